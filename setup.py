@@ -1,4 +1,4 @@
-"""Builds the compiled modules; without a compiler the package runs without."""
+"""Build the compiled modules; without a compiler, the package runs without them."""
 
 from collections.abc import Iterator
 from glob import glob
@@ -7,8 +7,8 @@ from pathlib import Path
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 
-# Fused multiply-adds would make the bits depend on how a loop was compiled, and no square root here
-# is of a negative number, which alone would set errno.
+# Fused multiply-adds would make results depend on how a loop was compiled. Errno is not needed: the
+# only function that could set it is the square root, which never gets a negative number.
 FLAGS = ["-O3", "-ffp-contract=off", "-fno-math-errno", "-g0"]
 
 KERNEL, TEXT = "stream_perceptron/model/kernel", "stream_perceptron/data/text"
@@ -21,7 +21,7 @@ SOURCES = [
 ]
 
 
-def powers_of_five() -> Iterator[int]:
+def compute_powers_of_five() -> Iterator[int]:
     """Yield the first 128 bits of 5^q for q from -342 to 308, as `eisel_lemire` in number.h needs
     them.
     """
@@ -36,7 +36,7 @@ def powers_of_five() -> Iterator[int]:
 
 table = Path("build/powers_of_five.h")
 table.parent.mkdir(exist_ok=True)
-rows = [f"    {{{power >> 64:#x}u, {power % 2**64:#x}u}},\n" for power in powers_of_five()]
+rows = [f"    {{{power >> 64:#x}u, {power % 2**64:#x}u}},\n" for power in compute_powers_of_five()]
 table.write_text(f"static const uint64_t POWERS_OF_FIVE[651][2] = {{\n{''.join(rows)}}};\n")
 
 extensions = cythonize(

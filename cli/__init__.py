@@ -1,4 +1,4 @@
-"""The command line of stream_perceptron: one file a command."""
+"""The command line of stream_perceptron, with one module per command."""
 
 import gc
 import signal
@@ -10,16 +10,19 @@ gc.set_threshold(100_000)
 
 
 def run() -> NoReturn:
-    """Run the command; an interrupt while it is imported ends the process without a traceback."""
-    end_at_interrupts(at_once=True)
+    """Run the command line; an interrupt during its import ends the process without a traceback."""
+    set_interrupt_action(ends_process=True)
     from .main import run as run_main
 
     run_main()
 
 
-def end_at_interrupts(at_once: bool) -> None:
-    """Make SIGINT end the process at once, or raise KeyboardInterrupt as usual."""
-    usual, ending = signal.default_int_handler, signal.SIG_DFL
-    if signal.getsignal(signal.SIGINT) is (usual if at_once else ending):
-        with suppress(ValueError):  # raised in threads other than the main one
-            signal.signal(signal.SIGINT, ending if at_once else usual)
+def set_interrupt_action(ends_process: bool) -> None:
+    """Make SIGINT end the process at once, or raise KeyboardInterrupt as by default.
+
+    A handler that is neither of these two stays as it is.
+    """
+    python_handler, system_default = signal.default_int_handler, signal.SIG_DFL
+    if signal.getsignal(signal.SIGINT) is (python_handler if ends_process else system_default):
+        with suppress(ValueError):  # raised outside the main thread
+            signal.signal(signal.SIGINT, system_default if ends_process else python_handler)

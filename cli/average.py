@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .command import command
-from .files import require_different, require_regular
+from .files import require_distinct_files, require_regular
 from .options import FILE, Options, argument, option
-from .printable import counted, tell
+from .printable import format_count, print_message
 
 
 @dataclass(init=False, eq=False, repr=False)
@@ -18,7 +18,7 @@ class AverageOptions(Options):
     paths: tuple[Path, ...] = argument("MODEL...", nargs=-1, required=True, type=FILE)
     base: Path = option(
         "--base MODEL",
-        "Checkpoint from which all of them resumed, as it was then.",
+        "Checkpoint that every MODEL resumed from, in its state at that time.",
         FILE,
         required=True,
     )
@@ -29,26 +29,26 @@ class AverageOptions(Options):
 def average(options: AverageOptions) -> None:
     """Average models that were trained independently from the same base model.
 
-    Weights are averaged. Sample counts are those of the base plus what each model added. Labels and
-    features are matched by name, and for each partition the highest offset is kept. The order of
-    the models does not matter. Averaging N models divides their steps by N, so train them with N
-    times the learning rate.
+    Weights are averaged. Sample counts are those of the base plus the samples that each model
+    added. Labels and features are matched by name, and the highest offset of each partition is
+    kept. The order of the models does not matter. Averaging N models divides their steps by N, so
+    train them with N times the learning rate.
 
     \b
     stream-perceptron average a.npz b.npz --base morning.npz -o evening.npz
     """
-    from stream_perceptron.checkpoint.archive import locked
+    from stream_perceptron.checkpoint.archive import lock_checkpoint
     from stream_perceptron.distributed.averaging import average_files
 
     paths, base, output = options.paths, options.base, options.output
-    require_different(a_model=[*map(str, paths), str(base)], the_output=output)
+    require_distinct_files(a_model=[*map(str, paths), str(base)], the_output=output)
     require_regular(output)
     live = average_files(paths, base)
-    with locked(output):
+    with lock_checkpoint(output):
         live.save(output)
     progress = live.progress
-    tell(
-        f"saved {output}: {counted(progress.samples, 'sample')}, progressive accuracy "
+    print_message(
+        f"saved {output}: {format_count(progress.samples, 'sample')}, progressive accuracy "
         f"{progress.accuracy:.2%}",
         err=True,
     )

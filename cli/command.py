@@ -1,4 +1,4 @@
-"""The command class: options from a dataclass, help by section, and errors in one line."""
+"""The command class: options from a dataclass, help by section, and one-line errors."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 
 import click
 
-from . import end_at_interrupts
-from .options import Options, ShownOption
-from .printable import OneLineError, OneLineUsageError, counted
+from . import set_interrupt_action
+from .options import DefinedOption, Options
+from .printable import OneLineError, OneLineUsageError, format_count
 
 O = TypeVar("O", bound=Options)  # noqa: E741
 
@@ -24,9 +24,9 @@ _SHOWS_ALL = "stream_perceptron_cli.shows_all"
 def command(
     options: type[O], short_help: str | None = None
 ) -> Callable[[Callable[[O], int | None]], Command]:
-    """Return a decorator that makes a function the command with these options.
+    """Return a decorator that turns a function into a command with these options.
 
-    The function returns the exit code; None is 0.
+    The function returns the exit code; None means 0.
     """
 
     def decorate(function: Callable[[O], int | None]) -> Command:
@@ -62,21 +62,21 @@ class Command(click.Command):
             )
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        with usage_errors_on_one_line(ctx):
+        with shorten_usage_errors(ctx):
             try:
                 return super().parse_args(ctx, args)
             except click.NoSuchOption as error:
                 from difflib import get_close_matches
 
-                # Less similar options mean something else.
+                # Suggest only very similar options; others mean something else.
                 close = get_close_matches(error.option_name, error.possibilities or [], 1, 0.8)
                 raise click.NoSuchOption(error.option_name, None, close, ctx) from None
 
     def invoke(self, ctx: click.Context) -> Any:
         show_traceback = ctx.params.pop("traceback")
-        end_at_interrupts(at_once=False)
+        set_interrupt_action(ends_process=False)
         try:
-            with usage_errors_on_one_line(ctx):
+            with shorten_usage_errors(ctx):
                 ctx.exit(self._function(self._options.from_context(ctx)) or 0)
         except KeyboardInterrupt:
             click.echo("interrupted", err=True)
@@ -87,10 +87,12 @@ class Command(click.Command):
         except click.exceptions.Exit:
             raise
         except Exception as error:
-            if show_traceback or not (_is_for_users(error) or isinstance(error, MemoryError)):
+            if show_traceback or not (_is_user_error(error) or isinstance(error, MemoryError)):
                 raise
-            is_full = isinstance(error, MemoryError)
-            raise OneLineError("out of memory" if is_full else describe_error(error)) from None
+            is_out_of_memory = isinstance(error, MemoryError)
+            raise OneLineError(
+                "out of memory" if is_out_of_memory else describe_error(error)
+            ) from None
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         shows_all = not self._options.has_short_help or ctx.meta.get(_SHOWS_ALL, False)
@@ -101,7 +103,7 @@ class Command(click.Command):
             if record is None or not isinstance(parameter, click.Option):
                 continue
             if shows_all or _is_common(parameter):
-                sections.setdefault(_section_of(parameter), []).append(record)
+                sections.setdefault(_get_section(parameter), []).append(record)
             else:
                 n_hidden += 1
         if len(sections) == 1:
@@ -111,19 +113,19 @@ class Command(click.Command):
                 formatter.write_dl(sections[name])
         if n_hidden:
             formatter.write_paragraph()
-            more = counted(n_hidden, "more option")
+            more = format_count(n_hidden, "more option")
             formatter.write_text(f"{more}: {ctx.command_path} --help-all")
 
 
 def _is_common(parameter: click.Parameter) -> bool:
-    """Return whether the help has an option without --help-all."""
-    if isinstance(parameter, ShownOption):
+    """Return whether the short --help lists an option."""
+    if isinstance(parameter, DefinedOption):
         return parameter.definition.is_common
     return bool({"--help", "--help-all"}.intersection(parameter.opts))
 
 
-def _section_of(parameter: click.Parameter) -> str:
-    return parameter.definition.section if isinstance(parameter, ShownOption) else "Other"
+def _get_section(parameter: click.Parameter) -> str:
+    return parameter.definition.section if isinstance(parameter, DefinedOption) else "Other"
 
 
 def _show_all_options(ctx: click.Context, parameter: click.Parameter, is_given: bool) -> None:
@@ -134,8 +136,8 @@ def _show_all_options(ctx: click.Context, parameter: click.Parameter, is_given: 
 
 
 @contextmanager
-def usage_errors_on_one_line(ctx: click.Context) -> Iterator[None]:
-    """Turn usage errors into one line that points to the help."""
+def shorten_usage_errors(ctx: click.Context) -> Iterator[None]:
+    """Reduce usage errors to one line that points to the help."""
     try:
         yield
     except click.UsageError as error:
@@ -144,12 +146,12 @@ def usage_errors_on_one_line(ctx: click.Context) -> Iterator[None]:
 
 
 @contextmanager
-def bad_parameters_are_usage_errors() -> Iterator[None]:
-    """Turn the library's plain ValueErrors, which concern parameters, into usage errors."""
+def convert_value_errors() -> Iterator[None]:
+    """Convert the library's plain ValueErrors, raised for bad parameters, to usage errors."""
     try:
         yield
     except ValueError as error:
-        if _is_for_users(error):
+        if _is_user_error(error):
             raise
         raise click.UsageError(str(error)) from None
 
@@ -159,7 +161,7 @@ def silence_stdout() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _is_for_users(error: Exception) -> bool:
+def _is_user_error(error: Exception) -> bool:
     from stream_perceptron import StreamPerceptronError
 
     return isinstance(error, StreamPerceptronError | OSError)
@@ -170,6 +172,6 @@ def describe_error(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         if error.errno == errno.EBADF and error.filename in (None, "stdout"):
             return "stdout is closed"
-        where = f"{error.filename}: " if error.filename else ""
-        return f"{where}{error.strerror}"
+        prefix = f"{error.filename}: " if error.filename else ""
+        return f"{prefix}{error.strerror}"
     return str(error)

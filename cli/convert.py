@@ -29,9 +29,9 @@ class ConvertOptions(Options):
 
 @command(ConvertOptions, "Convert IDX files or Keras's mnist.npz to Parquet.")
 def convert(options: ConvertOptions) -> None:
-    """Convert labelled images to a Parquet file that `learn` reads.
+    """Convert labeled images to a Parquet file that `learn` reads.
 
-    Takes a pair of IDX files, gzipped or not, or the mnist.npz distributed with Keras.
+    The input is a pair of IDX files, gzipped or not, or the mnist.npz file distributed with Keras.
 
     \b
     stream-perceptron convert train-images-idx3-ubyte.gz train-labels-idx1-ubyte.gz -o train.parquet

@@ -13,19 +13,32 @@ import click
 
 from .command import command
 from .options import JsonOption, ReadingOptions, SavedModelOption, ThresholdOption
-from .printable import class_table, columns_of_stdout, counted, printable, table, width_of, wrapped
-from .reading import batches_of, hint_at_terminal, load_to_read, require_known_classes
-from .signals import ending_in_order
+from .printable import (
+    format_class_table,
+    format_count,
+    format_table,
+    get_stdout_width,
+    measure_width,
+    printable,
+    wrap_text,
+)
+from .reading import (
+    announce_terminal_input,
+    load_for_prediction,
+    read_batches,
+    require_known_classes,
+)
+from .signals import exit_on_signal
 
 if TYPE_CHECKING:
     from stream_perceptron.live.step_result import StepResult
     from stream_perceptron.live.thresholds import Thresholds
 
 
-_MOST_IN_MATRIX = 1000  # classes, for a matrix in JSON
-_MOST_SHOWN = 20  # classes in a printed matrix, or else pairs of classes
-_LONGEST = 16  # columns of a row's name in the confusion matrix
-_SHORTEST = 5  # columns of a shortened name above it
+_MAX_MATRIX_CLASSES = 1000  # classes in the confusion matrix of --json
+_MAX_SHOWN = 20  # classes in a printed table or matrix, or else pairs of classes
+_MAX_NAME_WIDTH = 16  # terminal columns of a row's name in the confusion matrix
+_MIN_HEADER_WIDTH = 5  # terminal columns of a shortened name in the header of the matrix
 
 
 @dataclass(init=False, eq=False, repr=False)
@@ -33,194 +46,201 @@ class EvaluateOptions(SavedModelOption, ReadingOptions, JsonOption, ThresholdOpt
     """The options of `evaluate`."""
 
 
-@command(EvaluateOptions, "Test a saved model on labelled samples.")
+@command(EvaluateOptions, "Test a saved model on labeled samples.")
 def evaluate(options: EvaluateOptions) -> None:
-    """Test a saved model on labelled samples, without learning.
+    """Test a saved model on labeled samples, without learning.
 
-    SOURCE is as for `learn`. Balanced accuracy is the mean recall over the classes, and macro F1
-    the mean F1, including classes that the model does not know. Average precision, ROC AUC, the
-    recall at two precisions and the threshold with the best F1 follow from the scores of a class,
-    whatever class is predicted: exactly for up to 40 million scores, beyond by 65,536 bins. --json
-    has how often each label was predicted as each in "pairs", and up to 1,000 classes as a matrix
-    in "confusion". After a signal, the figures are those of the samples tested until then, marked
-    as "interrupted".
+    SOURCE is as for `learn`. Balanced accuracy is the mean of the recalls of all classes, and macro
+    F1 the mean of their F1 scores, including classes that the model does not know. Average
+    precision, ROC AUC, the recall at two precisions and the threshold with the best F1 are computed
+    from the scores of a class, whichever class is predicted: exactly for up to 40 million scores,
+    and in 65,536 bins for more. With --json, "pairs" counts each (label, prediction) pair, and
+    "confusion" is the matrix of up to 1,000 classes. After a signal, the figures cover the samples
+    tested so far, and are marked as "interrupted".
 
     \b
     stream-perceptron evaluate mnist-test.parquet -m mnist.npz
     """
     from stream_perceptron import SourceError
-    from stream_perceptron.data.byte_stream import name_of
+    from stream_perceptron.data.byte_stream import get_display_name
     from stream_perceptron.live.driver import drive
 
     o = options
-    hint_at_terminal(o.sources)
-    live = load_to_read(o.path, o)
+    announce_terminal_input(o.sources)
+    live = load_for_prediction(o.path, o)
     require_known_classes(o.threshold or (), live)
-    test = _Test(live.model.classes_, o.thresholds)
-    with ending_in_order() as signals:
+    evaluation = _Evaluation(live.model.classes_, o.thresholds)
+    with exit_on_signal() as signals:
         for name in o.sources:
-            batches = batches_of(name, o.file_format, live, signals, joins_labels=True)
-            predict = partial(live.predict, with_every=True)
+            batches = read_batches(name, o.file_format, live, signals, joins_labels=True)
+            predict = partial(live.predict, with_all_probabilities=True)
             for result in drive(batches, predict, o.skip_rejected):
-                test.update(result)
+                evaluation.update(result)
             if signals.is_set:
                 break
-        if test.confusion.tested:
-            figures = test.figures() | {"interrupted": signals.is_set}
+        if evaluation.confusion.tested:
+            figures = evaluation.figures() | {"interrupted": signals.is_set}
             if o.as_json:
                 click.echo(json.dumps(figures, default=str))
             else:
-                _show(test, figures)
+                _print_results(evaluation, figures)
         elif not signals.is_set:
             raise SourceError(
-                f"{name_of(o.sources[0])}: no labels to test against: name their column with "
-                "--label"
+                f"{get_display_name(o.sources[0])}: no labels to test against: name their column "
+                "with --label"
             )
 
 
-def _show(test: _Test, figures: dict[str, Any]) -> None:
+def _print_results(evaluation: _Evaluation, figures: dict[str, Any]) -> None:
     """Print accuracy, the figures of each class, and the confused classes."""
     from stream_perceptron.live.metrics import format_percent
 
-    columns = columns_of_stdout()
+    columns = get_stdout_width()
     largest = printable(str(figures["largest_class"]))
     kappa = format_percent(figures["cohen_kappa"])
-    told = [
-        f"{counted(figures['samples'], 'sample')}: accuracy {figures['accuracy']:.2%}, "
+    summary = [
+        f"{format_count(figures['samples'], 'sample')}: accuracy {figures['accuracy']:.2%}, "
         f"balanced accuracy {figures['balanced_accuracy']:.2%}, macro F1 "
         f"{figures['macro_f1']:.2%}, Cohen's kappa {kappa}",
         f"largest class: {largest}, {figures['largest_share']:.2%} of the samples",
     ]
     if figures["interrupted"]:
-        told.insert(0, "interrupted: not all samples were tested")
+        summary.insert(0, "interrupted: not all samples were tested")
     if figures["unlabelled"] or figures["skipped"]:
-        told.append(f"{figures['unlabelled']:,} unlabelled, {figures['skipped']:,} skipped")
+        summary.append(f"{figures['unlabelled']:,} unlabeled, {figures['skipped']:,} skipped")
     names = ("class", "precision", "recall", "samples")
     classes = [[row[name] for name in names] for row in figures["per_class"]]
-    lines = [line for text in told for line in wrapped(text, columns)]
-    lines += ["", *class_table(classes, columns), "", *_ranking(figures, columns)]
-    lines += _confusion(test, figures, columns)
+    lines = [line for text in summary for line in wrap_text(text, columns)]
+    lines += ["", *format_class_table(classes, columns), "", *_format_ranking(figures, columns)]
+    lines += _format_confusion(evaluation, figures, columns)
     click.echo("\n".join(lines))
 
 
-def _ranking(figures: dict[str, Any], columns: int) -> Iterator[str]:
-    """Yield the lines of the figures that rank samples by the scores of each class."""
+def _format_ranking(figures: dict[str, Any], columns: int) -> Iterator[str]:
+    """Yield the lines of the metrics that rank samples by the score of each class."""
     rows = [row for row in figures["per_class"] if row["roc_auc"] is not None]
     if not rows:
         return
-    how = "" if figures["ranking"] == "exact" else f", by {figures['ranking']}"
-    yield f"samples ranked by the score of each class{how}"
-    heads = [("class", "average", "", "recall at precision", "", "best", ""),
+    method = "" if figures["ranking"] == "exact" else f", in {figures['ranking']}"
+    yield f"samples ranked by the score of each class{method}"
+    header_rows = [("class", "average", "", "recall at precision", "", "best", ""),
              ("", "precision", "ROC AUC", "50%", "90%", "F1", "threshold")]  # fmt: skip
-    shown = [
+    class_rows = [
         (
             printable(str(row["class"])), f"{row['average_precision']:.2%}",
             f"{row['roc_auc']:.4f}", f"{row['recall_at_precision_50']:.2%}",
             f"{row['recall_at_precision_90']:.2%}", f"{row['best_f1']:.2%}",
             str(row["best_threshold"]),
         )
-        for row in rows[:_MOST_SHOWN]
+        for row in rows[:_MAX_SHOWN]
     ]  # fmt: skip
-    yield from table([*heads, *shown], columns)
-    if len(rows) > _MOST_SHOWN:
-        yield f"and {counted(len(rows) - _MOST_SHOWN, 'other class')}; --json has all"
+    yield from format_table([*header_rows, *class_rows], columns)
+    if (n_left_out := len(rows) - _MAX_SHOWN) > 0:
+        noun = "class" if n_left_out == 1 else "classes"
+        yield f"and {n_left_out:,} other {noun}; --json has all"
     yield ""
 
 
-def _confusion(test: _Test, figures: dict[str, Any], columns: int) -> Iterator[str]:
-    """Yield the lines of a confusion matrix or, if it is too large, the most confused pairs."""
-    seen = {row["class"]: row["samples"] for row in figures["per_class"]}
-    wrong = sorted((pair for pair in figures["pairs"] if pair[0] != pair[1]), key=lambda p: -p[2])
-    if not test.known:
-        yield "the model knows no class yet and predicted none"
-    elif len(seen) <= _MOST_SHOWN and (matrix := _matrix(list(seen), figures["confusion"])):
+def _format_confusion(
+    evaluation: _Evaluation, figures: dict[str, Any], columns: int
+) -> Iterator[str]:
+    """Yield the lines of a confusion matrix or, if it is too large, of the most confused pairs."""
+    counts = {row["class"]: row["samples"] for row in figures["per_class"]}
+    confused_pairs = sorted(
+        (pair for pair in figures["pairs"] if pair[0] != pair[1]), key=lambda p: -p[2]
+    )
+    if not evaluation.model_classes:
+        yield "the model has no classes yet, so it predicted none"
+    elif len(counts) <= _MAX_SHOWN and (
+        matrix := _format_matrix(list(counts), figures["confusion"])
+    ):
         yield "confusion matrix (rows: true, columns: predicted)"
         yield from matrix
-    elif wrong:
-        yield "classes confused most"
+    elif confused_pairs:
+        yield "most confused classes"
         rows = [("true -> predicted", "samples", "share of true")]
-        for true, said, n in wrong[:_MOST_SHOWN]:
-            pair = printable(f"{true} -> {said}")
-            rows.append((pair, f"{n:,}", f"{n / seen[true]:.2%}"))
-        yield from table(rows, columns)
-        if (others := len(wrong) - _MOST_SHOWN) > 0:
-            yield f"and {counted(others, 'other pair')}; --json has all"
+        for true, predicted, n in confused_pairs[:_MAX_SHOWN]:
+            pair = printable(f"{true} -> {predicted}")
+            rows.append((pair, f"{n:,}", f"{n / counts[true]:.2%}"))
+        yield from format_table(rows, columns)
+        if (others := len(confused_pairs) - _MAX_SHOWN) > 0:
+            yield f"and {format_count(others, 'other pair')}; --json has all"
 
 
-def _matrix(classes: Sequence[Any], counts: Sequence[Sequence[int]]) -> list[str]:
+def _format_matrix(classes: Sequence[Any], counts: Sequence[Sequence[int]]) -> list[str]:
     """Return the lines of a confusion matrix, or [] if the terminal is too narrow."""
-    names = [_shortened(printable(str(name)), _LONGEST) for name in classes]
-    columns, widest = shutil.get_terminal_size().columns, max(map(width_of, names))
+    names = [_shorten_name(printable(str(name)), _MAX_NAME_WIDTH) for name in classes]
+    columns, widest = shutil.get_terminal_size().columns, max(map(measure_width, names))
     room = (columns - widest) // len(names) - 2
     digits = len(f"{max(map(max, counts)):,}")
-    if room < max(digits, min(widest, _SHORTEST)):
+    if room < max(digits, min(widest, _MIN_HEADER_WIDTH)):
         return []
     cell = max(digits, min(widest, room))
-    rows = [["", *(_shortened(name, cell) for name in names)]]
+    rows = [["", *(_shorten_name(name, cell) for name in names)]]
     rows += [[name, *map("{:,}".format, row)] for name, row in zip(names, counts, strict=True)]
-    return list(table(rows, columns))
+    return list(format_table(rows, columns))
 
 
-def _shortened(name: str, width: int) -> str:
-    """Cut the middle out of a wide name, as names differ at either end."""
-    short, kept = name, width - 2
-    while width_of(short) > width:
-        short = f"{name[: (kept + 1) // 2]}..{name[len(name) - kept // 2 :]}"
-        kept -= 1
+def _shorten_name(name: str, width: int) -> str:
+    """Remove the middle of a name that is too wide, because names differ at their ends."""
+    short, n_characters = name, width - 2
+    while measure_width(short) > width:
+        short = f"{name[: (n_characters + 1) // 2]}..{name[len(name) - n_characters // 2 :]}"
+        n_characters -= 1
     return short
 
 
-class _Test:
-    """Counts of predictions by label; the model may not know all labels."""
+class _Evaluation:
+    """Counts predictions by label, and scores by class; labels may be unknown to the model."""
 
-    def __init__(self, known: list[Any], thresholds: Thresholds | None) -> None:
+    def __init__(self, model_classes: list[Any], thresholds: Thresholds | None) -> None:
         from stream_perceptron.live.metrics import Confusion
         from stream_perceptron.live.ranking import Ranking
 
-        self.known, self._thresholds = known, thresholds
-        self._ranking = Ranking(len(known))
-        self._numbers = {label: i for i, label in enumerate([*known, None])}
+        self.model_classes, self._thresholds = model_classes, thresholds
+        self._ranking = Ranking(len(model_classes))
+        self._index_by_label = {label: i for i, label in enumerate([*model_classes, None])}
         self.confusion = Confusion()
-        self._unlabelled = self._skipped = 0
+        self._n_unlabeled = self._n_skipped = 0
 
     def update(self, result: StepResult) -> None:
-        """Count the labelled samples."""
+        """Count the labeled samples of a batch, and the rows that are unlabeled or rejected."""
         import numpy as np
 
-        labelled = [i for i, label in enumerate(result.labels) if label is not None]
-        self._unlabelled += len(result.labels) - len(labelled)
-        self._skipped += len(result.rejected)
-        new = {result.labels[i] for i in labelled} - self._numbers.keys()
-        for label in sorted(new, key=repr):  # so that ties for the largest class resolve alike
-            self._numbers[label] = len(self._numbers)
-        targets = np.array([self._numbers[result.labels[i]] for i in labelled], np.intp)
-        if result.every_probability is not None:
-            self._ranking.update(targets, result.every_probability[labelled])
+        labeled = [i for i, label in enumerate(result.labels) if label is not None]
+        self._n_unlabeled += len(result.labels) - len(labeled)
+        self._n_skipped += len(result.rejected)
+        new_labels = {result.labels[i] for i in labeled} - self._index_by_label.keys()
+        for label in sorted(new_labels, key=repr):  # makes ties for the largest class deterministic
+            self._index_by_label[label] = len(self._index_by_label)
+        targets = np.array([self._index_by_label[result.labels[i]] for i in labeled], np.intp)
+        if result.all_probabilities is not None:
+            self._ranking.update(targets, result.all_probabilities[labeled])
         if self._thresholds is not None:
-            result = self._thresholds.apply(result, with_every=False)
-        predicted = result.predicted[labelled]
-        # A model without labels predicts None.
-        predicted = np.where(predicted < 0, len(self.known), predicted)
+            result = self._thresholds.apply(result, with_all_probabilities=False)
+        predicted = result.predicted[labeled]
+        # A model without classes predicts None.
+        predicted = np.where(predicted < 0, len(self.model_classes), predicted)
         self.confusion.update(targets, predicted)
 
     @property
     def order(self) -> list[int]:
-        """The numbers of all labels: known labels first, then the others by name."""
-        others = sorted(self._numbers.keys() - set(self.known) - {None}, key=repr)
-        return [self._numbers[label] for label in [*self.known, *others]]
+        """The indices of all labels: first the classes of the model, then other labels by name."""
+        unknown = sorted(self._index_by_label.keys() - set(self.model_classes) - {None}, key=repr)
+        return [self._index_by_label[label] for label in [*self.model_classes, *unknown]]
 
-    def _rank(self, label: int) -> dict[str, float | None]:
-        """Return the figures that rank samples by the score of a class."""
+    def _compute_ranking_figures(self, label: int) -> dict[str, float | None]:
+        """Return the metrics that rank samples by the score of a class."""
         from stream_perceptron.live.ranking import RankingFigures
 
-        figures = self._ranking.figures(label) if label < len(self.known) else None
+        figures = self._ranking.figures(label) if label < len(self.model_classes) else None
         return dict.fromkeys(RankingFigures._fields) if figures is None else figures._asdict()
 
     def figures(self) -> dict[str, Any]:
-        """Return accuracy, macro F1, Cohen's kappa, and the precision and recall of each class."""
-        confusion, labels, order = self.confusion, list(self._numbers), self.order
+        """Return all figures: those of all samples, of each class, and the confused pairs."""
+        confusion, labels, order = self.confusion, list(self._index_by_label), self.order
         scores, classes = confusion.scores(len(labels)), [labels[i] for i in order]
-        is_small = len(order) <= _MOST_IN_MATRIX
+        is_small = len(order) <= _MAX_MATRIX_CLASSES
         return {
             "samples": confusion.tested,
             "accuracy": confusion.right / confusion.tested,
@@ -238,11 +258,11 @@ class _Test:
                     "precision": float(scores.precision[i]),
                     "recall": float(scores.recall[i]),
                     "samples": int(scores.seen[i]),
-                    **self._rank(i),
+                    **self._compute_ranking_figures(i),
                 }
                 for label, i in zip(classes, order, strict=True)
             ],
             "ranking": self._ranking.method,
-            "unlabelled": self._unlabelled,
-            "skipped": self._skipped,
+            "unlabelled": self._n_unlabeled,
+            "skipped": self._n_skipped,
         }

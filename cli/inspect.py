@@ -15,9 +15,17 @@ import click
 
 from .command import command
 from .options import JsonOption, ModelArgument
-from .printable import beside, class_table, columns_of_stdout, counted, printable, width_of, wrapped
-from .progress_line import UNTESTED, waiting_of
-from .summary import baseline_of, shown_waiting
+from .printable import (
+    format_class_table,
+    format_count,
+    format_entry,
+    get_stdout_width,
+    measure_width,
+    printable,
+    wrap_text,
+)
+from .progress_line import UNTESTED, count_pending
+from .summary import compute_baseline, format_pending
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,25 +33,25 @@ if TYPE_CHECKING:
     from stream_perceptron import LiveModel
     from stream_perceptron.live.marks import Mark
 
-_STRONGEST = 5  # features of a class
-_MOST = 40  # classes
+_N_STRONGEST = 5  # features listed for a class
+_MAX_CLASSES = 40  # classes listed
 _MAX_LISTED = 20  # files, and entries of the lineage
-# The fields of Progress in JSON.
-_PROGRESS = (
+# The fields of Progress that --json prints.
+_PROGRESS_FIELDS = (
     "missing", "unlabelled", "skipped", "accuracy", "window_accuracy", "training_accuracy",
     "mean_error",
 )  # fmt: skip
-# What is shown of a file, by its status.
+# The text shown for each status of a file.
 _STATUSES = {
     "finished": "finished: can be deleted",
     "remote": "finished",
     "missing": "finished, no longer there",
     "unfinished": "not finished: further runs need it",
     "changed": "changed since: further runs need it",
-    "in_pass": "needed until the present pass is finished",
+    "in_pass": "needed until the current pass is finished",
     "replaced": "replaced by other content",
 }
-_LONGEST = 24  # columns of the widest name that sets the alignment
+_MAX_NAME_WIDTH = 24  # terminal columns; wider names do not set the alignment of the texts
 
 
 @dataclass(init=False, eq=False, repr=False)
@@ -53,7 +61,7 @@ class InspectOptions(ModelArgument, JsonOption):
 
 @command(InspectOptions)
 def inspect(options: InspectOptions) -> None:
-    """Show what is in a saved model.
+    """Show the contents of a saved model.
 
     \b
     stream-perceptron inspect mnist.npz
@@ -63,20 +71,20 @@ def inspect(options: InspectOptions) -> None:
     path = options.path
     live = LiveModel.load(path)
     if options.as_json:
-        click.echo(json.dumps({"path": str(path), **_contents(live)}, default=str))
+        click.echo(json.dumps({"path": str(path), **_build_json(live)}, default=str))
         return
-    for title, lines in _groups(live, path):
-        click.echo("\n".join([*wrapped(printable(title), columns_of_stdout()), *lines]))
+    for title, lines in _format_sections(live, path):
+        click.echo("\n".join([*wrap_text(printable(title), get_stdout_width()), *lines]))
 
 
-def _groups(live: LiveModel, path: Path) -> Iterator[tuple[str, Iterable[str]]]:
-    """Yield the sections of the output: titles with their lines."""
+def _format_sections(live: LiveModel, path: Path) -> Iterator[tuple[str, Iterable[str]]]:
+    """Yield the title and the lines of each section of the output."""
     from stream_perceptron.checkpoint.codec import encode_class_weight
-    from stream_perceptron.diagnostics.diagnosis import findings_in
-    from stream_perceptron.live.lineage import shown_class_weight, shown_lr
+    from stream_perceptron.diagnostics.diagnosis import collect_findings
+    from stream_perceptron.live.lineage import format_class_weight, format_lr
 
     model, cursor = live.model, live.cursor
-    yield str(path), _named(_reading(live))
+    yield str(path), _format_pairs(_list_read_settings(live))
     lineage = live.lineage.lines()
     if len(lineage) > _MAX_LISTED:
         n_left_out = len(lineage) - _MAX_LISTED
@@ -84,19 +92,19 @@ def _groups(live: LiveModel, path: Path) -> Iterator[tuple[str, Iterable[str]]]:
         lineage[half:-half] = [f"... {n_left_out:,} more, which --json lists"]
     if cursor.shards is not None:
         lineage.append(f"now {cursor.shards}, {cursor.shards.rounds:,} done in this pass")
-    yield "learned from", _indented(lineage or ["nothing"])
+    yield "learned from", _format_list(lineage or ["nothing"])
     if live.marks:
-        yield "files", _named(_files(live))
-    yield "how well", _named(_figures(live))
-    more = f", the first {_MOST} classes" if len(model.classes_) > _MOST else ""
+        yield "files", _format_pairs(_list_files(live))
+    yield "results", _format_pairs(_list_figures(live))
+    limit = f", the first {_MAX_CLASSES} classes" if len(model.classes_) > _MAX_CLASSES else ""
     if live.progress.tally.tested:
         scores = live.progress.scores(len(model.classes_))
         figures = scores.precision, scores.recall, scores.counts
-        classes = zip(model.classes_[:_MOST], *figures, strict=False)
-        of_what = "" if live.progress.progressive.tested else ", in training"
-        yield f"by class{of_what}{more}", class_table(classes, columns_of_stdout(), 2)
+        classes = zip(model.classes_[:_MAX_CLASSES], *figures, strict=False)
+        scope = "" if live.progress.progressive.tested else ", in training"
+        yield f"by class{scope}{limit}", format_class_table(classes, get_stdout_width(), 2)
     settings = {
-        "lr": shown_lr(model.lr),
+        "lr": format_lr(model.lr),
         "epsilon": f"{model.epsilon:g}",
         "activation": model.activation,
         "init range": f"{model.init_range:g}",
@@ -105,30 +113,34 @@ def _groups(live: LiveModel, path: Path) -> Iterator[tuple[str, Iterable[str]]]:
     }
     if model.class_weight is not None:
         saved = encode_class_weight(model.class_weight)
-        settings["class weights"] = shown_class_weight(saved)
+        settings["class weights"] = format_class_weight(saved)
     if live.python_step is not None:
-        settings["step before it"] = f"{live.python_step}, which runs only in Python"
-    yield "hyperparameters", _named(settings.items())
+        settings["preceding step"] = f"{live.python_step}, which runs only in Python"
+    yield "hyperparameters", _format_pairs(settings.items())
     if model.weights.size:
         features = model.features_
         strongest = (
-            (str(label), ", ".join(f"{f} {w:+.3f}" for f, w in _strongest(features, weights)))
-            for label, weights in zip(model.classes_[:_MOST], model.weights, strict=False)
+            (
+                str(label),
+                ", ".join(f"{f} {w:+.3f}" for f, w in _find_strongest_features(features, weights)),
+            )
+            for label, weights in zip(model.classes_[:_MAX_CLASSES], model.weights, strict=False)
         )
-        yield f"strongest features{more}", _named(strongest)
-    if findings := list(findings_in(live)):
-        yield "diagnosis", _indented(map(str, findings))
+        yield f"strongest features{limit}", _format_pairs(strongest)
+    if findings := list(collect_findings(live)):
+        yield "diagnosis", _format_list(map(str, findings))
 
 
-def _files(live: LiveModel) -> Iterator[tuple[str, str]]:
-    """Yield the files that the model learned from; if there are many, those of like names as one.
+def _list_files(live: LiveModel) -> Iterator[tuple[str, str]]:
+    """Yield the names and statuses of the files that the model learned from.
 
-    A number in a name is then a *.
+    If there are many files, those whose names differ only in numbers are one entry, with a * for
+    each number.
     """
-    files = [(mark, _STATUSES[status]) for mark, status in _statuses(live)]
+    files = [(mark, _STATUSES[status]) for mark, status in _find_statuses(live)]
     if len(files) <= _MAX_LISTED:
         for mark, status in files:
-            yield mark.source.name, f"{counted(mark.n_rows, 'row')}, {status}"
+            yield mark.source.name, f"{format_count(mark.n_rows, 'row')}, {status}"
         return
     groups: dict[tuple[str, str], list[int]] = {}
     for mark, status in files:
@@ -136,14 +148,14 @@ def _files(live: LiveModel) -> Iterator[tuple[str, str]]:
         pattern = os.path.join(folder, re.sub("[0-9]+", "*", name))
         groups.setdefault((pattern, status), []).append(mark.n_rows)
     for (pattern, status), counts in groups.items():
-        n_rows = counted(sum(counts), "row")
-        yield pattern, f"{counted(len(counts), 'file')}, {n_rows}, {status}"
+        n_rows = format_count(sum(counts), "row")
+        yield pattern, f"{format_count(len(counts), 'file')}, {n_rows}, {status}"
 
 
-def _statuses(live: LiveModel) -> Iterator[tuple[Mark, str]]:
+def _find_statuses(live: LiveModel) -> Iterator[tuple[Mark, str]]:
     """Yield each mark with the status of its file, a key of `_STATUSES`."""
     from stream_perceptron.data.byte_stream import is_remote
-    from stream_perceptron.data.identity import FileState
+    from stream_perceptron.data.fingerprint import FileState
 
     cursor = live.cursor
     is_in_pass = not (cursor.finished or cursor.begins_at_marks)
@@ -169,21 +181,21 @@ def _statuses(live: LiveModel) -> Iterator[tuple[Mark, str]]:
         yield mark, status
 
 
-def _named(rows: Iterable[tuple[str, str]]) -> Iterator[str]:
-    """Yield lines with names on the left and texts beside them."""
+def _format_pairs(rows: Iterable[tuple[str, str]]) -> Iterator[str]:
+    """Yield the lines of (name, text) pairs, with the names on the left."""
     rows = [(printable(name), printable(text)) for name, text in rows]
-    width = min(_LONGEST, max((width_of(name) for name, _ in rows), default=0))
+    width = min(_MAX_NAME_WIDTH, max((measure_width(name) for name, _ in rows), default=0))
     for name, text in rows:
-        yield from beside(name, text, width, columns_of_stdout())
+        yield from format_entry(name, text, width, get_stdout_width())
 
 
-def _indented(texts: Iterable[str]) -> Iterator[str]:
+def _format_list(texts: Iterable[str]) -> Iterator[str]:
     for text in map(printable, texts):
         indent = len(text) - len(text.lstrip()) + 4
-        yield from wrapped(text, columns_of_stdout(), indent, "  ")
+        yield from wrap_text(text, get_stdout_width(), indent, "  ")
 
 
-def _figures(live: LiveModel) -> Iterator[tuple[str, str]]:
+def _list_figures(live: LiveModel) -> Iterator[tuple[str, str]]:
     """Yield the names and texts of the model's figures."""
     from stream_perceptron.live.metrics import format_percent
 
@@ -199,38 +211,42 @@ def _figures(live: LiveModel) -> Iterator[tuple[str, str]]:
         for event in progress.events:
             name = event.kind.replace("_", " ")
             yield name, f"{event.name_metric(model.classes_)} {event.figures}"
-        told = baseline_of(live)
-        yield "largest class", f"{told['largest_class']}, {told['largest_share']:.2%}"
-        yield "Cohen's kappa", format_percent(told["cohen_kappa"])
-        yield "balanced accuracy", f"{told['balanced_accuracy']:.2%}"
-        yield "macro F1", f"{told['macro_f1']:.2%}"
+        baseline = compute_baseline(live)
+        yield "largest class", f"{baseline['largest_class']}, {baseline['largest_share']:.2%}"
+        yield "Cohen's kappa", format_percent(baseline["cohen_kappa"])
+        yield "balanced accuracy", f"{baseline['balanced_accuracy']:.2%}"
+        yield "macro F1", f"{baseline['macro_f1']:.2%}"
     elif progress.samples:
         yield "accuracy", UNTESTED
     if progress.samples:
         yield "mean error", f"{progress.mean_error:.4g}"
-    if live.selection.joins:
-        yield "waiting for labels", shown_waiting(live)
-    for name in ("missing", "unlabelled", "skipped"):
-        if count := getattr(progress, name):
+    if live.selection.has_join:
+        yield "waiting for labels", format_pending(live)
+    for name, count in (
+        ("missing", progress.missing),
+        ("unlabeled", progress.unlabelled),
+        ("skipped", progress.skipped),
+    ):
+        if count:
             yield name, f"{count:,}"
 
 
-def _reading(live: LiveModel) -> Iterator[tuple[str, str]]:
-    """Yield the names and texts of how rows are read."""
-    from stream_perceptron.data.describe import fraction
-    from stream_perceptron.data.naming import listed
+def _list_read_settings(live: LiveModel) -> Iterator[tuple[str, str]]:
+    """Yield classes, features and the settings for reading rows, as names with texts."""
+    from stream_perceptron.data.naming import format_names
+    from stream_perceptron.data.notices import format_scale
 
     selection, schema = live.selection, live.schema
     classes, features = list(map(str, live.model.classes_)), list(map(str, live.model.features_))
     label = schema.label or selection.label or "found by name"
-    how = ", standardized" if selection.standardize else ""
+    scaling = ", standardized" if selection.standardize else ""
     if selection.scale not in (None, 1):
-        how += f", scaled by {fraction(selection.scale)}"
-    names = f"{len(features):,}{how}: {listed(schema.in_order(features))}"
-    yield "classes", f"{len(classes):,}: {listed(classes)}" if classes else "none yet"
+        scaling += f", scaled by {format_scale(selection.scale)}"
+    names = f"{len(features):,}{scaling}: {format_names(schema.sort_by_column(features))}"
+    yield "classes", f"{len(classes):,}: {format_names(classes)}" if classes else "none yet"
     yield "features", names if features else "none yet"
     yield "label", f"{label} ({schema.label_type})" if schema.label_type else label
-    for name, shown in (
+    for name, setting in (
         ("one-hot", selection.one_hot),
         ("dates", selection.dates),
         ("words", selection.words),
@@ -239,17 +255,17 @@ def _reading(live: LiveModel) -> Iterator[tuple[str, str]]:
         ("weight", selection.weight),
         ("joined by", selection.join),
     ):
-        if shown:
-            yield name, shown if isinstance(shown, str) else ", ".join(shown)
-    for part, offset in sorted(live.cursor.offsets.items()):
-        following = zip(selection.position, [*part, offset + 1], strict=True)
+        if setting:
+            yield name, setting if isinstance(setting, str) else ", ".join(setting)
+    for partition, offset in sorted(live.cursor.offsets.items()):
+        following = zip(selection.position, [*partition, offset + 1], strict=True)
         yield "next", ", ".join(f"{name} {value}" for name, value in following)
 
 
-def _contents(live: LiveModel) -> dict[str, Any]:
+def _build_json(live: LiveModel) -> dict[str, Any]:
     from stream_perceptron.checkpoint.archive import FORMAT_VERSION
     from stream_perceptron.checkpoint.codec import encode_class_weight, to_json
-    from stream_perceptron.diagnostics.diagnosis import findings_in
+    from stream_perceptron.diagnostics.diagnosis import collect_findings
 
     model, schema, selection = live.model, live.schema, live.selection
     features = model.features_
@@ -280,23 +296,23 @@ def _contents(live: LiveModel) -> dict[str, Any]:
         "samples": model.n_seen,
         "updates": model.n_updates,
         "last_error": None if isnan(model.last_error) else model.last_error,
-        **{name: getattr(live.progress, name) for name in _PROGRESS},
-        **waiting_of(live),
-        **baseline_of(live),
+        **{name: getattr(live.progress, name) for name in _PROGRESS_FIELDS},
+        **count_pending(live),
+        **compute_baseline(live),
         "events": [event.to_dict(model.classes_) for event in live.progress.events],
-        "files": [_describe_file(mark, status) for mark, status in _statuses(live)],
+        "files": [_file_to_json(mark, status) for mark, status in _find_statuses(live)],
         "lineage": to_json(live.lineage),
-        **_place(live),
+        **_cursor_to_json(live),
         "strongest_features": [
-            {"class": label, "features": _strongest(features, weights)}
+            {"class": label, "features": _find_strongest_features(features, weights)}
             for label, weights in zip(model.classes_, model.weights, strict=True)
         ],
-        "diagnosis": [vars(finding) for finding in findings_in(live)],
+        "diagnosis": [vars(finding) for finding in collect_findings(live)],
     }
 
 
-def _describe_file(mark: Mark, status: str) -> dict[str, Any]:
-    """Return a file that the model learned from as JSON."""
+def _file_to_json(mark: Mark, status: str) -> dict[str, Any]:
+    """Describe a file that the model learned from, for --json."""
     return {
         "name": mark.source.name,
         "bytes": mark.source.size,
@@ -306,8 +322,8 @@ def _describe_file(mark: Mark, status: str) -> dict[str, Any]:
     }
 
 
-def _place(live: LiveModel) -> dict[str, Any]:
-    """Return the cursor as JSON."""
+def _cursor_to_json(live: LiveModel) -> dict[str, Any]:
+    """Describe the cursor, for --json."""
     cursor, position = live.cursor, live.selection.position
     return {
         "at_random": cursor.at_random,
@@ -318,14 +334,16 @@ def _place(live: LiveModel) -> dict[str, Any]:
         "shards": None if cursor.shards is None else vars(cursor.shards),
         "position": list(position),
         "next_offsets": [
-            dict(zip(position, [*part, offset + 1], strict=True))
-            for part, offset in sorted(cursor.offsets.items())
+            dict(zip(position, [*partition, offset + 1], strict=True))
+            for partition, offset in sorted(cursor.offsets.items())
         ],
         "finished": cursor.finished,
     }
 
 
-def _strongest(features: Sequence[Hashable], weights: NDArray[Any]) -> list[tuple[Hashable, float]]:
+def _find_strongest_features(
+    features: Sequence[Hashable], weights: NDArray[Any]
+) -> list[tuple[Hashable, float]]:
     """Return the features with the largest absolute weights, and the weights."""
     order = sorted(range(len(features)), key=lambda i: -abs(weights[i]))
-    return [(features[i], float(weights[i])) for i in order[:_STRONGEST]]
+    return [(features[i], float(weights[i])) for i in order[:_N_STRONGEST]]

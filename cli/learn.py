@@ -9,7 +9,7 @@ from typing import ClassVar
 import click
 
 from .command import command
-from .options import COUNT, FILE, KEPT_NAMES_ARE_NEW, PredictionOptions, Rule, option
+from .options import COUNT, FILE, KEEP_NAMES_RULE, PredictionOptions, Rule, option
 from .training import TrainingOptions
 from .values import ACTIVATION, INTERVAL, NUMBER, POSITIVE
 
@@ -20,34 +20,34 @@ class LearnOptions(TrainingOptions, PredictionOptions):
 
     standardize: bool | None = option(
         "--standardize/--no-standardize",
-        "Standardize each feature with its running mean and standard deviation. Default: for the "
-        "columns of a table, unless they are called pixel0, pixel1, ... or --scale is given.",
+        "Standardize each feature with its running mean and standard deviation. Default: on for "
+        "the columns of a table, unless they are named pixel0, pixel1, ... or --scale is given.",
         section="Input",
         is_common=True,
     )
     join: str | None = option(
         "--join ID",
-        "Column that identifies a sample, where labels come later, in rows with the same ID.",
+        "Column with the ID of a sample; its label may arrive later, in a row with the same ID.",
         section="Input",
     )
     max_pending: int = option(
         "--max-pending N",
-        "How many samples may wait for their labels.",
+        "Maximum number of samples that wait for their labels; beyond it, the oldest is evicted.",
         click.IntRange(1, 10**12),
         100_000,
         section="Input",
     )
     lr: float | None = option(
         "--lr NUMBER",
-        "Learning rate. Default: 0.1 where features are standardized and no class has a weight, "
-        "else 0.01.",
+        "Learning rate. Default: 0.1 if features are standardized and no class has a weight, "
+        "otherwise 0.01.",
         POSITIVE,
         section="Model",
         is_common=True,
     )
     epsilon: float = option(
         "--epsilon NUMBER",
-        "Threshold: skip the update when the error is below this.",
+        "Threshold: a sample whose error is below this number changes no weight.",
         NUMBER,
         3e-6,
         section="Model",
@@ -67,14 +67,14 @@ class LearnOptions(TrainingOptions, PredictionOptions):
     )
     init_range: float = option(
         "--init-range NUMBER",
-        "Draw initial weights from [-this, this].",
+        "Largest absolute value of the random initial weights.",
         NUMBER,
         0.03,
         section="Advanced",
     )
     path: Path | None = option(
         "-m/--model MODEL",
-        "Checkpoint to resume from and save to. Created if missing.",
+        "Checkpoint to resume from and save to; it is created if missing.",
         FILE,
         section="Checkpoint",
         is_common=True,
@@ -93,7 +93,7 @@ class LearnOptions(TrainingOptions, PredictionOptions):
         is_common=True,
     )
     again: bool = option(
-        "--again", "Learn all rows of SOURCE once more, from its start.", section="Checkpoint"
+        "--again", "Learn all rows of SOURCE again, from the start.", section="Checkpoint"
     )
     ray: str | None = option(
         "--ray [ADDRESS]",
@@ -106,20 +106,20 @@ class LearnOptions(TrainingOptions, PredictionOptions):
     )
     round_rows: int = option(
         "--round-rows N",
-        "Average the shards each time every shard has learned N rows.",
+        "Average the models of all shards each time every shard has learned N rows.",
         COUNT,
         1000,
         section="Advanced",
     )
     keep_lr: bool = option(
         "--keep-lr",
-        "Keep --lr. By default shards learn with N times --lr, because averaging divides steps by "
-        "N.",
+        "Use --lr as given. By default, N shards learn with N times --lr, because averaging "
+        "divides steps by N.",
         section="Advanced",
     )
     rejected: Path | None = option(
         "--rejected FILE",
-        "Write the rows that cannot be used as JSON lines, and skip them.",
+        "Skip rows that cannot be used, and write them to FILE as JSON lines.",
         FILE,
         section="Output",
     )
@@ -132,7 +132,7 @@ class LearnOptions(TrainingOptions, PredictionOptions):
 
     rules: ClassVar[tuple[Rule, ...]] = (
         *TrainingOptions.rules,
-        KEPT_NAMES_ARE_NEW,
+        KEEP_NAMES_RULE,
         Rule(
             "--join {}: predictions already have a field of that name",
             lambda o: o.join and o.find_prediction_field(o.join),
@@ -146,22 +146,24 @@ class LearnOptions(TrainingOptions, PredictionOptions):
             lambda o: o.ray and Path(o.ray).is_file() and o.ray,
         ),
         Rule(
-            "--ray needs --shards N: as many as the cluster has processors",
+            "--ray needs --shards N, such as the number of processors of the cluster",
             lambda o: o.ray is not None and o.shards is None,
         ),
         Rule(
-            "--join needs rows in order, once: it cannot be combined with --passes",
+            "--join needs each row once, in order: it cannot be combined with --passes",
             lambda o: o.join and o.n_passes > 1,
         ),
         Rule(
-            "--join needs rows in order, once: it cannot be combined with {}",
-            lambda o: o.join and o.first_given("at_random", "ray", "stop"),
+            "--join needs each row once, in order: it cannot be combined with {}",
+            lambda o: o.join and o.find_given_flag("at_random", "ray", "stop"),
         ),
-        Rule("--max-pending needs --join", lambda o: not o.join and o.first_given("max_pending")),
-        Rule("--rejected takes a file", lambda o: str(o.rejected) == "-"),
+        Rule(
+            "--max-pending needs --join", lambda o: not o.join and o.find_given_flag("max_pending")
+        ),
+        Rule("--rejected needs a file, not stdout", lambda o: str(o.rejected) == "-"),
         Rule(
             "{} cannot be combined with --random",
-            lambda o: o.at_random and o.first_given("keep", "rejected"),
+            lambda o: o.at_random and o.find_given_flag("keep", "rejected"),
         ),
         Rule(
             "stdin and pipes cannot be split into shards: name Parquet files",
@@ -169,7 +171,7 @@ class LearnOptions(TrainingOptions, PredictionOptions):
         ),
         Rule(
             "{} needs a checkpoint: add -m MODEL",
-            lambda o: o.path is None and o.first_given("again", "overwrite", "save_every"),
+            lambda o: o.path is None and o.find_given_flag("again", "overwrite", "save_every"),
         ),
         Rule(
             "stdin and pipes can be read only once: --again needs files",
@@ -179,20 +181,20 @@ class LearnOptions(TrainingOptions, PredictionOptions):
             "{} needs predictions: add -p FILE",
             lambda o: (
                 o.output is None
-                and o.first_given(
+                and o.find_given_flag(
                     "keep", "output_format", "probabilities", "threshold", "with_learned"
                 )
             ),
         ),
         Rule(
             "{} needs --ray",
-            lambda o: o.ray is None and o.first_given("keep_lr", "round_rows", "shards"),
+            lambda o: o.ray is None and o.find_given_flag("keep_lr", "round_rows", "shards"),
         ),
         Rule(
             "{} needs rows in order: it cannot be combined with --ray",
             lambda o: (
                 o.ray is not None
-                and o.first_given(
+                and o.find_given_flag(
                     "at_random", "limit", "n_traced", "output", "position", "rejected", "stop"
                 )
             ),
@@ -201,16 +203,16 @@ class LearnOptions(TrainingOptions, PredictionOptions):
 
     @property
     def is_endless(self) -> bool:
-        """Whether the run ends only by --stop."""
+        """Whether only --stop ends the run."""
         return self.at_random and self.stop and self.epochs is None
 
     @property
     def reads_whole_files(self) -> bool:
-        """Whether finished files are read, too."""
+        """Whether files that are finished are read again."""
         return self.again or self.at_random or self.ray is not None or self.n_passes > 1
 
     @property
-    def skips(self) -> bool:
+    def skips_rejected(self) -> bool:
         """Whether rejected rows are skipped."""
         return self.skip_rejected or self.rejected is not None
 
@@ -233,23 +235,23 @@ def learn(options: LearnOptions) -> int:
     bytes or images if there is one, otherwise all number and bool columns. Options that take column
     names also take positions, counted from 1.
 
-    Accuracy is progressive: each sample is a test before it is learned. The error of a sample is
-    half its squared error, summed over the outputs; a sample whose error is below the threshold,
-    epsilon, changes nothing. "updated" is the share of samples that changed the weights. "largest
-    class" is what always answering the same would reach. "AUC" is the area under the ROC curve of
-    the last 1,000 scores: how often a sample of the rarest class has a higher score for it than a
-    sample of another class.
+    Accuracy is progressive: each sample is predicted before it is learned. The error of a sample
+    is half its squared error, summed over the outputs; a sample whose error is below the threshold,
+    epsilon, changes no weight. "updated" is the share of samples that changed the weights. "largest
+    class" is the accuracy of always predicting the most frequent label. "AUC" is the area under the
+    ROC curve of the last 1,000 scores: how often a sample of the rarest class has a higher score
+    for that class than a sample of another class.
 
-    Probabilities are the outputs, divided by their sum: scores that rank, and are not calibrated.
+    Probabilities are the outputs divided by their sum. They rank samples, but are not calibrated.
 
-    With -m the model is saved regularly, at the end, and on SIGINT, SIGTERM and SIGHUP. The same
-    command resumes, and the result is bit-identical to an uninterrupted run. Only --lr, --epsilon
-    and --max-weights may change. Each row of a file is learned once: a run reads each SOURCE from
-    where earlier runs ended in it, whatever its name is now, and skips those that are finished.
-    Text files may grow, and stdin continues the stream.
+    With -m, the model is saved regularly, at the end, and on SIGINT, SIGTERM and SIGHUP. The same
+    command resumes the run, and the result is bit-identical to that of an uninterrupted run. Only
+    --lr, --epsilon and --max-weights may change. Each row of a file is learned once: a run resumes
+    each SOURCE where earlier runs ended, even if it was renamed, and skips finished files. Text
+    files may grow, and stdin continues the stream.
 
     With --ray, Parquet files are split into shards that several processes or machines learn. After
-    each round the models are averaged and saved.
+    each round, the models are averaged and saved.
 
     \b
     stream-perceptron learn mnist-train.parquet -m mnist.npz --ray --shards 8

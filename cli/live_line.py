@@ -8,26 +8,33 @@ import time
 
 import click
 
-_WIDTH = 20  # characters of a whole bar
-_LEAST = 4  # characters of the shortest bar
-_REDRAW = 0.1  # seconds
+_BAR_WIDTH = 20  # characters, if there is room
+_MIN_BAR_WIDTH = 4  # characters
+_REDRAW_INTERVAL = 0.1  # seconds
 _ERASE = "\r\x1b[K"
 
 
-def _bar(share: float, width: int = _WIDTH) -> str:
+def _format_bar(share: float, width: int = _BAR_WIDTH) -> str:
     """Return a bar for a share from 0 to 1, with the percentage."""
     return f"[{'#' * round(width * share):<{width}}] {share:>4.0%}"
 
 
-def bar_with(share: float, text: str, room: int) -> str:
-    """Return a bar and a text that fit into `room`: the bar shrinks, then is left out."""
-    width = min(_WIDTH, room - len(_bar(share, 0)) - len(text))
-    if width >= _LEAST:
-        return _bar(share, width) + text
-    return next((each for each in (f"{share:.0%}{text}", f"{share:.0%}") if len(each) <= room), "")
+def format_progress_bar(share: float, text: str, max_width: int) -> str:
+    """Return a bar with a text in `max_width` characters; the bar shrinks, then is left out."""
+    width = min(_BAR_WIDTH, max_width - len(_format_bar(share, 0)) - len(text))
+    if width >= _MIN_BAR_WIDTH:
+        return _format_bar(share, width) + text
+    return next(
+        (
+            candidate
+            for candidate in (f"{share:.0%}{text}", f"{share:.0%}")
+            if len(candidate) <= max_width
+        ),
+        "",
+    )
 
 
-def columns_of_stderr() -> int:
+def get_stderr_width() -> int:
     """Return the width of the terminal."""
     try:
         return os.get_terminal_size(sys.stderr.fileno()).columns or 80
@@ -40,7 +47,7 @@ class LiveLine:
 
     def __init__(self) -> None:
         self.is_shown = sys.stderr.isatty()
-        self._next = 0.0
+        self._next_redraw = 0.0
         self._is_drawn = False
 
     def __enter__(self) -> LiveLine:
@@ -51,16 +58,16 @@ class LiveLine:
 
     @property
     def width(self) -> int:
-        """The characters in a line; the last column stays free, or the cursor would wrap."""
-        return columns_of_stderr() - 1
+        """The number of characters in a line; the last column is left for the cursor."""
+        return get_stderr_width() - 1
 
     def is_due(self) -> bool:
         """Return whether it is time to redraw."""
-        return self.is_shown and time.monotonic() >= self._next
+        return self.is_shown and time.monotonic() >= self._next_redraw
 
     def postpone(self) -> None:
         """Wait a full interval before the next redraw."""
-        self._next = time.monotonic() + _REDRAW
+        self._next_redraw = time.monotonic() + _REDRAW_INTERVAL
 
     def show(self, text: str) -> None:
         """Redraw the line."""

@@ -28,17 +28,17 @@ COMMANDS = (
 
 
 class CommandGroup(click.Group):
-    """A group that imports each command's file when the command is called."""
+    """A group that imports the module of a command only when the command is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        from .command import usage_errors_on_one_line
+        from .command import shorten_usage_errors
 
         if not args:
-            return super().parse_args(ctx, args)  # which shows the help
-        with usage_errors_on_one_line(ctx):
+            return super().parse_args(ctx, args)  # shows the help
+        with shorten_usage_errors(ctx):
             return super().parse_args(ctx, args)
 
     def resolve_command(
@@ -61,8 +61,8 @@ class CommandGroup(click.Group):
         return command
 
 
-def _print_version(ctx: click.Context, parameter: click.Parameter, asked: bool) -> None:
-    if not asked:
+def _print_version(ctx: click.Context, parameter: click.Parameter, is_given: bool) -> None:
+    if not is_given:
         return
     from stream_perceptron import __version__
     from stream_perceptron.model.kernel import NAME
@@ -91,8 +91,8 @@ def main() -> None:
     """
 
 
-class _Tolerant(io.TextIOWrapper):
-    """A stream that ignores errors of writing, such as a full disk or a closed pipe."""
+class _BestEffortWriter(io.TextIOWrapper):
+    """A stream that ignores write errors, such as a full disk or a closed pipe."""
 
     def write(self, text: str) -> int:
         with suppress(OSError):
@@ -104,16 +104,17 @@ class _Tolerant(io.TextIOWrapper):
             super().flush()
 
 
-def _open_what_is_closed() -> None:
-    """Open /dev/null for reading as stdin, stdout or stderr if the process started without it.
+def _open_closed_standard_streams() -> None:
+    """Open /dev/null, for reading only, in place of each standard stream that is closed.
 
-    No other file can get its number, and writing to stdout fails.
+    So no other file gets the descriptor of a standard stream, and writing to a closed stdout still
+    fails.
     """
-    for number in range(3):
+    for descriptor in range(3):
         try:
-            os.fstat(number)
+            os.fstat(descriptor)
         except OSError:
-            os.open(os.devnull, os.O_RDONLY)  # gets the lowest free number
+            os.open(os.devnull, os.O_RDONLY)  # gets the lowest free descriptor
     sys.stdin = sys.stdin or open(0)  # noqa: SIM115
     sys.stdout = sys.stdout or open(1, "w")  # noqa: SIM115
 
@@ -121,22 +122,22 @@ def _open_what_is_closed() -> None:
 def run() -> NoReturn:
     """Run the command and end the process at once.
 
-    Python's own exit frees every library, which costs as much as learning 20,000 digits, while a
-    prefetch thread may still be reading.
+    A normal exit of Python frees every library, which takes as long as learning 20,000 digits, and
+    may do so while a prefetch thread is still reading.
     """
-    # No product of matrices here is large enough for the threads that NumPy would start.
+    # No matrix product is large enough to benefit from the threads that NumPy would start.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    _open_what_is_closed()
-    # A run goes on if its messages cannot be written.
+    _open_closed_standard_streams()
+    # A run continues even if its messages cannot be written.
     raw = open(2, "wb", buffering=0, closefd=False)  # noqa: SIM115
-    sys.stderr = _Tolerant(raw, "utf-8", "backslashreplace", write_through=True)
+    sys.stderr = _BestEffortWriter(raw, "utf-8", "backslashreplace", write_through=True)
     stdout = sys.stdout
     code: object = 0
     try:
         main()
     except SystemExit as end:
         code = end.code
-        if sys.stdout is not stdout:  # Click replaces it after its help met a broken pipe
+        if sys.stdout is not stdout:  # Click replaces it if the pipe breaks while help is printed
             code = 141
     except OSError as error:  # Click could not write its own output, such as help
         if "--traceback" in sys.argv:

@@ -1,4 +1,4 @@
-"""Options as fields of dataclasses: a field makes the Click option, and holds the typed value."""
+"""Options as dataclass fields, which define the Click options and hold their values."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import click
 from click.core import ParameterSource
 
 from .files import LocalFile, OutputFile
-from .values import CLASSES, DELIMITER, NAMES, THRESHOLD, OptionType, several
+from .values import CLASSES, DELIMITER, NAMES, THRESHOLD, OptionType, make_list_type
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,11 +25,11 @@ FILE = LocalFile()
 
 
 @dataclass(eq=False, repr=False)
-class Definition:
+class OptionDefinition:
     """The definition of an option.
 
-    `flags` are such as "-m/--model MODEL". Without a MODEL it is a switch; a switch such as
-    "--a/--no-a" is None by default.
+    `flags` has the form "-m/--model MODEL". Without MODEL, the option is a switch; a switch of the
+    form "--a/--no-a" is None by default.
     """
 
     flags: str
@@ -37,7 +37,7 @@ class Definition:
     type: Any
     default: Any
     section: str  # the heading in the help
-    is_common: bool  # whether the help has it without --help-all
+    is_common: bool  # whether the short --help lists it
     click_settings: dict[str, Any]
 
     @property
@@ -47,48 +47,48 @@ class Definition:
         return spelling.split("/")[0 if "/--no-" in spelling else -1]
 
     def make_parameter(self, name: str) -> click.Parameter:
-        """Return the Click option of this name."""
+        """Return the Click option for the field of this name."""
         spelling, _, metavar = self.flags.partition(" ")
         names = [spelling] if "/--no-" in spelling else spelling.split("/")
         settings: dict[str, Any] = {"help": self.help, **self.click_settings}
         if not metavar:
             settings |= {"is_flag": True, "default": self.default}
-            return ShownOption([*names, name], definition=self, **settings)
+            return DefinedOption([*names, name], definition=self, **settings)
         settings |= {"type": self.type, "metavar": metavar}
         if "flag_value" in settings:
             settings["is_flag"] = False
         has_default = self.default not in (None, ())
-        is_named = isinstance(self.type, LocalFile) or self.type in (NAMES, CLASSES)
-        if is_named and "multiple" not in settings:
+        is_given_once = isinstance(self.type, LocalFile) or self.type in (NAMES, CLASSES)
+        if is_given_once and "multiple" not in settings:
             settings |= {"multiple": True, "callback": _require_one}
         elif has_default:
-            is_typed = isinstance(self.type, OptionType)
-            settings["default"] = self.type.format(self.default) if is_typed else self.default
+            has_format = isinstance(self.type, OptionType)
+            settings["default"] = self.type.format(self.default) if has_format else self.default
             settings["show_default"] = True
-        return ShownOption([*names, name], definition=self, **settings)
+        return DefinedOption([*names, name], definition=self, **settings)
 
     def format_arguments(self, value: Any) -> list[str]:
-        """Return the arguments that give the option a value; none if it has none."""
+        """Return the arguments that set the option to a value; [] if the value needs none."""
         if value is None or value == () or (value is False and "/--no-" not in self.flags):
             return []
         if " " not in self.flags:
             return [self.flag if value else f"--no-{self.flag[2:]}"]
         format_value = self.type.format if isinstance(self.type, OptionType) else str
         values = list(value.items()) if isinstance(value, dict) else [value]
-        return [text for each in values for text in (self.flag, format_value(each))]
+        return [text for item in values for text in (self.flag, format_value(item))]
 
 
 def _require_one(ctx: click.Context, parameter: click.Parameter, values: tuple[Any, ...]) -> Any:
-    """Return the only value of an option, of which a second one would replace the first."""
+    """Return the value of an option that may be given only once."""
     if len(values) > 1:
         raise click.UsageError(f"{parameter.opts[-1]} is given twice")
     return values[0] if values else None
 
 
-class ShownOption(click.Option):
-    """An option with its definition, for the help."""
+class DefinedOption(click.Option):
+    """A Click option with its definition, which the help needs."""
 
-    def __init__(self, *args: Any, definition: Definition, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, definition: OptionDefinition, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.definition = definition
 
@@ -103,32 +103,32 @@ def option(
     is_common: bool = False,
     **click_settings: Any,
 ) -> Any:
-    """Return a field that is an option; the parameters are those of a `Definition`."""
+    """Return a field that defines an option; the parameters are those of a `OptionDefinition`."""
     if " " not in flags and "/--no-" not in flags:
         default = False
-    definition = Definition(flags, help, type, default, section, is_common, click_settings)
+    definition = OptionDefinition(flags, help, type, default, section, is_common, click_settings)
     return field(default=default, metadata={_DEFINITION: definition})
 
 
 def argument(metavar: str, **click_settings: Any) -> Any:
-    """Return a field that is an argument."""
+    """Return a field that defines an argument."""
     return field(default=None, metadata={_DEFINITION: {"metavar": metavar, **click_settings}})
 
 
-def several_of(options: type[Options], name: str) -> Any:
-    """Return a field that is the option of another command with several values."""
-    of_one = options.definition_of(name)
-    default = None if of_one.default is None else (of_one.default,)
+def make_list_option(options: type[Options], name: str) -> Any:
+    """Return a field for an option of another command that takes a list of values here."""
+    definition = options.definition_of(name)
+    default = None if definition.default is None else (definition.default,)
     return option(
-        f"{of_one.flag} A,B,...", of_one.help, several(of_one.type), default,
-        section=of_one.section, is_common=True,
+        f"{definition.flag} A,B,...", definition.help, make_list_type(definition.type), default,
+        section=definition.section, is_common=True,
     )  # fmt: skip
 
 
 def merge_pairs(
     ctx: click.Context, parameter: click.Parameter, values: tuple[tuple[str, float], ...]
 ) -> dict[str, float] | None:
-    """Return the numbers of a repeated option by their labels; None if there are none."""
+    """Return the numbers of a repeated option by label, or None if it is not given."""
     merged = dict(values)
     if len(merged) < len(values):
         raise click.UsageError(f"{parameter.opts[-1]} has two numbers for one label")
@@ -136,22 +136,22 @@ def merge_pairs(
 
 
 class Rule(NamedTuple):
-    """Options that exclude or need others.
+    """A rule on which options exclude or need each other.
 
-    `is_broken` returns a true value if the rule is broken; if that is a text, it replaces the {} in
-    the message.
+    `find_violation` returns a truthy value if the options violate the rule; the value replaces the
+    {} in the message.
     """
 
     message: str
-    is_broken: Callable[[Any], object]
+    find_violation: Callable[[Any], object]
 
 
 @dataclass(init=False, eq=False, repr=False)
 class Options:
     """The options of a command.
 
-    Subclasses are dataclasses without generated methods, which would lengthen the start of each
-    command.
+    Subclasses are dataclasses without generated methods, because generating them would delay the
+    start of each command.
     """
 
     rules: ClassVar[tuple[Rule, ...]] = ()
@@ -162,20 +162,20 @@ class Options:
         vars(self).update(values)
 
     @classmethod
-    def definition_of(cls, name: str) -> Definition:
+    def definition_of(cls, name: str) -> OptionDefinition:
         """Return the definition of an option by the name of its field."""
-        definition: Definition = cls.__dataclass_fields__[name].metadata[_DEFINITION]
+        definition: OptionDefinition = cls.__dataclass_fields__[name].metadata[_DEFINITION]
         return definition
 
     @classmethod
     def make_parameters(cls) -> Iterator[click.Parameter]:
         """Yield the Click parameters that the fields define."""
-        for each in fields(cls):
-            definition = each.metadata.get(_DEFINITION)
-            if isinstance(definition, Definition):
-                yield definition.make_parameter(each.name)
+        for option_field in fields(cls):
+            definition = option_field.metadata.get(_DEFINITION)
+            if isinstance(definition, OptionDefinition):
+                yield definition.make_parameter(option_field.name)
             elif definition is not None:
-                yield click.Argument([each.name], **definition)
+                yield click.Argument([option_field.name], **definition)
 
     @classmethod
     def from_context(cls, ctx: click.Context) -> Self:
@@ -184,42 +184,42 @@ class Options:
         Raises
         ------
         click.UsageError
-            If they break a rule.
+            If the options violate a rule.
 
         """
         default = ParameterSource.DEFAULT
-        names = [each.name for each in fields(cls)]
+        names = [option_field.name for option_field in fields(cls)]
         given = {name for name in names if ctx.get_parameter_source(name) is not default}
-        # Click has no default for an option that may be given only once.
+        # Click does not know the default of an option that may be given only once.
         values = {
             name: cls.__dataclass_fields__[name].default if value is None else value
             for name, value in ctx.params.items()
         }
         options = cls(given=frozenset(given), **values)
         for rule in options.rules:
-            if found := rule.is_broken(options):
-                raise click.UsageError(rule.message.format(found))
+            if violation := rule.find_violation(options):
+                raise click.UsageError(rule.message.format(violation))
         return options
 
-    def first_given(self, *names: str) -> str | None:
-        """Return the flag of the first of these options that the command line sets."""
+    def find_given_flag(self, *names: str) -> str | None:
+        """Return the flag of the first of these options that is given, or None."""
         return next((self.definition_of(n).flag for n in names if n in self.given), None)
 
     def format_arguments(self, name: str, value: Any) -> list[str]:
-        """Return the arguments that give an option a value."""
+        """Return the arguments that set an option to a value."""
         return self.definition_of(name).format_arguments(value)
 
 
 def complete_path(
     ctx: click.Context, parameter: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
-    """Tell the shell to complete a path."""
+    """Let the shell complete a path."""
     from click.shell_completion import CompletionItem
 
     return [CompletionItem(incomplete, type="file")]
 
 
-def _join_names(
+def _flatten_names(
     ctx: click.Context, parameter: click.Parameter, value: tuple[tuple[str, ...], ...]
 ) -> tuple[str, ...]:
     """Return the distinct names of a repeatable option."""
@@ -231,7 +231,7 @@ _FORMATS = ("parquet", "arrow", "csv", "jsonl", "libsvm")
 
 @dataclass(init=False, eq=False, repr=False)
 class FormatOptions(Options):
-    """The option of commands that read sources."""
+    """The option for the format of sources."""
 
     file_format: str | None = option(
         f"--format {'|'.join(_FORMATS)}",
@@ -253,8 +253,8 @@ class ReadingOptions(FormatOptions):
     )
     label: str | None = option(
         "--label NAME|N",
-        "Label column: a name, or a position with -1 the last. Default: label, class, target or y; "
-        "of a saved model, the one that it learned.",
+        "Label column: a name, or a position (-1 is the last). Default: the column named label, "
+        "class, target or y, or the one that a saved model learned.",
         section="Input",
         is_common=True,
     )
@@ -266,11 +266,12 @@ class ReadingOptions(FormatOptions):
         section="Input",
         is_common=True,
         multiple=True,
-        callback=_join_names,
+        callback=_flatten_names,
     )
     missing: tuple[str, ...] = option(
         "--missing TEXTS",
-        "Texts that mean a missing value, such as NA,?. Blank always does. Default: as learned.",
+        "Texts that mean a missing value, such as NA,?. Empty cells are always missing. Default: "
+        "as learned.",
         NAMES,
         (),
         section="Input",
@@ -278,14 +279,14 @@ class ReadingOptions(FormatOptions):
     )
     delimiter: str | None = option(
         "--delimiter C",
-        "Character between the cells of CSV, or tab or space. Default: as learned, or the most "
+        "Delimiter of CSV: a character, or the word tab or space. Default: as learned, or the most "
         "frequent of comma, tab and semicolon.",
         DELIMITER,
         section="Input",
     )
     decimal: str = option(
         "--decimal .|,",
-        "Character before the decimals of numbers in CSV. Default: as learned, or a point.",
+        "Decimal separator of numbers in CSV. Default: as learned, or a point.",
         click.Choice([".", ","]),
         section="Input",
     )
@@ -299,12 +300,12 @@ class ReadingOptions(FormatOptions):
 
 @dataclass(init=False, eq=False, repr=False)
 class ThresholdOption(Options):
-    """The option of commands that predict."""
+    """The option for the thresholds of classes."""
 
     threshold: dict[str, float] | None = option(
         "--threshold LABEL=NUMBER",
-        "Predict a class if its score reaches this; may be repeated. Other samples have the class "
-        "with the largest output among those without a threshold.",
+        "Predict class LABEL if its score is at least NUMBER. If no class reaches its threshold, "
+        "predict the one with the largest output among those without a threshold. May be repeated.",
         THRESHOLD,
         section="Output",
         multiple=True,
@@ -313,7 +314,7 @@ class ThresholdOption(Options):
 
     @property
     def thresholds(self) -> Thresholds | None:
-        """The thresholds of classes; None if there are none."""
+        """The thresholds of classes, or None without any."""
         if not self.threshold:
             return None
         from stream_perceptron.live.thresholds import Thresholds
@@ -330,39 +331,41 @@ class PredictionOptions(ThresholdOption):
 
     output: str | None = option(
         "-p/--predictions FILE|-",
-        "Write a prediction for each sample: JSON lines, or CSV if FILE ends in .csv.",
+        "Write a prediction for each sample, as JSON lines, or as CSV if FILE ends in .csv.",
         OutputFile(),
         section="Output",
         is_common=True,
     )
     keep: tuple[str, ...] = option(
         "--keep NAMES",
-        "Columns to copy to the predictions, such as an id.",
+        "Columns to copy to the predictions, such as an ID.",
         NAMES,
         (),
         section="Output",
     )
     probabilities: bool = option(
         "--probabilities",
-        "Write the score of every class: not calibrated, they sum to 1.",
+        "Write the score of every class. The scores sum to 1 and are not calibrated.",
         section="Output",
     )
     with_learned: bool = option(
-        "--learned", "Write how many samples the model had learned.", section="Output"
+        "--learned",
+        "Write the number of samples that the model had learned before each prediction.",
+        section="Output",
     )
     output_format: str | None = option(
         "--output-format json|csv",
-        "Format of predictions. Default: by FILE's suffix.",
+        "Format of predictions. Default: from the suffix of FILE.",
         click.Choice(["json", "csv"]),
         section="Output",
     )
 
     def find_prediction_field(self, *names: str) -> str | None:
-        """Return the first of these columns whose name a field of predictions already has."""
+        """Return the first name that is also a field of predictions, or None."""
         return next((name for name in names if name in _PREDICTION_FIELDS), None)
 
 
-KEPT_NAMES_ARE_NEW = Rule(
+KEEP_NAMES_RULE = Rule(
     "--keep {}: predictions already have a field of that name",
     lambda o: o.find_prediction_field(*o.keep),
 )
@@ -370,14 +373,14 @@ KEPT_NAMES_ARE_NEW = Rule(
 
 @dataclass(init=False, eq=False, repr=False)
 class ModelArgument(Options):
-    """The argument of commands about a saved model."""
+    """The argument for the path of a saved model."""
 
     path: Path = argument("MODEL", type=FILE, required=True)
 
 
 @dataclass(init=False, eq=False, repr=False)
 class SavedModelOption(Options):
-    """The option of commands that use a saved model."""
+    """The option for the path of a saved model."""
 
     path: Path = option(
         "-m/--model MODEL", "Model saved by `learn`.", FILE, is_common=True, required=True
@@ -386,13 +389,13 @@ class SavedModelOption(Options):
 
 @dataclass(init=False, eq=False, repr=False)
 class JsonOption(Options):
-    """The option of commands that print figures."""
+    """The option for output in JSON."""
 
     as_json: bool = option("--json", "Print JSON.", section="Output", is_common=True)
 
 
 @dataclass(init=False, eq=False, repr=False)
 class OverwriteOption(Options):
-    """The option of commands that write a file."""
+    """The option for replacing an existing file."""
 
-    overwrite: bool = option("--overwrite", "Replace an existing file, whatever it holds.")
+    overwrite: bool = option("--overwrite", "Replace an existing file, whatever its content.")

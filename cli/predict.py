@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 from .command import command
-from .files import REMEDY, require_different
+from .files import REMEDY, require_distinct_files
 from .options import (
-    KEPT_NAMES_ARE_NEW,
+    KEEP_NAMES_RULE,
     OverwriteOption,
     PredictionOptions,
     ReadingOptions,
@@ -18,17 +18,22 @@ from .options import (
     SavedModelOption,
     option,
 )
-from .predictions import lines_for, open_predictions
-from .printable import counted, tell
-from .reading import batches_of, hint_at_terminal, load_to_read, require_known_classes
-from .signals import Signals, ending_in_order
+from .predictions import make_formatter, open_predictions
+from .printable import format_count, print_message
+from .reading import (
+    announce_terminal_input,
+    load_for_prediction,
+    read_batches,
+    require_known_classes,
+)
+from .signals import Signals, exit_on_signal
 
 if TYPE_CHECKING:
     from stream_perceptron import LiveModel
     from stream_perceptron.data.batch import Batch
     from stream_perceptron.live.step_result import StepResult
 
-_PATIENCE = 0.1  # seconds between two looks for a missing model
+_POLL_INTERVAL = 0.1  # seconds between two checks whether the model exists
 
 
 @dataclass(init=False, eq=False, repr=False)
@@ -37,15 +42,15 @@ class PredictOptions(SavedModelOption, ReadingOptions, PredictionOptions, Overwr
 
     follow: bool = option("--follow", "Reload MODEL whenever it is saved again.")
 
-    rules: ClassVar[tuple[Rule, ...]] = (KEPT_NAMES_ARE_NEW,)
+    rules: ClassVar[tuple[Rule, ...]] = (KEEP_NAMES_RULE,)
 
 
 @command(PredictOptions, "Predict samples with a saved model.")
 def predict(options: PredictOptions) -> None:
-    """Predict samples with a saved model, a line of JSON or CSV each, and learn nothing.
+    """Predict samples with a saved model, without learning; write a line of JSON or CSV for each.
 
-    SOURCE is as for `learn`, and needs no label. Columns that the model does not know are ignored,
-    with a warning; a table that lacks one of its features is an error.
+    SOURCE is as for `learn`, but needs no labels. Columns that the model does not know are ignored
+    with a warning; a table that lacks a feature of the model is an error.
 
     \b
     echo '[0.5, 0.25]' | stream-perceptron predict -m points.npz
@@ -53,11 +58,11 @@ def predict(options: PredictOptions) -> None:
     stream-perceptron predict customers.csv -m churn.npz --keep id -p predictions.csv
     """
     o = options
-    hint_at_terminal(o.sources)
-    require_different(SOURCE=o.sources, MODEL=o.path, the_predictions=o.output)
-    with ending_in_order() as signals:
+    announce_terminal_input(o.sources)
+    require_distinct_files(SOURCE=o.sources, MODEL=o.path, the_predictions=o.output)
+    with exit_on_signal() as signals:
         while o.follow and not o.path.exists():
-            signals.sleep(_PATIENCE)
+            signals.sleep(_POLL_INTERVAL)
             signals.check()
         _predict(o, signals)
 
@@ -69,57 +74,61 @@ def _predict(options: PredictOptions, signals: Signals) -> None:
 
     o, path = options, options.path
     output_path = o.output or "-"
-    seen = os.stat(path)
-    live = _load(o)
+    loaded_status = os.stat(path)
+    live = _load_model(o)
     require_known_classes(o.threshold or (), live)
     thresholds = o.thresholds
     classes = live.model.classes_ if o.probabilities else None
-    lines = lines_for(output_path, o.output_format, live.selection, classes, o.with_learned)
+    formatter = make_formatter(
+        output_path, o.output_format, live.selection, classes, o.with_learned
+    )
 
     def reload(require_fit: Callable[[LiveModel], None]) -> LiveModel:
-        nonlocal live, seen
-        if not path.exists() or not _is_other(now := os.stat(path), seen):
+        nonlocal live, loaded_status
+        if not path.exists() or not _has_changed(status := os.stat(path), loaded_status):
             return live
-        seen = now
+        loaded_status = status
         try:
-            other = _load(o)
-            require_fit(other)
+            reloaded = _load_model(o)
+            require_fit(reloaded)
         except (CheckpointError, SourceError, OSError) as error:
-            tell(f"warning: {error}; still predicting with the model loaded before", err=True)
+            print_message(
+                f"warning: {error}; still predicting with the model loaded before", err=True
+            )
         else:
-            live = other
-            n = counted(live.model.n_seen, "sample")
-            tell(f"reloaded {path}: {n}", err=True)
+            live = reloaded
+            n = format_count(live.model.n_seen, "sample")
+            print_message(f"reloaded {path}: {n}", err=True)
         return live
 
-    def read(name: str) -> Iterator[Batch]:
-        return batches_of(name, o.file_format, live, signals, reload if o.follow else None)
+    def open_batches(name: str) -> Iterator[Batch]:
+        return read_batches(name, o.file_format, live, signals, reload if o.follow else None)
 
     def predict_batch(batch: Batch) -> StepResult:
         result = live.predict(batch, o.probabilities or thresholds is not None)
         return result if thresholds is None else thresholds.apply(result, o.probabilities)
 
-    # Check sources before the file of predictions is truncated.
-    files = {i: read(name) for i, name in enumerate(o.sources) if not is_stream(name)}
+    # Open the files first: an error in one must not truncate the predictions.
+    files = {i: open_batches(name) for i, name in enumerate(o.sources) if not is_stream(name)}
     remedy = None if o.overwrite else REMEDY
-    output = open_predictions(output_path, lines, signals, remedy=remedy)
-    count = _Count()
+    output = open_predictions(output_path, formatter, signals, remedy=remedy)
+    count = _PredictionCount()
     for i, name in enumerate(o.sources):
-        batches = files.get(i) or read(name)
+        batches = files.get(i) or open_batches(name)
         for result in drive(batches, predict_batch, o.skip_rejected):
             output.write(result)
             count.add(result)
-            for text in result.rejected:
-                tell(f"skipped: {text}", err=True)
+            for rejection in result.rejected:
+                print_message(f"skipped: {rejection}", err=True)
         if signals.is_set:
             break
     if output_path != "-":
-        tell(f"{output_path}: {count}", err=True)
+        print_message(f"{output_path}: {count}", err=True)
 
 
 @dataclass
-class _Count:
-    """The number of predictions, and how many of those with a label were right."""
+class _PredictionCount:
+    """The number of predictions, and the accuracy on labeled samples."""
 
     n: int = 0
     n_labeled: int = 0
@@ -138,19 +147,19 @@ class _Count:
             )
 
     def __str__(self) -> str:
-        text = counted(self.n, "prediction")
+        text = format_count(self.n, "prediction")
         if not self.n_labeled:
             return text
-        of_labeled = "" if self.n_labeled == self.n else f" of the {self.n_labeled:,} labeled rows"
-        return f"{text}, accuracy {self.n_right / self.n_labeled:.2%}{of_labeled}"
+        scope = "" if self.n_labeled == self.n else f" of the {self.n_labeled:,} labeled rows"
+        return f"{text}, accuracy {self.n_right / self.n_labeled:.2%}{scope}"
 
 
-def _load(options: PredictOptions) -> LiveModel:
-    """Load the model, to read as the options say."""
-    live = load_to_read(options.path, options)
+def _load_model(options: PredictOptions) -> LiveModel:
+    """Load the model, with the read options of the command line."""
+    live = load_for_prediction(options.path, options)
     live.selection = replace(live.selection, keep=options.keep)
     return live
 
 
-def _is_other(now: os.stat_result, seen: os.stat_result) -> bool:
-    return (now.st_ino, now.st_mtime_ns) != (seen.st_ino, seen.st_mtime_ns)
+def _has_changed(status: os.stat_result, loaded_status: os.stat_result) -> bool:
+    return (status.st_ino, status.st_mtime_ns) != (loaded_status.st_ino, loaded_status.st_mtime_ns)

@@ -1,4 +1,4 @@
-"""Predictions as lines of JSON or of CSV."""
+"""Predictions as lines of JSON or CSV."""
 
 from __future__ import annotations
 
@@ -27,150 +27,157 @@ if TYPE_CHECKING:
     from .signals import Signals
 
 
-_MOST_KNOWN = 2**16  # words in JSON
-_PATIENCE = 0.05  # seconds between two tries to open a FIFO
-_PAUSE = 0.002  # seconds between two looks at how much a reader has read
-_MOST_WRITTEN = 2**22  # bytes: several times what a pipe can hold
+_MAX_CACHED_TEXTS = 2**16  # values whose JSON is cached
+_OPEN_RETRY_INTERVAL = 0.05  # seconds between two attempts to open a FIFO
+_DRAIN_POLL_INTERVAL = 0.002  # seconds between two checks of how much has been read from a pipe
+_MAX_RECENT_BYTES = 2**22  # bytes: several times the capacity of a pipe
 
 
 class PredictionFile:
-    """Predictions in a file that can be truncated to the last save, or on a pipe.
+    """Writes predictions or rejected rows to a file, a pipe or a device.
 
-    `path` is the file's path relative to the checkpoint's folder, and `notice` a warning about the
-    file for the user. Lines that no reader has taken from a pipe are kept and saved with the model.
+    A file can be truncated to its size at the last save. Undelivered lines of a pipe are saved with
+    the model. `path` is the file's path relative to the checkpoint's folder, and `notice` a warning
+    about the file for the user.
     """
 
     def __init__(
         self,
         name: str,
         descriptor: int,
-        lines: Lines,
-        begin: str,
+        formatter: LineFormatter,
+        header: str,
         signals: Signals,
         path: str | None = None,
         notice: str | None = None,
     ) -> None:
         self._signals, self.notice = signals, notice
         self._name, self._descriptor, self._path = name, descriptor, path
-        self._lines, self._begin = lines, begin.encode()
+        self._formatter, self._unwritten_header = formatter, header.encode()
         mode = os.fstat(descriptor).st_mode
         self._is_pipe, self._is_file = stat.S_ISFIFO(mode), stat.S_ISREG(mode)
-        self._unwritten, self._done = b"", 0  # lines, and the number of their bytes written
-        self._written = bytearray()  # the last bytes written, as many as a pipe can hold
-        # Waits until writing to a descriptor does not block; returns False if a signal comes first.
-        self.wait: Callable[[int], bool] = signals.wait_to_write
+        self._unwritten, self._n_written = b"", 0  # bytes, and how many of them are written
+        self._recently_written = (
+            bytearray()
+        )  # the last bytes written to a pipe, at least its capacity
+        # Waits until writing to a descriptor does not block; returns False after a signal.
+        self.wait_to_write: Callable[[int], bool] = signals.wait_to_write
 
     def write(self, result: StepResult) -> None:
         """Write a line for each sample."""
         self.add(result)
         self.flush()
-        self.require_room(result)
+        self.require_all_columns(result)
 
     def add(self, result: StepResult) -> None:
-        """Make a line for each sample, to be written by `flush`."""
-        self._append("".join(self._lines(result)))
+        """Add a line for each sample; `flush` writes the lines."""
+        self._append("".join(self._formatter(result)))
         if self._is_file:
             self.flush()
 
-    def require_room(self, result: StepResult) -> None:
-        """Check that the samples' lines held everything asked for."""
-        self._lines.require_room(result)
+    def require_all_columns(self, result: StepResult) -> None:
+        """Check that the lines of these samples had a column for every class."""
+        self._formatter.require_all_columns(result)
 
-    def put(self, untaken: str) -> None:
-        """Begin with the lines that no reader took in the last run."""
-        if untaken:
-            self._append(untaken)
+    def add_undelivered(self, text: str) -> None:
+        """Add the undelivered lines of the last run, before any others."""
+        if text:
+            self._append(text)
 
     @property
     def has_lines(self) -> bool:
-        """Whether anything was written to the file, or is to be written."""
+        """Whether the file has content, or lines were added in this run."""
         is_written = self._is_file and os.fstat(self._descriptor).st_size > 0
-        return bool(is_written or self._unwritten or self._written)
+        return bool(is_written or self._unwritten or self._recently_written)
 
     def _append(self, text: str) -> None:
-        self._unwritten = self._unwritten[self._done :] + self._begin + text.encode()
-        self._begin, self._done = b"", 0
+        self._unwritten = (
+            self._unwritten[self._n_written :] + self._unwritten_header + text.encode()
+        )
+        self._unwritten_header, self._n_written = b"", 0
 
     def flush(self) -> None:
-        """Write all added lines; on a pipe that may block, in whole lines.
+        """Write all added lines; a pipe gets whole lines and may block.
 
-        After a signal, only what does not block is written.
+        After a signal, only as much is written as does not block.
         """
         data = memoryview(self._unwritten)
-        with self._named_errors():
-            while self._done < len(data):
+        with self._add_name_to_errors():
+            while self._n_written < len(data):
                 end = len(data)
                 # Writing to an empty pipe does not block.
-                is_empty = self._is_pipe and not self._in_pipe()
+                is_empty = self._is_pipe and not self._count_unread_bytes()
                 if not self._is_file:
-                    if not (is_empty or self.wait(self._descriptor)):
+                    if not (is_empty or self.wait_to_write(self._descriptor)):
                         return
-                    end = self._line_end(is_empty)
-                    if end == self._done:
+                    end = self._find_write_end(is_empty)
+                    if end == self._n_written:
                         return
-                n = os.write(self._descriptor, data[self._done : end])
+                n = os.write(self._descriptor, data[self._n_written : end])
                 if self._is_pipe:
-                    self._written += data[self._done : self._done + n]
-                    if len(self._written) > _MOST_WRITTEN:
-                        del self._written[: -self._in_pipe() - _MOST_WRITTEN // 2]
-                self._done += n
+                    self._recently_written += data[self._n_written : self._n_written + n]
+                    if len(self._recently_written) > _MAX_RECENT_BYTES:
+                        del self._recently_written[
+                            : -self._count_unread_bytes() - _MAX_RECENT_BYTES // 2
+                        ]
+                self._n_written += n
 
-    def _line_end(self, is_empty: bool) -> int:
-        """Return the end of the whole lines, or of a part of one, that can be written at once.
+    def _find_write_end(self, is_empty: bool) -> int:
+        """Return the end of the whole lines, or of the part of a line, to be written in one call.
 
-        A long line needs an empty pipe; if a signal ends the wait for it, nothing can be written.
+        A long line needs an empty pipe; if a signal ends the wait for the reader, write nothing.
         """
-        # An empty pipe accepts its whole size without blocking; any writable one, PIPE_BUF bytes.
-        most = self._done + (self._capacity() if is_empty else select.PIPE_BUF)
-        end = self._unwritten.rfind(b"\n", self._done, most) + 1
+        # Without blocking, an empty pipe accepts its capacity, and a writable one PIPE_BUF bytes.
+        limit = self._n_written + (self._get_pipe_capacity() if is_empty else select.PIPE_BUF)
+        end = self._unwritten.rfind(b"\n", self._n_written, limit) + 1
         if end or not self._is_pipe:
-            return end or most
-        end = self._unwritten.find(b"\n", most) + 1
-        if end - self._done > self._capacity():
+            return end or limit
+        end = self._unwritten.find(b"\n", limit) + 1
+        if end - self._n_written > self._get_pipe_capacity():
             with suppress(OSError):  # beyond the system's limit
-                fcntl.fcntl(self._descriptor, fcntl.F_SETPIPE_SZ, end - self._done)
+                fcntl.fcntl(self._descriptor, fcntl.F_SETPIPE_SZ, end - self._n_written)
         self.drain()
-        if self._in_pipe():
-            return self._done
-        return min(end, self._done + self._capacity())
+        if self._count_unread_bytes():
+            return self._n_written
+        return min(end, self._n_written + self._get_pipe_capacity())
 
-    def _capacity(self) -> int:
+    def _get_pipe_capacity(self) -> int:
         return fcntl.fcntl(self._descriptor, fcntl.F_GETPIPE_SZ)
 
-    def _in_pipe(self) -> int:
+    def _count_unread_bytes(self) -> int:
         """Return the number of unread bytes in the pipe."""
         n = bytearray(4)
         fcntl.ioctl(self._descriptor, termios.FIONREAD, n)
         return int.from_bytes(n, sys.byteorder)
 
-    def untaken(self) -> str:
-        """Return the lines that no reader has taken completely."""
-        unwritten = self._unwritten[self._done :]
-        n = len(unwritten) + (self._in_pipe() if self._is_pipe else 0)
-        data = bytes(self._written + unwritten)
+    def get_undelivered(self) -> str:
+        """Return the undelivered lines: those that the reader has not read completely."""
+        unwritten = self._unwritten[self._n_written :]
+        n = len(unwritten) + (self._count_unread_bytes() if self._is_pipe else 0)
+        data = bytes(self._recently_written + unwritten)
         start = data.rfind(b"\n", 0, len(data) - n) + 1
-        return data[start:].decode().removeprefix(self._lines.header) if n else ""
+        return data[start:].decode().removeprefix(self._formatter.header) if n else ""
 
     def drain(self) -> None:
-        """Wait until a reader has taken all lines, or a signal comes.
+        """Wait until the reader of a pipe has read all lines, or a signal arrives.
 
         Raises
         ------
         BrokenPipeError
-            If the reader leaves before.
+            If the reader closes the pipe before.
 
         """
-        while self._is_pipe and not self._signals.is_set and self._in_pipe():
+        while self._is_pipe and not self._signals.is_set and self._count_unread_bytes():
             poll = select.poll()
             poll.register(self._descriptor, 0)
             if poll.poll(0):
                 raise BrokenPipeError
-            self._signals.sleep(_PAUSE)
+            self._signals.sleep(_DRAIN_POLL_INTERVAL)
 
     def sync(self, cursor: Cursor) -> None:
         """Sync the file to disk and record its size in a cursor."""
         if self._path is not None:
-            with self._named_errors():
+            with self._add_name_to_errors():
                 os.fsync(self._descriptor)
             cursor.outputs[self._path] = os.fstat(self._descriptor).st_size
 
@@ -180,8 +187,8 @@ class PredictionFile:
             os.close(self._descriptor)
 
     @contextmanager
-    def _named_errors(self) -> Iterator[None]:
-        """Name the file in errors of the system."""
+    def _add_name_to_errors(self) -> Iterator[None]:
+        """Add the name of the file to system errors."""
         try:
             yield
         except OSError as error:
@@ -191,28 +198,30 @@ class PredictionFile:
 
 def open_predictions(
     path: str,
-    lines: Lines,
+    formatter: LineFormatter,
     signals: Signals,
     folder: Path | None = None,
-    kept: Mapping[str, int] = {},
+    saved_sizes: Mapping[str, int] = {},
     remedy: str | None = "remove it, or name another file",
 ) -> PredictionFile:
-    """Open the output of predictions.
+    """Open the output for predictions or rejected rows.
 
-    `kept` maps files to the bytes in each that belong to learned rows of the model in `folder`. A
-    file with other content is refused with a `remedy`, unless that is None.
+    `saved_sizes` maps the path of each file, relative to `folder`, to its size when the model was
+    saved. A file with other content raises an error with `remedy`, unless `remedy` is None.
     """
     if path == "-":
         sys.stdout.flush()
         if fcntl.fcntl(1, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))  # before any row is read
-        opened = PredictionFile("stdout", sys.stdout.fileno(), lines, lines.header, signals)
+        opened = PredictionFile("stdout", sys.stdout.fileno(), formatter, formatter.header, signals)
     elif os.path.exists(path) and not os.path.isfile(path):
-        opened = PredictionFile(path, _open_device(path, signals), lines, lines.header, signals)
+        opened = PredictionFile(
+            path, _open_device(path, signals), formatter, formatter.header, signals
+        )
     else:
         if remedy is not None:
-            require_own_output(path, lines.beginnings, lines.content, remedy)
-        opened = _open_file(path, lines, signals, folder or Path(), kept)
+            require_own_output(path, formatter.prefixes, formatter.content, remedy)
+        opened = _open_file(path, formatter, signals, folder or Path(), saved_sizes)
     return opened
 
 
@@ -229,179 +238,198 @@ def _open_device(path: str, signals: Signals) -> int:
         except OSError as error:
             if error.errno != errno.ENXIO:
                 raise
-        # After a signal, open it for reading as well, which needs no other reader: predictions stay
-        # in the FIFO, so they count as undelivered.
+        # After a signal, open the FIFO for reading, too, which needs no other reader. Predictions
+        # stay in it, so they are undelivered.
         mode = os.O_RDWR if signals.is_set else os.O_WRONLY
-        signals.sleep(_PATIENCE)
+        signals.sleep(_OPEN_RETRY_INTERVAL)
     os.set_blocking(descriptor, True)
     return descriptor
 
 
 def _open_file(
-    path: str, lines: Lines, signals: Signals, folder: Path, before: Mapping[str, int]
+    path: str,
+    formatter: LineFormatter,
+    signals: Signals,
+    folder: Path,
+    saved_sizes: Mapping[str, int],
 ) -> PredictionFile:
     """Open a file, and truncate it to its size when the model was saved.
 
-    A file that was removed or emptied since, as by a rotation, is started again.
+    A file that was removed or emptied since, for example by log rotation, is started again.
     """
     from stream_perceptron import CheckpointError
     from stream_perceptron.checkpoint.atomic import sync_folder
-    from stream_perceptron.data.describe import warning
+    from stream_perceptron.data.notices import build_warning
 
     relative = os.path.relpath(os.path.realpath(path), os.path.realpath(folder))
-    kept = before.get(relative, 0)
+    saved_size = saved_sizes.get(relative, 0)
     size = os.path.getsize(path) if os.path.exists(path) else 0
     notice = None
-    if kept and not size:
-        notice = warning(f"{path} was removed or emptied since the last save: it is started again")
-        kept = 0
-    if size < kept:
-        raise CheckpointError(
-            f"{path}: has {size:,} bytes, but {kept:,} were written when the model was saved: "
-            "write to another file, or restore this one"
+    if saved_size and not size:
+        notice = build_warning(
+            f"{path} was removed or emptied since the last save: it is started again"
         )
-    if kept:
+        saved_size = 0
+    if size < saved_size:
+        raise CheckpointError(
+            f"{path}: has {size:,} bytes, but {saved_size:,} were written when the model was "
+            "saved: write to another file, or restore this file"
+        )
+    if saved_size:
         with open(path, "rb") as file:
-            if file.read(len(lines.header.encode())) != lines.header.encode():
+            if file.read(len(formatter.header.encode())) != formatter.header.encode():
                 raise CheckpointError(
-                    f"{path}: has other columns than this run writes: write to another file"
+                    f"{path}: its columns differ from those of this run: write to another file"
                 )
     descriptor = os.open(path, os.O_WRONLY | _FLAGS | os.O_APPEND, 0o666)
-    os.truncate(descriptor, kept)
-    with suppress(OSError):  # a folder may be writable and not readable
+    os.truncate(descriptor, saved_size)
+    with suppress(OSError):  # a folder may be writable but not readable
         sync_folder(Path(os.path.realpath(path)).parent)  # or a crash could lose the file
-    begin = "" if kept else lines.header
-    return PredictionFile(path, descriptor, lines, begin, signals, relative, notice)
+    header = "" if saved_size else formatter.header
+    return PredictionFile(path, descriptor, formatter, header, signals, relative, notice)
 
 
-def lines_for(
+def make_formatter(
     path: str,
     output_format: str | None,
     selection: Selection,
     classes: Sequence[Any] | None,
     with_learned: bool,
-) -> Lines:
-    """Return a writer of CSV, if asked for or by the file's suffix, or else of JSON.
+) -> LineFormatter:
+    """Return the formatter for a file: of `output_format`, or of the format that its suffix means.
 
-    `classes` are the classes to write probabilities of; with `with_learned`, write the number of
-    samples that the model had learned.
+    `classes` are the classes whose probabilities are written. With `with_learned`, lines have the
+    number of samples that the model had learned.
     """
     if (output_format or ("csv" if path.lower().endswith(".csv") else "json")) == "json":
-        return JsonLines(with_learned)
-    carried = tuple(dict.fromkeys([*selection.position, *selection.kept]))
-    return CsvLines(carried, classes, with_learned)
+        return JsonFormatter(with_learned)
+    carried = tuple(dict.fromkeys([*selection.position, *selection.passthrough]))
+    return CsvFormatter(carried, classes, with_learned)
 
 
-def _words() -> Callable[[Any], str]:
-    """Return a caching function from a label or another value to its JSON."""
-    known: dict[tuple[type, Any], str] = {}
+def _make_json_encoder() -> Callable[[Any], str]:
+    """Return a function that encodes a label or another value as JSON, with a cache."""
+    cache: dict[tuple[type, Any], str] = {}
 
-    def word(value: Any) -> str:
+    def to_json(value: Any) -> str:
         key = type(value), value
-        if key not in known:
-            if len(known) == _MOST_KNOWN:
-                known.clear()
-            known[key] = json.dumps(value, default=str)
-        return known[key]
+        if key not in cache:
+            if len(cache) == _MAX_CACHED_TEXTS:
+                cache.clear()
+            cache[key] = json.dumps(value, default=str)
+        return cache[key]
 
-    return word
+    return to_json
 
 
-def _samples(result: StepResult, with_learned: bool) -> Iterator[tuple[Any, ...]]:
-    """Yield for each sample the values of its line.
+def _iterate_line_values(result: StepResult, with_learned: bool) -> Iterator[tuple[Any, ...]]:
+    """Yield the values of each line.
 
-    They are row, number and probability of the prediction, label, samples learned, copied columns,
-    and probabilities. Labels that came later have no line.
+    They are the row, the class ID and the probability of the prediction, the label, the number of
+    samples learned before, the passthrough columns, and the probabilities of all classes. A row
+    that completes a pending sample has no line.
     """
     n = len(result.rows)
-    every = result.every_probability
+    all_probabilities = result.all_probabilities
     samples = zip(
         result.rows.tolist(),
         result.predicted.tolist(),
         result.probabilities.tolist(),
         result.labels,
-        result.learned.tolist() if with_learned else [None] * n,
-        result.carried or [{}] * n,
-        [[]] * n if every is None else every.tolist(),
+        result.n_learned_before.tolist() if with_learned else [None] * n,
+        result.copied_columns or [{}] * n,
+        [[]] * n if all_probabilities is None else all_probabilities.tolist(),
         strict=True,
     )
-    return samples if result.answers is None else compress(samples, (~result.answers).tolist())
+    return (
+        samples
+        if result.is_late_label is None
+        else compress(samples, (~result.is_late_label).tolist())
+    )
 
 
-class Lines:
-    """Base class of writers of lines."""
+class LineFormatter:
+    """Formats results as lines; the base class of all formats."""
 
     header = ""
     content = "predictions"
-    beginnings: tuple[bytes, ...] = (b'{"row": ', b"row,prediction")  # of files with this content
+    prefixes: tuple[bytes, ...] = (b'{"row": ', b"row,prediction")  # of files with this content
 
     def __call__(self, result: StepResult) -> Iterator[str]:
         """Yield a line for each sample."""
         raise NotImplementedError
 
-    def require_room(self, result: StepResult) -> None:
-        """Check that the lines held everything asked for."""
+    def require_all_columns(self, result: StepResult) -> None:
+        """Check that the lines had a column for every class."""
 
 
-class JsonLines(Lines):
-    """Samples as lines of JSON."""
+class JsonFormatter(LineFormatter):
+    """Formats samples as lines of JSON."""
 
     def __init__(self, with_learned: bool = False) -> None:
-        self._word = _words()
+        self._to_json = _make_json_encoder()
         self._with_learned = with_learned
 
     def __call__(self, result: StepResult) -> Iterator[str]:
-        # The output of `json.dumps`, made faster.
-        word, classes = self._word, result.classes
+        # The same text as from `json.dumps`, but faster.
+        to_json, classes = self._to_json, result.classes
         keys: list[str] = []
-        if result.every_probability is not None:
+        if result.all_probabilities is not None:
             keys = [json.dumps(str(label)) for label in classes]
-        samples = _samples(result, self._with_learned)
-        for row, number, probability, label, learned, carried, shares in samples:
-            name, share = "null", "null"  # the number is -1: no label was known
-            if number >= 0:
-                name, share = word(classes[number]), repr(probability)
-            beside = "" if learned is None else f', "learned": {learned}'
+        samples = _iterate_line_values(result, self._with_learned)
+        for row, class_id, probability, label, learned, carried, class_probabilities in samples:
+            name, score = "null", "null"  # for -1: no label was known
+            if class_id >= 0:
+                name, score = to_json(classes[class_id]), repr(probability)
+            extra_fields = "" if learned is None else f', "learned": {learned}'
             if carried:
-                beside += f", {json.dumps(replace_infinities(carried), default=str)[1:-1]}"
-            if result.every_probability is not None:
+                extra_fields += f", {json.dumps(replace_infinities(carried), default=str)[1:-1]}"
+            if result.all_probabilities is not None:
                 # NaN: the label was not known yet.
-                known = ((key, p) for key, p in zip(keys, shares, strict=True) if p == p)
-                beside += f', "probabilities": {{{", ".join(f"{key}: {p!r}" for key, p in known)}}}'
+                known = (
+                    (key, p) for key, p in zip(keys, class_probabilities, strict=True) if p == p
+                )
+                extra_fields += (
+                    f', "probabilities": {{{", ".join(f"{key}: {p!r}" for key, p in known)}}}'
+                )
             yield (
-                f'{{"row": {row}, "prediction": {name}, "probability": {share}, '
-                f'"label": {word(label)}{beside}}}\n'
+                f'{{"row": {row}, "prediction": {name}, "probability": {score}, '
+                f'"label": {to_json(label)}{extra_fields}}}\n'
             )
 
 
-class CsvLines(Lines):
-    """Samples as lines of CSV after a header."""
+class CsvFormatter(LineFormatter):
+    """Formats samples as lines of CSV, after a header."""
 
     def __init__(
         self, carried: tuple[str, ...], classes: Sequence[Any] | None, with_learned: bool
     ) -> None:
         self._carried, self._with_learned = carried, with_learned
         self._classes = list(classes or ())
-        shares = [f"probability of {label}" for label in self._classes]
         names = ["row", "prediction", "probability", "label", *["learned"] * with_learned]
-        names += [*self._carried, *shares]
-        self.header = ",".join(map(_cell, names)) + "\n"
+        names += [*self._carried, *(f"probability of {label}" for label in self._classes)]
+        self.header = ",".join(map(_format_cell, names)) + "\n"
 
     def __call__(self, result: StepResult) -> Iterator[str]:
-        names = [*map(_cell, result.classes), ""]
+        names = [*map(_format_cell, result.classes), ""]
         n = len(self._classes)
-        samples = _samples(result, self._with_learned)
-        for row, number, probability, label, learned, carried, shares in samples:
-            share = "" if number < 0 else repr(probability)
-            beside = [str(learned)] * self._with_learned
-            beside += [_cell(carried.get(name)) for name in self._carried]
-            known = ["" if p != p else repr(p) for p in shares[:n]]
-            yield ",".join([str(row), names[number], share, _cell(label), *beside, *known]) + "\n"
+        samples = _iterate_line_values(result, self._with_learned)
+        for row, class_id, probability, label, learned, carried, class_probabilities in samples:
+            score = "" if class_id < 0 else repr(probability)
+            extra_fields = [str(learned)] * self._with_learned
+            extra_fields += [_format_cell(carried.get(name)) for name in self._carried]
+            known = ["" if p != p else repr(p) for p in class_probabilities[:n]]
+            yield (
+                ",".join(
+                    [str(row), names[class_id], score, _format_cell(label), *extra_fields, *known]
+                )
+                + "\n"
+            )
 
-    def require_room(self, result: StepResult) -> None:
+    def require_all_columns(self, result: StepResult) -> None:
         from stream_perceptron import SourceError
 
-        if result.every_probability is not None and result.classes != self._classes:
+        if result.all_probabilities is not None and result.classes != self._classes:
             new = next((label for label in result.classes if label not in self._classes), None)
             raise SourceError(
                 f"label {new!r} has no column in the predictions, which are complete but for its "
@@ -409,7 +437,7 @@ class CsvLines(Lines):
             )
 
 
-def _cell(value: Any) -> str:
+def _format_cell(value: Any) -> str:
     """Return a value as a cell of CSV; None is empty."""
     if value is None:
         return ""
@@ -421,11 +449,11 @@ def _cell(value: Any) -> str:
 
 
 def replace_infinities(value: Any) -> Any:
-    """Return a value with its infinities and NaN as texts, which JSON lacks as numbers."""
+    """Return a value with infinities and NaN as texts, because JSON has no such numbers."""
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     if isinstance(value, list):
-        return [replace_infinities(part) for part in value]
+        return [replace_infinities(item) for item in value]
     if isinstance(value, dict):
-        return {name: replace_infinities(part) for name, part in value.items()}
+        return {name: replace_infinities(item) for name, item in value.items()}
     return value

@@ -1,4 +1,4 @@
-"""Printing for people: without control characters, and with colour on a terminal."""
+"""Printing for people: control characters are escaped, and terminals get colors."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from typing import IO, Any
 
 import click
 
-from .live_line import columns_of_stderr
+from .live_line import get_stderr_width
 
 # Control characters, characters that change the direction of text, and lone surrogates.
-_HARMFUL = re.compile(
+_UNSAFE_CHARACTERS = re.compile(
     r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
 )
 
-# The colour of a line's first word.
-_COLOURS = {"Error": "red", "warning": "yellow", "diagnosis": "yellow", "hint": "cyan"}
+# The color of the first word of a line.
+_COLORS = {"Error": "red", "warning": "yellow", "diagnosis": "yellow", "hint": "cyan"}
 
-_COLUMNS = 80  # the usual width of stdout
-_LEAST_INDENT = 4  # of a line that begins with a long word
+_MAX_STDOUT_WIDTH = 80  # the largest width of text on stdout
+_MIN_INDENT = 4  # of a line that begins with a long word
 
-# A word with the figure after it.
+# A word, with a number that follows it and stays on its line.
 _WORDS = r" *[^ ]+(?: [(+-]\d[^ ]*)?"
 
 
 def printable(line: str) -> str:
-    r"""Escape the characters of a line that would change the text around them.
+    r"""Escape the characters of a line that would change the display of the text around them.
 
     Examples
     --------
@@ -38,22 +38,22 @@ def printable(line: str) -> str:
     'a\\x1b[2J\\u202e'
 
     """
-    return _HARMFUL.sub(lambda found: found[0].encode("unicode_escape").decode(), line)
+    return _UNSAFE_CHARACTERS.sub(lambda match: match[0].encode("unicode_escape").decode(), line)
 
 
-def counted(n: int, noun: str) -> str:
-    """Return a number with its noun.
+def format_count(n: int, noun: str) -> str:
+    """Return a number with its noun, in the singular or plural.
 
     Examples
     --------
-    >>> counted(1, "row"), counted(2000, "row")
+    >>> format_count(1, "row"), format_count(2000, "row")
     ('1 row', '2,000 rows')
 
     """
     return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
 
 
-def width_of(text: str) -> int:
+def measure_width(text: str) -> int:
     """Return the number of terminal columns of a text."""
     if text.isascii():
         return len(text)
@@ -61,68 +61,70 @@ def width_of(text: str) -> int:
     return len(text) - marks + sum(unicodedata.east_asian_width(c) in "WF" for c in text)
 
 
-def columns_of_stdout() -> int:
-    """Return the width of stdout, or the usual one if it is no terminal."""
-    return min(_COLUMNS, shutil.get_terminal_size().columns)
+def get_stdout_width() -> int:
+    """Return the width for text on stdout: that of the terminal, but at most 80 columns."""
+    return min(_MAX_STDOUT_WIDTH, shutil.get_terminal_size().columns)
 
 
-def wrapped(text: str, columns: int, indent: int = 0, first: str = "") -> list[str]:
-    """Break a text between words; the first line begins with `first`.
+def wrap_text(text: str, columns: int, indent: int = 0, first: str = "") -> list[str]:
+    """Wrap a text between words; the first line begins with `first`.
 
-    No word is cut. Other lines are indented, less if they begin with a long word.
+    Words are never split. Other lines are indented, by less if they begin with a long word.
     """
     line, lines = first, []
     for words in re.findall(_WORDS, text):
-        for word in [words] if width_of(words) <= columns else re.findall(" *[^ ]+", words):
-            if width_of(line + word) > columns:
+        for word in [words] if measure_width(words) <= columns else re.findall(" *[^ ]+", words):
+            if measure_width(line + word) > columns:
                 if line.strip():
                     lines.append(line.rstrip())
                 word = word.lstrip()
-                room = max(0, columns - width_of(word))
-                line = " " * (indent if indent <= room else min(room, _LEAST_INDENT))
+                room = max(0, columns - measure_width(word))
+                line = " " * (indent if indent <= room else min(room, _MIN_INDENT))
             line += word
     return [*lines, line.rstrip()]
 
 
-def beside(name: str, text: str, width: int, columns: int, indent: int = 2) -> list[str]:
+def format_entry(name: str, text: str, width: int, columns: int, indent: int = 2) -> list[str]:
     """Return the lines of a text with its name on the left, or above it if the name is wider."""
     start = indent + width + 2
-    *lines, last = wrapped(name, columns, indent + 2, " " * indent)
-    if lines or width_of(last) > start - 2:
+    *lines, last = wrap_text(name, columns, indent + 2, " " * indent)
+    if lines or measure_width(last) > start - 2:
         lines, last = [*lines, last], ""
-    return lines + wrapped(text, columns, start, last + " " * (start - width_of(last)))
+    return lines + wrap_text(text, columns, start, last + " " * (start - measure_width(last)))
 
 
-def table(rows: Sequence[Sequence[str]], columns: int, indent: int = 0) -> Iterator[str]:
+def format_table(rows: Sequence[Sequence[str]], columns: int, indent: int = 0) -> Iterator[str]:
     """Yield the lines of a table: names aligned left, figures aligned right."""
-    widths = [max(map(width_of, column)) for column in zip(*rows, strict=True)]
+    widths = [max(map(measure_width, column)) for column in zip(*rows, strict=True)]
     width = max(1, min(widths[0], columns - indent - sum(widths[1:]) - 2 * len(widths[1:])))
     for name, *cells in rows:
         sized = zip(cells, widths[1:], strict=True)
-        figures = "  ".join(" " * (n - width_of(cell)) + cell for cell, n in sized)
-        yield from beside(name, figures, width, columns, indent)
+        figures = "  ".join(" " * (n - measure_width(cell)) + cell for cell, n in sized)
+        yield from format_entry(name, figures, width, columns, indent)
 
 
-def class_table(classes: Iterable[Iterable[Any]], columns: int, indent: int = 0) -> Iterator[str]:
+def format_class_table(
+    classes: Iterable[Iterable[Any]], columns: int, indent: int = 0
+) -> Iterator[str]:
     """Return the lines of a table of labels with precision, recall and number of samples."""
     rows = [("class", "precision", "recall", "samples")]
     for label, precision, recall, n in classes:
         rows.append((printable(str(label)), f"{precision:.2%}", f"{recall:.2%}", f"{n:,}"))
-    return table(rows, columns, indent)
+    return format_table(rows, columns, indent)
 
 
-def tell(line: str, err: bool = False) -> None:
-    """Print a line; colour its first word if it is a warning or the like.
+def print_message(line: str, err: bool = False) -> None:
+    """Print a line, with the first word of errors, warnings, diagnoses and hints in color.
 
-    Click omits colours where stdout or stderr is no terminal. On one, messages break between words.
+    Click omits colors unless the stream is a terminal. On a terminal, stderr is wrapped at words.
     """
     line = printable(line)
     if err and sys.stderr.isatty():
         indent = len(line) - len(line.lstrip())
-        line = "\n".join(wrapped(line, columns_of_stderr(), indent))
+        line = "\n".join(wrap_text(line, get_stderr_width(), indent))
     kind, colon, rest = line.partition(":")
-    if colon and kind in _COLOURS and not os.environ.get("NO_COLOR"):
-        line = click.style(f"{kind}:", fg=_COLOURS[kind], bold=True) + rest
+    if colon and kind in _COLORS and not os.environ.get("NO_COLOR"):
+        line = click.style(f"{kind}:", fg=_COLORS[kind], bold=True) + rest
     click.echo(line, err=err)
 
 
@@ -133,7 +135,7 @@ class OneLineError(click.ClickException):
         super().__init__(" ".join(message.split()))
 
     def show(self, file: IO[Any] | None = None) -> None:
-        tell(f"Error: {self.message}", err=True)
+        print_message(f"Error: {self.message}", err=True)
 
 
 class OneLineUsageError(OneLineError):

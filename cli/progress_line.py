@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .live_line import LiveLine, bar_with
-from .printable import counted, tell
+from .live_line import LiveLine, format_progress_bar
+from .printable import format_count, print_message
 
 if TYPE_CHECKING:
     from stream_perceptron.live.model import LiveModel
 
-# The widths of the columns of a row; a narrow terminal shows only the first ones.
+# The columns of a printed row with their widths; a narrow terminal shows only the first columns.
 _COLUMNS = {
     "samples": 10,
     "accuracy": 8,
@@ -27,15 +27,19 @@ _COLUMNS = {
     "samples/s": 9,
 }
 _GAP = "  "
-_WIDE = 84  # columns of a terminal that shows the AUC beside the time left
-UNTESTED = "untested"  # instead of accuracy, before a class is known
-_LOUD = ("warning", "drop", "further_drop")  # events that --quiet prints too
+_MIN_WIDTH_FOR_AUC = 84  # characters of a line that has room for the AUC and the time left
+UNTESTED = "untested"  # printed instead of the accuracy before a class is known
+_UNSILENCED_KINDS = (
+    "warning",
+    "drop",
+    "further_drop",
+)  # kinds of events that are printed even with --quiet
 
 
 class ProgressLine:
-    """Progress on stderr: a row, as text or JSON, whenever the rows read have doubled.
+    """Prints progress on stderr: figures, as text or JSON, each time the rows read have doubled.
 
-    On a terminal a live line follows, unless predictions go to that terminal (`is_alone=False`).
+    On a terminal, a live line follows, unless predictions go there (`owns_terminal=False`).
     """
 
     def __init__(
@@ -44,19 +48,19 @@ class ProgressLine:
         as_json: bool = False,
         quiet: bool = False,
         total: int | None = None,
-        is_alone: bool = True,
+        owns_terminal: bool = True,
     ) -> None:
         self._live = live
         self._as_json, self.is_quiet = as_json, quiet
         self._total = total
         self._line = LiveLine()
-        self._is_live = not (as_json or quiet) and self._line.is_shown and is_alone
+        self._is_live = not (as_json or quiet) and self._line.is_shown and owns_terminal
         self._start = time.perf_counter()
         self._rows_before = live.ledger.rows
-        self._next = 1000
+        self._next_printed_row = 1000
         self._header: tuple[str, ...] = ()  # the columns of the last printed header
-        self._printed = -1  # the rows read when the last row was printed
-        self._told: set[str] = set()
+        self._last_printed_row = -1  # the rows read when figures were last printed
+        self._printed_texts: set[str] = set()
 
     @property
     def seconds(self) -> float:
@@ -68,68 +72,68 @@ class ProgressLine:
         """The rows read since the start."""
         return self._live.ledger.rows - self._rows_before
 
-    def note(self, text: str) -> None:
-        """Print a note or a warning once."""
-        if text not in self._told:
-            self.event("warning" if getattr(text, "is_warning", False) else "note", text)
+    def print_notice(self, text: str) -> None:
+        """Print a notice or a warning, unless it was printed before."""
+        if text not in self._printed_texts:
+            self.print_event("warning" if getattr(text, "is_warning", False) else "note", text)
 
-    def event(self, kind: str, text: str, row: int | None = None, **figures: Any) -> None:
-        """Print an event: its text, or as JSON its text, figures and number of rows read."""
-        if self.is_quiet and kind not in _LOUD:
+    def print_event(self, kind: str, text: str, row: int | None = None, **figures: Any) -> None:
+        """Print the text of an event, or with --json its kind, row, text and figures."""
+        if self.is_quiet and kind not in _UNSILENCED_KINDS:
             return
-        self._told.add(text)
+        self._printed_texts.add(text)
         self._line.clear()
         if self._as_json:
             read = self._live.ledger.rows if row is None else row
-            told = {"kind": kind, "row": read, "text": text, **figures}
-            click.echo(json.dumps(told, default=str), err=True)
+            record = {"kind": kind, "row": read, "text": text, **figures}
+            click.echo(json.dumps(record, default=str), err=True)
         else:
-            tell(text, err=True)
+            print_message(text, err=True)
 
     def has_warned(self, name: str) -> bool:
-        """Whether a warning of this name was printed."""
-        return any(text.startswith(f"warning: {name}:") for text in self._told)
+        """Return whether a warning with this name was printed."""
+        return any(text.startswith(f"warning: {name}:") for text in self._printed_texts)
 
     def show(self, lines: Iterable[str]) -> None:
         """Print lines even with --quiet and --json."""
         self._line.clear()
         self._line.postpone()
-        self._header = ()  # the next row needs one below these lines
+        self._header = ()  # print a header again below these lines
         for line in lines:
-            tell(line, err=True)
+            print_message(line, err=True)
 
     def update(self) -> None:
-        """Print a row or redraw the live line, if due."""
-        if not self.is_quiet and self.rows >= self._next:
-            while self.rows >= self._next:
-                self._next *= 2
+        """Print figures or redraw the live line, if due."""
+        if not self.is_quiet and self.rows >= self._next_printed_row:
+            while self.rows >= self._next_printed_row:
+                self._next_printed_row *= 2
             self._print_row()
         if self._is_live and self._line.is_due():
             self._draw()
 
     def finish(self) -> None:
-        """Print the last row."""
+        """Print the final figures."""
         self._line.clear()
         if self._as_json or self.is_quiet or not self._live.progress.rows:
             return
         if self._live.progress.samples:
             self._print_row()
         elif self._live.progress.unlabelled:
-            click.echo(self._unlabelled(), err=True)
+            click.echo(self._format_unlabeled(), err=True)
 
     def _draw(self) -> None:
         """Redraw the live line."""
-        row = self._row() if self._live.progress.samples else self._unlabelled()
-        self._line.show(row + self._bar(self._line.width - len(row)))
+        row = self._format_row() if self._live.progress.samples else self._format_unlabeled()
+        self._line.show(row + self._format_bar(self._line.width - len(row)))
 
     def _print_row(self) -> None:
         if self._as_json:
-            told = {"kind": "progress", "row": self._live.ledger.rows, **self.figures()}
-            click.echo(json.dumps(told), err=True)
-        elif self._live.progress.samples and self._printed != self.rows:
-            self._printed = self.rows
+            record = {"kind": "progress", "row": self._live.ledger.rows, **self.figures()}
+            click.echo(json.dumps(record), err=True)
+        elif self._live.progress.samples and self._last_printed_row != self.rows:
+            self._last_printed_row = self.rows
             self._line.clear()
-            click.echo(self._row(), err=True)
+            click.echo(self._format_row(), err=True)
 
     def figures(self) -> dict[str, Any]:
         """Return the figures of the run."""
@@ -144,12 +148,12 @@ class ProgressLine:
             "updates": progress.updates,
             "unlabelled": progress.unlabelled,
             "skipped": progress.skipped,
-            **waiting_of(self._live),
+            **count_pending(self._live),
             "seconds": round(self.seconds, 3),
         }
 
-    def _row(self) -> str:
-        """Return a row, and print a header above it if its columns are other ones."""
+    def _format_row(self) -> str:
+        """Return a line of figures, and print a header first if its columns have changed."""
         progress = self._live.progress
         cells = {"samples": f"{progress.samples:,}"}
         if progress.progressive.tested:
@@ -164,9 +168,9 @@ class ProgressLine:
             "AUC": "" if auc is None else f"{auc:.4f}",
             "mean error": f"{error:{'.4f' if error < 1000 else '.2g'}}",
             "updated": f"{progress.updated_share:.1%}",
-            "samples/s": f"{self._rate():,.0f}",
+            "samples/s": f"{self._compute_rate():,.0f}",
         }
-        if self._is_live and self._line.width < _WIDE:
+        if self._is_live and self._line.width < _MIN_WIDTH_FOR_AUC:
             del cells["AUC"]
         columns = tuple(cells)
         if columns != self._header:
@@ -175,39 +179,43 @@ class ProgressLine:
             click.echo(self._align(dict(zip(columns, columns, strict=True))), err=True)
         return self._align(cells)
 
-    def _unlabelled(self) -> str:
-        n = counted(self._live.progress.unlabelled, "row")
-        return f"{n} predicted, none labelled ({self._rate():,.0f} rows/s)"
+    def _format_unlabeled(self) -> str:
+        n = format_count(self._live.progress.unlabelled, "row")
+        return f"{n} predicted, none labeled ({self._compute_rate():,.0f} rows/s)"
 
-    def _rate(self) -> float:
+    def _compute_rate(self) -> float:
         return self.rows / max(self.seconds, 1e-9)
 
     def _align(self, cells: dict[str, str]) -> str:
-        """Return cells aligned to their columns, as many as fit."""
+        """Return a line of cells aligned with their columns, as many as fit."""
         row = ""
         for column, cell in cells.items():
-            longer = f"{row}{_GAP if row else ''}{cell:>{_COLUMNS[column]}}"
-            if row and self._is_live and len(longer) > self._line.width:
+            extended = f"{row}{_GAP if row else ''}{cell:>{_COLUMNS[column]}}"
+            if row and self._is_live and len(extended) > self._line.width:
                 break
-            row = longer
+            row = extended
         return row[-self._line.width :] if self._is_live else row
 
-    def _bar(self, room: int) -> str:
+    def _format_bar(self, max_width: int) -> str:
         """Return a bar with the time left, or "" if the number of rows is unknown."""
         if not self._total:
             return ""
         read = self._live.cursor.read
         rows_left = max(0, self._total - read)
-        left = int(self.seconds * rows_left / max(self.rows, 1))
-        minutes = f"{left // 60}" if left < 3600 else f"{left // 3600}:{left // 60 % 60:02}"
-        time_left = f", {minutes}:{left % 60:02} left"
-        shown = bar_with(min(1.0, read / self._total), time_left, room - len(_GAP))
-        return shown and _GAP + shown
+        seconds_left = int(self.seconds * rows_left / max(self.rows, 1))
+        minutes = (
+            f"{seconds_left // 60}"
+            if seconds_left < 3600
+            else f"{seconds_left // 3600}:{seconds_left // 60 % 60:02}"
+        )
+        time_left = f", {minutes}:{seconds_left % 60:02} left"
+        bar = format_progress_bar(min(1.0, read / self._total), time_left, max_width - len(_GAP))
+        return bar and _GAP + bar
 
 
-def waiting_of(live: LiveModel) -> dict[str, int]:
+def count_pending(live: LiveModel) -> dict[str, int]:
     """Return the numbers of pending and evicted samples; {} without --join."""
     waiting = live.waiting
-    if not live.selection.joins:
+    if not live.selection.has_join:
         return {}
     return {"pending": len(waiting.samples), "evicted": waiting.forgotten}

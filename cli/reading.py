@@ -1,4 +1,4 @@
-"""Sources of commands that do not learn."""
+"""Models and sources for commands that do not learn."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .printable import counted, tell
+from .printable import format_count, print_message
 from .signals import Signals
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .options import ReadingOptions
 
 
-def batches_of(
+def read_batches(
     source: str,
     file_format: str | None,
     live: LiveModel,
@@ -33,55 +33,57 @@ def batches_of(
     reload: Reload | None = None,
     joins_labels: bool = False,
 ) -> Iterator[Batch]:
-    """Open a source to predict and yield its batches; a signal ends them.
+    """Open a source to predict, and yield its batches until it ends or a signal arrives.
 
-    Columns unknown to the model are named on stderr. Other parameters are as for
+    Columns that the model does not know are reported on stderr. The other parameters are those of
     `LiveModel.batches`.
     """
     from stream_perceptron.data.opening import open_source
 
-    opened = signals.call(partial(open_source, source, file_format, signals), [source])
-    return _batches(opened, live, reload, joins_labels)
+    opened = signals.call_interruptibly(
+        partial(open_source, source, file_format, signals), [source]
+    )
+    return _read_source(opened, live, reload, joins_labels)
 
 
-def _batches(
+def _read_source(
     opened: Source, live: LiveModel, reload: Reload | None, joins_labels: bool
 ) -> Iterator[Batch]:
-    # Close it before Python ends, to stop its prefetch thread.
+    # Close the generator before Python exits, to stop its prefetch thread.
     with closing(live.batches(opened, reload, joins_labels)) as batches:
         for batch in batches:
-            for note in batch.notes:
-                if note.names_unknown:
-                    tell(note, err=True)
+            for note in batch.notices:
+                if note.is_about_unknown_columns:
+                    print_message(note, err=True)
             yield batch
     if text := describe_lost_bytes(opened):
-        tell(text, err=True)
+        print_message(text, err=True)
 
 
 def describe_lost_bytes(source: Source, has_model: bool = True) -> str | None:
-    """Return a warning of the bytes of a pipe that are lost after a signal, if there are any.
+    """Return a warning about the bytes of a pipe that a signal made a run lose, or None.
 
-    Without a model, complete rows are lost, too.
+    Before there is a model, complete rows are lost, too.
     """
-    from stream_perceptron.data.describe import warning
+    from stream_perceptron.data.notices import build_warning
 
     n = source.n_lost_bytes
     if not n:
         return None
-    reason = "as no model had begun yet"
+    reason = "because no model existed yet"
     if has_model:
         reason = (
-            "as the writer paused within a row for more than a second; the rest of that row will "
-            "be the first line of the next run"
+            "because the writer paused within a row for more than a second; the rest of the row "
+            "will be the first line of the next run"
         )
-    return warning(
-        f"{source.name}: {counted(n, 'byte')} {'was' if n == 1 else 'were'} lost, {reason}"
+    return build_warning(
+        f"{source.name}: {format_count(n, 'byte')} {'was' if n == 1 else 'were'} lost, {reason}"
     )
 
 
 @contextmanager
-def hinting_at_skips() -> Iterator[None]:
-    """Add to the error of a rejected row how to skip such rows."""
+def suggest_skip_bad() -> Iterator[None]:
+    """Add a hint at --skip-bad to the error about a rejected row."""
     from stream_perceptron import FullError, SampleError
 
     try:
@@ -92,8 +94,8 @@ def hinting_at_skips() -> Iterator[None]:
         raise SampleError(f"{error}; --skip-bad skips such rows") from None
 
 
-def load_to_read(path: Path, options: ReadingOptions) -> LiveModel:
-    """Load a model to predict sources, read as it learned or as the options say."""
+def load_for_prediction(path: Path, options: ReadingOptions) -> LiveModel:
+    """Load a model for prediction; sources are read as in training, unless options differ."""
     from stream_perceptron import LiveModel
 
     live = LiveModel.load(path)
@@ -104,18 +106,20 @@ def load_to_read(path: Path, options: ReadingOptions) -> LiveModel:
 
 
 def select_columns(live: LiveModel, ignore: tuple[str, ...] = (), **settings: Any) -> None:
-    """Change how a model reads what it predicts: ignore more columns, set fields of a Selection."""
-    from stream_perceptron.data.roles import named
+    """Make a model ignore more columns of sources to predict, and set fields of its Selection."""
+    from stream_perceptron.data.roles import resolve_positions
 
-    # Saved positions refer to the learned source, so turn them into names first.
-    learned = named(live.selection, live.schema)
+    # Saved positions refer to the sources of the training, so resolve them to names first.
+    learned = resolve_positions(live.selection, live.schema)
     ignore = tuple(dict.fromkeys([*learned.ignore, *ignore]))
-    is_label_sure = "label" in settings
-    live.selection = replace(learned, ignore=ignore, is_label_sure=is_label_sure, **settings)
+    is_label_required = "label" in settings
+    live.selection = replace(
+        learned, ignore=ignore, is_label_required=is_label_required, **settings
+    )
 
 
 def require_runnable(live: LiveModel, path: Path) -> None:
-    """Check that the model in a file can learn and predict without River."""
+    """Check that the model of a file can learn and predict without River."""
     from stream_perceptron import CheckpointError
 
     try:
@@ -126,18 +130,18 @@ def require_runnable(live: LiveModel, path: Path) -> None:
 
 def require_known_classes(labels: Collection[str], live: LiveModel) -> None:
     """Check that a model with classes knows the labels of --threshold."""
-    from stream_perceptron.data.naming import meant
+    from stream_perceptron.data.naming import suggest_similar_name
     from stream_perceptron.model.class_weights import list_spellings
 
     known = [text for label in live.model.classes_ for text in list_spellings(label)]
     for label in labels:
         if known and label not in known:
             raise click.UsageError(
-                f"--threshold: the model has no class {label!r}{meant(label, known)}"
+                f"--threshold: the model has no class {label!r}{suggest_similar_name(label, known)}"
             )
 
 
-def hint_at_terminal(sources: tuple[str, ...]) -> None:
-    """Say that samples are read from the terminal, if stdin is one."""
+def announce_terminal_input(sources: tuple[str, ...]) -> None:
+    """Print that samples are read from the terminal, if stdin is a terminal."""
     if "-" in sources and sys.stdin.isatty():
         click.echo("reading samples from the terminal, one per line; Ctrl-D ends", err=True)

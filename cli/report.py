@@ -7,11 +7,11 @@ from datetime import datetime
 from pathlib import Path
 
 from .command import command
-from .files import REMEDY, require_different, require_own_output
+from .files import REMEDY, require_distinct_files, require_own_output
 from .options import FILE, FormatOptions, ModelArgument, OverwriteOption, option
-from .printable import OneLineError, printable, tell
+from .printable import OneLineError, print_message, printable
 from .reading import require_runnable, select_columns
-from .signals import ending_in_order
+from .signals import exit_on_signal
 
 
 @dataclass(init=False, eq=False, repr=False)
@@ -25,7 +25,7 @@ class ReportOptions(ModelArgument, FormatOptions, OverwriteOption):
         Path("report.html"),
     )
     examples: str | None = option(
-        "--examples SOURCE", "Labelled samples: show the worst mistakes on them."
+        "--examples SOURCE", "Labeled samples; the page shows the worst mistakes on them."
     )
 
 
@@ -33,9 +33,10 @@ class ReportOptions(ModelArgument, FormatOptions, OverwriteOption):
 def report(options: ReportOptions) -> None:
     """Write an HTML page that shows how a model learned.
 
-    Learning curve, diagnosis, confusion matrix, precision and recall, the weights of each class,
-    and with --examples the most confident mistakes, and whether the model was trained on them. The
-    page is one file without scripts and needs no network.
+    The page shows the learning curve, the diagnosis, the confusion matrix, precision and recall,
+    and the weights of each class; with --examples, also the most confident mistakes on these
+    samples, and whether the model was trained on them. The page is one file without scripts, and
+    needs no network.
 
     \b
     stream-perceptron report mnist.npz -o report.html --examples mnist-test.parquet
@@ -43,14 +44,14 @@ def report(options: ReportOptions) -> None:
     from importlib.util import find_spec
 
     from stream_perceptron import LiveModel
-    from stream_perceptron.checkpoint.atomic import replacing
+    from stream_perceptron.checkpoint.atomic import open_replacement
     from stream_perceptron.data.opening import open_source
     from stream_perceptron.diagnostics.report import report as make_report
 
     path, output, examples = options.path, options.output, options.examples
     if find_spec("jinja2") is None:
         raise OneLineError("the report needs jinja2: pip install 'stream-perceptron[report]'")
-    require_different(MODEL=path, the_page=output, the_examples=examples)
+    require_distinct_files(MODEL=path, the_page=output, the_examples=examples)
     if not options.overwrite:
         require_own_output(output, (b"<!doctype html",), "a report", REMEDY)
     live = LiveModel.load(path)
@@ -59,17 +60,17 @@ def report(options: ReportOptions) -> None:
     select_columns(live)
     saved = datetime.fromtimestamp(path.stat().st_mtime)
 
-    def make() -> str:
+    def make_page() -> str:
         source = None if examples is None else open_source(examples, options.file_format, signals)
         page = make_report(live, printable(path.name), source, saved)
         return "\n".join(map(printable, page.split("\n")))
 
-    with ending_in_order() as signals:
-        page = signals.call(make, [examples or ""])
+    with exit_on_signal() as signals:
+        page = signals.call_interruptibly(make_page, [examples or ""])
     try:
-        with replacing(output) as file:
+        with open_replacement(output) as file:
             file.write(page.encode())
     except OSError as error:
         error.filename = str(output)
         raise
-    tell(f"report written to {output}: open it in a browser")
+    print_message(f"report written to {output}: open it in a browser")

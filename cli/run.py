@@ -1,4 +1,4 @@
-"""A run of `learn`, from opening to the summary."""
+"""A run of `learn`, from opening its inputs to its summary."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from stream_perceptron.data.source import Source
 from stream_perceptron.live.step_result import StepResult
 
 from .learn import LearnOptions
-from .opening import Opened, open_model
-from .predictions import Lines, PredictionFile, lines_for, open_predictions
-from .printable import counted
+from .opening import RunInputs, open_inputs
+from .predictions import LineFormatter, PredictionFile, make_formatter, open_predictions
+from .printable import format_count
 from .progress_line import ProgressLine
-from .reading import describe_lost_bytes, hint_at_terminal, hinting_at_skips
-from .rejections import RejectedLines, Rejections
+from .reading import announce_terminal_input, describe_lost_bytes, suggest_skip_bad
+from .rejections import RejectedRowFormatter, Rejections
 from .saver import Saver
 from .signals import InterruptedWaitError, Signals
 from .summary import (
-    announce,
-    nothing_new,
-    summarise,
+    explain_no_new_rows,
+    print_start,
+    print_summary,
     warn_of_unknown_classes,
     warn_of_unseen_names,
 )
-from .watch import Watch
+from .watch import EventReporter
 
 if TYPE_CHECKING:
     from stream_perceptron.data.batch import Batch
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 def run_learn(options: LearnOptions) -> int:
     """Run `learn`, and return the exit code."""
-    hint_at_terminal(options.sources)
+    announce_terminal_input(options.sources)
     with ExitStack() as stack:
         signals = stack.enter_context(Signals(saves=options.path is not None))
         try:
@@ -59,10 +59,10 @@ def run_learn(options: LearnOptions) -> int:
 
 
 def open_run(options: LearnOptions, signals: Signals, stack: ExitStack) -> Run:
-    """Open all inputs and outputs until the stack closes; leave the checkpoint as it is."""
-    opened = open_model(options, signals, stack)
+    """Open all inputs and outputs until `stack` is closed; do not write the checkpoint."""
+    opened = open_inputs(options, signals, stack)
     run = Run(options, signals, stack, opened)
-    announce(opened, run.line, options.path)
+    print_start(opened, run.line, options.path)
     return run
 
 
@@ -70,68 +70,74 @@ class Run:
     """A model that learns, is saved and reports its progress."""
 
     def __init__(
-        self, options: LearnOptions, signals: Signals, stack: ExitStack, opened: Opened
+        self, options: LearnOptions, signals: Signals, stack: ExitStack, opened: RunInputs
     ) -> None:
         o, live, cursor = options, opened.live, opened.cursor
         self._options, self._signals, self._stack = o, signals, stack
         self._live, self._sources, self._cursor = live, opened.sources, cursor
         self._changed = opened.changed
-        here = cursor or live.cursor
+        start_cursor = cursor or live.cursor
         self._rows_before = live.progress.rows
-        self._is_first_pass = here.epoch == 0
+        self._is_first_pass = start_cursor.epoch == 0
         self._epochs = None if o.is_endless else o.n_passes
         self._rejected, self._thresholds = Rejections(), o.thresholds
-        self._worked: WorkedSample | None = None
-        self._to_explain = o.n_traced or 0
+        self._worked_sample: WorkedSample | None = None
+        self._n_to_trace = o.n_traced or 0
         self._predictions, self._rejected_rows = self._open_predictions(), None
         if o.rejected is not None:
-            self._rejected_rows = self._open(str(o.rejected), RejectedLines())
-        # On Ray save after each round, which has at least one row.
-        every = 1 if o.ray is not None and "save_every" not in o.given else o.save_every
-        self._saver = Saver(o.path, every, live, self._predictions, self._rejected_rows, here.read)
-        rows = None if o.stop else _rows_to_read(self._sources, self._epochs, o.limit)
-        is_alone = o.output != "-" or not sys.stdout.isatty()
-        self.line = ProgressLine(live, o.as_json, o.quiet, rows, is_alone)
+            self._rejected_rows = self._open_output(str(o.rejected), RejectedRowFormatter())
+        # On Ray, save after each round, which has at least one row.
+        interval = 1 if o.ray is not None and "save_every" not in o.given else o.save_every
+        self._saver = Saver(
+            o.path, interval, live, self._predictions, self._rejected_rows, start_cursor.read
+        )
+        total = None if o.stop else _count_rows_to_read(self._sources, self._epochs, o.limit)
+        owns_terminal = o.output != "-" or not sys.stdout.isatty()
+        self.line = ProgressLine(live, o.as_json, o.quiet, total, owns_terminal)
         for output in (self._predictions, self._rejected_rows):
             if output is not None and output.notice is not None:
-                self.line.note(output.notice)
-        self._saver.warn = self.line.note
-        self._watch = Watch(live, self.line, here.read)
+                self.line.print_notice(output.notice)
+        self._saver.warn = self.line.print_notice
+        self._event_reporter = EventReporter(live, self.line, start_cursor.read)
 
     def _open_predictions(self) -> PredictionFile | None:
         o, live = self._options, self._live
         if o.output is None:
             return None
         classes = live.model.classes_ if o.probabilities else None
-        lines = lines_for(o.output, o.output_format, live.selection, classes, o.with_learned)
-        if lines.header and classes == []:
+        formatter = make_formatter(
+            o.output, o.output_format, live.selection, classes, o.with_learned
+        )
+        if formatter.header and classes == []:
             raise click.UsageError(
                 "--probabilities in CSV need a column for each class: list them with --classes"
             )
-        opened = self._open(o.output, lines)
-        opened.wait = self._wait_to_write
-        opened.put(live.cursor.untaken)
+        opened = self._open_output(o.output, formatter)
+        opened.wait_to_write = self._wait_to_write
+        opened.add_undelivered(live.cursor.untaken)
         return opened
 
-    def _open(self, path: str, lines: Lines) -> PredictionFile:
+    def _open_output(self, path: str, formatter: LineFormatter) -> PredictionFile:
         model = self._options.path
         folder = None if model is None else model.parent
-        kept = self._live.cursor.outputs
-        opened = open_predictions(path, lines, self._signals, folder, kept)
+        saved_sizes = self._live.cursor.outputs
+        opened = open_predictions(path, formatter, self._signals, folder, saved_sizes)
         self._stack.callback(opened.close)
         return opened
 
-    def _while_waiting(self) -> float | None:
-        """Count results and save if due; return the seconds until either is due."""
-        until_count = self._live.ledger.count_if_due()
-        self._watch.look()
+    def _run_due_tasks(self) -> float | None:
+        """Count results, report events and save, if due; return the seconds until a task is due."""
+        until_count = self._live.ledger.flush_if_due()
+        self._event_reporter.update()
         until_save = self._saver.save_if_due()
-        return min((left for left in (until_count, until_save) if left is not None), default=None)
+        return min(
+            (seconds for seconds in (until_count, until_save) if seconds is not None), default=None
+        )
 
     def _wait_to_write(self, descriptor: int) -> bool:
-        """Wait until predictions can be written, and save meanwhile if due.
+        """Wait until predictions can be written, and save in the meantime if due.
 
-        Return False if a signal comes first.
+        Return False if a signal arrives first.
         """
         while not self._signals.wait_to_write(descriptor, self._saver.save_if_due()):
             if self._signals.is_set:
@@ -141,90 +147,91 @@ class Run:
     def learn(self) -> None:
         """Learn all rows, save, and print the summary."""
         live = self._live
-        # Close it before Python ends, to stop its prefetch thread.
-        results = self._stack.enter_context(closing(self._results()))
+        # Close the generator before Python exits, to stop its prefetch thread.
+        results = self._stack.enter_context(closing(self._iterate_results()))
         try:
-            self._flush()  # lines that no reader took in the last run
-            with hinting_at_skips():
+            self._flush()  # the undelivered lines of the last run
+            with suggest_skip_bad():
                 for result in results:
-                    self._take(result)
+                    self._handle_result(result)
                     self._saver.save_if_due()
         except MemoryError:
-            self._end_early()
+            self._finish_after_error()
             names = live.model.classes_, live.model.features_
             raise FullError(
                 f"out of memory with {len(names[0]):,} labels and {len(names[1]):,} features"
             ) from None
         except ValueError as error:
-            self._end_early(isinstance(error, DivergedError))
+            self._finish_after_error(isinstance(error, DivergedError))
             raise
         self._finish()
 
     def _finish(self) -> None:
         """Save and print the summary; raise an error if no row could be used."""
         o, live, line = self._options, self._live, self.line
-        # What was read beyond --limit is no part of a row that a signal ended.
+        # Without a signal, bytes left over were read beyond --limit and are not lost.
         for source in self._sources if self._signals.is_set else []:
             if text := describe_lost_bytes(source):
-                line.note(text)
+                line.print_notice(text)
         self._drain()
         rows = live.progress.rows - self._rows_before
         line.finish()
-        self._watch.finish()  # before saving, as the checkpoint records printed findings
+        self._event_reporter.finish()  # before saving, as the checkpoint records printed findings
         is_saved = self._saver.save()
         if live.cursor.has_only_rejected and not self._signals.is_set:
             if is_saved:
-                line.note(f"saved {o.path}")
-            raise SampleError(self._no_usable_row())
-        is_all = o.limit is None and not self._signals.is_set
-        if rows and is_all and live.needs_label and not live.progress.samples:
+                line.print_notice(f"saved {o.path}")
+            raise SampleError(self._describe_unusable_rows())
+        is_complete = o.limit is None and not self._signals.is_set
+        if rows and is_complete and live.needs_label and not live.progress.samples:
             raise SourceError(
                 f"{self._sources[0].name}: no row has a label: name its column with --label, or "
                 "ask for predictions with -p"
             )
         if rows:
             for text in (*warn_of_unseen_names(live), *warn_of_unknown_classes(live, o.threshold)):
-                line.note(text)
-        if not (rows or live.is_blank):
-            line.note(nothing_new(live, self._changed))
-        ending = "model not saved; use -m MODEL to keep it"
+                line.print_notice(text)
+        if not (rows or live.is_unused):
+            line.print_notice(explain_no_new_rows(live, self._changed))
+        last_line = "model not saved; use -m MODEL to keep it"
         if o.path is not None:
-            ending = f"saved {o.path}" if is_saved else "nothing to save: no row was learned"
+            last_line = f"saved {o.path}" if is_saved else "nothing to save: no row was learned"
         if self._signals.caught == signal.SIGINT:
-            ending = f"interrupted; {ending}"
+            last_line = f"interrupted; {last_line}"
         path = o.path if is_saved else None
-        summarise(live, line, path, self._rejected, o.as_json, o.quiet, ending)
+        print_summary(live, line, path, self._rejected, o.as_json, o.quiet, last_line)
 
-    def _no_usable_row(self) -> str:
-        """Return the message for sources whose rows were all rejected."""
-        rows = counted(self._live.cursor.read, "row")
-        first = f"; the first: {self._rejected.first[0]}" if self._rejected.first else ""
+    def _describe_unusable_rows(self) -> str:
+        """Return the error message for sources whose rows were all rejected."""
+        rows = format_count(self._live.cursor.read, "row")
+        texts = self._rejected.first_texts
+        first = f"; the first: {texts[0]}" if texts else ""
         return f"no usable row among {rows}{first}"
 
     def _drain(self) -> None:
-        """Wait until a reader has taken all predictions, if a checkpoint can keep the rest."""
+        """Wait until all predictions are delivered, if a checkpoint can save undelivered ones."""
         try:
             if self._predictions is not None and self._options.path is not None:
                 self._predictions.drain()
         except BrokenPipeError:
-            self._signals.end(signal.SIGPIPE)
+            self._signals.trigger(signal.SIGPIPE)
 
-    def _end_early(self, diverged: bool = False) -> None:
+    def _finish_after_error(self, diverged: bool = False) -> None:
         """Report and save the rows learned before an error."""
         path = self._options.path
         self.line.finish()
         with suppress(MemoryError):  # saving matters more than findings
-            self._watch.finish(diverged)
+            self._event_reporter.finish(diverged)
         is_unchanged = self._live.ledger.rows == self._rows_before and self._predictions is None
         if path is None or (is_unchanged and path.exists() and not self._options.overwrite):
             return
-        if not self._live.ledger.is_whole:
-            self.line.note(f"{path} keeps its last save: a step did not finish")
+        if not self._live.ledger.is_consistent:
+            self.line.print_notice(f"{path} still has its last save, because a step did not finish")
             return
         if self._saver.save():
-            self.line.note(f"saved {path}")
+            self.line.print_notice(f"saved {path}")
 
-    def _results(self) -> Generator[StepResult | Round, None, None]:
+    def _iterate_results(self) -> Generator[StepResult | Round, None, None]:
         o = self._options
         if o.ray is not None:
             from stream_perceptron.distributed.ray import run as run_on_ray
@@ -235,52 +242,54 @@ class Run:
                 require_parquet(self._sources),
                 self._cursor,
                 self._epochs or 1,
-                o.skips,
+                o.skips_rejected,
                 not o.keep_lr,
             )
         return self._live.run(
             self._sources,
             self._cursor,
-            self._while_waiting,
-            self._explained if self._to_explain else None,
+            self._run_due_tasks,
+            self._learn_traced if self._n_to_trace else None,
             epochs=self._epochs,
             limit=o.limit,
             stop=o.stop,
-            skip_rejected=o.skips,
+            skip_rejected=o.skips_rejected,
             with_probabilities=o.output is not None,
-            with_every=o.probabilities or self._thresholds is not None,
-            every=self._saver.rows,
-            one_by_one=self._to_explain,
-            holds_rejected=o.rejected is not None,
-            notify=self.line.note,
+            with_all_probabilities=o.probabilities or self._thresholds is not None,
+            every=self._saver.row_interval,
+            n_single_rows=self._n_to_trace,
+            reads_unused_columns=o.rejected is not None,
+            notify=self.line.print_notice,
         )
 
-    def _explained(self, learn: Step, batch: Batch) -> StepResult:
-        """Learn a batch, and keep the arithmetic of its one sample if --trace asks for it."""
+    def _learn_traced(self, learn: Step, batch: Batch) -> StepResult:
+        """Learn a batch, and record the arithmetic of its only sample if --trace shows it."""
         from stream_perceptron.diagnostics.worked_sample import WorkedSample
 
-        is_asked_for = self._to_explain > 0 and len(batch.rows) == 1
-        self._to_explain -= len(batch)
-        if not is_asked_for:
+        is_traced = self._n_to_trace > 0 and len(batch.rows) == 1
+        self._n_to_trace -= len(batch)
+        if not is_traced:
             return learn(batch)
         before = copy.deepcopy(self._live.model)
         result = learn(batch)
         if len(result.rows):
-            self._worked = WorkedSample.of(before, self._live.model, batch)
+            self._worked_sample = WorkedSample.from_batch(before, self._live.model, batch)
         return result
 
-    def _take(self, result: StepResult | Round) -> None:
-        """Print and write the results of a batch."""
-        for note in result.notes:
-            self.line.note(note)
+    def _handle_result(self, result: StepResult | Round) -> None:
+        """Print notices and progress, and write the predictions and rejected rows of a result."""
+        for notice in result.notices:
+            self.line.print_notice(notice)
         if self._live.cursor.epoch == 1 and self._is_first_pass and not self._options.at_random:
-            self.line.note("second pass: rows learned before have a training accuracy of their own")
+            self.line.print_notice(
+                "second pass: rows learned before count only for the training accuracy"
+            )
         self._is_first_pass = self._live.cursor.epoch == 0
         if isinstance(result, StepResult):
-            self._show_worked(result)
+            self._print_worked_sample(result)
         self._rejected.add(result.rejected)
         self.line.update()
-        self._watch.look()
+        self._event_reporter.update()
         if isinstance(result, StepResult):
             if self._rejected_rows is not None and self._is_first_pass:
                 self._rejected_rows.add(result)
@@ -292,12 +301,12 @@ class Run:
                 result = self._thresholds.apply(result, self._options.probabilities)
             self._predictions.add(result)
             self._flush()
-            self._predictions.require_room(result)
+            self._predictions.require_all_columns(result)
 
     def _flush(self) -> None:
-        """Write predictions; if the reader leaves, end as at a signal.
+        """Write predictions; if the reader closes the pipe, end the run as after a signal.
 
-        Rows already read from a pipe are still learned, and their predictions saved.
+        Rows already read from a pipe are still learned, and their predictions are saved.
         """
         try:
             if self._predictions is not None:
@@ -305,19 +314,23 @@ class Run:
         except BrokenPipeError:
             if self._options.path is None:
                 raise
-            self._signals.end(signal.SIGPIPE)
+            self._signals.trigger(signal.SIGPIPE)
 
-    def _show_worked(self, result: StepResult) -> None:
-        if self._worked is None:
+    def _print_worked_sample(self, result: StepResult) -> None:
+        if self._worked_sample is None:
             return
-        from .worked_sample_table import worked_sample_table
+        from .worked_sample_table import format_worked_sample
 
-        model, number = self._live.model, int(result.rows[0])
-        self.line.show(worked_sample_table(number, self._worked, model.activation, model.epsilon))
-        self._worked = None
+        model, row = self._live.model, int(result.rows[0])
+        self.line.show(
+            format_worked_sample(row, self._worked_sample, model.activation, model.epsilon)
+        )
+        self._worked_sample = None
 
 
-def _rows_to_read(sources: Sequence[Source], epochs: int | None, limit: int | None) -> int | None:
+def _count_rows_to_read(
+    sources: Sequence[Source], epochs: int | None, limit: int | None
+) -> int | None:
     """Return the number of rows to read, or None if it is unknown."""
     counts = [source.n_rows for source in sources]
     if epochs is None or None in counts:

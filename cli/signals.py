@@ -1,4 +1,4 @@
-"""Orderly ends at SIGINT, SIGTERM and SIGHUP."""
+"""Orderly shutdown on SIGINT, SIGTERM and SIGHUP."""
 
 from __future__ import annotations
 
@@ -18,48 +18,47 @@ import click
 T = TypeVar("T")
 
 _NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_PATIENCE = 0.1  # seconds between two checks for a signal
+_CHECK_INTERVAL = 0.1  # seconds between two checks for a signal
 
 
 class InterruptedWaitError(Exception):
-    """A signal came before any input was read."""
+    """Raised if a signal arrives before any input is read."""
 
 
 class Signals:
-    """Records the first signal while entered, which interrupts the sources.
+    """Records the first signal inside a `with` block; the signal interrupts the sources.
 
-    Another SIGINT ends the process at once. With `saves`, the next SIGINT only prints that a save
-    is under way, and the one after it ends the process. SIGHUP stays ignored if it was, as under
-    nohup.
+    A SIGINT after that ends the process at once. With `saves`, it only prints that a save is under
+    way, and a further SIGINT ends the process. SIGHUP stays ignored if it is, as under nohup.
     """
 
     def __init__(self, saves: bool = False) -> None:
         self.caught: int | None = None
-        self._polls: dict[tuple[int | None, int], select.poll] = {}  # idle ones, by their event
-        self._warns = saves
+        self._polls: dict[tuple[int | None, int], select.poll] = {}  # idle, by descriptor and event
+        self._warns_before_exit = saves
         hangs_up = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
         self._numbers = _NUMBERS if hangs_up else _NUMBERS[:2]
 
     def __enter__(self) -> Self:
         self._polls.clear()
-        self._wakes, self._woken = os.pipe()
-        os.set_blocking(self._woken, False)
-        signal.set_wakeup_fd(self._woken)
+        self._wakeup_reader, self._wakeup_writer = os.pipe()
+        os.set_blocking(self._wakeup_writer, False)
+        signal.set_wakeup_fd(self._wakeup_writer)
         self.install()
         return self
 
     def install(self) -> None:
-        """Install the handlers, also again after a library has installed its own."""
+        """Install the handlers, or restore them after a library has installed its own."""
         for number in self._numbers:
-            signal.signal(number, self._note)
+            signal.signal(number, self._handle_signal)
 
     def __exit__(self, *exception: object) -> None:
-        # Near the end of the process a signal must not change the exit code. The handlers stay
-        # until Python would restore the default ones.
-        atexit.register(_ignore)
+        # Shortly before the process ends, a signal must not change the exit code. The handlers stay
+        # until Python would restore the default handlers.
+        atexit.register(_ignore_signals)
         signal.set_wakeup_fd(-1)
-        os.close(self._wakes)
-        os.close(self._woken)
+        os.close(self._wakeup_reader)
+        os.close(self._wakeup_writer)
 
     @property
     def exit_code(self) -> int:
@@ -68,19 +67,19 @@ class Signals:
 
     @property
     def is_set(self) -> bool:
-        """Whether a signal has come."""
+        """Whether a signal has arrived."""
         return self.caught is not None
 
     def wait(self, descriptor: int, seconds: float | None = None) -> bool:
-        """Wait for input or a signal, at most some seconds; return whether there is input."""
+        """Wait for input, a signal or a timeout in seconds; return whether there is input."""
         return self._wait(descriptor, select.POLLIN, seconds)
 
     def wait_to_write(self, descriptor: int, seconds: float | None = None) -> bool:
-        """Wait like `wait`; return whether writing does not block."""
+        """Wait for room to write, a signal or a timeout; return whether writing does not block."""
         return self._wait(descriptor, select.POLLOUT, seconds)
 
     def sleep(self, seconds: float) -> None:
-        """Sleep for some seconds, or until a signal comes."""
+        """Sleep for a number of seconds, or until a signal arrives."""
         self._wait(None, 0, seconds)
 
     def check(self) -> None:
@@ -88,22 +87,22 @@ class Signals:
         if self.is_set:
             raise InterruptedWaitError
 
-    def end(self, number: int) -> None:
-        """End as if this signal had come; waits in other threads end too."""
-        if self.caught is None:  # the pipe that wakes waits would fill up
+    def trigger(self, number: int) -> None:
+        """Act as if this signal had arrived; waits in other threads end, too."""
+        if self.caught is None:  # repeated writes would fill the wakeup pipe
             self.caught = number
-            os.write(self._woken, b"\0")
+            os.write(self._wakeup_writer, b"\0")
 
-    def call(self, function: Callable[[], T], sources: Iterable[str]) -> T:
+    def call_interruptibly(self, function: Callable[[], T], sources: Iterable[str]) -> T:
         """Call a function that opens sources and return its result.
 
-        Libraries that open a URI may hang and react to no signal, so call them in a thread and
-        abandon it at a signal.
+        Libraries that open a URI may hang and ignore signals, so the function is called in a
+        thread, which is abandoned after a signal.
 
         Raises
         ------
         InterruptedWaitError
-            If a signal comes before the sources are open.
+            If a signal arrives before the sources are open.
 
         """
         from stream_perceptron import SourceError
@@ -121,41 +120,41 @@ class Signals:
             thread.start()
             while not outcomes:
                 self.check()
-                thread.join(_PATIENCE)
+                thread.join(_CHECK_INTERVAL)
         else:
             work()
-        is_done, value = outcomes[0]
-        if is_done:
+        has_returned, value = outcomes[0]
+        if has_returned:
             return value  # type: ignore[no-any-return]
         if isinstance(value, SourceError):
-            self.check()  # a source that a signal ended early may lack what its format needs
+            self.check()  # the error may be due to a source that a signal cut short
         raise value
 
     def _wait(self, descriptor: int | None, event: int, seconds: float | None) -> bool:
-        # Only one thread at a time may use a poll object.
+        # A poll object may be used by only one thread at a time.
         poll = self._polls.pop((descriptor, event), None)
         if poll is None:
             poll = select.poll()
-            poll.register(self._wakes, select.POLLIN)
+            poll.register(self._wakeup_reader, select.POLLIN)
             if descriptor is not None:
                 poll.register(descriptor, event)
         ready = poll.poll(None if seconds is None else math.ceil(1000 * seconds))
         self._polls[descriptor, event] = poll
         return any(number == descriptor for number, _ in ready)
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
+    def _handle_signal(self, number: int, frame: FrameType | None) -> None:
         if self.caught is not None and number == signal.SIGINT:
-            if not self._warns:
+            if not self._warns_before_exit:
                 os._exit(128 + number)
-            self._warns = False
+            self._warns_before_exit = False
             with suppress(OSError):
                 os.write(2, b"saving; press Ctrl-C again to end without saving\n")
         self.caught = self.caught or number
 
 
 @contextmanager
-def ending_in_order() -> Iterator[Signals]:
-    """Yield Signals; after the first one the command ends with its exit code."""
+def exit_on_signal() -> Iterator[Signals]:
+    """Yield `Signals`; after the first signal, the command ends with its exit code."""
     with Signals() as signals:
         try:
             yield signals
@@ -166,6 +165,6 @@ def ending_in_order() -> Iterator[Signals]:
             raise click.exceptions.Exit(signals.exit_code)
 
 
-def _ignore() -> None:
+def _ignore_signals() -> None:
     for number in _NUMBERS:
         signal.signal(number, signal.SIG_IGN)

@@ -14,24 +14,24 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .command import bad_parameters_are_usage_errors, command
+from .command import command, convert_value_errors
 from .learn import LearnOptions
 from .live_line import LiveLine
-from .options import COUNT, option, several_of
-from .printable import counted, printable, tell
-from .reading import hint_at_terminal, hinting_at_skips
+from .options import COUNT, make_list_option, option
+from .printable import format_count, print_message, printable
+from .reading import announce_terminal_input, suggest_skip_bad
 from .rejections import Rejections
-from .signals import Signals, ending_in_order
+from .signals import Signals, exit_on_signal
 from .summary import warn_of_unknown_classes, warn_of_unseen_names
-from .training import TrainingOptions, usual_lr
-from .values import SWITCH, several
+from .training import TrainingOptions, choose_default_lr
+from .values import SWITCH, make_list_type
 
 if TYPE_CHECKING:
     from stream_perceptron.data.source import Source
     from stream_perceptron.live.sweep import Trial
 
 
-_OPTIONAL_COLUMNS = ("last 1,000", "updated")  # which a narrow terminal does not show
+_OPTIONAL_COLUMNS = ("last 1,000", "updated")  # left out on a narrow terminal
 
 
 @dataclass(init=False, eq=False, repr=False)
@@ -40,19 +40,19 @@ class SweepOptions(TrainingOptions):
 
     standardize: tuple[bool, ...] | None = option(
         "--standardize on,off",
-        "Standardize each feature, or not. Default: as `learn`.",
-        several(SWITCH),
+        "Whether to standardize each feature. Default: as for `learn`.",
+        make_list_type(SWITCH),
         section="Input",
         is_common=True,
         flag_value="on",
     )
-    lr: tuple[float, ...] | None = several_of(LearnOptions, "lr")
-    epsilon: tuple[float, ...] = several_of(LearnOptions, "epsilon")
-    init_range: tuple[float, ...] = several_of(LearnOptions, "init_range")
-    activation: tuple[str, ...] = several_of(LearnOptions, "activation")
+    lr: tuple[float, ...] | None = make_list_option(LearnOptions, "lr")
+    epsilon: tuple[float, ...] = make_list_option(LearnOptions, "epsilon")
+    init_range: tuple[float, ...] = make_list_option(LearnOptions, "init_range")
+    activation: tuple[str, ...] = make_list_option(LearnOptions, "activation")
     by: str = option(
         "--by accuracy|kappa|macro-f1",
-        "The figure by which the settings are ordered.",
+        "Metric by which the settings are ranked.",
         click.Choice(["accuracy", "kappa", "macro-f1"]),
         "accuracy",
         section="Output",
@@ -66,12 +66,12 @@ class SweepOptions(TrainingOptions):
     )
 
 
-@command(SweepOptions, "Compare many settings in one read of a stream.")
+@command(SweepOptions, "Compare many settings in one pass over a stream.")
 def sweep(options: SweepOptions) -> None:
-    """Compare every combination of some settings in one read of a stream.
+    """Compare all combinations of the given settings while reading a stream only once.
 
-    SOURCE is as for `learn`. Each combination trains its own model, with the same result as a
-    separate run of `learn`. The best comes first. Nothing is saved.
+    SOURCE is as for `learn`. Each combination trains a model of its own, with the same result as a
+    separate run of `learn`. The best combination is printed first. No model is saved.
 
     \b
     stream-perceptron sweep mnist-train.parquet --lr 0.01,0.1,1 --epsilon 3e-6,0.03
@@ -79,41 +79,47 @@ def sweep(options: SweepOptions) -> None:
 
     "kappa" is Cohen's kappa: 0% is the accuracy expected by chance. "updated" is the share of
     samples that changed the weights. "would stop" is the first sample whose error was below the
-    threshold, epsilon: where `learn --stop` stops. "training" is the accuracy on rows learned
-    before, in later passes or drawn at random.
+    threshold, epsilon; `learn --stop` stops there. "training" is the accuracy on rows that were
+    learned before, in further passes or with --random.
     """
-    hint_at_terminal(options.sources)
+    announce_terminal_input(options.sources)
     rejected = Rejections()
-    with ending_in_order() as signals:
-        sources, trials = signals.call(partial(_open, options, signals), options.sources)
-        _learn(options, sources, trials, rejected)
+    with exit_on_signal() as signals:
+        sources, trials = signals.call_interruptibly(
+            partial(_open_sources_and_trials, options, signals), options.sources
+        )
+        _train(options, sources, trials, rejected)
         live = trials[0].live
         for text in (*warn_of_unseen_names(live), *warn_of_unknown_classes(live)):
-            tell(text, err=True)
-        for text in [] if options.quiet else rejected.lines(trials[0].progress.rows):
-            tell(text, err=True)
+            print_message(text, err=True)
+        for text in [] if options.quiet else rejected.format_summary(trials[0].progress.rows):
+            print_message(text, err=True)
         measure = options.by.replace("-", "_")
-        trials = sorted(trials, key=lambda trial: trial.rank(measure))
-        _show(options, trials, signals.is_set)
+        trials = sorted(trials, key=lambda trial: trial.sort_key(measure))
+        _print_trials(options, trials, signals.is_set)
 
 
-def _open(options: SweepOptions, signals: Signals) -> tuple[list[Source], list[Trial]]:
+def _open_sources_and_trials(
+    options: SweepOptions, signals: Signals
+) -> tuple[list[Source], list[Trial]]:
     sources = options.open_sources(signals, options.seed)
-    return sources, _trials(options, sources)
+    return sources, _create_trials(options, sources)
 
 
-def _trials(options: SweepOptions, sources: Sequence[Source]) -> list[Trial]:
+def _create_trials(options: SweepOptions, sources: Sequence[Source]) -> list[Trial]:
     from stream_perceptron import LiveModel, Trial
-    from stream_perceptron.live.sweep import SWEPT, combinations
+    from stream_perceptron.live.sweep import SWEPT_PARAMETERS, list_combinations
 
     fixed = {name: getattr(options, name) for name in ("seed", "max_weights", "class_weight")}
-    asked, trials = options.select(sources, standardize=None), []
-    for is_on in options.standardize or [asked.standardize]:
-        selection = replace(asked, standardize=is_on)
-        swept = {name: getattr(options, name) for name in SWEPT}
-        swept["lr"] = swept["lr"] or [usual_lr(selection, options.class_weight is not None)]
-        for settings in combinations(swept):
-            with bad_parameters_are_usage_errors():
+    base_selection, trials = options.make_selection(sources, standardize=None), []
+    for is_on in options.standardize or [base_selection.standardize]:
+        selection = replace(base_selection, standardize=is_on)
+        swept = {name: getattr(options, name) for name in SWEPT_PARAMETERS}
+        swept["lr"] = swept["lr"] or [
+            choose_default_lr(selection, options.class_weight is not None)
+        ]
+        for settings in list_combinations(swept):
+            with convert_value_errors():
                 live = LiveModel.start(
                     sources, selection, options.classes, True, **settings, **fixed
                 )
@@ -121,16 +127,16 @@ def _trials(options: SweepOptions, sources: Sequence[Source]) -> list[Trial]:
     return trials
 
 
-def _learn(
+def _train(
     options: SweepOptions,
     sources: Sequence[Source],
     trials: Sequence[Trial],
     rejected: Rejections,
 ) -> None:
     """Train all trials on all rows."""
-    from stream_perceptron.live.sweep import learn_sources
+    from stream_perceptron.live.sweep import train_trials_on_sources
 
-    results = learn_sources(
+    results = train_trials_on_sources(
         trials,
         sources,
         options.epochs or 1,
@@ -138,29 +144,29 @@ def _learn(
         options.skip_rejected,
         options.n_threads,
     )
-    with hinting_at_skips(), closing(results), LiveLine() as line:
-        told: set[str] = set()
+    with suggest_skip_bad(), closing(results), LiveLine() as line:
+        printed: set[str] = set()
         rows = 0
         for result in results:
-            rows += result.taken
+            rows += result.n_processed
             rejected.add(result.rejected)
-            for note in result.notes:
-                if note not in told and not (options.quiet and not note.is_warning):
-                    told.add(note)
+            for note in result.notices:
+                if note not in printed and not (options.quiet and not note.is_warning):
+                    printed.add(note)
                     line.clear()
-                    tell(note, err=True)
+                    print_message(note, err=True)
             if not options.quiet and line.is_due():
                 line.show(f"{rows:,} rows x {len(trials)} settings")
 
 
-def _show(options: SweepOptions, trials: Sequence[Trial], is_partial: bool) -> None:
+def _print_trials(options: SweepOptions, trials: Sequence[Trial], is_partial: bool) -> None:
     """Print the trials, best first, and the `learn` command with the best settings."""
     best = trials[0]
     command = _format_learn_command(options, best)
     largest, share = _find_largest_class(trials)
     if options.as_json:
         figures = {
-            "trials": [_figures(trial) for trial in trials],
+            "trials": [_trial_to_json(trial) for trial in trials],
             "command": command,
             "largest_class": largest,
             "largest_share": share,
@@ -169,41 +175,41 @@ def _show(options: SweepOptions, trials: Sequence[Trial], is_partial: bool) -> N
         click.echo(json.dumps(figures, default=str))
         return
     if is_partial:
-        click.echo(f"interrupted after {counted(best.progress.samples, 'sample')}")
-    table = list(_table(options, trials))
+        click.echo(f"interrupted after {format_count(best.progress.samples, 'sample')}")
+    table = list(_format_trials(options, trials))
     columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     widths = {name: max(len(cells[name]) for cells in table) for name in table[0]}
     for name in _OPTIONAL_COLUMNS:
         if columns is not None and sum(widths.values()) + 2 * (len(widths) - 1) > columns:
             widths.pop(name)
-    ends = ["", *map(_how_it_ended, trials)]
+    ends = ["", *map(_describe_end, trials)]
     for cells, end in zip(table, ends, strict=True):
         line = "  ".join(f"{cells[name]:>{width}}" for name, width in widths.items())
         is_wide = columns is not None and len(line + end) > columns
         click.echo(f"{line}\n  {end}" if end and is_wide else line + end)
     if largest is not None:
         click.echo()
-        tell(f"largest class: {largest}, {share:.2%} of the samples")
+        print_message(f"largest class: {largest}, {share:.2%} of the samples")
         if not any(trial.accuracy > share for trial in trials):
-            tell("no setting is better than always answering with the largest class")
+            print_message("no setting is better than always answering with the largest class")
     click.echo(f"\nbest:\n  {printable(command)}")
 
 
-def _table(options: SweepOptions, trials: Sequence[Trial]) -> Iterator[dict[str, str]]:
+def _format_trials(options: SweepOptions, trials: Sequence[Trial]) -> Iterator[dict[str, str]]:
     """Yield the header and the rows of the table."""
     from stream_perceptron.live.metrics import format_percent
 
     settings = [trial.settings for trial in trials]
     names = [name for name in settings[0] if len({each[name] for each in settings}) > 1]
-    is_repeated = any(trial.progress.training.tested for trial in trials)
-    is_new = any(trial.progress.progressive.tested for trial in trials)
+    has_training = any(trial.progress.training.tested for trial in trials)
+    has_progressive = any(trial.progress.progressive.tested for trial in trials)
     rows = []
     for trial in trials:
         progress, error = trial.progress, trial.progress.mean_error
         cells = {name.replace("_", "-"): str(trial.settings[name]) for name in names}
-        if is_new or not is_repeated:
+        if has_progressive or not has_training:
             cells["accuracy"] = f"{progress.accuracy:.2%}"
-        if is_repeated:
+        if has_training:
             cells["training"] = f"{progress.training.accuracy:.2%}"
         cells["kappa"] = format_percent(trial.kappa)
         if options.by == "macro-f1":
@@ -221,14 +227,14 @@ def _table(options: SweepOptions, trials: Sequence[Trial]) -> Iterator[dict[str,
 
 def _find_largest_class(trials: Sequence[Trial]) -> tuple[Any, float]:
     """Return the most frequent class and its share of the samples; None if there are none."""
-    longest = max(trials, key=lambda trial: trial.progress.samples)  # others ended before
+    longest = max(trials, key=lambda trial: trial.progress.samples)  # others may have ended early
     scores = longest.scores
     if not scores.baseline:
         return None, 0.0
     return longest.model.classes_[scores.largest], scores.baseline
 
 
-def _how_it_ended(trial: Trial) -> str:
+def _describe_end(trial: Trial) -> str:
     if not trial.has_ended:
         return ""
     if trial.diverged_at is not None:
@@ -236,7 +242,7 @@ def _how_it_ended(trial: Trial) -> str:
     return f"  ended: {trial.refused}"
 
 
-def _figures(trial: Trial) -> dict[str, Any]:
+def _trial_to_json(trial: Trial) -> dict[str, Any]:
     progress = trial.progress
     return trial.settings | {
         "samples": progress.samples,

@@ -14,7 +14,7 @@ from .signals import Signals
 from .values import CLASS_WEIGHT, CLASSES, NAMES, SCALE
 
 if TYPE_CHECKING:
-    from stream_perceptron.data.identity import PipeHeader
+    from stream_perceptron.data.fingerprint import PipeHeader
     from stream_perceptron.data.schema import Selection
     from stream_perceptron.data.source import Source
     from stream_perceptron.live.marks import Marks
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 def _merge_class_weights(
     ctx: click.Context, parameter: click.Parameter, values: tuple[str | tuple[str, float], ...]
 ) -> dict[str, float] | str | None:
-    """Return the weights by the text of the label, or "balanced"; None if there are none."""
+    """Return the class weights by label, or "balanced", or None if no weight is given."""
     flag = parameter.opts[-1]
-    pairs = [each for each in values if not isinstance(each, str)]
+    pairs = [value for value in values if not isinstance(value, str)]
     if len(pairs) < len(values):
         if len(values) > 1:
             raise click.UsageError(f"{flag} balanced cannot be combined with another {flag}")
@@ -40,21 +40,21 @@ class TrainingOptions(ReadingOptions, JsonOption):
     weight: str | None = option("--weight NAME", "Column with sample weights.", section="Input")
     position: tuple[str, ...] = option(
         "--position [PART,]OFFSET",
-        "Columns with each row's offset in its partition. Rows at or below the highest offset "
-        "already learned are skipped.",
+        "Columns with the partition and the offset of each row. Rows at or below the highest "
+        "offset learned from their partition are skipped.",
         NAMES,
         (),
         section="Input",
     )
     scale: float | None = option(
         "--scale NUMBER|a/b",
-        "Multiply features by this. Default: 1/255 for 8-bit columns, else 1.",
+        "Multiply features by this number. Default: 1/255 for 8-bit columns, otherwise 1.",
         SCALE,
         section="Input",
     )
     one_hot: tuple[str, ...] = option(
         "--one-hot NAMES",
-        "Text columns to encode: one feature for each value.",
+        "Text columns to encode, with one feature for each value.",
         NAMES,
         (),
         section="Input",
@@ -62,7 +62,7 @@ class TrainingOptions(ReadingOptions, JsonOption):
     )
     dates: tuple[str, ...] = option(
         "--dates NAMES",
-        "Columns of dates (ISO 8601) to encode: hour, weekday, month and days.",
+        "Columns of dates (ISO 8601) to encode, with features for hour, weekday, month and days.",
         NAMES,
         (),
         section="Input",
@@ -70,7 +70,7 @@ class TrainingOptions(ReadingOptions, JsonOption):
     )
     words: tuple[str, ...] = option(
         "--words NAMES",
-        "Text columns to encode: a feature for each word, at most 200 for a column of a row.",
+        "Text columns to encode, with one feature for each word, at most 200 words per cell.",
         NAMES,
         (),
         section="Input",
@@ -79,7 +79,7 @@ class TrainingOptions(ReadingOptions, JsonOption):
     at_random: bool = option("--random", "Draw rows at random, with replacement.", section="Input")
     epochs: int | None = option(
         "--passes N",
-        "Read the sources N times. Default: once; with --random --stop, until it stops.",
+        "Read the sources N times. Default: once; with --random --stop, until the run stops.",
         COUNT,
         section="Input",
         is_common=True,
@@ -92,8 +92,8 @@ class TrainingOptions(ReadingOptions, JsonOption):
     )
     class_weight: dict[str, float] | str | None = option(
         "--class-weight LABEL=NUMBER|balanced",
-        "Multiply the sample weights of a class by this; may be repeated. With balanced, rare "
-        "classes weigh more.",
+        "Multiply the sample weights of class LABEL by NUMBER; may be repeated. With balanced, "
+        "rare classes have larger weights.",
         CLASS_WEIGHT,
         section="Model",
         is_common=True,
@@ -105,7 +105,7 @@ class TrainingOptions(ReadingOptions, JsonOption):
     )
     max_weights: int = option(
         "--max-weights N",
-        "Do not grow beyond N weights. Each label and each feature name counts as 32.",
+        "Maximum number of weights. Each label and each feature name counts as 32 weights.",
         COUNT,
         2**27,
         section="Advanced",
@@ -135,7 +135,7 @@ class TrainingOptions(ReadingOptions, JsonOption):
 
     @property
     def n_passes(self) -> int:
-        """The number of passes, if the run does not go on until it stops."""
+        """The number of passes, unless the run continues until --stop ends it."""
         return self.epochs or 1
 
     @property
@@ -145,7 +145,7 @@ class TrainingOptions(ReadingOptions, JsonOption):
 
         return any(map(is_stream, self.sources))
 
-    def select(self, sources: Sequence[Source], standardize: bool | None) -> Selection:
+    def make_selection(self, sources: Sequence[Source], standardize: bool | None) -> Selection:
         """Return the selection for these sources.
 
         By default tables are standardized and unscaled.
@@ -155,12 +155,12 @@ class TrainingOptions(ReadingOptions, JsonOption):
 
         settings = {name: value for name, value in vars(self).items() if value is not None}
         settings["standardize"] = standardize is True
-        names = {each.name for each in fields(Selection)}.intersection(settings)
+        names = {setting.name for setting in fields(Selection)}.intersection(settings)
         selection = Selection(**{name: settings[name] for name in names})
         if self.scale is not None:
             return selection
         openings = (source.open(Request(selection)) for source in sources)
-        opening = next((each for each in openings if each is not None), None)
+        opening = next((opening for opening in openings if opening is not None), None)
         if opening is None or not opening.schema.is_table:
             return selection
         return replace(selection, scale=1.0, standardize=standardize is not False)
@@ -174,23 +174,23 @@ class TrainingOptions(ReadingOptions, JsonOption):
     ) -> list[Source]:
         """Open the sources; with --random, return one source that draws from all of them.
 
-        Files that are finished, as their marks show, are not opened.
+        Files that are finished according to their marks are not opened.
         """
         from stream_perceptron.data.opening import open_source
         from stream_perceptron.data.sampling import RandomDraws
 
         opened: list[Source] = []
         finished = repeat(None) if marks is None else marks.find_finished(self.sources)
-        for path, learned in zip(self.sources, finished, strict=False):
+        for path, finished_source in zip(self.sources, finished, strict=False):
             if opened:
                 signals.check()
-            opened.append(learned or open_source(path, self.file_format, signals, header))
+            opened.append(finished_source or open_source(path, self.file_format, signals, header))
         return [RandomDraws(opened, seed)] if self.at_random else opened
 
 
-def usual_lr(selection: Selection, has_class_weights: bool) -> float:
+def choose_default_lr(selection: Selection, has_class_weights: bool) -> float:
     """Return the default learning rate.
 
-    With class weights, the steps for samples of rare classes are many times as large.
+    It is lower with class weights, which make the steps for samples of rare classes much larger.
     """
     return 0.1 if selection.standardize and not has_class_weights else 0.01

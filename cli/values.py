@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 
 class OptionType(click.ParamType):
-    """A type with a function that parses a value, and one that formats it as it is typed.
+    """A type with functions that parse a value and format it as users type it.
 
-    ValueErrors of `parse` become usage errors.
+    A ValueError of `parse` becomes a usage error.
     """
 
     def __init__(
@@ -27,7 +27,7 @@ class OptionType(click.ParamType):
         choices: tuple[str, ...] = (),
     ) -> None:
         self.name, self._parse, self.format, self.choices = name, parse, format_value, choices
-        self.are_several = False
+        self.is_list = False
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         try:
@@ -42,42 +42,42 @@ class OptionType(click.ParamType):
         from click.shell_completion import CompletionItem
 
         before, comma, last = incomplete.rpartition(",")
-        if not self.are_several:
+        if not self.is_list:
             before, comma, last = "", "", incomplete
-        fitting = [choice for choice in self.choices if choice.startswith(last)]
-        return [CompletionItem(f"{before}{comma}{choice}") for choice in fitting]
+        matches = [choice for choice in self.choices if choice.startswith(last)]
+        return [CompletionItem(f"{before}{comma}{choice}") for choice in matches]
 
 
-def several(kind: OptionType) -> OptionType:
+def make_list_type(item_type: OptionType) -> OptionType:
     """Return the type of distinct values separated by commas."""
 
     def parse(text: str) -> tuple[Any, ...]:
-        values = (kind.convert(part.strip(), None, None) for part in text.split(","))
+        values = (item_type.convert(item.strip(), None, None) for item in text.split(","))
         return tuple(dict.fromkeys(values))
 
     def format_values(values: tuple[Any, ...]) -> str:
-        return ",".join(map(kind.format, values))
+        return ",".join(map(item_type.format, values))
 
-    made = OptionType(f"{kind.name},...", parse, format_values, kind.choices)
-    made.are_several = True
-    return made
+    list_type = OptionType(f"{item_type.name},...", parse, format_values, item_type.choices)
+    list_type.is_list = True
+    return list_type
 
 
-def _number(text: str, positive: bool) -> float:
+def _parse_number(text: str, positive: bool) -> float:
     try:
         number = float(text)
     except ValueError:
         raise ValueError(f"{text!r} is not a number.") from None
     if not (0 < number < math.inf or (number == 0 and not positive)):
-        range_ = "above 0" if positive else "of at least 0"
-        raise ValueError(f"{text} is not a finite number {range_}.")
+        limit = "above 0" if positive else "of at least 0"
+        raise ValueError(f"{text} is not a finite number {limit}.")
     return number
 
 
-def _scale(text: str) -> float:
-    over, _, under = text.partition("/")
+def _parse_scale(text: str) -> float:
+    numerator, _, denominator = text.partition("/")
     try:
-        scale = float(over) / (float(under) if under else 1.0)
+        scale = float(numerator) / (float(denominator) if denominator else 1.0)
     except (ValueError, ZeroDivisionError):
         scale = math.nan
     if not math.isfinite(scale) or scale == 0:
@@ -86,42 +86,42 @@ def _scale(text: str) -> float:
 
 
 def _format_scale(scale: float) -> str:
-    """Return 1/255 as it is typed, and other numbers in full."""
+    """Return fractions such as 1/255 as users type them, and other numbers in full."""
     inverse = round(1 / scale)
     return f"1/{inverse}" if inverse > 1 and 1 / inverse == scale else _format_number(scale)
 
 
-def _names(text: str) -> tuple[str, ...]:
+def _parse_names(text: str) -> tuple[str, ...]:
     names = tuple(name.strip() for name in text.split(","))
     if not all(names) or len(set(names)) < len(names):
-        raise ValueError(f"{text!r} is not a list of different names, as a,b,c.")
+        raise ValueError(f"{text!r} is not a list of different names such as a,b,c.")
     return names
 
 
-def _classes(text: str) -> tuple[str, ...]:
-    ends = re.fullmatch(r"(\d+)-(\d+)", text)
-    if ends is None:
-        return _names(text)
-    first, last = map(int, ends.groups())
+def _parse_classes(text: str) -> tuple[str, ...]:
+    match = re.fullmatch(r"(\d+)-(\d+)", text)
+    if match is None:
+        return _parse_names(text)
+    first, last = map(int, match.groups())
     if not first < last < first + 1_000_000:
         raise ValueError(f"{text!r} is not a range such as 0-9.")
     return tuple(map(str, range(first, last + 1)))
 
 
-def _class_weight(text: str) -> str | tuple[str, float]:
+def _parse_class_weight(text: str) -> str | tuple[str, float]:
     label, equals, weight = text.rpartition("=")
     if text == "balanced":
         return text
     if not equals:
-        raise ValueError(f"{text!r} is not a label and its weight such as yes=50, or balanced.")
-    return label, _number(weight, positive=False)
+        raise ValueError(f"{text!r} is neither balanced nor a label with a weight such as yes=50.")
+    return label, _parse_number(weight, positive=False)
 
 
-def _threshold(text: str) -> tuple[str, float]:
+def _parse_threshold(text: str) -> tuple[str, float]:
     label, equals, number = text.rpartition("=")
     if not equals:
-        raise ValueError(f"{text!r} is not a label and its threshold such as yes=0.2.")
-    threshold = _number(number, positive=False)
+        raise ValueError(f"{text!r} is not a label with a threshold such as yes=0.2.")
+    threshold = _parse_number(number, positive=False)
     if threshold > 1:
         raise ValueError(f"{number} is not a threshold: choose a number from 0 to 1.")
     return label, threshold
@@ -131,7 +131,7 @@ def _format_class_weight(value: str | tuple[str, float]) -> str:
     return value if isinstance(value, str) else f"{value[0]}={_format_number(value[1])}"
 
 
-def _interval(text: str) -> int | float:
+def _parse_interval(text: str) -> int | float:
     match = re.fullmatch(r"(\d{1,12})(s|m|h)?", text)
     if match is None or int(match[1]) == 0:
         raise ValueError(f"{text!r} is not a number of rows or a time such as 30s or 5m.")
@@ -143,24 +143,31 @@ def _format_interval(interval: int | float) -> str:
     return f"{interval}" if isinstance(interval, int) else f"{interval:.0f}s"
 
 
-def _activation(text: str) -> str:
+def _parse_activation(text: str) -> str:
     from stream_perceptron.model.activations import get_activation
 
-    return get_activation(text).name  # its error says why others are refused
+    return get_activation(text).name  # its error says why other names are invalid
 
 
-def _delimiter(text: str) -> str:
-    found = {"tab": "\t", "\\t": "\t", "space": " "}.get(text, text)
-    if len(found) != 1 or not found.isascii() or found.isalnum() or found in '"\n\r.+-':
-        raise ValueError(f"{text!r} is no delimiter: use a character such as | or ;, tab or space.")
-    return found
+def _parse_delimiter(text: str) -> str:
+    delimiter = {"tab": "\t", "\\t": "\t", "space": " "}.get(text, text)
+    if (
+        len(delimiter) != 1
+        or not delimiter.isascii()
+        or delimiter.isalnum()
+        or delimiter in '"\n\r.+-'
+    ):
+        raise ValueError(
+            f"{text!r} is not a delimiter: use a character such as | or ;, or tab or space by name."
+        )
+    return delimiter
 
 
 def _format_delimiter(delimiter: str) -> str:
     return {"\t": "tab", " ": "space"}.get(delimiter, delimiter)
 
 
-def _switch(text: str) -> bool:
+def _parse_switch(text: str) -> bool:
     if text not in ("on", "off"):
         raise ValueError(f"{text!r} is neither on nor off.")
     return text == "on"
@@ -176,14 +183,14 @@ def _format_names(names: Iterable[object]) -> str:
 
 _ACTIVATIONS = ("sigmoid", "tanh", "arctan", "identity")
 
-DELIMITER = OptionType("character", _delimiter, _format_delimiter)
-SWITCH = OptionType("switch", _switch, lambda is_on: "on" if is_on else "off", ("on", "off"))
-NUMBER = OptionType("number", lambda text: _number(text, positive=False), _format_number)
-POSITIVE = OptionType("number", lambda text: _number(text, positive=True), _format_number)
-SCALE = OptionType("number|a/b", _scale, _format_scale)
-NAMES = OptionType("names", _names, _format_names)
-CLASS_WEIGHT = OptionType("label=number|balanced", _class_weight, _format_class_weight)
-THRESHOLD = OptionType("label=number", _threshold, _format_class_weight)
-CLASSES = OptionType("a,b,c|0-9", _classes, _format_names)
-INTERVAL = OptionType("n|time", _interval, _format_interval)  # rows, or seconds
-ACTIVATION = OptionType("|".join(_ACTIVATIONS), _activation, choices=_ACTIVATIONS)
+DELIMITER = OptionType("character", _parse_delimiter, _format_delimiter)
+SWITCH = OptionType("switch", _parse_switch, lambda is_on: "on" if is_on else "off", ("on", "off"))
+NUMBER = OptionType("number", lambda text: _parse_number(text, positive=False), _format_number)
+POSITIVE = OptionType("number", lambda text: _parse_number(text, positive=True), _format_number)
+SCALE = OptionType("number|a/b", _parse_scale, _format_scale)
+NAMES = OptionType("names", _parse_names, _format_names)
+CLASS_WEIGHT = OptionType("label=number|balanced", _parse_class_weight, _format_class_weight)
+THRESHOLD = OptionType("label=number", _parse_threshold, _format_class_weight)
+CLASSES = OptionType("a,b,c|0-9", _parse_classes, _format_names)
+INTERVAL = OptionType("n|time", _parse_interval, _format_interval)  # rows, or seconds
+ACTIVATION = OptionType("|".join(_ACTIVATIONS), _parse_activation, choices=_ACTIVATIONS)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .command import command
-from .live_line import LiveLine, bar_with
+from .live_line import LiveLine, format_progress_bar
 from .options import FormatOptions, ModelArgument, argument, complete_path
-from .printable import printable, tell
-from .signals import ending_in_order
+from .printable import print_message, printable
+from .signals import exit_on_signal
 
 
 @dataclass(init=False, eq=False, repr=False)
@@ -25,8 +25,8 @@ def verify(options: VerifyOptions) -> None:
     """Retrain a model from its recorded sources, and compare every bit.
 
     Files are matched by digest, whatever their names; a text file may have grown. Files that match
-    no digest stand for the pipes that were read, in order. On a difference the first one is named
-    and the exit code is 1.
+    no digest stand for the pipes that were read, in the same order. If the models differ, the first
+    difference is printed and the exit code is 1.
 
     \b
     stream-perceptron verify mnist.npz mnist-train.parquet
@@ -37,19 +37,19 @@ def verify(options: VerifyOptions) -> None:
 
     path, sources = options.path, options.sources
     live = LiveModel.load(path)
-    with LiveLine() as line, ending_in_order() as signals:
+    with LiveLine() as line, exit_on_signal() as signals:
 
         def advance(done: int, total: int) -> None:
             signals.check()
             if line.is_due():
-                line.show(bar_with(done / max(total, 1), "", line.width))
+                line.show(format_progress_bar(done / max(total, 1), "", line.width))
 
         try:
-            opened = signals.call(
+            opened = signals.call_interruptibly(
                 lambda: [open_source(source, options.file_format) for source in sources], sources
             )
             verify_live(live, opened, advance)
         except VerificationError as error:
             raise VerificationError(printable(f"{path}: {error}")) from None
     k, d = len(live.model.classes_), len(live.model.features_)
-    tell(f"{path}: every bit of {k:,} x {d:,} weights follows from these sources")
+    print_message(f"{path}: every bit of {k:,} x {d:,} weights follows from these sources")

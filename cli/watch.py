@@ -1,4 +1,4 @@
-"""Drift events and findings, printed while a model learns."""
+"""Reports drift events and findings while a model learns."""
 
 from __future__ import annotations
 
@@ -16,27 +16,28 @@ from .progress_line import ProgressLine
 if TYPE_CHECKING:
     from stream_perceptron import LiveModel
 
-_FIRST_DIAGNOSIS = 4000  # rows; the next ones follow whenever the rows have doubled
+_FIRST_DIAGNOSIS = 4000  # rows; a diagnosis follows each time the number of rows has doubled
 
 
-class Watch:
-    """Prints drift events when they are found, and findings once in a run.
+class EventReporter:
+    """Prints drift events when they are detected, and each finding once in a run.
 
     The model records which events were printed, so that a resumed run does not repeat them.
     """
 
-    def __init__(self, live: LiveModel, line: ProgressLine, read: int) -> None:
+    def __init__(self, live: LiveModel, line: ProgressLine, n_read: int) -> None:
         self._live, self._line = live, line
-        self._before = live.ledger.rows - read  # rows of earlier sources
-        self._level = _level(read)
+        self._rows_before = live.ledger.rows - n_read  # rows of earlier sources
+        self._n_diagnoses = _count_due_diagnoses(n_read)
         self._printed: set[str] = set()  # the names of findings
 
-    def look(self) -> None:
+    def update(self) -> None:
         """Print new drift events, and new findings if a diagnosis is due."""
         if self._live.ledger.has_unreported_event:
             self._print_events()
-        if (level := _level(self._live.ledger.rows - self._before)) > self._level:
-            self._level = level
+        n_due = _count_due_diagnoses(self._live.ledger.rows - self._rows_before)
+        if n_due > self._n_diagnoses:
+            self._n_diagnoses = n_due
             self._print_findings()
 
     def finish(self, diverged: bool = False) -> None:
@@ -60,23 +61,23 @@ class Watch:
                 finding = ACCURACY_DROPPED if event.is_overall else RECALL_DROPPED
                 self._printed.discard(finding)
                 self._printed.update([finding] * event.is_drop)
-            self._line.event(
+            self._line.print_event(
                 event.kind, text, event.found,
                 near=event.row, before=event.before, after=event.after,
                 suggestion=cause, **{"class": event.to_dict(model.classes_)["class"]},
             )  # fmt: skip
 
     def _print_findings(self, diverged: bool = False) -> None:
-        from stream_perceptron.diagnostics.diagnosis import findings_in
+        from stream_perceptron.diagnostics.diagnosis import collect_findings
 
         if self._line.is_quiet:
             return
-        for finding in findings_in(self._live, diverged):
+        for finding in collect_findings(self._live, diverged):
             if finding.name not in self._printed and not self._line.has_warned(finding.name):
-                self._line.event("finding", f"diagnosis: {finding}", **vars(finding))
+                self._line.print_event("finding", f"diagnosis: {finding}", **vars(finding))
             self._printed.add(finding.name)
 
 
-def _level(rows: int) -> int:
-    """Return how often the rows have doubled since the first diagnosis."""
+def _count_due_diagnoses(rows: int) -> int:
+    """Return the number of diagnoses that are due after this number of rows."""
     return (rows // _FIRST_DIAGNOSIS).bit_length()

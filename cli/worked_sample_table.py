@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .live_line import columns_of_stderr
-from .printable import printable, table
+from .live_line import get_stderr_width
+from .printable import format_table, printable
 
 if TYPE_CHECKING:
     from stream_perceptron.diagnostics.worked_sample import WorkedSample
 
-_MOST = 6  # features that are listed
+_MAX_FEATURES = 6  # features listed
 
 
-def worked_sample_table(
-    number: int, sample: WorkedSample, activation: str, epsilon: float
+def format_worked_sample(
+    row: int, sample: WorkedSample, activation: str, epsilon: float
 ) -> list[str]:
-    """Return the lines of the table."""
-    from stream_perceptron.data.naming import shortened
+    """Return the lines of a table with the arithmetic of a sample."""
+    from stream_perceptron.data.naming import join_first
 
     features = [f"{printable(str(name))} {value:.4g}" for name, value in sample.x.items()]
-    shown = shortened(features, _MOST) or "none"
+    shown = join_first(features, _MAX_FEATURES) or "none"
     head = "output,     net,y=f(net),     d,    d-y,  delta,bias by,weight by"
     rows = [head.split(",")]
     for name, bias, weight, *values in zip(
@@ -36,8 +36,8 @@ def worked_sample_table(
     if not sample.updated:
         comparison, outcome = ("<", "not learned")
     return [
-        f"sample {number:,}: label {printable(str(sample.label))}; x: {shown}",
-        *table(rows, columns_of_stderr(), 2),
+        f"sample {row:,}: label {printable(str(sample.label))}; x: {shown}",
+        *format_table(rows, get_stderr_width(), 2),
         f"  f = {activation}; error = 1/2 ({sum_}) = {sample.error:.6f} {comparison} epsilon "
         f"{epsilon:g}: {outcome}",
     ]

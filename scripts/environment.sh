@@ -1,6 +1,6 @@
-# Sourced by the other scripts: makes .venv and installs the project into it, once.
+# Sourced by the other scripts. Creates .venv and installs the project into it, once.
 
-# Otherwise every command would compile all modules again.
+# If this were set, every command would compile all modules again.
 unset PYTHONDONTWRITEBYTECODE
 
 find_python() {
@@ -11,11 +11,11 @@ find_python() {
             return
         fi
     done
-    echo "Python 3.11 or newer is needed, and was not found." >&2
+    echo "Python 3.11 or newer is required, but was not found." >&2
     return 1
 }
 
-# make_environment: makes .venv, and sets `pip` to the command that installs into it.
+# make_environment: create .venv, and set `pip` to the command that installs into it.
 make_environment() {
     local python
     if [ -x .venv/bin/python ] && .venv/bin/python -m pip --version > /dev/null 2>&1; then
@@ -23,21 +23,21 @@ make_environment() {
         return
     fi
     python=$(find_python)
-    echo "make .venv with $("$python" --version)" >&2
-    # An existing pip installs into .venv, as unpacking another one takes seconds.
+    echo "creating .venv with $("$python" --version)" >&2
+    # Use an existing pip to install into .venv, as unpacking another pip takes seconds.
     pip=("$python" -m pip --python .venv/bin/python)
     "$python" -m venv --without-pip .venv
     if ! "${pip[@]}" --version > /dev/null 2>&1; then
         pip=(.venv/bin/python -m pip)
         if ! "$python" -m venv .venv; then
-            echo "Python's venv module does not work here; on Debian: apt install python3-venv" >&2
+            echo "Python's venv module does not work; on Debian: apt install python3-venv" >&2
             rm -rf .venv
             return 1
         fi
     fi
 }
 
-# install_project EXTRAS: EXTRAS is empty or like [dev]; does nothing if nothing changed.
+# install_project EXTRAS: install the project, unless nothing has changed. EXTRAS is empty or, for example, [dev].
 install_project() {
     local extras=$1 stamp libraries others
     stamp=.venv/installed$extras-$(cat pyproject.toml setup.py stream_perceptron/*/*.pyx stream_perceptron/*/*/*.pyx \
@@ -46,8 +46,8 @@ install_project() {
         return
     fi
     make_environment
-    echo "install stream-perceptron$extras" >&2
-    # Fetch libraries while the compiled modules build.
+    echo "installing stream-perceptron$extras" >&2
+    # Install the dependencies while the modules compile.
     libraries=$(.venv/bin/python - "$extras" <<'END'
 import sys
 import tomllib

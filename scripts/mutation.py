@@ -1,4 +1,4 @@
-"""Draw small faults in modules, and run the tests of their packages against each."""
+"""Insert small random faults into modules, and run the tests of their packages against each."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "stream_perceptron"
-# The tests of each package or module; the longest path counts.
+# The tests of each package or module; for a module, the longest matching path applies.
 TESTS = {
     "model": ["tests/model", "tests/test_perceptron.py"],
     "data/interpreter": ["tests/data/interpreter", "tests/data/text"],
@@ -27,7 +27,7 @@ TESTS = {
     "live/drift": ["tests/live/test_drift.py"],
     "checkpoint": ["tests/checkpoint"],
 }
-PATIENCE = 3  # a mutant counts as killed if its tests run longer than this many times as usual
+PATIENCE = 3  # a mutant counts as killed if its tests take more than this many times as long
 SWAPS: dict[type, type] = {
     ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt,
     ast.Eq: ast.NotEq, ast.NotEq: ast.Eq, ast.Is: ast.IsNot, ast.IsNot: ast.Is,
@@ -72,14 +72,14 @@ def find_mutable_nodes(tree: ast.Module) -> Iterator[int]:
 
 
 def find_tests(path: Path) -> tuple[str, ...]:
-    """Return the tests of a module, its own examples included."""
-    inside = path.relative_to(PACKAGE).as_posix()
-    packages = [each for each in TESTS if inside.startswith(f"{each}/")]
+    """Return the tests of a module, including its own examples."""
+    inner_path = path.relative_to(PACKAGE).as_posix()
+    packages = [each for each in TESTS if inner_path.startswith(f"{each}/")]
     return *TESTS[max(packages, key=len)], str(path.relative_to(ROOT))
 
 
 def do_tests_pass(tests: Sequence[str], folder: Path, seconds: float | None = None) -> bool:
-    """Return whether tests pass in a copy of the project, in at most some seconds."""
+    """Return whether tests pass in a copy of the project within a number of seconds."""
     with suppress(subprocess.TimeoutExpired):
         return not subprocess.run(
             [sys.executable, "-m", "pytest", "-q", "-x", "-n", "2", *tests],
@@ -94,19 +94,19 @@ def measure_tests(tests: tuple[str, ...], folder: Path) -> float:
     """Return the seconds that tests take without a fault; end the process if they fail."""
     before = time.monotonic()
     if not do_tests_pass(tests, folder):
-        sys.exit(f"without a fault fails: {' '.join(tests)}")
+        sys.exit(f"tests fail without a fault: {' '.join(tests)}")
     return time.monotonic() - before
 
 
 def is_killed(path: Path, source: str, folder: Path) -> bool:
-    """Return whether the tests of a module fail with another source of it."""
+    """Return whether the tests of a module fail if its source is replaced."""
     tests = find_tests(path)
-    most = PATIENCE * measure_tests(tests, folder)
+    max_seconds = PATIENCE * measure_tests(tests, folder)
     copied = folder / path.relative_to(ROOT)
     original = copied.read_text()
     copied.write_text(source)
     try:
-        return not do_tests_pass(tests, folder, most)
+        return not do_tests_pass(tests, folder, max_seconds)
     finally:
         copied.write_text(original)
 
@@ -116,31 +116,31 @@ def main() -> None:
     parser.add_argument("--mutants", type=int, default=500)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("paths", nargs="*", type=Path, help="modules or packages to change")
-    given = parser.parse_args()
-    paths = [path.resolve() for path in given.paths] or [PACKAGE / name for name in TESTS]
+    options = parser.parse_args()
+    paths = [path.resolve() for path in options.paths] or [PACKAGE / name for name in TESTS]
     files = {file for path in paths for file in [path, *path.rglob("*.py")]}
     modules = sorted(file for file in files if file.suffix == ".py")
     sources = {module: module.read_text() for module in modules}
-    places = [
+    candidates = [
         (module, number)
         for module, source in sources.items()
         for number in find_mutable_nodes(ast.parse(source))
     ]
-    drawn = random.Random(given.seed).sample(places, min(given.mutants, len(places)))
+    drawn = random.Random(options.seed).sample(candidates, min(options.mutants, len(candidates)))
     killed = 0
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        others = shutil.ignore_patterns(".*", "build", "data", "dist")
-        shutil.copytree(ROOT, folder, ignore=others, dirs_exist_ok=True)
+        ignored = shutil.ignore_patterns(".*", "build", "data", "dist")
+        shutil.copytree(ROOT, folder, ignore=ignored, dirs_exist_ok=True)
         for i, (module, number) in enumerate(drawn, 1):
             tree = ast.parse(sources[module])
             node = list(ast.walk(tree))[number]
             before = ast.unparse(node).splitlines()[0]
             mutate_node(node)
             after = ast.unparse(ast.fix_missing_locations(node)).splitlines()[0]
-            where = f"{module.relative_to(ROOT)}:{getattr(node, 'lineno', 0)}"
+            location = f"{module.relative_to(ROOT)}:{getattr(node, 'lineno', 0)}"
             if not (is_noticed := is_killed(module, ast.unparse(tree), folder)):
-                print(f"survived: {where}: {before} -> {after}", flush=True)
+                print(f"survived: {location}: {before} -> {after}", flush=True)
             killed += is_noticed
             print(f"{i} mutants, {killed} killed", file=sys.stderr, flush=True)
     print(f"{killed} of {len(drawn)} mutants killed: {killed / max(len(drawn), 1):.1%}")

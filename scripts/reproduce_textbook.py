@@ -1,8 +1,8 @@
-"""Reproduce the experiment that this project began with, on the whole of MNIST.
+"""Reproduce the experiment that this project began with, on all of MNIST.
 
 A learner's perceptron did not learn with any epsilon or learning rate. This script shows the three
-reasons, one by one; how epsilon decides when training stops; the four activations; and one epoch in
-order, with epsilon as a filter of samples instead of a stop.
+reasons one by one, how epsilon determines when training stops, the four activations, and one epoch
+in order in which epsilon filters samples instead of stopping.
 
     scripts/reproduce_textbook.py [--seeds N] [--plot FILE.png]
 """
@@ -23,12 +23,12 @@ from stream_perceptron.datasets import mnist
 DATA = Path(__file__).parent.parent / "data"
 EPSILONS = (3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5, 3e-6)
 FILTERS = (0.0, 3e-6, 1e-3, 1e-2, 3e-2, 1e-1, 3e-1)
-# A suitable lr for each; identity needs small steps, as its outputs have no bounds.
+# A suitable lr for each activation; identity needs small steps, as its outputs are unbounded.
 LEARNING_RATES = {"sigmoid": 0.1, "tanh": 0.005, "arctan": 0.005, "identity": 0.001}
 BLOCK = 500
 
 
-def load(part: str) -> tuple[np.ndarray, np.ndarray]:
+def load_mnist(part: str) -> tuple[np.ndarray, np.ndarray]:
     """Return pixels in [0, 1], shape (n, 784), and labels."""
     path = DATA / f"mnist-{part}.parquet"
     if not path.exists():
@@ -38,17 +38,19 @@ def load(part: str) -> tuple[np.ndarray, np.ndarray]:
     return pixels.reshape(-1, 784) / 255, table["label"].to_numpy()
 
 
-def accuracy(weights: np.ndarray, biases: np.ndarray, X: np.ndarray, labels: np.ndarray) -> float:
+def compute_accuracy(
+    weights: np.ndarray, biases: np.ndarray, X: np.ndarray, labels: np.ndarray
+) -> float:
     """Return the share of rows whose largest net input is that of their label."""
     return float(((X @ weights.T + biases).argmax(axis=1) == labels).mean())
 
 
-def tested(model: SGDPerceptron, test: tuple[np.ndarray, np.ndarray]) -> float:
-    return accuracy(model.weights, model.biases, *test)
+def evaluate(model: SGDPerceptron, test: tuple[np.ndarray, np.ndarray]) -> float:
+    return compute_accuracy(model.weights, model.biases, *test)
 
 
 def train_until_stop(model, train, draws, position=0) -> int:
-    """Train on the rows `draws` from `position` on, and return the place of the textbook's stop."""
+    """Train on the rows `draws` from `position` on; return the number of draws up to the stop."""
     X, labels = train
     while position < len(draws):
         rows = draws[position : position + BLOCK]
@@ -58,8 +60,10 @@ def train_until_stop(model, train, draws, position=0) -> int:
     raise RuntimeError(f"no sample had an error below {model.epsilon} in {len(draws):,} draws")
 
 
-def one_delta(train, draws, lr: float) -> tuple[np.ndarray, np.ndarray, float, np.ndarray]:
-    """Train like the first program: an inner product is the one delta of all outputs."""
+def train_with_one_delta(
+    train, draws, lr: float
+) -> tuple[np.ndarray, np.ndarray, float, np.ndarray]:
+    """Train as the learner's program did: all outputs share one delta, an inner product."""
     X, labels = train
     rng = np.random.default_rng(0)
     w, b = rng.uniform(-0.03, 0.03, (10, X.shape[1])), rng.uniform(-0.03, 0.03, 10)
@@ -76,25 +80,26 @@ def one_delta(train, draws, lr: float) -> tuple[np.ndarray, np.ndarray, float, n
 def show_reasons(train, test, seeds: int) -> None:
     print("Why the first program did not learn\n")
     rows = np.random.default_rng(0).integers(0, len(train[1]), 40_000)
-    w, b, error, net = one_delta(train, rows, lr=0.05)
+    w, b, error, net = train_with_one_delta(train, rows, lr=0.05)
     right = SGDPerceptron(lr=0.05, classes=range(10), seed=0)
     right.test_then_train(train[0][rows], train[1][rows])
     print(
         f"1. One delta for all outputs: after 40,000 draws at lr 0.05 all outputs are alike (nets "
         f"{net.min():.2f} to\n   {net.max():.2f}), the error is {error:.2f}, and test accuracy "
-        f"{accuracy(w, b, *test):.1%}. With one delta for each output: {tested(right, test):.1%}."
+        f"{compute_accuracy(w, b, *test):.1%}. With one delta for each output: "
+        f"{evaluate(right, test):.1%}."
     )
-    wrong_pairs = accuracy(right.weights, right.biases, train[0][:10_000], test[1])
+    wrong_pairs = compute_accuracy(right.weights, right.biases, train[0][:10_000], test[1])
     print(
         f"2. Training images scored against test labels: {wrong_pairs:.1%}, whatever was learned. "
-        f"The same model on\n   test images: {tested(right, test):.1%}."
+        f"The same model on\n   test images: {evaluate(right, test):.1%}."
     )
     stops, accuracies = [], []
     for seed in range(seeds):
         model = SGDPerceptron(lr=0.05, epsilon=0.01, classes=range(10), seed=seed)
-        seeded = np.random.default_rng(seed).integers(0, len(train[1]), 100_000)
-        stops.append(train_until_stop(model, train, seeded))
-        accuracies.append(tested(model, test))
+        draws = np.random.default_rng(seed).integers(0, len(train[1]), 100_000)
+        stops.append(train_until_stop(model, train, draws))
+        accuracies.append(evaluate(model, test))
     print(
         f"3. Epsilon 0.01 at lr 0.05 stops too early: after {statistics.median(stops):,.0f} draws "
         f"at {statistics.median(accuracies):.1%},\n   the medians of {seeds} seeds ({min(stops):,} "
@@ -103,9 +108,10 @@ def show_reasons(train, test, seeds: int) -> None:
 
 
 def measure_stops(train, test, seeds: int) -> dict[float, list[tuple[int, float]]]:
-    """Return draws until the stop and test accuracy, for every epsilon and seed.
+    """Return the draws until the stop and the test accuracy, for every epsilon and seed.
 
-    A run does not depend on epsilon until it stops, so one run goes from each stop to the next.
+    A run does not depend on epsilon until it stops, so one run per seed continues from each stop
+    with the next epsilon.
     """
     results: dict[float, list[tuple[int, float]]] = {epsilon: [] for epsilon in EPSILONS}
     for seed in range(seeds):
@@ -116,7 +122,7 @@ def measure_stops(train, test, seeds: int) -> dict[float, list[tuple[int, float]
             model.mutate({"epsilon": epsilon})
             # The draw at the last stop was not learned, so try it again.
             stop = train_until_stop(model, train, draws, stop - 1)
-            results[epsilon].append((stop, tested(model, test)))
+            results[epsilon].append((stop, evaluate(model, test)))
     return results
 
 
@@ -135,7 +141,7 @@ def show_stops(results: dict[float, list[tuple[int, float]]]) -> None:
     print()
 
 
-def one_pass(train, **parameters) -> tuple[SGDPerceptron, float]:
+def train_one_pass(train, **parameters) -> tuple[SGDPerceptron, float]:
     """Return the model after all rows in order, and its progressive accuracy."""
     model = SGDPerceptron(classes=range(10), seed=0, **parameters)
     right = 0
@@ -150,8 +156,8 @@ def show_activations(train, test) -> None:
     print("| activation | lr | progressive accuracy | test accuracy |")
     print("| --- | ---: | ---: | ---: |")
     for activation, lr in LEARNING_RATES.items():
-        model, progressive = one_pass(train, activation=activation, lr=lr)
-        print(f"| {activation} | {lr:g} | {progressive:.1%} | {tested(model, test):.1%} |")
+        model, progressive = train_one_pass(train, activation=activation, lr=lr)
+        print(f"| {activation} | {lr:g} | {progressive:.1%} | {evaluate(model, test):.1%} |")
     print()
 
 
@@ -161,10 +167,10 @@ def show_filters(train, test) -> list[tuple[float, float, float]]:
     print("| ---: | ---: | ---: | ---: |")
     rows = []
     for epsilon in FILTERS:
-        model, progressive = one_pass(train, lr=0.1, epsilon=epsilon)
+        model, progressive = train_one_pass(train, lr=0.1, epsilon=epsilon)
         skipped = 1 - model.n_updates / model.n_seen
         rows.append((epsilon, skipped, progressive))
-        print(f"| {epsilon:g} | {skipped:.1%} | {progressive:.1%} | {tested(model, test):.1%} |")
+        print(f"| {epsilon:g} | {skipped:.1%} | {progressive:.1%} | {evaluate(model, test):.1%} |")
     print()
     return rows
 
@@ -189,12 +195,12 @@ def plot(path: str, stops, filters) -> None:
         axes.grid(alpha=0.3)
     left.set(yscale="log", title="A small epsilon trains longer ..")
     middle.set(title=".. and ends better (median, least and most)")
-    kept = [row for row in filters if row[0]]
-    epsilons = [row[0] for row in kept]
+    nonzero = [row for row in filters if row[0]]
+    epsilons = [row[0] for row in nonzero]
     right.plot(
-        epsilons, [row[2] * 100 for row in kept], marker="o", label="progressive accuracy, %"
+        epsilons, [row[2] * 100 for row in nonzero], marker="o", label="progressive accuracy, %"
     )
-    right.plot(epsilons, [row[1] * 100 for row in kept], marker="s", label="samples skipped, %")
+    right.plot(epsilons, [row[1] * 100 for row in nonzero], marker="s", label="samples skipped, %")
     right.set(xscale="log", xlabel="epsilon", title="One pass in order, lr 0.1")
     right.legend()
     right.grid(alpha=0.3)
@@ -208,7 +214,7 @@ def main() -> None:
     parser.add_argument("--plot", metavar="FILE.png", help="draw the tables (needs matplotlib)")
     options = parser.parse_args()
     start = time.perf_counter()
-    train, test = load("train"), load("test")
+    train, test = load_mnist("train"), load_mnist("test")
     show_reasons(train, test, options.seeds)
     stops = measure_stops(train, test, options.seeds)
     show_stops(stops)

@@ -23,8 +23,8 @@ if _typing.TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-# Imported on first use, because most programs do without them.
-_LATE = {
+# Imported on first use, because most programs do not need them.
+_LAZY_IMPORTS = {
     "Trial": "stream_perceptron.live.sweep",
     "check_update": "stream_perceptron.diagnostics.update_check",
     "sweep": "stream_perceptron.live.sweep",
@@ -55,9 +55,9 @@ __all__ = [
 def __getattr__(name: str) -> object:
     from importlib import import_module
 
-    if name not in _LATE:
+    if name not in _LAZY_IMPORTS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_LATE[name]), name)
+    return getattr(import_module(_LAZY_IMPORTS[name]), name)
 
 
 def __dir__() -> list[str]:

@@ -1,4 +1,4 @@
-"""Dates and words as features, for River's pipelines and for rows of sources."""
+"""Encode dates and words as features, for River's pipelines and for rows of sources."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from river.base import Transformer
 
 from stream_perceptron.errors import SampleError
 
-MAX_WORDS = 200  # different words of a text that become features
+MAX_WORDS = 200  # distinct words of a text that become features
 
-# Patterns are compiled by their first use, as few models encode texts.
+# Patterns are compiled on first use, because few models encode texts.
 
-# ISO 8601, in ASCII. The time zone has no effect.
+# ISO 8601, in ASCII. The time zone is ignored.
 _DATE = (
-    r"\s*(?P<date>\d{4}(?P<mark>-?)\d\d(?P=mark)\d\d)"
+    r"\s*(?P<date>\d{4}(?P<dash>-?)\d\d(?P=dash)\d\d)"
     r"(?:[T ](?P<hour>[01]\d|2[0-3])(?:(?P<colon>:?)[0-5]\d(?:(?P=colon)[0-6]\d(?:[.,]\d+)?)?)?"
     r"\s?(?:Z|[+-](?:[01]\d|2[0-3])(?::?[0-5]\d)?)?)?\s*"
 )
@@ -28,15 +28,15 @@ _WORD = r"[^\W_]+"
 _DECIMAL = r"[+-]?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
 _BOOLS = ("true", "false")
 _WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
-_FIRST_DAY = dt.date(2020, 1, 1)
-_DAYS_A_YEAR = 365
+_EPOCH = dt.date(2020, 1, 1)
+_DAYS_PER_YEAR = 365
 
 
 def encode_date(column: str, value: dt.date | str) -> dict[str, float]:
-    """Return the features of a date: hour, weekday and month as one-hot features, and the days.
+    """Return the features of a date: one-hot hour, weekday and month, and the time since 2020.
 
-    The hour is as written, and is left out for a date without a time. The days are those since 1
-    January 2020, divided by 365.
+    The hour is taken as written, whatever the time zone; a date without a time has none. The
+    feature `days` is the number of days since 1 January 2020, divided by 365.
 
     Raises
     ------
@@ -60,7 +60,7 @@ def encode_date(column: str, value: dt.date | str) -> dict[str, float]:
 
 
 def is_date(text: str) -> bool:
-    """Whether a text is a date in ISO 8601, with or without a time.
+    """Return whether a text is a date in ISO 8601, with or without a time.
 
     Examples
     --------
@@ -76,7 +76,7 @@ def is_date(text: str) -> bool:
 
 
 def _parse_date(text: str) -> tuple[dt.date, int | None]:
-    """Return the date in a text, and the hour if it has a time."""
+    """Return the date in a text, and the hour, which is None without a time."""
     match = re.fullmatch(_DATE, text, re.ASCII)
     date = None if match is None else _parse_day(match["date"].replace("-", ""))
     if match is None or date is None:
@@ -86,7 +86,7 @@ def _parse_date(text: str) -> tuple[dt.date, int | None]:
 
 @lru_cache(maxsize=4096)
 def _parse_day(digits: str) -> dt.date | None:
-    """Return the date for the digits of year, month and day; None if there is no such day."""
+    """Return the date given by its eight digits; None if there is no such date."""
     try:
         return dt.date(int(digits[:4]), int(digits[4:6]), int(digits[6:]))
     except ValueError:
@@ -98,12 +98,12 @@ def _encode_day(column: str, date: dt.date) -> dict[str, float]:
     return {
         f"{column}_weekday_{_WEEKDAYS[date.weekday()]}": 1.0,
         f"{column}_month_{date.month}": 1.0,
-        f"{column}_days": (date - _FIRST_DAY).days / _DAYS_A_YEAR,
+        f"{column}_days": (date - _EPOCH).days / _DAYS_PER_YEAR,
     }
 
 
 def count_words(column: str, text: str) -> dict[str, float]:
-    """Return a feature for each of the first 200 different words: how often it occurs.
+    """Count how often each of the first 200 distinct words of a text occurs, as features.
 
     Words are runs of Unicode letters and digits, in lower case.
 
@@ -128,7 +128,9 @@ def count_words(column: str, text: str) -> dict[str, float]:
 
 
 def format_value(value: str | float | bool, is_text: bool) -> str:
-    """Return the shortest text for a value, to name its feature.
+    """Return the shortest text of a value, for the name of its one-hot feature.
+
+    With `is_text`, a text that spells a bool or a decimal number is formatted like that value.
 
     Examples
     --------
@@ -154,40 +156,43 @@ def format_value(value: str | float | bool, is_text: bool) -> str:
     return str(int(value) if is_whole else value)
 
 
-def is_missing(value: Any, blanks: Collection[str] = ("",)) -> bool:
-    """Whether a value is None, NaN, pandas.NA, or one of some texts, with blanks around it."""
+def is_missing(value: Any, null_texts: Collection[str] = ("",)) -> bool:
+    """Return whether a value is None, NaN or pandas.NA, or a text that means a missing value.
+
+    Whitespace around a text is ignored.
+    """
     if isinstance(value, str):
-        return value.strip() in blanks
+        return value.strip() in null_texts
     if value is None or isinstance(value, list | np.ndarray):
         return value is None
     try:
         return bool(value != value)
-    except TypeError:  # pandas.NA compares to nothing
+    except TypeError:  # the truth value of pandas.NA is undefined
         return True
 
 
-def join_texts(column: str, value: Any, blanks: Collection[str] = ("",)) -> str:
-    """Return the text in a value, or the texts in a list, whose words are counted.
+def join_texts(column: str, value: Any, null_texts: Collection[str] = ("",)) -> str:
+    """Return a value, or the values of a list joined by spaces, as a text whose words are counted.
 
     Raises
     ------
     SampleError
-        If the value has an object or a nested list.
+        If the value is or contains an object or a nested list.
 
     """
     texts = []
-    for each in value if isinstance(value, list | tuple | np.ndarray) else [value]:
-        part = each.item() if isinstance(each, np.generic) else each
-        if is_missing(part, blanks):
+    for item in value if isinstance(value, list | tuple | np.ndarray) else [value]:
+        scalar = item.item() if isinstance(item, np.generic) else item
+        if is_missing(scalar, null_texts):
             continue
-        if not isinstance(part, str | float | int):
+        if not isinstance(scalar, str | float | int):
             raise SampleError(f"{column!r} is not a text, a number or a bool")
-        texts.append(part if isinstance(part, str) else format_value(part, is_text=False))
+        texts.append(scalar if isinstance(scalar, str) else format_value(scalar, is_text=False))
     return " ".join(texts)
 
 
 class _Encoder(Transformer):
-    """A transformer that replaces the values of columns by features."""
+    """Base class of transformers that replace the values of columns with features."""
 
     def __init__(self, *columns: str) -> None:
         self.columns = columns
@@ -196,7 +201,7 @@ class _Encoder(Transformer):
         raise NotImplementedError
 
     def transform_one(self, x: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Return the features of the columns that a sample has; missing values have none."""
+        """Return the features that encode a sample's columns; a missing value has no feature."""
         features: dict[Hashable, Any] = {}
         for column in self.columns:
             if not is_missing(value := x.get(column)):
@@ -222,7 +227,7 @@ class DateEncoder(_Encoder):
 
     def _encode(self, column: str, value: Any) -> dict[str, float]:
         if isinstance(value, np.datetime64):
-            # Nanoseconds, which Python's times lack, would become an integer.
+            # With nanoseconds, which Python's datetime lacks, `item` returns an integer.
             is_date = np.datetime_data(value.dtype)[0] == "D"
             value = value.astype(f"datetime64[{'D' if is_date else 'us'}]").item()
         if not isinstance(value, str | dt.date):
@@ -239,8 +244,8 @@ class WordCounter(_Encoder):
     Parameters
     ----------
     *columns
-        The names of the features that are texts, numbers, bools, or lists or arrays of these.
-        Others are dropped.
+        The names of the features that are texts, numbers, bools, or lists or arrays of these. Other
+        features are dropped.
 
     Examples
     --------

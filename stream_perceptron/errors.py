@@ -1,4 +1,4 @@
-"""The package's errors. Each has a message of one line: where, what, what to do."""
+"""Exceptions of this package. Each message is one line: the place, the problem and the remedy."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class StreamPerceptronError(ValueError):
 
 
 class SampleError(StreamPerceptronError):
-    """A sample was refused, because a feature, label or weight in it cannot be used.
+    """A sample was rejected, because one of its features, its label or its weight cannot be used.
 
     The model is unchanged.
 
@@ -31,7 +31,7 @@ class SampleError(StreamPerceptronError):
 
 
 class FullError(SampleError):
-    """A sample was refused, because the model would outgrow `max_weights`.
+    """A sample was rejected, because the model would exceed `max_weights`.
 
     Examples
     --------
@@ -39,7 +39,7 @@ class FullError(SampleError):
     >>> SGDPerceptron(max_weights=60).learn_one({"a": 1.0}, "left")
     Traceback (most recent call last):
     ...
-    stream_perceptron.errors.FullError: 1 labels and 1 features would take 66 weights, ...
+    stream_perceptron.errors.FullError: the model would take 66 weights (labels: 1, ...
 
     """
 
@@ -47,14 +47,14 @@ class FullError(SampleError):
 class DivergedError(StreamPerceptronError):
     """A weight, a net input or an error would have become infinite or NaN.
 
-    The model is as before the sample.
+    The model is left as it was before the sample.
 
     Parameters
     ----------
     sample
-        The labelled sample's number, counted from 1 over the life of the model.
+        The number of the labeled sample, counted from 1 over the life of the model.
     where
-        The sample's place: its source and row.
+        The source and the row of the sample.
 
     Examples
     --------
@@ -74,7 +74,7 @@ class DivergedError(StreamPerceptronError):
 
 
 class CheckpointError(StreamPerceptronError):
-    """A checkpoint cannot be read or written, or does not fit the request.
+    """A checkpoint cannot be read, written or used as requested.
 
     Examples
     --------
@@ -89,7 +89,7 @@ class CheckpointError(StreamPerceptronError):
 
 
 class SourceError(StreamPerceptronError):
-    """A file or a stream cannot be read, or lacks a column that was asked for.
+    """A file or a stream cannot be read, or lacks a requested column.
 
     Examples
     --------
@@ -103,7 +103,7 @@ class SourceError(StreamPerceptronError):
 
 
 class ClusterError(StreamPerceptronError):
-    """Ray is not installed, or a task on it failed.
+    """Ray is not installed, or a Ray task failed.
 
     Examples
     --------
@@ -136,7 +136,7 @@ class UpdateError(StreamPerceptronError):
     Examples
     --------
     >>> from stream_perceptron import check_update
-    >>> check_update(lambda *given: None)
+    >>> check_update(lambda *args: None)
     Traceback (most recent call last):
     ...
     stream_perceptron.errors.UpdateError: sample 1: update(x, d, weights, bias) ...

@@ -1,4 +1,4 @@
-"""SGDPerceptron, the delta rule as a River classifier."""
+"""The delta rule as a River classifier, `SGDPerceptron`."""
 
 from __future__ import annotations
 
@@ -35,68 +35,71 @@ class SGDPerceptron(base.MiniBatchClassifier):
     For a sample $x$ with $x_0 = 1$, output $j$ is $y_j = f(net_j)$ with
     $net_j = \\sum_i w_{ij} x_i$, and its target $d_j$ is the activation's high value for the
     sample's label and its low value for all others. The error of the sample is
-    $E = \\frac{1}{2} \\sum_j (d_j - y_j)^2$. If $E < epsilon$ the sample already fits and
-    the weights stay as they are. Otherwise the generalized delta rule[^1] applies,
+    $E = \\frac{1}{2} \\sum_j (d_j - y_j)^2$. If $E < epsilon$, the sample already fits and
+    no weight changes. Otherwise the generalized delta rule[^1] applies,
     $w_{ij} \\leftarrow w_{ij} + lr \\, \\delta_j x_i$ with $\\delta_j = (d_j - y_j) f'(net_j)$:
     one delta for each output.
 
-    `river.linear_model.Perceptron` is another model: Rosenblatt's rule for two classes.
+    `river.linear_model.Perceptron` is a different model: Rosenblatt's rule for two classes.
 
     New features and labels may appear at any time. An absent feature counts as 0. Learning a sample
-    takes time in proportion to its nonzero features.
+    takes time proportional to the number of its nonzero features.
 
     Parameters
     ----------
     lr
-        The learning rate, or one of River's schedulers, called with the number of updates so far.
+        The learning rate, or a River scheduler, which is called with the number of updates so far.
     epsilon
-        Samples with an error below this are not learned. It depends on the activation: tanh with
-        (lr, epsilon, init_range) equals sigmoid with (16 lr, epsilon / 4, 2 init_range).
+        The threshold: a sample with a smaller error changes no weight. Its scale depends on the
+        activation: tanh with (lr, epsilon, init_range) is equivalent to sigmoid with
+        (16 lr, epsilon / 4, 2 init_range).
     activation
         sigmoid, with targets 0 and 1; tanh, -1 and 1; arctan, -pi/2 and pi/2; or identity, 0
         and 1.
     init_range
-        Weights and biases of the labels and features known when the first sample is learned are
-        uniform between -init_range and init_range; each depends only on the seed, the label's
-        number and the feature's number. Those of later labels and features start at 0.
+        The weights and biases of all labels and features known when the first sample is learned
+        are drawn uniformly between -init_range and init_range; each depends only on the seed, the
+        index of the label and the index of the feature. Those of later names start at 0.
     classes
-        Labels known from the start, in this order. Others are added when they first occur.
+        Labels known from the start, in this order. Other labels are added when they first occur.
     seed
-        From 0 to 2^64 - 1. None draws one and keeps it in `seed_`.
+        A whole number from 0 to 2^64 - 1. None draws a random seed, available as `seed_`.
     max_weights
-        The largest size of the model: its weights, with classes rounded up to 2, 4 or a multiple
-        of 8, plus 32 for each label and each feature. A sample that would exceed it is refused.
+        The maximum size of the model: the number of its weights, where the number of classes is
+        rounded up to 2, 4 or a multiple of 8, plus 32 for each label and each feature. A sample
+        that would make the model larger is rejected.
     class_weight
-        Factors of the sample weights: a dict by label, or by its text, where others have 1; or
-        "balanced" for n / (k * n_class), at most 100, where n is the number of labeled samples
-        learned so far, n_class that of the sample's class, and k that of the classes.
+        Factors of the sample weights: a dict of factors by label or by its text, where the factor
+        of other labels is 1; or "balanced" for n / (k * n_class), at most 100, where n is the
+        number of labeled samples learned so far, n_class the number of those with the sample's
+        label, and k the number of labels that they have.
 
     Attributes
     ----------
     n_seen : int
-        Labeled samples seen.
+        The number of labeled samples seen.
     n_updates : int
-        Samples that changed the weights.
+        The number of samples that changed the weights.
     last_error : float
         The error of the last labeled sample; NaN before the first.
     classes_ : list
-        The labels known so far. If labels tie in a prediction, the earlier one wins.
+        The labels known so far. If labels tie in a prediction, the earliest is predicted.
     features_ : list
         The features known so far, in the order of the weights' columns.
     weights : numpy.ndarray
         The weights, shape (len(classes_), len(features_)): a read-only view, stored feature by
-        feature. It follows the model until a label or feature is added.
+        feature. It shows later updates until a label or feature is added.
     biases : numpy.ndarray
-        The weights of $x_0$, shape (len(classes_),): a view likewise.
+        The weights of $x_0$, shape (len(classes_),): a view like `weights`.
     seed_ : int
         The seed in use.
     network : stream_perceptron.model.network.Network
-        Holds the state listed here.
+        The network, which holds all of this state.
 
     Raises
     ------
     ValueError
-        If a parameter is out of its range.
+        If a parameter is out of range.
 
     Examples
     --------
@@ -134,14 +137,14 @@ class SGDPerceptron(base.MiniBatchClassifier):
         self.seed = seed
         self.class_weight = class_weight
 
-        rule = get_activation(activation)
+        activation_function = get_activation(activation)
         validation.require_parameters(lr, epsilon, init_range, seed, max_weights)
         store = WeightStore(seed, init_range, max_weights)
         require_class_weight(class_weight)
         class_weights = None if class_weight is None else ClassWeights(class_weight)
-        self.network = Network(rule, store, class_weights=class_weights)
+        self.network = Network(activation_function, store, class_weights=class_weights)
         if classes is not None:
-            self.network.add([], validation.declared_classes(classes))
+            self.network.add_names([], validation.as_classes(classes))
 
     @property
     def lr(self) -> float | Scheduler:
@@ -185,11 +188,11 @@ class SGDPerceptron(base.MiniBatchClassifier):
 
     @property
     def weights(self) -> Array:
-        return validation.read_only(self.network.store.weights)
+        return validation.as_read_only(self.network.store.weights)
 
     @property
     def biases(self) -> Array:
-        return validation.read_only(self.network.store.biases)
+        return validation.as_read_only(self.network.store.biases)
 
     @property
     def _multiclass(self) -> bool:
@@ -232,7 +235,7 @@ class SGDPerceptron(base.MiniBatchClassifier):
         Parameters
         ----------
         x
-            The features. Unknown ones are ignored.
+            The features. Unknown features are ignored.
 
         Raises
         ------
@@ -242,7 +245,7 @@ class SGDPerceptron(base.MiniBatchClassifier):
         """
         output = self.network.predict_one(x)
         if output < 0:
-            net = self._net(x)
+            net = self._compute_net(x)
             if not len(net):
                 return None
             output = int(net.argmax())
@@ -251,8 +254,8 @@ class SGDPerceptron(base.MiniBatchClassifier):
     def predict_proba_one(self, x: Mapping[Hashable, Any], **kwargs: Any) -> dict[Any, float]:
         """Return the probability of every known label, in descending order.
 
-        A probability is the output's height above the activation's low value, scaled to a sum
-        of 1. It is not calibrated: the perceptron is trained to separate labels.
+        The probabilities are the outputs minus the activation's low value, scaled to a sum of 1.
+        They are not calibrated: the perceptron is trained to separate labels.
 
         Parameters
         ----------
@@ -260,8 +263,9 @@ class SGDPerceptron(base.MiniBatchClassifier):
             The features, as for `predict_one`.
 
         """
-        net = self._net(x)
-        probabilities = kernel.probabilities(self.network.activation, net[np.newaxis])[0].tolist()
+        net = self._compute_net(x)
+        (row,) = kernel.compute_probabilities(self.network.activation, net[np.newaxis])
+        probabilities = row.tolist()
         names = self.classes_
         return {names[j]: probabilities[j] for j in np.argsort(-net, kind="stable").tolist()}
 
@@ -271,8 +275,8 @@ class SGDPerceptron(base.MiniBatchClassifier):
         Parameters
         ----------
         X
-            A pandas, polars or pyarrow frame of features. A null is an absent feature; in pandas so
-            are a NaN and the fill value of a sparse column.
+            A pandas, polars or pyarrow frame of features. A null is an absent feature; in pandas,
+            NaN and the fill value of a sparse column are absent features, too.
         y
             The labels: a series of any kind, an array, a sequence, or a frame of one column.
         w
@@ -283,10 +287,10 @@ class SGDPerceptron(base.MiniBatchClassifier):
         SampleError
             If a value in the frame, a label or a weight cannot be used; no row is learned.
         DivergedError
-            If a weight or an error would become infinite or NaN; the rows before are learned.
+            If a weight or an error would become infinite or NaN; earlier rows have been learned.
 
         """
-        rows = frames.frame_rows(frames.as_frame(X))
+        rows = frames.convert_frame(frames.as_frame(X))
         self._learn(rows, validation.as_labels(y, len(rows)), w)
 
     def predict_many(self, X: IntoDataFrame) -> Any:
@@ -294,10 +298,10 @@ class SGDPerceptron(base.MiniBatchClassifier):
         from river.utils import dataframe
 
         frame = frames.as_frame(X)
-        nets = self._nets(frame)
+        nets = self._compute_nets(frame)
         predicted = nets.argmax(axis=1) if nets.size else np.full(len(nets), -1)
         return dataframe.to_native_series(
-            validation.names_of(predicted, self.classes_), name=None, like=frame
+            validation.look_up_labels(predicted, self.classes_), name=None, like=frame
         )
 
     def predict_proba_many(self, X: IntoDataFrame) -> Any:
@@ -305,7 +309,8 @@ class SGDPerceptron(base.MiniBatchClassifier):
         from river.utils import dataframe
 
         frame = frames.as_frame(X)
-        probabilities = kernel.probabilities(self.network.activation, self._nets(frame))
+        nets = self._compute_nets(frame)
+        probabilities = kernel.compute_probabilities(self.network.activation, nets)
         columns = dict(zip(self.classes_, probabilities.T, strict=True))
         return dataframe.to_native_frame(columns, like=frame)
 
@@ -317,15 +322,15 @@ class SGDPerceptron(base.MiniBatchClassifier):
         stop: bool = False,
         w: Any = 1.0,
     ) -> list[Hashable]:
-        """Predict and then learn each row of an array, with one forward pass a row.
+        """Predict and then learn each row of an array or frame, with one forward pass per row.
 
-        The weights become bit-identical to those that `learn_one` gives.
+        The resulting weights are bit-identical to those of `learn_one`.
 
         Parameters
         ----------
         X
             Features, shape (n, d): an array, a masked array, a sparse matrix of SciPy, or a frame.
-            A value that is masked, missing or not stored in a sparse matrix is an absent feature.
+            Values that are masked, missing or not stored in a sparse matrix are absent features.
         labels
             Labels, length n.
         features
@@ -339,14 +344,14 @@ class SGDPerceptron(base.MiniBatchClassifier):
         Returns
         -------
         The prediction made for each row before it was learned; None if no label was known. With
-        `stop`, the last one is that of the row that ended the training.
+        `stop`, the last prediction is that of the row that ended the training.
 
         Raises
         ------
         SampleError
             If a feature, label or weight cannot be used; no row is learned.
         DivergedError
-            If a weight or an error would become infinite or NaN; the rows before are learned.
+            If a weight or an error would become infinite or NaN; earlier rows have been learned.
 
         Examples
         --------
@@ -361,13 +366,13 @@ class SGDPerceptron(base.MiniBatchClassifier):
         """
         rows = frames.as_rows(X, features)
         result = self._learn(rows, validation.as_labels(labels, len(rows)), w, stop)
-        return validation.names_of(result.predicted, self.classes_)
+        return validation.look_up_labels(result.predicted, self.classes_)
 
     def train(self, samples: Samples, options: TrainOptions = _DEFAULT_OPTIONS) -> TrainResult:
         """Predict and then learn samples, and return the result of each.
 
-        If a row would diverge or does not fit in memory, the result ends before it and reports
-        this; nothing is raised. Labels are numbers in the order of `classes_`.
+        If a row would diverge or does not fit in memory, the result ends before that row and says
+        so; no exception is raised. Labels in the result are indices into `classes_`.
         """
         return self.network.train(samples, self.lr, self.epsilon, options)
 
@@ -381,20 +386,20 @@ class SGDPerceptron(base.MiniBatchClassifier):
             raise result.memory_error
         return result
 
-    def _net(self, x: Mapping[Hashable, Any]) -> Array:
-        net = self.network.net_one(x)
+    def _compute_net(self, x: Mapping[Hashable, Any]) -> Array:
+        net = self.network.compute_net_one(x)
         if net is not None:
             return net
         validation.require_dict(x)
         try:
             row = validation.as_row(x)
         except SampleError:
-            # A scaler gives NaN for a feature it has not seen; the model does not know it either.
-            x = {name: x[name] for name in x if name in self.network.features.numbers}
+            # A scaler returns NaN for a feature that it has not seen, and neither has the model.
+            x = {name: x[name] for name in x if name in self.network.features.ids_by_name}
             row = validation.as_row(x)
-        return np.asarray(self.network.nets(row)[0])
+        return np.asarray(self.network.compute_nets(row)[0])
 
-    def _nets(self, frame: nw.DataFrame[Any]) -> Array:
-        known = self.network.features.numbers
-        rows = frames.frame_rows(frame, known.__contains__)
-        return self.network.nets(rows)
+    def _compute_nets(self, frame: nw.DataFrame[Any]) -> Array:
+        known = self.network.features.ids_by_name
+        rows = frames.convert_frame(frame, known.__contains__)
+        return self.network.compute_nets(rows)

@@ -1,4 +1,4 @@
-"""Sources as streams for River's pipelines and evaluation loops."""
+"""Read sources as streams for River's pipelines and evaluation loops."""
 
 from __future__ import annotations
 
@@ -28,41 +28,41 @@ def iter_source(
 ) -> Iterator[tuple[Any, ...]]:
     """Iterate over the samples of sources of any format, one source after another.
 
-    Memory holds one block of rows. Rows of a pipe are yielded as they arrive.
+    One block of rows is held in memory at a time. Rows of a pipe are yielded as they arrive.
 
     Parameters
     ----------
     paths
-        Paths, URIs for `pyarrow.fs`, or - for stdin, compressed or not.
+        Paths, URIs that `pyarrow.fs` accepts, or - for stdin. Their content may be compressed.
     label, weight, ignore, scale, one_hot, dates, words, missing
-        As the options of the command `learn`.
+        The same as the options of the command `learn`.
     file_format
         parquet, arrow, csv, jsonl or libsvm; None detects it from the first bytes of a source.
 
     Yields
     ------
-    Pairs of a dict of features and a label or None; with `weight`, triples that end with
-    `{"w": weight}`, as River's evaluation loops expect.
+    Pairs of a dict of features and a label, which is None if the row has none. With `weight`,
+    triples whose third item is `{"w": weight}`, as River's evaluation loops expect.
 
     Raises
     ------
     SourceError
-        If a source cannot be read, or lacks a column that was asked for.
+        If a source cannot be read, or lacks a requested column.
     SampleError
-        If a row cannot be used; the rows before it were yielded.
+        If a row cannot be used; the rows before it have been yielded.
 
     Examples
     --------
     >>> import pathlib, tempfile
     >>> path = pathlib.Path(tempfile.mkdtemp(), "plants.csv")
-    >>> _ = path.write_text("height,colour,class\\n3,red,a\\n,blue,b\\n")
-    >>> list(iter_source(path, one_hot=["colour"]))
-    [({'height': 3.0, 'colour_red': 1.0}, 'a'), ({'colour_blue': 1.0}, 'b')]
+    >>> _ = path.write_text("height,color,class\\n3,red,a\\n,blue,b\\n")
+    >>> list(iter_source(path, one_hot=["color"]))
+    [({'height': 3.0, 'color_red': 1.0}, 'a'), ({'color_blue': 1.0}, 'b')]
 
     """
     from stream_perceptron.data.opening import open_source
 
-    asked = Selection(
+    selection = Selection(
         label,
         weight,
         tuple(ignore),
@@ -72,7 +72,8 @@ def iter_source(
         words=tuple(words),
         missing=tuple(missing),
     )
-    return _samples([open_source(fspath(path), file_format) for path in paths], Request(asked))
+    sources = [open_source(fspath(path), file_format) for path in paths]
+    return _iter_samples(sources, Request(selection))
 
 
 def iter_parquet(
@@ -101,16 +102,17 @@ def iter_parquet(
     )
 
 
-def _samples(sources: Sequence[Source], request: Request) -> Iterator[tuple[Any, ...]]:
-    asked = request
+def _iter_samples(sources: Sequence[Source], request: Request) -> Iterator[tuple[Any, ...]]:
+    current = request
     for source in sources:
-        opening = source.open(asked)
-        asked = asked if opening is None else asked.after(opening.schema)
+        opening = source.open(current)
+        if opening is not None:
+            current = current.after(opening.schema)
     knowledge = Knowledge()
     for source in sources:
-        asked = replace(request.after(knowledge.schema), names=knowledge.names)
-        for batch in read_batches(source, asked, knowledge):
-            usable = batch.before_rejected()
+        current = replace(request.after(knowledge.schema), names=knowledge.names)
+        for batch in read_batches(source, current, knowledge):
+            usable = batch.truncate_at_rejected()
             samples = zip(usable.features.dicts(), usable.labels, usable.weights, strict=True)
             for x, y, w in samples:
                 yield (x, y) if request.selection.weight is None else (x, y, {"w": w})

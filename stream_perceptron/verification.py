@@ -13,17 +13,17 @@ from numpy.typing import NDArray
 
 from stream_perceptron.checkpoint.codec import encode_class_weight
 from stream_perceptron.checkpoint.objects import decode_lr
-from stream_perceptron.data.identity import Identity
+from stream_perceptron.data.fingerprint import Fingerprint
 from stream_perceptron.data.sampling import RandomDraws
 from stream_perceptron.data.schema import Schema
 from stream_perceptron.data.source import Source
 from stream_perceptron.distributed.averaging import average_live
 from stream_perceptron.distributed.shards import (
-    learn_pieces,
-    mean_of,
-    parts_of_round,
+    average_outcomes,
+    count_rounds,
+    learn_row_ranges,
+    plan_round,
     require_parquet,
-    rounds_in,
 )
 from stream_perceptron.errors import DivergedError, FullError, VerificationError
 from stream_perceptron.live.cursor import Cursor, Shards
@@ -34,25 +34,25 @@ from stream_perceptron.model.kernel import NAME as KERNEL
 from stream_perceptron.model.scaler import Scaler
 from stream_perceptron.perceptron import SGDPerceptron
 
-# Called with the number of rows learned so far and the number of all rows.
+# Called with the number of rows learned so far and the total number of rows.
 Advance = Callable[[int, int], None]
 
 
 def verify(
     live: LiveModel, sources: Sequence[Source], advance: Advance = lambda done, total: None
 ) -> None:
-    """Train a model again from its lineage, and compare every bit.
+    """Train a model again from its lineage, and check that every bit is the same.
 
     Parameters
     ----------
     live
         The model with its lineage.
     sources
-        The files that the model learned from. Names do not matter: each file is found by its
-        digest, a text file that has grown by the digest of its first rows. All other files stand
-        for the pipes that were read, in order.
+        The files that the model learned from. Names do not matter: each file is identified by its
+        digest, and a text file that has grown by the digest of its first rows. All other files
+        stand for the pipes that were read, in the same order.
     advance
-        Called with the number of rows learned so far and the number of all rows.
+        Called with the number of rows learned so far and the total number of rows.
 
     Raises
     ------
@@ -78,8 +78,8 @@ sources give 5000
 
     """
     _require_verifiable(live.lineage, sources)
-    again = _Again(live.lineage.entries, sources, advance)
-    _compare(live, again.learn(_begin(live), live.lineage.entries))
+    replay = _Replay(live.lineage.entries, sources, advance)
+    _compare_models(live, replay.learn(_create_initial_model(live), live.lineage.entries))
 
 
 def _require_verifiable(lineage: Lineage, sources: Sequence[Source]) -> None:
@@ -88,89 +88,89 @@ def _require_verifiable(lineage: Lineage, sources: Sequence[Source]) -> None:
         raise VerificationError(
             "was partly learned in Python, so there is no record of all its rows"
         )
-    others = [name for name in lineage.kernels if name != KERNEL]
-    if others:
+    other_kernels = [name for name in lineage.kernels if name != KERNEL]
+    if other_kernels:
         raise VerificationError(
-            f"was learned with the {others[0]} kernel, which agrees only to rounding with "
+            f"was learned with the {other_kernels[0]} kernel, which agrees only to rounding with "
             f"the {KERNEL} kernel of this program"
         )
     pipes = [source.name for source in sources if source.is_stream]
     if pipes:
         raise VerificationError(
-            f"{pipes[0]} can be read only once: save its data to a file and give that"
+            f"{pipes[0]} can be read only once: save its data to a file and pass the file"
         )
 
 
-def _begin(live: LiveModel) -> LiveModel:
+def _create_initial_model(live: LiveModel) -> LiveModel:
     """Return a model in the state before its first row."""
-    was = live.model
+    original = live.model
     model = SGDPerceptron(
-        activation=was.activation,
-        init_range=was.init_range,
-        classes=was.classes,
-        seed=was.seed_,
-        max_weights=was.max_weights,
-        class_weight=was.class_weight,
+        activation=original.activation,
+        init_range=original.init_range,
+        classes=original.classes,
+        seed=original.seed_,
+        max_weights=original.max_weights,
+        class_weight=original.class_weight,
     )
     if live.selection.standardize:
         model.network.scaler = Scaler()
-    # Without classes the first learned label decides the type of all.
-    label_type = None if was.classes is None else live.schema.label_type
+    # Without classes, the first learned label determines the type of all labels.
+    label_type = None if original.classes is None else live.schema.label_type
     return LiveModel(model, live.selection, Schema(label_type=label_type))
 
 
 @dataclass
 class _Pipe:
-    """Files that stand for pipes, and the place reached in them."""
+    """Files that stand for pipes, and the position reached in them."""
 
     sources: list[Source]
     index: int = 0
-    row: int = 0  # rows read of the current file
+    row: int = 0  # number of rows read from the current file
 
     def begin_next(self) -> None:
-        """Move to the next file, unless no row of this one was read."""
+        """Move to the next file, unless no row of the current file was read."""
         if self.row:
             self.index, self.row = self.index + 1, 0
 
 
-class _Again:
+class _Replay:
     """Learns a lineage's entries again."""
 
     def __init__(
         self, entries: Sequence[Entry], sources: Sequence[Source], advance: Advance
     ) -> None:
         self._advance = advance
-        self._done, self._total = 0, sum(map(_rows_in, entries))
-        flat = list(_flat(entries))
-        wanted = {source: None for entry in flat for source in entry.sources if source.digest}
-        self._found: dict[Identity, Source] = {}
+        self._done, self._total = 0, sum(map(_count_rows, entries))
+        flat = list(_flatten(entries))
+        identities = {source: None for entry in flat for source in entry.sources if source.digest}
+        self._sources: dict[Fingerprint, Source] = {}
         used: list[Source] = []
         for source in sources:
-            for identity in source.matching(wanted):
-                self._found.setdefault(identity, source)
+            for fingerprint in source.find_matching(identities):
+                self._sources.setdefault(fingerprint, source)
                 used.append(source)
-        for identity in wanted:
-            if identity not in self._found:
-                raise VerificationError(f"{identity} is not among the given sources")
-        rest = [source for source in sources if source not in used]
-        if rest and not any(entry.is_stream for entry in flat):
+        for fingerprint in identities:
+            if fingerprint not in self._sources:
+                raise VerificationError(f"{fingerprint} is not among the given sources")
+        unused = [source for source in sources if source not in used]
+        if unused and not any(entry.is_stream for entry in flat):
             raise VerificationError(
-                f"{rest[0].name} is not one of the sources that it learned from"
+                f"{unused[0].name} is not one of the sources that it learned from"
             )
-        self._pipe = _Pipe(rest)
-        # The cursor after the last segment of each file, and the file of the last entry.
-        self._cursors: dict[Source, Cursor] = {}
-        self._last: Source | None = None  # None if that was not of a file
+        self._pipe = _Pipe(unused)
+        self._cursors: dict[Source, Cursor] = {}  # after the last segment of each file
+        # The file of the last entry; None if that entry was not rows of a file.
+        self._last_source: Source | None = None
 
     def learn(self, live: LiveModel, entries: Sequence[Entry]) -> LiveModel:
-        """Learn entries into a model; return it, or a new one if they average models."""
+        """Learn entries into a model; return it, or a new model if the entries average models."""
         for entry in entries:
-            last, self._last = self._last, None
+            last, self._last_source = self._last_source, None
             if entry.models:
                 branches = [self.learn(copy.deepcopy(live), part) for part in entry.models]
                 live = average_live(live, branches)
                 continue
-            _require_possible(entry, live.model)
+            _require_valid_entry(entry, live.model)
             skipped = live.progress.skipped
             try:
                 live.model.mutate({"lr": decode_lr(entry.lr), "epsilon": entry.epsilon})
@@ -198,119 +198,120 @@ class _Again:
         return live
 
     def _learn_rows(self, live: LiveModel, entry: Entry, last: Source | None) -> None:
-        """Learn rows of a file, of files that stand for a pipe, or random draws.
+        """Learn rows of a file, rows of files that stand for a pipe, or random draws.
 
-        `last` is the file of the entry before, if it was one of rows of a file.
+        `last` is the file of the preceding entry; None if that entry was not rows of a file.
         """
         n_rows = entry.end - entry.start
         if entry.is_stream:
             self._learn_pipe(live, entry)
         elif entry.unit == DRAWS:
-            draws = RandomDraws([self._found[one] for one in entry.sources], entry.seed)
-            epoch, row = divmod(entry.start, len(draws.read(live.request())))
+            draws = RandomDraws([self._sources[identity] for identity in entry.sources], entry.seed)
+            epoch, row = divmod(entry.start, len(draws.load_rows(live.request())))
             self._run(live, draws, Cursor(at_random=True, epoch=epoch, row=row), n_rows)
         else:
-            source = self._found[entry.sources[0]]
+            source = self._sources[entry.sources[0]]
             cursor, before = Cursor(row=entry.start), self._cursors.get(source)
             cursor.is_again, cursor.n_known = entry.is_again, entry.start + entry.n_repeated
             is_contiguous = before is not None and before.row == entry.start
             if before is not None and is_contiguous:
-                cursor.offset = before.offset  # saves cutting the lines before it
+                cursor.offset = before.offset  # so that earlier lines are not split again
             if not (is_contiguous and source is last):
                 live.cursor.redeliveries.begin_source()
             self._run(live, source, cursor, n_rows)
-            self._cursors[source], self._last = live.cursor, source
+            self._cursors[source], self._last_source = live.cursor, source
             _require_rows(entry, n_rows - live.cursor.read, f"{source.name} lacks")
 
     def _learn_pipe(self, live: LiveModel, entry: Entry) -> None:
-        """Learn rows of the files that stand for a pipe; redelivered ones do not count."""
-        left, pipe = entry.end - entry.start, self._pipe
+        """Learn rows of the files that stand for a pipe; do not count redelivered rows."""
+        n_left, pipe = entry.end - entry.start, self._pipe
         if entry.start == 0:
             pipe.begin_next()
-        while left and pipe.index < len(pipe.sources):
+        while n_left and pipe.index < len(pipe.sources):
             source = pipe.sources[pipe.index]
-            source.stands_for_pipe = True
-            pipe.row += self._run(live, source, Cursor(row=pipe.row), left)
-            left -= live.cursor.read
-            if left:
+            source.replaces_pipe = True
+            pipe.row += self._run(live, source, Cursor(row=pipe.row), n_left)
+            n_left -= live.cursor.read
+            if n_left:
                 pipe.index, pipe.row = pipe.index + 1, 0
-        _require_rows(entry, left, "the files that stand for it lack")
+        _require_rows(entry, n_left, "the files that stand for it lack")
 
     def _run(self, live: LiveModel, source: Source, cursor: Cursor, limit: int) -> int:
         """Learn at most `limit` rows of a source from a cursor on; return the rows read."""
         cursor.redeliveries = live.cursor.redeliveries
-        live.ledger.cursor = cursor  # also if there are no rows
+        live.ledger.cursor = cursor  # even if there are no rows
         n_taken, epochs = 0, None if source.is_random else 1
         results = live.run([source], epochs=epochs, limit=limit, skip_rejected=True)
         with closing(results):
             for result in results:
-                n_taken += result.taken
-                self._tell(result.taken)
+                n_taken += result.n_processed
+                self._report_progress(result.n_processed)
         return n_taken
 
     def _learn_rounds(self, live: LiveModel, entry: Entry) -> LiveModel:
-        files = require_parquet([self._found[one] for one in entry.sources])
+        files = require_parquet([self._sources[identity] for identity in entry.sources])
         groups = [source.groups for source in files]
         paths = [source.path for source in files]
         shards = Shards(entry.shards, entry.round_rows, first_rows=entry.first_rows)
-        n_rounds = rounds_in(groups, shards)
+        n_rounds = count_rounds(groups, shards)
         if not n_rounds:
             raise VerificationError(f"{entry.place}: the sources have no rows")
         for number in range(entry.start, entry.end):
-            here = replace(shards, rounds=number % n_rounds)
+            round_shards = replace(shards, rounds=number % n_rounds)
             is_first_pass = number < n_rounds
-            dealt, factor = parts_of_round(groups, here, entry.kept_lr, is_first_pass)
-            if not dealt:
+            ranges_by_shard, factor = plan_round(groups, round_shards, entry.kept_lr, is_first_pass)
+            if not ranges_by_shard:
                 continue
             is_repeated = entry.is_again or not is_first_pass
             outcomes = [
-                learn_pieces(live, paths, pieces, factor, True, is_repeated) for pieces in dealt
+                learn_row_ranges(live, paths, row_ranges, factor, True, is_repeated)
+                for row_ranges in ranges_by_shard
             ]
-            mean = mean_of(live, outcomes)
-            self._tell(mean.progress.rows - live.progress.rows)
+            mean = average_outcomes(live, outcomes)
+            self._report_progress(mean.progress.rows - live.progress.rows)
             live = mean
         return live
 
-    def _tell(self, rows: int) -> None:
+    def _report_progress(self, rows: int) -> None:
         self._done += rows
         self._advance(self._done, self._total)
 
 
-def _flat(entries: Sequence[Entry]) -> Iterator[Entry]:
+def _flatten(entries: Sequence[Entry]) -> Iterator[Entry]:
     for entry in entries:
         yield entry
         for part in entry.models:
-            yield from _flat(part)
+            yield from _flatten(part)
 
 
-def _require_possible(entry: Entry, model: SGDPerceptron) -> None:
-    """Check that a run of this model can have written an entry."""
-    deals = entry.unit == ROUNDS
+def _require_valid_entry(entry: Entry, model: SGDPerceptron) -> None:
+    """Check that a run of this model could have written an entry."""
+    is_sharded = entry.unit == ROUNDS
     if (
         not entry.sources
         or entry.start >= entry.end
         or entry.class_weight != encode_class_weight(model.class_weight)
-        or (deals and not entry.shards * entry.round_rows)
+        or (is_sharded and not entry.shards * entry.round_rows)
     ):
         raise VerificationError("has an inconsistent lineage")
 
 
-def _require_rows(entry: Entry, n_missing: int, lacks: str) -> None:
-    """Check that no rows of an entry were missing."""
+def _require_rows(entry: Entry, n_missing: int, problem: str) -> None:
+    """Check that the source had all rows of an entry."""
     if n_missing:
-        raise VerificationError(f"{entry.place}: {lacks} the last {n_missing:,} of these rows")
+        raise VerificationError(f"{entry.place}: {problem} the last {n_missing:,} of these rows")
 
 
-def _rows_in(entry: Entry) -> int:
-    """Return the number of an entry's rows; for shards an upper bound."""
+def _count_rows(entry: Entry) -> int:
+    """Return the number of an entry's rows, or an upper bound for an entry of shards."""
     if entry.models:
-        return sum(_rows_in(each) for part in entry.models for each in part)
+        return sum(_count_rows(model_entry) for model in entry.models for model_entry in model)
     return (entry.end - entry.start) * max(entry.shards * entry.round_rows, 1)
 
 
-def _compare(live: LiveModel, again: LiveModel) -> None:
+def _compare_models(live: LiveModel, replayed: LiveModel) -> None:
     """Check that two models are bit-identical."""
-    model, other = live.model, again.model
+    model, other = live.model, replayed.model
     pairs: list[tuple[str, Any, Any]] = [
         ("the number of its samples", model.n_seen, other.n_seen),
         ("the number of its updates", model.n_updates, other.n_updates),
@@ -319,103 +320,112 @@ def _compare(live: LiveModel, again: LiveModel) -> None:
         model.network.store.n_drawn,
         other.network.store.n_drawn,
     )
-    for i, (what, here, there) in enumerate(
+    for i, (quantity, value, expected_value) in enumerate(
         (("class", model.classes_, other.classes_), ("feature", model.features_, other.features_))
     ):
-        pairs.append((f"the number of its {what} names", len(here), len(there)))
+        pairs.append((f"the number of its {quantity} names", len(value), len(expected_value)))
         pairs += [
-            (f"{what} {j + 1:,}", *names) for j, names in enumerate(zip(here, there, strict=False))
+            (f"{quantity} {j + 1:,}", *names)
+            for j, names in enumerate(zip(value, expected_value, strict=False))
         ]
-        what = f"the number of its {what} names with drawn weights"
-        pairs.append((what, n_drawn[i], other_n_drawn[i]))
-    for what, here, there in pairs:
-        _require_same(what, here, there)
+        quantity = f"the number of its {quantity} names with drawn weights"
+        pairs.append((quantity, n_drawn[i], other_n_drawn[i]))
+    for quantity, value, expected_value in pairs:
+        _require_equal(quantity, value, expected_value)
     classes, features = model.classes_, model.features_
-    for name, of_weights in (("bias", False), ("weight", True)):
-        mine = model.weights if of_weights else model.biases[:, np.newaxis]
-        its = other.weights if of_weights else other.biases[:, np.newaxis]
-        place = _first_difference(mine, its)
-        if place is not None:
-            row, column = place
-            of = f" for feature {features[column]!r}" if of_weights else ""
-            _require_same(
-                f"the {name} of class {classes[row]!r}{of}", mine[row, column], its[row, column]
-            )
-    scaler, of_other = model.network.scaler, other.network.scaler
-    if scaler is not None and of_other is not None:
-        mine, its = scaler.at(slice(len(features))), of_other.at(slice(len(features)))
-        place = _first_difference(mine, its)
-        if place is not None:
-            what = ("count", "mean", "variance")[place[0]]
-            _require_same(f"the {what} of feature {features[place[1]]!r}", mine[place], its[place])
+    for name, is_weight in (("bias", False), ("weight", True)):
+        actual = model.weights if is_weight else model.biases[:, np.newaxis]
+        expected = other.weights if is_weight else other.biases[:, np.newaxis]
+        index = _find_first_difference(actual, expected)
+        if index is not None:
+            class_id, feature_id = index
+            suffix = f" for feature {features[feature_id]!r}" if is_weight else ""
+            quantity = f"the {name} of class {classes[class_id]!r}{suffix}"
+            _require_equal(quantity, actual[index], expected[index])
+    scaler, other_scaler = model.network.scaler, other.network.scaler
+    if scaler is not None and other_scaler is not None:
+        actual = scaler.get_statistics(slice(len(features)))
+        expected = other_scaler.get_statistics(slice(len(features)))
+        index = _find_first_difference(actual, expected)
+        if index is not None:
+            name = ("count", "mean", "variance")[index[0]]
+            quantity = f"the {name} of feature {features[index[1]]!r}"
+            _require_equal(quantity, actual[index], expected[index])
     class_counts = (
         None if counts is None else counts.tolist()
         for counts in (model.network.class_counts, other.network.class_counts)
     )
-    _require_same("its counts of classes", *class_counts)
-    _require_same("its last error", model.last_error, other.last_error)
-    _compare_fields("its schema", live.schema, again.schema)
-    _require_same("the highest offset of each partition", *map(_offsets_of, (live, again)))
-    _compare_progress(live.progress, again.progress)
-    waits = live.waiting, again.waiting
-    _require_same("its count of forgotten samples", *(each.forgotten for each in waits))
-    there = [
-        ([a.tobytes() for a in w.arrays().values()], w.ids, w.columns, w.indicators) for w in waits
+    _require_equal("its counts of classes", *class_counts)
+    _require_equal("its last error", model.last_error, other.last_error)
+    _compare_fields("its schema", live.schema, replayed.schema)
+    _require_equal("the highest offset of each partition", *map(_list_offsets, (live, replayed)))
+    _compare_progress(live.progress, replayed.progress)
+    both = live.waiting, replayed.waiting
+    _require_equal("its count of evicted samples", *(waiting.forgotten for waiting in both))
+    contents = [
+        ([array.tobytes() for array in w.arrays().values()], w.ids, w.columns, w.indicators)
+        for w in both
     ]
-    if there[0] != there[1]:
-        raise VerificationError("its samples that wait for labels differ from the sources'")
+    if contents[0] != contents[1]:
+        raise VerificationError("its pending samples differ from those that the sources give")
 
 
-def _compare_progress(mine: Progress, its: Progress) -> None:
-    # An older version detected drift, and counted missing values, by other rules.
+def _compare_progress(actual: Progress, expected: Progress) -> None:
+    # An older version detected drift and counted missing values by other rules.
     omitted: set[str] = set()
-    if mine.drift.n_untested:
+    if actual.drift.n_untested:
         omitted = {"drift_tests", "events", "missing", "untyped_nulls"}
-    for field in fields(mine):
+    for field in fields(actual):
         rules = field.metadata
         # A count is None if it was not kept when the model was saved.
         if (
             rules.get("saved", True)
             and rules.get("verified", True)
-            and getattr(mine, field.name) is not None
+            and getattr(actual, field.name) is not None
             and field.name not in omitted
         ):
             name = field.name.replace("_", " ")
-            counts = (getattr(each, field.name) for each in (mine, its))
-            _require_same(
+            counts = (getattr(progress, field.name) for progress in (actual, expected))
+            _require_equal(
                 f"its count of {name}",
                 *(dict(sorted(x.items())) if isinstance(x, dict) else x for x in counts),
             )
-    for what, here in mine.arrays.items():
-        there = its.arrays.get(what)
-        if what not in omitted and (there is None or here.tobytes() != there.tobytes()):
-            raise VerificationError(f"its {what} differs from that of the sources")
+    for quantity, value in actual.arrays.items():
+        expected_value = expected.arrays.get(quantity)
+        if quantity not in omitted and (
+            expected_value is None or value.tobytes() != expected_value.tobytes()
+        ):
+            raise VerificationError(f"its {quantity} differs from the one that the sources give")
 
 
-def _compare_fields(what: str, mine: Any, its: Any) -> None:
+def _compare_fields(quantity: str, actual: Any, expected: Any) -> None:
     """Check that two dataclasses have equal fields."""
-    for field in fields(mine):
+    for field in fields(actual):
         name = field.name.replace("_", " ")
-        _require_same(f"{what}, {name},", getattr(mine, field.name), getattr(its, field.name))
+        _require_equal(
+            f"{quantity}, {name},", getattr(actual, field.name), getattr(expected, field.name)
+        )
 
 
-def _offsets_of(live: LiveModel) -> list[tuple[tuple[str, ...], int]]:
+def _list_offsets(live: LiveModel) -> list[tuple[tuple[str, ...], int]]:
     """Return the highest offset of each partition, in the order of the partitions."""
     return sorted(live.cursor.offsets.items())
 
 
-def _first_difference(mine: NDArray[Any], its: NDArray[Any]) -> tuple[int, int] | None:
-    """Return the first place where the bits of two matrices differ."""
-    mine, its = np.ascontiguousarray(mine), np.ascontiguousarray(its)
-    if mine.tobytes() == its.tobytes():
+def _find_first_difference(actual: NDArray[Any], expected: NDArray[Any]) -> tuple[int, int] | None:
+    """Return the first row and column where the bits of two matrices differ."""
+    actual, expected = np.ascontiguousarray(actual), np.ascontiguousarray(expected)
+    if actual.tobytes() == expected.tobytes():
         return None
-    kind = f"u{mine.itemsize}"
-    places = np.argwhere(mine.view(kind) != its.view(kind))
-    return int(places[0, 0]), int(places[0, 1])
+    bits = f"u{actual.itemsize}"
+    row, column = np.argwhere(actual.view(bits) != expected.view(bits))[0]
+    return int(row), int(column)
 
 
-def _require_same(what: str, here: Any, there: Any) -> None:
-    here, there = (x.item() if isinstance(x, np.generic) else x for x in (here, there))
-    # repr tells 0.0 from -0.0, and 1 from True.
-    if repr(here) != repr(there):
-        raise VerificationError(f"{what} is {here!r}, but the sources give {there!r}")
+def _require_equal(quantity: str, value: Any, expected_value: Any) -> None:
+    value, expected_value = (
+        x.item() if isinstance(x, np.generic) else x for x in (value, expected_value)
+    )
+    # Unlike ==, repr distinguishes 0.0 from -0.0, and 1 from True.
+    if repr(value) != repr(expected_value):
+        raise VerificationError(f"{quantity} is {value!r}, but the sources give {expected_value!r}")

@@ -13,7 +13,7 @@ from river.optim import schedulers
 
 from stream_perceptron import SampleError, SGDPerceptron
 from stream_perceptron.model.rows import Rows, Samples
-from stream_perceptron.model.weights import initial_weights
+from stream_perceptron.model.weights import draw_initial_weights
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ def test_every_sample_agrees_with_the_rule_on_paper(activation, epsilon, rng):
     X = rng.normal(size=(300, 6)) * (rng.random((300, 6)) < 0.7)
     labels = rng.integers(0, 3, 300).tolist()
     model = SGDPerceptron(0.05, epsilon, activation, 0.5, classes=range(3), seed=7)
-    first = initial_weights(7, np.arange(3), np.arange(7), 0.5)
+    first = draw_initial_weights(7, np.arange(3), np.arange(7), 0.5)
     w, b = first[:, 1:].tolist(), first[:, 0].tolist()
     skipped = 0
     for x, label in zip(X, labels, strict=True):
@@ -47,7 +47,7 @@ def test_every_sample_agrees_with_the_rule_on_paper(activation, epsilon, rng):
 @pytest.mark.parametrize("classes", [None, ["a", "b"]])
 def test_a_growing_model_agrees_with_the_rule_on_paper(activation, classes, rng):
     """Names of the first sample get drawn weights, later names 0; a new label is not predicted."""
-    drawn = initial_weights(3, np.arange(5), np.arange(30), 0.5)
+    drawn = draw_initial_weights(3, np.arange(5), np.arange(30), 0.5)
     paper = oracle.Model(classes or [], lambda j, i: float(drawn[j, i]))
     model = SGDPerceptron(0.05, 0.1, activation, 0.5, classes=classes, seed=3)
     for n in range(400):
@@ -116,7 +116,7 @@ def test_weights_of_the_first_sample_are_drawn_and_later_ones_start_at_zero():
     model = SGDPerceptron(classes=["a", "b"], init_range=0.5, seed=1)
     model.learn_one({"x": 0.0, "y": None}, "c", w=0)
     model.learn_one({"y": 0.0, "x": 0.0, "z": 0.0}, "d", w=0)
-    drawn = initial_weights(1, np.arange(3), np.arange(2), 0.5)
+    drawn = draw_initial_weights(1, np.arange(3), np.arange(2), 0.5)
 
     assert (model.classes_, model.features_) == (["a", "b", "c", "d"], ["x", "y", "z"])
     np.testing.assert_array_equal(np.vstack([drawn[:, :1], [[0.0]]])[:, 0], model.biases)
@@ -195,7 +195,7 @@ def test_scheduler_is_asked_with_the_number_of_updates():
 def test_labels_that_differ_only_by_type_are_two_labels_with_a_warning():
     model = SGDPerceptron()
     model.learn_one({"x": 1}, 1)
-    with pytest.warns(UserWarning, match=r"label '1' \(str\) is new beside 1 \(int\)") as caught:
+    with pytest.warns(UserWarning, match=r"'1' \(str\) is spelled like 1 \(int\)") as caught:
         model.learn_one({"x": 1}, "1")
 
     assert model.classes_ == [1, "1"]
@@ -331,7 +331,7 @@ def test_a_schedule_that_fails_is_an_error_of_the_sample_and_is_not_asked_to_pre
     assert state_of(trained) == before
     assert trained.predict_one({"x0": 1.0}) in ("high", "low")
     result = trained.train(
-        Samples(Rows.of_table(("x0",), np.ones((2, 1))), [None, None], np.ones(2))
+        Samples(Rows.from_table(("x0",), np.ones((2, 1))), [None, None], np.ones(2))
     )
     assert len(result) == 2
 

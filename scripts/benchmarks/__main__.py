@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 
-from common import BENCH, SECTIONS, machine
+from common import BENCH, SECTIONS, describe_machine
 
 for part in (
     "processes", "inside", "threads", "peers", "tables", "rare", "odd_rows", "scale", "drift",
@@ -20,8 +20,8 @@ def main() -> None:
         for name, section in SECTIONS.items():
             print(f"{name}\n    {section.__doc__}")
         sys.exit(f"no section {', '.join(sorted(unknown))}" if unknown else 0)
-    report = [machine()]
-    print(machine(), flush=True)
+    report = [describe_machine()]
+    print(describe_machine(), flush=True)
     for name in sys.argv[1:] or SECTIONS:
         report.append(f"\n**{name}**: {SECTIONS[name].__doc__}\n\n{SECTIONS[name]()}")
         print(report[-1], flush=True)

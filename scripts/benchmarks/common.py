@@ -1,4 +1,4 @@
-"""Helpers of the sections: alternating runs, columns of tables, and processes."""
+"""Helpers of the benchmarks: alternating runs, columns of tables, and processes."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
 DATA = ROOT / "data"
 BENCH = DATA / "bench"
-OURS = [str(Path(sys.executable).with_name("stream-perceptron"))]
-LEARN = [*OURS, "learn", "--quiet"]
-DIGITS = [*LEARN, "--classes", "0-9"]
+COMMAND = [str(Path(sys.executable).with_name("stream-perceptron"))]
+LEARN = [*COMMAND, "learn", "--quiet"]
+LEARN_DIGITS = [*LEARN, "--classes", "0-9"]
 # VW's package installs no command; VW reads stdin only on request.
 VW = [sys.executable, "-m", "vowpalwabbit"]
 PACKAGES = ("numpy", "pyarrow", "river", "ray", "scikit-learn", "vowpalwabbit", "capymoa")
@@ -48,46 +48,48 @@ def section(name: str) -> Callable[[Callable[[], str]], Callable[[], str]]:
 
 
 @dataclass
-class Taken:
+class Measurements:
     """The figures of one task's runs."""
 
     name: Any
     figures: list[float]
-    all: dict[Any, Taken]
-    told: Any = None  # the second value that the last run returned
+    all_tasks: dict[Any, Measurements]  # of all tasks, by name
+    result: Any = None  # the second value that the last run returned
 
     @property
     def median(self) -> float:
         return statistics.median(self.figures)
 
-    def to(self, other: str) -> float:
-        """Return the ratio to another task; `other` replaces the last part of a name with parts."""
+    def ratio_to(self, other: str) -> float:
+        """Return the ratio to another task; `other` replaces the last part of a tuple name."""
         key = other if isinstance(self.name, str) else (*self.name[:-1], other)
-        return self.median / self.all[key].median
+        return self.median / self.all_tasks[key].median
 
 
 Task = Callable[[], Any]  # returns a figure, or a figure and another value
-Column = Callable[[Taken], str]
+Column = Callable[[Measurements], str]
 
 
-def in_turns(runs: int, tasks: dict[Any, Task]) -> dict[Any, Taken]:
-    """Run all tasks in turn, several times, as a machine may be slow for minutes."""
-    taken: dict[Any, Taken] = {}
-    taken |= {name: Taken(name, [], taken) for name in tasks}
+def run_in_turns(runs: int, tasks: dict[Any, Task]) -> dict[Any, Measurements]:
+    """Run all tasks in turn, several times, so that a slow phase of the machine affects all."""
+    measurements: dict[Any, Measurements] = {}
+    measurements |= {name: Measurements(name, [], measurements) for name in tasks}
     for _ in range(runs):
         for name, task in tasks.items():
-            found = task()
-            figure, taken[name].told = found if isinstance(found, tuple) else (found, None)
-            taken[name].figures.append(figure)
-    return taken
+            returned = task()
+            figure, measurements[name].result = (
+                returned if isinstance(returned, tuple) else (returned, None)
+            )
+            measurements[name].figures.append(figure)
+    return measurements
 
 
 def compare(header: Sequence[str], runs: int, tasks: dict[Any, Task], *columns: Column) -> str:
-    """Return a table with a row for each task: the parts of its name, then the columns."""
+    """Measure tasks; return a table with a row for each: the parts of its name, then columns."""
     rows = []
-    for name, taken in in_turns(runs, tasks).items():
+    for name, measurements in run_in_turns(runs, tasks).items():
         parts = [name] if isinstance(name, str) else list(name)
-        rows.append([*parts, *(column(taken) for column in columns)])
+        rows.append([*parts, *(column(measurements) for column in columns)])
     return table(header, rows)
 
 
@@ -104,42 +106,43 @@ def spread(figures: Sequence[float], form: str = ".2f", factor: float = 1.0) -> 
 
 
 def median(form: str = ".2f", factor: float = 1.0) -> Column:
-    return lambda taken: spread(taken.figures, form, factor)
+    return lambda measurements: spread(measurements.figures, form, factor)
 
 
-def to(other: str, form: str = ".2f") -> Column:
-    """Return a column: the ratio to another task's time."""
-    return lambda taken: f"{taken.to(other):{form}}"
+def ratio_to(other: str, form: str = ".2f") -> Column:
+    """Return a column with the ratio to another task's time."""
+    return lambda measurements: f"{measurements.ratio_to(other):{form}}"
 
 
-def ours_to_this(ours: str) -> Column:
-    return lambda taken: f"{1 / taken.to(ours):.2f}"
+def ratio_of(ours: str) -> Column:
+    """Return a column with the ratio of our task's time to that of each task."""
+    return lambda measurements: f"{1 / measurements.ratio_to(ours):.2f}"
 
 
-def accuracy(taken: Taken) -> str:
-    return f"{taken.told:.1%}"
+def accuracy(measurements: Measurements) -> str:
+    return f"{measurements.result:.1%}"
 
 
-def timed(task: Task, *arguments: Any) -> tuple[float, Any]:
+def time_call(task: Task, *arguments: Any) -> tuple[float, Any]:
     """Return the seconds of a call, and its result."""
     before = time.perf_counter()
-    found = task(*arguments)
-    return time.perf_counter() - before, found
+    result = task(*arguments)
+    return time.perf_counter() - before, result
 
 
-def process(
+def run_process(
     command: Sequence[Any], *sources: Path, find: Callable[[str], Any] | None = None
 ) -> tuple[float, Any]:
     """Return the seconds of a process and, with `find`, the result of `find` on its output.
 
-    Sources are fed to it through a pipe.
+    Sources are piped into it.
     """
     output = subprocess.DEVNULL if find is None else subprocess.PIPE
     run = partial(
         subprocess.run, [*map(str, command)], check=True, text=True, stdout=output, stderr=output
     )
     if not sources:
-        seconds, done = timed(run)
+        seconds, done = time_call(run)
     else:
         before = time.perf_counter()
         with subprocess.Popen(["cat", *sources], stdout=subprocess.PIPE) as cat:
@@ -148,13 +151,13 @@ def process(
     return seconds, None if find is None else find(done.stdout + done.stderr)
 
 
-def json_in(output: str) -> dict[str, Any]:
+def find_json(output: str) -> dict[str, Any]:
     """Return the first JSON object in the output of a command."""
-    found: dict[str, Any] = json.loads(next(li for li in output.splitlines() if li[:1] == "{"))
-    return found
+    parsed: dict[str, Any] = json.loads(next(li for li in output.splitlines() if li[:1] == "{"))
+    return parsed
 
 
-_ASK = """
+_MEASURE_CHILD = """
 import resource, subprocess, sys, time
 before = time.perf_counter()
 subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -163,15 +166,15 @@ print(seconds, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024)
 """
 
 
-def with_memory(command: Sequence[Any]) -> tuple[float, float]:
+def measure_memory(command: Sequence[Any]) -> tuple[float, float]:
     """Return the seconds and the peak memory in MB of a process."""
     # Measure from a small process, as a child's peak includes its parent's memory.
-    asked = [sys.executable, "-c", _ASK, *map(str, command)]
-    seconds, peak = subprocess.run(asked, stdout=subprocess.PIPE, check=True).stdout.split()
+    measuring = [sys.executable, "-c", _MEASURE_CHILD, *map(str, command)]
+    seconds, peak = subprocess.run(measuring, stdout=subprocess.PIPE, check=True).stdout.split()
     return float(seconds), float(peak)
 
 
-def machine() -> str:
+def describe_machine() -> str:
     """Return a description of this machine and its software."""
     model = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
     versions = []

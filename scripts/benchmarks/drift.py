@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 import river.datasets
 import river.drift
 import river.drift.binary
-from common import compare, median, section, table, to
+from common import compare, median, ratio_to, section, table
 from forms import mnist_file
 from numpy.typing import NDArray
 from river import preprocessing
@@ -31,10 +31,10 @@ from stream_perceptron.live.drift import Drift, DriftEvent, EventKind
 
 Wrong = NDArray[np.bool_]  # which samples of a stream are predicted wrongly
 
-STREAMS, LEARNING = 1000, 100
-LONG = 100_000  # samples
-AT_ONCE = 4096
-FEW, MANY = 30, 300  # streams with dependent mistakes
+N_STREAMS, N_MODELS = 1000, 100
+STREAM_LENGTH = 100_000  # samples
+BLOCK_ROWS = 4096
+N_DEPENDENT, N_DEPENDENT_OURS = 30, 300  # streams with dependent mistakes; more for our fast tests
 # The accuracy before and after, the row of the drop, and the rows allowed until detection.
 DROPS = (
     (0.9, 0.8, 20_000, 2000),
@@ -45,18 +45,18 @@ DROPS = (
 
 
 def detect(wrong: Wrong, labels: NDArray[np.intp] | None = None) -> list[DriftEvent]:
-    """Return the events of a stream, of one label by default."""
+    """Return the drift events of a stream, which has a single label by default."""
     events: list[DriftEvent] = []
     tests, rows = Drift(), np.arange(1, len(wrong) + 1)
     labels = np.zeros(len(wrong), np.intp) if labels is None else labels
-    for start in range(0, len(wrong), AT_ONCE):
-        part = slice(start, start + AT_ONCE)
+    for start in range(0, len(wrong), BLOCK_ROWS):
+        part = slice(start, start + BLOCK_ROWS)
         tests.update(labels[part], wrong[part], rows[part], events)
     return events
 
 
-def drops_in(rng: np.random.Generator, accuracy: np.ndarray) -> list[DriftEvent]:
-    """Return the drops found in a stream of ten labels, given each sample's accuracy."""
+def detect_drops(rng: np.random.Generator, accuracy: np.ndarray) -> list[DriftEvent]:
+    """Return the drops in a stream of ten labels, given the accuracy at each sample."""
     n = len(accuracy)
     events = detect(rng.random(n) >= accuracy, rng.integers(0, 10, n))
     return [event for event in events if event.is_drop]
@@ -69,33 +69,33 @@ def share(found: list[Any]) -> str:
 def measure_drop(
     rng: np.random.Generator, before: float, after: float, at: int, within: int
 ) -> list[str]:
-    """Return a row of the table: streams with one drop of accuracy."""
+    """Return the table's row for streams with one drop of accuracy."""
     reported, near, delays = [], [], []
-    for _ in range(STREAMS):
+    for _ in range(N_STREAMS):
         begin = at + int(rng.integers(0, 100))
-        drops = drops_in(rng, np.where(np.arange(begin + within) < begin, before, after))
+        drops = detect_drops(rng, np.where(np.arange(begin + within) < begin, before, after))
         right = [drop for drop in drops if drop.found > begin]
         reported.append(right)
         if right:
             delays.append(right[0].found - begin)
             near.append(abs(right[0].row - begin) <= (2500 if within > 10_000 else 500))
-    what = f"{STREAMS:,} that drop from {before:.0%} to {after:.0%} after {at:,}"
+    title = f"{N_STREAMS:,} that drop from {before:.0%} to {after:.0%} after {at:,}"
     middle = f"{statistics.median(delays):,.0f} rows"
-    return [what, "", f"{share(reported)} in {within:,}", middle, share(near)]
+    return [title, "", f"{share(reported)} in {within:,}", middle, share(near)]
 
 
-def pixels(rng: np.random.Generator) -> pa.Table:
+def load_digits(rng: np.random.Generator) -> pa.Table:
     digits = pq.read_table(mnist_file())
     return digits.take(rng.permutation(len(digits)))
 
 
-def segments(rng: np.random.Generator) -> pa.Table:
+def load_segments(rng: np.random.Generator) -> pa.Table:
     rows = [x | {"label": y} for x, y in river.datasets.ImageSegments()]
     once = pa.Table.from_pylist([rows[i] for i in rng.permutation(len(rows))])
-    return pa.concat_tables([once] * (LONG // len(rows)))
+    return pa.concat_tables([once] * (STREAM_LENGTH // len(rows)))
 
 
-def learned(path: Path, seed: int = 0) -> LiveModel:
+def train_model(path: Path, seed: int = 0) -> LiveModel:
     """Return a model that learned a file with default settings."""
     source = open_source(str(path))
     is_table = "pixels" not in pq.read_schema(path).names
@@ -110,56 +110,59 @@ def drift() -> str:
     """Streams of samples right or wrong by chance, and models that still learn."""
     rng, rows = np.random.default_rng(0), []
     for accuracy in (0.5, 0.9, 0.99):
-        alarms = [drops_in(rng, np.full(LONG, accuracy)) for _ in range(STREAMS)]
-        rows.append([f"{STREAMS:,} steady at {accuracy:.0%}", share(alarms), "", "", ""])
+        alarms = [detect_drops(rng, np.full(STREAM_LENGTH, accuracy)) for _ in range(N_STREAMS)]
+        rows.append([f"{N_STREAMS:,} steady at {accuracy:.0%}", share(alarms), "", "", ""])
     rows += [measure_drop(rng, *each) for each in DROPS]
-    for name, make in (("MNIST, shuffled", pixels), ("ImageSegments, repeated", segments)):
+    for name, make in (
+        ("MNIST, shuffled", load_digits),
+        ("ImageSegments, repeated", load_segments),
+    ):
         alarms = []
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "table.parquet"
-            for seed in range(LEARNING):
-                pq.write_table(make(rng), path, row_group_size=AT_ONCE)
-                alarms.append(learned(path, seed).progress.events)
-        rows.append([f"{LEARNING} of {name}", share(alarms), "", "", ""])
+            for seed in range(N_MODELS):
+                pq.write_table(make(rng), path, row_group_size=BLOCK_ROWS)
+                alarms.append(train_model(path, seed).progress.events)
+        rows.append([f"{N_MODELS} of {name}", share(alarms), "", "", ""])
     return table(["streams", "false alarms", "in time", "after (median)", "row is near"], rows)
 
 
-def sessions(rng: np.random.Generator, size: int, low: float, high: float) -> Wrong:
-    """Return mistakes in sessions, one in five of which is noisy."""
-    shares = np.where(rng.random(LONG // size + 1) < 0.2, high, low)
-    return rng.random(LONG) < np.repeat(shares, size)[:LONG]
+def draw_sessions(rng: np.random.Generator, size: int, low: float, high: float) -> Wrong:
+    """Return mistakes in sessions, of which one in five is noisy."""
+    shares = np.where(rng.random(STREAM_LENGTH // size + 1) < 0.2, high, low)
+    return rng.random(STREAM_LENGTH) < np.repeat(shares, size)[:STREAM_LENGTH]
 
 
-def repeated(rng: np.random.Generator, times: int) -> Wrong:
+def draw_repeated_rows(rng: np.random.Generator, times: int) -> Wrong:
     """Return mistakes of rows that are delivered several times."""
-    return np.repeat(rng.random(LONG // times) < 0.05, times)
+    return np.repeat(rng.random(STREAM_LENGTH // times) < 0.05, times)
 
 
-def waves(rng: np.random.Generator, period: int) -> Wrong:
+def draw_waves(rng: np.random.Generator, period: int) -> Wrong:
     """Return mistakes whose share of 5 % rises and falls by 3 %."""
-    at = 2 * np.pi * (np.arange(LONG) / period + rng.random())
-    return rng.random(LONG) < 0.05 + 0.03 * np.sin(at)
+    at = 2 * np.pi * (np.arange(STREAM_LENGTH) / period + rng.random())
+    return rng.random(STREAM_LENGTH) < 0.05 + 0.03 * np.sin(at)
 
 
 DEPENDENT: dict[str, Callable[[np.random.Generator], Wrong]] = {
-    "independent, 5%": lambda rng: rng.random(LONG) < 0.05,
-    "sessions of 20, 5 and 20%": partial(sessions, size=20, low=0.05, high=0.2),
-    "sessions of 50, 5 and 10%": partial(sessions, size=50, low=0.05, high=0.1),
-    "sessions of 200, 5 and 10%": partial(sessions, size=200, low=0.05, high=0.1),
-    "each row delivered twice": partial(repeated, times=2),
-    "each row delivered five times": partial(repeated, times=5),
-    "waves of 2,000 rows, 2 to 8%": partial(waves, period=2000),
+    "independent, 5%": lambda rng: rng.random(STREAM_LENGTH) < 0.05,
+    "sessions of 20, 5 and 20%": partial(draw_sessions, size=20, low=0.05, high=0.2),
+    "sessions of 50, 5 and 10%": partial(draw_sessions, size=50, low=0.05, high=0.1),
+    "sessions of 200, 5 and 10%": partial(draw_sessions, size=200, low=0.05, high=0.1),
+    "each row delivered twice": partial(draw_repeated_rows, times=2),
+    "each row delivered five times": partial(draw_repeated_rows, times=5),
+    "waves of 2,000 rows, 2 to 8%": partial(draw_waves, period=2000),
 }
-FURTHER = ((0.98, 0.5, 0.9, 0.7), (0.99, 0.4, 0.2))
+ACCURACY_LEVELS = ((0.98, 0.5, 0.9, 0.7), (0.99, 0.4, 0.2))
 
 
-def found_by_ours(wrong: Wrong) -> list[int]:
+def detect_with_ours(wrong: Wrong) -> list[int]:
     """Return the rows at which our tests report a drop."""
     return [event.found for event in detect(wrong) if event.is_drop]
 
 
-def found_by_river(make: Callable[[], Any], wrong: Wrong) -> list[int]:
-    """Return the rows at which a detector of River reports a change to more mistakes."""
+def detect_with_river(make: Callable[[], Any], wrong: Wrong) -> list[int]:
+    """Return the rows at which a detector of River reports a change toward more mistakes."""
     detector, found = make(), []
     before = after = 0.0
     for row, is_wrong in enumerate(wrong.tolist(), 1):
@@ -173,11 +176,11 @@ def found_by_river(make: Callable[[], Any], wrong: Wrong) -> list[int]:
     return found
 
 
-WAYS: dict[str, Callable[[Wrong], list[int]]] = {
-    "ours": found_by_ours,
-    "ADWIN": partial(found_by_river, river.drift.ADWIN),
-    "DDM": partial(found_by_river, river.drift.binary.DDM),
-    "Page-Hinkley": partial(found_by_river, river.drift.PageHinkley),
+DETECTORS: dict[str, Callable[[Wrong], list[int]]] = {
+    "ours": detect_with_ours,
+    "ADWIN": partial(detect_with_river, river.drift.ADWIN),
+    "DDM": partial(detect_with_river, river.drift.binary.DDM),
+    "Page-Hinkley": partial(detect_with_river, river.drift.PageHinkley),
 }
 
 
@@ -187,50 +190,55 @@ def drift_dependent() -> str:
     rows = []
     for name, make in DEPENDENT.items():
         found = {}
-        for way, find in WAYS.items():
+        for way, find in DETECTORS.items():
             rng = np.random.default_rng(0)
-            n = MANY if way == "ours" else FEW  # the others take long
+            n = N_DEPENDENT_OURS if way == "ours" else N_DEPENDENT  # the other detectors are slow
             found[way] = [find(make(rng)) for _ in range(n)]
         begins = {name: 0} | ({"the same, after two waves": 4000} if "waves" in name else {})
         for title, begin in begins.items():
             counts = [
-                [sum(row > begin for row in rows_of) for rows_of in found[way]] for way in WAYS
+                [sum(row > begin for row in rows_of) for rows_of in found[way]] for way in DETECTORS
             ]
-            cells = [f"{sum(map(bool, few))} ({sum(few):,})" for few in (c[:FEW] for c in counts)]
+            cells = [
+                f"{sum(map(bool, few))} ({sum(few):,})" for few in (c[:N_DEPENDENT] for c in counts)
+            ]
             rows.append([title, *cells, f"{sum(map(bool, counts[0]))}"])
-    for levels in FURTHER:
+    for levels in ACCURACY_LEVELS:
         cells = []
-        for find in WAYS.values():
+        for find in DETECTORS.values():
             rng, reported = np.random.default_rng(0), 0
-            for _ in range(FEW):
+            for _ in range(N_DEPENDENT):
                 wrong = np.concatenate([rng.random(10_000) >= level for level in levels])
                 last = len(wrong) - 10_000
                 reported += any(last < row <= last + 2000 for row in find(wrong))
             cells.append(f"{reported} reported")
         rows.append([" -> ".join(f"{level:.0%}" for level in levels), *cells, ""])
-    return table(["30 streams", *WAYS, "ours, of 300"], rows)
+    return table(["30 streams", *DETECTORS, "ours, of 300"], rows)
 
 
-def rare_class(rng: np.random.Generator, share: float) -> tuple[Wrong, NDArray[np.intp]]:
+def draw_rare_class(rng: np.random.Generator, share: float) -> tuple[Wrong, NDArray[np.intp]]:
     """Return a stream of four classes, the last of which drops from 95 to 0 % after 100,000."""
-    n = 2 * LONG
+    n = 2 * STREAM_LENGTH
     labels = np.where(rng.random(n) < share, 3, rng.integers(0, 3, n))
-    accuracy = np.where((labels == 3) & (np.arange(n) >= LONG), 0.0, 0.95)
+    accuracy = np.where((labels == 3) & (np.arange(n) >= STREAM_LENGTH), 0.0, 0.95)
     return rng.random(n) >= accuracy, labels
 
 
-def label_mix(rng: np.random.Generator) -> tuple[Wrong, NDArray[np.intp]]:
-    """Return a stream in which the 16 hard ones of 32 classes become frequent, and easier."""
-    is_late = np.arange(LONG) >= LONG // 2
-    is_hard = rng.random(LONG) < np.where(is_late, 0.5, 0.1)
-    labels = rng.integers(0, 16, LONG) + 16 * is_hard
-    return rng.random(LONG) < np.where(is_hard, 0.35, 0.02) - 0.01 * is_late, labels
+def draw_label_mix(rng: np.random.Generator) -> tuple[Wrong, NDArray[np.intp]]:
+    """Return a stream of 32 classes, of which the 16 hard classes become more frequent.
+
+    The accuracy of every class increases slightly with the change.
+    """
+    is_late = np.arange(STREAM_LENGTH) >= STREAM_LENGTH // 2
+    is_hard = rng.random(STREAM_LENGTH) < np.where(is_late, 0.5, 0.1)
+    labels = rng.integers(0, 16, STREAM_LENGTH) + 16 * is_hard
+    return rng.random(STREAM_LENGTH) < np.where(is_hard, 0.35, 0.02) - 0.01 * is_late, labels
 
 
-def many_classes(rng: np.random.Generator, n_classes: int) -> tuple[Wrong, NDArray[np.intp]]:
+def draw_many_classes(rng: np.random.Generator, n_classes: int) -> tuple[Wrong, NDArray[np.intp]]:
     """Return a steady stream of classes with unequal shares and accuracies."""
-    labels = rng.choice(n_classes, LONG, p=rng.dirichlet(np.full(n_classes, 0.5)))
-    return rng.random(LONG) >= rng.uniform(0.3, 1, n_classes)[labels], labels
+    labels = rng.choice(n_classes, STREAM_LENGTH, p=rng.dirichlet(np.full(n_classes, 0.5)))
+    return rng.random(STREAM_LENGTH) >= rng.uniform(0.3, 1, n_classes)[labels], labels
 
 
 @section("drift_classes")
@@ -239,33 +247,33 @@ def drift_classes() -> str:
     rows = []
     for share in (0.005, 0.002):
         delays, rng = [], np.random.default_rng(0)
-        for _ in range(FEW):
-            wrong, labels = rare_class(rng, share)
+        for _ in range(N_DEPENDENT):
+            wrong, labels = draw_rare_class(rng, share)
             (found, *_) = [
                 e.found for e in detect(wrong, labels) if e.is_drop and e.label == 3
             ] or [len(wrong)]  # fmt: skip
-            delays.append(int(np.count_nonzero(labels[LONG:found] == 3)))
+            delays.append(int(np.count_nonzero(labels[STREAM_LENGTH:found] == 3)))
         figures = f"{statistics.median(delays):.0f} rows of the class (at most {max(delays)})"
         rows.append([f"a class of {share:.1%} drops from 95 to 0%", f"named after {figures}"])
     rng = np.random.default_rng(0)
-    streams = [[e.kind for e in detect(*label_mix(rng))] for _ in range(FEW)]
+    streams = [[e.kind for e in detect(*draw_label_mix(rng))] for _ in range(N_DEPENDENT)]
     mixes = sum(EventKind.LABEL_MIX in kinds for kinds in streams)
     drops = sum(EventKind.DROP in kinds for kinds in streams)
     rows.append(["16 of 32 classes, 10 -> 50%", f"{mixes} label mix changed, {drops} drop"])
     for n_classes in (2, 10, 100, 1000):
         rng = np.random.default_rng(0)
-        alarms = sum(bool(detect(*many_classes(rng, n_classes))) for _ in range(FEW))
+        alarms = sum(bool(detect(*draw_many_classes(rng, n_classes))) for _ in range(N_DEPENDENT))
         rows.append([f"steady, {n_classes:,} classes", f"{alarms} with alarms"])
     return table(["30 streams", "reported"], rows)
 
 
-def sea(n: int = 20_000) -> Iterator[tuple[dict[Any, float], Any]]:
+def iterate_sea(n: int = 20_000) -> Iterator[tuple[dict[Any, float], Any]]:
     """Yield four concepts of SEA, with 10 % noise."""
     for variant in (0, 1, 2, 3):
         yield from synth.SEA(variant=variant, noise=0.1, seed=variant).take(n)
 
 
-def mistakes_in(samples: Iterable[tuple[dict[Any, float], Any]]) -> Wrong:
+def find_mistakes(samples: Iterable[tuple[dict[Any, float], Any]]) -> Wrong:
     """Return which samples our perceptron predicts wrongly, by progressive validation."""
     model = preprocessing.StandardScaler() | SGDPerceptron(lr=0.05, seed=0)
     wrong = []
@@ -280,7 +288,7 @@ def drift_known() -> str:
     """Streams of River with changes, learned by our perceptron: the rows at which each reports."""
     elec = river.datasets.Elec2()
     streams: dict[str, Iterable[tuple[dict[Any, float], Any]]] = {
-        "SEA, concepts 0, 1, 2, 3 of 20,000 rows": sea(),
+        "SEA, concepts 0, 1, 2, 3 of 20,000 rows": iterate_sea(),
         "Phishing": river.datasets.Phishing(),
         "ImageSegments": river.datasets.ImageSegments(),
     }
@@ -288,10 +296,10 @@ def drift_known() -> str:
         streams["Elec2"] = elec
     rows = []
     for name, samples in streams.items():
-        wrong = mistakes_in(samples)
+        wrong = find_mistakes(samples)
         cells = []
         for way in ("ours", "ADWIN"):
-            found = WAYS[way](wrong)
+            found = DETECTORS[way](wrong)
             more = f" and {len(found) - 6} more" if len(found) > 6 else ""
             cells.append(", ".join(f"{row:,}" for row in found[:6]) + more or "none")
         rows.append([name, *cells])
@@ -304,19 +312,19 @@ def drift_known() -> str:
 def drift_cost() -> str:
     """Learn 600,000 digits with the tests for drift and without: CPU of the learning thread."""
 
-    def without(path: Path) -> None:
+    def train_without_tests(path: Path) -> None:
         with mock.patch.object(Drift, "update"):
-            learned(path)
+            train_model(path)
 
     with tempfile.TemporaryDirectory() as folder:
         # Rows that are learned again, in later passes, are not tested.
         path = Path(folder) / "digits.parquet"
         digits = pq.read_table(mnist_file())
-        pq.write_table(pa.concat_tables([digits] * 10), path, row_group_size=AT_ONCE)
+        pq.write_table(pa.concat_tables([digits] * 10), path, row_group_size=BLOCK_ROWS)
         seconds = partial(timeit.timeit, timer=time.thread_time, number=1)
         tasks = {
-            "with": partial(seconds, partial(learned, path)),
-            "without": partial(seconds, partial(without, path)),
+            "with": partial(seconds, partial(train_model, path)),
+            "without": partial(seconds, partial(train_without_tests, path)),
         }
         header = ["600,000 digits from Parquet", "seconds of CPU", "to without"]
-        return compare(header, 25, tasks, median(), to("without", ".3f"))
+        return compare(header, 25, tasks, median(), ratio_to("without", ".3f"))

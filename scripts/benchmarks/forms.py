@@ -1,4 +1,4 @@
-"""The data of the sections, written once in each form."""
+"""The data of the benchmarks, written once in each form."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ from stream_perceptron.datasets import mnist
 PIXELS = [f"pixel{i}" for i in range(784)]
 DECIMALS = [f"{v / 255:.4f}" if v else "0" for v in range(256)]
 
-Line = Callable[[Any, Any], str]  # from a label and a row
-Form = tuple[str, Line] | tuple[str, Line, str]  # the suffix, the lines, and the header
+Line = Callable[[Any, Any], str]  # formats a label and a row
+Form = tuple[str, Line] | tuple[str, Line, str]  # the file's suffix, the line format, the header
 
 
 def mnist_file(part: str = "train") -> Path:
-    """Return the path of MNIST's digits as Parquet; fetch them if missing."""
+    """Return the path of MNIST's digits as Parquet; download them if they are missing."""
     path = DATA / f"mnist-{part}.parquet"
     if not path.exists():
         mnist.fetch("mnist", DATA)
     return path
 
 
-def digits() -> tuple[np.ndarray, list[int]]:
+def load_digits() -> tuple[np.ndarray, list[int]]:
     """Return the 60,000 training digits of MNIST: pixels (60,000, 784) and labels."""
     table = pq.read_table(mnist_file())
     pixels = np.frombuffer(table["pixels"].combine_chunks().buffers()[1], np.uint8)
     return pixels.reshape(-1, 784), table["label"].to_pylist()
 
 
-def prepared(name: str, write: Callable[[Any], Any]) -> Path:
-    """Return the path of a file, written if missing."""
+def prepare_file(name: str, write: Callable[[Any], Any]) -> Path:
+    """Return the path of a file; write it if it is missing."""
     path = BENCH / name
     if not path.exists():
         BENCH.mkdir(parents=True, exist_ok=True)
@@ -49,44 +49,44 @@ def prepared(name: str, write: Callable[[Any], Any]) -> Path:
     return path
 
 
-def in_forms(
+def prepare_files(
     stem: str, rows: Callable[[], Iterable[tuple[Any, Any]]], forms: dict[str, Form]
 ) -> dict[str, Path]:
-    """Return the path of a file in each form, with these labels and rows."""
+    """Return the path of a file with these labels and rows in each form."""
 
     def write(file: Any, line: Line, header: str) -> None:
         file.write(header.encode())
         file.writelines(line(y, x).encode() + b"\n" for y, x in rows())
 
     return {
-        form: prepared(stem + end, partial(write, line=line, header="".join(header)))
+        form: prepare_file(stem + end, partial(write, line=line, header="".join(header)))
         for form, (end, line, *header) in forms.items()
     }
 
 
-def cells(y: Any, row: Iterable[Any]) -> str:
+def format_csv(y: Any, row: Iterable[Any]) -> str:
     return ",".join([str(y), *map(str, row)])
 
 
-def pairs(row: Iterable[Any]) -> str:
+def format_pairs(row: Iterable[Any]) -> str:
     return " ".join([f"{i}:{v}" for i, v in enumerate(row) if v != "0" and v])
 
 
-def members(y: Any, row: Iterable[Any], label: str = "label") -> str:
+def format_json(y: Any, row: Iterable[Any], label: str = "label") -> str:
     inside = [f'"{name}": {v}' for name, v in zip(PIXELS, row, strict=True)]
     return f'{{"{label}": {y}, ' + ", ".join(inside) + "}"
 
 
-def decimal(row: list[int]) -> list[str]:
+def format_decimals(row: list[int]) -> list[str]:
     return [DECIMALS[v] for v in row]
 
 
-def texts() -> dict[str, Path]:
+def prepare_digits() -> dict[str, Path]:
     """Return files of the training digits in the forms read from pipes, by name."""
-    sparse, header = [f"{v / 255:.6g}" for v in range(256)], cells("label", PIXELS) + "\n"
+    scaled, header = [f"{v / 255:.6g}" for v in range(256)], format_csv("label", PIXELS) + "\n"
 
     def rows() -> Iterator[tuple[int, list[int]]]:
-        pixels, labels = digits()
+        pixels, labels = load_digits()
         return zip(labels, pixels.tolist(), strict=True)
 
     def write_arrow(file: Any) -> None:
@@ -95,24 +95,30 @@ def texts() -> dict[str, Path]:
             writer.write_table(table, 1000)
 
     forms: dict[str, Form] = {
-        "csv body": ("-body.csv", cells),
-        "csv": (".csv", cells, header),
-        "csv, decimals": ("-decimals.csv", lambda y, x: cells(y, decimal(x)), header),
+        "csv body": ("-body.csv", format_csv),
+        "csv": (".csv", format_csv, header),
+        "csv, decimals": ("-decimals.csv", lambda y, x: format_csv(y, format_decimals(x)), header),
         "json, list": ("-list.jsonl", lambda y, x: json.dumps({"x": x, "y": y})),
-        "json, flat": ("-flat.jsonl", members),
-        "json, flat, decimals": ("-decimals.jsonl", lambda y, x: members(y, decimal(x))),
-        "libsvm": (".libsvm", lambda y, x: f"{y} {pairs(x)}"),
-        "libsvm, decimals": ("-decimals.libsvm", lambda y, x: f"{y} {pairs(decimal(x))}"),
-        "vw text": (".vw", lambda y, x: f"{y + 1} | {pairs([sparse[v] for v in x])}"),
-        "vw json": ("-vw.jsonl", lambda y, x: members(y + 1, x, "_label")),
+        "json, flat": ("-flat.jsonl", format_json),
+        "json, flat, decimals": (
+            "-decimals.jsonl",
+            lambda y, x: format_json(y, format_decimals(x)),
+        ),
+        "libsvm": (".libsvm", lambda y, x: f"{y} {format_pairs(x)}"),
+        "libsvm, decimals": (
+            "-decimals.libsvm",
+            lambda y, x: f"{y} {format_pairs(format_decimals(x))}",
+        ),
+        "vw text": (".vw", lambda y, x: f"{y + 1} | {format_pairs([scaled[v] for v in x])}"),
+        "vw json": ("-vw.jsonl", lambda y, x: format_json(y + 1, x, "_label")),
         # VW's parser ends a class only at a space, not at a comma.
-        "vw csv": ("-vw.csv", lambda y, x: cells(f"{y + 1} ", x), f"_{header}"),
+        "vw csv": ("-vw.csv", lambda y, x: format_csv(f"{y + 1} ", x), f"_{header}"),
     }
-    files = in_forms("digits", rows, forms)
-    return {"arrow": prepared("digits.arrows", write_arrow), **files}
+    files = prepare_files("digits", rows, forms)
+    return {"arrow": prepare_file("digits.arrows", write_arrow), **files}
 
 
-def bags() -> dict[str, Path]:
+def prepare_bags() -> dict[str, Path]:
     """Return files of 200,000 bags of about 20 of 50,000 words, by name of the form."""
 
     def rows() -> Iterator[tuple[int, list[str]]]:
@@ -120,26 +126,26 @@ def bags() -> dict[str, Path]:
         words = [f"w{i:x}" for i in rng.permutation(50_000).tolist()]
         of_class = rng.permutation(50_000)  # words more frequent in a class
         for label in rng.integers(0, 2, 200_000).tolist():
-            some = rng.zipf(1.3, 20) % 50_000
-            some = np.where(rng.random(20) < 0.3, of_class[(some % 25_000) + 25_000 * label], some)
-            yield label, [words[i] for i in dict.fromkeys(some.tolist())]
+            ids = rng.zipf(1.3, 20) % 50_000
+            ids = np.where(rng.random(20) < 0.3, of_class[(ids % 25_000) + 25_000 * label], ids)
+            yield label, [words[i] for i in dict.fromkeys(ids.tolist())]
 
     forms: dict[str, Form] = {
-        "libsvm": (".libsvm", lambda y, some: " ".join([f"{y}", *(f"{word}:1" for word in some)])),
+        "libsvm": (".libsvm", lambda y, bag: " ".join([f"{y}", *(f"{word}:1" for word in bag)])),
         "json": (
-            ".jsonl", lambda y, some: json.dumps({"label": y, "features": dict.fromkeys(some, 1)})
+            ".jsonl", lambda y, bag: json.dumps({"label": y, "features": dict.fromkeys(bag, 1)})
         ),
-        "vw text": (".vw", lambda y, some: f"{2 * y - 1} | {' '.join(some)}"),
+        "vw text": (".vw", lambda y, bag: f"{2 * y - 1} | {' '.join(bag)}"),
     }  # fmt: skip
-    return in_forms("bags", rows, forms)
+    return prepare_files("bags", rows, forms)
 
 
-def rcv1() -> dict[str, Path]:
+def prepare_rcv1() -> dict[str, Path]:
     """Return a text set in the shape of RCV1: 781,265 rows, 76 of 47,236 words each, 2 classes.
 
     Words follow Zipf's law and have weights; a linear rule with noise makes the labels.
     """
-    n, d, m, at_once = 781_265, 47_236, 76, 5000
+    n, d, m, block_rows = 781_265, 47_236, 76, 5000
 
     def rows() -> Iterator[tuple[bool, str]]:
         rng = np.random.default_rng(0)
@@ -147,26 +153,26 @@ def rcv1() -> dict[str, Path]:
         rule, size = rng.normal(size=d), rng.integers(5, 30, d)
         words = rng.permutation(d)
         tokens = np.array([f" {i}:0.{size[i]:02}" for i in range(d)], object)
-        for start in range(0, n, at_once):
-            some = words[np.searchsorted(share, rng.random((at_once, 3 * m)) * share[-1])]
-            order = np.argsort(some, axis=1, kind="stable")
-            is_new = np.diff(np.take_along_axis(some, order, axis=1), axis=1, prepend=-1) > 0
-            is_first = np.ones(some.shape, bool)
+        for start in range(0, n, block_rows):
+            ids = words[np.searchsorted(share, rng.random((block_rows, 3 * m)) * share[-1])]
+            order = np.argsort(ids, axis=1, kind="stable")
+            is_new = np.diff(np.take_along_axis(ids, order, axis=1), axis=1, prepend=-1) > 0
+            is_first = np.ones(ids.shape, bool)
             np.put_along_axis(is_first, order, is_new, axis=1)
-            kept = is_first & (np.cumsum(is_first, axis=1) <= m)
-            margin = (kept * (rule * size)[some]).sum(axis=1)
-            labels = margin + rng.normal(0, margin.std() / 4, at_once) > 0
-            for i in range(min(at_once, n - start)):
-                yield bool(labels[i]), "".join(tokens[np.sort(some[i][kept[i]])])
+            is_kept = is_first & (np.cumsum(is_first, axis=1) <= m)
+            margin = (is_kept * (rule * size)[ids]).sum(axis=1)
+            labels = margin + rng.normal(0, margin.std() / 4, block_rows) > 0
+            for i in range(min(block_rows, n - start)):
+                yield bool(labels[i]), "".join(tokens[np.sort(ids[i][is_kept[i]])])
 
     forms: dict[str, Form] = {
         "libsvm": (".libsvm", lambda y, row: f"{y:d}{row}"),
         "vw text": (".vw", lambda y, row: f"{2 * y - 1} |{row}"),
     }
-    return in_forms("rcv1", rows, forms)
+    return prepare_files("rcv1", rows, forms)
 
 
-def long_numbers() -> dict[str, Path]:
+def prepare_long_numbers() -> dict[str, Path]:
     """Return files of 200,000 rows with 20 numbers of 17 digits, by name of the form."""
     values = np.random.default_rng(0).normal(size=(200_000, 20))
     labels = (values[:, :4].sum(axis=1) > 0).astype(int).tolist()
@@ -176,18 +182,18 @@ def long_numbers() -> dict[str, Path]:
         for label, row in zip(labels, values.tolist(), strict=True):
             yield label, [f"{value:.17g}" for value in row]
 
-    def named(row: list[str]) -> str:
+    def format_named(row: list[str]) -> str:
         return " ".join([f"{name}:{value}" for name, value in zip(names, row, strict=True)])
 
     forms: dict[str, Form] = {
-        "csv": (".csv", cells, cells("label", names) + "\n"),
-        "libsvm": (".libsvm", lambda y, x: f"{y} {named(x)}"),
-        "vw text": (".vw", lambda y, x: f"{2 * y - 1} | {named(x)}"),
+        "csv": (".csv", format_csv, format_csv("label", names) + "\n"),
+        "libsvm": (".libsvm", lambda y, x: f"{y} {format_named(x)}"),
+        "vw text": (".vw", lambda y, x: f"{2 * y - 1} | {format_named(x)}"),
     }
-    return in_forms("long", rows, forms)
+    return prepare_files("long", rows, forms)
 
 
-def mixed_tables() -> dict[str, Path]:
+def prepare_mixed_tables() -> dict[str, Path]:
     """Return files of 200,000 rows with 20 columns, 3 of them texts, and of the numbers alone."""
     rng, n = np.random.default_rng(0), 200_000
     values = rng.normal(0, 10, (n, 16)).round(3)
@@ -198,13 +204,15 @@ def mixed_tables() -> dict[str, Path]:
     numbers = values.astype(str)
     numbers[:, :8] = values[:, :8].astype(int).astype(str)
     quoted = np.char.add(np.char.add('"', numbers), '"')
-    some = np.where(rng.random((n, 16)) < 0.05, quoted, numbers)
-    some[rng.random((n, 16)) < 0.05] = ""
+    messy_numbers = np.where(rng.random((n, 16)) < 0.05, quoted, numbers)
+    messy_numbers[rng.random((n, 16)) < 0.05] = ""
     names, paths = [f"x{i}" for i in range(16)], {}
-    for form, end, columns, found in (
-        ("3 texts, blanks, quotes", ".csv", [*names, *"abc"], np.hstack([some, texts])),
+    for form, end, columns, values in (
+        ("3 texts, blanks, quotes", ".csv", [*names, *"abc"], np.hstack([messy_numbers, texts])),
         ("numbers only", "-numbers.csv", names, numbers),
     ):
-        rows = partial(zip, labels, found.tolist(), strict=True)
-        paths |= in_forms("table", rows, {form: (end, cells, cells("label", columns) + "\n")})
+        rows = partial(zip, labels, values.tolist(), strict=True)
+        paths |= prepare_files(
+            "table", rows, {form: (end, format_csv, format_csv("label", columns) + "\n")}
+        )
     return paths

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from common import BENCH, LEARN, in_turns, process, section, spread, table, with_memory
-from forms import prepared
+from common import BENCH, LEARN, measure_memory, run_in_turns, run_process, section, spread, table
+from forms import prepare_file
 
 ROWS = 300_000
 EVERY = (1, 10)  # every row, and every tenth, has the unusual value
@@ -45,7 +45,7 @@ def draw_rows(n: int) -> Iterator[tuple[int, float, str]]:
 
 
 def make_lines(form: str, value: Any, every: int) -> Iterator[str]:
-    """Yield the lines of a file in which some rows have a value, and the others the usual one."""
+    """Yield the lines of a file in which one row in `every` has a value, the others a usual one."""
     if form == "JSON":
         for i, a, label in draw_rows(ROWS):
             yield json.dumps({"a": a, **({} if i % every else value), "label": label})
@@ -61,12 +61,12 @@ def write_file(form: str, name: str, value: Any, every: int) -> Path:
         file.writelines(f"{line}\n".encode() for line in make_lines(form, value, every))
 
     suffix = ".jsonl" if form == "JSON" else ".csv"
-    return prepared(f"odd-{form}-{name}-{every}{suffix}".replace(" ", "_"), write)
+    return prepare_file(f"odd-{form}-{name}-{every}{suffix}".replace(" ", "_"), write)
 
 
 @section("odd rows")
 def odd_rows() -> str:
-    """Time of 300,000 rows with an unusual value in each or each tenth, without the start."""
+    """Time for 300,000 rows with an unusual value in each row, or in each tenth, without start."""
     forms = {"CSV, number": NUMBERS, "CSV, text": TEXTS, "JSON": MEMBERS}
     one_row = BENCH / "odd-one.csv"
     BENCH.mkdir(parents=True, exist_ok=True)
@@ -77,8 +77,8 @@ def odd_rows() -> str:
             for every in EVERY if name != PLAIN else EVERY[:1]:
                 options = ["--ignore", "l"] if "list" in name else []
                 command = [*LEARN, write_file(form, name, value, every), *options]
-                tasks[form, name, every] = partial(process, command)
-    taken = in_turns(5, tasks | {"start": partial(process, [*LEARN, one_row])})
+                tasks[form, name, every] = partial(run_process, command)
+    taken = run_in_turns(5, tasks | {"start": partial(run_process, [*LEARN, one_row])})
     start = taken["start"].median
 
     def compare_to_plain(form: str, name: str, every: int) -> str:
@@ -99,12 +99,12 @@ def odd_rows() -> str:
 
 @section("growth")
 def growth() -> str:
-    """Time and peak memory of a whole process over five numbers a row, as files grow."""
+    """Time and peak memory of a whole process for rows of five numbers, as files grow."""
     rows = []
     for form in ("parquet", "csv", "jsonl"):
         for n in (100_000, 1_000_000, 10_000_000):
             command = [*LEARN, write_table(form, n)]
-            runs = [with_memory(command) for _ in range(3)]
+            runs = [measure_memory(command) for _ in range(3)]
             seconds = [run[0] for run in runs]
             peak = max(run[1] for run in runs)
             middle = sorted(seconds)[1]
@@ -114,12 +114,12 @@ def growth() -> str:
 
 def write_table(form: str, n: int) -> Path:
     """Return the path of a table with five numbers and a label in each of n rows."""
-    at_once = 100_000
+    block_rows = 100_000
 
     def make_parts() -> Iterator[pa.Table]:
         rng = np.random.default_rng(0)
-        for _ in range(0, n, at_once):
-            x = rng.normal(size=(at_once, 5)).round(4)
+        for _ in range(0, n, block_rows):
+            x = rng.normal(size=(block_rows, 5)).round(4)
             label = np.where(x.sum(axis=1) > 0, "up", "down")
             yield pa.table({**{f"x{j}": x[:, j] for j in range(5)}, "label": label})
 
@@ -142,4 +142,4 @@ def write_table(form: str, n: int) -> Path:
                     line = json.dumps({f"x{j}": v for j, v in enumerate(x)} | {"label": label})
                 file.write(line.encode() + b"\n")
 
-    return prepared(f"growth-{n}.{form}", write)
+    return prepare_file(f"growth-{n}.{form}", write)

@@ -1,4 +1,4 @@
-"""Sample by sample beside River, scikit-learn, Vowpal Wabbit and CapyMOA."""
+"""Learning sample by sample, beside River, scikit-learn, Vowpal Wabbit and CapyMOA."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
-from common import Task, accuracy, compare, median, section, timed, to
-from inside import some_digits
+from common import Task, accuracy, compare, median, ratio_to, section, time_call
+from inside import load_digit_dicts
 from river import datasets, evaluate, linear_model, metrics, multiclass, preprocessing
 
 from stream_perceptron import SGDPerceptron
@@ -22,19 +22,23 @@ from stream_perceptron import SGDPerceptron
 Samples = list[tuple[dict[Any, float], Any]]
 
 
-def with_river(make: Callable[[], Any], samples: Samples) -> tuple[float, float]:
+def evaluate_river(create_model: Callable[[], Any], samples: Samples) -> tuple[float, float]:
     """Return seconds and accuracy of a model in River's loop."""
     metric = metrics.Accuracy()
-    return timed(evaluate.progressive_val_score, samples, make(), metric)[0], metric.get()
+    return time_call(evaluate.progressive_val_score, samples, create_model(), metric)[
+        0
+    ], metric.get()
 
 
-def one_by_one(step: Callable[[Any, Any], bool], samples: Iterable[Any]) -> tuple[float, float]:
+def test_then_train(
+    step: Callable[[Any, Any], bool], samples: Iterable[Any]
+) -> tuple[float, float]:
     """Return seconds and accuracy of a step that predicts a sample, then learns it."""
-    seconds, hits = timed(lambda: [step(x, y) for x, y in samples])
+    seconds, hits = time_call(lambda: [step(x, y) for x, y in samples])
     return seconds, float(np.mean(hits))
 
 
-def with_sklearn(samples: Samples) -> tuple[float, float]:
+def evaluate_sklearn(samples: Samples) -> tuple[float, float]:
     from sklearn.linear_model import SGDClassifier
 
     model = SGDClassifier(loss="log_loss", random_state=0)
@@ -46,10 +50,10 @@ def with_sklearn(samples: Samples) -> tuple[float, float]:
         model.partial_fit(x, y)
         return bool(predicted == y[0])
 
-    return one_by_one(step, rows)
+    return test_then_train(step, rows)
 
 
-def with_vw(samples: Samples) -> tuple[float, float]:
+def evaluate_vw(samples: Samples) -> tuple[float, float]:
     from vowpalwabbit import Workspace
 
     workspace = Workspace("--oaa 10 --quiet")
@@ -62,12 +66,12 @@ def with_vw(samples: Samples) -> tuple[float, float]:
         return int(predicted) == y + 1
 
     words = [" ".join(f"{name}:{v}" for name, v in x.items() if v) for x, _ in samples]
-    return one_by_one(
-        step, [(f"{y + 1} | {some}", y) for some, (_, y) in zip(words, samples, strict=True)]
+    return test_then_train(
+        step, [(f"{y + 1} | {text}", y) for text, (_, y) in zip(words, samples, strict=True)]
     )
 
 
-def with_capymoa(samples: Samples) -> tuple[float, float]:
+def evaluate_capymoa(samples: Samples) -> tuple[float, float]:
     from capymoa.base import MOAClassifier
     from capymoa.stream import NumpyStream
     from moa.classifiers.functions import Perceptron
@@ -82,7 +86,7 @@ def with_capymoa(samples: Samples) -> tuple[float, float]:
         return bool(predicted == label)
 
     instances = [stream.next_instance() for _ in samples]
-    return one_by_one(step, [(instance, instance.y_index) for instance in instances])
+    return test_then_train(step, [(instance, instance.y_index) for instance in instances])
 
 
 def one_vs_rest(model: Callable[[], Any]) -> Callable[[], Any]:
@@ -91,32 +95,34 @@ def one_vs_rest(model: Callable[[], Any]) -> Callable[[], Any]:
 
 @section("one_at_a_time")
 def one_at_a_time() -> str:
-    """Digits one by one through River's progressive_val_score, the cost of the stream left out."""
-    samples = some_digits(2000)
+    """Digits one by one, as in River's progressive_val_score, without the cost of the stream."""
+    samples = load_digit_dicts(2000)
     peers: dict[str, tuple[Callable[[Samples], tuple[float, float]], int]] = {
-        "ours": (partial(with_river, lambda: SGDPerceptron(classes=range(10), seed=0)), 2000),
-        "SoftmaxRegression": (partial(with_river, linear_model.SoftmaxRegression), 100),
+        "ours": (partial(evaluate_river, lambda: SGDPerceptron(classes=range(10), seed=0)), 2000),
+        "SoftmaxRegression": (partial(evaluate_river, linear_model.SoftmaxRegression), 100),
     }
     for name in ("LogisticRegression", "Perceptron", "PAClassifier"):
-        make = one_vs_rest(getattr(linear_model, name))
-        peers[f"OneVsRest({name})"] = partial(with_river, make), 100
-    peers |= {"SGDClassifier": (with_sklearn, 200), "vw, Workspace": (with_vw, 2000)}
+        create_model = one_vs_rest(getattr(linear_model, name))
+        peers[f"OneVsRest({name})"] = partial(evaluate_river, create_model), 100
+    peers |= {"SGDClassifier": (evaluate_sklearn, 200), "vw, Workspace": (evaluate_vw, 2000)}
     if find_spec("capymoa") and shutil.which("java"):
-        peers["CapyMOA, MOA's Perceptron"] = with_capymoa, 500
+        peers["CapyMOA, MOA's Perceptron"] = evaluate_capymoa, 500
 
-    def of_each(score: Callable[[Samples], tuple[float, float]], n: int) -> tuple[float, float]:
+    def measure_peer(
+        score: Callable[[Samples], tuple[float, float]], n: int
+    ) -> tuple[float, float]:
         seconds, share = score(samples[:n])
         return 1e6 * seconds / n, share
 
-    tasks: dict[Any, Task] = {name: partial(of_each, *peer) for name, peer in peers.items()}
+    tasks: dict[Any, Task] = {name: partial(measure_peer, *peer) for name, peer in peers.items()}
     header = ["one at a time", "us a sample", "to ours", "accuracy over its samples"]
-    return compare(header, 5, tasks, median(",.0f"), to("ours", ",.0f"), accuracy)
+    return compare(header, 5, tasks, median(",.0f"), ratio_to("ours", ",.0f"), accuracy)
 
 
 @section("fields")
 def fields() -> str:
-    """Fields where the peers are at home: sparse text, and badly scaled tables."""
-    text = list(docstrings())
+    """Data that suits the peers: sparse text, and badly scaled tables."""
+    text = list(iterate_docstrings())
     np.random.default_rng(0).shuffle(text)  # type: ignore[arg-type]
     streams = {
         "which package a docstring is from": text,
@@ -131,16 +137,16 @@ def fields() -> str:
         "OneVsRest(Perceptron)": one_vs_rest(linear_model.Perceptron),
     }
     tasks: dict[Any, Task] = {
-        (f"{field} ({len(samples):,})", name): partial(with_river, make, samples)
+        (f"{field} ({len(samples):,})", name): partial(evaluate_river, create_model, samples)
         for field, samples in streams.items()
-        for name, make in models.items()
+        for name, create_model in models.items()
     }
     header = ["field (samples)", "model", "seconds", "progressive accuracy"]
     return compare(header, 3, tasks, median(), accuracy)
 
 
-def docstrings() -> Iterator[tuple[dict[str, float], str]]:
-    """Yield the words of each docstring of installed packages, with its package."""
+def iterate_docstrings() -> Iterator[tuple[dict[str, float], str]]:
+    """Yield the words of each docstring in some installed packages, and the package."""
     for package in map(importlib.import_module, ("numpy", "scipy", "sklearn", "pyarrow", "river")):
         seen = set()
         for info in pkgutil.iter_modules(package.__path__, package.__name__ + "."):

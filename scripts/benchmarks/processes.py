@@ -1,4 +1,4 @@
-"""Whole processes: files, pipes, answers, saves and the start, beside Vowpal Wabbit."""
+"""Whole processes beside Vowpal Wabbit: files, pipes, answers, saves and the start."""
 
 from __future__ import annotations
 
@@ -20,33 +20,33 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from common import (
-    DIGITS,
+    COMMAND,
     LEARN,
-    OURS,
+    LEARN_DIGITS,
     VW,
     Column,
-    Taken,
+    Measurements,
     Task,
     accuracy,
     compare,
-    in_turns,
-    json_in,
+    find_json,
+    measure_memory,
     median,
-    ours_to_this,
-    process,
+    ratio_of,
+    ratio_to,
+    run_in_turns,
+    run_process,
     section,
     spread,
     table,
-    timed,
-    to,
-    with_memory,
+    time_call,
 )
 from forms import BENCH, mnist_file
 
 from stream_perceptron import LiveModel
 
-ANSWERS = 500
-WAITING = 100_000
+N_ANSWERS = 500
+N_PENDING = 100_000
 SCALE = ["--scale", "1/255"]
 VW_STDIN = [*VW, "--quiet", "-d", "/dev/stdin"]
 Piped = dict[str, tuple[list[Any], list[Path]]]  # by name, a command and the files piped to it
@@ -74,62 +74,69 @@ print(hits / n)
 """
 
 
-def of_ours(output: str) -> float:
-    return float(json_in(output)["accuracy"])
+def parse_accuracy(output: str) -> float:
+    return float(find_json(output)["accuracy"])
 
 
-def of_vw(output: str) -> float:
+def parse_vw_accuracy(output: str) -> float:
     match = re.search(r"average loss = ([0-9.]+)", output)
     return 1 - float(match[1]) if match else float("nan")
 
 
-by_ours, by_vw = partial(process, find=of_ours), partial(process, find=of_vw)
+run_ours, run_vw = (
+    partial(run_process, find=parse_accuracy),
+    partial(run_process, find=parse_vw_accuracy),
+)
 
 
 @section("processes")
 def processes() -> str:
     """Whole processes over MNIST: start, read, predict, learn. Ours from Parquet."""
-    text, cache, vw = forms.texts()["vw text"], BENCH / "digits.vw.cache", [*VW, "--oaa", "10"]
+    text, cache, vw = (
+        forms.prepare_digits()["vw text"],
+        BENCH / "digits.vw.cache",
+        [*VW, "--oaa", "10"],
+    )
     cached = [*vw, "-d", text, "--cache_file", cache]
     if not cache.exists():
-        process([*cached, "-k"])
+        run_process([*cached, "-k"])
     cached.append("--holdout_off")
     tasks: dict[Any, Task] = {}
     for passes, n in ((1, "60,000"), (10, "600,000")):
         again = ["--passes", passes]
-        ours = [*DIGITS, "--json", mnist_file(), *again]
+        ours = [*LEARN_DIGITS, "--json", mnist_file(), *again]
         sklearn = [sys.executable, "-c", SKLEARN, mnist_file(), passes]
         tasks |= {
-            (n, "ours"): partial(by_ours, ours),
-            (n, "vw, text"): partial(by_vw, [*vw, "-d", "/dev/stdin"], *[text] * passes),
-            (n, "vw, cache"): partial(by_vw, [*cached, *again]),
-            (n, "vw, cache, --sgd"): partial(by_vw, [*cached, *again, "--sgd"]),
-            (n, "scikit-learn"): partial(process, sklearn, find=float),
+            (n, "ours"): partial(run_ours, ours),
+            (n, "vw, text"): partial(run_vw, [*vw, "-d", "/dev/stdin"], *[text] * passes),
+            (n, "vw, cache"): partial(run_vw, [*cached, *again]),
+            (n, "vw, cache, --sgd"): partial(run_vw, [*cached, *again, "--sgd"]),
+            (n, "scikit-learn"): partial(run_process, sklearn, find=float),
         }
 
-    def accuracy_of_first_pass(taken: Taken) -> str:
+    def accuracy_of_first_pass(taken: Measurements) -> str:
         # In later passes the samples are not new.
-        return accuracy(taken.all["60,000", taken.name[1]])
+        return accuracy(taken.all_tasks["60,000", taken.name[1]])
 
     header = ["samples", "program", "seconds", "ours to this", "progressive accuracy"]
-    return compare(header, 5, tasks, median(), ours_to_this("ours"), accuracy_of_first_pass)
+    return compare(header, 5, tasks, median(), ratio_of("ours"), accuracy_of_first_pass)
 
 
 @section("wide text")
 def wide_text() -> str:
     """Whole processes over 781,265 texts in the shape of RCV1: 76 of 47,236 words each."""
-    files = forms.rcv1()
+    files = forms.prepare_rcv1()
     vw = [*VW, "-d", files["vw text"], "--loss_function", "logistic", "--binary"]
     tasks: dict[Any, Task] = {
-        "ours": partial(by_ours, [*LEARN, files["libsvm"], "--json", "--lr", "2"]),
-        "vw": partial(by_vw, vw),
-        "vw --sgd": partial(by_vw, [*vw, "--sgd"]),
+        "ours": partial(run_ours, [*LEARN, files["libsvm"], "--json", "--lr", "2"]),
+        "vw": partial(run_vw, vw),
+        "vw --sgd": partial(run_vw, [*vw, "--sgd"]),
     }
     header = ["program", "seconds", "ours to this", "progressive accuracy"]
-    return compare(header, 5, tasks, median(), ours_to_this("ours"), accuracy)
+    return compare(header, 5, tasks, median(), ratio_of("ours"), accuracy)
 
 
-def piped(title: str, n: int, commands: Piped, *others: str) -> str:
+def compare_pipes(title: str, n: int, commands: Piped, *others: str) -> str:
     """Return a table of each command's time to read n rows from `cat`."""
     sizes = {
         name: sum(path.stat().st_size for path in paths) / 1e6
@@ -141,12 +148,14 @@ def piped(title: str, n: int, commands: Piped, *others: str) -> str:
         lambda taken: f"{sizes[taken.name] / taken.median:.0f}" if sizes[taken.name] else "",
     ]
     header = [title, "seconds", "us a row", "MB/s", *(f"to {other}" for other in others)]
-    tasks = {name: partial(process, command, *paths) for name, (command, paths) in commands.items()}
-    return compare(header, 5, tasks, *columns, *map(to, others))
+    tasks = {
+        name: partial(run_process, command, *paths) for name, (command, paths) in commands.items()
+    }
+    return compare(header, 5, tasks, *columns, *map(ratio_to, others))
 
 
-def of_each(files: dict[str, Path], ours: list[Any], **others: list[Any]) -> Piped:
-    """Return a command for each file: ours, or a peer's for its own form."""
+def pair_commands(files: dict[str, Path], ours: list[Any], **others: list[Any]) -> Piped:
+    """Return a command for each file: ours, or a peer's for a file in the peer's form."""
     return {
         name: (others.get(name.replace(" ", "_"), ours), [path]) for name, path in files.items()
     }
@@ -155,47 +164,55 @@ def of_each(files: dict[str, Path], ours: list[Any], **others: list[Any]) -> Pip
 @section("pipes")
 def pipes() -> str:
     """Whole process, 60,000 digits from `cat`: each format, and VW's; its CSV only predicts."""
-    files, vw = forms.texts(), [*VW_STDIN, "--oaa", "10"]
+    files, vw = forms.prepare_digits(), [*VW_STDIN, "--oaa", "10"]
     body = files.pop("csv body")
     others = {"vw_text": vw, "vw_csv": [*vw, "--csv"], "vw_json": [*vw, "--json"]}
-    one = of_each(files, [*DIGITS, *SCALE], **others)
-    for name in one:
+    once = pair_commands(files, [*LEARN_DIGITS, *SCALE], **others)
+    for name in once:
         if name == "arrow" or "decimals" in name:
-            one[name] = DIGITS, [files[name]]
-    ten = {name: (one[name][0], one[name][1] * 10) for name in ("json, list", "libsvm", "vw text")}
-    ten["csv"] = one["csv"][0], [files["csv"], *[body] * 9]
-    one["parquet, a file"] = [*DIGITS, mnist_file()], []
-    first = piped("60,000 digits", 60_000, one, "vw text", "vw csv", "vw json")
-    return first + "\n" + piped("600,000 digits", 600_000, ten, "vw text")
+            once[name] = LEARN_DIGITS, [files[name]]
+    repeated = ("json, list", "libsvm", "vw text")
+    ten_times = {name: (once[name][0], once[name][1] * 10) for name in repeated}
+    ten_times["csv"] = once["csv"][0], [files["csv"], *[body] * 9]
+    once["parquet, a file"] = [*LEARN_DIGITS, mnist_file()], []
+    tables = [
+        compare_pipes("60,000 digits", 60_000, once, "vw text", "vw csv", "vw json"),
+        compare_pipes("600,000 digits", 600_000, ten_times, "vw text"),
+    ]
+    return "\n".join(tables)
 
 
 @section("bags")
 def bag_pipes() -> str:
     """Whole process, 200,000 bags of words from `cat`, and VW's in its own text."""
-    commands = of_each(forms.bags(), [*LEARN, "--lr", "0.1"], vw_text=[*VW_BINARY, "-b", "20"])
-    return piped("200,000 bags of words", 200_000, commands, "vw text")
+    commands = pair_commands(
+        forms.prepare_bags(), [*LEARN, "--lr", "0.1"], vw_text=[*VW_BINARY, "-b", "20"]
+    )
+    return compare_pipes("200,000 bags of words", 200_000, commands, "vw text")
 
 
 @section("tables in pipes")
 def table_pipes() -> str:
-    """Whole process, 200,000 rows of CSV from `cat`, with what tables have beside numbers."""
-    commands = of_each(forms.mixed_tables(), [*LEARN, "--standardize"])
+    """Whole process, 200,000 rows of CSV from `cat`, with texts, blanks and quotes."""
+    commands = pair_commands(forms.prepare_mixed_tables(), [*LEARN, "--standardize"])
     ours, with_texts = commands["3 texts, blanks, quotes"]
     commands["texts one-hot"] = [*ours, "--one-hot", "a,b,c"], with_texts
-    return piped("a table of 200,000 rows", 200_000, commands, "numbers only")
+    return compare_pipes("a table of 200,000 rows", 200_000, commands, "numbers only")
 
 
 @section("long numbers")
 def long_number_pipes() -> str:
     """Whole process, 200,000 rows of 20 numbers with 17 digits, as pandas writes them."""
-    commands = of_each(forms.long_numbers(), [*LEARN, "--standardize"], vw_text=VW_BINARY)
-    return piped("200,000 rows of 17 digits", 200_000, commands, "vw text")
+    commands = pair_commands(
+        forms.prepare_long_numbers(), [*LEARN, "--standardize"], vw_text=VW_BINARY
+    )
+    return compare_pipes("200,000 rows of 17 digits", 200_000, commands, "vw text")
 
 
-def answer_times(
+def measure_answers(
     command: Sequence[Any], lines: Sequence[bytes], header: bytes = b""
 ) -> list[float]:
-    """Return the ms from sending each line to its answer."""
+    """Return the milliseconds between sending each line and receiving its answer."""
     with subprocess.Popen(
         [*command, "-p", "-"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as run:
@@ -209,38 +226,38 @@ def answer_times(
             send.flush()
             assert "prediction" in json.loads(receive.readline())
 
-        taken = [1e3 * timed(answer, line)[0] for line in lines]
+        taken = [1e3 * time_call(answer, line)[0] for line in lines]
         send.close()
     return taken
 
 
 @section("latency")
 def latency() -> str:
-    """From the moment a sample is sent to its answer, one after another, 784 features."""
-    rows, files = [], forms.texts()
+    """Time from sending a sample of 784 features to its answer, one sample after another."""
+    rows, files = [], forms.prepare_digits()
     for name in ("csv", "json, list", "json, flat", "libsvm"):
         with files[name].open("rb") as file:
             header = next(file) if name == "csv" else b""
-            lines = list(itertools.islice(file, ANSWERS))
-        taken = answer_times([*DIGITS, *SCALE], lines, header)[20:]
-        late = sorted(taken)[int(0.95 * len(taken))]
-        rows.append([name, f"{statistics.median(taken):.2f}", f"{late:.2f}"])
+            lines = list(itertools.islice(file, N_ANSWERS))
+        taken = measure_answers([*LEARN_DIGITS, *SCALE], lines, header)[20:]
+        percentile = sorted(taken)[int(0.95 * len(taken))]
+        rows.append([name, f"{statistics.median(taken):.2f}", f"{percentile:.2f}"])
     return table(["one sample at a time", "median, ms", "95 %, ms"], rows)
 
 
 @section("saving")
 def saving() -> str:
-    """How long an answer waits that comes while a model of 64 MB is saved."""
+    """How long an answer is delayed while a model of 64 MB is saved."""
     n, words, rng = 10, 800_000, random.Random(0)  # labels and features; 8 bytes per weight
     parts = [range(start, start + 4000) for start in range(0, words, 4000)]
-    some = [*parts, *(sorted(rng.sample(range(words), 20)) for _ in range(ANSWERS))]
-    lines = [f"{i % n} {' '.join(f'{j}:1' for j in row)}\n".encode() for i, row in enumerate(some)]
+    rows = [*parts, *(sorted(rng.sample(range(words), 20)) for _ in range(N_ANSWERS))]
+    lines = [f"{i % n} {' '.join(f'{j}:1' for j in row)}\n".encode() for i, row in enumerate(rows)]
     with tempfile.TemporaryDirectory(dir=BENCH) as folder:
         path = Path(folder, "m.npz")
         command = [*LEARN, "--classes", f"0-{n - 1}", "-m", path, "--save-every", "100"]
-        after = answer_times(command, lines)[len(parts) :]
+        after = measure_answers(command, lines)[len(parts) :]
         size = path.stat().st_size / 1e6
-    # Every hundredth row is saved; the row behind it waits.
+    # The model is saved after every hundredth row; the next row waits.
     while_saving = [max(after[i - 2 : i + 3]) for i in range(100, len(after), 100)]
     return table(
         ["a checkpoint of", "answer, median, ms", "answer while it is saved, ms"],
@@ -250,9 +267,9 @@ def saving() -> str:
 
 @section("waiting")
 def waiting() -> str:
-    """100,000 digits that wait for their labels, as bytes and as decimals."""
-    pixels, rows = np.resize(forms.digits()[0], (WAITING, 784)), []
-    beside = [np.arange(WAITING), pa.nulls(WAITING, pa.int64())]
+    """Memory of 100,000 pending samples (digits), as bytes and as decimals."""
+    pixels, rows = np.resize(forms.load_digits()[0], (N_PENDING, 784)), []
+    beside = [np.arange(N_PENDING), pa.nulls(N_PENDING, pa.int64())]
     for kind, values in (("bytes", pixels), ("decimals", pixels / 255)):
         with tempfile.TemporaryDirectory(dir=BENCH) as folder:
             source, path = Path(folder, "digits.parquet"), Path(folder, "m.npz")
@@ -260,11 +277,11 @@ def waiting() -> str:
             pq.write_table(columns, source, row_group_size=1000)
             command = [*LEARN, source, "-m", path, "--overwrite"]
             none, waits = (
-                with_memory([*command, *more])[1]
+                measure_memory([*command, *more])[1]
                 for more in (["--ignore", "id", "-p", "/dev/null"], ["--join", "id"])
             )
             live = LiveModel.load(path)
-            taken, _ = timed(live.save, path)
+            taken, _ = time_call(live.save, path)
             size = path.stat().st_size / 1e6
         rows.append([kind, f"{waits - none:,.0f} MB", f"{size:,.0f} MB", f"{taken:.2f}"])
     return table(["100,000 samples that wait", "memory", "checkpoint", "a save, seconds"], rows)
@@ -274,25 +291,25 @@ def waiting() -> str:
 def sweeps() -> str:
     """Whole process: 12 settings over 60,000 digits, and over 600,000 as ten passes."""
     swept = [part for name, values in GRID.items() for part in (name, ",".join(values))]
-    command = [*OURS, "sweep", mnist_file(), "--quiet", *swept]
+    command = [*COMMAND, "sweep", mnist_file(), "--quiet", *swept]
 
     def runs() -> float:
         """Return the total time of separate runs, one per setting."""
         settings = itertools.product(*([(name, v) for v in GRID[name]] for name in GRID))
-        return sum(process([*LEARN, mnist_file(), *sum(each, ())])[0] for each in settings)
+        return sum(run_process([*LEARN, mnist_file(), *sum(each, ())])[0] for each in settings)
 
     tasks: dict[Any, Task] = {"12 runs": runs}
     for name, more in (("sweep", []), ("sweep, 10 passes", ["--passes", 10])):
-        tasks[name] = partial(process, [*command, *more])
-        tasks[f"{name}, 1 thread"] = partial(process, [*command, *more, "--threads", 1])
-    taken = in_turns(3, tasks)
+        tasks[name] = partial(run_process, [*command, *more])
+        tasks[f"{name}, 1 thread"] = partial(run_process, [*command, *more, "--threads", 1])
+    taken = run_in_turns(3, tasks)
     rows = [
         [
             one,
             spread(taken[one].figures),
             other,
             f"{taken[other].median:.2f}",
-            to(other)(taken[one]),
+            ratio_to(other)(taken[one]),
         ]
         for one, other in (
             ("sweep", "12 runs"),
@@ -305,15 +322,15 @@ def sweeps() -> str:
 
 @section("samples")
 def samples() -> str:
-    """Time a sample and peak memory, 60,000 to 6,000,000 samples; the start is left out."""
-    command, start = [*DIGITS, mnist_file(), "--passes"], 0.0
+    """Time per sample and peak memory for 60,000 to 6,000,000 samples, without the start."""
+    command, start = [*LEARN_DIGITS, mnist_file(), "--passes"], 0.0
     rows = []
     for n in (60_000, 600_000, 6_000_000):
-        found = [with_memory([*command, n // 60_000]) for _ in range(3)]
-        start = start or statistics.median(seconds for seconds, _ in found)
-        each = [1e6 * (seconds - start) / max(n - 60_000, 1) for seconds, _ in found]
-        time = spread(each) if rows else f"{start:.2f} s in all"
-        rows.append([f"{n:,}", time, spread([peak for _, peak in found], ".0f")])
+        runs = [measure_memory([*command, n // 60_000]) for _ in range(3)]
+        start = start or statistics.median(seconds for seconds, _ in runs)
+        figures = [1e6 * (seconds - start) / max(n - 60_000, 1) for seconds, _ in runs]
+        time = spread(figures) if rows else f"{start:.2f} s in all"
+        rows.append([f"{n:,}", time, spread([peak for _, peak in runs], ".0f")])
     return table(["samples", "us a sample beyond the first 60,000", "peak memory, MB"], rows)
 
 
@@ -322,15 +339,15 @@ def start_up() -> str:
     """Start: help, and one row predicted or learned, beside the libraries alone."""
     BENCH.mkdir(parents=True, exist_ok=True)
     model, row = BENCH / "start.npz", BENCH / "row.json"
-    process([*DIGITS, mnist_file(), "-m", model, "--overwrite"])
+    run_process([*LEARN_DIGITS, mnist_file(), "-m", model, "--overwrite"])
     row.write_text("[" + ", ".join(["0"] * 784) + "]\n")
     commands = {
-        "--help": [*OURS, "--help"],
-        "learn --help": [*OURS, "learn", "--help"],
-        "predict one row of JSON": [*OURS, "predict", row, "-m", model],
-        "learn one row of Parquet": [*DIGITS, mnist_file(), "--limit", "1"],
+        "--help": [*COMMAND, "--help"],
+        "learn --help": [*COMMAND, "learn", "--help"],
+        "predict one row of JSON": [*COMMAND, "predict", row, "-m", model],
+        "learn one row of Parquet": [*LEARN_DIGITS, mnist_file(), "--limit", "1"],
     }
     for library in ("click", "numpy", "pyarrow.parquet"):
         commands[f"python -c 'import {library}'"] = [sys.executable, "-c", f"import {library}"]
-    tasks = {name: partial(process, command) for name, command in commands.items()}
+    tasks = {name: partial(run_process, command) for name, command in commands.items()}
     return compare(["start", "ms"], 9, tasks, median(".0f", 1e3))

@@ -1,4 +1,4 @@
-"""Rare classes beside the peers, and what dates, lists and words cost."""
+"""Rare classes beside the peers, and the cost of dates, lists and words."""
 
 from __future__ import annotations
 
@@ -15,8 +15,19 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from common import BENCH, LEARN, VW, compare, median, process, section, table, timed, to
-from forms import PIXELS, digits, prepared
+from common import (
+    BENCH,
+    LEARN,
+    VW,
+    compare,
+    median,
+    ratio_to,
+    run_process,
+    section,
+    table,
+    time_call,
+)
+from forms import PIXELS, load_digits, prepare_file
 from numpy.typing import NDArray
 from river import compose, feature_extraction, imblearn, linear_model, preprocessing
 from sklearn.feature_extraction import DictVectorizer
@@ -34,46 +45,46 @@ RARE = "5"  # the digit against the rest
 Rows = list[tuple[dict[str, Any], int]]
 
 
-def rows_of(name: str) -> Rows:
+def draw_samples(name: str) -> Rows:
     """Return samples of which 1 to 3 % have the label 1."""
     rng = np.random.default_rng(7)
-    draw = {"clicks": click, "fraud": payment, "defects": part}[name]
+    draw = {"clicks": draw_view, "fraud": draw_payment, "defects": draw_part}[name]
     return [draw(rng) for _ in range(N_ROWS)]
 
 
-def _label(rng: np.random.Generator, logit: float) -> int:
+def _draw_label(rng: np.random.Generator, logit: float) -> int:
     return int(rng.random() < 1 / (1 + np.exp(-logit)))
 
 
-def click(rng: np.random.Generator) -> tuple[dict[str, Any], int]:
-    """Return the view of an advertisement, by ten standard normal features; 3 % are clicked."""
+def draw_view(rng: np.random.Generator) -> tuple[dict[str, Any], int]:
+    """Return the view of an advertisement, with ten standard normal features; 3% are clicked."""
     x = rng.normal(size=10)
-    return {f"f{i}": float(v) for i, v in enumerate(x)}, _label(
+    return {f"f{i}": float(v) for i, v in enumerate(x)}, _draw_label(
         rng, 1.5 * x[0] - x[1] + 0.5 * x[2] - 5.1
     )
 
 
-def payment(rng: np.random.Generator) -> tuple[dict[str, Any], int]:
+def draw_payment(rng: np.random.Generator) -> tuple[dict[str, Any], int]:
     """Return a payment; large ones at night from new customers are often fraud, 2 % of all."""
     amount, hour = float(rng.lognormal(4, 1)), int(rng.integers(24))
     years, country = float(rng.exponential(3)), str(rng.choice(["de", "fr", "it", "es"]))
     logit = amount / 60 + 3 * (hour < 6) - 0.8 * years + 1.5 * (country == "es") - 7.5
     x = {"amount": amount, "hour": str(hour), "years": years, "country": country}
-    return x, _label(rng, logit)
+    return x, _draw_label(rng, logit)
 
 
-def part(rng: np.random.Generator) -> tuple[dict[str, Any], int]:
-    """Return a part with measurements that go together; 2 % are defective."""
+def draw_part(rng: np.random.Generator) -> tuple[dict[str, Any], int]:
+    """Return a part with correlated measurements; 2% are defective."""
     heat = rng.normal()
     x = {f"sensor{i}": float(heat + 0.7 * rng.normal()) for i in range(8)}
     x["pressure"] = float(100 + 15 * rng.normal())
     logit = 2.5 * heat + (x["pressure"] - 100) / 10 - 7
-    return x, _label(rng, logit)
+    return x, _draw_label(rng, logit)
 
 
-def digit_rows() -> Rows:
-    """Return the pixels of the training digits, and whether each is the rare digit."""
-    pixels, labels = digits()
+def load_digit_samples() -> Rows:
+    """Return the pixels of each training digit, and whether it is the rare digit."""
+    pixels, labels = load_digits()
     return [
         (dict(zip(PIXELS, x, strict=True)), int(str(y) == RARE))
         for x, y in zip((pixels / 255).tolist(), labels, strict=True)
@@ -82,51 +93,52 @@ def digit_rows() -> Rows:
 
 @section("rare")
 def rare() -> str:
-    """Average precision, recall at a precision of 50 %, and best F1 of one progressive pass."""
-    found = []
+    """Average precision, recall at a precision of 50%, and best F1 of one progressive pass."""
+    table_rows = []
     for name in (*TABLES, "digit"):
-        rows = digit_rows() if name == "digit" else rows_of(name)
+        rows = load_digit_samples() if name == "digit" else draw_samples(name)
         labels = np.array([y for _, y in rows])
         ways: dict[str, Callable[[], NDArray[np.float64]]] = {
-            "ours": partial(by_ours, name, rows),
-            "ours, balanced": partial(by_ours, name, rows, "--class-weight", "balanced"),
-            "River": partial(by_river, rows, linear_model.LogisticRegression()),
-            "River, under-sampled": partial(by_river, rows, under_sampler()),
-            "scikit-learn, balanced": partial(by_sklearn, rows),
-            "vw, balanced": partial(by_vw, name, rows),
+            "ours": partial(score_with_ours, name, rows),
+            "ours, balanced": partial(score_with_ours, name, rows, "--class-weight", "balanced"),
+            "River": partial(score_with_river, rows, linear_model.LogisticRegression()),
+            "River, under-sampled": partial(score_with_river, rows, create_under_sampler()),
+            "scikit-learn, balanced": partial(score_with_sklearn, rows),
+            "vw, balanced": partial(score_with_vw, name, rows),
         }
         for way, score in ways.items():
             figures = compute_figures(rank(score(), labels == 1))
             shown = figures.average_precision, figures.recall_at_precision_50, figures.best_f1
-            found.append([name, f"{labels.mean():.1%}", way, *(f"{each:.3f}" for each in shown)])
+            cells = [f"{figure:.3f}" for figure in shown]
+            table_rows.append([name, f"{labels.mean():.1%}", way, *cells])
     header = ["table", "rare class", "", "average precision", "recall at precision 50%", "best F1"]
-    return table(header, found)
+    return table(header, table_rows)
 
 
-def by_ours(name: str, rows: Rows, *options: str) -> NDArray[np.float64]:
-    """Return the scores of the rare class, written while learning."""
+def score_with_ours(name: str, rows: Rows, *options: str) -> NDArray[np.float64]:
+    """Return the scores of the rare class that our program writes while it learns."""
     if name == "digit":
-        source = prepared("rare-digit.parquet", write_digits)
+        source = prepare_file("rare-digit.parquet", write_digits)
     else:
-        source = prepared(f"rare-{name}.csv", partial(write_csv, rows))
+        source = prepare_file(f"rare-{name}.csv", partial(write_csv, rows))
     texts = [n for n, value in rows[0][0].items() if isinstance(value, str)]
     encode = ["--one-hot", ",".join(texts)] if texts else []
     output = BENCH / "rare-predictions.csv"
     output.unlink(missing_ok=True)
-    process([*LEARN, source, "--classes", "0,1", *encode, *options, "-p", output,
+    run_process([*LEARN, source, "--classes", "0,1", *encode, *options, "-p", output,
              "--probabilities"])  # fmt: skip
     with output.open() as file:
         return np.array([float(row["probability of 1"]) for row in csv.DictReader(file)])
 
 
-def under_sampler() -> Any:
+def create_under_sampler() -> Any:
     return imblearn.RandomUnderSampler(
         linear_model.LogisticRegression(), desired_dist={0: 0.5, 1: 0.5}, seed=0
     )
 
 
-def by_river(rows: Rows, model: Any) -> NDArray[np.float64]:
-    """Return the scores of a River pipeline, each before its sample is learned."""
+def score_with_river(rows: Rows, model: Any) -> NDArray[np.float64]:
+    """Return the scores of a River pipeline, each computed before its sample is learned."""
     if PIXELS[0] not in rows[0][0]:
         encode = compose.SelectType(str) | preprocessing.OneHotEncoder()
         scale = compose.SelectType(float) | preprocessing.StandardScaler()
@@ -138,7 +150,7 @@ def by_river(rows: Rows, model: Any) -> NDArray[np.float64]:
     return np.array(scores)
 
 
-def balanced_weights(rows: Rows) -> Iterator[float]:
+def compute_balanced_weights(rows: Rows) -> Iterator[float]:
     """Yield n / (k * n_class) of each sample, at most 100."""
     counts: Counter[int] = Counter()
     for _, y in rows:
@@ -146,11 +158,11 @@ def balanced_weights(rows: Rows) -> Iterator[float]:
         yield min(counts.total() / (len(counts) * counts[y]), 100.0)
 
 
-def by_sklearn(rows: Rows) -> NDArray[np.float64]:
-    """Return the scores of SGDClassifier, each before its sample is learned."""
+def score_with_sklearn(rows: Rows) -> NDArray[np.float64]:
+    """Return the scores of SGDClassifier, each computed before its sample is learned."""
     X = DictVectorizer(sparse=False).fit_transform([x for x, _ in rows])
     model, scaler, scores = SGDClassifier(loss="log_loss", random_state=0), StandardScaler(), []
-    for i, ((_, y), weight) in enumerate(zip(rows, balanced_weights(rows), strict=True)):
+    for i, ((_, y), weight) in enumerate(zip(rows, compute_balanced_weights(rows), strict=True)):
         x = X[i : i + 1]
         if PIXELS[0] not in rows[0][0]:
             x = scaler.partial_fit(x).transform(x)
@@ -159,11 +171,11 @@ def by_sklearn(rows: Rows) -> NDArray[np.float64]:
     return np.array(scores)
 
 
-def by_vw(name: str, rows: Rows) -> NDArray[np.float64]:
+def score_with_vw(name: str, rows: Rows) -> NDArray[np.float64]:
     """Return the scores of vw with importance weights."""
-    text, scores = prepared(f"rare-{name}.vw", partial(write_vw, rows)), BENCH / "rare-scores"
+    text, scores = prepare_file(f"rare-{name}.vw", partial(write_vw, rows)), BENCH / "rare-scores"
     options = ["--loss_function", "logistic", "--link", "logistic"]
-    process([*VW, "--quiet", *options, "-d", text, "-p", scores])
+    run_process([*VW, "--quiet", *options, "-d", text, "-p", scores])
     return np.array([float(line) for line in scores.read_text().split()])
 
 
@@ -174,14 +186,14 @@ def write_csv(rows: Rows, file: Any) -> None:
 
 
 def write_digits(file: Any) -> None:
-    pixels, labels = digits()
+    pixels, labels = load_digits()
     lists = pa.FixedSizeListArray.from_arrays(pa.array(pixels.ravel()), pixels.shape[1])
     is_rare = [int(str(y) == RARE) for y in labels]
     pq.write_table(pa.table({"pixels": lists, "label": is_rare}), file)
 
 
 def write_vw(rows: Rows, file: Any) -> None:
-    for (x, y), weight in zip(rows, balanced_weights(rows), strict=True):
+    for (x, y), weight in zip(rows, compute_balanced_weights(rows), strict=True):
         pairs = [
             f"{name}={value}" if isinstance(value, str) else f"{name}:{value}"
             for name, value in x.items()
@@ -192,29 +204,33 @@ def write_vw(rows: Rows, file: Any) -> None:
 
 @section("messy")
 def messy() -> str:
-    """Microseconds a row of whole processes: five numbers, and with a date, a list and a note."""
-    plain = prepared("messy-plain.jsonl", partial(write_messy, False))
-    whole = prepared("messy.jsonl", partial(write_messy, True))
+    """Microseconds per row of whole processes: five numbers, then also a date, a list or a note."""
+    plain = prepare_file("messy-plain.jsonl", partial(write_messy, False))
+    complete = prepare_file("messy.jsonl", partial(write_messy, True))
     encode = ["--one-hot", "tags", "--dates", "when", "--words", "note"]
-    rows = [json.loads(line) for line in whole.read_text().splitlines()[:N_RIVER]]
+    rows = [json.loads(line) for line in complete.read_text().splitlines()[:N_RIVER]]
     tasks = {
         "five numbers": partial(time_ours, plain),
-        "with a date": partial(time_ours, whole, "--dates", "when", "--ignore", "tags"),
-        "with a list": partial(time_ours, whole, "--one-hot", "tags"),
-        "with a note of 8 words": partial(time_ours, whole, "--words", "note", "--ignore", "tags"),
-        "with all three": partial(time_ours, whole, *encode),
+        "with a date": partial(time_ours, complete, "--dates", "when", "--ignore", "tags"),
+        "with a list": partial(time_ours, complete, "--one-hot", "tags"),
+        "with a note of 8 words": partial(
+            time_ours, complete, "--words", "note", "--ignore", "tags"
+        ),
+        "with all three": partial(time_ours, complete, *encode),
         "with all three, River": partial(time_river, rows),
     }
-    return compare(["table", "us a row", "to five numbers"], 5, tasks, median(), to("five numbers"))
+    return compare(
+        ["table", "us a row", "to five numbers"], 5, tasks, median(), ratio_to("five numbers")
+    )
 
 
 def time_ours(source: Path, *options: str) -> float:
-    """Return the microseconds of a row."""
-    return 1e6 * process([*LEARN, source, "--standardize", *options])[0] / N_MESSY
+    """Return our program's microseconds per row."""
+    return 1e6 * run_process([*LEARN, source, "--standardize", *options])[0] / N_MESSY
 
 
 def time_river(rows: Sequence[dict[str, Any]]) -> float:
-    """Return the microseconds of a row of a River pipeline that does the same."""
+    """Return the microseconds per row of an equivalent River pipeline."""
     model: Any = compose.TransformerUnion(
         compose.SelectType(float) | preprocessing.StandardScaler(),
         compose.Select("when") | compose.FuncTransformer(encode_when),
@@ -229,7 +245,7 @@ def time_river(rows: Sequence[dict[str, Any]]) -> float:
             model.predict_one(x)
             model.learn_one(x, row["label"])
 
-    return 1e6 * timed(learn)[0] / len(rows)
+    return 1e6 * time_call(learn)[0] / len(rows)
 
 
 def encode_when(x: dict[str, Any]) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""What each of two cores does while a file is learned, and what bounds the time."""
+"""How two threads share the work of learning a file, and which one limits the speed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import forms
-from common import in_turns, section, table, timed
+from common import run_in_turns, section, table, time_call
 
 from stream_perceptron import LiveModel
 from stream_perceptron.data import open_source, read_batches
@@ -27,7 +27,7 @@ Options = dict[str, Any]  # of a model, and the scale of its features
 
 
 def start_model(path: Path, options: Options) -> tuple[LiveModel, Source]:
-    """Return a new model and the source that it is to learn."""
+    """Return a new model and the source to learn."""
     source = open_source(str(path))
     selection = Selection(scale=options.get("scale"))
     parameters = {name: value for name, value in options.items() if name != "scale"}
@@ -47,7 +47,7 @@ def read_bytes(path: Path) -> float:
 
 
 def scan(path: Path, options: Options) -> float:
-    """Return the seconds to read a file and to cut it into cells or columns, with one thread."""
+    """Return the seconds to read a file and to split it into cells or columns in one thread."""
     live, source = start_model(path, options)
     request = live.request()
 
@@ -55,11 +55,11 @@ def scan(path: Path, options: Options) -> float:
         for _ in source.rows(request):
             pass
 
-    return timed(read_rows)[0]
+    return time_call(read_rows)[0]
 
 
 def train(path: Path, options: Options) -> float:
-    """Return the seconds of the model alone, on the samples of a file in memory."""
+    """Return the seconds that the model alone takes to learn a file's samples in memory."""
     live, source = start_model(path, options)
     batches = list(read_batches(source, live.request()))
     model = live.model
@@ -69,7 +69,7 @@ def train(path: Path, options: Options) -> float:
             samples = Samples(batch.features, batch.labels, batch.weights, batch.unscaled)
             model.train(samples, TrainOptions())
 
-    return timed(learn)[0]
+    return time_call(learn)[0]
 
 
 def learn(path: Path, options: Options) -> tuple[float, float, float]:
@@ -85,17 +85,17 @@ def learn(path: Path, options: Options) -> tuple[float, float, float]:
 
 @section("threads")
 def threads() -> str:
-    """Seconds to learn a file in a running process, and of its parts alone."""
+    """Seconds to learn a file in a running process, and the seconds of each part alone."""
     digits: Options = {"classes": CLASSES, "scale": 1 / 255}
-    texts = forms.texts()
+    texts = forms.prepare_digits()
     files: dict[str, tuple[Path, Options]] = {
         "60,000 digits, Parquet": (Path(forms.mnist_file()), {"classes": CLASSES}),
         "60,000 digits, CSV": (texts["csv"], digits),
         "60,000 digits, JSON": (texts["json, flat"], digits),
         "60,000 digits, LIBSVM": (texts["libsvm"], digits),
-        "200,000 rows of 17 digits, CSV": (forms.long_numbers()["csv"], {}),
-        "200,000 bags of words, LIBSVM": (forms.bags()["libsvm"], {"lr": 0.1}),
-        "200,000 bags of words, JSON": (forms.bags()["json"], {"lr": 0.1}),
+        "200,000 rows of 17 digits, CSV": (forms.prepare_long_numbers()["csv"], {}),
+        "200,000 bags of words, LIBSVM": (forms.prepare_bags()["libsvm"], {"lr": 0.1}),
+        "200,000 bags of words, JSON": (forms.prepare_bags()["json"], {"lr": 0.1}),
     }
     rows = []
     for name, (path, options) in files.items():
@@ -104,7 +104,7 @@ def threads() -> str:
             "scan": partial(scan, path, options),
             "train": partial(train, path, options),
         }
-        figures = [taken.median for taken in in_turns(RUNS, tasks).values()]
+        figures = [taken.median for taken in run_in_turns(RUNS, tasks).values()]
         whole, learning, reading = sorted(learn(path, options) for _ in range(RUNS))[RUNS // 2]
         rows.append([
             name, f"{path.stat().st_size / 1e6:.0f}", *(f"{figure:.2f}" for figure in figures),

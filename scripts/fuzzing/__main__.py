@@ -24,11 +24,11 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
 
 @click.command()
 @click.argument("kinds", nargs=-1, type=click.Choice(KINDS))
-@click.option("--cases", default=1000, show_default=True, help="How many of each kind.")
-@click.option("--minutes", type=float, help="How long to try each kind, rather than how many.")
-@click.option("--seed", default=0, show_default=True, help="Of the first case.")
+@click.option("--cases", default=1000, show_default=True, help="Number of cases of each kind.")
+@click.option("--minutes", type=float, help="Duration of each kind, instead of a number of cases.")
+@click.option("--seed", default=0, show_default=True, help="Seed of the first case.")
 def main(kinds: tuple[str, ...], cases: int, minutes: float | None, seed: int) -> None:
-    """Run random inputs, kinds in parallel; exit with 1 at the first failure.
+    """Run random inputs, all kinds in parallel; exit with status 1 at the first failure.
 
     Case N of a kind does not depend on earlier cases: --seed N --cases 1 repeats it.
     """
@@ -39,7 +39,7 @@ def main(kinds: tuple[str, ...], cases: int, minutes: float | None, seed: int) -
         codes = [run.wait() for run in runs]  # negative for a signal
         sys.exit(any(codes))
     (kind,) = kinds
-    case = importlib.import_module(kind).case
+    run_case = importlib.import_module(kind).run_case
     print(f"{kind}: {stream_perceptron.__file__}, kernel {NAME}", file=sys.stderr)
     end = None if minutes is None else time.monotonic() + 60 * minutes
     outcomes: Counter[str] = Counter()
@@ -49,10 +49,10 @@ def main(kinds: tuple[str, ...], cases: int, minutes: float | None, seed: int) -
         rng = np.random.default_rng([number, KINDS.index(kind)])
         with tempfile.TemporaryDirectory() as folder:
             try:
-                outcomes[case(rng, Path(folder))] += 1
+                outcomes[run_case(rng, Path(folder))] += 1
             except BaseException:
                 traceback.print_exc()
-                sys.exit(f"found: scripts/fuzz {kind} --seed {number} --cases 1")
+                sys.exit(f"failed; to repeat: scripts/fuzz {kind} --seed {number} --cases 1")
     shown = ", ".join(f"{count:,} {outcome}" for outcome, count in sorted(outcomes.items()))
     print(f"{kind}: {outcomes.total():,} cases: {shown}", flush=True)
 

@@ -1,4 +1,4 @@
-"""Forged checkpoints with a valid digest: refused in one line, or fully usable."""
+"""Forged checkpoints with a valid digest: rejected in one line, or fully usable."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 from helpers import forge, members_of, npy
-from running import require_line, require_shown
+from running import require_displayable, require_single_line
 
 from stream_perceptron import CheckpointError, LiveModel, StreamPerceptronError
-from stream_perceptron.checkpoint.archive import _COMMENT_LENGTH, _comment
+from stream_perceptron.checkpoint.archive import _COMMENT_LENGTH, _build_comment
 from stream_perceptron.data import Selection, open_source
 from stream_perceptron.diagnostics.report import report
 from stream_perceptron.verification import verify
@@ -31,37 +31,37 @@ _VALUES: tuple[Any, ...] = (
 )  # fmt: skip
 
 
-def case(rng: np.random.Generator, folder: Path) -> str:
-    """Forge a checkpoint, and use it if accepted."""
+def run_case(rng: np.random.Generator, folder: Path) -> str:
+    """Forge a checkpoint, and use it if it is accepted."""
     path = folder / "m.npz"
-    name, parts = _golden()[rng.integers(len(_golden()))]
-    parts = dict(parts)
+    name, members = _load_golden()[rng.integers(len(_load_golden()))]
+    members = dict(members)
     for _ in range(rng.integers(1, 3)):
-        _change(rng, parts)
-    path.write_bytes(_damaged(rng, forge(parts.items())))
+        _change_member(rng, members)
+    path.write_bytes(_damage_directory(rng, forge(members.items())))
     try:
         live = LiveModel.load(path)
     except CheckpointError as error:
-        require_line(error, f"{path}: ")
+        require_single_line(error, f"{path}: ")
         return "refused"
     if live.python_step is None:
         live.save(path)
         once = path.read_bytes()
         LiveModel.load(path).save(path)
-        assert once == path.read_bytes(), "saved again it has other bytes"
+        assert once == path.read_bytes(), "saving again changed the bytes"
     model = live.model
     assert model.weights.shape == (len(model.classes_), len(model.features_))
     assert np.isfinite(model.weights).all()
     assert live.progress.accuracy >= 0
-    require_shown(live)
+    require_displayable(live)
     if rng.integers(30) == 0:
         report(live, "m.npz")
     if live.python_step is None:
-        _use(live, path, folder)
+        _use_model(live, path, folder)
     return f"{name} accepted"
 
 
-def _use(live: LiveModel, path: Path, folder: Path) -> None:
+def _use_model(live: LiveModel, path: Path, folder: Path) -> None:
     """Predict and learn with a forged model."""
     data = folder / "s.jsonl"
     row = {"label": "left", **{str(name): 1.0 for name in live.model.features_[:3]}}
@@ -75,25 +75,25 @@ def _use(live: LiveModel, path: Path, folder: Path) -> None:
         for _ in live.run(sources, live.resume(sources, again=True), skip_rejected=True):
             pass
     except StreamPerceptronError:
-        pass  # the checkpoint is of other data
+        pass  # the checkpoint belongs to other data
     live.save(path)
     LiveModel.load(path)
     with suppress(StreamPerceptronError):  # its sources are missing
         verify(live, sources)
 
 
-def _damaged(rng: np.random.Generator, data: bytes) -> bytes:
+def _damage_directory(rng: np.random.Generator, data: bytes) -> bytes:
     """Return a checkpoint; one in ten has changed bytes in its directory and a valid digest."""
     if rng.integers(10):
         return data
     body = bytearray(data[:-_COMMENT_LENGTH])
     for _ in range(rng.integers(1, 4)):
         body[-int(rng.integers(1, 300))] = rng.integers(256)
-    return bytes(body) + _comment(body)
+    return bytes(body) + _build_comment(body)
 
 
 @cache
-def _golden() -> list[tuple[str, dict[str, bytes]]]:
+def _load_golden() -> list[tuple[str, dict[str, bytes]]]:
     golden = [(name, members_of(_GOLDEN / f"{name}-1.npz")) for name in ("checkpoint", "run")]
     with tempfile.TemporaryDirectory() as folder:
         data, path = Path(folder, "s.jsonl"), Path(folder, "m.npz")
@@ -108,71 +108,71 @@ def _golden() -> list[tuple[str, dict[str, bytes]]]:
         return [*golden, ("waiting", members_of(path))]
 
 
-def _change(rng: np.random.Generator, parts: dict[str, bytes]) -> None:
-    name = str(rng.choice(sorted(parts)))
-    how = rng.integers(10)
-    if how == 0:
-        del parts[name]
-        parts.setdefault("meta.json", b"{}")
-    elif how == 1:
-        data = bytearray(parts[name])
+def _change_member(rng: np.random.Generator, members: dict[str, bytes]) -> None:
+    name = str(rng.choice(sorted(members)))
+    action = rng.integers(10)
+    if action == 0:
+        del members[name]
+        members.setdefault("meta.json", b"{}")
+    elif action == 1:
+        data = bytearray(members[name])
         for _ in range(rng.integers(1, 4)):
             data[rng.integers(len(data))] = rng.integers(256)
-        parts[name] = bytes(data)
-    elif how < 8 or name == "meta.json":
-        parts["meta.json"] = changed_json(rng, parts["meta.json"])
+        members[name] = bytes(data)
+    elif action < 8 or name == "meta.json":
+        members["meta.json"] = change_json(rng, members["meta.json"])
     else:
-        parts[name] = npy(_changed_array(rng, parts[name]))
+        members[name] = npy(_change_array(rng, members[name]))
 
 
-def changed_json(rng: np.random.Generator, data: bytes) -> bytes:
-    """Replace a part of the JSON by another value or another part."""
+def change_json(rng: np.random.Generator, data: bytes) -> bytes:
+    """Change or delete a part of the JSON, or replace it by another value or part."""
     try:
         meta = json.loads(data)
     except ValueError:
         return data
-    places: list[tuple[Any, Any]] = []
+    positions: list[tuple[Any, Any]] = []
 
     def walk(part: Any) -> None:
         keys = part.keys() if isinstance(part, dict) else range(len(part))
         for key in keys:
-            places.append((part, key))
+            positions.append((part, key))
             if isinstance(part[key], dict | list):
                 walk(part[key])
 
     if not isinstance(meta, dict | list) or not meta:
         return data
     walk(meta)
-    part, key = places[rng.integers(len(places))]
-    how = rng.integers(4)
-    if how == 0:
+    part, key = positions[rng.integers(len(positions))]
+    action = rng.integers(4)
+    if action == 0:
         del part[key]
-    elif how == 1:
-        other, other_key = places[rng.integers(len(places))]
+    elif action == 1:
+        other, other_key = positions[rng.integers(len(positions))]
         part[key] = copy.deepcopy(other[other_key])
-    elif how == 2 and type(part[key]) in (int, float):
+    elif action == 2 and type(part[key]) in (int, float):
         part[key] += int(rng.integers(-2, 3))
     else:
         part[key] = _VALUES[rng.integers(len(_VALUES))]
     if rng.integers(5) == 0:
-        with suppress(AttributeError, LookupError, TypeError, ValueError):  # no lineage is left
+        with suppress(AttributeError, LookupError, TypeError, ValueError):  # without a lineage
             entries = meta["run"]["lineage"]["entries"]
             for _ in range(rng.integers(100)):
                 entries[:] = [dict(entries[0]) | {"models": [entries[:1]]}]
     return json.dumps(meta).replace('"1e999"', "1e999").encode()
 
 
-def _changed_array(rng: np.random.Generator, data: bytes) -> np.ndarray[Any, Any]:
+def _change_array(rng: np.random.Generator, data: bytes) -> np.ndarray[Any, Any]:
     try:
         array = np.load(io.BytesIO(data), allow_pickle=False)
     except Exception:  # NumPy raises many types for a damaged header
         return np.zeros(1)
-    how = rng.integers(4)
-    if how == 0:
+    action = rng.integers(4)
+    if action == 0:
         return np.zeros(tuple(rng.integers(0, 4, rng.integers(0, 4)).tolist()), array.dtype)
-    if how == 1:
+    if action == 1:
         return np.asarray(array.astype(str(rng.choice(["f4", "f8", "i8", "i1", "u8", "?"]))))
-    if how == 2:
+    if action == 2:
         return np.asarray(array.T)
     array = array.copy()
     if array.size:

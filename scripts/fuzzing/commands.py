@@ -1,4 +1,4 @@
-"""Random command lines with extreme values: done or refused in one line, without NaN."""
+"""Random command lines with extreme values: they succeed, or fail with one line; no NaN."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import extremes
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from running import call
+from running import run_command
 
 from stream_perceptron import LiveModel
 from stream_perceptron_cli.main import main
@@ -23,40 +23,40 @@ _NUMBERS = (
     "1s", "1e9s", "0.1", "0.01",
 )  # fmt: skip
 _NAMES = ("a", "b", "label", "1", "-1", "0", "99", "a,b", "a,a", "no", "x,y", "0-9", "0-9999999999")
-# Options that never end, belong to Click, name a file, or show a traceback.
-_LEFT_OUT = {
+# Options that run forever, belong to Click, name a file, need Ray, or show a traceback.
+_EXCLUDED_OPTIONS = {
     "--follow", "--ray", "--shards", "--round-rows", "--keep-lr", "--traceback", "--help", "-m",
     "-o", "-p", "--rejected", "--base",
 }  # fmt: skip
 _COMMANDS = ("predict", "evaluate", "inspect", "sweep", "average", "report", "verify", "learn")
 
 
-def case(rng: np.random.Generator, folder: Path) -> str:
+def run_case(rng: np.random.Generator, folder: Path) -> str:
     """Learn with random options, and call another command with the model."""
     form = str(rng.choice(["csv", "jsonl", "libsvm", "parquet"]))
     source, other = folder / f"s.{form}", folder / f"t.{form}"
-    model, more = folder / "m.npz", folder / "n.npz"
+    model, other_model = folder / "m.npz", folder / "n.npz"
     for path in (source, other):
-        _write(rng, path, form)
-    given = _options(rng, "learn") if rng.random() < 0.3 else ["--skip-bad"]
-    call(["learn", str(source), *given, "-m", str(model)], folder)
+        _write_source(rng, path, form)
+    options = _draw_options(rng, "learn") if rng.random() < 0.3 else ["--skip-bad"]
+    run_command(["learn", str(source), *options, "-m", str(model)], folder)
     name = str(rng.choice(_COMMANDS))
     if name == "average" and model.exists():
-        more.write_bytes(model.read_bytes())
-        call(["learn", str(other), "--skip-bad", "-m", str(more)], folder)
+        other_model.write_bytes(model.read_bytes())
+        run_command(["learn", str(other), "--skip-bad", "-m", str(other_model)], folder)
     arguments = {
         "predict": [other, "-m", model], "evaluate": [other, "-m", model], "inspect": [model],
         "sweep": [source], "report": [model], "verify": [model, source], "learn": [source],
-        "average": [model, more, "--base", model, "-o", folder / "a.npz"],
+        "average": [model, other_model, "--base", model, "-o", folder / "a.npz"],
     }[name]  # fmt: skip
-    outcome = call([name, *map(str, arguments), *_options(rng, name)], folder)
+    outcome = run_command([name, *map(str, arguments), *_draw_options(rng, name)], folder)
     for path in folder.glob("*.npz"):
         assert np.isfinite(LiveModel.load(path).model.weights).all()
     return f"{name} {outcome}"
 
 
-def _write(rng: np.random.Generator, path: Path, form: str) -> None:
-    text = extremes.rows(rng, "csv" if form == "parquet" else form)
+def _write_source(rng: np.random.Generator, path: Path, form: str) -> None:
+    text = extremes.draw_rows(rng, "csv" if form == "parquet" else form)
     for number in extremes.NUMBERS[5:] if rng.integers(2) else ():
         text = re.sub(rf"(?<=[,: ]){re.escape(number)}(?=[,}}\s])", str(rng.integers(9)), text)
     if form != "parquet":
@@ -67,23 +67,23 @@ def _write(rng: np.random.Generator, path: Path, form: str) -> None:
     pq.write_table(pa.table(table), path)
 
 
-def _options(rng: np.random.Generator, name: str) -> list[str]:
+def _draw_options(rng: np.random.Generator, name: str) -> list[str]:
     """Return random options of a command with random values."""
     command = main.get_command(click.Context(main), name)
     assert command is not None
-    known = [p for p in command.params if isinstance(p, click.Option)]
-    known = [p for p in known if not _LEFT_OUT.intersection(p.opts)]
-    given = []
-    for place in rng.choice(len(known), min(len(known), rng.integers(4)), replace=False):
-        option = known[place]
+    candidates = [p for p in command.params if isinstance(p, click.Option)]
+    candidates = [p for p in candidates if not _EXCLUDED_OPTIONS.intersection(p.opts)]
+    options = []
+    for index in rng.choice(len(candidates), min(len(candidates), rng.integers(4)), replace=False):
+        option = candidates[index]
         flag = str(rng.choice([o for o in [*option.opts, *option.secondary_opts] if o[1] == "-"]))
-        given.append(flag if option.is_flag else f"{flag}={_value(rng, option)}")
-    return [*given, "--passes=2"] if "--random" in given else given
+        options.append(flag if option.is_flag else f"{flag}={_draw_value(rng, option)}")
+    return [*options, "--passes=2"] if "--random" in options else options
 
 
-def _value(rng: np.random.Generator, option: click.Option) -> str:
-    choices = [each for each in getattr(option.type, "choices", ()) if each]
+def _draw_value(rng: np.random.Generator, option: click.Option) -> str:
+    choices = [text for text in getattr(option.type, "choices", ()) if text]
     values = [_NUMBERS, _NUMBERS, _NAMES, choices or _NAMES][rng.integers(4)]
     if "--passes" in option.opts:
-        values = [each for each in _NUMBERS if len(each) < 5]
+        values = [text for text in _NUMBERS if len(text) < 5]
     return ",".join(map(str, rng.choice(values, 1 + (rng.random() < 0.25))))

@@ -1,4 +1,4 @@
-"""Extreme numbers as features and options: refused in one line, or learned, saved, predicted."""
+"""Extreme numbers as features and options: rejected in one line, or learned and predicted."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from running import require_finite, require_line, require_shown
+from running import require_displayable, require_finite, require_single_line
 
 from stream_perceptron import LiveModel, StreamPerceptronError
 from stream_perceptron.data import Selection, open_source
-from stream_perceptron_cli.predictions import JsonLines
+from stream_perceptron_cli.predictions import JsonFormatter
 
 NUMBERS = (
     "0", "-0", "1", "-1", "0.1", "1e308", "-1e308", "1.7976931348623157e308", "5e-324", "1e-308",
@@ -20,11 +20,11 @@ NUMBERS = (
 _OPTIONS = (0.0, 1.0, 1e-300, 5e-324, 1e300, 1.7e308, 0.01, 3.4e38, 1e39, -1.0, math.inf, math.nan)
 
 
-def case(rng: np.random.Generator, folder: Path) -> str:
-    """Learn a few rows of extreme numbers, and predict them."""
+def run_case(rng: np.random.Generator, folder: Path) -> str:
+    """Learn a few rows of extreme numbers, save the model, and predict the rows."""
     form = str(rng.choice(["csv", "jsonl", "libsvm"]))
     source, path = folder / f"s.{form}", folder / "m.npz"
-    source.write_text(rows(rng, form))
+    source.write_text(draw_rows(rng, form))
     names = rng.choice(["lr", "epsilon", "init_range"], rng.integers(3), replace=False)
     parameters: dict[str, Any] = {str(name): float(rng.choice(_OPTIONS)) for name in names}
     parameters["activation"] = str(rng.choice(["sigmoid", "tanh", "arctan", "identity"]))
@@ -34,28 +34,28 @@ def case(rng: np.random.Generator, folder: Path) -> str:
     try:
         live = LiveModel.start(sources, selection, seed=0, **parameters)
     except ValueError as error:
-        require_line(error)
+        require_single_line(error)
         return "refused"
-    outcome, lines, skips = "learned", JsonLines(), bool(rng.integers(2))
+    outcome, lines, skips = "learned", JsonFormatter(), bool(rng.integers(2))
     try:
         for result in live.run(sources, skip_rejected=skips, with_probabilities=True):
             list(map(require_finite, lines(result)))
     except StreamPerceptronError as error:
-        require_line(error)
+        require_single_line(error)
         outcome = "ended by a row"
     live.save(path)
     live = LiveModel.load(path)
-    require_shown(live)
+    require_displayable(live)
     try:
         for batch in live.batches(sources[0]):
-            result = live.predict(batch if skips else batch.before_rejected())
+            result = live.predict(batch if skips else batch.truncate_at_rejected())
             list(map(require_finite, lines(result)))
     except StreamPerceptronError as error:
-        require_line(error)
+        require_single_line(error)
     return outcome
 
 
-def rows(rng: np.random.Generator, form: str) -> str:
+def draw_rows(rng: np.random.Generator, form: str) -> str:
     """Return a few rows as text."""
     lines = ["label,a,b"] if form == "csv" else []
     for _ in range(rng.integers(1, 30)):
@@ -65,6 +65,6 @@ def rows(rng: np.random.Generator, form: str) -> str:
         elif form == "libsvm":
             lines.append(f"{rng.integers(3)} 1:{a} 2:{b}")
         else:
-            labelled = f'"label": "{label}", ' if rng.integers(5) else ""
-            lines.append(f'{{{labelled}"a": {a}, "b": {b}}}')
+            label_member = f'"label": "{label}", ' if rng.integers(5) else ""
+            lines.append(f'{{{label_member}"a": {a}, "b": {b}}}')
     return "\n".join(lines) + "\n"

@@ -1,4 +1,4 @@
-"""Damaged files of every format: accepted rows are those of a plain parser."""
+"""Damaged files of every format: accepted rows are those that a plain parser reads."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ _FORMS = {
     "parquet": "parquet", "arrow": "arrow",
 }  # fmt: skip
 _PLAIN = list(_FORMS)[:5]
-# Pieces with a meaning in some format, or similar to such.
-_PIECES = (
+# Texts that have a meaning in some format, or resemble one that has.
+_SNIPPETS = (
     b'"', b'""', b",", b";", b"\t", b"\n", b"\r", b"\r\n", b"\0", b" ", b":", b"#", b"{", b"}",
     b"[", b"]", b"nan", b"inf", b"null", b"true", b"1e999", b"1e400", b"-0", b"+1", b".5", b"5.",
     b"0x1", b"1_0", b"\xff", b"\xc3\xa9", b"\xef\xbb\xbf", b"9" * 400, b"label", b'"a":1,', b"-",
@@ -40,8 +40,8 @@ _PIECES = (
 )  # fmt: skip
 
 
-def case(rng: np.random.Generator, folder: Path) -> str:
-    """Damage a file, read it, and learn it in blocks and row by row."""
+def run_case(rng: np.random.Generator, folder: Path) -> str:
+    """Damage a file, and learn it in blocks, row by row and without the compiled scanner."""
     table = Table(random.Random(int(rng.integers(2**32))))
     form, missing = str(rng.choice([*_FORMS, *_PLAIN])), str(rng.choice(MISSING))
     path = folder / "f"
@@ -49,32 +49,32 @@ def case(rng: np.random.Generator, folder: Path) -> str:
     write_file(path, form, rows, table.columns, table, missing, 0.0)
     data = path.read_bytes()
     data = gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data
-    data = _damaged(rng, data, 0 if rng.random() < 0.1 else 3)
+    data = _damage(rng, data, 0 if rng.random() < 0.1 else 3)
     path = folder / ("f.csv.gz" if rng.random() < 0.1 else "f")
     path.write_bytes(gzip.compress(data, 1) if path.suffix else data)
     file_format = _FORMS[form] if rng.random() < 0.5 else None
-    selection = _selection(rng, table, form, missing)
-    one, *told_of_one = _learn(path, file_format, selection, singly=False)
-    other, *told_of_other = _learn(path, file_format, selection, singly=True)
+    selection = _draw_selection(rng, table, form, missing)
+    model, *results = _train_model(path, file_format, selection, singly=False)
+    single, *single_results = _train_model(path, file_format, selection, singly=True)
     scanning.compiled, compiled = None, scanning.compiled
     try:
-        third, *told_of_third = _learn(path, file_format, selection, singly=False)
+        plain, *plain_results = _train_model(path, file_format, selection, singly=False)
     finally:
         scanning.compiled = compiled
-    assert told_of_one == told_of_other == told_of_third, f"{told_of_one!r}, {told_of_third!r}"
-    error = told_of_one[0]
-    for each in (other, third):
-        if one is not None and each is not None:
-            _require_alike(one, each)
+    assert results == single_results == plain_results, f"{results!r}, {plain_results!r}"
+    error = results[0]
+    for other in (single, plain):
+        if model is not None and other is not None:
+            _require_equal_models(model, other)
     if error is not None:
         assert "\n" not in error
         return f"{form} refused"
-    if form in _PLAIN and not (selection.encodings or selection.missing or selection.kept):
+    if form in _PLAIN and not (selection.encodings or selection.missing or selection.passthrough):
         _compare_with_parser(path, file_format)
     return f"{form} learned"
 
 
-def _selection(rng: np.random.Generator, table: Table, form: str, missing: str) -> Selection:
+def _draw_selection(rng: np.random.Generator, table: Table, form: str, missing: str) -> Selection:
     """Return a random selection for a table in a form."""
     names = [name for name in table.columns if name != table.label]
     if form == "libsvm":
@@ -82,41 +82,41 @@ def _selection(rng: np.random.Generator, table: Table, form: str, missing: str) 
     elif form == "headerless":
         names = [str(i + 1) for i, name in enumerate(table.columns) if name in names]
 
-    def some(share: float) -> tuple[str, ...]:
+    def draw_names(share: float) -> tuple[str, ...]:
         return (str(rng.choice(names)),) if names and rng.random() < share else ()
 
     label = table.label if table.label == "species" and form != "headerless" else None
     return Selection(
         label=label if names else None,
         standardize=bool(rng.random() < 0.3),
-        one_hot=some(0.3),
-        dates=some(0.2),
-        words=some(0.2),
+        one_hot=draw_names(0.3),
+        dates=draw_names(0.2),
+        words=draw_names(0.2),
         missing=(missing,) if rng.random() < 0.3 else (),
-        keep=some(0.3),
-        join=(some(0.2) or (None,))[0],
+        keep=draw_names(0.3),
+        join=(draw_names(0.2) or (None,))[0],
         max_pending=int(rng.integers(1, 5)),
     )
 
 
-def _learn(
+def _train_model(
     path: Path, file_format: str | None, selection: Selection, singly: bool
 ) -> tuple[LiveModel | None, str | None, list[dict[str, Any]]]:
-    """Return the model, the message of the error that ended it, and the kept values of each row."""
-    live, kept = None, []
+    """Return the model, the message of the error that ended the run, and passthrough values."""
+    live, passthrough = None, []
     try:
         sources = [open_source(str(path), file_format)]
         live = LiveModel.start(sources, selection, lr=0.1, seed=0)
         cursor = live.resume(sources)
-        for result in live.run(sources, cursor, skip_rejected=True, one_by_one=10**9 * singly):
-            kept += result.carried or []
+        for result in live.run(sources, cursor, skip_rejected=True, n_single_rows=10**9 * singly):
+            passthrough += result.copied_columns or []
     except StreamPerceptronError as error:
-        return live, str(error), kept
-    return live, None, kept
+        return live, str(error), passthrough
+    return live, None, passthrough
 
 
-def _require_alike(one: LiveModel, other: LiveModel) -> None:
-    def told(live: LiveModel) -> dict[str, Any]:
+def _require_equal_models(one: LiveModel, other: LiveModel) -> None:
+    def get_state(live: LiveModel) -> dict[str, Any]:
         scaler = live.model.network.snapshot().scaler
         figures = ("samples", "skipped", "rows", "missing")
         return {
@@ -131,16 +131,16 @@ def _require_alike(one: LiveModel, other: LiveModel) -> None:
             **{figure: getattr(live.progress, figure) for figure in figures},
         }  # fmt: skip
 
-    first, second = told(one), told(other)
-    for what, value in first.items():
-        assert value == second[what], what
+    state, other_state = get_state(one), get_state(other)
+    for name, value in state.items():
+        assert value == other_state[name], name
 
 
-def _damaged(rng: np.random.Generator, data: bytes, most: int) -> bytes:
-    for _ in range(rng.integers(0, most + 1)):
+def _damage(rng: np.random.Generator, data: bytes, max_changes: int) -> bytes:
+    for _ in range(rng.integers(0, max_changes + 1)):
         at, end = sorted(rng.integers(0, len(data) + 1, 2).tolist())
         end = min(end, at + int(rng.integers(1, 30)))
-        piece = _PIECES[rng.integers(len(_PIECES))]
+        piece = _SNIPPETS[rng.integers(len(_SNIPPETS))]
         # Insert a piece, delete, repeat, replace by random bytes, or replace by a piece.
         middle = (piece + data[at:end], b"", data[at:end] * 2, rng.bytes(end - at), piece)
         data = data[:at] + middle[rng.integers(5)] + data[end:]
@@ -148,35 +148,35 @@ def _damaged(rng: np.random.Generator, data: bytes, most: int) -> bytes:
 
 
 def _compare_with_parser(path: Path, file_format: str | None) -> None:
-    """Check the features read against plain parsers of single lines."""
+    """Compare the features of each row with those that plain parsers read from its line."""
     source = open_source(str(path), file_format)
     data = path.read_bytes() if path.suffix == "" else gzip.decompress(path.read_bytes())
     end = 0
-    for batch in read_batches(source, Request(known=source.identities()[0])):
+    for batch in read_batches(source, Request(known_fingerprint=source.fingerprints()[0])):
         ends = [] if batch.ends is None else [end, *batch.ends.tolist()]
         end = ends[-1] if ends else 0
-        for place, x in zip(batch.rows.tolist(), batch.features.dicts(), strict=True):
+        for row, x in zip(batch.rows.tolist(), batch.features.dicts(), strict=True):
             if ends:
                 # The header and blank lines precede the first row.
-                line = data[ends[place] : ends[place + 1]].strip(b"\r\n")
+                line = data[ends[row] : ends[row + 1]].strip(b"\r\n")
                 parts = [line, line.partition(b"\n")[2].strip(b"\r\n")]
-                found = {str(name): value for name, value in x.items() if value != 0.0}
-                agree = (_agrees(parse, part, found) for parse in _PARSERS for part in parts)
-                assert any(agree), f"{line!r}: {found}"
+                features = {str(name): value for name, value in x.items() if value != 0.0}
+                agree = (_agrees(parse, part, features) for parse in _PARSERS for part in parts)
+                assert any(agree), f"{line!r}: {features}"
 
 
-def _agrees(parse: Parser, line: bytes, found: Features) -> bool:
+def _agrees(parse: Parser, line: bytes, features: Features) -> bool:
     try:
         values = parse(line)
     except (ValueError, AttributeError, csv.Error):  # a line of another format
         return False
-    if isinstance(values, list):  # the columns of a list stand in another line
-        return set(found.values()) <= {_number(value) for value in values}
-    numbers = {name: _number(values[name]) for name in found if name in values}
-    return {name: number for name, number in numbers.items() if number} == found
+    if isinstance(values, list):  # the names of the columns are in another line
+        return set(features.values()) <= {_parse_number(value) for value in values}
+    numbers = {name: _parse_number(values[name]) for name in features if name in values}
+    return {name: number for name, number in numbers.items() if number} == features
 
 
-def _of_json(line: bytes) -> dict[str, Any]:
+def _parse_json(line: bytes) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for name, value in json.loads(line).items():
         lists = isinstance(value, list)
@@ -184,21 +184,21 @@ def _of_json(line: bytes) -> dict[str, Any]:
     return values
 
 
-def _of_libsvm(line: bytes) -> dict[str, Any]:
+def _parse_libsvm(line: bytes) -> dict[str, Any]:
     pairs = [pair.rpartition(":") for pair in line.decode(errors="replace").split("#")[0].split()]
     return {name: value for name, _, value in pairs}
 
 
-def _of_csv(line: bytes) -> list[Any]:
+def _parse_csv(line: bytes) -> list[Any]:
     text = line.decode(errors="surrogateescape").strip("\r\n\ufeff")
     (cells,) = csv.reader([text], delimiter=max(",\t;", key=text.count))
     return [*cells, *(cell.lower() == "true" for cell in cells)]
 
 
-def _number(value: Any) -> float | None:
+def _parse_number(value: Any) -> float | None:
     with suppress(TypeError, ValueError, OverflowError):
         return float(value) if math.isfinite(float(value)) else None
     return None
 
 
-_PARSERS: tuple[Parser, ...] = (_of_json, _of_libsvm, _of_csv)
+_PARSERS: tuple[Parser, ...] = (_parse_json, _parse_libsvm, _parse_csv)

@@ -1,4 +1,4 @@
-"""Samples in every form, learned by both kernels and by the oracle."""
+"""Samples in every form, learned in several equivalent ways, and compared with the oracle."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ Sample = dict[Any, float]
 Array = np.ndarray[Any, Any]
 
 
-def case(rng: np.random.Generator, folder: Path) -> str:
-    """Learn random samples one by one, and in another equivalent way."""
+def run_case(rng: np.random.Generator, folder: Path) -> str:
+    """Learn random samples one by one and in an equivalent way, and compare the models."""
     way = str(rng.choice(["block"] * 6 + ["sparse", "bytes", "hostile", "interrupts", "threads"]))
     k, n = int(rng.integers(2, 6)), int(rng.integers(1, 25))
     names = [f"f{i}" for i in range(int(rng.integers(way != "block", 12 if k % 2 else 40)))]
@@ -38,46 +38,48 @@ def case(rng: np.random.Generator, folder: Path) -> str:
     }
     is_scaled = bool(rng.random() < 0.3)
     labels = rng.integers(0, k, n).tolist()
-    X, scale = _values(rng, n, len(names)), float(rng.choice([1 / 255, 1.0, -3.0]))
+    X, scale = _draw_values(rng, n, len(names)), float(rng.choice([1 / 255, 1.0, -3.0]))
     if way == "bytes":
         X = rng.integers(0, 256, X.shape).astype(np.uint8)
-    rows = Rows.of_table(tuple(names), X, scale=scale) if way == "bytes" else None
+    rows = Rows.from_table(tuple(names), X, scale=scale) if way == "bytes" else None
     if way == "block":
-        samples = [_mapping(rng, names, row) for row in X]
+        samples = [_draw_mapping(rng, names, row) for row in X]
     elif rows is not None:
         samples = list(rows.dicts())
     else:
-        samples = [_sample(rng, names) for _ in range(n)]
-    expected, model = _fresh(parameters, is_scaled), _fresh(parameters, is_scaled)
-    error = _error_of(lambda: _learn(expected, samples, labels))
+        samples = [_draw_sample(rng, names) for _ in range(n)]
+    expected, model = _create_model(parameters, is_scaled), _create_model(parameters, is_scaled)
+    error = _catch_error(lambda: _learn_one_by_one(expected, samples, labels))
 
     def learn() -> None:
         if way == "block":
-            model.test_then_train(_laid_out(rng, X), labels, names)
+            model.test_then_train(_change_layout(rng, X), labels, names)
         elif way in ("bytes", "sparse"):
-            _train(model, rows or _sparse(samples), labels, int(rng.integers(0, n + 1)))
+            _train_in_two_parts(
+                model, rows or _build_sparse_rows(samples), labels, int(rng.integers(0, n + 1))
+            )
         else:
-            with _others(model) if way == "threads" else contextlib.nullcontext():
-                _learn(model, samples, labels, rng, way)
+            with _read_in_threads(model) if way == "threads" else contextlib.nullcontext():
+                _learn_one_by_one(model, samples, labels, rng, way)
 
-    other = _error_of(learn)
-    assert error is other, f"singly: {error}, {way}: {other}"
-    if error is SampleError:  # a block is refused as a whole
+    other = _catch_error(learn)
+    assert error is other, f"one by one: {error}, {way}: {other}"
+    if error is SampleError:  # a block is rejected as a whole
         return f"{way} refused"
-    assert _state(expected) == _state(model), f"another model from {way}"
+    assert _get_state(expected) == _get_state(model), f"another model from {way}"
     if error is None and way == "block" and not is_scaled and parameters["classes"]:
         _compare_with_paper(expected, parameters, X, labels)
     return f"{way} diverged" if error else f"{way} learned"
 
 
-def _fresh(parameters: dict[str, Any], is_scaled: bool) -> SGDPerceptron:
+def _create_model(parameters: dict[str, Any], is_scaled: bool) -> SGDPerceptron:
     model = SGDPerceptron(**parameters)
     if is_scaled:
         model.network.scaler = Scaler()
     return model
 
 
-def _error_of(learn: Any) -> type[Exception] | None:
+def _catch_error(learn: Any) -> type[Exception] | None:
     try:
         learn()
     except (DivergedError, SampleError) as error:
@@ -85,7 +87,7 @@ def _error_of(learn: Any) -> type[Exception] | None:
     return None
 
 
-def _learn(
+def _learn_one_by_one(
     model: SGDPerceptron,
     samples: list[Sample],
     labels: list[int],
@@ -95,25 +97,25 @@ def _learn(
     for x, y in zip(samples, labels, strict=True):
         if rng is not None and way == "hostile":
             _try_hostile(rng, model, x, y)
-        if rng is None or way != "interrupts" or not _interrupted(rng, model, x, y):
+        if rng is None or way != "interrupts" or not _learn_interrupted(rng, model, x, y):
             model.learn_one(x, y)
 
 
-def _train(model: SGDPerceptron, rows: Rows, labels: list[int], cut: int) -> None:
-    for part in (slice(0, cut), slice(cut, len(labels))):
+def _train_in_two_parts(model: SGDPerceptron, rows: Rows, labels: list[int], n_first: int) -> None:
+    for part in (slice(0, n_first), slice(n_first, len(labels))):
         result = model.train(Samples(rows[part], labels[part], np.ones(len(labels[part]))))
         if result.diverged:
             raise DivergedError(model.n_seen + 1, "")
 
 
-def _sparse(samples: list[Sample]) -> Rows:
+def _build_sparse_rows(samples: list[Sample]) -> Rows:
     return Rows.from_rows(
         [tuple(x) for x in samples], [np.array(list(x.values())) for x in samples]
     )
 
 
-def _state(model: SGDPerceptron) -> tuple[Any, ...]:
-    """Return the learned state, with the new features of one row in a fixed order."""
+def _get_state(model: SGDPerceptron) -> tuple[Any, ...]:
+    """Return the learned state with features sorted by name, as their order may differ."""
     order = np.argsort([str(name) for name in model.features_])
     scaler = model.network.snapshot().scaler
     table = b"" if scaler is None else scaler.table[:, order].tobytes()
@@ -121,12 +123,12 @@ def _state(model: SGDPerceptron) -> tuple[Any, ...]:
     return *others, repr(model.last_error), len(order), model.weights[:, order].tobytes(), table
 
 
-def _sample(rng: np.random.Generator, names: list[str]) -> Sample:
-    some = rng.permutation(len(names))[: rng.integers(0, len(names) + 1)]
-    return {names[i]: float(rng.choice([0.0, -1.5, rng.normal()])) for i in some.tolist()}
+def _draw_sample(rng: np.random.Generator, names: list[str]) -> Sample:
+    chosen = rng.permutation(len(names))[: rng.integers(0, len(names) + 1)]
+    return {names[i]: float(rng.choice([0.0, -1.5, rng.normal()])) for i in chosen.tolist()}
 
 
-def _values(rng: np.random.Generator, n: int, d: int) -> Array:
+def _draw_values(rng: np.random.Generator, n: int, d: int) -> Array:
     kind = rng.integers(4)
     if kind == 0:
         return rng.integers(0, 256, (n, d)).astype(np.uint8)
@@ -139,7 +141,7 @@ def _values(rng: np.random.Generator, n: int, d: int) -> Array:
     return X
 
 
-def _laid_out(rng: np.random.Generator, X: Array) -> Array:
+def _change_layout(rng: np.random.Generator, X: Array) -> Array:
     """Return the values in another memory layout: by columns, strided, unaligned, read-only."""
     kind = rng.integers(5)
     if kind == 0:
@@ -160,7 +162,7 @@ def _laid_out(rng: np.random.Generator, X: Array) -> Array:
     return X[::-1].copy()[::-1]
 
 
-def _mapping(rng: np.random.Generator, names: list[str], row: Array) -> Sample:
+def _draw_mapping(rng: np.random.Generator, names: list[str], row: Array) -> Sample:
     """Return a sample as a dict in random order, with numbers of a random type."""
     order = rng.permutation(len(names)) if rng.random() < 0.2 else range(len(names))
     values = row.tolist() if rng.random() < 0.7 else list(row)
@@ -168,53 +170,53 @@ def _mapping(rng: np.random.Generator, names: list[str], row: Array) -> Sample:
 
 
 class _Hostile(Mapping[Any, Any]):
-    """A mapping that fails, changes or lies while it is read."""
+    """A mapping that fails, trains the model or reports false contents while it is read."""
 
-    def __init__(self, x: Sample, how: int, model: SGDPerceptron) -> None:
-        self.x, self.how, self.model = dict(x), how, model
+    def __init__(self, x: Sample, behavior: int, model: SGDPerceptron) -> None:
+        self.x, self.behavior, self.model = dict(x), behavior, model
 
     def __getitem__(self, name: Any) -> Any:
-        if self.how == 0:
+        if self.behavior == 0:
             raise RuntimeError("no value")
         return self.x[name]
 
     def __len__(self) -> int:
-        return 2 * len(self.x) + 1 if self.how == 1 else len(self.x)
+        return 2 * len(self.x) + 1 if self.behavior == 1 else len(self.x)
 
     def __iter__(self) -> Iterator[Any]:
         for i, name in enumerate(list(self.x)):
-            if self.how == 2 and i == 1:
+            if self.behavior == 2 and i == 1:
                 raise KeyError("no name")
-            if self.how == 3:
+            if self.behavior == 3:
                 self.model.learn_one({f"inner{i}": 1.0}, "inner")
             yield name
-        if self.how == 4:
+        if self.behavior == 4:
             yield "absent"
-        if self.how == 5:
+        if self.behavior == 5:
             yield []  # not hashable
 
 
 def _try_hostile(rng: np.random.Generator, model: SGDPerceptron, x: Sample, y: Any) -> None:
-    """Learn a hostile sample: refused, or learned as the plain sample."""
+    """Learn a hostile sample; check that a rejected sample leaves the model as it was."""
     before, other = state_of(model), copy.deepcopy(model)
-    bad: Any = [None, "1", np.nan, np.inf, 10**400, object(), 1j, [1.0]][rng.integers(8)]
-    odd: Any = {**x, "bad": bad}
+    bad_value: Any = [None, "1", np.nan, np.inf, 10**400, object(), 1j, [1.0]][rng.integers(8)]
+    hostile: Any = {**x, "bad": bad_value}
     if rng.random() < 0.5:
-        odd = _Hostile({**x, "more": 1.0, "and": 2.0}, int(rng.integers(6)), other)
+        hostile = _Hostile({**x, "more": 1.0, "and": 2.0}, int(rng.integers(6)), other)
     with contextlib.suppress(Exception):
-        model.predict_one(odd)
+        model.predict_one(hostile)
     assert before == state_of(model), "predicting changed the model"
-    learns_within = isinstance(odd, _Hostile) and odd.how == 3
+    learns_within = isinstance(hostile, _Hostile) and hostile.behavior == 3
     if learns_within:
-        odd.model = other = copy.deepcopy(model)
+        hostile.model = other = copy.deepcopy(model)
     try:
-        other.learn_one(odd, y)
+        other.learn_one(hostile, y)
     except Exception:
-        assert learns_within or before == state_of(other), "a refused sample changed the model"
+        assert learns_within or before == state_of(other), "a rejected sample changed the model"
     assert other.weights.shape == (len(other.classes_), len(other.features_))
 
 
-def _interrupted(rng: np.random.Generator, model: SGDPerceptron, x: Sample, y: Any) -> bool:
+def _learn_interrupted(rng: np.random.Generator, model: SGDPerceptron, x: Sample, y: Any) -> bool:
     """Learn a sample while SIGALRM raises KeyboardInterrupt; return whether it was learned."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
@@ -235,12 +237,12 @@ def _interrupted(rng: np.random.Generator, model: SGDPerceptron, x: Sample, y: A
 
 
 @contextlib.contextmanager
-def _others(model: SGDPerceptron) -> Iterator[None]:
-    """Let two threads predict with a model and inspect it meanwhile."""
+def _read_in_threads(model: SGDPerceptron) -> Iterator[None]:
+    """Let two threads predict with a model and read its weights in the meantime."""
     done = threading.Event()
     errors: list[BaseException] = []
 
-    def look() -> None:
+    def read_model() -> None:
         try:
             while not done.is_set():
                 model.predict_proba_one({"f0": 1.0, "f1": -2.0})
@@ -249,7 +251,7 @@ def _others(model: SGDPerceptron) -> Iterator[None]:
         except BaseException as error:
             errors.append(error)
 
-    threads = [threading.Thread(target=look) for _ in range(2)]
+    threads = [threading.Thread(target=read_model) for _ in range(2)]
     for thread in threads:
         thread.start()
     try:
@@ -266,7 +268,7 @@ def _compare_with_paper(
     model: SGDPerceptron, parameters: dict[str, Any], X: Array, labels: list[int]
 ) -> None:
     start = SGDPerceptron(**parameters)
-    start.network.add(model.features_, [])
+    start.network.add_names(model.features_, [])
     order = [int(str(name)[1:]) for name in model.features_]
     w, b = start.weights.astype(float).tolist(), start.biases.astype(float).tolist()
     lr, epsilon, activation = (parameters[name] for name in ("lr", "epsilon", "activation"))

@@ -1,4 +1,4 @@
-"""Forged River pipelines: refused in one line, or fully usable; nothing is imported."""
+"""Forged River pipelines: rejected in one line, or fully usable; nothing is imported."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from checkpoints import changed_json
-from running import IS_SANITIZED, require_shown
+from checkpoints import change_json
+from running import IS_SANITIZED, require_displayable
 
 from stream_perceptron import CheckpointError, LiveModel, SampleError, SGDPerceptron, load, save
 from stream_perceptron.diagnostics.report import report
@@ -21,53 +21,53 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "checkpoint"))
 from helpers import forge, members_of
 from test_pipelines import STEPS, go_on, rows
 
-_BYTES = 2**32  # of addresses, of which sanitizers need more
+_BYTES = 2**32  # of address space, without sanitizers
 _imported: list[str] = []
 
 
-def case(rng: np.random.Generator, folder: Path) -> str:
-    """Forge the steps of a pipeline, and continue to learn if accepted."""
-    members = dict(_learned(list(STEPS)[rng.integers(len(STEPS))]))
+def run_case(rng: np.random.Generator, folder: Path) -> str:
+    """Forge the steps of a pipeline, and continue to learn if they are accepted."""
+    members = dict(_build_members(list(STEPS)[rng.integers(len(STEPS))]))
     meta = json.loads(members["meta.json"])
     for _ in range(rng.integers(1, 4)):
-        meta |= json.loads(changed_json(rng, json.dumps({"steps": meta["steps"]}).encode()))
+        meta |= json.loads(change_json(rng, json.dumps({"steps": meta["steps"]}).encode()))
     steps = json.dumps(meta["steps"])
     is_nested = rng.integers(20) == 0
     if is_nested:
-        steps = _nested(rng, int(rng.integers(2000)))
+        steps = _nest_steps(rng, int(rng.integers(2000)))
     text = json.dumps(meta | {"steps": "forged"}).replace('"forged"', steps, 1)
     members["meta.json"] = text.encode()
-    model, refused = None, ""
+    model, message = None, ""
     _imported.clear()
     try:
         model = load(io.BytesIO(forge(members.items()))).model
     except CheckpointError as error:
-        refused = str(error)
+        message = str(error)
     assert not _imported, _imported
     if model is None:
-        assert "\n" not in refused
+        assert "\n" not in message
         return "refused"
     once, again = io.BytesIO(), io.BytesIO()
     save(model, once)
     save(load(io.BytesIO(once.getvalue())).model, again)
-    assert once.getvalue() == again.getvalue(), "saved again it has other bytes"
+    assert once.getvalue() == again.getvalue(), "saving again changed the bytes"
     path = folder / "m.npz"
     path.write_bytes(once.getvalue())
     live = LiveModel.load(path)
-    require_shown(live)
+    require_displayable(live)
     if rng.integers(30) == 0:
         report(live, "m.npz")
-    error = _error_of(model)
+    error = _catch_error(model)
     if error is None:
         return "accepted"
-    # The rows do not fit the steps: the perceptron refuses what they make of them, or a new
-    # pipeline of the same steps fails too. River takes exponential time to clone nested unions.
-    assert isinstance(error, SampleError) or is_nested or _error_of(model.clone()), repr(error)
+    # The rows do not fit the steps: the perceptron rejects the transformed rows, or a new pipeline
+    # of the same steps fails, too. River takes exponential time to clone nested unions.
+    assert isinstance(error, SampleError) or is_nested or _catch_error(model.clone()), repr(error)
     return f"accepted, but {type(error).__name__}"
 
 
-def _error_of(model: Any) -> Exception | None:
-    """Learn on; return the error that River raises, if any."""
+def _catch_error(model: Any) -> Exception | None:
+    """Continue to learn; return the error that River raises, or None."""
     try:
         go_on(model, 3)
     except MemoryError:
@@ -77,8 +77,8 @@ def _error_of(model: Any) -> Exception | None:
     return None
 
 
-def _nested(rng: np.random.Generator, depth: int) -> str:
-    """Return steps within steps, or within lists."""
+def _nest_steps(rng: np.random.Generator, depth: int) -> str:
+    """Return the JSON of steps nested in steps or in lists."""
     wraps = [
         ('{"class":"compose.TransformerUnion","state":{"transformers":{"dict":[["u",', "]]}}}"),
         ('{"class":"compose.Pipeline","state":{"steps":{"dict":[["u",', "]]}}}"),
@@ -92,8 +92,8 @@ def _nested(rng: np.random.Generator, depth: int) -> str:
 
 
 @cache
-def _learned(name: str) -> dict[str, bytes]:
-    """Return the members of a checkpoint; imports all of River first."""
+def _build_members(name: str) -> dict[str, bytes]:
+    """Return the members of a trained pipeline's checkpoint, after importing what River needs."""
     model, file = STEPS[name]() | SGDPerceptron(0.1, seed=0), io.BytesIO()
     for x, y in rows(20):
         model.learn_one(x, y)
@@ -102,11 +102,11 @@ def _learned(name: str) -> dict[str, bytes]:
     return members_of(file)
 
 
-def _hear(event: str, arguments: tuple[Any, ...]) -> None:
+def _record_import(event: str, arguments: tuple[Any, ...]) -> None:
     if event == "import" and arguments[0] not in sys.modules:
         _imported.append(arguments[0])
 
 
-sys.addaudithook(_hear)
+sys.addaudithook(_record_import)
 if not IS_SANITIZED:
     resource.setrlimit(resource.RLIMIT_AS, (_BYTES, _BYTES))

@@ -1,4 +1,4 @@
-"""Endless or forged pipes: read in little memory, and done or refused in one line."""
+"""Endless or forged pipes: they need little memory, and succeed or fail with one line."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from running import call
+from running import run_command
 
-_MOST = 300 * 2**20  # bytes
+_MAX_BYTES = 300 * 2**20  # bytes
 _SECONDS = 5
-_SOME = 2**16
+_BLOCK_BYTES = 2**16
 _CSV, _JSON = b"label,a,b\nx,1,2\ny,2,1\n", b'{"label": "x", "a": 1}\n{"label": "y", "a": 2}\n'
 _TEXTS = (
     b"x", b" ", b'"', b"1", b",", b"\0", b"\n", b"\r", b"[", b"{", b'{"a":', b"[1,", b"1,", b"-",
@@ -27,90 +27,90 @@ _TEXTS = (
     b"\t", b"nan,", b"1e", b"0" * 99 + b"\n", b"PAR1", b"\x1f\x8b", b"x\n", b"{}\n", b"[]\n",
     b"\\u", b'{"a": "\\ud800"}\n', "x,1,2\n".encode("utf-16"), b"true\n", b"9" * 400 + b",",
 )  # fmt: skip
-_NUMBERED = (
+_TEMPLATES = (
     "n{0},", "label,c{0}\n", "x{0},1,2\n", "x,{0}1,2\n", '{{"k{0}": 1, "label": "x"}}\n',
     '{{"a": 1, "label": "l{0}"}}\n', '"k{0}": 1, ', '{{"a": {{"b{0}": 1}}, "label": 1}}\n',
     "{0} 1:1\n", "1 {0}:1\n", "1 {0}{0}{0}:1\n", "1 2147483648:1 {0}:1\n", " {0}:1",
     '{{"t": "w{0}", "a": 1, "label": "x"}}\n', '{{"x": [{0}, 1], "y": {0}}}\n', "x,1,2,{0}\n",
 )  # fmt: skip
-_PACKERS: tuple[Callable[[bytes], bytes], ...] = (
+_COMPRESSORS: tuple[Callable[[bytes], bytes], ...] = (
     lambda data: gzip.compress(data, 9), bz2.compress, lzma.compress,
     lambda data: bytes(pa.compress(data, "zstd")), lambda data: gzip.compress(gzip.compress(data)),
     lambda data: zlib.compress(data),
 )  # fmt: skip
 
 
-def case(rng: np.random.Generator, folder: Path) -> str:
+def run_case(rng: np.random.Generator, folder: Path) -> str:
     """Send an endless stream to a command for some seconds."""
     model = folder / "m.npz"
     (folder / "s.csv").write_bytes(_CSV)
-    call(["learn", "s.csv", "-m", str(model), "--quiet"], folder)
+    run_command(["learn", "s.csv", "-m", str(model), "--quiet"], folder)
     name = str(rng.choice(["learn", "predict", "evaluate", "sweep"]))
-    given = ["--skip-bad"] * int(rng.integers(2))
+    arguments = ["--skip-bad"] * int(rng.integers(2))
     if rng.random() < 0.3:
-        given += ["--format", str(rng.choice(["csv", "jsonl", "libsvm", "arrow", "parquet"]))]
+        arguments += ["--format", str(rng.choice(["csv", "jsonl", "libsvm", "arrow", "parquet"]))]
     if name in ("learn", "sweep"):
-        given += ["--max-weights", "500000", *(["--one-hot", "t"] * (rng.random() < 0.1))]
-        given += ["-p", "-"] * (name == "learn" and rng.integers(2))
+        arguments += ["--max-weights", "500000", *(["--one-hot", "t"] * (rng.random() < 0.1))]
+        arguments += ["-p", "-"] * (name == "learn" and rng.integers(2))
     else:
-        given += ["-m", str(model)]
-    what = str(rng.choice(["text", "numbered", "longer", "packed", "binary", "bytes"]))
-    most = int(rng.choice([2**10, 2**20, 2**24, _MOST]))
+        arguments += ["-m", str(model)]
+    kind = str(rng.choice(["text", "numbered", "longer", "packed", "binary", "bytes"]))
+    n_bytes = int(rng.choice([2**10, 2**20, 2**24, _MAX_BYTES]))
     reader, writer = os.pipe()
     child = os.fork()
     if not child:
         os.close(reader)
-        _send(_pieces(rng, what), writer, most)
+        _send_stream(_generate_stream(rng, kind), writer, n_bytes)
     os.close(writer)
     try:
-        return f"{what} {call([name, *given], folder, reader)}"
+        return f"{kind} {run_command([name, *arguments], folder, reader)}"
     except AssertionError as error:
-        raise AssertionError(f"{what}, {most:,} bytes") from error
+        raise AssertionError(f"{kind}, {n_bytes:,} bytes") from error
     finally:
         os.close(reader)
         os.waitpid(child, 0)
 
 
-def _send(pieces: Iterator[bytes], descriptor: int, most: int) -> None:
+def _send_stream(pieces: Iterator[bytes], descriptor: int, n_bytes: int) -> None:
     end = time.monotonic() + _SECONDS
     try:
         for piece in pieces:
-            rest = memoryview(piece)[:most]
-            most -= len(rest)
-            while rest:
-                rest = rest[os.write(descriptor, rest) :]
-            if not most or time.monotonic() > end:
+            unsent = memoryview(piece)[:n_bytes]
+            n_bytes -= len(unsent)
+            while unsent:
+                unsent = unsent[os.write(descriptor, unsent) :]
+            if not n_bytes or time.monotonic() > end:
                 break
-    finally:  # the reader may have ended
+    finally:  # even if the reader has ended
         os._exit(0)
 
 
-def _pieces(rng: np.random.Generator, what: str) -> Iterator[bytes]:
+def _generate_stream(rng: np.random.Generator, kind: str) -> Iterator[bytes]:
     starts = [b"", b"", _CSV, _JSON, b"label,a\n", b'{"a": [', b'x,"']
     start = starts[rng.integers(len(starts))]
     text = _TEXTS[rng.integers(len(_TEXTS))]
-    if what == "binary":
-        yield from _binary(rng)
+    if kind == "binary":
+        yield from _generate_binary(rng)
         return
-    if what == "packed":
-        pack = _PACKERS[rng.integers(len(_PACKERS))]
-        data = pack(start + text * (2 ** (20 if b"\n" in text else 26) // len(text)))
-        yield from itertools.repeat(data, 4)  # many rows would take long
+    if kind == "packed":
+        compress = _COMPRESSORS[rng.integers(len(_COMPRESSORS))]
+        data = compress(start + text * (2 ** (20 if b"\n" in text else 26) // len(text)))
+        yield from itertools.repeat(data, 4)  # more rows would take too long
         return
     yield start
-    if what == "text":
-        yield from itertools.repeat(text * (_SOME // len(text) + 1))
-    if what == "bytes":
+    if kind == "text":
+        yield from itertools.repeat(text * (_BLOCK_BYTES // len(text) + 1))
+    if kind == "bytes":
         yield from (bytes([byte]) for byte in (start + text * 2000))
-    form = str(rng.choice(_NUMBERED))
+    form = str(rng.choice(_TEMPLATES))
     for n in itertools.count():
-        if what == "longer":
+        if kind == "longer":
             yield (form.format(n).rstrip("\n") * 2 ** min(n, 20)).encode() + b"\n"
         else:
             yield "".join(form.format(i) for i in range(1000 * n, 1000 * n + 1000)).encode()
 
 
-def _binary(rng: np.random.Generator) -> Iterator[bytes]:
+def _generate_binary(rng: np.random.Generator) -> Iterator[bytes]:
     """Yield an Arrow stream or a Parquet file with a few changed numbers."""
     table = pa.table({"label": ["x", "y"] * 50, "a": np.arange(100.0)})
     sink = pa.BufferOutputStream()

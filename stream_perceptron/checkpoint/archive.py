@@ -1,7 +1,7 @@
 """The checkpoint file: an uncompressed .npz, which is a ZIP archive of `meta.json` and arrays.
 
-The archive's comment holds the SHA-256 of all bytes before it. Equal state gives equal bytes, as
-members have a fixed order and no clock times.
+The archive's comment holds the SHA-256 of all bytes before it. Equal states give equal bytes, as
+the members have a fixed order and no timestamps.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 FORMAT_VERSION = 1
 
 _FORMAT = "stream_perceptron checkpoint"
-_LONGEST = 2**31  # rows or columns of an array, exclusive
-_LARGEST = 2**34  # bytes
-# The type and shape of each array. A name in a shape stands for the same length wherever it occurs.
+_MAX_LENGTH = 2**31  # rows or columns of an array, exclusive
+_MAX_FILE_SIZE = 2**34  # bytes
+# The type and shape of each array. Dimensions with the same name must have the same length.
 _ARRAYS: dict[str, tuple[str, tuple[str | int, ...]]] = {
     "weights": ("<f8", ("labels", "features")),
     "biases": ("<f8", ("labels",)),
@@ -43,7 +43,7 @@ _ARRAYS: dict[str, tuple[str, tuple[str | int, ...]]] = {
     "curve": ("<f8", ("bins", 7)),
     "class_curve": ("<i8", ("bins", "counts of classes")),
     "drift_tests": ("<f8", ("numbers of drift tests",)),
-    "drift": ("<f8", ("states of drift", "counts of drift")),  # of older versions, not used
+    "drift": ("<f8", ("states of drift", "counts of drift")),  # from older versions, not used
     "waiting_starts": ("<i8", ("ends",)),
     "waiting_places": ("<i4", ("names",)),
     "waiting_numbers": ("<f8", ("numbers",)),
@@ -57,47 +57,47 @@ _COMMENT_LENGTH = len(_DIGEST) - 2 + 64
 _END_LENGTH = 22  # bytes of a ZIP archive's last record, without the comment
 
 
-def previous_of(path: Path) -> Path:
+def get_previous_path(path: Path) -> Path:
     """Return the path of the previous save of the checkpoint at `path`."""
     path = Path(os.path.realpath(path))
     return path.with_name(f"{path.name}.prev")
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
+def lock_checkpoint(path: Path) -> Iterator[None]:
     """Lock a checkpoint; raise a CheckpointError if another process holds the lock."""
     try:
-        with atomic.locked(path):
+        with atomic.lock_file(path):
             yield
     except BlockingIOError:
         raise CheckpointError(f"{path}: another process is writing it") from None
 
 
 def write_checkpoint(path: Path, meta: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
-    """Write a checkpoint, and keep the present one as `previous_of(path)`."""
+    """Write a checkpoint, and keep the existing file as `get_previous_path(path)`."""
     data = to_bytes(meta, arrays)
-    with atomic.replacing(path, previous=previous_of(path)) as file:
+    with atomic.open_replacement(path, previous=get_previous_path(path)) as file:
         file.write(data)
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    """Return the meta data and arrays of a checkpoint, checked for damage and finite floats."""
+    """Read the metadata and arrays of a checkpoint; reject damage, infinite floats and NaN."""
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):
         raise CheckpointError("not a regular file")
-    if status.st_size > _LARGEST:
+    if status.st_size > _MAX_FILE_SIZE:
         raise CheckpointError("larger than any model of this program")
     return from_bytes(path.read_bytes())
 
 
 @contextmanager
-def naming(path: Path) -> Iterator[None]:
-    """Add to a CheckpointError the file's name and its previous save, if any."""
+def add_path_to_errors(path: Path) -> Iterator[None]:
+    """Add the file's path to a CheckpointError, and the path of its previous save if it exists."""
     try:
         yield
     except CheckpointError as error:
-        before = previous_of(path)
-        hint = f"; the previous save is {before}" if before.exists() else ""
+        previous = get_previous_path(path)
+        hint = f"; the previous save is {previous}" if previous.exists() else ""
         raise CheckpointError(f"{path}: {error}{hint}") from None
 
 
@@ -109,21 +109,21 @@ def to_bytes(meta: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         text = json.dumps(meta, allow_nan=False, separators=(",", ":"))
-        archive.writestr(_member("meta.json"), text)
+        archive.writestr(_create_member("meta.json"), text)
         for name, array in arrays.items():
-            member = _member(f"{name}.npy")
+            member = _create_member(f"{name}.npy")
             member.file_size = array.nbytes
             with archive.open(member, "w") as file:
-                whole = np.ascontiguousarray(array)
-                np.lib.format.write_array(file, whole, (1, 0), allow_pickle=False)
+                contiguous = np.ascontiguousarray(array)
+                np.lib.format.write_array(file, contiguous, (1, 0), allow_pickle=False)
         archive.comment = b" " * _COMMENT_LENGTH
-    comment = _comment(buffer.getbuffer()[:-_COMMENT_LENGTH])
+    comment = _build_comment(buffer.getbuffer()[:-_COMMENT_LENGTH])
     buffer.seek(-_COMMENT_LENGTH, io.SEEK_END)
     buffer.write(comment)
     return buffer.getvalue()
 
 
-def _member(name: str) -> zipfile.ZipInfo:
+def _create_member(name: str) -> zipfile.ZipInfo:
     import zipfile
 
     info = zipfile.ZipInfo(name)  # always dated 1980-01-01
@@ -132,27 +132,27 @@ def _member(name: str) -> zipfile.ZipInfo:
     return info
 
 
-def _comment(body: bytes | memoryview) -> bytes:
+def _build_comment(body: bytes | memoryview) -> bytes:
     import hashlib  # late, as only runs with a checkpoint need it
 
     return _DIGEST.format(hashlib.sha256(body).hexdigest()).encode()
 
 
 def from_bytes(data: bytes) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    """Return the meta data and arrays from the bytes of a checkpoint, as `read_checkpoint`."""
+    """Return the metadata and arrays in the bytes of a checkpoint, after the same checks."""
     import zipfile
 
     body = memoryview(data)[:-_COMMENT_LENGTH]
     if len(body) < _END_LENGTH or bytes(body[-_END_LENGTH:][:4]) != b"PK\5\6":
         raise CheckpointError("not a stream-perceptron model, or damaged")
-    if data[-_COMMENT_LENGTH:] != _comment(body):
+    if data[-_COMMENT_LENGTH:] != _build_comment(body):
         raise CheckpointError("damaged: its SHA-256 does not match")
-    # A right digest excludes damage, but not forgery.
+    # A valid digest rules out damage, but not forgery.
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            members = {info.filename: info for info in _members(archive, len(data))}
+            members = {info.filename: info for info in _check_members(archive, len(data))}
             has_meta = members.pop("meta.json", None) is not None
-            meta = _meta(archive.read("meta.json") if has_meta else b"")
+            meta = _parse_meta(archive.read("meta.json") if has_meta else b"")
             lengths: dict[str, int] = {}
             arrays = {
                 name.removesuffix(".npy"): _read_array(archive, info, lengths)
@@ -165,8 +165,8 @@ def from_bytes(data: bytes) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     return meta, arrays
 
 
-def _members(archive: zipfile.ZipFile, size: int) -> Iterator[zipfile.ZipInfo]:
-    """Yield the members, checked against the size of the file."""
+def _check_members(archive: zipfile.ZipFile, size: int) -> Iterator[zipfile.ZipInfo]:
+    """Yield the members after checking their sizes against that of the file."""
     import zipfile
 
     names: set[str] = set()
@@ -182,9 +182,9 @@ def _members(archive: zipfile.ZipFile, size: int) -> Iterator[zipfile.ZipInfo]:
         yield info
 
 
-def _meta(text: bytes) -> dict[str, Any]:
+def _parse_meta(text: bytes) -> dict[str, Any]:
     try:
-        meta = json.loads(text, parse_constant=_refuse_constant)
+        meta = json.loads(text, parse_constant=_reject_constant)
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"meta.json is not readable ({type(error).__name__})") from None
     if not isinstance(meta, dict) or meta.pop("format", None) != _FORMAT:
@@ -200,16 +200,16 @@ def _meta(text: bytes) -> dict[str, Any]:
     return meta
 
 
-def _refuse_constant(name: str) -> None:
+def _reject_constant(name: str) -> None:
     raise ValueError(name)
 
 
 def _read_array(
     archive: zipfile.ZipFile, info: zipfile.ZipInfo, lengths: dict[str, int]
 ) -> NDArray[Any]:
-    """Read an array; compare its header with `_ARRAYS` and its size before allocating.
+    """Read an array, after checking its header against `_ARRAYS` and its size against the header.
 
-    `lengths` are those of the arrays before, by their names in `_ARRAYS`.
+    `lengths` maps the names of dimensions to the lengths found in earlier arrays; it is updated.
     """
     name = info.filename
     if name.removesuffix(".npy") not in _ARRAYS or not name.endswith(".npy"):
@@ -229,14 +229,16 @@ def _read_array(
         dtype.str != expected_dtype
         or is_fortran
         or len(shape) != len(expected_shape)
-        or not all(0 <= length < _LONGEST for length in shape)
+        or not all(0 <= length < _MAX_LENGTH for length in shape)
         or any(
             length != (lengths.setdefault(axis, length) if isinstance(axis, str) else axis)
             for length, axis in zip(shape, expected_shape, strict=True)
         )
         or size != info.file_size - start
     ):
-        raise CheckpointError(f"member {name!r}, {dtype} {shape}, has a wrong type, shape or size")
+        raise CheckpointError(
+            f"member {name!r}, {dtype} {shape}, has the wrong type, shape or size"
+        )
     array: NDArray[Any] = np.frombuffer(archive.read(info), dtype, offset=start)
     array = array.reshape(shape).copy()
     if dtype.kind == "f" and not np.isfinite(array).all():

@@ -12,22 +12,29 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-# The errors of file systems without hard links.
-_CANNOT = (errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EMLINK, errno.EINVAL, errno.EXDEV)
+# Errors of file systems that do not support hard links.
+_LINK_UNSUPPORTED = (
+    errno.EPERM,
+    errno.ENOSYS,
+    errno.ENOTSUP,
+    errno.EMLINK,
+    errno.EINVAL,
+    errno.EXDEV,
+)
 
 
 @contextmanager
-def replacing(path: Path, previous: Path | None = None) -> Iterator[BinaryIO]:
+def open_replacement(path: Path, previous: Path | None = None) -> Iterator[BinaryIO]:
     """Open a temporary file that replaces `path` once it is complete and on disk.
 
     On any error the temporary file is removed and `path` stays as it was.
     """
     path = Path(os.path.realpath(path))
-    temporary = _temporary(path)
+    temporary = _make_temporary_path(path)
     flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW
     try:
         with open(os.open(temporary, flags, 0o666), "wb") as file:
-            # A file system with one mode for all files, such as FAT, may refuse to set even that.
+            # A file system with one mode for all files, such as FAT, may refuse to set that mode.
             mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else None
             if mode not in (None, stat.S_IMODE(os.fstat(file.fileno()).st_mode)):
                 os.fchmod(file.fileno(), mode)
@@ -35,7 +42,7 @@ def replacing(path: Path, previous: Path | None = None) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         if previous is not None and path.exists():
-            _link(path, previous)
+            _link_previous(path, previous)
         os.replace(temporary, path)
         sync_folder(path.parent)
     except BaseException:
@@ -45,42 +52,42 @@ def replacing(path: Path, previous: Path | None = None) -> Iterator[BinaryIO]:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the lock file of `path`, and remove temporary files of killed writers."""
+def lock_file(path: Path) -> Iterator[None]:
+    """Lock the lock file of `path`, and remove temporary files that killed writers left."""
     path = Path(os.path.realpath(path))
     with open(f"{path}.lock", "ab") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # Match exactly the names of `_temporary`, not those of files with longer names.
-        for litter in path.parent.glob(f".{glob.escape(path.name)}.{'[0-9a-f]' * 16}.tmp"):
-            litter.unlink()
+        # Match exactly the names of `_make_temporary_path`, not those of files with longer names.
+        for leftover in path.parent.glob(f".{glob.escape(path.name)}.{'[0-9a-f]' * 16}.tmp"):
+            leftover.unlink()
         yield
 
 
-def _temporary(path: Path) -> Path:
+def _make_temporary_path(path: Path) -> Path:
     return path.parent / f".{path.name}.{os.urandom(8).hex()}.tmp"
 
 
-def _link(path: Path, previous: Path) -> None:
-    """Make `previous` a hard link to `path` in one step, where the file system can."""
-    temporary = _temporary(path)
+def _link_previous(path: Path, previous: Path) -> None:
+    """Make `previous` a hard link to `path` atomically, if the file system supports hard links."""
+    temporary = _make_temporary_path(path)
     try:
         os.link(path, temporary)
     except OSError as error:
-        if error.errno in _CANNOT:
+        if error.errno in _LINK_UNSUPPORTED:
             return
         raise
     try:
         os.replace(temporary, previous)
     finally:
-        # If both are links to one file already, renaming leaves both.
+        # If both names already link to the same file, renaming removes neither of them.
         with suppress(OSError):
             os.remove(temporary)
 
 
 def sync_folder(folder: Path) -> None:
     """Sync the names in a folder to disk."""
-    number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        os.fsync(number)
+        os.fsync(descriptor)
     finally:
-        os.close(number)
+        os.close(descriptor)

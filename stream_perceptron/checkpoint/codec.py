@@ -15,16 +15,16 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 import numpy as np
 
 from stream_perceptron.errors import CheckpointError
-from stream_perceptron.model.vocabulary import doubled
+from stream_perceptron.model.vocabulary import find_duplicates
 
 T = TypeVar("T")
 
-_hints_of = cache(get_type_hints)  # the types of a dataclass's fields
+_get_field_types = cache(get_type_hints)  # the types of a dataclass's fields
 
-_DEEPEST = 8  # tuples within tuples
-_DEEPEST_PART = 40  # dataclasses within dataclasses
+_MAX_TUPLE_DEPTH = 8  # tuples within tuples
+_MAX_DATACLASS_DEPTH = 40  # dataclasses within dataclasses
 
-# Names that JSON lacks: their type, and functions to text and back, by tag.
+# Names of types that JSON lacks. For each tag: the type, and functions to text and back.
 _TAGGED: dict[str, tuple[type, Callable[[Any], str], Callable[[str], Hashable]]] = {
     "bytes": (bytes, bytes.hex, bytes.fromhex),
     "date": (dt.date, dt.date.isoformat, dt.date.fromisoformat),
@@ -42,11 +42,11 @@ def encode_name(name: Hashable, depth: int = 0) -> Any:
         name = name.item()
     if _is_plain(name):
         return name
-    if type(name) is tuple and depth < _DEEPEST:
+    if type(name) is tuple and depth < _MAX_TUPLE_DEPTH:
         return {"tuple": [encode_name(part, depth + 1) for part in name]}
-    for tag, (kind, text_of, _) in _TAGGED.items():
+    for tag, (kind, to_text, _) in _TAGGED.items():
         if type(name) is kind:
-            return {tag: text_of(name)}
+            return {tag: to_text(name)}
     raise CheckpointError(
         f"name {name!r} of type {type(name).__name__} cannot be saved: use strings, numbers, "
         "dates, bytes or tuples of them"
@@ -62,7 +62,7 @@ def decode_name(value: Any, depth: int = 0) -> Hashable:
         try:
             if tag in _TAGGED:
                 return _TAGGED[tag][2](content)
-            if tag == "tuple" and isinstance(content, list) and depth < _DEEPEST:
+            if tag == "tuple" and isinstance(content, list) and depth < _MAX_TUPLE_DEPTH:
                 return tuple(decode_name(part, depth + 1) for part in content)
         except (ValueError, TypeError):
             pass
@@ -72,31 +72,31 @@ def decode_name(value: Any, depth: int = 0) -> Hashable:
 def decode_names(values: list[Any]) -> list[Hashable]:
     """Return distinct names from the JSON of `encode_name`."""
     names = [decode_name(value) for value in values]
-    if doubled(names):
+    if find_duplicates(names):
         raise CheckpointError("model has a name twice")
     return names
 
 
-def encode_class_weight(given: str | Mapping[Hashable, float] | None) -> Any:
-    """Return the parameter class_weight as JSON."""
-    if given is None or isinstance(given, str):
-        return given
-    return [[encode_name(label), float(weight)] for label, weight in given.items()]
+def encode_class_weight(class_weight: str | Mapping[Hashable, float] | None) -> Any:
+    """Encode the parameter class_weight as JSON."""
+    if class_weight is None or isinstance(class_weight, str):
+        return class_weight
+    return [[encode_name(label), float(weight)] for label, weight in class_weight.items()]
 
 
-def decode_class_weight(saved: Any) -> Any:
-    """Return the parameter class_weight from the JSON of `encode_class_weight`."""
-    if saved is None or isinstance(saved, str):
-        return saved
-    pairs = saved if isinstance(saved, list) else [None]
+def decode_class_weight(encoded: Any) -> Any:
+    """Decode the parameter class_weight from the JSON of `encode_class_weight`."""
+    if encoded is None or isinstance(encoded, str):
+        return encoded
+    pairs = encoded if isinstance(encoded, list) else [None]
     if not all(type(pair) is list and len(pair) == 2 for pair in pairs):
         raise CheckpointError("model has class weights that are not pairs")
-    labels = decode_names([label for label, _ in saved])
-    return dict(zip(labels, (weight for _, weight in saved), strict=True))
+    labels = decode_names([label for label, _ in encoded])
+    return dict(zip(labels, (weight for _, weight in encoded), strict=True))
 
 
 class Fields:
-    """Checked access to a JSON object, which may be forged; `where` names it in errors."""
+    """Checked access to a JSON object that may be forged; `where` names it in error messages."""
 
     def __init__(self, value: Any, where: str) -> None:
         if not isinstance(value, dict):
@@ -105,27 +105,28 @@ class Fields:
         self._where = where
 
     def take(self, name: str, *kinds: Any, check: Callable[[Any], bool] | None = None) -> Any:
-        """Remove and return a value of one of these types that passes the check."""
+        """Remove and return a field; check that it has one of these types and passes `check`."""
         value = self._value.pop(name, self)
         if type(value) not in kinds or (check is not None and not check(value)):
             raise CheckpointError(f"{self._where} has an invalid value for {name!r}")
         return value
 
     def has(self, name: str) -> bool:
-        """Whether a value of this name is left."""
+        """Return whether a field of this name is left."""
         return name in self._value
 
-    def finish(self) -> None:
-        """Check that no value is left."""
+    def require_empty(self) -> None:
+        """Check that no field is left."""
         if self._value:
-            raise CheckpointError(f"{self._where} has {min(self._value)[:50]!r}, which is unknown")
+            raise CheckpointError(f"{self._where} has an unknown field {min(self._value)[:50]!r}")
 
 
 def to_json(value: Any) -> Any:
-    """Return a dataclass, or a value of a field, as JSON for `from_json`.
+    """Convert a dataclass, or the value of a field, to JSON; `from_json` is the inverse.
 
     Fields with `metadata={"saved": False}` are omitted, and so are fields with `{"optional": True}`
-    at their default. A field with `{"is_json": True}` holds JSON. A dict becomes sorted pairs.
+    at their default. A field with `{"is_json": True}` already holds JSON. A dict becomes a sorted
+    list of pairs.
     """
     if is_dataclass(value):
         return {
@@ -143,31 +144,32 @@ def to_json(value: Any) -> Any:
 
 
 def from_json(cls: type[T], value: Any, where: str) -> T:
-    """Return the dataclass from the JSON of `to_json`, checked by the types of its fields.
+    """Build a dataclass from the JSON of `to_json`; check each value against its field's type.
 
-    Integers, except in dicts, lie between the metadata's "least" (0) and "below" (2^62, exclusive).
+    Integers outside dicts must be at least "least" (0 by default) and less than "below" (2^62 by
+    default) of the field's metadata.
     """
-    if where.count(".") > _DEEPEST_PART:
+    if where.count(".") > _MAX_DATACLASS_DEPTH:
         raise CheckpointError(f"{where[:50]}... is nested too deeply")
-    given, parts = Fields(value, where), {}
-    hints = _hints_of(cls)  # type: ignore[arg-type]
+    json_fields, values = Fields(value, where), {}
+    hints = _get_field_types(cls)  # type: ignore[arg-type]
     for field in fields_of(cls):  # type: ignore[arg-type]
         rules, name = field.metadata, field.name
-        if rules.get("saved", True) and (given.has(name) or not rules.get("optional")):
-            part = given.take(name, dict, list, str, int, float, bool, type(None))
+        if rules.get("saved", True) and (json_fields.has(name) or not rules.get("optional")):
+            part = json_fields.take(name, dict, list, str, int, float, bool, type(None))
             if part is not None and part not in rules.get("one_of", [part]):
                 raise CheckpointError(f"{where}.{name} has an invalid value")
             numbers = range(rules.get("least", 0), rules.get("below", 2**62))
-            parts[name] = _part(hints[name], part, f"{where}.{name}", numbers)
-    given.finish()
-    return cls(**parts)
+            values[name] = _convert_value(hints[name], part, f"{where}.{name}", numbers)
+    json_fields.require_empty()
+    return cls(**values)
 
 
-def _part(hint: Any, value: Any, where: str, numbers: range) -> Any:
-    """Return a value as the hint's type; an integer must lie in `numbers`."""
+def _convert_value(hint: Any, value: Any, where: str, numbers: range) -> Any:
+    """Convert a value to the type of `hint`; an integer must lie in `numbers`."""
     kind, kinds = get_origin(hint), get_args(hint)
     if kind is UnionType:  # with None
-        return None if value is None else _part(kinds[0], value, where, numbers)
+        return None if value is None else _convert_value(kinds[0], value, where, numbers)
     if is_dataclass(hint):
         return from_json(hint, value, where)  # type: ignore[arg-type]
     if isinstance(hint, type) and issubclass(hint, StrEnum) and value in list(hint):
@@ -175,14 +177,17 @@ def _part(hint: Any, value: Any, where: str, numbers: range) -> Any:
     if kind in (list, tuple) and type(value) is list:
         if kinds[0] is Any or (kinds[0] is str and all(type(part) is str for part in value)):
             return kind(value)
-        return kind(_part(kinds[0], part, where, numbers) for part in value)
+        return kind(_convert_value(kinds[0], part, where, numbers) for part in value)
     if kind is dict and type(value) is list:
         key, part = kinds
         if all(type(pair) is list and len(pair) == 2 for pair in value):
-            any_ = range(-(2**63), 2**63)
-            found = {_part(key, a, where, any_): _part(part, b, where, any_) for a, b in value}
-            if len(found) == len(value):
-                return found
+            int64 = range(-(2**63), 2**63)
+            pairs = [
+                (_convert_value(key, a, where, int64), _convert_value(part, b, where, int64))
+                for a, b in value
+            ]
+            if len(dict(pairs)) == len(value):
+                return dict(pairs)
     if type(value) is float and not math.isfinite(value):
         raise CheckpointError(f"{where} is not finite")
     if hint is Any or (type(value) is hint and (hint is not int or value in numbers)):

@@ -20,7 +20,7 @@ import numpy as np
 from stream_perceptron.checkpoint.codec import Fields, decode_name, encode_name
 from stream_perceptron.errors import CheckpointError
 
-# The classes that can be saved, by their public module in River, or here.
+# The classes that can be saved, by their public module in River or, for encoders, in this package.
 _CLASSES = {
     "encoders": "DateEncoder WordCounter",
     "compose": "Discard Pipeline Prefixer Renamer Select SelectType Suffixer TransformerProduct "
@@ -35,29 +35,31 @@ _CLASSES = {
     "Huber Log Poisson Quantile Squared",
     "optim.schedulers": "Constant InverseScaling Optimal",
 }
-_STEPS = ("encoders", "compose", "feature_extraction", "feature_selection", "preprocessing")
+_STEP_MODULES = ("encoders", "compose", "feature_extraction", "feature_selection", "preprocessing")
 _TYPES = {kind.__name__: kind for kind in (bool, bytes, float, int, str)}
-_NUMBER = (bool, int, float, np.number, np.bool_)
-# Types of numbers with which River computes otherwise than with Python's.
-_NUMPY = {np.dtype(code).name: np.dtype(code).type for code in "efbhiBHIL"}
-_TABLES = {kind.__name__: kind for kind in (dict, float, int, list, set, str)}  # default factories
-_COMPOSED = {"steps", "transformers"}  # parameters *NAME that are stored as dicts
-_SEVERAL = {"columns", "imputers", "keys", "types"}  # other parameters *NAME
-# The bounds of parameters. Without them, hashing to no feature would end the process, and products
-# of many features or n-grams of many words would take minutes and all memory for a sample.
+_NUMBER_TYPES = (bool, int, float, np.number, np.bool_)
+# NumPy types with which River's results differ from those with Python's numbers.
+_NUMPY_TYPES = {np.dtype(code).name: np.dtype(code).type for code in "efbhiBHIL"}
+_DEFAULT_FACTORIES = {
+    kind.__name__: kind for kind in (dict, float, int, list, set, str)
+}  # default factories
+_STEP_PARAMETERS = {"steps", "transformers"}  # variadic parameters that are stored as dicts
+_VARIADIC_PARAMETERS = {"columns", "imputers", "keys", "types"}  # other variadic parameters
+# The bounds of parameters. Without them, hashing into 0 features would end the process, and a
+# sample with products of many features or n-grams of many words would take minutes and all memory.
 _BOUNDS = {"n_features": (1, math.inf), "degree": (-math.inf, 10), "ngram_range": (-math.inf, 100)}
-_COUNTS = {"counts", "dfs", "n"}  # learned attributes that count samples
+_COUNT_ATTRIBUTES = {"counts", "dfs", "n"}  # learned attributes that count samples
 _MAX_COUNT = 2**53
-_MIN_TABLE = 8  # keys
-_LONGEST = 1023  # bits of an integer, so that River can compute with it and floats
+_MIN_TABLE_SIZE = 8  # keys
+_MAX_INTEGER_BITS = 1023  # bits of an integer, so that River can compute with it and floats
 # Attributes that a class derives from its parameters.
-_DERIVED = {"processing_steps", "_reserved_category_codes"}
+_DERIVED_ATTRIBUTES = {"processing_steps", "_reserved_category_codes"}
 
 
 def encode(value: Any, learned: bool = True) -> Any:
-    """Return plain data or a listed class's object as JSON; only parameters if not `learned`."""
+    """Encode plain data or an object of a listed class; only its parameters unless `learned`."""
     if isinstance(value, np.generic):
-        if value.dtype.name in _NUMPY:
+        if value.dtype.name in _NUMPY_TYPES:
             return {"numpy": [value.dtype.name, encode(value.item())]}
         if isinstance(value, np.float64 | np.int64 | np.bool_ | np.str_):
             value = value.item()
@@ -65,7 +67,7 @@ def encode(value: Any, learned: bool = True) -> Any:
     if kind is float and not math.isfinite(value):
         return {"float": repr(value)}
     if value is None or kind in (bool, int, float, str):
-        return _require_short(value)
+        return _require_float_range(value)
     if kind in (list, tuple, set):
         parts = [encode(part, learned) for part in value]
         if kind is set:  # its own order may differ between runs
@@ -73,55 +75,55 @@ def encode(value: Any, learned: bool = True) -> Any:
         return parts if kind is list else {kind.__name__: parts}
     if kind in (dict, OrderedDict, Counter, defaultdict):
         if learned and (table := _encode_table(value)) is not None:
-            encode(_default(value, None))  # check that values of new keys can be saved
+            encode(_get_default_value(value, None))  # check that values of new keys can be saved
             return {"table": table}
         pairs = [encode([key, part], learned) for key, part in value.items()]
         if learned or kind is not defaultdict:
-            encode(_default(value, None))  # check that values of new keys can be saved
+            encode(_get_default_value(value, None))  # check that values of new keys can be saved
             return {"dict": pairs}
-        if value.default_factory in _TABLES.values():
+        if value.default_factory in _DEFAULT_FACTORIES.values():
             return {"defaultdict": [value.default_factory.__name__, pairs]}
     if kind is type and value in _TYPES.values():
         return {"type": value.__name__}
     if kind in (bytes, dt.date, dt.datetime):
         return encode_name(value)
-    name = _name_of(kind)
+    name = _find_class_name(kind)
     if name is not None:
-        return {"class": name, "state": _state(value, learned)}
-    steps = sorted(" ".join(_CLASSES[module] for module in _STEPS).split())
+        return {"class": name, "state": _encode_state(value, learned)}
+    steps = sorted(" ".join(_CLASSES[module] for module in _STEP_MODULES).split())
     raise CheckpointError(f"{kind.__name__} cannot be saved: use {', '.join(steps)}")
 
 
-def _require_short(value: Any) -> Any:
-    """Return a value, which is not an integer beyond the largest float."""
-    if type(value) is int and value.bit_length() > _LONGEST:
+def _require_float_range(value: Any) -> Any:
+    """Return a value; reject an integer beyond the largest float."""
+    if type(value) is int and value.bit_length() > _MAX_INTEGER_BITS:
         raise CheckpointError("an integer of more than 307 digits cannot be saved")
     return value
 
 
 def _encode_table(table: dict[Any, Any]) -> list[Any] | None:
-    """Return keys and values as two JSON lists; None if there are few, or of several types.
+    """Encode a dict as a list of keys and a list of values; None if small or of mixed types.
 
-    The values of a table of objects are one list for each of their attributes.
+    If the values are objects, each of their attributes becomes a list.
     """
     keys, values = list(table), list(table.values())
-    if len(keys) < _MIN_TABLE or not _are_plain(keys):
+    if len(keys) < _MIN_TABLE_SIZE or not _are_homogeneous(keys):
         return None
-    if _are_plain(values):
+    if _are_homogeneous(values):
         return [keys, values]
     cls: Any = type(values[0])
-    name = _name_of(cls)
-    if name is None or set(map(type, values)) != {cls} or _parameters(cls):
+    name = _find_class_name(cls)
+    if name is None or set(map(type, values)) != {cls} or _get_parameter_types(cls):
         return None
-    attributes = _state(values[0], learned=True)
+    attributes = _encode_state(values[0], learned=True)
     columns = {attribute: list(map(attrgetter(attribute), values)) for attribute in attributes}
-    if not all(map(_are_plain, columns.values())):
+    if not all(map(_are_homogeneous, columns.values())):
         return None
     return [keys, {"class": name, "columns": columns}]
 
 
-def _are_plain(values: list[Any]) -> bool:
-    """Whether values are all texts, or all numbers of one type that JSON has."""
+def _are_homogeneous(values: list[Any]) -> bool:
+    """Return whether values are all strings, all finite floats, or all integers < 2^53 in size."""
     kinds = set(map(type, values))
     if kinds == {float}:
         return all(map(math.isfinite, values))
@@ -131,71 +133,71 @@ def _are_plain(values: list[Any]) -> bool:
 
 
 def decode(value: Any) -> Any:
-    """Return the data or object from the JSON of `encode`; refuse attributes its class lacks."""
+    """Decode the JSON of `encode`; reject attributes that an object's class lacks."""
     if value is None or type(value) in (bool, int, float, str):
-        return _require_short(value)
+        return _require_float_range(value)
     if type(value) is list:
         return [decode(part) for part in value]
     if type(value) is not dict or len(value) != 1:
-        return _object(value)
+        return _decode_object(value)
     ((tag, content),) = value.items()
-    if tag not in _TAGGED:
+    if tag not in _DECODERS:
         return decode_name(value)
     try:
         with np.errstate(all="ignore"):
-            made = _TAGGED[tag](content)
+            decoded = _DECODERS[tag](content)
     except CheckpointError:
         raise
     except (ArithmeticError, LookupError, TypeError, ValueError):
         raise CheckpointError(f"a saved {tag} has invalid contents") from None
-    keys = made if tag in ("set", "dict", "defaultdict") else ()
+    keys = decoded if tag in ("set", "dict", "defaultdict") else ()
     if any(hasattr(key, "__dict__") and type(key) is not type for key in keys):
         raise CheckpointError(f"a saved {tag} has a key that is not plain data")
-    return made
+    return decoded
 
 
 def _decode_table(content: Any) -> dict[Any, Any]:
-    """Return the table from the JSON of `_encode_table`."""
+    """Decode the JSON of `_encode_table`."""
     keys, values = content
     if type(values) is dict:
         fields = Fields(values, "table")
-        values = _objects(fields.take("class", str), fields.take("columns", dict))
-        fields.finish()
-    elif not _are_plain(values):
+        values = _decode_objects(fields.take("class", str), fields.take("columns", dict))
+        fields.require_empty()
+    elif not _are_homogeneous(values):
         raise TypeError
-    if not _are_plain(keys):
+    if not _are_homogeneous(keys):
         raise TypeError
     return dict(zip(keys, values, strict=True))
 
 
-def _objects(name: str, columns: dict[str, list[Any]]) -> list[Any]:
-    """Return objects with these attributes, as copies of one whose attributes are checked."""
-    first = _object({"class": name, "state": {}})
+def _decode_objects(name: str, columns: dict[str, list[Any]]) -> list[Any]:
+    """Build objects with these attributes, after checking extreme values on one object."""
+    template = _decode_object({"class": name, "state": {}})
     for attribute, column in columns.items():
-        if not _are_plain(column):
+        if not _are_homogeneous(column):
             raise TypeError
         for value in (max(column), min(column)):
-            with _checking(name):
-                _set(first, attribute, value)
+            with _translate_errors(name):
+                _set_attribute(template, attribute, value)
     (n,) = set(map(len, columns.values()))
-    every = [columns.get(attribute, [part] * n) for attribute, part in vars(first).items()]
-    objects = [object.__new__(type(first)) for _ in range(n)]
-    for name, column in zip(vars(first), every, strict=True):
-        for new, value in zip(objects, column, strict=True):
-            setattr(new, name, value)
+    objects = [object.__new__(type(template)) for _ in range(n)]
+    for attribute, default in vars(template).items():
+        column = columns.get(attribute, [default] * n)
+        for instance, value in zip(objects, column, strict=True):
+            setattr(instance, attribute, value)
     return objects
 
 
-# Return what each tag stands for, given its content.
-_TAGGED: dict[str, Callable[[Any], Any]] = {
+# For each tag, a function that decodes its content.
+_DECODERS: dict[str, Callable[[Any], Any]] = {
     "float": {"inf": math.inf, "-inf": -math.inf, "nan": math.nan}.__getitem__,
     "type": _TYPES.__getitem__,
-    "numpy": lambda content: _NUMPY[content[0]](decode(content[1])),
+    "numpy": lambda content: _NUMPY_TYPES[content[0]](decode(content[1])),
     "tuple": lambda content: tuple(decode(content)),
     "set": lambda content: set(decode(content)),
     "dict": lambda content: dict(decode(content)),
     "table": _decode_table,
-    "defaultdict": lambda content: defaultdict(_TABLES[content[0]], decode(content[1])),
+    "defaultdict": lambda content: defaultdict(_DEFAULT_FACTORIES[content[0]], decode(content[1])),
 }
 
 
@@ -205,7 +207,7 @@ def _resolve_module(module: str) -> str:
 
 
 @cache
-def _name_of(cls: type) -> str | None:
+def _find_class_name(cls: type) -> str | None:
     """Return the name of a listed class with its River module, or None."""
     for module, names in _CLASSES.items():
         listed = getattr(sys.modules.get(_resolve_module(module)), cls.__name__, None)
@@ -214,59 +216,59 @@ def _name_of(cls: type) -> str | None:
     return None
 
 
-def _state(value: Any, learned: bool) -> dict[str, Any]:
-    """Return an object's attributes as JSON, or its steps if it is composed."""
+def _encode_state(value: Any, learned: bool) -> dict[str, Any]:
+    """Encode an object's attributes, or only its steps if it is composed of steps."""
     cls: Any = type(value)
-    attributes, parameters = vars(value), _parameters(cls)
-    for name in parameters.keys() & _COMPOSED:
+    attributes, parameters = vars(value), _get_parameter_types(cls)
+    for name in parameters.keys() & _STEP_PARAMETERS:
         return {name: encode(attributes[name])}
-    with _checking(cls.__name__):
+    with _translate_errors(cls.__name__):
         if parameters:
-            _made(cls, attributes)
-        # An imputer learns in the objects it has as parameters: save these as new.
+            _construct_object(cls, attributes)
+        # An imputer learns in the objects that are its parameters, so save them as new objects.
         return {
             name: encode(part, learned and name not in parameters)
             for name, part in attributes.items()
-            if name in parameters or (learned and name not in _DERIVED)
+            if name in parameters or (learned and name not in _DERIVED_ATTRIBUTES)
         }
 
 
-def _object(value: Any, where: str = "step") -> Any:
+def _decode_object(value: Any, where: str = "step") -> Any:
     fields = Fields(value, where)
     name, saved = fields.take("class", str), fields.take("state", dict)
-    fields.finish()
+    fields.require_empty()
     module, _, short = name.rpartition(".")
     if short not in _CLASSES.get(module, "").split():
-        raise CheckpointError(f"{name[:50]!r} is no class that can be saved")
+        raise CheckpointError(f"{name[:50]!r} is not a class that can be saved")
     cls = getattr(import_module(_resolve_module(module)), short)
-    with _checking(short):
+    with _translate_errors(short):
         state = {attribute: decode(part) for attribute, part in saved.items()}
-        if _parameters(cls).keys() & _COMPOSED:
+        if _get_parameter_types(cls).keys() & _STEP_PARAMETERS:
             ((parameter, steps),) = state.items()
-            if parameter not in _COMPOSED or not all(map(is_transformer, steps.values())):
+            if parameter not in _STEP_PARAMETERS or not all(map(is_transformer, steps.values())):
                 raise TypeError
-            made = cls()  # given its steps, a union would copy them
-            getattr(made, parameter).update(steps)
-            return made
-        made = _made(cls, state)
-        for attribute in state.keys() - _parameters(cls).keys():
-            _set(made, attribute, state[attribute])
-        return made
+            instance = cls()  # a union would copy steps that are passed to it
+            getattr(instance, parameter).update(steps)
+            return instance
+        instance = _construct_object(cls, state)
+        for attribute in state.keys() - _get_parameter_types(cls).keys():
+            _set_attribute(instance, attribute, state[attribute])
+        return instance
 
 
 def is_transformer(step: Any) -> bool:
-    """Whether an object can be a step before a model."""
+    """Return whether an object can be a step before a model."""
     return hasattr(step, "transform_one")
 
 
 @contextmanager
-def _checking(name: str) -> Iterator[None]:
-    """Turn errors of a River class, given data that it cannot have, into a CheckpointError."""
+def _translate_errors(name: str) -> Iterator[None]:
+    """Turn the errors that a River class raises for invalid data into a CheckpointError."""
     try:
         yield
     except CheckpointError as error:
-        before = "" if str(error).startswith(name) else f"{name}: "
-        raise CheckpointError(f"{before}{error}") from None
+        prefix = "" if str(error).startswith(name) else f"{name}: "
+        raise CheckpointError(f"{prefix}{error}") from None
     except RecursionError:
         raise CheckpointError(f"{name} is nested too deeply") from None
     except Exception:
@@ -274,81 +276,91 @@ def _checking(name: str) -> Iterator[None]:
 
 
 @cache
-def _parameters(cls: Any) -> dict[str, tuple[Any, ...]]:
-    """Return the types of a class's parameters, by annotation or default."""
+def _get_parameter_types(cls: Any) -> dict[str, tuple[Any, ...]]:
+    """Return the types of a class's parameters, from their annotations or defaults."""
     hints, kinds = get_type_hints(cls.__init__), {}
     for name, parameter in inspect.signature(cls).parameters.items():
         default = parameter.default
         hint = hints.get(name, Any if default is parameter.empty else type(default))
-        several = get_args(hint) if get_origin(hint) in (UnionType, Union) else (hint,)
-        kinds[name] = tuple(get_origin(kind) or kind for kind in several)
+        members = get_args(hint) if get_origin(hint) in (UnionType, Union) else (hint,)
+        kinds[name] = tuple(get_origin(member) or member for member in members)
     return kinds
 
 
-def _made(cls: Any, attributes: dict[str, Any]) -> Any:
-    """Return a new object, with its parameters taken from attributes."""
-    given = {name: attributes[name] for name in _parameters(cls) if name in attributes}
-    several = [part for name in given.keys() & _SEVERAL for part in given[name]]
-    for name, part in given.items():
-        parts = several if name in _SEVERAL else [part]
-        if not all(_is_of(each, *_parameters(cls)[name]) for each in parts):
+def _construct_object(cls: Any, attributes: dict[str, Any]) -> Any:
+    """Construct an object with parameters taken from its saved attributes."""
+    arguments = {name: attributes[name] for name in _get_parameter_types(cls) if name in attributes}
+    positional = [
+        value for name in arguments.keys() & _VARIADIC_PARAMETERS for value in arguments[name]
+    ]
+    for name, argument in arguments.items():
+        values = positional if name in _VARIADIC_PARAMETERS else [argument]
+        if not all(_is_instance(value, *_get_parameter_types(cls)[name]) for value in values):
             raise CheckpointError(f"{cls.__name__} with this {name} cannot be saved")
-    for name in given.keys() & _BOUNDS.keys():
-        lower, upper = _BOUNDS[name]
-        parts = given[name] if isinstance(given[name], tuple) else [given[name]]
-        if not all(lower <= part <= upper for part in parts):
-            raise CheckpointError(f"{cls.__name__} with {name} {given[name]} cannot be saved")
-    made = cls(*several, **{name: given[name] for name in given.keys() - _SEVERAL})
-    if not all(isinstance(vars(made)[name], type(part)) for name, part in given.items()):
+    for name in arguments.keys() & _BOUNDS.keys():
+        argument, (lower, upper) = arguments[name], _BOUNDS[name]
+        numbers = argument if isinstance(argument, tuple) else [argument]
+        if not all(lower <= number <= upper for number in numbers):
+            raise CheckpointError(f"{cls.__name__} with {name} {argument} cannot be saved")
+    instance = cls(
+        *positional, **{name: arguments[name] for name in arguments.keys() - _VARIADIC_PARAMETERS}
+    )
+    if not all(isinstance(vars(instance)[name], type(value)) for name, value in arguments.items()):
         raise TypeError
-    for part in vars(made).values():
-        encode(_default(part, None))
-    return made
+    for value in vars(instance).values():
+        encode(_get_default_value(value, None))
+    return instance
 
 
-def _is_of(value: Any, *kinds: Any) -> bool:
-    """Whether a value is of one of these types; number types are interchangeable."""
-    return Any in kinds or isinstance(value, (*kinds, *(_NUMBER if {*kinds} & {*_NUMBER} else ())))
+def _is_instance(value: Any, *kinds: Any) -> bool:
+    """Return whether a value has one of these types; number types are interchangeable."""
+    return Any in kinds or isinstance(
+        value, (*kinds, *(_NUMBER_TYPES if {*kinds} & {*_NUMBER_TYPES} else ()))
+    )
 
 
-def _set(made: Any, attribute: str, part: Any) -> None:
-    """Set an existing attribute to a value of its type; check the values of a dict too."""
-    fresh = vars(made)[attribute]
-    kind = dict if isinstance(fresh, dict) else type(fresh)
-    if not (fresh is None or _is_of(part, kind)) or (attribute in _DERIVED and part != fresh):
+def _set_attribute(instance: Any, attribute: str, part: Any) -> None:
+    """Set an existing attribute, after checking that the value, or each value of a dict, fits."""
+    initial = vars(instance)[attribute]
+    kind = dict if isinstance(initial, dict) else type(initial)
+    if not (initial is None or _is_instance(part, kind)) or (
+        attribute in _DERIVED_ATTRIBUTES and part != initial
+    ):
         raise TypeError
     if attribute == "_seed" and type(part) is not int:  # unlike other numbers, never a float
         raise TypeError
     numbers = part.values() if isinstance(part, dict) else [part]
-    if attribute in _COUNTS and not all(0 <= number < _MAX_COUNT for number in numbers):
-        raise CheckpointError(f"{type(made).__name__} has impossible {attribute}")
+    if attribute in _COUNT_ATTRIBUTES and not all(0 <= number < _MAX_COUNT for number in numbers):
+        raise CheckpointError(f"{type(instance).__name__} has impossible {attribute}")
     if attribute == "vars" and not all(number >= 0 for number in numbers):
-        raise CheckpointError(f"{type(made).__name__} has negative variances")
-    if not isinstance(fresh, dict):
-        setattr(made, attribute, part)
+        raise CheckpointError(f"{type(instance).__name__} has negative variances")
+    if not isinstance(initial, dict):
+        setattr(instance, attribute, part)
         return
-    is_given = bool(fresh) or fresh in [vars(made)[name] for name in _parameters(made.__class__)]
-    if is_given and part.keys() != fresh.keys():  # a parameter sets these keys
+    has_fixed_keys = bool(initial) or initial in [
+        vars(instance)[name] for name in _get_parameter_types(instance.__class__)
+    ]
+    if has_fixed_keys and part.keys() != initial.keys():  # a parameter sets these keys
         raise TypeError
-    # A table without keys of its own takes any values of its type: one of each type is enough.
-    items = part if fresh else {type(value): value for value in part.values()}
+    # An initially empty dict accepts any value of its type, so checking one of each type suffices.
+    items = part if initial else {type(value): value for value in part.values()}
     for key, value in items.items():
-        like = fresh.get(key, _default(fresh, value))
-        is_same = not fresh or hasattr(like, "__dict__") or encode(like) == encode(value)
-        if not (is_same and _is_of(value, type(like))):
+        expected = initial.get(key, _get_default_value(initial, value))
+        is_same = not initial or hasattr(expected, "__dict__") or encode(expected) == encode(value)
+        if not (is_same and _is_instance(value, type(expected))):
             raise TypeError
-    fresh.clear()
-    fresh.update(part)
+    initial.clear()
+    initial.update(part)
 
 
-def _default(table: Any, other: Any) -> Any:
-    """Return a table's default value, or `other` if it has none."""
+def _get_default_value(table: Any, other: Any) -> Any:
+    """Return the value that a dict has for a new key, or `other` if it has no default."""
     factory = int if isinstance(table, Counter) else getattr(table, "default_factory", None)
     return other if factory is None else factory()
 
 
 def encode_lr(lr: Any) -> Any:
-    """Return a learning rate or River scheduler as JSON."""
+    """Encode a learning rate or a River scheduler as JSON."""
     if isinstance(lr, int | float):
         return float(lr)
     with suppress(CheckpointError):
@@ -359,16 +371,16 @@ def encode_lr(lr: Any) -> Any:
 
 
 def decode_lr(value: Any) -> Any:
-    """Return the learning rate or scheduler from the JSON of `encode_lr`."""
+    """Decode the learning rate or scheduler from the JSON of `encode_lr`."""
     if isinstance(value, bool | int | float):
         if not 0 <= value <= sys.float_info.max:
             raise CheckpointError("lr is not a finite number of at least 0")
         return value
-    lr = _object(value, "lr")
+    lr = _decode_object(value, "lr")
     try:
         float(lr.get(1))
     except ArithmeticError:
-        pass  # other updates may have a rate
+        pass  # the scheduler may return a rate for other updates
     except Exception:
         raise CheckpointError("lr is a scheduler that returns no rate") from None
     return lr

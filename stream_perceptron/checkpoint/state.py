@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
 Arrays = dict[str, NDArray[Any]]
 
-# The arrays of a model and its scaler; other members belong to the run.
-_OF_MODEL = ("weights", "biases", "statistics", "class_counts")
+# Arrays of the model and its scaler. The other arrays belong to the run.
+_MODEL_ARRAYS = ("weights", "biases", "statistics", "class_counts")
 
 
 class Loaded(NamedTuple):
@@ -59,8 +59,8 @@ def save(
 ) -> None:
     """Save a model, so that it continues after `load` with bit-identical results.
 
-    The file is replaced in one step: after a crash it is the old checkpoint or the new one. The old
-    one is kept as PATH.prev.
+    The file is replaced atomically: after a crash it is either the old checkpoint or the new one.
+    The old checkpoint is kept as PATH.prev.
 
     Parameters
     ----------
@@ -71,10 +71,10 @@ def save(
         saved.
     path
         The path to write, or a file open for writing in binary mode. `save` writes to an open file
-        at its position, without fsync and without replacing it in one step.
+        at its current position, neither atomically nor with fsync.
     extra
-        Data that must change together with the weights, such as an offset or a metric. It must fit
-        into JSON.
+        Data that must change together with the weights, such as an offset or a metric. It must be
+        serializable as JSON.
 
     Raises
     ------
@@ -95,8 +95,8 @@ def save(
     (2, {'offset': 1})
 
     """
-    meta, arrays = model_state(model)
-    meta["extra"] = _as_json(extra)
+    meta, arrays = encode_model(model)
+    meta["extra"] = _convert_extra(extra)
     if not isinstance(path, str | os.PathLike):
         try:
             path.write(archive.to_bytes(meta, arrays))
@@ -104,18 +104,18 @@ def save(
             name = getattr(path, "name", "the file")
             raise CheckpointError(f"{name}: not open in binary mode") from None
         return
-    with archive.locked(Path(path)):
+    with archive.lock_checkpoint(Path(path)):
         archive.write_checkpoint(Path(path), meta, arrays)
 
 
-def _as_json(extra: Any) -> dict[str, Any]:
+def _convert_extra(extra: Any) -> dict[str, Any]:
     try:
-        written = json.loads(json.dumps(extra or {}, allow_nan=False))
+        converted = json.loads(json.dumps(extra or {}, allow_nan=False))
     except (TypeError, ValueError, RecursionError) as error:
         raise CheckpointError(f"extra cannot be written as JSON: {error}") from None
-    if not isinstance(written, dict):
+    if not isinstance(converted, dict):
         raise CheckpointError("extra is not a dict")
-    return written
+    return converted
 
 
 def load(path: str | os.PathLike[str] | IO[bytes]) -> Loaded:
@@ -151,33 +151,35 @@ def load(path: str | os.PathLike[str] | IO[bytes]) -> Loaded:
         try:
             if not isinstance(data, bytes):
                 raise CheckpointError("not open in binary mode")
-            return _loaded(*archive.from_bytes(data))
+            return _decode_checkpoint(*archive.from_bytes(data))
         except CheckpointError as error:
             raise CheckpointError(f"{getattr(path, 'name', 'the file')}: {error}") from None
-    with archive.naming(Path(path)):
-        return _loaded(*archive.read_checkpoint(Path(path)))
+    with archive.add_path_to_errors(Path(path)):
+        return _decode_checkpoint(*archive.read_checkpoint(Path(path)))
 
 
-def _loaded(meta: dict[str, Any], members: Arrays) -> Loaded:
+def _decode_checkpoint(meta: dict[str, Any], members: Arrays) -> Loaded:
     extra = Fields(meta, "checkpoint").take("extra", dict)
-    model, run, _ = apart(meta, members)
-    steps = pipelines.steps_from_state(meta.get("steps"))
-    return Loaded(pipelines.pipeline(steps, model, pipelines.find_encoded_columns(run)), extra)
+    model, run, _ = split_checkpoint(meta, members)
+    steps = pipelines.decode_steps(meta.get("steps"))
+    return Loaded(
+        pipelines.build_pipeline(steps, model, pipelines.find_encoded_columns(run)), extra
+    )
 
 
-def apart(meta: dict[str, Any], members: Arrays) -> tuple[SGDPerceptron, Any, Arrays]:
-    """Return the model of a checkpoint, and its run as JSON (None if it has none) and arrays."""
+def split_checkpoint(meta: dict[str, Any], members: Arrays) -> tuple[SGDPerceptron, Any, Arrays]:
+    """Split a checkpoint into its model and its run: JSON, None without a run, and arrays."""
     run = meta.get("run")
-    arrays = {name: array for name, array in members.items() if name not in _OF_MODEL}
+    arrays = {name: array for name, array in members.items() if name not in _MODEL_ARRAYS}
     if run is None and arrays:
         raise CheckpointError(f"members {sorted(arrays)} belong to no run")
-    return _model_from_state(meta, members), run, arrays
+    return _decode_model(meta, members), run, arrays
 
 
-def model_state(model: SGDPerceptron | Pipeline) -> tuple[dict[str, Any], Arrays]:
-    """Return a model as JSON and arrays."""
-    steps, perceptron = pipelines.split(model)
-    learned, classes = perceptron.network.snapshot(), perceptron.classes
+def encode_model(model: SGDPerceptron | Pipeline) -> tuple[dict[str, Any], Arrays]:
+    """Encode a model as JSON and arrays."""
+    steps, perceptron = pipelines.split_pipeline(model)
+    snapshot, classes = perceptron.network.snapshot(), perceptron.classes
     saved = {
         "lr": encode_lr(perceptron.lr),
         "epsilon": float(perceptron.epsilon),
@@ -187,27 +189,27 @@ def model_state(model: SGDPerceptron | Pipeline) -> tuple[dict[str, Any], Arrays
         "seed": None if perceptron.seed is None else int(perceptron.seed),
         "drawn_seed": perceptron.seed_,
         "max_weights": perceptron.max_weights,
-        "drawn_labels": learned.n_drawn[0],
-        "drawn_features": learned.n_drawn[1],
-        "n_seen": learned.n_seen,
-        "n_updates": learned.n_updates,
-        "last_error": None if math.isnan(learned.last_error) else learned.last_error,
-        "labels": list(map(encode_name, learned.labels)),
-        "features": list(map(encode_name, learned.features)),
+        "drawn_labels": snapshot.n_drawn[0],
+        "drawn_features": snapshot.n_drawn[1],
+        "n_seen": snapshot.n_seen,
+        "n_updates": snapshot.n_updates,
+        "last_error": None if math.isnan(snapshot.last_error) else snapshot.last_error,
+        "labels": list(map(encode_name, snapshot.labels)),
+        "features": list(map(encode_name, snapshot.features)),
     }
     if perceptron.class_weight is not None:
         saved["class_weight"] = encode_class_weight(perceptron.class_weight)
-    arrays = {"weights": learned.weights, "biases": learned.biases}
-    if learned.class_counts is not None:
-        arrays["class_counts"] = learned.class_counts
-    if learned.scaler is not None:
-        arrays["statistics"] = learned.scaler.table
+    arrays = {"weights": snapshot.weights, "biases": snapshot.biases}
+    if snapshot.class_counts is not None:
+        arrays["class_counts"] = snapshot.class_counts
+    if snapshot.scaler is not None:
+        arrays["statistics"] = snapshot.scaler.table
     return {"kernel": KERNEL, "model": saved, "steps": steps}, arrays
 
 
 @dataclass(eq=False, repr=False)
 class _State:
-    """The JSON state of a perceptron; labels and features are encoded names."""
+    """The state of a perceptron in JSON; labels and features are encoded names."""
 
     lr: Any
     epsilon: float
@@ -228,8 +230,8 @@ class _State:
     class_weight: Any = field(default=None, metadata={"optional": True})
 
 
-def _model_from_state(meta: dict[str, Any], members: Arrays) -> SGDPerceptron:
-    """Return the perceptron from the JSON and arrays of `model_state`."""
+def _decode_model(meta: dict[str, Any], members: Arrays) -> SGDPerceptron:
+    """Build the perceptron from the JSON and arrays of `encode_model`."""
     if not {"weights", "biases"} <= set(members):
         raise CheckpointError(f"members {sorted(members)} lack weights or biases")
     unknown = set(meta) - {"kernel", "model", "steps", "extra", "run"}
@@ -256,11 +258,11 @@ def _model_from_state(meta: dict[str, Any], members: Arrays) -> SGDPerceptron:
     if state.n_updates > state.n_seen:
         raise CheckpointError("model has more updates than samples")
     if state.drawn_labels > len(labels) or state.drawn_features > len(features):
-        raise CheckpointError("model has more initial weights than weights")
+        raise CheckpointError("model has drawn weights for more names than it has")
     statistics = members.get("statistics")
     scaler = None if statistics is None else Scaler(statistics)
     if scaler is not None:
-        pipelines.require_possible(scaler)
+        pipelines.require_valid_statistics(scaler)
     counts = members.get("class_counts")
     if (counts is None) != (class_weight != "balanced"):
         raise CheckpointError("model has class weights without counts, or counts without weights")

@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
-"""The compiled selection of cells, run without the GIL."""
+"""Select cells in compiled code, without the GIL."""
 
 from libc.stdint cimport int32_t, intptr_t, uint8_t
 
@@ -15,14 +15,14 @@ ctypedef fused number_t:
 
 def select_cells(const intptr_t[::1] starts, const int32_t[::1] name_ids, const uint8_t[::1] kinds,
                  number_t[::1] numbers, const int32_t[::1] feature_of_name):
-    """Select the cells that are numbers of features.
+    """Select the numeric cells of features.
 
     Parameters
     ----------
     starts, name_ids, kinds, numbers
         The fields of `Cells`, which has m cells in n records.
     feature_of_name
-        The feature of each name, -1 for none.
+        The feature of each name, or -1.
 
     Returns
     -------

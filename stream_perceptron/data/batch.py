@@ -9,18 +9,18 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_perceptron.data.describe import Note
+from stream_perceptron.data.notices import Notice
 from stream_perceptron.data.schema import Schema, Selection
 from stream_perceptron.errors import SampleError
 from stream_perceptron.model.rows import Rows, concatenate_rows
 
 # Enough rows to spread the cost of a batch, few enough for the processor's cache.
 BATCH_ROWS = 1000
-MOST_BATCH_ROWS = 4 * BATCH_ROWS  # for short rows
+MAX_BATCH_ROWS = 4 * BATCH_ROWS  # for short rows
 
 
 class Offset(NamedTuple):
-    """A row's place in its origin: the values of the --position columns."""
+    """The position of a row in a partition of its origin, read from the --position columns."""
 
     partition: tuple[str | int, ...]
     value: int
@@ -31,41 +31,49 @@ class Offset(NamedTuple):
         return tuple(map(str, self.partition))
 
 
-def offset_of(selection: Selection, values: Sequence[Any]) -> Offset:
-    """Return the offset given by the values of the position columns."""
+def build_offset(selection: Selection, values: Sequence[Any]) -> Offset:
+    """Return the offset that the values of the position columns give.
+
+    Raises
+    ------
+    SampleError
+        If a value has another type or is too large.
+
+    """
     for name, value in zip(selection.position, values, strict=True):
         is_last = name == selection.position[-1]
         if type(value) is not int and (is_last or type(value) is not str):
-            wanted = "a whole number" if is_last else "a whole number or a text"
-            raise SampleError(f"position {name!r} is {str(value)[:50]!r}, not {wanted}")
+            expected = "a whole number" if is_last else "a whole number or a text"
+            raise SampleError(f"position {name!r} is {str(value)[:50]!r}, not {expected}")
         if type(value) is int and not -(2**63) <= value < 2**63:
             raise SampleError(f"position {name!r} is {value}, which is too large for an offset")
     return Offset(tuple(values[:-1]), values[-1])
 
 
-# Returns a row's content: its text, or a list of one dict with its values by name.
-Held = Callable[[], str | list[dict[str, Any]]]
+# Returns the content of a row: its text, or a list with one dict of its values by column name.
+ContentReader = Callable[[], str | list[dict[str, Any]]]
 
 
 class Rejection(NamedTuple):
-    """The place of a row that cannot be used, and the reason."""
+    """A row that cannot be used, and the reason."""
 
     source: str
     row: int
-    why: str
-    held: Held | None = None
+    reason: str
+    read_content: ContentReader | None = None
 
     def __str__(self) -> str:
-        return f"{self.source}: row {self.row}: {self.why}"
+        return f"{self.source}: row {self.row}: {self.reason}"
 
 
 @dataclass
 class Redeliveries:
-    """Tells redelivered rows of a source from new ones, by their offsets.
+    """Detects the redelivered rows of a source by their offsets.
 
-    A row is redelivered if its offset is at or below the highest one of its partition. A row
-    without a readable offset has the status of the row before it. Those that followed the last new
-    row are counted, so that further ones are new.
+    A row is redelivered if its offset is at or below the highest offset of its partition. A row
+    without a readable offset has the status of the row before it. The rows without a readable
+    offset after the last new row are counted. When that row is redelivered, as many of them follow
+    it as redelivered rows; further ones are new.
 
     Examples
     --------
@@ -79,21 +87,21 @@ class Redeliveries:
 
     offsets: dict[tuple[str, ...], int] = field(default_factory=dict)  # the highest, by partition
     last_partition: tuple[str, ...] | None = None  # of the last new row with a readable offset
-    n_unreadable: int = 0  # new rows without a readable offset since then
-    is_redelivered: bool = False  # whether the last row was
-    # The rows without a readable offset that are known to follow the last row; None for any number.
+    n_unreadable: int = 0  # new rows without a readable offset after that row
+    is_redelivered: bool = False  # whether the last row was redelivered
+    # How many known rows without a readable offset follow the last row; None for any number.
     n_known: int | None = None
 
     def begin_source(self) -> None:
-        """Forget the status of the last row, which was one of another source or run."""
+        """Forget the status of the last row, which belongs to another source or run."""
         self.is_redelivered, self.n_known = False, None
 
     def copy(self) -> Redeliveries:
-        """Return a copy, whose changes do not concern this object."""
+        """Return an independent copy."""
         return replace(self, offsets=dict(self.offsets))
 
     def raise_offsets(self, offsets: Iterable[Offset | None]) -> None:
-        """Raise the highest offsets to those of rows that are learned in any case."""
+        """Raise the highest offsets to those of rows that are learned even if redelivered."""
         for offset in offsets:
             if offset is not None:
                 highest = self.offsets.get(offset.key, offset.value)
@@ -121,11 +129,11 @@ class Redeliveries:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class MissingValues:
-    """The missing values of n rows."""
+    """The missing values in n rows."""
 
-    counts: NDArray[np.intp]  # in the columns in use, shape (n,)
-    # The null columns of each row that have had no value so far, with the value 1. They count once
-    # they turn out to be features.
+    counts: NDArray[np.intp]  # in the used columns of each row, shape (n,)
+    # The untyped columns in which each row is null, with the value 1. These nulls are counted once
+    # the columns turn out to be features.
     untyped: Rows | None = None
 
     def __getitem__(self, rows: slice | NDArray[np.intp]) -> MissingValues:
@@ -135,21 +143,21 @@ class MissingValues:
 
     @property
     def any(self) -> bool:
-        """Whether there are any."""
+        """Whether any value is missing."""
         has_untyped = self.untyped is not None and len(self.untyped.values) > 0
         return has_untyped or bool(self.counts.any())
 
     def clear(self, rows: Sequence[int]) -> MissingValues:
-        """Return the missing values, but none in these rows."""
+        """Return a copy without the missing values of these rows."""
         counts, untyped = self.counts.copy(), self.untyped
         counts[rows] = 0
         if untyped is not None and len(rows):
-            left = np.delete(np.arange(len(counts)), rows)
-            untyped = untyped[left].spread(left, len(counts))
+            remaining = np.delete(np.arange(len(counts)), rows)
+            untyped = untyped[remaining].scatter(remaining, len(counts))
         return MissingValues(counts, untyped)
 
     def count_untyped(self) -> dict[str, int]:
-        """Return the number of nulls in each column that has had no value so far."""
+        """Return the number of nulls in each untyped column."""
         if self.untyped is None:
             return {}
         counts = np.bincount(self.untyped.value_name_ids).tolist()
@@ -157,69 +165,74 @@ class MissingValues:
 
 
 def concatenate_missing(parts: Sequence[MissingValues]) -> MissingValues:
-    """Return the missing values of the rows of all parts in order."""
+    """Concatenate the missing values of all parts."""
     untyped = None
     if any(part.untyped is not None for part in parts):
-        every = [Rows.empty(len(p.counts)) if p.untyped is None else p.untyped for p in parts]
-        untyped = concatenate_rows(every)
+        untyped_rows = [
+            Rows.empty(len(p.counts)) if p.untyped is None else p.untyped for p in parts
+        ]
+        untyped = concatenate_rows(untyped_rows)
     return MissingValues(np.concatenate([part.counts for part in parts]), untyped)
 
 
-class Inferred(NamedTuple):
-    """What the rows of a batch add to a model's knowledge of its sources."""
+class InferredKnowledge(NamedTuple):
+    """The schema and names that the rows of a batch add to a model's knowledge of its sources."""
 
     schema: Schema  # after these rows
-    # New names of features, of rows that name their own.
+    # The names of new features, if rows name their own features.
     names: tuple[str, ...] = ()
-    # Names given in options that a row of the source has, if rows name their own cells.
+    # The names in options that occur in a row of the source, if rows name their own cells.
     seen: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Batch:
-    """Consecutive rows of a source, interpreted; n of them are usable."""
+    """Consecutive interpreted rows of a source, n of which are usable."""
 
     source: str  # the source's name in messages
     first_row: int  # the number of the first row in the source, counted from 1
     n_rows: int  # the number of rows, rejected and redelivered ones included
-    rows: NDArray[np.intp]  # the place of each usable row in the batch, ascending, shape (n,)
+    rows: NDArray[np.intp]  # the index of each usable row in the batch, ascending, shape (n,)
     features: Rows  # of the usable rows
-    labels: list[Any]  # of the usable rows, None without a label; length n
+    labels: list[Any]  # of the usable rows; None for an unlabeled row; length n
     weights: NDArray[np.float64]  # the sample weights of the usable rows, shape (n,)
-    inferred: Inferred
-    rejected: dict[int, str] = field(default_factory=dict)  # by place: why a row cannot be used
-    held: dict[int, Held] = field(default_factory=dict)  # by place: a rejected row's content
+    inferred: InferredKnowledge
+    rejected: dict[int, str] = field(default_factory=dict)  # the reason, by index of the row
+    content_readers: dict[int, ContentReader] = field(
+        default_factory=dict
+    )  # by index of the rejected row
     # The offset of every row, None for a rejected row without one; empty without --position.
     offsets: tuple[Offset | None, ...] = ()
-    # Which rows are redelivered, and left out; shape (n_rows,), None for none.
+    # A mask of the redelivered rows, which are not usable, shape (n_rows,); None if there are none.
     redelivered: NDArray[np.bool_] | None = None
-    # Whether redelivered rows have numbers, as rows of files do and rows of pipes do not.
+    # Whether redelivered rows are numbered, as in files but not in pipes.
     numbers_redelivered: bool = True
-    # Notes to users about the source; they come with its first usable rows.
-    notes: tuple[Note, ...] = ()
-    missing: MissingValues | None = None  # of the usable rows; None for none
-    # The features that stand for texts or dates, which a scaler leaves as they are.
+    # Notices about the source, which come with its first usable rows.
+    notices: tuple[Notice, ...] = ()
+    missing: MissingValues | None = None  # of the usable rows; None if there are none
+    # The features that encode texts or dates, which a scaler leaves unchanged.
     unscaled: frozenset[str] = frozenset()
-    kept: list[tuple[Any, ...]] = field(default_factory=list)  # kept columns of each usable row
-    # The bytes of a text file up to the end of each row, shape (n_rows,); None for other sources.
+    # The contents of the passthrough columns and the join ID of each usable row.
+    passthrough: list[tuple[Any, ...]] = field(default_factory=list)
+    # The byte offset of each row's end in a text file, shape (n_rows,); None for other sources.
     ends: NDArray[np.intp] | None = None
     epoch: int = 0  # counted from 0
-    index: int = 0  # the source in the epoch, counted from 0
-    # Interprets the first rows again, which may infer less than all of them.
+    index: int = 0  # of the source in the epoch, counted from 0
+    # Interprets the first n rows again, which may imply less than all rows.
     interpret_first: Callable[[int], Batch] | None = None
 
     def __len__(self) -> int:
         return self.n_rows
 
-    def first(self, n: int) -> Batch:
-        """Return the first n rows."""
+    def reinterpret_first(self, n: int) -> Batch:
+        """Return the first n rows, interpreted again without the later rows."""
         if n == self.n_rows:
             return self
         assert self.interpret_first is not None
         return replace(self.interpret_first(n), interpret_first=self.interpret_first)
 
     def slice_first(self, n: int) -> Batch:
-        """Return the first n rows, with all that the batch infers."""
+        """Return the first n rows, with the knowledge inferred from the whole batch."""
         n_usable = int(np.searchsorted(self.rows, n))
         return replace(
             self,
@@ -228,56 +241,58 @@ class Batch:
             features=self.features[:n_usable],
             labels=self.labels[:n_usable],
             weights=self.weights[:n_usable],
-            rejected={i: why for i, why in self.rejected.items() if i < n},
+            rejected={i: reason for i, reason in self.rejected.items() if i < n},
             offsets=self.offsets[:n],
             redelivered=None if self.redelivered is None else self.redelivered[:n],
             missing=None if self.missing is None else self.missing[:n_usable],
-            kept=self.kept[:n_usable],
+            passthrough=self.passthrough[:n_usable],
             ends=None if self.ends is None else self.ends[:n],
         )
 
-    def number(self, i: int) -> int:
-        """Return the number in the source of the row at place i, or of the next row for i = n."""
+    def row_number(self, i: int) -> int:
+        """Return the number of row i in the source; for i = n_rows, that of the next row."""
         if self.redelivered is None or self.numbers_redelivered:
             return self.first_row + i
         return self.first_row + i - int(np.count_nonzero(self.redelivered[:i]))
 
-    def place(self, i: int) -> str:
-        """Return the source and number of the row at place i, for a message."""
-        return f"{self.source}: row {self.number(i)}"
+    def format_location(self, i: int) -> str:
+        """Return the source and number of row i, for a message."""
+        return f"{self.source}: row {self.row_number(i)}"
 
     def rejections(self) -> list[Rejection]:
         """Return the rejected rows with their reasons, in order."""
         return [
-            Rejection(self.source, self.number(i), why, self.held.get(i))
-            for i, why in sorted(self.rejected.items())
+            Rejection(self.source, self.row_number(i), reason, self.content_readers.get(i))
+            for i, reason in sorted(self.rejected.items())
         ]
 
-    def before_rejected(self) -> Batch:
-        """Return the rows before the first rejected one."""
-        return self.first(min(self.rejected)) if self.rejected else self
+    def truncate_at_rejected(self) -> Batch:
+        """Return the rows before the first rejected row."""
+        return self.reinterpret_first(min(self.rejected)) if self.rejected else self
 
     def require_usable(self) -> None:
         """Check that no row is rejected."""
         if self.rejected:
             raise SampleError(str(self.rejections()[0]))
 
-    def without(self, some: NDArray[np.bool_], reason: str) -> Batch:
-        """Return the batch with some of its usable rows (a mask, shape (n,)) rejected."""
-        left = np.flatnonzero(~some)
+    def reject_rows(self, mask: NDArray[np.bool_], reason: str) -> Batch:
+        """Return the batch with the usable rows in a mask, shape (n,), rejected for a reason."""
+        remaining = np.flatnonzero(~mask)
 
         def interpret_first(n: int) -> Batch:
-            first = self.first(n)
-            return first.without(some[: len(first.rows)], reason)
+            first = self.reinterpret_first(n)
+            return first.reject_rows(mask[: len(first.rows)], reason)
 
         return replace(
             self,
-            rows=self.rows[left],
-            features=self.features[left],
-            labels=[self.labels[i] for i in left.tolist()],
-            weights=self.weights[left],
-            missing=None if self.missing is None else self.missing[left],
-            kept=[self.kept[i] for i in left.tolist()] if self.kept else [],
-            rejected=self.rejected | dict.fromkeys(self.rows[some].tolist(), reason),
+            rows=self.rows[remaining],
+            features=self.features[remaining],
+            labels=[self.labels[i] for i in remaining.tolist()],
+            weights=self.weights[remaining],
+            missing=None if self.missing is None else self.missing[remaining],
+            passthrough=[self.passthrough[i] for i in remaining.tolist()]
+            if self.passthrough
+            else [],
+            rejected=self.rejected | dict.fromkeys(self.rows[mask].tolist(), reason),
             interpret_first=interpret_first,
         )

@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 STDIN = "-"
 
 # Called during a wait; returns the seconds until the next call, or None for no further call.
-Idle = Callable[[], float | None]
+IdleCallback = Callable[[], float | None]
 
-_SOME = 2**20  # bytes; the size of pipe to ask for
+_CHUNK_SIZE = 2**20  # bytes to read at once by default, and the size to request for pipes
 _SET_PIPE_SIZE = 1031  # F_SETPIPE_SZ of Linux
-_MOST = 2**26  # bytes to read at once
+_MAX_READ_SIZE = 2**26  # bytes; the limit of one read
 _MAX_ZSTANDARD = 2**16  # bytes to decompress at once with Zstandard
 _MAX_RECORD_WAIT = 1.0  # seconds to wait for the rest of a record after an interrupt
 
-# By the first bytes: the name of a compression, and the module and class that read it.
+# The name of each compression, and the module and class that read it, by the first bytes.
 _COMPRESSIONS = {
     b"\x1f\x8b": ("gzip", "gzip", "GzipFile"),
     b"BZh": ("bzip2", "bz2", "BZ2File"),
@@ -44,10 +44,10 @@ class Interrupt(Protocol):
 
     @property
     def is_set(self) -> bool:
-        """Whether the input ends here."""
+        """Whether the input ends now."""
 
     def wait(self, descriptor: int, seconds: float | None) -> bool:
-        """Wait for data or an interrupt, at most some seconds; return whether there are data."""
+        """Wait at most `seconds` for data or an interrupt; return whether there is data."""
 
 
 class NoInterrupt:
@@ -56,7 +56,7 @@ class NoInterrupt:
     is_set = False
 
     def wait(self, descriptor: int, seconds: float | None) -> bool:
-        """Wait for data, at most some seconds; return whether there are any."""
+        """Wait at most `seconds` for data; return whether there is any."""
         return is_readable(descriptor, seconds)
 
 
@@ -70,19 +70,19 @@ def is_remote(path: str) -> bool:
     return "://" in path
 
 
-def name_of(path: str) -> str:
+def get_display_name(path: str) -> str:
     """Return the name of a source for messages."""
-    return "stdin" if path == STDIN else without_password(path)
+    return "stdin" if path == STDIN else strip_credentials(path)
 
 
-def without_password(path: str) -> str:
+def strip_credentials(path: str) -> str:
     """Return a URI without its user and password; other paths stay unchanged.
 
     Examples
     --------
-    >>> without_password("s3://key:secret@bucket/digits.parquet")
+    >>> strip_credentials("s3://key:secret@bucket/digits.parquet")
     's3://bucket/digits.parquet'
-    >>> without_password("s3://bucket/a@b.csv")
+    >>> strip_credentials("s3://bucket/a@b.csv")
     's3://bucket/a@b.csv'
 
     """
@@ -95,36 +95,36 @@ def open_file(path: str) -> pa.NativeFile:
     import pyarrow as pa
 
     if is_remote(path):
-        with _remote(path) as (filesystem, inner):
-            return filesystem.open_input_file(inner)
-    # Python's errors are plainer than Arrow's.
+        with _resolve_uri(path) as (filesystem, inner_path):
+            return filesystem.open_input_file(inner_path)
+    # Python's errors are clearer than Arrow's.
     with open(path, "rb"):
         return pa.OSFile(path)
 
 
-def version_of(path: str) -> str:
-    """Return a text that changes with the object behind a URI; empty for a local path.
+def read_version(path: str) -> str:
+    """Return the version of the object behind a URI; an empty text for a local path.
 
-    It is the ETag if the file system has one, else the time of the last change.
+    It is the ETag if the file system has one, otherwise the modification time.
     """
     if not is_remote(path):
         return ""
-    with _remote(path) as (filesystem, inner):
-        with filesystem.open_input_stream(inner) as stream:
+    with _resolve_uri(path) as (filesystem, inner_path):
+        with filesystem.open_input_stream(inner_path) as stream:
             tag = (stream.metadata() or {}).get("ETag")
-        return tag.decode() if tag else str(filesystem.get_file_info(inner).mtime_ns)
+        return tag.decode() if tag else str(filesystem.get_file_info(inner_path).mtime_ns)
 
 
 @contextmanager
-def _remote(path: str) -> Iterator[tuple[Any, str]]:
+def _resolve_uri(path: str) -> Iterator[tuple[Any, str]]:
     """Yield the file system of a URI and the path in it; turn any error into a SourceError."""
     import pyarrow.fs
 
     try:
         yield pyarrow.fs.FileSystem.from_uri(path)
     except Exception as error:  # each file system raises its own errors
-        name = without_password(path)
-        raise SourceError(f"{name}: {reason_of(error).replace(path, name)}") from None
+        name = strip_credentials(path)
+        raise SourceError(f"{name}: {format_reason(error).replace(path, name)}") from None
 
 
 class ByteStream:
@@ -144,13 +144,13 @@ class ByteStream:
         self.name = name
         self.descriptor = descriptor  # of a local file, compressed or not
         self.pipe = pipe  # None for files, and for decompressed bytes
-        self.idle: Idle | None = None  # called while waiting for a pipe
+        self.idle: IdleCallback | None = None  # called while waiting for a pipe
         self._compressed = compressed  # the bytes that this stream decompresses
         self._read = read
         self._read_into = read_into
-        self.n_bytes = 0  # bytes read, those put back included
-        self._ahead = b""
-        self._ended = False
+        self.n_bytes = 0  # bytes read, including those put back
+        self._buffer = b""
+        self._is_at_end = False
         self._is_interrupted = False
 
     @property
@@ -165,27 +165,27 @@ class ByteStream:
             return self._compressed.is_interrupted
         return self._is_interrupted
 
-    def n_ready(self) -> int:
+    def count_ready_bytes(self) -> int:
         """Return the number of bytes that are ready; 0 if it is unknown."""
         if self._compressed is not None:
-            return 1 if self._compressed.pipe is None else self._compressed.n_ready()
-        return 0 if self.pipe is None else self.pipe.n_ready()
+            return 1 if self._compressed.pipe is None else self._compressed.count_ready_bytes()
+        return 0 if self.pipe is None else self.pipe.count_ready_bytes()
 
-    def read_some(self, most: int = _SOME) -> bytes:
-        """Return the bytes that are ready, at most `most`; none only at the end."""
-        data, self._ahead = self._ahead[:most], self._ahead[most:]
-        with source_errors(self.name):
-            return data or self._next(most)
+    def read_available(self, max_size: int = _CHUNK_SIZE) -> bytes:
+        """Return the available bytes, at most `max_size`; none only at the end of the data."""
+        data, self._buffer = self._buffer[:max_size], self._buffer[max_size:]
+        with convert_errors(self.name):
+            return data or self._read_next(max_size)
 
     def fill(self, buffer: memoryview) -> int:
-        """Read the bytes that are ready into a buffer; return their number, 0 only at the end."""
+        """Read the available bytes into a buffer; return their number, which is 0 at the end."""
         size = 0
-        with source_errors(self.name):
-            if not (self._ahead or self._ended or self._await()):
+        with convert_errors(self.name):
+            if not (self._buffer or self._is_at_end or self._wait_for_data()):
                 return 0
             # A pipe returns a little at a time, even if more is ready.
-            while size < len(buffer) and (not size or self.n_ready()):
-                more = self._next_into(buffer[size:])
+            while size < len(buffer) and (not size or self.count_ready_bytes()):
+                more = self._read_next_into(buffer[size:])
                 size += more
                 if not more:
                     break
@@ -193,14 +193,14 @@ class ByteStream:
 
     def read(self, size: int) -> bytes:
         """Return the next `size` bytes; fewer only at the end."""
-        parts = [self._ahead]
-        missing = size - len(self._ahead)
-        with source_errors(self.name):
-            while missing > 0 and (more := self._next(missing)):
+        parts = [self._buffer]
+        n_missing = size - len(self._buffer)
+        with convert_errors(self.name):
+            while n_missing > 0 and (more := self._read_next(n_missing)):
                 parts.append(more)
-                missing -= len(more)
+                n_missing -= len(more)
         data = b"".join(parts)
-        self._ahead = data[size:]
+        self._buffer = data[size:]
         return data[:size]
 
     def peek(self, size: int) -> bytes:
@@ -211,74 +211,74 @@ class ByteStream:
 
     def skip(self, size: int) -> bytes:
         """Skip the next `size` bytes; return the last one, or nothing if there are fewer."""
-        n_left = size - 1 - len(self._ahead)
+        n_left = size - 1 - len(self._buffer)
         if n_left > 0 and self.descriptor is not None and not self.is_compressed:
-            self._ahead = b""
-            with source_errors(self.name):
+            self._buffer = b""
+            with convert_errors(self.name):
                 os.lseek(self.descriptor, n_left, os.SEEK_CUR)
             self.n_bytes += n_left
             return self.read(1)
         last = b""
-        while size and (last := self.read(min(size, _SOME))):
+        while size and (last := self.read(min(size, _CHUNK_SIZE))):
             size -= len(last)
         return last[-1:]
 
     def unread(self, data: bytes) -> None:
         """Put bytes back; they are read next."""
-        self._ahead = data + self._ahead
+        self._buffer = data + self._buffer
 
     def read_line(self) -> bytes:
-        """Read to the end of the line after an interrupt, byte by byte.
+        """Read the rest of a line after an interrupt, byte by byte.
 
-        The line lacks its end if the stream ends, or if its writer pauses: all calls together wait
-        for at most a second.
+        The line is incomplete if the stream ends or its writer pauses: all calls together wait for
+        at most one second.
         """
-        line, end = self._ahead.partition(b"\n")[:2]
-        self._ahead = self._ahead[len(line) + len(end) :]
-        if end or self.pipe is None or self._ended:
+        line, end = self._buffer.partition(b"\n")[:2]
+        self._buffer = self._buffer[len(line) + len(end) :]
+        if end or self.pipe is None or self._is_at_end:
             return line + end
-        with source_errors(self.name):
+        with convert_errors(self.name):
             rest = self.pipe.read_line()
         self.n_bytes += len(rest)
-        self._ended = self.pipe.has_ended
+        self._is_at_end = self.pipe.has_ended
         return line + rest
 
     @property
     def has_ended(self) -> bool:
         """Whether the end of the data was reached."""
-        return self._ended and not (self.is_compressed and self.is_interrupted)
+        return self._is_at_end and not (self.is_compressed and self.is_interrupted)
 
-    def _next(self, size: int) -> bytes:
-        # A terminal would start again after its end, hence _ended.
-        if self._ended or not self._await():
+    def _read_next(self, size: int) -> bytes:
+        # A terminal could be read again after its end.
+        if self._is_at_end or not self._wait_for_data():
             return b""
-        return self._read_some(size)
+        return self._read_chunk(size)
 
-    def _await(self) -> bool:
+    def _wait_for_data(self) -> bool:
         """Wait for data; return False if an interrupt comes instead."""
         if self.pipe is not None:
             self._is_interrupted = not self.pipe.wait(self.idle)
         return not self._is_interrupted
 
-    def _read_some(self, size: int) -> bytes:
-        data = self._read(min(size, _MOST))  # a damaged file may ask for more than memory
-        self._count(len(data))
+    def _read_chunk(self, size: int) -> bytes:
+        data = self._read(min(size, _MAX_READ_SIZE))  # a damaged file may claim a huge size
+        self._count_bytes(len(data))
         return data
 
-    def _count(self, size: int) -> None:
+    def _count_bytes(self, size: int) -> None:
         self.n_bytes += size
-        self._ended = not size
+        self._is_at_end = not size
 
-    def _next_into(self, buffer: memoryview) -> int:
-        if self._ended and not self._ahead:
+    def _read_next_into(self, buffer: memoryview) -> int:
+        if self._is_at_end and not self._buffer:
             return 0
-        if self._ahead or self._read_into is None:
-            data = self._ahead or self._read_some(len(buffer))
+        if self._buffer or self._read_into is None:
+            data = self._buffer or self._read_chunk(len(buffer))
             size = min(len(data), len(buffer))
-            buffer[:size], self._ahead = data[:size], data[size:]
+            buffer[:size], self._buffer = data[:size], data[size:]
             return size
         size = self._read_into(buffer)
-        self._count(size)
+        self._count_bytes(size)
         return size
 
     def close(self) -> None:
@@ -287,8 +287,8 @@ class ByteStream:
 
 def open_bytes(path: str, interrupt: Interrupt | None = None) -> ByteStream:
     """Open a path, a URI or - for stdin; detect compression from the first bytes."""
-    name = name_of(path)
-    with source_errors(name):
+    name = get_display_name(path)
+    with convert_errors(name):
         if is_stream(path):
             source = _open_pipe(path, interrupt or NoInterrupt())
         elif is_remote(path):
@@ -296,27 +296,27 @@ def open_bytes(path: str, interrupt: Interrupt | None = None) -> ByteStream:
         else:
             file = _File(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
             source = ByteStream(path, file.read, file.read_into, descriptor=file.descriptor)
-    start = source.peek(4)  # no more: a pipe's first line may be short, and need an answer first
+    start = source.peek(4)  # not more: the writer may wait for the answer to a short line
     read: Callable[[int], bytes] | None = None
-    for magic, how in _COMPRESSIONS.items():
+    for magic, decompressor in _COMPRESSIONS.items():
         if start.startswith(magic):
-            read = _decompressed(source, *how)
+            read = _make_decompressor(source, *decompressor)
     if start.startswith(_ZSTANDARD):
-        read = _decompressed_zstandard(source)
+        read = _make_zstandard_decompressor(source)
     if read is None:
         return source
     return ByteStream(name, read, compressed=source, descriptor=source.descriptor)
 
 
-def spooled(start: ByteStream) -> IO[bytes]:
-    """Copy a pipe to a temporary file until its end; return the file."""
+def spool_to_file(stream: ByteStream) -> IO[bytes]:
+    """Copy a stream to a temporary file until its end; return the file."""
     import tempfile
 
     spool = tempfile.TemporaryFile()  # noqa: SIM115, the source reads from it
-    while data := start.read_some():
+    while data := stream.read_available():
         spool.write(data)
-    if start.is_interrupted:
-        raise SourceError(f"{start.name}: its data end too early")
+    if stream.is_interrupted:
+        raise SourceError(f"{stream.name}: its data ends too early")
     return spool
 
 
@@ -345,19 +345,19 @@ class Pipe(_File):
 
         super().__init__(descriptor)
         self.id = _identify_pipe(descriptor)
-        self.has_ended = False  # as `read_line` found
+        self.has_ended = False  # whether `read_line` has reached the end
         self._interrupt = interrupt
         self._request = FIONREAD
         self._seconds_left = _MAX_RECORD_WAIT
 
-    def wait(self, idle: Idle | None) -> bool:
+    def wait(self, idle: IdleCallback | None) -> bool:
         """Wait for data; return False if an interrupt comes instead."""
         while not self._interrupt.is_set:
             if self._interrupt.wait(self.descriptor, None if idle is None else idle()):
                 return True
         return False
 
-    def n_ready(self) -> int:
+    def count_ready_bytes(self) -> int:
         """Return the number of bytes ready, or 0 if it is unknown."""
         try:
             answer = fcntl.ioctl(self.descriptor, self._request, bytes(4))
@@ -366,7 +366,7 @@ class Pipe(_File):
         return int.from_bytes(answer, sys.byteorder)
 
     def read_line(self) -> bytes:
-        """Read byte by byte to the end of the line, as `ByteStream.read_line`."""
+        """Read the rest of a line byte by byte, as `ByteStream.read_line` does."""
         line = bytearray()
         while not line.endswith(b"\n"):
             start = time.monotonic()
@@ -374,7 +374,7 @@ class Pipe(_File):
                 self._seconds_left = 0.0
                 break
             self._seconds_left = max(0.0, self._seconds_left - (time.monotonic() - start))
-            for _ in range(max(1, self.n_ready())):
+            for _ in range(max(1, self.count_ready_bytes())):
                 byte = os.read(self.descriptor, 1)
                 line += byte
                 if byte in (b"", b"\n"):
@@ -385,14 +385,16 @@ class Pipe(_File):
         return bytes(line)
 
 
-def _decompressed(source: ByteStream, name: str, module: str, kind: str) -> Callable[[int], bytes]:
+def _make_decompressor(
+    source: ByteStream, name: str, module: str, class_name: str
+) -> Callable[[int], bytes]:
     """Return a function that reads decompressed bytes as they arrive."""
     import zlib  # late: few sources are compressed
 
     library = import_module(module)
-    make = getattr(library, kind)
+    make = getattr(library, class_name)
     errors = OSError, ValueError, zlib.error, getattr(library, "LZMAError", OSError)
-    compressed = SimpleNamespace(read=source.read_some)
+    compressed = SimpleNamespace(read=source.read_available)
     file = make(fileobj=compressed) if module == "gzip" else make(compressed)
 
     def read(size: int) -> bytes:
@@ -410,15 +412,15 @@ def _decompressed(source: ByteStream, name: str, module: str, kind: str) -> Call
     return read
 
 
-def _decompressed_zstandard(source: ByteStream) -> Callable[[int], bytes]:
-    """Return a function that reads bytes compressed with Zstandard."""
+def _make_zstandard_decompressor(source: ByteStream) -> Callable[[int], bytes]:
+    """Return a function that reads bytes decompressed with Zstandard."""
     import pyarrow as pa
 
     stream = pa.CompressedInputStream(pa.PythonFile(source, "r"), "zstd")
 
     def read(size: int) -> bytes:
         try:
-            # At an interrupt, what this call has decompressed is lost.
+            # An interrupt discards the bytes that this call has decompressed.
             return stream.read(min(size, _MAX_ZSTANDARD))  # type: ignore[no-any-return]
         except (OSError, pa.ArrowException):
             if source.is_interrupted:
@@ -434,7 +436,7 @@ def first_line(error: Exception) -> str:
 
 
 @contextmanager
-def source_errors(name: str) -> Iterator[None]:
+def convert_errors(name: str) -> Iterator[None]:
     """Turn errors of the system and of Arrow into a SourceError with the source's name."""
     try:
         yield
@@ -443,11 +445,11 @@ def source_errors(name: str) -> Iterator[None]:
         is_of_arrow = arrow is not None and isinstance(error, arrow.ArrowException)
         if not (isinstance(error, OSError) or is_of_arrow) or isinstance(error, SourceError):
             raise
-        raise SourceError(f"{name}: {reason_of(error)}") from None
+        raise SourceError(f"{name}: {format_reason(error)}") from None
 
 
-def reason_of(error: Exception) -> str:
-    """Return an error's reason in one line, without number and path."""
+def format_reason(error: Exception) -> str:
+    """Return the reason of an error in one line, without its number and path."""
     # Only errors of the system have a number.
     if isinstance(error, OSError) and error.errno is not None:
         return str(error.strerror)
@@ -457,13 +459,13 @@ def reason_of(error: Exception) -> str:
 def _open_pipe(path: str, interrupt: Interrupt) -> ByteStream:
     descriptor = 0
     if path != STDIN:
-        # Without a writer, opening a FIFO must not block; the wait does, which a signal can end.
+        # Opening a FIFO without a writer must not block: signals can interrupt only the later wait.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         os.set_blocking(descriptor, True)
     with suppress(OSError):  # not every stream is a pipe
-        fcntl.fcntl(descriptor, _SET_PIPE_SIZE, _SOME)
+        fcntl.fcntl(descriptor, _SET_PIPE_SIZE, _CHUNK_SIZE)
     pipe = Pipe(descriptor, interrupt)
-    return ByteStream(name_of(path), pipe.read, pipe.read_into, pipe)
+    return ByteStream(get_display_name(path), pipe.read, pipe.read_into, pipe)
 
 
 def _identify_pipe(descriptor: int) -> str:
@@ -477,7 +479,7 @@ def _identify_pipe(descriptor: int) -> str:
 
 
 def is_readable(descriptor: int, seconds: float | None) -> bool:
-    """Wait for data or the end, at most some seconds; return whether it came.
+    """Wait at most `seconds` for data or its end; return whether either has come.
 
     A FIFO opened before its writer is not at its end.
     """

@@ -10,29 +10,29 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_perceptron.data.batch import Batch, Held, Redeliveries
+from stream_perceptron.data.batch import Batch, ContentReader, Redeliveries
 from stream_perceptron.data.cells import Cells
-from stream_perceptron.data.describe import Note, warn_of_unknown, warning
 from stream_perceptron.data.interpreter import Context, Interpretation, NameRoles
-from stream_perceptron.data.interpreter.alike import AlikeRecords
+from stream_perceptron.data.interpreter.layout_cache import LayoutCache
 from stream_perceptron.data.interpreter.record import Sample
-from stream_perceptron.data.naming import meant
+from stream_perceptron.data.naming import suggest_similar_name
+from stream_perceptron.data.notices import Notice, build_unknown_columns_warning, build_warning
 from stream_perceptron.data.source import Interpreter, Knowledge, RawRows, Request
 
 
 class CellRows(RawRows):
     """Rows that are interpreted as cells."""
 
-    # The bytes of a text file up to the end of each row, which identify it; None for other sources.
+    # The byte offset of the end of each row in a text file; None for other sources.
     ends: NDArray[np.intp] | None = None
 
     @property
-    def whole(self) -> CellRows:
-        """All rows that have arrived together with these."""
+    def unsliced(self) -> CellRows:
+        """The rows that arrived together, of which these may be a slice."""
         return self
 
     @abstractmethod
-    def hold(self, i: int) -> Held | None:
+    def make_content_reader(self, i: int) -> ContentReader | None:
         """Return a function that returns the content of a row; None if it is too long."""
 
 
@@ -42,14 +42,15 @@ class CellInterpreter(Interpreter):
     def __init__(self, name: str, context: Context, request: Request) -> None:
         super().__init__(request)
         self._name, self._context = name, context
-        self._names, self._alike = NameRoles(), AlikeRecords()
-        self._other_labels: set[str] = set()  # usual names of labels that are not the label
-        self._warned: set[str] = set()  # those among them that a warning has named
-        self._unknown: list[str] = []  # ignored names that the model does not know
-        self._warned_of_unknown = False
-        self._told_of_label = request.start > 0
-        self._seen: set[str] = set()  # names given in options that rows have
-        self._n_examined = 0  # names of the cells that were compared with them
+        self._names, self._layout_cache = NameRoles(), LayoutCache()
+        # The names in rows that are usual for a label, but are not the label.
+        self._other_labels: set[str] = set()
+        self._reported_labels: set[str] = set()  # the names of these that were reported
+        self._unknown_names: list[str] = []  # names that are ignored because the model lacks them
+        self._has_reported_unknown = False
+        self._has_checked_label = request.start > 0
+        self._seen_option_names: set[str] = set()  # names in options that occur in rows
+        self._n_examined = 0  # the number of names of cells that were compared with options
 
     def _interpret(
         self,
@@ -61,47 +62,54 @@ class CellInterpreter(Interpreter):
         self._update_context(knowledge, redeliveries)
         cells, is_single = self.scan(rows), len(rows) == 1 and not knowledge.unseen
         fields = {"source": self._name, "ends": rows.ends, **fields}
-        if is_single and (alike := self._alike.interpret(self._context, cells, fields)) is not None:
+        if (
+            is_single
+            and (alike := self._layout_cache.interpret(self._context, cells, fields)) is not None
+        ):
             return alike
         interpretation = Interpretation(self._context, cells, self._names)
         self._other_labels |= interpretation.other_labels
-        self._unknown = self._unknown or [*interpretation.unknown]
-        batch = interpretation.batch(**fields)
+        self._unknown_names = self._unknown_names or [*interpretation.unknown_names]
+        batch = interpretation.build_batch(**fields)
         if is_single:
-            self._alike.remember(self._context, cells, batch)
+            self._layout_cache.store(self._context, cells, batch)
         if knowledge.unseen and self._context.columns is None:
             key = batch.inferred.schema.key
-            seen = self._find_names(knowledge.unseen, interpretation.cells, key)
+            seen = self._find_option_names(knowledge.unseen, interpretation.cells, key)
             batch = replace(batch, inferred=batch.inferred._replace(seen=seen))
-        held = {i: hold for i in batch.rejected if (hold := rows.hold(i)) is not None}
-        return replace(batch, held=held) if held else batch
+        readers = {
+            i: reader for i in batch.rejected if (reader := rows.make_content_reader(i)) is not None
+        }
+        return replace(batch, content_readers=readers) if readers else batch
 
     def _update_context(
         self, knowledge: Knowledge, redeliveries: Redeliveries | None = None
     ) -> None:
-        schema, vocabulary, before = knowledge.schema, knowledge.names, self._context
-        redeliveries = redeliveries if before.selection.position else None
-        # A context caches the columns of a table, some of which may be known by now.
-        is_same = before.columns is None or not schema.is_open
-        is_same &= schema is before.schema and vocabulary is before.vocabulary
-        if not is_same or redeliveries is not before.redeliveries:
+        schema, vocabulary, old_context = knowledge.schema, knowledge.names, self._context
+        redeliveries = redeliveries if old_context.selection.position else None
+        # A context caches the columns of a table, whose types may have been inferred since.
+        is_same = old_context.columns is None or not schema.is_open
+        is_same &= schema is old_context.schema and vocabulary is old_context.vocabulary
+        if not is_same or redeliveries is not old_context.redeliveries:
             self._context = replace(
-                before, schema=schema, vocabulary=vocabulary, redeliveries=redeliveries
+                old_context, schema=schema, vocabulary=vocabulary, redeliveries=redeliveries
             )
 
-    def _find_names(self, unseen: frozenset[str], cells: Cells, key: str | None) -> frozenset[str]:
-        """Return which names given in options these or earlier rows have.
+    def _find_option_names(
+        self, unseen: frozenset[str], cells: Cells, key: str | None
+    ) -> frozenset[str]:
+        """Return the names in options that occur in these or earlier rows.
 
-        `key` is that of the object with the features, if any.
+        `key` is the JSON key of the object with the features, if any.
         """
-        if self._context.are_pairs and cells.members is not None:
+        if self._context.has_pairs and cells.members is not None:
             cells = cells.members
         if len(cells.names) < self._n_examined:  # names were forgotten
             self._n_examined = 0
         new = set(map(str, cells.names[self._n_examined :]))
         self._n_examined = len(cells.names)
-        self._seen |= {name for name in unseen if {name, f"{key}.{name}"} & new}
-        return frozenset(self._seen)
+        self._seen_option_names |= {name for name in unseen if {name, f"{key}.{name}"} & new}
+        return frozenset(self._seen_option_names)
 
     @abstractmethod
     def scan(self, rows: Any) -> Cells:
@@ -109,46 +117,46 @@ class CellInterpreter(Interpreter):
 
     @abstractmethod
     def describe(
-        self, context: Context, rows: Any, deciding: Sequence[tuple[int, Sample]]
-    ) -> tuple[Note, ...]:
-        """Return notes on the columns, given the records that decided them among the first rows."""
+        self, context: Context, rows: Any, deciding_records: Sequence[tuple[int, Sample]]
+    ) -> tuple[Notice, ...]:
+        """Return notices about the columns, given the records that determined them."""
 
-    def _describe(self, rows: CellRows, knowledge: Knowledge) -> tuple[Note, ...]:
-        # Notes describe all rows that arrived together, of which `rows` may be the first few.
-        rows = rows.whole
+    def _describe_source(self, rows: CellRows, knowledge: Knowledge) -> tuple[Notice, ...]:
+        # Notices describe all rows that arrived together; `rows` may be only the first of them.
+        rows = rows.unsliced
         self._update_context(knowledge)
         interpretation = Interpretation(self._context, self.scan(rows), self._names)
-        deciding = interpretation.find_deciding()
-        if not deciding:
+        deciding_records = interpretation.find_deciding_records()
+        if not deciding_records:
             return ()
-        context = replace(interpretation.context, schema=deciding[-1][1].schema)
-        return self.describe(context, rows, deciding)
+        context = replace(interpretation.context, schema=deciding_records[-1][1].schema)
+        return self.describe(context, rows, deciding_records)
 
-    def _warn(self, batch: Batch) -> tuple[Note, ...]:
-        new = sorted(self._other_labels - self._warned)
-        self._warned |= self._other_labels
+    def _build_warnings(self, batch: Batch) -> tuple[Notice, ...]:
+        new = sorted(self._other_labels - self._reported_labels)
+        self._reported_labels |= self._other_labels
         label = batch.inferred.schema.label
-        notes = [
-            warning(
+        notices = [
+            build_warning(
                 f"{name!r} is not read as the label, which is {label!r}: rename it, or start over "
                 f"with --label {name}"
             )
             for name in new
         ]
-        if not self._told_of_label:
-            self._told_of_label = True
-            notes += self._note_missing_label()
-        if self._unknown and not self._warned_of_unknown:
-            self._warned_of_unknown = True
-            notes.append(warn_of_unknown(self._unknown))
-        return tuple(notes)
+        if not self._has_checked_label:
+            self._has_checked_label = True
+            notices += self._build_missing_label_notice()
+        if self._unknown_names and not self._has_reported_unknown:
+            self._has_reported_unknown = True
+            notices.append(build_unknown_columns_warning(self._unknown_names))
+        return tuple(notices)
 
-    def _note_missing_label(self) -> list[Note]:
-        """Return a note if a table lacks the label column that samples are joined with."""
+    def _build_missing_label_notice(self) -> list[Notice]:
+        """Return a notice if a table lacks the label column, so that other sources have it."""
         label, context = self._request.selection.label, self._context
-        is_missing = context.selection.joins and context.selection.label is None
+        is_missing = context.selection.has_join and context.selection.label is None
         if label is None or not is_missing or not context.columns or not context.learns:
             return []
-        text = f"there is no label column {label!r} here: labels come from other sources"
-        hint = meant(label, context.columns)
-        return [warning(text + hint) if hint else Note(text)]
+        text = f"there is no label column {label!r} in this source: labels come from other sources"
+        hint = suggest_similar_name(label, context.columns)
+        return [build_warning(text + hint) if hint else Notice(text)]

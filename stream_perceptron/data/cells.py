@@ -1,4 +1,4 @@
-"""Cells: the content of records, without any meaning."""
+"""Cells: the content of records before it is interpreted."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ try:
 except ImportError:  # built without a compiler
     compiled = None
 
-BARE_LIST = "x"  # the name of a list without a name
+UNNAMED_LIST = "x"  # the name given to an unnamed list
 
 
 class Kind(IntEnum):
@@ -34,25 +34,25 @@ class Kind(IntEnum):
 
 
 class Contents(ABC):
-    """The contents of cells: texts in formats of text, else what JSON has."""
+    """The contents of cells: texts in CSV and LIBSVM, Python values in JSON and Arrow."""
 
     @abstractmethod
     def get(self, i: int) -> Any:
         """Return the content of a cell."""
 
     def get_all(self, ids: NDArray[np.intp]) -> list[Any]:
-        """Return the contents of some cells."""
+        """Return the contents of the cells in `ids`."""
         return list(map(self.get, ids.tolist()))
 
     def encode(self, ids: NDArray[np.intp]) -> tuple[NDArray[np.int32], list[Any]]:
-        """Return a code for the content of each of some cells, and the contents by code.
+        """Return a code for the content of each cell in `ids`, and the contents by code.
 
         Equal contents of one type may have several codes.
         """
         return np.arange(len(ids), dtype=np.int32), self.get_all(ids)
 
 
-class ListedContents(Contents):
+class ListContents(Contents):
     """Contents in a list."""
 
     def __init__(self, contents: list[Any]) -> None:
@@ -63,7 +63,7 @@ class ListedContents(Contents):
 
 
 class TakenContents(Contents):
-    """The contents of cells taken from others, given by their numbers."""
+    """The contents of cells taken from several parts, given by their numbers in all parts."""
 
     def __init__(self, parts: Sequence[Contents], sizes: Sequence[int], ids: Any) -> None:
         self._parts, self._ids = parts, ids
@@ -103,7 +103,7 @@ class Cells:
     >>> cells = Cells(
     ...     ("a", "b"), np.array([0, 2]), np.array([0, 1], np.int32),
     ...     np.array([Kind.NUMBER, Kind.TEXT], np.uint8), np.array([1.0, np.nan]),
-    ...     ListedContents([1, "x"]),
+    ...     ListContents([1, "x"]),
     ... )
     >>> len(cells), cells.describe(0), cells.describe(1)
     (1, ('a', 'NUMBER', 1.0, 1), ('b', 'TEXT', nan, 'x'))
@@ -120,8 +120,8 @@ class Cells:
     # bytes, 0 for a cell that is not a number, if all are whole numbers from 0 to 255.
     numbers: NDArray[np.float64] | NDArray[np.uint8]
     contents: Contents
-    # The members of lists: those of the k-th list are the cells of its k-th record. The pairs of a
-    # record of LIBSVM are a list whose members have names.
+    # The members of lists: the cells of record k are the members of the k-th list. The pairs of a
+    # LIBSVM record are a list whose members have names.
     members: Cells | None = None
     errors: dict[int, str] = field(default_factory=dict)  # by record: why it cannot be read
 
@@ -151,12 +151,12 @@ class Cells:
 
     @lazy_property
     def list_ids(self) -> NDArray[np.intp]:
-        """The cells that are lists."""
+        """The indices of the cells that are lists."""
         return np.flatnonzero(self.kinds == Kind.LIST)
 
     @lazy_property
     def are_all_numbers(self) -> bool:
-        """Whether each cell is a number, and no bool."""
+        """Whether every cell is a number and none is a bool."""
         kinds = self.kinds
         if kinds.strides == (0,) and len(kinds):  # all of one kind
             return bool(kinds[0] == Kind.NUMBER)
@@ -183,7 +183,7 @@ class Cells:
 
 
 def take_records(parts: Sequence[Cells], records: NDArray[np.intp]) -> Cells:
-    """Return records of several blocks that share names, numbered over all blocks."""
+    """Return records of several parts with the same names, by their numbers in all parts."""
     lengths = np.concatenate([np.diff(part.starts) for part in parts])
     sizes = [len(part.kinds) for part in parts]
     firsts = np.cumsum(lengths) - lengths
@@ -209,40 +209,42 @@ def take_records(parts: Sequence[Cells], records: NDArray[np.intp]) -> Cells:
     )
 
 
-class Selected(NamedTuple):
-    """The cells that are numbers of features, and the other ones."""
+class SelectedCells(NamedTuple):
+    """The numeric cells of features, and the other cells."""
 
     starts: NDArray[np.intp]  # of the selected cells of each of n records, shape (n + 1,)
     features: NDArray[np.int32]
     numbers: NDArray[Any]
-    others: NDArray[np.intp]
+    other_cells: NDArray[np.intp]
     other_rows: NDArray[np.intp]  # the records of the other cells
 
 
-def select_cells(cells: Cells, feature_of_name: NDArray[np.int32]) -> Selected:
-    """Select the cells that are numbers of features; a name has the feature -1 for none.
+def select_cells(cells: Cells, feature_of_name: NDArray[np.int32]) -> SelectedCells:
+    """Select the numeric cells of features; other names have -1 in `feature_of_name`.
 
     Examples
     --------
     >>> cells = Cells(
     ...     ("a", "b"), np.array([0, 2]), np.array([0, 1], np.int32),
     ...     np.array([Kind.NUMBER, Kind.TEXT], np.uint8), np.array([1.0, np.nan]),
-    ...     ListedContents([1, "x"]),
+    ...     ListContents([1, "x"]),
     ... )
     >>> selected = select_cells(cells, np.array([5, 6], np.int32))
-    >>> selected.features.tolist(), selected.numbers.tolist(), selected.others.tolist()
+    >>> selected.features.tolist(), selected.numbers.tolist(), selected.other_cells.tolist()
     ([5], [1.0], [1])
 
     """
     starts, name_ids, kinds, numbers = cells.starts, cells.name_ids, cells.kinds, cells.numbers
     assert name_ids is not None
     if compiled is not None:
-        return Selected(*compiled.select_cells(starts, name_ids, kinds, numbers, feature_of_name))
+        return SelectedCells(
+            *compiled.select_cells(starts, name_ids, kinds, numbers, feature_of_name)
+        )
     features = feature_of_name[name_ids]
     is_selected = (features >= 0) & (kinds == Kind.NUMBER)
     rows = np.repeat(np.arange(len(cells)), np.diff(starts))
     counts = np.bincount(rows[is_selected], minlength=len(cells))
-    return Selected(
+    return SelectedCells(
         np.concatenate([[0], np.cumsum(counts)]),
         features[is_selected],
         numbers[is_selected],

@@ -1,10 +1,10 @@
-"""The features that stand for the contents of columns: values, dates and words."""
+"""Encode the contents of columns as features: values, dates and words."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from stream_perceptron.data.describe import offer_missing
+from stream_perceptron.data.notices import suggest_missing_option
 from stream_perceptron.data.schema import Encoding, Selection
 from stream_perceptron.data.values import require_utf8
 from stream_perceptron.encoders import (
@@ -18,7 +18,7 @@ from stream_perceptron.errors import SampleError
 
 
 def encode_content(
-    encoding: Encoding, content: Any, asked: Selection, is_text: bool
+    encoding: Encoding, content: Any, options: Selection, is_text: bool
 ) -> dict[str, float] | None:
     """Return the features for the content of a cell; None if it is missing.
 
@@ -28,31 +28,31 @@ def encode_content(
         The option and the column.
     content
         A text, number, bool, date or null, or a list of these.
-    asked
-        The texts that mean a missing value, and the decimal mark.
+    options
+        The read options, of which the null values and the decimal mark are used.
     is_text
         Whether numbers are written as texts, so that 200.0 and 200 are one value.
 
     Raises
     ------
     SampleError
-        If the content has an object or a nested list, or is not a date but should be.
+        If the content includes an object or a nested list, or is not a date where one is expected.
 
     Examples
     --------
-    >>> asked = Selection(missing=("NA",))
+    >>> options = Selection(missing=("NA",))
     >>> status = Encoding("one_hot", "status")
-    >>> [encode_content(status, text, asked, is_text=True) for text in ("200.0", " ok", "NA")]
+    >>> [encode_content(status, text, options, is_text=True) for text in ("200.0", " ok", "NA")]
     [{'status_200': 1.0}, {'status_ok': 1.0}, None]
-    >>> encode_content(Encoding("words", "tags"), ["new", "very new", None], asked, is_text=False)
+    >>> encode_content(Encoding("words", "tags"), ["new", "very new", None], options, is_text=False)
     {'tags=new': 2.0, 'tags=very': 1.0}
 
     """
     option, column = encoding
     if type(content) is not str:
-        return _encode_other(encoding, content, asked)
-    text: str = asked.with_point(content, is_text)
-    if text.strip() in asked.blanks:
+        return _encode_non_text(encoding, content, options)
+    text: str = options.convert_decimal_comma(content, is_text)
+    if text.strip() in options.null_values:
         return None
     if is_text:
         require_utf8(text)
@@ -63,7 +63,9 @@ def encode_content(
     return {f"{column}_{format_value(text, is_text)}": 1.0}
 
 
-def _encode_other(encoding: Encoding, content: Any, asked: Selection) -> dict[str, float] | None:
+def _encode_non_text(
+    encoding: Encoding, content: Any, options: Selection
+) -> dict[str, float] | None:
     """Return the features for a number, bool, date, null or list."""
     option, column = encoding
     if is_missing(content):
@@ -71,12 +73,12 @@ def _encode_other(encoding: Encoding, content: Any, asked: Selection) -> dict[st
     if option == "dates":
         return _encode_date(column, content)
     if option == "words":
-        return count_words(column, join_texts(column, content, asked.blanks))
+        return count_words(column, join_texts(column, content, options.null_values))
     features = {}
     for value in content if isinstance(content, list) else [content]:
         if isinstance(value, list | dict):
             raise SampleError(f"{column!r} is not a text, a number or a bool")
-        if not is_missing(value, asked.blanks):
+        if not is_missing(value, options.null_values):
             features[f"{column}_{format_value(value, is_text=False)}"] = 1.0
     return features
 
@@ -88,4 +90,4 @@ def _encode_date(column: str, value: Any) -> dict[str, float]:
     try:
         return encode_date(column, value)
     except ValueError as error:
-        raise SampleError(f"{column!r}: {error}{offer_missing(str(value))}") from None
+        raise SampleError(f"{column!r}: {error}{suggest_missing_option(str(value))}") from None

@@ -1,4 +1,4 @@
-"""Unsupported sources: recognised, and refused with a command that converts them."""
+"""Reject unsupported sources with an error that shows how to convert them."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import os
 import re
 import shlex
 
-from stream_perceptron.data.byte_stream import STDIN, without_password
+from stream_perceptron.data.byte_stream import STDIN, strip_credentials
 from stream_perceptron.errors import SourceError
 
-_ENDINGS = (".parquet", ".arrow", ".csv", ".tsv", ".jsonl", ".json", ".libsvm", ".svm")
-# By the first bytes: the name of a format, and a command that converts it.
+_EXTENSIONS = (".parquet", ".arrow", ".csv", ".tsv", ".jsonl", ".json", ".libsvm", ".svm")
+# The name of each format, and a command that converts it, by the first bytes.
 _FOREIGN = {
     b"\xff\xfe": ("text in UTF-16", "iconv -f UTF-16 -t UTF-8 {} | stream-perceptron ..."),
     b"\xfe\xff": ("text in UTF-16", "iconv -f UTF-16 -t UTF-8 {} | stream-perceptron ..."),
     b"SQLite format 3\0": (
-        "a database of SQLite",
+        "a SQLite database",
         "sqlite3 -header -csv {} 'select * from TABLE' | stream-perceptron ...",
     ),
     b"\x80\x04": (
@@ -29,10 +29,17 @@ _FOREIGN[b"\x80\x05"] = _FOREIGN[b"\x80\x04"]
 _ARRAY_OF_OBJECTS = re.compile(r"\s*\[\s*(\{|$)")
 
 
-def refuse_place(path: str) -> None:
-    """Refuse a folder, a pattern, a tar archive or a web address."""
+def reject_unsupported_path(path: str) -> None:
+    """Raise an error for a folder, a pattern, a tar archive or a web address.
+
+    Raises
+    ------
+    SourceError
+        If the path is one of these.
+
+    """
     if re.match("https?://", path, re.IGNORECASE):
-        name = without_password(path)
+        name = strip_credentials(path)
         raise SourceError(
             f"{name}: a web address; use: curl -sSfL {shlex.quote(name)} | stream-perceptron ..."
         )
@@ -43,9 +50,11 @@ def refuse_place(path: str) -> None:
             f"that tar -tf {quoted} lists"
         )
     if os.path.isdir(path):
-        endings = {os.path.splitext(name)[1] for name in os.listdir(path)}
-        found = sorted(endings.intersection(_ENDINGS))
-        pattern = os.path.join(shlex.quote(path), f"*{found[0] if found else ''}")
+        extensions = {os.path.splitext(name)[1] for name in os.listdir(path)}
+        known_extensions = sorted(extensions.intersection(_EXTENSIONS))
+        pattern = os.path.join(
+            shlex.quote(path), f"*{known_extensions[0] if known_extensions else ''}"
+        )
         raise SourceError(f"{path}: a folder; name the files in it: {pattern}")
     if re.search(r"[*?\[]", path) and "://" not in path and not os.path.exists(path):
         raise SourceError(
@@ -54,27 +63,36 @@ def refuse_place(path: str) -> None:
         )
 
 
-def refuse_content(name: str, path: str, start: bytes) -> None:
-    """Refuse a source whose first bytes show an unsupported format; `name` is for messages."""
+def reject_unsupported_content(name: str, path: str, first_bytes: bytes) -> None:
+    """Raise an error if the first bytes of a source show an unsupported format.
+
+    `name` is the name of the source in messages.
+
+    Raises
+    ------
+    SourceError
+        If the format is not supported.
+
+    """
     quoted = shlex.quote(name) if path != STDIN else "FILE"
-    if start == b"\x93NUM":
-        given, at = "sys.argv[1]", f" {quoted}"
+    if first_bytes == b"\x93NUM":
+        array_file, argument = "sys.argv[1]", f" {quoted}"
         if path == STDIN:
-            given, at = "io.BytesIO(sys.stdin.buffer.read())", ""
+            array_file, argument = "io.BytesIO(sys.stdin.buffer.read())", ""
         raise SourceError(
-            f'{name}: an array of NumPy: python -c "import io, numpy, sys; '
-            f"numpy.savetxt(sys.stdout, numpy.load({given}), '%s', ',')\"{at} "
+            f'{name}: a NumPy array: python -c "import io, numpy, sys; '
+            f"numpy.savetxt(sys.stdout, numpy.load({array_file}), '%s', ',')\"{argument} "
             "| stream-perceptron ..."
         )
-    for begin, (kind, how) in _FOREIGN.items():
-        if start.startswith(begin):
-            raise SourceError(f"{name}: {kind}: {how.format(quoted)}")
-    if start == b"PK\x03\x04":
-        raise SourceError(f"{name}: {_in_archive(path, quoted)}")
+    for magic, (kind, command) in _FOREIGN.items():
+        if first_bytes.startswith(magic):
+            raise SourceError(f"{name}: {kind}: {command.format(quoted)}")
+    if first_bytes == b"PK\x03\x04":
+        raise SourceError(f"{name}: {_describe_archive(path, quoted)}")
 
 
-def _in_archive(path: str, quoted: str) -> str:
-    """Return the kind of a ZIP archive, and a command that reads it."""
+def _describe_archive(path: str, quoted: str) -> str:
+    """Return what a ZIP archive contains, and a command that reads it."""
     import zipfile  # late: rarely needed
 
     try:
@@ -87,7 +105,7 @@ def _in_archive(path: str, quoted: str) -> str:
     if "[Content_Types].xml" in names:
         return f"a spreadsheet: libreoffice --headless --convert-to csv {quoted}"
     if names and all(name.endswith(".npy") for name in names):
-        return _in_npz([name.removesuffix(".npy") for name in names], quoted)
+        return _suggest_npz_command([name.removesuffix(".npy") for name in names], quoted)
     if not names:
         return "a ZIP archive: write it to a file, and pipe the output of unzip -p FILE"
     if len(names) > 1:
@@ -95,27 +113,34 @@ def _in_archive(path: str, quoted: str) -> str:
     return f"a ZIP archive: unzip -p {quoted} | stream-perceptron ..."
 
 
-def _in_npz(names: list[str], path: str) -> str:
+def _suggest_npz_command(names: list[str], path: str) -> str:
     """Return a command that writes NumPy arrays as CSV, the labels first."""
-    known = {name.lower(): name for name in names}
+    names_by_lower = {name.lower(): name for name in names}
     for y in names:
-        x = known.get(f"x{y[1:].lower()}")
+        x = names_by_lower.get(f"x{y[1:].lower()}")
         if y[:1] in "yY" and x is not None:
             return (
-                'arrays of NumPy: python -c "import numpy, sys; a = numpy.load(sys.argv[1]); '
+                'NumPy arrays: python -c "import numpy, sys; a = numpy.load(sys.argv[1]); '
                 f"x, y = a['{x}'], a['{y}']; numpy.savetxt(sys.stdout, "
                 "numpy.c_[y, x.reshape(len(x), -1)], '%s', ',')\" "
                 f"{path} | stream-perceptron ..."
             )
     return (
-        f"arrays of NumPy ({', '.join(names[:5])}): write features and labels as CSV with "
-        "numpy.savetxt, a sample a line"
+        f"NumPy arrays ({', '.join(names[:5])}): write features and labels as CSV with "
+        "numpy.savetxt, one sample per line"
     )
 
 
-def refuse_array(name: str, first: str) -> None:
-    """Refuse a JSON array of objects, recognised by its first line."""
-    if _ARRAY_OF_OBJECTS.match(first):
+def reject_json_array(name: str, first_line: str) -> None:
+    """Raise an error if the first line begins a JSON array of objects.
+
+    Raises
+    ------
+    SourceError
+        If it does.
+
+    """
+    if _ARRAY_OF_OBJECTS.match(first_line):
         cat = "" if name == "stdin" else f" {shlex.quote(name)}"
         raise SourceError(
             f"{name}: a JSON array of objects: write one object per line, as jq -c '.[]'{cat} does"

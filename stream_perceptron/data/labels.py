@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-# By name: the Python type, and its name in messages.
+# The Python type of each label type, and its name in messages.
 LABEL_TYPES = {
     "int": (int, "a whole number"),
     "bool": (bool, "true or false"),
@@ -17,14 +17,14 @@ _WHOLE = re.compile(r"([+-]?(?:0|[1-9][0-9]*))(?:\.0*)?")
 _BOOLS = {"true": True, "false": False}
 
 
-def label_type_of(value: str | float | bool, is_text: bool) -> str:
-    """Return int, bool or str: the type of labels after this first one.
+def infer_label_type(value: str | float | bool, is_text: bool) -> str:
+    """Infer the type of all labels from the first one: int, bool or str.
 
     Examples
     --------
-    >>> [label_type_of(text, is_text=True) for text in ("3", "3.0", "007", "A", "True")]
+    >>> [infer_label_type(text, is_text=True) for text in ("3", "3.0", "007", "A", "True")]
     ['int', 'int', 'str', 'str', 'bool']
-    >>> label_type_of("3", is_text=False), label_type_of(3.0, is_text=False)
+    >>> infer_label_type("3", is_text=False), infer_label_type(3.0, is_text=False)
     ('str', 'int')
 
     """
@@ -35,23 +35,23 @@ def label_type_of(value: str | float | bool, is_text: bool) -> str:
     return "bool" if isinstance(value, bool) else "int"
 
 
-def typed_label(value: Any, label_type: str, is_text: bool) -> Any:
-    """Return the label for a value, given the type of labels.
+def convert_label(value: Any, label_type: str, is_text: bool) -> Any:
+    """Convert a value to a label of the given type.
 
     Examples
     --------
-    >>> typed_label("3", "int", is_text=True), typed_label("3", "str", is_text=True)
+    >>> convert_label("3", "int", is_text=True), convert_label("3", "str", is_text=True)
     (3, '3')
-    >>> typed_label("A", "int", is_text=True)
+    >>> convert_label("A", "int", is_text=True)
     Traceback (most recent call last):
     ...
     ValueError: 'A' is not a whole number, but the labels are
 
     """
-    kind, called = LABEL_TYPES[label_type]
+    python_type, type_name = LABEL_TYPES[label_type]
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    if type(value) is kind:
+    if type(value) is python_type:
         return value
     if is_text and isinstance(value, str):
         if label_type == "int" and (match := _WHOLE.fullmatch(value)) and len(match[1]) < 20:
@@ -59,10 +59,10 @@ def typed_label(value: Any, label_type: str, is_text: bool) -> Any:
         if label_type == "bool" and value.lower() in _BOOLS:
             return _BOOLS[value.lower()]
     shown = repr(value) if isinstance(value, str) else str(value)
-    hint = ": put a quantity into bins" if isinstance(value, float) else ""
-    raise ValueError(f"{shown[:50]} is not {called}, but the labels are{hint}")
+    hint = ": to learn a quantity, put it into bins" if isinstance(value, float) else ""
+    raise ValueError(f"{shown[:50]} is not {type_name}, but the labels are{hint}")
 
 
-def is_missing(value: Any, is_text: bool) -> bool:
+def is_missing_label(value: Any, is_text: bool) -> bool:
     """Whether a value of the label column is missing: None, NaN or an empty text."""
     return value is None or value != value or (is_text and value == "")

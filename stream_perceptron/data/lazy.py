@@ -9,11 +9,11 @@ T = TypeVar("T")
 
 
 class lazy_property(Generic[T]):  # noqa: N801, used as a decorator
-    """A property that is computed when it is first asked for.
+    """A property that is computed when it is first read.
 
-    It is `functools.cached_property` without the lock, which Python 3.12 has dropped: one lock for
-    all objects of a class makes threads wait for each other. Two threads that ask at the same time
-    both compute it.
+    It is `functools.cached_property` without its lock, which Python 3.12 removed: one lock for all
+    objects of a class makes threads wait for each other. If two threads read the property for the
+    first time at once, both compute it.
 
     Examples
     --------
@@ -43,6 +43,6 @@ class lazy_property(Generic[T]):  # noqa: N801, used as a decorator
     def __get__(self, instance: object, owner: type) -> Any:
         if instance is None:
             return self
-        # From now on the attribute of the object is found first.
+        # From now on the attribute of the object takes precedence over this descriptor.
         value = vars(instance)[self._name] = self._compute(instance)
         return value

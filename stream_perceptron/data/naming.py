@@ -1,4 +1,4 @@
-"""Names of columns and features: found as users give them, and listed in messages."""
+"""Find columns by the names that users give, and format names for messages."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ LABEL_NAMES = ("label", "class", "target", "y")
 _PIXEL_COLUMNS = ("pixels", "pixel", "image")
 
 # Matches the name of a column that numbers rows or identifies their origin.
-_ORIGIN = re.compile(r"(?i:id|index|.*[_ ]id|unnamed: \d+|__index_level_\d+__|)|.*[a-z0-9]I[dD]")
+_ROW_ID = re.compile(r"(?i:id|index|.*[_ ]id|unnamed: \d+|__index_level_\d+__|)|.*[a-z0-9]I[dD]")
 
-_MOST_NAMES = 5  # in one list of a message
+_MAX_NAMES = 5  # names in one list of a message
 
 
-def column_called(wanted: str, names: Sequence[str]) -> str | None:
-    """Return the column that a user means by name, in any case, or by position from 1; or None.
+def find_column(requested: str, names: Sequence[str]) -> str | None:
+    """Return the column with a name, ignoring case, or at a position, counted from 1; or None.
 
     Examples
     --------
     >>> names = ["Age", " Class", "2"]
-    >>> [column_called(wanted, names) for wanted in ("class", "1", "-1", "2", "0", "x")]
+    >>> [find_column(requested, names) for requested in ("class", "1", "-1", "2", "0", "x")]
     [' Class', 'Age', '2', '2', None, None]
 
     """
-    if wanted in names:
-        return wanted
-    alike = [name for name in names if name.strip().lower() == wanted.strip().lower()]
-    if len(alike) == 1:
-        return alike[0]
-    if is_position(wanted) and -len(names) <= int(wanted) <= len(names):
-        place = int(wanted)
-        return names[place - 1 if place > 0 else place]
+    if requested in names:
+        return requested
+    matches = [name for name in names if name.strip().lower() == requested.strip().lower()]
+    if len(matches) == 1:
+        return matches[0]
+    if is_position(requested) and -len(names) <= int(requested) <= len(names):
+        position = int(requested)
+        return names[position - 1 if position > 0 else position]
     return None
 
 
@@ -49,27 +49,27 @@ def is_position(text: str) -> bool:
     return re.fullmatch("-?[1-9][0-9]{0,6}", text) is not None
 
 
-def meant(wanted: str, names: Sequence[str]) -> str:
+def suggest_similar_name(requested: str, names: Sequence[str]) -> str:
     """Return a hint with the most similar name; empty if none is similar.
 
     Examples
     --------
-    >>> meant("prise", ["price", "rooms"]), meant("target", ["price", "rooms"])
-    ("; did you mean 'price'?", '')
+    >>> [suggest_similar_name(name, ["price", "rooms"]) for name in ("prise", "target")]
+    ["; did you mean 'price'?", '']
 
     """
     from difflib import get_close_matches  # late: only errors need it
 
-    close = get_close_matches(wanted, names, 1, 0.75)
+    close = get_close_matches(requested, names, 1, 0.75)
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
-def vector_names(name: str, n_features: int) -> tuple[str, ...]:
-    """Return names for the numbers of a vector: pixel0, pixel1.. or name0, name1...
+def name_vector_elements(name: str, n_features: int) -> tuple[str, ...]:
+    """Return names for the elements of a vector: pixel0, pixel1, ... or name0, name1, ...
 
     Examples
     --------
-    >>> vector_names("pixels", 2), vector_names("x", 2)
+    >>> name_vector_elements("pixels", 2), name_vector_elements("x", 2)
     (('pixel0', 'pixel1'), ('x0', 'x1'))
 
     """
@@ -78,7 +78,7 @@ def vector_names(name: str, n_features: int) -> tuple[str, ...]:
 
 
 def is_pixel(name: str) -> bool:
-    """Whether a column with this name is a pixel of a picture.
+    """Whether a column with this name is a pixel of an image.
 
     Examples
     --------
@@ -89,51 +89,51 @@ def is_pixel(name: str) -> bool:
     return re.fullmatch("pixel[0-9]+", name) is not None
 
 
-def tells_origin(name: str) -> bool:
-    """Whether a column with this name most likely identifies rows, such as a row number.
+def looks_like_row_id(name: str) -> bool:
+    """Whether a column with this name most likely identifies rows, as a row number does.
 
     Examples
     --------
-    >>> [tells_origin(name) for name in ("id", "ID", "userId", "user_id", "Unnamed: 0", "")]
+    >>> [looks_like_row_id(name) for name in ("id", "ID", "userId", "user_id", "Unnamed: 0", "")]
     [True, True, True, True, True, True]
-    >>> tells_origin("humid"), tells_origin("paid")
+    >>> looks_like_row_id("humid"), looks_like_row_id("paid")
     (False, False)
 
     """
-    return _ORIGIN.fullmatch(name) is not None
+    return _ROW_ID.fullmatch(name) is not None
 
 
-def shortened(parts: Sequence[str], most: int = _MOST_NAMES) -> str:
-    """Return the first parts of a list for a message, and the number of the others."""
-    more = f" and {len(parts) - most:,} more" if len(parts) > most else ""
-    return ", ".join(parts[:most]) + more
+def join_first(parts: Sequence[str], max_shown: int = _MAX_NAMES) -> str:
+    """Join the first parts of a list for a message, and count the others."""
+    more = f" and {len(parts) - max_shown:,} more" if len(parts) > max_shown else ""
+    return ", ".join(parts[:max_shown]) + more
 
 
-def names_in(names: Sequence[str], most: int = _MOST_NAMES) -> str:
+def quote_names(names: Sequence[str], max_shown: int = _MAX_NAMES) -> str:
     """Return the first few names in quotes, for a message."""
-    return shortened(list(map(repr, names)), most)
+    return join_first(list(map(repr, names)), max_shown)
 
 
-def listed(names: Sequence[str]) -> str:
-    """Return names for a message: all of a few, else the ends of a series or the first ones.
+def format_names(names: Sequence[str]) -> str:
+    """Join names for a message: all if they are few, else the ends of a series or the first few.
 
     Examples
     --------
-    >>> listed(["a", "b"]), listed([f"pixel{i}" for i in range(784)])
+    >>> format_names(["a", "b"]), format_names([f"pixel{i}" for i in range(784)])
     ('a, b', 'pixel0 .. pixel783')
-    >>> listed(["b", *(f"a{i}" for i in range(30))])
+    >>> format_names(["b", *(f"a{i}" for i in range(30))])
     'b, a0, a1, a2, a3 and 26 more'
 
     """
-    if len(names) <= 2 * _MOST_NAMES:
+    if len(names) <= 2 * _MAX_NAMES:
         return ", ".join(names)
     stems = {name.rstrip("0123456789") for name in names}
     if len(stems) == 1 and all(name[-1:].isdigit() for name in names):
         return f"{names[0]} .. {names[-1]}"
-    return shortened(names)
+    return join_first(names)
 
 
-def as_option(names: Sequence[str]) -> str:
+def format_option_value(names: Sequence[str]) -> str:
     """Return names as the value of an option, quoted for a shell."""
-    # A column without a name is given by position; an index without a name comes first.
-    return shlex.quote(",".join(name or "1" for name in names[:_MOST_NAMES]))
+    # An unnamed column is given by position; an unnamed index is the first column.
+    return shlex.quote(",".join(name or "1" for name in names[:_MAX_NAMES]))

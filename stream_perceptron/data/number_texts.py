@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 _SIGNS = "$€£¥₹"
 _SPACES = " \u00a0\u202f"  # also the no-break spaces between groups of digits
-_TEXT = (  # compiled by its first use, as few columns are of texts
+_TEXT = (  # compiled on first use, because few columns have texts
     rf"[+-]?(?P<before>[{_SIGNS}]?) ?"
     rf"(?P<whole>\d{{1,3}}(?:,\d{{3}})+|\d{{1,3}}(?:[{_SPACES}]\d{{3}})+|\d+)(?P<rest>[.,]\d+)?"
     rf" ?(?P<after>[{_SIGNS}]|%|[^\W\d_]{{1,4}})?"
@@ -31,7 +31,7 @@ class NumberFormat(NamedTuple):
         parts += ["thousands separators"] if self.separator else []
         return " and ".join(parts)
 
-    def sed_command(self) -> str:
+    def build_sed_command(self) -> str:
         """Return the command that converts the numbers in lines of CSV."""
         edits = []
         if self.separator == ",":  # in quotes, or it would be a delimiter
@@ -46,10 +46,10 @@ class NumberFormat(NamedTuple):
         decimals = " (and learn with --decimal ,)" if self.has_decimal_comma else ""
         return f"sed -E {' '.join(f'-e {shlex.quote(edit)}' for edit in edits)}{decimals}"
 
-    def jq_command(self, key: str | None, name: str) -> str:
+    def build_jq_command(self, key: str | None, name: str) -> str:
         """Return the command that converts the numbers under a name in lines of JSON.
 
-        `key` is that of the object with the features, if any.
+        `key` is the JSON key of the object with the features, if any.
         """
         path = "".join(f"[{json.dumps(part)}]" for part in (key, *name.split(".")) if part)
         edits = 'gsub(","; ".") | gsub("[^0-9.+-]"; "")'
@@ -60,9 +60,9 @@ class NumberFormat(NamedTuple):
 
 
 def find_number_format(texts: Iterable[str]) -> NumberFormat | None:
-    """Return how the numbers in all these texts are written; None if one is another text.
+    """Return the format of the numbers in texts; None if a text is not a number.
 
-    Empty texts are left out. Plain numbers have no format.
+    Empty texts are skipped. Plain numbers, and numbers in several formats, give None.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Opening of sources, with detection of the format."""
+"""Open sources, and detect their formats."""
 
 from __future__ import annotations
 
@@ -10,10 +10,14 @@ from stream_perceptron.data.byte_stream import (
     NoInterrupt,
     is_stream,
     open_bytes,
-    spooled,
+    spool_to_file,
 )
-from stream_perceptron.data.foreign import refuse_array, refuse_content, refuse_place
-from stream_perceptron.data.identity import PipeHeader
+from stream_perceptron.data.fingerprint import PipeHeader
+from stream_perceptron.data.foreign import (
+    reject_json_array,
+    reject_unsupported_content,
+    reject_unsupported_path,
+)
 from stream_perceptron.data.source import Source
 from stream_perceptron.errors import SourceError
 
@@ -47,7 +51,7 @@ def open_source(
     interrupt
         Ends the input early, as a signal does.
     header
-        What an earlier run learned of the beginning of a pipe, if this is the same pipe.
+        The start of the pipe as an earlier run read it, which is used if the pipe is the same.
 
     Raises
     ------
@@ -72,37 +76,39 @@ def _open(
     interrupt: Interrupt | None,
     header: PipeHeader | None,
 ) -> Source:
-    refuse_place(path)
+    reject_unsupported_path(path)
     if file_format is None and path.endswith(".parquet") and not is_stream(path):
         file_format = "parquet"
-    start = open_bytes(path, interrupt)
-    magic = start.peek(4)
-    refuse_content(start.name, path, start.peek(16) if magic == b"SQLi" else magic)
+    stream = open_bytes(path, interrupt)
+    magic = stream.peek(4)
+    reject_unsupported_content(stream.name, path, stream.peek(16) if magic == b"SQLi" else magic)
     file_format = file_format or _MAGIC.get(magic)
     # Late: each format imports libraries that the others do not need.
     if file_format == "parquet":
         from stream_perceptron.data.arrow.parquet import ParquetSource
 
-        is_file = not start.is_compressed and not is_stream(path)
-        return ParquetSource(path, None if is_file else spooled(start))
+        is_file = not stream.is_compressed and not is_stream(path)
+        return ParquetSource(path, None if is_file else spool_to_file(stream))
     if file_format == "arrow":
         from stream_perceptron.data.arrow.ipc import ArrowSource
 
-        return ArrowSource(path, start)
+        return ArrowSource(path, stream)
     from stream_perceptron.data.text.lines import LineSource
 
-    def choose(first: str, asked: Selection) -> LineFormat:
-        return _line_format(file_format, first, start.name, asked)
+    def choose_format(first_line: str, options: Selection) -> LineFormat:
+        return _create_line_format(file_format, first_line, stream.name, options)
 
-    return LineSource(path, start, choose, header)
+    return LineSource(path, stream, choose_format, header)
 
 
-def _line_format(file_format: str | None, first: str, where: str, asked: Selection) -> LineFormat:
-    if file_format is None and asked.delimiter is not None and asked.delimiter in first:
+def _create_line_format(
+    file_format: str | None, first_line: str, where: str, options: Selection
+) -> LineFormat:
+    if file_format is None and options.delimiter is not None and options.delimiter in first_line:
         file_format = "csv"
-    file_format = file_format or _looks_like(first, where)
+    file_format = file_format or _detect_text_format(first_line, where)
     if file_format == "jsonl":
-        refuse_array(where, first)
+        reject_json_array(where, first_line)
         from stream_perceptron.data.text.jsonl import JsonFormat
 
         return JsonFormat()
@@ -112,13 +118,13 @@ def _line_format(file_format: str | None, first: str, where: str, asked: Selecti
         return LibsvmFormat()
     from stream_perceptron.data.text.csv import CsvFormat
 
-    return CsvFormat(first, asked.delimiter, asked.decimal)
+    return CsvFormat(first_line, options.delimiter, options.decimal)
 
 
-def _looks_like(first: str, where: str) -> str:
-    """Return the text format that a first line looks like."""
-    if "\0" in first or first.count("\N{REPLACEMENT CHARACTER}") > len(first) / 10:
+def _detect_text_format(first_line: str, where: str) -> str:
+    """Return the format of text, given its first line."""
+    if "\0" in first_line or first_line.count("\N{REPLACEMENT CHARACTER}") > len(first_line) / 10:
         raise SourceError(f"{where}: neither Parquet nor Arrow nor text in UTF-8")
-    if first.lstrip().startswith(("{", "[")):
+    if first_line.lstrip().startswith(("{", "[")):
         return "jsonl"
-    return "libsvm" if _LIBSVM.fullmatch(first) else "csv"
+    return "libsvm" if _LIBSVM.fullmatch(first_line) else "csv"

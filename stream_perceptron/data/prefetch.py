@@ -1,4 +1,4 @@
-"""Prefetch: a thread that makes items ahead."""
+"""Prefetch items in a thread."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ import threading
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
-from stream_perceptron.data.byte_stream import Idle, Interrupt
+from stream_perceptron.data.byte_stream import IdleCallback, Interrupt
 
 T = TypeVar("T")
 
-_DEPTH = 2
+_N_SLOTS = 2
 _MAX_END_WAIT = 0.5  # seconds to wait for the thread's end
 _CHECK_INTERVAL = 0.1  # seconds between two checks for an interrupt
 
 
 def prefetch(
-    items: Iterable[T], idle: Idle | None = None, interrupt: Interrupt | None = None
+    items: Iterable[T], idle: IdleCallback | None = None, interrupt: Interrupt | None = None
 ) -> Iterator[T]:
-    """Yield items while a thread makes the next ones.
+    """Yield items while a thread produces the next items.
 
-    An error in making an item is raised here in its place. After an interrupt, if one is given, the
-    items end with the first one that is not ready.
+    An error in the thread is raised in place of the item. After an interrupt, if `interrupt` is
+    given, iteration ends as soon as the next item is not ready.
 
     Examples
     --------
@@ -30,12 +30,12 @@ def prefetch(
     [0, 1, 4, 9]
 
     """
-    # These queues wait in C; `queue.Queue` costs a live pipe a tenth of a millisecond a row.
-    made: queue.SimpleQueue[tuple[bool, T | BaseException | None]] = queue.SimpleQueue()
-    places: queue.SimpleQueue[bool] = queue.SimpleQueue()  # True for a free place, False to end
-    for _ in range(_DEPTH):
-        places.put(True)
-    is_left = False
+    # These queues wait in C; `queue.Queue` costs a live pipe a tenth of a millisecond per row.
+    results: queue.SimpleQueue[tuple[bool, T | BaseException | None]] = queue.SimpleQueue()
+    slots: queue.SimpleQueue[bool] = queue.SimpleQueue()  # True for a free slot, False to end
+    for _ in range(_N_SLOTS):
+        slots.put(True)
+    is_closed = False
 
     def wait_at_most() -> float | None:
         seconds = None if idle is None else idle()
@@ -43,36 +43,36 @@ def prefetch(
             return seconds
         return _CHECK_INTERVAL if seconds is None else min(seconds, _CHECK_INTERVAL)
 
-    def work() -> None:
+    def produce_items() -> None:
         try:
             for item in items:
-                if not places.get() or is_left:
+                if not slots.get() or is_closed:
                     return
-                made.put((True, item))
-            made.put((False, None))
+                results.put((True, item))
+            results.put((False, None))
         except BaseException as error:
-            made.put((False, error))
+            results.put((False, error))
 
-    # A daemon, because it may wait for a pipe for ever.
-    worker = threading.Thread(target=work, daemon=True)
+    # A daemon, because it may wait for a pipe forever.
+    worker = threading.Thread(target=produce_items, daemon=True)
     worker.start()
     try:
         while True:
             try:
-                is_item, value = made.get(timeout=wait_at_most())
+                is_item, value = results.get(timeout=wait_at_most())
             except queue.Empty:
                 if interrupt is not None and interrupt.is_set:
                     return
                 continue
             if is_item:
-                places.put(True)
+                slots.put(True)
                 yield value  # type: ignore[misc]
             elif value is None:
                 return
             else:
                 raise value  # type: ignore[misc]
     finally:
-        is_left = True
-        places.put(False)
-        # At exit the thread must not be within Arrow's code.
+        is_closed = True
+        slots.put(False)
+        # At exit the thread must not be running Arrow's code.
         worker.join(_MAX_END_WAIT)

@@ -1,4 +1,4 @@
-"""The roles of columns, label first, found alike for CSV, Arrow and JSON."""
+"""Resolve the roles of columns in the same way for CSV, Arrow and JSON."""
 
 from __future__ import annotations
 
@@ -6,45 +6,52 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from stream_perceptron.data.naming import LABEL_NAMES, column_called, meant, names_in
+from stream_perceptron.data.naming import (
+    LABEL_NAMES,
+    find_column,
+    quote_names,
+    suggest_similar_name,
+)
 from stream_perceptron.data.schema import Schema, Selection
 from stream_perceptron.errors import SampleError, SourceError
-from stream_perceptron.model.vocabulary import doubled
+from stream_perceptron.model.vocabulary import find_duplicates
 
-_MOST_COLUMNS = 2**20
+_MAX_COLUMNS = 2**20
 
 
-def named(asked: Selection, schema: Schema) -> Selection:
-    """Return the selection with positions replaced by the names of columns.
+def resolve_positions(options: Selection, schema: Schema) -> Selection:
+    """Return the read options with positions replaced by the names of columns.
 
-    Positions refer to the first source with named columns; in others they may differ. JSON keys
-    have no positions, except the label's.
+    Positions refer to the first source with named columns; other sources may have another order.
+    JSON keys have no positions, except the label's.
     """
-    label = asked.label and (schema.label or asked.label)
+    label = options.label and (schema.label or options.label)
     if not schema.columns or schema.is_open:
-        return replace(asked, label=label)
+        return replace(options, label=label)
 
-    def name_of(wanted: str) -> str:
-        return column_called(wanted, schema.columns) or wanted
+    def resolve_name(requested: str) -> str:
+        return find_column(requested, schema.columns) or requested
 
     return replace(
-        asked,
+        options,
         label=label,
-        weight=asked.weight and name_of(asked.weight),
-        join=asked.join and name_of(asked.join),
-        ignore=tuple(map(name_of, asked.ignore)),
-        position=tuple(map(name_of, asked.position)),
-        one_hot=tuple(map(name_of, asked.one_hot)),
-        dates=tuple(map(name_of, asked.dates)),
-        words=tuple(map(name_of, asked.words)),
+        weight=options.weight and resolve_name(options.weight),
+        join=options.join and resolve_name(options.join),
+        ignore=tuple(map(resolve_name, options.ignore)),
+        position=tuple(map(resolve_name, options.position)),
+        one_hot=tuple(map(resolve_name, options.one_hot)),
+        dates=tuple(map(resolve_name, options.dates)),
+        words=tuple(map(resolve_name, options.words)),
     )
 
 
-def among(asked: Selection, names: Sequence[str], where: str, to_learn: bool) -> Selection:
-    """Return the selection with the exact names of columns, and with the label column found.
+def resolve_columns(
+    options: Selection, names: Sequence[str], where: str, to_learn: bool
+) -> Selection:
+    """Return the read options with the exact names of columns and of the label column.
 
-    To predict, columns may be missing. If labels are joined to samples, the label may be in another
-    source, and a source of labels alone has only these and the IDs.
+    Columns may be missing if rows are only predicted. If labels are joined with samples, the label
+    may be in another source, and a source may have only labels and IDs.
 
     Raises
     ------
@@ -52,66 +59,70 @@ def among(asked: Selection, names: Sequence[str], where: str, to_learn: bool) ->
         If a column is missing, or several could be the label.
 
     """
-    has_features = not asked.joins or not _has_labels_alone(asked, names)
+    has_features = not options.has_join or not _has_only_labels(options, names)
 
-    def find(
-        role: str, wanted: str, to_keep: bool = False, is_sure: bool = False, is_id: bool = False
+    def resolve_column(
+        role: str,
+        requested: str,
+        to_keep: bool = False,
+        must_exist: bool = False,
+        is_id: bool = False,
     ) -> str | None:
-        found = column_called(wanted, names)
+        resolved = find_column(requested, names)
         is_required = to_learn and (has_features or is_id)
-        if found is None and (is_required or to_keep or is_sure):
+        if resolved is None and (is_required or to_keep or must_exist):
             keep = " to keep" if to_keep else ""
             raise SourceError(
-                f"{where}: there is no {role}column {wanted!r}{keep} among {names_in(names)}"
-                f"{meant(wanted, names)}"
+                f"{where}: there is no {role}column {requested!r}{keep} among {quote_names(names)}"
+                f"{suggest_similar_name(requested, names)}"
             )
-        return found
+        return resolved
 
-    def find_all(role: str, wanted: Sequence[str], to_keep: bool = False) -> tuple[str, ...]:
-        found = [find(role, name, to_keep) for name in wanted]
-        return tuple(name for name in found if name is not None)
+    def resolve_all(role: str, requested: Sequence[str], to_keep: bool = False) -> tuple[str, ...]:
+        resolved = [resolve_column(role, name, to_keep) for name in requested]
+        return tuple(name for name in resolved if name is not None)
 
-    found = replace(
-        asked,
-        weight=None if asked.weight is None else find("weight ", asked.weight),
-        join=None if asked.join is None else find("join ", asked.join, is_id=True),
-        position=find_all("position ", asked.position),
-        ignore=find_all("", asked.ignore),
-        one_hot=find_all("text ", asked.one_hot),
-        dates=find_all("date ", asked.dates),
-        words=find_all("text ", asked.words),
-        keep=find_all("", asked.keep, to_keep=True),
+    resolved = replace(
+        options,
+        weight=None if options.weight is None else resolve_column("weight ", options.weight),
+        join=None if options.join is None else resolve_column("join ", options.join, is_id=True),
+        position=resolve_all("position ", options.position),
+        ignore=resolve_all("", options.ignore),
+        one_hot=resolve_all("text ", options.one_hot),
+        dates=resolve_all("date ", options.dates),
+        words=resolve_all("text ", options.words),
+        keep=resolve_all("", options.keep, to_keep=True),
     )
-    label = asked.label
+    label = options.label
     if label is not None:
-        if asked.joins and not asked.is_label_sure:
-            return replace(found, label=column_called(label, names))
-        label = find("label ", label, is_sure=asked.is_label_sure)
-        found = replace(found, label=label or asked.label)
+        if options.has_join and not options.is_label_required:
+            return replace(resolved, label=find_column(label, names))
+        label = resolve_column("label ", label, must_exist=options.is_label_required)
+        resolved = replace(resolved, label=label or options.label)
     if to_learn:
-        require_one_role(found, where)
+        require_one_role(resolved, where)
     if label is not None:
-        return found
+        return resolved
     try:
-        return replace(found, label=label_among(found, names))
+        return replace(resolved, label=find_default_label(resolved, names))
     except SampleError as error:
         raise SourceError(f"{where}: columns {error}") from None
 
 
-def require_one_role(asked: Selection, where: str) -> None:
-    """Check that no column is encoded that has another role.
+def require_one_role(options: Selection, where: str) -> None:
+    """Check that no encoded column has another role.
 
     Raises
     ------
     SourceError
-        If one is.
+        If an encoded column has another role.
 
     """
     roles: dict[str, Sequence[str | None]] = {
-        "label": [asked.label], "weight": [asked.weight], "join": [asked.join],
-        "position": asked.position, "ignore": asked.ignore,
+        "label": [options.label], "weight": [options.weight], "join": [options.join],
+        "position": options.position, "ignore": options.ignore,
     }  # fmt: skip
-    for option, column in asked.encodings:
+    for option, column in options.encodings:
         for role, columns in roles.items():
             if column in columns:
                 flag = option.replace("_", "-")
@@ -120,78 +131,78 @@ def require_one_role(asked: Selection, where: str) -> None:
                 )
 
 
-def _has_labels_alone(asked: Selection, names: Sequence[str]) -> bool:
-    """Whether a source has no columns of features, but labels."""
-    label = asked.label and column_called(asked.label, names)
-    wanted = (*asked.ignore, *asked.position, *filter(None, (asked.weight, asked.join)))
-    others = {column_called(name, names) for name in wanted}
-    free = [name for name in names if name not in {label, *others}]
-    if asked.label is None:
+def _has_only_labels(options: Selection, names: Sequence[str]) -> bool:
+    """Whether a source has no columns of features, only labels and other roles."""
+    label = options.label and find_column(options.label, names)
+    requested = (*options.ignore, *options.position, *filter(None, (options.weight, options.join)))
+    used_columns = {find_column(name, names) for name in requested}
+    free = [name for name in names if name not in {label, *used_columns}]
+    if options.label is None:
         free = [name for name in free if name.strip().lower() not in LABEL_NAMES]
     return not free
 
 
-def label_among(asked: Selection, names: Iterable[str]) -> str | None:
-    """Return the one of these names that is a label's by default, if any.
+def find_default_label(options: Selection, names: Iterable[str]) -> str | None:
+    """Return the name that is the label by default, such as target, or None.
 
     Raises
     ------
     SampleError
-        If there are several.
+        If several names could be the label.
 
     """
-    others = asked.roles | asked.encoded
-    called = {name: name.strip().lower() for name in names if name not in others}
-    found = [name for name, text in called.items() if text in LABEL_NAMES]
-    if len(found) > 1:
-        found.sort(key=lambda name: LABEL_NAMES.index(called[name]))
+    used_columns = options.roles | options.encoded
+    lower_names = {name: name.strip().lower() for name in names if name not in used_columns}
+    candidates = [name for name, text in lower_names.items() if text in LABEL_NAMES]
+    if len(candidates) > 1:
+        candidates.sort(key=lambda name: LABEL_NAMES.index(lower_names[name]))
         raise SampleError(
-            f"{names_in(found)} could each be the label: choose with --label, and --ignore the "
-            "others"
+            f"{quote_names(candidates)} could each be the label: choose with --label, and --ignore "
+            "the others"
         )
-    return found[0] if found else None
+    return candidates[0] if candidates else None
 
 
-def distinct(names: Sequence[str], selection: Selection, where: str) -> list[str]:
-    """Return the names of columns, with duplicates renamed if they are ignored.
+def rename_ignored_duplicates(names: Sequence[str], selection: Selection, where: str) -> list[str]:
+    """Return the names of columns, with ignored duplicates renamed.
 
     Examples
     --------
-    >>> distinct(["a", "b", "a"], Selection(ignore=("3",)), "f.csv")
+    >>> rename_ignored_duplicates(["a", "b", "a"], Selection(ignore=("3",)), "f.csv")
     ['a', 'b', 'a (column 3)']
 
     """
-    if len(names) > _MOST_COLUMNS:
+    if len(names) > _MAX_COLUMNS:
         raise SourceError(
-            f"{where}: more than {_MOST_COLUMNS:,} columns ({len(names):,}): write rows as LIBSVM"
+            f"{where}: more than {_MAX_COLUMNS:,} columns ({len(names):,}): write rows as LIBSVM"
         )
-    found = list(names)
+    renamed = list(names)
     if len(set(names)) == len(names):
-        return found
-    for place in selection.ignore:
-        name = column_called(place, names)
-        if name is not None and name != place and names.count(name) > 1:
-            i = int(place) - 1 if int(place) > 0 else int(place) + len(names)
-            found[i] = f"{name} (column {i + 1})"
-    for twice in doubled(found)[:1]:
-        places = [i + 1 for i, other in enumerate(found) if other == twice]
+        return renamed
+    for position in selection.ignore:
+        name = find_column(position, names)
+        if name is not None and name != position and names.count(name) > 1:
+            i = int(position) - 1 if int(position) > 0 else int(position) + len(names)
+            renamed[i] = f"{name} (column {i + 1})"
+    for duplicate in find_duplicates(renamed)[:1]:
+        positions = [i + 1 for i, name in enumerate(renamed) if name == duplicate]
         raise SourceError(
-            f"{where}: columns {places[0]} and {places[1]} are both called {twice!r}: drop one "
-            f"with --ignore {places[1]}"
+            f"{where}: columns {positions[0]} and {positions[1]} are both called {duplicate!r}: "
+            f"drop one with --ignore {positions[1]}"
         )
-    return found
+    return renamed
 
 
-def names_by_place(selection: Selection, schema: Schema, n: int, where: str) -> list[str]:
-    """Return names for n columns without names."""
-    places = [f"column {i + 1}" for i in range(n)]
-    asked = among(selection, places, where, to_learn=False)
-    used = {*asked.roles, *asked.encoded}
-    free = [name for name in places if name != asked.label and name not in used]
+def name_columns(selection: Selection, schema: Schema, n: int, where: str) -> list[str]:
+    """Return names for n unnamed columns, after their roles and the model's features."""
+    placeholders = [f"column {i + 1}" for i in range(n)]
+    options = resolve_columns(selection, placeholders, where, to_learn=False)
+    used = {*options.roles, *options.encoded}
+    free = [name for name in placeholders if name != options.label and name not in used]
     known = schema.features or ()
-    names = dict(zip(places, places, strict=True))
-    if asked.label is not None:
-        names[asked.label] = LABEL_NAMES[0]
+    names = dict(zip(placeholders, placeholders, strict=True))
+    if options.label is not None:
+        names[options.label] = LABEL_NAMES[0]
     elif len(free) != len(known) and free:
         names[free.pop(0)] = LABEL_NAMES[0]
     features = known if len(free) == len(known) else [f"x{i}" for i in range(len(free))]
@@ -199,7 +210,7 @@ def names_by_place(selection: Selection, schema: Schema, n: int, where: str) -> 
     return list(names.values())
 
 
-def present(value: Any, asked: Selection, is_text: bool) -> Any:
+def convert_null(value: Any, options: Selection, is_text: bool) -> Any:
     """Return the value of a label column; None for a text that means a missing value."""
-    blanks: Collection[str] = asked.blanks if is_text else asked.missing
-    return None if isinstance(value, str) and value.strip() in blanks else value
+    null_values: Collection[str] = options.null_values if is_text else options.missing
+    return None if isinstance(value, str) and value.strip() in null_values else value

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from stream_perceptron.data.batch import (
     BATCH_ROWS,
     Batch,
-    Inferred,
+    InferredKnowledge,
     MissingValues,
     Redeliveries,
     concatenate_missing,
 )
-from stream_perceptron.data.describe import Note
-from stream_perceptron.data.identity import Identity
+from stream_perceptron.data.fingerprint import Fingerprint
+from stream_perceptron.data.notices import Notice
 from stream_perceptron.data.source import (
     Interpreter,
     Knowledge,
@@ -47,7 +47,7 @@ class RandomDraws(Source):
         self.interrupt = sources[0].interrupt
         self.seed = seed
         self._rows: Batch | None = None
-        self.counts: list[int] = []  # the rows of each file, once they are read
+        self.counts: list[int] = []  # the number of rows in each file, once they are read
 
     @property
     def n_rows(self) -> int | None:
@@ -70,44 +70,44 @@ class RandomDraws(Source):
                 request = request.after(opening.schema)
         return None if first is None else Opening(first.context, request.schema)
 
-    def identities(self) -> list[Identity]:
-        return [identity for source in self.files for identity in source.identities()]
+    def fingerprints(self) -> list[Fingerprint]:
+        return [fingerprint for source in self.files for fingerprint in source.fingerprints()]
 
     def rows(self, request: Request) -> Iterator[DrawnRows]:
-        """Yield an epoch's draws from `start` on: as many as there are rows, new each epoch."""
-        n_rows = self.read(request).n_rows
-        begin = request.epoch * n_rows
+        """Yield the draws of an epoch from `start` on; it has as many draws as there are rows."""
+        n_rows = self.load_rows(request).n_rows
+        first_draw = request.epoch * n_rows
         for first in range(request.start, n_rows, BATCH_ROWS):
             n = min(BATCH_ROWS, n_rows - first)
-            yield DrawnRows(self.draws(begin + first, n))
+            yield DrawnRows(self.draws(first_draw + first, n))
 
     def interpreter(self, request: Request) -> DrawInterpreter:
         return DrawInterpreter(self, request)
 
-    def read(self, request: Request) -> Batch:
-        """Return all rows to draw from; none counts as redelivered.
+    def load_rows(self, request: Request) -> Batch:
+        """Return all rows to draw from, none of them as redelivered.
 
-        They are scanned once, and interpreted with the schema that all of them lead to, as in a
+        They are scanned once, and interpreted with the schema inferred from all of them, as in a
         resumed run.
 
         Raises
         ------
         SourceError
-            If there are none.
+            If there are no rows.
 
         """
         if self._rows is not None:
             return self._rows
-        epoch_request = replace(request, epoch=0, start=0, offset=0, known=None)
+        epoch_request = replace(request, epoch=0, start=0, offset=0, known_fingerprint=None)
         knowledge = Knowledge(request.schema, copy.copy(request.names))
-        held: list[tuple[Interpreter, RawRows, int]] = []
+        interpreted: list[tuple[Interpreter, RawRows, int]] = []
         batches: list[Batch] = []
         for source in self.files:
             epoch_request = replace(epoch_request.after(knowledge.schema), names=knowledge.names)
             interpreter, first_row = source.interpreter(epoch_request), 1
             for rows in source.rows(epoch_request):
                 batch = interpreter.interpret(rows, knowledge, first_row)
-                held.append((interpreter, rows, first_row))
+                interpreted.append((interpreter, rows, first_row))
                 batches.append(batch)
                 knowledge.adopt(batch.inferred)
                 first_row += len(rows)
@@ -116,14 +116,14 @@ class RandomDraws(Source):
             raise SourceError(f"{self.name}: has no rows to draw from")
         new_names = tuple(map(str, knowledge.names.names[len(request.names) :]))
         if knowledge.schema != request.schema or new_names:
-            notes = next((batch.notes for batch in batches if batch.notes), ())
+            notices = next((batch.notices for batch in batches if batch.notices), ())
             batches = [
                 interpreter.interpret(rows, knowledge, first_row)
-                for interpreter, rows, first_row in held
+                for interpreter, rows, first_row in interpreted
             ]
-            batches[0] = replace(batches[0], notes=notes)
-        inferred = Inferred(knowledge.schema, new_names)
-        self._rows = _concatenate(batches, self.name, inferred)
+            batches[0] = replace(batches[0], notices=notices)
+        inferred = InferredKnowledge(knowledge.schema, new_names)
+        self._rows = _concatenate_batches(batches, self.name, inferred)
         return self._rows
 
     def draws(self, start: int, n: int) -> NDArray[np.intp]:
@@ -135,7 +135,7 @@ class RandomDraws(Source):
 
 
 class DrawnRows(RawRows):
-    """Rows given by their numbers among all rows to draw from."""
+    """Drawn rows, given by their indices in all rows to draw from."""
 
     def __init__(self, draws: NDArray[np.intp]) -> None:
         self.draws = draws
@@ -148,7 +148,7 @@ class DrawnRows(RawRows):
 
 
 class DrawInterpreter(Interpreter):
-    """Takes drawn rows from those that are held in memory."""
+    """Interprets drawn rows, which it takes from memory."""
 
     def __init__(self, source: RandomDraws, request: Request) -> None:
         super().__init__(request)
@@ -161,37 +161,41 @@ class DrawInterpreter(Interpreter):
         redeliveries: Redeliveries | None,
         fields: dict[str, Any],
     ) -> Batch:
-        batch = _take(self._source.read(self._request), rows.draws)
+        batch = _take_rows(self._source.load_rows(self._request), rows.draws)
         schema, names = batch.inferred.schema, batch.inferred.names
         if batch.labels.count(None) == len(batch.labels):
             schema, names = knowledge.schema, ()
-        elif names and names[0] in knowledge.names.numbers:
+        elif names and names[0] in knowledge.names.ids_by_name:
             names = ()
-        return replace(batch, inferred=Inferred(schema, names), **fields)
+        return replace(batch, inferred=InferredKnowledge(schema, names), **fields)
 
-    def _describe(self, rows: DrawnRows, knowledge: Knowledge) -> tuple[Note, ...]:
-        return self._source.read(self._request).notes
+    def _describe_source(self, rows: DrawnRows, knowledge: Knowledge) -> tuple[Notice, ...]:
+        return self._source.load_rows(self._request).notices
 
 
-def _concatenate(batches: Sequence[Batch], source: str, inferred: Inferred) -> Batch:
-    """Return the rows of all batches as one."""
+def _concatenate_batches(
+    batches: Sequence[Batch], source: str, inferred: InferredKnowledge
+) -> Batch:
+    """Return the rows of all batches as one batch."""
     starts = np.cumsum([0, *(batch.n_rows for batch in batches)]).tolist()
-    some = [batch.features for batch in batches if len(batch.rows)]
+    nonempty_features = [batch.features for batch in batches if len(batch.rows)]
     return Batch(
         source=source,
         first_row=1,
         n_rows=starts[-1],
         rows=np.concatenate([b.rows + start for b, start in zip(batches, starts, strict=False)]),
-        features=concatenate_rows(some) if some else Rows.from_rows([], []),
+        features=concatenate_rows(nonempty_features)
+        if nonempty_features
+        else Rows.from_rows([], []),
         labels=[label for batch in batches for label in batch.labels],
         weights=np.concatenate([batch.weights for batch in batches]),
         inferred=inferred,
         rejected={
-            start + i: why
+            start + i: reason
             for batch, start in zip(batches, starts, strict=False)
-            for i, why in batch.rejected.items()
+            for i, reason in batch.rejected.items()
         },
-        notes=next((batch.notes for batch in batches if batch.notes), ()),
+        notices=next((batch.notices for batch in batches if batch.notices), ()),
         missing=concatenate_missing(
             [b.missing or MissingValues(np.zeros(len(b.rows), np.intp)) for b in batches]
         ),
@@ -199,20 +203,22 @@ def _concatenate(batches: Sequence[Batch], source: str, inferred: Inferred) -> B
     )
 
 
-def _take(rows: Batch, draws: NDArray[np.intp]) -> Batch:
+def _take_rows(rows: Batch, draws: NDArray[np.intp]) -> Batch:
     """Return the drawn rows, in any order and with repeats."""
-    place = np.full(rows.n_rows, -1, np.intp)
-    place[rows.rows] = np.arange(len(rows.rows))
-    usable = place[draws] >= 0
-    taken = place[draws][usable]
+    usable_index = np.full(rows.n_rows, -1, np.intp)
+    usable_index[rows.rows] = np.arange(len(rows.rows))
+    is_usable = usable_index[draws] >= 0
+    indices = usable_index[draws][is_usable]
     return replace(
         rows,
         n_rows=len(draws),
-        rows=np.flatnonzero(usable),
-        features=rows.features[taken],
-        labels=[rows.labels[i] for i in taken.tolist()],
-        weights=rows.weights[taken],
-        missing=None if rows.missing is None else rows.missing[taken],
-        rejected={i: rows.rejected[row] for i, row in enumerate(draws.tolist()) if not usable[i]},
+        rows=np.flatnonzero(is_usable),
+        features=rows.features[indices],
+        labels=[rows.labels[i] for i in indices.tolist()],
+        weights=rows.weights[indices],
+        missing=None if rows.missing is None else rows.missing[indices],
+        rejected={
+            i: rows.rejected[row] for i, row in enumerate(draws.tolist()) if not is_usable[i]
+        },
         ends=None,
     )

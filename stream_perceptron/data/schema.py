@@ -1,4 +1,4 @@
-"""Selection, what a run asks of its sources, and Schema, what it has found in them."""
+"""The read options (`Selection`), and the types and roles of columns (`Schema`)."""
 
 from __future__ import annotations
 
@@ -6,18 +6,23 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-from stream_perceptron.data.labels import LABEL_TYPES, is_missing, label_type_of, typed_label
+from stream_perceptron.data.labels import (
+    LABEL_TYPES,
+    convert_label,
+    infer_label_type,
+    is_missing_label,
+)
 from stream_perceptron.data.lazy import lazy_property
-from stream_perceptron.data.naming import is_pixel, names_in
+from stream_perceptron.data.naming import is_pixel, quote_names
 from stream_perceptron.data.values import DECIMAL_COMMA
 from stream_perceptron.errors import SampleError, SourceError
 
 MAX_PENDING = 10**12  # samples
-ENCODINGS = ("one_hot", "dates", "words")  # the fields with columns that are encoded as features
+ENCODINGS = ("one_hot", "dates", "words")  # the fields of `Selection` with encoded columns
 
 
 class Encoding(NamedTuple):
-    """How the contents of a column become features."""
+    """An option that encodes the contents of a column as features, and the column."""
 
     option: str  # one of `ENCODINGS`
     column: str
@@ -25,10 +30,10 @@ class Encoding(NamedTuple):
 
 @dataclass(frozen=True)
 class Selection:
-    """The columns asked for, and how to read them; saved with the model.
+    """The read options: how the user wants sources read. They are saved with the model.
 
-    Columns are given by name (any case, blanks around it ignored) or by position: from 1, or -1 for
-    the last. An exact name wins.
+    Columns are given by name, ignoring case and surrounding spaces, or by position: from 1, or -1
+    for the last. An exact name takes precedence.
     """
 
     # The label column; None for the only one named label, class, target or y.
@@ -37,30 +42,30 @@ class Selection:
     ignore: tuple[str, ...] = ()  # columns not to use
     # The factor of features; None for 1/255 if they are 8-bit, else 1.
     scale: float | None = None
-    # The columns of a row's place in its origin: any number for the partition, then the offset, an
-    # integer that grows within the partition.
+    # The columns with the offset of a row in its origin: any number of columns for the partition,
+    # then the offset, an integer that increases within the partition.
     position: tuple[str, ...] = ()
     standardize: bool = field(default=False, metadata={"optional": True})
-    # Text columns to turn into a feature for each value, such as colour_red.
+    # Columns to encode as one-hot features, such as color_red.
     one_hot: tuple[str, ...] = field(default=(), metadata={"optional": True})
-    # Columns of dates to turn into features, and of texts whose words are counted.
+    # Columns of dates to encode, and of texts whose words are counted.
     dates: tuple[str, ...] = field(default=(), metadata={"optional": True})
     words: tuple[str, ...] = field(default=(), metadata={"optional": True})
-    missing: tuple[str, ...] = field(default=(), metadata={"optional": True})  # missing values
+    missing: tuple[str, ...] = field(default=(), metadata={"optional": True})  # null values
     # The delimiter of CSV; None for the most frequent of comma, tab and semicolon.
     delimiter: str | None = field(default=None, metadata={"optional": True})
     # The decimal mark of numbers in CSV.
     decimal: str = field(default=".", metadata={"optional": True, "one_of": (".", ",")})
     # The column with a sample's ID, if labels come later, in rows of their own.
     join: str | None = field(default=None, metadata={"optional": True})
-    # How many samples may wait for their labels.
+    # The maximum number of pending samples.
     max_pending: int = field(
         default=100_000, metadata={"optional": True, "least": 1, "below": MAX_PENDING + 1}
     )
-    # The columns to copy to the predictions; they do not concern the model.
+    # The passthrough columns, which do not affect the model.
     keep: tuple[str, ...] = field(default=(), compare=False, metadata={"saved": False})
-    # Whether the label column is required even to predict.
-    is_label_sure: bool = field(default=False, compare=False, metadata={"saved": False})
+    # Whether the label column is required even for predictions.
+    is_label_required: bool = field(default=False, compare=False, metadata={"saved": False})
 
     def __post_init__(self) -> None:
         if self.scale is not None:
@@ -75,12 +80,12 @@ class Selection:
 
     @lazy_property
     def roles(self) -> set[str]:
-        """The columns that are not features, the label aside."""
+        """The ignored columns, and the position, weight and join columns."""
         return {*self.ignore, *self.position, *filter(None, (self.weight, self.join))}
 
     @property
-    def named(self) -> tuple[str, ...]:
-        """The names that options other than that of the label give to columns."""
+    def named_columns(self) -> tuple[str, ...]:
+        """The columns named in options, except --label and --join."""
         weight = () if self.weight is None else (self.weight,)
         encoded = (encoding.column for encoding in self.encodings)
         names = *encoded, *self.ignore, *weight, *self.position, *self.keep
@@ -98,33 +103,33 @@ class Selection:
         """The names of the columns that are encoded as features."""
         return frozenset(encoding.column for encoding in self.encodings)
 
-    def with_point(self, content: Any, is_text: bool) -> Any:
-        """Return the content of a cell, a decimal comma in a text replaced by a point."""
+    def convert_decimal_comma(self, content: Any, is_text: bool) -> Any:
+        """Return the content of a cell, with a decimal comma in a text replaced by a point."""
         if self.decimal == "." or not (is_text and isinstance(content, str)):
             return content
         return content.replace(",", ".") if DECIMAL_COMMA.fullmatch(content) else content
 
     @property
-    def joins(self) -> bool:
+    def has_join(self) -> bool:
         """Whether labels may come later than their samples."""
         return self.join is not None
 
     @property
-    def kept(self) -> tuple[str, ...]:
-        """The columns whose values are kept with each row; that of `join` is the last."""
+    def passthrough(self) -> tuple[str, ...]:
+        """The columns whose contents are copied with each row, the join column last."""
         return self.keep if self.join is None else (*self.keep, self.join)
 
     @lazy_property
-    def blanks(self) -> frozenset[str]:
-        """The texts that mean a missing value."""
+    def null_values(self) -> frozenset[str]:
+        """The texts that mean null, including the empty text."""
         return frozenset({"", *self.missing})
 
 
 @dataclass(frozen=True)
 class Schema:
-    """The column types and roles found in the learned rows.
+    """The column types and roles inferred from the learned rows.
 
-    Rows are columns of a table, or name their own features, as JSON objects and LIBSVM do.
+    Rows have the columns of a table, or name their own features, as in JSON and LIBSVM.
     """
 
     # The names of a table's features, once known; None if rows name their own.
@@ -133,19 +138,20 @@ class Schema:
     label_type: str | None = field(default=None, metadata={"one_of": tuple(LABEL_TYPES)})
     # The columns or keys with texts; None before the first row if rows name their own.
     texts: tuple[str, ...] | None = None
-    # The columns of a table without a value so far; their type is open.
+    # The untyped columns of a table, which have had no value so far.
     undecided: tuple[str, ...] = field(default=(), metadata={"optional": True})
-    # All columns of the first source with named ones, in its order; rows without names have these.
+    # All columns of the first source with named columns, in order. Rows without names
+    # have the same columns.
     columns: tuple[str, ...] = field(default=(), metadata={"optional": True})
-    # The label column among them; in JSON the key of the first label.
+    # The label column; in JSON, the key of the first label.
     label: str | None = field(default=None, metadata={"optional": True})
     # The JSON key that holds the features: "" for the record itself, None before the first record.
     key: str | None = field(default=None, metadata={"optional": True})
-    is_list: bool = field(default=False, metadata={"optional": True})  # whether they are a list
+    is_list: bool = field(default=False, metadata={"optional": True})  # whether features are a list
 
     @property
     def is_new(self) -> bool:
-        """Whether no row is learned yet."""
+        """Whether no row has been learned yet."""
         return self.features is None and self.texts is None
 
     @property
@@ -157,58 +163,58 @@ class Schema:
 
     @property
     def is_open(self) -> bool:
-        """Whether rows name their own features, so that new ones may come at any time."""
+        """Whether rows name their own features, so that new features may appear at any time."""
         return self.features is None and self.texts is not None
 
-    def columns_of(self, n: int) -> tuple[str, ...] | None:
-        """Return the columns of n values without names: all, or all but the label.
+    def match_columns(self, n: int) -> tuple[str, ...] | None:
+        """Return the columns of n unnamed values: all, or all but the label.
 
-        None if no source had named columns.
+        Returns None if no source had named columns.
 
         Raises
         ------
         SampleError
-            If n is neither number of columns.
+            If n is not the number of columns, with or without the label.
 
         """
         if not self.columns:
             return None
-        others = tuple(name for name in self.columns if name != self.label)
-        for columns in (self.columns, others):
+        unlabeled = tuple(name for name in self.columns if name != self.label)
+        for columns in (self.columns, unlabeled):
             if n == len(columns):
                 return columns
-        wanted = f"{len(self.columns):,}"
+        expected = f"{len(self.columns):,} column{'s' * (len(self.columns) != 1)}"
         if self.label is not None:
-            wanted += f", or {len(others):,} without the label {self.label!r}"
+            expected += f", or {len(unlabeled):,} without the label {self.label!r}"
         raise SampleError(
-            f"it has {n:,} values without names, but the model's columns are {wanted}"
+            f"it has {n:,} value{'s' * (n != 1)} without names, but the model has {expected}"
         )
 
-    def in_order(self, names: Iterable[str]) -> list[str]:
-        """Return feature names in the order of their columns, others after them.
+    def sort_by_column(self, names: Iterable[str]) -> list[str]:
+        """Return feature names in the order of their columns, followed by other names.
 
         Examples
         --------
-        >>> Schema(columns=("b", "label", "a")).in_order(["a", "b", "colour_red"])
-        ['b', 'a', 'colour_red']
+        >>> Schema(columns=("b", "label", "a")).sort_by_column(["a", "b", "color_red"])
+        ['b', 'a', 'color_red']
 
         """
-        places = {name: place for place, name in enumerate(self.columns)}
-        return sorted(names, key=lambda name: places.get(name, len(places)))
+        positions = {name: i for i, name in enumerate(self.columns)}
+        return sorted(names, key=lambda name: positions.get(name, len(positions)))
 
-    def difference(self, features: tuple[str, ...]) -> str:
-        """Return how features differ from the known ones, as text; empty if they do not."""
+    def describe_difference(self, features: tuple[str, ...]) -> str:
+        """Describe how features differ from the known features; empty if they do not."""
         known, given = set(self.features or ()), set(features)
         lacking = [name for name in self.features or () if name not in given]
         added = [name for name in features if name not in known]
-        differences = [f"lacks {names_in(lacking)}"] if lacking else []
-        differences += [f"adds {names_in(added)}"] if added else []
+        differences = [f"lacks {quote_names(lacking)}"] if lacking else []
+        differences += [f"adds {quote_names(added)}"] if added else []
         if not differences:
             return ""
         return f"its features are not those read before: it {' and '.join(differences)}"
 
-    def with_decided(self, features: tuple[str, ...], texts: Iterable[str]) -> Schema:
-        """Return the schema after columns were found to be features or texts."""
+    def with_inferred_types(self, features: tuple[str, ...], texts: Iterable[str]) -> Schema:
+        """Return the schema with columns that were inferred to be features or texts."""
         decided = {*features, *texts}
         return replace(
             self,
@@ -224,43 +230,43 @@ class Schema:
             return replace(self, label_type=label_type)
         raise SourceError(f"{where}: labels are of type {label_type}, but {self.label_type} so far")
 
-    def with_label(self, value: Any, is_text: bool) -> tuple[Any, Schema]:
+    def parse_label(self, value: Any, is_text: bool) -> tuple[Any, Schema]:
         """Return the label for a value, None if it is missing, and the schema with its type.
 
         Examples
         --------
-        >>> label, schema = Schema().with_label("7", is_text=True)
+        >>> label, schema = Schema().parse_label("7", is_text=True)
         >>> label, schema.label_type
         (7, 'int')
 
         """
-        if is_missing(value, is_text):
+        if is_missing_label(value, is_text):
             return None, self
-        label_type = self.label_type or label_type_of(value, is_text)
+        label_type = self.label_type or infer_label_type(value, is_text)
         try:
-            label = typed_label(value, label_type, is_text)
+            label = convert_label(value, label_type, is_text)
         except ValueError as error:
             raise SampleError(f"label {error}") from None
         return label, self if self.label_type else replace(self, label_type=label_type)
 
-    def with_classes(self, texts: Sequence[str]) -> tuple[list[Any], Schema]:
+    def parse_classes(self, texts: Sequence[str]) -> tuple[list[Any], Schema]:
         """Return the labels for texts, and the schema with their type.
 
         Examples
         --------
-        >>> labels, schema = Schema().with_classes(["7", "8"])
+        >>> labels, schema = Schema().parse_classes(["7", "8"])
         >>> labels, schema.label_type
         ([7, 8], 'int')
-        >>> Schema(label_type="str").with_classes(["7", "8"])[0]
+        >>> Schema(label_type="str").parse_classes(["7", "8"])[0]
         ['7', '8']
 
         """
         schema = self
         if schema.label_type is None:
-            kinds = {label_type_of(text, is_text=True) for text in texts}
+            kinds = {infer_label_type(text, is_text=True) for text in texts}
             schema = replace(self, label_type=kinds.pop() if len(kinds) == 1 else "str")
         assert schema.label_type is not None
         try:
-            return [typed_label(text, schema.label_type, is_text=True) for text in texts], schema
+            return [convert_label(text, schema.label_type, is_text=True) for text in texts], schema
         except ValueError as error:
             raise ValueError(f"class {error}") from None

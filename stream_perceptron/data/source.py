@@ -1,4 +1,4 @@
-"""Sources of rows, of any format, and requests to them."""
+"""Sources of rows in any format, and requests for their rows."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Self
 
 from stream_perceptron.data import roles
-from stream_perceptron.data.batch import Batch, Inferred, Redeliveries
+from stream_perceptron.data.batch import Batch, InferredKnowledge, Redeliveries
 from stream_perceptron.data.byte_stream import (
     ByteStream,
     Interrupt,
     NoInterrupt,
+    get_display_name,
     is_stream,
-    name_of,
-    version_of,
+    read_version,
 )
-from stream_perceptron.data.describe import Note
-from stream_perceptron.data.identity import FileState, Identity, PipeHeader
+from stream_perceptron.data.fingerprint import FileState, Fingerprint, PipeHeader
 from stream_perceptron.data.interpreter import Context
+from stream_perceptron.data.notices import Notice
 from stream_perceptron.data.schema import Schema, Selection
 from stream_perceptron.errors import SourceError
 from stream_perceptron.model.vocabulary import Vocabulary
 
-# The key under which our own files keep shape, classes and origin, as JSON.
+# The metadata key for shape, classes and origin, as JSON, in files written by this package.
 METADATA_KEY = b"stream_perceptron"
 
 
@@ -37,48 +37,50 @@ class Request:
     schema: Schema = field(default_factory=Schema)  # from the rows read before
     # The names of features, if rows name their own.
     names: Vocabulary = field(default_factory=Vocabulary)
-    # Whether all columns asked for are required; predictions need no label column.
+    # Whether all columns in the read options are required; predictions need no label column.
     to_learn: bool = True
-    needs_label: bool = False  # whether a table without a label column is refused
+    needs_label: bool = False  # whether a table without a label column is rejected
     epoch: int = 0  # counted from 0
     start: int = 0  # the number of rows to skip
-    offset: int = 0  # the bytes of a text file up to the end of these rows; 0 if they are not known
-    # The identity of a text file up to `start`, or in a further pass up to where the first one was
-    # when the run began; None if identities are not needed.
-    known: Identity | None = None
-    most_features: int = 2**22  # a row with more is rejected before its names are made
-    # Whether rejected rows are held with all of their columns, not just those that are used.
-    holds_rejected: bool = False
-    # For a pipe, the number of rows read in earlier runs: its rows are numbered over all runs.
-    rows_before: int | None = None
+    offset: int = 0  # the byte offset of the first row to read in a text file; 0 if it is unknown
+    # The fingerprint of a text file up to `start`, or in a further pass up to where the first pass
+    # was when the run began; None if fingerprints are not needed.
+    known_fingerprint: Fingerprint | None = None
+    max_features: int = 2**22  # a row with more is rejected before its names are created
+    # Whether unused columns are read, too, so that rejected rows have all of their columns.
+    reads_unused_columns: bool = False
+    # The number of rows of a pipe read in earlier runs, as its rows are numbered across runs.
+    n_rows_before: int | None = None
 
     @property
     def first_row(self) -> int:
         """The number of the first row to be read, counted from 1."""
-        return 1 + (self.start if self.rows_before is None else self.rows_before)
+        return 1 + (self.start if self.n_rows_before is None else self.n_rows_before)
 
     @property
     def numbers_redelivered(self) -> bool:
-        """Whether redelivered rows have numbers, as in `Batch`."""
-        return self.rows_before is None
+        """Whether redelivered rows are numbered, as in `Batch`."""
+        return self.n_rows_before is None
 
     def after(self, schema: Schema) -> Request:
-        """Return the request for the next source, after others led to this schema."""
-        return replace(self, selection=roles.named(self.selection, schema), schema=schema)
+        """Return the request for the next source, given the schema after earlier sources."""
+        return replace(
+            self, selection=roles.resolve_positions(self.selection, schema), schema=schema
+        )
 
 
 @dataclass
 class Knowledge:
-    """What has been inferred from the learned rows."""
+    """The schema and the names inferred from the learned rows."""
 
     schema: Schema = field(default_factory=Schema)
     # The names of features, if rows name their own.
     names: Vocabulary = field(default_factory=Vocabulary)
-    # The names given in options that no row of a new model has had, if rows name their own cells.
+    # The names in options that no row of a new model has had so far, if rows name their own cells.
     unseen: frozenset[str] = frozenset()
 
-    def adopt(self, inferred: Inferred) -> None:
-        """Add what rows infer, once they are learned."""
+    def adopt(self, inferred: InferredKnowledge) -> None:
+        """Add the knowledge inferred from rows, once they have been learned."""
         self.schema = inferred.schema
         if inferred.names:
             self.names.extend(inferred.names)
@@ -86,14 +88,14 @@ class Knowledge:
 
     def is_feature(self, name: str) -> bool:
         """Whether a column or name is a feature."""
-        return name in (self.schema.features or ()) or name in self.names.numbers
+        return name in (self.schema.features or ()) or name in self.names.ids_by_name
 
 
 class RawRows(ABC):
     """Consecutive rows of a source, before their interpretation."""
 
     epoch = 0  # counted from 0
-    index = 0  # the source in the epoch, counted from 0
+    index = 0  # of the source in the epoch, counted from 0
 
     @abstractmethod
     def __len__(self) -> int:
@@ -110,7 +112,7 @@ class RawRows(ABC):
 
     @abstractmethod
     def _slice(self, start: int, end: int) -> Self:
-        """Return some but not all of the rows."""
+        """Return a slice that does not include all rows."""
 
 
 class Interpreter(ABC):
@@ -127,14 +129,14 @@ class Interpreter(ABC):
         first_row: int,
         redeliveries: Redeliveries | None = None,
     ) -> Batch:
-        """Return rows as a batch, with notes if they are the first that can be read.
+        """Interpret rows as a batch, with notices if they are the first readable rows.
 
         Parameters
         ----------
         rows
             Rows of the source.
         knowledge
-            What has been inferred from earlier rows; it does not change.
+            The knowledge inferred from earlier rows; it is not changed.
         first_row
             The number of the first row, counted from 1.
         redeliveries
@@ -146,7 +148,7 @@ class Interpreter(ABC):
             If the rows do not fit the model.
 
         """
-        # As it is before these rows.
+        # The knowledge before these rows, in case the first of them are interpreted again.
         knowledge = Knowledge(knowledge.schema, knowledge.names, knowledge.unseen)
         fields: dict[str, Any] = {
             "first_row": first_row,
@@ -158,17 +160,17 @@ class Interpreter(ABC):
         def interpret_first(n: int) -> Batch:
             return self._interpret(rows[:n], knowledge, redeliveries, fields)
 
-        again = fields | {"interpret_first": interpret_first}
-        batch = self._interpret(rows, knowledge, redeliveries, again)
-        notes = self._warn(batch)
+        batch_fields = fields | {"interpret_first": interpret_first}
+        batch = self._interpret(rows, knowledge, redeliveries, batch_fields)
+        notices = self._build_warnings(batch)
         if not self._is_described and len(batch.rejected) < len(batch):
-            about_source = self._describe(rows, knowledge)
-            self._is_described = bool(about_source)
-            notes = about_source + notes
-        if not notes:
+            source_notices = self._describe_source(rows, knowledge)
+            self._is_described = bool(source_notices)
+            notices = source_notices + notices
+        if not notices:
             return batch
-        fields["notes"] = notes  # also of the first rows alone
-        return replace(batch, notes=notes)
+        fields["notices"] = notices  # also for the first rows alone
+        return replace(batch, notices=notices)
 
     @abstractmethod
     def _interpret(
@@ -178,37 +180,37 @@ class Interpreter(ABC):
         redeliveries: Redeliveries | None,
         fields: dict[str, Any],
     ) -> Batch:
-        """Return rows as a batch with these fields; the result depends on the arguments alone."""
+        """Return rows as a batch with these fields; the result depends only on the arguments."""
 
     @abstractmethod
-    def _describe(self, rows: Any, knowledge: Knowledge) -> tuple[Note, ...]:
-        """Return notes on the source, given the first rows of which one can be read."""
+    def _describe_source(self, rows: Any, knowledge: Knowledge) -> tuple[Notice, ...]:
+        """Return notices about the source, given its first rows, at least one of them readable."""
 
-    def _warn(self, batch: Batch) -> tuple[Note, ...]:
-        """Return warnings that a batch gives rise to."""
+    def _build_warnings(self, batch: Batch) -> tuple[Notice, ...]:
+        """Return the warnings about a batch."""
         return ()
 
 
 class Opening(NamedTuple):
-    """What a source shows before its rows are read."""
+    """The context and schema of a source before its rows are read."""
 
     context: Context  # of its rows
-    schema: Schema  # after its first row that can be used, if it were learned
+    schema: Schema  # as if its first usable row had been learned
 
 
 class Source(ABC):
     """A source of rows: a file, a pipe or a URI."""
 
     is_random = False  # whether its rows are drawn at random
-    stands_for_pipe = False  # whether it is a file with the rows of a pipe that was read before
+    replaces_pipe = False  # whether it is a file with the rows of an earlier pipe
     header: PipeHeader | None = None  # of an anonymous pipe
 
     def __init__(self, path: str) -> None:
         self.interrupt: Interrupt = NoInterrupt()
         self.path = path
-        self.name = name_of(path)
+        self.name = get_display_name(path)
         self.is_stream = is_stream(path)
-        self.version = version_of(path)
+        self.version = read_version(path)
         # The state of a local file when it was opened or, for text, when its rows were first read.
         self.state = None if self.is_stream else FileState.find(path)
 
@@ -223,21 +225,21 @@ class Source(ABC):
         return None
 
     @property
-    def grows(self) -> bool:
-        """Whether rows may be appended, because the identity covers only the rows read."""
+    def can_grow(self) -> bool:
+        """Whether rows may be appended, because the fingerprint covers only the rows read."""
         return False
 
     @property
-    def ends_here(self) -> bool:
-        """Whether an interrupt ends it between any two rows; a pipe ends after those it has read.
+    def should_stop(self) -> bool:
+        """Whether an interrupt ends the source at once, after any row.
 
-        Rows of a file can be read again.
+        Rows of a file can be read again. A pipe ends after the last row that was read from it.
         """
         return self.interrupt.is_set and not self.is_stream
 
     @property
     def n_lost_bytes(self) -> int:
-        """The number of bytes read of a pipe of text before an interrupt that are in no row."""
+        """The number of bytes read from a text pipe before an interrupt that belong to no row."""
         return 0
 
     @property
@@ -247,20 +249,20 @@ class Source(ABC):
 
     @abstractmethod
     def open(self, request: Request) -> Opening | None:
-        """Return what the source shows before its rows are read; None if it has no rows.
+        """Return the context and schema before rows are read; None if the source has no rows.
 
         Raises
         ------
         SourceError
-            If the source does not fit the model or lacks a column that was asked for.
+            If the source does not fit the model or lacks a column of the read options.
 
         """
 
     @abstractmethod
     def rows(self, request: Request) -> Iterator[RawRows]:
-        """Yield the rows, a few thousand at once at most.
+        """Yield the rows, at most a few thousand at once.
 
-        They depend on the selection and the start of the request, not on its schema.
+        They depend on the read options and the start of the request, not on its schema.
         """
 
     @abstractmethod
@@ -270,16 +272,16 @@ class Source(ABC):
         Raises
         ------
         SourceError
-            If the source does not fit the model or lacks a column that was asked for.
+            If the source does not fit the model or lacks a column of the read options.
 
         """
 
-    def forget_names(self) -> None:  # noqa: B027, most sources keep no names
+    def forget_names(self) -> None:  # noqa: B027, most sources store no names
         """Forget the names that only earlier rows have, to bound memory."""
 
     @abstractmethod
-    def identities(self) -> list[Identity]:
-        """Return the identities of the whole content, one for each file in this source.
+    def fingerprints(self) -> list[Fingerprint]:
+        """Return the fingerprints of the whole content, one for each file in this source.
 
         Raises
         ------
@@ -288,18 +290,18 @@ class Source(ABC):
 
         """
 
-    def matching(self, identities: Iterable[Identity]) -> list[Identity]:
-        """Return the identities of this content, or of its first rows, in ascending order of size.
+    def find_matching(self, fingerprints: Iterable[Fingerprint]) -> list[Fingerprint]:
+        """Return the given fingerprints that match this content or its first rows, smallest first.
 
-        Only a source that may grow compares its first rows.
+        First rows are compared only if the source may grow.
         """
-        own = self.identities()
-        return [identity for identity in identities if [identity] == own]
+        own = self.fingerprints()
+        return [fingerprint for fingerprint in fingerprints if [fingerprint] == own]
 
-    def identify(self, size: int) -> tuple[Identity, str]:
-        """Return the identity of the first `size` bytes of a source that may grow, and their start.
+    def identify(self, size: int) -> tuple[Fingerprint, str]:
+        """Return the fingerprint of the first `size` bytes of a source that may grow, and a digest.
 
-        The start is the SHA-256 of the first 4,096 bytes, or of fewer if `size` is smaller.
+        The digest is the SHA-256 of the first 4,096 bytes, or of fewer if `size` is smaller.
         """
         raise NotImplementedError
 
@@ -316,7 +318,7 @@ class Source(ABC):
         raise NotImplementedError
 
     def end_pass(self, request: Request) -> None:  # noqa: B027, only text may change
-        """End a pass over the rows; check that a further one has read what the first one read.
+        """End a pass over the rows; check that a further pass has read the same as the first.
 
         Raises
         ------
@@ -325,8 +327,8 @@ class Source(ABC):
 
         """
 
-    def has_grown(self, known: Identity) -> bool:
-        """Whether there are rows after those that `known` covers."""
+    def has_grown(self, known_fingerprint: Fingerprint) -> bool:
+        """Whether there are rows after those that `known_fingerprint` covers."""
         return False
 
     def require_unchanged(self) -> None:
@@ -335,14 +337,16 @@ class Source(ABC):
         Raises
         ------
         SourceError
-            If it was changed, or another one has taken its place.
+            If the file was changed or replaced.
 
         """
         if self.state is not None and self.state != FileState.find(self.path):
-            raise SourceError(f"{self.name}: it has changed since it was opened: run this again")
+            raise SourceError(
+                f"{self.name}: the file has changed since it was opened: run this again"
+            )
 
 
-def are_interrupted(sources: Sequence[Source]) -> bool:
+def is_any_interrupted(sources: Sequence[Source]) -> bool:
     """Return whether an interrupt ends a run over these sources."""
     return any(source.interrupt.is_set for source in sources)
 
@@ -367,4 +371,4 @@ def read_batches(
         batch = interpreter.interpret(rows, knowledge, first_row)
         yield batch
         knowledge.adopt(batch.inferred)
-        first_row = batch.number(len(batch))
+        first_row = batch.row_number(len(batch))

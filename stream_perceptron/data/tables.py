@@ -1,4 +1,4 @@
-"""The context of a table's rows, from its columns."""
+"""Build the context of a table's rows from its columns."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
 from stream_perceptron.data.cells import Kind
-from stream_perceptron.data.describe import no_label
 from stream_perceptron.data.interpreter.context import ColumnType, Context
-from stream_perceptron.data.naming import column_called, names_in, vector_names
+from stream_perceptron.data.naming import find_column, name_vector_elements, quote_names
+from stream_perceptron.data.notices import format_missing_label_error
 from stream_perceptron.data.schema import Selection
 from stream_perceptron.data.source import Request
 from stream_perceptron.errors import SourceError
@@ -20,7 +20,7 @@ def build_table_context(
     columns: Sequence[str],
     where: str,
     *,
-    are_named: bool,
+    has_column_names: bool,
     is_text: bool = False,
     types: Mapping[str, ColumnType] | None = None,
 ) -> Context:
@@ -36,12 +36,12 @@ def build_table_context(
         The names of the columns.
     where
         The name of the source, for messages.
-    are_named
+    has_column_names
         Whether the columns have names of their own, in a header.
     is_text
         Whether numbers are written as texts.
     types
-        The types that the source declares; None if values decide.
+        The types that the source declares; None if types are inferred from values.
 
     Raises
     ------
@@ -50,30 +50,32 @@ def build_table_context(
 
     """
     schema, types = request.schema, types or {}
-    if options.label is None and request.needs_label and (are_named or schema.columns):
-        raise SourceError(no_label(where, columns, schema))
+    if options.label is None and request.needs_label and (has_column_names or schema.columns):
+        raise SourceError(format_missing_label_error(where, columns, schema))
     used = {options.label, *options.roles}
     free = [name for name in columns if name not in used]
     vectors = [name for name in free if name in types and types[name].kind is Kind.LIST]
     if len(vectors) > 1:
         raise SourceError(
-            f"{where}: columns {names_in(vectors)} could each be the features: drop all but "
+            f"{where}: columns {quote_names(vectors)} could each be the features: drop all but "
             "one with --ignore"
         )
-    unused: set[str] = set()
+    unknown_columns: set[str] = set()
     if schema.features is not None and not schema.is_open:
-        unused = set(free).difference(schema.features, schema.undecided, schema.texts or ())
-        unused -= {*vectors}
-        if free or not options.joins:
+        unknown_columns = set(free).difference(
+            schema.features, schema.undecided, schema.texts or ()
+        )
+        unknown_columns -= {*vectors}
+        if free or not options.has_join:
             _require_features(schema.features, free, vectors, types, where)
             _require_encoded(request, columns, where)
     elif not request.to_learn:
-        known = [name for name in free if name in request.names.numbers]
-        unused = set(free).difference(known or free)
+        known = [name for name in free if name in request.names.ids_by_name]
+        unknown_columns = set(free).difference(known or free)
     return Context(
-        options, schema, request.to_learn, request.most_features, is_text=is_text,
-        columns=tuple(columns), types=types, are_named=are_named, unused=frozenset(unused),
-        vocabulary=request.names,
+        options, schema, request.to_learn, request.max_features, is_text=is_text,
+        columns=tuple(columns), types=types, has_column_names=has_column_names,
+        unknown_columns=frozenset(unknown_columns), vocabulary=request.names,
     )  # fmt: skip
 
 
@@ -85,25 +87,27 @@ def _require_features(
     where: str,
 ) -> None:
     """Check that a table has the features of a model."""
-    present = {name for name in free if name not in types or types[name].kind is Kind.NUMBER}
+    available = {name for name in free if name not in types or types[name].kind is Kind.NUMBER}
     if vectors:
-        present = set(vector_names(vectors[0], len(features)))
-    lacking = [name for name in features if name not in present]
-    if lacking:
-        others = [name for name in free if name in present and name not in features]
-        has = f" and has {names_in(others)} instead" if others else ""
-        raise SourceError(f"{where}: it lacks {names_in(lacking)} of the model's features{has}")
+        available = set(name_vector_elements(vectors[0], len(features)))
+    missing_features = [name for name in features if name not in available]
+    if missing_features:
+        additional_features = [name for name in free if name in available and name not in features]
+        has = f" and has {quote_names(additional_features)} instead" if additional_features else ""
+        raise SourceError(
+            f"{where}: it lacks {quote_names(missing_features)} of the model's features{has}"
+        )
 
 
 def _require_encoded(request: Request, columns: Sequence[str], where: str) -> None:
-    """Check that a table has the columns that a model encodes."""
+    """Check that a table has the columns that the model encodes."""
     for option, name in request.selection.encodings:
-        if column_called(name, columns) is None:
+        if find_column(name, columns) is None:
             flag = option.replace("_", "-")
             raise SourceError(f"{where}: it lacks the --{flag} column {name!r} of the model")
 
 
-def refuse_features(columns: Mapping[str, str], where: str, hint: str = "") -> NoReturn:
+def raise_no_features(columns: Mapping[str, str], where: str, hint: str = "") -> NoReturn:
     """Raise the error for a table without features, given the types of its columns.
 
     Raises

@@ -1,4 +1,4 @@
-"""Texts as numbers, bools and UTF-8."""
+"""Recognize numbers, bools and valid UTF-8 in texts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BOOLS = {"true": 1.0, "false": 0.0}
 
 
 def require_utf8(text: str) -> str:
-    """Return a text after checking that it was UTF-8."""
+    """Return a text, after a check that it was valid UTF-8."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -23,7 +23,7 @@ def require_utf8(text: str) -> str:
 
 
 def looks_numeric(text: str) -> bool:
-    """Whether float() accepts a text, so that its column is not of texts."""
+    """Whether float() accepts a text, so that its column is not a text column."""
     try:
         float(text)
     except ValueError:
@@ -32,7 +32,7 @@ def looks_numeric(text: str) -> bool:
 
 
 def is_number_or_bool(text: str) -> bool:
-    """Whether a text makes its column one of numbers.
+    """Whether a text is a number or a bool, so that its column is numeric.
 
     Examples
     --------

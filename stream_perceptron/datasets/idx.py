@@ -15,12 +15,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from stream_perceptron.checkpoint.atomic import replacing
+from stream_perceptron.checkpoint.atomic import open_replacement
 from stream_perceptron.data.byte_stream import first_line
 from stream_perceptron.data.source import METADATA_KEY
 from stream_perceptron.errors import SourceError
 
-# By the third byte of an IDX file.
+# NumPy types by the third byte of an IDX file.
 _IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
 _ROW_GROUP = 10_000
@@ -67,7 +67,7 @@ def read_idx(path: Path) -> NDArray[Any]:
     expected = start + int(np.prod(shape, dtype=object)) * dtype.itemsize
     if len(data) != expected:
         raise SourceError(
-            f"{path}: holds {len(data):,} bytes, but its header {shape} asks for {expected:,}"
+            f"{path}: holds {len(data):,} bytes, but its header {shape} requires {expected:,}"
         )
     return np.frombuffer(data, dtype, offset=start).reshape(shape).astype(dtype.newbyteorder("="))
 
@@ -91,11 +91,11 @@ def write_parquet(images: NDArray[Any], labels: NDArray[Any], path: Path, origin
     """Write images and labels as Parquet: `pixels` as fixed-size bytes, and `label`.
 
     Shape, classes and origin are stored as JSON in the schema's metadata under "stream_perceptron".
-    Pixels of another type than bytes are written as fixed-size lists.
+    Pixels that are not bytes are written as fixed-size lists.
     """
     if images.ndim < 2 or labels.ndim != 1:
         raise SourceError(
-            f"images of shape {images.shape} and labels of shape {labels.shape}: give images "
+            f"images of shape {images.shape} and labels of shape {labels.shape}: pass images "
             "(n, height, width) first, then labels (n,)"
         )
     if len(images) != len(labels):
@@ -116,7 +116,7 @@ def write_parquet(images: NDArray[Any], labels: NDArray[Any], path: Path, origin
     }
     table = pa.table({"pixels": pixels, "label": pa.array(labels)})
     table = table.replace_schema_metadata({METADATA_KEY: json.dumps(metadata)})
-    with replacing(path) as file:
+    with open_replacement(path) as file:
         pq.write_table(
             table,
             file,

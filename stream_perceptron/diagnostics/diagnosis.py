@@ -11,7 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_perceptron.data.naming import as_option, listed, shortened, tells_origin
+from stream_perceptron.data.naming import (
+    format_names,
+    format_option_value,
+    join_first,
+    looks_like_row_id,
+)
 from stream_perceptron.live.drift import (
     ACCURACY_DROPPED,
     RECALL_DROPPED,
@@ -21,22 +26,22 @@ from stream_perceptron.live.drift import (
 )
 from stream_perceptron.live.metrics import format_percent
 from stream_perceptron.live.model import LiveModel
-from stream_perceptron.live.step_result import unscaled
+from stream_perceptron.live.step_result import find_scaling_problem
 from stream_perceptron.model.class_weights import list_spellings
 
-_LOW = 0.85  # accuracy
-_ENOUGH = 300  # samples to judge by
-_FEW = 20  # samples of one label
-_ENOUGH_OF_CLASS = 200  # samples of a class to judge its recall by
-_THRESHOLDS = "a threshold (evaluate shows the best ones; predict --threshold)"
-_MOST_OPTIONS = 3  # in a suggestion
+_LOW_ACCURACY = 0.85
+_MIN_SAMPLES = 300  # for most findings
+_MIN_LABELS = 20  # to see that all labels are the same, or have decimals
+_MIN_CLASS_SAMPLES = 200  # to judge the recall of a class
+_THRESHOLD_ADVICE = "with a threshold (evaluate shows the best ones; predict --threshold)"
+_MAX_OPTIONS = 3  # in a suggestion
 _LOW_RECALL = 0.05
 _MAX_DROPS = 3  # classes whose drop of recall is described
 _LOW_SHARE = 0.05  # of samples that changed the weights
 _LOW_KAPPA = 0.2
-_MANY_NUMBERS = 20  # the fewest distinct labels of a quantity
-_MOST_LOOKED_AT = 1000  # features whose weights are compared with the order of labels
-_SURE = 6.0  # standard errors of a rank correlation
+_MIN_DISTINCT_NUMBERS = 20  # distinct labels of a quantity
+_MAX_COMPARED_FEATURES = 1000  # features whose weights are compared with the order of the labels
+_MIN_CORRELATION = 6.0  # rank correlation, in standard errors
 _DEFAULT_EPSILON = 3e-6
 
 
@@ -52,19 +57,19 @@ class Finding:
         return f"{self.name}: {self.evidence}; {self.suggestion}"
 
 
-def findings_in(live: LiveModel, diverged: bool = False) -> list[Finding]:
-    """Return the findings of a run, gravest first; `diverged`: its last sample was refused."""
-    findings = [] if not diverged else [_diverged(live)]
-    for look in _LOOKS:
-        findings += look(live)
-    # Each finding explains the later ones.
-    for look in _WHY_LABELS_ARE_MISSED:
-        if not _EXPLAINED.intersection(finding.name for finding in findings):
-            findings += look(live)
+def collect_findings(live: LiveModel, diverged: bool = False) -> list[Finding]:
+    """Return the findings of a run, gravest first; `diverged` if it rejected its last sample."""
+    findings = [_describe_divergence(live)] if diverged else []
+    for check in _CHECKS:
+        findings += check(live)
+    # Some findings explain a low accuracy; further checks would only report its symptoms.
+    for check in _ACCURACY_CHECKS:
+        if not _EXPLANATIONS.intersection(finding.name for finding in findings):
+            findings += check(live)
     return findings
 
 
-def _diverged(live: LiveModel) -> Finding:
+def _describe_divergence(live: LiveModel) -> Finding:
     model, progress = live.model, live.progress
     return Finding(
         "diverging",
@@ -74,22 +79,23 @@ def _diverged(live: LiveModel) -> Finding:
     )
 
 
-def _quarters(live: LiveModel, sums: str) -> list[float]:
-    """Return the mean of `sums` per sample in each quarter of the run; [] if the run is short."""
+def _compute_quarter_means(live: LiveModel, column: str) -> list[float]:
+    """Return a curve column's mean per sample in each quarter of the run; [] for a short run."""
     curve = live.progress.curve
     samples = curve.column("samples")
-    if len(samples) < 4 or samples.sum() < _ENOUGH:
+    if len(samples) < 4 or samples.sum() < _MIN_SAMPLES:
         return []
-    parts = zip(np.array_split(curve.column(sums), 4), np.array_split(samples, 4), strict=True)
-    return [float(part.sum() / count.sum()) for part, count in parts]
+    sums = np.array_split(curve.column(column), 4)
+    counts = np.array_split(samples, 4)
+    return [float(part.sum() / n.sum()) for part, n in zip(sums, counts, strict=True)]
 
 
-def _last_probes(live: LiveModel) -> tuple[float, float]:
-    """Return the mean slope and spread of the last quarter's probes, or NaN without probes."""
+def _average_last_probes(live: LiveModel) -> tuple[float, float]:
+    """Return the mean slope and spread of the probes in the last quarter, or NaN without probes."""
     curve = live.progress.curve
     last = slice(3 * len(curve.sums) // 4, None)
     probes = float(curve.column("probes")[last].sum())
-    if live.progress.samples < _ENOUGH or not probes:
+    if live.progress.samples < _MIN_SAMPLES or not probes:
         return float("nan"), float("nan")
     return (
         float(curve.column("slope")[last].sum() / probes),
@@ -97,140 +103,149 @@ def _last_probes(live: LiveModel) -> tuple[float, float]:
     )
 
 
-def _stopped_too_early(live: LiveModel) -> Iterator[Finding]:
-    progress, accuracy = live.progress, _quarters(live, "right")
+def _check_early_stop(live: LiveModel) -> Iterator[Finding]:
+    progress, accuracy = live.progress, _compute_quarter_means(live, "right")
     if not live.stopped:
         return
     is_rising = bool(accuracy) and accuracy[3] - accuracy[2] > max(
-        0.02, 4 * _noise(accuracy[2], progress.samples // 4)
+        0.02, 4 * _compute_standard_error(accuracy[2], progress.samples // 4)
     )
-    if progress.longer_tally.window_accuracy < _LOW or is_rising:
+    if progress.larger_tally.window_accuracy < _LOW_ACCURACY or is_rising:
         rising = f", up from {accuracy[2]:.1%} a quarter of the run before" if is_rising else ""
         yield Finding(
             "stopped too early",
             f"one sample's error fell below epsilon {live.model.epsilon:g} after "
-            f"{progress.samples:,} samples, when {_recent(live, 'was')}"
+            f"{progress.samples:,} samples, when {_describe_accuracy(live, 'was')}"
             f"{rising} and {progress.updated_share:.1%} of the samples were still learned",
             "lower epsilon, or leave --stop out",
         )
 
 
-def _error_rising(live: LiveModel) -> Iterator[Finding]:
+def _check_rising_error(live: LiveModel) -> Iterator[Finding]:
     # A drop of accuracy is reported as such.
     has_dropped = any(event.is_drop and event.is_overall for event in live.progress.events)
-    errors = [] if has_dropped or any(_quantity(live)) else _quarters(live, "errors")
+    errors = (
+        []
+        if has_dropped or any(_check_numeric_labels(live))
+        else _compute_quarter_means(live, "errors")
+    )
     if errors and errors[3] > 1.5 * min(errors[:3]) and errors[3] - min(errors[:3]) > 0.1:
         yield Finding(
             "error rising",
-            f"the mean error is {errors[3]:.3g} in the last quarter of the run, after "
-            f"{min(errors[:3]):.3g}",
+            f"the mean error rose from {min(errors[:3]):.3g} in an earlier quarter of the run to "
+            f"{errors[3]:.3g} in the last",
             "if the stream has not changed, lower --lr",
         )
 
 
-def _unscaled(live: LiveModel) -> Iterator[Finding]:
-    if advice := unscaled(live):
+def _check_unscaled_features(live: LiveModel) -> Iterator[Finding]:
+    if advice := find_scaling_problem(live):
         yield Finding("unscaled features", *advice)
 
 
-def _constant(live: LiveModel) -> Iterator[Finding]:
+def _check_constant_features(live: LiveModel) -> Iterator[Finding]:
     scaler, names = live.model.network.scaler, live.model.features_
-    if scaler is None or live.progress.samples < _ENOUGH:
+    if scaler is None or live.progress.samples < _MIN_SAMPLES:
         return
-    counts, _, spread = scaler.at(slice(len(names)))
-    same = [str(names[i]) for i in np.flatnonzero((counts > 1) & (spread == 0)).tolist()]
-    if same:
-        shown = listed(live.schema.in_order(same))
+    counts, _, spread = scaler.get_statistics(slice(len(names)))
+    constant = [str(names[i]) for i in np.flatnonzero((counts > 1) & (spread == 0)).tolist()]
+    if constant:
+        shown = format_names(live.schema.sort_by_column(constant))
         yield Finding(
             "features that never varied",
             f"{shown} had a single value in all samples, so after standardizing they are 0",
-            "if that stays so, drop them with --ignore",
+            "if they stay constant, drop them with --ignore",
         )
 
 
-def _saturated(live: LiveModel) -> Iterator[Finding]:
-    slope, _ = _last_probes(live)
-    top = 0.25 if live.model.activation == "sigmoid" else 1.0
-    errors = _quarters(live, "errors")
-    if slope < 0.02 * top and errors and errors[3] > 0.1:
+def _check_saturation(live: LiveModel) -> Iterator[Finding]:
+    slope, _ = _average_last_probes(live)
+    max_slope = 0.25 if live.model.activation == "sigmoid" else 1.0
+    errors = _compute_quarter_means(live, "errors")
+    if slope < 0.02 * max_slope and errors and errors[3] > 0.1:
         yield Finding(
             "outputs saturated",
-            f"f' is {slope:.2g} on average, of {top:g} at most, while the mean error is "
-            f"{errors[3]:.3g}: "
-            "no step is long enough to bring the outputs back",
+            f"f' is {slope:.2g} on average, of {max_slope:g} at most, while the mean error is "
+            f"{errors[3]:.3g}: the updates are too small to recover from saturation",
             "scale the features (--scale) or lower --lr, and start over",
         )
 
 
-def _alike(live: LiveModel) -> Iterator[Finding]:
-    _, spread = _last_probes(live)
+def _check_similar_outputs(live: LiveModel) -> Iterator[Finding]:
+    _, spread = _average_last_probes(live)
     activation = live.model.network.activation
-    reach = activation.high - activation.low
+    output_range = activation.high - activation.low
     k = len(live.model.classes_)
-    # Saturated outputs are alike too, but have their own finding.
-    if any(_saturated(live)):
+    # Saturated outputs are alike, too, but have a finding of their own.
+    if any(_check_saturation(live)):
         return
     if (
         k > 1
-        and spread < 0.3 * reach
-        and live.progress.longer_tally.window_accuracy < max(0.5, 1.5 / k)
+        and spread < 0.3 * output_range
+        and live.progress.larger_tally.window_accuracy < max(0.5, 1.5 / k)
     ):
         yield Finding(
             "outputs alike",
             f"the largest and the smallest of {k} outputs differ by {spread:.2g} on average, of "
-            f"{reach:.3g} at most, and {_recent(live)}",
+            f"{output_range:.3g} at most, and {_describe_accuracy(live)}",
             "raise --lr"
             if live.progress.updated_share > _LOW_SHARE
             else f"lower --epsilon: {live.progress.updated_share:.1%} of the samples were learned",
         )
 
 
-def _one_label(live: LiveModel) -> Iterator[Finding]:
+def _check_single_label(live: LiveModel) -> Iterator[Finding]:
     progress, names = live.progress, live.model.classes_
-    scores = progress.scores(len(names), live.progress.longer_tally)
-    if progress.samples >= _FEW and scores.baseline == 1.0:
+    scores = progress.scores(len(names), live.progress.larger_tally)
+    if progress.samples >= _MIN_LABELS and scores.baseline == 1.0:
         yield Finding(
             "only one label",
-            f"all {progress.samples:,} samples are labelled {names[scores.largest]!r}",
-            "there is nothing to tell apart: look at --label, or read on",
+            f"all {progress.samples:,} samples are labeled {names[scores.largest]!r}",
+            "there are no classes to distinguish: check --label, or learn more rows",
         )
 
 
-def _no_better(live: LiveModel) -> Iterator[Finding]:
-    progress, tally = live.progress, live.progress.longer_tally
+def _check_baseline(live: LiveModel) -> Iterator[Finding]:
+    progress, tally = live.progress, live.progress.larger_tally
     scores = progress.scores(len(live.model.classes_), tally)
     best = max(tally.accuracy, tally.window_accuracy)
-    noise = _noise(scores.baseline, len(tally.window))
+    noise = _compute_standard_error(scores.baseline, len(tally.window))
     is_no_better = best <= scores.baseline + 2 * noise and scores.cohen_kappa < _LOW_KAPPA
-    if tally.tested + 1 >= _ENOUGH and is_no_better:
-        always = repr(live.model.classes_[scores.largest])
-        remedy = "weigh rare classes more (--class-weight balanced)"
+    if tally.tested + 1 >= _MIN_SAMPLES and is_no_better:
+        answer = repr(live.model.classes_[scores.largest])
+        remedy = "give rare classes more weight (--class-weight balanced)"
         if live.model.class_weight is not None:
-            remedy = f"predict the others by {_THRESHOLDS}"
+            remedy = f"predict the other classes {_THRESHOLD_ADVICE}"
         yield Finding(
-            f"no better than always answering {always}",
+            f"no better than always answering {answer}",
             f"accuracy is {tally.accuracy:.1%}, {scores.baseline:.1%} of the samples are "
-            f"{always}, and kappa is {format_percent(scores.cohen_kappa, 1)}",
-            f"{remedy}, read on, or look for better features",
+            f"{answer}, and kappa is {format_percent(scores.cohen_kappa, 1)}",
+            f"{remedy}, learn more rows, or find better features",
         )
 
 
-def _quantity(live: LiveModel) -> Iterator[Finding]:
+def _check_numeric_labels(live: LiveModel) -> Iterator[Finding]:
     """Yield a finding if labels are decimal numbers, or numbers whose order the weights follow."""
-    names, weights = live.model.classes_, live.model.weights[:, :_MOST_LOOKED_AT]
+    names, weights = live.model.classes_, live.model.weights[:, :_MAX_COMPARED_FEATURES]
     try:
         values = np.array([float(str(name)) for name in names])
     except ValueError:
         return
     if not np.isfinite(values).all():  # labels such as "inf" and "1e400"
         return
-    seen, _, _ = live.progress.longer_tally.confusion.sums(len(names))
-    often = seen > 1
+    seen, _, _ = live.progress.larger_tally.confusion.sums(len(names))
+    is_frequent = seen > 1
     has_decimals = bool((values % 1 != 0).any())
-    if len(names) < _MANY_NUMBERS or live.progress.samples < (_FEW if has_decimals else _ENOUGH):
+    if len(names) < _MIN_DISTINCT_NUMBERS or live.progress.samples < (
+        _MIN_LABELS if has_decimals else _MIN_SAMPLES
+    ):
         return
-    are_own = 2 * len(names) > live.progress.samples  # nearly every sample has its own label
-    if has_decimals or are_own or _follows(values[often], weights[often]) > _SURE:
+    are_unique = 2 * len(names) > live.progress.samples  # nearly every sample has its own label
+    if (
+        has_decimals
+        or are_unique
+        or _compute_rank_correlation(values[is_frequent], weights[is_frequent]) > _MIN_CORRELATION
+    ):
         yield Finding(
             "labels are a quantity",
             f"{len(names):,} different numbers"
@@ -238,23 +253,23 @@ def _quantity(live: LiveModel) -> Iterator[Finding]:
                 ", some with decimals"
                 if has_decimals
                 else f" in {live.progress.samples:,} samples"
-                if are_own
+                if are_unique
                 else ", whose order the features follow"
             ),
-            "this predicts classes: choose another column with --label, put the numbers into a few "
-            "bins, or use a regression",
+            "a perceptron predicts classes: choose another column with --label, sort the numbers "
+            "into a few bins, or use a regression model",
         )
 
 
-def _follows(values: NDArray[np.float64], weights: NDArray[Any]) -> float:
-    """Return the largest rank correlation of any weights column with values, in standard errors.
+def _compute_rank_correlation(values: NDArray[np.float64], weights: NDArray[Any]) -> float:
+    """Return the largest rank correlation of a feature's weights with values, in standard errors.
 
     Spearman's rank correlation of n values has a standard error of 1 / sqrt(n - 1).
     """
     n = len(values)
-    if n < _MANY_NUMBERS:
+    if n < _MIN_DISTINCT_NUMBERS:
         return 0.0
-    # Equal weights, as of an always-zero feature, have no order.
+    # Equal weights, such as those of a feature that is always 0, have no order.
     varied = [column for column in weights.T if len(np.unique(column)) == n]
     columns = np.column_stack([values, *varied])
     ranks = columns.argsort(axis=0).argsort(axis=0) - (n - 1) / 2
@@ -262,66 +277,66 @@ def _follows(values: NDArray[np.float64], weights: NDArray[Any]) -> float:
     return float(np.abs(correlations).max(initial=0.0)) * sqrt(n - 1)
 
 
-def _never_seen(live: LiveModel) -> Iterator[Finding]:
+def _check_unseen_classes(live: LiveModel) -> Iterator[Finding]:
     names, progress = live.model.classes_, live.progress
-    seen, _, _ = progress.longer_tally.confusion.sums(len(names))
+    seen, _, _ = progress.larger_tally.confusion.sums(len(names))
     n_untested = progress.n_untested
-    if n_untested > 1 and live.selection.joins:
+    if n_untested > 1 and live.selection.has_join:
         return  # the labels of tested samples are unknown here
     if n_untested:
         seen[:1] += 1  # count the untested first sample, which brought the first label
     unseen = [str(name) for name, n in zip(names, seen, strict=True) if not n]
-    if unseen and progress.samples >= _ENOUGH and np.count_nonzero(seen) > 1:
+    if unseen and progress.samples >= _MIN_SAMPLES and np.count_nonzero(seen) > 1:
         yield Finding(
             "class never seen",
-            f"of {progress.samples:,} samples none was labelled {shortened(unseen)}",
-            "look at the labels, or at --classes",
+            f"none of the {progress.samples:,} samples was labeled {join_first(unseen)}",
+            "check the labels, or --classes",
         )
 
 
-def _hardly_found(live: LiveModel) -> Iterator[Finding]:
+def _check_missed_classes(live: LiveModel) -> Iterator[Finding]:
     names = live.model.classes_
-    scores = live.progress.scores(len(names), live.progress.longer_tally)
-    is_missed = (scores.seen >= _ENOUGH_OF_CLASS) & (scores.recall < _LOW_RECALL)
+    scores = live.progress.scores(len(names), live.progress.larger_tally)
+    is_missed = (scores.seen >= _MIN_CLASS_SAMPLES) & (scores.recall < _LOW_RECALL)
     numbers = np.flatnonzero(is_missed).tolist()
     missed = [
         f"{names[i]} (recall {scores.recall[i]:.1%} of {scores.seen[i]:,} samples)" for i in numbers
     ]
     them = "it" if len(numbers) == 1 else "them"
-    remedy = f"predict {them} by {_THRESHOLDS}"
+    remedy = f"predict {them} {_THRESHOLD_ADVICE}"
     if live.model.class_weight is None:
         largest = scores.seen.max(initial=0)
         weights = (f"{list_spellings(names[i])[0]}={largest / scores.seen[i]:.2g}" for i in numbers)
         options = [f"--class-weight {shlex.quote(weight)}" for weight in weights]
-        remedy = f"weigh {them} more ({' '.join(options[:_MOST_OPTIONS])})"
-    if missed and live.progress.samples >= _ENOUGH and not any(_no_better(live)):
+        remedy = f"give {them} more weight ({' '.join(options[:_MAX_OPTIONS])})"
+    if missed and live.progress.samples >= _MIN_SAMPLES and not any(_check_baseline(live)):
         yield Finding(
             "class hardly ever found",
-            shortened(missed),
-            f"{remedy}, raise --lr, or read on",
+            join_first(missed),
+            f"{remedy}, raise --lr, or learn more rows",
         )
 
 
-def _sorted(live: LiveModel) -> Iterator[Finding]:
+def _check_sorted_labels(live: LiveModel) -> Iterator[Finding]:
     progress = live.progress
-    counts, _, _ = progress.longer_tally.confusion.sums(len(live.model.classes_))
+    counts, _, _ = progress.larger_tally.confusion.sums(len(live.model.classes_))
     if progress.samples < 100 or np.count_nonzero(counts) < 2:
         return
-    by_chance = float(((counts / counts.sum()) ** 2).sum())
+    expected_share = float(((counts / counts.sum()) ** 2).sum())
     share = progress.repeats / (progress.samples - 1)
-    if share > by_chance + 0.5 * (1 - by_chance):
+    if share > expected_share + 0.5 * (1 - expected_share):
         yield Finding(
             "sorted labels",
-            f"{share:.1%} of the samples have the same label as the one before ({by_chance:.1%} "
-            "expected by chance): repeating the last label scores high, so progressive accuracy "
-            f"({progress.accuracy:.1%}) misleads",
+            f"{share:.1%} of the samples have the label of the preceding sample, where "
+            f"{expected_share:.1%} are expected by chance: repeating the last label scores high, "
+            f"so progressive accuracy ({progress.accuracy:.1%}) misleads",
             "shuffle the samples, or draw them with --random",
         )
 
 
-def _dropped(live: LiveModel) -> Iterator[Finding]:
+def _check_drops(live: LiveModel) -> Iterator[Finding]:
     drops = find_lasting_drops(live.progress.events)
-    if not drops or any(_quantity(live)):
+    if not drops or any(_check_numeric_labels(live)):
         return
     has_weights, classes = live.model.class_weight is not None, live.model.classes_
     for name, is_overall in ((ACCURACY_DROPPED, True), (RECALL_DROPPED, False)):
@@ -337,80 +352,87 @@ def _dropped(live: LiveModel) -> Iterator[Finding]:
             yield Finding(name, evidence, explain_drop(is_overall, has_weights))
 
 
-def _row_number(live: LiveModel) -> Iterator[Finding]:
+def _check_row_numbers(live: LiveModel) -> Iterator[Finding]:
     names, weights = live.model.features_, live.model.weights
-    if not any(tells_origin(str(name)) for name in names):
+    if not any(looks_like_row_id(str(name)) for name in names):
         return
-    # Avoid a copy of all weights, as a large model may be learning.
+    # Do not copy all weights: the model may be large and still learning.
     sizes = np.maximum(weights.max(axis=0, initial=0.0), -weights.min(axis=0, initial=0.0))
     typical = float(np.sort(sizes)[len(sizes) // 2]) if len(sizes) else 0.0
     for name, size in zip(names, sizes.tolist(), strict=True):
-        if tells_origin(str(name)) and live.model.n_updates and size > 2 * typical:
+        if looks_like_row_id(str(name)) and live.model.n_updates and size > 2 * typical:
             yield Finding(
                 "row number learned",
-                f"a weight of feature {str(name)!r} is {size:.3g}, where {typical:.3g} is usual",
-                f"drop it: --ignore {as_option([str(name)])}",
+                f"a weight of feature {str(name)!r} is {size:.3g}, but {typical:.3g} is typical",
+                f"drop it: --ignore {format_option_value([str(name)])}",
             )
 
 
-def _rising(live: LiveModel) -> Iterator[Finding]:
-    of_dates = {f"{column}_days" for column in live.selection.dates}  # which are meant to rise
-    rising = [name for name in live.progress.rising or () if name not in of_dates]
-    found = [name for name in rising if not tells_origin(name)]
-    if live.progress.samples >= _ENOUGH and found:
+def _check_rising_columns(live: LiveModel) -> Iterator[Finding]:
+    date_features = {f"{column}_days" for column in live.selection.dates}  # expected to rise
+    rising = [name for name in live.progress.rising or () if name not in date_features]
+    names = [name for name in rising if not looks_like_row_id(name)]
+    if live.progress.samples >= _MIN_SAMPLES and names:
         yield Finding(
             "columns that only rise",
-            f"the values of {listed(found)} rise from sample to sample, as a row number or a clock",
-            f"drop such columns with --ignore {as_option(found)}, or draw rows with --random",
+            f"the values of {format_names(names)} rise from sample to sample, as a row number or a "
+            "clock",
+            f"drop such columns with --ignore {format_option_value(names)}, or draw rows with "
+            "--random",
         )
 
 
-def _never_skips(live: LiveModel) -> Iterator[Finding]:
+def _check_epsilon(live: LiveModel) -> Iterator[Finding]:
     progress, epsilon = live.progress, live.model.epsilon
     if (
         epsilon > 0
         and epsilon != _DEFAULT_EPSILON  # hardly any error is below the default
         and progress.samples >= 1000
         and progress.updates == progress.samples
-        and progress.longer_tally.window_accuracy >= 0.98
+        and progress.larger_tally.window_accuracy >= 0.98
     ):
         yield Finding(
             "epsilon never skips",
-            f"{_recent(live)}, and still every sample was "
-            f"learned, as no error fell below epsilon {epsilon:g}",
+            f"{_describe_accuracy(live)}, yet every sample changed the weights, as no error fell "
+            f"below epsilon {epsilon:g}",
             f"raise it toward the mean error, {progress.mean_error:.2g}, to save updates",
         )
 
 
-def _recent(live: LiveModel, verb: str = "is") -> str:
-    """Return the accuracy of the last samples as text, with their number if there are more."""
-    tally, n = live.progress.longer_tally, len(live.progress.longer_tally.window)
+def _describe_accuracy(live: LiveModel, verb: str = "is") -> str:
+    """Describe the accuracy over the last samples; add their number if more were tested."""
+    tally, n = live.progress.larger_tally, len(live.progress.larger_tally.window)
     over = f" over the last {n:,}" if n < tally.tested else ""
     return f"accuracy{over} {verb} {tally.window_accuracy:.1%}"
 
 
-def _noise(accuracy: float, n: int) -> float:
+def _compute_standard_error(accuracy: float, n: int) -> float:
     """Return the standard error of an accuracy over n samples."""
     return sqrt(max(accuracy * (1 - accuracy), 1e-4) / max(n, 1))
 
 
-_Look = Callable[[LiveModel], Iterator[Finding]]
-_LOOKS: tuple[_Look, ...] = (
-    _stopped_too_early,
-    _error_rising,
-    _unscaled,
-    _constant,
-    _one_label,
-    _quantity,
-    _sorted,
-    _never_seen,
-    _row_number,
-    _rising,
-    _dropped,
-    _never_skips,
+_Check = Callable[[LiveModel], Iterator[Finding]]
+_CHECKS: tuple[_Check, ...] = (
+    _check_early_stop,
+    _check_rising_error,
+    _check_unscaled_features,
+    _check_constant_features,
+    _check_single_label,
+    _check_numeric_labels,
+    _check_sorted_labels,
+    _check_unseen_classes,
+    _check_row_numbers,
+    _check_rising_columns,
+    _check_drops,
+    _check_epsilon,
 )
-_WHY_LABELS_ARE_MISSED: tuple[_Look, ...] = (_saturated, _alike, _no_better, _hardly_found)
-_EXPLAINED = {
+_ACCURACY_CHECKS: tuple[_Check, ...] = (
+    _check_saturation,
+    _check_similar_outputs,
+    _check_baseline,
+    _check_missed_classes,
+)
+_EXPLANATIONS = {
     "stopped too early",
     "unscaled features",
     "outputs saturated",

@@ -1,4 +1,4 @@
-"""A model's most confident mistakes on labelled samples, and whether it was trained on them."""
+"""A model's most confident mistakes on labeled samples, and whether it was trained on them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from stream_perceptron.data.naming import shortened
+from stream_perceptron.data.naming import join_first
 from stream_perceptron.errors import SourceError
 from stream_perceptron.live.driver import drive
 from stream_perceptron.live.lineage import ROWS, Entry
@@ -35,68 +35,70 @@ class Mistake:
 
 
 class Examples(NamedTuple):
-    """The results of a model on a labelled source."""
+    """The results of a model on a labeled source."""
 
     worst: list[Mistake]  # most confident first
     rows: int  # rows read
-    labelled: int
-    right: int  # labelled rows predicted correctly
+    labeled: int  # rows with a label
+    right: int  # labeled rows predicted correctly
     ranking: Ranking  # by the scores of the model's classes
 
 
-def mistakes_in(live: LiveModel, source: Source, most: int = 12) -> Examples:
-    """Return the most confident mistakes on a labelled source."""
+def find_mistakes(live: LiveModel, source: Source, max_mistakes: int = 12) -> Examples:
+    """Return the most confident mistakes on a labeled source."""
     worst: list[Mistake] = []
-    rows = labelled = right = 0
+    rows = labeled = right = 0
     numbers = {label: j for j, label in enumerate(live.model.classes_)}
     ranking = Ranking(len(numbers))
     for batch in live.batches(source, joins_labels=True):
-        (result,) = drive([batch], partial(live.predict, with_every=True))
+        (result,) = drive([batch], partial(live.predict, with_all_probabilities=True))
         rows += len(batch)
-        known = [i for i, label in enumerate(batch.labels) if label is not None]
-        targets = [numbers.get(batch.labels[i], len(numbers)) for i in known]
-        if result.every_probability is not None:
-            ranking.update(np.array(targets, np.intp), result.every_probability[known])
+        labeled_rows = [i for i, label in enumerate(batch.labels) if label is not None]
+        targets = [numbers.get(batch.labels[i], len(numbers)) for i in labeled_rows]
+        if result.all_probabilities is not None:
+            ranking.update(np.array(targets, np.intp), result.all_probabilities[labeled_rows])
         for i, prediction in enumerate(result.predictions):
             label = batch.labels[i]
-            labelled += label is not None
+            labeled += label is not None
             right += label is not None and label == prediction
             if label in (None, prediction) or prediction is None:
                 continue
-            sureness = float(result.probabilities[i])
-            if len(worst) == most and sureness <= worst[0].probability:
+            probability = float(result.probabilities[i])
+            if len(worst) == max_mistakes and probability <= worst[0].probability:
                 continue
             (x,) = batch.features[i : i + 1].dicts()
             row = int(result.rows[i])
-            mistake = Mistake(sureness, row, label, prediction, x)
-            (heapq.heappush if len(worst) < most else heapq.heapreplace)(worst, mistake)
-    if not labelled:
+            mistake = Mistake(probability, row, label, prediction, x)
+            (heapq.heappush if len(worst) < max_mistakes else heapq.heapreplace)(worst, mistake)
+    if not labeled:
         raise SourceError(f"{source.name}: no labels to compare predictions with")
-    return Examples(sorted(worst, reverse=True), rows, labelled, right, ranking)
+    return Examples(sorted(worst, reverse=True), rows, labeled, right, ranking)
 
 
-def misleading(live: LiveModel, mistake: Mistake) -> Sequence[tuple[str, float]]:
-    """Return the features and values that most favour the wrong prediction over the label."""
+def find_misleading_features(live: LiveModel, mistake: Mistake) -> Sequence[tuple[str, float]]:
+    """Return the features that most favor the wrong prediction over the label, and their values."""
     model = live.model
     numbers = {label: j for j, label in enumerate(model.classes_)}
-    toward = model.weights[numbers[mistake.prediction]]
+    weight_margin = model.weights[numbers[mistake.prediction]]
     if mistake.label in numbers:
-        toward = toward - model.weights[numbers[mistake.label]]
-    known = [name for name in mistake.x if name in model.network.features.numbers]
-    feature_ids = model.network.features.numbers_of(known)
+        weight_margin = weight_margin - model.weights[numbers[mistake.label]]
+    known = [name for name in mistake.x if name in model.network.features.ids_by_name]
+    feature_ids = model.network.features.find_ids(known)
     x = np.array([mistake.x[name] for name in known], np.float64)
     scaler = model.network.scaler
-    spoken = toward[feature_ids] * (x if scaler is None else scaler.standardize(feature_ids, x))
-    order = np.argsort(-spoken, kind="stable")[:_SHOWN_FEATURES]
-    return [(str(known[i]), float(x[i])) for i in order if spoken[i] > 0]
+    contributions = weight_margin[feature_ids] * (
+        x if scaler is None else scaler.standardize(feature_ids, x)
+    )
+    order = np.argsort(-contributions, kind="stable")[:_SHOWN_FEATURES]
+    return [(str(known[i]), float(x[i])) for i in order if contributions[i] > 0]
 
 
-def training_on(live: LiveModel, source: Source, n_rows: int) -> str:
-    """Return a sentence on whether a model was trained on a source, according to its lineage."""
-    entries = list(_flat(live.lineage.entries))
-    known = {each for entry in entries for each in entry.sources if not each.is_stream}
-    same = set() if source.is_stream else set(source.matching(known))
-    learned = [entry for entry in entries if same.intersection(entry.sources)]
+def describe_training(live: LiveModel, source: Source, n_rows: int) -> str:
+    """Describe in a sentence whether a model was trained on a source, according to its lineage."""
+    entries = list(_flatten(live.lineage.entries))
+    files = {file for entry in entries for file in entry.sources if not file.is_stream}
+    matches = set() if source.is_stream else set(source.find_matching(files))
+    learned = [entry for entry in entries if matches.intersection(entry.sources)]
     if any(entry.unit != ROWS for entry in learned):
         return "The model was trained on rows of this file, in another order"
     parts: list[tuple[int, int]] = []
@@ -107,7 +109,7 @@ def training_on(live: LiveModel, source: Source, n_rows: int) -> str:
     if parts and parts[0][0] == 0 and parts[0][1] >= n_rows:
         return "The model was trained on them"
     if parts:
-        shown = shortened([f"{start + 1:,} to {end:,}" for start, end in parts])
+        shown = join_first([f"{start + 1:,} to {end:,}" for start, end in parts])
         return f"The model was trained on rows {shown} of them"
     is_known = live.lineage.is_complete and not any(entry.is_stream for entry in entries)
     if not is_known or source.is_stream:
@@ -115,9 +117,9 @@ def training_on(live: LiveModel, source: Source, n_rows: int) -> str:
     return "The model was not trained on this file"
 
 
-def _flat(entries: Sequence[Entry]) -> Iterator[Entry]:
-    """Yield lineage entries, and below each average those of its models."""
+def _flatten(entries: Sequence[Entry]) -> Iterator[Entry]:
+    """Yield lineage entries, and after each average the entries of its models."""
     for entry in entries:
         yield entry
         for part in entry.models:
-            yield from _flat(part)
+            yield from _flatten(part)

@@ -23,37 +23,39 @@ class WorkedSample:
     """The arithmetic of one labeled sample; arrays have one number per output, shape (k,)."""
 
     label: Hashable  # the sample's label
-    classes: list[Hashable]  # the labels that the outputs stand for
+    classes: list[Hashable]  # the class of each output
     x: dict[Hashable, float]  # the nonzero features, by name
     net: Array  # W x + b, before the update
     y: Array  # f(net)
     d: Array  # the targets of y
     error: float  # half the sum of (d - y)^2
     delta: Array  # (d - y) f'(net)
-    rate: float  # the learning rate times the sample weight and that of the class
-    updated: bool  # whether error >= epsilon, so that the weights grew by rate * delta * x
+    rate: float  # the learning rate times the sample weight and the class weight
+    updated: bool  # whether error >= epsilon, so that rate * delta * x was added to the weights
     bias_change: Array  # the change of each bias
-    weight_change: Array  # the largest change of a weight of each output
+    weight_change: Array  # the largest change among the weights of each output
 
     @classmethod
-    def of(cls, before: SGDPerceptron, after: SGDPerceptron, batch: Batch) -> WorkedSample | None:
-        """Return the arithmetic of one row, or None if it has no label."""
+    def from_batch(
+        cls, before: SGDPerceptron, after: SGDPerceptron, batch: Batch
+    ) -> WorkedSample | None:
+        """Compute the arithmetic of a batch of one row; return None if it has no label."""
         label = batch.labels[0] if batch.labels else None
         if label is None:
             return None
         lr = after.lr if isinstance(after.lr, float) else after.lr.get(before.n_updates)
         class_weights = copy.deepcopy(before.network.class_weights)
-        # Train with lr=0 to add the row's names.
+        # Train with lr=0, to add the row's new labels and features without changing weights.
         before.mutate({"lr": 0.0})
         result = LiveModel(before).step(batch)
-        net = before.network.nets(batch.features)[0]
+        net = before.network.compute_nets(batch.features)[0]
         target = before.classes_.index(label)
         y, d, error, deltas = compute_deltas(before.network.activation, net, target)
         weight = float(batch.weights[0])
         if class_weights is not None:
             weight *= class_weights.compute_factor(target, label)
         changes = after.weights - before.weights
-        most, least = changes.max(axis=1, initial=0.0), changes.min(axis=1, initial=0.0)
+        highest, lowest = changes.max(axis=1, initial=0.0), changes.min(axis=1, initial=0.0)
         return cls(
             label=label,
             classes=before.classes_,
@@ -66,5 +68,5 @@ class WorkedSample:
             rate=float(lr) * weight,
             updated=after.n_updates > before.n_updates - int(result.updated[0]),
             bias_change=after.biases - before.biases,
-            weight_change=np.where(most >= -least, most, least),
+            weight_change=np.where(highest >= -lowest, highest, lowest),
         )

@@ -16,14 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_perceptron.data.batch import Redeliveries
-from stream_perceptron.data.identity import Identity
+from stream_perceptron.data.fingerprint import Fingerprint
 from stream_perceptron.data.schema import Schema, Selection
 from stream_perceptron.errors import CheckpointError
 from stream_perceptron.live.cursor import Cursor
 from stream_perceptron.live.drift import Drift
 from stream_perceptron.live.ledger import Ledger
 from stream_perceptron.live.marks import Mark, Marks
-from stream_perceptron.live.metrics import Progress, shared_reach
+from stream_perceptron.live.metrics import Progress, merge_reaches
 from stream_perceptron.live.model import LiveModel
 from stream_perceptron.model.network import Network, Snapshot
 from stream_perceptron.model.scaler import Scaler
@@ -32,21 +32,21 @@ from stream_perceptron.perceptron import SGDPerceptron
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
 
-# Parameters that models must have in common, by their option.
-_ALIKE = {
+# Parameters that must be the same in all models, by their option.
+_SHARED_PARAMETERS = {
     "activation": "activation", "class-weight": "class_weight", "init-range": "init_range",
     "seed": "seed_",
 }  # fmt: skip
 
-# Counts that are added up.
-_SUMS = ("samples", "unlabelled", "skipped", "updates", "repeats", "error_sum", "missing")
+# Counts of `Progress` that are added up.
+_SUMMED_COUNTS = ("samples", "unlabelled", "skipped", "updates", "repeats", "error_sum", "missing")
 
 
 def average(base: SGDPerceptron, models: Sequence[SGDPerceptron]) -> SGDPerceptron:
-    """Return the mean of models that were trained from one base, each on its own samples.
+    """Average models that were trained from the same base, each on its own samples.
 
     This is iterative parameter mixing[^1] in equal parts, or local SGD[^2]: train N models with N
-    times the learning rate. Labels and features are united by name, in the order of the models.
+    times the learning rate. Labels and features are merged by name, in the order of the models.
 
     A weight is its initial value plus the mean of the models' differences from their own initial
     weights. The mean's initial weights are those of the base or, if the base has learned nothing,
@@ -55,10 +55,11 @@ def average(base: SGDPerceptron, models: Sequence[SGDPerceptron]) -> SGDPerceptr
     Parameters
     ----------
     base
-        The model that all others continue. The mean has its parameters.
+        The model that all others were trained from. The mean has its parameters.
     models
-        The models, whose weights are added up in this order. A scaler's statistics over the samples
-        that each model added are computed by subtraction, and merged by Chan's formula.
+        The models. Their weights are added up in this order. A scaler's statistics of the samples
+        that each model learned since the base are computed by subtraction, and merged with Chan's
+        formula.
 
     Raises
     ------
@@ -86,27 +87,27 @@ def average(base: SGDPerceptron, models: Sequence[SGDPerceptron]) -> SGDPerceptr
         _require_descent(base, model)
     mean = copy.deepcopy(base)
     networks = [model.network for model in models]
-    mean.network.restore(_unite(base.network, networks))
-    _average(mean.network, base.network, networks)
+    mean.network.restore(_unite_networks(base.network, networks))
+    _average_weights(mean.network, base.network, networks)
     if mean.network.scaler is not None:
-        _merge(mean.network, base.network, networks)
+        _merge_statistics(mean.network, base.network, networks)
     return mean
 
 
-def _unite(base: Network, networks: Sequence[Network]) -> Snapshot:
-    """Return the labels and features of all networks, with the initial weights of the mean."""
-    everyone = (base, *networks)
-    labels = dict.fromkeys(chain.from_iterable(network.label_names for network in everyone))
-    features = dict.fromkeys(chain.from_iterable(network.feature_names for network in everyone))
+def _unite_networks(base: Network, networks: Sequence[Network]) -> Snapshot:
+    """Return the state that the mean starts from: all labels and features, and initial weights."""
+    all_networks = (base, *networks)
+    labels = dict.fromkeys(chain.from_iterable(network.label_names for network in all_networks))
+    features = dict.fromkeys(chain.from_iterable(network.feature_names for network in all_networks))
     shape = len(labels), len(features)
     base.store.require_size(*shape)
-    first = next((network for network in everyone if network.n_seen), base)
+    first = next((network for network in all_networks if network.n_seen), base)
     n_drawn = first.store.n_drawn
-    initial = base.store.initialize(*shape, n_drawn)
+    initial = base.store.compute_initial_weights(*shape, n_drawn)
     scaler = None
     if base.scaler is not None:
         unscaled: set[Hashable] = set()
-        for network in everyone:
+        for network in all_networks:
             if network.scaler is not None:
                 unscaled |= network.scaler.find_unscaled(network.feature_names)
         scaler = Scaler()
@@ -120,7 +121,7 @@ def _unite(base: Network, networks: Sequence[Network]) -> Snapshot:
 def _sum_counts(
     base: Network, networks: Sequence[Network], labels: Mapping[Hashable, Any]
 ) -> NDArray[np.int64] | None:
-    """Return the counts of classes of the base, with those that each network added."""
+    """Return the class counts of the base plus those that each network added."""
     if base.class_counts is None:
         return None
     before = _count_labels(base)
@@ -136,159 +137,161 @@ def _count_labels(network: Network) -> Counter[Hashable]:
     return Counter(dict(zip(network.label_names, network.class_counts.tolist(), strict=True)))
 
 
-def _average(united: Network, base: Network, networks: Sequence[Network]) -> None:
-    """Set the mean weights and the counts of all networks in `united`."""
+def _average_weights(united: Network, base: Network, networks: Sequence[Network]) -> None:
+    """Set the mean weights of all networks, and their added counts, in `united`."""
     total = np.zeros((len(united.label_names), 1 + len(united.feature_names)))
     n_seen, n_updates, last_error = base.n_seen, base.n_updates, base.last_error
     for network in networks:
-        total += _weights_of(network, united)
+        total += _align_weights(network, united)
         if network.n_seen > base.n_seen:
             last_error = network.last_error
         n_seen += network.n_seen - base.n_seen
         n_updates += network.n_updates - base.n_updates
     total /= len(networks)
     united.store.biases[:], united.store.weights[:] = total[:, 0], total[:, 1:]
-    united.count(n_seen, n_updates, last_error)
+    united.set_counters(n_seen, n_updates, last_error)
 
 
-def _merge(united: Network, base: Network, networks: Sequence[Network]) -> None:
-    """Set the united scaler's statistics to the base's, with those each network added."""
+def _merge_statistics(united: Network, base: Network, networks: Sequence[Network]) -> None:
+    """Set the statistics of the united scaler: those of the base and of each network's samples."""
     scaler = united.scaler
     assert scaler is not None
     d = len(united.feature_names)
-    before = _statistics(base, united)
+    before = _align_statistics(base, united)
     if len(networks) == 1:
-        total = _statistics(networks[0], united)
+        total = _align_statistics(networks[0], united)
     else:
         total = before
         for network in networks:
-            total = scaler.merged(total, scaler.added(before, _statistics(network, united)))
+            new = scaler.subtract_statistics(before, _align_statistics(network, united))
+            total = scaler.merge_statistics(total, new)
     if not np.isfinite(total).all():
         raise CheckpointError("a feature's variance over all models is too large: scale it")
-    scaler.put(slice(d), total)
+    scaler.set_statistics(slice(d), total)
 
 
-def _statistics(network: Network, united: Network) -> Floats:
+def _align_statistics(network: Network, united: Network) -> Floats:
     """Return the statistics of a network's scaler over all features of `united`, shape (3, d)."""
     assert network.scaler is not None
     assert united.scaler is not None
     names = tuple(network.feature_names)
-    statistics = united.scaler.at(slice(len(united.feature_names)))
+    statistics = united.scaler.get_statistics(slice(len(united.feature_names)))
     statistics[:] = np.where(statistics[0] < 0, statistics, 0.0)
-    statistics[:, united.features.numbers_of(names)] = network.scaler.at(slice(len(names)))
+    feature_ids = united.features.find_ids(names)
+    statistics[:, feature_ids] = network.scaler.get_statistics(slice(len(names)))
     return statistics
 
 
 def _require_descent(base: SGDPerceptron, model: SGDPerceptron) -> None:
     if type(model.network.scaler) is not type(base.network.scaler):
-        raise CheckpointError("it scales features in another way than the base")
-    for called, name in _ALIKE.items():
-        here, there = getattr(model, name), getattr(base, name)
-        if here != there:
-            raise CheckpointError(f"its {called} is {here!r}, but the base has {there!r}")
-    for called, name in (("classes", "classes_"), ("features", "features_")):
-        known = getattr(base, name)
-        if getattr(model, name)[: len(known)] != known:
-            raise CheckpointError(f"its first {called} are not those of the base")
+        raise CheckpointError("it scales features differently from the base")
+    for option, name in _SHARED_PARAMETERS.items():
+        value, base_value = getattr(model, name), getattr(base, name)
+        if value != base_value:
+            raise CheckpointError(f"its {option} is {value!r}, but the base has {base_value!r}")
+    for plural, name in (("classes", "classes_"), ("features", "features_")):
+        base_names = getattr(base, name)
+        if getattr(model, name)[: len(base_names)] != base_names:
+            raise CheckpointError(f"its first {plural} are not those of the base")
     if base.network.class_counts is not None and not _count_labels(model.network) >= _count_labels(
         base.network
     ):
         raise CheckpointError("it has seen fewer samples of a class than the base")
     if model.n_seen < base.n_seen:
         raise CheckpointError(
-            f"it has seen {model.n_seen:,} samples, but the base {base.n_seen:,} already"
+            f"it has seen {model.n_seen:,} samples, but the base had already seen {base.n_seen:,}"
         )
 
 
-def _weights_of(network: Network, united: Network) -> Array:
-    """Return biases and weights (k, 1 + d) over all labels and features of `united`.
+def _align_weights(network: Network, united: Network) -> Array:
+    """Return a network's biases and weights (k, 1 + d) for all labels and features of `united`.
 
-    They are the united initial weights, with the differences from its own that the network learned.
+    Each is the initial weight in `united`, plus what the network added to its own initial weight.
     """
     own = np.column_stack([network.store.biases, network.store.weights])
     if all(
-        one == other
-        for one, other in (
+        own_names == united_names
+        for own_names, united_names in (
             (network.label_names, united.label_names),
             (network.feature_names, united.feature_names),
             (network.store.n_drawn, united.store.n_drawn),
         )
     ):
         return own
-    own_initial, weights = _initial_of(network), _initial_of(united)
-    label_ids = united.labels.numbers_of(tuple(network.label_names))
-    feature_ids = united.features.numbers_of(tuple(network.feature_names))
+    own_initial, weights = _compute_initial_weights(network), _compute_initial_weights(united)
+    label_ids = united.labels.find_ids(tuple(network.label_names))
+    feature_ids = united.features.find_ids(tuple(network.feature_names))
     common = np.ix_(label_ids, np.concatenate([[0], feature_ids + 1]))
     initial = weights[common]
-    # Where the initial weights are the same, the network's own are the exact sum.
+    # Where both initial weights are equal, the network's own weights are the exact sum.
     weights[common] = np.where(initial == own_initial, own, initial + (own - own_initial))
     return weights
 
 
-def _initial_of(network: Network) -> Floats:
-    """Return the biases and weights (k, 1 + d) that a network began with."""
+def _compute_initial_weights(network: Network) -> Floats:
+    """Compute the biases and weights (k, 1 + d) that a network began with."""
     store = network.store
-    return store.initialize(*store.shape, store.n_drawn)
+    return store.compute_initial_weights(*store.shape, store.n_drawn)
 
 
-def average_live(begin: LiveModel, lives: Sequence[LiveModel]) -> LiveModel:
-    """Return the mean of live models that were trained independently from one base.
+def average_live(base_live: LiveModel, live_models: Sequence[LiveModel]) -> LiveModel:
+    """Average live models that were trained independently from the same base.
 
     Parameters
     ----------
-    begin
-        The model that all others continue.
-    lives
-        The models, whose weights are added up in this order.
+    base_live
+        The model that all others were trained from.
+    live_models
+        The models. Their weights are added up in this order.
 
     Returns
     -------
-    The `average`, with the counts and the lineage of `begin` and of each model's additions, and the
-    marks of all. Of the cursors it keeps the highest offset of each partition. The additions of
-    several models are one bin of the learning curve, and the window of the last 1,000 samples
-    follows the models' order.
+    The `average`, with the counts and lineage of `base_live`, those that each model added to them,
+    and the marks of all models. Of the cursors, it keeps the highest offset of each partition. The
+    samples that several models added form one bin of the learning curve. The window of the last
+    1,000 samples follows the order of the models.
 
     Raises
     ------
     CheckpointError
-        If a model was not trained from `begin`, or reads its sources in another way.
+        If a model was not trained from `base_live`, or has other read options.
 
     Examples
     --------
     >>> from stream_perceptron.data.opening import open_source
     >>> from stream_perceptron.datasets.mnist import sample_path
     >>> sources = [open_source(str(sample_path()))]
-    >>> begin = LiveModel.start(sources, seed=0)
-    >>> lives = [copy.deepcopy(begin), copy.deepcopy(begin)]
-    >>> for limit, live in zip((300, 200), lives, strict=True):
+    >>> base_live = LiveModel.start(sources, seed=0)
+    >>> live_models = [copy.deepcopy(base_live), copy.deepcopy(base_live)]
+    >>> for limit, live in zip((300, 200), live_models, strict=True):
     ...     for result in live.run(sources, limit=limit):
     ...         pass
-    >>> average_live(begin, lives).progress.samples
+    >>> average_live(base_live, live_models).progress.samples
     500
 
     """
-    model = average(begin.model, [live.model for live in lives])
-    schema, offsets = begin.schema, dict(begin.cursor.offsets)
-    for live in (begin, *lives):
+    model = average(base_live.model, [live.model for live in live_models])
+    schema, offsets = base_live.schema, dict(base_live.cursor.offsets)
+    for live in (base_live, *live_models):
         live.require_runnable()
-    for live in lives:
-        _require_alike(begin.selection, live.selection)
+    for live in live_models:
+        _require_same_selection(base_live.selection, live.selection)
         if live.waiting.samples:
-            raise CheckpointError("it has samples that wait for labels, which cannot be averaged")
-        schema = _united(schema, live.schema)
+            raise CheckpointError("it has pending samples, which cannot be averaged")
+        schema = _unite_schemas(schema, live.schema)
         for partition, offset in live.cursor.offsets.items():
             offsets[partition] = max(offset, offsets.get(partition, offset))
-    progress = _sum(model, begin.progress, lives)
-    lineage = begin.lineage.mean_of([live.lineage for live in lives])
+    progress = _sum_progress(model, base_live.progress, live_models)
+    lineage = base_live.lineage.build_average([live.lineage for live in live_models])
     cursor = Cursor(redeliveries=Redeliveries(offsets))
-    ledger = Ledger(progress, cursor, lineage, _unite_marks((begin, *lives)))
-    return LiveModel(model, begin.selection, schema, ledger)
+    ledger = Ledger(progress, cursor, lineage, _unite_marks((base_live, *live_models)))
+    return LiveModel(model, base_live.selection, schema, ledger)
 
 
-def _unite_marks(lives: Iterable[LiveModel]) -> Marks:
-    """Return the marks of all models; of each content and name, that with the most rows."""
-    united: dict[tuple[str, Identity], Mark] = {}
-    for mark in chain.from_iterable(live.marks for live in lives):
+def _unite_marks(live_models: Iterable[LiveModel]) -> Marks:
+    """Return the marks of all models; for each content and name, the mark with the most rows."""
+    united: dict[tuple[str, Fingerprint], Mark] = {}
+    for mark in chain.from_iterable(live.marks for live in live_models):
         key = mark.source.name, mark.source
         if key not in united or united[key].n_rows < mark.n_rows:
             united[key] = mark
@@ -296,38 +299,38 @@ def _unite_marks(lives: Iterable[LiveModel]) -> Marks:
 
 
 def average_files(paths: Sequence[Path], base: Path) -> LiveModel:
-    """Return the `average_live` of saved models that continue a saved base.
+    """Average saved models that were trained from a saved base, as `average_live` does.
 
-    Models are added up in the order of their files' SHA-256, whatever the order of `paths`.
+    Weights are added up in the order of the files' SHA-256, whatever the order of `paths`.
     """
-    begin = LiveModel.load(base)
-    lives: dict[str, LiveModel] = {}
+    base_live = LiveModel.load(base)
+    live_models: dict[str, LiveModel] = {}
     names: dict[str, Path] = {}
     for path in paths:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         if digest in names:
             raise CheckpointError(f"{path}: is the same as {names[digest]}, and would count twice")
-        names[digest], lives[digest] = path, LiveModel.load(path)
+        names[digest], live_models[digest] = path, LiveModel.load(path)
         try:
-            average_live(begin, [lives[digest]])
+            average_live(base_live, [live_models[digest]])
         except CheckpointError as error:
             raise CheckpointError(f"{path}: does not continue {base}: {error}") from None
     try:
-        return average_live(begin, [lives[digest] for digest in sorted(lives)])
+        return average_live(base_live, [live_models[digest] for digest in sorted(live_models)])
     except CheckpointError as error:
         raise CheckpointError(f"one of the models does not fit: {error}") from None
 
 
-def _require_alike(selection: Selection, other: Selection) -> None:
-    """Check that two models read their sources alike."""
-    for each in fields(selection):
-        name = each.name
-        here, there = getattr(selection, name), getattr(other, name)
-        if here != there:
-            raise CheckpointError(f"its {name} is {there!r}, but the others have {here!r}")
+def _require_same_selection(selection: Selection, other: Selection) -> None:
+    """Check that two models have the same read options."""
+    for field in fields(selection):
+        name = field.name
+        value, other_value = getattr(selection, name), getattr(other, name)
+        if value != other_value:
+            raise CheckpointError(f"its {name} is {other_value!r}, but the others have {value!r}")
 
 
-def _united(schema: Schema, other: Schema) -> Schema:
+def _unite_schemas(schema: Schema, other: Schema) -> Schema:
     """Return the union of two schemas; check that they are compatible."""
     if None not in (schema.features, other.features) and schema.features != other.features:
         raise CheckpointError("its features are not those of the others")
@@ -342,67 +345,69 @@ def _united(schema: Schema, other: Schema) -> Schema:
     undecided = [name for name in schema.undecided if name in other.undecided]
     if schema.features is None:
         undecided = list(other.undecided)
-    of_columns = schema if schema.columns else other
-    of_json = schema if schema.key is not None else other
+    column_schema = schema if schema.columns else other
+    json_schema = schema if schema.key is not None else other
     return Schema(
         features=other.features if schema.features is None else schema.features,
         label_type=schema.label_type or other.label_type,
         texts=texts,
         undecided=tuple(undecided),
-        columns=of_columns.columns,
-        label=of_columns.label,
-        key=of_json.key,
-        is_list=of_json.is_list,
+        columns=column_schema.columns,
+        label=column_schema.label,
+        key=json_schema.key,
+        is_list=json_schema.is_list,
     )
 
 
-def _sum(model: SGDPerceptron, before: Progress, lives: Sequence[LiveModel]) -> Progress:
-    """Return the metrics of `before` and of each model's additions."""
-    for live in lives:
-        _require_more(before, live.progress)
-    if len(lives) == 1:  # a sum of differences would differ by rounding
-        return copy.deepcopy(lives[0].progress)
+def _sum_progress(
+    model: SGDPerceptron, before: Progress, live_models: Sequence[LiveModel]
+) -> Progress:
+    """Return the metrics of `before` plus those that each model added."""
+    for live in live_models:
+        _require_same_or_higher_counts(before, live.progress)
+    if len(live_models) == 1:  # a sum of differences would differ by rounding
+        return copy.deepcopy(live_models[0].progress)
     total = copy.deepcopy(before)
     curve_before = before.curve.sums.sum(axis=0)
     added_to_curve = np.zeros(len(curve_before))
-    for live in lives:
+    for live in live_models:
         progress = live.progress
-        numbers = model.network.labels.numbers_of(tuple(live.model.classes_)).astype(np.intp)
-        for name in _SUMS:
+        numbers = model.network.labels.find_ids(tuple(live.model.classes_)).astype(np.intp)
+        for name in _SUMMED_COUNTS:
             added = getattr(progress, name) - getattr(before, name)
             setattr(total, name, getattr(total, name) + added)
         total.largest = max(total.largest, progress.largest)
-        reaches = [each for each in (total.reach, progress.reach) if each is not None]
+        reaches = [reach for reach in (total.reach, progress.reach) if reach is not None]
         total.rising = {}
-        # Samples of parallel models have no order.
+        # Samples of models that were trained in parallel have no common order.
         total.drift, total.events = Drift(), []
-        total.reach = reduce(shared_reach, reaches) if reaches else None
+        total.reach = reduce(merge_reaches, reaches) if reaches else None
         if progress.samples > before.samples:
             total.last_target = int(numbers[progress.last_target])
         total.progressive.add(progress.progressive, before.progressive, numbers)
         total.training.add(progress.training, before.training, numbers)
         added_to_curve += progress.curve.sums.sum(axis=0) - curve_before
     total.curve.append(np.maximum(added_to_curve, 0.0))
-    _sum_untyped_nulls(total, before, lives)
+    _sum_untyped_nulls(total, before, live_models)
     return total
 
 
-def _sum_untyped_nulls(total: Progress, before: Progress, lives: Sequence[LiveModel]) -> None:
-    """Add the nulls of columns without a value, before or up to now."""
+def _sum_untyped_nulls(total: Progress, before: Progress, live_models: Sequence[LiveModel]) -> None:
+    """Add up the nulls of columns that are untyped, or were untyped in `before`."""
     first = before.untyped_nulls or {}
     nulls = Counter(first)
-    for live in lives:
+    for live in live_models:
         counts = live.progress.untyped_nulls or {}
         nulls.update({name: n - first.get(name, 0) for name, n in counts.items()})
         settled = (name for name in first if name not in counts)
-        # Each of these models has counted the nulls of `before` as missing, and so does `nulls`.
+        # The model has counted these nulls of `before` as missing, and `nulls` contains them, too.
         total.missing -= sum(first[name] for name in settled if live.knowledge.is_feature(name))
-    total.settle_nulls(dict(nulls), [live.knowledge for live in lives])
+    total.resolve_untyped_nulls(dict(nulls), [live.knowledge for live in live_models])
 
 
-def _require_more(before: Progress, after: Progress) -> None:
+def _require_same_or_higher_counts(before: Progress, after: Progress) -> None:
     has_all = after.progressive.confusion.contains(
         before.progressive.confusion
     ) and after.training.confusion.contains(before.training.confusion)
-    if not has_all or any(getattr(after, name) < getattr(before, name) for name in _SUMS):
+    if not has_all or any(getattr(after, name) < getattr(before, name) for name in _SUMMED_COUNTS):
         raise CheckpointError("it has counted less than the base")

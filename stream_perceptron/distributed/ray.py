@@ -13,26 +13,26 @@ from typing import Any
 
 from stream_perceptron.data.arrow.parquet import ParquetSource
 from stream_perceptron.data.batch import Rejection
-from stream_perceptron.data.byte_stream import first_line, reason_of
-from stream_perceptron.data.source import are_interrupted
+from stream_perceptron.data.byte_stream import first_line, format_reason
+from stream_perceptron.data.source import is_any_interrupted
 from stream_perceptron.distributed.shards import (
     Outcome,
-    Piece,
+    RowRange,
+    average_outcomes,
+    count_rounds,
     learn_first_sample,
-    learn_pieces,
-    mean_of,
-    parts_of_round,
-    rounds_in,
+    learn_row_ranges,
+    plan_round,
 )
 from stream_perceptron.errors import ClusterError
 from stream_perceptron.live.cursor import Cursor, Shards
 from stream_perceptron.live.ledger import Ledger
-from stream_perceptron.live.lineage import ROUNDS, Entry, saved_class_weight, saved_lr
+from stream_perceptron.live.lineage import ROUNDS, Entry, try_encode_class_weight, try_encode_lr
 from stream_perceptron.live.model import LiveModel
 from stream_perceptron.model.kernel import NAME as KERNEL
 
-_RETRIES = 10  # of a task whose worker was lost
-_PATIENCE = 0.1  # seconds between checks whether the run should end
+_MAX_RETRIES = 10  # of a task whose worker was lost
+_POLL_SECONDS = 0.1  # between two checks for an interrupt
 _CONNECT_SECONDS = 10.0  # for a cluster to accept a connection
 
 
@@ -40,17 +40,18 @@ _CONNECT_SECONDS = 10.0  # for a cluster to accept a connection
 class Round:
     """The result of one round."""
 
-    # Place and reason of each rejected row.
+    # The location and reason of each rejected row.
     rejected: list[Rejection] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)  # messages to the user, one line each
+    notices: list[str] = field(default_factory=list)  # messages to the user, one line each
 
 
 @contextmanager
-def cluster(address: str | None = None) -> Generator[None, None, None]:
-    """Connect to a Ray cluster; without an address start one on this machine."""
+def connect_cluster(address: str | None = None) -> Generator[None, None, None]:
+    """Connect to a Ray cluster, or start one on this machine if there is no address."""
     # Send no usage statistics.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "1")  # or a wrong address takes minutes
+    # With more retries, a wrong address takes minutes.
+    os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "1")
     try:
         import ray
     except ImportError:
@@ -68,7 +69,7 @@ def cluster(address: str | None = None) -> Generator[None, None, None]:
         except (
             ConnectionError, ValueError, RuntimeError, ray.exceptions.AuthenticationError,
         ) as error:  # fmt: skip
-            where = f"at {address}" if address else "here"
+            where = f"at {address}" if address else "on this machine"
             reason = " ".join(str(error).split())
             raise ClusterError(f"cannot use the Ray cluster {where}: {reason}") from None
         yield
@@ -77,31 +78,36 @@ def cluster(address: str | None = None) -> Generator[None, None, None]:
 
 
 def _require_reachable(address: str) -> None:
-    """Check that something listens at HOST:PORT, which takes Ray forty seconds to find out."""
+    """Check that a program listens at HOST:PORT; Ray takes forty seconds to notice if none does."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not host or not port.isdigit():
-        return  # Ray knows other addresses, such as auto
+        return  # Ray accepts other addresses, such as "auto"
     try:
         socket.create_connection((host.strip("[]"), int(port)), _CONNECT_SECONDS).close()
     except (OSError, OverflowError) as error:  # a port may be beyond 65,535
-        raise ClusterError(f"cannot use the Ray cluster at {address}: {reason_of(error)}") from None
+        raise ClusterError(
+            f"cannot use the Ray cluster at {address}: {format_reason(error)}"
+        ) from None
 
 
-def require_alike() -> None:
-    """Check that all machines have this version and kernel, for bit-identical results."""
+def require_same_version() -> None:
+    """Check that all machines have this version and kernel, as results must be bit-identical."""
     import ray
 
-    kernel_of = ray.remote(num_cpus=1, max_retries=_RETRIES)(_kernel)
+    describe_remotely = ray.remote(num_cpus=1, max_retries=_MAX_RETRIES)(_describe_kernel)
     processors = int(ray.cluster_resources().get("CPU", 1))
     try:
-        kernels = set(ray.get([kernel_of.remote() for _ in range(processors)]))
+        kernels = set(ray.get([describe_remotely.remote() for _ in range(processors)]))
     except ray.exceptions.RayError as error:
         raise ClusterError(f"a machine in the cluster cannot learn: {first_line(error)}") from None
-    if others := kernels - {_kernel()}:
-        raise ClusterError(f"machines of the cluster have {min(others)}, but this one {_kernel()}")
+    if other_kernels := kernels - {_describe_kernel()}:
+        raise ClusterError(
+            f"a machine of the cluster has {min(other_kernels)}, "
+            f"but this one has {_describe_kernel()}"
+        )
 
 
-def _kernel() -> str:
+def _describe_kernel() -> str:
     return f"stream-perceptron {version('stream-perceptron')} with the kernel {KERNEL}"
 
 
@@ -115,72 +121,72 @@ def run(
 ) -> Generator[Round, None, None]:
     """Test and train on files in shards, from the model's cursor on; yield after every round.
 
-    A new model first learns the rows up to the first labeled one. In a round all shards start from
-    the same model, test each sample before learning it, and are averaged. At each yield the model,
-    its progress and its cursor are consistent and may be saved. An interrupt of a source ends the
-    run.
+    A new model first learns the rows up to the first labeled row. In a round, all shards start from
+    the same model and test each sample before learning it; then their models are averaged. At each
+    yield, the model, its progress and its cursor are consistent and may be saved. An interrupt of
+    a source ends the run.
     """
-    here = replace(live.cursor if cursor is None else cursor, finished=False)
-    if here.shards is None:
-        raise ValueError("the cursor has no shards: call resume with some")
-    if live.model.n_seen == 0 and here.read == 0:
-        outcome = learn_first_sample(live, sources, here.sources, skip_rejected)
+    run_cursor = replace(live.cursor if cursor is None else cursor, finished=False)
+    if run_cursor.shards is None:
+        raise ValueError("the cursor has no shards: pass them to LiveModel.resume")
+    if live.model.n_seen == 0 and run_cursor.read == 0:
+        outcome = learn_first_sample(live, sources, run_cursor.sources, skip_rejected)
         if outcome is None:
             return
-        yield _adopt_first_sample(live, outcome, here)
-    tasks = _Tasks(sources, epochs, skip_rejected, scale_lr, here.is_again)
-    coming = tasks.following(here.epoch, here.shards)
-    notes = [] if coming is None else tasks.notes(live, coming)
-    pending = tasks.begin(live, coming)
-    while coming is not None:
-        outcomes = tasks.wait(pending)
+        yield _adopt_first_sample(live, outcome, run_cursor)
+    tasks = _Tasks(sources, epochs, skip_rejected, scale_lr, run_cursor.is_again)
+    next_round = tasks.find_next_round(run_cursor.epoch, run_cursor.shards)
+    notices = [] if next_round is None else tasks.describe_lr(live, next_round)
+    running_tasks = tasks.start_round(live, next_round)
+    while next_round is not None:
+        outcomes = tasks.wait(running_tasks)
         if outcomes is None:
             return
-        mean = mean_of(live, outcomes)
-        epoch, shards = coming[0], replace(coming[1], rounds=coming[1].rounds + 1)
-        # The next round runs while this one is reported and saved.
-        coming = tasks.following(epoch, shards)
-        pending = tasks.begin(mean, coming)
-        if here.read == 0:
-            notes += outcomes[0].notes
-        here.epoch, here.shards = epoch, shards
+        mean = average_outcomes(live, outcomes)
+        epoch, shards = next_round[0], replace(next_round[1], rounds=next_round[1].rounds + 1)
+        # Start the next round before this one is reported and saved.
+        next_round = tasks.find_next_round(epoch, shards)
+        running_tasks = tasks.start_round(mean, next_round)
+        if run_cursor.read == 0:
+            notices += outcomes[0].notices
+        run_cursor.epoch, run_cursor.shards = epoch, shards
         skipped = mean.progress.skipped - live.progress.skipped
-        here.read += mean.progress.rows - live.progress.rows
-        here.rejected += skipped
-        done = epoch * tasks.n_rounds(shards) + shards.rounds
+        run_cursor.read += mean.progress.rows - live.progress.rows
+        run_cursor.rejected += skipped
+        n_rounds_done = epoch * tasks.n_rounds(shards) + shards.rounds
         entry = Entry(
-            saved_lr(live.model.lr), float(live.model.epsilon), tuple(here.sources), ROUNDS,
-            done - 1, done, skipped, 0, shards.n, shards.rows, shards.first_rows,
-            kept_lr=not scale_lr, is_again=here.is_again,
-            class_weight=saved_class_weight(live.model.class_weight),
+            try_encode_lr(live.model.lr), float(live.model.epsilon), tuple(run_cursor.sources),
+            ROUNDS, n_rounds_done - 1, n_rounds_done, skipped, 0, shards.n, shards.rows,
+            shards.first_rows, kept_lr=not scale_lr, is_again=run_cursor.is_again,
+            class_weight=try_encode_class_weight(live.model.class_weight),
         )  # fmt: skip
-        live.lineage.add(entry, here.sources)
+        live.lineage.add(entry, run_cursor.sources)
         live.model, live.schema = mean.model, mean.schema
-        live.ledger = Ledger(mean.progress, here, live.lineage, live.ledger.marks)
+        live.ledger = Ledger(mean.progress, run_cursor, live.lineage, live.ledger.marks)
         if shards.rounds == tasks.n_rounds(shards):
             counts = [source.n_rows for source in sources]
-            live.ledger.mark_whole(sources, here.sources, counts)
-        yield Round([text for outcome in outcomes for text in outcome.rejected], notes)
-        notes = []
-    here.finished = True
-    live.ledger.cursor = here
+            live.ledger.mark_as_finished(sources, run_cursor.sources, counts)
+        yield Round([text for outcome in outcomes for text in outcome.rejected], notices)
+        notices = []
+    run_cursor.finished = True
+    live.ledger.cursor = run_cursor
 
 
 def _adopt_first_sample(live: LiveModel, outcome: Outcome, cursor: Cursor) -> Round:
-    """Adopt a model that has learned its first sample, and set the cursor behind its row."""
+    """Adopt a model that has learned its first sample, and move the cursor past its row."""
     assert cursor.shards is not None
     learner = outcome.live
     cursor.read, cursor.rejected = learner.cursor.read, learner.cursor.rejected
     cursor.shards = replace(cursor.shards, first_rows=cursor.read)
     live.model, live.schema = learner.model, learner.schema
     live.ledger = Ledger(learner.progress, cursor, learner.lineage, live.ledger.marks)
-    return Round(outcome.rejected, [*outcome.notes])
+    return Round(outcome.rejected, [*outcome.notices])
 
 
 class _Tasks:
     """Rounds as tasks of Ray.
 
-    A coming round is given by its epoch and the shards, with the rounds done in that epoch.
+    A round is identified by its epoch and its shards, whose `rounds` counts earlier rounds.
     """
 
     def __init__(
@@ -193,20 +199,20 @@ class _Tasks:
     ) -> None:
         import ray
 
-        self._learn: Any = ray.remote(num_cpus=1, max_retries=_RETRIES)(learn_pieces)
+        self._learn: Any = ray.remote(num_cpus=1, max_retries=_MAX_RETRIES)(learn_row_ranges)
         self._is_again = is_again
         self._sources = sources
         self._groups = [source.groups for source in sources]
-        self._paths = [_absolute(source.path) for source in sources]
+        self._paths = [_make_absolute(source.path) for source in sources]
         self._epochs = epochs
         self._skip_rejected = skip_rejected
         self._scale_lr = scale_lr
 
     def n_rounds(self, shards: Shards) -> int:
         """Return the number of rounds in an epoch."""
-        return rounds_in(self._groups, shards)
+        return count_rounds(self._groups, shards)
 
-    def following(self, epoch: int, shards: Shards) -> tuple[int, Shards] | None:
+    def find_next_round(self, epoch: int, shards: Shards) -> tuple[int, Shards] | None:
         """Return the next round in which a shard has rows, or None after the last."""
         n_rounds = self.n_rounds(shards)
         while n_rounds:
@@ -214,53 +220,55 @@ class _Tasks:
                 epoch, shards = epoch + 1, replace(shards, rounds=0)
             if epoch >= self._epochs:
                 return None
-            if self._parts((epoch, shards))[0]:
+            if self._plan_round((epoch, shards))[0]:
                 return epoch, shards
             shards = replace(shards, rounds=shards.rounds + 1)
         return None
 
-    def notes(self, live: LiveModel, coming: tuple[int, Shards]) -> list[str]:
-        """Return a note on the shards' learning rate, if it differs from lr."""
-        dealt, factor = self._parts(coming)
-        n = len(dealt)
+    def describe_lr(self, live: LiveModel, next_round: tuple[int, Shards]) -> list[str]:
+        """Return a notice about the shards' learning rate, if it differs from lr."""
+        ranges_by_shard, factor = self._plan_round(next_round)
+        n = len(ranges_by_shard)
         if factor == 1.0:
             return []
         lr = live.model.lr
         shown = f"{lr * n:g}, {n} times {lr:g}" if isinstance(lr, float | int) else f"{n} times lr"
         return [f"shards learn at {shown}, because averaging divides steps by {n}"]
 
-    def _parts(self, coming: tuple[int, Shards]) -> tuple[list[list[Piece]], float]:
-        epoch, shards = coming
-        return parts_of_round(self._groups, shards, not self._scale_lr, is_first_pass=epoch == 0)
+    def _plan_round(self, next_round: tuple[int, Shards]) -> tuple[list[list[RowRange]], float]:
+        epoch, shards = next_round
+        return plan_round(self._groups, shards, not self._scale_lr, is_first_pass=epoch == 0)
 
-    def begin(self, live: LiveModel, coming: tuple[int, Shards] | None) -> list[Any]:
-        """Begin a round with a task for each shard that has rows left."""
-        if coming is None:
+    def start_round(self, live: LiveModel, next_round: tuple[int, Shards] | None) -> list[Any]:
+        """Start a round: a task for each shard that has rows left."""
+        if next_round is None:
             return []
         import ray
 
         state = ray.put(live)
-        dealt, factor = self._parts(coming)
-        is_repeated = self._is_again or coming[0] > 0
+        ranges_by_shard, factor = self._plan_round(next_round)
+        is_repeated = self._is_again or next_round[0] > 0
         return [
-            self._learn.remote(state, self._paths, pieces, factor, self._skip_rejected, is_repeated)
-            for pieces in dealt
+            self._learn.remote(
+                state, self._paths, row_ranges, factor, self._skip_rejected, is_repeated
+            )
+            for row_ranges in ranges_by_shard
         ]
 
-    def wait(self, pending: list[Any]) -> list[Outcome] | None:
-        """Return a round's outcomes in the order of the shards; None after an interrupt."""
+    def wait(self, running_tasks: list[Any]) -> list[Outcome] | None:
+        """Wait for a round; return its outcomes in the order of the shards; None if interrupted."""
         import ray
 
-        rest = pending
-        while rest:
-            if are_interrupted(self._sources):
+        unfinished = running_tasks
+        while unfinished:
+            if is_any_interrupted(self._sources):
                 return None
-            _, rest = ray.wait(rest, num_returns=len(rest), timeout=_PATIENCE)
+            _, unfinished = ray.wait(unfinished, num_returns=len(unfinished), timeout=_POLL_SECONDS)
         try:
-            return list(ray.get(pending))
+            return list(ray.get(running_tasks))
         except ray.exceptions.RayError as error:
             raise ClusterError(f"Ray could not run a shard: {first_line(error)}") from None
 
 
-def _absolute(path: str) -> str:
+def _make_absolute(path: str) -> str:
     return path if "://" in path else os.path.abspath(path)

@@ -1,4 +1,4 @@
-"""Models that learn from streams, and what they record."""
+"""Models that learn from streams, with their metrics, cursor and lineage."""
 
 from stream_perceptron.live.cursor import Cursor
 from stream_perceptron.live.driver import StepOptions, drive

@@ -1,4 +1,4 @@
-"""The cursor of a run in its sources, and the rules of resuming."""
+"""The cursor of a run in its sources, and the rules for resuming it."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from enum import Enum
 import numpy as np
 
 from stream_perceptron.data.batch import Batch, Redeliveries
-from stream_perceptron.data.identity import Identity, PipeHeader
+from stream_perceptron.data.fingerprint import Fingerprint, PipeHeader
 from stream_perceptron.data.source import Source
 from stream_perceptron.errors import CheckpointError
 
 
 @dataclass(frozen=True)
 class Shards:
-    """The split of a run into shards, and its place."""
+    """The split of a run into shards, and the rounds completed so far."""
 
     n: int = field(metadata={"least": 1})  # the number of shards
     rows: int = field(metadata={"least": 1})  # the rows of each shard in a round
-    rounds: int = 0  # the rounds done in the epoch
-    # The rows up to the first learned one, which were learned before the first round.
+    rounds: int = 0  # the rounds completed in the epoch
+    # The rows up to the first labeled one, which are learned before the first round.
     first_rows: int = 0
 
     def __str__(self) -> str:
         return f"in {self.n:,} shards by rounds of {self.rows:,} rows"
 
 
-class Turn(Enum):
-    """What a run does with a source at its turn."""
+class SourceAction(Enum):
+    """What a run does when it comes to a source."""
 
     SKIP = "skip the source, as it has no further rows"
     BEGIN = "read rows that do not follow the last row learned"
@@ -39,58 +39,60 @@ class Turn(Enum):
 
 @dataclass
 class Cursor:
-    """The place of a run: rows before it are learned, rows after it are not."""
+    """The position of a run in its sources: rows before it are learned, rows after it are not."""
 
     # In the order given. A text file is identified up to the last row that was read, unless its
     # rows are drawn at random.
-    sources: list[Identity] = field(default_factory=list)
+    sources: list[Fingerprint] = field(default_factory=list)
     at_random: bool = False  # whether rows are drawn at random from all sources
     epoch: int = 0  # counted from 0
-    index: int = 0  # the source within the epoch; the number of sources after the last
-    # The rows read of that source, or the epoch's draws; of a pipe those read in all runs, without
-    # redelivered ones.
+    index: int = 0  # the source in the epoch; the number of sources once all are read
+    # The rows read from this source, or the draws in the epoch. For a pipe, the rows of all runs,
+    # without redelivered ones.
     row: int = 0
-    # The rows at the start of that file that were learned before this pass.
+    # The rows at the start of the current file that were learned before this pass.
     n_known: int = field(default=0, compare=False, metadata={"saved": False})
     # The bytes of a text file up to the end of its last row that was read.
     offset: int = field(default=0, metadata={"optional": True})
-    # The rows read of these sources in all epochs, in earlier runs too.
+    # The rows read from these sources in all epochs, including earlier runs.
     read: int = 0
     rejected: int = field(default=0, metadata={"optional": True})  # the rejected rows among these
-    finished: bool = True  # whether the run ended by itself
+    finished: bool = True  # whether the run ended normally, not by an interrupt or an error
     stopped_below: float | None = None  # the epsilon, if an error below it ended the run
-    # Files of predictions, by path relative to the checkpoint: their bytes for learned rows.
+    # The output files, by path relative to the checkpoint: their size in bytes up to the last
+    # learned row.
     outputs: dict[str, int] = field(default_factory=dict)
-    # Predictions of learned rows that no reader has taken from the output pipe.
+    # Undelivered predictions: lines for learned rows that the reader has not read from the pipe.
     untaken: str = field(default="", metadata={"optional": True})
-    # Of the last pipe, if it may go on.
+    # The header of the last pipe, if the pipe may continue.
     header: PipeHeader | None = field(default=None, metadata={"optional": True})
     redeliveries: Redeliveries = field(default_factory=Redeliveries)
     # The split into shards, if any; `index` and `row` are then 0.
     shards: Shards | None = None
-    # Whether the files are read from their start, whatever was learned of them.
+    # Whether the files are read from their start, even if they were learned before.
     is_again: bool = field(default=False, metadata={"optional": True})
 
-    def begun(self, epsilon: float, stop: bool) -> Cursor:
-        """Return the cursor of a run from here on; it is finished if the run already stopped."""
-        here = replace(
+    def copy_for_run(self, epsilon: float, stop: bool) -> Cursor:
+        """Return a copy for a new run; it is finished if an error below epsilon ended it before."""
+        cursor = replace(
             self, sources=list(self.sources), redeliveries=copy.deepcopy(self.redeliveries)
         )
-        if self.is_of_stream:
-            here.redeliveries.begin_source()
-        here.finished = stop and self.stopped_below == epsilon
-        if not here.finished:
-            here.stopped_below = None
-            if here.begins_at_marks and not all(source.is_stream for source in here.sources):
-                here.read = here.rejected = 0  # rows up to the marks are counted on the way
-        return here
+        if self.has_stream:
+            cursor.redeliveries.begin_source()
+        cursor.finished = stop and self.stopped_below == epsilon
+        if not cursor.finished:
+            cursor.stopped_below = None
+            if cursor.begins_at_marks and not all(source.is_stream for source in cursor.sources):
+                # Rows before a mark are counted when it is reached.
+                cursor.read = cursor.rejected = 0
+        return cursor
 
-    def end_of(self, limit: int | None) -> int | None:
-        """Return the number of rows read at which a run with a limit ends.
+    def compute_end(self, limit: int | None) -> int | None:
+        """Return the value of `read` at which a run with this limit ends.
 
-        The limit on a pipe counts only the rows of this run.
+        For a pipe, the limit counts only the rows of this run.
         """
-        return None if limit is None else limit + (self.read if self.is_of_stream else 0)
+        return None if limit is None else limit + (self.read if self.has_stream else 0)
 
     @property
     def is_in_order(self) -> bool:
@@ -109,13 +111,13 @@ class Cursor:
 
     @property
     def is_repeating(self) -> bool:
-        """Whether the pass repeats rows, and so ignores the offsets of redelivered ones."""
+        """Whether the pass repeats rows, so that redelivered rows are not detected."""
         return self.epoch > 0 or self.is_again
 
     def count_repeated(self, n: int) -> int:
         """Return how many of the next n rows were learned before; these come first."""
-        is_whole = self.epoch > 0 or self.at_random
-        return n if is_whole else min(n, max(0, self.n_known - self.row))
+        repeats_all = self.epoch > 0 or self.at_random
+        return n if repeats_all else min(n, max(0, self.n_known - self.row))
 
     @property
     def has_only_rejected(self) -> bool:
@@ -123,40 +125,40 @@ class Cursor:
         return 0 < self.read == self.rejected
 
     @property
-    def is_of_stream(self) -> bool:
-        """Whether it stands in a source that can be read only once."""
+    def has_stream(self) -> bool:
+        """Whether a source is a pipe or a device, which can be read only once."""
         return any(source.is_stream for source in self.sources)
 
-    def to_be_saved(self) -> Cursor:
-        """Return the part of the cursor that a further run can use."""
+    def copy_for_saving(self) -> Cursor:
+        """Return a copy with only the state that a later run can use."""
         if not self.sources:
-            return self.without_place()
+            return self.copy_without_position()
         saved = replace(self, redeliveries=copy.copy(self.redeliveries))
-        if self.is_of_stream:  # the next row may be any row
+        if self.has_stream:  # the next run may begin at any row
             saved.redeliveries.begin_source()
         return saved
 
-    def without_place(self) -> Cursor:
-        """Return a cursor that keeps no place, for sources without an identity."""
+    def copy_without_position(self) -> Cursor:
+        """Return a copy without a position, for sources without an identity."""
         return Cursor(
             read=self.read, rejected=self.rejected, outputs=self.outputs, untaken=self.untaken,
             redeliveries=self.redeliveries, header=self.header,
         )  # fmt: skip
 
-    def require_fit(self, position: tuple[str, ...]) -> None:
-        """Check that the cursor fits a run with these position columns."""
+    def require_consistent(self, position: tuple[str, ...]) -> None:
+        """Check that a loaded cursor is consistent, also with the position columns."""
         if self.index > len(self.sources):
             raise CheckpointError("cursor lies beyond its sources")
-        if not self.sources and self != self.without_place():
-            raise CheckpointError("cursor has a place, but no sources")
+        if not self.sources and self != self.copy_without_position():
+            raise CheckpointError("cursor has a position, but no sources")
         if any(len(key) != len(position) - 1 for key in self.offsets):
             raise CheckpointError("cursor has offsets that do not fit the position columns")
 
     def resume(self, sources: Sequence[Source], again: bool, passes: int | None) -> Cursor:
         """Return the cursor of a run that reads these sources in order.
 
-        In the first pass, files resume at their marks. A further pass, that of `again`, and pipes
-        resume where this cursor is, if it has the same sources.
+        In the first pass, files resume at their marks. Further passes, passes with `again`, and
+        pipes resume at the position of this cursor, if it has the same sources.
 
         Raises
         ------
@@ -165,98 +167,117 @@ class Cursor:
 
         """
         unread = [
-            Identity.of_stream(source.name) if source.is_stream else Identity.of_unread(source.name)
+            Fingerprint.of_stream(source.name)
+            if source.is_stream
+            else Fingerprint.of_unread(source.name)
             for source in sources
         ]
-        new = self._begin(unread, is_again=again)
+        new = self._create_at_start(unread, is_again=again)
         if not (again or self.finished or self.is_in_order):
-            shared = [identity for source in sources for identity in source.matching(self.sources)]
+            shared = [
+                fingerprint
+                for source in sources
+                for fingerprint in source.find_matching(self.sources)
+            ]
             self._require_finished(shared, new)
         if not self._is_continued_by(sources, again):
             return new
-        if (again and self.finished) or (self.epoch and not self._goes_on(sources, passes)):
+        if (again and self.finished) or (self.epoch and not self._continues_pass(sources, passes)):
             return new
         return replace(self, sources=[*self.sources, *unread[len(self.sources) :]])
 
-    def resume_whole(
-        self, sources: Sequence[Identity], at_random: bool, shards: Shards | None, again: bool
+    def resume_unordered(
+        self, sources: Sequence[Fingerprint], at_random: bool, shards: Shards | None, again: bool
     ) -> Cursor:
         """Return the cursor of a run that reads these files at random or in shards.
 
         Raises
         ------
         CheckpointError
-            If a run over some of these files in another way is not finished.
+            If another kind of run over some of these files is not finished.
 
         """
-        new = self._begin(sources, at_random, shards, again)
-        if self.sources == new.sources and self._way == new._way and not (again and self.finished):
+        new = self._create_at_start(sources, at_random, shards, again)
+        if (
+            self.sources == new.sources
+            and self._row_order == new._row_order
+            and not (again and self.finished)
+        ):
             return replace(self, sources=new.sources)
         if not (again or self.finished or self.is_in_order):
-            shared = [identity for identity in self.sources if identity in sources]
+            shared = [fingerprint for fingerprint in self.sources if fingerprint in sources]
             self._require_finished(shared, new)
         return new
 
-    def _begin(
+    def _create_at_start(
         self,
-        sources: Sequence[Identity],
+        sources: Sequence[Fingerprint],
         at_random: bool = False,
         shards: Shards | None = None,
         is_again: bool = False,
     ) -> Cursor:
-        """Return a cursor before the first row of some sources."""
+        """Return a cursor before the first row of these sources."""
         return Cursor(
             list(sources), at_random, redeliveries=self.redeliveries, shards=shards,
             outputs=self.outputs, untaken=self.untaken, header=self.header, is_again=is_again,
         )  # fmt: skip
 
     def _is_continued_by(self, sources: Sequence[Source], again: bool) -> bool:
-        """Whether a run over these sources resumes where this cursor is."""
-        is_needed = again or self.epoch or self.is_of_stream or self.stopped_below is not None
-        is_alike = self.is_in_order and self.is_again == again
-        if not (self.sources and is_needed and is_alike and len(self.sources) <= len(sources)):
+        """Return whether a run over these sources resumes at the position of this cursor."""
+        needs_position = again or self.epoch or self.has_stream or self.stopped_below is not None
+        has_same_order = self.is_in_order and self.is_again == again
+        if not (self.sources and needs_position and has_same_order):
             return False
-        for identity, source in zip(self.sources, sources, strict=False):
-            if identity.is_stream != source.is_stream:
+        if len(self.sources) > len(sources):
+            return False
+        for fingerprint, source in zip(self.sources, sources, strict=False):
+            if fingerprint.is_stream != source.is_stream:
                 return False
-            if identity.size and not source.matching([identity]):
+            if fingerprint.size and not source.find_matching([fingerprint]):
                 return False
         return True
 
-    def _goes_on(self, sources: Sequence[Source], passes: int | None) -> bool:
-        """Whether the present pass goes on, instead of a first pass over rows that are new."""
+    def _continues_pass(self, sources: Sequence[Source], passes: int | None) -> bool:
+        """Return whether the current pass continues, rather than a first pass over new rows."""
         if len(sources) > len(self.sources):
             return False
         has_pass_left = passes is None or self.epoch < passes
         pairs = zip(sources, self.sources, strict=True)
-        return has_pass_left or not any(source.has_grown(identity) for source, identity in pairs)
-
-    @property
-    def _way(self) -> str:
-        """How rows are read, as text."""
-        way = "in order" if self.shards is None else str(self.shards)
-        way = "at random" if self.at_random else way
-        return f"{way}, again" if self.is_again else way
-
-    def _require_finished(self, shared: Sequence[Identity], new: Cursor) -> None:
-        """Check that a run at random or in shards is finished before files of it are begun anew."""
-        if not shared:
-            return
-        end = f"row {self.row:,}" if self.shards is None else f"round {self.shards.rounds:,}"
-        now = "has other files" if self._way == new._way else f"reads them {new._way}"
-        raise CheckpointError(
-            f"{shared[0].name} was learned only up to {end}, with rows read {self._way}, and this "
-            f"run {now}; to learn these files from their start: --again"
+        return has_pass_left or not any(
+            source.has_grown(fingerprint) for source, fingerprint in pairs
         )
 
-    def begin_source(self, epoch: int, index: int, row: int = 0, offset: int = 0) -> None:
+    @property
+    def _row_order(self) -> str:
+        """A description of the order in which rows are read."""
+        order = "in order" if self.shards is None else str(self.shards)
+        order = "at random" if self.at_random else order
+        return f"{order}, again" if self.is_again else order
+
+    def _require_finished(self, shared: Sequence[Fingerprint], new: Cursor) -> None:
+        """Reject a new run over files of an unfinished run at random or in shards."""
+        if not shared:
+            return
+        position = f"row {self.row:,}" if self.shards is None else f"round {self.shards.rounds:,}"
+        difference = (
+            "has other files"
+            if self._row_order == new._row_order
+            else f"reads them {new._row_order}"
+        )
+        raise CheckpointError(
+            f"{shared[0].name} was learned only up to {position}, with rows read "
+            f"{self._row_order}, and this run {difference}; to learn these files from their "
+            "start: --again"
+        )
+
+    def move_to_source(self, epoch: int, index: int, row: int = 0, offset: int = 0) -> None:
         """Move to a source, by default to its start."""
         self.epoch, self.index, self.row, self.offset = epoch, index, row, offset
 
     @property
-    def turn(self) -> Turn:
-        """The turn of a source that is read from the cursor on."""
-        return Turn.RESUME if self.row else Turn.BEGIN
+    def action(self) -> SourceAction:
+        """The action for a source that is read from this cursor on."""
+        return SourceAction.RESUME if self.row else SourceAction.BEGIN
 
     @property
     def offsets(self) -> dict[tuple[str, ...], int]:
@@ -264,7 +285,7 @@ class Cursor:
         return self.redeliveries.offsets
 
     def move(self, batch: Batch, is_stream: bool) -> int:
-        """Move over learned rows; return how many count: redelivered rows of a stream do not."""
+        """Move past learned rows; return their number, without redelivered rows of a stream."""
         rows = len(batch)
         if is_stream and batch.redelivered is not None:
             rows -= int(np.count_nonzero(batch.redelivered))

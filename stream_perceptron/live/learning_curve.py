@@ -11,22 +11,22 @@ from numpy.typing import NDArray
 from stream_perceptron.errors import CheckpointError
 from stream_perceptron.model.results import TrainResult
 
-# The largest sum: the errors before a run diverges may be as large as the type allows.
-LARGEST = sys.float_info.max
+# Sums are limited to the largest float: errors may get that large before a run diverges.
+MAX_SUM = sys.float_info.max
 
 
 class LearningCurve:
-    """Sums over bins of labelled samples, at most `MOST` bins for a run of any length.
+    """Sums over bins of labeled samples, with at most `MAX_BINS` bins for a run of any length.
 
-    A bin is full with `bin` samples. When there are `MOST` full bins, neighbours are joined in
-    pairs, and `bin` doubles. So the curve does not depend on the size of blocks.
+    A bin is full when it has `bin` samples. When `MAX_BINS` bins are full, adjacent bins are merged
+    in pairs, and `bin` doubles. So the curve does not depend on the sizes of batches.
 
     Examples
     --------
     >>> from stream_perceptron import SGDPerceptron
     >>> from stream_perceptron.model.rows import Rows, Samples
     >>> model = SGDPerceptron(classes=["left", "right"], lr=1.0, seed=0)
-    >>> rows = Rows.of_table(("x",), np.array([[1.0], [-1.0]] * 8))
+    >>> rows = Rows.from_table(("x",), np.array([[1.0], [-1.0]] * 8))
     >>> curve = LearningCurve()
     >>> curve.update(model.train(Samples(rows, ["left", "right"] * 8, np.ones(16))))
     >>> curve.column("samples").tolist(), curve.column("right").tolist()
@@ -34,22 +34,22 @@ class LearningCurve:
 
     """
 
-    MOST_CLASSES = 20  # whose samples are counted by bin
+    MAX_CLASSES = 20  # the most classes whose samples are counted by bin
     COLUMNS = ("samples", "right", "errors", "updates", "probes", "slope", "spread")
-    MOST = 200
+    MAX_BINS = 200
     _FIRST_BIN = 10
 
     def __init__(self) -> None:
-        self.bin = self._FIRST_BIN  # the number of labelled samples that fill a bin
-        # Shape (bins begun, COLUMNS).
+        self.bin = self._FIRST_BIN  # the number of labeled samples that fill a bin
+        # Shape (bins, len(COLUMNS)); the last bin may be incomplete.
         self.sums = np.zeros((0, len(self.COLUMNS)))
-        # For each bin and class, the samples and how many of them were predicted correctly; shape
-        # (bins begun, 2 * classes). None if there are more than `MOST_CLASSES`, or if they were not
-        # counted from the start.
+        # For each bin and class, the number of samples and of correct predictions; shape
+        # (bins, 2 * classes). None if there are more than `MAX_CLASSES` classes, or if classes
+        # were not counted from the start.
         self.class_counts: NDArray[np.int64] | None = np.zeros((0, 0), np.int64)
 
     @classmethod
-    def restored(
+    def from_saved(
         cls, sums: NDArray[Any], bin_: int, class_counts: NDArray[np.int64] | None
     ) -> LearningCurve:
         """Return the curve from its saved sums, bin size and counts by class."""
@@ -57,7 +57,7 @@ class LearningCurve:
         samples = sums[:, 0]
         counts = sums[:, [cls.COLUMNS.index(name) for name in ("right", "updates", "probes")]]
         if (
-            len(sums) > cls.MOST
+            len(sums) > cls.MAX_BINS
             or not 0 < bin_ < 2**62
             or (sums < 0).any()
             or (samples < 1).any()
@@ -70,7 +70,7 @@ class LearningCurve:
             seen, right = class_counts[:, ::2], class_counts[:, 1::2]
             if (
                 seen.shape != right.shape
-                or seen.shape[1] > cls.MOST_CLASSES
+                or seen.shape[1] > cls.MAX_CLASSES
                 or (right < 0).any()
                 or (right > seen).any()
                 or (seen >= 2**53).any()
@@ -85,49 +85,50 @@ class LearningCurve:
         return self.sums[:, self.COLUMNS.index(name)]
 
     def update(self, result: TrainResult) -> None:
-        """Add the labelled samples of a block; many at once cost hardly more than one."""
-        labelled = result.targets >= 0
-        slope = result.slopes[labelled]
+        """Add the labeled samples of a result; many samples cost hardly more than one."""
+        is_labeled = result.targets >= 0
+        slope = result.slopes[is_labeled]
         probed = ~np.isnan(slope)
-        is_right = (result.targets == result.predicted)[labelled]
-        # In the order of COLUMNS: a mask of labelled samples, and numbers to add or None to count.
+        is_right = (result.targets == result.predicted)[is_labeled]
+        # In the order of COLUMNS: a mask of the labeled samples, or None for all; and the numbers
+        # to add, or None to count the samples.
         columns: tuple[tuple[NDArray[np.bool_] | None, NDArray[np.float64] | None], ...] = (
             (None, None),
             (is_right, None),
-            (None, result.errors[labelled]),
-            (result.updated[labelled], None),
+            (None, result.errors[is_labeled]),
+            (result.updated[is_labeled], None),
             (probed, None),
             (probed, slope),
-            (probed, result.spreads[labelled]),
+            (probed, result.spreads[is_labeled]),
         )
-        targets = result.targets[labelled]
+        targets = result.targets[is_labeled]
         self._add_classes(int(targets.max(initial=-1)) + 1)
         n = len(slope)
         start = 0
         while start < n:
-            begun = int(self.sums[-1, 0]) if len(self.sums) else self.bin
-            first = len(self.sums) - 1
-            if begun >= self.bin:
+            n_in_bin = int(self.sums[-1, 0]) if len(self.sums) else self.bin
+            first_bin = len(self.sums) - 1
+            if n_in_bin >= self.bin:
                 self._make_room()
-                first, begun = len(self.sums), 0
-            end = min(n, start + (self.MOST - first) * self.bin - begun)
-            n_bins = first + 1 + (begun + end - start - 1) // self.bin
+                first_bin, n_in_bin = len(self.sums), 0
+            end = min(n, start + (self.MAX_BINS - first_bin) * self.bin - n_in_bin)
+            n_bins = first_bin + 1 + (n_in_bin + end - start - 1) // self.bin
             added = np.zeros((n_bins - len(self.sums), len(self.COLUMNS)))
             self.sums = np.vstack([self.sums, added])
             part = slice(start, end)
-            places = np.arange(begun, begun + end - start) // self.bin
-            self._count_classes(len(added), first, places, targets[part], is_right[part])
-            for sums, (chosen, numbers) in zip(self.sums[first:].T, columns, strict=True):
-                some = places if chosen is None else places[chosen[part]]
+            bin_indices = np.arange(n_in_bin, n_in_bin + end - start) // self.bin
+            self._count_classes(len(added), first_bin, bin_indices, targets[part], is_right[part])
+            for sums, (mask, numbers) in zip(self.sums[first_bin:].T, columns, strict=True):
+                indices = bin_indices if mask is None else bin_indices[mask[part]]
                 if numbers is None:
-                    sums += np.bincount(some, minlength=len(sums))
+                    sums += np.bincount(indices, minlength=len(sums))
                     continue
-                terms = numbers[part] if chosen is None else numbers[part][chosen[part]]
-                # bincount adds one by one, so sums do not depend on the blocks.
-                added_up = np.bincount(
-                    np.concatenate([np.arange(len(sums)), some]), np.concatenate([sums, terms])
+                terms = numbers[part] if mask is None else numbers[part][mask[part]]
+                # bincount adds one number after the other, so sums do not depend on the batches.
+                totals = np.bincount(
+                    np.concatenate([np.arange(len(sums)), indices]), np.concatenate([sums, terms])
                 )
-                sums[:] = np.minimum(added_up, LARGEST)
+                sums[:] = np.minimum(totals, MAX_SUM)
             start = end
 
     def _add_classes(self, k: int) -> None:
@@ -136,32 +137,32 @@ class LearningCurve:
         if counts is None or 2 * k <= counts.shape[1]:
             return
         self.class_counts = None
-        if k <= self.MOST_CLASSES:
+        if k <= self.MAX_CLASSES:
             self.class_counts = np.pad(counts, ((0, 0), (0, 2 * k - counts.shape[1])))
 
     def _count_classes(
         self,
         n_new: int,
-        first: int,
-        places: NDArray[np.intp],
+        first_bin: int,
+        bin_indices: NDArray[np.intp],
         targets: NDArray[np.intp],
         is_right: NDArray[np.bool_],
     ) -> None:
-        """Count samples by class, given their bins from the first on, after adding new bins."""
+        """Add `n_new` bins, then count samples by class in the bins from `first_bin` on."""
         if self.class_counts is None:
             return
         if n_new:
             new = np.zeros((n_new, self.class_counts.shape[1]), np.int64)
             self.class_counts = np.concatenate([self.class_counts, new])
-        counts = self.class_counts[first:]
-        # Wrong predictions, then right ones.
-        numbers = places * counts.shape[1] + 2 * targets + is_right
-        added = np.bincount(numbers, minlength=counts.size).reshape(counts.shape)
+        counts = self.class_counts[first_bin:]
+        # For each bin and class: the wrong predictions, then the right ones.
+        cells = bin_indices * counts.shape[1] + 2 * targets + is_right
+        added = np.bincount(cells, minlength=counts.size).reshape(counts.shape)
         counts[:, ::2] += added[:, ::2] + added[:, 1::2]
         counts[:, 1::2] += added[:, 1::2]
 
     def append(self, sums: NDArray[np.float64]) -> None:
-        """Add a round as a new bin, or to the last bin if it fits."""
+        """Add the sums of a round as a new bin, or to the last bin if they fit."""
         n = int(sums[0])
         if not n:
             return
@@ -174,11 +175,11 @@ class LearningCurve:
             self.sums = np.vstack([self.sums, sums])
 
     def _make_room(self) -> None:
-        """Join bins in pairs if there is no room for another."""
-        if len(self.sums) >= self.MOST:
+        """Merge adjacent bins in pairs if there is no room for another one."""
+        if len(self.sums) >= self.MAX_BINS:
             padded = np.pad(self.sums, ((0, len(self.sums) % 2), (0, 0)))
             with np.errstate(over="ignore"):
-                self.sums = np.minimum(padded[::2] + padded[1::2], LARGEST)
+                self.sums = np.minimum(padded[::2] + padded[1::2], MAX_SUM)
             if self.class_counts is not None:
                 counts = np.pad(self.class_counts, ((0, len(self.class_counts) % 2), (0, 0)))
                 self.class_counts = counts[::2] + counts[1::2]

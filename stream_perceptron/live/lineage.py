@@ -12,27 +12,27 @@ from stream_perceptron.checkpoint.codec import (
     encode_class_weight,
 )
 from stream_perceptron.checkpoint.objects import decode_lr, encode_lr
-from stream_perceptron.data.identity import Identity
+from stream_perceptron.data.fingerprint import Fingerprint
 from stream_perceptron.errors import CheckpointError
 from stream_perceptron.model.class_weights import list_spellings, require_class_weight
 from stream_perceptron.model.kernel import NAME as KERNEL
 
 ROWS, DRAWS, ROUNDS = "rows", "draws", "rounds"
 
-_LONGEST_PERIOD = 50  # entries of a pass that are shown once
+_MAX_PERIOD = 50  # the longest sequence of entries whose repetitions are shown as one
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Entry:
-    """Rows learned in a row with one learning rate and one epsilon; or a mean of models."""
+    """Consecutive rows learned with one learning rate and epsilon, or an average of models."""
 
     lr: Any = field(default=None, metadata={"is_json": True})  # as returned by `encode_lr`
     epsilon: float = 0.0
     # The source; all sources if rows were drawn from them or split into shards.
-    sources: tuple[Identity, ...] = ()
-    # What `start` and `end` count: rows of the source, or draws or rounds over all epochs.
+    sources: tuple[Fingerprint, ...] = ()
+    # The unit of `start` and `end`: rows of the source, or draws or rounds over all epochs.
     unit: str = field(default=ROWS, metadata={"one_of": (ROWS, DRAWS, ROUNDS)})
     start: int = 0  # the first, counted from 0
     end: int = 0  # one past the last
@@ -44,19 +44,19 @@ class Entry:
     first_rows: int = field(default=0, metadata={"optional": True})
     # Whether the shards learned with lr itself, rather than with lr times the number of shards.
     kept_lr: bool = field(default=False, metadata={"optional": True})
-    # The columns copied to predictions: a row with an unreadable value in one was rejected.
+    # The passthrough columns: a row with an unreadable value in one of them was rejected.
     keep: tuple[str, ...] = field(default=(), metadata={"optional": True})
-    # Whether rows were learned again on purpose, so that offsets of redelivered rows do not count.
+    # Whether rows were learned again on purpose, so that redelivered rows were not detected.
     is_again: bool = field(default=False, metadata={"optional": True})
     n_repeated: int = field(default=0, metadata={"optional": True})  # rows learned before
-    # The weights of classes, as returned by `encode_class_weight`.
+    # The class weights, as returned by `encode_class_weight`.
     class_weight: Any = field(default=None, metadata={"is_json": True, "optional": True})
-    # A mean has only this: the entries that each model added, in the order of averaging.
+    # The only field of an average: the entries that each model added, in the order of averaging.
     models: tuple[tuple[Entry, ...], ...] = field(default=(), metadata={"optional": True})
 
     @property
     def place(self) -> str:
-        """The source and rows, for a message."""
+        """The sources and the range of rows, draws or rounds, for a message."""
         names = ", ".join(source.name for source in self.sources)
         return f"{names}: {self.unit} {self.start + 1:,} to {self.end:,}"
 
@@ -76,10 +76,10 @@ class Entry:
             parts.append("again")
         if self.rejected:
             parts.append(f"{self.rejected:,} rejected")
-        rate = "that was not saved" if self.lr is None else shown_lr(decode_lr(self.lr))
+        rate = "that was not saved" if self.lr is None else format_lr(decode_lr(self.lr))
         parts += [f"lr {rate}", f"epsilon {self.epsilon:g}"]
         if self.class_weight is not None:
-            parts.append(f"class weights {shown_class_weight(self.class_weight)}")
+            parts.append(f"class weights {format_class_weight(self.class_weight)}")
         yield f"{', '.join(map(str, self.sources))}: {', '.join(parts)}"
 
     @property
@@ -89,10 +89,10 @@ class Entry:
 
     def follows(self, before: Entry) -> bool:
         """Whether this entry continues where another ends, with the same settings."""
-        return self.start == before.end and self._circumstances == before._circumstances
+        return self.start == before.end and self._settings == before._settings
 
     @property
-    def _circumstances(self) -> tuple[Any, ...]:
+    def _settings(self) -> tuple[Any, ...]:
         return (
             self.lr, self.epsilon, self.unit, self.seed, self.shards, self.round_rows,
             self.first_rows, self.kept_lr, self.keep, self.is_again, self.class_weight,
@@ -109,7 +109,7 @@ class Lineage:
     Examples
     --------
     >>> lineage = Lineage()
-    >>> source = Identity("digits.csv", 3000, "1f")
+    >>> source = Fingerprint("digits.csv", 3000, "1f")
     >>> for start in (0, 100, 0):
     ...     lineage.add(Entry(0.1, 0.0, (source,), start=start, end=start + 100), (source,))
     >>> [(entry.start, entry.end) for entry in lineage.entries]
@@ -122,10 +122,11 @@ class Lineage:
     is_complete: bool = True
     kernels: tuple[str, ...] = ()  # the kernels used
 
-    def add(self, entry: Entry, before: Sequence[Identity]) -> None:
-        """Add an entry, joined to the last one if it continues it.
+    def add(self, entry: Entry, before: Sequence[Fingerprint]) -> None:
+        """Add an entry, or extend the last entry if the new one continues it.
 
-        `before` are the sources' identities before this step; that of a text file changes with it.
+        `before` has the identities of the sources before this step, which changes the identity of a
+        text file.
         """
         if KERNEL not in self.kernels:
             self.kernels = (*self.kernels, KERNEL)
@@ -139,24 +140,24 @@ class Lineage:
             )
         self.entries.append(entry)
 
-    def is_continued_by(self, entry: Entry, before: Sequence[Identity]) -> bool:
-        """Whether an entry continues the last one, given its sources as they were before."""
+    def is_continued_by(self, entry: Entry, before: Sequence[Fingerprint]) -> bool:
+        """Return whether an entry continues the last one, given its sources before this step."""
         last = self.entries[-1] if self.entries else None
         return last is not None and last.sources == tuple(before) and entry.follows(last)
 
-    def identify_last(self, before: Identity, identity: Identity) -> None:
+    def replace_last_identity(self, before: Fingerprint, fingerprint: Fingerprint) -> None:
         """Replace the identity of a source in the last entry."""
         if self.entries:
             entry = self.entries[-1]
-            sources = tuple(identity if source is before else source for source in entry.sources)
+            sources = tuple(fingerprint if source is before else source for source in entry.sources)
             self.entries[-1] = replace(entry, sources=sources)
 
-    def require_settings(self) -> None:
-        """Check that each learning rate, and the weights of classes, can be decoded."""
-        parts = list(self.entries)
-        while parts:
-            entry = parts.pop()
-            parts += [each for part in entry.models for each in part]
+    def require_valid_settings(self) -> None:
+        """Check that all learning rates and class weights can be decoded."""
+        remaining = list(self.entries)
+        while remaining:
+            entry = remaining.pop()
+            remaining += [added for entries in entry.models for added in entries]
             if not entry.models and entry.lr is not None:
                 decode_lr(entry.lr)
             try:
@@ -168,15 +169,15 @@ class Lineage:
         """Return the lines that describe the lineage to users."""
         lines = [] if self.is_complete else ["samples learned in Python, without a record"]
         for group, n in group_repeats([tuple(entry.lines()) for entry in self.entries]):
-            lines += [line for of_entry in group for line in of_entry]
+            lines += [line for lines_of_entry in group for line in lines_of_entry]
             if n > 1 and len(group) == 1:
                 lines[-1] += f", {n:,} times"
             elif n > 1:
                 lines.append(f"the last {len(group):,} in turn, {n:,} times")
         return lines
 
-    def since(self, before: Lineage) -> tuple[Entry, ...] | None:
-        """Return the entries added since `before`; None if this does not continue it."""
+    def find_entries_since(self, before: Lineage) -> tuple[Entry, ...] | None:
+        """Return the entries added since `before`; None if this lineage does not continue it."""
         known = before.entries
         if self.entries[: len(known)] == known:
             return tuple(self.entries[len(known) :])
@@ -196,24 +197,24 @@ class Lineage:
             return None
         return (part, *rest[1:])
 
-    def mean_of(self, lineages: Sequence[Lineage]) -> Lineage:
-        """Return the lineage of the mean of models that continue this lineage."""
-        models = [lineage.since(self) for lineage in lineages]
-        is_complete = None not in models and all(
+    def build_average(self, lineages: Sequence[Lineage]) -> Lineage:
+        """Return the lineage of an average of models that continue this lineage."""
+        added = [lineage.find_entries_since(self) for lineage in lineages]
+        is_complete = None not in added and all(
             lineage.is_complete for lineage in (self, *lineages)
         )
         kernels = tuple(
             dict.fromkeys(name for lineage in (self, *lineages) for name in lineage.kernels)
         )
         return Lineage(
-            [*self.entries, Entry(models=tuple(each or () for each in models))],
+            [*self.entries, Entry(models=tuple(entries or () for entries in added))],
             is_complete,
             kernels,
         )
 
 
 def group_repeats(items: Sequence[T]) -> Iterator[tuple[Sequence[T], int]]:
-    """Yield groups of consecutive items with how often each group follows itself.
+    """Yield groups of consecutive items, with how often each group occurs in succession.
 
     Examples
     --------
@@ -224,7 +225,7 @@ def group_repeats(items: Sequence[T]) -> Iterator[tuple[Sequence[T], int]]:
     start = 0
     while start < len(items):
         size, times = 1, 1
-        for period in range(1, min(_LONGEST_PERIOD, (len(items) - start) // 2) + 1):
+        for period in range(1, min(_MAX_PERIOD, (len(items) - start) // 2) + 1):
             group, n = items[start : start + period], 1
             while items[start + n * period : start + (n + 1) * period] == group:
                 n += 1
@@ -234,13 +235,13 @@ def group_repeats(items: Sequence[T]) -> Iterator[tuple[Sequence[T], int]]:
         start += size * times
 
 
-def shown_lr(lr: Any) -> str:
-    """Return a learning rate or its schedule as text."""
+def format_lr(lr: Any) -> str:
+    """Return a learning rate or a schedule as text."""
     return f"{lr:g}" if isinstance(lr, float | int) else repr(lr)
 
 
-def shown_class_weight(saved: Any) -> str:
-    """Return saved weights of classes as text."""
+def format_class_weight(saved: Any) -> str:
+    """Return saved class weights as text."""
     if isinstance(saved, str):
         return saved
     return ", ".join(
@@ -248,16 +249,16 @@ def shown_class_weight(saved: Any) -> str:
     )
 
 
-def saved_class_weight(class_weight: Any) -> Any:
-    """Return weights of classes for an entry; None for labels that cannot be saved."""
+def try_encode_class_weight(class_weight: Any) -> Any:
+    """Return class weights as JSON for an entry; None if a label cannot be saved."""
     try:
         return encode_class_weight(class_weight)
     except CheckpointError:
         return None
 
 
-def saved_lr(lr: Any) -> Any:
-    """Return a learning rate for an entry; None for a schedule that cannot be saved."""
+def try_encode_lr(lr: Any) -> Any:
+    """Return a learning rate as JSON for an entry; None if a schedule cannot be saved."""
     try:
         return encode_lr(lr)
     except CheckpointError:

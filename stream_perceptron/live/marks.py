@@ -10,10 +10,10 @@ from itertools import pairwise
 from typing import Any, NoReturn
 
 from stream_perceptron.data.byte_stream import is_remote
-from stream_perceptron.data.identity import (
+from stream_perceptron.data.fingerprint import (
     START_BYTES,
     FileState,
-    Identity,
+    Fingerprint,
     hash_bytes,
     hash_file,
 )
@@ -27,13 +27,13 @@ from stream_perceptron.errors import SourceError
 class Mark:
     """How far a file has been learned."""
 
-    # The bytes of text up to the mark; Parquet and Arrow files as a whole.
-    source: Identity
+    # The identity of the text up to the mark, or of a whole Parquet or Arrow file.
+    source: Fingerprint
     n_rows: int  # up to the mark
     n_rejected: int  # rejected rows among them
     # The SHA-256 of the first 4,096 of these bytes; empty for Parquet and Arrow.
     start: str
-    # Of a local file, when it was last read.
+    # The state of a local file when it was last read.
     state: FileState | None = field(default=None, metadata={"optional": True})
     is_finished: bool = False  # whether the file had no further rows
 
@@ -44,12 +44,12 @@ class Mark:
 class Marks:
     """The marks of a model, by content, name and state of the files.
 
-    A file may have several marks of one name, if its content was replaced: one for each content.
+    Several marks may have the same name: one for each content that the file has had.
 
     Examples
     --------
-    >>> identity = Identity("day1.csv", 3000, "1f")
-    >>> marks = Marks([Mark(identity, 120, 0, "ab")])
+    >>> fingerprint = Fingerprint("day1.csv", 3000, "1f")
+    >>> marks = Marks([Mark(fingerprint, 120, 0, "ab")])
     >>> [(mark.source.name, mark.n_rows) for mark in marks]
     [('day1.csv', 120)]
 
@@ -57,11 +57,11 @@ class Marks:
 
     def __init__(self, marks: Iterable[Mark] = ()) -> None:
         self._marks: dict[Mark, None] = {}
-        # By the SHA-256 of the first bytes of text, and of whole other files.
+        # By the SHA-256 of the first bytes of a text file, or of another file as a whole.
         self._by_digest: dict[str, list[Mark]] = defaultdict(list)
         self._by_name: dict[str, list[Mark]] = defaultdict(list)
         self._by_inode: dict[int, list[Mark]] = defaultdict(list)
-        self._sizes: Counter[int] = Counter()  # of the starts of text
+        self._sizes: Counter[int] = Counter()  # how many marks have a start of each size
         for mark in marks:
             self.put(mark)
 
@@ -104,27 +104,29 @@ class Marks:
             keys.append((self._by_inode, mark.state.inode))
         return keys
 
-    def find(self, source: Source, identity: Identity) -> Mark | None:
-        """Return the mark with the most rows that the content of a file begins with.
+    def find(self, source: Source, fingerprint: Fingerprint) -> Mark | None:
+        """Return the mark with the most rows whose content a file begins with.
 
-        `identity` is that of the whole file, unless the file may grow.
+        `fingerprint` is the identity of the whole file; it is ignored if the file may grow.
         """
-        if not source.grows:
-            return self._find_same(identity, identity.digest, source.name)
+        if not source.can_grow:
+            return self._find_by_content(fingerprint, fingerprint.digest, source.name)
         candidates = {
             mark.source: mark
             for digest in self._start_digests(source.read_start())
             for mark in self._by_digest.get(digest, ())
         }
-        for matching in reversed(source.matching(candidates)):
-            if source.ends_row_at(matching.size):
-                return self._find_same(matching, candidates[matching].start, source.name)
+        for find_matching in reversed(source.find_matching(candidates)):
+            if source.ends_row_at(find_matching.size):
+                return self._find_by_content(
+                    find_matching, candidates[find_matching].start, source.name
+                )
         return None
 
     def find_finished(self, paths: Sequence[str]) -> Iterator[LearnedFile | None]:
-        """Yield each file that has no further rows, if that shows before it is opened, or None.
+        """Yield for each path a `LearnedFile` if a mark shows that it is finished, else None.
 
-        Files in the state of their marks are not read; several others are read at once.
+        A file is not read if its state is that of its mark. Other files are read in parallel.
         """
         if len(paths) == 1:
             yield self._find_finished(paths[0])
@@ -152,28 +154,28 @@ class Marks:
                         return LearnedFile(path, mark, state)
         return None
 
-    def find_same(self, mark: Mark) -> Mark | None:
-        """Return the mark of the same content with the most rows, if possible of this name."""
+    def find_same_content(self, mark: Mark) -> Mark | None:
+        """Return the mark with the same content and the most rows, preferably of the same name."""
         digest = mark.start or mark.source.digest
-        return self._find_same(mark.source, digest, mark.source.name)
+        return self._find_by_content(mark.source, digest, mark.source.name)
 
     def adopt(self, mark: Mark, source: Source) -> Mark:
-        """Return a mark under the name of a source that has its content.
+        """Return a mark with the name of a source that has the content of a given mark.
 
-        The mark is copied if the file that it came from still has that content, else moved.
+        The mark is copied if its original file still has this content; otherwise it is moved.
         """
         if mark.source.name == source.name:
             return mark
         for shorter in list(self._by_name.get(source.name, ())):
             if shorter.source == mark.source:
                 self._remove(shorter)
-        identity = replace(mark.source, name=source.name)
-        named = replace(mark, source=identity, state=source.state, is_finished=False)
-        self.put(named, None if _is_still_there(mark) else mark)
+        fingerprint = replace(mark.source, name=source.name)
+        named = replace(mark, source=fingerprint, state=source.state, is_finished=False)
+        self.put(named, None if _has_unchanged_content(mark) else mark)
         return named
 
-    def check_new(self, source: Source) -> str | None:
-        """Return a notice if a file whose content has no mark has a known name.
+    def check_new_content(self, source: Source) -> str | None:
+        """Return a notice if a file has new content under a known name.
 
         Raises
         ------
@@ -182,16 +184,16 @@ class Marks:
 
         """
         same_name = self._by_name.get(source.name)
-        if not same_name or (source.grows and not source.read_start()):
+        if not same_name or (source.can_grow and not source.read_start()):
             return None
         mark = same_name[-1]
-        if source.grows and mark.start and not _is_rotated(mark, source):
-            _refuse_changed(mark, source)
-        return f"{source.name}: new content; {_count_learned(mark, 'of the old one')}"
+        if source.can_grow and mark.start and not _is_rotated(mark, source):
+            _raise_changed(mark, source)
+        return f"{source.name}: new content; {_describe_learned_rows(mark, 'of the old one')}"
 
-    def _find_same(self, identity: Identity, digest: str, name: str) -> Mark | None:
-        """Return the mark of this content with the most rows, if possible with this name."""
-        same = [mark for mark in self._by_digest.get(digest, ()) if mark.source == identity]
+    def _find_by_content(self, fingerprint: Fingerprint, digest: str, name: str) -> Mark | None:
+        """Return the mark with this content and the most rows, preferably with this name."""
+        same = [mark for mark in self._by_digest.get(digest, ()) if mark.source == fingerprint]
         return max(same, key=lambda mark: (mark.n_rows, mark.source.name == name), default=None)
 
     def _start_digests(self, start: bytes) -> Iterator[str]:
@@ -207,9 +209,9 @@ class Marks:
 
 
 class LearnedFile(Source):
-    """A file without further rows, which is not opened.
+    """A file without rows beyond its mark, which is not opened.
 
-    `state` is the state in which it had no further rows; since then it may have changed.
+    `state` is its state when this was checked; the file may have changed since then.
     """
 
     def __init__(self, path: str, mark: Mark, state: FileState) -> None:
@@ -224,7 +226,7 @@ class LearnedFile(Source):
     def open(self, request: Request) -> Opening | None:
         return None
 
-    def identities(self) -> list[Identity]:
+    def fingerprints(self) -> list[Fingerprint]:
         return [self.mark.source]
 
     def rows(self, request: Request) -> Iterator[RawRows]:
@@ -234,28 +236,28 @@ class LearnedFile(Source):
         raise NotImplementedError
 
 
-def may_repeat(sources: Sequence[Source]) -> bool:
-    """Return whether some files may have the same content, or begin with that of another.
+def may_share_content(sources: Sequence[Source]) -> bool:
+    """Return whether two files may have the same content, or one may begin with the other.
 
     Examples
     --------
     >>> from stream_perceptron.datasets.mnist import sample_path
     >>> source = open_source(str(sample_path()))
-    >>> may_repeat([source]), may_repeat([source, source])
+    >>> may_share_content([source]), may_share_content([source, source])
     (False, True)
 
     """
     files = [source for source in sources if not source.is_stream]
     if len(files) < 2:
         return False
-    # In sorted order, bytes that begin with others follow them.
+    # In sorted order, a start that begins with another one follows it.
     starts = sorted(map(_read_start, files))
     return any(after.startswith(before) for before, after in pairwise(starts))
 
 
 def _read_start(source: Source) -> bytes:
     """Return the first bytes of a file; of a remote Parquet or Arrow file, its path."""
-    if source.grows:
+    if source.can_grow:
         return source.read_start()
     if is_remote(source.path):
         return source.path.encode()
@@ -263,7 +265,7 @@ def _read_start(source: Source) -> bytes:
         return file.read(START_BYTES)
 
 
-def count_rows(mark: Mark) -> str:
+def format_row_count(mark: Mark) -> str:
     """Return the number of rows up to a mark as text."""
     return "1 row" if mark.n_rows == 1 else f"{mark.n_rows:,} rows"
 
@@ -273,16 +275,16 @@ def _start_size(mark: Mark) -> int:
     return min(mark.source.size, START_BYTES) if mark.start else 0
 
 
-def _count_learned(mark: Mark, of_file: str) -> str:
+def _describe_learned_rows(mark: Mark, of_file: str) -> str:
     """Return a clause that says how many rows of a file were learned."""
-    return f"{count_rows(mark)} {of_file} {'was' if mark.n_rows == 1 else 'were'} learned"
+    return f"{format_row_count(mark)} {of_file} {'was' if mark.n_rows == 1 else 'were'} learned"
 
 
-def _is_still_there(mark: Mark) -> bool:
-    """Return whether the file that a mark came from still begins with that content."""
+def _has_unchanged_content(mark: Mark) -> bool:
+    """Return whether the original file of a mark still begins with the content of the mark."""
     name = mark.source.name
     if is_remote(name):
-        return True  # as far as can be told without reading it
+        return True  # assumed, to avoid reading a remote file
     state = FileState.find(name)
     if state is None:
         return False
@@ -292,29 +294,31 @@ def _is_still_there(mark: Mark) -> bool:
         if mark.start:
             hasher = PrefixHasher(name)
             hasher.identify(min(mark.source.size, START_BYTES))
-            is_alike = hasher.start_digest == mark.start
-            return is_alike and hasher.identify(mark.source.size) == mark.source
-        return state.size == mark.source.size and bool(open_source(name).matching([mark.source]))
+            has_same_start = hasher.start_digest == mark.start
+            return has_same_start and hasher.identify(mark.source.size) == mark.source
+        return state.size == mark.source.size and bool(
+            open_source(name).find_matching([mark.source])
+        )
     return False
 
 
 def _is_rotated(mark: Mark, source: Source) -> bool:
-    """Return whether text of a known name is new, rather than changed."""
-    if _begins_alike(mark, source):
+    """Return whether a text file of a known name is a new file, rather than a changed one."""
+    if _has_same_start(mark, source):
         return False
     before, now = mark.state, source.state
-    if before is None or now is None or not now.is_at_place_of(before):
+    if before is None or now is None or not now.is_same_file_as(before):
         return True
     return source.is_shorter_than(mark.source.size)
 
 
-def _begins_alike(mark: Mark, source: Source) -> bool:
-    """Return whether text begins with the first few bytes of a mark."""
+def _has_same_start(mark: Mark, source: Source) -> bool:
+    """Return whether a text file has the same first bytes as the content of a mark."""
     return hash_bytes(source.read_start()[: mark.source.size]) == mark.start
 
 
-def _refuse_changed(mark: Mark, source: Source) -> NoReturn:
-    reason = f"it has changed since {_count_learned(mark, 'of it')}"
-    if source.matching([mark.source]):
+def _raise_changed(mark: Mark, source: Source) -> NoReturn:
+    reason = f"it has changed since {_describe_learned_rows(mark, 'of it')}"
+    if source.find_matching([mark.source]):
         reason = f"row {mark.n_rows:,} has changed since it was learned: the file ended within it"
     raise SourceError(f"{source.name}: {reason}; to learn the present file from its start: --again")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from stream_perceptron.errors import CheckpointError
 from stream_perceptron.live.drift import Drift, DriftEvent
-from stream_perceptron.live.learning_curve import LARGEST, LearningCurve
+from stream_perceptron.live.learning_curve import MAX_SUM, LearningCurve
 from stream_perceptron.model.results import TrainResult
 from stream_perceptron.model.rows import Rows
 
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
 
 WINDOW = 1000
 
-_MOST_REACHES = 256
-_PAIR = 2**31  # above every label's number; combines two into one key
+_MAX_REACHES = 256
+_PAIR_BASE = 2**31  # larger than any label's number, to combine two numbers into one key
 
 
 class Scores(NamedTuple):
     """Scores of k labels from confusion counts; arrays have shape (k,).
 
-    `precision` is the share of correct predictions among the predictions of a label, `recall` that
-    among its samples; 0 without any. Macro F1 is the mean over the labels that occur, and balanced
-    accuracy the mean recall over the labels that samples have. `counts` is
-    `seen` with the untested samples; `largest` is the number of the label with most of these, and
-    `baseline` its share: the accuracy of always predicting it.
+    `precision` is the share of correct predictions among the predictions of a label, and `recall`
+    the share among its samples; both are 0 if there are none. `macro_f1` is the mean F1 of the
+    labels that occur, and `balanced_accuracy` the mean recall of the labels that samples have.
+    `counts` is `seen` plus the untested samples. `largest` is the number of the label with the most
+    samples, and `baseline` its share: the accuracy of always predicting it.
     """
 
     seen: NDArray[np.int64]
@@ -60,17 +60,17 @@ def format_percent(share: float, digits: int = 2) -> str:
     return text if text.strip("-0.%") else text.lstrip("-")
 
 
-def _ratio(part: NDArray[Any], whole: NDArray[Any]) -> NDArray[np.float64]:
+def _divide(part: NDArray[Any], whole: NDArray[Any]) -> NDArray[np.float64]:
     """Return part / whole elementwise, or 0 for a whole of 0."""
     return np.asarray(np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0))
 
 
-def shared_reach(one: dict[str, float], other: dict[str, float]) -> dict[str, float]:
+def merge_reaches(one: dict[str, float], other: dict[str, float]) -> dict[str, float]:
     """Return the larger reach of each feature that is in both, sorted by name."""
     return {name: max(one[name], other[name]) for name in sorted(one.keys() & other.keys())}
 
 
-def _share(counts: NDArray[np.int64]) -> NDArray[np.float64]:
+def _compute_shares(counts: NDArray[np.int64]) -> NDArray[np.float64]:
     return np.asarray(counts / max(int(counts.sum()), 1))
 
 
@@ -92,14 +92,14 @@ class Confusion:
         self.right = 0
 
     @classmethod
-    def restored(cls, pairs: NDArray[Any]) -> Confusion:
+    def from_saved(cls, pairs: NDArray[Any]) -> Confusion:
         """Return the counts from their saved `pairs`."""
         targets, predicted, counts = pairs.T
         labels = np.concatenate([targets, predicted])
-        keys = targets * _PAIR + predicted
+        keys = targets * _PAIR_BASE + predicted
         if (
             (labels < 0).any()
-            or (labels >= _PAIR).any()
+            or (labels >= _PAIR_BASE).any()
             or (counts < 1).any()
             or (np.diff(keys) <= 0).any()
             or sum(counts.tolist()) >= 2**62
@@ -113,8 +113,8 @@ class Confusion:
 
     def update(self, targets: NDArray[np.intp], predicted: NDArray[np.intp]) -> None:
         """Count samples by the numbers of their labels and predicted labels."""
-        # NumPy's `unique` would import numpy.ma, which a short run would notice.
-        keys = np.sort(targets * _PAIR + predicted)
+        # NumPy's `unique` would import numpy.ma, which takes a noticeable time in a short run.
+        keys = np.sort(targets * _PAIR_BASE + predicted)
         starts = np.flatnonzero(np.diff(keys, prepend=-1))
         counts = np.diff(starts, append=len(keys))
         for key, count in zip(keys[starts].tolist(), counts.tolist(), strict=True):
@@ -123,45 +123,46 @@ class Confusion:
         self.right += int(np.count_nonzero(targets == predicted))
 
     def contains(self, before: Confusion) -> bool:
-        """Whether each pair occurred at least as often as in `before`."""
+        """Return whether each pair occurred at least as often as in `before`."""
         return all(self._counts.get(key, 0) >= count for key, count in before._counts.items())
 
     def add(self, after: Confusion, before: Confusion, numbers: NDArray[np.intp]) -> None:
-        """Add the counts of `after` since `before`; its label i has number `numbers[i]` here."""
+        """Add the counts of `after` minus those of `before`; its label i becomes `numbers[i]`."""
         for key, count in after._counts.items():
             added = count - before._counts.get(key, 0)
             if added:
-                target, predicted = (int(numbers[label]) for label in divmod(key, _PAIR))
-                here = target * _PAIR + predicted
-                self._counts[here] = self._counts.get(here, 0) + added
+                target, predicted = (int(numbers[label]) for label in divmod(key, _PAIR_BASE))
+                new_key = target * _PAIR_BASE + predicted
+                self._counts[new_key] = self._counts.get(new_key, 0) + added
                 self.tested += added
                 self.right += added * (target == predicted)
 
     @property
     def pairs(self) -> NDArray[np.int64]:
-        """Label, prediction and count of each pair that occurred, in order; shape (pairs, 3)."""
+        """The label, prediction and count of each pair that occurred, sorted; shape (pairs, 3)."""
         keys = np.array(sorted(self._counts), np.int64)
         counts = np.array([self._counts[key] for key in keys.tolist()], np.int64)
-        return np.stack([keys // _PAIR, keys % _PAIR, counts], axis=1)
+        return np.stack([keys // _PAIR_BASE, keys % _PAIR_BASE, counts], axis=1)
 
     def matrix(self, labels: Sequence[int]) -> NDArray[np.int64]:
         """Return the counts by label (row) and prediction (column) among n labels, shape (n, n)."""
         matrix = np.zeros((len(labels), len(labels)), np.int64)
-        places = {label: place for place, label in enumerate(labels)}
+        index_by_label = {label: index for index, label in enumerate(labels)}
         for target, predicted, count in self.pairs.tolist():
-            if target in places and predicted in places:
-                matrix[places[target], places[predicted]] = count
+            if target in index_by_label and predicted in index_by_label:
+                matrix[index_by_label[target], index_by_label[predicted]] = count
         return matrix
 
     def sums(self, k: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
         """Return how often each of k labels was seen, predicted, and predicted correctly."""
         targets, predicted, counts = self.pairs.T
         hits = targets == predicted
-        sums = ((targets, counts), (predicted, counts), (targets[hits], counts[hits]))
-        seen, said, right = (
-            np.bincount(labels, some, minlength=k).astype(np.int64) for labels, some in sums
+        weighted_labels = ((targets, counts), (predicted, counts), (targets[hits], counts[hits]))
+        n_seen, n_predicted, n_right = (
+            np.bincount(labels, weights, minlength=k).astype(np.int64)
+            for labels, weights in weighted_labels
         )
-        return seen, said, right
+        return n_seen, n_predicted, n_right
 
     def scores(self, k: int, untested: int = 0) -> Scores:
         """Return the scores of k labels.
@@ -169,12 +170,12 @@ class Confusion:
         The baseline also counts `untested` samples of the first label.
         """
         seen, predicted, right = self.sums(k)
-        precision, recall = _ratio(right, predicted), _ratio(right, seen)
+        precision, recall = _divide(right, predicted), _divide(right, seen)
         occurs = (seen > 0) | (predicted > 0)
-        f1 = _ratio(2 * precision * recall, precision + recall)[occurs]
+        f1 = _divide(2 * precision * recall, precision + recall)[occurs]
         accuracy = self.right / self.tested if self.tested else 0.0
-        by_chance = float((_share(seen) * _share(predicted)).sum())
-        of_all = seen + np.eye(1, k, dtype=np.int64)[0] * untested
+        chance_accuracy = float((_compute_shares(seen) * _compute_shares(predicted)).sum())
+        label_counts = seen + np.eye(1, k, dtype=np.int64)[0] * untested
         return Scores(
             seen,
             predicted,
@@ -182,19 +183,19 @@ class Confusion:
             recall,
             float(f1.mean()) if len(f1) else 0.0,
             float(recall[seen > 0].mean()) if seen.any() else 0.0,
-            (accuracy - by_chance) / (1 - by_chance) if by_chance < 1 else 0.0,
-            int(of_all.argmax()) if k else 0,
-            float(_share(of_all).max(initial=0.0)),
-            of_all,
+            (accuracy - chance_accuracy) / (1 - chance_accuracy) if chance_accuracy < 1 else 0.0,
+            int(label_counts.argmax()) if k else 0,
+            float(_compute_shares(label_counts).max(initial=0.0)),
+            label_counts,
         )
 
-    def labels_beyond(self, k: int) -> bool:
-        """Whether a label's number is k or larger."""
+    def has_labels_beyond(self, k: int) -> bool:
+        """Return whether a label's number is k or larger."""
         return bool((self.pairs[:, :2] >= k).any())
 
 
 class Tally:
-    """The counts of predictions against labels, and whether each of the last 1,000 was right.
+    """The confusion counts of predictions, and whether each of the last 1,000 was right.
 
     Examples
     --------
@@ -210,13 +211,13 @@ class Tally:
         self.window = np.zeros(0, bool)
 
     @classmethod
-    def restored(cls, pairs: NDArray[Any], window: NDArray[np.bool_], n_labels: int) -> Tally:
+    def from_saved(cls, pairs: NDArray[Any], window: NDArray[np.bool_], n_labels: int) -> Tally:
         """Return a tally from its saved arrays."""
         tally = cls()
-        tally.confusion, tally.window = Confusion.restored(pairs), window
+        tally.confusion, tally.window = Confusion.from_saved(pairs), window
         if len(window) > WINDOW:
             raise CheckpointError(f"progress has a window of more than {WINDOW:,} samples")
-        if tally.confusion.labels_beyond(n_labels):
+        if tally.confusion.has_labels_beyond(n_labels):
             raise CheckpointError("progress has inconsistent counts")
         return tally
 
@@ -241,7 +242,7 @@ class Tally:
         self.window = np.concatenate([self.window, targets == predicted])[-WINDOW:]
 
     def add(self, after: Tally, before: Tally, numbers: NDArray[np.intp]) -> None:
-        """Add what `after` counted since `before`; its label i has number `numbers[i]` here."""
+        """Add the predictions of `after` since `before`; its label i becomes `numbers[i]`."""
         self.confusion.add(after.confusion, before.confusion, numbers)
         n_added = min(after.tested - before.tested, len(after.window))
         new = after.window[len(after.window) - n_added :]
@@ -252,16 +253,16 @@ class Tally:
 class Progress:
     """The metrics of a run over a stream, by progressive validation [^1].
 
-    Progressive accuracy is that of the samples of rows that were learned for the first time. Rows
-    that are learned again, in later passes, with `--again` or drawn at random, have a training
-    accuracy of their own.
+    Progressive accuracy is measured on rows that are learned for the first time. Rows that were
+    learned before, in later passes or with `--again`, and rows that are drawn at random count
+    towards the training accuracy instead.
 
     Examples
     --------
     >>> from stream_perceptron import SGDPerceptron
     >>> from stream_perceptron.model.rows import Rows, Samples
     >>> model = SGDPerceptron(classes=["left", "right"], lr=1.0, seed=0)
-    >>> rows = Rows.of_table(("x",), np.array([[1.0], [-1.0]] * 2))
+    >>> rows = Rows.from_table(("x",), np.array([[1.0], [-1.0]] * 2))
     >>> progress = Progress()
     >>> progress.update(model.train(Samples(rows, ["left", "right"] * 2, np.ones(4))))
     >>> progress.samples, progress.accuracy
@@ -274,29 +275,29 @@ class Progress:
 
     """
 
-    samples: int = 0  # labelled samples, tested and then trained on
-    unlabelled: int = 0  # samples that were only predicted
-    skipped: int = 0  # rows that were rejected
+    samples: int = 0  # labeled samples, tested and then trained on
+    unlabelled: int = 0  # unlabeled samples, which were only predicted
+    skipped: int = 0  # rejected rows
     updates: int = 0  # samples that changed the weights
-    repeats: int = 0  # labelled samples with the same label as the labelled sample before
+    repeats: int = 0  # labeled samples with the same label as the labeled sample before
     # The number of the last label, -1 before the first.
     last_target: int = field(default=-1, metadata={"least": -1})
-    error_sum: float = 0.0  # the sum of the errors of all labelled samples, added one by one
+    error_sum: float = 0.0  # the sum of the errors of all labeled samples, added one by one
     largest: float = 0.0  # the largest absolute value of a feature in the probed samples
-    # The same by feature name, for features that all probed samples have; at most 256 names.
+    # The largest absolute value by name, of features that all probed samples have; at most 256.
     reach: dict[str, float] | None = field(default=None, metadata={"optional": True})
-    # The last value of each feature that has risen from each probed sample to the next.
+    # The last value of each feature that has increased from every probed sample to the next.
     rising: dict[str, float] | None = field(default=None, metadata={"optional": True})
     # The number of missing values in all samples, in columns that are features or are encoded.
     missing: int = field(default=0, metadata={"optional": True})
-    # The number of nulls by column, for columns that have had no value so far.
+    # The number of nulls by untyped column.
     untyped_nulls: dict[str, int] | None = field(default=None, metadata={"optional": True})
     # The last drift events.
     events: list[DriftEvent] = field(default_factory=list, metadata={"optional": True})
     # The row where the last reported event was found.
     reported_row: int = field(default=0, metadata={"optional": True, "verified": False})
-    # The predictions of samples of new rows, and of rows that were learned before. Labels have
-    # their numbers in `classes_`. Samples seen before any label was known are left out.
+    # The predictions on new rows, and on rows that were learned before or drawn at random. Labels
+    # are numbered as in `classes_`. Samples that came before any label was known are left out.
     progressive: Tally = field(default_factory=Tally, metadata={"saved": False})
     training: Tally = field(default_factory=Tally, metadata={"saved": False})
     curve: LearningCurve = field(default_factory=LearningCurve, metadata={"saved": False})
@@ -334,17 +335,17 @@ class Progress:
 
     @property
     def tally(self) -> Tally:
-        """The progressive tally, or that of repeated rows if there are no other ones."""
+        """The progressive tally, or the training tally if no new row was tested."""
         return self.progressive if self.progressive.tested else self.training
 
     @property
-    def longer_tally(self) -> Tally:
+    def larger_tally(self) -> Tally:
         """The tally with more samples, by which the model is judged."""
         return max(self.progressive, self.training, key=lambda tally: tally.tested)
 
     @property
     def n_untested(self) -> int:
-        """The number of labelled samples that came before any label was known."""
+        """The number of labeled samples that came before any label was known."""
         return self.samples - self.progressive.tested - self.training.tested
 
     def scores(self, k: int, tally: Tally | None = None) -> Scores:
@@ -356,12 +357,12 @@ class Progress:
 
     @property
     def mean_error(self) -> float:
-        """The mean error of the labelled samples."""
+        """The mean error of the labeled samples."""
         return self.error_sum / self.samples if self.samples else 0.0
 
     @property
     def updated_share(self) -> float:
-        """The share of labelled samples that changed the weights."""
+        """The share of labeled samples that changed the weights."""
         return self.updates / self.samples if self.samples else 0.0
 
     @property
@@ -379,21 +380,21 @@ class Progress:
         return arrays
 
     def restore(self, arrays: dict[str, NDArray[Any]], curve_bin: int, n_labels: int) -> None:
-        """Set the part that was saved as arrays."""
+        """Restore the part that was saved as arrays."""
         if not {"confusion", "window", "curve"} <= arrays.keys():
             raise CheckpointError("progress lacks confusion counts, window or curve")
-        self.progressive = Tally.restored(arrays["confusion"], arrays["window"], n_labels)
+        self.progressive = Tally.from_saved(arrays["confusion"], arrays["window"], n_labels)
         training = {"training_confusion", "training_window"} & arrays.keys()
         if len(training) == 1:
-            raise CheckpointError(f"progress has {min(training)} alone")
+            raise CheckpointError(f"progress has {min(training)}, but not its counterpart")
         if training:
-            self.training = Tally.restored(
+            self.training = Tally.from_saved(
                 arrays["training_confusion"], arrays["training_window"], n_labels
             )
-        self.curve = LearningCurve.restored(arrays["curve"], curve_bin, arrays.get("class_curve"))
+        self.curve = LearningCurve.from_saved(arrays["curve"], curve_bin, arrays.get("class_curve"))
         if "drift_tests" in arrays:
-            self.drift = Drift.restored(arrays["drift_tests"])
-        else:  # of an older version
+            self.drift = Drift.from_saved(arrays["drift_tests"])
+        else:  # saved by an older version
             self.drift = Drift(self.progressive.tested)
         if (
             self.n_untested < 0
@@ -405,40 +406,40 @@ class Progress:
             raise CheckpointError("progress has inconsistent counts")
 
     def count_missing(self, values: MissingValues | None, knowledge: Knowledge) -> None:
-        """Count the missing values of rows, given what is known after them."""
+        """Count the missing values of rows; `knowledge` includes what the rows infer."""
         nulls = self.untyped_nulls or {}
         if values is not None:
             self.missing += int(values.counts.sum())
             for name, n in values.count_untyped().items():
                 nulls[name] = nulls.get(name, 0) + n
         if nulls:
-            self.settle_nulls(nulls, [knowledge])
+            self.resolve_untyped_nulls(nulls, [knowledge])
 
-    def settle_nulls(self, nulls: dict[str, int], known: Sequence[Knowledge]) -> None:
-        """Set the nulls of columns that have had no value so far.
+    def resolve_untyped_nulls(self, nulls: dict[str, int], knowledge: Sequence[Knowledge]) -> None:
+        """Set the nulls of untyped columns, and resolve the nulls of columns typed since.
 
-        Those of columns that turn out to be features are missing values, and those of columns of
-        texts are left out.
+        Nulls of columns that turn out to be features count as missing values. Nulls of text columns
+        are dropped.
         """
         for name in [*nulls]:
-            if any(each.is_feature(name) for each in known):
+            if any(known.is_feature(name) for known in knowledge):
                 self.missing += nulls.pop(name)
-            elif any(name in (each.schema.texts or ()) for each in known):
+            elif any(name in (known.schema.texts or ()) for known in knowledge):
                 del nulls[name]
         self.untyped_nulls = nulls or None
 
-    def look_at(self, rows: Rows) -> None:
-        """Update the reach of the features of some samples, and those that only rise."""
+    def update_reaches(self, rows: Rows) -> None:
+        """Update the reaches of features, and which features only increase, by probed samples."""
         self.largest = max(self.largest, rows.max_abs())
         if self.reach is None and self.samples:
-            return  # earlier samples were not looked at
+            return  # the reaches of earlier samples are unknown
         for x in rows.dicts() if self.rising is None or self.rising else ():
             last = self.rising
             risen = {str(n): v for n, v in x.items() if last is None or v > last.get(str(n), v)}
-            self.rising = dict(sorted(risen.items())) if len(x) <= _MOST_REACHES else {}
+            self.rising = dict(sorted(risen.items())) if len(x) <= _MAX_REACHES else {}
         if self.reach is None or self.reach:
-            reach = rows.reaches() if rows.lengths.max() <= _MOST_REACHES else {}
-            self.reach = shared_reach(reach if self.reach is None else self.reach, reach)
+            reach = rows.compute_max_abs_by_name() if rows.lengths.max() <= _MAX_REACHES else {}
+            self.reach = merge_reaches(reach if self.reach is None else self.reach, reach)
 
     def update(
         self,
@@ -461,11 +462,15 @@ class Progress:
         target, predicted, errors = result.targets, result.predicted, result.errors
         if rows is None:
             rows = self.rows + 1 + np.arange(len(result))
-        labelled = target >= 0
-        n = int(np.count_nonzero(labelled))
+        is_labeled = target >= 0
+        n = int(np.count_nonzero(is_labeled))
         if n < len(result):
-            target, predicted, errors = target[labelled], predicted[labelled], errors[labelled]
-            rows = rows[labelled]
+            target, predicted, errors = (
+                target[is_labeled],
+                predicted[is_labeled],
+                errors[is_labeled],
+            )
+            rows = rows[is_labeled]
         self.samples += n
         self.unlabelled += len(result) - n
         self.updates += int(np.count_nonzero(result.updated))
@@ -475,11 +480,11 @@ class Progress:
         self.repeats += int(target[0]) == self.last_target
         self.repeats += int(np.count_nonzero(target[1:] == target[:-1]))
         self.last_target = int(target[-1])
-        # cumsum adds in order, so the sum does not depend on the size of blocks.
+        # cumsum adds in order, so the sum does not depend on the sizes of batches.
         terms = np.empty(n + 1)
         terms[0], terms[1:] = self.error_sum, errors
         with np.errstate(over="ignore"):
-            self.error_sum = min(float(terms.cumsum()[-1]), LARGEST)
+            self.error_sum = min(float(terms.cumsum()[-1]), MAX_SUM)
         tested = predicted >= 0
         if np.count_nonzero(tested) < n:
             target, predicted, rows = target[tested], predicted[tested], rows[tested]

@@ -1,4 +1,4 @@
-"""LiveModel, a model with all that it needs to resume."""
+"""LiveModel: a model with everything that it needs to resume."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import numpy as np
 
 from stream_perceptron.data import roles
 from stream_perceptron.data.batch import Batch
-from stream_perceptron.data.byte_stream import Idle
-from stream_perceptron.data.identity import PipeHeader
+from stream_perceptron.data.byte_stream import IdleCallback
+from stream_perceptron.data.fingerprint import PipeHeader
 from stream_perceptron.data.naming import is_position
 from stream_perceptron.data.schema import Schema, Selection
 from stream_perceptron.data.source import (
@@ -24,7 +24,7 @@ from stream_perceptron.data.source import (
     RawRows,
     Request,
     Source,
-    are_interrupted,
+    is_any_interrupted,
 )
 from stream_perceptron.errors import (
     CheckpointError,
@@ -32,14 +32,21 @@ from stream_perceptron.errors import (
     StreamPerceptronError,
 )
 from stream_perceptron.live.cursor import Cursor, Shards
-from stream_perceptron.live.driver import Step, StepOptions, Turns, cut, drive, read
+from stream_perceptron.live.driver import (
+    SourceHooks,
+    Step,
+    StepOptions,
+    drive,
+    read_rows,
+    slice_rows,
+)
 from stream_perceptron.live.ledger import Ledger
 from stream_perceptron.live.lineage import Lineage
 from stream_perceptron.live.marks import Marks
 from stream_perceptron.live.metrics import WINDOW, Progress
-from stream_perceptron.live.saved import read_live, write_live
-from stream_perceptron.live.step_result import StepResult, build_result, notes_about
-from stream_perceptron.live.waiting import JoinedBatch, Waiting
+from stream_perceptron.live.pending import JoinedBatch, PendingSamples
+from stream_perceptron.live.persistence import read_live_model, write_live_model
+from stream_perceptron.live.step_result import StepResult, build_result, collect_notes
 from stream_perceptron.model.kernel import NAME as KERNEL
 from stream_perceptron.model.results import TrainOptions, TrainResult
 from stream_perceptron.model.rows import Samples
@@ -48,26 +55,26 @@ from stream_perceptron.model.vocabulary import Vocabulary
 from stream_perceptron.model.weights import MAX_WEIGHTS, NAME_COST
 from stream_perceptron.perceptron import SGDPerceptron
 
-# Called with the step and a batch, in place of the step, to examine the model before and after.
-Around = Callable[[Step, Batch], StepResult]
+# Called with a step and a batch in place of the step, to examine the model before and after it.
+StepWrapper = Callable[[Step, Batch], StepResult]
 
-# Returns the model for the next rows, given a check whether a model fits the source.
+# Returns the model for the next rows; its argument checks whether a model fits the source.
 Reload = Callable[[Callable[["LiveModel"], None]], "LiveModel"]
 
-_PLAIN = StepOptions()
-_MIN_NAME_ROWS = 1000  # rows after which the names of evicted samples are forgotten
+_DEFAULT_OPTIONS = StepOptions()
+_MIN_NAME_LIFETIME = 1000  # rows after which the names of evicted samples are forgotten
 _RELOAD_ROWS = 100  # rows predicted between two checks for another model
 
 
 class LiveModel:
-    """A model with its selection, schema, progress, cursor and lineage.
+    """A model with its read options, schema, progress, cursor and lineage.
 
     Parameters
     ----------
     model
         The perceptron.
     selection
-        The columns asked for, and how to read them.
+        The read options: which columns to read, and how.
     schema
         The columns and types found in the learned rows.
     ledger
@@ -77,10 +84,10 @@ class LiveModel:
     ----------
     kernel : str
         The kernel that the model was saved with.
-    waiting : Waiting
-        The samples that wait for their labels, if labels are joined.
+    waiting : PendingSamples
+        The pending samples, if labels are joined.
     python_step : str or None
-        The step of a saved pipeline that only Python can run, so that this model cannot.
+        The step of a saved pipeline that runs only in Python, so that this model cannot be run.
     needs_label : bool
         Whether learning from a table without a label column is an error.
 
@@ -103,7 +110,7 @@ class LiveModel:
         schema: Schema | None = None,
         ledger: Ledger | None = None,
         kernel: str = KERNEL,
-        waiting: Waiting | None = None,
+        waiting: PendingSamples | None = None,
         python_step: str | None = None,
     ) -> None:
         self.model = model
@@ -112,7 +119,7 @@ class LiveModel:
         is_new = model.n_seen == 0
         self.ledger = ledger or Ledger(Progress(), Cursor(), Lineage(is_complete=is_new))
         self.kernel = kernel
-        self.waiting = waiting or Waiting()
+        self.waiting = waiting or PendingSamples()
         self.needs_label = False
         self.python_step = python_step
 
@@ -125,32 +132,32 @@ class LiveModel:
         needs_label: bool = False,
         **parameters: Any,
     ) -> LiveModel:
-        """Make a new model for some sources.
+        """Create a new model for some sources.
 
         Parameters
         ----------
         sources
             The sources to read.
         selection
-            The columns to read, and how.
+            The read options: which columns to read, and how.
         classes
             The labels known from the start, as text; None for those that the first source declares.
         needs_label
-            As the attribute.
+            Whether a table without a label column is an error.
         parameters
             Parameters of `SGDPerceptron`.
 
         Raises
         ------
         SourceError
-            If no source has rows, or one lacks a column that was asked for.
+            If no source has rows, or a source lacks a requested column.
         ValueError
             If a parameter is out of its range, or a class is not of the labels' type.
 
         """
-        asked = selection or Selection()
-        most = parameters.get("max_weights", MAX_WEIGHTS) // NAME_COST
-        request = Request(asked, needs_label=needs_label, most_features=most)
+        read_options = selection or Selection()
+        max_features = parameters.get("max_weights", MAX_WEIGHTS) // NAME_COST
+        request = Request(read_options, needs_label=needs_label, max_features=max_features)
         declared: list[Any] | None = None
         schema, is_first = Schema(), True
         for source in sources:
@@ -161,20 +168,20 @@ class LiveModel:
                 is_first = False
                 options = opening.context.selection
                 declared = source.classes if options.label is not None else None
-                # Keep its name, because the columns of the next source may have another order.
-                asked = replace(asked, join=options.join or asked.join)
-                request = replace(request, selection=asked)
+                # Keep the name of the join column: the next source may have another column order.
+                read_options = replace(read_options, join=options.join or read_options.join)
+                request = replace(request, selection=read_options)
             request = request.after(opening.schema)
         if is_first:
             raise SourceError(f"{sources[0].name}: it has no rows")
         if classes is not None:
-            declared, typed = request.schema.with_classes(classes)
+            declared, typed = request.schema.parse_classes(classes)
             schema = Schema(label_type=typed.label_type)
-        live = cls(SGDPerceptron(classes=declared, **parameters), asked, schema)
+        live = cls(SGDPerceptron(classes=declared, **parameters), read_options, schema)
         live.needs_label = needs_label
-        unseen = frozenset(name for name in asked.named if not is_position(name))
+        unseen = frozenset(name for name in read_options.named_columns if not is_position(name))
         live.knowledge.unseen = unseen
-        if asked.standardize:
+        if read_options.standardize:
             live.model.network.scaler = Scaler()
         return live
 
@@ -190,14 +197,14 @@ class LiveModel:
             If the file cannot be read.
 
         """
-        saved = read_live(path)
+        saved = read_live_model(path)
         return cls(
             saved.model, saved.selection, saved.schema, saved.ledger, saved.kernel, saved.waiting,
             saved.python_step,
         )  # fmt: skip
 
     def save(self, path: Path) -> None:
-        """Save everything needed to resume, in one step; see `write_checkpoint`.
+        """Save everything needed to resume, atomically; see `write_checkpoint`.
 
         Raises
         ------
@@ -209,7 +216,9 @@ class LiveModel:
         """
         self.require_runnable()
         with self.ledger.lock:
-            write_live(path, self.model, self.selection, self.knowledge, self.ledger, self.waiting)
+            write_live_model(
+                path, self.model, self.selection, self.knowledge, self.ledger, self.waiting
+            )
 
     def __deepcopy__(self, memo: dict[int, Any]) -> LiveModel:
         with self.ledger.lock:
@@ -235,19 +244,19 @@ class LiveModel:
     def recent_auc(self) -> float | None:
         """The area under the ROC curve of the rarest class, over the last 1,000 samples.
 
-        None if they have one class only, or until 1,000 samples are learned after a resume.
+        None if these samples have only one class, or until 1,000 samples follow a resume.
         """
-        progress, recent = self.progress, self.ledger.recent
+        progress, recent_scores = self.progress, self.ledger.recent_scores
         n_tested = progress.progressive.tested + progress.training.tested
         counts = progress.scores(len(self.model.classes_)).counts
-        if len(recent) < min(WINDOW, n_tested) or np.count_nonzero(counts) < 2:
+        if len(recent_scores) < min(WINDOW, n_tested) or np.count_nonzero(counts) < 2:
             return None
         rarest = int(np.where(counts > 0, counts, counts.sum()).argmin())
-        return recent.compute_auc(rarest, self.model.network.activation)
+        return recent_scores.compute_auc(rarest, self.model.network.activation)
 
     @property
     def cursor(self) -> Cursor:
-        """The place in the sources; that in a text file is identified when it is saved."""
+        """The position in the sources; text files are identified when the model is saved."""
         return self.ledger.cursor
 
     @property
@@ -263,14 +272,14 @@ class LiveModel:
         return self.ledger.marks
 
     @property
-    def is_of_python(self) -> bool:
-        """Whether the model learned in Python only, so the first source decides its columns."""
+    def is_trained_in_python(self) -> bool:
+        """Whether the model has learned only in Python, so its first source decides the columns."""
         is_traced = self.lineage.is_complete or self.lineage.entries
         return not is_traced and not self.cursor.sources
 
     @property
-    def is_blank(self) -> bool:
-        """Whether the model has learned and predicted no sample, and none is pending."""
+    def is_unused(self) -> bool:
+        """Whether the model has neither learned nor predicted a sample, and none is pending."""
         has_rows = self.progress.samples or self.progress.unlabelled
         return not (self.model.n_seen or has_rows or self.waiting.samples)
 
@@ -285,7 +294,7 @@ class LiveModel:
         Raises
         ------
         CheckpointError
-            If it was saved behind a step that only Python can run.
+            If it was saved after a pipeline step that runs only in Python.
 
         """
         if self.python_step is not None:
@@ -295,21 +304,21 @@ class LiveModel:
             )
 
     def request(self, to_learn: bool = True) -> Request:
-        """Return the request for a source; it detects no redelivered rows."""
+        """Return a request for the rows of a source, to learn or to predict them."""
         self.require_runnable()
         knowledge, names = self.knowledge, {}
         if self.schema.is_open:
-            every = *self.model.features_, *self.waiting.names, *knowledge.names.names
-            names = dict.fromkeys(map(str, every))
+            known_names = *self.model.features_, *self.waiting.names, *knowledge.names.names
+            names = dict.fromkeys(map(str, known_names))
         if len(names) != len(knowledge.names):
             knowledge.names = Vocabulary(names)
         return Request(
-            roles.named(self.selection, self.schema) if to_learn else self.selection,
+            roles.resolve_positions(self.selection, self.schema) if to_learn else self.selection,
             self.schema,
             knowledge.names,
             to_learn,
             needs_label=to_learn and self.needs_label,
-            most_features=self.model.max_weights // NAME_COST,
+            max_features=self.model.max_weights // NAME_COST,
         )
 
     def resume(
@@ -327,7 +336,7 @@ class LiveModel:
         sources
             The sources to read. In the first pass each file is read from its mark to its end.
         again
-            Whether all files are read from their start, whatever was learned of them.
+            Whether all files are read from their start, even if they were learned before.
         epochs
             As for `run`.
         shards
@@ -349,31 +358,31 @@ class LiveModel:
         at_random = any(source.is_random for source in sources)
         if not at_random and shards is None:
             return self.cursor.resume(sources, again, epochs)
-        identities = [identity for source in sources for identity in source.identities()]
-        return self.cursor.resume_whole(identities, at_random, shards, again)
+        fingerprints = [fingerprint for source in sources for fingerprint in source.fingerprints()]
+        return self.cursor.resume_unordered(fingerprints, at_random, shards, again)
 
     def run(
         self,
         sources: Sequence[Source],
         cursor: Cursor | None = None,
-        idle: Idle | None = None,
-        around: Around | None = None,
+        idle: IdleCallback | None = None,
+        wrap_step: StepWrapper | None = None,
         *,
         epochs: int | None = 1,
         limit: int | None = None,
         stop: bool = False,
         skip_rejected: bool = False,
         with_probabilities: bool = False,
-        with_every: bool = False,
+        with_all_probabilities: bool = False,
         every: int | None = None,
-        one_by_one: int = 0,
-        holds_rejected: bool = False,
+        n_single_rows: int = 0,
+        reads_unused_columns: bool = False,
         notify: Callable[[str], None] = lambda text: None,
     ) -> Generator[StepResult, None, None]:
         """Test and train on the rows of some sources; yield after every batch.
 
         At each yield the model, its progress and its cursor are consistent and may be saved. The
-        model stays unchanged until the first row is learned. After an interrupt of a source the run
+        model stays unchanged until the first row is learned. If a source is interrupted, the run
         ends as at the end of the rows, but its cursor is not marked as finished.
 
         Parameters
@@ -383,30 +392,30 @@ class LiveModel:
         cursor
             The cursor to begin from, as returned by `resume`; None for the model's own.
         idle
-            Called before and during a wait for rows, when you may save too. It returns the seconds
-            until the next call, or None for no further call.
-        around
+            Called before and during a wait for rows, when the model may be saved. It returns the
+            seconds until the next call, or None for no further call.
+        wrap_step
             Called with the step and each batch, in place of the step.
         epochs
             How often to read all sources; None for no end.
         limit
-            The largest number of rows to read of these sources, in earlier runs too; of a pipe,
-            in this run. None for no limit.
+            The maximum number of rows to read from these sources, including earlier runs; from a
+            pipe, in this run alone. None for no limit.
         stop
             Whether the first sample with an error below the model's epsilon ends the run.
         skip_rejected
             Whether rows that cannot be used are left out, instead of ending the run.
-        with_probabilities, with_every
+        with_probabilities, with_all_probabilities
             Whether results have the probability of each prediction, and of each label.
         every
-            Yield at multiples of this number of rows read, too.
-        one_by_one
-            The number of next rows to learn one by one.
-        holds_rejected
-            Whether rejected rows are held with all of their columns.
+            Also yield at multiples of this number of rows read.
+        n_single_rows
+            The number of rows to learn one by one at the start of the run.
+        reads_unused_columns
+            Whether unused columns are read, too, so that rejected rows have all of their columns.
         notify
-            Called with a line of text when a file is skipped, because all of its rows were learned
-            before, and when it has replaced another file of the same name.
+            Called with a line of text when a file is skipped because all of its rows were learned
+            before, and when a file has replaced another one of the same name.
 
         Raises
         ------
@@ -415,37 +424,41 @@ class LiveModel:
             learned.
         SampleError, DivergedError
             If a row cannot be used, or a weight or an error would become infinite or NaN. The model
-            is as after the row before.
+            has learned the rows before it.
 
         """
-        options = StepOptions(stop, skip_rejected, with_probabilities, with_every)
+        options = StepOptions(stop, skip_rejected, with_probabilities, with_all_probabilities)
         is_random = any(source.is_random for source in sources)
         if self.selection.join and (stop or epochs != 1 or is_random):
-            raise ValueError("labels are joined in one pass over rows in order, without stop")
+            raise ValueError("late labels can be joined only in one pass in order, without stop")
         self.ledger.update_mark()
-        here = (cursor or self.cursor).begun(self.model.epsilon, stop)
-        here.at_random = here.at_random or is_random
-        if not here.finished:
-            request = replace(self.request(), holds_rejected=holds_rejected)
-            step: Step = partial(self.step, options=options, here=here, sources=sources)
-            if around is not None:
-                step = partial(around, step)
-            turns = Turns(
+        run_cursor = (cursor or self.cursor).copy_for_run(self.model.epsilon, stop)
+        run_cursor.at_random = run_cursor.at_random or is_random
+        if not run_cursor.finished:
+            request = replace(self.request(), reads_unused_columns=reads_unused_columns)
+            step: Step = partial(self.step, options=options, run_cursor=run_cursor, sources=sources)
+            if wrap_step is not None:
+                step = partial(wrap_step, step)
+            hooks = SourceHooks(
                 partial(self.ledger.begin_source, notify),
-                partial(self.ledger.end_source, here),
+                partial(self.ledger.end_source, run_cursor),
             )
-            end, knowledge = here.end_of(limit), self.knowledge
-            with closing(read(sources, request, here, epochs, knowledge, idle, turns, end)) as rows:
-                parts = cut(rows, sources, here, end, every, one_by_one, self.name_rows)
-                yield from drive(self.interpret(parts, here, sources), step, skip_rejected)
+            end, knowledge = run_cursor.compute_end(limit), self.knowledge
+            with closing(
+                read_rows(sources, request, run_cursor, epochs, knowledge, idle, hooks, end)
+            ) as rows:
+                parts = slice_rows(
+                    rows, sources, run_cursor, end, every, n_single_rows, self.name_lifetime
+                )
+                yield from drive(self.interpret(parts, run_cursor, sources), step, skip_rejected)
             self.ledger.update_mark()
-            here.finished = not are_interrupted(sources)
-            here.outputs, here.untaken = self.cursor.outputs, self.cursor.untaken
-        if here.finished:
-            self.ledger.cursor = here
+            run_cursor.finished = not is_any_interrupted(sources)
+            run_cursor.outputs, run_cursor.untaken = self.cursor.outputs, self.cursor.untaken
+        if run_cursor.finished:
+            self.ledger.cursor = run_cursor
         if any(source.is_stream for source in sources):
-            header = _last_header(sources) or self.cursor.header
-            self.cursor.header = None if here.finished else header
+            header = _find_last_header(sources) or self.cursor.header
+            self.cursor.header = None if run_cursor.finished else header
 
     def interpret(
         self,
@@ -453,28 +466,30 @@ class LiveModel:
         cursor: Cursor,
         sources: Sequence[Source],
     ) -> Iterator[Batch]:
-        """Yield rows as batches, on the present schema; labels are joined to their samples.
+        """Interpret rows by the current schema and yield batches, with late labels joined.
 
-        The caller moves the cursor over them.
+        The caller moves the cursor past the rows.
         """
         for interpreter, rows in parts:
-            if self.name_rows is not None and cursor.row % self.name_rows == 0:
+            if self.name_lifetime is not None and cursor.row % self.name_lifetime == 0:
                 self._forget_names()
                 sources[rows.index].forget_names()
             first_row = 1 + cursor.row
             redeliveries = None if cursor.is_repeating else cursor.redeliveries
             batch = interpreter.interpret(rows, self.knowledge, first_row, redeliveries)
-            yield self.waiting.join(batch, self.selection) if self.selection.joins else batch
+            yield self.waiting.join(batch, self.selection) if self.selection.has_join else batch
 
     @property
-    def name_rows(self) -> int | None:
+    def name_lifetime(self) -> int | None:
         """The number of rows after which the names of evicted samples are forgotten, if any."""
-        return max(_MIN_NAME_ROWS, self.selection.max_pending) if self.selection.joins else None
+        return (
+            max(_MIN_NAME_LIFETIME, self.selection.max_pending) if self.selection.has_join else None
+        )
 
     def _forget_names(self) -> None:
         """Forget the names that neither the model nor a pending sample has.
 
-        The rows where this is done are fixed, so that a resumed run does it at the same ones.
+        This happens at fixed rows, so that a resumed run forgets the names at the same rows.
         """
         if not self.schema.is_open:
             return
@@ -486,55 +501,59 @@ class LiveModel:
     def step(
         self,
         batch: Batch,
-        options: StepOptions = _PLAIN,
-        here: Cursor | None = None,
+        options: StepOptions = _DEFAULT_OPTIONS,
+        run_cursor: Cursor | None = None,
         sources: Sequence[Source] = (),
     ) -> StepResult:
         """Test and train on the rows of a batch; rejected rows are counted and left out.
 
-        The model, its progress and its schema change together with the cursor `here`, if given.
+        The model, its progress and its schema change together with `run_cursor`, if given.
         """
         with self.ledger.lock:
             ledger, seen, rows_before = self.ledger, self.model.n_seen, self.ledger.rows
-            ledger.is_whole = False
+            ledger.is_consistent = False
             try:
                 trained = self._train(batch, batch.labels, options)
             except StreamPerceptronError:
-                ledger.is_whole = self.model.n_seen == seen
+                ledger.is_consistent = self.model.n_seen == seen
                 raise
-            answers = batch.settle(trained) if isinstance(batch, JoinedBatch) else None
-            done = batch.first(_count_done(batch, trained))
+            is_late_label = (
+                batch.restore_predictions(trained) if isinstance(batch, JoinedBatch) else None
+            )
+            done = batch.reinterpret_first(_count_done(batch, trained))
             rows = rows_before + 1 + batch.rows[: len(trained)]
             if batch.redelivered is not None:
                 # Redelivered rows have no number.
                 rows = rows_before + np.cumsum(~batch.redelivered)[batch.rows[: len(trained)]]
             result = build_result(self, batch, trained, rows, done)
-            result.answers = answers
+            result.is_late_label = is_late_label
             n_repeated = len(trained) if options.is_repeated else 0
-            if here is not None and (n_known := here.count_repeated(len(done))):
+            if run_cursor is not None and (n_known := run_cursor.count_repeated(len(done))):
                 # Only usable rows are counted.
                 n_repeated = int(np.searchsorted(done.rows[: len(trained)], n_known))
             self.knowledge.adopt(done.inferred)
-            ledger.count(done, trained, rows, n_repeated, self.knowledge)
+            ledger.count_batch(done, trained, rows, n_repeated, self.knowledge)
             if isinstance(done, JoinedBatch):
-                self.waiting.take(done, result.predicted)
-            if here is not None and len(done):
-                ledger.move(here, sources, done, self.model, self.selection.keep)
+                self.waiting.commit(done, result.predicted)
+            if run_cursor is not None and len(done):
+                ledger.advance_cursor(run_cursor, sources, done, self.model, self.selection.keep)
                 if trained.stopped:
-                    here.stopped_below = float(self.model.epsilon)
-            ledger.is_whole = True
-            result.notes.extend(notes_about(batch, self))
+                    run_cursor.stopped_below = float(self.model.epsilon)
+            ledger.is_consistent = True
+            result.notices.extend(collect_notes(batch, self))
             return result
 
-    def predict(self, batch: Batch, with_every: bool = False) -> StepResult:
+    def predict(self, batch: Batch, with_all_probabilities: bool = False) -> StepResult:
         """Predict the rows of a batch without learning; row numbers are those in the source.
 
-        `with_every` adds the probability of each label.
+        `with_all_probabilities` adds the probability of each label.
         """
-        options = StepOptions(with_probabilities=True, with_every=with_every)
+        options = StepOptions(
+            with_probabilities=True, with_all_probabilities=with_all_probabilities
+        )
         result = self._train(batch, [None] * len(batch.rows), options)
         n = len(result)
-        done = batch.first(int(batch.rows[n])) if result.diverged else batch
+        done = batch.reinterpret_first(int(batch.rows[n])) if result.diverged else batch
         rows = batch.first_row + batch.rows[:n]
         return build_result(self, batch, result, rows, done, to_learn=False)
 
@@ -544,7 +563,7 @@ class LiveModel:
         reload: Reload | None = None,
         joins_labels: bool = False,
     ) -> Generator[Batch, None, None]:
-        """Yield the rows of a source to predict.
+        """Yield the rows of a source as batches to predict.
 
         Parameters
         ----------
@@ -559,62 +578,63 @@ class LiveModel:
             labels are rejected.
 
         """
-        pending = Waiting() if joins_labels and self.selection.joins else None
+        pending = PendingSamples() if joins_labels and self.selection.has_join else None
         live, request, first_row = self, self.request(to_learn=False), 1
         if reload is not None:  # another model may use other columns
-            request = replace(request, holds_rejected=True)
+            request = replace(request, reads_unused_columns=True)
         reopened: Interpreter | None = None
 
         def reopen(other: LiveModel) -> None:
             nonlocal reopened
             request = other.request(to_learn=False)
             reopened = source.interpreter(
-                replace(request, start=first_row - 1, holds_rejected=True)
+                replace(request, start=first_row - 1, reads_unused_columns=True)
             )
 
-        with closing(read([source], request, Cursor(), 1, live.knowledge)) as rows:
-            for interpreter, part in _in_parts(rows, None if reload is None else _RELOAD_ROWS):
+        with closing(read_rows([source], request, Cursor(), 1, live.knowledge)) as rows:
+            for interpreter, part in _split_rows(rows, None if reload is None else _RELOAD_ROWS):
                 if reload is not None:
                     live = reload(reopen)
                 batch = (reopened or interpreter).interpret(part, live.knowledge, first_row)
-                first_row = batch.number(len(batch))
+                first_row = batch.row_number(len(batch))
                 if pending is not None:
                     joined = pending.join(batch, live.selection)
-                    pending.take(joined, np.full(len(joined.rows), -1))
+                    pending.commit(joined, np.full(len(joined.rows), -1))
                     batch = replace(joined, interpret_first=joined.slice_first)
-                elif live.selection.joins:
-                    batch = batch.without(batch.features.lengths == 0, "it has no features")
+                elif live.selection.has_join:
+                    batch = batch.reject_rows(batch.features.lengths == 0, "it has no features")
                 yield batch
 
     def _train(self, batch: Batch, labels: Sequence[Any], options: StepOptions) -> TrainResult:
         samples = Samples(batch.features, labels, batch.weights, batch.unscaled)
         return self.model.train(
-            samples, TrainOptions(options.stop, options.with_probabilities, options.with_every)
+            samples,
+            TrainOptions(options.stop, options.with_probabilities, options.with_all_probabilities),
         )
 
 
 def _count_done(batch: Batch, result: TrainResult) -> int:
-    """Return the number of rows of a batch that are done, given the result of its usable ones."""
+    """Return how many rows of a batch were processed, given the result of its usable rows."""
     n = len(result)
     if result.diverged or result.memory_error is not None:
         return int(batch.rows[n])
     return int(batch.rows[n - 1]) + 1 if result.stopped else len(batch)
 
 
-def _last_header(sources: Sequence[Source]) -> PipeHeader | None:
+def _find_last_header(sources: Sequence[Source]) -> PipeHeader | None:
     """Return the header of the last pipe that has been read."""
     headers = [source.header for source in sources if source.header is not None]
     return headers[-1] if headers else None
 
 
-def _in_parts(
+def _split_rows(
     rows: Iterable[tuple[Interpreter, RawRows]], n: int | None
 ) -> Iterator[tuple[Interpreter, RawRows]]:
-    """Yield rows in parts that end at multiples of n, if given, or where they arrived."""
+    """Yield slices of rows that end at multiples of n, or rows as they arrived if n is None."""
     n_done = 0
-    for interpreter, whole in rows:
+    for interpreter, raw_rows in rows:
         start = 0
-        while start < len(whole):
-            end = len(whole) if n is None else min(len(whole), start + n - n_done % n)
-            yield interpreter, whole[start:end]
+        while start < len(raw_rows):
+            end = len(raw_rows) if n is None else min(len(raw_rows), start + n - n_done % n)
+            yield interpreter, raw_rows[start:end]
             n_done, start = n_done + end - start, end

@@ -1,4 +1,4 @@
-"""Metrics that rank samples by the scores of classes: precision and recall at any threshold."""
+"""Metrics of samples ranked by class score: precision and recall at any threshold."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-MAX_SCORES = 40_000_000  # kept as they are: those of 20 classes for 2 million samples
-MAX_BINNED = 100  # classes whose scores are counted by bins
+MAX_SCORES = 40_000_000  # scores held in memory, such as of 20 classes for 2 million samples
+MAX_BINNED_CLASSES = 100  # the most classes whose scores are counted in bins
 
 _BINS = 2**16
 
 
 class PrecisionRecall(NamedTuple):
-    """How many samples of a class, and of the others, have a score of at least each threshold."""
+    """The numbers of samples of a class, and of all others, whose score reaches each threshold."""
 
     thresholds: NDArray[np.float64]  # descending
     hits: NDArray[np.int64]  # samples of the class
@@ -44,15 +44,15 @@ class RankingFigures(NamedTuple):
     roc_auc: float
     recall_at_precision_50: float  # the largest recall at a precision of at least 0.5
     recall_at_precision_90: float  # likewise of at least 0.9
-    best_threshold: float  # that of the largest F1, with as few digits as possible
+    best_threshold: float  # the threshold of the largest F1, with as few digits as possible
     best_f1: float
 
 
 class Ranking:
     """The scores of classes for samples with known labels.
 
-    Up to `MAX_SCORES` scores, all figures are exact. Beyond, scores are counted in 65,536 bins, for
-    at most `MAX_BINNED` classes.
+    With up to `MAX_SCORES` scores, all figures are exact. With more, scores are counted in 65,536
+    bins, if there are at most `MAX_BINNED_CLASSES` classes.
 
     Parameters
     ----------
@@ -85,8 +85,8 @@ class Ranking:
 
     @property
     def has_figures(self) -> bool:
-        """Whether there are figures: not for many scores of many classes."""
-        return self.is_exact or self._k <= MAX_BINNED
+        """Whether figures can be computed: not for many scores of many classes."""
+        return self.is_exact or self._k <= MAX_BINNED_CLASSES
 
     @property
     def method(self) -> str | None:
@@ -101,7 +101,7 @@ class Ranking:
         Parameters
         ----------
         targets
-            The number of each label, shape (n,); one without a score may be k or more.
+            The number of each label, shape (n,); it may be k or more for a class without scores.
         scores
             The score of each class, from 0 to 1; shape (n, k).
 
@@ -115,8 +115,8 @@ class Ranking:
             if self._binned is None:
                 shape = self._k, _BINS
                 self._binned = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
-            for some, of_some in zip(self._targets, self._scores, strict=True):
-                self._count(self._binned, some, of_some)
+            for part_targets, part_scores in zip(self._targets, self._scores, strict=True):
+                self._count(self._binned, part_targets, part_scores)
         self._targets, self._scores = [], []
 
     def _count(
@@ -129,32 +129,40 @@ class Ranking:
         bins = np.minimum((scores * _BINS).astype(np.intp), _BINS - 1)
         for label in range(self._k):
             is_hit = targets == label
-            for counts, some in zip(binned, (is_hit, ~is_hit), strict=True):
-                counts[label] += np.bincount(bins[some, label], minlength=_BINS)
+            for counts, mask in zip(binned, (is_hit, ~is_hit), strict=True):
+                counts[label] += np.bincount(bins[mask, label], minlength=_BINS)
 
     def curve(self, label: int) -> PrecisionRecall | None:
-        """Return precision and recall of a class; None if it, or all others, have no sample."""
+        """Return precision and recall of a class; None if all or none of the samples are of it."""
         if not self.has_figures or not self._n:
             return None
         if self._binned is not None:
             hits, others = (counts[label, ::-1] for counts in self._binned)
             used = np.flatnonzero(hits + others)
             thresholds = (_BINS - 1 - used) / _BINS
-            found = PrecisionRecall(thresholds, np.cumsum(hits)[used], np.cumsum(others)[used])
+            precision_recall = PrecisionRecall(
+                thresholds, np.cumsum(hits)[used], np.cumsum(others)[used]
+            )
         else:
             scores = np.concatenate([block[:, label] for block in self._scores])
             is_hit = np.concatenate(self._targets) == label
-            found = rank(scores, is_hit)
-        return found if found.hits[-1] and found.false_alarms[-1] else None
+            precision_recall = compute_precision_recall(scores, is_hit)
+        return (
+            precision_recall
+            if precision_recall.hits[-1] and precision_recall.false_alarms[-1]
+            else None
+        )
 
     def figures(self, label: int) -> RankingFigures | None:
-        """Return the figures of a class; None if it, or all others, have no sample."""
+        """Return the figures of a class; None if all or none of the samples are of it."""
         curve = self.curve(label)
         return None if curve is None else compute_figures(curve)
 
 
-def rank(scores: NDArray[np.float64], is_hit: NDArray[np.bool_]) -> PrecisionRecall:
-    """Return precision and recall at each different score, given which samples are hits."""
+def compute_precision_recall(
+    scores: NDArray[np.float64], is_hit: NDArray[np.bool_]
+) -> PrecisionRecall:
+    """Return precision and recall at each distinct score, given which samples are hits."""
     order = np.argsort(-scores, kind="stable")
     ordered, hits = scores[order], np.cumsum(is_hit[order], dtype=np.int64)
     last = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True))
@@ -162,9 +170,9 @@ def rank(scores: NDArray[np.float64], is_hit: NDArray[np.bool_]) -> PrecisionRec
 
 
 def compute_figures(curve: PrecisionRecall) -> RankingFigures:
-    """Return the figures of precision and recall at all thresholds.
+    """Compute the ranking figures from precision and recall at all thresholds.
 
-    Average precision is the sum of precisions, each times the step of recall. The area under the
+    Average precision is the sum of precisions, each times the gain in recall. The area under the
     ROC curve is the share of pairs of a hit and another sample in which the hit has the larger
     score; ties count half[^1].
 
@@ -190,7 +198,7 @@ def compute_figures(curve: PrecisionRecall) -> RankingFigures:
 
 
 def _shorten(threshold: float, below: float) -> float:
-    """Return the number with fewest decimals above `below` and up to a threshold.
+    """Return the number with the fewest decimals that is above `below` and at most `threshold`.
 
     Examples
     --------

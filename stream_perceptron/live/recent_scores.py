@@ -1,4 +1,4 @@
-"""The outputs for the last samples, which rank them by the score of a class."""
+"""The outputs for the last samples, from which the ROC AUC of a class is computed."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_perceptron.live.metrics import WINDOW
-from stream_perceptron.live.ranking import compute_figures, rank
+from stream_perceptron.live.ranking import compute_figures, compute_precision_recall
 from stream_perceptron.model import kernel
 from stream_perceptron.model.activations import Activation
 
 # The numbers of the labels of some samples, shape (n,), and their net inputs, shape (n, k).
 Outputs: TypeAlias = tuple[NDArray[np.intp], NDArray[np.float64]]
 
-_MOST_CLASSES = 1000  # of samples that are kept
+_MAX_CLASSES = 1000  # outputs of more classes are not kept
 
 
 class RecentScores:
@@ -43,7 +43,7 @@ class RecentScores:
     def add(self, parts: Iterable[Outputs]) -> None:
         """Add the outputs for samples, in order."""
         for targets, nets in parts:
-            if nets.shape[1] > _MOST_CLASSES:
+            if nets.shape[1] > _MAX_CLASSES:
                 self._parts.clear()
                 self._n = 0
                 continue
@@ -59,14 +59,18 @@ class RecentScores:
     def compute_auc(self, label: int, activation: Activation) -> float | None:
         """Return the area under the ROC curve of a class against all others.
 
-        It is None if the class, or all others, have none of these samples. Samples from before the
+        It is None if all or none of these samples are of the class. Samples that came before the
         class was known are left out.
         """
-        known = [(targets, nets) for targets, nets in self._parts if label < nets.shape[1]]
-        if not known:
+        known_parts = [(targets, nets) for targets, nets in self._parts if label < nets.shape[1]]
+        if not known_parts:
             return None
-        is_hit = np.concatenate([targets == label for targets, _ in known])[-WINDOW:]
+        is_hit = np.concatenate([targets == label for targets, _ in known_parts])[-WINDOW:]
         if is_hit.all() or not is_hit.any():
             return None
-        scores = [kernel.probabilities(activation, nets)[:, label] for _, nets in known]
-        return compute_figures(rank(np.concatenate(scores)[-WINDOW:], is_hit)).roc_auc
+        scores = [
+            kernel.compute_probabilities(activation, nets)[:, label] for _, nets in known_parts
+        ]
+        return compute_figures(
+            compute_precision_recall(np.concatenate(scores)[-WINDOW:], is_hit)
+        ).roc_auc

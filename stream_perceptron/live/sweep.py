@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from stream_perceptron.data.batch import BATCH_ROWS, Batch, Inferred
+from stream_perceptron.data.batch import BATCH_ROWS, Batch, InferredKnowledge
 from stream_perceptron.data.schema import Schema
 from stream_perceptron.data.source import (
     Interpreter,
@@ -22,7 +22,7 @@ from stream_perceptron.data.source import (
 )
 from stream_perceptron.errors import DivergedError
 from stream_perceptron.live.cursor import Cursor
-from stream_perceptron.live.driver import StepOptions, cut, drive, read
+from stream_perceptron.live.driver import StepOptions, drive, read_rows, slice_rows
 from stream_perceptron.live.metrics import Progress, Scores
 from stream_perceptron.live.model import LiveModel
 from stream_perceptron.live.step_result import StepResult
@@ -30,7 +30,7 @@ from stream_perceptron.model.rows import Rows, concatenate_rows
 from stream_perceptron.model.validation import as_label, as_row
 from stream_perceptron.perceptron import SGDPerceptron
 
-SWEPT = ("lr", "epsilon", "init_range", "activation")
+SWEPT_PARAMETERS = ("lr", "epsilon", "init_range", "activation")
 MEASURES = ("accuracy", "kappa", "macro_f1")
 
 
@@ -45,11 +45,11 @@ class Trial:
     live : LiveModel
         The model that learned with these settings, with its progress.
     first_below : int or None
-        The number of the first labelled sample with an error below epsilon.
+        The number of the first labeled sample with an error below epsilon.
     diverged_at : int or None
-        The number of the labelled sample at which the trial ended because it would diverge.
+        The number of the labeled sample at which the trial ended because it would diverge.
     refused : str or None
-        Why the trial ended because the model cannot hold another sample.
+        Why the trial ended, if the model cannot hold another sample.
 
     Examples
     --------
@@ -106,7 +106,7 @@ class Trial:
         """The mean F1 of the classes that occurred."""
         return self.scores.macro_f1
 
-    def rank(self, by: str = "accuracy") -> tuple[bool, float, float]:
+    def sort_key(self, by: str = "accuracy") -> tuple[bool, float, float]:
         """Return the key that sorts trials by one of `MEASURES`, the best first."""
         return self.has_ended, -getattr(self, by), self.progress.mean_error
 
@@ -117,35 +117,35 @@ class Trial:
         before = self.progress.samples
         result = self.live.step(batch, options)
         if self.first_below is None and self.progress.updates < self.progress.samples:
-            labelled = [label is not None for label in result.labels]
-            self.first_below = before + 1 + int(np.argmin(result.updated[labelled]))
-        if isinstance(result.refused, DivergedError):
+            is_labeled = [label is not None for label in result.labels]
+            self.first_below = before + 1 + int(np.argmin(result.updated[is_labeled]))
+        if isinstance(result.failure, DivergedError):
             self.diverged_at = self.progress.samples + 1
-        elif result.refused is not None:
-            self.refused = str(result.refused) or "memory ran out"
+        elif result.failure is not None:
+            self.refused = str(result.failure) or "memory ran out"
         return result
 
 
-def combinations(swept: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
+def list_combinations(swept: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
     """Return every combination of values.
 
     Examples
     --------
-    >>> combinations({"lr": [0.1, 1.0], "activation": ["tanh"]})
+    >>> list_combinations({"lr": [0.1, 1.0], "activation": ["tanh"]})
     [{'lr': 0.1, 'activation': 'tanh'}, {'lr': 1.0, 'activation': 'tanh'}]
 
     """
     return [dict(zip(swept, values, strict=True)) for values in itertools.product(*swept.values())]
 
 
-def learn_all(
+def train_trials(
     trials: Sequence[Trial],
     batches: Iterable[Batch],
     skip_rejected: bool = False,
     n_threads: int | None = None,
     cursor: Cursor | None = None,
 ) -> Iterator[StepResult]:
-    """Let every trial learn every batch; yield the result of the first trial for each.
+    """Train every trial on every batch; yield the first trial's result for each batch.
 
     Trials learn in parallel in `n_threads` threads, by default one for each processor; the compiled
     kernel releases the GIL. The cursor shows which rows were learned before.
@@ -156,15 +156,15 @@ def learn_all(
             is_repeated = cursor is not None and cursor.count_repeated(1) > 0
             options = itertools.repeat(StepOptions(is_repeated=is_repeated))
             results = list(pool.map(Trial.step, trials, itertools.repeat(batch), options))
-            found = next(result for result in results if result is not None)
+            first_result = next(result for result in results if result is not None)
             is_over = all(trial.has_ended for trial in trials)
-            return replace(found, taken=len(batch), stopped=is_over, refused=None)
+            return replace(first_result, n_processed=len(batch), stopped=is_over, failure=None)
 
         if not all(trial.has_ended for trial in trials):
             yield from drive(batches, step, skip_rejected)
 
 
-def learn_sources(
+def train_trials_on_sources(
     trials: Sequence[Trial],
     sources: Sequence[Source],
     epochs: int | None = 1,
@@ -172,25 +172,25 @@ def learn_sources(
     skip_rejected: bool = False,
     n_threads: int | None = None,
 ) -> Generator[StepResult, None, None]:
-    """Let every trial learn the rows of some sources; parameters are as for `LiveModel.run`."""
+    """Train every trial on the rows of some sources; parameters are as for `LiveModel.run`."""
     at_random = any(source.is_random for source in sources)
     first = trials[0].live
-    here = Cursor(at_random=at_random)
+    cursor = Cursor(at_random=at_random)
     knowledge = Knowledge(first.schema, unseen=first.knowledge.unseen)
 
     def interpret(parts: Iterable[tuple[Interpreter, RawRows]]) -> Iterator[Batch]:
         for interpreter, rows in parts:
             is_stream = sources[rows.index].is_stream
-            redeliveries = None if here.is_repeating else here.redeliveries
-            batch = interpreter.interpret(rows, knowledge, 1 + here.row, redeliveries)
+            redeliveries = None if cursor.is_repeating else cursor.redeliveries
+            batch = interpreter.interpret(rows, knowledge, 1 + cursor.row, redeliveries)
             yield batch
             knowledge.adopt(batch.inferred)
-            here.move(batch, is_stream)
+            cursor.move(batch, is_stream)
 
     request = trials[0].live.request()
-    with closing(read(sources, request, here, epochs, knowledge)) as rows:
-        batches = interpret(cut(rows, sources, here, limit))
-        yield from learn_all(trials, batches, skip_rejected, n_threads, here)
+    with closing(read_rows(sources, request, cursor, epochs, knowledge)) as rows:
+        batches = interpret(slice_rows(rows, sources, cursor, limit))
+        yield from train_trials(trials, batches, skip_rejected, n_threads, cursor)
 
 
 def sweep(
@@ -239,27 +239,29 @@ def sweep(
         name: list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value]
         for name, value in given.items()
     }
-    models = [(each, SGDPerceptron(**each, **parameters)) for each in combinations(swept)]
-    trials = [Trial(settings, LiveModel(model)) for settings, model in models]
-    for _ in learn_all(trials, batches_of(stream), n_threads=n_threads):
+    trials = [
+        Trial(settings, LiveModel(SGDPerceptron(**settings, **parameters)))
+        for settings in list_combinations(swept)
+    ]
+    for _ in train_trials(trials, build_batches(stream), n_threads=n_threads):
         pass
-    return sorted(trials, key=Trial.rank)
+    return sorted(trials, key=Trial.sort_key)
 
 
-def batches_of(stream: Iterable[tuple[Mapping[Hashable, Any], Hashable]]) -> Iterator[Batch]:
-    """Yield pairs of features and a label as batches."""
+def build_batches(stream: Iterable[tuple[Mapping[Hashable, Any], Hashable]]) -> Iterator[Batch]:
+    """Yield batches made from pairs of features and a label."""
     pairs = iter(stream)
     first_row = 1
-    while some := list(itertools.islice(pairs, BATCH_ROWS)):
-        yield _batch_of(some, first_row)
-        first_row += len(some)
+    while next_pairs := list(itertools.islice(pairs, BATCH_ROWS)):
+        yield _build_batch(next_pairs, first_row)
+        first_row += len(next_pairs)
 
 
-def _batch_of(pairs: Sequence[tuple[Mapping[Hashable, Any], Hashable]], first_row: int) -> Batch:
+def _build_batch(pairs: Sequence[tuple[Mapping[Hashable, Any], Hashable]], first_row: int) -> Batch:
     rows = concatenate_rows([as_row(x) for x, _ in pairs]) if pairs else Rows.from_rows([], [])
     n = len(pairs)
     return Batch(
         "stream", first_row, n, np.arange(n), rows, [as_label(label) for _, label in pairs],
-        np.ones(n), Inferred(Schema()),
-        interpret_first=lambda end: _batch_of(pairs[:end], first_row),
+        np.ones(n), InferredKnowledge(Schema()),
+        interpret_first=lambda end: _build_batch(pairs[:end], first_row),
     )  # fmt: skip

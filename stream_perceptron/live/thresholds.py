@@ -17,14 +17,14 @@ _TINY = np.finfo(np.float64).tiny
 class Thresholds:
     """Predictions by thresholds.
 
-    Among the classes whose score reaches their threshold, the one with the largest ratio of score
-    to threshold is predicted. If there is none, it is the class with the largest output among those
-    without a threshold, or among all if all have one.
+    Among the classes whose score reaches their threshold, the class with the largest ratio of score
+    to threshold is predicted. If no score reaches its threshold, the class with the largest output
+    is predicted, among the classes without a threshold, or among all if each has one.
 
     Parameters
     ----------
-    given
-        The threshold of each class, from 0 to 1, by a text of the label.
+    thresholds
+        The threshold of each class, from 0 to 1, by a spelling of its label.
 
     Examples
     --------
@@ -35,8 +35,8 @@ class Thresholds:
 
     """
 
-    def __init__(self, given: Mapping[str, float]) -> None:
-        self.given = given
+    def __init__(self, thresholds: Mapping[str, float]) -> None:
+        self.thresholds = thresholds
 
     def choose(
         self,
@@ -56,40 +56,43 @@ class Thresholds:
             The number of the class with the largest output, -1 if none was known; shape (n,).
 
         """
-        limits = np.array([self._find(label) for label in classes], np.float64)
+        limits = np.array([self._find_threshold(label) for label in classes], np.float64)
         has_threshold = limits < np.inf
         if not has_threshold.any() or not len(predicted):
             return predicted
-        # Scores and thresholds of 0 have a ratio, too.
+        # `_TINY` gives a ratio to scores and thresholds of 0, too.
         ratios = np.where(scores >= limits, (scores + _TINY) / (limits + _TINY), -1.0)
         chosen = predicted.copy()
         if not has_threshold.all():
-            others = np.where(has_threshold | np.isnan(scores), -1.0, scores)
-            is_replaced = (predicted >= 0) & has_threshold[predicted] & (others.max(axis=1) >= 0)
-            chosen[is_replaced] = others.argmax(axis=1)[is_replaced]
+            other_scores = np.where(has_threshold | np.isnan(scores), -1.0, scores)
+            is_replaced = (
+                (predicted >= 0) & has_threshold[predicted] & (other_scores.max(axis=1) >= 0)
+            )
+            chosen[is_replaced] = other_scores.argmax(axis=1)[is_replaced]
         reaches = ratios.max(axis=1) > 0
         chosen[reaches] = ratios.argmax(axis=1)[reaches]
         return chosen
 
-    def _find(self, label: Hashable) -> float:
+    def _find_threshold(self, label: Hashable) -> float:
         """Return the threshold of a label; infinite if it has none."""
         return next(
-            (self.given[text] for text in list_spellings(label) if text in self.given), np.inf
+            (self.thresholds[text] for text in list_spellings(label) if text in self.thresholds),
+            np.inf,
         )
 
-    def apply(self, result: StepResult, with_every: bool) -> StepResult:
+    def apply(self, result: StepResult, with_all_probabilities: bool) -> StepResult:
         """Return a result with the predictions by thresholds and their scores.
 
-        The result has the score of every class, which is left out unless `with_every`.
+        `result` has the scores of all classes, which are removed without `with_all_probabilities`.
         """
-        scores = result.every_probability
+        scores = result.all_probabilities
         if scores is None or not scores.shape[1]:
-            return replace(result, every_probability=scores if with_every else None)
+            return replace(result, all_probabilities=scores if with_all_probabilities else None)
         predicted = self.choose(result.classes, scores, result.predicted)
         chosen = scores[np.arange(len(predicted)), predicted]
         return replace(
             result,
             predicted=predicted,
             probabilities=np.where(predicted < 0, result.probabilities, chosen),
-            every_probability=scores if with_every else None,
+            all_probabilities=scores if with_all_probabilities else None,
         )

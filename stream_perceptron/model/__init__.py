@@ -1,4 +1,4 @@
-"""The delta rule and its state, without files."""
+"""The delta rule and the state of a model, independent of files."""
 
 from stream_perceptron.model.activations import ACTIVATIONS, Activation, get_activation
 from stream_perceptron.model.network import Network

@@ -11,7 +11,7 @@ cdef extern from "elementary.h" nogil:
     double ieee_atan(double)
 
 
-cdef _write(double (*function)(double) noexcept nogil, x, out):
+cdef _apply(double (*function)(double) noexcept nogil, x, out):
     numbers = np.array(x, np.float64, order="C")
     # A memoryview would take seconds to compile.
     cdef double *y = <double *><size_t>numbers.__array_interface__["data"][0]
@@ -25,14 +25,14 @@ cdef _write(double (*function)(double) noexcept nogil, x, out):
 
 def exp(x, out):
     """Write e^x elementwise into `out`, an array of the same shape; return it."""
-    return _write(ieee_exp, x, out)
+    return _apply(ieee_exp, x, out)
 
 
 def tanh(x, out):
-    """Write the hyperbolic tangent, as `exp` does."""
-    return _write(ieee_tanh, x, out)
+    """Write the hyperbolic tangent of x into `out`, as `exp` does."""
+    return _apply(ieee_tanh, x, out)
 
 
 def arctan(x, out):
-    """Write the arc tangent, as `exp` does."""
-    return _write(ieee_atan, x, out)
+    """Write the arc tangent of x into `out`, as `exp` does."""
+    return _apply(ieee_atan, x, out)

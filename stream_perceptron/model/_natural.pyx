@@ -14,7 +14,7 @@ cdef extern from "Python.h":
     int32_t PyUnicode_READ(int, void*, Py_ssize_t) nogil
 
 cdef enum:
-    LARGEST_CHARACTER = 0x10FFFF  # a number with more digits counts as one with so many
+    LARGEST_CHARACTER = 0x10FFFF  # numbers with more digits are compared as if they had this many
 
 cdef struct Name:
     intptr_t group
@@ -24,8 +24,8 @@ cdef struct Name:
     Py_ssize_t index
 
 
-cdef inline int32_t _read(const Name* name, Py_ssize_t i) noexcept nogil:
-    """Return a character, -1 after the last one."""
+cdef inline int32_t _read_character(const Name* name, Py_ssize_t i) noexcept nogil:
+    """Return the character at i, -1 after the end."""
     return PyUnicode_READ(name.kind, name.data, i) if i < name.length else -1
 
 
@@ -33,24 +33,24 @@ cdef inline bint _is_digit(int32_t c) noexcept nogil:
     return c >= 48 and c <= 57
 
 
-cdef inline int32_t _rank(int32_t c) noexcept nogil:
-    """Return the rank of what follows equal texts: the end, a number, or a character."""
+cdef inline int32_t _rank_character(int32_t c) noexcept nogil:
+    """Rank the character after equal texts: the end first, then digits, then the rest."""
     return 0 if c < 0 else 1 if _is_digit(c) else c + 2
 
 
-cdef Py_ssize_t _end_of_number(const Name* name, Py_ssize_t* i) noexcept nogil:
-    """Pass leading zeros, and return the end of the digits."""
+cdef Py_ssize_t _find_number_end(const Name* name, Py_ssize_t* i) noexcept nogil:
+    """Move i past leading zeros, and return the end of the digits."""
     cdef Py_ssize_t end
-    while _read(name, i[0]) == 48:
+    while _read_character(name, i[0]) == 48:
         i[0] += 1
     end = i[0]
-    while _is_digit(_read(name, end)):
+    while _is_digit(_read_character(name, end)):
         end += 1
     return end
 
 
 cdef int _compare(const void* first, const void* second) noexcept nogil:
-    """Compare names of one group by parts: text, number, text, and so on; then as texts."""
+    """Compare names by group, then by alternating texts and numbers, then as plain texts."""
     cdef const Name* a = <const Name*>first
     cdef const Name* b = <const Name*>second
     cdef Py_ssize_t i = 0, j = 0, end_a, end_b, n_a, n_b
@@ -58,27 +58,27 @@ cdef int _compare(const void* first, const void* second) noexcept nogil:
     if a.group != b.group:
         return -1 if a.group < b.group else 1
     while True:
-        c, d = _read(a, i), _read(b, j)
-        if _rank(c) != _rank(d):
-            return -1 if _rank(c) < _rank(d) else 1
+        c, d = _read_character(a, i), _read_character(b, j)
+        if _rank_character(c) != _rank_character(d):
+            return -1 if _rank_character(c) < _rank_character(d) else 1
         if c < 0:
             break
         if not _is_digit(c):
             i, j = i + 1, j + 1
             continue
-        end_a, end_b = _end_of_number(a, &i), _end_of_number(b, &j)
+        end_a, end_b = _find_number_end(a, &i), _find_number_end(b, &j)
         n_a, n_b = min(end_a - i, LARGEST_CHARACTER), min(end_b - j, LARGEST_CHARACTER)
         if n_a != n_b:
             return -1 if n_a < n_b else 1
         while i < end_a and j < end_b:
-            c, d = _read(a, i), _read(b, j)
+            c, d = _read_character(a, i), _read_character(b, j)
             if c != d:
                 return -1 if c < d else 1
             i, j = i + 1, j + 1
         if i < end_a or j < end_b:
             return -1 if j < end_b else 1
     for i in range(min(a.length, b.length)):
-        c, d = _read(a, i), _read(b, i)
+        c, d = _read_character(a, i), _read_character(b, i)
         if c != d:
             return -1 if c < d else 1
     return -1 if a.length < b.length else a.length > b.length

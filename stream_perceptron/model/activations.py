@@ -35,15 +35,15 @@ class Activation:
         return get_activation, (self.name,)
 
 
-def row_sums(numbers: Array) -> NDArray[np.float64]:
-    """Return the sums of rows (n, k), each from left to right; shape (n,)."""
+def sum_rows(numbers: Array) -> NDArray[np.float64]:
+    """Sum each row of an array (n, k) from left to right; return the sums, shape (n,)."""
     if not numbers.shape[1]:
         return np.zeros(len(numbers))
     return np.asarray(np.add.accumulate(numbers, axis=1)[:, -1])
 
 
 def _sigmoid(net: Array, out: Array) -> Array:
-    # For net below -709 exp overflows to infinity, and 1 / infinity is 0, as it should be.
+    # For a net input below -709, exp overflows to infinity, and 1 / infinity is 0, as it should be.
     _functions.exp(np.negative(net, out), out)
     return np.reciprocal(np.add(out, 1.0, out), out)
 
@@ -67,7 +67,7 @@ ACTIVATIONS = {
     )
 }
 
-_STEPS = {"step", "unit_step", "unit step", "heaviside", "sign", "sgn", "threshold"}
+_STEP_NAMES = {"step", "unit_step", "unit step", "heaviside", "sign", "sgn", "threshold"}
 
 
 def get_activation(name: str) -> Activation:
@@ -81,7 +81,7 @@ def get_activation(name: str) -> Activation:
     Raises
     ------
     ValueError
-        If the name is unknown, or is that of the unit step, which this rule cannot train.
+        If the name is unknown, or names the unit step, which the delta rule cannot train.
 
     Examples
     --------
@@ -102,7 +102,7 @@ river.linear_model.Perceptron, whose rule is made for the step
     except (KeyError, TypeError):
         pass
     choices = ", ".join(list(ACTIVATIONS)[:-1]) + " or " + list(ACTIVATIONS)[-1]
-    if isinstance(name, str) and name.lower() in _STEPS:
+    if isinstance(name, str) and name.lower() in _STEP_NAMES:
         raise ValueError(
             f"activation {name!r} cannot be trained by the delta rule: its derivative is zero, "
             f"so every update would be zero; choose {choices}, or use "

@@ -1,4 +1,4 @@
-"""Weights of classes: given ones, or ones that balance their frequencies."""
+"""Class weights: given factors, or factors that balance the frequencies of the classes."""
 
 from __future__ import annotations
 
@@ -9,31 +9,33 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-MAX_BALANCED = 100.0  # the largest factor of a rare class
+MAX_BALANCED_FACTOR = 100.0  # the largest factor of a rare class
 
 _NO_COUNTS = np.zeros(0, np.int64)
 
 
 class ClassWeights:
-    """The factors by which the classes of samples multiply the sample weights.
+    """Factors of the sample weights, which depend on the class of a sample.
 
     Parameters
     ----------
-    given
-        The factor of each class, by label or by the text of the label; others have 1. Or
-        "balanced": n / (k * n_class), at most 100, as in scikit-learn[^1], where n is the number of
-        labeled samples learned so far, with the present one; n_class that of its class; and k the
-        number of classes that these samples have. Sample weights do not enter the counts.
+    class_weight
+        The factor of each class, by label or by the text of the label; the factor of other classes
+        is 1. Or "balanced": n / (k * n_class), at most 100, as in scikit-learn[^1], where n is the
+        number of labeled samples learned so far, including the current sample; n_class the number
+        of those in its class; and k the number of their classes. Sample weights do not enter the
+        counts.
     counts
-        How often each class was learned, by the number of the label; only for "balanced".
+        The number of learned samples of each class, in the order of the labels; only for
+        "balanced".
 
     Examples
     --------
     >>> balanced = ClassWeights("balanced")
     >>> balanced.compute_factors(np.array([0, 0, 0, 1]), ["no", "yes"]).tolist()
     [1.0, 1.0, 1.0, 2.0]
-    >>> given = ClassWeights({"yes": 50, "1": 2})
-    >>> given.compute_factors(np.array([0, 1, 2]), ["no", "yes", 1]).tolist()
+    >>> class_weight = ClassWeights({"yes": 50, "1": 2})
+    >>> class_weight.compute_factors(np.array([0, 1, 2]), ["no", "yes", 1]).tolist()
     [1.0, 50.0, 2.0]
 
     References
@@ -44,60 +46,60 @@ class ClassWeights:
     """
 
     def __init__(
-        self, given: str | Mapping[Hashable, float], counts: NDArray[np.int64] = _NO_COUNTS
+        self, class_weight: str | Mapping[Hashable, float], counts: NDArray[np.int64] = _NO_COUNTS
     ) -> None:
-        self.given = given if isinstance(given, str) else dict(given)
+        self.class_weight = class_weight if isinstance(class_weight, str) else dict(class_weight)
         self.counts = counts
 
     @property
     def is_balanced(self) -> bool:
         """Whether the factors follow from the frequencies of the classes."""
-        return self.given == "balanced"
+        return self.class_weight == "balanced"
 
     def compute_factor(self, target: int, label: Hashable) -> float:
-        """Return the factor of the next sample, given the number of its label and the label."""
-        if not isinstance(self.given, str):
-            return self._find(label)
+        """Return the factor of the next sample, given its label and the label's index."""
+        if not isinstance(self.class_weight, str):
+            return self._find_factor(label)
         counts = self.counts
         count = 1 + int(counts[target]) if target < len(counts) else 1
         n_classes = int(np.count_nonzero(counts)) + (count == 1)
-        return min((1 + int(counts.sum())) / (n_classes * count), MAX_BALANCED)
+        return min((1 + int(counts.sum())) / (n_classes * count), MAX_BALANCED_FACTOR)
 
     def compute_factors(
         self, targets: NDArray[np.intp], labels: Sequence[Hashable]
     ) -> NDArray[np.float64]:
-        """Return the factors of consecutive samples, given the numbers of their labels.
+        """Return the factors of consecutive samples, given the indices of their labels.
 
-        A sample without a label, whose number is -1, has 1 and is not counted.
+        A sample without a label has the index -1 and the factor 1, and is not counted.
         """
         factors = np.ones(len(targets))
         is_labeled = targets >= 0
-        of_labeled = targets[is_labeled]
-        if not isinstance(self.given, str):
-            numbers, places = np.unique(of_labeled, return_inverse=True)
-            by_number = [self._find(labels[number]) for number in numbers.tolist()]
-            factors[is_labeled] = np.array(by_number, np.float64)[places]
+        labeled_targets = targets[is_labeled]
+        if not isinstance(self.class_weight, str):
+            unique, inverse = np.unique(labeled_targets, return_inverse=True)
+            unique_factors = [self._find_factor(labels[target]) for target in unique.tolist()]
+            factors[is_labeled] = np.array(unique_factors, np.float64)[inverse]
             return factors
         before = self.copy_counts(len(labels))
-        order = np.argsort(of_labeled, kind="stable")
-        ordered = of_labeled[order]
-        # The number of earlier samples of the same class among these.
+        order = np.argsort(labeled_targets, kind="stable")
+        ordered = labeled_targets[order]
+        # The number of earlier samples of the same class among these samples.
         earlier = np.empty(len(order), np.int64)
         earlier[order] = np.arange(len(order)) - np.searchsorted(ordered, ordered)
-        counts = before[of_labeled] + earlier + 1
+        counts = before[labeled_targets] + earlier + 1
         n_classes = np.count_nonzero(before) + np.cumsum(counts == 1)
         n = before.sum() + 1 + np.arange(len(order))
-        factors[is_labeled] = np.minimum(n / (n_classes * counts), MAX_BALANCED)
+        factors[is_labeled] = np.minimum(n / (n_classes * counts), MAX_BALANCED_FACTOR)
         return factors
 
-    def count(self, targets: NDArray[np.intp]) -> None:
-        """Count learned samples, given the numbers of their labels; -1 for none."""
+    def count_samples(self, targets: NDArray[np.intp]) -> None:
+        """Count learned samples, given the indices of their labels, -1 if they have none."""
         if self.is_balanced:
             added = np.bincount(targets[targets >= 0], minlength=len(self.counts)).astype(np.int64)
             self.counts = self.copy_counts(len(added)) + added
 
-    def count_one(self, target: int) -> None:
-        """Count a learned sample, given the number of its label."""
+    def count_sample(self, target: int) -> None:
+        """Count a learned sample, given the index of its label."""
         if self.is_balanced:
             if target >= len(self.counts):
                 self.counts = self.copy_counts(target + 1)
@@ -110,16 +112,17 @@ class ClassWeights:
         counts[: len(known)] = known
         return counts
 
-    def _find(self, label: Hashable) -> float:
-        """Return the given factor of a label."""
-        assert not isinstance(self.given, str)
-        return next(
-            (float(self.given[n]) for n in (label, *list_spellings(label)) if n in self.given), 1.0
-        )
+    def _find_factor(self, label: Hashable) -> float:
+        """Return the factor given for a label, 1 by default."""
+        assert not isinstance(self.class_weight, str)
+        for name in (label, *list_spellings(label)):
+            if name in self.class_weight:
+                return float(self.class_weight[name])
+        return 1.0
 
 
 def list_spellings(label: Hashable) -> tuple[str, ...]:
-    """Return the spellings of a label, first as in a file.
+    """Return the spellings of a label, the one used in files first.
 
     Examples
     --------
@@ -132,15 +135,16 @@ def list_spellings(label: Hashable) -> tuple[str, ...]:
     return (str(label), f"{label}.0") if isinstance(label, int) else (str(label),)
 
 
-def require_class_weight(given: Any) -> None:
+def require_class_weight(class_weight: Any) -> None:
     """Check the parameter class_weight of a perceptron."""
-    if given is None or (isinstance(given, str) and given == "balanced"):
+    if class_weight is None or (isinstance(class_weight, str) and class_weight == "balanced"):
         return
-    if not isinstance(given, Mapping):
+    if not isinstance(class_weight, Mapping):
         raise ValueError(
-            f'class_weight is {str(given)[:50]!r}: pass "balanced" or a dict of label and weight'
+            f"class_weight is {str(class_weight)[:50]!r}: "
+            'pass "balanced" or a dict of weights by label'
         )
-    for label, weight in given.items():
+    for label, weight in class_weight.items():
         is_number = isinstance(weight, int | float | np.integer | np.floating)
         if not is_number or isinstance(weight, bool) or not 0 <= weight <= sys.float_info.max:
             raise ValueError(

@@ -1,4 +1,4 @@
-"""Frames, arrays and sparse matrices as checked rows."""
+"""Convert frames, arrays and sparse matrices to checked rows."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from stream_perceptron.errors import SampleError
 from stream_perceptron.model.rows import Names, Rows
 from stream_perceptron.model.validation import require_finite, require_number
-from stream_perceptron.model.vocabulary import doubled
+from stream_perceptron.model.vocabulary import find_duplicates
 
 if TYPE_CHECKING:
     import narwhals.stable.v2 as nw
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def as_frame(X: Any) -> nw.DataFrame[Any]:
-    """Return a pandas, polars or pyarrow frame wrapped by narwhals."""
+    """Wrap a pandas, polars or pyarrow frame with narwhals."""
     from narwhals.exceptions import DuplicateError
     from river.utils import dataframe
 
@@ -33,34 +33,34 @@ def as_frame(X: Any) -> nw.DataFrame[Any]:
             "an array to test_then_train"
         ) from None
     except DuplicateError:
-        _different(tuple(X.columns))
+        _require_unique(tuple(X.columns))
         raise
 
 
-def frame_rows(
+def convert_frame(
     frame: nw.DataFrame[IntoDataFrame],
-    is_wanted: Callable[[Hashable], bool] = lambda name: True,
+    is_selected: Callable[[Hashable], bool] = lambda name: True,
 ) -> Rows:
-    """Return the wanted columns of a frame as rows.
+    """Convert the selected columns of a frame to rows.
 
-    A null is an absent feature; in pandas so are a NaN and the fill value of a sparse column.
+    A null is an absent feature. In pandas, NaN and the fill value of a sparse column are, too.
     """
     names: Names = tuple(frame.columns)
-    places = [i for i, name in enumerate(names) if is_wanted(name)]
-    if len(places) < len(names):
-        names = tuple(names[i] for i in places)
-        if not places:
-            return Rows.of_table((), np.zeros((len(frame), 0)))
-        frame = frame[:, places]
+    indices = [i for i, name in enumerate(names) if is_selected(name)]
+    if len(indices) < len(names):
+        names = tuple(names[i] for i in indices)
+        if not indices:
+            return Rows.from_table((), np.zeros((len(frame), 0)))
+        frame = frame[:, indices]
     if frame.implementation.is_pandas():
         native: Any = frame.to_native()
         sparse_type = sys.modules["pandas"].SparseDtype
         if any(isinstance(kind, sparse_type) for kind in native.dtypes.unique()):
-            return _sparse_rows(native, names)
-    return _dense_rows(frame, names)
+            return _convert_sparse_frame(native, names)
+    return _convert_dense_frame(frame, names)
 
 
-def _dense_rows(frame: nw.DataFrame[IntoDataFrame], names: Names) -> Rows:
+def _convert_dense_frame(frame: nw.DataFrame[IntoDataFrame], names: Names) -> Rows:
     import narwhals.stable.v2 as nw
     from river.utils import dataframe
 
@@ -82,55 +82,55 @@ def _dense_rows(frame: nw.DataFrame[IntoDataFrame], names: Names) -> Rows:
     rows = dataframe.to_numpy(frame)
     missing = np.isnan(rows)
     if not missing.any():
-        return require_finite(Rows.of_table(names, rows))
+        return require_finite(Rows.from_table(names, rows))
     if not frame.implementation.is_pandas_like():
         nulls = [column.is_null().to_numpy() for column in frame.iter_columns()]
         missing = np.stack(nulls, axis=1).astype(bool)
-    return require_finite(Rows.of_table(names, rows, ~missing))
+    return require_finite(Rows.from_table(names, rows, ~missing))
 
 
-def _sparse_rows(frame: Any, names: Names) -> Rows:
-    """Return the rows of a pandas frame with some sparse columns."""
-    rows: list[NDArray[np.intp]] = []
+def _convert_sparse_frame(frame: Any, names: Names) -> Rows:
+    """Convert a pandas frame that has sparse columns to rows."""
+    row_ids: list[NDArray[np.intp]] = []
     values: list[NDArray[Any]] = []
     for name, (_, series) in zip(names, frame.items(), strict=True):
         column = series.array
-        there = np.arange(len(column))
+        cell_rows = np.arange(len(column))
         if hasattr(column, "sp_values"):
-            there, cells = column.sp_index.indices.astype(np.intp), column.sp_values
+            cell_rows, cells = column.sp_index.indices.astype(np.intp), column.sp_values
         else:
             cells = column.to_numpy(dtype=object)
         if np.asarray(cells).dtype.kind not in "biuf":
-            known = ~series.isna().to_numpy(bool)[there]
-            there, cells = there[known], np.asarray(cells)[known]
+            is_present = ~series.isna().to_numpy(bool)[cell_rows]
+            cell_rows, cells = cell_rows[is_present], np.asarray(cells)[is_present]
             for cell in cells.tolist():
                 require_number(name, cell)
         numbers = np.asarray(cells).astype(np.float64)
-        known = ~np.isnan(numbers)
-        rows.append(there[known])
-        values.append(numbers[known])
-    counts = [len(each) for each in rows]
+        is_present = ~np.isnan(numbers)
+        row_ids.append(cell_rows[is_present])
+        values.append(numbers[is_present])
+    counts = [len(ids) for ids in row_ids]
     columns = np.repeat(np.arange(len(names), dtype=np.int32), counts)
-    at = np.concatenate([np.empty(0, np.intp), *rows])
-    order = np.argsort(at, kind="stable")
-    starts = np.searchsorted(at[order], np.arange(len(frame) + 1))
+    value_rows = np.concatenate([np.empty(0, np.intp), *row_ids])
+    order = np.argsort(value_rows, kind="stable")
+    starts = np.searchsorted(value_rows[order], np.arange(len(frame) + 1))
     numbers = np.concatenate([np.empty(0), *values])[order]
     return require_finite(Rows(names, starts, columns[order], numbers))
 
 
 def as_rows(X: Any, names: Sequence[Hashable] | None) -> Rows:
-    """Return a frame, an array (n, d) or a sparse matrix as rows.
+    """Convert a frame, an array (n, d) or a sparse matrix to rows.
 
-    `names` are the columns' names; None means a frame's own names, or 0 to d - 1. A cell that is
-    masked, or not stored in a sparse matrix, is an absent feature.
+    `names` are the names of the columns; None stands for a frame's own names, or for 0 to d - 1.
+    Cells that are masked, or not stored in a sparse matrix, are absent features.
     """
     if hasattr(X, "columns") and not isinstance(X, np.ndarray):
         frame = as_frame(X)
-        found = frame_rows(frame)
+        rows = convert_frame(frame)
         if names is not None:
-            found = replace(found, names=_different(_fitting(names, len(found.names))))
-        return found
-    there = None
+            rows = replace(rows, names=_require_unique(_resolve_names(names, len(rows.names))))
+        return rows
+    is_present = None
     if not hasattr(X, "tocsr"):
         X = np.asanyarray(X)
         if X.ndim != 2:
@@ -138,31 +138,33 @@ def as_rows(X: Any, names: Sequence[Hashable] | None) -> Rows:
     if X.dtype.kind not in "biuf":
         raise SampleError(f"features of type {X.dtype} are not numbers: convert them first")
     if not isinstance(X, np.ndarray):
-        return require_finite(_sparse_matrix(X.tocsr(), names))
+        return require_finite(_convert_sparse_matrix(X.tocsr(), names))
     if isinstance(X, np.ma.MaskedArray):
-        there = ~np.ma.getmaskarray(X)
+        is_present = ~np.ma.getmaskarray(X)
         X = X.filled(0)
-    return require_finite(Rows.of_table(_different(_fitting(names, X.shape[1])), X, there))
+    names = _require_unique(_resolve_names(names, X.shape[1]))
+    return require_finite(Rows.from_table(names, X, is_present))
 
 
-def _sparse_matrix(matrix: Any, names: Sequence[Hashable] | None) -> Rows:
-    """Return the rows of a SciPy matrix in CSR form."""
+def _convert_sparse_matrix(matrix: Any, names: Sequence[Hashable] | None) -> Rows:
+    """Convert a SciPy matrix in CSR form to rows."""
     matrix.sum_duplicates()
-    names = _different(_fitting(names, matrix.shape[1]))
+    names = _require_unique(_resolve_names(names, matrix.shape[1]))
     starts, columns = matrix.indptr.astype(np.intp), matrix.indices.astype(np.int32)
     values = matrix.data.astype(np.float64)
     return Rows(names, starts, columns, values).without_unused_names()
 
 
-def _fitting(names: Sequence[Hashable] | None, d: int) -> Names:
+def _resolve_names(names: Sequence[Hashable] | None, d: int) -> Names:
+    """Return the names of d columns; None stands for 0 to d - 1."""
     if names is not None and d != len(names):
-        raise SampleError(f"rows of {d} features do not fit {len(names)} names")
+        raise SampleError(f"the number of features is {d}, but the number of names is {len(names)}")
     return range(d) if names is None else tuple(names)
 
 
-def _different(names: Names) -> Names:
-    """Return names after checking that they differ."""
-    twice = [] if isinstance(names, range) else doubled(names)
-    if twice:
-        raise SampleError(f"two features are called {twice[0]!r}: give each its own name")
+def _require_unique(names: Names) -> Names:
+    """Return the names after checking that they are unique."""
+    duplicates = [] if isinstance(names, range) else find_duplicates(names)
+    if duplicates:
+        raise SampleError(f"two features are called {duplicates[0]!r}: give each its own name")
     return names

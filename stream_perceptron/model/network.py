@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from stream_perceptron.errors import DivergedError, FullError, SampleError
 from stream_perceptron.model import kernel
-from stream_perceptron.model.activations import Activation, row_sums
+from stream_perceptron.model.activations import Activation, sum_rows
 from stream_perceptron.model.class_weights import ClassWeights
 from stream_perceptron.model.growth import Growth
 from stream_perceptron.model.kernel.types import Counters, Part, Results, Rule
@@ -30,15 +30,15 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 
-_RECORDED = 32  # the outputs of one labeled sample in 32 are recorded
+_RECORDING_INTERVAL = 32  # slope and spread are recorded for one labeled sample in 32
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 
 
-def _alone(method: Method) -> Method:
-    """Make a method that learns wait for the others.
+def _synchronized(method: Method) -> Method:
+    """Serialize the calls of a method that changes the network.
 
-    A call from within learning, such as by a name's `__eq__`, raises a RuntimeError.
+    A nested call during learning, such as from a name's `__eq__`, raises a RuntimeError.
     """
 
     @wraps(method)
@@ -46,8 +46,8 @@ def _alone(method: Method) -> Method:
         with self._lock:
             if self._is_learning:
                 raise RuntimeError(
-                    "the model was asked to learn while learning a sample, by code that this "
-                    "sample called: a method of a name or a label, or a schedule"
+                    "the model cannot learn a sample while it learns another: a method of a name "
+                    "or a label, or a learning rate schedule, called it"
                 )
             try:
                 self._is_learning = True
@@ -70,7 +70,7 @@ class Snapshot(NamedTuple):
     n_updates: int
     last_error: float
     scaler: Scaler | None = None
-    class_counts: NDArray[np.int64] | None = None  # if these balance the classes, shape (k,)
+    class_counts: NDArray[np.int64] | None = None  # shape (k,); None unless classes are balanced
 
 
 class _Task(NamedTuple):
@@ -92,18 +92,18 @@ class _Task(NamedTuple):
         result.predicted[rows] = nets.argmax(axis=1)
         result.outputs.append((result.targets[rows], nets))
         if self.options.with_probabilities or result.all_probabilities is not None:
-            probabilities = kernel.probabilities(self.rule.activation, nets)
+            probabilities = kernel.compute_probabilities(self.rule.activation, nets)
             result.probabilities[rows] = probabilities.max(axis=1)
             if result.all_probabilities is not None:
                 result.all_probabilities[rows, :k] = probabilities
 
 
 class Network:
-    """Weights with the names of their labels and features.
+    """Weights, with the names of their labels and features.
 
-    Callers have checked the samples: values are finite, labels are hashable or None. Calls from
-    several threads run one after another. A scaler standardizes features first, and class weights
-    multiply the sample weights.
+    Callers must check the samples: values are finite, and labels are hashable or None. Calls from
+    several threads are serialized. A scaler, if there is one, standardizes the features first;
+    class weights multiply the sample weights.
     """
 
     def __init__(
@@ -122,7 +122,7 @@ class Network:
         self.counters = Counters()
         self._label_types: set[type] = set()
         self._lock = threading.RLock()
-        self._is_learning = False  # detects a call within a call
+        self._is_learning = False  # detects nested calls
 
     def snapshot(self) -> Snapshot:
         """Return a copy of the learned state, taken between two samples."""
@@ -143,36 +143,36 @@ class Network:
         self.scaler = snapshot.scaler
         if self.class_weights is not None and snapshot.class_counts is not None:
             self.class_weights.counts = snapshot.class_counts.copy()
-        self.count(snapshot.n_seen, snapshot.n_updates, snapshot.last_error)
+        self.set_counters(snapshot.n_seen, snapshot.n_updates, snapshot.last_error)
 
-    def count(self, n_seen: int, n_updates: int, last_error: float) -> None:
+    def set_counters(self, n_seen: int, n_updates: int, last_error: float) -> None:
         """Set the counters."""
         self.counters.counts[:] = n_seen, n_updates
         self.counters.last_error[0] = last_error
 
     def __getstate__(self) -> tuple[Any, ...]:
         store = self.store
-        given = None if self.class_weights is None else self.class_weights.given
+        class_weight = None if self.class_weights is None else self.class_weights.class_weight
         return (
-            self.activation, store.seed, store.init_range, store.max_weights, given,
+            self.activation, store.seed, store.init_range, store.max_weights, class_weight,
             self.snapshot(),
         )  # fmt: skip
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
-        activation, seed, init_range, max_weights, given, snapshot = state
+        activation, seed, init_range, max_weights, class_weight, snapshot = state
         store = WeightStore(seed, init_range, max_weights)
-        class_weights = None if given is None else ClassWeights(given)
+        class_weights = None if class_weight is None else ClassWeights(class_weight)
         Network.__init__(self, activation, store, class_weights=class_weights)
         self.restore(snapshot)
 
     @property
     def n_seen(self) -> int:
-        """Labeled samples seen."""
+        """The number of labeled samples seen."""
         return int(self.counters.counts[0])
 
     @property
     def n_updates(self) -> int:
-        """Samples that changed the weights."""
+        """The number of samples that changed the weights."""
         return int(self.counters.counts[1])
 
     @property
@@ -182,22 +182,22 @@ class Network:
 
     @property
     def class_counts(self) -> NDArray[np.int64] | None:
-        """A copy of the counts that balance the classes, shape (k,); None if nothing does."""
+        """A copy of the counts that balance the classes, shape (k,); None without balancing."""
         if self.class_weights is None or not self.class_weights.is_balanced:
             return None
         return self.class_weights.copy_counts(self.store.shape[0])
 
     @property
     def label_names(self) -> list[Hashable]:
-        """The labels, by the rows of the weights."""
+        """The labels, in the order of the rows of `weights`."""
         return self.labels.names[: self.store.shape[0]]
 
     @property
     def feature_names(self) -> list[Hashable]:
-        """The features, by the columns of the weights."""
+        """The features, in the order of the columns of `weights`."""
         return self.features.names[: self.store.shape[1]]
 
-    @_alone
+    @_synchronized
     def learn_one(
         self,
         x: Mapping[Hashable, Any],
@@ -210,7 +210,7 @@ class Network:
 
         Returns
         -------
-        Whether it was learned; `train` takes any other sample.
+        Whether the sample was learned. If not, pass it to `train`.
 
         Raises
         ------
@@ -218,55 +218,55 @@ class Network:
             If a weight or an error would become infinite or NaN; the model is unchanged.
 
         """
-        target = self.labels.numbers.get(label)
+        target = self.labels.ids_by_name.get(label)
         if target is None or self.scaler is not None:
             return False
         if self.class_weights is not None:
             weight *= self.class_weights.compute_factor(target, label)
         rule = Rule(self.activation, epsilon)
-        rate = lr if type(lr) is float else lambda: float(_rates(lr, self.n_updates, 1)[0])
+        rate = lr if type(lr) is float else lambda: float(_compute_rates(lr, self.n_updates, 1)[0])
         n_done = kernel.learn_one(
             x, self.features, self.store.current, rule, target, weight, rate, self.counters
         )
         if n_done == 0:
             raise DivergedError(self.n_seen + 1)
         if n_done == 1 and self.class_weights is not None:
-            self.class_weights.count_one(target)
+            self.class_weights.count_sample(target)
         return n_done == 1
 
-    def net_one(self, x: Mapping[Hashable, Any]) -> Array | None:
-        """Return the net inputs (k,) of a sample of plain numbers, else None."""
+    def compute_net_one(self, x: Mapping[Hashable, Any]) -> Array | None:
+        """Return the net inputs (k,) of a sample; None if only `compute_nets` can compute them."""
         with self._lock:
             if self.scaler is not None:
                 return None
-            return kernel.net_one(x, self.features, self.store.current)
+            return kernel.compute_net_one(x, self.features, self.store.current)
 
     def predict_one(self, x: Mapping[Hashable, Any]) -> int:
-        """Return the output with the largest net input for a sample of plain numbers, else -1."""
+        """Return the output with the largest net input; -1 if `compute_net_one` returns None."""
         with self._lock:
             if self.scaler is not None:
                 return -1
             return kernel.predict_one(x, self.features, self.store.current)
 
-    def nets(self, rows: Rows) -> Array:
-        """Return the net inputs (n, k) of samples, bit-identical to those in training."""
+    def compute_nets(self, rows: Rows) -> Array:
+        """Compute the net inputs (n, k) of samples, bit-identical to those in training."""
         with self._lock:
             self._remove_names_without_weights()
-            nets, n_done = self._compute_nets(rows, self.features.numbers_of(rows.names))
+            nets, n_done = self._compute_nets(rows, self.features.find_ids(rows.names))
         if n_done < len(rows):
             where = f" of row {n_done}" if len(rows) > 1 else ""
             raise SampleError(f"the net input{where} is not finite: scale the features")
         return nets
 
     def _compute_nets(self, rows: Rows, feature_ids: NDArray[np.int32]) -> tuple[Array, int]:
-        """Return the net inputs (n, k) of samples, and how many rows come before one not finite."""
+        """Compute net inputs (n, k), and the number of rows before the first that is not finite."""
         n = len(rows)
         part = Part(rows, feature_ids, np.full(n, -1, np.intp), np.ones(n), np.zeros(n))
         nets = np.empty((n, self.store.shape[0]))
         results = Results(nets, np.empty(n), np.zeros(n, bool), self.counters)
         return nets, self._learn(Rule(self.activation, 0.0), part, results)
 
-    @_alone
+    @_synchronized
     def train(
         self, samples: Samples, lr: float | Scheduler, epsilon: float, options: TrainOptions
     ) -> TrainResult:
@@ -274,22 +274,22 @@ class Network:
         self._remove_names_without_weights()
         growth = Growth.plan(samples, self.labels, self.features)
         n_fitting = growth.count_fitting_rows(self.store.max_weights)
-        result = TrainResult.blank(len(samples.rows))
+        result = TrainResult.empty(len(samples.rows))
         if options.with_all_probabilities:
-            n_labels, _ = growth.shape_at(n_fitting)
+            n_labels, _ = growth.shape_after(n_fitting)
             result.all_probabilities = np.full((len(result), n_labels), math.nan)
         task = _Task(
             samples, growth, Rule(self.activation, epsilon, options.stop), lr, options, result
         )
-        parts = growth.split(n_fitting, is_new=self.n_seen == 0)[::-1]
-        done = 0
+        parts = growth.split_rows(n_fitting, is_new=self.n_seen == 0)[::-1]
+        n_done = 0
         while parts:
             start, end = parts.pop()
-            seen = self.n_seen
+            n_before = self.n_seen
             try:
-                done = start + self._train_part(task, start, end)
+                n_done = start + self._train_part(task, start, end)
             except MemoryError as error:
-                if self.n_seen > seen:
+                if self.n_seen > n_before:
                     raise  # some rows were learned, and their results are lost
                 if end - start > 1:
                     parts += [(row, row + 1) for row in reversed(range(start, end))]
@@ -297,42 +297,42 @@ class Network:
                 result.memory_error = error
                 break
             result.stopped = bool(
-                options.stop and done > start and result.errors[done - 1] < epsilon
+                options.stop and n_done > start and result.errors[n_done - 1] < epsilon
             )
-            result.diverged = done < end and not result.stopped
+            result.diverged = n_done < end and not result.stopped
             if result.stopped or result.diverged:
                 break
-        if done == n_fitting < len(result) and not result.stopped:
+        if n_done == n_fitting < len(result) and not result.stopped:
             try:
-                self.store.require_size(*growth.shape_at(n_fitting + 1))
+                self.store.require_size(*growth.shape_after(n_fitting + 1))
             except FullError as error:
                 result.memory_error = error
         if result.all_probabilities is not None:
             result.all_probabilities = result.all_probabilities[:, : self.store.shape[0]]
-        if done == len(result):
-            self.features.expect(samples.rows.names, growth.feature_ids)
+        if n_done == len(result):
+            self.features.cache_ids(samples.rows.names, growth.feature_ids)
             return result
-        return result[:done]
+        return result[:n_done]
 
     def _train_part(self, task: _Task, start: int, end: int) -> int:
-        """Predict and learn the rows of a part; return their number."""
+        """Predict and learn the rows of a part; return the number of rows done."""
         growth, samples, part = task.growth, task.samples, slice(start, end)
         rows, targets, (k, _) = samples.rows[part], growth.targets[part], self.store.shape
         n_labeled = np.count_nonzero(targets >= 0)
-        seen, first_nets = self.n_seen, None
-        if seen == 0 and targets[0] >= 0:
-            # Predict from the biases alone, as the weights of its features are about to be drawn.
+        n_before, first_nets = self.n_seen, None
+        if n_before == 0 and targets[0] >= 0:
+            # Predict from the biases alone: the weights of the row's features are not drawn yet.
             first_nets, _ = self._compute_nets(rows, growth.feature_ids)
-        rates = _rates(task.lr if n_labeled else 0.0, self.n_updates, len(rows))
+        rates = _compute_rates(task.lr if n_labeled else 0.0, self.n_updates, len(rows))
         result = task.result
         results = Results(
-            np.empty((len(rows), growth.shape_at(end)[0])), result.errors[part],
+            np.empty((len(rows), growth.shape_after(end)[0])), result.errors[part],
             result.updated[part], self.counters,
         )  # fmt: skip
         try:
-            features, labels = growth.names_in(start, end)
-            self._warn_of_twins(labels)
-            self._add(features, labels, samples.unscaled)
+            features, labels = growth.find_new_names(start, end)
+            self._warn_of_similar_labels(labels)
+            self._add_names(features, labels, samples.unscaled)
             weights = samples.weights[part]
             if self.class_weights is not None:
                 with np.errstate(over="ignore"):
@@ -344,29 +344,29 @@ class Network:
             )
         finally:
             # Remove the names of rows that were not learned.
-            n_learned = self.n_seen - seen
-            last = len(rows)
+            n_learned = self.n_seen - n_before
+            n_rows = len(rows)
             if n_learned < n_labeled:
-                last = int(np.flatnonzero(targets >= 0)[n_learned - 1]) + 1 if n_learned else 0
+                n_rows = int(np.flatnonzero(targets >= 0)[n_learned - 1]) + 1 if n_learned else 0
             if self.class_weights is not None:
-                self.class_weights.count(targets[:last])
-            self._shrink(*growth.shape_at(start + last))
+                self.class_weights.count_samples(targets[:n_rows])
+            self._shrink(*growth.shape_after(start + n_rows))
         nets = results.nets[:n_done]
         result.targets[start : start + n_done] = targets[:n_done]
-        self._record_outputs(result, start, nets, seen)
+        self._record_outputs(result, start, nets, n_before)
         # A new label is not predicted for the row that adds it.
         task.predict(start, nets[:1, :k] if first_nets is None else first_nets[:n_done])
         if n_done > 1:
             task.predict(start + 1, nets[1:])
         return n_done
 
-    @_alone
-    def add(self, features: Sequence[Hashable], labels: Sequence[Hashable]) -> None:
-        """Add new features and new labels with their initial weights."""
+    @_synchronized
+    def add_names(self, features: Sequence[Hashable], labels: Sequence[Hashable]) -> None:
+        """Add new features and labels with their initial weights."""
         self._remove_names_without_weights()
-        self._add(features, labels)
+        self._add_names(features, labels)
 
-    def _add(
+    def _add_names(
         self,
         features: Sequence[Hashable],
         labels: Sequence[Hashable],
@@ -376,8 +376,8 @@ class Network:
             return
         k, d = self.store.shape
         # The weights come first: if memory is short, no name is left without weights.
-        draws = self.n_seen == 0
-        weights = self.store.grow(k + len(labels), d + len(features), draws)
+        is_drawn = self.n_seen == 0
+        weights = self.store.grow(k + len(labels), d + len(features), is_drawn)
         if self.scaler is not None:
             self.scaler.extend(d, np.array([name in unscaled for name in features], bool))
         self.labels.extend(labels)
@@ -398,43 +398,44 @@ class Network:
             self.labels.truncate(k)
             self.features.truncate(d)
 
-    def _warn_of_twins(self, labels: Sequence[Hashable]) -> None:
-        """Warn of a new label written like a known one of another type."""
+    def _warn_of_similar_labels(self, labels: Sequence[Hashable]) -> None:
+        """Warn of a new label that is spelled like a known label of another type."""
         for label in labels:
-            # Labels of one type, the usual case, have no twins.
-            others = self.labels.names if self._label_types - {type(label)} else []
-            twins = [other for other in others if str(other) == str(label)]
-            if twins:
+            # Labels of one type, the usual case, have different spellings.
+            known = self.labels.names if self._label_types - {type(label)} else []
+            similar = [other for other in known if str(other) == str(label)]
+            if similar:
                 warnings.warn(
-                    f"label {label!r} ({type(label).__name__}) is new beside {twins[0]!r} "
-                    f"({type(twins[0]).__name__}): convert all labels to one type",
+                    f"label {label!r} ({type(label).__name__}) is spelled like {similar[0]!r} "
+                    f"({type(similar[0]).__name__}): convert all labels to one type",
                     stacklevel=8,  # the caller of learn_one
                 )
 
     def _learn(self, rule: Rule, part: Part, results: Results) -> int:
         return kernel.learn(self.store.current, rule, self.scaler, part, results)
 
-    def _record_outputs(self, result: TrainResult, start: int, nets: Array, seen: int) -> None:
+    def _record_outputs(self, result: TrainResult, start: int, nets: Array, n_before: int) -> None:
         """Record slope and spread of every 32nd labeled sample, whatever the size of batches.
 
-        `nets` are those of the rows from `start` on; `seen` labeled samples came before.
+        `nets` are the net inputs of the rows from `start` on; `n_before` is the number of labeled
+        samples before these rows.
         """
-        if -seen % _RECORDED >= self.n_seen - seen:
+        if -n_before % _RECORDING_INTERVAL >= self.n_seen - n_before:
             return
         labeled = np.arange(len(nets))
-        if self.n_seen - seen < len(nets):
+        if self.n_seen - n_before < len(nets):
             labeled = np.flatnonzero(~np.isnan(result.errors[start : start + len(nets)]))
-        rows = labeled[-seen % _RECORDED :: _RECORDED]
+        rows = labeled[-n_before % _RECORDING_INTERVAL :: _RECORDING_INTERVAL]
         recorded = nets[rows]
         y = np.empty_like(recorded)
         with np.errstate(all="ignore"):
             self.activation.function(recorded, y)
             slopes = self.activation.derivative(recorded, y)
-            result.slopes[start + rows] = row_sums(slopes) / slopes.shape[1]
+            result.slopes[start + rows] = sum_rows(slopes) / slopes.shape[1]
         result.spreads[start + rows] = np.ptp(y, axis=1)
 
 
-def _rates(lr: float | Scheduler, n_updates: int, n: int) -> NDArray[np.float64]:
+def _compute_rates(lr: float | Scheduler, n_updates: int, n: int) -> NDArray[np.float64]:
     """Return the learning rates of the next n updates."""
     if isinstance(lr, int | float):
         rates = np.empty(n)

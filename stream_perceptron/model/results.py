@@ -1,4 +1,4 @@
-"""What training is asked for, and its result."""
+"""Options and results of training."""
 
 from __future__ import annotations
 
@@ -36,21 +36,21 @@ class TrainResult:
 
     Examples
     --------
-    >>> result = TrainResult.blank(3)
+    >>> result = TrainResult.empty(3)
     >>> len(result), len(result[1:]), len(TrainResult.concatenate([result, result]))
     (3, 2, 6)
 
     """
 
-    targets: NDArray[np.intp]  # the number of each label; -1 without one
-    predicted: NDArray[np.intp]  # the number of the predicted label; -1 if no label was known
+    targets: NDArray[np.intp]  # the index of each label; -1 if it is missing
+    predicted: NDArray[np.intp]  # the index of the predicted label; -1 if no label was known
     errors: NDArray[np.float64]  # half the squared error before the update; NaN without a label
     updated: NDArray[np.bool_]  # whether the weights were changed
-    probabilities: NDArray[np.float64]  # of the predicted labels; NaN if not asked for
+    probabilities: NDArray[np.float64]  # of the predicted labels; NaN if not requested
     slopes: NDArray[np.float64]  # the mean of f' over the outputs; NaN if it was not recorded
-    spreads: NDArray[np.float64]  # the largest output minus the smallest, likewise
+    spreads: NDArray[np.float64]  # the largest output minus the smallest; NaN likewise
     # The probability of each label, shape (n, k), NaN for labels that were unknown; None if not
-    # asked for.
+    # requested.
     all_probabilities: NDArray[np.float64] | None = None
     # The targets and net inputs of consecutive samples, shapes (m,) and (m, k), in parts with the
     # same k labels.
@@ -63,9 +63,9 @@ class TrainResult:
         return len(self.targets)
 
     @classmethod
-    def blank(cls, n: int) -> TrainResult:
-        """Return a blank result for n samples."""
-        # `np.full` takes several times as long, which counts for a single sample.
+    def empty(cls, n: int) -> TrainResult:
+        """Return a result for n samples with placeholders: -1, NaN and False."""
+        # `np.full` is several times slower, which matters for a single sample.
         targets, predicted = integers = np.empty((2, n), np.intp)
         integers.fill(-1)
         errors, probabilities, slopes, spreads = numbers = np.empty((4, n))
@@ -76,7 +76,7 @@ class TrainResult:
 
     @classmethod
     def concatenate(cls, results: Sequence[TrainResult]) -> TrainResult:
-        """Return the arrays of shape (n,) of several results as one result."""
+        """Concatenate the arrays of shape (n,) of several results."""
         if len(results) == 1:
             return results[0]
         arrays: dict[str, Any] = {
@@ -85,7 +85,7 @@ class TrainResult:
         return cls(**arrays)
 
     def __getitem__(self, rows: slice) -> TrainResult:
-        """Return the result of some rows, which shares its arrays with the whole."""
+        """Return the result of a slice of the rows; its arrays are views."""
         arrays: dict[str, Any] = {name: getattr(self, name)[rows] for name in _ARRAYS}
         if self.all_probabilities is not None:
             arrays["all_probabilities"] = self.all_probabilities[rows]

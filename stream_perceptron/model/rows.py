@@ -1,4 +1,4 @@
-"""Rows of features as compressed sparse rows: the one form of samples from reader to kernel."""
+"""Rows of features in compressed sparse form, the format of samples from reader to kernel."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 Names = Sequence[Hashable]  # immutable: mostly a tuple or a range
 
-_FEW_NAMES = 1000  # so few cost less than removing unused ones
+_MAX_UNUSED_NAMES = 1000  # this many unused names cost less than their removal
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Rows:
-    """Rows that each have some of the names. A stored value is present and finite.
+    """Rows, each with values for some of the names. Stored values are present and finite.
 
     Examples
     --------
@@ -30,7 +30,7 @@ class Rows:
 
     Pixels stay bytes until a kernel scales them:
 
-    >>> rows = Rows.of_table(("a", "b"), np.array([[0, 255]], np.uint8), scale=1 / 255)
+    >>> rows = Rows.from_table(("a", "b"), np.array([[0, 255]], np.uint8), scale=1 / 255)
     >>> len(rows), list(rows.dicts())
     (1, [{'a': 0.0, 'b': 1.0}])
 
@@ -46,38 +46,38 @@ class Rows:
     scale: float = 1.0
 
     @classmethod
-    def of_table(
+    def from_table(
         cls,
         names: Names,
         cells: Array,
         is_present: NDArray[np.bool_] | None = None,
         scale: float = 1.0,
     ) -> Rows:
-        """Return rows of cells (n, d); those that are not present are absent features."""
+        """Build rows from cells (n, d). Cells that are not present are absent features."""
         if cells.dtype != np.uint8:
             cells = np.require(cells, np.float64, ["C", "A"])
         n, d = cells.shape
         if is_present is None or is_present.all():
             return cls(names, np.arange(n + 1) * d, None, cells.ravel(), scale)
-        starts = _starts(np.count_nonzero(is_present, axis=1))
+        starts = _compute_starts(np.count_nonzero(is_present, axis=1))
         name_ids = np.broadcast_to(np.arange(d, dtype=np.int32), (n, d))[is_present]
         return cls(names, starts, name_ids, cells[is_present], scale)
 
     @classmethod
     def from_rows(cls, names: Sequence[Names], values: Sequence[Array]) -> Rows:
-        """Return rows made from each row's names and values."""
-        numbers: dict[Hashable, int] = {}
+        """Build rows from the names and the values of each row."""
+        ids_by_name: dict[Hashable, int] = {}
         last: Names | None = None
         name_ids: list[NDArray[np.int32]] = []
         for names_of_row in names:
             # Consecutive rows mostly have the same names.
             if last is None or names_of_row != last:
-                ids = [numbers.setdefault(name, len(numbers)) for name in names_of_row]
+                ids = [ids_by_name.setdefault(name, len(ids_by_name)) for name in names_of_row]
                 ids_of_row, last = np.array(ids, np.int32), names_of_row
             name_ids.append(ids_of_row)
-        starts = _starts(np.array([len(ids_of_row) for ids_of_row in name_ids], np.intp))
+        starts = _compute_starts(np.array([len(ids_of_row) for ids_of_row in name_ids], np.intp))
         return cls(
-            tuple(numbers),
+            tuple(ids_by_name),
             starts,
             np.concatenate([np.empty(0, np.int32), *name_ids]),
             np.concatenate([np.empty(0), *values]),
@@ -90,23 +90,23 @@ class Rows:
 
     @classmethod
     def from_dicts(cls, rows: Sequence[Mapping[str, float]]) -> Rows:
-        """Return rows made from dicts of features."""
-        every = list(chain.from_iterable(rows))
-        names = tuple(dict.fromkeys(every))
-        numbers = dict(zip(names, count(), strict=False))
+        """Build rows from dicts of features."""
+        all_names = list(chain.from_iterable(rows))
+        names = tuple(dict.fromkeys(all_names))
+        ids_by_name = dict(zip(names, count(), strict=False))
         values = chain.from_iterable([row.values() for row in rows])
         return cls(
             names,
-            _starts(np.fromiter(map(len, rows), np.intp, len(rows))),
-            np.fromiter(map(numbers.__getitem__, every), np.int32, len(every)),
-            np.fromiter(values, np.float64, len(every)),
+            _compute_starts(np.fromiter(map(len, rows), np.intp, len(rows))),
+            np.fromiter(map(ids_by_name.__getitem__, all_names), np.int32, len(all_names)),
+            np.fromiter(values, np.float64, len(all_names)),
         )
 
     def __len__(self) -> int:
         return len(self.starts) - 1
 
     def __getitem__(self, rows: slice | NDArray[np.intp] | NDArray[np.int32]) -> Rows:
-        """Return a slice of the rows, or the rows of the given numbers."""
+        """Return a slice of the rows, or the rows with the given indices."""
         if isinstance(rows, slice):
             first, end, _ = rows.indices(len(self))
             if end - first == len(self):
@@ -116,15 +116,15 @@ class Rows:
             starts = starts - starts[0]
         elif self.name_ids is None:
             cells = self.values.reshape(len(self), len(self.names))[rows]
-            return Rows.of_table(self.names, cells, None, self.scale)
+            return Rows.from_table(self.names, cells, None, self.scale)
         else:
             lengths = self.lengths[rows]
-            starts = _starts(lengths)
+            starts = _compute_starts(lengths)
             cells = np.repeat(self.starts[rows] - starts[:-1], lengths) + np.arange(starts[-1])
         name_ids = None if self.name_ids is None else self.name_ids[cells]
         return replace(self, starts=starts, name_ids=name_ids, values=self.values[cells])
 
-    def reordered(self, order: NDArray[np.intp]) -> Rows:
+    def reorder_columns(self, order: NDArray[np.intp]) -> Rows:
         """Return the rows of a table with their features in another order."""
         cells = self.values.reshape(len(self), len(order))[:, order]
         return replace(
@@ -138,7 +138,7 @@ class Rows:
 
     @property
     def value_rows(self) -> NDArray[np.intp]:
-        """The row number of each value."""
+        """The index of the row of each value."""
         return np.repeat(np.arange(len(self)), self.lengths)
 
     @property
@@ -176,92 +176,94 @@ class Rows:
                 names = tuple(map(self.names.__getitem__, name_ids[start:end].tolist()))
             yield dict(zip(names, values, strict=True))
 
-    def reaches(self) -> dict[str, float]:
+    def compute_max_abs_by_name(self) -> dict[str, float]:
         """Return, by name, the largest absolute value of each feature that all rows have."""
         name_ids, n_names = self.value_name_ids, len(self.names)
         counts = np.bincount(name_ids, minlength=n_names)
-        reaches = np.zeros(n_names)
-        np.maximum.at(reaches, name_ids, np.abs(self.numbers))
-        is_everywhere = (counts == len(self)) & (counts > 0)
+        largest = np.zeros(n_names)
+        np.maximum.at(largest, name_ids, np.abs(self.numbers))
+        is_in_all_rows = (counts == len(self)) & (counts > 0)
         return {
-            str(self.names[i]): float(reaches[i]) for i in np.flatnonzero(is_everywhere).tolist()
+            str(self.names[i]): float(largest[i]) for i in np.flatnonzero(is_in_all_rows).tolist()
         }
 
     def find_first_rows(
         self, name_ids: NDArray[np.intp], is_used: NDArray[np.bool_]
     ) -> NDArray[np.intp]:
-        """Return, for each of some names, the first used row that has it, or -1."""
+        """Return the first used row that has each of the given names, -1 if there is none."""
         if self.name_ids is None:
             return np.full(len(name_ids), is_used.argmax() if is_used.any() else -1)
         first = np.full(len(self.names), -1, np.intp)
-        is_asked = np.zeros(len(self.names), bool)
-        is_asked[name_ids] = True
-        cells = np.flatnonzero(is_asked[self.name_ids])[::-1]  # the first row is written last
+        is_requested = np.zeros(len(self.names), bool)
+        is_requested[name_ids] = True
+        cells = np.flatnonzero(is_requested[self.name_ids])[::-1]  # the first row is written last
         rows = np.searchsorted(self.starts, cells, side="right") - 1
         used = is_used[rows]
         first[self.name_ids[cells[used]]] = rows[used]
         return first[name_ids]
 
-    def extended(self, others: Rows) -> Rows:
-        """Return rows with the features of other rows that they lack.
+    def merge_features(self, others: Rows) -> Rows:
+        """Add the features of other rows to these rows, row by row; return the new rows.
 
-        A row that has a feature keeps its value.
+        A feature that a row already has keeps its value.
 
         Examples
         --------
-        >>> rows = Rows.of_table(("a",), np.array([[2.0], [3.0]]))
+        >>> rows = Rows.from_table(("a",), np.array([[2.0], [3.0]]))
         >>> others = Rows.from_dicts([{"b": 1.0, "a": 1.0}, {"c": 4.0}])
-        >>> list(rows.extended(others).dicts())
+        >>> list(rows.merge_features(others).dicts())
         [{'a': 2.0, 'b': 1.0}, {'a': 3.0, 'c': 4.0}]
 
         """
         if not len(others.values):
             return self
         rows = self.without_unused_names()
-        numbers = {name: i for i, name in enumerate(others.names)}
-        # The number among the names of others of each own name, or -1.
-        shared = np.fromiter(map(numbers.get, rows.names, repeat(-1)), np.int32, len(rows.names))
+        ids_by_name = {name: i for i, name in enumerate(others.names)}
+        # The index in `others.names` of each name of these rows, -1 if it is not among them.
+        other_ids = np.fromiter(
+            map(ids_by_name.get, rows.names, repeat(-1)), np.int32, len(rows.names)
+        )
         ids = np.empty(len(others.names), np.int32)
         is_new = np.ones(len(ids), bool)
-        is_new[shared[shared >= 0]] = False
-        ids[shared[shared >= 0]] = np.flatnonzero(shared >= 0)
+        is_new[other_ids[other_ids >= 0]] = False
+        ids[other_ids[other_ids >= 0]] = np.flatnonzero(other_ids >= 0)
         ids[is_new] = len(rows.names) + np.arange(np.count_nonzero(is_new))
-        name_ids, of_rows, values = ids[others.value_name_ids], others.value_rows, others.numbers
+        name_ids, row_ids, values = ids[others.value_name_ids], others.value_rows, others.numbers
         if not is_new.all():
             n_names = len(rows.names) + len(ids)
-            is_shared = (shared >= 0)[rows.value_name_ids]
+            is_shared = (other_ids >= 0)[rows.value_name_ids]
             present = (rows.value_rows * n_names + rows.value_name_ids)[is_shared]
-            is_absent = ~np.isin(of_rows * n_names + name_ids, present)
-            name_ids, of_rows, values = name_ids[is_absent], of_rows[is_absent], values[is_absent]
-        ends = rows.starts[of_rows + 1]
+            is_absent = ~np.isin(row_ids * n_names + name_ids, present)
+            name_ids, row_ids, values = name_ids[is_absent], row_ids[is_absent], values[is_absent]
+        ends = rows.starts[row_ids + 1]
         return Rows(
             (*rows.names, *compress(others.names, is_new)),
-            rows.starts + np.searchsorted(of_rows, np.arange(len(rows) + 1)),
+            rows.starts + np.searchsorted(row_ids, np.arange(len(rows) + 1)),
             np.insert(rows.value_name_ids, ends, name_ids),
             np.insert(rows.numbers, ends, values),
         )
 
-    def used_names(self) -> list[Hashable]:
+    def find_used_names(self) -> list[Hashable]:
         """Return the names that occur in a row, in order of their first occurrence.
 
         Examples
         --------
-        >>> Rows.from_dicts([{"a": 1.0}, {"c": 4.0, "a": 1.0}])[1:].used_names()
+        >>> Rows.from_dicts([{"a": 1.0}, {"c": 4.0, "a": 1.0}])[1:].find_used_names()
         ['c', 'a']
 
         """
         ids, first = np.unique(self.value_name_ids, return_index=True)
         return [self.names[i] for i in ids[np.argsort(first)].tolist()]
 
-    def spread(self, rows: NDArray[np.intp], n: int) -> Rows:
-        """Return n rows: these in the given places, and rows without features elsewhere."""
+    def scatter(self, rows: NDArray[np.intp], n: int) -> Rows:
+        """Return n rows: these rows at the given indices, and rows without features elsewhere."""
         lengths = np.zeros(n, np.intp)
         lengths[rows] = self.lengths
-        return replace(self, starts=_starts(lengths), name_ids=self.value_name_ids)
+        return replace(self, starts=_compute_starts(lengths), name_ids=self.value_name_ids)
 
     def without_unused_names(self) -> Rows:
-        """Return the rows without names that do not occur, if most do not: names cost time."""
-        if self.name_ids is None or len(self.names) <= 4 * len(self.values) + _FEW_NAMES:
+        """Remove the names that no row has if they are the majority, because names cost time."""
+        if self.name_ids is None or len(self.names) <= 4 * len(self.values) + _MAX_UNUSED_NAMES:
             return self
         occurs = np.zeros(len(self.names), bool)
         occurs[self.name_ids] = True
@@ -276,9 +278,9 @@ class Samples(NamedTuple):
     """Checked rows of features, with a label and a weight for each."""
 
     rows: Rows
-    labels: Sequence[Hashable]  # None: predict the row only
+    labels: Sequence[Hashable]  # None for a row that is only predicted
     weights: NDArray[np.float64]  # the sample weights, shape (n,)
-    # A scaler leaves new features with these names as they are.
+    # New features with these names are not scaled.
     unscaled: AbstractSet[Hashable] = frozenset()
 
 
@@ -287,17 +289,17 @@ def _byte_values(scale: float) -> NDArray[np.float64]:
     return np.multiply(np.arange(256), scale, dtype=np.float64)
 
 
-def _starts(lengths: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Return where rows of these lengths begin, and the end of the last one."""
+def _compute_starts(lengths: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Return the starts of rows with the given lengths, and the end of the last row."""
     return np.concatenate([[0], np.cumsum(lengths)])
 
 
 def concatenate_rows(parts: Sequence[Rows]) -> Rows:
-    """Return the rows of all parts in order.
+    """Concatenate the rows of all parts.
 
     Examples
     --------
-    >>> one = Rows.of_table(("a",), np.array([[1.0]]))
+    >>> one = Rows.from_table(("a",), np.array([[1.0]]))
     >>> len(concatenate_rows([one, one[:0], one]))
     2
 
@@ -307,15 +309,15 @@ def concatenate_rows(parts: Sequence[Rows]) -> Rows:
     name_ids = [] if are_tables else [part.value_name_ids for part in parts]
     if any(part.names != names for part in parts):
         names = tuple(dict.fromkeys(chain.from_iterable(part.names for part in parts)))
-        numbers = {name: i for i, name in enumerate(names)}
+        ids_by_name = {name: i for i, name in enumerate(names)}
         name_ids = [
-            np.array([numbers[name] for name in part.names], np.int32)[part.value_name_ids]
+            np.array([ids_by_name[name] for name in part.names], np.int32)[part.value_name_ids]
             for part in parts
         ]
     are_bytes = all(part.values.dtype == np.uint8 and part.scale == scale for part in parts)
     return Rows(
         names,
-        _starts(np.concatenate([part.lengths for part in parts])),
+        _compute_starts(np.concatenate([part.lengths for part in parts])),
         np.concatenate(name_ids) if name_ids else None,
         np.concatenate([part.values if are_bytes else part.numbers for part in parts]),
         scale if are_bytes else 1.0,

@@ -1,4 +1,4 @@
-"""Running statistics of features, and scaling by them."""
+"""Standardize features by their running statistics."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ Array = NDArray[Any]
 Floats = NDArray[np.float64]
 Ids = NDArray[Any] | slice
 
-_LEFT_ALONE = -1.0
+_UNSCALED = -1.0
 
 
 class Scaler:
     """Standardizes features by their running counts, means and variances.
 
     It computes the same as River's `StandardScaler`: Welford's recurrences [^1], and 0 for a
-    feature that has not varied. Only present features count; one-hot features stay unscaled.
+    feature that has not varied. Absent features are not counted; one-hot features stay unscaled.
 
     Parameters
     ----------
@@ -56,40 +56,40 @@ class Scaler:
         return Scaler(self.table[:, :d])
 
     def extend(self, d: int, is_unscaled: NDArray[np.bool_]) -> None:
-        """Add new features after the first d, replacing any that followed these."""
+        """Add new features after the first d, in place of any that follow them."""
         end = d + len(is_unscaled)
         table = self.table
         if end > len(self):
             table = np.zeros((3, max(end, 2 * len(self))))
             table[:, :d] = self.table[:, :d]
         table[:, d:end] = 0.0
-        table[0, d:end][is_unscaled] = _LEFT_ALONE
+        table[0, d:end][is_unscaled] = _UNSCALED
         self.table = table
 
     def find_unscaled(self, names: Sequence[Hashable]) -> set[Hashable]:
-        """Return which of the features with these names are left as they are."""
+        """Return the names of the features that are not scaled, given all names in order."""
         return {
             name for name, count in zip(names, self.table[0].tolist(), strict=False) if count < 0
         }
 
-    def at(self, feature_ids: Ids) -> Floats:
+    def get_statistics(self, feature_ids: Ids) -> Floats:
         """Return a copy of the statistics of some features, shape (3, m)."""
         return self.table[:, feature_ids].copy()
 
-    def put(self, feature_ids: Ids, statistics: Floats) -> None:
+    def set_statistics(self, feature_ids: Ids, statistics: Floats) -> None:
         """Set the statistics of some features, shape (3, m)."""
         self.table[:, feature_ids] = statistics
 
     def standardize(self, feature_ids: Ids, x: Floats) -> Floats:
-        """Return a sample's values x of some features, standardized; shape (m,)."""
-        counts, means, variances = self.at(feature_ids)
+        """Standardize a sample's values x of some features; return them, shape (m,)."""
+        counts, means, variances = self.get_statistics(feature_ids)
         with np.errstate(all="ignore"):
             scaled = np.where(variances > 0, (x - means) / np.sqrt(variances), 0.0)
         return np.where(counts < 0, x, scaled)
 
     def update(self, feature_ids: Ids, x: Floats) -> bool:
-        """Count a sample's values of some features; if a statistic overflows, return False."""
-        before = counts, means, variances = self.at(feature_ids)
+        """Count a sample's values of some features; return False if a statistic would overflow."""
+        before = counts, means, variances = self.get_statistics(feature_ids)
         with np.errstate(all="ignore"):
             n = counts + 1.0
             new = means + (x - means) / n
@@ -97,19 +97,17 @@ class Scaler:
         after = np.where(counts < 0, before, np.stack([n, new, new_variances]))
         is_finite = bool(np.isfinite(after).all())
         if is_finite:
-            self.put(feature_ids, after)
+            self.set_statistics(feature_ids, after)
         return is_finite
 
     @staticmethod
-    def merged(one: Floats, other: Floats) -> Floats:
-        """Return the statistics of two sets of samples together, shape (3, d).
-
-        By Chan's formula [^1].
+    def merge_statistics(one: Floats, other: Floats) -> Floats:
+        """Merge the statistics of two sets of samples, shape (3, d), by Chan's formula [^1].
 
         Examples
         --------
         >>> one, other = np.array([[2.0], [1.0], [1.0]]), np.array([[2.0], [3.0], [1.0]])
-        >>> Scaler.merged(one, other).tolist()
+        >>> Scaler.merge_statistics(one, other).tolist()
         [[4.0], [2.0], [2.0]]
 
         References
@@ -119,38 +117,38 @@ class Scaler:
 
         """
         total = one.copy()
-        counted = other[0] > 0
-        n, mean, variance = one[:, counted]
-        more, its_mean, its_variance = other[:, counted]
+        is_counted = other[0] > 0
+        n, mean, variance = one[:, is_counted]
+        other_n, other_mean, other_variance = other[:, is_counted]
         with np.errstate(all="ignore"):
-            both = n + more
-            apart = its_mean - mean
-            squares = n * variance + more * its_variance + apart * apart * (n * more / both)
-            total[:, counted] = both, mean + apart * (more / both), squares / both
+            total_n = n + other_n
+            gap = other_mean - mean
+            squares = n * variance + other_n * other_variance + gap * gap * (n * other_n / total_n)
+            total[:, is_counted] = total_n, mean + gap * (other_n / total_n), squares / total_n
         return total
 
     @staticmethod
-    def added(before: Floats, after: Floats) -> Floats:
+    def subtract_statistics(before: Floats, after: Floats) -> Floats:
         """Return the statistics of the samples in `after` but not in `before`, shape (3, d).
 
-        Chan's formula, inverted; a variance that rounding makes negative becomes 0.
+        This inverts Chan's formula. A variance that rounding makes negative becomes 0.
 
         Examples
         --------
         >>> before, after = np.array([[2.0], [1.0], [1.0]]), np.array([[4.0], [2.0], [2.0]])
-        >>> Scaler.added(before, after).tolist()
+        >>> Scaler.subtract_statistics(before, after).tolist()
         [[2.0], [3.0], [1.0]]
 
         """
-        rest = np.zeros_like(after)
-        rest[0] = np.where(after[0] < 0, after[0], after[0] - before[0])
-        counted = rest[0] > 0
-        n, mean, variance = before[:, counted]
-        both, its_mean, its_variance = after[:, counted]
-        more = rest[0, counted]
+        new = np.zeros_like(after)
+        new[0] = np.where(after[0] < 0, after[0], after[0] - before[0])
+        is_counted = new[0] > 0
+        n, mean, variance = before[:, is_counted]
+        total_n, total_mean, total_variance = after[:, is_counted]
+        new_n = new[0, is_counted]
         with np.errstate(all="ignore"):
-            rest[1, counted] = mean + (its_mean - mean) * (both / more)
-            apart = rest[1, counted] - mean
-            squares = both * its_variance - n * variance - apart * apart * (n * more / both)
-            rest[2, counted] = np.maximum(0.0, squares / more)
-        return rest
+            new[1, is_counted] = mean + (total_mean - mean) * (total_n / new_n)
+            gap = new[1, is_counted] - mean
+            squares = total_n * total_variance - n * variance - gap * gap * (n * new_n / total_n)
+            new[2, is_counted] = np.maximum(0.0, squares / new_n)
+        return new

@@ -1,4 +1,4 @@
-"""Checks of the features, labels, weights and parameters that users pass."""
+"""Check and convert the features, labels, weights and parameters that users pass."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from stream_perceptron.errors import SampleError
 from stream_perceptron.model.rows import Names, Rows
-from stream_perceptron.model.vocabulary import require_short
+from stream_perceptron.model.vocabulary import require_writable_names
 
 Array = NDArray[Any]
 
@@ -63,7 +63,7 @@ def as_labels(y: Any, n: int) -> list[Hashable]:
     else:
         values = list(y)
     if len(values) != n:
-        raise SampleError(f"there are {n} samples but {len(values)} labels")
+        raise SampleError(f"the number of labels is {len(values)}, but that of samples is {n}")
     if _PLAIN_LABELS.issuperset(map(type, values)):
         return values
     return [as_label(value) for value in values]
@@ -85,14 +85,16 @@ def as_weights(w: Any, n: int) -> NDArray[np.float64]:
         return np.full(n, as_weight(w))
     if isinstance(w, np.ndarray) and w.dtype.kind == "f":
         weights = w.astype(np.float64)
-        wrong = ~((weights >= 0) & (weights < math.inf))
-        if wrong.any():
-            as_weight(weights[wrong][0])
+        is_invalid = ~((weights >= 0) & (weights < math.inf))
+        if is_invalid.any():
+            as_weight(weights[is_invalid][0])  # raises SampleError
     else:
         values = w.to_pylist() if hasattr(w, "to_pylist") else list(w)
         weights = np.array([as_weight(value) for value in values], np.float64)
     if len(weights) != n:
-        raise SampleError(f"there are {n} samples but {len(weights)} sample weights")
+        raise SampleError(
+            f"the number of sample weights is {len(weights)}, but that of samples is {n}"
+        )
     return weights
 
 
@@ -105,16 +107,16 @@ def require_dict(x: Any) -> None:
 
 
 def as_row(x: Mapping[Hashable, Any]) -> Rows:
-    """Return a dict of features as one row; None marks an absent feature."""
+    """Convert a dict of features to one row; None marks an absent feature."""
     require_dict(x)
     if any(value is None for value in x.values()):
         x = {name: value for name, value in x.items() if value is not None}
     names = tuple(x)
-    return row_of(names, x.values())
+    return build_row(names, x.values())
 
 
-def row_of(names: Names, values: Collection[Any]) -> Rows:
-    """Return features as one row, from their names and values."""
+def build_row(names: Names, values: Collection[Any]) -> Rows:
+    """Build one row from the names and values of its features."""
     if not _PLAIN_TYPES.issuperset(map(type, values)):
         for name, value in zip(names, values, strict=True):
             require_number(name, value)
@@ -122,7 +124,7 @@ def row_of(names: Names, values: Collection[Any]) -> Rows:
         row = np.fromiter(values, np.float64, len(values))
     except OverflowError:
         row = np.array([_float_or_infinity(value) for value in values])
-    return require_finite(Rows.of_table(names, row[np.newaxis]))
+    return require_finite(Rows.from_table(names, row[np.newaxis]))
 
 
 def require_number(name: Hashable, value: Any) -> None:
@@ -135,7 +137,7 @@ def require_number(name: Hashable, value: Any) -> None:
 
 
 def require_finite(rows: Rows) -> Rows:
-    """Return rows after checking that all values are finite."""
+    """Return the rows after checking that all values are finite."""
     if not rows.max_abs() < math.inf:
         for cell in np.flatnonzero(~np.isfinite(rows.numbers))[:1].tolist():
             value, name = rows.values[cell], rows.names[rows.value_name_ids[cell]]
@@ -152,65 +154,69 @@ def _float_or_infinity(value: Any) -> float:
 
 
 def require_parameters(lr: Any, epsilon: Any, init_range: Any, seed: Any, max_weights: Any) -> None:
-    """Check that the parameters of a perceptron are in their ranges."""
+    """Check that the parameters of a perceptron are in range."""
     if not hasattr(lr, "get"):
         _require_number("lr", lr, is_positive=True)
     _require_number("epsilon", epsilon)
     _require_number("init_range", init_range)
     if seed is not None and not (isinstance(seed, int | np.integer) and 0 <= seed < 2**64):
-        raise ValueError(f"seed is {_shown(seed)}: choose a whole number from 0 to 2^64 - 1")
+        raise ValueError(f"seed is {_short_repr(seed)}: choose a whole number from 0 to 2^64 - 1")
     if not isinstance(max_weights, int) or not 0 < max_weights < 2**62:
         raise ValueError(
-            f"max_weights is {_shown(max_weights)}: choose a whole number above 0, below 2^62"
+            f"max_weights is {_short_repr(max_weights)}: choose a whole number above 0, below 2^62"
         )
 
 
-def _shown(value: Any) -> str:
-    """Return a parameter as text for an error; Python refuses to write very long integers."""
+def _short_repr(value: Any) -> str:
+    """Format a parameter for an error message; Python cannot format very long integers."""
     if isinstance(value, int) and value.bit_length() > 200:
         return "a number with very many digits"
     return repr(value)[:50]
 
 
 def _require_number(name: str, value: Any, is_positive: bool = False) -> None:
-    most = sys.float_info.max
+    """Check that a parameter is a finite number of at least 0, or above 0 if `is_positive`."""
+    maximum = sys.float_info.max
     number = _float_or_infinity(value) if isinstance(value, numbers.Real) else math.nan
-    if not 0 <= number <= most or (is_positive and number == 0):
-        shown = f"above {most:.2g}" if number > most and value != math.inf else _shown(value)
-        least = "above 0" if is_positive else "of at least 0"
-        raise ValueError(f"{name} is {shown}: choose a finite number {least}")
+    if not 0 <= number <= maximum or (is_positive and number == 0):
+        is_too_large = number > maximum and value != math.inf
+        text = f"above {maximum:.2g}" if is_too_large else _short_repr(value)
+        minimum = "above 0" if is_positive else "of at least 0"
+        raise ValueError(f"{name} is {text}: choose a finite number {minimum}")
 
 
 def require_labels(labels: list[Hashable]) -> None:
+    """Check that no label is missing."""
     if None in labels:
         where = f" in row {labels.index(None)}" if len(labels) > 1 else ""
         raise SampleError(f"the label{where} is missing: nothing can be learned from it")
 
 
-def declared_classes(classes: Sequence[Hashable]) -> list[Hashable]:
+def as_classes(classes: Sequence[Hashable]) -> list[Hashable]:
+    """Check the parameter `classes` of a perceptron, and return it as a list of labels."""
     if isinstance(classes, str):
         raise ValueError(f"classes is the string {classes!r}: pass a list of labels")
     labels = [as_label(label) for label in classes]
-    require_short(labels)
+    require_writable_names(labels)
     if not labels or None in labels or len(set(labels)) < len(labels):
-        raise ValueError(f"classes is {classes!r}: pass labels that differ and are not missing")
+        raise ValueError(f"classes is {classes!r}: pass distinct labels, none of them missing")
     return labels
 
 
-def names_of(numbers: NDArray[np.intp], classes: Sequence[Hashable]) -> list[Hashable]:
-    """Return the labels with these numbers; None for -1.
+def look_up_labels(numbers: NDArray[np.intp], classes: Sequence[Hashable]) -> list[Hashable]:
+    """Return the labels with the given indices; None for -1.
 
     Examples
     --------
-    >>> names_of(np.array([1, -1]), ["left", "right"])
+    >>> look_up_labels(np.array([1, -1]), ["left", "right"])
     ['right', None]
 
     """
-    names = [*classes, None]  # number -1 indexes the last place
+    names = [*classes, None]  # index -1 is the last item
     return [names[number] for number in numbers.tolist()]
 
 
-def read_only(array: Array) -> Array:
+def as_read_only(array: Array) -> Array:
     """Return a read-only view of an array."""
     view = array.view()
     view.flags.writeable = False

@@ -1,4 +1,4 @@
-"""Names and their numbers."""
+"""Names of labels and features, and their IDs."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ except ImportError:  # built without a compiler
 
 T = TypeVar("T", bound=Hashable)
 
-_LONGEST = 13_000  # bits of an integer used as a name
+_MAX_INTEGER_BITS = 13_000  # bits of an integer used as a name
 _DIGITS = re.compile("([0-9]+)")
 
 
-def natural_order(names: Iterable[T]) -> list[T]:
-    """Sort feature names as a person would: by type first, then pixel2 before pixel10.
+def sort_naturally(names: Iterable[T]) -> list[T]:
+    """Sort names by type, and names of one type in natural order: pixel2 before pixel10.
 
     Examples
     --------
-    >>> natural_order(["pixel10", "pixel2", 7, "b", 1.5])
+    >>> sort_naturally(["pixel10", "pixel2", 7, "b", 1.5])
     [1.5, 7, 'b', 'pixel2', 'pixel10']
 
     """
@@ -58,7 +58,7 @@ def argsort_names(names: list[T], groups: NDArray[np.intp]) -> NDArray[np.intp]:
 
 
 def natural_key(name: Hashable) -> tuple[str, Any, str]:
-    """Return the sort key of a name for `natural_order`."""
+    """Return the sort key of a name for `sort_naturally`."""
     if isinstance(name, str):
         # Splitting on digits alternates text and number, so text is compared with text.
         parts = _DIGITS.split(name)
@@ -71,46 +71,46 @@ def natural_key(name: Hashable) -> tuple[str, Any, str]:
     return type(name).__name__, repr(name), ""
 
 
-def require_short(names: Iterable[Hashable]) -> None:
-    """Check that names can be written: Python writes integers of at most 4,300 digits."""
+def require_writable_names(names: Iterable[Hashable]) -> None:
+    """Check that integers among names can be written: Python's limit is 4,300 digits."""
     names = list(names)
     if int not in set(map(type, names)):
         return
-    if any(type(name) is int and name.bit_length() > _LONGEST for name in names):
+    if any(type(name) is int and name.bit_length() > _MAX_INTEGER_BITS for name in names):
         raise SampleError("a name that is a whole number has more than 3,900 digits: use a string")
 
 
-_NOTHING: tuple[Sequence[Hashable], NDArray[np.int32]] = (), np.zeros(0, np.int32)
+_NO_LOOKUP: tuple[Sequence[Hashable], NDArray[np.int32]] = (), np.zeros(0, np.int32)
 
 
-def doubled(names: Sequence[Hashable]) -> list[Hashable]:
-    """Return the repeated names in order; none if all differ.
+def find_duplicates(names: Sequence[Hashable]) -> list[Hashable]:
+    """Return the names that repeat an earlier name, in order.
 
     Examples
     --------
-    >>> doubled(["a", "b", "b", "a"]), doubled(["a", "b"])
+    >>> find_duplicates(["a", "b", "b", "a"]), find_duplicates(["a", "b"])
     (['b', 'a'], [])
 
     """
     seen: set[Hashable] = set()
-    found: list[Hashable] = []
+    duplicates: list[Hashable] = []
     if len(set(names)) < len(names):
         for name in names:
             if name in seen:
-                found.append(name)
+                duplicates.append(name)
             seen.add(name)
-    return found
+    return duplicates
 
 
-class FirstNames(Sequence[Hashable]):
-    """The first names of a list that may grow.
+class NamesPrefix(Sequence[Hashable]):
+    """The first names of a list, unaffected by names that are appended to it.
 
     Examples
     --------
     >>> names = ["a", "b"]
-    >>> first = FirstNames(names)
+    >>> first = NamesPrefix(names)
     >>> names.append("c")
-    >>> tuple(first), first[1], len(FirstNames(names))
+    >>> tuple(first), first[1], len(NamesPrefix(names))
     (('a', 'b'), 'b', 3)
 
     """
@@ -122,32 +122,33 @@ class FirstNames(Sequence[Hashable]):
         return self._n
 
     def __getitem__(self, i: Any) -> Any:
-        places = range(self._n)[i]
-        if isinstance(places, int):
-            return self.all[places]
-        return self.all[places.start : places.stop : places.step]
+        indices = range(self._n)[i]
+        if isinstance(indices, int):
+            return self.all[indices]
+        return self.all[indices.start : indices.stop : indices.step]
 
-    def shares_list_with(self, other: Sequence[Hashable]) -> bool:
-        """Whether `other` is the beginning of the same list."""
-        return isinstance(other, FirstNames) and other.all is self.all
+    def has_same_list_as(self, other: Sequence[Hashable]) -> bool:
+        """Return whether `other` has the first names of the same list."""
+        return isinstance(other, NamesPrefix) and other.all is self.all
 
 
 class Vocabulary:
-    """Names in order of arrival, each with its number.
+    """Names in order of arrival. The ID of a name is its index.
 
     Examples
     --------
     >>> vocabulary = Vocabulary(["a", "b"])
     >>> vocabulary.extend(["c"])
-    >>> vocabulary.numbers_of(("c", "a", "unknown")).tolist()
+    >>> vocabulary.find_ids(("c", "a", "unknown")).tolist()
     [2, 0, -1]
 
     """
 
     def __init__(self, names: Iterable[Hashable] = ()) -> None:
         self.names: list[Hashable] = []
-        self.numbers: dict[Hashable, int] = {}
-        self._last = _NOTHING  # the last names looked up, and the numbers of the first of them
+        self.ids_by_name: dict[Hashable, int] = {}
+        # The names of the last lookup, and the IDs of those before the first unknown name.
+        self._last_lookup = _NO_LOOKUP
         self.extend(names)
 
     def __len__(self) -> int:
@@ -157,41 +158,42 @@ class Vocabulary:
         return Vocabulary, (self.names,)  # the names determine the rest
 
     def extend(self, names: Iterable[Hashable]) -> None:
-        """Number new `names` onwards; `truncate` undoes this after an error."""
+        """Append new names; after an error, `truncate` removes them."""
         n = len(self.names)
         self.names.extend(names)
-        self.numbers.update(zip(self.names[n:], range(n, len(self.names)), strict=True))
+        self.ids_by_name.update(zip(self.names[n:], range(n, len(self.names)), strict=True))
 
     def truncate(self, length: int) -> None:
-        """Forget all names after the first `length`."""
-        self._last = _NOTHING
+        """Remove all names after the first `length`."""
+        self._last_lookup = _NO_LOOKUP
         for name in self.names[length:]:
-            self.numbers.pop(name, None)
+            self.ids_by_name.pop(name, None)
         del self.names[length:]
 
-    def numbers_of(self, names: Sequence[Hashable]) -> NDArray[np.int32]:
-        """Return the number of each name, -1 if it is unknown."""
-        # Consecutive samples mostly have the same names, or the same and some more.
-        known, numbers = self._last
-        n = min(len(numbers), len(names))
-        is_same = names is known or (
-            isinstance(names, FirstNames) and names.shares_list_with(known)
+    def find_ids(self, names: Sequence[Hashable]) -> NDArray[np.int32]:
+        """Return the ID of each name, -1 if it is unknown."""
+        # Consecutive samples mostly have the same names, or the same names and further ones.
+        last_names, last_ids = self._last_lookup
+        n = min(len(last_ids), len(names))
+        is_same = names is last_names or (
+            isinstance(names, NamesPrefix) and names.has_same_list_as(last_names)
         )
-        if not is_same and names[:n] != known[:n]:
+        if not is_same and names[:n] != last_names[:n]:
             n = 0
         if n == len(names):
-            return numbers[:n]
-        found = map(self.numbers.get, names[n:], repeat(-1))
-        new = np.fromiter(found, np.int32, len(names) - n)
-        every = np.concatenate([numbers[:n], new])
-        self.expect(names, every)
-        return every
+            return last_ids[:n]
+        further_ids = np.fromiter(
+            map(self.ids_by_name.get, names[n:], repeat(-1)), np.int32, len(names) - n
+        )
+        ids = np.concatenate([last_ids[:n], further_ids])
+        self.cache_ids(names, ids)
+        return ids
 
-    def knows(self, names: Sequence[Hashable]) -> bool:
-        """Return whether these are the names last looked up, and all are known."""
-        return names is self._last[0] and len(self._last[1]) == len(names)
+    def is_cached_as_known(self, names: Sequence[Hashable]) -> bool:
+        """Return whether `names` are those of the last lookup, and all of them are known."""
+        return names is self._last_lookup[0] and len(self._last_lookup[1]) == len(names)
 
-    def expect(self, names: Sequence[Hashable], numbers: NDArray[np.int32]) -> None:
-        """Expect the next names to begin like these, given the number of each, -1 if unknown."""
-        n_known = int(np.argmin(numbers)) if numbers.min(initial=0) < 0 else len(numbers)
-        self._last = names, numbers[:n_known]
+    def cache_ids(self, names: Sequence[Hashable], ids: NDArray[np.int32]) -> None:
+        """Remember the IDs of names, -1 if unknown, for a lookup of names that begin like these."""
+        n_known = int(np.argmin(ids)) if ids.min(initial=0) < 0 else len(ids)
+        self._last_lookup = names, ids[:n_known]

@@ -16,22 +16,22 @@ NAME_COST = 32  # a name takes about as much memory as 32 weights
 _CACHE_LINE = 64  # bytes
 
 
-def initial_weights(
+def draw_initial_weights(
     seed: int, labels: NDArray[Any], features: NDArray[Any], init_range: float
 ) -> NDArray[np.float64]:
-    """Return the random initial weights of labels and features.
+    """Draw the initial weights of labels and features.
 
-    Each is a pure function of the seed, the label's number and the feature's number, so the order
-    of growth cannot change it. The generator is SplitMix64 [^1], used as a hash.
+    Each weight is a pure function of the seed, the index of its label and the index of its feature,
+    so it does not depend on the order of growth. The generator is SplitMix64 [^1], used as a hash.
 
     Parameters
     ----------
     seed
         From 0 to 2^64 - 1.
     labels
-        The numbers of the labels, shape (k,).
+        The indices of the labels, shape (k,).
     features
-        The numbers of the features, shape (d,): 0 for the bias, then the features from 1.
+        The indices of the features, counted from 1, shape (d,); 0 stands for the bias.
     init_range
         The weights are uniform in [-init_range, init_range).
 
@@ -41,8 +41,8 @@ def initial_weights(
 
     Examples
     --------
-    >>> block = initial_weights(42, np.arange(3), np.arange(5), 0.03)
-    >>> bool((initial_weights(42, np.array([2]), np.array([4]), 0.03) == block[2, 4]).all())
+    >>> block = draw_initial_weights(42, np.arange(3), np.arange(5), 0.03)
+    >>> bool((draw_initial_weights(42, np.array([2]), np.array([4]), 0.03) == block[2, 4]).all())
     True
 
     References
@@ -56,7 +56,7 @@ def initial_weights(
     states = _mix(label_states + features.astype(np.uint64)[:, np.newaxis])
     # The upper 53 bits make a double in [0, 1).
     uniform = (states >> np.uint64(11)) / 2**53
-    # Adding 0 turns -0 into 0, as a step of 0 would; so such a step changes no weight.
+    # Adding 0 turns -0 into 0, as an update by 0 would, so that such an update changes no bit.
     return np.asarray((2.0 * uniform - 1.0) * init_range + 0.0).T
 
 
@@ -69,29 +69,29 @@ def _mix(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 class Weights(NamedTuple):
-    """Weights (k, d) and biases (k,): views of memory with room for more."""
+    """Weights (k, d) and biases (k,), as views of memory that has room for more."""
 
     weights: NDArray[Any]
     biases: NDArray[Any]
     memory: NDArray[Any]  # rows: the biases, then the weight row of each feature
-    # The numbers of labels and of features whose initial weights are drawn; those of later ones
-    # are 0.
+    # The numbers of labels and features whose initial weights are drawn; the initial weights of
+    # later names are 0.
     n_drawn: tuple[int, int]
 
 
 class WeightStore:
     """Weights (k, d) and biases (k,) that grow by doubling.
 
-    The weights of a feature lie together in a weight row of `padded` outputs. Growth leaves present
-    weights unchanged. It takes two steps: `grow` returns the larger weights, and one assignment to
-    `current`, which cannot be interrupted, installs them.
+    The weights of a feature are contiguous in a weight row, which is padded to whole vectors.
+    Growth leaves existing weights unchanged. It takes two steps: `grow` returns the larger weights,
+    and one assignment to `current`, which cannot be interrupted, installs them.
     """
 
     def __init__(self, seed: int | None, init_range: float, max_weights: int = MAX_WEIGHTS) -> None:
         self.seed = int.from_bytes(os.urandom(8)) if seed is None else int(seed)
         self.init_range = init_range
         self.max_weights = max_weights
-        self.current = _view(_aligned_zeros(1, 0), 0, 0, (0, 0))
+        self.current = _view_weights(_aligned_zeros(1, 0), 0, 0, (0, 0))
 
     @property
     def weights(self) -> NDArray[Any]:
@@ -105,7 +105,7 @@ class WeightStore:
 
     @property
     def n_drawn(self) -> tuple[int, int]:
-        """The numbers of labels and of features whose initial weights were drawn."""
+        """The numbers of labels and features whose initial weights were drawn."""
         return self.current.n_drawn
 
     @property
@@ -126,33 +126,35 @@ class WeightStore:
         size = count_weights(k, d)
         if size > self.max_weights:
             raise FullError(
-                f"{k:,} labels and {d:,} features would take {size:,} weights, more than "
-                f"{self.max_weights:,}: leave some out, or raise max_weights"
+                f"the model would take {size:,} weights (labels: {k:,}, features: {d:,}), more "
+                f"than {self.max_weights:,}: drop labels or features, or raise max_weights"
             )
 
-    def grow(self, k: int, d: int, draws: bool) -> Weights:
-        """Return the weights with at least as many labels and features, new ones initialized.
+    def grow(self, k: int, d: int, is_drawn: bool) -> Weights:
+        """Return weights for k labels and d features, at least as many as now.
 
-        New weights are drawn if `draws`, and 0 otherwise.
+        New weights are drawn if `is_drawn`, and 0 otherwise.
         """
         self.require_size(k, d)
         old_k, old_d = self.shape
-        n_drawn = (k, d) if draws else self.n_drawn
+        n_drawn = (k, d) if is_drawn else self.n_drawn
         memory = self.current.memory
         if d >= len(memory) or k > memory.shape[1]:
             n_rows = len(memory) if d < len(memory) else max(d + 1, 2 * len(memory))
-            memory = _aligned_zeros(n_rows, padded(k))
+            memory = _aligned_zeros(n_rows, compute_row_length(k))
             memory[: old_d + 1, :old_k] = self.current.memory[: old_d + 1, :old_k]
         # The bias is the weight of feature 0, which is always 1.
         for labels, features in (
             (slice(old_k, k), slice(0, old_d + 1)),
             (slice(0, k), slice(old_d + 1, d + 1)),
         ):
-            memory[features, labels] = self._draw(labels, features).T if draws else 0.0
-        return _view(memory, k, d, n_drawn)
+            memory[features, labels] = self._draw(labels, features).T if is_drawn else 0.0
+        return _view_weights(memory, k, d, n_drawn)
 
-    def initialize(self, k: int, d: int, n_drawn: tuple[int, int]) -> NDArray[np.float64]:
-        """Return the initial biases and weights of k labels and d features, shape (k, 1 + d)."""
+    def compute_initial_weights(
+        self, k: int, d: int, n_drawn: tuple[int, int]
+    ) -> NDArray[np.float64]:
+        """Compute the initial biases and weights of k labels and d features, shape (k, 1 + d)."""
         initial = np.zeros((k, 1 + d))
         drawn = slice(0, n_drawn[0]), slice(0, 1 + n_drawn[1])
         initial[drawn] = self._draw(*drawn)
@@ -162,42 +164,42 @@ class WeightStore:
         """Keep only the first k labels and d features."""
         n_labels, n_features = self.n_drawn
         n_drawn = min(k, n_labels), min(d, n_features)
-        self.current = _view(self.current.memory, k, d, n_drawn)
+        self.current = _view_weights(self.current.memory, k, d, n_drawn)
 
     def restore(
         self, weights: NDArray[Any], biases: NDArray[Any], n_drawn: tuple[int, int]
     ) -> None:
-        """Replace all weights by learned weights (k, d) and biases (k,)."""
+        """Replace all weights with learned weights (k, d) and biases (k,)."""
         k, d = weights.shape
-        memory = _aligned_zeros(d + 1, padded(k))
+        memory = _aligned_zeros(d + 1, compute_row_length(k))
         memory[0, :k], memory[1:, :k] = biases, weights.T
-        self.current = _view(memory, k, d, n_drawn)
+        self.current = _view_weights(memory, k, d, n_drawn)
 
     def _draw(self, labels: slice, features: slice) -> NDArray[np.float64]:
-        """Return the random weights of labels and features; feature 0 is the bias."""
+        """Draw the initial weights of labels and features; feature 0 is the bias."""
         label_ids = np.arange(labels.start, labels.stop)
         feature_ids = np.arange(features.start, features.stop)
-        return initial_weights(self.seed, label_ids, feature_ids, self.init_range)
+        return draw_initial_weights(self.seed, label_ids, feature_ids, self.init_range)
 
 
 def count_weights(k: int, d: int) -> int:
     """Return the size of a model of k labels and d features, as `max_weights` counts it."""
-    return padded(k) * d + NAME_COST * (k + d)
+    return compute_row_length(k) * d + NAME_COST * (k + d)
 
 
-def padded(k: int) -> int:
-    """Return the length of a weight row for k outputs, filled up to whole vectors.
+def compute_row_length(k: int) -> int:
+    """Return the length of a weight row for k outputs, padded to whole vectors.
 
     Examples
     --------
-    >>> [padded(k) for k in (1, 2, 3, 5, 9)]
+    >>> [compute_row_length(k) for k in (1, 2, 3, 5, 9)]
     [2, 2, 4, 8, 16]
 
     """
     return 2 if k <= 2 else 4 if k <= 4 else -(-k // 8) * 8
 
 
-def _view(memory: NDArray[Any], k: int, d: int, n_drawn: tuple[int, int]) -> Weights:
+def _view_weights(memory: NDArray[Any], k: int, d: int, n_drawn: tuple[int, int]) -> Weights:
     return Weights(memory[1 : d + 1, :k].T, memory[0, :k], memory, n_drawn)
 
 

@@ -203,7 +203,7 @@ def test_forged_run_is_refused(name, sample, tmp_path):
     parts = {**members_of(path), f"{member}.npy": npy(array)}
     path.write_bytes(forge(parts.items()))
 
-    with pytest.raises(CheckpointError, match=r"progress has|bools|a wrong type"):
+    with pytest.raises(CheckpointError, match=r"progress has|bools|the wrong type"):
         LiveModel.load(path)
 
 

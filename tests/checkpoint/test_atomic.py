@@ -13,7 +13,7 @@ from helpers import COMMAND
 from stream_perceptron import CheckpointError, SGDPerceptron, load, save
 from stream_perceptron.checkpoint.archive import atomic as files
 from stream_perceptron.checkpoint.archive import write_checkpoint
-from stream_perceptron.checkpoint.state import model_state
+from stream_perceptron.checkpoint.state import encode_model
 
 
 def folder_of(path):
@@ -106,7 +106,7 @@ def test_error_in_the_middle_of_the_writing(number, saved, monkeypatch):
     real_open = open
     monkeypatch.setattr(files, "open", lambda *args: Failing(real_open(*args)), raising=False)
     with pytest.raises(OSError, match=os.strerror(number)):
-        write_checkpoint(path, *model_state(model))
+        write_checkpoint(path, *encode_model(model))
     assert folder_of(path) == before
 
 
@@ -208,7 +208,7 @@ def test_planted_temporary_link_is_not_followed(tmp_path, monkeypatch):
     path.parent.mkdir()
     (path.parent / ".model.npz.0000000000000000.tmp").symlink_to(victim)
     with pytest.raises(FileExistsError):
-        write_checkpoint(path, *model_state(SGDPerceptron(seed=0)))
+        write_checkpoint(path, *encode_model(SGDPerceptron(seed=0)))
 
     assert victim.read_text() == "precious"
     assert not path.exists()
@@ -257,7 +257,10 @@ def test_litter_of_a_killed_writer_is_cleared_and_nothing_else(name, tmp_path):
 
 def test_lock_is_given_back(tmp_path):
     path = tmp_path / "model.npz"
-    with files.locked(path), pytest.raises(CheckpointError, match="another process is writing it"):
+    with (
+        files.lock_file(path),
+        pytest.raises(CheckpointError, match="another process is writing it"),
+    ):
         save(SGDPerceptron(seed=0), path)
     save(SGDPerceptron(seed=0), path)
 

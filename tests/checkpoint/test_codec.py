@@ -172,7 +172,7 @@ def test_a_part_of_another_type_is_refused_or_a_possible_one(whole, data):
         ({"n": True}, "whole.n has an invalid value"),
         ({"kind": "rounds"}, "whole.kind has an invalid value"),
         ({"more": -1}, "whole.more has an invalid value"),
-        ({"hidden": 1}, "'hidden', which is unknown"),
+        ({"hidden": 1}, "an unknown field 'hidden'"),
         ({"parts": [{"at": [], "lr": 1}]}, "whole.parts.lr has an invalid value"),
         (
             {"parts": [{"at": [[["a"], 1], [["a"], 2]], "lr": None}]},

@@ -129,7 +129,7 @@ def test_a_label_that_no_row_has_is_named_at_the_end(rows, tmp_path, run):
 @pytest.mark.parametrize(
     ("weights", "reason"),
     [
-        (["yes"], "'yes' is not a label and its weight such as yes=50, or balanced"),
+        (["yes"], "'yes' is neither balanced nor a label with a weight such as yes=50"),
         (["yes=-1"], "-1 is not a finite number of at least 0"),
         (["yes=2", "yes=3"], "--class-weight has two numbers for one label"),
         (["yes=2", "balanced"], "balanced cannot be combined with another --class-weight"),

@@ -167,8 +167,8 @@ def test_another_join_or_number_is_refused_later(run, tmp_path):
 
 
 BAD = [
-    ({"id": 1, "a": 3.0}, "waits"),
-    ({"id": 1, "a": 3.0, "label": "left"}, "waits"),
+    ({"id": 1, "a": 3.0}, "already pending"),
+    ({"id": 1, "a": 3.0, "label": "left"}, "already pending"),
     ({"a": 3.0}, "'id'"),
     ({"id": 9, "label": "left"}, "'9'"),
     ({"id": 1}, "neither"),
@@ -481,5 +481,5 @@ def test_evaluate_names_a_label_without_a_sample(run, tmp_path):
     refused = run("evaluate", source, "-m", model, check=1)
     skipped = run("evaluate", source, "-m", model, "--skip-bad", "--json", check=0)
 
-    assert "row 3: 'id' is '7', and no sample with it waits for a label" in refused.stderr
+    assert "row 3: 'id' is '7', and no sample with this ID is pending" in refused.stderr
     assert (json.loads(skipped.stdout)["samples"], json.loads(skipped.stdout)["skipped"]) == (2, 1)

@@ -127,7 +127,7 @@ def test_progress_for_people(run, points):
     assert (
         lines[2].strip() == "samples  accuracy  last 1,000     AUC  mean error  updated  samples/s"
     )
-    assert "second pass: rows learned before have a training accuracy of their own" in lines
+    assert "second pass: rows learned before count only for the training accuracy" in lines
     head = "samples  accuracy  last 1,000  training     AUC  mean error  updated  samples/s"
     assert head in map(str.strip, lines)
     first_words = [line.split()[0] for line in lines]
@@ -220,7 +220,7 @@ def test_samples_without_labels_are_counted_in_one_line(run):
     lines = [line for line in result.stderr.splitlines() if "3,000" in line]
 
     assert len(lines) == 1
-    assert lines[0].startswith("3,000 rows predicted, none labelled (")
+    assert lines[0].startswith("3,000 rows predicted, none labeled (")
     assert "accuracy" not in result.stderr
 
 

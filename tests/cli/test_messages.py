@@ -126,7 +126,7 @@ def test_rows_without_labels_are_counted_and_need_predictions(form, run, tmp_pat
     error = run("learn", tmp_path / f"none.{form}", check=1).stderr.splitlines()[-1]
     predicted = run("learn", tmp_path / f"none.{form}", "-p", "-", check=0).stdout
 
-    assert "unlabelled: 2 rows, only predicted\n" in told
+    assert "unlabeled: 2 rows, only predicted\n" in told
     assert error == (
         f"Error: {tmp_path / 'none'}.{form}: no row has a label: name its column with --label, or "
         "ask for predictions with -p"

@@ -54,7 +54,7 @@ def test_an_orphan_label_is_kept(tmp_path, run):
     run("learn", more, *learn, cwd=tmp_path, check=0)
 
     (row,) = map(json.loads, (tmp_path / "r.jsonl").read_text().splitlines())
-    assert row["reason"] == "'id' is '3', and no sample with it waits for a label"
+    assert row["reason"] == "'id' is '3', and no sample with this ID is pending"
     assert LiveModel.load(tmp_path / "m.npz").progress.samples == 1
 
 

@@ -92,8 +92,8 @@ def test_another_number_of_values_is_an_error(n, form, trained, run):
     result = run("predict", "-m", trained, input=data + "\n", check=1)
 
     assert (
-        f"Error: stdin: row 1: it has {n} values without names, but the model's columns are 6, or "
-        "5 without the label 'kind'\n"
+        f"Error: stdin: row 1: it has {n} value{'s' * (n != 1)} without names, but the model has 6 "
+        "columns, or 5 without the label 'kind'\n"
     ) == result.stderr
 
 

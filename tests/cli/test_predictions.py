@@ -128,7 +128,7 @@ def test_a_file_with_other_columns_is_not_gone_on_with(run, tmp_path):
     before = file.read_text(), model.read_bytes()
     result = run(*args, "--probabilities", check=1)
 
-    assert f"{file}: has other columns than this run writes" in result.stderr
+    assert f"{file}: its columns differ from those of this run" in result.stderr
     assert (file.read_text(), model.read_bytes()) == before
     run(*args, check=0)
     assert len(file.read_text().splitlines()) == len(ROWS) + 1

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_perceptron_cli.printable import beside, table, width_of, wrapped
+from stream_perceptron_cli.printable import format_entry, format_table, measure_width, wrap_text
 
 COLUMNS = 80
 LETTERS = "abcxyzABC019_-.()+\u00e9\u6e7f\u5ea6\u0301"
@@ -28,24 +28,24 @@ def names(rng, n):
 def require_fitting(lines, columns=COLUMNS):
     """Check that no line is too wide, except for a single word."""
     for line in lines:
-        assert width_of(line) <= columns or " " not in line
+        assert measure_width(line) <= columns or " " not in line
 
 
 @given(NAMES, st.integers(10, 100), st.integers(0, 8))
 def test_wrapped_text_fits_and_keeps_its_words(text, columns, indent):
-    lines = wrapped(text, columns, indent)
+    lines = wrap_text(text, columns, indent)
 
     require_fitting(lines, columns)
     assert text.split() == [word for line in lines for word in line.split()]
     # A line ends only if the next word does not fit.
     for line, following in pairwise(lines):
         words = following.split()[:2]
-        assert width_of(" ".join([line, *words])) > columns
+        assert measure_width(" ".join([line, *words])) > columns
 
 
 @given(NAMES, NAMES, st.integers(1, 40))
 def test_a_text_beside_its_name_fits_and_begins_in_its_column(name, text, width):
-    lines = list(beside(name, text, width, COLUMNS))
+    lines = list(format_entry(name, text, width, COLUMNS))
 
     require_fitting(lines)
     assert [*name.split(), *text.split()] == " ".join(lines).split()
@@ -53,12 +53,12 @@ def test_a_text_beside_its_name_fits_and_begins_in_its_column(name, text, width)
 
 @given(st.lists(st.tuples(NAMES, *[st.from_regex(r"\A[0-9]{1,7}%\Z")] * 3), min_size=1))
 def test_figures_of_a_table_end_in_the_same_column(rows):
-    lines = list(table(rows, COLUMNS))
+    lines = list(format_table(rows, COLUMNS))
     figures = [line for line in lines if "%" in line]
 
     require_fitting(lines)
     assert [[*row[1:]] for row in rows] == [line.split()[-3:] for line in figures]
-    assert len(set(map(width_of, figures))) == 1
+    assert len(set(map(measure_width, figures))) == 1
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -105,7 +105,7 @@ def test_evaluate_shows_a_matrix_of_few_classes_and_the_worst_pairs_of_many(
         counts = [[int(cell) for cell in line.split()[-n:]] for line in matrix.splitlines()[1:]]
         assert figures["confusion"] == counts
     else:
-        listed = " ".join(shown.partition("classes confused most\n")[2].split())
+        listed = " ".join(shown.partition("most confused classes\n")[2].split())
         name = r"(a class with a long name \d+)"
         pairs = re.findall(rf"{name} -> {name} (\d+) [\d.]+%", listed)
         wrong = {(y, said): count for y, said, count in figures["pairs"] if y != said}

@@ -139,7 +139,7 @@ def test_inspect_says_what_is_in_a_model(digits, model, run):
     assert np.abs(live.model.weights[3]).max() == abs(weight)
     text = run("inspect", model, check=0).stdout
     assert [line for line in text.splitlines() if not line.startswith(" ")][:6] == [
-        str(model), "learned from", "files", "how well", "by class", "hyperparameters"
+        str(model), "learned from", "files", "results", "by class", "hyperparameters"
     ]  # fmt: skip
     assert re.search(r"  samples +2,500, 2,500 of them changed the weights\n", text)
     assert re.search(r"  largest class +1, 11\.\d+%\n", text)

@@ -350,7 +350,7 @@ def test_a_table_without_a_header(tmp_path, run):
     source = tmp_path / "s.csv"
     source.write_text("1,2,u\n3,4,v\n")
     live, told = learn(run, tmp_path / "m.npz", source)
-    assert "column 3 is the only one of texts, and may be the label: --label -1" in told
+    assert "column 3 is the only text column, and may be the label: --label -1" in told
     live, _ = learn(run, tmp_path / "m.npz", source, "--overwrite", "--label", "-1")
 
     assert (live.model.features_, live.model.classes_) == (["x0", "x1"], ["u", "v"])
@@ -436,7 +436,7 @@ def test_statistics_are_averaged(tmp_path, run):
     result = run(
         "average", paths[0], tmp_path / "plain.npz", "--base", base, "-o", tmp_path / "o.npz"
     )
-    assert "it scales features in another way than the base" in result.stderr
+    assert "it scales features differently from the base" in result.stderr
 
 
 def test_indicators_that_are_new_to_the_base_are_left_alone_in_the_mean(tmp_path, run):

@@ -145,7 +145,7 @@ def test_a_class_that_the_model_lacks_is_an_error(command, learned, run):
 @pytest.mark.parametrize(
     ("threshold", "reason"),
     [
-        ("yes", "'yes' is not a label and its threshold such as yes=0.2"),
+        ("yes", "'yes' is not a label with a threshold such as yes=0.2"),
         ("yes=-1", "-1 is not a finite number of at least 0"),
         ("yes=1.5", "1.5 is not a threshold: choose a number from 0 to 1"),
     ],

@@ -67,8 +67,8 @@ def test_the_command_that_is_named_for_an_array_from_a_pipe_makes_samples(run, t
     write(tmp_path / "a.npy", "npy")
     with (tmp_path / "a.npy").open("rb") as file:
         told = run("learn", stdin=file, check=1).stderr
-    assert told.startswith("Error: stdin: an array of NumPy: python -c ")
-    result = learned_by(f"cat a.npy | {told.partition('NumPy: ')[2]}", tmp_path)
+    assert told.startswith("Error: stdin: a NumPy array: python -c ")
+    result = learned_by(f"cat a.npy | {told.partition('NumPy array: ')[2]}", tmp_path)
 
     assert '"samples": 3' in result.stdout, result.stderr
 

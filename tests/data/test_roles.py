@@ -43,8 +43,8 @@ def test_the_same_columns_are_found_in_every_format(label, source):
     ]
     assert [label for batch in batches for label in batch.labels] == ["x", "y"]
     assert [w for batch in batches for w in batch.weights.tolist()] == [2.0, 1.0]
-    kept = [tuple(map(str, values)) for batch in batches for values in batch.kept]
-    assert kept == [("red", "1.5"), ("blue", "2.5")]
+    passthrough = [tuple(map(str, values)) for batch in batches for values in batch.passthrough]
+    assert passthrough == [("red", "1.5"), ("blue", "2.5")]
 
 
 @pytest.mark.parametrize("form", ["csv", "parquet", "arrow"])

@@ -188,7 +188,7 @@ def test_a_rare_class(run, tmp_path):
     found = plain["diagnosis"]["no better than always answering 'ok'"]
 
     assert 0.02 < share < 0.035
-    assert "weigh rare classes more (--class-weight balanced)" in found["suggestion"]
+    assert "give rare classes more weight (--class-weight balanced)" in found["suggestion"]
     assert plain["largest_class"] == "ok"
     assert plain["largest_share"] == pytest.approx(1 - share, abs=1e-3)
     assert weighted["balanced_accuracy"] > plain["balanced_accuracy"] + 0.1
@@ -232,7 +232,7 @@ def test_one_label(run, tmp_path):
     source = write(tmp_path / "s.csv", "a,label", ((i % 7, "ok") for i in range(200)))
     assert list(learned(run, source)["diagnosis"]) == ["only one label"]
     told = run("learn", source, "--classes", "ok,bad", check=0).stderr
-    assert "diagnosis: only one label: all 200 samples are labelled 'ok'" in told
+    assert "diagnosis: only one label: all 200 samples are labeled 'ok'" in told
     assert told.count("diagnosis") == 1
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from stream_perceptron import LiveModel
 from stream_perceptron.data.opening import open_source
-from stream_perceptron.diagnostics.curve import curve_of
+from stream_perceptron.diagnostics.curve import draw_learning_curve
 from stream_perceptron.live.drift import DriftEvent, EventKind
 from stream_perceptron.live.metrics import Confusion
 
@@ -47,7 +47,7 @@ def heights(drawing, kind):
 def test_lines_end_where_the_figures_of_the_run_are(n, width, learned):
     """This holds with an untested first sample, and with too few samples for a window."""
     live = learned(n)
-    progress, (panel, *_) = live.progress, curve_of(live)["panels"]
+    progress, (panel, *_) = live.progress, draw_learning_curve(live)["panels"]
     drawing = panel["drawings"][width]
     scores = progress.scores(3)
 
@@ -61,7 +61,7 @@ def test_lines_end_where_the_figures_of_the_run_are(n, width, learned):
 
 @pytest.mark.parametrize("n", [99, 100, 150, 999, 2001, 5000])
 def test_no_window_has_few_samples(n, learned):
-    shown = curve_of(learned(n))
+    shown = draw_learning_curve(learned(n))
     sizes = re.match(r"From the first ([\d,]+) samples to the last ([\d,]+):", shown["summary"])
 
     assert (sizes is None) == (n <= 100)
@@ -72,16 +72,16 @@ def test_no_window_has_few_samples(n, learned):
 def test_an_axis_begins_at_0_or_says_where(learned):
     live = learned(1000)
     progress = live.progress
-    (panel, *_) = curve_of(live)["panels"]
+    (panel, *_) = draw_learning_curve(live)["panels"]
     assert panel["start"] == 0
     assert "cut" not in panel["drawings"]["broad"]
 
     # Pretend that all had one label, and nearly all were right.
     pairs = np.array([[0, 0, progress.progressive.tested]])
-    progress.progressive.confusion = Confusion.restored(pairs)
+    progress.progressive.confusion = Confusion.from_saved(pairs)
     progress.curve.sums[:, 1] = progress.curve.sums[:, 0]
     progress.curve.sums[[20, 30], 1] -= 1
-    (panel, *_) = curve_of(live)["panels"]
+    (panel, *_) = draw_learning_curve(live)["panels"]
     assert 0.9 <= panel["start"] < 1
     assert all('class="cut"' in drawing for drawing in panel["drawings"].values())
 
@@ -93,7 +93,7 @@ def test_drops_of_accuracy_are_marked_and_all_events_described(learned):
         DriftEvent(EventKind.RECOVERY, 700, 699, 700, 0.3, 0.8),
         DriftEvent(EventKind.DROP, 901, 900, 950, 0.9, 0.1, label=0),
     ]
-    shown = curve_of(live)
+    shown = draw_learning_curve(live)
 
     assert "Accuracy dropped from 80.0% to 30.0% near row 501." in shown["summary"]
     assert "Accuracy recovered from 30.0% to 80.0% near row 700." in shown["summary"]
@@ -106,6 +106,6 @@ def test_drops_of_accuracy_are_marked_and_all_events_described(learned):
 def test_errors_as_large_as_numbers_are(learned):
     live = learned(500)
     live.progress.curve.sums[-3:, 2] = [1.7e308, 1.7e308, 5e-324]
-    _, panel, *_ = curve_of(live)["panels"]
+    _, panel, *_ = draw_learning_curve(live)["panels"]
 
     assert not re.search("nan|inf", panel["drawings"]["broad"])

@@ -14,7 +14,7 @@ import pytest
 from helpers import ROOT
 
 from stream_perceptron import LiveModel, UpdateError, check_update
-from stream_perceptron.diagnostics.diagnosis import findings_in
+from stream_perceptron.diagnostics.diagnosis import collect_findings
 
 
 def findings(run, *args):
@@ -169,7 +169,7 @@ def test_one_event_has_one_finding(run, tmp_path):
     # Shards detect no drops, as their rows have no order.
     live = LiveModel.load(model)
     live.progress.events.clear()
-    assert "error rising" in [finding.name for finding in findings_in(live)]
+    assert "error rising" in [finding.name for finding in collect_findings(live)]
 
 
 def test_epsilon_that_never_skips(run, tmp_path):

@@ -8,7 +8,11 @@ import pytest
 
 from stream_perceptron import LiveModel, SGDPerceptron
 from stream_perceptron.data.opening import open_source
-from stream_perceptron.diagnostics.mistakes import misleading, mistakes_in, training_on
+from stream_perceptron.diagnostics.mistakes import (
+    describe_training,
+    find_misleading_features,
+    find_mistakes,
+)
 
 KNOWN = "The model was trained on them"
 UNKNOWN = "Whether the model was trained on them is not known"
@@ -22,23 +26,23 @@ def write(path, rng, n=300):
 
 def said(live, path):
     source = open_source(str(path))
-    return training_on(live, source, mistakes_in(live, source).rows)
+    return describe_training(live, source, find_mistakes(live, source).rows)
 
 
 def test_worst_are_the_most_confident_of_all(run, rng, tmp_path):
     data, model = write(tmp_path / "s.csv", rng), tmp_path / "m.npz"
     run("learn", data, "-m", model, "--limit", "20", check=0)
     live = LiveModel.load(model)
-    all_of_them = mistakes_in(live, open_source(str(data)), most=300)
-    few = mistakes_in(live, open_source(str(data)), most=5)
+    all_of_them = find_mistakes(live, open_source(str(data)), max_mistakes=300)
+    few = find_mistakes(live, open_source(str(data)), max_mistakes=5)
 
-    assert (few.rows, few.labelled) == (300, 300)
+    assert (few.rows, few.labeled) == (300, 300)
     assert len(all_of_them.worst) == 300 - few.right > 5
     assert all_of_them.worst[:5] == few.worst == sorted(few.worst, reverse=True)
     lines = data.read_text().splitlines()
     for mistake in few.worst:
         assert lines[mistake.row].endswith(f",{mistake.label}")
-        features = dict(misleading(live, mistake))
+        features = dict(find_misleading_features(live, mistake))
         assert features.items() <= mistake.x.items()
 
 

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from stream_perceptron.diagnostics.plots import (
-    AGAINST,
-    FOR,
+    NEGATIVE_COLOR,
+    POSITIVE_COLOR,
     Line,
     Panel,
-    ink_png,
-    lines_svg,
-    weights_png,
+    draw_ink,
+    draw_lines,
+    draw_weights,
 )  # fmt: skip
 
 
@@ -32,9 +32,9 @@ def pixels_of(uri):
 
 def test_signs_of_weights_are_colours_and_sizes_how_much_of_them(rng):
     weights = rng.normal(size=(9, 9))
-    pixels = pixels_of(weights_png(weights, 2.0))
+    pixels = pixels_of(draw_weights(weights, 2.0))
 
-    for sign, colour in ((weights > 0, FOR), (weights < 0, AGAINST)):
+    for sign, colour in ((weights > 0, POSITIVE_COLOR), (weights < 0, NEGATIVE_COLOR)):
         assert (pixels[sign][:, :3] == colour).all()
     strength = np.minimum(np.abs(weights) / 2, 1)
     assert pixels[..., 3] == pytest.approx(255 * strength, abs=0.5)
@@ -42,11 +42,11 @@ def test_signs_of_weights_are_colours_and_sizes_how_much_of_them(rng):
 
 def test_ink_is_what_is_larger(rng):
     values = rng.normal(size=(5, 5))
-    order = pixels_of(ink_png(values))[..., 3].ravel()[values.ravel().argsort()].astype(int)
+    order = pixels_of(draw_ink(values))[..., 3].ravel()[values.ravel().argsort()].astype(int)
 
     assert (order[0], order[-1]) == (0, 255)
     assert (np.diff(order) >= 0).all()
-    assert not pixels_of(ink_png(np.ones((4, 4))))[..., 3].any()
+    assert not pixels_of(draw_ink(np.ones((4, 4))))[..., 3].any()
 
 
 @given(
@@ -57,7 +57,7 @@ def test_axes_reach_over_what_they_show_at_few_numbers(share, high, height, end,
     low = share * high
     line = Line("y", "window", np.array([0, end]), np.array([low, high]))
     panel = Panel([line], low, high, height)
-    svg, ticks = lines_svg(panel, end, width, {end / 2: "row 3"}, True), panel.ticks
+    svg, ticks = draw_lines(panel, end, width, {end / 2: "row 3"}, True), panel.ticks
     steps = np.diff(ticks)
 
     assert ticks[0] <= low * (1 + 1e-9)
@@ -89,4 +89,7 @@ BLIND = {
 @pytest.mark.parametrize("seen", BLIND.values(), ids=BLIND)
 def test_the_colour_blind_tell_the_signs_apart(seen):
     """The colours differ by ten times the just noticeable difference, 2.3."""
-    assert np.linalg.norm(lab(FOR, np.array(seen)) - lab(AGAINST, np.array(seen))) > 23
+    assert (
+        np.linalg.norm(lab(POSITIVE_COLOR, np.array(seen)) - lab(NEGATIVE_COLOR, np.array(seen)))
+        > 23
+    )

@@ -306,8 +306,8 @@ def test_models_with_little_in_them(run, tmp_path):
     )  # fmt: skip
     assert "no labels to compare predictions with" in result.stderr
     assert not (tmp_path / "r").exists()
-    assert "These are the 20 labels of lowest recall; 40 more are left out." in text
-    assert "Classes confused most" in text
+    assert "These are the 20 classes with the lowest recall; 40 more are left out." in text
+    assert "Most confused classes" in text
     assert "Confusion matrix of 60 classes" in text
     lost = tmp_path / "no" / "r.html"
     result = run("report", tmp_path / "many.npz", "-o", lost, check=1)
@@ -358,7 +358,7 @@ def test_many_classes_make_a_page_of_bounded_size(run, tmp_path, tell):
 
     assert len(text) < 400_000
     assert "80 more classes; 1,900 are left out" in text
-    assert "Classes confused most" in text
+    assert "Most confused classes" in text
     assert "Confusion matrix" not in text
     assert "1,980 more are left out." in text
 

@@ -20,15 +20,15 @@ from stream_perceptron.data.arrow.parquet import ParquetSource
 from stream_perceptron.data.schema import Selection
 from stream_perceptron.distributed.averaging import average, average_live
 from stream_perceptron.distributed.shards import (
-    deal,
+    assign_rows,
+    count_rounds,
     learn_first_sample,
-    learn_pieces,
-    parts_of_round,
-    rounds_in,
+    learn_row_ranges,
+    plan_round,
 )
 from stream_perceptron.live.cursor import Shards
 from stream_perceptron.live.learning_curve import LearningCurve
-from stream_perceptron.model.weights import initial_weights
+from stream_perceptron.model.weights import draw_initial_weights
 
 
 def trained(base, samples):
@@ -76,7 +76,7 @@ def test_known_weights_are_averaged_and_samples_added(base):
 def initial_of(model):
     """Return the initial weight of a label and a feature of a model by name, else 0."""
     n_labels, n_features = model.network.store.n_drawn
-    drawn = initial_weights(7, np.arange(n_labels), np.arange(1, 1 + n_features), 0.03)
+    drawn = draw_initial_weights(7, np.arange(n_labels), np.arange(1, 1 + n_features), 0.03)
 
     def initial(label, feature):
         j, i = model.classes_.index(label), model.features_.index(feature)
@@ -295,18 +295,18 @@ def test_shards_begin_with_the_weights_that_the_first_sample_draws(seed, tmp_pat
     for _ in plain.run([source]):
         pass
     for n_shards in (1, int(rng.integers(2, 6))):
-        identities = source.identities()
+        fingerprints = source.fingerprints()
         source.interrupt = SimpleNamespace(is_set=True)
-        assert learn_first_sample(begin, [source], identities) is None
+        assert learn_first_sample(begin, [source], fingerprints) is None
         source.interrupt = SimpleNamespace(is_set=False)
         assert begin.progress.rows == 0
-        first = learn_first_sample(begin, [source], identities)
+        first = learn_first_sample(begin, [source], fingerprints)
         shards = Shards(n_shards, int(rng.integers(1, 9)), first_rows=first.live.cursor.read)
         live = first.live
-        for done in range(rounds_in([source.groups], shards)):
+        for done in range(count_rounds([source.groups], shards)):
             coming = replace(shards, rounds=done)
-            dealt, factor = parts_of_round([source.groups], coming, True, is_first_pass=True)
-            outcomes = [learn_pieces(live, [source.path], pieces, factor) for pieces in dealt]
+            dealt, factor = plan_round([source.groups], coming, True, is_first_pass=True)
+            outcomes = [learn_row_ranges(live, [source.path], pieces, factor) for pieces in dealt]
             if outcomes:
                 live = average_live(live, [outcome.live for outcome in outcomes])
 
@@ -328,9 +328,9 @@ def test_shards_have_the_statistics_of_all_rows(tmp_path, rng):
         pass
     for n in (1, 2, 3):
         shards, live = Shards(n=n, rows=50), begin
-        for done in range(rounds_in([source.groups], shards)):
-            dealt = deal([source.groups], replace(shards, rounds=done))
-            outcomes = [learn_pieces(live, [source.path], pieces) for pieces in dealt if pieces]
+        for done in range(count_rounds([source.groups], shards)):
+            dealt = assign_rows([source.groups], replace(shards, rounds=done))
+            outcomes = [learn_row_ranges(live, [source.path], pieces) for pieces in dealt if pieces]
             live = average_live(live, [outcome.live for outcome in outcomes])
         counts, means, variances = live.model.network.snapshot().scaler.table
         assert counts.tolist() == [400, 400]

@@ -24,7 +24,7 @@ from stream_perceptron.checkpoint.archive import read_checkpoint, write_checkpoi
 from stream_perceptron.data.arrow.parquet import ParquetSource
 from stream_perceptron.data.schema import Selection
 from stream_perceptron.distributed.averaging import average_live
-from stream_perceptron.distributed.shards import deal, learn_first_sample, learn_pieces
+from stream_perceptron.distributed.shards import assign_rows, learn_first_sample, learn_row_ranges
 from stream_perceptron.live.cursor import Shards
 
 RAY = Path(sys.executable).with_name("ray")
@@ -176,11 +176,11 @@ def test_bits_do_not_depend_on_the_order_in_which_shards_finish(cluster, sample,
     cluster.run(sample, shards=5, rows=300, model=path)
     source = ParquetSource(str(sample))
     live = LiveModel.start([source], Selection(), seed=0)
-    live = learn_first_sample(live, [source], source.identities()).live
+    live = learn_first_sample(live, [source], source.fingerprints()).live
     for rounds in range(4):
-        dealt = deal([source.groups], Shards(5, 300, rounds, first_rows=1))
+        dealt = assign_rows([source.groups], Shards(5, 300, rounds, first_rows=1))
         outcomes = [
-            learn_pieces(live, [str(sample)], pieces, factor=5.0) for pieces in reversed(dealt)
+            learn_row_ranges(live, [str(sample)], pieces, factor=5.0) for pieces in reversed(dealt)
         ]
         live = average_live(live, [outcome.live for outcome in reversed(outcomes)])
     shared = LiveModel.load(path)

@@ -17,7 +17,7 @@ from helpers import COMMAND, contents_of, recipe, start, state_of, wait_for
 
 from stream_perceptron import LiveModel
 from stream_perceptron.data import open_source
-from stream_perceptron.data.byte_stream import version_of, without_password
+from stream_perceptron.data.byte_stream import read_version, strip_credentials
 
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
@@ -176,7 +176,7 @@ def test_a_run_goes_on_with_an_object_and_knows_another_by_its_tag(server, sampl
     put(server, other)
     result = run("learn", uri(server), "-m", path, check=0)
 
-    name = without_password(uri(server))
+    name = strip_credentials(uri(server))
     assert f"{name}: new content; 1,000 rows of the old one were learned\n" in result.stderr
     assert b"secret" not in path.read_bytes()
     assert LiveModel.load(path).progress.rows == 6000
@@ -262,7 +262,7 @@ def test_text_behind_a_uri_is_read_in_passes_and_resumed_when_it_has_grown(serve
     run("learn", remote, "-m", grown, "--quiet", check=0)
     assert LiveModel.load(grown).progress.rows == 3100
     versions = [each.version for each in LiveModel.load(grown).cursor.sources]
-    assert versions == [version_of(remote)]
+    assert versions == [read_version(remote)]
 
     part = tmp_path / "part.npz"
     run("learn", remote, "-m", part, "--limit", "1000", "--quiet", check=0)

@@ -12,7 +12,7 @@ from helpers import COMMAND, contents_of, start, write_lines
 
 from stream_perceptron import LiveModel, SampleError, SGDPerceptron
 from stream_perceptron.data import open_source
-from stream_perceptron.data.text.records import LONGEST_LINE
+from stream_perceptron.data.text.records import MAX_LINE_BYTES
 from stream_perceptron.model.kernel import numpy_kernel
 
 
@@ -47,7 +47,7 @@ def test_rejected_rows_are_grouped_by_reason_with_their_share(tmp_path, run):
     assert told == [
         f"skipped: {source}: row 3: column 'a' is 'x', not a number; to treat it as missing: "
         "--missing x (and 2 more like it)",
-        f"skipped: {source}: row 5: it has 1 fields, not 2",
+        f"skipped: {source}: row 5: it has 1 field, not 2",
         "skipped: 4 of 20 rows, 20.0%",
     ]
 
@@ -102,7 +102,7 @@ def test_a_first_line_that_is_too_long_is_a_rejected_row(form, how, tmp_path, ru
         "csv without header": "left,1\nright,2\n",
         "jsonl": '{"a": 1, "label": "left"}\n{"a": 2, "label": "right"}\n',
     }[form]
-    source.write_text("x" * (LONGEST_LINE + 5) + "\n" + rows)
+    source.write_text("x" * (MAX_LINE_BYTES + 5) + "\n" + rows)
     options = ["-m", path, "--skip-bad", "--json"]
     if how == "path":
         result = run("learn", source, *options, check=0)
@@ -236,7 +236,7 @@ def test_the_numpy_kernel_writes_nothing_that_is_not_finite_whatever_the_rate():
     W, b = np.zeros((2, 3)), np.full(2, 0.5)
     b[0] += 1e-16
     for x in (0.0, 1e-300):
-        rows = Rows.of_table(("a", "b", "c"), np.full((4, 3), x))
+        rows = Rows.from_table(("a", "b", "c"), np.full((4, 3), x))
         feature_ids = np.arange(3, dtype=np.int32)
         part = Part(rows, feature_ids, np.zeros(4, np.intp), np.ones(4), np.full(4, 1e308))
         results = Results(np.zeros((4, 2)), np.full(4, np.nan), np.zeros(4, bool), Counters())

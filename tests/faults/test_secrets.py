@@ -52,7 +52,7 @@ def test_a_password_is_in_no_checkpoint_and_no_note(tmp_path, monkeypatch):
     live = LiveModel.start(sources, seed=0)
     results = list(live.run(sources, live.resume(sources), skip_rejected=True))
     live.save(tmp_path / "m.npz")
-    told = repr([(result.notes, list(map(str, result.rejected))) for result in results])
+    told = repr([(result.notices, list(map(str, result.rejected))) for result in results])
 
     assert "s3://bucket/s.csv: row 3" in told
     assert b"s3://bucket/s.csv" in (tmp_path / "m.npz").read_bytes()

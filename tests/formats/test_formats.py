@@ -22,9 +22,7 @@ from stream_perceptron.data.text import scanning
 
 FOLDER = Path(__file__).parent
 CASES = sorted(
-    path
-    for path in FOLDER.glob("*/*")
-    if path.suffix not in (".expected", ".options", ".pyc")
+    path for path in FOLDER.glob("*/*") if path.suffix not in (".expected", ".options", ".pyc")
 )
 TEXT_CASES = [path for path in CASES if path.parent.name in ("csv", "json", "libsvm")]
 

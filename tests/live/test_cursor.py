@@ -11,25 +11,25 @@ import pytest
 
 from stream_perceptron import CheckpointError
 from stream_perceptron.data.batch import Offset, Redeliveries
-from stream_perceptron.data.identity import Identity
+from stream_perceptron.data.fingerprint import Fingerprint
 from stream_perceptron.live.cursor import Cursor, Shards
 
-A, B = Identity("a.csv", 10, "1a"), Identity("b.csv", 20, "2b")
-STDIN = Identity.of_stream("stdin")
+A, B = Fingerprint("a.csv", 10, "1a"), Fingerprint("b.csv", 20, "2b")
+STDIN = Fingerprint.of_stream("stdin")
 WAYS = {"at_random": False, "shards": None, "again": False}
 
 
 class File:
     """A source with a known identity, which may have grown."""
 
-    def __init__(self, identity, has_grown=False):
-        self.name, self.is_stream = identity.name, identity.is_stream
-        self._identity, self._has_grown = identity, has_grown
+    def __init__(self, fingerprint, has_grown=False):
+        self.name, self.is_stream = fingerprint.name, fingerprint.is_stream
+        self._fingerprint, self._has_grown = fingerprint, has_grown
 
-    def matching(self, identities):
-        return [identity for identity in identities if identity == self._identity]
+    def find_matching(self, fingerprints):
+        return [fingerprint for fingerprint in fingerprints if fingerprint == self._fingerprint]
 
-    def has_grown(self, known):
+    def has_grown(self, known_fingerprint):
         return self._has_grown
 
 
@@ -78,7 +78,7 @@ def test_rows_of_a_pipe_are_counted_over_all_runs():
 
 @pytest.mark.parametrize("finished", [False, True])
 def test_learning_again_resumes_until_it_is_finished(finished):
-    unread = Identity.of_unread("b.csv")
+    unread = Fingerprint.of_unread("b.csv")
     cursor = at(A, unread, is_again=True, finished=finished)
 
     resumed = cursor.resume([File(A), File(B)], again=True, passes=1)
@@ -92,10 +92,10 @@ def test_learning_again_resumes_until_it_is_finished(finished):
 def test_whole_files_resume_in_the_same_way(cursor):
     way = WAYS | {"at_random": cursor.at_random, "shards": cursor.shards}
 
-    assert cursor.resume_whole([replace(A, name="moved.csv")], **way).row == 5
-    assert cursor.resume_whole([A], **way | {"again": True}).row == 0
-    assert cursor.resume_whole([B], **way).row == 0
-    assert replace(cursor, finished=True).resume_whole([A, B], **way).row == 0
+    assert cursor.resume_unordered([replace(A, name="moved.csv")], **way).row == 5
+    assert cursor.resume_unordered([A], **way | {"again": True}).row == 0
+    assert cursor.resume_unordered([B], **way).row == 0
+    assert replace(cursor, finished=True).resume_unordered([A, B], **way).row == 0
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_an_unfinished_run_over_whole_files_is_not_left_for_a_part_of_them(
     cursor, sources, way, reason
 ):
     with pytest.raises(CheckpointError, match=f"^a.csv was learned only .*{reason}.*: --again$"):
-        cursor.resume_whole(sources, **WAYS | way)
+        cursor.resume_unordered(sources, **WAYS | way)
     with pytest.raises(CheckpointError, match="reads them in order; .*: --again$"):
         cursor.resume([File(A)], again=False, passes=1)
     assert cursor.resume([File(B)], again=False, passes=1).row == 0
@@ -154,7 +154,7 @@ def test_a_cursor_moves_alike_in_whatever_pieces(is_stream, rng):
 def test_a_run_that_had_stopped_is_over_before_it_begins():
     stopped = at(A, stopped_below=0.1)
     for epsilon, stop, finished in ((0.1, True, True), (0.2, True, False), (0.1, False, False)):
-        here = stopped.begun(epsilon, stop)
+        here = stopped.copy_for_run(epsilon, stop)
 
         assert (here.finished, here.stopped_below) == (finished, 0.1 if finished else None)
         here.sources.append(B)
@@ -172,5 +172,7 @@ def test_a_cursor_that_no_run_can_leave_is_refused():
         ),
     ):
         with pytest.raises(CheckpointError, match=why):
-            cursor.require_fit(position)
-    Cursor([A], index=1, redeliveries=Redeliveries({("p",): 1})).require_fit(("part", "offset"))
+            cursor.require_consistent(position)
+    Cursor([A], index=1, redeliveries=Redeliveries({("p",): 1})).require_consistent(
+        ("part", "offset")
+    )

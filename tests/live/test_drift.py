@@ -10,7 +10,7 @@ from helpers import TIMES
 
 from stream_perceptron.errors import CheckpointError
 from stream_perceptron.live.drift import Drift, DriftEvent, EventKind, find_lasting_drops
-from stream_perceptron.live.drift.blocks import log
+from stream_perceptron.live.drift.blocks import portable_log
 
 
 def detect(wrong, labels=None, cuts=(), rows=None):
@@ -19,7 +19,7 @@ def detect(wrong, labels=None, cuts=(), rows=None):
     labels = np.zeros(len(wrong), np.intp) if labels is None else labels
     rows = np.arange(1, len(wrong) + 1) if rows is None else rows
     for part in np.split(np.arange(len(wrong)), cuts):
-        drift = Drift.restored(drift.numbers)
+        drift = Drift.from_saved(drift.numbers)
         drift.update(labels[part], wrong[part], rows[part], events)
     return drift.numbers, events
 
@@ -264,7 +264,7 @@ def test_the_dispersion_of_repeated_rows_is_their_number(times):
 def test_logarithms_have_ten_digits():
     x = np.geomspace(1e-3, 1e3, 10_000)
 
-    np.testing.assert_allclose(log(x), np.log(x), rtol=1e-9, atol=1e-10)
+    np.testing.assert_allclose(portable_log(x), np.log(x), rtol=1e-9, atol=1e-10)
 
 
 def test_a_drop_lasts_until_its_recovery():
@@ -377,7 +377,7 @@ def test_forged_states_are_refused_or_can_be_used():
             place = rng.integers(0, len(forged))
             forged[place] = rng.choice([-1, 0, 0.5, 1, 49, 50, 1e6, 2.0**61, 1e300, np.inf, np.nan])
         try:
-            drift = Drift.restored(forged)
+            drift = Drift.from_saved(forged)
         except CheckpointError:
             refused += 1
             continue
@@ -387,11 +387,11 @@ def test_forged_states_are_refused_or_can_be_used():
             assert 0 <= event.row < 2**62
             assert 0 <= event.before <= 1
             assert 0 <= event.after <= 1
-        Drift.restored(drift.numbers)
+        Drift.from_saved(drift.numbers)
     assert 0 < refused < 2000
 
 
 @pytest.mark.parametrize("n", [0, 1, 100, 1000, 10**6])
 def test_a_state_of_a_wrong_size_is_refused(n):
     with pytest.raises(CheckpointError, match="wrong size"):
-        Drift.restored(np.zeros(n))
+        Drift.from_saved(np.zeros(n))

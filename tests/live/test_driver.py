@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from stream_perceptron import DivergedError, SampleError, SGDPerceptron
-from stream_perceptron.data.batch import Batch, Inferred
+from stream_perceptron.data.batch import Batch, InferredKnowledge
 from stream_perceptron.data.opening import open_source
 from stream_perceptron.data.schema import Schema
 from stream_perceptron.data.source import RawRows
 from stream_perceptron.datasets.mnist import sample_path
 from stream_perceptron.live import Cursor, LiveModel, StepResult, drive
-from stream_perceptron.live.driver import cut
+from stream_perceptron.live.driver import slice_rows
 from stream_perceptron.model.rows import Rows
 
 SOURCES = [open_source(str(sample_path()))]
@@ -28,9 +28,9 @@ def batches(rng, sizes, bad=()):
             rejected = {i - first: "it is bad" for i in bad if first <= i < first + n}
             rows = np.array([i for i in range(n) if i not in rejected], np.intp)
             return Batch(
-                "stream", first + 1, n, rows, Rows.of_table(("x",), values[rows]),
-                [labels[i] for i in rows], np.ones(len(rows)), Inferred(Schema()), rejected,
-                interpret_first=batch_of,
+                "stream", first + 1, n, rows, Rows.from_table(("x",), values[rows]),
+                [labels[i] for i in rows], np.ones(len(rows)), InferredKnowledge(Schema()),
+                rejected, interpret_first=batch_of,
             )  # fmt: skip
 
         yield batch_of(n)
@@ -63,10 +63,10 @@ def test_cuts_are_where_a_run_ends_or_yields(rng):
         n, begun = sum(sizes), int(rng.integers(0, 1500))
         limit = int(rng.integers(1, n + begun)) if rng.random() < 0.7 else None
         every = int(rng.integers(1, 1200)) if rng.random() < 0.7 else None
-        name_rows = int(rng.integers(1, 1200)) if rng.random() < 0.3 else None
+        name_lifetime = int(rng.integers(1, 1200)) if rng.random() < 0.3 else None
         here, ends = Cursor(row=begun, read=begun), []
-        for _, part in cut(
-            raw_rows(sizes, begun + 1), SOURCES, here, limit, every, name_rows=name_rows
+        for _, part in slice_rows(
+            raw_rows(sizes, begun + 1), SOURCES, here, limit, every, name_lifetime=name_lifetime
         ):
             assert part.numbers[0] == here.read + 1
             here.row, here.read = here.row + len(part), here.read + len(part)
@@ -75,14 +75,14 @@ def test_cuts_are_where_a_run_ends_or_yields(rng):
         last = begun + n if limit is None else min(begun + n, max(limit, begun))
         marks = {begun + end for end in np.cumsum(sizes).tolist()}
         marks |= {1000 << i for i in range(4)} | set(range(0, begun + n, every or 10**9))
-        marks |= set(range(0, begun + n, name_rows or 10**9))
+        marks |= set(range(0, begun + n, name_lifetime or 10**9))
         assert ends == sorted(mark for mark in marks | {last} if begun < mark <= last)
 
 
 def test_some_rows_are_learned_one_by_one():
     for n in (0, 1, 3, 6, 20):
         single, here, found = [1] * min(n, 13), Cursor(), []
-        for _, part in cut(raw_rows([3, 1, 5, 4]), SOURCES, here, one_by_one=n):
+        for _, part in slice_rows(raw_rows([3, 1, 5, 4]), SOURCES, here, n_single_rows=n):
             found.append(len(part))
             here.read += len(part)
 
@@ -117,7 +117,7 @@ def test_what_a_step_refuses_ends_it(rng):
         )
 
     steps = []
-    for how, error in (({"stopped": True}, None), ({"refused": DivergedError(3)}, DivergedError)):
+    for how, error in (({"stopped": True}, None), ({"failure": DivergedError(3)}, DivergedError)):
         steps = []
 
         def count(batch, how=how, steps=steps):

@@ -13,7 +13,7 @@ from stream_perceptron.model.rows import Rows, Samples
 
 @pytest.mark.parametrize("step", [1, 7, 64, 5000])
 def test_curve_does_not_depend_on_blocks_and_stays_small(step, rng):
-    rows = Rows.of_table(("a", "b", "c"), rng.normal(size=(5000, 3)))
+    rows = Rows.from_table(("a", "b", "c"), rng.normal(size=(5000, 3)))
     y = rng.integers(0, 3, 5000).tolist()
     model, progress = SGDPerceptron(classes=range(3), seed=0), Progress()
     for i in range(0, 5000, step):
@@ -25,7 +25,7 @@ def test_curve_does_not_depend_on_blocks_and_stays_small(step, rng):
 
     assert whole.curve.sums.tobytes() == curve.sums.tobytes()
     assert (curve.bin, len(curve.sums)) == (40, 125)
-    assert LearningCurve.MOST >= len(curve.sums)
+    assert LearningCurve.MAX_BINS >= len(curve.sums)
     assert curve.column("samples").sum() == 5000
     assert progress.confusion.right == curve.column("right").sum()
     assert progress.updates == curve.column("updates").sum()
@@ -40,7 +40,7 @@ def test_curve_does_not_depend_on_blocks_and_stays_small(step, rng):
 
 def test_more_than_20_classes_are_not_counted_by_bin(rng):
     y = [*rng.integers(0, 20, 300).tolist(), *rng.integers(0, 25, 300).tolist()]
-    rows = Rows.of_table(("a",), rng.normal(size=(600, 1)))
+    rows = Rows.from_table(("a",), rng.normal(size=(600, 1)))
     for step in (7, 600):
         model, curve = SGDPerceptron(classes=range(25), seed=0), LearningCurve()
         for i in range(0, 600, step):
@@ -52,7 +52,7 @@ def test_more_than_20_classes_are_not_counted_by_bin(rng):
 def test_curve_is_restored_with_suspicion():
     sums = np.ones((3, len(LearningCurve.COLUMNS)))
     counts = np.array([[1, 0, 0, 0], [0, 0, 1, 1], [1, 1, 0, 0]])
-    assert sums is LearningCurve.restored(sums, 10, counts).sums
+    assert sums is LearningCurve.from_saved(sums, 10, counts).sums
     wrong_ones = [
         (sums - 1, 10),
         (sums * 2.0**53, 10),
@@ -62,7 +62,7 @@ def test_curve_is_restored_with_suspicion():
     ]
     for wrong, stretch in wrong_ones:
         with pytest.raises(ValueError, match="curve"):
-            LearningCurve.restored(wrong, stretch, None)
+            LearningCurve.from_saved(wrong, stretch, None)
     for wrong in (counts[:, :3], counts + 1, -counts, counts * [1, 2, 1, 2], np.ones((3, 42))):
         with pytest.raises(ValueError, match="counts of classes"):
-            LearningCurve.restored(sums, 10, wrong)
+            LearningCurve.from_saved(sums, 10, wrong)

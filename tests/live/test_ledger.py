@@ -68,8 +68,10 @@ def frozen_heap():
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("frozen_heap")
-@pytest.mark.parametrize(("error", "with_every"), [(BrokenStepError, True), (MemoryError, False)])
-def test_an_error_at_a_call_of_a_step(error, with_every, tmp_path):
+@pytest.mark.parametrize(
+    ("error", "with_all_probabilities"), [(BrokenStepError, True), (MemoryError, False)]
+)
+def test_an_error_at_a_call_of_a_step(error, with_all_probabilities, tmp_path):
     source, path = tmp_path / "s.csv", tmp_path / "m.npz"
     source.write_text(ROWS)
     selection = Selection(standardize=True, one_hot=("t",))
@@ -78,7 +80,11 @@ def test_an_error_at_a_call_of_a_step(error, with_every, tmp_path):
         sources = [open_source(str(source))]
         live = LiveModel.start(sources, selection, lr=0.1, seed=0)
         results = live.run(
-            sources, live.resume(sources), skip_rejected=True, with_every=with_every, every=2
+            sources,
+            live.resume(sources),
+            skip_rejected=True,
+            with_all_probabilities=with_all_probabilities,
+            every=2,
         )
         next(results)
         live.save(path)
@@ -86,7 +92,7 @@ def test_an_error_at_a_call_of_a_step(error, with_every, tmp_path):
         has_ended = False
         with suppress(error):
             has_ended = not interrupt(results, error, n)
-        if not live.ledger.is_whole:
+        if not live.ledger.is_consistent:
             with pytest.raises(
                 CheckpointError, match="not saved, because an error interrupted a step"
             ):

@@ -9,16 +9,16 @@ import pytest
 from river.optim import schedulers
 
 from stream_perceptron import LiveModel
-from stream_perceptron.data.identity import Identity
+from stream_perceptron.data.fingerprint import Fingerprint
 from stream_perceptron.data.opening import open_source
-from stream_perceptron.live.lineage import DRAWS, ROUNDS, Entry, Lineage, saved_lr, shown_lr
+from stream_perceptron.live.lineage import DRAWS, ROUNDS, Entry, Lineage, format_lr, try_encode_lr
 
-EMPTY = Identity.of_unread("a.csv")
+EMPTY = Fingerprint.of_unread("a.csv")
 
 
 def text(size):
     """Return the identity of a text file's first bytes."""
-    return Identity("a.csv", size, f"{size:x}")
+    return Fingerprint("a.csv", size, f"{size:x}")
 
 
 def learned(lineage, steps):
@@ -69,23 +69,23 @@ def test_what_was_learned_since():
     for first in (1, 30, 59):
         before = learned(Lineage(), [(first, 1)])
         after = learned(Lineage(), [(first, 1), (60 - first, 2)])
-        (since,) = after.since(before)
+        (added,) = after.find_entries_since(before)
 
-        assert (since.start, since.end, since.rejected) == (first, 60, 2)
-        assert before.since(before) == ()
-        assert after.since(learned(Lineage(), [(first, 4)])) is None
-        assert before.since(after) is None
+        assert (added.start, added.end, added.rejected) == (first, 60, 2)
+        assert before.find_entries_since(before) == ()
+        assert after.find_entries_since(learned(Lineage(), [(first, 4)])) is None
+        assert before.find_entries_since(after) is None
 
 
 def test_a_mean_keeps_what_each_model_added():
     base = learned(Lineage(), [(10, 0)])
     grown = [learned(Lineage(), [(10, 0), (n, 0)]) for n in (5, 7)]
-    mean = base.mean_of([*grown, base])
-    stranger = base.mean_of([learned(Lineage(), [(3, 0)])])
+    mean = base.build_average([*grown, base])
+    stranger = base.build_average([learned(Lineage(), [(3, 0)])])
 
     assert [[e.end for e in part] for part in mean.entries[-1].models] == [[15], [17], []]
     assert (mean.is_complete, stranger.is_complete) == (True, False)
-    assert base.mean_of([Lineage(is_complete=False)]).is_complete is False
+    assert base.build_average([Lineage(is_complete=False)]).is_complete is False
     shown = "\n".join(mean.lines())
     assert "mean of 3 models:" in shown
     assert "    a.csv (15 bytes, SHA-256 f...): rows 11 to 15, lr 0.1, epsilon 0" in shown
@@ -94,10 +94,10 @@ def test_a_mean_keeps_what_each_model_added():
 def test_schedules_are_saved_and_shown():
     schedule = schedulers.InverseScaling(0.1)
 
-    assert (saved_lr(0.1), shown_lr(0.1)) == (0.1, "0.1")
-    assert saved_lr(schedule)["class"] == "optim.schedulers.InverseScaling"
-    assert saved_lr(object()) is None
-    assert "InverseScaling" in shown_lr(schedule)
+    assert (try_encode_lr(0.1), format_lr(0.1)) == (0.1, "0.1")
+    assert try_encode_lr(schedule)["class"] == "optim.schedulers.InverseScaling"
+    assert try_encode_lr(object()) is None
+    assert "InverseScaling" in format_lr(schedule)
 
 
 def test_rates_that_cannot_be_saved_do_not_lose_the_model(sample, tmp_path):

@@ -13,8 +13,8 @@ from helpers import write_parquet
 
 from stream_perceptron import LiveModel, SourceError
 from stream_perceptron.data import open_source
-from stream_perceptron.data.identity import Identity
-from stream_perceptron.live.marks import Marks, may_repeat
+from stream_perceptron.data.fingerprint import Fingerprint
+from stream_perceptron.live.marks import Marks, may_share_content
 
 ROWS = ["a,label\n", *(f"{i},{'xy'[i % 2]}\n" for i in range(50))]
 
@@ -28,8 +28,8 @@ def learn(live, path, limit=None):
 
 def find(marks, path):
     source = open_source(str(path))
-    identity = Identity.of_unread("") if source.grows else source.identities()[0]
-    return marks.find(source, identity)
+    fingerprint = Fingerprint.of_unread("") if source.can_grow else source.fingerprints()[0]
+    return marks.find(source, fingerprint)
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def test_a_row_ends_at_a_mark(path):
 
     assert find(live.marks, path) is None
     with pytest.raises(SourceError, match="row 50 has changed since it was learned"):
-        live.marks.check_new(open_source(str(path)))
+        live.marks.check_new_content(open_source(str(path)))
 
 
 def test_a_finished_file_is_found_without_opening_it(path):
@@ -113,7 +113,9 @@ def test_a_parquet_file_that_changes_after_it_was_opened_is_an_error(tmp_path):
     cursor = live.resume(sources)
     write_parquet(path, {"a": [1.0], "label": ["x"]})
 
-    with pytest.raises(SourceError, match=f"^{path}: it has changed since it was opened: run"):
+    with pytest.raises(
+        SourceError, match=f"^{path}: the file has changed since it was opened: run"
+    ):
         list(live.run(sources, cursor))
     assert live.progress.rows == 0
 
@@ -125,7 +127,7 @@ def test_files_may_repeat_others_if_they_begin_alike(tmp_path):
             path = tmp_path / f"{i}.csv"
             path.write_bytes(content)
             sources.append(open_source(str(path)))
-        return may_repeat(sources)
+        return may_share_content(sources)
 
     long = b"a,label\n" + b"1,x\n" * 2000
     assert not repeat(b"a,label\n1,x\n", b"a,label\n2,x\n", long.replace(b"1", b"3"))

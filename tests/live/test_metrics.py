@@ -14,7 +14,7 @@ from stream_perceptron.model.results import TrainResult
 @pytest.mark.parametrize("step", [1, 7, 300])
 def test_progress_is_what_one_counts_by_hand(step, rng):
     n = 300
-    whole = TrainResult.blank(n)
+    whole = TrainResult.empty(n)
     whole.targets[:] = rng.integers(-1, 3, n)
     whole.predicted[:] = rng.integers(0, 3, n)
     whole.predicted[:5] = -1  # no label is known yet
@@ -45,7 +45,7 @@ def test_progress_is_what_one_counts_by_hand(step, rng):
 
 
 def test_sums_of_errors_stay_numbers_however_large_the_errors(rng):
-    whole = TrainResult.blank(300)
+    whole = TrainResult.empty(300)
     whole.targets[:] = whole.predicted[:] = 0
     whole.errors[:] = rng.choice([1e308, 1.0], 300)
     progress = [Progress(), Progress()]

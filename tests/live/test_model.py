@@ -241,10 +241,10 @@ def test_divergence_names_the_row_and_keeps_the_model_before_it(tmp_path):
     ("text", "label_type", "label"), [("7", "int", 7), ("7", "str", "7"), ("True", "bool", True)]
 )
 def test_declared_classes_take_the_type_of_the_labels(text, label_type, label):
-    assert [label] == Schema(label_type=label_type).with_classes([text])[0]
+    assert [label] == Schema(label_type=label_type).parse_classes([text])[0]
     for bad_type in ("int", "bool"):
         with pytest.raises(ValueError, match="but the labels are"):
-            Schema(label_type=bad_type).with_classes(["seven"])
+            Schema(label_type=bad_type).parse_classes(["seven"])
 
 
 def test_source_that_cannot_be_read_is_refused_before_anything_is_learned(points, tmp_path):

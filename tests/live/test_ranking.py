@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sklearn import metrics
 
 from stream_perceptron.live import ranking
-from stream_perceptron.live.ranking import Ranking, compute_figures, rank
+from stream_perceptron.live.ranking import Ranking, compute_figures, compute_precision_recall
 from stream_perceptron.live.recent_scores import RecentScores
 from stream_perceptron.model import kernel
 from stream_perceptron.model.activations import get_activation
@@ -24,7 +24,7 @@ SAMPLES = st.lists(
 @given(SAMPLES)
 def test_figures_are_those_of_scikit_learn(samples):
     hits, scores = map(np.array, zip(*samples, strict=True))
-    figures = compute_figures(rank(scores, hits))
+    figures = compute_figures(compute_precision_recall(scores, hits))
     precision, recall, thresholds = metrics.precision_recall_curve(hits, scores)
     f1 = [metrics.f1_score(hits, scores >= threshold) for threshold in thresholds]
 
@@ -76,8 +76,8 @@ def test_many_scores_are_counted_in_bins(monkeypatch):
 
 def test_many_scores_of_many_classes_have_no_figures(monkeypatch):
     monkeypatch.setattr(ranking, "MAX_SCORES", 1000)
-    found = Ranking(ranking.MAX_BINNED + 1)
-    found.update(np.zeros(10, np.intp), np.full((10, ranking.MAX_BINNED + 1), 0.01))
+    found = Ranking(ranking.MAX_BINNED_CLASSES + 1)
+    found.update(np.zeros(10, np.intp), np.full((10, ranking.MAX_BINNED_CLASSES + 1), 0.01))
 
     assert (found.method, found.figures(0)) == (None, None)
 
@@ -103,7 +103,7 @@ def test_recent_scores_are_those_of_the_last_1000_labeled_samples(sizes, seed):
     targets = np.concatenate([targets for targets, _ in parts])
     nets = np.concatenate([nets for _, nets in parts])[targets >= 0][-1000:]
     hits = targets[targets >= 0][-1000:] == 1
-    scores = kernel.probabilities(sigmoid, nets)[:, 1] if len(nets) else np.zeros(0)
+    scores = kernel.compute_probabilities(sigmoid, nets)[:, 1] if len(nets) else np.zeros(0)
     is_mixed = 0 < hits.sum() < len(hits)
 
     assert len(recent) == len(hits)

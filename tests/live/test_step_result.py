@@ -17,9 +17,9 @@ def learned(path, *, selection=None, options=None, **parameters):
 def test_large_features_are_remarked_on(tmp_path):
     path = tmp_path / "f.csv"
     path.write_text("x,y\n200,0\n-3,1\n")
-    notes = [note for step in learned(path, lr=1e-6) for note in step.notes]
+    notices = [note for step in learned(path, lr=1e-6) for note in step.notices]
 
-    assert sum("unscaled features: 'x' reaches 200" in note for note in notes) == 1
+    assert sum("unscaled features: 'x' reaches 200" in note for note in notices) == 1
 
 
 def test_a_label_of_its_own_for_each_row_is_warned_of(tmp_path):
@@ -27,9 +27,9 @@ def test_a_label_of_its_own_for_each_row_is_warned_of(tmp_path):
         path = tmp_path / "f.csv"
         rows = (f"{i % 7},{i % n_labels}" for i in range(1500))
         path.write_text("\n".join(["x,label", *rows]) + "\n")
-        notes = {note for step in learned(path, options={"every": 100}) for note in step.notes}
+        notices = {note for step in learned(path, options={"every": 100}) for note in step.notices}
 
-        assert any("brought a new label" in note for note in notes) == expected
+        assert any("brought a new label" in note for note in notices) == expected
 
 
 def test_offsets_and_kept_columns_go_with_each_usable_row(tmp_path, rng):
@@ -44,7 +44,7 @@ def test_offsets_and_kept_columns_go_with_each_usable_row(tmp_path, rng):
         asked = Selection(position=position, keep=keep, ignore=("id", "p", "o"))
         for every in (1, 7, None):
             steps = learned(path, selection=asked, options={"skip_rejected": True, "every": every})
-            carried = [each for step in steps for each in step.carried or []]
+            carried = [each for step in steps for each in step.copied_columns or []]
             wanted = [{name: row[name] for name in (*position, *keep)} for row in rows]
 
             good = [each for each, row in zip(wanted, rows, strict=True) if row["a"] != "bad"]

@@ -6,7 +6,7 @@ from river import datasets, metrics
 
 from stream_perceptron import LiveModel, SGDPerceptron, sweep
 from stream_perceptron.data import open_source
-from stream_perceptron.live.sweep import Trial, combinations, learn_sources
+from stream_perceptron.live.sweep import Trial, list_combinations, train_trials_on_sources
 
 
 def test_a_stream_of_rivers_is_learned_as_by_itself():
@@ -35,14 +35,14 @@ def test_one_reading_for_all_up_to_a_limit(tmp_path, rng):
     lines = [f"{x:.3f},{'left' if x < 0 else 'right'}" for x in rng.normal(size=2500)]
     lines[1000:1003] = ["bad,left", ",right", "1e9,left"]
     path.write_text("\n".join(["a,label", *lines]) + "\n")
-    settings = combinations({"lr": [0.1, 2.0], "activation": ["sigmoid", "identity"]})
+    settings = list_combinations({"lr": [0.1, 2.0], "activation": ["sigmoid", "identity"]})
     for limit, epochs in ((None, 2), (2001, 1), (1, 1)):
         options = {"limit": limit, "epochs": epochs, "skip_rejected": True}
         sources = [open_source(str(path))]
         trials = [Trial(each, LiveModel.start(sources, seed=0, **each)) for each in settings]
-        taken = [r.taken for r in learn_sources(trials, sources, **options)]
+        n_processed = [r.n_processed for r in train_trials_on_sources(trials, sources, **options)]
 
-        assert sum(taken) == (limit or 5000)
+        assert sum(n_processed) == (limit or 5000)
         for trial in trials:
             alone = LiveModel.start([open_source(str(path))], seed=0, **trial.settings)
             has_diverged = False

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from stream_perceptron import SGDPerceptron
 from stream_perceptron.model import network
-from stream_perceptron.model.kernel import numpy_kernel, probabilities
+from stream_perceptron.model.kernel import compute_probabilities, numpy_kernel
 from stream_perceptron.model.results import TrainOptions
 from stream_perceptron.model.rows import Rows, Samples
 from stream_perceptron.model.scaler import Scaler
@@ -30,12 +30,12 @@ def blocks(draw):
     values = np.array([[cell or 0 for cell in row] for row in cells])
     form = draw(st.sampled_from(["numbers", "whole", "bytes", "sparse"]))
     if form == "numbers":
-        return Rows.of_table(names, values / 8, there), labels
+        return Rows.from_table(names, values / 8, there), labels
     if form == "whole":
-        return Rows.of_table(names, values / 8), labels
+        return Rows.from_table(names, values / 8), labels
     if form == "bytes":
         cells = values.astype(np.uint8)
-        return Rows.of_table(names, cells, there, scale=0.125), labels
+        return Rows.from_table(names, cells, there, scale=0.125), labels
     rows = [tuple(np.array(names)[here].tolist()) for here in there]
     return Rows.from_rows(
         rows, [row[here] / 8 for row, here in zip(values, there, strict=True)]
@@ -67,18 +67,18 @@ def test_a_block_is_its_rows(kernel, block, is_wide, is_scaled, lr, epsilon, sto
             if is_scaled:
                 model.network.scaler = Scaler()
             if is_wide and room > 500:
-                model.network.add([f"g{i}" for i in range(1100)], [] if classes else ["a"])
+                model.network.add_names([f"g{i}" for i in range(1100)], [] if classes else ["a"])
             models.append(model)
         whole, single = models
         result = train(whole, features, labels, stop)
         done, ended = [], (False, False, None)
         for i in range(len(labels)):
-            nets = single.network.nets(features[i : i + 1])
+            nets = single.network.compute_nets(features[i : i + 1])
             one = train(single, features[i : i + 1], labels[i : i + 1], stop)
             done.append(one)
             if len(one) and nets.shape[1]:
                 # The prediction precedes the row's growth.
-                expected = probabilities(single.network.activation, nets).max(axis=1)
+                expected = compute_probabilities(single.network.activation, nets).max(axis=1)
                 np.testing.assert_array_equal(expected, one.probabilities)
             ended = (one.diverged, one.stopped, type(one.memory_error))
             if one.diverged or one.stopped or one.memory_error is not None:

@@ -166,7 +166,7 @@ def test_stop_ends_with_the_first_sample_that_fits(rng):
     [
         ([[1.0], [np.nan]], ["a", "b"], "feature 0 is nan in row 1, not finite"),
         ([[1.0], [2.0]], ["a", None], "label in row 1 is missing"),
-        ([[1.0], [2.0]], ["a"], "2 samples but 1 labels"),
+        ([[1.0], [2.0]], ["a"], "number of labels is 1, but that of samples is 2"),
         ([["1.0"], ["2.0"]], ["a", "b"], "not numbers"),
         ([1.0, 2.0], ["a", "b"], "not rows and columns"),
     ],
@@ -255,7 +255,7 @@ def test_divergence_in_mid_block_leaves_the_rows_before(rng):
 
 def test_a_missing_label_has_no_number_beside_known_and_new_ones():
     model = SGDPerceptron(classes=["x"], seed=0)
-    rows = Rows.of_table(("a",), np.arange(4.0)[:, np.newaxis])
+    rows = Rows.from_table(("a",), np.arange(4.0)[:, np.newaxis])
     result = model.train(Samples(rows, ["x", None, "y", None], np.ones(4)))
 
     assert result.targets.tolist() == [0, -1, 1, -1]

@@ -88,9 +88,9 @@ def test_factors_of_many_samples_are_those_of_single_ones(labels):
     factors = []
     for target, label in zip(targets.tolist(), labels, strict=True):
         factors.append(one.compute_factor(target, label))
-        one.count_one(target)
+        one.count_sample(target)
     found = many.compute_factors(targets, LABELS).tolist()
-    many.count(targets)
+    many.count_samples(targets)
 
     assert found == factors == list(define_factors("balanced", labels))
     assert many.copy_counts(5).tolist() == one.copy_counts(5).tolist()
@@ -151,7 +151,7 @@ def test_models_that_do_not_continue_the_base_are_not_averaged():
 def test_forged_counts_are_refused(counts):
     model = SGDPerceptron(classes=range(len(counts)), seed=0, class_weight="balanced")
     model.network.class_weights.counts = np.array(counts, np.int64)
-    model.network.count(2, 0, 0.1)
+    model.network.set_counters(2, 0, 0.1)
     file = io.BytesIO()
     save(model, file)
     file.seek(0)

@@ -174,7 +174,7 @@ def test_models_are_the_same_in_every_form(tell, tmp_path):
     n_files = 0
     for number in range(N_MODELS):
         case = Case(rng)
-        table = Rows.of_table(case.names, case.cells, case.is_present)
+        table = Rows.from_table(case.names, case.cells, case.is_present)
         rows = [tuple(x) for x in case.dicts()]
         order = {name: i for i, name in enumerate(case.names)}
         sparse = Rows.from_rows(
@@ -190,7 +190,8 @@ def test_models_are_the_same_in_every_form(tell, tmp_path):
             models[name] = case.learn_frames(make(case))
         if case.is_bytes:
             cells = case.cells.astype(np.uint8)
-            models["bytes"], _ = case.learn_rows(Rows.of_table(case.names, cells, case.is_present))
+            byte_rows = Rows.from_table(case.names, cells, case.is_present)
+            models["bytes"], _ = case.learn_rows(byte_rows)
         is_labeled = case.labeled()
         if is_labeled.any():
             indices = np.nonzero(case.is_present)

@@ -50,13 +50,13 @@ def learn_digits(spread=1, **parameters):
     """Learn the shipped digits in blocks of 1,000, as bytes, or sparse over more columns."""
     pixels, labels = digits()
     model = SGDPerceptron(classes=range(10), seed=0, **parameters)
-    model.network.add([f"x{i}" for i in range(784 * spread)], [])
+    model.network.add_names([f"x{i}" for i in range(784 * spread)], [])
     probabilities = []
     for start in range(0, len(labels), 1000):
         rows = pixels[start : start + 1000]
         if spread == 1:
             names = tuple(model.features_)
-            features = Rows.of_table(names, rows, scale=1 / 255)
+            features = Rows.from_table(names, rows, scale=1 / 255)
         else:
             samples = [[f"x{i * spread}" for i in np.flatnonzero(row).tolist()] for row in rows]
             values = [row[row > 0] / 255 for row in rows]

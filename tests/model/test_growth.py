@@ -24,7 +24,7 @@ def fresh(**parameters):
     return model
 
 
-_ALONE = network.Network.train.__code__
+_SYNCHRONIZED = network.Network.train.__code__
 
 
 class Interrupter:
@@ -34,8 +34,8 @@ class Interrupter:
         self.left = at
 
     def __call__(self, frame, event, argument):
-        # Python handles signals after calls, and none follows where `_alone` ends learning.
-        if "stream_perceptron" not in frame.f_code.co_filename or frame.f_code is _ALONE:
+        # Python handles signals after calls, and none follows where `_synchronized` ends learning.
+        if "stream_perceptron" not in frame.f_code.co_filename or frame.f_code is _SYNCHRONIZED:
             return None
         frame.f_trace_opcodes = True
         if event == "opcode":
@@ -213,7 +213,7 @@ def test_a_name_that_uses_the_model_that_learns_it(inner):
         model.learn_one(x, "left")
         assert model.n_seen == 2
     else:
-        with pytest.raises(RuntimeError, match="learning a sample"):
+        with pytest.raises(RuntimeError, match="cannot learn a sample while"):
             model.learn_one(x, "left")
         assert state_of(model) == before
     model.learn_one({"b": 1.0}, "right")
@@ -233,7 +233,7 @@ def test_a_schedule_that_uses_the_model():
     for _ in range(2):
         model.learn_one({"a": 1.0}, "left")
     before = state_of(model)
-    with pytest.raises(RuntimeError, match="learning a sample"):
+    with pytest.raises(RuntimeError, match="cannot learn a sample while"):
         model.learn_one({"a": 1.0}, "left")
 
     assert state_of(model) == before

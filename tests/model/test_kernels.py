@@ -57,7 +57,7 @@ def learn(kernel, store, X, rule, block, counters=None, feature_ids=None):
 
 
 def table(X, **options):
-    return Rows.of_table(tuple(range(X.shape[1])), X, **options)
+    return Rows.from_table(tuple(range(X.shape[1])), X, **options)
 
 
 def outcome(store, block):
@@ -147,7 +147,7 @@ def test_bits_do_not_depend_on_how_a_sample_comes(k, d, rng):
     for x, net in zip(X.tolist(), nets.nets, strict=True):
         full = {i: x[i] for i in order.tolist()}
         for features in (full, {i: value for i, value in full.items() if value}):
-            found = _kernel.net_one(features, known, store.current)
+            found = _kernel.compute_net_one(features, known, store.current)
             assert found.tobytes() == net.tobytes()
 
 
@@ -256,7 +256,7 @@ def test_bytes_find_features_that_are_known_in_another_order(d, rng):
     for scale, cells in ((1 / 255, pixels), (1.0, pixels * (1 / 255))):
         model = SGDPerceptron(classes=range(3), seed=0)
         model.learn_one({"other": 1.0, names[3]: 0.5}, 0)
-        model.train(Samples(Rows.of_table(names, cells, scale=scale), labels, np.ones(40)))
+        model.train(Samples(Rows.from_table(names, cells, scale=scale), labels, np.ones(40)))
         weights.append(model.weights.tobytes())
 
     assert weights[0] == weights[1]
@@ -291,7 +291,7 @@ def test_kernels_agree_on_probabilities(activation, rng):
     if activation == "identity":
         nets[0, :2] = 1.7e308, -1.7e308
     rule = ACTIVATIONS[activation]
-    compiled, numpy = (kernel.probabilities(rule, nets) for kernel in KERNELS.values())
+    compiled, numpy = (kernel.compute_probabilities(rule, nets) for kernel in KERNELS.values())
 
     np.testing.assert_allclose(compiled, numpy, rtol=1e-14)
     np.testing.assert_allclose(compiled.sum(axis=1), 1.0, rtol=1e-14)

@@ -41,7 +41,7 @@ def random_case(rng):
         if is_scaled:
             model.network.scaler = Scaler()
         more = int(rng.integers(3)) if not is_scaled else 0
-        model.network.add([*known, *(f"more{i}" for i in range(more))], [])
+        model.network.add_names([*known, *(f"more{i}" for i in range(more))], [])
         return model
 
     return cells, rng.random((n, d)) < 0.7, names, rng.integers(0, k, n).tolist(), fresh
@@ -93,7 +93,7 @@ def test_the_same_bits_in_every_form(tell):
     for case in range(N_MODELS):
         cells, there, names, labels, fresh = random_case(rng)
         stored = cells != 0
-        table, few = Rows.of_table(names, cells), Rows.of_table(names, cells, stored)
+        table, few = Rows.from_table(names, cells), Rows.from_table(names, cells, stored)
         forms = {
             "table": learned(rng, fresh(False), table, labels),
             "not zero": learned(rng, fresh(False), few, labels),
@@ -115,7 +115,7 @@ def test_the_same_bits_in_every_form(tell):
         if (cells == cells.astype(np.uint8)).all():
             pixels = cells.astype(np.uint8)
             for of, mask in (("bytes", None), ("some bytes", stored)):
-                rows = Rows.of_table(names, pixels, mask)
+                rows = Rows.from_table(names, pixels, mask)
                 forms[of] = learned(rng, fresh(False), rows, labels)
 
         assert len(set(forms.values())) == 1, (case, {f: hash(v) for f, v in forms.items()})
@@ -128,7 +128,7 @@ def test_behind_a_scaler_the_same_bits_of_what_stores_the_same():
         cells, there, names, labels, fresh = random_case(rng)
         if rng.random() < 0.3:
             there[:] = True
-        table = Rows.of_table(names, cells, there)
+        table = Rows.from_table(names, cells, there)
         frame = pd.DataFrame(np.where(there, cells, np.nan), columns=names)
         forms = {
             "table": learned(rng, fresh(True), table, labels),
@@ -137,7 +137,7 @@ def test_behind_a_scaler_the_same_bits_of_what_stores_the_same():
             "pandas": by_frame(fresh(True), frame, labels),
         }
         if (cells == cells.astype(np.uint8)).all():
-            rows = Rows.of_table(names, cells.astype(np.uint8), there)
+            rows = Rows.from_table(names, cells.astype(np.uint8), there)
             forms["bytes"] = learned(rng, fresh(True), rows, labels)
 
         assert len(set(forms.values())) == 1, (case, {f: hash(v) for f, v in forms.items()})
@@ -153,7 +153,7 @@ def test_parts_of_rows_and_what_they_hold(scale, rng):
     cells = rng.integers(0, 4, (20, 5)).astype(np.uint8)
     names = tuple("abcde")
     for there in (None, cells > 1, cells > 3):
-        rows = Rows.of_table(names, cells, there, scale=scale)
+        rows = Rows.from_table(names, cells, there, scale=scale)
         every = list(rows.dicts())
         some = rng.integers(0, 20, 7)
         other = Rows.from_rows([("e", "x")], [np.array([1.0, 2.0])])
@@ -167,9 +167,9 @@ def test_parts_of_rows_and_what_they_hold(scale, rng):
         assert max(largest) == rows.max_abs()
         added = [rng.choice(["a", "red", "blue"], 2).tolist() for _ in range(20)]
         added = [dict.fromkeys(names, 5.0) if i in places else {} for i, names in enumerate(added)]
-        extended = list(rows.extended(Rows.from_dicts(added)).dicts())
+        extended = list(rows.merge_features(Rows.from_dicts(added)).dicts())
         assert extended == [others | x for others, x in zip(added, every, strict=True)]
-        assert rows.reaches() == {
+        assert rows.compute_max_abs_by_name() == {
             a: max(x[a] for x in map(abs_of, every)) for a in names if all(a in x for x in every)
         }
 

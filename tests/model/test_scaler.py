@@ -36,7 +36,7 @@ def table(name, is_whole):
     order = np.random.default_rng(0).permutation(len(loaded.data))
     X, y = loaded.data[order], loaded.target[order].tolist()
     there = None if is_whole else np.random.default_rng(1).random(X.shape) < 0.7
-    return Rows.of_table(tuple(f"f{i}" for i in range(X.shape[1])), X, there), y
+    return Rows.from_table(tuple(f"f{i}" for i in range(X.shape[1])), X, there), y
 
 
 def learn(model, rows, labels):
@@ -75,10 +75,10 @@ def test_as_a_pipeline_of_river(name, is_whole):
 
 def test_rows_without_label_are_scaled_and_not_counted(rng):
     model = standardizing()
-    rows = Rows.of_table(("a", "b"), rng.normal(5, 2, size=(20, 2)))
+    rows = Rows.from_table(("a", "b"), rng.normal(5, 2, size=(20, 2)))
     learn(model, rows, [0, 1] * 10)
     before = model.network.snapshot().scaler.table
-    nets = model.network.nets(rows)
+    nets = model.network.compute_nets(rows)
     learn(model, rows, [None] * 20)
 
     assert model.network.snapshot().scaler.table.tobytes() == before.tobytes()
@@ -108,8 +108,8 @@ def test_bytes_are_scaled_first(rng):
     pixels = rng.integers(0, 256, (50, 9)).astype(np.uint8)
     names, labels = tuple(range(9)), rng.integers(0, 3, 50).tolist()
     one, other = standardizing(), standardizing()
-    learn(one, Rows.of_table(names, pixels, scale=1 / 255), labels)
-    learn(other, Rows.of_table(names, np.multiply(pixels, 1 / 255)), labels)
+    learn(one, Rows.from_table(names, pixels, scale=1 / 255), labels)
+    learn(other, Rows.from_table(names, np.multiply(pixels, 1 / 255)), labels)
 
     assert state_of(one) == state_of(other)
 
@@ -117,9 +117,9 @@ def test_bytes_are_scaled_first(rng):
 @pytest.mark.parametrize("value", [1e300, -1e300])
 def test_a_row_that_would_diverge_is_not_counted(value):
     model = standardizing()
-    learn(model, Rows.of_table(("a",), np.array([[1.0], [value / 2]])), [0, 1])
+    learn(model, Rows.from_table(("a",), np.array([[1.0], [value / 2]])), [0, 1])
     before = state_of(model), model.network.snapshot().scaler.table.tobytes()
-    result = model.train(Samples(Rows.of_table(("a",), np.array([[-value]])), [0], np.ones(1)))
+    result = model.train(Samples(Rows.from_table(("a",), np.array([[-value]])), [0], np.ones(1)))
 
     assert result.diverged
     assert (state_of(model), model.network.snapshot().scaler.table.tobytes()) == before
@@ -127,7 +127,7 @@ def test_a_row_that_would_diverge_is_not_counted(value):
 
 def test_a_copy_has_statistics_of_its_own(rng):
     model = standardizing()
-    rows = Rows.of_table(("a", "b"), rng.normal(size=(20, 2)))
+    rows = Rows.from_table(("a", "b"), rng.normal(size=(20, 2)))
     learn(model, rows, [0, 1] * 10)
     copies = [copy.deepcopy(model), pickle.loads(pickle.dumps(model))]
     for each in (model, *copies):

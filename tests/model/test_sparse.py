@@ -50,7 +50,7 @@ def wide_model(n_features):
 def numpy_kernel(monkeypatch):
     """The NumPy kernel, whose arrays can be counted."""
     monkeypatch.setattr(kernel, "learn", _numpy_kernel.learn)
-    for name, refusal in (("learn_one", -1), ("net_one", None), ("predict_one", -1)):
+    for name, refusal in (("learn_one", -1), ("compute_net_one", None), ("predict_one", -1)):
         monkeypatch.setattr(kernel, name, lambda *_, refusal=refusal: refusal)
 
 
@@ -89,12 +89,12 @@ def test_features_that_are_not_known_are_left_out_of_a_prediction(n_features, rn
         some = [*rng.choice(names, n_known, replace=False).tolist(), "new", 7, "newer"]
         x = {some[i]: float(rng.normal()) for i in rng.permutation(len(some))[:40]}
         model.predict_one(dict.fromkeys(names, 3.0))  # its memory is used again
-        net = model.network.net_one(x)
+        net = model.network.compute_net_one(x)
 
-        assert net.tobytes() == model.network.nets(as_row(x))[0].tobytes()
+        assert net.tobytes() == model.network.compute_nets(as_row(x))[0].tobytes()
         assert model.network.predict_one(x) == net.argmax() == model.predict_one(x)
         for odd in (np.nan, "text", None):
-            assert model.network.net_one(x | {"new": odd}) is None
+            assert model.network.compute_net_one(x | {"new": odd}) is None
 
 
 def test_growth_by_few_features_copies_weights_seldom(rng):

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream_perceptron.model._natural import argsort_names
-from stream_perceptron.model.vocabulary import Vocabulary, natural_key, natural_order
-from stream_perceptron.model.weights import WeightStore, initial_weights
+from stream_perceptron.model.vocabulary import Vocabulary, natural_key, sort_naturally
+from stream_perceptron.model.weights import WeightStore, draw_initial_weights
 
 NAMES = st.one_of(
     st.text(),
@@ -22,13 +22,13 @@ NAMES = st.one_of(
 def test_natural_order_does_not_depend_on_the_order_given(names, random):
     shuffled = random.sample(names, len(names))
 
-    assert natural_order(names) == natural_order(shuffled)
+    assert sort_naturally(names) == sort_naturally(shuffled)
 
 
 def test_natural_order_counts_digits_as_numbers():
     expected = ["9" * 5000, "a", "pixel02", "pixel2", "pixel2b", "pixel10", "x²"]
 
-    assert natural_order(reversed(expected)) == expected
+    assert sort_naturally(reversed(expected)) == expected
 
 
 @given(
@@ -49,22 +49,22 @@ def test_expected_names_get_the_same_numbers(names, data):
     vocabulary = Vocabulary(names[::2])
     some = tuple(data.draw(st.permutations(names)))
     first = data.draw(st.integers(0, len(some)))
-    expected = [vocabulary.numbers.get(name, -1) for name in some]
+    expected = [vocabulary.ids_by_name.get(name, -1) for name in some]
 
-    vocabulary.expect(some[:first], np.array(expected[:first], np.int32))
+    vocabulary.cache_ids(some[:first], np.array(expected[:first], np.int32))
 
-    assert vocabulary.numbers_of(some).tolist() == expected
+    assert vocabulary.find_ids(some).tolist() == expected
 
 
 @given(st.lists(NAMES, unique=True, max_size=20), st.data())
 def test_truncate_undoes_extend(names, data):
     cut = data.draw(st.integers(0, len(names)))
     vocabulary = Vocabulary(names)
-    vocabulary.numbers_of(tuple(names))
+    vocabulary.find_ids(tuple(names))
     vocabulary.truncate(cut)
 
     expected = [*range(cut)] + [-1] * (len(names) - cut)
-    assert vocabulary.numbers_of(tuple(names)).tolist() == expected
+    assert vocabulary.find_ids(tuple(names)).tolist() == expected
     assert names[:cut] == vocabulary.names
 
 
@@ -77,9 +77,9 @@ def test_initial_weights_do_not_depend_on_how_the_store_grew(seed, growth):
     k = d = 0
     for more_k, more_d in growth:
         k, d = k + more_k, d + more_d
-        store.current = store.grow(k, d, draws=True)
+        store.current = store.grow(k, d, is_drawn=True)
 
-    block = initial_weights(seed, np.arange(k), np.arange(d + 1), 0.03)
+    block = draw_initial_weights(seed, np.arange(k), np.arange(d + 1), 0.03)
     np.testing.assert_array_equal(store.biases, block[:, 0])
     np.testing.assert_array_equal(store.weights, block[:, 1:])
     if k > 4 and d:
@@ -88,8 +88,8 @@ def test_initial_weights_do_not_depend_on_how_the_store_grew(seed, growth):
 
 
 def test_initial_weights_are_uniform_and_differ_with_the_seed():
-    first = initial_weights(0, np.arange(100), np.arange(1000), 0.03)
-    second = initial_weights(1, np.arange(100), np.arange(1000), 0.03)
+    first = draw_initial_weights(0, np.arange(100), np.arange(1000), 0.03)
+    second = draw_initial_weights(1, np.arange(100), np.arange(1000), 0.03)
     share, _ = np.histogram(first, bins=10, range=(-0.03, 0.03))
 
     assert share.sum() == first.size

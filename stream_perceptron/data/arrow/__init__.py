@@ -1,1 +1,1 @@
-"""Sources of Arrow: Parquet, and IPC streams and files."""
+"""Arrow sources: Parquet files, and IPC streams and files."""

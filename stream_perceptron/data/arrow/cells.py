@@ -1,4 +1,4 @@
-"""Record batches of Arrow as cells."""
+"""Convert Arrow record batches to cells."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from stream_perceptron.data.cells import Cells, Contents, Kind
 from stream_perceptron.data.interpreter import ColumnType
 from stream_perceptron.errors import SampleError, SourceError
 
-_MAX_CODES = 256  # integers in a smaller range are encoded by their distance to the lowest
+_MAX_CODES = 256  # integers in a smaller range have their distance from the smallest as code
 
 
 class ArrowScanner:
-    """Makes cells of record batches, one for each column of a row.
+    """Converts record batches to cells, one for each column of a row.
 
     Parameters
     ----------
     types_by_name
         The types of all columns, in the order of cells.
     used
-        The columns to read; those without a use have null cells.
+        The columns to read; the cells of other columns are null.
 
     Examples
     --------
@@ -60,7 +60,7 @@ class ArrowScanner:
             self._kinds[i] = Kind.OBJECT if name in lists[1:] else kind
 
     def scan(self, batch: pa.RecordBatch) -> Cells:
-        """Return the cells of rows; a row with a value that Python cannot hold has an error."""
+        """Return the cells of rows; a row whose value Python cannot represent has an error."""
         n, d = batch.num_rows, len(self._types)
         kinds = np.tile(self._kinds, (n, 1))
         contents: list[_ColumnContents | None] = [None] * d
@@ -83,8 +83,8 @@ class ArrowScanner:
                 contents[i] = _LazyContents(column)
             else:
                 is_text_or_date = is_text(column.type) or is_date(column.type)
-                make = _TextContents if is_text_or_date else _ListContents
-                contents[i] = make(_to_list(name, column, errors))
+                contents_type = _TextContents if is_text_or_date else _ListContents
+                contents[i] = contents_type(_convert_to_list(name, column, errors))
         numbers = self._collect_numbers(batch, groups)
         for i, is_null in nulls.items() if numbers.dtype == np.float64 else ():
             numbers[is_null, i] = np.nan
@@ -102,13 +102,13 @@ class ArrowScanner:
     def _collect_numbers(
         self, batch: pa.RecordBatch, groups: Mapping[pa.DataType, Sequence[str]]
     ) -> NDArray[Any]:
-        """Return the numbers of all cells (n, d): as bytes if all are whole from 0 to 255."""
+        """Return the numbers of all cells, shape (n, d); bytes if all are whole from 0 to 255."""
         n, d = batch.num_rows, len(self._types)
         blocks = [
-            ([self._used[name] for name in names], _numbers_of(batch, names))
+            ([self._used[name] for name in names], _stack_numbers(batch, names))
             for names in groups.values()
         ]
-        are_bytes = all(_fit_bytes(block) for _, block in blocks)
+        are_bytes = all(_are_all_bytes(block) for _, block in blocks)
         if are_bytes and len(blocks) == 1 and blocks[0][0] == list(range(d)):
             return np.ascontiguousarray(blocks[0][1], np.uint8)
         numbers = np.zeros((n, d), np.uint8) if are_bytes else np.full((n, d), np.nan)
@@ -121,7 +121,7 @@ class ArrowScanner:
         return numbers
 
 
-def _numbers_of(batch: pa.RecordBatch, names: Sequence[str]) -> NDArray[Any]:
+def _stack_numbers(batch: pa.RecordBatch, names: Sequence[str]) -> NDArray[Any]:
     """Return the numbers in columns of one type, shape (n, len(names)); 0 for nulls."""
     columns = [_without_nulls(batch.column(name)) for name in names]
     kind = columns[0].type
@@ -132,7 +132,7 @@ def _numbers_of(batch: pa.RecordBatch, names: Sequence[str]) -> NDArray[Any]:
     return np.stack([to_numpy(column) for column in columns], axis=1)
 
 
-def _fit_bytes(numbers: NDArray[Any]) -> bool:
+def _are_all_bytes(numbers: NDArray[Any]) -> bool:
     """Whether all numbers are integers from 0 to 255."""
     if numbers.dtype == np.uint8 or not numbers.size:
         return True
@@ -142,7 +142,7 @@ def _fit_bytes(numbers: NDArray[Any]) -> bool:
 
 
 def _scan_vectors(name: str, column: pa.Array, errors: dict[int, str]) -> Cells:
-    """Return the numbers of all vectors that are not null as the members of lists."""
+    """Return the numbers of all non-null vectors as the members of lists."""
     column = column.storage if isinstance(column, pa.ExtensionArray) else column
     rows = np.arange(len(column))
     if column.null_count:
@@ -159,7 +159,7 @@ def _scan_vectors(name: str, column: pa.Array, errors: dict[int, str]) -> Cells:
         pictures = []
         for row, data in zip(rows.tolist(), column.field("bytes").to_pylist(), strict=True):
             try:
-                pictures.append(_decode(data))
+                pictures.append(_decode_image(data))
             except SampleError as error:
                 errors[row] = f"column {name!r} {error}"
                 pictures.append(np.empty(0, np.uint8))
@@ -183,7 +183,7 @@ def _scan_vectors(name: str, column: pa.Array, errors: dict[int, str]) -> Cells:
 
 
 class ArrayContents(Contents):
-    """Numbers in an array; null cells have None."""
+    """Numbers in an array; the content of null cells is None."""
 
     def __init__(self, numbers: NDArray[Any], kinds: NDArray[np.uint8]) -> None:
         self._numbers, self._kinds = numbers, kinds
@@ -192,7 +192,7 @@ class ArrayContents(Contents):
         return None if self._kinds[i] == Kind.NULL else self._numbers[i].item()
 
 
-class Encoded(NamedTuple):
+class EncodedContents(NamedTuple):
     """The contents of cells by code."""
 
     codes: NDArray[np.int32]
@@ -206,10 +206,10 @@ class _ColumnContents:
         """Return the content in a row."""
         raise NotImplementedError
 
-    def encode(self, rows: NDArray[np.intp]) -> Encoded:
-        """Return the contents in some rows by code."""
+    def encode(self, rows: NDArray[np.intp]) -> EncodedContents:
+        """Return the contents in these rows by code."""
         contents = list(map(self.get, rows.tolist()))
-        return Encoded(np.arange(len(rows), dtype=np.int32), contents)
+        return EncodedContents(np.arange(len(rows), dtype=np.int32), contents)
 
 
 class _LazyContents(_ColumnContents):
@@ -225,16 +225,18 @@ class _LazyContents(_ColumnContents):
 class _NumberContents(_LazyContents):
     """Numbers and bools."""
 
-    def encode(self, rows: NDArray[np.intp]) -> Encoded:
+    def encode(self, rows: NDArray[np.intp]) -> EncodedContents:
         column = self._column
         if types.is_integer(column.type) and not column.null_count and len(rows):
             numbers = to_numpy(column)[rows]
             first, last = int(numbers.min()), int(numbers.max())
             if last - first < _MAX_CODES:
                 codes = (numbers - numbers.dtype.type(first)).astype(np.int32)
-                return Encoded(codes, list(range(first, last + 1)))
+                return EncodedContents(codes, list(range(first, last + 1)))
         values = column.to_pylist()
-        return Encoded(np.arange(len(rows), dtype=np.int32), [values[i] for i in rows.tolist()])
+        return EncodedContents(
+            np.arange(len(rows), dtype=np.int32), [values[i] for i in rows.tolist()]
+        )
 
 
 class _ListContents(_ColumnContents):
@@ -250,13 +252,13 @@ class _ListContents(_ColumnContents):
 class _TextContents(_ListContents):
     """Texts and nulls."""
 
-    def encode(self, rows: NDArray[np.intp]) -> Encoded:
+    def encode(self, rows: NDArray[np.intp]) -> EncodedContents:
         values = self._values
         if len(rows) < len(values):
             values = [values[i] for i in rows.tolist()]
         code_of = {value: code for code, value in enumerate(dict.fromkeys(values))}
         codes = np.fromiter(map(code_of.__getitem__, values), np.int32, len(values))
-        return Encoded(codes, list(code_of))
+        return EncodedContents(codes, list(code_of))
 
 
 class _TableContents(Contents):
@@ -297,10 +299,12 @@ def _without_nulls(column: pa.Array) -> pa.Array:
     return column.fill_null(False if types.is_boolean(column.type) else pa.scalar(0, column.type))
 
 
-def _to_list(name: str, column: pa.Array | pa.ChunkedArray, errors: dict[int, str]) -> list[Any]:
-    """Return the values of a column; add rows with a value that Python cannot hold to `errors`.
+def _convert_to_list(
+    name: str, column: pa.Array | pa.ChunkedArray, errors: dict[int, str]
+) -> list[Any]:
+    """Return the values of a column; add an error for each row whose value cannot be converted.
 
-    These are texts that are not UTF-8, and times outside of Python's range.
+    Python cannot represent texts that are not UTF-8, and times outside its range.
     """
     try:
         return list(column.to_pylist())
@@ -337,16 +341,16 @@ def _find_unknown_zone(column_type: pa.DataType) -> str | None:
 
 
 def list_texts(column: pa.Array | pa.ChunkedArray) -> list[str]:
-    """Return the texts in a column; an empty one for a null or a text that is not UTF-8."""
-    return [text or "" for text in _to_list("", column, {})]
+    """Return the texts in a column; an empty text for a null or invalid UTF-8."""
+    return [text or "" for text in _convert_to_list("", column, {})]
 
 
-def readable_row(row: pa.RecordBatch) -> list[dict[str, Any]]:
+def convert_row(row: pa.RecordBatch) -> list[dict[str, Any]]:
     """Return the values of one row by name; invalid UTF-8 becomes lone surrogates."""
-    return [{name: _readable(row.column(i)[0]) for i, name in enumerate(row.schema.names)}]
+    return [{name: _convert_scalar(row.column(i)[0]) for i, name in enumerate(row.schema.names)}]
 
 
-def _readable(scalar: pa.Scalar) -> Any:
+def _convert_scalar(scalar: pa.Scalar) -> Any:
     try:
         return scalar.as_py()
     except (ValueError, OverflowError):
@@ -375,7 +379,7 @@ def _flatten_lists(column: pa.Array) -> tuple[pa.Array, NDArray[np.intp]]:
 
 
 def require_pillow(kind: pa.DataType) -> None:
-    """Check that pictures can be decoded, if a column of this type has some."""
+    """Check that Pillow is installed if columns of this type have images."""
     if not is_image(storage_type(kind)):
         return
     try:
@@ -384,8 +388,8 @@ def require_pillow(kind: pa.DataType) -> None:
         raise SourceError("pictures need Pillow: pip install 'stream-perceptron[images]'") from None
 
 
-def _decode(data: bytes | None) -> NDArray[np.uint8]:
-    """Return a picture's bytes row by row: one a pixel if it is grey, three if coloured."""
+def _decode_image(data: bytes | None) -> NDArray[np.uint8]:
+    """Return the bytes of an image row by row: one per pixel if it is gray, three if colored."""
     from PIL import Image, UnidentifiedImageError
 
     if data is None:

@@ -14,22 +14,22 @@ from stream_perceptron.data.arrow.rows import (
     ArrowInterpreter,
     ArrowRows,
     ArrowTable,
-    rows_at_once,
+    choose_batch_rows,
     split_batches,
 )
-from stream_perceptron.data.arrow.types import declared_classes
+from stream_perceptron.data.arrow.types import read_declared_classes
 from stream_perceptron.data.byte_stream import (
     ByteStream,
     first_line,
     open_bytes,
     open_file,
-    spooled,
+    spool_to_file,
 )
-from stream_perceptron.data.identity import Identity
+from stream_perceptron.data.fingerprint import Fingerprint
 from stream_perceptron.data.source import Opening, Request, Source
 from stream_perceptron.errors import SourceError
 
-_FILE = b"ARROW1\0\0"
+_FILE_MAGIC = b"ARROW1\0\0"
 
 
 class ArrowSource(Source):
@@ -41,17 +41,17 @@ class ArrowSource(Source):
         # A file's index is at its end, so the whole file is needed.
         self._file: Any = None
         self._stream: Any = None
-        if start.peek(len(_FILE)) == _FILE:
-            is_here = not start.is_compressed and not self.is_stream
-            file = open_file(path) if is_here else pa.PythonFile(spooled(start), "r")
+        if start.peek(len(_FILE_MAGIC)) == _FILE_MAGIC:
+            is_seekable = not start.is_compressed and not self.is_stream
+            file = open_file(path) if is_seekable else pa.PythonFile(spool_to_file(start), "r")
             self._file = self._open(pa.ipc.open_file, file)
         else:
-            self._stream = self._opened_stream(start)
+            self._stream = self._open_stream(start)
         self._columns: pa.Schema = (self._file or self._stream).schema
 
     @property
     def classes(self) -> list[Any] | None:
-        return declared_classes(self._columns)
+        return read_declared_classes(self._columns)
 
     def _table(self, request: Request) -> ArrowTable:
         return ArrowTable.open(self._columns, self.name, request)
@@ -59,13 +59,13 @@ class ArrowSource(Source):
     def open(self, request: Request) -> Opening:
         return self._table(request).opening
 
-    def identities(self) -> list[Identity]:
+    def fingerprints(self) -> list[Fingerprint]:
         if self.is_stream:
-            return [Identity.of_stream(self.name)]
+            return [Fingerprint.of_stream(self.name)]
         self.require_unchanged()
         with open_file(self.path) as file:
             schema = self._columns.serialize().to_pybytes()
-            return [Identity.of_file(self.name, file.size(), schema, self.version)]
+            return [Fingerprint.of_file(self.name, file.size(), schema, self.version)]
 
     def rows(self, request: Request) -> Iterator[ArrowRows]:
         table = self._table(request)
@@ -82,24 +82,24 @@ class ArrowSource(Source):
 
     def _read(self, start: int) -> Iterator[pa.RecordBatch]:
         """Yield the rows from `start` on."""
-        done = 0
+        n_read = 0
         try:
             for batch in self._batches():
                 for column in batch.columns:
                     _require_valid(column)
-                done += batch.num_rows
-                rest = batch.slice(max(0, batch.num_rows - (done - start)))
+                n_read += batch.num_rows
+                rest = batch.slice(max(0, batch.num_rows - (n_read - start)))
                 # `nbytes` fails for string views in older versions of Arrow.
-                rows = rows_at_once(rest.get_total_buffer_size(), rest.num_rows)
-                for first in range(0, rest.num_rows, rows):
-                    yield rest.slice(first, rows)
+                max_rows = choose_batch_rows(rest.get_total_buffer_size(), rest.num_rows)
+                for first in range(0, rest.num_rows, max_rows):
+                    yield rest.slice(first, max_rows)
         except MemoryError:
             raise
         except (OSError, pa.ArrowException) as error:
             if self._bytes.is_interrupted:
                 return
             raise SourceError(
-                f"{self.name}: damaged after row {done:,}: {first_line(error)}"
+                f"{self.name}: damaged after row {n_read:,}: {first_line(error)}"
             ) from None
 
     def _batches(self) -> Iterator[pa.RecordBatch]:
@@ -109,24 +109,24 @@ class ArrowSource(Source):
         elif self.is_stream:
             yield from self._stream
         else:
-            yield from self._opened_stream(open_bytes(self.path))
+            yield from self._open_stream(open_bytes(self.path))
 
-    def _opened_stream(self, start: ByteStream) -> Any:
+    def _open_stream(self, start: ByteStream) -> Any:
         return self._open(pa.ipc.open_stream, pa.PythonFile(start, "r"))
 
-    def _open(self, make: Callable[..., Any], file: pa.NativeFile) -> Any:
+    def _open(self, open_reader: Callable[..., Any], file: pa.NativeFile) -> Any:
         try:
-            # No threads: they may release Python's bytes after Python has ended.
-            return make(file, options=pa.ipc.IpcReadOptions(use_threads=False))
+            # No threads: they might release Python's bytes after Python has shut down.
+            return open_reader(file, options=pa.ipc.IpcReadOptions(use_threads=False))
         except (OSError, pa.ArrowException) as error:
-            kind = "file" if make is pa.ipc.open_file else "stream"
+            kind = "file" if open_reader is pa.ipc.open_file else "stream"
             raise SourceError(
                 f"{self.name}: not an Arrow {kind}, or truncated ({first_line(error)})"
             ) from None
 
 
 def _require_valid(column: pa.Array) -> None:
-    """Check offsets and indices, which Arrow trusts; texts may have any bytes.
+    """Check offsets and indices, which Arrow trusts; texts need not be valid UTF-8.
 
     Raises
     ------
@@ -137,20 +137,20 @@ def _require_valid(column: pa.Array) -> None:
     try:
         column.validate(full=True)
     except pa.ArrowInvalid:
-        _as_bytes(column).validate(full=True)
+        _view_as_binary(column).validate(full=True)
 
 
-def _as_bytes(column: pa.Array) -> pa.Array:
+def _view_as_binary(column: pa.Array) -> pa.Array:
     """Return a column with its texts as bytes."""
     if isinstance(column, pa.ExtensionArray):
-        return _as_bytes(column.storage)
+        return _view_as_binary(column.storage)
     if isinstance(column, pa.DictionaryArray):
-        values = _as_bytes(column.dictionary)
+        values = _view_as_binary(column.dictionary)
         return pa.DictionaryArray.from_arrays(column.indices, values, safe=False)
-    return column.view(_bytes_type(column.type))
+    return column.view(_to_binary_type(column.type))
 
 
-def _bytes_type(kind: pa.DataType) -> pa.DataType:
+def _to_binary_type(kind: pa.DataType) -> pa.DataType:
     if types.is_string(kind):
         return pa.binary()
     if types.is_large_string(kind):
@@ -158,7 +158,7 @@ def _bytes_type(kind: pa.DataType) -> pa.DataType:
     if types.is_string_view(kind):
         return pa.binary_view()
     if types.is_list(kind):
-        return pa.list_(_bytes_type(kind.value_type))
+        return pa.list_(_to_binary_type(kind.value_type))
     if types.is_struct(kind):
-        return pa.struct([field.with_type(_bytes_type(field.type)) for field in kind])
+        return pa.struct([field.with_type(_to_binary_type(field.type)) for field in kind])
     return kind

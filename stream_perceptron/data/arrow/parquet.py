@@ -16,23 +16,23 @@ from stream_perceptron.data.arrow.rows import (
     ArrowInterpreter,
     ArrowRows,
     ArrowTable,
-    rows_at_once,
+    choose_batch_rows,
     split_batches,
 )
-from stream_perceptron.data.arrow.types import declared_classes, is_list
-from stream_perceptron.data.batch import BATCH_ROWS, MOST_BATCH_ROWS
-from stream_perceptron.data.byte_stream import first_line, open_file, reason_of
-from stream_perceptron.data.identity import Identity
+from stream_perceptron.data.arrow.types import is_list, read_declared_classes
+from stream_perceptron.data.batch import BATCH_ROWS, MAX_BATCH_ROWS
+from stream_perceptron.data.byte_stream import first_line, format_reason, open_file
+from stream_perceptron.data.fingerprint import Fingerprint
 from stream_perceptron.data.source import Opening, Request, Source
 from stream_perceptron.errors import SourceError
 
-_BUFFER = 2**18  # bytes
+_BUFFER_SIZE = 2**18  # bytes
 _FOOTER_END = 8  # bytes after the footer: its length and the magic number
 _FIRST_ROWS = 16  # read at once before the size of rows is known
-_GROWTH = 4  # the largest ratio of the rows in a batch to those in the one before
-_DECODED_BYTES = 2**26  # of a batch
+_MAX_GROWTH = 4  # the maximum ratio of the rows in a batch to the rows in the previous batch
+_MAX_DECODED_BYTES = 2**26  # of a batch, decoded
 _VALUE_BYTES = 8  # of a value in a list, at most
-_DESCRIBED_BYTES = 2**22  # of unused columns, for notes
+_MAX_DESCRIBED_BYTES = 2**22  # of unused columns, read for notices
 
 
 class ParquetSource(Source):
@@ -41,18 +41,20 @@ class ParquetSource(Source):
     def __init__(self, path: str, file: IO[bytes] | None = None) -> None:
         super().__init__(path)
         try:
-            self._opened = open_file(path) if file is None else pa.PythonFile(file, "r")
-            self._size = self._opened.size()
+            self._input_file = open_file(path) if file is None else pa.PythonFile(file, "r")
+            self._size = self._input_file.size()
             if not self._size:
                 raise OSError(0, "the file is empty")
             # Read through a buffer for each column; the default reads its whole row group.
-            self._file = pq.ParquetFile(self._opened, buffer_size=_BUFFER, pre_buffer=False)
+            self._file = pq.ParquetFile(
+                self._input_file, buffer_size=_BUFFER_SIZE, pre_buffer=False
+            )
             self._last_batch_rows = 0
         except UnicodeDecodeError:
             raise SourceError(f"{self.name}: the name of a column is not UTF-8") from None
         except (OSError, pa.ArrowException) as error:
             # Errors of the system have a number; others concern the file's content.
-            reason = reason_of(error)
+            reason = format_reason(error)
             if not isinstance(error, OSError) or error.errno is None:
                 reason = f"not a Parquet file, or truncated ({reason})"
             raise SourceError(f"{self.name}: {reason}") from None
@@ -64,7 +66,7 @@ class ParquetSource(Source):
 
     @property
     def classes(self) -> list[Any] | None:
-        return declared_classes(self._file.schema_arrow)
+        return read_declared_classes(self._file.schema_arrow)
 
     def _table(self, request: Request) -> ArrowTable:
         return ArrowTable.open(self._file.schema_arrow, self.name, request)
@@ -72,15 +74,15 @@ class ParquetSource(Source):
     def open(self, request: Request) -> Opening:
         return self._table(request).opening
 
-    def identities(self) -> list[Identity]:
+    def fingerprints(self) -> list[Fingerprint]:
         if self.is_stream:
-            return [Identity.of_stream(self.name)]
+            return [Fingerprint.of_stream(self.name)]
         self.require_unchanged()
-        # PyArrow can write the footer itself, but crashes with some damaged ones.
+        # PyArrow can serialize the footer itself, but crashes on some damaged footers.
         length = self._file.metadata.serialized_size
-        self._opened.seek(self._size - _FOOTER_END - length)
-        footer = self._opened.read(length)
-        return [Identity.of_file(self.name, self._size, footer, self.version)]
+        self._input_file.seek(self._size - _FOOTER_END - length)
+        footer = self._input_file.read(length)
+        return [Fingerprint.of_file(self.name, self._size, footer, self.version)]
 
     @property
     def groups(self) -> list[int]:
@@ -96,8 +98,8 @@ class ParquetSource(Source):
         self, group: int, start: int, end: int, request: Request
     ) -> Iterator[ArrowRows]:
         """Yield the rows from `start` to `end` (exclusive) of one row group."""
-        before, rows_left = sum(self.groups[:group]), end - start
-        for rows in self._rows([group], before, start, request):
+        n_rows_before, rows_left = sum(self.groups[:group]), end - start
+        for rows in self._rows([group], n_rows_before, start, request):
             yield rows[:rows_left]
             rows_left -= len(rows)
             if rows_left <= 0:
@@ -105,20 +107,20 @@ class ParquetSource(Source):
 
     def rows(self, request: Request) -> Iterator[ArrowRows]:
         groups = self.groups
-        first = before = 0
-        while first < len(groups) and before + groups[first] <= request.start:
-            before += groups[first]
+        first = n_rows_before = 0
+        while first < len(groups) and n_rows_before + groups[first] <= request.start:
+            n_rows_before += groups[first]
             first += 1
         left = list(range(first, len(groups)))
-        yield from self._rows(left, before, request.start - before, request)
+        yield from self._rows(left, n_rows_before, request.start - n_rows_before, request)
 
     def _rows(
-        self, groups: list[int], before: int, start: int, request: Request
+        self, groups: list[int], n_rows_before: int, start: int, request: Request
     ) -> Iterator[ArrowRows]:
-        """Yield the rows from `start` on of row groups; `before` rows precede these groups."""
+        """Yield the rows of row groups from `start` on; `n_rows_before` rows come before them."""
         table = self._table(request)
-        columns = list(range(len(table.names))) if request.holds_rejected else table.used
-        batches = self._read(groups, before, start, columns)
+        columns = list(range(len(table.names))) if request.reads_unused_columns else table.used
+        batches = self._read(groups, n_rows_before, start, columns)
         names = [table.names[i] for i in columns]
         yield from split_batches(batches, names, request.selection)
 
@@ -132,9 +134,9 @@ class ParquetSource(Source):
         return ArrowInterpreter(self.name, table, request, lambda rows: texts)
 
     def _read_first(self, columns: Sequence[int]) -> pa.Table:
-        """Return the first rows of columns that are not used.
+        """Return the first rows of unused columns.
 
-        They are at most 200, fewer if they are long, and end where the file is damaged.
+        They are about 200, fewer if they are long, and end where the file is damaged.
         """
         schema = self._file.schema_arrow
         # An empty table made from a schema would import pandas, if that is installed.
@@ -145,113 +147,119 @@ class ParquetSource(Source):
             for batch in self._read_adaptively([group], columns, _FIRST_ROWS):
                 first.append(pa.Table.from_batches([batch]))
                 n_rows, n_bytes = n_rows + batch.num_rows, n_bytes + batch.nbytes
-                if n_rows >= MAX_DESCRIBED or n_bytes > _DESCRIBED_BYTES:
+                if n_rows >= MAX_DESCRIBED or n_bytes > _MAX_DESCRIBED_BYTES:
                     break
         except MemoryError:
             raise
         except (OSError, pa.ArrowException):
-            pass  # what is not used need not be readable
+            pass  # unused columns need not be readable
         return pa.concat_tables(first)
 
     def _read(
-        self, groups: list[int], before: int, start: int, columns: Sequence[int]
+        self, groups: list[int], n_rows_before: int, start: int, columns: Sequence[int]
     ) -> Iterator[pa.RecordBatch]:
-        """Yield the rows from `start` on of row groups; `before` rows precede these groups."""
-        sizes, together, n_rows = self.groups, [], 0
+        """Yield the rows of row groups from `start` on; `n_rows_before` rows come before them."""
+        sizes, shared_groups, n_rows = self.groups, [], 0
         for group in groups:
-            together.append(group)
+            shared_groups.append(group)
             n_rows += sizes[group]
-            if n_rows >= MOST_BATCH_ROWS or group == groups[-1]:
-                yield from self._read_together(together, n_rows, before, max(0, start), columns)
-                before, start = before + n_rows, start - n_rows
-                together, n_rows = [], 0
+            if n_rows >= MAX_BATCH_ROWS or group == groups[-1]:
+                yield from self._read_groups(
+                    shared_groups, n_rows, n_rows_before, max(0, start), columns
+                )
+                n_rows_before, start = n_rows_before + n_rows, start - n_rows
+                shared_groups, n_rows = [], 0
 
-    def _read_together(
-        self, groups: list[int], n_rows: int, before: int, start: int, columns: Sequence[int]
+    def _read_groups(
+        self, groups: list[int], n_rows: int, n_rows_before: int, start: int, columns: Sequence[int]
     ) -> Iterator[pa.RecordBatch]:
-        """Yield the rows of row groups that share batches."""
-        limit = rows_at_once(sum(map(self.group_bytes, groups)), n_rows)
+        """Yield the rows of row groups that are read together."""
+        max_rows = choose_batch_rows(sum(map(self.group_bytes, groups)), n_rows)
         while True:
-            done = 0
+            n_read = 0
             try:
-                for batch in self._read_adaptively(groups, columns, limit):
-                    done += batch.num_rows
-                    rest = batch.slice(max(0, batch.num_rows - (done - start)))
+                for batch in self._read_adaptively(groups, columns, max_rows):
+                    n_read += batch.num_rows
+                    rest = batch.slice(max(0, batch.num_rows - (n_read - start)))
                     if rest.num_rows:
                         yield rest
-                        start = done
+                        start = n_read
                 return
             except MemoryError:
                 raise
             except (OSError, pa.ArrowException) as error:
-                if limit > BATCH_ROWS:
-                    limit = BATCH_ROWS  # smaller batches come closer to the damage
+                if max_rows > BATCH_ROWS:
+                    max_rows = BATCH_ROWS  # smaller batches come closer to the damage
                     continue
                 raise SourceError(
-                    f"{self.name}: damaged after row {before + start:,}: {first_line(error)}"
+                    f"{self.name}: damaged after row {n_rows_before + start:,}: {first_line(error)}"
                 ) from None
 
     def _read_adaptively(
-        self, groups: list[int], columns: Sequence[int], limit: int
+        self, groups: list[int], columns: Sequence[int], max_rows: int
     ) -> Iterator[pa.RecordBatch]:
-        """Yield batches of at most `limit` rows, and of few rows where these are long.
+        """Yield batches of at most `max_rows` rows, and of fewer rows where rows are long.
 
-        Lists and texts may be much longer in later rows than in earlier ones. The number of values
-        in a row group shows that such lists remain; these rows are read one by one.
+        Lists and texts may be much longer in later rows than in earlier rows. If the number of
+        values in a row group shows that long lists remain, rows are read one by one.
         """
-        leaves = self._leaves(columns)
+        leaves = self._find_leaf_columns(columns)
         rows_left = sum(self.groups[group] for group in groups)
         values_left = self._count_list_values(groups, leaves)
-        n = limit
+        n = max_rows
         if any(_has_variable_size(self._file.schema_arrow.field(i).type) for i in columns):
-            n = min(limit, max(_FIRST_ROWS, self._last_batch_rows))
+            n = min(max_rows, max(_FIRST_ROWS, self._last_batch_rows))
         longest_mean = 0.0  # the largest mean length of lists in a batch
         reader = self._file.reader
         for batch in reader.iter_batches(
             n, row_groups=groups, column_indices=leaves, use_threads=False
         ):
             yield batch
-            n_values = sum(_count_leaves(column) for column in batch.columns)
+            n_values = sum(_count_values_in_lists(column) for column in batch.columns)
             rows_left, values_left = rows_left - batch.num_rows, values_left - n_values
             longest_mean = max(longest_mean, n_values / batch.num_rows)
             row_bytes = max(
                 batch.get_total_buffer_size() / batch.num_rows,
                 _VALUE_BYTES * values_left / max(rows_left, 1),
             )
-            n = min(limit, _GROWTH * batch.num_rows, int(_DECODED_BYTES / max(row_bytes, 1)))
-            if _VALUE_BYTES * (values_left - longest_mean * rows_left) > _DECODED_BYTES:
+            n = min(
+                max_rows, _MAX_GROWTH * batch.num_rows, int(_MAX_DECODED_BYTES / max(row_bytes, 1))
+            )
+            if _VALUE_BYTES * (values_left - longest_mean * rows_left) > _MAX_DECODED_BYTES:
                 n = 1
             self._last_batch_rows = n = max(n, 1)
             reader.set_batch_size(n)
 
-    def _leaves(self, columns: Sequence[int]) -> list[int]:
-        """Return the positions of the leaf columns below some columns of the Arrow schema."""
-        starts = np.cumsum([0, *(_leaf_count(field.type) for field in self._file.schema_arrow)])
+    def _find_leaf_columns(self, columns: Sequence[int]) -> list[int]:
+        """Return the positions of the leaf columns below columns of the Arrow schema."""
+        starts = np.cumsum(
+            [0, *(_count_leaf_columns(field.type) for field in self._file.schema_arrow)]
+        )
         return [leaf for i in columns for leaf in range(starts[i], starts[i + 1])]
 
     def _count_list_values(self, groups: Sequence[int], leaves: Sequence[int]) -> int:
-        """Return the number of values in lists of some row groups, as their metadata says."""
+        """Return the number of values in lists of row groups, according to their metadata."""
         metadata = self._file.metadata
         lists = [i for i in leaves if metadata.schema.column(i).max_repetition_level > 0]
         return sum(metadata.row_group(g).column(i).num_values for g in groups for i in lists)
 
 
-def _leaf_count(kind: pa.DataType) -> int:
+def _count_leaf_columns(kind: pa.DataType) -> int:
     """Return the number of leaf columns that Parquet has for a column of this type."""
     if isinstance(kind, pa.BaseExtensionType):
-        return _leaf_count(kind.storage_type)
+        return _count_leaf_columns(kind.storage_type)
     if types.is_struct(kind):
-        return sum(_leaf_count(field.type) for field in kind)
+        return sum(_count_leaf_columns(field.type) for field in kind)
     if types.is_map(kind):
-        return _leaf_count(kind.key_type) + _leaf_count(kind.item_type)
-    return _leaf_count(kind.value_type) if is_list(kind) else 1
+        return _count_leaf_columns(kind.key_type) + _count_leaf_columns(kind.item_type)
+    return _count_leaf_columns(kind.value_type) if is_list(kind) else 1
 
 
 def _has_variable_size(kind: pa.DataType) -> bool:
     return not (types.is_primitive(kind) or types.is_fixed_size_binary(kind) or types.is_null(kind))
 
 
-def _count_leaves(column: pa.Array) -> int:
+def _count_values_in_lists(column: pa.Array) -> int:
     """Return the number of values in the lists of a column; 0 if it has no lists."""
     column = column.storage if isinstance(column, pa.ExtensionArray) else column
     if not is_list(column.type):

@@ -1,4 +1,4 @@
-"""Rows of Arrow record batches, and what their columns mean."""
+"""Rows of Arrow record batches, and the roles of their columns."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ import pyarrow as pa
 from pyarrow import types
 
 from stream_perceptron.data import roles
-from stream_perceptron.data.arrow.cells import ArrowScanner, readable_row, require_pillow
+from stream_perceptron.data.arrow.cells import ArrowScanner, convert_row, require_pillow
 from stream_perceptron.data.arrow.types import (
     describe_type,
     find_index_columns,
-    infer_label_type,
     is_date,
     is_list,
     is_number,
     is_text,
+    resolve_label_type,
 )
-from stream_perceptron.data.batch import BATCH_ROWS, MOST_BATCH_ROWS, Held
+from stream_perceptron.data.batch import BATCH_ROWS, MAX_BATCH_ROWS, ContentReader
 from stream_perceptron.data.cell_rows import CellInterpreter, CellRows
 from stream_perceptron.data.cells import Cells, Kind
-from stream_perceptron.data.describe import UNKNOWN, Described, Note, describe
 from stream_perceptron.data.interpreter import Context
 from stream_perceptron.data.interpreter.record import Sample
+from stream_perceptron.data.notices import NOT_IN_MODEL, ColumnSummary, Notice, describe_columns
 from stream_perceptron.data.schema import Selection
 from stream_perceptron.data.source import Opening, Request
-from stream_perceptron.data.tables import build_table_context, refuse_features
+from stream_perceptron.data.tables import build_table_context, raise_no_features
 from stream_perceptron.errors import SourceError
 
-MAX_DESCRIBED = 200  # the number of first rows whose texts are examined for notes
+MAX_DESCRIBED = 200  # the number of first rows whose texts are examined for notices
 
 # Returns the first texts of columns by name, given the first rows.
 ReadTexts = Callable[["ArrowRows"], Mapping[str, list[str]]]
@@ -46,11 +46,11 @@ class ArrowTable:
     Attributes
     ----------
     opening
-        The context of the rows, and the schema that the columns' types lead to.
+        The context of the rows, and the schema inferred from the types of the columns.
     used
         The positions of the columns that are read, ascending.
     ignored_texts
-        The columns of texts that are not used.
+        The unused columns of texts.
 
     """
 
@@ -66,42 +66,46 @@ class ArrowTable:
         Raises
         ------
         SourceError
-            If the columns do not fit the model, or one that was asked for is missing.
+            If the columns do not fit the model, or a column of the read options is missing.
 
         """
         try:
-            names = roles.distinct(columns.names, request.selection, where)
+            names = roles.rename_ignored_duplicates(columns.names, request.selection, where)
         except UnicodeDecodeError:
             raise SourceError(f"{where}: the name of a column is not UTF-8") from None
         if names != columns.names:
             fields = [field.with_name(n) for field, n in zip(columns, names, strict=True)]
             columns = pa.schema(fields, columns.metadata)
-        options = roles.among(request.selection, names, where, request.to_learn)
+        options = roles.resolve_columns(request.selection, names, where, request.to_learn)
         _require_types(columns, options, where)
         column_types = {field.name: describe_type(field.type) for field in columns}
         column_types |= {n: column_types[n]._replace(kind=Kind.TEXT) for n in options.dates}
         context = build_table_context(
-            request, options, names, where, are_named=True, types=column_types
+            request, options, names, where, has_column_names=True, types=column_types
         )
         table, schema = context.table_columns, context.schema
-        features = [*table.numbers, *([table.vector] if table.vector else [])]
-        if table.vector is not None:
-            require_pillow(columns.field(table.vector).type)
-        elif not features and not table.encodings and not (options.joins and not table.free):
-            refuse_features({name: column_types[name].name for name in table.free}, where)
+        features = [*table.numbers, *([table.vector_column] if table.vector_column else [])]
+        if table.vector_column is not None:
+            require_pillow(columns.field(table.vector_column).type)
+        elif (
+            not features and not table.encodings and not (options.has_join and not table.candidates)
+        ):
+            raise_no_features({name: column_types[name].name for name in table.candidates}, where)
         else:
             schema = context.schema_of_known_columns
         if options.label is not None:
             kind = columns.field(options.label).type
-            if label_type := infer_label_type(kind, options.label, where):
+            if label_type := resolve_label_type(kind, options.label, where):
                 schema = schema.with_label_type(label_type, where)
         encoded = {encoding.column for encoding in table.encodings}
-        read = {options.label, *options.roles, *encoded, *features, *table.untyped}
-        read = read.difference(options.ignore).union(options.kept)
+        columns_to_read = {options.label, *options.roles, *encoded, *features, *table.untyped}
+        columns_to_read = columns_to_read.difference(options.ignore).union(options.passthrough)
         ignored_texts = [
-            name for name in table.free if column_types[name].kind is Kind.TEXT and name not in read
+            name
+            for name in table.candidates
+            if column_types[name].kind is Kind.TEXT and name not in columns_to_read
         ]
-        used = [i for i, name in enumerate(names) if name in read]
+        used = [i for i, name in enumerate(names) if name in columns_to_read]
         return cls(Opening(context, schema), used, ignored_texts, columns)
 
     @property
@@ -118,25 +122,32 @@ class ArrowTable:
         self,
         context: Context,
         texts: Mapping[str, list[str]],
-        deciding: Sequence[tuple[int, Sample]],
-    ) -> tuple[Note, ...]:
-        """Return notes on the used and ignored columns."""
+        deciding_records: Sequence[tuple[int, Sample]],
+    ) -> tuple[Notice, ...]:
+        """Return notices about the used and ignored columns."""
         options, table, column_types = context.selection, context.table_columns, context.types
         features, source = [*table.numbers], ""
-        if table.vector is not None:
-            features, source = [*map(str, deciding[0][1].names)], f" from column {table.vector!r}"
-        columns = [table.vector] if table.vector else features
-        of_type = {Kind.NUMBER, Kind.LIST}.__contains__
-        unknown = [n for n in self.names if n in context.unused and of_type(column_types[n].kind)]
+        if table.vector_column is not None:
+            features, source = (
+                [*map(str, deciding_records[0][1].names)],
+                f" from column {table.vector_column!r}",
+            )
+        columns = [table.vector_column] if table.vector_column else features
+        is_feature_kind = {Kind.NUMBER, Kind.LIST}.__contains__
+        unknown = [
+            n
+            for n in self.names
+            if n in context.unknown_columns and is_feature_kind(column_types[n].kind)
+        ]
         encoded = {encoding.column for encoding in table.encodings}
-        used = {*columns, *texts, *context.unused, *encoded}
-        ignored = dict.fromkeys(unknown, UNKNOWN)
-        ignored |= {name: column_types[name].name for name in table.free if name not in used}
+        used = {*columns, *texts, *context.unknown_columns, *encoded}
+        ignored = dict.fromkeys(unknown, NOT_IN_MODEL)
+        ignored |= {name: column_types[name].name for name in table.candidates if name not in used}
         ignored |= dict.fromkeys(options.ignore, "as asked")
-        found = Described(
+        summary = ColumnSummary(
             features,
             source,
-            sorted({context.scale_of(column) for column in columns}),
+            sorted({context.find_scale(column) for column in columns}),
             options.label,
             ignored,
             texts,
@@ -147,7 +158,7 @@ class ArrowTable:
             },
             find_index_columns(self._columns),
         )
-        return describe(options, context.schema, found)
+        return describe_columns(options, context.schema, summary)
 
     def _find_encoding(self, name: str) -> str | None:
         """Return the option that encodes a column of dates or of lists of texts."""
@@ -169,8 +180,8 @@ class ArrowRows(CellRows):
     def _slice(self, start: int, end: int) -> ArrowRows:
         return ArrowRows(self.batch.slice(start, end - start))
 
-    def hold(self, i: int) -> Held | None:
-        return partial(readable_row, self.batch.slice(i, 1))
+    def make_content_reader(self, i: int) -> ContentReader | None:
+        return partial(convert_row, self.batch.slice(i, 1))
 
 
 class ArrowInterpreter(CellInterpreter):
@@ -198,27 +209,27 @@ class ArrowInterpreter(CellInterpreter):
     def scan(self, rows: ArrowRows) -> Cells:
         """Return the cells of rows.
 
-        They are scanned here, not in the thread that reads: between the many short calls of Arrow
-        that thread would wait for Python's lock.
+        Rows are scanned when they are interpreted, not by the prefetching thread, which would wait
+        for the GIL between the many short calls of Arrow.
         """
         return self._scanner.scan(rows.batch)
 
     def describe(
-        self, context: Context, rows: ArrowRows, deciding: Sequence[tuple[int, Sample]]
-    ) -> tuple[Note, ...]:
-        """Return notes on the columns."""
-        return self._table.describe(context, self._read_texts(rows), deciding)
+        self, context: Context, rows: ArrowRows, deciding_records: Sequence[tuple[int, Sample]]
+    ) -> tuple[Notice, ...]:
+        """Return notices about the columns."""
+        return self._table.describe(context, self._read_texts(rows), deciding_records)
 
 
 def split_batches(
     batches: Iterable[pa.RecordBatch], names: Sequence[str], options: Selection
 ) -> Iterator[ArrowRows]:
-    """Yield the rows of record batches, a few thousand at once at most.
+    """Yield the rows of record batches, at most a few thousand at once.
 
-    `names` are those of the batches' columns.
+    `names` are the names of the batches' columns.
     """
     # If each row has its own text, a batch has as many features as rows.
-    max_rows = BATCH_ROWS if options.encodings else MOST_BATCH_ROWS
+    max_rows = BATCH_ROWS if options.encodings else MAX_BATCH_ROWS
     for batch in batches:
         if batch.schema.names != list(names):
             batch = batch.rename_columns(list(names))
@@ -227,21 +238,24 @@ def split_batches(
 
 
 def _require_types(columns: pa.Schema, options: Selection, where: str) -> None:
-    """Check that weights are numbers, and the types of the columns that are encoded."""
+    """Check the types of the weight column and of the encoded columns."""
     for option, name in options.encodings:
         kind = columns.field(name).type
         are_texts = is_text(kind) or (is_list(kind) and is_text(kind.value_type))
         if option == "dates":
-            fits, wanted = is_text(kind) or is_date(kind), "dates, timestamps and texts in ISO 8601"
+            fits, supported_types = (
+                is_text(kind) or is_date(kind),
+                "dates, timestamps and texts in ISO 8601",
+            )
         elif option == "words":
-            fits, wanted = are_texts, "texts and lists of texts"
+            fits, supported_types = are_texts, "texts and lists of texts"
         else:
             fits = are_texts or not types.is_nested(kind)
-            wanted = "texts, lists of texts, numbers and bools"
+            supported_types = "texts, lists of texts, numbers and bools"
         if not (fits or types.is_null(kind)):
             flag = option.replace("_", "-")
             raise SourceError(
-                f"{where}: column {name!r} is of type {kind}: --{flag} is for {wanted}"
+                f"{where}: column {name!r} is of type {kind}: --{flag} is for {supported_types}"
             )
     if options.weight is not None and not is_number(columns.field(options.weight).type):
         kind = columns.field(options.weight).type
@@ -250,6 +264,6 @@ def _require_types(columns: pa.Schema, options: Selection, where: str) -> None:
         )
 
 
-def rows_at_once(size: int, n_rows: int) -> int:
-    """Return the rows of a batch, given the size in bytes of n_rows rows."""
-    return min(MOST_BATCH_ROWS, max(BATCH_ROWS, _BATCH_BYTES * n_rows // max(size, 1)))
+def choose_batch_rows(size: int, n_rows: int) -> int:
+    """Return the maximum number of rows in a batch, given the size in bytes of n_rows rows."""
+    return min(MAX_BATCH_ROWS, max(BATCH_ROWS, _BATCH_BYTES * n_rows // max(size, 1)))

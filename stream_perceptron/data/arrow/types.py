@@ -1,4 +1,4 @@
-"""Types of Arrow columns, and what they mean for features and labels."""
+"""Convert the types of Arrow columns to types of cells and labels."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def describe_type(kind: pa.DataType) -> ColumnType:
 
 
 def is_number(kind: pa.DataType) -> bool:
-    """Whether a column of this type has one number or bool a row."""
+    """Whether a column of this type has one number or bool in each row."""
     return bool(
         types.is_integer(kind)
         or types.is_floating(kind)
@@ -86,8 +86,8 @@ def _leaf_type(kind: pa.DataType) -> pa.DataType:
     return kind
 
 
-def infer_label_type(kind: pa.DataType, label: str, where: str) -> str | None:
-    """Return the type of the labels in a column of this type; None for a column of nulls.
+def resolve_label_type(kind: pa.DataType, label: str, where: str) -> str | None:
+    """Return the label type for a column of this type; None for a column of nulls.
 
     Raises
     ------
@@ -119,7 +119,7 @@ def find_index_columns(columns: pa.Schema) -> list[str]:
     return [name for name in names if isinstance(name, str)]
 
 
-def declared_classes(columns: pa.Schema) -> list[Any] | None:
-    """Return the classes declared in one of our own files."""
+def read_declared_classes(columns: pa.Schema) -> list[Any] | None:
+    """Return the classes declared in a file that this package has written, or None."""
     metadata = (columns.metadata or {}).get(METADATA_KEY)
     return None if metadata is None else json.loads(metadata)["classes"]

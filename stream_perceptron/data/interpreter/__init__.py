@@ -1,7 +1,7 @@
-"""The only place that knows what cells mean: labels, weights, nulls, types, rejections."""
+"""Interprets cells: the only package that knows labels, weights, nulls, types and rejections."""
 
 from stream_perceptron.data.interpreter.blocks import Interpretation, interpret
 from stream_perceptron.data.interpreter.context import ColumnType, Context
-from stream_perceptron.data.interpreter.steady import NameRoles
+from stream_perceptron.data.interpreter.vectorized import NameRoles
 
 __all__ = ["ColumnType", "Context", "Interpretation", "NameRoles", "interpret"]

@@ -1,4 +1,4 @@
-"""The interpretation of blocks of records: many at once where possible, others one by one."""
+"""Interpretation of blocks of records: many at once where possible, the others one by one."""
 
 from __future__ import annotations
 
@@ -10,17 +10,27 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_perceptron.data.batch import Batch, Inferred, MissingValues, Offset, concatenate_missing
+from stream_perceptron.data.batch import (
+    Batch,
+    InferredKnowledge,
+    MissingValues,
+    Offset,
+    concatenate_missing,
+)
 from stream_perceptron.data.cells import Cells
 from stream_perceptron.data.interpreter.context import Context
 from stream_perceptron.data.interpreter.record import RejectedRecord, Sample, interpret_record
-from stream_perceptron.data.interpreter.steady import Block, NameRoles, interpret_block
+from stream_perceptron.data.interpreter.vectorized import (
+    InterpretedBlock,
+    NameRoles,
+    interpret_block,
+)
 from stream_perceptron.model.rows import Rows, concatenate_rows
 
 _MAX_REASON = 300  # characters
-_MAX_DECIDING = 100  # records to keep that have changed the schema
-_MIN_CELLS = 40  # fewer cells are interpreted faster one by one
-_MAX_WAIT = 256  # records interpreted one by one between two attempts to take many at once
+_MAX_DECIDING_RECORDS = 100  # the number of deciding records to keep
+_MIN_CELLS = 40  # records with fewer cells together are interpreted faster one by one
+_MAX_BACKOFF = 256  # records to interpret one by one before trying many at once again
 
 
 class Interpretation:
@@ -30,12 +40,12 @@ class Interpretation:
     ----------
     context
         The context of the next record: that of the block with what its records have inferred.
-    deciding
-        The records that have changed the schema, with their samples, and the first sample.
+    deciding_records
+        The first usable record and those that have changed the schema: indices and samples.
     other_labels
-        The usual names of labels that occur but are not the label.
-    unknown
-        The names of numbers that are ignored, as the model of a table does not know them.
+        The default names of labels that occur but are not the label.
+    unknown_names
+        The names of numbers that are ignored, because the model of a table does not know them.
 
     Examples
     --------
@@ -43,7 +53,7 @@ class Interpretation:
     >>> from stream_perceptron.data.schema import Selection
     >>> context = Context(Selection(label="y"), is_text=True, columns=("a", "y"))
     >>> cells = CsvScanner(["a", "y"]).scan_records([b"1,up", b"x,up", b"2,down"])
-    >>> batch = Interpretation(context, cells).batch()
+    >>> batch = Interpretation(context, cells).build_batch()
     >>> batch.labels, list(batch.features.dicts())
     (['up', 'down'], [{'a': 1.0}, {'a': 2.0}])
     >>> batch.rejected
@@ -56,37 +66,37 @@ class Interpretation:
             context = replace(context, redeliveries=context.redeliveries.copy())
         self.context = context
         self._new_names: dict[str, None] = {}
-        self.deciding: list[tuple[int, Sample]] = []
+        self.deciding_records: list[tuple[int, Sample]] = []
         self.other_labels: set[str] = set()
-        self.unknown: dict[str, None] = {}
+        self.unknown_names: dict[str, None] = {}
         self.cells, self._names = cells, NameRoles() if names is None else names
         self._n = len(cells)
         self._samples: dict[int, Sample] = {}
         self._rejected: dict[int, str] = {}
         self._redelivered = np.zeros(self._n, bool)
         self._offsets: list[Offset | None] = []
-        # Blocks, each with its first record and which of its records are taken from it.
-        self._blocks: list[tuple[Block, int, NDArray[np.bool_]]] = []
+        # Blocks, each with the index of its first record, and a mask of its accepted records.
+        self._blocks: list[tuple[InterpretedBlock, int, NDArray[np.bool_]]] = []
         self._interpret()
 
     def _interpret(self) -> None:
-        block: Block | None = None
+        block: InterpretedBlock | None = None
         members = self.cells.members
         n_cells = len(self.cells.kinds) + (0 if members is None else len(members.kinds))
-        are_many = n_cells >= _MIN_CELLS
-        is_current, wait, n_single, first, i = False, 0, 0, 0, 0
+        has_many_cells = n_cells >= _MIN_CELLS
+        is_current, backoff, n_single, first, i = False, 0, 0, 0, 0
         while i < self._n:
-            if are_many and not is_current and n_single >= wait:
+            if has_many_cells and not is_current and n_single >= backoff:
                 block, first = interpret_block(self.context, self.cells[i:], self._names), i
                 is_current, n_single = True, 0
                 if block is not None:
                     self._blocks.append((block, first, np.zeros(len(block), bool)))
-                is_useless = block is None or bool(block.is_odd[0])
-                wait = min(2 * wait or 1, _MAX_WAIT) if is_useless else 0
-            if is_current and block is not None and not block.is_odd[i - first]:
-                odd = np.flatnonzero(block.is_odd[i - first :])
-                end = i + int(odd[0]) if len(odd) else self._n
-                self._take(block, slice(i - first, end - first))
+                is_useless = block is None or bool(block.is_deferred[0])
+                backoff = min(2 * backoff or 1, _MAX_BACKOFF) if is_useless else 0
+            if is_current and block is not None and not block.is_deferred[i - first]:
+                deferred = np.flatnonzero(block.is_deferred[i - first :])
+                end = i + int(deferred[0]) if len(deferred) else self._n
+                self._accept_records(block, slice(i - first, end - first))
                 i = end
                 continue
             n_single += 1
@@ -94,27 +104,29 @@ class Interpretation:
                 is_current = False
             i += 1
 
-    def _take(self, block: Block, records: slice) -> None:
-        """Take some records of a block, and add the names of their features."""
-        is_taken, first = self._blocks[-1][2], self._blocks[-1][1]
-        is_taken[records] = True
+    def _accept_records(self, block: InterpretedBlock, records: slice) -> None:
+        """Accept records of a block, and add the names of their features."""
+        is_accepted, first = self._blocks[-1][2], self._blocks[-1][1]
+        is_accepted[records] = True
         self.other_labels |= block.other_labels
-        self.unknown |= dict.fromkeys(sorted(block.unknown))
+        self.unknown_names |= dict.fromkeys(sorted(block.unknown_names))
         context = self.context
         if block.offsets:
             redelivered = [self._add_offset(offset) for offset in block.offsets[records]]
-            is_taken[records] = ~np.array(redelivered, bool)
+            is_accepted[records] = ~np.array(redelivered, bool)
             self._redelivered[first + records.start : first + records.stop] = redelivered
         if not (context.learns and context.schema.is_open):
             return
-        joins = context.selection.joins
-        is_learned = (block.is_labeled[records] | joins) & is_taken[records]
+        has_join = context.selection.has_join
+        is_learned = (block.is_labeled[records] | has_join) & is_accepted[records]
         new: dict[str, None] = {}
         if context.columns is None:
-            new = dict.fromkeys(self._names.find_new(block.features[records], is_learned))
-        if not joins and len(block.encoded.values):
-            encoded = block.encoded[records][np.flatnonzero(is_learned)].used_names()
-            new |= dict.fromkeys(name for name in map(str, encoded) if not context.is_known(name))
+            new = dict.fromkeys(self._names.find_new_features(block.features[records], is_learned))
+        if not has_join and len(block.encoded.values):
+            encoded = block.encoded[records][np.flatnonzero(is_learned)].find_used_names()
+            new |= dict.fromkeys(
+                name for name in map(str, encoded) if not context.is_known_feature(name)
+            )
         self._add_names(new)
 
     def _add_offset(self, offset: Offset | None) -> bool:
@@ -127,7 +139,7 @@ class Interpretation:
         """Add names of features that are not known."""
         if names:
             self._new_names |= names
-            # A new object, as what a context caches depends on the names.
+            # A new object, because properties that a context caches depend on the names.
             self.context = replace(self.context, new_names=self._new_names)
 
     def _interpret_one(self, i: int) -> bool:
@@ -140,128 +152,139 @@ class Interpretation:
             if not is_redelivered:
                 self._rejected[i] = record.reason[:_MAX_REASON]
             return False
-        last = self.deciding[-1][1].schema if self.deciding else None
+        last = self.deciding_records[-1][1].schema if self.deciding_records else None
         if record.schema is not last and record.schema != last:
             # Always keep the last one, which led to the present schema.
-            self.deciding = [*self.deciding[: _MAX_DECIDING - 1], (i, record)]
+            self.deciding_records = [
+                *self.deciding_records[: _MAX_DECIDING_RECORDS - 1],
+                (i, record),
+            ]
         if record.other_label is not None:
             self.other_labels.add(record.other_label)
-        self.unknown |= dict.fromkeys(record.unknown)
+        self.unknown_names |= dict.fromkeys(record.unknown_names)
         if is_redelivered:
             return False
         self._samples[i] = record
         options = context.selection
-        if not context.learns or (record.label is None and not options.joins):
+        if not context.learns or (record.label is None and not options.has_join):
             return False
-        self._add_names({n: None for n in record.number_names if not context.is_known(n)})
+        self._add_names({n: None for n in record.number_names if not context.is_known_feature(n)})
         if record.schema is context.schema or record.schema == context.schema:
             return False
         self.context = replace(self.context, schema=record.schema)
         return True
 
-    def find_deciding(self) -> list[tuple[int, Sample]]:
-        """Return the records that have changed the schema, or the first one that can be used."""
-        if not self.deciding:
+    def find_deciding_records(self) -> list[tuple[int, Sample]]:
+        """Return the records that have changed the schema, or else the first usable record."""
+        if not self.deciding_records:
             for i in range(self._n):
                 record = interpret_record(self.context, self.cells, i)
                 if isinstance(record, Sample):
                     return [(i, record)]
-        return self.deciding
+        return self.deciding_records
 
-    def batch(self, **fields: Any) -> Batch:
+    def build_batch(self, **fields: Any) -> Batch:
         """Return the records as a batch with further fields; by default the first row is 1."""
         parts = [
-            _take_usable(block, first, is_taken)
-            for block, first, is_taken in self._blocks
-            if is_taken.any()
+            _select_usable(block, first, is_accepted)
+            for block, first, is_accepted in self._blocks
+            if is_accepted.any()
         ]
         if self._samples:
-            parts.append(_collect(self._samples))
-        part = parts[0] if len(parts) == 1 else _merge(parts)
-        others: dict[str, Any] = {"source": "", "first_row": 1, **fields}
+            parts.append(_collect_samples(self._samples))
+        part = parts[0] if len(parts) == 1 else _merge_usable(parts)
+        fields = {"source": "", "first_row": 1, **fields}
         return Batch(
             n_rows=self._n,
             rows=part.rows,
             features=part.features.without_unused_names(),
             labels=part.labels,
             weights=part.weights,
-            inferred=Inferred(self.context.schema, tuple(self._new_names)),
+            inferred=InferredKnowledge(self.context.schema, tuple(self._new_names)),
             rejected=self._rejected,
             offsets=tuple(self._offsets),
             redelivered=self._redelivered if self._offsets and self._redelivered.any() else None,
             missing=part.missing if part.missing.any else None,
             unscaled=part.unscaled,
-            kept=list(part.kept) if self.context.selection.kept else [],
-            **others,
+            passthrough=list(part.passthrough) if self.context.selection.passthrough else [],
+            **fields,
         )
 
 
-class _Usable(NamedTuple):
+class _UsableRecords(NamedTuple):
     """Usable records of a block, or those that were interpreted one by one."""
 
-    rows: NDArray[np.intp]  # their numbers, ascending
+    rows: NDArray[np.intp]  # their indices, ascending
     features: Rows
     labels: list[Any]
     weights: NDArray[np.float64]
     missing: MissingValues
-    kept: Sequence[tuple[Any, ...]]
+    passthrough: Sequence[tuple[Any, ...]]
     unscaled: frozenset[str]
 
 
-def _take_usable(block: Block, first: int, is_taken: NDArray[np.bool_]) -> _Usable:
-    """Return the records of a block that are taken; `first` is the number of its first record."""
-    rows, features = np.flatnonzero(is_taken), block.features
+def _select_usable(
+    block: InterpretedBlock, first: int, is_accepted: NDArray[np.bool_]
+) -> _UsableRecords:
+    """Return the accepted records of a block; `first` is the index of its first record."""
+    rows, features = np.flatnonzero(is_accepted), block.features
     unscaled: frozenset[str] = frozenset()
     if len(block.encoded.values):
-        features = features.extended(block.encoded)
-        unscaled = frozenset(map(str, block.encoded[rows].used_names()))
+        features = features.merge_features(block.encoded)
+        unscaled = frozenset(map(str, block.encoded[rows].find_used_names()))
     if len(rows) == len(block):
-        return _Usable(
-            first + rows, features, block.labels, block.weights, block.missing, block.kept, unscaled
+        return _UsableRecords(
+            first + rows,
+            features,
+            block.labels,
+            block.weights,
+            block.missing,
+            block.passthrough,
+            unscaled,
         )
-    taken_rows = rows.tolist()
-    return _Usable(
+    accepted_rows = rows.tolist()
+    return _UsableRecords(
         first + rows,
         features[rows],
-        [block.labels[i] for i in taken_rows],
+        [block.labels[i] for i in accepted_rows],
         block.weights[rows],
         block.missing[rows],
-        [block.kept[i] for i in taken_rows] if block.kept else (),
+        [block.passthrough[i] for i in accepted_rows] if block.passthrough else (),
         unscaled,
     )
 
 
-def _collect(samples: dict[int, Sample]) -> _Usable:
-    """Return the samples of some records, by number."""
+def _collect_samples(samples: dict[int, Sample]) -> _UsableRecords:
+    """Collect samples, given by the index of their record."""
     records = list(samples.values())
-    return _Usable(
+    return _UsableRecords(
         np.array(list(samples), np.intp),
-        _rows_of(records),
+        _build_rows(records),
         [record.label for record in records],
         np.array([record.weight for record in records], np.float64),
-        _missing_of(records),
-        [record.kept for record in records],
+        _count_missing(records),
+        [record.passthrough for record in records],
         frozenset(chain.from_iterable(record.encoded for record in records)),
     )
 
 
-def _merge(parts: Sequence[_Usable]) -> _Usable:
-    """Return the usable records of all parts in order."""
+def _merge_usable(parts: Sequence[_UsableRecords]) -> _UsableRecords:
+    """Merge usable records, in the order of their rows."""
     none = np.array([], np.intp)
     if not parts:
         missing = MissingValues(none)
-        return _Usable(none, Rows.empty(0), [], np.array([]), missing, (), frozenset())
+        return _UsableRecords(none, Rows.empty(0), [], np.array([]), missing, (), frozenset())
     rows = np.concatenate([part.rows for part in parts])
     order = np.argsort(rows, kind="stable")
     labels = list(chain.from_iterable(part.labels for part in parts))
-    kept = list(chain.from_iterable(part.kept for part in parts))
-    return _Usable(
+    passthrough = list(chain.from_iterable(part.passthrough for part in parts))
+    return _UsableRecords(
         rows[order],
         concatenate_rows([part.features for part in parts])[order],
         [labels[i] for i in order.tolist()],
         np.concatenate([part.weights for part in parts])[order],
         concatenate_missing([part.missing for part in parts])[order],
-        [kept[i] for i in order.tolist()] if len(kept) == len(rows) else (),
+        [passthrough[i] for i in order.tolist()] if len(passthrough) == len(rows) else (),
         frozenset().union(*(part.unscaled for part in parts)),
     )
 
@@ -271,10 +294,10 @@ def interpret(context: Context, cells: Cells, names: NameRoles | None = None) ->
 
     The result depends on the context and the cells alone.
     """
-    return Interpretation(context, cells, names).batch()
+    return Interpretation(context, cells, names).build_batch()
 
 
-def _rows_of(samples: Sequence[Sample]) -> Rows:
+def _build_rows(samples: Sequence[Sample]) -> Rows:
     """Return the features of samples as rows."""
     first, scale = samples[0], samples[0].scale
     if len(samples) == 1 and scale == 1.0 and not (first.n_nan or first.encoded):
@@ -287,7 +310,7 @@ def _rows_of(samples: Sequence[Sample]) -> Rows:
         rows = Rows(first.names, np.array([0, len(first.values)]), None, numbers[0], scale)
     elif all(sample.names is first.names or sample.names == first.names for sample in samples):
         values = np.stack(numbers)
-        rows = Rows.of_table(first.names, values, None if are_bytes else ~np.isnan(values), scale)
+        rows = Rows.from_table(first.names, values, None if are_bytes else ~np.isnan(values), scale)
     else:
         masks = [~np.isnan(values) for values in numbers]
         rows = Rows.from_rows(
@@ -296,10 +319,10 @@ def _rows_of(samples: Sequence[Sample]) -> Rows:
         )
         if are_bytes:
             rows = replace(rows, values=np.concatenate(numbers), scale=scale)
-    return rows.extended(Rows.from_dicts([sample.encoded for sample in samples]))
+    return rows.merge_features(Rows.from_dicts([sample.encoded for sample in samples]))
 
 
-def _missing_of(samples: Sequence[Sample]) -> MissingValues:
+def _count_missing(samples: Sequence[Sample]) -> MissingValues:
     """Return the missing values of samples."""
     counts = np.array([sample.n_nulls + sample.n_nan for sample in samples], np.intp)
     if not any(sample.untyped for sample in samples):

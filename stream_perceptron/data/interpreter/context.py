@@ -1,4 +1,4 @@
-"""What the meaning of records depends on."""
+"""The context in which records are interpreted."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from stream_perceptron.data.batch import Redeliveries
 from stream_perceptron.data.cells import Kind
 from stream_perceptron.data.lazy import lazy_property
 from stream_perceptron.data.schema import Encoding, Schema, Selection
-from stream_perceptron.model.vocabulary import Vocabulary, natural_order
+from stream_perceptron.model.vocabulary import Vocabulary, sort_naturally
 
 BYTE_SCALE = 1 / 255  # the default factor of 8-bit features
 
@@ -27,18 +27,18 @@ class ColumnType(NamedTuple):
 class TableColumns(NamedTuple):
     """The columns of a table that may be features, and those that are encoded as features."""
 
-    free: list[str]  # the columns without another role
-    # Those of numbers, those of texts, and those without a value so far.
+    candidates: list[str]  # the columns without another role
+    # The columns of numbers, the columns of texts, and the columns without a value so far.
     numbers: tuple[str, ...]
     texts: list[str]
     untyped: list[str]
     encodings: list[Encoding]
-    vector: str | None = None  # the column of lists with the features, beside which none is used
+    vector_column: str | None = None  # the column of lists that holds all features
 
 
 @dataclass(frozen=True, eq=False)
 class Context:
-    """What the meaning of records depends on, apart from their cells.
+    """All that the interpretation of records depends on, apart from their cells.
 
     Attributes
     ----------
@@ -49,19 +49,19 @@ class Context:
     learns
         Whether rows are learned; if they are only predicted, unknown names are ignored.
     max_features
-        A list of more values is rejected.
+        The number of values above which a list is rejected.
     is_text
         Whether numbers are written as texts, so that the text 7 may be a number.
-    are_pairs
+    has_pairs
         Whether records are a label and pairs of names and numbers, without other roles.
     columns
         The columns of a table; None if records name their cells.
     types
         The types that the source declares for these columns; empty if values decide.
-    are_named
+    has_column_names
         Whether the columns have names of their own, in a header.
-    unused
-        The columns of a table that are not used, as the model does not know them.
+    unknown_columns
+        The columns of a table that are ignored, because the model does not know them.
     vocabulary
         The names of the model's and of pending features, if rows name their own features.
     new_names
@@ -76,11 +76,11 @@ class Context:
     learns: bool = True
     max_features: int = 2**22
     is_text: bool = False
-    are_pairs: bool = False
+    has_pairs: bool = False
     columns: tuple[str, ...] | None = None
     types: Mapping[str, ColumnType] = field(default_factory=dict)
-    are_named: bool = False
-    unused: frozenset[str] = frozenset()
+    has_column_names: bool = False
+    unknown_columns: frozenset[str] = frozenset()
     vocabulary: Vocabulary = field(default_factory=Vocabulary)
     new_names: dict[str, None] = field(default_factory=dict)
     redeliveries: Redeliveries | None = None
@@ -94,39 +94,41 @@ class Context:
     def table_columns(self) -> TableColumns:
         """The columns of a table."""
         options, schema, columns = self.selection, self.schema, self.columns or ()
-        used = {options.label, *options.roles, *self.unused}
-        free = [name for name in columns if name not in used]
-        texts, usable, vector = set(schema.texts or ()), free, None
+        used = {options.label, *options.roles, *self.unknown_columns}
+        candidates = [name for name in columns if name not in used]
+        texts, usable, vector_column = set(schema.texts or ()), candidates, None
         if self.types:
-            kinds = {name: self.types[name].kind for name in free}
-            vector = next((name for name in free if kinds[name] is Kind.LIST), None)
-            usable = [name for name in free if kinds[name] in (Kind.NUMBER, Kind.TEXT)]
+            kinds = {name: self.types[name].kind for name in candidates}
+            vector_column = next((name for name in candidates if kinds[name] is Kind.LIST), None)
+            usable = [name for name in candidates if kinds[name] in (Kind.NUMBER, Kind.TEXT)]
             if schema.is_new:
                 texts.update(name for name in usable if kinds[name] is Kind.TEXT)
                 texts.update(options.encoded)
-        if vector is not None:
+        if vector_column is not None:
             usable = []
         known: Sequence[str] = schema.features or ()
         if self.types and schema.is_new:
-            known = natural_order(usable)
+            known = sort_naturally(usable)
         elif not known and (schema.is_open or not self.learns):
-            known = natural_order([name for name in usable if self.is_known(name)])
+            known = sort_naturally([name for name in usable if self.is_known_feature(name)])
         may_be_number = set(usable).difference(texts, options.encoded)
         numbers = tuple(name for name in known if name in may_be_number)
         typed = {*texts, *numbers}
-        free_to_encode = set(columns).difference(used - self.unused)
-        encodings = [each for each in options.encodings if each.column in free_to_encode]
+        free_to_encode = set(columns).difference(used - self.unknown_columns)
+        encodings = [
+            encoding for encoding in options.encodings if encoding.column in free_to_encode
+        ]
         encodings.sort(key=lambda encoding: columns.index(encoding.column))
         return TableColumns(
-            free,
+            candidates,
             numbers,
-            [name for name in free if name in texts],
+            [name for name in candidates if name in texts],
             [name for name in usable if name not in typed],
             encodings,
-            vector,
+            vector_column,
         )
 
-    def scale_of(self, column: str) -> float:
+    def find_scale(self, column: str) -> float:
         """Return the factor of the numbers in a column."""
         if self.selection.scale is not None:
             return self.selection.scale
@@ -135,12 +137,12 @@ class Context:
 
     @lazy_property
     def byte_scale(self) -> float | None:
-        """The factor of features that are declared as 8-bit, and stay bytes; None otherwise."""
+        """The factor of features that stay bytes, if all are declared as 8-bit; None otherwise."""
         columns = self.table_columns
-        names = columns.numbers if columns.vector is None else (columns.vector,)
+        names = columns.numbers if columns.vector_column is None else (columns.vector_column,)
         if not names or not all(name in self.types and self.types[name].is_8_bit for name in names):
             return None
-        scale = self.scale_of(names[0])
+        scale = self.find_scale(names[0])
         return scale if math.isfinite(255 * scale) else None
 
     @property
@@ -148,9 +150,9 @@ class Context:
         """Whether the model, or an earlier record of the block, has a feature."""
         return bool(self.schema.features or len(self.vocabulary) or self.new_names)
 
-    def is_known(self, name: str) -> bool:
+    def is_known_feature(self, name: str) -> bool:
         """Whether a name is that of a feature, so that it may not have texts."""
-        return name in self.vocabulary.numbers or name in self.new_names
+        return name in self.vocabulary.ids_by_name or name in self.new_names
 
     @lazy_property
     def schema_of_known_columns(self) -> Schema:
@@ -160,15 +162,15 @@ class Context:
     def infer_columns(self, features: tuple[str, ...], texts: Sequence[str]) -> Schema:
         """Return the schema after a row with these columns of numbers and of texts."""
         options, schema, columns = self.selection, self.schema, self.table_columns
-        if not self.learns or (options.joins and not columns.free):
+        if not self.learns or (options.has_join and not columns.candidates):
             return schema
         inferred: dict[str, Any] = {"texts": tuple(dict.fromkeys((*(schema.texts or ()), *texts)))}
-        if self.are_named and not schema.columns:
+        if self.has_column_names and not schema.columns:
             inferred |= {"columns": self.columns, "label": options.label}
         if not schema.is_open:
             typed = {*features, *inferred["texts"]}
             untyped = columns.untyped if schema.features is None else schema.undecided
             inferred["features"] = features
             inferred["undecided"] = tuple(name for name in untyped if name not in typed)
-        after = replace(schema, **inferred)
-        return schema if schema == after else after
+        new_schema = replace(schema, **inferred)
+        return schema if schema == new_schema else new_schema

@@ -1,4 +1,4 @@
-"""The meaning of one record, the same in every format; `interpret_record` defines it."""
+"""Interpretation of single records, the same for every format: `interpret_record` defines it."""
 
 from __future__ import annotations
 
@@ -13,33 +13,33 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_perceptron.data import roles
-from stream_perceptron.data.batch import Offset, offset_of
-from stream_perceptron.data.cells import BARE_LIST, Cells, Kind
-from stream_perceptron.data.describe import (
-    advise_on_text,
-    offer_missing,
-    suggest_encoding,
-    write_options,
-)
+from stream_perceptron.data.batch import Offset, build_offset
+from stream_perceptron.data.cells import UNNAMED_LIST, Cells, Kind
 from stream_perceptron.data.encodings import encode_content
 from stream_perceptron.data.interpreter.context import Context
 from stream_perceptron.data.naming import (
     LABEL_NAMES,
-    as_option,
-    column_called,
-    names_in,
-    vector_names,
+    find_column,
+    format_option_value,
+    name_vector_elements,
+    quote_names,
+)
+from stream_perceptron.data.notices import (
+    advise_on_text,
+    format_options,
+    suggest_encoding,
+    suggest_missing_option,
 )
 from stream_perceptron.data.schema import Encoding, Schema
 from stream_perceptron.data.values import DECIMAL_COMMA, is_number_or_bool, require_utf8
 from stream_perceptron.errors import SampleError
 from stream_perceptron.model.rows import Names
-from stream_perceptron.model.validation import as_weight, row_of
-from stream_perceptron.model.vocabulary import FirstNames, doubled, natural_order
+from stream_perceptron.model.validation import as_weight, build_row
+from stream_perceptron.model.vocabulary import NamesPrefix, find_duplicates, sort_naturally
 
 FEATURES_KEY = "features"
 
-_WHOLE = re.compile(r" *-?[0-9]{1,19} *")
+_INTEGER = re.compile(r" *-?[0-9]{1,19} *")
 _NUMERIC = (Kind.NUMBER, Kind.BOOL)
 _KINDS: tuple[Kind, ...] = tuple(Kind)  # a look-up takes half as long as Kind(kind)
 
@@ -54,16 +54,16 @@ class Sample(NamedTuple):
     weight: float
     offset: Offset | None
     schema: Schema  # after this record, if it is learned
-    encoded: Mapping[str, float] = {}  # its features that stand for texts and dates
+    encoded: Mapping[str, float] = {}  # the features that encode texts and dates
     n_nulls: int = 0  # null features, which are not in `names`
     untyped: tuple[str, ...] = ()  # null columns that have had no value so far
     n_nan: int = 0  # missing features among `values`
-    kept: tuple[Any, ...] = ()  # the contents of the passthrough columns
-    # The names of features that later records may not have as texts, if this one is learned.
+    passthrough: tuple[Any, ...] = ()  # the contents of the passthrough columns
+    # The features that must not be texts in later records, if this record is learned.
     number_names: tuple[str, ...] = ()
-    other_label: str | None = None  # a usual name of a label that is not the label here
+    other_label: str | None = None  # a default name of labels that is not the label
     scale: float = 1.0
-    unknown: tuple[str, ...] = ()  # names of numbers that are ignored, as the model lacks them
+    unknown_names: tuple[str, ...] = ()  # ignored numbers that the model lacks
 
 
 class RejectedRecord(NamedTuple):
@@ -79,13 +79,13 @@ def interpret_record(context: Context, cells: Cells, i: int) -> Sample | Rejecte
     try:
         if i in cells.errors:
             raise SampleError(cells.errors[i])
-        if context.are_pairs:
+        if context.has_pairs:
             return _read_pairs(context, cells, i)
         record = Record(cells, i, context)
-        kept = tuple(map(record.passthrough, context.selection.kept))
+        passthrough = tuple(map(record.passthrough, context.selection.passthrough))
         offset = record.offset()
-        read = _read_fields if context.columns is not None else _read_members
-        return read(context, record, offset, kept)
+        read = _read_table_row if context.columns is not None else _read_named_cells
+        return read(context, record, offset, passthrough)
     except SampleError as error:
         return RejectedRecord(str(error), offset)
 
@@ -93,28 +93,29 @@ def interpret_record(context: Context, cells: Cells, i: int) -> Sample | Rejecte
 class Record:
     """The cells of one record by name.
 
-    Members of lists are numbered after all cells.
+    The IDs of members of lists follow those of all cells.
     """
 
     def __init__(self, cells: Cells, i: int, context: Context) -> None:
         self.cells, self.context = cells, context
         first, end = cells.starts[i : i + 2].tolist()
-        # Lists, as looking up single items of arrays takes many times as long.
+        # Lists, because looking up single items of arrays takes many times as long.
         self._first: int = first
         self._kinds: list[int] = cells.kinds[first:end].tolist()
         self._numbers = cells.numbers[first:end].tolist()
-        self.index: dict[str, int] = {}  # the cell of each name
+        # The cell of each name; objects, and cells with other roles than features, are removed.
+        self.cell_ids: dict[str, int] = {}
         self.members: dict[str, range] = {}  # the members of each list
         if context.columns is not None:
-            self.index = dict(zip(context.columns, range(first, end), strict=True))
-            self.all = self.index
+            self.cell_ids = dict(zip(context.columns, range(first, end), strict=True))
+            self.all_cell_ids = self.cell_ids
             self._find_members()
             return
         assert cells.name_ids is not None
-        all_names = cells.names.all if isinstance(cells.names, FirstNames) else cells.names
+        all_names = cells.names.all if isinstance(cells.names, NamesPrefix) else cells.names
         names = map(all_names.__getitem__, cells.name_ids[first:end].tolist())
-        self.index = dict(zip(names, range(first, end), strict=True))
-        self.all = dict(self.index)
+        self.cell_ids = dict(zip(names, range(first, end), strict=True))
+        self.all_cell_ids = dict(self.cell_ids)
         if cells.members is not None and Kind.LIST in self._kinds:
             self._find_members()
             self._name_bare_list()
@@ -127,7 +128,7 @@ class Record:
         if self.cells.members is None or Kind.LIST not in self._kinds:
             return
         n, starts = len(self.cells.kinds), self.cells.members.starts
-        for name, c in self.index.items():
+        for name, c in self.cell_ids.items():
             if self._kinds[c - self._first] == Kind.LIST:
                 k = int(np.searchsorted(self.cells.list_ids, c))
                 self.members[name] = range(n + int(starts[k]), n + int(starts[k + 1]))
@@ -180,24 +181,26 @@ class Record:
 
     def plain_numbers(self, names: Iterable[str]) -> list[float] | None:
         """Return the numbers in fields of a table; None if one of them is not a number."""
-        places = [self.index[name] - self._first for name in names]
-        if not all(self._kinds[place] in _NUMERIC for place in places):
+        positions = [self.cell_ids[name] - self._first for name in names]
+        if not all(self._kinds[position] in _NUMERIC for position in positions):
             return None
-        return [self._numbers[place] for place in places]
+        return [self._numbers[position] for position in positions]
 
     def kind(self, name: str) -> Kind | None:
-        """Return the kind of a cell; None if there is none of this name."""
-        c = self.all.get(name)
+        """Return the kind of the cell with this name; None if there is no such cell."""
+        c = self.all_cell_ids.get(name)
         return None if c is None else self.kind_at(c)
 
     def content(self, name: str) -> Any:
-        """Return the content of a cell; None if there is none of this name."""
-        c = self.all.get(name)
+        """Return the content of the cell with this name; None if there is no such cell."""
+        c = self.all_cell_ids.get(name)
         return None if c is None else self.content_at(c)
 
     def text(self, name: str) -> Any:
-        """Return the content of a cell, a decimal comma replaced by a point."""
-        return self.context.selection.with_point(self.content(name), self.context.is_text)
+        """Return the content of a cell, with a decimal comma replaced by a point."""
+        return self.context.selection.convert_decimal_comma(
+            self.content(name), self.context.is_text
+        )
 
     def passthrough(self, name: str) -> Any:
         """Return the content of a passthrough column."""
@@ -216,69 +219,69 @@ class Record:
         value = None if name is None else self.text(name)
         if not self.context.is_text:
             return 1.0 if value is None else as_weight(value)
-        if value is None or value.strip() in options.blanks:
+        if value is None or value.strip() in options.null_values:
             return 1.0
-        number = self.number_at(self.all[str(name)])
+        number = self.number_at(self.all_cell_ids[str(name)])
         if not 0 <= number < math.inf:
             raise SampleError(
                 f"weight {name!r} is {value[:50]!r}, not a finite number of at least 0"
             )
         return float(number)
 
-    def is_blank(self, name: str) -> bool:
-        """Whether a cell is null, or a text that means a missing value."""
+    def is_null(self, name: str) -> bool:
+        """Return whether a cell is null, or a text that means a missing value."""
         if self.kind(name) in (None, Kind.NULL):
             return True
         content = self.text(name)
-        return isinstance(content, str) and content.strip() in self.context.selection.blanks
+        return isinstance(content, str) and content.strip() in self.context.selection.null_values
 
     def encode(self, cells: Iterable[tuple[Encoding, str]]) -> tuple[dict[str, float], int]:
-        """Return the features for cells of columns that are encoded, and the number of nulls."""
+        """Encode cells of columns as features; return these and the number of null columns."""
         features: dict[str, float] = {}
         nulls: set[str] = set()  # a column with two encodings counts once
         for encoding, path in cells:
             content, options = self.content(path), self.context.selection
-            found = encode_content(encoding, content, options, self.context.is_text)
-            if found is None:
+            encoded = encode_content(encoding, content, options, self.context.is_text)
+            if encoded is None:
                 nulls.add(path)
-            for name, value in (found or {}).items():
+            for name, value in (encoded or {}).items():
                 features.setdefault(name, value)
         return features, len(nulls)
 
     def _name_bare_list(self) -> None:
-        """Give the members of a list without a name the names of the known columns."""
+        """Name the members of a bare list by the known columns."""
         schema = self.context.schema
-        if self.kind(BARE_LIST) is not Kind.LIST or not schema.columns:
+        if self.kind(UNNAMED_LIST) is not Kind.LIST or not schema.columns:
             return
-        members = self.members.pop(BARE_LIST, range(0))
-        named: dict[str, int] = {}
-        for name, c in self.index.items():
-            columns = schema.columns_of(len(members)) or () if name == BARE_LIST else (name,)
-            twice = [column for column in columns if column in named]
-            if twice:
-                raise SampleError(f"it has {twice[0]!r} in its list and beside it")
-            named |= zip(columns, members if name == BARE_LIST else [c], strict=True)
-        self.index = named
-        self.all = {**self.all, **named}
+        members = self.members.pop(UNNAMED_LIST, range(0))
+        cells_by_name: dict[str, int] = {}
+        for name, c in self.cell_ids.items():
+            columns = schema.match_columns(len(members)) or () if name == UNNAMED_LIST else (name,)
+            duplicates = [column for column in columns if column in cells_by_name]
+            if duplicates:
+                raise SampleError(f"it has {duplicates[0]!r} in its list and beside it")
+            cells_by_name |= zip(columns, members if name == UNNAMED_LIST else [c], strict=True)
+        self.cell_ids = cells_by_name
+        self.all_cell_ids = {**self.all_cell_ids, **cells_by_name}
 
     def _drop_objects(self) -> None:
-        """Leave out the members of objects that have a role as a whole, and other objects."""
+        """Drop the members of objects with a role of their own, and all other objects."""
         options, schema = self.context.selection, self.context.schema
         labels = LABEL_NAMES if options.label is None else (options.label,)
         whole = {*options.roles, *labels, schema.label}
-        objects = [name for name, c in self.index.items() if self.kind_at(c) is Kind.OBJECT]
+        objects = [name for name, c in self.cell_ids.items() if self.kind_at(c) is Kind.OBJECT]
         self.has_features_object = FEATURES_KEY in objects
         key = schema.key
         if self.has_features_object and key in (None, FEATURES_KEY):
-            # Of the other objects only those among the features matter, and cannot be learned.
+            # Objects outside the features are ignored, and those among them cannot be learned.
             whole |= {name for name in objects if name != FEATURES_KEY}
         for name in objects:
             if name in whole:
-                for other in [n for n in self.index if n.startswith(f"{name}.")]:
-                    del self.index[other]
-                    self.members.pop(other, None)
+                for path in [n for n in self.cell_ids if n.startswith(f"{name}.")]:
+                    del self.cell_ids[path]
+                    self.members.pop(path, None)
             else:
-                self.index.pop(name, None)
+                self.cell_ids.pop(name, None)
 
 
 def parse_offset(context: Context, values: Sequence[Any]) -> Offset:
@@ -287,16 +290,16 @@ def parse_offset(context: Context, values: Sequence[Any]) -> Offset:
     Raises
     ------
     SampleError
-        If they are not an offset.
+        If the contents are not an offset.
 
     """
     options = context.selection
     if context.is_text:
         name, last = options.position[-1], values[-1]
-        if not _WHOLE.fullmatch(last):
+        if not _INTEGER.fullmatch(last):
             raise SampleError(f"position {name!r} is {last[:50]!r}, not a whole number")
         values = [*map(require_utf8, values[:-1]), int(last)]
-    return offset_of(options, values)
+    return build_offset(options, values)
 
 
 def infer_types(
@@ -310,7 +313,7 @@ def infer_types(
     new_numbers: list[str] = []
     new_texts: list[str] = []
     for name in columns.untyped:
-        if record.is_blank(name):
+        if record.is_null(name):
             continue
         is_number = record.kind(name) in _NUMERIC
         if context.is_text:
@@ -319,46 +322,46 @@ def infer_types(
         (new_numbers if is_feature else new_texts).append(name)
     numbers = columns.numbers
     if new_numbers or new_texts:
-        numbers = tuple(natural_order([*numbers, *new_numbers]))
+        numbers = tuple(sort_naturally([*numbers, *new_numbers]))
     typed = {*new_numbers, *new_texts}
     untyped = tuple(name for name in columns.untyped if name not in typed)
     return numbers, [*columns.texts, *new_texts], untyped
 
 
-def _read_fields(
-    context: Context, record: Record, offset: Offset | None, kept: tuple[Any, ...]
+def _read_table_row(
+    context: Context, record: Record, offset: Offset | None, passthrough: tuple[Any, ...]
 ) -> Sample:
     """Return the sample in a row of a table."""
     options, columns = context.selection, context.table_columns
-    if columns.vector is not None:
-        after, features, values = _read_vector(context, record, columns.vector)
+    if columns.vector_column is not None:
+        new_schema, features, values = _read_vector(context, record, columns.vector_column)
         untyped: tuple[str, ...] = ()
     else:
-        after, features, values, untyped = _read_columns(context, record)
-    encoded, n_nulls = record.encode((each, each.column) for each in columns.encodings)
+        new_schema, features, values, untyped = _read_columns(context, record)
+    encoded, n_nulls = record.encode((encoding, encoding.column) for encoding in columns.encodings)
     n_nan, scale = int(np.isnan(values).sum()), context.byte_scale
     if scale is None:
-        values = scale_features(context, features, values, columns.vector)
+        values = scale_features(context, features, values, columns.vector_column)
     else:
         if n_nan:
-            present = ~np.isnan(values)
-            features, values = tuple(compress(features, present)), values[present]
+            convert_null = ~np.isnan(values)
+            features, values = tuple(compress(features, convert_null)), values[convert_null]
             n_nulls, n_nan = n_nulls + n_nan, 0
         values = values.astype(np.uint8)
     weight = record.weight()
     label = None
     if options.label is not None:
-        label = roles.present(record.text(options.label), options, context.is_text)
+        label = roles.convert_null(record.text(options.label), options, context.is_text)
         if context.is_text and label is not None:
             label = require_utf8(label)
-    label, after = after.with_label(label, context.is_text)
+    label, new_schema = new_schema.parse_label(label, context.is_text)
     present_names: list[str] = []
-    if after.is_open:
+    if new_schema.is_open:
         present_names = [str(n) for n, v in zip(features, values.tolist(), strict=True) if v == v]
-        present_names += [] if options.joins else encoded
+        present_names += [] if options.has_join else encoded
     return Sample(
-        features, values, label, weight, offset, after, encoded, n_nulls,
-        tuple(name for name in untyped if name not in options.encoded), n_nan, kept,
+        features, values, label, weight, offset, new_schema, encoded, n_nulls,
+        tuple(name for name in untyped if name not in options.encoded), n_nan, passthrough,
         tuple(present_names), scale=1.0 if scale is None else scale,
     )  # fmt: skip
 
@@ -366,7 +369,7 @@ def _read_fields(
 def _read_columns(
     context: Context, record: Record
 ) -> tuple[Schema, tuple[str, ...], NDArray[np.float64], tuple[str, ...]]:
-    """Return the features in columns of their own.
+    """Return the features of a row, each of which has a column of its own.
 
     Returns
     -------
@@ -377,22 +380,22 @@ def _read_columns(
     columns = context.table_columns
     features, texts, untyped = infer_types(context, record)
     if features is columns.numbers and len(texts) == len(columns.texts):
-        after = context.schema_of_known_columns
+        new_schema = context.schema_of_known_columns
     else:
-        after = context.infer_columns(features, texts)
+        new_schema = context.infer_columns(features, texts)
     numbers = None if context.selection.missing else record.plain_numbers(features)
     if numbers is None:
-        numbers = [_number_in(record, name) for name in features]
+        numbers = [_read_number(record, name) for name in features]
     values = np.array(numbers, np.float64)
     if not np.isfinite(values).all():
         _require_finite(record, features, values)
-    return after, features, values, untyped
+    return new_schema, features, values, untyped
 
 
 def _require_finite(record: Record, features: Names, values: NDArray[np.float64]) -> None:
     """Check that the values of features are finite or missing."""
     for name, value in zip(features, values.tolist(), strict=True):
-        is_missing = value != value and record.is_blank(str(name))
+        is_missing = value != value and record.is_null(str(name))
         if not (math.isfinite(value) or is_missing):
             content = str(record.text(str(name)))
             raise SampleError(f"column {name!r} is {content[:50]}, not finite")
@@ -404,24 +407,24 @@ def _read_vector(
     """Return the features in a column of lists; see `_read_list`."""
     if record.kind(column) is not Kind.NULL:
         return _read_list(context, record, context.schema, column)
-    if context.selection.joins:
+    if context.selection.has_join:
         return context.schema, (), np.empty(0)
     raise SampleError(f"column {column!r} is null")
 
 
-def _number_in(record: Record, name: str) -> float:
+def _read_number(record: Record, name: str) -> float:
     """Return the number in a field of a table, NaN if it is missing."""
-    c = record.all[name]
+    c = record.all_cell_ids[name]
     kind = record.kind_at(c)
     has_null_texts = record.context.is_text and record.context.selection.missing
     if kind in _NUMERIC and not has_null_texts:
         return record.number_at(c)
-    if record.is_blank(name):
+    if record.is_null(name):
         return math.nan
     if kind in _NUMERIC:
         return record.number_at(c)
     text = str(record.text(name))
-    hint = offer_missing(text)
+    hint = suggest_missing_option(text)
     if DECIMAL_COMMA.fullmatch(text):
         hint = "; if that is a decimal comma: --decimal ,"
     raise SampleError(f"column {name!r} is {text[:50]!r}, not a number{hint}")
@@ -436,99 +439,108 @@ def _read_pairs(context: Context, cells: Cells, i: int) -> Sample:
     text = None if cells.kinds[label_id] == Kind.NULL else cells.contents.get(label_id)
     pairs = slice(*members.starts[i : i + 2].tolist())
     numbers = members.numbers[pairs].astype(np.float64).tolist()
-    named = zip(
+    named_numbers = zip(
         map(members.names.__getitem__, members.name_ids[pairs].tolist()), numbers, strict=True
     )
-    features = {name: number for name, number in named if name not in options.ignore}
+    features = {name: number for name, number in named_numbers if name not in options.ignore}
     names = tuple(features)
-    unknown: list[str] = []
+    unknown_names: list[str] = []
     if schema.features is not None:
         known = {*schema.features, *schema.undecided}
-        unknown = [name for name in names if name not in known]
+        unknown_names = [name for name in names if name not in known]
         names = tuple(name for name in names if name in known)
-        if unknown and not names:
+        if unknown_names and not names:
             raise SampleError("it has none of the model's features")
     values = np.array([features[name] for name in names], np.float64)
-    for place in np.flatnonzero(~np.isfinite(values))[:1].tolist():
-        raise SampleError(f"feature {names[place]!r} is not finite")
+    for i in np.flatnonzero(~np.isfinite(values))[:1].tolist():
+        raise SampleError(f"feature {names[i]!r} is not finite")
     values = scale_features(context, names, values)
-    label, schema = schema.with_label(roles.present(text, options, is_text=True), is_text=True)
+    label, schema = schema.parse_label(
+        roles.convert_null(text, options, is_text=True), is_text=True
+    )
     if schema.is_new:
         schema = replace(schema, texts=())
     number_names = names if schema.is_open else ()
     return Sample(
-        names, values, label, 1.0, None, schema, number_names=number_names, unknown=tuple(unknown)
+        names,
+        values,
+        label,
+        1.0,
+        None,
+        schema,
+        number_names=number_names,
+        unknown_names=tuple(unknown_names),
     )
 
 
-def _read_members(
-    context: Context, record: Record, offset: Offset | None, kept: tuple[Any, ...]
+def _read_named_cells(
+    context: Context, record: Record, offset: Offset | None, passthrough: tuple[Any, ...]
 ) -> Sample:
     """Return the sample in a record that names its cells."""
     options, schema = context.selection, context.schema
-    names = list(record.index)
-    label_key, other_label = find_label_key(context, names), _other_label(context, names)
+    names = list(record.cell_ids)
+    label_key, other_label = find_label_key(context, names), _find_other_label(context, names)
     label = None
-    if label_key is not None and label_key in record.index:
-        label = roles.present(record.text(label_key), options, context.is_text)
-        del record.index[label_key]
+    if label_key is not None and label_key in record.cell_ids:
+        label = roles.convert_null(record.text(label_key), options, context.is_text)
+        del record.cell_ids[label_key]
     if isinstance(label, list | dict):
         raise SampleError(f"label {label_key!r} is not a number, a text or a bool")
     weight = record.weight()
     for name in options.roles:
-        record.index.pop(name, None)
-    is_label = options.joins and all(
+        record.cell_ids.pop(name, None)
+    has_only_label = options.has_join and all(
         record.kind_at(c) is Kind.NULL or (name in record.members and not record.members[name])
-        for name, c in record.index.items()
+        for name, c in record.cell_ids.items()
     )
     features = _Features(schema, {})
-    if not is_label:
+    if not has_only_label:
         features = _read_features(context, record)
     if label is not None and features.ignored_texts and context.learns and not context.has_features:
         texts = features.ignored_texts
-        options_of = {
+        encodings = {
             name: suggest_encoding(name, [record.content(path)]) or "one_hot"
             for name, path in texts.items()
         }
-        are, them = ("is a text", "it") if len(texts) == 1 else ("are texts", "them")
+        predicate, pronoun = ("is a text", "it") if len(texts) == 1 else ("are texts", "them")
         raise SampleError(
-            f"it has no feature, because {names_in(list(texts))} {are}; to encode {them}: "
-            f"{write_options(options_of)}"
+            f"it has no feature, because {quote_names(list(texts))} {predicate}; to encode "
+            f"{pronoun}: {format_options(encodings)}"
         )
-    after, values = features.schema, features.values
-    label, after = after.with_label(label, context.is_text)
-    if is_label:
-        after = after if after.label else replace(after, label=label_key)
-    elif label is not None or options.joins:
-        after = _with_columns(context, after, names, label_key)
+    new_schema, values = features.schema, features.values
+    label, new_schema = new_schema.parse_label(label, context.is_text)
+    if has_only_label:
+        new_schema = new_schema if new_schema.label else replace(new_schema, label=label_key)
+    elif label is not None or options.has_join:
+        new_schema = _with_columns(context, new_schema, names, label_key)
     number_names: tuple[str, ...] = ()
-    if after.is_open and not is_label:
-        number_names = (*values, *(() if options.joins else features.encoded))
+    if new_schema.is_open and not has_only_label:
+        number_names = (*values, *(() if options.has_join else features.encoded))
     n_nan = sum(map(math.isnan, values.values()))
     return Sample(
         tuple(values), np.fromiter(values.values(), np.float64, len(values)), label, weight, offset,
-        after, features.encoded, features.n_nulls, features.untyped, n_nan, kept, number_names,
-        other_label, unknown=features.unknown,
+        new_schema, features.encoded, features.n_nulls, features.untyped, n_nan, passthrough,
+        number_names, other_label, unknown_names=features.unknown_names,
     )  # fmt: skip
 
 
 def find_label_key(context: Context, names: list[str]) -> str | None:
-    """Return the name of the label: the user's, else that of the first label, else a usual one."""
+    """Return the key of the label: the user's, else that of the first label, else a default."""
     options, known = context.selection, context.schema.label
-    if options.is_label_sure and options.label is not None:
-        return options.label if options.label in names else column_called(options.label, names)
+    if options.is_label_required and options.label is not None:
+        return options.label if options.label in names else find_column(options.label, names)
     if known is not None and (context.learns or known in names):
         return known
-    found = None
+    key = None
     if options.label is not None:
-        found = options.label if options.label in names else column_called(options.label, names)
-    if found is None and (options.label is None or not context.learns):
-        found = roles.label_among(options, names)
-    return found
+        key = options.label if options.label in names else find_column(options.label, names)
+    if key is None and (options.label is None or not context.learns):
+        key = roles.find_default_label(options, names)
+    return key
 
 
-def _other_label(context: Context, names: list[str]) -> str | None:
-    """Return the first usual name of a label that is not the label here."""
+def _find_other_label(context: Context, names: list[str]) -> str | None:
+    """Return the first default name of labels in a record that is not its label."""
     label = context.schema.label
     if label is None or not context.learns:
         return None
@@ -546,7 +558,7 @@ def _with_columns(context: Context, schema: Schema, names: list[str], label: str
         columns = [
             name.removeprefix(prefix) for name in names if name in used or name.startswith(prefix)
         ]
-    if doubled(columns):
+    if find_duplicates(columns):
         columns = []
     return replace(schema, columns=tuple(columns), label=label)
 
@@ -554,12 +566,12 @@ def _with_columns(context: Context, schema: Schema, names: list[str], label: str
 class _Features(NamedTuple):
     """The features in a record."""
 
-    schema: Schema  # with their place
-    values: dict[str, float]  # NaN for a missing one
+    schema: Schema  # with the key of the features
+    values: dict[str, float]  # NaN for a missing feature
     encoded: Mapping[str, float] = {}  # as in `Sample`
     n_nulls: int = 0  # features that are null, and not among the values
     untyped: tuple[str, ...] = ()  # names with null that have had no value so far
-    unknown: tuple[str, ...] = ()  # as in `Sample`
+    unknown_names: tuple[str, ...] = ()  # as in `Sample`
     # The paths of all cells by name, if all are texts without a role.
     ignored_texts: Mapping[str, str] = {}
 
@@ -578,26 +590,29 @@ def _read_features(context: Context, record: Record) -> _Features:
         numbers = scale_features(context, names, numbers)
         features = _Features(schema, dict(zip(map(str, names), numbers.tolist(), strict=True)))
     else:
-        cells = {name: name for name in record.index}
+        cells = {name: name for name in record.cell_ids}
         if key:
             prefix = f"{key}."
-            cells = {n.removeprefix(prefix): n for n in record.index if n.startswith(prefix)}
+            cells = {n.removeprefix(prefix): n for n in record.cell_ids if n.startswith(prefix)}
         features = _read_object(context, record, schema, cells)
     if key:
-        outside = [each for each in options.encodings if each.column in record.index]
-        others, n_nulls = record.encode((each, each.column) for each in outside)
+        outer_encoded, n_nulls = record.encode(
+            (encoding, encoding.column)
+            for encoding in options.encodings
+            if encoding.column in record.cell_ids
+        )
         encoded = dict(features.encoded)
-        encoded |= {name: value for name, value in others.items() if name not in encoded}
+        encoded |= {name: value for name, value in outer_encoded.items() if name not in encoded}
         features = features._replace(encoded=encoded, n_nulls=features.n_nulls + n_nulls)
     return features
 
 
 def _with_key(context: Context, record: Record) -> Schema:
-    """Return the schema with the place of the features, found in the first record."""
+    """Return the schema with the key of the features, which the first record decides."""
     schema = context.schema
     encoded = context.selection.encoded
     lists = [
-        name for name in record.index if name not in encoded and record.kind(name) is Kind.LIST
+        name for name in record.cell_ids if name not in encoded and record.kind(name) is Kind.LIST
     ]
     for name in lists:
         _require_no_texts(record, name)
@@ -606,15 +621,15 @@ def _with_key(context: Context, record: Record) -> Schema:
         key = FEATURES_KEY
     elif len(lists) > 1:
         raise SampleError(
-            f"lists {names_in(lists)} could each be the features: drop all but one with --ignore"
+            f"lists {quote_names(lists)} could each be the features: drop all but one with --ignore"
         )
     elif lists and not schema.is_open:
         key, is_list = lists[0], True
-    elif not record.index:
+    elif not record.cell_ids:
         raise SampleError("it has no features")
     known = schema.features
-    if is_list and known is not None and key != BARE_LIST:
-        difference = schema.difference(vector_names(key, len(known)))
+    if is_list and known is not None and key != UNNAMED_LIST:
+        difference = schema.describe_difference(name_vector_elements(key, len(known)))
         if difference:
             raise SampleError(difference)
     return replace(schema, key=key, is_list=is_list)
@@ -626,12 +641,12 @@ def _require_no_texts(record: Record, name: str) -> None:
     Raises
     ------
     SampleError
-        If it has one; the message names the options that use the list and ignore it.
+        If it has any; the message names the options to encode or to ignore the list.
 
     """
     members = record.members.get(name, range(0))
-    if name != BARE_LIST and any(record.kind_at(c) is Kind.TEXT for c in members):
-        option = as_option([name])
+    if name != UNNAMED_LIST and any(record.kind_at(c) is Kind.TEXT for c in members):
+        option = format_option_value([name])
         raise SampleError(
             f"{name!r} is a list of texts; to encode them: --one-hot {option}; to leave it out: "
             f"--ignore {option}"
@@ -652,27 +667,27 @@ def _read_object(
         raise SampleError("it has no features")
     texts: dict[str, str] = {}
     cells: dict[str, str] = {}
-    unknown: list[str] = []
+    unknown_names: list[str] = []
     nulls: list[str] = []
     are_numbers = True
-    kinds = record.kinds_at(list(map(record.all.__getitem__, names.values())))
+    kinds = record.kinds_at(list(map(record.all_cell_ids.__getitem__, names.values())))
     for (name, cell), kind in zip(names.items(), kinds, strict=True):
         if name in known_texts or name in options.encoded:
             texts[name] = cell
-        elif ignores_new and not context.is_known(name):
+        elif ignores_new and not context.is_known_feature(name):
             continue
         elif schema.features is not None and name not in expected:
-            unknown += [name] if kind in _NUMERIC else []
+            unknown_names += [name] if kind in _NUMERIC else []
         elif kind in _NUMERIC:
             cells[name] = cell
-        elif record.is_blank(cell):
+        elif record.is_null(cell):
             nulls.append(name)
         elif kind is not Kind.TEXT:
             if kind is Kind.LIST:
                 _require_no_texts(record, cell)
             cells[name] = cell
             are_numbers = False
-        elif context.is_known(name) or name in known:
+        elif context.is_known_feature(name) or name in known:
             content = record.content(cell)
             raise SampleError(
                 f"feature {name!r} is {content[:50]!r}, a text, but was a number before"
@@ -680,29 +695,35 @@ def _read_object(
             )
         else:
             texts[name] = cell
-    if unknown and not (cells or texts or nulls):
+    if unknown_names and not (cells or texts or nulls):
         raise SampleError("it has none of the model's features")
-    schema = _with_decided(schema, cells, texts)
-    encodings = [(each, texts[each.column]) for each in options.encodings if each.column in texts]
+    schema = _with_inferred_types(schema, cells, texts)
+    encodings = [
+        (encoding, texts[encoding.column])
+        for encoding in options.encodings
+        if encoding.column in texts
+    ]
     encoded, n_encoded_nulls = record.encode(encodings)
-    ids = list(map(record.all.__getitem__, cells.values()))
+    ids = list(map(record.all_cell_ids.__getitem__, cells.values()))
     numbers = record.numbers_at(ids) if are_numbers else []
     if are_numbers and math.isfinite(sum(numbers)):
         values = np.array(numbers, np.float64)
     else:
-        values = row_of(tuple(cells), record.contents_at(ids)).values  # says what is wrong
+        values = build_row(tuple(cells), record.contents_at(ids)).values  # raises the error
     values = scale_features(context, tuple(cells), values)
     new = [name for name in texts if name not in known_texts]
     if new or schema.is_new:
         schema = replace(schema, texts=(*(schema.texts or ()), *new))
     features = dict(zip(cells, values.tolist(), strict=True))
-    ignored_texts = {} if cells or nulls or unknown or encodings else texts
-    untyped = tuple(name for name in nulls if not (context.is_known(name) or name in known))
+    ignored_texts = {} if cells or nulls or unknown_names or encodings else texts
+    untyped = tuple(name for name in nulls if not (context.is_known_feature(name) or name in known))
     n_nulls = len(nulls) - len(untyped) + n_encoded_nulls
-    return _Features(schema, features, encoded, n_nulls, untyped, tuple(unknown), ignored_texts)
+    return _Features(
+        schema, features, encoded, n_nulls, untyped, tuple(unknown_names), ignored_texts
+    )
 
 
-def _with_decided(schema: Schema, cells: dict[str, str], texts: dict[str, str]) -> Schema:
+def _with_inferred_types(schema: Schema, cells: dict[str, str], texts: dict[str, str]) -> Schema:
     """Return the schema with the types of untyped columns of a table."""
     if schema.features is None:
         return schema
@@ -710,8 +731,8 @@ def _with_decided(schema: Schema, cells: dict[str, str], texts: dict[str, str]) 
     if not decided:
         return schema
     new = [name for name in decided if name in cells]
-    features = tuple(natural_order([*schema.features, *new]))
-    return schema.with_decided(features, decided)
+    features = tuple(sort_naturally([*schema.features, *new]))
+    return schema.with_inferred_types(features, decided)
 
 
 def _read_list(
@@ -726,14 +747,14 @@ def _read_list(
     """
     known, members = schema.features, record.members.get(name, range(0))
     n = len(members)
-    place = f"{'list' if context.columns is None else 'column'} {name!r}"
+    subject = f"{'list' if context.columns is None else 'column'} {name!r}"
     if known is not None and n != len(known):
-        raise SampleError(f"{place} has {n:,} value{'s' * (n != 1)}, not {len(known):,}")
+        raise SampleError(f"{subject} has {n:,} value{'s' * (n != 1)}, not {len(known):,}")
     if not members:
-        raise SampleError(f"{place} is empty")
+        raise SampleError(f"{subject} is empty")
     if n > context.max_features:
-        raise SampleError(f"{place} has {n:,} values, more than a model may have")
-    names = known or vector_names(name, n)
+        raise SampleError(f"{subject} has {n:,} values, more than a model may have")
+    names = known or name_vector_elements(name, n)
     cells, before = record.cells.members, len(record.cells.kinds)
     assert cells is not None
     span = slice(members[0] - before, members[-1] + 1 - before)
@@ -743,7 +764,7 @@ def _read_list(
     are_numbers = is_null | (kinds == Kind.NUMBER) | (kinds == Kind.BOOL)
     if not (are_numbers.all() and np.isfinite(values).all()):
         contents = [0.0 if content is None else content for content in record.contents_at(members)]
-        values = row_of(names, contents).values  # says what is wrong
+        values = build_row(names, contents).values  # raises the error
     values[is_null] = np.nan
     if known is None and not schema.is_open:
         schema = replace(schema, features=names)
@@ -753,7 +774,7 @@ def _read_list(
 def scale_features(
     context: Context, names: Names, values: NDArray[np.float64], column: str | None = None
 ) -> NDArray[np.float64]:
-    """Return values times their scale; missing ones stay NaN.
+    """Return values times their scale; missing values stay NaN.
 
     Parameters
     ----------
@@ -762,7 +783,7 @@ def scale_features(
     names, values
         The features, shape (d,).
     column
-        The column of lists that has all of them; None if each has a column of its own.
+        The column of lists that holds all features; None if each has a column of its own.
 
     Raises
     ------
@@ -773,7 +794,7 @@ def scale_features(
     scales: Any = context.selection.factor
     if context.types and context.selection.scale is None:
         columns = map(str, names) if column is None else [column]
-        scales = np.array([context.scale_of(column) for column in columns])
+        scales = np.array([context.find_scale(column) for column in columns])
     if scales is None:
         return values
     with np.errstate(over="ignore"):

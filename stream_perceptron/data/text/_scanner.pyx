@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
-"""The compiled scanners of text, run without the GIL: unpacks Python objects for scanner.h."""
+"""The compiled scanners of text: unpacks Python objects for scanner.h, and releases the GIL."""
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.object cimport PyObject
@@ -44,12 +44,12 @@ cdef extern from "scanner.h" nogil:
         ptrdiff_t n
         const intptr_t* ends
         CNames* names
-        int names_cells
+        int has_named_cells
         ptrdiff_t n_fields
         uint8_t delimiter
         uint8_t decimal
         intptr_t* starts
-        uint8_t* is_odd
+        uint8_t* is_deferred
         CellArrays cells
         int32_t* name_ids
         CellArrays members
@@ -63,42 +63,42 @@ cdef int MAX_POOL = 8
 cdef enum:
     SLOT_BITS = 6
     SLOTS = 64
-    AHEAD = 8  # cells whose content is fetched into the cache in advance
+    PREFETCH_DISTANCE = 8  # the number of cells by which contents are prefetched into the cache
 
 
 cdef class Scanner:
-    """Scans blocks of records of one form; the names of cells are numbered in order of arrival.
+    """Scans blocks of records of one format; names of cells get IDs in order of arrival.
 
     Parameters
     ----------
-    form
+    format
         CSV, JSON or LIBSVM.
     first_name
-        The name of a list without a name.
+        The name of a bare list.
     n_fields, delimiter, decimal
-        The number of fields of a record of CSV, their delimiter, and the decimal mark.
+        The number of fields of a CSV record, their delimiter, and the decimal mark.
 
     """
 
-    cdef int form
+    cdef int format
     cdef CNames names
     cdef CScanner scanner
     cdef ptrdiff_t room, member_room
-    cdef list pool  # arrays to use again once no cells do, as the system clears new memory
+    cdef list pool  # arrays to reuse once no cells refer to them, as new memory must be cleared
 
-    def __cinit__(self, int form, bytes first_name=b"", ptrdiff_t n_fields=0,
+    def __cinit__(self, int format, bytes first_name=b"", ptrdiff_t n_fields=0,
                   bytes delimiter=b",", bytes decimal=b"."):
         memset(&self.names, 0, sizeof(self.names))
         memset(&self.scanner, 0, sizeof(self.scanner))
-        self.form = form
+        self.format = format
         self.room = self.member_room = 1 << 12
         self.pool = []
         self.scanner.names = &self.names
         self.scanner.n_fields = n_fields
         self.scanner.delimiter, self.scanner.decimal = delimiter[0], decimal[0]
-        self.scanner.names_cells = form == _JSON
-        if form == _JSON:
-            self.number(first_name)
+        self.scanner.has_named_cells = format == _JSON
+        if format == _JSON:
+            self.intern_name(first_name)
 
     def __dealloc__(self):
         free(self.names.pool)
@@ -106,18 +106,18 @@ cdef class Scanner:
         free(self.names.slots)
         free(self.names.numbered)
 
-    def number(self, bytes name):
-        """Return the number of a name, which is added if it is new."""
+    def intern_name(self, bytes name):
+        """Return the ID of a name; add the name if it is new."""
         cdef const uint8_t* p = name
-        cdef ptrdiff_t length = len(name), number = find_name(&self.names, p, length, p + length)
-        if number < 0:
-            number = add_name(&self.names, p, length, p + length)
-        if number < 0:
+        cdef ptrdiff_t length = len(name), name_id = find_name(&self.names, p, length, p + length)
+        if name_id < 0:
+            name_id = add_name(&self.names, p, length, p + length)
+        if name_id < 0:
             raise MemoryError
-        return number
+        return name_id
 
-    def names_from(self, ptrdiff_t first):
-        """Return the names from number `first` on, as bytes."""
+    def list_names(self, ptrdiff_t first):
+        """Return the names from ID `first` onwards, as bytes."""
         cdef ptrdiff_t i
         cdef list names = []
         for i in range(first, self.names.n):
@@ -132,72 +132,74 @@ cdef class Scanner:
 
         Returns
         -------
-        starts, odd
-            Where the cells of each record start, and which records are odd, a mask; None for none.
+        starts, deferred
+            The index of the first cell of each record, and a mask of the records that are deferred
+            to Python; None if there are none.
         name_ids
             The names of the cells of JSON, or of the members of LIBSVM; None for CSV.
         cells
             The kinds, begins and numbers of the cells.
         list_starts, members
-            Where the members of each list start, and the same arrays of these; None for CSV.
+            The index of the first member of each list, and the kinds, begins and numbers of the
+            members; None for CSV.
 
         """
         cdef ptrdiff_t n = ends.shape[0], i = 0
         cdef CScanner* s = &self.scanner
         cdef intptr_t[::1] starts = np.zeros(n + 1, np.intp)
-        cdef uint8_t[::1] is_odd = np.zeros(n, np.uint8)
+        cdef uint8_t[::1] is_deferred = np.zeros(n, np.uint8)
         cdef list arrays
-        if self.form == _CSV:
+        if self.format == _CSV:
             self.room = max(n * s.n_fields, self.room)
         arrays = self._take_arrays()
         s.cells.m = s.members.m = s.n_lists = 0
         s.cells.are_bytes = s.members.are_bytes = 1
         s.data, s.limit = &data[0], &data[0] + data.shape[0]
         s.begin, s.n, s.ends = begin, n, &ends[0]
-        s.starts, s.is_odd = &starts[0], &is_odd[0]
+        s.starts, s.is_deferred = &starts[0], &is_deferred[0]
         while True:
             self._point_at(arrays)
             with nogil:
-                i = scan_records(s, self.form, i)
+                i = scan_records(s, self.format, i)
             if i == n:
                 break
             self.room <<= s.cells.is_full
             self.member_room <<= s.members.is_full
-            arrays = self._grown(arrays)
+            arrays = self._grow_arrays(arrays)
         if len(self.pool) < MAX_POOL:
             self.pool.append(arrays)
-        cells = _filled(&s.cells, arrays[:4])
+        cells = _trim_arrays(&s.cells, arrays[:4])
         name_ids = list_starts = members = None
-        if self.form != _CSV:
-            name_ids = arrays[4][: s.cells.m if s.names_cells else s.members.m]
+        if self.format != _CSV:
+            name_ids = arrays[4][: s.cells.m if s.has_named_cells else s.members.m]
             list_starts = arrays[5][: s.n_lists + 1]
-            members = _filled(&s.members, arrays[6:])
-        odd = None
-        if n and memchr(&is_odd[0], 1, n) != NULL:
-            odd = np.asarray(is_odd).view(bool)
-        return np.asarray(starts), odd, name_ids, cells, list_starts, members
+            members = _trim_arrays(&s.members, arrays[6:])
+        deferred = None
+        if n and memchr(&is_deferred[0], 1, n) != NULL:
+            deferred = np.asarray(is_deferred).view(bool)
+        return np.asarray(starts), deferred, name_ids, cells, list_starts, members
 
     cdef list _take_arrays(self):
-        """Take arrays from the pool that nothing else refers to, or make new ones."""
+        """Take arrays from the pool that nothing else refers to, or allocate new ones."""
         cdef ptrdiff_t i
         cdef list arrays
         for i in range(len(self.pool) - 1, -1, -1):
             arrays = self.pool[i]
             if len(arrays[0]) < self.room or (len(arrays) > 6 and len(arrays[6]) < self.member_room):
                 del self.pool[i]
-            elif _are_free(arrays):
+            elif _are_unreferenced(arrays):
                 del self.pool[i]
                 return arrays
-        return self._grown([])
+        return self._grow_arrays([])
 
-    cdef list _grown(self, list arrays):
-        """Return arrays with room for cells, and the content of arrays with less room."""
-        cdef list grown = _empty(self.room)
-        if self.form != _CSV:
-            room = self.room if self.scanner.names_cells else self.member_room
+    cdef list _grow_arrays(self, list arrays):
+        """Allocate arrays with room for cells, and copy the content of smaller arrays."""
+        cdef list grown = _allocate_arrays(self.room)
+        if self.format != _CSV:
+            room = self.room if self.scanner.has_named_cells else self.member_room
             grown.append(np.empty(room, np.int32))
             grown.append(np.zeros(self.room + 1, np.intp))
-            grown += _empty(self.member_room)
+            grown += _allocate_arrays(self.member_room)
         for new, old in zip(grown, arrays):
             new[: len(old)] = old
         return grown
@@ -206,22 +208,22 @@ cdef class Scanner:
         """Let the scanner write into arrays."""
         cdef int32_t[::1] name_ids
         cdef intptr_t[::1] list_starts
-        _set(&self.scanner.cells, arrays[:4])
-        if self.form != _CSV:
+        _assign_arrays(&self.scanner.cells, arrays[:4])
+        if self.format != _CSV:
             name_ids = arrays[4]
             self.scanner.name_ids = &name_ids[0]
             list_starts = arrays[5]
             self.scanner.list_starts = &list_starts[0]
-            _set(&self.scanner.members, arrays[6:])
+            _assign_arrays(&self.scanner.members, arrays[6:])
         return 0
 
 
-cdef list _empty(ptrdiff_t room):
-    """Return arrays for kinds, begins, bytes and numbers of cells."""
+cdef list _allocate_arrays(ptrdiff_t room):
+    """Allocate arrays for the kinds, begins, bytes and numbers of cells."""
     return [np.empty(room, np.uint8), np.empty(room, np.int32), np.empty(room, np.uint8), np.empty(room)]
 
 
-cdef int _set(CellArrays* cells, list arrays) except -1:
+cdef int _assign_arrays(CellArrays* cells, list arrays) except -1:
     """Let cells be written into arrays."""
     cdef uint8_t[::1] kinds = arrays[0], bytes_ = arrays[2]
     cdef int32_t[::1] begins = arrays[1]
@@ -231,13 +233,13 @@ cdef int _set(CellArrays* cells, list arrays) except -1:
     return 0
 
 
-cdef tuple _filled(CellArrays* cells, list arrays):
+cdef tuple _trim_arrays(CellArrays* cells, list arrays):
     """Return the written part of arrays: kinds, begins and numbers."""
     return arrays[0][: cells.m], arrays[1][: cells.m], arrays[2 if cells.are_bytes else 3][: cells.m]
 
 
-cdef bint _are_free(list arrays):
-    """Whether only this list refers to its arrays; views refer to them, too."""
+cdef bint _are_unreferenced(list arrays):
+    """Return whether only this list refers to its arrays; views count as references."""
     cdef ptrdiff_t i
     for i in range(len(arrays)):
         if Py_REFCNT(<PyObject*>arrays[i]) > 1:
@@ -245,7 +247,7 @@ cdef bint _are_free(list arrays):
     return True
 
 
-def line_ends(const uint8_t[::1] data):
+def find_line_ends(const uint8_t[::1] data):
     """Return the end of each line, after its newline."""
     cdef ptrdiff_t n = data.shape[0], count = 0, room = 1024 if n < 65536 else n // 64
     cdef const uint8_t* start = &data[0] if n else NULL
@@ -263,21 +265,21 @@ def line_ends(const uint8_t[::1] data):
     return np.asarray(ends)[:count]
 
 
-def cut(int form, bytes delimiter, const uint8_t[::1] data, const int32_t[::1] begins):
-    """Return the content of the cells that begin at some places, as bytes."""
+def extract_contents(int format, bytes delimiter, const uint8_t[::1] data, const int32_t[::1] begins):
+    """Return the contents of the cells that begin at these offsets, as bytes."""
     cdef ptrdiff_t i
     cdef const uint8_t* start
     cdef const uint8_t* end
     cdef list contents = []
     for i in range(begins.shape[0]):
         start = &data[0] + begins[i]
-        end = find_end(form, start, delimiter[0])
+        end = find_end(format, start, delimiter[0])
         contents.append(PyBytes_FromStringAndSize(<const char*>start, end - start))
     return contents
 
 
-def encode(int form, bytes delimiter, const uint8_t[::1] data, const int32_t[::1] begins):
-    """Return a code for the content of each cell, and the contents by code, as bytes."""
+def encode(int format, bytes delimiter, const uint8_t[::1] data, const int32_t[::1] begins):
+    """Dictionary-encode the contents of cells: return a code for each, and the bytes by code."""
     cdef ptrdiff_t i, n = begins.shape[0], length
     cdef const uint8_t* start
     cdef const uint8_t* end
@@ -290,12 +292,12 @@ def encode(int form, bytes delimiter, const uint8_t[::1] data, const int32_t[::1
     cdef list contents = []
     memset(code_of_slot, -1, sizeof(code_of_slot))
     for i in range(n):
-        if i + AHEAD < n:
-            __builtin_prefetch(&data[0] + begins[i + AHEAD])
+        if i + PREFETCH_DISTANCE < n:
+            __builtin_prefetch(&data[0] + begins[i + PREFETCH_DISTANCE])
         start = &data[0] + begins[i]
-        end = find_end(form, start, delimiter[0])
+        end = find_end(format, start, delimiter[0])
         length = end - start
-        # Most labels are short; those are found without a Python object.
+        # Most labels are short; short contents are looked up without a Python object.
         key = 0
         if length < 8:
             memcpy(&key, start, length)

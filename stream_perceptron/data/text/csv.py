@@ -1,4 +1,4 @@
-"""The format CSV."""
+"""The CSV format."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from dataclasses import replace
 
 from stream_perceptron.data import roles
 from stream_perceptron.data.cells import Cells
-from stream_perceptron.data.describe import (
-    UNKNOWN,
-    Described,
-    Note,
-    describe,
-    missing_hints,
-    number_hint,
-)
 from stream_perceptron.data.interpreter import Context
 from stream_perceptron.data.interpreter.record import Record, Sample, infer_types
-from stream_perceptron.data.naming import LABEL_NAMES, column_called
+from stream_perceptron.data.naming import LABEL_NAMES, find_column
+from stream_perceptron.data.notices import (
+    NOT_IN_MODEL,
+    ColumnSummary,
+    Notice,
+    build_null_hints,
+    build_number_hint,
+    describe_columns,
+)
 from stream_perceptron.data.number_texts import find_number_format
 from stream_perceptron.data.schema import Selection
 from stream_perceptron.data.source import Request
-from stream_perceptron.data.tables import build_table_context, refuse_features
-from stream_perceptron.data.text.records import Dialect, RawLines, joined
+from stream_perceptron.data.tables import build_table_context, raise_no_features
+from stream_perceptron.data.text.records import Dialect, RawLines, join_records
 from stream_perceptron.data.text.scanning import CsvScanner
 from stream_perceptron.data.values import DECIMAL_COMMA, is_number_or_bool, looks_numeric
 from stream_perceptron.errors import SampleError, SourceError
@@ -43,13 +43,13 @@ class CsvFormat:
     has_comments = False
     spans_lines = True
 
-    def __init__(self, first: str, delimiter: str | None = None, decimal: str = ".") -> None:
-        # The given delimiter may be meant for another source; else use the most frequent one.
-        if delimiter is None or delimiter not in first:
-            delimiter = max(",\t;" if decimal == "." else "\t;|", key=first.count)
-            delimiter = delimiter if delimiter in first else ","
+    def __init__(self, first_line: str, delimiter: str | None = None, decimal: str = ".") -> None:
+        # A delimiter that does not occur may be meant for another source.
+        if delimiter is None or delimiter not in first_line:
+            delimiter = max(",\t;" if decimal == "." else "\t;|", key=first_line.count)
+            delimiter = delimiter if delimiter in first_line else ","
         self.dialect = Dialect(delimiter, decimal)
-        fields = [field.strip() for field in _fields_in(first, self.dialect)]
+        fields = [field.strip() for field in _split_fields(first_line, self.dialect)]
         names_label = any(field.lower() in LABEL_NAMES for field in fields)
         is_header = names_label or not any(map(looks_numeric, fields))
         self.header = fields if is_header else None
@@ -61,133 +61,144 @@ class CsvFormat:
         return int(self.header is not None)
 
     @property
-    def form_line(self) -> str:
-        """A row of zeros."""
+    def template_line(self) -> str:
+        """A row of zeros with the same delimiter."""
         return self.dialect.delimiter.join("0" * self._n_fields)
 
     def records(self, lines: Iterator[RawLines]) -> Iterator[RawLines]:
-        """Yield the records of lines."""
-        return joined(lines, self.dialect, self._n_fields)
+        """Yield the records in blocks of lines."""
+        return join_records(lines, self.dialect, self._n_fields)
 
     def scanner(self) -> CsvScanner:
         """Return a scanner of the records."""
         return CsvScanner([str(i) for i in range(self._n_fields)], self.dialect)
 
-    def open(self, request: Request, where: str, first: bytes) -> Context:
+    def build_context(self, request: Request, where: str, first: bytes) -> Context:
         """Return the context of the records, given the first one.
 
-        Without a header the columns are those of the first source that had one. If none had, the
-        label comes first, and features have the model's names, or x0, x1 and so on.
+        Without a header, the columns are those of the first source that had a header. If no source
+        had one, the label is the first column by default, and the features have the names in the
+        model, or x0, x1 and so on.
         """
-        names, options = self._columns(request, where)
+        names, options = self._resolve_columns(request, where)
         context = build_table_context(
-            request, options, names, where, are_named=self.header is not None, is_text=True
+            request, options, names, where, has_column_names=self.header is not None, is_text=True
         )
         cells = self.scanner().scan_records([first])
         columns = context.table_columns
         if context.schema.is_new and not (cells.errors or columns.encodings):
             record = Record(cells, 0, context)
             features, texts, untyped = infer_types(context, record)
-            has_labels_alone = options.joins and not columns.free
-            if not (features or untyped or has_labels_alone):
+            has_only_labels = options.has_join and not columns.candidates
+            if not (features or untyped or has_only_labels):
                 fields = {name: record.text(name) for name in names}
                 types = dict.fromkeys(texts, "text")
-                refuse_features(types, where, _if_written_otherwise(fields))
+                raise_no_features(types, where, _suggest_conversion(fields))
         return context
 
-    def _columns(self, request: Request, where: str) -> tuple[list[str], Selection]:
-        """Return the columns, and the read options with their names."""
+    def _resolve_columns(self, request: Request, where: str) -> tuple[list[str], Selection]:
+        """Return the names of the columns, and the read options with these names."""
         options, schema = request.selection, request.schema
         if self.header is None and schema.columns:
             try:
-                names = list(schema.columns_of(self._n_fields) or ())
+                names = list(schema.match_columns(self._n_fields) or ())
             except SampleError as error:
                 raise SourceError(f"{where}: row 1: {error}") from None
-            selection = roles.among(options, schema.columns, where, to_learn=False)
+            selection = roles.resolve_columns(options, schema.columns, where, to_learn=False)
             label = schema.label if schema.label in names else None
-            if options.is_label_sure:
-                label = column_called(str(options.label), names)
-            lost = [name for name in selection.kept if name not in names]
-            if lost:
-                raise SourceError(f"{where}: there is no column {lost[0]!r} to keep in its rows")
+            if options.is_label_required:
+                label = find_column(str(options.label), names)
+            missing = [name for name in selection.passthrough if name not in names]
+            if missing:
+                raise SourceError(f"{where}: there is no column {missing[0]!r} to keep in its rows")
             return names, replace(selection, label=label)
-        names = self.header or roles.names_by_place(options, schema, self._n_fields, where)
-        names = roles.distinct(names, options, where)
-        return names, roles.among(options, names, where, request.to_learn)
+        names = self.header or roles.name_columns(options, schema, self._n_fields, where)
+        names = roles.rename_ignored_duplicates(names, options, where)
+        return names, roles.resolve_columns(options, names, where, request.to_learn)
 
     def describe(
-        self, context: Context, cells: Cells, deciding: Sequence[tuple[int, Sample]]
-    ) -> tuple[Note, ...]:
+        self, context: Context, cells: Cells, deciding_records: Sequence[tuple[int, Sample]]
+    ) -> tuple[Notice, ...]:
         """Return notes on the used and ignored columns."""
         selection, columns = context.selection, context.table_columns
         names, d = context.columns or (), len(context.columns or ())
         index = {name: c for c, name in enumerate(names)}
 
-        def fields_in(name: str, records: Sequence[int]) -> list[str]:
+        def read_fields(name: str, records: Sequence[int]) -> list[str]:
             return [cells.contents.get(i * d + index[name]) for i in records]
 
-        decisive = [i for i, _ in deciding]
+        deciding_ids = [i for i, _ in deciding_records]
         ignored = dict.fromkeys(selection.ignore, "as asked")
-        unused = (name for name in names if name in context.unused)
-        ignored |= {n: UNKNOWN for n in unused if is_number_or_bool(fields_in(n, decisive[:1])[0])}
+        unknown_columns = (name for name in names if name in context.unknown_columns)
+        ignored |= {
+            n: NOT_IN_MODEL
+            for n in unknown_columns
+            if is_number_or_bool(read_fields(n, deciding_ids[:1])[0])
+        }
         texts = [name for name in columns.texts if name not in selection.encoded]
         ignored |= dict.fromkeys(columns.untyped, "no value so far")
         first = [i for i in range(min(len(cells), _MAX_DESCRIBED)) if i not in cells.errors]
-        fields = {name: fields_in(name, [*decisive, *first]) for name in texts}
-        found = Described(
+        fields = {name: read_fields(name, [*deciding_ids, *first]) for name in texts}
+        deciding_fields = {name: read_fields(name, deciding_ids) for name in texts}
+        description = ColumnSummary(
             columns.numbers, "", [1.0 if selection.scale is None else selection.scale],
             selection.label, ignored, fields,
-            hints=_hints(context, {name: fields_in(name, decisive) for name in texts}, fields),
+            hints=_build_hints(context, deciding_fields, fields),
         )  # fmt: skip
-        return describe(selection, context.schema, found)
+        return describe_columns(selection, context.schema, description)
 
 
-def _fields_in(line: str, dialect: Dialect) -> list[str]:
-    """Return the fields of one of the first lines, errors ignored."""
-    return dialect.with_points(dialect.fields(line.replace("\r", " ")))
+def _split_fields(line: str, dialect: Dialect) -> list[str]:
+    """Split one of the first lines into fields; tolerate errors in its quotes."""
+    return dialect.replace_decimal_commas(dialect.split(line.replace("\r", " ")))
 
 
-def _hints(
+def _build_hints(
     context: Context, texts: Mapping[str, Sequence[str]], first_fields: Mapping[str, Sequence[str]]
 ) -> list[str]:
-    """Return hints at options and commands.
+    """Return hints about options and commands.
 
-    `texts` are the fields of each column of texts in the records that decide, and
-    `first_fields` those in the first records, too.
+    `texts` has the fields of each text column in the deciding records; `first_fields` also has
+    those in the first records.
     """
-    blanks, columns = context.selection.blanks, context.columns or ()
+    null_values, columns = context.selection.null_values, context.columns or ()
     first: dict[str, str] = {}
     for name, fields in texts.items():
         stripped = (field.strip() for field in fields)
-        first[name] = next((field for field in stripped if field not in blanks), "")
+        first[name] = next((field for field in stripped if field not in null_values), "")
     number_formats = {
         name: number_format
         for name, fields in first_fields.items()
-        if (number_format := find_number_format(f for f in fields if f.strip() not in blanks))
+        if (number_format := find_number_format(f for f in fields if f.strip() not in null_values))
     }
-    hints = missing_hints(first) + [
+    hints = build_null_hints(first) + [
         f"hint: {field} in column {name!r} has a decimal comma: --decimal ,"
         for name, field in first.items()
         if DECIMAL_COMMA.fullmatch(field) and name not in number_formats
     ]
-    hints += [number_hint(name, each, each.sed_command()) for name, each in number_formats.items()]
+    hints += [
+        build_number_hint(name, number_format, number_format.build_sed_command())
+        for name, number_format in number_formats.items()
+    ]
     is_label_first = columns[0] == LABEL_NAMES[0] == context.selection.label
     if is_label_first and len(texts) == 1 and not hints:
-        place = columns.index(next(iter(texts))) + 1
-        called = -1 if place == len(columns) else place
-        why = "is the only one of texts, and may be the label"
-        hints.append(f"hint: column {place} {why}: --label {called}")
+        position = columns.index(next(iter(texts))) + 1
+        option_value = -1 if position == len(columns) else position
+        reason = "is the only text column, and may be the label"
+        hints.append(f"hint: column {position} {reason}: --label {option_value}")
     return hints
 
 
-def _if_written_otherwise(cells: Mapping[str, str]) -> str:
-    """Return advice for a row whose cells are all texts, or an empty text."""
+def _suggest_conversion(cells: Mapping[str, str]) -> str:
+    """Return advice on a row in which all cells are texts; empty if there is none."""
     for name, text in cells.items():
         if number_format := find_number_format([text]):
-            command = number_format.sed_command()
+            command = number_format.build_sed_command()
             return f"; {name!r} is a number with {number_format}; to convert it: {command}"
     if any(map(DECIMAL_COMMA.fullmatch, cells.values())):
         return "; for decimal commas: --decimal ,"
-    found = [c for c in "|: " if len(cells) == 1 and c in next(iter(cells.values()))]
-    called = {" ": "space", "|": "'|'"}
-    return f"; for another delimiter: --delimiter {called.get(found[0], found[0])}" if found else ""
+    if len(cells) == 1:
+        for delimiter, option_value in (("|", "'|'"), (":", ":"), (" ", "space")):
+            if delimiter in next(iter(cells.values())):
+                return f"; for another delimiter: --delimiter {option_value}"
+    return ""

@@ -1,4 +1,4 @@
-"""The format JSON Lines."""
+"""The JSON Lines format."""
 
 from __future__ import annotations
 
@@ -7,47 +7,47 @@ from contextlib import suppress
 from dataclasses import replace
 
 from stream_perceptron.data.cells import Cells, Kind
-from stream_perceptron.data.describe import Described, Note, describe, json_hints
 from stream_perceptron.data.interpreter import Context
 from stream_perceptron.data.interpreter.record import Record, Sample, find_label_key
-from stream_perceptron.data.naming import column_called, is_position
+from stream_perceptron.data.naming import find_column, is_position
+from stream_perceptron.data.notices import ColumnSummary, Notice, build_json_hints, describe_columns
 from stream_perceptron.data.roles import require_one_role
 from stream_perceptron.data.source import Request
 from stream_perceptron.data.text.records import RawLines
 from stream_perceptron.data.text.scanning import JsonScanner
 from stream_perceptron.errors import SampleError
-from stream_perceptron.model.vocabulary import natural_order
+from stream_perceptron.model.vocabulary import sort_naturally
 
 _MAX_DESCRIBED = 200  # the number of first records whose texts are examined for notes
 
 
 class JsonFormat:
-    """JSON Lines: an object or a list in each line.
+    """JSON Lines: each line is an object or a list.
 
-    The features are the object under "features", else the only list, which may be nested, else all
-    numbers and bools, those in objects by path, such as http.status. A line may also be just a
-    list. The first learned row decides which.
+    The first learned row decides where the features are: in the object under "features"; else in
+    the only list, which may be nested; else they are all numbers and bools, and those inside
+    objects are named by path, such as http.status. A line may also be a bare list.
 
-    Features with names of their own may be absent from a row, and new ones may come, unless the
-    model was made from columns. The first value of a key decides whether it has numbers or texts.
-    A null is a missing feature. The values of a bare list, or of one under x, are those of the
-    model's columns, if it has any.
+    Features that have names may be absent from a row, and new ones may appear, unless the model
+    was made from columns. The first value of a key decides whether it has numbers or texts. A null
+    is a missing feature. If the model has columns, the values of a bare list, or of a list under
+    x, belong to these columns in order.
     """
 
     has_comments = False
     spans_lines = False
     n_header_lines = 0
-    form_line = "{}"
+    template_line = "{}"
 
     def records(self, lines: Iterator[RawLines]) -> Iterator[RawLines]:
-        """Yield the records of lines: one each."""
+        """Yield the lines, each of which is a record."""
         return lines
 
     def scanner(self) -> JsonScanner:
         """Return a scanner of the records."""
         return JsonScanner()
 
-    def open(self, request: Request, where: str, first: bytes) -> Context:
+    def build_context(self, request: Request, where: str, first: bytes) -> Context:
         """Return the context of the records, given the first one."""
         options, schema = request.selection, request.schema
         if options.join is not None and is_position(options.join):
@@ -55,43 +55,52 @@ class JsonFormat:
             with suppress(SampleError):
                 cells = self.scanner().scan_record(first)
                 keys = [cell.name for cell in cells if "." not in cell.name]
-            options = replace(options, join=column_called(options.join, keys) or options.join)
+            options = replace(options, join=find_column(options.join, keys) or options.join)
         if request.to_learn:
             require_one_role(options, where)
         return Context(
-            options, schema, request.to_learn, request.most_features, vocabulary=request.names
+            options, schema, request.to_learn, request.max_features, vocabulary=request.names
         )
 
     def describe(
-        self, context: Context, cells: Cells, deciding: Sequence[tuple[int, Sample]]
-    ) -> tuple[Note, ...]:
+        self, context: Context, cells: Cells, deciding_records: Sequence[tuple[int, Sample]]
+    ) -> tuple[Notice, ...]:
         """Return notes on the used and ignored keys."""
         options, schema, key = context.selection, context.schema, context.schema.key
-        deciding = [each for each in deciding if each[1].schema.key == key]
+        deciding_records = [
+            (i, sample) for i, sample in deciding_records if sample.schema.key == key
+        ]
         prefix = f"{key}." if key else ""
-        first = Record(cells, deciding[0][0], context)
-        used = {key, find_label_key(context, list(first.index)), *options.roles, *options.encoded}
-        outside = [name for name in first.index if name not in used and not name.startswith(prefix)]
+        first = Record(cells, deciding_records[0][0], context)
+        used = {
+            key,
+            find_label_key(context, list(first.cell_ids)),
+            *options.roles,
+            *options.encoded,
+        }
+        outside = [
+            name for name in first.cell_ids if name not in used and not name.startswith(prefix)
+        ]
         texts: dict[str, list[str]] = {}
         known = set(schema.texts or ()).difference(options.encoded)
         first_rows = range(min(len(cells), _MAX_DESCRIBED)) if known and not schema.is_list else ()
-        for i in (*(i for i, _ in deciding), *first_rows):
+        for i in (*(i for i, _ in deciding_records), *first_rows):
             with suppress(SampleError):
                 record = Record(cells, i, context)
-                for path in record.index:
+                for path in record.cell_ids:
                     name = path.removeprefix(prefix)
                     is_text = path.startswith(prefix) and record.kind(path) is Kind.TEXT
                     if is_text and name in known:
                         texts.setdefault(name, []).append(record.content(path))
-        names = next((sample.names for _, sample in deciding if sample.names), ())
-        found = Described(
-            schema.features or () if schema.is_list else tuple(map(str, natural_order(names))),
+        names = next((sample.names for _, sample in deciding_records if sample.names), ())
+        description = ColumnSummary(
+            schema.features or () if schema.is_list else tuple(map(str, sort_naturally(names))),
             f" from {key!r}" if key else "",
             [1.0 if options.scale is None else options.scale],
             options.label or schema.label,
             {name: type(first.content(name)).__name__ for name in outside if key}
             | dict.fromkeys(options.ignore, "as asked"),
             texts,
-            hints=json_hints(key, texts),
+            hints=build_json_hints(key, texts),
         )
-        return describe(options, schema, found)
+        return describe_columns(options, schema, description)

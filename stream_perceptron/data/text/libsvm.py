@@ -1,4 +1,4 @@
-"""The format LIBSVM."""
+"""The LIBSVM format."""
 
 from __future__ import annotations
 
@@ -6,53 +6,56 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from stream_perceptron.data.cells import Cells
-from stream_perceptron.data.describe import Described, Note, describe
 from stream_perceptron.data.interpreter import Context
 from stream_perceptron.data.interpreter.record import Sample
 from stream_perceptron.data.naming import LABEL_NAMES
+from stream_perceptron.data.notices import ColumnSummary, Notice, describe_columns
 from stream_perceptron.data.source import Request
 from stream_perceptron.data.text.records import RawLines
 from stream_perceptron.data.text.scanning import LibsvmScanner
 from stream_perceptron.errors import SourceError
-from stream_perceptron.model.vocabulary import natural_order
+from stream_perceptron.model.vocabulary import sort_naturally
 
 
 class LibsvmFormat:
-    """Lines of LIBSVM: a label, then pairs of a feature and its value, such as 3:0.5.
+    """LIBSVM: each line is a label, then pairs of a feature and its value, such as 3:0.5.
 
-    Features keep their names, counted from 0 or 1. A line that begins with a pair has no label.
+    Features keep the names in the file, whether these count from 0 or 1. A line that begins with a
+    pair has no label.
     """
 
     has_comments = True
     spans_lines = False
     n_header_lines = 0
-    form_line = "0 1:0"
+    template_line = "0 1:0"
 
     def records(self, lines: Iterator[RawLines]) -> Iterator[RawLines]:
-        """Yield the records of lines: one each, comments excepted."""
-        return (replace(each, has_comments=True) for each in lines)
+        """Yield the lines, each of which is a record unless it is a comment."""
+        return (replace(block, has_comments=True) for block in lines)
 
     def scanner(self) -> LibsvmScanner:
         """Return a scanner of the records."""
         return LibsvmScanner()
 
-    def open(self, request: Request, where: str, first: bytes) -> Context:
+    def build_context(self, request: Request, where: str, first: bytes) -> Context:
         """Return the context of the records."""
         options = request.selection
         has_columns = options.position or options.weight or options.encodings
-        if options.kept or (request.to_learn and has_columns):
+        if options.passthrough or (request.to_learn and has_columns):
             raise SourceError(
                 f"{where}: lines of LIBSVM have no columns for --position, --weight, --one-hot, "
                 "--dates, --words, --join or --keep"
             )
-        return Context(options, request.schema, request.to_learn, is_text=True, are_pairs=True)
+        return Context(options, request.schema, request.to_learn, is_text=True, has_pairs=True)
 
     def describe(
-        self, context: Context, cells: Cells, deciding: Sequence[tuple[int, Sample]]
-    ) -> tuple[Note, ...]:
+        self, context: Context, cells: Cells, deciding_records: Sequence[tuple[int, Sample]]
+    ) -> tuple[Notice, ...]:
         """Return notes on the features and the label."""
         options = context.selection
         scale = 1.0 if options.scale is None else options.scale
-        names = tuple(map(str, natural_order(deciding[0][1].names)))
-        found = Described(names, " from 'features'", [scale], options.label or LABEL_NAMES[0])
-        return describe(options, context.schema, found)
+        names = tuple(map(str, sort_naturally(deciding_records[0][1].names)))
+        description = ColumnSummary(
+            names, " from 'features'", [scale], options.label or LABEL_NAMES[0]
+        )
+        return describe_columns(options, context.schema, description)

@@ -1,4 +1,4 @@
-"""Sources of text: records in lines."""
+"""Sources of text, which are read line by line."""
 
 from __future__ import annotations
 
@@ -12,66 +12,66 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_perceptron.data.batch import MOST_BATCH_ROWS, Held
-from stream_perceptron.data.byte_stream import ByteStream, is_remote, open_bytes, version_of
+from stream_perceptron.data.batch import MAX_BATCH_ROWS, ContentReader
+from stream_perceptron.data.byte_stream import ByteStream, is_remote, open_bytes, read_version
 from stream_perceptron.data.cell_rows import CellInterpreter, CellRows
 from stream_perceptron.data.cells import Cells
-from stream_perceptron.data.describe import Note
-from stream_perceptron.data.identity import (
+from stream_perceptron.data.fingerprint import (
     START_BYTES,
     FileState,
-    Identity,
+    Fingerprint,
     PipeHeader,
-    changed_since_first_pass,
+    build_changed_error,
     hash_bytes,
 )
 from stream_perceptron.data.interpreter import Context
 from stream_perceptron.data.interpreter.record import Sample, interpret_record
+from stream_perceptron.data.notices import Notice
 from stream_perceptron.data.schema import Selection
 from stream_perceptron.data.source import Opening, Request, Source
 from stream_perceptron.data.text.prefix import PrefixHasher
-from stream_perceptron.data.text.records import LONGEST_LINE, RawLines, cut_lines
+from stream_perceptron.data.text.records import MAX_LINE_BYTES, RawLines, read_lines
 from stream_perceptron.data.text.scanning import Scanner
 from stream_perceptron.errors import SourceError
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-_MAX_TRIED = 100  # the number of first records among which one that can be used is looked for
+_MAX_PROBED_RECORDS = 100  # the number of first records to search for a usable one
 
 
 class LineFormat(Protocol):
     """A format of text, detected from the first line."""
 
     has_comments: bool  # whether lines that begin with # are skipped
-    spans_lines: bool  # whether a record with an open quote goes on in the next line
+    spans_lines: bool  # whether a record with an open quote continues on the next line
 
     @property
     def n_header_lines(self) -> int:
         """The number of lines before the first record."""
 
     @property
-    def form_line(self) -> str:
-        """A line of this format without content, by which the format is detected again."""
+    def template_line(self) -> str:
+        """A placeholder line, from which the same format is detected again."""
 
     def records(self, lines: Iterator[RawLines]) -> Iterator[RawLines]:
-        """Yield the records of lines."""
+        """Yield the records in blocks of lines."""
 
     def scanner(self) -> Scanner:
         """Return a scanner of the records."""
 
-    def open(self, request: Request, where: str, first: bytes) -> Context:
+    def build_context(self, request: Request, where: str, first: bytes) -> Context:
         """Return the context of the records, given the first one.
 
         Raises
         ------
         SourceError
-            If the source does not fit the model or lacks a column that was asked for.
+            If the source does not fit the model or lacks a required column.
 
         """
 
     def describe(
-        self, context: Context, cells: Cells, deciding: Sequence[tuple[int, Sample]]
-    ) -> tuple[Note, ...]:
-        """Return notes on the columns, given the records that decided them among the first ones."""
+        self, context: Context, cells: Cells, deciding_records: Sequence[tuple[int, Sample]]
+    ) -> tuple[Notice, ...]:
+        """Return notes on the columns, given the records among the first ones that decide them."""
 
 
 class TextRows(CellRows):
@@ -82,10 +82,10 @@ class TextRows(CellRows):
         lines: RawLines,
         cells: Cells,
         ends: NDArray[np.intp] | None,
-        whole: TextRows | None = None,
+        unsliced: TextRows | None = None,
     ) -> None:
         self.lines, self.cells, self.ends = lines, cells, ends
-        self._whole = whole  # the rows that this is a part of
+        self._unsliced = unsliced  # the rows of which these are a slice
 
     def __len__(self) -> int:
         return len(self.cells)
@@ -93,14 +93,14 @@ class TextRows(CellRows):
     def _slice(self, start: int, end: int) -> TextRows:
         part = slice(start, end)
         ends = None if self.ends is None else self.ends[part]
-        return TextRows(self.lines[part], self.cells[part], ends, self.whole)
+        return TextRows(self.lines[part], self.cells[part], ends, self.unsliced)
 
     @property
-    def whole(self) -> TextRows:
-        return self if self._whole is None else self._whole
+    def unsliced(self) -> TextRows:
+        return self if self._unsliced is None else self._unsliced
 
-    def hold(self, i: int) -> Held | None:
-        return None if self.lines.are_too_long else partial(self._content, i)
+    def make_content_reader(self, i: int) -> ContentReader | None:
+        return None if self.lines.is_overlong else partial(self._content, i)
 
     def _content(self, i: int) -> str:
         return (self.lines[i : i + 1].records()[0] or b"").decode(errors="surrogateescape")
@@ -116,18 +116,18 @@ class TextInterpreter(CellInterpreter):
         self._format = text_format
 
     def scan(self, rows: TextRows) -> Cells:
-        """Return the cells of rows, which the thread that reads has scanned."""
+        """Return the cells of rows; the reading thread has already scanned them."""
         return rows.cells
 
     def describe(
-        self, context: Context, rows: TextRows, deciding: Sequence[tuple[int, Sample]]
-    ) -> tuple[Note, ...]:
+        self, context: Context, rows: TextRows, deciding_records: Sequence[tuple[int, Sample]]
+    ) -> tuple[Notice, ...]:
         """Return notes on the columns."""
-        return self._format.describe(context, rows.cells, deciding)
+        return self._format.describe(context, rows.cells, deciding_records)
 
 
 class LineSource(Source):
-    """A source of text with a record a line.
+    """A source of text that is read line by line.
 
     A file is identified by its bytes up to the last row read, so it may grow.
     """
@@ -135,108 +135,114 @@ class LineSource(Source):
     def __init__(
         self,
         path: str,
-        start: ByteStream,
-        choose: Callable[[str, Selection], LineFormat],
+        stream: ByteStream,
+        choose_format: Callable[[str, Selection], LineFormat],
         header: PipeHeader | None = None,
     ) -> None:
         super().__init__(path)
-        self._bytes = start
-        self._lines = self._cut_lines()
-        self._n_cut = 0  # bytes in the lines that were made records
-        self._n_in_records = 0  # bytes in complete records
+        self._byte_stream = stream
+        self._lines = self._read_lines()
+        self._n_line_bytes = 0  # the bytes of the lines of a pipe read so far
+        self._n_record_bytes = 0  # the bytes of the complete records among them
         self._is_quote_open = False  # whether the last of the first lines leaves a quote open
-        self._is_torn = False  # whether the lines end within a record
-        self._end: int | None = None  # the end of the last row of the first pass
+        self._ends_within_record = False  # whether the lines of a pipe end within a record
+        self._first_pass_end: int | None = None  # the end of the last row of the first pass
         self._hasher: PrefixHasher | None = None  # of the file that the first pass reads
-        self._first_pass: Identity | None = None  # of what the first pass has read
-        self._begin: list[RawLines] = []
-        self._n_held = 0  # bytes in _begin
-        self._first_records: list[bytes | None] = []
-        self._forgets_names = False
-        if header is not None and (start.pipe is None or start.pipe.id != header.pipe):
+        self._first_pass_identity: Fingerprint | None = None  # of the bytes of the first pass
+        self._first_blocks: list[RawLines] = []  # the first lines, blank ones included
+        self._n_first_bytes = 0  # the number of bytes in these blocks
+        self._first_lines: list[bytes | None] = []  # the first lines that are not blank
+        self._must_forget_names = False
+        if header is not None and (stream.pipe is None or stream.pipe.id != header.pipe):
             header = None
         if header is not None and header.is_header:
             line = header.line.encode(errors="surrogateescape")
-            start.unread(line)
-            start.n_bytes += len(line)
-        first = 0  # the place of the first line that is not too long
-        while self._line(first) is None and first < len(self._first_records):
+            stream.unread(line)
+            stream.n_bytes += len(line)
+        first = 0  # the index of the first line that is not too long
+        while self._read_first_line(first) is None and first < len(self._first_lines):
             first += 1
-        self._first, beyond = first, first
-        while self._text(beyond).startswith("#") and self._line(beyond + 1) is not None:
-            beyond += 1
-        self._choose = partial(choose, self._text(beyond))
-        if self._choose(Selection()).has_comments:
-            self._first = self._first_records[:beyond].count(None)
+        self._first_index, data_line = first, first
+        while (
+            self._decode_first_line(data_line).startswith("#")
+            and self._read_first_line(data_line + 1) is not None
+        ):
+            data_line += 1
+        self._choose_format = partial(choose_format, self._decode_first_line(data_line))
+        if self._choose_format(Selection()).has_comments:
+            self._first_index = self._first_lines[:data_line].count(None)
         else:
-            self._choose = partial(choose, self._text(first))
+            self._choose_format = partial(choose_format, self._decode_first_line(first))
         if header is not None:  # the first line may be the rest of a row
-            self._choose = partial(choose, header.line.rstrip("\r\n"))
-        self._format = self._choose(Selection())
+            self._choose_format = partial(choose_format, header.line.rstrip("\r\n"))
+        self._format = self._choose_format(Selection())
 
     @property
-    def grows(self) -> bool:
+    def can_grow(self) -> bool:
         return not self.is_stream
 
     @property
     def stream(self) -> ByteStream | None:
-        return self._bytes if self.is_stream and not self._bytes.is_compressed else None
+        return self._byte_stream if self.is_stream and not self._byte_stream.is_compressed else None
 
     @property
     def n_lost_bytes(self) -> int:
-        if self.stream is None or not self._bytes.is_interrupted:
+        if self.stream is None or not self._byte_stream.is_interrupted:
             return 0
-        return max(0, self._bytes.n_bytes - self._n_in_records)
+        return max(0, self._byte_stream.n_bytes - self._n_record_bytes)
 
-    def _cut_lines(self) -> Iterator[RawLines]:
-        """Yield the lines of the stream; after an interrupt, to the end of a record."""
-        if self._bytes.peek(len(_BYTE_ORDER_MARK)) == _BYTE_ORDER_MARK:
-            self._n_in_records += len(self._bytes.read(len(_BYTE_ORDER_MARK)))
-            self._n_cut = self._n_in_records
-        yield from cut_lines(
-            self._bytes,
-            MOST_BATCH_ROWS,
-            lambda: self._is_quote_open or self._n_cut > self._n_in_records,
+    def _read_lines(self) -> Iterator[RawLines]:
+        """Yield the lines of the stream; after an interrupt, up to the end of a record."""
+        if self._byte_stream.peek(len(_BYTE_ORDER_MARK)) == _BYTE_ORDER_MARK:
+            self._n_record_bytes += len(self._byte_stream.read(len(_BYTE_ORDER_MARK)))
+            self._n_line_bytes = self._n_record_bytes
+        yield from read_lines(
+            self._byte_stream,
+            MAX_BATCH_ROWS,
+            lambda: self._is_quote_open or self._n_line_bytes > self._n_record_bytes,
         )
 
-    def _line(self, number: int) -> bytes | None:
-        """Return one of the first lines; None if it does not exist or is too long."""
-        while len(self._first_records) <= number:
-            if self._n_held > LONGEST_LINE:
+    def _read_first_line(self, number: int) -> bytes | None:
+        """Return one of the first nonblank lines; None if it does not exist or is too long."""
+        while len(self._first_lines) <= number:
+            if self._n_first_bytes > MAX_LINE_BYTES:
                 raise SourceError(
-                    f"{self.name}: there is no row in its first {LONGEST_LINE // 2**20} MiB"
+                    f"{self.name}: there is no row in its first {MAX_LINE_BYTES // 2**20} MiB"
                 )
             lines = next(self._lines, None)
             if lines is None:
                 return None
-            if lines.are_too_long:
-                goes_on = self._begin and self._begin[-1].are_too_long and not len(self._begin[-1])
-                lines = lines.without_text(self._begin.pop().n_dropped if goes_on else 0)
-            self._begin.append(lines)
-            self._first_records += lines.without_blanks().records()
-            self._n_held += len(lines.text)
-        return self._first_records[number]
+            if lines.is_overlong:
+                last = self._first_blocks[-1] if self._first_blocks else None
+                is_continued = last is not None and last.is_overlong and not len(last)
+                lines = lines.without_text(
+                    self._first_blocks.pop().n_dropped_bytes if is_continued else 0
+                )
+            self._first_blocks.append(lines)
+            self._first_lines += lines.without_blank_lines().records()
+            self._n_first_bytes += len(lines.text)
+        return self._first_lines[number]
 
-    def _text(self, number: int) -> str:
-        return (self._line(number) or b"").decode(errors="replace").rstrip("\r\n")
+    def _decode_first_line(self, number: int) -> str:
+        return (self._read_first_line(number) or b"").decode(errors="replace").rstrip("\r\n")
 
     def open(self, request: Request) -> Opening | None:
         context = self._open_context(request)
         if context is None:
             return None
         scanner = self._format.scanner()
-        for record in islice(self._first_rows(), _MAX_TRIED):
+        for record in islice(self._iter_first_records(), _MAX_PROBED_RECORDS):
             sample = interpret_record(context, scanner.scan_records([record]), 0)
             if isinstance(sample, Sample):
                 # Declared classes may fix the type of labels before the first one does.
                 label_type = context.schema.label_type
                 return Opening(context, replace(sample.schema, label_type=label_type))
             if not context.schema.is_new:
-                break  # only what a new model is to be depends on further rows
+                break  # further rows matter only to the schema of a new model
         schema = context.schema
         if schema.is_new and context.columns is not None:
-            # All columns may be features, for all that is known.
-            schema = replace(schema, features=tuple(context.table_columns.free))
+            # So far, every column may turn out to be a feature.
+            schema = replace(schema, features=tuple(context.table_columns.candidates))
         return Opening(context, schema)
 
     def interpreter(self, request: Request) -> TextInterpreter:
@@ -244,7 +250,7 @@ class LineSource(Source):
         return TextInterpreter(self.name, context, request, self._format)
 
     def _open_context(self, request: Request) -> Context | None:
-        """Return the context of the records; None if there is none. The format is then known.
+        """Detect the format, and return the context of the records; None if there are none.
 
         Raises
         ------
@@ -252,129 +258,133 @@ class LineSource(Source):
             If the source does not fit the model, or all of its lines are too long.
 
         """
-        self._format = self._choose(request.selection)
-        first = next(self._first_rows(), None)
+        self._format = self._choose_format(request.selection)
+        first = next(self._iter_first_records(), None)
         if first is None:
-            n_too_long = self._first_records.count(None)
-            if n_too_long and n_too_long == len(self._first_records):
+            n_too_long = self._first_lines.count(None)
+            if n_too_long and n_too_long == len(self._first_lines):
                 rows = "its only row is" if n_too_long == 1 else "each of its rows is"
-                raise SourceError(f"{self.name}: {rows} longer than {LONGEST_LINE // 2**20} MiB")
+                raise SourceError(f"{self.name}: {rows} longer than {MAX_LINE_BYTES // 2**20} MiB")
             return None
-        return self._format.open(request, self.name, first)
+        return self._format.build_context(request, self.name, first)
 
-    def _first_rows(self) -> Iterator[bytes]:
-        """Yield the first records without those that are too long; wait for each to arrive."""
-        place = self._first + self._format.n_header_lines
+    def _iter_first_records(self) -> Iterator[bytes]:
+        """Yield the first records as they arrive, except those that are too long."""
+        index = self._first_index + self._format.n_header_lines
         while True:
-            n_lines = len(self._first_records)
+            n_lines = len(self._first_lines)
             records = [
                 record
-                for lines in self._format.records(iter(self._begin))
-                for record in lines.without_blanks().records()
+                for lines in self._format.records(iter(self._first_blocks))
+                for record in lines.without_blank_lines().records()
             ]
             last = (records[-1] if records else None) or b""
             is_open = self._format.spans_lines and last.count(b'"') % 2 == 1
             n_complete = len(records) - is_open
-            yield from (record for record in records[place:n_complete] if record is not None)
-            place = max(place, n_complete)
+            yield from (record for record in records[index:n_complete] if record is not None)
+            index = max(index, n_complete)
             self._is_quote_open = is_open
-            self._line(n_lines)
+            self._read_first_line(n_lines)
             self._is_quote_open = False
-            if len(self._first_records) == n_lines:
-                # A header with an open quote may have swallowed the line.
-                if place < n_lines and place >= len(records):
-                    yield self._first_records[place] or b""
-                yield from (record for record in records[place:] if record is not None)
+            if len(self._first_lines) == n_lines:
+                # The line may have been read as part of a header with an open quote.
+                if index < n_lines and index >= len(records):
+                    yield self._first_lines[index] or b""
+                yield from (record for record in records[index:] if record is not None)
                 return
 
     def rows(self, request: Request) -> Iterator[TextRows]:
-        self._format = self._choose(request.selection)
+        self._format = self._choose_format(request.selection)
         scanner = self._format.scanner()
         # The interpreter, which may run in another thread, needs the first record.
-        self._line(self._first + self._format.n_header_lines)
+        self._read_first_line(self._first_index + self._format.n_header_lines)
         for lines, ends in self._read_pipe() if self.is_stream else self._read_file(request):
-            if self._forgets_names:
-                scanner, self._forgets_names = self._format.scanner(), False
+            if self._must_forget_names:
+                scanner, self._must_forget_names = self._format.scanner(), False
             yield TextRows(lines, scanner.scan(lines), ends)
 
     def forget_names(self) -> None:
-        self._forgets_names = True
+        self._must_forget_names = True
 
     def _read_pipe(self) -> Iterator[tuple[RawLines, None]]:
         """Yield the records of a pipe."""
-        self._keep_header()
-        header = self._first if self._format.n_header_lines else -1
+        self._store_header()
+        header = self._first_index if self._format.n_header_lines else -1
         size = 0  # bytes of a record that is not complete
-        for lines in self._format.records(self._count_lines()):
-            if self._bytes.is_interrupted and self._is_torn:
-                return  # these lines are the beginning of a record
-            n = len(lines.filled)
-            size += len(lines.text) + lines.n_dropped
-            if len(lines) or not lines.are_too_long:  # a line too long to keep comes in parts
-                self._n_in_records, size = self._n_in_records + size, 0
-            parts = _without_header(n, header)
+        for lines in self._format.records(self._read_pipe_lines()):
+            if self._byte_stream.is_interrupted and self._ends_within_record:
+                return  # these lines are only the beginning of a record
+            n = len(lines.nonblank)
+            size += len(lines.text) + lines.n_dropped_bytes
+            if len(lines) or not lines.is_overlong:  # a line too long to keep comes in parts
+                self._n_record_bytes, size = self._n_record_bytes + size, 0
+            parts = _exclude_header(n, header)
             header -= n
-            records = lines.without_blanks()
+            records = lines.without_blank_lines()
             for start, end in parts:
                 yield records[start:end], None
 
-    def _count_lines(self) -> Iterator[RawLines]:
+    def _read_pipe_lines(self) -> Iterator[RawLines]:
         """Yield all lines of a pipe, and count their bytes."""
-        for lines in chain(self._begin, self._lines):
-            self._n_cut += len(lines.text) + lines.n_dropped
+        for lines in chain(self._first_blocks, self._lines):
+            self._n_line_bytes += len(lines.text) + lines.n_dropped_bytes
             yield lines
-        self._is_torn = self._n_cut > self._n_in_records
+        self._ends_within_record = self._n_line_bytes > self._n_record_bytes
 
-    def _keep_header(self) -> None:
-        """Keep what the next run on an anonymous pipe needs, once its first line has arrived."""
-        first = self._line(self._first)
-        if first is None or self._bytes.pipe is None or not self._bytes.pipe.id:
+    def _store_header(self) -> None:
+        """Store the header for the next run on an anonymous pipe, once its first line is read."""
+        first = self._read_first_line(self._first_index)
+        if first is None or self._byte_stream.pipe is None or not self._byte_stream.pipe.id:
             return
-        line, is_header = self._format.form_line, self._format.n_header_lines > 0
+        line, is_header = self._format.template_line, self._format.n_header_lines > 0
         if is_header:
             line = first.decode(errors="surrogateescape")
-        self.header = PipeHeader(self._bytes.pipe.id, line, is_header)
+        self.header = PipeHeader(self._byte_stream.pipe.id, line, is_header)
 
     def _read_file(self, request: Request) -> Iterator[tuple[RawLines, NDArray[np.intp]]]:
-        """Yield the records of a file from the start on, each with its end in bytes."""
+        """Yield the records of a file from the requested start, with the offset of each end."""
         stream, is_further_pass = open_bytes(self.path), request.epoch > 0
         if stream.descriptor is not None and not is_further_pass:
             self.state = FileState.of(stream.descriptor)
-        if request.known is not None and not is_further_pass and stream.descriptor is not None:
+        if (
+            request.known_fingerprint is not None
+            and not is_further_pass
+            and stream.descriptor is not None
+        ):
             self._begin_hashing(stream, request.offset)
         before = request.offset  # the number of bytes before the next lines
         if request.offset:
             self._skip(stream, request)
         elif stream.peek(len(_BYTE_ORDER_MARK)) == _BYTE_ORDER_MARK:
             before = len(stream.read(len(_BYTE_ORDER_MARK)))
-        last_end = self._end_of_pass(request) if is_further_pass else None
-        header = self._first if self._format.n_header_lines and not request.offset else -1
+        last_end = self._find_pass_end(request) if is_further_pass else None
+        header = self._first_index if self._format.n_header_lines and not request.offset else -1
         n_skipped = 0 if request.offset else request.start
-        done = request.offset  # the end of the last row
-        for lines in self._format.records(cut_lines(stream, MOST_BATCH_ROWS)):
-            n = len(lines.filled)
+        last_row_end = request.offset
+        for lines in self._format.records(read_lines(stream, MAX_BATCH_ROWS)):
+            n = len(lines.nonblank)
             # The last line may have a newline that is not in the file.
-            ends = np.minimum(lines.ends[lines.filled] - lines.begin + before, stream.n_bytes)
-            n_wanted = n if last_end is None else _count_up_to(last_end - before, lines)
+            ends = np.minimum(lines.ends[lines.nonblank] - lines.begin + before, stream.n_bytes)
+            n_within_pass = n if last_end is None else _count_lines_within(last_end - before, lines)
             if last_end is not None:
                 ends = np.minimum(ends, last_end)
-            before += len(lines.text) + lines.n_dropped
-            records = lines.without_blanks()
-            for start, end in _without_header(n, header):
-                end = min(end, n_wanted)
+            before += len(lines.text) + lines.n_dropped_bytes
+            records = lines.without_blank_lines()
+            for start, end in _exclude_header(n, header):
+                end = min(end, n_within_pass)
                 n_before = min(n_skipped, max(0, end - start))
                 n_skipped -= n_before
                 if start + n_before < end:
                     rows = slice(start + n_before, end)
                     yield records[rows], ends[rows]
-                    done = int(ends[rows][-1])
+                    last_row_end = int(ends[rows][-1])
             header -= n
             if last_end is not None and before >= last_end:
                 break
         if not is_further_pass:
-            self._end = done
-        if last_end is not None and done < last_end:
-            raise changed_since_first_pass(self.name)
+            self._first_pass_end = last_row_end
+        if last_end is not None and last_row_end < last_end:
+            raise build_changed_error(self.name)
         if n_skipped:
             raise SourceError(f"{self.name}: it has fewer than {request.start:,} rows")
 
@@ -382,129 +392,142 @@ class LineSource(Source):
         """Prepare to identify the file that a stream reads from a byte offset on."""
         if self._hasher is None or self._hasher.size > offset:
             self._hasher = PrefixHasher(self.path)
-        self._hasher.open(stream)
+        self._hasher.reopen(stream)
 
     def _skip(self, stream: ByteStream, request: Request) -> None:
         """Skip the bytes up to the end of the last row that was read.
 
-        That line may have a newline now.
+        The newline of that row may have been written since.
 
         Raises
         ------
         SourceError
-            If the file ends before, or the line goes on.
+            If the file is shorter, or the row has been continued.
 
         """
-        if _ends_line(stream.skip(request.offset), stream):
+        if _is_at_line_end(stream.skip(request.offset), stream):
             return
         if request.epoch:
-            raise changed_since_first_pass(self.name)
-        raise SourceError(f"{self.name}: the file was changed while it was read: run this again")
+            raise build_changed_error(self.name)
+        raise SourceError(
+            f"{self.name}: the file was changed while it was read: run the command again"
+        )
 
-    def _end_of_pass(self, request: Request) -> int:
+    def _find_pass_end(self, request: Request) -> int:
         """Return the end of the last row of the first pass."""
-        if self._end is None and request.known is not None:
-            return request.known.size
-        return self._end or 0
+        if self._first_pass_end is None and request.known_fingerprint is not None:
+            return request.known_fingerprint.size
+        return self._first_pass_end or 0
 
     def end_pass(self, request: Request) -> None:
-        if self.is_stream or request.known is None:
+        if self.is_stream or request.known_fingerprint is None:
             return
-        end, hasher = self._end_of_pass(request), self._hasher
+        end, hasher = self._find_pass_end(request), self._hasher
         if not request.epoch:
-            self._first_pass, _ = self.identify(end)
+            self._first_pass_identity, _ = self.identify(end)
             if hasher is not None:
                 hasher.close()
             return
-        expected = self._first_pass or request.known
-        is_unchanged = hasher is not None and hasher.is_at(self.path)
-        self.version = version_of(self.path)
-        if expected.has_changed or not (is_unchanged or self.matching([expected])):
-            raise changed_since_first_pass(self.name)
+        expected = self._first_pass_identity or request.known_fingerprint
+        is_unchanged = hasher is not None and hasher.is_unchanged_at(self.path)
+        self.version = read_version(self.path)
+        if expected.has_changed or not (is_unchanged or self.find_matching([expected])):
+            raise build_changed_error(self.name)
 
-    def identities(self) -> list[Identity]:
+    def fingerprints(self) -> list[Fingerprint]:
         if self.is_stream:
-            return [Identity.of_stream(self.name)]
-        return [self._hash_first(None)]
+            return [Fingerprint.of_stream(self.name)]
+        return [self._identify_prefix(None)]
 
-    def matching(self, identities: Iterable[Identity]) -> list[Identity]:
+    def find_matching(self, fingerprints: Iterable[Fingerprint]) -> list[Fingerprint]:
         """Return the identities of the first bytes, in ascending order of size.
 
-        An object behind a URI also has the same version, or has grown.
+        An object behind a URI must also have the same version, or have grown.
         """
-        comparable = [one for one in identities if not (one.is_stream or one.has_changed)]
-        comparable.sort(key=lambda identity: identity.size)
+        comparable = [
+            fingerprint
+            for fingerprint in fingerprints
+            if not (fingerprint.is_stream or fingerprint.has_changed)
+        ]
+        comparable.sort(key=lambda fingerprint: fingerprint.size)
         if is_remote(self.path):
-            return [identity for identity in comparable if self._is_of_object(identity)]
+            return [fingerprint for fingerprint in comparable if self._matches_object(fingerprint)]
         self._hasher = PrefixHasher(self.path)
-        matches = [one for one in comparable if self._hasher.identify(one.size) == one]
+        matches = [
+            fingerprint
+            for fingerprint in comparable
+            if self._hasher.identify(fingerprint.size) == fingerprint
+        ]
         self._hasher.close()
         return matches
 
-    def _is_of_object(self, identity: Identity) -> bool:
-        """Whether an object behind a URI matches an identity."""
-        if replace(self._hash_first(identity.size), version=identity.version) != identity:
+    def _matches_object(self, fingerprint: Fingerprint) -> bool:
+        """Return whether an object behind a URI matches an identity."""
+        if (
+            replace(self._identify_prefix(fingerprint.size), version=fingerprint.version)
+            != fingerprint
+        ):
             return False
-        return identity.version in ("", self.version) or self.has_grown(identity)
+        return fingerprint.version in ("", self.version) or self.has_grown(fingerprint)
 
-    def identify(self, size: int) -> tuple[Identity, str]:
+    def identify(self, size: int) -> tuple[Fingerprint, str]:
         if self._hasher is None:
-            identity = self._hash_first(size)
-            return identity, identity.digest
-        identity = self._hasher.identify(size)
-        return identity, self._hasher.start_digest
+            fingerprint = self._identify_prefix(size)
+            return fingerprint, fingerprint.digest
+        fingerprint = self._hasher.identify(size)
+        return fingerprint, self._hasher.start_digest
 
     def read_start(self) -> bytes:
         return open_bytes(self.path).read(START_BYTES)
 
     def ends_row_at(self, size: int) -> bool:
         stream = open_bytes(self.path)
-        return _ends_line(stream.skip(size), stream)
+        return _is_at_line_end(stream.skip(size), stream)
 
     def is_shorter_than(self, size: int) -> bool:
         return not open_bytes(self.path).skip(size)
 
-    def has_grown(self, known: Identity) -> bool:
-        is_plain = not self._bytes.is_compressed and os.path.exists(self.path)
-        if is_plain and os.path.getsize(self.path) == known.size:
+    def has_grown(self, known_fingerprint: Fingerprint) -> bool:
+        is_plain = not self._byte_stream.is_compressed and os.path.exists(self.path)
+        if is_plain and os.path.getsize(self.path) == known_fingerprint.size:
             return False
         stream = open_bytes(self.path)
-        stream.skip(known.size)
-        while data := stream.read_some():
+        stream.skip(known_fingerprint.size)
+        while data := stream.read_available():
             if data.strip(b"\r\n"):
                 return True
         return False
 
-    def _hash_first(self, size: int | None) -> Identity:
+    def _identify_prefix(self, size: int | None) -> Fingerprint:
         """Return the identity of the first `size` bytes, or of the whole file.
 
-        Behind a URI, the version and the first few bytes stand for the others, which would be read
-        twice.
+        An object behind a URI is identified by its version and its first few bytes, because it
+        would have to be read twice otherwise.
         """
         if not is_remote(self.path):
             return PrefixHasher(self.path).identify(size)
         stream = open_bytes(self.path)
         first = stream.read(START_BYTES if size is None else min(size, START_BYTES))
-        while size is None and stream.read_some():
+        while size is None and stream.read_available():
             pass
-        return Identity(
+        return Fingerprint(
             self.name, stream.n_bytes if size is None else size, hash_bytes(first), self.version
         )
 
 
-def _without_header(n: int, header: int) -> list[tuple[int, int]]:
-    """Return the parts (start, end) of n records without the one at a place, if it is there."""
+def _exclude_header(n: int, header: int) -> list[tuple[int, int]]:
+    """Return the ranges (start, end) of n records except index `header`, if it is in range."""
     return [(0, header), (header + 1, n)] if 0 <= header < n else [(0, n)]
 
 
-def _ends_line(last: bytes, stream: ByteStream) -> bool:
-    """Return whether a line ends at the place of a stream, given the byte before it."""
+def _is_at_line_end(last: bytes, stream: ByteStream) -> bool:
+    """Return whether a line ends at the position of a stream, given the byte before it."""
     return last == b"\n" or (bool(last) and not stream.peek(1).strip(b"\r\n"))
 
 
-def _count_up_to(size: int, lines: RawLines) -> int:
-    """Return the number of filled lines in the first `size` bytes; the last may lack its end."""
-    ends = lines.ends[lines.filled] - lines.begin
+def _count_lines_within(size: int, lines: RawLines) -> int:
+    """Return the number of nonblank lines in `size` bytes; the last one may lack its newline."""
+    ends = lines.ends[lines.nonblank] - lines.begin
     n = int(np.searchsorted(ends, size, side="right"))
     if n < len(ends) and size > 0 and not lines.text[size : ends[n]].tobytes().strip(b"\r\n"):
         n += 1

@@ -16,8 +16,8 @@ static const uint32_t SHORT_TENS[8] = {1, 10, 100, 1000, 10000, 100000, 1000000,
 
 #define HIGH_BITS UINT64_C(0x8080808080808080) /* of eight bytes */
 
-/* Eight bytes, the first one lowest; zeros beyond the limit. */
-static inline uint64_t word_at(const uint8_t *p, const uint8_t *limit) {
+/* Return eight bytes, the first one lowest, with zeros beyond the limit. */
+static inline uint64_t load_word(const uint8_t *p, const uint8_t *limit) {
     uint64_t word = 0;
     if (limit - p >= 8)
         memcpy(&word, p, 8);
@@ -26,8 +26,8 @@ static inline uint64_t word_at(const uint8_t *p, const uint8_t *limit) {
     return word;
 }
 
-/* The value of eight digits, the first one in the lowest byte. */
-static inline uint64_t eight_digits(uint64_t digits) {
+/* Return the value of eight digits, the first one in the lowest byte. */
+static inline uint64_t parse_eight_digits(uint64_t digits) {
     digits = digits * 10 + (digits >> 8);
     return ((digits & UINT64_C(0xFF000000FF)) * UINT64_C(0xF424000000064) +
             (digits >> 16 & UINT64_C(0xFF000000FF)) * UINT64_C(0x271000000001)) >> 32;
@@ -37,26 +37,26 @@ static inline uint64_t eight_digits(uint64_t digits) {
    of a loop over single digits is often mispredicted. */
 static inline const uint8_t *read_digits(const uint8_t *p, const uint8_t *limit, uint64_t *number) {
     for (;;) {
-        const uint64_t digits = word_at(p, limit) ^ UINT64_C(0x3030303030303030);
-        const uint64_t others = ((digits + UINT64_C(0x7676767676767676)) | digits) & HIGH_BITS;
-        if (others != 0) {
-            const int bits = __builtin_ctzll(others) & ~7;
+        const uint64_t digits = load_word(p, limit) ^ UINT64_C(0x3030303030303030);
+        const uint64_t is_other = ((digits + UINT64_C(0x7676767676767676)) | digits) & HIGH_BITS;
+        if (is_other != 0) {
+            const int bits = __builtin_ctzll(is_other) & ~7;
             if (bits == 0) return p;
-            *number = *number * SHORT_TENS[bits >> 3] + eight_digits(digits << (64 - bits));
+            *number = *number * SHORT_TENS[bits >> 3] + parse_eight_digits(digits << (64 - bits));
             return p + (bits >> 3);
         }
-        *number = *number * 100000000 + eight_digits(digits);
+        *number = *number * 100000000 + parse_eight_digits(digits);
         p += 8;
     }
 }
 
-static inline double double_of_bits(uint64_t bits) {
+static inline double bits_to_double(uint64_t bits) {
     double number;
     memcpy(&number, &bits, 8);
     return number;
 }
 
-/* The double nearest to w 10^q, for w above 0; -1 if it is infinite or undecided here.
+/* Return the double nearest to w * 10^q, for w > 0; -1 if it is infinite or cannot be determined.
 
    Names follow Daniel Lemire, Number parsing at a gigabyte per second, Software: Practice and
    Experience 51(8), 2021. */
@@ -82,7 +82,7 @@ static double eisel_lemire(uint64_t w, int q) {
         if (exponent < -62) return 0.0;
         mantissa >>= 1 - exponent;
         mantissa = (mantissa + (mantissa & 1)) >> 1;
-        return double_of_bits(mantissa);
+        return bits_to_double(mantissa);
     }
     /* A tie: round to even. */
     if (low <= 1 && q >= -4 && q <= 23 && (mantissa & 3) == 1 && mantissa << shift == high)
@@ -93,47 +93,48 @@ static double eisel_lemire(uint64_t w, int q) {
         exponent++;
     }
     if (exponent >= 2047) return -1.0;
-    return double_of_bits((mantissa & ~(UINT64_C(1) << 52)) | (uint64_t)exponent << 52);
+    return bits_to_double((mantissa & ~(UINT64_C(1) << 52)) | (uint64_t)exponent << 52);
 }
 
-/* The double nearest to the digits from p to end (a point among them is skipped) times 10^exponent, for
-   more than 19 digits; -1 as above. */
-static double of_many_digits(const uint8_t *p, const uint8_t *end, int exponent) {
+/* Return the double nearest to the digits from p to end (a point among them is skipped) times
+   10^exponent, for more than 19 digits; -1 as in `eisel_lemire`. */
+static double round_many_digits(const uint8_t *p, const uint8_t *end, int exponent) {
     uint64_t w = 0;
-    int n = 0, is_more = 0;
+    int n = 0, has_more = 0; /* whether an omitted digit is not 0 */
     for (; p < end; p++) {
         if (*p == '.') continue;
         if (n < 19) {
             w = w * 10 + (*p - '0');
             n += w != 0;
         } else {
-            is_more |= *p != '0';
+            has_more |= *p != '0';
             exponent++;
         }
     }
     if (w == 0) return 0.0;
-    const double least = eisel_lemire(w, exponent);
+    const double lower = eisel_lemire(w, exponent);
     /* The omitted digits are worth less than one unit of the last digit. */
-    return is_more && least != eisel_lemire(w + 1, exponent) ? -1.0 : least;
+    return has_more && lower != eisel_lemire(w + 1, exponent) ? -1.0 : lower;
 }
 
-/* Finish `read_number` after n digits, w modulo 2^64, from start to p; `n_behind` follow the point. */
-static const uint8_t *read_rest(const uint8_t *start, const uint8_t *p, const uint8_t *limit,
-                                ptrdiff_t n, ptrdiff_t n_behind, uint64_t w, double *value) {
+/* Finish `read_number` after the n digits from start to p, whose value is w modulo 2^64;
+   `n_fraction_digits` of them follow the decimal point. */
+static const uint8_t *finish_number(const uint8_t *start, const uint8_t *p, const uint8_t *limit,
+                                ptrdiff_t n, ptrdiff_t n_fraction_digits, uint64_t w, double *value) {
     const uint8_t *end = p;
-    if (n_behind > 1000) return NULL;
-    int exponent = -(int)n_behind;
+    if (n_fraction_digits > 1000) return NULL;
+    int exponent = -(int)n_fraction_digits;
     if ((*p | 32) == 'e') {
-        uint64_t written = 0;
-        const int is_below = *++p == '-';
-        p += is_below || *p == '+';
+        uint64_t magnitude = 0;
+        const int is_negative = *++p == '-';
+        p += is_negative || *p == '+';
         const uint8_t *first = p;
-        p = read_digits(p, limit, &written);
+        p = read_digits(p, limit, &magnitude);
         if (p == first || p - first > 8) return NULL;
-        exponent += is_below ? -(int)written : (int)written;
+        exponent += is_negative ? -(int)magnitude : (int)magnitude;
     }
     if (n > 19)
-        *value = of_many_digits(start, end, exponent);
+        *value = round_many_digits(start, end, exponent);
     else if (w == 0)
         *value = 0.0;
     else if (w <= UINT64_C(1) << 53 && exponent >= -22 && exponent <= 22)
@@ -156,31 +157,31 @@ static inline const uint8_t *read_number(const uint8_t *p, const uint8_t *limit,
     const uint8_t *start = p;
     uint64_t w = 0;
     for (; *p >= '0' && *p <= '9'; p++) w = w * 10 + (*p - '0');
-    ptrdiff_t n = p - start, n_behind = 0;
+    ptrdiff_t n = p - start, n_fraction_digits = 0;
     if (is_json && (n == 0 || (*start == '0' && n > 1))) return NULL;
     int is_whole = 1;
     if (*p == '.') {
         const uint8_t *point = p + 1;
         p = read_digits(point, limit, &w);
-        n_behind = p - point;
-        if (is_json && n_behind == 0) return NULL;
-        n += n_behind;
+        n_fraction_digits = p - point;
+        if (is_json && n_fraction_digits == 0) return NULL;
+        n += n_fraction_digits;
         is_whole = 0;
     }
     if (n == 0) return NULL;
     if (n > 15 || (*p | 32) == 'e') {
         is_whole &= (*p | 32) != 'e';
-        p = read_rest(start, p, limit, n, n_behind, w, value);
+        p = finish_number(start, p, limit, n, n_fraction_digits, w, value);
     } else {
-        *value = (double)w / TENS[n_behind];
+        *value = (double)w / TENS[n_fraction_digits];
     }
     /* A JSON integer of 0 has no sign. */
     if (is_negative && !(is_json && is_whole && *value == 0.0)) *value = -*value;
     return p;
 }
 
-/* The fast path: read an integer of at most 15 digits before the byte `stop`; NULL if it is other. */
-static inline const uint8_t *read_whole(const uint8_t *p, uint8_t stop, uint64_t *value) {
+/* The fast path: read an integer of at most 15 digits that ends before the byte `stop`; else NULL. */
+static inline const uint8_t *read_short_integer(const uint8_t *p, uint8_t stop, uint64_t *value) {
     const uint8_t *start = p;
     uint64_t w = 0;
     unsigned digit;

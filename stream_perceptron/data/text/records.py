@@ -19,22 +19,22 @@ from stream_perceptron.data.byte_stream import ByteStream
 from stream_perceptron.data.lazy import lazy_property
 from stream_perceptron.data.values import DECIMAL_COMMA, NOT_UTF8
 from stream_perceptron.errors import SampleError
-from stream_perceptron.model.vocabulary import doubled
+from stream_perceptron.model.vocabulary import find_duplicates
 
 try:
-    scanner: Any = import_module("stream_perceptron.data.text._scanner")
+    compiled: Any = import_module("stream_perceptron.data.text._scanner")
 except ImportError:  # built without a compiler
-    scanner = None
+    compiled = None
 
-LONGEST_LINE = 2**24  # bytes; a longer line is rejected, and mostly not kept in memory
+MAX_LINE_BYTES = 2**24  # a longer line is rejected, and usually not kept in memory
 
-_RETURN = ord("\r")
-_FIRST = 2**16  # initial size in bytes of a block of lines
-_BLOCK = 2**21  # its largest size
-_MOST_LINES = 64  # of a CSV record
-_MOST_BYTES = 2**16  # of a CSV record with several lines
+_CARRIAGE_RETURN = ord("\r")
+_INITIAL_BUFFER_BYTES = 2**16  # the initial size of the buffer for a block of lines
+_MAX_BUFFER_BYTES = 2**21  # the size up to which this buffer grows, unless a line is longer
+_MAX_RECORD_LINES = 64  # of a CSV record
+_MAX_RECORD_BYTES = 2**16  # of a CSV record that spans lines
 
-csv.field_size_limit(max(csv.field_size_limit(), LONGEST_LINE))  # a field may be a whole record
+csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE_BYTES))  # a field may be a whole record
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -44,10 +44,11 @@ class RawLines:
     data: bytes  # the bytes of all lines
     ends: NDArray[np.intp]  # the end of each line in `data`
     begin: int = 0  # the start of the first line in `data`
-    # Whether this is part of one line too long to keep; its last part has the end.
-    are_too_long: bool = False
+    # Whether these bytes are part of one line that is too long to keep; only its last part has an
+    # end.
+    is_overlong: bool = False
     has_comments: bool = False  # whether a line that begins with # counts as blank
-    n_dropped: int = 0  # dropped bytes of a line too long to keep
+    n_dropped_bytes: int = 0  # of a line that is too long to keep
 
     def __len__(self) -> int:
         return len(self.ends)
@@ -58,12 +59,12 @@ class RawLines:
         if start == 0 and end == len(self):
             return self
         begin = int(self.ends[start - 1]) if 0 < start < end else self.begin
-        return RawLines(self.data, self.ends[start:end], begin, self.are_too_long)
+        return RawLines(self.data, self.ends[start:end], begin, self.is_overlong)
 
     @property
     def text(self) -> memoryview:
         """The bytes of these lines."""
-        if self.are_too_long:
+        if self.is_overlong:
             return memoryview(self.data)
         return memoryview(self.data)[self.begin : self.ends[-1] if len(self) else self.begin]
 
@@ -78,155 +79,160 @@ class RawLines:
         return lengths
 
     @lazy_property
-    def filled(self) -> NDArray[np.intp]:
-        """The places of the lines that are not blank."""
+    def nonblank(self) -> NDArray[np.intp]:
+        """The indices of the lines that are not blank."""
         may_be_comments = self.has_comments and self.data.find(b"#", self.begin) >= 0
         if len(self.ends) == 1 and self.ends[0] - self.begin > 2 and not may_be_comments:
             return np.arange(1)
         lengths = self.lengths
-        if self.are_too_long or (lengths.min(initial=3) > 2 and not may_be_comments):
+        if self.is_overlong or (lengths.min(initial=3) > 2 and not may_be_comments):
             return np.arange(len(self))
         text = np.frombuffer(self.data, np.uint8)
-        blank = (lengths == 1) | ((lengths == 2) & (text[self.ends - 2] == _RETURN))
+        blank = (lengths == 1) | ((lengths == 2) & (text[self.ends - 2] == _CARRIAGE_RETURN))
         if may_be_comments:
             blank |= text[self.ends - lengths] == ord("#")
         return np.flatnonzero(~blank)
 
-    def without_text(self, before: int = 0) -> RawLines:
-        """Return a line too long to keep without its bytes; `before` are dropped already."""
-        size, ends = before + len(self.data), np.zeros(len(self), np.intp)
-        return RawLines(b"", ends, are_too_long=True, n_dropped=size)
+    def without_text(self, n_dropped_before: int = 0) -> RawLines:
+        """Return a line that is too long without its bytes, some of which were dropped before."""
+        size, ends = n_dropped_before + len(self.data), np.zeros(len(self), np.intp)
+        return RawLines(b"", ends, is_overlong=True, n_dropped_bytes=size)
 
-    def without_blanks(self) -> RawLines:
+    def without_blank_lines(self) -> RawLines:
         """Return the lines that are not blank."""
-        filled = self.filled
-        if len(filled) == len(self):
+        nonblank = self.nonblank
+        if len(nonblank) == len(self):
             return self
         lengths = self.lengths
         is_filled = np.zeros(len(self), bool)
-        is_filled[filled] = True
+        is_filled[nonblank] = True
         data = np.frombuffer(self.text, np.uint8)[np.repeat(is_filled, lengths)].tobytes()
-        return RawLines(data, np.cumsum(lengths[filled]))
+        return RawLines(data, np.cumsum(lengths[nonblank]))
 
     def records(self) -> list[bytes | None]:
         """Return the lines as a list; None for a line that is too long."""
-        if self.are_too_long:
+        if self.is_overlong:
             return [None] * len(self)
         ends = self.ends.tolist()
         return [self.data[a:b] for a, b in zip([self.begin, *ends], ends, strict=False)]
 
 
-def cut_lines(
-    source: ByteStream, max_lines: int, is_record_open: Callable[[], bool] = lambda: False
+def read_lines(
+    stream: ByteStream, max_lines: int, is_record_open: Callable[[], bool] = lambda: False
 ) -> Iterator[RawLines]:
-    """Yield whole lines as they arrive, at most `max_lines` at once, until the end.
+    """Yield blocks of at most `max_lines` whole lines as they arrive.
 
-    The last line gets a newline if it has none. A line too long to keep comes in parts. After an
-    interrupt, the lines go on to the end of the record; `is_record_open` says whether the lines so
-    far end within a record.
+    A newline is added to the last line if it has none. A line that is too long to keep is yielded
+    in parts. After an interrupt, reading continues to the end of the current record:
+    `is_record_open` returns whether the lines so far end within a record.
     """
-    buffer = bytearray(_FIRST)
+    buffer = bytearray(_INITIAL_BUFFER_BYTES)
     n = 0  # bytes of an unfinished line
     while True:
         with memoryview(buffer) as view, view[n:] as rest:
-            more = source.fill(rest)
-        end = buffer.rfind(b"\n", n, n + more) + 1
-        n += more
+            n_read = stream.fill(rest)
+        end = buffer.rfind(b"\n", n, n + n_read) + 1
+        n += n_read
         is_full = n == len(buffer)
-        if not more:
+        if not n_read:
             break
         if end:
             with memoryview(buffer) as view, view[:end] as lines:
                 block = bytes(lines)
             buffer[: n - end] = buffer[end:n]
             n -= end
-            yield from _lines(block, max_lines)
-        if n > LONGEST_LINE:
+            yield from _split_block(block, max_lines)
+        if n > MAX_LINE_BYTES:
             data, n = bytes(buffer[:n]), 0
             while True:
                 end = data.find(b"\n") + 1
                 if end or not data:
                     break
-                yield RawLines(data, np.zeros(0, np.intp), are_too_long=True)
-                data = source.read_some() or source.read_line()
-            if source.is_interrupted and not (end or source.has_ended):
+                yield RawLines(data, np.zeros(0, np.intp), is_overlong=True)
+                data = stream.read_available() or stream.read_line()
+            if stream.is_interrupted and not (end or stream.has_ended):
                 return
-            source.unread(data[end:])
-            yield RawLines(data[:end], np.array([end], np.intp), are_too_long=True)
-        elif n == len(buffer) or (is_full and len(buffer) < _BLOCK):
+            stream.unread(data[end:])
+            yield RawLines(data[:end], np.array([end], np.intp), is_overlong=True)
+        elif n == len(buffer) or (is_full and len(buffer) < _MAX_BUFFER_BYTES):
             buffer += bytes(len(buffer))
     line = bytes(buffer[:n])
-    if not source.is_interrupted:
+    if not stream.is_interrupted:
         if line:
-            yield from _lines(line + b"\n", max_lines)
+            yield from _split_block(line + b"\n", max_lines)
         return
     while line or is_record_open():
-        line += source.read_line()
+        line += stream.read_line()
         if not line.endswith(b"\n"):
-            if not (line and source.has_ended):
+            if not (line and stream.has_ended):
                 return
             line += b"\n"
-        yield from _lines(line, max_lines)
+        yield from _split_block(line, max_lines)
         line = b""
 
 
-def _lines(block: bytes, max_lines: int) -> Iterator[RawLines]:
-    """Yield whole lines, at most `max_lines` at once, and each line that is too long alone."""
-    lines = RawLines(block, _line_ends(block))
-    if len(block) <= LONGEST_LINE and len(lines) <= max_lines:
+def _split_block(block: bytes, max_lines: int) -> Iterator[RawLines]:
+    """Yield at most `max_lines` lines of a block at once, and overlong lines one at a time."""
+    lines = RawLines(block, _find_line_ends(block))
+    if len(block) <= MAX_LINE_BYTES and len(lines) <= max_lines:
         yield lines
         return
-    too_long = np.flatnonzero(lines.lengths > LONGEST_LINE).tolist()
+    too_long = np.flatnonzero(lines.lengths > MAX_LINE_BYTES).tolist()
     first = 0
     for end in [*too_long, len(lines)]:
         for start in range(first, end, max_lines):
             yield lines[start : min(start + max_lines, end)]
         if end < len(lines):
             line = bytes(lines[end : end + 1].text)
-            yield RawLines(line, np.array([len(line)], np.intp), are_too_long=True)
+            yield RawLines(line, np.array([len(line)], np.intp), is_overlong=True)
         first = end + 1
 
 
-def _line_ends(data: bytes) -> NDArray[np.intp]:
-    """Return the end of each line in some bytes, after its newline."""
-    if scanner is not None:
-        return np.asarray(scanner.line_ends(data))
+def _find_line_ends(data: bytes) -> NDArray[np.intp]:
+    """Return the end of each line in a block, after its newline."""
+    if compiled is not None:
+        return np.asarray(compiled.find_line_ends(data))
     return np.flatnonzero(np.frombuffer(data, np.uint8) == ord("\n")) + 1
 
 
 class Dialect(NamedTuple):
     """The delimiter and the decimal mark of CSV."""
 
-    delimiter: str = ","  # several blanks count as one
+    delimiter: str = ","  # consecutive spaces count as one delimiter
     decimal: str = "."
 
-    def fields(self, line: str, strict: bool = False) -> list[str]:
-        """Return the fields of a line that may have quotes; none for a blank line."""
-        are_blanks = self.delimiter == " "
-        lines = [line.strip(" ") if are_blanks else line]
+    def split(self, line: str, strict: bool = False) -> list[str]:
+        """Split a line, which may have quotes, into fields; a blank line has none."""
+        is_space = self.delimiter == " "
+        lines = [line.strip(" ") if is_space else line]
         reader = csv.reader(
-            lines, delimiter=self.delimiter, skipinitialspace=are_blanks, strict=strict
+            lines, delimiter=self.delimiter, skipinitialspace=is_space, strict=strict
         )
         return next(reader, [])
 
-    def with_points(self, cells: list[str]) -> list[str]:
-        """Return cells with decimal commas replaced by points."""
+    def replace_decimal_commas(self, fields: list[str]) -> list[str]:
+        """Return fields with decimal commas replaced by points."""
         if self.decimal == ".":
-            return cells
-        return [c.replace(",", ".") if DECIMAL_COMMA.fullmatch(c) else c for c in cells]
+            return fields
+        return [f.replace(",", ".") if DECIMAL_COMMA.fullmatch(f) else f for f in fields]
 
 
-def fields(record: str, dialect: Dialect) -> list[str]:
-    """Return the fields of a record without its newline, which may have quotes.
+def split_record(record: str, dialect: Dialect) -> list[str]:
+    """Split a record, given without its newline, into fields.
+
+    Raises
+    ------
+    SampleError
+        If quotes or carriage returns are in wrong places.
 
     Examples
     --------
-    >>> fields('1,"a ""b"", c"', Dialect()), fields("a  b c ", Dialect(" "))
+    >>> split_record('1,"a ""b"", c"', Dialect()), split_record("a  b c ", Dialect(" "))
     (['1', 'a "b", c'], ['a', 'b', 'c'])
 
     """
     try:
-        return dialect.fields(record, strict=True)
+        return dialect.split(record, strict=True)
     except csv.Error:
         if record.count('"') % 2:
             raise SampleError("it has an open quote") from None
@@ -235,28 +241,29 @@ def fields(record: str, dialect: Dialect) -> list[str]:
         raise SampleError("it has a quote in the wrong place") from None
 
 
-def joined(blocks: Iterator[RawLines], dialect: Dialect, n_fields: int) -> Iterator[RawLines]:
-    """Yield the records of lines, mostly one a line.
+def join_records(blocks: Iterator[RawLines], dialect: Dialect, n_fields: int) -> Iterator[RawLines]:
+    """Yield the records in blocks of lines; most records are single lines.
 
-    A record whose first line leaves a quote open continues to the closing quote, over at most 64
-    lines or 64 KiB, if it then has `n_fields` fields. Otherwise the line is a record by itself.
+    If a line leaves a quote open, its record continues to the line with the closing quote,
+    provided that it spans at most 64 lines and 64 KiB and has `n_fields` fields. Otherwise the
+    line is a record by itself.
     """
-    held = RawLines(b"", np.zeros(0, np.intp))
+    incomplete = RawLines(b"", np.zeros(0, np.intp))
     for lines in chain(blocks, [None]):
-        is_end = lines is None or lines.are_too_long
+        is_end = lines is None or lines.is_overlong
         if lines is not None and not is_end:
-            held = _both(held, lines) if len(held) else lines
-        records, held = _join(held, is_end, dialect, n_fields)
+            incomplete = _concatenate(incomplete, lines) if len(incomplete) else lines
+        records, incomplete = _take_complete_records(incomplete, is_end, dialect, n_fields)
         if len(records):
             yield records
-        if lines is not None and lines.are_too_long:
+        if lines is not None and lines.is_overlong:
             yield lines
 
 
-def _join(
+def _take_complete_records(
     lines: RawLines, is_end: bool, dialect: Dialect, n_fields: int
 ) -> tuple[RawLines, RawLines]:
-    """Return the complete records, and the lines of the last one if it may continue."""
+    """Return the complete records, and the lines of the last record if it may continue."""
     n = len(lines)
     if not n or lines.data.find(b'"', lines.begin, lines.ends[-1]) < 0:
         return lines, lines[n:]
@@ -266,43 +273,46 @@ def _join(
     counts = np.bincount(np.searchsorted(lines.ends, quotes, side="right"), minlength=n)
     open_or_close = np.flatnonzero(counts % 2).tolist()
     ends_record = np.ones(n, bool)
-    held, i = n, 0
+    n_complete, i = n, 0  # the number of lines in complete records
     while i < len(open_or_close):
         first = open_or_close[i]
         last = open_or_close[i + 1] if i + 1 < len(open_or_close) else n
         end = ends[last if last < n else n - 1]
-        is_near = last - first < _MOST_LINES and end - starts[first] <= _MOST_BYTES
+        is_near = last - first < _MAX_RECORD_LINES and end - starts[first] <= _MAX_RECORD_BYTES
         i += 1
         if last == n and is_near and not is_end:
-            held = first
+            n_complete = first
         elif (
-            last < n and is_near and _is_record(lines.data[starts[first] : end], dialect, n_fields)
+            last < n
+            and is_near
+            and _has_n_fields(lines.data[starts[first] : end], dialect, n_fields)
         ):
             ends_record[first:last] = False
             i += 1
-    return replace(lines, ends=lines.ends[:held][ends_record[:held]]), lines[held:]
+    ends_of_records = lines.ends[:n_complete][ends_record[:n_complete]]
+    return replace(lines, ends=ends_of_records), lines[n_complete:]
 
 
-def _both(one: RawLines, other: RawLines) -> RawLines:
+def _concatenate(one: RawLines, other: RawLines) -> RawLines:
     ends = one.ends - one.begin, other.ends - other.begin + len(one.text)
     return RawLines(b"".join([one.text, other.text]), np.concatenate(ends))
 
 
-def _is_record(data: bytes, dialect: Dialect, n_fields: int) -> bool:
+def _has_n_fields(data: bytes, dialect: Dialect, n_fields: int) -> bool:
     if _record_pattern(dialect, n_fields).fullmatch(data):
         return True
     text = data.decode(errors="surrogateescape").removesuffix("\n").removesuffix("\r")
     try:
-        return len(fields(text, dialect)) == n_fields
+        return len(split_record(text, dialect)) == n_fields
     except SampleError:
         return False
 
 
 @lru_cache(maxsize=8)
 def _record_pattern(dialect: Dialect, n_fields: int) -> re.Pattern[bytes]:
-    """Return a pattern of records with this number of fields, which is faster than `fields`.
+    """Return a pattern that matches most records with this number of fields.
 
-    Not all records match it.
+    It is faster than `split_record`.
     """
     delimiter = re.escape(dialect.delimiter.encode())
     field = rb'(?:"(?:[^"]|"")*"|[^"\r\n' + delimiter + rb"]*)"
@@ -310,13 +320,20 @@ def _record_pattern(dialect: Dialect, n_fields: int) -> re.Pattern[bytes]:
     return re.compile(field + others + rb"\r?\n")
 
 
-def value_in(record: bytes) -> dict[str, Any] | list[Any]:
-    """Return the object or the list in a JSON record."""
+def parse_json_record(record: bytes) -> dict[str, Any] | list[Any]:
+    """Parse a JSON record, which must be an object or a list.
+
+    Raises
+    ------
+    SampleError
+        If it is anything else.
+
+    """
     try:
         text = record.decode()
-        value = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_object_of)
+        value = json.loads(text, parse_constant=_reject_constant, object_pairs_hook=_build_object)
         if "\\u" in text:
-            # Half of a surrogate pair can be escaped, but not encoded.
+            # JSON can escape a lone surrogate, but UTF-8 cannot encode it.
             json.dumps(value, ensure_ascii=False).encode()
     except UnicodeError:
         raise SampleError(NOT_UTF8) from None
@@ -333,13 +350,13 @@ def value_in(record: bytes) -> dict[str, Any] | list[Any]:
     return value
 
 
-def _object_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _build_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) < len(pairs):
-        twice = doubled([name for name, _ in pairs])
-        raise SampleError(f"it has the key {str(twice[0])[:50]!r} twice")
+        duplicates = find_duplicates([name for name, _ in pairs])
+        raise SampleError(f"it has the key {str(duplicates[0])[:50]!r} twice")
     return value
 
 
-def _refuse_constant(name: str) -> None:
+def _reject_constant(name: str) -> None:
     raise ValueError(name)

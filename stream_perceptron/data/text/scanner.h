@@ -1,7 +1,7 @@
-/* Scanners of CSV, JSON and LIBSVM: every record becomes cells, without any meaning.
+/* Scanners of CSV, JSON and LIBSVM, which split records into cells without interpreting them.
 
-   A record that is not well-formed, or not read with certainty, is marked as odd; it has no cells. Each
-   record ends with a newline, which ends all searches. */
+   A record that is not well-formed, or cannot be read with certainty, is deferred to Python; its cells
+   are null or missing. Each record ends with a newline, at which all searches end. */
 
 #ifndef SCANNER_H
 #define SCANNER_H
@@ -14,14 +14,14 @@ enum { NUL, NUMBER, BOOL, TEXT, LIST_HEAD, OBJECT_HEAD };
 
 enum { MAX_PATH = 1024, MAX_DEPTH = 64, MAX_KEYS = 64 };
 
-/* Cells, without names. Numbers are bytes as long as all are whole numbers from 0 to 255, which take an
-   eighth of the memory and time. */
+/* Cells, without names. Numbers are stored as bytes as long as all are whole numbers from 0 to 255, which
+   takes an eighth of the memory and time. */
 typedef struct {
     ptrdiff_t m, room;       /* the number of cells, and the room for them */
     uint8_t *kinds;          /* (room,) */
     int32_t *begins;         /* (room,), where each cell's content begins in the data */
-    uint8_t *bytes;          /* (room,), 0 for a cell that is no number */
-    double *numbers;         /* (room,), NaN for a cell that is no number; written unless `are_bytes` */
+    uint8_t *bytes;          /* (room,), 0 for a cell that is not a number */
+    double *numbers;         /* (room,), NaN for a cell that is not a number; written unless `are_bytes` */
     int are_bytes, is_full;
 } CellArrays;
 
@@ -31,67 +31,68 @@ typedef struct {
     ptrdiff_t begin, n;      /* the start of the first record, and the number of records */
     const intptr_t *ends;    /* (n,), after the newline */
     Names *names;            /* of all records so far; NULL for CSV */
-    int names_cells;         /* whether cells have names, as in JSON */
+    int has_named_cells;         /* whether cells have names, as in JSON */
     ptrdiff_t n_fields;      /* of CSV */
     uint8_t delimiter, decimal;
     intptr_t *starts;        /* (n + 1,), written */
-    uint8_t *is_odd;         /* (n,), written */
+    uint8_t *is_deferred;         /* (n,), written */
     CellArrays cells;
     int32_t *name_ids;       /* of the cells of JSON, and of the members of LIBSVM */
-    /* The members of lists, in the order of these; the pairs of a record of LIBSVM are a list. */
+    /* The members of lists, in the order of the lists; the pairs of a LIBSVM record are a list. */
     CellArrays members;
     intptr_t *list_starts;   /* (cells.room + 1,), written unless CSV */
     ptrdiff_t n_lists;
-    /* of the current record */
+    /* State of the current record. */
     ptrdiff_t last;          /* the last name */
     const uint8_t *end;
-    int is_full;             /* whether there is no more room */
+    int is_full;             /* whether a cell did not fit */
     uint8_t path[MAX_PATH + 8];
 } Scanner;
 
-static inline const uint8_t *pass_spaces(const uint8_t *p) {
+static inline const uint8_t *skip_spaces(const uint8_t *p) {
     while (*p <= ' ' && (*p == ' ' || *p == '\t')) p++;
     return p;
 }
 
 static inline int is_space(uint8_t byte) { return byte == ' ' || (byte >= '\t' && byte <= '\r'); }
 
-/* Pass bytes from `least` to 126, up to `stop`, `odd` or another byte: eight at a time, to avoid
+/* Skip bytes from `min_byte` to 126 that are neither `stop` nor `other_stop`, eight at a time, to avoid
    mispredicted branches at the ends of names. */
-static inline const uint8_t *pass_plain(const uint8_t *p, const uint8_t *limit, uint64_t stop,
-                                        uint64_t odd, uint64_t least) {
+static inline const uint8_t *skip_plain(const uint8_t *p, const uint8_t *limit, uint64_t stop,
+                                        uint64_t other_stop, uint64_t min_byte) {
     const uint64_t ones = UINT64_C(0x0101010101010101);
     for (;; p += 8) {
-        const uint64_t word = word_at(p, limit), stops = word ^ stop * ones, odds = word ^ odd * ones;
-        /* The highest bit of each byte to stop at, and perhaps of some after it. */
-        uint64_t found = ((stops - ones) & ~stops) | ((odds - ones) & ~odds) | (word - least * ones);
-        found = (found | (word + ones) | word) & HIGH_BITS;
-        if (found) return p + (__builtin_ctzll(found) >> 3);
+        const uint64_t word = load_word(p, limit);
+        const uint64_t stops = word ^ stop * ones, other_stops = word ^ other_stop * ones;
+        /* The highest bit of each byte to stop at, and perhaps of bytes after it. */
+        uint64_t is_stop = ((stops - ones) & ~stops) | ((other_stops - ones) & ~other_stops);
+        is_stop = (is_stop | (word - min_byte * ones) | (word + ones) | word) & HIGH_BITS;
+        if (is_stop) return p + (__builtin_ctzll(is_stop) >> 3);
     }
 }
 
-/* Return the end of a character beyond ASCII in UTF-8; NULL if it is none. */
-static const uint8_t *pass_character(const uint8_t *p, const uint8_t *end) {
+/* Return the end of a non-ASCII character in UTF-8; NULL if it is invalid. */
+static const uint8_t *skip_character(const uint8_t *p, const uint8_t *end) {
     const uint8_t first = *p;
     const int n = first >= 0xF0 ? 4 : first >= 0xE0 ? 3 : 2;
     if (first < 0xC2 || first > 0xF4 || end - p < n) return NULL;
     for (int i = 1; i < n; i++)
         if ((p[i] & 0xC0) != 0x80) return NULL;
-    /* Too long forms, halves of surrogate pairs, and beyond U+10FFFF. */
+    /* Overlong encodings, surrogates, and code points above U+10FFFF. */
     if ((first == 0xE0 && p[1] < 0xA0) || (first == 0xED && p[1] > 0x9F) ||
         (first == 0xF0 && p[1] < 0x90) || (first == 0xF4 && p[1] > 0x8F))
         return NULL;
     return p + n;
 }
 
-/* Write numbers as doubles from here on. */
-static void widen(CellArrays *c) {
+/* Store numbers as doubles from now on; convert those written so far. */
+static void widen_numbers(CellArrays *c) {
     for (ptrdiff_t i = 0; i < c->m; i++)
         c->numbers[i] = c->kinds[i] == NUMBER || c->kinds[i] == BOOL ? (double)c->bytes[i] : NAN;
     c->are_bytes = 0;
 }
 
-/* Write a number from 0 to 255, or 0 for a cell that is no number; there is room for it. */
+/* Write a cell with a number from 0 to 255, or 0 if it is not a number. There must be room for it. */
 static inline void put_byte(CellArrays *c, int kind, uint8_t number, const uint8_t *from,
                             const uint8_t *data) {
     c->kinds[c->m] = (uint8_t)kind;
@@ -103,7 +104,7 @@ static inline void put_byte(CellArrays *c, int kind, uint8_t number, const uint8
     c->m++;
 }
 
-/* Write a cell; there is room for it. */
+/* Write a cell. There must be room for it. */
 static inline void put_number(CellArrays *c, int kind, double number, const uint8_t *from,
                               const uint8_t *data) {
     if (c->are_bytes) {
@@ -113,7 +114,7 @@ static inline void put_number(CellArrays *c, int kind, double number, const uint
             put_byte(c, kind, byte, from, data);
             return;
         }
-        widen(c);
+        widen_numbers(c);
     }
     c->kinds[c->m] = (uint8_t)kind;
     c->begins[c->m] = (int32_t)(from - data);
@@ -127,11 +128,11 @@ static inline int has_room(Scanner *s, CellArrays *c) {
     return 0;
 }
 
-/* Write a cell of a name, or a member of the last list if the name is -1. */
-static inline void put(Scanner *s, ptrdiff_t name, int kind, double number, const uint8_t *from) {
+/* Write a cell with a name, or a member of the last list if `name` is -1. */
+static inline void put_cell(Scanner *s, ptrdiff_t name, int kind, double number, const uint8_t *from) {
     CellArrays *c = name < 0 ? &s->members : &s->cells;
     if (!has_room(s, c)) return;
-    if (name >= 0 && s->names_cells) s->name_ids[c->m] = (int32_t)name;
+    if (name >= 0 && s->has_named_cells) s->name_ids[c->m] = (int32_t)name;
     put_number(c, kind, number, from, s->data);
 }
 
@@ -143,34 +144,34 @@ static int is_word(const uint8_t *p, const uint8_t *end, const char *word) {
     return p == end && !*word;
 }
 
-static inline const uint8_t *pass_digits(const uint8_t *p, const uint8_t *end) {
+static inline const uint8_t *skip_digits(const uint8_t *p, const uint8_t *end) {
     while (p < end && *p >= '0' && *p <= '9') p++;
     return p;
 }
 
-/* Whether a text is a number, which `read_number` may leave undecided. */
+/* Return whether a text is a number, even if `read_number` cannot round it with certainty. */
 static int is_number(const uint8_t *p, const uint8_t *end, uint8_t decimal) {
     if (p < end && (*p == '+' || *p == '-')) p++;
     const uint8_t *start = p;
-    p = pass_digits(p, end);
+    p = skip_digits(p, end);
     ptrdiff_t n = p - start;
     if (p < end && *p == decimal) {
         start = ++p;
-        p = pass_digits(p, end);
+        p = skip_digits(p, end);
         n += p - start;
     }
     if (n == 0) return 0;
     if (p < end && (*p | 32) == 'e') {
         if (++p < end && (*p == '+' || *p == '-')) p++;
         start = p;
-        p = pass_digits(p, end);
+        p = skip_digits(p, end);
         if (p == start) return 0;
     }
     return p == end;
 }
 
-/* Return the kind of a field of CSV and its number; -1 if it is undecided. */
-static int read_cell(const Scanner *s, const uint8_t *p, const uint8_t *end, double *number) {
+/* Return the kind of a CSV field, and set its number; -1 to defer the record. */
+static int classify_field(const Scanner *s, const uint8_t *p, const uint8_t *end, double *number) {
     *number = NAN;
     const uint8_t *from = p, *to = end;
     while (from < to && *from == ' ') from++;
@@ -200,14 +201,14 @@ static int read_cell(const Scanner *s, const uint8_t *p, const uint8_t *end, dou
     return is_number(from, to, '.') ? -1 : TEXT;
 }
 
-/* Read the fields of a record of CSV; return whether there are as many as there should be. */
+/* Read the fields of a CSV record; return whether it is well-formed and has `n_fields` fields. */
 static int scan_fields(Scanner *s, const uint8_t *p) {
     const ptrdiff_t d = s->n_fields;
     const uint8_t *end = s->end, delimiter = s->delimiter;
     const int are_spaces = delimiter == ' ';
     CellArrays *cells = &s->cells;
     const ptrdiff_t start = cells->m;
-    /* Locals, as a byte that is written may change any other memory for all that a compiler knows. */
+    /* Locals, because a compiler must assume that a byte written may change any other memory. */
     uint8_t *const kinds = cells->kinds + start, *const bytes = cells->bytes + start;
     int32_t *const begins = cells->begins + start;
     const uint8_t *const data = s->data;
@@ -221,8 +222,8 @@ static int scan_fields(Scanner *s, const uint8_t *p) {
         uint64_t whole;
         if (are_spaces)
             while (p < end && *p == ' ') p++;
-        if (are_bytes && c + 4 <= d && word_at(p, s->limit) == zeros) {
-            /* Four zeros, of which pictures and counts mostly consist. */
+        if (are_bytes && c + 4 <= d && load_word(p, s->limit) == zeros) {
+            /* Four zeros, which are frequent in images and counts. */
             memset(kinds + c, NUMBER, 4);
             memset(bytes + c, 0, 4);
             for (int i = 0; i < 4; i++) begins[c + i] = (int32_t)(p - data) + 2 * i;
@@ -230,7 +231,7 @@ static int scan_fields(Scanner *s, const uint8_t *p) {
             p += 7;
             continue;
         }
-        const uint8_t *stop = c < d ? read_whole(p, delimiter, &whole) : NULL;
+        const uint8_t *stop = c < d ? read_short_integer(p, delimiter, &whole) : NULL;
         if (stop != NULL) {
             if (whole <= 255 && are_bytes) {
                 kinds[c] = NUMBER;
@@ -253,13 +254,13 @@ static int scan_fields(Scanner *s, const uint8_t *p) {
             p = stop;
         } else {
             const uint8_t *from = p, *to;
-            int is_doubled = 0;
+            int has_doubled_quotes = 0;
             if (p < end && *p == '"') {
                 for (from = ++p;; p++) {
                     p = memchr(p, '"', end - p);
                     if (p == NULL) return 0;
                     if (p + 1 == end || p[1] != '"') break;
-                    is_doubled = 1;
+                    has_doubled_quotes = 1;
                     p++;
                 }
                 to = p++;
@@ -271,7 +272,7 @@ static int scan_fields(Scanner *s, const uint8_t *p) {
             }
             if (c == d) return 0;
             number = NAN;
-            kind = is_doubled ? TEXT : read_cell(s, from, to, &number);
+            kind = has_doubled_quotes ? TEXT : classify_field(s, from, to, &number);
             if (kind < 0) return 0;
         }
         cells->m = start + c;
@@ -287,7 +288,7 @@ static int scan_fields(Scanner *s, const uint8_t *p) {
 
 /* --- JSON */
 
-static int hex_of(const uint8_t *p) {
+static int parse_hex(const uint8_t *p) {
     int value = 0;
     for (int i = 0; i < 4; i++) {
         const uint8_t c = p[i], letter = c | 32;
@@ -301,32 +302,32 @@ static int hex_of(const uint8_t *p) {
     return value;
 }
 
-/* Read an escape at a backslash; return its end and its character, NULL if it is none. */
+/* Read the escape at a backslash: return its end, and set its character; NULL if it is invalid. */
 static const uint8_t *read_escape(const uint8_t *p, const uint8_t *end, uint32_t *character) {
     static const char letters[] = "\"\\/bfnrt", values[] = "\"\\/\b\f\n\r\t";
     if (end - p < 2) return NULL;
-    const char *place = p[1] ? strchr(letters, p[1]) : NULL;
-    if (place != NULL) {
-        *character = (uint8_t)values[place - letters];
+    const char *letter = p[1] ? strchr(letters, p[1]) : NULL;
+    if (letter != NULL) {
+        *character = (uint8_t)values[letter - letters];
         return p + 2;
     }
     if (p[1] != 'u' || end - p < 6) return NULL;
-    const int high = hex_of(p + 2);
+    const int high = parse_hex(p + 2);
     if (high < 0 || (high >= 0xDC00 && high <= 0xDFFF)) return NULL;
     *character = (uint32_t)high;
     if (high < 0xD800 || high > 0xDFFF) return p + 6;
     if (end - p < 12 || p[6] != '\\' || p[7] != 'u') return NULL;
-    const int low = hex_of(p + 8);
+    const int low = parse_hex(p + 8);
     if (low < 0xDC00 || low > 0xDFFF) return NULL;
     *character = 0x10000 + (((uint32_t)high - 0xD800) << 10) + ((uint32_t)low - 0xDC00);
     return p + 12;
 }
 
-/* Return the end of a string, after its quote, and whether it has escapes; NULL if it is none. */
+/* Return the end of a string, after its quote, and set whether it has escapes; NULL if invalid. */
 static const uint8_t *read_string(const Scanner *s, const uint8_t *p, int *has_escapes) {
     *has_escapes = 0;
     for (p++;;) {
-        p = pass_plain(p, s->limit, '"', '\\', 32);
+        p = skip_plain(p, s->limit, '"', '\\', 32);
         if (p >= s->end || *p < 32) return NULL;
         if (*p == '"') return p + 1;
         uint32_t character;
@@ -334,13 +335,13 @@ static const uint8_t *read_string(const Scanner *s, const uint8_t *p, int *has_e
             p = read_escape(p, s->end, &character);
             *has_escapes = 1;
         } else {
-            p = *p == 127 ? p + 1 : pass_character(p, s->end);
+            p = *p == 127 ? p + 1 : skip_character(p, s->end);
         }
         if (p == NULL) return NULL;
     }
 }
 
-static ptrdiff_t encode(uint32_t c, uint8_t *to) {
+static ptrdiff_t encode_utf8(uint32_t c, uint8_t *to) {
     if (c < 0x80) return to[0] = (uint8_t)c, 1;
     if (c < 0x800) return to[0] = 0xC0 | c >> 6, to[1] = 0x80 | (c & 63), 2;
     if (c < 0x10000)
@@ -356,9 +357,9 @@ static ptrdiff_t append_key(Scanner *s, ptrdiff_t length, const uint8_t *p, cons
                             int has_escapes) {
     if (length + (stop - p) + 1 > MAX_PATH) return -1;
     if (!has_escapes) {
-        /* Whole words, as most keys are short; the path has room for one more. */
+        /* Copy whole words, as most keys are short; the path has room for one more word. */
         for (const uint8_t *from = p; from < stop; from += 8) {
-            const uint64_t word = word_at(from, s->limit);
+            const uint64_t word = load_word(from, s->limit);
             memcpy(s->path + length + (from - p), &word, 8);
         }
         return length + (stop - p);
@@ -367,7 +368,7 @@ static ptrdiff_t append_key(Scanner *s, ptrdiff_t length, const uint8_t *p, cons
         uint32_t character;
         if (*p == '\\') {
             p = read_escape(p, stop, &character);
-            length += encode(character, s->path + length);
+            length += encode_utf8(character, s->path + length);
         } else {
             s->path[length++] = *p++;
         }
@@ -375,11 +376,11 @@ static ptrdiff_t append_key(Scanner *s, ptrdiff_t length, const uint8_t *p, cons
     return length;
 }
 
-/* The name of a path; -1 if memory is short. */
-static ptrdiff_t name_path(Scanner *s, const uint8_t *path, ptrdiff_t length, const uint8_t *limit) {
+/* Return the ID of a name, which is added if it is new; -1 if memory is short. */
+static ptrdiff_t intern_name(Scanner *s, const uint8_t *path, ptrdiff_t length, const uint8_t *limit) {
     ptrdiff_t name = find_name(s->names, path, length, limit);
     if (name < 0) name = add_name(s->names, path, length, limit);
-    if (name >= 0 && s->last >= 0) s->names->items[s->last].after = (int32_t)name;
+    if (name >= 0 && s->last >= 0) s->names->items[s->last].next = (int32_t)name;
     return name;
 }
 
@@ -395,9 +396,9 @@ static const uint8_t *scan_object(Scanner *s, const uint8_t *p, ptrdiff_t length
     const ptrdiff_t room = cells->room;
     Names *const names = s->names;
     if (depth > MAX_DEPTH) return NULL;
-    p = pass_spaces(p + 1);
+    p = skip_spaces(p + 1);
     if (*p == '}') return p + 1;
-    for (;; p = pass_spaces(p + 1)) {
+    for (;; p = skip_spaces(p + 1)) {
         if (*p != '"') return NULL;
         ptrdiff_t name = length ? -1 : guess_name(names, s->last, p + 1, s->limit, '"');
         const uint8_t *key = p + 1, *stop;
@@ -410,7 +411,7 @@ static const uint8_t *scan_object(Scanner *s, const uint8_t *p, ptrdiff_t length
             if (stop == NULL) return NULL;
             const ptrdiff_t key_length = stop - 1 - key;
             if (!length && !has_escapes) {
-                name = name_path(s, key, key_length, s->limit);
+                name = intern_name(s, key, key_length, s->limit);
             } else if (length >= 8 && length + key_length <= 16 && key_length && key_length < 8 &&
                        !has_escapes) {
                 name = find_joined_name(names, s->path, length, key, key_length, s->limit);
@@ -418,17 +419,17 @@ static const uint8_t *scan_object(Scanner *s, const uint8_t *p, ptrdiff_t length
             if (name < 0) {
                 whole = append_key(s, length, key, stop - 1, has_escapes);
                 if (whole < 0) return NULL;
-                name = name_path(s, s->path, whole, s->path + MAX_PATH);
+                name = intern_name(s, s->path, whole, s->path + MAX_PATH);
             }
             if (name < 0) return NULL;
         }
-        if (is_twice(&names->items[name].stamp, names->serial)) return NULL;
+        if (check_and_stamp(&names->items[name].stamp, names->serial)) return NULL;
         s->last = name;
-        p = pass_spaces(stop);
+        p = skip_spaces(stop);
         if (*p != ':') return NULL;
-        p = pass_spaces(p + 1);
+        p = skip_spaces(p + 1);
         uint64_t number;
-        stop = read_whole(p, ',', &number);
+        stop = read_short_integer(p, ',', &number);
         if (stop != NULL) {
             const ptrdiff_t m = cells->m;
             if (number <= 255 && cells->are_bytes && m < room) {
@@ -438,7 +439,7 @@ static const uint8_t *scan_object(Scanner *s, const uint8_t *p, ptrdiff_t length
                 bytes[m] = (uint8_t)number;
                 cells->m = m + 1;
             } else {
-                put(s, name, NUMBER, (double)number, p);
+                put_cell(s, name, NUMBER, (double)number, p);
             }
             p = stop;
             continue;
@@ -450,24 +451,24 @@ static const uint8_t *scan_object(Scanner *s, const uint8_t *p, ptrdiff_t length
         }
         p = scan_value(s, p, name, whole, depth);
         if (p == NULL) return NULL;
-        p = pass_spaces(p);
+        p = skip_spaces(p);
         if (*p == '}') return p + 1;
         if (*p != ',') return NULL;
     }
 }
 
-static const uint8_t *pass_value(const Scanner *s, const uint8_t *p, int depth, int is_in_object,
+static const uint8_t *skip_value(const Scanner *s, const uint8_t *p, int depth, int is_in_object,
                                  int *depth_of_members);
 
-/* Return the end of an object, without cells; NULL also if it has many keys, or keys with escapes, which
-   may be equal. */
-static const uint8_t *pass_object(const Scanner *s, const uint8_t *p, int depth) {
+/* Return the end of an object, without writing cells; NULL also if it has too many keys to compare, or
+   keys with escapes, which may be duplicates. */
+static const uint8_t *skip_object(const Scanner *s, const uint8_t *p, int depth) {
     const uint8_t *keys[MAX_KEYS];
     ptrdiff_t lengths[MAX_KEYS];
     int ignored = 0, has_escapes;
-    p = pass_spaces(p + 1);
+    p = skip_spaces(p + 1);
     if (*p == '}') return p + 1;
-    for (int n = 0; n < MAX_KEYS; n++, p = pass_spaces(p + 1)) {
+    for (int n = 0; n < MAX_KEYS; n++, p = skip_spaces(p + 1)) {
         if (*p != '"') return NULL;
         keys[n] = p;
         p = read_string(s, p, &has_escapes);
@@ -475,20 +476,20 @@ static const uint8_t *pass_object(const Scanner *s, const uint8_t *p, int depth)
         lengths[n] = p - keys[n];
         for (int i = 0; i < n; i++)
             if (lengths[i] == lengths[n] && memcmp(keys[i], keys[n], lengths[n]) == 0) return NULL;
-        p = pass_spaces(p);
+        p = skip_spaces(p);
         if (*p != ':') return NULL;
-        p = pass_value(s, pass_spaces(p + 1), depth + 1, 1, &ignored);
+        p = skip_value(s, skip_spaces(p + 1), depth + 1, 1, &ignored);
         if (p == NULL) return NULL;
-        p = pass_spaces(p);
+        p = skip_spaces(p);
         if (*p == '}') return p + 1;
         if (*p != ',') return NULL;
     }
     return NULL;
 }
 
-/* Return the end of a value, without cells; lower `depth_of_members` to the depth of each member of the
-   lists at `depth` that is no list itself. */
-static const uint8_t *pass_value(const Scanner *s, const uint8_t *p, int depth, int is_in_object,
+/* Return the end of a value, without writing cells. Lower `depth_of_members` to the depth of the
+   shallowest member that is not a list. */
+static const uint8_t *skip_value(const Scanner *s, const uint8_t *p, int depth, int is_in_object,
                                  int *depth_of_members) {
     if (depth > MAX_DEPTH) return NULL;
     if (*p != '[' && !is_in_object && depth < *depth_of_members) *depth_of_members = depth;
@@ -501,22 +502,22 @@ static const uint8_t *pass_value(const Scanner *s, const uint8_t *p, int depth, 
         if (left >= 5 && memcmp(p, "false", 5) == 0) return p + 5;
         return read_number(p, s->limit, 1, &number);
     }
-    if (*p == '{') return pass_object(s, p, depth);
-    p = pass_spaces(p + 1);
+    if (*p == '{') return skip_object(s, p, depth);
+    p = skip_spaces(p + 1);
     if (*p == ']') return p + 1;
-    for (;; p = pass_spaces(p + 1)) {
-        p = pass_value(s, p, depth + 1, is_in_object, depth_of_members);
+    for (;; p = skip_spaces(p + 1)) {
+        p = skip_value(s, p, depth + 1, is_in_object, depth_of_members);
         if (p == NULL) return NULL;
-        p = pass_spaces(p);
+        p = skip_spaces(p);
         if (*p == ']') return p + 1;
         if (*p != ',') return NULL;
     }
 }
 
-/* Read any list. While all members are lists, the members of these count as members. */
+/* Read any list. As long as all members are lists, they are flattened. */
 static const uint8_t *scan_nested_list(Scanner *s, const uint8_t *p) {
     int depth_of_members = MAX_DEPTH + 2, depth = 0;
-    const uint8_t *end = pass_value(s, p, 0, 0, &depth_of_members);
+    const uint8_t *end = skip_value(s, p, 0, 0, &depth_of_members);
     if (end == NULL) return NULL;
     while (p < end) {
         if (*p == '[' && depth < depth_of_members) {
@@ -529,8 +530,8 @@ static const uint8_t *scan_nested_list(Scanner *s, const uint8_t *p) {
             p++;
         } else if (*p == '[' || *p == '{') {
             int ignored = 0;
-            put(s, -1, *p == '[' ? LIST_HEAD : OBJECT_HEAD, NAN, p);
-            p = pass_value(s, p, 0, 1, &ignored);
+            put_cell(s, -1, *p == '[' ? LIST_HEAD : OBJECT_HEAD, NAN, p);
+            p = skip_value(s, p, 0, 1, &ignored);
         } else {
             p = scan_value(s, p, -1, 0, 0);
         }
@@ -538,7 +539,7 @@ static const uint8_t *scan_nested_list(Scanner *s, const uint8_t *p) {
     return end;
 }
 
-/* Read a list: its members, in order. */
+/* Read a list, and write its members in order. */
 static const uint8_t *scan_list(Scanner *s, const uint8_t *start) {
     CellArrays *members = &s->members;
     uint8_t *const kinds = members->kinds, *const bytes = members->bytes;
@@ -547,7 +548,7 @@ static const uint8_t *scan_list(Scanner *s, const uint8_t *start) {
     const ptrdiff_t first = members->m, room = members->room;
     const uint8_t *p = start;
     int depth = 0, depth_of_members = 0;
-    for (;; p = pass_spaces(p + 1)) { /* at the first bracket, or after a bracket or a comma */
+    for (;; p = skip_spaces(p + 1)) { /* at the first bracket, or after a bracket or a comma */
         if (*p == '[') {
             if (++depth > MAX_DEPTH) return NULL;
             continue;
@@ -556,7 +557,7 @@ static const uint8_t *scan_list(Scanner *s, const uint8_t *start) {
         if (depth_of_members == 0) depth_of_members = depth;
         if (depth != depth_of_members || *p == '{' || *p == ']') break;
         uint64_t number;
-        const uint8_t *stop = read_whole(p, ',', &number);
+        const uint8_t *stop = read_short_integer(p, ',', &number);
         if (stop != NULL) {
             const ptrdiff_t m = members->m;
             if (number <= 255 && members->are_bytes && m < room) {
@@ -565,23 +566,23 @@ static const uint8_t *scan_list(Scanner *s, const uint8_t *start) {
                 bytes[m] = (uint8_t)number;
                 members->m = m + 1;
             } else {
-                put(s, -1, NUMBER, (double)number, p);
+                put_cell(s, -1, NUMBER, (double)number, p);
             }
             p = stop;
             continue;
         }
         p = scan_value(s, p, -1, 0, 0);
         if (p == NULL) return NULL;
-        for (p = pass_spaces(p); *p == ']'; p = pass_spaces(p + 1))
+        for (p = skip_spaces(p); *p == ']'; p = skip_spaces(p + 1))
             if (--depth == 0) return p + 1;
         if (*p != ',') return NULL;
     }
-    /* Members are objects, or lists of another depth. */
+    /* The members are objects, or are nested to different depths. */
     members->m = first;
     return scan_nested_list(s, start);
 }
 
-/* Read a value, of a member of the last list if the name is -1; the path of an object has `length` bytes. */
+/* Read a value: a member of the last list if `name` is -1; the path of an object has `length` bytes. */
 static const uint8_t *scan_value(Scanner *s, const uint8_t *p, ptrdiff_t name, ptrdiff_t length,
                                  int depth) {
     const uint8_t *stop;
@@ -589,12 +590,12 @@ static const uint8_t *scan_value(Scanner *s, const uint8_t *p, ptrdiff_t name, p
     int kind = NUMBER, has_escapes;
     const ptrdiff_t left = s->end - p;
     if (*p == '{') {
-        put(s, name, OBJECT_HEAD, NAN, p);
+        put_cell(s, name, OBJECT_HEAD, NAN, p);
         s->path[length] = '.';
         return scan_object(s, p, length + 1, depth + 1);
     }
     if (*p == '[') {
-        put(s, name, LIST_HEAD, NAN, p);
+        put_cell(s, name, LIST_HEAD, NAN, p);
         stop = scan_list(s, p);
         if (!s->is_full) s->list_starts[++s->n_lists] = s->members.m;
         return stop;
@@ -616,24 +617,24 @@ static const uint8_t *scan_value(Scanner *s, const uint8_t *p, ptrdiff_t name, p
     } else {
         stop = read_number(p, s->limit, 1, &number);
     }
-    if (stop != NULL) put(s, name, kind, number, p);
+    if (stop != NULL) put_cell(s, name, kind, number, p);
     return stop;
 }
 
-/* Read an object or a list, whose name is that of a list without a name. */
+/* Read a record: an object, or a list, whose name is `bare`. */
 static int scan_json(Scanner *s, const uint8_t *p, ptrdiff_t bare) {
-    p = pass_spaces(p);
+    p = skip_spaces(p);
     if (*p == '[')
         p = scan_value(s, p, bare, 0, 0);
     else
         p = *p == '{' ? scan_object(s, p, 0, 0) : NULL;
-    return p != NULL && pass_spaces(p) == s->end;
+    return p != NULL && skip_spaces(p) == s->end;
 }
 
 /* --- LIBSVM */
 
-/* Return the end of a token of LIBSVM up to a colon or a space; NULL if it has other spaces, or bytes
-   that are not UTF-8. */
+/* Return the end of a LIBSVM token, at a colon or a space; NULL if it contains other whitespace, or is
+   not UTF-8. */
 static const uint8_t *read_token(const Scanner *s, const uint8_t *p) {
     while (p < s->end && *p != ':' && *p != ' ' && *p != '\t') {
         if (*p < 32) return NULL;
@@ -641,7 +642,7 @@ static const uint8_t *read_token(const Scanner *s, const uint8_t *p) {
             p++;
             continue;
         }
-        const uint8_t *stop = pass_character(p, s->end);
+        const uint8_t *stop = skip_character(p, s->end);
         if (stop == NULL) return NULL;
         const uint32_t c = stop - p == 2 ? (uint32_t)p[0] << 8 | p[1]
                                          : (uint32_t)p[0] << 16 | (uint32_t)p[1] << 8 | p[2];
@@ -654,11 +655,11 @@ static const uint8_t *read_token(const Scanner *s, const uint8_t *p) {
     return p;
 }
 
-/* Set the end of a record before its comment; return whether the comment is UTF-8. */
-static int cut_comment(Scanner *s, const uint8_t *p) {
+/* End a record before its comment; return whether the comment is UTF-8. */
+static int strip_comment(Scanner *s, const uint8_t *p) {
     const uint8_t *comment = memchr(p, '#', s->end - p);
     if (comment == NULL) return 1;
-    for (p = comment; p < s->end && p != NULL;) p = *p < 128 ? p + 1 : pass_character(p, s->end);
+    for (p = comment; p < s->end && p != NULL;) p = *p < 128 ? p + 1 : skip_character(p, s->end);
     s->end = comment;
     return p != NULL;
 }
@@ -666,14 +667,14 @@ static int cut_comment(Scanner *s, const uint8_t *p) {
 /* Read an optional label, and pairs such as 3:0.5. */
 static int scan_pairs(Scanner *s, const uint8_t *p) {
     Names *names = s->names;
-    if (!cut_comment(s, p)) return 0;
-    p = pass_spaces(p);
+    if (!strip_comment(s, p)) return 0;
+    p = skip_spaces(p);
     const uint8_t *start = p;
     p = read_token(s, p);
     if (p == NULL) return 0;
     if (p < s->end && *p == ':') p = start; /* no label */
-    put(s, 0, p > start ? TEXT : NUL, NAN, p > start ? start : s->end);
-    put(s, 0, LIST_HEAD, NAN, s->end);
+    put_cell(s, 0, p > start ? TEXT : NUL, NAN, p > start ? start : s->end);
+    put_cell(s, 0, LIST_HEAD, NAN, s->end);
     for (;;) {
         while (p < s->end && (*p == ' ' || *p == '\t')) p++;
         if (p == s->end) return 1;
@@ -685,23 +686,23 @@ static int scan_pairs(Scanner *s, const uint8_t *p) {
         ptrdiff_t name;
         if (is_number && names->numbered[number].name >= 0) {
             name = names->numbered[number].name;
-            if (is_twice(&names->numbered[number].stamp, names->serial)) return 0;
+            if (check_and_stamp(&names->numbered[number].stamp, names->serial)) return 0;
         } else {
             name = guess_name(names, s->last, p, s->limit, ':');
             if (name >= 0) {
                 stop = p + names->items[name].length;
             } else {
-                stop = pass_plain(p, s->limit, ':', '#', 33);
+                stop = skip_plain(p, s->limit, ':', '#', 33);
                 if (*stop != ':') stop = read_token(s, p);
                 if (stop == NULL || stop >= s->end || stop == p || *stop != ':') return 0;
-                name = name_path(s, p, stop - p, s->limit);
+                name = intern_name(s, p, stop - p, s->limit);
                 if (name < 0) return 0;
             }
             s->last = name;
-            if (is_twice(&names->items[name].stamp, names->serial)) return 0;
-            /* The next time it may be found by its number. */
+            if (check_and_stamp(&names->items[name].stamp, names->serial)) return 0;
+            /* If the name occurs again in this record, it may be found by its number. */
             if (number < (uint64_t)names->n_numbered &&
-                number_of(p, stop - p) == (ptrdiff_t)number)
+                parse_index(p, stop - p) == (ptrdiff_t)number)
                 names->numbered[number].stamp = names->serial;
         }
         double value;
@@ -717,8 +718,8 @@ static int scan_pairs(Scanner *s, const uint8_t *p) {
 
 enum { CSV, JSON, LIBSVM };
 
-/* Scan records from `first` on; return the first that lacks room, or n. */
-static ptrdiff_t scan_records(Scanner *s, int form, ptrdiff_t first) {
+/* Scan the records from index `first`; return the index of the first that lacks room, or n. */
+static ptrdiff_t scan_records(Scanner *s, int format, ptrdiff_t first) {
     CellArrays *cells = &s->cells;
     for (ptrdiff_t i = first; i < s->n; i++) {
         const uint8_t *p = s->data + (i ? s->ends[i - 1] : s->begin);
@@ -727,7 +728,7 @@ static ptrdiff_t scan_records(Scanner *s, int form, ptrdiff_t first) {
         if (s->end > p && s->end[-1] == '\n') s->end--;
         if (s->end > p && s->end[-1] == '\r') s->end--;
         int is_read;
-        if (form == CSV) {
+        if (format == CSV) {
             if (start + s->n_fields > cells->room) {
                 cells->is_full = 1;
                 return i;
@@ -740,10 +741,10 @@ static ptrdiff_t scan_records(Scanner *s, int form, ptrdiff_t first) {
         } else {
             const ptrdiff_t n_names = s->names->n;
             s->names->serial++;
-            s->names->n_wrong = 0;
+            s->names->n_wrong_guesses = 0;
             s->last = -1;
             s->is_full = 0;
-            is_read = form == JSON ? scan_json(s, p, 0) : scan_pairs(s, p);
+            is_read = format == JSON ? scan_json(s, p, 0) : scan_pairs(s, p);
             if (!is_read || s->is_full) {
                 cells->m = start;
                 s->members.m = n_members;
@@ -751,31 +752,31 @@ static ptrdiff_t scan_records(Scanner *s, int form, ptrdiff_t first) {
             }
             if (s->is_full) return i;
             if (!is_read) truncate_names(s->names, n_names);
-            if (form == LIBSVM) {
+            if (format == LIBSVM) {
                 if (!is_read) {
-                    put(s, 0, NUL, NAN, s->end);
-                    put(s, 0, LIST_HEAD, NAN, s->end);
+                    put_cell(s, 0, NUL, NAN, s->end);
+                    put_cell(s, 0, LIST_HEAD, NAN, s->end);
                 }
                 s->list_starts[++s->n_lists] = s->members.m;
             }
         }
-        s->is_odd[i] = !is_read;
+        s->is_deferred[i] = !is_read;
         s->starts[i + 1] = cells->m;
     }
     return s->n;
 }
 
 /* Return the end of the content of a cell that begins at p; each record ends with a newline. */
-static const uint8_t *find_end(int form, const uint8_t *p, uint8_t delimiter) {
-    if (form == LIBSVM) {
+static const uint8_t *find_end(int format, const uint8_t *p, uint8_t delimiter) {
+    if (format == LIBSVM) {
         while (*p > ' ' && *p != '#') p++;
         return p;
     }
-    if (form == CSV && *p != '"') {
+    if (format == CSV && *p != '"') {
         while (*p != delimiter && *p != '\r' && *p != '\n') p++;
         return p;
     }
-    if (form == CSV) {
+    if (format == CSV) {
         for (p++; *p != '"' || p[1] == '"'; p++) p += *p == '"';
         return p + 1;
     }

@@ -1,8 +1,8 @@
-"""Scanners: records of a text format become cells.
+"""Scanners, which split the records of a text format into cells.
 
 `CsvScanner`, `JsonScanner` and `LibsvmScanner` define their formats in plain Python, one record at
-a time. A compiled scanner does the same for many records at once; it leaves records that it cannot
-read with certainty to the definition.
+a time. A compiled scanner reads many records at once and gives the same cells. It defers the
+records that it cannot read with certainty to the definition in Python.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_perceptron.data.cells import (
-    BARE_LIST,
+    UNNAMED_LIST,
     Cells,
     Contents,
     Kind,
-    ListedContents,
+    ListContents,
     take_records,
 )
 from stream_perceptron.data.text.records import (
-    LONGEST_LINE,
+    MAX_LINE_BYTES,
     Dialect,
     RawLines,
-    fields,
-    value_in,
+    parse_json_record,
+    split_record,
 )
 from stream_perceptron.data.values import BOOLS, NOT_UTF8, NUMBER
 from stream_perceptron.errors import SampleError
-from stream_perceptron.model.vocabulary import FirstNames, doubled
+from stream_perceptron.model.vocabulary import NamesPrefix, find_duplicates
 
 try:
     compiled: Any = import_module("stream_perceptron.data.text._scanner")
@@ -59,8 +59,8 @@ _JSON_KINDS = {
 _NUMBER = re.compile(f" *{NUMBER} *")
 _NUMBERS = re.compile(f"(?: *{NUMBER} *\n)*")
 _PAIR = re.compile(rf"([^\s:]+):({NUMBER})")
-_LONGEST_REASON = 300
-_TOO_LONG = f"the line is longer than {LONGEST_LINE // 2**20} MiB"
+_MAX_REASON = 300
+_TOO_LONG = f"the line is longer than {MAX_LINE_BYTES // 2**20} MiB"
 
 
 class Cell(NamedTuple):
@@ -68,13 +68,13 @@ class Cell(NamedTuple):
 
     name: str
     kind: Kind
-    number: float  # NaN if it is not a number
+    number: float  # NaN if the cell is not a number
     content: Any
-    members: CellList | None = None  # of a list
+    members: CellList | None = None  # the members of a list
 
 
 class CellList:
-    """The cells of a record or of several ones, or the members of a list, as lists."""
+    """The cells of one or more records, or the members of a list, as parallel lists."""
 
     def __init__(self, cells: Iterable[Cell] = ()) -> None:
         self.names: list[str] = []
@@ -106,19 +106,19 @@ class CellList:
         if members is not None:
             self.lists.append(members)
 
-    def extend(self, others: CellList) -> None:
-        """Add other cells."""
-        self.names += others.names
-        self.kinds += others.kinds
-        self.numbers += others.numbers
-        self.contents += others.contents
-        self.lists += others.lists
+    def extend(self, cells: CellList) -> None:
+        """Add the cells of another list."""
+        self.names += cells.names
+        self.kinds += cells.kinds
+        self.numbers += cells.numbers
+        self.contents += cells.contents
+        self.lists += cells.lists
 
     @classmethod
     def of_numbers(
         cls, names: Iterable[str], numbers: list[float], contents: list[Any]
     ) -> CellList:
-        """Return cells that are all numbers."""
+        """Return a list of cells that are all numbers."""
         cells = cls()
         cells.names, cells.kinds = list(names), [int(Kind.NUMBER)] * len(numbers)
         cells.numbers, cells.contents = numbers, contents
@@ -128,19 +128,19 @@ class CellList:
 class Scanner(ABC):
     """Scans the records of one format."""
 
-    _names_cells = False  # whether cells have names of their own
-    _names_members = False  # whether members of lists have names
+    _has_named_cells = False  # whether cells have names of their own
+    _has_named_members = False  # whether members of lists have names
 
     def __init__(
         self,
         names: Iterable[str] = (),
         compiled_scanner: Any = None,
-        form: tuple[int, bytes] = (0, b","),
+        syntax: tuple[int, bytes] = (0, b","),
     ) -> None:
-        self._form = form  # the compiled scanner's number for the format, and its delimiter
-        # The names of all records so far. The list only grows, and cells share its beginning.
+        self._syntax = syntax  # the compiled scanner's code of the format, and the delimiter
+        # The names in all records so far. Names are only appended, so `Cells` share this list.
         self._names: list[Any] = list(names)
-        self._numbers = {name: number for number, name in enumerate(self._names)}
+        self._ids_by_name = {name: number for number, name in enumerate(self._names)}
         self._compiled = compiled_scanner
 
     @abstractmethod
@@ -154,35 +154,38 @@ class Scanner(ABC):
 
         """
 
-    def _convert(self, content: bytes) -> Any:
-        """Return the content of a cell that the compiled scanner has found."""
+    def _decode_content(self, content: bytes) -> Any:
+        """Decode the content of a cell that the compiled scanner has found."""
         return content.decode()
 
     def scan(self, lines: RawLines) -> Cells:
         """Return the cells of records."""
-        if self._compiled is None or lines.are_too_long or not len(lines):
+        if self._compiled is None or lines.is_overlong or not len(lines):
             return self.scan_records(lines.records())
-        starts, is_odd, name_ids, cells, list_starts, members = self._compiled.scan(
+        starts, is_deferred, name_ids, cells, list_starts, members = self._compiled.scan(
             lines.data, lines.begin, lines.ends
         )
-        self._add_names()
-        ids, member_ids = (name_ids, None) if self._names_cells else (None, name_ids)
-        of_lists = None
+        self._fetch_names()
+        ids, member_ids = (name_ids, None) if self._has_named_cells else (None, name_ids)
+        list_members = None
         if members is not None and len(list_starts) > 1:
-            of_lists = self._cells_of(lines.data, list_starts, member_ids, None, *members)
-        scanned = self._cells_of(lines.data, starts, ids, of_lists, *cells)
-        if is_odd is None:
+            list_members = self._build_scanned_cells(
+                lines.data, list_starts, member_ids, None, *members
+            )
+        scanned = self._build_scanned_cells(lines.data, starts, ids, list_members, *cells)
+        if is_deferred is None:
             return scanned
-        # The definition reads odd records, which the compiled scanner has left out.
-        odd = np.flatnonzero(is_odd)
+        # The definition reads the records that the compiled scanner has deferred.
+        deferred = np.flatnonzero(is_deferred).tolist()
         records = lines.records()
-        others = self.scan_records([records[i] for i in odd.tolist()])
+        defined = self.scan_records([records[i] for i in deferred])
         order = np.arange(len(lines))
-        order[odd] = len(lines) + np.arange(len(odd))
-        scanned = take_records([replace(scanned, names=others.names), others], order)
-        return replace(scanned, errors={int(odd[i]): reason for i, reason in others.errors.items()})
+        order[deferred] = len(lines) + np.arange(len(deferred))
+        scanned = take_records([replace(scanned, names=defined.names), defined], order)
+        errors = {deferred[i]: reason for i, reason in defined.errors.items()}
+        return replace(scanned, errors=errors)
 
-    def _cells_of(
+    def _build_scanned_cells(
         self,
         data: bytes,
         starts: NDArray[np.intp],
@@ -192,29 +195,29 @@ class Scanner(ABC):
         begins: NDArray[np.int32],
         numbers: NDArray[Any],
     ) -> Cells:
-        """Return cells that the compiled scanner has found."""
-        contents = _ScannedContents(self._convert, self._form, data, begins)
-        names = FirstNames(self._names)
+        """Build cells from the arrays of the compiled scanner."""
+        contents = _ScannedContents(self._decode_content, self._syntax, data, begins)
+        names = NamesPrefix(self._names)
         return Cells(names, starts, name_ids, kinds, numbers, contents, members)
 
-    def _add_names(self) -> None:
+    def _fetch_names(self) -> None:
         """Add the names that the compiled scanner has found."""
-        new = self._compiled.names_from(len(self._names))
+        new = self._compiled.list_names(len(self._names))
         self._names += [name.decode() for name in new]
 
-    def _number(self, name: str) -> int:
-        """Return the number of a name, which is added if it is new."""
-        if name not in self._numbers:
+    def _intern_name(self, name: str) -> int:
+        """Return the ID of a name; add the name if it is new."""
+        if name not in self._ids_by_name:
             if self._compiled is None:
-                self._numbers[name] = len(self._names)
+                self._ids_by_name[name] = len(self._names)
                 self._names.append(name)
             else:
-                self._numbers[name] = self._compiled.number(name.encode())
-                self._add_names()
-        return self._numbers[name]
+                self._ids_by_name[name] = self._compiled.intern_name(name.encode())
+                self._fetch_names()
+        return self._ids_by_name[name]
 
     def scan_records(self, records: Sequence[bytes | None]) -> Cells:
-        """Return the cells of records scanned one by one; None is a record that is too long."""
+        """Scan records one by one; None stands for a record that is too long."""
         cells, members = CellList(), CellList()
         starts, errors = [0], {}
         for i, record in enumerate(records):
@@ -223,63 +226,71 @@ class Scanner(ABC):
                     raise SampleError(_TOO_LONG)
                 cells.extend(self.scan_record(record))
             except SampleError as error:
-                errors[i] = str(error)[:_LONGEST_REASON]
-                cells.extend(self._empty_record())
+                errors[i] = str(error)[:_MAX_REASON]
+                cells.extend(self._build_empty_record())
             starts.append(len(cells))
-        for each in cells.lists:
-            members.extend(each)
-        of_lists = None
+        for list_cells in cells.lists:
+            members.extend(list_cells)
+        list_members = None
         if cells.lists:
             list_starts = np.cumsum([0, *map(len, cells.lists)])
-            of_lists = self._collect(list_starts, members, self._names_members)
-        of_records = self._collect(np.array(starts, np.intp), cells, self._names_cells)
-        return replace(of_records, members=of_lists, errors=errors)
+            list_members = self._build_listed_cells(list_starts, members, self._has_named_members)
+        scanned = self._build_listed_cells(np.array(starts, np.intp), cells, self._has_named_cells)
+        return replace(scanned, members=list_members, errors=errors)
 
-    def _empty_record(self) -> CellList:
+    def _build_empty_record(self) -> CellList:
         """Return the cells of a record that cannot be read."""
         return CellList()
 
-    def _collect(self, starts: NDArray[np.intp], cells: CellList, are_named: bool) -> Cells:
+    def _build_listed_cells(
+        self, starts: NDArray[np.intp], cells: CellList, has_names: bool
+    ) -> Cells:
+        """Convert a list of cells to arrays."""
         name_ids = None
-        if are_named:
-            name_ids = np.array(list(map(self._number, cells.names)), np.int32)
+        if has_names:
+            name_ids = np.array(list(map(self._intern_name, cells.names)), np.int32)
         return Cells(
-            FirstNames(self._names),
+            NamesPrefix(self._names),
             starts,
             name_ids,
             np.array(cells.kinds, np.uint8),
             np.array(cells.numbers, np.float64),
-            ListedContents(cells.contents),
+            ListContents(cells.contents),
         )
 
 
 class _ScannedContents(Contents):
-    """The contents of cells that the compiled scanner has found in some bytes."""
+    """The contents of cells that the compiled scanner has found in a block of bytes."""
 
     def __init__(
         self,
-        convert: Callable[[bytes], Any],
-        form: tuple[int, bytes],
+        decode_content: Callable[[bytes], Any],
+        syntax: tuple[int, bytes],
         data: bytes,
         begins: NDArray[np.int32],
     ) -> None:
-        self._convert, self._form, self._data, self._begins = convert, form, data, begins
+        self._decode_content, self._syntax, self._data, self._begins = (
+            decode_content,
+            syntax,
+            data,
+            begins,
+        )
 
     def get(self, i: int) -> Any:
-        (content,) = compiled.cut(*self._form, self._data, self._begins[i : i + 1])
-        return self._convert(content)
+        (content,) = compiled.extract_contents(*self._syntax, self._data, self._begins[i : i + 1])
+        return self._decode_content(content)
 
     def get_all(self, ids: NDArray[np.intp]) -> list[Any]:
         codes, contents = self.encode(ids)
         return list(map(contents.__getitem__, codes.tolist()))
 
     def encode(self, ids: NDArray[np.intp]) -> tuple[NDArray[np.int32], list[Any]]:
-        codes, contents = compiled.encode(*self._form, self._data, self._begins[ids])
-        return codes, list(map(self._convert, contents))
+        codes, contents = compiled.encode(*self._syntax, self._data, self._begins[ids])
+        return codes, list(map(self._decode_content, contents))
 
 
 class CsvScanner(Scanner):
-    """Scans records of CSV, whose fields have the names of columns.
+    """Scans records of CSV; each field is a cell with the name of its column.
 
     Examples
     --------
@@ -292,57 +303,58 @@ class CsvScanner(Scanner):
     """
 
     def __init__(self, names: Sequence[str], dialect: Dialect = _PLAIN_DIALECT) -> None:
-        scanner, form = None, (0, b",")
+        scanner, syntax = None, (0, b",")
         if compiled is not None and len(dialect.delimiter.encode()) == 1:
-            form = compiled.CSV, dialect.delimiter.encode()
+            syntax = compiled.CSV, dialect.delimiter.encode()
             scanner = compiled.Scanner(
-                compiled.CSV, b"", len(names), form[1], dialect.decimal.encode()
+                compiled.CSV, b"", len(names), syntax[1], dialect.decimal.encode()
             )
-        super().__init__(names, scanner, form)
+        super().__init__(names, scanner, syntax)
         self._dialect = dialect
 
     def scan_record(self, record: bytes) -> CellList:
         text = record.decode(errors="surrogateescape").removesuffix("\n").removesuffix("\r")
         if '"' in text or self._dialect.delimiter == " ":
-            contents = fields(text, self._dialect)
+            contents = split_record(text, self._dialect)
         elif "\r" in text:
             raise SampleError("it has a carriage return inside")
         else:
             contents = text.split(self._dialect.delimiter)
         if len(contents) != len(self._names):
-            raise SampleError(f"it has {len(contents):,} fields, not {len(self._names):,}")
-        numbers = "\n".join([*self._dialect.with_points(contents), ""])
+            plural = "s" * (len(contents) != 1)
+            raise SampleError(f"it has {len(contents):,} field{plural}, not {len(self._names):,}")
+        numbers = "\n".join([*self._dialect.replace_decimal_commas(contents), ""])
         if numbers.count("\n") == len(contents) and _NUMBERS.fullmatch(numbers):
             values = list(map(float, numbers.splitlines()))
             return CellList.of_numbers(self._names, values, contents)
         return CellList(
-            Cell(name, *self._read(content), content)
+            Cell(name, *self._parse_field(content), content)
             for name, content in zip(self._names, contents, strict=True)
         )
 
-    def _read(self, text: str) -> tuple[Kind, float]:
+    def _parse_field(self, text: str) -> tuple[Kind, float]:
         """Return the kind of a field and its number."""
         stripped = text.strip(_SPACES)
         if not stripped:
             return Kind.NULL, math.nan
         if (number := BOOLS.get(stripped.lower())) is not None:
             return Kind.BOOL, number
-        (text,) = self._dialect.with_points([text])
+        (text,) = self._dialect.replace_decimal_commas([text])
         return (Kind.NUMBER, float(text)) if _NUMBER.fullmatch(text) else (Kind.TEXT, math.nan)
 
-    def _empty_record(self) -> CellList:
+    def _build_empty_record(self) -> CellList:
         return CellList(Cell(name, Kind.NULL, math.nan, "") for name in self._names)
 
-    def _add_names(self) -> None:
+    def _fetch_names(self) -> None:
         pass
 
-    def _convert(self, content: bytes) -> str:
+    def _decode_content(self, content: bytes) -> str:
         text = content.decode(errors="surrogateescape")
         return text[1:-1].replace('""', '"') if text.startswith('"') else text
 
 
 class JsonScanner(Scanner):
-    """Scans records of JSON: objects, or lists, which are then called x.
+    """Scans records of JSON: objects, or bare lists, which get the name x.
 
     Examples
     --------
@@ -354,40 +366,40 @@ class JsonScanner(Scanner):
 
     """
 
-    _names_cells = True
+    _has_named_cells = True
 
     def __init__(self) -> None:
-        scanner, form = None, (0, b",")
+        scanner, syntax = None, (0, b",")
         if compiled is not None:
-            scanner = compiled.Scanner(compiled.JSON, BARE_LIST.encode())
-            form = compiled.JSON, b","
-        super().__init__([BARE_LIST], scanner, form)
+            scanner = compiled.Scanner(compiled.JSON, UNNAMED_LIST.encode())
+            syntax = compiled.JSON, b","
+        super().__init__([UNNAMED_LIST], scanner, syntax)
 
     def scan_record(self, record: bytes) -> CellList:
-        value = value_in(record)
-        members = {BARE_LIST: value} if isinstance(value, list) else value
+        value = parse_json_record(record)
+        members = {UNNAMED_LIST: value} if isinstance(value, list) else value
         cells = CellList()
-        left = list(reversed(members.items()))
-        while left:
-            name, part = left.pop()
-            if isinstance(part, dict):
-                left += [(f"{name}.{key}", inside) for key, inside in reversed(part.items())]
-            cells.append(*_json_cell(name, part))
-        for twice in doubled(cells.names)[:1]:
-            raise SampleError(f"it has {str(twice)[:50]!r} twice: as a key, and as a path")
+        stack = list(reversed(members.items()))
+        while stack:
+            name, content = stack.pop()
+            if isinstance(content, dict):
+                stack += [(f"{name}.{key}", member) for key, member in reversed(content.items())]
+            cells.append(*_build_json_cell(name, content))
+        for duplicate in find_duplicates(cells.names)[:1]:
+            raise SampleError(f"it has {str(duplicate)[:50]!r} twice: as a key, and as a path")
         return cells
 
-    def _convert(self, content: bytes) -> Any:
+    def _decode_content(self, content: bytes) -> Any:
         if content.startswith(b'"') and b"\\" not in content:
             return content[1:-1].decode()
         return int(content) if content.isdigit() else json.loads(content)
 
 
-def _json_cell(name: str, value: Any) -> Cell:
-    """Return a value as a cell."""
+def _build_json_cell(name: str, value: Any) -> Cell:
+    """Build the cell of a JSON value."""
     kind = _JSON_KINDS[type(value)]
     if kind is Kind.LIST:
-        return Cell(name, kind, math.nan, value, _members_of(value))
+        return Cell(name, kind, math.nan, value, _build_members(value))
     number = math.nan
     if kind in (Kind.NUMBER, Kind.BOOL):
         try:
@@ -397,18 +409,18 @@ def _json_cell(name: str, value: Any) -> Cell:
     return Cell(name, kind, number, value)
 
 
-def _members_of(values: list[Any]) -> CellList:
-    """Return the members of a list; while all of them are lists, the members of these."""
+def _build_members(values: list[Any]) -> CellList:
+    """Return the members of a list; as long as all members are lists, flatten them."""
     while values and all(isinstance(value, list) for value in values):
         values = list(chain.from_iterable(values))
     if set(map(type, values)) <= {int, float}:
         with suppress(OverflowError):
             return CellList.of_numbers([""] * len(values), list(map(float, values)), values)
-    return CellList(_json_cell("", value)._replace(members=None) for value in values)
+    return CellList(_build_json_cell("", value)._replace(members=None) for value in values)
 
 
 class LibsvmScanner(Scanner):
-    """Scans lines of LIBSVM: a label, which may be null, and a list of pairs, which have names.
+    """Scans records of LIBSVM: a label, which may be null, and a list of named numbers.
 
     Examples
     --------
@@ -418,13 +430,13 @@ class LibsvmScanner(Scanner):
 
     """
 
-    _names_members = True
+    _has_named_members = True
 
     def __init__(self) -> None:
-        scanner, form = None, (0, b",")
+        scanner, syntax = None, (0, b",")
         if compiled is not None:
-            scanner, form = compiled.Scanner(compiled.LIBSVM), (compiled.LIBSVM, b",")
-        super().__init__([], scanner, form)
+            scanner, syntax = compiled.Scanner(compiled.LIBSVM), (compiled.LIBSVM, b",")
+        super().__init__([], scanner, syntax)
 
     def scan_record(self, record: bytes) -> CellList:
         try:
@@ -441,11 +453,11 @@ class LibsvmScanner(Scanner):
                 raise SampleError(f"it is not LIBSVM: {token[:50]!r} is not an index:value pair")
             names.append(match[1])
             numbers.append(match[2])
-        for twice in doubled(names)[:1]:
-            raise SampleError(f"it has feature {str(twice)[:50]!r} twice")
+        for duplicate in find_duplicates(names)[:1]:
+            raise SampleError(f"it has feature {str(duplicate)[:50]!r} twice")
         pairs = CellList.of_numbers(names, list(map(float, numbers)), numbers)
         return CellList([label, Cell("", Kind.LIST, math.nan, "", pairs)])
 
-    def _empty_record(self) -> CellList:
+    def _build_empty_record(self) -> CellList:
         label = Cell("", Kind.NULL, math.nan, "")
         return CellList([label, Cell("", Kind.LIST, math.nan, "", CellList())])

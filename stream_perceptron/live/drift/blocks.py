@@ -34,7 +34,7 @@ class Blocks:
         return Blocks(self.rows[part], self.samples[part], self.seen[part], self.wrong[part])
 
 
-def define_group(n_classes: int) -> list[tuple[Any, ...]]:
+def define_group_state(n_classes: int) -> list[tuple[Any, ...]]:
     """Return the fields of the state of `group_blocks`, for a structured array."""
     return [
         # The blocks in the group that is not full, and their samples and mistakes by class.
@@ -75,26 +75,26 @@ def accumulate(first: Array, added: Array) -> Array:
 
 
 def sum_classes(counts: Array) -> Array:
-    """Return the sum of each row, added from left to right, so that more classes change no bit."""
+    """Return the sum of each row, added from left to right, so that new classes change no bit."""
     return counts.cumsum(axis=1)[:, -1]
 
 
 def find_minima(
-    least_sums: Array, sums: Array, is_counted: NDArray[np.bool_] | bool = True
+    previous_minima: Array, sums: Array, is_counted: NDArray[np.bool_] | bool = True
 ) -> tuple[Array, NDArray[np.intp]]:
-    """Return the minima of running sums so far, and where each was last attained.
+    """Return the running minima of sums, and the index where each was last attained.
 
-    The place is that of a row with `is_counted`, or -1 if the minimum is from before these.
+    It is the index of a row with `is_counted`, or -1 if the minimum is from before these rows.
     """
-    least = sums.copy()
-    least[0] = least_sums
-    np.minimum.accumulate(least, axis=0, out=least)
+    minima = sums.copy()
+    minima[0] = previous_minima
+    np.minimum.accumulate(minima, axis=0, out=minima)
     numbers = np.arange(len(sums)).reshape(-1, *[1] * (sums.ndim - 1))
-    places = np.where((sums <= least) & is_counted, numbers, -1)
-    return least, np.maximum.accumulate(places, axis=0)
+    indices = np.where((sums <= minima) & is_counted, numbers, -1)
+    return minima, np.maximum.accumulate(indices, axis=0)
 
 
-def log(x: Array) -> Array:
+def portable_log(x: Array) -> Array:
     """Return logarithms to ten digits, bit-identical on every machine."""
     part, power = np.frexp(x)
     s = (part - sqrt(0.5)) / (part + sqrt(0.5))

@@ -7,16 +7,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_perceptron.live.drift.accuracy import Advance
+from stream_perceptron.live.drift.accuracy import TestedBlocks
 from stream_perceptron.live.drift.blocks import (
     NUMBER,
     Array,
     Blocks,
     accumulate,
-    define_group,
+    define_group_state,
     find_minima,
     group_blocks,
-    log,
+    portable_log,
 )
 from stream_perceptron.live.drift.dispersion import (
     Windows,
@@ -26,29 +26,29 @@ from stream_perceptron.live.drift.dispersion import (
 from stream_perceptron.live.drift.events import DriftEvent, EventKind
 
 _ODDS = np.array([4.0, 20.0, 1 / 4])  # the odds ratios of a mistake: drops, a rise
-_RISE = 2
-_LOG_ODDS = log(_ODDS)
+_RISE_INDEX = 2
+_LOG_ODDS = portable_log(_ODDS)
 _THRESHOLD = 16.0  # a sum above it, times the dispersion, shows a change
 LENGTH = 4  # blocks in a group
-_LENGTHS = (1, 5, 10)  # of windows that show the dispersion of mistakes, in groups
-_MIN_SAMPLES = 30  # of the class since the change, as a session may have several that are alike
-_REGAINED = 0.9  # the share of the lost recall that a recovery regains
+_LENGTHS = (1, 5, 10)  # of the windows for the dispersion of mistakes, in groups
+_MIN_SAMPLES = 30  # of the class since the change, as a session may have several similar ones
+_RECOVERED_SHARE = 0.9  # the share of the lost recall that a recovery regains
 
-# Since the last change, samples and those predicted wrongly; and, for the dispersion, squared
-# differences of neighbouring windows and their number.
-_COUNTS: list[tuple[Any, ...]] = [
+# The samples and mistakes since the last change; and, for the dispersion, the sums of squared
+# differences of adjacent windows, and the numbers of pairs of these windows.
+_COUNT_FIELDS: list[tuple[Any, ...]] = [
     ("seen", NUMBER),
     ("wrong", NUMBER),
     ("squares", NUMBER, (len(_LENGTHS),)),
     ("pairs", NUMBER, (len(_LENGTHS),)),
 ]
-_CLASS: list[tuple[Any, ...]] = [
-    *_COUNTS,
+_CLASS_FIELDS: list[tuple[Any, ...]] = [
+    *_COUNT_FIELDS,
     ("windows", define_windows(_LENGTHS)),
     ("sums", NUMBER, (len(_ODDS),)),
-    ("least_sums", NUMBER, (len(_ODDS),)),
-    # When each sum had its minimum.
-    ("at_least", [*_COUNTS, ("row", NUMBER), ("sample", NUMBER)], (len(_ODDS),)),
+    ("min_sums", NUMBER, (len(_ODDS),)),
+    # The counts when each sum had its minimum.
+    ("at_minimum", [*_COUNT_FIELDS, ("row", NUMBER), ("sample", NUMBER)], (len(_ODDS),)),
     ("has_risen", NUMBER),  # whether the last change was a rise
     ("is_dropped", NUMBER),  # whether recall has dropped and not recovered
     ("level", NUMBER),  # the recall before it dropped
@@ -60,8 +60,8 @@ def define_state(n_classes: int) -> list[tuple[Any, ...]]:
     """Return the fields of the state, for a structured array."""
     return [
         ("n_groups", NUMBER),
-        ("open", define_group(n_classes)),
-        ("classes", _CLASS, (n_classes,)),
+        ("open", define_group_state(n_classes)),
+        ("classes", _CLASS_FIELDS, (n_classes,)),
     ]
 
 
@@ -72,42 +72,42 @@ class ClassTests:
         self._state = state
 
     def restart(self, row: float, sample: float) -> None:
-        """Begin again after a row and a tested sample, as overall accuracy has dropped."""
+        """Restart after a row and a tested sample, because overall accuracy has dropped."""
         group, states = self._state["open"], self._state["classes"]
         for name in group.dtype.names:
             group[name] = 0.0
-        for name in ("seen", "wrong", "sums", "least_sums", "has_risen"):
+        for name in ("seen", "wrong", "sums", "min_sums", "has_risen"):
             states[name] = 0.0
-        at = states["at_least"]
-        at["seen"] = at["wrong"] = 0.0
+        at_minimum = states["at_minimum"]
+        at_minimum["seen"] = at_minimum["wrong"] = 0.0
         for name in ("squares", "pairs"):
-            at[name] = states[name][:, np.newaxis]
-        at["row"], at["sample"] = row, sample
+            at_minimum[name] = states[name][:, np.newaxis]
+        at_minimum["row"], at_minimum["sample"] = row, sample
         states["windows"]["begin"] = self._state["n_groups"]
 
-    def advance(self, blocks: Blocks, overall: Advance, events: list[DriftEvent]) -> None:
+    def advance(self, blocks: Blocks, overall: TestedBlocks, events: list[DriftEvent]) -> None:
         """Test blocks and append the events found; `overall` is the result of the overall test."""
         groups, ends = group_blocks(self._state["open"], blocks, LENGTH)
-        places = np.arange(len(blocks))[ends]
-        waiting = [(0, np.arange(len(self._state["classes"])))]
-        while waiting:
-            begin, labels = waiting.pop()
-            batch = _Batch(
+        indices = np.arange(len(blocks))[ends]
+        remaining = [(0, np.arange(len(self._state["classes"])))]
+        while remaining:
+            begin, labels = remaining.pop()
+            class_groups = _ClassGroups(
                 self._state["classes"][labels], groups[begin:], labels,
-                int(self._state["n_groups"]) + begin, overall, places[begin:],
+                int(self._state["n_groups"]) + begin, overall, indices[begin:],
             )  # fmt: skip
-            used = batch.advance(events)
-            self._state["classes"][labels] = batch.states
-            # The test of a class goes on after a change.
-            waiting += [
+            n_used = class_groups.advance(events)
+            self._state["classes"][labels] = class_groups.states
+            # The test of a class continues after a change.
+            remaining += [
                 (begin + n, np.array([label]))
-                for label, n in zip(labels.tolist(), used.tolist(), strict=True)
+                for label, n in zip(labels.tolist(), n_used.tolist(), strict=True)
                 if begin + n < len(groups)
             ]
         self._state["n_groups"] += len(groups)
 
 
-class _Batch:
+class _ClassGroups:
     """Groups of blocks for m classes, each tested up to its first change.
 
     Index 0 of the arrays over groups is the state before these groups.
@@ -119,11 +119,11 @@ class _Batch:
         groups: Blocks,
         labels: NDArray[np.intp],
         n_before: int,
-        overall: Advance,
-        places: NDArray[np.intp],
+        overall: TestedBlocks,
+        indices: NDArray[np.intp],
     ) -> None:
         self.states, self._labels, self._n_before = states, labels, n_before
-        self._overall, self._places_of_groups = overall, places
+        self._overall, self._end_blocks = overall, indices
         new_seen, new_wrong = groups.seen[:, labels], groups.wrong[:, labels]
         seen, wrong = accumulate(states["seen"], new_seen), accumulate(states["wrong"], new_wrong)
         shares = wrong[1:] / np.maximum(seen[1:], 1)
@@ -131,39 +131,43 @@ class _Batch:
         self._windows = Windows(
             states["windows"], _LENGTHS, n_before, new_wrong - expected, expected * (1 - shares)
         )
-        self._until = {
+        self._cumulative = {
             "seen": seen,
             "wrong": wrong,
-            "row": _spread(groups.rows, len(labels)),
-            "sample": _spread(groups.samples, len(labels)),
+            "row": _broadcast_to_classes(groups.rows, len(labels)),
+            "sample": _broadcast_to_classes(groups.samples, len(labels)),
             "squares": accumulate(states["squares"], self._windows.squares),
             "pairs": accumulate(states["pairs"], self._windows.pairs),
         }
         gains = new_wrong[..., np.newaxis] * _LOG_ODDS
-        gains -= new_seen[..., np.newaxis] * log(1 + shares[..., np.newaxis] * (_ODDS - 1))
+        gains -= new_seen[..., np.newaxis] * portable_log(1 + shares[..., np.newaxis] * (_ODDS - 1))
         self._sums = accumulate(states["sums"], gains)
         # The row of a minimum is that of a group in which the class occurs.
         occurs = np.concatenate([np.zeros((1, len(labels))), new_seen]) > 0
-        self._least, self._places = find_minima(
-            states["least_sums"], self._sums, occurs[..., np.newaxis]
+        self._minima, self._minimum_indices = find_minima(
+            states["min_sums"], self._sums, occurs[..., np.newaxis]
         )
 
     def advance(self, events: list[DriftEvent]) -> NDArray[np.intp]:
         """Append the first event of each class; return the numbers of groups used, shape (m,)."""
-        states, until, columns = self.states, self._until, np.arange(len(self._labels))
+        states, cumulative, columns = self.states, self._cumulative, np.arange(len(self._labels))
         excess, is_found = self._find_changes()
-        has_change = is_found.any(axis=2) | _has_recovered(states, until["seen"], until["wrong"])
+        has_change = is_found.any(axis=2) | _has_recovered(
+            states, cumulative["seen"], cumulative["wrong"]
+        )
         changes = has_change.any(axis=0)
         ends = np.where(changes, has_change.argmax(axis=0), len(has_change) - 1)
-        for name in self._until:
-            states["at_least"][name] = self._get_at_minima(name, self._places[ends, columns])
+        for name in self._cumulative:
+            states["at_minimum"][name] = self._get_at_minima(
+                name, self._minimum_indices[ends, columns]
+            )
         for name in ("seen", "wrong", "squares", "pairs"):
-            states[name] = until[name][ends, columns]
-        states["sums"], states["least_sums"] = self._sums[ends, columns], self._least[ends, columns]
+            states[name] = cumulative[name][ends, columns]
+        states["sums"], states["min_sums"] = self._sums[ends, columns], self._minima[ends, columns]
         self._windows.advance(ends)
         for i in np.flatnonzero(changes).tolist():
             end, label, state = int(ends[i]), int(self._labels[i]), states[i]
-            position = int(until["row"][end, i]), int(until["sample"][end, i])
+            position = int(cumulative["row"][end, i]), int(cumulative["sample"][end, i])
             if is_found[end, i].any():
                 _restart(state, int(excess[end, i].argmax()), label, position, events)
                 # The windows before a change say nothing about the dispersion after it.
@@ -174,38 +178,39 @@ class _Batch:
 
     def _find_changes(self) -> tuple[Array, NDArray[np.bool_]]:
         """Return the excess of each sum over its minimum, and whether it shows a change."""
-        excess = self._sums - self._least
+        excess = self._sums - self._minima
         excess[0] = 0.0
         if excess.max(initial=0.0) <= _THRESHOLD:
             return excess, np.zeros(excess.shape, bool)
         squares, pairs, seen = (
-            self._get_at_minima(name, self._places) for name in ("squares", "pairs", "seen")
+            self._get_at_minima(name, self._minimum_indices)
+            for name in ("squares", "pairs", "seen")
         )
-        own = estimate_dispersion(squares, pairs, _LENGTHS)[1:]
-        of_all = self._overall.estimate_dispersion(self._places_of_groups)
-        excess[1:] /= np.maximum(own, of_all[:, np.newaxis, np.newaxis])
-        n_since = self._until["seen"][..., np.newaxis] - seen
+        class_dispersion = estimate_dispersion(squares, pairs, _LENGTHS)[1:]
+        overall_dispersion = self._overall.estimate_dispersion(self._end_blocks)
+        excess[1:] /= np.maximum(class_dispersion, overall_dispersion[:, np.newaxis, np.newaxis])
+        n_since = self._cumulative["seen"][..., np.newaxis] - seen
         return excess, (excess > _THRESHOLD) & (n_since >= _MIN_SAMPLES)
 
-    def _get_at_minima(self, name: str, places: NDArray[np.intp]) -> Array:
-        """Return the values at minima of sums, of which -1 is from before these groups."""
-        values = self._until[name][
-            np.maximum(places, 0), np.arange(len(self._labels))[:, np.newaxis]
+    def _get_at_minima(self, name: str, indices: NDArray[np.intp]) -> Array:
+        """Return the values at the minima of sums; -1 stands for a minimum before these groups."""
+        values = self._cumulative[name][
+            np.maximum(indices, 0), np.arange(len(self._labels))[:, np.newaxis]
         ]
-        is_new = (places >= 0).reshape(*places.shape, *[1] * (values.ndim - places.ndim))
-        return np.where(is_new, values, self.states["at_least"][name])
+        is_new = (indices >= 0).reshape(*indices.shape, *[1] * (values.ndim - indices.ndim))
+        return np.where(is_new, values, self.states["at_minimum"][name])
 
 
-def _spread(values: Array, n: int) -> Array:
-    """Return values after groups, and 0 before them, for n classes."""
+def _broadcast_to_classes(values: Array, n: int) -> Array:
+    """Return the values after each group, and 0 before the first group, for n classes."""
     return np.broadcast_to(np.append(0.0, values)[:, np.newaxis], (len(values) + 1, n))
 
 
 def _has_recovered(states: Any, seen: Any, wrong: Any) -> Any:
-    """Return whether, at each count, the recall since a rise nearly equals the old level."""
-    target = states["after"] + _REGAINED * (states["level"] - states["after"])
-    is_waiting = (states["is_dropped"] > 0) & (states["has_risen"] > 0) & (seen > 0)
-    return is_waiting & (wrong <= (1 - target) * seen)
+    """Return for each count whether recall since a rise is back near its level before the drop."""
+    target = states["after"] + _RECOVERED_SHARE * (states["level"] - states["after"])
+    can_recover = (states["is_dropped"] > 0) & (states["has_risen"] > 0) & (seen > 0)
+    return can_recover & (wrong <= (1 - target) * seen)
 
 
 def _report_recovery(
@@ -220,24 +225,24 @@ def _report_recovery(
 def _restart(
     state: np.void, k: int, label: int, position: tuple[int, int], events: list[DriftEvent]
 ) -> None:
-    """Begin the test of a class again at the change that sum k shows; report a drop."""
-    at = state["at_least"][k]
-    seen, wrong = state["seen"] - at["seen"], state["wrong"] - at["wrong"]
-    if k != _RISE:
-        before = 1 - float(at["wrong"] / max(at["seen"], 1))
+    """Restart the test of a class at the change found by sum k; report a drop."""
+    start = state["at_minimum"][k]
+    seen, wrong = state["seen"] - start["seen"], state["wrong"] - start["wrong"]
+    if k != _RISE_INDEX:
+        before = 1 - float(start["wrong"] / max(start["seen"], 1))
         after = 1 - float(wrong / max(seen, 1))
         is_dropped, has_risen = bool(state["is_dropped"]), bool(state["has_risen"])
         kind = EventKind.FURTHER_DROP if is_dropped and not has_risen else EventKind.DROP
-        row, sample = int(at["row"]) + 1, int(at["sample"]) + 1
+        row, sample = int(start["row"]) + 1, int(start["sample"]) + 1
         events.append(DriftEvent(kind, row, sample, position[0], before, after, label))
         state["level"] = max(before, state["level"]) if is_dropped else before
         state["is_dropped"], state["after"] = 1.0, after
         # The windows since the drop say nothing about the dispersion.
-        state["squares"], state["pairs"] = at["squares"], at["pairs"]
+        state["squares"], state["pairs"] = start["squares"], start["pairs"]
     state["seen"], state["wrong"] = seen, wrong
-    state["sums"] = state["least_sums"] = 0.0
-    state["has_risen"] = k == _RISE
-    at = state["at_least"]
+    state["sums"] = state["min_sums"] = 0.0
+    state["has_risen"] = k == _RISE_INDEX
+    at_minimum = state["at_minimum"]
     for name in ("seen", "wrong", "squares", "pairs"):
-        at[name] = state[name]
-    at["row"], at["sample"] = position
+        at_minimum[name] = state[name]
+    at_minimum["row"], at_minimum["sample"] = position

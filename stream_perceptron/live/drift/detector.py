@@ -13,10 +13,10 @@ from stream_perceptron.live.drift.classes import ClassTests
 from stream_perceptron.live.drift.events import DriftEvent, EventKind
 from stream_perceptron.live.drift.label_mix import LabelMixTest
 
-_MAX_EVENTS = 50  # that are kept
+_MAX_EVENTS = 50  # the last events are kept
 _MAX_CELLS = 2**17  # blocks times classes that are tested at once
-_MAX_NUMBER = 2**52  # up to which all counts are exact
-_PLACES = ("row", "sample")
+_MAX_NUMBER = 2**52  # counts are exact up to this number
+_POSITION_FIELDS = ("row", "sample")
 
 
 def define_state(n_classes: int) -> np.dtype[np.void]:
@@ -25,8 +25,8 @@ def define_state(n_classes: int) -> np.dtype[np.void]:
     return np.dtype(
         [
             ("n_samples", NUMBER),  # tested samples
-            ("n_untested", NUMBER),  # samples of an older version, before the tests began
-            ("seen", *counts),  # of the block that is not full: samples by class, and mistakes
+            ("n_untested", NUMBER),  # samples before the tests began, by an older version
+            ("seen", *counts),  # in the block that is not full: samples and mistakes by class
             ("wrong", *counts),
             ("accuracy", accuracy.define_state(n_classes)),
             ("classes", classes.define_state(n_classes)),
@@ -41,35 +41,35 @@ class Drift:
     **Accuracy.** After every 50 samples, $w$ of them predicted wrongly, the sum for each odds ratio
     $\theta$ grows by $w \ln \theta - 50 \ln(1 + q (\theta - 1))$. $q$ is the mean over the 50
     samples of the share of mistakes since the last change among samples of the same class. So the
-    sum is the log-likelihood ratio of odds $\theta$ times as large to the present odds. If a sum
+    sum is the log-likelihood ratio of $\theta$ times the current odds to the current odds. If a sum
     exceeds its minimum by more than 10.5 in two consecutive blocks, accuracy changed at that
     minimum (Page's CUSUM [^1]). $q$ includes the samples under test: if samples of a class are
     exchangeable, the exponential of a block's gain has an expectation of at most 1 for any accuracy
-    (Hoeffding [^2], theorem 4). Another label mix is no drop. After a change the test begins again,
-    so that a further drop is judged by the level after the last one; a recovery regains 90 % of
-    the loss since the first of them.
+    (Hoeffding [^2], theorem 4). A change of the label mix is not a drop. After a change the test
+    restarts, so a further drop is measured from the level after the last one. A recovery regains
+    90 % of the loss since the first drop.
 
     **Classes.** The same test runs for the recall of each class with odds ratios of 4, 20 and 1/4,
-    after every 200 samples, and a bound of 16. It begins again when overall accuracy has dropped,
-    unless one class with at most a quarter of the samples made half of the further mistakes.
-    Classes from the 1,000th on are tested as one.
+    after every 200 samples, and a bound of 16. It restarts when overall accuracy has dropped,
+    unless one class with at most a quarter of the samples has at least half of the additional
+    mistakes. Classes from the 1,000th on are tested together.
 
     **Dependence.** Mistakes often depend on each other, as within a session, or if rows are
-    delivered twice. So both bounds are multiplied by their dispersion [^3]: the variance of the
-    excess of mistakes over $q$ in windows of 50, 200, 500 or 1,000 samples (200, 1,000 or 2,000 for
-    a class), relative to that of independent mistakes. It is estimated from the differences of
-    adjacent windows before the minimum of the sum, in which a trend cancels; the largest estimate
-    from at least 12 windows that exceeds 1 by three standard errors counts, raised by a half, else
-    1. For the first 4,000 samples the dispersion is at least 2, and after n samples at least
-    1 + 4,000 / n.
+    delivered twice. So both bounds are multiplied by the dispersion of mistakes [^3]. This is the
+    variance of the excess of mistakes over $q$ in windows of 50, 200, 500 or 1,000 samples (200,
+    1,000 or 2,000 for a class), relative to the variance of independent mistakes. It is estimated
+    from the differences of adjacent windows before the minimum of the sum, in which a trend
+    cancels. The dispersion is the largest estimate from at least 12 windows that exceeds 1 by three
+    standard errors, increased by half, or 1 if there is none. For the first 4,000 samples it is at
+    least 2, and after n samples at least 1 + 4,000 / n.
 
     **Label mix.** See `LabelMixTest`.
 
     **Assumptions and false alarms.** Mistakes depend on each other over at most 1,000 samples;
-    slower waves are drops and recoveries. Of 300 steady streams of 100,000 samples, so many report
-    a drop (`scripts/bench drift_dependent`): 1 with independent mistakes; 0, 1 and 5 with sessions
-    of 20, 50 and 200 samples, one in five of which is worse; 0 and 3 with rows delivered twice and
-    five times; 0 with waves of 2,000 samples.
+    slower waves are reported as drops and recoveries. Of 300 steady streams of 100,000 samples, the
+    following numbers report a drop (`scripts/bench drift_dependent`): 1 with independent mistakes;
+    0, 1 and 5 with sessions of 20, 50 and 200 samples, one in five of which is worse; 0 and 3 with
+    rows delivered twice and five times; 0 with waves of 2,000 samples.
 
     References
     ----------
@@ -95,7 +95,7 @@ class Drift:
         self.state["n_untested"] = n_untested
 
     @classmethod
-    def restored(cls, numbers: Array) -> Drift:
+    def from_saved(cls, numbers: Array) -> Drift:
         """Return the tests from their saved `numbers`.
 
         Raises
@@ -155,7 +155,7 @@ class Drift:
         for start in range(0, len(labels), size):
             part = slice(start, start + size)
             blocks = self._fill_blocks(labels[part], is_wrong[part], rows[part])
-            events += self._test(blocks)
+            events += self._test_blocks(blocks)
             del events[:-_MAX_EVENTS]
 
     def _fill_blocks(
@@ -179,28 +179,28 @@ class Drift:
         ends = rows[BLOCK - 1 - n_open :: BLOCK].astype(float)
         return Blocks(ends, samples, seen[:n], wrong[:n])
 
-    def _test(self, blocks: Blocks) -> list[DriftEvent]:
+    def _test_blocks(self, blocks: Blocks) -> list[DriftEvent]:
         """Return the events found in full blocks, in order."""
         if not len(blocks):
             return []
         state, events = self.state, list[DriftEvent]()
-        of_all, of_classes = AccuracyTest(state["accuracy"]), ClassTests(state["classes"])
+        overall, by_class = AccuracyTest(state["accuracy"]), ClassTests(state["classes"])
         begin = 0
         while begin < len(blocks):
-            step = of_all.advance(blocks[begin:], events)
+            step = overall.advance(blocks[begin:], events)
             # The block in which accuracy drops says nothing about single classes.
             n = step.n_blocks - step.is_general_drop
-            of_classes.advance(blocks[begin : begin + n], step, events)
+            by_class.advance(blocks[begin : begin + n], step, events)
             if step.is_general_drop:
                 now = state["accuracy"]["now"]
-                of_classes.restart(now["row"], now["sample"])
+                by_class.restart(now["row"], now["sample"])
             begin += step.n_blocks
         LabelMixTest(state["label_mix"]).advance(blocks, events)
-        return sorted(events, key=_get_order)
+        return sorted(events, key=_get_sort_key)
 
 
-def _get_order(event: DriftEvent) -> tuple[int, bool, int]:
-    """Return the key by which events are sorted, whatever order the tests ran in."""
+def _get_sort_key(event: DriftEvent) -> tuple[int, bool, int]:
+    """Return the key by which events are sorted, independent of the order of the tests."""
     label = -1 if event.label is None else event.label
     return event.found, event.kind == EventKind.LABEL_MIX, label
 
@@ -217,35 +217,40 @@ def _copy_fields(old: NDArray[np.void], new: NDArray[np.void]) -> None:
 
 
 def _is_consistent(state: np.void) -> bool:
-    """Return whether the tests can go on from a state that may be forged."""
-    of_all, of_classes, mix = state["accuracy"], state["classes"], state["label_mix"]
-    now, at, later = (of_all[name] for name in ("now", "at_least", "after_least"))
-    tests = of_classes["classes"]
-    counts = [(state, None), (of_classes["open"], None), (at, None), (tests["at_least"], None)]
-    counts += [(later, at), (now, later), (tests[:, np.newaxis], tests["at_least"])]
-    shares = [of_all[name] for name in ("level", "before", "after")]
+    """Return whether the tests can continue from a state, which may be forged."""
+    overall, by_class, mix = state["accuracy"], state["classes"], state["label_mix"]
+    now, at_minimum, after_minimum = (
+        overall[name] for name in ("now", "at_minimum", "after_minimum")
+    )
+    tests = by_class["classes"]
+    starts = tests["at_minimum"]
+    counts = [(state, None), (by_class["open"], None), (at_minimum, None), (starts, None)]
+    counts += [(after_minimum, at_minimum), (now, after_minimum), (tests[:, np.newaxis], starts)]
+    shares = [overall[name] for name in ("level", "before", "after")]
     shares += [tests[name] for name in ("level", "after")]
     shares += [mix["last"] / label_mix.WINDOW]
     shares += [mix["sums"] / max(mix["n_windows"], 1) / label_mix.WINDOW]
-    places = [part[name] for part in (now, at, later, tests["at_least"]) for name in _PLACES]
-    places += [mix[f"{part}_{name}"] for part in ("last", "open") for name in _PLACES]
+    positions = [
+        part[name] for part in (now, at_minimum, after_minimum, starts) for name in _POSITION_FIELDS
+    ]
+    positions += [mix[f"{part}_{name}"] for part in ("last", "open") for name in _POSITION_FIELDS]
     lengths = (
         (state["seen"].sum(), BLOCK),
-        (of_classes["n_groups"], _MAX_NUMBER),
-        (of_classes["open"]["n_blocks"], classes.LENGTH),
+        (by_class["n_groups"], _MAX_NUMBER),
+        (by_class["open"]["n_blocks"], classes.LENGTH),
         (mix["open"]["n_blocks"], label_mix.LENGTH),
     )
-    groups = of_classes["open"], mix["open"]
+    groups = by_class["open"], mix["open"]
     return (
         all(group["seen"].sum() == BLOCK * group["n_blocks"] for group in groups)
-        and all(_are_counts(*pair) for pair in counts)
+        and all(_are_valid_counts(*pair) for pair in counts)
         and all(((share >= 0) & (share <= 1)).all() for share in shares)
-        and all((place >= 0).all() for place in places)
+        and all((position >= 0).all() for position in positions)
         and all(0 <= n < limit and n % 1 == 0 for n, limit in lengths)
     )
 
 
-def _are_counts(after: np.void, before: np.void | None) -> bool:
+def _are_valid_counts(after: np.void, before: np.void | None) -> bool:
     """Return whether no count decreased, and there are no more mistakes than samples."""
     seen, wrong = (
         after[name] - (0 if before is None else before[name]) for name in ("seen", "wrong")

@@ -1,4 +1,4 @@
-"""The dispersion of mistakes: how much more they vary than independent ones."""
+"""The dispersion of mistakes: how much more they vary than independent mistakes."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from stream_perceptron.live.drift.blocks import NUMBER, Array, accumulate
 
-_MIN_WINDOWS = 12  # of a length, one after the other, to estimate the dispersion by them
-_SIGNIFICANT = 3.0  # standard errors by which an estimate exceeds 1, or else counts as 1
-_MARGIN = 1.5  # by which a significant estimate is raised, as mistakes in sessions are skewed
-# After n blocks the dispersion is at least 1 + 80 / n, and at most 2 by this rule: dependence that
-# the first samples cannot show is allowed for.
+_MIN_WINDOWS = 12  # consecutive windows of a length, for an estimate of the dispersion
+_MIN_STANDARD_ERRORS = 3.0  # by which an estimate must exceed 1, or else it counts as 1
+_MARGIN = 1.5  # the factor of significant estimates, as mistakes in sessions are skewed
+# After n blocks the dispersion is at least 1 + 80 / n, or 2 up to block 80, to allow for dependence
+# that the first samples cannot show.
 _PRIOR_BLOCKS = 80
 
 
@@ -21,14 +21,14 @@ def define_windows(lengths: tuple[int, ...]) -> list[tuple[Any, ...]]:
     """Return the fields of the state of a series of blocks for `Windows`."""
     last = (NUMBER, (2 * max(lengths),))
     return [
-        ("begin", NUMBER),  # the number of blocks before the first that is compared
+        ("begin", NUMBER),  # the number of blocks before the first one that is compared
         ("excess", *last),  # running sums after each of the last blocks
         ("variance", *last),
     ]
 
 
 class Windows:
-    """Windows of several lengths that end in n blocks, for m series of blocks.
+    """Windows of several lengths that end with each of n blocks, for m series of blocks.
 
     Attributes
     ----------
@@ -47,7 +47,7 @@ class Windows:
         excess: Array,
         variance: Array,
     ) -> None:
-        """Compare windows.
+        """Compare each window with the window before it.
 
         Parameters
         ----------
@@ -69,23 +69,23 @@ class Windows:
         n, last = len(excess), 2 * max(lengths)
         self.squares, self.pairs = np.zeros((2, *excess.shape, len(lengths)))
         n_compared = n_before + np.arange(1, n + 1)[:, np.newaxis] - series["begin"]
-        for kind, length in enumerate(lengths):
+        for i, length in enumerate(lengths):
             ends, middles, begins = (
                 slice(last - back, last + n - back) for back in (0, length, 2 * length)
             )
             sums, variances = self._sums["excess"], self._sums["variance"]
-            gaps = sums[ends] - 2 * sums[middles] + sums[begins]
-            both = variances[ends] - variances[begins]
-            is_pair = (n_compared >= 2 * length) & (both > 0)
-            self.squares[..., kind] = is_pair * gaps**2 / np.where(is_pair, both, 1.0)
-            self.pairs[..., kind] = is_pair
+            differences = sums[ends] - 2 * sums[middles] + sums[begins]
+            pair_variances = variances[ends] - variances[begins]
+            is_pair = (n_compared >= 2 * length) & (pair_variances > 0)
+            self.squares[..., i] = is_pair * differences**2 / np.where(is_pair, pair_variances, 1.0)
+            self.pairs[..., i] = is_pair
 
     def advance(self, ends: NDArray[np.intp]) -> None:
-        """Set the state of each series to that after `ends` blocks; shape (m,)."""
+        """Set each series to its state after a number of blocks; `ends` has shape (m,)."""
         for name, sums in self._sums.items():
             n_last = self._series[name].shape[1]
-            places = ends[:, np.newaxis] + np.arange(n_last)
-            self._series[name] = sums[places, np.arange(len(ends))[:, np.newaxis]]
+            indices = ends[:, np.newaxis] + np.arange(n_last)
+            self._series[name] = sums[indices, np.arange(len(ends))[:, np.newaxis]]
 
 
 def estimate_dispersion(squares: Array, pairs: Array, lengths: tuple[int, ...]) -> Array:
@@ -111,8 +111,8 @@ def estimate_dispersion(squares: Array, pairs: Array, lengths: tuple[int, ...]) 
     squared_lengths = 4 * np.array(lengths, np.float64) ** 2
     n_windows = n / np.array(lengths)
     freedom = 1.5 * squared_lengths / (squared_lengths + 5) * n_windows
-    bar = 1 + _SIGNIFICANT * np.sqrt(2 / freedom)
-    is_significant = (n_windows >= _MIN_WINDOWS) & (squares / n > bar)
+    threshold = 1 + _MIN_STANDARD_ERRORS * np.sqrt(2 / freedom)
+    is_significant = (n_windows >= _MIN_WINDOWS) & (squares / n > threshold)
     ratios = np.where(is_significant, _MARGIN * squares / n, 1.0)
-    least = 1 + _PRIOR_BLOCKS / np.maximum(pairs[..., 0], _PRIOR_BLOCKS)
-    return np.asarray(np.maximum(ratios.max(axis=-1), least))
+    min_dispersion = 1 + _PRIOR_BLOCKS / np.maximum(pairs[..., 0], _PRIOR_BLOCKS)
+    return np.asarray(np.maximum(ratios.max(axis=-1), min_dispersion))

@@ -1,4 +1,4 @@
-"""Drift events: what the tests report."""
+"""Drift events, which the tests report."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _CAUSE_OF_CLASS = "look at the rows of that class from there on"
 
 
 def explain_drop(is_overall: bool, has_class_weights: bool) -> str:
-    """Return what may have made accuracy, or the recall of a class, drop, and where to look."""
+    """Return possible causes of a drop of accuracy or of a class's recall, and where to look."""
     if not is_overall:
         return _CAUSE_OF_CLASS
     return _CAUSE_IF_WEIGHTED if has_class_weights else _CAUSE
@@ -47,7 +47,7 @@ _VERBS = {
 class DriftEvent:
     """A drop or recovery of accuracy, overall or of a class, or a change of the label mix.
 
-    `before` and `after` are the accuracies, those of a class being its recall; or the shares of a
+    `before` and `after` are values of accuracy, of the recall of a class, or of the share of a
     class among the labels.
 
     Examples
@@ -67,19 +67,19 @@ class DriftEvent:
     label: int | None = None  # the number of the class; None for the overall accuracy
 
     def is_consistent(self, n_classes: int) -> bool:
-        """Return whether a model with some classes can have reported it."""
+        """Return whether a model with this number of classes can have reported the event."""
         has_class = self.label is not None and self.label < n_classes
         is_overall = self.label is None and self.kind != EventKind.LABEL_MIX
         return (has_class or is_overall) and 0 <= self.before <= 1 and 0 <= self.after <= 1
 
     @property
     def is_drop(self) -> bool:
-        """Whether accuracy dropped, overall or of a class."""
+        """Whether accuracy or the recall of a class dropped."""
         return self.kind in (EventKind.DROP, EventKind.FURTHER_DROP)
 
     @property
     def is_overall(self) -> bool:
-        """Whether it concerns the overall accuracy."""
+        """Whether the event concerns the overall accuracy."""
         return self.label is None
 
     @property

@@ -13,7 +13,7 @@ from stream_perceptron.live.drift.blocks import (
     Array,
     Blocks,
     accumulate,
-    define_group,
+    define_group_state,
     group_blocks,
     sum_classes,
 )
@@ -22,8 +22,8 @@ from stream_perceptron.live.drift.events import DriftEvent, EventKind
 LENGTH = 20  # blocks in a window
 WINDOW = LENGTH * BLOCK  # samples
 _MIN_WINDOWS = 5  # before the two that are tested
-_BAR = 5.0  # standard deviations
-_MIN_ODDS = 1.5  # the least odds ratio of a share that is reported
+_MIN_DEVIATIONS = 5.0  # standard deviations
+_MIN_ODDS_RATIO = 1.5  # the smallest odds ratio of a share that is reported
 
 
 def define_state(n_classes: int) -> list[tuple[Any, ...]]:
@@ -31,26 +31,26 @@ def define_state(n_classes: int) -> list[tuple[Any, ...]]:
     counts = (NUMBER, (n_classes,))
     return [
         ("n_windows", NUMBER),  # windows since the last change, without the last window
-        ("sums", *counts),  # of their samples by class, and of the squares of these counts
+        ("sums", *counts),  # over these windows, of the samples by class, and of their squares
         ("squares", *counts),
         ("last", *counts),  # the last window: samples by class, its start, and whether it exists
         ("last_row", NUMBER),
         ("last_sample", NUMBER),
         ("has_last", NUMBER),
-        ("open", define_group(n_classes)),  # the window that is not full, and its start
+        ("open", define_group_state(n_classes)),  # the window that is not full, and its start
         ("open_row", NUMBER),
         ("open_sample", NUMBER),
     ]
 
 
 class LabelMixTest:
-    """Compares two windows of 1,000 labels with those before; `state` is changed in place.
+    """A test of two windows of 1,000 labels against earlier ones; `state` is changed in place.
 
     The mix has changed if the counts of a class in both windows deviate in the same direction from
-    their mean in the n windows before, by five standard deviations, and the odds of the class by
-    half. The variance is estimated from the same windows, so it is larger for labels that depend on
-    each other, as within a session. With few windows the bar is higher, as the variance of
-    Student's t is: (n + 1) / (n - 3) of that of the normal distribution.
+    their mean in the n windows before by five standard deviations, and the odds of the class change
+    by a factor of 1.5 or more. The variance is estimated from the n windows, so it is larger for
+    labels that depend on each other, as within a session. With few windows the threshold is higher,
+    as is the variance of Student's t: (n + 1) / (n - 3) times that of the normal distribution.
     """
 
     def __init__(self, state: np.void) -> None:
@@ -87,25 +87,31 @@ class LabelMixTest:
         n = (state["n_windows"] + np.arange(len(sums)))[:, np.newaxis]
         is_changed = _find_changes(n[:-1], sums[:-1], squares[:-1], before, counts)
         changes = np.flatnonzero(is_changed.any(axis=1))
-        at = int(changes[0]) if len(changes) else len(counts) - 1
+        index = int(changes[0]) if len(changes) else len(counts) - 1
         if len(changes):
-            gaps = (before[at] + counts[at]) * n[at] - 2 * sums[at]
-            # Of the shares that changed most, a larger one has precedence over a smaller one.
-            label = int(np.where(is_changed[at], 2 * np.abs(gaps) + (gaps > 0), -1).argmax())
-            row = state["last_row"] if at == 0 else rows[at - 1]
-            sample = state["last_sample"] if at == 0 else samples[at - 1]
-            old = float(sums[at, label] / n[at, 0] / WINDOW)
-            new = float((before[at] + counts[at])[label] / 2 / WINDOW)
-            first_row, first_sample, found = int(row) + 1, int(sample) + 1, int(rows[at + 1])
+            deviations = (before[index] + counts[index]) * n[index] - 2 * sums[index]
+            # Of shares that changed equally much, one that increased has precedence.
+            label = int(
+                np.where(is_changed[index], 2 * np.abs(deviations) + (deviations > 0), -1).argmax()
+            )
+            row = state["last_row"] if index == 0 else rows[index - 1]
+            sample = state["last_sample"] if index == 0 else samples[index - 1]
+            old = float(sums[index, label] / n[index, 0] / WINDOW)
+            new = float((before[index] + counts[index])[label] / 2 / WINDOW)
+            first_row, first_sample, found = int(row) + 1, int(sample) + 1, int(rows[index + 1])
             events.append(
                 DriftEvent(EventKind.LABEL_MIX, first_row, first_sample, found, old, new, label)
             )
-            state["n_windows"], state["sums"], state["squares"] = 1, before[at], before[at] ** 2
+            state["n_windows"], state["sums"], state["squares"] = (
+                1,
+                before[index],
+                before[index] ** 2,
+            )
         else:
             state["n_windows"], state["sums"], state["squares"] = n[-1, 0], sums[-1], squares[-1]
-        state["last"], state["last_row"] = counts[at], rows[at]
-        state["last_sample"] = samples[at]
-        return at + 1
+        state["last"], state["last_row"] = counts[index], rows[index]
+        state["last_sample"] = samples[index]
+        return index + 1
 
 
 def _find_changes(
@@ -113,20 +119,22 @@ def _find_changes(
 ) -> NDArray[np.bool_]:
     """Return whether the share of each class has changed in two windows; shape (m, k).
 
-    `n`, `sums` and `squares` are of the windows before these two, with the counts `before` and
-    `counts`.
+    `before` and `counts` are the counts of these two windows. `n`, `sums` and `squares` are the
+    number of windows before them, and the sums and sums of squares of their counts.
     """
     has_enough, n = n >= _MIN_WINDOWS, np.maximum(n, _MIN_WINDOWS)
     mean = sums / n
-    variance, of_independent = (squares - mean * sums) / (n - 1), mean * (1 - mean / WINDOW)
-    # Rare classes may not have shown yet that labels come in sessions, but others have.
-    dispersion = sum_classes(variance) / np.maximum(sum_classes(of_independent), 1)
+    variance, independent_variance = (squares - mean * sums) / (n - 1), mean * (1 - mean / WINDOW)
+    # Frequent classes show sooner than rare ones that labels come in sessions.
+    dispersion = sum_classes(variance) / np.maximum(sum_classes(independent_variance), 1)
     dispersion = np.maximum(dispersion, 1)[:, np.newaxis]
-    variance = np.maximum(variance, dispersion * np.maximum(of_independent, dispersion))
-    bar = _BAR**2 * (n + 1) / (n - 3) * (1 + 1 / n) * variance
-    gaps = before - mean, counts - mean
-    deviates = (gaps[0] * gaps[1] > 0) & (np.minimum(gaps[0] ** 2, gaps[1] ** 2) > bar)
+    variance = np.maximum(variance, dispersion * np.maximum(independent_variance, dispersion))
+    threshold = _MIN_DEVIATIONS**2 * (n + 1) / (n - 3) * (1 + 1 / n) * variance
+    deviations = before - mean, counts - mean
+    deviates = (deviations[0] * deviations[1] > 0) & (
+        np.minimum(deviations[0] ** 2, deviations[1] ** 2) > threshold
+    )
     old, new = mean / WINDOW, (before + counts) / 2 / WINDOW
     odds = new * (1 - old), old * (1 - new)
-    is_large = (odds[0] >= _MIN_ODDS * odds[1]) | (odds[1] >= _MIN_ODDS * odds[0])
+    is_large = (odds[0] >= _MIN_ODDS_RATIO * odds[1]) | (odds[1] >= _MIN_ODDS_RATIO * odds[0])
     return np.asarray(has_enough & deviates & is_large)

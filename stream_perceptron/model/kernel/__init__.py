@@ -1,6 +1,6 @@
-"""The kernel in use: the arithmetic of forward pass and update.
+"""The kernel in use: the arithmetic of the forward pass and the update.
 
-It is the compiled one, unless that was not built or STREAM_PERCEPTRON_KERNEL=numpy is set.
+It is the compiled kernel, unless that was not built or STREAM_PERCEPTRON_KERNEL is set to numpy.
 """
 
 from __future__ import annotations
@@ -21,8 +21,10 @@ except ImportError:
 
 NAME: str = _kernel.NAME
 learn: Callable[..., int] = _kernel.learn
-probabilities: Callable[..., NDArray[Any]] = _kernel.probabilities
-# Fast paths for a single dict. The NumPy kernel has none, and refuses every dict.
+compute_probabilities: Callable[..., NDArray[Any]] = _kernel.compute_probabilities
+# Fast paths for a single dict. The NumPy kernel has none: its substitutes decline every dict.
 learn_one: Callable[..., int] = getattr(_kernel, "learn_one", lambda *_: -1)
-net_one: Callable[..., NDArray[Any] | None] = getattr(_kernel, "net_one", lambda *_: None)
+compute_net_one: Callable[..., NDArray[Any] | None] = getattr(
+    _kernel, "compute_net_one", lambda *_: None
+)
 predict_one: Callable[..., int] = getattr(_kernel, "predict_one", lambda *_: -1)

@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""The compiled delta rule, as in `numpy_kernel`: unpacks Python objects for kernel.h."""
+"""The delta rule of `numpy_kernel`, compiled: unpacks Python objects for kernel.h."""
 
 from cpython.buffer cimport PyBUF_STRIDES, PyBuffer_Release, PyObject_GetBuffer
 from cpython.dict cimport PyDict_Next, PyDict_Size
@@ -72,8 +72,8 @@ cdef void* _address(array) except NULL:
     return view.buf
 
 
-cdef Model _model_of(weights, rule, scaler):
-    """Return a model from its `Weights`, its `Rule` and its scaler; without a rule to predict."""
+cdef Model _build_model(weights, rule, scaler):
+    """Build a model from its `Weights`, `Rule` and scaler; the rule is None to predict."""
     cdef Py_buffer view
     cdef Model model
     memset(&model, 0, sizeof(model))
@@ -95,8 +95,8 @@ cdef Model _model_of(weights, rule, scaler):
     return model
 
 
-cdef Rows _rows_of(part, byte_values):
-    """Return rows from a `Part` and the numbers of its bytes, which the caller holds."""
+cdef Rows _build_rows(part, byte_values):
+    """Build rows from a `Part` and the values of its bytes, both kept alive by the caller."""
     cdef Rows rows
     cdef ptrdiff_t i
     memset(&rows, 0, sizeof(rows))
@@ -120,8 +120,8 @@ cdef Rows _rows_of(part, byte_values):
     return rows
 
 
-cdef Results _results_of(results):
-    """Return results from `Results`, which the caller holds."""
+cdef Results _build_results(results):
+    """Build results from `Results`, kept alive by the caller."""
     cdef Results c
     nets, errors, updated, counters = results
     c.nets = <double*>_address(nets)
@@ -133,7 +133,7 @@ cdef Results _results_of(results):
 
 
 cdef ptrdiff_t _learn(const Model* model, const Rows* rows, const Results* results) except -1:
-    """Learn rows without the GIL; return their number."""
+    """Learn rows without the GIL; return the number of rows done."""
     cdef ptrdiff_t n_done
     with nogil:
         n_done = learn_rows(model, rows, results)
@@ -155,22 +155,22 @@ def learn(weights, rule, scaler, part, results):
     """Predict and then learn rows, as `numpy_kernel.learn` does."""
     if len(part.targets) == 0 or len(weights.biases) == 0:
         return len(part.targets)
-    cdef Model model = _model_of(weights, rule, scaler)
+    cdef Model model = _build_model(weights, rule, scaler)
     is_in_order = _is_range(<int32_t*>_address(part.feature_ids), len(part.feature_ids))
     if not is_in_order and part.rows.name_ids is None:
         # Sort the features of all rows at once.
         order = np.argsort(part.feature_ids, kind="stable")
-        part = part._replace(rows=part.rows.reordered(order))
+        part = part._replace(rows=part.rows.reorder_columns(order))
     byte_values = part.rows.byte_values
-    cdef Rows rows = _rows_of(part, byte_values)
+    cdef Rows rows = _build_rows(part, byte_values)
     if is_in_order:
         rows.feature_ids = NULL
-    cdef Results c_results = _results_of(results)
+    cdef Results c_results = _build_results(results)
     return _learn(&model, &rows, &c_results)
 
 
-def probabilities(activation, nets):
-    """Return the probabilities (n, k) for net inputs (n, k), as `numpy_kernel` does."""
+def compute_probabilities(activation, nets):
+    """Compute the probabilities (n, k) from net inputs (n, k), as `numpy_kernel` does."""
     numbers = np.array(nets, np.float64, order="C")
     cdef ptrdiff_t i, n = numbers.shape[0], k = numbers.shape[1]
     cdef double low = activation.low
@@ -187,8 +187,8 @@ def probabilities(activation, nets):
     return y[:n]
 
 
-cdef inline bint _as_number(PyObject* value, double* number) except -1:
-    """Write a plain number or bool as a double; return whether it is one."""
+cdef inline bint _read_number(PyObject* value, double* number) except -1:
+    """Convert a plain number or bool to a double; return False for other and too large values."""
     if PyFloat_CheckExact(value):
         number[0] = PyFloat_AS_DOUBLE(value)
     elif PyLong_CheckExact(value) or PyBool_Check(value):
@@ -201,11 +201,11 @@ cdef inline bint _as_number(PyObject* value, double* number) except -1:
     return True
 
 
-cdef ptrdiff_t _read(dict x, list names, dict numbers, ptrdiff_t d, bint with_unknown,
-                     double* values, int32_t* feature_ids) except -2:
-    """Write a dict's features; return their number, -1 if not all are plain, finite numbers.
+cdef ptrdiff_t _read_dict(dict x, list names, dict ids_by_name, ptrdiff_t d, bint skip_unknown,
+                          double* values, int32_t* feature_ids) except -2:
+    """Write the features of a dict; return their number, -1 if a value is no plain, finite number.
 
-    Unknown features are left out `with_unknown`; otherwise they too give -1.
+    Unknown features are skipped if `skip_unknown`; otherwise the result is -1 for them, too.
     """
     cdef Py_ssize_t position = 0, i = 0, n = 0, m = PyDict_Size(x)
     cdef PyObject* key
@@ -213,16 +213,16 @@ cdef ptrdiff_t _read(dict x, list names, dict numbers, ptrdiff_t d, bint with_un
     cdef double number
     cdef ptrdiff_t feature_id
     while PyDict_Next(x, &position, &key, &value):
-        if i >= m or not _as_number(value, &number):
+        if i >= m or not _read_number(value, &number):
             return -1
         if i < PyList_GET_SIZE(names) and key == PyList_GET_ITEM(names, i):
             feature_id = i
         else:
-            # Other types of keys may run their own code, which could change the dict or the model.
+            # Keys of other types may run their own code, which could change the dict or the model.
             if not PyUnicode_CheckExact(key) and not PyLong_CheckExact(key):
                 return -1
-            known = numbers.get(<object>key)
-            feature_id = -1 if known is None else known
+            known_id = ids_by_name.get(<object>key)
+            feature_id = -1 if known_id is None else known_id
             if PyDict_Size(x) != m:
                 return -1
         i += 1
@@ -232,16 +232,16 @@ cdef ptrdiff_t _read(dict x, list names, dict numbers, ptrdiff_t d, bint with_un
             feature_ids[n] = <int32_t>feature_id
             values[n] = number
             n += 1
-        elif not with_unknown:
+        elif not skip_unknown:
             return -1
     return n if i == m else -1
 
 
 cdef ptrdiff_t _learn_dict(x, features, const Model* model, intptr_t target, double sample_weight,
                            lr, const Results* results) except -2:
-    """Learn a dict of features; with a negative target predict it without the unknown ones.
+    """Learn a dict of features; with a negative target, predict it and ignore unknown features.
 
-    Returns 1 if it was learned or predicted, 0 if it would diverge, and -1 if the dict is not plain.
+    Return 1 if it was learned or predicted, 0 if it would diverge, and -1 if the dict is not plain.
     """
     cdef Rows rows
     cdef intptr_t starts[2]
@@ -254,7 +254,9 @@ cdef ptrdiff_t _learn_dict(x, features, const Model* model, intptr_t target, dou
         raise MemoryError
     cdef int32_t* feature_ids = <int32_t*>(values + m + 1)
     try:
-        m = _read(x, features.names, features.numbers, model.d, target < 0, values, feature_ids)
+        m = _read_dict(
+            x, features.names, features.ids_by_name, model.d, target < 0, values, feature_ids
+        )
         if m < 0:
             return -1
         rate = lr if isinstance(lr, float) else lr()
@@ -268,13 +270,13 @@ cdef ptrdiff_t _learn_dict(x, features, const Model* model, intptr_t target, dou
         free(values)
 
 
-def net_one(x, features, weights):
-    """Return the net inputs (k,) of a dict of features without the unknown ones.
+def compute_net_one(x, features, weights):
+    """Compute the net inputs (k,) of a dict of features; unknown features are ignored.
 
-    `features` is the model's `Vocabulary`. Returns None if x is no dict or has more features than
-    the model, a value is no plain, finite number, or k is 0.
+    `features` is the model's `Vocabulary`. Return None if x is not a dict or has more features than
+    the model, if a value is not a plain, finite number, if a net input is not finite, or if k is 0.
     """
-    cdef Model model = _model_of(weights, None, None)
+    cdef Model model = _build_model(weights, None, None)
     cdef Results results
     nets = np.empty_like(weights.biases)
     results.nets = <double*>_address(nets)
@@ -282,12 +284,14 @@ def net_one(x, features, weights):
 
 
 def predict_one(x, features, weights):
-    """Return the output with the largest net input, the first of equals; -1 for None in `net_one`.
+    """Return the output with the largest net input, the first in a tie.
+
+    Return -1 if `compute_net_one` returns None.
     """
-    cdef Model model = _model_of(weights, None, None)
+    cdef Model model = _build_model(weights, None, None)
     cdef Results results
     cdef ptrdiff_t j, best = 0
-    cdef double net, top = -INFINITY
+    cdef double net, largest = -INFINITY
     results.nets = <double*>malloc(model.k * sizeof(double) + 1)
     if results.nets == NULL:
         raise MemoryError
@@ -296,20 +300,20 @@ def predict_one(x, features, weights):
             return -1
         for j in range(model.k):
             net = results.nets[j]
-            if net > top:
-                best, top = j, net
+            if net > largest:
+                best, largest = j, net
         return best
     finally:
         free(results.nets)
 
 
 def learn_one(x, features, weights, rule, intptr_t target, double sample_weight, lr, counters):
-    """Learn a dict of known features for the output `target`; `features` is as in `net_one`.
+    """Learn a dict of known features for the output `target`; see `compute_net_one` for `features`.
 
-    `lr` is the learning rate, or a function that returns it, called once the dict is read. Returns
-    1 if the sample was learned, 0 if it would diverge, and -1 if the dict is not plain.
+    `lr` is the learning rate, or a function that returns it, called after the dict has been read.
+    Return 1 if the sample was learned, 0 if it would diverge, and -1 if the dict is not plain.
     """
-    cdef Model model = _model_of(weights, rule, None)
+    cdef Model model = _build_model(weights, rule, None)
     cdef double error = 0.0
     cdef uint8_t updated = False
     cdef Results results

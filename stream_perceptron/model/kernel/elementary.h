@@ -1,5 +1,5 @@
 /* exp, tanh and atan from the four operations of IEEE 754 on doubles, each rounded once: bit-identical
-   with any conforming compiler, in vectors or not. They call nothing of the C library.
+   with any conforming compiler, vectorized or not. They do not use the math functions of the C library.
 
    Error bounds are in units in the last place of the result (ulp), subnormal results included. The
    polynomials interpolate at the Chebyshev nodes of their interval, computed in 300 bits, and are near
@@ -40,7 +40,7 @@ static inline double with_sign_of(double x, double y) {
     return double_of(bits_of(y) | (bits_of(x) & UINT64_C(1) << 63));
 }
 
-static inline double size_of(double x) {
+static inline double absolute_value(double x) {
     return double_of(bits_of(x) & ~(UINT64_C(1) << 63));
 }
 
@@ -101,7 +101,7 @@ static inline double mantissa_of_exp(double x, int64_t *steps) {
 
 /* e^x with x clipped to [-708, 709], so that e^x and 1 + e^x are neither subnormal nor infinite. Error
    below 1 ulp. x must not be NaN. */
-static inline double ieee_exp_within(double x) {
+static inline double ieee_exp_clipped(double x) {
     x = 709.0 < x ? 709.0 : x;
     x = -708.0 > x ? -708.0 : x;
     int64_t steps;
@@ -123,7 +123,7 @@ static inline double ieee_exp(double x) {
 
 /* The hyperbolic tangent; error below 2 ulp. */
 static inline double ieee_tanh(double x) {
-    const double size = size_of(x), z = size * size, z2 = z * z, z4 = z2 * z2;
+    const double size = absolute_value(x), z = size * size, z2 = z * z, z4 = z2 * z2;
     const double p = ((-0.3333333333333333 + 0.13333333333332714 * z) +
                       z2 * (-0.053968253967434016 + 0.021869488493666944 * z)) +
                      z4 * (((-0.008863234397814355 + 0.003592110378689024 * z) +
@@ -131,7 +131,7 @@ static inline double ieee_tanh(double x) {
                            z4 * ((-0.0002346347410887237 + 8.511313685577672e-05 * z) +
                                  z2 * -2.060276537636634e-05));
     const double near = size + size * (z * p);
-    const double far = 1.0 - 2.0 / (ieee_exp_within(2.0 * size) + 1.0);
+    const double far = 1.0 - 2.0 / (ieee_exp_clipped(2.0 * size) + 1.0);
     return with_sign_of(x, size >= 0.55 ? far : near); /* near for NaN */
 }
 
@@ -140,7 +140,7 @@ static inline double ieee_tanh(double x) {
    |x| is reduced below 7/16 by atan x = atan c + atan ((x - c) / (1 + c x)) for c = 1/2, 1, 3/2
    and infinity, with atan c stored in two parts. There are no branches, so that it vectorizes. */
 static inline double ieee_atan(double x) {
-    const double size = size_of(x);
+    const double size = absolute_value(x);
     const int is_small = size < 0.4375, is_large = size >= 2.4375;
     double c = 0.5, upper = 0x1.dac670561bb4fp-2, lower = 0x1.a2b7f222f65e2p-56;
     c = size >= 0.6875 ? 1.0 : c;

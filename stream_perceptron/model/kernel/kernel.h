@@ -1,8 +1,8 @@
 /* The compiled kernel: the delta rule, one sample after another.
 
    `learn` takes a model and rows, and writes results. learning.h has the steps of the rule, rows.h
-   reads a row into the sample that they work on, weight_rows.h has the loops over weights, and
-   elementary.h has exp, tanh and atan.
+   converts a row to a sample, weight_rows.h has the loops over weights, and elementary.h has exp,
+   tanh and atan.
 
    All arithmetic is IEEE 754, in the same order in every build: the four operations and the square
    root, which are rounded correctly. Contraction to fused multiply-add must be off:
@@ -27,8 +27,8 @@
 
 #include "elementary.h"
 
-/* HAS_AVX512, if defined, is an expression: whether this processor has the AVX-512 instructions that
-   rows.h uses. */
+/* HAS_AVX512, if defined, is an expression that is true if this processor has the AVX-512 instructions
+   that rows.h uses. */
 #if defined(__AVX512VL__) && defined(__AVX512BW__)
 #define HAS_AVX512 1
 #endif
@@ -69,8 +69,8 @@ typedef struct {
     const intptr_t *starts;       /* (n + 1,) */
     ptrdiff_t longest;            /* the number of values in the longest row */
     const double *values;         /* NULL if the values are bytes */
-    const uint8_t *bytes;         /* bytes that stand for the numbers in */
-    const double *byte_values;    /* (256,) */
+    const uint8_t *bytes;         /* NULL if the values are doubles */
+    const double *byte_values;    /* (256,), the value that each byte stands for */
     const int32_t *name_ids;      /* the name of each value, unique in a row; NULL: 0, 1, 2, ... */
     const int32_t *feature_ids;   /* the feature of each name, outside [0, d) if unknown; NULL: the
                                      name's own number */
@@ -80,7 +80,8 @@ typedef struct {
     const double *rates;          /* (n,), learning rates by the number of updates so far */
 } Rows;
 
-/* Written by `learn`, row by row. A scaler does not count a row in its net inputs, but in its error. */
+/* Written by `learn`, row by row. The statistics of a scaler include a row for its error, but not for
+   its net inputs. */
 typedef struct {
     double *nets;       /* (n, k), net inputs before the row is learned */
     double *errors;     /* (n,), half the squared error; unchanged for a row without a target */
@@ -95,8 +96,8 @@ static void activate(Function function, const double *nets, ptrdiff_t k, double 
                      double *restrict slopes) {
     switch (function) {
     case SIGMOID:
-        /* Two loops: the processor overlaps more iterations of each. */
-        for (ptrdiff_t j = 0; j < k; j++) y[j] = ieee_exp_within(-nets[j]);
+        /* Two loops, because the processor overlaps more iterations of short loops. */
+        for (ptrdiff_t j = 0; j < k; j++) y[j] = ieee_exp_clipped(-nets[j]);
         for (ptrdiff_t j = 0; j < k; j++) {
             y[j] = 1.0 / (1.0 + y[j]);
             slopes[j] = (1.0 - y[j]) * y[j];
@@ -119,8 +120,8 @@ static void activate(Function function, const double *nets, ptrdiff_t k, double 
     }
 }
 
-/* Turn a sample's outputs into probabilities: subtract the low target, then the smallest if that is
-   negative; scale to a sum of 1. If all are zero, the probabilities are uniform. */
+/* Turn a sample's outputs into probabilities: subtract the low target, then the smallest difference if
+   it is negative; scale the results to a sum of 1. If all are zero, the probabilities are uniform. */
 static void to_probabilities(double *y, ptrdiff_t k, double low) {
     double smallest = 0.0, largest = 0.0, sum = 0.0;
     for (ptrdiff_t j = 0; j < k; j++) {

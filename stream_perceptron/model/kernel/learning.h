@@ -2,16 +2,16 @@
 
    A row becomes a sample: its m nonzero features in ascending order. With a scaler, the row's raw
    features, zeros included, are read first. The sample is built from their standardized values twice:
-   to predict the row, and, with the row counted, to learn it. Absent features are neither counted nor
-   standardized. */
+   to predict the row, and, after the row was counted, to learn it. Absent features are neither counted
+   nor standardized. */
 
-/* Counts, means and variances of features; a count below 0 marks a feature that is left as it is. */
+/* Counts, means and variances of features; a negative count marks a feature that is not scaled. */
 typedef struct {
     double *counts, *means, *variances;
 } Statistics;
 
-/* The memory that one call of `learn` works in. Arrays of outputs are padded like a weight row, those
-   of features have room for the longest row. The second part is used with a scaler only. */
+/* The working memory of one call of `learn`. Arrays of outputs are padded like a weight row, and arrays
+   of features have room for the longest row. The second group is used with a scaler only. */
 typedef struct {
     double *nets, *y, *slopes, *deltas, *steps; /* (k,), of the current sample */
     Sample samples[2];                          /* the current and the previous one, alternating */
@@ -47,7 +47,7 @@ static void standardize_row(const Statistics *statistics, const Scratch *scratch
     const Sample *raw = &scratch->raw;
     standardize(raw->x, statistics, raw->m, scratch->standardized);
     if (scratch->is_table) {
-        take_nonzero(scratch->standardized, NULL, NULL, raw->m, sample);
+        copy_nonzero(scratch->standardized, NULL, NULL, raw->m, sample);
         return;
     }
     sample->m = 0;
@@ -64,7 +64,7 @@ static void build_sample(const Model *model, const Rows *rows, ptrdiff_t i, Scra
     }
     Sample *raw = &scratch->raw;
     read_row(rows, i, model->d, WITH_ZEROS, raw, &scratch->spare_raw);
-    scratch->is_table = is_table_of(rows);
+    scratch->is_table = is_aligned_table(rows);
     scratch->before = split_statistics(model->statistics, model->statistics_width);
     if (!scratch->is_table) {
         const Statistics all = scratch->before;
@@ -164,8 +164,8 @@ static int stay_finite(const Model *model, const Sample *sample, const double *s
     if (!are_finite(steps, model->k)) return 0;
     for (ptrdiff_t j = 0; j < model->k; j++)
         largest = fabs(steps[j]) > largest ? fabs(steps[j]) : largest;
-    /* A change of less than half the spacing of the largest numbers cannot make one overflow; this is
-       less than a quarter, for the rounding of the bound. */
+    /* A change of less than half the spacing of the largest numbers cannot make a number overflow;
+       `safe` is less than a quarter of the spacing, to allow for the rounding of the bound. */
     const double safe = DBL_MAX * DBL_EPSILON / 8;
     if (largest * bound < safe) return 1;
     for (ptrdiff_t j = 0; j < model->k; j++) {
@@ -183,8 +183,8 @@ static int have_same_features(const Sample *one, const Sample *other) {
            memcmp(one->feature_ids, other->feature_ids, one->m * sizeof(int32_t)) == 0;
 }
 
-/* Learn the rows; return the number done. It is less than n if the next row would diverge, or if the
-   last one ended the training. */
+/* Learn the rows; return the number of rows done. It is less than n if the next row would diverge, or
+   if the last row ended the training. */
 static ptrdiff_t learn_rows(const Model *model, const Rows *rows, const Results *results,
                             Scratch *scratch) {
     const ptrdiff_t k = model->k;
@@ -261,7 +261,7 @@ static Sample take_sample(char **memory, size_t m) {
     return (Sample){.feature_ids = (int32_t *)take_doubles(memory, (m + 1) / 2), .x = x};
 }
 
-/* Learn or predict rows, one after another; return the number done, or -1 if memory is short. */
+/* Learn or predict rows, one after another; return the number of rows done, -1 if memory is short. */
 static ptrdiff_t learn(const Model *model, const Rows *rows, const Results *results) {
     const size_t width = model->stride;
     const size_t room = rows->longest + 16; /* find_nonzero writes up to 16 more */
@@ -270,7 +270,7 @@ static ptrdiff_t learn(const Model *model, const Rows *rows, const Results *resu
                              2 * (room_raw + (room_raw + 1) / 2) + 7 * room_raw;
     char *const memory = malloc(n_doubles * sizeof(double)), *rest = memory;
     if (memory == NULL) return -1;
-    /* Padding of outputs must not hold what would slow arithmetic down or be added to weights. */
+    /* Clear the padding of outputs: other numbers could slow arithmetic down or reach the weights. */
     memset(memory, 0, 5 * width * sizeof(double));
     Scratch scratch;
     scratch.nets = take_doubles(&rest, width);

@@ -1,4 +1,4 @@
-"""The delta rule in NumPy, one sample after another: the definition of the compiled kernel.
+"""The delta rule in NumPy, one sample after another: the reference for the compiled kernel.
 
 For a sample with m nonzero features x, weight rows W (m, k), biases b (k,) and target d (k,):
 
@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_perceptron.model.activations import Activation, row_sums
+from stream_perceptron.model.activations import Activation, sum_rows
 from stream_perceptron.model.kernel.types import Part, Results, Rule
 from stream_perceptron.model.scaler import Scaler
 from stream_perceptron.model.weights import Weights
@@ -28,7 +28,7 @@ NAME = "numpy"
 
 
 class Deltas(NamedTuple):
-    """The arithmetic from net inputs to deltas; arrays have shape (k,)."""
+    """The outputs, targets, error and deltas of a sample; arrays have shape (k,)."""
 
     y: Array  # outputs
     d: Array  # targets of the outputs
@@ -37,7 +37,7 @@ class Deltas(NamedTuple):
 
 
 def compute_deltas(activation: Activation, nets: Array, target: int) -> Deltas:
-    """Return outputs, targets, error and deltas for net inputs (k,) and a label's output."""
+    """Compute outputs, targets, error and deltas from net inputs (k,) and the label's index."""
     y = activation.function(nets, np.empty_like(nets))
     d = np.full_like(nets, activation.low)
     d[target] = activation.high
@@ -48,15 +48,15 @@ def compute_deltas(activation: Activation, nets: Array, target: int) -> Deltas:
 def learn(weights: Weights, rule: Rule, scaler: Scaler | None, part: Part, results: Results) -> int:
     """Predict and then learn rows, one after another; return the number of rows done.
 
-    It is less than n if the next row would diverge, or if the last one ended the training. A scaler
-    standardizes a row to predict it, counts it, and standardizes it again to learn it.
+    This is less than n if the next row would diverge, or if the last row ended the training. With a
+    scaler, a row is standardized to predict it, counted, and standardized again to learn it.
     """
     W, b, n_updates = weights.weights.T, weights.biases, 0
     counters = results.counters
     with np.errstate(all="ignore"):
         for i, target in enumerate(part.targets.tolist()):
             feature_ids, raw = _read_row(part, i, len(W))
-            before = None if scaler is None else scaler.at(feature_ids)
+            before = None if scaler is None else scaler.get_statistics(feature_ids)
             ids, x = _standardize(scaler, feature_ids, raw)
             nets = results.nets[i] = _compute_nets(W[ids], x, b)
             if not np.isfinite(nets).all():
@@ -74,7 +74,7 @@ def learn(weights: Weights, rule: Rule, scaler: Scaler | None, part: Part, resul
             new_rows, new_biases = W[ids] + np.outer(x, rate * deltas), b + rate * deltas
             if not all(np.isfinite(each).all() for each in (nets, error, new_rows, new_biases)):
                 if scaler is not None and before is not None:
-                    scaler.put(feature_ids, before)
+                    scaler.set_statistics(feature_ids, before)
                 return i
             if updates:
                 W[ids], b[:] = new_rows, new_biases
@@ -90,9 +90,9 @@ def learn(weights: Weights, rule: Rule, scaler: Scaler | None, part: Part, resul
 def _compute_nets(rows: Array, x: Array, b: Array) -> Array:
     """Return the net inputs (k,) for the weights (m, k) of the nonzero features of a row.
 
-    They are added from left to right, so that features with weight 0 at the end change no bit.
+    Products are added from left to right, so that features with weight 0 at the end change no bit.
     """
-    return row_sums(rows.T * x) + b
+    return sum_rows(rows.T * x) + b
 
 
 def _read_row(part: Part, i: int, d: int) -> tuple[Array, Array]:
@@ -111,11 +111,12 @@ def _standardize(scaler: Scaler | None, ids: Array, x: Array) -> tuple[Array, Ar
     return ids[x != 0], x[x != 0]
 
 
-def probabilities(activation: Activation, nets: Array) -> NDArray[np.float64]:
-    """Return the probabilities (n, k) for net inputs (n, k).
+def compute_probabilities(activation: Activation, nets: Array) -> NDArray[np.float64]:
+    """Compute the probabilities (n, k) from net inputs (n, k).
 
-    From each output subtract the low target, then the smallest if that is negative; scale to a sum
-    of 1. If all are zero, the probabilities are uniform.
+    The low target is subtracted from the outputs of a row, then the smallest difference if it is
+    negative, and the results are scaled to a sum of 1. If all are zero, the probabilities are
+    uniform.
     """
     y = np.empty(nets.shape)
     with np.errstate(over="ignore"):
@@ -128,4 +129,4 @@ def probabilities(activation: Activation, nets: Array) -> NDArray[np.float64]:
     largest = y.max(axis=1, keepdims=True, initial=0.0)
     # Scaling by the largest first keeps the sum finite.
     y = np.divide(y, largest, out=np.ones_like(y), where=largest > 0)
-    return np.asarray(y / row_sums(y)[:, np.newaxis])
+    return np.asarray(y / sum_rows(y)[:, np.newaxis])

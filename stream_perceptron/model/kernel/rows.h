@@ -1,4 +1,4 @@
-/* Reading a row into a sample: the features that the model knows, in ascending order. */
+/* Convert a row to a sample: the features that the model knows, in ascending order. */
 
 #ifdef HAS_AVX512
 #include <immintrin.h>
@@ -6,7 +6,7 @@
 
 typedef int32_t Lanes __attribute__((vector_size(64)));
 
-enum { MOST_SHORT = 128 }; /* features that are sorted by comparing each with each */
+enum { MAX_SHORT = 128 }; /* the maximum number of features that are sorted by comparing all pairs */
 
 /* m features in ascending order, and their values; there is room for 16 more. */
 typedef struct {
@@ -16,8 +16,8 @@ typedef struct {
 } Sample;
 
 #ifdef HAS_AVX512
-/* `find_nonzero` for sixteen at a time, which compilers do not vectorize; returns how many of the d
-   values it examined. */
+/* `find_nonzero` for sixteen values at a time, because compilers do not vectorize it; return the number
+   of values examined, a multiple of sixteen. */
 __attribute__((target("avx512f,avx512vl,avx512bw"))) static ptrdiff_t find_nonzero_avx512(
     const double *values, const uint8_t *bytes, ptrdiff_t d, int32_t *indices, ptrdiff_t *m) {
     const __m512i sixteen = _mm512_set1_epi32(16);
@@ -75,15 +75,15 @@ static ptrdiff_t find_nonzero(const double *values, const uint8_t *bytes, ptrdif
 
 typedef enum { WITHOUT_ZEROS, WITH_ZEROS } Zeros;
 
-/* Append a feature to a sample; a zero only WITH_ZEROS. */
+/* Append a feature to a sample; skip it if it is zero, unless WITH_ZEROS. */
 static inline void append(Sample *sample, int32_t feature_id, double x, Zeros zeros) {
     sample->feature_ids[sample->m] = feature_id;
     sample->x[sample->m] = x;
     sample->m += zeros == WITH_ZEROS || fabs(x) > 0;
 }
 
-/* Take the nonzero values among those of the first d features. */
-static void take_nonzero(const double *values, const uint8_t *bytes, const double *byte_values,
+/* Set the sample to the nonzero values of the first d features. */
+static void copy_nonzero(const double *values, const uint8_t *bytes, const double *byte_values,
                          ptrdiff_t d, Sample *sample) {
     const int32_t *restrict ids = sample->feature_ids;
     double *restrict x = sample->x;
@@ -102,9 +102,9 @@ static void take_nonzero(const double *values, const uint8_t *bytes, const doubl
     for (ptrdiff_t r = 0; r < m; r++) append(sample, ids[r], x[r], WITHOUT_ZEROS);
 }
 
-/* Move a short sample, sorted by its features, to another's memory: the place of a feature is the number
-   of smaller ones. Sixteen features are compared at a time, without branches; lanes after
-   the last feature hold any memory, and are not used. */
+/* Sort a short sample by its features into `sorted`: the index of a feature is the number of smaller
+   features. Sixteen features are compared at a time, without branches; lanes after the last feature
+   hold arbitrary memory and are not used. */
 FOR_EACH_PROCESSOR
 static void sort_short_sample(const Sample *sample, Sample *sorted) {
     const ptrdiff_t m = sample->m;
@@ -125,25 +125,25 @@ static void sort_short_sample(const Sample *sample, Sample *sorted) {
     sorted->m = m;
 }
 
-/* Move a sample, sorted by some bits of its features and in order where these are equal. */
+/* Sort a sample by eight bits of its features into `sorted`; the sort is stable. */
 static void sort_by_byte(const Sample *sample, int shift, Sample *sorted) {
     ptrdiff_t begins[257] = {0};
     for (ptrdiff_t r = 0; r < sample->m; r++) begins[(sample->feature_ids[r] >> shift & 255) + 1]++;
     for (int byte = 0; byte < 255; byte++) begins[byte + 1] += begins[byte];
     for (ptrdiff_t r = 0; r < sample->m; r++) {
-        const ptrdiff_t place = begins[sample->feature_ids[r] >> shift & 255]++;
-        sorted->feature_ids[place] = sample->feature_ids[r];
-        sorted->x[place] = sample->x[r];
+        const ptrdiff_t index = begins[sample->feature_ids[r] >> shift & 255]++;
+        sorted->feature_ids[index] = sample->feature_ids[r];
+        sorted->x[index] = sample->x[r];
     }
     sorted->m = sample->m;
 }
 
-/* Sort a sample by its features; `spare` is exchanged for its memory. */
+/* Sort a sample by its features; it may exchange its memory for that of `spare`. */
 static void sort_sample(Sample *sample, Sample *spare) {
     int32_t largest = 0;
     for (ptrdiff_t r = 0; r < sample->m; r++)
         largest = sample->feature_ids[r] > largest ? sample->feature_ids[r] : largest;
-    const int is_short = sample->m <= MOST_SHORT;
+    const int is_short = sample->m <= MAX_SHORT;
     for (int shift = 0; shift < 32 && largest >> shift; shift += is_short ? 32 : 8) {
         if (is_short)
             sort_short_sample(sample, spare);
@@ -156,21 +156,21 @@ static void sort_sample(Sample *sample, Sample *spare) {
 }
 
 /* Return whether each row has values for the model's first features, in order. */
-static int is_table_of(const Rows *rows) {
+static int is_aligned_table(const Rows *rows) {
     return rows->name_ids == NULL && rows->feature_ids == NULL;
 }
 
-/* Read the known features of row i; zeros only WITH_ZEROS. */
+/* Read the known features of row i; skip zeros, unless WITH_ZEROS. */
 static void read_row(const Rows *rows, ptrdiff_t i, ptrdiff_t d, Zeros zeros, Sample *sample,
                      Sample *spare) {
     const ptrdiff_t start = rows->starts[i], n = rows->starts[i + 1] - start;
     const double *values = rows->values != NULL ? rows->values + start : NULL;
     const uint8_t *bytes = rows->bytes != NULL ? rows->bytes + start : NULL;
     sample->m = 0;
-    if (is_table_of(rows)) {
+    if (is_aligned_table(rows)) {
         const ptrdiff_t m = n < d ? n : d;
         if (zeros == WITHOUT_ZEROS) {
-            take_nonzero(values, bytes, rows->byte_values, m, sample);
+            copy_nonzero(values, bytes, rows->byte_values, m, sample);
             return;
         }
         sample->m = m;

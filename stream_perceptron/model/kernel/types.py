@@ -1,4 +1,4 @@
-"""The inputs and results of a kernel; kernel.h has the same as structs."""
+"""The inputs and results of a kernel; kernel.h defines equivalent structs."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ class Rule(NamedTuple):
 
     activation: Activation
     epsilon: float
-    stop: bool = False  # whether the first sample with a smaller error ends the training
+    stop: bool = False  # whether the first sample with an error below epsilon ends the training
 
 
 class Part(NamedTuple):
     """Rows that a kernel learns in one call."""
 
     rows: Rows
-    # The feature of each of the rows' names, shape (len(names),); of an unknown one, a number that
-    # is negative or at least the number of features.
+    # The index of the feature of each name of the rows, shape (len(names),). The index of an
+    # unknown feature is negative or at least the number of features.
     feature_ids: NDArray[np.int32]
     targets: NDArray[np.intp]  # the output of each row's label, shape (n,); -1: predict only
     sample_weights: NDArray[np.float64]  # shape (n,)
@@ -33,7 +33,7 @@ class Part(NamedTuple):
 
 
 class Counters:
-    """Counts that a kernel changes with each sample, so that an interrupt cannot separate them."""
+    """Counters that a kernel updates with the weights, so that no interrupt separates them."""
 
     __slots__ = ("counts", "last_error")
 
@@ -45,7 +45,7 @@ class Counters:
 class Results(NamedTuple):
     """The arrays that a kernel writes, row by row."""
 
-    nets: NDArray[Any]  # net inputs before the row's update, shape (n, k)
+    nets: NDArray[Any]  # net inputs before the update by the row, shape (n, k)
     # Half the squared error before the update, shape (n,); unchanged for a row without a target.
     errors: NDArray[np.float64]
     updated: NDArray[np.bool_]  # set where the row changed the weights, shape (n,)

@@ -1,10 +1,10 @@
 /* The loops over the weight rows of a sample's features.
 
-   A sum over features has four partial sums: the product of the r-th feature is added to sum r mod 4,
-   and they are added up as (0 + 2) + (1 + 3), then the bias. Vectors run over the outputs, so neither
-   their width nor the form of a sample changes a bit.
+   A sum over features has four partial sums: the product of the r-th feature is added to partial sum
+   r mod 4, and the total is (0 + 2) + (1 + 3), plus the bias. Vectors run over the outputs, so neither
+   their width nor the storage format of a row changes a bit.
 
-   The macros make one loop for each width of vectors and keep all sums in registers. The same loop
+   The macros generate a loop for each width of vectors and keep all sums in registers. The same loop
    over arrays, in plain C, takes 1.6 to 3 times as long for ten outputs. */
 
 #if defined(__GNUC__) && !defined(PLAIN_C)
@@ -12,7 +12,7 @@ typedef double eight __attribute__((vector_size(64), aligned(8), may_alias));
 typedef double four __attribute__((vector_size(32), aligned(8), may_alias));
 typedef double two __attribute__((vector_size(16), aligned(8), may_alias));
 
-/* Outputs by eights; up to four more join the last eight, as the registers hold no more. */
+/* Outputs in groups of eight; up to four more join the last group: registers have no room for more. */
 #define FOR_ALL_OUTPUTS(ADDS, SUMS)                          \
     ptrdiff_t j = 0;                                         \
     for (; k - j > 12; j += 8) OUTPUTS(ONE, eight, eight, ADDS, SUMS) \

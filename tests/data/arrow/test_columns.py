@@ -325,7 +325,7 @@ def test_description_says_what_is_used_and_warns_of_row_numbers(tmp_path):
     source = ParquetSource(str(write_parquet(tmp_path / "f.parquet", columns)))
     (batch,) = read_batches(source, Request(Selection(ignore=("skip",))))
 
-    assert batch.notes == (
+    assert batch.notices == (
         "2 features: user_id, a",
         "label: target (str)",
         "ignored: skip (as asked)",

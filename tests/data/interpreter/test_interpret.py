@@ -17,7 +17,7 @@ from stream_perceptron.data import Request, open_source, read_batches
 from stream_perceptron.data.arrow.rows import ArrowTable
 from stream_perceptron.data.batch import Redeliveries
 from stream_perceptron.data.interpreter import Context, NameRoles, interpret
-from stream_perceptron.data.interpreter.steady import interpret_block
+from stream_perceptron.data.interpreter.vectorized import interpret_block
 from stream_perceptron.data.schema import Schema, Selection
 from stream_perceptron.data.source import Knowledge
 from stream_perceptron.data.text.records import RawLines
@@ -200,9 +200,9 @@ def cells_of(rng, form, n):
         one_hot = tuple(name for name in context.selection.one_hot if name != "tags")
         context = replace(context, selection=replace(context.selection, one_hot=one_hot))
         scanner = CsvScanner(COLUMNS)
-        context = replace(context, is_text=True, columns=COLUMNS, are_named=True)
+        context = replace(context, is_text=True, columns=COLUMNS, has_column_names=True)
     elif form == "libsvm":
-        scanner, context = LibsvmScanner(), replace(context, is_text=True, are_pairs=True)
+        scanner, context = LibsvmScanner(), replace(context, is_text=True, has_pairs=True)
     else:
         scanner = JsonScanner()
     if context.selection.position:
@@ -255,7 +255,7 @@ def interpret_in_parts(context, cells, sizes, names=None):
         progress.missing,
         progress.untyped_nulls,
         frozenset().union(*(batch.unscaled for _, batch in parts)),
-        [content for _, batch in parts for content in batch.kept],
+        [content for _, batch in parts for content in batch.passthrough],
         context.schema,
         sorted(context.vocabulary.names),
     )
@@ -278,7 +278,7 @@ def test_records_mean_the_same_however_they_are_split(form, tell):
         block = interpret_block(
             adopt(context, interpret(context, cells).inferred), cells, NameRoles()
         )
-        n_together += 0 if block is None else len(block) - int(block.is_odd.sum())
+        n_together += 0 if block is None else len(block) - int(block.is_deferred.sum())
     tell(f"{form}: {n_together:,} of {6000 * TIMES:,} records can be interpreted many at once")
     assert n_together > 1000 * TIMES
 

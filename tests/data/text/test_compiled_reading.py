@@ -41,8 +41,8 @@ def read(path, selection, compiled):
                 rows.append({name: np.float64(v).tobytes() for name, v in x.items()})
             labels += batch.labels
             weights += batch.weights.tolist()
-            told |= {*batch.notes, *batch.unscaled}
-            kept_values += batch.kept
+            told |= {*batch.notices, *batch.unscaled}
+            kept_values += batch.passthrough
             rejected |= {batch.first_row + i: why for i, why in batch.rejected.items()}
             knowledge.adopt(batch.inferred)
             progress.count_missing(batch.missing, knowledge)

@@ -88,7 +88,7 @@ def test_only_learned_rows_tell_what_others_mean(rows, learned, why, are_split, 
             both = zip(result.rows.tolist(), result.labels, strict=True)
             found += [row - 1 for row, label in both if label is not None]
             for told in result.rejected:
-                rejected[told.row - 1] = told.why
+                rejected[told.row - 1] = told.reason
         live.save(path)
         live = LiveModel.load(path)
 
@@ -101,8 +101,8 @@ def test_rows_of_many_structures_are_described_by_the_last(tmp_path):
     """Unlabelled rows do not fix the schema, so each row's own structure counts."""
     path = tmp_path / "s.jsonl"
     path.write_text('{"x": [1]}\n{"a": 1}\n' * 60 + '{"features": {"b": 1}}\n')
-    notes = [
-        note for batch in read_batches(open_source(str(path)), Request()) for note in batch.notes
+    notices = [
+        note for batch in read_batches(open_source(str(path)), Request()) for note in batch.notices
     ]
 
-    assert notes[0].endswith(" from 'features' in the first row, more as they appear: b")
+    assert notices[0].endswith(" from 'features' in the first row, more as they appear: b")

@@ -133,10 +133,13 @@ def test_a_text_file_is_told_by_the_bytes_up_to_its_last_row(is_compressed, tmp_
     source.write_bytes(gzip.compress(data + b"\n\n", 1) if is_compressed else data + b"\n\n")
     for limit in range(1, 5):
         run("learn", source, "-m", path, "--limit", limit, "--skip-bad", "--quiet", check=0)
-        (identity,) = LiveModel.load(path).cursor.sources
+        (fingerprint,) = LiveModel.load(path).cursor.sources
         read = b"".join(lines[: limit + 1]) + (b"\n" if limit == 4 else b"")
 
-        assert (len(read), hashlib.sha256(read).hexdigest()) == (identity.size, identity.digest)
+        assert (len(read), hashlib.sha256(read).hexdigest()) == (
+            fingerprint.size,
+            fingerprint.digest,
+        )
     run("learn", source, "-m", whole, "--skip-bad", "--quiet", check=0)
     assert contents_of(whole) == contents_of(path)
 

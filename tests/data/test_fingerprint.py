@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import pytest
 
-from stream_perceptron.data.identity import FileState, Identity
+from stream_perceptron.data.fingerprint import FileState, Fingerprint
 from stream_perceptron.data.opening import open_source
 from stream_perceptron.data.source import Request
 from stream_perceptron.data.text.prefix import PrefixHasher
@@ -30,7 +30,7 @@ def test_a_prefix_is_identified_while_the_file_grows(opener, tmp_path):
             file.write(data[1000:])
     while size < (2000 if opener is open else 1000):
         size = min(size + rng.randrange(300), 2000 if opener is open else 1000)
-        expected = Identity("other name", size, hashlib.sha256(data[:size]).hexdigest())
+        expected = Fingerprint("other name", size, hashlib.sha256(data[:size]).hexdigest())
 
         assert hasher.identify(size) == expected
 
@@ -43,7 +43,7 @@ def test_a_file_that_another_one_replaces_keeps_its_identity(tmp_path):
     other.replace(path)
 
     assert hasher.identify(4).digest == hashlib.sha256(b"1\n2\n").hexdigest()
-    assert not hasher.is_at(str(path))
+    assert not hasher.is_unchanged_at(str(path))
 
 
 @pytest.mark.parametrize("content", [b"1\n", b"3\n4\n"], ids=["shorter", "other bytes"])
@@ -53,16 +53,16 @@ def test_a_file_that_is_changed_in_place_has_no_digest(content, tmp_path):
     hasher = PrefixHasher(str(path))
     path.write_bytes(content)
     os.utime(path, ns=(0, 1))
-    identity = hasher.identify(4)
+    fingerprint = hasher.identify(4)
 
-    assert identity.has_changed
-    assert not identity.is_stream
+    assert fingerprint.has_changed
+    assert not fingerprint.is_stream
 
 
 def test_a_file_of_which_nothing_was_read_is_no_stream():
-    assert not Identity.of_unread("f").is_stream
-    assert Identity.of_unread("f") == Identity("g", 0, hashlib.sha256().hexdigest())
-    assert Identity.of_stream("f").is_stream
+    assert not Fingerprint.of_unread("f").is_stream
+    assert Fingerprint.of_unread("f") == Fingerprint("g", 0, hashlib.sha256().hexdigest())
+    assert Fingerprint.of_stream("f").is_stream
 
 
 def test_a_write_that_is_under_way_is_no_change(tmp_path):
@@ -78,10 +78,10 @@ def test_a_write_that_is_under_way_is_no_change(tmp_path):
 
     writer = threading.Timer(0.005, append)
     writer.start()
-    identity = hasher.identify(4)
+    fingerprint = hasher.identify(4)
     writer.join()
 
-    assert identity.digest == hashlib.sha256(b"1\n2\n").hexdigest()
+    assert fingerprint.digest == hashlib.sha256(b"1\n2\n").hexdigest()
 
 
 def test_a_file_that_takes_a_place_before_it_is_read_is_an_error(tmp_path):
@@ -89,11 +89,15 @@ def test_a_file_that_takes_a_place_before_it_is_read_is_an_error(tmp_path):
     path.write_bytes(b"a,y\n1,u\n")
     other.write_bytes(b"a,y\n2,v\n")
     source = open_source(str(path))
-    (known,) = source.matching(source.identities())
+    (known_fingerprint,) = source.find_matching(source.fingerprints())
     other.replace(path)
 
-    with pytest.raises(SourceError, match="another file has taken its place"):
-        next(source.rows(Request(known=known, start=1, offset=known.size)))
+    with pytest.raises(SourceError, match="another file has replaced it"):
+        next(
+            source.rows(
+                Request(known_fingerprint=known_fingerprint, start=1, offset=known_fingerprint.size)
+            )
+        )
 
 
 def test_a_state_of_the_last_moments_has_no_time(tmp_path):
@@ -103,5 +107,5 @@ def test_a_state_of_the_last_moments_has_no_time(tmp_path):
     os.utime(path, ns=(0, recent.time - 10**10))
     state = FileState.of(str(path))
 
-    assert recent.settle() == replace(recent, time=0)
-    assert state.settle() == state
+    assert recent.clear_recent_time() == replace(recent, time=0)
+    assert state.clear_recent_time() == state

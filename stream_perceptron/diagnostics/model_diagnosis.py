@@ -6,7 +6,7 @@ import copy
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from stream_perceptron.diagnostics.diagnosis import Finding, findings_in
+from stream_perceptron.diagnostics.diagnosis import Finding, collect_findings
 from stream_perceptron.errors import DivergedError
 from stream_perceptron.live.model import LiveModel
 from stream_perceptron.perceptron import SGDPerceptron
@@ -20,18 +20,18 @@ Pairs = Iterable[tuple[Mapping[Hashable, Any], Hashable]]
 def diagnose(
     model: LiveModel | SGDPerceptron | Pipeline, samples: Pairs = (), diverged: bool = False
 ) -> list[Finding]:
-    """Return findings on why a model does not learn well, gravest first.
+    """Return the findings that explain why a model does not learn well, gravest first.
 
     Parameters
     ----------
     model
-        A live model with its progress; or a perceptron, or a pipeline that ends with one. A copy of
-        the perceptron tests and learns the samples.
+        A live model with its progress, a perceptron, or a pipeline that ends with a perceptron. A
+        copy of the perceptron predicts and learns the samples.
     samples
         Recent pairs of features and a label, for a perceptron or a pipeline. 50 samples show
         unscaled features; 300 show faults of outputs and labels.
     diverged
-        Whether a live model refused its last sample because it would have diverged.
+        Whether a live model rejected its last sample because it would have diverged.
 
     Raises
     ------
@@ -51,7 +51,7 @@ def diagnose(
     >>> [finding.name for finding in diagnose(model, recent)]
     ['unscaled features']
 
-    A model of the command line or of `LiveModel.run` needs no samples:
+    A model trained by the command line or by `LiveModel.run` needs no samples:
 
     >>> from stream_perceptron import LiveModel
     >>> from stream_perceptron.data.opening import open_source
@@ -65,30 +65,31 @@ def diagnose(
 
     """
     if not isinstance(model, LiveModel):
-        model, diverged = _tried(model, samples)
-    return findings_in(model, diverged)
+        model, diverged = _test_and_train(model, samples)
+    return collect_findings(model, diverged)
 
 
-def _tried(model: SGDPerceptron | Pipeline, samples: Pairs) -> tuple[LiveModel, bool]:
-    """Return a copy of a perceptron that has learned the samples, and whether it diverged.
+def _test_and_train(model: SGDPerceptron | Pipeline, samples: Pairs) -> tuple[LiveModel, bool]:
+    """Train a copy of a perceptron on the samples; return it, and whether it diverged.
 
-    Earlier steps of a pipeline transform the samples and learn nothing.
+    The other steps of a pipeline transform the samples without learning.
     """
-    from stream_perceptron.live.sweep import batches_of  # late, as it imports threads
+    from stream_perceptron.live.sweep import build_batches  # late, as it imports threads
 
     *steps, last = getattr(model, "steps", {"": model}).values()
     if not isinstance(last, SGDPerceptron):
-        raise TypeError(f"{type(last).__name__} is no SGDPerceptron, and no pipeline ends with it")
+        name = type(last).__name__
+        raise TypeError(f"{name} is neither an SGDPerceptron nor a pipeline that ends with one")
 
-    def transformed() -> Iterator[tuple[Mapping[Hashable, Any], Hashable]]:
+    def transform_samples() -> Iterator[tuple[Mapping[Hashable, Any], Hashable]]:
         for x, y in samples:
             for step in steps:
                 x = step.transform_one(x)
             yield x, y
 
     live = LiveModel(copy.deepcopy(last))
-    for batch in batches_of(transformed()):
-        refused = live.step(batch).refused
-        if isinstance(refused, DivergedError):
+    for batch in build_batches(transform_samples()):
+        failure = live.step(batch).failure
+        if isinstance(failure, DivergedError):
             return live, True
     return live, False

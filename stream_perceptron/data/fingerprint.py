@@ -1,4 +1,4 @@
-"""Identities of sources: names, sizes and digests, and the states of files."""
+"""Fingerprints of sources, and the states of files."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from dataclasses import dataclass, field, replace
 
 from stream_perceptron.errors import SourceError
 
-CHANGED = "changed"  # in place of a digest, if a file was changed while it was read
+CHANGED = "changed"  # replaces the digest of a file that was changed while it was read
 
 # A local file up to this size is identified by all its bytes, a larger one by its footer.
-_WHOLE_FILE = 2**30
+_MAX_HASHED_SIZE = 2**30
 
-START_BYTES = 4096  # of a text file, which tell most files apart
+START_BYTES = 4096  # at the start of a text file, which distinguish most files
 
-# Nanoseconds within which two changes of a file may have the same modification time: some file
-# systems count in steps of two seconds.
+# Two changes of a file within this many nanoseconds may have the same modification time, because
+# some file systems have a resolution of two seconds.
 _TIME_STEP = 2 * 10**9
 
 
 @dataclass(frozen=True, slots=True)
 class FileState:
-    """The place of a file, and its size and modification time, which tell of most changes."""
+    """The device, inode, size and modification time of a file, which reveal most changes."""
 
     device: int = field(metadata={"below": 2**64})
     inode: int = field(metadata={"below": 2**64})
@@ -41,43 +41,43 @@ class FileState:
         """Return the state of a regular file; None for anything else."""
         return cls.of(path) if os.path.isfile(path) else None
 
-    def settle(self) -> FileState:
-        """Return the state without its time if that is too recent to tell of later changes."""
+    def clear_recent_time(self) -> FileState:
+        """Return the state, without its time if that is too recent to reveal a later change."""
         return replace(self, time=0) if time.time_ns() - self.time < _TIME_STEP else self
 
-    def is_at_place_of(self, other: FileState) -> bool:
-        """Whether two states are those of one file, which may have changed."""
+    def is_same_file_as(self, other: FileState) -> bool:
+        """Whether two states belong to the same file, which may have changed in between."""
         return (self.device, self.inode) == (other.device, other.inode)
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
-    """The identity of a source's content; the name does not count."""
+class Fingerprint:
+    """The size and SHA-256 that identify the content of a source; names are not compared."""
 
     # For messages.
     name: str = field(compare=False)
-    # The number of bytes; of an uncompressed text file, those up to the last row read.
+    # The number of bytes; of an uncompressed text file, up to the end of the last row read.
     size: int
     # The SHA-256 of these bytes, or of a large or remote file's footer; empty for a stream.
     digest: str
-    # The ETag or time of an object behind a URI.
+    # The ETag or modification time of an object behind a URI.
     version: str = field(default="", metadata={"optional": True})
 
     @classmethod
-    def of_file(cls, name: str, size: int, footer: bytes, version: str = "") -> Identity:
-        """Return the identity of a file with this Parquet footer or Arrow schema."""
-        if os.path.exists(name) and size <= _WHOLE_FILE:
+    def of_file(cls, name: str, size: int, footer: bytes, version: str = "") -> Fingerprint:
+        """Return the fingerprint of a file, given its Parquet footer or Arrow schema."""
+        if os.path.exists(name) and size <= _MAX_HASHED_SIZE:
             return cls(name, size, hash_file(name))
         return cls(name, size, hash_bytes(footer), version)
 
     @classmethod
-    def of_unread(cls, name: str) -> Identity:
-        """Return the identity of a file of which nothing has been read."""
+    def of_unread(cls, name: str) -> Fingerprint:
+        """Return the fingerprint of a file before any of it is read."""
         return cls(name, 0, hash_bytes(b""))
 
     @classmethod
-    def of_stream(cls, name: str) -> Identity:
-        """Return the identity of stdin or a pipe; all streams are equal."""
+    def of_stream(cls, name: str) -> Fingerprint:
+        """Return the fingerprint of stdin or a pipe, which is the same for all streams."""
         return cls(name, 0, "")
 
     def __str__(self) -> str:
@@ -89,7 +89,7 @@ class Identity:
 
     @property
     def has_changed(self) -> bool:
-        """Whether the source was changed while it was read, so that its rows are not known."""
+        """Whether the source was changed while it was read, so that its content is unknown."""
         return self.digest == CHANGED
 
     @property
@@ -98,8 +98,8 @@ class Identity:
         return not self.digest
 
 
-def changed_since_first_pass(name: str) -> SourceError:
-    """Return the error for a text file that is not the same in a further pass."""
+def build_changed_error(name: str) -> SourceError:
+    """Return the error for a text file that has changed between passes."""
     return SourceError(
         f"{name}: the file has changed since the first pass over it; start over with --overwrite"
     )
@@ -107,20 +107,20 @@ def changed_since_first_pass(name: str) -> SourceError:
 
 @dataclass(frozen=True)
 class PipeHeader:
-    """What the next run on an anonymous pipe needs to know of its beginning.
+    """The start of an anonymous pipe, for the next run on the same pipe.
 
-    A FIFO keeps none, because its writer may start again.
+    A FIFO has none, because its writer may start again.
     """
 
     pipe: str  # identifies the pipe
-    # The header, or a line that tells the form of the rows without their content. Bytes that are
-    # not UTF-8 are lone surrogates.
+    # The header, or a line with the format of the rows but without their content. Invalid UTF-8
+    # bytes are lone surrogates.
     line: str
-    is_header: bool  # whether the line is a header, which comes before the next rows again
+    is_header: bool  # whether the line is a header, to be read again before the next rows
 
 
 def hash_bytes(data: bytes) -> str:
-    """Return the SHA-256 of some bytes in hexadecimal."""
+    """Return the SHA-256 of bytes in hexadecimal."""
     import hashlib  # late: runs without a checkpoint do not need it
 
     return hashlib.sha256(data).hexdigest()

@@ -1,7 +1,7 @@
-"""The interpretation of single records that are like the one before.
+"""A fast path for single records with the same layout as an earlier one.
 
-Records of a live stream arrive one at a time and mostly have the same cells, so that only numbers
-and the label differ. Those are read here, in a fraction of the time.
+Records of a live stream arrive one at a time, and most have the same cells: only the numbers and
+the label differ. This module interprets such records in a fraction of the time.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_perceptron.data import roles
-from stream_perceptron.data.batch import Batch, Inferred
+from stream_perceptron.data.batch import Batch, InferredKnowledge
 from stream_perceptron.data.cells import Cells, Kind
 from stream_perceptron.data.interpreter.context import Context
 from stream_perceptron.data.interpreter.record import find_label_key
@@ -22,55 +22,55 @@ from stream_perceptron.data.schema import Selection
 from stream_perceptron.data.values import require_utf8
 from stream_perceptron.errors import SampleError
 from stream_perceptron.model.rows import Rows
-from stream_perceptron.model.vocabulary import FirstNames
+from stream_perceptron.model.vocabulary import NamesPrefix
 
 _NUMERIC = (Kind.NUMBER, Kind.BOOL)
 
 
-def _fixed(array: NDArray[Any]) -> NDArray[Any]:
-    """Return an array that batches share, which nothing may change."""
+def _freeze(array: NDArray[Any]) -> NDArray[Any]:
+    """Make an array read-only, because batches share it, and return it."""
     array.flags.writeable = False
     return array
 
 
-_FIRST_ROW: NDArray[np.intp] = _fixed(np.zeros(1, np.intp))
-_WEIGHT: NDArray[np.float64] = _fixed(np.ones(1))
+_FIRST_ROW: NDArray[np.intp] = _freeze(np.zeros(1, np.intp))
+_UNIT_WEIGHT: NDArray[np.float64] = _freeze(np.ones(1))
 
 
 class _Layout(NamedTuple):
-    """The cells of a record, and what they mean."""
+    """The cells of a record, and their roles."""
 
     context: Context
-    cell_names: FirstNames
+    cell_names: NamesPrefix
     name_ids: bytes
     kinds: bytes
     label: int  # the cell of the label, -1 for none
     features: Any  # selects the cells of the features
     feature_names: tuple[Any, ...]
     starts: NDArray[np.intp]  # of the features
-    inferred: Inferred
+    inferred: InferredKnowledge
 
 
-class AlikeRecords:
-    """Interprets a single record that has the cells of an earlier one."""
+class LayoutCache:
+    """Interprets a single record by the layout of an earlier one with the same cells."""
 
     def __init__(self) -> None:
         self._layout: _Layout | None = None
 
-    def remember(self, context: Context, cells: Cells, batch: Batch) -> None:
-        """Remember the cells of a record that was interpreted as this batch, if they are plain."""
+    def store(self, context: Context, cells: Cells, batch: Batch) -> None:
+        """Store the layout of a record that was interpreted as `batch`, if the record is plain."""
         if _is_plain(context, batch):
             self._layout = _find_layout(context, cells, batch) or self._layout
 
     def interpret(self, context: Context, cells: Cells, fields: Mapping[str, Any]) -> Batch | None:
-        """Return a record as a batch with further fields; None if it may differ in other ways."""
+        """Return a record as a batch with further fields; None if the layout does not apply."""
         layout = self._layout
         if (
             layout is None
             or context is not layout.context
             or cells.kinds.tobytes() != layout.kinds
-            or _name_bytes(cells) != layout.name_ids
-            or not layout.cell_names.shares_list_with(cells.names)
+            or _serialize_name_ids(cells) != layout.name_ids
+            or not layout.cell_names.has_same_list_as(cells.names)
         ):
             return None
         values: NDArray[np.float64] = cells.numbers[layout.features].astype(np.float64)
@@ -89,16 +89,16 @@ class AlikeRecords:
             rows=_FIRST_ROW,
             features=Rows(layout.feature_names, layout.starts, None, values),
             labels=[label],
-            weights=_WEIGHT,
+            weights=_UNIT_WEIGHT,
             inferred=layout.inferred,
             **fields,
         )
 
 
 def _is_plain(context: Context, batch: Batch) -> bool:
-    """Whether a record consists of numbers and a label, and changed nothing that was inferred."""
+    """Return whether a record has only numbers and a label, and changed nothing inferred."""
     return (
-        not (context.are_pairs or context.types or _has_other_roles(context.selection))
+        not (context.has_pairs or context.types or _has_other_roles(context.selection))
         and len(batch.rows) == batch.n_rows == 1
         and batch.missing is None
         and batch.inferred.schema is context.schema
@@ -107,41 +107,41 @@ def _is_plain(context: Context, batch: Batch) -> bool:
 
 
 def _has_other_roles(options: Selection) -> bool:
-    """Whether cells may have roles that depend on their content."""
+    """Return whether options concern more than the features, the label and ignored cells."""
     return bool(
-        options.weight or options.position or options.kept or options.encodings or options.joins
-        or options.missing
+        options.weight or options.position or options.passthrough or options.encodings
+        or options.has_join or options.missing
     )  # fmt: skip
 
 
 def _find_layout(context: Context, cells: Cells, batch: Batch) -> _Layout | None:
     """Return the layout of a record; None if a feature has no number in a cell of its own."""
-    assert isinstance(cells.names, FirstNames)
-    names = _names_of(context, cells)
+    assert isinstance(cells.names, NamesPrefix)
+    names = _list_cell_names(context, cells)
     prefix = f"{context.schema.key}." if context.schema.key and context.columns is None else ""
-    places = {name: place for place, name in enumerate(names)}
-    features = [places.get(f"{prefix}{name}", -1) for name in batch.features.names]
+    cell_ids = {name: cell_id for cell_id, name in enumerate(names)}
+    features = [cell_ids.get(f"{prefix}{name}", -1) for name in batch.features.names]
     label_key = context.selection.label
     if context.columns is None:
         label_key = find_label_key(context, names)
-    label = -1 if label_key is None else places.get(label_key, -1)
+    label = -1 if label_key is None else cell_ids.get(label_key, -1)
     kinds = cells.kinds.tolist()
-    if not features or any(place < 0 or kinds[place] not in _NUMERIC for place in features):
+    if not features or any(cell_id < 0 or kinds[cell_id] not in _NUMERIC for cell_id in features):
         return None
     return _Layout(
         context,
         cells.names,
-        _name_bytes(cells),
+        _serialize_name_ids(cells),
         cells.kinds.tobytes(),
         label,
-        _as_slice(features),
+        _build_index(features),
         tuple(batch.features.names),
-        _fixed(np.array([0, len(features)], np.intp)),
+        _freeze(np.array([0, len(features)], np.intp)),
         batch.inferred,
     )
 
 
-def _names_of(context: Context, cells: Cells) -> list[str]:
+def _list_cell_names(context: Context, cells: Cells) -> list[str]:
     """Return the names of the cells of a record."""
     if context.columns is not None:
         return list(context.columns)
@@ -149,25 +149,27 @@ def _names_of(context: Context, cells: Cells) -> list[str]:
     return [cells.names[i] for i in cells.name_ids.tolist()]
 
 
-def _name_bytes(cells: Cells) -> bytes:
+def _serialize_name_ids(cells: Cells) -> bytes:
     return b"" if cells.name_ids is None else cells.name_ids.tobytes()
 
 
-def _as_slice(places: list[int]) -> Any:
-    """Return an index that selects these places."""
-    first, end = places[0], places[0] + len(places)
-    return slice(first, end) if places == list(range(first, end)) else np.array(places)
+def _build_index(cell_ids: list[int]) -> Any:
+    """Return an index that selects these cells: a slice if they are consecutive."""
+    first, end = cell_ids[0], cell_ids[0] + len(cell_ids)
+    return slice(first, end) if cell_ids == list(range(first, end)) else np.array(cell_ids)
 
 
 def _read_label(context: Context, content: Any) -> Any:
-    """Return the label for the content of its cell; None if it has to be examined."""
+    """Return the label for the content of its cell; None to interpret the record in full."""
     options = context.selection
-    content = roles.present(options.with_point(content, context.is_text), options, context.is_text)
+    content = roles.convert_null(
+        options.convert_decimal_comma(content, context.is_text), options, context.is_text
+    )
     if content is None or isinstance(content, list | dict):
         return None
     try:
         text = require_utf8(content) if context.is_text else content
-        label, schema = context.schema.with_label(text, context.is_text)
+        label, schema = context.schema.parse_label(text, context.is_text)
     except SampleError:
         return None
     return label if schema is context.schema else None

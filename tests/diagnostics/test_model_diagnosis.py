@@ -51,5 +51,5 @@ def test_a_step_that_diverges():
 
 
 def test_other_models_are_refused():
-    with pytest.raises(TypeError, match="LogisticRegression is no SGDPerceptron"):
+    with pytest.raises(TypeError, match="LogisticRegression is neither an SGDPerceptron"):
         diagnose(linear_model.LogisticRegression(), [])

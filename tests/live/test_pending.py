@@ -63,7 +63,7 @@ def predictions_in(results):
 
 def rejected_in(results):
     """Return the rejected rows with reasons."""
-    return [(each.row, each.why) for result in results for each in result.rejected]
+    return [(each.row, each.reason) for result in results for each in result.rejected]
 
 
 def bytes_of(live, folder):
@@ -197,7 +197,7 @@ def require_alike(form, seed, n, folder):
     some = {*rng.sample(range(1, 12), 4), *rng.sample(range(12, len(rows)), 4)}
     every = range(1, min(len(rows), 60))
     found = []
-    for how in ({}, {"one_by_one": 10**9}, {"every": rng.randrange(1, 50)}, some, every):
+    for how in ({}, {"n_single_rows": 10**9}, {"every": rng.randrange(1, 50)}, some, every):
         live = begin(path, **asked)
         if isinstance(how, dict):
             results = learn(live, path, skip_rejected=True, **how)
@@ -237,13 +237,13 @@ BEFORE = [
 ]
 AFTER = [{"id": 4, "label": "left"}, {"id": 2, "a": 3.0}, {"id": 1, "label": "right"}]
 BAD = {
-    "features twice": ({"id": 1, "a": 3.0}, "'1'.* waits"),
-    "features and a label": ({"id": 4, "a": 3.0, "label": "left"}, "'4'.* waits"),
+    "features twice": ({"id": 1, "a": 3.0}, "'1'.* already pending"),
+    "features and a label": ({"id": 4, "a": 3.0, "label": "left"}, "'4'.* already pending"),
     "no id": ({"a": 3.0}, "'id'"),
     "null for an id": ({"id": None, "label": "left"}, "'id'"),
-    "a label of nobody": ({"id": 9, "label": "left"}, "'9'.* wait"),
-    "a label again": ({"id": 2, "label": "left"}, "'2'.* wait"),
-    "a label for a sample that had it": ({"id": 3, "label": "right"}, "'3'.* wait"),
+    "a label of nobody": ({"id": 9, "label": "left"}, "'9'.* is pending"),
+    "a label again": ({"id": 2, "label": "left"}, "'2'.* is pending"),
+    "a label for a sample that had it": ({"id": 3, "label": "right"}, "'3'.* is pending"),
     "nothing, of a sample that waits": ({"id": 1}, "neither"),
     "nothing": ({"id": 9, "a": None}, "neither"),
 }

@@ -6,10 +6,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from stream_perceptron.checkpoint.archive import naming, read_checkpoint, write_checkpoint
+from stream_perceptron.checkpoint.archive import (
+    add_path_to_errors,
+    read_checkpoint,
+    write_checkpoint,
+)
 from stream_perceptron.checkpoint.codec import from_json, to_json
-from stream_perceptron.checkpoint.pipelines import absorb
-from stream_perceptron.checkpoint.state import apart, model_state
+from stream_perceptron.checkpoint.pipelines import absorb_scaler
+from stream_perceptron.checkpoint.state import encode_model, split_checkpoint
 from stream_perceptron.data.labels import LABEL_TYPES
 from stream_perceptron.data.schema import Schema, Selection
 from stream_perceptron.data.source import Knowledge
@@ -19,13 +23,13 @@ from stream_perceptron.live.ledger import Ledger
 from stream_perceptron.live.lineage import Lineage
 from stream_perceptron.live.marks import Mark, Marks
 from stream_perceptron.live.metrics import Progress
-from stream_perceptron.live.waiting import ARRAY_PREFIX, Waiting
+from stream_perceptron.live.pending import ARRAY_PREFIX, PendingSamples
 from stream_perceptron.perceptron import SGDPerceptron
 
 
 @dataclass(eq=False, repr=False)
 class _Run:
-    """The saved state of a run, beside the model and the arrays."""
+    """The saved state of a run, apart from the model and the arrays."""
 
     selection: Selection
     schema: Schema
@@ -33,83 +37,83 @@ class _Run:
     curve_bin: int
     cursor: Cursor
     lineage: Lineage
-    waiting: Waiting | None = field(default=None, metadata={"optional": True})
+    waiting: PendingSamples | None = field(default=None, metadata={"optional": True})
     marks: list[Mark] = field(default_factory=list, metadata={"optional": True})
 
 
 class SavedModel(NamedTuple):
-    """What a checkpoint has of a live model."""
+    """The parts of a live model that a checkpoint holds."""
 
     model: SGDPerceptron
     selection: Selection
     schema: Schema
     ledger: Ledger
     kernel: str
-    waiting: Waiting | None
+    waiting: PendingSamples | None
     python_step: str | None
 
 
-def read_live(path: Path) -> SavedModel:
-    """Return the state of a live model in a checkpoint.
+def read_live_model(path: Path) -> SavedModel:
+    """Load the state of a live model from a checkpoint.
 
-    A file written by `stream_perceptron.save` has only the model; the rest is new.
+    A file written by `stream_perceptron.save` has only the model, so all other parts are new.
     """
-    with naming(path):
+    with add_path_to_errors(path):
         meta, members = read_checkpoint(path)
         kernel, steps = str(meta.get("kernel")), meta.get("steps")
-        model, run, arrays = apart(meta, members)
-        python_step = absorb(steps, model)
+        model, run, arrays = split_checkpoint(meta, members)
+        python_step = absorb_scaler(steps, model)
         if run is None:
             names = tuple(str(name) for name in model.features_)
-            asked = Selection(standardize=model.network.scaler is not None)
+            read_options = Selection(standardize=model.network.scaler is not None)
             lineage = Lineage(is_complete=model.n_seen == 0)
             ledger = Ledger(Progress(), Cursor(), lineage)
             types = {type(label).__name__ for label in model.classes_}
             label_type = types.pop() if len(types) == 1 and types < set(LABEL_TYPES) else None
             schema = Schema(names or None, label_type)
-            return SavedModel(model, asked, schema, ledger, kernel, None, python_step)
+            return SavedModel(model, read_options, schema, ledger, kernel, None, python_step)
         if isinstance(run, dict) and isinstance(run.get("progress"), dict):
             run["progress"].pop("changes", None)  # the drift events of an older version
         saved = from_json(_Run, run, "run")
-        asked, waiting = saved.selection, saved.waiting
-        if asked.joins == (waiting is None):
-            raise CheckpointError("has samples that wait for labels without --join, or lacks them")
+        read_options, waiting = saved.selection, saved.waiting
+        if read_options.has_join == (waiting is None):
+            raise CheckpointError("has pending samples without --join, or lacks them")
         if waiting is not None:
-            waiting.restore(arrays, asked.max_pending, len(model.classes_))
+            waiting.restore(arrays, read_options.max_pending, len(model.classes_))
         elif any(name.startswith(ARRAY_PREFIX) for name in arrays):
-            raise CheckpointError("has arrays of samples that wait for labels, without --join")
+            raise CheckpointError("has arrays of pending samples, without --join")
         saved.progress.restore(arrays, saved.curve_bin, len(model.classes_))
-        saved.cursor.require_fit(saved.selection.position)
-        saved.lineage.require_settings()
+        saved.cursor.require_consistent(saved.selection.position)
+        saved.lineage.require_valid_settings()
         if saved.selection.standardize != (model.network.scaler is not None):
             raise CheckpointError("has a scaler that was not asked for, or lacks it")
         marks = Marks(saved.marks)
         ledger = Ledger(saved.progress, saved.cursor, saved.lineage, marks)
-        return SavedModel(model, asked, saved.schema, ledger, kernel, waiting, python_step)
+        return SavedModel(model, read_options, saved.schema, ledger, kernel, waiting, python_step)
 
 
-def write_live(
+def write_live_model(
     path: Path,
     model: SGDPerceptron,
     selection: Selection,
     knowledge: Knowledge,
     ledger: Ledger,
-    waiting: Waiting,
+    waiting: PendingSamples,
 ) -> None:
-    """Save a live model in one step."""
-    if not ledger.is_whole:
+    """Save a live model atomically."""
+    if not ledger.is_consistent:
         raise CheckpointError(f"{path}: not saved, because an error interrupted a step")
     ledger.update_mark()
-    meta, arrays = model_state(model)
+    meta, arrays = encode_model(model)
     progress = ledger.progress
     arrays |= progress.arrays
-    cursor = ledger.cursor.to_be_saved()
+    cursor = ledger.cursor.copy_for_saving()
     run = _Run(
         selection, knowledge.schema, progress, progress.curve.bin, cursor, ledger.lineage,
         marks=list(ledger.marks),
     )  # fmt: skip
-    if selection.joins:
-        known = model.network.features.numbers
+    if selection.has_join:
+        known = model.network.features.ids_by_name
         names = dict.fromkeys(map(str, [*waiting.names, *knowledge.names.names]))
         waiting.names = sorted(name for name in names if name not in known)
         arrays |= waiting.arrays()

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from stream_perceptron.data.interpreter import Context, interpret
-from stream_perceptron.data.interpreter.alike import AlikeRecords
+from stream_perceptron.data.interpreter.layout_cache import LayoutCache
 from stream_perceptron.data.schema import Selection
 from stream_perceptron.data.text.records import RawLines
 from stream_perceptron.data.text.scanning import CsvScanner, JsonScanner
@@ -73,7 +73,7 @@ def draw_context(rng, form):
         selection,
         is_text=is_csv,
         columns=COLUMNS if is_csv else None,
-        are_named=is_csv,
+        has_column_names=is_csv,
     )
 
 
@@ -86,20 +86,20 @@ def meaning_of(batch):
         batch.inferred,
         batch.rejected,
         batch.missing,
-        batch.kept,
+        batch.passthrough,
     )
 
 
 def interpret_one_by_one(context, records, n_learned):
     """Learn the first records, and predict the others; return how many were found alike."""
-    alike, n_alike = AlikeRecords(), 0
+    alike, n_alike = LayoutCache(), 0
     for i, cells in enumerate(records):
         if i == n_learned:
             context = replace(context, learns=False)
         expected = interpret(context, cells)
         actual = alike.interpret(context, cells, {"source": "rows", "first_row": 1})
         if actual is None:
-            alike.remember(context, cells, expected)
+            alike.store(context, cells, expected)
         else:
             assert meaning_of(actual) == meaning_of(expected)
             n_alike += 1
@@ -142,7 +142,7 @@ def test_records_of_pixels_are_alike(form):
     is_csv = form == "csv"
     context = Context(
         Selection(label="label", scale=1 / 255),
-        is_text=is_csv, columns=columns if is_csv else None, are_named=is_csv,
+        is_text=is_csv, columns=columns if is_csv else None, has_column_names=is_csv,
     )  # fmt: skip
 
     assert interpret_one_by_one(context, scan(form, pixels), 10) > 15

@@ -1,0 +1,273 @@
+"""Notices for users about the columns of a source."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from stream_perceptron.data.naming import (
+    LABEL_NAMES,
+    format_names,
+    format_option_value,
+    join_first,
+    looks_like_row_id,
+    quote_names,
+)
+from stream_perceptron.data.number_texts import NumberFormat, find_number_format
+from stream_perceptron.data.schema import Schema, Selection
+from stream_perceptron.encoders import is_date
+
+# Texts that most likely mean a missing value.
+_LIKELY_NULLS = frozenset(
+    {"na", "n/a", "nan", "null", "none", "nil", "?", "-", "--", ".", "missing"}
+)
+
+# Matches dates, times, addresses, numbers, IDs and texts of many words. Long texts match first,
+# because the search for words takes quadratic time.
+_NOT_CATEGORICAL = re.compile(
+    r"(?s).{41}|[0-9]{4}|[0-9][-/:.,][0-9]|^[+-]?[0-9]+$|(\S+\s+){4}|@|://"
+)
+
+_MIN_MEAN_WORDS = 2.5  # the mean number of words in a text from which --words is suggested
+_MAX_COUNTED_CHARS = 1000  # characters of a text in which words are counted
+_MAX_SHOWN = 50  # characters of a text to suggest for --missing
+NOT_IN_MODEL = "not in the model"  # why a column is not used
+
+
+class Notice(str):
+    """A line of information about a source for the user.
+
+    Attributes
+    ----------
+    is_warning
+        Whether it is shown even with --quiet.
+    is_about_unknown_columns
+        Whether it reports columns that the model lacks.
+
+    """
+
+    is_warning = is_about_unknown_columns = False
+
+
+class ColumnSummary(NamedTuple):
+    """The used and ignored columns of a source."""
+
+    features: Sequence[str]
+    location: str = ""  # of the features in a row, such as " from 'pixels'"
+    scales: Sequence[float] = (1.0,)
+    label: str | None = None
+    ignored: Mapping[str, str] = {}  # by column: why it is not used
+    # Ignored columns of texts, each with the texts of the first rows.
+    texts: Mapping[str, Sequence[Any]] = {}
+    # Ignored columns of other types, each with the option that would encode it.
+    encodable: Mapping[str, str] = {}
+    row_ids: Sequence[str] = ()  # columns that most likely identify rows
+    hints: Sequence[str] = ()
+
+
+def describe_columns(
+    selection: Selection, schema: Schema, summary: ColumnSummary
+) -> tuple[Notice, ...]:
+    """Return notices about the used and ignored columns of a source."""
+    features = schema.sort_by_column(summary.features)
+    title = f"{len(features):,} feature{'s' * (len(features) != 1)}{summary.location}"
+    if schema.is_open:
+        title += " in the first row, more as they appear"
+    if selection.standardize:
+        title += ", standardized"
+    if selection.has_join and not features and not schema.is_open:
+        title = "only labels"
+    if features:
+        scales = ", ".join(map(format_scale, summary.scales))
+        if scales != "1":
+            title += f", scaled by {scales}" + (" (8-bit)" if selection.scale is None else "")
+        title += f": {format_names(features)}"
+    lines: list[str] = [title]
+    if selection.one_hot:
+        lines.append(f"a feature for each value of {', '.join(selection.one_hot)}")
+    if selection.dates:
+        lines.append(f"features for hour, weekday, month and days of {', '.join(selection.dates)}")
+    if selection.words:
+        lines.append(f"a feature for each word of {', '.join(selection.words)}")
+    if selection.join is not None:
+        lines.append(f"labels may come later, in rows with the same {selection.join}")
+    if summary.label is None and selection.join is None:
+        lines.append(
+            "no label: rows are only predicted, as no column is called "
+            f"{', '.join(LABEL_NAMES[:-1])} or {LABEL_NAMES[-1]}; name it with --label"
+        )
+    elif summary.label is not None:
+        kind = f" ({schema.label_type})" if schema.label_type else ""
+        lines.append(f"label: {summary.label}{kind}")
+    if selection.weight is not None:
+        lines.append(f"sample weight: {selection.weight}")
+    if selection.position:
+        lines.append(f"position: {', '.join(selection.position)}")
+    unknown = [name for name, reason in summary.ignored.items() if reason == NOT_IN_MODEL]
+    ignored = [
+        f"{name} ({reason})" for name, reason in summary.ignored.items() if reason != NOT_IN_MODEL
+    ]
+    if ignored:
+        columns_text = format_names(list(summary.encodable))
+        advice = (
+            f"; to use {columns_text}: {format_options(summary.encodable)}"
+            if summary.encodable
+            else ""
+        )
+        lines.append(f"ignored: {join_first(ignored)}{advice}")
+    if unknown:
+        lines.append(build_unknown_columns_warning(unknown))
+    if summary.texts:
+        suggested = {
+            name: option
+            for name, texts in summary.texts.items()
+            if (option := suggest_encoding(name, texts)) is not None
+        }
+        columns_text = format_names(list(suggested))
+        if len(suggested) == len(summary.texts):
+            columns_text = "it" if len(suggested) == 1 else "them"
+        advice = f"; to use {columns_text}: {format_options(suggested)}" if suggested else ""
+        lines.append(f"ignored (text): {format_names(list(summary.texts))}{advice}")
+    suspects = [name for name in features if looks_like_row_id(name) or name in summary.row_ids]
+    if suspects:
+        lines.append(
+            build_warning(
+                f"{quote_names(suspects)} looks like a row number, which spoils learning: drop it "
+                f"with --ignore {format_option_value(suspects)}"
+            )
+        )
+    return tuple(
+        line if isinstance(line, Notice) else Notice(line) for line in (*lines, *summary.hints)
+    )
+
+
+def suggest_encoding(name: str, texts: Sequence[Any]) -> str | None:
+    """Return the option that most likely encodes a column of texts as features, or None.
+
+    Examples
+    --------
+    >>> suggest_encoding("plan", ["basic", "basic", "pro"]), suggest_encoding("at", ["2024-03-05"])
+    ('one_hot', 'dates')
+    >>> suggest_encoding("note", ["paid late", "asks for a refund"]), suggest_encoding("id", ["u7"])
+    ('words', None)
+
+    """
+    nonblank_texts = [text for text in map(str, texts) if text.strip()]
+    is_expressible = "," not in name  # a comma separates names in an option
+    is_number = find_number_format(nonblank_texts) is not None
+    if not nonblank_texts or looks_like_row_id(name) or is_number or not is_expressible:
+        return None
+    if all(map(is_date, nonblank_texts)):
+        return "dates"
+    n_words, n_distinct = (
+        sum(len(text[:_MAX_COUNTED_CHARS].split()) for text in nonblank_texts),
+        len(set(nonblank_texts)),
+    )
+    are_sentences = n_words >= _MIN_MEAN_WORDS * len(nonblank_texts)
+    has_few_values = n_distinct <= max(5, len(nonblank_texts) // 4)
+    if are_sentences and 2 * n_distinct > len(nonblank_texts):  # most are different
+        has_few_values = False
+    if has_few_values and not any(map(_NOT_CATEGORICAL.search, nonblank_texts)):
+        return "one_hot"
+    return "words" if are_sentences else None
+
+
+def format_options(encodings: Mapping[str, str]) -> str:
+    """Return options for the command line, given the option that encodes each column."""
+    columns: dict[str, list[str]] = {}
+    for name, option in encodings.items():
+        columns.setdefault(option, []).append(name)
+    return " ".join(
+        f"--{option.replace('_', '-')} {format_option_value(names)}"
+        for option, names in columns.items()
+    )
+
+
+def build_warning(text: str) -> Notice:
+    """Return a warning for the user."""
+    notice = Notice(f"warning: {text}")
+    notice.is_warning = True
+    return notice
+
+
+def build_unknown_columns_warning(names: Sequence[str]) -> Notice:
+    """Return a warning about columns or keys that are ignored because the model lacks them."""
+    verb = "is" if len(names) == 1 else "are"
+    notice = build_warning(f"{quote_names(names)} {verb} not in the model and ignored")
+    notice.is_about_unknown_columns = True
+    return notice
+
+
+def advise_on_likely_null(text: str) -> str:
+    """Return advice for a text that most likely means a missing value; otherwise an empty text."""
+    if text.strip().lower() not in _LIKELY_NULLS:
+        return ""
+    return f"; if that means a missing value: --missing {format_option_value([text.strip()])}"
+
+
+def suggest_missing_option(text: str) -> str:
+    """Return advice to treat a text as missing; an empty text if --missing cannot express it."""
+    value = text.strip()
+    if not value or "," in value or len(value) > _MAX_SHOWN:
+        return ""
+    return f"; to treat it as missing: --missing {format_option_value([value])}"
+
+
+def build_null_hints(first: Mapping[str, str]) -> list[str]:
+    """Return hints about texts that most likely mean null, given the first text of each column."""
+    return [
+        f"hint: column {name!r} begins with {text!r}{hint}"
+        for name, text in first.items()
+        if (hint := advise_on_likely_null(text))
+    ]
+
+
+def advise_on_text(
+    key: str | None, name: str, text: str, advise: Callable[[str], str] = suggest_missing_option
+) -> str:
+    """Return advice for a text in JSON: on its quotes if it is a number, otherwise by `advise`.
+
+    `key` is the JSON key of the object with the features, if any.
+    """
+    if not re.fullmatch(r"[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?", text.strip()):
+        return advise(text)
+    if "." in name:  # may be a path
+        return "; numbers have no quotes"
+    path = "".join(f"[{json.dumps(part)}]" for part in (key, name) if part)
+    return f"; numbers have no quotes: jq -c {shlex.quote(f'.{path} |= tonumber')} removes them"
+
+
+def build_json_hints(key: str | None, texts: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return hints about the texts of each name in JSON."""
+    hints = []
+    for name, values in texts.items():
+        if number_format := find_number_format(values):
+            hints.append(
+                build_number_hint(name, number_format, number_format.build_jq_command(key, name))
+            )
+        elif advice := advise_on_text(key, name, values[0], advise_on_likely_null):
+            hints.append(f"hint: {name!r} is {values[0]!r}, a text{advice}")
+    return hints
+
+
+def build_number_hint(name: str, number_format: NumberFormat, command: str) -> str:
+    """Return a hint about a column of formatted numbers, with the command that converts them."""
+    return f"hint: {name!r} has numbers with {number_format}; to convert them: {command}"
+
+
+def format_missing_label_error(where: str, names: Sequence[str], schema: Schema) -> str:
+    """Return the error message for a table without a label column."""
+    advice = "name it with --label" if schema.is_new else "rename it"
+    return (
+        f"{where}: there is no label column: none of {quote_names(names)} is called "
+        f"{', '.join(LABEL_NAMES[:-1])} or {LABEL_NAMES[-1]}; {advice}, "
+        "or ask for predictions with -p"
+    )
+
+
+def format_scale(scale: float) -> str:
+    """Return a scale as text, such as 1/255."""
+    return "1/255" if scale == 1 / 255 else f"{scale:g}"

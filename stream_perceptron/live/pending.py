@@ -1,0 +1,331 @@
+"""Pending samples, which wait for their labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_perceptron.data.batch import Batch
+from stream_perceptron.data.schema import Selection
+from stream_perceptron.encoders import format_value
+from stream_perceptron.errors import CheckpointError
+from stream_perceptron.model.results import TrainResult
+from stream_perceptron.model.rows import Names, Rows, concatenate_rows
+from stream_perceptron.model.vocabulary import find_duplicates, sort_naturally
+
+Arrays = dict[str, NDArray[Any]]
+
+_MAX_FLOAT = float(np.finfo(np.float64).max)
+
+ARRAY_PREFIX = "waiting_"  # of the names of the saved arrays
+
+
+class PendingSample(NamedTuple):
+    """A pending sample, as it was read."""
+
+    names: Names  # of its features
+    values: NDArray[Any]  # float64; or uint8, multiplied by `scale` when used
+    scale: float  # 1 for float64
+    indicators: frozenset[Any]  # the features that encode texts and dates
+    weight: float
+    predicted: int  # the number of the predicted label, -1 for none
+
+
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class JoinedBatch(Batch):
+    """A batch whose label rows have the features of their pending samples.
+
+    Rows are numbered among the usable rows.
+    """
+
+    read_features: Rows  # the features as read, before samples are joined
+    earlier_samples: dict[int, PendingSample]  # by label row: its sample from an earlier batch
+    rows_in_batch: dict[int, int]  # by label row: the row of this batch with its features
+    added_rows: dict[str, int]  # by ID: the row of each sample that becomes pending
+    removed_ids: set[str]  # the IDs of earlier samples that are no longer pending
+    n_evicted: int  # the number of evicted samples
+
+    def restore_predictions(self, result: TrainResult) -> NDArray[np.bool_]:
+        """Restore the first predictions of joined samples; return the mask of their rows."""
+        n = len(result)
+        is_late_label = np.zeros(n, bool)
+        for row, sample in self.earlier_samples.items():
+            if row < n:
+                is_late_label[row], result.predicted[row] = True, sample.predicted
+        for row, first in self.rows_in_batch.items():
+            if row < n:
+                is_late_label[row], result.predicted[row] = True, result.predicted[first]
+        return is_late_label
+
+
+@dataclass(eq=False, repr=False)
+class PendingSamples:
+    """Pending samples by ID, oldest first."""
+
+    forgotten: int = 0  # evicted samples
+    # The names of features that rows have had, but that the model has not learned.
+    names: list[str] = field(default_factory=list)
+    # The part of the samples that is saved as JSON, not in arrays.
+    ids: list[str] = field(default_factory=list)
+    columns: list[str] = field(default_factory=list)  # the names of their features
+    indicators: list[str] = field(default_factory=list)
+    samples: dict[str, PendingSample] = field(default_factory=dict, metadata={"saved": False})
+    _last_names: Names = field(default=(), metadata={"saved": False})
+
+    def join(self, batch: Batch, read_options: Selection) -> JoinedBatch:
+        """Join labels with their pending samples, without changing this object."""
+        name = str(read_options.join)
+        rejected: dict[int, str] = {}
+        lengths, labels = batch.features.lengths.tolist(), batch.labels
+        used: list[int] = []  # the usable rows that stay
+        earlier_samples: dict[int, PendingSample] = {}
+        rows_in_batch: dict[int, int] = {}
+        added_rows: dict[str, int] = {}
+        removed_ids: set[str] = set()
+        n_pending, n_evicted, oldest = len(self.samples), 0, iter(self.samples)
+        for i, batch_row in enumerate(batch.rows.tolist()):
+            key, row = _format_id(batch.passthrough[i][-1]), len(used)
+            is_pending = key in added_rows or (key in self.samples and key not in removed_ids)
+            reason = _find_rejection_reason(
+                key, name, is_pending, lengths[i] > 0, labels[i] is not None
+            )
+            if reason is not None:
+                rejected[batch_row] = reason
+                continue
+            used.append(i)
+            if labels[i] is None:
+                added_rows[key] = row
+                n_pending += 1
+            elif key in added_rows:
+                rows_in_batch[row] = added_rows.pop(key)
+                n_pending -= 1
+            elif is_pending:
+                earlier_samples[row] = self.samples[key]
+                removed_ids.add(key)
+                n_pending -= 1
+            if n_pending > read_options.max_pending:
+                n_pending, n_evicted = n_pending - 1, n_evicted + 1
+                evicted = next((key for key in oldest if key not in removed_ids), None)
+                if evicted is None:
+                    del added_rows[next(iter(added_rows))]
+                else:
+                    removed_ids.add(evicted)
+        features = batch.features[np.array(used, np.intp)]
+        # Next to encoded texts, bytes are read as numbers unless all texts are null, so always use
+        # numbers then. They are also needed for a scale of 0, as a saved scale of 0 means numbers.
+        if read_options.encodings or not features.scale:
+            features = replace(features, values=features.numbers, scale=1.0)
+        content_readers = {
+            batch_row: partial(_get_row_values, batch, i, name)
+            for i, batch_row in enumerate(batch.rows.tolist())
+            if batch_row in rejected
+        }
+        usable = replace(
+            _join_features(batch, features, used, earlier_samples, rows_in_batch),
+            rejected=batch.rejected | rejected,
+            content_readers=batch.content_readers | content_readers,
+            interpret_first=lambda n: self.join(batch.reinterpret_first(n), read_options),
+        )
+        return JoinedBatch(
+            **vars(usable),
+            read_features=features,
+            earlier_samples=earlier_samples,
+            rows_in_batch=rows_in_batch,
+            added_rows=added_rows,
+            removed_ids=removed_ids,
+            n_evicted=n_evicted,
+        )
+
+    def commit(self, batch: JoinedBatch, predicted: NDArray[np.intp]) -> None:
+        """Add new samples with their predictions, and remove completed and evicted samples."""
+        for key in batch.removed_ids:
+            del self.samples[key]
+        self.forgotten += batch.n_evicted
+        features = batch.read_features
+        starts, weights, numbers = (x.tolist() for x in (features.starts, batch.weights, predicted))
+        ids = np.arange(len(features.names), dtype=np.int32)
+        names: Names = ()
+        order = np.empty(0, np.intp)
+        last_ids: bytes | None = None
+        for key, row in batch.added_rows.items():
+            if features.name_ids is not None:
+                ids = features.name_ids[starts[row] : starts[row + 1]]
+            # The order of names depends on which rows were read together, so sort them.
+            if ids.tobytes() != last_ids:
+                last_ids, names_of_row = ids.tobytes(), [features.names[i] for i in ids.tolist()]
+                names = tuple(sort_naturally(names_of_row))
+                index_by_name = {name: index for index, name in enumerate(names_of_row)}
+                order = np.array([index_by_name[name] for name in names], np.intp)
+            values = features.values[starts[row] : starts[row + 1]][order]
+            self._add(
+                key, names, values, features.scale, batch.unscaled, weights[row], numbers[row]
+            )
+
+    def feature_names(self) -> set[Any]:
+        """Return the names of the features of all samples."""
+        return set().union(*{id(s.names): s.names for s in self.samples.values()}.values())
+
+    def arrays(self) -> Arrays:
+        """Return the part that is saved as arrays, and set the fields that are saved as JSON."""
+        samples = list(self.samples.values())
+        rows = _build_rows(samples)
+        self.ids, self.columns = list(self.samples), list(map(str, rows.names))
+        self.indicators = sorted(frozenset().union(*(sample.indicators for sample in samples)))
+        numbers = [np.empty(0), *(s.values for s in samples if s.values.dtype != np.uint8)]
+        cells = [np.empty(0, np.uint8), *(s.values for s in samples if s.values.dtype == np.uint8)]
+        # A scale of 0 stands for float64.
+        scales = [(s.values.dtype == np.uint8) * s.scale for s in samples]
+        arrays: Arrays = {
+            "starts": rows.starts,
+            "places": np.empty(0, np.int32) if rows.name_ids is None else rows.name_ids,
+            "numbers": np.concatenate(numbers),
+            "bytes": np.concatenate(cells),
+            "scales": np.array(scales, np.float64),
+            "weights": np.array([sample.weight for sample in samples], np.float64),
+            "predicted": np.array([sample.predicted for sample in samples], np.intp),
+        }
+        return {f"{ARRAY_PREFIX}{name}": array for name, array in arrays.items()}
+
+    def restore(self, arrays: Arrays, max_pending: int, n_labels: int) -> None:
+        """Restore at most `max_pending` saved samples."""
+        try:
+            starts, name_ids = arrays["waiting_starts"], arrays["waiting_places"]
+            numbers, cells = arrays["waiting_numbers"], arrays["waiting_bytes"]
+            scales, weights = arrays["waiting_scales"], arrays["waiting_weights"]
+            predicted = arrays["waiting_predicted"]
+        except KeyError as error:
+            raise CheckpointError(f"lacks the member {error.args[0]}.npy") from None
+        n, d = len(self.ids), len(self.columns)
+        if (
+            not len(starts) - 1 == len(scales) == n <= max_pending
+            or find_duplicates(self.ids)
+            or find_duplicates(self.columns)
+            or not _are_between(lengths := np.diff(starts), 0 if len(name_ids) else d, d)
+            or starts[0] != 0
+            or len(numbers) != lengths[scales == 0].sum()
+            or len(cells) != lengths[scales != 0].sum()
+            or len(name_ids) not in (0, starts[-1])
+            or not _are_between(name_ids, 0, d - 1)
+            or len(np.unique(np.repeat(np.arange(n), lengths)[: len(name_ids)] * d + name_ids))
+            < len(name_ids)
+            or not _are_between(np.abs(scales), 0, _MAX_FLOAT / 255)
+            or not _are_between(weights, 0, _MAX_FLOAT)
+            or not _are_between(predicted, -1, n_labels - 1)
+        ):
+            raise CheckpointError("pending samples are inconsistent")
+        encoded_names, columns = frozenset(self.indicators), tuple(self.columns)
+        remaining_values = {False: numbers, True: cells}
+        saved = zip(scales.tolist(), weights.tolist(), predicted.tolist(), strict=True)
+        spans = zip(starts.tolist(), starts[1:].tolist(), strict=False)
+        for key, (start, end), (scale, weight, number) in zip(self.ids, spans, saved, strict=True):
+            names = columns
+            if len(name_ids):
+                names = tuple(map(columns.__getitem__, name_ids[start:end].tolist()))
+            values, remaining_values[scale != 0] = np.split(
+                remaining_values[scale != 0], [end - start]
+            )
+            self._add(key, names, values, scale or 1.0, encoded_names, weight, number)
+
+    def _add(
+        self, key: str, names: Names, values: NDArray[Any], scale: float,
+        encoded_names: frozenset[Any], weight: float, predicted: int,
+    ) -> None:  # fmt: skip
+        """Add a pending sample with its own copy of the values."""
+        if names is not self._last_names and names == self._last_names:
+            names = self._last_names  # samples with equal names share one object
+        self._last_names = names
+        indicators = encoded_names and encoded_names.intersection(names)
+        self.samples[key] = PendingSample(
+            names, values.copy(), scale, indicators, weight, predicted
+        )
+
+
+def _format_id(value: Any) -> Any:
+    """Return the ID of a sample as text; None if it is missing."""
+    if value is None or value != value or isinstance(value, list | dict):
+        return None
+    return format_value(value, is_text=False) or None
+
+
+def _find_rejection_reason(
+    key: Any, name: str, is_pending: bool, has_features: bool, has_label: bool
+) -> str | None:
+    """Return the reason to reject a row, or None."""
+    if key is None:
+        return f"{name!r} is missing: it identifies the sample"
+    if not has_features and not has_label:
+        return "it has neither features nor a label"
+    if has_features and is_pending:
+        return f"{name!r} is {key[:50]!r}, and a sample with this ID is already pending"
+    if not has_features and not is_pending:
+        return f"{name!r} is {key[:50]!r}, and no sample with this ID is pending"
+    return None
+
+
+def _join_features(
+    batch: Batch,
+    features: Rows,
+    used: list[int],
+    earlier_samples: dict[int, PendingSample],
+    rows_in_batch: dict[int, int],
+) -> Batch:
+    """Return the usable rows of a batch; label rows have the features of their samples."""
+    order, missing = np.arange(len(used)), batch.missing
+    weights, unscaled = batch.weights[used], batch.unscaled
+    missing = None if missing is None else missing[np.array(used, np.intp)]
+    if earlier_samples or rows_in_batch:
+        samples = list(earlier_samples.values())
+        order[list(rows_in_batch)] = list(rows_in_batch.values())
+        order[list(earlier_samples)] = len(used) + np.arange(len(earlier_samples))
+        if samples:
+            features = concatenate_rows([features, _build_rows(samples)])
+            weights = np.concatenate([weights, [sample.weight for sample in samples]])
+            unscaled = unscaled.union(*(sample.indicators for sample in samples))
+        features, weights = features[order], weights[order]
+        if missing is not None:
+            missing = missing.clear([*earlier_samples, *rows_in_batch])
+    return replace(
+        batch,
+        rows=batch.rows[used],
+        features=features,
+        labels=[batch.labels[i] for i in used],
+        weights=weights,
+        missing=missing,
+        unscaled=unscaled,
+        passthrough=[batch.passthrough[i] for i in used],
+    )
+
+
+def _get_row_values(batch: Batch, i: int, name: str) -> list[dict[str, Any]]:
+    """Return the values of a usable row by name."""
+    (features,) = batch.features[i : i + 1].dicts()
+    return [
+        {
+            name: batch.passthrough[i][-1],
+            batch.inferred.schema.label or "label": batch.labels[i],
+            **{str(n): v for n, v in features.items()},
+        }
+    ]
+
+
+def _build_rows(samples: Sequence[PendingSample]) -> Rows:
+    """Return the features of samples as rows."""
+    names = [sample.names for sample in samples]
+    kinds = {(sample.scale, sample.values.dtype) for sample in samples}
+    if len(kinds) == 1 and all(other is names[0] or other == names[0] for other in names):
+        cells = np.stack([sample.values for sample in samples])
+        return Rows.from_table(names[0], cells, scale=samples[0].scale)
+    row_starts = np.array([0, 1])  # of one row
+    return Rows.from_rows(
+        names,
+        [Rows((), row_starts, None, sample.values, sample.scale).numbers for sample in samples],
+    )
+
+
+def _are_between(values: NDArray[Any], minimum: float, maximum: float) -> bool:
+    return bool(((values >= minimum) & (values <= maximum)).all())
