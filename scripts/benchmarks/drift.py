@@ -326,5 +326,5 @@ def drift_cost() -> str:
             "with": partial(seconds, partial(train_model, path)),
             "without": partial(seconds, partial(train_without_tests, path)),
         }
-        header = ["600,000 digits from Parquet", "seconds of CPU", "to without"]
+        header = ["600,000 digits from Parquet", "seconds of CPU", "ratio to without"]
         return compare(header, 25, tasks, median(), ratio_to("without", ".3f"))

@@ -90,7 +90,7 @@ def in_process() -> str:
         "learn_many, pandas": partial(time_ours, "learn_many", frame, series),
         "SGDClassifier.partial_fit": sklearn,
     }
-    header = ["in memory", "seconds", "to test_then_train", "progressive accuracy"]
+    header = ["in memory", "seconds", "ratio to test_then_train", "progressive accuracy"]
     return compare(header, 5, tasks, median(), ratio_to("test_then_train", ".1f"), accuracy)
 
 
@@ -127,7 +127,7 @@ def limit() -> str:
     tasks: dict[Any, Task] = {"products": partial(time_call, lambda: (X @ W.T, D.T @ X))}
     for form in INPUTS:
         tasks[form] = partial(time_kernel, pixels, labels, form)
-    header = ["of", "us a sample", "to the products"]
+    header = ["of", "us per sample", "ratio to the products"]
     with threadpool_limits(1):
         return compare(header, 7, tasks, median(factor=1e6 / n), ratio_to("products"))
 
@@ -166,7 +166,7 @@ def functions() -> str:
         own, libm = (taken[activation, name] for name in learn)
         figures = [f"{1e6 * task.median / len(labels):.2f}" for task in (own, libm)]
         rows.append([activation, *figures, f"{own.ratio_to('libm'):.3f}"])
-    return table(["activation", "own, us a sample", "libm", "ratio of medians"], rows)
+    return table(["activation", "own, us per sample", "libm", "ratio of medians"], rows)
 
 
 @section("sizes")
@@ -188,7 +188,7 @@ def sizes() -> str:
         k, d = (int(part.replace(",", "")) for part in taken.name)
         return spread(taken.figures, factor=1e9 / (k * d))
 
-    header = ["classes", "features", "us a sample", "ns a weight"]
+    header = ["classes", "features", "us per sample", "ns per weight"]
     return compare(header, 5, tasks, median(",.1f", 1e6), format_per_weight)
 
 
@@ -207,7 +207,7 @@ def sparse() -> str:
         chosen = [rng.choice(size, 100, replace=False).tolist() for _ in range(500)]
         samples = [(dict.fromkeys(some, 1.0), i % 10) for i, some in enumerate(chosen)]
         tasks[f"{size:,}"] = partial(time_call, learn, model, samples)
-    return compare(["features known", "us a sample"], 7, tasks, median(factor=1e6 / 500))
+    return compare(["features known", "us per sample"], 7, tasks, median(factor=1e6 / 500))
 
 
 @section("parts")
@@ -246,7 +246,7 @@ def parts() -> str:
         "a run over one row: Python, imports and all, ms": lambda: (
             1e3 * run_process(learn_one_row)[0]
         ),
-        "a pass, us a row": time_pass_of_files,
+        "a pass, us per row": time_pass_of_files,
         "reading and decoding, in a thread beside it": time_reading,
         "the kernel": lambda: time_kernel(pixels, labels, "digits as bytes") / n * 1e6,
         "predict_one of a dict, us": lambda: average_time(

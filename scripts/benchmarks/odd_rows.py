@@ -88,7 +88,7 @@ def odd_rows() -> str:
     rows = []
     for form, values in forms.items():
         plain = taken[form, PLAIN, 1].median - start
-        rows.append([form, PLAIN, f"{1e6 * plain / ROWS:.2f} us a row", ""])
+        rows.append([form, PLAIN, f"{1e6 * plain / ROWS:.2f} us per row", ""])
         rows += [
             [form, name, *(compare_to_plain(form, name, every) for every in EVERY)]
             for name in values
@@ -109,7 +109,7 @@ def growth() -> str:
             peak = max(run[1] for run in runs)
             middle = sorted(seconds)[1]
             rows.append([form, f"{n:,}", spread(seconds), f"{1e6 * middle / n:.2f}", f"{peak:.0f}"])
-    return table(["form", "rows", "seconds", "us a row", "peak memory in MB"], rows)
+    return table(["form", "rows", "seconds", "us per row", "peak memory in MB"], rows)
 
 
 def write_table(form: str, n: int) -> Path:

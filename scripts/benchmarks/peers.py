@@ -115,7 +115,7 @@ def one_at_a_time() -> str:
         return 1e6 * seconds / n, share
 
     tasks: dict[Any, Task] = {name: partial(measure_peer, *peer) for name, peer in peers.items()}
-    header = ["one at a time", "us a sample", "to ours", "accuracy over its samples"]
+    header = ["one at a time", "us per sample", "ratio to ours", "accuracy over its samples"]
     return compare(header, 5, tasks, median(",.0f"), ratio_to("ours", ",.0f"), accuracy)
 
 

@@ -118,7 +118,7 @@ def processes() -> str:
         # In later passes the samples are not new.
         return accuracy(taken.all_tasks["60,000", taken.name[1]])
 
-    header = ["samples", "program", "seconds", "ours to this", "progressive accuracy"]
+    header = ["samples", "program", "seconds", "ours / this", "progressive accuracy"]
     return compare(header, 5, tasks, median(), ratio_of("ours"), accuracy_of_first_pass)
 
 
@@ -132,7 +132,7 @@ def wide_text() -> str:
         "vw": partial(run_vw, vw),
         "vw --sgd": partial(run_vw, [*vw, "--sgd"]),
     }
-    header = ["program", "seconds", "ours to this", "progressive accuracy"]
+    header = ["program", "seconds", "ours / this", "progressive accuracy"]
     return compare(header, 5, tasks, median(), ratio_of("ours"), accuracy)
 
 
@@ -147,7 +147,7 @@ def compare_pipes(title: str, n: int, commands: Piped, *others: str) -> str:
         lambda taken: f"{1e6 * taken.median / n:.1f}",
         lambda taken: f"{sizes[taken.name] / taken.median:.0f}" if sizes[taken.name] else "",
     ]
-    header = [title, "seconds", "us a row", "MB/s", *(f"to {other}" for other in others)]
+    header = [title, "seconds", "us per row", "MB/s", *(f"ratio to {other}" for other in others)]
     tasks = {
         name: partial(run_process, command, *paths) for name, (command, paths) in commands.items()
     }
@@ -265,8 +265,8 @@ def saving() -> str:
     )
 
 
-@section("waiting")
-def waiting() -> str:
+@section("pending")
+def pending() -> str:
     """Memory of 100,000 pending samples (digits), as bytes and as decimals."""
     pixels, rows = np.resize(forms.load_digits()[0], (N_PENDING, 784)), []
     beside = [np.arange(N_PENDING), pa.nulls(N_PENDING, pa.int64())]
@@ -284,7 +284,7 @@ def waiting() -> str:
             taken, _ = time_call(live.save, path)
             size = path.stat().st_size / 1e6
         rows.append([kind, f"{waits - none:,.0f} MB", f"{size:,.0f} MB", f"{taken:.2f}"])
-    return table(["100,000 samples that wait", "memory", "checkpoint", "a save, seconds"], rows)
+    return table(["100,000 pending samples", "memory", "checkpoint", "a save, seconds"], rows)
 
 
 @section("sweep")
@@ -331,7 +331,7 @@ def samples() -> str:
         figures = [1e6 * (seconds - start) / max(n - 60_000, 1) for seconds, _ in runs]
         time = spread(figures) if rows else f"{start:.2f} s in all"
         rows.append([f"{n:,}", time, spread([peak for _, peak in runs], ".0f")])
-    return table(["samples", "us a sample beyond the first 60,000", "peak memory, MB"], rows)
+    return table(["samples", "us per sample beyond the first 60,000", "peak memory, MB"], rows)
 
 
 @section("start_up")

@@ -219,9 +219,8 @@ def messy() -> str:
         "with all three": partial(time_ours, complete, *encode),
         "with all three, River": partial(time_river, rows),
     }
-    return compare(
-        ["table", "us a row", "to five numbers"], 5, tasks, median(), ratio_to("five numbers")
-    )
+    header = ["table", "us per row", "ratio to five numbers"]
+    return compare(header, 5, tasks, median(), ratio_to("five numbers"))
 
 
 def time_ours(source: Path, *options: str) -> float:

@@ -90,8 +90,8 @@ def shards() -> str:
                 [f"{n}", f"{n_rows:,}", f"{scaled:.1%}", f"{kept:.1%}",
                  f"{seconds / n_rounds * 1e3:.0f}", f"{count_moved_bytes(n, n_rows) / 1e3:,.0f}"]
             )  # fmt: skip
-    header = ["shards", "rows a round", "test accuracy", "lr kept", "ms a round", "kB a round"]
-    return table(header, rows)
+    costs = ["ms per round", "kB per round"]
+    return table(["shards", "rows per round", "test accuracy", "--keep-lr", *costs], rows)
 
 
 @section("cores")
