@@ -106,8 +106,8 @@ def _print_results(evaluation: _Evaluation, figures: dict[str, Any]) -> None:
     ]
     if figures["interrupted"]:
         summary.insert(0, "interrupted: not all samples were tested")
-    if figures["unlabelled"] or figures["skipped"]:
-        summary.append(f"{figures['unlabelled']:,} unlabeled, {figures['skipped']:,} skipped")
+    if figures["unlabeled"] or figures["skipped"]:
+        summary.append(f"{figures['unlabeled']:,} unlabeled, {figures['skipped']:,} skipped")
     names = ("class", "precision", "recall", "samples")
     classes = [[row[name] for name in names] for row in figures["per_class"]]
     lines = [line for text in summary for line in wrap_text(text, columns)]
@@ -263,6 +263,6 @@ class _Evaluation:
                 for label, i in zip(classes, order, strict=True)
             ],
             "ranking": self._ranking.method,
-            "unlabelled": self._n_unlabeled,
+            "unlabeled": self._n_unlabeled,
             "skipped": self._n_skipped,
         }

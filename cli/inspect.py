@@ -38,7 +38,7 @@ _MAX_CLASSES = 40  # classes listed
 _MAX_LISTED = 20  # files, and entries of the lineage
 # The fields of Progress that --json prints.
 _PROGRESS_FIELDS = (
-    "missing", "unlabelled", "skipped", "accuracy", "window_accuracy", "training_accuracy",
+    "missing", "unlabeled", "skipped", "accuracy", "window_accuracy", "training_accuracy",
     "mean_error",
 )  # fmt: skip
 # The text shown for each status of a file.
@@ -220,11 +220,11 @@ def _list_figures(live: LiveModel) -> Iterator[tuple[str, str]]:
         yield "accuracy", UNTESTED
     if progress.samples:
         yield "mean error", f"{progress.mean_error:.4g}"
-    if live.selection.has_join:
+    if live.read_options.has_join:
         yield "waiting for labels", format_pending(live)
     for name, count in (
         ("missing", progress.missing),
-        ("unlabeled", progress.unlabelled),
+        ("unlabeled", progress.unlabeled),
         ("skipped", progress.skipped),
     ):
         if count:
@@ -236,29 +236,29 @@ def _list_read_settings(live: LiveModel) -> Iterator[tuple[str, str]]:
     from stream_perceptron.data.naming import format_names
     from stream_perceptron.data.notices import format_scale
 
-    selection, schema = live.selection, live.schema
+    read_options, schema = live.read_options, live.schema
     classes, features = list(map(str, live.model.classes_)), list(map(str, live.model.features_))
-    label = schema.label or selection.label or "found by name"
-    scaling = ", standardized" if selection.standardize else ""
-    if selection.scale not in (None, 1):
-        scaling += f", scaled by {format_scale(selection.scale)}"
+    label = schema.label or read_options.label or "found by name"
+    scaling = ", standardized" if read_options.standardize else ""
+    if read_options.scale not in (None, 1):
+        scaling += f", scaled by {format_scale(read_options.scale)}"
     names = f"{len(features):,}{scaling}: {format_names(schema.sort_by_column(features))}"
     yield "classes", f"{len(classes):,}: {format_names(classes)}" if classes else "none yet"
     yield "features", names if features else "none yet"
     yield "label", f"{label} ({schema.label_type})" if schema.label_type else label
     for name, setting in (
-        ("one-hot", selection.one_hot),
-        ("dates", selection.dates),
-        ("words", selection.words),
-        ("missing", selection.missing),
-        ("ignored", selection.ignore),
-        ("weight", selection.weight),
-        ("joined by", selection.join),
+        ("one-hot", read_options.one_hot),
+        ("dates", read_options.dates),
+        ("words", read_options.words),
+        ("missing", read_options.missing),
+        ("ignored", read_options.ignore),
+        ("weight", read_options.weight),
+        ("joined by", read_options.join),
     ):
         if setting:
             yield name, setting if isinstance(setting, str) else ", ".join(setting)
     for partition, offset in sorted(live.cursor.offsets.items()):
-        following = zip(selection.position, [*partition, offset + 1], strict=True)
+        following = zip(read_options.position, [*partition, offset + 1], strict=True)
         yield "next", ", ".join(f"{name} {value}" for name, value in following)
 
 
@@ -267,7 +267,7 @@ def _build_json(live: LiveModel) -> dict[str, Any]:
     from stream_perceptron.checkpoint.codec import encode_class_weight, to_json
     from stream_perceptron.diagnostics.diagnosis import collect_findings
 
-    model, schema, selection = live.model, live.schema, live.selection
+    model, schema, read_options = live.model, live.schema, live.read_options
     features = model.features_
     return {
         "format_version": FORMAT_VERSION,
@@ -281,18 +281,18 @@ def _build_json(live: LiveModel) -> dict[str, Any]:
         "class_weight": encode_class_weight(model.class_weight),
         "n_features": len(features),
         "features": features,
-        "label": selection.label,
+        "label": read_options.label,
         "label_type": schema.label_type,
         "columns": list(schema.columns),
-        "weight": selection.weight,
-        "join": selection.join,
-        "ignored": list(selection.ignore),
-        "scale": selection.scale,
-        "standardize": selection.standardize,
-        "one_hot": list(selection.one_hot),
-        "dates": list(selection.dates),
-        "words": list(selection.words),
-        "missing_texts": list(selection.missing),
+        "weight": read_options.weight,
+        "join": read_options.join,
+        "ignored": list(read_options.ignore),
+        "scale": read_options.scale,
+        "standardize": read_options.standardize,
+        "one_hot": list(read_options.one_hot),
+        "dates": list(read_options.dates),
+        "words": list(read_options.words),
+        "missing_texts": list(read_options.missing),
         "samples": model.n_seen,
         "updates": model.n_updates,
         "last_error": None if isnan(model.last_error) else model.last_error,
@@ -324,7 +324,7 @@ def _file_to_json(mark: Mark, status: str) -> dict[str, Any]:
 
 def _cursor_to_json(live: LiveModel) -> dict[str, Any]:
     """Describe the cursor, for --json."""
-    cursor, position = live.cursor, live.selection.position
+    cursor, position = live.cursor, live.read_options.position
     return {
         "at_random": cursor.at_random,
         "turn": cursor.epoch,

@@ -104,13 +104,13 @@ def _open_sources_and_model(
         live.ledger = saved.ledger  # has the positions in the pipe and in the output files
     else:
         live = saved
-        live.needs_label = o.output is None and not live.selection.has_join
-        selection = live.selection
+        live.needs_label = o.output is None and not live.read_options.has_join
+        read_options = live.read_options
         if live.is_trained_in_python:
-            selection = replace(
-                o.make_selection(sources, o.standardize), standardize=selection.standardize
+            read_options = replace(
+                o.make_selection(sources, o.standardize), standardize=read_options.standardize
             )
-        live.selection = replace(selection, keep=o.keep)
+        live.read_options = replace(read_options, keep=o.keep)
     cursor = None
     # Without a checkpoint, marks are needed only to recognize files that are copies.
     if o.path is not None or o.ray is not None or may_share_content(sources):
@@ -128,14 +128,14 @@ def _has_only_rejected(live: LiveModel) -> bool:
 def _create_model(options: LearnOptions, sources: list[Source]) -> LiveModel:
     """Create a model for the sources."""
     o = options
-    selection = o.make_selection(sources, o.standardize)
+    read_options = o.make_selection(sources, o.standardize)
     parameters = {name: getattr(o, name) for name in _PARAMETERS}
     if o.lr is None:
-        parameters["lr"] = choose_default_lr(selection, o.class_weight is not None)
+        parameters["lr"] = choose_default_lr(read_options, o.class_weight is not None)
     needs_label = o.output is None and o.join is None
     with convert_value_errors():
         try:
-            return LiveModel.start(sources, selection, o.classes, needs_label, **parameters)
+            return LiveModel.start(sources, read_options, o.classes, needs_label, **parameters)
         except SourceError:
             for source in sources:
                 if text := describe_lost_bytes(source, has_model=False):
@@ -212,7 +212,7 @@ def _require_same_settings(live: LiveModel, options: LearnOptions) -> None:
 
 def _get_saved_settings(live: LiveModel) -> dict[str, Any]:
     """Return the settings that a resumed run may not change, by option name."""
-    model, selection = live.model, live.selection
+    model, read_options = live.model, live.read_options
     settings: dict[str, Any] = {
         "activation": model.activation,
         "init_range": model.init_range,
@@ -220,9 +220,9 @@ def _get_saved_settings(live: LiveModel) -> dict[str, Any]:
         "class_weight": _key_weights_by_text(model.class_weight),
         "seed": model.seed_,
     }
-    for setting in fields(selection):
+    for setting in fields(read_options):
         if setting.compare and (not live.is_trained_in_python or setting.name == "standardize"):
-            settings[setting.name] = getattr(selection, setting.name)
+            settings[setting.name] = getattr(read_options, setting.name)
     return settings
 
 

@@ -80,7 +80,7 @@ def _predict(options: PredictOptions, signals: Signals) -> None:
     thresholds = o.thresholds
     classes = live.model.classes_ if o.probabilities else None
     formatter = make_formatter(
-        output_path, o.output_format, live.selection, classes, o.with_learned
+        output_path, o.output_format, live.read_options, classes, o.with_learned
     )
 
     def reload(require_fit: Callable[[LiveModel], None]) -> LiveModel:
@@ -157,7 +157,7 @@ class _PredictionCount:
 def _load_model(options: PredictOptions) -> LiveModel:
     """Load the model, with the read options of the command line."""
     live = load_for_prediction(options.path, options)
-    live.selection = replace(live.selection, keep=options.keep)
+    live.read_options = replace(live.read_options, keep=options.keep)
     return live
 
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from .files import require_own_output
 
 if TYPE_CHECKING:
-    from stream_perceptron.data.schema import Selection
+    from stream_perceptron.data.schema import ReadOptions
     from stream_perceptron.live.cursor import Cursor
     from stream_perceptron.live.step_result import StepResult
 
@@ -292,7 +292,7 @@ def _open_file(
 def make_formatter(
     path: str,
     output_format: str | None,
-    selection: Selection,
+    read_options: ReadOptions,
     classes: Sequence[Any] | None,
     with_learned: bool,
 ) -> LineFormatter:
@@ -303,7 +303,7 @@ def make_formatter(
     """
     if (output_format or ("csv" if path.lower().endswith(".csv") else "json")) == "json":
         return JsonFormatter(with_learned)
-    carried = tuple(dict.fromkeys([*selection.position, *selection.passthrough]))
+    carried = tuple(dict.fromkeys([*read_options.position, *read_options.passthrough]))
     return CsvFormatter(carried, classes, with_learned)
 
 

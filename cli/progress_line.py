@@ -118,7 +118,7 @@ class ProgressLine:
             return
         if self._live.progress.samples:
             self._print_row()
-        elif self._live.progress.unlabelled:
+        elif self._live.progress.unlabeled:
             click.echo(self._format_unlabeled(), err=True)
 
     def _draw(self) -> None:
@@ -146,7 +146,7 @@ class ProgressLine:
             "roc_auc": self._live.recent_auc,
             "mean_error": progress.mean_error,
             "updates": progress.updates,
-            "unlabelled": progress.unlabelled,
+            "unlabeled": progress.unlabeled,
             "skipped": progress.skipped,
             **count_pending(self._live),
             "seconds": round(self.seconds, 3),
@@ -180,7 +180,7 @@ class ProgressLine:
         return self._align(cells)
 
     def _format_unlabeled(self) -> str:
-        n = format_count(self._live.progress.unlabelled, "row")
+        n = format_count(self._live.progress.unlabeled, "row")
         return f"{n} predicted, none labeled ({self._compute_rate():,.0f} rows/s)"
 
     def _compute_rate(self) -> float:
@@ -215,7 +215,7 @@ class ProgressLine:
 
 def count_pending(live: LiveModel) -> dict[str, int]:
     """Return the numbers of pending and evicted samples; {} without --join."""
-    waiting = live.waiting
-    if not live.selection.has_join:
+    pending = live.pending
+    if not live.read_options.has_join:
         return {}
-    return {"pending": len(waiting.samples), "evicted": waiting.forgotten}
+    return {"pending": len(pending.samples), "evicted": pending.n_evicted}

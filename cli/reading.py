@@ -84,11 +84,11 @@ def describe_lost_bytes(source: Source, has_model: bool = True) -> str | None:
 @contextmanager
 def suggest_skip_bad() -> Iterator[None]:
     """Add a hint at --skip-bad to the error about a rejected row."""
-    from stream_perceptron import FullError, SampleError
+    from stream_perceptron import ModelSizeError, SampleError
 
     try:
         yield
-    except FullError:
+    except ModelSizeError:
         raise
     except SampleError as error:
         raise SampleError(f"{error}; --skip-bad skips such rows") from None
@@ -110,10 +110,10 @@ def select_columns(live: LiveModel, ignore: tuple[str, ...] = (), **settings: An
     from stream_perceptron.data.roles import resolve_positions
 
     # Saved positions refer to the sources of the training, so resolve them to names first.
-    learned = resolve_positions(live.selection, live.schema)
+    learned = resolve_positions(live.read_options, live.schema)
     ignore = tuple(dict.fromkeys([*learned.ignore, *ignore]))
     is_label_required = "label" in settings
-    live.selection = replace(
+    live.read_options = replace(
         learned, ignore=ignore, is_label_required=is_label_required, **settings
     )
 

@@ -13,7 +13,7 @@ import click
 
 from stream_perceptron import (
     DivergedError,
-    FullError,
+    ModelSizeError,
     SampleError,
     SourceError,
 )
@@ -106,7 +106,7 @@ class Run:
             return None
         classes = live.model.classes_ if o.probabilities else None
         formatter = make_formatter(
-            o.output, o.output_format, live.selection, classes, o.with_learned
+            o.output, o.output_format, live.read_options, classes, o.with_learned
         )
         if formatter.header and classes == []:
             raise click.UsageError(
@@ -158,7 +158,7 @@ class Run:
         except MemoryError:
             self._finish_after_error()
             names = live.model.classes_, live.model.features_
-            raise FullError(
+            raise ModelSizeError(
                 f"out of memory with {len(names[0]):,} labels and {len(names[1]):,} features"
             ) from None
         except ValueError as error:

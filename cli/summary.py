@@ -71,7 +71,7 @@ def warn_of_unseen_names(live: LiveModel) -> Iterator[str]:
         return
     known = list(map(str, [*live.model.features_, *(live.schema.texts or ())]))
     for option in (*ENCODINGS, "ignore", "weight", "position", "keep"):
-        names = getattr(live.selection, option) or ()
+        names = getattr(live.read_options, option) or ()
         for name in [names] if isinstance(names, str) else names:
             if name in live.knowledge.unseen:
                 flag = option.replace("_", "-")
@@ -113,8 +113,10 @@ def compute_baseline(live: LiveModel) -> dict[str, Any]:
 
 def format_pending(live: LiveModel) -> str:
     """Return the numbers of pending and evicted samples as text."""
-    n, n_evicted = format_count(len(live.waiting.samples), "sample"), live.waiting.forgotten
-    evicted = f"; {n_evicted:,} evicted, as more than {live.selection.max_pending:,} were pending"
+    n, n_evicted = format_count(len(live.pending.samples), "sample"), live.pending.n_evicted
+    evicted = (
+        f"; {n_evicted:,} evicted, as more than {live.read_options.max_pending:,} were pending"
+    )
     return f"{n}{evicted}" if n_evicted else n
 
 
@@ -160,12 +162,12 @@ def _format_ending(live: LiveModel) -> Iterator[str]:
     from stream_perceptron.live.metrics import format_percent
 
     progress = live.progress
-    if live.selection.has_join:
+    if live.read_options.has_join:
         yield f"waiting for labels: {format_pending(live)}"
         if (n := progress.n_untested) > 1:
             yield f"not scored: {n:,} samples, predicted before a label was known"
-    elif progress.unlabelled and progress.samples:
-        yield f"unlabeled: {format_count(progress.unlabelled, 'row')}, only predicted"
+    elif progress.unlabeled and progress.samples:
+        yield f"unlabeled: {format_count(progress.unlabeled, 'row')}, only predicted"
     if progress.missing:
         yield f"missing: {format_count(progress.missing, 'value')}"
     if live.ledger.n_redelivered:

@@ -113,15 +113,15 @@ def _create_trials(options: SweepOptions, sources: Sequence[Source]) -> list[Tri
     fixed = {name: getattr(options, name) for name in ("seed", "max_weights", "class_weight")}
     base_selection, trials = options.make_selection(sources, standardize=None), []
     for is_on in options.standardize or [base_selection.standardize]:
-        selection = replace(base_selection, standardize=is_on)
+        read_options = replace(base_selection, standardize=is_on)
         swept = {name: getattr(options, name) for name in SWEPT_PARAMETERS}
         swept["lr"] = swept["lr"] or [
-            choose_default_lr(selection, options.class_weight is not None)
+            choose_default_lr(read_options, options.class_weight is not None)
         ]
         for settings in list_combinations(swept):
             with convert_value_errors():
                 live = LiveModel.start(
-                    sources, selection, options.classes, True, **settings, **fixed
+                    sources, read_options, options.classes, True, **settings, **fixed
                 )
             trials.append(Trial({"standardize": "on" if is_on else "off"} | settings, live))
     return trials

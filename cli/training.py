@@ -15,7 +15,7 @@ from .values import CLASS_WEIGHT, CLASSES, NAMES, SCALE
 
 if TYPE_CHECKING:
     from stream_perceptron.data.fingerprint import PipeHeader
-    from stream_perceptron.data.schema import Selection
+    from stream_perceptron.data.schema import ReadOptions
     from stream_perceptron.data.source import Source
     from stream_perceptron.live.marks import Marks
 
@@ -145,25 +145,25 @@ class TrainingOptions(ReadingOptions, JsonOption):
 
         return any(map(is_stream, self.sources))
 
-    def make_selection(self, sources: Sequence[Source], standardize: bool | None) -> Selection:
+    def make_selection(self, sources: Sequence[Source], standardize: bool | None) -> ReadOptions:
         """Return the selection for these sources.
 
         By default tables are standardized and unscaled.
         """
-        from stream_perceptron.data.schema import Selection
+        from stream_perceptron.data.schema import ReadOptions
         from stream_perceptron.data.source import Request
 
         settings = {name: value for name, value in vars(self).items() if value is not None}
         settings["standardize"] = standardize is True
-        names = {setting.name for setting in fields(Selection)}.intersection(settings)
-        selection = Selection(**{name: settings[name] for name in names})
+        names = {setting.name for setting in fields(ReadOptions)}.intersection(settings)
+        read_options = ReadOptions(**{name: settings[name] for name in names})
         if self.scale is not None:
-            return selection
-        openings = (source.open(Request(selection)) for source in sources)
+            return read_options
+        openings = (source.open(Request(read_options)) for source in sources)
         opening = next((opening for opening in openings if opening is not None), None)
         if opening is None or not opening.schema.is_table:
-            return selection
-        return replace(selection, scale=1.0, standardize=standardize is not False)
+            return read_options
+        return replace(read_options, scale=1.0, standardize=standardize is not False)
 
     def open_sources(
         self,
@@ -188,9 +188,9 @@ class TrainingOptions(ReadingOptions, JsonOption):
         return [RandomDraws(opened, seed)] if self.at_random else opened
 
 
-def choose_default_lr(selection: Selection, has_class_weights: bool) -> float:
+def choose_default_lr(read_options: ReadOptions, has_class_weights: bool) -> float:
     """Return the default learning rate.
 
     It is lower with class weights, which make the steps for samples of rare classes much larger.
     """
-    return 0.1 if selection.standardize and not has_class_weights else 0.01
+    return 0.1 if read_options.standardize and not has_class_weights else 0.01

@@ -2,12 +2,12 @@
 
 import typing as _typing
 
-from stream_perceptron.checkpoint.state import Loaded, load, save
+from stream_perceptron.checkpoint.state import LoadedModel, load, save
 from stream_perceptron.errors import (
     CheckpointError,
     ClusterError,
     DivergedError,
-    FullError,
+    ModelSizeError,
     SampleError,
     SourceError,
     StreamPerceptronError,
@@ -34,9 +34,9 @@ __all__ = [
     "CheckpointError",
     "ClusterError",
     "DivergedError",
-    "FullError",
     "LiveModel",
-    "Loaded",
+    "LoadedModel",
+    "ModelSizeError",
     "SGDPerceptron",
     "SampleError",
     "SourceError",

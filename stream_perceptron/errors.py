@@ -30,7 +30,7 @@ class SampleError(StreamPerceptronError):
     """
 
 
-class FullError(SampleError):
+class ModelSizeError(SampleError):
     """A sample was rejected, because the model would exceed `max_weights`.
 
     Examples
@@ -39,7 +39,7 @@ class FullError(SampleError):
     >>> SGDPerceptron(max_weights=60).learn_one({"a": 1.0}, "left")
     Traceback (most recent call last):
     ...
-    stream_perceptron.errors.FullError: the model would take 66 weights (labels: 1, ...
+    stream_perceptron.errors.ModelSizeError: the model would take 66 weights (labels: 1, ...
 
     """
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any
 
-from stream_perceptron.data.schema import Selection
+from stream_perceptron.data.schema import ReadOptions
 from stream_perceptron.data.source import Knowledge, Request, read_batches
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def iter_source(
     """
     from stream_perceptron.data.opening import open_source
 
-    selection = Selection(
+    read_options = ReadOptions(
         label,
         weight,
         tuple(ignore),
@@ -73,7 +73,7 @@ def iter_source(
         missing=tuple(missing),
     )
     sources = [open_source(fspath(path), file_format) for path in paths]
-    return _iter_samples(sources, Request(selection))
+    return _iter_samples(sources, Request(read_options))
 
 
 def iter_parquet(
@@ -115,5 +115,5 @@ def _iter_samples(sources: Sequence[Source], request: Request) -> Iterator[tuple
             usable = batch.truncate_at_rejected()
             samples = zip(usable.features.dicts(), usable.labels, usable.weights, strict=True)
             for x, y, w in samples:
-                yield (x, y) if request.selection.weight is None else (x, y, {"w": w})
+                yield (x, y) if request.read_options.weight is None else (x, y, {"w": w})
             batch.require_usable()

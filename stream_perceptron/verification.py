@@ -25,7 +25,7 @@ from stream_perceptron.distributed.shards import (
     plan_round,
     require_parquet,
 )
-from stream_perceptron.errors import DivergedError, FullError, VerificationError
+from stream_perceptron.errors import DivergedError, ModelSizeError, VerificationError
 from stream_perceptron.live.cursor import Cursor, Shards
 from stream_perceptron.live.lineage import DRAWS, ROUNDS, Entry, Lineage
 from stream_perceptron.live.metrics import Progress
@@ -112,11 +112,11 @@ def _create_initial_model(live: LiveModel) -> LiveModel:
         max_weights=original.max_weights,
         class_weight=original.class_weight,
     )
-    if live.selection.standardize:
+    if live.read_options.standardize:
         model.network.scaler = Scaler()
     # Without classes, the first learned label determines the type of all labels.
     label_type = None if original.classes is None else live.schema.label_type
-    return LiveModel(model, live.selection, Schema(label_type=label_type))
+    return LiveModel(model, live.read_options, Schema(label_type=label_type))
 
 
 @dataclass
@@ -174,7 +174,7 @@ class _Replay:
             skipped = live.progress.skipped
             try:
                 live.model.mutate({"lr": decode_lr(entry.lr), "epsilon": entry.epsilon})
-                live.selection = replace(live.selection, keep=entry.keep)
+                live.read_options = replace(live.read_options, keep=entry.keep)
                 if entry.unit == ROUNDS:
                     live = self._learn_rounds(live, entry)
                 else:
@@ -183,7 +183,7 @@ class _Replay:
                 raise
             except DivergedError as error:
                 raise VerificationError(f"{entry.place}: {error.where}: diverged") from None
-            except (FullError, MemoryError):
+            except (ModelSizeError, MemoryError):
                 raise VerificationError(f"{entry.place}: does not fit in memory") from None
             except ValueError as error:
                 raise VerificationError(
@@ -360,8 +360,8 @@ def _compare_models(live: LiveModel, replayed: LiveModel) -> None:
     _compare_fields("its schema", live.schema, replayed.schema)
     _require_equal("the highest offset of each partition", *map(_list_offsets, (live, replayed)))
     _compare_progress(live.progress, replayed.progress)
-    both = live.waiting, replayed.waiting
-    _require_equal("its count of evicted samples", *(waiting.forgotten for waiting in both))
+    both = live.pending, replayed.pending
+    _require_equal("its count of evicted samples", *(pending.n_evicted for pending in both))
     contents = [
         ([array.tobytes() for array in w.arrays().values()], w.ids, w.columns, w.indicators)
         for w in both

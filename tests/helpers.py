@@ -74,7 +74,7 @@ def write_lines(path, rows):
 
 
 def samples_in(path):
-    """Return the number of labelled samples that a checkpoint has learned."""
+    """Return the number of labeled samples that a checkpoint has learned."""
     return LiveModel.load(path).progress.samples
 
 
@@ -246,7 +246,7 @@ def outcome_of(path):
         live.model.biases.tobytes(),
         progress.confusion.pairs.tobytes(),
         progress.window.tobytes(),
-        (progress.samples, progress.unlabelled, progress.updates, progress.error_sum),
+        (progress.samples, progress.unlabeled, progress.updates, progress.error_sum),
     )
 
 

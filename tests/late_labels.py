@@ -20,7 +20,7 @@ class Plain:
 
     def __init__(self, model, most=10**9):
         self.model, self.most = model, most
-        self.samples, self.forgotten = {}, 0  # waiting samples, oldest first
+        self.samples, self.n_evicted = {}, 0  # waiting samples, oldest first
         self.predicted, self.rejected, self.tested = {}, [], []
 
     def take(self, number, row):
@@ -41,7 +41,7 @@ class Plain:
             self.model.learn_one(x, y)
         if len(self.samples) > self.most:
             del self.samples[next(iter(self.samples))]
-            self.forgotten += 1
+            self.n_evicted += 1
 
     @property
     def accuracy(self):

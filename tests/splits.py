@@ -90,7 +90,7 @@ class Table:
         rng.shuffle(self.columns)
         self.n_made = 0
         self.blanks = rng.choice([0.0, 0.0, 0.1, 0.5])
-        self.unlabelled = rng.choice([0.0, 0.1, 0.5])
+        self.unlabeled = rng.choice([0.0, 0.1, 0.5])
         self.delimiter = ","
 
     def is_number(self, name: str) -> bool:
@@ -115,7 +115,7 @@ class Table:
             }[kind]()
             if kind not in ("row", "weight") and rng.random() < self.blanks:
                 row[name] = None
-        row[self.label] = None if rng.random() < self.unlabelled else rng.choice(self.labels)
+        row[self.label] = None if rng.random() < self.unlabeled else rng.choice(self.labels)
         return row
 
 

@@ -26,8 +26,8 @@ from river import preprocessing
 from river.datasets import synth
 
 from stream_perceptron import LiveModel, SGDPerceptron
-from stream_perceptron.data import Selection, open_source
-from stream_perceptron.live.drift import Drift, DriftEvent, EventKind
+from stream_perceptron.data import ReadOptions, open_source
+from stream_perceptron.live.drift import DriftDetector, DriftEvent, EventKind
 
 Wrong = NDArray[np.bool_]  # which samples of a stream are predicted wrongly
 
@@ -47,7 +47,7 @@ DROPS = (
 def detect(wrong: Wrong, labels: NDArray[np.intp] | None = None) -> list[DriftEvent]:
     """Return the drift events of a stream, which has a single label by default."""
     events: list[DriftEvent] = []
-    tests, rows = Drift(), np.arange(1, len(wrong) + 1)
+    tests, rows = DriftDetector(), np.arange(1, len(wrong) + 1)
     labels = np.zeros(len(wrong), np.intp) if labels is None else labels
     for start in range(0, len(wrong), BLOCK_ROWS):
         part = slice(start, start + BLOCK_ROWS)
@@ -99,8 +99,8 @@ def train_model(path: Path, seed: int = 0) -> LiveModel:
     """Return a model that learned a file with default settings."""
     source = open_source(str(path))
     is_table = "pixels" not in pq.read_schema(path).names
-    selection = Selection(standardize=is_table)
-    live = LiveModel.start([source], selection, lr=0.1 if is_table else 0.01, seed=seed)
+    read_options = ReadOptions(standardize=is_table)
+    live = LiveModel.start([source], read_options, lr=0.1 if is_table else 0.01, seed=seed)
     deque(live.run([source]), 0)
     return live
 
@@ -313,7 +313,7 @@ def drift_cost() -> str:
     """Learn 600,000 digits with the tests for drift and without: CPU of the learning thread."""
 
     def train_without_tests(path: Path) -> None:
-        with mock.patch.object(Drift, "update"):
+        with mock.patch.object(DriftDetector, "update"):
             train_model(path)
 
     with tempfile.TemporaryDirectory() as folder:

@@ -17,7 +17,7 @@ from river import compose, evaluate, linear_model, metrics, multiclass, preproce
 from sklearn import datasets
 
 from stream_perceptron import LiveModel, SGDPerceptron
-from stream_perceptron.data import Selection, open_source, read_batches
+from stream_perceptron.data import ReadOptions, open_source, read_batches
 from stream_perceptron.model.rows import Samples
 
 TABLES = ("iris", "wine", "breast_cancer", "digits")
@@ -153,7 +153,7 @@ def standardize() -> str:
 def time_model(path: Path, is_standardized: bool) -> float:
     """Return the seconds that the model takes, without reading."""
     sources = [open_source(str(path))]
-    live = LiveModel.start(sources, Selection(standardize=is_standardized), lr=0.1, seed=0)
+    live = LiveModel.start(sources, ReadOptions(standardize=is_standardized), lr=0.1, seed=0)
     batches = list(read_batches(sources[0], live.request()))
 
     def learn() -> None:

@@ -14,7 +14,7 @@ from common import run_in_turns, section, table, time_call
 
 from stream_perceptron import LiveModel
 from stream_perceptron.data import open_source, read_batches
-from stream_perceptron.data.schema import Selection
+from stream_perceptron.data.schema import ReadOptions
 from stream_perceptron.data.source import Source
 from stream_perceptron.model.results import TrainOptions
 from stream_perceptron.model.rows import Samples
@@ -29,9 +29,9 @@ Options = dict[str, Any]  # of a model, and the scale of its features
 def start_model(path: Path, options: Options) -> tuple[LiveModel, Source]:
     """Return a new model and the source to learn."""
     source = open_source(str(path))
-    selection = Selection(scale=options.get("scale"))
+    read_options = ReadOptions(scale=options.get("scale"))
     parameters = {name: value for name, value in options.items() if name != "scale"}
-    return LiveModel.start([source], selection, seed=0, **parameters), source
+    return LiveModel.start([source], read_options, seed=0, **parameters), source
 
 
 def read_bytes(path: Path) -> float:

@@ -17,7 +17,7 @@ from running import require_displayable, require_single_line
 
 from stream_perceptron import CheckpointError, LiveModel, StreamPerceptronError
 from stream_perceptron.checkpoint.archive import _COMMENT_LENGTH, _build_comment
-from stream_perceptron.data import Selection, open_source
+from stream_perceptron.data import ReadOptions, open_source
 from stream_perceptron.diagnostics.report import report
 from stream_perceptron.verification import verify
 
@@ -100,8 +100,8 @@ def _load_golden() -> list[tuple[str, dict[str, bytes]]]:
         rows = [{"id": i, "a": i / 2, "c": "red", "d": "2024-03-05", "e": "new"} for i in range(9)]
         rows += [{"id": i, "label": "left"} for i in range(4)]
         data.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
-        selection = Selection(join="id", one_hot=("c",), dates=("d",), words=("e",))
-        live = LiveModel.start([open_source(str(data))], selection, class_weight="balanced")
+        read_options = ReadOptions(join="id", one_hot=("c",), dates=("d",), words=("e",))
+        live = LiveModel.start([open_source(str(data))], read_options, class_weight="balanced")
         for _ in live.run([open_source(str(data))]):
             pass
         live.save(path)

@@ -10,7 +10,7 @@ import numpy as np
 from running import require_displayable, require_finite, require_single_line
 
 from stream_perceptron import LiveModel, StreamPerceptronError
-from stream_perceptron.data import Selection, open_source
+from stream_perceptron.data import ReadOptions, open_source
 from stream_perceptron_cli.predictions import JsonFormatter
 
 NUMBERS = (
@@ -29,10 +29,10 @@ def run_case(rng: np.random.Generator, folder: Path) -> str:
     parameters: dict[str, Any] = {str(name): float(rng.choice(_OPTIONS)) for name in names}
     parameters["activation"] = str(rng.choice(["sigmoid", "tanh", "arctan", "identity"]))
     scale = float(rng.choice(_OPTIONS[:9])) or None
-    selection = Selection(standardize=bool(rng.integers(2)), scale=scale)
+    read_options = ReadOptions(standardize=bool(rng.integers(2)), scale=scale)
     sources = [open_source(str(source), form)]
     try:
-        live = LiveModel.start(sources, selection, seed=0, **parameters)
+        live = LiveModel.start(sources, read_options, seed=0, **parameters)
     except ValueError as error:
         require_single_line(error)
         return "refused"

@@ -17,7 +17,7 @@ from splits import MISSING, Table, write_file
 
 from stream_perceptron import LiveModel, StreamPerceptronError
 from stream_perceptron.data import open_source
-from stream_perceptron.data.schema import Selection
+from stream_perceptron.data.schema import ReadOptions
 from stream_perceptron.data.source import Request, read_batches
 from stream_perceptron.data.text import scanning
 
@@ -53,12 +53,12 @@ def run_case(rng: np.random.Generator, folder: Path) -> str:
     path = folder / ("f.csv.gz" if rng.random() < 0.1 else "f")
     path.write_bytes(gzip.compress(data, 1) if path.suffix else data)
     file_format = _FORMS[form] if rng.random() < 0.5 else None
-    selection = _draw_selection(rng, table, form, missing)
-    model, *results = _train_model(path, file_format, selection, singly=False)
-    single, *single_results = _train_model(path, file_format, selection, singly=True)
+    read_options = _draw_selection(rng, table, form, missing)
+    model, *results = _train_model(path, file_format, read_options, singly=False)
+    single, *single_results = _train_model(path, file_format, read_options, singly=True)
     scanning.compiled, compiled = None, scanning.compiled
     try:
-        plain, *plain_results = _train_model(path, file_format, selection, singly=False)
+        plain, *plain_results = _train_model(path, file_format, read_options, singly=False)
     finally:
         scanning.compiled = compiled
     assert results == single_results == plain_results, f"{results!r}, {plain_results!r}"
@@ -69,12 +69,14 @@ def run_case(rng: np.random.Generator, folder: Path) -> str:
     if error is not None:
         assert "\n" not in error
         return f"{form} refused"
-    if form in _PLAIN and not (selection.encodings or selection.missing or selection.passthrough):
+    if form in _PLAIN and not (
+        read_options.encodings or read_options.missing or read_options.passthrough
+    ):
         _compare_with_parser(path, file_format)
     return f"{form} learned"
 
 
-def _draw_selection(rng: np.random.Generator, table: Table, form: str, missing: str) -> Selection:
+def _draw_selection(rng: np.random.Generator, table: Table, form: str, missing: str) -> ReadOptions:
     """Return a random selection for a table in a form."""
     names = [name for name in table.columns if name != table.label]
     if form == "libsvm":
@@ -86,7 +88,7 @@ def _draw_selection(rng: np.random.Generator, table: Table, form: str, missing: 
         return (str(rng.choice(names)),) if names and rng.random() < share else ()
 
     label = table.label if table.label == "species" and form != "headerless" else None
-    return Selection(
+    return ReadOptions(
         label=label if names else None,
         standardize=bool(rng.random() < 0.3),
         one_hot=draw_names(0.3),
@@ -100,13 +102,13 @@ def _draw_selection(rng: np.random.Generator, table: Table, form: str, missing: 
 
 
 def _train_model(
-    path: Path, file_format: str | None, selection: Selection, singly: bool
+    path: Path, file_format: str | None, read_options: ReadOptions, singly: bool
 ) -> tuple[LiveModel | None, str | None, list[dict[str, Any]]]:
     """Return the model, the message of the error that ended the run, and passthrough values."""
     live, passthrough = None, []
     try:
         sources = [open_source(str(path), file_format)]
-        live = LiveModel.start(sources, selection, lr=0.1, seed=0)
+        live = LiveModel.start(sources, read_options, lr=0.1, seed=0)
         cursor = live.resume(sources)
         for result in live.run(sources, cursor, skip_rejected=True, n_single_rows=10**9 * singly):
             passthrough += result.copied_columns or []
@@ -125,7 +127,7 @@ def _require_equal_models(one: LiveModel, other: LiveModel) -> None:
             "schema": live.schema,
             "cursor": live.cursor,
             "waiting": (
-                live.waiting.forgotten, [(key, str(x)) for key, x in live.waiting.samples.items()]
+                live.pending.n_evicted, [(key, str(x)) for key, x in live.pending.samples.items()]
             ),
             "statistics": b"" if scaler is None else scaler.table.tobytes(),
             **{figure: getattr(live.progress, figure) for figure in figures},

@@ -1,5 +1,5 @@
 """Checkpoints: the files that models are saved in."""
 
-from stream_perceptron.checkpoint.state import Loaded, load, save
+from stream_perceptron.checkpoint.state import LoadedModel, load, save
 
-__all__ = ["Loaded", "load", "save"]
+__all__ = ["LoadedModel", "load", "save"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import datetime as dt
 import math
 from collections.abc import Callable, Hashable, Mapping
+from dataclasses import Field, is_dataclass
 from dataclasses import fields as fields_of
-from dataclasses import is_dataclass
 from enum import StrEnum
 from functools import cache
 from types import UnionType
@@ -125,12 +125,12 @@ def to_json(value: Any) -> Any:
     """Convert a dataclass, or the value of a field, to JSON; `from_json` is the inverse.
 
     Fields with `metadata={"saved": False}` are omitted, and so are fields with `{"optional": True}`
-    at their default. A field with `{"is_json": True}` already holds JSON. A dict becomes a sorted
-    list of pairs.
+    at their default. A field with `{"is_json": True}` already holds JSON, and a field with
+    `{"saved_as": NAME}` has that name in JSON. A dict becomes a sorted list of pairs.
     """
     if is_dataclass(value):
         return {
-            field.name: part if field.metadata.get("is_json") else to_json(part)
+            _get_saved_name(field): part if field.metadata.get("is_json") else to_json(part)
             for field in fields_of(value)
             for part in [getattr(value, field.name)]
             if field.metadata.get("saved", True)
@@ -141,6 +141,11 @@ def to_json(value: Any) -> Any:
     if isinstance(value, dict):
         return [[to_json(key), to_json(part)] for key, part in sorted(value.items())]
     return value
+
+
+def _get_saved_name(field: Field[Any]) -> str:
+    """Return the name of a dataclass field in JSON."""
+    return str(field.metadata.get("saved_as", field.name))
 
 
 def from_json(cls: type[T], value: Any, where: str) -> T:
@@ -154,13 +159,13 @@ def from_json(cls: type[T], value: Any, where: str) -> T:
     json_fields, values = Fields(value, where), {}
     hints = _get_field_types(cls)  # type: ignore[arg-type]
     for field in fields_of(cls):  # type: ignore[arg-type]
-        rules, name = field.metadata, field.name
+        rules, name = field.metadata, _get_saved_name(field)
         if rules.get("saved", True) and (json_fields.has(name) or not rules.get("optional")):
             part = json_fields.take(name, dict, list, str, int, float, bool, type(None))
             if part is not None and part not in rules.get("one_of", [part]):
                 raise CheckpointError(f"{where}.{name} has an invalid value")
             numbers = range(rules.get("least", 0), rules.get("below", 2**62))
-            values[name] = _convert_value(hints[name], part, f"{where}.{name}", numbers)
+            values[field.name] = _convert_value(hints[field.name], part, f"{where}.{name}", numbers)
     json_fields.require_empty()
     return cls(**values)
 

@@ -69,8 +69,8 @@ class EncodedColumns(NamedTuple):
 
 def find_encoded_columns(run: Any) -> EncodedColumns:
     """Return the columns that a saved run encodes."""
-    selection = run.get("selection") if isinstance(run, dict) else None
-    saved = selection if isinstance(selection, dict) else {}
+    read_options = run.get("selection") if isinstance(run, dict) else None
+    saved = read_options if isinstance(read_options, dict) else {}
 
     def read_columns(option: str) -> tuple[str, ...]:
         names = saved.get(option)

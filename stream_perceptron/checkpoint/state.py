@@ -38,12 +38,12 @@ Arrays = dict[str, NDArray[Any]]
 _MODEL_ARRAYS = ("weights", "biases", "statistics", "class_counts")
 
 
-class Loaded(NamedTuple):
+class LoadedModel(NamedTuple):
     """A model, and the extra data saved with it.
 
     Examples
     --------
-    >>> Loaded(SGDPerceptron(seed=0), {"offset": 3}).extra
+    >>> LoadedModel(SGDPerceptron(seed=0), {"offset": 3}).extra
     {'offset': 3}
 
     """
@@ -118,7 +118,7 @@ def _convert_extra(extra: Any) -> dict[str, Any]:
     return converted
 
 
-def load(path: str | os.PathLike[str] | IO[bytes]) -> Loaded:
+def load(path: str | os.PathLike[str] | IO[bytes]) -> LoadedModel:
     """Load a model saved by `save` or the command line.
 
     Parameters
@@ -158,11 +158,11 @@ def load(path: str | os.PathLike[str] | IO[bytes]) -> Loaded:
         return _decode_checkpoint(*archive.read_checkpoint(Path(path)))
 
 
-def _decode_checkpoint(meta: dict[str, Any], members: Arrays) -> Loaded:
+def _decode_checkpoint(meta: dict[str, Any], members: Arrays) -> LoadedModel:
     extra = Fields(meta, "checkpoint").take("extra", dict)
     model, run, _ = split_checkpoint(meta, members)
     steps = pipelines.decode_steps(meta.get("steps"))
-    return Loaded(
+    return LoadedModel(
         pipelines.build_pipeline(steps, model, pipelines.find_encoded_columns(run)), extra
     )
 

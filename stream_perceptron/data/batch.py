@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_perceptron.data.notices import Notice
-from stream_perceptron.data.schema import Schema, Selection
+from stream_perceptron.data.schema import ReadOptions, Schema
 from stream_perceptron.errors import SampleError
 from stream_perceptron.model.rows import Rows, concatenate_rows
 
@@ -31,7 +31,7 @@ class Offset(NamedTuple):
         return tuple(map(str, self.partition))
 
 
-def build_offset(selection: Selection, values: Sequence[Any]) -> Offset:
+def build_offset(read_options: ReadOptions, values: Sequence[Any]) -> Offset:
     """Return the offset that the values of the position columns give.
 
     Raises
@@ -40,8 +40,8 @@ def build_offset(selection: Selection, values: Sequence[Any]) -> Offset:
         If a value has another type or is too large.
 
     """
-    for name, value in zip(selection.position, values, strict=True):
-        is_last = name == selection.position[-1]
+    for name, value in zip(read_options.position, values, strict=True):
+        is_last = name == read_options.position[-1]
         if type(value) is not int and (is_last or type(value) is not str):
             expected = "a whole number" if is_last else "a whole number or a text"
             raise SampleError(f"position {name!r} is {str(value)[:50]!r}, not {expected}")

@@ -86,7 +86,7 @@ class CellInterpreter(Interpreter):
         self, knowledge: Knowledge, redeliveries: Redeliveries | None = None
     ) -> None:
         schema, vocabulary, old_context = knowledge.schema, knowledge.names, self._context
-        redeliveries = redeliveries if old_context.selection.position else None
+        redeliveries = redeliveries if old_context.read_options.position else None
         # A context caches the columns of a table, whose types may have been inferred since.
         is_same = old_context.columns is None or not schema.is_open
         is_same &= schema is old_context.schema and vocabulary is old_context.vocabulary
@@ -153,8 +153,8 @@ class CellInterpreter(Interpreter):
 
     def _build_missing_label_notice(self) -> list[Notice]:
         """Return a notice if a table lacks the label column, so that other sources have it."""
-        label, context = self._request.selection.label, self._context
-        is_missing = context.selection.has_join and context.selection.label is None
+        label, context = self._request.read_options.label, self._context
+        is_missing = context.read_options.has_join and context.read_options.label is None
         if label is None or not is_missing or not context.columns or not context.learns:
             return []
         text = f"there is no label column {label!r} in this source: labels come from other sources"

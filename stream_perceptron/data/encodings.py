@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from stream_perceptron.data.notices import suggest_missing_option
-from stream_perceptron.data.schema import Encoding, Selection
+from stream_perceptron.data.schema import Encoding, ReadOptions
 from stream_perceptron.data.values import require_utf8
 from stream_perceptron.encoders import (
     count_words,
@@ -18,7 +18,7 @@ from stream_perceptron.errors import SampleError
 
 
 def encode_content(
-    encoding: Encoding, content: Any, options: Selection, is_text: bool
+    encoding: Encoding, content: Any, options: ReadOptions, is_text: bool
 ) -> dict[str, float] | None:
     """Return the features for the content of a cell; None if it is missing.
 
@@ -40,7 +40,7 @@ def encode_content(
 
     Examples
     --------
-    >>> options = Selection(missing=("NA",))
+    >>> options = ReadOptions(missing=("NA",))
     >>> status = Encoding("one_hot", "status")
     >>> [encode_content(status, text, options, is_text=True) for text in ("200.0", " ok", "NA")]
     [{'status_200': 1.0}, {'status_ok': 1.0}, None]
@@ -64,7 +64,7 @@ def encode_content(
 
 
 def _encode_non_text(
-    encoding: Encoding, content: Any, options: Selection
+    encoding: Encoding, content: Any, options: ReadOptions
 ) -> dict[str, float] | None:
     """Return the features for a number, bool, date, null or list."""
     option, column = encoding

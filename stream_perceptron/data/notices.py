@@ -17,7 +17,7 @@ from stream_perceptron.data.naming import (
     quote_names,
 )
 from stream_perceptron.data.number_texts import NumberFormat, find_number_format
-from stream_perceptron.data.schema import Schema, Selection
+from stream_perceptron.data.schema import ReadOptions, Schema
 from stream_perceptron.encoders import is_date
 
 # Texts that most likely mean a missing value.
@@ -69,32 +69,34 @@ class ColumnSummary(NamedTuple):
 
 
 def describe_columns(
-    selection: Selection, schema: Schema, summary: ColumnSummary
+    read_options: ReadOptions, schema: Schema, summary: ColumnSummary
 ) -> tuple[Notice, ...]:
     """Return notices about the used and ignored columns of a source."""
     features = schema.sort_by_column(summary.features)
     title = f"{len(features):,} feature{'s' * (len(features) != 1)}{summary.location}"
     if schema.is_open:
         title += " in the first row, more as they appear"
-    if selection.standardize:
+    if read_options.standardize:
         title += ", standardized"
-    if selection.has_join and not features and not schema.is_open:
+    if read_options.has_join and not features and not schema.is_open:
         title = "only labels"
     if features:
         scales = ", ".join(map(format_scale, summary.scales))
         if scales != "1":
-            title += f", scaled by {scales}" + (" (8-bit)" if selection.scale is None else "")
+            title += f", scaled by {scales}" + (" (8-bit)" if read_options.scale is None else "")
         title += f": {format_names(features)}"
     lines: list[str] = [title]
-    if selection.one_hot:
-        lines.append(f"a feature for each value of {', '.join(selection.one_hot)}")
-    if selection.dates:
-        lines.append(f"features for hour, weekday, month and days of {', '.join(selection.dates)}")
-    if selection.words:
-        lines.append(f"a feature for each word of {', '.join(selection.words)}")
-    if selection.join is not None:
-        lines.append(f"labels may come later, in rows with the same {selection.join}")
-    if summary.label is None and selection.join is None:
+    if read_options.one_hot:
+        lines.append(f"a feature for each value of {', '.join(read_options.one_hot)}")
+    if read_options.dates:
+        lines.append(
+            f"features for hour, weekday, month and days of {', '.join(read_options.dates)}"
+        )
+    if read_options.words:
+        lines.append(f"a feature for each word of {', '.join(read_options.words)}")
+    if read_options.join is not None:
+        lines.append(f"labels may come later, in rows with the same {read_options.join}")
+    if summary.label is None and read_options.join is None:
         lines.append(
             "no label: rows are only predicted, as no column is called "
             f"{', '.join(LABEL_NAMES[:-1])} or {LABEL_NAMES[-1]}; name it with --label"
@@ -102,10 +104,10 @@ def describe_columns(
     elif summary.label is not None:
         kind = f" ({schema.label_type})" if schema.label_type else ""
         lines.append(f"label: {summary.label}{kind}")
-    if selection.weight is not None:
-        lines.append(f"sample weight: {selection.weight}")
-    if selection.position:
-        lines.append(f"position: {', '.join(selection.position)}")
+    if read_options.weight is not None:
+        lines.append(f"sample weight: {read_options.weight}")
+    if read_options.position:
+        lines.append(f"position: {', '.join(read_options.position)}")
     unknown = [name for name, reason in summary.ignored.items() if reason == NOT_IN_MODEL]
     ignored = [
         f"{name} ({reason})" for name, reason in summary.ignored.items() if reason != NOT_IN_MODEL

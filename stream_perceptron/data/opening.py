@@ -22,7 +22,7 @@ from stream_perceptron.data.source import Source
 from stream_perceptron.errors import SourceError
 
 if TYPE_CHECKING:
-    from stream_perceptron.data.schema import Selection
+    from stream_perceptron.data.schema import ReadOptions
     from stream_perceptron.data.text.lines import LineFormat
 
 # Formats by their first bytes.
@@ -95,14 +95,14 @@ def _open(
         return ArrowSource(path, stream)
     from stream_perceptron.data.text.lines import LineSource
 
-    def choose_format(first_line: str, options: Selection) -> LineFormat:
+    def choose_format(first_line: str, options: ReadOptions) -> LineFormat:
         return _create_line_format(file_format, first_line, stream.name, options)
 
     return LineSource(path, stream, choose_format, header)
 
 
 def _create_line_format(
-    file_format: str | None, first_line: str, where: str, options: Selection
+    file_format: str | None, first_line: str, where: str, options: ReadOptions
 ) -> LineFormat:
     if file_format is None and options.delimiter is not None and options.delimiter in first_line:
         file_format = "csv"

@@ -12,14 +12,14 @@ from stream_perceptron.data.naming import (
     quote_names,
     suggest_similar_name,
 )
-from stream_perceptron.data.schema import Schema, Selection
+from stream_perceptron.data.schema import ReadOptions, Schema
 from stream_perceptron.errors import SampleError, SourceError
 from stream_perceptron.model.vocabulary import find_duplicates
 
 _MAX_COLUMNS = 2**20
 
 
-def resolve_positions(options: Selection, schema: Schema) -> Selection:
+def resolve_positions(options: ReadOptions, schema: Schema) -> ReadOptions:
     """Return the read options with positions replaced by the names of columns.
 
     Positions refer to the first source with named columns; other sources may have another order.
@@ -46,8 +46,8 @@ def resolve_positions(options: Selection, schema: Schema) -> Selection:
 
 
 def resolve_columns(
-    options: Selection, names: Sequence[str], where: str, to_learn: bool
-) -> Selection:
+    options: ReadOptions, names: Sequence[str], where: str, to_learn: bool
+) -> ReadOptions:
     """Return the read options with the exact names of columns and of the label column.
 
     Columns may be missing if rows are only predicted. If labels are joined with samples, the label
@@ -109,7 +109,7 @@ def resolve_columns(
         raise SourceError(f"{where}: columns {error}") from None
 
 
-def require_one_role(options: Selection, where: str) -> None:
+def require_one_role(options: ReadOptions, where: str) -> None:
     """Check that no encoded column has another role.
 
     Raises
@@ -131,7 +131,7 @@ def require_one_role(options: Selection, where: str) -> None:
                 )
 
 
-def _has_only_labels(options: Selection, names: Sequence[str]) -> bool:
+def _has_only_labels(options: ReadOptions, names: Sequence[str]) -> bool:
     """Whether a source has no columns of features, only labels and other roles."""
     label = options.label and find_column(options.label, names)
     requested = (*options.ignore, *options.position, *filter(None, (options.weight, options.join)))
@@ -142,7 +142,7 @@ def _has_only_labels(options: Selection, names: Sequence[str]) -> bool:
     return not free
 
 
-def find_default_label(options: Selection, names: Iterable[str]) -> str | None:
+def find_default_label(options: ReadOptions, names: Iterable[str]) -> str | None:
     """Return the name that is the label by default, such as target, or None.
 
     Raises
@@ -163,12 +163,14 @@ def find_default_label(options: Selection, names: Iterable[str]) -> str | None:
     return candidates[0] if candidates else None
 
 
-def rename_ignored_duplicates(names: Sequence[str], selection: Selection, where: str) -> list[str]:
+def rename_ignored_duplicates(
+    names: Sequence[str], read_options: ReadOptions, where: str
+) -> list[str]:
     """Return the names of columns, with ignored duplicates renamed.
 
     Examples
     --------
-    >>> rename_ignored_duplicates(["a", "b", "a"], Selection(ignore=("3",)), "f.csv")
+    >>> rename_ignored_duplicates(["a", "b", "a"], ReadOptions(ignore=("3",)), "f.csv")
     ['a', 'b', 'a (column 3)']
 
     """
@@ -179,7 +181,7 @@ def rename_ignored_duplicates(names: Sequence[str], selection: Selection, where:
     renamed = list(names)
     if len(set(names)) == len(names):
         return renamed
-    for position in selection.ignore:
+    for position in read_options.ignore:
         name = find_column(position, names)
         if name is not None and name != position and names.count(name) > 1:
             i = int(position) - 1 if int(position) > 0 else int(position) + len(names)
@@ -193,10 +195,10 @@ def rename_ignored_duplicates(names: Sequence[str], selection: Selection, where:
     return renamed
 
 
-def name_columns(selection: Selection, schema: Schema, n: int, where: str) -> list[str]:
+def name_columns(read_options: ReadOptions, schema: Schema, n: int, where: str) -> list[str]:
     """Return names for n unnamed columns, after their roles and the model's features."""
     placeholders = [f"column {i + 1}" for i in range(n)]
-    options = resolve_columns(selection, placeholders, where, to_learn=False)
+    options = resolve_columns(read_options, placeholders, where, to_learn=False)
     used = {*options.roles, *options.encoded}
     free = [name for name in placeholders if name != options.label and name not in used]
     known = schema.features or ()
@@ -210,7 +212,7 @@ def name_columns(selection: Selection, schema: Schema, n: int, where: str) -> li
     return list(names.values())
 
 
-def convert_null(value: Any, options: Selection, is_text: bool) -> Any:
+def convert_null(value: Any, options: ReadOptions, is_text: bool) -> Any:
     """Return the value of a label column; None for a text that means a missing value."""
     null_values: Collection[str] = options.null_values if is_text else options.missing
     return None if isinstance(value, str) and value.strip() in null_values else value

@@ -1,4 +1,4 @@
-"""The read options (`Selection`), and the types and roles of columns (`Schema`)."""
+"""The read options (`ReadOptions`), and the types and roles of columns (`Schema`)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from stream_perceptron.data.values import DECIMAL_COMMA
 from stream_perceptron.errors import SampleError, SourceError
 
 MAX_PENDING = 10**12  # samples
-ENCODINGS = ("one_hot", "dates", "words")  # the fields of `Selection` with encoded columns
+ENCODINGS = ("one_hot", "dates", "words")  # the fields of `ReadOptions` with encoded columns
 
 
 class Encoding(NamedTuple):
@@ -29,7 +29,7 @@ class Encoding(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Selection:
+class ReadOptions:
     """The read options: how the user wants sources read. They are saved with the model.
 
     Columns are given by name, ignoring case and surrounding spaces, or by position: from 1, or -1
@@ -139,7 +139,9 @@ class Schema:
     # The columns or keys with texts; None before the first row if rows name their own.
     texts: tuple[str, ...] | None = None
     # The untyped columns of a table, which have had no value so far.
-    undecided: tuple[str, ...] = field(default=(), metadata={"optional": True})
+    untyped: tuple[str, ...] = field(
+        default=(), metadata={"optional": True, "saved_as": "undecided"}
+    )
     # All columns of the first source with named columns, in order. Rows without names
     # have the same columns.
     columns: tuple[str, ...] = field(default=(), metadata={"optional": True})
@@ -159,7 +161,7 @@ class Schema:
         """Whether features are columns of numbers with scales of their own, unlike pixels."""
         if self.features is None or self.is_list:
             return False
-        return not all(map(is_pixel, (*self.features, *self.undecided))) or not self.features
+        return not all(map(is_pixel, (*self.features, *self.untyped))) or not self.features
 
     @property
     def is_open(self) -> bool:
@@ -219,7 +221,7 @@ class Schema:
         return replace(
             self,
             features=features,
-            undecided=tuple(name for name in self.undecided if name not in decided),
+            untyped=tuple(name for name in self.untyped if name not in decided),
         )
 
     def with_label_type(self, label_type: str, where: str) -> Schema:

@@ -21,7 +21,7 @@ from stream_perceptron.data.byte_stream import (
 from stream_perceptron.data.fingerprint import FileState, Fingerprint, PipeHeader
 from stream_perceptron.data.interpreter import Context
 from stream_perceptron.data.notices import Notice
-from stream_perceptron.data.schema import Schema, Selection
+from stream_perceptron.data.schema import ReadOptions, Schema
 from stream_perceptron.errors import SourceError
 from stream_perceptron.model.vocabulary import Vocabulary
 
@@ -33,7 +33,7 @@ METADATA_KEY = b"stream_perceptron"
 class Request:
     """The rows to read from a source, and how."""
 
-    selection: Selection = field(default_factory=Selection)
+    read_options: ReadOptions = field(default_factory=ReadOptions)
     schema: Schema = field(default_factory=Schema)  # from the rows read before
     # The names of features, if rows name their own.
     names: Vocabulary = field(default_factory=Vocabulary)
@@ -65,7 +65,7 @@ class Request:
     def after(self, schema: Schema) -> Request:
         """Return the request for the next source, given the schema after earlier sources."""
         return replace(
-            self, selection=roles.resolve_positions(self.selection, schema), schema=schema
+            self, read_options=roles.resolve_positions(self.read_options, schema), schema=schema
         )
 
 

@@ -9,14 +9,14 @@ from stream_perceptron.data.cells import Kind
 from stream_perceptron.data.interpreter.context import ColumnType, Context
 from stream_perceptron.data.naming import find_column, name_vector_elements, quote_names
 from stream_perceptron.data.notices import format_missing_label_error
-from stream_perceptron.data.schema import Selection
+from stream_perceptron.data.schema import ReadOptions
 from stream_perceptron.data.source import Request
 from stream_perceptron.errors import SourceError
 
 
 def build_table_context(
     request: Request,
-    options: Selection,
+    options: ReadOptions,
     columns: Sequence[str],
     where: str,
     *,
@@ -62,9 +62,7 @@ def build_table_context(
         )
     unknown_columns: set[str] = set()
     if schema.features is not None and not schema.is_open:
-        unknown_columns = set(free).difference(
-            schema.features, schema.undecided, schema.texts or ()
-        )
+        unknown_columns = set(free).difference(schema.features, schema.untyped, schema.texts or ())
         unknown_columns -= {*vectors}
         if free or not options.has_join:
             _require_features(schema.features, free, vectors, types, where)
@@ -101,7 +99,7 @@ def _require_features(
 
 def _require_encoded(request: Request, columns: Sequence[str], where: str) -> None:
     """Check that a table has the columns that the model encodes."""
-    for option, name in request.selection.encodings:
+    for option, name in request.read_options.encodings:
         if find_column(name, columns) is None:
             flag = option.replace("_", "-")
             raise SourceError(f"{where}: it lacks the --{flag} column {name!r} of the model")

@@ -281,7 +281,7 @@ def _check_unseen_classes(live: LiveModel) -> Iterator[Finding]:
     names, progress = live.model.classes_, live.progress
     seen, _, _ = progress.larger_tally.confusion.sums(len(names))
     n_untested = progress.n_untested
-    if n_untested > 1 and live.selection.has_join:
+    if n_untested > 1 and live.read_options.has_join:
         return  # the labels of tested samples are unknown here
     if n_untested:
         seen[:1] += 1  # count the untested first sample, which brought the first label
@@ -369,7 +369,7 @@ def _check_row_numbers(live: LiveModel) -> Iterator[Finding]:
 
 
 def _check_rising_columns(live: LiveModel) -> Iterator[Finding]:
-    date_features = {f"{column}_days" for column in live.selection.dates}  # expected to rise
+    date_features = {f"{column}_days" for column in live.read_options.dates}  # expected to rise
     rising = [name for name in live.progress.rising or () if name not in date_features]
     names = [name for name in rising if not looks_like_row_id(name)]
     if live.progress.samples >= _MIN_SAMPLES and names:

@@ -307,7 +307,7 @@ def _draw_curves(live: LiveModel, ranking: Ranking) -> list[dict[str, Any]]:
 
 
 def _list_hyperparameters(live: LiveModel) -> Iterator[tuple[str, str]]:
-    model, selection = live.model, live.selection
+    model, read_options = live.model, live.read_options
     yield "learning rate", format_lr(model.lr)
     yield "epsilon", f"{model.epsilon:g}"
     yield "activation", model.activation
@@ -318,7 +318,10 @@ def _list_hyperparameters(live: LiveModel) -> Iterator[tuple[str, str]]:
         yield "class weights", format_class_weight(encode_class_weight(model.class_weight))
     if live.python_step is not None:
         yield "preceding step", f"{live.python_step}, which runs only in Python"
-    yield "label column", selection.label or "found by its name"
-    yield "scale", "1/255 for 8-bit, else 1" if selection.scale is None else f"{selection.scale:g}"
-    if selection.standardize:
+    yield "label column", read_options.label or "found by its name"
+    yield (
+        "scale",
+        "1/255 for 8-bit, else 1" if read_options.scale is None else f"{read_options.scale:g}",
+    )
+    if read_options.standardize:
         yield "features", "standardized"

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 from stream_perceptron.data.batch import Redeliveries
 from stream_perceptron.data.fingerprint import Fingerprint
-from stream_perceptron.data.schema import Schema, Selection
+from stream_perceptron.data.schema import ReadOptions, Schema
 from stream_perceptron.errors import CheckpointError
 from stream_perceptron.live.cursor import Cursor
-from stream_perceptron.live.drift import Drift
+from stream_perceptron.live.drift import DriftDetector
 from stream_perceptron.live.ledger import Ledger
 from stream_perceptron.live.marks import Mark, Marks
 from stream_perceptron.live.metrics import Progress, merge_reaches
@@ -39,7 +39,7 @@ _SHARED_PARAMETERS = {
 }  # fmt: skip
 
 # Counts of `Progress` that are added up.
-_SUMMED_COUNTS = ("samples", "unlabelled", "skipped", "updates", "repeats", "error_sum", "missing")
+_SUMMED_COUNTS = ("samples", "unlabeled", "skipped", "updates", "repeats", "error_sum", "missing")
 
 
 def average(base: SGDPerceptron, models: Sequence[SGDPerceptron]) -> SGDPerceptron:
@@ -275,8 +275,8 @@ def average_live(base_live: LiveModel, live_models: Sequence[LiveModel]) -> Live
     for live in (base_live, *live_models):
         live.require_runnable()
     for live in live_models:
-        _require_same_selection(base_live.selection, live.selection)
-        if live.waiting.samples:
+        _require_same_selection(base_live.read_options, live.read_options)
+        if live.pending.samples:
             raise CheckpointError("it has pending samples, which cannot be averaged")
         schema = _unite_schemas(schema, live.schema)
         for partition, offset in live.cursor.offsets.items():
@@ -285,7 +285,7 @@ def average_live(base_live: LiveModel, live_models: Sequence[LiveModel]) -> Live
     lineage = base_live.lineage.build_average([live.lineage for live in live_models])
     cursor = Cursor(redeliveries=Redeliveries(offsets))
     ledger = Ledger(progress, cursor, lineage, _unite_marks((base_live, *live_models)))
-    return LiveModel(model, base_live.selection, schema, ledger)
+    return LiveModel(model, base_live.read_options, schema, ledger)
 
 
 def _unite_marks(live_models: Iterable[LiveModel]) -> Marks:
@@ -321,11 +321,11 @@ def average_files(paths: Sequence[Path], base: Path) -> LiveModel:
         raise CheckpointError(f"one of the models does not fit: {error}") from None
 
 
-def _require_same_selection(selection: Selection, other: Selection) -> None:
+def _require_same_selection(read_options: ReadOptions, other: ReadOptions) -> None:
     """Check that two models have the same read options."""
-    for field in fields(selection):
+    for field in fields(read_options):
         name = field.name
-        value, other_value = getattr(selection, name), getattr(other, name)
+        value, other_value = getattr(read_options, name), getattr(other, name)
         if value != other_value:
             raise CheckpointError(f"its {name} is {other_value!r}, but the others have {value!r}")
 
@@ -342,16 +342,16 @@ def _unite_schemas(schema: Schema, other: Schema) -> Schema:
     texts = schema.texts
     if other.texts is not None:
         texts = tuple(dict.fromkeys([*(schema.texts or ()), *other.texts]))
-    undecided = [name for name in schema.undecided if name in other.undecided]
+    untyped = [name for name in schema.untyped if name in other.untyped]
     if schema.features is None:
-        undecided = list(other.undecided)
+        untyped = list(other.untyped)
     column_schema = schema if schema.columns else other
     json_schema = schema if schema.key is not None else other
     return Schema(
         features=other.features if schema.features is None else schema.features,
         label_type=schema.label_type or other.label_type,
         texts=texts,
-        undecided=tuple(undecided),
+        untyped=tuple(untyped),
         columns=column_schema.columns,
         label=column_schema.label,
         key=json_schema.key,
@@ -380,7 +380,7 @@ def _sum_progress(
         reaches = [reach for reach in (total.reach, progress.reach) if reach is not None]
         total.rising = {}
         # Samples of models that were trained in parallel have no common order.
-        total.drift, total.events = Drift(), []
+        total.drift, total.events = DriftDetector(), []
         total.reach = reduce(merge_reaches, reaches) if reaches else None
         if progress.samples > before.samples:
             total.last_target = int(numbers[progress.last_target])

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_perceptron.errors import CheckpointError
-from stream_perceptron.live.drift import Drift, DriftEvent
+from stream_perceptron.live.drift import DriftDetector, DriftEvent
 from stream_perceptron.live.learning_curve import MAX_SUM, LearningCurve
 from stream_perceptron.model.results import TrainResult
 from stream_perceptron.model.rows import Rows
@@ -276,7 +276,8 @@ class Progress:
     """
 
     samples: int = 0  # labeled samples, tested and then trained on
-    unlabelled: int = 0  # unlabeled samples, which were only predicted
+    # Unlabeled samples, which were only predicted.
+    unlabeled: int = field(default=0, metadata={"saved_as": "unlabelled"})
     skipped: int = 0  # rejected rows
     updates: int = 0  # samples that changed the weights
     repeats: int = 0  # labeled samples with the same label as the labeled sample before
@@ -301,12 +302,12 @@ class Progress:
     progressive: Tally = field(default_factory=Tally, metadata={"saved": False})
     training: Tally = field(default_factory=Tally, metadata={"saved": False})
     curve: LearningCurve = field(default_factory=LearningCurve, metadata={"saved": False})
-    drift: Drift = field(default_factory=Drift, metadata={"saved": False})
+    drift: DriftDetector = field(default_factory=DriftDetector, metadata={"saved": False})
 
     @property
     def rows(self) -> int:
         """The number of rows read."""
-        return self.samples + self.unlabelled + self.skipped
+        return self.samples + self.unlabeled + self.skipped
 
     @property
     def accuracy(self) -> float:
@@ -393,9 +394,9 @@ class Progress:
             )
         self.curve = LearningCurve.from_saved(arrays["curve"], curve_bin, arrays.get("class_curve"))
         if "drift_tests" in arrays:
-            self.drift = Drift.from_saved(arrays["drift_tests"])
+            self.drift = DriftDetector.from_saved(arrays["drift_tests"])
         else:  # saved by an older version
-            self.drift = Drift(self.progressive.tested)
+            self.drift = DriftDetector(self.progressive.tested)
         if (
             self.n_untested < 0
             or min((self.untyped_nulls or {}).values(), default=1) < 1
@@ -472,7 +473,7 @@ class Progress:
             )
             rows = rows[is_labeled]
         self.samples += n
-        self.unlabelled += len(result) - n
+        self.unlabeled += len(result) - n
         self.updates += int(np.count_nonzero(result.updated))
         self.curve.update(result)
         if not n:

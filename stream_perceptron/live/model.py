@@ -17,7 +17,7 @@ from stream_perceptron.data.batch import Batch
 from stream_perceptron.data.byte_stream import IdleCallback
 from stream_perceptron.data.fingerprint import PipeHeader
 from stream_perceptron.data.naming import is_position
-from stream_perceptron.data.schema import Schema, Selection
+from stream_perceptron.data.schema import ReadOptions, Schema
 from stream_perceptron.data.source import (
     Interpreter,
     Knowledge,
@@ -106,20 +106,20 @@ class LiveModel:
     def __init__(
         self,
         model: SGDPerceptron,
-        selection: Selection | None = None,
+        read_options: ReadOptions | None = None,
         schema: Schema | None = None,
         ledger: Ledger | None = None,
         kernel: str = KERNEL,
-        waiting: PendingSamples | None = None,
+        pending: PendingSamples | None = None,
         python_step: str | None = None,
     ) -> None:
         self.model = model
-        self.selection = selection or Selection()
+        self.read_options = read_options or ReadOptions()
         self.knowledge = Knowledge(schema or Schema())
         is_new = model.n_seen == 0
         self.ledger = ledger or Ledger(Progress(), Cursor(), Lineage(is_complete=is_new))
         self.kernel = kernel
-        self.waiting = waiting or PendingSamples()
+        self.pending = pending or PendingSamples()
         self.needs_label = False
         self.python_step = python_step
 
@@ -127,7 +127,7 @@ class LiveModel:
     def start(
         cls,
         sources: Sequence[Source],
-        selection: Selection | None = None,
+        read_options: ReadOptions | None = None,
         classes: Sequence[str] | None = None,
         needs_label: bool = False,
         **parameters: Any,
@@ -155,7 +155,7 @@ class LiveModel:
             If a parameter is out of its range, or a class is not of the labels' type.
 
         """
-        read_options = selection or Selection()
+        read_options = read_options or ReadOptions()
         max_features = parameters.get("max_weights", MAX_WEIGHTS) // NAME_COST
         request = Request(read_options, needs_label=needs_label, max_features=max_features)
         declared: list[Any] | None = None
@@ -166,11 +166,11 @@ class LiveModel:
                 continue
             if is_first:
                 is_first = False
-                options = opening.context.selection
+                options = opening.context.read_options
                 declared = source.classes if options.label is not None else None
                 # Keep the name of the join column: the next source may have another column order.
                 read_options = replace(read_options, join=options.join or read_options.join)
-                request = replace(request, selection=read_options)
+                request = replace(request, read_options=read_options)
             request = request.after(opening.schema)
         if is_first:
             raise SourceError(f"{sources[0].name}: it has no rows")
@@ -199,8 +199,8 @@ class LiveModel:
         """
         saved = read_live_model(path)
         return cls(
-            saved.model, saved.selection, saved.schema, saved.ledger, saved.kernel, saved.waiting,
-            saved.python_step,
+            saved.model, saved.read_options, saved.schema, saved.ledger, saved.kernel,
+            saved.pending, saved.python_step,
         )  # fmt: skip
 
     def save(self, path: Path) -> None:
@@ -217,7 +217,7 @@ class LiveModel:
         self.require_runnable()
         with self.ledger.lock:
             write_live_model(
-                path, self.model, self.selection, self.knowledge, self.ledger, self.waiting
+                path, self.model, self.read_options, self.knowledge, self.ledger, self.pending
             )
 
     def __deepcopy__(self, memo: dict[int, Any]) -> LiveModel:
@@ -280,8 +280,8 @@ class LiveModel:
     @property
     def is_unused(self) -> bool:
         """Whether the model has neither learned nor predicted a sample, and none is pending."""
-        has_rows = self.progress.samples or self.progress.unlabelled
-        return not (self.model.n_seen or has_rows or self.waiting.samples)
+        has_rows = self.progress.samples or self.progress.unlabeled
+        return not (self.model.n_seen or has_rows or self.pending.samples)
 
     @property
     def stopped(self) -> bool:
@@ -308,12 +308,14 @@ class LiveModel:
         self.require_runnable()
         knowledge, names = self.knowledge, {}
         if self.schema.is_open:
-            known_names = *self.model.features_, *self.waiting.names, *knowledge.names.names
+            known_names = *self.model.features_, *self.pending.names, *knowledge.names.names
             names = dict.fromkeys(map(str, known_names))
         if len(names) != len(knowledge.names):
             knowledge.names = Vocabulary(names)
         return Request(
-            roles.resolve_positions(self.selection, self.schema) if to_learn else self.selection,
+            roles.resolve_positions(self.read_options, self.schema)
+            if to_learn
+            else self.read_options,
             self.schema,
             knowledge.names,
             to_learn,
@@ -429,7 +431,7 @@ class LiveModel:
         """
         options = StepOptions(stop, skip_rejected, with_probabilities, with_all_probabilities)
         is_random = any(source.is_random for source in sources)
-        if self.selection.join and (stop or epochs != 1 or is_random):
+        if self.read_options.join and (stop or epochs != 1 or is_random):
             raise ValueError("late labels can be joined only in one pass in order, without stop")
         self.ledger.update_mark()
         run_cursor = (cursor or self.cursor).copy_for_run(self.model.epsilon, stop)
@@ -477,13 +479,17 @@ class LiveModel:
             first_row = 1 + cursor.row
             redeliveries = None if cursor.is_repeating else cursor.redeliveries
             batch = interpreter.interpret(rows, self.knowledge, first_row, redeliveries)
-            yield self.waiting.join(batch, self.selection) if self.selection.has_join else batch
+            yield (
+                self.pending.join(batch, self.read_options) if self.read_options.has_join else batch
+            )
 
     @property
     def name_lifetime(self) -> int | None:
         """The number of rows after which the names of evicted samples are forgotten, if any."""
         return (
-            max(_MIN_NAME_LIFETIME, self.selection.max_pending) if self.selection.has_join else None
+            max(_MIN_NAME_LIFETIME, self.read_options.max_pending)
+            if self.read_options.has_join
+            else None
         )
 
     def _forget_names(self) -> None:
@@ -494,8 +500,8 @@ class LiveModel:
         if not self.schema.is_open:
             return
         with self.ledger.lock:
-            used = map(str, [*self.model.features_, *self.waiting.feature_names()])
-            self.waiting.names = []
+            used = map(str, [*self.model.features_, *self.pending.feature_names()])
+            self.pending.names = []
             self.knowledge.names = Vocabulary(dict.fromkeys(used))
 
     def step(
@@ -534,9 +540,9 @@ class LiveModel:
             self.knowledge.adopt(done.inferred)
             ledger.count_batch(done, trained, rows, n_repeated, self.knowledge)
             if isinstance(done, JoinedBatch):
-                self.waiting.commit(done, result.predicted)
+                self.pending.commit(done, result.predicted)
             if run_cursor is not None and len(done):
-                ledger.advance_cursor(run_cursor, sources, done, self.model, self.selection.keep)
+                ledger.advance_cursor(run_cursor, sources, done, self.model, self.read_options.keep)
                 if trained.stopped:
                     run_cursor.stopped_below = float(self.model.epsilon)
             ledger.is_consistent = True
@@ -578,7 +584,7 @@ class LiveModel:
             labels are rejected.
 
         """
-        pending = PendingSamples() if joins_labels and self.selection.has_join else None
+        pending = PendingSamples() if joins_labels and self.read_options.has_join else None
         live, request, first_row = self, self.request(to_learn=False), 1
         if reload is not None:  # another model may use other columns
             request = replace(request, reads_unused_columns=True)
@@ -598,10 +604,10 @@ class LiveModel:
                 batch = (reopened or interpreter).interpret(part, live.knowledge, first_row)
                 first_row = batch.row_number(len(batch))
                 if pending is not None:
-                    joined = pending.join(batch, live.selection)
+                    joined = pending.join(batch, live.read_options)
                     pending.commit(joined, np.full(len(joined.rows), -1))
                     batch = replace(joined, interpret_first=joined.slice_first)
-                elif live.selection.has_join:
+                elif live.read_options.has_join:
                     batch = batch.reject_rows(batch.features.lengths == 0, "it has no features")
                 yield batch
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_perceptron.data.batch import Batch
-from stream_perceptron.data.schema import Selection
+from stream_perceptron.data.schema import ReadOptions
 from stream_perceptron.encoders import format_value
 from stream_perceptron.errors import CheckpointError
 from stream_perceptron.model.results import TrainResult
@@ -67,7 +67,7 @@ class JoinedBatch(Batch):
 class PendingSamples:
     """Pending samples by ID, oldest first."""
 
-    forgotten: int = 0  # evicted samples
+    n_evicted: int = field(default=0, metadata={"saved_as": "forgotten"})
     # The names of features that rows have had, but that the model has not learned.
     names: list[str] = field(default_factory=list)
     # The part of the samples that is saved as JSON, not in arrays.
@@ -77,7 +77,7 @@ class PendingSamples:
     samples: dict[str, PendingSample] = field(default_factory=dict, metadata={"saved": False})
     _last_names: Names = field(default=(), metadata={"saved": False})
 
-    def join(self, batch: Batch, read_options: Selection) -> JoinedBatch:
+    def join(self, batch: Batch, read_options: ReadOptions) -> JoinedBatch:
         """Join labels with their pending samples, without changing this object."""
         name = str(read_options.join)
         rejected: dict[int, str] = {}
@@ -145,7 +145,7 @@ class PendingSamples:
         """Add new samples with their predictions, and remove completed and evicted samples."""
         for key in batch.removed_ids:
             del self.samples[key]
-        self.forgotten += batch.n_evicted
+        self.n_evicted += batch.n_evicted
         features = batch.read_features
         starts, weights, numbers = (x.tolist() for x in (features.starts, batch.weights, predicted))
         ids = np.arange(len(features.names), dtype=np.int32)

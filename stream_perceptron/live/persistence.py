@@ -15,7 +15,7 @@ from stream_perceptron.checkpoint.codec import from_json, to_json
 from stream_perceptron.checkpoint.pipelines import absorb_scaler
 from stream_perceptron.checkpoint.state import encode_model, split_checkpoint
 from stream_perceptron.data.labels import LABEL_TYPES
-from stream_perceptron.data.schema import Schema, Selection
+from stream_perceptron.data.schema import ReadOptions, Schema
 from stream_perceptron.data.source import Knowledge
 from stream_perceptron.errors import CheckpointError
 from stream_perceptron.live.cursor import Cursor
@@ -31,13 +31,15 @@ from stream_perceptron.perceptron import SGDPerceptron
 class _Run:
     """The saved state of a run, apart from the model and the arrays."""
 
-    selection: Selection
+    read_options: ReadOptions = field(metadata={"saved_as": "selection"})
     schema: Schema
     progress: Progress
     curve_bin: int
     cursor: Cursor
     lineage: Lineage
-    waiting: PendingSamples | None = field(default=None, metadata={"optional": True})
+    pending: PendingSamples | None = field(
+        default=None, metadata={"optional": True, "saved_as": "waiting"}
+    )
     marks: list[Mark] = field(default_factory=list, metadata={"optional": True})
 
 
@@ -45,11 +47,11 @@ class SavedModel(NamedTuple):
     """The parts of a live model that a checkpoint holds."""
 
     model: SGDPerceptron
-    selection: Selection
+    read_options: ReadOptions
     schema: Schema
     ledger: Ledger
     kernel: str
-    waiting: PendingSamples | None
+    pending: PendingSamples | None
     python_step: str | None
 
 
@@ -65,7 +67,7 @@ def read_live_model(path: Path) -> SavedModel:
         python_step = absorb_scaler(steps, model)
         if run is None:
             names = tuple(str(name) for name in model.features_)
-            read_options = Selection(standardize=model.network.scaler is not None)
+            read_options = ReadOptions(standardize=model.network.scaler is not None)
             lineage = Lineage(is_complete=model.n_seen == 0)
             ledger = Ledger(Progress(), Cursor(), lineage)
             types = {type(label).__name__ for label in model.classes_}
@@ -75,30 +77,30 @@ def read_live_model(path: Path) -> SavedModel:
         if isinstance(run, dict) and isinstance(run.get("progress"), dict):
             run["progress"].pop("changes", None)  # the drift events of an older version
         saved = from_json(_Run, run, "run")
-        read_options, waiting = saved.selection, saved.waiting
-        if read_options.has_join == (waiting is None):
+        read_options, pending = saved.read_options, saved.pending
+        if read_options.has_join == (pending is None):
             raise CheckpointError("has pending samples without --join, or lacks them")
-        if waiting is not None:
-            waiting.restore(arrays, read_options.max_pending, len(model.classes_))
+        if pending is not None:
+            pending.restore(arrays, read_options.max_pending, len(model.classes_))
         elif any(name.startswith(ARRAY_PREFIX) for name in arrays):
             raise CheckpointError("has arrays of pending samples, without --join")
         saved.progress.restore(arrays, saved.curve_bin, len(model.classes_))
-        saved.cursor.require_consistent(saved.selection.position)
+        saved.cursor.require_consistent(saved.read_options.position)
         saved.lineage.require_valid_settings()
-        if saved.selection.standardize != (model.network.scaler is not None):
+        if saved.read_options.standardize != (model.network.scaler is not None):
             raise CheckpointError("has a scaler that was not asked for, or lacks it")
         marks = Marks(saved.marks)
         ledger = Ledger(saved.progress, saved.cursor, saved.lineage, marks)
-        return SavedModel(model, read_options, saved.schema, ledger, kernel, waiting, python_step)
+        return SavedModel(model, read_options, saved.schema, ledger, kernel, pending, python_step)
 
 
 def write_live_model(
     path: Path,
     model: SGDPerceptron,
-    selection: Selection,
+    read_options: ReadOptions,
     knowledge: Knowledge,
     ledger: Ledger,
-    waiting: PendingSamples,
+    pending: PendingSamples,
 ) -> None:
     """Save a live model atomically."""
     if not ledger.is_consistent:
@@ -109,13 +111,13 @@ def write_live_model(
     arrays |= progress.arrays
     cursor = ledger.cursor.copy_for_saving()
     run = _Run(
-        selection, knowledge.schema, progress, progress.curve.bin, cursor, ledger.lineage,
+        read_options, knowledge.schema, progress, progress.curve.bin, cursor, ledger.lineage,
         marks=list(ledger.marks),
     )  # fmt: skip
-    if selection.has_join:
+    if read_options.has_join:
         known = model.network.features.ids_by_name
-        names = dict.fromkeys(map(str, [*waiting.names, *knowledge.names.names]))
-        waiting.names = sorted(name for name in names if name not in known)
-        arrays |= waiting.arrays()
-        run.waiting = waiting
+        names = dict.fromkeys(map(str, [*pending.names, *knowledge.names.names]))
+        pending.names = sorted(name for name in names if name not in known)
+        arrays |= pending.arrays()
+        run.pending = pending
     write_checkpoint(path, meta | {"extra": {}, "run": to_json(run)}, arrays)

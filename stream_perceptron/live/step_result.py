@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from stream_perceptron.data.batch import Batch, Rejection
 from stream_perceptron.data.naming import is_pixel
 from stream_perceptron.data.notices import Notice, build_warning
-from stream_perceptron.data.schema import Selection
-from stream_perceptron.errors import DivergedError, FullError, StreamPerceptronError
+from stream_perceptron.data.schema import ReadOptions
+from stream_perceptron.errors import DivergedError, ModelSizeError, StreamPerceptronError
 from stream_perceptron.model.results import TrainResult
 from stream_perceptron.model.validation import look_up_labels
 
@@ -84,8 +84,8 @@ def build_result(
     elif result.diverged:
         reason = "its net input is not finite: scale the features"
         failure = StreamPerceptronError(f"{place}: {reason}")
-    elif isinstance(failure, FullError):
-        failure = FullError(f"{place}: {failure}")
+    elif isinstance(failure, ModelSizeError):
+        failure = ModelSizeError(f"{place}: {failure}")
     return StepResult(
         rows=rows,
         predicted=result.predicted,
@@ -98,13 +98,13 @@ def build_result(
         n_learned=live.model.n_seen,
         n_processed=len(done),
         rejected=done.rejections(),
-        copied_columns=collect_copied_columns(batch, n, live.selection),
+        copied_columns=collect_copied_columns(batch, n, live.read_options),
         stopped=result.stopped,
         failure=failure,
     )
 
 
-def collect_copied_columns(batch: Batch, n: int, asked: Selection) -> list[dict[str, Any]] | None:
+def collect_copied_columns(batch: Batch, n: int, asked: ReadOptions) -> list[dict[str, Any]] | None:
     """Return the position, passthrough and ID columns of the first n usable rows, by name."""
     offsets = [batch.offsets[i] for i in batch.rows[:n].tolist()] if batch.offsets else []
     positions = [
@@ -144,7 +144,7 @@ def find_scaling_problem(live: LiveModel) -> tuple[str, str] | None:
     subject = f"{max_name!r} reaches" if has_largest else "they reach"
     contrast = f" and {min_name!r} only {reach[min_name]:g}" if has_wide_range else ""
     remedy = (
-        f"--scale 1/{largest / abs(live.selection.scale or 1):g}"
+        f"--scale 1/{largest / abs(live.read_options.scale or 1):g}"
         if are_pixels
         else "--standardize (in Python: a StandardScaler)"
     )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_perceptron.errors import DivergedError, FullError, SampleError
+from stream_perceptron.errors import DivergedError, ModelSizeError, SampleError
 from stream_perceptron.model import kernel
 from stream_perceptron.model.activations import Activation, sum_rows
 from stream_perceptron.model.class_weights import ClassWeights
@@ -305,7 +305,7 @@ class Network:
         if n_done == n_fitting < len(result) and not result.stopped:
             try:
                 self.store.require_size(*growth.shape_after(n_fitting + 1))
-            except FullError as error:
+            except ModelSizeError as error:
                 result.memory_error = error
         if result.all_probabilities is not None:
             result.all_probabilities = result.all_probabilities[:, : self.store.shape[0]]

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_perceptron.errors import FullError
+from stream_perceptron.errors import ModelSizeError
 
 MAX_WEIGHTS = 2**27
 NAME_COST = 32  # a name takes about as much memory as 32 weights
@@ -125,7 +125,7 @@ class WeightStore:
         """
         size = count_weights(k, d)
         if size > self.max_weights:
-            raise FullError(
+            raise ModelSizeError(
                 f"the model would take {size:,} weights (labels: {k:,}, features: {d:,}), more "
                 f"than {self.max_weights:,}: drop labels or features, or raise max_weights"
             )

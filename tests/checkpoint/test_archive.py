@@ -192,10 +192,10 @@ RUNS = {
 @pytest.mark.parametrize("name", RUNS)
 def test_forged_run_is_refused(name, sample, tmp_path):
     from stream_perceptron.data.arrow.parquet import ParquetSource
-    from stream_perceptron.data.schema import Selection
+    from stream_perceptron.data.schema import ReadOptions
 
     sources = [ParquetSource(str(sample))]
-    live = LiveModel.start(sources, Selection(), seed=0)
+    live = LiveModel.start(sources, ReadOptions(), seed=0)
     list(live.run(sources, limit=100))
     path = tmp_path / "model.npz"
     live.save(path)

@@ -37,8 +37,8 @@ def layouts(sample, pixels):
     labels, rows = pixels
     both = list(zip(labels, rows, strict=True))
     table = pq.read_table(sample)
-    labelled = [[label, *row] for label, row in both]
-    text = csv_lines(labelled, ["label", *PIXELS])
+    labeled = [[label, *row] for label, row in both]
+    text = csv_lines(labeled, ["label", *PIXELS])
     return {
         "parquet": (DIGITS, sample.read_bytes()),
         "arrow": (DIGITS, ipc(table)),
@@ -47,7 +47,7 @@ def layouts(sample, pixels):
         "csv.gz": (SCALED, gzip.compress(text, 1)),
         "csv.zst": (SCALED, pa.compress(text, codec="zstd", asbytes=True)),
         "csv with CRLF": (SCALED, b"\xef\xbb\xbf" + text.replace(b"\n", b"\r\n")),
-        "tsv without header": (SCALED, csv_lines(labelled, delimiter="\t")),
+        "tsv without header": (SCALED, csv_lines(labeled, delimiter="\t")),
         "json, flat": (
             SCALED,
             json_lines({"label": y, **dict(zip(PIXELS, x, strict=True))} for y, x in both),

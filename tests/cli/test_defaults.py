@@ -48,7 +48,7 @@ def write(path, rows, names=("age", "income", "b", "label"), has_header=True):
 
 def what_was_chosen(path):
     live = LiveModel.load(path)
-    return live.selection.standardize, live.model.network.scaler is not None, live.model.lr
+    return live.read_options.standardize, live.model.network.scaler is not None, live.model.lr
 
 
 @pytest.mark.parametrize("ending", [".csv", ".parquet", ".arrow"])

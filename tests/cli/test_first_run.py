@@ -54,7 +54,7 @@ def test_settings_may_change_while_all_rows_of_a_pipe_were_rejected(tmp_path, ru
 
     assert (kept.progress.rows, kept.model.n_seen) == (2, 0)
     assert (live.progress.rows, live.progress.samples, live.progress.skipped) == (5, 2, 3)
-    assert (live.model.lr, live.selection.standardize) == (0.5, False)
+    assert (live.model.lr, live.read_options.standardize) == (0.5, False)
     assert rejected.read_text().count("\n") == 3
 
 

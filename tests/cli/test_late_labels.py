@@ -92,10 +92,10 @@ def test_figures_have_the_numbers_of_pending_and_evicted_samples(run, tmp_path):
     progress = [event for event in events if event["kind"] == "progress"]
     skipped = len(plain.rejected)
 
-    assert (len(plain.samples), plain.forgotten) == (summary["pending"], summary["evicted"])
-    assert plain.forgotten > 100
+    assert (len(plain.samples), plain.n_evicted) == (summary["pending"], summary["evicted"])
+    assert plain.n_evicted > 100
     assert (len(plain.tested), skipped) == (summary["samples"], summary["skipped"])
-    assert summary["samples"] + summary["unlabelled"] + summary["skipped"] == 3000
+    assert summary["samples"] + summary["unlabeled"] + summary["skipped"] == 3000
     assert plain.accuracy == summary["accuracy"]
     assert progress
     assert all(each["pending"] <= 9 and each["evicted"] >= 0 for each in progress)
@@ -105,12 +105,12 @@ def test_figures_have_the_numbers_of_pending_and_evicted_samples(run, tmp_path):
     shown = run(*args, check=0).stderr.splitlines()
     inspected = run("inspect", model, check=0).stdout
     contents = json.loads(run("inspect", model, "--json", check=0).stdout)
-    n = f"{len(plain.samples)} samples; {plain.forgotten:,} evicted, as more than 9 were pending"
+    n = f"{len(plain.samples)} samples; {plain.n_evicted:,} evicted, as more than 9 were pending"
     assert f"waiting for labels: {n}" in shown
     assert re.search(rf"^  waiting for labels +{n}$", inspected, re.MULTILINE)
     assert re.search(r"^  joined by +id$", inspected, re.MULTILINE)
     assert "id" not in contents["features"]
-    assert (len(plain.samples), plain.forgotten) == (contents["pending"], contents["evicted"])
+    assert (len(plain.samples), plain.n_evicted) == (contents["pending"], contents["evicted"])
 
 
 def test_runs_that_join_nothing_do_not_tell_of_it(run, tmp_path):
@@ -191,7 +191,7 @@ def test_bad_rows_are_listed_and_written_to_a_file(form, run, tmp_path):
 
     assert "skipped: 5 of 7 rows, 71.4%" in shown
     assert f"skipped: {source}: row 2: " in shown
-    assert tuple(summary[name] for name in ("samples", "unlabelled", "skipped")) == (1, 1, 5)
+    assert tuple(summary[name] for name in ("samples", "unlabeled", "skipped")) == (1, 1, 5)
     assert [row["row"] for row in found] == [2, 3, 4, 5, 6]
     for row, (_, why), line in zip(found, BAD, summary["skipped_rows"], strict=True):
         assert why in row["reason"]
@@ -242,7 +242,7 @@ def test_rows_that_come_again_are_left_out(tmp_path):
     assert outcome_in(whole) == outcome_in(parts)
     plain = plain_of(rows, 15)
     assert lines_in(parts / "predictions.jsonl") == expected_lines(rows, plain)
-    assert list(live.waiting.samples) == list(plain.samples)
+    assert list(live.pending.samples) == list(plain.samples)
     assert live.progress.rows == len(rows)
 
 
@@ -287,8 +287,8 @@ def test_a_pipe_that_ends_and_another_that_goes_on(tmp_path):
     live, plain = LiveModel.load(tmp_path / "model.npz"), plain_of([*rows, *labels, *rows[:2]])
 
     assert state_of(live.model) == state_of(plain.model)
-    assert (live.progress.samples, live.progress.unlabelled) == (10, 12)
-    assert list(live.waiting.samples) == ["q0", "q1"]
+    assert (live.progress.samples, live.progress.unlabeled) == (10, 12)
+    assert list(live.pending.samples) == ["q0", "q1"]
     assert lines_in(tmp_path / "predictions.jsonl") == expected_lines(
         [*rows, *labels, *rows[:2]], plain
     )

@@ -367,7 +367,7 @@ def test_sweep_takes_a_bare_standardize(run, tmp_path):
 
     assert "--standardize" in best
     run(*best, cwd=tmp_path, check=0)
-    assert LiveModel.load(tmp_path / "model.npz").selection.standardize
+    assert LiveModel.load(tmp_path / "model.npz").read_options.standardize
 
 
 @pytest.mark.parametrize("first", ["label", "y"])
@@ -375,7 +375,7 @@ def test_sweep_takes_a_bare_standardize(run, tmp_path):
 def test_another_usual_name_of_a_label_is_no_label_and_that_is_said_once(
     first, value, run, tmp_path
 ):
-    """The first labelled row fixes the key."""
+    """The first labeled row fixes the key."""
     other = "y" if first == "label" else "class"
     rows = [{"a": i, first: "uv"[i % 2]} for i in range(20)]
     rows += [{"a": i, other: value} for i in range(20)] * 3
@@ -388,7 +388,7 @@ def test_another_usual_name_of_a_label_is_no_label_and_that_is_said_once(
     )
     assert result.stderr.count(warning + f"over with --label {other}\n") == 1
     live = LiveModel.load(tmp_path / "m.npz")
-    assert (live.progress.samples, live.progress.unlabelled) == (20, 60)
+    assert (live.progress.samples, live.progress.unlabeled) == (20, 60)
     assert live.schema.label == first
 
 
@@ -399,7 +399,7 @@ def test_the_key_of_the_label_keeps_its_case(run, tmp_path):
     run("learn", source, "-m", tmp_path / "m.npz", "--label", "label", check=0)
 
     live = LiveModel.load(tmp_path / "m.npz")
-    assert (live.progress.samples, live.progress.unlabelled) == (2, 1)
+    assert (live.progress.samples, live.progress.unlabeled) == (2, 1)
     assert live.model.classes_ == ["u", "v"]
 
 

@@ -152,7 +152,7 @@ def test_the_first_label_gives_all_their_type(labels, classes, kind, n_bad, how,
     assert [type(label) for label in live.model.classes_] == [type(label) for label in classes]
     assert live.schema.label_type == kind
     assert n_bad == figures["skipped"]
-    assert labels.count("") == figures["unlabelled"]
+    assert labels.count("") == figures["unlabeled"]
     assert len(labels) - n_bad - labels.count("") == figures["samples"]
 
 
@@ -163,7 +163,7 @@ def test_labels_of_json_keep_their_types(tmp_path):
     assert live.model.classes_ == ["3", "4", "true"]
     assert (
         live.progress.samples,
-        live.progress.unlabelled,
+        live.progress.unlabeled,
         live.progress.skipped,
     ) == (3, 1, 2)
 
@@ -223,7 +223,7 @@ def test_rows_without_label_are_predicted_and_not_learned(name, pixels, tmp_path
     records = [json.loads(line) for line in predictions.read_text().splitlines()]
 
     assert live.model.weights.tobytes() == model.weights.tobytes()
-    assert (len(there), 5000 - len(there)) == (live.progress.samples, live.progress.unlabelled)
+    assert (len(there), 5000 - len(there)) == (live.progress.samples, live.progress.unlabeled)
     assert given == [record["label"] for record in records]
     assert all(record["prediction"] in range(10) for record in records)
 

@@ -189,8 +189,8 @@ def test_from_train_to_submission_without_jq(run, tmp_path, sample):
     header = ",".join(f"pixel{i}" for i in range(784))
     train, test = tmp_path / "train.csv", tmp_path / "test.csv"
     labels = np.array(table["label"].to_pylist())
-    labelled = np.c_[labels, pixels][:4000]
-    np.savetxt(train, labelled, "%d", ",", header=f"label,{header}", comments="")
+    labeled = np.c_[labels, pixels][:4000]
+    np.savetxt(train, labeled, "%d", ",", header=f"label,{header}", comments="")
     np.savetxt(test, pixels[4000:], "%d", ",", header=header, comments="")
     run("learn", train, "--scale", "1/255", "-m", tmp_path / "m.npz", "--lr", 0.1, check=0)
     predicted = run("predict", test, "-m", tmp_path / "m.npz", "--output-format", "csv", check=0)

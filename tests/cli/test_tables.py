@@ -243,7 +243,7 @@ def test_the_first_value_decides_what_a_column_is(how, tmp_path):
 
     assert live.model.features_ == ["b", "a"]
     assert (
-        live.schema.features, live.schema.texts, live.schema.undecided,
+        live.schema.features, live.schema.texts, live.schema.untyped,
     ) == (("a", "b"), ("c",), ())  # fmt: skip
     assert (live.progress.samples, live.progress.skipped) == (4, 1)
     assert "row 5: column 'a' is 'x', not a number" in told

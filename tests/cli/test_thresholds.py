@@ -131,7 +131,7 @@ def test_pending_predictions_do_not_depend_on_thresholds(rows, tmp_path, run):
             "-p", "-", *options, check=0)  # fmt: skip
 
     assert contents_of(tmp_path / "a.npz") == contents_of(tmp_path / "b.npz")
-    assert len(LiveModel.load(tmp_path / "a.npz").waiting.samples) == 300
+    assert len(LiveModel.load(tmp_path / "a.npz").pending.samples) == 300
 
 
 @pytest.mark.parametrize("command", ["predict", "evaluate"])

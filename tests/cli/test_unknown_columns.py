@@ -94,7 +94,7 @@ def test_declared_types_hold_before_the_first_value(tmp_path, run):
     run("learn", source, "-m", model, "--limit", 1, "--quiet", check=0)
     schema = LiveModel.load(model).schema
 
-    assert (schema.features, schema.texts, schema.undecided) == (("a",), ("note",), ())
+    assert (schema.features, schema.texts, schema.untyped) == (("a",), ("note",), ())
 
 
 def test_rows_without_any_feature_of_the_model_are_rejected(model, run):

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from helpers import COMMAND, ROOT, TIMES, kill_after_saves, write_lines
 
-from stream_perceptron import FullError, LiveModel, SGDPerceptron, VerificationError, save
+from stream_perceptron import LiveModel, ModelSizeError, SGDPerceptron, VerificationError, save
 from stream_perceptron.checkpoint.archive import read_checkpoint, to_bytes, write_checkpoint
 from stream_perceptron.data import open_source
 from stream_perceptron.model.weights import WeightStore
@@ -312,7 +312,7 @@ def test_inspect_shows_what_a_model_was_learned_from(days, run, tmp_path):
     assert [(entry["start"], entry["end"]) for entry in entries] == [(0, 1000), (0, 500)]
 
 
-@pytest.mark.parametrize("error", [MemoryError, FullError])
+@pytest.mark.parametrize("error", [MemoryError, ModelSizeError])
 def test_a_model_that_does_not_fit_any_more_is_one_line(error, days, run, tmp_path, monkeypatch):
     path = tmp_path / "m.npz"
     run("learn", days[0], "-m", path, "--limit", 100, "--quiet", check=0)

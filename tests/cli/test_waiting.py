@@ -131,7 +131,7 @@ def test_evaluate_reads_pipes(columns_model, run):
     text = "label,a,b\nleft,1,2\nright,2,1\n,3,3\n"
     figures = json.loads(run("evaluate", "-m", columns_model, "--json", input=text, check=0).stdout)
 
-    assert (figures["samples"], figures["unlabelled"]) == (2, 1)
+    assert (figures["samples"], figures["unlabeled"]) == (2, 1)
 
 
 def test_format_overrides_the_look_of_a_source(tmp_path, run):

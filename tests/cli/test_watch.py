@@ -16,7 +16,7 @@ import pytest
 from helpers import COMMAND, TIMES, contents_of, kill_after_saves, write_lines
 
 from stream_perceptron.checkpoint.archive import read_checkpoint, write_checkpoint
-from stream_perceptron.live.drift import Drift
+from stream_perceptron.live.drift import DriftDetector
 
 DRIFT = ("drop", "further_drop", "recovery", "label_mix")
 KINDS = (*DRIFT, "finding")
@@ -250,7 +250,7 @@ def test_drift_tests_of_more_classes_than_the_model_has_are_refused(run, tmp_pat
     model = tmp_path / "m.npz"
     run("learn", flipped(tmp_path / "s.csv", 1000), "-m", model, "--quiet", check=0)
     meta, arrays = read_checkpoint(model)
-    tests = Drift()
+    tests = DriftDetector()
     tests.update(np.arange(3), np.zeros(3, bool), np.arange(1, 4), [])
     write_checkpoint(model, meta, arrays | {"drift_tests": tests.numbers})
 

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from stream_perceptron import LiveModel, SourceError
-from stream_perceptron.data import Request, Selection, open_source, read_batches
+from stream_perceptron.data import ReadOptions, Request, open_source, read_batches
 
 ROWS = [{"a": 1.5, "colour": "red", "w": 2, "label": "x"}, {"a": 2.5, "colour": "blue", "w": 1,
         "label": "y"}]  # fmt: skip
@@ -34,8 +34,8 @@ def source(request, tmp_path):
 
 @pytest.mark.parametrize("label", [None, "label", "Label", "-1", "4"])
 def test_the_same_columns_are_found_in_every_format(label, source):
-    selection = Selection(label=label, weight="w", one_hot=("colour",), keep=("colour", "a"))
-    batches = list(read_batches(open_source(str(source)), Request(selection)))
+    read_options = ReadOptions(label=label, weight="w", one_hot=("colour",), keep=("colour", "a"))
+    batches = list(read_batches(open_source(str(source)), Request(read_options)))
 
     assert [x for batch in batches for x in batch.features.dicts()] == [
         {"a": 1.5, "colour_red": 1.0},
@@ -65,6 +65,6 @@ def test_columns_of_one_name_are_one_error(form, tmp_path):
 
     told = "columns 1 and 2 are both called 'a': drop one with --ignore 2"
     assert str(error.value) == f"{path}: {told}"
-    live = LiveModel.start(sources, Selection(ignore=("2",)), seed=0)
+    live = LiveModel.start(sources, ReadOptions(ignore=("2",)), seed=0)
     list(live.run(sources))
     assert live.model.features_ == ["a"]

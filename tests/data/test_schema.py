@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from stream_perceptron.data.schema import Schema, Selection
+from stream_perceptron.data.schema import ReadOptions, Schema
 
 
-@pytest.mark.parametrize("value", [Schema(), Selection()])
+@pytest.mark.parametrize("value", [Schema(), ReadOptions()])
 def test_nothing_is_assigned(value):
     with pytest.raises(AttributeError):
         value.label = "y"

@@ -230,7 +230,7 @@ def test_mirror_with_the_wrong_files_is_refused(damage, run, mirror, idx, tmp_pa
 def test_mirror_must_be_https(run, tmp_path):
     result = run("fetch", "mnist", "--mirror", "http://127.0.0.1:1", "--out", tmp_path, check=1)
 
-    assert "starts with https://" in result.stderr
+    assert "must start with https://" in result.stderr
 
 
 @pytest.mark.parametrize("packed", [False, True])

@@ -360,7 +360,7 @@ def test_bar_on_a_terminal_and_none_elsewhere(run, on_terminal, digits):
     assert "\r" not in plain
 
 
-def test_arrow_of_unlabelled_rows_has_no_curve(run, tmp_path):
+def test_arrow_of_unlabeled_rows_has_no_curve(run, tmp_path):
     pq.write_table(pa.table({"a": [1.0, 2.0]}), tmp_path / "a.parquet")
     run("learn", tmp_path / "a.parquet", "-m", tmp_path / "m", "-p", "-", check=0)
 

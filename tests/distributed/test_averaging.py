@@ -17,7 +17,7 @@ from helpers import contents_of, state_of, write_lines, write_parquet
 
 from stream_perceptron import CheckpointError, LiveModel, SGDPerceptron, save
 from stream_perceptron.data.arrow.parquet import ParquetSource
-from stream_perceptron.data.schema import Selection
+from stream_perceptron.data.schema import ReadOptions
 from stream_perceptron.distributed.averaging import average, average_live
 from stream_perceptron.distributed.shards import (
     assign_rows,
@@ -211,7 +211,7 @@ def test_models_that_do_not_fit_are_refused_by_name(partitions, run, tmp_path):
 
     assert refused(one, twin) == f"Error: {twin}: is the same as {one}, and would count twice\n"
     assert f"Error: {other}: does not continue {base}: its" in refused(one, other)
-    assert "has seen 100 samples, but the base 1,600 already" in refused(base, two, base=one)
+    assert "has seen 100 samples, but the base had already seen 1,600" in refused(base, two, base=one)
     assert "does not continue" in refused(two, base=one)
     assert "No such file" in refused(tmp_path / "nowhere.npz")
     assert not mean.exists()
@@ -312,7 +312,7 @@ def test_shards_begin_with_the_weights_that_the_first_sample_draws(seed, tmp_pat
 
         assert (shards.first_rows, first.live.model.n_seen) == (n_unlabeled + 1, 1)
         assert live.model.network.store.n_drawn == plain.model.network.store.n_drawn
-        assert (live.progress.samples, live.progress.unlabelled) == (n, n_unlabeled)
+        assert (live.progress.samples, live.progress.unlabeled) == (n, n_unlabeled)
         if n_shards == 1:
             assert state_of(live.model) == state_of(plain.model)
 
@@ -322,7 +322,7 @@ def test_shards_have_the_statistics_of_all_rows(tmp_path, rng):
     X = rng.normal([3, 200], [1, 50], size=(400, 2))
     columns = {"a": X[:, 0], "b": X[:, 1], "y": rng.integers(0, 2, 400)}
     source = ParquetSource(str(write_parquet(tmp_path / "f.parquet", columns)))
-    begin = LiveModel.start([source], Selection(standardize=True), ["0", "1"], seed=0)
+    begin = LiveModel.start([source], ReadOptions(standardize=True), ["0", "1"], seed=0)
     plain = copy.deepcopy(begin)
     for _ in plain.run([source]):
         pass

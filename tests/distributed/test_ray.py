@@ -22,7 +22,7 @@ from helpers import COMMAND, TIMES, contents_of, members_of
 from stream_perceptron import LiveModel
 from stream_perceptron.checkpoint.archive import read_checkpoint, write_checkpoint
 from stream_perceptron.data.arrow.parquet import ParquetSource
-from stream_perceptron.data.schema import Selection
+from stream_perceptron.data.schema import ReadOptions
 from stream_perceptron.distributed.averaging import average_live
 from stream_perceptron.distributed.shards import assign_rows, learn_first_sample, learn_row_ranges
 from stream_perceptron.live.cursor import Shards
@@ -117,7 +117,7 @@ class Cluster:
                 continue  # the process has ended
             pid = int(folder.name)
             parents[pid] = int(status.rpartition(")")[2].split()[1])
-            if line.startswith(b"ray::learn_pieces"):
+            if line.startswith(b"ray::learn_row_ranges"):
                 learning.append(pid)
         return [pid for pid in learning if self.process.pid in ancestors(pid, parents)]
 
@@ -175,7 +175,7 @@ def test_bits_do_not_depend_on_the_order_in_which_shards_finish(cluster, sample,
     path = tmp_path / "model.npz"
     cluster.run(sample, shards=5, rows=300, model=path)
     source = ParquetSource(str(sample))
-    live = LiveModel.start([source], Selection(), seed=0)
+    live = LiveModel.start([source], ReadOptions(), seed=0)
     live = learn_first_sample(live, [source], source.fingerprints()).live
     for rounds in range(4):
         dealt = assign_rows([source.groups], Shards(5, 300, rounds, first_rows=1))

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 from helpers import COMMAND, contents_of, state_of, write_parquet
 
-from stream_perceptron import FullError, LiveModel, SGDPerceptron, load, save
+from stream_perceptron import LiveModel, ModelSizeError, SGDPerceptron, load, save
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def test_a_sample_that_would_make_the_model_too_large_is_refused(how):
         arguments = (x, label)
         if how == "test_then_train":
             arguments = (np.ones((1, 1)), [label], list(x))
-        with pytest.raises(FullError, match=r"features: [34]\), more than"):
+        with pytest.raises(ModelSizeError, match=r"features: [34]\), more than"):
             getattr(model, how)(*arguments)
         assert state_of(model) == before
 
@@ -56,7 +56,7 @@ def test_a_sample_that_would_make_the_model_too_large_is_refused(how):
 
 def test_rows_before_the_one_that_is_refused_are_learned():
     model = SGDPerceptron(classes=["a", "b"], max_weights=165, seed=0)
-    with pytest.raises(FullError):
+    with pytest.raises(ModelSizeError):
         model.test_then_train(np.ones((5, 1)), ["a", "b", "c", "d", "e"], ["x"])
     expected = SGDPerceptron(classes=["a", "b"], seed=0)
     expected.test_then_train(np.ones((4, 1)), ["a", "b", "c", "d"], ["x"])

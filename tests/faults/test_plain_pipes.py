@@ -255,7 +255,7 @@ def test_without_a_model_it_is_said_what_is_lost(tmp_path):
     pipe.close()
 
     assert process.returncode == 143
-    assert "stdin: 12 bytes were lost, as no model had begun yet" in errors
+    assert "stdin: 12 bytes were lost, because no model existed yet" in errors
     assert not model.exists()
 
 

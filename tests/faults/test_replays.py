@@ -19,7 +19,7 @@ LANES = 2  # at once, as there are two cores
 
 
 def topic(n):
-    """Messages of three partitions, some unlabelled, some bad."""
+    """Messages of three partitions, some unlabeled, some bad."""
     rng = random.Random(0)
     offsets = [100, 0, 7]
     lines = []
@@ -122,7 +122,7 @@ def test_next_offsets_are_shown_and_positions_echoed(tmp_path, run):
         {"partition": str(part), "offset": last[part] + 1} for part in range(3)
     ]
     assert figures["replayed"] == 300
-    assert figures["samples"] + figures["unlabelled"] + figures["skipped"] == 600
+    assert figures["samples"] + figures["unlabeled"] + figures["skipped"] == 600
     good = [(m["partition"], m["offset"]) for m in messages if "bad" not in m["x"]]
     for output in (predictions, predicted.stdout.splitlines()):
         echoed = [(record["partition"], record["offset"]) for record in map(json.loads, output)]

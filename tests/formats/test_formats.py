@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from helpers import n_unread
 
-from stream_perceptron.data import Request, Selection, open_source, read_batches
+from stream_perceptron.data import ReadOptions, Request, open_source, read_batches
 from stream_perceptron.data.text import scanning
 
 FOLDER = Path(__file__).parent
@@ -34,7 +34,7 @@ def name_case(path):
 def read_rows(source, options):
     """Return the rows of a source, as lines of an expected file."""
     lines = []
-    for batch in read_batches(source, Request(Selection(**options))):
+    for batch in read_batches(source, Request(ReadOptions(**options))):
         rows = zip(batch.labels, batch.features.dicts(), batch.weights.tolist(), strict=True)
         for place in range(len(batch)):
             if place in batch.rejected:

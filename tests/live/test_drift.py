@@ -9,17 +9,17 @@ import pytest
 from helpers import TIMES
 
 from stream_perceptron.errors import CheckpointError
-from stream_perceptron.live.drift import Drift, DriftEvent, EventKind, find_lasting_drops
+from stream_perceptron.live.drift import DriftDetector, DriftEvent, EventKind, find_lasting_drops
 from stream_perceptron.live.drift.blocks import portable_log
 
 
 def detect(wrong, labels=None, cuts=(), rows=None):
     """Return the state and the events after samples in parts."""
-    drift, events = Drift(), []
+    drift, events = DriftDetector(), []
     labels = np.zeros(len(wrong), np.intp) if labels is None else labels
     rows = np.arange(1, len(wrong) + 1) if rows is None else rows
     for part in np.split(np.arange(len(wrong)), cuts):
-        drift = Drift.from_saved(drift.numbers)
+        drift = DriftDetector.from_saved(drift.numbers)
         drift.update(labels[part], wrong[part], rows[part], events)
     return drift.numbers, events
 
@@ -251,7 +251,7 @@ def test_the_share_that_changed_most_is_named():
 @pytest.mark.parametrize("times", [1, 2, 5])
 def test_the_dispersion_of_repeated_rows_is_their_number(times):
     rng = np.random.default_rng(18)
-    drift, labels = Drift(), np.repeat(rng.integers(0, 2, 400_000 // times), times)
+    drift, labels = DriftDetector(), np.repeat(rng.integers(0, 2, 400_000 // times), times)
     wrong = np.repeat(rng.random(len(labels) // times) < 0.1, times)
     drift.update(labels, wrong, np.arange(1, len(labels) + 1), [])
     now, classes = drift.state["accuracy"]["now"], drift.state["classes"]["classes"]
@@ -377,7 +377,7 @@ def test_forged_states_are_refused_or_can_be_used():
             place = rng.integers(0, len(forged))
             forged[place] = rng.choice([-1, 0, 0.5, 1, 49, 50, 1e6, 2.0**61, 1e300, np.inf, np.nan])
         try:
-            drift = Drift.from_saved(forged)
+            drift = DriftDetector.from_saved(forged)
         except CheckpointError:
             refused += 1
             continue
@@ -387,11 +387,11 @@ def test_forged_states_are_refused_or_can_be_used():
             assert 0 <= event.row < 2**62
             assert 0 <= event.before <= 1
             assert 0 <= event.after <= 1
-        Drift.from_saved(drift.numbers)
+        DriftDetector.from_saved(drift.numbers)
     assert 0 < refused < 2000
 
 
 @pytest.mark.parametrize("n", [0, 1, 100, 1000, 10**6])
 def test_a_state_of_a_wrong_size_is_refused(n):
     with pytest.raises(CheckpointError, match="wrong size"):
-        Drift.from_saved(np.zeros(n))
+        DriftDetector.from_saved(np.zeros(n))

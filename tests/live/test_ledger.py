@@ -13,7 +13,7 @@ from helpers import TIMES, state_of
 
 from stream_perceptron import CheckpointError, LiveModel
 from stream_perceptron.data import open_source
-from stream_perceptron.data.schema import Selection
+from stream_perceptron.data.schema import ReadOptions
 
 ROWS = "a,b,t,label\n" + "1,2,u,x\n2,1,v,y\n" + "3,1,w,z\n,5,u,\n4,2,v,x\nbad,1,u,x\n1,1,q,n\n"
 
@@ -74,11 +74,11 @@ def frozen_heap():
 def test_an_error_at_a_call_of_a_step(error, with_all_probabilities, tmp_path):
     source, path = tmp_path / "s.csv", tmp_path / "m.npz"
     source.write_text(ROWS)
-    selection = Selection(standardize=True, one_hot=("t",))
+    read_options = ReadOptions(standardize=True, one_hot=("t",))
     refused = 0
     for n in itertools.count(1, step=max(1, 3 // TIMES)):
         sources = [open_source(str(source))]
-        live = LiveModel.start(sources, selection, lr=0.1, seed=0)
+        live = LiveModel.start(sources, read_options, lr=0.1, seed=0)
         results = live.run(
             sources,
             live.resume(sources),

@@ -34,7 +34,7 @@ def test_progress_is_what_one_counts_by_hand(step, rng):
     matrix = [[pairs.count((target, predicted)) for predicted in range(3)] for target in range(3)]
     right = [target == predicted for target, predicted in pairs]
 
-    assert (len(rows), n - len(rows)) == (progress.samples, progress.unlabelled)
+    assert (len(rows), n - len(rows)) == (progress.samples, progress.unlabeled)
     assert sum(a == b for a, b in pairwise(targets)) == progress.repeats
     assert targets[-1] == progress.last_target
     assert error == progress.error_sum

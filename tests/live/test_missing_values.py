@@ -14,13 +14,13 @@ from helpers import TIMES
 
 from stream_perceptron import LiveModel
 from stream_perceptron.data import open_source
-from stream_perceptron.data.schema import Selection
+from stream_perceptron.data.schema import ReadOptions
 
 COLUMNS = ("a", "b", "plan", "at", "note", "text")
 VALUES = {"a": (1.5, -2.0), "b": (7, 8), "plan": ("p", "q"), "at": ("2024-03-05",),
           "note": ("paid late",), "text": ("red", "blue")}  # fmt: skip
 TYPES = {"a": pa.float64(), "b": pa.int64()}
-SELECTION = Selection(one_hot=("plan",), dates=("at",), words=("note",))
+SELECTION = ReadOptions(one_hot=("plan",), dates=("at",), words=("note",))
 
 
 def write(path, rows):
@@ -37,9 +37,9 @@ def write(path, rows):
     return open_source(str(path))
 
 
-def count_missing(source, selection=SELECTION, limits=(None,)):
+def count_missing(source, read_options=SELECTION, limits=(None,)):
     """Learn a source, up to each of some rows; return the number of missing values."""
-    live = LiveModel.start([source], selection, seed=0)
+    live = LiveModel.start([source], read_options, seed=0)
     for limit in limits:
         cursor = live.resume([source])
         for _ in live.run([source], cursor, limit=limit):
@@ -52,7 +52,7 @@ def test_blank_one_hot_cells_count_in_any_order(rows, tmp_path):
     path = tmp_path / "s.csv"
     path.write_text("\n".join(["a,plan,label", *rows, ""]))
 
-    assert count_missing(open_source(str(path)), Selection(one_hot=("plan",))) == 2
+    assert count_missing(open_source(str(path)), ReadOptions(one_hot=("plan",))) == 2
 
 
 @pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
@@ -80,4 +80,4 @@ def test_nulls_of_columns_in_use_count_in_any_order_and_however_they_are_cut(for
 def test_nulls_of_a_column_without_values_do_not_count(form, tmp_path):
     rows = [dict.fromkeys(COLUMNS) | {"a": 1.5, "label": "x"} for _ in range(3)]
 
-    assert count_missing(write(tmp_path / f"s.{form}", rows), Selection()) == 0
+    assert count_missing(write(tmp_path / f"s.{form}", rows), ReadOptions()) == 0

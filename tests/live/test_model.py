@@ -17,16 +17,16 @@ from stream_perceptron.checkpoint.codec import to_json
 from stream_perceptron.data import open_source
 from stream_perceptron.data.arrow.parquet import ParquetSource
 from stream_perceptron.data.sampling import RandomDraws
-from stream_perceptron.data.schema import Schema, Selection
+from stream_perceptron.data.schema import ReadOptions, Schema
 from stream_perceptron.data.source import Request, read_batches
 from stream_perceptron.live.metrics import Progress
 from stream_perceptron.live.model import LiveModel
 
 
-def start(*paths, classes=None, selection=None, **parameters):
+def start(*paths, classes=None, read_options=None, **parameters):
     sources = [ParquetSource(str(path)) for path in paths]
     return LiveModel.start(
-        sources, selection or Selection(), classes, seed=0, **parameters
+        sources, read_options or ReadOptions(), classes, seed=0, **parameters
     ), sources
 
 
@@ -36,7 +36,7 @@ def finish(live, sources, **options):
 
 @pytest.fixture
 def points(tmp_path, rng):
-    """2,500 points of three classes in the plane, every tenth unlabelled."""
+    """2,500 points of three classes in the plane, every tenth unlabeled."""
     X = rng.normal(size=(2500, 2))
     y = ["left" if a < -0.3 else "right" if a > 0.3 else "middle" for a in X[:, 0]]
     y = [None if i % 10 == 0 else label for i, label in enumerate(y)]
@@ -66,10 +66,10 @@ def test_progress_is_what_a_loop_over_samples_finds(points):
     live, sources = start(points, lr=0.5, epsilon=0.05)
     finish(live, sources)
     model = SGDPerceptron(0.5, 0.05, seed=0)
-    hits, confusion, error_sum, unlabelled = [], metrics.ConfusionMatrix(), 0.0, 0
+    hits, confusion, error_sum, unlabeled = [], metrics.ConfusionMatrix(), 0.0, 0
     for x, y in stream.iter_parquet(points):
         if y is None:
-            unlabelled += 1
+            unlabeled += 1
             continue
         predicted = model.predict_one(x)
         if predicted is not None:
@@ -80,7 +80,7 @@ def test_progress_is_what_a_loop_over_samples_finds(points):
     progress = live.progress
     names = model.classes_
 
-    assert (progress.samples, progress.unlabelled, progress.skipped) == (2250, 250, 0)
+    assert (progress.samples, progress.unlabeled, progress.skipped) == (2250, 250, 0)
     assert sum(hits) / len(hits) == progress.accuracy
     assert progress.window_accuracy == sum(hits[-1000:]) / 1000
     assert progress.mean_error == error_sum / 2250
@@ -328,7 +328,7 @@ def test_progress_is_the_same_however_often_it_is_asked_for(every, tmp_path, rng
     assert [each.progress for each in shallow] == [copied.progress] * 3
     assert asked.ledger.rows == copied.progress.rows == saved.ledger.rows == 7503
     assert (
-        saved.progress.unlabelled, saved.progress.missing, saved.progress.skipped
+        saved.progress.unlabeled, saved.progress.missing, saved.progress.skipped
     ) == (150, 150, 150)  # fmt: skip
     for live in (copied, left_alone, saved):
         assert told(live.progress) == told(asked.progress)
@@ -350,7 +350,7 @@ def test_golden_run_of_version_1_goes_on(tmp_path):
     live = LiveModel.load(ROOT / "tests" / "golden" / "run-1.npz")
 
     assert (live.progress.samples, live.progress.skipped, live.cursor.row) == (10, 1, 11)
-    assert live.selection.position == ("part", "offset")
+    assert live.read_options.position == ("part", "offset")
     assert (live.schema.features, live.schema.label_type) == (("a", "b"), "str")
     assert live.cursor.offsets == {("p",): 14, ("q",): 5}
     assert [(e.start, e.end, e.rejected) for e in live.lineage.entries] == [(0, 11, 1)]
@@ -367,7 +367,7 @@ def test_sample_errors_of_libraries_keep_the_model(tmp_path):
     path = tmp_path / "source.csv"
     path.write_text("label,a\nleft,1\nright,x\n")
     sources = [open_source(str(path))]
-    live = LiveModel.start(sources, Selection())
+    live = LiveModel.start(sources, ReadOptions())
     with pytest.raises(SampleError, match="row 2: column 'a' is 'x', not a number"):
         list(live.run(sources))
 

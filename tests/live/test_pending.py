@@ -36,14 +36,14 @@ from stream_perceptron import DivergedError, LiveModel, SampleError, SGDPerceptr
 from stream_perceptron.checkpoint.codec import to_json
 from stream_perceptron.data import open_source
 from stream_perceptron.data.sampling import RandomDraws
-from stream_perceptron.data.schema import Selection
+from stream_perceptron.data.schema import ReadOptions
 from stream_perceptron.errors import CheckpointError, StreamPerceptronError, VerificationError
 from stream_perceptron.verification import verify
 
 
 def begin(path, lr=0.1, join="id", **asked):
     """Return a new model for a file with late labels."""
-    return LiveModel.start([open_source(str(path))], Selection(join=join, **asked), lr=lr, seed=0)
+    return LiveModel.start([open_source(str(path))], ReadOptions(join=join, **asked), lr=lr, seed=0)
 
 
 def learn(live, path, **options):
@@ -76,8 +76,8 @@ def story_of(live):
     """Return all state that a rejected row must not change."""
     progress = live.progress
     arrays = {name: array.tobytes() for name, array in progress.arrays.items()}
-    waiting = list(live.waiting.samples), live.waiting.forgotten
-    return state_of(live.model), waiting, to_json(progress), arrays, live.schema
+    pending = list(live.pending.samples), live.pending.n_evicted
+    return state_of(live.model), pending, to_json(progress), arrays, live.schema
 
 
 def dataset_of(seed, n=300):
@@ -109,9 +109,9 @@ def require_as_river(live, results, model, metric, expected, exact=0.0):
     assert matrix == progress.confusion.matrix(range(len(names))).tolist()
     n = len(expected)
     assert (
-        progress.samples, progress.unlabelled, progress.skipped, progress.rows
+        progress.samples, progress.unlabeled, progress.skipped, progress.rows
     ) == (n, n, 0, 2 * n)  # fmt: skip
-    assert (live.waiting.samples, live.waiting.forgotten) == ({}, 0)
+    assert (live.pending.samples, live.pending.n_evicted) == ({}, 0)
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -154,14 +154,14 @@ def test_as_a_plain_dict(most, tmp_path):
 
     assert plain.rejected == [row for row, _ in rejected_in(results)]
     assert {row: found[row] for row in plain.predicted} == plain.predicted
-    assert list(live.waiting.samples) == list(plain.samples)
-    assert live.waiting.forgotten == plain.forgotten
-    assert plain.forgotten > 0
+    assert list(live.pending.samples) == list(plain.samples)
+    assert live.pending.n_evicted == plain.n_evicted
+    assert plain.n_evicted > 0
     assert state_of(live.model) == state_of(plain.model)
     assert plain.accuracy == progress.accuracy
     n_asked = sum(1 for number in plain.predicted if rows[number - 1].get("label") is None)
     assert (len(plain.tested), n_asked, len(plain.rejected)) == (
-        progress.samples, progress.unlabelled, progress.skipped
+        progress.samples, progress.unlabeled, progress.skipped
     )  # fmt: skip
     assert len(rows) == progress.rows
 
@@ -216,8 +216,8 @@ def require_alike(form, seed, n, folder):
 @pytest.mark.parametrize("form", FORMS)
 def test_however_rows_are_cut(form, seed, tmp_path):
     live = require_alike(form, seed, 400, tmp_path)
-    assert live.waiting.samples
-    assert live.waiting.forgotten
+    assert live.pending.samples
+    assert live.pending.n_evicted
     assert live.progress.samples > 20
 
 
@@ -260,15 +260,15 @@ def test_a_rejected_row_ends_the_run_and_changes_nothing(name, form, tmp_path):
         learn(live, path)
     assert "\n" not in str(caught.value)
     assert story_of(live) == story_of(before)
-    assert list(live.waiting.samples) == ["1", "4"]
+    assert list(live.pending.samples) == ["1", "4"]
 
     # It can be resumed.
     learn(live, path, skip_rejected=True)
     ((row, reason),) = rejected_in(learn(whole, path, skip_rejected=True))
     assert str(caught.value) == f"{path}: row {row}: {reason}"
     assert bytes_of(live, tmp_path) == bytes_of(whole, tmp_path)
-    assert list(live.waiting.samples) == ["2"]
-    assert (whole.progress.samples, whole.progress.unlabelled, whole.progress.skipped) == (4, 4, 1)
+    assert list(live.pending.samples) == ["2"]
+    assert (whole.progress.samples, whole.progress.unlabeled, whole.progress.skipped) == (4, 4, 1)
 
 
 def test_a_blank_text_is_no_id(tmp_path):
@@ -283,12 +283,12 @@ def test_ids_are_compared_as_texts(tmp_path):
     table = write_parquet(tmp_path / "s.parquet", columns)
     labels = [{"id": "17", "label": "x"}, {"id": 18, "label": "y"}]
     sources = [open_source(str(p)) for p in (table, write_lines(tmp_path / "s.jsonl", labels))]
-    live = LiveModel.start(sources, Selection(join="id"), seed=0)
+    live = LiveModel.start(sources, ReadOptions(join="id"), seed=0)
     list(live.run(sources, live.resume(sources)))
 
-    assert (live.progress.samples, list(live.waiting.samples)) == (2, ["19"])
+    assert (live.progress.samples, list(live.pending.samples)) == (2, ["19"])
     assert live.model.features_ == ["a", "b"]
-    assert all(isinstance(key, str) for key in live.waiting.samples)
+    assert all(isinstance(key, str) for key in live.pending.samples)
 
 
 def test_a_label_that_would_diverge_is_left_to_wait(tmp_path):
@@ -296,11 +296,11 @@ def test_a_label_that_would_diverge_is_left_to_wait(tmp_path):
     rows += [{"id": "far", "a": 1e200}, {"id": "near", "a": 1.0}, {"id": "near", "label": "x"}]
     path = write_lines(tmp_path / "s.jsonl", [*rows, {"id": "far", "label": "x"}])
     sources = [open_source(str(path))]
-    live = LiveModel.start(sources, Selection(join="id"), activation="identity", seed=0)
+    live = LiveModel.start(sources, ReadOptions(join="id"), activation="identity", seed=0)
     with pytest.raises(DivergedError, match="row 13: diverged at sample 11"):
         list(live.run(sources))
 
-    assert (live.progress.samples, list(live.waiting.samples)) == (10, ["far"])
+    assert (live.progress.samples, list(live.pending.samples)) == (10, ["far"])
     assert np.isfinite(live.model.weights).all()
 
 
@@ -322,9 +322,9 @@ def test_verify_looks_at_what_waits(change, tmp_path):
     live, sources = begin(path, max_pending=5), [open_source(str(path))]
     learn(live, path, skip_rejected=True)
     verify(live, sources)
-    samples = live.waiting.samples
+    samples = live.pending.samples
     if change == "forgotten":
-        live.waiting.forgotten += 1
+        live.pending.n_evicted += 1
     elif change == "one less":
         del samples[next(iter(samples))]
     else:
@@ -369,7 +369,7 @@ def test_forged_samples_are_refused_or_can_be_used(form, tmp_path):
     one_hot = () if form.endswith("lists") else ("colour",)
     live, refused, n = begin(path, max_pending=8, one_hot=one_hot), 0, 300
     learn(live, path, skip_rejected=True, limit=200)
-    assert live.waiting.samples
+    assert live.pending.samples
     live.save(tmp_path / "m.npz")
     parts, rng, told = members_of(tmp_path / "m.npz"), random.Random(form), []
     for _ in range(n):
@@ -379,7 +379,7 @@ def test_forged_samples_are_refused_or_can_be_used(form, tmp_path):
         except CheckpointError as error:
             refused, told = refused + 1, [*told, str(error)]
             continue
-        assert len(live.waiting.samples) <= 8
+        assert len(live.pending.samples) <= 8
         try:
             learn(live, path, skip_rejected=True)
         except StreamPerceptronError as error:
@@ -408,8 +408,8 @@ def test_names_of_evicted_samples_are_forgotten(tmp_path, run):
         limits = ["--max-pending", 10, "--max-weights", 3000]
         run("learn", source, "--join", "id", *limits, "-m", model, "--skip-bad", "--quiet")
         live = LiveModel.load(model)
-        names = {name for sample in live.waiting.samples.values() for name in sample.names}
-        assert len(live.waiting.names) < len(names) + 4 * 1000
+        names = {name for sample in live.pending.samples.values() for name in sample.names}
+        assert len(live.pending.names) < len(names) + 4 * 1000
         sizes.append(model.stat().st_size)
 
     assert sizes[1] < 1.5 * sizes[0]

@@ -8,7 +8,7 @@ from helpers import contents_of, state_of
 from stream_perceptron import CheckpointError, LiveModel, SGDPerceptron, save
 from stream_perceptron.checkpoint.archive import read_checkpoint, write_checkpoint
 from stream_perceptron.checkpoint.codec import to_json
-from stream_perceptron.data import Selection, open_source
+from stream_perceptron.data import ReadOptions, open_source
 from stream_perceptron.live import Cursor
 
 
@@ -22,16 +22,16 @@ def source(tmp_path, rng):
 
 
 @pytest.mark.parametrize(
-    "selection", [Selection(), Selection(standardize=True, one_hot=("colour",))]
+    "read_options", [ReadOptions(), ReadOptions(standardize=True, one_hot=("colour",))]
 )
-def test_saved_after_any_row_it_goes_on_to_the_same_bytes(selection, source, tmp_path, rng):
+def test_saved_after_any_row_it_goes_on_to_the_same_bytes(read_options, source, tmp_path, rng):
     whole, path = tmp_path / "whole.npz", tmp_path / "m.npz"
     sources = [open_source(str(source))]
-    live = LiveModel.start(sources, selection, seed=0)
+    live = LiveModel.start(sources, read_options, seed=0)
     for _ in live.run(sources, live.resume(sources)):
         pass
     live.save(whole)
-    live = LiveModel.start(sources, selection, seed=0)
+    live = LiveModel.start(sources, read_options, seed=0)
     for limit in [*sorted(rng.choice(range(1, 300), 5, replace=False).tolist()), None]:
         sources = [open_source(str(source))]
         for _ in live.run(sources, live.resume(sources), limit=limit):
@@ -63,7 +63,7 @@ def test_a_model_of_python_is_loaded_with_what_it_does_not_know(tmp_path):
 def test_members_that_belong_to_nothing_are_refused(source, tmp_path):
     path = tmp_path / "m.npz"
     sources = [open_source(str(source))]
-    live = LiveModel.start(sources, Selection(standardize=True), seed=0)
+    live = LiveModel.start(sources, ReadOptions(standardize=True), seed=0)
     list(live.run(sources, live.resume(sources)))
     live.save(path)
     meta, arrays = read_checkpoint(path)

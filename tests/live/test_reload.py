@@ -15,7 +15,7 @@ import pytest
 from helpers import COMMAND, ipc, write_lines
 
 from stream_perceptron import LiveModel
-from stream_perceptron.data import Selection, open_source
+from stream_perceptron.data import ReadOptions, open_source
 from stream_perceptron.model.scaler import Scaler
 
 FORMS = ["csv", "csv pipe", "jsonl", "jsonl pipe", "parquet", "arrow file", "arrow pipe"]
@@ -51,7 +51,7 @@ def learned(folder, form, **asked):
     folder.mkdir()
     some = [{n: v for n, v in row.items() if columns is None or n in columns} for row in rows(1)]
     sources = [open_source(str(write(folder, form.split()[0], some)))]
-    live = LiveModel.start(sources, Selection(label="label", **asked), lr=0.1, seed=0)
+    live = LiveModel.start(sources, ReadOptions(label="label", **asked), lr=0.1, seed=0)
     for _ in live.run(sources):
         pass
     return live

@@ -13,7 +13,7 @@ from stream_perceptron.data import open_source
 
 @pytest.fixture
 def late(tmp_path):
-    """1,000 unlabelled rows, then a labelled one."""
+    """1,000 unlabeled rows, then a labeled one."""
     rows = [{"a": float(i % 7)} for i in range(1000)] + [{"a": 1.0, "label": "x"}]
     return write_lines(tmp_path / "late.jsonl", rows)
 
@@ -40,7 +40,7 @@ def test_each_checkpoint_knows_what_its_rows_told(every, late, tmp_path):
 
 @pytest.mark.parametrize("options", [["--save-every", "1"], []])
 def test_the_command_line_saves_what_was_learned(options, late, tmp_path, run):
-    """It saves before the labelled row, and resumes there."""
+    """It saves before the labeled row, and resumes there."""
     path, whole = tmp_path / "m.npz", tmp_path / "whole.npz"
     run("learn", late, "-m", path, "--limit", 1000, "--quiet", *options, check=0)
     live = LiveModel.load(path)
@@ -58,16 +58,16 @@ def test_rejected_and_replayed_rows_tell_nothing(tmp_path):
         {"a": 1.0, "label": True, "p": 4},
         {"a": 1.0, "label": "x", "p": 7},
     ]
-    from stream_perceptron.data import Selection
+    from stream_perceptron.data import ReadOptions
 
     sources = [open_source(str(write_lines(tmp_path / "r.jsonl", rows)))]
-    live = LiveModel.start(sources, Selection(position=("p",)), seed=0)
+    live = LiveModel.start(sources, ReadOptions(position=("p",)), seed=0)
     list(live.run(sources, skip_rejected=True))
 
     assert (live.schema.label_type, live.model.classes_) == ("str", ["x"])
     assert (
         live.progress.samples,
-        live.progress.unlabelled,
+        live.progress.unlabeled,
         live.progress.skipped,
         live.ledger.n_redelivered,
     ) == (1, 1, 1, 1)

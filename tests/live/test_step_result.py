@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 
 from stream_perceptron import LiveModel
-from stream_perceptron.data import Selection, open_source
+from stream_perceptron.data import ReadOptions, open_source
 
 
-def learned(path, *, selection=None, options=None, **parameters):
+def learned(path, *, read_options=None, options=None, **parameters):
     sources = [open_source(str(path))]
-    live = LiveModel.start(sources, selection, seed=0, **parameters)
+    live = LiveModel.start(sources, read_options, seed=0, **parameters)
     return list(live.run(sources, **(options or {})))
 
 
@@ -41,9 +41,11 @@ def test_offsets_and_kept_columns_go_with_each_usable_row(tmp_path, rng):
     ]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     for position, keep in ((("p", "o"), ()), ((), ("id",)), (("o",), ("id",)), ((), ())):
-        asked = Selection(position=position, keep=keep, ignore=("id", "p", "o"))
+        asked = ReadOptions(position=position, keep=keep, ignore=("id", "p", "o"))
         for every in (1, 7, None):
-            steps = learned(path, selection=asked, options={"skip_rejected": True, "every": every})
+            steps = learned(
+                path, read_options=asked, options={"skip_rejected": True, "every": every}
+            )
             carried = [each for step in steps for each in step.copied_columns or []]
             wanted = [{name: row[name] for name in (*position, *keep)} for row in rows]
 

@@ -20,7 +20,7 @@ CELLS = st.sampled_from([None, None, 0, 1, 3, 255])
 
 @st.composite
 def blocks(draw):
-    """Rows in one of the forms, some unlabelled, some with a new label."""
+    """Rows in one of the forms, some unlabeled, some with a new label."""
     width = draw(st.sampled_from([1, 4, 12]))
     n = draw(st.integers(1, 14))
     cells = [draw(st.lists(CELLS, min_size=width, max_size=width)) for _ in range(n)]

@@ -20,7 +20,7 @@ from river.base import Base
 
 from stream_perceptron import LiveModel, SGDPerceptron
 from stream_perceptron.data.opening import open_source
-from stream_perceptron.data.schema import Selection
+from stream_perceptron.data.schema import ReadOptions
 from stream_perceptron.datasets.mnist import sample_path
 from stream_perceptron.model import kernel
 from stream_perceptron.model.activations import ACTIVATIONS
@@ -83,7 +83,7 @@ def table_in(folder):
 def learn_table(standardize, folder):
     """Learn a table from a file."""
     sources = [open_source(str(table_in(folder)))]
-    asked = Selection(one_hot=("colour",), standardize=standardize)
+    asked = ReadOptions(one_hot=("colour",), standardize=standardize)
     live = LiveModel.start(sources, asked, lr=0.1 if standardize else 0.001, seed=0)
     results = list(live.run(sources, with_probabilities=True))
     return live.model, np.concatenate([result.probabilities for result in results])

@@ -267,11 +267,11 @@ def test_kernels_count_what_they_learn(kernel, rng):
     X, targets, W, b = problem(rng)
     counters, block = Counters(), block_of(targets, 4)
     learn(KERNELS[kernel], stored(W, b), X, Rule(ACTIVATIONS["sigmoid"], 0.4), block, counters)
-    labelled = ~np.isnan(block.errors)
+    labeled = ~np.isnan(block.errors)
 
-    assert [labelled.sum(), block.updated.sum()] == counters.counts.tolist()
-    assert block.updated.sum() < labelled.sum() == (targets >= 0).sum()
-    assert block.errors[labelled][-1] == counters.last_error[0]
+    assert [labeled.sum(), block.updated.sum()] == counters.counts.tolist()
+    assert block.updated.sum() < labeled.sum() == (targets >= 0).sum()
+    assert block.errors[labeled][-1] == counters.last_error[0]
 
 
 @pytest.mark.parametrize("scale", [1.0, 1 / 255, -0.3, 0.0])

@@ -69,7 +69,7 @@ class ArrowSource(Source):
 
     def rows(self, request: Request) -> Iterator[ArrowRows]:
         table = self._table(request)
-        yield from split_batches(self._read(request.start), table.names, request.selection)
+        yield from split_batches(self._read(request.start), table.names, request.read_options)
 
     def interpreter(self, request: Request) -> ArrowInterpreter:
         table = self._table(request)

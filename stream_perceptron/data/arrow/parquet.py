@@ -122,7 +122,7 @@ class ParquetSource(Source):
         columns = list(range(len(table.names))) if request.reads_unused_columns else table.used
         batches = self._read(groups, n_rows_before, start, columns)
         names = [table.names[i] for i in columns]
-        yield from split_batches(batches, names, request.selection)
+        yield from split_batches(batches, names, request.read_options)
 
     def interpreter(self, request: Request) -> ArrowInterpreter:
         table = self._table(request)

@@ -26,7 +26,7 @@ from stream_perceptron.data.cells import Cells, Kind
 from stream_perceptron.data.interpreter import Context
 from stream_perceptron.data.interpreter.record import Sample
 from stream_perceptron.data.notices import NOT_IN_MODEL, ColumnSummary, Notice, describe_columns
-from stream_perceptron.data.schema import Selection
+from stream_perceptron.data.schema import ReadOptions
 from stream_perceptron.data.source import Opening, Request
 from stream_perceptron.data.tables import build_table_context, raise_no_features
 from stream_perceptron.errors import SourceError
@@ -70,13 +70,13 @@ class ArrowTable:
 
         """
         try:
-            names = roles.rename_ignored_duplicates(columns.names, request.selection, where)
+            names = roles.rename_ignored_duplicates(columns.names, request.read_options, where)
         except UnicodeDecodeError:
             raise SourceError(f"{where}: the name of a column is not UTF-8") from None
         if names != columns.names:
             fields = [field.with_name(n) for field, n in zip(columns, names, strict=True)]
             columns = pa.schema(fields, columns.metadata)
-        options = roles.resolve_columns(request.selection, names, where, request.to_learn)
+        options = roles.resolve_columns(request.read_options, names, where, request.to_learn)
         _require_types(columns, options, where)
         column_types = {field.name: describe_type(field.type) for field in columns}
         column_types |= {n: column_types[n]._replace(kind=Kind.TEXT) for n in options.dates}
@@ -125,7 +125,7 @@ class ArrowTable:
         deciding_records: Sequence[tuple[int, Sample]],
     ) -> tuple[Notice, ...]:
         """Return notices about the used and ignored columns."""
-        options, table, column_types = context.selection, context.table_columns, context.types
+        options, table, column_types = context.read_options, context.table_columns, context.types
         features, source = [*table.numbers], ""
         if table.vector_column is not None:
             features, source = (
@@ -222,7 +222,7 @@ class ArrowInterpreter(CellInterpreter):
 
 
 def split_batches(
-    batches: Iterable[pa.RecordBatch], names: Sequence[str], options: Selection
+    batches: Iterable[pa.RecordBatch], names: Sequence[str], options: ReadOptions
 ) -> Iterator[ArrowRows]:
     """Yield the rows of record batches, at most a few thousand at once.
 
@@ -237,7 +237,7 @@ def split_batches(
             yield ArrowRows(batch.slice(start, max_rows))
 
 
-def _require_types(columns: pa.Schema, options: Selection, where: str) -> None:
+def _require_types(columns: pa.Schema, options: ReadOptions, where: str) -> None:
     """Check the types of the weight column and of the encoded columns."""
     for option, name in options.encodings:
         kind = columns.field(name).type

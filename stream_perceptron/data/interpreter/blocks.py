@@ -50,8 +50,8 @@ class Interpretation:
     Examples
     --------
     >>> from stream_perceptron.data.text.scanning import CsvScanner
-    >>> from stream_perceptron.data.schema import Selection
-    >>> context = Context(Selection(label="y"), is_text=True, columns=("a", "y"))
+    >>> from stream_perceptron.data.schema import ReadOptions
+    >>> context = Context(ReadOptions(label="y"), is_text=True, columns=("a", "y"))
     >>> cells = CsvScanner(["a", "y"]).scan_records([b"1,up", b"x,up", b"2,down"])
     >>> batch = Interpretation(context, cells).build_batch()
     >>> batch.labels, list(batch.features.dicts())
@@ -117,7 +117,7 @@ class Interpretation:
             self._redelivered[first + records.start : first + records.stop] = redelivered
         if not (context.learns and context.schema.is_open):
             return
-        has_join = context.selection.has_join
+        has_join = context.read_options.has_join
         is_learned = (block.is_labeled[records] | has_join) & is_accepted[records]
         new: dict[str, None] = {}
         if context.columns is None:
@@ -146,7 +146,7 @@ class Interpretation:
         """Interpret a record; return whether it has changed the schema."""
         context = self.context
         record = interpret_record(context, self.cells, i)
-        is_redelivered = bool(context.selection.position) and self._add_offset(record.offset)
+        is_redelivered = bool(context.read_options.position) and self._add_offset(record.offset)
         self._redelivered[i] = is_redelivered
         if isinstance(record, RejectedRecord):
             if not is_redelivered:
@@ -165,7 +165,7 @@ class Interpretation:
         if is_redelivered:
             return False
         self._samples[i] = record
-        options = context.selection
+        options = context.read_options
         if not context.learns or (record.label is None and not options.has_join):
             return False
         self._add_names({n: None for n in record.number_names if not context.is_known_feature(n)})
@@ -206,7 +206,7 @@ class Interpretation:
             redelivered=self._redelivered if self._offsets and self._redelivered.any() else None,
             missing=part.missing if part.missing.any else None,
             unscaled=part.unscaled,
-            passthrough=list(part.passthrough) if self.context.selection.passthrough else [],
+            passthrough=list(part.passthrough) if self.context.read_options.passthrough else [],
             **fields,
         )
 

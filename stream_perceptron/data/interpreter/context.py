@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from stream_perceptron.data.batch import Redeliveries
 from stream_perceptron.data.cells import Kind
 from stream_perceptron.data.lazy import lazy_property
-from stream_perceptron.data.schema import Encoding, Schema, Selection
+from stream_perceptron.data.schema import Encoding, ReadOptions, Schema
 from stream_perceptron.model.vocabulary import Vocabulary, sort_naturally
 
 BYTE_SCALE = 1 / 255  # the default factor of 8-bit features
@@ -71,7 +71,7 @@ class Context:
 
     """
 
-    selection: Selection
+    read_options: ReadOptions
     schema: Schema = field(default_factory=Schema)
     learns: bool = True
     max_features: int = 2**22
@@ -93,7 +93,7 @@ class Context:
     @lazy_property
     def table_columns(self) -> TableColumns:
         """The columns of a table."""
-        options, schema, columns = self.selection, self.schema, self.columns or ()
+        options, schema, columns = self.read_options, self.schema, self.columns or ()
         used = {options.label, *options.roles, *self.unknown_columns}
         candidates = [name for name in columns if name not in used]
         texts, usable, vector_column = set(schema.texts or ()), candidates, None
@@ -130,8 +130,8 @@ class Context:
 
     def find_scale(self, column: str) -> float:
         """Return the factor of the numbers in a column."""
-        if self.selection.scale is not None:
-            return self.selection.scale
+        if self.read_options.scale is not None:
+            return self.read_options.scale
         is_8_bit = column in self.types and self.types[column].is_8_bit
         return BYTE_SCALE if is_8_bit else 1.0
 
@@ -161,7 +161,7 @@ class Context:
 
     def infer_columns(self, features: tuple[str, ...], texts: Sequence[str]) -> Schema:
         """Return the schema after a row with these columns of numbers and of texts."""
-        options, schema, columns = self.selection, self.schema, self.table_columns
+        options, schema, columns = self.read_options, self.schema, self.table_columns
         if not self.learns or (options.has_join and not columns.candidates):
             return schema
         inferred: dict[str, Any] = {"texts": tuple(dict.fromkeys((*(schema.texts or ()), *texts)))}
@@ -169,8 +169,8 @@ class Context:
             inferred |= {"columns": self.columns, "label": options.label}
         if not schema.is_open:
             typed = {*features, *inferred["texts"]}
-            untyped = columns.untyped if schema.features is None else schema.undecided
+            untyped = columns.untyped if schema.features is None else schema.untyped
             inferred["features"] = features
-            inferred["undecided"] = tuple(name for name in untyped if name not in typed)
+            inferred["untyped"] = tuple(name for name in untyped if name not in typed)
         new_schema = replace(schema, **inferred)
         return schema if schema == new_schema else new_schema

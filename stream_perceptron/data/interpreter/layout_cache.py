@@ -18,7 +18,7 @@ from stream_perceptron.data.batch import Batch, InferredKnowledge
 from stream_perceptron.data.cells import Cells, Kind
 from stream_perceptron.data.interpreter.context import Context
 from stream_perceptron.data.interpreter.record import find_label_key
-from stream_perceptron.data.schema import Selection
+from stream_perceptron.data.schema import ReadOptions
 from stream_perceptron.data.values import require_utf8
 from stream_perceptron.errors import SampleError
 from stream_perceptron.model.rows import Rows
@@ -74,7 +74,7 @@ class LayoutCache:
         ):
             return None
         values: NDArray[np.float64] = cells.numbers[layout.features].astype(np.float64)
-        if (scale := context.selection.factor) is not None:
+        if (scale := context.read_options.factor) is not None:
             with np.errstate(over="ignore"):
                 values = values * scale
         label = None
@@ -98,7 +98,7 @@ class LayoutCache:
 def _is_plain(context: Context, batch: Batch) -> bool:
     """Return whether a record has only numbers and a label, and changed nothing inferred."""
     return (
-        not (context.has_pairs or context.types or _has_other_roles(context.selection))
+        not (context.has_pairs or context.types or _has_other_roles(context.read_options))
         and len(batch.rows) == batch.n_rows == 1
         and batch.missing is None
         and batch.inferred.schema is context.schema
@@ -106,7 +106,7 @@ def _is_plain(context: Context, batch: Batch) -> bool:
     )
 
 
-def _has_other_roles(options: Selection) -> bool:
+def _has_other_roles(options: ReadOptions) -> bool:
     """Return whether options concern more than the features, the label and ignored cells."""
     return bool(
         options.weight or options.position or options.passthrough or options.encodings
@@ -121,7 +121,7 @@ def _find_layout(context: Context, cells: Cells, batch: Batch) -> _Layout | None
     prefix = f"{context.schema.key}." if context.schema.key and context.columns is None else ""
     cell_ids = {name: cell_id for cell_id, name in enumerate(names)}
     features = [cell_ids.get(f"{prefix}{name}", -1) for name in batch.features.names]
-    label_key = context.selection.label
+    label_key = context.read_options.label
     if context.columns is None:
         label_key = find_label_key(context, names)
     label = -1 if label_key is None else cell_ids.get(label_key, -1)
@@ -161,7 +161,7 @@ def _build_index(cell_ids: list[int]) -> Any:
 
 def _read_label(context: Context, content: Any) -> Any:
     """Return the label for the content of its cell; None to interpret the record in full."""
-    options = context.selection
+    options = context.read_options
     content = roles.convert_null(
         options.convert_decimal_comma(content, context.is_text), options, context.is_text
     )

@@ -82,7 +82,7 @@ def interpret_record(context: Context, cells: Cells, i: int) -> Sample | Rejecte
         if context.has_pairs:
             return _read_pairs(context, cells, i)
         record = Record(cells, i, context)
-        passthrough = tuple(map(record.passthrough, context.selection.passthrough))
+        passthrough = tuple(map(record.passthrough, context.read_options.passthrough))
         offset = record.offset()
         read = _read_table_row if context.columns is not None else _read_named_cells
         return read(context, record, offset, passthrough)
@@ -198,7 +198,7 @@ class Record:
 
     def text(self, name: str) -> Any:
         """Return the content of a cell, with a decimal comma replaced by a point."""
-        return self.context.selection.convert_decimal_comma(
+        return self.context.read_options.convert_decimal_comma(
             self.content(name), self.context.is_text
         )
 
@@ -210,12 +210,12 @@ class Record:
 
     def offset(self) -> Offset | None:
         """Return the offset, if the user has named its columns."""
-        names = self.context.selection.position
+        names = self.context.read_options.position
         return parse_offset(self.context, list(map(self.text, names))) if names else None
 
     def weight(self) -> float:
         """Return the sample weight."""
-        name, options = self.context.selection.weight, self.context.selection
+        name, options = self.context.read_options.weight, self.context.read_options
         value = None if name is None else self.text(name)
         if not self.context.is_text:
             return 1.0 if value is None else as_weight(value)
@@ -233,14 +233,14 @@ class Record:
         if self.kind(name) in (None, Kind.NULL):
             return True
         content = self.text(name)
-        return isinstance(content, str) and content.strip() in self.context.selection.null_values
+        return isinstance(content, str) and content.strip() in self.context.read_options.null_values
 
     def encode(self, cells: Iterable[tuple[Encoding, str]]) -> tuple[dict[str, float], int]:
         """Encode cells of columns as features; return these and the number of null columns."""
         features: dict[str, float] = {}
         nulls: set[str] = set()  # a column with two encodings counts once
         for encoding, path in cells:
-            content, options = self.content(path), self.context.selection
+            content, options = self.content(path), self.context.read_options
             encoded = encode_content(encoding, content, options, self.context.is_text)
             if encoded is None:
                 nulls.add(path)
@@ -266,7 +266,7 @@ class Record:
 
     def _drop_objects(self) -> None:
         """Drop the members of objects with a role of their own, and all other objects."""
-        options, schema = self.context.selection, self.context.schema
+        options, schema = self.context.read_options, self.context.schema
         labels = LABEL_NAMES if options.label is None else (options.label,)
         whole = {*options.roles, *labels, schema.label}
         objects = [name for name, c in self.cell_ids.items() if self.kind_at(c) is Kind.OBJECT]
@@ -293,7 +293,7 @@ def parse_offset(context: Context, values: Sequence[Any]) -> Offset:
         If the contents are not an offset.
 
     """
-    options = context.selection
+    options = context.read_options
     if context.is_text:
         name, last = options.position[-1], values[-1]
         if not _INTEGER.fullmatch(last):
@@ -309,7 +309,7 @@ def infer_types(
 
     The first value of a column of a table decides whether it has numbers or texts.
     """
-    options, columns = context.selection, context.table_columns
+    options, columns = context.read_options, context.table_columns
     new_numbers: list[str] = []
     new_texts: list[str] = []
     for name in columns.untyped:
@@ -332,7 +332,7 @@ def _read_table_row(
     context: Context, record: Record, offset: Offset | None, passthrough: tuple[Any, ...]
 ) -> Sample:
     """Return the sample in a row of a table."""
-    options, columns = context.selection, context.table_columns
+    options, columns = context.read_options, context.table_columns
     if columns.vector_column is not None:
         new_schema, features, values = _read_vector(context, record, columns.vector_column)
         untyped: tuple[str, ...] = ()
@@ -383,7 +383,7 @@ def _read_columns(
         new_schema = context.schema_of_known_columns
     else:
         new_schema = context.infer_columns(features, texts)
-    numbers = None if context.selection.missing else record.plain_numbers(features)
+    numbers = None if context.read_options.missing else record.plain_numbers(features)
     if numbers is None:
         numbers = [_read_number(record, name) for name in features]
     values = np.array(numbers, np.float64)
@@ -407,7 +407,7 @@ def _read_vector(
     """Return the features in a column of lists; see `_read_list`."""
     if record.kind(column) is not Kind.NULL:
         return _read_list(context, record, context.schema, column)
-    if context.selection.has_join:
+    if context.read_options.has_join:
         return context.schema, (), np.empty(0)
     raise SampleError(f"column {column!r} is null")
 
@@ -416,7 +416,7 @@ def _read_number(record: Record, name: str) -> float:
     """Return the number in a field of a table, NaN if it is missing."""
     c = record.all_cell_ids[name]
     kind = record.kind_at(c)
-    has_null_texts = record.context.is_text and record.context.selection.missing
+    has_null_texts = record.context.is_text and record.context.read_options.missing
     if kind in _NUMERIC and not has_null_texts:
         return record.number_at(c)
     if record.is_null(name):
@@ -432,7 +432,7 @@ def _read_number(record: Record, name: str) -> float:
 
 def _read_pairs(context: Context, cells: Cells, i: int) -> Sample:
     """Return the sample in a record of a label and pairs."""
-    options, schema, members = context.selection, context.schema, cells.members
+    options, schema, members = context.read_options, context.schema, cells.members
     assert members is not None
     assert members.name_ids is not None
     label_id = int(cells.starts[i])
@@ -446,7 +446,7 @@ def _read_pairs(context: Context, cells: Cells, i: int) -> Sample:
     names = tuple(features)
     unknown_names: list[str] = []
     if schema.features is not None:
-        known = {*schema.features, *schema.undecided}
+        known = {*schema.features, *schema.untyped}
         unknown_names = [name for name in names if name not in known]
         names = tuple(name for name in names if name in known)
         if unknown_names and not names:
@@ -477,7 +477,7 @@ def _read_named_cells(
     context: Context, record: Record, offset: Offset | None, passthrough: tuple[Any, ...]
 ) -> Sample:
     """Return the sample in a record that names its cells."""
-    options, schema = context.selection, context.schema
+    options, schema = context.read_options, context.schema
     names = list(record.cell_ids)
     label_key, other_label = find_label_key(context, names), _find_other_label(context, names)
     label = None
@@ -526,7 +526,7 @@ def _read_named_cells(
 
 def find_label_key(context: Context, names: list[str]) -> str | None:
     """Return the key of the label: the user's, else that of the first label, else a default."""
-    options, known = context.selection, context.schema.label
+    options, known = context.read_options, context.schema.label
     if options.is_label_required and options.label is not None:
         return options.label if options.label in names else find_column(options.label, names)
     if known is not None and (context.learns or known in names):
@@ -544,7 +544,7 @@ def _find_other_label(context: Context, names: list[str]) -> str | None:
     label = context.schema.label
     if label is None or not context.learns:
         return None
-    known = {label, *context.selection.encoded}
+    known = {label, *context.read_options.encoded}
     return next((name for name in LABEL_NAMES if name in names and name not in known), None)
 
 
@@ -554,7 +554,7 @@ def _with_columns(context: Context, schema: Schema, names: list[str], label: str
         return schema if schema.label else replace(schema, label=label)
     columns = names
     if schema.key:
-        used, prefix = {label, *context.selection.roles}, f"{schema.key}."
+        used, prefix = {label, *context.read_options.roles}, f"{schema.key}."
         columns = [
             name.removeprefix(prefix) for name in names if name in used or name.startswith(prefix)
         ]
@@ -581,7 +581,7 @@ def _read_features(context: Context, record: Record) -> _Features:
     schema = context.schema
     if schema.key is None:
         schema = _with_key(context, record)
-    key, options = schema.key or "", context.selection
+    key, options = schema.key or "", context.read_options
     kind = Kind.LIST if schema.is_list else Kind.OBJECT
     if key and record.kind(key) is not kind:
         raise SampleError(f"it has no {'list' if schema.is_list else 'object'} {key!r}")
@@ -610,7 +610,7 @@ def _read_features(context: Context, record: Record) -> _Features:
 def _with_key(context: Context, record: Record) -> Schema:
     """Return the schema with the key of the features, which the first record decides."""
     schema = context.schema
-    encoded = context.selection.encoded
+    encoded = context.read_options.encoded
     lists = [
         name for name in record.cell_ids if name not in encoded and record.kind(name) is Kind.LIST
     ]
@@ -660,9 +660,9 @@ def _read_object(
 
     Members that a model of a table does not know are ignored.
     """
-    options, ignores_new = context.selection, context.is_vocabulary_fixed
+    options, ignores_new = context.read_options, context.is_vocabulary_fixed
     known, known_texts = set(schema.features or ()), set(schema.texts or ())
-    expected = {*known, *known_texts, *schema.undecided, *options.encoded}
+    expected = {*known, *known_texts, *schema.untyped, *options.encoded}
     if not names:
         raise SampleError("it has no features")
     texts: dict[str, str] = {}
@@ -727,7 +727,7 @@ def _with_inferred_types(schema: Schema, cells: dict[str, str], texts: dict[str,
     """Return the schema with the types of untyped columns of a table."""
     if schema.features is None:
         return schema
-    decided = {name for name in schema.undecided if name in cells or name in texts}
+    decided = {name for name in schema.untyped if name in cells or name in texts}
     if not decided:
         return schema
     new = [name for name in decided if name in cells]
@@ -791,8 +791,8 @@ def scale_features(
         If a product is infinite.
 
     """
-    scales: Any = context.selection.factor
-    if context.types and context.selection.scale is None:
+    scales: Any = context.read_options.factor
+    if context.types and context.read_options.scale is None:
         columns = map(str, names) if column is None else [column]
         scales = np.array([context.find_scale(column) for column in columns])
     if scales is None:
@@ -801,5 +801,5 @@ def scale_features(
         scaled: NDArray[np.float64] = values * scales
     for i in np.flatnonzero(np.isinf(scaled))[:1].tolist():
         feature = f"feature {names[i]!r} is {values[i]:g}"
-        raise SampleError(f"{feature}, too large for --scale {context.selection.scale:g}")
+        raise SampleError(f"{feature}, too large for --scale {context.read_options.scale:g}")
     return scaled

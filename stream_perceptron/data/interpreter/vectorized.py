@@ -120,7 +120,7 @@ class NameRoles:
 
     def _add(self, context: Context, paths: Sequence[Any]) -> None:
         """Add names to those of the source."""
-        options, schema, numbers = context.selection, context.schema, self._feature_ids_by_name
+        options, schema, numbers = context.read_options, context.schema, self._feature_ids_by_name
         n_before, n = len(self._initial_roles), len(paths)
         special_names, object_prefixes = _find_special_names(context)
         prefix = f"{schema.key}." if schema.key else ""
@@ -137,7 +137,7 @@ class NameRoles:
             and special_names.isdisjoint(names)
             and not object_prefixes
         ):
-            expected = None if schema.features is None else {*schema.features, *schema.undecided}
+            expected = None if schema.features is None else {*schema.features, *schema.untyped}
             for i, (path, name) in enumerate(zip(paths, names, strict=True)):
                 if (
                     not (accepts_new_features and is_inside[i])
@@ -221,7 +221,7 @@ class NameRoles:
 
 def interpret_block(context: Context, cells: Cells, names: NameRoles) -> InterpretedBlock | None:
     """Interpret records at once; return None if none of them can be."""
-    options = context.selection
+    options = context.read_options
     if context.columns is not None:
         return _Table(context, cells).interpret(names)
     if context.has_pairs:
@@ -238,7 +238,7 @@ class _Reader:
 
     def __init__(self, context: Context, cells: Cells) -> None:
         self.context, self.cells = context, cells
-        self.options, self.schema = context.selection, context.schema
+        self.options, self.schema = context.read_options, context.schema
         self.n = len(cells)
         self.is_deferred = np.zeros(self.n, bool)
         if cells.errors:
@@ -1009,7 +1009,7 @@ def _parse_float(text: str) -> float | None:
 
 def _find_special_names(context: Context) -> tuple[set[Any], tuple[str, ...]]:
     """Return the names with a role of their own, and the path prefixes of objects with a role."""
-    options, schema = context.selection, context.schema
+    options, schema = context.read_options, context.schema
     if context.has_pairs:
         return set(options.ignore), ()
     labels = LABEL_NAMES if options.label is None else (options.label,)
@@ -1023,7 +1023,7 @@ def _find_special_names(context: Context) -> tuple[set[Any], tuple[str, ...]]:
 
 def _find_role(context: Context, path: str, object_prefixes: tuple[str, ...]) -> int:
     """Return the role of a name, given the path prefixes of objects with a role."""
-    options, schema = context.selection, context.schema
+    options, schema = context.read_options, context.schema
     if context.has_pairs:
         return _IGNORED if path in options.ignore else _UNTYPED
     if path == schema.label:

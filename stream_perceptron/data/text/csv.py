@@ -19,7 +19,7 @@ from stream_perceptron.data.notices import (
     describe_columns,
 )
 from stream_perceptron.data.number_texts import find_number_format
-from stream_perceptron.data.schema import Selection
+from stream_perceptron.data.schema import ReadOptions
 from stream_perceptron.data.source import Request
 from stream_perceptron.data.tables import build_table_context, raise_no_features
 from stream_perceptron.data.text.records import Dialect, RawLines, join_records
@@ -96,22 +96,22 @@ class CsvFormat:
                 raise_no_features(types, where, _suggest_conversion(fields))
         return context
 
-    def _resolve_columns(self, request: Request, where: str) -> tuple[list[str], Selection]:
+    def _resolve_columns(self, request: Request, where: str) -> tuple[list[str], ReadOptions]:
         """Return the names of the columns, and the read options with these names."""
-        options, schema = request.selection, request.schema
+        options, schema = request.read_options, request.schema
         if self.header is None and schema.columns:
             try:
                 names = list(schema.match_columns(self._n_fields) or ())
             except SampleError as error:
                 raise SourceError(f"{where}: row 1: {error}") from None
-            selection = roles.resolve_columns(options, schema.columns, where, to_learn=False)
+            read_options = roles.resolve_columns(options, schema.columns, where, to_learn=False)
             label = schema.label if schema.label in names else None
             if options.is_label_required:
                 label = find_column(str(options.label), names)
-            missing = [name for name in selection.passthrough if name not in names]
+            missing = [name for name in read_options.passthrough if name not in names]
             if missing:
                 raise SourceError(f"{where}: there is no column {missing[0]!r} to keep in its rows")
-            return names, replace(selection, label=label)
+            return names, replace(read_options, label=label)
         names = self.header or roles.name_columns(options, schema, self._n_fields, where)
         names = roles.rename_ignored_duplicates(names, options, where)
         return names, roles.resolve_columns(options, names, where, request.to_learn)
@@ -120,7 +120,7 @@ class CsvFormat:
         self, context: Context, cells: Cells, deciding_records: Sequence[tuple[int, Sample]]
     ) -> tuple[Notice, ...]:
         """Return notes on the used and ignored columns."""
-        selection, columns = context.selection, context.table_columns
+        read_options, columns = context.read_options, context.table_columns
         names, d = context.columns or (), len(context.columns or ())
         index = {name: c for c, name in enumerate(names)}
 
@@ -128,24 +128,24 @@ class CsvFormat:
             return [cells.contents.get(i * d + index[name]) for i in records]
 
         deciding_ids = [i for i, _ in deciding_records]
-        ignored = dict.fromkeys(selection.ignore, "as asked")
+        ignored = dict.fromkeys(read_options.ignore, "as asked")
         unknown_columns = (name for name in names if name in context.unknown_columns)
         ignored |= {
             n: NOT_IN_MODEL
             for n in unknown_columns
             if is_number_or_bool(read_fields(n, deciding_ids[:1])[0])
         }
-        texts = [name for name in columns.texts if name not in selection.encoded]
+        texts = [name for name in columns.texts if name not in read_options.encoded]
         ignored |= dict.fromkeys(columns.untyped, "no value so far")
         first = [i for i in range(min(len(cells), _MAX_DESCRIBED)) if i not in cells.errors]
         fields = {name: read_fields(name, [*deciding_ids, *first]) for name in texts}
         deciding_fields = {name: read_fields(name, deciding_ids) for name in texts}
         description = ColumnSummary(
-            columns.numbers, "", [1.0 if selection.scale is None else selection.scale],
-            selection.label, ignored, fields,
+            columns.numbers, "", [1.0 if read_options.scale is None else read_options.scale],
+            read_options.label, ignored, fields,
             hints=_build_hints(context, deciding_fields, fields),
         )  # fmt: skip
-        return describe_columns(selection, context.schema, description)
+        return describe_columns(read_options, context.schema, description)
 
 
 def _split_fields(line: str, dialect: Dialect) -> list[str]:
@@ -161,7 +161,7 @@ def _build_hints(
     `texts` has the fields of each text column in the deciding records; `first_fields` also has
     those in the first records.
     """
-    null_values, columns = context.selection.null_values, context.columns or ()
+    null_values, columns = context.read_options.null_values, context.columns or ()
     first: dict[str, str] = {}
     for name, fields in texts.items():
         stripped = (field.strip() for field in fields)
@@ -180,7 +180,7 @@ def _build_hints(
         build_number_hint(name, number_format, number_format.build_sed_command())
         for name, number_format in number_formats.items()
     ]
-    is_label_first = columns[0] == LABEL_NAMES[0] == context.selection.label
+    is_label_first = columns[0] == LABEL_NAMES[0] == context.read_options.label
     if is_label_first and len(texts) == 1 and not hints:
         position = columns.index(next(iter(texts))) + 1
         option_value = -1 if position == len(columns) else position

@@ -49,7 +49,7 @@ class JsonFormat:
 
     def build_context(self, request: Request, where: str, first: bytes) -> Context:
         """Return the context of the records, given the first one."""
-        options, schema = request.selection, request.schema
+        options, schema = request.read_options, request.schema
         if options.join is not None and is_position(options.join):
             keys: list[str] = []
             with suppress(SampleError):
@@ -66,7 +66,7 @@ class JsonFormat:
         self, context: Context, cells: Cells, deciding_records: Sequence[tuple[int, Sample]]
     ) -> tuple[Notice, ...]:
         """Return notes on the used and ignored keys."""
-        options, schema, key = context.selection, context.schema, context.schema.key
+        options, schema, key = context.read_options, context.schema, context.schema.key
         deciding_records = [
             (i, sample) for i, sample in deciding_records if sample.schema.key == key
         ]

@@ -39,7 +39,7 @@ class LibsvmFormat:
 
     def build_context(self, request: Request, where: str, first: bytes) -> Context:
         """Return the context of the records."""
-        options = request.selection
+        options = request.read_options
         has_columns = options.position or options.weight or options.encodings
         if options.passthrough or (request.to_learn and has_columns):
             raise SourceError(
@@ -52,7 +52,7 @@ class LibsvmFormat:
         self, context: Context, cells: Cells, deciding_records: Sequence[tuple[int, Sample]]
     ) -> tuple[Notice, ...]:
         """Return notes on the features and the label."""
-        options = context.selection
+        options = context.read_options
         scale = 1.0 if options.scale is None else options.scale
         names = tuple(map(str, sort_naturally(deciding_records[0][1].names)))
         description = ColumnSummary(

@@ -27,7 +27,7 @@ from stream_perceptron.data.fingerprint import (
 from stream_perceptron.data.interpreter import Context
 from stream_perceptron.data.interpreter.record import Sample, interpret_record
 from stream_perceptron.data.notices import Notice
-from stream_perceptron.data.schema import Selection
+from stream_perceptron.data.schema import ReadOptions
 from stream_perceptron.data.source import Opening, Request, Source
 from stream_perceptron.data.text.prefix import PrefixHasher
 from stream_perceptron.data.text.records import MAX_LINE_BYTES, RawLines, read_lines
@@ -136,7 +136,7 @@ class LineSource(Source):
         self,
         path: str,
         stream: ByteStream,
-        choose_format: Callable[[str, Selection], LineFormat],
+        choose_format: Callable[[str, ReadOptions], LineFormat],
         header: PipeHeader | None = None,
     ) -> None:
         super().__init__(path)
@@ -169,13 +169,13 @@ class LineSource(Source):
         ):
             data_line += 1
         self._choose_format = partial(choose_format, self._decode_first_line(data_line))
-        if self._choose_format(Selection()).has_comments:
+        if self._choose_format(ReadOptions()).has_comments:
             self._first_index = self._first_lines[:data_line].count(None)
         else:
             self._choose_format = partial(choose_format, self._decode_first_line(first))
         if header is not None:  # the first line may be the rest of a row
             self._choose_format = partial(choose_format, header.line.rstrip("\r\n"))
-        self._format = self._choose_format(Selection())
+        self._format = self._choose_format(ReadOptions())
 
     @property
     def can_grow(self) -> bool:
@@ -246,7 +246,7 @@ class LineSource(Source):
         return Opening(context, schema)
 
     def interpreter(self, request: Request) -> TextInterpreter:
-        context = self._open_context(request) or Context(request.selection)
+        context = self._open_context(request) or Context(request.read_options)
         return TextInterpreter(self.name, context, request, self._format)
 
     def _open_context(self, request: Request) -> Context | None:
@@ -258,7 +258,7 @@ class LineSource(Source):
             If the source does not fit the model, or all of its lines are too long.
 
         """
-        self._format = self._choose_format(request.selection)
+        self._format = self._choose_format(request.read_options)
         first = next(self._iter_first_records(), None)
         if first is None:
             n_too_long = self._first_lines.count(None)
@@ -294,7 +294,7 @@ class LineSource(Source):
                 return
 
     def rows(self, request: Request) -> Iterator[TextRows]:
-        self._format = self._choose_format(request.selection)
+        self._format = self._choose_format(request.read_options)
         scanner = self._format.scanner()
         # The interpreter, which may run in another thread, needs the first record.
         self._read_first_line(self._first_index + self._format.n_header_lines)

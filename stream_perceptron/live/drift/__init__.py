@@ -1,6 +1,6 @@
 """Detection of drift: drops and recoveries of accuracy, and changes of the label mix."""
 
-from stream_perceptron.live.drift.detector import Drift
+from stream_perceptron.live.drift.detector import DriftDetector
 from stream_perceptron.live.drift.events import (
     ACCURACY_DROPPED,
     RECALL_DROPPED,
@@ -14,7 +14,7 @@ from stream_perceptron.live.drift.events import (
 __all__ = [
     "ACCURACY_DROPPED",
     "RECALL_DROPPED",
-    "Drift",
+    "DriftDetector",
     "DriftEvent",
     "EventKind",
     "explain_drop",

@@ -81,7 +81,10 @@ class TestedBlocks(NamedTuple):
 
 
 class AccuracyTest:
-    """Page's CUSUM over blocks of samples; `Drift` describes it. `state` is changed in place."""
+    """Page's CUSUM over blocks of samples, which changes `state` in place.
+
+    `DriftDetector` describes it.
+    """
 
     def __init__(self, state: np.void) -> None:
         self._state = state

@@ -35,7 +35,7 @@ def define_state(n_classes: int) -> np.dtype[np.void]:
     )
 
 
-class Drift:
+class DriftDetector:
     r"""Sequential tests for drops of accuracy and changes of the label mix.
 
     **Accuracy.** After every 50 samples, $w$ of them predicted wrongly, the sum for each odds ratio
@@ -81,7 +81,7 @@ class Drift:
 
     Examples
     --------
-    >>> drift, events = Drift(), []
+    >>> drift, events = DriftDetector(), []
     >>> labels, is_wrong = np.zeros(3000, np.intp), np.arange(3000) % 100 == 0
     >>> is_wrong[2000:] ^= True
     >>> drift.update(labels, is_wrong, np.arange(1, 3001), events)
@@ -95,7 +95,7 @@ class Drift:
         self.state["n_untested"] = n_untested
 
     @classmethod
-    def from_saved(cls, numbers: Array) -> Drift:
+    def from_saved(cls, numbers: Array) -> DriftDetector:
         """Return the tests from their saved `numbers`.
 
         Raises

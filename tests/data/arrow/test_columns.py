@@ -14,7 +14,7 @@ from PIL import Image
 from stream_perceptron import SampleError, SourceError, stream
 from stream_perceptron.data.arrow.parquet import ParquetSource
 from stream_perceptron.data.opening import open_source
-from stream_perceptron.data.schema import Selection
+from stream_perceptron.data.schema import ReadOptions
 from stream_perceptron.data.source import Request, read_batches
 from stream_perceptron.live.model import LiveModel
 
@@ -89,9 +89,11 @@ SCALED = {
 }
 
 
-def trained(path, selection=None):
+def trained(path, read_options=None):
     sources = [ParquetSource(str(path))]
-    live = LiveModel.start(sources, selection or Selection(), [str(i) for i in range(10)], seed=0)
+    live = LiveModel.start(
+        sources, read_options or ReadOptions(), [str(i) for i in range(10)], seed=0
+    )
     for _ in live.run(sources, limit=N):
         pass
     return live
@@ -122,7 +124,7 @@ def test_wider_types_give_the_same_bits_when_scaled(name, pixels, expected, tmp_
     path = write_parquet(tmp_path / "digits.parquet", {**SCALED[name](X), "label": labels})
 
     assert (
-        trained(path, Selection(scale=1 / 255)).model.weights.tobytes()
+        trained(path, ReadOptions(scale=1 / 255)).model.weights.tobytes()
         == expected.model.weights.tobytes()
     )
 
@@ -152,7 +154,7 @@ def test_hugging_face_images_give_the_same_bits(pixels, expected, tmp_path):
 def test_openml_labels_are_strings_and_so_are_declared_classes(labels, pixels, expected, tmp_path):
     X, y = pixels
     columns = {**plain(X, pa.float64(), first=1), "class": labels(y)}
-    live = trained(write_parquet(tmp_path / "openml.parquet", columns), Selection(scale=1 / 255))
+    live = trained(write_parquet(tmp_path / "openml.parquet", columns), ReadOptions(scale=1 / 255))
 
     assert live.model.classes_ == [str(i) for i in range(10)]
     assert (live.schema.features[0], live.schema.features[-1]) == ("pixel1", "pixel784")
@@ -250,7 +252,7 @@ def test_nested_columns_are_no_texts(value, tmp_path):
     path = write_parquet(tmp_path / "f.parquet", {"x": [1.0], "y": [1], "t": [value]})
 
     with pytest.raises(SourceError, match=f"{path}: column 't' is of type "):
-        open_source(str(path)).open(Request(Selection(one_hot=("t",))))
+        open_source(str(path)).open(Request(ReadOptions(one_hot=("t",))))
 
 
 @pytest.mark.parametrize(
@@ -292,7 +294,7 @@ def test_bad_rows_leave_the_others_in_place(tmp_path):
     for column in (mixed, nested, packed, packed.slice(0)):
         path = write_parquet(tmp_path / "f.parquet", {"v": column, "y": list(range(8))})
         source = ParquetSource(str(path))
-        batches = list(read_batches(source, Request(Selection(scale=1.0))))
+        batches = list(read_batches(source, Request(ReadOptions(scale=1.0))))
 
         assert good == [list(x.values()) for batch in batches for x in batch.features.dicts()]
         assert [label for batch in batches for label in batch.labels] == [0, 2, 5]
@@ -323,7 +325,7 @@ def test_second_file_must_have_the_same_type_of_labels(tmp_path):
 def test_description_says_what_is_used_and_warns_of_row_numbers(tmp_path):
     columns = {"user_id": [7], "a": [1.0], "note": ["x"], "skip": [1], "target": ["u"]}
     source = ParquetSource(str(write_parquet(tmp_path / "f.parquet", columns)))
-    (batch,) = read_batches(source, Request(Selection(ignore=("skip",))))
+    (batch,) = read_batches(source, Request(ReadOptions(ignore=("skip",))))
 
     assert batch.notices == (
         "2 features: user_id, a",

@@ -18,7 +18,7 @@ from stream_perceptron.data.arrow.rows import ArrowTable
 from stream_perceptron.data.batch import Redeliveries
 from stream_perceptron.data.interpreter import Context, NameRoles, interpret
 from stream_perceptron.data.interpreter.vectorized import interpret_block
-from stream_perceptron.data.schema import Schema, Selection
+from stream_perceptron.data.schema import ReadOptions, Schema
 from stream_perceptron.data.source import Knowledge
 from stream_perceptron.data.text.records import RawLines
 from stream_perceptron.data.text.scanning import CsvScanner, JsonScanner, LibsvmScanner
@@ -173,7 +173,7 @@ def selection_for(rng, form):
         }
         if options["join"]:
             options |= {"keep": (), "ignore": ()}
-    return Selection(**options)
+    return ReadOptions(**options)
 
 
 def cells_of(rng, form, n):
@@ -183,12 +183,12 @@ def cells_of(rng, form, n):
         batch = arrow_batch(rng, form, n)
         if form == "arrow list":
             context = replace(
-                context, selection=replace(context.selection, one_hot=(), dates=(), words=())
+                context, read_options=replace(context.read_options, one_hot=(), dates=(), words=())
             )
-        request = Request(context.selection, to_learn=context.learns)
+        request = Request(context.read_options, to_learn=context.learns)
         table = ArrowTable.open(batch.schema, "rows", request)
         context = table.opening.context
-        if context.selection.position:
+        if context.read_options.position:
             context = replace(context, redeliveries=Redeliveries({("p",): 3}))
         return context, table.scanner().scan(batch)
     if form in ("libsvm", "flat") and rng.random() < 0.2:
@@ -197,17 +197,17 @@ def cells_of(rng, form, n):
         schema = Schema(features=known, texts=("text",), columns=(*known, "text", "label"))
         context = replace(context, schema=replace(schema, label="label"))
     if form == "csv":
-        one_hot = tuple(name for name in context.selection.one_hot if name != "tags")
-        context = replace(context, selection=replace(context.selection, one_hot=one_hot))
+        one_hot = tuple(name for name in context.read_options.one_hot if name != "tags")
+        context = replace(context, read_options=replace(context.read_options, one_hot=one_hot))
         scanner = CsvScanner(COLUMNS)
         context = replace(context, is_text=True, columns=COLUMNS, has_column_names=True)
     elif form == "libsvm":
         scanner, context = LibsvmScanner(), replace(context, is_text=True, has_pairs=True)
     else:
         scanner = JsonScanner()
-    if context.selection.position:
+    if context.read_options.position:
         context = replace(context, redeliveries=Redeliveries({("p",): 3}))
-    has_tags = "tags" in context.selection.one_hot
+    has_tags = "tags" in context.read_options.one_hot
     make = {"csv": csv_record, "libsvm": libsvm_record}.get(form)
     records = [
         (make(rng, i) if make else json_record(rng, i, form, has_tags)).encode() + b"\n"
@@ -307,7 +307,7 @@ def test_a_row_has_each_feature_once(rows, expected, tmp_path):
     """A one-hot feature may have the name of a column, or come from two places of a record."""
     path = tmp_path / "rows"
     path.write_text(rows)
-    request = Request(Selection(one_hot=("color",)))
+    request = Request(ReadOptions(one_hot=("color",)))
     (batch,) = read_batches(open_source(str(path)), request)
     features = batch.features
     names = [

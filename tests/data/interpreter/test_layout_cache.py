@@ -11,7 +11,7 @@ import pytest
 
 from stream_perceptron.data.interpreter import Context, interpret
 from stream_perceptron.data.interpreter.layout_cache import LayoutCache
-from stream_perceptron.data.schema import Selection
+from stream_perceptron.data.schema import ReadOptions
 from stream_perceptron.data.text.records import RawLines
 from stream_perceptron.data.text.scanning import CsvScanner, JsonScanner
 from stream_perceptron.model.vocabulary import Vocabulary
@@ -59,7 +59,7 @@ def scan(form, records):
 
 
 def draw_context(rng, form):
-    selection = Selection(
+    read_options = ReadOptions(
         label="label" if form == "csv" else rng.choice([None, "label"]),
         scale=rng.choice([None, None, 0.5, 1e200]),
         ignore=rng.choice([(), ("id",), ("text",), ("id", "text")]),
@@ -70,7 +70,7 @@ def draw_context(rng, form):
     )
     is_csv = form == "csv"
     return Context(
-        selection,
+        read_options,
         is_text=is_csv,
         columns=COLUMNS if is_csv else None,
         has_column_names=is_csv,
@@ -125,7 +125,7 @@ def test_records_of_numbers_and_a_label_are_alike(form):
     if form == "object":
         members = {"features": {"a": 0.5, "b": 256}, "id": 7, "label": "up"}
     context = draw_context(random.Random(0), form)
-    context = replace(context, selection=Selection(label="label", ignore=("id",)))
+    context = replace(context, read_options=ReadOptions(label="label", ignore=("id",)))
 
     n_alike = interpret_one_by_one(context, scan(form, [members] * 50), 25)
 
@@ -141,7 +141,7 @@ def test_records_of_pixels_are_alike(form):
     ]
     is_csv = form == "csv"
     context = Context(
-        Selection(label="label", scale=1 / 255),
+        ReadOptions(label="label", scale=1 / 255),
         is_text=is_csv, columns=columns if is_csv else None, has_column_names=is_csv,
     )  # fmt: skip
 

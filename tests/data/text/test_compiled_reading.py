@@ -11,7 +11,7 @@ import pytest
 from helpers import TIMES
 
 from stream_perceptron.data import open_source
-from stream_perceptron.data.schema import Schema, Selection
+from stream_perceptron.data.schema import ReadOptions, Schema
 from stream_perceptron.data.source import Knowledge, Request, read_batches
 from stream_perceptron.data.text import scanning
 from stream_perceptron.live.metrics import Progress
@@ -29,14 +29,14 @@ PLAIN = (
 NUMBERS = [*PLAIN.split(), "", " ", " 2 ", "2 3", "9" * 200]
 
 
-def read(path, selection, compiled):
+def read(path, read_options, compiled):
     """Return all samples, comparable to the bit, and the number of rows read in blocks."""
     kept, scanning.compiled = scanning.compiled, scanning.compiled if compiled else None
     rows, rejected, labels, weights, schema = [], {}, [], [], None
     progress, knowledge = Progress(), Knowledge()
     told, kept_values = set(), []
     try:
-        for batch in read_batches(open_source(str(path)), Request(selection)):
+        for batch in read_batches(open_source(str(path)), Request(read_options)):
             for x in batch.features.dicts():
                 rows.append({name: np.float64(v).tobytes() for name, v in x.items()})
             labels += batch.labels
@@ -52,8 +52,8 @@ def read(path, selection, compiled):
     return rows, labels, rejected, weights, progress.missing, told, kept_values, schema
 
 
-def require_alike(path, selection=None):
-    both = [read(path, selection or Selection(), compiled) for compiled in (True, False)]
+def require_alike(path, read_options=None):
+    both = [read(path, read_options or ReadOptions(), compiled) for compiled in (True, False)]
     for one, other in zip(*both, strict=True):
         assert one == other
     return both[0]
@@ -206,7 +206,7 @@ def test_mutated_records(form, tmp_path):
             lines.append(record)
         header = [b"a,b,c,d,label,t,w"] if form == "csv" else []
         path.write_bytes(b"\n".join([*header, *lines]) + b"\n")
-        rows, _, rejected, *_ = require_alike(path, Selection(**options))
+        rows, _, rejected, *_ = require_alike(path, ReadOptions(**options))
         n_rows, n_rejected = n_rows + len(rows), n_rejected + len(rejected)
     assert n_rows > MUTATED // 4
     assert n_rejected > MUTATED // 50
@@ -237,8 +237,8 @@ def test_mutated_records_of_small_whole_numbers(tmp_path):
                 record = record[:at] + rng.choice(PIECES) + record[at + rng.choice([0, 1, 2]) :]
             lines.append(record + rng.choice([b"", b"", b"", b" ", b"\r"]))
         path.write_bytes(b"\n".join(lines) + b"\n")
-        selection = Selection(scale=rng.choice([None, 1 / 255]), ignore=("4", "6"))
-        n_read += len(require_alike(path, selection)[0])
+        read_options = ReadOptions(scale=rng.choice([None, 1 / 255]), ignore=("4", "6"))
+        n_read += len(require_alike(path, read_options)[0])
     assert n_read > MUTATED // 4
 
 
@@ -276,14 +276,14 @@ def test_mutated_records_of_small_whole_numbers(tmp_path):
 def test_what_is_odd_about_options_and_records(lines, options, tmp_path):
     path = tmp_path / "s"
     path.write_bytes(lines)
-    require_alike(path, Selection(**options))
+    require_alike(path, ReadOptions(**options))
 
 
 def test_a_text_of_its_own_in_each_record(tmp_path):
     path, n = tmp_path / "s.csv", 3000
     path.write_text("t,a,label,id\n" + "".join(f"t{i},{i}.5,u,{i}\n" for i in range(n)))
-    selection = Selection(one_hot=("t",), keep=("id",), ignore=("id",))
-    rows, *_, kept, _ = require_alike(path, selection)
+    read_options = ReadOptions(one_hot=("t",), keep=("id",), ignore=("id",))
+    rows, *_, kept, _ = require_alike(path, read_options)
 
     assert [set(row) for row in rows] == [{"a", f"t_t{i}"} for i in range(n)]
     assert list(range(n)) == [int(values[0]) for values in kept]
@@ -297,7 +297,7 @@ def test_a_text_of_its_own_in_each_record(tmp_path):
      ("libsvm", b"1:1\n1:2\n1:3\n", b"u 1:4\nv 2:1\n")],
 )  # fmt: skip
 def test_the_first_row_that_is_learned_tells_the_schema(form, first, then, tmp_path, monkeypatch):
-    """The type of labels is known, and unlabelled rows were read in blocks before."""
+    """The type of labels is known, and unlabeled rows were read in blocks before."""
     path, told = tmp_path / "s", []
     path.write_bytes(first + then * 3)
     for compiled in (True, False):

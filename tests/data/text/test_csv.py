@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from stream_perceptron.data.opening import open_source
-from stream_perceptron.data.schema import Selection
+from stream_perceptron.data.schema import ReadOptions
 from stream_perceptron.data.source import Knowledge, Request, read_batches
 from stream_perceptron.live.metrics import Progress
 
@@ -56,7 +56,7 @@ def test_numbers_may_mean_a_missing_value(missing, tmp_path):
     cells = [missing, "1", "2.5", missing, "3"] * 40
     path = tmp_path / "s.csv"
     path.write_text("a,b,c,d,e,y\n" + "".join(f"{c},{c},{c},{c},{c},u\n" for c in cells))
-    batches = list(read_batches(open_source(str(path)), Request(Selection(missing=(missing,)))))
+    batches = list(read_batches(open_source(str(path)), Request(ReadOptions(missing=(missing,)))))
     dicts = [x for batch in batches for x in batch.features.dicts()]
 
     assert [{} if c == missing else dict.fromkeys("abcde", float(c)) for c in cells] == dicts

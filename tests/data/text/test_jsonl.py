@@ -51,7 +51,7 @@ def test_what_is_wrong_with_lines(text, reason, require_wrong):
 @pytest.mark.parametrize(
     ("rows", "learned", "why"),
     [
-        (  # an unlabelled row does not make a key a number
+        (  # an unlabeled row does not make a key a number
             [{"a": 1, "y": 0}, {"a": 2, "y": 1}, {"a": 1, "e": 5}, {"a": 2, "e": "red", "y": 1}],
             [0, 1, 3], {},
         ),
@@ -98,7 +98,7 @@ def test_only_learned_rows_tell_what_others_mean(rows, learned, why, are_split, 
 
 
 def test_rows_of_many_structures_are_described_by_the_last(tmp_path):
-    """Unlabelled rows do not fix the schema, so each row's own structure counts."""
+    """Unlabeled rows do not fix the schema, so each row's own structure counts."""
     path = tmp_path / "s.jsonl"
     path.write_text('{"x": [1]}\n{"a": 1}\n' * 60 + '{"features": {"b": 1}}\n')
     notices = [
