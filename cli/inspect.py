@@ -327,7 +327,7 @@ def _cursor_to_json(live: LiveModel) -> dict[str, Any]:
     cursor, position = live.cursor, live.read_options.position
     return {
         "at_random": cursor.at_random,
-        "turn": cursor.epoch,
+        "pass": cursor.epoch,
         "source": cursor.index,
         "row": cursor.row,
         "rows_read": cursor.read,

@@ -75,7 +75,7 @@ class ProgressLine:
     def print_notice(self, text: str) -> None:
         """Print a notice or a warning, unless it was printed before."""
         if text not in self._printed_texts:
-            self.print_event("warning" if getattr(text, "is_warning", False) else "note", text)
+            self.print_event("warning" if getattr(text, "is_warning", False) else "notice", text)
 
     def print_event(self, kind: str, text: str, row: int | None = None, **figures: Any) -> None:
         """Print the text of an event, or with --json its kind, row, text and figures."""

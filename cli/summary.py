@@ -147,7 +147,7 @@ def _build_summary(
         **line.figures(),
         **compute_baseline(live),
         "missing": live.progress.missing,
-        "replayed": live.ledger.n_redelivered,
+        "redelivered": live.ledger.n_redelivered,
         "stopped": live.stopped,
         "skipped_rows": rejected.first_texts,
         "classes": live.model.classes_,

@@ -211,7 +211,8 @@ def test_models_that_do_not_fit_are_refused_by_name(partitions, run, tmp_path):
 
     assert refused(one, twin) == f"Error: {twin}: is the same as {one}, and would count twice\n"
     assert f"Error: {other}: does not continue {base}: its" in refused(one, other)
-    assert "has seen 100 samples, but the base had already seen 1,600" in refused(base, two, base=one)
+    error = refused(base, two, base=one)
+    assert "has seen 100 samples, but the base had already seen 1,600" in error
     assert "does not continue" in refused(two, base=one)
     assert "No such file" in refused(tmp_path / "nowhere.npz")
     assert not mean.exists()

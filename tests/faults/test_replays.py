@@ -121,7 +121,7 @@ def test_next_offsets_are_shown_and_positions_echoed(tmp_path, run):
     assert contents["next_offsets"] == [
         {"partition": str(part), "offset": last[part] + 1} for part in range(3)
     ]
-    assert figures["replayed"] == 300
+    assert figures["redelivered"] == 300
     assert figures["samples"] + figures["unlabeled"] + figures["skipped"] == 600
     good = [(m["partition"], m["offset"]) for m in messages if "bad" not in m["x"]]
     for output in (predictions, predicted.stdout.splitlines()):
@@ -151,7 +151,7 @@ def test_positions_in_columns(form, tmp_path, run):
     wrong = run("learn", source, "--position", "offset,topic", check=1)
     missing = run("learn", source, "--position", "nowhere", check=1)
 
-    assert tuple(json.loads(by_topic.stdout)[k] for k in ("samples", "replayed")) == (5, 1)
-    assert tuple(json.loads(by_offset.stdout)[k] for k in ("samples", "replayed")) == (4, 2)
+    assert tuple(json.loads(by_topic.stdout)[k] for k in ("samples", "redelivered")) == (5, 1)
+    assert tuple(json.loads(by_offset.stdout)[k] for k in ("samples", "redelivered")) == (4, 2)
     assert "whole number" in wrong.stderr
     assert "there is no position column 'nowhere'" in missing.stderr

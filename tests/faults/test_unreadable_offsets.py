@@ -134,7 +134,7 @@ def test_other_formats_read_each_row_once(form, tmp_path, run):
     result = run("learn", source, *options, "--rejected", tmp_path / "r.jsonl", check=0)
 
     figures = json.loads(result.stdout)
-    assert (figures["samples"], figures["skipped"], figures["replayed"]) == (3, 1, 2)
+    assert (figures["samples"], figures["skipped"], figures["redelivered"]) == (3, 1, 2)
     (rejected,) = map(json.loads, (tmp_path / "r.jsonl").read_text().splitlines())
     assert rejected["row"] == 3
 

@@ -143,7 +143,7 @@ class ArrowTable:
         used = {*columns, *texts, *context.unknown_columns, *encoded}
         ignored = dict.fromkeys(unknown, NOT_IN_MODEL)
         ignored |= {name: column_types[name].name for name in table.candidates if name not in used}
-        ignored |= dict.fromkeys(options.ignore, "as asked")
+        ignored |= dict.fromkeys(options.ignore, "--ignore")
         summary = ColumnSummary(
             features,
             source,

@@ -128,7 +128,7 @@ class CsvFormat:
             return [cells.contents.get(i * d + index[name]) for i in records]
 
         deciding_ids = [i for i, _ in deciding_records]
-        ignored = dict.fromkeys(read_options.ignore, "as asked")
+        ignored = dict.fromkeys(read_options.ignore, "--ignore")
         unknown_columns = (name for name in names if name in context.unknown_columns)
         ignored |= {
             n: NOT_IN_MODEL

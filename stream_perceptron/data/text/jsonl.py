@@ -99,7 +99,7 @@ class JsonFormat:
             [1.0 if options.scale is None else options.scale],
             options.label or schema.label,
             {name: type(first.content(name)).__name__ for name in outside if key}
-            | dict.fromkeys(options.ignore, "as asked"),
+            | dict.fromkeys(options.ignore, "--ignore"),
             texts,
             hints=build_json_hints(key, texts),
         )

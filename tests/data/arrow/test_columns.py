@@ -330,7 +330,7 @@ def test_description_says_what_is_used_and_warns_of_row_numbers(tmp_path):
     assert batch.notices == (
         "2 features: user_id, a",
         "label: target (str)",
-        "ignored: skip (as asked)",
+        "ignored: skip (--ignore)",
         "ignored (text): note; to use it: --one-hot note",
         "warning: 'user_id' looks like a row number, which spoils learning: drop it with "
         "--ignore user_id",
