@@ -221,7 +221,7 @@ def _list_figures(live: LiveModel) -> Iterator[tuple[str, str]]:
     if progress.samples:
         yield "mean error", f"{progress.mean_error:.4g}"
     if live.read_options.has_join:
-        yield "waiting for labels", format_pending(live)
+        yield "pending", format_pending(live)
     for name, count in (
         ("missing", progress.missing),
         ("unlabeled", progress.unlabeled),

@@ -163,7 +163,7 @@ def _format_ending(live: LiveModel) -> Iterator[str]:
 
     progress = live.progress
     if live.read_options.has_join:
-        yield f"waiting for labels: {format_pending(live)}"
+        yield f"pending: {format_pending(live)}"
         if (n := progress.n_untested) > 1:
             yield f"not scored: {n:,} samples, predicted before a label was known"
     elif progress.unlabeled and progress.samples:

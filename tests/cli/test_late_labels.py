@@ -106,8 +106,8 @@ def test_figures_have_the_numbers_of_pending_and_evicted_samples(run, tmp_path):
     inspected = run("inspect", model, check=0).stdout
     contents = json.loads(run("inspect", model, "--json", check=0).stdout)
     n = f"{len(plain.samples)} samples; {plain.n_evicted:,} evicted, as more than 9 were pending"
-    assert f"waiting for labels: {n}" in shown
-    assert re.search(rf"^  waiting for labels +{n}$", inspected, re.MULTILINE)
+    assert f"pending: {n}" in shown
+    assert re.search(rf"^  pending +{n}$", inspected, re.MULTILINE)
     assert re.search(r"^  joined by +id$", inspected, re.MULTILINE)
     assert "id" not in contents["features"]
     assert (len(plain.samples), plain.n_evicted) == (contents["pending"], contents["evicted"])
