@@ -34,7 +34,7 @@ from sklearn.feature_extraction import DictVectorizer
 from sklearn.linear_model import SGDClassifier
 from sklearn.preprocessing import StandardScaler
 
-from stream_perceptron.live.ranking import compute_figures, rank
+from stream_perceptron.live.ranking import compute_figures, compute_precision_recall
 
 TABLES = ("clicks", "fraud", "defects")
 N_ROWS = 20_000
@@ -107,7 +107,7 @@ def rare() -> str:
             "vw, balanced": partial(score_with_vw, name, rows),
         }
         for way, score in ways.items():
-            figures = compute_figures(rank(score(), labels == 1))
+            figures = compute_figures(compute_precision_recall(score(), labels == 1))
             shown = figures.average_precision, figures.recall_at_precision_50, figures.best_f1
             cells = [f"{figure:.3f}" for figure in shown]
             table_rows.append([name, f"{labels.mean():.1%}", way, *cells])
