@@ -307,7 +307,7 @@ def _build_json(live: LiveModel) -> dict[str, Any]:
             {"class": label, "features": _find_strongest_features(features, weights)}
             for label, weights in zip(model.classes_, model.weights, strict=True)
         ],
-        "diagnosis": [vars(finding) for finding in collect_findings(live)],
+        "diagnosis": [finding.to_dict() for finding in collect_findings(live)],
     }
 
 

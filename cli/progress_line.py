@@ -61,6 +61,7 @@ class ProgressLine:
         self._header: tuple[str, ...] = ()  # the columns of the last printed header
         self._last_printed_row = -1  # the rows read when figures were last printed
         self._printed_texts: set[str] = set()
+        self.printed_codes: set[str | None] = set()  # of the notices
 
     @property
     def seconds(self) -> float:
@@ -76,6 +77,7 @@ class ProgressLine:
         """Print a notice or a warning, unless it was printed before."""
         if text not in self._printed_texts:
             self.print_event("warning" if getattr(text, "is_warning", False) else "notice", text)
+            self.printed_codes.add(getattr(text, "code", None))
 
     def print_event(self, kind: str, text: str, row: int | None = None, **figures: Any) -> None:
         """Print the text of an event, or with --json its kind, row, text and figures."""
@@ -89,10 +91,6 @@ class ProgressLine:
             click.echo(json.dumps(record, default=str), err=True)
         else:
             print_message(text, err=True)
-
-    def has_warned(self, name: str) -> bool:
-        """Return whether a warning with this name was printed."""
-        return any(text.startswith(f"warning: {name}:") for text in self._printed_texts)
 
     def show(self, lines: Iterable[str]) -> None:
         """Print lines even with --quiet and --json."""

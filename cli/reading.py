@@ -49,12 +49,14 @@ def read_batches(
 def _read_source(
     opened: Source, live: LiveModel, reload: Reload | None, joins_labels: bool
 ) -> Iterator[Batch]:
+    from stream_perceptron.data.notices import UNKNOWN_COLUMNS
+
     # Close the generator before Python exits, to stop its prefetch thread.
     with closing(live.batches(opened, reload, joins_labels)) as batches:
         for batch in batches:
-            for note in batch.notices:
-                if note.is_about_unknown_columns:
-                    print_message(note, err=True)
+            for notice in batch.notices:
+                if notice.code == UNKNOWN_COLUMNS:
+                    print_message(notice, err=True)
             yield batch
     if text := describe_lost_bytes(opened):
         print_message(text, err=True)

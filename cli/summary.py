@@ -153,7 +153,7 @@ def _build_summary(
         "classes": live.model.classes_,
         "kernel": KERNEL,
         "model": None if path is None else str(path),
-        "diagnosis": [vars(finding) for finding in collect_findings(live)],
+        "diagnosis": [finding.to_dict() for finding in collect_findings(live)],
     }
 
 

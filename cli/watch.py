@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from stream_perceptron.live.drift import (
-    ACCURACY_DROPPED,
-    RECALL_DROPPED,
-    EventKind,
-    explain_drop,
-)
+from stream_perceptron.live.drift import EventKind, explain_drop
+from stream_perceptron.live.findings import FindingCode
 
 from .progress_line import ProgressLine
 
@@ -29,7 +25,7 @@ class EventReporter:
         self._live, self._line = live, line
         self._rows_before = live.ledger.rows - n_read  # rows of earlier sources
         self._n_diagnoses = _count_due_diagnoses(n_read)
-        self._printed: set[str] = set()  # the names of findings
+        self._printed: set[FindingCode] = set()
 
     def update(self) -> None:
         """Print new drift events, and new findings if a diagnosis is due."""
@@ -58,9 +54,11 @@ class EventReporter:
                 text = f"warning: {text}; {cause}"
             if event.kind != EventKind.LABEL_MIX:
                 # A drop is a finding until the model has recovered.
-                finding = ACCURACY_DROPPED if event.is_overall else RECALL_DROPPED
-                self._printed.discard(finding)
-                self._printed.update([finding] * event.is_drop)
+                code = FindingCode.RECALL_DROPPED
+                if event.is_overall:
+                    code = FindingCode.ACCURACY_DROPPED
+                self._printed.discard(code)
+                self._printed.update([code] * event.is_drop)
             self._line.print_event(
                 event.kind, text, event.found,
                 near=event.row, before=event.before, after=event.after,
@@ -73,9 +71,9 @@ class EventReporter:
         if self._line.is_quiet:
             return
         for finding in collect_findings(self._live, diverged):
-            if finding.name not in self._printed and not self._line.has_warned(finding.name):
-                self._line.print_event("finding", f"diagnosis: {finding}", **vars(finding))
-            self._printed.add(finding.name)
+            if finding.code not in self._printed and finding.code not in self._line.printed_codes:
+                self._line.print_event("finding", f"diagnosis: {finding}", **finding.to_dict())
+            self._printed.add(finding.code)
 
 
 def _count_due_diagnoses(rows: int) -> int:

@@ -37,6 +37,9 @@ _MAX_SHOWN = 50  # characters of a text to suggest for --missing
 NOT_IN_MODEL = "not in the model"  # why a column is not used
 
 
+UNKNOWN_COLUMNS = "unknown_columns"  # the code of a warning about columns that the model lacks
+
+
 class Notice(str):
     """A line of information about a source for the user.
 
@@ -44,12 +47,13 @@ class Notice(str):
     ----------
     is_warning
         Whether it is shown even with --quiet.
-    is_about_unknown_columns
-        Whether it reports columns that the model lacks.
+    code
+        Identifies the notice for programs, if they need to.
 
     """
 
-    is_warning = is_about_unknown_columns = False
+    is_warning = False
+    code: str | None = None
 
 
 class ColumnSummary(NamedTuple):
@@ -188,19 +192,18 @@ def format_options(encodings: Mapping[str, str]) -> str:
     )
 
 
-def build_warning(text: str) -> Notice:
+def build_warning(text: str, code: str | None = None) -> Notice:
     """Return a warning for the user."""
     notice = Notice(f"warning: {text}")
-    notice.is_warning = True
+    notice.is_warning, notice.code = True, code
     return notice
 
 
 def build_unknown_columns_warning(names: Sequence[str]) -> Notice:
     """Return a warning about columns or keys that are ignored because the model lacks them."""
     verb = "is" if len(names) == 1 else "are"
-    notice = build_warning(f"{quote_names(names)} {verb} not in the model and ignored")
-    notice.is_about_unknown_columns = True
-    return notice
+    text = f"{quote_names(names)} {verb} not in the model and ignored"
+    return build_warning(text, UNKNOWN_COLUMNS)
 
 
 def advise_on_likely_null(text: str) -> str:

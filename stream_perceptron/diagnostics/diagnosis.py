@@ -1,10 +1,9 @@
-"""Findings: why a model does not learn, or not as well as it could."""
+"""Diagnosis: finds out why a model does not learn, or not as well as it could."""
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from math import sqrt
 from typing import Any
 
@@ -18,12 +17,11 @@ from stream_perceptron.data.naming import (
     looks_like_row_id,
 )
 from stream_perceptron.live.drift import (
-    ACCURACY_DROPPED,
-    RECALL_DROPPED,
     explain_drop,
     find_lasting_drops,
     name_class,
 )
+from stream_perceptron.live.findings import Finding, FindingCode
 from stream_perceptron.live.metrics import format_percent
 from stream_perceptron.live.model import LiveModel
 from stream_perceptron.live.step_result import find_scaling_problem
@@ -45,18 +43,6 @@ _MIN_CORRELATION = 6.0  # rank correlation, in standard errors
 _DEFAULT_EPSILON = 3e-6
 
 
-@dataclass(frozen=True)
-class Finding:
-    """A fault that keeps a model from learning, or makes its accuracy misleading."""
-
-    name: str
-    evidence: str  # the figures that show the fault
-    suggestion: str  # the remedy
-
-    def __str__(self) -> str:
-        return f"{self.name}: {self.evidence}; {self.suggestion}"
-
-
 def collect_findings(live: LiveModel, diverged: bool = False) -> list[Finding]:
     """Return the findings of a run, gravest first; `diverged` if it rejected its last sample."""
     findings = [_describe_divergence(live)] if diverged else []
@@ -64,7 +50,7 @@ def collect_findings(live: LiveModel, diverged: bool = False) -> list[Finding]:
         findings += check(live)
     # Some findings explain a low accuracy; further checks would only report its symptoms.
     for check in _ACCURACY_CHECKS:
-        if not _EXPLANATIONS.intersection(finding.name for finding in findings):
+        if not _EXPLANATIONS.intersection(finding.code for finding in findings):
             findings += check(live)
     return findings
 
@@ -72,7 +58,7 @@ def collect_findings(live: LiveModel, diverged: bool = False) -> list[Finding]:
 def _describe_divergence(live: LiveModel) -> Finding:
     model, progress = live.model, live.progress
     return Finding(
-        "diverging",
+        FindingCode.DIVERGING,
         f"after {progress.samples:,} samples the mean error was {progress.mean_error:.3g} with "
         f"activation {model.activation}, lr {model.lr} and features up to {progress.largest:g}",
         "lower --lr, or scale the features",
@@ -113,7 +99,7 @@ def _check_early_stop(live: LiveModel) -> Iterator[Finding]:
     if progress.larger_tally.window_accuracy < _LOW_ACCURACY or is_rising:
         rising = f", up from {accuracy[2]:.1%} a quarter of the run before" if is_rising else ""
         yield Finding(
-            "stopped too early",
+            FindingCode.STOPPED_TOO_EARLY,
             f"one sample's error fell below epsilon {live.model.epsilon:g} after "
             f"{progress.samples:,} samples, when {_describe_accuracy(live, 'was')}"
             f"{rising} and {progress.updated_share:.1%} of the samples were still learned",
@@ -131,7 +117,7 @@ def _check_rising_error(live: LiveModel) -> Iterator[Finding]:
     )
     if errors and errors[3] > 1.5 * min(errors[:3]) and errors[3] - min(errors[:3]) > 0.1:
         yield Finding(
-            "error rising",
+            FindingCode.ERROR_RISING,
             f"the mean error rose from {min(errors[:3]):.3g} in an earlier quarter of the run to "
             f"{errors[3]:.3g} in the last",
             "if the stream has not changed, lower --lr",
@@ -140,7 +126,7 @@ def _check_rising_error(live: LiveModel) -> Iterator[Finding]:
 
 def _check_unscaled_features(live: LiveModel) -> Iterator[Finding]:
     if advice := find_scaling_problem(live):
-        yield Finding("unscaled features", *advice)
+        yield Finding(FindingCode.UNSCALED_FEATURES, *advice)
 
 
 def _check_constant_features(live: LiveModel) -> Iterator[Finding]:
@@ -152,7 +138,7 @@ def _check_constant_features(live: LiveModel) -> Iterator[Finding]:
     if constant:
         shown = format_names(live.schema.sort_by_column(constant))
         yield Finding(
-            "features that never varied",
+            FindingCode.FEATURES_THAT_NEVER_VARIED,
             f"{shown} had a single value in all samples, so after standardizing they are 0",
             "if they stay constant, drop them with --ignore",
         )
@@ -164,7 +150,7 @@ def _check_saturation(live: LiveModel) -> Iterator[Finding]:
     errors = _compute_quarter_means(live, "errors")
     if slope < 0.02 * max_slope and errors and errors[3] > 0.1:
         yield Finding(
-            "outputs saturated",
+            FindingCode.OUTPUTS_SATURATED,
             f"f' is {slope:.2g} on average, of {max_slope:g} at most, while the mean error is "
             f"{errors[3]:.3g}: the updates are too small to recover from saturation",
             "scale the features (--scale) or lower --lr, and start over",
@@ -185,7 +171,7 @@ def _check_similar_outputs(live: LiveModel) -> Iterator[Finding]:
         and live.progress.larger_tally.window_accuracy < max(0.5, 1.5 / k)
     ):
         yield Finding(
-            "outputs alike",
+            FindingCode.OUTPUTS_ALIKE,
             f"the largest and the smallest of {k} outputs differ by {spread:.2g} on average, of "
             f"{output_range:.3g} at most, and {_describe_accuracy(live)}",
             "raise --lr"
@@ -199,7 +185,7 @@ def _check_single_label(live: LiveModel) -> Iterator[Finding]:
     scores = progress.scores(len(names), live.progress.larger_tally)
     if progress.samples >= _MIN_LABELS and scores.baseline == 1.0:
         yield Finding(
-            "only one label",
+            FindingCode.ONLY_ONE_LABEL,
             f"all {progress.samples:,} samples are labeled {names[scores.largest]!r}",
             "there are no classes to distinguish: check --label, or learn more rows",
         )
@@ -217,7 +203,7 @@ def _check_baseline(live: LiveModel) -> Iterator[Finding]:
         if live.model.class_weight is not None:
             remedy = f"predict the other classes {_THRESHOLD_ADVICE}"
         yield Finding(
-            f"no better than always answering {answer}",
+            FindingCode.NO_BETTER_THAN_LARGEST_CLASS,
             f"accuracy is {tally.accuracy:.1%}, {scores.baseline:.1%} of the samples are "
             f"{answer}, and kappa is {format_percent(scores.cohen_kappa, 1)}",
             f"{remedy}, learn more rows, or find better features",
@@ -247,7 +233,7 @@ def _check_numeric_labels(live: LiveModel) -> Iterator[Finding]:
         or _compute_rank_correlation(values[is_frequent], weights[is_frequent]) > _MIN_CORRELATION
     ):
         yield Finding(
-            "labels are a quantity",
+            FindingCode.LABELS_ARE_A_QUANTITY,
             f"{len(names):,} different numbers"
             + (
                 ", some with decimals"
@@ -288,7 +274,7 @@ def _check_unseen_classes(live: LiveModel) -> Iterator[Finding]:
     unseen = [str(name) for name, n in zip(names, seen, strict=True) if not n]
     if unseen and progress.samples >= _MIN_SAMPLES and np.count_nonzero(seen) > 1:
         yield Finding(
-            "class never seen",
+            FindingCode.CLASS_NEVER_SEEN,
             f"none of the {progress.samples:,} samples was labeled {join_first(unseen)}",
             "check the labels, or --classes",
         )
@@ -311,7 +297,7 @@ def _check_missed_classes(live: LiveModel) -> Iterator[Finding]:
         remedy = f"give {them} more weight ({' '.join(options[:_MAX_OPTIONS])})"
     if missed and live.progress.samples >= _MIN_SAMPLES and not any(_check_baseline(live)):
         yield Finding(
-            "class hardly ever found",
+            FindingCode.CLASS_HARDLY_EVER_FOUND,
             join_first(missed),
             f"{remedy}, raise --lr, or learn more rows",
         )
@@ -326,7 +312,7 @@ def _check_sorted_labels(live: LiveModel) -> Iterator[Finding]:
     share = progress.repeats / (progress.samples - 1)
     if share > expected_share + 0.5 * (1 - expected_share):
         yield Finding(
-            "sorted labels",
+            FindingCode.SORTED_LABELS,
             f"{share:.1%} of the samples have the label of the preceding sample, where "
             f"{expected_share:.1%} are expected by chance: repeating the last label scores high, "
             f"so progressive accuracy ({progress.accuracy:.1%}) misleads",
@@ -339,7 +325,8 @@ def _check_drops(live: LiveModel) -> Iterator[Finding]:
     if not drops or any(_check_numeric_labels(live)):
         return
     has_weights, classes = live.model.class_weight is not None, live.model.classes_
-    for name, is_overall in ((ACCURACY_DROPPED, True), (RECALL_DROPPED, False)):
+    drops_by_code = (FindingCode.ACCURACY_DROPPED, True), (FindingCode.RECALL_DROPPED, False)
+    for code, is_overall in drops_by_code:
         texts = [
             event.figures if event.label is None
             else f"{name_class(event.label, classes)} {event.figures}"
@@ -349,7 +336,7 @@ def _check_drops(live: LiveModel) -> Iterator[Finding]:
             n_more = len(texts) - _MAX_DROPS
             more = [f"{n_more:,} more classes"] if n_more > 0 else []
             evidence = "; ".join([*texts[:_MAX_DROPS], *more])
-            yield Finding(name, evidence, explain_drop(is_overall, has_weights))
+            yield Finding(code, evidence, explain_drop(is_overall, has_weights))
 
 
 def _check_row_numbers(live: LiveModel) -> Iterator[Finding]:
@@ -362,7 +349,7 @@ def _check_row_numbers(live: LiveModel) -> Iterator[Finding]:
     for name, size in zip(names, sizes.tolist(), strict=True):
         if looks_like_row_id(str(name)) and live.model.n_updates and size > 2 * typical:
             yield Finding(
-                "row number learned",
+                FindingCode.ROW_NUMBER_LEARNED,
                 f"a weight of feature {str(name)!r} is {size:.3g}, but {typical:.3g} is typical",
                 f"drop it: --ignore {format_option_value([str(name)])}",
             )
@@ -374,7 +361,7 @@ def _check_rising_columns(live: LiveModel) -> Iterator[Finding]:
     names = [name for name in rising if not looks_like_row_id(name)]
     if live.progress.samples >= _MIN_SAMPLES and names:
         yield Finding(
-            "columns that only rise",
+            FindingCode.COLUMNS_THAT_ONLY_RISE,
             f"the values of {format_names(names)} rise from sample to sample, as a row number or a "
             "clock",
             f"drop such columns with --ignore {format_option_value(names)}, or draw rows with "
@@ -392,7 +379,7 @@ def _check_epsilon(live: LiveModel) -> Iterator[Finding]:
         and progress.larger_tally.window_accuracy >= 0.98
     ):
         yield Finding(
-            "epsilon never skips",
+            FindingCode.EPSILON_NEVER_SKIPS,
             f"{_describe_accuracy(live)}, yet every sample changed the weights, as no error fell "
             f"below epsilon {epsilon:g}",
             f"raise it toward the mean error, {progress.mean_error:.2g}, to save updates",
@@ -433,11 +420,11 @@ _ACCURACY_CHECKS: tuple[_Check, ...] = (
     _check_missed_classes,
 )
 _EXPLANATIONS = {
-    "stopped too early",
-    "unscaled features",
-    "outputs saturated",
-    "only one label",
-    "labels are a quantity",
-    "outputs alike",
-    ACCURACY_DROPPED,
+    FindingCode.ACCURACY_DROPPED,
+    FindingCode.LABELS_ARE_A_QUANTITY,
+    FindingCode.ONLY_ONE_LABEL,
+    FindingCode.OUTPUTS_ALIKE,
+    FindingCode.OUTPUTS_SATURATED,
+    FindingCode.STOPPED_TOO_EARLY,
+    FindingCode.UNSCALED_FEATURES,
 }

@@ -6,8 +6,9 @@ import copy
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from stream_perceptron.diagnostics.diagnosis import Finding, collect_findings
+from stream_perceptron.diagnostics.diagnosis import collect_findings
 from stream_perceptron.errors import DivergedError
+from stream_perceptron.live.findings import Finding
 from stream_perceptron.live.model import LiveModel
 from stream_perceptron.perceptron import SGDPerceptron
 

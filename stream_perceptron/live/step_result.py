@@ -14,6 +14,7 @@ from stream_perceptron.data.naming import is_pixel
 from stream_perceptron.data.notices import Notice, build_warning
 from stream_perceptron.data.schema import ReadOptions
 from stream_perceptron.errors import DivergedError, ModelSizeError, StreamPerceptronError
+from stream_perceptron.live.findings import FindingCode
 from stream_perceptron.model.results import TrainResult
 from stream_perceptron.model.validation import look_up_labels
 
@@ -156,7 +157,8 @@ def collect_notes(batch: Batch, live: LiveModel) -> list[Notice]:
     """Return the notes of a batch, with warnings about the features and labels so far."""
     notices, model = list(batch.notices), live.model
     if notices and live.progress.largest > LARGE_FEATURE and (advice := find_scaling_problem(live)):
-        notices.append(build_warning(f"unscaled features: {'; '.join(advice)}"))
+        text = f"unscaled features: {'; '.join(advice)}"
+        notices.append(build_warning(text, FindingCode.UNSCALED_FEATURES))
     k = len(model.network.store.biases)
     # Reading the progress takes time, so check k first.
     if k >= _MIN_SAMPLES / 2 and _MIN_SAMPLES <= live.progress.samples <= 2 * k:

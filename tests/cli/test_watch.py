@@ -112,7 +112,7 @@ def test_findings_are_printed_once_in_a_run(run, tmp_path):
     assert len(names) == len(set(names))
     for event in events:
         if event["kind"] == "finding":
-            assert set(event) == {"kind", "row", "text", "name", "evidence", "suggestion"}
+            assert set(event) == {"kind", "row", "text", "code", "name", "evidence", "suggestion"}
 
 
 def sent(source, options, write):

@@ -2,8 +2,6 @@
 
 from stream_perceptron.live.drift.detector import DriftDetector
 from stream_perceptron.live.drift.events import (
-    ACCURACY_DROPPED,
-    RECALL_DROPPED,
     DriftEvent,
     EventKind,
     explain_drop,
@@ -12,8 +10,6 @@ from stream_perceptron.live.drift.events import (
 )
 
 __all__ = [
-    "ACCURACY_DROPPED",
-    "RECALL_DROPPED",
     "DriftDetector",
     "DriftEvent",
     "EventKind",

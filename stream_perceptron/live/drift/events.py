@@ -9,9 +9,6 @@ from typing import Any
 
 from stream_perceptron.live.drift.blocks import MAX_CLASSES
 
-ACCURACY_DROPPED = "accuracy dropped"
-RECALL_DROPPED = "recall dropped"
-
 _CAUSE = "the stream has changed, or lr is too high: look at the rows from there on"
 _CAUSE_IF_WEIGHTED = (
     "class weights find more of the rare classes at the cost of others, the stream has changed, or "

@@ -1,0 +1,70 @@
+"""Findings: what keeps a model from learning, or makes its accuracy misleading."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+
+class FindingCode(StrEnum):
+    """The kind of a finding, for programs; people read `Finding.name`."""
+
+    ACCURACY_DROPPED = "accuracy_dropped"
+    CLASS_HARDLY_EVER_FOUND = "class_hardly_ever_found"
+    CLASS_NEVER_SEEN = "class_never_seen"
+    COLUMNS_THAT_ONLY_RISE = "columns_that_only_rise"
+    DIVERGING = "diverging"
+    EPSILON_NEVER_SKIPS = "epsilon_never_skips"
+    ERROR_RISING = "error_rising"
+    FEATURES_THAT_NEVER_VARIED = "features_that_never_varied"
+    LABELS_ARE_A_QUANTITY = "labels_are_a_quantity"
+    NO_BETTER_THAN_LARGEST_CLASS = "no_better_than_the_largest_class"
+    ONLY_ONE_LABEL = "only_one_label"
+    OUTPUTS_ALIKE = "outputs_alike"
+    OUTPUTS_SATURATED = "outputs_saturated"
+    RECALL_DROPPED = "recall_dropped"
+    ROW_NUMBER_LEARNED = "row_number_learned"
+    SORTED_LABELS = "sorted_labels"
+    STOPPED_TOO_EARLY = "stopped_too_early"
+    UNSCALED_FEATURES = "unscaled_features"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A fault that keeps a model from learning, or makes its accuracy misleading.
+
+    Attributes
+    ----------
+    code
+        The kind of the finding.
+    evidence
+        The figures that show the fault.
+    suggestion
+        The remedy.
+
+    Examples
+    --------
+    >>> print(Finding(FindingCode.ONLY_ONE_LABEL, "all samples are labeled 7", "use other data"))
+    only one label: all samples are labeled 7; use other data
+
+    """
+
+    code: FindingCode
+    evidence: str
+    suggestion: str
+
+    @property
+    def name(self) -> str:
+        """The kind of the finding in words."""
+        return self.code.replace("_", " ")
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.evidence}; {self.suggestion}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the finding as a JSON object."""
+        return {"code": self.code, "name": self.name} | {
+            "evidence": self.evidence,
+            "suggestion": self.suggestion,
+        }
