@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 from river import base
 
 from stream_perceptron.errors import DivergedError, SampleError
-from stream_perceptron.model import frames, kernel, validation
+from stream_perceptron.model import defaults, frames, kernel, validation
 from stream_perceptron.model.activations import get_activation
 from stream_perceptron.model.class_weights import ClassWeights, require_class_weight
 from stream_perceptron.model.network import Network
 from stream_perceptron.model.results import TrainOptions, TrainResult
 from stream_perceptron.model.rows import Rows, Samples
-from stream_perceptron.model.weights import MAX_WEIGHTS, WeightStore
+from stream_perceptron.model.weights import WeightStore
 
 if TYPE_CHECKING:
     import narwhals.stable.v2 as nw
@@ -120,13 +120,13 @@ class SGDPerceptron(base.MiniBatchClassifier):
 
     def __init__(
         self,
-        lr: float | Scheduler = 0.01,
-        epsilon: float = 3e-6,
-        activation: str = "sigmoid",
-        init_range: float = 0.03,
+        lr: float | Scheduler = defaults.LR,
+        epsilon: float = defaults.EPSILON,
+        activation: str = defaults.ACTIVATION,
+        init_range: float = defaults.INIT_RANGE,
         classes: Sequence[Hashable] | None = None,
         seed: int | None = None,
-        max_weights: int = MAX_WEIGHTS,
+        max_weights: int = defaults.MAX_WEIGHTS,
         class_weight: Mapping[Hashable, float] | str | None = None,
     ) -> None:
         self.lr = lr

@@ -25,6 +25,7 @@ from stream_perceptron.live.findings import Finding, FindingCode
 from stream_perceptron.live.metrics import format_percent
 from stream_perceptron.live.model import LiveModel
 from stream_perceptron.live.step_result import find_scaling_problem
+from stream_perceptron.model import defaults
 from stream_perceptron.model.class_weights import list_spellings
 
 _LOW_ACCURACY = 0.85
@@ -40,7 +41,6 @@ _LOW_KAPPA = 0.2
 _MIN_DISTINCT_NUMBERS = 20  # distinct labels of a quantity
 _MAX_COMPARED_FEATURES = 1000  # features whose weights are compared with the order of the labels
 _MIN_CORRELATION = 6.0  # rank correlation, in standard errors
-_DEFAULT_EPSILON = 3e-6
 
 
 def collect_findings(live: LiveModel, diverged: bool = False) -> list[Finding]:
@@ -373,7 +373,7 @@ def _check_epsilon(live: LiveModel) -> Iterator[Finding]:
     progress, epsilon = live.progress, live.model.epsilon
     if (
         epsilon > 0
-        and epsilon != _DEFAULT_EPSILON  # hardly any error is below the default
+        and epsilon != defaults.EPSILON  # hardly any error is below the default
         and progress.samples >= 1000
         and progress.updates == progress.samples
         and progress.larger_tally.window_accuracy >= 0.98

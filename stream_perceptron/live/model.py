@@ -47,12 +47,13 @@ from stream_perceptron.live.metrics import WINDOW, Progress
 from stream_perceptron.live.pending import JoinedBatch, PendingSamples
 from stream_perceptron.live.persistence import read_live_model, write_live_model
 from stream_perceptron.live.step_result import StepResult, build_result, collect_notes
+from stream_perceptron.model import defaults
 from stream_perceptron.model.kernel import NAME as KERNEL
 from stream_perceptron.model.results import TrainOptions, TrainResult
 from stream_perceptron.model.rows import Samples
 from stream_perceptron.model.scaler import Scaler
 from stream_perceptron.model.vocabulary import Vocabulary
-from stream_perceptron.model.weights import MAX_WEIGHTS, NAME_COST
+from stream_perceptron.model.weights import NAME_COST
 from stream_perceptron.perceptron import SGDPerceptron
 
 # Called with a step and a batch in place of the step, to examine the model before and after it.
@@ -156,7 +157,7 @@ class LiveModel:
 
         """
         read_options = read_options or ReadOptions()
-        max_features = parameters.get("max_weights", MAX_WEIGHTS) // NAME_COST
+        max_features = parameters.get("max_weights", defaults.MAX_WEIGHTS) // NAME_COST
         request = Request(read_options, needs_label=needs_label, max_features=max_features)
         declared: list[Any] | None = None
         schema, is_first = Schema(), True

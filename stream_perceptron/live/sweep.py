@@ -26,6 +26,7 @@ from stream_perceptron.live.driver import StepOptions, drive, read_rows, slice_r
 from stream_perceptron.live.metrics import Progress, Scores
 from stream_perceptron.live.model import LiveModel
 from stream_perceptron.live.step_result import StepResult
+from stream_perceptron.model import defaults
 from stream_perceptron.model.rows import Rows, concatenate_rows
 from stream_perceptron.model.validation import as_label, as_row
 from stream_perceptron.perceptron import SGDPerceptron
@@ -195,10 +196,10 @@ def train_trials_on_sources(
 
 def sweep(
     stream: Iterable[tuple[Mapping[Hashable, Any], Hashable]],
-    lr: float | Sequence[float] = 0.01,
-    epsilon: float | Sequence[float] = 3e-6,
-    init_range: float | Sequence[float] = 0.03,
-    activation: str | Sequence[str] = "sigmoid",
+    lr: float | Sequence[float] = defaults.LR,
+    epsilon: float | Sequence[float] = defaults.EPSILON,
+    init_range: float | Sequence[float] = defaults.INIT_RANGE,
+    activation: str | Sequence[str] = defaults.ACTIVATION,
     n_threads: int | None = None,
     **parameters: Any,
 ) -> list[Trial]:

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_perceptron.errors import ModelSizeError
+from stream_perceptron.model import defaults
 
-MAX_WEIGHTS = 2**27
 NAME_COST = 32  # a name takes about as much memory as 32 weights
 
 _CACHE_LINE = 64  # bytes
@@ -87,7 +87,9 @@ class WeightStore:
     and one assignment to `current`, which cannot be interrupted, installs them.
     """
 
-    def __init__(self, seed: int | None, init_range: float, max_weights: int = MAX_WEIGHTS) -> None:
+    def __init__(
+        self, seed: int | None, init_range: float, max_weights: int = defaults.MAX_WEIGHTS
+    ) -> None:
         self.seed = int.from_bytes(os.urandom(8)) if seed is None else int(seed)
         self.init_range = init_range
         self.max_weights = max_weights

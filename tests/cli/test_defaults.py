@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import random
 import subprocess
@@ -11,7 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 from helpers import COMMAND, contents_of, ipc, kill_after_saves, write_lines
 
-from stream_perceptron import LiveModel, load
+from stream_perceptron import LiveModel, SGDPerceptron, load
+from stream_perceptron.data.schema import ReadOptions
+from stream_perceptron_cli.learn import LearnOptions
 
 NAMES = ["age", "income", "b"]
 
@@ -150,6 +153,17 @@ def test_the_model_goes_on_as_it_began(first, run, tmp_path):
     assert "every bit" in run("verify", path, table, other, check=0).stdout
     option = "--no-standardize" if is_on else "--standardize"
     assert "the model was made with" in run("learn", other, "-m", path, option, check=1).stderr
+
+
+@pytest.mark.parametrize("name", ["epsilon", "activation", "init_range", "max_weights"])
+def test_options_have_the_defaults_of_the_class(name):
+    parameter = inspect.signature(SGDPerceptron).parameters[name]
+
+    assert LearnOptions.definition_of(name).default == parameter.default
+
+
+def test_the_option_max_pending_has_the_default_of_the_library():
+    assert LearnOptions.definition_of("max_pending").default == ReadOptions().max_pending
 
 
 def test_draws_and_sweeps_have_the_same_defaults(run, tmp_path):
