@@ -108,7 +108,7 @@ def load_for_prediction(path: Path, options: ReadingOptions) -> LiveModel:
 
 
 def select_columns(live: LiveModel, ignore: tuple[str, ...] = (), **settings: Any) -> None:
-    """Make a model ignore more columns of sources to predict, and set fields of its Selection."""
+    """Make a model ignore more columns of sources to predict, and change its read options."""
     from stream_perceptron.data.roles import resolve_positions
 
     # Saved positions refer to the sources of the training, so resolve them to names first.

@@ -146,7 +146,7 @@ class TrainingOptions(ReadingOptions, JsonOption):
         return any(map(is_stream, self.sources))
 
     def make_selection(self, sources: Sequence[Source], standardize: bool | None) -> ReadOptions:
-        """Return the selection for these sources.
+        """Return the read options for these sources.
 
         By default tables are standardized and unscaled.
         """

@@ -21,11 +21,11 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "stream_perceptron"
 # The tests of each package or module; for a module, the longest matching path applies.
 TESTS = {
-    "model": ["tests/model", "tests/test_perceptron.py"],
-    "data/interpreter": ["tests/data/interpreter", "tests/data/text"],
-    "live": ["tests/live"],
-    "live/drift": ["tests/live/test_drift.py"],
-    "checkpoint": ["tests/checkpoint"],
+    "model": ["tests/unit/model", "tests/unit/test_perceptron.py"],
+    "data/interpreter": ["tests/unit/data/interpreter", "tests/unit/data/text", "tests/formats"],
+    "live": ["tests/unit/live"],
+    "live/drift": ["tests/unit/live/test_drift.py"],
+    "checkpoint": ["tests/unit/checkpoint"],
 }
 PATIENCE = 3  # a mutant counts as killed if its tests take more than this many times as long
 SWAPS: dict[type, type] = {

@@ -11,14 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from forked import run_forked
-from helpers import COMMAND, ROOT, dicts
+from helpers import COMMAND, ROOT, dicts, train_copy
 
 from stream_perceptron import SGDPerceptron
 from stream_perceptron.datasets import mnist
 
 FIGURES = pytest.StashKey[list[str]]()
 # Tests with processes, servers and signals, which take seconds.
-THOROUGH = ("faults", "integration", "distributed/test_ray.py")
+THOROUGH = ("durability", "integration", "properties")
 CASES = 3  # of a test that scripts/test --quick runs
 
 
@@ -138,6 +138,13 @@ def trained(rng):
     for x in dicts(rng.normal(size=(20, 6))):
         model.learn_one(x, "high" if x["x0"] > 0 else "low")
     return model
+
+
+@pytest.fixture
+def base():
+    """A perceptron that two others can be trained from."""
+    samples = [({"a": 1.0, "b": 0.5}, "up"), ({"a": -1.0}, "down")]
+    return train_copy(SGDPerceptron(lr=0.5, seed=7), samples)
 
 
 @pytest.fixture

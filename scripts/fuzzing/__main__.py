@@ -19,7 +19,7 @@ import stream_perceptron
 from stream_perceptron.model.kernel import NAME
 
 KINDS = ["kernel", "formats", "checkpoints", "pipelines", "extremes", "commands", "streams"]
-sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "support"))
 
 
 @click.command()

@@ -24,7 +24,7 @@ from stream_perceptron.data.text import scanning
 Features = dict[str, float]
 Parser = Callable[[bytes], dict[str, Any] | list[Any]]
 
-# The forms of tests/splits.py with their formats; plain parsers read the first forms.
+# The forms of tests/support/splits.py with their formats; plain parsers read the first forms.
 _FORMS = {
     "csv": "csv", "headerless": "csv", "objects": "jsonl", "lists of numbers": "jsonl",
     "libsvm": "libsvm", "nested": "jsonl", "paths": "jsonl", "lists": "jsonl",
@@ -53,7 +53,7 @@ def run_case(rng: np.random.Generator, folder: Path) -> str:
     path = folder / ("f.csv.gz" if rng.random() < 0.1 else "f")
     path.write_bytes(gzip.compress(data, 1) if path.suffix else data)
     file_format = _FORMS[form] if rng.random() < 0.5 else None
-    read_options = _draw_selection(rng, table, form, missing)
+    read_options = _draw_read_options(rng, table, form, missing)
     model, *results = _train_model(path, file_format, read_options, singly=False)
     single, *single_results = _train_model(path, file_format, read_options, singly=True)
     scanning.compiled, compiled = None, scanning.compiled
@@ -76,8 +76,10 @@ def run_case(rng: np.random.Generator, folder: Path) -> str:
     return f"{form} learned"
 
 
-def _draw_selection(rng: np.random.Generator, table: Table, form: str, missing: str) -> ReadOptions:
-    """Return a random selection for a table in a form."""
+def _draw_read_options(
+    rng: np.random.Generator, table: Table, form: str, missing: str
+) -> ReadOptions:
+    """Return random read options for a table in a form."""
     names = [name for name in table.columns if name != table.label]
     if form == "libsvm":
         names = []

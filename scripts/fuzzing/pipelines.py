@@ -12,14 +12,12 @@ from typing import Any
 
 import numpy as np
 from checkpoints import change_json
+from helpers import forge, members_of
+from river_pipelines import STEPS, draw_samples, predict_and_learn
 from running import IS_SANITIZED, require_displayable
 
 from stream_perceptron import CheckpointError, LiveModel, SampleError, SGDPerceptron, load, save
 from stream_perceptron.diagnostics.report import report
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "checkpoint"))
-from helpers import forge, members_of
-from test_pipelines import STEPS, go_on, rows
 
 _BYTES = 2**32  # of address space, without sanitizers
 _imported: list[str] = []
@@ -69,7 +67,7 @@ def run_case(rng: np.random.Generator, folder: Path) -> str:
 def _catch_error(model: Any) -> Exception | None:
     """Continue to learn; return the error that River raises, or None."""
     try:
-        go_on(model, 3)
+        predict_and_learn(model, 3)
     except MemoryError:
         raise
     except Exception as error:
@@ -95,7 +93,7 @@ def _nest_steps(rng: np.random.Generator, depth: int) -> str:
 def _build_members(name: str) -> dict[str, bytes]:
     """Return the members of a trained pipeline's checkpoint, after importing what River needs."""
     model, file = STEPS[name]() | SGDPerceptron(0.1, seed=0), io.BytesIO()
-    for x, y in rows(20):
+    for x, y in draw_samples(20):
         model.learn_one(x, y)
     save(model, file)
     load(io.BytesIO(file.getvalue()))

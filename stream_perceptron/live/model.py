@@ -74,7 +74,7 @@ class LiveModel:
     ----------
     model
         The perceptron.
-    selection
+    read_options
         The read options: which columns to read, and how.
     schema
         The columns and types found in the learned rows.
@@ -85,7 +85,7 @@ class LiveModel:
     ----------
     kernel : str
         The kernel that the model was saved with.
-    waiting : PendingSamples
+    pending : PendingSamples
         The pending samples, if labels are joined.
     python_step : str or None
         The step of a saved pipeline that runs only in Python, so that this model cannot be run.
@@ -139,7 +139,7 @@ class LiveModel:
         ----------
         sources
             The sources to read.
-        selection
+        read_options
             The read options: which columns to read, and how.
         classes
             The labels known from the start, as text; None for those that the first source declares.

@@ -77,10 +77,10 @@ def test_sdist_holds_everything_and_its_tests_run(built, tmp_path):
         sdist.extractall(tmp_path, filter="data")
     (folder,) = tmp_path.iterdir()
     tests = [
-        "tests/model/test_activations.py",
-        "tests/checkpoint/test_pipelines.py",
-        "tests/integration/test_docs.py::test_every_block_runs_as_printed[command-line]",
-        "tests/integration/test_docs.py::test_the_front_page_is_short_and_its_links_lead_somewhere",
+        "tests/unit/model/test_activations.py",
+        "tests/unit/checkpoint/test_codec.py",
+        "tests/docs/test_docs.py::test_every_block_runs_as_printed[command-line]",
+        "tests/docs/test_docs.py::test_the_front_page_is_short_and_its_links_lead_somewhere",
     ]
     result = subprocess.run(
         [Path(sys.executable).with_name("pytest"), "-q", "-p", "no:cacheprovider", *tests],

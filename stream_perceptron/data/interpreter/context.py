@@ -42,7 +42,7 @@ class Context:
 
     Attributes
     ----------
-    selection
+    read_options
         How the user wants the source read, with the exact names of a table's columns.
     schema
         The column types and roles found in the learned rows.

@@ -13,42 +13,6 @@ from stream_perceptron.data.opening import open_source
 
 
 @pytest.mark.parametrize(
-    ("text", "features", "labels"),
-    [
-        ('{"a": 1, "b": true, "label": "x"}', [{"a": 1, "b": 1}], ["x"]),
-        ('{"a": 1, "b": null, "y": 2.0}', [{"a": 1}], [2]),
-        ('{"x": [[1, 2], [3, 4]], "target": 0}',
-         [{"x0": 1, "x1": 2, "x2": 3, "x3": 4}], [0]),
-        ('{"image": [1, 2], "label": 0}', [{"pixel0": 1, "pixel1": 2}], [0]),
-        ("[1, 2.5]\n[3, 4]\n", [{"x0": 1, "x1": 2.5}, {"x0": 3, "x1": 4}], [None, None]),
-        ('{"features": {"a": 1}, "label": 1, "n": 5}', [{"a": 1}], [1]),
-        ('{"a": 1, "name": "Smith", "label": 1}\n{"b": 2, "name": "Jones"}\n',
-         [{"a": 1}, {"b": 2}], [1, None]),
-    ],
-)  # fmt: skip
-def test_what_lines_say(text, features, labels, require_said):
-    require_said(text, features, labels)
-
-
-@pytest.mark.parametrize(
-    ("text", "reason"),
-    [
-        ('{"a": 1, "y": 1}\n{"a": "x"}', "feature 'a' is 'x', a text, but was a number before"),
-        ('{"a": 1}\n{"a": 1', "it is not JSON from character 9 on"),
-        ('{"a": 1, "y": 1}\n{"b": []}', "feature 'b' is [], a list"),
-        ('{"x": [1], "y": 1}\n{"x": [1, 2]}', "list 'x' has 2 values, not 1"),
-        ('{"x": [1]}\n{"x": ["1"]}', "feature 'x0' is '1', a str"),
-        ('{"x": [1], "y": 1}\n{"z": [1]}', "it has no list 'x'"),
-        ('{"features": {"a": 1}, "y": 1}\n{"a": 1}', "it has no object 'features'"),
-        ('{"a": 1}\n{"label": 1}', "it has no features"),
-        ('{"a": 1}\n{"a": 1, "y": 1, "class": 2}', "'class', 'y' could each be the label"),
-    ],
-)
-def test_what_is_wrong_with_lines(text, reason, require_wrong):
-    require_wrong(text, reason)
-
-
-@pytest.mark.parametrize(
     ("rows", "learned", "why"),
     [
         (  # an unlabeled row does not make a key a number

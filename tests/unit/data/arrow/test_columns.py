@@ -350,30 +350,3 @@ def test_a_column_whose_name_is_not_utf8_is_an_error_that_says_so(kind, tmp_path
 
     with pytest.raises(SourceError, match=r"f: the name of a column is not UTF-8"):
         open_source(str(path)).open(Request())
-
-
-@pytest.mark.parametrize("library", ["polars", "pyarrow"])
-@pytest.mark.parametrize("is_pipe", [False, True])
-@pytest.mark.parametrize("compression", ["uncompressed", "zstd"])
-def test_arrow_files_as_libraries_write_them(library, is_pipe, compression, tmp_path, run):
-    path, model = tmp_path / "f.arrow", tmp_path / "m.npz"
-    columns = {"a": [float(i) for i in range(300)], "label": ["x", "y", "x"] * 100}
-    if library == "polars":
-        import polars
-
-        polars.DataFrame(columns).write_ipc(path, compression=compression)
-    else:
-        table = pa.table(columns)
-        codec = None if compression == "uncompressed" else compression
-        options = pa.ipc.IpcWriteOptions(compression=codec)
-        with pa.ipc.new_file(str(path), table.schema, options=options) as writer:
-            writer.write_table(table, 100)
-    for limit in (120, 300):
-        if is_pipe:
-            with path.open("rb") as file:
-                options = ["--overwrite", "--limit", limit]
-                run("learn", "-m", model, "--quiet", *options, stdin=file, check=0)
-        else:
-            run("learn", path, "-m", model, "--quiet", "--limit", limit, check=0)
-
-    assert LiveModel.load(model).progress.samples == 300

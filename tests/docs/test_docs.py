@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import re
+import runpy
 import signal
 import subprocess
 import sys
@@ -218,6 +220,48 @@ def test_the_front_page_is_short_and_its_links_lead_somewhere():
     for page in [*PAGES, ROOT / "CONTRIBUTING.md"]:
         for link in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text()):
             assert (page.parent / link).is_file(), f"{page.name}: {link}"
+
+
+def test_the_api_reference_has_the_docstrings_as_they_are():
+    page = ROOT / "docs" / "api.md"
+    script = runpy.run_path(str(ROOT / "scripts" / "api_reference.py"))
+    if RENEW:
+        page.write_text(script["render"]())
+
+    assert page.read_text() == script["render"]()
+
+
+def test_the_index_names_every_page():
+    linked = re.findall(r"\]\(([a-z-]+\.md)\)", (ROOT / "docs" / "README.md").read_text())
+
+    assert set(linked) == {page.name for page in PAGES} - {"README.md"}
+
+
+def test_messages_of_the_troubleshooting_page_are_in_the_code():
+    """NAME, NAMES and N stand for what varies."""
+    code = [*ROOT.glob("stream_perceptron/**/*.py"), *ROOT.glob("cli/*.py")]
+    strings = {
+        node.value
+        for path in code
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+    page = (ROOT / "docs" / "troubleshooting.md").read_text()
+    messages = re.findall(r"(?m)^\| `([^`]+)` \|", page)
+
+    assert len(messages) > 20
+    for message in messages:
+        parts = [part.strip() for part in re.split(r"\b(?:N|NAMES?)\b", message)]
+        for part in filter(None, parts):
+            assert any(part in string for string in strings), f"{message}: {part}"
+
+
+def test_the_tests_of_each_promise_exist():
+    page = ROOT / "tests" / "README.md"
+    named = re.findall(r"`([a-z/_]+\.py)`", page.read_text())
+
+    assert len(named) > 40
+    assert [name for name in named if not (page.parent / name).is_file()] == []
 
 
 def test_tables_of_the_last_benchmark():

@@ -22,29 +22,3 @@ def read(tmp_path):
         return features, labels, rejected
 
     return read_text
-
-
-@pytest.fixture
-def require_said(read):
-    """A function that checks the features and labels of lines, with their types."""
-
-    def require(text, features, labels):
-        found = read(text)
-
-        assert found == (features, labels, {})
-        assert [type(label) for label in found[1]] == [type(label) for label in labels]
-
-    return require
-
-
-@pytest.fixture
-def require_wrong(read):
-    """A function that checks that only the second row is rejected, for this reason."""
-
-    def require(text, reason):
-        bad = read(text)[2]
-
-        assert list(bad) == [1]
-        assert bad[1].startswith(reason)
-
-    return require

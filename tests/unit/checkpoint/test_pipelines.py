@@ -5,122 +5,31 @@ from __future__ import annotations
 import io
 import itertools
 import math
-import random
-import subprocess
-import sys
 import zipfile
-from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import ROOT, dicts
-from river import compose, feature_extraction, feature_selection, preprocessing, stats
+from river import compose, feature_extraction, preprocessing, stats
+from river_pipelines import NUMBERS, STEPS, draw_samples, predict_and_learn, train_scaled_pipeline
 
 from stream_perceptron import CheckpointError, LiveModel, SGDPerceptron, load, save
 from stream_perceptron.checkpoint.archive import read_checkpoint, write_checkpoint
-from stream_perceptron.encoders import DateEncoder, WordCounter
-
-
-def rows(n, seed=0):
-    rng = random.Random(seed)
-    for _ in range(n):
-        x = {
-            "colour": rng.choice("abcdefgh"), "size": rng.choice([1, 2, 3]), "u": rng.gauss(5, 2),
-            "v": rng.gauss(0, 9), "tags": rng.sample(["x", "y", "z"], rng.randrange(1, 3)),
-            "gap": rng.choice([None, 1.0, 2.5]), "text": " ".join(rng.sample(WORDS, 3)),
-        }  # fmt: skip
-        yield x, x["u"] > 5 or x["colour"] in "ab"
-
-
-WORDS = ["perceptron", "learns", "été", "From", "one", "sample"]
-TEXTS, NUMBERS = compose.Select("colour", "size"), compose.Select("u", "v")
-STEPS = {
-    "StandardScaler": lambda: NUMBERS | preprocessing.StandardScaler(),
-    "StandardScaler that centres": lambda: NUMBERS | preprocessing.StandardScaler(with_std=False),
-    "MinMaxScaler": lambda: NUMBERS | preprocessing.MinMaxScaler(),
-    "MaxAbsScaler": lambda: NUMBERS | preprocessing.MaxAbsScaler(),
-    "Normalizer": lambda: NUMBERS | preprocessing.Normalizer(order=1),
-    "Binarizer": lambda: NUMBERS | preprocessing.Binarizer(threshold=2, dtype=float),
-    "OneHotEncoder": lambda: preprocessing.OneHotEncoder(),
-    "OneHotEncoder without zeros": lambda: preprocessing.OneHotEncoder(drop_zeros=True),
-    "OneHotEncoder without the first": lambda: preprocessing.OneHotEncoder(drop_first=True),
-    "OneHotEncoder of known values": lambda: preprocessing.OneHotEncoder(
-        categories={"colour": set("abc"), "size": {1, 2}, "tags": {"x"}, "text": set(),
-                    "u": set(), "v": set(), "gap": set()}
-    ),
-    "OrdinalEncoder": lambda: TEXTS | preprocessing.OrdinalEncoder(unknown_value=3),
-    "OrdinalEncoder of known values": lambda: TEXTS
-    | preprocessing.OrdinalEncoder(categories={"colour": {"a": 2, "b": 1}, "size": {1: 5}}),
-    "SelectType and Discard": lambda: compose.SelectType(int, float) | compose.Discard("v"),
-    "Prefixer, Suffixer, Renamer": lambda: NUMBERS | compose.Renamer({"u": "w"})
-    | compose.Prefixer("a_") | compose.Suffixer("_b"),
-    "FeatureHasher": lambda: TEXTS | preprocessing.FeatureHasher(n_features=9),
-    "BagOfWords": lambda: feature_extraction.BagOfWords(
-        "text", stop_words={"one"}, ngram_range=(1, 2)
-    ),
-    "WordCounter": lambda: WordCounter("text", "gone"),
-    "TFIDF": lambda: feature_extraction.TFIDF(on="text", lowercase=False),
-    "VarianceThreshold": lambda: NUMBERS | feature_selection.VarianceThreshold(20),
-    "StatImputer": lambda: compose.Select("gap", "u")
-    | preprocessing.StatImputer(("gap", stats.Mean()), ("u", -1.0)),
-    "PreviousImputer": lambda: compose.Select("gap") | preprocessing.PreviousImputer()
-    | preprocessing.StatImputer(("gap", 0.5)),
-    "PolynomialExtender": lambda: NUMBERS | feature_extraction.PolynomialExtender(),
-    "a product": lambda: NUMBERS * (TEXTS | preprocessing.OneHotEncoder()),
-    "two scalers": lambda: NUMBERS | preprocessing.StandardScaler() | preprocessing.MinMaxScaler(),
-    "a union with names": lambda: compose.TransformerUnion(
-        ("texts", compose.Select("colour") | ("encoder", preprocessing.OneHotEncoder())),
-        ("gaps", compose.Select("gap") | preprocessing.StatImputer(("gap", stats.Var()))),
-        ("numbers", NUMBERS | preprocessing.StandardScaler() | preprocessing.MaxAbsScaler()),
-    ),
-}  # fmt: skip
-
-
-def go_on(model, n=300):
-    """Return a pipeline's predictions of samples that it then learns."""
-    said = []
-    for x, y in rows(n, seed=1):
-        said.append(model.predict_proba_one(x))
-        model.learn_one(x, y)
-    return said
+from stream_perceptron.encoders import DateEncoder
 
 
 @pytest.mark.parametrize("name", STEPS)
 def test_a_pipeline_goes_on_as_if_nothing_had_happened(name, tmp_path):
     here = STEPS[name]() | SGDPerceptron(0.1, seed=0)
-    for x, y in rows(300):
+    for x, y in draw_samples(300):
         here.learn_one(x, y)
     save(here, tmp_path / "m.npz")
     there = load(tmp_path / "m.npz").model
 
     assert str(there) == str(here)
-    assert go_on(there) == go_on(here)
+    assert predict_and_learn(there) == predict_and_learn(here)
     for path, model in (("a.npz", here), ("b.npz", there)):
         save(model, tmp_path / path)
     assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
-
-
-def test_pipelines_go_on_in_another_process(tmp_path):
-    for name in STEPS:
-        model = STEPS[name]() | SGDPerceptron(0.1, seed=0)
-        for x, y in rows(300):
-            model.learn_one(x, y)
-        save(model, tmp_path / f"{name}.npz")
-        go_on(model)
-        save(model, tmp_path / f"{name} here.npz")
-    code = (
-        "import sys; sys.path[:0] = sys.argv[2:4]\n"
-        "from pathlib import Path; import test_pipelines as t; from stream_perceptron import *\n"
-        "for name in t.STEPS:\n"
-        "    path = Path(sys.argv[1], f'{name}.npz'); model = load(path).model\n"
-        "    t.go_on(model); save(model, path)"
-    )
-    folders = [tmp_path, Path(__file__).parent, ROOT / "tests"]
-    subprocess.run([sys.executable, "-c", code, *folders], check=True)
-
-    for name in STEPS:
-        here, there = (tmp_path / f"{name}{end}.npz" for end in (" here", ""))
-        assert there.read_bytes() == here.read_bytes(), name
 
 
 @pytest.mark.parametrize(
@@ -381,38 +290,9 @@ def test_files_that_will_not_do(tmp_path):
         load(io.BytesIO(b"PK"))
 
 
-def test_a_table_of_the_command_line_goes_on_in_python_and_is_saved_again(tmp_path, run):
-    path, source = tmp_path / "m.npz", tmp_path / "table.csv"
-    lines = [f"{x['colour']},{x['u']},{x['v']},{y}" for x, y in rows(200)]
-    source.write_text("\n".join(["colour,u,v,label", *lines]) + "\n")
-    run("learn", source, "-m", path, "--one-hot", "colour", "--standardize", "--quiet", check=0)
-    model = load(path).model
-    again = tmp_path / "again.npz"
-    save(model, again)
-    there = load(again).model
-
-    for x, y in rows(50, seed=2):
-        x = {name: x[name] for name in ("colour", "u", "v")}
-        assert there.predict_proba_one(x) == model.predict_proba_one(x)
-        model.learn_one(x, y)
-        there.learn_one(x, y)
-    assert there["SGDPerceptron"].classes_ == LiveModel.load(path).model.classes_
-
-
-def learned(rng, n=200):
-    """Return a trained pipeline of a StandardScaler and a perceptron, and new samples."""
-    X = dicts(rng.normal(3, 5, (n, 6)))
-    y = rng.integers(0, 3, n).tolist()
-    pipeline = preprocessing.StandardScaler() | SGDPerceptron(lr=0.1, seed=0)
-    for x, label in zip(X, y, strict=True):
-        pipeline.predict_one(x)
-        pipeline.learn_one(x, label)
-    return pipeline, dicts(rng.normal(3, 5, (50, 6)))
-
-
 def test_a_pipeline_predicts_alike_in_the_command_line_and_back_in_python(rng, tmp_path):
     path = tmp_path / "m.npz"
-    pipeline, X = learned(rng)
+    pipeline, X = train_scaled_pipeline(rng)
     save(pipeline, path)
     live = LiveModel.load(path)
     inside = [live.model.predict_one(x) for x in X]
@@ -443,7 +323,7 @@ def changed(table, name):
 )
 def test_statistics_that_no_samples_lead_to_are_refused(name, rng, tmp_path):
     path = tmp_path / "m.npz"
-    pipeline, _ = learned(rng)
+    pipeline, _ = train_scaled_pipeline(rng)
     save(pipeline, path)
     LiveModel.load(path).save(path)
     meta, arrays = read_checkpoint(path)
@@ -452,18 +332,3 @@ def test_statistics_that_no_samples_lead_to_are_refused(name, rng, tmp_path):
     for read in (load, LiveModel.load):
         with pytest.raises(CheckpointError):
             read(path)
-
-
-def test_a_scaler_that_knows_more_than_its_model_runs_only_in_python(rng, tmp_path, run):
-    path = tmp_path / "m.npz"
-    pipeline, _ = learned(rng)
-    pipeline["StandardScaler"].learn_one({"other": 1.0})
-    save(pipeline, path)
-    step = "StandardScaler (with feature 'other', which the model lacks)"
-
-    assert "other" in load(path).model["StandardScaler"].means
-    assert LiveModel.load(path).python_step == step
-    assert step in " ".join(run("inspect", path, check=0).stdout.split())
-    refused = run("predict", "-m", path, input="a\n1\n", check=1)
-    reason = f"the step {step} of this model runs only in Python"
-    assert refused.stderr.startswith(f"Error: {path}: {reason}: use predict_one")

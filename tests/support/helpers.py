@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import fcntl
 import hashlib
 import io
@@ -29,7 +30,7 @@ import pytest
 
 from stream_perceptron import LiveModel
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 NAMES = [f"x{i}" for i in range(6)]
 COMMAND = Path(sys.executable).with_name("stream-perceptron")
 # The factor of random cases.
@@ -46,6 +47,14 @@ def require_tool(name):
 def dicts(X):
     """Return the rows of an array (n, 6) as samples."""
     return [dict(zip(NAMES, row, strict=True)) for row in X.tolist()]
+
+
+def train_copy(model, samples):
+    """Return a copy of a model that has learned some samples."""
+    copied = copy.deepcopy(model)
+    for x, y in samples:
+        copied.learn_one(x, y)
+    return copied
 
 
 def state_of(model):

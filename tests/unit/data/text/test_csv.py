@@ -1,0 +1,40 @@
+"""Records of CSV: their samples and rejections."""
+
+from __future__ import annotations
+
+import pytest
+
+from stream_perceptron.data.opening import open_source
+from stream_perceptron.data.schema import ReadOptions
+from stream_perceptron.data.source import Knowledge, Request, read_batches
+from stream_perceptron.live.metrics import Progress
+
+
+@pytest.mark.parametrize("missing", ["0", "7", "99", "-9"])
+def test_numbers_may_mean_a_missing_value(missing, tmp_path):
+    """This holds in the first row too, and in blocks."""
+    cells = [missing, "1", "2.5", missing, "3"] * 40
+    path = tmp_path / "s.csv"
+    path.write_text("a,b,c,d,e,y\n" + "".join(f"{c},{c},{c},{c},{c},u\n" for c in cells))
+    batches = list(read_batches(open_source(str(path)), Request(ReadOptions(missing=(missing,)))))
+    dicts = [x for batch in batches for x in batch.features.dicts()]
+
+    assert [{} if c == missing else dict.fromkeys("abcde", float(c)) for c in cells] == dicts
+    progress, knowledge = Progress(), Knowledge()
+    for batch in batches:
+        knowledge.adopt(batch.inferred)
+        progress.count_missing(batch.missing, knowledge)
+    assert progress.missing == 80 * 5
+
+
+def test_a_header_that_leaves_a_quote_open_takes_the_line_that_closes_it(read):
+    assert read('label,"a\nb"\n') == ([], [], {})
+
+
+def test_lines_between_quotes_are_one_record_only_if_it_has_all_its_fields(read):
+    """Otherwise each line is a record."""
+    features, labels, rejected = read('a,t,y\n1,"x,0\n5,6,y",1,0\n3,z,1\n4,"two\nlines",0\n')
+
+    assert (features, labels) == ([{"a": 3}, {"a": 4}], [1, 0])
+    assert sorted(rejected) == [0, 1]
+    assert rejected[0].startswith("it has an open quote")
