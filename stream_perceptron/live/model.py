@@ -110,7 +110,7 @@ class LiveModel:
         read_options: ReadOptions | None = None,
         schema: Schema | None = None,
         ledger: Ledger | None = None,
-        kernel: str = KERNEL,
+        kernel: str | None = None,
         pending: PendingSamples | None = None,
         python_step: str | None = None,
     ) -> None:
@@ -119,7 +119,7 @@ class LiveModel:
         self.knowledge = Knowledge(schema or Schema())
         is_new = model.n_seen == 0
         self.ledger = ledger or Ledger(Progress(), Cursor(), Lineage(is_complete=is_new))
-        self.kernel = kernel
+        self.kernel = kernel or KERNEL
         self.pending = pending or PendingSamples()
         self.needs_label = False
         self.python_step = python_step
