@@ -50,6 +50,7 @@ def _describe(thing: Any, name: str, level: int) -> Iterator[str]:
     yield f"{'#' * level} {name}\n"
     if not (is_class and issubclass(thing, str | Exception)) and not isinstance(thing, property):
         signature = re.sub(r"'([\w.|\[\], ]+)'", r"\1", str(inspect.signature(thing)))
+        signature = re.sub(r"<function .*? at 0x\w+>", "...", signature)
         yield f"    {name.rpartition('.')[2]}{signature}\n"
     yield from _convert_docstring(inspect.getdoc(thing) or "")
     for key, member in vars(thing).items() if is_class else ():
