@@ -57,9 +57,8 @@ class PredictionFile:
         mode = os.fstat(descriptor).st_mode
         self._is_pipe, self._is_file = stat.S_ISFIFO(mode), stat.S_ISREG(mode)
         self._unwritten, self._n_written = b"", 0  # bytes, and how many of them are written
-        self._recently_written = (
-            bytearray()
-        )  # the last bytes written to a pipe, at least its capacity
+        # The last bytes written to a pipe, at least its capacity.
+        self._recently_written = bytearray()
         # Waits until writing to a descriptor does not block; returns False after a signal.
         self.wait_to_write: Callable[[int], bool] = signals.wait_to_write
 

@@ -2,6 +2,6 @@
 
 from stream_perceptron.data.interpreter.blocks import Interpretation, interpret
 from stream_perceptron.data.interpreter.context import ColumnType, Context
-from stream_perceptron.data.interpreter.vectorized import NameRoles
+from stream_perceptron.data.interpreter.name_roles import NameRoles
 
 __all__ = ["ColumnType", "Context", "Interpretation", "NameRoles", "interpret"]

@@ -18,13 +18,11 @@ from stream_perceptron.data.batch import (
     concatenate_missing,
 )
 from stream_perceptron.data.cells import Cells
+from stream_perceptron.data.interpreter.block_reader import InterpretedBlock
 from stream_perceptron.data.interpreter.context import Context
+from stream_perceptron.data.interpreter.name_roles import NameRoles
 from stream_perceptron.data.interpreter.record import RejectedRecord, Sample, interpret_record
-from stream_perceptron.data.interpreter.vectorized import (
-    InterpretedBlock,
-    NameRoles,
-    interpret_block,
-)
+from stream_perceptron.data.interpreter.vectorized import interpret_block
 from stream_perceptron.model.rows import Rows, concatenate_rows
 
 _MAX_REASON = 300  # characters

@@ -1,0 +1,238 @@
+"""The roles of the names in records."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from itertools import compress, count, repeat
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_perceptron.data.cells import UNNAMED_LIST
+from stream_perceptron.data.interpreter.context import Context
+from stream_perceptron.data.interpreter.table_layout import TableLayout
+from stream_perceptron.data.naming import LABEL_NAMES
+from stream_perceptron.data.schema import Schema
+from stream_perceptron.model.rows import Rows
+from stream_perceptron.model.vocabulary import NamesPrefix, Vocabulary
+
+
+class NameRole:
+    """The roles of names in records: plain integers, as arrays of 8-bit integers hold them."""
+
+    IGNORED = 0
+    FEATURE = 1
+    UNTYPED = 2  # a number would make it a feature
+    TEXT = 3
+    LABEL = 4
+    WEIGHT = 5
+    ENCODED = 6
+    DEFERRED = 7  # a record with this name is left to `interpret_record`
+    UNKNOWN = 8  # the model of a table lacks it
+
+
+class NameRoles:
+    """The roles of the names of a source, kept from one block to the next.
+
+    Names are only appended, so each is examined once, unless the schema changes.
+
+    Attributes
+    ----------
+    features
+        The names of features and of numbers that may become features: first the known ones, in the
+        order of the model.
+    feature_ids
+        The feature of each name, -1 for none.
+    roles
+        The role of each name.
+    is_inside
+        Whether each name is inside the object with the features, if there is one.
+    plain_features
+        The feature of each name without another role, -1 for none. The cells of other names are
+        examined.
+
+    """
+
+    def __init__(self) -> None:
+        self._schema: Schema | None = None
+        self._vocabulary: Vocabulary | None = None
+        self._names: Sequence[Hashable] = ()
+        self._layout: tuple[Context, TableLayout] | None = None
+
+    def update(self, context: Context, names: Sequence[Hashable]) -> None:
+        """Update the roles for the names of a block."""
+        schema, vocabulary = context.schema, context.vocabulary
+        are_more = isinstance(names, NamesPrefix) and names.has_same_list_as(self._names)
+        if schema != self._schema or vocabulary is not self._vocabulary or not are_more:
+            first = vocabulary.names if schema.features is None else schema.features
+            self.features: list[Any] = [*map(str, first)]
+            self._feature_ids_by_name = {name: i for i, name in enumerate(self.features)}
+            self._is_known = np.ones(len(self.features), bool)
+            self._initial_roles, self.is_inside = np.empty(0, np.int8), np.empty(0, bool)
+            self.feature_ids = np.empty(0, np.int32)
+            self._ids_by_name: dict[Hashable, int] = {}
+            self._last_ids, self._last_features = np.empty(0, np.int32), ()
+            self._n_known = len(vocabulary)
+            self._examined_ids: list[int] = []
+        self._schema, self._vocabulary, self._names = schema, vocabulary, names
+        n_before, n_known_before = len(self._initial_roles), self._n_known
+        if n_before < len(names):
+            self._add(context, names[n_before:])
+        if n_known_before < len(vocabulary):
+            learned = vocabulary.names[n_known_before:]
+            numbers = np.fromiter(map(self._feature_ids_by_name.get, learned, repeat(-1)), np.intp)
+            self._is_known[numbers[numbers >= 0]] = True
+            self._n_known = len(vocabulary)
+        if n_before < len(names) or n_known_before < len(vocabulary) or not n_before:
+            roles = self._initial_roles
+            is_feature = roles == NameRole.UNTYPED
+            is_known = np.append(self._is_known, False).take(self.feature_ids)
+            self.roles = np.where(is_feature & is_known, np.int8(NameRole.FEATURE), roles)
+            is_plain = is_feature if schema.features is None else self.roles == NameRole.FEATURE
+            is_plain[self._examined_ids] = False
+            self.plain_features = np.where(is_plain, self.feature_ids, np.int32(-1))
+            self.are_all_plain = bool(is_plain.all())
+
+    def _add(self, context: Context, paths: Sequence[Any]) -> None:
+        """Add names to those of the source."""
+        options, schema, numbers = context.read_options, context.schema, self._feature_ids_by_name
+        n_before, n = len(self._initial_roles), len(paths)
+        special_names, object_prefixes = _find_special_names(context)
+        prefix = f"{schema.key}." if schema.key else ""
+        names, is_inside = paths, np.ones(n, bool)
+        if prefix:
+            names = [path[len(prefix) :] for path in paths]
+            is_inside = np.fromiter(map(str.startswith, paths, repeat(prefix)), bool, n)
+        accepts_new_features = not (schema.is_list or context.is_vocabulary_fixed)
+        accepts_new_features &= schema.features is None
+        roles_of_paths = np.full(n, NameRole.UNTYPED, np.int8)
+        if not (
+            accepts_new_features
+            and is_inside.all()
+            and special_names.isdisjoint(names)
+            and not object_prefixes
+        ):
+            expected = None if schema.features is None else {*schema.features, *schema.untyped}
+            for i, (path, name) in enumerate(zip(paths, names, strict=True)):
+                if (
+                    not (accepts_new_features and is_inside[i])
+                    or path in special_names
+                    or name in special_names
+                ):
+                    role = _find_role(context, path, object_prefixes)
+                    is_unknown = expected is not None and name not in expected
+                    roles_of_paths[i] = (
+                        NameRole.UNKNOWN if role == NameRole.UNTYPED and is_unknown else role
+                    )
+                elif object_prefixes and path.startswith(object_prefixes):
+                    roles_of_paths[i] = NameRole.DEFERRED
+        is_feature = roles_of_paths == NameRole.UNTYPED
+        features = names if is_feature.all() else list(compress(names, is_feature.tolist()))
+        n_features = len(self.features)
+        new = [name for name in features if name not in numbers]
+        numbers.update(zip(new, count(n_features), strict=False))
+        self.features += new
+        feature_ids = np.full(n, -1, np.int32)
+        if len(new) == len(features):
+            feature_ids[is_feature] = n_features + np.arange(len(new))
+        else:
+            feature_ids[is_feature] = list(map(numbers.__getitem__, features))
+        are_known = np.zeros(len(new), bool)
+        if schema.features is not None:
+            # The model may have features beyond those of the schema.
+            are_known[:] = list(map(context.vocabulary.ids_by_name.__contains__, new))
+        self._is_known = np.concatenate([self._is_known, are_known])
+        self._initial_roles = np.concatenate([self._initial_roles, roles_of_paths])
+        self.is_inside = np.concatenate([self.is_inside, is_inside])
+        self.feature_ids = np.concatenate([self.feature_ids, feature_ids])
+        examined = {*LABEL_NAMES, *options.passthrough, *options.position}
+        encoded = [f"{prefix}{name}" for name in options.encoded]
+        for name in {*special_names, *examined, schema.key, *encoded}.intersection(paths):
+            self._ids_by_name[name] = number = n_before + paths.index(name)
+            # Names with another role than that of a feature are examined.
+            if name in examined and not context.has_pairs:
+                self._examined_ids.append(number)
+
+    def find_layout(self, context: Context) -> TableLayout:
+        """Return the layout of a table: the same object as long as the context is the same."""
+        if self._layout is None or self._layout[0] is not context:
+            self._layout = context, TableLayout.from_context(context)
+        return self._layout[1]
+
+    def find_feature_names(self, ids: NDArray[np.int32]) -> tuple[str, ...]:
+        """Return the features of names: the same object as before if the IDs are equal."""
+        if not np.array_equal(ids, self._last_ids):
+            features = map(self.features.__getitem__, self.feature_ids[ids].tolist())
+            self._last_ids, self._last_features = ids.copy(), tuple(features)
+        return self._last_features
+
+    def find_id(self, name: str) -> int:
+        """Return the ID of a name with a role, -1 if it does not occur."""
+        return self._ids_by_name.get(name, -1)
+
+    def find_new_features(self, features: Rows, is_learned: NDArray[np.bool_]) -> list[str]:
+        """Return the features of learned rows that were not known before the block."""
+        if self._is_known.all() or not is_learned.any():
+            return []
+        if features.name_ids is None:
+            if features.names is self._last_features:
+                ids = self.feature_ids[self._last_ids]
+            else:
+                ids = np.array(
+                    [self._feature_ids_by_name[str(name)] for name in features.names], np.int32
+                )
+            return [self.features[i] for i in ids[~self._is_known[ids]].tolist()]
+        if features.names is self._names:
+            numbers_of_names = self.feature_ids
+        else:
+            numbers_of_names = np.arange(len(self.features), dtype=np.int32)
+        is_new = ~self._is_known[numbers_of_names]
+        values = np.flatnonzero(is_new.take(features.name_ids))
+        if not is_learned.all():
+            rows = np.searchsorted(features.starts, values, side="right") - 1
+            values = values[is_learned[rows]]
+        occurs = np.zeros(len(self.features), bool)
+        occurs[numbers_of_names[features.name_ids[values]]] = True
+        return [self.features[i] for i in np.flatnonzero(occurs).tolist()]
+
+
+def _find_special_names(context: Context) -> tuple[set[Any], tuple[str, ...]]:
+    """Return the names with a role of their own, and the path prefixes of objects with a role."""
+    options, schema = context.read_options, context.schema
+    if context.has_pairs:
+        return set(options.ignore), ()
+    labels = LABEL_NAMES if options.label is None else (options.label,)
+    special_names = {UNNAMED_LIST, schema.label, options.weight, *options.roles, *options.encoded}
+    special_names.update(schema.texts or ())
+    prefix = f"{schema.key}." if schema.key else ""
+    object_prefixes = {f"{name}." for name in (*options.roles, *labels, schema.label) if name}
+    prefixes = (p for p in object_prefixes if p.startswith(prefix) or prefix.startswith(p))
+    return special_names, tuple(prefixes)
+
+
+def _find_role(context: Context, path: str, object_prefixes: tuple[str, ...]) -> int:
+    """Return the role of a name, given the path prefixes of objects with a role."""
+    options, schema = context.read_options, context.schema
+    if context.has_pairs:
+        return NameRole.IGNORED if path in options.ignore else NameRole.UNTYPED
+    if path == schema.label:
+        return NameRole.LABEL
+    if path == options.weight:
+        return NameRole.WEIGHT
+    if path.startswith(object_prefixes):
+        return NameRole.DEFERRED
+    if path in options.roles:
+        return NameRole.IGNORED
+    if path in options.encoded and (schema.is_list or schema.key):
+        return NameRole.ENCODED
+    if schema.is_list or (schema.key and not path.startswith(f"{schema.key}.")):
+        return NameRole.IGNORED
+    name = path.removeprefix(f"{schema.key}.") if schema.key else path
+    if name in (schema.texts or ()):
+        return NameRole.TEXT
+    if name in options.encoded:
+        return NameRole.ENCODED
+    if context.is_vocabulary_fixed and name not in context.vocabulary.ids_by_name:
+        return NameRole.TEXT
+    return NameRole.UNTYPED
