@@ -104,7 +104,7 @@ def time_kernel(
     """Return the seconds that the kernel takes for one epoch of digits."""
     rule = Rule(ACTIVATIONS[activation], epsilon=3e-6)
     store = WeightStore(0, 0.03)
-    store.current = store.grow(10, 784, draws=True)
+    store.current = store.grow(10, 784, is_drawn=True)
     counters, feature_ids = Counters(), np.arange(784, dtype=np.int32)
     taken = 0.0
     for start in range(0, len(labels), BLOCK):
