@@ -20,7 +20,7 @@ from typing import Any
 from stream_perceptron.model import kernel
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "tests"))
+sys.path.insert(0, str(ROOT / "tests" / "support"))
 DATA = ROOT / "data"
 BENCH = DATA / "bench"
 COMMAND = [str(Path(sys.executable).with_name("stream-perceptron"))]
