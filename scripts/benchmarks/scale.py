@@ -17,7 +17,7 @@ from typing import Any
 import pyarrow.parquet as pq
 from common import COMMAND, LEARN_DIGITS, compare, find_json, median, run_process, section, table
 from forms import BENCH, mnist_file, prepare_file
-from helpers import end_group, free_port, is_listening, wait_for
+from helpers import find_free_port, is_listening, kill_process_group, wait_for
 
 from stream_perceptron import LiveModel
 from stream_perceptron.data.arrow.parquet import ParquetSource
@@ -35,7 +35,7 @@ def start_cluster() -> Iterator[str]:
         "RAY_AUTH_TOKEN": secrets.token_hex(32),
         "RAY_USAGE_STATS_ENABLED": "0",
     }
-    port = free_port()
+    port = find_free_port()
     ray = subprocess.Popen(
         [Path(sys.executable).with_name("ray"), "start", "--head", "--block", "--num-cpus=2",
          f"--port={port}", "--node-ip-address=127.0.0.1", "--include-dashboard=false"],
@@ -45,7 +45,7 @@ def start_cluster() -> Iterator[str]:
         wait_for(lambda: is_listening(port), ray)
         yield f"127.0.0.1:{port}"
     finally:
-        end_group(ray)
+        kill_process_group(ray)
 
 
 def time_run(*options: Any) -> float:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from helpers import forge, members_of, npy
+from helpers import encode_npy, forge_archive, read_members
 from running import require_displayable, require_single_line
 
 from stream_perceptron import CheckpointError, LiveModel, StreamPerceptronError
@@ -38,7 +38,7 @@ def run_case(rng: np.random.Generator, folder: Path) -> str:
     members = dict(members)
     for _ in range(rng.integers(1, 3)):
         _change_member(rng, members)
-    path.write_bytes(_damage_directory(rng, forge(members.items())))
+    path.write_bytes(_damage_directory(rng, forge_archive(members.items())))
     try:
         live = LiveModel.load(path)
     except CheckpointError as error:
@@ -94,7 +94,7 @@ def _damage_directory(rng: np.random.Generator, data: bytes) -> bytes:
 
 @cache
 def _load_golden() -> list[tuple[str, dict[str, bytes]]]:
-    golden = [(name, members_of(_GOLDEN / f"{name}-1.npz")) for name in ("checkpoint", "run")]
+    golden = [(name, read_members(_GOLDEN / f"{name}-1.npz")) for name in ("checkpoint", "run")]
     with tempfile.TemporaryDirectory() as folder:
         data, path = Path(folder, "s.jsonl"), Path(folder, "m.npz")
         rows = [{"id": i, "a": i / 2, "c": "red", "d": "2024-03-05", "e": "new"} for i in range(9)]
@@ -105,7 +105,7 @@ def _load_golden() -> list[tuple[str, dict[str, bytes]]]:
         for _ in live.run([open_source(str(data))]):
             pass
         live.save(path)
-        return [*golden, ("waiting", members_of(path))]
+        return [*golden, ("waiting", read_members(path))]
 
 
 def _change_member(rng: np.random.Generator, members: dict[str, bytes]) -> None:
@@ -122,7 +122,7 @@ def _change_member(rng: np.random.Generator, members: dict[str, bytes]) -> None:
     elif action < 8 or name == "meta.json":
         members["meta.json"] = change_json(rng, members["meta.json"])
     else:
-        members[name] = npy(_change_array(rng, members[name]))
+        members[name] = encode_npy(_change_array(rng, members[name]))
 
 
 def change_json(rng: np.random.Generator, data: bytes) -> bytes:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from splits import MISSING, Table, write_file
+from splits import NULL_VALUES, RandomTable, write_table_file
 
 from stream_perceptron import LiveModel, StreamPerceptronError
 from stream_perceptron.data import open_source
@@ -42,11 +42,11 @@ _SNIPPETS = (
 
 def run_case(rng: np.random.Generator, folder: Path) -> str:
     """Damage a file, and learn it in blocks, row by row and without the compiled scanner."""
-    table = Table(random.Random(int(rng.integers(2**32))))
-    form, missing = str(rng.choice([*_FORMS, *_PLAIN])), str(rng.choice(MISSING))
+    table = RandomTable(random.Random(int(rng.integers(2**32))))
+    form, missing = str(rng.choice([*_FORMS, *_PLAIN])), str(rng.choice(NULL_VALUES))
     path = folder / "f"
     rows = [table.row() for _ in range(rng.integers(0, 12))]
-    write_file(path, form, rows, table.columns, table, missing, 0.0)
+    write_table_file(path, form, rows, table.columns, table, missing, 0.0)
     data = path.read_bytes()
     data = gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data
     data = _damage(rng, data, 0 if rng.random() < 0.1 else 3)
@@ -77,7 +77,7 @@ def run_case(rng: np.random.Generator, folder: Path) -> str:
 
 
 def _draw_read_options(
-    rng: np.random.Generator, table: Table, form: str, missing: str
+    rng: np.random.Generator, table: RandomTable, form: str, missing: str
 ) -> ReadOptions:
     """Return random read options for a table in a form."""
     names = [name for name in table.columns if name != table.label]

@@ -12,8 +12,8 @@ from types import FrameType
 from typing import Any
 
 import numpy as np
-from helpers import state_of
-from oracle import step
+from helpers import capture_state
+from oracle import update_weights
 
 from stream_perceptron import DivergedError, SampleError, SGDPerceptron
 from stream_perceptron.model.activations import ACTIVATIONS
@@ -198,21 +198,23 @@ class _Hostile(Mapping[Any, Any]):
 
 def _try_hostile(rng: np.random.Generator, model: SGDPerceptron, x: Sample, y: Any) -> None:
     """Learn a hostile sample; check that a rejected sample leaves the model as it was."""
-    before, other = state_of(model), copy.deepcopy(model)
+    before, other = capture_state(model), copy.deepcopy(model)
     bad_value: Any = [None, "1", np.nan, np.inf, 10**400, object(), 1j, [1.0]][rng.integers(8)]
     hostile: Any = {**x, "bad": bad_value}
     if rng.random() < 0.5:
         hostile = _Hostile({**x, "more": 1.0, "and": 2.0}, int(rng.integers(6)), other)
     with contextlib.suppress(Exception):
         model.predict_one(hostile)
-    assert before == state_of(model), "predicting changed the model"
+    assert before == capture_state(model), "predicting changed the model"
     learns_within = isinstance(hostile, _Hostile) and hostile.behavior == 3
     if learns_within:
         hostile.model = other = copy.deepcopy(model)
     try:
         other.learn_one(hostile, y)
     except Exception:
-        assert learns_within or before == state_of(other), "a rejected sample changed the model"
+        assert learns_within or before == capture_state(other), (
+            "a rejected sample changed the model"
+        )
     assert other.weights.shape == (len(other.classes_), len(other.features_))
 
 
@@ -222,7 +224,7 @@ def _learn_interrupted(rng: np.random.Generator, model: SGDPerceptron, x: Sample
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    seen, before = model.n_seen, state_of(model)
+    seen, before = model.n_seen, capture_state(model)
     old = signal.signal(signal.SIGALRM, interrupt)
     try:
         signal.setitimer(signal.ITIMER_REAL, rng.uniform(1e-6, 2e-4))
@@ -232,7 +234,7 @@ def _learn_interrupted(rng: np.random.Generator, model: SGDPerceptron, x: Sample
         pass
     finally:
         signal.signal(signal.SIGALRM, old)
-    assert model.n_seen > seen or before == state_of(model), "an interrupt changed the model"
+    assert model.n_seen > seen or before == capture_state(model), "an interrupt changed the model"
     return model.n_seen > seen
 
 
@@ -276,7 +278,7 @@ def _compare_with_paper(
     for x, label in zip(X.astype(float)[:, order].tolist(), labels, strict=True):
         try:
             before = [row[:] for row in w], b[:]
-            _, error = step(w, b, x, label, lr, epsilon, activation)
+            _, error = update_weights(w, b, x, label, lr, epsilon, activation)
         except OverflowError:  # the oracle has no infinity
             return
         if abs(error - epsilon) < 1e-3 * epsilon:

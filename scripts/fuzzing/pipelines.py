@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from checkpoints import change_json
-from helpers import forge, members_of
+from helpers import forge_archive, read_members
 from river_pipelines import STEPS, draw_samples, predict_and_learn
 from running import IS_SANITIZED, require_displayable
 
@@ -38,7 +38,7 @@ def run_case(rng: np.random.Generator, folder: Path) -> str:
     model, message = None, ""
     _imported.clear()
     try:
-        model = load(io.BytesIO(forge(members.items()))).model
+        model = load(io.BytesIO(forge_archive(members.items()))).model
     except CheckpointError as error:
         message = str(error)
     assert not _imported, _imported
@@ -97,7 +97,7 @@ def _build_members(name: str) -> dict[str, bytes]:
         model.learn_one(x, y)
     save(model, file)
     load(io.BytesIO(file.getvalue()))
-    return members_of(file)
+    return read_members(file)
 
 
 def _record_import(event: str, arguments: tuple[Any, ...]) -> None:

@@ -10,7 +10,7 @@ import traceback
 from pathlib import Path
 from typing import NoReturn
 
-from forked import become
+from forked import become_command
 
 from stream_perceptron import LiveModel
 from stream_perceptron.diagnostics.diagnosis import collect_findings
@@ -53,7 +53,7 @@ def _exec_command(arguments: list[str], outputs: tuple[Path, Path], source: int 
             resource.setrlimit(resource.RLIMIT_AS, (4 * _BYTES, 4 * _BYTES))
         files = [os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC) for path in outputs]
         stdin = os.open(os.devnull, os.O_RDONLY) if source is None else source
-        become(arguments, [stdin, *files], outputs[0].parent, _SECONDS)
+        become_command(arguments, [stdin, *files], outputs[0].parent, _SECONDS)
     except BaseException:
         traceback.print_exc()
     os._exit(1)

@@ -1,4 +1,4 @@
-"""Fixtures for tests of pipes and of models on disk."""
+"""Fixtures for tests of the commands: streams, files and models."""
 
 from __future__ import annotations
 
@@ -12,67 +12,77 @@ import pyarrow.parquet as pq
 import pytest
 from helpers import (
     COMMAND,
-    DIGITS,
-    PIXELS,
-    SCALED,
-    csv_lines,
-    ipc,
-    json_lines,
+    DIGIT_OPTIONS,
+    PIXEL_NAMES,
+    SCALED_DIGIT_OPTIONS,
+    encode_csv,
+    encode_ipc,
+    encode_jsonl,
     learn_from_pipe,
-    outcome_of,
+    load_outcome,
 )
 
 
 @pytest.fixture(scope="session")
-def pixels(sample):
-    """The shipped 5,000 digits, as lists of labels and of pixels."""
-    table = pq.read_table(sample)
+def labels_and_pixels(mnist_sample):
+    """The labels and the pixels of the 5,000 digits that come with the package, as lists."""
+    table = pq.read_table(mnist_sample)
     rows = np.frombuffer(table["pixels"].combine_chunks().buffers()[1], np.uint8)
     return table["label"].to_pylist(), rows.reshape(-1, 784).tolist()
 
 
 @pytest.fixture(scope="session")
-def layouts(sample, pixels):
-    """Options and bytes of these digits, by format."""
-    labels, rows = pixels
-    both = list(zip(labels, rows, strict=True))
-    table = pq.read_table(sample)
-    labeled = [[label, *row] for label, row in both]
-    text = csv_lines(labeled, ["label", *PIXELS])
+def inputs_by_format(mnist_sample, labels_and_pixels):
+    """The options and the bytes to learn the 5,000 digits, by format."""
+    labels, rows = labels_and_pixels
+    labeled_rows = list(zip(labels, rows, strict=True))
+    table = pq.read_table(mnist_sample)
+    table_rows = [[label, *row] for label, row in labeled_rows]
+    text = encode_csv(table_rows, ["label", *PIXEL_NAMES])
     return {
-        "parquet": (DIGITS, sample.read_bytes()),
-        "arrow": (DIGITS, ipc(table)),
-        "arrow file": (DIGITS, ipc(table, kind=pa.ipc.new_file)),
-        "csv": (SCALED, text),
-        "csv.gz": (SCALED, gzip.compress(text, 1)),
-        "csv.zst": (SCALED, pa.compress(text, codec="zstd", asbytes=True)),
-        "csv with CRLF": (SCALED, b"\xef\xbb\xbf" + text.replace(b"\n", b"\r\n")),
-        "tsv without header": (SCALED, csv_lines(labeled, delimiter="\t")),
+        "parquet": (DIGIT_OPTIONS, mnist_sample.read_bytes()),
+        "arrow": (DIGIT_OPTIONS, encode_ipc(table)),
+        "arrow file": (DIGIT_OPTIONS, encode_ipc(table, new_writer=pa.ipc.new_file)),
+        "csv": (SCALED_DIGIT_OPTIONS, text),
+        "csv.gz": (SCALED_DIGIT_OPTIONS, gzip.compress(text, 1)),
+        "csv.zst": (SCALED_DIGIT_OPTIONS, pa.compress(text, codec="zstd", asbytes=True)),
+        "csv with CRLF": (SCALED_DIGIT_OPTIONS, b"\xef\xbb\xbf" + text.replace(b"\n", b"\r\n")),
+        "tsv without header": (SCALED_DIGIT_OPTIONS, encode_csv(table_rows, delimiter="\t")),
         "json, flat": (
-            SCALED,
-            json_lines({"label": y, **dict(zip(PIXELS, x, strict=True))} for y, x in both),
+            SCALED_DIGIT_OPTIONS,
+            encode_jsonl(
+                {"label": y, **dict(zip(PIXEL_NAMES, x, strict=True))} for y, x in labeled_rows
+            ),
         ),
-        "json, pixels": (SCALED, json_lines({"pixels": x, "label": y} for y, x in both)),
-        "json, x and y": (SCALED, json_lines({"x": x, "y": y} for y, x in both)),
+        "json, pixels": (
+            SCALED_DIGIT_OPTIONS,
+            encode_jsonl({"pixels": x, "label": y} for y, x in labeled_rows),
+        ),
+        "json, x and y": (
+            SCALED_DIGIT_OPTIONS,
+            encode_jsonl({"x": x, "y": y} for y, x in labeled_rows),
+        ),
         "json, features": (
-            SCALED,
-            json_lines(
-                {"features": dict(zip(PIXELS, x, strict=True)), "label": y} for y, x in both
+            SCALED_DIGIT_OPTIONS,
+            encode_jsonl(
+                {"features": dict(zip(PIXEL_NAMES, x, strict=True)), "label": y}
+                for y, x in labeled_rows
             ),
         ),
     }
 
 
 @pytest.fixture(scope="session")
-def expected(layouts, tmp_path_factory):
+def expected_outcome(inputs_by_format, tmp_path_factory):
+    """The outcome of learning the digits from Parquet."""
     path = tmp_path_factory.mktemp("expected") / "model.npz"
-    learn_from_pipe(path, *layouts["parquet"])
-    return outcome_of(path)
+    learn_from_pipe(path, *inputs_by_format["parquet"])
+    return load_outcome(path)
 
 
 @pytest.fixture
-def peak_memory_of_pipe():
-    """Learn a file through a pipe; return the peak memory in MB."""
+def measure_pipe_memory():
+    """A function that learns a file through a pipe; returns the peak memory in MiB and the run."""
 
     def run_command(source, *args):
         script = (
@@ -91,8 +101,8 @@ def peak_memory_of_pipe():
 
 
 @pytest.fixture
-def days(tmp_path, rng):
-    """Three files of 1,500 points of two classes, one for each day."""
+def daily_files(tmp_path, rng):
+    """Paths of three Parquet files, one a day, each with 1,500 points of two classes."""
     paths = []
     for day in range(3):
         X = rng.normal(size=(1500, 2))
@@ -105,4 +115,5 @@ def days(tmp_path, rng):
 
 @pytest.fixture
 def model(tmp_path):
+    """The path of a checkpoint."""
     return tmp_path / "model.npz"

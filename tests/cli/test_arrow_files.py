@@ -1,4 +1,4 @@
-"""Arrow files as other libraries write them, on the command line."""
+"""Arrow files written by Polars and PyArrow, on the command line."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from stream_perceptron.live.model import LiveModel
 @pytest.mark.parametrize("library", ["polars", "pyarrow"])
 @pytest.mark.parametrize("is_pipe", [False, True])
 @pytest.mark.parametrize("compression", ["uncompressed", "zstd"])
-def test_arrow_files_as_libraries_write_them(library, is_pipe, compression, tmp_path, run):
+def test_arrow_files_of_polars_and_pyarrow_are_learned(
+    library, is_pipe, compression, tmp_path, run
+):
     path, model = tmp_path / "f.arrow", tmp_path / "m.npz"
     columns = {"a": [float(i) for i in range(300)], "label": ["x", "y", "x"] * 100}
     if library == "polars":

@@ -1,4 +1,4 @@
-"""Averaging of models that were trained from one base."""
+"""average: models that were trained from the same base."""
 
 from __future__ import annotations
 
@@ -9,44 +9,44 @@ import shutil
 
 import numpy as np
 import pytest
-from helpers import contents_of, write_lines
+from helpers import read_contents, write_jsonl
 
 from stream_perceptron import LiveModel, SGDPerceptron, save
 from stream_perceptron.distributed.averaging import average_live
 
 
-def points(rng, n, **more):
+def generate_points(rng, n, **columns):
     for _ in range(n):
         a, b = rng.uniform(-1, 1), rng.uniform(-1, 1)
-        yield {"a": round(a, 3), "b": round(b, 3), "label": "up" if a + b > 0 else "down"} | more
+        yield {"a": round(a, 3), "b": round(b, 3), "label": "up" if a + b > 0 else "down"} | columns
 
 
 @pytest.fixture
-def partitions(run, tmp_path):
-    """A base, and three models that continued from it with a partition each."""
+def base_and_learners(run, tmp_path):
+    """A base model, and three learners that continued from it, each with its own partition."""
     rng = random.Random(0)
     base = tmp_path / "base.npz"
     options = ["--position", "part,offset", "--quiet"]
-    rows = [row | {"offset": i} for i, row in enumerate(points(rng, 100, part="p"))]
-    run("learn", write_lines(tmp_path / "0.jsonl", rows), "-m", base, *options, check=0)
+    rows = [row | {"offset": i} for i, row in enumerate(generate_points(rng, 100, part="p"))]
+    run("learn", write_jsonl(tmp_path / "0.jsonl", rows), "-m", base, *options, check=0)
     learners = []
     for part, n in (("p", 1500), ("q", 700), ("r", 30)):
         rows = [
             row | {"part": part, "offset": i + 100 * (part == "p")}
-            for i, row in enumerate(points(rng, n))
+            for i, row in enumerate(generate_points(rng, n))
         ]
         if part == "r":
             rows[5] |= {"label": "flat", "c": 1.0}
         path = tmp_path / f"{part}.npz"
         shutil.copy(base, path)
-        source = write_lines(tmp_path / f"{part}.jsonl", rows)
+        source = write_jsonl(tmp_path / f"{part}.jsonl", rows)
         run("learn", source, "-m", path, "--lr", "0.03", *options, check=0)
         learners.append(path)
     return base, learners
 
 
-def test_average_counts_everything_once_in_any_order(partitions, run, tmp_path):
-    base, learners = partitions
+def test_average_counts_each_sample_once_in_any_order(base_and_learners, run, tmp_path):
+    base, learners = base_and_learners
     outputs = []
     for i, order in enumerate(itertools.permutations(learners)):
         outputs.append(tmp_path / f"mean-{i}.npz")
@@ -54,14 +54,14 @@ def test_average_counts_everything_once_in_any_order(partitions, run, tmp_path):
     live, lives = LiveModel.load(outputs[0]), [LiveModel.load(path) for path in learners]
     before = LiveModel.load(base)
 
-    assert len({str(contents_of(path)) for path in outputs}) == 1
+    assert len({str(read_contents(path)) for path in outputs}) == 1
     assert f"saved {outputs[-1]}: 2,330 samples" in result.stderr
     assert (
         2330 == live.progress.samples == live.model.n_seen == live.progress.curve.sums[:, 0].sum()
     )
     assert (
         live.progress.confusion.tested
-        == sum(each.progress.confusion.tested for each in lives)
+        == sum(learner.progress.confusion.tested for learner in lives)
         - 2 * before.progress.confusion.tested
     )
     assert len(live.progress.window) == 1000
@@ -71,61 +71,70 @@ def test_average_counts_everything_once_in_any_order(partitions, run, tmp_path):
     assert live.progress.accuracy > 0.8
 
 
-def test_an_average_goes_on_and_leaves_out_what_was_learned(partitions, run, tmp_path):
-    base, learners = partitions
-    mean = tmp_path / "mean.npz"
-    run("average", *learners, "--base", base, "-o", mean, check=0)
+def test_averaged_model_skips_rows_that_a_learner_has_learned(base_and_learners, run, tmp_path):
+    base, learners = base_and_learners
+    average_path = tmp_path / "mean.npz"
+    run("average", *learners, "--base", base, "-o", average_path, check=0)
     topic = (tmp_path / "q.jsonl").read_text()
-    skipped = run("learn", tmp_path / "q.jsonl", "-m", mean, check=0)
-    result = run("learn", "-m", mean, "--json", input=topic, check=0)
+    skipped = run("learn", tmp_path / "q.jsonl", "-m", average_path, check=0)
+    result = run("learn", "-m", average_path, "--json", input=topic, check=0)
 
     assert f"{tmp_path / 'q.jsonl'}: already learned (" in skipped.stderr
-    assert json.loads(result.stdout)["replayed"] == 700
-    assert LiveModel.load(mean).progress.samples == 2330
-    assert "accuracy" in run("inspect", mean, check=0).stdout
+    assert json.loads(result.stdout)["redelivered"] == 700
+    assert LiveModel.load(average_path).progress.samples == 2330
+    assert "accuracy" in run("inspect", average_path, check=0).stdout
 
 
-def test_models_that_do_not_fit_are_refused_by_name(partitions, run, tmp_path):
-    base, (one, two, _) = partitions
-    mean = tmp_path / "mean.npz"
+def test_error_names_the_model_that_cannot_be_averaged(base_and_learners, run, tmp_path):
+    base, (learner_p, learner_q, _) = base_and_learners
+    average_path = tmp_path / "mean.npz"
 
-    def refused(*paths, base=base):
-        return run("average", *paths, "--base", base, "-o", mean, check=1).stderr
+    def get_error(*paths, base=base):
+        return run("average", *paths, "--base", base, "-o", average_path, check=1).stderr
 
     twin = tmp_path / "twin.npz"
-    shutil.copy(one, twin)
-    other = tmp_path / "other.npz"
-    run("learn", tmp_path / "q.jsonl", "-m", other, "--ignore", "part,offset", check=0)
+    shutil.copy(learner_p, twin)
+    unrelated = tmp_path / "other.npz"
+    run("learn", tmp_path / "q.jsonl", "-m", unrelated, "--ignore", "part,offset", check=0)
 
-    assert refused(one, twin) == f"Error: {twin}: is the same as {one}, and would count twice\n"
-    assert f"Error: {other}: does not continue {base}: its" in refused(one, other)
-    error = refused(base, two, base=one)
+    assert (
+        get_error(learner_p, twin)
+        == f"Error: {twin}: is the same as {learner_p}, and would count twice\n"
+    )
+    assert f"Error: {unrelated}: does not continue {base}: its" in get_error(learner_p, unrelated)
+    error = get_error(base, learner_q, base=learner_p)
     assert "has seen 100 samples, but the base had already seen 1,600" in error
-    assert "does not continue" in refused(two, base=one)
-    assert "No such file" in refused(tmp_path / "nowhere.npz")
-    assert not mean.exists()
+    assert "does not continue" in get_error(learner_q, base=learner_p)
+    assert "No such file" in get_error(tmp_path / "nowhere.npz")
+    assert not average_path.exists()
 
 
-def test_the_last_samples_of_a_mean_are_those_of_the_base_and_what_each_added(run, tmp_path):
+def test_average_joins_the_windows_of_the_base_and_the_learners(run, tmp_path):
     base, rng = tmp_path / "base.npz", random.Random(1)
-    run("learn", write_lines(tmp_path / "0.jsonl", points(rng, 100)), "-m", base, check=0)
+    run("learn", write_jsonl(tmp_path / "0.jsonl", generate_points(rng, 100)), "-m", base, check=0)
     paths = []
     for i, n in enumerate((30, 20)):
         paths.append(tmp_path / f"{i}.npz")
         shutil.copy(base, paths[-1])
-        run("learn", write_lines(tmp_path / f"{i}.jsonl", points(rng, n)), "-m", paths[-1], check=0)
-    mean = tmp_path / "mean.npz"
-    run("average", *paths, "--base", base, "-o", mean, check=0)
-    window = LiveModel.load(mean).progress.window
+        run(
+            "learn",
+            write_jsonl(tmp_path / f"{i}.jsonl", generate_points(rng, n)),
+            "-m",
+            paths[-1],
+            check=0,
+        )
+    average_path = tmp_path / "mean.npz"
+    run("average", *paths, "--base", base, "-o", average_path, check=0)
+    window = LiveModel.load(average_path).progress.window
     windows = [LiveModel.load(path).progress.window for path in (base, *paths)]
 
     assert len(windows[0]) == 99  # the first sample is untested, as no label was known
     assert len(window) == 149
     assert windows[0].tolist() == window[:99].tolist()
-    assert sum(each[99:].sum() for each in windows[1:]) == window[99:].sum()
+    assert sum(added[99:].sum() for added in windows[1:]) == window[99:].sum()
 
 
-def test_learners_that_met_other_columns_do_not_fit_together(run, tmp_path):
+def test_learners_with_different_columns_cannot_be_averaged(run, tmp_path):
     base, models = tmp_path / "base.npz", []
     save(SGDPerceptron(classes=["x", "y"], seed=0), base)
     for name in ("b", "c"):
@@ -134,21 +143,23 @@ def test_learners_that_met_other_columns_do_not_fit_together(run, tmp_path):
         models.append(tmp_path / f"{name}.npz")
         shutil.copy(base, models[-1])
         run("learn", source, "-m", models[-1], check=0)
-    mean = tmp_path / "mean.npz"
-    result = run("average", *models, "--base", base, "-o", mean, check=1)
+    average_path = tmp_path / "mean.npz"
+    result = run("average", *models, "--base", base, "-o", average_path, check=1)
 
     assert (
         result.stderr
         == "Error: one of the models does not fit: its features are not those of the others\n"
     )
-    assert not mean.exists()
+    assert not average_path.exists()
 
 
-def test_the_window_of_a_mean_is_that_of_the_models_in_their_order(partitions):
-    base, learners = partitions
-    begin, lives = LiveModel.load(base), [LiveModel.load(path) for path in learners]
-    window = average_live(begin, lives).progress.window
-    expected = np.concatenate([begin.progress.window, *(each.progress.window for each in lives)])
+def test_window_of_an_average_has_its_last_1000_samples_in_model_order(base_and_learners):
+    base, learners = base_and_learners
+    base_live, lives = LiveModel.load(base), [LiveModel.load(path) for path in learners]
+    window = average_live(base_live, lives).progress.window
+    expected = np.concatenate(
+        [base_live.progress.window, *(learner.progress.window for learner in lives)]
+    )
 
     # The first model added 1,000 samples, the second 700 and the third 30.
     assert len(window) == 1000

@@ -1,4 +1,4 @@
-"""The errors of foreign formats name a command that converts them."""
+"""The error for a foreign format suggests a command that converts it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ X = np.array([[0.1, 2.0], [-3.0, 0.25], [0.5, 1.0]])
 Y = np.array([0, 1, 1])
 
 
-def write(path, kind):
+def write_foreign_file(path, kind):
     if kind == "npy":
         np.save(path, np.c_[Y, X])
     elif kind == "npz":
@@ -33,8 +33,8 @@ def write(path, kind):
         path.write_text(f"[{', '.join(rows)}]\n")
 
 
-def learned_by(command, folder):
-    """Run the command in a message; return the finished process."""
+def run_suggested_command(command, folder):
+    """Run the command that an error message suggests; return the finished process."""
     command = command.replace("stream-perceptron ...", f"{COMMAND} learn --json")
     return subprocess.run(
         command, shell=True, capture_output=True, text=True, cwd=folder,
@@ -46,34 +46,34 @@ def learned_by(command, folder):
     ("kind", "tool"),
     [("npy", None), ("npz", None), ("X, y", None), ("zip", "unzip"), ("json", "jq")],
 )
-def test_the_command_that_is_named_makes_samples(kind, tool, run, tmp_path):
+def test_suggested_command_converts_the_file(kind, tool, run, tmp_path):
     path = tmp_path / f"my data.{kind}"
-    write(path, kind)
-    told = run("learn", path.name, check=1, cwd=tmp_path).stderr
+    write_foreign_file(path, kind)
+    error = run("learn", path.name, check=1, cwd=tmp_path).stderr
     if tool is not None:
         require_tool(tool)
 
-    assert told.count("\n") == 1
+    assert error.count("\n") == 1
     if kind == "json":
-        command = re.search("as (jq .*) does", told)[1] + " | stream-perceptron ..."
+        command = re.search("as (jq .*) does", error)[1] + " | stream-perceptron ..."
     else:
-        command = told.partition(": ")[2].partition(": ")[2].partition(": ")[2]
-    result = learned_by(command, tmp_path)
+        command = error.partition(": ")[2].partition(": ")[2].partition(": ")[2]
+    result = run_suggested_command(command, tmp_path)
 
     assert '"samples": 3' in result.stdout, result.stderr
 
 
-def test_the_command_that_is_named_for_an_array_from_a_pipe_makes_samples(run, tmp_path):
-    write(tmp_path / "a.npy", "npy")
+def test_suggested_command_converts_an_array_from_a_pipe(run, tmp_path):
+    write_foreign_file(tmp_path / "a.npy", "npy")
     with (tmp_path / "a.npy").open("rb") as file:
-        told = run("learn", stdin=file, check=1).stderr
-    assert told.startswith("Error: stdin: a NumPy array: python -c ")
-    result = learned_by(f"cat a.npy | {told.partition('NumPy array: ')[2]}", tmp_path)
+        error = run("learn", stdin=file, check=1).stderr
+    assert error.startswith("Error: stdin: a NumPy array: python -c ")
+    result = run_suggested_command(f"cat a.npy | {error.partition('NumPy array: ')[2]}", tmp_path)
 
     assert '"samples": 3' in result.stdout, result.stderr
 
 
-def test_a_model_is_told_from_samples(run, tmp_path):
+def test_saved_model_given_as_a_source_is_an_error(run, tmp_path):
     path = tmp_path / "t.csv"
     path.write_text("label,a\n1,2\n")
     run("learn", path, "-m", tmp_path / "m.npz", check=0)
@@ -81,19 +81,19 @@ def test_a_model_is_told_from_samples(run, tmp_path):
     assert "a saved model, not samples" in run("learn", tmp_path / "m.npz", check=1).stderr
 
 
-def test_places_that_are_no_files(run, tmp_path):
+def test_folder_pattern_or_url_as_a_source_is_explained(run, tmp_path):
     (tmp_path / "b.parquet").touch()
-    for path, why in [
+    for path, advice in [
         (tmp_path, f"{tmp_path}: a folder; name the files in it: {tmp_path}/*.parquet"),
         (f"{tmp_path}/*.csv", "no such file: unquote the pattern"),
         ("https://example.invalid/a.csv", "curl -sSfL https://example.invalid/a.csv | "),
     ]:
         result = run("learn", path, check=1)
-        assert why in result.stderr
+        assert advice in result.stderr
         assert result.stderr.count("\n") == 1
 
 
-def test_passwords_are_not_shown_and_a_format_that_is_given_counts(run, tmp_path):
+def test_password_is_hidden_and_format_option_overrides_detection(run, tmp_path):
     result = run("learn", "https://me:secret@example.invalid/a.csv", check=1)
     path = tmp_path / "t.csv"
     path.write_text("[,label\n1,2\n")
@@ -102,7 +102,7 @@ def test_passwords_are_not_shown_and_a_format_that_is_given_counts(run, tmp_path
     run("learn", path, "--format", "csv", check=0)
 
 
-def test_a_spreadsheet(run, tmp_path):
+def test_spreadsheet_error_suggests_libreoffice(run, tmp_path):
     path = tmp_path / "t.xlsx"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("[Content_Types].xml", "")

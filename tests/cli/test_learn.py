@@ -1,4 +1,4 @@
-"""The installed command `learn`."""
+"""The command `learn`: progress, summary, options and errors."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from stream_perceptron import SGDPerceptron, stream
 from stream_perceptron.model.kernel import NAME
 
 
-def summary(result):
+def parse_summary(result):
     return json.loads(result.stdout)
 
 
 @pytest.fixture
-def points(tmp_path, rng):
+def points_path(tmp_path, rng):
     X = rng.normal(size=(3000, 2))
     y = np.where(X[:, 0] > 0, "right", "left")
     path = tmp_path / "points.parquet"
@@ -31,17 +31,30 @@ def points(tmp_path, rng):
     return path
 
 
-@pytest.mark.parametrize(("lr", "least", "most"), [("0.01", 0.865, 0.875), ("0.1", 0.888, 0.898)])
-def test_mnist_in_file_order(lr, least, most, run, digits, tell):
+@pytest.mark.parametrize(
+    ("lr", "min_accuracy", "max_accuracy"), [("0.01", 0.865, 0.875), ("0.1", 0.888, 0.898)]
+)
+def test_accuracy_on_mnist_in_file_order(
+    lr, min_accuracy, max_accuracy, run, mnist_files, report_figure
+):
     result = run(
-        "learn", digits["train"], "--classes", "0-9", "--seed", 0, "--lr", lr, "--json", check=0
+        "learn",
+        mnist_files["train"],
+        "--classes",
+        "0-9",
+        "--seed",
+        0,
+        "--lr",
+        lr,
+        "--json",
+        check=0,
     )
-    figures = summary(result)
+    figures = parse_summary(result)
     steps = [json.loads(line) for line in result.stderr.splitlines()]
 
-    tell(f"lr {lr}: {figures}")
+    report_figure(f"lr {lr}: {figures}")
     assert figures["samples"] == 60000
-    assert least < figures["accuracy"] < most
+    assert min_accuracy < figures["accuracy"] < max_accuracy
     assert {
         "samples",
         "accuracy",
@@ -54,10 +67,10 @@ def test_mnist_in_file_order(lr, least, most, run, digits, tell):
     assert [1000 * 2**i for i in range(6)] == [s["samples"] for s in steps if "samples" in s]
 
 
-def test_accuracy_is_rivers_to_the_last_digit(run, digits):
+def test_accuracy_equals_that_of_river_exactly(run, mnist_files):
     result = run(
         "learn",
-        digits["train"],
+        mnist_files["train"],
         "--classes",
         "0-9",
         "--seed",
@@ -68,17 +81,17 @@ def test_accuracy_is_rivers_to_the_last_digit(run, digits):
         check=0,
     )
     metric = evaluate.progressive_val_score(
-        itertools.islice(stream.iter_parquet(digits["train"]), 5000),
+        itertools.islice(stream.iter_parquet(mnist_files["train"]), 5000),
         SGDPerceptron(classes=range(10), seed=0),
         metrics.Accuracy(),
     )
 
-    assert summary(result)["accuracy"] == metric.get()
+    assert parse_summary(result)["accuracy"] == metric.get()
 
 
 @pytest.fixture
-def peak_memory():
-    """Run the command and return its peak memory in MB."""
+def measure_peak_memory():
+    """A function that runs the command and returns its peak memory in MB."""
     script = (
         "import re, sys; from stream_perceptron_cli.main import main\n"
         "try: main(sys.argv[1:])\n"
@@ -94,16 +107,16 @@ def peak_memory():
     return run_command
 
 
-def test_peak_memory_on_mnist_is_below_200_mb(digits, peak_memory, tell):
-    peak = peak_memory("learn", digits["train"], "--quiet")
+def test_peak_memory_on_mnist_is_below_200_mb(mnist_files, measure_peak_memory, report_figure):
+    peak = measure_peak_memory("learn", mnist_files["train"], "--quiet")
 
-    tell(f"peak memory of learn on MNIST: {peak:.0f} MB")
+    report_figure(f"peak memory of learn on MNIST: {peak:.0f} MB")
     assert peak < 200
 
 
 @pytest.mark.slow
-def test_memory_does_not_grow_with_the_file(tmp_path, rng, peak_memory, tell):
-    """Ten times the rows, in one row group, need at most a tenth more memory."""
+def test_memory_does_not_grow_with_the_file(tmp_path, rng, measure_peak_memory, report_figure):
+    """Ten times as many rows, in one row group, need at most a tenth more memory."""
     peaks = []
     for n in (100_000, 1_000_000):
         X = rng.integers(0, 256, (n, 64), np.uint8)
@@ -111,14 +124,16 @@ def test_memory_does_not_grow_with_the_file(tmp_path, rng, peak_memory, tell):
         path = tmp_path / f"{n}.parquet"
         table = pa.table({"pixels": pixels, "label": X[:, 0] // 128})
         pq.write_table(table, path, row_group_size=n, use_dictionary=False)
-        peaks.append(peak_memory("learn", path, "--quiet"))
+        peaks.append(measure_peak_memory("learn", path, "--quiet"))
 
-    tell(f"peak memory at 100,000 and 1,000,000 rows: {peaks[0]:.0f} and {peaks[1]:.0f} MB")
+    report_figure(
+        f"peak memory at 100,000 and 1,000,000 rows: {peaks[0]:.0f} and {peaks[1]:.0f} MB"
+    )
     assert peaks[1] < 1.1 * peaks[0]
 
 
-def test_progress_for_people(run, points):
-    result = run("learn", points, "--passes", 3, check=0)
+def test_progress_is_a_table_by_default(run, points_path):
+    result = run("learn", points_path, "--passes", 3, check=0)
     lines = result.stderr.splitlines()
 
     assert result.stdout == ""
@@ -141,40 +156,42 @@ def test_progress_for_people(run, points):
     assert lines[-1] == "model not saved; use -m MODEL to keep it"
 
 
-def test_quiet_says_nothing_but_the_summary_asked_for(run, points):
-    result = run("learn", points, "--quiet", check=0)
+def test_quiet_prints_only_the_json_summary(run, points_path):
+    result = run("learn", points_path, "--quiet", check=0)
     assert (result.stdout, result.stderr) == ("", "")
 
-    result = run("learn", points, "--quiet", "--json", check=0)
-    assert (result.stderr, summary(result)["samples"]) == ("", 3000)
+    result = run("learn", points_path, "--quiet", "--json", check=0)
+    assert (result.stderr, parse_summary(result)["samples"]) == ("", 3000)
 
 
-def lines_of(shown):
-    """Return every state of a line of the terminal."""
-    return re.split(r"[\r\n]+", re.sub(r"\x1b\[[0-9;]*[mK]", "", shown))
+def split_terminal_lines(terminal_output):
+    """Return every state of each line of the terminal, without escape sequences."""
+    return re.split(r"[\r\n]+", re.sub(r"\x1b\[[0-9;]*[mK]", "", terminal_output))
 
 
-def test_a_terminal_gets_a_line_that_is_redrawn(on_terminal, points):
-    seen = on_terminal("learn", points, "--passes", "20")
+def test_progress_line_is_redrawn_on_a_terminal(run_on_terminal, points_path):
+    output = run_on_terminal("learn", points_path, "--passes", "20")
 
-    assert seen.count("\r\x1b[K    ") >= 1
-    assert seen.count("samples  accuracy") == 2  # the second one has training accuracy, too
-    rows = re.findall(r"(?m)(?:^|\x1b\[K) +([\d,]+) [^\r]*\r\n", seen)
+    assert output.count("\r\x1b[K    ") >= 1
+    assert output.count("samples  accuracy") == 2  # the second has a training column
+    rows = re.findall(r"(?m)(?:^|\x1b\[K) +([\d,]+) [^\r]*\r\n", output)
     assert rows == ["1,000", "2,000", "4,000", "8,000", "16,000", "32,000", "60,000"]
-    assert seen.rstrip().endswith("model not saved; use -m MODEL to keep it")
+    assert output.rstrip().endswith("model not saved; use -m MODEL to keep it")
 
 
-def test_predictions_on_a_terminal_have_it_for_themselves(on_terminal, points):
-    seen = on_terminal("learn", points, "--passes", "20", "-p", "-")
+def test_predictions_on_a_terminal_suppress_the_progress_line(run_on_terminal, points_path):
+    output = run_on_terminal("learn", points_path, "--passes", "20", "-p", "-")
 
-    assert "\x1b[K" not in seen
-    assert len(re.findall(r'(?m)^\{"row": .*\}\r$', seen)) == 60_000
+    assert "\x1b[K" not in output
+    assert len(re.findall(r'(?m)^\{"row": .*\}\r$', output)) == 60_000
 
 
 @pytest.mark.parametrize("columns", [15, 30, 60, 80, 120])
-def test_no_line_of_the_table_is_wider_than_the_terminal(on_terminal, digits, columns):
-    seen = on_terminal("learn", digits["train"], "--passes", "3", columns=columns)
-    table = [line for line in lines_of(seen) if re.match(r" +(samples|[\d,]+)\b", line)]
+def test_progress_table_fits_the_width_of_the_terminal(run_on_terminal, mnist_files, columns):
+    output = run_on_terminal("learn", mnist_files["train"], "--passes", "3", columns=columns)
+    table = [
+        line for line in split_terminal_lines(output) if re.match(r" +(samples|[\d,]+)\b", line)
+    ]
 
     assert len(table) >= 3
     assert columns > max(map(len, table))
@@ -184,23 +201,23 @@ def test_no_line_of_the_table_is_wider_than_the_terminal(on_terminal, digits, co
     assert (columns > 60) == ("samples/s" in table[0])
 
 
-def test_colours_are_for_terminals_and_go_with_no_color(on_terminal, run, tmp_path):
+def test_colors_are_only_for_terminals_and_no_color_disables_them(run_on_terminal, run, tmp_path):
     source = tmp_path / "points.csv"
     source.write_text("a,label\n" + "300,x\n400,y\n" * 50)
 
     args = ["learn", source, "--no-standardize"]
 
-    assert "\x1b[33m\x1b[1mwarning:\x1b[0m" in on_terminal(*args)
-    assert "\x1b[3" not in on_terminal(*args, NO_COLOR="1")
+    assert "\x1b[33m\x1b[1mwarning:\x1b[0m" in run_on_terminal(*args)
+    assert "\x1b[3" not in run_on_terminal(*args, NO_COLOR="1")
     assert "\x1b" not in run(*args, check=0).stderr
 
 
-def test_messages_break_between_words_and_json_does_not(on_terminal, tmp_path):
+def test_messages_wrap_between_words_and_json_lines_do_not_wrap(run_on_terminal, tmp_path):
     source = tmp_path / "points.csv"
     source.write_text("a,label\n" + "300,x\n400,y\n" * 50)
     args = ["learn", source, "--no-standardize"]
-    words = on_terminal(*args, columns=30, NO_COLOR="1").split()
-    lines = lines_of(on_terminal(*args, "--json", columns=30, NO_COLOR="1"))
+    words = run_on_terminal(*args, columns=30, NO_COLOR="1").split()
+    lines = split_terminal_lines(run_on_terminal(*args, "--json", columns=30, NO_COLOR="1"))
 
     assert "warning: unscaled features:" in " ".join(words)
     assert {"reaches", "square;", "--standardize"} <= set(words)
@@ -209,13 +226,15 @@ def test_messages_break_between_words_and_json_does_not(on_terminal, tmp_path):
     assert [text for text in texts if text.startswith("warning: unscaled features")]
 
 
-def test_a_row_of_the_table_is_not_repeated_at_the_end(run, points):
-    rows = re.findall(r"^ +[\d,]+ .*", run("learn", points, "--limit", 2000, check=0).stderr, re.M)
+def test_last_row_of_the_progress_table_is_not_repeated(run, points_path):
+    rows = re.findall(
+        r"^ +[\d,]+ .*", run("learn", points_path, "--limit", 2000, check=0).stderr, re.M
+    )
 
     assert [row.split()[0] for row in rows] == ["1,000", "2,000"]
 
 
-def test_samples_without_labels_are_counted_in_one_line(run):
+def test_unlabeled_rows_are_counted_in_one_line(run):
     result = run("learn", "-p", "-", input='{"a": 1}\n' * 3000, check=0)
     lines = [line for line in result.stderr.splitlines() if "3,000" in line]
 
@@ -224,8 +243,8 @@ def test_samples_without_labels_are_counted_in_one_line(run):
     assert "accuracy" not in result.stderr
 
 
-def test_predictions_are_lines_of_json(run, points, tmp_path):
-    args = ["learn", points, "--lr", 0.5, "--no-standardize", "-p"]
+def test_predictions_are_json_lines(run, points_path, tmp_path):
+    args = ["learn", points_path, "--lr", 0.5, "--no-standardize", "-p"]
     run(*args, tmp_path / "p.jsonl", check=0)
     records = [json.loads(line) for line in (tmp_path / "p.jsonl").read_text().splitlines()]
     piped = run(*args, "-", "--quiet", check=0)
@@ -239,7 +258,7 @@ def test_predictions_are_lines_of_json(run, points, tmp_path):
         "label": records[0]["label"],
     }
     for i, ((x, y), record) in enumerate(
-        zip(stream.iter_parquet(points), records, strict=True), start=1
+        zip(stream.iter_parquet(points_path), records, strict=True), start=1
     ):
         assert (i, y) == (record["row"], record["label"])
         if i > 1:
@@ -249,37 +268,37 @@ def test_predictions_are_lines_of_json(run, points, tmp_path):
         model.learn_one(x, y)
 
 
-def test_random_and_stop(run, digits):
-    """With the learner's settings the textbook's loop stops early, at low accuracy."""
+def test_stop_ends_random_draws_at_an_error_below_epsilon(run, mnist_files):
+    """With the settings of the learner, the textbook's loop stops before 2,000 samples."""
     options = ["--random", "--stop", "--lr", 0.05, "--epsilon", 0.01]
-    result = run("learn", digits["train"], *options, check=0)
-    again = run("learn", digits["train"], *options, "--json", check=0)
-    other = run("learn", digits["train"], *options, "--seed", 1, "--json", check=0)
+    result = run("learn", mnist_files["train"], *options, check=0)
+    summarized = run("learn", mnist_files["train"], *options, "--json", check=0)
+    reseeded = run("learn", mnist_files["train"], *options, "--seed", 1, "--json", check=0)
 
     assert re.search(
         r"stopped at sample [\d,]+: its error, [\d.e-]+, is below epsilon", result.stderr
     )
-    assert summary(again)["stopped"]
-    assert summary(again)["samples"] != summary(other)["samples"]
-    assert summary(again)["samples"] == summary(again)["updates"] + 1 < 2000
+    assert parse_summary(summarized)["stopped"]
+    assert parse_summary(summarized)["samples"] != parse_summary(reseeded)["samples"]
+    assert parse_summary(summarized)["samples"] == parse_summary(summarized)["updates"] + 1 < 2000
 
 
-def test_options_of_the_model_reach_it(run, points):
+def test_options_are_passed_to_the_model(run, points_path):
     model = SGDPerceptron(0.2, 0.01, "tanh", 0.5, ["right", "left", "none"], seed=9)
     metric = evaluate.progressive_val_score(
-        stream.iter_parquet(points, scale=2.0, ignore=["b"]), model, metrics.Accuracy()
+        stream.iter_parquet(points_path, scale=2.0, ignore=["b"]), model, metrics.Accuracy()
     )
     options = ["--lr", 0.2, "--epsilon", 0.01, "--activation", "tanh", "--init-range", 0.5,
                "--classes", "right,left,none", "--seed", 9,
                "--scale", "4/2", "--ignore", "b", "--label", "class"]  # fmt: skip
-    figures = summary(run("learn", points, *options, "--json", check=0))
+    figures = parse_summary(run("learn", points_path, *options, "--json", check=0))
 
     assert metric.get() == figures["accuracy"]
     assert model.n_updates == figures["updates"] < 3000
     assert figures["classes"] == ["right", "left", "none"]
 
 
-def test_weight_column(run, tmp_path, rng):
+def test_accuracy_with_a_weight_column_equals_that_of_river(run, tmp_path, rng):
     x, y = rng.normal(size=500), rng.choice(["a", "b"], 500)
     path = tmp_path / "w.parquet"
     pq.write_table(pa.table({"x": x, "y": y, "w": rng.random(500)}), path)
@@ -289,7 +308,7 @@ def test_weight_column(run, tmp_path, rng):
     args = ["--weight", "w", "--lr", 0.5, "--no-standardize"]
     result = run("learn", path, *args, "--json", check=0)
 
-    assert summary(result)["accuracy"] == expected.get()
+    assert parse_summary(result)["accuracy"] == expected.get()
 
 
 def test_skipped_rows_are_counted_and_listed(run, tmp_path):
@@ -297,20 +316,20 @@ def test_skipped_rows_are_counted_and_listed(run, tmp_path):
     x = [float("nan") if i % 4 == 0 else float(i % 3) for i in range(100)]
     pq.write_table(pa.table({"x": x, "y": [i % 2 for i in range(100)]}), path)
     result = run("learn", path, "--skip-bad", check=0)
-    figures = summary(run("learn", path, "--skip-bad", "--json", check=0))
-    refused = run("learn", path, check=1)
+    figures = parse_summary(run("learn", path, "--skip-bad", "--json", check=0))
+    failed = run("learn", path, check=1)
 
     lines = result.stderr.splitlines()
     assert f"skipped: {path}: row 1: column 'x' is nan, not finite (and 24 more like it)" in lines
     assert "skipped: 25 of 100 rows, 25.0%" in lines
     assert (figures["samples"], figures["skipped"], len(figures["skipped_rows"])) == (75, 25, 10)
     assert (
-        refused.stderr.splitlines()[-1]
+        failed.stderr.splitlines()[-1]
         == f"Error: {path}: row 1: column 'x' is nan, not finite; --skip-bad skips such rows"
     )
 
 
-def test_file_without_labels_is_only_predicted_and_says_so(run, tmp_path):
+def test_file_without_labels_is_predicted_with_a_notice(run, tmp_path):
     path = tmp_path / "test.parquet"
     pq.write_table(pa.table({"x": [1.0, 2.0]}), path)
     result = run("learn", path, "-p", "-", check=0)
@@ -319,8 +338,8 @@ def test_file_without_labels_is_only_predicted_and_says_so(run, tmp_path):
     assert [json.loads(line)["label"] for line in result.stdout.splitlines()] == [None, None]
 
 
-def columns(**more):
-    return {"x": [1.0, 2.0], "label": [0, 1], **more}
+def make_columns(**extra_columns):
+    return {"x": [1.0, 2.0], "label": [0, 1], **extra_columns}
 
 
 @pytest.mark.parametrize(
@@ -333,16 +352,16 @@ def columns(**more):
         (b"PAR1" + b"\0" * 100 + b"PAR1", [], "not a Parquet file, or truncated"),
         ({"label": [0, 1]}, [], "no usable features"),
         ({"name": ["a", "b"], "label": [0, 1]}, [], "no usable features among 'name' (string)"),
-        (columns(pixels=[[1, 2], None]), [], "row 2: column 'pixels' is null"),
-        (columns(x=[1.0, float("nan")]), [], "row 2: column 'x' is nan"),
-        (columns(pixels=[[1, 2], [1]]), [], "row 2: column 'pixels' has 1 value, not 2"),
-        (columns(), ["--label", "digit"], "no label column 'digit' among 'x', 'label'"),
-        (columns(y=[1, 2]), [], "'label', 'y' could each be the label: choose with --label"),
-        (columns(), ["--ignore", "z"], "no column 'z' among 'x', 'label'"),
+        (make_columns(pixels=[[1, 2], None]), [], "row 2: column 'pixels' is null"),
+        (make_columns(x=[1.0, float("nan")]), [], "row 2: column 'x' is nan"),
+        (make_columns(pixels=[[1, 2], [1]]), [], "row 2: column 'pixels' has 1 value, not 2"),
+        (make_columns(), ["--label", "digit"], "no label column 'digit' among 'x', 'label'"),
+        (make_columns(y=[1, 2]), [], "'label', 'y' could each be the label: choose with --label"),
+        (make_columns(), ["--ignore", "z"], "no column 'z' among 'x', 'label'"),
     ],
     ids=str,
 )
-def test_bad_input_is_one_line_and_exit_code_1(data, options, reason, run, tmp_path):
+def test_invalid_input_is_a_one_line_error_with_status_1(data, options, reason, run, tmp_path):
     path = tmp_path / "data.parquet"
     if data == "folder":
         path.mkdir()
@@ -358,9 +377,9 @@ def test_bad_input_is_one_line_and_exit_code_1(data, options, reason, run, tmp_p
     assert result.stdout == ""
 
 
-def test_truncated_file_is_one_line_and_exit_code_1(run, digits, tmp_path):
+def test_truncated_file_is_a_one_line_error_with_status_1(run, mnist_files, tmp_path):
     path = tmp_path / "cut.parquet"
-    path.write_bytes(digits["test"].read_bytes()[:100_000])
+    path.write_bytes(mnist_files["test"].read_bytes()[:100_000])
     result = run("learn", path, check=1)
 
     assert len(result.stderr.splitlines()) == 1
@@ -390,9 +409,9 @@ def test_truncated_file_is_one_line_and_exit_code_1(run, digits, tmp_path):
     ],
     ids=str,
 )
-def test_wrong_options_are_usage_errors(options, reason, run, tmp_path):
+def test_invalid_options_are_usage_errors(options, reason, run, tmp_path):
     path = tmp_path / "data.parquet"
-    pq.write_table(pa.table(columns()), path)
+    pq.write_table(pa.table(make_columns()), path)
     result = run("learn", path, *options, check=2)
     (line,) = result.stderr.splitlines()
 
@@ -401,7 +420,7 @@ def test_wrong_options_are_usage_errors(options, reason, run, tmp_path):
     assert reason in line
 
 
-def test_traceback_shows_where_an_error_arose(run):
+def test_traceback_option_shows_the_traceback(run):
     result = run("learn", "missing.parquet", "--traceback", check=1)
 
     assert "Traceback" in result.stderr
@@ -437,7 +456,7 @@ def test_every_command_and_option_has_help():
             assert isinstance(option, click.Argument) or option.help, (name, option.name)
 
 
-def test_runs_as_a_module():
+def test_package_runs_as_a_module():
     result = subprocess.run(
         [sys.executable, "-m", "stream_perceptron_cli", "--version"], capture_output=True, text=True
     )

@@ -21,34 +21,34 @@ from helpers import COMMAND
         (["learn", "--activation", "tan"], "choose sigmoid, tanh, arctan or identity"),
     ],
 )
-def test_what_is_mistyped_gets_one_line_with_a_suggestion(arguments, error, run):
+def test_mistyped_arguments_are_reported_in_one_line(arguments, error, run):
     result = run(*arguments, check=2)
 
     assert result.stdout == ""
     assert result.stderr.count("\n") == 1
     assert error in result.stderr
     if arguments[-1].startswith("--") or arguments[-1] == "tanh":
-        assert "Did you mean" in result.stderr  # Click's own words
+        assert "Did you mean" in result.stderr  # Click's own wording
 
 
-def test_without_a_command_the_help_is_shown(run):
+def test_help_is_shown_without_a_command(run):
     result = run()
     assert "Commands:\n  learn " in result.stdout + result.stderr
 
 
-def completed(words):
-    """Return bash's completions of the last word."""
+def complete_last_word(command_line):
+    """Return the completions that bash offers for the last word."""
     environment = os.environ | {
         "_STREAM_PERCEPTRON_COMPLETE": "bash_complete",
-        "COMP_WORDS": words,
-        "COMP_CWORD": str(words.count(" ")),
+        "COMP_WORDS": command_line,
+        "COMP_CWORD": str(command_line.count(" ")),
     }
     output = subprocess.run([COMMAND], env=environment, capture_output=True, text=True).stdout
     return [line.partition(",")[2] for line in output.splitlines() if line]
 
 
 @pytest.mark.parametrize(
-    ("words", "found"),
+    ("command_line", "completions"),
     [
         ("stream-perceptron ver", ["verify"]),
         ("stream-perceptron learn --activation ", ["sigmoid", "tanh", "arctan", "identity"]),
@@ -58,12 +58,12 @@ def completed(words):
         ("stream-perceptron learn digits", ["digits"]),
     ],
 )
-def test_every_choice_completes(words, found):
-    assert found == completed(words)
+def test_shell_completes_commands_and_choices(command_line, completions):
+    assert completions == complete_last_word(command_line)
 
 
 @pytest.mark.parametrize("package", ["stream_perceptron", "stream_perceptron_cli"])
-def test_it_runs_as_a_module(package, run):
+def test_package_runs_as_a_module(package, run):
     command = [sys.executable, "-m", package, "--version"]
 
     assert run("--version", check=0).stdout == subprocess.check_output(command, text=True)
@@ -78,7 +78,7 @@ def test_it_runs_as_a_module(package, run):
         ["predict", "digits.parquet", "-m", "m.npz", "-p"],
     ],
 )  # fmt: skip
-def test_models_are_files_on_this_machine(arguments, run):
+def test_remote_models_and_outputs_are_rejected(arguments, run):
     result = run(*arguments, "s3://key:secret@bucket/m.npz", check=2)
 
     assert result.stderr.count("\n") == 1
@@ -91,7 +91,7 @@ def test_models_are_files_on_this_machine(arguments, run):
      ["average", "a.npz", "--base", "b.npz"], ["convert", "a.npz"]],
     ids=" ".join,
 )  # fmt: skip
-def test_an_option_that_is_needed_is_asked_for(args, run):
+def test_missing_required_option_is_an_error(args, run):
     result = run(*args, check=2)
 
     assert re.fullmatch(r"Error: Missing option '-.*'; see .* --help\n", result.stderr)

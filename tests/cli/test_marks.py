@@ -8,21 +8,21 @@ import os
 import shutil
 
 import pytest
-from helpers import contents_of, samples_in, state_of, write_parquet
+from helpers import capture_state, count_samples, read_contents, write_parquet
 
 from stream_perceptron import LiveModel
 
 REMEDY = "; to learn the present file from its start: --again"
 
 
-def lines_from(start, n):
-    """Return rows of JSON lines, numbered from `start`."""
+def make_json_lines(start, n):
+    """Return n rows as JSON lines, numbered from `start`."""
     rows = ({"a": i % 7 - 3, "b": i, "label": "xy"[i % 7 > 3]} for i in range(start, start + n))
     return "".join(f"{json.dumps(row)}\n" for row in rows)
 
 
-def notices_of(result):
-    """Return the lines about files on stderr."""
+def get_file_notices(result):
+    """Return the lines of stderr that are about files."""
     return [line for line in result.stderr.splitlines() if line.startswith(("/", "Error: /"))]
 
 
@@ -33,76 +33,76 @@ def model(tmp_path):
 
 @pytest.fixture
 def log(tmp_path):
-    """A file of 100 rows."""
+    """A log of 100 rows."""
     path = tmp_path / "x.log"
-    path.write_text(lines_from(0, 100))
+    path.write_text(make_json_lines(0, 100))
     return path
 
 
 def test_a_growing_folder_is_learned_once(tmp_path, model, run):
     days = [tmp_path / f"day{i}.jsonl" for i in range(4)]
     for i, day in enumerate(days[:3]):
-        day.write_text(lines_from(1000 * i, 1000))
+        day.write_text(make_json_lines(1000 * i, 1000))
     run("learn", *days[:3], "-m", model, check=0)
     days[0].unlink()
-    days[3].write_text(lines_from(3000, 1000))
+    days[3].write_text(make_json_lines(3000, 1000))
 
     result = run("learn", *days[1:], "-m", model, check=0)
 
-    assert samples_in(model) == 4000
-    assert notices_of(result) == [f"{day}: already learned (1,000 rows)" for day in days[1:3]]
+    assert count_samples(model) == 4000
+    assert get_file_notices(result) == [f"{day}: already learned (1,000 rows)" for day in days[1:3]]
     result = run("learn", *days[1:], "-m", model, check=0)
-    assert samples_in(model) == 4000
+    assert count_samples(model) == 4000
     assert "nothing new: all requested rows were already learned" in result.stderr
 
 
-def test_a_file_that_has_grown_continues_after_its_mark(tmp_path, log, model, run):
+def test_grown_file_continues_after_its_mark(tmp_path, log, model, run):
     other = tmp_path / "other.jsonl"
-    other.write_text(lines_from(500, 50))
+    other.write_text(make_json_lines(500, 50))
     run("learn", log, "-m", model, check=0)
     run("learn", other, "-m", model, check=0)
     with log.open("a") as file:
-        file.write(lines_from(100, 30))
+        file.write(make_json_lines(100, 30))
 
     result = run("learn", other, log, "-m", model, check=0)
 
-    assert samples_in(model) == 180
-    assert notices_of(result) == [f"{other}: already learned (50 rows)"]
+    assert count_samples(model) == 180
+    assert get_file_notices(result) == [f"{other}: already learned (50 rows)"]
     entries = LiveModel.load(model).lineage.entries
     segments = [(entry.sources[0].name, entry.start, entry.end) for entry in entries]
     assert segments == [(str(log), 0, 100), (str(other), 0, 50), (str(log), 100, 130)]
     run("verify", model, other, log.rename(tmp_path / "moved"), check=0)
 
 
-@pytest.mark.parametrize("how", ["rename", "copy and truncate", "compress"])
-def test_rotated_logs_are_learned_once(how, tmp_path, log, model, run):
+@pytest.mark.parametrize("rotation", ["rename", "copy and truncate", "compress"])
+def test_rotated_logs_are_learned_once(rotation, tmp_path, log, model, run):
     old = tmp_path / "x.log.1"
     run("learn", log, "-m", model, check=0)
     with log.open("a") as file:
-        file.write(lines_from(100, 10))
-    if how == "copy and truncate":
+        file.write(make_json_lines(100, 10))
+    if rotation == "copy and truncate":
         shutil.copyfile(log, old)
-    elif how == "compress":
+    elif rotation == "compress":
         old.write_bytes(gzip.compress(log.read_bytes()))
         log.unlink()
     else:
         log.rename(old)
-    log.write_text(lines_from(110, 20))
+    log.write_text(make_json_lines(110, 20))
 
     result = run("learn", log, old, "-m", model, check=0)
 
-    assert samples_in(model) == 130
-    assert notices_of(result) == [f"{log}: new content; 100 rows of the old one were learned"]
+    assert count_samples(model) == 130
+    assert get_file_notices(result) == [f"{log}: new content; 100 rows of the old one were learned"]
     again = run("learn", old, log, "-m", model, check=0)
-    assert samples_in(model) == 130
-    assert notices_of(again) == [
+    assert count_samples(model) == 130
+    assert get_file_notices(again) == [
         f"{old}: already learned (110 rows)",
         f"{log}: already learned (20 rows)",
     ]
 
 
 @pytest.mark.parametrize("change", ["edited", "cut", "replaced in place"])
-def test_a_changed_file_is_an_error(change, log, model, run):
+def test_changed_file_is_an_error(change, log, model, run):
     run("learn", log, "-m", model, check=0)
     before = model.read_bytes()
     rows = log.read_text().splitlines(keepends=True)
@@ -113,7 +113,7 @@ def test_a_changed_file_is_an_error(change, log, model, run):
         rows[0] = rows[0].replace("-3", "-2")
         rows.append(" " * 40 + "\n")
     else:
-        rows = lines_from(1000, 120).splitlines(keepends=True)
+        rows = make_json_lines(1000, 120).splitlines(keepends=True)
     with log.open("r+") as file:
         file.write("".join(rows))
 
@@ -126,8 +126,8 @@ def test_a_changed_file_is_an_error(change, log, model, run):
     assert LiveModel.load(model).progress.rows == 100 + len(rows)
 
 
-def test_a_line_that_goes_on_is_an_error(log, model, run):
-    log.write_text(lines_from(0, 3)[:-1])
+def test_continued_last_line_is_an_error(log, model, run):
+    log.write_text(make_json_lines(0, 3)[:-1])
     run("learn", log, "-m", model, check=0)
     with log.open("a") as file:
         file.write(" \n")
@@ -138,41 +138,41 @@ def test_a_line_that_goes_on_is_an_error(log, model, run):
     assert result.stderr == f"Error: {log}: {reason}{REMEDY}\n"
 
 
-def test_another_parquet_file_of_a_known_name_is_announced(tmp_path, model, run):
+def test_new_parquet_file_with_a_known_name_is_reported(tmp_path, model, run):
     path = write_parquet(tmp_path / "x.parquet", {"a": [1.0, 2.0], "label": ["x", "y"]})
     run("learn", path, "-m", model, check=0)
     write_parquet(path, {"a": [3.0], "label": ["x"]})
 
     result = run("learn", path, "-m", model, check=0)
 
-    assert notices_of(result) == [f"{path}: new content; 2 rows of the old one were learned"]
-    assert samples_in(model) == 3
+    assert get_file_notices(result) == [f"{path}: new content; 2 rows of the old one were learned"]
+    assert count_samples(model) == 3
 
 
 @pytest.mark.parametrize(("options", "expected"), [([], 100), (["--passes", "2"], 300)])
 @pytest.mark.parametrize("with_model", [False, True])
-def test_a_file_given_twice(with_model, options, expected, log, model, run):
-    """The second pass reads the whole list."""
-    saving = ["-m", model] if with_model else []
+def test_first_pass_skips_a_repeated_file(with_model, options, expected, log, model, run):
+    """Later passes read the whole list of files."""
+    model_options = ["-m", model] if with_model else []
 
-    result = run("learn", log, log, *saving, *options, "--json", check=0)
+    result = run("learn", log, log, *model_options, *options, "--json", check=0)
 
     assert json.loads(result.stdout)["samples"] == expected
     assert f"{log}: already learned (100 rows)" in result.stderr
 
 
-def test_a_copy_is_not_learned_again_and_has_its_own_mark(tmp_path, log, model, run):
+def test_copied_file_is_not_learned_again_and_has_its_own_mark(tmp_path, log, model, run):
     copy = tmp_path / "copy.log"
     run("learn", log, "-m", model, check=0)
     shutil.copyfile(log, copy)
     run("learn", copy, "-m", model, check=0)
     for path, start in ((log, 100), (copy, 200)):
         with path.open("a") as file:
-            file.write(lines_from(start, 10))
+            file.write(make_json_lines(start, 10))
 
     run("learn", log, copy, "-m", model, check=0)
 
-    assert samples_in(model) == 120
+    assert count_samples(model) == 120
 
 
 def test_files_without_rows_have_no_mark(tmp_path, log, model, run):
@@ -184,22 +184,22 @@ def test_files_without_rows_have_no_mark(tmp_path, log, model, run):
     assert [mark.source.name for mark in LiveModel.load(model).marks] == [str(log)]
 
 
-def test_a_limit_counts_rows_of_earlier_runs_and_skipped_files(tmp_path, log, model, run):
+def test_limit_counts_rows_of_earlier_runs_and_skipped_files(tmp_path, log, model, run):
     other = tmp_path / "other.jsonl"
-    other.write_text(lines_from(500, 50))
+    other.write_text(make_json_lines(500, 50))
     run("learn", other, "-m", model, check=0)
     for limit, expected in ((40, 50), (50, 50), (70, 70), (70, 70), (150, 150)):
         run("learn", other, log, "-m", model, "--limit", limit, check=0)
-        assert samples_in(model) == expected
+        assert count_samples(model) == expected
 
 
-def test_learning_again_resumes_after_an_interrupt(tmp_path, log, model, run):
+def test_interrupted_again_run_resumes(tmp_path, log, model, run):
     other = tmp_path / "other.jsonl"
-    other.write_text(lines_from(500, 50))
+    other.write_text(make_json_lines(500, 50))
     run("learn", log, other, "-m", model, check=0)
-    at_once = tmp_path / "at_once.npz"
-    shutil.copyfile(model, at_once)
-    run("learn", log, other, "-m", at_once, "--again", check=0)
+    uninterrupted = tmp_path / "at_once.npz"
+    shutil.copyfile(model, uninterrupted)
+    run("learn", log, other, "-m", uninterrupted, "--again", check=0)
     live = LiveModel.load(model)
     sources = [open_file(path) for path in (log, other)]
     next(live.run(sources, live.resume(sources, again=True), n_single_rows=7))
@@ -207,11 +207,13 @@ def test_learning_again_resumes_after_an_interrupt(tmp_path, log, model, run):
 
     run("learn", log, other, "-m", model, "--again", check=0)
 
-    assert state_of(LiveModel.load(model).model) == state_of(LiveModel.load(at_once).model)
-    assert samples_in(model) == 300
+    assert capture_state(LiveModel.load(model).model) == capture_state(
+        LiveModel.load(uninterrupted).model
+    )
+    assert count_samples(model) == 300
     run("verify", model, other, log, check=0)
     run("learn", log, other, "-m", model, "--again", check=0)
-    assert samples_in(model) == 450
+    assert count_samples(model) == 450
 
 
 def open_file(path):
@@ -220,32 +222,32 @@ def open_file(path):
     return open_source(str(path))
 
 
-def test_learning_again_moves_the_mark_of_a_file_that_has_grown(log, model, run):
+def test_partial_again_run_keeps_the_mark_of_a_grown_file(log, model, run):
     run("learn", log, "-m", model, check=0)
     with log.open("a") as file:
-        file.write(lines_from(100, 10))
+        file.write(make_json_lines(100, 10))
     run("learn", log, "-m", model, "--again", "--limit", 50, check=0)
     assert [mark.n_rows for mark in LiveModel.load(model).marks] == [100]
 
     run("learn", log, "-m", model, check=0)
 
-    assert samples_in(model) == 160
+    assert count_samples(model) == 160
     assert [mark.n_rows for mark in LiveModel.load(model).marks] == [110]
 
 
 @pytest.mark.parametrize("options", [["--passes", "2"], ["--again"]])
-def test_rows_that_are_repeated_ignore_their_offsets(options, tmp_path, model, run):
+def test_repeated_passes_ignore_offsets(options, tmp_path, model, run):
     topic = tmp_path / "topic.csv"
     topic.write_text("o,a,label\n" + "".join(f"{i},{i % 5},{'xy'[i % 2]}\n" for i in range(60)))
-    learn = ["learn", topic, "-m", model, "--position", "o"]
-    run(*learn, check=0)
-    run(*learn, *options, check=0)
+    arguments = ["learn", topic, "-m", model, "--position", "o"]
+    run(*arguments, check=0)
+    run(*arguments, *options, check=0)
 
-    assert samples_in(model) == 120
+    assert count_samples(model) == 120
     run("verify", model, topic, check=0)
     more = "o,a,label\n59,4,x\n60,0,y\n"
     run("learn", "-m", model, "-q", input=more, check=0)
-    assert samples_in(model) == 121
+    assert count_samples(model) == 121
 
 
 @pytest.mark.parametrize(
@@ -253,7 +255,7 @@ def test_rows_that_are_repeated_ignore_their_offsets(options, tmp_path, model, r
     [["--random"], pytest.param(["--shards", "2", "--ray"], marks=pytest.mark.slow)],
     ids=["random", "ray"],
 )
-def test_a_whole_pass_in_another_way_marks_the_end_of_its_files(options, tmp_path, model, run):
+def test_random_and_sharded_passes_mark_the_end_of_files(options, tmp_path, model, run):
     numbers = [float(i % 7) for i in range(50)]
     path = write_parquet(
         tmp_path / "x.parquet", {"a": numbers, "label": ["xy"[a > 3] for a in numbers]}
@@ -262,11 +264,11 @@ def test_a_whole_pass_in_another_way_marks_the_end_of_its_files(options, tmp_pat
 
     result = run("learn", path, "-m", model, check=0)
 
-    assert notices_of(result) == [f"{path}: already learned (50 rows)"]
+    assert get_file_notices(result) == [f"{path}: already learned (50 rows)"]
 
 
-def test_a_finished_file_in_an_unchanged_state_is_not_read(log, model, run):
-    """Its content was changed without a trace; `verify` reads it nevertheless."""
+def test_finished_file_with_unchanged_size_and_time_is_not_read(log, model, run):
+    """Its content has changed nevertheless, which only `verify` notices."""
     an_hour_ago = log.stat().st_mtime - 3600
     os.utime(log, (an_hour_ago, an_hour_ago))
     run("learn", log, "-m", model, check=0)
@@ -276,32 +278,32 @@ def test_a_finished_file_in_an_unchanged_state_is_not_read(log, model, run):
 
     result = run("learn", log, "-m", model, check=0)
 
-    assert notices_of(result) == [f"{log}: already learned (100 rows)"]
+    assert get_file_notices(result) == [f"{log}: already learned (100 rows)"]
     assert "is not among the given sources" in run("verify", model, log, check=1).stderr
     os.utime(log)
     assert "it has changed" in run("learn", log, "-m", model, check=1).stderr
 
 
-def test_a_pipe_is_not_learned_again(model, run):
+def test_again_rejects_pipes(model, run):
     result = run("learn", "-", "-m", model, "--again", input="a,label\n1,x\n", check=2)
 
     assert "stdin and pipes can be read only once: --again needs files" in result.stderr
 
 
-def test_inspect_says_which_files_a_further_run_needs(tmp_path, log, model, run):
-    part, gone = tmp_path / "part.jsonl", tmp_path / "gone.jsonl"
-    part.write_text(lines_from(500, 50))
-    gone.write_text(lines_from(600, 1))
-    run("learn", log, gone, "-m", model, check=0)
-    run("learn", part, "-m", model, "--limit", 20, check=0)
-    gone.unlink()
+def test_inspect_shows_which_files_further_runs_need(tmp_path, log, model, run):
+    partial, deleted = tmp_path / "part.jsonl", tmp_path / "gone.jsonl"
+    partial.write_text(make_json_lines(500, 50))
+    deleted.write_text(make_json_lines(600, 1))
+    run("learn", log, deleted, "-m", model, check=0)
+    run("learn", partial, "-m", model, "--limit", 20, check=0)
+    deleted.unlink()
     files = json.loads(run("inspect", model, "--json", check=0).stdout)["files"]
     shown = " ".join(run("inspect", model, check=0).stdout.split())
 
     expected = {
         log: (100, "finished", "finished: can be deleted"),
-        gone: (1, "missing", "finished, no longer there"),
-        part: (20, "unfinished", "not finished: further runs need it"),
+        deleted: (1, "missing", "finished, no longer there"),
+        partial: (20, "unfinished", "not finished: further runs need it"),
     }
     assert {file["name"]: (file["rows"], file["status"]) for file in files} == {
         str(path): status[:2] for path, status in expected.items()
@@ -310,14 +312,14 @@ def test_inspect_says_which_files_a_further_run_needs(tmp_path, log, model, run)
     for path, (n, _, status) in expected.items():
         assert f"{path} {n} row{'s' * (n != 1)}, {status}" in shown
     with log.open("a") as file:
-        file.write(lines_from(100, 1))
+        file.write(make_json_lines(100, 1))
     assert "changed since: further runs need it" in run("inspect", model, check=0).stdout
 
 
 def test_inspect_groups_many_files(tmp_path, model, run):
     days = [tmp_path / f"day-{i:03}.jsonl" for i in range(25)]
     for i, day in enumerate(days):
-        day.write_text(lines_from(10 * i, 10))
+        day.write_text(make_json_lines(10 * i, 10))
     run("learn", *days, "-m", model, check=0)
 
     shown = run("inspect", model, check=0).stdout
@@ -328,25 +330,25 @@ def test_inspect_groups_many_files(tmp_path, model, run):
     assert "... 5 more, which --json lists" in shown
 
 
-def test_rows_without_a_readable_offset_are_redelivered_alike_wherever_a_run_ends(tmp_path, run):
-    """They have the status of the row before them, in the same file."""
+def test_row_without_readable_offset_has_the_status_of_the_row_before(tmp_path, run):
+    """It counts as redelivered if the row before it in the file does, wherever a run ends."""
     first, second = tmp_path / "first.csv", tmp_path / "second.csv"
     first.write_text("o,a,label\n1,0,x\n2,1,y\n,2,x\n")
     second.write_text("o,a,label\n2,1,y\n,3,x\n,4,y\n,5,x\n,6,y\n3,5,x\n,6,y\n")
     outcomes = []
     for limits in ([], range(1, 11)):
         model = tmp_path / f"{len(limits)}.npz"
-        learn = ["learn", first, second, "-m", model, "--position", "o", "--skip-bad", "-q"]
+        arguments = ["learn", first, second, "-m", model, "--position", "o", "--skip-bad", "-q"]
         for limit in limits:
-            run(*learn, "--limit", limit, check=0)
-        run(*learn, check=0)
+            run(*arguments, "--limit", limit, check=0)
+        run(*arguments, check=0)
         run("verify", model, second, first, check=0)
-        outcomes.append(contents_of(model))
+        outcomes.append(read_contents(model))
 
     assert outcomes[0] == outcomes[1]
 
 
-def test_a_file_that_was_edited_after_it_was_finished_is_not_deletable(log, model, run):
+def test_file_edited_after_it_was_finished_cannot_be_deleted(log, model, run):
     run("learn", log, "-m", model, check=0)
     an_hour_ago = log.stat().st_mtime - 3600
     os.utime(log, (an_hour_ago, an_hour_ago))

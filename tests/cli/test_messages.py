@@ -12,7 +12,7 @@ import subprocess
 import tarfile
 
 import pytest
-from helpers import catches, start, wait_for, write_lines
+from helpers import has_signal_handler, start, wait_for, write_jsonl
 
 from stream_perceptron import LiveModel
 
@@ -27,7 +27,7 @@ HEADER = "a,b,label\n"
         ('{"a": 1, "y": 0}\n{"a": "n/a", "y": 1}\n', "--missing n/a"),
     ],
 )
-def test_a_text_among_numbers_names_the_option_that_reads_it(text, option, run):
+def test_text_among_numbers_suggests_the_matching_option(text, option, run):
     error = run("learn", input=text, check=1).stderr.splitlines()[-1]
     assert error.startswith("Error: stdin: row 2: ")
     assert f": {option}; --skip-bad" in error
@@ -36,45 +36,45 @@ def test_a_text_among_numbers_names_the_option_that_reads_it(text, option, run):
 
 
 @pytest.mark.parametrize("row", [0, 1])
-def test_numbers_in_quotes_are_named_with_what_takes_them_away(row, run, tmp_path):
+def test_quoted_numbers_suggest_a_jq_command(row, run, tmp_path):
     rows = [{"my key": 1.5, "b": 1, "y": 0}, {"my key": 2.5, "b": 2, "y": 1}]
     rows[row] = rows[row] | {"my key": str(rows[row]["my key"])}
-    source = write_lines(tmp_path / "s.jsonl", rows)
-    told = run("learn", source).stderr
-    how = told.partition("jq -c ")[2].partition(" removes them")[0]
+    source = write_jsonl(tmp_path / "s.jsonl", rows)
+    notices = run("learn", source).stderr
+    jq_arguments = notices.partition("jq -c ")[2].partition(" removes them")[0]
 
-    assert shlex.split(how) == ['.["my key"] |= tonumber']
-    assert "--one-hot" not in told
+    assert shlex.split(jq_arguments) == ['.["my key"] |= tonumber']
+    assert "--one-hot" not in notices
 
 
 @pytest.mark.parametrize(
-    ("option", "wanted", "meant"),
+    ("option", "column", "ending"),
     [
         ("--label", "lable", "; did you mean 'label'?"),
         ("--ignore", "custommer id", "; did you mean 'customer id'?"),
         ("--one-hot", "zzz", "'label'\n"),
     ],
 )
-def test_a_column_that_is_not_there_may_be_another(option, wanted, meant, run):
+def test_unknown_column_suggests_a_similar_name(option, column, ending, run):
     text = "customer id,city,label\n1,Rome,x\n"
-    error = run("learn", option, wanted, input=text, check=1).stderr
+    error = run("learn", option, column, input=text, check=1).stderr
 
-    assert f"column {wanted!r} among" in error
-    assert error.endswith(meant if meant.endswith("\n") else f"{meant}\n")
+    assert f"column {column!r} among" in error
+    assert error.endswith(ending if ending.endswith("\n") else f"{ending}\n")
 
 
 @pytest.mark.parametrize(
-    ("option", "meant"), [("--output", ""), ("--target", ""), ("--quite", "--quiet")]
+    ("option", "suggestion"), [("--output", ""), ("--target", ""), ("--quite", "--quiet")]
 )
-def test_an_option_that_is_not_there_may_be_another(option, meant, run):
+def test_unknown_option_suggests_a_similar_one(option, suggestion, run):
     error = run("learn", option, "x", check=2).stderr
 
     assert f"No such option '{option}'" in error or f"No such option: {option}" in error
-    assert bool(meant) == ("Did you mean" in error)
-    assert meant in error
+    assert bool(suggestion) == ("Did you mean" in error)
+    assert suggestion in error
 
 
-def test_a_second_model_is_refused(run, tmp_path):
+def test_model_given_twice_is_an_error(run, tmp_path):
     paths = [tmp_path / "a.npz", tmp_path / "b.npz"]
     result = run("learn", "-m", paths[0], "--model", paths[1], input=HEADER + "1,2,x\n", check=2)
 
@@ -82,14 +82,14 @@ def test_a_second_model_is_refused(run, tmp_path):
     assert not any(path.exists() for path in paths)
 
 
-def test_only_what_changes_is_said_to_be_other_from_now_on(run, tmp_path):
+def test_only_a_changed_learning_rate_is_reported(run, tmp_path):
     path = tmp_path / "m.npz"
     args = ["learn", "-m", path, "--lr"]
     for lr, text in (("0.1", HEADER + "1,2,x\n"), ("0.1", "3,4,y\n"), ("0.2", "5,6,x\n")):
-        told = run(*args, lr, input=text, check=0).stderr
+        notices = run(*args, lr, input=text, check=0).stderr
 
-        assert (lr == "0.2") == ("lr is 0.2 from now on" in told)
-        assert "lr is 0.1" not in told
+        assert (lr == "0.2") == ("lr is 0.2 from now on" in notices)
+        assert "lr is 0.1" not in notices
 
 
 def test_short_options(run):
@@ -98,35 +98,35 @@ def test_short_options(run):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_ctrl_c_says_that_it_saved(number, tmp_path):
+def test_interrupted_run_reports_the_saved_model(number, tmp_path):
     path = tmp_path / "m.npz"
     process = start("-m", path, "--save-every", "1", stdin=-1)
     process.stdin.write(HEADER + "1,2,x\n")
     process.stdin.flush()
     wait_for(path.exists, process)
-    assert catches(process, number)
+    assert has_signal_handler(process, number)
     process.send_signal(number)
-    last = process.communicate()[1].splitlines()[-1]
+    last_line = process.communicate()[1].splitlines()[-1]
 
-    assert last == ("interrupted; " if number == signal.SIGINT else "") + f"saved {path}"
+    assert last_line == ("interrupted; " if number == signal.SIGINT else "") + f"saved {path}"
 
 
 @pytest.mark.parametrize("form", ["csv", "jsonl"])
-def test_rows_without_labels_are_counted_and_need_predictions(form, run, tmp_path):
+def test_unlabeled_rows_are_counted_and_need_predictions(form, run, tmp_path):
     """Both formats give the same error."""
-    labels = ["x", None, "y", None]
-    for name, shown in (("some", labels), ("none", [None] * 4)):
-        rows = [{"a": i, "label": label} for i, label in enumerate(shown)]
+    some_labels = ["x", None, "y", None]
+    for name, labels in (("some", some_labels), ("none", [None] * 4)):
+        rows = [{"a": i, "label": label} for i, label in enumerate(labels)]
         source = tmp_path / f"{name}.{form}"
         if form == "csv":
             source.write_text("a,label\n" + "".join(f"{r['a']},{r['label'] or ''}\n" for r in rows))
         else:
-            write_lines(source, [{k: v for k, v in row.items() if v is not None} for row in rows])
-    told = run("learn", tmp_path / f"some.{form}", check=0).stderr
+            write_jsonl(source, [{k: v for k, v in row.items() if v is not None} for row in rows])
+    notices = run("learn", tmp_path / f"some.{form}", check=0).stderr
     error = run("learn", tmp_path / f"none.{form}", check=1).stderr.splitlines()[-1]
     predicted = run("learn", tmp_path / f"none.{form}", "-p", "-", check=0).stdout
 
-    assert "unlabeled: 2 rows, only predicted\n" in told
+    assert "unlabeled: 2 rows, only predicted\n" in notices
     assert error == (
         f"Error: {tmp_path / 'none'}.{form}: no row has a label: name its column with --label, or "
         "ask for predictions with -p"
@@ -134,7 +134,7 @@ def test_rows_without_labels_are_counted_and_need_predictions(form, run, tmp_pat
     assert predicted.count("\n") == 4
 
 
-def test_files_of_other_kinds_are_answered_with_a_command(run, tmp_path):
+def test_unsupported_file_types_suggest_a_conversion_command(run, tmp_path):
     text = "a,label\n1,x\n2,y\n"
     (tmp_path / "t.csv").write_text(text)
     (tmp_path / "u.csv").write_bytes(text.encode("utf-16"))
@@ -151,18 +151,18 @@ def test_files_of_other_kinds_are_answered_with_a_command(run, tmp_path):
         assert error.count("\n") == 1
         assert error.startswith(f"Error: {name}: ")
         assert f"{command} " in error
-    for how in ("iconv -f UTF-16 -t UTF-8 u.csv", "tar -xOf t.tgz t.csv"):
-        made = run_shell(how, tmp_path)
-        assert text.encode() == made
+    for command in ("iconv -f UTF-16 -t UTF-8 u.csv", "tar -xOf t.tgz t.csv"):
+        converted = run_command_line(command, tmp_path)
+        assert text.encode() == converted
     assert "iconv -f UTF-16 -t UTF-8 u.csv |" in run("learn", "u.csv", cwd=tmp_path).stderr
 
 
-def run_shell(command, folder):
+def run_command_line(command, folder):
     return subprocess.run(shlex.split(command), cwd=folder, capture_output=True, check=True).stdout
 
 
-def test_texts_of_a_few_kinds_are_worth_encoding(run, tmp_path):
-    """The suggestion omits ids and numbers, and works as printed."""
+def test_text_columns_suggest_options_that_encode_them(run, tmp_path):
+    """The suggestion leaves out IDs and numbers, and its options work as printed."""
     rng = random.Random(0)
     lines = ["user id,day,city,the note,price,label"]
     for i in range(400):
@@ -172,34 +172,35 @@ def test_texts_of_a_few_kinds_are_worth_encoding(run, tmp_path):
         lines.append(f"u{i:05},2024-01-{i % 28 + 1:02},{city},{note},{rng.random():.3f},{label}")
     source = tmp_path / "s.csv"
     source.write_text("\n".join(lines) + "\n")
-    told = run("learn", source, check=0).stderr
+    notices = run("learn", source, check=0).stderr
     before = json.loads(run("learn", source, "--json", check=0).stdout)["accuracy"]
     after = json.loads(run("learn", source, "--one-hot", "city", "--json", check=0).stdout)
 
     assert (
         "ignored (text): user id, day, city, the note; to use day, city, the note: --dates day "
-        "--one-hot city --words 'the note'\n" in told
+        "--one-hot city --words 'the note'\n" in notices
     )
     assert after["accuracy"] > before + 0.2
 
 
-def test_names_are_quoted_for_the_shell(run):
+def test_suggested_column_names_are_quoted_for_the_shell(run):
     text = "customer's id,b,label\n" + "".join(f"{i},{i % 7},{i % 2}\n" for i in range(50))
-    told = run("learn", input=text, check=0).stderr
-    how = next(line for line in told.splitlines() if "row number" in line)
+    notices = run("learn", input=text, check=0).stderr
+    warning = next(line for line in notices.splitlines() if "row number" in line)
 
-    option = shlex.split(how[how.index("--ignore") :])
+    option = shlex.split(warning[warning.index("--ignore") :])
     assert option == ["--ignore", "customer's id"]
     assert "warning" not in run("learn", *option, input=text, check=0).stderr
 
 
 @pytest.mark.parametrize("command", ["evaluate", "predict"])
-def test_the_label_may_have_another_name_in_a_test(command, run, tmp_path):
+def test_evaluate_and_predict_find_a_renamed_label_column(command, run, tmp_path):
     path = tmp_path / "m.npz"
     run("learn", "--label", "kind", "-m", path, input="a,kind\n1,x\n2,y\n" * 50, check=1)
     run("learn", "--label", "kind", "-m", path, input="a,kind\n" + "1,x\n2,y\n" * 50, check=0)
 
-    def labels(name, *options, check=0):
+    def read_labels(name, *options, check=0):
+        """Return the labels that the command found, or its error."""
         text = f"a,{name}\n1,x\n2,y\n"
         result = run(command, "-m", path, *options, input=text, check=check)
         if check:
@@ -208,12 +209,12 @@ def test_the_label_may_have_another_name_in_a_test(command, run, tmp_path):
             return [row["class"] for row in json.loads(result.stdout)["per_class"]]
         return [json.loads(line)["label"] for line in result.stdout.splitlines()]
 
-    more = ["--json"] if command == "evaluate" else []
-    assert labels("kind", *more) == ["x", "y"]
-    assert labels("class", *more) == ["x", "y"]  # found by its usual name
-    assert labels("verdict", "--label", "verdict", *more) == ["x", "y"]
-    assert labels("verdict", "--label", "2", *more) == ["x", "y"]
-    error = labels("class", "--label", "klass", *more, check=1)
+    extra_options = ["--json"] if command == "evaluate" else []
+    assert read_labels("kind", *extra_options) == ["x", "y"]
+    assert read_labels("class", *extra_options) == ["x", "y"]  # found by its usual name
+    assert read_labels("verdict", "--label", "verdict", *extra_options) == ["x", "y"]
+    assert read_labels("verdict", "--label", "2", *extra_options) == ["x", "y"]
+    error = read_labels("class", "--label", "klass", *extra_options, check=1)
     assert "there is no label column 'klass'" in error
     assert "did you mean 'class'?" in error
 
@@ -228,45 +229,45 @@ def test_the_label_may_have_another_name_in_a_test(command, run, tmp_path):
         ("1,0|2,0|x\n3,0|4|y\n", ["--delimiter", "|", "--decimal", ",", "--label", "-1"]),
     ],
 )
-def test_delimiters_and_decimals(text, options, run, tmp_path):
-    """They give the model of commas and points, are checked on resume and kept for `predict`."""
+def test_delimiter_and_decimal_options_give_the_model_of_plain_csv(text, options, run, tmp_path):
+    """The model stores the options: later runs check them, and `predict` uses them."""
     names = [] if text.startswith("1") else ["a", "b"]
     plain = "a,b,label\n1,2,x\n3,4,y\n" if names else "1,2,x\n3,4,y\n"
-    more = options[-2:] if "--label" in options else []
+    extra_options = options[-2:] if "--label" in options else []
     path, expected = tmp_path / "m.npz", tmp_path / "expected.npz"
-    source, other = tmp_path / "s.csv", tmp_path / "plain.csv"
+    source, plain_source = tmp_path / "s.csv", tmp_path / "plain.csv"
     source.write_text(text)
-    other.write_text(plain)
-    run("learn", other, *more, "-m", expected, check=0)
+    plain_source.write_text(plain)
+    run("learn", plain_source, *extra_options, "-m", expected, check=0)
     run("learn", source, *options, "-m", path, "--limit", "1", check=0)
-    refused = run("learn", source, *options[:1], ";" if options[0] == "--delimiter" else ".",
+    mismatch_error = run("learn", source, *options[:1], ";" if options[0] == "--delimiter" else ".",
                   "-m", path, check=1).stderr  # fmt: skip
     run("learn", source, *options, "-m", path, check=0)
     predicted = run("predict", source, "-m", path, check=0).stdout
 
-    assert f"the model was made with {options[0]} " in refused
-    live, wanted = LiveModel.load(path), LiveModel.load(expected)
-    assert live.model.weights.tobytes() == wanted.model.weights.tobytes()
-    assert predicted == run("predict", other, "-m", expected, check=0).stdout
+    assert f"the model was made with {options[0]} " in mismatch_error
+    live, reference = LiveModel.load(path), LiveModel.load(expected)
+    assert live.model.weights.tobytes() == reference.model.weights.tobytes()
+    assert predicted == run("predict", plain_source, "-m", expected, check=0).stdout
     assert "every bit" in run("verify", path, source, check=0).stdout
 
 
-def test_comments_in_libsvm_are_no_rows(run, tmp_path):
+def test_libsvm_comments_are_not_rows(run, tmp_path):
     lines = ["1 a:1 b:2", "0 a:2", "1 b:3 # at the end", "0 a:1 b:1"]
     plain = "\n".join(lines) + "\n"
     text = "# first\n#second\n" + plain.replace("\n0", "\n#\n#0 a:1\n0")
     source, path, expected = (tmp_path / n for n in ("s", "m.npz", "e.npz"))
     source.write_text(text)
     run("learn", source, "-m", path, "--limit", "2", check=0)
-    told = run("learn", source, "-m", path, check=0).stderr
+    notices = run("learn", source, "-m", path, check=0).stderr
     run("learn", "-m", expected, input=plain, check=0)
     run("learn", "-m", tmp_path / "p.npz", input=text, check=0)
 
-    assert "resuming" in told
-    for each in (path, tmp_path / "p.npz"):
-        live, wanted = LiveModel.load(each), LiveModel.load(expected)
+    assert "resuming" in notices
+    for model_path in (path, tmp_path / "p.npz"):
+        live, reference = LiveModel.load(model_path), LiveModel.load(expected)
         assert (live.progress.samples, live.progress.skipped) == (4, 0)
-        assert live.model.weights.tobytes() == wanted.model.weights.tobytes()
+        assert live.model.weights.tobytes() == reference.model.weights.tobytes()
     assert "every bit" in run("verify", path, source, check=0).stdout
     assert "2 features" in run("learn", input="#a,b,label\n1,2,x\n", check=0).stderr
 
@@ -276,33 +277,33 @@ def test_comments_in_libsvm_are_no_rows(run, tmp_path):
     [("--missing", ["NA", "?"]), ("--one-hot", ["a", "b"]), ("--keep", ["a", "b"]),
      ("--classes", ["x", "y"])],
 )  # fmt: skip
-def test_lists_are_given_once(option, values, run):
-    """Otherwise the first of two would be lost."""
+def test_list_option_given_twice_is_an_error(option, values, run):
+    """Otherwise the first list would be lost."""
     args = [part for value in values for part in (option, value)]
     error = run("learn", "-p", "-", *args, input=HEADER + "1,2,x\n", check=2).stderr
 
     assert f"{option} is given twice" in error
 
 
-def test_latin_1_is_answered_with_what_converts_it(run, tmp_path):
+def test_latin_1_file_suggests_iconv(run, tmp_path):
     source = tmp_path / "s.csv"
     source.write_bytes("a,label\n1,né\n2,y\n".encode("latin1"))
     error = run("learn", source, check=1).stderr
-    made = run_shell(f"iconv -f LATIN1 -t UTF-8 {source}", tmp_path)
+    converted = run_command_line(f"iconv -f LATIN1 -t UTF-8 {source}", tmp_path)
 
     assert "iconv -f LATIN1 -t UTF-8" in error
-    assert "né".encode() in made
+    assert "né".encode() in converted
 
 
-def test_a_label_that_has_another_name_later(run, tmp_path):
-    """The advice works: --label may not change, but the column may."""
+def test_renamed_label_column_gets_advice_that_works(run, tmp_path):
+    """The --label of a model is fixed, so the advice is to rename the column."""
     path = tmp_path / "m.npz"
     run("learn", "-m", path, input="a,label\n1,x\n2,y\n", check=0)
-    later = run("learn", "-m", path, input="a,kind\n3,x\n", check=1).stderr
-    first = run("learn", input="a,kind\n3,x\n", check=1).stderr
+    later_error = run("learn", "-m", path, input="a,kind\n3,x\n", check=1).stderr
+    first_error = run("learn", input="a,kind\n3,x\n", check=1).stderr
 
-    assert "rename it, or ask for predictions" in later
-    assert "name it with --label, or ask for predictions" in first
+    assert "rename it, or ask for predictions" in later_error
+    assert "name it with --label, or ask for predictions" in first_error
 
 
 @pytest.mark.parametrize(
@@ -313,7 +314,7 @@ def test_a_label_that_has_another_name_later(run, tmp_path):
         ("a,label\n1.5,x\nNA,y\n", ["--missing", "NA"]),
     ],
 )
-def test_what_is_tested_may_be_written_in_another_way(text, options, run, tmp_path):
+def test_evaluate_and_predict_accept_other_read_options(text, options, run, tmp_path):
     path = tmp_path / "m.npz"
     run("learn", "-m", path, input="a,label\n" + "1.5,x\n2.5,y\n" * 50, check=0)
     error = run("evaluate", "-m", path, input=text, check=1).stderr
@@ -325,31 +326,31 @@ def test_what_is_tested_may_be_written_in_another_way(text, options, run, tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("text", "how"),
+    ("text", "suggestion"),
     [
         ("a;b;label\n1,5;2,5;x\n3,5;4,5;y\n", "--decimal ,"),
         ("a|b|label\n1|2|x\n", "--delimiter '|'"),
         ("a b label\n1 2 x\n", "--delimiter space"),
     ],
 )
-def test_tables_of_texts_alone_may_be_written_in_another_way(text, how, run):
+def test_table_with_only_texts_suggests_decimal_or_delimiter(text, suggestion, run):
     error = run("learn", "--label", "1", input=text, check=1).stderr
     if "no usable features" not in error:
         error = run("learn", "-p", "-", input=text, check=1).stderr
 
-    assert error.endswith(f": {how}\n")
-    run("learn", *shlex.split(how), input=text, check=0)
+    assert error.endswith(f": {suggestion}\n")
+    run("learn", *shlex.split(suggestion), input=text, check=0)
 
 
-def test_a_delimiter_that_is_asked_for_wins_over_the_look_of_libsvm(run):
+def test_delimiter_option_overrides_libsvm_detection(run):
     for header, option in (("x:z:label\n1:2:a\n3:4:b\n", ":"), ("x\tt:1\ty:2\n1\t2\ta\n", "tab")):
-        more = ["--label", "y:2"] if option == "tab" else []
-        told = run("learn", "--delimiter", option, *more, input=header, check=0).stderr
-        assert told.startswith("2 features, standardized: ")
+        extra_options = ["--label", "y:2"] if option == "tab" else []
+        notices = run("learn", "--delimiter", option, *extra_options, input=header, check=0).stderr
+        assert notices.startswith("2 features, standardized: ")
 
 
 @pytest.mark.parametrize("label", ["label", "3"])
-def test_a_label_is_named_where_rows_have_no_names(label, run, tmp_path):
+def test_label_option_applies_to_rows_without_names(label, run, tmp_path):
     path, rows = tmp_path / "m.npz", "0.1,100,p\n0.2,5,q\n"
     run("learn", "-m", path, input="a,b,label\n" + rows * 20, check=0)
     shown = run("evaluate", "-m", path, "--label", label, "--json", input=rows, check=0).stdout
@@ -359,7 +360,7 @@ def test_a_label_is_named_where_rows_have_no_names(label, run, tmp_path):
     assert json.loads(predicted)["label"] is None
 
 
-def test_sweep_takes_a_bare_standardize(run, tmp_path):
+def test_sweep_accepts_standardize_without_a_value(run, tmp_path):
     source = tmp_path / "s.csv"
     source.write_text(HEADER + "1,2,x\n3,1,y\n" * 50)
     shown = run("sweep", source, "--standardize", "--lr", "0.1,1", check=0).stdout
@@ -372,14 +373,12 @@ def test_sweep_takes_a_bare_standardize(run, tmp_path):
 
 @pytest.mark.parametrize("first", ["label", "y"])
 @pytest.mark.parametrize("value", ["x", 1, None], ids=["text", "number", "null"])
-def test_another_usual_name_of_a_label_is_no_label_and_that_is_said_once(
-    first, value, run, tmp_path
-):
+def test_second_usual_label_name_is_warned_about_once(first, value, run, tmp_path):
     """The first labeled row fixes the key."""
     other = "y" if first == "label" else "class"
     rows = [{"a": i, first: "uv"[i % 2]} for i in range(20)]
     rows += [{"a": i, other: value} for i in range(20)] * 3
-    source = write_lines(tmp_path / "s.jsonl", rows)
+    source = write_jsonl(tmp_path / "s.jsonl", rows)
 
     result = run("learn", source, "-m", tmp_path / "m.npz", "--skip-bad", check=0)
 
@@ -392,9 +391,9 @@ def test_another_usual_name_of_a_label_is_no_label_and_that_is_said_once(
     assert live.schema.label == first
 
 
-def test_the_key_of_the_label_keeps_its_case(run, tmp_path):
+def test_label_key_keeps_the_case_of_the_first_row(run, tmp_path):
     rows = [{"a": 1, "Label": "u"}, {"a": 2, "label": "v"}, {"a": 3, "Label": "v"}]
-    source = write_lines(tmp_path / "s.jsonl", rows)
+    source = write_jsonl(tmp_path / "s.jsonl", rows)
 
     run("learn", source, "-m", tmp_path / "m.npz", "--label", "label", check=0)
 
@@ -403,11 +402,11 @@ def test_the_key_of_the_label_keeps_its_case(run, tmp_path):
     assert live.model.classes_ == ["u", "v"]
 
 
-def test_rows_of_texts_alone_name_the_options_that_use_them(tmp_path, run):
-    """A model of biases alone would learn nothing; rows after one with a number may lack it."""
-    texts = write_lines(tmp_path / "texts.jsonl", [{"t": "a", "u": "b", "label": "x"}] * 3)
+def test_rows_with_only_texts_suggest_encoding_options(tmp_path, run):
+    """A model with only biases learns nothing; after a row with a number, others may lack it."""
+    texts = write_jsonl(tmp_path / "texts.jsonl", [{"t": "a", "u": "b", "label": "x"}] * 3)
     mixed = [{"t": "a"}, {"b": 1, "label": "x"}, {"t": "a", "label": "y"}]
-    mixed = write_lines(tmp_path / "mixed.jsonl", mixed)
+    mixed = write_jsonl(tmp_path / "mixed.jsonl", mixed)
     error = run("learn", texts, check=1).stderr.splitlines()[-1]
 
     assert error == (
@@ -418,24 +417,24 @@ def test_rows_of_texts_alone_name_the_options_that_use_them(tmp_path, run):
         run("learn", source, *options, check=0)
 
 
-NAMES_IN_OPTIONS = ["--one-hot", "--ignore", "--weight", "--keep"]
+OPTIONS_WITH_COLUMN_NAMES = ["--one-hot", "--ignore", "--weight", "--keep"]
 
 
-@pytest.mark.parametrize("option", NAMES_IN_OPTIONS)
+@pytest.mark.parametrize("option", OPTIONS_WITH_COLUMN_NAMES)
 @pytest.mark.parametrize("form", ["flat", "object", "late"])
-def test_a_name_that_no_row_has_is_a_warning_at_the_end(option, form, tmp_path, run):
+def test_column_name_that_no_row_has_is_a_warning(option, form, tmp_path, run):
     rows = [{"amount": i, "b": 1.0, "plan": "p", "label": "xy"[i % 2]} for i in range(300)]
-    weighs = option == "--weight"
+    is_weight = option == "--weight"
     for i, row in enumerate(rows):
-        if weighs:
+        if is_weight:
             row["plan"] = 1
         if form == "late" and i < 299:
             del row["plan"]
     if form == "object":
-        inside = ("amount", "b", "plan") if option == "--one-hot" else ("amount", "b")
+        nested_names = ("amount", "b", "plan") if option == "--one-hot" else ("amount", "b")
         for row in rows:
-            row["features"] = {name: row.pop(name) for name in inside}
-    source = write_lines(tmp_path / "s.jsonl", rows)
+            row["features"] = {name: row.pop(name) for name in nested_names}
+    source = write_jsonl(tmp_path / "s.jsonl", rows)
     output = ["-p", tmp_path / "p.jsonl"]
     right = run("learn", source, option, "plan", *output, "-q", check=0).stderr
     wrong = run("learn", source, option, "plann", *output, "-q", check=0).stderr
@@ -445,7 +444,7 @@ def test_a_name_that_no_row_has_is_a_warning_at_the_end(option, form, tmp_path, 
     assert line.startswith(f"warning: {option} plann: no row had 'plann'")
 
 
-def test_a_name_that_a_table_lacks_is_an_error(tmp_path, run):
+def test_column_name_that_a_table_lacks_is_an_error(tmp_path, run):
     source = tmp_path / "s.csv"
     source.write_text("a,plan,label\n1,p,x\n")
 

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from helpers import contents_of, write_lines
+from helpers import read_contents, write_jsonl
 
 from stream_perceptron import LiveModel
 
@@ -25,38 +25,39 @@ def rows(rng):
     ]
 
 
-def write(path, rows):
+def write_rows(path, rows):
     if path.suffix == ".jsonl":
-        return write_lines(path, rows)
+        return write_jsonl(path, rows)
     pq.write_table(pa.Table.from_pylist(rows), path, row_group_size=200)
     return path
 
 
-def weights_of(path):
+def load_sorted_weights(path):
+    """Return the names of a model's features in alphabetical order, and their weights."""
     model = LiveModel.load(path).model
     order = np.argsort(model.features_)
     return [model.features_[i] for i in order], model.weights[:, order].tolist()
 
 
 @pytest.mark.parametrize("form", ["jsonl", "parquet"])
-def test_members_are_features_as_if_they_were_columns(form, rows, tmp_path, run):
-    source = write(tmp_path / f"s.{form}", rows)
+def test_list_members_are_learned_like_one_hot_columns(form, rows, tmp_path, run):
+    source = write_rows(tmp_path / f"s.{form}", rows)
     flat = [
         {name: row[name] for name in ("a", "label")} | {f"tags_{t}": 1 for t in row["tags"] or ()}
         for row in rows
     ]
     options = ["--no-standardize", "--lr", "0.1"]
     run("learn", source, "--one-hot", "tags", *options, "-m", tmp_path / "m.npz", check=0)
-    run("learn", write_lines(tmp_path / "flat.jsonl", flat), *options, "-m", tmp_path / "flat.npz",
+    run("learn", write_jsonl(tmp_path / "flat.jsonl", flat), *options, "-m", tmp_path / "flat.npz",
         check=0)  # fmt: skip
 
-    assert weights_of(tmp_path / "m.npz") == weights_of(tmp_path / "flat.npz")
-    assert weights_of(tmp_path / "m.npz")[0] == ["a", "tags_p", "tags_q", "tags_r"]
+    assert load_sorted_weights(tmp_path / "m.npz") == load_sorted_weights(tmp_path / "flat.npz")
+    assert load_sorted_weights(tmp_path / "m.npz")[0] == ["a", "tags_p", "tags_q", "tags_r"]
 
 
 @pytest.mark.parametrize("form", ["jsonl", "parquet"])
-def test_a_model_of_lists_resumes_predicts_and_verifies(form, rows, tmp_path, run):
-    source = write(tmp_path / f"s.{form}", rows)
+def test_model_with_lists_resumes_predicts_and_verifies(form, rows, tmp_path, run):
+    source = write_rows(tmp_path / f"s.{form}", rows)
     whole, parts = tmp_path / "whole.npz", tmp_path / "parts.npz"
     run("learn", source, "--one-hot", "tags", "-m", whole, check=0)
     for limit in (1, 50, 900):
@@ -64,14 +65,14 @@ def test_a_model_of_lists_resumes_predicts_and_verifies(form, rows, tmp_path, ru
     predicted = run("predict", source, "-m", whole, check=0).stdout.splitlines()
     trials = run("sweep", source, "--one-hot", "tags", "--lr", "0.1,0.01", "--json", check=0).stdout
 
-    assert contents_of(whole) == contents_of(parts)
+    assert read_contents(whole) == read_contents(parts)
     run("verify", whole, source, check=0)
     assert len(predicted) == 900
     assert len(json.loads(trials)["trials"]) == 2
 
 
-def test_a_list_of_texts_without_a_role_names_the_options(tmp_path, run):
-    source = write_lines(
+def test_list_of_texts_without_a_role_suggests_options(tmp_path, run):
+    source = write_jsonl(
         tmp_path / "s.jsonl", [{"a": i, "user": {"tags": ["vip"]}, "label": "x"} for i in range(3)]
     )
     error = run("learn", source, check=1).stderr.splitlines()[-1]

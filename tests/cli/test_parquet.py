@@ -11,15 +11,15 @@ from helpers import write_parquet
 
 from stream_perceptron import LiveModel
 
-N = 6000
+N_ROWS = 6000
 
 
 @pytest.fixture(params=["page header", "values"])
-def with_damaged_column(request, tmp_path):
-    """A file whose column `note` cannot be decoded, from its first or from a later row on."""
+def file_with_damaged_column(request, tmp_path):
+    """A file whose column `note` cannot be decoded from its first row, or a later one, onward."""
     path = tmp_path / "damaged.parquet"
-    notes = [f"note {i}" for i in range(N)]
-    columns = {"a": np.arange(N) % 7.0, "note": notes, "label": ["x", "y"] * (N // 2)}
+    notes = [f"note {i}" for i in range(N_ROWS)]
+    columns = {"a": np.arange(N_ROWS) % 7.0, "note": notes, "label": ["x", "y"] * (N_ROWS // 2)}
     write_parquet(path, columns, use_dictionary=False, compression="none")
     chunk = pq.ParquetFile(path).metadata.row_group(0).column(1)
     data = bytearray(path.read_bytes())
@@ -31,16 +31,16 @@ def with_damaged_column(request, tmp_path):
     return path
 
 
-def test_columns_that_are_not_used_are_not_decoded(with_damaged_column, tmp_path, run):
-    run("learn", with_damaged_column, "-m", tmp_path / "m.npz", "--quiet", check=0)
-    kept = run("learn", with_damaged_column, "-p", "-", "--keep", "note", "--quiet")
+def test_unused_columns_are_not_decoded(file_with_damaged_column, tmp_path, run):
+    run("learn", file_with_damaged_column, "-m", tmp_path / "m.npz", "--quiet", check=0)
+    result = run("learn", file_with_damaged_column, "-p", "-", "--keep", "note", "--quiet")
 
-    assert LiveModel.load(tmp_path / "m.npz").progress.samples == N
-    assert kept.returncode == 1
-    assert "damaged after row" in kept.stderr
+    assert LiveModel.load(tmp_path / "m.npz").progress.samples == N_ROWS
+    assert result.returncode == 1
+    assert "damaged after row" in result.stderr
 
 
-def test_rejected_rows_keep_the_columns_that_are_not_used(tmp_path, run):
+def test_rejected_rows_include_unused_columns(tmp_path, run):
     columns = {"a": [1.0, float("nan"), 2.0], "note": ["p", "q", "r"], "label": ["x", "y", "x"]}
     source = write_parquet(tmp_path / "s.parquet", columns)
 
@@ -50,7 +50,7 @@ def test_rejected_rows_keep_the_columns_that_are_not_used(tmp_path, run):
     assert json.loads(line)["values"] == {"a": "nan", "note": "q", "label": "y"}
 
 
-def test_notes_name_texts_that_are_not_used_and_may_have_categories(tmp_path, run):
+def test_notices_suggest_options_for_unused_text_columns(tmp_path, run):
     columns = {
         "colour": ["red", "blue"] * 300,
         "label": ["x", "y"] * 300,
@@ -66,25 +66,25 @@ def test_notes_name_texts_that_are_not_used_and_may_have_categories(tmp_path, ru
     assert "ignored (text): colour, a.b; to use them: --one-hot colour --words a.b" in result.stderr
 
 
-@pytest.mark.parametrize("groups", [1, 7])
+@pytest.mark.parametrize("n_groups", [1, 7])
 @pytest.mark.parametrize("seed", range(4))
-def test_lists_of_any_lengths_are_read_as_at_once(seed, groups, tmp_path, run):
-    """Every row has the length of the first one, or is rejected."""
+def test_lists_of_another_length_than_the_first_are_rejected(seed, n_groups, tmp_path, run):
+    """The size of the row groups makes no difference."""
     rng = np.random.default_rng(seed)
-    kinds = [[0, 3, 4], [3, 3, 3, 50_000], [0, 0, 3, 2000]]
-    lengths = np.concatenate([[3], *(rng.choice(kinds[i % 3], 300) for i in range(9))])
+    length_choices = [[0, 3, 4], [3, 3, 3, 50_000], [0, 0, 3, 2000]]
+    lengths = np.concatenate([[3], *(rng.choice(length_choices[i % 3], 300) for i in range(9))])
     lists = [rng.normal(size=length).round(2) for length in lengths]
     labels = rng.choice(["x", "y"], len(lengths)).tolist()
     source = write_parquet(
         tmp_path / "s.parquet", {"v": lists, "label": labels},
-        row_group_size=len(lengths) // groups,
+        row_group_size=len(lengths) // n_groups,
     )  # fmt: skip
-    fitting = [i for i, length in enumerate(lengths) if length == 3]
-    plain = {"v": [lists[i] for i in fitting], "label": [labels[i] for i in fitting]}
-    expected = write_parquet(tmp_path / "plain.parquet", plain)
+    accepted = [i for i, length in enumerate(lengths) if length == 3]
+    accepted_columns = {"v": [lists[i] for i in accepted], "label": [labels[i] for i in accepted]}
+    expected = write_parquet(tmp_path / "plain.parquet", accepted_columns)
     for path in (source, expected):
         run("learn", path, "-m", path.with_suffix(".npz"), "--skip-bad", "--quiet", check=0)
 
-    learned, model = (LiveModel.load(path.with_suffix(".npz")) for path in (source, expected))
-    assert learned.model.weights.tobytes() == model.model.weights.tobytes()
-    assert learned.progress.skipped == len(lengths) - len(fitting)
+    live, reference = (LiveModel.load(path.with_suffix(".npz")) for path in (source, expected))
+    assert live.model.weights.tobytes() == reference.model.weights.tobytes()
+    assert live.progress.skipped == len(lengths) - len(accepted)

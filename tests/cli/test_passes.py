@@ -1,4 +1,4 @@
-"""Several passes over a text file: the rows of the first one again, or an error."""
+"""Several passes over a text file: later passes read the same rows or end with an error."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import json
 import os
 
 import pytest
-from helpers import contents_of, lines_of
+from helpers import make_point_lines, read_contents
 
 from stream_perceptron import LiveModel, SourceError
 from stream_perceptron.data import open_source
 
-HEADER, LINES = lines_of("csv", 12_000)
+HEADER, LINES = make_point_lines("csv", 12_000)
 DATA = HEADER + b"".join(LINES)
 
 CHANGES = {
@@ -26,15 +26,15 @@ GROWTHS = {"more rows": DATA + b"".join(LINES[:100]), "blank lines": DATA + b"\n
 
 
 def learn_while_replaced(source, data, passes, **options):
-    """Learn a file that is replaced by other data during the first pass."""
+    """Learn a file that is replaced, unless `data` is None, during the first pass."""
     sources = [open_source(str(source))]
     live = LiveModel.start(sources, seed=0)
     results = live.run(sources, live.resume(sources), epochs=passes, **options)
     next(results)
     if data is not None:
-        other = source.with_name("other")
-        other.write_bytes(data)
-        os.replace(other, source)
+        replacement = source.with_name("other")
+        replacement.write_bytes(data)
+        os.replace(replacement, source)
     for _ in results:
         pass
     return live
@@ -42,7 +42,7 @@ def learn_while_replaced(source, data, passes, **options):
 
 @pytest.mark.parametrize("passes", [2, 3])
 @pytest.mark.parametrize("change", CHANGES)
-def test_a_file_that_is_rewritten_between_two_passes_is_an_error(change, passes, tmp_path):
+def test_file_rewritten_between_passes_is_an_error(change, passes, tmp_path):
     source = tmp_path / "s.csv"
     source.write_bytes(DATA)
 
@@ -51,33 +51,33 @@ def test_a_file_that_is_rewritten_between_two_passes_is_an_error(change, passes,
 
 
 @pytest.mark.parametrize("growth", GROWTHS)
-def test_rows_that_are_added_during_a_run_are_left_to_the_next_one(growth, tmp_path, run):
+def test_rows_added_during_a_run_are_left_to_the_next(growth, tmp_path, run):
     outcomes = []
     for name, data in (("same", None), ("grown", GROWTHS[growth])):
         source, model = tmp_path / "s.csv", tmp_path / f"{name}.npz"
         source.write_bytes(DATA)
         live = learn_while_replaced(source, data, 2)
         live.save(model)
-        outcomes.append(contents_of(model))
+        outcomes.append(read_contents(model))
         run("verify", model, source, check=0)
 
     assert outcomes[0] == outcomes[1]
     assert live.progress.rows == 24_000
 
 
-@pytest.mark.parametrize(("more", "is_same"), [(b"\n", True), (b"\r\n", True), (b"5\n", False)])
-def test_a_last_line_may_get_its_end_between_two_passes(more, is_same, tmp_path):
+@pytest.mark.parametrize(("appended", "is_same"), [(b"\n", True), (b"\r\n", True), (b"5\n", False)])
+def test_last_line_may_gain_a_newline_between_passes(appended, is_same, tmp_path):
     source = tmp_path / "s.csv"
     source.write_bytes(DATA.rstrip())
     if is_same:
-        assert learn_while_replaced(source, DATA.rstrip() + more, 2).progress.rows == 24_000
+        assert learn_while_replaced(source, DATA.rstrip() + appended, 2).progress.rows == 24_000
     else:
         with pytest.raises(SourceError, match="has changed since the first pass"):
-            learn_while_replaced(source, DATA.rstrip() + more, 2)
+            learn_while_replaced(source, DATA.rstrip() + appended, 2)
 
 
 @pytest.mark.parametrize("change", ["another row", "fewer rows"])
-def test_a_further_pass_that_is_resumed_finds_the_change(change, tmp_path):
+def test_resumed_pass_detects_a_changed_file(change, tmp_path):
     source, path = tmp_path / "s.csv", tmp_path / "m.npz"
     source.write_bytes(DATA)
     learn_while_replaced(source, None, 3, limit=15_000).save(path)
@@ -90,7 +90,7 @@ def test_a_further_pass_that_is_resumed_finds_the_change(change, tmp_path):
 
 
 @pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
-def test_each_rejected_row_is_written_once(form, tmp_path, run):
+def test_rejected_row_is_written_in_the_first_pass_only(form, tmp_path, run):
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -101,10 +101,10 @@ def test_each_rejected_row_is_written_once(form, tmp_path, run):
         source.write_text('{"a": 1, "y": "u"}\n{"a": [], "y": "v"}\n{"a": 2, "y": "v"}\n')
     else:
         pq.write_table(pa.table({"a": [1.0, float("inf"), 2.0], "y": ["u", "v", "v"]}), source)
-    learn = ["learn", source, "--passes", 3, "--rejected", rejected, "-m", tmp_path / "m.npz"]
+    arguments = ["learn", source, "--passes", 3, "--rejected", rejected, "-m", tmp_path / "m.npz"]
 
-    run(*learn, "--limit", 5, "--quiet", check=0)
-    result = run(*learn, check=0)
+    run(*arguments, "--limit", 5, "--quiet", check=0)
+    result = run(*arguments, check=0)
 
     (row,) = map(json.loads, rejected.read_text().splitlines())
     assert row["row"] == 2

@@ -13,11 +13,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from helpers import (
+    CASE_FACTOR,
     COMMAND,
-    SCALED,
-    TIMES,
-    csv_lines,
-    json_lines,
+    SCALED_DIGIT_OPTIONS,
+    encode_csv,
+    encode_jsonl,
 )
 
 from stream_perceptron import LiveModel
@@ -25,7 +25,9 @@ from stream_perceptron import LiveModel
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["csv", "json", "arrow"])
-def test_memory_does_not_grow_with_the_pipe(name, tmp_path, rng, peak_memory_of_pipe, tell):
+def test_memory_does_not_grow_with_the_pipe(
+    name, tmp_path, rng, measure_pipe_memory, report_figure
+):
     """Once the prefetch buffer is full, five times the rows need at most a tenth more memory."""
     peaks = []
     for n in (400_000, 2_000_000):
@@ -41,31 +43,33 @@ def test_memory_does_not_grow_with_the_pipe(name, tmp_path, rng, peak_memory_of_
                         writer.write_table(table)
             else:
                 names = table.column_names
-                lines = csv_lines(rows)
+                lines = encode_csv(rows)
                 if name == "json":
-                    lines = json_lines(dict(zip(names, row, strict=True)) for row in rows)
+                    lines = encode_jsonl(dict(zip(names, row, strict=True)) for row in rows)
                 else:
-                    file.write(csv_lines([], names))
+                    file.write(encode_csv([], names))
                 for _ in range(n // len(X)):
                     file.write(lines)
-        peak, result = peak_memory_of_pipe(source, "-m", tmp_path / f"{n}.npz", "--quiet")
+        peak, result = measure_pipe_memory(source, "-m", tmp_path / f"{n}.npz", "--quiet")
         assert result.returncode == 0, result.stderr
         assert n == LiveModel.load(tmp_path / f"{n}.npz").progress.samples
         peaks.append(peak)
         source.unlink()
 
-    tell(f"peak memory, {name}, 400,000 and 2,000,000 rows: {peaks[0]:.0f}, {peaks[1]:.0f} MB")
+    report_figure(
+        f"peak memory, {name}, 400,000 and 2,000,000 rows: {peaks[0]:.0f}, {peaks[1]:.0f} MB"
+    )
     assert peaks[1] < 1.1 * peaks[0]
 
 
 @pytest.mark.slow
-def test_runs_into_head(layouts, tmp_path, tell):
-    """The reader leaves: exit code 141, no traceback, and a checkpoint that loads."""
+def test_run_ends_quietly_when_head_closes_the_pipe(inputs_by_format, tmp_path, report_figure):
+    """The run exits with status 141 and no traceback, and its checkpoint loads."""
     source = tmp_path / "digits.csv"
-    source.write_bytes(layouts["csv"][1])
+    source.write_bytes(inputs_by_format["csv"][1])
     script = (
         f"set -o pipefail; cat {source} | "
-        f"{COMMAND} learn -m $1 -p - --quiet {' '.join(SCALED)} | head -1 >$1.out; "
+        f"{COMMAND} learn -m $1 -p - --quiet {' '.join(SCALED_DIGIT_OPTIONS)} | head -1 >$1.out; "
         "echo ${PIPESTATUS[1]}"
     )
 
@@ -79,49 +83,51 @@ def test_runs_into_head(layouts, tmp_path, tell):
         return LiveModel.load(path).progress.samples
 
     with ThreadPoolExecutor(2) as pool:
-        samples = list(pool.map(run_into_head, range(10 * TIMES)))
+        samples = list(pool.map(run_into_head, range(10 * CASE_FACTOR)))
 
-    tell(f"runs into head -1: {min(samples)} to {max(samples)} samples learned before the end")
+    report_figure(
+        f"runs into head -1: {min(samples)} to {max(samples)} samples learned before the end"
+    )
     assert min(samples) > 0
 
 
-def test_a_terminal_on_stdin_gets_a_hint(tmp_path):
-    ours, theirs = pty.openpty()
+def test_terminal_on_stdin_gets_a_hint(tmp_path):
+    controller, terminal = pty.openpty()
     process = subprocess.Popen(
-        [COMMAND, "learn", "-m", tmp_path / "m.npz"], stdin=theirs, stderr=subprocess.PIPE
+        [COMMAND, "learn", "-m", tmp_path / "m.npz"], stdin=terminal, stderr=subprocess.PIPE
     )
-    os.write(ours, b"label,a\nleft,1\nright,2\n\x04")
+    os.write(controller, b"label,a\nleft,1\nright,2\n\x04")
     _, errors = process.communicate(timeout=60)
-    os.close(ours)
-    os.close(theirs)
+    os.close(controller)
+    os.close(terminal)
 
     assert errors.startswith(b"reading samples from the terminal, one per line; Ctrl-D ends\n")
     assert LiveModel.load(tmp_path / "m.npz").progress.samples == 2
 
 
-@pytest.mark.parametrize("model_is_there", [False, True])
-def test_nothing_on_stdin(model_is_there, tmp_path, sample, run):
-    """A new model gives an error; an existing one reports nothing new."""
+@pytest.mark.parametrize("model_exists", [False, True])
+def test_empty_stdin_is_an_error_only_for_a_new_model(model_exists, tmp_path, mnist_sample, run):
+    """With an existing model, there is merely nothing new to learn."""
     path = tmp_path / "model.npz"
-    if model_is_there:
-        run("learn", sample, "-m", path, "--quiet", check=0)
-    before = path.read_bytes() if model_is_there else None
+    if model_exists:
+        run("learn", mnist_sample, "-m", path, "--quiet", check=0)
+    before = path.read_bytes() if model_exists else None
     result = run("learn", "-m", path, "--quiet")
 
-    error = "" if model_is_there else "Error: stdin: it has no rows\n"
-    assert (result.returncode, result.stderr) == (int(not model_is_there), error)
-    if model_is_there:
+    error = "" if model_exists else "Error: stdin: it has no rows\n"
+    assert (result.returncode, result.stderr) == (int(not model_exists), error)
+    if model_exists:
         assert LiveModel.load(path).progress.samples == 5000
         assert before is not None
 
 
 @pytest.mark.parametrize("command", ["inspect", "evaluate"])
-def test_every_command_ends_quietly_when_nobody_reads(command, run, sample, tmp_path):
+def test_commands_end_quietly_when_stdout_is_closed(command, run, mnist_sample, tmp_path):
     model = tmp_path / "model.npz"
-    run("learn", sample, "-m", model, check=0)
+    run("learn", mnist_sample, "-m", model, check=0)
     read, write = os.pipe()
     os.close(read)
-    arguments = {"inspect": [model], "evaluate": [sample, "-m", model]}[command]
+    arguments = {"inspect": [model], "evaluate": [mnist_sample, "-m", model]}[command]
     result = subprocess.run(
         [COMMAND, command, *arguments], stdout=write, stderr=subprocess.PIPE, text=True
     )

@@ -1,4 +1,4 @@
-"""Pipelines of River that move between processes, Python and the command line."""
+"""River pipelines that move between processes, Python and the command line."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from river_pipelines import STEPS, draw_samples, predict_and_learn, train_scaled
 from stream_perceptron import LiveModel, SGDPerceptron, load, save
 
 
-def test_pipelines_go_on_in_another_process(tmp_path):
+def test_saved_pipelines_continue_in_another_process(tmp_path):
     for name in STEPS:
         model = STEPS[name]() | SGDPerceptron(0.1, seed=0)
         for x, y in draw_samples(300):
             model.learn_one(x, y)
         save(model, tmp_path / f"{name}.npz")
         predict_and_learn(model)
-        save(model, tmp_path / f"{name} here.npz")
+        save(model, tmp_path / f"{name} expected.npz")
     code = (
         "import sys; sys.path.insert(0, sys.argv[2])\n"
         "from pathlib import Path; import river_pipelines; from stream_perceptron import *\n"
@@ -30,29 +30,29 @@ def test_pipelines_go_on_in_another_process(tmp_path):
     subprocess.run([sys.executable, "-c", code, tmp_path, support], check=True)
 
     for name in STEPS:
-        here, there = (tmp_path / f"{name}{end}.npz" for end in (" here", ""))
-        assert there.read_bytes() == here.read_bytes(), name
+        expected, continued = (tmp_path / f"{name}{end}.npz" for end in (" expected", ""))
+        assert continued.read_bytes() == expected.read_bytes(), name
 
 
-def test_a_table_of_the_command_line_goes_on_in_python_and_is_saved_again(tmp_path, run):
+def test_model_of_a_table_continues_in_python_and_is_saved_again(tmp_path, run):
     path, source = tmp_path / "m.npz", tmp_path / "table.csv"
     lines = [f"{x['colour']},{x['u']},{x['v']},{y}" for x, y in draw_samples(200)]
     source.write_text("\n".join(["colour,u,v,label", *lines]) + "\n")
     run("learn", source, "-m", path, "--one-hot", "colour", "--standardize", "--quiet", check=0)
     model = load(path).model
-    again = tmp_path / "again.npz"
-    save(model, again)
-    there = load(again).model
+    resaved_path = tmp_path / "again.npz"
+    save(model, resaved_path)
+    resaved = load(resaved_path).model
 
     for x, y in draw_samples(50, seed=2):
         x = {name: x[name] for name in ("colour", "u", "v")}
-        assert there.predict_proba_one(x) == model.predict_proba_one(x)
+        assert resaved.predict_proba_one(x) == model.predict_proba_one(x)
         model.learn_one(x, y)
-        there.learn_one(x, y)
-    assert there["SGDPerceptron"].classes_ == LiveModel.load(path).model.classes_
+        resaved.learn_one(x, y)
+    assert resaved["SGDPerceptron"].classes_ == LiveModel.load(path).model.classes_
 
 
-def test_a_scaler_that_knows_more_than_its_model_runs_only_in_python(rng, tmp_path, run):
+def test_scaler_with_a_feature_the_model_lacks_runs_only_in_python(rng, tmp_path, run):
     path = tmp_path / "m.npz"
     pipeline, _ = train_scaled_pipeline(rng)
     pipeline["StandardScaler"].learn_one({"other": 1.0})
@@ -62,6 +62,6 @@ def test_a_scaler_that_knows_more_than_its_model_runs_only_in_python(rng, tmp_pa
     assert "other" in load(path).model["StandardScaler"].means
     assert LiveModel.load(path).python_step == step
     assert step in " ".join(run("inspect", path, check=0).stdout.split())
-    refused = run("predict", "-m", path, input="a\n1\n", check=1)
+    result = run("predict", "-m", path, input="a\n1\n", check=1)
     reason = f"the step {step} of this model runs only in Python"
-    assert refused.stderr.startswith(f"Error: {path}: {reason}: use predict_one")
+    assert result.stderr.startswith(f"Error: {path}: {reason}: use predict_one")

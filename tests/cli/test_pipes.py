@@ -1,4 +1,4 @@
-"""Every format by path and by pipe, in blocks and byte by byte."""
+"""Every format, read from a path and from a pipe, in large and in small chunks."""
 
 from __future__ import annotations
 
@@ -14,36 +14,36 @@ import pyarrow.parquet as pq
 import pytest
 from helpers import (
     COMMAND,
-    DIGITS,
-    PIXELS,
-    SCALED,
-    chunks,
-    csv_lines,
-    ipc,
-    json_lines,
+    DIGIT_OPTIONS,
+    PIXEL_NAMES,
+    SCALED_DIGIT_OPTIONS,
+    capture_state,
+    encode_csv,
+    encode_ipc,
+    encode_jsonl,
     learn_from_pipe,
-    outcome_of,
-    state_of,
+    load_outcome,
+    split_into_chunks,
 )
 from river.stream import iter_libsvm
 
 from stream_perceptron import LiveModel, SGDPerceptron
 
 
-def answers(path, options, lines, before=b""):
-    """Send samples one by one, each after the previous answer; return the answers."""
+def collect_predictions(path, options, lines, preamble=b""):
+    """Send samples one at a time, each after the previous prediction; return the predictions."""
     command = [COMMAND, "learn", "-m", path, "--quiet", "-p", "-", *options]
-    found = []
+    records = []
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        process.stdin.write(before)
+        process.stdin.write(preamble)
         for line in lines:
             process.stdin.write(line)
             process.stdin.flush()
-            found.append(json.loads(process.stdout.readline()))
+            records.append(json.loads(process.stdout.readline()))
         process.stdin.close()
         assert process.stdout.read() == b""
         assert process.wait(60) == 0
-    return found
+    return records
 
 
 FORMATS = (
@@ -53,54 +53,58 @@ FORMATS = (
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_the_same_digits_give_the_same_bits_by_path_and_by_pipe(
-    name, layouts, expected, tmp_path, run
+def test_every_format_gives_the_same_model_by_path_and_by_pipe(
+    name, inputs_by_format, expected_outcome, tmp_path, run
 ):
-    options, data = layouts[name]
+    options, data = inputs_by_format[name]
     source = tmp_path / "digits"
     source.write_bytes(data)
     run("learn", source, "-m", tmp_path / "path.npz", *options, check=0)
     learn_from_pipe(tmp_path / "pipe.npz", options, data)
 
-    assert outcome_of(tmp_path / "path.npz") == expected
-    assert outcome_of(tmp_path / "pipe.npz") == expected
+    assert load_outcome(tmp_path / "path.npz") == expected_outcome
+    assert load_outcome(tmp_path / "pipe.npz") == expected_outcome
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["csv", "tsv without header", "json, flat", "json, x and y", "json, features"]
 )
-def test_each_line_is_answered_before_the_next_is_sent(name, layouts, expected, tmp_path):
-    options, data = layouts[name]
+def test_each_line_is_predicted_before_the_next_is_sent(
+    name, inputs_by_format, expected_outcome, tmp_path
+):
+    options, data = inputs_by_format[name]
     header, lines = b"", data.splitlines(keepends=True)
     if name == "csv":
         header = lines.pop(0)
-    found = answers(tmp_path / "model.npz", options, lines, header)
+    records = collect_predictions(tmp_path / "model.npz", options, lines, header)
 
-    assert [answer["row"] for answer in found] == [*range(1, 5001)]
-    assert outcome_of(tmp_path / "model.npz") == expected
+    assert [record["row"] for record in records] == [*range(1, 5001)]
+    assert load_outcome(tmp_path / "model.npz") == expected_outcome
 
 
 @pytest.mark.slow
-def test_each_arrow_message_is_answered_before_the_next_is_sent(sample, expected, tmp_path):
-    table = pq.read_table(sample)
+def test_each_arrow_message_is_predicted_before_the_next_is_sent(
+    mnist_sample, expected_outcome, tmp_path
+):
+    table = pq.read_table(mnist_sample)
     messages = []
     for batch in table.to_batches(max_chunksize=1):
         messages.append(batch.serialize().to_pybytes())
     schema = table.schema.serialize().to_pybytes()
-    found = answers(tmp_path / "model.npz", DIGITS, messages, schema)
+    records = collect_predictions(tmp_path / "model.npz", DIGIT_OPTIONS, messages, schema)
 
-    assert len(found) == 5000
-    assert outcome_of(tmp_path / "model.npz") == expected
+    assert len(records) == 5000
+    assert load_outcome(tmp_path / "model.npz") == expected_outcome
 
 
 @pytest.mark.parametrize("first", [0, 1])
 @pytest.mark.parametrize("how", ["path", "pipe"])
-def test_libsvm_has_the_bits_of_a_river_loop(first, how, pixels, tmp_path, run):
+def test_libsvm_gives_the_model_of_a_river_loop(first, how, labels_and_pixels, tmp_path, run):
     """The file is like MNIST8M: nonzero features only, counted from 0 or 1."""
     lines = [
         f"{y} " + " ".join(f"{i + first}:{v}" for i, v in enumerate(x) if v) + "\n"
-        for y, x in zip(*pixels, strict=True)
+        for y, x in zip(*labels_and_pixels, strict=True)
     ][:2000]
     source = tmp_path / "digits.libsvm"
     source.write_text("".join(lines))
@@ -119,13 +123,13 @@ def test_libsvm_has_the_bits_of_a_river_loop(first, how, pixels, tmp_path, run):
             tmp_path / "m.npz", ["--lr", "1e-4", "--seed", "0"], source.read_bytes()
         )
 
-    assert state_of(live.model) == state_of(model)
+    assert capture_state(live.model) == capture_state(model)
     assert live.progress.accuracy == sum(hits) / len(hits)
 
 
 @pytest.mark.parametrize("how", ["at once", "line by line", "in shreds"])
 @pytest.mark.parametrize(
-    ("labels", "classes", "kind", "n_bad"),
+    ("labels", "classes", "label_type", "n_bad"),
     [
         (["3", "A", "007", "true", "3.0", "4", ""], [3, 4], "int", 3),
         (["A", "3", "007", "true", "A"], ["A", "3", "007", "true"], "str", 0),
@@ -134,15 +138,15 @@ def test_libsvm_has_the_bits_of_a_river_loop(first, how, pixels, tmp_path, run):
         (["", "3", "A"], [3], "int", 1),
     ],
 )
-def test_the_first_label_gives_all_their_type(labels, classes, kind, n_bad, how, tmp_path):
-    """The chunks of the stream do not matter."""
-    data = csv_lines([[label, i % 3] for i, label in enumerate(labels)], ["label", "a"])
+def test_first_label_fixes_the_label_type(labels, classes, label_type, n_bad, how, tmp_path):
+    """The type does not depend on how the stream is split into chunks."""
+    data = encode_csv([[label, i % 3] for i, label in enumerate(labels)], ["label", "a"])
     path = tmp_path / "model.npz"
     command = [COMMAND, "learn", "-m", path, "--skip-bad", "--json"]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
-        for chunk in chunks(data, how):
+        for chunk in split_into_chunks(data, how):
             process.stdin.write(chunk)
             process.stdin.flush()
         figures = json.loads(process.communicate()[0])
@@ -150,14 +154,14 @@ def test_the_first_label_gives_all_their_type(labels, classes, kind, n_bad, how,
 
     assert live.model.classes_ == classes
     assert [type(label) for label in live.model.classes_] == [type(label) for label in classes]
-    assert live.schema.label_type == kind
+    assert live.schema.label_type == label_type
     assert n_bad == figures["skipped"]
     assert labels.count("") == figures["unlabeled"]
     assert len(labels) - n_bad - labels.count("") == figures["samples"]
 
 
-def test_labels_of_json_keep_their_types(tmp_path):
-    data = json_lines({"a": 1, "label": label} for label in ["3", "4", 3, True, None, "true"])
+def test_json_labels_of_another_type_are_skipped(tmp_path):
+    data = encode_jsonl({"a": 1, "label": label} for label in ["3", "4", 3, True, None, "true"])
     live = learn_from_pipe(tmp_path / "model.npz", ["--skip-bad"], data)
 
     assert live.model.classes_ == ["3", "4", "true"]
@@ -168,15 +172,15 @@ def test_labels_of_json_keep_their_types(tmp_path):
     ) == (3, 1, 2)
 
 
-def test_classes_fix_the_type_of_labels_before_the_first(tmp_path):
-    data = csv_lines([["7", 1], ["x", 2]], ["label", "a"])
+def test_classes_option_fixes_the_label_type(tmp_path):
+    data = encode_csv([["7", 1], ["x", 2]], ["label", "a"])
     live = learn_from_pipe(tmp_path / "model.npz", ["--classes", "x,7"], data)
 
     assert live.model.classes_ == ["x", "7"]
 
 
 @pytest.mark.parametrize("how", ["at once", "line by line"])
-def test_a_key_that_comes_later_is_a_new_feature(how, tmp_path, rng):
+def test_late_key_becomes_a_new_feature(how, tmp_path, rng):
     """Keys appear and vanish; the model is bit-identical to a loop over learn_one."""
     rows = []
     for i in range(3000):
@@ -185,46 +189,47 @@ def test_a_key_that_comes_later_is_a_new_feature(how, tmp_path, rng):
     model = SGDPerceptron(lr=0.5, seed=0)
     for x, y in rows:
         model.learn_one(x, y)
-    data = json_lines({**x, "label": y, "comment": "a text"} for x, y in rows)
+    data = encode_jsonl({**x, "label": y, "comment": "a text"} for x, y in rows)
     path = tmp_path / "model.npz"
     options = ["--lr", "0.5", "--seed", "0"]
     if how == "at once":
         learn_from_pipe(path, options, data)
     else:
-        answers(path, options, data.splitlines(keepends=True))
+        collect_predictions(path, options, data.splitlines(keepends=True))
 
     assert len(model.features_) > 30
-    assert state_of(model) == state_of(LiveModel.load(path).model)
+    assert capture_state(model) == capture_state(LiveModel.load(path).model)
 
 
 @pytest.mark.parametrize("name", ["csv", "json, flat", "json, x and y", "arrow"])
-def test_rows_without_label_are_predicted_and_not_learned(name, pixels, tmp_path, run):
+def test_unlabeled_rows_are_predicted_but_not_learned(name, labels_and_pixels, tmp_path, run):
     rng = random.Random(0)
-    labels, rows = pixels
-    given = [None if rng.random() < 0.3 else label for label in labels]
-    there = [i for i, label in enumerate(given) if label is not None]
+    labels, rows = labels_and_pixels
+    given_labels = [None if rng.random() < 0.3 else label for label in labels]
+    labeled = [i for i, label in enumerate(given_labels) if label is not None]
     model = SGDPerceptron(classes=range(10), seed=0)
     X = np.array(rows) * (1 / 255)
-    model.test_then_train(X[there], [labels[i] for i in there])
-    both = list(zip(given, rows, strict=True))
-    table = pa.table({"x": pa.array(rows), "label": pa.array(given)})
+    model.test_then_train(X[labeled], [labels[i] for i in labeled])
+    both = list(zip(given_labels, rows, strict=True))
+    table = pa.table({"x": pa.array(rows), "label": pa.array(given_labels)})
     data = {
-        "csv": lambda: csv_lines(
-            [["" if y is None else y, *x] for y, x in both], ["label", *PIXELS]
+        "csv": lambda: encode_csv(
+            [["" if y is None else y, *x] for y, x in both], ["label", *PIXEL_NAMES]
         ),
-        "json, flat": lambda: json_lines(
-            ({} if y is None else {"label": y}) | dict(zip(PIXELS, x, strict=True)) for y, x in both
+        "json, flat": lambda: encode_jsonl(
+            ({} if y is None else {"label": y}) | dict(zip(PIXEL_NAMES, x, strict=True))
+            for y, x in both
         ),
-        "json, x and y": lambda: json_lines({"x": x, "y": y} for y, x in both),
-        "arrow": lambda: ipc(table),
+        "json, x and y": lambda: encode_jsonl({"x": x, "y": y} for y, x in both),
+        "arrow": lambda: encode_ipc(table),
     }[name]()
     predictions = tmp_path / "predictions.jsonl"
-    live = learn_from_pipe(tmp_path / "model.npz", [*SCALED, "-p", predictions], data)
+    live = learn_from_pipe(tmp_path / "model.npz", [*SCALED_DIGIT_OPTIONS, "-p", predictions], data)
     records = [json.loads(line) for line in predictions.read_text().splitlines()]
 
     assert live.model.weights.tobytes() == model.weights.tobytes()
-    assert (len(there), 5000 - len(there)) == (live.progress.samples, live.progress.unlabeled)
-    assert given == [record["label"] for record in records]
+    assert (len(labeled), 5000 - len(labeled)) == (live.progress.samples, live.progress.unlabeled)
+    assert given_labels == [record["label"] for record in records]
     assert all(record["prediction"] in range(10) for record in records)
 
 
@@ -234,8 +239,8 @@ def test_rows_without_label_are_predicted_and_not_learned(name, pixels, tmp_path
     [b'{"a": 1, "note": "5\\" pipe", "label": "x"}\n', b'x a:1 b":2\n'],
     ids=["json", "libsvm"],
 )
-def test_a_row_with_one_quote_is_answered_before_the_next_comes(row, command, tmp_path, run):
-    """Only in CSV may a record with an open quote go on in the next line."""
+def test_row_with_an_open_quote_is_predicted_at_once(row, command, tmp_path, run):
+    """Only in CSV does a record with an open quote continue in the next line."""
     model = tmp_path / "m.npz"
     run("learn", "-m", model, "--quiet", input='{"a": 1, "label": "x"}\n', check=0)
     options = ["-p", "-", "--quiet"] if command == "learn" else ["-m", model]

@@ -11,7 +11,7 @@ import re
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from helpers import json_lines, state_of
+from helpers import capture_state, encode_jsonl
 
 from stream_perceptron import LiveModel
 
@@ -20,7 +20,7 @@ LABEL = "kind"
 OPTIONS = ["--label", "kind", "--weight", "heavy", "--ignore", "code", "--lr", "0.1"]
 
 
-def rows(n, seed=0):
+def draw_rows(n, seed=0):
     rng = random.Random(seed)
     for _ in range(n):
         width, area = round(rng.gauss(0, 1), 3), round(rng.gauss(5, 2), 3)
@@ -31,42 +31,43 @@ def rows(n, seed=0):
         }  # fmt: skip
 
 
-def as_csv(some, columns, header=True):
+def encode_csv(samples, columns, header=True):
     sink = io.StringIO()
     writer = csv.writer(sink, lineterminator="\n")
     if header:
         writer.writerow(columns)
-    writer.writerows([row[name] for name in columns] for row in some)
+    writer.writerows([row[name] for name in columns] for row in samples)
     return sink.getvalue().encode()
 
 
-def in_form(form, some):
-    """Return rows without names, with or without the label."""
+def encode_without_names(form, samples):
+    """Return rows in a format without names; "without" in its name leaves out the label."""
     columns = [name for name in COLUMNS if "without" not in form or name != LABEL]
     if form.startswith("csv"):
-        return as_csv(some, columns, header=False)
-    lists = [[row[name] for name in columns] for row in some]
+        return encode_csv(samples, columns, header=False)
+    lists = [[row[name] for name in columns] for row in samples]
     if form == "lists beside the label":
-        others = [name for name in COLUMNS if name != LABEL]
-        return json_lines({LABEL: row[LABEL], "x": [row[n] for n in others]} for row in some)
-    return json_lines(lists)
+        features = [name for name in COLUMNS if name != LABEL]
+        return encode_jsonl({LABEL: row[LABEL], "x": [row[n] for n in features]} for row in samples)
+    return encode_jsonl(lists)
 
 
 @pytest.fixture(scope="module", params=["csv", "parquet", "objects"])
-def trained(request, tmp_path_factory, run):
-    """A model made from named columns."""
+def model_path(request, tmp_path_factory, run):
+    """A model that was trained on named columns."""
     folder = tmp_path_factory.mktemp("trained")
     source, path = folder / "s", folder / "m.npz"
-    some = list(rows(300))
+    samples = list(draw_rows(300))
     if request.param == "parquet":
-        pq.write_table(pa.Table.from_pylist(some), source)
+        pq.write_table(pa.Table.from_pylist(samples), source)
     else:
-        source.write_bytes(as_csv(some, COLUMNS) if request.param == "csv" else json_lines(some))
+        is_csv = request.param == "csv"
+        source.write_bytes(encode_csv(samples, COLUMNS) if is_csv else encode_jsonl(samples))
     run("learn", source, "-m", path, *OPTIONS, "--quiet", check=0)
     return path
 
 
-def predictions(run, path, data):
+def predict_rows(run, path, data):
     result = run("predict", "-m", path, input=data.decode(), check=0)
     return [json.loads(line)["prediction"] for line in result.stdout.splitlines()]
 
@@ -75,21 +76,21 @@ def predictions(run, path, data):
     "form",
     ["csv", "csv without", "lists", "lists without", "lists beside the label"],
 )
-def test_rows_without_names_mean_the_columns_of_the_first_source(form, trained, run):
-    some = list(rows(100, seed=1))
-    expected = predictions(run, trained, as_csv(some, COLUMNS))
+def test_rows_without_names_have_the_columns_of_the_first_source(form, model_path, run):
+    samples = list(draw_rows(100, seed=1))
+    expected = predict_rows(run, model_path, encode_csv(samples, COLUMNS))
 
-    assert predictions(run, trained, in_form(form, some)) == expected
+    assert predict_rows(run, model_path, encode_without_names(form, samples)) == expected
     assert set(expected) == {"north", "south"}
-    assert sum(p == row[LABEL] for p, row in zip(expected, some, strict=True)) > 80
+    assert sum(p == row[LABEL] for p, row in zip(expected, samples, strict=True)) > 80
 
 
 @pytest.mark.parametrize("form", ["csv", "lists"])
 @pytest.mark.parametrize("n", [1, 4, 7])
-def test_another_number_of_values_is_an_error(n, form, trained, run):
+def test_wrong_number_of_unnamed_values_is_an_error(n, form, model_path, run):
     cells = ["1"] * n
     data = ",".join(cells) if form == "csv" else json.dumps([1] * n)
-    result = run("predict", "-m", trained, input=data + "\n", check=1)
+    result = run("predict", "-m", model_path, input=data + "\n", check=1)
 
     assert (
         f"Error: stdin: row 1: it has {n} value{'s' * (n != 1)} without names, but the model has 6 "
@@ -98,84 +99,85 @@ def test_another_number_of_values_is_an_error(n, form, trained, run):
 
 
 @pytest.mark.parametrize("form", ["csv", "lists", "lists beside the label"])
-def test_rows_without_names_are_learned_as_those_with_them(form, trained, tmp_path, run):
-    some = list(rows(200, seed=2))
+def test_rows_without_names_are_learned_like_named_rows(form, model_path, tmp_path, run):
+    samples = list(draw_rows(200, seed=2))
     states = []
-    for name, data in (("named", as_csv(some, COLUMNS)), ("bare", in_form(form, some))):
+    named, unnamed = encode_csv(samples, COLUMNS), encode_without_names(form, samples)
+    for name, data in (("named", named), ("bare", unnamed)):
         path = tmp_path / f"{name}.npz"
-        path.write_bytes(trained.read_bytes())
+        path.write_bytes(model_path.read_bytes())
         source = tmp_path / name
         source.write_bytes(data)
         run("learn", source, "-m", path, "--quiet", check=0)
-        states.append(state_of(LiveModel.load(path).model))
+        states.append(capture_state(LiveModel.load(path).model))
 
     assert states[0] == states[1]
 
 
 def test_named_columns_in_another_order_are_read_by_name(tmp_path, run):
-    """In a glob of files, positions of the label and an ignored column refer to the first."""
-    some, rng = list(rows(300)), random.Random(0)
-    one = tmp_path / "one.csv"
-    one.write_bytes(as_csv(some, COLUMNS))
-    many = []
+    """Positions in options refer to the columns of the first file."""
+    samples, rng = list(draw_rows(300)), random.Random(0)
+    whole_file = tmp_path / "one.csv"
+    whole_file.write_bytes(encode_csv(samples, COLUMNS))
+    split_files = []
     for i, start in enumerate(range(0, 300, 100)):
         columns = rng.sample(COLUMNS, len(COLUMNS)) if i else COLUMNS
-        many.append(tmp_path / f"{i}.csv")
-        many[-1].write_bytes(as_csv(some[start : start + 100], columns))
+        split_files.append(tmp_path / f"{i}.csv")
+        split_files[-1].write_bytes(encode_csv(samples[start : start + 100], columns))
     options = ["--label", "3", "--ignore", "-1", "--weight", "4", "--lr", "0.1", "--quiet"]
-    run("learn", one, "-m", tmp_path / "one.npz", *options, check=0)
-    run("learn", *many, "-m", tmp_path / "many.npz", *options, check=0)
-    for path in many:
+    run("learn", whole_file, "-m", tmp_path / "one.npz", *options, check=0)
+    run("learn", *split_files, "-m", tmp_path / "many.npz", *options, check=0)
+    for path in split_files:
         run("learn", path, "-m", tmp_path / "apart.npz", *options, check=0)
     models = [LiveModel.load(tmp_path / f"{name}.npz").model for name in ("one", "many", "apart")]
 
-    assert state_of(models[0]) == state_of(models[1]) == state_of(models[2])
+    assert capture_state(models[0]) == capture_state(models[1]) == capture_state(models[2])
     assert models[0].features_ == ["area", "width"]
-    run("verify", tmp_path / "many.npz", *many, check=0)
+    run("verify", tmp_path / "many.npz", *split_files, check=0)
 
 
-def test_people_see_features_in_the_order_of_the_columns(trained, tmp_path, run):
+def test_features_are_listed_in_column_order(model_path, tmp_path, run):
     source = tmp_path / "s.csv"
-    source.write_bytes(as_csv(rows(3), COLUMNS))
+    source.write_bytes(encode_csv(draw_rows(3), COLUMNS))
 
     assert (
         "2 features, standardized: width, area\n" in run("learn", source, *OPTIONS, check=0).stderr
     )
-    shown = run("inspect", trained, check=0).stdout
+    shown = run("inspect", model_path, check=0).stdout
     assert re.search(r"features +2(, standardized)?: width, area\n", shown)
 
 
 @pytest.mark.parametrize("form", ["csv", "arrow", "parquet"])
-def test_two_columns_of_one_name_are_told_apart_by_place(form, tmp_path, run):
+def test_duplicate_column_names_are_distinguished_by_position(form, tmp_path, run):
     source = tmp_path / "s"
     columns, cells = ["a", "b", "a", "label"], [[1, 2, 9, "x"], [2, 1, 9, "y"]]
     if form == "csv":
         source.write_bytes(("\n".join(",".join(map(str, c)) for c in [columns, *cells])).encode())
     else:
         table = pa.Table.from_arrays(
-            [pa.array(part) for part in zip(*cells, strict=True)], names=columns
+            [pa.array(column) for column in zip(*cells, strict=True)], names=columns
         )
         if form == "parquet":
             pq.write_table(table, source)
         else:
             with pa.ipc.new_file(str(source), table.schema) as writer:
                 writer.write_table(table)
-    refused = run("learn", source, check=1)
+    result = run("learn", source, check=1)
     path = tmp_path / "m.npz"
     run("learn", source, "--ignore", "3", "-m", path, check=0)
-    other = run(
+    retrained = run(
         "learn", source, "--ignore", "1", "--overwrite", "-m", path, "--trace", "1", check=0
     )
 
     assert (
-        refused.stderr
+        result.stderr
         == f"Error: {source}: columns 1 and 3 are both called 'a': drop one with --ignore 3\n"
     )
     assert LiveModel.load(path).model.features_ == ["a", "b"]
-    assert "2 features, standardized: b, a" in other.stderr
+    assert "2 features, standardized: b, a" in retrained.stderr
 
 
-def test_an_error_about_columns_without_names_says_where(run):
+def test_error_about_unnamed_columns_names_the_source(run):
     result = run("learn", "-p", "-", "--keep", "9", input="1,2,3\n4,5,6\n", check=1)
 
     assert "Error: stdin: there is no column '9' to keep among 'column 1', " in result.stderr

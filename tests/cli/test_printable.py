@@ -1,4 +1,4 @@
-"""Output for people: tables, and texts that break between words."""
+"""Output for people: tables, and texts that are wrapped between words."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ WORDS = st.text(LETTERS, min_size=1, max_size=90)
 NAMES = st.lists(WORDS, min_size=1, max_size=12).map(" ".join)
 
 
-def names(rng, n):
-    """Distinct names of several words, half of them short."""
+def draw_names(rng, n):
+    """Return n distinct names, about half of them without words after their number."""
     words = ["".join(rng.choices(LETTERS, k=rng.randint(1, 24))) for _ in range(100)]
     return [" ".join([str(i), *rng.sample(words, rng.choice((0, 0, 1, 6)))]) for i in range(n)]
 
 
-def require_fitting(lines, columns=COLUMNS):
+def require_width(lines, columns=COLUMNS):
     """Check that no line is too wide, except for a single word."""
     for line in lines:
         assert measure_width(line) <= columns or " " not in line
@@ -35,7 +35,7 @@ def require_fitting(lines, columns=COLUMNS):
 def test_wrapped_text_fits_and_keeps_its_words(text, columns, indent):
     lines = wrap_text(text, columns, indent)
 
-    require_fitting(lines, columns)
+    require_width(lines, columns)
     assert text.split() == [word for line in lines for word in line.split()]
     # A line ends only if the next word does not fit.
     for line, following in pairwise(lines):
@@ -44,10 +44,10 @@ def test_wrapped_text_fits_and_keeps_its_words(text, columns, indent):
 
 
 @given(NAMES, NAMES, st.integers(1, 40))
-def test_a_text_beside_its_name_fits_and_begins_in_its_column(name, text, width):
+def test_text_beside_its_name_fits_and_keeps_its_words(name, text, width):
     lines = list(format_entry(name, text, width, COLUMNS))
 
-    require_fitting(lines)
+    require_width(lines)
     assert [*name.split(), *text.split()] == " ".join(lines).split()
 
 
@@ -56,41 +56,39 @@ def test_figures_of_a_table_end_in_the_same_column(rows):
     lines = list(format_table(rows, COLUMNS))
     figures = [line for line in lines if "%" in line]
 
-    require_fitting(lines)
+    require_width(lines)
     assert [[*row[1:]] for row in rows] == [line.split()[-3:] for line in figures]
     assert len(set(map(measure_width, figures))) == 1
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_inspect_and_evaluate_fit_whatever_the_names(seed, run, tmp_path, monkeypatch):
+def test_inspect_and_evaluate_fit_the_width_with_any_names(seed, run, tmp_path, monkeypatch):
     monkeypatch.setenv("COLUMNS", str(COLUMNS))
     rng = random.Random(seed)
-    classes, features = names(rng, rng.choice((3, 12, 60))), names(rng, 12)
+    classes, features = draw_names(rng, rng.choice((3, 12, 60))), draw_names(rng, 12)
     path, model = tmp_path / "s.jsonl", tmp_path / "m.npz"
     rows = [
         {"label": rng.choice(classes), **{name: rng.gauss(0, 1) for name in features}}
         for _ in range(600)
     ]
     path.write_text("\n".join(map(json.dumps, rows)))
-    told = run("learn", path, "-m", model, check=0).stderr
+    notices = run("learn", path, "-m", model, check=0).stderr
     inspected = run("inspect", model, check=0).stdout
     evaluated = run("evaluate", path, "-m", model, check=0).stdout
 
-    require_fitting([*inspected.splitlines(), *evaluated.splitlines()])
+    require_width([*inspected.splitlines(), *evaluated.splitlines()])
     words = {*inspected.split(), *evaluated.split()}
     assert {word for name in classes for word in name.split()} <= words
     counts = {name: sum(row["label"] == name for row in rows) for name in classes}
     if len(classes) > 20:
         low, high = min(counts.values()), max(counts.values())
-        assert f"classes: 60 of {low} to {high} samples each\n" in told
+        assert f"classes: 60 of {low} to {high} samples each\n" in notices
     else:
-        assert all(f"{name} ({n})" in told for name, n in counts.items())
+        assert all(f"{name} ({n})" in notices for name, n in counts.items())
 
 
 @pytest.mark.parametrize("n", [3, 60])
-def test_evaluate_shows_a_matrix_of_few_classes_and_the_worst_pairs_of_many(
-    n, run, tmp_path, monkeypatch
-):
+def test_evaluate_shows_a_matrix_or_the_most_confused_classes(n, run, tmp_path, monkeypatch):
     monkeypatch.setenv("COLUMNS", str(COLUMNS))
     source, model = tmp_path / "s.csv", tmp_path / "m.npz"
     classes = [f"a class with a long name {i}" for i in range(n)]
@@ -108,19 +106,21 @@ def test_evaluate_shows_a_matrix_of_few_classes_and_the_worst_pairs_of_many(
         listed = " ".join(shown.partition("most confused classes\n")[2].split())
         name = r"(a class with a long name \d+)"
         pairs = re.findall(rf"{name} -> {name} (\d+) [\d.]+%", listed)
-        wrong = {(y, said): count for y, said, count in figures["pairs"] if y != said}
+        wrong = {
+            (y, predicted): count for y, predicted, count in figures["pairs"] if y != predicted
+        }
         assert sorted(wrong.values())[-20:] == [int(count) for *_, count in pairs][::-1]
-        assert all(wrong[y, said] == int(count) for y, said, count in pairs)
+        assert all(wrong[y, predicted] == int(count) for y, predicted, count in pairs)
         assert f"and {len(wrong) - 20} other pairs; --json has all" in shown
     assert n == len(figures["confusion"])
 
 
-def test_nothing_is_said_of_accuracy_where_nothing_was_tested(run, tmp_path):
-    """A single sample is untested, as its label is new."""
+def test_single_sample_is_shown_as_untested(run, tmp_path):
+    """Its label is new, so it cannot be predicted before it is learned."""
     path = tmp_path / "m.npz"
-    told = run("learn", "-m", path, check=0, input='{"a": 1, "label": "x"}\n').stderr
+    notices = run("learn", "-m", path, check=0, input='{"a": 1, "label": "x"}\n').stderr
     shown = run("inspect", path, check=0).stdout
 
-    assert re.search(r"^ +1  untested  ", told, re.MULTILINE)
-    assert "kappa" not in told + shown
+    assert re.search(r"^ +1  untested  ", notices, re.MULTILINE)
+    assert "kappa" not in notices + shown
     assert re.search(r"^  accuracy +untested$", shown, re.MULTILINE)

@@ -10,16 +10,16 @@ from river import datasets, preprocessing
 
 from stream_perceptron import LiveModel, SGDPerceptron, save
 
-MAKE = {
+MODEL_FACTORIES = {
     "bare": lambda: SGDPerceptron(lr=0.1, seed=0),
     "scaled": lambda: preprocessing.StandardScaler() | SGDPerceptron(lr=0.1, seed=0),
 }
 
 
-@pytest.fixture(params=MAKE)
-def saved(request, tmp_path):
-    """A model of 600 samples, a file of more samples, and the model that has learned them too."""
-    model, rows = MAKE[request.param](), list(datasets.ImageSegments())
+@pytest.fixture(params=MODEL_FACTORIES)
+def saved_model(request, tmp_path):
+    """A saved model of 600 samples, a file of more samples, and the model that learned both."""
+    model, rows = MODEL_FACTORIES[request.param](), list(datasets.ImageSegments())
     for x, y in rows[:600]:
         model.learn_one(x, y)
     save(model, tmp_path / "py.npz")
@@ -32,27 +32,27 @@ def saved(request, tmp_path):
     return tmp_path / "py.npz", tmp_path / "rest.csv", model
 
 
-def test_learn_goes_on_whatever_its_label_is_called(saved, run):
-    path, rest, model = saved
-    last = list(model.steps.values())[-1] if hasattr(model, "steps") else model
-    said = run("learn", rest, "-m", path, check=1).stderr
-    assert "there is no label column" in said
+def test_learn_continues_a_python_model_with_any_label_name(saved_model, run):
+    path, rest, model = saved_model
+    perceptron = list(model.steps.values())[-1] if hasattr(model, "steps") else model
+    error = run("learn", rest, "-m", path, check=1).stderr
+    assert "there is no label column" in error
     run("learn", rest, "-m", path, "--label", "kind", "--limit", "300", "--quiet", check=0)
     run("learn", rest, "-m", path, "--quiet", check=0)
     live = LiveModel.load(path)
-    places = [last.features_.index(name) for name in live.model.features_]
+    feature_indices = [perceptron.features_.index(name) for name in live.model.features_]
 
-    assert (live.model.n_seen, live.model.classes_) == (last.n_seen, last.classes_)
-    exact = 0 if live.model.network.scaler is None else 1e-12
-    assert abs(live.model.weights - last.weights[:, places]).max() <= exact
-    said = run("learn", rest, "-m", path, "--label", "other", check=1).stderr
-    assert "the model was made with --label kind, not with --label other" in said
+    assert (live.model.n_seen, live.model.classes_) == (perceptron.n_seen, perceptron.classes_)
+    tolerance = 0 if live.model.network.scaler is None else 1e-12
+    assert abs(live.model.weights - perceptron.weights[:, feature_indices]).max() <= tolerance
+    error = run("learn", rest, "-m", path, "--label", "other", check=1).stderr
+    assert "the model was made with --label kind, not with --label other" in error
 
 
-def test_every_command_takes_it(saved, run, tmp_path):
-    path, rest, _ = saved
-    scores = json.loads(run("evaluate", rest, "-m", path, "--label", "kind", "--json").stdout)
-    assert scores["samples"] == 1710
+def test_every_command_accepts_a_python_model(saved_model, run, tmp_path):
+    path, rest, _ = saved_model
+    figures = json.loads(run("evaluate", rest, "-m", path, "--label", "kind", "--json").stdout)
+    assert figures["samples"] == 1710
     assert run("predict", rest, "-m", path).stdout.count("\n") == 1710
     assert json.loads(run("inspect", path, "--json").stdout)["samples"] == 600
     run("report", path, "-o", tmp_path / "report.html", check=0)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 
 import pyarrow.parquet as pq
-from helpers import contents_of, state_of
+from helpers import capture_state, read_contents
 
 from stream_perceptron import LiveModel
 
 
-def test_random_draws_are_of_rows_that_are_read_by_all_that_others_tell(tmp_path, run):
-    """A key with nulls at first and texts later never becomes a missing number."""
+def test_random_draws_use_column_types_of_the_whole_file(tmp_path, run):
+    """A key with nulls first and texts later is never read as a missing number."""
     source = tmp_path / "s.jsonl"
     rows = [{"a": i % 5, "d": "red" if i > 30 else None, "y": i % 2} for i in range(40)]
     source.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -20,20 +20,20 @@ def test_random_draws_are_of_rows_that_are_read_by_all_that_others_tell(tmp_path
             options = ["--random", "--limit", limit, "--quiet"]
             run("learn", source, "-m", path, *options, check=0)
 
-    assert contents_of(tmp_path / "whole.npz") == contents_of(tmp_path / "split.npz")
+    assert read_contents(tmp_path / "whole.npz") == read_contents(tmp_path / "split.npz")
 
 
-def test_random_draws_from_lines_are_those_from_columns(sample, tmp_path, run):
-    table = pq.read_table(sample)
+def test_random_draws_from_json_lines_and_parquet_are_equal(mnist_sample, tmp_path, run):
+    table = pq.read_table(mnist_sample)
     path = tmp_path / "digits.jsonl"
     with path.open("w") as file:
         for pixels, label in zip(table["pixels"].to_pylist(), table["label"].to_pylist(),
                                  strict=True):  # fmt: skip
             file.write(json.dumps({"pixels": list(pixels), "label": label}) + "\n")
     options = ["--random", "--classes", "0-9", "--limit", 3000, "--quiet"]
-    run("learn", sample, "-m", tmp_path / "a.npz", *options, check=0)
+    run("learn", mnist_sample, "-m", tmp_path / "a.npz", *options, check=0)
     for limit in (["--limit", 999], []):
         run("learn", path, "-m", tmp_path / "b.npz", "--scale", "1/255", *options, *limit, check=0)
     models = [LiveModel.load(tmp_path / name).model for name in ("a.npz", "b.npz")]
 
-    assert state_of(models[0]) == state_of(models[1])
+    assert capture_state(models[0]) == capture_state(models[1])

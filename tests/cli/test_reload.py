@@ -1,4 +1,4 @@
-"""A model that is replaced while it predicts a source reads the rest as the new one asks."""
+"""A model that is replaced while `predict` runs: the new model reads the rest of the source."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
-from helpers import COMMAND, ipc, write_lines
+from helpers import COMMAND, encode_ipc, write_jsonl
 
 from stream_perceptron import LiveModel
 from stream_perceptron.data import ReadOptions, open_source
 from stream_perceptron.model.scaler import Scaler
 
-FORMS = ["csv", "csv pipe", "jsonl", "jsonl pipe", "parquet", "arrow file", "arrow pipe"]
-ROWS = 1000
+FORMATS = ["csv", "csv pipe", "jsonl", "jsonl pipe", "parquet", "arrow file", "arrow pipe"]
+N_ROWS = 1000
 
 
-def rows(seed, n=ROWS):
+def draw_rows(seed, n=N_ROWS):
     rng = random.Random(seed)
     for _ in range(n):
         a, b, colour = rng.gauss(0, 1), rng.gauss(5, 3), rng.choice(["red", "blue", "green"])
@@ -30,98 +30,102 @@ def rows(seed, n=ROWS):
         yield {"a": round(a, 3), "b": round(b, 3), "colour": colour, "label": label}
 
 
-def write(folder, form, some):
+def write_source(folder, form, source_rows):
     kind = form.split()[0]
-    path, table = folder / f"source.{kind}", pa.Table.from_pylist(list(some))
+    path, table = folder / f"source.{kind}", pa.Table.from_pylist(list(source_rows))
     if kind == "csv":
         pa.csv.write_csv(table, path)
     elif kind == "jsonl":
-        write_lines(path, table.to_pylist())
+        write_jsonl(path, table.to_pylist())
     elif kind == "parquet":
         pq.write_table(table, path, row_group_size=300)
     else:
         make = pa.ipc.new_file if form == "arrow file" else pa.ipc.new_stream
-        path.write_bytes(ipc(table, 300, make))
+        path.write_bytes(encode_ipc(table, 300, make))
     return path
 
 
-def learned(folder, form, **asked):
-    """Return a model that has learned rows of a form; `columns` limits what it knows."""
-    columns = asked.pop("columns", None)
+def train_model(folder, form, **read_options):
+    """Return a model trained on rows in a format; it knows only `columns`, if given."""
+    columns = read_options.pop("columns", None)
     folder.mkdir()
-    some = [{n: v for n, v in row.items() if columns is None or n in columns} for row in rows(1)]
-    sources = [open_source(str(write(folder, form.split()[0], some)))]
-    live = LiveModel.start(sources, ReadOptions(label="label", **asked), lr=0.1, seed=0)
+    source_rows = [
+        {n: v for n, v in row.items() if columns is None or n in columns} for row in draw_rows(1)
+    ]
+    sources = [open_source(str(write_source(folder, form.split()[0], source_rows)))]
+    live = LiveModel.start(sources, ReadOptions(label="label", **read_options), lr=0.1, seed=0)
     for _ in live.run(sources):
         pass
     return live
 
 
-def opened(path, form):
-    """Open a source; of a pipe, return it with the process that feeds it."""
+def open_file_or_pipe(path, form):
+    """Open a source; return it with the process that feeds it, which is None for a file."""
     if not form.endswith("pipe"):
         return open_source(str(path)), None
     process = subprocess.Popen(["cat", path], stdout=subprocess.PIPE)
     return open_source(f"/dev/fd/{process.stdout.fileno()}"), process
 
 
-def scores(live, path, form):
-    source, process = opened(path, form)
-    found = []
+def predict_scores(live, path, form):
+    source, process = open_file_or_pipe(path, form)
+    predicted = []
     for batch in live.batches(source):
-        found += live.predict(batch).probabilities.tolist()
+        predicted += live.predict(batch).probabilities.tolist()
     if process is not None:
         process.wait()
         process.stdout.close()
-    return found
+    return predicted
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_names_columns_one_hot_features_and_scaler_are_those_of_the_new_model(form, tmp_path):
-    old = learned(tmp_path / "old", form, columns=("a", "label"))
-    new = learned(tmp_path / "new", form, one_hot=("colour",), standardize=True)
-    path = write(tmp_path, form, rows(2))
-    expected = [scores(live, path, form) for live in (old, new)]
+@pytest.mark.parametrize("form", FORMATS)
+def test_new_model_reads_the_rest_with_its_own_columns_and_scaler(form, tmp_path):
+    old = train_model(tmp_path / "old", form, columns=("a", "label"))
+    new = train_model(tmp_path / "new", form, one_hot=("colour",), standardize=True)
+    path = write_source(tmp_path, form, draw_rows(2))
+    expected = [predict_scores(live, path, form) for live in (old, new)]
     assert isinstance(new.model.network.scaler, Scaler)
     assert set(old.model.features_) < set(new.model.features_)
 
-    source, process = opened(path, form)
-    live, found, changed_at = old, [], None
+    source, process = open_file_or_pipe(path, form)
+    live, predicted, changed_at = old, [], None
 
     def reload(require_fit):
         nonlocal live, changed_at
-        if live is old and len(found) >= 300:
+        if live is old and len(predicted) >= 300:
             require_fit(new)
-            live, changed_at = new, len(found)
+            live, changed_at = new, len(predicted)
         return live
 
     for batch in old.batches(source, reload=reload):
-        found += live.predict(batch).probabilities.tolist()
+        predicted += live.predict(batch).probabilities.tolist()
     if process is not None:
         process.wait()
         process.stdout.close()
 
-    assert 300 <= changed_at < ROWS
-    assert found == expected[0][:changed_at] + expected[1][changed_at:]
+    assert 300 <= changed_at < N_ROWS
+    assert predicted == expected[0][:changed_at] + expected[1][changed_at:]
     assert expected[0][changed_at:] != expected[1][changed_at:]
 
 
-def test_a_feature_that_was_learned_meanwhile_is_used(tmp_path, run):
-    model, learn = tmp_path / "m.npz", ["learn", "-m", tmp_path / "m.npz", "--quiet", "--lr", "5"]
-    run(*learn, input='{"a": 1, "y": "u"}\n{"a": -1, "y": "v"}\n' * 50, check=0)
+def test_newly_learned_feature_is_used_after_a_reload(tmp_path, run):
+    model = tmp_path / "m.npz"
+    learn_arguments = ["learn", "-m", model, "--quiet", "--lr", "5"]
+    run(*learn_arguments, input='{"a": 1, "y": "u"}\n{"a": -1, "y": "v"}\n' * 50, check=0)
     with subprocess.Popen(
         [COMMAND, "predict", "-m", model, "--follow"],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     ) as follower:  # fmt: skip
 
-        def ask():
+        def request_prediction():
             follower.stdin.write('{"b": 1}\n')
             follower.stdin.flush()
             return json.loads(follower.stdout.readline())["probability"]
 
-        before = ask()
-        run(*learn, input='{"b": 1, "y": "u"}\n{"b": -1, "y": "v"}\n' * 50, check=0)
-        after = ask()
+        before = request_prediction()
+        rows_with_b = '{"b": 1, "y": "u"}\n{"b": -1, "y": "v"}\n' * 50
+        run(*learn_arguments, input=rows_with_b, check=0)
+        after = request_prediction()
         follower.stdin.close()
         notice = follower.stderr.read()
     fresh = json.loads(run("predict", "-m", model, input='{"b": 1}\n', check=0).stdout)
@@ -131,34 +135,34 @@ def test_a_feature_that_was_learned_meanwhile_is_used(tmp_path, run):
     assert notice == f"reloaded {os.fspath(model)}: 200 samples\n"
 
 
-def test_a_model_that_does_not_fit_the_source_is_not_used(tmp_path, run):
-    """The old model goes on, with a warning, as after a damaged save; a later save is used."""
+def test_model_that_does_not_fit_the_source_is_not_loaded(tmp_path, run):
+    """The old model continues to predict, with a warning, until a later save fits."""
     model = tmp_path / "m.npz"
 
-    def learn(columns, label):
+    def replace_model(columns, label):
         text = f"{columns},y\n" + f"1,1,{label}\n" * 20
         options = ["--overwrite", "--quiet", "--no-standardize", "--lr", "1"]
         run("learn", "-m", model, *options, input=text, check=0)
 
-    learn("a,b", "first")
+    replace_model("a,b", "first")
     with subprocess.Popen(
         [COMMAND, "predict", "-m", model, "--follow"],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     ) as follower:  # fmt: skip
 
-        def ask(text):
+        def request_prediction(text):
             follower.stdin.write(text)
             follower.stdin.flush()
             return json.loads(follower.stdout.readline())["prediction"]
 
-        answers = [ask("b,a\n1,1\n")]
+        predictions = [request_prediction("b,a\n1,1\n")]
         for columns, label in (("a,c", "second"), ("a,b", "third")):
-            learn(columns, label)
-            answers.append(ask("1,1\n"))
+            replace_model(columns, label)
+            predictions.append(request_prediction("1,1\n"))
         follower.stdin.close()
         notices = follower.stderr.read().splitlines()
 
-    assert answers == ["first", "first", "third"]
+    assert predictions == ["first", "first", "third"]
     assert notices == [
         "warning: stdin: it lacks 'c' of the model's features and has 'b' instead; still "
         "predicting with the model loaded before",
@@ -166,7 +170,7 @@ def test_a_model_that_does_not_fit_the_source_is_not_used(tmp_path, run):
     ]
 
 
-def test_a_class_without_a_column_ends_the_predictions_of_csv(tmp_path, run):
+def test_new_class_without_a_csv_column_ends_predict(tmp_path, run):
     model, predictions = tmp_path / "m.npz", tmp_path / "p.csv"
     run("learn", "-m", model, "--quiet", input='{"a": 1, "y": "u"}\n{"a": 2, "y": "v"}\n', check=0)
     with subprocess.Popen(
@@ -183,5 +187,5 @@ def test_a_class_without_a_column_ends_the_predictions_of_csv(tmp_path, run):
         stderr = follower.stderr.read()
 
     assert follower.returncode == 1
-    assert stderr.count("\n") == 2  # of the reload and of the error
+    assert stderr.count("\n") == 2  # one for the reload and one for the error
     assert "label 'new' has no column in the predictions" in stderr

@@ -20,13 +20,13 @@ from PIL import Image
 from stream_perceptron import LiveModel, SGDPerceptron, save
 from stream_perceptron.diagnostics.report import report
 
-LONG = "Museum of Contemporary Art: the entrance on the left side: number {}"
+LONG_NAME = "Museum of Contemporary Art: the entrance on the left side: number {}"
 LABELS = ["<script>alert(1)</script>", "\N{DOG FACE} & \N{CAT FACE}", '" onload="alert(1)', "$x$"]
-VOID = {"meta", "link", "img"}
+VOID_TAGS = {"meta", "link", "img"}
 
 
 class Page(HTMLParser):
-    """The elements of a page; every opened element must be closed."""
+    """The elements of a page, each of which must be closed."""
 
     def __init__(self, text):
         super().__init__()
@@ -37,36 +37,36 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag, attrs):
         self.elements.append((tag, dict(attrs)))
-        if tag not in VOID:
+        if tag not in VOID_TAGS:
             self.open.append(tag)
 
     def handle_startendtag(self, tag, attrs):
         self.elements.append((tag, dict(attrs)))
 
     def handle_endtag(self, tag):
-        if tag not in VOID:
+        if tag not in VOID_TAGS:
             assert tag == self.open.pop()
 
     def handle_data(self, data):
         self.text.append(data)
 
-    def of(self, tag):
+    def find_all(self, tag):
         return [attrs for name, attrs in self.elements if name == tag]
 
 
 @pytest.fixture(scope="session")
-def page(run, digits, tmp_path_factory):
+def page(run, mnist_files, tmp_path_factory):
     """The report on full MNIST, with the mistakes on the test digits."""
     folder = tmp_path_factory.mktemp("report")
     model, path = folder / "mnist.npz", folder / "report.html"
-    run("learn", digits["train"], "-m", model, check=0)
-    run("report", model, "-o", path, "--examples", digits["test"], check=0)
+    run("learn", mnist_files["train"], "-m", model, check=0)
+    run("report", model, "-o", path, "--examples", mnist_files["test"], check=0)
     return path
 
 
 @pytest.fixture(scope="session")
 def browser(tmp_path_factory):
-    """Run Chromium on an address, and return its output."""
+    """A function that opens an address in Chromium and returns the finished process."""
     program = shutil.which("chromium") or shutil.which("chromium-browser")
     if program is None:
         assert not os.environ.get("CI"), ".ci/run installs chromium"
@@ -87,49 +87,50 @@ def browser(tmp_path_factory):
 
 
 @pytest.fixture
-def served(page):
-    """A server of the page's folder that records requests."""
-    asked = []
+def page_server(page):
+    """The page's address on a local server, and the list of the paths requested from it."""
+    requested_paths = []
 
     class Handler(http.server.SimpleHTTPRequestHandler):
         def log_message(self, form, *args):
-            asked.append(self.path)
+            requested_paths.append(self.path)
 
     handler = functools.partial(Handler, directory=str(page.parent))
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/{page.name}", asked
+    yield f"http://127.0.0.1:{server.server_port}/{page.name}", requested_paths
     server.shutdown()
     server.server_close()
 
 
-def test_page_is_small_whole_and_can_be_read_aloud(page, tell):
+def test_page_is_small_self_contained_and_accessible(page, report_figure):
     text = page.read_text()
     parsed = Page(text)
-    tell(f"report on MNIST with 12 mistakes: {len(text) / 1e3:.0f} kB")
+    report_figure(f"report on MNIST with 12 mistakes: {len(text) / 1e3:.0f} kB")
 
     assert len(text) < 200_000
-    assert not parsed.of("script")
-    assert len(parsed.of("img")) == 22
-    assert all(attrs["alt"] and attrs["src"].startswith("data:") for attrs in parsed.of("img"))
-    (drawing,) = [attrs for attrs in parsed.of("div") if attrs.get("role") == "img"]
-    # Two charts, each for desktops and for phones; and for each of ten classes recall over time
-    # and precision over recall.
-    assert len(parsed.of("svg")) == 4 + 10 + 10
-    assert parsed.of("html")[0]["lang"] == "en"
+    assert not parsed.find_all("script")
+    assert len(parsed.find_all("img")) == 22
+    images = parsed.find_all("img")
+    assert all(attrs["alt"] and attrs["src"].startswith("data:") for attrs in images)
+    (drawing,) = [attrs for attrs in parsed.find_all("div") if attrs.get("role") == "img"]
+    # Two charts, each in a version for desktops and one for phones, and two charts for each of ten
+    # classes: recall over time, and precision over recall.
+    assert len(parsed.find_all("svg")) == 4 + 10 + 10
+    assert parsed.find_all("html")[0]["lang"] == "en"
     assert re.match(r"From the first 320 samples to the last \d+: ", drawing["aria-label"])
-    assert len(parsed.of("caption")) == len(parsed.of("table")) == 2
-    assert all(attrs["scope"] in ("row", "col") for attrs in parsed.of("th"))
-    assert len(parsed.of("h1")) == 1
-    assert len(parsed.of("h2")) == 10
+    assert len(parsed.find_all("caption")) == len(parsed.find_all("table")) == 2
+    assert all(attrs["scope"] in ("row", "col") for attrs in parsed.find_all("th"))
+    assert len(parsed.find_all("h1")) == 1
+    assert len(parsed.find_all("h2")) == 10
     assert not re.search(r"""(src|href)=["'](?!data:|#)""", text)
 
 
-def test_figures_are_those_of_the_run(page, run, digits):
+def test_report_shows_the_figures_of_the_run(page, run, mnist_files):
     model = page.with_name("mnist.npz")
     live = LiveModel.load(model)
     text = " ".join(Page(page.read_text()).text)
-    evaluated = run("evaluate", digits["test"], "-m", model, check=0).stdout
+    evaluated = run("evaluate", mnist_files["test"], "-m", model, check=0).stdout
     accuracy = re.search(r"accuracy ([0-9.]+)%", evaluated)[1]
 
     assert f"{live.progress.accuracy:.1%}" in text
@@ -141,8 +142,8 @@ def test_figures_are_those_of_the_run(page, run, digits):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_page_in_a_browser(page, browser, served, scheme, tmp_path):
-    address, asked = served
+def test_page_renders_in_light_and_dark_mode(page, browser, page_server, scheme, tmp_path):
+    address, requested_paths = page_server
     picture = tmp_path / "page.png"
     result = browser(
         address, "--window-size=1000,3600", f"--screenshot={picture}",
@@ -151,14 +152,14 @@ def test_page_in_a_browser(page, browser, served, scheme, tmp_path):
     pixels = np.asarray(Image.open(picture).convert("RGB")) / 255
 
     assert "CONSOLE" not in result.stderr
-    assert asked == [f"/{page.name}"]
+    assert requested_paths == [f"/{page.name}"]
     paper = pixels[5, 5].mean()
     assert paper > 0.9 if scheme == "light" else paper < 0.2
     # Lines, tables and images have more than one tone.
     assert len(np.unique((pixels[::4, ::4] * 15).astype(int).reshape(-1, 3), axis=0)) > 50
 
 
-LOOK = """
+OVERFLOW_CHECK = """
 const seen = [];
 for (let i = 0; i < frames.length; i++) {
   const page = frames[i].document.documentElement, width = page.clientWidth;
@@ -182,10 +183,13 @@ def pages(page, run, tmp_path_factory):
     """Pages with few and many classes, whose names are short, or long and similar."""
     folder, rng = tmp_path_factory.mktemp("pages"), np.random.default_rng(0)
     pages = [page]
-    kinds = ((2, "c{}"), (12, "c{}"), (20, "c{}"), (20, LONG), (60, LONG), (3, 300 * "w" + "{}"))
-    for k, label in kinds:
+    cases = (
+        (2, "c{}"), (12, "c{}"), (20, "c{}"), (20, LONG_NAME), (60, LONG_NAME),
+        (3, 300 * "w" + "{}"),
+    )  # fmt: skip
+    for k, label in cases:
         source, path = folder / f"{k}-{len(label)}.csv", folder / f"{k}-{len(label)}.html"
-        # Names may differ by a blank.
+        # Two names may differ in their spaces only.
         names = ["same name", "same  name", *map(label.format, range(k - 2))]
         x = rng.normal(size=(k, 5))
         labels = rng.integers(k, size=2000)
@@ -200,15 +204,15 @@ def pages(page, run, tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_nothing_is_off_any_screen(pages, browser, tmp_path):
-    """Chromium's window is at least 500 wide; a frame may be narrower."""
+def test_no_element_overflows_any_screen(pages, browser, tmp_path):
+    """Chromium's window is at least 500 pixels wide, so frames stand for narrower screens."""
     for page in pages:
         frame = tmp_path / "frame.html"
         frames = "".join(
             f'<iframe src="{page.as_uri()}" width="{width}" height="800"></iframe>'
             for width in (320, 360, 390, 640, 641, 700, 959, 960, 1280)
         )
-        frame.write_text(f"{frames}<script>onload = () => {{ {LOOK} }}</script>")
+        frame.write_text(f"{frames}<script>onload = () => {{ {OVERFLOW_CHECK} }}</script>")
         shown = browser(
             frame.as_uri(), "--dump-dom", "--virtual-time-budget=5000",
             "--allow-file-access-from-files",
@@ -217,43 +221,44 @@ def test_nothing_is_off_any_screen(pages, browser, tmp_path):
         assert "<title>seen: </title>" in shown, (page.name, re.findall("<title>[^<]*", shown))
 
 
-def luminance(colour):
-    share = np.array(colour) / 255
+def compute_luminance(color):
+    share = np.array(color) / 255
     linear = np.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4)
     return float(linear @ [0.2126, 0.7152, 0.0722])
 
 
-def test_colours_stand_out(page):
+def test_colors_have_enough_contrast(page):
     """WCAG 2.2 requires 4.5 : 1 for text and 3 : 1 for drawings."""
     style = re.search("<style>(.*?)</style>", page.read_text(), re.S)[1]
     common, dark = re.split("prefers-color-scheme: dark", style, maxsplit=1)
 
-    def colours(text):
-        found = re.findall(r"--([a-z]+): (#[0-9a-f]{6}|(?:rgb\()?\d+, \d+, \d+)", text)
+    def parse_colors(text):
+        matches = re.findall(r"--([a-z]+): (#[0-9a-f]{6}|(?:rgb\()?\d+, \d+, \d+)", text)
         return {
             name: [int(value[i : i + 2], 16) for i in (1, 3, 5)]
             if value[0] == "#"
             else [int(part) for part in re.findall(r"\d+", value)]
-            for name, value in found
+            for name, value in matches
         }
 
-    for found in (colours(common), colours(common) | colours(dark.split("body {")[0])):
+    light_colors = parse_colors(common)
+    for colors in (light_colors, light_colors | parse_colors(dark.split("body {")[0])):
         for paper in ("paper", "box"):
-            for name, least in (
+            for name, min_contrast in (
                 ("ink", 4.5), ("faint", 4.5), ("error", 3), ("advice", 3), ("for", 3),
                 ("against", 3), ("grey", 3),
             ):  # fmt: skip
-                low, high = sorted(luminance(found[each]) for each in (name, paper))
-                assert (high + 0.05) / (low + 0.05) >= least, (name, paper)
+                low, high = sorted(compute_luminance(colors[color]) for color in (name, paper))
+                assert (high + 0.05) / (low + 0.05) >= min_contrast, (name, paper)
 
 
 @pytest.mark.parametrize(
-    ("names", "shown"),
+    ("names", "are_shown"),
     [(["<i>a", "b&amp;", "$c$"], True), ([f"<i>{i}" for i in range(16)], False)],
     ids=["names", "pictures"],
 )
-def test_names_are_shown_as_they_are(browser, run, tmp_path, names, shown):
-    """Names that look like HTML stay text."""
+def test_names_that_look_like_html_stay_text(browser, run, tmp_path, names, are_shown):
+    """The weights of 16 features are drawn as pictures, without names."""
     source = tmp_path / "<b>samples.csv"
     quoted = [f'"{label.replace(chr(34), 2 * chr(34))}"' for label in LABELS]
     rows = [
@@ -268,28 +273,28 @@ def test_names_are_shown_as_they_are(browser, run, tmp_path, names, shown):
     result = browser(path.as_uri(), "--dump-dom")
     text = "\n".join(parsed.text)
 
-    assert not parsed.of("script")
-    assert not parsed.of("i")
+    assert not parsed.find_all("script")
+    assert not parsed.find_all("i")
     assert not any("onload" in attrs for _, attrs in parsed.elements)
-    assert (len(parsed.of("img")) == 0) == shown
-    for name in [*LABELS, *(names if shown else ()), "<u>m.npz", "<b>samples.csv"]:
+    assert (len(parsed.find_all("img")) == 0) == are_shown
+    for name in [*LABELS, *(names if are_shown else ()), "<u>m.npz", "<b>samples.csv"]:
         assert name in text
     assert "CONSOLE" not in result.stderr
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in result.stdout
     assert "\N{DOG FACE}" in result.stdout
 
 
-def test_report_shows_the_diagnosis(run, digits, tmp_path):
+def test_report_shows_the_diagnosis(run, mnist_files, tmp_path):
     model, path = tmp_path / "m.npz", tmp_path / "report.html"
     options = ["--random", "--stop", "--lr", "0.05", "--epsilon", "0.01", "-m", model]
-    run("learn", digits["train"], *options, check=0)
+    run("learn", mnist_files["train"], *options, check=0)
     run("report", model, "-o", path, check=0)
 
     assert "<strong>stopped too early</strong>: one sample" in path.read_text()
 
 
-def test_models_with_little_in_them(run, tmp_path):
-    """They are saved in Python, of an older version, without a label, or with many classes."""
+def test_report_of_untrained_unlabeled_and_many_class_models(run, tmp_path):
+    """One was saved untrained in Python, one had no labels, and one has 60 classes."""
     save(SGDPerceptron(classes=["left", "right"], seed=0), tmp_path / "empty.npz")
     (tmp_path / "bare.csv").write_text("a,b\n1,2\n")
     run("learn", tmp_path / "bare.csv", "-m", tmp_path / "bare.npz", "-p", "-", check=0)
@@ -309,22 +314,22 @@ def test_models_with_little_in_them(run, tmp_path):
     assert "These are the 20 classes with the lowest recall; 40 more are left out." in text
     assert "Most confused classes" in text
     assert "Confusion matrix of 60 classes" in text
-    lost = tmp_path / "no" / "r.html"
-    result = run("report", tmp_path / "many.npz", "-o", lost, check=1)
-    assert result.stderr == f"Error: {lost}: No such file or directory\n"
+    unwritable_path = tmp_path / "no" / "r.html"
+    result = run("report", tmp_path / "many.npz", "-o", unwritable_path, check=1)
+    assert result.stderr == f"Error: {unwritable_path}: No such file or directory\n"
 
 
-def test_named_features_have_bars_and_mistakes_their_values(run, tmp_path, rng):
+def test_features_have_bars_and_mistakes_list_feature_values(run, tmp_path, rng):
     source, model, path = (tmp_path / name for name in ("s.csv", "m.npz", "r.html"))
-    noise = rng.normal(size=(500, 3))
-    rows = [(x, y, "up" if x + 0.2 * y + 0.5 * z > 0 else "down") for x, y, z in noise]
+    points = rng.normal(size=(500, 3))
+    rows = [(x, y, "up" if x + 0.2 * y + 0.5 * z > 0 else "down") for x, y, z in points]
     source.write_text("\n".join(["wide,thin,label", *(f"{x},{y},{z}" for x, y, z in rows)]))
     run("learn", source, "-m", model, "--lr", "0.5", check=0)
     run("report", model, "-o", path, "--examples", source, check=0)
     parsed = Page(path.read_text())
     live = LiveModel.load(model)
     weights = live.model.weights
-    bars = [a for a in parsed.of("span") if a.get("class") in ("for", "against")]
+    bars = [a for a in parsed.find_all("span") if a.get("class") in ("for", "against")]
 
     # The rarer class lists its features, strongest first, and the other mirrors them.
     rarer, _ = Counter(label for _, _, label in rows).most_common()[1]
@@ -332,29 +337,32 @@ def test_named_features_have_bars_and_mistakes_their_values(run, tmp_path, rng):
     expected = ["for" if w > 0 else "against" for w in sorted(shown_weights, key=abs)[::-1]]
     assert "are their mirror image" in path.read_text()
     assert [bar["class"] for bar in bars] == expected
-    # Each mistake lists the features that favoured the prediction over the label, strongest first.
+    # Each mistake lists the features that favored the prediction over the label, strongest first.
     row = r'<th scope="row">(\d+)</th><td[^>]*>(up|down)</td>.*<td class="features">(.*)</td></tr>'
     shown = re.findall(row, path.read_text())
     assert len(shown) > 5
     classes, columns = live.model.classes_, live.model.features_
     for number, label, features in shown:
-        toward = weights[1 - classes.index(label)] - weights[classes.index(label)]
+        weight_differences = weights[1 - classes.index(label)] - weights[classes.index(label)]
         x = dict(zip(("wide", "thin"), rows[int(number) - 1], strict=False))
-        spoken = sorted(
-            ((w * x[name], name) for w, name in zip(toward, columns, strict=True)), reverse=True
+        contributions = sorted(
+            ((w * x[name], name) for w, name in zip(weight_differences, columns, strict=True)),
+            reverse=True,
         )
-        expected = ", ".join(f"{name} = {x[name]:.4g}" for how, name in spoken if how > 0)
+        expected = ", ".join(
+            f"{name} = {x[name]:.4g}" for contribution, name in contributions if contribution > 0
+        )
         assert re.sub("<[^>]*>", "", features) == (expected or "the bias alone")
 
 
-def test_many_classes_make_a_page_of_bounded_size(run, tmp_path, tell):
+def test_report_on_many_classes_has_a_bounded_size(run, tmp_path, report_figure):
     source, model, path = (tmp_path / name for name in ("s.csv", "m.npz", "r.html"))
     rows = [f"a class with a long name {i % 2000},{i % 7},{i % 11}" for i in range(6000)]
     source.write_text("\n".join(["label,a,b", *rows]))
     run("learn", source, "-m", model, check=0)
     run("report", model, "-o", path, check=0)
     text = path.read_text()
-    tell(f"report on 2,000 classes: {len(text) / 1e3:.0f} kB")
+    report_figure(f"report on 2,000 classes: {len(text) / 1e3:.0f} kB")
 
     assert len(text) < 400_000
     assert "80 more classes; 1,900 are left out" in text
@@ -363,16 +371,16 @@ def test_many_classes_make_a_page_of_bounded_size(run, tmp_path, tell):
     assert "1,980 more are left out." in text
 
 
-def test_the_share_of_updates_is_shown_if_it_moves(run, sample, tmp_path):
-    for epsilon, shown in (("0", False), ("0.05", True)):
+def test_share_of_updates_is_shown_only_if_it_varies(run, mnist_sample, tmp_path):
+    for epsilon, is_shown in (("0", False), ("0.05", True)):
         model, path = tmp_path / f"{epsilon}.npz", tmp_path / f"{epsilon}.html"
-        run("learn", sample, "--lr", "0.1", "--epsilon", epsilon, "-m", model, check=0)
+        run("learn", mnist_sample, "--lr", "0.1", "--epsilon", epsilon, "-m", model, check=0)
         run("report", model, "-o", path, check=0)
-        assert shown == ("that changed the weights" in path.read_text())
+        assert is_shown == ("that changed the weights" in path.read_text())
 
 
-def test_without_a_library_it_says_what_to_install(run, sample, tmp_path):
-    run("learn", sample, "--limit", "10", "-m", tmp_path / "m.npz", check=0)
+def test_missing_jinja2_names_the_package_to_install(run, mnist_sample, tmp_path):
+    run("learn", mnist_sample, "--limit", "10", "-m", tmp_path / "m.npz", check=0)
     script = (
         "import sys\n"
         "class Without:\n"

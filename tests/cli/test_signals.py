@@ -7,14 +7,14 @@ from concurrent.futures import ThreadPoolExecutor
 from stream_perceptron_cli.signals import Signals
 
 
-def test_threads_may_wait_for_the_same_descriptor(signal_handlers):
-    reading, writing = os.pipe()
+def test_threads_can_wait_for_the_same_descriptor(signal_handlers):
+    read_end, write_end = os.pipe()
     with Signals() as signals, ThreadPoolExecutor(2) as threads:
-        signals.wait(reading, 0)  # keeps a poll object
-        waits = [threads.submit(signals.wait, reading, 30) for _ in range(2)]
+        signals.wait(read_end, 0)  # keeps a poll object
+        futures = [threads.submit(signals.wait, read_end, 30) for _ in range(2)]
         time.sleep(0.2)
-        os.write(writing, b"x")
+        os.write(write_end, b"x")
 
-        assert [wait.result() for wait in waits] == [True, True]
-    os.close(reading)
-    os.close(writing)
+        assert [future.result() for future in futures] == [True, True]
+    os.close(read_end)
+    os.close(write_end)

@@ -1,4 +1,4 @@
-"""The trials of a sweep have the figures of separate runs."""
+"""Each trial of a sweep gives the figures of a separate run."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from helpers import COMMAND
 FIGURES = ("samples", "accuracy", "window_accuracy", "mean_error", "updates")
 
 
-def table(result):
-    """Return the trials in a sweep's output, by their settings."""
+def parse_trials(result):
+    """Return the figures of each trial in a sweep's output, by its settings."""
     trials = json.loads(result.stdout)["trials"]
     return {
         (t["lr"], t["epsilon"], t["init_range"], t["activation"]): {f: t[f] for f in FIGURES}
@@ -24,7 +24,7 @@ def table(result):
 
 
 @pytest.mark.slow
-def test_twelve_combinations_over_mnist_are_twelve_runs(run, digits):
+def test_sweep_over_mnist_gives_the_figures_of_separate_runs(run, mnist_files):
     grid = [
         (lr, epsilon, 0.03, activation)
         for lr in (0.01, 0.1, 1.0)
@@ -32,19 +32,19 @@ def test_twelve_combinations_over_mnist_are_twelve_runs(run, digits):
         for activation in ("sigmoid", "tanh")
     ]
     result = run(
-        "sweep", digits["train"], "--lr", "0.01,0.1,1", "--epsilon", "3e-6,0.03", "--activation",
-        "sigmoid,tanh", "--json", check=0,
+        "sweep", mnist_files["train"], "--lr", "0.01,0.1,1", "--epsilon", "3e-6,0.03",
+        "--activation", "sigmoid,tanh", "--json", check=0,
     )  # fmt: skip
-    found = table(result)
+    trials = parse_trials(result)
 
-    assert set(found) == set(grid)
+    assert set(trials) == set(grid)
     for lr, epsilon, _, activation in grid:
-        alone = run(
-            "learn", digits["train"], "--lr", lr, "--epsilon", epsilon, "--activation", activation,
-            "--json", check=0,
+        separate_run = run(
+            "learn", mnist_files["train"], "--lr", lr, "--epsilon", epsilon,
+            "--activation", activation, "--json", check=0,
         )  # fmt: skip
-        figures = json.loads(alone.stdout)
-        assert found[lr, epsilon, 0.03, activation] == {f: figures[f] for f in FIGURES}
+        figures = json.loads(separate_run.stdout)
+        assert trials[lr, epsilon, 0.03, activation] == {f: figures[f] for f in FIGURES}
 
 
 @pytest.mark.parametrize(
@@ -57,35 +57,42 @@ def test_twelve_combinations_over_mnist_are_twelve_runs(run, digits):
     ],
 )
 @pytest.mark.parametrize("n_threads", [1, 3])
-def test_reading_options_are_those_of_learn(options, n_threads, run, tmp_path, rng):
+def test_sweep_accepts_the_read_options_of_learn(options, n_threads, run, tmp_path, rng):
     rows = [
         f"{x:.3f},{rng.choice(['red', 'blue'])},{rng.choice(['NA', '1', '2'])},{'LR'[int(x > 0)]}"
         for x in rng.normal(size=1500)
     ]
     bad = ["?,red,1,L"] if "--skip-bad" in options else []
-    extra = [] if "--missing" in options else ["--missing", "NA"]
+    missing_options = [] if "--missing" in options else ["--missing", "NA"]
     path = tmp_path / "t.csv"
     path.write_text("\n".join(["x,colour,n,y", *rows, *bad]) + "\n")
-    args = [path, *options.split(), *extra, "--json"]
-    found = table(run("sweep", *args, "--lr", "0.1,0.5", "--threads", n_threads, check=0))
+    args = [path, *options.split(), *missing_options, "--json"]
+    trials = parse_trials(run("sweep", *args, "--lr", "0.1,0.5", "--threads", n_threads, check=0))
 
-    assert len(found) == 2
-    for (lr, *_), figures in found.items():
-        alone = json.loads(run("learn", *args, "--lr", lr, check=0).stdout)
-        assert {f: alone[f] for f in FIGURES} == figures
+    assert len(trials) == 2
+    for (lr, *_), figures in trials.items():
+        separate_run = json.loads(run("learn", *args, "--lr", lr, check=0).stdout)
+        assert {f: separate_run[f] for f in FIGURES} == figures
 
 
-def test_the_table_has_the_best_first_and_its_command_learns_as_well(run, tmp_path, sample):
+def test_best_trial_is_first_and_its_command_reproduces_it(run, tmp_path, mnist_sample):
     result = run(
-        "sweep", "--lr=0.01,0.1", sample, "--epsilon", "1e-3,0.1", "--activation", "tanh", check=0
+        "sweep",
+        "--lr=0.01,0.1",
+        mnist_sample,
+        "--epsilon",
+        "1e-3,0.1",
+        "--activation",
+        "tanh",
+        check=0,
     )
     header, *rows = result.stdout.splitlines()[:5]
     command = shlex.split(result.stdout.splitlines()[-1])
     columns = header.replace("last 1,000", "last").replace("mean error", "eps").split()
     rows = [dict(zip(columns, row.split(), strict=False)) for row in rows]
-    shares = [float(row["accuracy"].rstrip("%")) for row in rows]
+    accuracies = [float(row["accuracy"].rstrip("%")) for row in rows]
 
-    assert sorted(shares, reverse=True) == shares
+    assert sorted(accuracies, reverse=True) == accuracies
     assert command[:2] == ["stream-perceptron", "learn"]
     assert command[-2:] == ["-m", "model.npz"]
     best = json.loads(run(*command[1:], "--json", check=0, cwd=tmp_path).stdout)
@@ -95,7 +102,7 @@ def test_the_table_has_the_best_first_and_its_command_learns_as_well(run, tmp_pa
     assert rows[0]["would"] == f"{json.loads(stopped.stdout)['samples']:,}"
 
 
-def test_one_that_diverges_is_a_row_and_the_others_go_on(run, tmp_path):
+def test_diverged_trial_is_listed_and_the_others_continue(run, tmp_path):
     path = tmp_path / "t.csv"
     path.write_text("x,y\n" + "1,a\n-1,b\n" * 500)
     args = ["sweep", path, "--lr", "1,1e200", "--activation", "identity", "--json"]
@@ -104,13 +111,13 @@ def test_one_that_diverges_is_a_row_and_the_others_go_on(run, tmp_path):
     assert (good["lr"], good["diverged_at"], good["samples"]) == (1.0, None, 1000)
     assert (bad["lr"], bad["diverged_at"]) == (1e200, bad["samples"] + 1)
     assert bad["samples"] < 10
-    told = run(*args[:-1], check=0).stdout.splitlines()[2]
-    assert told.endswith(f"diverged at sample {bad['diverged_at']}")
-    alone = run("learn", path, "--lr", "1e200", "--activation", "identity")
-    assert f"diverged at sample {bad['diverged_at']}" in alone.stderr
+    diverged_row = run(*args[:-1], check=0).stdout.splitlines()[2]
+    assert diverged_row.endswith(f"diverged at sample {bad['diverged_at']}")
+    separate_run = run("learn", path, "--lr", "1e200", "--activation", "identity")
+    assert f"diverged at sample {bad['diverged_at']}" in separate_run.stderr
 
 
-def test_a_row_that_cannot_be_used_ends_it(run, tmp_path):
+def test_rejected_row_ends_the_sweep(run, tmp_path):
     path = tmp_path / "t.csv"
     path.write_text("x,y\n1,a\n?,b\n")
     result = run("sweep", path, "--lr", "0.1,1", check=1)
@@ -123,7 +130,7 @@ def test_a_row_that_cannot_be_used_ends_it(run, tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_a_silent_pipe_with_the_table_so_far(number):
+def test_signal_on_an_idle_pipe_prints_the_table_so_far(number):
     command = [COMMAND, "sweep", "--lr", "0.1,1", "--label", "y", "--quiet"]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -148,22 +155,22 @@ def test_a_signal_ends_a_silent_pipe_with_the_table_so_far(number):
 
 
 @pytest.mark.parametrize(
-    ("args", "why"),
+    ("args", "message"),
     [
         (["--lr", "0.1,x"], "'x' is not a number"),
         (["--activation", "sigmoid,relu"], "relu"),
         (["-", "f", "--lr", "1,2"], "- (stdin) cannot be combined"),
     ],
 )
-def test_what_does_not_go_together_is_a_usage_error(args, why, run):
+def test_invalid_arguments_are_usage_errors(args, message, run):
     result = run("sweep", *args, check=2, input="")
 
-    assert why in result.stderr.splitlines()[-1]
+    assert message in result.stderr.splitlines()[-1]
 
 
 @pytest.fixture
-def imbalanced(tmp_path, rng):
-    """A table where 3 % of the rows are of class yes, with features that say little."""
+def imbalanced_table(tmp_path, rng):
+    """A table with 3% of its rows in class yes and with weakly informative features."""
     labels = np.where(rng.random(3000) < 0.03, "yes", "no")
     X = rng.normal(size=(3000, 2)) + 0.5 * (labels == "yes")[:, np.newaxis]
     path = tmp_path / "s.csv"
@@ -172,10 +179,10 @@ def imbalanced(tmp_path, rng):
     return path
 
 
-def test_the_largest_class_is_shown_and_compared(imbalanced, run):
-    lines = run("sweep", imbalanced, "--lr", "0.01,0.1", check=0).stdout.splitlines()
-    figures = json.loads(run("sweep", imbalanced, "--lr", "0.01", "--json", check=0).stdout)
-    n_no = imbalanced.read_text().count(",no\n")
+def test_largest_class_is_shown_as_a_baseline(imbalanced_table, run):
+    lines = run("sweep", imbalanced_table, "--lr", "0.01,0.1", check=0).stdout.splitlines()
+    figures = json.loads(run("sweep", imbalanced_table, "--lr", "0.01", "--json", check=0).stdout)
+    n_no = imbalanced_table.read_text().count(",no\n")
 
     assert lines[4:6] == [
         f"largest class: no, {n_no / 3000:.2%} of the samples",
@@ -186,8 +193,8 @@ def test_the_largest_class_is_shown_and_compared(imbalanced, run):
 
 
 @pytest.mark.parametrize("by", ["accuracy", "kappa", "macro-f1"])
-def test_settings_are_ordered_by_the_figure_asked_for(by, imbalanced, run):
-    result = run("sweep", imbalanced, "--lr", "0.001,0.1,2,9", "--by", by, "--json", check=0)
+def test_by_option_selects_the_figure_for_sorting(by, imbalanced_table, run):
+    result = run("sweep", imbalanced_table, "--lr", "0.001,0.1,2,9", "--by", by, "--json", check=0)
     trials = json.loads(result.stdout)["trials"]
     values = [trial[by.replace("-", "_")] for trial in trials]
 
@@ -195,10 +202,10 @@ def test_settings_are_ordered_by_the_figure_asked_for(by, imbalanced, run):
     assert values == sorted(values, reverse=True)
 
 
-def test_a_narrow_terminal_has_the_first_columns(imbalanced, on_terminal):
+def test_narrow_terminal_shows_only_the_first_columns(imbalanced_table, run_on_terminal):
     options = ["--lr", "0.01,0.1", "--epsilon", "0,0.1", "--init-range", "0.1,1", "--quiet"]
-    wide = on_terminal("sweep", imbalanced, *options, COLUMNS="120").splitlines()[0]
-    narrow = on_terminal("sweep", imbalanced, *options, COLUMNS="80").splitlines()
+    wide = run_on_terminal("sweep", imbalanced_table, *options, COLUMNS="120").splitlines()[0]
+    narrow = run_on_terminal("sweep", imbalanced_table, *options, COLUMNS="80").splitlines()
 
     assert "last 1,000" in wide
     assert "last 1,000" not in narrow[0]

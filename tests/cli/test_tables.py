@@ -1,4 +1,4 @@
-"""Ordinary tables: unscaled, with texts, blanks and quotes, and the label in any column."""
+"""Ordinary tables: unscaled numbers, texts, nulls, quotes, and the label in any column."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from helpers import COMMAND, chunks, csv_lines, json_lines, state_of
+from helpers import COMMAND, capture_state, encode_csv, encode_jsonl, split_into_chunks
 from river import compose, evaluate, metrics, preprocessing
 from sklearn import datasets
 
@@ -20,65 +20,68 @@ TABLES = ["iris", "wine", "breast_cancer", "digits"]
 OPTIONS = ["--standardize", "--lr", "0.1"]
 
 
-def rows_of(name):
-    """Return the names of the features, and shuffled rows as dicts with their label."""
+def load_rows(name):
+    """Return the feature names of a data set, and its shuffled rows with their labels."""
     loaded = getattr(datasets, f"load_{name}")()
     order = np.random.default_rng(0).permutation(len(loaded.data))
-    names = [str(each) for each in loaded.feature_names]
+    names = [str(feature_name) for feature_name in loaded.feature_names]
     X, y = loaded.data[order].tolist(), loaded.target[order].tolist()
     return names, [
         dict(zip(names, x, strict=True)) | {"target": t} for x, t in zip(X, y, strict=True)
     ]
 
 
-def as_bytes(rows, form):
+def encode_rows(rows, form):
     if form == "json":
-        return json_lines(rows)
+        return encode_jsonl(rows)
     if form in ("csv", "tsv"):
         cells = [[repr(value) if value == value else "" for value in row.values()] for row in rows]
-        return csv_lines(cells, list(rows[0]), "," if form == "csv" else "\t")
+        return encode_csv(cells, list(rows[0]), "," if form == "csv" else "\t")
     sink = pa.BufferOutputStream()
     pq.write_table(pa.Table.from_pylist(rows), sink)
     return sink.getvalue().to_pybytes()
 
 
-def learn(run, path, source, *options, check=0):
+def learn_file(run, path, source, *options, check=0):
+    """Learn a file; return the model, or None if the run fails, and stderr."""
     result = run("learn", source, "-m", path, *options, check=check)
     return (LiveModel.load(path) if check == 0 else None), result.stderr
 
 
 @pytest.fixture(scope="session")
-def of_river():
-    """The accuracy and the final pipeline of River's progressive loop over a table."""
-    found = {}
+def river_results():
+    """The accuracy and the final pipeline of River's progressive evaluation, by table."""
+    results = {}
     for name in TABLES:
         model = preprocessing.StandardScaler() | SGDPerceptron(lr=0.1, seed=0)
         stream = [
-            ({k: v for k, v in r.items() if k != "target"}, r["target"]) for r in rows_of(name)[1]
+            ({k: v for k, v in r.items() if k != "target"}, r["target"]) for r in load_rows(name)[1]
         ]
         metric = evaluate.progressive_val_score(stream, model, metrics.Accuracy())
-        found[name] = metric.get(), model
-    return found
+        results[name] = metric.get(), model
+    return results
 
 
-@pytest.mark.parametrize("how", ["a file", "in shreds"])
+@pytest.mark.parametrize("delivery", ["file", "7-byte chunks"])
 @pytest.mark.parametrize("form", ["csv", "tsv", "json", "parquet"])
 @pytest.mark.parametrize("name", TABLES)
-def test_standardized_tables_come_to_what_river_says(name, form, how, of_river, tmp_path):
-    data, path = as_bytes(rows_of(name)[1], form), tmp_path / "m.npz"
+def test_standardized_tables_give_the_accuracy_and_weights_of_river(
+    name, form, delivery, river_results, tmp_path
+):
+    data, path = encode_rows(load_rows(name)[1], form), tmp_path / "m.npz"
     command = [COMMAND, "learn", "-m", path, "--json", "--quiet", *OPTIONS]
-    if how == "a file":
+    if delivery == "file":
         (tmp_path / "source").write_bytes(data)
         result = subprocess.run([*command, tmp_path / "source"], capture_output=True, check=True)
         shown = result.stdout
     else:
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-            for chunk in chunks(data, "in shreds of 7 bytes"):
+            for chunk in split_into_chunks(data, "in shreds of 7 bytes"):
                 process.stdin.write(chunk)
                 process.stdin.flush()
             shown = process.communicate()[0]
         assert process.returncode == 0
-    accuracy, pipeline = of_river[name]
+    accuracy, pipeline = river_results[name]
 
     assert json.loads(shown)["accuracy"] == accuracy
     loaded, _ = load(path)
@@ -92,9 +95,9 @@ def test_standardized_tables_come_to_what_river_says(name, form, how, of_river, 
     assert dict(loaded["scaler"].vars) == dict(scaler.vars)
 
 
-def test_a_pipeline_of_python_goes_on_here_and_there(tmp_path, run):
-    """It is saved half-way, continued by the command line, and loaded again."""
-    names, rows = rows_of("iris")
+def test_pipeline_saved_in_python_continues_on_the_command_line(tmp_path, run):
+    """The pipeline is saved halfway, continued on the command line and loaded again."""
+    names, rows = load_rows("iris")
     samples = [({n: row[n] for n in names}, row["target"]) for row in rows]
     pipeline = preprocessing.StandardScaler() | SGDPerceptron(lr=0.1, seed=0)
     path = tmp_path / "m.npz"
@@ -102,16 +105,16 @@ def test_a_pipeline_of_python_goes_on_here_and_there(tmp_path, run):
         pipeline.learn_one(x, y)
     save(pipeline, path)
     source = tmp_path / "rest.csv"
-    source.write_bytes(as_bytes(rows[70:], "csv"))
+    source.write_bytes(encode_rows(rows[70:], "csv"))
     before = path.read_bytes()
     predicted = run("predict", source, "-m", path, check=0).stdout
     evaluated = json.loads(run("evaluate", source, "-m", path, "--json", check=0).stdout)
     run("inspect", path, check=0)
     run("report", path, "-o", tmp_path / "r.html", check=0)
     assert path.read_bytes() == before
-    answers = [json.loads(line)["prediction"] for line in predicted.splitlines()]
-    assert [pipeline.predict_one(x) for x, _ in samples[70:]] == answers
-    right = [a == y for a, (_, y) in zip(answers, samples[70:], strict=True)]
+    predictions = [json.loads(line)["prediction"] for line in predicted.splitlines()]
+    assert [pipeline.predict_one(x) for x, _ in samples[70:]] == predictions
+    right = [a == y for a, (_, y) in zip(predictions, samples[70:], strict=True)]
     assert np.mean(right) == evaluated["accuracy"]
     run("learn", source, "-m", path, check=0)
     for x, y in samples[70:]:
@@ -125,52 +128,52 @@ def test_a_pipeline_of_python_goes_on_here_and_there(tmp_path, run):
     ]
 
 
-COLOURS = ["red", "green", "blue"]
+COLORS = ["red", "green", "blue"]
 
 
-def colours(n):
+def make_color_rows(n):
     rng = np.random.default_rng(0)
     return [
-        {"colour": str(colour), "x": float(x), "label": str(colour)}
-        for colour, x in zip(rng.choice(COLOURS, n), rng.normal(size=n) * 50, strict=True)
+        {"colour": str(color), "x": float(x), "label": str(color)}
+        for color, x in zip(rng.choice(COLORS, n), rng.normal(size=n) * 50, strict=True)
     ]
 
 
-def colours_as_bytes(rows, form):
+def encode_color_rows(rows, form):
     if form == "csv":
-        return csv_lines([row.values() for row in rows], list(rows[0]))
-    return as_bytes(rows, form)
+        return encode_csv([row.values() for row in rows], list(rows[0]))
+    return encode_rows(rows, form)
 
 
 @pytest.mark.parametrize("form", ["csv", "json", "parquet"])
-def test_texts_become_features(form, tmp_path, run):
+def test_one_hot_turns_texts_into_features(form, tmp_path, run):
     source, path = tmp_path / "s", tmp_path / "m.npz"
-    source.write_bytes(colours_as_bytes(colours(500), form))
-    live, told = learn(run, path, source, "--one-hot", "colour", *OPTIONS)
+    source.write_bytes(encode_color_rows(make_color_rows(500), form))
+    live, stderr = learn_file(run, path, source, "--one-hot", "colour", *OPTIONS)
 
     assert live.progress.accuracy > 0.95
-    assert set(live.model.features_) == {"x", *(f"colour_{name}" for name in COLOURS)}
-    assert "a feature for each value of colour" in told
-    others, told = learn(run, tmp_path / "o.npz", source, *OPTIONS)
-    assert others.model.features_ == ["x"]
-    assert "ignored (text): colour; to use it: --one-hot colour" in told
+    assert set(live.model.features_) == {"x", *(f"colour_{name}" for name in COLORS)}
+    assert "a feature for each value of colour" in stderr
+    without_one_hot, stderr = learn_file(run, tmp_path / "o.npz", source, *OPTIONS)
+    assert without_one_hot.model.features_ == ["x"]
+    assert "ignored (text): colour; to use it: --one-hot colour" in stderr
     pipeline, _ = load(path)
     union = pipeline["features"]
     assert isinstance(union, compose.TransformerUnion)
-    rows = [{name: row[name] for name in ("colour", "x")} for row in colours(100)]
-    bare = tmp_path / "bare.jsonl"
-    bare.write_bytes(json_lines(rows))
-    predicted = run("predict", bare, "-m", path, check=0).stdout.splitlines()
+    rows = [{name: row[name] for name in ("colour", "x")} for row in make_color_rows(100)]
+    unlabeled_file = tmp_path / "bare.jsonl"
+    unlabeled_file.write_bytes(encode_jsonl(rows))
+    predicted = run("predict", unlabeled_file, "-m", path, check=0).stdout.splitlines()
     assert [pipeline.predict_one(x) for x in rows] == [
         json.loads(p)["prediction"] for p in predicted
     ]
 
 
-def test_texts_are_learned_as_by_river(tmp_path, run):
+def test_one_hot_gives_the_accuracy_and_weights_of_river(tmp_path, run):
     source, path = tmp_path / "s", tmp_path / "m.npz"
-    rows = colours(300)
-    source.write_bytes(json_lines(rows))
-    live, _ = learn(run, path, source, "--one-hot", "colour", *OPTIONS)
+    rows = make_color_rows(300)
+    source.write_bytes(encode_jsonl(rows))
+    live, _ = learn_file(run, path, source, "--one-hot", "colour", *OPTIONS)
     union = compose.TransformerUnion(
         compose.Discard("colour") | preprocessing.StandardScaler(),
         compose.Select("colour") | preprocessing.OneHotEncoder(),
@@ -183,12 +186,14 @@ def test_texts_are_learned_as_by_river(tmp_path, run):
 
     assert live.progress.confusion.right == right
     theirs = pipeline["SGDPerceptron"]
-    places = [theirs.features_.index(name) for name in live.model.features_]
-    np.testing.assert_allclose(live.model.weights, theirs.weights[:, places], rtol=0, atol=1e-12)
+    feature_ids = [theirs.features_.index(name) for name in live.model.features_]
+    np.testing.assert_allclose(
+        live.model.weights, theirs.weights[:, feature_ids], rtol=0, atol=1e-12
+    )
 
 
 def test_missing_values_are_absent_features_in_every_format(tmp_path, run):
-    """Blank cells, nulls in tables, objects and lists, and tokens give bit-identical models."""
+    """Empty cells, nulls in tables, objects and lists, and NA give bit-identical models."""
     rng = np.random.default_rng(0)
     X = rng.normal(3, 2, (200, 3)).round(3)
     X[1:][rng.random(X[1:].shape) < 0.2] = np.nan  # the first row must fix the types
@@ -198,14 +203,14 @@ def test_missing_values_are_absent_features_in_every_format(tmp_path, run):
     table = [row | {"y": y} for row, y in zip(rows, labels, strict=True)]
     texts = [["" if v is None else v for v in row] for row in cells]
     data = {
-        "csv": csv_lines([[*c, y] for c, y in zip(texts, labels, strict=True)], [*rows[0], "y"]),
-        "NA": csv_lines(
+        "csv": encode_csv([[*c, y] for c, y in zip(texts, labels, strict=True)], [*rows[0], "y"]),
+        "NA": encode_csv(
             [[*("NA" if v == "" else v for v in c), y] for c, y in zip(texts, labels, strict=True)],
             [*rows[0], "y"],
         ),
-        "parquet": as_bytes(table, "parquet"),
-        "json lists": json_lines([{"x": c, "y": y} for c, y in zip(cells, labels, strict=True)]),
-        "lists": as_bytes(
+        "parquet": encode_rows(table, "parquet"),
+        "json lists": encode_jsonl([{"x": c, "y": y} for c, y in zip(cells, labels, strict=True)]),
+        "lists": encode_rows(
             [{"x": c, "y": y} for c, y in zip(cells, labels, strict=True)], "parquet"
         ),
     }
@@ -213,11 +218,11 @@ def test_missing_values_are_absent_features_in_every_format(tmp_path, run):
     for name, source in data.items():
         (tmp_path / "s").write_bytes(source)
         options = ["--missing", "NA"] if name == "NA" else []
-        live, told = learn(run, tmp_path / f"{name}.npz", tmp_path / "s", *OPTIONS, *options)
-        outcomes[name] = state_of(live.model), live.progress.missing
-        assert f"missing: {np.isnan(X).sum():,} values" in told
-    (tmp_path / "s").write_bytes(json_lines(table))
-    live, _ = learn(run, tmp_path / "objects.npz", tmp_path / "s", *OPTIONS)
+        live, stderr = learn_file(run, tmp_path / f"{name}.npz", tmp_path / "s", *OPTIONS, *options)
+        outcomes[name] = capture_state(live.model), live.progress.missing
+        assert f"missing: {np.isnan(X).sum():,} values" in stderr
+    (tmp_path / "s").write_bytes(encode_jsonl(table))
+    live, _ = learn_file(run, tmp_path / "objects.npz", tmp_path / "s", *OPTIONS)
 
     assert len(set(map(repr, outcomes.values()))) == 1, outcomes.keys()
     assert live.progress.missing == np.isnan(X).sum()
@@ -227,18 +232,18 @@ def test_missing_values_are_absent_features_in_every_format(tmp_path, run):
     )
 
 
-@pytest.mark.parametrize("how", ["at once", "line by line", "in shreds of 7 bytes"])
-def test_the_first_value_decides_what_a_column_is(how, tmp_path):
-    """Chunks do not matter; a column is added at its first value."""
+@pytest.mark.parametrize("delivery", ["at once", "line by line", "in shreds of 7 bytes"])
+def test_first_value_of_a_column_determines_its_type(delivery, tmp_path):
+    """The result does not depend on chunks; a column becomes a feature at its first value."""
     lines = [b"a,b,c,y\n", b",1,,u\n", b"2,,,v\n", b",3,word,u\n", b"4,4,5,v\n", b"x,1,1,u\n"]
     path = tmp_path / "m.npz"
     with subprocess.Popen(
         [COMMAND, "learn", "-m", path, "--skip-bad"], stdin=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
-        for chunk in chunks(b"".join(lines), how):
+        for chunk in split_into_chunks(b"".join(lines), delivery):
             process.stdin.write(chunk)
             process.stdin.flush()
-        told = process.communicate()[1].decode()
+        stderr = process.communicate()[1].decode()
     live = LiveModel.load(path)
 
     assert live.model.features_ == ["b", "a"]
@@ -246,19 +251,19 @@ def test_the_first_value_decides_what_a_column_is(how, tmp_path):
         live.schema.features, live.schema.texts, live.schema.untyped,
     ) == (("a", "b"), ("c",), ())  # fmt: skip
     assert (live.progress.samples, live.progress.skipped) == (4, 1)
-    assert "row 5: column 'a' is 'x', not a number" in told
+    assert "row 5: column 'a' is 'x', not a number" in stderr
 
 
-def test_number_columns_are_numbered_at_the_first_learned_row(tmp_path, run):
+def test_number_columns_become_features_at_the_first_learned_row(tmp_path, run):
     source = tmp_path / "s.csv"
     source.write_text("z,a,m,y\n1,2,3,\n,5,,u\n1,1,1,v\n")
-    live, _ = learn(run, tmp_path / "m.npz", source)
+    live, _ = learn_file(run, tmp_path / "m.npz", source)
 
     assert live.model.features_ == ["a", "m", "z"]
 
 
-def test_a_messy_table_is_learned_as_its_first_message_suggests(tmp_path, run):
-    """It has a byte order mark, tabs or semicolons, spaces, texts, dates, blanks, quotes, an id."""
+def test_messy_table_is_learned_with_the_suggested_options(tmp_path, run):
+    """It has a byte order mark, tabs or semicolons, spaces, texts, dates, nulls, quotes, an ID."""
     rng = np.random.default_rng(0)
     for delimiter in ("\t", ";"):
         lines = [
@@ -285,14 +290,14 @@ def test_a_messy_table_is_learned_as_its_first_message_suggests(tmp_path, run):
         source = tmp_path / "s.csv"
         source.write_bytes(b"\xef\xbb\xbf" + ("\n".join(lines) + "\n").encode())
         path = tmp_path / f"{ord(delimiter)}.npz"
-        live, told = learn(run, path, source)
-        assert "--ignore 'Customer Id'" in told
+        live, stderr = learn_file(run, path, source)
+        assert "--ignore 'Customer Id'" in stderr
         assert (
             "ignored (text): Joined on, Plan, Note; to use Joined on, Plan: --dates 'Joined on' "
-            "--one-hot Plan\n" in told
+            "--one-hot Plan\n" in stderr
         )
-        assert "3 features, standardized:" in told
-        live, told = learn(
+        assert "3 features, standardized:" in stderr
+        live, stderr = learn_file(
             run, path, source, "--overwrite", "--one-hot", "Plan",
             "--ignore", "Customer Id", "--ignore", "Joined on,Note",
         )  # fmt: skip
@@ -301,17 +306,17 @@ def test_a_messy_table_is_learned_as_its_first_message_suggests(tmp_path, run):
         assert (live.progress.samples, live.progress.skipped) == (600, 0)
         assert live.progress.window_accuracy > 0.95
         assert live.progress.missing > 30
-        assert "warning" not in told
+        assert "warning" not in stderr
 
 
-def test_a_quote_that_does_not_close_rejects_its_line_alone(tmp_path, run):
+def test_unclosed_quote_rejects_only_its_own_line(tmp_path, run):
     source = tmp_path / "s.csv"
-    good = "".join(f'{i},"two\nlines",{i % 2}\n' for i in range(5))
-    source.write_text(f'a,t,y\n{good}7,"open,1\n' + "8,plain,0\n" * 100 + '9,"a ""b""",1\n')
-    live, told = learn(run, tmp_path / "m.npz", source, "--skip-bad")
+    valid_rows = "".join(f'{i},"two\nlines",{i % 2}\n' for i in range(5))
+    source.write_text(f'a,t,y\n{valid_rows}7,"open,1\n' + "8,plain,0\n" * 100 + '9,"a ""b""",1\n')
+    live, stderr = learn_file(run, tmp_path / "m.npz", source, "--skip-bad")
 
     assert (live.progress.samples, live.progress.skipped) == (106, 1)
-    assert "row 6: it has an open quote" in told
+    assert "row 6: it has an open quote" in stderr
 
 
 @pytest.mark.parametrize(
@@ -326,42 +331,44 @@ def test_a_quote_that_does_not_close_rejects_its_line_alone(tmp_path, run):
         (["--label", "kind", "--weight", "-1"], ["a"]),
     ],
 )
-def test_columns_by_name_or_place(option, features, tmp_path, run):
+def test_columns_are_selected_by_name_or_position(option, features, tmp_path, run):
     source = tmp_path / "s.csv"
     source.write_text("a, Kind,b\n1,u,2\n3,v,4\n")
-    live, told = learn(run, tmp_path / "m.npz", source, *option, check=int(features is None))
+    live, stderr = learn_file(run, tmp_path / "m.npz", source, *option, check=int(features is None))
 
     if features is None:
-        assert "no usable features" in told
+        assert "no usable features" in stderr
     else:
         assert live.model.features_ == features
         assert live.model.classes_ == ["u", "v"]
 
 
-def test_a_column_of_that_very_name_wins(tmp_path, run):
+def test_column_name_takes_precedence_over_a_position(tmp_path, run):
     source = tmp_path / "s.csv"
     source.write_text("1,2,y\n5,u,0\n6,v,1\n")
-    live, _ = learn(run, tmp_path / "m.npz", source, "--label", "2")
+    live, _ = learn_file(run, tmp_path / "m.npz", source, "--label", "2")
 
     assert live.model.classes_ == ["u", "v"]
 
 
-def test_a_table_without_a_header(tmp_path, run):
+def test_table_without_header_has_numbered_features(tmp_path, run):
     source = tmp_path / "s.csv"
     source.write_text("1,2,u\n3,4,v\n")
-    live, told = learn(run, tmp_path / "m.npz", source)
-    assert "column 3 is the only text column, and may be the label: --label -1" in told
-    live, _ = learn(run, tmp_path / "m.npz", source, "--overwrite", "--label", "-1")
+    live, stderr = learn_file(run, tmp_path / "m.npz", source)
+    assert "column 3 is the only text column, and may be the label: --label -1" in stderr
+    live, _ = learn_file(run, tmp_path / "m.npz", source, "--overwrite", "--label", "-1")
 
     assert (live.model.features_, live.model.classes_) == (["x0", "x1"], ["u", "v"])
 
 
 @pytest.mark.parametrize("form", ["csv", "parquet"])
-def test_a_table_without_label_column_is_learned_by_nobody(form, tmp_path, run):
+def test_missing_label_column_is_an_error_without_predictions(form, tmp_path, run):
     source, path = tmp_path / "s", tmp_path / "m.npz"
-    source.write_bytes(as_bytes([{"a": 1.0, "b": 2.0}] * 3, form))
-    told = run("learn", source, "-m", path, check=1).stderr
-    assert told.startswith(f"Error: {source}: there is no label column: none of 'a', 'b' is called")
+    source.write_bytes(encode_rows([{"a": 1.0, "b": 2.0}] * 3, form))
+    stderr = run("learn", source, "-m", path, check=1).stderr
+    assert stderr.startswith(
+        f"Error: {source}: there is no label column: none of 'a', 'b' is called"
+    )
     assert not path.exists()
 
     run("learn", source, "-m", path, "-p", "-", check=0)
@@ -375,62 +382,64 @@ def test_a_table_without_label_column_is_learned_by_nobody(form, tmp_path, run):
         (("3,5", "1"), "3,5 in column 'a' has a decimal comma"),
     ],
 )
-def test_hints(cells, hint, tmp_path, run):
+def test_first_value_that_is_not_a_number_gets_a_hint(cells, hint, tmp_path, run):
     source = tmp_path / "s.csv"
     source.write_text("a;b;y\n" + f"{cells[0]};{cells[1]};u\n2;3;v\n")
 
-    assert hint in learn(run, tmp_path / "m.npz", source)[1]
+    assert hint in learn_file(run, tmp_path / "m.npz", source)[1]
 
 
 @pytest.mark.parametrize("name", ["id", "userId", "order_id", "index", "Unnamed: 0", "ID"])
-def test_columns_that_tell_where_a_row_comes_from(name, tmp_path, run):
+def test_columns_named_like_row_numbers_get_a_notice(name, tmp_path, run):
     source = tmp_path / "s.csv"
     source.write_text(f"{name},a,y\n1,2,u\n2,3,v\n")
 
-    assert f"{name!r} looks like a row number" in learn(run, tmp_path / "m.npz", source)[1]
+    assert f"{name!r} looks like a row number" in learn_file(run, tmp_path / "m.npz", source)[1]
 
 
-def test_the_index_of_pandas_is_known(tmp_path, run):
+def test_pandas_index_column_gets_a_notice(tmp_path, run):
     import pandas as pd
 
     frame = pd.DataFrame({"a": [1.0, 2.0], "y": ["u", "v"]}, index=pd.Index([7, 8], name="place"))
     frame.to_parquet(tmp_path / "s.parquet")
 
-    told = learn(run, tmp_path / "m.npz", tmp_path / "s.parquet")[1]
-    assert "drop it with --ignore place" in told
+    stderr = learn_file(run, tmp_path / "m.npz", tmp_path / "s.parquet")[1]
+    assert "drop it with --ignore place" in stderr
 
 
-def test_a_feature_that_never_varied_is_named(tmp_path, run):
+def test_constant_feature_is_reported(tmp_path, run):
     source = tmp_path / "s.csv"
     source.write_text("a,b,y\n" + "".join(f"{i},5,{i % 2}\n" for i in range(400)))
 
-    told = learn(run, tmp_path / "m.npz", source, "--standardize")[1]
-    assert "features that never varied: b had a single value in all samples" in told
+    stderr = learn_file(run, tmp_path / "m.npz", source, "--standardize")[1]
+    assert "features that never varied: b had a single value in all samples" in stderr
 
 
-def test_statistics_are_averaged(tmp_path, run):
-    """Averaged halves have the statistics of the whole; a single model keeps its own."""
-    rows = rows_of("wine")[1]
+def test_average_combines_standardization_statistics(tmp_path, run):
+    """The average of two models has the statistics of all rows; one model keeps its own."""
+    rows = load_rows("wine")[1]
     base = tmp_path / "base.npz"
     parts = {"base": rows[:10], "one": rows[10:90], "two": rows[90:]}
     for name, part in parts.items():
-        (tmp_path / f"{name}.csv").write_bytes(as_bytes(part, "csv"))
-    learn(run, base, tmp_path / "base.csv", *OPTIONS, "--classes", "0-2")
+        (tmp_path / f"{name}.csv").write_bytes(encode_rows(part, "csv"))
+    learn_file(run, base, tmp_path / "base.csv", *OPTIONS, "--classes", "0-2")
     for name in ("one", "two"):
         (tmp_path / f"{name}.npz").write_bytes(base.read_bytes())
-        learn(run, tmp_path / f"{name}.npz", tmp_path / f"{name}.csv")
+        learn_file(run, tmp_path / f"{name}.npz", tmp_path / f"{name}.csv")
     paths = [tmp_path / "one.npz", tmp_path / "two.npz"]
-    mean, alone = average_files(paths, base), average_files(paths[:1], base)
+    mean, average_of_one = average_files(paths, base), average_files(paths[:1], base)
 
     X = np.array([[row[name] for name in mean.model.features_] for row in rows])
     counts, means, variances = mean.model.network.snapshot().scaler.table
     assert counts.tolist() == [178.0] * 13
     np.testing.assert_allclose(means, X.mean(axis=0))
     np.testing.assert_allclose(variances, X.var(axis=0), rtol=1e-9)
-    one = LiveModel.load(paths[0]).model.network.scaler.table
-    assert one.tobytes() == alone.model.network.snapshot().scaler.table.tobytes()
+    first_statistics = LiveModel.load(paths[0]).model.network.scaler.table
+    assert (
+        first_statistics.tobytes() == average_of_one.model.network.snapshot().scaler.table.tobytes()
+    )
     (tmp_path / "plain.npz").unlink(missing_ok=True)
-    learn(
+    learn_file(
         run, tmp_path / "plain.npz", tmp_path / "base.csv", "--classes", "0-2", "--no-standardize"
     )
     result = run(
@@ -439,27 +448,27 @@ def test_statistics_are_averaged(tmp_path, run):
     assert "it scales features differently from the base" in result.stderr
 
 
-def test_indicators_that_are_new_to_the_base_are_left_alone_in_the_mean(tmp_path, run):
-    base, rows = tmp_path / "base.npz", colours(60)
-    kinds = [[row for row in rows if row["colour"] == name] for name in COLOURS]
-    for i, part in enumerate(kinds):
-        (tmp_path / f"{i}.jsonl").write_bytes(json_lines(part))
-    learn(run, base, tmp_path / "0.jsonl", *OPTIONS, "--one-hot", "colour", "--missing", "NA")
+def test_average_does_not_scale_one_hot_features_new_to_the_base(tmp_path, run):
+    base, rows = tmp_path / "base.npz", make_color_rows(60)
+    rows_by_color = [[row for row in rows if row["colour"] == name] for name in COLORS]
+    for i, part in enumerate(rows_by_color):
+        (tmp_path / f"{i}.jsonl").write_bytes(encode_jsonl(part))
+    learn_file(run, base, tmp_path / "0.jsonl", *OPTIONS, "--one-hot", "colour", "--missing", "NA")
     paths = [tmp_path / f"{i}.npz" for i in (1, 2)]
     for i, path in enumerate(paths, 1):
         path.write_bytes(base.read_bytes())
-        learn(run, path, tmp_path / f"{i}.jsonl")
+        learn_file(run, path, tmp_path / f"{i}.jsonl")
     model = average_files(paths, base).model
 
     counts = model.network.snapshot().scaler.table[0].tolist()
     assert dict(zip(model.features_, counts, strict=True)) == {
         "x": 60,
-        **{f"colour_{name}": -1 for name in COLOURS},
+        **{f"colour_{name}": -1 for name in COLORS},
     }
 
 
 @pytest.mark.parametrize("form", ["csv", "json", "parquet", "float parquet", "bool parquet"])
-def test_numbers_and_bools_are_encoded_by_their_shortest_text(form, tmp_path, run):
+def test_one_hot_names_numbers_and_bools_by_their_shortest_text(form, tmp_path, run):
     source, path = tmp_path / "s", tmp_path / "m.npz"
     values = [200, 404, 200, 500] * 50
     if form in ("csv", "json"):
@@ -472,10 +481,10 @@ def test_numbers_and_bools_are_encoded_by_their_shortest_text(form, tmp_path, ru
     kind = {"csv": "csv", "json": "json"}.get(form, "parquet")
     if kind == "csv":
         rows = [row | {"status": str(row["status"])} for row in rows]
-        source.write_bytes(csv_lines([row.values() for row in rows], ["status", "a", "y"]))
+        source.write_bytes(encode_csv([row.values() for row in rows], ["status", "a", "y"]))
     else:
-        source.write_bytes(as_bytes(rows, kind))
-    live, _ = learn(run, path, source, "--one-hot", "status")
+        source.write_bytes(encode_rows(rows, kind))
+    live, _ = learn_file(run, path, source, "--one-hot", "status")
     expected = {
         "parquet": ["200", "404", "500"],
         "float parquet": ["200", "404.5"],

@@ -8,18 +8,18 @@ import os
 import subprocess
 
 import pytest
-from helpers import COMMAND, contents_of, lines_of
+from helpers import COMMAND, make_point_lines, read_contents
 
 from stream_perceptron import LiveModel
 
 
-@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("is_compressed", [False, True])
 @pytest.mark.parametrize("form", ["csv", "jsonl"])
-def test_an_interrupted_file_goes_on_at_its_row(form, packed, tmp_path, run):
-    header, lines = lines_of(form, 3000)
+def test_run_resumes_at_the_row_where_it_stopped(form, is_compressed, tmp_path, run):
+    header, lines = make_point_lines(form, 3000)
     source = tmp_path / "source"
     data = header + b"".join(lines)
-    source.write_bytes(gzip.compress(data) if packed else data)
+    source.write_bytes(gzip.compress(data) if is_compressed else data)
     folders = [tmp_path / "at once", tmp_path / "bit by bit"]
     for folder, limits in zip(folders, [[None], [1, 700, 1000, 2345, None]], strict=True):
         folder.mkdir()
@@ -29,25 +29,25 @@ def test_an_interrupted_file_goes_on_at_its_row(form, packed, tmp_path, run):
                 "--passes", 2, "--quiet", check=0)  # fmt: skip
 
     for name in ("m.npz", "p.jsonl"):
-        assert contents_of(folders[0] / name) == contents_of(folders[1] / name)
+        assert read_contents(folders[0] / name) == read_contents(folders[1] / name)
 
 
 @pytest.mark.parametrize("form", ["csv", "jsonl"])
-def test_a_file_that_has_grown_goes_on_with_what_is_new(form, tmp_path, run):
-    header, lines = lines_of(form, 3000)
-    source, path, clean = tmp_path / "source", tmp_path / "m.npz", tmp_path / "clean.npz"
+def test_only_new_rows_of_a_grown_file_are_learned(form, tmp_path, run):
+    header, lines = make_point_lines(form, 3000)
+    source, path, single_run = tmp_path / "source", tmp_path / "m.npz", tmp_path / "clean.npz"
     source.write_bytes(header + b"".join(lines[:1200]))
     run("learn", source, "-m", path, "--quiet", check=0)
     with source.open("ab") as file:
         file.write(b"".join(lines[1200:]))
     run("learn", source, "-m", path, "--quiet", check=0)
-    run("learn", source, "-m", clean, "--quiet", check=0)
+    run("learn", source, "-m", single_run, "--quiet", check=0)
 
-    assert contents_of(clean) == contents_of(path)
+    assert read_contents(single_run) == read_contents(path)
 
 
-def test_a_file_whose_read_part_has_changed_is_refused(tmp_path, run):
-    header, lines = lines_of("csv", 3000)
+def test_file_whose_learned_rows_have_changed_is_rejected(tmp_path, run):
+    header, lines = make_point_lines("csv", 3000)
     source, path = tmp_path / "source.csv", tmp_path / "m.npz"
     source.write_bytes(header + b"".join([*lines[:1000], b"bad\n"]))
     run("learn", source, "-m", path, "--quiet", check=1)
@@ -65,29 +65,29 @@ def test_a_file_whose_read_part_has_changed_is_refused(tmp_path, run):
     assert path.read_bytes() == before
 
 
-@pytest.mark.parametrize("more", [b"\n", b"\r\n", b"\n\n\r\n"])
-def test_a_last_line_without_its_newline_is_learned_once(more, tmp_path, run):
+@pytest.mark.parametrize("line_ending", [b"\n", b"\r\n", b"\n\n\r\n"])
+def test_last_line_without_newline_is_learned_once(line_ending, tmp_path, run):
     source, path = tmp_path / "source.csv", tmp_path / "m.npz"
     source.write_bytes(b"label,a\nleft,1\nright,2")
     run("learn", source, "-m", path, "--quiet", check=0)
     with source.open("ab") as file:
-        file.write(more)
-    same = run("learn", source, "-m", path, "--quiet", check=0)
+        file.write(line_ending)
+    unchanged = run("learn", source, "-m", path, "--quiet", check=0)
     with source.open("ab") as file:
         file.write(b"left,3")
     run("learn", source, "-m", path, "--quiet", check=0)
-    whole = tmp_path / "whole.npz"
-    run("learn", source, "-m", whole, "--quiet", check=0)
+    single_run = tmp_path / "whole.npz"
+    run("learn", source, "-m", single_run, "--quiet", check=0)
 
-    assert same.stderr == ""
-    assert contents_of(whole) == contents_of(path)
+    assert unchanged.stderr == ""
+    assert read_contents(single_run) == read_contents(path)
 
 
-def test_a_row_that_was_learned_before_its_end_stops_a_run(tmp_path, run):
+def test_row_extended_after_it_was_learned_is_an_error(tmp_path, run):
     source, path = tmp_path / "source.csv", tmp_path / "m.npz"
     source.write_bytes(b"label,a\nleft,1\nright,2")
     run("learn", source, "-m", path, "--quiet", "--skip-bad", check=0)
-    model = path.read_bytes()
+    before = path.read_bytes()
     with source.open("ab") as file:
         file.write(b".5\nleft,3\n")
     changed = run("learn", source, "-m", path, "--quiet", "--skip-bad", check=1)
@@ -96,7 +96,7 @@ def test_a_row_that_was_learned_before_its_end_stops_a_run(tmp_path, run):
         f"Error: {source}: row 2 has changed since it was learned: the file ended within it; to "
         "learn the present file from its start: --again\n"
     )
-    assert model == path.read_bytes()
+    assert before == path.read_bytes()
 
 
 def test_new_rows_of_all_files_are_learned(tmp_path, run):
@@ -106,30 +106,30 @@ def test_new_rows_of_all_files_are_learned(tmp_path, run):
     run("learn", first, second, "-m", path, "--quiet", check=0)
     with first.open("a") as file:
         file.write("\n\n")
-    blanks = run("learn", first, second, "-m", path, "--quiet", check=0)
+    after_blank_lines = run("learn", first, second, "-m", path, "--quiet", check=0)
     for source in (first, second):
         with source.open("a") as file:
             file.write("left,5\n")
-    grown = run("learn", first, second, "-m", path, "--quiet", check=0)
+    after_new_rows = run("learn", first, second, "-m", path, "--quiet", check=0)
 
-    assert (blanks.stderr, grown.stderr) == ("", "")
+    assert (after_blank_lines.stderr, after_new_rows.stderr) == ("", "")
     assert LiveModel.load(path).progress.samples == 6
     run("verify", path, second, first, check=0)
 
 
 @pytest.mark.parametrize("is_compressed", [False, True])
-def test_a_text_file_is_told_by_the_bytes_up_to_its_last_row(is_compressed, tmp_path, run):
-    """These include a header, blank lines, a byte order mark, and a line too long to hold."""
-    long = b"x" * (17 * 2**20)
+def test_fingerprint_covers_the_bytes_up_to_the_last_learned_row(is_compressed, tmp_path, run):
+    """They include a header, blank lines, a byte order mark and an overlong line."""
+    overlong_line = b"x" * (17 * 2**20)
     lines = [
         b"\xef\xbb\xbf\nlabel,a\n",
         b"\r\nleft,1\n",
         b"\n\nright,2\r\n",
-        long + b"\n",
+        overlong_line + b"\n",
         b"left,3",
     ]
     data = b"".join(lines)
-    source, path, whole = tmp_path / "s.csv", tmp_path / "m.npz", tmp_path / "whole.npz"
+    source, path, single_run = tmp_path / "s.csv", tmp_path / "m.npz", tmp_path / "whole.npz"
     source.write_bytes(gzip.compress(data + b"\n\n", 1) if is_compressed else data + b"\n\n")
     for limit in range(1, 5):
         run("learn", source, "-m", path, "--limit", limit, "--skip-bad", "--quiet", check=0)
@@ -140,24 +140,24 @@ def test_a_text_file_is_told_by_the_bytes_up_to_its_last_row(is_compressed, tmp_
             fingerprint.size,
             fingerprint.digest,
         )
-    run("learn", source, "-m", whole, "--skip-bad", "--quiet", check=0)
-    assert contents_of(whole) == contents_of(path)
+    run("learn", source, "-m", single_run, "--skip-bad", "--quiet", check=0)
+    assert read_contents(single_run) == read_contents(path)
 
 
 @pytest.mark.parametrize("size", [17, 40], ids="{} MB".format)
 @pytest.mark.parametrize("rows", [1, 2])
-def test_an_error_names_a_row_that_is_too_long(size, rows, tmp_path, run):
-    """The length decides whether the row is held whole or dropped in parts."""
+def test_overlong_row_is_reported(size, rows, tmp_path, run):
+    """Depending on its length, the row is buffered whole or discarded in parts."""
     source = tmp_path / "source.csv"
     source.write_bytes((b"1," * (size * 500_000) + b"1\n") * rows)
 
     result = run("learn", source, "--quiet", check=1)
 
-    which = "its only row is" if rows == 1 else "each of its rows is"
-    assert result.stderr == f"Error: {source}: {which} longer than 16 MiB\n"
+    subject = "its only row is" if rows == 1 else "each of its rows is"
+    assert result.stderr == f"Error: {source}: {subject} longer than 16 MiB\n"
 
 
-def test_rows_beside_one_that_is_too_long_are_learned(tmp_path, run):
+def test_rows_next_to_an_overlong_row_are_learned(tmp_path, run):
     source, path = tmp_path / "source.csv", tmp_path / "m.npz"
     source.write_bytes(b"a,label\n1,x\n" + b"1," * 8_500_000 + b"1\n2,y\n")
 
@@ -167,14 +167,14 @@ def test_rows_beside_one_that_is_too_long_are_learned(tmp_path, run):
     assert (progress.samples, progress.skipped) == (2, 1)
 
 
-def test_a_file_that_is_changed_while_it_is_read_cannot_be_continued(tmp_path):
-    """The run learns what it read, and warns; the next run names the file."""
+def test_file_changed_while_it_is_read_cannot_be_continued(tmp_path):
+    """The run learns the rows that it has read, and prints a warning; the next run fails."""
     source, model, fifo = tmp_path / "source.csv", tmp_path / "m.npz", tmp_path / "predictions"
     rows = b"".join(b"%d,x\n" % i for i in range(100_000))
     source.write_bytes(b"a,label\n" + rows)
     os.mkfifo(fifo)
-    learn = [COMMAND, "learn", source, "-m", model]
-    running = subprocess.Popen([*learn, "-p", fifo, "--quiet"], stderr=subprocess.PIPE, text=True)
+    command = [COMMAND, "learn", source, "-m", model]
+    process = subprocess.Popen([*command, "-p", fifo, "--quiet"], stderr=subprocess.PIPE, text=True)
     with fifo.open("rb") as reader:
         reader.read(1)
         with source.open("r+b") as file:  # the run waits for its reader
@@ -182,20 +182,20 @@ def test_a_file_that_is_changed_while_it_is_read_cannot_be_continued(tmp_path):
             file.write(b"7")
         while reader.read(2**16):
             pass
-    _, stderr = running.communicate()
-    again = subprocess.run(learn, capture_output=True, text=True)
+    _, stderr = process.communicate()
+    next_run = subprocess.run(command, capture_output=True, text=True)
 
-    assert running.returncode == 0
+    assert process.returncode == 0
     assert stderr == (
         f"warning: {source} was changed while it was read: the next run cannot continue it\n"
     )
     assert LiveModel.load(model).progress.rows == 100_000
-    assert again.returncode == 1
-    assert f"{source}: it has changed since 100,000 rows of it were learned" in again.stderr
+    assert next_run.returncode == 1
+    assert f"{source}: it has changed since 100,000 rows of it were learned" in next_run.stderr
 
 
-def test_a_text_file_is_read_from_its_offset_on(tmp_path, run):
-    """Rows before it are not parsed again; a run that names them by number counts them."""
+def test_text_file_is_read_from_the_saved_byte_offset(tmp_path, run):
+    """Earlier rows are not parsed again, but counted where a run needs row numbers."""
     source, model = tmp_path / "source.csv", tmp_path / "m.npz"
     source.write_bytes(b"\xef\xbb\xbfa,label\r\n1,x\r\n\r\n2,y\r\n3,x")
     run("learn", source, "-m", model, "--limit", 2, "--quiet", check=0)
@@ -207,8 +207,8 @@ def test_a_text_file_is_read_from_its_offset_on(tmp_path, run):
     run("verify", model, source, check=0)
 
 
-def test_many_files_need_few_descriptors(tmp_path):
-    """Files that were read, or are to be read, are not kept open to identify them."""
+def test_many_files_need_few_file_descriptors(tmp_path):
+    """Files are not kept open before or after they are read."""
     sources, model = [], tmp_path / "m.npz"
     for i in range(60):
         sources.append(tmp_path / f"{i:03}.csv")

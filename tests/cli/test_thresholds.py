@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from helpers import contents_of, write_lines
+from helpers import read_contents, write_jsonl
 from sklearn import metrics
 
 from stream_perceptron import LiveModel
@@ -23,34 +23,36 @@ def rows(rng):
 
 
 @pytest.fixture
-def learned(rows, tmp_path, run):
-    """A model of the rows, and their file."""
-    source, path = write_lines(tmp_path / "s.jsonl", rows), tmp_path / "m.npz"
+def source_and_model(rows, tmp_path, run):
+    """A file of the rows, and a model that has learned them."""
+    source, path = write_jsonl(tmp_path / "s.jsonl", rows), tmp_path / "m.npz"
     run("learn", source, "--standardize", "-m", path, check=0)
     return source, path
 
 
-def predictions_of(text):
+def parse_predictions(text):
     return [json.loads(line) for line in text.splitlines()]
 
 
-def test_predict_chooses_a_class_whose_score_reaches_its_threshold(learned, run):
-    source, path = learned
-    plain = predictions_of(run("predict", source, "-m", path, "--probabilities", check=0).stdout)
-    found = predictions_of(run("predict", source, "-m", path, "--threshold", "yes=0.1").stdout)
+def test_predict_chooses_the_class_whose_score_reaches_its_threshold(source_and_model, run):
+    source, path = source_and_model
+    plain = parse_predictions(run("predict", source, "-m", path, "--probabilities", check=0).stdout)
+    with_threshold = parse_predictions(
+        run("predict", source, "-m", path, "--threshold", "yes=0.1").stdout
+    )
     chosen = [row["probabilities"]["yes"] >= 0.1 for row in plain]
 
     assert 0 < sum(chosen) < len(chosen)
-    assert [row["prediction"] == "yes" for row in found] == chosen
-    assert [row["probability"] for row in found] == [
+    assert [row["prediction"] == "yes" for row in with_threshold] == chosen
+    assert [row["probability"] for row in with_threshold] == [
         row["probabilities"]["yes" if is_yes else "no"]
         for row, is_yes in zip(plain, chosen, strict=True)
     ]
-    assert all("probabilities" not in row for row in found)
+    assert all("probabilities" not in row for row in with_threshold)
 
 
-def test_a_csv_of_predictions_has_all_scores_only_if_asked_for(learned, run):
-    source, path = learned
+def test_csv_has_all_scores_only_with_the_probabilities_option(source_and_model, run):
+    source, path = source_and_model
     options = ("-m", path, "--output-format", "csv", "--threshold", "yes=0.1")
     short = run("predict", source, *options, check=0).stdout
     full = run("predict", source, *options, "--probabilities", check=0).stdout
@@ -64,57 +66,66 @@ def test_a_csv_of_predictions_has_all_scores_only_if_asked_for(learned, run):
     assert min(scores) >= 0.1
 
 
-def test_evaluate_counts_by_thresholds_and_ranks_without_them(learned, run):
-    source, path = learned
-    plain, found = (
+def test_thresholds_affect_the_counts_of_evaluate_but_not_its_ranking(source_and_model, run):
+    source, path = source_and_model
+    plain, with_threshold = (
         json.loads(run("evaluate", source, "-m", path, "--json", *options, check=0).stdout)
         for options in ([], ["--threshold", "yes=0.1"])
     )
-    predicted = predictions_of(
+    predicted = parse_predictions(
         run("predict", source, "-m", path, "--threshold", "yes=0.1", check=0).stdout
     )
-    labels, answers = ([row[name] for row in predicted] for name in ("label", "prediction"))
-    ranked = ("average_precision", "roc_auc", "best_threshold", "recall_at_precision_50")
-    for one, other in zip(plain["per_class"], found["per_class"], strict=True):
-        assert [one[name] for name in ranked] == [other[name] for name in ranked]
+    labels, predictions = ([row[name] for row in predicted] for name in ("label", "prediction"))
+    ranking_metrics = ("average_precision", "roc_auc", "best_threshold", "recall_at_precision_50")
+    for plain_row, threshold_row in zip(
+        plain["per_class"], with_threshold["per_class"], strict=True
+    ):
+        assert [plain_row[name] for name in ranking_metrics] == [
+            threshold_row[name] for name in ranking_metrics
+        ]
 
-    assert found["accuracy"] == pytest.approx(metrics.accuracy_score(labels, answers))
-    assert found["macro_f1"] == pytest.approx(metrics.f1_score(labels, answers, average="macro"))
-    assert found["balanced_accuracy"] == pytest.approx(
-        metrics.balanced_accuracy_score(labels, answers)
+    assert with_threshold["accuracy"] == pytest.approx(metrics.accuracy_score(labels, predictions))
+    assert with_threshold["macro_f1"] == pytest.approx(
+        metrics.f1_score(labels, predictions, average="macro")
     )
-    assert found["balanced_accuracy"] > plain["balanced_accuracy"] + 0.1
-    assert found["ranking"] == "exact"
+    assert with_threshold["balanced_accuracy"] == pytest.approx(
+        metrics.balanced_accuracy_score(labels, predictions)
+    )
+    assert with_threshold["balanced_accuracy"] > plain["balanced_accuracy"] + 0.1
+    assert with_threshold["ranking"] == "exact"
 
 
-def test_evaluate_ranks_as_scikit_learn_does(learned, run):
-    source, path = learned
-    told = json.loads(run("evaluate", source, "-m", path, "--json", check=0).stdout)
-    rows = predictions_of(run("predict", source, "-m", path, "--probabilities", check=0).stdout)
-    hits = [row["label"] == "yes" for row in rows]
+def test_evaluate_gives_the_ranking_metrics_of_scikit_learn(source_and_model, run):
+    source, path = source_and_model
+    report = json.loads(run("evaluate", source, "-m", path, "--json", check=0).stdout)
+    rows = parse_predictions(run("predict", source, "-m", path, "--probabilities", check=0).stdout)
+    is_positive = [row["label"] == "yes" for row in rows]
     scores = [row["probabilities"]["yes"] for row in rows]
-    (figures,) = (each for each in told["per_class"] if each["class"] == "yes")
+    (figures,) = (row for row in report["per_class"] if row["class"] == "yes")
 
-    assert figures["roc_auc"] == pytest.approx(metrics.roc_auc_score(hits, scores))
+    assert figures["roc_auc"] == pytest.approx(metrics.roc_auc_score(is_positive, scores))
     assert figures["average_precision"] == pytest.approx(
-        metrics.average_precision_score(hits, scores)
+        metrics.average_precision_score(is_positive, scores)
     )
     shown = run("evaluate", source, "-m", path, check=0).stdout
     assert f" {figures['best_threshold']}\n" in shown
 
 
-def test_learn_writes_by_thresholds_and_learns_without_them(rows, tmp_path, run):
-    source = write_lines(tmp_path / "s.jsonl", rows)
+def test_thresholds_affect_predictions_but_not_learning(rows, tmp_path, run):
+    source = write_jsonl(tmp_path / "s.jsonl", rows)
     for name, options in {"plain": [], "thresholds": ["--threshold", "yes=0.1"]}.items():
         run("learn", source, "-m", tmp_path / f"{name}.npz", "-p", tmp_path / f"{name}.jsonl",
             "--probabilities", *options, check=0)  # fmt: skip
-    plain, found = (
-        predictions_of((tmp_path / f"{name}.jsonl").read_text()) for name in ("plain", "thresholds")
+    plain, with_threshold = (
+        parse_predictions((tmp_path / f"{name}.jsonl").read_text())
+        for name in ("plain", "thresholds")
     )
     models = [LiveModel.load(tmp_path / f"{name}.npz") for name in ("plain", "thresholds")]
 
-    assert [row["prediction"] for row in plain] != [row["prediction"] for row in found]
-    assert [row["probabilities"] for row in found] == [row["probabilities"] for row in plain]
+    assert [row["prediction"] for row in plain] != [row["prediction"] for row in with_threshold]
+    assert [row["probabilities"] for row in with_threshold] == [
+        row["probabilities"] for row in plain
+    ]
     assert models[0].model.weights.tobytes() == models[1].model.weights.tobytes()
     assert models[0].progress.accuracy == models[1].progress.accuracy
     # A resumed run may have other thresholds.
@@ -123,20 +134,20 @@ def test_learn_writes_by_thresholds_and_learns_without_them(rows, tmp_path, run)
 
 
 def test_pending_predictions_do_not_depend_on_thresholds(rows, tmp_path, run):
-    late = [{"id": i, **{name: row[name] for name in "ab"}} for i, row in enumerate(rows)]
+    unlabeled_rows = [{"id": i, **{name: row[name] for name in "ab"}} for i, row in enumerate(rows)]
     labels = [{"id": i, "label": row["label"]} for i, row in enumerate(rows)]
-    source = write_lines(tmp_path / "s.jsonl", [*labels[:0], *late[:900], *labels[:600]])
+    source = write_jsonl(tmp_path / "s.jsonl", [*labels[:0], *unlabeled_rows[:900], *labels[:600]])
     for name, options in {"a": [], "b": ["--threshold", "yes=0.1"]}.items():
         run("learn", source, "--join", "id", "--classes", "no,yes", "-m", tmp_path / f"{name}.npz",
             "-p", "-", *options, check=0)  # fmt: skip
 
-    assert contents_of(tmp_path / "a.npz") == contents_of(tmp_path / "b.npz")
+    assert read_contents(tmp_path / "a.npz") == read_contents(tmp_path / "b.npz")
     assert len(LiveModel.load(tmp_path / "a.npz").pending.samples) == 300
 
 
 @pytest.mark.parametrize("command", ["predict", "evaluate"])
-def test_a_class_that_the_model_lacks_is_an_error(command, learned, run):
-    source, path = learned
+def test_threshold_for_an_unknown_class_is_an_error(command, source_and_model, run):
+    source, path = source_and_model
     error = run(command, source, "-m", path, "--threshold", "yess=0.2", check=2).stderr
 
     assert "--threshold: the model has no class 'yess'; did you mean 'yes'?" in error
@@ -150,21 +161,21 @@ def test_a_class_that_the_model_lacks_is_an_error(command, learned, run):
         ("yes=1.5", "1.5 is not a threshold: choose a number from 0 to 1"),
     ],
 )
-def test_thresholds_that_make_no_sense_are_refused(threshold, reason, learned, run):
-    source, path = learned
+def test_invalid_threshold_is_a_usage_error(threshold, reason, source_and_model, run):
+    source, path = source_and_model
 
     assert reason in run("predict", source, "-m", path, "--threshold", threshold, check=2).stderr
 
 
-def test_learn_shows_the_auc_of_the_last_scores_until_a_resume(rows, tmp_path, run):
-    source, path = write_lines(tmp_path / "s.jsonl", rows), tmp_path / "m.npz"
-    told = run("learn", source, "-m", path, "--limit", 1100, "--json", "--standardize",
-               "-p", tmp_path / "p.jsonl", "--probabilities", check=0)  # fmt: skip
-    (event,) = (json.loads(li) for li in told.stderr.splitlines() if '"progress"' in li)
-    written = predictions_of((tmp_path / "p.jsonl").read_text())[1:1000]
+def test_learn_shows_the_auc_of_recent_scores(rows, tmp_path, run):
+    source, path = write_jsonl(tmp_path / "s.jsonl", rows), tmp_path / "m.npz"
+    result = run("learn", source, "-m", path, "--limit", 1100, "--json", "--standardize",
+                 "-p", tmp_path / "p.jsonl", "--probabilities", check=0)  # fmt: skip
+    (event,) = (json.loads(line) for line in result.stderr.splitlines() if '"progress"' in line)
+    written = parse_predictions((tmp_path / "p.jsonl").read_text())[1:1000]
     scored = [row for row in written if "yes" in row["probabilities"]]
-    hits = [row["label"] == "yes" for row in scored]
-    expected = metrics.roc_auc_score(hits, [row["probabilities"]["yes"] for row in scored])
+    is_positive = [row["label"] == "yes" for row in scored]
+    expected = metrics.roc_auc_score(is_positive, [row["probabilities"]["yes"] for row in scored])
     resumed = run("learn", source, "-m", path, check=0).stderr.splitlines()
 
     assert event["roc_auc"] == pytest.approx(expected)
@@ -172,38 +183,38 @@ def test_learn_shows_the_auc_of_the_last_scores_until_a_resume(rows, tmp_path, r
     assert row[: header.index("AUC") + 3].rstrip().endswith("%")
 
 
-def test_the_threshold_that_evaluate_shows_gives_its_f1(tmp_path, run, rng):
-    """Scores are few, so a threshold that is rounded up would lose samples."""
+def test_best_threshold_gives_the_f1_that_evaluate_shows(tmp_path, run, rng):
+    """There are few distinct scores, so a threshold that is rounded up would lose samples."""
     x, z = rng.integers(0, 3, 3000), rng.integers(0, 2, 3000)
     is_rare = rng.random(3000) < 0.02 + 0.05 * x * z
     rows = [{"x": int(a), "z": int(b), "label": ["no", "yes"][int(y)]}
             for a, b, y in zip(x, z, is_rare, strict=True)]  # fmt: skip
-    source, path = write_lines(tmp_path / "s.jsonl", rows), tmp_path / "m.npz"
+    source, path = write_jsonl(tmp_path / "s.jsonl", rows), tmp_path / "m.npz"
     run("learn", source, "--class-weight", "balanced", "-m", path, check=0)
     shown = run("evaluate", source, "-m", path, check=0).stdout
     table = shown[shown.index("samples ranked") :]
-    f1, threshold = next(li.split()[-2:] for li in table.splitlines() if li.startswith("yes"))
-    rows = predictions_of(
+    f1, threshold = next(line.split()[-2:] for line in table.splitlines() if line.startswith("yes"))
+    rows = parse_predictions(
         run("predict", source, "-m", path, "--threshold", f"yes={threshold}", check=0).stdout
     )
-    labels, answers = ([row[name] == "yes" for row in rows] for name in ("label", "prediction"))
+    labels, predictions = ([row[name] == "yes" for row in rows] for name in ("label", "prediction"))
 
-    assert f1 == f"{metrics.f1_score(labels, answers):.2%}"
+    assert f1 == f"{metrics.f1_score(labels, predictions):.2%}"
 
 
 @pytest.mark.parametrize("text", ["True", "true"])
-def test_a_bool_is_named_as_in_a_file_or_as_it_is_shown(text, rows, tmp_path, run):
+def test_bool_label_is_accepted_in_json_and_python_spelling(text, rows, tmp_path, run):
     for row in rows:
         row["label"] = row["label"] == "yes"
-    source, path = write_lines(tmp_path / "s.jsonl", rows), tmp_path / "m.npz"
+    source, path = write_jsonl(tmp_path / "s.jsonl", rows), tmp_path / "m.npz"
     result = run("learn", source, "--class-weight", f"{text}=5", "-m", path, check=0)
 
     assert "no label is" not in result.stderr
     run("predict", source, "-m", path, "--threshold", f"{text}=0.2", check=0)
 
 
-def test_learn_warns_of_a_threshold_for_no_label(rows, tmp_path, run):
-    source = write_lines(tmp_path / "s.jsonl", rows)
-    told = run("learn", source, "-p", tmp_path / "p", "--threshold", "yess=0.2", check=0).stderr
+def test_learn_warns_of_a_threshold_for_an_unknown_label(rows, tmp_path, run):
+    source = write_jsonl(tmp_path / "s.jsonl", rows)
+    stderr = run("learn", source, "-p", tmp_path / "p", "--threshold", "yess=0.2", check=0).stderr
 
-    assert "warning: --threshold: no label is 'yess'; did you mean 'yes'?" in told
+    assert "warning: --threshold: no label is 'yess'; did you mean 'yes'?" in stderr

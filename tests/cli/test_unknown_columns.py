@@ -1,4 +1,4 @@
-"""Columns and keys that a model of a table does not know, and columns that are missing."""
+"""Columns and keys unknown to a model of a table, and missing columns."""
 
 from __future__ import annotations
 
@@ -34,28 +34,26 @@ def model(tmp_path, run):
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_a_column_that_the_model_does_not_know_is_ignored_with_one_warning(
-    form, model, tmp_path, run
-):
-    """Learning and predicting give the weights and predictions of rows without the column."""
+def test_unknown_column_is_ignored_with_one_warning(form, model, tmp_path, run):
+    """Weights and predictions equal those of the same rows without the column."""
     sources = []
-    for name, lacks in (("more", False), ("same", True)):
+    for name, without_c in (("more", False), ("same", True)):
         content, path = FORMS[form], tmp_path / name
         if form == "parquet":
-            columns = {n: v for n, v in content.items() if not (lacks and n == "c")}
+            columns = {n: v for n, v in content.items() if not (without_c and n == "c")}
             write_parquet(path, columns)
         else:
-            for part in (",c", ",5", ', "c": 5', ', "c": 6', " c:5", " c:6") if lacks else ():
+            for part in (",c", ",5", ', "c": 5', ', "c": 6', " c:5", " c:6") if without_c else ():
                 content = content.replace(part, "", 2)
             path.write_text(content)
         sources.append(path)
     predicted = [run("predict", path, "-m", model, check=0) for path in sources]
     weights = []
     for path in sources:
-        copy = tmp_path / f"{path.name}.npz"
-        copy.write_bytes(model.read_bytes())
-        learned = run("learn", path, "-m", copy, "--quiet", check=0)
-        weights.append(LiveModel.load(copy).model.weights.tobytes())
+        model_copy = tmp_path / f"{path.name}.npz"
+        model_copy.write_bytes(model.read_bytes())
+        learned = run("learn", path, "-m", model_copy, "--quiet", check=0)
+        weights.append(LiveModel.load(model_copy).model.weights.tobytes())
         assert learned.stderr == (WARNING if path == sources[0] else "")
 
     assert predicted[0].stdout == predicted[1].stdout
@@ -65,25 +63,25 @@ def test_a_column_that_the_model_does_not_know_is_ignored_with_one_warning(
 
 @pytest.mark.parametrize("command", ["predict", "learn"])
 @pytest.mark.parametrize("form", ["csv", "parquet"])
-def test_a_table_that_lacks_a_one_hot_column_is_an_error(form, command, tmp_path, run):
-    model, source, other = tmp_path / "m.npz", tmp_path / "a.csv", tmp_path / "b"
+def test_table_without_a_one_hot_column_is_an_error(form, command, tmp_path, run):
+    model, source, incomplete_source = tmp_path / "m.npz", tmp_path / "a.csv", tmp_path / "b"
     source.write_text("a,color,label\n1,red,x\n2,blue,y\n")
     run("learn", source, "-m", model, "--one-hot", "color", "--quiet", check=0)
     columns = {"a": [1.0], "label": ["x"]}
     if form == "parquet":
-        write_parquet(other, columns)
+        write_parquet(incomplete_source, columns)
     else:
-        other.write_text("a,label\n1,x\n")
+        incomplete_source.write_text("a,label\n1,x\n")
     before = model.read_bytes()
-    result = run(command, other, "-m", model, check=1)
+    result = run(command, incomplete_source, "-m", model, check=1)
 
     assert "'color'" in result.stderr
     assert result.stderr.count("\n") == 1
     assert model.read_bytes() == before
 
 
-def test_declared_types_hold_before_the_first_value(tmp_path, run):
-    """A column of Parquet that begins with nulls is a feature from the first row on."""
+def test_declared_types_apply_before_the_first_value(tmp_path, run):
+    """A Parquet column that begins with nulls is a feature from the first row."""
     model, source = tmp_path / "m.npz", tmp_path / "nulls.parquet"
     columns = {
         "a": pa.array([None, 1.0, 2.0]),
@@ -97,7 +95,7 @@ def test_declared_types_hold_before_the_first_value(tmp_path, run):
     assert (schema.features, schema.texts, schema.untyped) == (("a",), ("note",), ())
 
 
-def test_rows_without_any_feature_of_the_model_are_rejected(model, run):
+def test_rows_without_a_feature_of_the_model_are_rejected(model, run):
     rows = '{"c": 5, "label": "left"}\n{"a": 1, "b": 1, "label": "left"}\n'
     result = run("learn", "-m", model, "--skip-bad", input=rows, check=0)
 

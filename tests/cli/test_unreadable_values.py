@@ -1,4 +1,4 @@
-"""Values of Arrow that Python cannot read: such a row is rejected, as in text formats."""
+"""Arrow values that Python cannot read: their rows are rejected, as in text formats."""
 
 from __future__ import annotations
 
@@ -22,37 +22,37 @@ KINDS = [pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())]
 TEXTS = [b"p", b"q", b"caf\xe9", b"p", b"q"]
 
 
-def texts(kind):
-    """Return the texts as a column without a check of their encoding."""
+def build_text_column(kind):
+    """Return the texts as a column whose encoding has not been checked."""
     column = pa.array(TEXTS, pa.large_binary() if kind == pa.large_string() else pa.binary())
     column = column.view(pa.large_string() if kind == pa.large_string() else pa.string())
     return column.dictionary_encode() if pa.types.is_dictionary(kind) else column
 
 
-def write(path, form, kind, labels):
-    table = pa.table({"a": [1.0, 2.0, 3.0, 4.0, 5.0], "t": texts(kind), "o": range(5)} | labels)
+def write_source(path, form, kind, labels):
+    table = pa.table(
+        {"a": [1.0, 2.0, 3.0, 4.0, 5.0], "t": build_text_column(kind), "o": range(5)} | labels
+    )
     if form == "parquet":
         pq.write_table(table, path)
     else:
-        make = pa.ipc.new_stream if form == "stream" else pa.ipc.new_file
-        with make(path, table.schema) as writer:
+        open_writer = pa.ipc.new_stream if form == "stream" else pa.ipc.new_file
+        with open_writer(path, table.schema) as writer:
             writer.write_table(table)
     return path
 
 
-@pytest.mark.parametrize(
-    "kind", [pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())]
-)
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("form", ["parquet", "stream", "file"])
 @pytest.mark.parametrize("role", ROLES)
-def test_a_row_whose_text_is_not_utf8_is_rejected(role, form, kind, tmp_path, run):
+def test_row_with_invalid_utf8_is_rejected(role, form, kind, tmp_path, run):
     labels = {} if role == "label" else {"label": ["x", "y", "x", "y", "x"]}
-    source = write(tmp_path / "source", form, kind, labels)
-    learn = ["learn", source, *ROLES[role], "--quiet"]
+    source = write_source(tmp_path / "source", form, kind, labels)
+    learn_args = ["learn", source, *ROLES[role], "--quiet"]
     rejected = tmp_path / "rejected.jsonl"
 
-    error = run(*learn, cwd=tmp_path, check=1).stderr
-    run(*learn, "-m", "m.npz", "--rejected", rejected, cwd=tmp_path, check=0)
+    error = run(*learn_args, cwd=tmp_path, check=1).stderr
+    run(*learn_args, "-m", "m.npz", "--rejected", rejected, cwd=tmp_path, check=0)
 
     assert error == (
         f"Error: {source}: row 3: column 't' is not UTF-8; --skip-bad skips such rows\n"
@@ -65,8 +65,10 @@ def test_a_row_whose_text_is_not_utf8_is_rejected(role, form, kind, tmp_path, ru
 
 
 @pytest.mark.parametrize("form", ["parquet", "stream", "file"])
-def test_a_text_that_is_not_used_may_have_any_bytes(form, tmp_path, run):
-    source = write(tmp_path / "source", form, pa.string(), {"label": ["x", "y", "x", "y", "x"]})
+def test_unused_text_column_may_have_any_bytes(form, tmp_path, run):
+    source = write_source(
+        tmp_path / "source", form, pa.string(), {"label": ["x", "y", "x", "y", "x"]}
+    )
 
     result = run("learn", source, "-m", tmp_path / "m.npz", check=0)
 
@@ -75,21 +77,21 @@ def test_a_text_that_is_not_used_may_have_any_bytes(form, tmp_path, run):
 
 
 @pytest.mark.parametrize("command", ["predict", "evaluate"])
-def test_other_commands_reject_the_row_too(command, tmp_path, run):
+def test_predict_and_evaluate_reject_a_row_with_invalid_utf8(command, tmp_path, run):
     labels = {"label": ["x", "y", "x", "y", "x"]}
-    source = write(tmp_path / "source", "parquet", pa.string(), labels)
+    source = write_source(tmp_path / "source", "parquet", pa.string(), labels)
     model = tmp_path / "m.npz"
     run("learn", source, "-m", model, "--one-hot", "t", "--skip-bad", "--quiet", check=0)
 
-    refused = run(command, source, "-m", model, check=1)
+    result = run(command, source, "-m", model, check=1)
     run(command, source, "-m", model, "--skip-bad", check=0)
 
-    assert "row 3: column 't' is not UTF-8" in refused.stderr
+    assert "row 3: column 't' is not UTF-8" in result.stderr
 
 
 @pytest.mark.parametrize("form", ["json", "csv"])
 def test_passthrough_values_of_any_type_are_written(form, tmp_path, run):
-    """A time that Python cannot hold has its row rejected."""
+    """A row whose time Python cannot represent is rejected."""
     times = pa.array([0, 1000, 2**62 // 10**3], pa.int64()).view(pa.timestamp("ms"))
     columns = {
         "a": [1.0, 2.0, 3.0],
@@ -106,14 +108,14 @@ def test_passthrough_values_of_any_type_are_written(form, tmp_path, run):
 
     lines = result.stdout.splitlines()
     if form == "json":
-        kept = [(row["t"], row["b"]) for row in map(json.loads, lines)]
-        assert kept == [("1970-01-01 00:00:00", "nan"), ("1970-01-01 00:00:01", 1.5)]
+        passthrough_values = [(row["t"], row["b"]) for row in map(json.loads, lines)]
+        assert passthrough_values == [("1970-01-01 00:00:00", "nan"), ("1970-01-01 00:00:01", 1.5)]
     assert len(lines) == 2 + (form == "csv")
     assert "row 3: column 't' cannot be read: " in result.stderr
 
 
 @pytest.mark.parametrize("options", [["--dates", "t"], ["--keep", "t", "-p", "p.jsonl"]])
-def test_a_time_zone_that_is_unknown_is_named(options, tmp_path, run):
+def test_unknown_time_zone_is_reported(options, tmp_path, run):
     times = pa.array([0, 1, 2], pa.timestamp("us", "Mars/Olympus"))
     table = pa.table({"a": [1.0, 2.0, 3.0], "label": ["x", "y", "x"], "t": times})
     pq.write_table(table, tmp_path / "t.parquet")

@@ -1,4 +1,4 @@
-"""Waiting for pipes, and models of tables with sources of other formats."""
+"""Commands that wait for pipes, and models of tables with sources of other formats."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import signal
 import subprocess
 
 import pytest
-from helpers import COMMAND, lines_of, n_unread, start, wait_for
+from helpers import COMMAND, count_unread_bytes, make_point_lines, start, wait_for
 
 from stream_perceptron import LiveModel
 
 
-def test_a_fifo_is_waited_for_and_read_to_its_end(tmp_path):
-    header, lines = lines_of("csv", 100)
+def test_learn_waits_for_a_fifo_and_reads_it_to_the_end(tmp_path):
+    header, lines = make_point_lines("csv", 100)
     fifo, path = tmp_path / "fifo", tmp_path / "m.npz"
     os.mkfifo(fifo)
     with subprocess.Popen([COMMAND, "learn", fifo, "-m", path, "--quiet"]) as process:
@@ -34,7 +34,7 @@ def test_sigterm_ends_the_wait_for_a_fifo(tmp_path):
         assert process.wait(60) == 143
 
 
-def test_rows_are_saved_in_time_though_the_pipe_is_silent(tmp_path):
+def test_rows_are_saved_on_time_while_the_pipe_is_idle(tmp_path):
     path = tmp_path / "m.npz"
     command = [COMMAND, "learn", "-m", path, "--save-every", "1s", "--quiet"]
     with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
@@ -46,7 +46,7 @@ def test_rows_are_saved_in_time_though_the_pipe_is_silent(tmp_path):
     assert LiveModel.load(path).progress.samples == 2
 
 
-def test_two_processes_one_learns_and_one_predicts(tmp_path):
+def test_predict_follows_a_process_that_learns(tmp_path):
     path = tmp_path / "m.npz"
     learner = subprocess.Popen(
         [COMMAND, "learn", "-m", path, "--lr", "1", "--save-every", "2", "--quiet"],
@@ -90,7 +90,7 @@ def columns_model(tmp_path, run):
 
 
 @pytest.mark.parametrize(
-    ("text", "answer"),
+    ("text", "error"),
     [
         ("a,b\n1,2\n", 0),
         ("b,a\n1,2\n", 0),
@@ -114,17 +114,17 @@ def columns_model(tmp_path, run):
         ("left c:2\n", "it has none of the model's features"),
     ],
 )
-def test_what_a_model_of_columns_predicts(text, answer, columns_model, run):
+def test_model_of_columns_accepts_or_rejects_rows_of_any_format(text, error, columns_model, run):
     result = run("predict", "-m", columns_model, input=text)
 
-    is_unknown = any(cell in text for cell in (",c", '"c"', " c:"))
-    warning = "warning: 'c' is not in the model and ignored\n" if is_unknown else ""
-    if answer == 0:
+    has_unknown_column = any(cell in text for cell in (",c", '"c"', " c:"))
+    warning = "warning: 'c' is not in the model and ignored\n" if has_unknown_column else ""
+    if error == 0:
         assert (result.returncode, result.stderr) == (0, warning)
         assert json.loads(result.stdout)["prediction"] in ("left", "right")
     else:
         assert result.returncode == 1
-        assert answer in result.stderr
+        assert error in result.stderr
 
 
 def test_evaluate_reads_pipes(columns_model, run):
@@ -134,19 +134,19 @@ def test_evaluate_reads_pipes(columns_model, run):
     assert (figures["samples"], figures["unlabeled"]) == (2, 1)
 
 
-def test_format_overrides_the_look_of_a_source(tmp_path, run):
-    """A line of LIBSVM with texts as names looks like CSV with a colon."""
+def test_format_option_overrides_the_inferred_format(tmp_path, run):
+    """A LIBSVM line with text names looks like CSV that contains a colon."""
     source = tmp_path / "source"
     source.write_text("a b:1\n")
     run("learn", source, "--format", "libsvm", "--quiet", check=0)
     result = run("learn", source, "--format", "csv", check=1)
-    unknown = run("learn", source, "--format", "xml", check=2)
+    unknown_format = run("learn", source, "--format", "xml", check=2)
 
     assert result.stderr == f"Error: {source}: it has no rows\n"
-    assert "parquet" in unknown.stderr
+    assert "parquet" in unknown_format.stderr
 
 
-def test_limits_of_a_stream_are_of_one_run(tmp_path):
+def test_limit_of_a_pipe_counts_the_rows_of_one_run(tmp_path):
     command = [COMMAND, "learn", "-m", tmp_path / "m.npz", "--limit", "2", "--quiet"]
     for expected in (2, 4):
         subprocess.run(command, input=b"label,a\nleft,1\nright,2\nleft,3\n", check=True)
@@ -154,12 +154,12 @@ def test_limits_of_a_stream_are_of_one_run(tmp_path):
 
 
 @pytest.mark.parametrize("options", [[], ["--json"]])
-def test_evaluate_shows_what_it_has_tested_before_a_signal(options, columns_model):
+def test_evaluate_reports_the_tested_samples_after_a_signal(options, columns_model):
     with start(
         "-m", columns_model, *options, subcommand="evaluate",
         stdin=subprocess.PIPE, stdout=subprocess.PIPE,
     ) as process:  # fmt: skip
-        interrupt_after(process, "label,a,b\nleft,1,2\nright,2,1\nleft,")
+        send_and_interrupt(process, "label,a,b\nleft,1,2\nright,2,1\nleft,")
         shown, errors = process.stdout.read(), process.stderr.read()
 
     assert process.returncode == 143
@@ -171,11 +171,11 @@ def test_evaluate_shows_what_it_has_tested_before_a_signal(options, columns_mode
         assert "2 samples" in shown
 
 
-def test_rows_are_learned_though_no_reader_of_predictions_comes(tmp_path):
+def test_rows_are_learned_without_a_reader_of_predictions(tmp_path):
     fifo, path = tmp_path / "fifo", tmp_path / "m.npz"
     os.mkfifo(fifo)
     with start("-m", path, "-p", fifo, "--quiet", stdin=subprocess.PIPE) as process:
-        interrupt_after(process, "label,a\nleft,1\nright,2\n")
+        send_and_interrupt(process, "label,a\nleft,1\nright,2\n")
         errors = process.stderr.read()
     live = LiveModel.load(path)
 
@@ -184,9 +184,9 @@ def test_rows_are_learned_though_no_reader_of_predictions_comes(tmp_path):
     assert live.cursor.untaken.count("\n") == 2
 
 
-def interrupt_after(process, text):
-    """Send a process a text, and a signal when it has read all of it."""
+def send_and_interrupt(process, text):
+    """Send a text to a process, and SIGTERM when the process has read all of it."""
     process.stdin.write(text)
     process.stdin.flush()
-    wait_for(lambda: n_unread(process.stdin.fileno()) == 0)
+    wait_for(lambda: count_unread_bytes(process.stdin.fileno()) == 0)
     process.send_signal(signal.SIGTERM)

@@ -17,15 +17,23 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from helpers import COMMAND, ROOT, blocks_of, recipe, samples_in, wait_for, write_lines
+from helpers import (
+    COMMAND,
+    ROOT,
+    count_samples,
+    load_recipe,
+    parse_code_blocks,
+    wait_for,
+    write_jsonl,
+)
 
 from stream_perceptron import LiveModel
 from stream_perceptron_cli.main import COMMANDS
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-RENEW = "UPDATE_DOCS" in os.environ
+UPDATES_DOCS = "UPDATE_DOCS" in os.environ
 
-# Named blocks, which have their own tests.
+# The tests of named blocks.
 TESTED_ELSEWHERE = {
     "setup": "scripts/demo and scripts/test themselves",
     "install": "test_packaging",
@@ -39,7 +47,7 @@ TESTED_ELSEWHERE = {
     "logrotate-predictions": "test_services",
     "image": "test_services",
     "container": "test_services",
-    "endless": "test_a_growing_log",
+    "endless": "test_endless_recipe_follows_a_growing_log",
     "socat": "test_many_writers",
     "kafka": "test_brokers",
     "kafka-topics": "test_topics",
@@ -52,18 +60,18 @@ TESTED_ELSEWHERE = {
     "s3": "test_remote",
 }
 
-# The samples per second of a row of progress.
+# The samples per second at the end of a line of progress.
 RATE = re.compile(r"(?m)^( +[\d,]+(?: +[\d.]+%| +untested| +[\d.]+)* +[\d.]+%) +[\d,]+$")
 
 
-def steps_of(text):
-    """Yield the commands of a console block with their output."""
+def split_console_block(text):
+    """Yield each command of a console block with the output that the page shows."""
     for command, output in re.findall(r"(?m)^\$ (.*\n(?:> .*\n)*)((?:(?!\$ ).*\n)*)", text):
         yield command.replace("\n> ", "\n").rstrip("\n"), output
 
 
-def said_by(command, folder, *options):
-    """Run a command of a page, which may end with an error, and return its output."""
+def run_block(command, folder, *options):
+    """Run commands of a page, which may end with an error, and return their output."""
     result = subprocess.run(
         ["bash", "-eu", *options, "-c", command], cwd=folder, stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT, text=True, timeout=300,
@@ -73,27 +81,27 @@ def said_by(command, folder, *options):
     return result.stdout
 
 
-def require_same(page, command, shown, said):
+def require_same_output(page, command, shown, output):
     """Check a command's output against the page, or update the page."""
-    if RATE.sub(r"\1", shown) == RATE.sub(r"\1", said):
+    if RATE.sub(r"\1", shown) == RATE.sub(r"\1", output):
         return
-    assert RENEW, f"{page.name}: $ {command}\n{said}"
+    assert UPDATES_DOCS, f"{page.name}: $ {command}\n{output}"
     written = page.read_text()
     old = "$ " + command.replace("\n", "\n> ") + "\n" + shown
     assert written.count(old) == 1
-    page.write_text(written.replace(old, old.removesuffix(shown) + said))
+    page.write_text(written.replace(old, old.removesuffix(shown) + output))
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """A folder for running pages, with the installed command on the PATH."""
+    """A folder to run a page in, with the installed command on the PATH."""
     monkeypatch.setenv("PATH", f"{COMMAND.parent}:{os.environ['PATH']}")
     # Help depends on the width of the terminal.
     monkeypatch.delenv("COLUMNS", raising=False)
     return tmp_path
 
 
-def after_pipes(folder):
+def check_pipes(folder):
     models = [LiveModel.load(folder / f"{name}.npz").model.weights.tobytes()
               for name in ("from-csv", "from-gzip", "from-parquet", "digits", "fifo")]  # fmt: skip
     assert len(set(models)) == 1
@@ -101,9 +109,9 @@ def after_pipes(folder):
     assert lines[0] == "ImageId,Label"
     assert [str(i + 1) for i in range(5000)] == [line.split(",")[0] for line in lines[1:]]
     labels = pq.read_table(folder / "mnist-sample.parquet")["label"].to_pylist()
-    found = [int(line.split(",")[1]) for line in lines[1:]]
-    assert sum(one == other for one, other in zip(found, labels, strict=True)) > 4000
-    assert samples_in(folder / "many.npz") == 300
+    predicted = [int(line.split(",")[1]) for line in lines[1:]]
+    assert sum(y == label for y, label in zip(predicted, labels, strict=True)) > 4000
+    assert count_samples(folder / "many.npz") == 300
     assert len((folder / "many.jsonl").read_text().splitlines()) == 300
     answers = (folder / "answers.jsonl").read_text().splitlines()
     assert len(answers) == 300
@@ -114,39 +122,39 @@ def after_pipes(folder):
     assert (samples, drops) == ("perceptron_samples 900", "perceptron_drops 1")
 
 
-def after_distributed(folder):
-    assert samples_in(folder / "eight.npz") == 60_000
+def check_distributed(folder):
+    assert count_samples(folder / "eight.npz") == 60_000
 
 
-def after_services(folder):
+def check_services(folder):
     assert (folder / "alert.txt").read_text().startswith("look: Error: events.jsonl: row 3: ")
-    assert samples_in(folder / "events.npz") == 2
+    assert count_samples(folder / "events.npz") == 2
 
 
-def after_checkpoints(folder):
-    """Check that the run was killed at work, so that the next one had rows to learn."""
-    assert samples_in(folder / "mnist.npz") == 600_000
-    assert samples_in(folder / "mnist.npz.prev") < 600_000
+def check_checkpoints(folder):
+    """Check that the run was killed before its end, so that the next one had rows to learn."""
+    assert count_samples(folder / "mnist.npz") == 600_000
+    assert count_samples(folder / "mnist.npz.prev") < 600_000
 
 
-# Checks of the files that a page leaves.
-AFTER = {
-    "checkpoints": after_checkpoints,
-    "distributed": after_distributed,
-    "pipes": after_pipes,
-    "services": after_services,
+# Checks of the files that the blocks of a page create.
+FILE_CHECKS = {
+    "checkpoints": check_checkpoints,
+    "distributed": check_distributed,
+    "pipes": check_pipes,
+    "services": check_services,
 }
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_every_block_runs_as_printed(page, folder):
     examples = []
-    for block in blocks_of(page):
+    for block in parse_code_blocks(page):
         if block.language == "sh" and not block.name:
-            said_by(block.text, folder, "-o", "pipefail")
+            run_block(block.text, folder, "-o", "pipefail")
         elif block.language == "console":
-            for command, shown in steps_of(block.text):
-                require_same(page, command, shown, said_by(command, folder))
+            for command, shown in split_console_block(block.text):
+                require_same_output(page, command, shown, run_block(command, folder))
         elif block.language == "python":
             examples.append(block.text)
     if examples:
@@ -163,50 +171,50 @@ def test_every_block_runs_as_printed(page, folder):
             text=True,
         )  # fmt: skip
         assert result.returncode == 0, result.stdout + result.stderr
-    AFTER.get(page.stem, lambda folder: None)(folder)
+    FILE_CHECKS.get(page.stem, lambda folder: None)(folder)
 
 
-def children_of(process):
-    """Return the ids of a process's children."""
+def find_children(process):
+    """Return the IDs of a process's children."""
     stats = [path.read_text() for path in Path("/proc").glob("[0-9]*/stat") if path.exists()]
     fields = [(int(stat.split()[0]), int(stat.rpartition(")")[2].split()[1])) for stat in stats]
     return [number for number, parent in fields if parent == process.pid]
 
 
-def test_a_growing_log(folder):
+def test_endless_recipe_follows_a_growing_log(folder):
     events, predictions = folder / "events.jsonl", folder / "predictions.jsonl"
     points = [(i % 7 - 3, i % 5 - 2) for i in range(300)]
-    write_lines(
+    write_jsonl(
         events, [{"a": a, "b": b, "label": "up" if a + b > 0 else "down"} for a, b in points]
     )
     process = subprocess.Popen(
-        ["bash", "-c", recipe("endless")], cwd=folder, stderr=subprocess.PIPE, text=True
+        ["bash", "-c", load_recipe("endless")], cwd=folder, stderr=subprocess.PIPE, text=True
     )
 
-    def lines():
+    def read_lines():
         return predictions.read_text().splitlines() if predictions.exists() else []
 
-    wait_for(lambda: len(lines()) == 300)
+    wait_for(lambda: len(read_lines()) == 300)
     with events.open("a") as file:
         file.write('{"a": 3, "b": 2}\n')
-    wait_for(lambda: len(lines()) == 301)
-    os.kill(min(children_of(process)), signal.SIGTERM)  # the first of the pipeline, tail
+    wait_for(lambda: len(read_lines()) == 301)
+    os.kill(min(find_children(process)), signal.SIGTERM)  # tail, the first process of the pipeline
     process.communicate(timeout=60)
 
-    assert json.loads(lines()[-1])["prediction"] == "up"
-    assert samples_in(folder / "events.npz") == 300
+    assert json.loads(read_lines()[-1])["prediction"] == "up"
+    assert count_samples(folder / "events.npz") == 300
 
 
-def test_blocks_that_are_not_run_here_are_tested_elsewhere():
-    found = {block.name for page in PAGES for block in blocks_of(page) if block.name}
+def test_named_blocks_have_tests_of_their_own():
+    names = {block.name for page in PAGES for block in parse_code_blocks(page) if block.name}
 
-    assert found == set(TESTED_ELSEWHERE)
+    assert names == set(TESTED_ELSEWHERE)
     assert {"sh", "console", "python", "text"} >= {
-        block.language for page in PAGES for block in blocks_of(page) if not block.name
+        block.language for page in PAGES for block in parse_code_blocks(page) if not block.name
     }
 
 
-def test_every_command_has_its_help_in_the_docs():
+def test_help_of_every_command_is_in_the_docs():
     shown = re.findall(r"\$ stream-perceptron ([a-z]+) --help", (ROOT / PAGES[0]).read_text())
     shown += re.findall(
         r"\$ stream-perceptron ([a-z]+) --help", (ROOT / "docs" / "command-line.md").read_text()
@@ -215,30 +223,30 @@ def test_every_command_has_its_help_in_the_docs():
     assert sorted(shown) == sorted(COMMANDS)
 
 
-def test_the_front_page_is_short_and_its_links_lead_somewhere():
+def test_readme_is_short_and_links_lead_to_files():
     assert len(PAGES[0].read_text().splitlines()) <= 150
     for page in [*PAGES, ROOT / "CONTRIBUTING.md"]:
         for link in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text()):
             assert (page.parent / link).is_file(), f"{page.name}: {link}"
 
 
-def test_the_api_reference_has_the_docstrings_as_they_are():
+def test_api_reference_is_up_to_date():
     page = ROOT / "docs" / "api.md"
     script = runpy.run_path(str(ROOT / "scripts" / "api_reference.py"))
-    if RENEW:
+    if UPDATES_DOCS:
         page.write_text(script["render"]())
 
     assert page.read_text() == script["render"]()
 
 
-def test_the_index_names_every_page():
+def test_index_links_to_every_page():
     linked = re.findall(r"\]\(([a-z-]+\.md)\)", (ROOT / "docs" / "README.md").read_text())
 
     assert set(linked) == {page.name for page in PAGES} - {"README.md"}
 
 
-def test_messages_of_the_troubleshooting_page_are_in_the_code():
-    """NAME, NAMES and N stand for what varies."""
+def test_troubleshooting_messages_are_in_the_code():
+    """NAME, NAMES and N are placeholders."""
     code = [*ROOT.glob("stream_perceptron/**/*.py"), *ROOT.glob("cli/*.py")]
     strings = {
         node.value
@@ -256,18 +264,18 @@ def test_messages_of_the_troubleshooting_page_are_in_the_code():
             assert any(part in string for string in strings), f"{message}: {part}"
 
 
-def test_the_tests_of_each_promise_exist():
+def test_files_in_the_table_of_promises_exist():
     page = ROOT / "tests" / "README.md"
-    named = re.findall(r"`([a-z/_]+\.py)`", page.read_text())
+    named_files = re.findall(r"`([a-z/_]+\.py)`", page.read_text())
 
-    assert len(named) > 40
-    assert [name for name in named if not (page.parent / name).is_file()] == []
+    assert len(named_files) > 40
+    assert [name for name in named_files if not (page.parent / name).is_file()] == []
 
 
-def test_tables_of_the_last_benchmark():
-    """Each table stands between two comments; scripts/update_docs fills it in."""
+def test_every_benchmark_comment_has_a_table():
+    """Each table stands between two comments, and scripts/update_docs writes it."""
     report = ROOT / "data" / "bench" / "report.md"
-    if RENEW and report.exists():
+    if UPDATES_DOCS and report.exists():
         sections = dict(
             re.findall(
                 r"(?ms)^\*\*([a-z_ ]+)\*\*: [^\n]*\n\n(.*?)(?=\n\*\*|\Z)", report.read_text()
@@ -277,7 +285,7 @@ def test_tables_of_the_last_benchmark():
             page.write_text(
                 re.sub(
                     r"(?s)(<!-- bench ([a-z_ ]+?)(?:: ([^>]*?))? -->\n).*?(<!-- end -->)",
-                    lambda found: found[1] + table_of(sections, found) + found[4],
+                    lambda comment: comment[1] + select_table(sections, comment) + comment[4],
                     page.read_text(),
                 )
             )
@@ -287,12 +295,12 @@ def test_tables_of_the_last_benchmark():
             assert "| --- |" in table
 
 
-def table_of(sections, found):
-    """Return a section's table, or its rows that begin with a part's name."""
-    if found[2] not in sections:
-        return found[0].partition("\n")[2].removesuffix("<!-- end -->")
-    lines = sections[found[2]].strip().splitlines()
-    kept = lines if found[3] is None else [
-        line for i, line in enumerate(lines) if i < 2 or line.startswith(f"| {found[3]}")
+def select_table(sections, comment):
+    """Return the report's table for a comment, perhaps limited to rows that begin with a name."""
+    if comment[2] not in sections:
+        return comment[0].partition("\n")[2].removesuffix("<!-- end -->")
+    lines = sections[comment[2]].strip().splitlines()
+    selected = lines if comment[3] is None else [
+        line for i, line in enumerate(lines) if i < 2 or line.startswith(f"| {comment[3]}")
     ]  # fmt: skip
-    return "\n" + "\n".join(kept) + "\n\n"
+    return "\n" + "\n".join(selected) + "\n\n"

@@ -1,8 +1,8 @@
-"""A power cut at any moment of a run leaves a whole model and predictions that fit it.
+"""A power cut at any moment of a run leaves an intact model and predictions that match it.
 
 The command's system calls are recorded. POSIX defines the possible states of the disk after each
-call: every unsynced write to a file is there, is zeros, or is missing, and so is every unsynced
-change to the names in a folder.
+call: each unsynced write to a file is complete, partial, filled with zeros or missing, and each
+unsynced change to the names in a folder is present or missing.
 """
 
 from __future__ import annotations
@@ -19,72 +19,74 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from helpers import COMMAND, TIMES, contents_of, lines_of, require_tool
+from helpers import CASE_FACTOR, COMMAND, make_point_lines, read_contents, require_tool
 
 from stream_perceptron import LiveModel
 
 MODEL, PREVIOUS = "model/model.npz", "model/model.npz.prev"
-BESIDE, ELSEWHERE = "model/predictions.jsonl", "other/predictions.jsonl"
-RESUMED = 2 * TIMES  # states of each model
+BESIDE_MODEL, ELSEWHERE = "model/predictions.jsonl", "other/predictions.jsonl"
+MAX_RESUMED = 2 * CASE_FACTOR  # states to resume from, for each model
 SECTOR, PAGE = 512, 4096  # bytes
-ON_DESCRIPTORS = ["write", "ftruncate", "fsync", "fdatasync"]
-ON_NAMES = [
+DESCRIPTOR_CALLS = ["write", "ftruncate", "fsync", "fdatasync"]
+PATH_CALLS = [
     "open", "openat", "link", "linkat", "unlink", "unlinkat", "rename", "renameat", "renameat2",
 ]  # fmt: skip
 
 
 class Scenario(NamedTuple):
     predictions: str
-    before: int = 0  # rows learned before the recorded run
+    rows_before: int = 0  # rows learned before the recorded run
     rows: int = 600  # rows learned at the end
-    room: str = ""  # the options of the tmpfs with the model
-    full: str = ""  # the file that does not fit
+    tmpfs: str = ""  # mount options of the tmpfs that holds the model
+    full_file: str = ""  # the file that does not fit
 
 
 SCENARIOS = {
-    "first save, predictions beside it": Scenario(BESIDE, rows=200),
+    "first save, predictions beside the model": Scenario(BESIDE_MODEL, rows=200),
     "first save, predictions elsewhere": Scenario(ELSEWHERE, rows=200),
-    "later saves, predictions beside them": Scenario(BESIDE, before=200),
-    "later saves, predictions elsewhere": Scenario(ELSEWHERE, before=200),
-    "no room for a model": Scenario(ELSEWHERE, room="size=20k", full=MODEL),
-    "no room for its second name": Scenario(ELSEWHERE, room="nr_inodes=4", full=MODEL),
-    "no room for predictions": Scenario(BESIDE, room="size=32k", full=BESIDE),
+    "later saves, predictions beside the model": Scenario(BESIDE_MODEL, rows_before=200),
+    "later saves, predictions elsewhere": Scenario(ELSEWHERE, rows_before=200),
+    "no room for a model": Scenario(ELSEWHERE, tmpfs="size=20k", full_file=MODEL),
+    "no inode for the previous save": Scenario(ELSEWHERE, tmpfs="nr_inodes=4", full_file=MODEL),
+    "no room for predictions": Scenario(BESIDE_MODEL, tmpfs="size=32k", full_file=BESIDE_MODEL),
 }
 
 
-def calls_in(log, root):
-    """Yield the calls that may change files below a folder: name, arguments, paths and data."""
+def parse_calls(log, root):
+    """Yield the calls that can change files in a folder: name, arguments, paths and data."""
     byte = r"(?:\\x[0-9a-f]{2})"
     for line in log.read_text().splitlines():
         assert "unfinished" not in line
-        found = re.match(r"\d+ +(\w+)\((.*)\) += (\d+)", line)
-        if found is None or (found[1].startswith("open") and "O_CREAT" not in found[2]):
+        match = re.match(r"\d+ +(\w+)\((.*)\) += (\d+)", line)
+        if match is None or (match[1].startswith("open") and "O_CREAT" not in match[2]):
             continue
-        opened, texts = (
-            [bytes.fromhex(text.replace("\\x", "")) for text in re.findall(each, found[2])]
-            for each in (f"<({byte}+)>", f'"({byte}*)"')
+        descriptor_paths, texts = (
+            [bytes.fromhex(text.replace("\\x", "")) for text in re.findall(pattern, match[2])]
+            for pattern in (f"<({byte}+)>", f'"({byte}*)"')
         )
-        on_descriptor = found[1] in ON_DESCRIPTORS
-        paths = [Path(os.fsdecode(path)) for path in (opened if on_descriptor else texts)]
+        uses_descriptor = match[1] in DESCRIPTOR_CALLS
+        paths = [
+            Path(os.fsdecode(path)) for path in (descriptor_paths if uses_descriptor else texts)
+        ]
         if paths and paths[0].is_relative_to(root):
             relative = [str(path.relative_to(root)) for path in paths]
-            yield found[1], found[2], relative, b"".join(texts)[: int(found[3])]
+            yield match[1], match[2], relative, b"".join(texts)[: int(match[3])]
 
 
 class Disk:
     """Files as a process sees them, and their possible states after a power cut."""
 
     def __init__(self, root):
-        at_first = files_in(root)
-        self.files = dict(enumerate(at_first.values()))
-        self.names = dict(zip(at_first, self.files, strict=True))
+        initial_files = read_files(root)
+        self.files = dict(enumerate(initial_files.values()))
+        self.names = dict(zip(initial_files, self.files, strict=True))
         self.synced_files, self.synced_names = dict(self.files), dict(self.names)
         # Unsynced changes of each file: pairs of an offset and bytes, or of a size and None.
         self.writes = defaultdict(list)
         # Unsynced changes of each folder: pairs of a name and its file, or None if it was removed.
         self.changes = defaultdict(list)
 
-    def take(self, name, arguments, paths, data):
+    def apply(self, name, arguments, paths, data):
         """Apply a call."""
         path, target = paths[0], paths[-1]
         file = self.names.get(path)
@@ -114,51 +116,51 @@ class Disk:
 
     def _write(self, file, offset, data):
         self.writes[file].append((offset, data))
-        self.files[file] = written(self.files[file], [(offset, data)])
+        self.files[file] = apply_writes(self.files[file], [(offset, data)])
 
     def _rename(self, change):
         (folder,) = {os.path.dirname(path) for path in change}
         self.changes[folder].append(change)
         self.names.update(change)
 
-    def seen(self):
+    def visible_files(self):
         """Return the files that a process sees, by name."""
         return {name: self.files[file] for name, file in self.names.items() if file is not None}
 
     def states(self):
-        """Yield the possible states after a power cut now, as files by name."""
+        """Yield the possible states after a power cut now, as sets of names and contents."""
         contents = {
-            file: {written(data, part) for part in parts(self.writes[file])}
+            file: {apply_writes(data, part) for part in enumerate_effects(self.writes[file])}
             for file, data in self.synced_files.items()
         }
         changes = [change for folder in self.changes.values() for change in folder]
-        for are_kept in product([False, True], repeat=len(changes)):
+        for selection in product([False, True], repeat=len(changes)):
             names = dict(self.synced_names)
-            for change in compress(changes, are_kept):
+            for change in compress(changes, selection):
                 names.update(change)
             names = {name: file for name, file in names.items() if file is not None}
             files = set(names.values())
-            for chosen in product(*(contents[file] for file in files)):
-                content = dict(zip(files, chosen, strict=True))
+            for versions in product(*(contents[file] for file in files)):
+                content = dict(zip(files, versions, strict=True))
                 yield frozenset((name, content[file]) for name, file in names.items())
 
 
-def files_in(root):
+def read_files(root):
     paths = (path for path in root.rglob("*") if path.is_file())
     return {str(path.relative_to(root)): path.read_bytes() for path in paths}
 
 
-def parts(writes):
-    """Yield the possible effects of some writes: of each all, none, or some sectors."""
+def enumerate_effects(writes):
+    """Yield the possible effects of writes, each of which is complete, partial or missing."""
     choices = [[[], [(offset, data)]] for offset, data in writes]
     for choice, (offset, data) in zip(choices, writes, strict=True):
         for n in (*range(0, len(data), SECTOR), len(data) - 1) if data else ():
             hole = bytes(len(data[n : n + PAGE]))
             torn = data[:n], data[:n].ljust(len(data), b"\0"), data[:n] + hole + data[n + PAGE :]
-            choice += [[(offset, each)] for each in torn]
+            choice += [[(offset, torn_data)] for torn_data in torn]
     if math.prod(map(len, choices)) < 5000:
         return map(chain.from_iterable, product(*choices))
-    # Of many writes, take one in part, and those behind it all or none.
+    # Of many writes, only one is partial, and either all or none of the later ones are applied.
     return (
         [*writes[:i], *part, *rest]
         for i, choice in enumerate(choices)
@@ -166,42 +168,42 @@ def parts(writes):
     )
 
 
-def written(content, writes):
+def apply_writes(content, writes):
     for offset, data in writes:
         end = b"" if data is None else data + content[offset + len(data) :]
         content = content[:offset].ljust(offset, b"\0") + end
     return content
 
 
-def learn(root, scenario, rows=600):
+def learn_command(root, scenario, rows=600):
     return [
         COMMAND, "learn", root.parent / "table.csv", "-m", root / MODEL, "-p",
         root / scenario.predictions, "--save-every", "200", "--limit", str(rows), "--quiet",
     ]  # fmt: skip
 
 
-def record(root, scenario, log):
-    """Run the command and record its calls; return its errors and its files."""
+def record_calls(root, scenario, log):
+    """Run the command and record its system calls; return its stderr and the final files."""
     command = [
         "strace", "-f", "-y", "-z", "-xx", "-s", "10000000", "--seccomp-bpf", "-o", log,
-        "-e", "trace=" + ",".join(f"?{call}" for call in ON_NAMES + ON_DESCRIPTORS),
-        *learn(root, scenario, scenario.rows),
+        "-e", "trace=" + ",".join(f"?{call}" for call in PATH_CALLS + DESCRIPTOR_CALLS),
+        *learn_command(root, scenario, scenario.rows),
     ]  # fmt: skip
-    left = root
-    if scenario.room:
-        left = root.with_name("left")
+    final_folder = root
+    if scenario.tmpfs:
+        final_folder = root.with_name("left")
         script = (
-            f"mount -t tmpfs -o {scenario.room} tmpfs {root}/model || exit 99\n"
-            f'"$@"; code=$?; cp -a {root} {left}; exit $code'
+            f"mount -t tmpfs -o {scenario.tmpfs} tmpfs {root}/model || exit 99\n"
+            f'"$@"; code=$?; cp -a {root} {final_folder}; exit $code'
         )
         command = ["unshare", "-rm", "bash", "-c", script, "bash", *command]
     result = subprocess.run(command, stderr=subprocess.PIPE, text=True, timeout=300)
-    assert result.returncode == bool(scenario.full), result.stderr
-    return result.stderr, files_in(left)
+    assert result.returncode == bool(scenario.full_file), result.stderr
+    return result.stderr, read_files(final_folder)
 
 
-def made(root, state=()):
-    """Make the folders and files of a run."""
+def make_folders(root, state=()):
+    """Create the folders and files of a run."""
     for folder in ("model", "other"):
         (root / folder).mkdir(parents=True)
     for name, content in state:
@@ -209,70 +211,75 @@ def made(root, state=()):
     return root
 
 
-def finished(root, scenario):
+def finish_run(root, scenario):
     """Learn the remaining rows; return the model and the predictions."""
-    subprocess.run(learn(root, scenario), check=True, timeout=300)
-    return contents_of(root / MODEL), (root / scenario.predictions).read_bytes()
+    subprocess.run(learn_command(root, scenario), check=True, timeout=300)
+    return read_contents(root / MODEL), (root / scenario.predictions).read_bytes()
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
-def test_every_state_that_a_power_cut_may_leave(name, tmp_path, tell):
+def test_run_resumes_bit_identically_from_any_state_after_power_cut(name, tmp_path, report_figure):
     require_tool("strace")
     scenario, rng = SCENARIOS[name], random.Random(0)
-    header, lines = lines_of("csv", 600)
+    header, lines = make_point_lines("csv", 600)
     (tmp_path / "table.csv").write_bytes(header + b"".join(lines))
-    expected = finished(made(tmp_path / "whole"), scenario)
-    root = made(tmp_path / "run")
-    if scenario.before:
-        subprocess.run(learn(root, scenario, scenario.before), check=True)
-        # A leftover of a power cut.
+    expected = finish_run(make_folders(tmp_path / "whole"), scenario)
+    root = make_folders(tmp_path / "run")
+    if scenario.rows_before:
+        subprocess.run(learn_command(root, scenario, scenario.rows_before), check=True)
+        # An earlier power cut left a temporary file, and zeros after the predictions.
         (root / f"model/.model.npz.{'0f' * 8}.tmp").write_bytes(bytes(1000))
         output = root / scenario.predictions
         output.write_bytes(output.read_bytes() + bytes(100))
     disk = Disk(root)
-    errors, left = record(root, scenario, tmp_path / "log")
-    calls = list(calls_in(tmp_path / "log", root))
-    saves = [disk.seen()[path] for path in (PREVIOUS, MODEL) if path in disk.seen()]
+    errors, final_files = record_calls(root, scenario, tmp_path / "log")
+    calls = list(parse_calls(tmp_path / "log", root))
+    saves = [
+        disk.visible_files()[path] for path in (PREVIOUS, MODEL) if path in disk.visible_files()
+    ]
 
     @cache
-    def kept(model):
+    def count_prediction_bytes(model):
         """Return the number of bytes of predictions that belong to a model."""
         (tmp_path / "loaded.npz").write_bytes(model)
         (length,) = LiveModel.load(tmp_path / "loaded.npz").cursor.outputs.values()
         return length
 
-    states, done = defaultdict(set), len(saves)
+    states, n_durable = defaultdict(set), len(saves)
     for call in [*calls, None]:
         if call is not None:
-            disk.take(*call)
-        if (model := disk.seen().get(MODEL)) not in (None, *saves):
+            disk.apply(*call)
+        if (model := disk.visible_files().get(MODEL)) not in (None, *saves):
             saves.append(model)
         # A run relies on its last save when it continues or ends.
         if call is None or call[0] in ("open", "openat", "write"):
-            done = len(saves)
-        # Each save or the next one is there, with its predecessor as the previous save.
-        models = saves[done - 1 :] if done else [None, *saves]
-        previous = saves[done - 2 : done] if done > 1 else [None, *saves[:done]]
+            n_durable = len(saves)
+        # The disk holds the last durable save or a later one, and its predecessor.
+        models = saves[n_durable - 1 :] if n_durable else [None, *saves]
+        previous = saves[n_durable - 2 : n_durable] if n_durable > 1 else [None, *saves[:n_durable]]
         for state in disk.states():
             files = dict(state)
             assert files.get(MODEL) in models
             assert files.get(PREVIOUS) in previous
-            for each in {files.get(MODEL), files.get(PREVIOUS)} - {None}:
+            for saved_model in {files.get(MODEL), files.get(PREVIOUS)} - {None}:
                 predictions = files.get(scenario.predictions, b"")
-                assert predictions[: kept(each)] == expected[1][: kept(each)]
+                size = count_prediction_bytes(saved_model)
+                assert predictions[:size] == expected[1][:size]
             states[files.get(MODEL)].add(state)
 
-    assert left == disk.seen()
-    assert left.keys() <= {MODEL, f"{MODEL}.lock", PREVIOUS, scenario.predictions}
-    assert saves[-1] == left[MODEL]
-    if scenario.full:
-        assert errors == f"Error: {root / scenario.full}: No space left on device\n"
-    resumed = 0
-    for some in states.values():
-        for state in rng.sample(sorted(some, key=sorted), min(RESUMED, len(some))):
-            resumed += 1
-            assert finished(made(tmp_path / str(resumed), state), scenario) == expected
-    tell(
+    assert final_files == disk.visible_files()
+    assert final_files.keys() <= {MODEL, f"{MODEL}.lock", PREVIOUS, scenario.predictions}
+    assert saves[-1] == final_files[MODEL]
+    if scenario.full_file:
+        assert errors == f"Error: {root / scenario.full_file}: No space left on device\n"
+    n_resumed = 0
+    for model_states in states.values():
+        for state in rng.sample(
+            sorted(model_states, key=sorted), min(MAX_RESUMED, len(model_states))
+        ):
+            n_resumed += 1
+            assert finish_run(make_folders(tmp_path / str(n_resumed), state), scenario) == expected
+    report_figure(
         f"power cuts, {name}: {sum(map(len, states.values())):,} states after {len(calls)} calls, "
-        f"all fit one of {len(saves)} models; {resumed} resumed"
+        f"all match one of {len(saves)} models; {n_resumed} resumed"
     )

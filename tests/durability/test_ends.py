@@ -1,4 +1,4 @@
-"""Every run ends soon, in order, and with its model saved."""
+"""Every run ends promptly and cleanly, with its model saved."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from helpers import COMMAND, start, wait_for
 
 from stream_perceptron import LiveModel
 
-CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
+EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 ROWS = b"label,a\n" + b"left,1\nright,2\n" * 200_000
 
 
-@pytest.mark.parametrize("number", CODES)
-def test_a_signal_ends_a_run_whose_output_is_blocked(number, tmp_path):
-    """Nobody reads its predictions, so it waits to write them."""
+@pytest.mark.parametrize("signal_number", EXIT_CODES)
+def test_signal_ends_a_run_whose_output_is_blocked(signal_number, tmp_path):
+    """No process reads the predictions, so the run blocks while it writes them."""
     source, path = tmp_path / "s.csv", tmp_path / "m.npz"
     source.write_bytes(ROWS)
     with start(
@@ -30,14 +30,14 @@ def test_a_signal_ends_a_run_whose_output_is_blocked(number, tmp_path):
         while before != (now := LiveModel.load(path).progress.rows):
             before = now  # until it is blocked
             time.sleep(0.2)
-        process.send_signal(number)
+        process.send_signal(signal_number)
         process.wait(10)
 
-        assert (process.returncode, process.stderr.read()) == (CODES[number], "")
+        assert (process.returncode, process.stderr.read()) == (EXIT_CODES[signal_number], "")
     assert before <= LiveModel.load(path).progress.rows < 400_000
 
 
-def test_rows_are_saved_in_time_though_the_output_is_blocked(tmp_path):
+def test_rows_are_saved_on_time_while_the_output_is_blocked(tmp_path):
     source, path = tmp_path / "s.csv", tmp_path / "m.npz"
     source.write_bytes(ROWS)
     with start(
@@ -49,18 +49,18 @@ def test_rows_are_saved_in_time_though_the_output_is_blocked(tmp_path):
     assert LiveModel.load(path).progress.rows > 0
 
 
-@pytest.mark.parametrize("number", CODES)
-def test_a_signal_ends_the_wait_for_a_reader_of_a_fifo(number, tmp_path):
+@pytest.mark.parametrize("signal_number", EXIT_CODES)
+def test_signal_ends_the_wait_for_a_fifo_reader(signal_number, tmp_path):
     source, fifo = tmp_path / "s.csv", tmp_path / "fifo"
     source.write_bytes(ROWS)
     os.mkfifo(fifo)
     with start(source, "-p", fifo, "--quiet") as process:
-        process.send_signal(number)
+        process.send_signal(signal_number)
 
-        assert process.wait(10) == CODES[number]
+        assert process.wait(10) == EXIT_CODES[signal_number]
 
 
-def test_a_hangup_saves_unless_it_was_to_be_ignored(tmp_path):
+def test_sighup_saves_the_model_and_is_ignored_under_nohup(tmp_path):
     path = tmp_path / "m.npz"
     for command, code in (((COMMAND,), 129), (("nohup", COMMAND), None)):
         with start("-m", path, "--quiet", command=command, stdin=subprocess.PIPE,
@@ -76,20 +76,20 @@ def test_a_hangup_saves_unless_it_was_to_be_ignored(tmp_path):
     assert LiveModel.load(path).progress.samples >= 2
 
 
-@pytest.mark.parametrize("where", ["full", "closed", "unread"])
-def test_a_run_goes_on_though_nothing_can_be_told(where, tmp_path, sample):
+@pytest.mark.parametrize("stderr_state", ["full", "closed", "unread"])
+def test_run_continues_if_stderr_cannot_be_written(stderr_state, tmp_path, mnist_sample):
     path = tmp_path / "m.npz"
-    command = [COMMAND, "learn", sample, "-m", path]
-    if where == "full":
+    command = [COMMAND, "learn", mnist_sample, "-m", path]
+    if stderr_state == "full":
         with open("/dev/full", "wb") as full:
             code = subprocess.run(command, stderr=full).returncode
-    elif where == "closed":
+    elif stderr_state == "closed":
         code = subprocess.run(["bash", "-c", '"$@" 2>&-', "bash", *command]).returncode
     else:
-        reading, writing = os.pipe()
-        os.close(reading)
-        code = subprocess.run(command, stderr=writing).returncode
-        os.close(writing)
+        read_end, write_end = os.pipe()
+        os.close(read_end)
+        code = subprocess.run(command, stderr=write_end).returncode
+        os.close(write_end)
 
     assert code == 0
     assert LiveModel.load(path).progress.samples == 5000
@@ -97,13 +97,13 @@ def test_a_run_goes_on_though_nothing_can_be_told(where, tmp_path, sample):
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
 @pytest.mark.parametrize("command", ["learn", "inspect", "predict", "--help"])
-def test_streams_that_are_closed_at_the_start(closed, command, tmp_path, sample, run):
+def test_only_closed_stdout_is_an_error(closed, command, tmp_path, mnist_sample, run):
     path = tmp_path / "m.npz"
-    run("learn", sample, "-m", path, "--quiet", check=0)
+    run("learn", mnist_sample, "-m", path, "--quiet", check=0)
     arguments = {
-        "learn": ["learn", sample, "-m", path, "-p", "-", "--passes", "2"],
+        "learn": ["learn", mnist_sample, "-m", path, "-p", "-", "--passes", "2"],
         "inspect": ["inspect", path],
-        "predict": ["predict", sample, "-m", path],
+        "predict": ["predict", mnist_sample, "-m", path],
         "--help": ["--help"],
     }[command]
     result = subprocess.run(
@@ -123,16 +123,16 @@ def test_streams_that_are_closed_at_the_start(closed, command, tmp_path, sample,
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["learn", "--help"], ["--version"]])
-def test_help_that_nobody_reads_ends_like_any_output_without_a_reader(arguments):
-    reading, writing = os.pipe()
-    os.close(reading)
-    result = subprocess.run([COMMAND, *arguments], stdout=writing, stderr=subprocess.PIPE)
-    os.close(writing)
+def test_help_without_a_reader_ends_with_sigpipe(arguments):
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    result = subprocess.run([COMMAND, *arguments], stdout=write_end, stderr=subprocess.PIPE)
+    os.close(write_end)
 
     assert (result.returncode, result.stderr) == (128 + signal.SIGPIPE, b"")
 
 
-def test_nothing_on_a_stdin_that_is_closed(tmp_path):
+def test_closed_stdin_has_no_rows(tmp_path):
     result = subprocess.run(
         ["bash", "-c", '"$@" <&-', "bash", COMMAND, "learn"], capture_output=True, text=True
     )
@@ -140,9 +140,20 @@ def test_nothing_on_a_stdin_that_is_closed(tmp_path):
     assert (result.returncode, result.stderr) == (1, "Error: stdin: it has no rows\n")
 
 
-def test_predictions_in_a_file_are_there_exactly_once_after_kills(tmp_path, sample):
+def test_predictions_file_has_each_row_exactly_once_after_kills(tmp_path, mnist_sample):
     path, output = tmp_path / "m.npz", tmp_path / "p.jsonl"
-    command = [COMMAND, "learn", sample, "-m", path, "-p", output, "--save-every", "300", "--quiet"]
+    command = [
+        COMMAND,
+        "learn",
+        mnist_sample,
+        "-m",
+        path,
+        "-p",
+        output,
+        "--save-every",
+        "300",
+        "--quiet",
+    ]
     for _ in range(5):
         with subprocess.Popen(command) as process:
             wait_for(path.exists, process if not path.exists() else None)

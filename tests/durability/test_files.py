@@ -19,42 +19,42 @@ ROWS = "label,a\n" + "left,1\nright,2\n" * 50
 
 
 @pytest.fixture
-def data(tmp_path):
+def table_path(tmp_path):
     path = tmp_path / "data.csv"
     path.write_text(ROWS)
     return path
 
 
-@pytest.mark.parametrize("how", ["itself", "symbolic link", "hard link", "another spelling"])
+@pytest.mark.parametrize("alias", ["itself", "symbolic link", "hard link", "another spelling"])
 @pytest.mark.parametrize("option", ["-p", "-m"])
-def test_a_source_is_never_written_to(how, option, data, tmp_path, run):
-    other = tmp_path / "other"
-    if how == "itself":
-        other = data
-    elif how == "symbolic link":
-        other.symlink_to(data)
-    elif how == "hard link":
-        os.link(data, other)
+def test_output_that_is_also_a_source_is_rejected(alias, option, table_path, tmp_path, run):
+    target = tmp_path / "other"
+    if alias == "itself":
+        target = table_path
+    elif alias == "symbolic link":
+        target.symlink_to(table_path)
+    elif alias == "hard link":
+        os.link(table_path, target)
     else:
-        other = tmp_path / "." / ".." / tmp_path.name / data.name
-    result = run("learn", data, option, other, check=2)
+        target = tmp_path / "." / ".." / tmp_path.name / table_path.name
+    result = run("learn", table_path, option, target, check=2)
 
     assert result.stderr.count("is both SOURCE and") == 1
-    assert ROWS == data.read_text()
+    assert ROWS == table_path.read_text()
     assert not (tmp_path / "data.csv.lock").exists()
 
 
-def test_predictions_and_model_are_two_files(data, tmp_path, run):
+def test_predictions_and_model_must_be_different_files(table_path, tmp_path, run):
     path = tmp_path / "m"
 
     assert "is both MODEL and the predictions" in (
-        run("learn", data, "-m", path, "-p", path, check=2).stderr
+        run("learn", table_path, "-m", path, "-p", path, check=2).stderr
     )
     assert not path.exists()
 
 
-def test_the_previous_save_is_no_source(tmp_path, run):
-    """The save would replace its own source."""
+def test_previous_save_is_rejected_as_a_source(tmp_path, run):
+    """Otherwise saving the model would overwrite the source."""
     source, model = tmp_path / "m.npz.prev", tmp_path / "m.npz"
     source.write_text(ROWS)
 
@@ -65,31 +65,33 @@ def test_the_previous_save_is_no_source(tmp_path, run):
 
 
 @pytest.mark.parametrize("ending", [".jsonl", ".csv"])
-@pytest.mark.parametrize("place", ["alone", "last"])
-def test_what_is_not_there_does_not_empty_the_predictions(ending, place, data, tmp_path, run):
+@pytest.mark.parametrize("position", ["alone", "last"])
+def test_missing_source_leaves_existing_predictions(ending, position, table_path, tmp_path, run):
     model, output = tmp_path / "m.npz", tmp_path / f"p{ending}"
-    run("learn", data, "-m", model, "--quiet", check=0)
+    run("learn", table_path, "-m", model, "--quiet", check=0)
     output.write_text("kept\n")
-    sources = [tmp_path / "gone.csv"] if place == "alone" else [data, tmp_path / "gone.csv"]
+    sources = (
+        [tmp_path / "gone.csv"] if position == "alone" else [table_path, tmp_path / "gone.csv"]
+    )
     result = run("predict", *sources, "-m", model, "-p", output, check=1)
 
     assert result.stderr == f"Error: {tmp_path / 'gone.csv'}: No such file or directory\n"
     assert output.read_text() == "kept\n"
 
 
-@pytest.mark.parametrize("which", ["model", "examples"])
-def test_a_report_does_not_replace_what_it_is_about(which, data, tmp_path, run):
+@pytest.mark.parametrize("replaced", ["model", "examples"])
+def test_report_does_not_overwrite_its_model_or_examples(replaced, table_path, tmp_path, run):
     path = tmp_path / "m.npz"
-    run("learn", data, "-m", path, "--quiet", check=0)
+    run("learn", table_path, "-m", path, "--quiet", check=0)
     before = path.read_bytes()
-    output = path if which == "model" else data
-    result = run("report", path, "--examples", data, "-o", output, check=2)
+    output = path if replaced == "model" else table_path
+    result = run("report", path, "--examples", table_path, "-o", output, check=2)
 
     assert "name another file" in result.stderr
-    assert (path.read_bytes(), data.read_text()) == (before, ROWS)
+    assert (path.read_bytes(), table_path.read_text()) == (before, ROWS)
 
 
-def test_an_average_does_not_replace_what_it_is_made_of(tmp_path, run):
+def test_average_does_not_overwrite_its_inputs(tmp_path, run):
     path = tmp_path / "m.npz"
     save(SGDPerceptron(seed=0), path)
 
@@ -98,63 +100,63 @@ def test_an_average_does_not_replace_what_it_is_made_of(tmp_path, run):
 
 @pytest.mark.parametrize("options", [[], ["--overwrite"]])
 @pytest.mark.parametrize("kind", ["device", "fifo", "folder"])
-def test_a_model_is_kept_in_a_regular_file_only(kind, options, data, tmp_path, run):
+def test_model_is_saved_only_to_a_regular_file(kind, options, table_path, tmp_path, run):
     path = {"device": "/dev/null", "fifo": tmp_path / "fifo", "folder": tmp_path}[kind]
     if kind == "fifo":
         os.mkfifo(path)
-    run("learn", data, "-m", path, *options, check=2)
+    run("learn", table_path, "-m", path, *options, check=2)
 
     assert not stat.S_ISREG(os.stat(path).st_mode)
 
 
-def test_predictions_may_go_to_a_device(data, tmp_path, run):
-    shown = run("learn", data, "-p", "/dev/stdout", "--quiet", check=0).stdout
-    run("learn", data, "-p", "/dev/null", "-m", tmp_path / "m.npz", "--quiet", check=0)
+def test_predictions_can_be_written_to_a_device(table_path, tmp_path, run):
+    shown = run("learn", table_path, "-p", "/dev/stdout", "--quiet", check=0).stdout
+    run("learn", table_path, "-p", "/dev/null", "-m", tmp_path / "m.npz", "--quiet", check=0)
 
     assert shown.count("\n") == 100
     assert LiveModel.load(tmp_path / "m.npz").cursor.outputs == {}
 
 
-def test_predictions_may_go_to_a_fifo(data, tmp_path):
-    """The FIFO's reader may come later."""
+def test_predictions_can_be_written_to_a_fifo(table_path, tmp_path):
+    """The reader may open the FIFO after the run has started."""
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
-    with start(data, "-p", fifo, "--quiet") as process:
+    with start(table_path, "-p", fifo, "--quiet") as process:
         shown = fifo.read_text()
         assert process.wait(60) == 0, process.stderr.read()
 
     assert shown.count("\n") == 100
 
 
-def test_a_file_of_predictions_is_known_by_where_it_is(data, tmp_path, run):
-    """The spelling of its path does not matter."""
+def test_predictions_file_is_identified_by_its_resolved_path(table_path, tmp_path, run):
+    """A path through a symbolic link names the same file."""
     folder = tmp_path / "folder"
     folder.mkdir()
     (tmp_path / "link").symlink_to(folder)
     model = tmp_path / "m.npz"
-    run("learn", data, "-m", model, "-p", folder / "p", "--limit", 40, "--quiet", check=0)
-    run("learn", data, "-m", model, "-p", tmp_path / "link" / "p", "--quiet", check=0)
+    run("learn", table_path, "-m", model, "-p", folder / "p", "--limit", 40, "--quiet", check=0)
+    run("learn", table_path, "-m", model, "-p", tmp_path / "link" / "p", "--quiet", check=0)
 
     assert (folder / "p").read_text().count("\n") == 100
 
 
-@pytest.mark.parametrize("what", ["predictions", "stdout"])
-def test_a_full_disk_is_named(what, data, tmp_path):
-    if what == "predictions":
+@pytest.mark.parametrize("output_kind", ["predictions", "stdout"])
+def test_full_disk_error_names_the_output(output_kind, table_path, tmp_path):
+    if output_kind == "predictions":
         (tmp_path / "p").symlink_to("/dev/full")
-    output = tmp_path / "p" if what == "predictions" else "-"
+    output = tmp_path / "p" if output_kind == "predictions" else "-"
     with open("/dev/full", "wb") as full:
         result = subprocess.run(
-            [COMMAND, "learn", data, "-p", output, "--quiet"],
+            [COMMAND, "learn", table_path, "-p", output, "--quiet"],
             stdout=full, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
 
-    name = output if what == "predictions" else "stdout"
+    name = output if output_kind == "predictions" else "stdout"
     assert (result.returncode, result.stderr) == (1, f"Error: {name}: No space left on device\n")
 
 
 @pytest.mark.parametrize("umask", [0o022, 0o077, 0o002])
-def test_a_new_checkpoint_follows_the_umask_and_an_old_one_keeps_its_mode(umask, tmp_path):
+def test_new_checkpoint_follows_umask_and_old_one_keeps_its_mode(umask, tmp_path):
     path = tmp_path / "m.npz"
     before = os.umask(umask)
     try:
@@ -167,8 +169,8 @@ def test_a_new_checkpoint_follows_the_umask_and_an_old_one_keeps_its_mode(umask,
         os.umask(before)
 
 
-def test_the_error_of_a_damaged_model_names_the_one_before(tmp_path, run):
-    """The error names it for invalid contents too, not only for damaged bytes."""
+def test_error_for_a_damaged_model_names_the_previous_save(tmp_path, run):
+    """The damage is an invalid value, not a damaged byte."""
     from stream_perceptron.checkpoint.archive import read_checkpoint, write_checkpoint
 
     path = tmp_path / "m.npz"
@@ -180,27 +182,29 @@ def test_the_error_of_a_damaged_model_names_the_one_before(tmp_path, run):
     assert f"the previous save is {path}.prev" in run("inspect", path, check=1).stderr
 
 
-def test_predict_waits_for_a_model_and_keeps_it_when_the_next_is_damaged(data, tmp_path, run):
+def test_predict_waits_for_a_model_and_keeps_it_if_the_next_is_damaged(table_path, tmp_path, run):
     path, source = tmp_path / "m.npz", tmp_path / "rows.jsonl"
     source.write_text('{"a": 1}\n')
     process = subprocess.Popen(
         [COMMAND, "predict", "-m", path, "--follow"],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    run("learn", data, "-m", tmp_path / "other.npz", "--quiet", check=0)
+    run("learn", table_path, "-m", tmp_path / "other.npz", "--quiet", check=0)
     os.replace(tmp_path / "other.npz", path)
 
-    def predict():
+    def predict_row():
         process.stdin.write('{"a": 1}\n')
         process.stdin.flush()
         return process.stdout.readline()
 
-    first = predict()
+    first_line = predict_row()
     damaged = tmp_path / "damaged"
     damaged.write_bytes(path.read_bytes()[:-1])
     os.replace(damaged, path)
-    assert '"prediction": ' in first
-    wait_for(lambda: predict().partition("prediction")[2] == first.partition("prediction")[2])
+    assert '"prediction": ' in first_line
+    wait_for(
+        lambda: predict_row().partition("prediction")[2] == first_line.partition("prediction")[2]
+    )
     process.stdin.close()
 
     assert process.wait(60) == 0
@@ -218,8 +222,8 @@ PYTHON_STEPS = {
 
 
 @pytest.mark.parametrize("name", PYTHON_STEPS)
-def test_a_model_behind_a_step_of_python_is_shown_and_does_not_run(name, tmp_path, run):
-    """The error names the step and the calls in Python; the file stays as it is."""
+def test_model_behind_a_python_only_step_is_shown_but_does_not_run(name, tmp_path, run):
+    """The error names the step and the Python methods to call; the file is unchanged."""
     path = tmp_path / "m.npz"
     pipeline = PYTHON_STEPS[name]() | SGDPerceptron(seed=0)
     for i in range(20):
@@ -246,14 +250,14 @@ def test_a_model_behind_a_step_of_python_is_shown_and_does_not_run(name, tmp_pat
     assert load(path).model.predict_one(x) == pipeline.predict_one(x)
 
 
-def test_predictions_go_to_a_folder_that_cannot_be_read(data, tmp_path, monkeypatch):
-    """Such a folder cannot be synced, and is accepted nevertheless."""
+def test_predictions_are_written_to_an_unreadable_folder(table_path, tmp_path, monkeypatch):
+    """An unreadable folder cannot be synced, but the run accepts it."""
 
-    def refuse(folder):
+    def deny_access(folder):
         raise PermissionError(errno.EACCES, "Permission denied", str(folder))
 
-    monkeypatch.setattr("stream_perceptron.checkpoint.atomic.sync_folder", refuse)
+    monkeypatch.setattr("stream_perceptron.checkpoint.atomic.sync_folder", deny_access)
     output = tmp_path / "p.jsonl"
-    result = CliRunner().invoke(main, ["learn", str(data), "-p", str(output), "--quiet"])
+    result = CliRunner().invoke(main, ["learn", str(table_path), "-p", str(output), "--quiet"])
 
     assert (result.exit_code, output.stat().st_size > 0) == (0, True)

@@ -1,4 +1,4 @@
-"""Inputs beyond the limits of memory are refused and leave the model unchanged."""
+"""Inputs that exceed the memory limits are rejected and leave the model unchanged."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import sys
 import numpy as np
 import pyarrow as pa
 import pytest
-from helpers import COMMAND, contents_of, state_of, write_parquet
+from helpers import COMMAND, capture_state, read_contents, write_parquet
 
 from stream_perceptron import LiveModel, ModelSizeError, SGDPerceptron, load, save
 
 
 @pytest.fixture
-def peak():
-    """Run the command; return its result and its peak memory in MB."""
+def run_with_peak_memory():
+    """A function that runs the command and returns its result and its peak memory in MB."""
     script = (
         "import re, sys; from stream_perceptron_cli.main import main\n"
         "code = 0\n"
@@ -35,36 +35,36 @@ def peak():
     return run_command
 
 
-@pytest.mark.parametrize("how", ["learn_one", "test_then_train"])
-def test_a_sample_that_would_make_the_model_too_large_is_refused(how):
-    """Weights count, and 32 for each label and each feature."""
+@pytest.mark.parametrize("method", ["learn_one", "test_then_train"])
+def test_sample_that_exceeds_max_weights_is_rejected(method):
+    """The limit counts the weights, and 32 more for each label and each feature."""
     model = SGDPerceptron(classes=["a", "b"], max_weights=2 * 3 + 32 * 5, seed=0)
     model.learn_one({"x": 1.0, "y": 1.0, "z": 1.0}, "a")
-    before = state_of(model)
+    before = capture_state(model)
     for x, label in (({"new": 1.0}, "a"), ({"x": 1.0}, "c")):
         arguments = (x, label)
-        if how == "test_then_train":
+        if method == "test_then_train":
             arguments = (np.ones((1, 1)), [label], list(x))
         with pytest.raises(ModelSizeError, match=r"features: [34]\), more than"):
-            getattr(model, how)(*arguments)
-        assert state_of(model) == before
+            getattr(model, method)(*arguments)
+        assert capture_state(model) == before
 
     model.mutate({"max_weights": 10_000})
     model.learn_one({"new": 1.0}, "c")
     assert model.weights.shape == (3, 4)
 
 
-def test_rows_before_the_one_that_is_refused_are_learned():
+def test_rows_before_a_rejected_row_are_learned():
     model = SGDPerceptron(classes=["a", "b"], max_weights=165, seed=0)
     with pytest.raises(ModelSizeError):
         model.test_then_train(np.ones((5, 1)), ["a", "b", "c", "d", "e"], ["x"])
     expected = SGDPerceptron(classes=["a", "b"], seed=0)
     expected.test_then_train(np.ones((4, 1)), ["a", "b", "c", "d"], ["x"])
 
-    assert state_of(expected) == state_of(model)
+    assert capture_state(expected) == capture_state(model)
 
 
-def test_the_limit_is_kept_with_the_model_and_may_be_raised(tmp_path, run):
+def test_max_weights_is_saved_with_the_model_and_can_be_raised(tmp_path, run):
     source, path = tmp_path / "s.jsonl", tmp_path / "m.npz"
     rows = [{f"f{i}": 1.0, "label": "ab"[i % 2]} for i in range(50)]
     source.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -78,15 +78,15 @@ def test_the_limit_is_kept_with_the_model_and_may_be_raised(tmp_path, run):
     run("learn", source, "-m", path, "--max-weights", 10_000, "--quiet", check=0)
     whole = tmp_path / "whole.npz"
     run("learn", source, "-m", whole, "--max-weights", 10_000, "--quiet", check=0)
-    assert contents_of(whole) == contents_of(path)
+    assert read_contents(whole) == read_contents(path)
 
 
-def test_a_label_that_is_mostly_new_is_remarked_on(tmp_path, peak):
-    """The warning does not prevent learning and saving, in little memory."""
+def test_label_with_mostly_new_values_causes_a_warning(tmp_path, run_with_peak_memory):
+    """The labels are learned and saved all the same, in little memory."""
     source, path = tmp_path / "ids.csv", tmp_path / "m.npz"
     rows = [f"{i % 7},{i % 5},id{i}" for i in range(10_000)]
     source.write_text("\n".join(["a,b,label", *rows]) + "\n")
-    result, megabytes = peak("learn", source, "-m", path, "--quiet")
+    result, megabytes = run_with_peak_memory("learn", source, "-m", path, "--quiet")
 
     assert result.returncode == 0
     assert result.stderr.count("looks like an id or a quantity") == 1
@@ -94,11 +94,11 @@ def test_a_label_that_is_mostly_new_is_remarked_on(tmp_path, peak):
     assert megabytes < 500
 
 
-def test_a_list_of_thirty_million_zeros_is_a_rejected_row(tmp_path, peak):
+def test_list_of_thirty_million_zeros_is_rejected(tmp_path, run_with_peak_memory):
     """Parquet stores it in less than a kilobyte."""
     column = pa.array([np.zeros(30_000_000, np.int64)], pa.list_(pa.int64()))
     path = write_parquet(tmp_path / "f.parquet", {"x": column, "label": [1]}, compression="zstd")
-    result, megabytes = peak("learn", path)
+    result, megabytes = run_with_peak_memory("learn", path)
 
     assert path.stat().st_size < 1000
     assert result.returncode == 1
@@ -106,17 +106,21 @@ def test_a_list_of_thirty_million_zeros_is_a_rejected_row(tmp_path, peak):
     assert megabytes < 1000
 
 
-def test_wide_lists_are_decoded_a_few_rows_at_a_time(tmp_path, peak):
+def test_wide_lists_are_decoded_a_few_rows_at_a_time(tmp_path, run_with_peak_memory):
     column = pa.array([np.zeros(200_000, np.int64)] * 300, pa.list_(pa.int64()))
     path = write_parquet(tmp_path / "f.parquet", {"x": column, "label": [0, 1] * 150})
-    result, megabytes = peak("learn", path, "--quiet")
+    result, megabytes = run_with_peak_memory("learn", path, "--quiet")
 
     assert result.returncode == 0, result.stderr
-    assert megabytes < 900  # all rows at once would take 480 MB as Arrow and as much as numbers
+    assert (
+        megabytes < 900
+    )  # all rows at once would take 480 MB in Arrow and another 480 MB as numbers
 
 
 @pytest.mark.parametrize("form", ["csv", "parquet"])
-def test_a_text_of_its_own_in_each_row_is_encoded_a_few_rows_at_a_time(form, tmp_path, peak):
+def test_unique_texts_are_one_hot_encoded_a_few_rows_at_a_time(
+    form, tmp_path, run_with_peak_memory
+):
     n = 16_000
     source = tmp_path / f"names.{form}"
     columns = {"name": [f"n{i}" for i in range(n)], "x": [0.5] * n, "label": [0, 1] * (n // 2)}
@@ -125,13 +129,13 @@ def test_a_text_of_its_own_in_each_row_is_encoded_a_few_rows_at_a_time(form, tmp
         source.write_text("".join(",".join(map(str, row)) + "\n" for row in rows))
     else:
         write_parquet(source, columns)
-    result, megabytes = peak("learn", source, "--one-hot", "name", "--quiet")
+    result, megabytes = run_with_peak_memory("learn", source, "--one-hot", "name", "--quiet")
 
     assert result.returncode == 0, result.stderr
     assert megabytes < 400  # 4,000 rows at once take 830 MB
 
 
-def test_many_columns_are_read_in_time_that_grows_with_their_number(tmp_path, run):
+def test_many_columns_are_read_in_linear_time(tmp_path, run):
     """A linear search for each column would take minutes."""
     n = 100_000
     source = tmp_path / "wide.csv"
@@ -142,7 +146,7 @@ def test_many_columns_are_read_in_time_that_grows_with_their_number(tmp_path, ru
     assert n == len(LiveModel.load(tmp_path / "m.npz").model.features_)
 
 
-def test_memory_that_runs_out_is_one_line_and_the_model_is_saved(tmp_path):
+def test_out_of_memory_is_a_one_line_error_and_the_model_is_saved(tmp_path):
     source, path = tmp_path / "s.jsonl", tmp_path / "m.npz"
     rows = [{f"f{i}": 1.0, "label": "ab"[i % 2]} for i in range(3000)]
     source.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -168,7 +172,7 @@ def test_memory_that_runs_out_is_one_line_and_the_model_is_saved(tmp_path):
     assert live.progress.samples == live.model.n_seen == live.cursor.row > 1000
 
 
-def test_a_checkpoint_is_not_read_if_it_is_larger_than_any(tmp_path):
+def test_checkpoint_larger_than_any_model_is_not_read(tmp_path):
     path = tmp_path / "m.npz"
     save(SGDPerceptron(seed=0), path)
     with path.open("ab") as file:
@@ -179,22 +183,22 @@ def test_a_checkpoint_is_not_read_if_it_is_larger_than_any(tmp_path):
     assert "larger than any model" in result.stderr
 
 
-def test_what_a_small_file_decompresses_to_is_not_kept_in_memory(tmp_path, peak):
+def test_decompressed_overlong_line_is_not_held_in_memory(tmp_path, run_with_peak_memory):
     source, path = tmp_path / "bomb.csv.gz", tmp_path / "m.npz"
     with gzip.open(source, "wb", 1) as file:
         file.write(b"label,a\nleft,1\nright,2\n")
         for _ in range(300):
             file.write(b"0" * 2**20)
         file.write(b"\nleft,3\n")
-    result, memory = peak("learn", source, "-m", path, "--skip-bad")
+    result, megabytes = run_with_peak_memory("learn", source, "-m", path, "--skip-bad")
 
     assert result.returncode == 0, result.stderr
     progress = LiveModel.load(path).progress
     assert (progress.samples, progress.skipped) == (3, 1)
-    assert memory < 250
+    assert megabytes < 250
 
 
-def test_an_arrow_stream_that_says_it_is_larger_than_memory(tmp_path, run):
+def test_arrow_stream_with_a_forged_size_is_rejected(tmp_path, run):
     table = pa.table({"label": ["x", "y"] * 50, "a": np.arange(100.0)})
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as writer:

@@ -1,4 +1,4 @@
-"""A run that many signals interrupt ends bit-identical to an uninterrupted run."""
+"""A run interrupted by many signals ends bit-identical to an uninterrupted run."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import time
 
 import numpy as np
 import pytest
-from helpers import COMMAND, TIMES, contents_of, start
+from helpers import CASE_FACTOR, COMMAND, read_contents, start
 
-SIGNALS = 3 * TIMES  # to each run
-EXPECTED = {
+MIN_SIGNALS = 3 * CASE_FACTOR  # to each run
+EXIT_CODES = {
     signal.SIGKILL: -9,
     signal.SIGTERM: 143,
     signal.SIGINT: 130,
@@ -25,7 +25,7 @@ ROWS = 40_000
 
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory):
-    """Files of rows in the forms of the runs."""
+    """The folder with the source files of RUNS."""
     folder = tmp_path_factory.mktemp("sources")
     rng = np.random.default_rng(0)
     X = rng.normal(size=(ROWS, 6)).round(4).tolist()
@@ -41,9 +41,9 @@ def sources(tmp_path_factory):
     (folder / "two.csv").write_text(good)
     with (folder / "rows.jsonl").open("w") as file:
         for i, (label, x) in enumerate(zip(labels, X, strict=True)):
-            # Each ninth row is replayed.
-            at = i - 1 if i % 9 == 8 else i
-            row = {"part": f"p{i % 3}", "at": at, "label": label}
+            # Every ninth row is redelivered.
+            offset = i - 1 if i % 9 == 8 else i
+            row = {"part": f"p{i % 3}", "at": offset, "label": label}
             file.write(json.dumps(row | dict(zip("abcdef", x, strict=True))) + "\n")
     return folder
 
@@ -62,39 +62,43 @@ RUNS = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", RUNS)
-def test_signals_in_a_random_mixture(name, sources, tmp_path, tell):
+def test_run_interrupted_by_random_signals_ends_bit_identical(
+    name, sources, tmp_path, report_figure
+):
     rng = random.Random(name)
-    options = [sources / part if (sources / part).exists() else part for part in RUNS[name]]
+    options = [
+        sources / argument if (sources / argument).exists() else argument for argument in RUNS[name]
+    ]
     expected = tmp_path / "expected"
     expected.mkdir()
-    began = time.monotonic()
+    start_time = time.monotonic()
     subprocess.run([COMMAND, "learn", *options, "-m", "m.npz", "--quiet"], cwd=expected, check=True)
-    length = time.monotonic() - began
-    counts = dict.fromkeys([*EXPECTED, signal.SIGSTOP], 0)
+    duration = time.monotonic() - start_time
+    counts = dict.fromkeys([*EXIT_CODES, signal.SIGSTOP], 0)
     runs = 0
-    while sum(counts.values()) < SIGNALS:
+    while sum(counts.values()) < MIN_SIGNALS:
         folder = tmp_path / str(runs)
         folder.mkdir()
         runs += 1
         while True:
             process = start(*options, "-m", "m.npz", "--quiet", cwd=folder)
-            number = rng.choice(list(counts))
+            signal_number = rng.choice(list(counts))
             try:
-                process.wait(rng.uniform(0, length / 2))
+                process.wait(rng.uniform(0, duration / 2))
             except subprocess.TimeoutExpired:
-                process.send_signal(number)
-                if number == signal.SIGSTOP:
+                process.send_signal(signal_number)
+                if signal_number == signal.SIGSTOP:
                     time.sleep(0.05)
                     process.send_signal(signal.SIGCONT)
             _, errors = process.communicate(timeout=120)
             assert errors == ""
-            counts[number] += process.returncode != 0 or number == signal.SIGSTOP
+            counts[signal_number] += process.returncode != 0 or signal_number == signal.SIGSTOP
             if process.returncode == 0:
                 break
-            assert process.returncode == EXPECTED[number]
-        # The previous save depends on the moments of signals.
+            assert process.returncode == EXIT_CODES[signal_number]
+        # The previous save depends on when the signals arrived.
         for path in (path for path in expected.iterdir() if path.suffix != ".prev"):
-            assert contents_of(path) == contents_of(folder / path.name), path.name
+            assert read_contents(path) == read_contents(folder / path.name), path.name
 
-    shown = ", ".join(f"{number.name} {count}" for number, count in counts.items())
-    tell(f"{name}: {shown}, over {runs} runs")
+    shown = ", ".join(f"{signal_number.name} {count}" for signal_number, count in counts.items())
+    report_figure(f"{name}: {shown}, over {runs} runs")

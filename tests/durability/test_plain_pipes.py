@@ -1,4 +1,4 @@
-"""Successive runs on one pipe learn and answer each row, or leave it in the pipe."""
+"""Successive runs on one pipe learn and predict each row, or leave it in the pipe."""
 
 from __future__ import annotations
 
@@ -14,7 +14,15 @@ import time
 
 import pyarrow as pa
 import pytest
-from helpers import COMMAND, TIMES, ipc, kill_after_saves, n_unread, outcome_of, start
+from helpers import (
+    CASE_FACTOR,
+    COMMAND,
+    count_unread_bytes,
+    encode_ipc,
+    kill_after_saves,
+    load_outcome,
+    start,
+)
 
 from stream_perceptron import LiveModel
 
@@ -22,8 +30,8 @@ ROWS = 600
 FORMS = ["csv", "csv without a header", "jsonl", "libsvm"]
 
 
-def lines_of(form):
-    """Return the header, if any, and the rows; a field of CSV may have a newline."""
+def generate_records(form):
+    """Yield the header, if any, and the rows; a CSV field may contain a newline."""
     rng = random.Random(form)
     if form == "csv":
         yield "\ufeffid,a,b,label\n"
@@ -41,7 +49,7 @@ def lines_of(form):
 
 
 class Writer(threading.Thread):
-    """Writes bytes to a pipe, cut at random places."""
+    """A thread that writes bytes to a pipe in pieces of random sizes."""
 
     def __init__(self, descriptor, data, seed):
         super().__init__(daemon=True)
@@ -50,205 +58,215 @@ class Writer(threading.Thread):
 
     def run(self):
         with os.fdopen(self._descriptor, "wb", buffering=0) as pipe:
-            done = 0
-            while done < len(self._data):
+            n_written = 0
+            while n_written < len(self._data):
                 n = self._rng.choice([1, 10, 500])
-                pipe.write(self._data[done : done + n])
-                done += n
+                pipe.write(self._data[n_written : n_written + n])
+                n_written += n
                 time.sleep(self._rng.random() / 50)
 
 
-def read_slowly(descriptor, most, taken, rng):
-    """Read to the end, or a number of bytes, slowly."""
-    while len(taken) < most and (data := os.read(descriptor, rng.choice([500, 5000]))):
-        taken += data
+def read_slowly(descriptor, max_bytes, received, rng):
+    """Read slowly into `received`, until the end or for about `max_bytes` bytes."""
+    while len(received) < max_bytes and (data := os.read(descriptor, rng.choice([500, 5000]))):
+        received += data
         time.sleep(rng.random() / 50)
     os.close(descriptor)
 
 
-def by_row(data):
-    """Return lines by row; repeated lines must be equal."""
-    found = {}
+def index_by_row(data):
+    """Return the prediction lines by row; repeated lines must be equal."""
+    lines_by_row = {}
     for line in data.decode().splitlines():
-        assert found.setdefault(json.loads(line)["row"], line) == line
-    return found
+        assert lines_by_row.setdefault(json.loads(line)["row"], line) == line
+    return lines_by_row
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("output", ["file", "slow reader", "reader that leaves"])
 @pytest.mark.parametrize("form", FORMS)
-def test_rows_of_a_pipe_add_up_after_each_end(form, output, tmp_path, tell):
-    data = "".join(lines_of(form)).encode()
-    expected, answers = tmp_path / "expected.npz", tmp_path / "answers"
-    more = ["--ignore", "id"] * (form in ("csv", "jsonl"))
-    options = ["--quiet", "--save-every", "100", "--classes", "0,1", *more]
-    command = ["-m", expected, "-p", answers, *options]
+def test_each_row_of_a_pipe_is_learned_and_predicted_once(form, output, tmp_path, report_figure):
+    data = "".join(generate_records(form)).encode()
+    expected, expected_predictions = tmp_path / "expected.npz", tmp_path / "answers"
+    extra_options = ["--ignore", "id"] * (form in ("csv", "jsonl"))
+    options = ["--quiet", "--save-every", "100", "--classes", "0,1", *extra_options]
+    command = ["-m", expected, "-p", expected_predictions, *options]
     subprocess.run([COMMAND, "learn", *command], input=data, check=True)
-    ends = 0
-    for run in range(TIMES):
+    n_ends = 0
+    for run in range(CASE_FACTOR):
         rng = random.Random(f"{form} {output} {run}")
-        model, lines = tmp_path / f"{run}.npz", tmp_path / f"{run}.jsonl"
-        into, out = os.pipe()
-        writer, got, code = Writer(out, data, run), b"", None
+        model, predictions_path = tmp_path / f"{run}.npz", tmp_path / f"{run}.jsonl"
+        read_end, write_end = os.pipe()
+        writer, received_lines, code = Writer(write_end, data, run), b"", None
         while code != 0:
-            reading, writing = os.pipe()
-            path = lines if output == "file" else "-"
-            process = start("-m", model, "-p", path, *options, stdin=into, stdout=writing)
-            os.close(writing)
-            most = rng.randint(1, 60_000) if output == "reader that leaves" else 2**30
-            taken = bytearray()
-            reader = threading.Thread(target=read_slowly, args=(reading, most, taken, rng))
+            stdout_read_end, stdout_write_end = os.pipe()
+            path = predictions_path if output == "file" else "-"
+            process = start(
+                "-m", model, "-p", path, *options, stdin=read_end, stdout=stdout_write_end
+            )
+            os.close(stdout_write_end)
+            max_bytes = rng.randint(1, 60_000) if output == "reader that leaves" else 2**30
+            received = bytearray()
+            reader = threading.Thread(
+                target=read_slowly, args=(stdout_read_end, max_bytes, received, rng)
+            )
             reader.start()
-            # Before the first save there is no model to keep the header in.
+            # Before the first save, no model can store the header.
             saves, seconds = 0 if model.exists() else 1, rng.uniform(0, 0.25)
             kill_after_saves(process, model, saves, seconds, signal.SIGTERM)
             errors = process.communicate()[1]
             reader.join()
             code = process.returncode
             assert code in (0, 143, 141), errors
-            ends += code != 0
+            n_ends += code != 0
             live = LiveModel.load(model)
-            got += taken[: taken.rfind(b"\n") + 1]
-            found = lines.read_bytes() if output == "file" else got + live.cursor.untaken.encode()
-            assert list(range(1, live.progress.rows + 1)) == sorted(by_row(found))
+            received_lines += received[: received.rfind(b"\n") + 1]
+            predictions = (
+                predictions_path.read_bytes()
+                if output == "file"
+                else received_lines + live.cursor.untaken.encode()
+            )
+            assert list(range(1, live.progress.rows + 1)) == sorted(index_by_row(predictions))
         writer.join()
-        os.close(into)
-        assert by_row(found) == by_row(answers.read_bytes())
-        assert outcome_of(expected) == outcome_of(model)
+        os.close(read_end)
+        assert index_by_row(predictions) == index_by_row(expected_predictions.read_bytes())
+        assert load_outcome(expected) == load_outcome(model)
         assert LiveModel.load(model).cursor.header is None
-    tell(f"{form} on a plain pipe, {output}: {ends} ends, each row is learned and answered once")
-    assert ends > 0
+    report_figure(
+        f"{form} on a plain pipe, {output}: {n_ends} ends, each row is learned and predicted once"
+    )
+    assert n_ends > 0
 
 
 class Pipe:
     """A pipe that successive runs inherit."""
 
     def __init__(self):
-        self.into, self.out = os.pipe()
+        self.read_end, self.write_end = os.pipe()
 
     def write(self, data):
-        threading.Thread(target=os.write, args=(self.out, data), daemon=True).start()
+        threading.Thread(target=os.write, args=(self.write_end, data), daemon=True).start()
 
     def wait_until_read(self, process):
         """Wait until a process has read all bytes."""
-        while process.poll() is None and n_unread(self.into):
+        while process.poll() is None and count_unread_bytes(self.read_end):
             time.sleep(0.002)
 
     def close(self):
-        os.close(self.into)
-        os.close(self.out)
+        os.close(self.read_end)
+        os.close(self.write_end)
 
-    def learn(self, model, *options, saves=0, seconds=0.5, **kwargs):
-        """Run until a signal; return the exit code and the messages."""
-        process = start("-m", model, "--quiet", *options, stdin=self.into, **kwargs)
+    def learn_until_signal(self, model, *options, saves=0, seconds=0.5, **kwargs):
+        """Learn from the pipe until SIGTERM; return the exit code and stderr."""
+        process = start("-m", model, "--quiet", *options, stdin=self.read_end, **kwargs)
         kill_after_saves(process, model, saves, seconds, signal.SIGTERM)
         errors = process.communicate()[1]
         return process.returncode, errors
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_a_row_is_read_to_its_end_if_its_writer_pauses_shortly(form, tmp_path):
-    """A signal comes while the writer pauses at any byte; the next run begins with a row."""
+def test_row_is_read_to_its_end_if_its_writer_pauses_briefly(form, tmp_path):
+    """A signal comes while the writer pauses at any byte; the next run begins at a row."""
     rng = random.Random(form)
-    records = [record.encode() for record in lines_of(form)][: 40 * TIMES]
+    records = [record.encode() for record in generate_records(form)][: 40 * CASE_FACTOR]
     expected, model = tmp_path / "expected.npz", tmp_path / "m.npz"
     options = ["--quiet", *(["--ignore", "id"] * (form in ("csv", "jsonl")))]
     subprocess.run(
         [COMMAND, "learn", "-m", expected, *options], input=b"".join(records), check=True
     )
-    pipe, left = Pipe(), b""
+    pipe, unwritten = Pipe(), b""
     while len(records) > 8:
-        some, records = records[:8], records[8:]
+        batch, records = records[:8], records[8:]
         last, following = records[:2]
-        place, n_following = rng.randrange(len(last)), rng.choice([0, 1, len(following)])
-        process = start("-m", model, *options, stdin=pipe.into)
-        os.write(pipe.out, left + b"".join(some) + last[:place])
+        pause_offset, n_following = rng.randrange(len(last)), rng.choice([0, 1, len(following)])
+        process = start("-m", model, *options, stdin=pipe.read_end)
+        os.write(pipe.write_end, unwritten + b"".join(batch) + last[:pause_offset])
         pipe.wait_until_read(process)
         process.send_signal(signal.SIGTERM)
         time.sleep(0.3)
-        rest = last[place:] if place else b""
-        os.write(pipe.out, rest + following[:n_following] if place else b"")
+        rest_of_record = last[pause_offset:] if pause_offset else b""
+        os.write(pipe.write_end, rest_of_record + following[:n_following] if pause_offset else b"")
         errors = process.communicate()[1]
 
         assert (process.returncode, errors) == (143, "")
-        left = last + following if not place else following[n_following:]
+        unwritten = last + following if not pause_offset else following[n_following:]
         records = records[2:]
-    os.write(pipe.out, left + b"".join(records))
-    os.close(pipe.out)
-    subprocess.run([COMMAND, "learn", "-m", model, *options], stdin=pipe.into, check=True)
-    os.close(pipe.into)
+    os.write(pipe.write_end, unwritten + b"".join(records))
+    os.close(pipe.write_end)
+    subprocess.run([COMMAND, "learn", "-m", model, *options], stdin=pipe.read_end, check=True)
+    os.close(pipe.read_end)
 
-    assert outcome_of(expected) == outcome_of(model)
+    assert load_outcome(expected) == load_outcome(model)
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_the_bytes_of_a_row_whose_writer_pauses_are_reported(form, tmp_path):
+def test_lost_bytes_of_an_incomplete_row_are_reported(form, tmp_path):
     rng = random.Random(form)
-    records = [record.encode() for record in lines_of(form)][:40]
-    place = rng.randrange(1, len(records[-1]))
+    records = [record.encode() for record in generate_records(form)][:40]
+    pause_offset = rng.randrange(1, len(records[-1]))
     options = ["--quiet", *(["--ignore", "id"] * (form in ("csv", "jsonl")))]
     model, pipe = tmp_path / "m.npz", Pipe()
-    os.write(pipe.out, b"".join(records[:-1]) + records[-1][:place])
-    process = start("-m", model, *options, stdin=pipe.into)
+    os.write(pipe.write_end, b"".join(records[:-1]) + records[-1][:pause_offset])
+    process = start("-m", model, *options, stdin=pipe.read_end)
     pipe.wait_until_read(process)
     process.send_signal(signal.SIGTERM)
     errors = process.communicate()[1]
-    os.write(pipe.out, records[-1][place:])
+    os.write(pipe.write_end, records[-1][pause_offset:])
 
     assert process.returncode == 143
-    assert f"stdin: {place:,} byte{'s were' if place > 1 else ' was'} lost" in errors
+    assert f"stdin: {pause_offset:,} byte{'s were' if pause_offset > 1 else ' was'} lost" in errors
     assert LiveModel.load(model).progress.samples == len(records) - 1 - (form == "csv")
-    assert records[-1][place:] == os.read(pipe.into, 1000)
+    assert records[-1][pause_offset:] == os.read(pipe.read_end, 1000)
     pipe.close()
 
 
 @pytest.mark.parametrize("is_first", [False, True])
-def test_a_record_with_a_newline_in_quotes_is_read_to_its_end(is_first, tmp_path):
-    """A signal comes after the newline, with the first record of a run or with a later one."""
+def test_record_with_a_quoted_newline_is_read_to_its_end(is_first, tmp_path):
+    """The signal arrives after the newline, in the first record of a run or in a later one."""
     pipe, model = Pipe(), tmp_path / "m.npz"
-    learn = [COMMAND, "learn", "-m", model, "--quiet", "--ignore", "note"]
-    subprocess.run(learn, input=b"note,a,label\nx,1,u\n", check=True)
+    command = [COMMAND, "learn", "-m", model, "--quiet", "--ignore", "note"]
+    subprocess.run(command, input=b"note,a,label\nx,1,u\n", check=True)
     before = b"" if is_first else b"z,4,u\n"
-    process = start("-m", model, "--quiet", stdin=pipe.into)
-    os.write(pipe.out, b"note,a,label\n" + before + b'"two\n')
+    process = start("-m", model, "--quiet", stdin=pipe.read_end)
+    os.write(pipe.write_end, b"note,a,label\n" + before + b'"two\n')
     pipe.wait_until_read(process)
     process.send_signal(signal.SIGTERM)
     time.sleep(0.3)
-    os.write(pipe.out, b'lines",2,v\ny,3,u\n')
+    os.write(pipe.write_end, b'lines",2,v\ny,3,u\n')
     errors = process.communicate()[1]
 
     assert (process.returncode, errors) == (143, "")
     assert LiveModel.load(model).model.classes_ == ["u", "v"]
-    assert os.read(pipe.into, 1000) == b"y,3,u\n"
+    assert os.read(pipe.read_end, 1000) == b"y,3,u\n"
     pipe.close()
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_the_form_of_a_pipe_is_known_after_kill_9(form, tmp_path):
-    """The next run begins within a row, which it skips."""
-    records = [record.encode() for record in lines_of(form)][:40]
+def test_format_of_a_pipe_is_remembered_after_kill_9(form, tmp_path):
+    """The next run begins in the middle of a row, which it skips."""
+    records = [record.encode() for record in generate_records(form)][:40]
     options = ["--quiet", *(["--ignore", "id"] * (form in ("csv", "jsonl")))]
     model, pipe = tmp_path / "m.npz", Pipe()
-    os.write(pipe.out, b"".join(records[:20]) + records[20][:-3])
-    process = start("-m", model, "--save-every", "1", *options, stdin=pipe.into)
+    os.write(pipe.write_end, b"".join(records[:20]) + records[20][:-3])
+    process = start("-m", model, "--save-every", "1", *options, stdin=pipe.read_end)
     kill_after_saves(process, model, 1, 0.1)
     process.communicate()
     saved = LiveModel.load(model).progress.rows
-    os.write(pipe.out, b"".join([records[20][-3:], *records[21:]]))
-    os.close(pipe.out)
+    os.write(pipe.write_end, b"".join([records[20][-3:], *records[21:]]))
+    os.close(pipe.write_end)
     subprocess.run(
-        [COMMAND, "learn", "-m", model, "--skip-bad", *options], stdin=pipe.into, check=True
+        [COMMAND, "learn", "-m", model, "--skip-bad", *options], stdin=pipe.read_end, check=True
     )
-    os.close(pipe.into)
+    os.close(pipe.read_end)
 
     assert 0 < saved <= 20
     assert saved + len(records[21:]) <= LiveModel.load(model).progress.samples
 
 
-def test_without_a_model_it_is_said_what_is_lost(tmp_path):
+def test_lost_bytes_are_reported_if_no_model_exists(tmp_path):
     model, pipe = tmp_path / "m.npz", Pipe()
-    os.write(pipe.out, b"a,b,label\n1,")
-    process = start("-m", model, stdin=pipe.into)
+    os.write(pipe.write_end, b"a,b,label\n1,")
+    process = start("-m", model, stdin=pipe.read_end)
     pipe.wait_until_read(process)
     process.send_signal(signal.SIGTERM)
     errors = process.communicate()[1]
@@ -259,13 +277,13 @@ def test_without_a_model_it_is_said_what_is_lost(tmp_path):
     assert not model.exists()
 
 
-def test_the_order_of_columns_is_known_to_the_next_run_on_the_pipe(tmp_path):
-    """The first run on it ends before the header, the second one before the first row."""
+def test_column_order_is_remembered_by_the_next_run_on_a_pipe(tmp_path):
+    """The first run on the pipe ends before the header, the second one before the first row."""
     model, pipe = tmp_path / "m.npz", Pipe()
     subprocess.run([COMMAND, "learn", "-m", model, "-q"], input=b"a,b,label\n1,2,x\n", check=True)
     for line in (b"", b"label,b,a\n", b"y,2,1\n"):
-        process = start("-m", model, "--quiet", stdin=pipe.into)
-        os.write(pipe.out, line)
+        process = start("-m", model, "--quiet", stdin=pipe.read_end)
+        os.write(pipe.write_end, line)
         pipe.wait_until_read(process)
         process.send_signal(signal.SIGTERM)
         assert (process.wait(60), process.communicate()[1]) == (143, "")
@@ -276,57 +294,64 @@ def test_the_order_of_columns_is_known_to_the_next_run_on_the_pipe(tmp_path):
 
 @pytest.mark.parametrize("n", [10, 8_000])
 @pytest.mark.parametrize("options", [["--limit", "3"], ["--stop", "--epsilon", "9"]])
-def test_what_a_limit_left_is_not_learned_again(options, n, tmp_path):
+def test_signal_after_a_limit_or_stop_learns_no_more_rows(options, n, tmp_path):
     """The signal comes while the run waits for a reader, after all requested rows are learned.
 
-    A thread reads ahead if there is more than a few rows, and then a part of a row is left.
+    If there are more than a few rows, a thread prefetches them, and part of a row is left over.
     """
     pipe, model = Pipe(), tmp_path / "m.npz"
     pipe.write(b"a,b,label\n" + b"1,2,x\n3,4,y\n" * n + b"5,")
-    reading, writing = os.pipe()
-    more = ["-p", "-", "--save-every", "1", *options]
-    code, errors = pipe.learn(model, *more, stdout=writing, saves=1, seconds=1)
+    stdout_read_end, stdout_write_end = os.pipe()
+    extra_options = ["-p", "-", "--save-every", "1", *options]
+    code, errors = pipe.learn_until_signal(
+        model, *extra_options, stdout=stdout_write_end, saves=1, seconds=1
+    )
     live = LiveModel.load(model)
 
     assert (code, errors) == (143, "")
     assert 0 < live.progress.rows <= 3
     assert live.progress.rows == live.cursor.untaken.count("\n")
-    for descriptor in (reading, writing, pipe.into, pipe.out):
+    for descriptor in (stdout_read_end, stdout_write_end, pipe.read_end, pipe.write_end):
         os.close(descriptor)
 
 
-@pytest.mark.parametrize("place", ["first", "in the midst"])
-def test_a_line_that_is_too_long_does_not_shift_the_next_ones(place, tmp_path):
+@pytest.mark.parametrize("position", ["first", "in the middle"])
+def test_overlong_line_does_not_shift_the_next_rows(position, tmp_path):
     pipe, model = Pipe(), tmp_path / "m.npz"
-    long, rows = b"z" * (17 * 2**20) + b"\n", b"1,2,x\n3,4,y\n" * 10
+    long_line, rows = b"z" * (17 * 2**20) + b"\n", b"1,2,x\n3,4,y\n" * 10
+    header = b"a,b,label\n"
     pipe.write(
-        b"a,b,label\n" + rows + long if place == "in the midst" else long + b"a,b,label\n" + rows
+        header + rows + long_line if position == "in the middle" else long_line + header + rows
     )
-    code, errors = pipe.learn(model, "--skip-bad", "--save-every", "1", saves=1, seconds=2)
+    code, errors = pipe.learn_until_signal(
+        model, "--skip-bad", "--save-every", "1", saves=1, seconds=2
+    )
     assert (code, errors) == (143, "")
     pipe.write(b"5,6,y\n7,8,x\n")
-    pipe.learn(model, "--skip-bad", seconds=4)
+    pipe.learn_until_signal(model, "--skip-bad", seconds=4)
     live = LiveModel.load(model)
 
     assert (live.progress.samples, live.progress.skipped) == (22, 1)
 
 
-def test_a_line_that_is_too_long_is_lost_if_its_writer_pauses(tmp_path):
+def test_overlong_line_is_lost_if_its_writer_pauses(tmp_path):
     pipe, model = Pipe(), tmp_path / "m.npz"
-    long = b"z" * (17 * 2**20)
-    pipe.write(b"a,b,label\n1,2,x\n3,4,y\n" + long)
-    code, errors = pipe.learn(model, "--skip-bad", "--save-every", "1", saves=1, seconds=2)
+    long_line = b"z" * (17 * 2**20)
+    pipe.write(b"a,b,label\n1,2,x\n3,4,y\n" + long_line)
+    code, errors = pipe.learn_until_signal(
+        model, "--skip-bad", "--save-every", "1", saves=1, seconds=2
+    )
     live = LiveModel.load(model)
 
     assert code == 143
-    assert f"stdin: {len(long):,} bytes were lost" in errors
+    assert f"stdin: {len(long_line):,} bytes were lost" in errors
     assert (live.progress.samples, live.progress.skipped) == (2, 0)
 
 
-@pytest.mark.parametrize("how", ["gzip", "bz2", "zstd", "arrow"])
-def test_compressed_and_arrow_data_end_where_a_signal_comes(how, tmp_path):
-    """A part of a row is left out, and the next run begins anew."""
-    rng, n = random.Random(how), 30_000
+@pytest.mark.parametrize("encoding", ["gzip", "bz2", "zstd", "arrow"])
+def test_signal_ends_compressed_and_arrow_data_between_rows(encoding, tmp_path):
+    """An incomplete row is dropped, and the next run begins with new data."""
+    rng, n = random.Random(encoding), 30_000
     a = [round(rng.random(), 6) for _ in range(n)]
     labels = ["x" if number > 0.5 else "y" for number in a]
     text = "".join(["a,label\n", *map("{},{}\n".format, a, labels)]).encode()
@@ -334,12 +359,12 @@ def test_compressed_and_arrow_data_end_where_a_signal_comes(how, tmp_path):
         "gzip": gzip.compress,
         "bz2": lambda data: bz2.compress(data, 1),
         "zstd": lambda data: pa.compress(data, "zstd", asbytes=True),
-        "arrow": lambda data: ipc(pa.table({"a": a, "label": labels}), 1000),
+        "arrow": lambda data: encode_ipc(pa.table({"a": a, "label": labels}), 1000),
     }
-    whole = compress[how](text)
+    whole = compress[encoding](text)
     pipe, model = Pipe(), tmp_path / "m.npz"
     pipe.write(whole[: 2 * len(whole) // 3 + rng.randrange(100)])
-    code, errors = pipe.learn(model, seconds=1.5)
+    code, errors = pipe.learn_until_signal(model, seconds=1.5)
     progress = LiveModel.load(model).progress
     run = subprocess.run(
         [COMMAND, "learn", "-m", model], input=text, capture_output=True, check=True
@@ -351,14 +376,14 @@ def test_compressed_and_arrow_data_end_where_a_signal_comes(how, tmp_path):
     assert b"warning" not in run.stderr
 
 
-def test_rows_that_were_read_of_a_further_pipe_are_learned(tmp_path):
+def test_rows_already_read_from_a_second_pipe_are_learned(tmp_path):
     """The first record of each source is read when a run begins."""
     pipes, model = [Pipe(), Pipe()], tmp_path / "m.npz"
     pipes[0].write(b"a,b,label\n1,2,x\n3,")
     pipes[1].write(b"a,b,label\n5,6,y\n")
-    names = [f"/dev/fd/{pipe.into}" for pipe in pipes]
+    names = [f"/dev/fd/{pipe.read_end}" for pipe in pipes]
     process = start(*names, "-m", model, "--save-every", "1", "--quiet",
-                    pass_fds=[pipe.into for pipe in pipes])  # fmt: skip
+                    pass_fds=[pipe.read_end for pipe in pipes])  # fmt: skip
     kill_after_saves(process, model, 1, 0.3, signal.SIGTERM)
     errors = process.communicate()[1]
 

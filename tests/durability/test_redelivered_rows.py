@@ -1,4 +1,4 @@
-"""A consumer that is killed and replays its topic learns every message exactly once."""
+"""A consumer that is killed, and whose topic is redelivered, learns each message exactly once."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from concurrent.futures import ThreadPoolExecutor
 import pyarrow as pa
 import pyarrow.csv
 import pytest
-from helpers import COMMAND, TIMES, outcome_in
+from helpers import CASE_FACTOR, COMMAND, read_outputs
 
 from stream_perceptron import LiveModel
 
-LANES = 2  # at once, as there are two cores
+N_WORKERS = 2  # in parallel, as there are two cores
 
 
-def topic(n):
-    """Messages of three partitions, some unlabeled, some bad."""
+def generate_messages(n):
+    """Return messages of three partitions, some unlabeled and some invalid."""
     rng = random.Random(0)
     offsets = [100, 0, 7]
     lines = []
@@ -36,7 +36,7 @@ def topic(n):
     return lines
 
 
-def consume(folder):
+def consume_command(folder):
     return [
         COMMAND, "learn", "-m", folder / "model.npz", "-p", folder / "predictions.jsonl",
         "--position", "partition,offset", "--skip-bad", "--save-every", "97", "--quiet",
@@ -44,45 +44,45 @@ def consume(folder):
     ]  # fmt: skip
 
 
-def seen(path):
-    """Return the number of messages seen by a checkpoint."""
+def count_read_messages(path):
+    """Return the number of messages that the run of a checkpoint has read."""
     return LiveModel.load(path).cursor.read if path.exists() else 0
 
 
 @pytest.mark.slow
-def test_a_topic_replayed_after_each_kill(tmp_path, tell):
-    lines = topic(6000)
+def test_topic_redelivered_after_each_kill_is_learned_once(tmp_path, report_figure):
+    lines = generate_messages(6000)
     reference = tmp_path / "reference"
     reference.mkdir()
-    subprocess.run(consume(reference), input=b"".join(lines), check=True)
-    expected = outcome_in(reference)
+    subprocess.run(consume_command(reference), input=b"".join(lines), check=True)
+    expected = read_outputs(reference)
 
-    def lane(number):
-        rng = random.Random(number)
-        kills = runs = replayed = 0
-        while kills < 6 * TIMES / LANES or not replayed:
-            folder = tmp_path / f"{number}-{runs}"
+    def run_consumers(seed):
+        rng = random.Random(seed)
+        kills = runs = n_redelivered = 0
+        while kills < 6 * CASE_FACTOR / N_WORKERS or not n_redelivered:
+            folder = tmp_path / f"{seed}-{runs}"
             folder.mkdir()
             runs += 1
             while True:
-                known = seen(folder / "model.npz")
-                start = rng.randint(0, known)
-                replayed += known - start
+                n_read = count_read_messages(folder / "model.npz")
+                start = rng.randint(0, n_read)
+                n_redelivered += n_read - start
                 process = subprocess.Popen(
-                    consume(folder), stdin=subprocess.PIPE, stderr=subprocess.PIPE
+                    consume_command(folder), stdin=subprocess.PIPE, stderr=subprocess.PIPE
                 )
-                # Sometimes the kill comes after the topic's end.
-                position, stop = start, start + rng.randint(1, 5000)
-                while position < min(stop, len(lines)):
-                    end = position + rng.randint(1, 60)
+                # Sometimes the kill comes after the end of the topic.
+                next_index, stop = start, start + rng.randint(1, 5000)
+                while next_index < min(stop, len(lines)):
+                    end = next_index + rng.randint(1, 60)
                     try:
-                        process.stdin.write(b"".join(lines[position:end]))
+                        process.stdin.write(b"".join(lines[next_index:end]))
                         process.stdin.flush()
                     except BrokenPipeError:
                         break
-                    position = end
+                    next_index = end
                     time.sleep(0.002)  # slow down, as a topic does
-                if position < len(lines):
+                if next_index < len(lines):
                     time.sleep(rng.uniform(0, 0.2))
                     process.kill()
                     kills += 1
@@ -90,27 +90,27 @@ def test_a_topic_replayed_after_each_kill(tmp_path, tell):
                 assert process.returncode in (0, -9), errors
                 if process.returncode == 0:
                     break
-            assert outcome_in(folder) == expected
-        return kills, runs, replayed
+            assert read_outputs(folder) == expected
+        return kills, runs, n_redelivered
 
-    with ThreadPoolExecutor(LANES) as pool:
-        lanes = list(pool.map(lane, range(LANES)))
-    kills, runs, replayed = (sum(counts) for counts in zip(*lanes, strict=True))
+    with ThreadPoolExecutor(N_WORKERS) as pool:
+        worker_counts = list(pool.map(run_consumers, range(N_WORKERS)))
+    kills, runs, n_redelivered = (sum(counts) for counts in zip(*worker_counts, strict=True))
 
-    tell(
-        f"topic: {kills} kills over {runs} runs, {replayed:,} messages came again, all ended alike"
+    report_figure(
+        f"topic: {kills} kills over {runs} runs, {n_redelivered:,} redelivered, all identical"
     )
-    assert kills >= 6 * TIMES
-    assert replayed > 0
+    assert kills >= 6 * CASE_FACTOR
+    assert n_redelivered > 0
 
 
-def test_next_offsets_are_shown_and_positions_echoed(tmp_path, run):
-    lines = topic(600)
+def test_next_offsets_are_shown_and_offsets_copied_to_predictions(tmp_path, run):
+    lines = generate_messages(600)
     (tmp_path / "topic.jsonl").write_bytes(b"".join(lines))
     path = tmp_path / "model.npz"
-    subprocess.run(consume(tmp_path), input=b"".join(lines[:300]), check=True)
-    again = run("learn", tmp_path / "topic.jsonl", "-m", path, "--skip-bad", "--json", check=0)
-    figures = json.loads(again.stdout)
+    subprocess.run(consume_command(tmp_path), input=b"".join(lines[:300]), check=True)
+    second_run = run("learn", tmp_path / "topic.jsonl", "-m", path, "--skip-bad", "--json", check=0)
+    figures = json.loads(second_run.stdout)
     contents = json.loads(run("inspect", path, "--json", check=0).stdout)
     predictions = (tmp_path / "predictions.jsonl").read_text().splitlines()
     predicted = run("predict", tmp_path / "topic.jsonl", "-m", path, "--skip-bad", check=0)
@@ -123,15 +123,15 @@ def test_next_offsets_are_shown_and_positions_echoed(tmp_path, run):
     ]
     assert figures["redelivered"] == 300
     assert figures["samples"] + figures["unlabeled"] + figures["skipped"] == 600
-    good = [(m["partition"], m["offset"]) for m in messages if "bad" not in m["x"]]
+    valid_offsets = [(m["partition"], m["offset"]) for m in messages if "bad" not in m["x"]]
     for output in (predictions, predicted.stdout.splitlines()):
-        echoed = [(record["partition"], record["offset"]) for record in map(json.loads, output)]
-        assert good[: len(echoed)] == echoed
+        copied = [(record["partition"], record["offset"]) for record in map(json.loads, output)]
+        assert valid_offsets[: len(copied)] == copied
 
 
 @pytest.mark.parametrize("form", ["csv", "arrow"])
-def test_positions_in_columns(form, tmp_path, run):
-    """A single increasing field, and a text as partition."""
+def test_offsets_are_read_from_columns(form, tmp_path, run):
+    """An offset column is given alone, or with a text column as the partition."""
     table = pa.table(
         {
             "topic": ["a", "a", "b", "a", "b", "a"],

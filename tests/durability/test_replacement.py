@@ -1,4 +1,4 @@
-"""If a checkpoint cannot be written, the old one stays and nothing else is left."""
+"""If a checkpoint cannot be written, the old one stays, without temporary files beside it."""
 
 from __future__ import annotations
 
@@ -11,18 +11,17 @@ import pytest
 from helpers import COMMAND
 
 from stream_perceptron import CheckpointError, SGDPerceptron, load, save
-from stream_perceptron.checkpoint.archive import atomic as files
-from stream_perceptron.checkpoint.archive import write_checkpoint
+from stream_perceptron.checkpoint.archive import atomic, write_checkpoint
 from stream_perceptron.checkpoint.state import encode_model
 
 
-def folder_of(path):
+def read_folder(path):
     return {name.name: name.read_bytes() for name in path.parent.iterdir() if name.is_file()}
 
 
 @pytest.fixture
-def saved(tmp_path):
-    """A checkpoint that was saved twice, and its model with more samples learned."""
+def saved_model(tmp_path):
+    """The path of a checkpoint that was saved three times, and its model one sample later."""
     path = tmp_path / "model.npz"
     model = SGDPerceptron(seed=0)
     for label in ("left", "right", "left"):
@@ -32,22 +31,22 @@ def saved(tmp_path):
     return path, model
 
 
-def failing(function, at, number):
-    """Return a function that counts its calls and fails at call `at`."""
+def make_failing(function, failing_call, error_number):
+    """Return a function that counts its calls and fails at call `failing_call`."""
 
     def fail(*args, **kwargs):
         fail.calls += 1
-        if fail.calls == at:
-            raise OSError(number, os.strerror(number))
+        if fail.calls == failing_call:
+            raise OSError(error_number, os.strerror(error_number))
         return function(*args, **kwargs)
 
     fail.calls = 0
     return fail
 
 
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EACCES])
+@pytest.mark.parametrize("error_number", [errno.ENOSPC, errno.EIO, errno.EACCES])
 @pytest.mark.parametrize(
-    ("step", "at"),
+    ("step", "failing_call"),
     [
         ("open", 1),
         ("fsync", 1),
@@ -58,21 +57,23 @@ def failing(function, at, number):
         ("fsync", 2),
     ],
 )
-def test_error_at_any_step_leaves_a_whole_file_and_no_other(step, at, number, saved, monkeypatch):
+def test_error_at_any_step_leaves_an_intact_file_and_no_litter(
+    step, failing_call, error_number, saved_model, monkeypatch
+):
     """The steps: temporary file, fsync, hard link in two steps, rename, fsync of the folder."""
-    if (step, at) == ("link", 2):
-        at = 1  # os.link is called only once
-    path, model = saved
-    before = folder_of(path)
-    fail = failing(getattr(os, step), at, number)
-    monkeypatch.setattr(files.os, step, fail)
-    with pytest.raises(OSError, match=os.strerror(number)):
+    if (step, failing_call) == ("link", 2):
+        failing_call = 1  # os.link is called only once
+    path, model = saved_model
+    before = read_folder(path)
+    fail = make_failing(getattr(os, step), failing_call, error_number)
+    monkeypatch.setattr(atomic.os, step, fail)
+    with pytest.raises(OSError, match=os.strerror(error_number)):
         save(model, path)
-    after = folder_of(path)
+    after = read_folder(path)
 
-    assert at == fail.calls
+    assert failing_call == fail.calls
     assert after.keys() == before.keys()
-    if at == 2 and step != "replace":
+    if failing_call == 2 and step != "replace":
         # The new file is already in place, but perhaps not on disk.
         assert load(path).model.n_seen == 4
     else:
@@ -80,12 +81,14 @@ def test_error_at_any_step_leaves_a_whole_file_and_no_other(step, at, number, sa
     assert load(f"{path}.prev").model.n_seen in (2, 3)
 
 
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO])
-def test_error_in_the_middle_of_the_writing(number, saved, monkeypatch):
-    path, model = saved
-    before = folder_of(path)
+@pytest.mark.parametrize("error_number", [errno.ENOSPC, errno.EIO])
+def test_error_in_the_middle_of_a_write_leaves_the_old_checkpoint(
+    error_number, saved_model, monkeypatch
+):
+    path, model = saved_model
+    before = read_folder(path)
 
-    class Failing:
+    class FailingFile:
         def __init__(self, file):
             self.file = file
 
@@ -101,49 +104,49 @@ def test_error_in_the_middle_of_the_writing(number, saved, monkeypatch):
         def write(self, data):
             self.file.write(data[: len(data) // 2])
             self.file.flush()
-            raise OSError(number, os.strerror(number))
+            raise OSError(error_number, os.strerror(error_number))
 
     real_open = open
-    monkeypatch.setattr(files, "open", lambda *args: Failing(real_open(*args)), raising=False)
-    with pytest.raises(OSError, match=os.strerror(number)):
+    monkeypatch.setattr(atomic, "open", lambda *args: FailingFile(real_open(*args)), raising=False)
+    with pytest.raises(OSError, match=os.strerror(error_number)):
         write_checkpoint(path, *encode_model(model))
-    assert folder_of(path) == before
+    assert read_folder(path) == before
 
 
-def test_file_system_without_links_keeps_no_old_file_but_saves(saved, monkeypatch):
-    path, model = saved
+def test_file_system_without_hard_links_saves_the_model(saved_model, monkeypatch):
+    path, model = saved_model
 
-    def no_links(*args):
+    def reject_link(*args):
         raise OSError(errno.EPERM, "Operation not permitted")
 
-    monkeypatch.setattr(files.os, "link", no_links)
+    monkeypatch.setattr(atomic.os, "link", reject_link)
     save(model, path)
 
     assert load(path).model.n_seen == 4
 
 
-def test_old_file_that_was_kept_already_leaves_nothing_behind(saved):
-    """The state follows a kill between linking the old file and renaming the new one."""
-    path, model = saved
+def test_save_after_a_kill_between_link_and_rename_leaves_no_litter(saved_model):
+    """The run was killed after it linked the old file and before it renamed the new one."""
+    path, model = saved_model
     previous = path.with_name("model.npz.prev")
     previous.unlink()
     os.link(path, previous)
     save(model, path)
 
-    assert folder_of(path).keys() == {"model.npz", "model.npz.prev", "model.npz.lock"}
+    assert read_folder(path).keys() == {"model.npz", "model.npz.prev", "model.npz.lock"}
     assert (load(path).model.n_seen, load(previous).model.n_seen) == (4, 3)
 
 
-def test_full_file_system(digits, tmp_path):
-    """A tmpfs has room for one checkpoint and not for two."""
+def test_full_file_system_leaves_the_old_checkpoint(mnist_files, tmp_path):
+    """The tmpfs has room for one checkpoint, but not for two."""
     script = f"""
 set -e
 mount -t tmpfs -o size=120k tmpfs {tmp_path}
 cd {tmp_path}
-{COMMAND} learn {digits["test"]} -m model.npz --limit 1000 --quiet
+{COMMAND} learn {mnist_files["test"]} -m model.npz --limit 1000 --quiet
 sha256sum model.npz
 set +e
-{COMMAND} learn {digits["test"]} -m model.npz --quiet
+{COMMAND} learn {mnist_files["test"]} -m model.npz --quiet
 echo exit $?
 sha256sum model.npz
 ls -A
@@ -160,13 +163,13 @@ ls -A
     assert result.stderr.splitlines()[-1] == "Error: model.npz: No space left on device"
 
 
-def test_read_only_folder(tmp_path):
+def test_read_only_folder_leaves_the_old_checkpoint(tmp_path):
     """The test runs as an ordinary user, as root may write anywhere."""
     folder = tmp_path / "folder"
     folder.mkdir()
     path = folder / "model.npz"
     save(SGDPerceptron(classes=["a"], seed=0), path)
-    before = folder_of(path)
+    before = read_folder(path)
     folder.chmod(0o555)
     script = (
         "import os, sys\n"
@@ -182,10 +185,10 @@ def test_read_only_folder(tmp_path):
 
     assert result.returncode != 0
     assert "Permission denied" in result.stderr
-    assert folder_of(path) == before
+    assert read_folder(path) == before
 
 
-def test_link_to_a_checkpoint_stays_a_link(tmp_path):
+def test_symbolic_link_to_a_checkpoint_stays_a_link(tmp_path):
     real = tmp_path / "real"
     real.mkdir()
     (tmp_path / "model.npz").symlink_to(real / "model.npz")
@@ -201,7 +204,7 @@ def test_link_to_a_checkpoint_stays_a_link(tmp_path):
 
 def test_planted_temporary_link_is_not_followed(tmp_path, monkeypatch):
     """Otherwise a link with a guessed name could overwrite another file."""
-    monkeypatch.setattr(files.os, "urandom", lambda n: bytes(n))
+    monkeypatch.setattr(atomic.os, "urandom", lambda n: bytes(n))
     victim = tmp_path / "victim"
     victim.write_text("precious")
     path = tmp_path / "folder" / "model.npz"
@@ -214,10 +217,10 @@ def test_planted_temporary_link_is_not_followed(tmp_path, monkeypatch):
     assert not path.exists()
 
 
-def test_eight_writers_of_one_checkpoint(digits, tmp_path, tell):
-    """One writes; the others end with an error; the file is whole."""
+def test_only_one_of_eight_writers_of_a_checkpoint_continues(mnist_files, tmp_path, report_figure):
+    """The others end with an error, and the file is intact."""
     path = tmp_path / "model.npz"
-    command = [COMMAND, "learn", digits["test"], "-m", path, "--save-every", "500", "--quiet"]
+    command = [COMMAND, "learn", mnist_files["test"], "-m", path, "--save-every", "500", "--quiet"]
     processes = [
         subprocess.Popen([*command, "--passes", "1000"], stderr=subprocess.PIPE, text=True)
         for _ in range(8)
@@ -231,7 +234,7 @@ def test_eight_writers_of_one_checkpoint(digits, tmp_path, tell):
     winner.terminate()
     winner.communicate(timeout=60)
 
-    tell(f"writers: {len(processes)}, refused: {len(losers)}")
+    report_figure(f"writers: {len(processes)}, refused: {len(losers)}")
     for loser in losers:
         message = f"Error: {path}: another process is writing it\n"
         assert (loser.returncode, loser.communicate()[1]) == (1, message)
@@ -241,24 +244,24 @@ def test_eight_writers_of_one_checkpoint(digits, tmp_path, tell):
 
 
 @pytest.mark.parametrize("name", ["model.npz", "model[1].npz"])
-def test_litter_of_a_killed_writer_is_cleared_and_nothing_else(name, tmp_path):
-    litter = tmp_path / f".{name}.{'0f' * 8}.tmp"
-    others = [tmp_path / f".{name}.old.{'0f' * 8}.tmp", tmp_path / f".{name}.mine.tmp"]
-    for path in (litter, *others):
+def test_only_temporary_files_of_killed_writers_are_removed(name, tmp_path):
+    temporary_file = tmp_path / f".{name}.{'0f' * 8}.tmp"
+    other_files = [tmp_path / f".{name}.old.{'0f' * 8}.tmp", tmp_path / f".{name}.mine.tmp"]
+    for path in (temporary_file, *other_files):
         path.touch()
     save(SGDPerceptron(seed=0), tmp_path / name)
 
     assert {path.name for path in tmp_path.iterdir()} == {
         name,
         f"{name}.lock",
-        *(path.name for path in others),
+        *(path.name for path in other_files),
     }
 
 
-def test_lock_is_given_back(tmp_path):
+def test_lock_is_released(tmp_path):
     path = tmp_path / "model.npz"
     with (
-        files.lock_file(path),
+        atomic.lock_file(path),
         pytest.raises(CheckpointError, match="another process is writing it"),
     ):
         save(SGDPerceptron(seed=0), path)

@@ -7,7 +7,7 @@ import re
 import pyarrow as pa
 import pyarrow.fs
 import pytest
-from helpers import write_lines
+from helpers import write_jsonl
 
 from stream_perceptron import LiveModel, SourceError
 from stream_perceptron.data import byte_stream, open_source
@@ -24,10 +24,10 @@ SECRETS = ("AKIAKEY", "s3cret/with@all")
     ],
 )
 @pytest.mark.parametrize("command", ["learn", "evaluate", "predict"])
-def test_a_password_is_in_no_error(command, uri, tmp_path, run):
+def test_errors_do_not_contain_passwords(command, uri, tmp_path, run):
     path = tmp_path / "m.npz"
     if command != "learn":
-        source = write_lines(tmp_path / "s.jsonl", [{"label": "x", "a": 1}])
+        source = write_jsonl(tmp_path / "s.jsonl", [{"label": "x", "a": 1}])
         run("learn", source, "-m", path, check=0)
     result = run(command, uri, "-m", path, check=1)
 
@@ -36,50 +36,55 @@ def test_a_password_is_in_no_error(command, uri, tmp_path, run):
     assert result.stderr.startswith("Error: " + re.sub("AKIAKEY.*@", "", uri) + ": ")
 
 
-def test_a_password_is_in_no_checkpoint_and_no_note(tmp_path, monkeypatch):
-    """The test's file system needs no password."""
+def test_checkpoints_and_notices_do_not_contain_passwords(tmp_path, monkeypatch):
+    """A local file system stands in for S3, and needs no password."""
     (tmp_path / "s.csv").write_text("label,a\nx,1\ny,2\nx,nan\n")
-    real = pa.fs.FileSystem.from_uri
+    real_from_uri = pa.fs.FileSystem.from_uri
 
-    class Stand:
+    class LocalFileSystem:
         @staticmethod
         def from_uri(uri):
             assert uri == "s3://AKIAKEY:secret@bucket/s.csv"
-            return real(f"file://{tmp_path}/s.csv")
+            return real_from_uri(f"file://{tmp_path}/s.csv")
 
-    monkeypatch.setattr(pyarrow.fs, "FileSystem", Stand)
+    monkeypatch.setattr(pyarrow.fs, "FileSystem", LocalFileSystem)
     sources = [open_source("s3://AKIAKEY:secret@bucket/s.csv")]
     live = LiveModel.start(sources, seed=0)
     results = list(live.run(sources, live.resume(sources), skip_rejected=True))
     live.save(tmp_path / "m.npz")
-    told = repr([(result.notices, list(map(str, result.rejected))) for result in results])
+    messages = repr([(result.notices, list(map(str, result.rejected))) for result in results])
 
-    assert "s3://bucket/s.csv: row 3" in told
+    assert "s3://bucket/s.csv: row 3" in messages
     assert b"s3://bucket/s.csv" in (tmp_path / "m.npz").read_bytes()
-    for content in (told.encode(), (tmp_path / "m.npz").read_bytes()):
+    for content in (messages.encode(), (tmp_path / "m.npz").read_bytes()):
         assert b"AKIAKEY" not in content
         assert b"secret" not in content
 
 
-def test_any_error_of_a_file_system_is_one_line(monkeypatch):
-    class Failing:
+def test_file_system_errors_are_one_line(monkeypatch):
+    class FailingFileSystem:
         @staticmethod
         def from_uri(uri):
             raise RuntimeError(f"cannot reach {uri}\nfor many\nreasons")
 
-    monkeypatch.setattr(pyarrow.fs, "FileSystem", Failing)
+    monkeypatch.setattr(pyarrow.fs, "FileSystem", FailingFileSystem)
     with pytest.raises(SourceError, match=r"^hf://datasets/a: cannot reach hf://datasets/a$"):
         byte_stream.open_bytes("hf://datasets/a")
 
 
-def test_names_do_nothing_to_a_terminal(tmp_path, run):
+def test_control_characters_in_names_are_escaped(tmp_path, run):
     path = tmp_path / "m.npz"
-    evil = "\x1b[2J\x07"
-    rows = [{"label": f"x{evil}", f"a{evil}": 1, "t": evil}, {"label": "y", f"a{evil}": 2}]
-    source = write_lines(tmp_path / "s.jsonl", [*rows, {"label": "y", f"b{evil}": None}] * 3)
+    control_characters = "\x1b[2J\x07"
+    rows = [
+        {"label": f"x{control_characters}", f"a{control_characters}": 1, "t": control_characters},
+        {"label": "y", f"a{control_characters}": 2},
+    ]
+    source = write_jsonl(
+        tmp_path / "s.jsonl", [*rows, {"label": "y", f"b{control_characters}": None}] * 3
+    )
     outputs = [
         run("learn", source, "-m", path, "--skip-bad", "--trace", "2", check=0),
-        run("learn", source, "--skip-bad", "--ignore", f"t{evil}"),
+        run("learn", source, "--skip-bad", "--ignore", f"t{control_characters}"),
         run("inspect", path, check=0),
         run("evaluate", source, "-m", path, "--skip-bad", check=0),
         run("predict", source, "-m", path, "--skip-bad", check=0),

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM end a run in order while it works or waits."""
+"""SIGINT and SIGTERM end a run cleanly while it works or waits."""
 
 from __future__ import annotations
 
@@ -12,121 +12,125 @@ import threading
 import time
 
 import pytest
-from helpers import COMMAND, TIMES, contents_of, start
+from helpers import CASE_FACTOR, COMMAND, read_contents, start
 
 from stream_perceptron import LiveModel
 
-CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
+EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
 
 @pytest.mark.slow
-def test_signals_at_random_moments_of_the_work(digits, tmp_path, tell):
+def test_run_interrupted_at_random_moments_ends_bit_identical(mnist_files, tmp_path, report_figure):
     """A run that is interrupted and restarted until done ends like an uninterrupted run."""
     rng = random.Random(0)
-    counts = dict.fromkeys(CODES, 0)
+    counts = dict.fromkeys(EXIT_CODES, 0)
     options = ["--save-every", "20000"]
     reference = tmp_path / "reference.npz"
-    subprocess.run([COMMAND, "learn", digits["train"], "-m", reference, *options], check=True,
+    subprocess.run([COMMAND, "learn", mnist_files["train"], "-m", reference, *options], check=True,
                    capture_output=True)  # fmt: skip
     runs = 0
-    while sum(counts.values()) < 6 * TIMES:
+    while sum(counts.values()) < 6 * CASE_FACTOR:
         path = tmp_path / f"{runs}.npz"
         runs += 1
         while True:
-            process = start(digits["train"], "-m", path, *options)
-            number = rng.choice(list(CODES))
+            process = start(mnist_files["train"], "-m", path, *options)
+            signal_number = rng.choice(list(EXIT_CODES))
             try:
                 process.wait(rng.uniform(0, 0.4))
             except subprocess.TimeoutExpired:
-                process.send_signal(number)
+                process.send_signal(signal_number)
             _, errors = process.communicate(timeout=60)
             assert "Traceback" not in errors
             if process.returncode == 0:
                 break
-            assert process.returncode == CODES[number], errors
+            assert process.returncode == EXIT_CODES[signal_number], errors
             if path.exists():
                 assert errors.rstrip().endswith(f"saved {path}")
                 LiveModel.load(path)
             else:
                 assert errors.rstrip().endswith("nothing to save: no row was learned")
-            counts[number] += 1
-        assert contents_of(path) == contents_of(reference)
+            counts[signal_number] += 1
+        assert read_contents(path) == read_contents(reference)
 
-    tell(f"signals at work: {sum(counts.values())} over {runs} runs: {counts}")
+    report_figure(f"signals at work: {sum(counts.values())} over {runs} runs: {counts}")
     assert min(counts.values()) > 0
 
 
 @pytest.mark.slow
-def test_signals_while_waiting_for_stdin(digits, sample, tmp_path, tell):
+def test_signal_while_waiting_for_stdin_leaves_the_checkpoint(
+    mnist_files, mnist_sample, tmp_path, report_figure
+):
     """The pipe sends nothing, or half a file; the checkpoint stays as it was."""
     rng = random.Random(1)
     path = tmp_path / "model.npz"
-    subprocess.run([COMMAND, "learn", digits["test"], "-m", path, "--quiet"], check=True)
+    subprocess.run([COMMAND, "learn", mnist_files["test"], "-m", path, "--quiet"], check=True)
     before = path.read_bytes()
-    data = sample.read_bytes()
-    counts = dict.fromkeys(CODES, 0)
-    for i in range(6 * TIMES):
-        number = rng.choice(list(CODES))
+    data = mnist_sample.read_bytes()
+    counts = dict.fromkeys(EXIT_CODES, 0)
+    for i in range(6 * CASE_FACTOR):
+        signal_number = rng.choice(list(EXIT_CODES))
         with start("-", "-m", path, "--quiet", stdin=subprocess.PIPE) as process:
             process.stdin.buffer.write(data[: len(data) * (i % 3) // 4])
             process.stdin.flush()
             time.sleep(rng.uniform(0, 0.5))
-            process.send_signal(number)
+            process.send_signal(signal_number)
             # The pipe stays open, so only the signal can end the wait.
             errors = process.stderr.read()
 
-        assert (process.returncode, errors) == (CODES[number], "")
+        assert (process.returncode, errors) == (EXIT_CODES[signal_number], "")
         assert path.read_bytes() == before
-        counts[number] += 1
-    with sample.open("rb") as file:
-        done = subprocess.run(
+        counts[signal_number] += 1
+    with mnist_sample.open("rb") as file:
+        result = subprocess.run(
             [COMMAND, "learn", "-", "-m", path, "--quiet", "--json"], stdin=file,
             capture_output=True, check=True,
         )  # fmt: skip
 
-    tell(f"signals while waiting: {sum(counts.values())}: {counts}")
-    assert json.loads(done.stdout)["samples"] == 15_000
+    report_figure(f"signals while waiting: {sum(counts.values())}: {counts}")
+    assert json.loads(result.stdout)["samples"] == 15_000
     assert min(counts.values()) > 0
 
 
-def test_what_was_read_of_a_pipe_is_learned_before_the_end(tmp_path, tell):
-    """Other rows stay in the pipe for the next reader."""
+def test_rows_read_from_a_pipe_are_learned_before_the_run_ends(tmp_path, report_figure):
+    """The other rows stay in the pipe for the next reader."""
     rng = random.Random(2)
     lines = b"left,0.5,1\nright,1,0.5\n" * 1_500_000
-    learned = []
+    row_counts = []
     for i in range(10):
         path = tmp_path / f"{i}.npz"
-        reading, writing = os.pipe()
+        read_end, write_end = os.pipe()
 
-        def write(writing=writing):
-            with os.fdopen(writing, "wb") as file:
+        def write(write_end=write_end):
+            with os.fdopen(write_end, "wb") as file:
                 file.write(b"label,a,b\n" + lines)
 
-        with start("-m", path, "--quiet", stdin=reading) as process:
+        with start("-m", path, "--quiet", stdin=read_end) as process:
             writer = threading.Thread(target=write)
             writer.start()
             time.sleep(rng.uniform(0, 0.5))
             process.send_signal(signal.SIGTERM)
             assert process.stderr.read() == ""
-        with os.fdopen(reading, "rb") as file:
-            left = file.read().count(b"\n")
+        with os.fdopen(read_end, "rb") as file:
+            n_unread = file.read().count(b"\n")
         writer.join()
 
         assert process.returncode == 143
         rows = LiveModel.load(path).progress.rows if path.exists() else 0
-        assert rows + left == 3_000_000 + (not path.exists())
-        learned.append(rows)
-    tell(f"signals while a pipe is read: {min(learned):,} to {max(learned):,} of 3,000,000 learned")
-    assert max(learned) > 0
+        assert rows + n_unread == 3_000_000 + (not path.exists())
+        row_counts.append(rows)
+    report_figure(
+        f"signals at a pipe: {min(row_counts):,} to {max(row_counts):,} of 3,000,000 learned"
+    )
+    assert max(row_counts) > 0
 
 
-@pytest.mark.parametrize("first", CODES)
-def test_a_further_sigint_during_a_save_says_so_and_the_next_one_ends_the_run(
-    first, digits, tmp_path
+@pytest.mark.parametrize("first", EXIT_CODES)
+def test_sigint_during_a_save_prints_a_notice_and_the_next_ends_the_run(
+    first, mnist_files, tmp_path
 ):
-    """A save hangs meanwhile; the last checkpoint stays whole."""
+    """The save hangs, and the last checkpoint stays intact."""
     path = tmp_path / "model.npz"
-    subprocess.run([COMMAND, "learn", digits["test"], "-m", path, "--quiet"], check=True)
+    subprocess.run([COMMAND, "learn", mnist_files["test"], "-m", path, "--quiet"], check=True)
     before = path.read_bytes()
     script = (
         "import os, sys, time\n"
@@ -140,7 +144,7 @@ def test_a_further_sigint_during_a_save_says_so_and_the_next_one_ends_the_run(
     )
     command = [sys.executable, "-c", script]
     options = ["-m", path, "--passes", "9"]
-    with start(digits["test"], *options, command=command, stdout=subprocess.PIPE) as process:
+    with start(mnist_files["test"], *options, command=command, stdout=subprocess.PIPE) as process:
         assert process.stderr.readline().startswith("resuming")
         process.send_signal(first)
         assert process.stdout.readline() == "hanging\n"
@@ -171,7 +175,7 @@ def test_rows_of_a_pipe_are_saved_after_a_second_sigint(tmp_path):
     assert LiveModel.load(path).progress.rows > 0
 
 
-def test_a_second_sigint_ends_a_run_without_a_model_at_once(tmp_path):
+def test_second_sigint_ends_a_run_without_a_model_at_once(tmp_path):
     with start("-p", "-", "--quiet", stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         process.stdin.write("label,a\n" + "left,1\nright,2\n" * 50_000)
         process.stdin.flush()
@@ -182,8 +186,8 @@ def test_a_second_sigint_ends_a_run_without_a_model_at_once(tmp_path):
     assert process.returncode == 130
 
 
-def test_interrupted_without_a_model(digits):
-    process = start(digits["train"], "--passes", "100")
+def test_interrupted_run_without_a_model_reports_that_nothing_is_saved(mnist_files):
+    process = start(mnist_files["train"], "--passes", "100")
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
 

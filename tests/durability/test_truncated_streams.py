@@ -1,4 +1,4 @@
-"""Arrow IPC streams and files."""
+"""Truncated Arrow IPC streams."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pyarrow as pa
 from stream_perceptron import LiveModel
 
 
-def test_truncated_arrow_stream_is_read_up_to_there(tmp_path, run):
+def test_truncated_arrow_stream_is_read_up_to_the_damage(tmp_path, run):
     table = pa.table({"a": np.arange(3000.0) / 3000, "label": [0, 1] * 1500})
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as writer:

@@ -13,7 +13,7 @@ import threading
 import time
 
 import pytest
-from helpers import COMMAND, TIMES, kill_after_saves, wait_for
+from helpers import CASE_FACTOR, COMMAND, kill_after_saves, wait_for
 
 from stream_perceptron import LiveModel
 
@@ -23,135 +23,137 @@ ENDS = ["SIGKILL", "SIGTERM", "reader"]
 
 @pytest.fixture(scope="module")
 def table(tmp_path_factory):
-    """A table of two classes, and the lines of its predictions by row."""
-    folder = tmp_path_factory.mktemp("untaken")
+    """The path of a table of two classes, and the expected prediction lines by row."""
+    folder = tmp_path_factory.mktemp("undelivered")
     rng = random.Random(0)
     points = [(rng.gauss(0, 1), rng.gauss(0, 1)) for _ in range(ROWS)]
     rows = [f"{a:.4f},{b:.4f},{'left' if a < b else 'right'},r{i}" for i, (a, b) in
             enumerate(points)]  # fmt: skip
     path = folder / "points.csv"
     path.write_text("\n".join(["a,b,label,id", *rows]) + "\n")
-    done = subprocess.run(learn(path, folder / "m.npz"), capture_output=True, check=True)
-    return path, by_row(done.stdout)
+    result = subprocess.run(learn_command(path, folder / "m.npz"), capture_output=True, check=True)
+    return path, index_by_row(result.stdout)
 
 
-def learn(source, model, *more):
+def learn_command(source, model, *options):
     return [
         COMMAND, "learn", source, "-m", model, "-p", "-", "--keep", "id", "--seed", "0",
-        "--save-every", "100", "--quiet", *more,
+        "--save-every", "100", "--quiet", *options,
     ]  # fmt: skip
 
 
-def by_row(data):
-    """Return lines by row; repeated lines must be equal."""
-    found = {}
+def index_by_row(data):
+    """Return the prediction lines by row; repeated lines must be equal."""
+    lines_by_row = {}
     for line in data.splitlines():
-        assert found.setdefault(json.loads(line)["row"], line) == line
-    return found
+        assert lines_by_row.setdefault(json.loads(line)["row"], line) == line
+    return lines_by_row
 
 
 class Reader(threading.Thread):
-    """Reads a pipe, sometimes slowly, to its end or a number of bytes."""
+    """A thread that reads a pipe, sometimes slowly, to its end or for a number of bytes."""
 
-    def __init__(self, descriptor, most, seed):
+    def __init__(self, descriptor, max_bytes, seed):
         super().__init__()
-        self.taken = bytearray()
-        self._descriptor, self._most, self._rng = descriptor, most, random.Random(seed)
+        self.received = bytearray()
+        self._descriptor, self._max_bytes, self._rng = descriptor, max_bytes, random.Random(seed)
         self.start()
 
     def run(self):
-        while len(self.taken) < self._most:
+        while len(self.received) < self._max_bytes:
             data = os.read(self._descriptor, self._rng.choice([1, 500, 5000, 65536]))
             if not data:
                 break
-            self.taken += data
+            self.received += data
             if self._rng.random() < 0.2:
                 time.sleep(self._rng.random() / 100)
         os.close(self._descriptor)
 
 
-def run_once(command, end, rng, model, fifo=None):
-    """Run until something ends it; return the exit code and the bytes that the reader got."""
+def run_until_end(command, end, rng, model, fifo=None):
+    """Run the command until `end` stops it; return the exit code and the delivered bytes."""
     reading, writing = (None, None) if fifo else os.pipe()
-    most = rng.randint(1, 60_000) if end == "reader" else 2**30
+    max_bytes = rng.randint(1, 60_000) if end == "reader" else 2**30
     process = subprocess.Popen(command, stdout=writing, stderr=subprocess.PIPE)
     if fifo:
         reading = os.open(fifo, os.O_RDONLY)
     else:
         os.close(writing)
-    reader = Reader(reading, most, rng.random())
+    reader = Reader(reading, max_bytes, rng.random())
     if end in ("SIGKILL", "SIGTERM"):
-        saves, more = rng.choice([1, 1, 5]), rng.uniform(0, 0.02)
-        kill_after_saves(process, model, saves, more, getattr(signal, end))
+        saves, seconds = rng.choice([1, 1, 5]), rng.uniform(0, 0.02)
+        kill_after_saves(process, model, saves, seconds, getattr(signal, end))
     errors = process.communicate()[1]
     reader.join()
     codes = {"SIGKILL": (-9, 0), "SIGTERM": (-15, 143, 0), "reader": (141, 0), None: (0,)}
     assert process.returncode in codes[end], errors
-    return process.returncode, bytes(reader.taken)
+    return process.returncode, bytes(reader.received)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("through", ["stdout", "fifo"])
-def test_every_prediction_of_a_file_is_taken_in_the_end(through, table, tmp_path, tell):
+@pytest.mark.parametrize("output", ["stdout", "fifo"])
+def test_every_prediction_is_eventually_delivered(output, table, tmp_path, report_figure):
     source, expected = table
-    rng = random.Random(through)
+    rng = random.Random(output)
     ends = dict.fromkeys(ENDS, 0)
     repeats = 0
-    for run in range(2 * TIMES):
+    for run in range(2 * CASE_FACTOR):
         model, fifo = tmp_path / f"{run}.npz", None
-        command = learn(source, model)
-        if through == "fifo":
+        command = learn_command(source, model)
+        if output == "fifo":
             fifo = tmp_path / f"{run}.fifo"
             os.mkfifo(fifo)
             command[command.index("-")] = fifo
-        got = []
+        received_lines = []
         for end in [*rng.sample(ENDS * 2, 2 * len(ENDS)), None]:
-            code, data = run_once(command, end, rng, model, fifo)
+            code, data = run_until_end(command, end, rng, model, fifo)
             if end is not None:
                 ends[end] += code != 0
-            # A reader that leaves may have a partial line; a run writes only whole ones.
+            # A reader that leaves may have read part of a line; a run writes only whole lines.
             whole = data[: data.rfind(b"\n") + 1]
             assert whole == data or end == "reader"
-            got.append(whole)
-        lines = b"".join(got)
+            received_lines.append(whole)
+        lines = b"".join(received_lines)
         repeats += lines.count(b"\n") - ROWS
-        assert by_row(lines) == expected
+        assert index_by_row(lines) == expected
         assert LiveModel.load(model).cursor.untaken == ""
 
-    tell(f"predictions on a {through}: {ends}, {repeats:,} lines came again, none was lost")
+    report_figure(
+        f"predictions on a {output}: {ends}, {repeats:,} lines were repeated, none was lost"
+    )
     assert repeats > 0
     assert min(ends.values()) > 0
 
 
-def test_lines_in_the_pipe_are_saved_and_come_first(table, tmp_path):
+def test_undelivered_lines_are_saved_and_written_first(table, tmp_path):
     """The reader leaves without reading."""
     source, expected = table
     model = tmp_path / "m.npz"
     reading, writing = os.pipe()
-    command = learn(source, model, "--limit", "40")
+    command = learn_command(source, model, "--limit", "40")
     with subprocess.Popen(command, stdout=writing, stderr=subprocess.PIPE) as process:
         os.close(writing)
         wait_for(lambda: int.from_bytes(fcntl.ioctl(reading, termios.FIONREAD, bytes(4)), "little"))
         os.read(reading, 10)
         os.close(reading)
         process.stderr.read()
-    kept = LiveModel.load(model).cursor.untaken
-    # A run without predictions keeps the lines for the next one.
+    saved_lines = LiveModel.load(model).cursor.untaken
+    # A run without -p preserves the undelivered lines for the next run.
     subprocess.run([COMMAND, "learn", source, "-m", model, "--limit", "40", "--quiet"], check=True)
-    again = subprocess.run(learn(source, model), capture_output=True, check=True)
+    next_run = subprocess.run(learn_command(source, model), capture_output=True, check=True)
 
     assert process.returncode == 141
-    assert kept.encode() == b"".join(expected[row + 1] + b"\n" for row in range(40))
-    assert by_row(again.stdout) == expected
+    assert saved_lines.encode() == b"".join(expected[row + 1] + b"\n" for row in range(40))
+    assert index_by_row(next_run.stdout) == expected
 
 
 @pytest.mark.parametrize("output", ["predictions.csv", "-"])
-def test_a_file_goes_on_after_another_one(output, table, tmp_path):
+def test_predictions_file_is_continued_after_another_output(output, table, tmp_path):
     """With -p a, -p b and -p a again, a keeps its lines."""
     source, _ = table
     model, first = tmp_path / "m.npz", tmp_path / "a.csv"
     for path, limit in ((first, 10), (output, 20), (first, 30)):
-        command = learn(source, model, "--limit", str(limit), "--output-format", "csv")
+        command = learn_command(source, model, "--limit", str(limit), "--output-format", "csv")
         command[command.index("-")] = path
         subprocess.run(command, cwd=tmp_path, stdout=subprocess.DEVNULL, check=True)
     lines = first.read_text().splitlines()
@@ -162,27 +164,27 @@ def test_a_file_goes_on_after_another_one(output, table, tmp_path):
     ]
 
 
-def test_lines_longer_than_a_pipe_takes_at_once_are_whole(tmp_path):
-    """Each line has the probabilities of many classes; the slow reader leaves twice."""
+def test_lines_longer_than_the_pipe_buffer_are_delivered_whole(tmp_path):
+    """Each line has the scores of many classes; the slow reader leaves twice."""
     n, model, source = 60, tmp_path / "m.npz", tmp_path / "f.csv"
     source.write_text("\n".join(["a,label", *(f"{i % 7},{i % 3000}" for i in range(n))]) + "\n")
-    command = learn(source, model, "--probabilities", "--classes", "0-2999")
+    command = learn_command(source, model, "--probabilities", "--classes", "0-2999")
     del command[command.index("--keep") : command.index("--keep") + 2]
-    expected = by_row(subprocess.run(command, capture_output=True, check=True).stdout)
+    expected = index_by_row(subprocess.run(command, capture_output=True, check=True).stdout)
     model.unlink()
-    rng, got = random.Random(0), b""
+    rng, received_lines = random.Random(0), b""
     for end in ("reader", "reader", "SIGTERM", None):
-        _, data = run_once(command, end, rng, model)
-        got += data[: data.rfind(b"\n") + 1]
+        _, data = run_until_end(command, end, rng, model)
+        received_lines += data[: data.rfind(b"\n") + 1]
 
     assert n == len(expected)
     assert min(map(len, expected.values())) > 2**16
-    assert by_row(got) == expected
+    assert index_by_row(received_lines) == expected
 
 
 @pytest.mark.parametrize("form", ["json", "csv"])
-def test_predictions_and_rejected_rows_of_two_files(form, tmp_path):
-    """Both outputs match the model in either format, whatever ends the runs."""
+def test_predictions_and_rejected_rows_match_an_uninterrupted_run(form, tmp_path):
+    """The runs read two files, and are ended by signals and by their readers."""
     rng, sources = random.Random(form), [tmp_path / "one.csv", tmp_path / "two.csv"]
     for path in sources:
         columns = rng.sample(["a", "b", "label"], 3)
@@ -190,22 +192,22 @@ def test_predictions_and_rejected_rows_of_two_files(form, tmp_path):
                 for _ in range(1000))  # fmt: skip
         lines = [",".join(str(row[name]) for name in columns) for row in rows]
         path.write_text("\n".join([",".join(columns), *lines]) + "\n")
-    more = ["--save-every", "100", "--learned", "--quiet", "--output-format", form]
+    options = ["--save-every", "100", "--learned", "--quiet", "--output-format", form]
 
     def command(name):
         paths = ["-m", tmp_path / f"{name}.npz", "--rejected", tmp_path / f"{name}.rejected"]
-        return [COMMAND, "learn", *sources, *paths, "-p", "-", *more]
+        return [COMMAND, "learn", *sources, *paths, "-p", "-", *options]
 
     whole = subprocess.run(command("whole"), capture_output=True, check=True).stdout
-    got, code = b"", None
+    received_lines, code = b"", None
     for end in [*rng.sample(ENDS * 2, 6), None]:
-        code, data = run_once(command("split"), end, rng, tmp_path / "split.npz")
-        got += data[: data.rfind(b"\n") + 1]
-    found = {line.partition(b",")[0]: line for line in got.splitlines()}
+        code, data = run_until_end(command("split"), end, rng, tmp_path / "split.npz")
+        received_lines += data[: data.rfind(b"\n") + 1]
+    lines_by_row = {line.partition(b",")[0]: line for line in received_lines.splitlines()}
 
     assert code == 0
-    assert sorted(found.values()) == sorted(whole.splitlines())
-    assert set(got.splitlines()) == set(whole.splitlines())
+    assert sorted(lines_by_row.values()) == sorted(whole.splitlines())
+    assert set(received_lines.splitlines()) == set(whole.splitlines())
     rejected = [(tmp_path / f"{name}.rejected").read_bytes() for name in ("whole", "split")]
     assert rejected[0] == rejected[1]
     assert rejected[0].count(b"oops") > 200

@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from helpers import n_unread
+from helpers import count_unread_bytes
 
 from stream_perceptron.data import ReadOptions, Request, open_source, read_batches
 from stream_perceptron.data.text import scanning
@@ -83,7 +83,7 @@ def test_lines_that_arrive_one_by_one_are_read_as_expected(path):
         with open(writer, "wb", buffering=0) as pipe, suppress(OSError):
             for line in path.read_bytes().splitlines(keepends=True):
                 pipe.write(line)
-                while n_unread(reader):
+                while count_unread_bytes(reader):
                     time.sleep(0.0005)
 
     threading.Thread(target=write_lines, daemon=True).start()

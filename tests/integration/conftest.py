@@ -4,28 +4,28 @@ import os
 import subprocess
 
 import pytest
-from helpers import COMMAND, end_group, recipe
+from helpers import COMMAND, kill_process_group, load_recipe
 
 
 @pytest.fixture
-def shell(tmp_path, monkeypatch):
-    """A function that starts a recipe in its own folder, with texts replaced; killed at the end."""
+def start_recipe(tmp_path, monkeypatch):
+    """A function that starts a recipe with replaced texts; the recipe is killed at the end."""
     monkeypatch.setenv("PATH", f"{COMMAND.parent}:{os.environ['PATH']}")
-    started = []
+    processes = []
 
-    def run(name, errors, *replaced, output=None):
-        command = recipe(name)
-        for old, new in replaced:
+    def start_process(name, error_file, *replacements, output=None):
+        command = load_recipe(name)
+        for old, new in replacements:
             assert old in command
             command = command.replace(old, new)
-        with (tmp_path / errors).open("w") as file:
+        with (tmp_path / error_file).open("w") as file:
             process = subprocess.Popen(
                 ["bash", "-c", command],
                 cwd=tmp_path, stdout=output, stderr=file, start_new_session=True,
             )  # fmt: skip
-        started.append(process)
+        processes.append(process)
         return process
 
-    yield run
-    for process in started:
-        end_group(process)
+    yield start_process
+    for process in processes:
+        kill_process_group(process)

@@ -29,26 +29,26 @@ from stream_perceptron.model.rows import Rows, Samples
 
 GOLDEN = ROOT / "tests" / "golden"
 KERNEL = ROOT / "stream_perceptron" / "model" / "kernel"
-TABLE = json.loads((GOLDEN / "table.json").read_text())
+EXPECTED_DIGESTS = json.loads((GOLDEN / "table.json").read_text())
 FLAGS = ["-O3", "-ffp-contract=off", "-Wno-psabi", "-Wno-unused-function"]
 
 
-class Halving(Base):
-    """A falling rate, computed by elementary arithmetic alone."""
+class InverseDecay(Base):
+    """A decreasing learning rate that needs only elementary arithmetic."""
 
     def get(self, t):
         return 0.1 / (1.0 + t / 1000.0)
 
 
-def digits():
+def load_digits():
     table = pq.read_table(sample_path())
     pixels = np.array([list(row) for row in table["pixels"].to_pylist()], np.uint8)
     return pixels, table["label"].to_pylist()
 
 
 def learn_digits(spread=1, **parameters):
-    """Learn the shipped digits in blocks of 1,000, as bytes, or sparse over more columns."""
-    pixels, labels = digits()
+    """Learn the shipped digits in batches of 1,000, as bytes, or sparse over more features."""
+    pixels, labels = load_digits()
     model = SGDPerceptron(classes=range(10), seed=0, **parameters)
     model.network.add_names([f"x{i}" for i in range(784 * spread)], [])
     probabilities = []
@@ -61,30 +61,30 @@ def learn_digits(spread=1, **parameters):
             samples = [[f"x{i * spread}" for i in np.flatnonzero(row).tolist()] for row in rows]
             values = [row[row > 0] / 255 for row in rows]
             features = Rows.from_rows(samples, values)
-        block = Samples(features, labels[start : start + 1000], np.ones(1000))
-        result = model.train(block, TrainOptions(with_probabilities=True))
+        batch = Samples(features, labels[start : start + 1000], np.ones(1000))
+        result = model.train(batch, TrainOptions(with_probabilities=True))
         probabilities.append(result.probabilities)
     return model, np.concatenate(probabilities)
 
 
-def table_in(folder):
-    """Write a table with texts and blanks; return its path."""
+def write_table(folder):
+    """Write a table with texts and nulls; return its path."""
     rng = random.Random(0)
     path = folder / "table.csv"
     with path.open("w") as file:
         file.write("colour,a,b,label\n")
         for _ in range(5000):
-            colour, a = rng.choice(["red", "green", "blue"]), rng.randrange(100)
+            color, a = rng.choice(["red", "green", "blue"]), rng.randrange(100)
             b = "" if rng.random() < 0.1 else rng.randrange(-50, 50) / 8
-            file.write(f"{colour},{a},{b},{'high' if a > 60 or colour == 'red' else 'low'}\n")
+            file.write(f"{color},{a},{b},{'high' if a > 60 or color == 'red' else 'low'}\n")
     return path
 
 
 def learn_table(standardize, folder):
     """Learn a table from a file."""
-    sources = [open_source(str(table_in(folder)))]
-    asked = ReadOptions(one_hot=("colour",), standardize=standardize)
-    live = LiveModel.start(sources, asked, lr=0.1 if standardize else 0.001, seed=0)
+    sources = [open_source(str(write_table(folder)))]
+    read_options = ReadOptions(one_hot=("colour",), standardize=standardize)
+    live = LiveModel.start(sources, read_options, lr=0.1 if standardize else 0.001, seed=0)
     results = list(live.run(sources, with_probabilities=True))
     return live.model, np.concatenate([result.probabilities for result in results])
 
@@ -94,35 +94,35 @@ CASES = {
     for activation in ACTIVATIONS
 } | {
     "sparse": lambda _: learn_digits(spread=7, lr=0.1),
-    "a schedule": lambda _: learn_digits(lr=Halving()),
+    "a schedule": lambda _: learn_digits(lr=InverseDecay()),
     "a threshold": lambda _: learn_digits(lr=0.1, epsilon=0.01, activation="tanh"),
     "one-hot": lambda folder: learn_table(False, folder),
     "one-hot, standardized": lambda folder: learn_table(True, folder),
 }
 
 
-def digest_of(model, probabilities):
+def compute_digest(model, probabilities):
     """Return the digest of a model and its predictions."""
-    learned = hashlib.sha256(model.weights.tobytes() + model.biases.tobytes())
+    digest = hashlib.sha256(model.weights.tobytes() + model.biases.tobytes())
     if model.network.scaler is not None:
-        learned.update(model.network.scaler.table.tobytes())
-    learned.update(probabilities.tobytes())
-    return learned.hexdigest()
+        digest.update(model.network.scaler.table.tobytes())
+    digest.update(probabilities.tobytes())
+    return digest.hexdigest()
 
 
 @pytest.fixture(scope="module")
-def learned(tmp_path_factory):
-    """Return the digest of each case, and its kernel calls with their outputs."""
+def golden_run(tmp_path_factory):
+    """The digest of each case, the file of kernel calls, and the outputs of these calls."""
     folder = tmp_path_factory.mktemp("golden")
-    digests, calls, written, first = {}, [], [], 0
-    real = kernel.learn
+    digests, calls, outputs, first = {}, [], [], 0
+    original_learn = kernel.learn
 
-    def learn(weights, rule, scaler, part, results):
-        call = call_of(weights, rule, scaler, part)
+    def record_call(weights, rule, scaler, part, results):
+        call = encode_call(weights, rule, scaler, part)
         before = results.counters.counts.copy()
-        n_done = real(weights, rule, scaler, part, results)
+        n_done = original_learn(weights, rule, scaler, part, results)
         # Two batches of digits are enough for each compiler, as one of them is emulated.
-        if not weights.weights.size or sum(len(one) > 500_000 for one in calls[first:]) == 2:
+        if not weights.weights.size or sum(len(record) > 500_000 for record in calls[first:]) == 2:
             return n_done
         errors = np.where(part.targets < 0, 0.0, results.errors)
         counts = results.counters.counts - before
@@ -132,19 +132,19 @@ def learned(tmp_path_factory):
         if scaler is not None:
             parts.append(scaler.table)
         calls.append(call)
-        written.append(struct.pack("q", n_done) + b"".join(array.tobytes() for array in parts))
+        outputs.append(struct.pack("q", n_done) + b"".join(array.tobytes() for array in parts))
         return n_done
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(kernel, "learn", learn)
+        patch.setattr(kernel, "learn", record_call)
         for name, case in CASES.items():
             first = len(calls)
-            digests[name] = digest_of(*case(folder))
+            digests[name] = compute_digest(*case(folder))
     (folder / "calls").write_bytes(b"".join(calls))
-    return digests, folder / "calls", b"".join(written)
+    return digests, folder / "calls", b"".join(outputs)
 
 
-def call_of(weights, rule, scaler, part):
+def encode_call(weights, rule, scaler, part):
     """Return a kernel call in the form that the C program reads."""
     (k, d), rows = weights.weights.shape, part.rows
     activation = rule.activation
@@ -168,8 +168,8 @@ def call_of(weights, rule, scaler, part):
     return head + b"".join(array.tobytes() for array in parts)
 
 
-def test_what_is_learned_is_in_the_table(learned):
-    assert learned[0] == TABLE, json.dumps(learned[0], indent=1)
+def test_learned_digests_are_in_the_table(golden_run):
+    assert golden_run[0] == EXPECTED_DIGESTS, json.dumps(golden_run[0], indent=1)
 
 
 BUILDS = {
@@ -178,29 +178,33 @@ BUILDS = {
     "AVX-512": (["gcc", "-march=x86-64-v4"], []),
     "each processor": (["gcc"], []),
     "plain C": (["gcc", "-DPLAIN_C"], []),
-    "unoptimised": (["gcc", "-O0"], []),
+    "unoptimized": (["gcc", "-O0"], []),
     "clang": (["clang", "-march=x86-64-v3"], []),
     "musl": (["musl-gcc", "-static"], []),
     "aarch64": (["aarch64-linux-gnu-gcc", "-static"], ["qemu-aarch64-static"]),
 }
-NEEDED = {
+REQUIRED_INSTRUCTIONS = {
     "SSE2": "sse2",
     "AVX2": "avx2",
     "clang": "avx2",
     "AVX-512": "avx512vl",
-}  # of the processor
+}  # required of the processor
 
 
 @pytest.mark.slow
-def test_every_compiler_and_processor_gives_the_same_bits(learned, tmp_path, tell):
-    """The kernel's headers, built alone, learn the same as the installed module."""
-    _, calls, written = learned
-    here = Path("/proc/cpuinfo").read_text().split()
-    builds = {name: way for name, way in BUILDS.items() if NEEDED.get(name, here[0]) in here}
+def test_every_compiler_and_processor_gives_the_same_bits(golden_run, tmp_path, report_figure):
+    """The kernel's headers, compiled alone, give the same bits as the installed module."""
+    _, calls, outputs = golden_run
+    cpu_info = Path("/proc/cpuinfo").read_text().split()
+    builds = {
+        name: build_commands
+        for name, build_commands in BUILDS.items()
+        if REQUIRED_INSTRUCTIONS.get(name, cpu_info[0]) in cpu_info
+    }
     for compiler, emulator in builds.values():
         for tool in [compiler[0], *emulator]:
             require_tool(tool)
-    digests = {"installed": hashlib.sha256(written).hexdigest()}
+    digests = {"installed": hashlib.sha256(outputs).hexdigest()}
     for name, (compiler, emulator) in builds.items():
         program = tmp_path / "driver"
         command = [compiler[0], *FLAGS, *compiler[1:], f"-I{KERNEL}"]
@@ -213,15 +217,15 @@ def test_every_compiler_and_processor_gives_the_same_bits(learned, tmp_path, tel
             )
         digests[name] = hashlib.sha256(result.stdout).hexdigest()
 
-    tell(f"the same bits from {', '.join(builds)}")
+    report_figure(f"the same bits from {', '.join(builds)}")
     assert {digests["installed"]} == set(digests.values()), digests
 
 
-def test_excess_precision_is_refused(tmp_path):
-    """The 387 would round twice."""
+def test_excess_precision_is_a_compile_error(tmp_path):
+    """The x87 unit would round twice."""
     require_tool("gcc")
     if platform.machine() != "x86_64":
-        pytest.skip("only x86 has a 387")
+        pytest.skip("only x86 has an x87 unit")
     command = ["gcc", "-mfpmath=387", *FLAGS, f"-I{KERNEL}", "-c", "-o", tmp_path / "driver.o"]
     result = subprocess.run([*command, GOLDEN / "driver.c"], capture_output=True, text=True)
 
@@ -230,8 +234,8 @@ def test_excess_precision_is_refused(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def another_library(tmp_path_factory):
-    """The environment of a C library that rounds differently."""
+def altered_math_library(tmp_path_factory):
+    """The environment variables that load a C library with different rounding."""
     require_tool("gcc")
     library = tmp_path_factory.mktemp("library") / "moved.so"
     source = GOLDEN / "moved.c"
@@ -242,7 +246,7 @@ def another_library(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def plain_numpy():
-    """The environment in which NumPy uses only baseline instructions."""
+    """The environment variables that restrict NumPy to baseline instructions."""
     from numpy._core import _multiarray_umath as info
 
     features = [name for name in info.__cpu_dispatch__ if info.__cpu_features__[name]]
@@ -251,11 +255,11 @@ def plain_numpy():
 
 @pytest.fixture(scope="module")
 def other_hashes():
-    """The environment with other hashes of texts."""
+    """The environment variables that change the hashes of strings."""
     return {"PYTHONHASHSEED": "1"}
 
 
-@pytest.mark.parametrize("environment", ["another_library", "plain_numpy", "other_hashes"])
+@pytest.mark.parametrize("environment", ["altered_math_library", "plain_numpy", "other_hashes"])
 @pytest.mark.parametrize(
     "options",
     [
@@ -265,34 +269,36 @@ def other_hashes():
     ],
     ids=lambda options: options[2],
 )
-def test_a_checkpoint_does_not_depend_on_libraries(options, environment, sample, request, tmp_path):
-    """The same for predictions with all probabilities."""
-    written = []
+def test_checkpoint_does_not_depend_on_the_environment(
+    options, environment, mnist_sample, request, tmp_path
+):
+    """Predictions with all probabilities do not depend on it, either."""
+    outputs = []
     source, *options = options
-    source = sample if source == "digits" else table_in(tmp_path)
-    for more in ({}, request.getfixturevalue(environment)):
-        folder = tmp_path / str(len(written))
+    source = mnist_sample if source == "digits" else write_table(tmp_path)
+    for variables in ({}, request.getfixturevalue(environment)):
+        folder = tmp_path / str(len(outputs))
         folder.mkdir()
         subprocess.run(
             [COMMAND, "learn", source, "-m", "m.npz", "-p", "p.jsonl", "--probabilities",
              "--quiet", *options],
-            cwd=folder, env=os.environ | {"PYTHONHASHSEED": "0"} | more, check=True,
+            cwd=folder, env=os.environ | {"PYTHONHASHSEED": "0"} | variables, check=True,
         )  # fmt: skip
-        written.append([(folder / name).read_bytes() for name in ("m.npz", "p.jsonl")])
+        outputs.append([(folder / name).read_bytes() for name in ("m.npz", "p.jsonl")])
 
-    assert written[0] == written[1]
+    assert outputs[0] == outputs[1]
 
 
-def test_the_other_library_is_another(another_library):
-    """Otherwise the test above would prove nothing."""
+def test_altered_math_library_rounds_differently(altered_math_library):
+    """Otherwise the test of checkpoints would prove nothing."""
     script = "import math; print([math.exp(1.5), math.tanh(0.3), math.atan(0.3), 1.7 ** 0.3])"
-    shown = [
+    values_by_library = [
         json.loads(
             subprocess.run(
-                [sys.executable, "-c", script], env=os.environ | more, capture_output=True
+                [sys.executable, "-c", script], env=os.environ | variables, capture_output=True
             ).stdout
         )
-        for more in ({}, another_library)
+        for variables in ({}, altered_math_library)
     ]
 
-    assert np.nextafter(shown[0], np.inf).tolist() == shown[1]
+    assert np.nextafter(values_by_library[0], np.inf).tolist() == values_by_library[1]

@@ -1,4 +1,4 @@
-"""The contract on imports between packages holds and detects violations."""
+"""The packages follow the import contract, and violations are detected."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from helpers import ROOT
 
-LINT = Path(sys.executable).with_name("lint-imports")
+LINT_COMMAND = Path(sys.executable).with_name("lint-imports")
 
 
-def lint(folder):
+def lint_imports(folder):
     return subprocess.run(
-        [LINT, "--no-logo", "--no-cache"],
+        [LINT_COMMAND, "--no-logo", "--no-cache"],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(folder)},
         capture_output=True,
@@ -34,8 +34,8 @@ def copy(tmp_path):
     return tmp_path
 
 
-def test_imports_run_one_way(copy):
-    result = lint(copy)
+def test_imports_follow_the_contract(copy):
+    result = lint_imports(copy)
 
     assert result.returncode == 0, result.stdout
 
@@ -51,10 +51,10 @@ def test_imports_run_one_way(copy):
         ("model/rows.py", "import pyarrow"),
     ],
 )
-def test_a_forbidden_import_is_noticed(module, line, copy):
+def test_forbidden_import_is_detected(module, line, copy):
     path = copy / "stream_perceptron" / module
     path.write_text(f"{path.read_text()}\n{line}\n")
-    result = lint(copy)
+    result = lint_imports(copy)
 
     assert result.returncode == 1
     assert "BROKEN" in result.stdout

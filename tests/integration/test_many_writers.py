@@ -11,60 +11,62 @@ import subprocess
 import threading
 
 from helpers import (
+    CASE_FACTOR,
     COMMAND,
-    TIMES,
-    end_group,
-    free_port,
+    count_samples,
+    find_free_port,
     is_listening,
+    kill_process_group,
     require_tool,
-    samples_in,
     wait_for,
 )
 
-WRITERS = 8
-LINES = 200 * TIMES
+N_WRITERS = 8
+LINES_PER_WRITER = 200 * CASE_FACTOR
 
 
-def lines_of(writer):
+def encode_samples(writer):
     """Return the samples of a writer; some lines have PIPE_BUF bytes, the longest atomic write."""
     rng = random.Random(writer)
     lines = []
-    for i in range(LINES):
+    for i in range(LINES_PER_WRITER):
         sample = {"id": f"{writer}-{i}", "x": [i % 7, i % 5], "label": i % 2, "note": ""}
-        room = select.PIPE_BUF - len(json.dumps(sample)) - 1
-        sample["note"] = "n" * rng.choice([0, rng.randint(0, room), room])
+        max_padding = select.PIPE_BUF - len(json.dumps(sample)) - 1
+        sample["note"] = "n" * rng.choice([0, rng.randint(0, max_padding), max_padding])
         lines.append(json.dumps(sample).encode() + b"\n")
     return lines
 
 
-def in_threads(function):
-    threads = [threading.Thread(target=function, args=(writer,)) for writer in range(WRITERS)]
+def run_writers(function):
+    threads = [threading.Thread(target=function, args=(writer,)) for writer in range(N_WRITERS)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
 
 
-def require_an_answer_for_each_line(answers):
-    """Check the ids of answers; a torn line would be skipped or have another id."""
-    found = [json.loads(line)["id"] for line in answers]
-    for writer in range(WRITERS):
-        own = [name for name in found if name.startswith(f"{writer}-")]
-        assert own == [f"{writer}-{i}" for i in range(LINES)]
-    assert len(found) == WRITERS * LINES
+def assert_each_sample_is_predicted(predictions):
+    """Check the IDs of predictions; a torn line would be skipped or have another ID."""
+    ids = [json.loads(line)["id"] for line in predictions]
+    for writer in range(N_WRITERS):
+        ids_of_writer = [name for name in ids if name.startswith(f"{writer}-")]
+        assert ids_of_writer == [f"{writer}-{i}" for i in range(LINES_PER_WRITER)]
+    assert len(ids) == N_WRITERS * LINES_PER_WRITER
 
 
-def test_connections_that_send_at_once(shell, tmp_path, tell):
-    """Segments may end within a line."""
+def test_concurrent_tcp_connections_tear_no_line(start_recipe, tmp_path, report_figure):
+    """TCP segments may end within a line."""
     require_tool("socat")
-    port = free_port()
-    answers = tmp_path / "answers"
-    with answers.open("w") as output:
-        process = shell("socat", "errors", ("TCP-LISTEN:9000", f"TCP-LISTEN:{port}"), output=output)
+    port = find_free_port()
+    predictions = tmp_path / "answers"
+    with predictions.open("w") as output:
+        process = start_recipe(
+            "socat", "errors", ("TCP-LISTEN:9000", f"TCP-LISTEN:{port}"), output=output
+        )
     wait_for(lambda: is_listening(port), process)
 
     def send(writer):
-        rng, data = random.Random(writer), b"".join(lines_of(writer))
+        rng, data = random.Random(writer), b"".join(encode_samples(writer))
         with socket.create_connection(("127.0.0.1", port)) as client:
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             while data:
@@ -72,33 +74,35 @@ def test_connections_that_send_at_once(shell, tmp_path, tell):
                 client.sendall(data[:n])
                 data = data[n:]
 
-    in_threads(send)
-    wait_for(lambda: answers.read_bytes().count(b"\n") >= WRITERS * LINES, process)
-    end_group(process)
+    run_writers(send)
+    wait_for(lambda: predictions.read_bytes().count(b"\n") >= N_WRITERS * LINES_PER_WRITER, process)
+    kill_process_group(process)
 
-    tell(f"{WRITERS} connections over TCP: {WRITERS * LINES:,} lines, none was torn")
-    require_an_answer_for_each_line(answers.read_text().splitlines())
+    report_figure(
+        f"{N_WRITERS} connections over TCP: {N_WRITERS * LINES_PER_WRITER:,} lines, none was torn"
+    )
+    assert_each_sample_is_predicted(predictions.read_text().splitlines())
 
 
-def test_writers_that_share_a_fifo(tmp_path):
-    """Lines of up to PIPE_BUF bytes stay whole, each in one write to a FIFO held open."""
+def test_writers_that_share_a_fifo_tear_no_line(tmp_path):
+    """Lines of up to PIPE_BUF bytes stay whole if each is written in one call."""
     fifo, model = tmp_path / "shared", tmp_path / "many.npz"
     os.mkfifo(fifo)
     process = subprocess.Popen(
         [COMMAND, "learn", fifo, "-m", model, "-p", tmp_path / "answers", "--keep", "id", "--quiet"]
     )
-    holder = os.open(fifo, os.O_WRONLY)
+    open_fifo = os.open(fifo, os.O_WRONLY)
 
     def write(writer):
-        for part in range(2):  # a writer may leave and return
+        for part in range(2):  # a writer may close the FIFO and open it again
             with fifo.open("wb", buffering=0) as file:
-                for line in lines_of(writer)[part::2]:
+                for line in encode_samples(writer)[part::2]:
                     file.write(line)
 
-    in_threads(write)
-    os.close(holder)
+    run_writers(write)
+    os.close(open_fifo)
     assert process.wait(60) == 0
 
-    assert WRITERS * LINES == samples_in(model)
-    found = (tmp_path / "answers").read_text().splitlines()
-    assert len({json.loads(line)["id"] for line in found}) == WRITERS * LINES
+    assert N_WRITERS * LINES_PER_WRITER == count_samples(model)
+    lines = (tmp_path / "answers").read_text().splitlines()
+    assert len({json.loads(line)["id"] for line in lines}) == N_WRITERS * LINES_PER_WRITER

@@ -20,8 +20,8 @@ from helpers import ROOT
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory):
-    """The wheel, built from the sdist as pip does, once per test run."""
+def distributions(tmp_path_factory):
+    """The wheel and the sdist that it is built from, once per test run."""
     run = os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))
     folder = tmp_path_factory.getbasetemp().parent / f"dist-{run}"
     folder.mkdir(exist_ok=True)
@@ -36,10 +36,10 @@ def built(tmp_path_factory):
     return next(folder.glob("*.whl")), next(folder.glob("*.tar.gz"))
 
 
-def tracked(folder, package):
-    """The tracked files of a package, by their installed names."""
+def list_tracked_files(folder, package):
+    """Return the tracked files of a package by their installed names."""
     if not (ROOT / ".git").exists():
-        pytest.skip("this is no checkout, whose files git knows")
+        pytest.skip("not a git checkout")
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", folder or "."],
         cwd=ROOT, check=True, capture_output=True, text=True,
@@ -48,31 +48,31 @@ def tracked(folder, package):
 
 
 @pytest.mark.slow
-def test_wheel_holds_the_two_packages_and_nothing_else(built):
-    with zipfile.ZipFile(built[0]) as wheel:
+def test_wheel_contains_only_the_two_packages(distributions):
+    with zipfile.ZipFile(distributions[0]) as wheel:
         names = {name for name in wheel.namelist() if ".dist-info/" not in name}
 
     kernel, text = "stream_perceptron/model/kernel", "stream_perceptron/data/text"
     modules = {f"{kernel}/_compiled", "stream_perceptron/model/_elementary"}
     modules |= {"stream_perceptron/model/_natural"}
     modules |= {"stream_perceptron/data/_cells", f"{text}/_scanner"}
-    names_of_headers = ("elementary", "kernel", "learning", "rows", "weight_rows")
-    headers = {f"{kernel}/{name}.h" for name in names_of_headers}
+    header_names = ("elementary", "kernel", "learning", "rows", "weight_rows")
+    headers = {f"{kernel}/{name}.h" for name in header_names}
     headers |= {f"{text}/{name}.h" for name in ("names", "number", "scanner")}
     sources = {f"{module}.pyx" for module in modules} | headers
     suffix = sysconfig.get_config_var("EXT_SUFFIX")
     compiled = {f"{module}{suffix}" for module in modules}
-    assert names - compiled == tracked(
+    assert names - compiled == list_tracked_files(
         "stream_perceptron", "stream_perceptron"
-    ) - sources | tracked("cli", "stream_perceptron_cli")
+    ) - sources | list_tracked_files("cli", "stream_perceptron_cli")
     assert compiled <= names
     assert {"stream_perceptron/py.typed", "stream_perceptron_cli/py.typed"} <= names
 
 
 @pytest.mark.slow
-def test_sdist_holds_everything_and_its_tests_run(built, tmp_path):
-    known = tracked("", "") - {".gitignore"}
-    with tarfile.open(built[1]) as sdist:
+def test_sdist_contains_all_files_and_its_tests_pass(distributions, tmp_path):
+    tracked_files = list_tracked_files("", "") - {".gitignore"}
+    with tarfile.open(distributions[1]) as sdist:
         names = {name.partition("/")[2] for name in sdist.getnames()}
         sdist.extractall(tmp_path, filter="data")
     (folder,) = tmp_path.iterdir()
@@ -80,7 +80,7 @@ def test_sdist_holds_everything_and_its_tests_run(built, tmp_path):
         "tests/unit/model/test_activations.py",
         "tests/unit/checkpoint/test_codec.py",
         "tests/docs/test_docs.py::test_every_block_runs_as_printed[command-line]",
-        "tests/docs/test_docs.py::test_the_front_page_is_short_and_its_links_lead_somewhere",
+        "tests/docs/test_docs.py::test_readme_is_short_and_links_lead_to_files",
     ]
     result = subprocess.run(
         [Path(sys.executable).with_name("pytest"), "-q", "-p", "no:cacheprovider", *tests],
@@ -88,19 +88,20 @@ def test_sdist_holds_everything_and_its_tests_run(built, tmp_path):
         cwd=folder, env=os.environ | {"PYTHONSAFEPATH": "1"}, capture_output=True, text=True,
     )  # fmt: skip
 
-    assert known <= names
+    assert tracked_files <= names
     assert result.returncode == 0, result.stdout
 
 
 @pytest.mark.slow
-def test_installed_wheel_works_away_from_the_source(built, sample, tmp_path):
+def test_installed_wheel_works_outside_the_checkout(distributions, mnist_sample, tmp_path):
     subprocess.run(
-        [sys.executable, "-m", "pip", "install", "--no-deps", "--target", tmp_path, built[0]],
+        [sys.executable, "-m", "pip", "install", "--no-deps", "--target", tmp_path,
+         distributions[0]],
         check=True, capture_output=True,
     )  # fmt: skip
     script = "import stream_perceptron, stream_perceptron_cli as c; print(stream_perceptron, c)"
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
-    where = subprocess.run(
+    imported_modules = subprocess.run(
         [sys.executable, "-c", script],
         cwd=tmp_path, env=environment, capture_output=True, text=True, check=True,
     ).stdout  # fmt: skip
@@ -109,13 +110,13 @@ def test_installed_wheel_works_away_from_the_source(built, sample, tmp_path):
         cwd=tmp_path, env=environment, capture_output=True, text=True,
     )  # fmt: skip
 
-    assert where.count(f"{tmp_path}/") == 2
+    assert imported_modules.count(f"{tmp_path}/") == 2
     assert (run.returncode, run.stdout) == (0, "mnist-sample.parquet\n")
-    assert sample.read_bytes() == (tmp_path / "mnist-sample.parquet").read_bytes()
+    assert mnist_sample.read_bytes() == (tmp_path / "mnist-sample.parquet").read_bytes()
 
 
 @pytest.mark.slow
-def test_without_a_compiler_it_installs_and_runs_on_numpy(sample, tmp_path):
+def test_installation_without_a_compiler_uses_numpy(mnist_sample, tmp_path):
     # Otherwise the modules that another build left in the checkout would be found.
     (tmp_path / "build.cfg").write_text(f"[build]\nbuild_base = {tmp_path / 'build'}\n")
     environment = {"CC": "/bin/false", "DIST_EXTRA_CONFIG": str(tmp_path / "build.cfg")}
@@ -139,12 +140,12 @@ def test_without_a_compiler_it_installs_and_runs_on_numpy(sample, tmp_path):
 
     assert not list(tmp_path.glob("stream_perceptron/**/*.so"))
     assert "kernel numpy" in run("--version")
-    assert json.loads(run("learn", sample, "--json", "-m", "m.npz"))["kernel"] == "numpy"
+    assert json.loads(run("learn", mnist_sample, "--json", "-m", "m.npz"))["kernel"] == "numpy"
     assert re.search(r"(?m)^ *kernel +numpy$", run("inspect", "m.npz"))
 
 
-def test_everything_that_is_imported_is_declared_and_nothing_else():
-    """Four packages, and one that River installs."""
+def test_declared_dependencies_are_exactly_the_imported_ones():
+    """There are four dependencies, and narwhals, which River installs."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     declared = {line.partition(">=")[0] for line in project["dependencies"]}
     optional = {"PIL", "jinja2", "markupsafe", "ray"}
@@ -161,7 +162,7 @@ def test_everything_that_is_imported_is_declared_and_nothing_else():
     assert declared == third_party - optional
 
 
-def test_library_needs_neither_extras_nor_the_command_line():
+def test_library_works_without_extras_and_command_line():
     script = (
         "import sys\n"
         "for name in ('pandas', 'polars', 'PIL', 'matplotlib', 'sklearn', 'click'):\n"
@@ -178,7 +179,7 @@ def test_library_needs_neither_extras_nor_the_command_line():
     assert (result.stdout, result.stderr) == ("5000\n", "")
 
 
-def test_pictures_without_pillow_say_what_to_install(tmp_path):
+def test_missing_pillow_is_reported_with_the_install_command(tmp_path):
     import pyarrow as pa
     import pyarrow.parquet as pq
 

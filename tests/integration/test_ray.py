@@ -17,7 +17,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from helpers import COMMAND, TIMES, contents_of, members_of
+from helpers import CASE_FACTOR, COMMAND, read_contents, read_members
 
 from stream_perceptron import LiveModel
 from stream_perceptron.checkpoint.archive import read_checkpoint, write_checkpoint
@@ -59,7 +59,7 @@ class Cluster:
             start_new_session=True,
         )  # fmt: skip
 
-    def processors(self):
+    def count_processors(self):
         """Return the number of processors."""
         script = (
             "import ray, sys; ray.init(sys.argv[1], logging_level='ERROR')\n"
@@ -70,23 +70,23 @@ class Cluster:
             command, env=self.env, check=True, capture_output=True, text=True
         ).stdout)  # fmt: skip
 
-    def end(self):
-        # An orderly end would take half a minute.
+    def kill(self):
+        # An orderly shutdown would take half a minute.
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
-    def wait(self):
-        """Wait until a server listens."""
+    def wait_until_listening(self):
+        """Wait until the head node listens."""
         host, port = self.address.split(":")
         for _ in range(1200):
             with suppress(ConnectionRefusedError), socket.create_connection((host, int(port))):
                 return
             assert self.process.poll() is None, "the cluster has ended"
             time.sleep(0.05)
-        raise AssertionError("the cluster never came")
+        raise AssertionError("the cluster does not listen")
 
-    def learn(self, *sources, shards, rows, model=None, options=()):
-        """Return the command."""
+    def build_learn_command(self, *sources, shards, rows, model=None, options=()):
+        """Return the command that learns in shards on this cluster."""
         saved = [] if model is None else ["-m", str(model)]
         return [
             str(COMMAND), "learn", *map(str, sources), "--quiet", *saved, *map(str, options),
@@ -95,7 +95,7 @@ class Cluster:
 
     def run(self, *sources, check=0, **options):
         result = subprocess.run(
-            self.learn(*sources, **options),
+            self.build_learn_command(*sources, **options),
             env=self.env, capture_output=True, text=True, timeout=300,
         )  # fmt: skip
         assert result.returncode == check, result.stderr
@@ -103,11 +103,14 @@ class Cluster:
 
     def start(self, *sources, **options):
         return subprocess.Popen(
-            self.learn(*sources, **options), env=self.env, stderr=subprocess.PIPE, text=True
+            self.build_learn_command(*sources, **options),
+            env=self.env,
+            stderr=subprocess.PIPE,
+            text=True,
         )
 
-    def workers(self):
-        """Return the processes that are learning."""
+    def find_workers(self):
+        """Return the IDs of the worker processes that are learning."""
         parents, learning = {}, []
         for folder in Path("/proc").glob("[0-9]*"):
             try:
@@ -119,10 +122,10 @@ class Cluster:
             parents[pid] = int(status.rpartition(")")[2].split()[1])
             if line.startswith(b"ray::learn_row_ranges"):
                 learning.append(pid)
-        return [pid for pid in learning if self.process.pid in ancestors(pid, parents)]
+        return [pid for pid in learning if self.process.pid in iterate_ancestors(pid, parents)]
 
 
-def ancestors(pid, parents):
+def iterate_ancestors(pid, parents):
     while pid in parents:
         pid = parents[pid]
         yield pid
@@ -131,13 +134,13 @@ def ancestors(pid, parents):
 @pytest.fixture(scope="session")
 def cluster():
     cluster = Cluster()
-    cluster.wait()
+    cluster.wait_until_listening()
     yield cluster
-    cluster.end()
+    cluster.kill()
 
 
-def rounds_of(path):
-    """Return the rounds of a checkpoint over all epochs, or -1 without a checkpoint."""
+def read_round(path):
+    """Return a number that grows with the epoch and round of a checkpoint, -1 without one."""
     if not path.exists():
         return -1
     cursor = LiveModel.load(path).cursor
@@ -147,67 +150,71 @@ def rounds_of(path):
 def wait_for_round(path, after, process):
     """Wait until a checkpoint is beyond a round, and return its round."""
     for _ in range(6000):
-        if (rounds := rounds_of(path)) > after:
+        if (rounds := read_round(path)) > after:
             return rounds
-        assert process.poll() is None, "it has ended"
+        assert process.poll() is None, "the run has ended"
         time.sleep(0.01)
-    raise AssertionError("it never came")
+    raise AssertionError("the round was never saved")
 
 
 @pytest.mark.parametrize("rows", [777, 5000])
-def test_one_shard_is_the_plain_stream_to_the_bit(rows, cluster, run, sample, tmp_path):
-    plain, shared = tmp_path / "plain.npz", tmp_path / "shared.npz"
-    table, parts = pq.read_table(sample), [tmp_path / "0.parquet", tmp_path / "1.parquet"]
+def test_one_shard_gives_the_same_bits_as_a_plain_run(rows, cluster, run, mnist_sample, tmp_path):
+    plain, sharded = tmp_path / "plain.npz", tmp_path / "sharded.npz"
+    table, parts = pq.read_table(mnist_sample), [tmp_path / "0.parquet", tmp_path / "1.parquet"]
     pq.write_table(table[:1900], parts[0], row_group_size=800)
     pq.write_table(table[1900:], parts[1])
     run("learn", *parts, "--passes", 2, "-m", plain, check=0)
-    cluster.run(*parts, shards=1, rows=rows, model=shared, options=["--passes", 2])
-    one, other = members_of(plain), members_of(shared)
-    meta, others = json.loads(one.pop("meta.json")), json.loads(other.pop("meta.json"))
+    cluster.run(*parts, shards=1, rows=rows, model=sharded, options=["--passes", 2])
+    plain_members, sharded_members = read_members(plain), read_members(sharded)
+    plain_meta = json.loads(plain_members.pop("meta.json"))
+    sharded_meta = json.loads(sharded_members.pop("meta.json"))
 
-    assert one == other
-    assert meta["model"] == others["model"]
-    assert meta["run"]["progress"] == others["run"]["progress"]
-    assert meta["run"]["schema"] == others["run"]["schema"]
+    assert plain_members == sharded_members
+    assert plain_meta["model"] == sharded_meta["model"]
+    assert plain_meta["run"]["progress"] == sharded_meta["run"]["progress"]
+    assert plain_meta["run"]["schema"] == sharded_meta["run"]["schema"]
 
 
-def test_bits_do_not_depend_on_the_order_in_which_shards_finish(cluster, sample, tmp_path):
+def test_bits_do_not_depend_on_the_order_in_which_shards_finish(cluster, mnist_sample, tmp_path):
     path = tmp_path / "model.npz"
-    cluster.run(sample, shards=5, rows=300, model=path)
-    source = ParquetSource(str(sample))
+    cluster.run(mnist_sample, shards=5, rows=300, model=path)
+    source = ParquetSource(str(mnist_sample))
     live = LiveModel.start([source], ReadOptions(), seed=0)
     live = learn_first_sample(live, [source], source.fingerprints()).live
     for rounds in range(4):
-        dealt = assign_rows([source.groups], Shards(5, 300, rounds, first_rows=1))
+        shard_ranges = assign_rows([source.groups], Shards(5, 300, rounds, first_rows=1))
         outcomes = [
-            learn_row_ranges(live, [str(sample)], pieces, factor=5.0) for pieces in reversed(dealt)
+            learn_row_ranges(live, [str(mnist_sample)], ranges, factor=5.0)
+            for ranges in reversed(shard_ranges)
         ]
         live = average_live(live, [outcome.live for outcome in reversed(outcomes)])
-    shared = LiveModel.load(path)
+    sharded = LiveModel.load(path)
 
-    assert live.progress.samples == shared.progress.samples == 5000
-    assert live.model.weights.tobytes() == shared.model.weights.tobytes()
-    assert live.progress.confusion.pairs.tolist() == shared.progress.confusion.pairs.tolist()
-    assert live.progress.error_sum == shared.progress.error_sum
-    assert live.progress.window.tolist() == shared.progress.window.tolist()
-    assert live.progress.curve.sums.tolist() == shared.progress.curve.sums.tolist()
-    assert shared.progress.confusion.tested == shared.progress.curve.column("samples").sum() == 5000
+    assert live.progress.samples == sharded.progress.samples == 5000
+    assert live.model.weights.tobytes() == sharded.model.weights.tobytes()
+    assert live.progress.confusion.pairs.tolist() == sharded.progress.confusion.pairs.tolist()
+    assert live.progress.error_sum == sharded.progress.error_sum
+    assert live.progress.window.tolist() == sharded.progress.window.tolist()
+    assert live.progress.curve.sums.tolist() == sharded.progress.curve.sums.tolist()
+    assert (
+        sharded.progress.confusion.tested == sharded.progress.curve.column("samples").sum() == 5000
+    )
 
 
-def test_what_shards_learn_with_is_said_and_can_be_kept(cluster, sample):
-    command = cluster.learn(sample, shards=5, rows=1000)
+def test_scaled_learning_rate_is_reported_unless_keep_lr_is_given(cluster, mnist_sample):
+    command = cluster.build_learn_command(mnist_sample, shards=5, rows=1000)
     command.remove("--quiet")
     scaled = subprocess.run(command, env=cluster.env, capture_output=True, text=True, check=True)
-    kept = subprocess.run(
+    unscaled = subprocess.run(
         [*command, "--keep-lr"], env=cluster.env, capture_output=True, text=True, check=True
     )
 
     assert "shards learn at 0.05, 5 times 0.01" in scaled.stderr
     assert "scaled by 1/255 (8-bit): pixel0 .. pixel783" in scaled.stderr
-    assert "shards learn at" not in kept.stderr
+    assert "shards learn at" not in unscaled.stderr
 
 
-def test_row_groups_of_every_size_are_learned_as_a_whole(cluster, run, tmp_path):
+def test_row_groups_of_any_size_are_learned_completely(cluster, run, tmp_path):
     """There may be fewer groups than shards, empty groups, and shards without rows."""
     schema = pa.schema([("a", pa.float64()), ("label", pa.string())])
     path, model = tmp_path / "few.parquet", tmp_path / "model.npz"
@@ -226,7 +233,7 @@ def test_row_groups_of_every_size_are_learned_as_a_whole(cluster, run, tmp_path)
     assert not (tmp_path / "none.npz").exists()
 
 
-def test_unlabeled_and_rejected_rows_before_the_first_sample_are_read_once(cluster, run, tmp_path):
+def test_rows_before_the_first_sample_are_read_once(cluster, run, tmp_path):
     path, model = tmp_path / "late.parquet", tmp_path / "model.npz"
     labels = [None] * 7 + ["x", "y"] * 10
     values = [1.0, float("nan"), 2.0] * 9
@@ -243,7 +250,7 @@ def test_unlabeled_and_rejected_rows_before_the_first_sample_are_read_once(clust
     assert "follows from these sources" in run("verify", model, path, check=0).stdout
 
 
-def test_files_that_do_not_fit_and_bad_rows_are_named(cluster, tmp_path):
+def test_incompatible_files_and_rejected_rows_are_reported(cluster, tmp_path):
     good = tmp_path / "good.parquet"
     other, vector, bad = (tmp_path / f"{name}.parquet" for name in ("other", "vector", "bad"))
     model = tmp_path / "model.npz"
@@ -253,20 +260,20 @@ def test_files_that_do_not_fit_and_bad_rows_are_named(cluster, tmp_path):
     pq.write_table(pa.table({"a": [1.0, 2.0] * 9 + [1.0, float("nan")], "label": labels}), bad)
     for name, width in ((vector, 2), (tmp_path / "wide.parquet", 3)):
         pq.write_table(pa.table({"v": [[1.0] * width] * 20, "label": labels}), name)
-    refused = cluster.run(good, other, shards=2, rows=5, check=1).stderr
-    wide = cluster.run(vector, tmp_path / "wide.parquet", shards=2, rows=5, check=1).stderr
-    named = cluster.run(good, bad, shards=2, rows=5, model=model, check=1).stderr
+    error = cluster.run(good, other, shards=2, rows=5, check=1).stderr
+    width_error = cluster.run(vector, tmp_path / "wide.parquet", shards=2, rows=5, check=1).stderr
+    row_error = cluster.run(good, bad, shards=2, rows=5, model=model, check=1).stderr
 
-    assert "other.parquet: it lacks 'a' of the model's features" in refused
-    assert "wide.parquet: row 1: column 'v' has 3 values, not 2" in wide
-    assert "bad.parquet: row 20: column 'a' is nan" in named
+    assert "other.parquet: it lacks 'a' of the model's features" in error
+    assert "wide.parquet: row 1: column 'v' has 3 values, not 2" in width_error
+    assert "bad.parquet: row 20: column 'a' is nan" in row_error
     assert LiveModel.load(model).progress.samples == 30  # as after the third round
     cluster.run(good, bad, shards=2, rows=5, model=model, options=["--skip-bad"])
     progress = LiveModel.load(model).progress
     assert (progress.samples, progress.skipped) == (39, 1)
 
 
-def test_divergence_is_named_and_the_last_round_kept(cluster, tmp_path):
+def test_divergence_is_reported_and_the_last_round_is_kept(cluster, tmp_path):
     path, model = tmp_path / "wild.parquet", tmp_path / "model.npz"
     values = [1.0] * 30 + [1e200] * 10
     pq.write_table(pa.table({"a": values, "label": ["x", "y"] * 20}), path)
@@ -287,19 +294,19 @@ def test_divergence_is_named_and_the_last_round_kept(cluster, tmp_path):
         (["--trace", "1"], "--trace needs rows in order"),
     ],
 )
-def test_what_needs_one_stream_is_refused(options, reason, run, sample):
-    result = run("learn", sample, *options, "--shards", 2, "--ray", check=2)
+def test_options_that_need_rows_in_order_are_rejected(options, reason, run, mnist_sample):
+    result = run("learn", mnist_sample, *options, "--shards", 2, "--ray", check=2)
 
     assert reason in result.stderr
 
 
-def test_words_that_do_not_go_together_are_named(run, sample, tmp_path):
+def test_conflicting_arguments_are_reported(run, mnist_sample, tmp_path):
     csv = tmp_path / "points.csv"
     csv.write_text("label,a\nx,1\ny,2\n")
 
-    assert "--shards needs --ray" in run("learn", sample, "--shards", 2, check=2).stderr
-    assert "--ray needs --shards N" in run("learn", sample, "--ray", check=2).stderr
-    swallowed = run("learn", "--ray", sample, "--shards", 2, check=2).stderr
+    assert "--shards needs --ray" in run("learn", mnist_sample, "--shards", 2, check=2).stderr
+    assert "--ray needs --shards N" in run("learn", mnist_sample, "--ray", check=2).stderr
+    swallowed = run("learn", "--ray", mnist_sample, "--shards", 2, check=2).stderr
     assert "put --ray after the files" in swallowed
     piped = run("learn", "--shards", 2, "--ray", check=2, input="").stderr
     assert "stdin and pipes cannot be split into shards" in piped
@@ -307,12 +314,12 @@ def test_words_that_do_not_go_together_are_named(run, sample, tmp_path):
     assert text == f"Error: {csv}: only Parquet files can be split into shards\n"
 
 
-def test_without_ray_one_line_says_what_to_install(sample):
+def test_missing_ray_is_reported_with_the_install_command(mnist_sample):
     code = (
         "import sys; sys.modules['ray'] = None; from stream_perceptron_cli.main import run; run()"
     )
     result = subprocess.run(
-        [sys.executable, "-c", code, "learn", sample, "--shards", "2", "--ray"],
+        [sys.executable, "-c", code, "learn", mnist_sample, "--shards", "2", "--ray"],
         capture_output=True, text=True,
     )  # fmt: skip
 
@@ -320,40 +327,41 @@ def test_without_ray_one_line_says_what_to_install(sample):
     assert result.stderr == "Error: Ray is missing: pip install 'stream-perceptron[ray]'\n"
 
 
-def test_a_run_in_shards_goes_on_as_it_was_begun(cluster, run, sample, tmp_path):
+def test_sharded_run_resumes_only_with_the_same_shards_and_files(
+    cluster, run, mnist_sample, tmp_path
+):
     """Another number of shards would distribute the rows differently."""
     path = tmp_path / "model.npz"
-    process = cluster.start(sample, shards=4, rows=5, model=path, options=["--passes", 9])
+    process = cluster.start(mnist_sample, shards=4, rows=5, model=path, options=["--passes", 9])
     wait_for_round(path, 2, process)
     process.send_signal(signal.SIGTERM)
     errors = process.communicate(timeout=60)[1]
-    rounds = rounds_of(path)
+    rounds = read_round(path)
 
     assert (process.returncode, errors) == (143, "")
     assert 3 <= rounds < 250
-    refused = cluster.run(sample, shards=3, rows=5, model=path, check=1).stderr
-    assert f"only up to round {rounds:,}, with rows read in 4 shards by rounds of 5 rows" in refused
-    assert "this run reads them in 3 shards by rounds of 5 rows; to learn" in refused
-    refused = cluster.run(sample, sample, shards=4, rows=5, model=path, check=1).stderr
-    assert "and this run has other files; to learn these files" in refused
-    refused = run("learn", sample, "-m", path, check=1).stderr
+    error = cluster.run(mnist_sample, shards=3, rows=5, model=path, check=1).stderr
+    assert f"only up to round {rounds:,}, with rows read in 4 shards by rounds of 5 rows" in error
+    assert "this run reads them in 3 shards by rounds of 5 rows; to learn" in error
+    error = cluster.run(mnist_sample, mnist_sample, shards=4, rows=5, model=path, check=1).stderr
+    assert "and this run has other files; to learn these files" in error
+    error = run("learn", mnist_sample, "-m", path, check=1).stderr
     assert (
-        "and this run reads them in order; to learn these files from their start: --again"
-        in refused
+        "and this run reads them in order; to learn these files from their start: --again" in error
     )
-    assert rounds == rounds_of(path)
+    assert rounds == read_round(path)
 
 
-def test_a_cluster_is_started_where_none_is_named(run, sample, tmp_path):
+def test_ray_option_without_an_address_starts_a_cluster(run, mnist_sample, tmp_path):
     path = tmp_path / "model.npz"
-    result = run("learn", sample, "-m", path, "--shards", 2, "--json", "--ray", check=0)
+    result = run("learn", mnist_sample, "-m", path, "--shards", 2, "--json", "--ray", check=0)
 
     assert json.loads(result.stdout)["samples"] == LiveModel.load(path).progress.samples == 5000
 
 
-def test_shards_are_inspected_and_forged_ones_refused(cluster, run, sample, tmp_path):
+def test_inspect_shows_shards_and_rejects_forged_ones(cluster, run, mnist_sample, tmp_path):
     path = tmp_path / "model.npz"
-    cluster.run(sample, shards=4, rows=1000, model=path)
+    cluster.run(mnist_sample, shards=4, rows=1000, model=path)
     text = run("inspect", path, check=0).stdout
     contents = json.loads(run("inspect", path, "--json", check=0).stdout)
     meta, arrays = read_checkpoint(path)
@@ -365,30 +373,30 @@ def test_shards_are_inspected_and_forged_ones_refused(cluster, run, sample, tmp_
     assert "cursor.shards.n has an invalid value" in run("inspect", path, check=1).stderr
 
 
-@pytest.mark.parametrize("form", ["127.0.0.1:{}", "ray://127.0.0.1:{}"])
-def test_cluster_that_is_not_there_is_named_in_one_line(form, run, sample):
-    with socket.socket() as silent:
-        silent.bind(("127.0.0.1", 0))
-        address = form.format(silent.getsockname()[1])
-        result = run("learn", sample, "--shards", 2, "--ray", address, check=1)
+@pytest.mark.parametrize("address_format", ["127.0.0.1:{}", "ray://127.0.0.1:{}"])
+def test_unreachable_cluster_is_reported_in_one_line(address_format, run, mnist_sample):
+    with socket.socket() as unused_socket:
+        unused_socket.bind(("127.0.0.1", 0))
+        address = address_format.format(unused_socket.getsockname()[1])
+        result = run("learn", mnist_sample, "--shards", 2, "--ray", address, check=1)
 
     assert result.stderr == f"Error: cannot use the Ray cluster at {address}: Connection refused\n"
 
 
 @pytest.mark.parametrize(
-    "change",
+    "env_changes",
     [
         {"RAY_AUTH_TOKEN": "0" * 64},
         {"RAY_AUTH_TOKEN": None, "HOME": "/nonexistent"},
         {"RAY_AUTH_TOKEN": None, "RAY_AUTH_MODE": None},
     ],
-    ids=["wrong", "none", "without mode"],
+    ids=["wrong token", "no token", "no token and mode"],
 )
-def test_a_wrong_token_is_one_line(change, cluster, sample):
-    environment = cluster.env | change
+def test_invalid_token_is_reported_in_one_line(env_changes, cluster, mnist_sample):
+    environment = cluster.env | env_changes
     environment = {name: value for name, value in environment.items() if value is not None}
     result = subprocess.run(
-        cluster.learn(sample, shards=2, rows=100),
+        cluster.build_learn_command(mnist_sample, shards=2, rows=100),
         env=environment, capture_output=True, text=True, timeout=60,
     )  # fmt: skip
 
@@ -396,26 +404,29 @@ def test_a_wrong_token_is_one_line(change, cluster, sample):
     assert f"cannot use the Ray cluster at {cluster.address}: " in result.stderr
 
 
-def test_another_version_is_named(cluster, sample):
-    def tell(metadata):
+def test_cluster_of_another_version_is_reported(cluster, mnist_sample):
+    def exchange_metadata(metadata):
+        """Return the metadata of the cluster, and replace it unless the new one is empty."""
         script = (
             "import sys; from ray._raylet import GcsClient\n"
             "client = GcsClient(address=sys.argv[1])\n"
-            "place = b'CLUSTER_METADATA', b'cluster'\n"
-            "print(client.internal_kv_get(*place).decode())\n"
-            "if sys.argv[2]: client.internal_kv_put(place[0], sys.argv[2].encode(), True, place[1])"
+            "key, namespace = b'CLUSTER_METADATA', b'cluster'\n"
+            "print(client.internal_kv_get(key, namespace).decode())\n"
+            "if sys.argv[2]:\n"
+            "    client.internal_kv_put(key, sys.argv[2].encode(), True, namespace)"
         )
         command = [sys.executable, "-c", script, cluster.address, metadata]
         return subprocess.run(
             command, env=cluster.env, check=True, capture_output=True, text=True
         ).stdout.strip()
 
-    before = tell("")
-    tell(json.dumps(json.loads(before) | {"ray_version": "2.1.0", "python_version": "3.9.0"}))
+    before = exchange_metadata("")
+    versions = {"ray_version": "2.1.0", "python_version": "3.9.0"}
+    exchange_metadata(json.dumps(json.loads(before) | versions))
     try:
-        error = cluster.run(sample, shards=2, rows=100, check=1).stderr
+        error = cluster.run(mnist_sample, shards=2, rows=100, check=1).stderr
     finally:
-        tell(before)
+        exchange_metadata(before)
 
     assert error.count("\n") == 1
     assert error.startswith(f"Error: cannot use the Ray cluster at {cluster.address}: Version")
@@ -423,64 +434,72 @@ def test_another_version_is_named(cluster, sample):
 
 
 @pytest.mark.slow
-def test_eight_shards_learn_mnist_as_well_as_one_stream(cluster, run, digits, tmp_path, tell):
-    plain, shared, again = (tmp_path / f"{name}.npz" for name in ("plain", "shared", "again"))
-    run("learn", digits["train"], "--classes", "0-9", "-m", plain, check=0)
-    for path in (shared, again):
-        cluster.run(digits["train"], shards=8, rows=1000, model=path)
+def test_eight_shards_learn_mnist_as_well_as_one_stream(
+    cluster, run, mnist_files, tmp_path, report_figure
+):
+    plain, sharded, again = (tmp_path / f"{name}.npz" for name in ("plain", "sharded", "again"))
+    run("learn", mnist_files["train"], "--classes", "0-9", "-m", plain, check=0)
+    for path in (sharded, again):
+        cluster.run(mnist_files["train"], shards=8, rows=1000, model=path)
     accuracy = {}
-    for path in (plain, shared):
-        figures = json.loads(run("evaluate", digits["test"], "-m", path, "--json", check=0).stdout)
+    for path in (plain, sharded):
+        figures = json.loads(
+            run("evaluate", mnist_files["test"], "-m", path, "--json", check=0).stdout
+        )
         accuracy[path.stem] = figures["accuracy"]
 
-    tell(
-        f"one stream {accuracy['plain']:.2%}, 8 shards {accuracy['shared']:.2%} on the test digits"
+    report_figure(
+        f"one stream {accuracy['plain']:.2%}, 8 shards {accuracy['sharded']:.2%} on the test digits"
     )
-    assert abs(accuracy["plain"] - accuracy["shared"]) <= 0.005
-    assert contents_of(again) == contents_of(shared)
+    assert abs(accuracy["plain"] - accuracy["sharded"]) <= 0.005
+    assert read_contents(again) == read_contents(sharded)
     # verify runs on one machine, without Ray.
-    assert run("verify", shared, digits["train"], check=0).stdout.endswith(
+    assert run("verify", sharded, mnist_files["train"], check=0).stdout.endswith(
         "every bit of 10 x 784 weights follows from these sources\n"
     )
 
 
-THIRTY_ROUNDS = {"shards": 8, "rows": 250}  # of the digits
+THIRTY_ROUNDS = {"shards": 8, "rows": 250}  # of 60,000 digits
 
 
 @pytest.fixture(scope="module")
-def thirty_rounds(cluster, digits, tmp_path_factory):
-    """The checkpoint after thirty rounds without a fault."""
+def undisturbed_contents(cluster, mnist_files, tmp_path_factory):
+    """The contents of the checkpoint after 30 rounds without a fault."""
     path = tmp_path_factory.mktemp("rounds") / "model.npz"
-    cluster.run(digits["train"], model=path, **THIRTY_ROUNDS)
-    return contents_of(path)
+    cluster.run(mnist_files["train"], model=path, **THIRTY_ROUNDS)
+    return read_contents(path)
 
 
 @pytest.mark.slow
-def test_lost_workers_cost_no_sample(cluster, digits, thirty_rounds, tmp_path, tell):
+def test_killed_workers_lose_no_sample(
+    cluster, mnist_files, undisturbed_contents, tmp_path, report_figure
+):
     path = tmp_path / "model.npz"
-    process = cluster.start(digits["train"], model=path, **THIRTY_ROUNDS)
+    process = cluster.start(mnist_files["train"], model=path, **THIRTY_ROUNDS)
     rng, kills, rounds = random.Random(0), 0, -1
-    while kills < 3 * TIMES:
+    while kills < 3 * CASE_FACTOR:
         rounds = wait_for_round(path, rounds, process)
         time.sleep(rng.uniform(0, 0.02))
-        for pid in cluster.workers()[:1]:
+        for pid in cluster.find_workers()[:1]:
             os.kill(pid, signal.SIGKILL)
             kills += 1
     errors = process.communicate(timeout=200)[1]
 
-    tell(f"{kills} workers killed in 60,000 samples, ended alike")
+    report_figure(f"{kills} workers killed in 60,000 samples, the model is the same")
     assert (process.returncode, errors) == (0, "")
-    assert contents_of(path) == thirty_rounds
+    assert read_contents(path) == undisturbed_contents
     assert LiveModel.load(path).progress.samples == 60_000
 
 
 @pytest.mark.slow
-def test_a_killed_driver_goes_on_at_its_last_round(cluster, digits, thirty_rounds, tmp_path, tell):
+def test_killed_driver_resumes_after_its_last_round(
+    cluster, mnist_files, undisturbed_contents, tmp_path, report_figure
+):
     path = tmp_path / "model.npz"
     rng, kills, rounds = random.Random(1), 0, -1
     while True:
-        process = cluster.start(digits["train"], model=path, **THIRTY_ROUNDS)
-        if kills < 3 * TIMES:
+        process = cluster.start(mnist_files["train"], model=path, **THIRTY_ROUNDS)
+        if kills < 3 * CASE_FACTOR:
             wait_for_round(path, rounds, process)
             time.sleep(rng.uniform(0, 0.05))
             process.kill()
@@ -489,29 +508,29 @@ def test_a_killed_driver_goes_on_at_its_last_round(cluster, digits, thirty_round
         assert process.returncode in (0, -9), errors
         if process.returncode == 0:
             break
-        rounds = rounds_of(path)
+        rounds = read_round(path)
 
-    tell(f"the driver killed {kills} times, ended alike")
-    assert contents_of(path) == thirty_rounds
+    report_figure(f"the driver killed {kills} times, the model is the same")
+    assert read_contents(path) == undisturbed_contents
     first, rounds = LiveModel.load(path).lineage.entries
     assert (first.unit, first.start, first.end) == ("rows", 0, 1)
     assert (rounds.unit, rounds.start, rounds.end, rounds.first_rows) == ("rounds", 0, 30, 1)
 
 
 @pytest.mark.slow
-def test_a_node_that_dies_costs_no_sample(digits, tmp_path):
-    """One of two nodes on this host dies."""
+def test_killed_node_loses_no_sample(mnist_files, tmp_path):
+    """One of two nodes on this host is killed."""
     reference, path = tmp_path / "reference.npz", tmp_path / "model.npz"
     cluster = Cluster(processors=1)
     node = None
     try:
-        cluster.wait()
+        cluster.wait_until_listening()
         options = {"shards": 4, "rows": 1500}
-        cluster.run(digits["train"], model=reference, **options)
+        cluster.run(mnist_files["train"], model=reference, **options)
         node = cluster.add_node()
-        while cluster.processors() < 2:
+        while cluster.count_processors() < 2:
             time.sleep(0.2)
-        process = cluster.start(digits["train"], model=path, **options)
+        process = cluster.start(mnist_files["train"], model=path, **options)
         wait_for_round(path, 3, process)
         os.killpg(node.pid, signal.SIGKILL)
         errors = process.communicate(timeout=200)[1]
@@ -520,7 +539,7 @@ def test_a_node_that_dies_costs_no_sample(digits, tmp_path):
             with suppress(ProcessLookupError):
                 os.killpg(node.pid, signal.SIGKILL)
             node.wait()
-        cluster.end()
+        cluster.kill()
 
     assert (process.returncode, errors) == (0, "")
-    assert contents_of(path) == contents_of(reference)
+    assert read_contents(path) == read_contents(reference)

@@ -1,4 +1,4 @@
-"""The recipes of docs/services.md, with test folders instead of a server's."""
+"""The recipes of docs/services.md, with the folders of a server replaced."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ import signal
 import subprocess
 
 import pytest
-from helpers import COMMAND, recipe, require_tool, samples_in, start, wait_for, write_lines
+from helpers import COMMAND, count_samples, load_recipe, require_tool, start, wait_for, write_jsonl
 
 ROWS = [
     {"a": i % 7 - 3, "b": i % 5 - 2, "label": "up" if i % 7 > 3 else "down"} for i in range(300)
 ]
 
 
-def here(text, folder):
-    """Return a recipe with the test's folders."""
+def replace_paths(text, folder):
+    """Return a recipe with its program and folder replaced by those of the test."""
     return text.replace("/opt/perceptron/bin/stream-perceptron", str(COMMAND)).replace(
         "/var/lib/perceptron", str(folder)
     )
@@ -30,16 +30,16 @@ def here(text, folder):
 
 @pytest.fixture
 def service(tmp_path):
-    """The section [Service] of the unit."""
+    """The [Service] section of the systemd unit."""
     unit = configparser.ConfigParser(interpolation=None)
     unit.optionxform = str
-    unit.read_string(here(recipe("service"), tmp_path))
+    unit.read_string(replace_paths(load_recipe("service"), tmp_path))
     return unit["Service"]
 
 
 @pytest.fixture
-def run_unit(service, tmp_path):
-    """Start the unit's command as systemd does: stdin is a FIFO, open for writing too."""
+def starter_and_fifo(service, tmp_path):
+    """A function that starts the unit as systemd does, and the FIFO that is its stdin."""
     os.mkfifo(tmp_path / "samples")
     samples = os.open(tmp_path / "samples", os.O_RDWR)
     program, subcommand, *options = shlex.split(service["ExecStart"])
@@ -52,65 +52,64 @@ def run_unit(service, tmp_path):
     os.close(samples)
 
 
-def end_of(process):
+def wait_for_exit(process):
     """Wait for a process to end, and return its exit code."""
     process.communicate(timeout=60)
     return process.returncode
 
 
-def codes(text):
+def parse_exit_codes(text):
     return {int(code) for code in text.split()}
 
 
-def learned(folder, n):
+def has_predictions(folder, n):
+    """Return a condition that holds when n predictions have been written."""
     predictions = folder / "predictions.jsonl"
     return lambda: predictions.exists() and len(predictions.read_text().splitlines()) == n
 
 
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT, signal.SIGTERM])
-def test_a_service_that_is_asked_to_end_saves_and_ends_in_order(
-    service, run_unit, tmp_path, number
+def test_service_saves_and_exits_successfully_on_a_signal(
+    service, starter_and_fifo, tmp_path, number
 ):
-    run, samples = run_unit
-    os.write(samples, write_lines(tmp_path / "rows", ROWS[:100]).read_bytes())
+    run, samples = starter_and_fifo
+    os.write(samples, write_jsonl(tmp_path / "rows", ROWS[:100]).read_bytes())
     process = run()
-    wait_for(learned(tmp_path, 100), process)
+    wait_for(has_predictions(tmp_path, 100), process)
     process.send_signal(number)
 
-    assert end_of(process) in codes(service["SuccessExitStatus"])
-    assert samples_in(tmp_path / "events.npz") == 100
+    assert wait_for_exit(process) in parse_exit_codes(service["SuccessExitStatus"])
+    assert count_samples(tmp_path / "events.npz") == 100
 
 
-def test_a_killed_service_starts_again_and_finds_what_was_written_meanwhile(
-    service, run_unit, tmp_path
-):
-    run, samples = run_unit
+def test_restarted_service_learns_rows_written_after_a_kill(service, starter_and_fifo, tmp_path):
+    run, samples = starter_and_fifo
     process = run()
     process.kill()
-    killed = end_of(process)
-    os.write(samples, write_lines(tmp_path / "rows", ROWS).read_bytes())
+    returncode_of_kill = wait_for_exit(process)
+    os.write(samples, write_jsonl(tmp_path / "rows", ROWS).read_bytes())
     process = run()
-    wait_for(learned(tmp_path, 300), process)
+    wait_for(has_predictions(tmp_path, 300), process)
     process.terminate()
 
     assert service["Restart"] == "on-failure"
-    assert 128 - killed not in codes(service["SuccessExitStatus"] + " 1 2")
-    assert end_of(process) in codes(service["SuccessExitStatus"])
-    assert samples_in(tmp_path / "events.npz") == 300
+    assert 128 - returncode_of_kill not in parse_exit_codes(service["SuccessExitStatus"] + " 1 2")
+    assert wait_for_exit(process) in parse_exit_codes(service["SuccessExitStatus"])
+    assert count_samples(tmp_path / "events.npz") == 300
 
 
-def test_a_service_is_not_restarted_where_somebody_must_look(service, run_unit, tmp_path):
+def test_service_with_a_damaged_model_is_not_restarted(service, starter_and_fifo, tmp_path):
     (tmp_path / "events.npz").write_text("damaged")
-    process = run_unit[0]()
+    process = starter_and_fifo[0]()
 
-    assert end_of(process) in codes(service["RestartPreventExitStatus"])
+    assert wait_for_exit(process) in parse_exit_codes(service["RestartPreventExitStatus"])
 
 
-def test_systemd_finds_nothing_wrong_with_the_units(tmp_path):
+def test_systemd_accepts_the_units(tmp_path):
     if shutil.which("systemd-analyze") is None:
         pytest.skip("systemd is not installed")
     for name in ("socket", "service"):
-        text = here(recipe(name), tmp_path)
+        text = replace_paths(load_recipe(name), tmp_path)
         (tmp_path / f"perceptron.{name}").write_text(
             text.replace("User=perceptron", f"User={getpass.getuser()}")
         )
@@ -125,51 +124,53 @@ def test_systemd_finds_nothing_wrong_with_the_units(tmp_path):
 
 def run_cron(name, folder):
     """Run the command of a crontab as cron does."""
-    command = here(recipe(name).splitlines()[-1].split(maxsplit=5)[5], folder)
+    command = replace_paths(load_recipe(name).splitlines()[-1].split(maxsplit=5)[5], folder)
     result = subprocess.run(
         ["/bin/sh", "-c", command], env={"PATH": "/usr/bin:/bin"}, capture_output=True, text=True
     )
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
 
 
-def test_cron_learns_what_is_new_and_sends_no_mail(tmp_path):
+def test_cron_learns_new_rows_and_sends_no_mail(tmp_path):
     for n in (100, 300):
-        write_lines(tmp_path / "events.jsonl", ROWS[:n])
+        write_jsonl(tmp_path / "events.jsonl", ROWS[:n])
         run_cron("cron", tmp_path)
 
-        assert n == samples_in(tmp_path / "events.npz")
+        assert n == count_samples(tmp_path / "events.npz")
 
 
-def test_cron_learns_a_growing_folder_and_old_files_are_deleted(tmp_path):
+def test_cron_learns_a_growing_folder_whose_old_files_are_deleted(tmp_path):
     require_tool("jq")
     old, new = tmp_path / "events-1.jsonl", tmp_path / "events-2.jsonl"
-    write_lines(old, ROWS[:100])
-    write_lines(new, ROWS[100:200])
+    write_jsonl(old, ROWS[:100])
+    write_jsonl(new, ROWS[100:200])
     os.utime(old, (0, 0))
     run_cron("daily", tmp_path)
     environment = {"PATH": f"{COMMAND.parent}:{os.environ['PATH']}"}
     subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", recipe("retention")],
+        ["bash", "-euo", "pipefail", "-c", load_recipe("retention")],
         cwd=tmp_path, env=environment, check=True,
     )  # fmt: skip
     assert sorted(tmp_path.glob("*.jsonl")) == [new]
-    write_lines(new, ROWS[100:300])
+    write_jsonl(new, ROWS[100:300])
     run_cron("daily", tmp_path)
 
-    assert samples_in(tmp_path / "events.npz") == 300
+    assert count_samples(tmp_path / "events.npz") == 300
 
 
 @pytest.mark.parametrize("mode", ["create", "copytruncate"])
-def test_logs_that_logrotate_rotates_are_learned_once(mode, tmp_path):
+def test_rows_of_rotated_logs_are_learned_once(mode, tmp_path):
     require_tool("logrotate")
     log, config = tmp_path / "requests.jsonl", tmp_path / "logrotate.conf"
     user, group = getpass.getuser(), grp.getgrgid(os.getgid()).gr_name
-    text = here(recipe("logrotate"), tmp_path).replace("su root root", f"su {user} {group}")
+    text = replace_paths(load_recipe("logrotate"), tmp_path).replace(
+        "su root root", f"su {user} {group}"
+    )
     config.write_text(text.replace("    create\n", f"    {mode}\n"))
     command = f"{COMMAND} learn {log}* -m {tmp_path}/m.npz -p {tmp_path}/p.jsonl --keep id -q"
     n_rows = 0
     for _ in range(4):
-        for n, then in (
+        for n, next_command in (
             (200, command),
             (7, f"logrotate --force --state {tmp_path}/state {config}"),
             (50, command),
@@ -178,22 +179,22 @@ def test_logs_that_logrotate_rotates_are_learned_once(mode, tmp_path):
                 for i in range(n_rows, n_rows + n):
                     file.write(json.dumps({"id": i, **ROWS[i % 35]}) + "\n")
             n_rows += n
-            subprocess.run(["sh", "-c", then], check=True)
+            subprocess.run(["sh", "-c", next_command], check=True)
     predictions = (tmp_path / "p.jsonl").read_text().splitlines()
 
     assert sorted(json.loads(line)["id"] for line in predictions) == list(range(n_rows))
     assert len(list(tmp_path.glob("requests.jsonl.*.gz"))) == 3
 
 
-def test_predictions_that_logrotate_rotates_are_complete(tmp_path):
+def test_rotated_predictions_are_complete(tmp_path):
     require_tool("logrotate")
     config = tmp_path / "logrotate.conf"
     user, group = getpass.getuser(), grp.getgrgid(os.getgid()).gr_name
-    text = here(recipe("logrotate-predictions"), tmp_path)
+    text = replace_paths(load_recipe("logrotate-predictions"), tmp_path)
     config.write_text(text.replace("su root root", f"su {user} {group}"))
     learn = [COMMAND, "learn", "events.jsonl", "-m", "events.npz", "-p", "predictions.jsonl", "-q"]
     for n in (100, 150, 150, 300):
-        write_lines(tmp_path / "events.jsonl", ROWS[:n])
+        write_jsonl(tmp_path / "events.jsonl", ROWS[:n])
         subprocess.run(learn, cwd=tmp_path, check=True)
         if n != 100:
             rotate = ["logrotate", "--force", "--state", tmp_path / "state", config]
@@ -206,12 +207,12 @@ def test_predictions_that_logrotate_rotates_are_complete(tmp_path):
     assert sorted(rows) == list(range(1, 301))
 
 
-def test_a_container_runs_the_program_itself_with_what_docker_run_adds(tmp_path):
-    lines = recipe("image").splitlines()
+def test_container_passes_docker_run_arguments_to_its_entrypoint(tmp_path):
+    lines = load_recipe("image").splitlines()
     (entry,) = [json.loads(line.partition(" ")[2]) for line in lines if "ENTRYPOINT" in line]
-    write_lines(tmp_path / "events.jsonl", ROWS)
-    learned = []
-    for line in recipe("container").splitlines():
+    write_jsonl(tmp_path / "events.jsonl", ROWS)
+    n_samples = []
+    for line in load_recipe("container").splitlines():
         run, _, arguments = line.partition(" perceptron learn ")
         if run.startswith("docker run"):
             subprocess.run(
@@ -219,6 +220,6 @@ def test_a_container_runs_the_program_itself_with_what_docker_run_adds(tmp_path)
                 cwd=tmp_path, env={"PATH": f"{COMMAND.parent}:/usr/bin:/bin"}, check=True,
                 capture_output=True,
             )  # fmt: skip
-            learned.append(samples_in(tmp_path / "events.npz"))
+            n_samples.append(count_samples(tmp_path / "events.npz"))
 
-    assert learned == [300, 600]
+    assert n_samples == [300, 600]

@@ -1,4 +1,4 @@
-"""A stream of any format ends bit-identical however it is split and rerun."""
+"""A run on streams of any format ends bit-identical, however it is split and resumed."""
 
 from __future__ import annotations
 
@@ -6,49 +6,53 @@ import random
 from collections import Counter
 
 import pytest
-from helpers import TIMES
-from splits import kill_split, require_alike
+from helpers import CASE_FACTOR
+from splits import learn_under_kills, require_same_results
 
 pytestmark = pytest.mark.usefixtures("signal_handlers")
 
 PARTS = 12  # run in parallel
 CASES = 300
-KILLED = 4
+KILLED_CASES = 4
 
 
-def try_cases(seeds, folder, monkeypatch, **how):
-    """Try a case per seed; return how often each kind and format came and was learned."""
+def run_cases(seeds, folder, monkeypatch, **options):
+    """Run a case per seed; count the kinds and formats, the splits and the learned cases."""
     counts = Counter()
     for seed in seeds:
-        here = folder / str(seed)
-        here.mkdir()
-        case, cuts, is_learned = require_alike(random.Random(seed), here, monkeypatch, **how)
+        case_folder = folder / str(seed)
+        case_folder.mkdir()
+        case, cuts, is_learned = require_same_results(
+            random.Random(seed), case_folder, monkeypatch, **options
+        )
         counts.update([case.kind, *case.formats])
         counts.update(cases=1, cuts=cuts, sources=len(case.files), learned=is_learned)
     return counts
 
 
-def summary(counts):
-    return ", ".join(f"{counts[what]} {what}" for what in ("cases", "sources", "cuts", "learned"))
+def format_counts(counts):
+    return ", ".join(f"{counts[name]} {name}" for name in ("cases", "sources", "cuts", "learned"))
 
 
 @pytest.mark.parametrize("part", range(PARTS))
-def test_pieces_end_as_one_go(part, tmp_path, monkeypatch, tell):
-    n = CASES * TIMES // PARTS
-    counts = try_cases(range(part * n, (part + 1) * n), tmp_path, monkeypatch)
+def test_split_run_ends_bit_identical(part, tmp_path, monkeypatch, report_figure):
+    n_cases = CASES * CASE_FACTOR // PARTS
+    counts = run_cases(range(part * n_cases, (part + 1) * n_cases), tmp_path, monkeypatch)
 
-    tell(f"split anywhere, part {part}: {summary(counts)}")
-    assert counts["learned"] > n / 2
-    assert counts["cuts"] > n
+    report_figure(f"split anywhere, part {part}: {format_counts(counts)}")
+    assert counts["learned"] > n_cases / 2
+    assert counts["cuts"] > n_cases
 
 
 @pytest.mark.slow
-def test_killed_commands_end_as_one_go(tmp_path, monkeypatch, tell):
-    n = KILLED * TIMES
-    seeds = range(1000, 1000 + n)
+def test_killed_command_ends_bit_identical(tmp_path, monkeypatch, report_figure):
+    n_cases = KILLED_CASES * CASE_FACTOR
+    seeds = range(1000, 1000 + n_cases)
     kinds = ("together", "one after another")
-    counts = try_cases(seeds, tmp_path, monkeypatch, split_by=kill_split, kinds=kinds, most=6000)
+    counts = run_cases(
+        seeds, tmp_path, monkeypatch, split_by=learn_under_kills, kinds=kinds, max_rows=6000
+    )
 
-    tell(f"killed anywhere: {summary(counts)}")
-    assert counts["learned"] > n / 2
-    assert counts["cuts"] > n / 2
+    report_figure(f"killed anywhere: {format_counts(counts)}")
+    assert counts["learned"] > n_cases / 2
+    assert counts["cuts"] > n_cases / 2

@@ -1,6 +1,6 @@
-"""The command, forked from a process that has imported it already.
+"""Run the command in a fork of a process that has already imported it.
 
-This takes a tenth of the time of a start, and gives a real process with pipes and signals.
+A fork takes a tenth of the time of a new start, and is a real process with pipes and signals.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from multiprocessing.connection import Connection
 
 from stream_perceptron_cli.main import run
 
-FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload([
+FORK_CONTEXT = multiprocessing.get_context("forkserver")
+FORK_CONTEXT.set_forkserver_preload([
     "__main__", "forked", "pyarrow.parquet", "river.metrics", "stream_perceptron_cli.learn",
     "stream_perceptron.diagnostics",
 ])  # fmt: skip
-SECONDS = 300
+MAX_SECONDS = 300
 
 
-def become(arguments, descriptors, folder, seconds=SECONDS):
-    """Become the command with these descriptors as stdin, stdout and stderr, and a time limit."""
+def become_command(arguments, descriptors, folder, seconds=MAX_SECONDS):
+    """Turn this process into the command, with these stdin, stdout, stderr and a time limit."""
     os.chdir(folder)
     signal.alarm(seconds)
     for number, descriptor in enumerate(descriptors):
@@ -35,44 +35,54 @@ def become(arguments, descriptors, folder, seconds=SECONDS):
     run()
 
 
-def _begin(arguments, environment, folder, ends):
+def _run_child(arguments, environment, folder, connections):
     os.environ.clear()
     os.environ.update(environment)
-    become(arguments, [end.fileno() for end in ends], folder)
+    become_command(arguments, [connection.fileno() for connection in connections], folder)
 
 
-def _read(end, shown, name):
-    with open(end.fileno(), closefd=False) as file:
-        shown[name] = file.read()
+def _read_output(connection, outputs, name):
+    with open(connection.fileno(), closefd=False) as file:
+        outputs[name] = file.read()
 
 
-def _write(end, text):
-    with suppress(BrokenPipeError), open(end.fileno(), "w", closefd=False) as file:
+def _write_input(connection, text):
+    with suppress(BrokenPipeError), open(connection.fileno(), "w", closefd=False) as file:
         file.write(text)
-    end.close()
+    connection.close()
 
 
 def run_forked(arguments, input=None, stdin=None, cwd=None):  # noqa: A002
-    """Run the command like `subprocess.run` with text."""
-    (given, feed), (out, told), (err, failed) = (FORKS.Pipe(duplex=False) for _ in range(3))
+    """Run the command in a fork, with the result of `subprocess.run` in text mode."""
+    stdin_reader, stdin_writer = FORK_CONTEXT.Pipe(duplex=False)
+    stdout_reader, stdout_writer = FORK_CONTEXT.Pipe(duplex=False)
+    stderr_reader, stderr_writer = FORK_CONTEXT.Pipe(duplex=False)
     if input is None:
-        given.close()
-        given = Connection(os.dup(stdin.fileno()) if stdin else os.open(os.devnull, os.O_RDONLY))
-    process = FORKS.Process(
-        target=_begin, args=(arguments, dict(os.environ), cwd or os.getcwd(), (given, told, failed))
+        stdin_reader.close()
+        stdin_reader = Connection(
+            os.dup(stdin.fileno()) if stdin else os.open(os.devnull, os.O_RDONLY)
+        )
+    process = FORK_CONTEXT.Process(
+        target=_run_child,
+        args=(
+            arguments,
+            dict(os.environ),
+            cwd or os.getcwd(),
+            (stdin_reader, stdout_writer, stderr_writer),
+        ),
     )
     process.start()
-    for end in (given, told, failed):
-        end.close()
-    shown = {}
+    for connection in (stdin_reader, stdout_writer, stderr_writer):
+        connection.close()
+    outputs = {}
     threads = [
-        threading.Thread(target=_write, args=(feed, input or "")),
-        threading.Thread(target=_read, args=(out, shown, "stdout")),
-        threading.Thread(target=_read, args=(err, shown, "stderr")),
+        threading.Thread(target=_write_input, args=(stdin_writer, input or "")),
+        threading.Thread(target=_read_output, args=(stdout_reader, outputs, "stdout")),
+        threading.Thread(target=_read_output, args=(stderr_reader, outputs, "stderr")),
     ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     process.join()
-    return subprocess.CompletedProcess(arguments, process.exitcode, **shown)
+    return subprocess.CompletedProcess(arguments, process.exitcode, **outputs)

@@ -1,4 +1,4 @@
-"""Helpers that several test files share."""
+"""Helper functions that several test files share."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ import pytest
 from stream_perceptron import LiveModel
 
 ROOT = Path(__file__).parents[2]
-NAMES = [f"x{i}" for i in range(6)]
+FEATURE_NAMES = [f"x{i}" for i in range(6)]
 COMMAND = Path(sys.executable).with_name("stream-perceptron")
-# The factor of random cases.
-TIMES = int(os.environ.get("TEST_TIMES", "1"))
+# A factor for the number of random cases and kills.
+CASE_FACTOR = int(os.environ.get("TEST_TIMES", "1"))
 
 
 def require_tool(name):
@@ -44,21 +44,21 @@ def require_tool(name):
         pytest.skip(f"{name} is not installed")
 
 
-def dicts(X):
-    """Return the rows of an array (n, 6) as samples."""
-    return [dict(zip(NAMES, row, strict=True)) for row in X.tolist()]
+def to_dicts(X):
+    """Return the rows of an array, shape (n, 6), as dicts of features."""
+    return [dict(zip(FEATURE_NAMES, row, strict=True)) for row in X.tolist()]
 
 
 def train_copy(model, samples):
-    """Return a copy of a model that has learned some samples."""
+    """Return a copy of a model, trained with some samples; the model itself does not change."""
     copied = copy.deepcopy(model)
     for x, y in samples:
         copied.learn_one(x, y)
     return copied
 
 
-def state_of(model):
-    """Return all state that learning changes and a refused sample must not."""
+def capture_state(model):
+    """Return the state of a model, which a rejected sample must not change."""
     return (
         model.classes_,
         model.features_,
@@ -71,41 +71,41 @@ def state_of(model):
 
 
 def write_parquet(path, columns, **options):
-    """Write columns as a Parquet file; return its path."""
+    """Write columns to a Parquet file; return its path."""
     pq.write_table(pa.table(columns), path, **options)
     return path
 
 
-def write_lines(path, rows):
-    """Write each row as a line of JSON; return the path."""
+def write_jsonl(path, rows):
+    """Write rows as JSON Lines; return the path."""
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
 
 
-def samples_in(path):
-    """Return the number of labeled samples that a checkpoint has learned."""
+def count_samples(path):
+    """Return the number of labeled samples that the model of a checkpoint has learned."""
     return LiveModel.load(path).progress.samples
 
 
-def outcome_in(folder):
-    """Return the contents of the model and the predictions in a folder."""
-    return contents_of(folder / "model.npz"), contents_of(folder / "predictions.jsonl")
+def read_outputs(folder):
+    """Return the contents of model.npz and predictions.jsonl in a folder."""
+    return read_contents(folder / "model.npz"), read_contents(folder / "predictions.jsonl")
 
 
-def members_of(path):
+def read_members(path):
     """Return the members of a checkpoint by name."""
     with zipfile.ZipFile(path) as archive:
         return {name: archive.read(name) for name in archive.namelist()}
 
 
-def contents_of(path):
-    """Return the bytes of a file; of a checkpoint its members, without the states of its files.
+def read_contents(path):
+    """Return the bytes of a file, or the members of a checkpoint without the state of its marks.
 
-    The states differ between copies of a file, and between runs that end in other places.
+    These states differ between copies of a source, and between runs that end at different rows.
     """
     if not zipfile.is_zipfile(path):
         return path.read_bytes()
-    members = members_of(path)
+    members = read_members(path)
     meta = json.loads(members.pop("meta.json"))
     for mark in meta.get("run", {}).get("marks", []):
         mark.pop("state", None)
@@ -114,86 +114,88 @@ def contents_of(path):
 
 
 def wait_for(condition, process=None):
-    """Wait until a condition holds; fail after a minute, or if the process ends before."""
+    """Wait until a condition holds; fail after a minute, or if the process ends first."""
     for _ in range(6000):
         if condition():
             return
         assert process is None or process.poll() is None, "the process has ended"
         time.sleep(0.01)
-    raise AssertionError("it never came")
+    raise AssertionError("the condition did not hold within a minute")
 
 
-def n_unread(descriptor):
-    """Return the number of bytes in a pipe."""
+def count_unread_bytes(descriptor):
+    """Return the number of bytes in a pipe that nobody has read."""
     return int.from_bytes(fcntl.ioctl(descriptor, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
-def kill_after_saves(process, path, saves, more, number=signal.SIGKILL):
-    """Kill a process after a number of saves and `more` seconds; return whether it still ran.
+def kill_after_saves(process, path, n_saves, delay, number=signal.SIGKILL):
+    """Kill a process after a number of saves and `delay` seconds; return whether it still ran.
 
     Counting saves makes tests independent of the machine's speed.
     """
-    last, waited = saved_at(path), 0
-    while saves and process.poll() is None:
+    last_mtime, n_waits = read_mtime(path), 0
+    while n_saves and process.poll() is None:
         time.sleep(0.001)
-        waited += 1
-        if waited == 60_000:  # more than a minute, on any machine
+        n_waits += 1
+        if n_waits == 60_000:  # more than a minute, on any machine
             process.kill()
-            raise AssertionError("it never saved")
-        if saved_at(path) != last:
-            last = saved_at(path)
-            saves -= 1
+            raise AssertionError("the process did not save within a minute")
+        if read_mtime(path) != last_mtime:
+            last_mtime = read_mtime(path)
+            n_saves -= 1
     with suppress(subprocess.TimeoutExpired):
-        process.wait(more)
+        process.wait(delay)
     if process.poll() is not None:
         return False
     process.send_signal(number)
     return True
 
 
-def kill_runs(command_in, saves, wanted, tmp_path):
-    """Start a command in new folders, and kill and restart it until it ends by itself.
+def run_under_kills(build_command, n_saves, min_kills, tmp_path):
+    """Run a command in new folders; kill and restart it in each until it ends by itself.
 
-    `command_in(folder)` saves folder/model.npz; each kill comes after a random choice of `saves`.
-    Two commands run at once. Return the number of kills, at least `wanted`, and each outcome.
+    `build_command(folder)` returns a command that saves folder/model.npz. Each kill comes after
+    one of the numbers `n_saves`. Two commands run in parallel. Returns the number of kills, at
+    least `min_kills`, and the contents of each folder's model and predictions.
     """
 
-    def lane(number):
+    def run_lane(number):
         rng, kills, outcomes = random.Random(number), 0, []
-        while kills < wanted / 2:
+        while kills < min_kills / 2:
             folder = tmp_path / f"{number}-{len(outcomes)}"
             folder.mkdir()
             code = None
             while code != 0:
-                process = subprocess.Popen(command_in(folder), stderr=subprocess.PIPE)
-                n, more = rng.choice(saves), rng.uniform(0, 0.1)
-                kills += kill_after_saves(process, folder / "model.npz", n, more)
+                process = subprocess.Popen(build_command(folder), stderr=subprocess.PIPE)
+                n, delay = rng.choice(n_saves), rng.uniform(0, 0.1)
+                kills += kill_after_saves(process, folder / "model.npz", n, delay)
                 errors, code = process.communicate()[1], process.returncode
                 assert code in (0, -9), errors
-            outcomes.append(outcome_in(folder))
+            outcomes.append(read_outputs(folder))
             assert not list(folder.glob(".*.tmp"))
         return kills, outcomes
 
     with ThreadPoolExecutor(2) as pool:
-        (kills, outcomes), (more_kills, others) = pool.map(lane, range(2))
-    return kills + more_kills, outcomes + others
+        (kills, outcomes), (more_kills, more_outcomes) = pool.map(run_lane, range(2))
+    return kills + more_kills, outcomes + more_outcomes
 
 
-def saved_at(path):
+def read_mtime(path):
     """Return the time of a file's last write, or None if it does not exist."""
     with suppress(FileNotFoundError):
         return path.stat().st_mtime_ns
     return None
 
 
-def end_group(process):
-    """Kill a session leader and all processes of its group."""
+def kill_process_group(process):
+    """Kill a session leader and all processes in its process group."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait(60)
 
 
-def free_port():
+def find_free_port():
+    """Return a TCP port on which no program listens."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return listener.getsockname()[1]
@@ -204,50 +206,53 @@ def is_listening(port):
         return client.connect_ex(("127.0.0.1", port)) == 0
 
 
-def catches(process, number=signal.SIGTERM):
+def has_signal_handler(process, number=signal.SIGTERM):
     """Whether a process has a handler for a signal."""
     status = Path(f"/proc/{process.pid}/status").read_text()
-    caught = re.search(r"SigCgt:\s+([0-9a-f]+)", status)
-    return caught is not None and bool(int(caught[1], 16) & 1 << (number - 1))
+    mask = re.search(r"SigCgt:\s+([0-9a-f]+)", status)
+    return mask is not None and bool(int(mask[1], 16) & 1 << (number - 1))
 
 
 def start(*args, command=(COMMAND,), subcommand="learn", **kwargs):
-    """Start a command, and wait until it handles signals."""
+    """Start the command in the background, and wait until it has its signal handlers."""
     process = subprocess.Popen(
         [*command, subcommand, *args], stderr=subprocess.PIPE, text=True, **kwargs
     )
-    while process.poll() is None and not catches(process):
+    while process.poll() is None and not has_signal_handler(process):
         time.sleep(0.002)
     return process
 
 
-DIGITS = ["--classes", "0-9", "--seed", "0"]
+DIGIT_OPTIONS = ["--classes", "0-9", "--seed", "0"]
 
 
-SCALED = [*DIGITS, "--scale", "1/255"]
+SCALED_DIGIT_OPTIONS = [*DIGIT_OPTIONS, "--scale", "1/255"]
 
 
-PIXELS = [f"pixel{i}" for i in range(784)]
+PIXEL_NAMES = [f"pixel{i}" for i in range(784)]
 
 
-def json_lines(rows):
+def encode_jsonl(rows):
+    """Return rows as JSON Lines."""
     return "".join(json.dumps(row) + "\n" for row in rows).encode()
 
 
-def csv_lines(rows, header=None, delimiter=","):
+def encode_csv(rows, header=None, delimiter=","):
+    """Return rows as unquoted CSV, with an optional header."""
     rows = rows if header is None else [header, *rows]
     return "".join(delimiter.join(map(str, row)) + "\n" for row in rows).encode()
 
 
-def ipc(table, most=None, kind=pa.ipc.new_stream):
+def encode_ipc(table, max_chunk_rows=None, new_writer=pa.ipc.new_stream):
+    """Return a table as an Arrow stream, or as a file with `new_writer=pa.ipc.new_file`."""
     sink = io.BytesIO()
-    with kind(sink, table.schema) as writer:
-        writer.write_table(table, most)
+    with new_writer(sink, table.schema) as writer:
+        writer.write_table(table, max_chunk_rows)
     return sink.getvalue()
 
 
-def outcome_of(path):
-    """Return the outcome of a run without the names of features."""
+def load_outcome(path):
+    """Return weights and metrics of a checkpoint, but no feature names, which vary by format."""
     live = LiveModel.load(path)
     progress = live.progress
     return (
@@ -260,23 +265,23 @@ def outcome_of(path):
 
 
 def learn_from_pipe(path, options, data, **kwargs):
-    """Learn from a pipe."""
+    """Learn bytes from a pipe; return the model."""
     command = [COMMAND, "learn", "-m", path, "--quiet", *options]
     subprocess.run(command, input=data, check=True, timeout=300, **kwargs)
     return LiveModel.load(path)
 
 
-def chunks(data, how):
-    """Cut lines into chunks that are sent at once."""
-    if how == "at once":
+def split_into_chunks(data, mode):
+    """Split the bytes of lines into chunks, each to be sent by one write."""
+    if mode == "at once":
         return [data]
-    if how == "line by line":
+    if mode == "line by line":
         return [line + b"\n" for line in data.rstrip(b"\n").split(b"\n")]
     return [data[i : i + 7] for i in range(0, len(data), 7)]
 
 
-def lines_of(form, n):
-    """Return a header and n lines of points in the plane, every tenth without a label."""
+def make_point_lines(form, n):
+    """Return a header and n lines of random labeled points; every tenth has no label."""
     rng = np.random.default_rng(0)
     header, lines = b"", []
     for i, (a, b) in enumerate(rng.normal(size=(n, 2)).round(4).tolist()):
@@ -290,8 +295,8 @@ def lines_of(form, n):
     return header, lines
 
 
-def forge(parts, compression=zipfile.ZIP_STORED):
-    """Return an archive with a valid digest; `parts` are pairs of name and bytes."""
+def forge_archive(parts, compression=zipfile.ZIP_STORED):
+    """Return the bytes of an archive with a valid digest; `parts` are pairs of name and content."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", compression) as archive:
         for name, content in parts:
@@ -301,7 +306,8 @@ def forge(parts, compression=zipfile.ZIP_STORED):
     return body + b"sha256:" + hashlib.sha256(body).hexdigest().encode()
 
 
-def npy(array, **header):
+def encode_npy(array, **header):
+    """Return an array in NPY format; keywords replace fields of its header."""
     buffer = io.BytesIO()
     np.save(buffer, array, allow_pickle=True)
     data = buffer.getvalue()
@@ -315,21 +321,21 @@ def npy(array, **header):
 
 @dataclass(frozen=True)
 class CodeBlock:
-    """A fenced block of a page."""
+    """A fenced code block of a Markdown page."""
 
     language: str
     name: str  # the text after the language, or ""
     text: str
 
 
-def blocks_of(page: Path) -> list[CodeBlock]:
-    """Return the fenced blocks of a page in Markdown."""
-    found = re.findall(r"(?ms)^```(\w+)(?: ([\w-]+))?\n(.*?)^```$", page.read_text())
-    return [CodeBlock(*parts) for parts in found]
+def parse_code_blocks(page: Path) -> list[CodeBlock]:
+    """Return the fenced code blocks of a Markdown page."""
+    blocks = re.findall(r"(?ms)^```(\w+)(?: ([\w-]+))?\n(.*?)^```$", page.read_text())
+    return [CodeBlock(*parts) for parts in blocks]
 
 
-def recipe(name: str) -> str:
-    """Return the block of docs/ with this name."""
+def load_recipe(name: str) -> str:
+    """Return the text of the code block in docs/ with this name."""
     pages = (ROOT / "docs").glob("*.md")
-    (block,) = [block for page in pages for block in blocks_of(page) if block.name == name]
+    (block,) = [block for page in pages for block in parse_code_blocks(page) if block.name == name]
     return block.text

@@ -1,4 +1,4 @@
-"""Late labels: random rows, files of them, and an oracle in plain Python."""
+"""Random rows with late labels, files of these rows, and an oracle in plain Python."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ import random
 
 import numpy as np
 import pyarrow as pa
-from helpers import csv_lines, ipc, write_lines, write_parquet
+from helpers import encode_csv, encode_ipc, write_jsonl, write_parquet
 from river import evaluate, metrics, stream
 
-FEATURES = ("a", "b", "c")
+FEATURE_NAMES = ("a", "b", "c")
 START = dt.datetime(2024, 1, 1)
 
 
-class Plain:
-    """The oracle: processes rows one by one with a River model and a dict."""
+class LateLabelOracle:
+    """An oracle of --join, which processes rows one by one with a River model and a dict."""
 
-    def __init__(self, model, most=10**9):
-        self.model, self.most = model, most
-        self.samples, self.n_evicted = {}, 0  # waiting samples, oldest first
+    def __init__(self, model, max_pending=10**9):
+        self.model, self.max_pending = model, max_pending
+        self.samples, self.n_evicted = {}, 0  # pending samples, oldest first
         self.predicted, self.rejected, self.tested = {}, [], []
 
-    def take(self, number, row):
-        """Process a row, given its number."""
+    def process_row(self, number, row):
+        """Process the row with this number."""
         key, y = row.get("id"), row.get("label")
         key = None if key in (None, "") else str(key)
-        x = {name: row[name] for name in FEATURES if row.get(name) is not None}
+        x = {name: row[name] for name in FEATURE_NAMES if row.get(name) is not None}
         is_bad = key is None or (y is None and not x) or "oops" in x.values()
         if is_bad or bool(x) == (key in self.samples):
             self.rejected.append(number)
@@ -39,97 +39,97 @@ class Plain:
             x, predicted = self.samples.pop(key)
             self.tested.append((predicted, y))
             self.model.learn_one(x, y)
-        if len(self.samples) > self.most:
+        if len(self.samples) > self.max_pending:
             del self.samples[next(iter(self.samples))]
             self.n_evicted += 1
 
     @property
     def accuracy(self):
-        """The share of correct predictions among samples whose label came."""
-        hits = [predicted == y for predicted, y in self.tested if predicted is not None]
-        return sum(hits) / len(hits) if hits else 0.0
+        """The share of correct predictions among the samples with a label."""
+        is_correct = [predicted == y for predicted, y in self.tested if predicted is not None]
+        return sum(is_correct) / len(is_correct) if is_correct else 0.0
 
 
-def features(rng, has_gaps=True):
-    """Return random features, at least one of them present."""
-    x = {name: round(rng.gauss(0, 1), 3) for name in FEATURES}
-    for name in rng.sample(FEATURES, rng.randrange(len(FEATURES)) if has_gaps else 0):
+def draw_features(rng, has_gaps=True):
+    """Return random features; with gaps, some are None, but never all."""
+    x = {name: round(rng.gauss(0, 1), 3) for name in FEATURE_NAMES}
+    for name in rng.sample(FEATURE_NAMES, rng.randrange(len(FEATURE_NAMES)) if has_gaps else 0):
         x[name] = None
     return x
 
 
-def label_of(x):
+def compute_label(x):
     return "right" if sum(value or 0.0 for value in x.values()) > 0 else "left"
 
 
-def random_rows(seed, n, n_ids=12):
-    """Return valid and invalid rows."""
+def draw_rows(seed, n, n_ids=12):
+    """Return random valid and invalid rows, whose IDs repeat."""
     rng, rows = random.Random(seed), []
     for i in range(n):
-        x, key = features(rng), rng.randrange(n_ids)
+        x, key = draw_features(rng), rng.randrange(n_ids)
         kind = rng.choices(["question", "label", "both", "neither"], [9, 8, 2, 1])[0]
         row = {"id": None if rng.random() < 0.04 else rng.choice([key, str(key)])}
         if kind in ("question", "both"):
             row |= x
             if i > 30 and rng.random() < 0.04:
-                row[rng.choice(FEATURES)] = "oops"
+                row[rng.choice(FEATURE_NAMES)] = "oops"
         if kind in ("label", "both"):
-            row["label"] = label_of(x)
-        # A key may be null or absent.
+            row["label"] = compute_label(x)
+        # A null value may be written or left out.
         rows.append({name: v for name, v in row.items() if v is not None or rng.random() < 0.5})
     return rows
 
 
-def good_rows(seed, n, late=30, is_apart=0.9):
-    """Return n valid rows; their labels come with them, up to `late` rows later, or never."""
-    rng, rows, due, n_asked = random.Random(seed), [], {}, 0
+def draw_valid_rows(seed, n, max_delay=30, separate_share=0.9):
+    """Return n valid rows; labels come at once, up to `max_delay` rows later, or never."""
+    rng, rows, due_labels, n_samples = random.Random(seed), [], {}, 0
     while len(rows) < n:
-        if now := due.pop(len(rows), None):
-            rows.append(now)
+        if label_row := due_labels.pop(len(rows), None):
+            rows.append(label_row)
             continue
-        x, n_asked = features(rng, has_gaps=False), n_asked + 1
-        row = {"id": n_asked, **x}
-        rows.append(row if rng.random() < is_apart else row | {"label": label_of(x)})
-        at = len(rows) + rng.randrange(late)
-        if "label" not in rows[-1] and at not in due and rng.random() < 0.95:
-            due[at] = {"id": n_asked, "label": label_of(x)}
+        x, n_samples = draw_features(rng, has_gaps=False), n_samples + 1
+        row = {"id": n_samples, **x}
+        rows.append(row if rng.random() < separate_share else row | {"label": compute_label(x)})
+        due_index = len(rows) + rng.randrange(max_delay)
+        if "label" not in rows[-1] and due_index not in due_labels and rng.random() < 0.95:
+            due_labels[due_index] = {"id": n_samples, "label": compute_label(x)}
     return rows
 
 
-def rows_for(form, seed, n=400):
-    """Return valid and invalid rows for a format, and the names of their features."""
-    rng, rows = random.Random(seed), random_rows(seed, n, 12 if n > 100 else 4)
+def draw_rows_for_format(form, seed, n=400):
+    """Return valid and invalid rows in the layout of a format, and the names of their features."""
+    rng, rows = random.Random(seed), draw_rows(seed, n, 12 if n > 100 else 4)
     if not form.startswith(("csv", "json")):
         rows = [row for row in rows if "oops" not in row.values()]
-    asked = [any(row.get(name) is not None for name in FEATURES) for row in rows]
-    for row, is_asked in zip(rows, asked, strict=True):
-        x = {name: row.pop(name) for name in FEATURES if name in row}
+    features_present = [any(row.get(name) is not None for name in FEATURE_NAMES) for row in rows]
+    for row, has_features in zip(rows, features_present, strict=True):
+        x = {name: row.pop(name) for name in FEATURE_NAMES if name in row}
         if form.endswith("lists"):
-            x = {"pixels": [rng.randrange(256) for _ in range(4)]} if is_asked else {}
-        elif seed % 2:  # integers: bytes, or not
-            some = [0, 7, 255, 300][: 3 + seed // 3 % 2]
-            x = {name: rng.choice(some) if type(v) is float else v for name, v in x.items()}
-        if is_asked and not form.endswith("lists"):
+            x = {"pixels": [rng.randrange(256) for _ in range(4)]} if has_features else {}
+        elif seed % 2:  # integers, all of which fit a byte for some seeds
+            integers = [0, 7, 255, 300][: 3 + seed // 3 % 2]
+            x = {name: rng.choice(integers) if type(v) is float else v for name, v in x.items()}
+        if has_features and not form.endswith("lists"):
             x["colour"] = rng.choice(["red", "blue", None])
             if form.startswith("json") and rng.random() < 0.1:
                 x[f"late{rng.randrange(9)}"] = 1.0
         if form == "json nested":
             x = {"features": x} if x else {}
         row |= x
-    return rows, ("pixels",) if form.endswith("lists") else (*FEATURES, "colour")
+    return rows, ("pixels",) if form.endswith("lists") else (*FEATURE_NAMES, "colour")
 
 
-def write_rows(path, form, rows, names=FEATURES):
-    """Write rows in a format; return the path."""
+def write_rows(path, form, rows, names=FEATURE_NAMES):
+    """Write rows to a file of a format; return the path."""
     if form.startswith("json"):
-        return write_lines(path, rows)
+        return write_jsonl(path, rows)
     columns = {name: [row.get(name) for row in rows] for name in ("id", *names, "label")}
     if form.startswith("csv"):
         cells = [
             ["" if cell is None else cell for cell in row]
             for row in zip(*columns.values(), strict=True)
         ]
-        path.write_bytes(csv_lines(cells, list(columns)))
+        path.write_bytes(encode_csv(cells, list(columns)))
         return path
     columns["id"] = [None if key is None else int(key) for key in columns["id"]]
     for name, kind in (("pixels", pa.list_(pa.uint8())), ("colour", pa.string())):
@@ -137,12 +137,12 @@ def write_rows(path, form, rows, names=FEATURES):
             columns[name] = pa.array(columns[name], kind)
     if form.startswith("parquet"):
         return write_parquet(path, columns, row_group_size=37)
-    path.write_bytes(ipc(pa.table(columns), 37))
+    path.write_bytes(encode_ipc(pa.table(columns), 37))
     return path
 
 
-def timing(seed, n):
-    """Return a function that makes the moments and random delays of n samples."""
+def draw_timing(seed, n):
+    """Return a function that builds `moment` and `delay` of simulate_qa for n samples."""
     rng = np.random.default_rng(seed)
     gaps = rng.choice([0, 1, 1, 5, 60], n).tolist()
     delays = {
@@ -153,16 +153,16 @@ def timing(seed, n):
     }[seed % 4]()
     moments = [START + dt.timedelta(seconds=int(passed)) for passed in np.cumsum(gaps)]
 
-    def fresh():
+    def make_timing():
         clock = iter(moments)
-        waits = iter(dt.timedelta(seconds=int(delay)) for delay in delays.tolist())
-        return {"moment": lambda x: next(clock), "delay": lambda x, y: next(waits)}
+        delay_iterator = iter(dt.timedelta(seconds=int(delay)) for delay in delays.tolist())
+        return {"moment": lambda x: next(clock), "delay": lambda x, y: next(delay_iterator)}
 
-    return fresh
+    return make_timing
 
 
-def sparse(seed, n):
-    """Return samples that each have some of the features."""
+def draw_sparse_samples(seed, n):
+    """Return random samples, each with a subset of the features."""
     rng, samples = random.Random(seed), []
     for _ in range(n):
         names = rng.sample([f"f{i}" for i in range(8)], rng.randrange(1, 8))
@@ -171,18 +171,18 @@ def sparse(seed, n):
     return samples
 
 
-def by_river(samples, fresh, model):
-    """Return River's metric, the rows in its order, and its predictions by question's row."""
-    metric, asked, rows, answered = metrics.Accuracy(), {}, [], []
-    for i, x, y, *more in stream.simulate_qa(copy.deepcopy(samples), **fresh()):
+def simulate_with_river(samples, make_timing, model):
+    """Return River's metric, its rows in order, and its predictions by the number of their row."""
+    metric, row_numbers, rows, labeled_ids = metrics.Accuracy(), {}, [], []
+    for i, x, y, *more in stream.simulate_qa(copy.deepcopy(samples), **make_timing()):
         rows.append({"id": i, **x, **(more[0] if more else {})} if y is None else {"id": i})
         if y is None:
-            asked[i] = len(rows)
+            row_numbers[i] = len(rows)
         else:
             rows[-1]["label"] = y
-            answered.append(i)
+            labeled_ids.append(i)
     steps = evaluate.iter_progressive_val_score(
-        copy.deepcopy(samples), model, metric, step=1, yield_predictions=True, **fresh()
+        copy.deepcopy(samples), model, metric, step=1, yield_predictions=True, **make_timing()
     )
     predicted = [step["Prediction"] for step in steps]
-    return metric, rows, {asked[i]: y for i, y in zip(answered, predicted, strict=True)}
+    return metric, rows, {row_numbers[i]: y for i, y in zip(labeled_ids, predicted, strict=True)}

@@ -1,4 +1,4 @@
-"""The rule in plain Python, as on paper."""
+"""The learning rule in plain Python, with the symbols of the textbook."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ACTIVATIONS = {
 }
 
 
-def step(w, b, x, label, lr, epsilon, activation):
+def update_weights(w, b, x, label, lr, epsilon, activation):
     """Update w and b in place for one sample; return its net inputs and its error."""
     low, high, f, df = ACTIVATIONS[activation]
     net = [b[j] + sum(w[j][i] * x[i] for i in range(len(x))) for j in range(len(b))]
@@ -29,7 +29,7 @@ def step(w, b, x, label, lr, epsilon, activation):
 
 
 class Model:
-    """A model that grows: `draw` gives the initial weights of names up to the first sample.
+    """A growing model: `draw` returns initial weights until a sample is learned, then they are 0.
 
     `draw(j, i)` is the weight of label j and feature i, counted from 1; i = 0 is the bias.
     """
@@ -69,6 +69,6 @@ class Model:
                 self.add_feature(name)
         values = [x.get(name, 0.0) for name in self.features]
         target = self.labels.index(label)
-        _, error = step(self.w, self.b, values, target, lr, epsilon, activation)
+        _, error = update_weights(self.w, self.b, values, target, lr, epsilon, activation)
         self.n_seen += 1
         return error

@@ -1,10 +1,10 @@
-"""River pipelines with every step that can be saved, and samples for them."""
+"""River pipelines with each transformer that a checkpoint supports, and samples for them."""
 
 from __future__ import annotations
 
 import random
 
-from helpers import dicts
+from helpers import to_dicts
 from river import compose, feature_extraction, feature_selection, preprocessing, stats
 
 from stream_perceptron import SGDPerceptron
@@ -27,7 +27,7 @@ WORDS = ["perceptron", "learns", "été", "From", "one", "sample"]
 TEXTS, NUMBERS = compose.Select("colour", "size"), compose.Select("u", "v")
 STEPS = {
     "StandardScaler": lambda: NUMBERS | preprocessing.StandardScaler(),
-    "StandardScaler that centres": lambda: NUMBERS | preprocessing.StandardScaler(with_std=False),
+    "StandardScaler that centers": lambda: NUMBERS | preprocessing.StandardScaler(with_std=False),
     "MinMaxScaler": lambda: NUMBERS | preprocessing.MinMaxScaler(),
     "MaxAbsScaler": lambda: NUMBERS | preprocessing.MaxAbsScaler(),
     "Normalizer": lambda: NUMBERS | preprocessing.Normalizer(order=1),
@@ -68,7 +68,7 @@ STEPS = {
 
 
 def predict_and_learn(model, n=300):
-    """Return a pipeline's predictions of samples that it then learns."""
+    """Predict each sample before it is learned; return the predictions."""
     predictions = []
     for x, y in draw_samples(n, seed=1):
         predictions.append(model.predict_proba_one(x))
@@ -78,10 +78,10 @@ def predict_and_learn(model, n=300):
 
 def train_scaled_pipeline(rng, n=200):
     """Return a trained pipeline of a StandardScaler and a perceptron, and new samples."""
-    X = dicts(rng.normal(3, 5, (n, 6)))
+    X = to_dicts(rng.normal(3, 5, (n, 6)))
     y = rng.integers(0, 3, n).tolist()
     pipeline = preprocessing.StandardScaler() | SGDPerceptron(lr=0.1, seed=0)
     for x, label in zip(X, y, strict=True):
         pipeline.predict_one(x)
         pipeline.learn_one(x, label)
-    return pipeline, dicts(rng.normal(3, 5, (50, 6)))
+    return pipeline, to_dicts(rng.normal(3, 5, (50, 6)))

@@ -1,3 +1,5 @@
+"""The learning rule, predictions, labels and copies of SGDPerceptron."""
+
 from __future__ import annotations
 
 import copy
@@ -8,7 +10,7 @@ import pickle
 import numpy as np
 import oracle
 import pytest
-from helpers import NAMES, dicts, state_of
+from helpers import FEATURE_NAMES, capture_state, to_dicts
 from river.optim import schedulers
 
 from stream_perceptron import SampleError, SGDPerceptron
@@ -21,18 +23,18 @@ from stream_perceptron.model.weights import draw_initial_weights
     [(name, 0.0) for name in oracle.ACTIVATIONS]
     + [("sigmoid", 0.3), ("tanh", 1.2), ("arctan", 2.5), ("identity", 0.3)],
 )
-def test_every_sample_agrees_with_the_rule_on_paper(activation, epsilon, rng):
+def test_each_step_matches_the_reference_rule(activation, epsilon, rng):
     X = rng.normal(size=(300, 6)) * (rng.random((300, 6)) < 0.7)
     labels = rng.integers(0, 3, 300).tolist()
     model = SGDPerceptron(0.05, epsilon, activation, 0.5, classes=range(3), seed=7)
-    first = draw_initial_weights(7, np.arange(3), np.arange(7), 0.5)
-    w, b = first[:, 1:].tolist(), first[:, 0].tolist()
+    initial = draw_initial_weights(7, np.arange(3), np.arange(7), 0.5)
+    w, b = initial[:, 1:].tolist(), initial[:, 0].tolist()
     skipped = 0
     for x, label in zip(X, labels, strict=True):
-        features = dict(zip(NAMES, x.tolist(), strict=True))
+        features = dict(zip(FEATURE_NAMES, x.tolist(), strict=True))
         predicted = model.predict_one(features)
         model.learn_one(features, label)
-        net, error = oracle.step(w, b, x.tolist(), label, 0.05, epsilon, activation)
+        net, error = oracle.update_weights(w, b, x.tolist(), label, 0.05, epsilon, activation)
         skipped += error < epsilon
 
         np.testing.assert_allclose(model.last_error, error, rtol=1e-12)
@@ -45,29 +47,29 @@ def test_every_sample_agrees_with_the_rule_on_paper(activation, epsilon, rng):
 
 @pytest.mark.parametrize("activation", oracle.ACTIVATIONS)
 @pytest.mark.parametrize("classes", [None, ["a", "b"]])
-def test_a_growing_model_agrees_with_the_rule_on_paper(activation, classes, rng):
-    """Names of the first sample get drawn weights, later names 0; a new label is not predicted."""
+def test_growing_model_matches_the_reference_rule(activation, classes, rng):
+    """Names of the first sample get drawn weights, later names 0. New labels are not predicted."""
     drawn = draw_initial_weights(3, np.arange(5), np.arange(30), 0.5)
-    paper = oracle.Model(classes or [], lambda j, i: float(drawn[j, i]))
+    reference = oracle.Model(classes or [], lambda j, i: float(drawn[j, i]))
     model = SGDPerceptron(0.05, 0.1, activation, 0.5, classes=classes, seed=3)
     for n in range(400):
         names = rng.choice(list("abcdefghij")[: 3 + n // 20], 3, replace=False).tolist()
         x = dict(zip(names, rng.normal(size=3).tolist(), strict=True))
         label = "abcd"[int(rng.integers(min(4, 1 + n // 50)))]
 
-        assert paper.predict(x) == model.predict_one(x)
-        assert [paper.predict(x)] == copy.deepcopy(model).test_then_train(
+        assert reference.predict(x) == model.predict_one(x)
+        assert [reference.predict(x)] == copy.deepcopy(model).test_then_train(
             np.array([[*x.values()]]), [label], names
         )
         model.learn_one(x, label)
-        error = paper.learn(x, label, 0.05, 0.1, activation)
+        error = reference.learn(x, label, 0.05, 0.1, activation)
         np.testing.assert_allclose(model.last_error, error, rtol=1e-9)
-    assert (paper.labels, paper.features) == (model.classes_, model.features_)
-    np.testing.assert_allclose(model.weights, paper.w, atol=1e-12)
-    np.testing.assert_allclose(model.biases, paper.b, atol=1e-12)
+    assert (reference.labels, reference.features) == (model.classes_, model.features_)
+    np.testing.assert_allclose(model.weights, reference.w, atol=1e-12)
+    np.testing.assert_allclose(model.biases, reference.b, atol=1e-12)
 
 
-def test_tanh_is_sigmoid_with_other_parameters(rng):
+def test_tanh_model_equals_rescaled_sigmoid_model(rng):
     """tanh(n) = 2 sigmoid(2n) - 1, so errors are four times as large and weights half as large."""
     X = rng.random((2000, 6))
     labels = rng.integers(0, 3, 2000)
@@ -81,7 +83,7 @@ def test_tanh_is_sigmoid_with_other_parameters(rng):
     assert 0 < tanh.n_updates < 2000
 
 
-def test_first_prediction_comes_from_the_biases_of_declared_classes():
+def test_first_prediction_uses_only_the_biases():
     model = SGDPerceptron(classes=["a", "b", "c"], seed=5)
     expected = ["a", "b", "c"][model.biases.argmax()]
 
@@ -89,7 +91,7 @@ def test_first_prediction_comes_from_the_biases_of_declared_classes():
     assert model.features_ == []
 
 
-def test_nothing_is_predicted_before_the_first_label():
+def test_prediction_is_none_before_the_first_label():
     model = SGDPerceptron()
 
     assert model.predict_one({"x": 1}) is None
@@ -98,13 +100,13 @@ def test_nothing_is_predicted_before_the_first_label():
     assert model.test_then_train([[1.0]], ["a"]) == ["a"]
 
 
-def test_prediction_is_made_before_the_sample_adds_its_label():
+def test_sample_is_predicted_before_its_new_label_is_added():
     model = SGDPerceptron(seed=0)
 
     assert model.test_then_train(np.ones((2, 1)), ["a", "b"]) == [None, "a"]
 
 
-def test_features_grow_in_natural_order_sample_by_sample():
+def test_new_features_of_each_sample_are_added_in_natural_order():
     model = SGDPerceptron()
     model.learn_one({"pixel10": 1, "pixel2": 0, 3: True}, "a")
     model.learn_one({"b": 1, "a": 1}, "a")
@@ -112,7 +114,7 @@ def test_features_grow_in_natural_order_sample_by_sample():
     assert model.features_ == [3, "pixel2", "pixel10", "a", "b"]
 
 
-def test_weights_of_the_first_sample_are_drawn_and_later_ones_start_at_zero():
+def test_first_sample_draws_weights_and_later_names_start_at_zero():
     model = SGDPerceptron(classes=["a", "b"], init_range=0.5, seed=1)
     model.learn_one({"x": 0.0, "y": None}, "c", w=0)
     model.learn_one({"y": 0.0, "x": 0.0, "z": 0.0}, "d", w=0)
@@ -124,10 +126,10 @@ def test_weights_of_the_first_sample_are_drawn_and_later_ones_start_at_zero():
     np.testing.assert_array_equal(np.zeros((4, 2)), model.weights[:, 1:])
 
 
-def test_unknown_features_contribute_nothing_to_a_prediction(trained):
-    known = trained.predict_proba_one({"x0": 1.0})
+def test_unknown_features_do_not_change_predictions(trained_model):
+    known = trained_model.predict_proba_one({"x0": 1.0})
 
-    assert known == trained.predict_proba_one({"x0": 1.0, "unknown": 1e9})
+    assert known == trained_model.predict_proba_one({"x0": 1.0, "unknown": 1e9})
 
 
 def test_ties_go_to_the_earlier_label():
@@ -137,7 +139,7 @@ def test_ties_go_to_the_earlier_label():
 
 
 @pytest.mark.parametrize("activation", oracle.ACTIVATIONS)
-def test_probabilities_are_sorted_and_lead_with_the_prediction(activation, rng):
+def test_probabilities_are_sorted_and_start_with_the_prediction(activation, rng):
     model = SGDPerceptron(0.1, activation=activation, classes=["e", "f"])
     model.test_then_train(rng.normal(size=(50, 6)), rng.choice(["e", "f", "g"], 50).tolist())
     for row in rng.normal(size=(20, 6)).tolist():
@@ -151,7 +153,7 @@ def test_probabilities_are_sorted_and_lead_with_the_prediction(activation, rng):
         assert set(model.classes_) == set(probabilities)
 
 
-def test_probabilities_are_the_outputs_scaled_to_one():
+def test_probabilities_are_outputs_scaled_to_sum_one():
     model = SGDPerceptron(init_range=0, lr=1.0, classes=["a", "b"])
     model.learn_one({"x": 1.0}, "a")
     net_a, net_b = 2 * 0.125, -2 * 0.125  # delta = 0.5 * 0.25, learned by weight and bias
@@ -161,38 +163,38 @@ def test_probabilities_are_the_outputs_scaled_to_one():
     assert pytest.approx(expected) == model.predict_proba_one({"x": 1.0})
 
 
-def test_probabilities_are_uniform_where_all_outputs_are_zero():
+def test_probabilities_are_uniform_if_all_outputs_are_zero():
     model = SGDPerceptron(activation="identity", init_range=0, classes=range(4))
 
     assert dict.fromkeys(range(4), 0.25) == model.predict_proba_one({"x": 1})
 
 
 def test_sample_weight_multiplies_the_step():
-    twice, once = (SGDPerceptron(lr=lr, classes=[0, 1], seed=0) for lr in (0.1, 0.05))
-    twice.learn_one({"x": 2.0}, 1, w=0.5)
-    once.learn_one({"x": 2.0}, 1)
+    weighted, unweighted = (SGDPerceptron(lr=lr, classes=[0, 1], seed=0) for lr in (0.1, 0.05))
+    weighted.learn_one({"x": 2.0}, 1, w=0.5)
+    unweighted.learn_one({"x": 2.0}, 1)
 
-    np.testing.assert_array_equal(once.weights, twice.weights)
+    np.testing.assert_array_equal(unweighted.weights, weighted.weights)
 
 
-def test_scheduler_is_asked_with_the_number_of_updates():
-    asked = []
+def test_scheduler_receives_the_number_of_updates():
+    update_counts = []
 
-    class Spy(schedulers.Constant):
+    class RecordingScheduler(schedulers.Constant):
         def get(self, t):
-            asked.append(t)
+            update_counts.append(t)
             return super().get(t)
 
-    model = SGDPerceptron(Spy(0.5), epsilon=0.2, classes=[0, 1], seed=0)
+    model = SGDPerceptron(RecordingScheduler(0.5), epsilon=0.2, classes=[0, 1], seed=0)
     for _ in range(50):
         model.learn_one({"x": 1.0}, 1)
 
     assert model.n_updates < 50
-    assert model.n_updates == max(asked)
-    assert list(range(model.n_updates)) == asked[: model.n_updates]
+    assert model.n_updates == max(update_counts)
+    assert list(range(model.n_updates)) == update_counts[: model.n_updates]
 
 
-def test_labels_that_differ_only_by_type_are_two_labels_with_a_warning():
+def test_labels_that_differ_only_by_type_cause_a_warning():
     model = SGDPerceptron()
     model.learn_one({"x": 1}, 1)
     with pytest.warns(UserWarning, match=r"'1' \(str\) is spelled like 1 \(int\)") as caught:
@@ -202,7 +204,7 @@ def test_labels_that_differ_only_by_type_are_two_labels_with_a_warning():
     assert __file__ == caught[0].filename
 
 
-def test_one_and_true_are_one_label_and_numpy_labels_are_plain():
+def test_equal_labels_merge_and_numpy_labels_become_python_types():
     model = SGDPerceptron()
     for label in (1, True, np.int64(1), np.float32(1)):
         model.learn_one({"x": 1}, label)
@@ -212,7 +214,7 @@ def test_one_and_true_are_one_label_and_numpy_labels_are_plain():
     assert [int, str] == [type(label) for label in model.classes_]
 
 
-def test_labels_may_be_any_hashable():
+def test_any_hashable_value_can_be_a_label():
     labels = ["", (1, "a"), dt.date(2024, 1, 1), b"x", 2.5, frozenset("ab"), False]
     model = SGDPerceptron(classes=labels)
 
@@ -229,30 +231,30 @@ def test_empty_samples_train_the_biases():
     assert model.weights.shape == (2, 0)
 
 
-def test_copies_learn_on_alike_and_apart(trained):
-    twins = [copy.deepcopy(trained), pickle.loads(pickle.dumps(trained))]
-    before = state_of(trained)
+def test_copies_learn_identically_and_independently(trained_model):
+    twins = [copy.deepcopy(trained_model), pickle.loads(pickle.dumps(trained_model))]
+    before = capture_state(trained_model)
     for twin in twins:
-        assert state_of(twin) == before
+        assert capture_state(twin) == before
         twin.learn_one({"x0": 2.0, "new": 1.0}, "new")
 
-    assert state_of(twins[0]) == state_of(twins[1])
-    assert state_of(trained) == before
+    assert capture_state(twins[0]) == capture_state(twins[1])
+    assert capture_state(trained_model) == before
 
 
-def test_dicts_that_change_between_prediction_and_learning_are_learned_as_they_are(rng):
-    """The values cached by a prediction are used again only if the dict has not changed."""
+def test_dict_changed_after_prediction_is_learned_with_new_values(rng):
+    """Values cached by a prediction are reused only if the dict has not changed since."""
 
-    def model(names, lr=0.3):
-        made = SGDPerceptron(lr=lr, classes=["low", "high"], seed=0)
-        made.learn_one(dict.fromkeys(names, 1.0), "low")
-        return made
+    def train_model(names, lr=0.3):
+        trained_model = SGDPerceptron(lr=lr, classes=["low", "high"], seed=0)
+        trained_model.learn_one(dict.fromkeys(names, 1.0), "low")
+        return trained_model
 
-    many = [f"y{i}" for i in range(3000)]  # enough that a sample is sparse
-    vocabularies = [NAMES, NAMES[::-1], [*NAMES, *many]]
-    models = [model(names) for names in vocabularies]
-    twins = [model(names) for names in vocabularies]
-    samples = dicts(rng.normal(size=(3, 6)))
+    extra_names = [f"y{i}" for i in range(3000)]  # enough for samples to be sparse
+    vocabularies = [FEATURE_NAMES, FEATURE_NAMES[::-1], [*FEATURE_NAMES, *extra_names]]
+    models = [train_model(names) for names in vocabularies]
+    twins = [train_model(names) for names in vocabularies]
+    samples = to_dicts(rng.normal(size=(3, 6)))
     changes = [
         lambda x: x.update(x0=float(rng.normal())),
         lambda x: x.update(x1=int(rng.integers(5))),
@@ -276,30 +278,30 @@ def test_dicts_that_change_between_prediction_and_learning_are_learned_as_they_a
             twins[i].learn_one(dict(x), y)
             models[i].learn_one(x, y)
 
-    for one, twin in zip(models, twins, strict=True):
-        assert state_of(twin) == state_of(one)
+    for model, twin in zip(models, twins, strict=True):
+        assert capture_state(twin) == capture_state(model)
 
 
-def test_a_schedule_that_uses_models_itself_learns_the_right_sample(trained):
-    class Curious(schedulers.Constant):
+def test_scheduler_that_predicts_does_not_disturb_learning(trained_model):
+    class PredictingScheduler(schedulers.Constant):
         def get(self, t):
             other.predict_one({"z": 1.0})
             return 0.5
 
     other = SGDPerceptron(seed=0)
     other.learn_one({"z": 2.0}, "there")
-    twin = copy.deepcopy(trained)
-    trained.mutate({"lr": Curious(0.5)})
-    x = dict.fromkeys(NAMES, 0.5)
-    trained.predict_one(x)
-    trained.learn_one(x, "high")
+    twin = copy.deepcopy(trained_model)
+    trained_model.mutate({"lr": PredictingScheduler(0.5)})
+    x = dict.fromkeys(FEATURE_NAMES, 0.5)
+    trained_model.predict_one(x)
+    trained_model.learn_one(x, "high")
     twin.learn_one(dict(x), "high")
 
-    assert state_of(twin) == state_of(trained)
+    assert capture_state(twin) == capture_state(trained_model)
 
 
-def test_clone_is_untrained_with_the_same_parameters(trained):
-    clone = trained.clone({"classes": ("a", "b")})
+def test_clone_is_untrained_with_the_same_parameters(trained_model):
+    clone = trained_model.clone({"classes": ("a", "b")})
 
     assert (clone.lr, clone.seed_, clone.classes_, clone.n_seen) == (0.5, 0, ["a", "b"], 0)
 
@@ -313,34 +315,34 @@ def test_seed_none_draws_a_seed_and_keeps_it():
     assert again.biases == first.biases
 
 
-def test_weights_are_shown_but_not_lent(trained):
+def test_weights_are_read_only(trained_model):
     with pytest.raises(ValueError, match="read-only"):
-        trained.weights[0, 0] = 1.0
+        trained_model.weights[0, 0] = 1.0
 
 
-def test_a_schedule_that_fails_is_an_error_of_the_sample_and_is_not_asked_to_predict(trained):
-    class Overflowing(schedulers.Constant):
+def test_failing_scheduler_raises_sample_error_only_when_learning(trained_model):
+    class FailingScheduler(schedulers.Constant):
         def get(self, t):
             raise OverflowError("too large")
 
-    before = state_of(trained)
-    trained.lr = Overflowing(0.5)
+    before = capture_state(trained_model)
+    trained_model.lr = FailingScheduler(0.5)
     with pytest.raises(SampleError, match=r"no learning rate after \d+ updates: too large"):
-        trained.learn_one({"x0": 1.0}, "high")
+        trained_model.learn_one({"x0": 1.0}, "high")
 
-    assert state_of(trained) == before
-    assert trained.predict_one({"x0": 1.0}) in ("high", "low")
-    result = trained.train(
+    assert capture_state(trained_model) == before
+    assert trained_model.predict_one({"x0": 1.0}) in ("high", "low")
+    result = trained_model.train(
         Samples(Rows.from_table(("x0",), np.ones((2, 1))), [None, None], np.ones(2))
     )
     assert len(result) == 2
 
 
-def test_none_is_an_absent_feature(trained):
-    other = copy.deepcopy(trained)
+def test_none_means_an_absent_feature(trained_model):
+    copied = copy.deepcopy(trained_model)
     x = {"x0": 1.0, "x1": -2.0}
-    assert trained.predict_proba_one(x) == trained.predict_proba_one({**x, "x2": None})
-    trained.learn_one(x, "high")
-    other.learn_one({"x2": None, **x, "new": None}, "high")
+    assert trained_model.predict_proba_one(x) == trained_model.predict_proba_one({**x, "x2": None})
+    trained_model.learn_one(x, "high")
+    copied.learn_one({"x2": None, **x, "new": None}, "high")
 
-    assert state_of(trained) == state_of(other)
+    assert capture_state(trained_model) == capture_state(copied)

@@ -1,4 +1,4 @@
-"""Refused samples leave the model unchanged."""
+"""Invalid samples are rejected and leave the model unchanged."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import dicts, state_of
+from helpers import capture_state, to_dicts
 from river.optim import schedulers
 
 from stream_perceptron import DivergedError, SampleError, SGDPerceptron
 
 
 @pytest.mark.parametrize("rate", [math.nan, -1.0, math.inf])
-def test_scheduler_that_gives_nonsense_is_refused(rate, trained):
-    trained.mutate({"lr": schedulers.Constant(rate)})
-    before = state_of(trained)
+def test_invalid_rate_from_a_scheduler_is_rejected(rate, trained_model):
+    trained_model.mutate({"lr": schedulers.Constant(rate)})
+    before = capture_state(trained_model)
 
     with pytest.raises(ValueError, match="learning rate"):
-        trained.learn_one({"brand": 1, "new": 2}, "new")
-    assert state_of(trained) == before
+        trained_model.learn_one({"brand": 1, "new": 2}, "new")
+    assert capture_state(trained_model) == before
 
 
 @pytest.mark.parametrize("y", [None, math.nan, np.nan, pd.NaT, pd.NA, np.datetime64("NaT", "s")])
-def test_missing_label_is_refused(y, trained):
-    before = state_of(trained)
+def test_missing_label_is_rejected(y, trained_model):
+    before = capture_state(trained_model)
 
     with pytest.raises(SampleError, match="label is missing"):
-        trained.learn_one({"x0": 1.0, "new": 1}, y)
-    assert state_of(trained) == before
+        trained_model.learn_one({"x0": 1.0, "new": 1}, y)
+    assert capture_state(trained_model) == before
 
 
 @pytest.mark.parametrize(
@@ -46,39 +46,39 @@ def test_missing_label_is_refused(y, trained):
     ],
     ids=repr,
 )
-def test_unusable_feature_is_refused_by_name(value, reason, trained):
-    before = state_of(trained)
+def test_invalid_feature_value_is_rejected_with_its_name(value, reason, trained_model):
+    before = capture_state(trained_model)
 
     with pytest.raises(SampleError, match=reason):
-        trained.learn_one({"x0": 1.0, "x9": value}, "new")
+        trained_model.learn_one({"x0": 1.0, "x9": value}, "new")
     with pytest.raises(SampleError, match=reason.replace("x9", "x1")):
-        trained.predict_one({"x0": 1.0, "x1": value})
-    assert trained.predict_proba_one({"x0": 1.0}) == trained.predict_proba_one(
+        trained_model.predict_one({"x0": 1.0, "x1": value})
+    assert trained_model.predict_proba_one({"x0": 1.0}) == trained_model.predict_proba_one(
         {"x0": 1.0, "x9": value}
     )
-    assert state_of(trained) == before
+    assert capture_state(trained_model) == before
 
 
 @pytest.mark.parametrize("w", [-1, math.nan, math.inf, "1", None, 10**400], ids=repr)
-def test_unusable_weight_is_refused(w, trained):
-    before = state_of(trained)
+def test_invalid_sample_weight_is_rejected(w, trained_model):
+    before = capture_state(trained_model)
 
     with pytest.raises(SampleError, match="sample weight"):
-        trained.learn_one({"new": 1.0}, "new", w=w)
-    assert state_of(trained) == before
+        trained_model.learn_one({"new": 1.0}, "new", w=w)
+    assert capture_state(trained_model) == before
 
 
 @pytest.mark.parametrize("y", [["a"], {"a": 1}, np.array([1, 2])], ids=repr)
-def test_unhashable_label_is_refused(y, trained):
-    before = state_of(trained)
+def test_unhashable_label_is_rejected(y, trained_model):
+    before = capture_state(trained_model)
 
     with pytest.raises(SampleError, match="not hashable"):
-        trained.learn_one({"x0": 1.0}, y)
-    assert state_of(trained) == before
+        trained_model.learn_one({"x0": 1.0}, y)
+    assert capture_state(trained_model) == before
 
 
 @pytest.mark.parametrize(
-    ("what", "activation", "lr", "init_range", "x", "w"),
+    ("overflowing_value", "activation", "lr", "init_range", "x", "w"),
     [
         ("error", "identity", 0.5, 0.5, 0.5, 1.0),
         ("net input", "sigmoid", 0.5, 9.0, 0.99, 1.0),
@@ -86,25 +86,25 @@ def test_unhashable_label_is_refused(y, trained):
         ("weight", "sigmoid", 0.5, 0.0, 1e-280, 0.99),
     ],
 )
-def test_divergence_is_refused_and_leaves_the_model_as_it_was(
-    what, activation, lr, init_range, x, w, rng
+def test_diverging_sample_leaves_the_model_unchanged(
+    overflowing_value, activation, lr, init_range, x, w, rng
 ):
-    """x and w are parts of the largest float."""
+    """The parameters x and w are fractions of the largest float."""
     largest = float(np.finfo(float).max)
     model = SGDPerceptron(lr, 0, activation, init_range, ["a", "b"], seed=0)
-    for row in dicts(rng.normal(size=(20, 6)) / 10):
+    for row in to_dicts(rng.normal(size=(20, 6)) / 10):
         model.learn_one(row, "a")
-    before = state_of(model)
+    before = capture_state(model)
     x = max(x * largest, 30.0)
 
     with pytest.raises(DivergedError, match="diverged at sample 21: lower lr or scale"):
         model.learn_one({"x0": x, "x1": x, "new": x}, "c", w=w * largest if w < 1 else w)
-    assert state_of(model) == before
+    assert capture_state(model) == before
     model.learn_one({"x0": 1.0}, "a")
     assert model.n_seen == 21
 
 
-def test_raw_pixels_with_identity_diverge_at_a_named_sample_and_stay_finite(rng):
+def test_divergence_error_names_the_sample_and_keeps_weights_finite(rng):
     model = SGDPerceptron(activation="identity", lr=0.01, classes=range(10), seed=0)
     X = rng.integers(0, 256, (500, 50)).astype(float)
     with pytest.raises(DivergedError) as caught:
@@ -112,11 +112,11 @@ def test_raw_pixels_with_identity_diverge_at_a_named_sample_and_stay_finite(rng)
 
     assert caught.value.sample == model.n_seen + 1
     assert np.isfinite(model.weights).all()
-    alone = SGDPerceptron(activation="identity", lr=0.01, classes=range(10), seed=0)
+    expected = SGDPerceptron(activation="identity", lr=0.01, classes=range(10), seed=0)
     rng = np.random.default_rng(42)
     X, labels = rng.integers(0, 256, (500, 50)).astype(float), rng.integers(0, 10, 500)
-    alone.test_then_train(X[: model.n_seen], labels[: model.n_seen])
-    assert state_of(alone) == state_of(model)
+    expected.test_then_train(X[: model.n_seen], labels[: model.n_seen])
+    assert capture_state(expected) == capture_state(model)
 
 
 @pytest.mark.parametrize(
@@ -137,6 +137,6 @@ def test_raw_pixels_with_identity_diverge_at_a_named_sample_and_stay_finite(rng)
     ],
     ids=repr,
 )
-def test_parameters_out_of_range_are_refused(parameters, reason):
+def test_invalid_parameters_are_rejected(parameters, reason):
     with pytest.raises(ValueError, match=reason):
         SGDPerceptron(**parameters)

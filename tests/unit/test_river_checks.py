@@ -1,4 +1,4 @@
-"""River's own checks, one test each, and none skipped."""
+"""River's own estimator checks, each as a separate test, with none skipped."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ MINI_BATCH_CHECKS = {
 }
 
 
-def name_of(model):
+def get_model_id(model):
     return model.class_weight or model.activation
 
 
-def cases():
+def generate_checks():
     for model in MODELS:
         for number, check in enumerate(checks.yield_checks(model)):
-            name = f"{name_of(model)}:{number}:{check.__name__}"
+            name = f"{get_model_id(model)}:{number}:{check.__name__}"
             yield pytest.param(model, check, id=name)
 
 
-@pytest.mark.parametrize(("model", "check"), list(cases()))
+@pytest.mark.parametrize(("model", "check"), list(generate_checks()))
 def test_river_check(model, check):
     check(model.clone())
 
 
-@pytest.mark.parametrize("model", MODELS, ids=name_of)
-def test_mini_batch_checks_are_among_them(model):
-    """River omits them silently if pandas is missing."""
+@pytest.mark.parametrize("model", MODELS, ids=get_model_id)
+def test_river_yields_its_mini_batch_checks(model):
+    """River silently omits the mini-batch checks if pandas is missing."""
     names = [check.__name__ for check in checks.yield_checks(model)]
 
     assert MINI_BATCH_CHECKS - set(names) == set()
@@ -48,5 +48,5 @@ def test_mini_batch_checks_are_among_them(model):
 
 
 @pytest.mark.slow
-def test_check_estimator_as_river_runs_it():
+def test_river_check_estimator_passes():
     checks.check_estimator(SGDPerceptron())

@@ -1,4 +1,4 @@
-"""Sources of every format as River streams."""
+"""Reading sources of every format as River streams."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import threading
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from helpers import csv_lines, json_lines
+from helpers import encode_csv, encode_jsonl
 from river import evaluate, metrics
 
 from stream_perceptron import SampleError, SGDPerceptron, SourceError, stream
@@ -19,66 +19,66 @@ from stream_perceptron import SampleError, SGDPerceptron, SourceError, stream
 ROWS = [
     {"a": i % 7 - 3, "b": (i % 5) / 4, "label": "up" if i % 7 > 3 else "down"} for i in range(200)
 ]
-PAIRS = [({"a": float(row["a"]), "b": row["b"]}, row["label"]) for row in ROWS]
+SAMPLES = [({"a": float(row["a"]), "b": row["b"]}, row["label"]) for row in ROWS]
 
 
-def arrow():
+def encode_arrow():
     table, file = pa.Table.from_pylist(ROWS), io.BytesIO()
     with pa.ipc.new_stream(file, table.schema) as writer:
         writer.write_table(table)
     return file.getvalue()
 
 
-def parquet():
+def encode_parquet():
     file = io.BytesIO()
     pq.write_table(pa.Table.from_pylist(ROWS), file)
     return file.getvalue()
 
 
-FORMS = {
-    "csv": csv_lines([row.values() for row in ROWS], ["a", "b", "label"]),
-    "tsv": csv_lines([row.values() for row in ROWS], ["a", "b", "label"], "\t"),
-    "json": json_lines(ROWS),
-    "nested json": json_lines(
+CONTENT_BY_FORMAT = {
+    "csv": encode_csv([row.values() for row in ROWS], ["a", "b", "label"]),
+    "tsv": encode_csv([row.values() for row in ROWS], ["a", "b", "label"], "\t"),
+    "json": encode_jsonl(ROWS),
+    "nested json": encode_jsonl(
         {"features": {"a": row["a"], "b": row["b"]}, "label": row["label"]} for row in ROWS
     ),
     "libsvm": "".join(f"{r['label']} a:{r['a']} b:{r['b']}\n" for r in ROWS).encode(),
-    "arrow": arrow(),
-    "parquet": parquet(),
-    "gzip": gzip.compress(json_lines(ROWS)),
+    "arrow": encode_arrow(),
+    "parquet": encode_parquet(),
+    "gzip": gzip.compress(encode_jsonl(ROWS)),
 }
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_every_format_gives_the_same_samples(form, tmp_path):
+@pytest.mark.parametrize("source_format", CONTENT_BY_FORMAT)
+def test_every_format_yields_the_same_samples(source_format, tmp_path):
     path = tmp_path / "samples"
-    path.write_bytes(FORMS[form])
+    path.write_bytes(CONTENT_BY_FORMAT[source_format])
 
-    assert PAIRS == list(stream.iter_source(path))
-    assert PAIRS + PAIRS == list(stream.iter_source(str(path), path))
+    assert SAMPLES == list(stream.iter_source(path))
+    assert SAMPLES + SAMPLES == list(stream.iter_source(str(path), path))
 
 
-@pytest.mark.parametrize("form", ["csv", "json", "arrow"])
-def test_samples_of_a_pipe_come_as_they_are_written(form, tmp_path):
+@pytest.mark.parametrize("source_format", ["csv", "json", "arrow"])
+def test_samples_are_read_from_a_named_pipe(source_format, tmp_path):
     path = tmp_path / "pipe"
     os.mkfifo(path)
-    threading.Thread(target=lambda: path.write_bytes(FORMS[form])).start()
+    threading.Thread(target=lambda: path.write_bytes(CONTENT_BY_FORMAT[source_format])).start()
 
-    assert PAIRS == list(stream.iter_source(path))
+    assert SAMPLES == list(stream.iter_source(path))
 
 
-def test_it_learns_in_rivers_loop_what_the_command_line_learns(tmp_path, run):
+def test_river_loop_and_command_line_have_equal_accuracy(tmp_path, run):
     path = tmp_path / "samples.csv"
-    path.write_bytes(FORMS["csv"])
+    path.write_bytes(CONTENT_BY_FORMAT["csv"])
     accuracy = evaluate.progressive_val_score(
         stream.iter_source(path), SGDPerceptron(seed=0), metrics.Accuracy()
     ).get()
-    figures = json.loads(run("learn", path, "--no-standardize", "--json", check=0).stdout)
+    summary = json.loads(run("learn", path, "--no-standardize", "--json", check=0).stdout)
 
-    assert figures["accuracy"] == accuracy
+    assert summary["accuracy"] == accuracy
 
 
-def test_texts_weights_and_missing_values(tmp_path):
+def test_iter_source_applies_read_options(tmp_path):
     path = tmp_path / "table.csv"
     path.write_text("id,colour,a,w,class\n1,red,2,0.5,x\n2,?,,2,y\n")
     samples = stream.iter_source(
@@ -91,7 +91,7 @@ def test_texts_weights_and_missing_values(tmp_path):
     ]
 
 
-def test_rows_before_one_that_cannot_be_used_are_yielded(tmp_path):
+def test_rows_before_an_invalid_row_are_yielded(tmp_path):
     path = tmp_path / "bad.csv"
     path.write_text("a,class\n1,x\n2,y\nz,x\n")
     samples = stream.iter_source(path)

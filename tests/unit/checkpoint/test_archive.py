@@ -1,4 +1,4 @@
-"""Damaged and forged checkpoints are refused in one line, without a crash, in little memory."""
+"""Damaged and forged checkpoints are rejected by a one-line error, in little memory."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ import pytest
 import river.compose
 import river.optim
 import river.preprocessing  # noqa: F401, so that imports do not count as memory of the reader
-from helpers import ROOT, forge, members_of, npy
+from helpers import ROOT, encode_npy, forge_archive, read_members
 
 from stream_perceptron import CheckpointError, LiveModel, SGDPerceptron, load, save
 from stream_perceptron.checkpoint.archive import FORMAT_VERSION, read_checkpoint
 
 
 @pytest.fixture(scope="module")
-def small(tmp_path_factory):
-    """A small checkpoint, with numbers and names of several kinds."""
+def small_checkpoint(tmp_path_factory):
+    """The bytes of a small checkpoint with numbers and names of several types."""
     path = tmp_path_factory.mktemp("small") / "model.npz"
     model = SGDPerceptron(0.5, classes=["left", 2], seed=7)
     for i in range(20):
@@ -29,7 +29,8 @@ def small(tmp_path_factory):
     return path.read_bytes()
 
 
-def refused(path, data):
+def is_rejected(path, data):
+    """Return whether loading the data fails with one line that begins with the path."""
     path.write_bytes(data)
     try:
         load(path)
@@ -38,33 +39,33 @@ def refused(path, data):
     return False
 
 
-def test_every_flipped_bit_is_noticed(small, tmp_path, tell):
+def test_every_flipped_bit_is_detected(small_checkpoint, tmp_path, report_figure):
     path = tmp_path / "model.npz"
     n = 0
-    for byte in range(len(small)):
+    for byte in range(len(small_checkpoint)):
         for bit in range(8):
-            data = bytearray(small)
+            data = bytearray(small_checkpoint)
             data[byte] ^= 1 << bit
-            assert refused(path, data), (byte, bit)
+            assert is_rejected(path, data), (byte, bit)
             n += 1
 
-    tell(f"flipped bits: {n:,} of {8 * len(small):,}, all refused")
-    assert n == 8 * len(small)
+    report_figure(f"flipped bits: {n:,} of {8 * len(small_checkpoint):,}, all refused")
+    assert n == 8 * len(small_checkpoint)
 
 
-def test_every_truncation_and_extension_is_noticed(small, tmp_path, tell):
+def test_every_truncation_and_extension_is_detected(small_checkpoint, tmp_path, report_figure):
     path = tmp_path / "model.npz"
-    for length in range(len(small)):
-        assert refused(path, small[:length]), length
-    for more in (b"\0", b"PK\5\6", small):
-        assert refused(path, small + more)
-        assert refused(path, more + small)
+    for length in range(len(small_checkpoint)):
+        assert is_rejected(path, small_checkpoint[:length]), length
+    for extra_bytes in (b"\0", b"PK\5\6", small_checkpoint):
+        assert is_rejected(path, small_checkpoint + extra_bytes)
+        assert is_rejected(path, extra_bytes + small_checkpoint)
 
-    tell(f"truncations: {len(small):,}, all refused")
+    report_figure(f"truncations: {len(small_checkpoint):,}, all refused")
 
 
-def changed(parts, **meta):
-    """Change the model's part of the meta data."""
+def change_meta(parts, **meta):
+    """Return the members with changed metadata, top-level fields or fields of the model."""
     content = json.loads(parts["meta.json"])
     for name, value in meta.items():
         if name in content:
@@ -75,72 +76,84 @@ def changed(parts, **meta):
 
 
 FORGERIES = {
-    "huge shape": lambda p: {**p, "weights.npy": npy(np.ones(4), shape=(2**40, 2**20))},
-    "overflowing shape": lambda p: {**p, "weights.npy": npy(np.ones(4), shape=(2**62, 4))},
-    "negative shape": lambda p: {**p, "weights.npy": npy(np.ones(4), shape=(-2, -2))},
-    "object array": lambda p: {**p, "weights.npy": npy(np.array([{}, 1], object))},
-    "text array": lambda p: {**p, "weights.npy": npy(np.array(["a", "b"]))},
-    "complex array": lambda p: {**p, "weights.npy": npy(np.ones((2, 2), complex))},
-    "big-endian array": lambda p: {**p, "weights.npy": npy(np.ones((2, 2), ">f8"))},
-    "newer header": lambda p: {**p, "weights.npy": npy(np.ones((2, 2))).replace(b"Y\1", b"Y\2")},
-    "Fortran order": lambda p: {**p, "weights.npy": npy(np.ones((2, 2)), fortran_order=True)},
-    "code in a header": lambda p: {**p, "weights.npy": npy(np.ones(1)).replace(b"False", b"exit")},
-    "half a header": lambda p: {**p, "weights.npy": npy(np.ones(1)).replace(b"(1,)", b"((((")},
-    "no array": lambda p: {**p, "weights.npy": b"\x93NUMPY\1\0\xff\xff{"},
-    "other precision": lambda p: {**p, "weights.npy": npy(np.ones((2, 2), "f4"))},
-    "other shape": lambda p: {**p, "weights.npy": npy(np.ones((2, 3)))},
-    "NaN weight": lambda p: {**p, "weights.npy": npy(np.array([[1.0, np.nan]] * 2))},
-    "infinite bias": lambda p: {**p, "biases.npy": npy(np.array([1.0, np.inf]))},
-    "extra member": lambda p: {**p, "extra.npy": npy(np.ones(1)), "virus.py": b"1"},
+    "huge shape": lambda p: {**p, "weights.npy": encode_npy(np.ones(4), shape=(2**40, 2**20))},
+    "overflowing shape": lambda p: {**p, "weights.npy": encode_npy(np.ones(4), shape=(2**62, 4))},
+    "negative shape": lambda p: {**p, "weights.npy": encode_npy(np.ones(4), shape=(-2, -2))},
+    "object array": lambda p: {**p, "weights.npy": encode_npy(np.array([{}, 1], object))},
+    "text array": lambda p: {**p, "weights.npy": encode_npy(np.array(["a", "b"]))},
+    "complex array": lambda p: {**p, "weights.npy": encode_npy(np.ones((2, 2), complex))},
+    "big-endian array": lambda p: {**p, "weights.npy": encode_npy(np.ones((2, 2), ">f8"))},
+    "newer header": lambda p: {
+        **p,
+        "weights.npy": encode_npy(np.ones((2, 2))).replace(b"Y\1", b"Y\2"),
+    },
+    "Fortran order": lambda p: {
+        **p,
+        "weights.npy": encode_npy(np.ones((2, 2)), fortran_order=True),
+    },
+    "code in a header": lambda p: {
+        **p,
+        "weights.npy": encode_npy(np.ones(1)).replace(b"False", b"exit"),
+    },
+    "malformed header": lambda p: {
+        **p,
+        "weights.npy": encode_npy(np.ones(1)).replace(b"(1,)", b"(((("),
+    },
+    "truncated header": lambda p: {**p, "weights.npy": b"\x93NUMPY\1\0\xff\xff{"},
+    "other precision": lambda p: {**p, "weights.npy": encode_npy(np.ones((2, 2), "f4"))},
+    "other shape": lambda p: {**p, "weights.npy": encode_npy(np.ones((2, 3)))},
+    "NaN weight": lambda p: {**p, "weights.npy": encode_npy(np.array([[1.0, np.nan]] * 2))},
+    "infinite bias": lambda p: {**p, "biases.npy": encode_npy(np.array([1.0, np.inf]))},
+    "extra member": lambda p: {**p, "extra.npy": encode_npy(np.ones(1)), "virus.py": b"1"},
     "missing weights": lambda p: {n: c for n, c in p.items() if n != "weights.npy"},
     "missing meta": lambda p: {n: c for n, c in p.items() if n != "meta.json"},
-    "path in a name": lambda p: {**p, "../weights.npy": npy(np.ones(1))},
-    "no JSON": lambda p: {**p, "meta.json": b"{"},
-    "no UTF-8": lambda p: {**p, "meta.json": b"\xff"},
-    "a list": lambda p: {**p, "meta.json": b"[]"},
+    "path in a name": lambda p: {**p, "../weights.npy": encode_npy(np.ones(1))},
+    "invalid JSON": lambda p: {**p, "meta.json": b"{"},
+    "invalid UTF-8": lambda p: {**p, "meta.json": b"\xff"},
+    "list for an object": lambda p: {**p, "meta.json": b"[]"},
     "deep JSON": lambda p: {**p, "meta.json": b"[" * 10**6},
     "deep JSON object": lambda p: {**p, "meta.json": b'{"a":' * 10**6},
     "long integer": lambda p: {**p, "meta.json": b'{"format":' + b"9" * 10**5 + b"}"},
     "NaN in JSON": lambda p: {**p, "meta.json": p["meta.json"].replace(b"0.5", b"NaN")},
     "infinite JSON": lambda p: {**p, "meta.json": p["meta.json"].replace(b"0.5", b"1e999")},
-    "newer version": lambda p: changed(p, format_version=FORMAT_VERSION + 1),
-    "version zero": lambda p: changed(p, format_version=0),
-    "version true": lambda p: changed(p, format_version=True),
-    "other format": lambda p: changed(p, format="zip"),
-    "no model": lambda p: changed(p, model=None),
-    "unknown field": lambda p: changed(p, surprise=1),
-    "wrong type": lambda p: changed(p, n_seen="20"),
-    "bool for a count": lambda p: changed(p, n_seen=True),
-    "negative count": lambda p: changed(p, n_seen=-1),
-    "more updates than samples": lambda p: changed(p, n_updates=10**6),
-    "label twice": lambda p: changed(p, labels=["left", "left"]),
-    "too many labels": lambda p: changed(p, labels=["left", 2, 3]),
-    "unhashable label": lambda p: changed(p, labels=["left", {"list": []}]),
-    "bad date": lambda p: changed(p, labels=["left", {"date": "31 Feb"}]),
-    "unknown activation": lambda p: changed(p, activation="step"),
-    "bad lr": lambda p: changed(p, lr=-1.0),
-    "code for lr": lambda p: changed(p, lr={"class": "os.system", "state": {}}),
-    "private lr": lambda p: changed(p, lr={"class": "__builtins__", "state": {}}),
-    "bad scheduler": lambda p: changed(
+    "newer version": lambda p: change_meta(p, format_version=FORMAT_VERSION + 1),
+    "version zero": lambda p: change_meta(p, format_version=0),
+    "version true": lambda p: change_meta(p, format_version=True),
+    "other format": lambda p: change_meta(p, format="zip"),
+    "no model": lambda p: change_meta(p, model=None),
+    "unknown field": lambda p: change_meta(p, surprise=1),
+    "wrong type": lambda p: change_meta(p, n_seen="20"),
+    "bool for a count": lambda p: change_meta(p, n_seen=True),
+    "negative count": lambda p: change_meta(p, n_seen=-1),
+    "more updates than samples": lambda p: change_meta(p, n_updates=10**6),
+    "duplicate label": lambda p: change_meta(p, labels=["left", "left"]),
+    "too many labels": lambda p: change_meta(p, labels=["left", 2, 3]),
+    "unhashable label": lambda p: change_meta(p, labels=["left", {"list": []}]),
+    "invalid date": lambda p: change_meta(p, labels=["left", {"date": "31 Feb"}]),
+    "unknown activation": lambda p: change_meta(p, activation="step"),
+    "invalid lr": lambda p: change_meta(p, lr=-1.0),
+    "code for lr": lambda p: change_meta(p, lr={"class": "os.system", "state": {}}),
+    "private lr": lambda p: change_meta(p, lr={"class": "__builtins__", "state": {}}),
+    "invalid scheduler": lambda p: change_meta(
         p, lr={"class": "optim.schedulers.Constant", "state": {"x": 1}}
     ),
-    "unknown part": lambda p: {
+    "unknown top-level field": lambda p: {
         **p,
         "meta.json": p["meta.json"].replace(b'"extra"', b'"more":0,"extra"'),
     },
     "no kernel": lambda p: {**p, "meta.json": p["meta.json"].replace(b'"kernel"', b'"extra"')},
-    "steps that are none": lambda p: changed(
+    "unsupported steps": lambda p: change_meta(
         p, steps={"dict": [["a", {"class": "os.system", "state": {}}]]}
     ),
-    "extra that is none": lambda p: changed(p, extra=[]),
+    "extra of the wrong type": lambda p: change_meta(p, extra=[]),
 }
 
 
 @pytest.mark.parametrize("name", FORGERIES)
-def test_forgery_with_a_right_digest_is_refused_in_little_memory(name, small, tmp_path):
-    parts = FORGERIES[name](members_of(io.BytesIO(small)))
+def test_forgery_with_a_valid_digest_is_rejected_in_little_memory(name, small_checkpoint, tmp_path):
+    parts = FORGERIES[name](read_members(io.BytesIO(small_checkpoint)))
     path = tmp_path / "model.npz"
-    data = forge(parts.items())
+    data = forge_archive(parts.items())
     path.write_bytes(data)
     tracemalloc.start()
     try:
@@ -155,117 +168,120 @@ def test_forgery_with_a_right_digest_is_refused_in_little_memory(name, small, tm
     assert peak < 10 * len(data) + 2**22
 
 
-def test_forged_archives_are_refused(small, tmp_path):
-    parts = members_of(io.BytesIO(small))
+def test_duplicate_and_compressed_members_are_rejected(small_checkpoint, tmp_path):
+    parts = read_members(io.BytesIO(small_checkpoint))
     path = tmp_path / "model.npz"
     with pytest.warns(UserWarning, match="Duplicate"):
-        twice = forge([*parts.items(), ("weights.npy", parts["weights.npy"])])
-    bomb = forge([*parts.items(), ("bomb.npy", b"\0" * 10**7)], zipfile.ZIP_DEFLATED)
-    for data, reason in ((twice, "occurs twice"), (bomb, "is compressed")):
+        duplicated = forge_archive([*parts.items(), ("weights.npy", parts["weights.npy"])])
+    bomb = forge_archive([*parts.items(), ("bomb.npy", b"\0" * 10**7)], zipfile.ZIP_DEFLATED)
+    for data, reason in ((duplicated, "occurs twice"), (bomb, "is compressed")):
         path.write_bytes(data)
         with pytest.raises(CheckpointError, match=reason):
             load(path)
-    # Two directory entries for the same content, which would be read twice.
+    # Compression makes 10 MB of zeros a small file.
     assert len(bomb) < 10**5
 
 
-def test_unforged_forgery_is_read(small, tmp_path):
-    """An unchanged rebuilt archive is accepted, so the forgeries fail by their changes."""
+def test_rebuilt_archive_without_changes_is_loaded(small_checkpoint, tmp_path):
+    """Forgeries therefore fail because of their changes, not because they are rebuilt."""
     path = tmp_path / "model.npz"
-    path.write_bytes(forge(members_of(io.BytesIO(small)).items()))
+    path.write_bytes(forge_archive(read_members(io.BytesIO(small_checkpoint)).items()))
 
     assert load(path).model.n_seen == 20
 
 
-RUNS = {
-    "no pairs in confusion": ("confusion", np.zeros((2, 2), np.int64)),
-    "a pair twice": ("confusion", np.array([[0, 0, 1], [0, 0, 1]])),
-    "a label that is not known": ("confusion", np.array([[0, 99, 1]])),
+FORGED_ARRAYS = {
+    "confusion of the wrong shape": ("confusion", np.zeros((2, 2), np.int64)),
+    "duplicate pair": ("confusion", np.array([[0, 0, 1], [0, 0, 1]])),
+    "unknown label": ("confusion", np.array([[0, 99, 1]])),
     "negative confusion": ("confusion", np.array([[0, 0, -1]])),
-    "too much confusion": ("confusion", np.array([[0, 0, 10**6]])),
+    "more confusion than samples": ("confusion", np.array([[0, 0, 10**6]])),
     "float confusion": ("confusion", np.zeros((2, 3))),
     "long window": ("window", np.zeros(1001, bool)),
-    "bools that are neither": ("window", np.full(5, 7, np.uint8).view(bool)),
+    "bools with invalid bytes": ("window", np.full(5, 7, np.uint8).view(bool)),
 }
 
 
-@pytest.mark.parametrize("name", RUNS)
-def test_forged_run_is_refused(name, sample, tmp_path):
+@pytest.mark.parametrize("name", FORGED_ARRAYS)
+def test_forged_run_array_is_rejected(name, mnist_sample, tmp_path):
     from stream_perceptron.data.arrow.parquet import ParquetSource
     from stream_perceptron.data.schema import ReadOptions
 
-    sources = [ParquetSource(str(sample))]
+    sources = [ParquetSource(str(mnist_sample))]
     live = LiveModel.start(sources, ReadOptions(), seed=0)
     list(live.run(sources, limit=100))
     path = tmp_path / "model.npz"
     live.save(path)
-    member, array = RUNS[name]
-    parts = {**members_of(path), f"{member}.npy": npy(array)}
-    path.write_bytes(forge(parts.items()))
+    member, array = FORGED_ARRAYS[name]
+    parts = {**read_members(path), f"{member}.npy": encode_npy(array)}
+    path.write_bytes(forge_archive(parts.items()))
 
     with pytest.raises(CheckpointError, match=r"progress has|bools|the wrong type"):
         LiveModel.load(path)
 
 
-FREE = ("class_curve", "confusion", "curve", "window")
-RESHAPED = {
-    "one row less": lambda array: array[1:],
+VARIABLE_LENGTH = ("class_curve", "confusion", "curve", "window")
+ARRAY_CHANGES = {
+    "one row fewer": lambda array: array[1:],
     "one row more": lambda array: np.concatenate([array, array[:1]]),
     "one dimension more": lambda array: array[np.newaxis],
     "another type": lambda array: array.astype("<f4" if array.dtype.kind == "f" else "<i2"),
 }
 
 
-@pytest.mark.parametrize("name", RESHAPED)
-def test_each_array_of_another_type_or_shape_is_refused(name, tmp_path, run):
+@pytest.mark.parametrize("name", ARRAY_CHANGES)
+def test_array_with_a_wrong_type_or_shape_is_rejected(name, tmp_path, run):
     source, path = tmp_path / "s.jsonl", tmp_path / "m.npz"
     rows = [{"id": 1, "a": 0.5, "b": "x"}, {"id": 2, "a": 1, "b": "y"}, {"id": 1, "label": "left"}]
     source.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     run("learn", source, "--join", "id", "--one-hot", "b", "--standardize", "-m", path, check=0)
-    parts = members_of(path)
+    parts = read_members(path)
     arrays = {n: np.load(io.BytesIO(part)) for n, part in parts.items() if n.endswith(".npy")}
     assert len(arrays) == 15
-    if "row" in name:  # these may have any number of rows
-        arrays = {n: arrays[n] for n in arrays.keys() - {f"{free}.npy" for free in FREE}}
+    if "row" in name:  # some arrays may have any number of rows
+        arrays = {
+            n: arrays[n]
+            for n in arrays.keys() - {f"{array_name}.npy" for array_name in VARIABLE_LENGTH}
+        }
     for member, array in arrays.items():
-        changed = RESHAPED[name](array if array.size else np.zeros(2, array.dtype))
-        path.write_bytes(forge({**parts, member: npy(changed)}.items()))
+        changed_array = ARRAY_CHANGES[name](array if array.size else np.zeros(2, array.dtype))
+        path.write_bytes(forge_archive({**parts, member: encode_npy(changed_array)}.items()))
         with pytest.raises(CheckpointError) as caught:
             LiveModel.load(path)
         assert "\n" not in str(caught.value)
 
 
-PLACES = {
-    "a label type that is none": (["schema", "label_type"], "date"),
-    "a feature that is no text": (["schema", "features"], [1]),
-    "rows below none": (["cursor", "row"], -1),
-    "rows beyond any file": (["cursor", "read"], 2**80),
-    "a count that is text": (["progress", "samples"], "10"),
-    "an offset without its part": (["cursor", "offsets"], [[[], 14]]),
-    "a bin of nothing": (["curve_bin"], 0),
-    "a part that is not known": (["cursor", "surprise"], 1),
-    "a place in no source": (["cursor", "sources"], []),
+FORGED_RUN_FIELDS = {
+    "unknown label type": (["schema", "label_type"], "date"),
+    "feature that is not text": (["schema", "features"], [1]),
+    "negative row number": (["cursor", "row"], -1),
+    "row number beyond any file": (["cursor", "read"], 2**80),
+    "count that is text": (["progress", "samples"], "10"),
+    "offset without a partition": (["cursor", "offsets"], [[[], 14]]),
+    "empty bin of the curve": (["curve_bin"], 0),
+    "unknown field of the cursor": (["cursor", "surprise"], 1),
+    "cursor without sources": (["cursor", "sources"], []),
 }
 
 
-@pytest.mark.parametrize("name", PLACES)
-def test_forged_place_of_a_run_is_refused(name, tmp_path):
-    parts = members_of(ROOT / "tests" / "golden" / "run-1.npz")
+@pytest.mark.parametrize("name", FORGED_RUN_FIELDS)
+def test_forged_run_field_is_rejected(name, tmp_path):
+    parts = read_members(ROOT / "tests" / "golden" / "run-1.npz")
     meta = json.loads(parts["meta.json"])
-    (*way, last), value = PLACES[name]
+    (*parent_keys, last_key), value = FORGED_RUN_FIELDS[name]
     part = meta["run"]
-    for step in way:
-        part = part[step]
-    part[last] = value
+    for key in parent_keys:
+        part = part[key]
+    part[last_key] = value
     path = tmp_path / "model.npz"
-    path.write_bytes(forge({**parts, "meta.json": json.dumps(meta)}.items()))
+    path.write_bytes(forge_archive({**parts, "meta.json": json.dumps(meta)}.items()))
 
     with pytest.raises(CheckpointError) as caught:
         LiveModel.load(path)
     assert "\n" not in str(caught.value)
 
 
-def test_refusal_points_to_the_checkpoint_before(small, tmp_path):
+def test_error_names_the_previous_save(small_checkpoint, tmp_path):
     path = tmp_path / "model.npz"
     model = SGDPerceptron(seed=0)
     save(model, path)
@@ -277,9 +293,9 @@ def test_refusal_points_to_the_checkpoint_before(small, tmp_path):
     assert load(f"{path}.prev").model.n_seen == 0
 
 
-def test_numpy_and_unzip_can_open_it(small, tmp_path):
+def test_numpy_and_zipfile_can_open_a_checkpoint(small_checkpoint, tmp_path):
     path = tmp_path / "model.npz"
-    path.write_bytes(small)
+    path.write_bytes(small_checkpoint)
     with np.load(path, allow_pickle=False) as file:
         assert file["weights"].shape == (2, 2)
         assert json.loads(file["meta.json"])["model"]["labels"] == ["left", 2]

@@ -1,4 +1,4 @@
-"""Names, rates and dataclasses survive JSON, and forged ones are refused."""
+"""Names and dataclasses survive a JSON round trip, and forged ones are rejected."""
 
 from __future__ import annotations
 
@@ -30,36 +30,36 @@ NAMES = st.recursive(
 
 
 @given(NAMES)
-def test_a_name_comes_back_with_its_type(name):
-    back = decode_name(json.loads(json.dumps(encode_name(name))))
+def test_name_keeps_its_type_in_a_round_trip(name):
+    decoded = decode_name(json.loads(json.dumps(encode_name(name))))
 
-    assert (repr(back), type(back)) == (repr(name), type(name))
+    assert (repr(decoded), type(decoded)) == (repr(name), type(name))
 
 
 @given(st.integers(-(2**63), 2**63 - 1), st.floats(allow_nan=False, allow_infinity=False))
-def test_scalars_of_numpy_are_saved_as_pythons(number, real):
+def test_numpy_scalars_are_saved_as_python_numbers(number, real):
     assert (number, real) == (encode_name(np.int64(number)), encode_name(np.float64(real)))
 
 
 @pytest.mark.parametrize(
     "name", [math.nan, math.inf, None, 1j, frozenset(), dt.time(1), [1]], ids=repr
 )
-def test_other_names_are_refused_by_name(name):
+def test_unsupported_names_are_rejected(name):
     with pytest.raises(CheckpointError, match="cannot be saved: use strings"):
         encode_name(name)
 
 
-def nested(depth):
+def nest_tuples(depth):
     name = "a"
     for _ in range(depth):
         name = (name,)
     return name
 
 
-def test_tuples_are_saved_to_a_depth():
-    assert nested(8) == decode_name(encode_name(nested(8)))
+def test_tuples_are_saved_up_to_a_depth_of_8():
+    assert nest_tuples(8) == decode_name(encode_name(nest_tuples(8)))
     with pytest.raises(CheckpointError, match="cannot be saved"):
-        encode_name(nested(9))
+        encode_name(nest_tuples(9))
     forged = "a"
     for _ in range(9):
         forged = {"tuple": [forged]}
@@ -73,16 +73,16 @@ def test_tuples_are_saved_to_a_depth():
      {"tuple": "ab"}, {"time": "01:00"}, {"bytes": "00", "date": "2020-01-01"}, math.inf],
     ids=repr,
 )  # fmt: skip
-def test_forged_names_are_refused(value):
+def test_forged_names_are_rejected(value):
     with pytest.raises(CheckpointError, match="not a saved name"):
         decode_name(value)
 
 
-def test_a_name_that_stands_twice_is_refused():
+def test_duplicate_names_are_rejected():
     assert decode_names(["a", 1, {"tuple": [1]}]) == ["a", 1, (1,)]
-    for twice in (["a", "b", "a"], [1, True], [{"bytes": "61"}, {"bytes": "61"}]):
+    for names in (["a", "b", "a"], [1, True], [{"bytes": "61"}, {"bytes": "61"}]):
         with pytest.raises(CheckpointError, match="a name twice"):
-            decode_names(twice)
+            decode_names(names)
 
 
 @dataclass
@@ -120,7 +120,7 @@ WHOLES = st.builds(
 
 
 @given(WHOLES)
-def test_a_dataclass_comes_back(whole):
+def test_dataclass_survives_a_round_trip(whole):
     written = json.loads(json.dumps(to_json(whole)))
 
     assert whole == from_json(Whole, written, "whole")
@@ -128,45 +128,45 @@ def test_a_dataclass_comes_back(whole):
     assert "hidden" not in written
 
 
-def paths_in(value, path=()):
-    """Yield the path of each part of JSON."""
+def generate_paths(value, path=()):
+    """Yield the path of each value in JSON data."""
     yield path
     if isinstance(value, dict | list):
         for key, part in value.items() if isinstance(value, dict) else enumerate(value):
-            yield from paths_in(part, (*path, key))
+            yield from generate_paths(part, (*path, key))
 
 
-def changed(value, path, to):
-    """Return JSON with another part at a path."""
+def replace_part(value, path, replacement):
+    """Return a copy of JSON data with the value at a path replaced."""
     if not path:
-        return to
+        return replacement
     copy = value.copy()
-    copy[path[0]] = changed(value[path[0]], path[1:], to)
+    copy[path[0]] = replace_part(value[path[0]], path[1:], replacement)
     return copy
 
 
 @given(WHOLES, st.data())
-def test_a_part_of_another_type_is_refused_or_a_possible_one(whole, data):
-    """Accepted JSON is written again unchanged."""
+def test_changed_part_is_rejected_or_saved_again_unchanged(whole, data):
+    """JSON that is accepted is saved again unchanged."""
     written = json.loads(json.dumps(to_json(whole)))
-    path = data.draw(st.sampled_from(sorted(paths_in(written), key=str)))
-    to = data.draw(
+    path = data.draw(st.sampled_from(sorted(generate_paths(written), key=str)))
+    replacement = data.draw(
         st.sampled_from([None, True, 3, -2, 2**62, 1.5, "rows", "x", [], [1], {}, [[1]]])
     )
-    forged = changed(written, path, to)
+    forged = replace_part(written, path, replacement)
     try:
-        read = from_json(Whole, forged, "whole")
+        loaded = from_json(Whole, forged, "whole")
     except CheckpointError:
         return
-    again = to_json(read)
+    resaved = to_json(loaded)
     for part in forged["parts"]:
-        part["at"].sort()  # a forged key may stand anywhere
-    assert again | {"more": read.more} == forged | {"more": forged.get("more", 0)}
-    assert [type(again[name]) for name in again] == [type(forged[name]) for name in again]
+        part["at"].sort()  # forged keys may be in any order
+    assert resaved | {"more": loaded.more} == forged | {"more": forged.get("more", 0)}
+    assert [type(resaved[name]) for name in resaved] == [type(forged[name]) for name in resaved]
 
 
 @pytest.mark.parametrize(
-    ("change", "why"),
+    ("change", "reason"),
     [
         ({"n": 10}, "whole.n has an invalid value"),
         ({"n": True}, "whole.n has an invalid value"),
@@ -183,7 +183,7 @@ def test_a_part_of_another_type_is_refused_or_a_possible_one(whole, data):
     ],
     ids=str,
 )
-def test_what_is_wrong_is_named(change, why):
+def test_error_names_the_invalid_field(change, reason):
     value = to_json(Whole("a", (), 1)) | change
-    with pytest.raises(CheckpointError, match=why):
+    with pytest.raises(CheckpointError, match=reason):
         from_json(Whole, value, "whole")

@@ -1,4 +1,4 @@
-"""Objects survive JSON, and forged ones are refused."""
+"""Objects survive a JSON round trip, and forged ones are rejected."""
 
 from __future__ import annotations
 
@@ -30,36 +30,36 @@ PLAIN = st.recursive(
 )
 
 
-def there_and_back(value):
+def round_trip(value):
     return decode(json.loads(json.dumps(encode(value), allow_nan=False)))
 
 
 @given(PLAIN)
-def test_plain_data_comes_back_with_its_types(value):
-    back = there_and_back(value)
+def test_plain_data_keeps_its_types_in_a_round_trip(value):
+    decoded = round_trip(value)
 
     if isinstance(value, set):
-        assert back == value
+        assert decoded == value
     else:
-        assert encode(back) == encode(value)
-        assert type(value) is type(back)
+        assert encode(decoded) == encode(value)
+        assert type(value) is type(decoded)
 
 
 @given(st.lists(st.floats(-1e9, 1e9)), st.integers(0, 3))
-def test_a_statistic_goes_on_where_it_was(numbers, ddof):
-    here = stats.Var(ddof)
+def test_decoded_statistic_continues_identically(numbers, ddof):
+    original = stats.Var(ddof)
     for number in numbers:
-        here.update(number)
-    there = there_and_back(here)
+        original.update(number)
+    decoded = round_trip(original)
 
     for number in (*numbers, 1.5):
-        here.update(number)
-        there.update(number)
-        assert there.get() == here.get()
+        original.update(number)
+        decoded.update(number)
+        assert decoded.get() == original.get()
 
 
 @pytest.mark.parametrize("value", [1j, frozenset(), dt.time(1), print, slice(3), dict], ids=repr)
-def test_other_values_are_refused_by_their_type(value):
+def test_unsupported_values_are_rejected_with_their_type(value):
     with pytest.raises(CheckpointError, match=f"{type(value).__name__} cannot be saved: use "):
         encode([value])
 
@@ -72,65 +72,67 @@ SCHEDULES = [
 
 
 @pytest.mark.parametrize("lr", [0.1, 3, *SCHEDULES], ids=repr)
-def test_rates_come_back(lr):
-    back = decode_lr(json.loads(json.dumps(encode_lr(lr))))
+def test_learning_rates_survive_a_round_trip(lr):
+    decoded = decode_lr(json.loads(json.dumps(encode_lr(lr))))
 
     if isinstance(lr, int | float):
-        assert (back, type(back)) == (float(lr), float)
+        assert (decoded, type(decoded)) == (float(lr), float)
     else:
-        assert [back.get(t) for t in range(1, 9)] == [lr.get(t) for t in range(1, 9)]
+        assert [decoded.get(t) for t in range(1, 9)] == [lr.get(t) for t in range(1, 9)]
 
 
-def changed(value, path, new):
-    """Return saved JSON with one part changed."""
+def change_encoded(value, path, new):
+    """Return an encoded value with one part changed, or deleted if `new` is an ellipsis."""
     saved = encode(value)
-    *before, last = path
+    *parent_keys, last_key = path
     part = saved
-    for key in before:
+    for key in parent_keys:
         part = part[key]
     if new is ...:
-        del part[last]
+        del part[last_key]
     else:
-        part[last] = new
+        part[last_key] = new
     return saved
 
 
-def scaler():
-    made = preprocessing.MinMaxScaler()
-    made.learn_one({"a": 1.0})
-    return made
+def train_scaler():
+    trained = preprocessing.MinMaxScaler()
+    trained.learn_one({"a": 1.0})
+    return trained
 
 
 FORGED = {
     "a module": lambda: {"class": "os.system", "state": {}},
-    "a class that is not on the list": lambda: {"class": "compose.FuncTransformer", "state": {}},
+    "an unlisted class": lambda: {"class": "compose.FuncTransformer", "state": {}},
     "a private module": lambda: {"class": "preprocessing.scale.MinMaxScaler", "state": {}},
     "no state": lambda: {"class": "stats.Mean"},
-    "more beside it": lambda: encode(stats.Mean()) | {"more": 1},
-    "an attribute that it has not": lambda: changed(stats.Mean(), ["state", "other"], 1),
-    "a method": lambda: changed(stats.Mean(), ["state", "get"], 1),
-    "its class": lambda: changed(stats.Mean(), ["state", "__class__"], {"type": "int"}),
-    "text for a number": lambda: changed(stats.Mean(), ["state", "n"], "1"),
-    "another statistic": lambda: changed(
-        scaler(), ["state", "min", "dict", 0, 1], encode(stats.Mean())
+    "an extra key": lambda: encode(stats.Mean()) | {"more": 1},
+    "an unknown attribute": lambda: change_encoded(stats.Mean(), ["state", "other"], 1),
+    "a method": lambda: change_encoded(stats.Mean(), ["state", "get"], 1),
+    "the class attribute": lambda: change_encoded(
+        stats.Mean(), ["state", "__class__"], {"type": "int"}
     ),
-    "a number for a table": lambda: changed(scaler(), ["state", "max"], 1),
-    "text for a parameter": lambda: changed(
+    "text for a number": lambda: change_encoded(stats.Mean(), ["state", "n"], "1"),
+    "another statistic": lambda: change_encoded(
+        train_scaler(), ["state", "min", "dict", 0, 1], encode(stats.Mean())
+    ),
+    "a number for a table": lambda: change_encoded(train_scaler(), ["state", "max"], 1),
+    "text for a parameter": lambda: change_encoded(
         preprocessing.FeatureHasher(), ["state", "seed"], "seed"
     ),
-    "functions": lambda: changed(scaler(), ["state", "processing_steps"], []),
-    "a type that is no plain one": lambda: {"type": "SGDPerceptron"},
+    "functions": lambda: change_encoded(train_scaler(), ["state", "processing_steps"], []),
+    "a type that is not plain": lambda: {"type": "SGDPerceptron"},
     "an unknown tag": lambda: {"frozenset": [1]},
     "a list as a key": lambda: {"dict": [[[1], 2]]},
-    "a dict of one": lambda: {"dict": [[1]]},
+    "a dict item without a value": lambda: {"dict": [[1]]},
     "lists in a set": lambda: {"set": [[1]]},
-    "another number": lambda: {"float": "1e5"},
-    "nothing": dict,
+    "a finite number as text": lambda: {"float": "1e5"},
+    "an empty dict": dict,
 }
 
 
 @pytest.mark.parametrize("name", FORGED)
-def test_forged_objects_are_refused(name):
+def test_forged_objects_are_rejected(name):
     with pytest.raises(CheckpointError) as caught:
         decode(FORGED[name]())
     assert "\n" not in str(caught.value)
@@ -139,11 +141,11 @@ def test_forged_objects_are_refused(name):
 @pytest.mark.parametrize(
     "value",
     [None, "0.1", -1, math.inf, encode(stats.Mean()), encode(losses.Log()),
-     changed(schedulers.Constant(1), ["state", "learning_rate"], "a"),
-     changed(schedulers.Constant(1), ["state", "learning_rate"], ...),
-     changed(schedulers.Optimal(losses.Log()), ["state", "loss"], 1)],
+     change_encoded(schedulers.Constant(1), ["state", "learning_rate"], "a"),
+     change_encoded(schedulers.Constant(1), ["state", "learning_rate"], ...),
+     change_encoded(schedulers.Optimal(losses.Log()), ["state", "loss"], 1)],
     ids=str,
 )  # fmt: skip
-def test_forged_rates_are_refused(value):
+def test_forged_learning_rates_are_rejected(value):
     with pytest.raises(CheckpointError):
         decode_lr(value)

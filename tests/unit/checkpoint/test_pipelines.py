@@ -18,16 +18,16 @@ from stream_perceptron.encoders import DateEncoder
 
 
 @pytest.mark.parametrize("name", STEPS)
-def test_a_pipeline_goes_on_as_if_nothing_had_happened(name, tmp_path):
-    here = STEPS[name]() | SGDPerceptron(0.1, seed=0)
+def test_loaded_pipeline_continues_identically(name, tmp_path):
+    original = STEPS[name]() | SGDPerceptron(0.1, seed=0)
     for x, y in draw_samples(300):
-        here.learn_one(x, y)
-    save(here, tmp_path / "m.npz")
-    there = load(tmp_path / "m.npz").model
+        original.learn_one(x, y)
+    save(original, tmp_path / "m.npz")
+    restored = load(tmp_path / "m.npz").model
 
-    assert str(there) == str(here)
-    assert predict_and_learn(there) == predict_and_learn(here)
-    for path, model in (("a.npz", here), ("b.npz", there)):
+    assert str(restored) == str(original)
+    assert predict_and_learn(restored) == predict_and_learn(original)
+    for path, model in (("a.npz", original), ("b.npz", restored)):
         save(model, tmp_path / path)
     assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
 
@@ -46,59 +46,60 @@ def test_a_pipeline_goes_on_as_if_nothing_had_happened(name, tmp_path):
         (lambda: compose.Prefixer(5), "Prefixer with this prefix cannot be saved"),
     ],
 )  # fmt: skip
-def test_another_step_is_refused_with_what_can_be_saved(make, reason, tmp_path):
+def test_unsupported_step_is_rejected_with_the_reason(make, reason, tmp_path):
     with pytest.raises(CheckpointError, match=reason):
         save(make() | SGDPerceptron(), tmp_path / "m.npz")
     assert list(tmp_path.iterdir()) == []
 
 
-def learned_encoder(encoder, *values):
-    """Return an encoder that knows values of a column."""
+def train_encoder(encoder, *values):
+    """Return an encoder that has learned values of a column."""
     for value in values:
         encoder.learn_one({"a": value})
     return encoder
 
 
-ODD_VALUES = {
+UNUSUAL_VALUES = {
     "NaN": (1.0, math.nan, 2.5),
     "types": (int, str, float),
     "nothing": (None, "", 0, False),
-    "halves of characters": ("\ud800", "a"),
+    "lone surrogates": ("\ud800", "a"),
     "large numbers": (2**80, -(2**70), 1e308, -0.0),
     "tuples": ((1, "a"), ((), 2.5)),
 }
 
 
-def test_an_encoder_of_dates_is_saved():
+def test_date_encoder_survives_saving():
     model = (compose.Discard("at") + DateEncoder("at")) | SGDPerceptron(seed=0)
     for day in range(1, 29):
         model.learn_one({"a": 1.0, "at": f"2024-02-{day:02} 10:00"}, day % 7 < 2)
     file = io.BytesIO()
     save(model, file)
     file.seek(0)
-    again = load(file).model
+    loaded_model = load(file).model
     x = {"a": 1.0, "at": "2024-03-01"}
 
-    assert again.predict_proba_one(x) == model.predict_proba_one(x)
-    assert again["TransformerUnion"].transformers["DateEncoder"].columns == ("at",)
+    assert loaded_model.predict_proba_one(x) == model.predict_proba_one(x)
+    assert loaded_model["TransformerUnion"].transformers["DateEncoder"].columns == ("at",)
 
 
 @pytest.mark.parametrize("make", [preprocessing.OneHotEncoder, preprocessing.OrdinalEncoder])
-@pytest.mark.parametrize("name", ODD_VALUES)
-def test_odd_values_are_known_after_loading(name, make, tmp_path):
-    """Also where they are fixed as the categories of another encoder."""
-    values = ODD_VALUES[name]
-    for encoder in (make(), make(categories=learned_encoder(make(), *values).values)):
-        here = learned_encoder(encoder, *values) | SGDPerceptron(seed=0)
-        save(here, tmp_path / "m.npz")
-        there = load(tmp_path / "m.npz").model
+@pytest.mark.parametrize("name", UNUSUAL_VALUES)
+def test_unusual_values_are_known_after_loading(name, make, tmp_path):
+    """This includes values that are fixed as the categories of another encoder."""
+    values = UNUSUAL_VALUES[name]
+    for encoder in (make(), make(categories=train_encoder(make(), *values).values)):
+        original = train_encoder(encoder, *values) | SGDPerceptron(seed=0)
+        save(original, tmp_path / "m.npz")
+        restored = load(tmp_path / "m.npz").model
         for x in [{"a": value} for value in values] + [{"b": "new"}]:
-            mine, yours = (model[make.__name__].transform_one(x) for model in (here, there))
-            assert repr(sorted(mine.items())) == repr(sorted(yours.items()))
+            expected = original[make.__name__].transform_one(x)
+            actual = restored[make.__name__].transform_one(x)
+            assert repr(sorted(expected.items())) == repr(sorted(actual.items()))
 
 
-def test_numbers_of_numpy_stay_what_they_are(tmp_path):
-    """River computes with them, with their precision."""
+def test_numpy_scalars_keep_their_precision(tmp_path):
+    """River computes with NumPy scalars in their own precision."""
     rng = np.random.default_rng(0)
     scalers = (
         preprocessing.StandardScaler(),
@@ -106,16 +107,16 @@ def test_numbers_of_numpy_stay_what_they_are(tmp_path):
         preprocessing.MinMaxScaler(),
     )
     for scaler, kind in itertools.product(scalers, (np.float32, np.float64, np.float16)):
-        here = scaler.clone() | SGDPerceptron(0.1, seed=0)
+        original = scaler.clone() | SGDPerceptron(0.1, seed=0)
         for x in rng.normal(size=(50, 3)).astype(kind):
-            here.learn_one(dict(enumerate(x)), bool(x[0] > 0))
-        save(here, tmp_path / "m.npz")
-        there = load(tmp_path / "m.npz").model
+            original.learn_one(dict(enumerate(x)), bool(x[0] > 0))
+        save(original, tmp_path / "m.npz")
+        restored = load(tmp_path / "m.npz").model
         for x in rng.normal(size=(50, 3)):
-            assert there.predict_proba_one(dict(enumerate(x))) == here.predict_proba_one(
+            assert restored.predict_proba_one(dict(enumerate(x))) == original.predict_proba_one(
                 dict(enumerate(x))
             )
-            for model in (here, there):
+            for model in (original, restored):
                 model.learn_one(dict(enumerate(x.tolist())), bool(x[0] > 0))
 
 
@@ -127,7 +128,7 @@ def test_steps_keep_their_names(tmp_path):
         assert names == list(load(tmp_path / "m.npz").model.steps)
 
 
-def nested(make, depth):
+def nest_steps(make, depth):
     step = compose.Select("a")
     for _ in range(depth):
         step = make(step)
@@ -136,25 +137,25 @@ def nested(make, depth):
 
 @pytest.mark.parametrize("make", [compose.Pipeline, compose.TransformerUnion])
 @pytest.mark.parametrize("depth", [1, 9, 150])
-def test_what_is_nested_is_saved_if_it_loads(depth, make, tmp_path):
-    if make is compose.TransformerUnion:  # River takes twice the time for each
+def test_nested_steps_that_are_saved_can_be_loaded(depth, make, tmp_path):
+    if make is compose.TransformerUnion:  # River's time doubles with each level
         depth = min(depth, 10)
-    here = compose.Pipeline(("steps", nested(make, depth)), ("model", SGDPerceptron()))
-    refused = ""
+    original = compose.Pipeline(("steps", nest_steps(make, depth)), ("model", SGDPerceptron()))
+    rejection = ""
     try:
-        save(here, tmp_path / "m.npz")
+        save(original, tmp_path / "m.npz")
     except CheckpointError as error:
-        refused = str(error)
+        rejection = str(error)
 
-    if refused:  # how deep is too deep is Python's
+    if rejection:  # the depth limit is that of Python
         assert depth == 150
-        assert "nested too deeply" in refused
+        assert "nested too deeply" in rejection
     else:
-        assert str(here) == str(load(tmp_path / "m.npz").model)
+        assert str(original) == str(load(tmp_path / "m.npz").model)
 
 
-def forged(tmp_path, **changes):
-    """Return a checkpoint of a perceptron, with other steps or another lr."""
+def forge_checkpoint(tmp_path, **changes):
+    """Write a perceptron with forged steps or a forged lr; return the path of the checkpoint."""
     path = tmp_path / "forged.npz"
     save(SGDPerceptron(seed=0), path)
     meta, arrays = read_checkpoint(path)
@@ -163,17 +164,17 @@ def forged(tmp_path, **changes):
     return path
 
 
-def test_unions_in_unions_are_loaded_at_once(tmp_path):
-    """River copies what it puts into a union, and with it all unions inside."""
+def test_nested_unions_are_loaded_quickly(tmp_path):
+    """River copies each step of a union, including nested unions, which takes exponential time."""
     step = {"class": "compose.Select", "state": {"keys": {"set": ["a"]}}}
     for _ in range(40):
         state = {"transformers": {"dict": [["u", step]]}}
         step = {"class": "compose.TransformerUnion", "state": state}
-    path = forged(tmp_path, steps={"dict": [["u", step], ["SGDPerceptron", None]]})
+    path = forge_checkpoint(tmp_path, steps={"dict": [["u", step], ["SGDPerceptron", None]]})
     assert len(load(path).model.steps) == 2
 
 
-def in_lists(value, depth):
+def nest_lists(value, depth):
     for _ in range(depth):
         value = [value]
     return value
@@ -181,7 +182,7 @@ def in_lists(value, depth):
 
 FORGED = {
     "a deep learning rate": {
-        "lr": {"class": "optim.schedulers.Constant", "state": {"learning_rate": in_lists(0, 700)}}
+        "lr": {"class": "optim.schedulers.Constant", "state": {"learning_rate": nest_lists(0, 700)}}
     },
     "a window": {"class": "preprocessing.StandardScaler", "state": {"window_size": 5}},
     "an impossible window": {"class": "preprocessing.MinMaxScaler", "state": {"window_size": -1}},
@@ -189,10 +190,10 @@ FORGED = {
         "class": "compose.Pipeline",
         "state": {"steps": {"dict": []}, "_plan": {"tuple": []}},
     },
-    "a number that its type has not": {"numpy": ["int8", 300]},
-    "a number of no type": {"numpy": ["object", 3]},
-    "a table of no type": {"defaultdict": ["SGDPerceptron", []]},
-    "no tables": {
+    "a number beyond its type": {"numpy": ["int8", 300]},
+    "a number of an unsupported type": {"numpy": ["object", 3]},
+    "a defaultdict of an unsupported type": {"defaultdict": ["SGDPerceptron", []]},
+    "a scaler without statistics": {
         "class": "preprocessing.StandardScaler",
         "state": {"with_std": True, "window_size": None},
     },
@@ -200,7 +201,7 @@ FORGED = {
         "class": "preprocessing.StatImputer",
         "state": {"imputers": {"tuple": [{"tuple": [{"class": "stats.Mean", "state": {}}, 1.0]}]}},
     },
-    "values beside no categories": {
+    "values without categories": {
         "class": "preprocessing.OneHotEncoder",
         "state": {"categories": {"dict": []}, "values": {"dict": [["a", "b"]]}},
     },
@@ -228,7 +229,7 @@ FORGED = {
             ("a negative count", -1, 1.0),
             ("a count beyond any stream", 10**400, 1.0),
             ("a negative variance", 3, -1.0),
-            ("a variance that is no number", 3, {"float": "nan"}),
+            ("a variance that is NaN", 3, {"float": "nan"}),
         ]
     },
     "no perceptron": {"class": "preprocessing.StandardScaler", "state": {}},
@@ -236,28 +237,28 @@ FORGED = {
 
 
 @pytest.mark.parametrize("name", FORGED)
-def test_forged_steps_are_refused(name, tmp_path):
+def test_forged_steps_are_rejected(name, tmp_path):
     step = FORGED[name]
     last = [] if name == "no perceptron" else [["SGDPerceptron", None]]
     changes = step if "lr" in step else {"steps": {"dict": [["a", step], *last]}}
-    path = forged(tmp_path, **changes)
+    path = forge_checkpoint(tmp_path, **changes)
     with pytest.raises(CheckpointError):
         load(path)
 
 
 @pytest.mark.parametrize("value", [10**4400, np.datetime64("2020-01-01T00:00:00")], ids=type)
-def test_values_that_no_json_holds_are_refused(value, tmp_path):
-    model = learned_encoder(preprocessing.OrdinalEncoder(), value) | SGDPerceptron()
+def test_values_that_json_cannot_hold_are_rejected(value, tmp_path):
+    model = train_encoder(preprocessing.OrdinalEncoder(), value) | SGDPerceptron()
     with pytest.raises(CheckpointError, match="cannot be saved"):
         save(model, tmp_path / "m.npz")
 
 
-def test_any_binary_file_will_do(tmp_path):
+def test_models_are_saved_to_any_binary_file(tmp_path):
     model = preprocessing.StandardScaler() | SGDPerceptron(0.1, seed=0)
     for i in range(30):
         model.learn_one({"a": i % 7, "b": i % 3}, i % 7 > 3)
     save(model, tmp_path / "m.npz", {"offset": 29})
-    whole = (tmp_path / "m.npz").read_bytes()
+    expected_bytes = (tmp_path / "m.npz").read_bytes()
     memory = io.BytesIO()
     save(model, memory, {"offset": 29})
     path = tmp_path / "state.zip"
@@ -265,17 +266,17 @@ def test_any_binary_file_will_do(tmp_path):
         save(model, member, {"offset": 29})
     memory.seek(0)
     with zipfile.ZipFile(path) as archive, archive.open("model") as member:
-        loaded = [load(memory), load(member)]
+        loaded_models = [load(memory), load(member)]
 
-    assert whole == memory.getvalue()
-    for model_there, extra in loaded:
+    assert expected_bytes == memory.getvalue()
+    for loaded_model, extra in loaded_models:
         assert extra == {"offset": 29}
-        again = io.BytesIO()
-        save(model_there, again, extra)
-        assert again.getvalue() == whole
+        resaved = io.BytesIO()
+        save(loaded_model, resaved, extra)
+        assert resaved.getvalue() == expected_bytes
 
 
-def test_files_that_will_not_do(tmp_path):
+def test_text_files_and_damaged_files_are_rejected(tmp_path):
     path = tmp_path / "m.npz"
     with (
         path.open("w") as file,
@@ -290,29 +291,33 @@ def test_files_that_will_not_do(tmp_path):
         load(io.BytesIO(b"PK"))
 
 
-def test_a_pipeline_predicts_alike_in_the_command_line_and_back_in_python(rng, tmp_path):
+def test_pipeline_predicts_alike_as_live_model_and_reloaded(rng, tmp_path):
     path = tmp_path / "m.npz"
     pipeline, X = train_scaled_pipeline(rng)
     save(pipeline, path)
     live = LiveModel.load(path)
-    inside = [live.model.predict_one(x) for x in X]
+    live_predictions = [live.model.predict_one(x) for x in X]
     live.save(path)
-    back = load(path).model
+    reloaded = load(path).model
 
-    assert [pipeline.predict_one(x) for x in X] == inside == [back.predict_one(x) for x in X]
+    assert (
+        [pipeline.predict_one(x) for x in X]
+        == live_predictions
+        == [reloaded.predict_one(x) for x in X]
+    )
     table = live.model.network.scaler.table
     assert (table[0] == 200).all()
     assert LiveModel.load(path).model.network.scaler.table.tobytes() == table.tobytes()
 
 
-def changed(table, name):
-    counts, middle, last = table
+def forge_statistics(table, name):
+    counts, means, variances = table
     if name == "negative variance":
-        last[0] = -1.0
+        variances[0] = -1.0
     elif name == "half a sample":
         counts[0] = 1.5
     elif name == "no number":
-        middle[0] = np.inf
+        means[0] = np.inf
     elif name == "statistics of nothing":
         counts[0] = 0
     return table
@@ -321,13 +326,13 @@ def changed(table, name):
 @pytest.mark.parametrize(
     "name", ["negative variance", "half a sample", "statistics of nothing", "no number"]
 )
-def test_statistics_that_no_samples_lead_to_are_refused(name, rng, tmp_path):
+def test_impossible_statistics_are_rejected(name, rng, tmp_path):
     path = tmp_path / "m.npz"
     pipeline, _ = train_scaled_pipeline(rng)
     save(pipeline, path)
     LiveModel.load(path).save(path)
     meta, arrays = read_checkpoint(path)
-    arrays["statistics"] = changed(arrays["statistics"].copy(), name)
+    arrays["statistics"] = forge_statistics(arrays["statistics"].copy(), name)
     write_checkpoint(path, meta, arrays)
     for read in (load, LiveModel.load):
         with pytest.raises(CheckpointError):

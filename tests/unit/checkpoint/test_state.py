@@ -1,4 +1,4 @@
-"""Saved and loaded models continue bit-identical."""
+"""Loaded models continue bit-identically."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ROWS = list(datasets.ImageSegments().take(900))
 GOLDEN = ROOT / "tests" / "golden"
 
 
-def learn(model, rows):
+def predict_and_learn(model, rows):
     for x, y in rows:
         model.predict_one(x)
         model.learn_one(x, y)
@@ -30,7 +30,7 @@ def learn(model, rows):
 
 MODELS = {
     "plain": lambda: SGDPerceptron(0.001, seed=3),
-    "a seed that was drawn": lambda: SGDPerceptron(),
+    "drawn seed": lambda: SGDPerceptron(),
     "tanh and classes": lambda: SGDPerceptron(1e-4, activation="tanh", classes=["sky", "x"]),
     "inverse scaling": lambda: SGDPerceptron(schedulers.InverseScaling(0.1, power=0.25), seed=3),
     "optimal": lambda: SGDPerceptron(schedulers.Optimal(losses.Hinge(0.5), alpha=1.0), seed=3),
@@ -45,22 +45,22 @@ MODELS = {
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_loaded_model_goes_on_to_the_same_bits(name, tmp_path):
-    path, again = tmp_path / "model.npz", tmp_path / "again.npz"
+def test_loaded_model_continues_bit_identically(name, tmp_path):
+    path, copy_path = tmp_path / "model.npz", tmp_path / "again.npz"
     model = MODELS[name]()
-    learn(model, ROWS[:400])
+    predict_and_learn(model, ROWS[:400])
     save(model, path, {"offset": 399})
     loaded, extra = load(path)
-    save(loaded, again, extra)
-    assert again.read_bytes() == path.read_bytes()
+    save(loaded, copy_path, extra)
+    assert copy_path.read_bytes() == path.read_bytes()
 
-    learn(model, ROWS[400:])
-    learn(loaded, ROWS[400:])
+    predict_and_learn(model, ROWS[400:])
+    predict_and_learn(loaded, ROWS[400:])
     x = ROWS[0][0]
     assert loaded.predict_proba_one(x) == model.predict_proba_one(x)
     save(model, path, extra)
-    save(loaded, again, extra)
-    assert again.read_bytes() == path.read_bytes()
+    save(loaded, copy_path, extra)
+    assert copy_path.read_bytes() == path.read_bytes()
     assert extra == {"offset": 399}
     assert repr(loaded) == repr(model)
 
@@ -78,7 +78,7 @@ NAMES = ["", "\ud800", "é", True, 2, 2.5, -(10**30), b"\xff", ("a", (b"b", 1.5)
 
 
 @pytest.mark.filterwarnings("ignore:label")
-def test_labels_and_features_of_all_kinds_survive(tmp_path):
+def test_labels_and_features_keep_their_types(tmp_path):
     model = SGDPerceptron(seed=0, classes=NAMES)
     model.learn_one({name: float(i) for i, name in enumerate(NAMES)}, NAMES[0])
     save(model, tmp_path / "model.npz")
@@ -106,32 +106,32 @@ class Halving(schedulers.Constant):
         (lambda: compose.Pipeline(preprocessing.StandardScaler()), "end with an SGDPerceptron"),
     ],
 )
-def test_what_cannot_be_saved_is_named_and_nothing_is_written(make, reason, tmp_path):
+def test_unsupported_model_is_rejected_and_nothing_is_written(make, reason, tmp_path):
     with pytest.raises(CheckpointError, match=reason):
         save(make(), tmp_path / "model.npz")
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("extra", [{"a": object()}, {"a": float("nan")}, [1], {"a": {1, 2}}])
-def test_extra_must_be_json(extra, tmp_path):
+def test_extra_that_is_not_json_is_rejected(extra, tmp_path):
     with pytest.raises(CheckpointError, match="extra"):
         save(SGDPerceptron(), tmp_path / "model.npz", extra)
 
 
-def test_equal_state_gives_equal_bytes_whenever_it_is_saved(tmp_path):
+def test_equal_states_are_saved_as_equal_bytes(tmp_path):
     files = []
     for i in range(2):
         model = SGDPerceptron(0.1, seed=1)
-        learn(model, ROWS[:100])
+        predict_and_learn(model, ROWS[:100])
         save(model, tmp_path / f"{i}.npz")
         files.append((tmp_path / f"{i}.npz").read_bytes())
 
     assert files[0] == files[1]
 
 
-def test_pickle_works_across_processes(tmp_path):
+def test_pickled_model_continues_in_another_process(tmp_path):
     model = SGDPerceptron(schedulers.InverseScaling(0.1), seed=0)
-    learn(model, ROWS[:400])
+    predict_and_learn(model, ROWS[:400])
     path = tmp_path / "model.pickle"
     path.write_bytes(pickle.dumps(model))
     script = (
@@ -141,15 +141,15 @@ def test_pickle_works_across_processes(tmp_path):
         "pickle.dump(model, open(sys.argv[1], 'wb'))"
     )
     subprocess.run([sys.executable, "-c", script, path], check=True)
-    returned = pickle.loads(path.read_bytes())
-    learn(model, ROWS[400:500])
+    unpickled = pickle.loads(path.read_bytes())
+    predict_and_learn(model, ROWS[400:500])
 
-    assert returned.weights.tobytes() == model.weights.tobytes()
-    assert returned.n_updates == model.n_updates
+    assert unpickled.weights.tobytes() == model.weights.tobytes()
+    assert unpickled.n_updates == model.n_updates
 
 
-def test_golden_checkpoint_of_version_1_is_read():
-    """Written by format version 1, and read by every later one."""
+def test_golden_checkpoint_of_version_1_is_loaded():
+    """Format version 1 wrote the checkpoint; every later version must read it."""
     expected = json.loads((GOLDEN / "checkpoint-1.json").read_text())
     model, extra = load(GOLDEN / "checkpoint-1.npz")
     perceptron = model["SGDPerceptron"]
@@ -158,14 +158,14 @@ def test_golden_checkpoint_of_version_1_is_read():
     assert (perceptron.n_seen, perceptron.seed_) == (expected["n_seen"], expected["seed"])
     assert perceptron.classes_ == [1, "one", b"1", dt.date(2024, 1, 1)]
     for x, probabilities in expected["predictions"]:
-        found = {str(label): p for label, p in model.predict_proba_one(x).items()}
-        assert pytest.approx(found, rel=1e-12) == probabilities
+        predicted = {str(label): p for label, p in model.predict_proba_one(x).items()}
+        assert pytest.approx(predicted, rel=1e-12) == probabilities
 
 
-def test_three_lines_of_numpy_predict(sample, run, tmp_path):
-    """The lines are those of docs/checkpoints.md."""
+def test_numpy_code_of_the_docs_predicts_like_the_model(mnist_sample, run, tmp_path):
+    """The NumPy code is that of docs/checkpoints.md."""
     path = tmp_path / "mnist.npz"
-    run("learn", sample, "-m", path, "--quiet", check=0)
+    run("learn", mnist_sample, "-m", path, "--quiet", check=0)
     x = np.arange(784) / 784
     file = np.load(path)
     labels = json.loads(file["meta.json"])["model"]["labels"]
@@ -176,7 +176,7 @@ def test_three_lines_of_numpy_predict(sample, run, tmp_path):
     assert model.predict_one({f"pixel{i}": v for i, v in enumerate(x.tolist())}) == label
 
 
-def test_paths_may_be_text(tmp_path):
+def test_paths_may_be_strings(tmp_path):
     save(SGDPerceptron(seed=0), str(tmp_path / "model.npz"))
 
     assert load(str(tmp_path / "model.npz")).model.seed_ == 0
@@ -185,11 +185,11 @@ def test_paths_may_be_text(tmp_path):
 
 
 class Subclass(SGDPerceptron):
-    """A perceptron with code that no file holds."""
+    """A perceptron whose code no checkpoint contains."""
 
 
 @pytest.mark.parametrize("in_pipeline", [False, True])
-def test_a_subclass_is_refused(in_pipeline, tmp_path):
+def test_subclass_is_rejected(in_pipeline, tmp_path):
     model = Subclass(seed=0)
     if in_pipeline:
         model = preprocessing.StandardScaler() | model

@@ -1,4 +1,4 @@
-"""The identities of sources."""
+"""Fingerprints of sources."""
 
 from __future__ import annotations
 
@@ -18,36 +18,36 @@ from stream_perceptron.data.text.prefix import PrefixHasher
 from stream_perceptron.errors import SourceError
 
 
-@pytest.mark.parametrize("opener", [open, gzip.open])
-def test_a_prefix_is_identified_while_the_file_grows(opener, tmp_path):
+@pytest.mark.parametrize("open_function", [open, gzip.open])
+def test_prefix_fingerprint_is_right_while_the_file_grows(open_function, tmp_path):
     rng, path = random.Random(0), tmp_path / "rows"
     data = rng.randbytes(2000)
-    with opener(path, "wb") as file:
+    with open_function(path, "wb") as file:
         file.write(data[:1000])
     hasher, size = PrefixHasher(str(path)), 0
-    if opener is open:
+    if open_function is open:
         with path.open("ab") as file:
             file.write(data[1000:])
-    while size < (2000 if opener is open else 1000):
-        size = min(size + rng.randrange(300), 2000 if opener is open else 1000)
+    while size < (2000 if open_function is open else 1000):
+        size = min(size + rng.randrange(300), 2000 if open_function is open else 1000)
         expected = Fingerprint("other name", size, hashlib.sha256(data[:size]).hexdigest())
 
         assert hasher.identify(size) == expected
 
 
-def test_a_file_that_another_one_replaces_keeps_its_identity(tmp_path):
-    path, other = tmp_path / "rows", tmp_path / "other"
+def test_replaced_file_keeps_its_fingerprint(tmp_path):
+    path, replacement = tmp_path / "rows", tmp_path / "other"
     path.write_bytes(b"1\n2\n")
-    other.write_bytes(b"3\n4\n")
+    replacement.write_bytes(b"3\n4\n")
     hasher = PrefixHasher(str(path))
-    other.replace(path)
+    replacement.replace(path)
 
     assert hasher.identify(4).digest == hashlib.sha256(b"1\n2\n").hexdigest()
     assert not hasher.is_unchanged_at(str(path))
 
 
 @pytest.mark.parametrize("content", [b"1\n", b"3\n4\n"], ids=["shorter", "other bytes"])
-def test_a_file_that_is_changed_in_place_has_no_digest(content, tmp_path):
+def test_file_changed_in_place_has_no_digest(content, tmp_path):
     path = tmp_path / "rows"
     path.write_bytes(b"1\n2\n")
     hasher = PrefixHasher(str(path))
@@ -59,14 +59,14 @@ def test_a_file_that_is_changed_in_place_has_no_digest(content, tmp_path):
     assert not fingerprint.is_stream
 
 
-def test_a_file_of_which_nothing_was_read_is_no_stream():
+def test_unread_file_is_not_a_stream():
     assert not Fingerprint.of_unread("f").is_stream
     assert Fingerprint.of_unread("f") == Fingerprint("g", 0, hashlib.sha256().hexdigest())
     assert Fingerprint.of_stream("f").is_stream
 
 
-def test_a_write_that_is_under_way_is_no_change(tmp_path):
-    """The time of a file that grows may change sooner than its size."""
+def test_append_in_progress_is_not_a_change(tmp_path):
+    """The modification time of a growing file may change before its size does."""
     path = tmp_path / "rows"
     path.write_bytes(b"1\n2\n")
     hasher = PrefixHasher(str(path))
@@ -84,13 +84,13 @@ def test_a_write_that_is_under_way_is_no_change(tmp_path):
     assert fingerprint.digest == hashlib.sha256(b"1\n2\n").hexdigest()
 
 
-def test_a_file_that_takes_a_place_before_it_is_read_is_an_error(tmp_path):
-    path, other = tmp_path / "rows.csv", tmp_path / "other"
+def test_file_replaced_before_it_is_read_is_an_error(tmp_path):
+    path, replacement = tmp_path / "rows.csv", tmp_path / "other"
     path.write_bytes(b"a,y\n1,u\n")
-    other.write_bytes(b"a,y\n2,v\n")
+    replacement.write_bytes(b"a,y\n2,v\n")
     source = open_source(str(path))
     (known_fingerprint,) = source.find_matching(source.fingerprints())
-    other.replace(path)
+    replacement.replace(path)
 
     with pytest.raises(SourceError, match="another file has replaced it"):
         next(
@@ -100,12 +100,12 @@ def test_a_file_that_takes_a_place_before_it_is_read_is_an_error(tmp_path):
         )
 
 
-def test_a_state_of_the_last_moments_has_no_time(tmp_path):
+def test_recent_modification_time_is_cleared(tmp_path):
     path = tmp_path / "rows"
     path.touch()
-    recent = FileState.of(str(path))
-    os.utime(path, ns=(0, recent.time - 10**10))
-    state = FileState.of(str(path))
+    recent_state = FileState.of(str(path))
+    os.utime(path, ns=(0, recent_state.time - 10**10))
+    old_state = FileState.of(str(path))
 
-    assert recent.clear_recent_time() == replace(recent, time=0)
-    assert state.clear_recent_time() == state
+    assert recent_state.clear_recent_time() == replace(recent_state, time=0)
+    assert old_state.clear_recent_time() == old_state

@@ -1,4 +1,4 @@
-"""Detection of formats, and errors for other files."""
+"""Errors for files whose format or contents cannot be read."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from stream_perceptron.data.source import Request, read_batches
         (gzip.compress(b"label,a\n" + b"1,2\n" * 100_000)[:-20], "its gzip data ends too early"),
     ],
 )
-def test_sources_that_cannot_be_read(data, message, tmp_path):
+def test_unreadable_source_is_an_error_of_one_line(data, message, tmp_path):
     path = tmp_path / "source"
     path.write_bytes(data)
 

@@ -1,4 +1,4 @@
-"""The roles of columns follow one rule in every format."""
+"""Columns get the same roles in every format."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ROWS = [{"a": 1.5, "colour": "red", "w": 2, "label": "x"}, {"a": 2.5, "colour": 
 
 @pytest.fixture(params=["csv", "jsonl", "parquet", "arrow"])
 def source(request, tmp_path):
-    """Return the rows in a file of each format."""
+    """Write the rows to a file of each format; return its path."""
     path, table = tmp_path / "rows", pa.Table.from_pylist(ROWS)
     if request.param == "csv":
         lines = [",".join(map(str, row)) for row in (ROWS[0], *(row.values() for row in ROWS))]
@@ -33,7 +33,7 @@ def source(request, tmp_path):
 
 
 @pytest.mark.parametrize("label", [None, "label", "Label", "-1", "4"])
-def test_the_same_columns_are_found_in_every_format(label, source):
+def test_columns_have_the_same_roles_in_every_format(label, source):
     read_options = ReadOptions(label=label, weight="w", one_hot=("colour",), keep=("colour", "a"))
     batches = list(read_batches(open_source(str(source)), Request(read_options)))
 
@@ -48,7 +48,7 @@ def test_the_same_columns_are_found_in_every_format(label, source):
 
 
 @pytest.mark.parametrize("form", ["csv", "parquet", "arrow"])
-def test_columns_of_one_name_are_one_error(form, tmp_path):
+def test_duplicate_column_names_are_the_same_error_in_every_format(form, tmp_path):
     path = tmp_path / "rows"
     arrays = [pa.array([1]), pa.array([2]), pa.array([0])]
     table = pa.Table.from_arrays(arrays, names=["a", "a", "label"])
@@ -63,8 +63,8 @@ def test_columns_of_one_name_are_one_error(form, tmp_path):
     with pytest.raises(SourceError) as error:
         LiveModel.start(sources)
 
-    told = "columns 1 and 2 are both called 'a': drop one with --ignore 2"
-    assert str(error.value) == f"{path}: {told}"
+    reason = "columns 1 and 2 are both called 'a': drop one with --ignore 2"
+    assert str(error.value) == f"{path}: {reason}"
     live = LiveModel.start(sources, ReadOptions(ignore=("2",)), seed=0)
     list(live.run(sources))
     assert live.model.features_ == ["a"]

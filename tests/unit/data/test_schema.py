@@ -8,6 +8,6 @@ from stream_perceptron.data.schema import ReadOptions, Schema
 
 
 @pytest.mark.parametrize("value", [Schema(), ReadOptions()])
-def test_nothing_is_assigned(value):
+def test_fields_cannot_be_assigned(value):
     with pytest.raises(AttributeError):
         value.label = "y"

@@ -1,4 +1,4 @@
-"""The drawings of the report."""
+"""Drawings of the report: weights, ink and axes."""
 
 from __future__ import annotations
 
@@ -23,37 +23,37 @@ from stream_perceptron.diagnostics.plots import (
 )  # fmt: skip
 
 
-def pixels_of(uri):
+def decode_pixels(uri):
     data = base64.b64decode(uri.removeprefix("data:image/png;base64,"))
     image = Image.open(io.BytesIO(data))
-    image.verify()  # checks each chunk's checksum too
+    image.verify()  # also checks the checksum of each chunk
     return np.asarray(Image.open(io.BytesIO(data)))
 
 
-def test_signs_of_weights_are_colours_and_sizes_how_much_of_them(rng):
+def test_weight_signs_set_the_color_and_sizes_the_opacity(rng):
     weights = rng.normal(size=(9, 9))
-    pixels = pixels_of(draw_weights(weights, 2.0))
+    pixels = decode_pixels(draw_weights(weights, 2.0))
 
-    for sign, colour in ((weights > 0, POSITIVE_COLOR), (weights < 0, NEGATIVE_COLOR)):
-        assert (pixels[sign][:, :3] == colour).all()
+    for sign, color in ((weights > 0, POSITIVE_COLOR), (weights < 0, NEGATIVE_COLOR)):
+        assert (pixels[sign][:, :3] == color).all()
     strength = np.minimum(np.abs(weights) / 2, 1)
     assert pixels[..., 3] == pytest.approx(255 * strength, abs=0.5)
 
 
-def test_ink_is_what_is_larger(rng):
+def test_larger_values_have_more_ink(rng):
     values = rng.normal(size=(5, 5))
-    order = pixels_of(draw_ink(values))[..., 3].ravel()[values.ravel().argsort()].astype(int)
+    order = decode_pixels(draw_ink(values))[..., 3].ravel()[values.ravel().argsort()].astype(int)
 
     assert (order[0], order[-1]) == (0, 255)
     assert (np.diff(order) >= 0).all()
-    assert not pixels_of(draw_ink(np.ones((4, 4))))[..., 3].any()
+    assert not decode_pixels(draw_ink(np.ones((4, 4))))[..., 3].any()
 
 
 @given(
     st.floats(0, 0.98), st.floats(1e-200, 1e300), st.integers(1, 2),
     st.integers(1, 10**12), st.sampled_from([340, 600]),
 )  # fmt: skip
-def test_axes_reach_over_what_they_show_at_few_numbers(share, high, height, end, width):
+def test_axes_cover_the_values_with_few_ticks(share, high, height, end, width):
     low = share * high
     line = Line("y", "window", np.array([0, end]), np.array([low, high]))
     panel = Panel([line], low, high, height)
@@ -64,14 +64,14 @@ def test_axes_reach_over_what_they_show_at_few_numbers(share, high, height, end,
     assert ticks[-1] >= high * (1 - 1e-9)
     assert 1 <= len(steps) <= 3 + 2 * height
     assert steps == pytest.approx([steps[0]] * len(steps))
-    places = re.search(r'points="([^"]*)"', svg)[1].split()
-    assert all(-1 <= float(place.split(",")[1]) <= 90 * height + 1 for place in places)
+    points = re.search(r'points="([^"]*)"', svg)[1].split()
+    assert all(-1 <= float(point.split(",")[1]) <= 90 * height + 1 for point in points)
 
 
-def lab(colour, seen):
-    """Return a colour in CIELAB, as seen with a given vision."""
-    share = np.array(colour) / 255
-    linear = seen @ np.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4)
+def convert_to_cielab(color, vision):
+    """Return a color in CIELAB, as seen with a color vision deficiency."""
+    share = np.array(color) / 255
+    linear = vision @ np.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4)
     to_xyz = [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
     x, y, z = np.cbrt(to_xyz @ linear.clip(0, 1) / [0.9505, 1.0, 1.0888])
     return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
@@ -79,17 +79,17 @@ def lab(colour, seen):
 
 # Machado, Oliveira and Fernandes. 2009. A physiologically-based model for simulation of color
 # vision deficiency. https://doi.org/10.1109/TVCG.2009.113
-BLIND = {
+COLOR_BLINDNESS = {
     "protanopia": [[0.152, 1.053, -0.205], [0.115, 0.786, 0.099], [-0.004, -0.048, 1.052]],
     "deuteranopia": [[0.367, 0.861, -0.228], [0.280, 0.673, 0.047], [-0.012, 0.043, 0.969]],
     "tritanopia": [[1.256, -0.077, -0.179], [-0.078, 0.931, 0.148], [0.005, 0.691, 0.304]],
 }
 
 
-@pytest.mark.parametrize("seen", BLIND.values(), ids=BLIND)
-def test_the_colour_blind_tell_the_signs_apart(seen):
-    """The colours differ by ten times the just noticeable difference, 2.3."""
-    assert (
-        np.linalg.norm(lab(POSITIVE_COLOR, np.array(seen)) - lab(NEGATIVE_COLOR, np.array(seen)))
-        > 23
+@pytest.mark.parametrize("vision", COLOR_BLINDNESS.values(), ids=COLOR_BLINDNESS)
+def test_sign_colors_differ_with_color_blindness(vision):
+    """The colors differ by at least ten times the just noticeable difference of 2.3."""
+    positive, negative = (
+        convert_to_cielab(color, np.array(vision)) for color in (POSITIVE_COLOR, NEGATIVE_COLOR)
     )
+    assert np.linalg.norm(positive - negative) > 23

@@ -1,4 +1,4 @@
-"""A cursor resumes in its own sources, and begins others anew."""
+"""A cursor resumes in its own sources and reads other sources from the start."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from stream_perceptron.live.cursor import Cursor, Shards
 
 A, B = Fingerprint("a.csv", 10, "1a"), Fingerprint("b.csv", 20, "2b")
 STDIN = Fingerprint.of_stream("stdin")
-WAYS = {"at_random": False, "shards": None, "again": False}
+DEFAULT_OPTIONS = {"at_random": False, "shards": None, "again": False}
 
 
-class File:
-    """A source with a known identity, which may have grown."""
+class FakeSource:
+    """A source with a known fingerprint, which may have grown."""
 
     def __init__(self, fingerprint, has_grown=False):
         self.name, self.is_stream = fingerprint.name, fingerprint.is_stream
@@ -33,104 +33,129 @@ class File:
         return self._has_grown
 
 
-def at(*sources, **place):
-    return Cursor(list(sources), **({"finished": False, "row": 5, "read": 5} | place))
+def build_cursor(*sources, **fields):
+    return Cursor(list(sources), **({"finished": False, "row": 5, "read": 5} | fields))
 
 
-def place_of(cursor):
+def get_position(cursor):
     return cursor.epoch, cursor.row, [source.name for source in cursor.sources]
 
 
 @pytest.mark.parametrize("sources", [[A], [B], [B, A]], ids=str)
-def test_a_first_pass_begins_at_the_marks(sources):
-    cursor = at(A, redeliveries=Redeliveries({("p",): 7}))
+def test_first_pass_starts_at_the_marks(sources):
+    cursor = build_cursor(A, redeliveries=Redeliveries({("p",): 7}))
 
-    new = cursor.resume([File(source) for source in sources], again=False, passes=1)
+    resumed = cursor.resume([FakeSource(source) for source in sources], again=False, passes=1)
 
-    assert new.begins_at_marks
-    assert place_of(new) == (0, 0, [source.name for source in sources])
-    assert new.offsets == {("p",): 7}
+    assert resumed.begins_at_marks
+    assert get_position(resumed) == (0, 0, [source.name for source in sources])
+    assert resumed.offsets == {("p",): 7}
 
 
 @pytest.mark.parametrize(
     ("sources", "passes", "expected"),
     [
-        ([File(A), File(B)], 3, (1, 5, ["a.csv", "b.csv"])),
-        ([File(A, has_grown=True), File(B)], 3, (1, 5, ["a.csv", "b.csv"])),
-        ([File(A), File(B)], 1, (1, 5, ["a.csv", "b.csv"])),
-        ([File(A, has_grown=True), File(B)], 1, (0, 0, ["a.csv", "b.csv"])),
-        ([File(B), File(A)], 3, (0, 0, ["b.csv", "a.csv"])),
-        ([File(A)], 3, (0, 0, ["a.csv"])),
-        ([File(A), File(B), File(A)], 3, (0, 0, ["a.csv", "b.csv", "a.csv"])),
+        ([FakeSource(A), FakeSource(B)], 3, (1, 5, ["a.csv", "b.csv"])),
+        ([FakeSource(A, has_grown=True), FakeSource(B)], 3, (1, 5, ["a.csv", "b.csv"])),
+        ([FakeSource(A), FakeSource(B)], 1, (1, 5, ["a.csv", "b.csv"])),
+        ([FakeSource(A, has_grown=True), FakeSource(B)], 1, (0, 0, ["a.csv", "b.csv"])),
+        ([FakeSource(B), FakeSource(A)], 3, (0, 0, ["b.csv", "a.csv"])),
+        ([FakeSource(A)], 3, (0, 0, ["a.csv"])),
+        ([FakeSource(A), FakeSource(B), FakeSource(A)], 3, (0, 0, ["a.csv", "b.csv", "a.csv"])),
     ],
     ids=["same", "grown", "no pass left", "grown, no pass left", "reordered", "fewer", "more"],
 )
-def test_a_further_pass_resumes_with_the_same_files(sources, passes, expected):
-    cursor = at(A, B, epoch=1)
+def test_later_pass_resumes_only_with_the_same_files(sources, passes, expected):
+    cursor = build_cursor(A, B, epoch=1)
 
-    assert place_of(cursor.resume(sources, again=False, passes=passes)) == expected
+    assert get_position(cursor.resume(sources, again=False, passes=passes)) == expected
 
 
-def test_rows_of_a_pipe_are_counted_over_all_runs():
-    assert place_of(at(STDIN).resume([File(STDIN)], again=False, passes=1)) == (0, 5, ["stdin"])
-    assert place_of(at(A).resume([File(STDIN)], again=False, passes=1)) == (0, 0, ["stdin"])
+def test_rows_of_a_pipe_are_counted_across_runs():
+    resumed = build_cursor(STDIN).resume([FakeSource(STDIN)], again=False, passes=1)
+    started = build_cursor(A).resume([FakeSource(STDIN)], again=False, passes=1)
+
+    assert get_position(resumed) == (0, 5, ["stdin"])
+    assert get_position(started) == (0, 0, ["stdin"])
 
 
 @pytest.mark.parametrize("finished", [False, True])
-def test_learning_again_resumes_until_it_is_finished(finished):
+def test_run_with_again_resumes_until_it_is_finished(finished):
     unread = Fingerprint.of_unread("b.csv")
-    cursor = at(A, unread, is_again=True, finished=finished)
+    cursor = build_cursor(A, unread, is_again=True, finished=finished)
 
-    resumed = cursor.resume([File(A), File(B)], again=True, passes=1)
-    without = cursor.resume([File(A), File(B)], again=False, passes=1)
+    resumed = cursor.resume([FakeSource(A), FakeSource(B)], again=True, passes=1)
+    run_without_again = cursor.resume([FakeSource(A), FakeSource(B)], again=False, passes=1)
 
     assert (resumed.is_again, resumed.row) == (True, 0 if finished else 5)
-    assert (without.is_again, without.row) == (False, 0)
-
-
-@pytest.mark.parametrize("cursor", [at(A, at_random=True), at(A, shards=Shards(2, 5, 3))])
-def test_whole_files_resume_in_the_same_way(cursor):
-    way = WAYS | {"at_random": cursor.at_random, "shards": cursor.shards}
-
-    assert cursor.resume_unordered([replace(A, name="moved.csv")], **way).row == 5
-    assert cursor.resume_unordered([A], **way | {"again": True}).row == 0
-    assert cursor.resume_unordered([B], **way).row == 0
-    assert replace(cursor, finished=True).resume_unordered([A, B], **way).row == 0
+    assert (run_without_again.is_again, run_without_again.row) == (False, 0)
 
 
 @pytest.mark.parametrize(
-    ("cursor", "sources", "way", "reason"),
-    [
-        (at(A, at_random=True), [A, B], {"at_random": True}, "up to row 5, .*has other files"),
-        (at(A, at_random=True), [A], {"shards": Shards(2, 5)}, "reads them in 2 shards by rounds"),
-        (at(A, shards=Shards(2, 5, 3)), [A], {"shards": Shards(4, 5)}, "up to round 3, with"),
-        (at(A, shards=Shards(2, 5, 3)), [B, A], {"shards": Shards(2, 5)}, "has other files"),
-    ],
-    ids=["more files", "another way", "more shards", "other order"],
+    "cursor", [build_cursor(A, at_random=True), build_cursor(A, shards=Shards(2, 5, 3))]
 )
-def test_an_unfinished_run_over_whole_files_is_not_left_for_a_part_of_them(
-    cursor, sources, way, reason
+def test_unordered_run_resumes_with_the_same_options(cursor):
+    options = DEFAULT_OPTIONS | {"at_random": cursor.at_random, "shards": cursor.shards}
+
+    assert cursor.resume_unordered([replace(A, name="moved.csv")], **options).row == 5
+    assert cursor.resume_unordered([A], **options | {"again": True}).row == 0
+    assert cursor.resume_unordered([B], **options).row == 0
+    assert replace(cursor, finished=True).resume_unordered([A, B], **options).row == 0
+
+
+@pytest.mark.parametrize(
+    ("cursor", "sources", "options", "reason"),
+    [
+        (
+            build_cursor(A, at_random=True),
+            [A, B],
+            {"at_random": True},
+            "up to row 5, .*has other files",
+        ),
+        (
+            build_cursor(A, at_random=True),
+            [A],
+            {"shards": Shards(2, 5)},
+            "reads them in 2 shards by rounds",
+        ),
+        (
+            build_cursor(A, shards=Shards(2, 5, 3)),
+            [A],
+            {"shards": Shards(4, 5)},
+            "up to round 3, with",
+        ),
+        (
+            build_cursor(A, shards=Shards(2, 5, 3)),
+            [B, A],
+            {"shards": Shards(2, 5)},
+            "has other files",
+        ),
+    ],
+    ids=["more files", "shards instead of random draws", "more shards", "reordered"],
+)
+def test_unfinished_unordered_run_only_resumes_with_the_same_options(
+    cursor, sources, options, reason
 ):
     with pytest.raises(CheckpointError, match=f"^a.csv was learned only .*{reason}.*: --again$"):
-        cursor.resume_unordered(sources, **WAYS | way)
+        cursor.resume_unordered(sources, **DEFAULT_OPTIONS | options)
     with pytest.raises(CheckpointError, match="reads them in order; .*: --again$"):
-        cursor.resume([File(A)], again=False, passes=1)
-    assert cursor.resume([File(B)], again=False, passes=1).row == 0
-    assert cursor.resume([File(A)], again=True, passes=1).row == 0
+        cursor.resume([FakeSource(A)], again=False, passes=1)
+    assert cursor.resume([FakeSource(B)], again=False, passes=1).row == 0
+    assert cursor.resume([FakeSource(A)], again=True, passes=1).row == 0
 
 
-def part(offsets, redelivered):
-    """Return the parts of a batch that a cursor reads."""
+def build_batch(offsets, redelivered):
+    """Return a fake batch with the fields that a cursor reads."""
 
-    class Part(SimpleNamespace):
+    class FakeBatch(SimpleNamespace):
         def __len__(self):
             return len(offsets)
 
-    return Part(offsets=offsets, redelivered=redelivered, rejected={}, ends=None)
+    return FakeBatch(offsets=offsets, redelivered=redelivered, rejected={}, ends=None)
 
 
 @pytest.mark.parametrize("is_stream", [False, True])
-def test_a_cursor_moves_alike_in_whatever_pieces(is_stream, rng):
+def test_splitting_batches_does_not_change_the_cursor(is_stream, rng):
     for _ in range(50):
         n = int(rng.integers(1, 30))
         offsets = [
@@ -138,32 +163,37 @@ def test_a_cursor_moves_alike_in_whatever_pieces(is_stream, rng):
             for _ in range(n)
         ]
         redelivered = np.array(list(map(Redeliveries().update, offsets)))
-        whole, pieces = Cursor(), Cursor()
-        counted = whole.move(part(offsets, redelivered), is_stream)
-        cuts = [0, *sorted(rng.integers(0, n + 1, 3).tolist()), n]
-        for start, end in pairwise(cuts):
-            pieces.move(part(offsets[start:end], redelivered[start:end]), is_stream)
+        whole_cursor, split_cursor = Cursor(), Cursor()
+        n_counted = whole_cursor.move(build_batch(offsets, redelivered), is_stream)
+        boundaries = [0, *sorted(rng.integers(0, n + 1, 3).tolist()), n]
+        for start, end in pairwise(boundaries):
+            split_cursor.move(build_batch(offsets[start:end], redelivered[start:end]), is_stream)
 
-        assert whole == pieces
-        assert counted == whole.row == (np.count_nonzero(~redelivered) if is_stream else n)
-        for key, highest in whole.offsets.items():
-            there = [each.value for each in offsets if each is not None and each.key == key]
-            assert max(there) == highest
+        assert whole_cursor == split_cursor
+        assert n_counted == whole_cursor.row == (np.count_nonzero(~redelivered) if is_stream else n)
+        for key, highest in whole_cursor.offsets.items():
+            offset_values = [
+                offset.value for offset in offsets if offset is not None and offset.key == key
+            ]
+            assert max(offset_values) == highest
 
 
-def test_a_run_that_had_stopped_is_over_before_it_begins():
-    stopped = at(A, stopped_below=0.1)
+def test_stopped_run_is_finished_when_it_is_started_again():
+    stopped = build_cursor(A, stopped_below=0.1)
     for epsilon, stop, finished in ((0.1, True, True), (0.2, True, False), (0.1, False, False)):
-        here = stopped.copy_for_run(epsilon, stop)
+        copied_cursor = stopped.copy_for_run(epsilon, stop)
 
-        assert (here.finished, here.stopped_below) == (finished, 0.1 if finished else None)
-        here.sources.append(B)
-        here.offsets[("p",)] = 1
-    assert at(A, stopped_below=0.1) == stopped
+        assert (copied_cursor.finished, copied_cursor.stopped_below) == (
+            finished,
+            0.1 if finished else None,
+        )
+        copied_cursor.sources.append(B)
+        copied_cursor.offsets[("p",)] = 1
+    assert build_cursor(A, stopped_below=0.1) == stopped
 
 
-def test_a_cursor_that_no_run_can_leave_is_refused():
-    for cursor, position, why in (
+def test_inconsistent_cursor_is_rejected():
+    for cursor, position, reason in (
         (Cursor([A], index=2), (), "lies beyond its sources"),
         (
             Cursor([A], redeliveries=Redeliveries({("p",): 1})),
@@ -171,7 +201,7 @@ def test_a_cursor_that_no_run_can_leave_is_refused():
             "do not fit the position columns",
         ),
     ):
-        with pytest.raises(CheckpointError, match=why):
+        with pytest.raises(CheckpointError, match=reason):
             cursor.require_consistent(position)
     Cursor([A], index=1, redeliveries=Redeliveries({("p",): 1})).require_consistent(
         ("part", "offset")

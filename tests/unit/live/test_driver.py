@@ -1,4 +1,4 @@
-"""The only training loop: where it cuts batches, and where it ends."""
+"""The training loop: where it splits batches, and where it ends."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ from stream_perceptron.model.rows import Rows
 SOURCES = [open_source(str(sample_path()))]
 
 
-def batches(rng, sizes, bad=()):
-    """Return batches of some sizes, with rejected rows at some places."""
+def generate_batches(rng, sizes, rejected_indices=()):
+    """Yield batches of these sizes, with rejected rows at these indices of the stream."""
     first = 0
     for n in sizes:
         values, labels = rng.normal(size=(n, 1)), rng.integers(0, 2, n).tolist()
 
-        def batch_of(n, values=values, labels=labels, first=first):
-            rejected = {i - first: "it is bad" for i in bad if first <= i < first + n}
+        def build_batch(n, values=values, labels=labels, first=first):
+            rejected = {i - first: "it is bad" for i in rejected_indices if first <= i < first + n}
             rows = np.array([i for i in range(n) if i not in rejected], np.intp)
             return Batch(
                 "stream", first + 1, n, rows, Rows.from_table(("x",), values[rows]),
                 [labels[i] for i in rows], np.ones(len(rows)), InferredKnowledge(Schema()),
-                rejected, interpret_first=batch_of,
+                rejected, interpret_first=build_batch,
             )  # fmt: skip
 
-        yield batch_of(n)
+        yield build_batch(n)
         first += n
 
 
-class Numbers(RawRows):
-    """Rows that are numbers."""
+class NumberedRows(RawRows):
+    """Raw rows that are consecutive numbers."""
 
     def __init__(self, numbers):
         self.numbers = numbers
@@ -47,84 +47,104 @@ class Numbers(RawRows):
         return len(self.numbers)
 
     def _slice(self, start, end):
-        return Numbers(self.numbers[start:end])
+        return NumberedRows(self.numbers[start:end])
 
 
-def raw_rows(sizes, first=1):
-    """Yield rows of some sizes that are numbered, with an interpreter."""
+def generate_raw_rows(sizes, first=1):
+    """Yield (None, rows) pairs: no interpreter, and numbered rows of these sizes."""
     for n in sizes:
-        yield None, Numbers(range(first, first + n))
+        yield None, NumberedRows(range(first, first + n))
         first += n
 
 
-def test_cuts_are_where_a_run_ends_or_yields(rng):
+def test_batches_are_split_where_a_run_yields_or_ends(rng):
     for _ in range(100):
         sizes = rng.integers(1, 900, int(rng.integers(1, 9))).tolist()
-        n, begun = sum(sizes), int(rng.integers(0, 1500))
-        limit = int(rng.integers(1, n + begun)) if rng.random() < 0.7 else None
+        n, n_rows_before = sum(sizes), int(rng.integers(0, 1500))
+        limit = int(rng.integers(1, n + n_rows_before)) if rng.random() < 0.7 else None
         every = int(rng.integers(1, 1200)) if rng.random() < 0.7 else None
         name_lifetime = int(rng.integers(1, 1200)) if rng.random() < 0.3 else None
-        here, ends = Cursor(row=begun, read=begun), []
+        cursor, ends = Cursor(row=n_rows_before, read=n_rows_before), []
         for _, part in slice_rows(
-            raw_rows(sizes, begun + 1), SOURCES, here, limit, every, name_lifetime=name_lifetime
+            generate_raw_rows(sizes, n_rows_before + 1),
+            SOURCES,
+            cursor,
+            limit,
+            every,
+            name_lifetime=name_lifetime,
         ):
-            assert part.numbers[0] == here.read + 1
-            here.row, here.read = here.row + len(part), here.read + len(part)
-            ends.append(here.read)
+            assert part.numbers[0] == cursor.read + 1
+            cursor.row, cursor.read = cursor.row + len(part), cursor.read + len(part)
+            ends.append(cursor.read)
 
-        last = begun + n if limit is None else min(begun + n, max(limit, begun))
-        marks = {begun + end for end in np.cumsum(sizes).tolist()}
-        marks |= {1000 << i for i in range(4)} | set(range(0, begun + n, every or 10**9))
-        marks |= set(range(0, begun + n, name_lifetime or 10**9))
-        assert ends == sorted(mark for mark in marks | {last} if begun < mark <= last)
+        last = (
+            n_rows_before + n
+            if limit is None
+            else min(n_rows_before + n, max(limit, n_rows_before))
+        )
+        split_points = {n_rows_before + end for end in np.cumsum(sizes).tolist()}
+        split_points |= {1000 << i for i in range(4)} | set(
+            range(0, n_rows_before + n, every or 10**9)
+        )
+        split_points |= set(range(0, n_rows_before + n, name_lifetime or 10**9))
+        assert ends == sorted(
+            mark for mark in split_points | {last} if n_rows_before < mark <= last
+        )
 
 
-def test_some_rows_are_learned_one_by_one():
+def test_first_rows_are_learned_one_by_one():
     for n in (0, 1, 3, 6, 20):
-        single, here, found = [1] * min(n, 13), Cursor(), []
-        for _, part in slice_rows(raw_rows([3, 1, 5, 4]), SOURCES, here, n_single_rows=n):
-            found.append(len(part))
-            here.read += len(part)
+        single_sizes, cursor, part_sizes = [1] * min(n, 13), Cursor(), []
+        for _, part in slice_rows(
+            generate_raw_rows([3, 1, 5, 4]), SOURCES, cursor, n_single_rows=n
+        ):
+            part_sizes.append(len(part))
+            cursor.read += len(part)
 
-        assert found[: len(single)] == single
-        assert sum(found) == 13
+        assert part_sizes[: len(single_sizes)] == single_sizes
+        assert sum(part_sizes) == 13
 
 
 @pytest.mark.parametrize("skip_rejected", [False, True])
-def test_rejected_rows_end_it_after_the_rows_before_them(skip_rejected, rng):
+def test_rejected_row_ends_the_run_unless_it_is_skipped(skip_rejected, rng):
     for _ in range(30):
         sizes = rng.integers(1, 9, 4).tolist()
-        bad = rng.choice(sum(sizes), 2, replace=False).tolist()
+        rejected_indices = rng.choice(sum(sizes), 2, replace=False).tolist()
         live = LiveModel(SGDPerceptron(seed=0))
-        results = drive(batches(rng, sizes, bad), live.step, skip_rejected)
+        results = drive(generate_batches(rng, sizes, rejected_indices), live.step, skip_rejected)
         if skip_rejected:
-            places = [
-                f"{each.source}: row {each.row}" for result in results for each in result.rejected
+            rejections = [
+                f"{rejection.source}: row {rejection.row}"
+                for result in results
+                for rejection in result.rejected
             ]
-            assert places == [f"stream: row {i + 1}" for i in sorted(bad)]
+            assert rejections == [f"stream: row {i + 1}" for i in sorted(rejected_indices)]
         else:
-            with pytest.raises(SampleError, match=f"^stream: row {min(bad) + 1}: it is bad"):
+            with pytest.raises(
+                SampleError, match=f"^stream: row {min(rejected_indices) + 1}: it is bad"
+            ):
                 list(results)
-        assert live.model.n_seen == (sum(sizes) - 2 if skip_rejected else min(bad))
-        assert live.ledger.rows == (sum(sizes) if skip_rejected else min(bad))
+        assert live.model.n_seen == (sum(sizes) - 2 if skip_rejected else min(rejected_indices))
+        assert live.ledger.rows == (sum(sizes) if skip_rejected else min(rejected_indices))
 
 
-def test_what_a_step_refuses_ends_it(rng):
-    def step(batch, **how):
-        nothing = np.empty(0, np.intp)
-        return StepResult(
-            nothing, nothing, [], nothing, None, [], nothing, nothing, 0, len(batch), **how
-        )
+def test_stop_or_failure_in_a_step_ends_the_run(rng):
+    def step(batch, **outcome):
+        empty = np.empty(0, np.intp)
+        return StepResult(empty, empty, [], empty, None, [], empty, empty, 0, len(batch), **outcome)
 
     steps = []
-    for how, error in (({"stopped": True}, None), ({"failure": DivergedError(3)}, DivergedError)):
+    for outcome, error in (
+        ({"stopped": True}, None),
+        ({"failure": DivergedError(3)}, DivergedError),
+    ):
         steps = []
 
-        def count(batch, how=how, steps=steps):
+        def record_step(batch, outcome=outcome, steps=steps):
             steps.append(batch)
-            return step(batch, **how)
+            return step(batch, **outcome)
 
-        results = drive(batches(rng, [2, 2]), count)
+        results = drive(generate_batches(rng, [2, 2]), record_step)
         if error is None:
             list(results)
         else:

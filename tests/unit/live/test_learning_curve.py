@@ -1,4 +1,4 @@
-"""The learning curve does not depend on the blocks of samples."""
+"""The learning curve does not depend on how samples are split into blocks."""
 
 from __future__ import annotations
 
@@ -38,31 +38,31 @@ def test_curve_does_not_depend_on_blocks_and_stays_small(step, rng):
     assert seen.sum(axis=0).tolist() == [y.count(label) for label in range(3)]
 
 
-def test_more_than_20_classes_are_not_counted_by_bin(rng):
+def test_curve_has_no_class_counts_for_more_than_20_classes(rng):
     y = [*rng.integers(0, 20, 300).tolist(), *rng.integers(0, 25, 300).tolist()]
     rows = Rows.from_table(("a",), rng.normal(size=(600, 1)))
     for step in (7, 600):
         model, curve = SGDPerceptron(classes=range(25), seed=0), LearningCurve()
         for i in range(0, 600, step):
-            some = y[i : i + step]
-            curve.update(model.train(Samples(rows[i : i + step], some, np.ones(len(some)))))
+            labels = y[i : i + step]
+            curve.update(model.train(Samples(rows[i : i + step], labels, np.ones(len(labels)))))
             assert (curve.class_counts is None) == (max(y[: i + step]) >= 20)
 
 
-def test_curve_is_restored_with_suspicion():
+def test_invalid_saved_curve_is_rejected():
     sums = np.ones((3, len(LearningCurve.COLUMNS)))
     counts = np.array([[1, 0, 0, 0], [0, 0, 1, 1], [1, 1, 0, 0]])
     assert sums is LearningCurve.from_saved(sums, 10, counts).sums
-    wrong_ones = [
+    invalid_curves = [
         (sums - 1, 10),
         (sums * 2.0**53, 10),
         (sums + 0.5, 10),
         (sums, 0),
         (np.ones((201, 7)), 10),
     ]
-    for wrong, stretch in wrong_ones:
+    for invalid, bin_size in invalid_curves:
         with pytest.raises(ValueError, match="curve"):
-            LearningCurve.from_saved(wrong, stretch, None)
-    for wrong in (counts[:, :3], counts + 1, -counts, counts * [1, 2, 1, 2], np.ones((3, 42))):
+            LearningCurve.from_saved(invalid, bin_size, None)
+    for invalid in (counts[:, :3], counts + 1, -counts, counts * [1, 2, 1, 2], np.ones((3, 42))):
         with pytest.raises(ValueError, match="counts of classes"):
-            LearningCurve.from_saved(sums, 10, wrong)
+            LearningCurve.from_saved(sums, 10, invalid)

@@ -9,7 +9,7 @@ import sys
 from contextlib import suppress
 
 import pytest
-from helpers import TIMES, state_of
+from helpers import CASE_FACTOR, capture_state
 
 from stream_perceptron import CheckpointError, LiveModel
 from stream_perceptron.data import open_source
@@ -22,16 +22,16 @@ class BrokenStepError(Exception):
     """Raised within a step."""
 
 
-def interrupt(results, error, n):
-    """Get the next result, but raise at the n-th call; return whether that call came."""
-    left = n
+def interrupt_next_result(results, error, n):
+    """Get the next result, raising an error at the n-th call; return whether it was reached."""
+    n_calls_left = n
 
     def count(frame, event, arg):
-        nonlocal left
+        nonlocal n_calls_left
         # Errors raised while a generator closes are lost.
         if event in ("call", "c_call") and not frame.f_code.co_flags & inspect.CO_GENERATOR:
-            left -= 1
-            if left == 0:
+            n_calls_left -= 1
+            if n_calls_left == 0:
                 sys.setprofile(None)
                 raise error
 
@@ -43,11 +43,11 @@ def interrupt(results, error, n):
     finally:
         sys.setprofile(None)
         gc.enable()
-    return left <= 0
+    return n_calls_left <= 0
 
 
-def belong_together(live):
-    """Whether all saved parts agree on the rows."""
+def has_consistent_state(live):
+    """Whether model, progress, cursor and lineage agree on the number of rows."""
     rows = live.progress.rows
     ends = [entry.end for entry in live.lineage.entries]
     return (
@@ -59,7 +59,7 @@ def belong_together(live):
 
 @pytest.fixture
 def frozen_heap():
-    """Make the many garbage collections cheap."""
+    """Speed up the many garbage collections."""
     gc.collect()
     gc.freeze()
     yield
@@ -71,12 +71,14 @@ def frozen_heap():
 @pytest.mark.parametrize(
     ("error", "with_all_probabilities"), [(BrokenStepError, True), (MemoryError, False)]
 )
-def test_an_error_at_a_call_of_a_step(error, with_all_probabilities, tmp_path):
+def test_error_at_any_call_of_a_step_leaves_a_consistent_checkpoint(
+    error, with_all_probabilities, tmp_path
+):
     source, path = tmp_path / "s.csv", tmp_path / "m.npz"
     source.write_text(ROWS)
     read_options = ReadOptions(standardize=True, one_hot=("t",))
-    refused = 0
-    for n in itertools.count(1, step=max(1, 3 // TIMES)):
+    n_refused_saves = 0
+    for n in itertools.count(1, step=max(1, 3 // CASE_FACTOR)):
         sources = [open_source(str(source))]
         live = LiveModel.start(sources, read_options, lr=0.1, seed=0)
         results = live.run(
@@ -88,30 +90,30 @@ def test_an_error_at_a_call_of_a_step(error, with_all_probabilities, tmp_path):
         )
         next(results)
         live.save(path)
-        before = path.read_bytes()
+        checkpoint_before = path.read_bytes()
         has_ended = False
         with suppress(error):
-            has_ended = not interrupt(results, error, n)
+            has_ended = not interrupt_next_result(results, error, n)
         if not live.ledger.is_consistent:
             with pytest.raises(
                 CheckpointError, match="not saved, because an error interrupted a step"
             ):
                 live.save(path)
-            assert path.read_bytes() == before
-            refused += 1
+            assert path.read_bytes() == checkpoint_before
+            n_refused_saves += 1
         else:
             live.save(path)
             saved = LiveModel.load(path)
-            assert belong_together(saved), n
-            assert state_of(live.model) == state_of(saved.model)
+            assert has_consistent_state(saved), n
+            assert capture_state(live.model) == capture_state(saved.model)
         results.close()
         if has_ended:
             break
-    assert refused > 20
+    assert n_refused_saves > 20
     assert n > 100
 
 
-def test_a_diverging_row_that_brings_a_label_leaves_the_rows_before_it(tmp_path, run):
+def test_diverging_row_with_a_new_label_is_not_saved(tmp_path, run):
     source, path = tmp_path / "s.csv", tmp_path / "m.npz"
     source.write_text("a,label\n" + "1,x\n2,y\n" * 1200 + "1e308,z\n1,x\n")
     options = ["--activation", "identity", "--probabilities", "-p", tmp_path / "p.jsonl"]
@@ -119,6 +121,6 @@ def test_a_diverging_row_that_brings_a_label_leaves_the_rows_before_it(tmp_path,
     saved = LiveModel.load(path)
 
     assert f"Error: {source}: row 2401: diverged at sample 2,401" in result.stderr
-    assert belong_together(saved)
+    assert has_consistent_state(saved)
     assert (saved.model.classes_, saved.progress.samples) == (["x", "y"], 2400)
     assert len((tmp_path / "p.jsonl").read_text().splitlines()) == 2400

@@ -1,4 +1,4 @@
-"""Progress in blocks equals progress by row, and counts by hand."""
+"""Progress updated in blocks equals progress updated by row, and plain counts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from stream_perceptron.model.results import TrainResult
 
 
 @pytest.mark.parametrize("step", [1, 7, 300])
-def test_progress_is_what_one_counts_by_hand(step, rng):
+def test_progress_equals_a_plain_count_of_rows(step, rng):
     n = 300
     whole = TrainResult.empty(n)
     whole.targets[:] = rng.integers(-1, 3, n)
@@ -44,7 +44,7 @@ def test_progress_is_what_one_counts_by_hand(step, rng):
     assert right == progress.window.tolist()
 
 
-def test_sums_of_errors_stay_numbers_however_large_the_errors(rng):
+def test_sums_of_large_errors_stay_finite(rng):
     whole = TrainResult.empty(300)
     whole.targets[:] = whole.predicted[:] = 0
     whole.errors[:] = rng.choice([1e308, 1.0], 300)

@@ -1,4 +1,4 @@
-"""Live models on Parquet files."""
+"""Live models, compared with loops over single samples."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def start(*paths, classes=None, read_options=None, **parameters):
     ), sources
 
 
-def finish(live, sources, **options):
+def run_to_end(live, sources, **options):
     return list(live.run(sources, **options))
 
 
@@ -45,13 +45,13 @@ def points(tmp_path, rng):
 
 @pytest.mark.parametrize("classes", [None, "declared"])
 @pytest.mark.parametrize("limit", [5000, 4321])
-def test_accuracy_is_that_of_rivers_progressive_validation(digits, classes, limit):
-    """They are equal on the first rows of MNIST, with and without declared classes."""
-    path = digits["train"]
+def test_accuracy_equals_river_progressive_validation(mnist_files, classes, limit):
+    """Both agree on the first rows of MNIST, with and without declared classes."""
+    path = mnist_files["train"]
     live, sources = start(path)
     if classes is None:
         live = LiveModel(SGDPerceptron(seed=0))
-    finish(live, sources, limit=limit)
+    run_to_end(live, sources, limit=limit)
     model = SGDPerceptron(classes=None if classes is None else range(10), seed=0)
     metric = evaluate.progressive_val_score(
         itertools.islice(stream.iter_parquet(path), limit), model, metrics.Accuracy()
@@ -62,9 +62,9 @@ def test_accuracy_is_that_of_rivers_progressive_validation(digits, classes, limi
     assert (live.progress.samples, live.progress.rows) == (limit, limit)
 
 
-def test_progress_is_what_a_loop_over_samples_finds(points):
+def test_progress_equals_that_of_a_loop_over_samples(points):
     live, sources = start(points, lr=0.5, epsilon=0.05)
-    finish(live, sources)
+    run_to_end(live, sources)
     model = SGDPerceptron(0.5, 0.05, seed=0)
     hits, confusion, error_sum, unlabeled = [], metrics.ConfusionMatrix(), 0.0, 0
     for x, y in stream.iter_parquet(points):
@@ -91,18 +91,18 @@ def test_progress_is_what_a_loop_over_samples_finds(points):
     assert live.model.weights.tobytes() == model.weights.tobytes()
 
 
-def test_rows_without_label_are_predicted_in_place(points):
-    """Each prediction is the model's at that row."""
+def test_each_row_is_predicted_by_the_model_before_it(points):
+    """Unlabeled rows are predicted in order, too."""
     live, sources = start(points, lr=0.5)
-    steps = finish(live, sources, with_probabilities=True)
+    steps = run_to_end(live, sources, with_probabilities=True)
     model = SGDPerceptron(0.5, seed=0)
     rows = np.concatenate([step.rows for step in steps]).tolist()
     predictions = [label for step in steps for label in step.predictions]
     probabilities = np.concatenate([step.probabilities for step in steps]).tolist()
     expected = []
     for x, y in stream.iter_parquet(points):
-        known = model.predict_proba_one(x)
-        expected.append(next(iter(known.items()), (None, None)))
+        scores = model.predict_proba_one(x)
+        expected.append(next(iter(scores.items()), (None, None)))
         if y is not None:
             model.learn_one(x, y)
 
@@ -113,41 +113,41 @@ def test_rows_without_label_are_predicted_in_place(points):
     )
 
 
-def test_blocks_of_the_file_do_not_matter(points, tmp_path):
+def test_row_group_size_does_not_matter(points, tmp_path):
     table = pq.read_table(points)
     live, sources = start(points, lr=0.5)
-    finish(live, sources)
+    run_to_end(live, sources)
     for size in (1, 17, 1001):
         pq.write_table(table, tmp_path / "other.parquet", row_group_size=size)
         other, sources = start(tmp_path / "other.parquet", lr=0.5)
-        finish(other, sources)
+        run_to_end(other, sources)
 
         assert live.model.weights.tobytes() == other.model.weights.tobytes()
         assert live.progress.error_sum == other.progress.error_sum
 
 
-def test_several_files_and_passes_are_one_stream(points, tmp_path):
+def test_several_files_and_passes_form_one_stream(points, tmp_path):
     table = pq.read_table(points)
     parts = [tmp_path / "1.parquet", tmp_path / "2.parquet", tmp_path / "3.parquet"]
     for path, (first, n) in zip(parts, [(0, 700), (700, 0), (700, 1800)], strict=True):
         pq.write_table(table.slice(first, n), path)
     whole, sources = start(points, points)
-    finish(whole, sources)
+    run_to_end(whole, sources)
     live, sources = start(*parts)
-    finish(live, sources, epochs=2)
+    run_to_end(live, sources, epochs=2)
 
     assert live.progress.rows == 5000
     assert live.model.weights.tobytes() == whole.model.weights.tobytes()
 
 
-def test_limit_counts_rows_over_files_and_passes(points):
+def test_limit_counts_rows_across_files_and_passes(points):
     live, sources = start(points, points)
-    finish(live, sources, epochs=3, limit=7001)
+    run_to_end(live, sources, epochs=3, limit=7001)
 
     assert live.progress.rows == 7001
 
 
-def test_random_draws_are_reproducible_rows_with_replacement(points):
+def test_random_draws_are_reproducible_and_with_replacement(points):
     sources = [ParquetSource(str(points))]
     draws = RandomDraws(sources, seed=3)
     draws.open(Request())
@@ -164,10 +164,10 @@ def test_random_draws_are_reproducible_rows_with_replacement(points):
         assert table["a"].to_numpy()[rows].tolist() == drawn
 
 
-def test_random_draws_until_the_stop(digits):
-    """With the learner's settings, epsilon 0.01 and lr 0.05, runs stop early, at low accuracy."""
-    live, sources = start(digits["train"], lr=0.05, epsilon=0.01)
-    steps = finish(live, [RandomDraws(sources, 0)], epochs=None, stop=True)
+def test_random_draws_end_at_the_stop(mnist_files):
+    """With epsilon 0.01 and lr 0.05, runs stop early, at a low accuracy."""
+    live, sources = start(mnist_files["train"], lr=0.05, epsilon=0.01)
+    steps = run_to_end(live, [RandomDraws(sources, 0)], epochs=None, stop=True)
     rows = [row for step in steps for row in step.rows.tolist()]
 
     assert live.stopped
@@ -176,18 +176,18 @@ def test_random_draws_until_the_stop(digits):
     assert live.model.last_error < 0.01
 
 
-def test_stop_does_not_read_on(tmp_path):
-    """The bad row after the stop and later rows do not count."""
+def test_rows_after_the_stop_are_not_read(tmp_path):
+    """An invalid row after the stop is neither reported nor counted."""
     columns = {"x": [1.0] * 50 + [float("nan")] + [1.0] * 50, "y": ["a"] * 101}
     live, sources = start(write_parquet(tmp_path / "f.parquet", columns), lr=1.0, epsilon=0.05)
-    finish(live, sources, stop=True)
+    run_to_end(live, sources, stop=True)
 
     assert live.stopped
     assert live.progress.rows == live.progress.samples < 50
 
 
 @pytest.mark.parametrize("bad", [0, 3, 999, 1000, 2049])
-def test_bad_row_ends_the_run_as_after_the_row_before(bad, tmp_path, rng):
+def test_rejected_row_ends_the_run_after_the_row_before_it(bad, tmp_path, rng):
     x, y = rng.normal(size=2050), rng.choice(["a", "b"], 2050)
     values = x.tolist()
     values[bad] = float("nan")
@@ -197,25 +197,25 @@ def test_bad_row_ends_the_run_as_after_the_row_before(bad, tmp_path, rng):
     with pytest.raises(SampleError, match=f"bad.parquet: row {bad + 1}: column 'x' is nan"):
         steps.extend(live.run(sources))
     expected, sources = start(write_parquet(tmp_path / "good.parquet", {"x": x, "y": y}))
-    finish(expected, sources, limit=bad) if bad else None
+    run_to_end(expected, sources, limit=bad) if bad else None
 
     assert live.model.weights.tobytes() == expected.model.weights.tobytes()
     assert live.progress.confusion.pairs.tolist() == expected.progress.confusion.pairs.tolist()
     assert live.progress.rows == bad
 
 
-def test_skipped_rows_leave_the_weights_of_the_good_rows(tmp_path, rng):
+def test_skipped_rows_do_not_affect_the_weights(tmp_path, rng):
     x, y = rng.normal(size=3000), rng.choice(["a", "b"], 3000)
     bad = rng.random(3000) < 0.3
     mixed = write_parquet(
         tmp_path / "mixed.parquet", {"x": np.where(bad, np.nan, x), "y": y}, row_group_size=77
     )
     live, sources = start(mixed)
-    steps = finish(live, sources, skip_rejected=True)
+    steps = run_to_end(live, sources, skip_rejected=True)
     expected, sources = start(
         write_parquet(tmp_path / "good.parquet", {"x": x[~bad], "y": y[~bad]})
     )
-    finish(expected, sources)
+    run_to_end(expected, sources)
     skipped = [str(rejection) for step in steps for rejection in step.rejected]
 
     assert live.model.weights.tobytes() == expected.model.weights.tobytes()
@@ -231,7 +231,7 @@ def test_divergence_names_the_row_and_keeps_the_model_before_it(tmp_path):
     path = write_parquet(tmp_path / "f.parquet", {"x": x, "y": ["a", "b", "c"] * 503 + ["a", "b"]})
     live, sources = start(path, activation="identity")
     with pytest.raises(DivergedError, match="f.parquet: row 1501: diverged at sample 1,501"):
-        finish(live, sources)
+        run_to_end(live, sources)
 
     assert live.progress.samples == live.model.n_seen == 1500
     assert np.isfinite(live.model.weights).all()
@@ -240,14 +240,14 @@ def test_divergence_names_the_row_and_keeps_the_model_before_it(tmp_path):
 @pytest.mark.parametrize(
     ("text", "label_type", "label"), [("7", "int", 7), ("7", "str", "7"), ("True", "bool", True)]
 )
-def test_declared_classes_take_the_type_of_the_labels(text, label_type, label):
+def test_declared_classes_are_parsed_as_the_label_type(text, label_type, label):
     assert [label] == Schema(label_type=label_type).parse_classes([text])[0]
     for bad_type in ("int", "bool"):
         with pytest.raises(ValueError, match="but the labels are"):
             Schema(label_type=bad_type).parse_classes(["seven"])
 
 
-def test_source_that_cannot_be_read_is_refused_before_anything_is_learned(points, tmp_path):
+def test_unreadable_parquet_file_is_an_error_when_opened(points, tmp_path):
     (tmp_path / "empty.parquet").touch()
     (tmp_path / "text.parquet").write_text("label,pixel0\n1,2\n")
     whole = points.read_bytes()
@@ -265,12 +265,12 @@ def test_source_that_cannot_be_read_is_refused_before_anything_is_learned(points
         assert "\n" not in str(caught.value)
 
 
-def test_damage_in_the_middle_is_named_after_the_rows_before_it(digits, tmp_path):
-    data = bytearray(digits["test"].read_bytes())
+def test_damaged_row_group_is_reported_after_the_rows_before_it(mnist_files, tmp_path):
+    data = bytearray(mnist_files["test"].read_bytes())
     data[len(data) * 2 // 3] ^= 0xFF
     data[len(data) * 2 // 3 + 1] ^= 0xFF
     path = tmp_path / "damaged.parquet"
-    table = pq.read_table(digits["test"])
+    table = pq.read_table(mnist_files["test"])
     pq.write_table(table, path, row_group_size=2000, write_page_checksum=True)
     data = bytearray(path.read_bytes())
     offset = pq.read_metadata(path).row_group(3).column(0).data_page_offset
@@ -279,7 +279,7 @@ def test_damage_in_the_middle_is_named_after_the_rows_before_it(digits, tmp_path
     live, sources = start(path)
 
     with pytest.raises(SourceError, match="damaged.parquet: damaged after row 6,000"):
-        finish(live, sources)
+        run_to_end(live, sources)
     assert live.progress.rows == 6000
 
 
@@ -289,52 +289,52 @@ def test_uri_is_read_through_pyarrow(points):
         ParquetSource("nowhere://bucket/file.parquet")
 
 
-def told(progress):
-    """Return all of a progress, comparable to the bit."""
+def snapshot_progress(progress):
+    """Return the complete state of a progress, comparable bit by bit."""
     arrays = {name: array.tobytes() for name, array in progress.arrays.items()}
     return to_json(progress), arrays, progress.curve.bin
 
 
 @pytest.mark.parametrize("every", [7, 1000])
-def test_progress_is_the_same_however_often_it_is_asked_for(every, tmp_path, rng):
-    """Blocks are counted late, but copies and pickles include all learned samples."""
+def test_progress_does_not_depend_on_how_often_it_is_read(every, tmp_path, rng):
+    """Blocks are counted lazily, but copies and pickles include all learned samples."""
     lines = [f"{x:.3f},{'left' if x < 0 else 'right'}" for x in rng.normal(size=2500)]
     for i in range(0, 2500, 50):
         lines[i : i + 3] = ["1.5,", ",left", "bad,right"]  # no label, no value, no number
     path = tmp_path / "points.csv"
     path.write_text("\n".join(["a,label", "1,left", *lines]) + "\n")
     sources = [open_source(str(path))]
-    asked, copied, left_alone = lives = [LiveModel.start(sources, seed=0) for _ in range(3)]
+    polled, copied, untouched = lives = [LiveModel.start(sources, seed=0) for _ in range(3)]
     runs = (
         live.run([open_source(str(path))], every=every, epochs=3, skip_rejected=True)
         for live in lives
     )
-    shallow = []
+    shallow_copies = []
     for result, *_ in zip(*runs, strict=True):
-        rows = [live.ledger.rows for live in (copied, left_alone, asked)]
-        assert rows == [asked.progress.rows] * 3
-        assert len(result.rows) == 0 or int(result.rows[-1]) <= asked.ledger.rows
+        rows = [live.ledger.rows for live in (copied, untouched, polled)]
+        assert rows == [polled.progress.rows] * 3
+        assert len(result.rows) == 0 or int(result.rows[-1]) <= polled.ledger.rows
         if len(result.predicted):
             with pytest.raises(ValueError, match="read-only"):
-                result.predicted[0] = 0  # this result is not counted yet
-        if asked.ledger.rows % 2501 == 0:
-            shallow.append(copy.copy(copied))
-            sent = pickle.loads(pickle.dumps(copied))
-            for other in (shallow[-1], copy.deepcopy(copied), sent):
-                assert told(other.progress) == told(asked.progress)
-    left_alone.save(tmp_path / "m.npz")
+                result.predicted[0] = 0  # the progress has not counted this result yet
+        if polled.ledger.rows % 2501 == 0:
+            shallow_copies.append(copy.copy(copied))
+            pickled = pickle.loads(pickle.dumps(copied))
+            for other in (shallow_copies[-1], copy.deepcopy(copied), pickled):
+                assert snapshot_progress(other.progress) == snapshot_progress(polled.progress)
+    untouched.save(tmp_path / "m.npz")
     saved = LiveModel.load(tmp_path / "m.npz")
 
-    assert [each.progress for each in shallow] == [copied.progress] * 3
-    assert asked.ledger.rows == copied.progress.rows == saved.ledger.rows == 7503
+    assert [copied_model.progress for copied_model in shallow_copies] == [copied.progress] * 3
+    assert polled.ledger.rows == copied.progress.rows == saved.ledger.rows == 7503
     assert (
         saved.progress.unlabeled, saved.progress.missing, saved.progress.skipped
     ) == (150, 150, 150)  # fmt: skip
-    for live in (copied, left_alone, saved):
-        assert told(live.progress) == told(asked.progress)
+    for live in (copied, untouched, saved):
+        assert snapshot_progress(live.progress) == snapshot_progress(polled.progress)
 
 
-def test_progress_before_anything_is_all_zero():
+def test_new_progress_is_all_zero():
     progress = Progress()
 
     assert (
@@ -345,8 +345,8 @@ def test_progress_before_anything_is_all_zero():
     ) == (0, 0, 0, 0)
 
 
-def test_golden_run_of_version_1_goes_on(tmp_path):
-    """Format version 1 saved it at row 11 of 12 of a topic, one of them rejected."""
+def test_checkpoint_of_version_1_is_resumed(tmp_path):
+    """It was saved at row 11 of a topic of 12 rows, one of which was rejected."""
     live = LiveModel.load(ROOT / "tests" / "golden" / "run-1.npz")
 
     assert (live.progress.samples, live.progress.skipped, live.cursor.row) == (10, 1, 11)
@@ -362,8 +362,8 @@ def test_golden_run_of_version_1_goes_on(tmp_path):
     assert (live.progress.samples, live.ledger.n_redelivered) == (11, 1)
 
 
-def test_sample_errors_of_libraries_keep_the_model(tmp_path):
-    """This holds in Python and on the command line."""
+def test_sample_error_keeps_the_model(tmp_path):
+    """The rows before the rejected row stay learned."""
     path = tmp_path / "source.csv"
     path.write_text("label,a\nleft,1\nright,x\n")
     sources = [open_source(str(path))]

@@ -1,4 +1,4 @@
-"""Samples that wait for labels, compared with River's loop and with a plain dict."""
+"""Pending samples, compared with River's progressive validation and with a plain dict."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ import random
 import numpy as np
 import pytest
 from helpers import (
-    TIMES,
-    contents_of,
-    forge,
-    members_of,
-    npy,
-    state_of,
-    write_lines,
+    CASE_FACTOR,
+    capture_state,
+    encode_npy,
+    forge_archive,
+    read_contents,
+    read_members,
+    write_jsonl,
     write_parquet,
 )
 from late_labels import (
-    Plain,
-    by_river,
-    good_rows,
-    random_rows,
-    rows_for,
-    sparse,
-    timing,
+    LateLabelOracle,
+    draw_rows,
+    draw_rows_for_format,
+    draw_sparse_samples,
+    draw_timing,
+    draw_valid_rows,
+    simulate_with_river,
     write_rows,
 )
 from river import datasets, preprocessing
@@ -41,18 +41,20 @@ from stream_perceptron.errors import CheckpointError, StreamPerceptronError, Ver
 from stream_perceptron.verification import verify
 
 
-def begin(path, lr=0.1, join="id", **asked):
-    """Return a new model for a file with late labels."""
-    return LiveModel.start([open_source(str(path))], ReadOptions(join=join, **asked), lr=lr, seed=0)
+def start_model(path, lr=0.1, join="id", **read_options):
+    """Start a model for a file with late labels."""
+    return LiveModel.start(
+        [open_source(str(path))], ReadOptions(join=join, **read_options), lr=lr, seed=0
+    )
 
 
-def learn(live, path, **options):
+def learn_from_cursor(live, path, **options):
     """Learn a file from the model's cursor on; return the results."""
     sources = [open_source(str(path))]
     return list(live.run(sources, live.resume(sources), **options))
 
 
-def predictions_in(results):
+def collect_predictions(results):
     """Return the predictions by row."""
     return {
         row: predicted
@@ -61,47 +63,49 @@ def predictions_in(results):
     }
 
 
-def rejected_in(results):
+def collect_rejections(results):
     """Return the rejected rows with reasons."""
-    return [(each.row, each.reason) for result in results for each in result.rejected]
+    return [
+        (rejection.row, rejection.reason) for result in results for rejection in result.rejected
+    ]
 
 
-def bytes_of(live, folder):
-    """Return the bytes of a model's checkpoint."""
+def save_to_bytes(live, folder):
+    """Save a model; return the contents of its checkpoint."""
     live.save(folder / "saved.npz")
-    return contents_of(folder / "saved.npz")
+    return read_contents(folder / "saved.npz")
 
 
-def story_of(live):
+def snapshot_state(live):
     """Return all state that a rejected row must not change."""
     progress = live.progress
     arrays = {name: array.tobytes() for name, array in progress.arrays.items()}
     pending = list(live.pending.samples), live.pending.n_evicted
-    return state_of(live.model), pending, to_json(progress), arrays, live.schema
+    return capture_state(live.model), pending, to_json(progress), arrays, live.schema
 
 
-def dataset_of(seed, n=300):
-    """Return a few hundred samples, and the formats for them."""
+def load_samples(seed, n=300):
+    """Return a few hundred samples, and the formats that can hold them."""
     if seed % 3 == 2:
-        return sparse(seed, n), ("json",)
+        return draw_sparse_samples(seed, n), ("json",)
     dataset = (datasets.ImageSegments, datasets.Phishing)[seed % 3]()
     samples = [({name: float(v) for name, v in x.items()}, y) for x, y in dataset.take(n + seed)]
     return samples[seed:], ("json", "csv", "parquet")
 
 
-def require_as_river(live, results, model, metric, expected, exact=0.0):
-    """Check the results against River's: to the bit, or within a tolerance."""
-    found, progress, names = predictions_in(results), live.progress, model.classes_
-    assert {row: found[row] for row in expected} == expected
+def require_same_results_as_river(live, results, model, metric, expected, tolerance=0.0):
+    """Check that results equal those of River: bit by bit, or within a tolerance."""
+    predictions, progress, names = collect_predictions(results), live.progress, model.classes_
+    assert {row: predictions[row] for row in expected} == expected
     assert live.model.classes_ == names
     assert sorted(live.model.features_) == sorted(model.features_)
-    places = [live.model.features_.index(name) for name in model.features_]
+    feature_ids = [live.model.features_.index(name) for name in model.features_]
     for ours, theirs in (
-        (live.model.weights[:, places], model.weights),
+        (live.model.weights[:, feature_ids], model.weights),
         (live.model.biases, model.biases),
     ):
-        if exact:
-            np.testing.assert_allclose(ours, theirs, rtol=0, atol=exact)
+        if tolerance:
+            np.testing.assert_allclose(ours, theirs, rtol=0, atol=tolerance)
         else:
             assert ours.tobytes() == theirs.tobytes()
     assert metric.get() == progress.accuracy
@@ -115,70 +119,76 @@ def require_as_river(live, results, model, metric, expected, exact=0.0):
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_as_rivers_progressive_validation_with_delays(seed, tmp_path):
-    samples, forms = dataset_of(seed)
+def test_late_labels_match_river_progressive_validation(seed, tmp_path):
+    samples, forms = load_samples(seed)
     for standardize in (False, True):
         model = SGDPerceptron(lr=0.1 if standardize else 0.01, seed=0)
         whole = preprocessing.StandardScaler() | model if standardize else model
-        metric, rows, expected = by_river(samples, timing(seed, len(samples)), whole)
+        metric, rows, expected = simulate_with_river(
+            samples, draw_timing(seed, len(samples)), whole
+        )
         for form in forms:
             path = write_rows(tmp_path / form, form, rows, tuple(samples[0][0]))
-            live = begin(path, model.lr, standardize=standardize)
-            results = learn(live, path, every=1 + 37 * (seed % 2))
-            exact = 1e-12 if standardize else 0.0
-            require_as_river(live, results, model, metric, expected, exact)
+            live = start_model(path, model.lr, standardize=standardize)
+            results = learn_from_cursor(live, path, every=1 + 37 * (seed % 2))
+            tolerance = 1e-12 if standardize else 0.0
+            require_same_results_as_river(live, results, model, metric, expected, tolerance)
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_the_weight_of_a_sample_comes_with_its_features(seed, tmp_path):
+def test_sample_weight_is_read_from_the_row_with_the_features(seed, tmp_path):
     rng = random.Random(seed)
-    samples = [(x, y, {"w": rng.choice([0.5, 1.0, 3.0])}) for x, y in sparse(seed, 200)]
+    samples = [
+        (x, y, {"w": rng.choice([0.5, 1.0, 3.0])}) for x, y in draw_sparse_samples(seed, 200)
+    ]
     model = SGDPerceptron(lr=0.5, seed=0)
-    metric, rows, expected = by_river(samples, timing(seed, len(samples)), model)
-    path = write_lines(tmp_path / "s.jsonl", rows)
-    live = begin(path, 0.5, weight="w")
-    require_as_river(live, learn(live, path), model, metric, expected)
+    metric, rows, expected = simulate_with_river(samples, draw_timing(seed, len(samples)), model)
+    path = write_jsonl(tmp_path / "s.jsonl", rows)
+    live = start_model(path, 0.5, weight="w")
+    require_same_results_as_river(live, learn_from_cursor(live, path), model, metric, expected)
 
 
-@pytest.mark.parametrize("most", range(1, 21))
-def test_as_a_plain_dict(most, tmp_path):
-    """Rows are valid and invalid, and few may wait, so that some are forgotten."""
-    rows = random_rows(most, 600, 4 + 2 * most)
-    plain = Plain(SGDPerceptron(lr=0.1, seed=0), most)
+@pytest.mark.parametrize("max_pending", range(1, 21))
+def test_pending_samples_match_a_plain_dict(max_pending, tmp_path):
+    """Some rows are invalid, and few samples may be pending, so that some are evicted."""
+    rows = draw_rows(max_pending, 600, 4 + 2 * max_pending)
+    plain = LateLabelOracle(SGDPerceptron(lr=0.1, seed=0), max_pending)
     for number, row in enumerate(rows, 1):
-        plain.take(number, row)
-    path = write_lines(tmp_path / "s.jsonl", rows)
-    live = begin(path, max_pending=most)
-    results = learn(live, path, skip_rejected=True, every=random.Random(most).randrange(1, 60))
-    found, progress = predictions_in(results), live.progress
+        plain.process_row(number, row)
+    path = write_jsonl(tmp_path / "s.jsonl", rows)
+    live = start_model(path, max_pending=max_pending)
+    results = learn_from_cursor(
+        live, path, skip_rejected=True, every=random.Random(max_pending).randrange(1, 60)
+    )
+    predictions, progress = collect_predictions(results), live.progress
 
-    assert plain.rejected == [row for row, _ in rejected_in(results)]
-    assert {row: found[row] for row in plain.predicted} == plain.predicted
+    assert plain.rejected == [row for row, _ in collect_rejections(results)]
+    assert {row: predictions[row] for row in plain.predicted} == plain.predicted
     assert list(live.pending.samples) == list(plain.samples)
     assert live.pending.n_evicted == plain.n_evicted
     assert plain.n_evicted > 0
-    assert state_of(live.model) == state_of(plain.model)
+    assert capture_state(live.model) == capture_state(plain.model)
     assert plain.accuracy == progress.accuracy
-    n_asked = sum(1 for number in plain.predicted if rows[number - 1].get("label") is None)
-    assert (len(plain.tested), n_asked, len(plain.rejected)) == (
+    n_unlabeled = sum(1 for number in plain.predicted if rows[number - 1].get("label") is None)
+    assert (len(plain.tested), n_unlabeled, len(plain.rejected)) == (
         progress.samples, progress.unlabeled, progress.skipped
     )  # fmt: skip
     assert len(rows) == progress.rows
 
 
-def in_parts(live, path, cuts, folder, rng):
-    """Learn a file up to some rows, and continue each time with a saved or copied model."""
+def learn_in_parts(live, path, split_points, folder, rng):
+    """Learn a file in runs that each continue with a saved, copied or pickled model."""
     results = []
-    for limit in [*sorted(cuts), None]:
-        how = rng.choice(["load", "load", "copy", "pickle"])
-        if how == "copy":
+    for limit in [*sorted(split_points), None]:
+        method = rng.choice(["load", "load", "copy", "pickle"])
+        if method == "copy":
             live = copy.deepcopy(live)
-        elif how == "pickle":
+        elif method == "pickle":
             live = pickle.loads(pickle.dumps(live))
         elif live.progress.rows:
             live.save(folder / "part.npz")
             live = LiveModel.load(folder / "part.npz")
-        results += learn(live, path, skip_rejected=True, limit=limit)
+        results += learn_from_cursor(live, path, skip_rejected=True, limit=limit)
     return live, results
 
 
@@ -187,35 +197,37 @@ FORMS = (
 )  # fmt: skip
 
 
-def require_alike(form, seed, n, folder):
-    """Check that checkpoints, predictions and reasons are equal; return the model."""
-    rows, names = rows_for(form, seed, n)
+def require_identical_runs(form, seed, n, folder):
+    """Learn a file in several ways; check that the results are identical, and return the model."""
+    rows, names = draw_rows_for_format(form, seed, n)
     path, rng = write_rows(folder / "source", form, rows, names), random.Random(seed)
-    asked = {"max_pending": 2 + seed % 4}
+    read_options = {"max_pending": 2 + seed % 4}
     if not form.endswith("lists"):
-        asked |= {"standardize": seed % 6 > 2, "one_hot": ("colour",) * (seed % 3 > 0)}
-    some = {*rng.sample(range(1, 12), 4), *rng.sample(range(12, len(rows)), 4)}
-    every = range(1, min(len(rows), 60))
-    found = []
-    for how in ({}, {"n_single_rows": 10**9}, {"every": rng.randrange(1, 50)}, some, every):
-        live = begin(path, **asked)
-        if isinstance(how, dict):
-            results = learn(live, path, skip_rejected=True, **how)
+        read_options |= {"standardize": seed % 6 > 2, "one_hot": ("colour",) * (seed % 3 > 0)}
+    random_stops = {*rng.sample(range(1, 12), 4), *rng.sample(range(12, len(rows)), 4)}
+    stops_at_every_row = range(1, min(len(rows), 60))
+    run_options = {}, {"n_single_rows": 10**9}, {"every": rng.randrange(1, 50)}
+    outcomes = []
+    for options_or_stops in (*run_options, random_stops, stops_at_every_row):
+        live = start_model(path, **read_options)
+        if isinstance(options_or_stops, dict):
+            results = learn_from_cursor(live, path, skip_rejected=True, **options_or_stops)
         else:
-            live, results = in_parts(live, path, how, folder, rng)
-        told = predictions_in(results), rejected_in(results), story_of(live)
-        found.append((*told, bytes_of(live, folder)))
+            live, results = learn_in_parts(live, path, options_or_stops, folder, rng)
+        outcome = collect_predictions(results), collect_rejections(results), snapshot_state(live)
+        outcomes.append((*outcome, save_to_bytes(live, folder)))
         verify(live, [open_source(str(path))])
-    assert found[0][1]
-    for other in found[1:]:
-        assert found[0] == other
+    rejections = outcomes[0][1]
+    assert rejections
+    for other in outcomes[1:]:
+        assert outcomes[0] == other
     return live
 
 
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("form", FORMS)
-def test_however_rows_are_cut(form, seed, tmp_path):
-    live = require_alike(form, seed, 400, tmp_path)
+def test_splitting_runs_does_not_change_results(form, seed, tmp_path):
+    live = require_identical_runs(form, seed, 400, tmp_path)
     assert live.pending.samples
     assert live.pending.n_evicted
     assert live.progress.samples > 20
@@ -223,66 +235,66 @@ def test_however_rows_are_cut(form, seed, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
-def test_short_streams_that_are_cut_at_every_row(form, tmp_path):
-    for seed in range(10, 10 + 5 * TIMES):
-        require_alike(form, seed, 40, tmp_path)
+def test_splitting_short_streams_at_every_row_does_not_change_results(form, tmp_path):
+    for seed in range(10, 10 + 5 * CASE_FACTOR):
+        require_identical_runs(form, seed, 40, tmp_path)
 
 
-BEFORE = [
+ROWS_BEFORE = [
     {"id": 1, "a": 1.0, "b": 2.0},
     {"id": 2, "a": -1.0, "b": 0.5},
     {"id": 2, "label": "left"},
     {"id": 3, "a": 2.0, "b": 1.0, "label": "right"},
     {"id": 4, "a": 0.5, "b": 0.25},
 ]
-AFTER = [{"id": 4, "label": "left"}, {"id": 2, "a": 3.0}, {"id": 1, "label": "right"}]
-BAD = {
+ROWS_AFTER = [{"id": 4, "label": "left"}, {"id": 2, "a": 3.0}, {"id": 1, "label": "right"}]
+REJECTED_ROWS = {
     "features twice": ({"id": 1, "a": 3.0}, "'1'.* already pending"),
     "features and a label": ({"id": 4, "a": 3.0, "label": "left"}, "'4'.* already pending"),
-    "no id": ({"a": 3.0}, "'id'"),
-    "null for an id": ({"id": None, "label": "left"}, "'id'"),
-    "a label of nobody": ({"id": 9, "label": "left"}, "'9'.* is pending"),
-    "a label again": ({"id": 2, "label": "left"}, "'2'.* is pending"),
-    "a label for a sample that had it": ({"id": 3, "label": "right"}, "'3'.* is pending"),
-    "nothing, of a sample that waits": ({"id": 1}, "neither"),
-    "nothing": ({"id": 9, "a": None}, "neither"),
+    "no ID": ({"a": 3.0}, "'id'"),
+    "null ID": ({"id": None, "label": "left"}, "'id'"),
+    "label of an unknown sample": ({"id": 9, "label": "left"}, "'9'.* is pending"),
+    "second label": ({"id": 2, "label": "left"}, "'2'.* is pending"),
+    "label of a labeled sample": ({"id": 3, "label": "right"}, "'3'.* is pending"),
+    "neither features nor label, pending ID": ({"id": 1}, "neither"),
+    "neither features nor label, unknown ID": ({"id": 9, "a": None}, "neither"),
 }
 
 
 @pytest.mark.parametrize("form", ["json", "csv", "parquet"])
-@pytest.mark.parametrize("name", BAD)
-def test_a_rejected_row_ends_the_run_and_changes_nothing(name, form, tmp_path):
-    bad, why = BAD[name]
-    path = write_rows(tmp_path / form, form, [*BEFORE, bad, *AFTER], ("a", "b"))
-    before, live, whole = begin(path), begin(path), begin(path)
-    learn(before, path, limit=len(BEFORE))
-    with pytest.raises(SampleError, match=f"^{path}: row 6: .*{why}") as caught:
-        learn(live, path)
+@pytest.mark.parametrize("name", REJECTED_ROWS)
+def test_rejected_row_ends_the_run_and_changes_nothing(name, form, tmp_path):
+    rejected_row, pattern = REJECTED_ROWS[name]
+    path = write_rows(tmp_path / form, form, [*ROWS_BEFORE, rejected_row, *ROWS_AFTER], ("a", "b"))
+    before, live, whole = start_model(path), start_model(path), start_model(path)
+    learn_from_cursor(before, path, limit=len(ROWS_BEFORE))
+    with pytest.raises(SampleError, match=f"^{path}: row 6: .*{pattern}") as caught:
+        learn_from_cursor(live, path)
     assert "\n" not in str(caught.value)
-    assert story_of(live) == story_of(before)
+    assert snapshot_state(live) == snapshot_state(before)
     assert list(live.pending.samples) == ["1", "4"]
 
-    # It can be resumed.
-    learn(live, path, skip_rejected=True)
-    ((row, reason),) = rejected_in(learn(whole, path, skip_rejected=True))
+    # The run can be resumed.
+    learn_from_cursor(live, path, skip_rejected=True)
+    ((row, reason),) = collect_rejections(learn_from_cursor(whole, path, skip_rejected=True))
     assert str(caught.value) == f"{path}: row {row}: {reason}"
-    assert bytes_of(live, tmp_path) == bytes_of(whole, tmp_path)
+    assert save_to_bytes(live, tmp_path) == save_to_bytes(whole, tmp_path)
     assert list(live.pending.samples) == ["2"]
     assert (whole.progress.samples, whole.progress.unlabeled, whole.progress.skipped) == (4, 4, 1)
 
 
-def test_a_blank_text_is_no_id(tmp_path):
-    path = write_lines(tmp_path / "s.jsonl", [*BEFORE, {"id": "", "a": 1.0}])
+def test_empty_text_is_not_an_id(tmp_path):
+    path = write_jsonl(tmp_path / "s.jsonl", [*ROWS_BEFORE, {"id": "", "a": 1.0}])
     with pytest.raises(SampleError, match="row 6: .*'id'"):
-        learn(begin(path), path)
+        learn_from_cursor(start_model(path), path)
 
 
 def test_ids_are_compared_as_texts(tmp_path):
-    """They may be integers in a table, or numbers and texts in JSON."""
+    """IDs may be integers in a table, and numbers or texts in JSON."""
     columns = {"id": [17, 18, 19], "a": [1.0, 2.0, 3.0], "b": [3.0, 2.0, 1.0]}
     table = write_parquet(tmp_path / "s.parquet", columns)
     labels = [{"id": "17", "label": "x"}, {"id": 18, "label": "y"}]
-    sources = [open_source(str(p)) for p in (table, write_lines(tmp_path / "s.jsonl", labels))]
+    sources = [open_source(str(p)) for p in (table, write_jsonl(tmp_path / "s.jsonl", labels))]
     live = LiveModel.start(sources, ReadOptions(join="id"), seed=0)
     list(live.run(sources, live.resume(sources)))
 
@@ -291,10 +303,10 @@ def test_ids_are_compared_as_texts(tmp_path):
     assert all(isinstance(key, str) for key in live.pending.samples)
 
 
-def test_a_label_that_would_diverge_is_left_to_wait(tmp_path):
+def test_sample_that_would_diverge_stays_pending(tmp_path):
     rows = [{"id": i, "a": 1.0, "label": "x" if i % 2 else "y"} for i in range(9)]
     rows += [{"id": "far", "a": 1e200}, {"id": "near", "a": 1.0}, {"id": "near", "label": "x"}]
-    path = write_lines(tmp_path / "s.jsonl", [*rows, {"id": "far", "label": "x"}])
+    path = write_jsonl(tmp_path / "s.jsonl", [*rows, {"id": "far", "label": "x"}])
     sources = [open_source(str(path))]
     live = LiveModel.start(sources, ReadOptions(join="id"), activation="identity", seed=0)
     with pytest.raises(DivergedError, match="row 13: diverged at sample 11"):
@@ -304,28 +316,30 @@ def test_a_label_that_would_diverge_is_left_to_wait(tmp_path):
     assert np.isfinite(live.model.weights).all()
 
 
-@pytest.mark.parametrize("what", ["epochs", "stop", "draws"])
-def test_runs_that_cannot_join_are_refused(what, tmp_path):
-    path = write_lines(tmp_path / "s.jsonl", good_rows(0, 50))
-    live, sources = begin(path), [open_source(str(path))]
-    before = story_of(live)
-    if what == "draws":
+@pytest.mark.parametrize("setting", ["epochs", "stop", "draws"])
+def test_join_is_an_error_with_epochs_stop_or_random_draws(setting, tmp_path):
+    path = write_jsonl(tmp_path / "s.jsonl", draw_valid_rows(0, 50))
+    live, sources = start_model(path), [open_source(str(path))]
+    before = snapshot_state(live)
+    if setting == "draws":
         sources = [RandomDraws(sources, 0)]
     with pytest.raises(ValueError, match="join"):
-        list(live.run(sources, **{"epochs": {"epochs": 2}, "stop": {"stop": True}}.get(what, {})))
-    assert story_of(live) == before
+        list(
+            live.run(sources, **{"epochs": {"epochs": 2}, "stop": {"stop": True}}.get(setting, {}))
+        )
+    assert snapshot_state(live) == before
 
 
-@pytest.mark.parametrize("change", ["forgotten", "one less", "one more"])
-def test_verify_looks_at_what_waits(change, tmp_path):
-    path = write_lines(tmp_path / "s.jsonl", random_rows(0, 300))
-    live, sources = begin(path, max_pending=5), [open_source(str(path))]
-    learn(live, path, skip_rejected=True)
+@pytest.mark.parametrize("change", ["one evicted", "one fewer", "one more"])
+def test_verify_checks_pending_samples(change, tmp_path):
+    path = write_jsonl(tmp_path / "s.jsonl", draw_rows(0, 300))
+    live, sources = start_model(path, max_pending=5), [open_source(str(path))]
+    learn_from_cursor(live, path, skip_rejected=True)
     verify(live, sources)
     samples = live.pending.samples
-    if change == "forgotten":
+    if change == "one evicted":
         live.pending.n_evicted += 1
-    elif change == "one less":
+    elif change == "one fewer":
         del samples[next(iter(samples))]
     else:
         samples["other"] = next(iter(samples.values()))
@@ -333,65 +347,65 @@ def test_verify_looks_at_what_waits(change, tmp_path):
         verify(live, sources)
 
 
-def forged(parts, rng):
-    """Return the members of a checkpoint with changed waiting samples."""
+def forge_pending_samples(parts, rng):
+    """Return the members of a checkpoint with a random change to its pending samples."""
     parts, meta = dict(parts), json.loads(parts["meta.json"])
     if rng.random() < 0.4:
-        place = meta["run"]["waiting"]
-        key = rng.choice(sorted(place))
-        value = place[key]
-        odd = [-1, 10**9, 2**62, "x", None, [], {}, [1], ["x", "x"], 0.5, True]
+        pending_fields = meta["run"]["waiting"]
+        key = rng.choice(sorted(pending_fields))
+        value = pending_fields[key]
+        odd_values = [-1, 10**9, 2**62, "x", None, [], {}, [1], ["x", "x"], 0.5, True]
         if isinstance(value, list):
-            odd += 3 * [value[:-1], value[::-1], [*value, "x"], value + value]
-        place[key] = rng.choice(odd)
+            odd_values += 3 * [value[:-1], value[::-1], [*value, "x"], value + value]
+        pending_fields[key] = rng.choice(odd_values)
         return parts | {"meta.json": json.dumps(meta).encode()}
     name = rng.choice([name for name in parts if name.startswith("waiting")])
     array = np.load(io.BytesIO(parts[name])).copy()
-    how = rng.randrange(6)
-    if how == 0 or not array.size:
+    method = rng.randrange(6)
+    if method == 0 or not array.size:
         array = array[:-1] if array.size else np.ones(3, array.dtype)
-    elif how == 1:
+    elif method == 1:
         array = array.astype(rng.choice([np.float32, np.int8, np.int64, np.bool_]))
-    elif how == 2:
+    elif method == 2:
         array = np.stack([array, array])
     else:
-        odd = [-1, 0, 1, 5, 120, 2**31 - 1]
+        odd_values = [-1, 0, 1, 5, 120, 2**31 - 1]
         if array.dtype.kind == "f":
-            odd += [np.nan, np.inf, 1e300]
-        array[rng.randrange(len(array))] = np.array(rng.choice(odd)).astype(array.dtype)
-    return parts | {name: npy(array)}
+            odd_values += [np.nan, np.inf, 1e300]
+        array[rng.randrange(len(array))] = np.array(rng.choice(odd_values)).astype(array.dtype)
+    return parts | {name: encode_npy(array)}
 
 
 @pytest.mark.parametrize("form", ["json", "csv", "parquet lists"])
-def test_forged_samples_are_refused_or_can_be_used(form, tmp_path):
-    rows, names = rows_for(form, 1)
+def test_forged_pending_samples_are_rejected_or_usable(form, tmp_path):
+    rows, names = draw_rows_for_format(form, 1)
     path = write_rows(tmp_path / "source", form, rows, names)
     one_hot = () if form.endswith("lists") else ("colour",)
-    live, refused, n = begin(path, max_pending=8, one_hot=one_hot), 0, 300
-    learn(live, path, skip_rejected=True, limit=200)
+    live, n_rejected, n = start_model(path, max_pending=8, one_hot=one_hot), 0, 300
+    learn_from_cursor(live, path, skip_rejected=True, limit=200)
     assert live.pending.samples
     live.save(tmp_path / "m.npz")
-    parts, rng, told = members_of(tmp_path / "m.npz"), random.Random(form), []
+    parts, rng, messages = read_members(tmp_path / "m.npz"), random.Random(form), []
     for _ in range(n):
-        (tmp_path / "f.npz").write_bytes(forge(forged(parts, rng).items()))
+        (tmp_path / "f.npz").write_bytes(forge_archive(forge_pending_samples(parts, rng).items()))
         try:
             live = LiveModel.load(tmp_path / "f.npz")
         except CheckpointError as error:
-            refused, told = refused + 1, [*told, str(error)]
+            n_rejected, messages = n_rejected + 1, [*messages, str(error)]
             continue
         assert len(live.pending.samples) <= 8
         try:
-            learn(live, path, skip_rejected=True)
+            learn_from_cursor(live, path, skip_rejected=True)
         except StreamPerceptronError as error:
-            told.append(str(error))
+            messages.append(str(error))
         live.save(tmp_path / "f.npz")
         LiveModel.load(tmp_path / "f.npz")
-    assert n / 5 < refused < n
-    assert not any("\n" in line for line in told)
+    assert n / 5 < n_rejected < n
+    assert not any("\n" in line for line in messages)
 
 
-def rows_with_new_names(n, rng):
-    """Yield rows of features with names of their own; few of them get a label, late or never."""
+def generate_rows_with_new_names(n, rng):
+    """Yield rows that each bring new feature names; a few samples are labeled later."""
     for i in range(n):
         names = {f"w{i}_{j}": 1.0 for j in range(3)} | {f"common{rng.randrange(9)}": 2.0}
         yield {"id": i, **names}
@@ -399,12 +413,12 @@ def rows_with_new_names(n, rng):
             yield {"id": i - rng.randrange(20), "label": rng.choice("xy")}
 
 
-def test_names_of_evicted_samples_are_forgotten(tmp_path, run):
+def test_names_of_evicted_samples_are_dropped(tmp_path, run):
     rng, sizes = random.Random(0), []
     source, model = tmp_path / "s.jsonl", tmp_path / "m.npz"
-    rows = list(rows_with_new_names(12_000, rng))
+    rows = list(generate_rows_with_new_names(12_000, rng))
     for n in (4000, 12_000):
-        write_lines(source, rows[:n])
+        write_jsonl(source, rows[:n])
         limits = ["--max-pending", 10, "--max-weights", 3000]
         run("learn", source, "--join", "id", *limits, "-m", model, "--skip-bad", "--quiet")
         live = LiveModel.load(model)
@@ -416,10 +430,10 @@ def test_names_of_evicted_samples_are_forgotten(tmp_path, run):
 
 
 @pytest.mark.parametrize("form", ["file", "pipe"])
-def test_names_are_forgotten_at_the_same_rows_however_a_run_is_cut(form, tmp_path, run):
-    """A text under a forgotten name is a text; under a known one its row is rejected."""
+def test_splitting_runs_does_not_change_when_names_are_dropped(form, tmp_path, run):
+    """A text is accepted under a dropped name, but rejected under the name of a number."""
     rng = random.Random(form)
-    rows = list(rows_with_new_names(2500, rng))
+    rows = list(generate_rows_with_new_names(2500, rng))
     for i in range(200, len(rows), 7):
         names = [name for name in rows[rng.randrange(i)] if name.startswith("w")]
         rows[i] = {"id": f"t{i}", rng.choice(names or ["w0_0"]): "red", "common1": 1.0}
@@ -435,17 +449,17 @@ def test_names_are_forgotten_at_the_same_rows_however_a_run_is_cut(form, tmp_pat
         "r.jsonl",
     ]
     outcomes = []
-    some_cuts = sorted(rng.sample(range(1, len(lines)), 5))
-    for number, cuts in enumerate([[], [999, 1000, 1001, 2000], some_cuts]):
-        folder, done = tmp_path / str(number), 0
+    random_split_points = sorted(rng.sample(range(1, len(lines)), 5))
+    for number, split_points in enumerate([[], [999, 1000, 1001, 2000], random_split_points]):
+        folder, n_rows_done = tmp_path / str(number), 0
         folder.mkdir()
         (folder / "s.jsonl").write_text("".join(lines))
-        for end in [*cuts, len(lines)]:
-            more = {"input": "".join(lines[done:end])} if form == "pipe" else {}
+        for end in [*split_points, len(lines)]:
+            extra = {"input": "".join(lines[n_rows_done:end])} if form == "pipe" else {}
             source = [] if form == "pipe" else ["s.jsonl", "--limit", end]
-            run("learn", *source, *options, "-m", "m.npz", cwd=folder, check=0, **more)
-            done = end
-        outcomes.append([contents_of(folder / name) for name in ("m.npz", "r.jsonl")])
+            run("learn", *source, *options, "-m", "m.npz", cwd=folder, check=0, **extra)
+            n_rows_done = end
+        outcomes.append([read_contents(folder / name) for name in ("m.npz", "r.jsonl")])
 
     assert outcomes[0] == outcomes[1] == outcomes[2]
     assert b"a text, but was a number before" in outcomes[0][1]

@@ -1,9 +1,9 @@
-"""Live models load as they were saved, and other files are refused."""
+"""Live models load as they were saved, and invalid checkpoints are rejected."""
 
 from __future__ import annotations
 
 import pytest
-from helpers import contents_of, state_of
+from helpers import capture_state, read_contents
 
 from stream_perceptron import CheckpointError, LiveModel, SGDPerceptron, save
 from stream_perceptron.checkpoint.archive import read_checkpoint, write_checkpoint
@@ -24,7 +24,7 @@ def source(tmp_path, rng):
 @pytest.mark.parametrize(
     "read_options", [ReadOptions(), ReadOptions(standardize=True, one_hot=("colour",))]
 )
-def test_saved_after_any_row_it_goes_on_to_the_same_bytes(read_options, source, tmp_path, rng):
+def test_saving_after_any_row_gives_the_same_final_bytes(read_options, source, tmp_path, rng):
     whole, path = tmp_path / "whole.npz", tmp_path / "m.npz"
     sources = [open_source(str(source))]
     live = LiveModel.start(sources, read_options, seed=0)
@@ -38,16 +38,16 @@ def test_saved_after_any_row_it_goes_on_to_the_same_bytes(read_options, source, 
             pass
         live.save(path)
         loaded = LiveModel.load(path)
-        assert state_of(live.model) == state_of(loaded.model)
+        assert capture_state(live.model) == capture_state(loaded.model)
         assert [to_json(x) for x in (live.schema, live.cursor, live.lineage, live.progress)] == [
             to_json(x) for x in (loaded.schema, loaded.cursor, loaded.lineage, loaded.progress)
         ]
         live = loaded
 
-    assert contents_of(whole) == contents_of(path)
+    assert read_contents(whole) == read_contents(path)
 
 
-def test_a_model_of_python_is_loaded_with_what_it_does_not_know(tmp_path):
+def test_model_saved_in_python_loads_with_an_incomplete_lineage(tmp_path):
     path, model = tmp_path / "m.npz", SGDPerceptron(seed=0)
     model.learn_one({"b": 1.0, "a": 2.0}, "x")
     save(model, path)
@@ -60,17 +60,20 @@ def test_a_model_of_python_is_loaded_with_what_it_does_not_know(tmp_path):
     assert LiveModel.load(path).lineage.is_complete
 
 
-def test_members_that_belong_to_nothing_are_refused(source, tmp_path):
+def test_inconsistent_members_of_a_checkpoint_are_rejected(source, tmp_path):
     path = tmp_path / "m.npz"
     sources = [open_source(str(source))]
     live = LiveModel.start(sources, ReadOptions(standardize=True), seed=0)
     list(live.run(sources, live.resume(sources)))
     live.save(path)
     meta, arrays = read_checkpoint(path)
-    of_run = {"confusion", "window", "curve"}
-    for wrong, why in (
+    run_members = {"confusion", "window", "curve"}
+    for invalid, reason in (
         ((meta | {"run": None}, arrays), "belong to no run"),
-        ((meta, {n: a for n, a in arrays.items() if n not in of_run}), "lacks confusion counts"),
+        (
+            (meta, {n: a for n, a in arrays.items() if n not in run_members}),
+            "lacks confusion counts",
+        ),
         ((meta, {n: a for n, a in arrays.items() if n != "weights"}), "lack weights or biases"),
         (
             (meta, {n: a for n, a in arrays.items() if n != "statistics"}),
@@ -78,21 +81,21 @@ def test_members_that_belong_to_nothing_are_refused(source, tmp_path):
         ),
         ((meta | {"more": 1}, arrays), "unknown"),
     ):
-        write_checkpoint(path, *wrong)
-        with pytest.raises(CheckpointError, match=why):
+        write_checkpoint(path, *invalid)
+        with pytest.raises(CheckpointError, match=reason):
             LiveModel.load(path)
 
 
 @pytest.mark.parametrize("epochs", [1, 3])
-def test_a_run_without_identities_is_loaded_without_a_place(epochs, sample, tmp_path, run):
-    """Its sources were never identified, so that a further run reads them from the start."""
-    sources = [open_source(str(sample)) for _ in range(2)]
+def test_run_without_fingerprints_is_loaded_without_a_position(epochs, mnist_sample, tmp_path, run):
+    """Its sources have no fingerprints, so the next run reads them from the start."""
+    sources = [open_source(str(mnist_sample)) for _ in range(2)]
     live = LiveModel.start(sources, seed=0)
     list(live.run(sources, epochs=epochs))
     live.save(tmp_path / "m.npz")
 
     loaded = LiveModel.load(tmp_path / "m.npz")
-    result = run("learn", sample, "-m", tmp_path / "m.npz", check=0)
+    result = run("learn", mnist_sample, "-m", tmp_path / "m.npz", check=0)
 
     assert loaded.progress.samples == epochs * 10_000
     assert loaded.cursor == Cursor(read=epochs * 10_000)

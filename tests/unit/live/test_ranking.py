@@ -1,4 +1,4 @@
-"""Metrics that rank, against scikit-learn and against their definitions."""
+"""Ranking metrics, compared with scikit-learn and with their definitions."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from stream_perceptron.live.recent_scores import RecentScores
 from stream_perceptron.model import kernel
 from stream_perceptron.model.activations import get_activation
 
-SAMPLES = st.lists(
+SAMPLE_LISTS = st.lists(
     st.tuples(st.booleans(), st.sampled_from([0.0, 0.1, 0.25, 0.3, 0.5, 0.75, 1.0])),
     min_size=2,
     max_size=60,
 ).filter(lambda samples: len({hit for hit, _ in samples}) == 2)
 
 
-@given(SAMPLES)
-def test_figures_are_those_of_scikit_learn(samples):
+@given(SAMPLE_LISTS)
+def test_figures_equal_those_of_scikit_learn(samples):
     hits, scores = map(np.array, zip(*samples, strict=True))
     figures = compute_figures(compute_precision_recall(scores, hits))
     precision, recall, thresholds = metrics.precision_recall_curve(hits, scores)
@@ -31,24 +31,26 @@ def test_figures_are_those_of_scikit_learn(samples):
     assert figures.average_precision == pytest.approx(metrics.average_precision_score(hits, scores))
     assert figures.roc_auc == pytest.approx(metrics.roc_auc_score(hits, scores))
     # scikit-learn adds a point without a threshold, of precision 1.
-    for least, found in (
+    for min_precision, max_recall in (
         (0.5, figures.recall_at_precision_50),
         (0.9, figures.recall_at_precision_90),
     ):
-        assert found == pytest.approx(recall[:-1][precision[:-1] >= least].max(initial=0.0))
+        expected = recall[:-1][precision[:-1] >= min_precision].max(initial=0.0)
+        assert max_recall == pytest.approx(expected)
     assert figures.best_f1 == pytest.approx(max(f1))
     assert metrics.f1_score(hits, scores >= figures.best_threshold) == pytest.approx(max(f1))
 
 
-def random_samples(n, k, seed=0):
+def draw_samples(n, k, seed=0):
     rng = np.random.default_rng(seed)
     scores = rng.dirichlet(np.ones(k), n)
     targets = np.array([rng.choice(k + 1, p=[*(0.9 * row), 0.1]) for row in scores])
     return targets, scores
 
 
-def test_blocks_rank_as_all_samples_at_once_and_unknown_labels_are_other_ones():
-    targets, scores = random_samples(700, 3)
+def test_ranking_by_blocks_equals_ranking_of_all_samples():
+    """Samples with an unknown label count as negatives of every class."""
+    targets, scores = draw_samples(700, 3)
     whole, parts = Ranking(3), Ranking(3)
     whole.update(targets, scores)
     for start in range(0, 700, 130):
@@ -62,7 +64,7 @@ def test_blocks_rank_as_all_samples_at_once_and_unknown_labels_are_other_ones():
 
 
 def test_many_scores_are_counted_in_bins(monkeypatch):
-    targets, scores = random_samples(2000, 3)
+    targets, scores = draw_samples(2000, 3)
     exact, binned = Ranking(3), Ranking(3)
     exact.update(targets, scores)
     monkeypatch.setattr(ranking, "MAX_SCORES", 3000)
@@ -76,22 +78,22 @@ def test_many_scores_are_counted_in_bins(monkeypatch):
 
 def test_many_scores_of_many_classes_have_no_figures(monkeypatch):
     monkeypatch.setattr(ranking, "MAX_SCORES", 1000)
-    found = Ranking(ranking.MAX_BINNED_CLASSES + 1)
-    found.update(np.zeros(10, np.intp), np.full((10, ranking.MAX_BINNED_CLASSES + 1), 0.01))
+    class_ranking = Ranking(ranking.MAX_BINNED_CLASSES + 1)
+    class_ranking.update(np.zeros(10, np.intp), np.full((10, ranking.MAX_BINNED_CLASSES + 1), 0.01))
 
-    assert (found.method, found.figures(0)) == (None, None)
+    assert (class_ranking.method, class_ranking.figures(0)) == (None, None)
 
 
 @pytest.mark.parametrize("targets", [[0, 0, 0], [1, 1, 1], [2, 2, 2]])
-def test_a_class_that_none_or_all_samples_have_has_no_figures(targets):
-    found = Ranking(2)
-    found.update(np.array(targets), np.array([[0.5, 0.5], [0.2, 0.8], [0.9, 0.1]]))
+def test_class_of_no_or_all_samples_has_no_figures(targets):
+    class_ranking = Ranking(2)
+    class_ranking.update(np.array(targets), np.array([[0.5, 0.5], [0.2, 0.8], [0.9, 0.1]]))
 
-    assert found.figures(0) is None
+    assert class_ranking.figures(0) is None
 
 
 @given(st.lists(st.integers(1, 700), min_size=1, max_size=8), st.integers(0, 20))
-def test_recent_scores_are_those_of_the_last_1000_labeled_samples(sizes, seed):
+def test_recent_scores_cover_the_last_1000_labeled_samples(sizes, seed):
     rng, sigmoid = np.random.default_rng(seed), get_activation("sigmoid")
     parts = [
         (rng.choice([-1, 0, 1, 2], n, p=[0.2, 0.3, 0.3, 0.2]), rng.normal(size=(n, 3)))
@@ -107,11 +109,11 @@ def test_recent_scores_are_those_of_the_last_1000_labeled_samples(sizes, seed):
     is_mixed = 0 < hits.sum() < len(hits)
 
     assert len(recent) == len(hits)
-    found = recent.compute_auc(1, sigmoid)
-    assert found == (pytest.approx(metrics.roc_auc_score(hits, scores)) if is_mixed else None)
+    auc = recent.compute_auc(1, sigmoid)
+    assert auc == (pytest.approx(metrics.roc_auc_score(hits, scores)) if is_mixed else None)
 
 
-def test_samples_from_before_a_class_was_known_are_left_out():
+def test_auc_of_a_class_leaves_out_samples_before_it_was_known():
     sigmoid = get_activation("sigmoid")
     recent = RecentScores()
     recent.add([(np.array([0, 1]), np.array([[5.0, 1.0], [0.0, 0.0]]))])

@@ -9,7 +9,7 @@ from stream_perceptron.data import open_source
 from stream_perceptron.live.sweep import Trial, list_combinations, train_trials_on_sources
 
 
-def test_a_stream_of_rivers_is_learned_as_by_itself():
+def test_trials_on_a_river_stream_equal_separate_models():
     trials = sweep(datasets.Phishing(), lr=[0.01, 0.1, 1.0], activation=["sigmoid", "tanh"], seed=0)
 
     assert len(trials) == 6
@@ -26,11 +26,11 @@ def test_a_stream_of_rivers_is_learned_as_by_itself():
         assert model.weights.tobytes() == trial.model.weights.tobytes()
 
 
-def test_no_settings_are_no_trials():
+def test_empty_grid_has_no_trials():
     assert sweep([({"a": 1.0}, "x")], lr=[]) == []
 
 
-def test_one_reading_for_all_up_to_a_limit(tmp_path, rng):
+def test_trials_that_share_one_read_equal_separate_runs(tmp_path, rng):
     path = tmp_path / "points.csv"
     lines = [f"{x:.3f},{'left' if x < 0 else 'right'}" for x in rng.normal(size=2500)]
     lines[1000:1003] = ["bad,left", ",right", "1e9,left"]
@@ -39,18 +39,21 @@ def test_one_reading_for_all_up_to_a_limit(tmp_path, rng):
     for limit, epochs in ((None, 2), (2001, 1), (1, 1)):
         options = {"limit": limit, "epochs": epochs, "skip_rejected": True}
         sources = [open_source(str(path))]
-        trials = [Trial(each, LiveModel.start(sources, seed=0, **each)) for each in settings]
+        trials = [
+            Trial(combination, LiveModel.start(sources, seed=0, **combination))
+            for combination in settings
+        ]
         n_processed = [r.n_processed for r in train_trials_on_sources(trials, sources, **options)]
 
         assert sum(n_processed) == (limit or 5000)
         for trial in trials:
-            alone = LiveModel.start([open_source(str(path))], seed=0, **trial.settings)
+            separate_run = LiveModel.start([open_source(str(path))], seed=0, **trial.settings)
             has_diverged = False
             try:
-                for _ in alone.run([open_source(str(path))], **options):
+                for _ in separate_run.run([open_source(str(path))], **options):
                     pass
             except ValueError:
                 has_diverged = True
             assert has_diverged == (trial.diverged_at is not None)
-            assert alone.model.weights.tobytes() == trial.model.weights.tobytes()
-            assert alone.progress.accuracy == trial.progress.accuracy
+            assert separate_run.model.weights.tobytes() == trial.model.weights.tobytes()
+            assert separate_run.progress.accuracy == trial.progress.accuracy

@@ -1,3 +1,5 @@
+"""Activation functions and their derivatives."""
+
 from __future__ import annotations
 
 import pickle
@@ -23,8 +25,8 @@ def test_derivative_agrees_with_finite_differences(name):
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
-def test_no_derivative_exceeds_one(name):
-    """The kernel's guard against overflow relies on it."""
+def test_derivatives_are_at_most_one(name):
+    """The overflow guard of the kernel relies on this bound."""
     net = np.concatenate([np.linspace(-800, 800, 10001), [0.0]])
     activation = ACTIVATIONS[name]
     with np.errstate(over="ignore"):
@@ -42,17 +44,17 @@ def test_bounded_activations_approach_their_targets(name):
     np.testing.assert_allclose([activation.low, activation.high], y, atol=1e-8)
 
 
-def test_activation_survives_pickling():
+def test_pickled_activation_is_the_same_object():
     assert get_activation("tanh") is pickle.loads(pickle.dumps(get_activation("tanh")))
 
 
 @pytest.mark.parametrize("name", ["step", "Heaviside", "sign"])
-def test_step_is_refused_with_the_reason(name):
+def test_step_function_is_rejected_with_the_reason(name):
     with pytest.raises(ValueError, match=r"derivative is zero.*river\.linear_model\.Perceptron"):
         get_activation(name)
 
 
 @pytest.mark.parametrize("name", ["relu", "", None, ["sigmoid"]])
-def test_unknown_activation_is_refused_with_the_choices(name):
+def test_unknown_activation_error_lists_the_choices(name):
     with pytest.raises(ValueError, match="choose sigmoid, tanh, arctan or identity"):
         get_activation(name)

@@ -1,10 +1,10 @@
-"""Rows that bring features to a block give the results of separate blocks."""
+"""A block whose rows add features gives the same results as blocks of one row."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from helpers import state_of
+from helpers import capture_state
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -20,25 +20,25 @@ CELLS = st.sampled_from([None, None, 0, 1, 3, 255])
 
 @st.composite
 def blocks(draw):
-    """Rows in one of the forms, some unlabeled, some with a new label."""
+    """Draw rows in one of the layouts, some unlabeled, some with a new label."""
     width = draw(st.sampled_from([1, 4, 12]))
     n = draw(st.integers(1, 14))
     cells = [draw(st.lists(CELLS, min_size=width, max_size=width)) for _ in range(n)]
     labels = draw(st.lists(st.sampled_from([None, *"aaabc"]), min_size=n, max_size=n))
     names = tuple(draw(st.permutations([f"f{i}" for i in range(width)])))
-    there = np.array([[cell is not None for cell in row] for row in cells])
+    is_present = np.array([[cell is not None for cell in row] for row in cells])
     values = np.array([[cell or 0 for cell in row] for row in cells])
-    form = draw(st.sampled_from(["numbers", "whole", "bytes", "sparse"]))
-    if form == "numbers":
-        return Rows.from_table(names, values / 8, there), labels
-    if form == "whole":
+    layout = draw(st.sampled_from(["numbers", "whole", "bytes", "sparse"]))
+    if layout == "numbers":
+        return Rows.from_table(names, values / 8, is_present), labels
+    if layout == "whole":
         return Rows.from_table(names, values / 8), labels
-    if form == "bytes":
+    if layout == "bytes":
         cells = values.astype(np.uint8)
-        return Rows.from_table(names, cells, there, scale=0.125), labels
-    rows = [tuple(np.array(names)[here].tolist()) for here in there]
+        return Rows.from_table(names, cells, is_present, scale=0.125), labels
+    rows = [tuple(np.array(names)[mask].tolist()) for mask in is_present]
     return Rows.from_rows(
-        rows, [row[here] / 8 for row, here in zip(values, there, strict=True)]
+        rows, [row[mask] / 8 for row, mask in zip(values, is_present, strict=True)]
     ), labels
 
 
@@ -52,9 +52,11 @@ def blocks(draw):
     epsilon=st.sampled_from([0.0, 0.2]),
     stop=st.booleans(),
     classes=st.sampled_from([None, ["a", "b"], ["a", "b"]]),
-    room=st.just(2**27) | st.integers(100, 500) | st.integers(37_500, 40_000),
+    max_weights=st.just(2**27) | st.integers(100, 500) | st.integers(37_500, 40_000),
 )
-def test_a_block_is_its_rows(kernel, block, is_wide, is_scaled, lr, epsilon, stop, classes, room):
+def test_block_gives_the_results_of_its_single_rows(
+    kernel, block, is_wide, is_scaled, lr, epsilon, stop, classes, max_weights
+):
     features, labels = block
     with pytest.MonkeyPatch.context() as patch:
         if kernel == "numpy":
@@ -62,38 +64,38 @@ def test_a_block_is_its_rows(kernel, block, is_wide, is_scaled, lr, epsilon, sto
         models = []
         for _ in range(2):
             model = SGDPerceptron(
-                lr, epsilon, "identity", seed=0, classes=classes, max_weights=room
+                lr, epsilon, "identity", seed=0, classes=classes, max_weights=max_weights
             )
             if is_scaled:
                 model.network.scaler = Scaler()
-            if is_wide and room > 500:
+            if is_wide and max_weights > 500:
                 model.network.add_names([f"g{i}" for i in range(1100)], [] if classes else ["a"])
             models.append(model)
-        whole, single = models
-        result = train(whole, features, labels, stop)
-        done, ended = [], (False, False, None)
+        block_model, row_model = models
+        result = train_block(block_model, features, labels, stop)
+        row_results, expected_end = [], (False, False, None)
         for i in range(len(labels)):
-            nets = single.network.compute_nets(features[i : i + 1])
-            one = train(single, features[i : i + 1], labels[i : i + 1], stop)
-            done.append(one)
-            if len(one) and nets.shape[1]:
-                # The prediction precedes the row's growth.
-                expected = compute_probabilities(single.network.activation, nets).max(axis=1)
-                np.testing.assert_array_equal(expected, one.probabilities)
-            ended = (one.diverged, one.stopped, type(one.memory_error))
-            if one.diverged or one.stopped or one.memory_error is not None:
+            nets = row_model.network.compute_nets(features[i : i + 1])
+            row_result = train_block(row_model, features[i : i + 1], labels[i : i + 1], stop)
+            row_results.append(row_result)
+            if len(row_result) and nets.shape[1]:
+                # The row is predicted before its features are added.
+                expected = compute_probabilities(row_model.network.activation, nets).max(axis=1)
+                np.testing.assert_array_equal(expected, row_result.probabilities)
+            expected_end = (row_result.diverged, row_result.stopped, type(row_result.memory_error))
+            if row_result.diverged or row_result.stopped or row_result.memory_error is not None:
                 break
 
-    assert (result.diverged, result.stopped, type(result.memory_error)) == ended
+    assert (result.diverged, result.stopped, type(result.memory_error)) == expected_end
     for name in ("targets", "predicted", "errors", "updated", "probabilities"):
-        expected = np.concatenate([getattr(one, name) for one in done])
+        expected = np.concatenate([getattr(row_result, name) for row_result in row_results])
         np.testing.assert_array_equal(expected, getattr(result, name), name)
-    assert state_of(single) == state_of(whole)
+    assert capture_state(row_model) == capture_state(block_model)
     if is_scaled:
-        one, other = (model.network.snapshot().scaler for model in models)
-        np.testing.assert_array_equal(one.table, other.table)
+        block_scaler, row_scaler = (model.network.snapshot().scaler for model in models)
+        np.testing.assert_array_equal(block_scaler.table, row_scaler.table)
 
 
-def train(model, features, labels, stop):
+def train_block(model, features, labels, stop):
     samples = Samples(features, labels, np.ones(len(labels)), frozenset({"f0"}))
     return model.train(samples, TrainOptions(stop, with_probabilities=True))

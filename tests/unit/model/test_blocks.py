@@ -9,7 +9,7 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
-from helpers import state_of
+from helpers import capture_state
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from river.optim import schedulers
@@ -31,7 +31,7 @@ VALUES = st.sampled_from([None, 0.0, 0.0, 0.0, 1.0, -2.5, 0.125])
 
 @st.composite
 def streams(draw):
-    """Rows with absent cells and names in any order, cut into random blocks."""
+    """Draw rows with absent cells, names in any order, and the bounds of random blocks."""
     width = draw(st.sampled_from([1, 3, 9]))
     rows = draw(st.lists(st.lists(VALUES, min_size=width, max_size=width), min_size=1, max_size=12))
     names = draw(st.permutations([f"f{i}" for i in range(width)]))
@@ -39,8 +39,8 @@ def streams(draw):
     weights = draw(
         st.lists(st.sampled_from([0.0, 0.5, 1.0]), min_size=len(rows), max_size=len(rows))
     )
-    cuts = draw(st.sets(st.integers(1, len(rows))))
-    return names, rows, labels, weights, sorted({0, len(rows), *cuts})
+    bounds = draw(st.sets(st.integers(1, len(rows))))
+    return names, rows, labels, weights, sorted({0, len(rows), *bounds})
 
 
 @pytest.mark.parametrize("kind", FRAMES)
@@ -50,58 +50,58 @@ def streams(draw):
     lr=st.sampled_from([0.5, schedulers.InverseScaling(1.0)]),
     classes=st.sampled_from([None, ["c", "z"]]),
     epsilon=st.sampled_from([0.0, 0.3]),
-    wide=st.booleans(),
+    is_wide=st.booleans(),
 )
-def test_learn_many_is_the_loop_of_learn_one(kind, stream, lr, classes, epsilon, wide):
-    """With absent cells, weights, a schedule, skipped samples and growth in mid-block."""
-    names, rows, labels, weights, cuts = stream
-    one = SGDPerceptron(lr, epsilon, classes=classes, seed=0)
+def test_learn_many_matches_a_learn_one_loop(kind, stream, lr, classes, epsilon, is_wide):
+    """Cover absent cells, weights, a schedule, skipped samples and growth within a block."""
+    names, rows, labels, weights, bounds = stream
+    looped = SGDPerceptron(lr, epsilon, classes=classes, seed=0)
     many = SGDPerceptron(lr, epsilon, classes=classes, seed=0)
-    if wide:
-        # Enough known features that this stream's samples are sparse.
-        for model in (one, many):
+    if is_wide:
+        # Add enough features for the samples of this stream to be sparse.
+        for model in (looped, many):
             model.learn_one({f"g{i}": 1.0 for i in range(1100)}, "b")
     expected = []
     for values, label, w in zip(rows, labels, weights, strict=True):
         x = {name: value for name, value in zip(names, values, strict=True) if value is not None}
-        expected.append(one.predict_one(x))
-        one.learn_one(x, label, w)
-    for start, end in itertools.pairwise(cuts):
+        expected.append(looped.predict_one(x))
+        looped.learn_one(x, label, w)
+    for start, end in itertools.pairwise(bounds):
         data = {name: [row[j] for row in rows[start:end]] for j, name in enumerate(names)}
         frame = FRAMES[kind](data)
         predicted = many.predict_many(frame)
         assert expected[start] == (predicted[0].as_py() if kind == "pyarrow" else predicted[0])
         many.learn_many(frame, pd.Series(labels[start:end]), weights[start:end])
 
-    assert state_of(one) == state_of(many)
+    assert capture_state(looped) == capture_state(many)
 
 
 @settings(deadline=None, max_examples=100)
 @given(
     stream=streams(),
-    wide=st.booleans(),
+    is_wide=st.booleans(),
     kind=st.sampled_from([np.float64, np.float32, np.float16]),
 )
-def test_arrays_give_the_bits_and_predictions_of_samples(stream, wide, kind):
-    names, rows, labels, weights, cuts = stream
+def test_arrays_and_samples_give_the_same_bits_and_predictions(stream, is_wide, kind):
+    names, rows, labels, weights, bounds = stream
     X = np.array([[0.0 if value is None else value for value in row] for row in rows], kind)
-    one, block = (SGDPerceptron(0.5, 0.3, seed=0) for _ in range(2))
-    if wide:
-        for model in (one, block):
+    looped, batched = (SGDPerceptron(0.5, 0.3, seed=0) for _ in range(2))
+    if is_wide:
+        for model in (looped, batched):
             model.learn_one({f"g{i}": 1.0 for i in range(1100)}, "b")
     expected = []
     for values, label, w in zip(X, labels, weights, strict=True):
         x = dict(zip(names, values.tolist(), strict=True))
-        expected.append(one.predict_one(x))
-        one.learn_one(x, label, w)
+        expected.append(looped.predict_one(x))
+        looped.learn_one(x, label, w)
     predicted = []
-    for start, end in itertools.pairwise(cuts):
-        predicted += block.test_then_train(
+    for start, end in itertools.pairwise(bounds):
+        predicted += batched.test_then_train(
             X[start:end], labels[start:end], names, w=weights[start:end]
         )
 
     assert predicted == expected
-    assert state_of(one) == state_of(block)
+    assert capture_state(looped) == capture_state(batched)
 
 
 @settings(deadline=None, max_examples=100)
@@ -119,39 +119,39 @@ def test_zeros_and_absent_features_give_the_same_bits(stream, width):
             {name: value for name, value in x.items() if value}
         )
 
-    assert state_of(zeros) == state_of(absent)
+    assert capture_state(zeros) == capture_state(absent)
 
 
-def test_mnist_in_blocks_of_any_size_and_one_by_one(digits):
+def test_mnist_is_learned_identically_in_blocks_of_any_size(mnist_files):
     from stream_perceptron.stream import iter_parquet
 
-    samples = list(itertools.islice(iter_parquet(digits["train"]), 2000))
+    samples = list(itertools.islice(iter_parquet(mnist_files["train"]), 2000))
     names = list(samples[0][0])
     X = np.array([list(x.values()) for x, _ in samples])
     labels = [y for _, y in samples]
-    one = SGDPerceptron(classes=range(10), seed=0)
+    looped = SGDPerceptron(classes=range(10), seed=0)
     expected = []
     for x, y in samples:
-        expected.append(one.predict_one(x))
-        one.learn_one(x, y)
+        expected.append(looped.predict_one(x))
+        looped.learn_one(x, y)
     for size in (1, 7, 1000, 2000):
-        block = SGDPerceptron(classes=range(10), seed=0)
+        batched = SGDPerceptron(classes=range(10), seed=0)
         predicted = []
         for start in range(0, 2000, size):
             part = slice(start, start + size)
-            predicted += block.test_then_train(X[part], labels[part], names)
+            predicted += batched.test_then_train(X[part], labels[part], names)
 
         assert predicted == expected
-        assert state_of(one) == state_of(block)
+        assert capture_state(looped) == capture_state(batched)
 
 
-def test_stop_ends_with_the_first_sample_that_fits(rng):
+def test_stop_ends_at_the_first_error_below_epsilon(rng):
     X, labels = rng.random((500, 4)), rng.integers(0, 2, 500)
-    endless = SGDPerceptron(0.5, 0, seed=0, classes=[0, 1])
+    unstopped = SGDPerceptron(0.5, 0, seed=0, classes=[0, 1])
     errors = []
     for x, y in zip(X, labels, strict=True):
-        endless.learn_one(dict(enumerate(x.tolist())), y)
-        errors.append(endless.last_error)
+        unstopped.learn_one(dict(enumerate(x.tolist())), y)
+        errors.append(unstopped.last_error)
     epsilon = float(np.quantile(errors[100:], 0.05))
     first = next(i for i, error in enumerate(errors) if error < epsilon)
     stopped = SGDPerceptron(0.5, epsilon, seed=0, classes=[0, 1])
@@ -171,7 +171,7 @@ def test_stop_ends_with_the_first_sample_that_fits(rng):
         ([1.0, 2.0], ["a", "b"], "not rows and columns"),
     ],
 )
-def test_array_that_cannot_be_used_is_refused_whole(X, labels, reason):
+def test_invalid_array_is_rejected_as_a_whole(X, labels, reason):
     model = SGDPerceptron(seed=0)
 
     with pytest.raises(SampleError, match=reason):
@@ -192,7 +192,7 @@ def test_array_that_cannot_be_used_is_refused_whole(X, labels, reason):
     ],
     ids=str,
 )
-def test_frame_that_cannot_be_used_is_refused_whole(frame, reason):
+def test_invalid_frame_is_rejected_as_a_whole(frame, reason):
     model = SGDPerceptron(seed=0)
 
     with pytest.raises(SampleError, match=reason):
@@ -200,7 +200,7 @@ def test_frame_that_cannot_be_used_is_refused_whole(frame, reason):
     assert (model.classes_, model.features_, model.n_seen) == ([], [], 0)
 
 
-def test_bools_and_integers_are_numbers_in_frames():
+def test_bool_and_integer_columns_of_frames_are_numbers():
     frame = {"a": [True, False], "b": [3, 4]}
     expected = SGDPerceptron(seed=0)
     expected.test_then_train([[1.0, 3.0], [0.0, 4.0]], ["u", "v"], ["a", "b"])
@@ -208,10 +208,10 @@ def test_bools_and_integers_are_numbers_in_frames():
         model = SGDPerceptron(seed=0)
         model.learn_many(make(frame), ["u", "v"])
 
-        assert state_of(expected) == state_of(model)
+        assert capture_state(expected) == capture_state(model)
 
 
-def test_predictions_come_in_the_kind_of_frame_that_was_given(rng):
+def test_predictions_have_the_frame_type_of_the_input(rng):
     model = SGDPerceptron(seed=0)
     model.test_then_train(rng.random((50, 2)), rng.choice(["u", "v"], 50), ["a", "b"])
     data = {"b": [0.1, 0.9], "a": [0.5, 0.2], "unknown": [1.0, 2.0]}
@@ -232,7 +232,7 @@ def test_predictions_come_in_the_kind_of_frame_that_was_given(rng):
     assert list(model.predict_many(pd.DataFrame(data, index=[7, 8])).index) == [7, 8]
 
 
-def test_untrained_model_predicts_nothing_for_a_frame():
+def test_untrained_model_predicts_none_for_each_row():
     model = SGDPerceptron()
     frame = pd.DataFrame({"a": [1.0, 2.0]})
 
@@ -240,20 +240,20 @@ def test_untrained_model_predicts_nothing_for_a_frame():
     assert model.predict_proba_many(frame).shape == (2, 0)
 
 
-def test_divergence_in_mid_block_leaves_the_rows_before(rng):
+def test_rows_before_a_diverging_row_stay_learned(rng):
     X = rng.normal(size=(9, 3))
     X[5] = 1e200
-    labels = list("abcabdabc")  # row 5 also brings the label d
+    labels = list("abcabdabc")  # row 5 also adds the label d
     model = SGDPerceptron(0.5, activation="identity", seed=0)
     with pytest.raises(DivergedError, match="sample 6"):
         model.test_then_train(X, labels)
     expected = SGDPerceptron(0.5, activation="identity", seed=0)
     expected.test_then_train(X[:5], labels[:5])
 
-    assert state_of(expected) == state_of(model)
+    assert capture_state(expected) == capture_state(model)
 
 
-def test_a_missing_label_has_no_number_beside_known_and_new_ones():
+def test_missing_label_has_target_minus_one():
     model = SGDPerceptron(classes=["x"], seed=0)
     rows = Rows.from_table(("a",), np.arange(4.0)[:, np.newaxis])
     result = model.train(Samples(rows, ["x", None, "y", None], np.ones(4)))

@@ -1,4 +1,4 @@
-"""Weights of classes, against their definition in plain Python."""
+"""Class weights, compared with their definition in plain Python."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from stream_perceptron.distributed.averaging import average
 from stream_perceptron.errors import DivergedError
 from stream_perceptron.model.class_weights import ClassWeights
 
-GIVEN = ["balanced", {"b": 3.0, "2": 0.25, 3: 0}]
+CLASS_WEIGHTS = ["balanced", {"b": 3.0, "2": 0.25, 3: 0}]
 LABELS = ["a", "b", 2, 3, True]
 LABEL_LISTS = st.lists(st.sampled_from(["a", "a", "a", *LABELS[:4]]), min_size=1, max_size=60)
 
 
-def define_factors(class_weight, labels):
-    """Return the factor of each label's class, by the definition."""
+def compute_expected_factors(class_weight, labels):
+    """Yield the factor of each label's class according to the definition."""
     counts = Counter()
     for label in labels:
         if class_weight == "balanced":
@@ -34,69 +34,68 @@ def define_factors(class_weight, labels):
             yield class_weight.get(label, class_weight.get(str(label), 1.0))
 
 
-def bits(model):
+def get_learned_state(model):
     return model.weights.tobytes(), model.biases.tobytes(), model.classes_, model.n_updates
 
 
-def samples_of(labels, seed=0):
+def draw_samples(labels, seed=0):
     rng = np.random.default_rng(seed)
     return rng.normal(size=(len(labels), 3)), rng.choice([0.0, 1.0, 2.5], len(labels))
 
 
-@pytest.mark.parametrize("class_weight", GIVEN, ids=["balanced", "given"])
+@pytest.mark.parametrize("class_weight", CLASS_WEIGHTS, ids=["balanced", "given"])
 @given(labels=LABEL_LISTS)
-def test_a_class_weight_multiplies_the_sample_weight(class_weight, labels):
-    X, w = samples_of(labels)
+def test_class_weight_multiplies_the_sample_weight(class_weight, labels):
+    X, w = draw_samples(labels)
     plain = SGDPerceptron(lr=0.1, seed=0)
     weighted = SGDPerceptron(lr=0.1, seed=0, class_weight=class_weight)
-    for x, y, one, factor in zip(
-        X.tolist(), labels, w, define_factors(class_weight, labels), strict=True
-    ):
-        plain.learn_one(dict(enumerate(x)), y, one * factor)
-        weighted.learn_one(dict(enumerate(x)), y, one)
+    expected_factors = compute_expected_factors(class_weight, labels)
+    for x, y, sample_weight, factor in zip(X.tolist(), labels, w, expected_factors, strict=True):
+        plain.learn_one(dict(enumerate(x)), y, sample_weight * factor)
+        weighted.learn_one(dict(enumerate(x)), y, sample_weight)
 
-    assert bits(weighted) == bits(plain)
+    assert get_learned_state(weighted) == get_learned_state(plain)
 
 
-@pytest.mark.parametrize("class_weight", GIVEN, ids=["balanced", "given"])
-@given(labels=LABEL_LISTS, cuts=st.lists(st.integers(0, 60), max_size=5), seed=st.integers(0, 9))
-def test_blocks_saves_and_copies_give_the_same_bits(class_weight, labels, cuts, seed):
-    X, w = samples_of(labels, seed)
-    whole = SGDPerceptron(lr=0.1, seed=0, epsilon=0.2, class_weight=class_weight)
-    for x, y, one in zip(X.tolist(), labels, w, strict=True):
-        whole.learn_one(dict(enumerate(x)), y, one)
-    parts = SGDPerceptron(lr=0.1, seed=0, epsilon=0.2, class_weight=class_weight)
-    ends = sorted({0, len(labels), *(min(cut, len(labels)) for cut in cuts)})
+@pytest.mark.parametrize("class_weight", CLASS_WEIGHTS, ids=["balanced", "given"])
+@given(labels=LABEL_LISTS, splits=st.lists(st.integers(0, 60), max_size=5), seed=st.integers(0, 9))
+def test_blocks_checkpoints_and_copies_give_the_same_bits(class_weight, labels, splits, seed):
+    X, w = draw_samples(labels, seed)
+    looped = SGDPerceptron(lr=0.1, seed=0, epsilon=0.2, class_weight=class_weight)
+    for x, y, sample_weight in zip(X.tolist(), labels, w, strict=True):
+        looped.learn_one(dict(enumerate(x)), y, sample_weight)
+    resumed = SGDPerceptron(lr=0.1, seed=0, epsilon=0.2, class_weight=class_weight)
+    ends = sorted({0, len(labels), *(min(split, len(labels)) for split in splits)})
     for number, (start, end) in enumerate(pairwise(ends)):
-        parts.test_then_train(X[start:end], labels[start:end], w=w[start:end])
+        resumed.test_then_train(X[start:end], labels[start:end], w=w[start:end])
         file = io.BytesIO()
-        save(parts, file)
+        save(resumed, file)
         file.seek(0)
-        parts = [load(file).model, copy.deepcopy(parts), pickle.loads(pickle.dumps(parts))][
+        resumed = [load(file).model, copy.deepcopy(resumed), pickle.loads(pickle.dumps(resumed))][
             (number + seed) % 3
         ]
 
-    assert bits(parts) == bits(whole)
-    assert repr(parts.network.class_counts) == repr(whole.network.class_counts)
+    assert get_learned_state(resumed) == get_learned_state(looped)
+    assert repr(resumed.network.class_counts) == repr(looped.network.class_counts)
 
 
 @given(labels=LABEL_LISTS)
-def test_factors_of_many_samples_are_those_of_single_ones(labels):
+def test_batch_factors_match_single_sample_factors(labels):
     numbers = {label: i for i, label in enumerate(LABELS)}
     targets = np.array([numbers[label] for label in labels])
-    one, many = ClassWeights("balanced"), ClassWeights("balanced")
-    factors = []
+    single, batched = ClassWeights("balanced"), ClassWeights("balanced")
+    single_factors = []
     for target, label in zip(targets.tolist(), labels, strict=True):
-        factors.append(one.compute_factor(target, label))
-        one.count_sample(target)
-    found = many.compute_factors(targets, LABELS).tolist()
-    many.count_samples(targets)
+        single_factors.append(single.compute_factor(target, label))
+        single.count_sample(target)
+    batch_factors = batched.compute_factors(targets, LABELS).tolist()
+    batched.count_samples(targets)
 
-    assert found == factors == list(define_factors("balanced", labels))
-    assert many.copy_counts(5).tolist() == one.copy_counts(5).tolist()
+    assert batch_factors == single_factors == list(compute_expected_factors("balanced", labels))
+    assert batched.copy_counts(5).tolist() == single.copy_counts(5).tolist()
 
 
-def test_samples_after_a_stop_and_those_that_diverge_are_not_counted():
+def test_stopped_and_diverging_samples_are_not_counted():
     stopped = SGDPerceptron(lr=1.0, epsilon=10.0, seed=0, class_weight="balanced")
     stopped.test_then_train(np.ones((5, 1)), ["a"] * 5, stop=True)
     diverged = SGDPerceptron(lr=1e308, seed=0, activation="identity", class_weight="balanced")
@@ -107,15 +106,15 @@ def test_samples_after_a_stop_and_those_that_diverge_are_not_counted():
     assert diverged.network.class_counts.sum() == diverged.n_seen < 9
 
 
-def test_a_mean_counts_what_each_model_added_to_the_base():
+def test_average_sums_class_counts_added_to_the_base():
     base = SGDPerceptron(seed=0, class_weight="balanced")
     base.test_then_train(np.ones((3, 1)), ["a", "a", "b"])
     models = [copy.deepcopy(base) for _ in range(2)]
     models[0].test_then_train(np.ones((2, 1)), ["a", "c"])
     models[1].test_then_train(np.ones((3, 1)), ["d", "b", "c"])
-    mean = average(base, models)
+    averaged = average(base, models)
 
-    counts = dict(zip(mean.classes_, mean.network.class_counts.tolist(), strict=True))
+    counts = dict(zip(averaged.classes_, averaged.network.class_counts.tolist(), strict=True))
     assert counts == {"a": 3, "b": 2, "c": 2, "d": 1}
     with pytest.raises(CheckpointError, match="its class-weight is None, but the base has 'bal"):
         average(base, [SGDPerceptron(seed=0)])
@@ -132,12 +131,12 @@ def test_a_mean_counts_what_each_model_added_to_the_base():
         ({"a": 10**400}, "class_weight of 'a' is 1000"),
     ],
 )
-def test_other_values_are_refused(class_weight, reason):
+def test_invalid_class_weight_is_rejected(class_weight, reason):
     with pytest.raises(ValueError, match=reason):
         SGDPerceptron(class_weight=class_weight)
 
 
-def test_models_that_do_not_continue_the_base_are_not_averaged():
+def test_average_rejects_models_not_trained_from_the_base():
     base = SGDPerceptron(classes=["a", "b"], seed=0, class_weight="balanced")
     other = copy.deepcopy(base)
     base.test_then_train(np.ones((10, 1)), ["a"] * 10)
@@ -148,7 +147,7 @@ def test_models_that_do_not_continue_the_base_are_not_averaged():
 
 
 @pytest.mark.parametrize("counts", [[2**63 - 1, 2**63 - 1, 4, 0], [-1, 3], [1, 2, 3]])
-def test_forged_counts_are_refused(counts):
+def test_forged_class_counts_are_rejected(counts):
     model = SGDPerceptron(classes=range(len(counts)), seed=0, class_weight="balanced")
     model.network.class_weights.counts = np.array(counts, np.int64)
     model.network.set_counters(2, 0, 0.1)

@@ -1,4 +1,4 @@
-"""The same values present give bit-identical models, in whatever form samples come."""
+"""Samples with the same values give bit-identical models in every form."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import scipy.sparse
-from helpers import TIMES, state_of, write_parquet
+from helpers import CASE_FACTOR, capture_state, write_parquet
 
 from stream_perceptron import LiveModel, SGDPerceptron, load, save
 from stream_perceptron.data.opening import open_source
@@ -19,11 +19,11 @@ from stream_perceptron.model.activations import ACTIVATIONS
 from stream_perceptron.model.results import TrainOptions, TrainResult
 from stream_perceptron.model.rows import Rows, Samples
 
-N_MODELS = 200 * TIMES
+N_MODELS = 200 * CASE_FACTOR
 
 
 class Case:
-    """Random cells (n, d), some of them absent, with labels, some of them missing."""
+    """Random cells (n, d), some of them absent, and labels, some of them missing."""
 
     def __init__(self, rng):
         self.rng = rng
@@ -51,23 +51,23 @@ class Case:
     def new_model(self):
         return SGDPerceptron(**self.parameters)
 
-    def dicts(self):
+    def generate_dicts(self):
         for row, is_present in zip(self.cells.tolist(), self.is_present.tolist(), strict=True):
             columns = self.rng.permutation(len(row)).tolist()
             yield {self.names[i]: row[i] for i in columns if is_present[i]}
 
-    def labeled(self):
+    def find_labeled(self):
         return np.array([label is not None for label in self.labels])
 
-    def batches(self):
-        """Yield slices of the rows."""
+    def split_rows(self):
+        """Return random consecutive slices that cover the rows."""
         n = len(self.cells)
-        cuts = sorted({0, n, *self.rng.integers(0, n + 1, 2).tolist()})
-        return [slice(*pair) for pair in itertools.pairwise(cuts)]
+        bounds = sorted({0, n, *self.rng.integers(0, n + 1, 2).tolist()})
+        return [slice(*pair) for pair in itertools.pairwise(bounds)]
 
     def learn_rows(self, rows, resumes=False):
         model, results = self.new_model(), []
-        for part in self.batches():
+        for part in self.split_rows():
             labels = self.labels[part]
             samples = Samples(rows[part], labels, np.ones(len(labels)))
             results.append(model.train(samples, TrainOptions(with_probabilities=True)))
@@ -79,23 +79,23 @@ class Case:
 
     def learn_dicts(self):
         model = self.new_model()
-        for x, label in zip(self.dicts(), self.labels, strict=True):
+        for x, label in zip(self.generate_dicts(), self.labels, strict=True):
             if label is not None:
                 model.learn_one(x, label)
         return model
 
-    def learn_frames(self, make):
+    def learn_frames(self, build):
         """Learn the labeled rows as frames, in batches."""
-        model, is_labeled = self.new_model(), self.labeled()
-        for part in self.batches():
+        model, is_labeled = self.new_model(), self.find_labeled()
+        for part in self.split_rows():
             rows = is_labeled[part]
             labels = [label for label in self.labels[part] if label is not None]
             if labels:
-                model.learn_many(make(self.cells[part][rows], self.is_present[part][rows]), labels)
+                model.learn_many(build(self.cells[part][rows], self.is_present[part][rows]), labels)
         return model
 
     def learn_file(self, path, resumes):
-        """Learn a file, perhaps in two runs; return the model."""
+        """Learn a file, in two runs if `resumes` is true; return the model."""
         limits = [int(self.rng.integers(1, len(self.cells) + 1)), None] if resumes else [None]
         live = None
         for limit in limits:
@@ -109,48 +109,48 @@ class Case:
         return live.model
 
 
-def pandas_frame(case):
-    def make(cells, is_present):
+def get_pandas_builder(case):
+    def build(cells, is_present):
         return pd.DataFrame(np.where(is_present, cells, np.nan), columns=case.names)
 
-    return make
+    return build
 
 
-def polars_frame(case):
-    def make(cells, is_present):
+def get_polars_builder(case):
+    def build(cells, is_present):
         columns = np.where(is_present, cells, None).T.tolist()
         return pl.DataFrame(
             dict(zip(case.names, columns, strict=True)), dict.fromkeys(case.names, pl.Float64)
         )
 
-    return make
+    return build
 
 
-def arrow_frame(case):
-    def make(cells, is_present):
+def get_arrow_builder(case):
+    def build(cells, is_present):
         columns = [
             pa.array(column, mask=mask) for column, mask in zip(cells.T, ~is_present.T, strict=True)
         ]
         return pa.table(dict(zip(case.names, columns, strict=True)))
 
-    return make
+    return build
 
 
-def text(value):
+def format_cell(value):
     return f"{value:g}"
 
 
-def write_csv(case, path):
+def write_csv_case(case, path):
     lines = [",".join([*case.names, "label"])]
     for row, is_present, label in zip(case.cells, case.is_present, case.labels, strict=True):
-        cells = [text(v) if p else "" for v, p in zip(row, is_present, strict=True)]
+        cells = [format_cell(v) if p else "" for v, p in zip(row, is_present, strict=True)]
         lines.append(",".join([*cells, label or ""]))
     path.write_text("\n".join(lines) + "\n")
     return path
 
 
-def write_json(case, path):
-    """Write absent features as nulls, or not at all."""
+def write_json_case(case, path):
+    """Write absent features as nulls, or omit them."""
     with path.open("w") as file:
         for row, is_present, label in zip(case.cells, case.is_present, case.labels, strict=True):
             x = {
@@ -162,37 +162,39 @@ def write_json(case, path):
     return path
 
 
-def write_table(case, path):
+def write_parquet_case(case, path):
     columns = zip(case.names, case.cells.T, ~case.is_present.T, strict=True)
     table = {name: pa.array(column, mask=mask) for name, column, mask in columns}
     return write_parquet(path, table | {"label": pa.array(case.labels, pa.string())})
 
 
-def test_models_are_the_same_in_every_form(tell, tmp_path):
-    """Tables, sparse rows, bytes, dicts, frames, matrices and files, in batches of any size."""
+def test_every_sample_form_gives_identical_models(report_figure, tmp_path):
+    """Compare tables, sparse rows, bytes, dicts, frames, matrices and files, in any batches."""
     rng = np.random.default_rng(0)
     n_files = 0
     for number in range(N_MODELS):
         case = Case(rng)
         table = Rows.from_table(case.names, case.cells, case.is_present)
-        rows = [tuple(x) for x in case.dicts()]
+        rows = [tuple(x) for x in case.generate_dicts()]
         order = {name: i for i, name in enumerate(case.names)}
         sparse = Rows.from_rows(
             rows,
             [row[[order[n] for n in names]] for row, names in zip(case.cells, rows, strict=True)],
         )
         expected, results = case.learn_rows(table)
-        again, others = case.learn_rows(sparse, resumes=True)
-        models = {"sparse rows, resumed": again, "dicts": case.learn_dicts()}
-        for name, make in (
-            ("pandas", pandas_frame), ("polars", polars_frame), ("pyarrow", arrow_frame)
-        ):  # fmt: skip
-            models[name] = case.learn_frames(make(case))
+        resumed_model, resumed_results = case.learn_rows(sparse, resumes=True)
+        models = {"sparse rows, resumed": resumed_model, "dicts": case.learn_dicts()}
+        for name, get_builder in (
+            ("pandas", get_pandas_builder),
+            ("polars", get_polars_builder),
+            ("pyarrow", get_arrow_builder),
+        ):
+            models[name] = case.learn_frames(get_builder(case))
         if case.is_bytes:
             cells = case.cells.astype(np.uint8)
             byte_rows = Rows.from_table(case.names, cells, case.is_present)
             models["bytes"], _ = case.learn_rows(byte_rows)
-        is_labeled = case.labeled()
+        is_labeled = case.find_labeled()
         if is_labeled.any():
             indices = np.nonzero(case.is_present)
             matrix = scipy.sparse.csr_matrix((case.cells[indices], indices), case.cells.shape)
@@ -200,21 +202,24 @@ def test_models_are_the_same_in_every_form(tell, tmp_path):
             models["matrix"].test_then_train(
                 matrix[is_labeled], [x for x in case.labels if x is not None], case.names
             )
-        # Files with rows without any feature are rejected.
+        # Rows without any feature are rejected in files.
         if number % 4 == 0 and is_labeled.any() and case.is_present.any(axis=1).all():
             n_files += 1
             for name, write in (
-                ("csv", write_csv),
-                ("jsonl", write_json),
-                ("parquet", write_table),
+                ("csv", write_csv_case),
+                ("jsonl", write_json_case),
+                ("parquet", write_parquet_case),
             ):
                 path = tmp_path / f"{number}.{name}"
                 models[name] = case.learn_file(write(case, path), resumes=number % 8 == 0)
 
         for name, model in models.items():
-            assert state_of(expected) == state_of(model), (number, name)
+            assert capture_state(expected) == capture_state(model), (number, name)
         for name in ("targets", "predicted", "errors", "updated", "probabilities"):
-            one, other = getattr(results, name), getattr(others, name)
-            np.testing.assert_array_equal(one, other, f"{number}: {name}")
-    tell(f"the same bits in every form: {N_MODELS:,} models, {n_files:,} of them from files")
+            np.testing.assert_array_equal(
+                getattr(results, name), getattr(resumed_results, name), f"{number}: {name}"
+            )
+    report_figure(
+        f"the same bits in every form: {N_MODELS:,} models, {n_files:,} of them from files"
+    )
     assert n_files >= N_MODELS // 40

@@ -11,7 +11,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 import scipy.sparse
-from helpers import state_of
+from helpers import capture_state
 from river import feature_extraction, preprocessing
 
 from stream_perceptron import SampleError, SGDPerceptron, load, save
@@ -19,7 +19,7 @@ from stream_perceptron import SampleError, SGDPerceptron, load, save
 WORDS = [f"w{i}" for i in range(300)]
 
 
-def model():
+def new_model():
     return SGDPerceptron(lr=0.5, seed=0)
 
 
@@ -34,55 +34,55 @@ def labels(rng):
     return rng.choice(["left", "right"], 40).tolist()
 
 
-def looped(samples, labels):
+def learn_one_by_one(samples, labels):
     """Return a model that learned dicts one by one."""
-    one = model()
+    one = new_model()
     for x, y in zip(samples, labels, strict=True):
         one.learn_one(x, y)
     return one
 
 
-def without(value, names, rows):
-    """Return rows as dicts, without the cells that have `value`."""
+def omit_value(value, names, rows):
+    """Return rows as dicts, without the cells that equal `value`."""
     return [
         {name: x for name, x in zip(names, row, strict=True) if x != value} for row in rows.tolist()
     ]
 
 
-NAMES = {
+FEATURE_NAMES = {
     "numbers": list(range(6)),
     "pairs": pd.MultiIndex.from_product([["a", "b"], [1, 2, 3]]),
     "mixed": ["a", 1, ("b", 2), 2.5, "c", b"d"],
 }
 
 
-@pytest.mark.parametrize("kind", NAMES)
-def test_names_that_are_no_strings(kind, matrix, labels):
-    frame = pd.DataFrame(matrix, columns=NAMES[kind])
+@pytest.mark.parametrize("kind", FEATURE_NAMES)
+def test_feature_names_need_not_be_strings(kind, matrix, labels):
+    frame = pd.DataFrame(matrix, columns=FEATURE_NAMES[kind])
     names = list(frame.columns)
-    many = model()
+    many = new_model()
     many.learn_many(frame, pd.Series(labels))
-    one = looped([dict(zip(names, row, strict=True)) for row in matrix.tolist()], labels)
+    one = learn_one_by_one([dict(zip(names, row, strict=True)) for row in matrix.tolist()], labels)
 
-    assert state_of(one) == state_of(many)
+    assert capture_state(one) == capture_state(many)
     wider = pd.concat([pd.DataFrame({"unknown": ["text"] * 40}), frame], axis=1)
     for X in (frame, wider):
         samples = [dict(zip(names, row, strict=True)) for row in matrix.tolist()]
         assert [one.predict_one(x) for x in samples] == many.predict_many(X).tolist()
-        shares = many.predict_proba_many(X).to_dict("records")
-        assert [one.predict_proba_one(x) for x in samples] == shares
+        probabilities = many.predict_proba_many(X).to_dict("records")
+        assert [one.predict_proba_one(x) for x in samples] == probabilities
 
 
-TYPES = [np.float16, np.float32, np.int8, np.int64, np.uint8, np.uint64, np.bool_]
+DTYPES = [np.float16, np.float32, np.int8, np.int64, np.uint8, np.uint64, np.bool_]
 
 
 @pytest.mark.parametrize(
     ("kind", "form"),
     [
         (kind, form)
-        for kind in TYPES
+        for kind in DTYPES
         for form in ("array", "pandas", "polars", "pyarrow", "sparse")
-        if (kind, form) != (np.float16, "sparse")  # SciPy has none
+        if (kind, form) != (np.float16, "sparse")  # SciPy has no float16
     ],
 )
 def test_numbers_of_every_type_are_converted_to_float64(kind, form, labels, rng):
@@ -91,7 +91,7 @@ def test_numbers_of_every_type_are_converted_to_float64(kind, form, labels, rng)
         matrix /= np.dtype(kind).type(7)
     names = [f"x{i}" for i in range(6)]
     samples = [dict(zip(names, row, strict=True)) for row in matrix.astype(float).tolist()]
-    many = model()
+    many = new_model()
     if form == "array":
         many.test_then_train(matrix, labels, names)
     elif form == "sparse":
@@ -105,25 +105,25 @@ def test_numbers_of_every_type_are_converted_to_float64(kind, form, labels, rng)
         many.learn_many(frame, pd.Series(labels))
 
     assert many.weights.dtype == np.float64
-    assert state_of(looped(samples, labels)) == state_of(many)
+    assert capture_state(learn_one_by_one(samples, labels)) == capture_state(many)
 
 
 @pytest.mark.parametrize("fill", [0.0, 7.0, np.nan])
-def test_the_fill_value_of_a_sparse_column_is_an_absent_feature(fill, matrix, labels):
+def test_fill_value_of_a_sparse_column_means_an_absent_feature(fill, matrix, labels):
     cells = np.where(matrix == 0, fill, matrix)
     dtype = pd.SparseDtype(float, fill)
     frame = pd.DataFrame(cells, columns=list("abcdef")).astype(dtype)
-    many = model()
+    many = new_model()
     many.learn_many(frame, labels)
-    one = looped(without(0.0, "abcdef", matrix), labels)
+    one = learn_one_by_one(omit_value(0.0, "abcdef", matrix), labels)
 
-    assert state_of(one) == state_of(many)
-    assert [one.predict_one(x) for x in without(0.0, "abcdef", matrix)] == (
+    assert capture_state(one) == capture_state(many)
+    assert [one.predict_one(x) for x in omit_value(0.0, "abcdef", matrix)] == (
         many.predict_many(frame).tolist()
     )
 
 
-def test_sparse_columns_beside_dense_ones(matrix, labels):
+def test_frames_may_mix_sparse_and_dense_columns(matrix, labels):
     """Dense columns of bools, of integers with nulls, and of objects."""
     frame = pd.DataFrame({
         "sparse": pd.arrays.SparseArray(matrix[:, 0], fill_value=0.0),
@@ -131,9 +131,9 @@ def test_sparse_columns_beside_dense_ones(matrix, labels):
         "whole": pd.array([None if x == 0 else 3 for x in matrix[:, 2]], "Int64"),
         "object": pd.Series([None if x == 0 else x for x in matrix[:, 3]], dtype=object),
     })  # fmt: skip
-    many = model()
+    many = new_model()
     many.learn_many(frame, labels)
-    one = looped(
+    one = learn_one_by_one(
         [
             {
                 **({"sparse": a} if a else {}),
@@ -146,7 +146,7 @@ def test_sparse_columns_beside_dense_ones(matrix, labels):
         labels,
     )
 
-    assert state_of(one) == state_of(many)
+    assert capture_state(one) == capture_state(many)
     frame["text"] = "x"
     with pytest.raises(SampleError, match="feature 'text' is 'x', a str"):
         many.learn_many(frame, labels)
@@ -156,23 +156,23 @@ def test_sparse_columns_beside_dense_ones(matrix, labels):
         many.learn_many(frame, labels)
 
 
-def documents(n, words, seed=0):
+def draw_texts(n, words, seed=0):
     rng = random.Random(seed)
     return [" ".join(rng.choices(words, k=20)) for _ in range(n)]
 
 
 @pytest.mark.parametrize("encoder", ["BagOfWords", "OneHotEncoder"])
-def test_encoders_that_give_sparse_frames(encoder):
-    """Blocks with new words give the model of a loop over learn_one."""
-    texts = documents(200, WORDS)
+def test_sparse_frames_of_river_encoders_are_learned(encoder):
+    """Blocks with new words give the same model as a loop over learn_one."""
+    texts = draw_texts(200, WORDS)
     rng = random.Random(1)
     y = [rng.choice("ab") for _ in texts]
     if encoder == "BagOfWords":
-        one, many = (feature_extraction.BagOfWords() | model() for _ in range(2))
+        one, many = (feature_extraction.BagOfWords() | new_model() for _ in range(2))
         blocks = [pd.Series(texts[i : i + 50]) for i in range(0, 200, 50)]
         samples = texts
     else:
-        one, many = (preprocessing.OneHotEncoder(drop_zeros=True) | model() for _ in range(2))
+        one, many = (preprocessing.OneHotEncoder(drop_zeros=True) | new_model() for _ in range(2))
         samples = [{"first": text[:3], "last": text[-2:]} for text in texts]
         frame = pd.DataFrame(samples)
         blocks = [frame.iloc[i : i + 50].reset_index(drop=True) for i in range(0, 200, 50)]
@@ -181,20 +181,20 @@ def test_encoders_that_give_sparse_frames(encoder):
     for i, block in enumerate(blocks):
         many.learn_many(block, pd.Series(y[50 * i : 50 * i + 50]))
 
-    assert state_of(one["SGDPerceptron"]) == state_of(many["SGDPerceptron"])
+    assert capture_state(one["SGDPerceptron"]) == capture_state(many["SGDPerceptron"])
     assert [one.predict_one(x) for x in samples[:50]] == many.predict_many(blocks[0]).tolist()
 
 
 @pytest.mark.slow
-def test_a_hundred_thousand_words_in_blocks(tell):
-    """Weights grow with the words, and no block is made dense."""
+def test_sparse_blocks_with_100000_words_need_little_memory(report_figure):
+    """Weights grow with the vocabulary, and blocks stay sparse."""
     import tracemalloc
 
     words = [f"w{i}" for i in range(100_000)]
-    one, many = (feature_extraction.BagOfWords() | model() for _ in range(2))
+    one, many = (feature_extraction.BagOfWords() | new_model() for _ in range(2))
     peak = 0
     for block in range(5):
-        texts = documents(200, words, block) if block else [" ".join(words)] + ["w1"] * 199
+        texts = draw_texts(200, words, block) if block else [" ".join(words)] + ["w1"] * 199
         y = ["a", "b"] * 100
         for x, label in zip(texts, y, strict=True):
             one.learn_one(x, label)
@@ -205,17 +205,17 @@ def test_a_hundred_thousand_words_in_blocks(tell):
             peak = max(peak, tracemalloc.get_traced_memory()[1])
     tracemalloc.stop()
 
-    tell(
+    report_figure(
         f"blocks of 200 texts, 100,000 words known: {peak / 2**20:.0f} MB at most beside the model"
     )
     assert len(many["SGDPerceptron"].features_) == 100_000
-    assert state_of(one["SGDPerceptron"]) == state_of(many["SGDPerceptron"])
+    assert capture_state(one["SGDPerceptron"]) == capture_state(many["SGDPerceptron"])
     assert peak < 40 * 2**20  # dense blocks would take 160 MB
 
 
 @pytest.mark.parametrize("form", ["pandas", "polars", "csr", "coo", "masked", "sparse pandas"])
-def test_test_then_train_takes_what_holds_numbers(form, matrix, labels):
-    absent = None
+def test_test_then_train_accepts_frames_and_sparse_matrices(form, matrix, labels):
+    absent_value = None
     names = list(range(6))
     if form in ("pandas", "polars", "sparse pandas"):
         names = list("abcdef")
@@ -230,37 +230,37 @@ def test_test_then_train_takes_what_holds_numbers(form, matrix, labels):
         ),
     }[form]()
     if form in ("csr", "coo", "masked", "sparse pandas"):
-        absent = 0.0
-    samples, tested = without(absent, names, matrix), model()
+        absent_value = 0.0
+    samples, tested = omit_value(absent_value, names, matrix), new_model()
     predicted = tested.test_then_train(X, labels)
-    one, expected = model(), []
+    one, expected = new_model(), []
     for x, y in zip(samples, labels, strict=True):
         expected.append(one.predict_one(x))
         one.learn_one(x, y)
 
     assert predicted == expected
-    assert state_of(one) == state_of(tested)
-    renamed = model()
+    assert capture_state(one) == capture_state(tested)
+    renamed = new_model()
     renamed.test_then_train(X, labels, features=[f"n{i}" for i in range(6)])
     assert sorted(f"n{i}" for i in range(6)) == sorted(renamed.features_)
 
 
-def test_labels_in_one_column(matrix, labels):
+def test_labels_may_be_lists_arrays_series_or_frames(matrix, labels):
     frame = pd.DataFrame(matrix)
     states = []
     for y in (
         labels, np.array(labels), np.array(labels)[:, np.newaxis], pd.DataFrame({"y": labels}),
         pl.DataFrame({"y": labels}), pl.Series(labels),
     ):  # fmt: skip
-        one = model()
-        one.learn_many(frame, y)
-        states.append(state_of(one))
+        perceptron = new_model()
+        perceptron.learn_many(frame, y)
+        states.append(capture_state(perceptron))
 
     assert states == states[:1] * len(states)
 
 
 @pytest.mark.parametrize(
-    ("use", "why"),
+    ("call", "reason"),
     [
         (lambda m: m.learn_one([1.0], "a"), "a sample is of type list: pass a dict of features"),
         (lambda m: m.predict_one(np.ones(2)), "a sample is of type ndarray: pass a dict"),
@@ -281,23 +281,24 @@ def test_labels_in_one_column(matrix, labels):
         ),
     ],
 )
-def test_what_cannot_be_used_is_refused_in_one_sentence(use, why):
-    one = model()
-    one.learn_one({"a": 1.0}, "x")
-    before = state_of(one)
+def test_invalid_arguments_raise_sample_error(call, reason):
+    perceptron = new_model()
+    perceptron.learn_one({"a": 1.0}, "x")
+    before = capture_state(perceptron)
 
-    with pytest.raises(SampleError, match=why):
-        use(one)
-    assert state_of(one) == before
+    with pytest.raises(SampleError, match=reason):
+        call(perceptron)
+    assert capture_state(perceptron) == before
 
 
-def test_a_seed_of_numpy(tmp_path):
-    here = SGDPerceptron(classes=["x"], seed=np.uint64(2**63 + 5))
-    there = SGDPerceptron(classes=["x"], seed=2**63 + 5)
-    assert state_of(there) == state_of(here)
+def test_numpy_and_python_seeds_are_equivalent(tmp_path):
+    numpy_seeded = SGDPerceptron(classes=["x"], seed=np.uint64(2**63 + 5))
+    python_seeded = SGDPerceptron(classes=["x"], seed=2**63 + 5)
+    assert capture_state(python_seeded) == capture_state(numpy_seeded)
     files = [io.BytesIO(), io.BytesIO()]
-    for file, each in zip(files, (here, there), strict=True):
-        save(each, file)
+    for file, perceptron in zip(files, (numpy_seeded, python_seeded), strict=True):
+        save(perceptron, file)
         file.seek(0)
-    assert state_of(here) == state_of(load(files[0]).model)
+    loaded, _ = load(files[0])
+    assert capture_state(numpy_seeded) == capture_state(loaded)
     assert files[0].getvalue() == files[1].getvalue()

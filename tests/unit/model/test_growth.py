@@ -1,4 +1,4 @@
-"""Growth is all or nothing, whatever is raised meanwhile."""
+"""Adding features and labels is atomic, despite exceptions, signals and threads."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import time
 
 import numpy as np
 import pytest
-from helpers import state_of
+from helpers import capture_state
 
 from stream_perceptron import SGDPerceptron, load, save
 from stream_perceptron.model import network, weights
 
 
-def fresh(**parameters):
+def train_new_model(**parameters):
     model = SGDPerceptron(lr=0.5, seed=0, **parameters)
     model.learn_one({"a": 1.0, "b": 0.5}, "left")
     return model
@@ -27,48 +27,48 @@ def fresh(**parameters):
 _SYNCHRONIZED = network.Network.train.__code__
 
 
-class Interrupter:
-    """Raises KeyboardInterrupt at one of Python's steps in this package."""
+class StepInterrupter:
+    """Raises KeyboardInterrupt at a given bytecode instruction of this package."""
 
-    def __init__(self, at):
-        self.left = at
+    def __init__(self, step):
+        self.steps_left = step
 
     def __call__(self, frame, event, argument):
-        # Python handles signals after calls, and none follows where `_synchronized` ends learning.
+        # Python handles signals after calls, and `_synchronized` makes no call after learning.
         if "stream_perceptron" not in frame.f_code.co_filename or frame.f_code is _SYNCHRONIZED:
             return None
         frame.f_trace_opcodes = True
         if event == "opcode":
-            self.left -= 1
-            if self.left == 0:
+            self.steps_left -= 1
+            if self.steps_left == 0:
                 raise KeyboardInterrupt
         return self
 
 
-def steps_of(task):
-    """Return the number of steps of a task."""
-    counter = Interrupter(-1)
+def count_steps(task):
+    """Return the number of bytecode instructions that a task runs in this package."""
+    counter = StepInterrupter(-1)
     sys.settrace(counter)
     try:
         task()
     finally:
         sys.settrace(None)
-    return -1 - counter.left
+    return -1 - counter.steps_left
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("d", [3, 1500])
-def test_an_interrupt_at_any_moment_of_growing_leaves_a_model_that_works(d, tell):
-    """The sample is learned and counted, or it leaves no trace."""
+@pytest.mark.parametrize("n_features", [3, 1500])
+def test_interrupt_while_growing_leaves_a_usable_model(n_features, report_figure):
+    """The sample is either learned and counted, or leaves no trace."""
     rng = random.Random(0)
-    x = {f"new{i}": 1.0 for i in range(d)} | {"a": 2.0}
-    expected = fresh()
-    before = state_of(expected)
-    n = steps_of(lambda: expected.learn_one(x, "right"))
+    x = {f"new{i}": 1.0 for i in range(n_features)} | {"a": 2.0}
+    expected = train_new_model()
+    before = capture_state(expected)
+    n = count_steps(lambda: expected.learn_one(x, "right"))
     outcomes = {"as before": 0, "learned": 0}
     for _ in range(200):
-        model = fresh()
-        sys.settrace(Interrupter(rng.randint(1, n)))
+        model = train_new_model()
+        sys.settrace(StepInterrupter(rng.randint(1, n)))
         try:
             model.learn_one(x, "right")
         except KeyboardInterrupt:
@@ -76,29 +76,31 @@ def test_an_interrupt_at_any_moment_of_growing_leaves_a_model_that_works(d, tell
         finally:
             sys.settrace(None)
         if model.n_seen == 1:
-            assert state_of(model) == before
+            assert capture_state(model) == before
             model.learn_one(x, "right")
             outcomes["as before"] += 1
         else:
             outcomes["learned"] += 1
-        assert state_of(expected) == state_of(model)
+        assert capture_state(expected) == capture_state(model)
 
-    tell(f"interrupts while {d:,} features are added, over {n:,} steps: {outcomes}")
+    report_figure(
+        f"interrupts while {n_features:,} features are added, over {n:,} steps: {outcomes}"
+    )
     assert outcomes["as before"] > 0
 
 
-def test_a_real_signal_while_features_are_added(tell):
-    """Ctrl-C during a stream with new names in every row."""
+def test_signal_while_adding_features_leaves_a_usable_model(report_figure):
+    """Simulate Ctrl-C during a stream with new names in every row."""
     counts = []
 
-    def beat(number, frame):
+    def interrupt(number, frame):
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGALRM, beat)
+    before = signal.signal(signal.SIGALRM, interrupt)
     rng = random.Random(0)
     try:
         for _ in range(100):
-            model, calls = fresh(), 1
+            model, calls = train_new_model(), 1
             try:
                 signal.setitimer(signal.ITIMER_REAL, rng.uniform(1e-4, 4e-3))
                 while True:
@@ -115,58 +117,58 @@ def test_a_real_signal_while_features_are_added(tell):
             counts.append(calls)
     finally:
         signal.signal(signal.SIGALRM, before)
-    tell(f"100 signals after {min(counts)} to {max(counts)} samples with new features")
+    report_figure(f"100 signals after {min(counts)} to {max(counts)} samples with new features")
 
 
-@pytest.mark.parametrize("where", ["weights", "names", "kernel"])
-def test_memory_that_runs_out_while_growing_changes_nothing(where, monkeypatch):
-    model = fresh()
-    before = state_of(model)
+@pytest.mark.parametrize("failing_part", ["weights", "names", "kernel"])
+def test_memory_error_while_growing_leaves_the_model_unchanged(failing_part, monkeypatch):
+    model = train_new_model()
+    before = capture_state(model)
 
     def fail(*args, **kwargs):
         raise MemoryError
 
     with monkeypatch.context() as patch:
-        if where == "weights":
+        if failing_part == "weights":
             patch.setattr(weights, "_aligned_zeros", fail)
-        elif where == "names":
+        elif failing_part == "names":
             patch.setattr(model.network.features, "extend", fail)
         else:
             patch.setattr(network.kernel, "learn", fail)
         with pytest.raises(MemoryError):
             model.learn_one({f"new{i}": 1.0 for i in range(100)}, "right")
-    assert state_of(model) == before
+    assert capture_state(model) == before
 
     model.learn_one({"new5": 1.0}, "right")
-    expected = fresh()
+    expected = train_new_model()
     expected.learn_one({"new5": 1.0}, "right")
-    assert state_of(expected) == state_of(model)
+    assert capture_state(expected) == capture_state(model)
 
 
 class Name:
-    """A name that collides with every other and runs code when compared."""
+    """A feature name that has the hash of "a" and runs code when it is compared."""
 
-    def __init__(self, value, code=lambda: None):
-        self.value, self.code = value, code
+    def __init__(self, value, callback=lambda: None):
+        self.value, self.callback = value, callback
 
     def __hash__(self):
         return hash("a")
 
     def __eq__(self, other):
-        self.code()
+        self.callback()
         return isinstance(other, Name) and self.value == other.value
 
     def __repr__(self):
         return f"Name({self.value})"
 
 
-@pytest.mark.parametrize("call", ["predict_one", "learn_one", "predict_proba_one"])
+@pytest.mark.parametrize("method", ["predict_one", "learn_one", "predict_proba_one"])
 @pytest.mark.parametrize("change", ["clear", "grow", "replace", "shrink"])
-def test_a_name_that_changes_the_dict_that_it_is_in(call, change):
-    model = fresh()
+def test_dict_changed_by_its_own_key_is_learned_or_rejected(method, change):
+    model = train_new_model()
     x = {"z": 1.0, "a": 1.0}
 
-    def code():
+    def callback():
         if change == "clear":
             x.clear()
         elif change == "grow":
@@ -176,28 +178,28 @@ def test_a_name_that_changes_the_dict_that_it_is_in(call, change):
         elif len(x) > 1:
             x.pop("z", None)
 
-    odd = Name("odd")
-    x[odd] = 1.0
-    odd.code = code
-    seen = model.n_seen
+    active_name = Name("odd")
+    x[active_name] = 1.0
+    active_name.callback = callback
+    n_seen_before = model.n_seen
     try:
-        getattr(model, call)(x, *(["left"] if call == "learn_one" else []))
-        learned = call == "learn_one"
+        getattr(model, method)(x, *(["left"] if method == "learn_one" else []))
+        learned = method == "learn_one"
     except (RuntimeError, ValueError):
         learned = False
 
-    assert seen + learned == model.n_seen
+    assert n_seen_before + learned == model.n_seen
     assert (len(model.classes_), len(model.features_)) == model.weights.shape
     model.learn_one({"a": 1.0}, "left")
-    assert seen + learned + 1 == model.n_seen
+    assert n_seen_before + learned + 1 == model.n_seen
 
 
 @pytest.mark.parametrize("inner", ["learn_one", "test_then_train", "predict_one"])
-def test_a_name_that_uses_the_model_that_learns_it(inner):
-    """Learning within learning is refused; predicting is allowed."""
-    model = fresh()
+def test_reentrant_learning_is_rejected_and_predicting_allowed(inner):
+    """The comparison of a feature name calls the model that is learning it."""
+    model = train_new_model()
 
-    def code():
+    def callback():
         if inner == "learn_one":
             model.learn_one({f"inner{i}": 1.0 for i in range(5000)}, "other")
         elif inner == "predict_one":
@@ -205,22 +207,22 @@ def test_a_name_that_uses_the_model_that_learns_it(inner):
         else:
             model.test_then_train(np.ones((3, 2)), ["left"] * 3, ["a", "c"])
 
-    before = state_of(model)
-    odd = Name("odd")
-    x = {odd: 1.0, "b": 1.0, "a": 1.0}
-    odd.code = code
+    before = capture_state(model)
+    active_name = Name("odd")
+    x = {active_name: 1.0, "b": 1.0, "a": 1.0}
+    active_name.callback = callback
     if inner == "predict_one":
         model.learn_one(x, "left")
         assert model.n_seen == 2
     else:
         with pytest.raises(RuntimeError, match="cannot learn a sample while"):
             model.learn_one(x, "left")
-        assert state_of(model) == before
+        assert capture_state(model) == before
     model.learn_one({"b": 1.0}, "right")
     assert (len(model.classes_), len(model.features_)) == model.weights.shape
 
 
-def test_a_schedule_that_uses_the_model():
+def test_scheduler_may_predict_but_not_learn():
     class Schedule:
         def get(self, t):
             model.predict_one({"a": 1.0})
@@ -228,27 +230,27 @@ def test_a_schedule_that_uses_the_model():
                 model.learn_one({f"inner{i}": 1.0 for i in range(5000)}, "left")
             return 0.5
 
-    model = fresh()
+    model = train_new_model()
     model.mutate({"lr": Schedule()})
     for _ in range(2):
         model.learn_one({"a": 1.0}, "left")
-    before = state_of(model)
+    before = capture_state(model)
     with pytest.raises(RuntimeError, match="cannot learn a sample while"):
         model.learn_one({"a": 1.0}, "left")
 
-    assert state_of(model) == before
+    assert capture_state(model) == before
     model.mutate({"lr": 0.5})
     model.learn_one({"a": 1.0}, "left")
     assert model.n_seen == 4
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_calls_from_several_threads_are_each_counted_once(seed):
+def test_concurrent_calls_are_each_counted_once(seed):
     """Four threads predict and learn dicts and blocks with new features."""
     model = SGDPerceptron(classes=["left", "right"], lr=0.1, seed=0)
     errors = []
 
-    def work(thread):
+    def learn_samples(thread):
         rng = random.Random(seed * 4 + thread)
         try:
             for i in range(60):
@@ -261,7 +263,7 @@ def test_calls_from_several_threads_are_each_counted_once(seed):
         except BaseException as error:
             errors.append(error)
 
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    threads = [threading.Thread(target=learn_samples, args=(number,)) for number in range(4)]
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     try:
@@ -279,37 +281,37 @@ def test_calls_from_several_threads_are_each_counted_once(seed):
     assert np.isfinite(model.weights).all()
 
 
-def test_several_threads_leave_what_one_after_the_other_would():
+def test_concurrent_learning_matches_sequential_learning():
     """Samples have separate features and no rounding, so the order does not matter."""
     model, expected = (
         SGDPerceptron(1.0, 0, "identity", 0.0, classes=["only"], seed=0) for _ in range(2)
     )
     samples = [[{f"{thread}-{i}": 0.0} for i in range(50)] for thread in range(4)]
 
-    def work(part):
-        for x in part:
+    def learn_samples(batch):
+        for x in batch:
             model.learn_one(x, "only", w=0)
             time.sleep(0)
 
-    threads = [threading.Thread(target=work, args=(part,)) for part in samples]
+    threads = [threading.Thread(target=learn_samples, args=(batch,)) for batch in samples]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    for part in samples:
-        for x in part:
+    for batch in samples:
+        for x in batch:
             expected.learn_one(x, "only", w=0)
 
     assert sorted(expected.features_) == sorted(model.features_)
     assert expected.n_seen == model.n_seen == 200
 
 
-def test_copies_beside_a_thread_that_learns_are_whole(tmp_path):
+def test_copies_made_while_a_thread_learns_are_consistent(tmp_path):
     """The model is saved, pickled and copied while samples add features and labels."""
     model = SGDPerceptron(seed=0)
     done = threading.Event()
 
-    def work():
+    def learn_samples():
         for i in range(10**6):
             if done.is_set():
                 return
@@ -317,7 +319,7 @@ def test_copies_beside_a_thread_that_learns_are_whole(tmp_path):
 
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
-    thread = threading.Thread(target=work)
+    thread = threading.Thread(target=learn_samples)
     thread.start()
     try:
         for _ in range(30):

@@ -21,7 +21,7 @@ KERNELS = {"compiled": _kernel, "numpy": _numpy_kernel}
 
 
 class Block(NamedTuple):
-    """What comes with n rows, and room for their results."""
+    """Targets, sample weights and rates of n rows, and buffers for their results."""
 
     targets: Any
     sample_weights: Any
@@ -31,7 +31,7 @@ class Block(NamedTuple):
     updated: Any
 
 
-def block_of(targets, k, rates=0.1, sample_weights=1.0):
+def make_block(targets, k, rates=0.1, sample_weights=1.0):
     n = len(targets)
     return Block(
         np.array(targets, np.intp), np.full(n, sample_weights), np.full(n, rates),
@@ -39,16 +39,16 @@ def block_of(targets, k, rates=0.1, sample_weights=1.0):
     )  # fmt: skip
 
 
-def stored(W, b):
-    """Return weights (k, d) and biases (k,) in a model's storage."""
+def make_store(W, b):
+    """Return a weight store that holds weights (k, d) and biases (k,)."""
     store = WeightStore(0, 0.0)
     store.restore(W, b, W.shape)
     return store
 
 
-def learn(kernel, store, X, rule, block, counters=None, feature_ids=None):
-    """Learn rows by a kernel; return the number done."""
-    rows = X if isinstance(X, Rows) else table(X)
+def learn_rows(kernel, store, X, rule, block, counters=None, feature_ids=None):
+    """Let a kernel learn rows; return the number of rows it has processed."""
+    rows = X if isinstance(X, Rows) else make_rows(X)
     if feature_ids is None:
         feature_ids = np.arange(len(rows.names), dtype=np.int32)
     part = Part(rows, feature_ids, *block[:3])
@@ -56,18 +56,18 @@ def learn(kernel, store, X, rule, block, counters=None, feature_ids=None):
     return kernel.learn(store.current, rule, None, part, results)
 
 
-def table(X, **options):
+def make_rows(X, **options):
     return Rows.from_table(tuple(range(X.shape[1])), X, **options)
 
 
-def outcome(store, block):
+def collect_bytes(store, block):
     return [
         array.tobytes()
         for array in (store.weights, store.biases, block.nets, block.errors, block.updated)
     ]
 
 
-def problem(rng, n=60, k=4, d=37, density=1.0):
+def draw_problem(rng, n=60, k=4, d=37, density=1.0):
     X = rng.normal(size=(n, d)) * (rng.random((n, d)) < density)
     targets = rng.integers(-1, k, n)
     W, b = rng.normal(size=(k, d)) * 0.1, rng.normal(size=k) * 0.1
@@ -78,36 +78,38 @@ def problem(rng, n=60, k=4, d=37, density=1.0):
 @pytest.mark.parametrize("epsilon", [0.0, 0.4])
 @pytest.mark.parametrize("d", [0, 1, 7, 8, 100, 3000])
 @pytest.mark.parametrize("k", [1, 2, 3, 5, 9, 11, 13, 29])
-def test_kernels_agree_to_rounding(activation, epsilon, d, k, rng):
-    X, targets, W, b = problem(rng, k=k, d=d, density=0.05 if d > 1024 else 1.0)
+def test_kernels_agree_within_rounding_errors(activation, epsilon, d, k, rng):
+    X, targets, W, b = draw_problem(rng, k=k, d=d, density=0.05 if d > 1024 else 1.0)
     rule = Rule(ACTIVATIONS[activation], epsilon)
     results = []
     for kernel in KERNELS.values():
-        store, block = stored(W, b), block_of(targets, k, 0.01)
-        assert learn(kernel, store, X, rule, block) == 60
+        store, block = make_store(W, b), make_block(targets, k, 0.01)
+        assert learn_rows(kernel, store, X, rule, block) == 60
         results.append((store, block))
-    (store1, one), (store2, two) = results
+    (store1, block1), (store2, block2) = results
 
     rtol, atol = 1e-9, 1e-11
     np.testing.assert_allclose(store1.weights, store2.weights, rtol, atol)
     np.testing.assert_allclose(store1.biases, store2.biases, rtol, atol)
-    np.testing.assert_allclose(one.nets, two.nets, rtol, atol)
-    np.testing.assert_allclose(one.errors, two.errors, rtol, atol)
-    assert one.updated.tolist() == two.updated.tolist()
+    np.testing.assert_allclose(block1.nets, block2.nets, rtol, atol)
+    np.testing.assert_allclose(block1.errors, block2.errors, rtol, atol)
+    assert block1.updated.tolist() == block2.updated.tolist()
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_kernels_do_what_the_oracle_does(kernel, activation, rng):
-    X, targets, W, b = problem(rng, n=50, k=3, d=5)
+def test_kernels_match_the_oracle(kernel, activation, rng):
+    X, targets, W, b = draw_problem(rng, n=50, k=3, d=5)
     w, c = W.tolist(), b.tolist()
-    block, store = block_of(targets, 3, 0.05), stored(W, b)
-    learn(KERNELS[kernel], store, X, Rule(ACTIVATIONS[activation], 0.2), block)
+    block, store = make_block(targets, 3, 0.05), make_store(W, b)
+    learn_rows(KERNELS[kernel], store, X, Rule(ACTIVATIONS[activation], 0.2), block)
     for x, target, error in zip(X.tolist(), targets.tolist(), block.errors.tolist(), strict=True):
         if target < 0:
             assert np.isnan(error)
         else:
-            assert oracle.step(w, c, x, target, 0.05, 0.2, activation)[1] == pytest.approx(error)
+            assert oracle.update_weights(w, c, x, target, 0.05, 0.2, activation)[
+                1
+            ] == pytest.approx(error)
 
     np.testing.assert_allclose(w, store.weights, rtol=1e-9)
     np.testing.assert_allclose(c, store.biases, rtol=1e-9)
@@ -115,59 +117,59 @@ def test_kernels_do_what_the_oracle_does(kernel, activation, rng):
 
 @pytest.mark.parametrize("k", [1, 4, 10, 12, 20])
 @pytest.mark.parametrize("d", [5, 784, 2000])
-def test_bits_do_not_depend_on_how_a_sample_comes(k, d, rng):
-    """Blocks of any size, no zeros, another order, more names, or dicts."""
-    X, targets, W, b = problem(rng, k=k, d=d, density=0.1)
+def test_every_sample_form_gives_the_same_bits(k, d, rng):
+    """Compare blocks of any size, rows without zeros, other orders, more names, and dicts."""
+    X, targets, W, b = draw_problem(rng, k=k, d=d, density=0.1)
     X[::3] = abs(rng.normal(size=(20, d)))  # some consecutive rows have the same features
     X[1::3] = abs(rng.normal(size=(20, d)))
     rule = Rule(ACTIVATIONS["sigmoid"], 0.05)
-    whole, block = stored(W, b), block_of(targets, k)
-    learn(_kernel, whole, X, rule, block)
-    expected = outcome(whole, block)
+    whole, block = make_store(W, b), make_block(targets, k)
+    learn_rows(_kernel, whole, X, rule, block)
+    expected = collect_bytes(whole, block)
     for size in (1, 7):
-        store, nets = stored(W, b), []
+        store, nets = make_store(W, b), []
         for i in range(0, len(X), size):
-            part = block_of(targets[i : i + size], k)
-            learn(_kernel, store, X[i : i + size], rule, part)
+            part = make_block(targets[i : i + size], k)
+            learn_rows(_kernel, store, X[i : i + size], rule, part)
             nets.append(part.nets)
-        assert outcome(store, block._replace(nets=np.concatenate(nets)))[:3] == expected[:3]
+        assert collect_bytes(store, block._replace(nets=np.concatenate(nets)))[:3] == expected[:3]
     order = rng.permutation(d)
     feature_ids = np.concatenate([order, [-1, d]]).astype(np.int32)
     mixed = rng.permutation(d + 2)
     wide = np.hstack([X[:, order], np.full((len(X), 2), 7.0)])[:, mixed]
-    for there in (None, wide != 0):
-        store, again = stored(W, b), block_of(targets, k)
-        rows = table(wide, is_present=there)
-        learn(_kernel, store, rows, rule, again, feature_ids=feature_ids[mixed])
-        assert outcome(store, again) == expected
+    for is_present in (None, wide != 0):
+        store, repeated = make_store(W, b), make_block(targets, k)
+        rows = make_rows(wide, is_present=is_present)
+        learn_rows(_kernel, store, rows, rule, repeated, feature_ids=feature_ids[mixed])
+        assert collect_bytes(store, repeated) == expected
     known = Vocabulary(range(d))
-    nets = block_of([-1] * len(X), k)
-    store = stored(W, b)
-    learn(_kernel, store, X, rule, nets)
+    nets = make_block([-1] * len(X), k)
+    store = make_store(W, b)
+    learn_rows(_kernel, store, X, rule, nets)
     for x, net in zip(X.tolist(), nets.nets, strict=True):
         full = {i: x[i] for i in order.tolist()}
         for features in (full, {i: value for i, value in full.items() if value}):
-            found = _kernel.compute_net_one(features, known, store.current)
-            assert found.tobytes() == net.tobytes()
+            dict_net = _kernel.compute_net_one(features, known, store.current)
+            assert dict_net.tobytes() == net.tobytes()
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("d", [5, 63, 784, 2000])
-def test_bytes_are_learned_as_the_numbers_that_they_stand_for(kernel, d, rng):
-    _, targets, W, b = problem(rng, k=8, d=d)
+def test_scaled_bytes_are_learned_like_floats(kernel, d, rng):
+    _, targets, W, b = draw_problem(rng, k=8, d=d)
     pixels = (rng.integers(0, 256, (60, d)) * (rng.random((60, d)) < 0.1)).astype(np.uint8)
     pixels[:, d // 4 : d // 2] = 0
     rule = Rule(ACTIVATIONS["sigmoid"], 0.05)
     results = []
-    numbers = table(np.multiply(pixels, 1 / 255, dtype=np.float64))
-    for rows in (table(pixels, scale=1 / 255), numbers):
+    numbers = make_rows(np.multiply(pixels, 1 / 255, dtype=np.float64))
+    for rows in (make_rows(pixels, scale=1 / 255), numbers):
         for form in (
             rows,
-            table(rows.values.reshape(60, d), is_present=pixels > 0, scale=rows.scale),
+            make_rows(rows.values.reshape(60, d), is_present=pixels > 0, scale=rows.scale),
         ):
-            store, block = stored(W, b), block_of(targets, 8)
-            learn(KERNELS[kernel], store, form, rule, block)
-            results.append(outcome(store, block))
+            store, block = make_store(W, b), make_block(targets, 8)
+            learn_rows(KERNELS[kernel], store, form, rule, block)
+            results.append(collect_bytes(store, block))
 
     assert results[0] == results[1] == results[2] == results[3]
     assert results[0][0] != W.tobytes()
@@ -175,19 +177,19 @@ def test_bytes_are_learned_as_the_numbers_that_they_stand_for(kernel, d, rng):
 
 @pytest.mark.parametrize("m", [2, 24, 25, 700])
 @pytest.mark.parametrize("d", [700, 70_000, 20_000_000])
-def test_features_in_any_order_are_sorted(m, d, rng):
-    """Few are sorted by insertion, many by radix."""
+def test_net_input_does_not_depend_on_feature_order(m, d, rng):
+    """Few features are sorted by insertion sort, many by radix sort."""
     columns = rng.choice(d, m, replace=False).astype(np.int32)
     x = rng.normal(size=m)
     nets = []
     W = np.zeros((1, d))
     W[:, columns] = rng.normal(size=m)
-    store = stored(W, np.zeros(1))
+    store = make_store(W, np.zeros(1))
     for order in (np.arange(m), np.argsort(columns), rng.permutation(m)):
         rows = Rows(tuple(range(m)), np.array([0, m]), np.arange(m, dtype=np.int32), x[order])
-        block = block_of([-1], 1)
+        block = make_block([-1], 1)
         rule = Rule(ACTIVATIONS["sigmoid"], 0.0)
-        learn(_kernel, store, rows, rule, block, feature_ids=columns[order])
+        learn_rows(_kernel, store, rows, rule, block, feature_ids=columns[order])
         nets.append(block.nets.tobytes())
 
     assert nets[0] == nets[1] == nets[2]
@@ -205,15 +207,15 @@ def test_features_in_any_order_are_sorted(m, d, rng):
         (1.0, 1e300, 0.0, 1e308),
     ],
 )
-def test_nothing_that_is_not_finite_is_ever_written(kernel, x, rate, weight, bias):
-    """A sample that would write such a number is refused, and leaves the model unchanged."""
+def test_kernels_never_write_nonfinite_weights(kernel, x, rate, weight, bias):
+    """The kernel rejects a sample that would make a weight infinite or NaN."""
     W = np.full((2, 20), weight)
     X = np.full((3, 20), x)
     X[0] = 0
-    store = stored(W, np.full(2, bias))
-    block = block_of([0, 1, 0], 2, rate)
+    store = make_store(W, np.full(2, bias))
+    block = make_block([0, 1, 0], 2, rate)
     rule = Rule(ACTIVATIONS["identity"], 0.0)
-    done = learn(KERNELS[kernel], store, X, rule, block)
+    done = learn_rows(KERNELS[kernel], store, X, rule, block)
 
     assert done < 3
     assert np.isfinite(store.weights).all()
@@ -223,32 +225,32 @@ def test_nothing_that_is_not_finite_is_ever_written(kernel, x, rate, weight, bia
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
-def test_stop_ends_with_the_first_sample_that_fits(kernel):
+def test_stop_ends_at_the_first_error_below_epsilon(kernel):
     W, b = np.zeros((2, 1)), np.array([0.0, -100.0])
     X = np.array([[5.0], [200.0], [200.0], [5.0]])
-    block = block_of([0, 0, 0, 0], 2, 1.0)
+    block = make_block([0, 0, 0, 0], 2, 1.0)
     rule = Rule(ACTIVATIONS["sigmoid"], 1e-6, stop=True)
 
-    assert learn(KERNELS[kernel], stored(W, b), X, rule, block) == 2
+    assert learn_rows(KERNELS[kernel], make_store(W, b), X, rule, block) == 2
     assert block.updated.tolist() == [True, False, False, False]
     assert np.isnan(block.errors[2:]).all()
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
-def test_a_schedule_is_asked_by_the_number_of_updates(kernel):
-    store = stored(np.zeros((1, 1)), np.zeros(1))
-    block = block_of([-1, 0, -1, 0], 1)
+def test_learning_rate_is_indexed_by_the_number_of_updates(kernel):
+    store = make_store(np.zeros((1, 1)), np.zeros(1))
+    block = make_block([-1, 0, -1, 0], 1)
     rates = np.array([1.0, 0.5, 0.0, 0.0])
     rule = Rule(ACTIVATIONS["identity"], 0.0)
-    learn(KERNELS[kernel], store, np.zeros((4, 1)), rule, block._replace(rates=rates))
+    learn_rows(KERNELS[kernel], store, np.zeros((4, 1)), rule, block._replace(rates=rates))
 
     # The bias goes from 0 to 1 at rate 1, and then meets the target 1.
     assert store.biases[0] == 1.0
 
 
 @pytest.mark.parametrize("d", [16, 1100])
-def test_bytes_find_features_that_are_known_in_another_order(d, rng):
-    """The model may know features that the bytes lack."""
+def test_bytes_match_features_known_in_another_order(d, rng):
+    """The model may know features that are absent from the bytes."""
     pixels = rng.integers(0, 256, (40, d)).astype(np.uint8)
     labels = rng.integers(0, 3, 40).tolist()
     names = tuple(f"pixel{i}" for i in range(d))
@@ -263,10 +265,12 @@ def test_bytes_find_features_that_are_known_in_another_order(d, rng):
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
-def test_kernels_count_what_they_learn(kernel, rng):
-    X, targets, W, b = problem(rng)
-    counters, block = Counters(), block_of(targets, 4)
-    learn(KERNELS[kernel], stored(W, b), X, Rule(ACTIVATIONS["sigmoid"], 0.4), block, counters)
+def test_kernels_count_labeled_samples_and_updates(kernel, rng):
+    X, targets, W, b = draw_problem(rng)
+    counters, block = Counters(), make_block(targets, 4)
+    learn_rows(
+        KERNELS[kernel], make_store(W, b), X, Rule(ACTIVATIONS["sigmoid"], 0.4), block, counters
+    )
     labeled = ~np.isnan(block.errors)
 
     assert [labeled.sum(), block.updated.sum()] == counters.counts.tolist()
@@ -276,11 +280,11 @@ def test_kernels_count_what_they_learn(kernel, rng):
 
 @pytest.mark.parametrize("scale", [1.0, 1 / 255, -0.3, 0.0])
 @pytest.mark.parametrize("n", [0, 1, 50])
-def test_largest_of_bytes_is_that_of_their_numbers(scale, n, rng):
+def test_max_abs_of_bytes_equals_that_of_floats(scale, n, rng):
     pixels = rng.integers(0, 256, (n, 7)).astype(np.uint8)
-    rows = table(pixels, scale=scale)
+    rows = make_rows(pixels, scale=scale)
 
-    assert rows.max_abs() == table(rows.numbers.reshape(n, 7)).max_abs()
+    assert rows.max_abs() == make_rows(rows.numbers.reshape(n, 7)).max_abs()
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
@@ -290,8 +294,8 @@ def test_kernels_agree_on_probabilities(activation, rng):
     nets[50] = ACTIVATIONS[activation].low if activation == "identity" else -800.0
     if activation == "identity":
         nets[0, :2] = 1.7e308, -1.7e308
-    rule = ACTIVATIONS[activation]
-    compiled, numpy = (kernel.compute_probabilities(rule, nets) for kernel in KERNELS.values())
+    function = ACTIVATIONS[activation]
+    compiled, numpy = (kernel.compute_probabilities(function, nets) for kernel in KERNELS.values())
 
     np.testing.assert_allclose(compiled, numpy, rtol=1e-14)
     np.testing.assert_allclose(compiled.sum(axis=1), 1.0, rtol=1e-14)

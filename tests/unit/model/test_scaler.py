@@ -1,4 +1,4 @@
-"""Standardizing in the kernels equals River's StandardScaler before the perceptron."""
+"""Standardizing in the kernels matches a pipeline with River's StandardScaler."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pickle
 
 import numpy as np
 import pytest
-from helpers import state_of
+from helpers import capture_state
 from river import preprocessing
 from sklearn import datasets
 
@@ -21,65 +21,65 @@ KERNELS = {kernel.NAME: kernel.learn, "numpy": numpy_kernel.learn}
 
 
 @pytest.fixture(params=KERNELS, autouse=True)
-def each_kernel(request, monkeypatch):
+def use_kernel(request, monkeypatch):
     monkeypatch.setattr(network.kernel, "learn", KERNELS[request.param])
 
 
-def standardizing(**parameters):
+def make_standardizing_model(**parameters):
     model = SGDPerceptron(lr=0.1, seed=0, **parameters)
     model.network.scaler = Scaler()
     return model
 
 
-def table(name, is_whole):
+def load_table(name, is_complete):
     loaded = getattr(datasets, f"load_{name}")()
     order = np.random.default_rng(0).permutation(len(loaded.data))
     X, y = loaded.data[order], loaded.target[order].tolist()
-    there = None if is_whole else np.random.default_rng(1).random(X.shape) < 0.7
-    return Rows.from_table(tuple(f"f{i}" for i in range(X.shape[1])), X, there), y
+    is_present = None if is_complete else np.random.default_rng(1).random(X.shape) < 0.7
+    return Rows.from_table(tuple(f"f{i}" for i in range(X.shape[1])), X, is_present), y
 
 
-def learn(model, rows, labels):
+def learn_rows(model, rows, labels):
     result = model.train(Samples(rows, labels, np.ones(len(labels))))
     return [None if i < 0 else model.classes_[i] for i in result.predicted.tolist()]
 
 
-def in_csr(rows):
+def convert_to_csr(rows):
     dicts = list(rows.dicts())
     return Rows.from_rows([tuple(x) for x in dicts], [np.array([*x.values()]) for x in dicts])
 
 
-@pytest.mark.parametrize("is_whole", [True, False])
+@pytest.mark.parametrize("is_complete", [True, False])
 @pytest.mark.parametrize("name", ["iris", "wine", "breast_cancer", "digits"])
-def test_as_a_pipeline_of_river(name, is_whole):
-    rows, labels = table(name, is_whole)
+def test_standardizing_model_matches_a_river_pipeline(name, is_complete):
+    rows, labels = load_table(name, is_complete)
     perceptron = SGDPerceptron(lr=0.1, seed=0)
     pipeline = preprocessing.StandardScaler() | perceptron
     predicted = []
     for x, y in zip(rows.dicts(), labels, strict=True):
         predicted.append(pipeline.predict_one(x))
         pipeline.learn_one(x, y)
-    model, blocks = standardizing(), standardizing()
-    assert predicted == learn(model, rows, labels)
-    sparse = in_csr(rows)
+    model, block_model = make_standardizing_model(), make_standardizing_model()
+    assert predicted == learn_rows(model, rows, labels)
+    sparse = convert_to_csr(rows)
     for start in range(0, len(labels), 7):
-        learn(blocks, sparse[start : start + 7], labels[start : start + 7])
+        learn_rows(block_model, sparse[start : start + 7], labels[start : start + 7])
 
-    places = [perceptron.features_.index(feature) for feature in model.features_]
-    np.testing.assert_allclose(model.weights, perceptron.weights[:, places], rtol=0, atol=1e-12)
-    assert state_of(model) == state_of(blocks)
+    columns = [perceptron.features_.index(feature) for feature in model.features_]
+    np.testing.assert_allclose(model.weights, perceptron.weights[:, columns], rtol=0, atol=1e-12)
+    assert capture_state(model) == capture_state(block_model)
     assert model.network.snapshot().scaler.table.tobytes() == (
-        blocks.network.snapshot().scaler.table.tobytes()
+        block_model.network.snapshot().scaler.table.tobytes()
     )
 
 
-def test_rows_without_label_are_scaled_and_not_counted(rng):
-    model = standardizing()
+def test_unlabeled_rows_are_scaled_but_not_counted(rng):
+    model = make_standardizing_model()
     rows = Rows.from_table(("a", "b"), rng.normal(5, 2, size=(20, 2)))
-    learn(model, rows, [0, 1] * 10)
+    learn_rows(model, rows, [0, 1] * 10)
     before = model.network.snapshot().scaler.table
     nets = model.network.compute_nets(rows)
-    learn(model, rows, [None] * 20)
+    learn_rows(model, rows, [None] * 20)
 
     assert model.network.snapshot().scaler.table.tobytes() == before.tobytes()
     scaled = (rows.values.reshape(20, 2) - before[1]) / np.sqrt(before[2])
@@ -87,8 +87,8 @@ def test_rows_without_label_are_scaled_and_not_counted(rng):
     assert model.predict_one({"a": 5.0, "b": 9.0}) in (0, 1)
 
 
-def test_indicators_are_left_alone_and_zeros_are_counted():
-    model = standardizing()
+def test_one_hot_features_are_not_scaled_and_zeros_are_counted():
+    model = make_standardizing_model()
     rows = Rows.from_rows(
         [("a", "red"), ("a", "blue"), ("a",)],
         [np.array([0.0, 1.0]), np.array([4.0, 1.0]), np.zeros(1)],
@@ -104,33 +104,33 @@ def test_indicators_are_left_alone_and_zeros_are_counted():
     np.testing.assert_allclose([4 / 3, np.var([0, 4, 0])], statistics["a"][1:])
 
 
-def test_bytes_are_scaled_first(rng):
+def test_bytes_are_scaled_before_they_are_standardized(rng):
     pixels = rng.integers(0, 256, (50, 9)).astype(np.uint8)
     names, labels = tuple(range(9)), rng.integers(0, 3, 50).tolist()
-    one, other = standardizing(), standardizing()
-    learn(one, Rows.from_table(names, pixels, scale=1 / 255), labels)
-    learn(other, Rows.from_table(names, np.multiply(pixels, 1 / 255)), labels)
+    byte_model, float_model = make_standardizing_model(), make_standardizing_model()
+    learn_rows(byte_model, Rows.from_table(names, pixels, scale=1 / 255), labels)
+    learn_rows(float_model, Rows.from_table(names, np.multiply(pixels, 1 / 255)), labels)
 
-    assert state_of(one) == state_of(other)
+    assert capture_state(byte_model) == capture_state(float_model)
 
 
 @pytest.mark.parametrize("value", [1e300, -1e300])
-def test_a_row_that_would_diverge_is_not_counted(value):
-    model = standardizing()
-    learn(model, Rows.from_table(("a",), np.array([[1.0], [value / 2]])), [0, 1])
-    before = state_of(model), model.network.snapshot().scaler.table.tobytes()
+def test_diverging_row_is_not_counted(value):
+    model = make_standardizing_model()
+    learn_rows(model, Rows.from_table(("a",), np.array([[1.0], [value / 2]])), [0, 1])
+    before = capture_state(model), model.network.snapshot().scaler.table.tobytes()
     result = model.train(Samples(Rows.from_table(("a",), np.array([[-value]])), [0], np.ones(1)))
 
     assert result.diverged
-    assert (state_of(model), model.network.snapshot().scaler.table.tobytes()) == before
+    assert (capture_state(model), model.network.snapshot().scaler.table.tobytes()) == before
 
 
-def test_a_copy_has_statistics_of_its_own(rng):
-    model = standardizing()
+def test_copies_have_independent_statistics(rng):
+    model = make_standardizing_model()
     rows = Rows.from_table(("a", "b"), rng.normal(size=(20, 2)))
-    learn(model, rows, [0, 1] * 10)
+    learn_rows(model, rows, [0, 1] * 10)
     copies = [copy.deepcopy(model), pickle.loads(pickle.dumps(model))]
-    for each in (model, *copies):
-        learn(each, rows, [1, 0] * 10)
+    for learner in (model, *copies):
+        learn_rows(learner, rows, [1, 0] * 10)
 
-    assert state_of(model) == state_of(copies[0]) == state_of(copies[1])
+    assert capture_state(model) == capture_state(copies[0]) == capture_state(copies[1])

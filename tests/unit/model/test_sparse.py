@@ -1,4 +1,4 @@
-"""The cost of a sample depends on its own features, not on the number of known ones."""
+"""The cost of a sample depends on its own features, not on the number of known features."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from stream_perceptron.model.validation import as_row
 N_CLASSES, N_NONZERO = 5, 100
 
 
-class Counted(np.ndarray):
+class CountingArray(np.ndarray):
     """An array that counts the elements read or written."""
 
     touched = 0
 
     def __getitem__(self, key):
-        taken = np.asarray(self)[key]
-        Counted.touched += taken.size
-        return taken
+        elements = np.asarray(self)[key]
+        CountingArray.touched += elements.size
+        return elements
 
     def __setitem__(self, key, value):
         plain = np.asarray(self)
-        Counted.touched += plain[key].size
+        CountingArray.touched += plain[key].size
         plain[key] = value
 
     def __array_ufunc__(self, ufunc, method, *inputs, **kwargs):
-        Counted.touched += sum(a.size for a in inputs if isinstance(a, Counted))
-        inputs = [np.asarray(a) if isinstance(a, Counted) else a for a in inputs]
+        CountingArray.touched += sum(a.size for a in inputs if isinstance(a, CountingArray))
+        inputs = [np.asarray(a) if isinstance(a, CountingArray) else a for a in inputs]
         return getattr(ufunc, method)(*inputs, **kwargs)
 
     def __array_function__(self, function, types, args, kwargs):
@@ -40,7 +40,7 @@ class Counted(np.ndarray):
         raise AssertionError("dot would touch all weights")
 
 
-def wide_model(n_features):
+def make_wide_model(n_features):
     model = SGDPerceptron(classes=range(N_CLASSES), lr=0.1, seed=0)
     model.learn_one(dict.fromkeys(range(n_features), 0.0), 0)
     return model
@@ -48,57 +48,59 @@ def wide_model(n_features):
 
 @pytest.fixture
 def numpy_kernel(monkeypatch):
-    """The NumPy kernel, whose arrays can be counted."""
+    """Replace the compiled kernel by the NumPy kernel, whose array accesses can be counted."""
     monkeypatch.setattr(kernel, "learn", _numpy_kernel.learn)
     for name, refusal in (("learn_one", -1), ("compute_net_one", None), ("predict_one", -1)):
         monkeypatch.setattr(kernel, name, lambda *_, refusal=refusal: refusal)
 
 
 @pytest.mark.parametrize("zeros", [0, 500])
-def test_elements_touched_do_not_depend_on_the_vocabulary(zeros, rng, tell, numpy_kernel):
+def test_touched_elements_do_not_depend_on_the_vocabulary_size(
+    zeros, rng, report_figure, numpy_kernel
+):
     touched = {}
     for n_features in (10_000, 100_000, 1_000_000):
-        model = wide_model(n_features)
+        model = make_wide_model(n_features)
         store = model.network.store
-        store.current = store.current._replace(weights=store.weights.view(Counted))
+        store.current = store.current._replace(weights=store.weights.view(CountingArray))
         columns = rng.choice(n_features, N_NONZERO + zeros, replace=False).tolist()
         x = dict(zip(columns, [1.0] * N_NONZERO + [0.0] * zeros, strict=True))
-        Counted.touched = 0
+        CountingArray.touched = 0
         for label in range(N_CLASSES):
             model.learn_one(x, label)
-        learning, Counted.touched = Counted.touched, 0
+        learning, CountingArray.touched = CountingArray.touched, 0
         model.predict_one(x)
-        touched[n_features] = (learning, Counted.touched)
+        touched[n_features] = (learning, CountingArray.touched)
 
-    # Two gathers and one scatter to learn, one gather to predict.
-    one = N_CLASSES * N_NONZERO
-    tell(f"elements touched to learn {N_CLASSES} samples and to predict one: {touched}")
+    # Learning takes two gathers and one scatter, predicting takes one gather.
+    n_elements = N_CLASSES * N_NONZERO
+    report_figure(f"elements touched to learn {N_CLASSES} samples and to predict one: {touched}")
     assert len(set(touched.values())) == 1
     assert touched[10_000][1] > 0
-    assert touched[10_000] == (3 * N_CLASSES * one, one)
+    assert touched[10_000] == (3 * N_CLASSES * n_elements, n_elements)
 
 
 @pytest.mark.skipif(kernel.NAME != "compiled", reason="there is no compiler: install gcc")
 @pytest.mark.parametrize("n_features", [40, 5000])
-def test_features_that_are_not_known_are_left_out_of_a_prediction(n_features, rng):
-    """The fast path for dicts gives the bits of the general one."""
+def test_unknown_features_are_ignored_in_predictions(n_features, rng):
+    """The fast path for dicts gives the same bits as the general path."""
     names = [f"x{i}" for i in range(n_features)]
     model = SGDPerceptron(classes=range(N_CLASSES), seed=0)
     model.learn_one(dict(zip(names, rng.normal(size=n_features).tolist(), strict=True)), 0)
     for n_known in (0, 1, 20, 40):
-        some = [*rng.choice(names, n_known, replace=False).tolist(), "new", 7, "newer"]
-        x = {some[i]: float(rng.normal()) for i in rng.permutation(len(some))[:40]}
-        model.predict_one(dict.fromkeys(names, 3.0))  # its memory is used again
+        sample_names = [*rng.choice(names, n_known, replace=False).tolist(), "new", 7, "newer"]
+        x = {sample_names[i]: float(rng.normal()) for i in rng.permutation(len(sample_names))[:40]}
+        model.predict_one(dict.fromkeys(names, 3.0))  # fills the buffer that is reused
         net = model.network.compute_net_one(x)
 
         assert net.tobytes() == model.network.compute_nets(as_row(x))[0].tobytes()
         assert model.network.predict_one(x) == net.argmax() == model.predict_one(x)
-        for odd in (np.nan, "text", None):
-            assert model.network.compute_net_one(x | {"new": odd}) is None
+        for invalid_value in (np.nan, "text", None):
+            assert model.network.compute_net_one(x | {"new": invalid_value}) is None
 
 
-def test_growth_by_few_features_copies_weights_seldom(rng):
-    """Storage doubles, so 2,000 samples with new features cause few copies."""
+def test_gradual_growth_rarely_copies_weights(rng):
+    """The storage doubles, so 2,000 samples with new features cause few copies."""
     model = SGDPerceptron(classes=range(N_CLASSES), seed=0)
     store = model.network.store
     buffers = set()
@@ -112,13 +114,13 @@ def test_growth_by_few_features_copies_weights_seldom(rng):
 
 
 def test_wide_and_narrow_models_agree(rng):
-    """Features that a sample lacks change nothing."""
+    """Features that a sample lacks have no effect."""
     narrow = SGDPerceptron(0.5, classes=range(3), seed=0)
     wide = SGDPerceptron(0.5, classes=range(3), seed=0)
     names = [f"a{i}" for i in range(20)]
-    for model, more in ((narrow, 0), (wide, 5000)):
+    for model, n_extra in ((narrow, 0), (wide, 5000)):
         model.learn_one(dict.fromkeys(names, 0.0), 0)
-        model.learn_one({f"b{i}": 0.0 for i in range(more)}, 0)
+        model.learn_one({f"b{i}": 0.0 for i in range(n_extra)}, 0)
     for _ in range(300):
         x = dict(zip(names, rng.normal(size=20).tolist(), strict=True))
         y = int(rng.integers(3))

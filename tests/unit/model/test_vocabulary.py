@@ -1,3 +1,5 @@
+"""Natural order of names, feature numbers, and initial weights."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -19,13 +21,13 @@ NAMES = st.one_of(
 
 
 @given(st.lists(NAMES, unique=True), st.randoms())
-def test_natural_order_does_not_depend_on_the_order_given(names, random):
+def test_natural_order_does_not_depend_on_the_input_order(names, random):
     shuffled = random.sample(names, len(names))
 
     assert sort_naturally(names) == sort_naturally(shuffled)
 
 
-def test_natural_order_counts_digits_as_numbers():
+def test_natural_order_compares_digits_as_numbers():
     expected = ["9" * 5000, "a", "pixel02", "pixel2", "pixel2b", "pixel10", "x²"]
 
     assert sort_naturally(reversed(expected)) == expected
@@ -35,7 +37,7 @@ def test_natural_order_counts_digits_as_numbers():
     st.lists(st.text(st.sampled_from("ab0129 .é\x00\ud800😀") | st.characters()), unique=True),
     st.data(),
 )
-def test_compiled_sort_of_names_follows_their_keys(names, data):
+def test_compiled_sort_matches_the_natural_keys(names, data):
     groups = data.draw(st.lists(st.integers(0, 2), min_size=len(names), max_size=len(names)))
 
     actual = argsort_names(names, np.array(groups, np.intp)).tolist()
@@ -45,27 +47,27 @@ def test_compiled_sort_of_names_follows_their_keys(names, data):
 
 
 @given(st.lists(NAMES, unique=True), st.data())
-def test_expected_names_get_the_same_numbers(names, data):
+def test_cached_ids_equal_computed_ids(names, data):
     vocabulary = Vocabulary(names[::2])
-    some = tuple(data.draw(st.permutations(names)))
-    first = data.draw(st.integers(0, len(some)))
-    expected = [vocabulary.ids_by_name.get(name, -1) for name in some]
+    shuffled_names = tuple(data.draw(st.permutations(names)))
+    n_cached = data.draw(st.integers(0, len(shuffled_names)))
+    expected = [vocabulary.ids_by_name.get(name, -1) for name in shuffled_names]
 
-    vocabulary.cache_ids(some[:first], np.array(expected[:first], np.int32))
+    vocabulary.cache_ids(shuffled_names[:n_cached], np.array(expected[:n_cached], np.int32))
 
-    assert vocabulary.find_ids(some).tolist() == expected
+    assert vocabulary.find_ids(shuffled_names).tolist() == expected
 
 
 @given(st.lists(NAMES, unique=True, max_size=20), st.data())
-def test_truncate_undoes_extend(names, data):
-    cut = data.draw(st.integers(0, len(names)))
+def test_truncate_removes_the_last_names(names, data):
+    length = data.draw(st.integers(0, len(names)))
     vocabulary = Vocabulary(names)
     vocabulary.find_ids(tuple(names))
-    vocabulary.truncate(cut)
+    vocabulary.truncate(length)
 
-    expected = [*range(cut)] + [-1] * (len(names) - cut)
+    expected = [*range(length)] + [-1] * (len(names) - length)
     assert vocabulary.find_ids(tuple(names)).tolist() == expected
-    assert names[:cut] == vocabulary.names
+    assert names[:length] == vocabulary.names
 
 
 @given(
@@ -90,17 +92,17 @@ def test_initial_weights_do_not_depend_on_how_the_store_grew(seed, growth):
 def test_initial_weights_are_uniform_and_differ_with_the_seed():
     first = draw_initial_weights(0, np.arange(100), np.arange(1000), 0.03)
     second = draw_initial_weights(1, np.arange(100), np.arange(1000), 0.03)
-    share, _ = np.histogram(first, bins=10, range=(-0.03, 0.03))
+    bin_counts, _ = np.histogram(first, bins=10, range=(-0.03, 0.03))
 
-    assert share.sum() == first.size
+    assert bin_counts.sum() == first.size
     # Five standard deviations of a binomial count.
-    np.testing.assert_allclose(share, first.size / 10, atol=5 * np.sqrt(first.size * 0.09))
+    np.testing.assert_allclose(bin_counts, first.size / 10, atol=5 * np.sqrt(first.size * 0.09))
     assert abs(np.corrcoef(first.ravel(), second.ravel())[0, 1]) < 0.02
     assert len(np.unique(first)) == first.size
 
 
-def test_initial_weights_are_those_of_splitmix64():
-    """The published generator's first output for seed 0 is known."""
+def test_initial_weights_come_from_splitmix64():
+    """Compare with the first output of the published generator for seed 0."""
     from stream_perceptron.model.weights import _mix
 
     assert int(_mix(np.array([0], np.uint64))[0]) == 0xE220A8397B1DCDAF

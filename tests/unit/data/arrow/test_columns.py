@@ -1,4 +1,4 @@
-"""The roles of columns in all layouts of files."""
+"""Column roles and feature values in all layouts of Parquet files."""
 
 from __future__ import annotations
 
@@ -18,34 +18,34 @@ from stream_perceptron.data.schema import ReadOptions
 from stream_perceptron.data.source import Request, read_batches
 from stream_perceptron.live.model import LiveModel
 
-N = 2000
+N_DIGITS = 2000
 
 
 @pytest.fixture(scope="module")
-def pixels(sample):
+def pixels(mnist_sample):
     """The first 2,000 digits, shape (2000, 784), and their labels."""
-    table = pq.read_table(sample).slice(0, N)
+    table = pq.read_table(mnist_sample).slice(0, N_DIGITS)
     data = b"".join(table["pixels"].to_pylist())
-    return np.frombuffer(data, np.uint8).reshape(N, 784), table["label"].to_pylist()
+    return np.frombuffer(data, np.uint8).reshape(N_DIGITS, 784), table["label"].to_pylist()
 
 
-def lists(pixels, kind):
+def build_list_array(pixels, kind):
     return pa.array(pixels.tolist(), kind)
 
 
-def plain(pixels, kind, first=0):
-    # A file's columns may have any order.
+def build_pixel_columns(pixels, kind, first=0):
+    # The columns of a file may be in any order.
     order = np.random.default_rng(0).permutation(784)
     return {f"pixel{first + j}": pa.array(pixels[:, j], kind) for j in order}
 
 
-def png(row):
+def encode_png(row):
     buffer = io.BytesIO()
     Image.fromarray(row.reshape(28, 28)).save(buffer, "PNG")
     return buffer.getvalue()
 
 
-def hugging_face(path, pixels, labels):
+def write_hugging_face_file(path, pixels, labels):
     """A file of the `datasets` library: struct<bytes, path> with PNGs, and a class label."""
     import datasets
 
@@ -58,82 +58,82 @@ def hugging_face(path, pixels, labels):
 
 
 LAYOUTS = {
-    "list<uint8>": lambda x: {"pixels": lists(x, pa.list_(pa.uint8()))},
-    "large_list<uint8>": lambda x: {"pixel": lists(x, pa.large_list(pa.uint8()))},
-    "fixed_size_list<uint8>": lambda x: {"image": lists(x, pa.list_(pa.uint8(), 784))},
+    "list<uint8>": lambda x: {"pixels": build_list_array(x, pa.list_(pa.uint8()))},
+    "large_list<uint8>": lambda x: {"pixel": build_list_array(x, pa.large_list(pa.uint8()))},
+    "fixed_size_list<uint8>": lambda x: {"image": build_list_array(x, pa.list_(pa.uint8(), 784))},
     "nested lists": lambda x: {
-        "image": lists(x.reshape(-1, 28, 28), pa.list_(pa.list_(pa.uint8())))
+        "image": build_list_array(x.reshape(-1, 28, 28), pa.list_(pa.list_(pa.uint8())))
     },
     "nested fixed-size lists": lambda x: {
-        "image": lists(x.reshape(-1, 28, 28), pa.list_(pa.list_(pa.uint8(), 28), 28))
+        "image": build_list_array(x.reshape(-1, 28, 28), pa.list_(pa.list_(pa.uint8(), 28), 28))
     },
     "fixed-shape tensor": lambda x: {
         "pixels": pa.FixedShapeTensorArray.from_numpy_ndarray(
             np.ascontiguousarray(x.reshape(-1, 28, 28))
         )
     },
-    "uint8 columns": lambda x: plain(x, pa.uint8()),
+    "uint8 columns": lambda x: build_pixel_columns(x, pa.uint8()),
     "bytes beside other columns": lambda x: {
-        "id": pa.array(range(N)),
-        "when": pa.array([None] * N, pa.timestamp("s")),
+        "id": pa.array(range(N_DIGITS)),
+        "when": pa.array([None] * N_DIGITS, pa.timestamp("s")),
         "pixels": pa.array([row.tobytes() for row in x], pa.binary(784)),
-        "split": pa.array(["train"] * N),
+        "split": pa.array(["train"] * N_DIGITS),
     },
 }
-SCALED = {
-    "int64 columns (Kaggle)": lambda x: plain(x, pa.int64()),
-    "double columns": lambda x: plain(x, pa.float64()),
-    "list<int64>": lambda x: {"pixels": lists(x, pa.list_(pa.int64()))},
-    "list<double>": lambda x: {"pixels": lists(x, pa.list_(pa.float64()))},
-    "decimal columns": lambda x: plain(x.astype(object), pa.decimal128(5, 0)),
+WIDER_LAYOUTS = {
+    "int64 columns (Kaggle)": lambda x: build_pixel_columns(x, pa.int64()),
+    "double columns": lambda x: build_pixel_columns(x, pa.float64()),
+    "list<int64>": lambda x: {"pixels": build_list_array(x, pa.list_(pa.int64()))},
+    "list<double>": lambda x: {"pixels": build_list_array(x, pa.list_(pa.float64()))},
+    "decimal columns": lambda x: build_pixel_columns(x.astype(object), pa.decimal128(5, 0)),
 }
 
 
-def trained(path, read_options=None):
+def train_on_file(path, read_options=None):
     sources = [ParquetSource(str(path))]
     live = LiveModel.start(
         sources, read_options or ReadOptions(), [str(i) for i in range(10)], seed=0
     )
-    for _ in live.run(sources, limit=N):
+    for _ in live.run(sources, limit=N_DIGITS):
         pass
     return live
 
 
 @pytest.fixture(scope="module")
-def expected(sample):
-    live = trained(sample)
+def reference(mnist_sample):
+    live = train_on_file(mnist_sample)
     assert 0.6 < live.progress.accuracy < 0.7
     return live
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
-def test_the_same_digits_in_any_layout_give_the_same_bits(name, pixels, expected, tmp_path):
+def test_every_layout_trains_an_identical_model(name, pixels, reference, tmp_path):
     X, labels = pixels
-    live = trained(
+    live = train_on_file(
         write_parquet(tmp_path / "digits.parquet", {**LAYOUTS[name](X), "label": labels})
     )
 
-    assert live.schema.features == expected.schema.features
-    assert live.model.weights.tobytes() == expected.model.weights.tobytes()
-    assert live.progress.confusion.pairs.tolist() == expected.progress.confusion.pairs.tolist()
+    assert live.schema.features == reference.schema.features
+    assert live.model.weights.tobytes() == reference.model.weights.tobytes()
+    assert live.progress.confusion.pairs.tolist() == reference.progress.confusion.pairs.tolist()
 
 
-@pytest.mark.parametrize("name", SCALED)
-def test_wider_types_give_the_same_bits_when_scaled(name, pixels, expected, tmp_path):
+@pytest.mark.parametrize("name", WIDER_LAYOUTS)
+def test_wider_types_train_an_identical_model_when_scaled(name, pixels, reference, tmp_path):
     X, labels = pixels
-    path = write_parquet(tmp_path / "digits.parquet", {**SCALED[name](X), "label": labels})
+    path = write_parquet(tmp_path / "digits.parquet", {**WIDER_LAYOUTS[name](X), "label": labels})
 
     assert (
-        trained(path, ReadOptions(scale=1 / 255)).model.weights.tobytes()
-        == expected.model.weights.tobytes()
+        train_on_file(path, ReadOptions(scale=1 / 255)).model.weights.tobytes()
+        == reference.model.weights.tobytes()
     )
 
 
-def test_hugging_face_images_give_the_same_bits(pixels, expected, tmp_path):
-    hugging_face(tmp_path / "digits.parquet", *pixels)
+def test_hugging_face_images_train_an_identical_model(pixels, reference, tmp_path):
+    write_hugging_face_file(tmp_path / "digits.parquet", *pixels)
 
-    live = trained(tmp_path / "digits.parquet")
-    assert live.model.weights.tobytes() == expected.model.weights.tobytes()
+    live = train_on_file(tmp_path / "digits.parquet")
+    assert live.model.weights.tobytes() == reference.model.weights.tobytes()
 
 
 @pytest.mark.parametrize(
@@ -145,23 +145,25 @@ def test_hugging_face_images_give_the_same_bits(pixels, expected, tmp_path):
         pytest.param(
             lambda y: pa.array([str(label) for label in y], pa.string_view()),
             marks=pytest.mark.skipif(
-                int(pa.__version__.split(".")[0]) < 18, reason="Arrow 17 writes no such Parquet"
+                int(pa.__version__.split(".")[0]) < 18, reason="Arrow 17 cannot write string views"
             ),
         ),
     ],
     ids=["string", "dictionary", "large string", "string view"],
 )
-def test_openml_labels_are_strings_and_so_are_declared_classes(labels, pixels, expected, tmp_path):
+def test_declared_classes_become_strings_if_labels_are_strings(labels, pixels, reference, tmp_path):
     X, y = pixels
-    columns = {**plain(X, pa.float64(), first=1), "class": labels(y)}
-    live = trained(write_parquet(tmp_path / "openml.parquet", columns), ReadOptions(scale=1 / 255))
+    columns = {**build_pixel_columns(X, pa.float64(), first=1), "class": labels(y)}
+    live = train_on_file(
+        write_parquet(tmp_path / "openml.parquet", columns), ReadOptions(scale=1 / 255)
+    )
 
     assert live.model.classes_ == [str(i) for i in range(10)]
     assert (live.schema.features[0], live.schema.features[-1]) == ("pixel1", "pixel784")
-    assert live.model.weights.tobytes() == expected.model.weights.tobytes()
+    assert live.model.weights.tobytes() == reference.model.weights.tobytes()
 
 
-def test_whole_floats_are_integer_labels_and_others_bad_rows(tmp_path):
+def test_whole_floats_become_integer_labels_and_others_are_rejected(tmp_path):
     path = write_parquet(
         tmp_path / "f.parquet", {"x": [1.0, 2.0, 3.0], "y": [1.0, float("nan"), 2.5]}
     )
@@ -176,19 +178,19 @@ def test_whole_floats_are_integer_labels_and_others_bad_rows(tmp_path):
     ) == [({"x": 1.0}, 1), ({"x": 2.0}, None)]
 
 
-def test_bool_labels_and_features(tmp_path):
+def test_bool_labels_stay_bool_and_bool_features_become_numbers(tmp_path):
     path = write_parquet(tmp_path / "f.parquet", {"x": [True, False], "label": [False, True]})
 
     assert list(stream.iter_parquet(path)) == [({"x": 1.0}, False), ({"x": 0.0}, True)]
 
 
-def test_another_vector_column_gives_its_own_name_with_numbers(tmp_path):
+def test_vector_features_are_named_after_their_column(tmp_path):
     path = write_parquet(tmp_path / "f.parquet", {"embedding": [[0.5, 1.5]], "y": [1]})
 
     assert list(stream.iter_parquet(path)) == [({"embedding0": 0.5, "embedding1": 1.5}, 1)]
 
 
-def test_scale_goes_by_type_and_never_by_value(tmp_path):
+def test_default_scale_depends_on_the_type_not_on_values(tmp_path):
     columns = {
         "a": pa.array([255], pa.uint8()),
         "b": pa.array([255], pa.int16()),
@@ -200,7 +202,7 @@ def test_scale_goes_by_type_and_never_by_value(tmp_path):
     assert list(stream.iter_parquet(path)) == [({"a": 255 * (1 / 255), "b": 255.0, "c": 0.5}, 1)]
 
 
-def test_coloured_pictures_have_three_values_a_pixel(tmp_path):
+def test_color_images_have_three_values_per_pixel(tmp_path):
     picture = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
     buffer = io.BytesIO()
     Image.fromarray(picture).save(buffer, "PNG")
@@ -211,7 +213,7 @@ def test_coloured_pictures_have_three_values_a_pixel(tmp_path):
     assert list(x.values()) == list(range(12))
 
 
-def test_ignored_columns_are_not_used_and_weights_are_handed_on(tmp_path):
+def test_ignored_columns_are_dropped_and_weights_are_passed_on(tmp_path):
     columns = {"a": [1.0, 2.0], "b": [3.0, 4.0], "w": [0.5, 2.0], "y": ["u", "v"]}
     path = write_parquet(tmp_path / "f.parquet", columns)
 
@@ -240,7 +242,7 @@ def test_ignored_columns_are_not_used_and_weights_are_handed_on(tmp_path):
     ],
     ids=str,
 )
-def test_columns_that_are_not_clear_are_refused(columns, options, reason, tmp_path):
+def test_ambiguous_or_unusable_columns_are_errors(columns, options, reason, tmp_path):
     path = write_parquet(tmp_path / "f.parquet", columns)
 
     with pytest.raises(SourceError, match=f"{path}: .*{reason}"):
@@ -248,7 +250,7 @@ def test_columns_that_are_not_clear_are_refused(columns, options, reason, tmp_pa
 
 
 @pytest.mark.parametrize("value", [[["a"]], [1.5], {"u": "a"}])
-def test_nested_columns_are_no_texts(value, tmp_path):
+def test_nested_column_cannot_be_one_hot_encoded(value, tmp_path):
     path = write_parquet(tmp_path / "f.parquet", {"x": [1.0], "y": [1], "t": [value]})
 
     with pytest.raises(SourceError, match=f"{path}: column 't' is of type "):
@@ -268,15 +270,31 @@ def test_nested_columns_are_no_texts(value, tmp_path):
         ({"x": [[[1], [2]], [[1], None]]}, "column 'x' has 1 value, not 2"),
         ({"x": pa.array([b"ab", None], pa.binary(2))}, "column 'x' is null"),
         (
-            {"image": [{"bytes": png(np.zeros(784, np.uint8))}, {"bytes": b"no"}]},
+            {"image": [{"bytes": encode_png(np.zeros(784, np.uint8))}, {"bytes": b"no"}]},
             "cannot be decoded",
         ),
-        ({"image": [{"bytes": png(np.zeros(784, np.uint8))}, {"bytes": None}]}, "has no bytes"),
+        (
+            {"image": [{"bytes": encode_png(np.zeros(784, np.uint8))}, {"bytes": None}]},
+            "has no bytes",
+        ),
         ({"x": [1.0, 2.0], "w": [1.0, -1.0]}, "weight -1.0 is not a finite number"),
     ],
-    ids=range(12),
+    ids=[
+        "NaN",
+        "infinity",
+        "short list",
+        "empty list",
+        "null list",
+        "NaN in a list",
+        "infinity in a list",
+        "short nested list",
+        "null bytes",
+        "invalid image",
+        "image without bytes",
+        "negative weight",
+    ],
 )
-def test_row_that_cannot_be_used_is_named(columns, reason, tmp_path):
+def test_error_names_the_unusable_row(columns, reason, tmp_path):
     path = write_parquet(tmp_path / "f.parquet", {**columns, "label": [1, 1]})
     samples = stream.iter_parquet(path, weight="w" if "w" in columns else None)
 
@@ -284,19 +302,21 @@ def test_row_that_cannot_be_used_is_named(columns, reason, tmp_path):
         list(samples)
 
 
-def test_bad_rows_leave_the_others_in_place(tmp_path):
-    """Rows of wrong lengths and nulls stand between good ones, in lists, nested lists and bytes."""
-    good = [[1, 2], [3, 4], [5, 6]]
+def test_rejected_rows_do_not_shift_the_other_rows(tmp_path):
+    """Nulls and rows of wrong lengths are mixed with valid lists, nested lists or bytes."""
+    expected_rows = [[1, 2], [3, 4], [5, 6]]
     mixed = [[1, 2], None, [3, 4], [], [9], [5, 6], [7, 8, 9], [1]]
     nested = [None if row is None else [[value] for value in row] for row in mixed]
     nested[-1] = [[1], None]
-    packed = pa.array([b"\1\2", None, b"\3\4", None, None, b"\5\6", None, None], pa.binary(2))
-    for column in (mixed, nested, packed, packed.slice(0)):
+    bytes_array = pa.array([b"\1\2", None, b"\3\4", None, None, b"\5\6", None, None], pa.binary(2))
+    for column in (mixed, nested, bytes_array, bytes_array.slice(0)):
         path = write_parquet(tmp_path / "f.parquet", {"v": column, "y": list(range(8))})
         source = ParquetSource(str(path))
         batches = list(read_batches(source, Request(ReadOptions(scale=1.0))))
 
-        assert good == [list(x.values()) for batch in batches for x in batch.features.dicts()]
+        assert expected_rows == [
+            list(x.values()) for batch in batches for x in batch.features.dicts()
+        ]
         assert [label for batch in batches for label in batch.labels] == [0, 2, 5]
         rows = [batch.first_row - 1 + i for batch in batches for i in batch.rows.tolist()]
         assert rows == [0, 2, 5]
@@ -322,7 +342,7 @@ def test_second_file_must_have_the_same_type_of_labels(tmp_path):
         list(stream.iter_parquet(first, second))
 
 
-def test_description_says_what_is_used_and_warns_of_row_numbers(tmp_path):
+def test_notices_list_columns_and_warn_about_row_numbers(tmp_path):
     columns = {"user_id": [7], "a": [1.0], "note": ["x"], "skip": [1], "target": ["u"]}
     source = ParquetSource(str(write_parquet(tmp_path / "f.parquet", columns)))
     (batch,) = read_batches(source, Request(ReadOptions(ignore=("skip",))))
@@ -338,7 +358,7 @@ def test_description_says_what_is_used_and_warns_of_row_numbers(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["parquet", "arrow"])
-def test_a_column_whose_name_is_not_utf8_is_an_error_that_says_so(kind, tmp_path):
+def test_column_name_that_is_not_utf8_is_an_error(kind, tmp_path):
     path, sink = tmp_path / "f", io.BytesIO()
     table = pa.table({"label": ["x"], "name": [1.0]})
     if kind == "parquet":

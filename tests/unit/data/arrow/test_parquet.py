@@ -1,4 +1,4 @@
-"""Parquet files: columns that are not used, and rows of very different lengths."""
+"""Parquet files: rows of very different lengths, and damaged footers."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from stream_perceptron import LiveModel, StreamPerceptronError
 from stream_perceptron.data import open_source
 
 
-def test_decoded_lists_stay_within_a_batch(tmp_path):
-    """The metadata shows that longer lists follow, before the first one is decoded."""
+def test_long_lists_are_decoded_in_small_batches(tmp_path):
+    """The metadata reveals the long lists before the first list is decoded."""
     from stream_perceptron.data.arrow.parquet import ParquetSource
 
     lengths = [2] * 10 + [0] * 3000 + [200_000] * 300 + [0] * 700
@@ -29,15 +29,15 @@ def test_decoded_lists_stay_within_a_batch(tmp_path):
 
 
 @pytest.mark.parametrize("value", [0, 21, 255])
-def test_a_file_with_a_damaged_byte_in_its_footer_is_read_or_refused(value, tmp_path):
+def test_file_with_a_damaged_footer_byte_is_read_or_reported(value, tmp_path):
     columns = {"a": np.arange(20.0), "note": list("abcd" * 5), "label": ["x", "y"] * 10}
     path = write_parquet(tmp_path / "s.parquet", columns)
-    whole = path.read_bytes()
-    length = int.from_bytes(whole[-8:-4], "little")
+    original_bytes = path.read_bytes()
+    footer_length = int.from_bytes(original_bytes[-8:-4], "little")
 
     errors = []
-    for i in range(len(whole) - 8 - length, len(whole) - 8):
-        path.write_bytes(whole[:i] + bytes([value]) + whole[i + 1 :])
+    for i in range(len(original_bytes) - 8 - footer_length, len(original_bytes) - 8):
+        path.write_bytes(original_bytes[:i] + bytes([value]) + original_bytes[i + 1 :])
         try:
             sources = [open_source(str(path))]
             live = LiveModel.start(sources, seed=0)
@@ -45,5 +45,5 @@ def test_a_file_with_a_damaged_byte_in_its_footer_is_read_or_refused(value, tmp_
         except StreamPerceptronError as error:
             errors.append(str(error))
 
-    assert 0 < len(errors) < length
+    assert 0 < len(errors) < footer_length
     assert not any("\n" in error for error in errors)

@@ -1,4 +1,4 @@
-"""Blocks of records have the meaning that the definition gives to each record."""
+"""A block of records is interpreted as each of its records would be alone."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 import pyarrow as pa
 import pytest
-from helpers import TIMES
+from helpers import CASE_FACTOR
 
 from stream_perceptron.data import Request, open_source, read_batches
 from stream_perceptron.data.arrow.rows import ArrowTable
@@ -29,19 +29,30 @@ COLUMNS = ("a", "b", "text", "when", "note", "w", "part", "off", "id", "label")
 NUMBERS = ["0", "1", "255", "7.5", "-3", "1e400", "", "NA", "-9", "true", "x"]
 
 
-def number(rng):
+def draw_number(rng):
     """Return a number as text, rarely something else."""
     return str(rng.choice([1, 2, 7, 200])) if rng.random() < 0.9 else rng.choice(NUMBERS)
 
 
-def csv_record(rng, i):
+def draw_csv_record(rng, i):
     text = rng.choice(["red", "blue", '"a ""b"", c"', "", "5"])
     weight = rng.choice(["1", "2", "1", "", "-1"]) if rng.random() < 0.1 else "1"
     offset = str(i) if rng.random() < 0.9 else rng.choice(["x", str(i - 2)])
     label = rng.choice(["up", "down"]) if rng.random() < 0.9 else rng.choice(["", "NA", "7"])
     when = rng.choice(DATES) if rng.random() < 0.95 else rng.choice(["today", "NA", "2024-02-30"])
     note = rng.choice([*NOTES, '"late, ""late"""', "5", "NA"])
-    cells = [number(rng), number(rng), text, when, note, weight, "p", offset, f"k{i % 5}", label]
+    cells = [
+        draw_number(rng),
+        draw_number(rng),
+        text,
+        when,
+        note,
+        weight,
+        "p",
+        offset,
+        f"k{i % 5}",
+        label,
+    ]
     return ",".join(cells if rng.random() < 0.98 else cells[1:])
 
 
@@ -50,21 +61,21 @@ NOTES = ["Late, late refund", "\u00c4RGER mit x1", " ", "...", "paid"]
 TAGS = [["vip", "new"], ["new"], [], ["vip", "vip", None], None]
 
 
-def json_record(rng, i, form, has_tags=False):
+def draw_json_record(rng, i, form, has_tags=False):
     def value():
         if rng.random() < 0.9:
             return rng.choice([1, 2, 7, 0.5])
         return rng.choice([None, True, "NA", "x", [1], {"u": 1}, 1e300, -9])
 
-    if rng.random() < 0.05:  # with --join, a label
+    if rng.random() < 0.05:  # with --join, this is a label
         return json.dumps({"a": None, "label": rng.choice(["up", "down"]), "id": f"k{i % 5}"})
     names = ["a", "b", "c"] if rng.random() < 0.7 else rng.sample("abcdefx", rng.randrange(4))
     record = {"features": {name: value() for name in names}, "text": rng.choice(["red", None])}
     if form == "flat":
-        inside = {"deep": value()} if rng.random() < 0.9 else {}
-        record = record["features"] | {"text": record["text"], "n": inside}
+        members = {"deep": value()} if rng.random() < 0.9 else {}
+        record = record["features"] | {"text": record["text"], "n": members}
         if rng.random() < 0.05:
-            record = {"n": inside}
+            record = {"n": members}
     elif form == "list":
         record = {"x": [value() for _ in range(3 if rng.random() < 0.95 else 2)]}
     elif rng.random() < 0.05:
@@ -73,17 +84,17 @@ def json_record(rng, i, form, has_tags=False):
     if rng.random() < 0.9:
         record["label"] = rng.choice(["up", "down"]) if rng.random() < 0.9 else None
     if has_tags:
-        odd = ["red", 5, ["NA", 7, True], [["x"]], [{"u": 1}], {"u": 1}]
-        inside = record.get("features", record) if rng.random() < 0.9 else record
-        if isinstance(inside, dict):
-            inside["tags"] = rng.choice(TAGS if rng.random() < 0.9 else odd)
-    inside = record.get("features", record) if rng.random() < 0.9 else record
-    if isinstance(inside, dict) and form != "list":
+        odd_values = ["red", 5, ["NA", 7, True], [["x"]], [{"u": 1}], {"u": 1}]
+        members = record.get("features", record) if rng.random() < 0.9 else record
+        if isinstance(members, dict):
+            members["tags"] = rng.choice(TAGS if rng.random() < 0.9 else odd_values)
+    members = record.get("features", record) if rng.random() < 0.9 else record
+    if isinstance(members, dict) and form != "list":
         if rng.random() < 0.9:
-            odd = ["NA", None, 5, "2024-02-30", ["2024-03-05"], {"u": 1}]
-            inside["when"] = rng.choice(DATES) if rng.random() < 0.95 else rng.choice(odd)
-        odd = [None, 5, True, "NA", ["a b", None, 7], [["x"]], {"u": 1}]
-        inside["note"] = rng.choice(NOTES) if rng.random() < 0.9 else rng.choice(odd)
+            odd_values = ["NA", None, 5, "2024-02-30", ["2024-03-05"], {"u": 1}]
+            members["when"] = rng.choice(DATES) if rng.random() < 0.95 else rng.choice(odd_values)
+        odd_values = [None, 5, True, "NA", ["a b", None, 7], [["x"]], {"u": 1}]
+        members["note"] = rng.choice(NOTES) if rng.random() < 0.9 else rng.choice(odd_values)
     record |= {"w": 1, "part": "p", "off": i, "id": f"k{i % 5}"}
     if rng.random() < 0.05:
         record[rng.choice(["y", "w", "off"])] = rng.choice([None, "x", -1])
@@ -93,7 +104,7 @@ def json_record(rng, i, form, has_tags=False):
     return json.dumps(dict(items))
 
 
-def libsvm_record(rng, i):
+def draw_libsvm_record(rng, i):
     label = rng.choice(["1", "-1"]) if rng.random() < 0.9 else rng.choice(["", "NA", "1.5"])
     names = sorted(rng.sample([*"12345678", "w", "a:b"], rng.randrange(5)))
     return " ".join(
@@ -101,20 +112,20 @@ def libsvm_record(rng, i):
     )
 
 
-def arrow_batch(rng, form, n):
+def draw_arrow_batch(rng, form, n):
     """Return random rows with the columns of CSV, or with a list of features."""
 
-    def column(choices, odd, kind):
-        values = [rng.choice(choices if rng.random() < 0.95 else odd) for _ in range(n)]
+    def column(choices, odd_values, kind):
+        values = [rng.choice(choices if rng.random() < 0.95 else odd_values) for _ in range(n)]
         return pa.array(values, kind)
 
     small, wide = [1, 2, 7, 200], [None, 300, -9]
     kind = rng.choice([pa.uint8(), pa.int64(), pa.float64(), pa.bool_()])
-    odd = [None, float("nan"), 1e300] if pa.types.is_floating(kind) else [None]
+    odd_values = [None, float("nan"), 1e300] if pa.types.is_floating(kind) else [None]
     if pa.types.is_boolean(kind):
         small = [True, False]
     columns = {
-        "a": column(small, odd, kind),
+        "a": column(small, odd_values, kind),
         "b": column([1, 2, 7, 200], wide if rng.random() < 0.5 else [None], pa.int16()),
     }
     if form == "arrow list":
@@ -127,7 +138,7 @@ def arrow_batch(rng, form, n):
         columns["b"] = columns["b"].fill_null(0).cast(pa.uint8(), safe=False)
     columns |= {
         "text": column(["red", "blue"], [None, "", "NA"], pa.string()),
-        "when": column(*arrow_dates(rng)),
+        "when": column(*draw_date_choices(rng)),
         "note": column(NOTES, [None, "NA", ""], pa.string()),
         "tags": column(TAGS, [["NA"], [""]], pa.list_(pa.string())),
         "w": column([1.0, 2.0], [None, -1.0], pa.float64()),
@@ -141,20 +152,24 @@ def arrow_batch(rng, form, n):
     return pa.record_batch(columns)
 
 
-def arrow_dates(rng):
-    """Return usual dates, odd ones, and their type."""
+def draw_date_choices(rng):
+    """Return usual dates, odd dates, and their Arrow type."""
     if rng.random() < 0.3:
         return DATES, [None, "NA", "today"], pa.string()
     times = [dt.datetime(2024, 3, 5, 13, 45), dt.datetime(1969, 12, 31, 23, 59, 59, 999_999)]
-    odd = [None, dt.datetime(9999, 12, 31)]
+    odd_values = [None, dt.datetime(9999, 12, 31)]
     if rng.random() < 0.3:
-        return [time.date() for time in times], odd[:1], rng.choice([pa.date32(), pa.date64()])
+        return (
+            [time.date() for time in times],
+            odd_values[:1],
+            rng.choice([pa.date32(), pa.date64()]),
+        )
     zone = rng.choice([None, "UTC", "+05:30"])
-    return times, odd[:1], pa.timestamp(rng.choice(["s", "ms", "us", "ns"]), zone)
+    return times, odd_values[:1], pa.timestamp(rng.choice(["s", "ms", "us", "ns"]), zone)
 
 
-def selection_for(rng, form):
-    """Return random options."""
+def draw_read_options(rng, form):
+    """Return random read options."""
     options = {
         "label": "label" if form == "csv" or form.startswith("arrow") else None,
         "missing": rng.choice([(), ("NA",), ("NA", "-9", "7")]),
@@ -176,11 +191,11 @@ def selection_for(rng, form):
     return ReadOptions(**options)
 
 
-def cells_of(rng, form, n):
+def draw_cells(rng, form, n):
     """Return the context of n random records, and their cells."""
-    context = Context(selection_for(rng, form), learns=rng.random() < 0.8)
+    context = Context(draw_read_options(rng, form), learns=rng.random() < 0.8)
     if form.startswith("arrow"):
-        batch = arrow_batch(rng, form, n)
+        batch = draw_arrow_batch(rng, form, n)
         if form == "arrow list":
             context = replace(
                 context, read_options=replace(context.read_options, one_hot=(), dates=(), words=())
@@ -192,7 +207,7 @@ def cells_of(rng, form, n):
             context = replace(context, redeliveries=Redeliveries({("p",): 3}))
         return context, table.scanner().scan(batch)
     if form in ("libsvm", "flat") and rng.random() < 0.2:
-        # A model of a table, which does not know all names.
+        # The model was trained on a table, and does not know all names.
         known = ("1", "2", "7") if form == "libsvm" else ("a", "b")
         schema = Schema(features=known, texts=("text",), columns=(*known, "text", "label"))
         context = replace(context, schema=replace(schema, label="label"))
@@ -208,20 +223,21 @@ def cells_of(rng, form, n):
     if context.read_options.position:
         context = replace(context, redeliveries=Redeliveries({("p",): 3}))
     has_tags = "tags" in context.read_options.one_hot
-    make = {"csv": csv_record, "libsvm": libsvm_record}.get(form)
+    draw_record = {"csv": draw_csv_record, "libsvm": draw_libsvm_record}.get(form)
     records = [
-        (make(rng, i) if make else json_record(rng, i, form, has_tags)).encode() + b"\n"
+        (draw_record(rng, i) if draw_record else draw_json_record(rng, i, form, has_tags)).encode()
+        + b"\n"
         for i in range(n)
     ]
     return context, scanner.scan(RawLines(b"".join(records), np.cumsum(list(map(len, records)))))
 
 
-def sorted_bits(x):
+def sort_feature_bits(x):
     return sorted((name, np.float64(value).tobytes()) for name, value in x.items())
 
 
-def adopt(context, inferred):
-    """Return the context of the next records."""
+def advance_context(context, inferred):
+    """Return the context for the records that follow."""
     vocabulary = Vocabulary([*context.vocabulary.names, *inferred.names])
     return replace(context, schema=inferred.schema, vocabulary=vocabulary)
 
@@ -230,7 +246,7 @@ FORMS = ["csv", "flat", "features", "list", "libsvm", "arrow", "arrow list"]
 
 
 def interpret_in_parts(context, cells, sizes, names=None):
-    """Interpret consecutive records in parts of these sizes; return what the parts say together."""
+    """Interpret consecutive records in parts of these sizes; return the combined results."""
     progress, knowledge = Progress(), Knowledge(context.schema)
     parts, first, redeliveries = [], 0, context.redeliveries and context.redeliveries.copy()
     for n in sizes:
@@ -240,13 +256,13 @@ def interpret_in_parts(context, cells, sizes, names=None):
         parts.append((first, batch))
         knowledge.adopt(batch.inferred)
         progress.count_missing(batch.missing, knowledge)
-        context = adopt(context, batch.inferred)
+        context = advance_context(context, batch.inferred)
         for offset in batch.offsets:
             redeliveries.update(offset)
         first += n
     return (
         [first + i for first, batch in parts for i in batch.rows.tolist()],
-        [sorted_bits(x) for _, batch in parts for x in batch.features.dicts()],
+        [sort_feature_bits(x) for _, batch in parts for x in batch.features.dicts()],
         [repr(label) for _, batch in parts for label in batch.labels],
         [weight for _, batch in parts for weight in batch.weights.tolist()],
         {first + i: reason for first, batch in parts for i, reason in batch.rejected.items()},
@@ -261,31 +277,33 @@ def interpret_in_parts(context, cells, sizes, names=None):
     )
 
 
-def sizes_of(rng, n):
-    """Return random sizes of parts with n records together."""
+def draw_sizes(rng, n):
+    """Return random sizes of parts that have n records in total."""
     ends = sorted(rng.sample(range(1, n), rng.randrange(6)))
     return [end - start for start, end in zip([0, *ends], [*ends, n], strict=True)]
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_records_mean_the_same_however_they_are_split(form, tell):
-    """A single record of a few cells is interpreted by the definition."""
-    rng, n_together = random.Random(form), 0
-    for _ in range(100 * TIMES):
-        context, cells = cells_of(rng, form, 60)
+def test_splitting_records_does_not_change_their_interpretation(form, report_figure):
+    """Single records are interpreted by the reference implementation."""
+    rng, n_vectorized = random.Random(form), 0
+    for _ in range(100 * CASE_FACTOR):
+        context, cells = draw_cells(rng, form, 60)
         expected = interpret_in_parts(context, cells, [1] * 60)
-        assert interpret_in_parts(context, cells, sizes_of(rng, 60), NameRoles()) == expected
+        assert interpret_in_parts(context, cells, draw_sizes(rng, 60), NameRoles()) == expected
         block = interpret_block(
-            adopt(context, interpret(context, cells).inferred), cells, NameRoles()
+            advance_context(context, interpret(context, cells).inferred), cells, NameRoles()
         )
-        n_together += 0 if block is None else len(block) - int(block.is_deferred.sum())
-    tell(f"{form}: {n_together:,} of {6000 * TIMES:,} records can be interpreted many at once")
-    assert n_together > 1000 * TIMES
+        n_vectorized += 0 if block is None else len(block) - int(block.is_deferred.sum())
+    report_figure(
+        f"{form}: {n_vectorized:,} of {6000 * CASE_FACTOR:,} records can be interpreted in blocks"
+    )
+    assert n_vectorized > 1000 * CASE_FACTOR
 
 
-def test_interpretation_changes_nothing_that_it_is_given():
+def test_interpret_does_not_modify_its_arguments():
     rng = random.Random(0)
-    context, cells = cells_of(rng, "flat", 60)
+    context, cells = draw_cells(rng, "flat", 60)
     twice = [interpret(context, cells) for _ in range(2)]
 
     assert twice[0].inferred == twice[1].inferred
@@ -303,8 +321,8 @@ def test_interpretation_changes_nothing_that_it_is_given():
         ('{"a": 1, "color": "red", "color_red": 5, "y": "u"}\n', [{"a", "color_red"}]),
     ],
 )
-def test_a_row_has_each_feature_once(rows, expected, tmp_path):
-    """A one-hot feature may have the name of a column, or come from two places of a record."""
+def test_each_feature_occurs_once_in_a_row(rows, expected, tmp_path):
+    """A one-hot feature may have the name of a column, or occur twice in a record."""
     path = tmp_path / "rows"
     path.write_text(rows)
     request = Request(ReadOptions(one_hot=("color",)))

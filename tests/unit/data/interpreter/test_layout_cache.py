@@ -1,4 +1,4 @@
-"""A record like the one before has the meaning that the interpreter gives to it alone."""
+"""The layout cache interprets a record as the interpreter does."""
 
 from __future__ import annotations
 
@@ -17,35 +17,39 @@ from stream_perceptron.data.text.scanning import CsvScanner, JsonScanner
 from stream_perceptron.model.vocabulary import Vocabulary
 
 COLUMNS = ("label", "a", "b", "text", "id")
-ODD = [None, True, "", "\u00a0", "NA", "x", 1e400, 1e300, -0.0, 2**60, [1], {"u": 1}]
+ODD_VALUES = [None, True, "", "\u00a0", "NA", "x", 1e400, 1e300, -0.0, 2**60, [1], {"u": 1}]
 
 
-def draw_record(rng, form, labels, odd, n_odd):
-    """Return the members of a record: plain numbers and a label, but for some odd values."""
+def draw_record(rng, form, labels, odd_values, odd_percentage):
+    """Return the members of a random record: mostly plain numbers, texts and a label."""
 
-    def draw(usual):
-        return rng.choice(usual) if rng.random() > n_odd / 100 else rng.choice(odd)
+    def draw(usual_values):
+        return (
+            rng.choice(usual_values)
+            if rng.random() > odd_percentage / 100
+            else rng.choice(odd_values)
+        )
 
     features = {"a": draw([0.5, -2.0, 3]), "b": draw([1, 255, 256])}
     others, label = {"text": draw(["red", "blue"]), "id": draw([7, "k"])}, draw(labels)
     if form == "object":
         return {"features": features, **others, "label": label}
     members = {"label": label, **features, **others}
-    if form == "flat" and rng.random() < n_odd / 100:
+    if form == "flat" and rng.random() < odd_percentage / 100:
         members["c"] = 1
-    if form == "flat" and rng.random() < n_odd / 50:
+    if form == "flat" and rng.random() < odd_percentage / 50:
         members["a"], members["b"] = members.pop("b"), members.pop("a")
     return members
 
 
 def draw_records(rng, form, n):
-    labels, odd = rng.choice([["up", "down"], ["up", "7", 7]]), rng.sample(ODD, 2)
-    n_odd = rng.choice([3, 3, 30])
-    return [draw_record(rng, form, labels, odd, n_odd) for _ in range(n)]
+    labels, odd_values = rng.choice([["up", "down"], ["up", "7", 7]]), rng.sample(ODD_VALUES, 2)
+    odd_percentage = rng.choice([3, 3, 30])
+    return [draw_record(rng, form, labels, odd_values, odd_percentage) for _ in range(n)]
 
 
 def scan(form, records):
-    """Return a scanner's cells of each record."""
+    """Write and scan each record by itself; return their cells."""
     if form == "csv":
         scanner = CsvScanner(tuple(records[0]))
         texts = [
@@ -77,7 +81,7 @@ def draw_context(rng, form):
     )
 
 
-def meaning_of(batch):
+def summarize_batch(batch):
     return (
         [{name: np.float64(v).tobytes() for name, v in x.items()} for x in batch.features.dicts()],
         list(map(repr, batch.labels)),
@@ -91,28 +95,28 @@ def meaning_of(batch):
 
 
 def interpret_one_by_one(context, records, n_learned):
-    """Learn the first records, and predict the others; return how many were found alike."""
-    alike, n_alike = LayoutCache(), 0
+    """Learn the first records and predict the others; return the number of cache hits."""
+    layout_cache, n_cache_hits = LayoutCache(), 0
     for i, cells in enumerate(records):
         if i == n_learned:
             context = replace(context, learns=False)
         expected = interpret(context, cells)
-        actual = alike.interpret(context, cells, {"source": "rows", "first_row": 1})
+        actual = layout_cache.interpret(context, cells, {"source": "rows", "first_row": 1})
         if actual is None:
-            alike.store(context, cells, expected)
+            layout_cache.store(context, cells, expected)
         else:
-            assert meaning_of(actual) == meaning_of(expected)
-            n_alike += 1
+            assert summarize_batch(actual) == summarize_batch(expected)
+            n_cache_hits += 1
         inferred = expected.inferred
         if context.learns and (inferred.names or inferred.schema != context.schema):
             vocabulary = Vocabulary([*context.vocabulary.names, *inferred.names])
             context = replace(context, schema=inferred.schema, vocabulary=vocabulary)
-    return n_alike
+    return n_cache_hits
 
 
 @pytest.mark.parametrize("form", ["csv", "flat", "object"])
 @pytest.mark.parametrize("seed", range(150))
-def test_alike_records_have_the_meaning_of_single_ones(form, seed):
+def test_layout_cache_interprets_records_as_the_interpreter_does(form, seed):
     rng = random.Random(seed)
     context = draw_context(rng, form)
 
@@ -120,20 +124,20 @@ def test_alike_records_have_the_meaning_of_single_ones(form, seed):
 
 
 @pytest.mark.parametrize("form", ["csv", "flat", "object"])
-def test_records_of_numbers_and_a_label_are_alike(form):
+def test_records_of_numbers_and_a_label_hit_the_cache(form):
     members = {"a": 0.5, "b": 256, "text": "red", "id": 7, "label": "up"}
     if form == "object":
         members = {"features": {"a": 0.5, "b": 256}, "id": 7, "label": "up"}
     context = draw_context(random.Random(0), form)
     context = replace(context, read_options=ReadOptions(label="label", ignore=("id",)))
 
-    n_alike = interpret_one_by_one(context, scan(form, [members] * 50), 25)
+    n_cache_hits = interpret_one_by_one(context, scan(form, [members] * 50), 25)
 
-    assert n_alike > 40
+    assert n_cache_hits > 40
 
 
 @pytest.mark.parametrize("form", ["csv", "flat"])
-def test_records_of_pixels_are_alike(form):
+def test_records_of_pixels_hit_the_cache(form):
     rng = random.Random(0)
     columns = ("label", *(f"pixel{i}" for i in range(60)))
     pixels = [

@@ -8,17 +8,17 @@ from stream_perceptron.data import ReadOptions, Request, open_source, read_batch
 
 
 @pytest.fixture
-def read(tmp_path):
-    """A function that reads text in a file and returns features by row, labels and rejections."""
+def read_text_source(tmp_path):
+    """Return a function that writes text to a file and reads features, labels and rejections."""
 
-    def read_text(text, **read_options):
+    def write_and_read(text, **read_options):
         path = tmp_path / "source"
         path.write_bytes(text if isinstance(text, bytes) else text.encode())
         features, labels, rejected = [], [], {}
         for batch in read_batches(open_source(str(path)), Request(ReadOptions(**read_options))):
             features += list(batch.features.dicts())
             labels += batch.labels
-            rejected |= {batch.first_row - 1 + i: why for i, why in batch.rejected.items()}
+            rejected |= {batch.first_row - 1 + i: reason for i, reason in batch.rejected.items()}
         return features, labels, rejected
 
-    return read_text
+    return write_and_read

@@ -1,4 +1,4 @@
-"""Records of CSV: their samples and rejections."""
+"""Samples and rejections of CSV records."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from stream_perceptron.live.metrics import Progress
 
 
 @pytest.mark.parametrize("missing", ["0", "7", "99", "-9"])
-def test_numbers_may_mean_a_missing_value(missing, tmp_path):
-    """This holds in the first row too, and in blocks."""
+def test_number_can_mean_a_missing_value(missing, tmp_path):
+    """This holds for the first row as well as for blocks of rows."""
     cells = [missing, "1", "2.5", missing, "3"] * 40
     path = tmp_path / "s.csv"
     path.write_text("a,b,c,d,e,y\n" + "".join(f"{c},{c},{c},{c},{c},u\n" for c in cells))
@@ -27,13 +27,15 @@ def test_numbers_may_mean_a_missing_value(missing, tmp_path):
     assert progress.missing == 80 * 5
 
 
-def test_a_header_that_leaves_a_quote_open_takes_the_line_that_closes_it(read):
-    assert read('label,"a\nb"\n') == ([], [], {})
+def test_quoted_column_name_may_span_two_lines(read_text_source):
+    assert read_text_source('label,"a\nb"\n') == ([], [], {})
 
 
-def test_lines_between_quotes_are_one_record_only_if_it_has_all_its_fields(read):
-    """Otherwise each line is a record."""
-    features, labels, rejected = read('a,t,y\n1,"x,0\n5,6,y",1,0\n3,z,1\n4,"two\nlines",0\n')
+def test_record_of_several_lines_needs_the_right_number_of_fields(read_text_source):
+    """With too many or too few fields, each line is a record by itself."""
+    features, labels, rejected = read_text_source(
+        'a,t,y\n1,"x,0\n5,6,y",1,0\n3,z,1\n4,"two\nlines",0\n'
+    )
 
     assert (features, labels) == ([{"a": 3}, {"a": 4}], [1, 0])
     assert sorted(rejected) == [0, 1]

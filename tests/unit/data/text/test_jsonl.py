@@ -1,4 +1,4 @@
-"""Records of JSON: their samples and rejections."""
+"""Samples and rejections of JSON records."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from stream_perceptron.data.opening import open_source
 
 
 @pytest.mark.parametrize(
-    ("rows", "learned", "why"),
+    ("rows", "expected_rows", "reasons"),
     [
-        (  # an unlabeled row does not make a key a number
+        (  # An unlabeled row does not make a feature numeric.
             [{"a": 1, "y": 0}, {"a": 2, "y": 1}, {"a": 1, "e": 5}, {"a": 2, "e": "red", "y": 1}],
             [0, 1, 3], {},
         ),
@@ -38,30 +38,32 @@ from stream_perceptron.data.opening import open_source
          {0: "feature 'a' is inf"}),
     ],
 )  # fmt: skip
-@pytest.mark.parametrize("are_split", [False, True])
-def test_only_learned_rows_tell_what_others_mean(rows, learned, why, are_split, tmp_path):
-    """This holds in one run, and in runs that resume after each row."""
+@pytest.mark.parametrize("is_split", [False, True])
+def test_only_learned_rows_determine_feature_types(
+    rows, expected_rows, reasons, is_split, tmp_path
+):
+    """A single run and runs that resume after each row agree."""
     source, path = tmp_path / "s.jsonl", tmp_path / "m.npz"
     text = "".join(json.dumps(row) + "\n" for row in rows)
-    source.write_text(text.replace("Infinity", "1e400"))  # which JSON can have
+    source.write_text(text.replace("Infinity", "1e400"))  # valid JSON
     sources = [open_source(str(source))]
     live = LiveModel.start(sources, seed=0)
-    found, rejected = [], {}
-    for limit in range(1, len(rows) + 1) if are_split else [None]:
+    learned_rows, rejected = [], {}
+    for limit in range(1, len(rows) + 1) if is_split else [None]:
         for result in live.run(sources, live.resume(sources), limit=limit, skip_rejected=True):
-            both = zip(result.rows.tolist(), result.labels, strict=True)
-            found += [row - 1 for row, label in both if label is not None]
-            for told in result.rejected:
-                rejected[told.row - 1] = told.reason
+            rows_and_labels = zip(result.rows.tolist(), result.labels, strict=True)
+            learned_rows += [row - 1 for row, label in rows_and_labels if label is not None]
+            for rejection in result.rejected:
+                rejected[rejection.row - 1] = rejection.reason
         live.save(path)
         live = LiveModel.load(path)
 
-    assert found == learned
-    assert why.keys() == rejected.keys()
-    assert all(rejected[i].startswith(start) for i, start in why.items())
+    assert learned_rows == expected_rows
+    assert reasons.keys() == rejected.keys()
+    assert all(rejected[i].startswith(start) for i, start in reasons.items())
 
 
-def test_rows_of_many_structures_are_described_by_the_last(tmp_path):
+def test_notice_describes_the_structure_of_the_last_row(tmp_path):
     """Unlabeled rows do not fix the schema, so each row's own structure counts."""
     path = tmp_path / "s.jsonl"
     path.write_text('{"x": [1]}\n{"a": 1}\n' * 60 + '{"features": {"b": 1}}\n')

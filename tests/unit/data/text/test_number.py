@@ -1,4 +1,4 @@
-"""Numbers in text become the nearest doubles."""
+"""Numbers in text are rounded to the nearest double."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from decimal import Decimal, localcontext
 
 import numpy as np
 import pytest
-from helpers import TIMES
+from helpers import CASE_FACTOR
 
 from stream_perceptron.data import Request, open_source, read_batches
 from stream_perceptron.data.text import scanning
@@ -17,10 +17,10 @@ pytestmark = pytest.mark.skipif(
     scanning.compiled is None, reason="there is no compiler: install gcc"
 )
 
-N = 60_000
+N_NUMBERS = 60_000
 
 
-def double(rng):
+def draw_double(rng):
     """Return a finite double with random bits."""
     number = float("nan")
     while number - number != 0:
@@ -28,9 +28,9 @@ def double(rng):
     return number
 
 
-def halfway(rng):
-    """Return the decimal digits of the midpoint of two doubles, or of a number next to it."""
-    low = abs(rng.choice([double, lambda rng: rng.uniform(0, 10 ** rng.randrange(25))])(rng))
+def draw_halfway_digits(rng):
+    """Return the digits of a midpoint of two adjacent doubles, or of a number next to it."""
+    low = abs(rng.choice([draw_double, lambda rng: rng.uniform(0, 10 ** rng.randrange(25))])(rng))
     with localcontext() as context:
         context.prec = 800
         middle = (Decimal(low) + Decimal(float(np.nextafter(low, 0)))) / 2
@@ -38,38 +38,38 @@ def halfway(rng):
     return digits + rng.choice(["", "0", "1"])
 
 
-def any_digits(rng):
+def draw_digits(rng):
     """Return a number with random digits before and after a point."""
     parts = [str(rng.randrange(10 ** rng.randrange(1, 21))) for _ in range(2)]
     return f"{parts[0]}.{parts[1]:0>{rng.randrange(1, 30)}}e{rng.randrange(-360, 280)}"
 
 
-KINDS = {
-    "17 digits": lambda rng: f"{double(rng):.17g}",
-    "shortest": lambda rng: repr(double(rng)),
+TEXT_GENERATORS = {
+    "17 digits": lambda rng: f"{draw_double(rng):.17g}",
+    "shortest": lambda rng: repr(draw_double(rng)),
     "of size 1": lambda rng: repr(rng.gauss(0, 1)),
     "decimals": lambda rng: f"{rng.uniform(-999, 999):.{rng.randrange(1, 9)}f}",
     "a point at an end": lambda rng: rng.choice(
         [f".{rng.randrange(10**25)}", f"{rng.randrange(10**25)}."]
     ),
     "whole": lambda rng: str(rng.randrange(-(10 ** rng.randrange(1, 23)), 10**18)),
-    "any": any_digits,
-    "halfway": halfway,
+    "any": draw_digits,
+    "halfway": draw_halfway_digits,
 }
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_numbers_are_rounded_as_python_rounds_them(kind, tmp_path):
-    """The compiled scanner reads all but a few of them."""
+@pytest.mark.parametrize("kind", TEXT_GENERATORS)
+def test_numbers_are_rounded_as_in_python(kind, tmp_path):
+    """All but a few are read in blocks, by the compiled scanner."""
     rng, path = random.Random(kind), tmp_path / "numbers.csv"
-    n = N * TIMES // len(KINDS)
-    texts = [KINDS[kind](rng) for _ in range(n)]
+    n = N_NUMBERS * CASE_FACTOR // len(TEXT_GENERATORS)
+    texts = [TEXT_GENERATORS[kind](rng) for _ in range(n)]
     path.write_text("a,y\n1,0\n2,0\n" + "".join(f"{text},1\n" for text in texts))
-    found, sizes = [], []
+    value_arrays, batch_sizes = [], []
     for batch in read_batches(open_source(str(path)), Request()):
-        found.append(batch.features.values)
-        sizes.append(len(batch))
-    numbers = np.array([1.0, 2.0, *map(float, texts)])
+        value_arrays.append(batch.features.values)
+        batch_sizes.append(len(batch))
+    expected = np.array([1.0, 2.0, *map(float, texts)])
 
-    assert np.concatenate(found).tobytes() == numbers[np.isfinite(numbers)].tobytes()
-    assert kind == "halfway" or len(sizes) < n / 40
+    assert np.concatenate(value_arrays).tobytes() == expected[np.isfinite(expected)].tobytes()
+    assert kind == "halfway" or len(batch_sizes) < n / 40

@@ -1,4 +1,4 @@
-"""The compiled scanners and their definitions in Python give the same cells."""
+"""The compiled scanners and the Python scanners give the same cells."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import struct
 
 import numpy as np
 import pytest
-from helpers import TIMES
+from helpers import CASE_FACTOR
 
 from stream_perceptron.data.text import scanning
 from stream_perceptron.data.text.records import Dialect, RawLines
@@ -34,8 +34,8 @@ TEXTS = [
 KEYS = ["a", "b", "label", "features", "x", "a.b", "w1", "a_long_name", "ü", 'q"', "", "1", "\\"]
 
 
-class Writer:
-    """Writes random records."""
+class RecordGenerator:
+    """Generates random records."""
 
     def __init__(self, rng):
         self.rng = rng
@@ -104,26 +104,26 @@ class Writer:
     def mutate(self, record):
         rng, line = self.rng, bytearray(record.encode()[:-1])
         for _ in range(rng.choice([0, 0, 0, 1, 2]) if line else 0):
-            place = rng.randrange(len(line) + 1)
+            index = rng.randrange(len(line) + 1)
             change = rng.random()
             if change < 0.5:
-                line.insert(place, rng.choice(b'"\\,:{}[]0123456789.eE+-# \t\r\xc3\xff\0ab'))
+                line.insert(index, rng.choice(b'"\\,:{}[]0123456789.eE+-# \t\r\xc3\xff\0ab'))
             elif change < 0.8:
-                del line[place : place + 1]
+                del line[index : index + 1]
             else:
-                line[place : place + 1] = line[place - 2 : place + 2]
+                line[index : index + 1] = line[index - 2 : index + 2]
         return bytes(line) + b"\n"
 
 
-def cells_of(scanner, records):
-    """Return the cells of records, comparable to the bit, and the errors."""
+def scan_cells(scanner, records):
+    """Scan records; return their cells, comparable bit by bit, and the errors."""
     lines = RawLines(b"".join(records), np.cumsum([len(record) for record in records]))
     cells = scanner.scan(lines)
-    return cells.starts.tolist(), *map(values_of, [cells, cells.members]), cells.errors
+    return cells.starts.tolist(), *map(describe_cells, [cells, cells.members]), cells.errors
 
 
-def values_of(cells):
-    """Return names, kinds, numbers and contents of all cells, comparable to the bit."""
+def describe_cells(cells):
+    """Return names, kinds, numbers and contents of all cells, comparable bit by bit."""
     if cells is None:
         return None
     described = map(cells.describe, range(len(cells.kinds)))
@@ -134,33 +134,33 @@ def values_of(cells):
 
 
 @pytest.mark.parametrize("form", ["csv", "json", "libsvm"])
-def test_mutated_records_give_the_same_cells(form, tell):
+def test_mutated_records_give_the_same_cells(form, report_figure):
     rng = random.Random(0)
-    writer, n_records, n_read = Writer(rng), 0, 0
-    for _ in range(600 * TIMES):
+    generator, n_records, n_read = RecordGenerator(rng), 0, 0
+    for _ in range(600 * CASE_FACTOR):
         delimiter, n_fields = rng.choice(",;\t |"), rng.randrange(1, 6)
         dialect = Dialect(delimiter, "." if delimiter == "," else rng.choice(".,"))
 
-        def make(n_fields=n_fields, dialect=dialect):
+        def make_scanner(n_fields=n_fields, dialect=dialect):
             names = [f"c{i}" for i in range(n_fields)]
             return {
                 "csv": lambda: CsvScanner(names, dialect), "json": JsonScanner,
                 "libsvm": LibsvmScanner,
             }[form]()  # fmt: skip
 
-        compiled, definition = make(), make()
-        definition._compiled = None
+        compiled, reference = make_scanner(), make_scanner()
+        reference._compiled = None
         options = (delimiter, n_fields) if form == "csv" else ()
-        # Two blocks share the names found so far.
+        # The scanners keep names from the first block for the second.
         for _ in range(2):
-            records = [getattr(writer, form)(*options) for _ in range(rng.randrange(1, 20))]
+            records = [getattr(generator, form)(*options) for _ in range(rng.randrange(1, 20))]
             records = [
-                writer.mutate(record) if rng.random() < 0.5 else record.encode()
+                generator.mutate(record) if rng.random() < 0.5 else record.encode()
                 for record in records
             ]
-            expected = cells_of(definition, records)
-            assert cells_of(compiled, records) == expected, records
+            expected = scan_cells(reference, records)
+            assert scan_cells(compiled, records) == expected, records
             n_records += len(records)
             n_read += len(records) - len(expected[3])
-    tell(f"{form}: {n_records:,} records alike, {n_read:,} of them well-formed")
+    report_figure(f"{form}: {n_records:,} records identical, {n_read:,} of them well-formed")
     assert n_read > n_records // 4
