@@ -23,9 +23,9 @@ PACKAGE = ROOT / "stream_perceptron"
 TESTS = {
     "model": ["tests/unit/model", "tests/unit/test_perceptron.py"],
     "data/interpreter": ["tests/unit/data/interpreter", "tests/unit/data/text", "tests/formats"],
-    "live": ["tests/unit/live"],
+    "live": ["tests/unit/live", "tests/cli/test_schema.py"],
     "live/drift": ["tests/unit/live/test_drift.py"],
-    "checkpoint": ["tests/unit/checkpoint"],
+    "checkpoint": ["tests/unit/checkpoint", "tests/durability/test_replacement.py"],
 }
 PATIENCE = 3  # a mutant counts as killed if its tests take more than this many times as long
 SWAPS: dict[type, type] = {
