@@ -40,7 +40,7 @@ class Saver:
         self._saved_rows = n_read
 
     @property
-    def _read(self) -> int:
+    def _n_read(self) -> int:
         """The number of rows read of this run's sources, those read by earlier runs included."""
         cursor = self._live.cursor
         # The model gets the cursor of this run with its first row.
@@ -48,14 +48,14 @@ class Saver:
 
     def seconds_left(self) -> float | None:
         """Return the seconds until unsaved rows must be saved, or None if there are none."""
-        if self._time_interval is None or self._read == self._saved_rows:
+        if self._time_interval is None or self._n_read == self._saved_rows:
             return None
         return max(0.0, self._saved_at + self._time_interval - time.monotonic())
 
     def save_if_due(self) -> float | None:
         """Save if the interval in rows or seconds has passed; return the seconds left."""
         if self.row_interval is not None:
-            is_due = self._read // self.row_interval > self._saved_rows // self.row_interval
+            is_due = self._n_read // self.row_interval > self._saved_rows // self.row_interval
         else:
             is_due = self.seconds_left() == 0.0
         if is_due:
@@ -72,7 +72,7 @@ class Saver:
             return False
         cursor, outputs = self._live.cursor, (self._predictions, self._rejected)
         has_output = any(file is not None and file.has_lines for file in outputs)
-        self._saved_at, self._saved_rows = time.monotonic(), self._read
+        self._saved_at, self._saved_rows = time.monotonic(), self._n_read
         has_read_stream = cursor.has_stream and cursor.read > 0
         is_without_rows = self._live.is_unused or cursor.has_only_rejected
         if is_without_rows and not (has_output or has_read_stream):
@@ -87,10 +87,10 @@ class Saver:
         except OSError as error:
             error.filename = str(self._path)
             raise
-        self._warn_of_changes()
+        self._warn_of_changed_sources()
         return True
 
-    def _warn_of_changes(self) -> None:
+    def _warn_of_changed_sources(self) -> None:
         """Warn once about a text file that was changed while it was read."""
         changed = [source.name for source in self._live.cursor.sources if source.has_changed]
         if changed and not self._has_warned:

@@ -156,7 +156,7 @@ def _download(
         folder = Path(tempfile.mkdtemp(dir=scratch))
         try:
             download(folder)
-            return _find_files(folder, dataset.sha256), origin
+            return _unpack_and_verify(folder, dataset.sha256), origin
         except _DOWNLOAD_ERRORS as error:
             failures.append(f"{origin} ({first_line(error)})")
     raise SourceError(f"download failed; tried {'; '.join(failures)}")
@@ -212,7 +212,7 @@ def _download_from_mirror(url: str, folder: Path, report: Report) -> None:
                     raise SourceError(f"{name} is too large to be the published file")
 
 
-def _find_files(folder: Path, digests: tuple[str, ...]) -> dict[str, Path]:
+def _unpack_and_verify(folder: Path, digests: tuple[str, ...]) -> dict[str, Path]:
     """Return the published IDX files below a folder by name, uncompressed."""
     files = {}
     names = [name for pair in _IDX_FILES.values() for name in pair]

@@ -29,7 +29,7 @@ def draw_learning_curve(live: LiveModel) -> dict[str, Any] | None:
     samples = progress.curve.column("samples")
     if not len(samples):
         return None
-    begin, end = _find_windows(samples)
+    begin, end = _find_rolling_windows(samples)
     n = _sum_windows(samples, begin, end)
     errors = _sum_windows(progress.curve.column("errors"), begin, end) / n
     updated = _sum_windows(progress.curve.column("updates"), begin, end) / n
@@ -129,7 +129,7 @@ def _build_accuracy_panel(live: LiveModel, begin: Array, end: Array) -> Panel:
     return Panel(lines, low, 1.0, height=2, is_share=True)
 
 
-def _find_windows(samples: Array) -> tuple[Array, Array]:
+def _find_rolling_windows(samples: Array) -> tuple[Array, Array]:
     """Return the first and one-past-last bins of the shortest windows with enough samples."""
     at = samples.cumsum()
     n_required = min(_MIN_WINDOW_SAMPLES, at[-1])

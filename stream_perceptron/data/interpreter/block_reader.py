@@ -53,7 +53,11 @@ _FAILED = object()
 
 
 class BlockReader:
-    """Reads the cells that all formats have in common."""
+    """Reads the cells that all formats have in common.
+
+    Its methods mark records that they cannot read with certainty in `is_deferred`. Arrays called
+    `missing` count the missing values of each record; they are changed in place.
+    """
 
     def __init__(self, context: Context, cells: Cells) -> None:
         self.context, self.cells = context, cells
@@ -179,7 +183,7 @@ class BlockReader:
         self, names: Sequence[Any], starts: NDArray[np.intp], name_ids: Any, values: NDArray[Any]
     ) -> Rows:
         """Return rows of scaled numbers; a record with an infinite number is deferred."""
-        scale = self.text_scale
+        scale = self.untyped_scale
         if values.dtype == np.uint8 and self.can_stay_bytes(scale):
             return Rows(names, starts, name_ids, values, scale)
         values = self.scale_values(values, scale)
@@ -191,7 +195,7 @@ class BlockReader:
         return Rows(names, starts, name_ids, values)
 
     @property
-    def text_scale(self) -> float:
+    def untyped_scale(self) -> float:
         """The factor of numbers without a declared type."""
         return 1.0 if self.options.scale is None else self.options.scale
 
@@ -216,30 +220,30 @@ class BlockReader:
         self,
         features: tuple[str, ...],
         values: NDArray[Any],
-        convert_null: Mask | None,
+        is_present: Mask | None,
         scale: float | NDArray[np.float64],
     ) -> Rows:
         """Return rows of values, shape (n, d), as bytes if possible; deferred rows have any."""
         if isinstance(scale, float):
-            are_declared = self.context.byte_scale is not None
-            if are_declared or self.can_stay_bytes(scale):
-                values = _pack_bytes(values, convert_null, are_declared)
+            is_declared = self.context.byte_scale is not None
+            if is_declared or self.can_stay_bytes(scale):
+                values = _pack_bytes(values, is_present, is_declared)
                 if values.dtype == np.uint8:
                     return Rows.from_table(
-                        features, np.ascontiguousarray(values), convert_null, scale
+                        features, np.ascontiguousarray(values), is_present, scale
                     )
         with np.errstate(over="ignore", invalid="ignore"):
             are_finite = math.isfinite(values.sum())
         if not are_finite:
             finite = np.isfinite(values)
-            self.is_deferred |= (~finite if convert_null is None else ~finite & convert_null).any(
+            self.is_deferred |= (~finite if is_present is None else ~finite & is_present).any(
                 axis=1
             )
             values = np.where(finite, values, 0.0)
         scaled = self.scale_values(values, scale)
         if np.abs(scale).max(initial=0.0) > 1:
             self.is_deferred |= np.isinf(scaled).any(axis=1)
-        return Rows.from_table(features, scaled, convert_null)
+        return Rows.from_table(features, scaled, is_present)
 
     def read_lists(
         self, lists: NDArray[np.intp], rows: NDArray[np.intp], missing: NDArray[np.intp],
@@ -271,16 +275,16 @@ class BlockReader:
             members = take_records([members], lists[has_length])
             rows = rows[has_length]
         values, kinds = members.numbers.reshape(-1, d), members.kinds.reshape(-1, d)
-        convert_null = None
+        is_present = None
         if not members.are_all_numbers:
-            convert_null = (kinds == Kind.NUMBER) | (kinds == Kind.BOOL)
+            is_present = (kinds == Kind.NUMBER) | (kinds == Kind.BOOL)
             is_null = kinds == Kind.NULL
-            self.is_deferred[rows[(~convert_null & ~is_null).any(axis=1)]] = True
+            self.is_deferred[rows[(~is_present & ~is_null).any(axis=1)]] = True
             missing[rows] += np.count_nonzero(is_null, axis=1)
         if len(rows) == self.n:
-            return self.build_table_rows(features, values, convert_null, scale)
+            return self.build_table_rows(features, values, is_present, scale)
         is_deferred, self.is_deferred = self.is_deferred, np.zeros(len(rows), bool)
-        list_rows = self.build_table_rows(features, values, convert_null, scale)
+        list_rows = self.build_table_rows(features, values, is_present, scale)
         is_deferred[rows[self.is_deferred]] = True
         self.is_deferred = is_deferred
         return list_rows.scatter(rows, self.n)
@@ -299,18 +303,14 @@ class BlockReader:
         return offsets
 
 
-def _pack_bytes(
-    values: NDArray[Any], convert_null: Mask | None, are_declared: bool
-) -> NDArray[Any]:
+def _pack_bytes(values: NDArray[Any], is_present: Mask | None, is_declared: bool) -> NDArray[Any]:
     """Return values as bytes if they are declared as such, or are whole numbers from 0 to 255."""
     if values.dtype == np.uint8:
         return values
-    if are_declared:
-        return (values if convert_null is None else np.where(convert_null, values, 0)).astype(
-            np.uint8
-        )
+    if is_declared:
+        return (values if is_present is None else np.where(is_present, values, 0)).astype(np.uint8)
     # Numbers may be doubles only because of cells that are not features.
-    if convert_null is None and values.size:
+    if is_present is None and values.size:
         with np.errstate(invalid="ignore"):
             if (values[0].astype(np.uint8) == values[0]).all():
                 pixels = values.astype(np.uint8)

@@ -344,8 +344,8 @@ def _read_table_row(
         values = scale_features(context, features, values, columns.vector_column)
     else:
         if n_nan:
-            convert_null = ~np.isnan(values)
-            features, values = tuple(compress(features, convert_null)), values[convert_null]
+            is_present = ~np.isnan(values)
+            features, values = tuple(compress(features, is_present)), values[is_present]
             n_nulls, n_nan = n_nulls + n_nan, 0
         values = values.astype(np.uint8)
     weight = record.weight()

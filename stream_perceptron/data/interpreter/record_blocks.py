@@ -149,7 +149,7 @@ class RecordBlockReader(BlockReader):
                 if columns[-1] - columns[0] == len(columns) - 1:
                     select = slice(int(columns[0]), int(columns[-1]) + 1)
                 values = cells.numbers.reshape(n, d)[:, select]
-                return self.build_table_rows(names, values, None, self.text_scale)
+                return self.build_table_rows(names, values, None, self.untyped_scale)
         features, self.other_cells, self.other_rows = self.select_features(cells, name_roles)
         self.n_plain = features.lengths
         return features
@@ -250,7 +250,7 @@ class RecordBlockReader(BlockReader):
         """Return features with the numbers of the other cells in a mask inserted."""
         rows = self.other_rows[mask]
         feature_ids = self.names.feature_ids[self.name_ids[mask]]
-        values = self.scale_values(self.cells.numbers[self.other_cells[mask]], self.text_scale)
+        values = self.scale_values(self.cells.numbers[self.other_cells[mask]], self.untyped_scale)
         self.is_deferred[rows[~np.isfinite(values)]] = True
         ends = features.starts[rows + 1]
         names, of_features = features.names, features.value_name_ids
@@ -273,7 +273,7 @@ class RecordBlockReader(BlockReader):
         has_list = np.zeros(self.n, bool)
         has_list[self.other_rows[is_head]] = True
         self.is_deferred |= ~has_list
-        return self.read_lists(lists, self.other_rows[is_head], missing, self.text_scale)
+        return self.read_lists(lists, self.other_rows[is_head], missing, self.untyped_scale)
 
     def _read_weights(self) -> NDArray[np.float64]:
         """Return the sample weights."""

@@ -95,10 +95,10 @@ class TableBlockReader(BlockReader):
             if len(non_nulls):
                 self.is_deferred[non_nulls[~self.find_null_texts(non_nulls * d + c)]] = True
         values = numbers[:, layout.select]
-        convert_null = self._find_present(values, kinds[:, layout.select], layout.features)
-        if convert_null is not None:
-            missing += np.count_nonzero(~convert_null, axis=1)
-        return self.build_table_rows(columns.numbers, values, convert_null, layout.scales)
+        is_present = self._find_present(values, kinds[:, layout.select], layout.features)
+        if is_present is not None:
+            missing += np.count_nonzero(~is_present, axis=1)
+        return self.build_table_rows(columns.numbers, values, is_present, layout.scales)
 
     def _read_vectors(self, column: str, missing: NDArray[np.intp]) -> Rows:
         """Return the features in a column of lists, and count the missing values."""
@@ -120,17 +120,17 @@ class TableBlockReader(BlockReader):
         """
         if not self.null_numbers and (kinds == Kind.NUMBER).all():
             return None
-        convert_null: Mask = (kinds == Kind.NUMBER) | (kinds == Kind.BOOL)
+        is_present: Mask = (kinds == Kind.NUMBER) | (kinds == Kind.BOOL)
         suspects = kinds == Kind.TEXT
         if self.null_numbers:
-            suspects |= convert_null & np.isin(values, self.null_numbers)
+            suspects |= is_present & np.isin(values, self.null_numbers)
         rows, columns = np.nonzero(suspects)
         if len(rows):
             d = len(self.context.columns or ())
             is_null = self.find_null_texts(rows * d + feature_positions[columns])
-            convert_null[rows[is_null], columns[is_null]] = False
+            is_present[rows[is_null], columns[is_null]] = False
             self.is_deferred[rows[~is_null & (kinds[rows, columns] == Kind.TEXT)]] = True
-        return convert_null
+        return is_present
 
     def _read_weights(self, ids: NDArray[np.intp]) -> NDArray[np.float64]:
         """Return the sample weights in cells, one for each row."""

@@ -18,7 +18,7 @@ from stream_perceptron.live.drift.blocks import (
     sum_classes,
 )
 from stream_perceptron.live.drift.dispersion import (
-    Windows,
+    WindowPairs,
     define_windows,
     estimate_dispersion,
 )
@@ -104,7 +104,7 @@ class AccuracyTest:
         variances = sum_classes(shares * (1 - shares) * blocks.seen)
         excess_mistakes = (mistakes - expected)[:, np.newaxis]
         n_before = int(now["sample"]) // BLOCK
-        windows = Windows(
+        windows = WindowPairs(
             state["windows"], _LENGTHS, n_before, excess_mistakes, variances[:, np.newaxis]
         )
         cumulative = {
@@ -130,7 +130,7 @@ class AccuracyTest:
         state["sums"], state["min_sums"] = sums[end], minima[end]
         for name, values in cumulative.items():
             now[name] = values[end]
-        windows.advance(np.array([end]))
+        windows.store_state(np.array([end]))
         is_general = False
         if is_found[end]:
             is_general = self._restart(int((excess[end] * _ODDS_WEIGHTS).argmax()), events)

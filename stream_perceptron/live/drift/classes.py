@@ -19,7 +19,7 @@ from stream_perceptron.live.drift.blocks import (
     portable_log,
 )
 from stream_perceptron.live.drift.dispersion import (
-    Windows,
+    WindowPairs,
     define_windows,
     estimate_dispersion,
 )
@@ -128,7 +128,7 @@ class _ClassGroups:
         seen, wrong = accumulate(states["seen"], new_seen), accumulate(states["wrong"], new_wrong)
         shares = wrong[1:] / np.maximum(seen[1:], 1)
         expected = shares * new_seen
-        self._windows = Windows(
+        self._windows = WindowPairs(
             states["windows"], _LENGTHS, n_before, new_wrong - expected, expected * (1 - shares)
         )
         self._cumulative = {
@@ -164,7 +164,7 @@ class _ClassGroups:
         for name in ("seen", "wrong", "squares", "pairs"):
             states[name] = cumulative[name][ends, columns]
         states["sums"], states["min_sums"] = self._sums[ends, columns], self._minima[ends, columns]
-        self._windows.advance(ends)
+        self._windows.store_state(ends)
         for i in np.flatnonzero(changes).tolist():
             end, label, state = int(ends[i]), int(self._labels[i]), states[i]
             position = int(cumulative["row"][end, i]), int(cumulative["sample"][end, i])

@@ -18,7 +18,7 @@ _PRIOR_BLOCKS = 80
 
 
 def define_windows(lengths: tuple[int, ...]) -> list[tuple[Any, ...]]:
-    """Return the fields of the state of a series of blocks for `Windows`."""
+    """Return the fields of the state of a series of blocks for `WindowPairs`."""
     last = (NUMBER, (2 * max(lengths),))
     return [
         ("begin", NUMBER),  # the number of blocks before the first one that is compared
@@ -27,8 +27,8 @@ def define_windows(lengths: tuple[int, ...]) -> list[tuple[Any, ...]]:
     ]
 
 
-class Windows:
-    """Windows of several lengths that end with each of n blocks, for m series of blocks.
+class WindowPairs:
+    """Pairs of consecutive windows that end with each of n blocks, for m series of blocks.
 
     Attributes
     ----------
@@ -80,7 +80,7 @@ class Windows:
             self.squares[..., i] = is_pair * differences**2 / np.where(is_pair, pair_variances, 1.0)
             self.pairs[..., i] = is_pair
 
-    def advance(self, ends: NDArray[np.intp]) -> None:
+    def store_state(self, ends: NDArray[np.intp]) -> None:
         """Set each series to its state after a number of blocks; `ends` has shape (m,)."""
         for name, sums in self._sums.items():
             n_last = self._series[name].shape[1]
@@ -94,7 +94,7 @@ def estimate_dispersion(squares: Array, pairs: Array, lengths: tuple[int, ...]) 
     Parameters
     ----------
     squares, pairs
-        The sums of `Windows.squares` and `Windows.pairs`; shape (..., lengths).
+        The sums of `WindowPairs.squares` and `WindowPairs.pairs`; shape (..., lengths).
 
     Notes
     -----
