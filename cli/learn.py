@@ -106,7 +106,7 @@ class LearnOptions(TrainingOptions, PredictionOptions):
     )
     round_rows: int = option(
         "--round-rows N",
-        "Average the models of all shards each time every shard has learned N rows.",
+        "Average the models of all shards whenever each shard has learned N more rows.",
         COUNT,
         1000,
         section="Advanced",
@@ -242,13 +242,14 @@ def learn(options: LearnOptions) -> int:
     ROC curve of the last 1,000 scores: how often a sample of the rarest class has a higher score
     for that class than a sample of another class.
 
-    Probabilities are the outputs divided by their sum. They rank samples, but are not calibrated.
+    Scores, called "probability" in predictions, are the outputs divided by their sum. They rank
+    samples, but are not calibrated.
 
     With -m, the model is saved regularly, at the end, and on SIGINT, SIGTERM and SIGHUP. The same
     command resumes the run, and the result is bit-identical to that of an uninterrupted run. Only
     --lr, --epsilon and --max-weights may change. Each row of a file is learned once: a run resumes
     each SOURCE where earlier runs ended, even if it was renamed, and skips finished files. Text
-    files may grow, and stdin continues the stream.
+    files may grow, and stdin is read as a continuation of the stream.
 
     With --ray, Parquet files are split into shards that several processes or machines learn. After
     each round, the models are averaged and saved.

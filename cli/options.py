@@ -254,7 +254,7 @@ class ReadingOptions(FormatOptions):
     label: str | None = option(
         "--label NAME|N",
         "Label column: a name, or a position (-1 is the last). Default: the column named label, "
-        "class, target or y, or the one that a saved model learned.",
+        "class, target or y, or the label column of a saved model.",
         section="Input",
         is_common=True,
     )
@@ -270,8 +270,8 @@ class ReadingOptions(FormatOptions):
     )
     missing: tuple[str, ...] = option(
         "--missing TEXTS",
-        "Texts that mean a missing value, such as NA,?. Empty cells are always missing. Default: "
-        "as learned.",
+        "Texts that mean a missing value, such as NA,?. Empty cells are always missing values. "
+        "Default: those of a saved model.",
         NAMES,
         (),
         section="Input",
@@ -279,14 +279,14 @@ class ReadingOptions(FormatOptions):
     )
     delimiter: str | None = option(
         "--delimiter C",
-        "Delimiter of CSV: a character, or the word tab or space. Default: as learned, or the most "
-        "frequent of comma, tab and semicolon.",
+        "Delimiter of CSV: a character, or the word tab or space. Default: that of a saved model, "
+        "or the most frequent of comma, tab and semicolon.",
         DELIMITER,
         section="Input",
     )
     decimal: str = option(
         "--decimal .|,",
-        "Decimal separator of numbers in CSV. Default: as learned, or a point.",
+        "Decimal separator of numbers in CSV. Default: that of a saved model, or a point.",
         click.Choice([".", ","]),
         section="Input",
     )

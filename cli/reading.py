@@ -33,7 +33,7 @@ def read_batches(
     reload: Reload | None = None,
     joins_labels: bool = False,
 ) -> Iterator[Batch]:
-    """Open a source to predict, and yield its batches until it ends or a signal arrives.
+    """Open a source for prediction, and yield its batches until it ends or a signal arrives.
 
     Columns that the model does not know are reported on stderr. The other parameters are those of
     `LiveModel.batches`.
@@ -63,9 +63,9 @@ def _read_source(
 
 
 def describe_lost_bytes(source: Source, has_model: bool = True) -> str | None:
-    """Return a warning about the bytes of a pipe that a signal made a run lose, or None.
+    """Return a warning if bytes of a pipe were lost because a signal ended the run, else None.
 
-    Before there is a model, complete rows are lost, too.
+    If no model exists yet, complete rows are lost, too.
     """
     from stream_perceptron.data.notices import build_warning
 
@@ -85,7 +85,7 @@ def describe_lost_bytes(source: Source, has_model: bool = True) -> str | None:
 
 @contextmanager
 def suggest_skip_bad() -> Iterator[None]:
-    """Add a hint at --skip-bad to the error about a rejected row."""
+    """Add a hint about --skip-bad to the error about a rejected row."""
     from stream_perceptron import ModelSizeError, SampleError
 
     try:
@@ -97,7 +97,7 @@ def suggest_skip_bad() -> Iterator[None]:
 
 
 def load_for_prediction(path: Path, options: ReadingOptions) -> LiveModel:
-    """Load a model for prediction; sources are read as in training, unless options differ."""
+    """Load a model for prediction; sources are read as in training unless options say otherwise."""
     from stream_perceptron import LiveModel
 
     live = LiveModel.load(path)
@@ -108,10 +108,10 @@ def load_for_prediction(path: Path, options: ReadingOptions) -> LiveModel:
 
 
 def select_columns(live: LiveModel, ignore: tuple[str, ...] = (), **settings: Any) -> None:
-    """Make a model ignore more columns of sources to predict, and change its read options."""
+    """Make a model ignore more columns during prediction, and change its read options."""
     from stream_perceptron.data.roles import resolve_positions
 
-    # Saved positions refer to the sources of the training, so resolve them to names first.
+    # Saved positions refer to the training sources, so resolve them to names first.
     learned = resolve_positions(live.read_options, live.schema)
     ignore = tuple(dict.fromkeys([*learned.ignore, *ignore]))
     is_label_required = "label" in settings
@@ -121,7 +121,7 @@ def select_columns(live: LiveModel, ignore: tuple[str, ...] = (), **settings: An
 
 
 def require_runnable(live: LiveModel, path: Path) -> None:
-    """Check that the model of a file can learn and predict without River."""
+    """Check that the model loaded from a file can learn and predict without River."""
     from stream_perceptron import CheckpointError
 
     try:
@@ -144,6 +144,6 @@ def require_known_classes(labels: Collection[str], live: LiveModel) -> None:
 
 
 def announce_terminal_input(sources: tuple[str, ...]) -> None:
-    """Print that samples are read from the terminal, if stdin is a terminal."""
+    """Print a notice if samples are read from a terminal."""
     if "-" in sources and sys.stdin.isatty():
-        click.echo("reading samples from the terminal, one per line; Ctrl-D ends", err=True)
+        click.echo("reading samples from the terminal, one per line; press Ctrl-D to end", err=True)

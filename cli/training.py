@@ -79,7 +79,7 @@ class TrainingOptions(ReadingOptions, JsonOption):
     at_random: bool = option("--random", "Draw rows at random, with replacement.", section="Input")
     epochs: int | None = option(
         "--passes N",
-        "Read the sources N times. Default: once; with --random --stop, until the run stops.",
+        "Read the sources N times. Default: once; with --random --stop, until --stop ends the run.",
         COUNT,
         section="Input",
         is_common=True,

@@ -59,20 +59,22 @@ class SGDPerceptron(base.MiniBatchClassifier):
     init_range
         The weights and biases of all labels and features known when the first sample is learned
         are drawn uniformly between -init_range and init_range; each depends only on the seed, the
-        index of the label and the index of the feature. Those of later names start at 0.
+        index of the label and the index of the feature. The weights and biases of labels and
+        features added later start at 0.
     classes
         Labels known from the start, in this order. Other labels are added when they first occur.
     seed
-        A whole number from 0 to 2^64 - 1. None draws a random seed, available as `seed_`.
+        A whole number from 0 to 2^64 - 1. If it is None, a random seed is drawn, which is
+        available as `seed_`.
     max_weights
-        The maximum size of the model: the number of its weights, where the number of classes is
-        rounded up to 2, 4 or a multiple of 8, plus 32 for each label and each feature. A sample
-        that would make the model larger is rejected.
+        The maximum size of the model: the number of its weights, plus 32 for each label and each
+        feature. For this size, the number of classes is rounded up to 2, 4 or a multiple of 8. A
+        sample that would make the model larger is rejected.
     class_weight
-        Factors of the sample weights: a dict of factors by label or by its text, where the factor
-        of other labels is 1; or "balanced" for n / (k * n_class), at most 100, where n is the
-        number of labeled samples learned so far, n_class the number of those with the sample's
-        label, and k the number of labels that they have.
+        Factors by which sample weights are multiplied. A dict maps labels, or their texts, to
+        factors; the factor of all other labels is 1. "balanced" means n / (k * n_class), at most
+        100, where n is the number of labeled samples learned so far, n_class the number of these
+        samples that have the sample's label, and k the number of different labels among them.
 
     Attributes
     ----------
@@ -294,7 +296,7 @@ class SGDPerceptron(base.MiniBatchClassifier):
         self._learn(rows, validation.as_labels(y, len(rows)), w)
 
     def predict_many(self, X: IntoDataFrame) -> Any:
-        """Return the predicted label of every row of a frame, as a series of the same kind."""
+        """Return the predicted label of every row of a frame, as a series from the same library."""
         from river.utils import dataframe
 
         frame = frames.as_frame(X)
@@ -305,7 +307,7 @@ class SGDPerceptron(base.MiniBatchClassifier):
         )
 
     def predict_proba_many(self, X: IntoDataFrame) -> Any:
-        """Return the probability of every label for every row, as a frame of the same kind."""
+        """Return the probability of every label for every row, as a frame from the same library."""
         from river.utils import dataframe
 
         frame = frames.as_frame(X)
@@ -337,7 +339,7 @@ class SGDPerceptron(base.MiniBatchClassifier):
             The names of the columns. None means a frame's own names, or 0 to d - 1 for an array, as
             in `river.stream.iter_array`.
         stop
-            End at the first sample with an error below epsilon, as the textbook's loop does.
+            End at the first sample with an error below epsilon, as in the textbook algorithm.
         w
             One sample weight for all rows, or one for each.
 
@@ -371,8 +373,9 @@ class SGDPerceptron(base.MiniBatchClassifier):
     def train(self, samples: Samples, options: TrainOptions = _DEFAULT_OPTIONS) -> TrainResult:
         """Predict and then learn samples, and return the result of each.
 
-        If a row would diverge or does not fit in memory, the result ends before that row and says
-        so; no exception is raised. Labels in the result are indices into `classes_`.
+        If a row would make a weight or an error infinite or NaN, or does not fit in memory, the
+        result ends before that row, and its `diverged` or `memory_error` is set; no exception is
+        raised. Labels in the result are indices into `classes_`.
         """
         return self.network.train(samples, self.lr, self.epsilon, options)
 
@@ -394,7 +397,8 @@ class SGDPerceptron(base.MiniBatchClassifier):
         try:
             row = validation.as_row(x)
         except SampleError:
-            # A scaler returns NaN for a feature that it has not seen, and neither has the model.
+            # A scaler returns NaN for a feature that it has not seen. The model has not seen the
+            # feature either, so it can be ignored.
             x = {name: x[name] for name in x if name in self.network.features.ids_by_name}
             row = validation.as_row(x)
         return np.asarray(self.network.compute_nets(row)[0])

@@ -219,7 +219,7 @@ def messy() -> str:
         "with all three": partial(time_ours, complete, *encode),
         "with all three, River": partial(time_river, rows),
     }
-    header = ["table", "us per row", "ratio to five numbers"]
+    header = ["table", "us per row", "relative to five numbers"]
     return compare(header, 5, tasks, median(), ratio_to("five numbers"))
 
 

@@ -146,7 +146,7 @@ def standardize() -> str:
         figures = [f"{1e6 * taken[who].median / len(data):.2f}" for who in tasks]
         cost, speed = taken["with"].ratio_to("without"), taken["river"].ratio_to("with")
         rows.append([name, *figures, f"{cost:.1f}", f"{speed:.1f}"])
-    header = ["us per row", "--standardize", "without", "River", "cost", "speed to River"]
+    header = ["us per row", "--standardize", "without", "River", "cost", "speedup over River"]
     return table(header, rows)
 
 

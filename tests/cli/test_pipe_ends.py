@@ -101,7 +101,8 @@ def test_terminal_on_stdin_gets_a_hint(tmp_path):
     os.close(controller)
     os.close(terminal)
 
-    assert errors.startswith(b"reading samples from the terminal, one per line; Ctrl-D ends\n")
+    notice = b"reading samples from the terminal, one per line; press Ctrl-D to end\n"
+    assert errors.startswith(notice)
     assert LiveModel.load(tmp_path / "m.npz").progress.samples == 2
 
 

@@ -24,7 +24,8 @@ from stream_perceptron.data.cells import Cells, Contents, Kind
 from stream_perceptron.data.interpreter import ColumnType
 from stream_perceptron.errors import SampleError, SourceError
 
-_MAX_CODES = 256  # integers in a smaller range have their distance from the smallest as code
+# If integers span at most this many values, the code of each is its distance from the smallest.
+_MAX_CODES = 256
 
 
 class ArrowScanner:
@@ -33,7 +34,7 @@ class ArrowScanner:
     Parameters
     ----------
     types_by_name
-        The types of all columns, in the order of cells.
+        The types of all columns, in the order of the cells of a row.
     used
         The columns to read; the cells of other columns are null.
 
@@ -51,7 +52,7 @@ class ArrowScanner:
     def __init__(self, types_by_name: Mapping[str, ColumnType], used: Collection[str]) -> None:
         self._types = types_by_name
         self._used = {name: i for i, name in enumerate(types_by_name) if name in used}
-        # Other columns of lists are passed through as a whole.
+        # Only the first column of lists is split into members; other lists stay whole.
         lists = [name for name in self._used if types_by_name[name].kind is Kind.LIST]
         self._vector = lists[0] if lists else None
         self._kinds = np.full(len(types_by_name), Kind.NULL, np.uint8)
@@ -60,7 +61,7 @@ class ArrowScanner:
             self._kinds[i] = Kind.OBJECT if name in lists[1:] else kind
 
     def scan(self, batch: pa.RecordBatch) -> Cells:
-        """Return the cells of rows; a row whose value Python cannot represent has an error."""
+        """Return the cells of rows; rows with values that Python cannot represent have errors."""
         n, d = batch.num_rows, len(self._types)
         kinds = np.tile(self._kinds, (n, 1))
         contents: list[_ColumnContents | None] = [None] * d
@@ -102,7 +103,7 @@ class ArrowScanner:
     def _collect_numbers(
         self, batch: pa.RecordBatch, groups: Mapping[pa.DataType, Sequence[str]]
     ) -> NDArray[Any]:
-        """Return the numbers of all cells, shape (n, d); bytes if all are whole from 0 to 255."""
+        """Return all cells' numbers, shape (n, d); uint8 if all are integers from 0 to 255."""
         n, d = batch.num_rows, len(self._types)
         blocks = [
             ([self._used[name] for name in names], _stack_numbers(batch, names))
@@ -193,7 +194,7 @@ class ArrayContents(Contents):
 
 
 class EncodedContents(NamedTuple):
-    """The contents of cells by code."""
+    """A code for the content of each cell, and the contents by code."""
 
     codes: NDArray[np.int32]
     contents: list[Any]
@@ -207,7 +208,7 @@ class _ColumnContents:
         raise NotImplementedError
 
     def encode(self, rows: NDArray[np.intp]) -> EncodedContents:
-        """Return the contents in these rows by code."""
+        """Return a code for the content of each of these rows, and the contents by code."""
         contents = list(map(self.get, rows.tolist()))
         return EncodedContents(np.arange(len(rows), dtype=np.int32), contents)
 
@@ -288,7 +289,7 @@ def to_numpy(column: pa.Array) -> NDArray[Any]:
         column = column.cast(pa.uint8())
     elif types.is_decimal(column.type) or types.is_float16(column.type):
         column = column.cast(pa.float64())
-    # Column.to_numpy would import pandas, if that is installed.
+    # `pa.Array.to_numpy` would import pandas if it is installed.
     return np.from_dlpack(column)
 
 
@@ -304,7 +305,7 @@ def _convert_to_list(
 ) -> list[Any]:
     """Return the values of a column; add an error for each row whose value cannot be converted.
 
-    Python cannot represent texts that are not UTF-8, and times outside its range.
+    Python can represent neither invalid UTF-8 nor times outside the range of its types.
     """
     try:
         return list(column.to_pylist())
@@ -319,7 +320,7 @@ def _convert_to_list(
             if isinstance(error, UnicodeDecodeError):
                 problem = "is not UTF-8"
             elif zone := _find_unknown_zone(scalar.type):
-                problem = f"has the time zone {zone!r}, which is unknown here"
+                problem = f"has the time zone {zone!r}, which this system does not know"
             else:
                 problem = f"cannot be read: {first_line(error)}"
             errors.setdefault(i, f"column {name!r} {problem}")
@@ -327,8 +328,8 @@ def _convert_to_list(
 
 
 def _find_unknown_zone(column_type: pa.DataType) -> str | None:
-    """Return the time zone of a type, unless it has none or Python knows it."""
-    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError  # late, as only errors need it
+    """Return the time zone of a type if Python does not know it, else None."""
+    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError  # lazy import: only errors need it
 
     zone = column_type.tz if types.is_timestamp(column_type) else None
     if zone is None or zone.startswith(("+", "-")):
@@ -341,7 +342,7 @@ def _find_unknown_zone(column_type: pa.DataType) -> str | None:
 
 
 def list_texts(column: pa.Array | pa.ChunkedArray) -> list[str]:
-    """Return the texts in a column; an empty text for a null or invalid UTF-8."""
+    """Return the texts in a column, with an empty text for each null or invalid UTF-8."""
     return [text or "" for text in _convert_to_list("", column, {})]
 
 
@@ -389,11 +390,11 @@ def require_pillow(kind: pa.DataType) -> None:
 
 
 def _decode_image(data: bytes | None) -> NDArray[np.uint8]:
-    """Return the bytes of an image row by row: one per pixel if it is gray, three if colored."""
+    """Return the pixels of an image, row by row: one byte each if it is gray, three if in color."""
     from PIL import Image, UnidentifiedImageError
 
     if data is None:
-        raise SampleError("has no bytes for its picture")
+        raise SampleError("has a picture without bytes")
     try:
         with Image.open(BytesIO(data)) as picture:
             grey = picture.mode in ("1", "L", "I;16", "I", "F")
