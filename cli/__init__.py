@@ -5,7 +5,7 @@ import signal
 from contextlib import suppress
 from typing import NoReturn
 
-# Imports create many objects and no garbage, so collect rarely.
+# Imports create many objects but no garbage, so collect rarely.
 gc.set_threshold(100_000)
 
 
@@ -18,9 +18,9 @@ def run() -> NoReturn:
 
 
 def set_interrupt_action(ends_process: bool) -> None:
-    """Make SIGINT end the process at once, or raise KeyboardInterrupt as by default.
+    """Make SIGINT end the process at once, or raise KeyboardInterrupt, the default.
 
-    A handler that is neither of these two stays as it is.
+    Any other handler is left unchanged.
     """
     python_handler, system_default = signal.default_int_handler, signal.SIG_DFL
     if signal.getsignal(signal.SIGINT) is (python_handler if ends_process else system_default):

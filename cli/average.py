@@ -18,7 +18,7 @@ class AverageOptions(Options):
     paths: tuple[Path, ...] = argument("MODEL...", nargs=-1, required=True, type=FILE)
     base: Path = option(
         "--base MODEL",
-        "Checkpoint that every MODEL resumed from, in its state at that time.",
+        "Checkpoint that every MODEL resumed from, as it was at that time.",
         FILE,
         required=True,
     )

@@ -1,4 +1,4 @@
-"""The command class: options from a dataclass, help by section, and one-line errors."""
+"""The command class: options from a dataclass, help grouped by section, one-line errors."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def command(
 
 
 class Command(click.Command):
-    """A command whose errors are one line on stderr, unless --traceback is given."""
+    """A command that prints an error as one line on stderr, unless --traceback is given."""
 
     def __init__(
         self, function: Callable[[Any], int | None], options: type[Options], short_help: str | None
@@ -168,7 +168,7 @@ def _is_user_error(error: Exception) -> bool:
 
 
 def describe_error(error: Exception) -> str:
-    """Return the message of an error for users."""
+    """Return the message that users see for an error."""
     if isinstance(error, OSError) and error.strerror:
         if error.errno == errno.EBADF and error.filename in (None, "stdout"):
             return "stdout is closed"

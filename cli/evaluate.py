@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 _MAX_MATRIX_CLASSES = 1000  # classes in the confusion matrix of --json
-_MAX_SHOWN = 20  # classes in a printed table or matrix, or else pairs of classes
+_MAX_SHOWN = 20  # classes, or pairs of classes, in a printed table or matrix
 _MAX_NAME_WIDTH = 16  # terminal columns of a row's name in the confusion matrix
 _MIN_HEADER_WIDTH = 5  # terminal columns of a shortened name in the header of the matrix
 
@@ -53,10 +53,10 @@ def evaluate(options: EvaluateOptions) -> None:
     SOURCE is as for `learn`. Balanced accuracy is the mean of the recalls of all classes, and macro
     F1 the mean of their F1 scores, including classes that the model does not know. Average
     precision, ROC AUC, the recall at two precisions and the threshold with the best F1 are computed
-    from the scores of a class, whichever class is predicted: exactly for up to 40 million scores,
-    and in 65,536 bins for more. With --json, "pairs" counts each (label, prediction) pair, and
-    "confusion" is the matrix of up to 1,000 classes. After a signal, the figures cover the samples
-    tested so far, and are marked as "interrupted".
+    from the scores of each class, regardless of the predicted class: exactly for up to 40 million
+    scores, and in 65,536 bins for more. With --json, "pairs" counts each (label, prediction) pair,
+    and "confusion" is the confusion matrix, for up to 1,000 classes. After a signal, the figures
+    cover the samples tested so far and are marked as "interrupted".
 
     \b
     stream-perceptron evaluate mnist-test.parquet -m mnist.npz
@@ -137,7 +137,7 @@ def _format_ranking(figures: dict[str, Any], columns: int) -> Iterator[str]:
     yield from format_table([*header_rows, *class_rows], columns)
     if (n_left_out := len(rows) - _MAX_SHOWN) > 0:
         noun = "class" if n_left_out == 1 else "classes"
-        yield f"and {n_left_out:,} other {noun}; --json has all"
+        yield f"and {n_left_out:,} other {noun}; --json lists them all"
     yield ""
 
 
@@ -164,7 +164,7 @@ def _format_confusion(
             rows.append((pair, f"{n:,}", f"{n / counts[true]:.2%}"))
         yield from format_table(rows, columns)
         if (others := len(confused_pairs) - _MAX_SHOWN) > 0:
-            yield f"and {format_count(others, 'other pair')}; --json has all"
+            yield f"and {format_count(others, 'other pair')}; --json lists them all"
 
 
 def _format_matrix(classes: Sequence[Any], counts: Sequence[Sequence[int]]) -> list[str]:
@@ -237,7 +237,7 @@ class _Evaluation:
         return dict.fromkeys(RankingFigures._fields) if figures is None else figures._asdict()
 
     def figures(self) -> dict[str, Any]:
-        """Return all figures: those of all samples, of each class, and the confused pairs."""
+        """Return the figures of all samples, of each class and of each (label, prediction) pair."""
         confusion, labels, order = self.confusion, list(self._index_by_label), self.order
         scores, classes = confusion.scores(len(labels)), [labels[i] for i in order]
         is_small = len(order) <= _MAX_MATRIX_CLASSES

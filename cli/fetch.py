@@ -59,7 +59,10 @@ def fetch(options: FetchOptions) -> None:
 
 
 class _Download:
-    """Prints the progress of downloads to stderr, on a terminal with a bar if the size is known."""
+    """Prints the progress of downloads to stderr.
+
+    On a terminal, a bar is shown if the size is known.
+    """
 
     def __init__(self, line: LiveLine) -> None:
         self._line = line

@@ -16,7 +16,7 @@ REMEDY = "to replace it: --overwrite"
 
 
 class LocalFile(click.Path):
-    """The path of a local file, because only local files can be replaced atomically."""
+    """The path of a file that must be local, as only local files can be replaced atomically."""
 
     def __init__(self) -> None:
         super().__init__(dir_okay=False, path_type=Path)
@@ -77,8 +77,8 @@ def require_own_output(
 ) -> None:
     """Check that a file to be replaced or truncated is empty or was written by this program.
 
-    A file of this program begins with one of `prefixes`, or after a power cut with zeros.
-    `content` describes it in the error, and `remedy` completes the error.
+    A file written by this program begins with one of `prefixes` or, after a power failure, with
+    zeros. The error message describes the expected content as `content` and ends with `remedy`.
     """
     if not os.path.exists(path) or _is_device(path):
         return

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 _N_STRONGEST = 5  # features listed for a class
 _MAX_CLASSES = 40  # classes listed
-_MAX_LISTED = 20  # files, and entries of the lineage
+_MAX_LISTED = 20  # files, or entries of the lineage
 # The fields of Progress that --json prints.
 _PROGRESS_FIELDS = (
     "missing", "unlabeled", "skipped", "accuracy", "window_accuracy", "training_accuracy",
@@ -51,7 +51,7 @@ _STATUSES = {
     "in_pass": "needed until the current pass is finished",
     "replaced": "replaced by other content",
 }
-_MAX_NAME_WIDTH = 24  # terminal columns; wider names do not set the alignment of the texts
+_MAX_NAME_WIDTH = 24  # terminal columns; wider names do not affect the alignment of the texts
 
 
 @dataclass(init=False, eq=False, repr=False)
@@ -134,8 +134,8 @@ def _format_sections(live: LiveModel, path: Path) -> Iterator[tuple[str, Iterabl
 def _list_files(live: LiveModel) -> Iterator[tuple[str, str]]:
     """Yield the names and statuses of the files that the model learned from.
 
-    If there are many files, those whose names differ only in numbers are one entry, with a * for
-    each number.
+    If there are many files, those whose names differ only in numbers are combined into one entry,
+    with a * for each number.
     """
     files = [(mark, _STATUSES[status]) for mark, status in _find_statuses(live)]
     if len(files) <= _MAX_LISTED:
@@ -232,7 +232,7 @@ def _list_figures(live: LiveModel) -> Iterator[tuple[str, str]]:
 
 
 def _list_read_settings(live: LiveModel) -> Iterator[tuple[str, str]]:
-    """Yield classes, features and the settings for reading rows, as names with texts."""
+    """Yield the names and texts of the classes, the features and the read options."""
     from stream_perceptron.data.naming import format_names
     from stream_perceptron.data.notices import format_scale
 
@@ -344,6 +344,6 @@ def _cursor_to_json(live: LiveModel) -> dict[str, Any]:
 def _find_strongest_features(
     features: Sequence[Hashable], weights: NDArray[Any]
 ) -> list[tuple[Hashable, float]]:
-    """Return the features with the largest absolute weights, and the weights."""
+    """Return the features with the largest absolute weights, each with its weight."""
     order = sorted(range(len(features)), key=lambda i: -abs(weights[i]))
     return [(features[i], float(weights[i])) for i in order[:_N_STRONGEST]]

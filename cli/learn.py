@@ -27,19 +27,19 @@ class LearnOptions(TrainingOptions, PredictionOptions):
     )
     join: str | None = option(
         "--join ID",
-        "Column with the ID of a sample; its label may arrive later, in a row with the same ID.",
+        "Column with the ID of each sample; a label may arrive later, in a row with the same ID.",
         section="Input",
     )
     max_pending: int = option(
         "--max-pending N",
-        "Maximum number of samples that wait for their labels; beyond it, the oldest is evicted.",
+        "Maximum number of samples waiting for labels; beyond it, the oldest sample is evicted.",
         click.IntRange(1, 10**12),
         100_000,
         section="Input",
     )
     lr: float | None = option(
         "--lr NUMBER",
-        "Learning rate. Default: 0.1 if features are standardized and no class has a weight, "
+        "Learning rate. Default: 0.1 if features are standardized and no class weights are set, "
         "otherwise 0.01.",
         POSITIVE,
         section="Model",
@@ -146,15 +146,15 @@ class LearnOptions(TrainingOptions, PredictionOptions):
             lambda o: o.ray and Path(o.ray).is_file() and o.ray,
         ),
         Rule(
-            "--ray needs --shards N, such as the number of processors of the cluster",
+            "--ray needs --shards N, for example the number of processors in the cluster",
             lambda o: o.ray is not None and o.shards is None,
         ),
         Rule(
-            "--join needs each row once, in order: it cannot be combined with --passes",
+            "--join must read each row once and in order: it cannot be combined with --passes",
             lambda o: o.join and o.n_passes > 1,
         ),
         Rule(
-            "--join needs each row once, in order: it cannot be combined with {}",
+            "--join must read each row once and in order: it cannot be combined with {}",
             lambda o: o.join and o.find_given_flag("at_random", "ray", "stop"),
         ),
         Rule(
@@ -208,7 +208,7 @@ class LearnOptions(TrainingOptions, PredictionOptions):
 
     @property
     def reads_whole_files(self) -> bool:
-        """Whether files that are finished are read again."""
+        """Whether finished files are read again."""
         return self.again or self.at_random or self.ray is not None or self.n_passes > 1
 
     @property

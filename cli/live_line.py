@@ -20,7 +20,7 @@ def _format_bar(share: float, width: int = _BAR_WIDTH) -> str:
 
 
 def format_progress_bar(share: float, text: str, max_width: int) -> str:
-    """Return a bar with a text in `max_width` characters; the bar shrinks, then is left out."""
+    """Return a bar and a text in `max_width` characters; the bar shrinks or is omitted to fit."""
     width = min(_BAR_WIDTH, max_width - len(_format_bar(share, 0)) - len(text))
     if width >= _MIN_BAR_WIDTH:
         return _format_bar(share, width) + text
@@ -66,7 +66,7 @@ class LiveLine:
         return self.is_shown and time.monotonic() >= self._next_redraw
 
     def postpone(self) -> None:
-        """Wait a full interval before the next redraw."""
+        """Postpone the next redraw by a full interval."""
         self._next_redraw = time.monotonic() + _REDRAW_INTERVAL
 
     def show(self, text: str) -> None:

@@ -107,8 +107,8 @@ class _BestEffortWriter(io.TextIOWrapper):
 def _open_closed_standard_streams() -> None:
     """Open /dev/null, for reading only, in place of each standard stream that is closed.
 
-    So no other file gets the descriptor of a standard stream, and writing to a closed stdout still
-    fails.
+    Otherwise, another file could get the descriptor of a standard stream. Because /dev/null is
+    opened for reading only, writing to a closed stdout still fails.
     """
     for descriptor in range(3):
         try:

@@ -39,7 +39,7 @@ _COLUMN_SETTINGS = {
     "one_hot",
     "dates",
     "words",
-}  # of columns
+}  # settings that name columns
 _CHANGEABLE = {"lr", "epsilon", "max_weights"}
 
 
@@ -57,7 +57,7 @@ def open_inputs(options: LearnOptions, signals: Signals, stack: ExitStack) -> Ru
     o, saved = options, None
     outputs = {"the_predictions": o.output, "the_rejected_rows": o.rejected}
     require_distinct_files(SOURCE=o.sources, MODEL=o.path, **outputs)
-    if o.path is not None:  # MODEL and MODEL.prev may be one file after a save was killed
+    if o.path is not None:  # after a killed save, MODEL and MODEL.prev may be one file
         require_distinct_files(
             SOURCE=o.sources, the_previous_save=get_previous_path(o.path), **outputs
         )
@@ -101,7 +101,7 @@ def _open_sources_and_model(
         live = _create_model(o, sources)
     elif _has_only_rejected(saved):
         live = _create_model(o, sources)
-        live.ledger = saved.ledger  # has the positions in the pipe and in the output files
+        live.ledger = saved.ledger  # it holds the positions in the pipe and in the output files
     else:
         live = saved
         live.needs_label = o.output is None and not live.read_options.has_join
@@ -112,7 +112,7 @@ def _open_sources_and_model(
             )
         live.read_options = replace(read_options, keep=o.keep)
     cursor = None
-    # Without a checkpoint, marks are needed only to recognize files that are copies.
+    # Without a checkpoint, marks are needed only to recognize copies of files.
     if o.path is not None or o.ray is not None or may_share_content(sources):
         shards = None if o.shards is None else Shards(o.shards, o.round_rows)
         epochs = None if o.is_endless else o.n_passes
@@ -121,7 +121,7 @@ def _open_sources_and_model(
 
 
 def _has_only_rejected(live: LiveModel) -> bool:
-    """Return whether a model has read rows but learned none, so that its settings may change."""
+    """Return whether a model has read rows but learned none; its settings may then change."""
     return live.is_unused and live.progress.rows > 0
 
 
@@ -160,7 +160,7 @@ def _connect_to_ray(address: str, signals: Signals, stack: ExitStack) -> None:
 
 @contextmanager
 def _silence_stderr() -> Iterator[None]:
-    """Redirect stderr to /dev/null inside a `with` block, for C libraries, too."""
+    """Redirect stderr to /dev/null inside a `with` block, even for C libraries."""
     sys.stderr.flush()
     descriptor = sys.stderr.fileno()
     saved_descriptor, devnull = os.dup(descriptor), os.open(os.devnull, os.O_WRONLY)
@@ -174,7 +174,7 @@ def _silence_stderr() -> Iterator[None]:
 
 
 def _require_same_settings(live: LiveModel, options: LearnOptions) -> None:
-    """Check that options that may not change have the values that the model was made with.
+    """Check that fixed options have the values with which the model was created.
 
     Raises
     ------

@@ -95,7 +95,7 @@ class DefinedOption(click.Option):
 
 def option(
     flags: str,
-    help: str,  # noqa: A002, as click calls it
+    help: str,  # noqa: A002, the name in Click
     type: Any = None,  # noqa: A002
     default: Any = None,
     *,
@@ -103,7 +103,7 @@ def option(
     is_common: bool = False,
     **click_settings: Any,
 ) -> Any:
-    """Return a field that defines an option; the parameters are those of a `OptionDefinition`."""
+    """Return a field that defines an option; the parameters are those of `OptionDefinition`."""
     if " " not in flags and "/--no-" not in flags:
         default = False
     definition = OptionDefinition(flags, help, type, default, section, is_common, click_settings)
@@ -116,7 +116,7 @@ def argument(metavar: str, **click_settings: Any) -> Any:
 
 
 def make_list_option(options: type[Options], name: str) -> Any:
-    """Return a field for an option of another command that takes a list of values here."""
+    """Return a field for an option of another command, changed to take a list of values."""
     definition = options.definition_of(name)
     default = None if definition.default is None else (definition.default,)
     return option(
@@ -136,7 +136,7 @@ def merge_pairs(
 
 
 class Rule(NamedTuple):
-    """A rule on which options exclude or need each other.
+    """A rule about options that exclude or require each other.
 
     `find_violation` returns a truthy value if the options violate the rule; the value replaces the
     {} in the message.
@@ -314,7 +314,7 @@ class ThresholdOption(Options):
 
     @property
     def thresholds(self) -> Thresholds | None:
-        """The thresholds of classes, or None without any."""
+        """The thresholds of classes, or None if there are none."""
         if not self.threshold:
             return None
         from stream_perceptron.live.thresholds import Thresholds
@@ -355,7 +355,7 @@ class PredictionOptions(ThresholdOption):
     )
     output_format: str | None = option(
         "--output-format json|csv",
-        "Format of predictions. Default: from the suffix of FILE.",
+        "Format of predictions. Default: inferred from the suffix of FILE.",
         click.Choice(["json", "csv"]),
         section="Output",
     )
@@ -389,7 +389,7 @@ class SavedModelOption(Options):
 
 @dataclass(init=False, eq=False, repr=False)
 class JsonOption(Options):
-    """The option for output in JSON."""
+    """The option for JSON output."""
 
     as_json: bool = option("--json", "Print JSON.", section="Output", is_common=True)
 
@@ -398,4 +398,4 @@ class JsonOption(Options):
 class OverwriteOption(Options):
     """The option for replacing an existing file."""
 
-    overwrite: bool = option("--overwrite", "Replace an existing file, whatever its content.")
+    overwrite: bool = option("--overwrite", "Replace an existing file, regardless of its content.")

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from stream_perceptron.data.batch import Batch
     from stream_perceptron.live.step_result import StepResult
 
-_POLL_INTERVAL = 0.1  # seconds between two checks whether the model exists
+_POLL_INTERVAL = 0.1  # seconds between two checks for the model file
 
 
 @dataclass(init=False, eq=False, repr=False)
@@ -93,7 +93,7 @@ def _predict(options: PredictOptions, signals: Signals) -> None:
             require_fit(reloaded)
         except (CheckpointError, SourceError, OSError) as error:
             print_message(
-                f"warning: {error}; still predicting with the model loaded before", err=True
+                f"warning: {error}; still predicting with the previously loaded model", err=True
             )
         else:
             live = reloaded

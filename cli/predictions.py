@@ -57,7 +57,7 @@ class PredictionFile:
         mode = os.fstat(descriptor).st_mode
         self._is_pipe, self._is_file = stat.S_ISFIFO(mode), stat.S_ISREG(mode)
         self._unwritten, self._n_written = b"", 0  # bytes, and how many of them are written
-        # The last bytes written to a pipe, at least its capacity.
+        # The most recent bytes written to a pipe, at least as many as its capacity.
         self._recently_written = bytearray()
         # Waits until writing to a descriptor does not block; returns False after a signal.
         self.wait_to_write: Callable[[int], bool] = signals.wait_to_write
@@ -98,7 +98,7 @@ class PredictionFile:
     def flush(self) -> None:
         """Write all added lines; a pipe gets whole lines and may block.
 
-        After a signal, only as much is written as does not block.
+        After a signal, only as much is written as is possible without blocking.
         """
         data = memoryview(self._unwritten)
         with self._add_name_to_errors():
@@ -163,7 +163,7 @@ class PredictionFile:
         Raises
         ------
         BrokenPipeError
-            If the reader closes the pipe before.
+            If the reader closes the pipe first.
 
         """
         while self._is_pipe and not self._signals.is_set and self._count_unread_bytes():
@@ -237,8 +237,8 @@ def _open_device(path: str, signals: Signals) -> int:
         except OSError as error:
             if error.errno != errno.ENXIO:
                 raise
-        # After a signal, open the FIFO for reading, too, which needs no other reader. Predictions
-        # stay in it, so they are undelivered.
+        # After a signal, also open the FIFO for reading, which requires no other reader.
+        # Predictions then stay in the FIFO, undelivered.
         mode = os.O_RDWR if signals.is_set else os.O_WRONLY
         signals.sleep(_OPEN_RETRY_INTERVAL)
     os.set_blocking(descriptor, True)
@@ -254,7 +254,7 @@ def _open_file(
 ) -> PredictionFile:
     """Open a file, and truncate it to its size when the model was saved.
 
-    A file that was removed or emptied since, for example by log rotation, is started again.
+    A file that has since been removed or emptied, for example by log rotation, is started again.
     """
     from stream_perceptron import CheckpointError
     from stream_perceptron.checkpoint.atomic import sync_folder
@@ -266,7 +266,7 @@ def _open_file(
     notice = None
     if saved_size and not size:
         notice = build_warning(
-            f"{path} was removed or emptied since the last save: it is started again"
+            f"{path} has been removed or emptied since the last save: it is started again"
         )
         saved_size = 0
     if size < saved_size:
@@ -295,7 +295,7 @@ def make_formatter(
     classes: Sequence[Any] | None,
     with_learned: bool,
 ) -> LineFormatter:
-    """Return the formatter for a file: of `output_format`, or of the format that its suffix means.
+    """Return the formatter for `output_format`, or for the format implied by the suffix of `path`.
 
     `classes` are the classes whose probabilities are written. With `with_learned`, lines have the
     number of samples that the model had learned.
@@ -370,7 +370,7 @@ class JsonFormatter(LineFormatter):
         self._with_learned = with_learned
 
     def __call__(self, result: StepResult) -> Iterator[str]:
-        # The same text as from `json.dumps`, but faster.
+        # This produces the same text as `json.dumps`, but faster.
         to_json, classes = self._to_json, result.classes
         keys: list[str] = []
         if result.all_probabilities is not None:
@@ -431,8 +431,8 @@ class CsvFormatter(LineFormatter):
         if result.all_probabilities is not None and result.classes != self._classes:
             new = next((label for label in result.classes if label not in self._classes), None)
             raise SourceError(
-                f"label {new!r} has no column in the predictions, which are complete but for its "
-                "probability: name all labels with --classes, or write JSON"
+                f"label {new!r} has no column in the predictions, which are complete except for "
+                "its probability: name all labels with --classes, or write JSON"
             )
 
 

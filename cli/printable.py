@@ -25,7 +25,7 @@ _COLORS = {"Error": "red", "warning": "yellow", "diagnosis": "yellow", "hint": "
 _MAX_STDOUT_WIDTH = 80  # the largest width of text on stdout
 _MIN_INDENT = 4  # of a line that begins with a long word
 
-# A word, with a number that follows it and stays on its line.
+# A word, and a number after it that must stay on the same line.
 _WORDS = r" *[^ ]+(?: [(+-]\d[^ ]*)?"
 
 
@@ -85,7 +85,7 @@ def wrap_text(text: str, columns: int, indent: int = 0, first: str = "") -> list
 
 
 def format_entry(name: str, text: str, width: int, columns: int, indent: int = 2) -> list[str]:
-    """Return the lines of a text with its name on the left, or above it if the name is wider."""
+    """Return the lines of a text with its name on the left, or above it if the name is too wide."""
     start = indent + width + 2
     *lines, last = wrap_text(name, columns, indent + 2, " " * indent)
     if lines or measure_width(last) > start - 2:
@@ -94,7 +94,7 @@ def format_entry(name: str, text: str, width: int, columns: int, indent: int = 2
 
 
 def format_table(rows: Sequence[Sequence[str]], columns: int, indent: int = 0) -> Iterator[str]:
-    """Yield the lines of a table: names aligned left, figures aligned right."""
+    """Yield the lines of a table: names left-aligned, figures right-aligned."""
     widths = [max(map(measure_width, column)) for column in zip(*rows, strict=True)]
     width = max(1, min(widths[0], columns - indent - sum(widths[1:]) - 2 * len(widths[1:])))
     for name, *cells in rows:
@@ -116,7 +116,8 @@ def format_class_table(
 def print_message(line: str, err: bool = False) -> None:
     """Print a line, with the first word of errors, warnings, diagnoses and hints in color.
 
-    Click omits colors unless the stream is a terminal. On a terminal, stderr is wrapped at words.
+    Click omits colors unless the stream is a terminal. On a terminal, lines on stderr are wrapped
+    between words.
     """
     line = printable(line)
     if err and sys.stderr.isatty():

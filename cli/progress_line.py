@@ -27,7 +27,7 @@ _COLUMNS = {
     "samples/s": 9,
 }
 _GAP = "  "
-_MIN_WIDTH_FOR_AUC = 84  # characters of a line that has room for the AUC and the time left
+_MIN_WIDTH_FOR_AUC = 84  # a line of this many characters has room for the AUC and the time left
 UNTESTED = "untested"  # printed instead of the accuracy before a class is known
 _UNSILENCED_KINDS = (
     "warning",
@@ -37,7 +37,7 @@ _UNSILENCED_KINDS = (
 
 
 class ProgressLine:
-    """Prints progress on stderr: figures, as text or JSON, each time the rows read have doubled.
+    """Prints progress on stderr: figures, as text or JSON, each time the row count doubles.
 
     On a terminal, a live line follows, unless predictions go there (`owns_terminal=False`).
     """
@@ -59,7 +59,7 @@ class ProgressLine:
         self._rows_before = live.ledger.rows
         self._next_printed_row = 1000
         self._header: tuple[str, ...] = ()  # the columns of the last printed header
-        self._last_printed_row = -1  # the rows read when figures were last printed
+        self._last_printed_row = -1  # the number of rows read when figures were last printed
         self._printed_texts: set[str] = set()
         self.printed_codes: set[str | None] = set()  # of the notices
 
@@ -70,7 +70,7 @@ class ProgressLine:
 
     @property
     def rows(self) -> int:
-        """The rows read since the start."""
+        """The number of rows read since the start."""
         return self._live.ledger.rows - self._rows_before
 
     def print_notice(self, text: str) -> None:

@@ -1,4 +1,4 @@
-"""Rejected rows: a summary by reason, and their lines of JSON."""
+"""Rejected rows: their summary by reason, and their JSON lines."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Rejections:
     total
         The number of rejected rows.
     first_texts
-        The places and reasons of the first rejected rows.
+        The first rejected rows, each with its location and reason.
 
     """
 

@@ -34,9 +34,9 @@ def report(options: ReportOptions) -> None:
     """Write an HTML page that shows how a model learned.
 
     The page shows the learning curve, the diagnosis, the confusion matrix, precision and recall,
-    and the weights of each class; with --examples, also the most confident mistakes on these
-    samples, and whether the model was trained on them. The page is one file without scripts, and
-    needs no network.
+    and the weights of each class; with --examples, it also shows the most confident mistakes on
+    these samples, and whether the model was trained on them. The page is a single file without
+    scripts and needs no network.
 
     \b
     stream-perceptron report mnist.npz -o report.html --examples mnist-test.parquet

@@ -110,7 +110,7 @@ class Run:
         )
         if formatter.header and classes == []:
             raise click.UsageError(
-                "--probabilities in CSV need a column for each class: list them with --classes"
+                "--probabilities in CSV needs a column for each class: list them with --classes"
             )
         opened = self._open_output(o.output, formatter)
         opened.wait_to_write = self._wait_to_write
@@ -169,7 +169,7 @@ class Run:
     def _finish(self) -> None:
         """Save and print the summary; raise an error if no row could be used."""
         o, live, line = self._options, self._live, self.line
-        # Without a signal, bytes left over were read beyond --limit and are not lost.
+        # Without a signal, any leftover bytes were read beyond --limit and are not lost.
         for source in self._sources if self._signals.is_set else []:
             if text := describe_lost_bytes(source):
                 line.print_notice(text)
@@ -226,7 +226,7 @@ class Run:
         if path is None or (is_unchanged and path.exists() and not self._options.overwrite):
             return
         if not self._live.ledger.is_consistent:
-            self.line.print_notice(f"{path} still has its last save, because a step did not finish")
+            self.line.print_notice(f"{path} still has the last save, because a step did not finish")
             return
         if self._saver.save():
             self.line.print_notice(f"saved {path}")
@@ -282,7 +282,7 @@ class Run:
             self.line.print_notice(notice)
         if self._live.cursor.epoch == 1 and self._is_first_pass and not self._options.at_random:
             self.line.print_notice(
-                "second pass: rows learned before count only for the training accuracy"
+                "second pass: rows learned before count only toward the training accuracy"
             )
         self._is_first_pass = self._live.cursor.epoch == 0
         if isinstance(result, StepResult):

@@ -41,9 +41,9 @@ class Saver:
 
     @property
     def _n_read(self) -> int:
-        """The number of rows read of this run's sources, those read by earlier runs included."""
+        """The number of rows read from this run's sources, including those read by earlier runs."""
         cursor = self._live.cursor
-        # The model gets the cursor of this run with its first row.
+        # The model gets this run's cursor together with the first row.
         return self._first_read if cursor is self._first_cursor else cursor.read
 
     def seconds_left(self) -> float | None:
@@ -63,7 +63,7 @@ class Saver:
         return self.seconds_left()
 
     def save(self) -> bool:
-        """Save the model if there is a path and a further run needs it; return whether it did.
+        """Save the model if a path is set and a further run needs it; return whether it was saved.
 
         Without a learned or predicted row, a further run needs only the position in a pipe, which
         cannot be read again, and the sizes of the output files.

@@ -29,7 +29,8 @@ class Signals:
     """Records the first signal inside a `with` block; the signal interrupts the sources.
 
     A SIGINT after that ends the process at once. With `saves`, it only prints that a save is under
-    way, and a further SIGINT ends the process. SIGHUP stays ignored if it is, as under nohup.
+    way, and a further SIGINT ends the process. SIGHUP stays ignored if it already is, as under
+    nohup.
     """
 
     def __init__(self, saves: bool = False) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .opening import RunInputs
     from .rejections import Rejections
 
-_MAX_LISTED_CLASSES = 20  # classes whose samples are listed class by class
+_MAX_LISTED_CLASSES = 20  # classes whose sample counts are listed individually
 
 
 def print_start(opened: RunInputs, line: ProgressLine, path: Path | None) -> None:
@@ -33,7 +33,7 @@ def print_start(opened: RunInputs, line: ProgressLine, path: Path | None) -> Non
         line.print_notice(
             build_warning(
                 f"saved with the {live.kernel} kernel, resuming with the {KERNEL} kernel: results "
-                "agree to rounding, not bit for bit"
+                "agree up to rounding, not bit for bit"
             )
         )
     for name in opened.changed:
@@ -62,7 +62,7 @@ def _get_no_new_rows_reason(live: LiveModel) -> str:
 
 
 def warn_of_unseen_names(live: LiveModel) -> Iterator[str]:
-    """Yield a warning for each column of an option that no row had, if features are open."""
+    """Yield a warning for each column that an option names but no row had, if features are open."""
     from stream_perceptron.data.naming import suggest_similar_name
     from stream_perceptron.data.notices import build_warning
     from stream_perceptron.data.schema import ENCODINGS
@@ -83,7 +83,7 @@ def warn_of_unseen_names(live: LiveModel) -> Iterator[str]:
 def warn_of_unknown_classes(
     live: LiveModel, thresholds: Mapping[str, float] | None = None
 ) -> Iterator[str]:
-    """Yield a warning for each label of a class weight or a threshold that no row had."""
+    """Yield a warning for each label with a class weight or a threshold that no row had."""
     from stream_perceptron.data.naming import suggest_similar_name
     from stream_perceptron.data.notices import build_warning
     from stream_perceptron.model.class_weights import list_spellings
@@ -190,7 +190,7 @@ def _format_ending(live: LiveModel) -> Iterator[str]:
 
 
 def _format_class_counts(live: LiveModel) -> str:
-    """Return the number of samples of each class as text, or their range if classes are many."""
+    """Return the sample count of each class as text, or their range if there are many classes."""
     classes = live.model.classes_
     counts = live.progress.scores(len(classes)).counts.tolist()
     title = "classes of scored samples" if live.progress.n_untested > 1 else "classes"

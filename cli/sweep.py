@@ -70,7 +70,7 @@ class SweepOptions(TrainingOptions):
 def sweep(options: SweepOptions) -> None:
     """Compare all combinations of the given settings while reading a stream only once.
 
-    SOURCE is as for `learn`. Each combination trains a model of its own, with the same result as a
+    SOURCE is as for `learn`. Each combination trains its own model, with the same result as a
     separate run of `learn`. The best combination is printed first. No model is saved.
 
     \b
@@ -191,7 +191,7 @@ def _print_trials(options: SweepOptions, trials: Sequence[Trial], is_partial: bo
         click.echo()
         print_message(f"largest class: {largest}, {share:.2%} of the samples")
         if not any(trial.accuracy > share for trial in trials):
-            print_message("no setting is better than always answering with the largest class")
+            print_message("no setting is better than always predicting the largest class")
     click.echo(f"\nbest:\n  {printable(command)}")
 
 

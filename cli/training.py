@@ -148,7 +148,7 @@ class TrainingOptions(ReadingOptions, JsonOption):
     def make_selection(self, sources: Sequence[Source], standardize: bool | None) -> ReadOptions:
         """Return the read options for these sources.
 
-        By default tables are standardized and unscaled.
+        By default, tables are standardized and not scaled.
         """
         from stream_perceptron.data.schema import ReadOptions
         from stream_perceptron.data.source import Request

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class OptionType(click.ParamType):
     """A type with functions that parse a value and format it as users type it.
 
-    A ValueError of `parse` becomes a usage error.
+    A ValueError from `parse` becomes a usage error.
     """
 
     def __init__(
@@ -158,7 +158,8 @@ def _parse_delimiter(text: str) -> str:
         or delimiter in '"\n\r.+-'
     ):
         raise ValueError(
-            f"{text!r} is not a delimiter: use a character such as | or ;, or tab or space by name."
+            f"{text!r} is not a delimiter: use a character such as | or ;, "
+            "or the word tab or space."
         )
     return delimiter
 

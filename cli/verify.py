@@ -20,13 +20,13 @@ class VerifyOptions(ModelArgument, FormatOptions):
     )
 
 
-@command(VerifyOptions, "Prove that a model was learned from its sources.")
+@command(VerifyOptions, "Prove that a model was trained on its sources.")
 def verify(options: VerifyOptions) -> None:
-    """Retrain a model from its recorded sources, and compare every bit.
+    """Retrain a model on its recorded sources, and compare every bit.
 
-    Files are matched by digest, whatever their names; a text file may have grown. Files that match
-    no digest stand for the pipes that were read, in the same order. If the models differ, the first
-    difference is printed and the exit code is 1.
+    Files are matched by digest, regardless of their names; a text file may have grown. Files that
+    match no digest stand for the pipes that were read, in the same order. If the models differ, the
+    first difference is printed and the exit code is 1.
 
     \b
     stream-perceptron verify mnist.npz mnist-train.parquet

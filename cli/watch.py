@@ -16,7 +16,7 @@ _FIRST_DIAGNOSIS = 4000  # rows; a diagnosis follows each time the number of row
 
 
 class EventReporter:
-    """Prints drift events when they are detected, and each finding once in a run.
+    """Prints drift events when they are detected, and each finding once per run.
 
     The model records which events were printed, so that a resumed run does not repeat them.
     """

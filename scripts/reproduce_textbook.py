@@ -85,7 +85,7 @@ def show_reasons(train, test, seeds: int) -> None:
     right.test_then_train(train[0][rows], train[1][rows])
     print(
         f"1. One delta for all outputs: after 40,000 draws at lr 0.05 all outputs are alike (nets "
-        f"{net.min():.2f} to\n   {net.max():.2f}), the error is {error:.2f}, and test accuracy "
+        f"{net.min():.2f} to\n   {net.max():.2f}), the error is {error:.2f}, and test accuracy is "
         f"{compute_accuracy(w, b, *test):.1%}. With one delta for each output: "
         f"{evaluate(right, test):.1%}."
     )
@@ -101,9 +101,10 @@ def show_reasons(train, test, seeds: int) -> None:
         stops.append(train_until_stop(model, train, draws))
         accuracies.append(evaluate(model, test))
     print(
-        f"3. Epsilon 0.01 at lr 0.05 stops too early: after {statistics.median(stops):,.0f} draws "
-        f"at {statistics.median(accuracies):.1%},\n   the medians of {seeds} seeds ({min(stops):,} "
-        f"to {max(stops):,} draws, {min(accuracies):.1%} to {max(accuracies):.1%}).\n"
+        f"3. Epsilon 0.01 at lr 0.05 stops too early: after {statistics.median(stops):,.0f} "
+        f"draws, at a test accuracy of\n   {statistics.median(accuracies):.1%} (medians of {seeds} "
+        f"seeds; ranges: {min(stops):,} to {max(stops):,} draws, {min(accuracies):.1%} to "
+        f"{max(accuracies):.1%}).\n"
     )
 
 
@@ -129,7 +130,10 @@ def measure_stops(train, test, seeds: int) -> dict[float, list[tuple[int, float]
 def show_stops(results: dict[float, list[tuple[int, float]]]) -> None:
     seeds = len(results[EPSILONS[0]])
     print(f"Random draws until error < epsilon, lr 0.01, {seeds} seeds\n")
-    print("| epsilon | draws: median | least | most | test accuracy: median | least | most |")
+    print(
+        "| epsilon | draws: median | minimum | maximum "
+        "| test accuracy: median | minimum | maximum |"
+    )
     print("| ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
     for epsilon, runs in results.items():
         draws, accuracies = zip(*runs, strict=True)
@@ -162,7 +166,7 @@ def show_activations(train, test) -> None:
 
 
 def show_filters(train, test) -> list[tuple[float, float, float]]:
-    print("Epsilon as a filter: one pass in order, samples that fit are skipped, sigmoid, lr 0.1\n")
+    print("Epsilon as a filter, one pass in order, sigmoid, lr 0.1\n")
     print("| epsilon | samples skipped | progressive accuracy | test accuracy |")
     print("| ---: | ---: | ---: | ---: |")
     rows = []

@@ -35,8 +35,8 @@ _DAYS_PER_YEAR = 365
 def encode_date(column: str, value: dt.date | str) -> dict[str, float]:
     """Return the features of a date: one-hot hour, weekday and month, and the time since 2020.
 
-    The hour is taken as written, whatever the time zone; a date without a time has none. The
-    feature `days` is the number of days since 1 January 2020, divided by 365.
+    The hour is taken as written, whatever the time zone; a date without a time has no hour feature.
+    The feature `days` is the number of days since 1 January 2020, divided by 365.
 
     Raises
     ------
@@ -76,7 +76,7 @@ def is_date(text: str) -> bool:
 
 
 def _parse_date(text: str) -> tuple[dt.date, int | None]:
-    """Return the date in a text, and the hour, which is None without a time."""
+    """Return the date in a text, and the hour, or None if the text has no time."""
     match = re.fullmatch(_DATE, text, re.ASCII)
     date = None if match is None else _parse_day(match["date"].replace("-", ""))
     if match is None or date is None:
@@ -128,7 +128,7 @@ def count_words(column: str, text: str) -> dict[str, float]:
 
 
 def format_value(value: str | float | bool, is_text: bool) -> str:
-    """Return the shortest text of a value, for the name of its one-hot feature.
+    """Return the shortest text that represents a value, for the name of its one-hot feature.
 
     With `is_text`, a text that spells a bool or a decimal number is formatted like that value.
 
@@ -172,7 +172,7 @@ def is_missing(value: Any, null_texts: Collection[str] = ("",)) -> bool:
 
 
 def join_texts(column: str, value: Any, null_texts: Collection[str] = ("",)) -> str:
-    """Return a value, or the values of a list joined by spaces, as a text whose words are counted.
+    """Return a value, or the values of a list joined by spaces, as a text for counting words.
 
     Raises
     ------

@@ -15,7 +15,7 @@ class StreamPerceptronError(ValueError):
 
 
 class SampleError(StreamPerceptronError):
-    """A sample was rejected, because one of its features, its label or its weight cannot be used.
+    """A sample was rejected because one of its features, its label or its weight cannot be used.
 
     The model is unchanged.
 
@@ -31,7 +31,7 @@ class SampleError(StreamPerceptronError):
 
 
 class ModelSizeError(SampleError):
-    """A sample was rejected, because the model would exceed `max_weights`.
+    """A sample was rejected because the model would exceed `max_weights`.
 
     Examples
     --------
@@ -47,12 +47,12 @@ class ModelSizeError(SampleError):
 class DivergedError(StreamPerceptronError):
     """A weight, a net input or an error would have become infinite or NaN.
 
-    The model is left as it was before the sample.
+    The sample left the model unchanged.
 
     Parameters
     ----------
     sample
-        The number of the labeled sample, counted from 1 over the life of the model.
+        The number of the labeled sample, counted from 1 over the lifetime of the model.
     where
         The source and the row of the sample.
 

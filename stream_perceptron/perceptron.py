@@ -331,7 +331,7 @@ class SGDPerceptron(base.MiniBatchClassifier):
         Parameters
         ----------
         X
-            Features, shape (n, d): an array, a masked array, a sparse matrix of SciPy, or a frame.
+            Features, shape (n, d): an array, a masked array, a SciPy sparse matrix, or a frame.
             Values that are masked, missing or not stored in a sparse matrix are absent features.
         labels
             Labels, length n.

@@ -26,16 +26,16 @@ def iter_source(
     missing: Sequence[str] = (),
     file_format: str | None = None,
 ) -> Iterator[tuple[Any, ...]]:
-    """Iterate over the samples of sources of any format, one source after another.
+    """Iterate over the samples of sources in any format, one source after another.
 
-    One block of rows is held in memory at a time. Rows of a pipe are yielded as they arrive.
+    Only one block of rows is held in memory at a time. Rows from a pipe are yielded as they arrive.
 
     Parameters
     ----------
     paths
         Paths, URIs that `pyarrow.fs` accepts, or - for stdin. Their content may be compressed.
     label, weight, ignore, scale, one_hot, dates, words, missing
-        The same as the options of the command `learn`.
+        The same as the options of the `learn` command.
     file_format
         parquet, arrow, csv, jsonl or libsvm; None detects it from the first bytes of a source.
 

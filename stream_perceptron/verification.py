@@ -49,7 +49,7 @@ def verify(
         The model with its lineage.
     sources
         The files that the model learned from. Names do not matter: each file is identified by its
-        digest, and a text file that has grown by the digest of its first rows. All other files
+        digest. If a text file has grown, the digest is that of its first rows. All other files
         stand for the pipes that were read, in the same order.
     advance
         Called with the number of rows learned so far and the total number of rows.
@@ -159,7 +159,7 @@ class _Replay:
             )
         self._pipe = _Pipe(unused)
         self._cursors: dict[Source, Cursor] = {}  # after the last segment of each file
-        # The file of the last entry; None if that entry was not rows of a file.
+        # The file of the last entry; None if that entry does not consist of rows of a file.
         self._last_source: Source | None = None
 
     def learn(self, live: LiveModel, entries: Sequence[Entry]) -> LiveModel:
@@ -200,7 +200,7 @@ class _Replay:
     def _learn_rows(self, live: LiveModel, entry: Entry, last: Source | None) -> None:
         """Learn rows of a file, rows of files that stand for a pipe, or random draws.
 
-        `last` is the file of the preceding entry; None if that entry was not rows of a file.
+        `last` is the file of the preceding entry; None if it does not consist of rows of a file.
         """
         n_rows = entry.end - entry.start
         if entry.is_stream:
@@ -237,7 +237,7 @@ class _Replay:
         _require_rows(entry, n_left, "the files that stand for it lack")
 
     def _run(self, live: LiveModel, source: Source, cursor: Cursor, limit: int) -> int:
-        """Learn at most `limit` rows of a source from a cursor on; return the rows read."""
+        """Learn at most `limit` rows of a source, starting at a cursor; return the rows read."""
         cursor.redeliveries = live.cursor.redeliveries
         live.ledger.cursor = cursor  # even if there are no rows
         n_taken, epochs = 0, None if source.is_random else 1
@@ -371,7 +371,7 @@ def _compare_models(live: LiveModel, replayed: LiveModel) -> None:
 
 
 def _compare_progress(actual: Progress, expected: Progress) -> None:
-    # An older version detected drift and counted missing values by other rules.
+    # Older versions detected drift and counted missing values by different rules.
     omitted: set[str] = set()
     if actual.drift.n_untested:
         omitted = {"drift_tests", "events", "missing", "untyped_nulls"}

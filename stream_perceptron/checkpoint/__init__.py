@@ -1,4 +1,4 @@
-"""Checkpoints: the files that models are saved in."""
+"""Checkpoints: the files in which models are saved."""
 
 from stream_perceptron.checkpoint.state import LoadedModel, load, save
 

@@ -133,13 +133,13 @@ def _create_member(name: str) -> zipfile.ZipInfo:
 
 
 def _build_comment(body: bytes | memoryview) -> bytes:
-    import hashlib  # late, as only runs with a checkpoint need it
+    import hashlib  # imported late: only runs with a checkpoint need it
 
     return _DIGEST.format(hashlib.sha256(body).hexdigest()).encode()
 
 
 def from_bytes(data: bytes) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    """Return the metadata and arrays in the bytes of a checkpoint, after the same checks."""
+    """Return the metadata and arrays in the bytes of a checkpoint, after checking them."""
     import zipfile
 
     body = memoryview(data)[:-_COMMENT_LENGTH]
@@ -221,7 +221,7 @@ def _read_array(
                 raise ValueError("version")
             header = np.lib.format.read_array_header_1_0(file, max_header_size=1000)
             start = file.tell()
-    except Exception:  # NumPy's parser raises many types
+    except Exception:  # NumPy's parser raises errors of many types
         raise CheckpointError(f"member {name!r} is not a plain array") from None
     shape, is_fortran, dtype = header
     size = dtype.itemsize * math.prod(shape)

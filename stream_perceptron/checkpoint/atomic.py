@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-# Errors of file systems that do not support hard links.
+# Errors from file systems that do not support hard links.
 _LINK_UNSUPPORTED = (
     errno.EPERM,
     errno.ENOSYS,
@@ -53,7 +53,7 @@ def open_replacement(path: Path, previous: Path | None = None) -> Iterator[Binar
 
 @contextmanager
 def lock_file(path: Path) -> Iterator[None]:
-    """Lock the lock file of `path`, and remove temporary files that killed writers left."""
+    """Lock the lock file of `path`, and remove temporary files that killed writers left behind."""
     path = Path(os.path.realpath(path))
     with open(f"{path}.lock", "ab") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -24,7 +24,7 @@ _get_field_types = cache(get_type_hints)  # the types of a dataclass's fields
 _MAX_TUPLE_DEPTH = 8  # tuples within tuples
 _MAX_DATACLASS_DEPTH = 40  # dataclasses within dataclasses
 
-# Names of types that JSON lacks. For each tag: the type, and functions to text and back.
+# Names of types that JSON lacks. For each tag: the type, and its conversions to and from text.
 _TAGGED: dict[str, tuple[type, Callable[[Any], str], Callable[[str], Hashable]]] = {
     "bytes": (bytes, bytes.hex, bytes.fromhex),
     "date": (dt.date, dt.date.isoformat, dt.date.fromisoformat),
@@ -151,8 +151,8 @@ def _get_saved_name(field: Field[Any]) -> str:
 def from_json(cls: type[T], value: Any, where: str) -> T:
     """Build a dataclass from the JSON of `to_json`; check each value against its field's type.
 
-    Integers outside dicts must be at least "least" (0 by default) and less than "below" (2^62 by
-    default) of the field's metadata.
+    Integers outside dicts must be at least the "least" (0 by default) and less than the "below"
+    (2^62 by default) given in the field's metadata.
     """
     if where.count(".") > _MAX_DATACLASS_DEPTH:
         raise CheckpointError(f"{where[:50]}... is nested too deeply")

@@ -70,7 +70,7 @@ def encode(value: Any, learned: bool = True) -> Any:
         return _require_float_range(value)
     if kind in (list, tuple, set):
         parts = [encode(part, learned) for part in value]
-        if kind is set:  # its own order may differ between runs
+        if kind is set:  # the order of a set may differ between runs
             parts.sort(key=repr)
         return parts if kind is list else {kind.__name__: parts}
     if kind in (dict, OrderedDict, Counter, defaultdict):
@@ -123,7 +123,7 @@ def _encode_table(table: dict[Any, Any]) -> list[Any] | None:
 
 
 def _are_homogeneous(values: list[Any]) -> bool:
-    """Return whether values are all strings, all finite floats, or all integers < 2^53 in size."""
+    """Return whether values are all strings, all finite floats, or all integers within 2^53."""
     kinds = set(map(type, values))
     if kinds == {float}:
         return all(map(math.isfinite, values))
@@ -225,7 +225,7 @@ def _encode_state(value: Any, learned: bool) -> dict[str, Any]:
     with _translate_errors(cls.__name__):
         if parameters:
             _construct_object(cls, attributes)
-        # An imputer learns in the objects that are its parameters, so save them as new objects.
+        # An imputer stores what it learns in its parameter objects, so save these as new objects.
         return {
             name: encode(part, learned and name not in parameters)
             for name, part in attributes.items()

@@ -36,7 +36,7 @@ def split_pipeline(model: SGDPerceptron | Pipeline) -> tuple[Any, SGDPerceptron]
 
 
 def decode_steps(state: Any) -> Steps:
-    """Decode the steps that `split_pipeline` encoded; reject JSON that they would not encode to."""
+    """Decode the steps that `split_pipeline` encoded; reject JSON that it would not produce."""
     steps = _decode_unchecked_steps(state)
     try:
         is_canonical = encode(steps) == state
@@ -82,7 +82,7 @@ def find_encoded_columns(run: Any) -> EncodedColumns:
 def build_pipeline(
     steps: Steps, model: SGDPerceptron, encoded: EncodedColumns
 ) -> SGDPerceptron | Pipeline:
-    """Build the River pipeline of a model from its saved steps, or its own scaler and encoders."""
+    """Build a model's River pipeline from saved steps, or from its own scaler and encoders."""
     from river.compose import Pipeline
 
     scaler = model.network.scaler

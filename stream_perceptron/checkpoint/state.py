@@ -57,7 +57,7 @@ def save(
     path: str | os.PathLike[str] | IO[bytes],
     extra: dict[str, Any] | None = None,
 ) -> None:
-    """Save a model, so that it continues after `load` with bit-identical results.
+    """Save a model so that it continues after `load` with bit-identical results.
 
     The file is replaced atomically: after a crash it is either the old checkpoint or the new one.
     The old checkpoint is kept as PATH.prev.
@@ -168,7 +168,7 @@ def _decode_checkpoint(meta: dict[str, Any], members: Arrays) -> LoadedModel:
 
 
 def split_checkpoint(meta: dict[str, Any], members: Arrays) -> tuple[SGDPerceptron, Any, Arrays]:
-    """Split a checkpoint into its model and its run: JSON, None without a run, and arrays."""
+    """Split a checkpoint into its model, its run as JSON (None if absent), and the run's arrays."""
     run = meta.get("run")
     arrays = {name: array for name, array in members.items() if name not in _MODEL_ARRAYS}
     if run is None and arrays:

@@ -14,7 +14,7 @@ from stream_perceptron.data.schema import ReadOptions, Schema
 from stream_perceptron.errors import SampleError
 from stream_perceptron.model.rows import Rows, concatenate_rows
 
-# Enough rows to spread the cost of a batch, few enough for the processor's cache.
+# Enough rows to amortize the cost of a batch, but few enough for the processor's cache.
 BATCH_ROWS = 1000
 MAX_BATCH_ROWS = 4 * BATCH_ROWS  # for short rows
 
@@ -50,7 +50,7 @@ def build_offset(read_options: ReadOptions, values: Sequence[Any]) -> Offset:
     return Offset(tuple(values[:-1]), values[-1])
 
 
-# Returns the content of a row: its text, or a list with one dict of its values by column name.
+# Returns the content of a row: its text, or a list with one dict from column names to values.
 ContentReader = Callable[[], str | list[dict[str, Any]]]
 
 
@@ -72,8 +72,8 @@ class Redeliveries:
 
     A row is redelivered if its offset is at or below the highest offset of its partition. A row
     without a readable offset has the status of the row before it. The rows without a readable
-    offset after the last new row are counted. When that row is redelivered, as many of them follow
-    it as redelivered rows; further ones are new.
+    offset after the last new row are counted. When that row is redelivered, the same number of rows
+    without a readable offset after it are redelivered, too; any further ones are new.
 
     Examples
     --------
@@ -89,7 +89,7 @@ class Redeliveries:
     last_partition: tuple[str, ...] | None = None  # of the last new row with a readable offset
     n_unreadable: int = 0  # new rows without a readable offset after that row
     is_redelivered: bool = False  # whether the last row was redelivered
-    # How many known rows without a readable offset follow the last row; None for any number.
+    # How many known rows without a readable offset follow the last row; None for no limit.
     n_known: int | None = None
 
     def begin_source(self) -> None:
@@ -101,7 +101,7 @@ class Redeliveries:
         return replace(self, offsets=dict(self.offsets))
 
     def raise_offsets(self, offsets: Iterable[Offset | None]) -> None:
-        """Raise the highest offsets to those of rows that are learned even if redelivered."""
+        """Raise the highest offsets to cover rows that are learned even if redelivered."""
         for offset in offsets:
             if offset is not None:
                 highest = self.offsets.get(offset.key, offset.value)
@@ -132,7 +132,7 @@ class MissingValues:
     """The missing values in n rows."""
 
     counts: NDArray[np.intp]  # in the used columns of each row, shape (n,)
-    # The untyped columns in which each row is null, with the value 1. These nulls are counted once
+    # The untyped columns that are null in each row, with the value 1. These nulls are counted once
     # the columns turn out to be features.
     untyped: Rows | None = None
 
@@ -191,7 +191,7 @@ class Batch:
 
     source: str  # the source's name in messages
     first_row: int  # the number of the first row in the source, counted from 1
-    n_rows: int  # the number of rows, rejected and redelivered ones included
+    n_rows: int  # the number of rows, including rejected and redelivered ones
     rows: NDArray[np.intp]  # the index of each usable row in the batch, ascending, shape (n,)
     features: Rows  # of the usable rows
     labels: list[Any]  # of the usable rows; None for an unlabeled row; length n
@@ -218,7 +218,7 @@ class Batch:
     ends: NDArray[np.intp] | None = None
     epoch: int = 0  # counted from 0
     index: int = 0  # of the source in the epoch, counted from 0
-    # Interprets the first n rows again, which may imply less than all rows.
+    # Interprets the first n rows again; they may imply less than all rows do.
     interpret_first: Callable[[int], Batch] | None = None
 
     def __len__(self) -> int:
@@ -276,7 +276,7 @@ class Batch:
             raise SampleError(str(self.rejections()[0]))
 
     def reject_rows(self, mask: NDArray[np.bool_], reason: str) -> Batch:
-        """Return the batch with the usable rows in a mask, shape (n,), rejected for a reason."""
+        """Return the batch after rejecting the usable rows in a mask, shape (n,), for a reason."""
         remaining = np.flatnonzero(~mask)
 
         def interpret_first(n: int) -> Batch:

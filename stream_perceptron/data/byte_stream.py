@@ -172,7 +172,7 @@ class ByteStream:
         return 0 if self.pipe is None else self.pipe.count_ready_bytes()
 
     def read_available(self, max_size: int = _CHUNK_SIZE) -> bytes:
-        """Return the available bytes, at most `max_size`; none only at the end of the data."""
+        """Return the available bytes, at most `max_size`; empty only at the end of the data."""
         data, self._buffer = self._buffer[:max_size], self._buffer[max_size:]
         with convert_errors(self.name):
             return data or self._read_next(max_size)
@@ -341,7 +341,7 @@ class Pipe(_File):
     """Stdin, a pipe or a device."""
 
     def __init__(self, descriptor: int, interrupt: Interrupt) -> None:
-        from termios import FIONREAD  # late: files do not need it
+        from termios import FIONREAD  # lazy import: files do not need it
 
         super().__init__(descriptor)
         self.id = _identify_pipe(descriptor)
@@ -389,7 +389,7 @@ def _make_decompressor(
     source: ByteStream, name: str, module: str, class_name: str
 ) -> Callable[[int], bytes]:
     """Return a function that reads decompressed bytes as they arrive."""
-    import zlib  # late: few sources are compressed
+    import zlib  # lazy import: few sources are compressed
 
     library = import_module(module)
     make = getattr(library, class_name)
@@ -431,13 +431,13 @@ def _make_zstandard_decompressor(source: ByteStream) -> Callable[[int], bytes]:
 
 
 def first_line(error: Exception) -> str:
-    """Return the first line of an error's message, without its full stop."""
+    """Return the first line of an error's message, without its final period."""
     return str(error).partition("\n")[0].rstrip(". ")
 
 
 @contextmanager
 def convert_errors(name: str) -> Iterator[None]:
-    """Turn errors of the system and of Arrow into a SourceError with the source's name."""
+    """Turn system and Arrow errors into a SourceError with the source's name."""
     try:
         yield
     except Exception as error:
@@ -449,8 +449,8 @@ def convert_errors(name: str) -> Iterator[None]:
 
 
 def format_reason(error: Exception) -> str:
-    """Return the reason of an error in one line, without its number and path."""
-    # Only errors of the system have a number.
+    """Return the reason for an error on one line, without its number and path."""
+    # Only system errors have a number.
     if isinstance(error, OSError) and error.errno is not None:
         return str(error.strerror)
     return first_line(error)
@@ -479,7 +479,7 @@ def _identify_pipe(descriptor: int) -> str:
 
 
 def is_readable(descriptor: int, seconds: float | None) -> bool:
-    """Wait at most `seconds` for data or its end; return whether either has come.
+    """Wait at most `seconds` for data or its end; return whether either has arrived.
 
     A FIFO opened before its writer is not at its end.
     """

@@ -28,7 +28,7 @@ class CellRows(RawRows):
 
     @property
     def unsliced(self) -> CellRows:
-        """The rows that arrived together, of which these may be a slice."""
+        """All rows that arrived together; these rows may be a slice of them."""
         return self
 
     @abstractmethod
@@ -43,14 +43,14 @@ class CellInterpreter(Interpreter):
         super().__init__(request)
         self._name, self._context = name, context
         self._names, self._layout_cache = NameRoles(), LayoutCache()
-        # The names in rows that are usual for a label, but are not the label.
+        # The names in rows that usually denote a label but are not the label.
         self._other_labels: set[str] = set()
-        self._reported_labels: set[str] = set()  # the names of these that were reported
+        self._reported_labels: set[str] = set()  # those that were reported
         self._unknown_names: list[str] = []  # names that are ignored because the model lacks them
         self._has_reported_unknown = False
         self._has_checked_label = request.start > 0
         self._seen_option_names: set[str] = set()  # names in options that occur in rows
-        self._n_examined = 0  # the number of names of cells that were compared with options
+        self._n_examined = 0  # the number of cell names that were compared with options
 
     def _interpret(
         self,
@@ -152,7 +152,7 @@ class CellInterpreter(Interpreter):
         return tuple(notices)
 
     def _build_missing_label_notice(self) -> list[Notice]:
-        """Return a notice if a table lacks the label column, so that other sources have it."""
+        """Return a notice if a table lacks the label column, so that other sources must have it."""
         label, context = self._request.read_options.label, self._context
         is_missing = context.read_options.has_join and context.read_options.label is None
         if label is None or not is_missing or not context.columns or not context.learns:

@@ -63,7 +63,7 @@ class ListContents(Contents):
 
 
 class TakenContents(Contents):
-    """The contents of cells taken from several parts, given by their numbers in all parts."""
+    """The contents of cells from several parts, given by their indices across all parts."""
 
     def __init__(self, parts: Sequence[Contents], sizes: Sequence[int], ids: Any) -> None:
         self._parts, self._ids = parts, ids
@@ -183,7 +183,7 @@ class Cells:
 
 
 def take_records(parts: Sequence[Cells], records: NDArray[np.intp]) -> Cells:
-    """Return records of several parts with the same names, by their numbers in all parts."""
+    """Return records from several parts with the same names, by their indices across all parts."""
     lengths = np.concatenate([np.diff(part.starts) for part in parts])
     sizes = [len(part.kinds) for part in parts]
     firsts = np.cumsum(lengths) - lengths

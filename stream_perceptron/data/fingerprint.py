@@ -10,7 +10,7 @@ from stream_perceptron.errors import SourceError
 
 CHANGED = "changed"  # replaces the digest of a file that was changed while it was read
 
-# A local file up to this size is identified by all its bytes, a larger one by its footer.
+# A local file up to this size is identified by all of its bytes, a larger one by its footer.
 _MAX_HASHED_SIZE = 2**30
 
 START_BYTES = 4096  # at the start of a text file, which distinguish most files
@@ -56,7 +56,7 @@ class Fingerprint:
 
     # For messages.
     name: str = field(compare=False)
-    # The number of bytes; of an uncompressed text file, up to the end of the last row read.
+    # The number of bytes; for an uncompressed text file, up to the end of the last row read.
     size: int
     # The SHA-256 of these bytes, or of a large or remote file's footer; empty for a stream.
     digest: str
@@ -121,7 +121,7 @@ class PipeHeader:
 
 def hash_bytes(data: bytes) -> str:
     """Return the SHA-256 of bytes in hexadecimal."""
-    import hashlib  # late: runs without a checkpoint do not need it
+    import hashlib  # lazy import: runs without a checkpoint do not need it
 
     return hashlib.sha256(data).hexdigest()
 

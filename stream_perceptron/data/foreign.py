@@ -58,8 +58,8 @@ def reject_unsupported_path(path: str) -> None:
         raise SourceError(f"{path}: a folder; name the files in it: {pattern}")
     if re.search(r"[*?\[]", path) and "://" not in path and not os.path.exists(path):
         raise SourceError(
-            f"{path}: no such file: unquote the pattern so that the shell expands it, if any file "
-            "matches"
+            f"{path}: no such file: unquote the pattern so that the shell can expand it if any "
+            "file matches"
         )
 
 
@@ -93,7 +93,7 @@ def reject_unsupported_content(name: str, path: str, first_bytes: bytes) -> None
 
 def _describe_archive(path: str, quoted: str) -> str:
     """Return what a ZIP archive contains, and a command that reads it."""
-    import zipfile  # late: rarely needed
+    import zipfile  # lazy import: rarely needed
 
     try:
         with zipfile.ZipFile(path) as archive:

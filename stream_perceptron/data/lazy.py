@@ -12,8 +12,8 @@ class lazy_property(Generic[T]):  # noqa: N801, used as a decorator
     """A property that is computed when it is first read.
 
     It is `functools.cached_property` without its lock, which Python 3.12 removed: one lock for all
-    objects of a class makes threads wait for each other. If two threads read the property for the
-    first time at once, both compute it.
+    objects of a class makes threads wait for each other. If two threads first read the property
+    at the same time, both compute it.
 
     Examples
     --------

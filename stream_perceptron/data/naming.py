@@ -17,7 +17,7 @@ _MAX_NAMES = 5  # names in one list of a message
 
 
 def find_column(requested: str, names: Sequence[str]) -> str | None:
-    """Return the column with a name, ignoring case, or at a position, counted from 1; or None.
+    """Return the column with a name, ignoring case, or at a position, counted from 1; else None.
 
     Examples
     --------
@@ -38,7 +38,7 @@ def find_column(requested: str, names: Sequence[str]) -> str | None:
 
 
 def is_position(text: str) -> bool:
-    """Whether a text can be the position of a column, from 1, or from -1 backwards.
+    """Whether a text can be the position of a column, counted from 1, or backward from -1.
 
     Examples
     --------
@@ -58,7 +58,7 @@ def suggest_similar_name(requested: str, names: Sequence[str]) -> str:
     ["; did you mean 'price'?", '']
 
     """
-    from difflib import get_close_matches  # late: only errors need it
+    from difflib import get_close_matches  # lazy import: only errors need it
 
     close = get_close_matches(requested, names, 1, 0.75)
     return f"; did you mean {close[0]!r}?" if close else ""

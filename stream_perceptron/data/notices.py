@@ -31,7 +31,7 @@ _NOT_CATEGORICAL = re.compile(
     r"(?s).{41}|[0-9]{4}|[0-9][-/:.,][0-9]|^[+-]?[0-9]+$|(\S+\s+){4}|@|://"
 )
 
-_MIN_MEAN_WORDS = 2.5  # the mean number of words in a text from which --words is suggested
+_MIN_MEAN_WORDS = 2.5  # the minimum mean number of words in a text to suggest --words
 _MAX_COUNTED_CHARS = 1000  # characters of a text in which words are counted
 _MAX_SHOWN = 50  # characters of a text to suggest for --missing
 NOT_IN_MODEL = "not in the model"  # why a column is not used
@@ -48,7 +48,7 @@ class Notice(str):
     is_warning
         Whether it is shown even with --quiet.
     code
-        Identifies the notice for programs, if they need to.
+        Identifies the notice for programs; None if no program needs it.
 
     """
 
@@ -207,7 +207,7 @@ def build_unknown_columns_warning(names: Sequence[str]) -> Notice:
 
 
 def advise_on_likely_null(text: str) -> str:
-    """Return advice for a text that most likely means a missing value; otherwise an empty text."""
+    """Return advice on a text that most likely means a missing value; otherwise an empty text."""
     if text.strip().lower() not in _LIKELY_NULLS:
         return ""
     return f"; if that means a missing value: --missing {format_option_value([text.strip()])}"
@@ -233,7 +233,7 @@ def build_null_hints(first: Mapping[str, str]) -> list[str]:
 def advise_on_text(
     key: str | None, name: str, text: str, advise: Callable[[str], str] = suggest_missing_option
 ) -> str:
-    """Return advice for a text in JSON: on its quotes if it is a number, otherwise by `advise`.
+    """Return advice on a text in JSON: about its quotes if it is a number, else from `advise`.
 
     `key` is the JSON key of the object with the features, if any.
     """
@@ -246,7 +246,7 @@ def advise_on_text(
 
 
 def build_json_hints(key: str | None, texts: Mapping[str, Sequence[str]]) -> list[str]:
-    """Return hints about the texts of each name in JSON."""
+    """Return hints about the texts under each name in JSON."""
     hints = []
     for name, values in texts.items():
         if number_format := find_number_format(values):

@@ -62,7 +62,7 @@ class NumberFormat(NamedTuple):
 def find_number_format(texts: Iterable[str]) -> NumberFormat | None:
     """Return the format of the numbers in texts; None if a text is not a number.
 
-    Empty texts are skipped. Plain numbers, and numbers in several formats, give None.
+    Empty texts are skipped. Plain numbers and numbers in more than one format also yield None.
 
     Examples
     --------

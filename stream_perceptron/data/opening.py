@@ -83,7 +83,7 @@ def _open(
     magic = stream.peek(4)
     reject_unsupported_content(stream.name, path, stream.peek(16) if magic == b"SQLi" else magic)
     file_format = file_format or _MAGIC.get(magic)
-    # Late: each format imports libraries that the others do not need.
+    # Lazy imports: each format imports libraries that the others do not need.
     if file_format == "parquet":
         from stream_perceptron.data.arrow.parquet import ParquetSource
 

@@ -12,7 +12,7 @@ from stream_perceptron.data.byte_stream import IdleCallback, Interrupt
 T = TypeVar("T")
 
 _N_SLOTS = 2
-_MAX_END_WAIT = 0.5  # seconds to wait for the thread's end
+_MAX_END_WAIT = 0.5  # seconds to wait for the thread to end
 _CHECK_INTERVAL = 0.1  # seconds between two checks for an interrupt
 
 
@@ -21,7 +21,7 @@ def prefetch(
 ) -> Iterator[T]:
     """Yield items while a thread produces the next items.
 
-    An error in the thread is raised in place of the item. After an interrupt, if `interrupt` is
+    An error in the thread is raised in place of its item. After an interrupt, if `interrupt` is
     given, iteration ends as soon as the next item is not ready.
 
     Examples

@@ -132,7 +132,7 @@ def require_one_role(options: ReadOptions, where: str) -> None:
 
 
 def _has_only_labels(options: ReadOptions, names: Sequence[str]) -> bool:
-    """Whether a source has no columns of features, only labels and other roles."""
+    """Whether a source has no feature columns, only labels and other roles."""
     label = options.label and find_column(options.label, names)
     requested = (*options.ignore, *options.position, *filter(None, (options.weight, options.join)))
     used_columns = {find_column(name, names) for name in requested}

@@ -36,7 +36,7 @@ class RandomDraws(Source):
     """Rows drawn at random with replacement from all rows of several files.
 
     The rows are read once and held in memory. Draw t is row floor(u_t n), where u_t is the t-th
-    double of a PCG64 stream seeded with `seed`, so any draw can be found again.
+    double of a PCG64 stream seeded with `seed`, so any draw can be reproduced.
     """
 
     is_random = True
@@ -51,7 +51,7 @@ class RandomDraws(Source):
 
     @property
     def n_rows(self) -> int | None:
-        """The number of rows to draw from, if it is known yet."""
+        """The number of rows to draw from; None until it is known."""
         if self._rows is not None:
             return self._rows.n_rows
         counts = [source.n_rows for source in self.files]
@@ -74,7 +74,7 @@ class RandomDraws(Source):
         return [fingerprint for source in self.files for fingerprint in source.fingerprints()]
 
     def rows(self, request: Request) -> Iterator[DrawnRows]:
-        """Yield the draws of an epoch from `start` on; it has as many draws as there are rows."""
+        """Yield the draws of an epoch from `start` on; an epoch has one draw for each row."""
         n_rows = self.load_rows(request).n_rows
         first_draw = request.epoch * n_rows
         for first in range(request.start, n_rows, BATCH_ROWS):
@@ -85,7 +85,7 @@ class RandomDraws(Source):
         return DrawInterpreter(self, request)
 
     def load_rows(self, request: Request) -> Batch:
-        """Return all rows to draw from, none of them as redelivered.
+        """Return all rows to draw from; none of them counts as redelivered.
 
         They are scanned once, and interpreted with the schema inferred from all of them, as in a
         resumed run.
@@ -113,7 +113,7 @@ class RandomDraws(Source):
                 first_row += len(rows)
             self.counts.append(first_row - 1)
         if not batches:
-            raise SourceError(f"{self.name}: has no rows to draw from")
+            raise SourceError(f"{self.name}: there are no rows to draw from")
         new_names = tuple(map(str, knowledge.names.names[len(request.names) :]))
         if knowledge.schema != request.schema or new_names:
             notices = next((batch.notices for batch in batches if batch.notices), ())

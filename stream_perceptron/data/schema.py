@@ -32,11 +32,11 @@ class Encoding(NamedTuple):
 class ReadOptions:
     """The read options: how the user wants sources read. They are saved with the model.
 
-    Columns are given by name, ignoring case and surrounding spaces, or by position: from 1, or -1
-    for the last. An exact name takes precedence.
+    Columns are given by name, ignoring case and surrounding spaces, or by position: counted from 1,
+    or -1 for the last. An exact name takes precedence.
     """
 
-    # The label column; None for the only one named label, class, target or y.
+    # The label column; None for the only column named label, class, target or y.
     label: str | None = None
     weight: str | None = None  # the column of sample weights
     ignore: tuple[str, ...] = ()  # columns not to use

@@ -43,13 +43,13 @@ class Request:
     epoch: int = 0  # counted from 0
     start: int = 0  # the number of rows to skip
     offset: int = 0  # the byte offset of the first row to read in a text file; 0 if it is unknown
-    # The fingerprint of a text file up to `start`, or in a further pass up to where the first pass
-    # was when the run began; None if fingerprints are not needed.
+    # The fingerprint of a text file up to `start` or, in a further pass, up to the point that the
+    # first pass had reached when the run began; None if fingerprints are not needed.
     known_fingerprint: Fingerprint | None = None
     max_features: int = 2**22  # a row with more is rejected before its names are created
     # Whether unused columns are read, too, so that rejected rows have all of their columns.
     reads_unused_columns: bool = False
-    # The number of rows of a pipe read in earlier runs, as its rows are numbered across runs.
+    # The number of rows of a pipe read in earlier runs; its rows are numbered across runs.
     n_rows_before: int | None = None
 
     @property
@@ -169,7 +169,7 @@ class Interpreter(ABC):
             notices = source_notices + notices
         if not notices:
             return batch
-        fields["notices"] = notices  # also for the first rows alone
+        fields["notices"] = notices  # also if only the first rows are used
         return replace(batch, notices=notices)
 
     @abstractmethod
@@ -260,7 +260,7 @@ class Source(ABC):
 
     @abstractmethod
     def rows(self, request: Request) -> Iterator[RawRows]:
-        """Yield the rows, at most a few thousand at once.
+        """Yield the rows, at most a few thousand at a time.
 
         They depend on the read options and the start of the request, not on its schema.
         """
@@ -318,7 +318,7 @@ class Source(ABC):
         raise NotImplementedError
 
     def end_pass(self, request: Request) -> None:  # noqa: B027, only text may change
-        """End a pass over the rows; check that a further pass has read the same as the first.
+        """End a pass over the rows; check that a later pass has read the same content as the first.
 
         Raises
         ------
@@ -354,7 +354,7 @@ def is_any_interrupted(sources: Sequence[Source]) -> bool:
 def read_batches(
     source: Source, request: Request, knowledge: Knowledge | None = None
 ) -> Iterator[Batch]:
-    """Yield the rows of a source as batches; `knowledge` adopts what each batch infers.
+    """Yield the rows of a source as batches, and add what each batch implies to `knowledge`.
 
     Examples
     --------

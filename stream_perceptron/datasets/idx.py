@@ -32,7 +32,7 @@ def read_idx(path: Path) -> NDArray[Any]:
     Parameters
     ----------
     path
-        The file. The format is described with MNIST.[^1]
+        The file. The format is described on the MNIST page.[^1]
 
     Returns
     -------
@@ -73,7 +73,7 @@ def read_idx(path: Path) -> NDArray[Any]:
 
 
 def read_npz(path: Path, part: str) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Read images and labels of a part, train or test, from Keras's mnist.npz."""
+    """Read the images and labels of one part, train or test, from Keras's mnist.npz."""
     try:
         with np.load(path, allow_pickle=False) as arrays:
             return arrays[f"x_{part}"], arrays[f"y_{part}"]

@@ -1,4 +1,4 @@
-"""Download of MNIST and Fashion-MNIST as Parquet files."""
+"""Download MNIST and Fashion-MNIST as Parquet files."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _DOWNLOAD_ERRORS = (
 
 @dataclass(frozen=True)
 class Dataset:
-    """A data set of four IDX files, and the origins that they can be downloaded from.
+    """A data set of four IDX files, and the origins from which they can be downloaded.
 
     Attributes
     ----------
@@ -86,7 +86,7 @@ DATASETS = {
 
 
 def sample_path() -> Path:
-    """Return the path of the package's sample: the first 5,000 training digits.
+    """Return the path to the package's sample: the first 5,000 training digits.
 
     Examples
     --------
@@ -213,7 +213,7 @@ def _download_from_mirror(url: str, folder: Path, report: Report) -> None:
 
 
 def _unpack_and_verify(folder: Path, digests: tuple[str, ...]) -> dict[str, Path]:
-    """Return the published IDX files below a folder by name, uncompressed."""
+    """Decompress and verify the IDX files found below a folder; return their paths by name."""
     files = {}
     names = [name for pair in _IDX_FILES.values() for name in pair]
     for name, digest in zip(names, digests, strict=True):

@@ -16,7 +16,7 @@ Array = NDArray[Any]
 
 _MIN_WINDOW_SAMPLES = 100  # the accuracy of fewer samples is mostly noise
 _MAX_DRAWN = 1e300  # errors of a diverging run can overflow
-_MAX_MARKS = 8  # drops of accuracy that are marked
+_MAX_MARKS = 8  # drops in accuracy that are marked
 _MAX_POINTS = 25  # of the curves of a class
 _WIDTHS = {"broad": 600, "narrow": 340}  # pixels, for desktops and for phones
 
@@ -130,7 +130,7 @@ def _build_accuracy_panel(live: LiveModel, begin: Array, end: Array) -> Panel:
 
 
 def _find_rolling_windows(samples: Array) -> tuple[Array, Array]:
-    """Return the first and one-past-last bins of the shortest windows with enough samples."""
+    """Return the first bin of each shortest window with enough samples, and the bin after it."""
     at = samples.cumsum()
     n_required = min(_MIN_WINDOW_SAMPLES, at[-1])
     end = np.flatnonzero(at >= n_required) + 1

@@ -1,4 +1,4 @@
-"""Diagnosis: finds out why a model does not learn, or not as well as it could."""
+"""Diagnosis: find out why a model does not learn, or does not learn as well as it could."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ from stream_perceptron.model.class_weights import list_spellings
 
 _LOW_ACCURACY = 0.85
 _MIN_SAMPLES = 300  # for most findings
-_MIN_LABELS = 20  # to see that all labels are the same, or have decimals
+_MIN_LABELS = 20  # to detect that all labels are the same, or that some have decimals
 _MIN_CLASS_SAMPLES = 200  # to judge the recall of a class
 _THRESHOLD_ADVICE = "with a threshold (evaluate shows the best ones; predict --threshold)"
 _MAX_OPTIONS = 3  # in a suggestion
 _LOW_RECALL = 0.05
-_MAX_DROPS = 3  # classes whose drop of recall is described
+_MAX_DROPS = 3  # classes whose drop in recall is described
 _LOW_SHARE = 0.05  # of samples that changed the weights
 _LOW_KAPPA = 0.2
 _MIN_DISTINCT_NUMBERS = 20  # distinct labels of a quantity
@@ -44,7 +44,10 @@ _MIN_CORRELATION = 6.0  # rank correlation, in standard errors
 
 
 def collect_findings(live: LiveModel, diverged: bool = False) -> list[Finding]:
-    """Return the findings of a run, gravest first; `diverged` if it rejected its last sample."""
+    """Return the findings of a run, gravest first.
+
+    `diverged` states whether the run rejected its last sample to prevent divergence.
+    """
     findings = [_describe_divergence(live)] if diverged else []
     for check in _CHECKS:
         findings += check(live)
@@ -108,7 +111,7 @@ def _check_early_stop(live: LiveModel) -> Iterator[Finding]:
 
 
 def _check_rising_error(live: LiveModel) -> Iterator[Finding]:
-    # A drop of accuracy is reported as such.
+    # A drop in accuracy is reported by a check of its own.
     has_dropped = any(event.is_drop and event.is_overall for event in live.progress.events)
     errors = (
         []
@@ -139,7 +142,7 @@ def _check_constant_features(live: LiveModel) -> Iterator[Finding]:
         shown = format_names(live.schema.sort_by_column(constant))
         yield Finding(
             FindingCode.FEATURES_THAT_NEVER_VARIED,
-            f"{shown} had a single value in all samples, so after standardizing they are 0",
+            f"{shown} had a single value in all samples, so standardizing turns it into 0",
             "if they stay constant, drop them with --ignore",
         )
 
@@ -151,7 +154,7 @@ def _check_saturation(live: LiveModel) -> Iterator[Finding]:
     if slope < 0.02 * max_slope and errors and errors[3] > 0.1:
         yield Finding(
             FindingCode.OUTPUTS_SATURATED,
-            f"f' is {slope:.2g} on average, of {max_slope:g} at most, while the mean error is "
+            f"f' is {slope:.2g} on average (maximum {max_slope:g}), while the mean error is "
             f"{errors[3]:.3g}: the updates are too small to recover from saturation",
             "scale the features (--scale) or lower --lr, and start over",
         )
@@ -172,8 +175,8 @@ def _check_similar_outputs(live: LiveModel) -> Iterator[Finding]:
     ):
         yield Finding(
             FindingCode.OUTPUTS_ALIKE,
-            f"the largest and the smallest of {k} outputs differ by {spread:.2g} on average, of "
-            f"{output_range:.3g} at most, and {_describe_accuracy(live)}",
+            f"the largest and the smallest of {k} outputs differ by {spread:.2g} on average "
+            f"(maximum {output_range:.3g}), and {_describe_accuracy(live)}",
             "raise --lr"
             if live.progress.updated_share > _LOW_SHARE
             else f"lower --epsilon: {live.progress.updated_share:.1%} of the samples were learned",
@@ -270,7 +273,7 @@ def _check_unseen_classes(live: LiveModel) -> Iterator[Finding]:
     if n_untested > 1 and live.read_options.has_join:
         return  # the labels of tested samples are unknown here
     if n_untested:
-        seen[:1] += 1  # count the untested first sample, which brought the first label
+        seen[:1] += 1  # count the untested first sample, which introduced the first label
     unseen = [str(name) for name, n in zip(names, seen, strict=True) if not n]
     if unseen and progress.samples >= _MIN_SAMPLES and np.count_nonzero(seen) > 1:
         yield Finding(
@@ -315,7 +318,7 @@ def _check_sorted_labels(live: LiveModel) -> Iterator[Finding]:
             FindingCode.SORTED_LABELS,
             f"{share:.1%} of the samples have the label of the preceding sample, where "
             f"{expected_share:.1%} are expected by chance: repeating the last label scores high, "
-            f"so progressive accuracy ({progress.accuracy:.1%}) misleads",
+            f"so progressive accuracy ({progress.accuracy:.1%}) is misleading",
             "shuffle the samples, or draw them with --random",
         )
 
@@ -362,8 +365,8 @@ def _check_rising_columns(live: LiveModel) -> Iterator[Finding]:
     if live.progress.samples >= _MIN_SAMPLES and names:
         yield Finding(
             FindingCode.COLUMNS_THAT_ONLY_RISE,
-            f"the values of {format_names(names)} rise from sample to sample, as a row number or a "
-            "clock",
+            f"the values of {format_names(names)} rise from sample to sample, like a row number or "
+            "a clock",
             f"drop such columns with --ignore {format_option_value(names)}, or draw rows with "
             "--random",
         )

@@ -118,7 +118,7 @@ def describe_training(live: LiveModel, source: Source, n_rows: int) -> str:
 
 
 def _flatten(entries: Sequence[Entry]) -> Iterator[Entry]:
-    """Yield lineage entries, and after each average the entries of its models."""
+    """Yield lineage entries, each average followed by the entries of its models."""
     for entry in entries:
         yield entry
         for part in entry.models:

@@ -29,8 +29,8 @@ def diagnose(
         A live model with its progress, a perceptron, or a pipeline that ends with a perceptron. A
         copy of the perceptron predicts and learns the samples.
     samples
-        Recent pairs of features and a label, for a perceptron or a pipeline. 50 samples show
-        unscaled features; 300 show faults of outputs and labels.
+        Recent pairs of features and a label, for a perceptron or a pipeline. It takes 50 samples to
+        detect unscaled features, and 300 to detect problems with outputs and labels.
     diverged
         Whether a live model rejected its last sample because it would have diverged.
 
@@ -75,7 +75,7 @@ def _test_and_train(model: SGDPerceptron | Pipeline, samples: Pairs) -> tuple[Li
 
     The other steps of a pipeline transform the samples without learning.
     """
-    from stream_perceptron.live.sweep import build_batches  # late, as it imports threads
+    from stream_perceptron.live.sweep import build_batches  # deferred: it imports threads
 
     *steps, last = getattr(model, "steps", {"": model}).values()
     if not isinstance(last, SGDPerceptron):

@@ -43,7 +43,7 @@ class Panel:
     low: float
     high: float
     height: int = 1
-    is_share: bool = False  # shown in percent
+    is_share: bool = False  # shown as percentages
 
     @property
     def ticks(self) -> list[float]:
@@ -115,7 +115,7 @@ class Dot(NamedTuple):
 
 
 def draw_precision_recall(recall: Array, precision: Array, dots: Sequence[Dot]) -> str:
-    """Draw precision over recall as SVG, both from 0 to 1, with labeled points."""
+    """Draw precision against recall as SVG, both from 0 to 1, with labeled points."""
     width = height = _SQUARE_SIDE
     view_box = f"{-_LEFT} {-_TOP} {width + _LEFT + _RIGHT} {height + _TOP + _AXIS_BOTTOM}"
     parts = [f'<svg viewBox="{view_box}" aria-hidden="true">']

@@ -113,7 +113,7 @@ def _get_class_names(live: LiveModel) -> list[str]:
 
 
 def _build_matrix(live: LiveModel) -> dict[str, Any]:
-    """Return the confusion matrix in counts, or in percent of each label if counts are too wide."""
+    """Return the confusion matrix as counts, or as percentages of each label if too wide."""
     names = _get_class_names(live)
     counts = live.progress.tally.confusion.matrix(range(len(names)))
     is_wide = len(names) * (len(f"{counts.max():,}") + 2) > _MAX_MATRIX_WIDTH

@@ -30,7 +30,7 @@ def check_update(
         lr outer(delta, x) and bias + lr delta, where delta = (d - y) f'(net), y = f(net) and
         net = weights x + bias.
     activation
-        The f of the update: sigmoid, tanh, arctan or identity.
+        The function f of the update: sigmoid, tanh, arctan or identity.
     lr
         The learning rate of the update.
     seed
@@ -167,8 +167,8 @@ class _Sample:
             (np.multiply.outer(delta, x), delta),
         )
         yield (
-            "the step is twice as long as it should be: the error is half the squared one, so "
-            "its derivative has no 2",
+            "the step is twice as long as it should be: the error is half the squared distance, "
+            "so its derivative has no factor of 2",
             self._compute_change(2 * delta),
         )
         yield (

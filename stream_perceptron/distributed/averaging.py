@@ -1,4 +1,4 @@
-"""Averaging of models that were trained in parallel from one base."""
+"""Averaging of models that were trained in parallel from the same base."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def average(base: SGDPerceptron, models: Sequence[SGDPerceptron]) -> SGDPerceptr
 
     A weight is its initial value plus the mean of the models' differences from their own initial
     weights. The mean's initial weights are those of the base or, if the base has learned nothing,
-    those of the first model that has.
+    those of the first model that has learned a sample.
 
     Parameters
     ----------
@@ -247,8 +247,8 @@ def average_live(base_live: LiveModel, live_models: Sequence[LiveModel]) -> Live
     Returns
     -------
     The `average`, with the counts and lineage of `base_live`, those that each model added to them,
-    and the marks of all models. Of the cursors, it keeps the highest offset of each partition. The
-    samples that several models added form one bin of the learning curve. The window of the last
+    and the marks of all models. From the cursors, it keeps the highest offset of each partition.
+    The samples that several models added form one bin of the learning curve. The window of the last
     1,000 samples follows the order of the models.
 
     Raises

@@ -50,7 +50,7 @@ def connect_cluster(address: str | None = None) -> Generator[None, None, None]:
     """Connect to a Ray cluster, or start one on this machine if there is no address."""
     # Send no usage statistics.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # With more retries, a wrong address takes minutes.
+    # With more retries, a wrong address takes minutes to fail.
     os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "1")
     try:
         import ray
@@ -119,7 +119,7 @@ def run(
     skip_rejected: bool = False,
     scale_lr: bool = True,
 ) -> Generator[Round, None, None]:
-    """Test and train on files in shards, from the model's cursor on; yield after every round.
+    """Test and train on files in shards, starting at the model's cursor; yield after each round.
 
     A new model first learns the rows up to the first labeled row. In a round, all shards start from
     the same model and test each sample before learning it; then their models are averaged. At each
@@ -184,7 +184,7 @@ def _adopt_first_sample(live: LiveModel, outcome: Outcome, cursor: Cursor) -> Ro
 
 
 class _Tasks:
-    """Rounds as tasks of Ray.
+    """Rounds as Ray tasks.
 
     A round is identified by its epoch and its shards, whose `rounds` counts earlier rounds.
     """

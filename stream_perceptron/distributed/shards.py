@@ -1,4 +1,4 @@
-"""Split the rows of Parquet files into shards, and learn a shard's rows of a round."""
+"""Split the rows of Parquet files into shards, and learn the rows of a shard in a round."""
 
 from __future__ import annotations
 
@@ -116,12 +116,12 @@ def _split_rows(groups: Sequence[Sequence[int]], start: int, end: int) -> Iterat
 
 @dataclass
 class Outcome:
-    """The result of a shard's rows of a round."""
+    """The result of learning a shard's rows in one round."""
 
     live: LiveModel  # the trained model
     # The location and reason of each rejected row.
     rejected: list[Rejection] = field(default_factory=list)
-    notices: list[Notice] = field(default_factory=list)  # notes to users about the first file
+    notices: list[Notice] = field(default_factory=list)  # messages to the user about the first file
     error: ValueError | None = None  # the error that ended the training
 
 
@@ -138,7 +138,7 @@ def learn_first_sample(
 
     Returns
     -------
-    The outcome; None after an interrupt of a source, so that nothing has been learned.
+    The outcome, or None if a source was interrupted.
 
     Raises
     ------

@@ -30,7 +30,7 @@ class Shards:
 
 
 class SourceAction(Enum):
-    """What a run does when it comes to a source."""
+    """What a run does when it reaches a source."""
 
     SKIP = "skip the source, as it has no further rows"
     BEGIN = "read rows that do not follow the last row learned"
@@ -48,7 +48,7 @@ class Cursor:
     epoch: int = 0  # counted from 0
     index: int = 0  # the source in the epoch; the number of sources once all are read
     # The rows read from this source, or the draws in the epoch. For a pipe, the rows of all runs,
-    # without redelivered ones.
+    # excluding redelivered rows.
     row: int = 0
     # The rows at the start of the current file that were learned before this pass.
     n_known: int = field(default=0, compare=False, metadata={"saved": False})
@@ -57,12 +57,12 @@ class Cursor:
     # The rows read from these sources in all epochs, including earlier runs.
     read: int = 0
     rejected: int = field(default=0, metadata={"optional": True})  # the rejected rows among these
-    finished: bool = True  # whether the run ended normally, not by an interrupt or an error
+    finished: bool = True  # whether the run ended without an interrupt or an error
     stopped_below: float | None = None  # the epsilon, if an error below it ended the run
     # The output files, by path relative to the checkpoint: their size in bytes up to the last
     # learned row.
     outputs: dict[str, int] = field(default_factory=dict)
-    # Undelivered predictions: lines for learned rows that the reader has not read from the pipe.
+    # Undelivered predictions of learned rows: lines that the reader has not read from the pipe.
     untaken: str = field(default="", metadata={"optional": True})
     # The header of the last pipe, if the pipe may continue.
     header: PipeHeader | None = field(default=None, metadata={"optional": True})
@@ -73,7 +73,7 @@ class Cursor:
     is_again: bool = field(default=False, metadata={"optional": True})
 
     def copy_for_run(self, epsilon: float, stop: bool) -> Cursor:
-        """Return a copy for a new run; it is finished if an error below epsilon ended it before."""
+        """Return a copy for a new run, finished if an error below epsilon ended the last one."""
         cursor = replace(
             self, sources=list(self.sources), redeliveries=copy.deepcopy(self.redeliveries)
         )
@@ -139,14 +139,14 @@ class Cursor:
         return saved
 
     def copy_without_position(self) -> Cursor:
-        """Return a copy without a position, for sources without an identity."""
+        """Return a copy without a position, for sources without a fingerprint."""
         return Cursor(
             read=self.read, rejected=self.rejected, outputs=self.outputs, untaken=self.untaken,
             redeliveries=self.redeliveries, header=self.header,
         )  # fmt: skip
 
     def require_consistent(self, position: tuple[str, ...]) -> None:
-        """Check that a loaded cursor is consistent, also with the position columns."""
+        """Check that a loaded cursor is consistent in itself and with the position columns."""
         if self.index > len(self.sources):
             raise CheckpointError("cursor lies beyond its sources")
         if not self.sources and self != self.copy_without_position():
@@ -163,7 +163,7 @@ class Cursor:
         Raises
         ------
         CheckpointError
-            If a run over some of these files at random or in shards is not finished.
+            If an unfinished run read some of these files at random or in shards.
 
         """
         unread = [
@@ -194,7 +194,7 @@ class Cursor:
         Raises
         ------
         CheckpointError
-            If another kind of run over some of these files is not finished.
+            If a different kind of run over some of these files is unfinished.
 
         """
         new = self._create_at_start(sources, at_random, shards, again)
@@ -285,7 +285,7 @@ class Cursor:
         return self.redeliveries.offsets
 
     def move(self, batch: Batch, is_stream: bool) -> int:
-        """Move past learned rows; return their number, without redelivered rows of a stream."""
+        """Move past learned rows; return their number, excluding redelivered rows of a stream."""
         rows = len(batch)
         if is_stream and batch.redelivered is not None:
             rows -= int(np.count_nonzero(batch.redelivered))

@@ -22,7 +22,7 @@ from stream_perceptron.live.step_result import StepResult
 Step = Callable[[Batch], StepResult]
 
 _FIRST_REPORT = 1000  # rows before the first progress report
-_PREFETCH_BYTES = 2**16  # a pipe with so many bytes ready is prefetched; most pipes hold no more
+_PREFETCH_BYTES = 2**16  # a pipe with this many bytes ready is prefetched; most pipes hold no more
 
 
 class StepOptions(NamedTuple):
@@ -40,7 +40,7 @@ def drive(
 ) -> Generator[StepResult, None, None]:
     """Run a step on each batch, and yield its result.
 
-    When an error is raised, the rows before it have been processed.
+    When an error is raised, all rows before the failing one have been processed.
 
     Raises
     ------
@@ -48,7 +48,7 @@ def drive(
         If a row cannot be used, unless such rows are skipped.
     DivergedError
         If a weight or an error would become infinite or NaN.
-    FullError
+    ModelSizeError
         If the model would become too large.
 
     """
@@ -65,7 +65,7 @@ def drive(
 
 @dataclass(frozen=True)
 class SourceHooks:
-    """Functions that a run calls when it comes to a source and when it leaves the source."""
+    """Functions that a run calls at the beginning and at the end of each source."""
 
     # Called with the cursor and its new source; may move the cursor within this source.
     begin: Callable[[Cursor, Source], SourceAction] = lambda cursor, source: cursor.action
@@ -82,11 +82,11 @@ def read_rows(
     hooks: SourceHooks = SourceHooks(),
     end: int | None = None,
 ) -> Generator[tuple[Interpreter, RawRows], None, None]:
-    """Yield rows with their interpreter, from a cursor on; a thread prefetches them.
+    """Yield rows with their interpreter, starting at a cursor; a thread prefetches them.
 
     This function moves the cursor to each source in turn, and the caller moves it past the rows. No
     source is started once the cursor has read `end` rows. After an interrupt, only rows already
-    read from pipes are yielded. Changes of `knowledge` take effect at the next source.
+    read from pipes are yielded. Changes to `knowledge` take effect at the next source.
 
     Raises
     ------
@@ -126,7 +126,7 @@ def read_rows(
             has_rows = has_rows or cursor.row > 0
             hooks.end(source)
         if not has_rows:
-            return  # a run of endless epochs over empty sources would never end
+            return  # without this check, endless epochs over empty sources would never end
         epoch, first_index, has_rows = epoch + 1, 0, False
 
 
@@ -175,7 +175,7 @@ def slice_rows(
 ) -> Iterator[tuple[Interpreter, RawRows]]:
     """Slice rows where a run yields, and end once the cursor has read `end` rows.
 
-    A run yields at 1,000, 2,000, 4,000 and so on rows, where progress is reported; at multiples of
+    A run yields after 1,000, 2,000, 4,000, ... rows, where progress is reported; at multiples of
     `every`; after each of the first `n_single_rows` rows; and at multiples of `name_lifetime` in
     a source. The caller moves the cursor past the rows.
     """

@@ -19,7 +19,7 @@ class LearningCurve:
     """Sums over bins of labeled samples, with at most `MAX_BINS` bins for a run of any length.
 
     A bin is full when it has `bin` samples. When `MAX_BINS` bins are full, adjacent bins are merged
-    in pairs, and `bin` doubles. So the curve does not depend on the sizes of batches.
+    in pairs, and `bin` doubles. The curve therefore does not depend on the batch sizes.
 
     Examples
     --------
@@ -34,7 +34,7 @@ class LearningCurve:
 
     """
 
-    MAX_CLASSES = 20  # the most classes whose samples are counted by bin
+    MAX_CLASSES = 20  # the maximum number of classes whose samples are counted by bin
     COLUMNS = ("samples", "right", "errors", "updates", "probes", "slope", "spread")
     MAX_BINS = 200
     _FIRST_BIN = 10
@@ -85,7 +85,7 @@ class LearningCurve:
         return self.sums[:, self.COLUMNS.index(name)]
 
     def update(self, result: TrainResult) -> None:
-        """Add the labeled samples of a result; many samples cost hardly more than one."""
+        """Add the labeled samples of a result; adding many costs hardly more than adding one."""
         is_labeled = result.targets >= 0
         slope = result.slopes[is_labeled]
         probed = ~np.isnan(slope)
@@ -124,7 +124,7 @@ class LearningCurve:
                     sums += np.bincount(indices, minlength=len(sums))
                     continue
                 terms = numbers[part] if mask is None else numbers[part][mask[part]]
-                # bincount adds one number after the other, so sums do not depend on the batches.
+                # bincount adds numbers one by one, so sums do not depend on the batches.
                 totals = np.bincount(
                     np.concatenate([np.arange(len(sums)), indices]), np.concatenate([sums, terms])
                 )

@@ -87,7 +87,7 @@ class Ledger:
 
     @property
     def has_unreported_event(self) -> bool:
-        """Whether the counted rows have a drift event that was not yet reported."""
+        """Whether the counted rows have a drift event that has not been reported yet."""
         events = self._progress.events
         return bool(events) and events[-1].found > self._progress.reported_row
 
@@ -115,7 +115,8 @@ class Ledger:
         """Count the rows of a batch that has been processed.
 
         `result` is the result of its usable rows, and `rows` are their row numbers in the run. The
-        first `n_repeated` of them were learned before. `knowledge` includes what they infer.
+        first `n_repeated` of them were learned before. `knowledge` includes what was inferred
+        from them.
         """
         n, progress = len(result), self._progress
         # These arrays are counted later, and the caller shares them.
@@ -174,7 +175,7 @@ class Ledger:
         Raises
         ------
         SourceError
-            If the source is a file that was changed.
+            If the source is a file that has changed.
 
         """
         with self.lock:
@@ -255,8 +256,8 @@ class Ledger:
     def update_mark(self) -> None:
         """Move the mark of the current file to its last learned row.
 
-        For text this takes a second pass over the file, so it is done when a model is saved and at
-        least every 64 MB.
+        For text, this takes a second pass over the file, so it is deferred until it is needed, such
+        as for saving the model, but for at most 64 MB.
         """
         with self.lock:
             if self._unmarked is None:
@@ -319,7 +320,7 @@ class Ledger:
 
 
 def _identify_unread(source: Source) -> Fingerprint:
-    """Return the identity of a source before its first row is read."""
+    """Return the fingerprint of a source before its first row is read."""
     if source.can_grow:
         return Fingerprint.of_unread(source.name)
     (fingerprint,) = source.fingerprints()

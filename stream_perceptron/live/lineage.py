@@ -1,4 +1,4 @@
-"""The lineage of a model: a record of its sources that suffices to train it again."""
+"""The lineage of a model: a record of its sources, sufficient to train it again."""
 
 from __future__ import annotations
 
@@ -125,8 +125,8 @@ class Lineage:
     def add(self, entry: Entry, before: Sequence[Fingerprint]) -> None:
         """Add an entry, or extend the last entry if the new one continues it.
 
-        `before` has the identities of the sources before this step, which changes the identity of a
-        text file.
+        `before` has the fingerprints of the sources before this step, which changes the fingerprint
+        of a text file.
         """
         if KERNEL not in self.kernels:
             self.kernels = (*self.kernels, KERNEL)
@@ -146,7 +146,7 @@ class Lineage:
         return last is not None and last.sources == tuple(before) and entry.follows(last)
 
     def replace_last_identity(self, before: Fingerprint, fingerprint: Fingerprint) -> None:
-        """Replace the identity of a source in the last entry."""
+        """Replace the fingerprint of a source in the last entry."""
         if self.entries:
             entry = self.entries[-1]
             sources = tuple(fingerprint if source is before else source for source in entry.sources)
@@ -214,7 +214,7 @@ class Lineage:
 
 
 def group_repeats(items: Sequence[T]) -> Iterator[tuple[Sequence[T], int]]:
-    """Yield groups of consecutive items, with how often each group occurs in succession.
+    """Yield groups of consecutive items, and the number of times each occurs in succession.
 
     Examples
     --------

@@ -27,7 +27,7 @@ from stream_perceptron.errors import SourceError
 class Mark:
     """How far a file has been learned."""
 
-    # The identity of the text up to the mark, or of a whole Parquet or Arrow file.
+    # The fingerprint of the text up to the mark, or of a whole Parquet or Arrow file.
     source: Fingerprint
     n_rows: int  # up to the mark
     n_rejected: int  # rejected rows among them
@@ -44,7 +44,7 @@ class Mark:
 class Marks:
     """The marks of a model, by content, name and state of the files.
 
-    Several marks may have the same name: one for each content that the file has had.
+    Several marks may have the same name: one for each version of the file's content.
 
     Examples
     --------
@@ -57,7 +57,7 @@ class Marks:
 
     def __init__(self, marks: Iterable[Mark] = ()) -> None:
         self._marks: dict[Mark, None] = {}
-        # By the SHA-256 of the first bytes of a text file, or of another file as a whole.
+        # By the SHA-256 of the first bytes of a text file, or of the whole file for other formats.
         self._by_digest: dict[str, list[Mark]] = defaultdict(list)
         self._by_name: dict[str, list[Mark]] = defaultdict(list)
         self._by_inode: dict[int, list[Mark]] = defaultdict(list)
@@ -78,7 +78,7 @@ class Marks:
         return Marks, (list(self),)
 
     def put(self, mark: Mark, replaced: Mark | None = None) -> None:
-        """Add a mark, in place of another one if given."""
+        """Add a mark, replacing another one if given."""
         if replaced is not None:
             self._remove(replaced)
         self._marks[mark] = None
@@ -95,7 +95,7 @@ class Marks:
         self._sizes[_start_size(mark)] -= 1
 
     def _keys(self, mark: Mark) -> list[tuple[dict[Any, list[Mark]], Any]]:
-        """Return the indexes that have a mark, with its key in each."""
+        """Return the indexes that contain a mark, with its key in each."""
         digest = mark.start or mark.source.digest
         keys: list[tuple[dict[Any, list[Mark]], Any]] = [
             (self._by_digest, digest), (self._by_name, mark.source.name)
@@ -105,9 +105,9 @@ class Marks:
         return keys
 
     def find(self, source: Source, fingerprint: Fingerprint) -> Mark | None:
-        """Return the mark with the most rows whose content a file begins with.
+        """Return the mark with the most rows among those whose content a file begins with.
 
-        `fingerprint` is the identity of the whole file; it is ignored if the file may grow.
+        `fingerprint` identifies the whole file; it is ignored if the file may grow.
         """
         if not source.can_grow:
             return self._find_by_content(fingerprint, fingerprint.digest, source.name)
@@ -124,14 +124,14 @@ class Marks:
         return None
 
     def find_finished(self, paths: Sequence[str]) -> Iterator[LearnedFile | None]:
-        """Yield for each path a `LearnedFile` if a mark shows that it is finished, else None.
+        """Yield a `LearnedFile` for each path whose mark shows that it is finished, else None.
 
-        A file is not read if its state is that of its mark. Other files are read in parallel.
+        A file is not read if its state matches that of its mark. Other files are read in parallel.
         """
         if len(paths) == 1:
             yield self._find_finished(paths[0])
             return
-        from concurrent.futures import ThreadPoolExecutor  # late: most runs have one file
+        from concurrent.futures import ThreadPoolExecutor  # imported late: most runs have one file
 
         pool = ThreadPoolExecutor()
         try:
@@ -140,7 +140,7 @@ class Marks:
             pool.shutdown(cancel_futures=True)
 
     def _find_finished(self, path: str) -> LearnedFile | None:
-        with suppress(OSError):  # opening the file reports it
+        with suppress(OSError):  # opening the file will report the error
             state = FileState.find(path)
             if state is None:
                 return None
@@ -160,7 +160,7 @@ class Marks:
         return self._find_by_content(mark.source, digest, mark.source.name)
 
     def adopt(self, mark: Mark, source: Source) -> Mark:
-        """Return a mark with the name of a source that has the content of a given mark.
+        """Return a mark like the given one under the name of a source with the same content.
 
         The mark is copied if its original file still has this content; otherwise it is moved.
         """
@@ -180,7 +180,7 @@ class Marks:
         Raises
         ------
         SourceError
-            If the file was changed, other than by growth or rotation.
+            If the file has changed, other than by growth or rotation.
 
         """
         same_name = self._by_name.get(source.name)
@@ -198,7 +198,7 @@ class Marks:
 
     def _start_digests(self, start: bytes) -> Iterator[str]:
         """Yield the SHA-256 of the first bytes of text, for each size that a mark may have."""
-        from hashlib import sha256  # late: runs without a checkpoint do not need it
+        from hashlib import sha256  # imported late: runs without a checkpoint do not need it
 
         digest, done = sha256(), 0
         for size in sorted(self._sizes):
@@ -209,7 +209,7 @@ class Marks:
 
 
 class LearnedFile(Source):
-    """A file without rows beyond its mark, which is not opened.
+    """A file that is not opened, because it has no rows beyond its mark.
 
     `state` is its state when this was checked; the file may have changed since then.
     """
@@ -256,7 +256,7 @@ def may_share_content(sources: Sequence[Source]) -> bool:
 
 
 def _read_start(source: Source) -> bytes:
-    """Return the first bytes of a file; of a remote Parquet or Arrow file, its path."""
+    """Return the first bytes of a file, or the path of a remote Parquet or Arrow file."""
     if source.can_grow:
         return source.read_start()
     if is_remote(source.path):

@@ -61,7 +61,7 @@ def format_percent(share: float, digits: int = 2) -> str:
 
 
 def _divide(part: NDArray[Any], whole: NDArray[Any]) -> NDArray[np.float64]:
-    """Return part / whole elementwise, or 0 for a whole of 0."""
+    """Return part / whole elementwise, or 0 where whole is 0."""
     return np.asarray(np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0))
 
 
@@ -113,7 +113,7 @@ class Confusion:
 
     def update(self, targets: NDArray[np.intp], predicted: NDArray[np.intp]) -> None:
         """Count samples by the numbers of their labels and predicted labels."""
-        # NumPy's `unique` would import numpy.ma, which takes a noticeable time in a short run.
+        # NumPy's `unique` would import numpy.ma, which takes noticeable time in a short run.
         keys = np.sort(targets * _PAIR_BASE + predicted)
         starts = np.flatnonzero(np.diff(keys, prepend=-1))
         counts = np.diff(starts, append=len(keys))
@@ -280,7 +280,7 @@ class Progress:
     unlabeled: int = field(default=0, metadata={"saved_as": "unlabelled"})
     skipped: int = 0  # rejected rows
     updates: int = 0  # samples that changed the weights
-    repeats: int = 0  # labeled samples with the same label as the labeled sample before
+    repeats: int = 0  # labeled samples with the same label as the previous labeled sample
     # The number of the last label, -1 before the first.
     last_target: int = field(default=-1, metadata={"least": -1})
     error_sum: float = 0.0  # the sum of the errors of all labeled samples, added one by one
@@ -352,7 +352,7 @@ class Progress:
     def scores(self, k: int, tally: Tally | None = None) -> Scores:
         """Return the scores of k labels, by default from `tally`."""
         tally = self.tally if tally is None else tally
-        # The first sample is untested, and its label is the first; others' labels are unknown.
+        # The first sample is untested and has the first label; the labels of others are unknown.
         n = self.n_untested
         return tally.confusion.scores(k, int(n == 1 or (n > 1 and tally.tested > 0)))
 
@@ -407,7 +407,7 @@ class Progress:
             raise CheckpointError("progress has inconsistent counts")
 
     def count_missing(self, values: MissingValues | None, knowledge: Knowledge) -> None:
-        """Count the missing values of rows; `knowledge` includes what the rows infer."""
+        """Count the missing values of rows; `knowledge` includes what they reveal."""
         nulls = self.untyped_nulls or {}
         if values is not None:
             self.missing += int(values.counts.sum())
@@ -417,7 +417,7 @@ class Progress:
             self.resolve_untyped_nulls(nulls, [knowledge])
 
     def resolve_untyped_nulls(self, nulls: dict[str, int], knowledge: Sequence[Knowledge]) -> None:
-        """Set the nulls of untyped columns, and resolve the nulls of columns typed since.
+        """Set the nulls of untyped columns, and resolve those of columns that now have a type.
 
         Nulls of columns that turn out to be features count as missing values. Nulls of text columns
         are dropped.
@@ -430,7 +430,7 @@ class Progress:
         self.untyped_nulls = nulls or None
 
     def update_reaches(self, rows: Rows) -> None:
-        """Update the reaches of features, and which features only increase, by probed samples."""
+        """Update the reaches of features, and the rising features, from probed samples."""
         self.largest = max(self.largest, rows.max_abs())
         if self.reach is None and self.samples:
             return  # the reaches of earlier samples are unknown
@@ -448,7 +448,7 @@ class Progress:
         rows: NDArray[np.intp] | None = None,
         is_repeated: bool = False,
     ) -> None:
-        """Count the results of more samples; many at once cost hardly more than one.
+        """Count the results of more samples; counting many costs hardly more than counting one.
 
         Parameters
         ----------

@@ -88,7 +88,7 @@ class LiveModel:
     pending : PendingSamples
         The pending samples, if labels are joined.
     python_step : str or None
-        The step of a saved pipeline that runs only in Python, so that this model cannot be run.
+        The step of a saved pipeline that runs only in Python and so keeps this model from running.
     needs_label : bool
         Whether learning from a table without a label column is an error.
 
@@ -153,7 +153,7 @@ class LiveModel:
         SourceError
             If no source has rows, or a source lacks a requested column.
         ValueError
-            If a parameter is out of its range, or a class is not of the labels' type.
+            If a parameter is out of its range, or a class does not have the labels' type.
 
         """
         read_options = read_options or ReadOptions()
@@ -169,7 +169,7 @@ class LiveModel:
                 is_first = False
                 options = opening.context.read_options
                 declared = source.classes if options.label is not None else None
-                # Keep the name of the join column: the next source may have another column order.
+                # Keep the name of the join column: the column order may differ in the next source.
                 read_options = replace(read_options, join=options.join or read_options.join)
                 request = replace(request, read_options=read_options)
             request = request.after(opening.schema)
@@ -193,7 +193,7 @@ class LiveModel:
         Raises
         ------
         CheckpointError
-            If the file is damaged, forged or of a newer version.
+            If the file is damaged, forged or from a newer version.
         OSError
             If the file cannot be read.
 
@@ -245,7 +245,7 @@ class LiveModel:
     def recent_auc(self) -> float | None:
         """The area under the ROC curve of the rarest class, over the last 1,000 samples.
 
-        None if these samples have only one class, or until 1,000 samples follow a resume.
+        None if these samples have only one class, or until 1,000 samples have followed a resume.
         """
         progress, recent_scores = self.progress, self.ledger.recent_scores
         n_tested = progress.progressive.tested + progress.training.tested
@@ -274,7 +274,7 @@ class LiveModel:
 
     @property
     def is_trained_in_python(self) -> bool:
-        """Whether the model has learned only in Python, so its first source decides the columns."""
+        """Whether the model learned only in Python, so its first source determines the columns."""
         is_traced = self.lineage.is_complete or self.lineage.entries
         return not is_traced and not self.cursor.sources
 
@@ -295,7 +295,7 @@ class LiveModel:
         Raises
         ------
         CheckpointError
-            If it was saved after a pipeline step that runs only in Python.
+            If it was saved with a pipeline step that runs only in Python.
 
         """
         if self.python_step is not None:
@@ -350,7 +350,7 @@ class LiveModel:
         SourceError
             If a source does not fit the model.
         CheckpointError
-            If a run over some of these files at random or in shards is not finished.
+            If an unfinished run read some of these files at random or in shards.
 
         """
         request = self.request()
@@ -386,7 +386,7 @@ class LiveModel:
 
         At each yield the model, its progress and its cursor are consistent and may be saved. The
         model stays unchanged until the first row is learned. If a source is interrupted, the run
-        ends as at the end of the rows, but its cursor is not marked as finished.
+        ends as if there were no more rows, but its cursor is not marked as finished.
 
         Parameters
         ----------
@@ -400,7 +400,7 @@ class LiveModel:
         wrap_step
             Called with the step and each batch, in place of the step.
         epochs
-            How often to read all sources; None for no end.
+            The number of times to read all sources; None for no limit.
         limit
             The maximum number of rows to read from these sources, including earlier runs; from a
             pipe, in this run alone. None for no limit.
@@ -423,8 +423,8 @@ class LiveModel:
         Raises
         ------
         SourceError
-            If a source is damaged or does not fit, or a file was changed since rows of it were
-            learned.
+            If a source is damaged or does not fit, or a file has changed since some of its rows
+            were learned.
         SampleError, DivergedError
             If a row cannot be used, or a weight or an error would become infinite or NaN. The model
             has learned the rows before it.
@@ -469,7 +469,7 @@ class LiveModel:
         cursor: Cursor,
         sources: Sequence[Source],
     ) -> Iterator[Batch]:
-        """Interpret rows by the current schema and yield batches, with late labels joined.
+        """Interpret rows with the current schema and yield batches, with late labels joined.
 
         The caller moves the cursor past the rows.
         """
@@ -581,8 +581,8 @@ class LiveModel:
             predicts them. It is given a function that checks whether the source fits a model, and
             raises SourceError if not; the source must fit the model that is returned.
         joins_labels
-            Whether late labels are joined to their samples, as when learning. If not, rows of
-            labels are rejected.
+            Whether late labels are joined to their samples, as when learning. If not, label
+            rows are rejected.
 
         """
         pending = PendingSamples() if joins_labels and self.read_options.has_join else None

@@ -22,7 +22,7 @@ Arrays = dict[str, NDArray[Any]]
 
 _MAX_FLOAT = float(np.finfo(np.float64).max)
 
-ARRAY_PREFIX = "waiting_"  # of the names of the saved arrays
+ARRAY_PREFIX = "waiting_"  # the prefix of the names of saved arrays
 
 
 class PendingSample(NamedTuple):
@@ -116,8 +116,8 @@ class PendingSamples:
                 else:
                     removed_ids.add(evicted)
         features = batch.features[np.array(used, np.intp)]
-        # Next to encoded texts, bytes are read as numbers unless all texts are null, so always use
-        # numbers then. They are also needed for a scale of 0, as a saved scale of 0 means numbers.
+        # If texts are encoded, bytes are read as numbers unless all texts are null, so always use
+        # numbers. A scale of 0 also requires numbers, as a saved scale of 0 stands for numbers.
         if read_options.encodings or not features.scale:
             features = replace(features, values=features.numbers, scale=1.0)
         content_readers = {

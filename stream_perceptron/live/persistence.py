@@ -1,4 +1,4 @@
-"""Saving and loading of live models."""
+"""Saving and loading live models."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def read_live_model(path: Path) -> SavedModel:
             schema = Schema(names or None, label_type)
             return SavedModel(model, read_options, schema, ledger, kernel, None, python_step)
         if isinstance(run, dict) and isinstance(run.get("progress"), dict):
-            run["progress"].pop("changes", None)  # the drift events of an older version
+            run["progress"].pop("changes", None)  # drift events saved by an older version
         saved = from_json(_Run, run, "run")
         read_options, pending = saved.read_options, saved.pending
         if read_options.has_join == (pending is None):
@@ -88,7 +88,7 @@ def read_live_model(path: Path) -> SavedModel:
         saved.cursor.require_consistent(saved.read_options.position)
         saved.lineage.require_valid_settings()
         if saved.read_options.standardize != (model.network.scaler is not None):
-            raise CheckpointError("has a scaler that was not asked for, or lacks it")
+            raise CheckpointError("has a scaler without --standardize, or lacks one with it")
         marks = Marks(saved.marks)
         ledger = Ledger(saved.progress, saved.cursor, saved.lineage, marks)
         return SavedModel(model, read_options, saved.schema, ledger, kernel, pending, python_step)

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-MAX_SCORES = 40_000_000  # scores held in memory, such as of 20 classes for 2 million samples
-MAX_BINNED_CLASSES = 100  # the most classes whose scores are counted in bins
+MAX_SCORES = 40_000_000  # scores held in memory: those of 20 classes for 2 million samples
+MAX_BINNED_CLASSES = 100  # the maximum number of classes whose scores are counted in bins
 
 _BINS = 2**16
 
@@ -38,13 +38,13 @@ class PrecisionRecall(NamedTuple):
 
 
 class RankingFigures(NamedTuple):
-    """How well the scores of a class tell its samples from all others."""
+    """How well the scores of a class distinguish its samples from all others."""
 
     average_precision: float
     roc_auc: float
     recall_at_precision_50: float  # the largest recall at a precision of at least 0.5
-    recall_at_precision_90: float  # likewise of at least 0.9
-    best_threshold: float  # the threshold of the largest F1, with as few digits as possible
+    recall_at_precision_90: float  # at a precision of at least 0.9
+    best_threshold: float  # the threshold with the largest F1, with as few digits as possible
     best_f1: float
 
 
@@ -85,12 +85,12 @@ class Ranking:
 
     @property
     def has_figures(self) -> bool:
-        """Whether figures can be computed: not for many scores of many classes."""
+        """Whether figures can be computed: too many scores of too many classes have none."""
         return self.is_exact or self._k <= MAX_BINNED_CLASSES
 
     @property
     def method(self) -> str | None:
-        """How figures are computed: exactly, or by bins; None if there are none."""
+        """How figures are computed: exactly or with bins; None if they cannot be computed."""
         if not self.has_figures:
             return None
         return "exact" if self.is_exact else f"{_BINS:,} bins"
@@ -133,7 +133,7 @@ class Ranking:
                 counts[label] += np.bincount(bins[mask, label], minlength=_BINS)
 
     def curve(self, label: int) -> PrecisionRecall | None:
-        """Return precision and recall of a class; None if all or none of the samples are of it."""
+        """Return precision and recall of a class; None if all or no samples belong to it."""
         if not self.has_figures or not self._n:
             return None
         if self._binned is not None:
@@ -154,7 +154,7 @@ class Ranking:
         )
 
     def figures(self, label: int) -> RankingFigures | None:
-        """Return the figures of a class; None if all or none of the samples are of it."""
+        """Return the figures of a class; None if all or no samples belong to it."""
         curve = self.curve(label)
         return None if curve is None else compute_figures(curve)
 
@@ -172,9 +172,9 @@ def compute_precision_recall(
 def compute_figures(curve: PrecisionRecall) -> RankingFigures:
     """Compute the ranking figures from precision and recall at all thresholds.
 
-    Average precision is the sum of precisions, each times the gain in recall. The area under the
-    ROC curve is the share of pairs of a hit and another sample in which the hit has the larger
-    score; ties count half[^1].
+    Average precision is the sum of precisions, each multiplied by the gain in recall. The area
+    under the ROC curve is the share of pairs of a hit and another sample in which the hit has the
+    larger score; ties count half[^1].
 
     References
     ----------

@@ -17,7 +17,7 @@ from stream_perceptron.model.activations import Activation
 # The numbers of the labels of some samples, shape (n,), and their net inputs, shape (n, k).
 Outputs: TypeAlias = tuple[NDArray[np.intp], NDArray[np.float64]]
 
-_MAX_CLASSES = 1000  # outputs of more classes are not kept
+_MAX_CLASSES = 1000  # outputs for more classes are not kept
 
 
 class RecentScores:
@@ -59,7 +59,7 @@ class RecentScores:
     def compute_auc(self, label: int, activation: Activation) -> float | None:
         """Return the area under the ROC curve of a class against all others.
 
-        It is None if all or none of these samples are of the class. Samples that came before the
+        It is None if all or none of these samples belong to the class. Samples that came before the
         class was known are left out.
         """
         known_parts = [(targets, nets) for targets, nets in self._parts if label < nets.shape[1]]

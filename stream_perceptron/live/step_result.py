@@ -21,7 +21,7 @@ from stream_perceptron.model.validation import look_up_labels
 if TYPE_CHECKING:
     from stream_perceptron.live.model import LiveModel
 
-# Larger features drive net inputs to where bounded activations are flat.
+# Larger features drive net inputs into the range where bounded activations are flat.
 LARGE_FEATURE = 16.0
 _SMALL_FEATURE = 0.1
 _MAX_REACH_RATIO = 100  # the ratio of two features' reaches
@@ -33,7 +33,7 @@ _MIN_SAMPLES = 1000  # samples needed to judge labels
 class StepResult:
     """The result of a step over a batch with n samples."""
 
-    # The row number of each sample in the run, counted from 1, with rejected rows; shape (n,).
+    # The row number of each sample in the run, counted from 1, including rejected rows; shape (n,).
     rows: NDArray[np.intp]
     # The number of the label predicted for each sample, -1 if none was known; shape (n,).
     predicted: NDArray[np.intp]
@@ -49,8 +49,8 @@ class StepResult:
     # The number of each label, -1 for a sample that was only predicted; shape (n,).
     targets: NDArray[np.intp]
     n_learned: int  # samples that the model has learned, including these
-    n_processed: int  # rows of the batch that were processed, with rejected and redelivered ones
-    # The place of each rejected row, and the reason.
+    n_processed: int  # processed rows of the batch, including rejected and redelivered ones
+    # The location of each rejected row, and the reason.
     rejected: list[Rejection] = field(default_factory=list)
     notices: list[Notice] = field(default_factory=list)  # messages to the user, one line each
     # The position, passthrough and ID columns of each sample, by name; None if there are none.
@@ -59,7 +59,8 @@ class StepResult:
     is_late_label: NDArray[np.bool_] | None = None
     # Whether the last sample ended the training with an error below epsilon.
     stopped: bool = False
-    # The error of the next row: the model would diverge or become too large. None without one.
+    # The error that the next row causes: the model would diverge or become too large. None if
+    # there is no error.
     failure: Exception | None = None
 
     @property
@@ -128,7 +129,7 @@ def find_scaling_problem(live: LiveModel) -> tuple[str, str] | None:
     """Return evidence that features need scaling, and a suggestion; None if they do not."""
     model, largest = live.model, live.progress.largest
     reach = {name: value for name, value in (live.progress.reach or {}).items() if value}
-    # If each sample has a few features of many, such as words, scaling does not help.
+    # If each sample has only a few of many features, such as words, scaling does not help.
     is_sparse = live.schema.is_open and len(live.progress.reach or {}) < len(model.features_)
     if model.network.scaler is not None or not model.features_ or is_sparse:
         return None
@@ -154,7 +155,7 @@ def find_scaling_problem(live: LiveModel) -> tuple[str, str] | None:
 
 
 def collect_notes(batch: Batch, live: LiveModel) -> list[Notice]:
-    """Return the notes of a batch, with warnings about the features and labels so far."""
+    """Return the notices of a batch, with warnings about the features and labels so far."""
     notices, model = list(batch.notices), live.model
     if notices and live.progress.largest > LARGE_FEATURE and (advice := find_scaling_problem(live)):
         text = f"unscaled features: {'; '.join(advice)}"
@@ -165,7 +166,7 @@ def collect_notes(batch: Batch, live: LiveModel) -> list[Notice]:
         notices.append(
             build_warning(
                 "more than half of the samples brought a new label: the label column looks like "
-                "an id or a quantity; choose another with --label"
+                "an ID or a quantity; choose another with --label"
             )
         )
     return notices

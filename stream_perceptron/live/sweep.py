@@ -42,7 +42,7 @@ class Trial:
     Attributes
     ----------
     settings : dict
-        The parameters that were swept, by name.
+        The values of the swept parameters, by name.
     live : LiveModel
         The model that learned with these settings, with its progress.
     first_below : int or None
@@ -99,7 +99,7 @@ class Trial:
 
     @property
     def kappa(self) -> float:
-        """Cohen's kappa: 0 for the accuracy expected by chance, 1 if all samples are right."""
+        """Cohen's kappa: 0 for the accuracy expected by chance, 1 if all predictions are right."""
         return self.scores.cohen_kappa
 
     @property
@@ -108,7 +108,7 @@ class Trial:
         return self.scores.macro_f1
 
     def sort_key(self, by: str = "accuracy") -> tuple[bool, float, float]:
-        """Return the key that sorts trials by one of `MEASURES`, the best first."""
+        """Return the key that sorts trials by one of `MEASURES`, best first."""
         return self.has_ended, -getattr(self, by), self.progress.mean_error
 
     def step(self, batch: Batch, options: StepOptions) -> StepResult | None:
@@ -205,20 +205,20 @@ def sweep(
 ) -> list[Trial]:
     """Train a model with every combination of some settings, in one pass over a stream.
 
-    Return the trials by progressive accuracy, the best first; trials that ended before the stream
-    come last. Each trial has the same results as a separate run.
+    Return the trials sorted by progressive accuracy, best first; trials that ended before the
+    stream did come last. Each trial has the same results as a separate run.
 
     Parameters
     ----------
     stream
-        Pairs of features and a label, such as one of River's datasets. A sample with the label None
-        is only predicted.
+        Pairs of features and a label, such as those of River's datasets. A sample with the label
+        None is only predicted.
     lr, epsilon, init_range, activation
         Parameters of `SGDPerceptron`: a value, or several.
     n_threads
         The number of trials that learn in parallel; None for one for each processor.
     parameters
-        Other parameters of `SGDPerceptron`, for all.
+        Other parameters of `SGDPerceptron`, for all trials.
 
     Raises
     ------

@@ -15,7 +15,7 @@ _TINY = np.finfo(np.float64).tiny
 
 
 class Thresholds:
-    """Predictions by thresholds.
+    """Predictions based on thresholds.
 
     Among the classes whose score reaches their threshold, the class with the largest ratio of score
     to threshold is predicted. If no score reaches its threshold, the class with the largest output
@@ -60,7 +60,7 @@ class Thresholds:
         has_threshold = limits < np.inf
         if not has_threshold.any() or not len(predicted):
             return predicted
-        # `_TINY` gives a ratio to scores and thresholds of 0, too.
+        # With `_TINY`, the ratio is defined for scores and thresholds of 0, too.
         ratios = np.where(scores >= limits, (scores + _TINY) / (limits + _TINY), -1.0)
         chosen = predicted.copy()
         if not has_threshold.all():
@@ -81,9 +81,9 @@ class Thresholds:
         )
 
     def apply(self, result: StepResult, with_all_probabilities: bool) -> StepResult:
-        """Return a result with the predictions by thresholds and their scores.
+        """Return a result with the predictions based on thresholds, and their scores.
 
-        `result` has the scores of all classes, which are removed without `with_all_probabilities`.
+        `result` has the scores of all classes; they are removed unless `with_all_probabilities`.
         """
         scores = result.all_probabilities
         if scores is None or not scores.shape[1]:

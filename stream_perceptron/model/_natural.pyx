@@ -34,7 +34,7 @@ cdef inline bint _is_digit(int32_t c) noexcept nogil:
 
 
 cdef inline int32_t _rank_character(int32_t c) noexcept nogil:
-    """Rank the character after equal texts: the end first, then digits, then the rest."""
+    """Rank a character that follows equal texts: the end, then digits, then other characters."""
     return 0 if c < 0 else 1 if _is_digit(c) else c + 2
 
 
@@ -85,7 +85,7 @@ cdef int _compare(const void* first, const void* second) noexcept nogil:
 
 
 def argsort_names(list names, const intptr_t[::1] groups):
-    """Return the indices that sort names, as vocabulary.py does; None if not all are strings."""
+    """Return the indices that sort names as vocabulary.py does; None if any is not a string."""
     cdef Py_ssize_t i, n = len(names)
     cdef intptr_t[::1] indices = np.empty(n, np.intp)
     cdef Name* items = <Name*>malloc(n * sizeof(Name) + 1)

@@ -23,7 +23,7 @@ Array = NDArray[Any]
 class Activation:
     """An output function y = f(net), with its targets."""
 
-    name: str  # users choose it by this name
+    name: str  # as users specify it
     low: float  # target of the other outputs
     high: float  # target of the output for the sample's label
     # `function(net, out)` writes f(net) into `out`, elementwise.

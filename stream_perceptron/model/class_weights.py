@@ -1,4 +1,4 @@
-"""Class weights: given factors, or factors that balance the frequencies of the classes."""
+"""Class weights: factors chosen by the user, or factors that balance the class frequencies."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ _NO_COUNTS = np.zeros(0, np.int64)
 
 
 class ClassWeights:
-    """Factors of the sample weights, which depend on the class of a sample.
+    """Factors by which sample weights are multiplied, depending on the class of the sample.
 
     Parameters
     ----------
     class_weight
         The factor of each class, by label or by the text of the label; the factor of other classes
-        is 1. Or "balanced": n / (k * n_class), at most 100, as in scikit-learn[^1], where n is the
-        number of labeled samples learned so far, including the current sample; n_class the number
-        of those in its class; and k the number of their classes. Sample weights do not enter the
-        counts.
+        is 1. "balanced" means n / (k * n_class), as in scikit-learn[^1], but at most 100: n is the
+        number of labeled samples learned so far, including the current sample; n_class is the
+        number of these samples in the current sample's class; and k is the number of different
+        classes among them. Sample weights do not affect the counts.
     counts
         The number of learned samples of each class, in the order of the labels; only for
         "balanced".
@@ -122,7 +122,7 @@ class ClassWeights:
 
 
 def list_spellings(label: Hashable) -> tuple[str, ...]:
-    """Return the spellings of a label, the one used in files first.
+    """Return the spellings of a label, beginning with the one used in files.
 
     Examples
     --------

@@ -1,6 +1,7 @@
 """Default values of a model's parameters, which several functions share.
 
-The options of the command line repeat them, as its help must not wait for this package.
+The command-line options repeat these values, because printing the help must not wait for this
+package to be imported.
 """
 
 LR = 0.01

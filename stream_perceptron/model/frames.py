@@ -43,7 +43,7 @@ def convert_frame(
 ) -> Rows:
     """Convert the selected columns of a frame to rows.
 
-    A null is an absent feature. In pandas, NaN and the fill value of a sparse column are, too.
+    A null is an absent feature; in pandas, so are NaN and the fill value of a sparse column.
     """
     names: Names = tuple(frame.columns)
     indices = [i for i, name in enumerate(names) if is_selected(name)]
@@ -121,7 +121,7 @@ def _convert_sparse_frame(frame: Any, names: Names) -> Rows:
 def as_rows(X: Any, names: Sequence[Hashable] | None) -> Rows:
     """Convert a frame, an array (n, d) or a sparse matrix to rows.
 
-    `names` are the names of the columns; None stands for a frame's own names, or for 0 to d - 1.
+    `names` are the names of the columns; None means a frame's own names, or 0 to d - 1 otherwise.
     Cells that are masked, or not stored in a sparse matrix, are absent features.
     """
     if hasattr(X, "columns") and not isinstance(X, np.ndarray):
@@ -134,7 +134,7 @@ def as_rows(X: Any, names: Sequence[Hashable] | None) -> Rows:
     if not hasattr(X, "tocsr"):
         X = np.asanyarray(X)
         if X.ndim != 2:
-            raise SampleError(f"features of shape {X.shape} are not rows and columns (n, d)")
+            raise SampleError(f"features of shape {X.shape} do not have two dimensions (n, d)")
     if X.dtype.kind not in "biuf":
         raise SampleError(f"features of type {X.dtype} are not numbers: convert them first")
     if not isinstance(X, np.ndarray):

@@ -26,8 +26,8 @@ _NO_ROWS = np.empty(0, np.intp)
 class Growth(NamedTuple):
     """The new labels and features that rows add to a model, in order.
 
-    A labeled row adds its label and its features, in natural order, unless the model or an earlier
-    labeled row has them. An unlabeled row adds nothing.
+    A labeled row adds its label and, in natural order, its features, except those that the model or
+    an earlier labeled row already has. An unlabeled row adds nothing.
 
     Examples
     --------
@@ -41,7 +41,7 @@ class Growth(NamedTuple):
 
     shape: tuple[int, int]  # the numbers of labels and features before the first row
     targets: NDArray[np.intp]  # the index of each row's label, -1 if it has none; shape (n,)
-    # The index of the feature of each name of the rows, -1 if it is neither known nor added; shape
+    # The feature index of each name in the rows, -1 if the name is neither known nor added; shape
     # (len(names),).
     feature_ids: NDArray[np.int32]
     labels: Sequence[Hashable] = ()  # the new labels
@@ -76,7 +76,7 @@ class Growth(NamedTuple):
         """Split the first n rows into parts (start, end) that a kernel learns in one call each.
 
         A row with a new label begins a part. If the model `is_new`, the first labeled row is a part
-        of its own, because the weights of its names are drawn, and those of later names are 0.
+        of its own, because the weights of its names are drawn, whereas those of later names are 0.
         """
         if n and not (self.labels or is_new):
             return [(0, n)]

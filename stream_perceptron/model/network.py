@@ -36,9 +36,9 @@ Method = TypeVar("Method", bound=Callable[..., Any])
 
 
 def _synchronized(method: Method) -> Method:
-    """Serialize the calls of a method that changes the network.
+    """Serialize calls to a method that changes the network.
 
-    A nested call during learning, such as from a name's `__eq__`, raises a RuntimeError.
+    A nested call during learning, for example from a name's `__eq__`, raises a RuntimeError.
     """
 
     @wraps(method)
@@ -46,8 +46,8 @@ def _synchronized(method: Method) -> Method:
         with self._lock:
             if self._is_learning:
                 raise RuntimeError(
-                    "the model cannot learn a sample while it learns another: a method of a name "
-                    "or a label, or a learning rate schedule, called it"
+                    "the model cannot learn a sample while it is learning another: a method of a "
+                    "name or label, or a learning rate schedule, made the nested call"
                 )
             try:
                 self._is_learning = True
@@ -101,7 +101,7 @@ class _Task(NamedTuple):
 class Network:
     """Weights, with the names of their labels and features.
 
-    Callers must check the samples: values are finite, and labels are hashable or None. Calls from
+    Callers must ensure that values are finite, and that labels are hashable or None. Calls from
     several threads are serialized. A scaler, if there is one, standardizes the features first;
     class weights multiply the sample weights.
     """
@@ -136,7 +136,7 @@ class Network:
             )  # fmt: skip
 
     def restore(self, snapshot: Snapshot) -> None:
-        """Replace the learned state by a snapshot."""
+        """Replace the learned state with a snapshot."""
         self.labels, self.features = Vocabulary(snapshot.labels), Vocabulary(snapshot.features)
         self._label_types = set(map(type, snapshot.labels))
         self.store.restore(snapshot.weights, snapshot.biases, snapshot.n_drawn)
@@ -259,7 +259,7 @@ class Network:
         return nets
 
     def _compute_nets(self, rows: Rows, feature_ids: NDArray[np.int32]) -> tuple[Array, int]:
-        """Compute net inputs (n, k), and the number of rows before the first that is not finite."""
+        """Compute net inputs (n, k); count the rows before the first non-finite net input."""
         n = len(rows)
         part = Part(rows, feature_ids, np.full(n, -1, np.intp), np.ones(n), np.zeros(n))
         nets = np.empty((n, self.store.shape[0]))
@@ -290,7 +290,7 @@ class Network:
                 n_done = start + self._train_part(task, start, end)
             except MemoryError as error:
                 if self.n_seen > n_before:
-                    raise  # some rows were learned, and their results are lost
+                    raise  # some rows were learned, but their results are lost
                 if end - start > 1:
                     parts += [(row, row + 1) for row in reversed(range(start, end))]
                     continue
@@ -315,13 +315,13 @@ class Network:
         return result[:n_done]
 
     def _train_part(self, task: _Task, start: int, end: int) -> int:
-        """Predict and learn the rows of a part; return the number of rows done."""
+        """Predict and learn the rows of a part; return the number of rows processed."""
         growth, samples, part = task.growth, task.samples, slice(start, end)
         rows, targets, (k, _) = samples.rows[part], growth.targets[part], self.store.shape
         n_labeled = np.count_nonzero(targets >= 0)
         n_before, first_nets = self.n_seen, None
         if n_before == 0 and targets[0] >= 0:
-            # Predict from the biases alone: the weights of the row's features are not drawn yet.
+            # Predict from the biases alone, because the row's weights have not been drawn yet.
             first_nets, _ = self._compute_nets(rows, growth.feature_ids)
         rates = _compute_rates(task.lr if n_labeled else 0.0, self.n_updates, len(rows))
         result = task.result
@@ -375,7 +375,7 @@ class Network:
         if not features and not labels:
             return
         k, d = self.store.shape
-        # The weights come first: if memory is short, no name is left without weights.
+        # Grow the weights first, so that no name is left without weights if memory runs out.
         is_drawn = self.n_seen == 0
         weights = self.store.grow(k + len(labels), d + len(features), is_drawn)
         if self.scaler is not None:
@@ -392,14 +392,14 @@ class Network:
         self._remove_names_without_weights()
 
     def _remove_names_without_weights(self) -> None:
-        """Remove names whose weights were removed, or not added because of an interrupt."""
+        """Remove names whose weights were removed, or were not added because of an interrupt."""
         k, d = self.store.shape
         if (len(self.labels), len(self.features)) != (k, d):
             self.labels.truncate(k)
             self.features.truncate(d)
 
     def _warn_of_similar_labels(self, labels: Sequence[Hashable]) -> None:
-        """Warn of a new label that is spelled like a known label of another type."""
+        """Warn about a new label that is spelled like a known label of another type."""
         for label in labels:
             # Labels of one type, the usual case, have different spellings.
             known = self.labels.names if self._label_types - {type(label)} else []
@@ -415,7 +415,7 @@ class Network:
         return kernel.learn(self.store.current, rule, self.scaler, part, results)
 
     def _record_outputs(self, result: TrainResult, start: int, nets: Array, n_before: int) -> None:
-        """Record slope and spread of every 32nd labeled sample, whatever the size of batches.
+        """Record the slope and spread of every 32nd labeled sample, whatever the batch size.
 
         `nets` are the net inputs of the rows from `start` on; `n_before` is the number of labeled
         samples before these rows.

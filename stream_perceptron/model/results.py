@@ -47,15 +47,15 @@ class TrainResult:
     errors: NDArray[np.float64]  # half the squared error before the update; NaN without a label
     updated: NDArray[np.bool_]  # whether the weights were changed
     probabilities: NDArray[np.float64]  # of the predicted labels; NaN if not requested
-    slopes: NDArray[np.float64]  # the mean of f' over the outputs; NaN if it was not recorded
-    spreads: NDArray[np.float64]  # the largest output minus the smallest; NaN likewise
+    slopes: NDArray[np.float64]  # the mean of f' over the outputs; NaN if not recorded
+    spreads: NDArray[np.float64]  # the largest output minus the smallest; NaN if not recorded
     # The probability of each label, shape (n, k), NaN for labels that were unknown; None if not
     # requested.
     all_probabilities: NDArray[np.float64] | None = None
-    # The targets and net inputs of consecutive samples, shapes (m,) and (m, k), in parts with the
+    # The targets (m,) and net inputs (m, k) of consecutive samples: one pair for each part with the
     # same k labels.
     outputs: list[tuple[NDArray[np.intp], NDArray[np.float64]]] = field(default_factory=list)
-    diverged: bool = False  # whether the next sample was rejected because it would diverge
+    diverged: bool = False  # whether the next sample was rejected to prevent divergence
     stopped: bool = False  # whether the last sample's error ended the training
     memory_error: Exception | None = None  # why the next sample does not fit in memory
 

@@ -1,4 +1,4 @@
-"""Rows of features in compressed sparse form, the format of samples from reader to kernel."""
+"""Rows of features in compressed sparse form, the format of samples from readers to the kernel."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 Names = Sequence[Hashable]  # immutable: mostly a tuple or a range
 
-_MAX_UNUSED_NAMES = 1000  # this many unused names cost less than their removal
+_MAX_UNUSED_NAMES = 1000  # up to this many unused names cost less than removing them
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -39,8 +39,8 @@ class Rows:
     names: Names
     # Row i is values[starts[i] : starts[i + 1]]; shape (n + 1,).
     starts: NDArray[np.intp]
-    # The index in `names` of each value, unique within a row; None for a table, whose rows have
-    # every name.
+    # The index in `names` of each value's name, unique within a row; None for a table, whose rows
+    # have values for all names.
     name_ids: NDArray[np.int32] | None
     values: Array  # float64; or uint8, multiplied by `scale` when used
     scale: float = 1.0
@@ -159,7 +159,7 @@ class Rows:
         return _byte_values(self.scale)
 
     def max_abs(self) -> float:
-        """Return the largest absolute value; 0 without values, NaN if one is NaN."""
+        """Return the largest absolute value: 0 if there are no values, NaN if any value is NaN."""
         values = self.values
         largest = max(float(values.max(initial=0)), -float(values.min(initial=0)))
         return largest * abs(self.scale)
@@ -190,13 +190,13 @@ class Rows:
     def find_first_rows(
         self, name_ids: NDArray[np.intp], is_used: NDArray[np.bool_]
     ) -> NDArray[np.intp]:
-        """Return the first used row that has each of the given names, -1 if there is none."""
+        """Return, for each given name, the first used row that has it, or -1 if there is none."""
         if self.name_ids is None:
             return np.full(len(name_ids), is_used.argmax() if is_used.any() else -1)
         first = np.full(len(self.names), -1, np.intp)
         is_requested = np.zeros(len(self.names), bool)
         is_requested[name_ids] = True
-        cells = np.flatnonzero(is_requested[self.name_ids])[::-1]  # the first row is written last
+        cells = np.flatnonzero(is_requested[self.name_ids])[::-1]  # so the first row is kept
         rows = np.searchsorted(self.starts, cells, side="right") - 1
         used = is_used[rows]
         first[self.name_ids[cells[used]]] = rows[used]
@@ -262,7 +262,7 @@ class Rows:
         return replace(self, starts=_compute_starts(lengths), name_ids=self.value_name_ids)
 
     def without_unused_names(self) -> Rows:
-        """Remove the names that no row has if they are the majority, because names cost time."""
+        """Remove the names that no row has if they are the majority, because each takes time."""
         if self.name_ids is None or len(self.names) <= 4 * len(self.values) + _MAX_UNUSED_NAMES:
             return self
         occurs = np.zeros(len(self.names), bool)

@@ -18,8 +18,9 @@ _UNSCALED = -1.0
 class Scaler:
     """Standardizes features by their running counts, means and variances.
 
-    It computes the same as River's `StandardScaler`: Welford's recurrences [^1], and 0 for a
-    feature that has not varied. Absent features are not counted; one-hot features stay unscaled.
+    It computes the same values as River's `StandardScaler`, with Welford's recurrences [^1]; a
+    feature that has not varied becomes 0. Absent features are not counted; one-hot features stay
+    unscaled.
 
     Parameters
     ----------
@@ -56,7 +57,7 @@ class Scaler:
         return Scaler(self.table[:, :d])
 
     def extend(self, d: int, is_unscaled: NDArray[np.bool_]) -> None:
-        """Add new features after the first d, in place of any that follow them."""
+        """Add new features after the first d, replacing any that follow them."""
         end = d + len(is_unscaled)
         table = self.table
         if end > len(self):
@@ -88,7 +89,7 @@ class Scaler:
         return np.where(counts < 0, x, scaled)
 
     def update(self, feature_ids: Ids, x: Floats) -> bool:
-        """Count a sample's values of some features; return False if a statistic would overflow."""
+        """Add a sample's values of some features to their statistics; return False on overflow."""
         before = counts, means, variances = self.get_statistics(feature_ids)
         with np.errstate(all="ignore"):
             n = counts + 1.0

@@ -46,7 +46,7 @@ def as_label(y: Any) -> Hashable:
 def as_labels(y: Any, n: int) -> list[Hashable]:
     """Return the labels of n samples.
 
-    `y` is a series of any kind, an array, a sequence, or a frame or an array of one column.
+    `y` is a series of any kind, an array, a sequence, or a frame or a 2-D array with one column.
     """
     values: list[Any]
     shape: tuple[int, ...] = getattr(y, "shape", None) or ()
@@ -163,7 +163,7 @@ def require_parameters(lr: Any, epsilon: Any, init_range: Any, seed: Any, max_we
         raise ValueError(f"seed is {_short_repr(seed)}: choose a whole number from 0 to 2^64 - 1")
     if not isinstance(max_weights, int) or not 0 < max_weights < 2**62:
         raise ValueError(
-            f"max_weights is {_short_repr(max_weights)}: choose a whole number above 0, below 2^62"
+            f"max_weights is {_short_repr(max_weights)}: choose a whole number from 1 to 2^62 - 1"
         )
 
 

@@ -27,7 +27,7 @@ _DIGITS = re.compile("([0-9]+)")
 
 
 def sort_naturally(names: Iterable[T]) -> list[T]:
-    """Sort names by type, and names of one type in natural order: pixel2 before pixel10.
+    """Sort names by type, and in natural order within a type: pixel2 before pixel10.
 
     Examples
     --------
@@ -60,7 +60,7 @@ def argsort_names(names: list[T], groups: NDArray[np.intp]) -> NDArray[np.intp]:
 def natural_key(name: Hashable) -> tuple[str, Any, str]:
     """Return the sort key of a name for `sort_naturally`."""
     if isinstance(name, str):
-        # Splitting on digits alternates text and number, so text is compared with text.
+        # Splitting at digits yields texts and numbers in turn, so texts are compared with texts.
         parts = _DIGITS.split(name)
         for i in range(1, len(parts), 2):
             digits = parts[i].lstrip("0")
@@ -72,7 +72,7 @@ def natural_key(name: Hashable) -> tuple[str, Any, str]:
 
 
 def require_writable_names(names: Iterable[Hashable]) -> None:
-    """Check that integers among names can be written: Python's limit is 4,300 digits."""
+    """Check that integers used as names can be written: Python's limit is 4,300 digits."""
     names = list(names)
     if int not in set(map(type, names)):
         return
@@ -128,7 +128,7 @@ class NamesPrefix(Sequence[Hashable]):
         return self.all[indices.start : indices.stop : indices.step]
 
     def has_same_list_as(self, other: Sequence[Hashable]) -> bool:
-        """Return whether `other` has the first names of the same list."""
+        """Return whether `other` is a prefix of the same list."""
         return isinstance(other, NamesPrefix) and other.all is self.all
 
 
@@ -172,7 +172,7 @@ class Vocabulary:
 
     def find_ids(self, names: Sequence[Hashable]) -> NDArray[np.int32]:
         """Return the ID of each name, -1 if it is unknown."""
-        # Consecutive samples mostly have the same names, or the same names and further ones.
+        # Consecutive samples usually have the same names, or the same names followed by new ones.
         last_names, last_ids = self._last_lookup
         n = min(len(last_ids), len(names))
         is_same = names is last_names or (
@@ -194,6 +194,6 @@ class Vocabulary:
         return names is self._last_lookup[0] and len(self._last_lookup[1]) == len(names)
 
     def cache_ids(self, names: Sequence[Hashable], ids: NDArray[np.int32]) -> None:
-        """Remember the IDs of names, -1 if unknown, for a lookup of names that begin like these."""
+        """Cache the IDs of names, -1 if unknown, for a lookup that begins with the same names."""
         n_known = int(np.argmin(ids)) if ids.min(initial=0) < 0 else len(ids)
         self._last_lookup = names, ids[:n_known]

@@ -33,7 +33,7 @@ def draw_initial_weights(
     features
         The indices of the features, counted from 1, shape (d,); 0 stands for the bias.
     init_range
-        The weights are uniform in [-init_range, init_range).
+        The weights are uniformly distributed over [-init_range, init_range).
 
     Returns
     -------
@@ -56,7 +56,7 @@ def draw_initial_weights(
     states = _mix(label_states + features.astype(np.uint64)[:, np.newaxis])
     # The upper 53 bits make a double in [0, 1).
     uniform = (states >> np.uint64(11)) / 2**53
-    # Adding 0 turns -0 into 0, as an update by 0 would, so that such an update changes no bit.
+    # Adding 0 turns -0 into 0, so that a later update by 0 changes no bit.
     return np.asarray((2.0 * uniform - 1.0) * init_range + 0.0).T
 
 
@@ -117,12 +117,12 @@ class WeightStore:
         return k, d
 
     def require_size(self, k: int, d: int) -> None:
-        """Check that k labels and d features do not exceed `max_weights`.
+        """Check that a model of k labels and d features does not exceed `max_weights`.
 
         Raises
         ------
-        FullError
-            If they do; the name of each label and feature counts as 32 weights.
+        ModelSizeError
+            If it does; the name of each label and feature counts as 32 weights.
 
         """
         size = count_weights(k, d)
@@ -133,7 +133,7 @@ class WeightStore:
             )
 
     def grow(self, k: int, d: int, is_drawn: bool) -> Weights:
-        """Return weights for k labels and d features, at least as many as now.
+        """Return weights for k labels and d features; neither number may decrease.
 
         New weights are drawn if `is_drawn`, and 0 otherwise.
         """

@@ -268,7 +268,7 @@ def test_rotated_predictions_file_is_started_again(
         json.loads(x)["row"] if form == "jsonl" else int(x.split(",")[0]) for x in lines[-3000:]
     ]
 
-    warning = f"{path} was removed or emptied since the last save: it is started again"
+    warning = f"{path} has been removed or emptied since the last save: it is started again"
     assert result.stderr == f"warning: {warning}\n"
     assert rows == list(range(1501, 4501))
     assert len(lines) == 3000 + (form == "csv")  # with a header

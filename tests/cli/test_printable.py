@@ -111,7 +111,7 @@ def test_evaluate_shows_a_matrix_or_the_most_confused_classes(n, run, tmp_path, 
         }
         assert sorted(wrong.values())[-20:] == [int(count) for *_, count in pairs][::-1]
         assert all(wrong[y, predicted] == int(count) for y, predicted, count in pairs)
-        assert f"and {len(wrong) - 20} other pairs; --json has all" in shown
+        assert f"and {len(wrong) - 20} other pairs; --json lists them all" in shown
     assert n == len(figures["confusion"])
 
 

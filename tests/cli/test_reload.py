@@ -165,7 +165,7 @@ def test_model_that_does_not_fit_the_source_is_not_loaded(tmp_path, run):
     assert predictions == ["first", "first", "third"]
     assert notices == [
         "warning: stdin: it lacks 'c' of the model's features and has 'b' instead; still "
-        "predicting with the model loaded before",
+        "predicting with the previously loaded model",
         f"reloaded {model}: 20 samples",
     ]
 

@@ -186,7 +186,7 @@ def test_largest_class_is_shown_as_a_baseline(imbalanced_table, run):
 
     assert lines[4:6] == [
         f"largest class: no, {n_no / 3000:.2%} of the samples",
-        "no setting is better than always answering with the largest class",
+        "no setting is better than always predicting the largest class",
     ]
     assert (figures["largest_class"], figures["largest_share"]) == ("no", n_no / 3000)
     assert figures["interrupted"] is False

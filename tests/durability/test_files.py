@@ -208,7 +208,7 @@ def test_predict_waits_for_a_model_and_keeps_it_if_the_next_is_damaged(table_pat
     process.stdin.close()
 
     assert process.wait(60) == 0
-    assert "still predicting with the model loaded before" in process.stderr.read()
+    assert "still predicting with the previously loaded model" in process.stderr.read()
     process.stdout.close()
     process.stderr.close()
 

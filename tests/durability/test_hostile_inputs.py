@@ -138,7 +138,7 @@ def test_many_labels_are_evaluated_in_little_memory(tmp_path):
     figures = json.loads(shown[1])
     assert (figures["samples"], figures["confusion"]) == (32_000, None)
     assert sum(n for _, _, n in figures["pairs"]) == 32_000
-    assert "other pairs; --json has all" in shown[0]
+    assert "other pairs; --json lists them all" in shown[0]
 
 
 def test_file_system_without_hard_links_keeps_no_previous_save(run, mnist_sample, tmp_path):

@@ -89,7 +89,7 @@ def test_label_with_mostly_new_values_causes_a_warning(tmp_path, run_with_peak_m
     result, megabytes = run_with_peak_memory("learn", source, "-m", path, "--quiet")
 
     assert result.returncode == 0
-    assert result.stderr.count("looks like an id or a quantity") == 1
+    assert result.stderr.count("looks like an ID or a quantity") == 1
     assert len(LiveModel.load(path).model.classes_) == 10_000
     assert megabytes < 500
 

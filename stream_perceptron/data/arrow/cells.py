@@ -362,7 +362,7 @@ def _convert_scalar(scalar: pa.Scalar) -> Any:
 
 
 def _flatten_lists(column: pa.Array) -> tuple[pa.Array, NDArray[np.intp]]:
-    """Return the innermost values, and the number of them in each row."""
+    """Return the innermost values, and their number in each row."""
     if types.is_fixed_size_list(column.type):
         lengths = to_numpy(column.is_valid()).astype(np.intp) * column.type.list_size
     else:

@@ -45,7 +45,7 @@ class ParquetSource(Source):
             self._size = self._input_file.size()
             if not self._size:
                 raise OSError(0, "the file is empty")
-            # Read through a buffer for each column; the default reads its whole row group.
+            # Use a buffer for each column; by default, a column's whole row group is read.
             self._file = pq.ParquetFile(
                 self._input_file, buffer_size=_BUFFER_SIZE, pre_buffer=False
             )
@@ -136,7 +136,7 @@ class ParquetSource(Source):
     def _read_first(self, columns: Sequence[int]) -> pa.Table:
         """Return the first rows of unused columns.
 
-        They are about 200, fewer if they are long, and end where the file is damaged.
+        There are about 200, or fewer if they are long; they end where the file is damaged.
         """
         schema = self._file.schema_arrow
         # An empty table made from a schema would import pandas, if that is installed.
@@ -189,7 +189,7 @@ class ParquetSource(Source):
                 raise
             except (OSError, pa.ArrowException) as error:
                 if max_rows > BATCH_ROWS:
-                    max_rows = BATCH_ROWS  # smaller batches come closer to the damage
+                    max_rows = BATCH_ROWS  # smaller batches get closer to the damage
                     continue
                 raise SourceError(
                     f"{self.name}: damaged after row {n_rows_before + start:,}: {first_line(error)}"

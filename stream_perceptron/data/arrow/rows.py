@@ -224,7 +224,7 @@ class ArrowInterpreter(CellInterpreter):
 def split_batches(
     batches: Iterable[pa.RecordBatch], names: Sequence[str], options: ReadOptions
 ) -> Iterator[ArrowRows]:
-    """Yield the rows of record batches, at most a few thousand at once.
+    """Yield the rows of record batches, at most a few thousand at a time.
 
     `names` are the names of the batches' columns.
     """

@@ -111,7 +111,7 @@ def resolve_label_type(kind: pa.DataType, label: str, where: str) -> str | None:
 
 
 def find_index_columns(columns: pa.Schema) -> list[str]:
-    """Return the columns that were the index of a pandas frame."""
+    """Return the columns that were the index of a pandas DataFrame."""
     try:
         names = json.loads((columns.metadata or {}).get(b"pandas", b"{}"))["index_columns"]
     except (ValueError, KeyError, TypeError):

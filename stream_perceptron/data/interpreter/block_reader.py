@@ -1,4 +1,4 @@
-"""Reads blocks of records: what tables and records with names have in common."""
+"""Reads blocks of records: the code that tables and records with names share."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ EncodedCells = tuple[Encoding, NDArray[np.intp], NDArray[np.intp]]
 
 @dataclass(eq=False, repr=False)
 class InterpretedBlock:
-    """The interpretation of a block of records; that of deferred records is undefined."""
+    """The interpretation of a block of records; it is undefined for deferred records."""
 
     is_deferred: Mask  # which records are left to `interpret_record`, shape (n,)
     features: Rows
@@ -223,7 +223,7 @@ class BlockReader:
         is_present: Mask | None,
         scale: float | NDArray[np.float64],
     ) -> Rows:
-        """Return rows of values, shape (n, d), as bytes if possible; deferred rows have any."""
+        """Return rows, shape (n, d), as bytes if possible; deferred rows have arbitrary values."""
         if isinstance(scale, float):
             is_declared = self.context.byte_scale is not None
             if is_declared or self.can_stay_bytes(scale):

@@ -27,7 +27,7 @@ from stream_perceptron.model.rows import Rows, concatenate_rows
 
 _MAX_REASON = 300  # characters
 _MAX_DECIDING_RECORDS = 100  # the number of deciding records to keep
-_MIN_CELLS = 40  # records with fewer cells together are interpreted faster one by one
+_MIN_CELLS = 40  # with fewer cells in total, records are interpreted faster one by one
 _MAX_BACKOFF = 256  # records to interpret one by one before trying many at once again
 
 
@@ -37,9 +37,9 @@ class Interpretation:
     Attributes
     ----------
     context
-        The context of the next record: that of the block with what its records have inferred.
+        The context of the next record: that of the block, plus the knowledge inferred so far.
     deciding_records
-        The first usable record and those that have changed the schema: indices and samples.
+        The first usable record and those that have changed the schema, as indices and samples.
     other_labels
         The default names of labels that occur but are not the label.
     unknown_names
@@ -253,7 +253,7 @@ def _select_usable(
 
 
 def _collect_samples(samples: dict[int, Sample]) -> _UsableRecords:
-    """Collect samples, given by the index of their record."""
+    """Collect samples, each given by the index of its record."""
     records = list(samples.values())
     return _UsableRecords(
         np.array(list(samples), np.intp),

@@ -38,7 +38,7 @@ class TableColumns(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Context:
-    """All that the interpretation of records depends on, apart from their cells.
+    """Everything that the interpretation of records depends on, apart from their cells.
 
     Attributes
     ----------
@@ -151,7 +151,7 @@ class Context:
         return bool(self.schema.features or len(self.vocabulary) or self.new_names)
 
     def is_known_feature(self, name: str) -> bool:
-        """Whether a name is that of a feature, so that it may not have texts."""
+        """Whether a name is that of a feature, and therefore may not have texts."""
         return name in self.vocabulary.ids_by_name or name in self.new_names
 
     @lazy_property

@@ -96,7 +96,7 @@ class LayoutCache:
 
 
 def _is_plain(context: Context, batch: Batch) -> bool:
-    """Return whether a record has only numbers and a label, and changed nothing inferred."""
+    """Return whether a record has only numbers and a label, and adds no knowledge."""
     return (
         not (context.has_pairs or context.types or _has_other_roles(context.read_options))
         and len(batch.rows) == batch.n_rows == 1

@@ -19,7 +19,7 @@ from stream_perceptron.model.vocabulary import NamesPrefix, Vocabulary
 
 
 class NameRole:
-    """The roles of names in records: plain integers, as arrays of 8-bit integers hold them."""
+    """The roles of names in records: plain integers, because 8-bit integer arrays hold them."""
 
     IGNORED = 0
     FEATURE = 1

@@ -103,7 +103,7 @@ class Record:
         self._first: int = first
         self._kinds: list[int] = cells.kinds[first:end].tolist()
         self._numbers = cells.numbers[first:end].tolist()
-        # The cell of each name; objects, and cells with other roles than features, are removed.
+        # The cell of each name; objects, and cells with roles other than feature, are removed.
         self.cell_ids: dict[str, int] = {}
         self.members: dict[str, range] = {}  # the members of each list
         if context.columns is not None:
@@ -249,7 +249,7 @@ class Record:
         return features, len(nulls)
 
     def _name_bare_list(self) -> None:
-        """Name the members of a bare list by the known columns."""
+        """Name the members of a bare list after the known columns."""
         schema = self.context.schema
         if self.kind(UNNAMED_LIST) is not Kind.LIST or not schema.columns:
             return
@@ -608,7 +608,7 @@ def _read_features(context: Context, record: Record) -> _Features:
 
 
 def _with_key(context: Context, record: Record) -> Schema:
-    """Return the schema with the key of the features, which the first record decides."""
+    """Return the schema with the key of the features, which the first record determines."""
     schema = context.schema
     encoded = context.read_options.encoded
     lists = [

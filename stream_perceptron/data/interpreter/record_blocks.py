@@ -98,7 +98,7 @@ class RecordBlockReader(BlockReader):
         if not (schema.columns or schema.is_list) or schema.label is None:
             self.is_deferred |= is_labeled | options.has_join  # the first learned record sets them
         if not self.context.has_features:
-            self.is_deferred |= is_labeled  # a record of texts alone is rejected
+            self.is_deferred |= is_labeled  # a record with only texts is rejected
         offsets = self.parse_offsets([self._read_column(name) for name in options.position])
         is_unknown_number = (other_roles == NameRole.UNKNOWN) & (self.kinds == Kind.NUMBER)
         return InterpretedBlock(
@@ -233,7 +233,7 @@ class RecordBlockReader(BlockReader):
             features = self.names.feature_ids[self.name_ids[non_nulls]].tolist()
             is_known |= np.array([self.names.features[i] in new_names for i in features], bool)
         self.is_deferred[rows[non_nulls[is_known | is_learned[rows[non_nulls]]]]] = True
-        # A later record of the block may make a name with texts one of numbers.
+        # A later record of the block may turn a name with texts into one with numbers.
         cells = self.cells
         assert cells.name_ids is not None
         has_numbers = np.zeros(len(self.names.roles), bool)
@@ -243,7 +243,7 @@ class RecordBlockReader(BlockReader):
         self.is_deferred[rows[texts[is_either]]] = True
 
     def _count_by_record(self, mask: Mask) -> NDArray[np.intp]:
-        """Return the number of the other cells in a mask, by record."""
+        """Return how many of the other cells in a mask each record has."""
         return np.bincount(self.other_rows[mask], minlength=self.n)
 
     def _insert_numbers(self, features: Rows, mask: Mask) -> Rows:

@@ -15,7 +15,7 @@ from stream_perceptron.data.naming import is_position
 
 
 def interpret_block(context: Context, cells: Cells, names: NameRoles) -> InterpretedBlock | None:
-    """Interpret records at once; return None if none of them can be."""
+    """Interpret many records at once; return None if this is possible for none of them."""
     options = context.read_options
     if context.columns is not None:
         return TableBlockReader(context, cells).interpret(names)

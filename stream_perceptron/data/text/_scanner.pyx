@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
-"""The compiled scanners of text: unpacks Python objects for scanner.h, and releases the GIL."""
+"""The compiled scanners of text, which unpack Python objects for scanner.h and release the GIL."""
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.object cimport PyObject
@@ -63,7 +63,7 @@ cdef int MAX_POOL = 8
 cdef enum:
     SLOT_BITS = 6
     SLOTS = 64
-    PREFETCH_DISTANCE = 8  # the number of cells by which contents are prefetched into the cache
+    PREFETCH_DISTANCE = 8  # how many cells ahead contents are prefetched into the cache
 
 
 cdef class Scanner:
@@ -84,7 +84,7 @@ cdef class Scanner:
     cdef CNames names
     cdef CScanner scanner
     cdef ptrdiff_t room, member_room
-    cdef list pool  # arrays to reuse once no cells refer to them, as new memory must be cleared
+    cdef list pool  # arrays to reuse once no cells refer to them; new memory must be cleared
 
     def __cinit__(self, int format, bytes first_name=b"", ptrdiff_t n_fields=0,
                   bytes delimiter=b",", bytes decimal=b"."):

@@ -27,7 +27,7 @@ from stream_perceptron.data.text.scanning import CsvScanner
 from stream_perceptron.data.values import DECIMAL_COMMA, is_number_or_bool, looks_numeric
 from stream_perceptron.errors import SampleError, SourceError
 
-_MAX_DESCRIBED = 200  # the number of first records whose texts are examined for notes
+_MAX_DESCRIBED = 200  # the number of first records whose texts are examined for notices
 
 
 class CsvFormat:
@@ -119,7 +119,7 @@ class CsvFormat:
     def describe(
         self, context: Context, cells: Cells, deciding_records: Sequence[tuple[int, Sample]]
     ) -> tuple[Notice, ...]:
-        """Return notes on the used and ignored columns."""
+        """Return notices about the used and ignored columns."""
         read_options, columns = context.read_options, context.table_columns
         names, d = context.columns or (), len(context.columns or ())
         index = {name: c for c, name in enumerate(names)}

@@ -18,7 +18,7 @@ from stream_perceptron.data.text.scanning import JsonScanner
 from stream_perceptron.errors import SampleError
 from stream_perceptron.model.vocabulary import sort_naturally
 
-_MAX_DESCRIBED = 200  # the number of first records whose texts are examined for notes
+_MAX_DESCRIBED = 200  # the number of first records whose texts are examined for notices
 
 
 class JsonFormat:
@@ -65,7 +65,7 @@ class JsonFormat:
     def describe(
         self, context: Context, cells: Cells, deciding_records: Sequence[tuple[int, Sample]]
     ) -> tuple[Notice, ...]:
-        """Return notes on the used and ignored keys."""
+        """Return notices about the used and ignored keys."""
         options, schema, key = context.read_options, context.schema, context.schema.key
         deciding_records = [
             (i, sample) for i, sample in deciding_records if sample.schema.key == key

@@ -20,8 +20,8 @@ from stream_perceptron.model.vocabulary import sort_naturally
 class LibsvmFormat:
     """LIBSVM: each line is a label, then pairs of a feature and its value, such as 3:0.5.
 
-    Features keep the names in the file, whether these count from 0 or 1. A line that begins with a
-    pair has no label.
+    Features keep their names from the file, whether numbering starts at 0 or 1. A line that begins
+    with a pair has no label.
     """
 
     has_comments = True
@@ -51,7 +51,7 @@ class LibsvmFormat:
     def describe(
         self, context: Context, cells: Cells, deciding_records: Sequence[tuple[int, Sample]]
     ) -> tuple[Notice, ...]:
-        """Return notes on the features and the label."""
+        """Return notices about the features and the label."""
         options = context.read_options
         scale = 1.0 if options.scale is None else options.scale
         names = tuple(map(str, sort_naturally(deciding_records[0][1].names)))

@@ -71,7 +71,7 @@ class LineFormat(Protocol):
     def describe(
         self, context: Context, cells: Cells, deciding_records: Sequence[tuple[int, Sample]]
     ) -> tuple[Notice, ...]:
-        """Return notes on the columns, given the records among the first ones that decide them."""
+        """Return notices about the columns, given the deciding records among the first ones."""
 
 
 class TextRows(CellRows):
@@ -122,7 +122,7 @@ class TextInterpreter(CellInterpreter):
     def describe(
         self, context: Context, rows: TextRows, deciding_records: Sequence[tuple[int, Sample]]
     ) -> tuple[Notice, ...]:
-        """Return notes on the columns."""
+        """Return notices about the columns."""
         return self._format.describe(context, rows.cells, deciding_records)
 
 
@@ -234,7 +234,7 @@ class LineSource(Source):
         for record in islice(self._iter_first_records(), _MAX_PROBED_RECORDS):
             sample = interpret_record(context, scanner.scan_records([record]), 0)
             if isinstance(sample, Sample):
-                # Declared classes may fix the type of labels before the first one does.
+                # Declared classes may fix the label type before the first label does.
                 label_type = context.schema.label_type
                 return Opening(context, replace(sample.schema, label_type=label_type))
             if not context.schema.is_new:
@@ -440,7 +440,7 @@ class LineSource(Source):
         return [self._identify_prefix(None)]
 
     def find_matching(self, fingerprints: Iterable[Fingerprint]) -> list[Fingerprint]:
-        """Return the identities of the first bytes, in ascending order of size.
+        """Return the fingerprints of the first bytes, in ascending order of size.
 
         An object behind a URI must also have the same version, or have grown.
         """
@@ -462,7 +462,7 @@ class LineSource(Source):
         return matches
 
     def _matches_object(self, fingerprint: Fingerprint) -> bool:
-        """Return whether an object behind a URI matches an identity."""
+        """Return whether an object behind a URI matches a fingerprint."""
         if (
             replace(self._identify_prefix(fingerprint.size), version=fingerprint.version)
             != fingerprint
@@ -499,7 +499,7 @@ class LineSource(Source):
         return False
 
     def _identify_prefix(self, size: int | None) -> Fingerprint:
-        """Return the identity of the first `size` bytes, or of the whole file.
+        """Return the fingerprint of the first `size` bytes, or of the whole file.
 
         An object behind a URI is identified by its version and its first few bytes, because it
         would have to be read twice otherwise.

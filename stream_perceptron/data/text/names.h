@@ -183,7 +183,7 @@ static ptrdiff_t add_name(Names *names, const uint8_t *p, ptrdiff_t length, cons
     return names->n++;
 }
 
-/* Remove all names after the first n, the last one first, as no later name depends on its slot. */
+/* Remove all names after the first n, the last one first, because no later name depends on its slot. */
 static void truncate_names(Names *names, ptrdiff_t n) {
     while (names->n > n) {
         const Name *name = &names->items[--names->n];

@@ -33,8 +33,8 @@ static inline uint64_t parse_eight_digits(uint64_t digits) {
             (digits >> 16 & UINT64_C(0xFF000000FF)) * UINT64_C(0x271000000001)) >> 32;
 }
 
-/* Append the digits at p to a number, modulo 2^64; return their end. Eight at a time, because the end
-   of a loop over single digits is often mispredicted. */
+/* Append the digits at p to a number, modulo 2^64; return their end. They are read eight at a time,
+   because the end of a loop over single digits is often mispredicted. */
 static inline const uint8_t *read_digits(const uint8_t *p, const uint8_t *limit, uint64_t *number) {
     for (;;) {
         const uint64_t digits = load_word(p, limit) ^ UINT64_C(0x3030303030303030);

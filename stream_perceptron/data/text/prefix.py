@@ -1,4 +1,4 @@
-"""The identity of the first bytes of a text file."""
+"""The fingerprint of the first bytes of a text file."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class PrefixHasher:
     """
 
     def __init__(self, path: str) -> None:
-        from hashlib import sha256  # late: runs without a checkpoint do not need it
+        from hashlib import sha256  # lazy import: runs without a checkpoint do not need it
 
         self._path, self._digest = path, sha256()
         self._start_hash = self._digest  # the hash of the first `START_BYTES` bytes
@@ -45,10 +45,10 @@ class PrefixHasher:
         return self._start_hash.hexdigest()
 
     def identify(self, size: int | None) -> Fingerprint:
-        """Return the identity of the first `size` bytes, or of all; `size` must not decrease.
+        """Return the fingerprint of the first `size` bytes, or of all; `size` must not decrease.
 
-        If the file was changed in place since it was opened, other than by growth, the identity
-        has no digest.
+        If the file was changed in place since it was opened, other than by growth, the
+        fingerprint has no digest.
         """
         if self._stream is not None:
             before = self._state

@@ -94,7 +94,7 @@ class RawLines:
         return np.flatnonzero(~blank)
 
     def without_text(self, n_dropped_before: int = 0) -> RawLines:
-        """Return a line that is too long without its bytes, some of which were dropped before."""
+        """Return an overlong line without its bytes, some of which were dropped earlier."""
         size, ends = n_dropped_before + len(self.data), np.zeros(len(self), np.intp)
         return RawLines(b"", ends, is_overlong=True, n_dropped_bytes=size)
 
@@ -172,7 +172,7 @@ def read_lines(
 
 
 def _split_block(block: bytes, max_lines: int) -> Iterator[RawLines]:
-    """Yield at most `max_lines` lines of a block at once, and overlong lines one at a time."""
+    """Yield at most `max_lines` lines of a block at a time, and overlong lines one by one."""
     lines = RawLines(block, _find_line_ends(block))
     if len(block) <= MAX_LINE_BYTES and len(lines) <= max_lines:
         yield lines

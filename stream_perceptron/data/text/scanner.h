@@ -357,7 +357,7 @@ static ptrdiff_t append_key(Scanner *s, ptrdiff_t length, const uint8_t *p, cons
                             int has_escapes) {
     if (length + (stop - p) + 1 > MAX_PATH) return -1;
     if (!has_escapes) {
-        /* Copy whole words, as most keys are short; the path has room for one more word. */
+        /* Copy whole words, because most keys are short; the path has room for one more word. */
         for (const uint8_t *from = p; from < stop; from += 8) {
             const uint64_t word = load_word(from, s->limit);
             memcpy(s->path + length + (from - p), &word, 8);
@@ -718,7 +718,7 @@ static int scan_pairs(Scanner *s, const uint8_t *p) {
 
 enum { CSV, JSON, LIBSVM };
 
-/* Scan the records from index `first`; return the index of the first that lacks room, or n. */
+/* Scan the records from index `first`; return the index of the first that does not fit, or n. */
 static ptrdiff_t scan_records(Scanner *s, int format, ptrdiff_t first) {
     CellArrays *cells = &s->cells;
     for (ptrdiff_t i = first; i < s->n; i++) {

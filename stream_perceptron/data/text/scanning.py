@@ -137,7 +137,7 @@ class Scanner(ABC):
         compiled_scanner: Any = None,
         syntax: tuple[int, bytes] = (0, b","),
     ) -> None:
-        self._syntax = syntax  # the compiled scanner's code of the format, and the delimiter
+        self._syntax = syntax  # the compiled scanner's code for the format, and the delimiter
         # The names in all records so far. Names are only appended, so `Cells` share this list.
         self._names: list[Any] = list(names)
         self._ids_by_name = {name: number for number, name in enumerate(self._names)}
@@ -175,7 +175,7 @@ class Scanner(ABC):
         scanned = self._build_scanned_cells(lines.data, starts, ids, list_members, *cells)
         if is_deferred is None:
             return scanned
-        # The definition reads the records that the compiled scanner has deferred.
+        # The definition in Python reads the records that the compiled scanner has deferred.
         deferred = np.flatnonzero(is_deferred).tolist()
         records = lines.records()
         defined = self.scan_records([records[i] for i in deferred])

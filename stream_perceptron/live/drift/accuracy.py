@@ -31,7 +31,7 @@ _N_DROPS = 4
 # first, but locates them least accurately.
 _ODDS_WEIGHTS = np.array([0.5, 1.0, 1.0, 1.0, 1.0, 1.0])
 _LOG_ODDS = portable_log(_ODDS)
-_THRESHOLD = 10.5  # a sum above it, times the dispersion, indicates a change
+_THRESHOLD = 10.5  # a sum above this threshold times the dispersion indicates a change
 _RECOVERED_SHARE = 0.9  # the share of the lost accuracy that a recovery regains
 _LENGTHS = (1, 4, 10, 20)  # of the windows for the dispersion of mistakes, in blocks
 # A drop concerns a single class that has at least this share of the additional mistakes, and at
@@ -55,7 +55,7 @@ def define_state(n_classes: int) -> list[tuple[Any, ...]]:
         ("now", counts),
         ("sums", NUMBER, n),
         ("min_sums", NUMBER, n),
-        ("at_minimum", counts, n),  # the counts when each sum had its minimum, and a block later
+        ("at_minimum", counts, n),  # the counts at the minimum of each sum, and one block later
         ("after_minimum", counts, n),
         ("windows", define_windows(_LENGTHS), (1,)),
         ("has_risen", NUMBER),  # whether the last change was a rise
@@ -83,14 +83,14 @@ class TestedBlocks(NamedTuple):
 class AccuracyTest:
     """Page's CUSUM over blocks of samples, which changes `state` in place.
 
-    `DriftDetector` describes it.
+    `DriftDetector` describes the test.
     """
 
     def __init__(self, state: np.void) -> None:
         self._state = state
 
     def advance(self, blocks: Blocks, events: list[DriftEvent]) -> TestedBlocks:
-        """Test blocks up to the first change; append the event found."""
+        """Test blocks up to the first change; append any event found."""
         state, now = self._state, self._state["now"]
         # Here and below, index 0 is the state before these blocks.
         seen, wrong = accumulate(now["seen"], blocks.seen), accumulate(now["wrong"], blocks.wrong)
@@ -161,7 +161,7 @@ class AccuracyTest:
                 states[name][is_new] = values[blocks[is_new]]
 
     def _has_recovered(self, seen: Array, wrong: Array) -> NDArray[np.bool_]:
-        """Return for each row of counts whether accuracy is back near its level before the drop."""
+        """Return whether accuracy is back near its level before the drop, by row of counts."""
         state = self._state
         if not (state["is_dropped"] and state["has_risen"]):
             return np.zeros(len(seen), bool)

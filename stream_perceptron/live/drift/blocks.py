@@ -68,14 +68,14 @@ def group_blocks(state: np.void, blocks: Blocks, length: int) -> tuple[Blocks, s
 
 
 def accumulate(first: Array, added: Array) -> Array:
-    """Return running sums that begin at `first`, one more than `added` has rows."""
+    """Return running sums that begin at `first`; they have one row more than `added`."""
     sums = np.empty((len(added) + 1, *added.shape[1:]))
     sums[0], sums[1:] = first, added
     return sums.cumsum(axis=0, out=sums)
 
 
 def sum_classes(counts: Array) -> Array:
-    """Return the sum of each row, added from left to right, so that new classes change no bit."""
+    """Return the sum of each row, added from left to right; new classes change no bit of it."""
     return counts.cumsum(axis=1)[:, -1]
 
 
@@ -84,7 +84,7 @@ def find_minima(
 ) -> tuple[Array, NDArray[np.intp]]:
     """Return the running minima of sums, and the index where each was last attained.
 
-    It is the index of a row with `is_counted`, or -1 if the minimum is from before these rows.
+    The index is that of a row where `is_counted` holds, or -1 if the minimum precedes these rows.
     """
     minima = sums.copy()
     minima[0] = previous_minima

@@ -28,10 +28,10 @@ from stream_perceptron.live.drift.events import DriftEvent, EventKind
 _ODDS = np.array([4.0, 20.0, 1 / 4])  # the odds ratios of a mistake: drops, a rise
 _RISE_INDEX = 2
 _LOG_ODDS = portable_log(_ODDS)
-_THRESHOLD = 16.0  # a sum above it, times the dispersion, shows a change
+_THRESHOLD = 16.0  # a sum above this threshold times the dispersion indicates a change
 LENGTH = 4  # blocks in a group
 _LENGTHS = (1, 5, 10)  # of the windows for the dispersion of mistakes, in groups
-_MIN_SAMPLES = 30  # of the class since the change, as a session may have several similar ones
+_MIN_SAMPLES = 30  # of the class since the change: a session may have several similar ones
 _RECOVERED_SHARE = 0.9  # the share of the lost recall that a recovery regains
 
 # The samples and mistakes since the last change; and, for the dispersion, the sums of squared
@@ -47,7 +47,7 @@ _CLASS_FIELDS: list[tuple[Any, ...]] = [
     ("windows", define_windows(_LENGTHS)),
     ("sums", NUMBER, (len(_ODDS),)),
     ("min_sums", NUMBER, (len(_ODDS),)),
-    # The counts when each sum had its minimum.
+    # The counts at the minimum of each sum.
     ("at_minimum", [*_COUNT_FIELDS, ("row", NUMBER), ("sample", NUMBER)], (len(_ODDS),)),
     ("has_risen", NUMBER),  # whether the last change was a rise
     ("is_dropped", NUMBER),  # whether recall has dropped and not recovered
@@ -207,7 +207,7 @@ def _broadcast_to_classes(values: Array, n: int) -> Array:
 
 
 def _has_recovered(states: Any, seen: Any, wrong: Any) -> Any:
-    """Return for each count whether recall since a rise is back near its level before the drop."""
+    """Return whether recall since a rise is back near its level before the drop, by count."""
     target = states["after"] + _RECOVERED_SHARE * (states["level"] - states["after"])
     can_recover = (states["is_dropped"] > 0) & (states["has_risen"] > 0) & (seen > 0)
     return can_recover & (wrong <= (1 - target) * seen)

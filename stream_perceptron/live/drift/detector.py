@@ -25,7 +25,7 @@ def define_state(n_classes: int) -> np.dtype[np.void]:
     return np.dtype(
         [
             ("n_samples", NUMBER),  # tested samples
-            ("n_untested", NUMBER),  # samples before the tests began, by an older version
+            ("n_untested", NUMBER),  # samples that an older version learned before the tests began
             ("seen", *counts),  # in the block that is not full: samples and mistakes by class
             ("wrong", *counts),
             ("accuracy", accuracy.define_state(n_classes)),
@@ -36,32 +36,32 @@ def define_state(n_classes: int) -> np.dtype[np.void]:
 
 
 class DriftDetector:
-    r"""Sequential tests for drops of accuracy and changes of the label mix.
+    r"""Sequential tests for drops in accuracy and changes in the label mix.
 
     **Accuracy.** After every 50 samples, $w$ of them predicted wrongly, the sum for each odds ratio
     $\theta$ grows by $w \ln \theta - 50 \ln(1 + q (\theta - 1))$. $q$ is the mean over the 50
-    samples of the share of mistakes since the last change among samples of the same class. So the
-    sum is the log-likelihood ratio of $\theta$ times the current odds to the current odds. If a sum
-    exceeds its minimum by more than 10.5 in two consecutive blocks, accuracy changed at that
+    samples of the share of mistakes since the last change among samples of the same class. The
+    sum is thus the log-likelihood ratio of $\theta$ times the current odds to the current odds. If
+    a sum exceeds its minimum by more than 10.5 in two consecutive blocks, accuracy changed at that
     minimum (Page's CUSUM [^1]). $q$ includes the samples under test: if samples of a class are
     exchangeable, the exponential of a block's gain has an expectation of at most 1 for any accuracy
-    (Hoeffding [^2], theorem 4). A change of the label mix is not a drop. After a change the test
+    (Hoeffding [^2], theorem 4). A change in the label mix is not a drop. After a change, the test
     restarts, so a further drop is measured from the level after the last one. A recovery regains
-    90 % of the loss since the first drop.
+    90% of the loss since the first drop.
 
-    **Classes.** The same test runs for the recall of each class with odds ratios of 4, 20 and 1/4,
-    after every 200 samples, and a bound of 16. It restarts when overall accuracy has dropped,
+    **Classes.** The same test runs for the recall of each class after every 200 samples, with odds
+    ratios of 4, 20 and 1/4 and a bound of 16. It restarts when overall accuracy has dropped,
     unless one class with at most a quarter of the samples has at least half of the additional
     mistakes. Classes from the 1,000th on are tested together.
 
-    **Dependence.** Mistakes often depend on each other, as within a session, or if rows are
-    delivered twice. So both bounds are multiplied by the dispersion of mistakes [^3]. This is the
-    variance of the excess of mistakes over $q$ in windows of 50, 200, 500 or 1,000 samples (200,
-    1,000 or 2,000 for a class), relative to the variance of independent mistakes. It is estimated
-    from the differences of adjacent windows before the minimum of the sum, in which a trend
-    cancels. The dispersion is the largest estimate from at least 12 windows that exceeds 1 by three
-    standard errors, increased by half, or 1 if there is none. For the first 4,000 samples it is at
-    least 2, and after n samples at least 1 + 4,000 / n.
+    **Dependence.** Mistakes often depend on each other, for example within a session or if rows are
+    delivered twice. Both bounds are therefore multiplied by the dispersion of mistakes [^3].
+    This is the variance of the excess of mistakes over $q$ in windows of 50, 200, 500 or 1,000
+    samples (200, 1,000 or 2,000 for a class), relative to the variance of independent mistakes. It
+    is estimated from the differences of adjacent windows before the minimum of the sum, in which a
+    trend cancels. The dispersion is the largest estimate from at least 12 windows that exceeds 1
+    by three standard errors, increased by half, or 1 if there is none. For the first 4,000 samples
+    it is at least 2, and after n samples at least 1 + 4,000 / n.
 
     **Label mix.** See `LabelMixTest`.
 
@@ -108,7 +108,7 @@ class DriftDetector:
         one, two = (define_state(n).itemsize // 8 for n in (1, 2))
         n_classes, rest = divmod(len(numbers) - one, two - one)
         if rest or not 0 <= n_classes < MAX_CLASSES:
-            raise CheckpointError("progress has drift tests of a wrong size")
+            raise CheckpointError("progress has drift tests of the wrong size")
         drift._records = numbers.copy().view(define_state(n_classes + 1))
         if not (np.abs(numbers) < _MAX_NUMBER).all() or not _is_consistent(drift.state):
             raise CheckpointError("progress has inconsistent drift tests")
@@ -116,7 +116,7 @@ class DriftDetector:
 
     @property
     def state(self) -> np.void:
-        """A view of the state, of the type of `define_state`."""
+        """A view of the state, with the type that `define_state` returns."""
         return self._records[0]  # type: ignore[no-any-return]
 
     @property
@@ -200,7 +200,7 @@ class DriftDetector:
 
 
 def _get_sort_key(event: DriftEvent) -> tuple[int, bool, int]:
-    """Return the key by which events are sorted, independent of the order of the tests."""
+    """Return the key that sorts events independently of the order of the tests."""
     label = -1 if event.label is None else event.label
     return event.found, event.kind == EventKind.LABEL_MIX, label
 

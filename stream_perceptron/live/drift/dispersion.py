@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from stream_perceptron.live.drift.blocks import NUMBER, Array, accumulate
 
-_MIN_WINDOWS = 12  # consecutive windows of a length, for an estimate of the dispersion
+_MIN_WINDOWS = 12  # consecutive windows of one length, needed to estimate the dispersion
 _MIN_STANDARD_ERRORS = 3.0  # by which an estimate must exceed 1, or else it counts as 1
-_MARGIN = 1.5  # the factor of significant estimates, as mistakes in sessions are skewed
+_MARGIN = 1.5  # the factor for significant estimates, as mistakes in sessions are skewed
 # After n blocks the dispersion is at least 1 + 80 / n, or 2 up to block 80, to allow for dependence
 # that the first samples cannot show.
 _PRIOR_BLOCKS = 80
@@ -33,9 +33,9 @@ class WindowPairs:
     Attributes
     ----------
     squares, pairs
-        For each block, series and length: the squared difference of the window that ends with the
-        block and the one before, relative to its variance, and the number of these pairs, 0 or 1;
-        shape (n, m, lengths).
+        For each block, series and length: the squared difference between the window that ends with
+        the block and the one before it, relative to its variance, and the number of these
+        pairs, 0 or 1; shape (n, m, lengths).
 
     """
 

@@ -18,7 +18,7 @@ _CAUSE_OF_CLASS = "look at the rows of that class from there on"
 
 
 def explain_drop(is_overall: bool, has_class_weights: bool) -> str:
-    """Return possible causes of a drop of accuracy or of a class's recall, and where to look."""
+    """Return possible causes of a drop in accuracy or in a class's recall, and where to look."""
     if not is_overall:
         return _CAUSE_OF_CLASS
     return _CAUSE_IF_WEIGHTED if has_class_weights else _CAUSE
@@ -42,7 +42,7 @@ _VERBS = {
 
 @dataclass(frozen=True)
 class DriftEvent:
-    """A drop or recovery of accuracy, overall or of a class, or a change of the label mix.
+    """A drop or recovery of accuracy, overall or of a class, or a change in the label mix.
 
     `before` and `after` are values of accuracy, of the recall of a class, or of the share of a
     class among the labels.
@@ -64,7 +64,7 @@ class DriftEvent:
     label: int | None = None  # the number of the class; None for the overall accuracy
 
     def is_consistent(self, n_classes: int) -> bool:
-        """Return whether a model with this number of classes can have reported the event."""
+        """Return whether a model with this number of classes could have reported the event."""
         has_class = self.label is not None and self.label < n_classes
         is_overall = self.label is None and self.kind != EventKind.LABEL_MIX
         return (has_class or is_overall) and 0 <= self.before <= 1 and 0 <= self.after <= 1

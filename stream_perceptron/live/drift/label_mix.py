@@ -1,4 +1,4 @@
-"""The test for changes of the label mix: the shares of the classes among the labels."""
+"""The test for changes in the label mix: the shares of the classes among the labels."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def define_state(n_classes: int) -> list[tuple[Any, ...]]:
     """Return the fields of the state, for a structured array."""
     counts = (NUMBER, (n_classes,))
     return [
-        ("n_windows", NUMBER),  # windows since the last change, without the last window
+        ("n_windows", NUMBER),  # windows since the last change, excluding the last window
         ("sums", *counts),  # over these windows, of the samples by class, and of their squares
         ("squares", *counts),
         ("last", *counts),  # the last window: samples by class, its start, and whether it exists
@@ -46,11 +46,12 @@ def define_state(n_classes: int) -> list[tuple[Any, ...]]:
 class LabelMixTest:
     """A test of two windows of 1,000 labels against earlier ones; `state` is changed in place.
 
-    The mix has changed if the counts of a class in both windows deviate in the same direction from
-    their mean in the n windows before by five standard deviations, and the odds of the class change
-    by a factor of 1.5 or more. The variance is estimated from the n windows, so it is larger for
-    labels that depend on each other, as within a session. With few windows the threshold is higher,
-    as is the variance of Student's t: (n + 1) / (n - 3) times that of the normal distribution.
+    The mix has changed if the counts of a class in both windows deviate from their mean in the n
+    preceding windows by more than five standard deviations in the same direction, and the odds of
+    the class change by a factor of 1.5 or more. The variance is estimated from the n windows, so it
+    is larger for labels that depend on each other, as within a session. With few windows, the
+    threshold is higher, like the variance of Student's t: (n + 1) / (n - 3) times that of the
+    normal distribution.
     """
 
     def __init__(self, state: np.void) -> None:
@@ -90,7 +91,7 @@ class LabelMixTest:
         index = int(changes[0]) if len(changes) else len(counts) - 1
         if len(changes):
             deviations = (before[index] + counts[index]) * n[index] - 2 * sums[index]
-            # Of shares that changed equally much, one that increased has precedence.
+            # Among shares that changed equally, one that increased takes precedence.
             label = int(
                 np.where(is_changed[index], 2 * np.abs(deviations) + (deviations > 0), -1).argmax()
             )
@@ -125,7 +126,7 @@ def _find_changes(
     has_enough, n = n >= _MIN_WINDOWS, np.maximum(n, _MIN_WINDOWS)
     mean = sums / n
     variance, independent_variance = (squares - mean * sums) / (n - 1), mean * (1 - mean / WINDOW)
-    # Frequent classes show sooner than rare ones that labels come in sessions.
+    # Frequent classes reveal sooner than rare ones that labels come in sessions.
     dispersion = sum_classes(variance) / np.maximum(sum_classes(independent_variance), 1)
     dispersion = np.maximum(dispersion, 1)[:, np.newaxis]
     variance = np.maximum(variance, dispersion * np.maximum(independent_variance, dispersion))

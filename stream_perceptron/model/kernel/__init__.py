@@ -1,6 +1,7 @@
 """The kernel in use: the arithmetic of the forward pass and the update.
 
-It is the compiled kernel, unless that was not built or STREAM_PERCEPTRON_KERNEL is set to numpy.
+It is the compiled kernel, unless the extension was not built or STREAM_PERCEPTRON_KERNEL is set to
+numpy.
 """
 
 from __future__ import annotations

@@ -52,7 +52,7 @@ cdef extern from "kernel.h" nogil:
     void activate(Function, const double*, ptrdiff_t, double*, double*)
     void to_probabilities(double*, ptrdiff_t, double)
 
-# Declared for PyObject*, so that Cython does not count references.
+# Declared with PyObject*, so that Cython does not count references.
 cdef extern from "Python.h":
     bint PyFloat_CheckExact(PyObject*)
     bint PyLong_CheckExact(PyObject*)
@@ -68,19 +68,19 @@ cdef void* _address(array) except NULL:
     """Return the address of an array's numbers; faster than a memoryview."""
     cdef Py_buffer view
     PyObject_GetBuffer(array, &view, PyBUF_STRIDES)
-    PyBuffer_Release(&view)  # the caller holds the array
+    PyBuffer_Release(&view)  # the caller keeps the array alive
     return view.buf
 
 
 cdef Model _build_model(weights, rule, scaler):
-    """Build a model from its `Weights`, `Rule` and scaler; the rule is None to predict."""
+    """Build a model from its `Weights`, `Rule` and scaler; to only predict, the rule is None."""
     cdef Py_buffer view
     cdef Model model
     memset(&model, 0, sizeof(model))
     matrix, biases, *_ = weights
     PyObject_GetBuffer(matrix, &view, PyBUF_STRIDES)
     model.k, model.d = view.shape[0], view.shape[1]
-    # With one feature the buffer's own strides differ.
+    # With a single feature, the strides of the buffer differ from those of the array.
     model.stride = <ptrdiff_t>matrix.strides[1] // view.itemsize
     model.weights = <double*>view.buf
     PyBuffer_Release(&view)
@@ -133,7 +133,7 @@ cdef Results _build_results(results):
 
 
 cdef ptrdiff_t _learn(const Model* model, const Rows* rows, const Results* results) except -1:
-    """Learn rows without the GIL; return the number of rows done."""
+    """Learn rows without the GIL; return the number of rows processed."""
     cdef ptrdiff_t n_done
     with nogil:
         n_done = learn_rows(model, rows, results)
@@ -188,7 +188,7 @@ def compute_probabilities(activation, nets):
 
 
 cdef inline bint _read_number(PyObject* value, double* number) except -1:
-    """Convert a plain number or bool to a double; return False for other and too large values."""
+    """Convert a plain number or bool to a double; return False if it is neither, or too large."""
     if PyFloat_CheckExact(value):
         number[0] = PyFloat_AS_DOUBLE(value)
     elif PyLong_CheckExact(value) or PyBool_Check(value):
@@ -203,9 +203,9 @@ cdef inline bint _read_number(PyObject* value, double* number) except -1:
 
 cdef ptrdiff_t _read_dict(dict x, list names, dict ids_by_name, ptrdiff_t d, bint skip_unknown,
                           double* values, int32_t* feature_ids) except -2:
-    """Write the features of a dict; return their number, -1 if a value is no plain, finite number.
+    """Write the features of a dict; return their number, or -1 if a value is not plain or finite.
 
-    Unknown features are skipped if `skip_unknown`; otherwise the result is -1 for them, too.
+    Unknown features are skipped if `skip_unknown` is true; otherwise, they also result in -1.
     """
     cdef Py_ssize_t position = 0, i = 0, n = 0, m = PyDict_Size(x)
     cdef PyObject* key
@@ -241,7 +241,8 @@ cdef ptrdiff_t _learn_dict(x, features, const Model* model, intptr_t target, dou
                            lr, const Results* results) except -2:
     """Learn a dict of features; with a negative target, predict it and ignore unknown features.
 
-    Return 1 if it was learned or predicted, 0 if it would diverge, and -1 if the dict is not plain.
+    Return 1 if it was learned or predicted, 0 if the model would diverge, and -1 if the dict is not
+    plain.
     """
     cdef Rows rows
     cdef intptr_t starts[2]
@@ -310,8 +311,9 @@ def predict_one(x, features, weights):
 def learn_one(x, features, weights, rule, intptr_t target, double sample_weight, lr, counters):
     """Learn a dict of known features for the output `target`; see `compute_net_one` for `features`.
 
-    `lr` is the learning rate, or a function that returns it, called after the dict has been read.
-    Return 1 if the sample was learned, 0 if it would diverge, and -1 if the dict is not plain.
+    `lr` is the learning rate, or a function that returns it, which is called after the dict has
+    been read. Return 1 if the sample was learned, 0 if the model would diverge, and -1 if the dict
+    is not plain.
     """
     cdef Model model = _build_model(weights, rule, None)
     cdef double error = 0.0

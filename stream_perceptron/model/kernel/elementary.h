@@ -2,9 +2,9 @@
    with any conforming compiler, vectorized or not. They do not use the math functions of the C library.
 
    Error bounds are in units in the last place of the result (ulp), subnormal results included. The
-   polynomials interpolate at the Chebyshev nodes of their interval, computed in 300 bits, and are near
-   the best of their degree. Reductions: W. J. Cody and W. Waite, Software Manual for the Elementary
-   Functions, 1980. */
+   polynomials interpolate at the Chebyshev nodes of their interval, computed in 300 bits, and are
+   nearly optimal for their degree. Reductions: W. J. Cody and W. Waite, Software Manual for the
+   Elementary Functions, 1980. */
 
 #ifndef ELEMENTARY_H
 #define ELEMENTARY_H
@@ -47,7 +47,7 @@ static inline double absolute_value(double x) {
 /* Adding it to |x| < 2^51 leaves the nearest integer in the last bits. */
 #define ROUNDER 0x1.8p52
 
-/* Pairs: 2^(i / 64) rounded, and the fraction of itself by which it is too small. */
+/* Pairs: 2^(i / 64), rounded, and the relative error by which the rounded value is too small. */
 static const double POWERS[128] = {
     1.0, 0.0, 0x1.02c9a3e778061p+0, -0x1.160139cd8dc5dp-56,
     0x1.059b0d3158574p+0, 0x1.cd2523567f613p-55, 0x1.0874518759bc8p+0, 0x1.0f74e61e6c861p-57,
@@ -93,7 +93,7 @@ static inline double mantissa_of_exp(double x, int64_t *steps) {
     const double r = (x - n * 0x1.62e42feep-7) - n * 0x1.a39ef35793c76p-39, r2 = r * r;
     *steps = (int64_t)(bits_of(rounded) - bits_of(ROUNDER));
     const double *power = POWERS + 2 * (*steps & 63);
-    /* Pairs of terms do not wait for each other. */
+    /* Pairs of terms can be computed in parallel. */
     const double p = (power[1] + r) + r2 * ((0.4999999999998506 + 0.16666666666664534 * r) +
                                             r2 * (0.041666707403338075 + 0.008333339152857227 * r));
     return power[0] + power[0] * p;
@@ -138,7 +138,7 @@ static inline double ieee_tanh(double x) {
 /* The arc tangent; error below 1 ulp.
 
    |x| is reduced below 7/16 by atan x = atan c + atan ((x - c) / (1 + c x)) for c = 1/2, 1, 3/2
-   and infinity, with atan c stored in two parts. There are no branches, so that it vectorizes. */
+   and infinity, with atan c stored in two parts. Without branches, the function can be vectorized. */
 static inline double ieee_atan(double x) {
     const double size = absolute_value(x);
     const int is_small = size < 0.4375, is_large = size >= 2.4375;
@@ -156,7 +156,7 @@ static inline double ieee_atan(double x) {
     const double above = is_small ? size : is_large ? -1.0 : size - c;
     const double below = is_small ? 1.0 : is_large ? size : 1.0 + c * size;
     const double t = above / below, z = t * t, z2 = z * z, z4 = z2 * z2;
-    /* Pairs of terms do not wait for each other. */
+    /* Pairs of terms can be computed in parallel. */
     const double p = ((-0.3333333333333333 + 0.1999999999999941 * z) +
                       z2 * (-0.14285714285566806 + 0.11111111096645038 * z)) +
                      z4 * (((-0.09090908355602592 + 0.07692285554889286 * z) +

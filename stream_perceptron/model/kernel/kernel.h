@@ -4,12 +4,12 @@
    converts a row to a sample, weight_rows.h has the loops over weights, and elementary.h has exp,
    tanh and atan.
 
-   All arithmetic is IEEE 754, in the same order in every build: the four operations and the square
-   root, which are rounded correctly. Contraction to fused multiply-add must be off:
+   Every build performs the same IEEE 754 operations in the same order: the four basic operations and
+   the square root, which are correctly rounded. Contraction to fused multiply-add must be off:
    -ffp-contract=off.
 
-   GCC on Linux compiles each inner loop for several generations of processors and picks one when the
-   program starts; other compilers compile it once. */
+   GCC on Linux compiles each inner loop for several generations of processors, one of which is chosen
+   when the program starts; other compilers compile it once. */
 
 #ifndef KERNEL_H
 #define KERNEL_H
@@ -60,7 +60,7 @@ typedef struct {
     double epsilon;             /* samples with a smaller error cause no update */
     int stop;                   /* whether the first such sample ends the training */
     double *statistics;         /* counts, means and variances of features; NULL without a scaler */
-    ptrdiff_t statistics_width; /* doubles from the counts to the means, and on to the variances */
+    ptrdiff_t statistics_width; /* doubles from the counts to the means, and to the variances */
 } Model;
 
 /* n rows in compressed sparse form. Row i has the values starts[i] to starts[i + 1] - 1. */
@@ -77,11 +77,11 @@ typedef struct {
     const intptr_t *targets;      /* (n,), the output of each row's label, below k; negative: predict
                                      the row only */
     const double *sample_weights; /* (n,) */
-    const double *rates;          /* (n,), learning rates by the number of updates so far */
+    const double *rates;          /* (n,), learning rates, indexed by the number of updates so far */
 } Rows;
 
-/* Written by `learn`, row by row. The statistics of a scaler include a row for its error, but not for
-   its net inputs. */
+/* Written by `learn`, row by row. With a scaler, the statistics include the row when its error is
+   computed, but not when its net inputs are. */
 typedef struct {
     double *nets;       /* (n, k), net inputs before the row is learned */
     double *errors;     /* (n,), half the squared error; unchanged for a row without a target */
@@ -135,7 +135,7 @@ static void to_probabilities(double *y, ptrdiff_t k, double low) {
         y[j] = factor * y[j] - factor * smallest;
         largest = y[j] > largest ? y[j] : largest;
     }
-    /* Scaling by the largest first keeps the sum finite. */
+    /* Dividing by the largest value first keeps the sum finite. */
     for (ptrdiff_t j = 0; j < k; j++) {
         y[j] = largest > 0.0 ? y[j] / largest : 1.0;
         sum += y[j];

@@ -1,9 +1,9 @@
 /* The delta rule, step by step, for one sample after another.
 
    A row becomes a sample: its m nonzero features in ascending order. With a scaler, the row's raw
-   features, zeros included, are read first. The sample is built from their standardized values twice:
-   to predict the row, and, after the row was counted, to learn it. Absent features are neither counted
-   nor standardized. */
+   features, including zeros, are read first. The sample is built from their standardized values twice:
+   once to predict the row, and once to learn it after the row has been added to the statistics. Absent
+   features are neither counted nor standardized. */
 
 /* Counts, means and variances of features; a negative count marks a feature that is not scaled. */
 typedef struct {
@@ -11,7 +11,7 @@ typedef struct {
 } Statistics;
 
 /* The working memory of one call of `learn`. Arrays of outputs are padded like a weight row, and arrays
-   of features have room for the longest row. The second group is used with a scaler only. */
+   of features have room for the longest row. The second group is used only with a scaler. */
 typedef struct {
     double *nets, *y, *slopes, *deltas, *steps; /* (k,), of the current sample */
     Sample samples[2];                          /* the current and the previous one, alternating */
@@ -21,7 +21,7 @@ typedef struct {
     int is_table;              /* whether the raw row has the model's first m features */
     double *standardized;      /* (m,), the standardized values of the raw row */
     Statistics before, after;  /* of the raw row's features, without and with this row */
-    double *gathered;          /* (3, m), the memory of `before`, unless the row is a table's */
+    double *gathered;          /* (3, m), the memory of `before`, unless `is_table` */
     double *counted;           /* (3, m), the memory of `after` */
 } Scratch;
 
@@ -42,7 +42,7 @@ static void standardize(const double *restrict x, const Statistics *statistics, 
     }
 }
 
-/* Build the sample from the raw row, standardized by some statistics of its features. */
+/* Build the sample from the raw row, standardized with the given statistics of its features. */
 static void standardize_row(const Statistics *statistics, const Scratch *scratch, Sample *sample) {
     const Sample *raw = &scratch->raw;
     standardize(raw->x, statistics, raw->m, scratch->standardized);
@@ -85,7 +85,7 @@ FOR_EACH_PROCESSOR
 static int count_features(const double *restrict x, const Statistics *before, ptrdiff_t m,
                           double *restrict after) {
     const double *counts = before->counts, *means = before->means, *variances = before->variances;
-    int64_t n_not_finite = 0; /* as wide as a double, for vectors */
+    int64_t n_not_finite = 0; /* as wide as a double, so that the loop can be vectorized */
     for (ptrdiff_t r = 0; r < m; r++) {
         const int is_counted = counts[r] >= 0.0;
         const double n = counts[r] + 1.0, deviation = x[r] - means[r];
@@ -99,7 +99,7 @@ static int count_features(const double *restrict x, const Statistics *before, pt
     return n_not_finite == 0;
 }
 
-/* Store the statistics that count the raw row. */
+/* Store the statistics that include the raw row. */
 static void store_statistics(const Model *model, const Scratch *scratch) {
     const Statistics all = split_statistics(model->statistics, model->statistics_width);
     const Sample *raw = &scratch->raw;
@@ -122,7 +122,7 @@ static void store_statistics(const Model *model, const Scratch *scratch) {
 static double compute_deltas(const Model *model, intptr_t target, Scratch *scratch) {
     const ptrdiff_t k = model->k;
     double *deltas = scratch->deltas, sum = 0.0;
-    /* Whole vectors are faster than parts of one, and a stride of at least 4 has room for them. */
+    /* Whole vectors are faster than partial ones, and a stride of at least 4 has room for them. */
     activate(model->function, scratch->nets, k < 4 ? k : (k + 3) / 4 * 4, scratch->y,
              scratch->slopes);
     for (ptrdiff_t j = 0; j < k; j++) {
@@ -156,7 +156,7 @@ static double bound_values(const double *x, ptrdiff_t m) {
     return sqrt(squares[0]);
 }
 
-/* Return whether the weights and biases, which are finite, stay so after the update by `steps`.
+/* Return whether the weights and biases, which are finite now, remain finite after adding `steps`.
    `bound` is at least 1 and, up to rounding, at least each |x|. */
 static int stay_finite(const Model *model, const Sample *sample, const double *steps,
                        double bound) {
@@ -183,15 +183,15 @@ static int have_same_features(const Sample *one, const Sample *other) {
            memcmp(one->feature_ids, other->feature_ids, one->m * sizeof(int32_t)) == 0;
 }
 
-/* Learn the rows; return the number of rows done. It is less than n if the next row would diverge, or
-   if the last row ended the training. */
+/* Learn the rows; return the number of rows processed. It is less than n if the next row would make the
+   model diverge, or if the last row ended the training. */
 static ptrdiff_t learn_rows(const Model *model, const Rows *rows, const Results *results,
                             Scratch *scratch) {
     const ptrdiff_t k = model->k;
     const int is_scaled = model->statistics != NULL, are_bytes = rows->bytes != NULL && !is_scaled;
     const double byte_bound = are_bytes ? 1.0 + fabs(rows->byte_values[255]) : 0.0;
     double *nets = scratch->nets, *steps = scratch->steps;
-    const Sample *pending = NULL; /* the previous sample, if the weights lack its update */
+    const Sample *pending = NULL; /* the previous sample, if its update has not been added yet */
     ptrdiff_t n_updates = 0, i = 0;
     int has_stopped = 0;
     for (; i < rows->n && !has_stopped; i++) {
@@ -228,7 +228,7 @@ static ptrdiff_t learn_rows(const Model *model, const Rows *rows, const Results 
                 all_finite &= stay_finite(model, sample, steps, bound);
             }
         }
-        /* A row that diverges changes nothing in the model. */
+        /* A row that would make the model diverge leaves it unchanged. */
         if (!all_finite || !isfinite(error)) break;
         if (target < 0) continue;
 
@@ -261,7 +261,7 @@ static Sample take_sample(char **memory, size_t m) {
     return (Sample){.feature_ids = (int32_t *)take_doubles(memory, (m + 1) / 2), .x = x};
 }
 
-/* Learn or predict rows, one after another; return the number of rows done, -1 if memory is short. */
+/* Learn or predict rows, one after another; return the number processed, -1 without enough memory. */
 static ptrdiff_t learn(const Model *model, const Rows *rows, const Results *results) {
     const size_t width = model->stride;
     const size_t room = rows->longest + 16; /* find_nonzero writes up to 16 more */
@@ -270,7 +270,7 @@ static ptrdiff_t learn(const Model *model, const Rows *rows, const Results *resu
                              2 * (room_raw + (room_raw + 1) / 2) + 7 * room_raw;
     char *const memory = malloc(n_doubles * sizeof(double)), *rest = memory;
     if (memory == NULL) return -1;
-    /* Clear the padding of outputs: other numbers could slow arithmetic down or reach the weights. */
+    /* Clear the padding of outputs: arbitrary numbers could slow arithmetic or reach the weights. */
     memset(memory, 0, 5 * width * sizeof(double));
     Scratch scratch;
     scratch.nets = take_doubles(&rest, width);

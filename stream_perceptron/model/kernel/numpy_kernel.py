@@ -46,10 +46,11 @@ def compute_deltas(activation: Activation, nets: Array, target: int) -> Deltas:
 
 
 def learn(weights: Weights, rule: Rule, scaler: Scaler | None, part: Part, results: Results) -> int:
-    """Predict and then learn rows, one after another; return the number of rows done.
+    """Predict and then learn rows, one after another; return the number of rows processed.
 
-    This is less than n if the next row would diverge, or if the last row ended the training. With a
-    scaler, a row is standardized to predict it, counted, and standardized again to learn it.
+    The number is less than n if the next row would make the model diverge, or if the last row ended
+    the training. With a scaler, a row is standardized to predict it, added to the statistics, and
+    standardized again to learn it.
     """
     W, b, n_updates = weights.weights.T, weights.biases, 0
     counters = results.counters
@@ -90,7 +91,7 @@ def learn(weights: Weights, rule: Rule, scaler: Scaler | None, part: Part, resul
 def _compute_nets(rows: Array, x: Array, b: Array) -> Array:
     """Return the net inputs (k,) for the weights (m, k) of the nonzero features of a row.
 
-    Products are added from left to right, so that features with weight 0 at the end change no bit.
+    Products are added from left to right, so that trailing features of weight 0 change no bit.
     """
     return sum_rows(rows.T * x) + b
 
@@ -114,9 +115,9 @@ def _standardize(scaler: Scaler | None, ids: Array, x: Array) -> tuple[Array, Ar
 def compute_probabilities(activation: Activation, nets: Array) -> NDArray[np.float64]:
     """Compute the probabilities (n, k) from net inputs (n, k).
 
-    The low target is subtracted from the outputs of a row, then the smallest difference if it is
-    negative, and the results are scaled to a sum of 1. If all are zero, the probabilities are
-    uniform.
+    The low target is subtracted from the outputs of a row; then the smallest difference is
+    subtracted if it is negative, and the results are scaled to a sum of 1. If all results are zero,
+    the probabilities are uniform.
     """
     y = np.empty(nets.shape)
     with np.errstate(over="ignore"):
@@ -127,6 +128,6 @@ def compute_probabilities(activation: Activation, nets: Array) -> NDArray[np.flo
         factor = np.where(largest - smallest < np.inf, 1.0, 0.5)  # against overflow
     y = factor * y - factor * smallest
     largest = y.max(axis=1, keepdims=True, initial=0.0)
-    # Scaling by the largest first keeps the sum finite.
+    # Dividing by the largest value first keeps the sum finite.
     y = np.divide(y, largest, out=np.ones_like(y), where=largest > 0)
     return np.asarray(y / sum_rows(y)[:, np.newaxis])

@@ -42,8 +42,8 @@ __attribute__((target("avx512f,avx512vl,avx512bw"))) static ptrdiff_t find_nonze
 }
 #endif
 
-/* Write the indices of nonzero doubles or bytes among d; return their number. `indices` has room for
-   16 more. */
+/* Write the indices of the nonzero values among d doubles or bytes; return their number. `indices` has
+   room for 16 more. */
 static ptrdiff_t find_nonzero(const double *values, const uint8_t *bytes, ptrdiff_t d,
                               int32_t *indices) {
     ptrdiff_t m = 0, i = 0;
@@ -97,7 +97,7 @@ static void copy_nonzero(const double *values, const uint8_t *bytes, const doubl
     }
     for (ptrdiff_t r = 0; r < m; r++) x[r] = byte_values[bytes[ids[r]]];
     if (byte_values[1] != 0.0) return;
-    /* The scale is so small that bytes can stand for 0. */
+    /* The scale is so small that nonzero bytes can stand for 0. */
     sample->m = 0;
     for (ptrdiff_t r = 0; r < m; r++) append(sample, ids[r], x[r], WITHOUT_ZEROS);
 }
@@ -138,7 +138,7 @@ static void sort_by_byte(const Sample *sample, int shift, Sample *sorted) {
     sorted->m = sample->m;
 }
 
-/* Sort a sample by its features; it may exchange its memory for that of `spare`. */
+/* Sort a sample by its features; the sample and `spare` may swap their memory. */
 static void sort_sample(Sample *sample, Sample *spare) {
     int32_t largest = 0;
     for (ptrdiff_t r = 0; r < sample->m; r++)

@@ -24,8 +24,8 @@ class Part(NamedTuple):
     """Rows that a kernel learns in one call."""
 
     rows: Rows
-    # The index of the feature of each name of the rows, shape (len(names),). The index of an
-    # unknown feature is negative or at least the number of features.
+    # The feature index of each name in the rows, shape (len(names),). The index of an unknown
+    # feature is negative or at least the number of features.
     feature_ids: NDArray[np.int32]
     targets: NDArray[np.intp]  # the output of each row's label, shape (n,); -1: predict only
     sample_weights: NDArray[np.float64]  # shape (n,)
@@ -33,7 +33,7 @@ class Part(NamedTuple):
 
 
 class Counters:
-    """Counters that a kernel updates with the weights, so that no interrupt separates them."""
+    """Counters that a kernel updates together with the weights, so that no interrupt intervenes."""
 
     __slots__ = ("counts", "last_error")
 

@@ -12,7 +12,8 @@ typedef double eight __attribute__((vector_size(64), aligned(8), may_alias));
 typedef double four __attribute__((vector_size(32), aligned(8), may_alias));
 typedef double two __attribute__((vector_size(16), aligned(8), may_alias));
 
-/* Outputs in groups of eight; up to four more join the last group: registers have no room for more. */
+/* Handle outputs in groups of eight. The last group takes up to four more; the registers have no room
+   for a larger group. */
 #define FOR_ALL_OUTPUTS(ADDS, SUMS)                          \
     ptrdiff_t j = 0;                                         \
     for (; k - j > 12; j += 8) OUTPUTS(ONE, eight, eight, ADDS, SUMS) \
@@ -52,7 +53,7 @@ typedef double two __attribute__((vector_size(16), aligned(8), may_alias));
         r++;                                                              \
     }
 
-/* All features, for the outputs of a vector V from j on and, with TWO, of a vector U after them. */
+/* All features, for a vector V of outputs that begins at j and, with TWO, a vector U after it. */
 #define OUTPUTS(MORE, V, U, ADDS, SUMS)                                                          \
     {                                                                                            \
         V sum0 = (V){0}, sum1 = sum0, sum2 = sum0, sum3 = sum0;                                  \
@@ -96,8 +97,9 @@ static void add_update(const Model *model, const Sample *sample, const double *s
     FOR_ALL_OUTPUTS(1, 0)
 }
 
-/* `add_update` of one sample, then `compute_nets` of the next with the same features: the weight
-   rows are read and written once. For rows without zeros this saves a quarter of the time. */
+/* `add_update` for one sample, then `compute_nets` for the next, which has the same features: the
+   weight rows are read and written only once. For rows without zeros, this saves a quarter of the
+   time. */
 FOR_EACH_PROCESSOR
 static void add_update_and_compute_nets(const Model *model, const Sample *last, const double *steps,
                                         const Sample *sample, double *nets) {
