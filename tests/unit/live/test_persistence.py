@@ -77,7 +77,7 @@ def test_inconsistent_members_of_a_checkpoint_are_rejected(source, tmp_path):
         ((meta, {n: a for n, a in arrays.items() if n != "weights"}), "lack weights or biases"),
         (
             (meta, {n: a for n, a in arrays.items() if n != "statistics"}),
-            "scaler that was not asked for",
+            "has a scaler without --standardize",
         ),
         ((meta | {"more": 1}, arrays), "unknown"),
     ):

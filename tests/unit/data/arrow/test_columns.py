@@ -275,7 +275,7 @@ def test_nested_column_cannot_be_one_hot_encoded(value, tmp_path):
         ),
         (
             {"image": [{"bytes": encode_png(np.zeros(784, np.uint8))}, {"bytes": None}]},
-            "has no bytes",
+            "a picture without bytes",
         ),
         ({"x": [1.0, 2.0], "w": [1.0, -1.0]}, "weight -1.0 is not a finite number"),
     ],
