@@ -68,7 +68,7 @@ def open_inputs(options: LearnOptions, signals: Signals, stack: ExitStack) -> Ru
             saved = LiveModel.load(o.path)
             require_runnable(saved, o.path)
             if not _has_only_rejected(saved):
-                _require_same_settings(saved, o)
+                _require_same_fixed_settings(saved, o)
             elif not saved.cursor.has_stream:  # files are read again, with the new settings
                 saved = None
     live, sources, cursor = signals.call_interruptibly(
@@ -173,7 +173,7 @@ def _silence_stderr() -> Iterator[None]:
         os.close(devnull)
 
 
-def _require_same_settings(live: LiveModel, options: LearnOptions) -> None:
+def _require_same_fixed_settings(live: LiveModel, options: LearnOptions) -> None:
     """Check that fixed options have the values with which the model was created.
 
     Raises
@@ -182,7 +182,7 @@ def _require_same_settings(live: LiveModel, options: LearnOptions) -> None:
         If an option differs; the message shows both values as arguments.
 
     """
-    settings = _get_saved_settings(live)
+    settings = _get_fixed_settings(live)
     for name in sorted(settings.keys() & options.given):
         value = getattr(options, name)
         if name == "classes":
@@ -210,7 +210,7 @@ def _require_same_settings(live: LiveModel, options: LearnOptions) -> None:
             )
 
 
-def _get_saved_settings(live: LiveModel) -> dict[str, Any]:
+def _get_fixed_settings(live: LiveModel) -> dict[str, Any]:
     """Return the settings that a resumed run may not change, by option name."""
     model, read_options = live.model, live.read_options
     settings: dict[str, Any] = {

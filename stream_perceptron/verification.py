@@ -120,7 +120,7 @@ def _create_initial_model(live: LiveModel) -> LiveModel:
 
 
 @dataclass
-class _Pipe:
+class _PipeFiles:
     """Files that stand for pipes, and the position reached in them."""
 
     sources: list[Source]
@@ -157,7 +157,7 @@ class _Replay:
             raise VerificationError(
                 f"{unused[0].name} is not one of the sources that it learned from"
             )
-        self._pipe = _Pipe(unused)
+        self._pipe = _PipeFiles(unused)
         self._cursors: dict[Source, Cursor] = {}  # after the last segment of each file
         # The file of the last entry; None if that entry does not consist of rows of a file.
         self._last_source: Source | None = None
@@ -358,7 +358,9 @@ def _compare_models(live: LiveModel, replayed: LiveModel) -> None:
     _require_equal("its counts of classes", *class_counts)
     _require_equal("its last error", model.last_error, other.last_error)
     _compare_fields("its schema", live.schema, replayed.schema)
-    _require_equal("the highest offset of each partition", *map(_list_offsets, (live, replayed)))
+    _require_equal(
+        "the highest offset of each partition", *map(_list_partition_offsets, (live, replayed))
+    )
     _compare_progress(live.progress, replayed.progress)
     both = live.pending, replayed.pending
     _require_equal("its count of evicted samples", *(pending.n_evicted for pending in both))
@@ -407,7 +409,7 @@ def _compare_fields(quantity: str, actual: Any, expected: Any) -> None:
         )
 
 
-def _list_offsets(live: LiveModel) -> list[tuple[tuple[str, ...], int]]:
+def _list_partition_offsets(live: LiveModel) -> list[tuple[tuple[str, ...], int]]:
     """Return the highest offset of each partition, in the order of the partitions."""
     return sorted(live.cursor.offsets.items())
 

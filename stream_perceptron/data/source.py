@@ -169,7 +169,7 @@ class Interpreter(ABC):
             notices = source_notices + notices
         if not notices:
             return batch
-        fields["notices"] = notices  # also if only the first rows are used
+        fields["notices"] = notices  # even if only the first rows are used
         return replace(batch, notices=notices)
 
     @abstractmethod
@@ -239,7 +239,7 @@ class Source(ABC):
 
     @property
     def n_lost_bytes(self) -> int:
-        """The number of bytes read from a text pipe before an interrupt that belong to no row."""
+        """The number of bytes, read from a text pipe before an interrupt, that belong to no row."""
         return 0
 
     @property
@@ -310,7 +310,7 @@ class Source(ABC):
         raise NotImplementedError
 
     def ends_row_at(self, size: int) -> bool:
-        """Whether a row ends with the first `size` bytes of a source that may grow."""
+        """Whether a row ends after the first `size` bytes of a source that may grow."""
         raise NotImplementedError
 
     def is_shorter_than(self, size: int) -> bool:

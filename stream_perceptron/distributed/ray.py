@@ -245,29 +245,41 @@ class _Tasks:
             return []
         import ray
 
-        state = ray.put(live)
         ranges_by_shard, factor = self._plan_round(next_round)
         is_repeated = self._is_again or next_round[0] > 0
-        return [
-            self._learn.remote(
-                state, self._paths, row_ranges, factor, self._skip_rejected, is_repeated
-            )
-            for row_ranges in ranges_by_shard
-        ]
+        with _translate_errors():
+            state = ray.put(live)
+            return [
+                self._learn.remote(
+                    state, self._paths, row_ranges, factor, self._skip_rejected, is_repeated
+                )
+                for row_ranges in ranges_by_shard
+            ]
 
     def wait(self, running_tasks: list[Any]) -> list[Outcome] | None:
         """Wait for a round; return its outcomes in the order of the shards; None if interrupted."""
         import ray
 
         unfinished = running_tasks
-        while unfinished:
-            if is_any_interrupted(self._sources):
-                return None
-            _, unfinished = ray.wait(unfinished, num_returns=len(unfinished), timeout=_POLL_SECONDS)
-        try:
+        with _translate_errors():
+            while unfinished:
+                if is_any_interrupted(self._sources):
+                    return None
+                _, unfinished = ray.wait(
+                    unfinished, num_returns=len(unfinished), timeout=_POLL_SECONDS
+                )
             return list(ray.get(running_tasks))
-        except ray.exceptions.RayError as error:
-            raise ClusterError(f"Ray could not run a shard: {first_line(error)}") from None
+
+
+@contextmanager
+def _translate_errors() -> Generator[None, None, None]:
+    """Turn an error of Ray, or of the connection to its node, into a ClusterError."""
+    import ray
+
+    try:
+        yield
+    except (ray.exceptions.RayError, OSError) as error:
+        raise ClusterError(f"Ray could not run a shard: {first_line(error)}") from None
 
 
 def _make_absolute(path: str) -> str:

@@ -84,14 +84,14 @@ class Ranking:
         return self._n * self._k <= MAX_SCORES
 
     @property
-    def has_figures(self) -> bool:
-        """Whether figures can be computed: too many scores of too many classes have none."""
+    def can_compute(self) -> bool:
+        """Whether there are few enough scores or classes to compute figures."""
         return self.is_exact or self._k <= MAX_BINNED_CLASSES
 
     @property
     def method(self) -> str | None:
         """How figures are computed: exactly or with bins; None if they cannot be computed."""
-        if not self.has_figures:
+        if not self.can_compute:
             return None
         return "exact" if self.is_exact else f"{_BINS:,} bins"
 
@@ -111,7 +111,7 @@ class Ranking:
         self._scores.append(scores)
         if self.is_exact:
             return
-        if self.has_figures:
+        if self.can_compute:
             if self._binned is None:
                 shape = self._k, _BINS
                 self._binned = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
@@ -134,7 +134,7 @@ class Ranking:
 
     def curve(self, label: int) -> PrecisionRecall | None:
         """Return precision and recall of a class; None if all or no samples belong to it."""
-        if not self.has_figures or not self._n:
+        if not self.can_compute or not self._n:
             return None
         if self._binned is not None:
             hits, others = (counts[label, ::-1] for counts in self._binned)

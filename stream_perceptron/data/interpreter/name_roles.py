@@ -150,7 +150,7 @@ class NameRoles:
         encoded = [f"{prefix}{name}" for name in options.encoded]
         for name in {*special_names, *examined, schema.key, *encoded}.intersection(paths):
             self._ids_by_name[name] = number = n_before + paths.index(name)
-            # Names with another role than that of a feature are examined.
+            # Names with a role other than that of a feature are examined.
             if name in examined and not context.has_pairs:
                 self._examined_ids.append(number)
 
@@ -168,7 +168,7 @@ class NameRoles:
         return self._last_features
 
     def find_id(self, name: str) -> int:
-        """Return the ID of a name with a role, -1 if it does not occur."""
+        """Return the ID of a name with a role, or -1 if it does not occur."""
         return self._ids_by_name.get(name, -1)
 
     def find_new_features(self, features: Rows, is_learned: NDArray[np.bool_]) -> list[str]:

@@ -26,20 +26,20 @@ from stream_perceptron.model.vocabulary import NamesPrefix
 class PairBlockReader(BlockReader):
     """Reads records of a label and pairs of names and numbers."""
 
-    def interpret(self, names: NameRoles) -> InterpretedBlock | None:
+    def interpret(self, name_roles: NameRoles) -> InterpretedBlock | None:
         """Return the interpretation of the records."""
         members = self.cells.members
         if self.schema.is_new or members is None or members.name_ids is None:
             return None
-        names.update(self.context, members.names)
+        name_roles.update(self.context, members.names)
         unknown_names: frozenset[str] = frozenset()
-        if names.are_all_plain:
+        if name_roles.are_all_plain:
             features = self.build_rows(
                 members.names, members.starts, members.name_ids, members.numbers
             )
         else:
-            features, other_cells, rows = self.select_features(members, names)
-            other_roles = names.roles[members.name_ids[other_cells]]
+            features, other_cells, rows = self.select_features(members, name_roles)
+            other_roles = name_roles.roles[members.name_ids[other_cells]]
             self.is_deferred[rows[other_roles == NameRole.UNTYPED]] = True
             is_unknown = other_roles == NameRole.UNKNOWN
             self.is_deferred[rows[is_unknown]] |= features.lengths[rows[is_unknown]] == 0
@@ -85,7 +85,7 @@ class RecordBlockReader(BlockReader):
             self._defer(
                 (self.name_ids == self._find_name_id(UNNAMED_LIST)) & (self.kinds == Kind.LIST)
             )
-        labels, is_labeled = self._parse_cells(other_roles == NameRole.LABEL, self.parse_label)
+        labels, is_labeled = self._parse_by_record(other_roles == NameRole.LABEL, self.parse_label)
         weights = self._read_weights()
         encoded, untyped = self.encode_columns(self._encoded_cells(), missing), None
         if features is None:
@@ -213,9 +213,9 @@ class RecordBlockReader(BlockReader):
             self._defer(is_text & is_new & is_learned[self.other_rows])
         if is_number.any():
             features = self._insert_numbers(features, is_number)
-        return features, self._build_unit_rows(is_untyped) if is_untyped.any() else None
+        return features, self._build_null_indicators(is_untyped) if is_untyped.any() else None
 
-    def _build_unit_rows(self, mask: Mask) -> Rows:
+    def _build_null_indicators(self, mask: Mask) -> Rows:
         """Return rows with the value 1 for the names of the other cells in a mask."""
         starts = np.concatenate([[0], np.cumsum(self._count_by_record(mask))])
         name_ids = self.names.feature_ids[self.name_ids[mask]]
@@ -330,7 +330,7 @@ class RecordBlockReader(BlockReader):
                     self._defer(self.name_ids == number)
         return frozenset(other_names)
 
-    def _parse_cells(self, mask: Mask, parse: Callable[[Any], Any]) -> tuple[list[Any], Mask]:
+    def _parse_by_record(self, mask: Mask, parse: Callable[[Any], Any]) -> tuple[list[Any], Mask]:
         """Parse the other cells in a mask; return the values by record, and which have one."""
         ids = np.flatnonzero(mask)
         return self.parse_contents(self.other_cells[ids], self.other_rows[ids], parse)

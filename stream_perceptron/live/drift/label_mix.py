@@ -31,7 +31,7 @@ def define_state(n_classes: int) -> list[tuple[Any, ...]]:
     counts = (NUMBER, (n_classes,))
     return [
         ("n_windows", NUMBER),  # windows since the last change, excluding the last window
-        ("sums", *counts),  # over these windows, of the samples by class, and of their squares
+        ("sums", *counts),  # over these windows, of the counts by class, and of their squares
         ("squares", *counts),
         ("last", *counts),  # the last window: samples by class, its start, and whether it exists
         ("last_row", NUMBER),
@@ -50,8 +50,8 @@ class LabelMixTest:
     preceding windows by more than five standard deviations in the same direction, and the odds of
     the class change by a factor of 1.5 or more. The variance is estimated from the n windows, so it
     is larger for labels that depend on each other, as within a session. With few windows, the
-    threshold is higher, like the variance of Student's t: (n + 1) / (n - 3) times that of the
-    normal distribution.
+    squared threshold is higher by the factor (n + 1) / (n - 3), as the tails of Student's t are
+    heavier than those of the normal distribution.
     """
 
     def __init__(self, state: np.void) -> None:
@@ -75,7 +75,7 @@ class LabelMixTest:
     ) -> int:
         """Test m windows up to the first change; return how many were used.
 
-        `rows` and `samples` have the start of each window and the end of the last; shape (m + 1,).
+        `rows` and `samples` hold the start of each window and the end of the last; shape (m + 1,).
         """
         state = self._state
         if not state["has_last"]:
@@ -126,7 +126,7 @@ def _find_changes(
     has_enough, n = n >= _MIN_WINDOWS, np.maximum(n, _MIN_WINDOWS)
     mean = sums / n
     variance, independent_variance = (squares - mean * sums) / (n - 1), mean * (1 - mean / WINDOW)
-    # Frequent classes reveal sooner than rare ones that labels come in sessions.
+    # Frequent classes reveal dependence within sessions sooner than rare classes do.
     dispersion = sum_classes(variance) / np.maximum(sum_classes(independent_variance), 1)
     dispersion = np.maximum(dispersion, 1)[:, np.newaxis]
     variance = np.maximum(variance, dispersion * np.maximum(independent_variance, dispersion))
