@@ -114,7 +114,7 @@ class Run:
             )
         opened = self._open_output(o.output, formatter)
         opened.wait_to_write = self._wait_to_write
-        opened.add_undelivered(live.cursor.untaken)
+        opened.add_undelivered(live.cursor.undelivered)
         return opened
 
     def _open_output(self, path: str, formatter: LineFormatter) -> PredictionFile:

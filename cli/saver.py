@@ -81,7 +81,7 @@ class Saver:
             if file is not None:
                 file.sync(cursor)
         if self._predictions is not None:
-            cursor.untaken = self._predictions.get_undelivered()
+            cursor.undelivered = self._predictions.get_undelivered()
         try:
             self._live.save(self._path)
         except OSError as error:

@@ -63,7 +63,7 @@ class Cursor:
     # learned row.
     outputs: dict[str, int] = field(default_factory=dict)
     # Undelivered predictions of learned rows: lines that the reader has not read from the pipe.
-    untaken: str = field(default="", metadata={"optional": True})
+    undelivered: str = field(default="", metadata={"optional": True, "saved_as": "untaken"})
     # The header of the last pipe, if the pipe may continue.
     header: PipeHeader | None = field(default=None, metadata={"optional": True})
     redeliveries: Redeliveries = field(default_factory=Redeliveries)
@@ -141,7 +141,8 @@ class Cursor:
     def copy_without_position(self) -> Cursor:
         """Return a copy without a position, for sources without a fingerprint."""
         return Cursor(
-            read=self.read, rejected=self.rejected, outputs=self.outputs, untaken=self.untaken,
+            read=self.read, rejected=self.rejected, outputs=self.outputs,
+            undelivered=self.undelivered,
             redeliveries=self.redeliveries, header=self.header,
         )  # fmt: skip
 
@@ -219,7 +220,8 @@ class Cursor:
         """Return a cursor before the first row of these sources."""
         return Cursor(
             list(sources), at_random, redeliveries=self.redeliveries, shards=shards,
-            outputs=self.outputs, untaken=self.untaken, header=self.header, is_again=is_again,
+            outputs=self.outputs, undelivered=self.undelivered, header=self.header,
+            is_again=is_again,
         )  # fmt: skip
 
     def _is_continued_by(self, sources: Sequence[Source], again: bool) -> bool:

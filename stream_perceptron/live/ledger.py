@@ -315,7 +315,7 @@ class Ledger:
             self.lineage.add(replace(entry, sources=tuple(cursor.sources[source_range])), before)
             if cursor.offset - self._marked_size >= _MAX_UNMARKED:
                 self.update_mark()
-        cursor.outputs, cursor.untaken = self.cursor.outputs, self.cursor.untaken
+        cursor.outputs, cursor.undelivered = self.cursor.outputs, self.cursor.undelivered
         self.cursor = cursor
 
 

@@ -456,7 +456,8 @@ class LiveModel:
                 yield from drive(self.interpret(parts, run_cursor, sources), step, skip_rejected)
             self.ledger.update_mark()
             run_cursor.finished = not is_any_interrupted(sources)
-            run_cursor.outputs, run_cursor.untaken = self.cursor.outputs, self.cursor.untaken
+            run_cursor.outputs = self.cursor.outputs
+            run_cursor.undelivered = self.cursor.undelivered
         if run_cursor.finished:
             self.ledger.cursor = run_cursor
         if any(source.is_stream for source in sources):

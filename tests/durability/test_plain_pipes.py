@@ -124,7 +124,7 @@ def test_each_row_of_a_pipe_is_learned_and_predicted_once(form, output, tmp_path
             predictions = (
                 predictions_path.read_bytes()
                 if output == "file"
-                else received_lines + live.cursor.untaken.encode()
+                else received_lines + live.cursor.undelivered.encode()
             )
             assert list(range(1, live.progress.rows + 1)) == sorted(index_by_row(predictions))
         writer.join()
@@ -310,7 +310,7 @@ def test_signal_after_a_limit_or_stop_learns_no_more_rows(options, n, tmp_path):
 
     assert (code, errors) == (143, "")
     assert 0 < live.progress.rows <= 3
-    assert live.progress.rows == live.cursor.untaken.count("\n")
+    assert live.progress.rows == live.cursor.undelivered.count("\n")
     for descriptor in (stdout_read_end, stdout_write_end, pipe.read_end, pipe.write_end):
         os.close(descriptor)
 

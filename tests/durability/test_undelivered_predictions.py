@@ -116,7 +116,7 @@ def test_every_prediction_is_eventually_delivered(output, table, tmp_path, repor
         lines = b"".join(received_lines)
         repeats += lines.count(b"\n") - ROWS
         assert index_by_row(lines) == expected
-        assert LiveModel.load(model).cursor.untaken == ""
+        assert LiveModel.load(model).cursor.undelivered == ""
 
     report_figure(
         f"predictions on a {output}: {ends}, {repeats:,} lines were repeated, none was lost"
@@ -137,7 +137,7 @@ def test_undelivered_lines_are_saved_and_written_first(table, tmp_path):
         os.read(reading, 10)
         os.close(reading)
         process.stderr.read()
-    saved_lines = LiveModel.load(model).cursor.untaken
+    saved_lines = LiveModel.load(model).cursor.undelivered
     # A run without -p preserves the undelivered lines for the next run.
     subprocess.run([COMMAND, "learn", source, "-m", model, "--limit", "40", "--quiet"], check=True)
     next_run = subprocess.run(learn_command(source, model), capture_output=True, check=True)

@@ -18,6 +18,7 @@ import pytest
 from helpers import count_unread_bytes
 
 from stream_perceptron.data import ReadOptions, Request, open_source, read_batches
+from stream_perceptron.data.interpreter import blocks
 from stream_perceptron.data.text import scanning
 
 FOLDER = Path(__file__).parent
@@ -41,7 +42,7 @@ def read_rows(source, options):
                 row = {"rejected": batch.rejected[place]}
             else:
                 label, features, weight = next(rows)
-                row = {"label": label, "features": features}
+                row = {"label": label, "features": dict(sorted(features.items()))}
                 if weight != 1:
                     row["weight"] = weight
             lines.append(json.dumps(row, ensure_ascii=False) + "\n")
@@ -63,6 +64,16 @@ def test_a_file_is_read_as_expected(path):
 
     if os.environ.get("UPDATE_EXPECTED"):
         path.with_suffix(".expected").write_text("".join(actual))
+    assert actual == read_expected(path)
+
+
+@pytest.mark.parametrize("path", CASES, ids=name_case)
+def test_records_that_are_interpreted_at_once_are_read_as_expected(path, monkeypatch):
+    """Blocks as small as these files are interpreted record by record otherwise."""
+    monkeypatch.setattr(blocks, "_MIN_CELLS", 0)
+
+    actual = read_rows(open_source(str(path)), read_options(path))
+
     assert actual == read_expected(path)
 
 
