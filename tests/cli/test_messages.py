@@ -12,7 +12,7 @@ import subprocess
 import tarfile
 
 import pytest
-from helpers import has_signal_handler, start, wait_for, write_jsonl
+from helpers import start, wait_for, write_jsonl
 
 from stream_perceptron import LiveModel
 
@@ -104,7 +104,6 @@ def test_interrupted_run_reports_the_saved_model(number, tmp_path):
     process.stdin.write(HEADER + "1,2,x\n")
     process.stdin.flush()
     wait_for(path.exists, process)
-    assert has_signal_handler(process, number)
     process.send_signal(number)
     last_line = process.communicate()[1].splitlines()[-1]
 

@@ -206,11 +206,15 @@ def is_listening(port):
         return client.connect_ex(("127.0.0.1", port)) == 0
 
 
-def has_signal_handler(process, number=signal.SIGTERM):
-    """Whether a process has a handler for a signal."""
+def has_signal_handlers(process):
+    """Whether a process has handlers for SIGTERM and, unless it ignores it, SIGHUP."""
     status = Path(f"/proc/{process.pid}/status").read_text()
-    mask = re.search(r"SigCgt:\s+([0-9a-f]+)", status)
-    return mask is not None and bool(int(mask[1], 16) & 1 << (number - 1))
+    caught, ignored = (
+        int(match[1], 16) if (match := re.search(rf"{field}:\s+([0-9a-f]+)", status)) else 0
+        for field in ("SigCgt", "SigIgn")
+    )
+    terminate, hang_up = (1 << (number - 1) for number in (signal.SIGTERM, signal.SIGHUP))
+    return bool(caught & terminate) and bool((caught | ignored) & hang_up)
 
 
 def start(*args, command=(COMMAND,), subcommand="learn", **kwargs):
@@ -218,7 +222,7 @@ def start(*args, command=(COMMAND,), subcommand="learn", **kwargs):
     process = subprocess.Popen(
         [*command, subcommand, *args], stderr=subprocess.PIPE, text=True, **kwargs
     )
-    while process.poll() is None and not has_signal_handler(process):
+    while process.poll() is None and not has_signal_handlers(process):
         time.sleep(0.002)
     return process
 
