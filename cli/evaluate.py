@@ -54,9 +54,9 @@ def evaluate(options: EvaluateOptions) -> None:
     F1 the mean of their F1 scores, including classes that the model does not know. Average
     precision, ROC AUC, the recall at two precisions and the threshold with the best F1 are computed
     from the scores of each class, regardless of the predicted class: exactly for up to 40 million
-    scores, and in 65,536 bins for more. With --json, "pairs" counts each (label, prediction) pair,
-    and "confusion" is the confusion matrix, for up to 1,000 classes. After a signal, the figures
-    cover the samples tested so far and are marked as "interrupted".
+    scores, and with 65,536 bins for more. With --json, "pairs" counts each (label, prediction)
+    pair, and "confusion" is the confusion matrix, for up to 1,000 classes. After a signal, the
+    figures cover the samples tested so far and are marked as "interrupted".
 
     \b
     stream-perceptron evaluate mnist-test.parquet -m mnist.npz

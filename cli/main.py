@@ -122,8 +122,8 @@ def _open_closed_standard_streams() -> None:
 def run() -> NoReturn:
     """Run the command and end the process at once.
 
-    A normal exit of Python frees every library, which takes as long as learning 20,000 digits, and
-    may do so while a prefetch thread is still reading.
+    On a normal exit, Python would free the objects of every library. This takes as long as learning
+    20,000 digits, and may happen while a prefetch thread is still reading.
     """
     # No matrix product is large enough to benefit from the threads that NumPy would start.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

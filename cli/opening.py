@@ -53,11 +53,11 @@ class RunInputs(NamedTuple):
 
 
 def open_inputs(options: LearnOptions, signals: Signals, stack: ExitStack) -> RunInputs:
-    """Lock the checkpoint and open the sources until `stack` is closed, without writing files."""
+    """Lock the checkpoint and open the sources, writing no files; closing `stack` undoes both."""
     o, saved = options, None
     outputs = {"the_predictions": o.output, "the_rejected_rows": o.rejected}
     require_distinct_files(SOURCE=o.sources, MODEL=o.path, **outputs)
-    if o.path is not None:  # after a killed save, MODEL and MODEL.prev may be one file
+    if o.path is not None:  # after a killed save, MODEL and MODEL.prev may be the same file
         require_distinct_files(
             SOURCE=o.sources, the_previous_save=get_previous_path(o.path), **outputs
         )
@@ -144,7 +144,7 @@ def _create_model(options: LearnOptions, sources: list[Source]) -> LiveModel:
 
 
 def _connect_to_ray(address: str, signals: Signals, stack: ExitStack) -> None:
-    """Connect to a Ray cluster until `stack` is closed."""
+    """Connect to a Ray cluster; closing `stack` ends the connection."""
     from stream_perceptron.distributed.ray import connect_cluster, require_same_version
 
     # Ray prints a lot while it waits, and its signal handlers exit with the signal's number.

@@ -59,7 +59,7 @@ class PredictionFile:
         self._unwritten, self._n_written = b"", 0  # bytes, and how many of them are written
         # The most recent bytes written to a pipe, at least as many as its capacity.
         self._recently_written = bytearray()
-        # Waits until writing to a descriptor does not block; returns False after a signal.
+        # Waits until writing to a descriptor would not block; returns False after a signal.
         self.wait_to_write: Callable[[int], bool] = signals.wait_to_write
 
     def write(self, result: StepResult) -> None:
@@ -126,7 +126,8 @@ class PredictionFile:
 
         A long line needs an empty pipe; if a signal ends the wait for the reader, write nothing.
         """
-        # Without blocking, an empty pipe accepts its capacity, and a writable one PIPE_BUF bytes.
+        # Without blocking, an empty pipe takes its full capacity, and a writable one takes
+        # PIPE_BUF bytes.
         limit = self._n_written + (self._get_pipe_capacity() if is_empty else select.PIPE_BUF)
         end = self._unwritten.rfind(b"\n", self._n_written, limit) + 1
         if end or not self._is_pipe:
@@ -297,8 +298,8 @@ def make_formatter(
 ) -> LineFormatter:
     """Return the formatter for `output_format`, or for the format implied by the suffix of `path`.
 
-    `classes` are the classes whose probabilities are written. With `with_learned`, lines have the
-    number of samples that the model had learned.
+    `classes` are the classes whose probabilities are written. With `with_learned`, each
+    line has the number of samples that the model had learned before the prediction.
     """
     if (output_format or ("csv" if path.lower().endswith(".csv") else "json")) == "json":
         return JsonFormatter(with_learned)
@@ -437,7 +438,7 @@ class CsvFormatter(LineFormatter):
 
 
 def _format_cell(value: Any) -> str:
-    """Return a value as a cell of CSV; None is empty."""
+    """Return a value as a CSV cell; None becomes an empty cell."""
     if value is None:
         return ""
     is_json = isinstance(value, bool | int | float | list | dict)

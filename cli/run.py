@@ -59,7 +59,7 @@ def run_learn(options: LearnOptions) -> int:
 
 
 def open_run(options: LearnOptions, signals: Signals, stack: ExitStack) -> Run:
-    """Open all inputs and outputs until `stack` is closed; do not write the checkpoint."""
+    """Open all inputs and outputs, which `stack` closes; do not write the checkpoint."""
     opened = open_inputs(options, signals, stack)
     run = Run(options, signals, stack, opened)
     print_start(opened, run.line, options.path)
@@ -67,7 +67,7 @@ def open_run(options: LearnOptions, signals: Signals, stack: ExitStack) -> Run:
 
 
 class Run:
-    """A model that learns, is saved and reports its progress."""
+    """A run, which trains and saves a model and reports its progress."""
 
     def __init__(
         self, options: LearnOptions, signals: Signals, stack: ExitStack, opened: RunInputs
@@ -126,7 +126,7 @@ class Run:
         return opened
 
     def _run_due_tasks(self) -> float | None:
-        """Count results, report events and save, if due; return the seconds until a task is due."""
+        """Count results, report events and save, if due; return the seconds to the next task."""
         until_count = self._live.ledger.flush_if_due()
         self._event_reporter.update()
         until_save = self._saver.save_if_due()

@@ -91,7 +91,7 @@ class Saver:
         return True
 
     def _warn_of_changed_sources(self) -> None:
-        """Warn once about a text file that was changed while it was read."""
+        """Warn once about a text file that was changed while it was being read."""
         changed = [source.name for source in self._live.cursor.sources if source.has_changed]
         if changed and not self._has_warned:
             self._has_warned = True

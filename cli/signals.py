@@ -54,8 +54,8 @@ class Signals:
             signal.signal(number, self._handle_signal)
 
     def __exit__(self, *exception: object) -> None:
-        # Shortly before the process ends, a signal must not change the exit code. The handlers stay
-        # until Python would restore the default handlers.
+        # Shortly before the process ends, a signal must not change the exit code, so the handlers
+        # stay installed until Python would restore the default ones.
         atexit.register(_ignore_signals)
         signal.set_wakeup_fd(-1)
         os.close(self._wakeup_reader)
@@ -76,7 +76,7 @@ class Signals:
         return self._wait(descriptor, select.POLLIN, seconds)
 
     def wait_to_write(self, descriptor: int, seconds: float | None = None) -> bool:
-        """Wait for room to write, a signal or a timeout; return whether writing does not block."""
+        """Wait for room to write, a signal or a timeout; return whether there is room."""
         return self._wait(descriptor, select.POLLOUT, seconds)
 
     def sleep(self, seconds: float) -> None:

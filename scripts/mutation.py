@@ -1,4 +1,4 @@
-"""Insert small random faults into modules, and run the tests of their packages against each."""
+"""Insert small random faults into modules, and run the tests that execute the changed lines."""
 
 from __future__ import annotations
 
@@ -6,28 +6,28 @@ import argparse
 import ast
 import copy
 import os
+import queue
 import random
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from functools import cache
 from pathlib import Path
+from typing import NamedTuple
+
+import coverage
 
 ROOT = Path(__file__).parent.parent
-PACKAGE = ROOT / "stream_perceptron"
-# The tests of each package or module; for a module, the longest matching path applies.
-TESTS = {
-    "model": ["tests/unit/model", "tests/unit/test_perceptron.py"],
-    "data/interpreter": ["tests/unit/data/interpreter", "tests/unit/data/text", "tests/formats"],
-    "live": ["tests/unit/live", "tests/cli/test_schema.py"],
-    "live/drift": ["tests/unit/live/test_drift.py"],
-    "checkpoint": ["tests/unit/checkpoint", "tests/durability/test_replacement.py"],
-}
+PACKAGE = Path("stream_perceptron")
+DEFAULT_PATHS = [PACKAGE / part for part in ("model", "data/interpreter", "live", "checkpoint")]
+TESTS = ["tests/unit", "tests/formats", *map(str, DEFAULT_PATHS)]
+COPIED = ("pyproject.toml", "stream_perceptron", "cli", "tests", "scripts", "docs")
 PATIENCE = 3  # a mutant counts as killed if its tests take more than this many times as long
+START_SECONDS = 20.0  # to import the tests, with time to spare
 SWAPS: dict[type, type] = {
     ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt,
     ast.Eq: ast.NotEq, ast.NotEq: ast.Eq, ast.Is: ast.IsNot, ast.IsNot: ast.Is,
@@ -35,6 +35,28 @@ SWAPS: dict[type, type] = {
     ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult,
     ast.FloorDiv: ast.Mult, ast.Mod: ast.Add, ast.BitAnd: ast.BitOr, ast.BitOr: ast.BitAnd,
 }  # fmt: skip
+
+
+class Mutant(NamedTuple):
+    path: Path
+    lineno: int
+    before: str
+    after: str
+    source: str
+    statement_lines: set[int]  # the first lines of the changed node and of its statement
+
+
+class TestIndex(NamedTuple):
+    """Which tests execute each line, and how many seconds each test takes."""
+
+    tests: dict[Path, dict[int, set[str]]]
+    seconds: dict[str, float]
+
+    def find_tests(self, mutant: Mutant) -> list[str]:
+        """Return the tests of the changed lines, or of the module if only its import runs them."""
+        lines = self.tests.get(mutant.path, {})
+        tests = set().union(*(lines.get(line, set()) for line in mutant.statement_lines))
+        return sorted(tests or set().union(*lines.values()), key=lambda test: self.seconds[test])
 
 
 def mutate_node(node: ast.AST) -> bool:
@@ -71,44 +93,56 @@ def find_mutable_nodes(tree: ast.Module) -> Iterator[int]:
             yield number
 
 
-def find_tests(path: Path) -> tuple[str, ...]:
-    """Return the tests of a module, including its own examples."""
-    inner_path = path.relative_to(PACKAGE).as_posix()
-    packages = [each for each in TESTS if inner_path.startswith(f"{each}/")]
-    return *TESTS[max(packages, key=len)], str(path.relative_to(ROOT))
+def make_mutant(path: Path, number: int) -> Mutant:
+    """Change one node of a module, given by its number in the order of `ast.walk`."""
+    tree = ast.parse((ROOT / path).read_text())
+    nodes = list(ast.walk(tree))
+    node = nodes[number]
+    lineno = getattr(node, "lineno", 0)
+    statements = [
+        each.lineno
+        for each in nodes
+        if isinstance(each, ast.stmt) and each.lineno <= lineno <= (each.end_lineno or 0)
+    ]
+    before = ast.unparse(node).splitlines()[0]
+    mutate_node(node)
+    after = ast.unparse(ast.fix_missing_locations(node)).splitlines()[0]
+    return Mutant(path, lineno, before, after, ast.unparse(tree), {lineno, statements[-1]})
 
 
-def do_tests_pass(tests: Sequence[str], folder: Path, seconds: float | None = None) -> bool:
-    """Return whether tests pass in a copy of the project within a number of seconds."""
+def run_tests(folder: Path, *arguments: str, timeout: float | None = None) -> tuple[bool, str]:
+    """Return whether tests pass in a copy of the project, and what pytest prints."""
     with suppress(subprocess.TimeoutExpired):
-        return not subprocess.run(
-            [sys.executable, "-m", "pytest", "-q", "-x", "-n", "2", *tests],
-            cwd=folder, env={**os.environ, "PYTHONPATH": str(folder)}, timeout=seconds,
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        ).returncode  # fmt: skip
-    return False
+        result = subprocess.run(
+            [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *arguments],
+            cwd=folder, env={**os.environ, "PYTHONPATH": str(folder)}, timeout=timeout,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+        return result.returncode == 0, result.stdout
+    return False, "timeout"
 
 
-@cache
-def measure_tests(tests: tuple[str, ...], folder: Path) -> float:
-    """Return the seconds that tests take without a fault; end the process if they fail."""
-    before = time.monotonic()
-    if not do_tests_pass(tests, folder):
-        sys.exit(f"tests fail without a fault: {' '.join(tests)}")
-    return time.monotonic() - before
-
-
-def is_killed(path: Path, source: str, folder: Path) -> bool:
-    """Return whether the tests of a module fail if its source is replaced."""
-    tests = find_tests(path)
-    max_seconds = PATIENCE * measure_tests(tests, folder)
-    copied = folder / path.relative_to(ROOT)
-    original = copied.read_text()
-    copied.write_text(source)
-    try:
-        return not do_tests_pass(tests, folder, max_seconds)
-    finally:
-        copied.write_text(original)
+def index_tests(folder: Path) -> TestIndex:
+    """Run all tests without a fault, and record the lines that each of them executes."""
+    passed, output = run_tests(
+        folder, "-n", str(os.cpu_count()), "-vv", "--durations=0", "--cov=stream_perceptron",
+        "--cov-context=test", "--cov-report=", *TESTS,
+    )  # fmt: skip
+    if not passed:
+        sys.exit(f"tests fail without a fault:\n{output[-2000:]}")
+    seconds: dict[str, float] = {}
+    for time, test in re.findall(r"^([\d.]+)s (?:setup|call|teardown) +(.+)$", output, re.M):
+        seconds[test] = seconds.get(test, 0.0) + float(time)
+    data = coverage.CoverageData(str(folder / ".coverage"))
+    data.read()
+    tests = {
+        Path(name).relative_to(folder): {
+            line: {context.partition("|")[0] for context in contexts if context}
+            for line, contexts in data.contexts_by_lineno(name).items()
+        }
+        for name in data.measured_files()
+    }
+    return TestIndex(tests, seconds)
 
 
 def main() -> None:
@@ -117,32 +151,52 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("paths", nargs="*", type=Path, help="modules or packages to change")
     options = parser.parse_args()
-    paths = [path.resolve() for path in options.paths] or [PACKAGE / name for name in TESTS]
-    files = {file for path in paths for file in [path, *path.rglob("*.py")]}
-    modules = sorted(file for file in files if file.suffix == ".py")
-    sources = {module: module.read_text() for module in modules}
+    paths = [path.resolve().relative_to(ROOT) for path in options.paths] or DEFAULT_PATHS
+    files = {file for path in paths for file in [ROOT / path, *(ROOT / path).rglob("*.py")]}
     candidates = [
-        (module, number)
-        for module, source in sources.items()
-        for number in find_mutable_nodes(ast.parse(source))
+        (file.relative_to(ROOT), number)
+        for file in sorted(file for file in files if file.suffix == ".py")
+        for number in find_mutable_nodes(ast.parse(file.read_text()))
     ]
     drawn = random.Random(options.seed).sample(candidates, min(options.mutants, len(candidates)))
-    killed = 0
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        for part in ("pyproject.toml", "stream_perceptron", "cli", "tests", "docs"):
-            (shutil.copytree if (ROOT / part).is_dir() else shutil.copy)(ROOT / part, folder / part)
-        for i, (module, number) in enumerate(drawn, 1):
-            tree = ast.parse(sources[module])
-            node = list(ast.walk(tree))[number]
-            before = ast.unparse(node).splitlines()[0]
-            mutate_node(node)
-            after = ast.unparse(ast.fix_missing_locations(node)).splitlines()[0]
-            location = f"{module.relative_to(ROOT)}:{getattr(node, 'lineno', 0)}"
-            if not (is_noticed := is_killed(module, ast.unparse(tree), folder)):
-                print(f"survived: {location}: {before} -> {after}", flush=True)
-            killed += is_noticed
-            print(f"{i} mutants, {killed} killed", file=sys.stderr, flush=True)
+        folders: queue.Queue[Path] = queue.Queue()
+        for i in range(os.cpu_count() or 1):
+            folders.put(folder := Path(name) / str(i))
+            folder.mkdir()
+            for part in COPIED:
+                copy_part = shutil.copytree if (ROOT / part).is_dir() else shutil.copy
+                copy_part(ROOT / part, folder / part)
+        index = index_tests(folder)
+
+        def is_killed(mutant: Mutant) -> bool:
+            """Return whether a test fails if the source of a module is replaced."""
+            tests = index.find_tests(mutant)
+            if not tests:
+                return False
+            seconds = sum(index.seconds[test] for test in tests)
+            folder = folders.get()
+            (folder / "tests.txt").write_text("\n".join(tests))
+            (folder / mutant.path).write_text(mutant.source)
+            try:
+                return not run_tests(
+                    folder, "@tests.txt", timeout=START_SECONDS + PATIENCE * seconds
+                )[0]
+            finally:
+                shutil.copy(ROOT / mutant.path, folder / mutant.path)
+                folders.put(folder)
+
+        with ThreadPoolExecutor(folders.qsize()) as pool:
+            mutants = [make_mutant(path, number) for path, number in drawn]
+            killed = 0
+            for i, (mutant, is_noticed) in enumerate(
+                zip(mutants, pool.map(is_killed, mutants), strict=True), 1
+            ):
+                if not is_noticed:
+                    change = f"{mutant.before} -> {mutant.after}"
+                    print(f"survived: {mutant.path}:{mutant.lineno}: {change}", flush=True)
+                killed += is_noticed
+                print(f"{i} mutants, {killed} killed", file=sys.stderr, flush=True)
     print(f"{killed} of {len(drawn)} mutants killed: {killed / max(len(drawn), 1):.1%}")
 
 

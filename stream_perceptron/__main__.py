@@ -2,5 +2,5 @@
 
 from importlib import import_module
 
-# The library does not know the command line, but who runs it wants that.
+# The library does not import the command line, except when it is run as a program.
 import_module("stream_perceptron_cli").run()

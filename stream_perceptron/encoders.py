@@ -1,4 +1,4 @@
-"""Encode dates and words as features, for River's pipelines and for rows of sources."""
+"""Encode dates and words as features, for River pipelines and for the rows of sources."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from river.base import Transformer
 
 from stream_perceptron.errors import SampleError
 
-MAX_WORDS = 200  # distinct words of a text that become features
+MAX_WORDS = 200  # the maximum number of distinct words of a text that become features
 
 # Patterns are compiled on first use, because few models encode texts.
 
@@ -41,7 +41,7 @@ def encode_date(column: str, value: dt.date | str) -> dict[str, float]:
     Raises
     ------
     ValueError
-        If a text is not a date in ISO 8601.
+        If a text is not an ISO 8601 date.
 
     Examples
     --------
@@ -60,7 +60,7 @@ def encode_date(column: str, value: dt.date | str) -> dict[str, float]:
 
 
 def is_date(text: str) -> bool:
-    """Return whether a text is a date in ISO 8601, with or without a time.
+    """Return whether a text is an ISO 8601 date, with or without a time.
 
     Examples
     --------
@@ -103,7 +103,7 @@ def _encode_day(column: str, date: dt.date) -> dict[str, float]:
 
 
 def count_words(column: str, text: str) -> dict[str, float]:
-    """Count how often each of the first 200 distinct words of a text occurs, as features.
+    """Return features that count the first 200 distinct words of a text.
 
     Words are runs of Unicode letters and digits, in lower case.
 
@@ -201,7 +201,7 @@ class _Encoder(Transformer):
         raise NotImplementedError
 
     def transform_one(self, x: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Return the features that encode a sample's columns; a missing value has no feature."""
+        """Return the features that encode a sample's columns; missing values are skipped."""
         features: dict[Hashable, Any] = {}
         for column in self.columns:
             if not is_missing(value := x.get(column)):
@@ -216,7 +216,7 @@ class DateEncoder(_Encoder):
     ----------
     *columns
         The names of the features that are dates: `datetime.date`, `datetime.datetime`,
-        `numpy.datetime64`, or texts in ISO 8601. Other features are dropped.
+        `numpy.datetime64`, or texts in ISO 8601 format. Other features are dropped.
 
     Examples
     --------

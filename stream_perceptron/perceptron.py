@@ -54,8 +54,8 @@ class SGDPerceptron(base.MiniBatchClassifier):
         activation: tanh with (lr, epsilon, init_range) is equivalent to sigmoid with
         (16 lr, epsilon / 4, 2 init_range).
     activation
-        sigmoid, with targets 0 and 1; tanh, -1 and 1; arctan, -pi/2 and pi/2; or identity, 0
-        and 1.
+        The activation function and its targets: sigmoid (0 and 1), tanh (-1 and 1), arctan (-pi/2
+        and pi/2) or identity (0 and 1).
     init_range
         The weights and biases of all labels and features known when the first sample is learned
         are drawn uniformly between -init_range and init_range; each depends only on the seed, the
@@ -68,13 +68,14 @@ class SGDPerceptron(base.MiniBatchClassifier):
         available as `seed_`.
     max_weights
         The maximum size of the model: the number of its weights, plus 32 for each label and each
-        feature. For this size, the number of classes is rounded up to 2, 4 or a multiple of 8. A
-        sample that would make the model larger is rejected.
+        feature. To count the weights, the number of classes is rounded up to 2, 4 or a multiple of
+        8. A sample that would make the model larger is rejected.
     class_weight
         Factors by which sample weights are multiplied. A dict maps labels, or their texts, to
-        factors; the factor of all other labels is 1. "balanced" means n / (k * n_class), at most
-        100, where n is the number of labeled samples learned so far, n_class the number of these
-        samples that have the sample's label, and k the number of different labels among them.
+        factors; the factor of all other labels is 1. "balanced" means n / (k * n_class), but at
+        most 100, where n is the number of labeled samples so far, including the current one,
+        n_class the number of these samples with the current sample's label, and k the number of
+        different labels among them.
 
     Attributes
     ----------
@@ -85,7 +86,7 @@ class SGDPerceptron(base.MiniBatchClassifier):
     last_error : float
         The error of the last labeled sample; NaN before the first.
     classes_ : list
-        The labels known so far. If labels tie in a prediction, the earliest is predicted.
+        The labels known so far. In a tie, the earliest label is predicted.
     features_ : list
         The features known so far, in the order of the weights' columns.
     weights : numpy.ndarray
@@ -280,9 +281,9 @@ class SGDPerceptron(base.MiniBatchClassifier):
             A pandas, polars or pyarrow frame of features. A null is an absent feature; in pandas,
             NaN and the fill value of a sparse column are absent features, too.
         y
-            The labels: a series of any kind, an array, a sequence, or a frame of one column.
+            The labels: a series of any kind, an array, a sequence, or a frame with one column.
         w
-            One sample weight for all rows, or one for each.
+            One sample weight for all rows, or one per row.
 
         Raises
         ------
@@ -341,7 +342,7 @@ class SGDPerceptron(base.MiniBatchClassifier):
         stop
             End at the first sample with an error below epsilon, as in the textbook algorithm.
         w
-            One sample weight for all rows, or one for each.
+            One sample weight for all rows, or one per row.
 
         Returns
         -------

@@ -28,7 +28,7 @@ def iter_source(
 ) -> Iterator[tuple[Any, ...]]:
     """Iterate over the samples of sources in any format, one source after another.
 
-    Only one block of rows is held in memory at a time. Rows from a pipe are yielded as they arrive.
+    Only one batch of rows is held in memory at a time. Rows from a pipe are yielded as they arrive.
 
     Parameters
     ----------

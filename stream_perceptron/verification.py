@@ -49,8 +49,8 @@ def verify(
         The model with its lineage.
     sources
         The files that the model learned from. Names do not matter: each file is identified by its
-        digest. If a text file has grown, the digest is that of its first rows. All other files
-        stand for the pipes that were read, in the same order.
+        digest. For a text file that has grown, the digest covers only its first rows. Files whose
+        digest is not in the lineage stand for the pipes that were read, in the same order.
     advance
         Called with the number of rows learned so far and the total number of rows.
 
@@ -163,7 +163,7 @@ class _Replay:
         self._last_source: Source | None = None
 
     def learn(self, live: LiveModel, entries: Sequence[Entry]) -> LiveModel:
-        """Learn entries into a model; return it, or a new model if the entries average models."""
+        """Train a model on entries; return it, or a new model if the entries average models."""
         for entry in entries:
             last, self._last_source = self._last_source, None
             if entry.models:
@@ -303,7 +303,7 @@ def _require_rows(entry: Entry, n_missing: int, problem: str) -> None:
 
 
 def _count_rows(entry: Entry) -> int:
-    """Return the number of an entry's rows, or an upper bound for an entry of shards."""
+    """Return the number of rows in an entry; for an entry of shards, return an upper bound."""
     if entry.models:
         return sum(_count_rows(model_entry) for model in entry.models for model_entry in model)
     return (entry.end - entry.start) * max(entry.shards * entry.round_rows, 1)
@@ -355,7 +355,7 @@ def _compare_models(live: LiveModel, replayed: LiveModel) -> None:
         None if counts is None else counts.tolist()
         for counts in (model.network.class_counts, other.network.class_counts)
     )
-    _require_equal("its counts of classes", *class_counts)
+    _require_equal("its list of class counts", *class_counts)
     _require_equal("its last error", model.last_error, other.last_error)
     _compare_fields("its schema", live.schema, replayed.schema)
     _require_equal(
@@ -379,7 +379,7 @@ def _compare_progress(actual: Progress, expected: Progress) -> None:
         omitted = {"drift_tests", "events", "missing", "untyped_nulls"}
     for field in fields(actual):
         rules = field.metadata
-        # A count is None if it was not kept when the model was saved.
+        # A count is None if it was not recorded when the model was saved.
         if (
             rules.get("saved", True)
             and rules.get("verified", True)

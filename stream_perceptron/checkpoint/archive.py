@@ -1,7 +1,7 @@
 """The checkpoint file: an uncompressed .npz, which is a ZIP archive of `meta.json` and arrays.
 
-The archive's comment holds the SHA-256 of all bytes before it. Equal states give equal bytes, as
-the members have a fixed order and no timestamps.
+The archive's comment holds the SHA-256 of all bytes before it. Equal states give identical bytes,
+because the members have a fixed order and no timestamps.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]
     if not stat.S_ISREG(status.st_mode):
         raise CheckpointError("not a regular file")
     if status.st_size > _MAX_FILE_SIZE:
-        raise CheckpointError("larger than any model of this program")
+        raise CheckpointError("larger than any model that this program saves")
     return from_bytes(path.read_bytes())
 
 
@@ -191,7 +191,7 @@ def _parse_meta(text: bytes) -> dict[str, Any]:
         raise CheckpointError("not a stream-perceptron model")
     version = meta.pop("format_version", None)
     if type(version) is not int or version < 1:
-        raise CheckpointError(f"format version {version!r} is not a version")
+        raise CheckpointError(f"format version {version!r} is not a positive integer")
     if version > FORMAT_VERSION:
         raise CheckpointError(
             f"has format version {version}; this program reads up to {FORMAT_VERSION}: "

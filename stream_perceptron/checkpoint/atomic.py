@@ -27,7 +27,7 @@ _LINK_UNSUPPORTED = (
 def open_replacement(path: Path, previous: Path | None = None) -> Iterator[BinaryIO]:
     """Open a temporary file that replaces `path` once it is complete and on disk.
 
-    On any error the temporary file is removed and `path` stays as it was.
+    On any error, the temporary file is removed and `path` is unchanged.
     """
     path = Path(os.path.realpath(path))
     temporary = _make_temporary_path(path)
@@ -57,7 +57,7 @@ def lock_file(path: Path) -> Iterator[None]:
     path = Path(os.path.realpath(path))
     with open(f"{path}.lock", "ab") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # Match exactly the names of `_make_temporary_path`, not those of files with longer names.
+        # Match only the temporary names for `path`, not those for files with longer names.
         for leftover in path.parent.glob(f".{glob.escape(path.name)}.{'[0-9a-f]' * 16}.tmp"):
             leftover.unlink()
         yield

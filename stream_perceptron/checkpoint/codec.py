@@ -24,7 +24,7 @@ _get_field_types = cache(get_type_hints)  # the types of a dataclass's fields
 _MAX_TUPLE_DEPTH = 8  # tuples within tuples
 _MAX_DATACLASS_DEPTH = 40  # dataclasses within dataclasses
 
-# Names of types that JSON lacks. For each tag: the type, and its conversions to and from text.
+# Names whose types JSON lacks. For each tag: the type, and its conversions to and from text.
 _TAGGED: dict[str, tuple[type, Callable[[Any], str], Callable[[str], Hashable]]] = {
     "bytes": (bytes, bytes.hex, bytes.fromhex),
     "date": (dt.date, dt.date.isoformat, dt.date.fromisoformat),
@@ -73,7 +73,7 @@ def decode_names(values: list[Any]) -> list[Hashable]:
     """Return distinct names from the JSON of `encode_name`."""
     names = [decode_name(value) for value in values]
     if find_duplicates(names):
-        raise CheckpointError("model has a name twice")
+        raise CheckpointError("model has duplicate names")
     return names
 
 
@@ -112,7 +112,7 @@ class Fields:
         return value
 
     def has(self, name: str) -> bool:
-        """Return whether a field of this name is left."""
+        """Return whether a field with this name is left."""
         return name in self._value
 
     def require_empty(self) -> None:
@@ -125,8 +125,8 @@ def to_json(value: Any) -> Any:
     """Convert a dataclass, or the value of a field, to JSON; `from_json` is the inverse.
 
     Fields with `metadata={"saved": False}` are omitted, and so are fields with `{"optional": True}`
-    at their default. A field with `{"is_json": True}` already holds JSON, and a field with
-    `{"saved_as": NAME}` has that name in JSON. A dict becomes a sorted list of pairs.
+    that have their default value. A field with `{"is_json": True}` already holds JSON, and a field
+    with `{"saved_as": NAME}` has that name in JSON. A dict becomes a sorted list of pairs.
     """
     if is_dataclass(value):
         return {
@@ -151,8 +151,8 @@ def _get_saved_name(field: Field[Any]) -> str:
 def from_json(cls: type[T], value: Any, where: str) -> T:
     """Build a dataclass from the JSON of `to_json`; check each value against its field's type.
 
-    Integers outside dicts must be at least the "least" (0 by default) and less than the "below"
-    (2^62 by default) given in the field's metadata.
+    Integers outside dicts must be at least `least` (0 by default) and less than `below` (2^62 by
+    default), which are given in the field's metadata.
     """
     if where.count(".") > _MAX_DATACLASS_DEPTH:
         raise CheckpointError(f"{where[:50]}... is nested too deeply")
@@ -173,7 +173,7 @@ def from_json(cls: type[T], value: Any, where: str) -> T:
 def _convert_value(hint: Any, value: Any, where: str, numbers: range) -> Any:
     """Convert a value to the type of `hint`; an integer must lie in `numbers`."""
     kind, kinds = get_origin(hint), get_args(hint)
-    if kind is UnionType:  # with None
+    if kind is UnionType:  # a type or None
         return None if value is None else _convert_value(kinds[0], value, where, numbers)
     if is_dataclass(hint):
         return from_json(hint, value, where)  # type: ignore[arg-type]

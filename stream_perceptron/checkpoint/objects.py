@@ -1,4 +1,4 @@
-"""River objects as JSON, without pickle: a listed class and its plain data."""
+"""River objects as JSON, without pickle: the name of a listed class, and plain data."""
 
 from __future__ import annotations
 
@@ -38,26 +38,27 @@ _CLASSES = {
 _STEP_MODULES = ("encoders", "compose", "feature_extraction", "feature_selection", "preprocessing")
 _TYPES = {kind.__name__: kind for kind in (bool, bytes, float, int, str)}
 _NUMBER_TYPES = (bool, int, float, np.number, np.bool_)
-# NumPy types with which River's results differ from those with Python's numbers.
+# NumPy types for which River's results differ from its results for Python numbers.
 _NUMPY_TYPES = {np.dtype(code).name: np.dtype(code).type for code in "efbhiBHIL"}
 _DEFAULT_FACTORIES = {
     kind.__name__: kind for kind in (dict, float, int, list, set, str)
-}  # default factories
+}  # the default factories that can be saved
 _STEP_PARAMETERS = {"steps", "transformers"}  # variadic parameters that are stored as dicts
 _VARIADIC_PARAMETERS = {"columns", "imputers", "keys", "types"}  # other variadic parameters
-# The bounds of parameters. Without them, hashing into 0 features would end the process, and a
-# sample with products of many features or n-grams of many words would take minutes and all memory.
+# The bounds of parameters. Without them, hashing into 0 features would crash the process, and a
+# sample with products of many features or n-grams of many words would take minutes and exhaust the
+# memory.
 _BOUNDS = {"n_features": (1, math.inf), "degree": (-math.inf, 10), "ngram_range": (-math.inf, 100)}
 _COUNT_ATTRIBUTES = {"counts", "dfs", "n"}  # learned attributes that count samples
 _MAX_COUNT = 2**53
 _MIN_TABLE_SIZE = 8  # keys
-_MAX_INTEGER_BITS = 1023  # bits of an integer, so that River can compute with it and floats
+_MAX_INTEGER_BITS = 1023  # bits of an integer, so that River can combine it with floats
 # Attributes that a class derives from its parameters.
 _DERIVED_ATTRIBUTES = {"processing_steps", "_reserved_category_codes"}
 
 
 def encode(value: Any, learned: bool = True) -> Any:
-    """Encode plain data or an object of a listed class; only its parameters unless `learned`."""
+    """Encode plain data or an object of a listed class; unless `learned`, only its parameters."""
     if isinstance(value, np.generic):
         if value.dtype.name in _NUMPY_TYPES:
             return {"numpy": [value.dtype.name, encode(value.item())]}
@@ -97,12 +98,12 @@ def encode(value: Any, learned: bool = True) -> Any:
 def _require_float_range(value: Any) -> Any:
     """Return a value; reject an integer beyond the largest float."""
     if type(value) is int and value.bit_length() > _MAX_INTEGER_BITS:
-        raise CheckpointError("an integer of more than 307 digits cannot be saved")
+        raise CheckpointError("an integer with more than 307 digits cannot be saved")
     return value
 
 
 def _encode_table(table: dict[Any, Any]) -> list[Any] | None:
-    """Encode a dict as a list of keys and a list of values; None if small or of mixed types.
+    """Encode a dict as lists of keys and values; return None if it is small or has mixed types.
 
     If the values are objects, each of their attributes becomes a list.
     """
@@ -225,7 +226,7 @@ def _encode_state(value: Any, learned: bool) -> dict[str, Any]:
     with _translate_errors(cls.__name__):
         if parameters:
             _construct_object(cls, attributes)
-        # An imputer stores what it learns in its parameter objects, so save these as new objects.
+        # An imputer stores what it learns in its parameter objects, so save them as if untrained.
         return {
             name: encode(part, learned and name not in parameters)
             for name, part in attributes.items()
@@ -366,7 +367,7 @@ def encode_lr(lr: Any) -> Any:
     with suppress(CheckpointError):
         return encode(lr)
     raise CheckpointError(
-        f"{type(lr).__name__} cannot be saved as lr: use a number or a scheduler of river.optim"
+        f"{type(lr).__name__} cannot be saved as lr: use a number or a scheduler from river.optim"
     )
 
 

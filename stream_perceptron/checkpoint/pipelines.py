@@ -88,7 +88,7 @@ def build_pipeline(
     scaler = model.network.scaler
     if scaler is not None:
         if steps:
-            raise CheckpointError("has a pipeline and a scaler of its own")
+            raise CheckpointError("has both a pipeline and its own scaler")
         model.network.scaler = None
         steps = {"scaler": _build_river_scaler(scaler, model), "SGDPerceptron": None}
     named_steps = [(name, model if step is None else step) for name, step in steps.items()]
@@ -113,7 +113,7 @@ def build_pipeline(
 
 
 def _build_one_hot_encoder(columns: Sequence[str], model: SGDPerceptron) -> Any:
-    """Build a River encoder of columns that knows the values that the model has learned."""
+    """Build a River one-hot encoder for columns, with the values that the model has learned."""
     from river.compose import Select
     from river.preprocessing import OneHotEncoder
 

@@ -59,7 +59,7 @@ def save(
 ) -> None:
     """Save a model so that it continues after `load` with bit-identical results.
 
-    The file is replaced atomically: after a crash it is either the old checkpoint or the new one.
+    The file is replaced atomically: after a crash, it is either the old checkpoint or the new one.
     The old checkpoint is kept as PATH.prev.
 
     Parameters

@@ -32,7 +32,7 @@ class Offset(NamedTuple):
 
 
 def build_offset(read_options: ReadOptions, values: Sequence[Any]) -> Offset:
-    """Return the offset that the values of the position columns give.
+    """Return the offset given by the values of the position columns.
 
     Raises
     ------
@@ -209,7 +209,7 @@ class Batch:
     numbers_redelivered: bool = True
     # Notices about the source, which come with its first usable rows.
     notices: tuple[Notice, ...] = ()
-    missing: MissingValues | None = None  # of the usable rows; None if there are none
+    missing: MissingValues | None = None  # of the usable rows; None if no value is missing
     # The features that encode texts or dates, which a scaler leaves unchanged.
     unscaled: frozenset[str] = frozenset()
     # The contents of the passthrough columns and the join ID of each usable row.

@@ -26,11 +26,11 @@ IdleCallback = Callable[[], float | None]
 
 _CHUNK_SIZE = 2**20  # bytes to read at once by default, and the size to request for pipes
 _SET_PIPE_SIZE = 1031  # F_SETPIPE_SZ of Linux
-_MAX_READ_SIZE = 2**26  # bytes; the limit of one read
+_MAX_READ_SIZE = 2**26  # the maximum number of bytes in one read
 _MAX_ZSTANDARD = 2**16  # bytes to decompress at once with Zstandard
 _MAX_RECORD_WAIT = 1.0  # seconds to wait for the rest of a record after an interrupt
 
-# The name of each compression, and the module and class that read it, by the first bytes.
+# The name of each compression format, and the module and class that read it, by first bytes.
 _COMPRESSIONS = {
     b"\x1f\x8b": ("gzip", "gzip", "GzipFile"),
     b"BZh": ("bzip2", "bz2", "BZ2File"),
@@ -86,7 +86,7 @@ def strip_credentials(path: str) -> str:
     's3://bucket/a@b.csv'
 
     """
-    # A password may have an unescaped slash; a port is a number.
+    # A password may contain an unescaped slash; a port is a number.
     return re.sub(r"(?<=://)(?:[^/@:]*:(?![0-9]+/).*|[^/]*)@", "", path, count=1)
 
 
@@ -282,7 +282,7 @@ class ByteStream:
         return size
 
     def close(self) -> None:
-        """Do nothing: pyarrow closes what it reads, but stdin must stay open."""
+        """Do nothing: pyarrow closes the files it reads, but stdin must stay open."""
 
 
 def open_bytes(path: str, interrupt: Interrupt | None = None) -> ByteStream:
@@ -296,7 +296,7 @@ def open_bytes(path: str, interrupt: Interrupt | None = None) -> ByteStream:
         else:
             file = _File(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
             source = ByteStream(path, file.read, file.read_into, descriptor=file.descriptor)
-    start = source.peek(4)  # not more: the writer may wait for the answer to a short line
+    start = source.peek(4)  # no more, because the writer may await a reply to a short line
     read: Callable[[int], bytes] | None = None
     for magic, decompressor in _COMPRESSIONS.items():
         if start.startswith(magic):
@@ -406,7 +406,7 @@ def _make_decompressor(
             if source.is_interrupted:
                 return b""
             raise SourceError(f"{source.name}: its {name} data ends too early") from None
-        except errors:  # not every exception: some end the wait for data
+        except errors:  # not all exceptions, because some end the wait for data
             raise SourceError(f"{source.name}: its {name} data is damaged") from None
 
     return read

@@ -95,8 +95,8 @@ class SlicedContents(Contents):
 class Cells:
     """The cells of n records in compressed sparse form.
 
-    Record i has the cells starts[i] to starts[i + 1] - 1. A record with an error has no cells, or
-    in a table only nulls.
+    Record i has the cells starts[i] to starts[i + 1] - 1. A record with an error has no cells or,
+    in a table, only nulls.
 
     Examples
     --------

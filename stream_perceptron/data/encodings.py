@@ -31,7 +31,7 @@ def encode_content(
     options
         The read options, of which the null values and the decimal mark are used.
     is_text
-        Whether numbers are written as texts, so that 200.0 and 200 are one value.
+        Whether numbers are written as texts, so that 200.0 and 200 are the same value.
 
     Raises
     ------

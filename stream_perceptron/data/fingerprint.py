@@ -13,9 +13,9 @@ CHANGED = "changed"  # replaces the digest of a file that was changed while it w
 # A local file up to this size is identified by all of its bytes, a larger one by its footer.
 _MAX_HASHED_SIZE = 2**30
 
-START_BYTES = 4096  # at the start of a text file, which distinguish most files
+START_BYTES = 4096  # the number of first bytes of a text file, which distinguish most files
 
-# Two changes of a file within this many nanoseconds may have the same modification time, because
+# Two changes to a file within this many nanoseconds may have the same modification time, because
 # some file systems have a resolution of two seconds.
 _TIME_STEP = 2 * 10**9
 
@@ -27,7 +27,7 @@ class FileState:
     device: int = field(metadata={"below": 2**64})
     inode: int = field(metadata={"below": 2**64})
     size: int  # in bytes
-    # The modification time in nanoseconds; 0 if a later change may have the same one.
+    # The modification time in nanoseconds; 0 if a later change may have the same time.
     time: int = field(metadata={"least": -(2**63), "below": 2**63})
 
     @classmethod
@@ -109,7 +109,7 @@ def build_changed_error(name: str) -> SourceError:
 class PipeHeader:
     """The start of an anonymous pipe, for the next run on the same pipe.
 
-    A FIFO has none, because its writer may start again.
+    Nothing is stored for a FIFO, because its writer may start again.
     """
 
     pipe: str  # identifies the pipe

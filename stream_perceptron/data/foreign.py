@@ -19,7 +19,7 @@ _FOREIGN = {
         "sqlite3 -header -csv {} 'select * from TABLE' | stream-perceptron ...",
     ),
     b"\x80\x04": (
-        "a pickle, which may run any code",
+        "a pickle, which may run arbitrary code",
         'if you trust it and it is a data frame: python -c "import pandas, sys; '
         'pandas.read_pickle(sys.argv[1]).to_csv(sys.stdout, index=False)" {} '
         "| stream-perceptron ...",
@@ -92,7 +92,7 @@ def reject_unsupported_content(name: str, path: str, first_bytes: bytes) -> None
 
 
 def _describe_archive(path: str, quoted: str) -> str:
-    """Return what a ZIP archive contains, and a command that reads it."""
+    """Describe the contents of a ZIP archive, and suggest a command that reads it."""
     import zipfile  # lazy import: rarely needed
 
     try:

@@ -11,7 +11,7 @@ T = TypeVar("T")
 class lazy_property(Generic[T]):  # noqa: N801, used as a decorator
     """A property that is computed when it is first read.
 
-    It is `functools.cached_property` without its lock, which Python 3.12 removed: one lock for all
+    It is `functools.cached_property` without the lock that Python 3.12 removed: one lock for all
     objects of a class makes threads wait for each other. If two threads first read the property
     at the same time, both compute it.
 
@@ -43,6 +43,6 @@ class lazy_property(Generic[T]):  # noqa: N801, used as a decorator
     def __get__(self, instance: object, owner: type) -> Any:
         if instance is None:
             return self
-        # From now on the attribute of the object takes precedence over this descriptor.
+        # From now on, the attribute of the object takes precedence over this descriptor.
         value = vars(instance)[self._name] = self._compute(instance)
         return value

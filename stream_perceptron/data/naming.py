@@ -17,7 +17,7 @@ _MAX_NAMES = 5  # names in one list of a message
 
 
 def find_column(requested: str, names: Sequence[str]) -> str | None:
-    """Return the column with a name, ignoring case, or at a position, counted from 1; else None.
+    """Return the column that a name (ignoring case) or a position (from 1) identifies, or None.
 
     Examples
     --------
@@ -115,7 +115,7 @@ def quote_names(names: Sequence[str], max_shown: int = _MAX_NAMES) -> str:
 
 
 def format_names(names: Sequence[str]) -> str:
-    """Join names for a message: all if they are few, else the ends of a series or the first few.
+    """Join names for a message: all if few, else the ends of a numbered series or the first few.
 
     Examples
     --------

@@ -25,15 +25,15 @@ _LIKELY_NULLS = frozenset(
     {"na", "n/a", "nan", "null", "none", "nil", "?", "-", "--", ".", "missing"}
 )
 
-# Matches dates, times, addresses, numbers, IDs and texts of many words. Long texts match first,
-# because the search for words takes quadratic time.
+# Matches dates, times, addresses, numbers, IDs and texts of many words. The length is checked
+# first, because the search for words takes quadratic time.
 _NOT_CATEGORICAL = re.compile(
     r"(?s).{41}|[0-9]{4}|[0-9][-/:.,][0-9]|^[+-]?[0-9]+$|(\S+\s+){4}|@|://"
 )
 
 _MIN_MEAN_WORDS = 2.5  # the minimum mean number of words in a text to suggest --words
-_MAX_COUNTED_CHARS = 1000  # characters of a text in which words are counted
-_MAX_SHOWN = 50  # characters of a text to suggest for --missing
+_MAX_COUNTED_CHARS = 1000  # the number of characters of a text in which words are counted
+_MAX_SHOWN = 50  # the maximum length of a text suggested for --missing
 NOT_IN_MODEL = "not in the model"  # why a column is not used
 
 
@@ -64,7 +64,7 @@ class ColumnSummary(NamedTuple):
     scales: Sequence[float] = (1.0,)
     label: str | None = None
     ignored: Mapping[str, str] = {}  # by column: why it is not used
-    # Ignored columns of texts, each with the texts of the first rows.
+    # Ignored text columns, each with its texts in the first rows.
     texts: Mapping[str, Sequence[Any]] = {}
     # Ignored columns of other types, each with the option that would encode it.
     encodable: Mapping[str, str] = {}
@@ -139,9 +139,12 @@ def describe_columns(
         lines.append(f"ignored (text): {format_names(list(summary.texts))}{advice}")
     suspects = [name for name in features if looks_like_row_id(name) or name in summary.row_ids]
     if suspects:
+        predicate, pronoun = "looks like a row number, which spoils learning", "it"
+        if len(suspects) > 1:
+            predicate, pronoun = "look like row numbers, which spoil learning", "them"
         lines.append(
             build_warning(
-                f"{quote_names(suspects)} looks like a row number, which spoils learning: drop it "
+                f"{quote_names(suspects)} {predicate}: drop {pronoun} "
                 f"with --ignore {format_option_value(suspects)}"
             )
         )

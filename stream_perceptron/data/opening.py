@@ -51,7 +51,7 @@ def open_source(
     interrupt
         Ends the input early, as a signal does.
     header
-        The start of the pipe as an earlier run read it, which is used if the pipe is the same.
+        The start of the pipe as an earlier run read it; it is used if the pipe is the same.
 
     Raises
     ------

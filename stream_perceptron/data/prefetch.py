@@ -74,5 +74,5 @@ def prefetch(
     finally:
         is_closed = True
         slots.put(False)
-        # At exit the thread must not be running Arrow's code.
+        # At exit, the thread must not be running Arrow code.
         worker.join(_MAX_END_WAIT)

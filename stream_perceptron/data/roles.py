@@ -22,8 +22,8 @@ _MAX_COLUMNS = 2**20
 def resolve_positions(options: ReadOptions, schema: Schema) -> ReadOptions:
     """Return the read options with positions replaced by the names of columns.
 
-    Positions refer to the first source with named columns; other sources may have another order.
-    JSON keys have no positions, except the label's.
+    Positions refer to the first source with named columns; other sources may order their columns
+    differently. JSON keys have no positions, except for the label's key.
     """
     label = options.label and (schema.label or options.label)
     if not schema.columns or schema.is_open:
@@ -196,7 +196,7 @@ def rename_ignored_duplicates(
 
 
 def name_columns(read_options: ReadOptions, schema: Schema, n: int, where: str) -> list[str]:
-    """Return names for n unnamed columns, after their roles and the model's features."""
+    """Return names for n unnamed columns, based on their roles and the model's features."""
     placeholders = [f"column {i + 1}" for i in range(n)]
     options = resolve_columns(read_options, placeholders, where, to_learn=False)
     used = {*options.roles, *options.encoded}

@@ -87,8 +87,8 @@ class RandomDraws(Source):
     def load_rows(self, request: Request) -> Batch:
         """Return all rows to draw from; none of them counts as redelivered.
 
-        They are scanned once, and interpreted with the schema inferred from all of them, as in a
-        resumed run.
+        The rows are scanned once and interpreted with the schema inferred from all of them, as in
+        a resumed run.
 
         Raises
         ------
@@ -135,7 +135,7 @@ class RandomDraws(Source):
 
 
 class DrawnRows(RawRows):
-    """Drawn rows, given by their indices in all rows to draw from."""
+    """Drawn rows, given by their indices among all rows to draw from."""
 
     def __init__(self, draws: NDArray[np.intp]) -> None:
         self.draws = draws

@@ -39,7 +39,7 @@ class ReadOptions:
     # The label column; None for the only column named label, class, target or y.
     label: str | None = None
     weight: str | None = None  # the column of sample weights
-    ignore: tuple[str, ...] = ()  # columns not to use
+    ignore: tuple[str, ...] = ()  # the columns that are not used
     # The factor of features; None for 1/255 if they are 8-bit, else 1.
     scale: float | None = None
     # The columns with the offset of a row in its origin: any number of columns for the partition,
@@ -205,7 +205,7 @@ class Schema:
         return sorted(names, key=lambda name: positions.get(name, len(positions)))
 
     def describe_difference(self, features: tuple[str, ...]) -> str:
-        """Describe how features differ from the known features; empty if they do not."""
+        """Describe how features differ from the known ones; return an empty text if they do not."""
         known, given = set(self.features or ()), set(features)
         lacking = [name for name in self.features or () if name not in given]
         added = [name for name in features if name not in known]

@@ -46,7 +46,7 @@ class Request:
     # The fingerprint of a text file up to `start` or, in a further pass, up to the point that the
     # first pass had reached when the run began; None if fingerprints are not needed.
     known_fingerprint: Fingerprint | None = None
-    max_features: int = 2**22  # a row with more is rejected before its names are created
+    max_features: int = 2**22  # a row with more features is rejected before names are created
     # Whether unused columns are read, too, so that rejected rows have all of their columns.
     reads_unused_columns: bool = False
     # The number of rows of a pipe read in earlier runs; its rows are numbered across runs.
@@ -76,7 +76,8 @@ class Knowledge:
     schema: Schema = field(default_factory=Schema)
     # The names of features, if rows name their own.
     names: Vocabulary = field(default_factory=Vocabulary)
-    # The names in options that no row of a new model has had so far, if rows name their own cells.
+    # The names in options that have not yet occurred in a row of a new model, if rows name their
+    # own cells.
     unseen: frozenset[str] = frozenset()
 
     def adopt(self, inferred: InferredKnowledge) -> None:
@@ -293,7 +294,7 @@ class Source(ABC):
     def find_matching(self, fingerprints: Iterable[Fingerprint]) -> list[Fingerprint]:
         """Return the given fingerprints that match this content or its first rows, smallest first.
 
-        First rows are compared only if the source may grow.
+        The first rows are compared only if the source may grow.
         """
         own = self.fingerprints()
         return [fingerprint for fingerprint in fingerprints if [fingerprint] == own]
@@ -354,7 +355,7 @@ def is_any_interrupted(sources: Sequence[Source]) -> bool:
 def read_batches(
     source: Source, request: Request, knowledge: Knowledge | None = None
 ) -> Iterator[Batch]:
-    """Yield the rows of a source as batches, and add what each batch implies to `knowledge`.
+    """Yield the rows of a source as batches, and update `knowledge` after each batch.
 
     Examples
     --------

@@ -58,7 +58,9 @@ def read_idx(path: Path) -> NDArray[Any]:
     except (EOFError, zlib.error) as error:
         raise SourceError(f"{path}: damaged gzip file ({first_line(error)})") from None
     if len(data) < 4 or data[:2] != b"\0\0" or data[2] not in _IDX_TYPES or not data[3]:
-        raise SourceError(f"{path}: not an IDX file: it must begin with 0, 0, type, dimensions")
+        raise SourceError(
+            f"{path}: not an IDX file: it must begin with the bytes 0, 0, type and dimensions"
+        )
     dtype, dimensions = np.dtype(_IDX_TYPES[data[2]]), data[3]
     start = 4 + 4 * dimensions
     if len(data) < start:

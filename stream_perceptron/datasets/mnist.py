@@ -46,7 +46,7 @@ class Dataset:
     mirrors
         The HTTPS addresses of folders with the gzipped files.
     npm, debian
-        The packages that contain the files; None without a package.
+        The packages that contain the files; None if there is no such package.
 
     """
 

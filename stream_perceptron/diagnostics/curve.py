@@ -22,7 +22,7 @@ _WIDTHS = {"broad": 600, "narrow": 340}  # pixels, for desktops and for phones
 
 
 def draw_learning_curve(live: LiveModel) -> dict[str, Any] | None:
-    """Draw the learning curve and summarize it in words; return None without samples."""
+    """Draw the learning curve and summarize it in words; None if there are no samples."""
     from markupsafe import Markup
 
     progress = live.progress

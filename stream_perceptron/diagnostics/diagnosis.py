@@ -44,7 +44,7 @@ _MIN_CORRELATION = 6.0  # rank correlation, in standard errors
 
 
 def collect_findings(live: LiveModel, diverged: bool = False) -> list[Finding]:
-    """Return the findings of a run, gravest first.
+    """Return the findings of a run, most serious first.
 
     `diverged` states whether the run rejected its last sample to prevent divergence.
     """
@@ -100,12 +100,12 @@ def _check_early_stop(live: LiveModel) -> Iterator[Finding]:
         0.02, 4 * _compute_standard_error(accuracy[2], progress.samples // 4)
     )
     if progress.larger_tally.window_accuracy < _LOW_ACCURACY or is_rising:
-        rising = f", up from {accuracy[2]:.1%} a quarter of the run before" if is_rising else ""
+        rising = f", up from {accuracy[2]:.1%} in the third quarter" if is_rising else ""
         yield Finding(
             FindingCode.STOPPED_TOO_EARLY,
             f"one sample's error fell below epsilon {live.model.epsilon:g} after "
             f"{progress.samples:,} samples, when {_describe_accuracy(live, 'was')}"
-            f"{rising} and {progress.updated_share:.1%} of the samples were still learned",
+            f"{rising}, and {progress.updated_share:.1%} of the samples were still learned",
             "lower epsilon, or leave --stop out",
         )
 

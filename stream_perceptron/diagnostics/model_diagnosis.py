@@ -21,7 +21,7 @@ Pairs = Iterable[tuple[Mapping[Hashable, Any], Hashable]]
 def diagnose(
     model: LiveModel | SGDPerceptron | Pipeline, samples: Pairs = (), diverged: bool = False
 ) -> list[Finding]:
-    """Return the findings that explain why a model does not learn well, gravest first.
+    """Return the findings that explain why a model does not learn well, most serious first.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ def diagnose(
     SampleError
         If a sample cannot be used.
     TypeError
-        If `model` is of none of these types.
+        If `model` has another type.
 
     Examples
     --------
@@ -75,7 +75,7 @@ def _test_and_train(model: SGDPerceptron | Pipeline, samples: Pairs) -> tuple[Li
 
     The other steps of a pipeline transform the samples without learning.
     """
-    from stream_perceptron.live.sweep import build_batches  # deferred: it imports threads
+    from stream_perceptron.live.sweep import build_batches  # deferred: it imports thread pools
 
     *steps, last = getattr(model, "steps", {"": model}).values()
     if not isinstance(last, SGDPerceptron):

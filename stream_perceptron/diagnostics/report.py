@@ -113,7 +113,7 @@ def _get_class_names(live: LiveModel) -> list[str]:
 
 
 def _build_matrix(live: LiveModel) -> dict[str, Any]:
-    """Return the confusion matrix as counts, or as percentages of each label if too wide."""
+    """Return the confusion matrix as counts, or as shares of each label if counts are too wide."""
     names = _get_class_names(live)
     counts = live.progress.tally.confusion.matrix(range(len(names)))
     is_wide = len(names) * (len(f"{counts.max():,}") + 2) > _MAX_MATRIX_WIDTH
@@ -219,7 +219,7 @@ def _build_weight_drawings(live: LiveModel) -> dict[str, Any]:
         len(names) == 2
         and np.abs(model.weights.sum(axis=0)).max(initial=0.0) < _MIRROR_TOLERANCE * reach
     ):
-        # The weights of two classes mirror each other up to initial values: show the rarer class.
+        # Initial values aside, the weights of two classes mirror each other: show the rarer class.
         rarer = int(live.progress.scores(2).counts.argmin())
         shown, mirror = np.array([rarer]), names[1 - rarer]
     n_left_out = 0 if mirror is not None else len(names) - len(shown)

@@ -125,7 +125,7 @@ class _Sample:
                 f"the biases change by {_format_vector(bias_change_made)}, "
                 f"not by lr * delta, {_format_vector(expected[1])}"
             )
-        # Solve moved = lr * outer(delta, x) for delta.
+        # Solve change_made = lr * outer(delta, x) for delta.
         delta = change_made @ self.x / (self.lr * (self.x @ self.x))
         if not _are_close(change_made, self.lr * np.multiply.outer(delta, self.x)):
             return "the change of the weights is not lr * np.outer(delta, x)"
@@ -159,7 +159,7 @@ class _Sample:
         )
         derivative_of_y = self.f.derivative(y, self._activate(y))
         yield (
-            f"derivative taken of y, not of net: y is {f}(net) already",
+            f"derivative taken at y, not at net: y is already {f}(net)",
             self._compute_change((d - y) * derivative_of_y),
         )
         yield (

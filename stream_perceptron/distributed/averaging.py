@@ -32,7 +32,7 @@ from stream_perceptron.perceptron import SGDPerceptron
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
 
-# Parameters that must be the same in all models, by their option.
+# Parameters that must be the same in all models, by command-line option.
 _SHARED_PARAMETERS = {
     "activation": "activation", "class-weight": "class_weight", "init-range": "init_range",
     "seed": "seed_",
@@ -57,9 +57,9 @@ def average(base: SGDPerceptron, models: Sequence[SGDPerceptron]) -> SGDPerceptr
     base
         The model that all others were trained from. The mean has its parameters.
     models
-        The models. Their weights are added up in this order. A scaler's statistics of the samples
-        that each model learned since the base are computed by subtraction, and merged with Chan's
-        formula.
+        The models. Their weights are added up in this order. If the models have scalers, the
+        statistics of the samples that each model added to the base are computed by subtraction
+        and merged with Chan's formula.
 
     Raises
     ------
@@ -138,7 +138,7 @@ def _count_labels(network: Network) -> Counter[Hashable]:
 
 
 def _average_weights(united: Network, base: Network, networks: Sequence[Network]) -> None:
-    """Set the mean weights of all networks, and their added counts, in `united`."""
+    """Set the weights of `united` to the mean of all networks, and its counters to the totals."""
     total = np.zeros((len(united.label_names), 1 + len(united.feature_names)))
     n_seen, n_updates, last_error = base.n_seen, base.n_updates, base.last_error
     for network in networks:
@@ -153,7 +153,7 @@ def _average_weights(united: Network, base: Network, networks: Sequence[Network]
 
 
 def _merge_statistics(united: Network, base: Network, networks: Sequence[Network]) -> None:
-    """Set the statistics of the united scaler: those of the base and of each network's samples."""
+    """Set the united scaler's statistics: the base's, merged with those of all new samples."""
     scaler = united.scaler
     assert scaler is not None
     d = len(united.feature_names)
@@ -206,7 +206,7 @@ def _require_descent(base: SGDPerceptron, model: SGDPerceptron) -> None:
 def _align_weights(network: Network, united: Network) -> Array:
     """Return a network's biases and weights (k, 1 + d) for all labels and features of `united`.
 
-    Each is the initial weight in `united`, plus what the network added to its own initial weight.
+    Each is the initial weight in `united` plus the network's change to its own initial weight.
     """
     own = np.column_stack([network.store.biases, network.store.weights])
     if all(
@@ -246,10 +246,10 @@ def average_live(base_live: LiveModel, live_models: Sequence[LiveModel]) -> Live
 
     Returns
     -------
-    The `average`, with the counts and lineage of `base_live`, those that each model added to them,
-    and the marks of all models. From the cursors, it keeps the highest offset of each partition.
-    The samples that several models added form one bin of the learning curve. The window of the last
-    1,000 samples follows the order of the models.
+    The `average`, with the counts and lineage of `base_live`, the counts and entries that each
+    model added, and the marks of all models. Its cursor has the highest offset of each partition.
+    If there are several models, the samples that they added form one bin of the learning curve. The
+    window of the last 1,000 samples follows the order of the models.
 
     Raises
     ------

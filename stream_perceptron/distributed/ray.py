@@ -1,4 +1,4 @@
-"""Runs on a Ray cluster: shards learn in parallel and are averaged every round."""
+"""Train on a Ray cluster: models learn shards in parallel and are averaged every round."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from stream_perceptron.live.lineage import ROUNDS, Entry, try_encode_class_weigh
 from stream_perceptron.live.model import LiveModel
 from stream_perceptron.model.kernel import NAME as KERNEL
 
-_MAX_RETRIES = 10  # of a task whose worker was lost
+_MAX_RETRIES = 10  # for a task whose worker was lost
 _POLL_SECONDS = 0.1  # between two checks for an interrupt
 _CONNECT_SECONDS = 10.0  # for a cluster to accept a connection
 
@@ -102,13 +102,13 @@ def require_same_version() -> None:
         raise ClusterError(f"a machine in the cluster cannot learn: {first_line(error)}") from None
     if other_kernels := kernels - {_describe_kernel()}:
         raise ClusterError(
-            f"a machine of the cluster has {min(other_kernels)}, "
+            f"a machine in the cluster has {min(other_kernels)}, "
             f"but this one has {_describe_kernel()}"
         )
 
 
 def _describe_kernel() -> str:
-    return f"stream-perceptron {version('stream-perceptron')} with the kernel {KERNEL}"
+    return f"stream-perceptron {version('stream-perceptron')} with the {KERNEL} kernel"
 
 
 def run(
@@ -123,8 +123,8 @@ def run(
 
     A new model first learns the rows up to the first labeled row. In a round, all shards start from
     the same model and test each sample before learning it; then their models are averaged. At each
-    yield, the model, its progress and its cursor are consistent and may be saved. An interrupt of
-    a source ends the run.
+    yield, the model, its progress and its cursor are consistent and may be saved. Interrupting a
+    source ends the run.
     """
     run_cursor = replace(live.cursor if cursor is None else cursor, finished=False)
     if run_cursor.shards is None:

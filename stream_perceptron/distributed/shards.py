@@ -133,8 +133,8 @@ def learn_first_sample(
 ) -> Outcome | None:
     """Test and train a copy of a new live model on all rows up to the first labeled row.
 
-    The initial weights of its label and features are drawn here, so that all shards begin with the
-    same weights.
+    The initial weights of that row's label and features are drawn here, so that all shards begin
+    with the same weights.
 
     Returns
     -------
@@ -177,8 +177,8 @@ def learn_row_ranges(
 ) -> Outcome:
     """Test and train a copy of a live model on ranges of rows.
 
-    The result depends only on the arguments and the files, and nothing else is modified, so a call
-    may be repeated on any machine.
+    The result depends only on the arguments and the files, and nothing is modified, so a call may
+    be repeated on any machine.
 
     Examples
     --------

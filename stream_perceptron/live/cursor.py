@@ -26,7 +26,7 @@ class Shards:
     first_rows: int = 0
 
     def __str__(self) -> str:
-        return f"in {self.n:,} shards by rounds of {self.rows:,} rows"
+        return f"in {self.n:,} shards in rounds of {self.rows:,} rows"
 
 
 class SourceAction(Enum):
@@ -52,15 +52,15 @@ class Cursor:
     row: int = 0
     # The rows at the start of the current file that were learned before this pass.
     n_known: int = field(default=0, compare=False, metadata={"saved": False})
-    # The bytes of a text file up to the end of its last row that was read.
+    # The number of bytes in a text file up to the end of the last row read.
     offset: int = field(default=0, metadata={"optional": True})
     # The rows read from these sources in all epochs, including earlier runs.
     read: int = 0
     rejected: int = field(default=0, metadata={"optional": True})  # the rejected rows among these
     finished: bool = True  # whether the run ended without an interrupt or an error
     stopped_below: float | None = None  # the epsilon, if an error below it ended the run
-    # The output files, by path relative to the checkpoint: their size in bytes up to the last
-    # learned row.
+    # The size in bytes of each output file up to the last learned row, by its path relative to the
+    # checkpoint.
     outputs: dict[str, int] = field(default_factory=dict)
     # Undelivered predictions of learned rows: lines that the reader has not read from the pipe.
     undelivered: str = field(default="", metadata={"optional": True, "saved_as": "untaken"})
@@ -73,7 +73,10 @@ class Cursor:
     is_again: bool = field(default=False, metadata={"optional": True})
 
     def copy_for_run(self, epsilon: float, stop: bool) -> Cursor:
-        """Return a copy for a new run, finished if an error below epsilon ended the last one."""
+        """Return a copy for a new run.
+
+        It is marked as finished if an error below epsilon ended the last run.
+        """
         cursor = replace(
             self, sources=list(self.sources), redeliveries=copy.deepcopy(self.redeliveries)
         )
@@ -240,7 +243,7 @@ class Cursor:
         return True
 
     def _continues_pass(self, sources: Sequence[Source], passes: int | None) -> bool:
-        """Return whether the current pass continues, rather than a first pass over new rows."""
+        """Return whether the current pass continues, or else a first pass over new rows begins."""
         if len(sources) > len(self.sources):
             return False
         has_pass_left = passes is None or self.epoch < passes
@@ -257,7 +260,7 @@ class Cursor:
         return f"{order}, again" if self.is_again else order
 
     def _require_finished(self, shared: Sequence[Fingerprint], new: Cursor) -> None:
-        """Reject a new run over files of an unfinished run at random or in shards."""
+        """Reject a new run over files that an unfinished run reads at random or in shards."""
         if not shared:
             return
         position = f"row {self.row:,}" if self.shards is None else f"round {self.shards.rounds:,}"

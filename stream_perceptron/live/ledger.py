@@ -256,8 +256,8 @@ class Ledger:
     def update_mark(self) -> None:
         """Move the mark of the current file to its last learned row.
 
-        For text, this takes a second pass over the file, so it is deferred until it is needed, such
-        as for saving the model, but for at most 64 MB.
+        For text, this takes a second pass over the file, so it is deferred until it is needed, for
+        example to save the model, but for at most 64 MB of text.
         """
         with self.lock:
             if self._unmarked is None:

@@ -255,7 +255,7 @@ class Progress:
 
     Progressive accuracy is measured on rows that are learned for the first time. Rows that were
     learned before, in later passes or with `--again`, and rows that are drawn at random count
-    towards the training accuracy instead.
+    toward the training accuracy instead.
 
     Examples
     --------
@@ -285,7 +285,7 @@ class Progress:
     last_target: int = field(default=-1, metadata={"least": -1})
     error_sum: float = 0.0  # the sum of the errors of all labeled samples, added one by one
     largest: float = 0.0  # the largest absolute value of a feature in the probed samples
-    # The largest absolute value by name, of features that all probed samples have; at most 256.
+    # The largest absolute value, by name, of at most 256 features that all probed samples have.
     reach: dict[str, float] | None = field(default=None, metadata={"optional": True})
     # The last value of each feature that has increased from every probed sample to the next.
     rising: dict[str, float] | None = field(default=None, metadata={"optional": True})
@@ -331,7 +331,7 @@ class Progress:
 
     @property
     def training_accuracy(self) -> float | None:
-        """The accuracy on samples of rows that were learned before; None without any."""
+        """The accuracy on samples of rows that were learned before; None if there are none."""
         return self.training.accuracy if self.training.tested else None
 
     @property

@@ -245,7 +245,7 @@ class LiveModel:
     def recent_auc(self) -> float | None:
         """The area under the ROC curve of the rarest class, over the last 1,000 samples.
 
-        None if these samples have only one class, or until 1,000 samples have followed a resume.
+        None if these samples have only one class, or for the first 1,000 samples after a resume.
         """
         progress, recent_scores = self.progress, self.ledger.recent_scores
         n_tested = progress.progressive.tested + progress.training.tested
@@ -337,7 +337,7 @@ class LiveModel:
         Parameters
         ----------
         sources
-            The sources to read. In the first pass each file is read from its mark to its end.
+            The sources to read. In the first pass, each file is read from its mark to its end.
         again
             Whether all files are read from their start, even if they were learned before.
         epochs
@@ -384,7 +384,7 @@ class LiveModel:
     ) -> Generator[StepResult, None, None]:
         """Test and train on the rows of some sources; yield after every batch.
 
-        At each yield the model, its progress and its cursor are consistent and may be saved. The
+        At each yield, the model, its progress and its cursor are consistent and may be saved. The
         model stays unchanged until the first row is learned. If a source is interrupted, the run
         ends as if there were no more rows, but its cursor is not marked as finished.
 

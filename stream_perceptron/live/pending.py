@@ -40,7 +40,7 @@ class PendingSample(NamedTuple):
 class JoinedBatch(Batch):
     """A batch whose label rows have the features of their pending samples.
 
-    Rows are numbered among the usable rows.
+    Row numbers count only usable rows.
     """
 
     read_features: Rows  # the features as read, before samples are joined

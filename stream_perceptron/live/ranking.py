@@ -133,7 +133,7 @@ class Ranking:
                 counts[label] += np.bincount(bins[mask, label], minlength=_BINS)
 
     def curve(self, label: int) -> PrecisionRecall | None:
-        """Return precision and recall of a class; None if all or no samples belong to it."""
+        """Return the precision and recall of a class; None if all or no samples belong to it."""
         if not self.can_compute or not self._n:
             return None
         if self._binned is not None:
@@ -174,7 +174,7 @@ def compute_figures(curve: PrecisionRecall) -> RankingFigures:
 
     Average precision is the sum of precisions, each multiplied by the gain in recall. The area
     under the ROC curve is the share of pairs of a hit and another sample in which the hit has the
-    larger score; ties count half[^1].
+    larger score; ties count half [^1].
 
     References
     ----------

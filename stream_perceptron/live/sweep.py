@@ -216,7 +216,7 @@ def sweep(
     lr, epsilon, init_range, activation
         Parameters of `SGDPerceptron`: a value, or several.
     n_threads
-        The number of trials that learn in parallel; None for one for each processor.
+        The number of trials that learn in parallel; None for one per processor.
     parameters
         Other parameters of `SGDPerceptron`, for all trials.
 

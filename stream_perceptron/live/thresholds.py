@@ -17,7 +17,7 @@ _TINY = np.finfo(np.float64).tiny
 class Thresholds:
     """Predictions based on thresholds.
 
-    Among the classes whose score reaches their threshold, the class with the largest ratio of score
+    Among the classes whose scores reach their thresholds, the class with the largest ratio of score
     to threshold is predicted. If no score reaches its threshold, the class with the largest output
     is predicted, among the classes without a threshold, or among all if each has one.
 

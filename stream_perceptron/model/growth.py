@@ -75,8 +75,8 @@ class Growth(NamedTuple):
     def split_rows(self, n: int, is_new: bool) -> list[tuple[int, int]]:
         """Split the first n rows into parts (start, end) that a kernel learns in one call each.
 
-        A row with a new label begins a part. If the model `is_new`, the first labeled row is a part
-        of its own, because the weights of its names are drawn, whereas those of later names are 0.
+        A row with a new label begins a part. If `is_new`, the first labeled row is a part of
+        its own, because the weights of its names are drawn, whereas those of later names are 0.
         """
         if n and not (self.labels or is_new):
             return [(0, n)]

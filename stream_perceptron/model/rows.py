@@ -1,4 +1,4 @@
-"""Rows of features in compressed sparse form, the format of samples from readers to the kernel."""
+"""Rows of features in compressed sparse form, in which readers pass samples to the kernel."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MAX_UNUSED_NAMES = 1000  # up to this many unused names cost less than removing
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Rows:
-    """Rows, each with values for some of the names. Stored values are present and finite.
+    """Rows, each with values for some of the names. All stored values are finite.
 
     Examples
     --------
@@ -196,7 +196,7 @@ class Rows:
         first = np.full(len(self.names), -1, np.intp)
         is_requested = np.zeros(len(self.names), bool)
         is_requested[name_ids] = True
-        cells = np.flatnonzero(is_requested[self.name_ids])[::-1]  # so the first row is kept
+        cells = np.flatnonzero(is_requested[self.name_ids])[::-1]  # so that the first row wins
         rows = np.searchsorted(self.starts, cells, side="right") - 1
         used = is_used[rows]
         first[self.name_ids[cells[used]]] = rows[used]
@@ -262,7 +262,7 @@ class Rows:
         return replace(self, starts=_compute_starts(lengths), name_ids=self.value_name_ids)
 
     def without_unused_names(self) -> Rows:
-        """Remove the names that no row has if they are the majority, because each takes time."""
+        """Remove names that no row has if they are the majority, because each name costs time."""
         if self.name_ids is None or len(self.names) <= 4 * len(self.values) + _MAX_UNUSED_NAMES:
             return self
         occurs = np.zeros(len(self.names), bool)

@@ -74,22 +74,22 @@ class Scaler:
         }
 
     def get_statistics(self, feature_ids: Ids) -> Floats:
-        """Return a copy of the statistics of some features, shape (3, m)."""
+        """Return a copy of the statistics of the given features, shape (3, m)."""
         return self.table[:, feature_ids].copy()
 
     def set_statistics(self, feature_ids: Ids, statistics: Floats) -> None:
-        """Set the statistics of some features, shape (3, m)."""
+        """Set the statistics of the given features, shape (3, m)."""
         self.table[:, feature_ids] = statistics
 
     def standardize(self, feature_ids: Ids, x: Floats) -> Floats:
-        """Standardize a sample's values x of some features; return them, shape (m,)."""
+        """Return a sample's values x of the given features, standardized; shape (m,)."""
         counts, means, variances = self.get_statistics(feature_ids)
         with np.errstate(all="ignore"):
             scaled = np.where(variances > 0, (x - means) / np.sqrt(variances), 0.0)
         return np.where(counts < 0, x, scaled)
 
     def update(self, feature_ids: Ids, x: Floats) -> bool:
-        """Add a sample's values of some features to their statistics; return False on overflow."""
+        """Add a sample's values x to the features' statistics; return False on overflow."""
         before = counts, means, variances = self.get_statistics(feature_ids)
         with np.errstate(all="ignore"):
             n = counts + 1.0

@@ -36,7 +36,7 @@ def as_label(y: Any) -> Hashable:
             f"label {y!r} is a {type(y).__name__}, which is not hashable: use a string, a number "
             "or a tuple"
         ) from None
-    # NaN and NaT differ from themselves; pandas' NA raises TypeError.
+    # NaN and NaT do not equal themselves; the truth value of pandas.NA raises a TypeError.
     try:
         return y if y == y else None
     except TypeError:

@@ -194,6 +194,6 @@ class Vocabulary:
         return names is self._last_lookup[0] and len(self._last_lookup[1]) == len(names)
 
     def cache_ids(self, names: Sequence[Hashable], ids: NDArray[np.int32]) -> None:
-        """Cache the IDs of names, -1 if unknown, for a lookup that begins with the same names."""
+        """Cache the IDs of names, -1 if unknown, for lookups that begin with the same names."""
         n_known = int(np.argmin(ids)) if ids.min(initial=0) < 0 else len(ids)
         self._last_lookup = names, ids[:n_known]

@@ -122,7 +122,7 @@ class WeightStore:
         Raises
         ------
         ModelSizeError
-            If it does; the name of each label and feature counts as 32 weights.
+            If it exceeds `max_weights`; the name of each label and feature counts as 32 weights.
 
         """
         size = count_weights(k, d)

@@ -331,7 +331,7 @@ def changed_x(x, d, weights, bias):
         (scalar_delta, "delta is one number for all outputs; there must be one per output"),
         (wrong_sign, "sign"),
         (no_bias, "bias not updated"),
-        (derivative_of_y, "derivative taken of y, not of net"),
+        (derivative_of_y, "derivative taken at y, not at net"),
         (no_derivative, "the derivative f' is left out"),
         (no_lr, "lr is left out"),
         (doubled_delta, "twice as long"),

@@ -341,8 +341,8 @@ def test_sharded_run_resumes_only_with_the_same_shards_and_files(
     assert (process.returncode, errors) == (143, "")
     assert 3 <= rounds < 250
     error = cluster.run(mnist_sample, shards=3, rows=5, model=path, check=1).stderr
-    assert f"only up to round {rounds:,}, with rows read in 4 shards by rounds of 5 rows" in error
-    assert "this run reads them in 3 shards by rounds of 5 rows; to learn" in error
+    assert f"only up to round {rounds:,}, with rows read in 4 shards in rounds of 5 rows" in error
+    assert "this run reads them in 3 shards in rounds of 5 rows; to learn" in error
     error = cluster.run(mnist_sample, mnist_sample, shards=4, rows=5, model=path, check=1).stderr
     assert "and this run has other files; to learn these files" in error
     error = run("learn", mnist_sample, "-m", path, check=1).stderr
@@ -368,7 +368,7 @@ def test_inspect_shows_shards_and_rejects_forged_ones(cluster, run, mnist_sample
     meta["run"]["cursor"]["shards"]["n"] = 0
     write_checkpoint(path, meta, arrays)
 
-    assert "now in 4 shards by rounds of 1,000 rows, 2 done in this pass" in text
+    assert "now in 4 shards in rounds of 1,000 rows, 2 done in this pass" in text
     assert contents["shards"] == {"n": 4, "rows": 1000, "rounds": 2, "first_rows": 1}
     assert "cursor.shards.n has an invalid value" in run("inspect", path, check=1).stderr
 

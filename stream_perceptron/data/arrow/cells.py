@@ -61,7 +61,7 @@ class ArrowScanner:
             self._kinds[i] = Kind.OBJECT if name in lists[1:] else kind
 
     def scan(self, batch: pa.RecordBatch) -> Cells:
-        """Return the cells of rows; rows with values that Python cannot represent have errors."""
+        """Return the cells of rows; rows with values that Python cannot represent get errors."""
         n, d = batch.num_rows, len(self._types)
         kinds = np.tile(self._kinds, (n, 1))
         contents: list[_ColumnContents | None] = [None] * d
@@ -390,7 +390,7 @@ def require_pillow(kind: pa.DataType) -> None:
 
 
 def _decode_image(data: bytes | None) -> NDArray[np.uint8]:
-    """Return the pixels of an image, row by row: one byte each if it is gray, three if in color."""
+    """Return the pixels of an image, row by row: one byte each if gray, three if color."""
     from PIL import Image, UnidentifiedImageError
 
     if data is None:

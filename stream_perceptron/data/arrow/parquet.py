@@ -53,7 +53,7 @@ class ParquetSource(Source):
         except UnicodeDecodeError:
             raise SourceError(f"{self.name}: the name of a column is not UTF-8") from None
         except (OSError, pa.ArrowException) as error:
-            # Errors of the system have a number; others concern the file's content.
+            # System errors have a number; others concern the file's content.
             reason = format_reason(error)
             if not isinstance(error, OSError) or error.errno is None:
                 reason = f"not a Parquet file, or truncated ({reason})"
@@ -136,10 +136,10 @@ class ParquetSource(Source):
     def _read_first(self, columns: Sequence[int]) -> pa.Table:
         """Return the first rows of unused columns.
 
-        There are about 200, or fewer if they are long; they end where the file is damaged.
+        About 200 rows are read, or fewer if they are long; reading stops where the file is damaged.
         """
         schema = self._file.schema_arrow
-        # An empty table made from a schema would import pandas, if that is installed.
+        # Making an empty table from a schema would import pandas if it is installed.
         first = [pa.Table.from_batches([], pa.schema([schema.field(i) for i in columns]))]
         n_rows = n_bytes = 0
         group = next(group for group, size in enumerate(self.groups) if size)

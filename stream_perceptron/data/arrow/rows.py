@@ -50,7 +50,7 @@ class ArrowTable:
     used
         The positions of the columns that are read, ascending.
     ignored_texts
-        The unused columns of texts.
+        The unused text columns.
 
     """
 

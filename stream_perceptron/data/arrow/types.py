@@ -68,7 +68,7 @@ def is_list(kind: pa.DataType) -> bool:
 
 
 def is_image(kind: pa.DataType) -> bool:
-    """Whether this is Hugging Face's type of images, struct<bytes: binary, path: string>."""
+    """Whether this is Hugging Face's image type, struct<bytes: binary, path: string>."""
     if not types.is_struct(kind) or kind.get_field_index("bytes") < 0:
         return False
     data = kind.field("bytes").type

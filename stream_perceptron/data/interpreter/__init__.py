@@ -1,4 +1,4 @@
-"""Interprets cells. Only this package deals with labels, weights, nulls, types and rejections."""
+"""Interpret cells. Only this package deals with labels, weights, nulls, types and rejections."""
 
 from stream_perceptron.data.interpreter.blocks import Interpretation, interpret
 from stream_perceptron.data.interpreter.context import ColumnType, Context

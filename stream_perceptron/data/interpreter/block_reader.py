@@ -1,4 +1,4 @@
-"""Reads blocks of records: the code that tables and records with names share."""
+"""Read blocks of records: the code shared by tables and by records that name their cells."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class InterpretedBlock:
     encoded: Rows  # the features that encode texts and dates
     passthrough: Sequence[tuple[Any, ...]] = ()  # the passthrough columns of each record
     offsets: Sequence[Offset | None] = ()  # of each record, if the user has named its columns
-    other_labels: frozenset[str] = frozenset()  # default names of labels that are not the label
+    other_labels: frozenset[str] = frozenset()  # default label names that are not the label
     unknown_names: frozenset[str] = frozenset()  # ignored numbers that the model lacks
 
     def __len__(self) -> int:
@@ -209,7 +209,7 @@ class BlockReader:
     def scale_values(
         self, values: NDArray[Any], scale: float | NDArray[np.float64]
     ) -> NDArray[np.float64]:
-        """Return values times a factor for all columns, or one for each."""
+        """Return values multiplied by one factor for all columns, or by one for each."""
         if isinstance(scale, float) and scale == 1.0:
             return values.astype(np.float64, copy=False)
         with np.errstate(over="ignore"):
@@ -304,7 +304,7 @@ class BlockReader:
 
 
 def _pack_bytes(values: NDArray[Any], is_present: Mask | None, is_declared: bool) -> NDArray[Any]:
-    """Return values as bytes if they are declared as such, or are whole numbers from 0 to 255."""
+    """Return values as bytes if they are declared as 8-bit or are whole numbers from 0 to 255."""
     if values.dtype == np.uint8:
         return values
     if is_declared:

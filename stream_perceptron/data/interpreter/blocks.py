@@ -41,7 +41,7 @@ class Interpretation:
     deciding_records
         The first usable record and those that have changed the schema, as indices and samples.
     other_labels
-        The default names of labels that occur but are not the label.
+        The default label names that occur but are not the label.
     unknown_names
         The names of numbers that are ignored, because the model of a table does not know them.
 
@@ -152,7 +152,7 @@ class Interpretation:
             return False
         last = self.deciding_records[-1][1].schema if self.deciding_records else None
         if record.schema is not last and record.schema != last:
-            # Always keep the last one, which led to the present schema.
+            # Always keep the last one, which led to the current schema.
             self.deciding_records = [
                 *self.deciding_records[: _MAX_DECIDING_RECORDS - 1],
                 (i, record),
@@ -182,7 +182,7 @@ class Interpretation:
         return self.deciding_records
 
     def build_batch(self, **fields: Any) -> Batch:
-        """Return the records as a batch with further fields; by default the first row is 1."""
+        """Return the records as a batch with further fields; by default, the first row is row 1."""
         parts = [
             _select_usable(block, first, is_accepted)
             for block, first, is_accepted in self._blocks

@@ -63,7 +63,7 @@ class Context:
     unknown_columns
         The columns of a table that are ignored, because the model does not know them.
     vocabulary
-        The names of the model's and of pending features, if rows name their own features.
+        The names of the features of the model and of pending samples, if rows name their own.
     new_names
         The names of features that earlier records of the same block have added.
     redeliveries
@@ -151,7 +151,7 @@ class Context:
         return bool(self.schema.features or len(self.vocabulary) or self.new_names)
 
     def is_known_feature(self, name: str) -> bool:
-        """Whether a name is that of a feature, and therefore may not have texts."""
+        """Whether a name is that of a feature, and therefore must not have texts."""
         return name in self.vocabulary.ids_by_name or name in self.new_names
 
     @lazy_property

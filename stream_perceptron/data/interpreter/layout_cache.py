@@ -52,7 +52,7 @@ class _Layout(NamedTuple):
 
 
 class LayoutCache:
-    """Interprets a single record by the layout of an earlier one with the same cells."""
+    """Interprets a single record with the layout of an earlier one that had the same cells."""
 
     def __init__(self) -> None:
         self._layout: _Layout | None = None
@@ -115,7 +115,7 @@ def _has_other_roles(options: ReadOptions) -> bool:
 
 
 def _find_layout(context: Context, cells: Cells, batch: Batch) -> _Layout | None:
-    """Return the layout of a record; None if a feature has no number in a cell of its own."""
+    """Return the layout of a record; None if a feature is not a number in a cell of its own."""
     assert isinstance(cells.names, NamesPrefix)
     names = _list_cell_names(context, cells)
     prefix = f"{context.schema.key}." if context.schema.key and context.columns is None else ""

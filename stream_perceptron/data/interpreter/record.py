@@ -61,7 +61,7 @@ class Sample(NamedTuple):
     passthrough: tuple[Any, ...] = ()  # the contents of the passthrough columns
     # The features that must not be texts in later records, if this record is learned.
     number_names: tuple[str, ...] = ()
-    other_label: str | None = None  # a default name of labels that is not the label
+    other_label: str | None = None  # a default label name that is not the label
     scale: float = 1.0
     unknown_names: tuple[str, ...] = ()  # ignored numbers that the model lacks
 
@@ -259,7 +259,7 @@ class Record:
             columns = schema.match_columns(len(members)) or () if name == UNNAMED_LIST else (name,)
             duplicates = [column for column in columns if column in cells_by_name]
             if duplicates:
-                raise SampleError(f"it has {duplicates[0]!r} in its list and beside it")
+                raise SampleError(f"it has {duplicates[0]!r} both in its list and beside it")
             cells_by_name |= zip(columns, members if name == UNNAMED_LIST else [c], strict=True)
         self.cell_ids = cells_by_name
         self.all_cell_ids = {**self.all_cell_ids, **cells_by_name}
@@ -273,7 +273,7 @@ class Record:
         self.has_features_object = FEATURES_KEY in objects
         key = schema.key
         if self.has_features_object and key in (None, FEATURES_KEY):
-            # Objects outside the features are ignored, and those among them cannot be learned.
+            # Objects outside the features are ignored; those among the features cannot be learned.
             whole |= {name for name in objects if name != FEATURES_KEY}
         for name in objects:
             if name in whole:
@@ -540,7 +540,7 @@ def find_label_key(context: Context, names: list[str]) -> str | None:
 
 
 def _find_other_label(context: Context, names: list[str]) -> str | None:
-    """Return the first default name of labels in a record that is not its label."""
+    """Return the first default label name in a record that is not the name of its label."""
     label = context.schema.label
     if label is None or not context.learns:
         return None
@@ -549,7 +549,7 @@ def _find_other_label(context: Context, names: list[str]) -> str | None:
 
 
 def _with_columns(context: Context, schema: Schema, names: list[str], label: str | None) -> Schema:
-    """Return the schema with the names of a learned record as columns, unless it has columns."""
+    """Return the schema with a learned record's names as columns, unless it already has columns."""
     if schema.columns or schema.is_list:
         return schema if schema.label else replace(schema, label=label)
     columns = names
@@ -570,7 +570,7 @@ class _Features(NamedTuple):
     values: dict[str, float]  # NaN for a missing feature
     encoded: Mapping[str, float] = {}  # as in `Sample`
     n_nulls: int = 0  # features that are null, and not among the values
-    untyped: tuple[str, ...] = ()  # names with null that have had no value so far
+    untyped: tuple[str, ...] = ()  # null names that have had no value so far
     unknown_names: tuple[str, ...] = ()  # as in `Sample`
     # The paths of all cells by name, if all are texts without a role.
     ignored_texts: Mapping[str, str] = {}

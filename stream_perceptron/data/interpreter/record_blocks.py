@@ -24,7 +24,7 @@ from stream_perceptron.model.vocabulary import NamesPrefix
 
 
 class PairBlockReader(BlockReader):
-    """Reads records of a label and pairs of names and numbers."""
+    """Reads records that consist of a label and pairs of names and numbers."""
 
     def interpret(self, name_roles: NameRoles) -> InterpretedBlock | None:
         """Return the interpretation of the records."""
@@ -73,7 +73,7 @@ class RecordBlockReader(BlockReader):
         self.name_ids = cells.name_ids[self.other_cells]  # type: ignore[index]
         self.kinds = cells.kinds[self.other_cells]
         self.other_roles = other_roles = name_roles.roles[self.name_ids]
-        # A record is deferred if a role has an object or a list, except a list to encode.
+        # Defer a record if a cell with a role is an object or a list, except for a list to encode.
         are_lists, are_objects = self.kinds == Kind.LIST, self.kinds == Kind.OBJECT
         self._defer(
             (are_lists | are_objects)
@@ -96,7 +96,8 @@ class RecordBlockReader(BlockReader):
             )
         other_labels = self._find_other_labels(other_roles == NameRole.LABEL)
         if not (schema.columns or schema.is_list) or schema.label is None:
-            self.is_deferred |= is_labeled | options.has_join  # the first learned record sets them
+            # The first learned record sets the columns and the label.
+            self.is_deferred |= is_labeled | options.has_join
         if not self.context.has_features:
             self.is_deferred |= is_labeled  # a record with only texts is rejected
         offsets = self.parse_offsets([self._read_column(name) for name in options.position])
@@ -110,7 +111,7 @@ class RecordBlockReader(BlockReader):
     def _encoded_cells(self) -> Iterator[EncodedCells]:
         """Yield the cells of the columns that are encoded."""
         options, schema = self.options, self.schema
-        # A column may be inside the object with the features, or outside without another role.
+        # A column may be inside the object with the features, or outside it without another role.
         prefixes = [f"{schema.key}.", ""] if schema.key and not schema.is_list else [""]
         for prefix in prefixes:
             for encoding in options.encodings:
@@ -226,7 +227,7 @@ class RecordBlockReader(BlockReader):
     def _defer_unexpected_texts(
         self, texts: NDArray[np.intp], non_nulls: NDArray[np.intp], is_learned: Mask
     ) -> None:
-        """Defer records with texts where numbers may be expected; `non_nulls` are not null."""
+        """Defer records with texts where numbers may be expected; `non_nulls` excludes nulls."""
         other_roles, rows = self.other_roles, self.other_rows
         is_known = other_roles[non_nulls] == NameRole.FEATURE
         if new_names := self.context.new_names:  # of earlier records
@@ -306,7 +307,7 @@ class RecordBlockReader(BlockReader):
         return column
 
     def _find_other_labels(self, is_label: Mask) -> frozenset[str]:
-        """Return the default names of labels that are not the label."""
+        """Return the default label names that are not the label."""
         schema, context = self.schema, self.context
         other_names: set[str] = set()
         if schema.label is not None:

@@ -84,7 +84,7 @@ cdef class Scanner:
     cdef CNames names
     cdef CScanner scanner
     cdef ptrdiff_t room, member_room
-    cdef list pool  # arrays to reuse once no cells refer to them; new memory must be cleared
+    cdef list pool  # arrays to reuse once no cells refer to them, because new memory must be cleared
 
     def __cinit__(self, int format, bytes first_name=b"", ptrdiff_t n_fields=0,
                   bytes delimiter=b",", bytes decimal=b"."):
@@ -136,7 +136,7 @@ cdef class Scanner:
             The index of the first cell of each record, and a mask of the records that are deferred
             to Python; None if there are none.
         name_ids
-            The names of the cells of JSON, or of the members of LIBSVM; None for CSV.
+            The name IDs of the cells of JSON, or of the members of LIBSVM; None for CSV.
         cells
             The kinds, begins and numbers of the cells.
         list_starts, members
@@ -205,7 +205,7 @@ cdef class Scanner:
         return grown
 
     cdef int _point_at(self, list arrays) except -1:
-        """Let the scanner write into arrays."""
+        """Point the scanner at the arrays to write into."""
         cdef int32_t[::1] name_ids
         cdef intptr_t[::1] list_starts
         _assign_arrays(&self.scanner.cells, arrays[:4])
@@ -224,7 +224,7 @@ cdef list _allocate_arrays(ptrdiff_t room):
 
 
 cdef int _assign_arrays(CellArrays* cells, list arrays) except -1:
-    """Let cells be written into arrays."""
+    """Point cells at the arrays to write into."""
     cdef uint8_t[::1] kinds = arrays[0], bytes_ = arrays[2]
     cdef int32_t[::1] begins = arrays[1]
     cdef double[::1] numbers = arrays[3]

@@ -25,13 +25,13 @@ class JsonFormat:
     """JSON Lines: each line is an object or a list.
 
     The first learned row decides where the features are: in the object under "features"; else in
-    the only list, which may be nested; else they are all numbers and bools, and those inside
-    objects are named by path, such as http.status. A line may also be a bare list.
+    the only list, which may be nested; else all numbers and bools are features, and those
+    inside objects are named by path, such as http.status. A line may also be a bare list.
 
     Features that have names may be absent from a row, and new ones may appear, unless the model
-    was made from columns. The first value of a key decides whether it has numbers or texts. A null
-    is a missing feature. If the model has columns, the values of a bare list, or of a list under
-    x, belong to these columns in order.
+    was made from columns. The first value of a key decides whether the key has numbers or texts. A
+    null is a missing feature. If the model has columns, the values of a bare list, or of a list
+    under x, belong to these columns in order.
     """
 
     has_comments = False

@@ -18,7 +18,7 @@ from stream_perceptron.model.vocabulary import sort_naturally
 
 
 class LibsvmFormat:
-    """LIBSVM: each line is a label, then pairs of a feature and its value, such as 3:0.5.
+    """LIBSVM: each line is a label followed by pairs of a feature and its value, such as 3:0.5.
 
     Features keep their names from the file, whether numbering starts at 0 or 1. A line that begins
     with a pair has no label.

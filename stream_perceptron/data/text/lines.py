@@ -71,7 +71,7 @@ class LineFormat(Protocol):
     def describe(
         self, context: Context, cells: Cells, deciding_records: Sequence[tuple[int, Sample]]
     ) -> tuple[Notice, ...]:
-        """Return notices about the columns, given the deciding records among the first ones."""
+        """Return notices about the columns, given the deciding ones among the first records."""
 
 
 class TextRows(CellRows):
@@ -241,7 +241,7 @@ class LineSource(Source):
                 break  # further rows matter only to the schema of a new model
         schema = context.schema
         if schema.is_new and context.columns is not None:
-            # So far, every column may turn out to be a feature.
+            # At this point, any column may turn out to be a feature.
             schema = replace(schema, features=tuple(context.table_columns.candidates))
         return Opening(context, schema)
 
@@ -332,7 +332,7 @@ class LineSource(Source):
         self._ends_within_record = self._n_line_bytes > self._n_record_bytes
 
     def _store_header(self) -> None:
-        """Store the header for the next run on an anonymous pipe, once its first line is read."""
+        """Read the first line of an anonymous pipe, and store the header for the next run on it."""
         first = self._read_first_line(self._first_index)
         if first is None or self._byte_stream.pipe is None or not self._byte_stream.pipe.id:
             return
@@ -342,7 +342,7 @@ class LineSource(Source):
         self.header = PipeHeader(self._byte_stream.pipe.id, line, is_header)
 
     def _read_file(self, request: Request) -> Iterator[tuple[RawLines, NDArray[np.intp]]]:
-        """Yield the records of a file from the requested start, with the offset of each end."""
+        """Yield the records of a file from the requested start, and the offset where each ends."""
         stream, is_further_pass = open_bytes(self.path), request.epoch > 0
         if stream.descriptor is not None and not is_further_pass:
             self.state = FileState.of(stream.descriptor)
@@ -501,8 +501,8 @@ class LineSource(Source):
     def _identify_prefix(self, size: int | None) -> Fingerprint:
         """Return the fingerprint of the first `size` bytes, or of the whole file.
 
-        An object behind a URI is identified by its version and its first few bytes, because it
-        would have to be read twice otherwise.
+        An object behind a URI is identified by its version and its first few bytes, because
+        otherwise it would have to be read twice.
         """
         if not is_remote(self.path):
             return PrefixHasher(self.path).identify(size)

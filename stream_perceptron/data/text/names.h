@@ -14,8 +14,8 @@ typedef struct {
     uint64_t head, tail; /* the first and the last eight bytes */
     uint32_t begin;      /* in the pool */
     uint32_t length;
-    uint32_t stamp;      /* the serial of the last record with this name */
-    int32_t next;        /* the name that followed it last */
+    uint32_t stamp;      /* the serial number of the last record with this name */
+    int32_t next;        /* the name that last followed it */
 } Name;
 
 typedef struct {
@@ -34,8 +34,8 @@ typedef struct {
     Slot *slots;
     Numbered *numbered; /* names that are numbers */
     ptrdiff_t n, room, pool_size, pool_room, n_numbered;
-    uint32_t serial; /* of the record */
-    int n_wrong_guesses;     /* wrong guesses of the next name in this record; a few end the guessing */
+    uint32_t serial; /* the serial number of the current record */
+    int n_wrong_guesses;     /* of the next name in this record; guessing stops after a few */
 } Names;
 
 /* Return the first eight bytes of a name, padded with zeros. */
@@ -108,9 +108,9 @@ static inline ptrdiff_t find_name(const Names *names, const uint8_t *p, ptrdiff_
     return look_up(names, load_head(p, length, limit), load_tail(p, length), p, length);
 }
 
-/* Return the index of a name in two parts that have 9 to 16 bytes together, the first at least 8 and
-   the second 1 to 7; -1 if it is unknown. The parts are joined in registers, because words that were
-   just written are slow to read again. */
+/* Return the index of a name in two parts that together have 9 to 16 bytes, at least 8 in the first and
+   1 to 7 in the second; -1 if it is unknown. The parts are joined in registers, because words that
+   were just written are slow to read again. */
 static inline ptrdiff_t find_joined_name(const Names *names, const uint8_t *first,
                                          ptrdiff_t first_length, const uint8_t *second,
                                          ptrdiff_t length, const uint8_t *limit) {
@@ -143,7 +143,7 @@ static int resize(void *block, size_t size) {
     return new != NULL;
 }
 
-/* Store the index of a name that is a number, or -1; do nothing if memory is short. */
+/* Store the index of a name that is a number, or -1; do nothing if memory runs out. */
 static void set_numbered_name(Names *names, const Name *name, int32_t index) {
     const ptrdiff_t number = parse_index(names->pool + name->begin, name->length);
     if (number < 0) return;
@@ -158,7 +158,7 @@ static void set_numbered_name(Names *names, const Name *name, int32_t index) {
     names->numbered[number].name = index;
 }
 
-/* Add a new name; return its index, -1 if memory is short. */
+/* Add a new name; return its index, or -1 if memory runs out. */
 static ptrdiff_t add_name(Names *names, const uint8_t *p, ptrdiff_t length, const uint8_t *limit) {
     if (names->n == names->room) {
         const ptrdiff_t room = names->room ? 2 * names->room : 64;
@@ -183,7 +183,7 @@ static ptrdiff_t add_name(Names *names, const uint8_t *p, ptrdiff_t length, cons
     return names->n++;
 }
 
-/* Remove all names after the first n, the last one first, because no later name depends on its slot. */
+/* Remove all names after the first n, starting with the last, whose slot no other name depends on. */
 static void truncate_names(Names *names, ptrdiff_t n) {
     while (names->n > n) {
         const Name *name = &names->items[--names->n];
@@ -195,7 +195,7 @@ static void truncate_names(Names *names, ptrdiff_t n) {
     }
 }
 
-/* Return the name that followed `previous` last, if it is at p and `stop` follows it; else -1. */
+/* Return the name that last followed `previous` if it is at p and `stop` follows it; else -1. */
 static inline ptrdiff_t guess_name(Names *names, ptrdiff_t previous, const uint8_t *p,
                                    const uint8_t *limit, uint8_t stop) {
     const ptrdiff_t guess = previous < 0 ? -1 : names->items[previous].next;

@@ -16,7 +16,7 @@ static const uint32_t SHORT_TENS[8] = {1, 10, 100, 1000, 10000, 100000, 1000000,
 
 #define HIGH_BITS UINT64_C(0x8080808080808080) /* of eight bytes */
 
-/* Return eight bytes, the first one lowest, with zeros beyond the limit. */
+/* Return a word of eight bytes, the first one lowest, with zeros beyond the limit. */
 static inline uint64_t load_word(const uint8_t *p, const uint8_t *limit) {
     uint64_t word = 0;
     if (limit - p >= 8)
@@ -113,7 +113,7 @@ static double round_many_digits(const uint8_t *p, const uint8_t *end, int expone
     }
     if (w == 0) return 0.0;
     const double lower = eisel_lemire(w, exponent);
-    /* The omitted digits are worth less than one unit of the last digit. */
+    /* The omitted digits are worth less than one unit of the last digit kept. */
     return has_more && lower != eisel_lemire(w + 1, exponent) ? -1.0 : lower;
 }
 
@@ -145,10 +145,10 @@ static const uint8_t *finish_number(const uint8_t *start, const uint8_t *p, cons
 }
 
 /* Read [+-]digits[.digits][e[+-]digits], where the digits before or after the point may be omitted, or
-   a JSON number; return its end, NULL if there is none, or if it is infinite or undecided. A byte that
-   cannot belong to a number must follow.
+   a JSON number; return its end, or NULL if there is none, or if it is infinite or its rounding is
+   undecided. A byte that cannot belong to a number must follow.
 
-   For at most 15 digits one operation with a power of ten up to 10^22 rounds correctly: William D.
+   For at most 15 digits, one operation with a power of ten up to 10^22 rounds correctly: William D.
    Clinger, How to read floating point numbers accurately, PLDI 1990. */
 static inline const uint8_t *read_number(const uint8_t *p, const uint8_t *limit, int is_json,
                                          double *value) {
@@ -175,7 +175,7 @@ static inline const uint8_t *read_number(const uint8_t *p, const uint8_t *limit,
     } else {
         *value = (double)w / TENS[n_fraction_digits];
     }
-    /* A JSON integer of 0 has no sign. */
+    /* The JSON integer -0 is 0, without a sign. */
     if (is_negative && !(is_json && is_whole && *value == 0.0)) *value = -*value;
     return p;
 }

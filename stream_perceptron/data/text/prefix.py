@@ -10,7 +10,7 @@ from stream_perceptron.data.fingerprint import CHANGED, START_BYTES, FileState, 
 from stream_perceptron.errors import SourceError
 
 _CHUNK_BYTES = 2**22  # to hash at once
-_WAIT, _MAX_WAITS = 0.001, 50  # seconds to wait for a write, and how often
+_WAIT, _MAX_WAITS = 0.001, 50  # seconds to wait for a write, and the maximum number of waits
 
 
 class PrefixHasher:

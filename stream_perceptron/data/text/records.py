@@ -223,7 +223,7 @@ def split_record(record: str, dialect: Dialect) -> list[str]:
     Raises
     ------
     SampleError
-        If quotes or carriage returns are in wrong places.
+        If quotes or carriage returns are in the wrong places.
 
     Examples
     --------
@@ -237,7 +237,7 @@ def split_record(record: str, dialect: Dialect) -> list[str]:
         if record.count('"') % 2:
             raise SampleError("it has an open quote") from None
         if "\r" in record:
-            raise SampleError("it has a carriage return inside") from None
+            raise SampleError("it has a carriage return before its end") from None
         raise SampleError("it has a quote in the wrong place") from None
 
 

@@ -40,7 +40,7 @@ typedef struct {
     int32_t *name_ids;       /* of the cells of JSON, and of the members of LIBSVM */
     /* The members of lists, in the order of the lists; the pairs of a LIBSVM record are a list. */
     CellArrays members;
-    intptr_t *list_starts;   /* (cells.room + 1,), written unless CSV */
+    intptr_t *list_starts;   /* (cells.room + 1,), written except for CSV */
     ptrdiff_t n_lists;
     /* State of the current record. */
     ptrdiff_t last;          /* the last name */
@@ -208,7 +208,7 @@ static int scan_fields(Scanner *s, const uint8_t *p) {
     const int are_spaces = delimiter == ' ';
     CellArrays *cells = &s->cells;
     const ptrdiff_t start = cells->m;
-    /* Locals, because a compiler must assume that a byte written may change any other memory. */
+    /* Locals, because a compiler must assume that writing a byte may change any other memory. */
     uint8_t *const kinds = cells->kinds + start, *const bytes = cells->bytes + start;
     int32_t *const begins = cells->begins + start;
     const uint8_t *const data = s->data;
@@ -376,7 +376,7 @@ static ptrdiff_t append_key(Scanner *s, ptrdiff_t length, const uint8_t *p, cons
     return length;
 }
 
-/* Return the ID of a name, which is added if it is new; -1 if memory is short. */
+/* Return the ID of a name, which is added if it is new; -1 if memory runs out. */
 static ptrdiff_t intern_name(Scanner *s, const uint8_t *path, ptrdiff_t length, const uint8_t *limit) {
     ptrdiff_t name = find_name(s->names, path, length, limit);
     if (name < 0) name = add_name(s->names, path, length, limit);
@@ -621,7 +621,7 @@ static const uint8_t *scan_value(Scanner *s, const uint8_t *p, ptrdiff_t name, p
     return stop;
 }
 
-/* Read a record: an object, or a list, whose name is `bare`. */
+/* Read a record: an object, or a list, which gets the name `bare`. */
 static int scan_json(Scanner *s, const uint8_t *p, ptrdiff_t bare) {
     p = skip_spaces(p);
     if (*p == '[')
@@ -646,7 +646,7 @@ static const uint8_t *read_token(const Scanner *s, const uint8_t *p) {
         if (stop == NULL) return NULL;
         const uint32_t c = stop - p == 2 ? (uint32_t)p[0] << 8 | p[1]
                                          : (uint32_t)p[0] << 16 | (uint32_t)p[1] << 8 | p[2];
-        /* The spaces of Unicode, U+0085 to U+3000. */
+        /* Unicode spaces from U+0085 to U+3000. */
         if (c == 0xC285 || c == 0xC2A0 || c == 0xE19A80 || (c >= 0xE28080 && c <= 0xE2808A) ||
             c == 0xE280A8 || c == 0xE280A9 || c == 0xE280AF || c == 0xE2819F || c == 0xE38080)
             return NULL;
@@ -655,7 +655,7 @@ static const uint8_t *read_token(const Scanner *s, const uint8_t *p) {
     return p;
 }
 
-/* End a record before its comment; return whether the comment is UTF-8. */
+/* End a record before its comment; return whether the comment is valid UTF-8. */
 static int strip_comment(Scanner *s, const uint8_t *p) {
     const uint8_t *comment = memchr(p, '#', s->end - p);
     if (comment == NULL) return 1;

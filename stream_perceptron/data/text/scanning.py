@@ -138,7 +138,7 @@ class Scanner(ABC):
         syntax: tuple[int, bytes] = (0, b","),
     ) -> None:
         self._syntax = syntax  # the compiled scanner's code for the format, and the delimiter
-        # The names in all records so far. Names are only appended, so `Cells` share this list.
+        # The names in all records so far. Names are only appended, so `Cells` can share this list.
         self._names: list[Any] = list(names)
         self._ids_by_name = {name: number for number, name in enumerate(self._names)}
         self._compiled = compiled_scanner
@@ -317,7 +317,7 @@ class CsvScanner(Scanner):
         if '"' in text or self._dialect.delimiter == " ":
             contents = split_record(text, self._dialect)
         elif "\r" in text:
-            raise SampleError("it has a carriage return inside")
+            raise SampleError("it has a carriage return before its end")
         else:
             contents = text.split(self._dialect.delimiter)
         if len(contents) != len(self._names):

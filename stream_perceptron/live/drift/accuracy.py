@@ -161,7 +161,7 @@ class AccuracyTest:
                 states[name][is_new] = values[blocks[is_new]]
 
     def _has_recovered(self, seen: Array, wrong: Array) -> NDArray[np.bool_]:
-        """Return whether accuracy is back near its level before the drop, by row of counts."""
+        """Return whether accuracy is back near its level before the drop, by row of the counts."""
         state = self._state
         if not (state["is_dropped"] and state["has_risen"]):
             return np.zeros(len(seen), bool)

@@ -75,7 +75,7 @@ def accumulate(first: Array, added: Array) -> Array:
 
 
 def sum_classes(counts: Array) -> Array:
-    """Return the sum of each row, added from left to right; new classes change no bit of it."""
+    """Return the sum of each row, added from left to right, so that new classes change no bit."""
     return counts.cumsum(axis=1)[:, -1]
 
 
@@ -95,7 +95,7 @@ def find_minima(
 
 
 def portable_log(x: Array) -> Array:
-    """Return logarithms to ten digits, bit-identical on every machine."""
+    """Return logarithms that are accurate to ten digits and bit-identical on every machine."""
     part, power = np.frexp(x)
     s = (part - sqrt(0.5)) / (part + sqrt(0.5))
     t = s * s

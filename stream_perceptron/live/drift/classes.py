@@ -207,7 +207,7 @@ def _broadcast_to_classes(values: Array, n: int) -> Array:
 
 
 def _has_recovered(states: Any, seen: Any, wrong: Any) -> Any:
-    """Return whether recall since a rise is back near its level before the drop, by count."""
+    """Return whether recall since a rise is back near its level before the drop, for each count."""
     target = states["after"] + _RECOVERED_SHARE * (states["level"] - states["after"])
     can_recover = (states["is_dropped"] > 0) & (states["has_risen"] > 0) & (seen > 0)
     return can_recover & (wrong <= (1 - target) * seen)

@@ -41,9 +41,9 @@ class DriftDetector:
     **Accuracy.** After every 50 samples, $w$ of them predicted wrongly, the sum for each odds ratio
     $\theta$ grows by $w \ln \theta - 50 \ln(1 + q (\theta - 1))$. $q$ is the mean over the 50
     samples of the share of mistakes since the last change among samples of the same class. The
-    sum is thus the log-likelihood ratio of $\theta$ times the current odds to the current odds. If
-    a sum exceeds its minimum by more than 10.5 in two consecutive blocks, accuracy changed at that
-    minimum (Page's CUSUM [^1]). $q$ includes the samples under test: if samples of a class are
+    sum is thus the log-likelihood ratio of $\theta$ times the current odds versus the current odds.
+    If a sum exceeds its minimum by more than 10.5 in two consecutive blocks, accuracy changed at
+    that minimum (Page's CUSUM [^1]). $q$ includes the samples under test: if samples of a class are
     exchangeable, the exponential of a block's gain has an expectation of at most 1 for any accuracy
     (Hoeffding [^2], theorem 4). A change in the label mix is not a drop. After a change, the test
     restarts, so a further drop is measured from the level after the last one. A recovery regains
@@ -60,7 +60,7 @@ class DriftDetector:
     samples (200, 1,000 or 2,000 for a class), relative to the variance of independent mistakes. It
     is estimated from the differences of adjacent windows before the minimum of the sum, in which a
     trend cancels. The dispersion is the largest estimate from at least 12 windows that exceeds 1
-    by three standard errors, increased by half, or 1 if there is none. For the first 4,000 samples
+    by three standard errors, increased by half, or 1 if there is none. For the first 4,000 samples,
     it is at least 2, and after n samples at least 1 + 4,000 / n.
 
     **Label mix.** See `LabelMixTest`.

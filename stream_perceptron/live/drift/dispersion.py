@@ -12,8 +12,8 @@ from stream_perceptron.live.drift.blocks import NUMBER, Array, accumulate
 _MIN_WINDOWS = 12  # consecutive windows of one length, needed to estimate the dispersion
 _MIN_STANDARD_ERRORS = 3.0  # by which an estimate must exceed 1, or else it counts as 1
 _MARGIN = 1.5  # the factor for significant estimates, as mistakes in sessions are skewed
-# After n blocks the dispersion is at least 1 + 80 / n, or 2 up to block 80, to allow for dependence
-# that the first samples cannot show.
+# After n blocks, the dispersion is at least 1 + 80 / n, or 2 up to block 80, to allow for
+# dependence that the first samples cannot show.
 _PRIOR_BLOCKS = 80
 
 

@@ -65,7 +65,7 @@ _FUNCTIONS = {"sigmoid": SIGMOID, "tanh": TANH, "arctan": ARCTAN, "identity": ID
 
 
 cdef void* _address(array) except NULL:
-    """Return the address of an array's numbers; faster than a memoryview."""
+    """Return the address of an array's numbers; this is faster than a memoryview."""
     cdef Py_buffer view
     PyObject_GetBuffer(array, &view, PyBUF_STRIDES)
     PyBuffer_Release(&view)  # the caller keeps the array alive
@@ -73,7 +73,7 @@ cdef void* _address(array) except NULL:
 
 
 cdef Model _build_model(weights, rule, scaler):
-    """Build a model from its `Weights`, `Rule` and scaler; to only predict, the rule is None."""
+    """Build a model from its `Weights`, `Rule` and scaler; for prediction, the rule is None."""
     cdef Py_buffer view
     cdef Model model
     memset(&model, 0, sizeof(model))

@@ -1,5 +1,6 @@
-/* exp, tanh and atan from the four operations of IEEE 754 on doubles, each rounded once: bit-identical
-   with any conforming compiler, vectorized or not. They do not use the math functions of the C library.
+/* exp, tanh and atan from the four basic IEEE 754 operations on doubles, each rounded once:
+   bit-identical with any conforming compiler, vectorized or not. They do not use the math functions
+   of the C library.
 
    Error bounds are in units in the last place of the result (ulp), subnormal results included. The
    polynomials interpolate at the Chebyshev nodes of their interval, computed in 300 bits, and are

@@ -74,8 +74,8 @@ typedef struct {
     const int32_t *name_ids;      /* the name of each value, unique in a row; NULL: 0, 1, 2, ... */
     const int32_t *feature_ids;   /* the feature of each name, outside [0, d) if unknown; NULL: the
                                      name's own number */
-    const intptr_t *targets;      /* (n,), the output of each row's label, below k; negative: predict
-                                     the row only */
+    const intptr_t *targets;      /* (n,), the output of each row's label, below k; negative: only
+                                     predict the row */
     const double *sample_weights; /* (n,) */
     const double *rates;          /* (n,), learning rates, indexed by the number of updates so far */
 } Rows;

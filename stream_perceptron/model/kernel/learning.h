@@ -79,7 +79,7 @@ static void build_sample(const Model *model, const Rows *rows, ptrdiff_t i, Scra
     standardize_row(&scratch->before, scratch, sample);
 }
 
-/* after = the statistics (3, m) with x counted, by Welford's recurrences; return whether all are
+/* after = the statistics (3, m) including x, by Welford's recurrences; return whether all are
    finite. */
 FOR_EACH_PROCESSOR
 static int count_features(const double *restrict x, const Statistics *before, ptrdiff_t m,
@@ -261,7 +261,7 @@ static Sample take_sample(char **memory, size_t m) {
     return (Sample){.feature_ids = (int32_t *)take_doubles(memory, (m + 1) / 2), .x = x};
 }
 
-/* Learn or predict rows, one after another; return the number processed, -1 without enough memory. */
+/* Learn or predict rows, one after another; return the number processed, or -1 if memory runs out. */
 static ptrdiff_t learn(const Model *model, const Rows *rows, const Results *results) {
     const size_t width = model->stride;
     const size_t room = rows->longest + 16; /* find_nonzero writes up to 16 more */

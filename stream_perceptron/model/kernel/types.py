@@ -27,13 +27,13 @@ class Part(NamedTuple):
     # The feature index of each name in the rows, shape (len(names),). The index of an unknown
     # feature is negative or at least the number of features.
     feature_ids: NDArray[np.int32]
-    targets: NDArray[np.intp]  # the output of each row's label, shape (n,); -1: predict only
+    targets: NDArray[np.intp]  # the output of each row's label, shape (n,); -1: only predict
     sample_weights: NDArray[np.float64]  # shape (n,)
     rates: NDArray[np.float64]  # learning rates, by the number of updates so far in this part
 
 
 class Counters:
-    """Counters that a kernel updates together with the weights, so that no interrupt intervenes."""
+    """Counters that a kernel updates together with the weights, without interruption."""
 
     __slots__ = ("counts", "last_error")
 

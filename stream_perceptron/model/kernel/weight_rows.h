@@ -2,7 +2,7 @@
 
    A sum over features has four partial sums: the product of the r-th feature is added to partial sum
    r mod 4, and the total is (0 + 2) + (1 + 3), plus the bias. Vectors run over the outputs, so neither
-   their width nor the storage format of a row changes a bit.
+   their width nor the storage format of a row affects any bit of the results.
 
    The macros generate a loop for each width of vectors and keep all sums in registers. The same loop
    over arrays, in plain C, takes 1.6 to 3 times as long for ten outputs. */
