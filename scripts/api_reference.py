@@ -17,7 +17,7 @@ PAGE = Path(__file__).parents[1] / "docs" / "api.md"
 
 _INTRODUCTION = """# API reference
 
-`scripts/update_docs` makes this page from the docstrings. [Python](python.md) is an introduction.
+`scripts/update_docs` creates this page from the docstrings. [Python](python.md) is an introduction.
 """
 _ENTRIES = ("Parameters", "Attributes", "Raises")  # sections of names with descriptions
 _MODULES: dict[Any, list[str]] = {
@@ -45,7 +45,7 @@ def render() -> str:
 
 
 def _describe(thing: Any, name: str, level: int) -> Iterator[str]:
-    """Yield the parts of an object's description; those of a class have its public methods."""
+    """Yield the parts of an object's description; those of a class include its public methods."""
     is_class = inspect.isclass(thing)
     yield f"{'#' * level} {name}\n"
     if not (is_class and issubclass(thing, str | Exception)) and not isinstance(thing, property):

@@ -1,6 +1,6 @@
 # Sourced by the other scripts. Creates .venv and installs the project into it, once.
 
-# If this were set, every command would compile all modules again.
+# If this variable were set, every command would compile all modules again.
 unset PYTHONDONTWRITEBYTECODE
 
 find_python() {
@@ -11,7 +11,7 @@ find_python() {
             return
         fi
     done
-    echo "Python 3.11 or newer is required, but was not found." >&2
+    echo "Python 3.11 or newer is required but was not found." >&2
     return 1
 }
 
@@ -24,7 +24,7 @@ make_environment() {
     fi
     python=$(find_python)
     echo "creating .venv with $("$python" --version)" >&2
-    # Use an existing pip to install into .venv, as unpacking another pip takes seconds.
+    # Use an existing pip to install into .venv, because unpacking another pip takes seconds.
     pip=("$python" -m pip --python .venv/bin/python)
     "$python" -m venv --without-pip .venv
     if ! "${pip[@]}" --version > /dev/null 2>&1; then
@@ -37,7 +37,7 @@ make_environment() {
     fi
 }
 
-# install_project EXTRAS: install the project, unless nothing has changed. EXTRAS is empty or, for example, [dev].
+# install_project EXTRAS: install the project, unless it is up to date. EXTRAS is empty or, for example, [dev].
 install_project() {
     local extras=$1 stamp libraries others
     stamp=.venv/installed$extras-$(cat pyproject.toml setup.py stream_perceptron/*/*.pyx stream_perceptron/*/*/*.pyx \

@@ -1,8 +1,8 @@
 """Reproduce the experiment that this project began with, on all of MNIST.
 
 A learner's perceptron did not learn with any epsilon or learning rate. This script shows the three
-reasons one by one, how epsilon determines when training stops, the four activations, and one epoch
-in order in which epsilon filters samples instead of stopping.
+reasons one by one, how epsilon determines when training stops, the four activations, and one pass
+over the samples in order, in which epsilon filters samples instead of stopping the training.
 
     scripts/reproduce_textbook.py [--seeds N] [--plot FILE.png]
 """
@@ -23,7 +23,7 @@ from stream_perceptron.datasets import mnist
 DATA = Path(__file__).parent.parent / "data"
 EPSILONS = (3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5, 3e-6)
 FILTERS = (0.0, 3e-6, 1e-3, 1e-2, 3e-2, 1e-1, 3e-1)
-# A suitable lr for each activation; identity needs small steps, as its outputs are unbounded.
+# A suitable lr for each activation; identity needs small steps, because its outputs are unbounded.
 LEARNING_RATES = {"sigmoid": 0.1, "tanh": 0.005, "arctan": 0.005, "identity": 0.001}
 BLOCK = 500
 
@@ -198,7 +198,7 @@ def plot(path: str, stops, filters) -> None:
         axes.invert_xaxis()
         axes.grid(alpha=0.3)
     left.set(yscale="log", title="A small epsilon trains longer ..")
-    middle.set(title=".. and ends better (median, least and most)")
+    middle.set(title=".. and ends better (median, minimum, maximum)")
     nonzero = [row for row in filters if row[0]]
     epsilons = [row[0] for row in nonzero]
     right.plot(
@@ -214,8 +214,8 @@ def plot(path: str, stops, filters) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0])
-    parser.add_argument("--seeds", type=int, default=40, help="seeds of the table of epsilons")
-    parser.add_argument("--plot", metavar="FILE.png", help="draw the tables (needs matplotlib)")
+    parser.add_argument("--seeds", type=int, default=40, help="number of seeds for the epsilons")
+    parser.add_argument("--plot", metavar="FILE.png", help="plot the tables (needs matplotlib)")
     options = parser.parse_args()
     start = time.perf_counter()
     train, test = load_mnist("train"), load_mnist("test")

@@ -1,4 +1,4 @@
-"""Helpers of the benchmarks: alternating runs, columns of tables, and processes."""
+"""Helpers for the benchmarks: alternating runs, columns of tables, and processes."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ Column = Callable[[Measurements], str]
 
 
 def run_in_turns(runs: int, tasks: dict[Any, Task]) -> dict[Any, Measurements]:
-    """Run all tasks in turn, several times, so that a slow phase of the machine affects all."""
+    """Run all tasks in turn, several times, so that slow phases of the machine affect all tasks."""
     measurements: dict[Any, Measurements] = {}
     measurements |= {name: Measurements(name, [], measurements) for name in tasks}
     for _ in range(runs):
@@ -135,7 +135,7 @@ def run_process(
 ) -> tuple[float, Any]:
     """Return the seconds of a process and, with `find`, the result of `find` on its output.
 
-    Sources are piped into it.
+    The contents of the sources are piped into the process.
     """
     output = subprocess.DEVNULL if find is None else subprocess.PIPE
     run = partial(
@@ -168,7 +168,7 @@ print(seconds, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024)
 
 def measure_memory(command: Sequence[Any]) -> tuple[float, float]:
     """Return the seconds and the peak memory in MB of a process."""
-    # Measure from a small process, as a child's peak includes its parent's memory.
+    # Measure from a small process, because a child's peak includes its parent's memory.
     measuring = [sys.executable, "-c", _MEASURE_CHILD, *map(str, command)]
     seconds, peak = subprocess.run(measuring, stdout=subprocess.PIPE, check=True).stdout.split()
     return float(seconds), float(peak)

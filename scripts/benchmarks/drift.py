@@ -69,7 +69,7 @@ def share(found: list[Any]) -> str:
 def measure_drop(
     rng: np.random.Generator, before: float, after: float, at: int, within: int
 ) -> list[str]:
-    """Return the table's row for streams with one drop of accuracy."""
+    """Return the table's row for streams with one drop in accuracy."""
     reported, near, delays = [], [], []
     for _ in range(N_STREAMS):
         begin = at + int(rng.integers(0, 100))
@@ -107,7 +107,7 @@ def train_model(path: Path, seed: int = 0) -> LiveModel:
 
 @section("drift")
 def drift() -> str:
-    """Streams of samples right or wrong by chance, and models that still learn."""
+    """Streams of samples that are right or wrong at random, and models that are still learning."""
     rng, rows = np.random.default_rng(0), []
     for accuracy in (0.5, 0.9, 0.99):
         alarms = [detect_drops(rng, np.full(STREAM_LENGTH, accuracy)) for _ in range(N_STREAMS)]
@@ -139,7 +139,7 @@ def draw_repeated_rows(rng: np.random.Generator, times: int) -> Wrong:
 
 
 def draw_waves(rng: np.random.Generator, period: int) -> Wrong:
-    """Return mistakes whose share of 5 % rises and falls by 3 %."""
+    """Return mistakes whose share of 5% rises and falls by 3 percentage points."""
     at = 2 * np.pi * (np.arange(STREAM_LENGTH) / period + rng.random())
     return rng.random(STREAM_LENGTH) < 0.05 + 0.03 * np.sin(at)
 
@@ -162,7 +162,7 @@ def detect_with_ours(wrong: Wrong) -> list[int]:
 
 
 def detect_with_river(make: Callable[[], Any], wrong: Wrong) -> list[int]:
-    """Return the rows at which a detector of River reports a change toward more mistakes."""
+    """Return the rows at which one of River's detectors reports a change to more mistakes."""
     detector, found = make(), []
     before = after = 0.0
     for row, is_wrong in enumerate(wrong.tolist(), 1):
@@ -186,7 +186,7 @@ DETECTORS: dict[str, Callable[[Wrong], list[int]]] = {
 
 @section("drift_dependent")
 def drift_dependent() -> str:
-    """Of 30 steady streams, those with alarms (alarms); and further drops within 2,000 rows."""
+    """Of 30 streams, those with alarms (alarms in all), or a last drop found within 2,000 rows."""
     rows = []
     for name, make in DEPENDENT.items():
         found = {}
@@ -217,7 +217,7 @@ def drift_dependent() -> str:
 
 
 def draw_rare_class(rng: np.random.Generator, share: float) -> tuple[Wrong, NDArray[np.intp]]:
-    """Return a stream of four classes, the last of which drops from 95 to 0 % after 100,000."""
+    """Return four classes; the accuracy of the last drops from 95% to 0% after 100,000 rows."""
     n = 2 * STREAM_LENGTH
     labels = np.where(rng.random(n) < share, 3, rng.integers(0, 3, n))
     accuracy = np.where((labels == 3) & (np.arange(n) >= STREAM_LENGTH), 0.0, 0.95)
@@ -243,7 +243,7 @@ def draw_many_classes(rng: np.random.Generator, n_classes: int) -> tuple[Wrong, 
 
 @section("drift_classes")
 def drift_classes() -> str:
-    """Drops of rare classes, another label mix, and steady streams of many classes."""
+    """Drops in rare classes, a change of the label mix, and steady streams of many classes."""
     rows = []
     for share in (0.005, 0.002):
         delays, rng = [], np.random.default_rng(0)
@@ -268,7 +268,7 @@ def drift_classes() -> str:
 
 
 def iterate_sea(n: int = 20_000) -> Iterator[tuple[dict[Any, float], Any]]:
-    """Yield four concepts of SEA, with 10 % noise."""
+    """Yield samples of four SEA concepts, with 10% noise."""
     for variant in (0, 1, 2, 3):
         yield from synth.SEA(variant=variant, noise=0.1, seed=variant).take(n)
 
@@ -285,7 +285,7 @@ def find_mistakes(samples: Iterable[tuple[dict[Any, float], Any]]) -> Wrong:
 
 @section("drift_known")
 def drift_known() -> str:
-    """Streams of River with changes, learned by our perceptron: the rows at which each reports."""
+    """River's streams with changes: the rows at which each detector reports drops of our model."""
     elec = river.datasets.Elec2()
     streams: dict[str, Iterable[tuple[dict[Any, float], Any]]] = {
         "SEA, concepts 0, 1, 2, 3 of 20,000 rows": iterate_sea(),
@@ -310,14 +310,14 @@ def drift_known() -> str:
 
 @section("drift_cost")
 def drift_cost() -> str:
-    """Learn 600,000 digits with the tests for drift and without: CPU of the learning thread."""
+    """CPU time of the learning thread for 600,000 digits, with and without the drift tests."""
 
     def train_without_tests(path: Path) -> None:
         with mock.patch.object(DriftDetector, "update"):
             train_model(path)
 
     with tempfile.TemporaryDirectory() as folder:
-        # Rows that are learned again, in later passes, are not tested.
+        # Rows learned again in later passes are not tested.
         path = Path(folder) / "digits.parquet"
         digits = pq.read_table(mnist_file())
         pq.write_table(pa.concat_tables([digits] * 10), path, row_group_size=BLOCK_ROWS)

@@ -119,12 +119,12 @@ def prepare_digits() -> dict[str, Path]:
 
 
 def prepare_bags() -> dict[str, Path]:
-    """Return files of 200,000 bags of about 20 of 50,000 words, by name of the form."""
+    """Return files of 200,000 bags of about 20 words out of 50,000, by name of the form."""
 
     def rows() -> Iterator[tuple[int, list[str]]]:
         rng = np.random.default_rng(0)
         words = [f"w{i:x}" for i in rng.permutation(50_000).tolist()]
-        of_class = rng.permutation(50_000)  # words more frequent in a class
+        of_class = rng.permutation(50_000)  # words that are more frequent in one class
         for label in rng.integers(0, 2, 200_000).tolist():
             ids = rng.zipf(1.3, 20) % 50_000
             ids = np.where(rng.random(20) < 0.3, of_class[(ids % 25_000) + 25_000 * label], ids)
@@ -141,9 +141,9 @@ def prepare_bags() -> dict[str, Path]:
 
 
 def prepare_rcv1() -> dict[str, Path]:
-    """Return a text set in the shape of RCV1: 781,265 rows, 76 of 47,236 words each, 2 classes.
+    """Return files of texts shaped like RCV1: 781,265 rows, 76 of 47,236 words in each, 2 classes.
 
-    Words follow Zipf's law and have weights; a linear rule with noise makes the labels.
+    Words follow Zipf's law and have weights; a linear rule with noise determines the labels.
     """
     n, d, m, block_rows = 781_265, 47_236, 76, 5000
 
@@ -194,7 +194,7 @@ def prepare_long_numbers() -> dict[str, Path]:
 
 
 def prepare_mixed_tables() -> dict[str, Path]:
-    """Return files of 200,000 rows with 20 columns, 3 of them texts, and of the numbers alone."""
+    """Return files of 200,000 rows: one has 20 columns, 3 of them texts; one has no texts."""
     rng, n = np.random.default_rng(0), 200_000
     values = rng.normal(0, 10, (n, 16)).round(3)
     values[:, :8] = values[:, :8].round()

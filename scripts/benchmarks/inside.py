@@ -1,4 +1,4 @@
-"""Parts of the program in isolation, in memory, beside River and scikit-learn."""
+"""Parts of the program in isolation, in memory, compared with River and scikit-learn."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def time_kernel(
 
 @section("limit")
 def limit() -> str:
-    """The pass beside the two matrix products X W^T and D^T X that it consists of, one thread."""
+    """A pass in one thread, compared with its two matrix products, X W^T and D^T X."""
     pixels, labels = load_digits()
     n, X, W = len(labels), pixels / 255, np.zeros((10, 784))
     D = np.random.default_rng(0).normal(size=(n, 10))
@@ -194,7 +194,7 @@ def sizes() -> str:
 
 @section("sparse")
 def sparse() -> str:
-    """Time to learn a sample of 100 features in 10 classes, if many more features are known."""
+    """Time to learn a sample of 100 features with 10 classes, when many more features are known."""
     rng, tasks = np.random.default_rng(0), {}
 
     def learn(model: SGDPerceptron, samples: list[Any]) -> None:

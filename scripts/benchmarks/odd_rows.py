@@ -16,7 +16,7 @@ from common import BENCH, LEARN, measure_memory, run_in_turns, run_process, sect
 from forms import prepare_file
 
 ROWS = 300_000
-EVERY = (1, 10)  # every row, and every tenth, has the unusual value
+EVERY = (1, 10)  # every row or every tenth row has the unusual value
 PLAIN = "plain"
 
 NUMBERS = {
@@ -45,7 +45,7 @@ def draw_rows(n: int) -> Iterator[tuple[int, float, str]]:
 
 
 def make_lines(form: str, value: Any, every: int) -> Iterator[str]:
-    """Yield the lines of a file in which one row in `every` has a value, the others a usual one."""
+    """Yield the lines of a file in which one row in `every` has the value, the rest a usual one."""
     if form == "JSON":
         for i, a, label in draw_rows(ROWS):
             yield json.dumps({"a": a, **({} if i % every else value), "label": label})
@@ -66,7 +66,7 @@ def write_file(form: str, name: str, value: Any, every: int) -> Path:
 
 @section("odd rows")
 def odd_rows() -> str:
-    """Time for 300,000 rows with an unusual value in each row, or in each tenth, without start."""
+    """Time for 300,000 rows with an unusual value in every or every tenth row, without start-up."""
     forms = {"CSV, number": NUMBERS, "CSV, text": TEXTS, "JSON": MEMBERS}
     one_row = BENCH / "odd-one.csv"
     BENCH.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Learning sample by sample, beside River, scikit-learn, Vowpal Wabbit and CapyMOA."""
+"""Learning one by one, compared with River, scikit-learn, Vowpal Wabbit and CapyMOA."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ def fields() -> str:
 
 
 def iterate_docstrings() -> Iterator[tuple[dict[str, float], str]]:
-    """Yield the words of each docstring in some installed packages, and the package."""
+    """Yield the words of each docstring in some installed packages, and the package's name."""
     for package in map(importlib.import_module, ("numpy", "scipy", "sklearn", "pyarrow", "river")):
         seen = set()
         for info in pkgutil.iter_modules(package.__path__, package.__name__ + "."):

@@ -1,4 +1,4 @@
-"""Whole processes beside Vowpal Wabbit: files, pipes, answers, saves and the start."""
+"""Whole processes compared with Vowpal Wabbit: files, pipes, answers, saves and start-up."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ run_ours, run_vw = (
 
 @section("processes")
 def processes() -> str:
-    """Whole processes over MNIST: start, read, predict, learn. Ours from Parquet."""
+    """Whole processes over MNIST: start-up, reading, prediction, learning. Ours reads Parquet."""
     text, cache, vw = (
         forms.prepare_digits()["vw text"],
         BENCH / "digits.vw.cache",
@@ -115,7 +115,7 @@ def processes() -> str:
         }
 
     def accuracy_of_first_pass(taken: Measurements) -> str:
-        # In later passes the samples are not new.
+        # In later passes, the samples are not new.
         return accuracy(taken.all_tasks["60,000", taken.name[1]])
 
     header = ["samples", "program", "seconds", "ours / this", "progressive accuracy"]
@@ -124,7 +124,7 @@ def processes() -> str:
 
 @section("wide text")
 def wide_text() -> str:
-    """Whole processes over 781,265 texts in the shape of RCV1: 76 of 47,236 words each."""
+    """Whole processes over 781,265 texts shaped like RCV1: 76 of 47,236 words each."""
     files = forms.prepare_rcv1()
     vw = [*VW, "-d", files["vw text"], "--loss_function", "logistic", "--binary"]
     tasks: dict[Any, Task] = {
@@ -163,7 +163,7 @@ def pair_commands(files: dict[str, Path], ours: list[Any], **others: list[Any]) 
 
 @section("pipes")
 def pipes() -> str:
-    """Whole process, 60,000 digits from `cat`: each format, and VW's; its CSV only predicts."""
+    """Whole process, 60,000 digits from `cat`: our formats and VW's; from CSV, VW only predicts."""
     files, vw = forms.prepare_digits(), [*VW_STDIN, "--oaa", "10"]
     body = files.pop("csv body")
     others = {"vw_text": vw, "vw_csv": [*vw, "--csv"], "vw_json": [*vw, "--json"]}
@@ -184,7 +184,7 @@ def pipes() -> str:
 
 @section("bags")
 def bag_pipes() -> str:
-    """Whole process, 200,000 bags of words from `cat`, and VW's in its own text."""
+    """Whole process, 200,000 bags of words from `cat`; VW reads its own format."""
     commands = pair_commands(
         forms.prepare_bags(), [*LEARN, "--lr", "0.1"], vw_text=[*VW_BINARY, "-b", "20"]
     )
@@ -193,7 +193,7 @@ def bag_pipes() -> str:
 
 @section("tables in pipes")
 def table_pipes() -> str:
-    """Whole process, 200,000 rows of CSV from `cat`, with texts, blanks and quotes."""
+    """Whole process, 200,000 rows of CSV from `cat`, with texts, empty cells and quotes."""
     commands = pair_commands(forms.prepare_mixed_tables(), [*LEARN, "--standardize"])
     ours, with_texts = commands["3 texts, blanks, quotes"]
     commands["texts one-hot"] = [*ours, "--one-hot", "a,b,c"], with_texts
@@ -233,7 +233,7 @@ def measure_answers(
 
 @section("latency")
 def latency() -> str:
-    """Time from sending a sample of 784 features to its answer, one sample after another."""
+    """Time from sending a sample of 784 features to receiving its answer, sample by sample."""
     rows, files = [], forms.prepare_digits()
     for name in ("csv", "json, list", "json, flat", "libsvm"):
         with files[name].open("rb") as file:
@@ -289,7 +289,7 @@ def pending() -> str:
 
 @section("sweep")
 def sweeps() -> str:
-    """Whole process: 12 settings over 60,000 digits, and over 600,000 as ten passes."""
+    """Whole process: 12 settings over 60,000 digits, and over 600,000 in ten passes."""
     swept = [part for name, values in GRID.items() for part in (name, ",".join(values))]
     command = [*COMMAND, "sweep", mnist_file(), "--quiet", *swept]
 
@@ -322,7 +322,7 @@ def sweeps() -> str:
 
 @section("samples")
 def samples() -> str:
-    """Time per sample and peak memory for 60,000 to 6,000,000 samples, without the start."""
+    """Time per sample and peak memory for 60,000 to 6,000,000 samples, without start-up."""
     command, start = [*LEARN_DIGITS, mnist_file(), "--passes"], 0.0
     rows = []
     for n in (60_000, 600_000, 6_000_000):
@@ -336,7 +336,7 @@ def samples() -> str:
 
 @section("start_up")
 def start_up() -> str:
-    """Start: help, and one row predicted or learned, beside the libraries alone."""
+    """Start-up: help, and one row predicted or learned, compared with importing the libraries."""
     BENCH.mkdir(parents=True, exist_ok=True)
     model, row = BENCH / "start.npz", BENCH / "row.json"
     run_process([*LEARN_DIGITS, mnist_file(), "-m", model, "--overwrite"])

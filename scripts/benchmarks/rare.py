@@ -1,4 +1,4 @@
-"""Rare classes beside the peers, and the cost of dates, lists and words."""
+"""Rare classes compared with the peers, and the cost of dates, lists and words."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ Rows = list[tuple[dict[str, Any], int]]
 
 
 def draw_samples(name: str) -> Rows:
-    """Return samples of which 1 to 3 % have the label 1."""
+    """Return samples of which 1% to 3% have the label 1."""
     rng = np.random.default_rng(7)
     draw = {"clicks": draw_view, "fraud": draw_payment, "defects": draw_part}[name]
     return [draw(rng) for _ in range(N_ROWS)]
@@ -57,7 +57,7 @@ def _draw_label(rng: np.random.Generator, logit: float) -> int:
 
 
 def draw_view(rng: np.random.Generator) -> tuple[dict[str, Any], int]:
-    """Return the view of an advertisement, with ten standard normal features; 3% are clicked."""
+    """Return a view of an advertisement, with ten standard normal features; 2% are clicked."""
     x = rng.normal(size=10)
     return {f"f{i}": float(v) for i, v in enumerate(x)}, _draw_label(
         rng, 1.5 * x[0] - x[1] + 0.5 * x[2] - 5.1
@@ -65,7 +65,7 @@ def draw_view(rng: np.random.Generator) -> tuple[dict[str, Any], int]:
 
 
 def draw_payment(rng: np.random.Generator) -> tuple[dict[str, Any], int]:
-    """Return a payment; large ones at night from new customers are often fraud, 2 % of all."""
+    """Return a payment; large ones at night from new customers are often fraud. 3% of all are."""
     amount, hour = float(rng.lognormal(4, 1)), int(rng.integers(24))
     years, country = float(rng.exponential(3)), str(rng.choice(["de", "fr", "it", "es"]))
     logit = amount / 60 + 3 * (hour < 6) - 0.8 * years + 1.5 * (country == "es") - 7.5
@@ -93,7 +93,7 @@ def load_digit_samples() -> Rows:
 
 @section("rare")
 def rare() -> str:
-    """Average precision, recall at a precision of 50%, and best F1 of one progressive pass."""
+    """Average precision, recall at a precision of 50%, and best F1 in one progressive pass."""
     table_rows = []
     for name in (*TABLES, "digit"):
         rows = load_digit_samples() if name == "digit" else draw_samples(name)
@@ -151,7 +151,7 @@ def score_with_river(rows: Rows, model: Any) -> NDArray[np.float64]:
 
 
 def compute_balanced_weights(rows: Rows) -> Iterator[float]:
-    """Yield n / (k * n_class) of each sample, at most 100."""
+    """Yield the weight n / (k * n_class), at most 100, for each sample."""
     counts: Counter[int] = Counter()
     for _, y in rows:
         counts[y] += 1
@@ -204,7 +204,7 @@ def write_vw(rows: Rows, file: Any) -> None:
 
 @section("messy")
 def messy() -> str:
-    """Microseconds per row of whole processes: five numbers, then also a date, a list or a note."""
+    """Microseconds per row of whole processes, for five numbers and also a date, list or note."""
     plain = prepare_file("messy-plain.jsonl", partial(write_messy, False))
     complete = prepare_file("messy.jsonl", partial(write_messy, True))
     encode = ["--one-hot", "tags", "--dates", "when", "--words", "note"]
@@ -219,7 +219,7 @@ def messy() -> str:
         "with all three": partial(time_ours, complete, *encode),
         "with all three, River": partial(time_river, rows),
     }
-    header = ["table", "us per row", "relative to five numbers"]
+    header = ["table", "us per row", "ratio to five numbers"]
     return compare(header, 5, tasks, median(), ratio_to("five numbers"))
 
 

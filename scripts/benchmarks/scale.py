@@ -1,4 +1,4 @@
-"""Learning in shards on Ray: accuracy, time and bytes moved against the number of shards."""
+"""Learning in shards on Ray: accuracy, time and bytes moved, by number of shards."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def start_cluster() -> Iterator[str]:
 
 
 def time_run(*options: Any) -> float:
-    """Return the seconds of a run, without the start of Python and of Ray."""
+    """Return the seconds of a run, excluding the start-up of Python and Ray."""
     return float(run_process([*LEARN_DIGITS, "--json", *options], find=find_json)[1]["seconds"])
 
 
@@ -96,7 +96,7 @@ def shards() -> str:
 
 @section("cores")
 def cores() -> str:
-    """Two shards on two processors over 6,000,000 rows, beside one process, without the start."""
+    """Two shards on two processors and one process, each over 6,000,000 rows, without start-up."""
 
     def write(file: Any) -> None:
         digits = pq.read_table(mnist_file())

@@ -1,4 +1,4 @@
-"""Ordinary tables: accuracy beside VW and River, and the cost of standardizing."""
+"""Ordinary tables: accuracy compared with VW and River, and the cost of standardizing."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def split_labels(rows: Rows) -> list[tuple[dict[str, Any], int]]:
 
 @section("tables")
 def tables() -> str:
-    """Progressive accuracy of one pass; vw reads its own text. Tuned: the best of seven rates."""
+    """Progressive accuracy of one pass; vw reads its own format. Tuned: the best of seven rates."""
     rows = []
     for name in (*TABLES, *RIVER_TABLES, "churn", "colours"):
         data = load_rows(name)
@@ -151,7 +151,7 @@ def standardize() -> str:
 
 
 def time_model(path: Path, is_standardized: bool) -> float:
-    """Return the seconds that the model takes, without reading."""
+    """Return the seconds that the model takes, excluding reading."""
     sources = [open_source(str(path))]
     live = LiveModel.start(sources, ReadOptions(standardize=is_standardized), lr=0.1, seed=0)
     batches = list(read_batches(sources[0], live.request()))

@@ -19,7 +19,7 @@ from stream_perceptron.data.source import Source
 from stream_perceptron.model.results import TrainOptions
 from stream_perceptron.model.rows import Samples
 
-BUFFER = 2**21  # bytes of a read
+BUFFER = 2**21  # bytes per read
 RUNS = 5
 CLASSES = [str(digit) for digit in range(10)]
 
@@ -35,7 +35,7 @@ def start_model(path: Path, options: Options) -> tuple[LiveModel, Source]:
 
 
 def read_bytes(path: Path) -> float:
-    """Return the seconds to copy a cached file to memory: the limit of memory bandwidth."""
+    """Return the seconds to copy a cached file to memory: the limit set by memory bandwidth."""
     buffer = memoryview(bytearray(BUFFER))
     descriptor = os.open(path, os.O_RDONLY)
     before = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Run random inputs, and check the results."""
+"""Test random inputs, and check the results."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "support"))
 @click.command()
 @click.argument("kinds", nargs=-1, type=click.Choice(KINDS))
 @click.option("--cases", default=1000, show_default=True, help="Number of cases of each kind.")
-@click.option("--minutes", type=float, help="Duration of each kind, instead of a number of cases.")
+@click.option("--minutes", type=float, help="Minutes to test each kind, instead of --cases.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the first case.")
 def main(kinds: tuple[str, ...], cases: int, minutes: float | None, seed: int) -> None:
-    """Run random inputs, all kinds in parallel; exit with status 1 at the first failure.
+    """Test random inputs, all kinds in parallel; exit with status 1 at the first failure.
 
     Case N of a kind does not depend on earlier cases: --seed N --cases 1 repeats it.
     """

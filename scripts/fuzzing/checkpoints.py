@@ -1,4 +1,4 @@
-"""Forged checkpoints with a valid digest: rejected in one line, or fully usable."""
+"""Forged checkpoints with a valid digest: rejected with a one-line message, or fully usable."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def run_case(rng: np.random.Generator, folder: Path) -> str:
         live = LiveModel.load(path)
     except CheckpointError as error:
         require_single_line(error, f"{path}: ")
-        return "refused"
+        return "rejected"
     if live.python_step is None:
         live.save(path)
         once = path.read_bytes()
@@ -83,7 +83,7 @@ def _use_model(live: LiveModel, path: Path, folder: Path) -> None:
 
 
 def _damage_directory(rng: np.random.Generator, data: bytes) -> bytes:
-    """Return a checkpoint; one in ten has changed bytes in its directory and a valid digest."""
+    """Return a checkpoint; one in ten has damaged bytes in its directory, but a valid digest."""
     if rng.integers(10):
         return data
     body = bytearray(data[:-_COMMENT_LENGTH])
@@ -105,7 +105,7 @@ def _load_golden() -> list[tuple[str, dict[str, bytes]]]:
         for _ in live.run([open_source(str(data))]):
             pass
         live.save(path)
-        return [*golden, ("waiting", read_members(path))]
+        return [*golden, ("pending", read_members(path))]
 
 
 def _change_member(rng: np.random.Generator, members: dict[str, bytes]) -> None:
@@ -126,7 +126,7 @@ def _change_member(rng: np.random.Generator, members: dict[str, bytes]) -> None:
 
 
 def change_json(rng: np.random.Generator, data: bytes) -> bytes:
-    """Change or delete a part of the JSON, or replace it by another value or part."""
+    """Change or delete a part of the JSON, or replace it with another value or part."""
     try:
         meta = json.loads(data)
     except ValueError:
@@ -155,7 +155,7 @@ def change_json(rng: np.random.Generator, data: bytes) -> bytes:
     else:
         part[key] = _VALUES[rng.integers(len(_VALUES))]
     if rng.integers(5) == 0:
-        with suppress(AttributeError, LookupError, TypeError, ValueError):  # without a lineage
+        with suppress(AttributeError, LookupError, TypeError, ValueError):  # if there is no lineage
             entries = meta["run"]["lineage"]["entries"]
             for _ in range(rng.integers(100)):
                 entries[:] = [dict(entries[0]) | {"models": [entries[:1]]}]
@@ -165,7 +165,7 @@ def change_json(rng: np.random.Generator, data: bytes) -> bytes:
 def _change_array(rng: np.random.Generator, data: bytes) -> np.ndarray[Any, Any]:
     try:
         array = np.load(io.BytesIO(data), allow_pickle=False)
-    except Exception:  # NumPy raises many types for a damaged header
+    except Exception:  # NumPy raises many types of errors for a damaged header
         return np.zeros(1)
     action = rng.integers(4)
     if action == 0:

@@ -1,4 +1,4 @@
-"""Random command lines with extreme values: they succeed, or fail with one line; no NaN."""
+"""Random command lines with extreme values: success or a one-line message, and never NaN."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Extreme numbers as features and options: rejected in one line, or learned and predicted."""
+"""Extreme numbers as features and options: rejected with one-line messages, or learned."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def run_case(rng: np.random.Generator, folder: Path) -> str:
         live = LiveModel.start(sources, read_options, seed=0, **parameters)
     except ValueError as error:
         require_single_line(error)
-        return "refused"
+        return "rejected"
     outcome, lines, skips = "learned", JsonFormatter(), bool(rng.integers(2))
     try:
         for result in live.run(sources, skip_rejected=skips, with_probabilities=True):

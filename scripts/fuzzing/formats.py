@@ -1,4 +1,4 @@
-"""Damaged files of every format: accepted rows are those that a plain parser reads."""
+"""Damaged files of every format: accepted rows have the values that a plain parser reads."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from stream_perceptron.data.text import scanning
 Features = dict[str, float]
 Parser = Callable[[bytes], dict[str, Any] | list[Any]]
 
-# The forms of tests/support/splits.py with their formats; plain parsers read the first forms.
+# The forms of tests/support/splits.py with their formats; plain parsers read the first five.
 _FORMS = {
     "csv": "csv", "headerless": "csv", "objects": "jsonl", "lists of numbers": "jsonl",
     "libsvm": "libsvm", "nested": "jsonl", "paths": "jsonl", "lists": "jsonl",
     "parquet": "parquet", "arrow": "arrow",
 }  # fmt: skip
 _PLAIN = list(_FORMS)[:5]
-# Texts that have a meaning in some format, or resemble one that has.
+# Texts that have a meaning in some format, or resemble such a text.
 _SNIPPETS = (
     b'"', b'""', b",", b";", b"\t", b"\n", b"\r", b"\r\n", b"\0", b" ", b":", b"#", b"{", b"}",
     b"[", b"]", b"nan", b"inf", b"null", b"true", b"1e999", b"1e400", b"-0", b"+1", b".5", b"5.",
@@ -68,7 +68,7 @@ def run_case(rng: np.random.Generator, folder: Path) -> str:
             _require_equal_models(model, other)
     if error is not None:
         assert "\n" not in error
-        return f"{form} refused"
+        return f"{form} rejected"
     if form in _PLAIN and not (
         read_options.encodings or read_options.missing or read_options.passthrough
     ):
@@ -128,7 +128,7 @@ def _require_equal_models(one: LiveModel, other: LiveModel) -> None:
             "features": live.model.features_,
             "schema": live.schema,
             "cursor": live.cursor,
-            "waiting": (
+            "pending": (
                 live.pending.n_evicted, [(key, str(x)) for key, x in live.pending.samples.items()]
             ),
             "statistics": b"" if scaler is None else scaler.table.tobytes(),
@@ -145,7 +145,7 @@ def _damage(rng: np.random.Generator, data: bytes, max_changes: int) -> bytes:
         at, end = sorted(rng.integers(0, len(data) + 1, 2).tolist())
         end = min(end, at + int(rng.integers(1, 30)))
         piece = _SNIPPETS[rng.integers(len(_SNIPPETS))]
-        # Insert a piece, delete, repeat, replace by random bytes, or replace by a piece.
+        # Insert a piece, delete, repeat, replace with random bytes, or replace with a piece.
         middle = (piece + data[at:end], b"", data[at:end] * 2, rng.bytes(end - at), piece)
         data = data[:at] + middle[rng.integers(5)] + data[end:]
     return data
@@ -172,9 +172,9 @@ def _compare_with_parser(path: Path, file_format: str | None) -> None:
 def _agrees(parse: Parser, line: bytes, features: Features) -> bool:
     try:
         values = parse(line)
-    except (ValueError, AttributeError, csv.Error):  # a line of another format
+    except (ValueError, AttributeError, csv.Error):  # a line in another format
         return False
-    if isinstance(values, list):  # the names of the columns are in another line
+    if isinstance(values, list):  # the column names are on another line
         return set(features.values()) <= {_parse_number(value) for value in values}
     numbers = {name: _parse_number(values[name]) for name in features if name in values}
     return {name: number for name, number in numbers.items() if number} == features

@@ -1,4 +1,4 @@
-"""Samples in every form, learned in several equivalent ways, and compared with the oracle."""
+"""Learn samples of every form in equivalent ways, and compare the models with the oracle."""
 
 from __future__ import annotations
 
@@ -65,8 +65,8 @@ def run_case(rng: np.random.Generator, folder: Path) -> str:
     other = _catch_error(learn)
     assert error is other, f"one by one: {error}, {way}: {other}"
     if error is SampleError:  # a block is rejected as a whole
-        return f"{way} refused"
-    assert _get_state(expected) == _get_state(model), f"another model from {way}"
+        return f"{way} rejected"
+    assert _get_state(expected) == _get_state(model), f"{way} resulted in another model"
     if error is None and way == "block" and not is_scaled and parameters["classes"]:
         _compare_with_paper(expected, parameters, X, labels)
     return f"{way} diverged" if error else f"{way} learned"
@@ -115,7 +115,7 @@ def _build_sparse_rows(samples: list[Sample]) -> Rows:
 
 
 def _get_state(model: SGDPerceptron) -> tuple[Any, ...]:
-    """Return the learned state with features sorted by name, as their order may differ."""
+    """Return the learned state with features sorted by name, because their order may differ."""
     order = np.argsort([str(name) for name in model.features_])
     scaler = model.network.snapshot().scaler
     table = b"" if scaler is None else scaler.table[:, order].tobytes()
@@ -142,7 +142,7 @@ def _draw_values(rng: np.random.Generator, n: int, d: int) -> Array:
 
 
 def _change_layout(rng: np.random.Generator, X: Array) -> Array:
-    """Return the values in another memory layout: by columns, strided, unaligned, read-only."""
+    """Return the values in another memory layout: column-major, strided, unaligned, read-only."""
     kind = rng.integers(5)
     if kind == 0:
         return np.asfortranarray(X)
@@ -279,7 +279,7 @@ def _compare_with_paper(
         try:
             before = [row[:] for row in w], b[:]
             _, error = update_weights(w, b, x, label, lr, epsilon, activation)
-        except OverflowError:  # the oracle has no infinity
+        except OverflowError:  # the oracle cannot compute with infinity
             return
         if abs(error - epsilon) < 1e-3 * epsilon:
             return  # the result depends on rounding

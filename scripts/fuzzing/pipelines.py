@@ -1,4 +1,4 @@
-"""Forged River pipelines: rejected in one line, or fully usable; nothing is imported."""
+"""Forged River pipelines: rejected with a one-line message, or usable; nothing is imported."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def run_case(rng: np.random.Generator, folder: Path) -> str:
     assert not _imported, _imported
     if model is None:
         assert "\n" not in message
-        return "refused"
+        return "rejected"
     once, again = io.BytesIO(), io.BytesIO()
     save(model, once)
     save(load(io.BytesIO(once.getvalue())).model, again)

@@ -1,4 +1,4 @@
-"""Run a command in its own process, and check the properties of every run and model."""
+"""Run a command in its own process, and check properties that hold for every run and model."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _NOT_FINITE = re.compile(r"(?<![\w'])-?(nan|inf|infinity)(?!\w)", re.IGNORECASE)
 
 
 def run_command(arguments: list[str], folder: Path, source: int | None = None) -> str:
-    """Run a command in its own process, and check the properties of every run."""
+    """Run a command in its own process, and check properties that hold for every run."""
     outputs = folder / "stdout.txt", folder / "stderr.txt"
     child = os.fork()
     if not child:
@@ -44,7 +44,7 @@ def run_command(arguments: list[str], folder: Path, source: int | None = None) -
             require_finite(line)
         elif not _NOT_FINITE.search(" ".join(arguments)) and not line.startswith("  missing "):
             assert not _NOT_FINITE.search(line), context
-    return ("done", "failed", "refused")[code]
+    return ("done", "failed", "rejected")[code]
 
 
 def _exec_command(arguments: list[str], outputs: tuple[Path, Path], source: int | None) -> NoReturn:

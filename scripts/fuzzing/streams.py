@@ -1,4 +1,4 @@
-"""Endless or forged pipes: they need little memory, and succeed or fail with one line."""
+"""Endless or forged pipes: commands need little memory, and succeed or fail with one message."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _COMPRESSORS: tuple[Callable[[bytes], bytes], ...] = (
 
 
 def run_case(rng: np.random.Generator, folder: Path) -> str:
-    """Send an endless stream to a command for some seconds."""
+    """Send an endless stream to a command for a few seconds."""
     model = folder / "m.npz"
     (folder / "s.csv").write_bytes(_CSV)
     run_command(["learn", "s.csv", "-m", str(model), "--quiet"], folder)
@@ -81,7 +81,7 @@ def _send_stream(pieces: Iterator[bytes], descriptor: int, n_bytes: int) -> None
                 unsent = unsent[os.write(descriptor, unsent) :]
             if not n_bytes or time.monotonic() > end:
                 break
-    finally:  # even if the reader has ended
+    finally:  # even if the reader has exited
         os._exit(0)
 
 
