@@ -49,7 +49,7 @@ class RunInputs(NamedTuple):
     live: LiveModel
     sources: list[Source]
     cursor: Cursor | None
-    changed: tuple[str, ...]  # the names of the parameters that have new values
+    changed: tuple[str, ...] = ()  # the names of the parameters that have new values
 
 
 def open_inputs(options: LearnOptions, signals: Signals, stack: ExitStack) -> RunInputs:
@@ -71,20 +71,21 @@ def open_inputs(options: LearnOptions, signals: Signals, stack: ExitStack) -> Ru
                 _require_same_fixed_settings(saved, o)
             elif not saved.cursor.has_stream:  # files are read again, with the new settings
                 saved = None
-    live, sources, cursor = signals.call_interruptibly(
+    opened = signals.call_interruptibly(
         partial(_open_sources_and_model, o, signals, saved), o.sources
     )
+    model = opened.live.model
     values = {name: getattr(o, name) for name in sorted(o.given & _CHANGEABLE)}
-    changed = {name: value for name, value in values.items() if getattr(live.model, name) != value}
-    live.model.mutate(changed)
+    changed = {name: value for name, value in values.items() if getattr(model, name) != value}
+    model.mutate(changed)
     if o.ray is not None:
         _connect_to_ray(o.ray, signals, stack)
-    return RunInputs(live, sources, cursor, tuple(changed))
+    return opened._replace(changed=tuple(changed))
 
 
 def _open_sources_and_model(
     options: LearnOptions, signals: Signals, saved: LiveModel | None
-) -> tuple[LiveModel, list[Source], Cursor | None]:
+) -> RunInputs:
     """Open the sources, find the cursor, and create the model if none is saved."""
     o = options
     if saved is None:
@@ -117,7 +118,7 @@ def _open_sources_and_model(
         shards = None if o.shards is None else Shards(o.shards, o.round_rows)
         epochs = None if o.is_endless else o.n_passes
         cursor = live.resume(sources, again=o.again, epochs=epochs, shards=shards)
-    return live, sources, cursor
+    return RunInputs(live, sources, cursor)
 
 
 def _has_only_rejected(live: LiveModel) -> bool:

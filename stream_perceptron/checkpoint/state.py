@@ -167,13 +167,21 @@ def _decode_checkpoint(meta: dict[str, Any], members: Arrays) -> LoadedModel:
     )
 
 
-def split_checkpoint(meta: dict[str, Any], members: Arrays) -> tuple[SGDPerceptron, Any, Arrays]:
-    """Split a checkpoint into its model, its run as JSON (None if absent), and the run's arrays."""
+class CheckpointParts(NamedTuple):
+    """The model in a checkpoint, and the undecoded state of the live model around it."""
+
+    model: SGDPerceptron
+    run: Any  # JSON; None if the checkpoint has only a model
+    run_arrays: Arrays
+
+
+def split_checkpoint(meta: dict[str, Any], members: Arrays) -> CheckpointParts:
+    """Split a checkpoint into its model and the state of the live model."""
     run = meta.get("run")
     arrays = {name: array for name, array in members.items() if name not in _MODEL_ARRAYS}
     if run is None and arrays:
         raise CheckpointError(f"members {sorted(arrays)} belong to no run")
-    return _decode_model(meta, members), run, arrays
+    return CheckpointParts(_decode_model(meta, members), run, arrays)
 
 
 def encode_model(model: SGDPerceptron | Pipeline) -> tuple[dict[str, Any], Arrays]:

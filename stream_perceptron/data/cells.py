@@ -105,8 +105,8 @@ class Cells:
     ...     np.array([Kind.NUMBER, Kind.TEXT], np.uint8), np.array([1.0, np.nan]),
     ...     ListContents([1, "x"]),
     ... )
-    >>> len(cells), cells.describe(0), cells.describe(1)
-    (1, ('a', 'NUMBER', 1.0, 1), ('b', 'TEXT', nan, 'x'))
+    >>> len(cells), cells.numbers.tolist(), cells.contents.get(1)
+    (1, [1.0, nan], 'x')
 
     """
 
@@ -175,11 +175,6 @@ class Cells:
             return numbers
         is_number = (self.kinds == Kind.NUMBER) | (self.kinds == Kind.BOOL)
         return np.where(is_number, numbers, np.nan)
-
-    def describe(self, i: int) -> tuple[str, str, float, Any]:
-        """Return the name, kind, number and content of a cell."""
-        name = "" if self.name_ids is None else self.names[self.name_ids[i]]
-        return name, Kind(self.kinds[i]).name, float(self.doubles[i]), self.contents.get(i)
 
 
 def take_records(parts: Sequence[Cells], records: NDArray[np.intp]) -> Cells:

@@ -222,7 +222,7 @@ def _check_numeric_labels(live: LiveModel) -> Iterator[Finding]:
         return
     if not np.isfinite(values).all():  # labels such as "inf" and "1e400"
         return
-    seen, _, _ = live.progress.larger_tally.confusion.sums(len(names))
+    seen = live.progress.larger_tally.confusion.count_labels(len(names)).seen
     is_frequent = seen > 1
     has_decimals = bool((values % 1 != 0).any())
     if len(names) < _MIN_DISTINCT_NUMBERS or live.progress.samples < (
@@ -268,7 +268,7 @@ def _compute_rank_correlation(values: NDArray[np.float64], weights: NDArray[Any]
 
 def _check_unseen_classes(live: LiveModel) -> Iterator[Finding]:
     names, progress = live.model.classes_, live.progress
-    seen, _, _ = progress.larger_tally.confusion.sums(len(names))
+    seen = progress.larger_tally.confusion.count_labels(len(names)).seen
     n_untested = progress.n_untested
     if n_untested > 1 and live.read_options.has_join:
         return  # the labels of tested samples are unknown here
@@ -308,7 +308,7 @@ def _check_missed_classes(live: LiveModel) -> Iterator[Finding]:
 
 def _check_sorted_labels(live: LiveModel) -> Iterator[Finding]:
     progress = live.progress
-    counts, _, _ = progress.larger_tally.confusion.sums(len(live.model.classes_))
+    counts = progress.larger_tally.confusion.count_labels(len(live.model.classes_)).seen
     if progress.samples < 100 or np.count_nonzero(counts) < 2:
         return
     expected_share = float(((counts / counts.sum()) ** 2).sum())

@@ -162,7 +162,7 @@ def _find_confused_pairs(live: LiveModel) -> list[dict[str, Any]]:
     """Return the most frequent pairs of a label and a wrong prediction."""
     names = _get_class_names(live)
     confusion = live.progress.tally.confusion
-    seen, _, _ = confusion.sums(len(names))
+    seen = confusion.count_labels(len(names)).seen
     wrong = sorted((-n, i, j) for i, j, n in confusion.pairs.tolist() if i != j)
     return [
         {"label": names[i], "prediction": names[j], "n": -n, "share": -n / seen[i]}

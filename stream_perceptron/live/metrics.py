@@ -25,6 +25,14 @@ _MAX_REACHES = 256
 _PAIR_BASE = 2**31  # larger than any label's number, to combine two numbers into one key
 
 
+class LabelCounts(NamedTuple):
+    """How often each of k labels was seen, predicted, and predicted correctly; shape (k,)."""
+
+    seen: NDArray[np.int64]
+    predicted: NDArray[np.int64]
+    correct: NDArray[np.int64]
+
+
 class Scores(NamedTuple):
     """Scores of k labels from confusion counts; arrays have shape (k,).
 
@@ -153,8 +161,8 @@ class Confusion:
                 matrix[index_by_label[target], index_by_label[predicted]] = count
         return matrix
 
-    def sums(self, k: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-        """Return how often each of k labels was seen, predicted, and predicted correctly."""
+    def count_labels(self, k: int) -> LabelCounts:
+        """Count how often each of k labels was seen, predicted, and predicted correctly."""
         targets, predicted, counts = self.pairs.T
         hits = targets == predicted
         weighted_labels = ((targets, counts), (predicted, counts), (targets[hits], counts[hits]))
@@ -162,14 +170,14 @@ class Confusion:
             np.bincount(labels, weights, minlength=k).astype(np.int64)
             for labels, weights in weighted_labels
         )
-        return n_seen, n_predicted, n_right
+        return LabelCounts(n_seen, n_predicted, n_right)
 
     def scores(self, k: int, untested: int = 0) -> Scores:
         """Return the scores of k labels.
 
         The baseline also counts `untested` samples of the first label.
         """
-        seen, predicted, right = self.sums(k)
+        seen, predicted, right = self.count_labels(k)
         precision, recall = _divide(right, predicted), _divide(right, seen)
         occurs = (seen > 0) | (predicted > 0)
         f1 = _divide(2 * precision * recall, precision + recall)[occurs]

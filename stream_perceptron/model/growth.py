@@ -60,16 +60,15 @@ class Growth(NamedTuple):
             unknown = np.flatnonzero(feature_ids < 0)
         if not (len(unknown) or new_labels):
             return cls(shape, targets, feature_ids)
-        new_features: list[Hashable] = []
-        feature_rows = _NO_ROWS
+        added = _AddedFeatures(_NO_ROWS, [], _NO_ROWS)
         if len(unknown):
-            name_ids, new_features, feature_rows = _order_features(rows, unknown, targets >= 0)
+            added = _order_features(rows, unknown, targets >= 0)
             feature_ids = feature_ids.copy()
-            feature_ids[name_ids] = len(features) + np.arange(len(name_ids))
-        require_writable_names([*new_labels, *new_features])
+            feature_ids[added.name_ids] = len(features) + np.arange(len(added.names))
+        require_writable_names([*new_labels, *added.names])
         label_rows = np.array([*new_labels.values()], np.intp)
         return cls(
-            shape, targets, feature_ids, list(new_labels), label_rows, new_features, feature_rows
+            shape, targets, feature_ids, list(new_labels), label_rows, added.names, added.rows
         )
 
     def split_rows(self, n: int, is_new: bool) -> list[tuple[int, int]]:
@@ -132,14 +131,22 @@ def _number_labels(
     return targets, first_rows
 
 
+class _AddedFeatures(NamedTuple):
+    """The features that labeled rows add to a model, in order."""
+
+    name_ids: NDArray[np.intp]  # their indices among the names of the rows
+    names: list[Hashable]
+    rows: NDArray[np.intp]  # the first row of each feature
+
+
 def _order_features(
     rows: Rows, name_ids: NDArray[np.intp], is_labeled: NDArray[np.bool_]
-) -> tuple[NDArray[np.intp], list[Hashable], NDArray[np.intp]]:
-    """Return the IDs, the names and the rows of the features that labeled rows add, in order."""
+) -> _AddedFeatures:
+    """Find the features that labeled rows add, among names that the model does not know."""
     first_rows = rows.find_first_rows(name_ids, is_labeled)
     is_added = first_rows >= 0
     name_ids, first_rows = name_ids[is_added], first_rows[is_added]
     all_names = rows.names.all if isinstance(rows.names, NamesPrefix) else rows.names
     names = [all_names[i] for i in name_ids.tolist()]
     order = argsort_names(names, first_rows)
-    return name_ids[order], [names[i] for i in order.tolist()], first_rows[order]
+    return _AddedFeatures(name_ids[order], [names[i] for i in order.tolist()], first_rows[order])

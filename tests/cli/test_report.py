@@ -137,7 +137,9 @@ def test_report_shows_the_figures_of_the_run(page, run, mnist_files):
     assert "The model was not trained on this file." in text
     assert "No problems found." in text
     assert f"({float(accuracy):.1f}%) are predicted correctly" in text
-    for name, n in zip(live.model.classes_, live.progress.confusion.sums(10)[0], strict=True):
+    for name, n in zip(
+        live.model.classes_, live.progress.confusion.count_labels(10).seen, strict=True
+    ):
         assert re.search(rf"\b{name}\s+{n:,}\s+\d", text)
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,8 +25,36 @@ from stream_perceptron.model.rows import Rows
 from stream_perceptron.model.vocabulary import NamesPrefix
 
 Mask = NDArray[np.bool_]
-# An encoding, the cells to encode, and the row of each cell, ascending.
-EncodedCells = tuple[Encoding, NDArray[np.intp], NDArray[np.intp]]
+
+
+class EncodedCells(NamedTuple):
+    """Cells whose contents become features."""
+
+    encoding: Encoding
+    ids: NDArray[np.intp]
+    rows: NDArray[np.intp]  # the row of each cell, ascending
+
+
+class EncodedColumn(NamedTuple):
+    """The features for the contents of a column."""
+
+    features: Rows
+    missing_rows: NDArray[np.intp]  # the rows in which the column has no value
+
+
+class ParsedValues(NamedTuple):
+    """What the cells of one column or name contain, by record."""
+
+    values: list[Any]  # None for a record without a value
+    has_value: Mask
+
+
+class SelectedFeatures(NamedTuple):
+    """The plain features in records, and the cells that remain."""
+
+    features: Rows
+    other_cells: NDArray[np.intp]
+    other_rows: NDArray[np.intp]  # the row of each other cell
 
 
 @dataclass(eq=False, repr=False)
@@ -74,11 +102,8 @@ class BlockReader:
 
     def parse_contents(
         self, ids: NDArray[np.intp], rows: NDArray[np.intp], parse: Callable[[Any], Any]
-    ) -> tuple[list[Any], Mask]:
-        """Parse the contents of cells; return the values by record, and which records have one.
-
-        A record is deferred if `parse` raises an error.
-        """
+    ) -> ParsedValues:
+        """Parse the contents of cells; defer a record if `parse` raises an error."""
         codes, contents = self.cells.contents.encode(ids)
         parsed: dict[tuple[type, Any], Any] = {}
         values: list[Any] = []
@@ -102,13 +127,13 @@ class BlockReader:
         by_code[:] = values
         cell_values = by_code[codes].tolist()
         if len(rows) == self.n:
-            return cell_values, has_value[codes]
+            return ParsedValues(cell_values, has_value[codes])
         row_values: list[Any] = [None] * self.n
         for row, value in zip(rows.tolist(), cell_values, strict=True):
             row_values[row] = value
         row_has_value = np.zeros(self.n, bool)
         row_has_value[rows] = has_value[codes]
-        return row_values, row_has_value
+        return ParsedValues(row_values, row_has_value)
 
     def parse_label(self, content: Any) -> Any:
         """Return the label for the content of a cell."""
@@ -122,21 +147,9 @@ class BlockReader:
             raise SampleError("the record decides the type of labels")
         return label
 
-    def _encode_column(
-        self, encoding: Encoding, ids: NDArray[np.intp], rows: NDArray[np.intp]
-    ) -> tuple[Rows, NDArray[np.intp]]:
-        """Return the features for the contents of cells, and the rows where these are missing.
-
-        Parameters
-        ----------
-        encoding
-            How contents become features.
-        ids
-            The cells.
-        rows
-            The row of each cell, ascending.
-
-        """
+    def _encode_column(self, cells: EncodedCells) -> EncodedColumn:
+        """Encode the contents of cells as features."""
+        encoding, ids, rows = cells
         codes, contents = self.cells.contents.encode(ids)
         encoded: list[dict[str, float] | None] = []
         has_failed = np.zeros(len(contents), bool)
@@ -151,17 +164,17 @@ class BlockReader:
         if len(rows) < self.n:
             encoded_rows = encoded_rows.scatter(rows, self.n)
         is_missing = np.array([features is None for features in encoded], bool)
-        return encoded_rows, rows[is_missing[codes]]
+        return EncodedColumn(encoded_rows, rows[is_missing[codes]])
 
-    def encode_columns(self, cells: Iterable[EncodedCells], missing: NDArray[np.intp]) -> Rows:
-        """Return the features for the contents of cells, and count the missing ones."""
+    def encode_columns(self, columns: Iterable[EncodedCells], missing: NDArray[np.intp]) -> Rows:
+        """Return the features for the contents of columns, and count the missing ones."""
         encoded, counted = Rows.empty(self.n), set()
-        for encoding, ids, rows in cells:
-            features, missing_rows = self._encode_column(encoding, ids, rows)
-            encoded = encoded.merge_features(features)
-            if int(ids[0]) not in counted:  # a column with two encodings counts once
-                missing[missing_rows] += 1
-            counted.add(int(ids[0]))
+        for cells in columns:
+            column = self._encode_column(cells)
+            encoded = encoded.merge_features(column.features)
+            if int(cells.ids[0]) not in counted:  # a column with two encodings counts once
+                missing[column.missing_rows] += 1
+            counted.add(int(cells.ids[0]))
         return encoded
 
     def find_null_texts(self, ids: NDArray[np.intp]) -> Mask:
@@ -170,14 +183,12 @@ class BlockReader:
         codes, contents = self.cells.contents.encode(ids)
         return np.array([isinstance(c, str) and c.strip() in nulls for c in contents], bool)[codes]
 
-    def select_features(
-        self, cells: Cells, names: NameRoles
-    ) -> tuple[Rows, NDArray[np.intp], NDArray[np.intp]]:
-        """Return the numbers of plain features as rows; also the other cells and their records."""
+    def select_features(self, cells: Cells, names: NameRoles) -> SelectedFeatures:
+        """Separate the numbers of plain features from the other cells."""
         assert cells.name_ids is not None
         starts, feature_ids, values, other_cells, rows = select_cells(cells, names.plain_features)
         features = self.build_rows(NamesPrefix(names.features), starts, feature_ids, values)
-        return features, other_cells, rows
+        return SelectedFeatures(features, other_cells, rows)
 
     def build_rows(
         self, names: Sequence[Any], starts: NDArray[np.intp], name_ids: Any, values: NDArray[Any]

@@ -302,13 +302,16 @@ def parse_offset(context: Context, values: Sequence[Any]) -> Offset:
     return build_offset(options, values)
 
 
-def infer_types(
-    context: Context, record: Record
-) -> tuple[tuple[str, ...], list[str], tuple[str, ...]]:
-    """Return the columns of numbers, those of texts, and those without a value so far.
+class ColumnTypes(NamedTuple):
+    """The names of a table's columns without a role, by type."""
 
-    The first value of a column of a table decides whether it has numbers or texts.
-    """
+    numbers: tuple[str, ...]
+    texts: list[str]
+    untyped: tuple[str, ...]  # the columns without a value so far
+
+
+def infer_types(context: Context, record: Record) -> ColumnTypes:
+    """Infer the types of a table's columns; the first value of a column decides its type."""
     options, columns = context.read_options, context.table_columns
     new_numbers: list[str] = []
     new_texts: list[str] = []
@@ -325,7 +328,7 @@ def infer_types(
         numbers = tuple(sort_naturally([*numbers, *new_numbers]))
     typed = {*new_numbers, *new_texts}
     untyped = tuple(name for name in columns.untyped if name not in typed)
-    return numbers, [*columns.texts, *new_texts], untyped
+    return ColumnTypes(numbers, [*columns.texts, *new_texts], untyped)
 
 
 def _read_table_row(
@@ -334,8 +337,7 @@ def _read_table_row(
     """Return the sample in a row of a table."""
     options, columns = context.read_options, context.table_columns
     if columns.vector_column is not None:
-        new_schema, features, values = _read_vector(context, record, columns.vector_column)
-        untyped: tuple[str, ...] = ()
+        new_schema, features, values, untyped = _read_vector(context, record, columns.vector_column)
     else:
         new_schema, features, values, untyped = _read_columns(context, record)
     encoded, n_nulls = record.encode((encoding, encoding.column) for encoding in columns.encodings)
@@ -366,30 +368,30 @@ def _read_table_row(
     )  # fmt: skip
 
 
-def _read_columns(
-    context: Context, record: Record
-) -> tuple[Schema, tuple[str, ...], NDArray[np.float64], tuple[str, ...]]:
-    """Return the features of a row, each of which has a column of its own.
+class _Values(NamedTuple):
+    """The features in a row of a table, or in a list."""
 
-    Returns
-    -------
-    The schema after the record, the names and values of features, NaN for missing ones, and the
-    columns without a value so far.
+    schema: Schema  # after the record
+    names: Names
+    values: NDArray[np.float64]  # NaN for a missing feature
+    untyped: tuple[str, ...] = ()  # the columns without a value so far
 
-    """
-    columns = context.table_columns
-    features, texts, untyped = infer_types(context, record)
-    if features is columns.numbers and len(texts) == len(columns.texts):
+
+def _read_columns(context: Context, record: Record) -> _Values:
+    """Return the features of a row, each of which has a column of its own."""
+    columns, types = context.table_columns, infer_types(context, record)
+    features = types.numbers
+    if features is columns.numbers and len(types.texts) == len(columns.texts):
         new_schema = context.schema_of_known_columns
     else:
-        new_schema = context.infer_columns(features, texts)
+        new_schema = context.infer_columns(features, types.texts)
     numbers = None if context.read_options.missing else record.plain_numbers(features)
     if numbers is None:
         numbers = [_read_number(record, name) for name in features]
     values = np.array(numbers, np.float64)
     if not np.isfinite(values).all():
         _require_finite(record, features, values)
-    return new_schema, features, values, untyped
+    return _Values(new_schema, features, values, types.untyped)
 
 
 def _require_finite(record: Record, features: Names, values: NDArray[np.float64]) -> None:
@@ -401,14 +403,12 @@ def _require_finite(record: Record, features: Names, values: NDArray[np.float64]
             raise SampleError(f"column {name!r} is {content[:50]}, not finite")
 
 
-def _read_vector(
-    context: Context, record: Record, column: str
-) -> tuple[Schema, Names, NDArray[np.float64]]:
-    """Return the features in a column of lists; see `_read_list`."""
+def _read_vector(context: Context, record: Record, column: str) -> _Values:
+    """Return the features in a column of lists."""
     if record.kind(column) is not Kind.NULL:
         return _read_list(context, record, context.schema, column)
     if context.read_options.has_join:
-        return context.schema, (), np.empty(0)
+        return _Values(context.schema, (), np.empty(0))
     raise SampleError(f"column {column!r} is null")
 
 
@@ -586,9 +586,9 @@ def _read_features(context: Context, record: Record) -> _Features:
     if key and record.kind(key) is not kind:
         raise SampleError(f"it has no {'list' if schema.is_list else 'object'} {key!r}")
     if schema.is_list:
-        schema, names, numbers = _read_list(context, record, schema, key)
-        numbers = scale_features(context, names, numbers)
-        features = _Features(schema, dict(zip(map(str, names), numbers.tolist(), strict=True)))
+        vector = _read_list(context, record, schema, key)
+        numbers = scale_features(context, vector.names, vector.values).tolist()
+        features = _Features(vector.schema, dict(zip(map(str, vector.names), numbers, strict=True)))
     else:
         cells = {name: name for name in record.cell_ids}
         if key:
@@ -735,16 +735,8 @@ def _with_inferred_types(schema: Schema, cells: dict[str, str], texts: dict[str,
     return schema.with_inferred_types(features, decided)
 
 
-def _read_list(
-    context: Context, record: Record, schema: Schema, name: str
-) -> tuple[Schema, Names, NDArray[np.float64]]:
-    """Return the features in a list.
-
-    Returns
-    -------
-    The schema after the record, and the names and values of features, NaN for missing ones.
-
-    """
+def _read_list(context: Context, record: Record, schema: Schema, name: str) -> _Values:
+    """Return the features in a list."""
     known, members = schema.features, record.members.get(name, range(0))
     n = len(members)
     subject = f"{'list' if context.columns is None else 'column'} {name!r}"
@@ -768,7 +760,7 @@ def _read_list(
     values[is_null] = np.nan
     if known is None and not schema.is_open:
         schema = replace(schema, features=names)
-    return schema, names, values
+    return _Values(schema, names, values)
 
 
 def scale_features(

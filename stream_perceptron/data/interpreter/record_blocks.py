@@ -16,6 +16,7 @@ from stream_perceptron.data.interpreter.block_reader import (
     EncodedCells,
     InterpretedBlock,
     Mask,
+    ParsedValues,
 )
 from stream_perceptron.data.interpreter.name_roles import NameRole, NameRoles
 from stream_perceptron.data.naming import LABEL_NAMES, find_column
@@ -45,9 +46,9 @@ class PairBlockReader(BlockReader):
             self.is_deferred[rows[is_unknown]] |= features.lengths[rows[is_unknown]] == 0
             unknown_names = _collect_names(members, other_cells[is_unknown])
         rows = np.flatnonzero(self.cells.kinds[::2] != Kind.NULL)
-        labels, is_labeled = self.parse_contents(2 * rows, rows, self.parse_label)
+        labels = self.parse_contents(2 * rows, rows, self.parse_label)
         return InterpretedBlock(
-            self.is_deferred, features, labels, is_labeled, np.ones(self.n),
+            self.is_deferred, features, labels.values, labels.has_value, np.ones(self.n),
             MissingValues(np.zeros(self.n, np.intp)), Rows.empty(self.n),
             unknown_names=unknown_names,
         )  # fmt: skip
@@ -85,7 +86,8 @@ class RecordBlockReader(BlockReader):
             self._defer(
                 (self.name_ids == self._find_name_id(UNNAMED_LIST)) & (self.kinds == Kind.LIST)
             )
-        labels, is_labeled = self._parse_by_record(other_roles == NameRole.LABEL, self.parse_label)
+        labels = self._parse_by_record(other_roles == NameRole.LABEL, self.parse_label)
+        is_labeled = labels.has_value
         weights = self._read_weights()
         encoded, untyped = self.encode_columns(self._encoded_cells(), missing), None
         if features is None:
@@ -103,7 +105,7 @@ class RecordBlockReader(BlockReader):
         offsets = self.parse_offsets([self._read_column(name) for name in options.position])
         is_unknown_number = (other_roles == NameRole.UNKNOWN) & (self.kinds == Kind.NUMBER)
         return InterpretedBlock(
-            self.is_deferred, features, labels, is_labeled, weights,
+            self.is_deferred, features, labels.values, is_labeled, weights,
             MissingValues(missing, untyped), encoded, self._read_passthrough(), offsets,
             other_labels, _collect_names(cells, self.other_cells[is_unknown_number]),
         )  # fmt: skip
@@ -121,7 +123,7 @@ class RecordBlockReader(BlockReader):
                     self.name_ids == self._find_name_id(f"{prefix}{encoding.column}")
                 )
                 if len(ids):
-                    yield encoding, self.other_cells[ids], self.other_rows[ids]
+                    yield EncodedCells(encoding, self.other_cells[ids], self.other_rows[ids])
 
     def _select_plain_features(self, name_roles: NameRoles) -> Rows:
         """Return the numbers of plain features, and set the other cells."""
@@ -331,8 +333,8 @@ class RecordBlockReader(BlockReader):
                     self._defer(self.name_ids == number)
         return frozenset(other_names)
 
-    def _parse_by_record(self, mask: Mask, parse: Callable[[Any], Any]) -> tuple[list[Any], Mask]:
-        """Parse the other cells in a mask; return the values by record, and which have one."""
+    def _parse_by_record(self, mask: Mask, parse: Callable[[Any], Any]) -> ParsedValues:
+        """Parse the other cells in a mask."""
         ids = np.flatnonzero(mask)
         return self.parse_contents(self.other_cells[ids], self.other_rows[ids], parse)
 

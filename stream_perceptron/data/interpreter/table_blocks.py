@@ -11,7 +11,13 @@ from numpy.typing import NDArray
 
 from stream_perceptron.data.batch import MissingValues
 from stream_perceptron.data.cells import Kind
-from stream_perceptron.data.interpreter.block_reader import BlockReader, InterpretedBlock, Mask
+from stream_perceptron.data.interpreter.block_reader import (
+    BlockReader,
+    EncodedCells,
+    InterpretedBlock,
+    Mask,
+    ParsedValues,
+)
 from stream_perceptron.data.interpreter.name_roles import NameRoles
 from stream_perceptron.data.interpreter.table_layout import TableLayout
 from stream_perceptron.data.values import require_utf8
@@ -44,7 +50,7 @@ class TableBlockReader(BlockReader):
         if options.label is not None:
             labels, is_labeled = self._parse_cells(options.label, self.parse_label)
         cells = [
-            (encoding, self._find_cells(encoding.column), self.rows_of_block)
+            EncodedCells(encoding, self._find_cells(encoding.column), self.rows_of_block)
             for encoding in columns.encodings
         ]
         encoded = self.encode_columns(cells, missing)
@@ -68,8 +74,8 @@ class TableBlockReader(BlockReader):
         """Return the contents of a column."""
         return self.cells.contents.get_all(self._find_cells(column))
 
-    def _parse_cells(self, column: str, parse: Callable[[Any], Any]) -> tuple[list[Any], Mask]:
-        """Parse the cells of a column; return the values, and which rows have one."""
+    def _parse_cells(self, column: str, parse: Callable[[Any], Any]) -> ParsedValues:
+        """Parse the cells of a column."""
         return self.parse_contents(self._find_cells(column), self.rows_of_block, parse)
 
     def _read_passthrough(self) -> list[tuple[Any, ...]]:
@@ -78,7 +84,7 @@ class TableBlockReader(BlockReader):
             return []
         if self.context.is_text:
             columns = [
-                self._parse_cells(name, require_utf8)[0] for name in self.options.passthrough
+                self._parse_cells(name, require_utf8).values for name in self.options.passthrough
             ]
         else:
             columns = [self._read_column(name) for name in self.options.passthrough]

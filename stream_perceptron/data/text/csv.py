@@ -88,12 +88,12 @@ class CsvFormat:
         columns = context.table_columns
         if context.schema.is_new and not (cells.errors or columns.encodings):
             record = Record(cells, 0, context)
-            features, texts, untyped = infer_types(context, record)
+            types = infer_types(context, record)
             has_only_labels = options.has_join and not columns.candidates
-            if not (features or untyped or has_only_labels):
+            if not (types.numbers or types.untyped or has_only_labels):
                 fields = {name: record.text(name) for name in names}
-                types = dict.fromkeys(texts, "text")
-                raise_no_features(types, where, _suggest_conversion(fields))
+                text_columns = dict.fromkeys(types.texts, "text")
+                raise_no_features(text_columns, where, _suggest_conversion(fields))
         return context
 
     def _resolve_columns(self, request: Request, where: str) -> tuple[list[str], ReadOptions]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import struct
 
 import numpy as np
 import pytest
@@ -126,11 +125,11 @@ def describe_cells(cells):
     """Return names, kinds, numbers and contents of all cells, comparable bit by bit."""
     if cells is None:
         return None
-    described = map(cells.describe, range(len(cells.kinds)))
-    return cells.starts.tolist(), [
-        (name, kind, struct.pack("d", number), repr(content))
-        for name, kind, number, content in described
-    ]
+    n = len(cells.kinds)
+    names = [""] * n if cells.name_ids is None else [cells.names[i] for i in cells.name_ids]
+    contents = [repr(cells.contents.get(i)) for i in range(n)]
+    cell_list = zip(names, cells.kinds.tolist(), contents, strict=True)
+    return cells.starts.tolist(), list(cell_list), cells.doubles.tobytes()
 
 
 @pytest.mark.parametrize("form", ["csv", "json", "libsvm"])
