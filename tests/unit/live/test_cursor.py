@@ -116,7 +116,7 @@ def test_unordered_run_resumes_with_the_same_options(cursor):
             build_cursor(A, at_random=True),
             [A],
             {"shards": Shards(2, 5)},
-            "reads them in 2 shards by rounds",
+            "reads them in 2 shards in rounds",
         ),
         (
             build_cursor(A, shards=Shards(2, 5, 3)),
