@@ -20,7 +20,7 @@ def run() -> NoReturn:
 def set_interrupt_action(ends_process: bool) -> None:
     """Make SIGINT end the process at once, or raise KeyboardInterrupt, the default.
 
-    Any other handler is left unchanged.
+    object other handler is left unchanged.
     """
     python_handler, system_default = signal.default_int_handler, signal.SIG_DFL
     if signal.getsignal(signal.SIGINT) is (python_handler if ends_process else system_default):

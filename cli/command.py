@@ -72,7 +72,7 @@ class Command(click.Command):
                 close = get_close_matches(error.option_name, error.possibilities or [], 1, 0.8)
                 raise click.NoSuchOption(error.option_name, None, close, ctx) from None
 
-    def invoke(self, ctx: click.Context) -> Any:
+    def invoke(self, ctx: click.Context) -> object:
         show_traceback = ctx.params.pop("traceback")
         set_interrupt_action(ends_process=False)
         try:

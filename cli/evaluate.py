@@ -167,7 +167,7 @@ def _format_confusion(
             yield f"and {format_count(others, 'other pair')}; --json lists them all"
 
 
-def _format_matrix(classes: Sequence[Any], counts: Sequence[Sequence[int]]) -> list[str]:
+def _format_matrix(classes: Sequence[object], counts: Sequence[Sequence[int]]) -> list[str]:
     """Return the lines of a confusion matrix, or [] if the terminal is too narrow."""
     names = [_shorten_name(printable(str(name)), _MAX_NAME_WIDTH) for name in classes]
     columns, widest = shutil.get_terminal_size().columns, max(map(measure_width, names))
@@ -193,7 +193,7 @@ def _shorten_name(name: str, width: int) -> str:
 class _Evaluation:
     """Counts predictions by label, and scores by class; labels may be unknown to the model."""
 
-    def __init__(self, model_classes: list[Any], thresholds: Thresholds | None) -> None:
+    def __init__(self, model_classes: list[object], thresholds: Thresholds | None) -> None:
         from stream_perceptron.live.metrics import Confusion
         from stream_perceptron.live.ranking import Ranking
 
@@ -236,7 +236,7 @@ class _Evaluation:
         figures = self._ranking.figures(label) if label < len(self.model_classes) else None
         return dict.fromkeys(RankingFigures._fields) if figures is None else figures._asdict()
 
-    def figures(self) -> dict[str, Any]:
+    def figures(self) -> dict[str, object]:
         """Return the figures of all samples, of each class and of each (label, prediction) pair."""
         confusion, labels, order = self.confusion, list(self._index_by_label), self.order
         scores, classes = confusion.scores(len(labels)), [labels[i] for i in order]

@@ -38,7 +38,9 @@ class LocalFile(click.Path):
 class OutputFile(LocalFile):
     """The path of a local file as text, or - for stdout."""
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:  # type: ignore[override]
+    def convert(  # type: ignore[override]
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str:
         super().convert(value, param, ctx)
         return str(value)
 

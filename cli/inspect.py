@@ -9,7 +9,7 @@ from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import isnan
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -28,10 +28,9 @@ from .progress_line import UNTESTED, count_pending
 from .summary import compute_baseline, format_pending
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from stream_perceptron import LiveModel
     from stream_perceptron.live.marks import Mark
+    from stream_perceptron.model.arrays import Array
 
 _N_STRONGEST = 5  # features listed for a class
 _MAX_CLASSES = 40  # classes listed
@@ -262,7 +261,7 @@ def _list_read_settings(live: LiveModel) -> Iterator[tuple[str, str]]:
         yield "next", ", ".join(f"{name} {value}" for name, value in following)
 
 
-def _build_json(live: LiveModel) -> dict[str, Any]:
+def _build_json(live: LiveModel) -> dict[str, object]:
     from stream_perceptron.checkpoint.archive import FORMAT_VERSION
     from stream_perceptron.checkpoint.codec import encode_class_weight, to_json
     from stream_perceptron.diagnostics.diagnosis import collect_findings
@@ -311,7 +310,7 @@ def _build_json(live: LiveModel) -> dict[str, Any]:
     }
 
 
-def _file_to_json(mark: Mark, status: str) -> dict[str, Any]:
+def _file_to_json(mark: Mark, status: str) -> dict[str, object]:
     """Describe a file that the model learned from, for --json."""
     return {
         "name": mark.source.name,
@@ -322,7 +321,7 @@ def _file_to_json(mark: Mark, status: str) -> dict[str, Any]:
     }
 
 
-def _cursor_to_json(live: LiveModel) -> dict[str, Any]:
+def _cursor_to_json(live: LiveModel) -> dict[str, object]:
     """Describe the cursor, for --json."""
     cursor, position = live.cursor, live.read_options.position
     return {
@@ -342,7 +341,7 @@ def _cursor_to_json(live: LiveModel) -> dict[str, Any]:
 
 
 def _find_strongest_features(
-    features: Sequence[Hashable], weights: NDArray[Any]
+    features: Sequence[Hashable], weights: Array
 ) -> list[tuple[Hashable, float]]:
     """Return the features with the largest absolute weights, each with its weight."""
     order = sorted(range(len(features)), key=lambda i: -abs(weights[i]))

@@ -211,10 +211,10 @@ def _require_same_fixed_settings(live: LiveModel, options: LearnOptions) -> None
             )
 
 
-def _get_fixed_settings(live: LiveModel) -> dict[str, Any]:
+def _get_fixed_settings(live: LiveModel) -> dict[str, object]:
     """Return the settings that a resumed run may not change, by option name."""
     model, read_options = live.model, live.read_options
-    settings: dict[str, Any] = {
+    settings: dict[str, object] = {
         "activation": model.activation,
         "init_range": model.init_range,
         "classes": model.classes,
@@ -227,7 +227,7 @@ def _get_fixed_settings(live: LiveModel) -> dict[str, Any]:
     return settings
 
 
-def _resolve_columns(names: Any, columns: Sequence[str]) -> Any:
+def _resolve_columns(names: Any, columns: Sequence[str]) -> object:
     """Return the exact names of the columns given by an option."""
     if names is None:
         return None
@@ -236,7 +236,7 @@ def _resolve_columns(names: Any, columns: Sequence[str]) -> Any:
     return tuple(find_column(name, columns) or name for name in names)
 
 
-def _key_weights_by_text(class_weight: Any) -> Any:
+def _key_weights_by_text(class_weight: object) -> object:
     """Return class weights by the text of each label, as the command line parses them."""
     if not isinstance(class_weight, Mapping):
         return class_weight

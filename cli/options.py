@@ -35,10 +35,10 @@ class OptionDefinition:
     flags: str
     help: str
     type: Any
-    default: Any
+    default: object
     section: str  # the heading in the help
     is_common: bool  # whether the short --help lists it
-    click_settings: dict[str, Any]
+    click_settings: dict[str, object]
 
     @property
     def flag(self) -> str:
@@ -50,7 +50,7 @@ class OptionDefinition:
         """Return the Click option for the field of this name."""
         spelling, _, metavar = self.flags.partition(" ")
         names = [spelling] if "/--no-" in spelling else spelling.split("/")
-        settings: dict[str, Any] = {"help": self.help, **self.click_settings}
+        settings: dict[str, object] = {"help": self.help, **self.click_settings}
         if not metavar:
             settings |= {"is_flag": True, "default": self.default}
             return DefinedOption([*names, name], definition=self, **settings)
@@ -67,7 +67,7 @@ class OptionDefinition:
             settings["show_default"] = True
         return DefinedOption([*names, name], definition=self, **settings)
 
-    def format_arguments(self, value: Any) -> list[str]:
+    def format_arguments(self, value: object) -> list[str]:
         """Return the arguments that set the option to a value; [] if the value needs none."""
         if value is None or value == () or (value is False and "/--no-" not in self.flags):
             return []
@@ -78,7 +78,9 @@ class OptionDefinition:
         return [text for item in values for text in (self.flag, format_value(item))]
 
 
-def _require_one(ctx: click.Context, parameter: click.Parameter, values: tuple[Any, ...]) -> Any:
+def _require_one(
+    ctx: click.Context, parameter: click.Parameter, values: tuple[object, ...]
+) -> object:
     """Return the value of an option that may be given only once."""
     if len(values) > 1:
         raise click.UsageError(f"{parameter.opts[-1]} is given twice")
@@ -96,12 +98,12 @@ class DefinedOption(click.Option):
 def option(
     flags: str,
     help: str,  # noqa: A002, the name in Click
-    type: Any = None,  # noqa: A002
-    default: Any = None,
+    type: object = None,  # noqa: A002
+    default: object = None,
     *,
     section: str = "Other",
     is_common: bool = False,
-    **click_settings: Any,
+    **click_settings: object,
 ) -> Any:
     """Return a field that defines an option; the parameters are those of `OptionDefinition`."""
     if " " not in flags and "/--no-" not in flags:
@@ -110,7 +112,7 @@ def option(
     return field(default=default, metadata={_DEFINITION: definition})
 
 
-def argument(metavar: str, **click_settings: Any) -> Any:
+def argument(metavar: str, **click_settings: object) -> Any:
     """Return a field that defines an argument."""
     return field(default=None, metadata={_DEFINITION: {"metavar": metavar, **click_settings}})
 
@@ -157,7 +159,7 @@ class Options:
     rules: ClassVar[tuple[Rule, ...]] = ()
     has_short_help: ClassVar[bool] = False  # whether --help shows only common options
 
-    def __init__(self, given: frozenset[str], **values: Any) -> None:
+    def __init__(self, given: frozenset[str], **values: object) -> None:
         self.given = given  # the names of the options that the command line sets
         vars(self).update(values)
 
@@ -205,7 +207,7 @@ class Options:
         """Return the flag of the first of these options that is given, or None."""
         return next((self.definition_of(n).flag for n in names if n in self.given), None)
 
-    def format_arguments(self, name: str, value: Any) -> list[str]:
+    def format_arguments(self, name: str, value: object) -> list[str]:
         """Return the arguments that set an option to a value."""
         return self.definition_of(name).format_arguments(value)
 

@@ -293,7 +293,7 @@ def make_formatter(
     path: str,
     output_format: str | None,
     read_options: ReadOptions,
-    classes: Sequence[Any] | None,
+    classes: Sequence[object] | None,
     with_learned: bool,
 ) -> LineFormatter:
     """Return the formatter for `output_format`, or for the format implied by the suffix of `path`.
@@ -307,11 +307,11 @@ def make_formatter(
     return CsvFormatter(carried, classes, with_learned)
 
 
-def _make_json_encoder() -> Callable[[Any], str]:
+def _make_json_encoder() -> Callable[[object], str]:
     """Return a function that encodes a label or another value as JSON, with a cache."""
-    cache: dict[tuple[type, Any], str] = {}
+    cache: dict[tuple[type, object], str] = {}
 
-    def to_json(value: Any) -> str:
+    def to_json(value: object) -> str:
         key = type(value), value
         if key not in cache:
             if len(cache) == _MAX_CACHED_TEXTS:
@@ -402,7 +402,7 @@ class CsvFormatter(LineFormatter):
     """Formats samples as lines of CSV, after a header."""
 
     def __init__(
-        self, carried: tuple[str, ...], classes: Sequence[Any] | None, with_learned: bool
+        self, carried: tuple[str, ...], classes: Sequence[object] | None, with_learned: bool
     ) -> None:
         self._carried, self._with_learned = carried, with_learned
         self._classes = list(classes or ())
@@ -437,7 +437,7 @@ class CsvFormatter(LineFormatter):
             )
 
 
-def _format_cell(value: Any) -> str:
+def _format_cell(value: object) -> str:
     """Return a value as a CSV cell; None becomes an empty cell."""
     if value is None:
         return ""
@@ -448,7 +448,7 @@ def _format_cell(value: Any) -> str:
     return text
 
 
-def replace_infinities(value: Any) -> Any:
+def replace_infinities(value: object) -> object:
     """Return a value with infinities and NaN as texts, because JSON has no such numbers."""
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)

@@ -104,7 +104,7 @@ def format_table(rows: Sequence[Sequence[str]], columns: int, indent: int = 0) -
 
 
 def format_class_table(
-    classes: Iterable[Iterable[Any]], columns: int, indent: int = 0
+    classes: Iterable[Iterable[object]], columns: int, indent: int = 0
 ) -> Iterator[str]:
     """Return the lines of a table of labels with precision, recall and number of samples."""
     rows = [("class", "precision", "recall", "samples")]

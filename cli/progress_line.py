@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -79,7 +79,7 @@ class ProgressLine:
             self.print_event("warning" if getattr(text, "is_warning", False) else "notice", text)
             self.printed_codes.add(getattr(text, "code", None))
 
-    def print_event(self, kind: str, text: str, row: int | None = None, **figures: Any) -> None:
+    def print_event(self, kind: str, text: str, row: int | None = None, **figures: object) -> None:
         """Print the text of an event, or with --json its kind, row, text and figures."""
         if self.is_quiet and kind not in _UNSILENCED_KINDS:
             return
@@ -133,7 +133,7 @@ class ProgressLine:
             self._line.clear()
             click.echo(self._format_row(), err=True)
 
-    def figures(self) -> dict[str, Any]:
+    def figures(self) -> dict[str, object]:
         """Return the figures of the run."""
         progress = self._live.progress
         return {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .predictions import LineFormatter, replace_infinities
 
@@ -71,7 +71,7 @@ class RejectedRowFormatter(LineFormatter):
 
     def __call__(self, result: StepResult) -> Iterator[str]:
         for source, row, reason, read_content in result.rejected:
-            line: dict[str, Any] = {"source": source, "row": row, "reason": reason}
+            line: dict[str, object] = {"source": source, "row": row, "reason": reason}
             content = None if read_content is None else read_content()
             if isinstance(content, list):
                 line["values"] = replace_infinities(content[0])

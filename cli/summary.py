@@ -139,7 +139,7 @@ def print_summary(
 
 def _build_summary(
     live: LiveModel, line: ProgressLine, path: Path | None, rejected: Rejections
-) -> dict[str, Any]:
+) -> dict[str, object]:
     from stream_perceptron.diagnostics.diagnosis import collect_findings
     from stream_perceptron.model.kernel import NAME as KERNEL
 

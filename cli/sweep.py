@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, fields, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -225,7 +225,7 @@ def _format_trials(options: SweepOptions, trials: Sequence[Trial]) -> Iterator[d
     yield from rows
 
 
-def _find_largest_class(trials: Sequence[Trial]) -> tuple[Any, float]:
+def _find_largest_class(trials: Sequence[Trial]) -> tuple[object, float]:
     """Return the most frequent class and its share of the samples; None if there are none."""
     longest = max(trials, key=lambda trial: trial.progress.samples)  # others may have ended early
     scores = longest.scores
@@ -242,7 +242,7 @@ def _describe_end(trial: Trial) -> str:
     return f"  ended: {trial.refused}"
 
 
-def _trial_to_json(trial: Trial) -> dict[str, Any]:
+def _trial_to_json(trial: Trial) -> dict[str, object]:
     progress = trial.progress
     return trial.settings | {
         "samples": progress.samples,

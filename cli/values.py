@@ -22,14 +22,16 @@ class OptionType(click.ParamType):
     def __init__(
         self,
         name: str,
-        parse: Callable[[str], Any],
+        parse: Callable[[str], object],
         format_value: Callable[[Any], str] = str,
         choices: tuple[str, ...] = (),
     ) -> None:
         self.name, self._parse, self.format, self.choices = name, parse, format_value, choices
         self.is_list = False
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> object:
         try:
             # Click also converts defaults, which may be values already.
             return self._parse(value) if isinstance(value, str) else value
@@ -51,11 +53,11 @@ class OptionType(click.ParamType):
 def make_list_type(item_type: OptionType) -> OptionType:
     """Return the type of distinct values separated by commas."""
 
-    def parse(text: str) -> tuple[Any, ...]:
+    def parse(text: str) -> tuple[object, ...]:
         values = (item_type.convert(item.strip(), None, None) for item in text.split(","))
         return tuple(dict.fromkeys(values))
 
-    def format_values(values: tuple[Any, ...]) -> str:
+    def format_values(values: tuple[object, ...]) -> str:
         return ",".join(map(item_type.format, values))
 
     list_type = OptionType(f"{item_type.name},...", parse, format_values, item_type.choices)

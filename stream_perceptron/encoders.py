@@ -7,7 +7,6 @@ import math
 import re
 from collections.abc import Collection, Hashable, Mapping
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 from river.base import Transformer
@@ -156,7 +155,7 @@ def format_value(value: str | float | bool, is_text: bool) -> str:
     return str(int(value) if is_whole else value)
 
 
-def is_missing(value: Any, null_texts: Collection[str] = ("",)) -> bool:
+def is_missing(value: object, null_texts: Collection[str] = ("",)) -> bool:
     """Return whether a value is None, NaN or pandas.NA, or a text that means a missing value.
 
     Whitespace around a text is ignored.
@@ -171,7 +170,7 @@ def is_missing(value: Any, null_texts: Collection[str] = ("",)) -> bool:
         return True
 
 
-def join_texts(column: str, value: Any, null_texts: Collection[str] = ("",)) -> str:
+def join_texts(column: str, value: object, null_texts: Collection[str] = ("",)) -> str:
     """Return a value, or the values of a list joined by spaces, as a text for counting words.
 
     Raises
@@ -197,12 +196,12 @@ class _Encoder(Transformer):
     def __init__(self, *columns: str) -> None:
         self.columns = columns
 
-    def _encode(self, column: str, value: Any) -> dict[str, float]:
+    def _encode(self, column: str, value: object) -> dict[str, float]:
         raise NotImplementedError
 
-    def transform_one(self, x: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+    def transform_one(self, x: Mapping[Hashable, object]) -> dict[Hashable, object]:
         """Return the features that encode a sample's columns; missing values are skipped."""
-        features: dict[Hashable, Any] = {}
+        features: dict[Hashable, object] = {}
         for column in self.columns:
             if not is_missing(value := x.get(column)):
                 features.update(self._encode(column, value))
@@ -225,7 +224,7 @@ class DateEncoder(_Encoder):
 
     """
 
-    def _encode(self, column: str, value: Any) -> dict[str, float]:
+    def _encode(self, column: str, value: object) -> dict[str, float]:
         if isinstance(value, np.datetime64):
             # With nanoseconds, which Python's datetime lacks, `item` returns an integer.
             is_date = np.datetime_data(value.dtype)[0] == "D"
@@ -254,5 +253,5 @@ class WordCounter(_Encoder):
 
     """
 
-    def _encode(self, column: str, value: Any) -> dict[str, float]:
+    def _encode(self, column: str, value: object) -> dict[str, float]:
         return count_words(column, join_texts(column, value))

@@ -6,12 +6,12 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 from river import base
 
 from stream_perceptron.errors import DivergedError, SampleError
 from stream_perceptron.model import defaults, frames, kernel, validation
 from stream_perceptron.model.activations import get_activation
+from stream_perceptron.model.arrays import Array
 from stream_perceptron.model.class_weights import ClassWeights, require_class_weight
 from stream_perceptron.model.network import Network
 from stream_perceptron.model.results import TrainOptions, TrainResult
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from narwhals.stable.v2.typing import IntoDataFrame, IntoSeries
     from river.optim.base import Scheduler
 
-Array = NDArray[Any]
 Labels: TypeAlias = "IntoSeries | Sequence[Hashable] | Array"
 
 _DEFAULT_OPTIONS = TrainOptions()
@@ -205,7 +204,7 @@ class SGDPerceptron(base.MiniBatchClassifier):
     def _mutable_attributes(self) -> set[str]:
         return {"lr", "epsilon", "max_weights"}
 
-    def learn_one(self, x: Mapping[Hashable, Any], y: Hashable, w: float = 1.0) -> None:
+    def learn_one(self, x: Mapping[Hashable, object], y: Hashable, w: float = 1.0) -> None:
         """Learn from one sample.
 
         Parameters
@@ -232,7 +231,7 @@ class SGDPerceptron(base.MiniBatchClassifier):
         row = validation.as_row(x)
         self._learn(row, [validation.as_label(y)], weight)
 
-    def predict_one(self, x: Mapping[Hashable, Any], **kwargs: Any) -> Any:
+    def predict_one(self, x: Mapping[Hashable, object], **kwargs: object) -> Any:
         """Return the label with the largest net input, or None if no label is known yet.
 
         Parameters
@@ -254,7 +253,7 @@ class SGDPerceptron(base.MiniBatchClassifier):
             output = int(net.argmax())
         return self.network.labels.names[output]
 
-    def predict_proba_one(self, x: Mapping[Hashable, Any], **kwargs: Any) -> dict[Any, float]:
+    def predict_proba_one(self, x: Mapping[Hashable, object], **kwargs: object) -> dict[Any, float]:
         """Return the probability of every known label, in descending order.
 
         The probabilities are the outputs minus the activation's low value, scaled to a sum of 1.
@@ -272,7 +271,7 @@ class SGDPerceptron(base.MiniBatchClassifier):
         names = self.classes_
         return {names[j]: probabilities[j] for j in np.argsort(-net, kind="stable").tolist()}
 
-    def learn_many(self, X: IntoDataFrame, y: Labels, w: Any = 1.0) -> None:
+    def learn_many(self, X: IntoDataFrame, y: Labels, w: object = 1.0) -> None:
         """Learn from the rows of a frame, one after another, exactly as `learn_one` would.
 
         Parameters
@@ -319,11 +318,11 @@ class SGDPerceptron(base.MiniBatchClassifier):
 
     def test_then_train(
         self,
-        X: Any,
+        X: object,
         labels: Labels,
         features: Sequence[Hashable] | None = None,
         stop: bool = False,
-        w: Any = 1.0,
+        w: object = 1.0,
     ) -> list[Hashable]:
         """Predict and then learn each row of an array or frame, with one forward pass per row.
 
@@ -380,7 +379,9 @@ class SGDPerceptron(base.MiniBatchClassifier):
         """
         return self.network.train(samples, self.lr, self.epsilon, options)
 
-    def _learn(self, rows: Rows, labels: list[Hashable], w: Any, stop: bool = False) -> TrainResult:
+    def _learn(
+        self, rows: Rows, labels: list[Hashable], w: object, stop: bool = False
+    ) -> TrainResult:
         validation.require_labels(labels)
         samples = Samples(rows, labels, validation.as_weights(w, len(rows)))
         result = self.train(samples, TrainOptions(stop))
@@ -390,7 +391,7 @@ class SGDPerceptron(base.MiniBatchClassifier):
             raise result.memory_error
         return result
 
-    def _compute_net(self, x: Mapping[Hashable, Any]) -> Array:
+    def _compute_net(self, x: Mapping[Hashable, object]) -> Array:
         net = self.network.compute_net_one(x)
         if net is not None:
             return net

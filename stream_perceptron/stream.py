@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from os import PathLike, fspath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from stream_perceptron.data.schema import ReadOptions
 from stream_perceptron.data.source import Knowledge, Request, read_batches
@@ -25,7 +25,7 @@ def iter_source(
     words: Sequence[str] = (),
     missing: Sequence[str] = (),
     file_format: str | None = None,
-) -> Iterator[tuple[Any, ...]]:
+) -> Iterator[tuple[object, ...]]:
     """Iterate over the samples of sources in any format, one source after another.
 
     Only one batch of rows is held in memory at a time. Rows from a pipe are yielded as they arrive.
@@ -82,7 +82,7 @@ def iter_parquet(
     weight: str | None = None,
     ignore: Sequence[str] = (),
     scale: float | None = None,
-) -> Iterator[tuple[Any, ...]]:
+) -> Iterator[tuple[object, ...]]:
     """Iterate over the samples of Parquet files, as `iter_source` does.
 
     Examples
@@ -102,7 +102,7 @@ def iter_parquet(
     )
 
 
-def _iter_samples(sources: Sequence[Source], request: Request) -> Iterator[tuple[Any, ...]]:
+def _iter_samples(sources: Sequence[Source], request: Request) -> Iterator[tuple[object, ...]]:
     current = request
     for source in sources:
         opening = source.open(current)

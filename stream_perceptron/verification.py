@@ -9,7 +9,6 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from stream_perceptron.checkpoint.codec import encode_class_weight
 from stream_perceptron.checkpoint.objects import decode_lr
@@ -30,6 +29,7 @@ from stream_perceptron.live.cursor import Cursor, Shards
 from stream_perceptron.live.lineage import DRAWS, ROUNDS, Entry, Lineage
 from stream_perceptron.live.metrics import Progress
 from stream_perceptron.live.model import LiveModel
+from stream_perceptron.model.arrays import Array
 from stream_perceptron.model.kernel import NAME as KERNEL
 from stream_perceptron.model.scaler import Scaler
 from stream_perceptron.perceptron import SGDPerceptron
@@ -400,7 +400,7 @@ def _compare_progress(actual: Progress, expected: Progress) -> None:
             raise VerificationError(f"its {quantity} differs from the one that the sources give")
 
 
-def _compare_fields(quantity: str, actual: Any, expected: Any) -> None:
+def _compare_fields(quantity: str, actual: Any, expected: object) -> None:
     """Check that two dataclasses have equal fields."""
     for field in fields(actual):
         name = field.name.replace("_", " ")
@@ -414,7 +414,7 @@ def _list_partition_offsets(live: LiveModel) -> list[tuple[tuple[str, ...], int]
     return sorted(live.cursor.offsets.items())
 
 
-def _find_first_difference(actual: NDArray[Any], expected: NDArray[Any]) -> tuple[int, int] | None:
+def _find_first_difference(actual: Array, expected: Array) -> tuple[int, int] | None:
     """Return the first row and column where the bits of two matrices differ."""
     actual, expected = np.ascontiguousarray(actual), np.ascontiguousarray(expected)
     if actual.tobytes() == expected.tobytes():
@@ -424,7 +424,7 @@ def _find_first_difference(actual: NDArray[Any], expected: NDArray[Any]) -> tupl
     return int(row), int(column)
 
 
-def _require_equal(quantity: str, value: Any, expected_value: Any) -> None:
+def _require_equal(quantity: str, value: object, expected_value: object) -> None:
     value, expected_value = (
         x.item() if isinstance(x, np.generic) else x for x in (value, expected_value)
     )

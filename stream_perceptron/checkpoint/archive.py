@@ -14,13 +14,13 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from stream_perceptron.checkpoint import atomic
 from stream_perceptron.errors import CheckpointError
+from stream_perceptron.model.arrays import Array, Arrays
 
 if TYPE_CHECKING:
     import zipfile
@@ -73,14 +73,14 @@ def lock_checkpoint(path: Path) -> Iterator[None]:
         raise CheckpointError(f"{path}: another process is writing it") from None
 
 
-def write_checkpoint(path: Path, meta: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> None:
+def write_checkpoint(path: Path, meta: dict[str, object], arrays: Arrays) -> None:
     """Write a checkpoint, and keep the existing file as `get_previous_path(path)`."""
     data = to_bytes(meta, arrays)
     with atomic.open_replacement(path, previous=get_previous_path(path)) as file:
         file.write(data)
 
 
-def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+def read_checkpoint(path: Path) -> tuple[dict[str, object], Arrays]:
     """Read the metadata and arrays of a checkpoint; reject damage, infinite floats and NaN."""
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):
@@ -101,7 +101,7 @@ def add_path_to_errors(path: Path) -> Iterator[None]:
         raise CheckpointError(f"{path}: {error}{hint}") from None
 
 
-def to_bytes(meta: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> bytes:
+def to_bytes(meta: dict[str, object], arrays: Arrays) -> bytes:
     """Return the bytes of a checkpoint."""
     import zipfile
 
@@ -138,7 +138,7 @@ def _build_comment(body: bytes | memoryview) -> bytes:
     return _DIGEST.format(hashlib.sha256(body).hexdigest()).encode()
 
 
-def from_bytes(data: bytes) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+def from_bytes(data: bytes) -> tuple[dict[str, object], Arrays]:
     """Return the metadata and arrays in the bytes of a checkpoint, after checking them."""
     import zipfile
 
@@ -182,7 +182,7 @@ def _check_members(archive: zipfile.ZipFile, size: int) -> Iterator[zipfile.ZipI
         yield info
 
 
-def _parse_meta(text: bytes) -> dict[str, Any]:
+def _parse_meta(text: bytes) -> dict[str, object]:
     try:
         meta = json.loads(text, parse_constant=_reject_constant)
     except (ValueError, RecursionError) as error:
@@ -204,9 +204,7 @@ def _reject_constant(name: str) -> None:
     raise ValueError(name)
 
 
-def _read_array(
-    archive: zipfile.ZipFile, info: zipfile.ZipInfo, lengths: dict[str, int]
-) -> NDArray[Any]:
+def _read_array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, lengths: dict[str, int]) -> Array:
     """Read an array, after checking its header against `_ARRAYS` and its size against the header.
 
     `lengths` maps the names of dimensions to the lengths found in earlier arrays; it is updated.
@@ -239,7 +237,7 @@ def _read_array(
         raise CheckpointError(
             f"member {name!r}, {dtype} {shape}, has the wrong type, shape or size"
         )
-    array: NDArray[Any] = np.frombuffer(archive.read(info), dtype, offset=start)
+    array: Array = np.frombuffer(archive.read(info), dtype, offset=start)
     array = array.reshape(shape).copy()
     if dtype.kind == "f" and not np.isfinite(array).all():
         raise CheckpointError(f"member {name!r} holds numbers that are not finite")

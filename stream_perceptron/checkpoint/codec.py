@@ -32,11 +32,11 @@ _TAGGED: dict[str, tuple[type, Callable[[Any], str], Callable[[str], Hashable]]]
 }
 
 
-def _is_plain(name: Any) -> bool:
+def _is_plain(name: object) -> bool:
     return type(name) in (str, bool, int) or (type(name) is float and math.isfinite(name))
 
 
-def encode_name(name: Hashable, depth: int = 0) -> Any:
+def encode_name(name: Hashable, depth: int = 0) -> object:
     """Return a label or feature name as JSON; ("a", b"b") is {"tuple": ["a", {"bytes": "62"}]}."""
     if isinstance(name, np.generic):
         name = name.item()
@@ -69,7 +69,7 @@ def decode_name(value: Any, depth: int = 0) -> Hashable:
     raise CheckpointError(f"{str(value)[:50]!r} is not a saved name")
 
 
-def decode_names(values: list[Any]) -> list[Hashable]:
+def decode_names(values: list[object]) -> list[Hashable]:
     """Return distinct names from the JSON of `encode_name`."""
     names = [decode_name(value) for value in values]
     if find_duplicates(names):
@@ -77,7 +77,7 @@ def decode_names(values: list[Any]) -> list[Hashable]:
     return names
 
 
-def encode_class_weight(class_weight: str | Mapping[Hashable, float] | None) -> Any:
+def encode_class_weight(class_weight: str | Mapping[Hashable, float] | None) -> object:
     """Encode the parameter class_weight as JSON."""
     if class_weight is None or isinstance(class_weight, str):
         return class_weight
@@ -98,13 +98,13 @@ def decode_class_weight(encoded: Any) -> Any:
 class Fields:
     """Checked access to a JSON object that may be forged; `where` names it in error messages."""
 
-    def __init__(self, value: Any, where: str) -> None:
+    def __init__(self, value: object, where: str) -> None:
         if not isinstance(value, dict):
             raise CheckpointError(f"{where} is not a JSON object")
         self._value = dict(value)
         self._where = where
 
-    def take(self, name: str, *kinds: Any, check: Callable[[Any], bool] | None = None) -> Any:
+    def take(self, name: str, *kinds: object, check: Callable[[object], bool] | None = None) -> Any:
         """Remove and return a field; check that it has one of these types and passes `check`."""
         value = self._value.pop(name, self)
         if type(value) not in kinds or (check is not None and not check(value)):
@@ -121,7 +121,7 @@ class Fields:
             raise CheckpointError(f"{self._where} has an unknown field {min(self._value)[:50]!r}")
 
 
-def to_json(value: Any) -> Any:
+def to_json(value: object) -> object:
     """Convert a dataclass, or the value of a field, to JSON; `from_json` is the inverse.
 
     Fields with `metadata={"saved": False}` are omitted, and so are fields with `{"optional": True}`
@@ -148,7 +148,7 @@ def _get_saved_name(field: Field[Any]) -> str:
     return str(field.metadata.get("saved_as", field.name))
 
 
-def from_json(cls: type[T], value: Any, where: str) -> T:
+def from_json(cls: type[T], value: object, where: str) -> T:
     """Build a dataclass from the JSON of `to_json`; check each value against its field's type.
 
     Integers outside dicts must be at least `least` (0 by default) and less than `below` (2^62 by
@@ -170,7 +170,7 @@ def from_json(cls: type[T], value: Any, where: str) -> T:
     return cls(**values)
 
 
-def _convert_value(hint: Any, value: Any, where: str, numbers: range) -> Any:
+def _convert_value(hint: object, value: Any, where: str, numbers: range) -> object:
     """Convert a value to the type of `hint`; an integer must lie in `numbers`."""
     kind, kinds = get_origin(hint), get_args(hint)
     if kind is UnionType:  # a type or None
@@ -180,7 +180,7 @@ def _convert_value(hint: Any, value: Any, where: str, numbers: range) -> Any:
     if isinstance(hint, type) and issubclass(hint, StrEnum) and value in list(hint):
         return hint(value)
     if kind in (list, tuple) and type(value) is list:
-        if kinds[0] is Any or (kinds[0] is str and all(type(part) is str for part in value)):
+        if kinds[0] is object or (kinds[0] is str and all(type(part) is str for part in value)):
             return kind(value)
         return kind(_convert_value(kinds[0], part, where, numbers) for part in value)
     if kind is dict and type(value) is list:
@@ -195,6 +195,6 @@ def _convert_value(hint: Any, value: Any, where: str, numbers: range) -> Any:
                 return dict(pairs)
     if type(value) is float and not math.isfinite(value):
         raise CheckpointError(f"{where} is not finite")
-    if hint is Any or (type(value) is hint and (hint is not int or value in numbers)):
+    if hint is object or (type(value) is hint and (hint is not int or value in numbers)):
         return value
     raise CheckpointError(f"{where} has an invalid value")

@@ -57,7 +57,7 @@ _MAX_INTEGER_BITS = 1023  # bits of an integer, so that River can combine it wit
 _DERIVED_ATTRIBUTES = {"processing_steps", "_reserved_category_codes"}
 
 
-def encode(value: Any, learned: bool = True) -> Any:
+def encode(value: Any, learned: bool = True) -> object:
     """Encode plain data or an object of a listed class; unless `learned`, only its parameters."""
     if isinstance(value, np.generic):
         if value.dtype.name in _NUMPY_TYPES:
@@ -95,14 +95,14 @@ def encode(value: Any, learned: bool = True) -> Any:
     raise CheckpointError(f"{kind.__name__} cannot be saved: use {', '.join(steps)}")
 
 
-def _require_float_range(value: Any) -> Any:
+def _require_float_range(value: object) -> object:
     """Return a value; reject an integer beyond the largest float."""
     if type(value) is int and value.bit_length() > _MAX_INTEGER_BITS:
         raise CheckpointError("an integer with more than 307 digits cannot be saved")
     return value
 
 
-def _encode_table(table: dict[Any, Any]) -> list[Any] | None:
+def _encode_table(table: dict[object, object]) -> list[object] | None:
     """Encode a dict as lists of keys and values; return None if it is small or has mixed types.
 
     If the values are objects, each of their attributes becomes a list.
@@ -112,7 +112,7 @@ def _encode_table(table: dict[Any, Any]) -> list[Any] | None:
         return None
     if _are_homogeneous(values):
         return [keys, values]
-    cls: Any = type(values[0])
+    cls: object = type(values[0])
     name = _find_class_name(cls)
     if name is None or set(map(type, values)) != {cls} or _get_parameter_types(cls):
         return None
@@ -133,7 +133,7 @@ def _are_homogeneous(values: list[Any]) -> bool:
     return kinds == {str}
 
 
-def decode(value: Any) -> Any:
+def decode(value: object) -> Any:
     """Decode the JSON of `encode`; reject attributes that an object's class lacks."""
     if value is None or type(value) in (bool, int, float, str):
         return _require_float_range(value)
@@ -157,7 +157,7 @@ def decode(value: Any) -> Any:
     return decoded
 
 
-def _decode_table(content: Any) -> dict[Any, Any]:
+def _decode_table(content: Any) -> dict[object, object]:
     """Decode the JSON of `_encode_table`."""
     keys, values = content
     if type(values) is dict:
@@ -171,7 +171,7 @@ def _decode_table(content: Any) -> dict[Any, Any]:
     return dict(zip(keys, values, strict=True))
 
 
-def _decode_objects(name: str, columns: dict[str, list[Any]]) -> list[Any]:
+def _decode_objects(name: str, columns: dict[str, list[Any]]) -> list[object]:
     """Build objects with these attributes, after checking extreme values on one object."""
     template = _decode_object({"class": name, "state": {}})
     for attribute, column in columns.items():
@@ -217,7 +217,7 @@ def _find_class_name(cls: type) -> str | None:
     return None
 
 
-def _encode_state(value: Any, learned: bool) -> dict[str, Any]:
+def _encode_state(value: object, learned: bool) -> dict[str, object]:
     """Encode an object's attributes, or only its steps if it is composed of steps."""
     cls: Any = type(value)
     attributes, parameters = vars(value), _get_parameter_types(cls)
@@ -234,7 +234,7 @@ def _encode_state(value: Any, learned: bool) -> dict[str, Any]:
         }
 
 
-def _decode_object(value: Any, where: str = "step") -> Any:
+def _decode_object(value: object, where: str = "step") -> Any:
     fields = Fields(value, where)
     name, saved = fields.take("class", str), fields.take("state", dict)
     fields.require_empty()
@@ -257,7 +257,7 @@ def _decode_object(value: Any, where: str = "step") -> Any:
         return instance
 
 
-def is_transformer(step: Any) -> bool:
+def is_transformer(step: object) -> bool:
     """Return whether an object can be a step before a model."""
     return hasattr(step, "transform_one")
 
@@ -277,7 +277,7 @@ def _translate_errors(name: str) -> Iterator[None]:
 
 
 @cache
-def _get_parameter_types(cls: Any) -> dict[str, tuple[Any, ...]]:
+def _get_parameter_types(cls: Any) -> dict[str, tuple[object, ...]]:
     """Return the types of a class's parameters, from their annotations or defaults."""
     hints, kinds = get_type_hints(cls.__init__), {}
     for name, parameter in inspect.signature(cls).parameters.items():
@@ -288,7 +288,7 @@ def _get_parameter_types(cls: Any) -> dict[str, tuple[Any, ...]]:
     return kinds
 
 
-def _construct_object(cls: Any, attributes: dict[str, Any]) -> Any:
+def _construct_object(cls: Any, attributes: dict[str, Any]) -> object:
     """Construct an object with parameters taken from its saved attributes."""
     arguments = {name: attributes[name] for name in _get_parameter_types(cls) if name in attributes}
     positional = [
@@ -313,7 +313,7 @@ def _construct_object(cls: Any, attributes: dict[str, Any]) -> Any:
     return instance
 
 
-def _is_instance(value: Any, *kinds: Any) -> bool:
+def _is_instance(value: object, *kinds: Any) -> bool:
     """Return whether a value has one of these types; number types are interchangeable."""
     return Any in kinds or isinstance(
         value, (*kinds, *(_NUMBER_TYPES if {*kinds} & {*_NUMBER_TYPES} else ()))
@@ -354,13 +354,13 @@ def _set_attribute(instance: Any, attribute: str, part: Any) -> None:
     initial.update(part)
 
 
-def _get_default_value(table: Any, other: Any) -> Any:
+def _get_default_value(table: object, other: object) -> object:
     """Return the value that a dict has for a new key, or `other` if it has no default."""
     factory = int if isinstance(table, Counter) else getattr(table, "default_factory", None)
     return other if factory is None else factory()
 
 
-def encode_lr(lr: Any) -> Any:
+def encode_lr(lr: object) -> object:
     """Encode a learning rate or a River scheduler as JSON."""
     if isinstance(lr, int | float):
         return float(lr)
@@ -371,7 +371,7 @@ def encode_lr(lr: Any) -> Any:
     )
 
 
-def decode_lr(value: Any) -> Any:
+def decode_lr(value: object) -> Any:
     """Decode the learning rate or scheduler from the JSON of `encode_lr`."""
     if isinstance(value, bool | int | float):
         if not 0 <= value <= sys.float_info.max:

@@ -16,10 +16,10 @@ from stream_perceptron.perceptron import SGDPerceptron
 if TYPE_CHECKING:
     from river.compose import Pipeline
 
-Steps = dict[Any, Any]  # steps by name; None stands for the perceptron
+Steps = dict[object, Any]  # steps by name; None stands for the perceptron
 
 
-def split_pipeline(model: SGDPerceptron | Pipeline) -> tuple[Any, SGDPerceptron]:
+def split_pipeline(model: SGDPerceptron | Pipeline) -> tuple[object, SGDPerceptron]:
     """Split a pipeline into its other steps, encoded as JSON, and its perceptron."""
     if type(model) is SGDPerceptron:
         return encode({}), model
@@ -35,7 +35,7 @@ def split_pipeline(model: SGDPerceptron | Pipeline) -> tuple[Any, SGDPerceptron]
     return state, last
 
 
-def decode_steps(state: Any) -> Steps:
+def decode_steps(state: object) -> Steps:
     """Decode the steps that `split_pipeline` encoded; reject JSON that it would not produce."""
     steps = _decode_unchecked_steps(state)
     try:
@@ -47,7 +47,7 @@ def decode_steps(state: Any) -> Steps:
     return steps
 
 
-def _decode_unchecked_steps(state: Any) -> Steps:
+def _decode_unchecked_steps(state: object) -> Steps:
     """Decode steps, and check that they form a pipeline."""
     try:
         steps: Steps = decode(state)
@@ -67,7 +67,7 @@ class EncodedColumns(NamedTuple):
     words: tuple[str, ...]
 
 
-def find_encoded_columns(run: Any) -> EncodedColumns:
+def find_encoded_columns(run: object) -> EncodedColumns:
     """Return the columns that a saved run encodes."""
     read_options = run.get("selection") if isinstance(run, dict) else None
     saved = read_options if isinstance(read_options, dict) else {}
@@ -112,7 +112,7 @@ def build_pipeline(
     return Pipeline(("features", TransformerUnion(*transformers)), ("SGDPerceptron", model))
 
 
-def _build_one_hot_encoder(columns: Sequence[str], model: SGDPerceptron) -> Any:
+def _build_one_hot_encoder(columns: Sequence[str], model: SGDPerceptron) -> object:
     """Build a River one-hot encoder for columns, with the values that the model has learned."""
     from river.compose import Select
     from river.preprocessing import OneHotEncoder
@@ -125,7 +125,7 @@ def _build_one_hot_encoder(columns: Sequence[str], model: SGDPerceptron) -> Any:
     return Select(*columns) | encoder
 
 
-def absorb_scaler(steps: Any, model: SGDPerceptron) -> str | None:
+def absorb_scaler(steps: object, model: SGDPerceptron) -> str | None:
     """Move the statistics of a saved StandardScaler into the model's own scaler.
 
     Returns
@@ -173,7 +173,7 @@ def require_valid_statistics(scaler: Scaler) -> None:
         raise CheckpointError("statistics are inconsistent")
 
 
-def _build_river_scaler(scaler: Scaler, model: SGDPerceptron) -> Any:
+def _build_river_scaler(scaler: Scaler, model: SGDPerceptron) -> object:
     """Build a River scaler with the statistics of a model's own scaler."""
     from river.preprocessing import StandardScaler
 

@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
-from numpy.typing import NDArray
-
 from stream_perceptron.checkpoint import archive, pipelines
 from stream_perceptron.checkpoint.codec import (
     Fields,
@@ -23,6 +21,7 @@ from stream_perceptron.checkpoint.codec import (
 )
 from stream_perceptron.checkpoint.objects import decode_lr, encode_lr
 from stream_perceptron.errors import CheckpointError
+from stream_perceptron.model.arrays import Arrays
 from stream_perceptron.model.kernel import NAME as KERNEL
 from stream_perceptron.model.network import Snapshot
 from stream_perceptron.model.scaler import Scaler
@@ -32,7 +31,6 @@ from stream_perceptron.perceptron import SGDPerceptron
 if TYPE_CHECKING:
     from river.compose import Pipeline
 
-Arrays = dict[str, NDArray[Any]]
 
 # Arrays of the model and its scaler. The other arrays belong to the run.
 _MODEL_ARRAYS = ("weights", "biases", "statistics", "class_counts")
@@ -108,7 +106,7 @@ def save(
         archive.write_checkpoint(Path(path), meta, arrays)
 
 
-def _convert_extra(extra: Any) -> dict[str, Any]:
+def _convert_extra(extra: object) -> dict[str, object]:
     try:
         converted = json.loads(json.dumps(extra or {}, allow_nan=False))
     except (TypeError, ValueError, RecursionError) as error:
@@ -158,7 +156,7 @@ def load(path: str | os.PathLike[str] | IO[bytes]) -> LoadedModel:
         return _decode_checkpoint(*archive.read_checkpoint(Path(path)))
 
 
-def _decode_checkpoint(meta: dict[str, Any], members: Arrays) -> LoadedModel:
+def _decode_checkpoint(meta: dict[str, object], members: Arrays) -> LoadedModel:
     extra = Fields(meta, "checkpoint").take("extra", dict)
     model, run, _ = split_checkpoint(meta, members)
     steps = pipelines.decode_steps(meta.get("steps"))
@@ -184,7 +182,7 @@ def split_checkpoint(meta: dict[str, Any], members: Arrays) -> CheckpointParts:
     return CheckpointParts(_decode_model(meta, members), run, arrays)
 
 
-def encode_model(model: SGDPerceptron | Pipeline) -> tuple[dict[str, Any], Arrays]:
+def encode_model(model: SGDPerceptron | Pipeline) -> tuple[dict[str, object], Arrays]:
     """Encode a model as JSON and arrays."""
     steps, perceptron = pipelines.split_pipeline(model)
     snapshot, classes = perceptron.network.snapshot(), perceptron.classes
@@ -219,11 +217,11 @@ def encode_model(model: SGDPerceptron | Pipeline) -> tuple[dict[str, Any], Array
 class _State:
     """The state of a perceptron in JSON; labels and features are encoded names."""
 
-    lr: Any
+    lr: object
     epsilon: float
     activation: str
     init_range: float
-    classes: list[Any] | None
+    classes: list[object] | None
     seed: int | None = field(metadata={"below": 2**64})
     drawn_seed: int = field(metadata={"below": 2**64})
     max_weights: int
@@ -232,13 +230,13 @@ class _State:
     n_seen: int
     n_updates: int
     last_error: float | None
-    labels: list[Any]
-    features: list[Any]
+    labels: list[object]
+    features: list[object]
     # "balanced", or pairs of an encoded label and its weight.
-    class_weight: Any = field(default=None, metadata={"optional": True})
+    class_weight: object = field(default=None, metadata={"optional": True})
 
 
-def _decode_model(meta: dict[str, Any], members: Arrays) -> SGDPerceptron:
+def _decode_model(meta: dict[str, object], members: Arrays) -> SGDPerceptron:
     """Build the perceptron from the JSON and arrays of `encode_model`."""
     if not {"weights", "biases"} <= set(members):
         raise CheckpointError(f"members {sorted(members)} lack weights or biases")

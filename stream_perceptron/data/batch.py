@@ -51,7 +51,7 @@ def build_offset(read_options: ReadOptions, values: Sequence[Any]) -> Offset:
 
 
 # Returns the content of a row: its text, or a list with one dict from column names to values.
-ContentReader = Callable[[], str | list[dict[str, Any]]]
+ContentReader = Callable[[], str | list[dict[str, object]]]
 
 
 class Rejection(NamedTuple):
@@ -194,7 +194,7 @@ class Batch:
     n_rows: int  # the number of rows, including rejected and redelivered ones
     rows: NDArray[np.intp]  # the index of each usable row in the batch, ascending, shape (n,)
     features: Rows  # of the usable rows
-    labels: list[Any]  # of the usable rows; None for an unlabeled row; length n
+    labels: list[object]  # of the usable rows; None for an unlabeled row; length n
     weights: NDArray[np.float64]  # the sample weights of the usable rows, shape (n,)
     inferred: InferredKnowledge
     rejected: dict[int, str] = field(default_factory=dict)  # the reason, by index of the row
@@ -213,7 +213,7 @@ class Batch:
     # The features that encode texts or dates, which a scaler leaves unchanged.
     unscaled: frozenset[str] = frozenset()
     # The contents of the passthrough columns and the join ID of each usable row.
-    passthrough: list[tuple[Any, ...]] = field(default_factory=list)
+    passthrough: list[tuple[object, ...]] = field(default_factory=list)
     # The byte offset of each row's end in a text file, shape (n_rows,); None for other sources.
     ends: NDArray[np.intp] | None = None
     epoch: int = 0  # counted from 0

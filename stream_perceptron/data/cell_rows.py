@@ -57,7 +57,7 @@ class CellInterpreter(Interpreter):
         rows: CellRows,
         knowledge: Knowledge,
         redeliveries: Redeliveries | None,
-        fields: dict[str, Any],
+        fields: dict[str, object],
     ) -> Batch:
         self._update_context(knowledge, redeliveries)
         cells, is_single = self.scan(rows), len(rows) == 1 and not knowledge.unseen

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_perceptron.data.lazy import lazy_property
+from stream_perceptron.model.arrays import Array
 
 try:
     compiled: Any = import_module("stream_perceptron.data._cells")
@@ -40,11 +41,11 @@ class Contents(ABC):
     def get(self, i: int) -> Any:
         """Return the content of a cell."""
 
-    def get_all(self, ids: NDArray[np.intp]) -> list[Any]:
+    def get_all(self, ids: NDArray[np.intp]) -> list[object]:
         """Return the contents of the cells in `ids`."""
         return list(map(self.get, ids.tolist()))
 
-    def encode(self, ids: NDArray[np.intp]) -> tuple[NDArray[np.int32], list[Any]]:
+    def encode(self, ids: NDArray[np.intp]) -> tuple[NDArray[np.int32], list[object]]:
         """Return a code for the content of each cell in `ids`, and the contents by code.
 
         Equal contents of one type may have several codes.
@@ -55,10 +56,10 @@ class Contents(ABC):
 class ListContents(Contents):
     """Contents in a list."""
 
-    def __init__(self, contents: list[Any]) -> None:
+    def __init__(self, contents: list[object]) -> None:
         self._contents = contents
 
-    def get(self, i: int) -> Any:
+    def get(self, i: int) -> object:
         return self._contents[i]
 
 
@@ -69,7 +70,7 @@ class TakenContents(Contents):
         self._parts, self._ids = parts, ids
         self._ends = np.cumsum(sizes)
 
-    def get(self, i: int) -> Any:
+    def get(self, i: int) -> object:
         origin = int(self._ids[i])
         part = int(np.searchsorted(self._ends, origin, side="right"))
         return self._parts[part].get(origin - (int(self._ends[part - 1]) if part else 0))
@@ -81,13 +82,13 @@ class SlicedContents(Contents):
     def __init__(self, whole: Contents, first: int) -> None:
         self._whole, self._first = whole, first
 
-    def get(self, i: int) -> Any:
+    def get(self, i: int) -> object:
         return self._whole.get(self._first + i)
 
-    def get_all(self, ids: NDArray[np.intp]) -> list[Any]:
+    def get_all(self, ids: NDArray[np.intp]) -> list[object]:
         return self._whole.get_all(self._first + ids)
 
-    def encode(self, ids: NDArray[np.intp]) -> tuple[NDArray[np.int32], list[Any]]:
+    def encode(self, ids: NDArray[np.intp]) -> tuple[NDArray[np.int32], list[object]]:
         return self._whole.encode(self._first + ids)
 
 
@@ -209,7 +210,7 @@ class SelectedCells(NamedTuple):
 
     starts: NDArray[np.intp]  # of the selected cells of each of n records, shape (n + 1,)
     features: NDArray[np.int32]
-    numbers: NDArray[Any]
+    numbers: Array
     other_cells: NDArray[np.intp]
     other_rows: NDArray[np.intp]  # the records of the other cells
 

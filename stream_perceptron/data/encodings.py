@@ -18,7 +18,7 @@ from stream_perceptron.errors import SampleError
 
 
 def encode_content(
-    encoding: Encoding, content: Any, options: ReadOptions, is_text: bool
+    encoding: Encoding, content: object, options: ReadOptions, is_text: bool
 ) -> dict[str, float] | None:
     """Return the features for the content of a cell; None if it is missing.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 # The Python type of each label type, and its name in messages.
 LABEL_TYPES = {
@@ -35,7 +34,7 @@ def infer_label_type(value: str | float | bool, is_text: bool) -> str:
     return "bool" if isinstance(value, bool) else "int"
 
 
-def convert_label(value: Any, label_type: str, is_text: bool) -> Any:
+def convert_label(value: object, label_type: str, is_text: bool) -> object:
     """Convert a value to a label of the given type.
 
     Examples
@@ -63,6 +62,6 @@ def convert_label(value: Any, label_type: str, is_text: bool) -> Any:
     raise ValueError(f"{shown[:50]} is not {type_name}, but the labels are{hint}")
 
 
-def is_missing_label(value: Any, is_text: bool) -> bool:
+def is_missing_label(value: object, is_text: bool) -> bool:
     """Whether a value of the label column is missing: None, NaN or an empty text."""
     return value is None or value != value or (is_text and value == "")

@@ -40,7 +40,7 @@ class lazy_property(Generic[T]):  # noqa: N801, used as a decorator
     @overload
     def __get__(self, instance: object, owner: type) -> T: ...
 
-    def __get__(self, instance: object, owner: type) -> Any:
+    def __get__(self, instance: object, owner: type) -> object:
         if instance is None:
             return self
         # From now on, the attribute of the object takes precedence over this descriptor.

@@ -6,7 +6,7 @@ import json
 import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from stream_perceptron.data.naming import (
     LABEL_NAMES,
@@ -65,7 +65,7 @@ class ColumnSummary(NamedTuple):
     label: str | None = None
     ignored: Mapping[str, str] = {}  # by column: why it is not used
     # Ignored text columns, each with its texts in the first rows.
-    texts: Mapping[str, Sequence[Any]] = {}
+    texts: Mapping[str, Sequence[object]] = {}
     # Ignored columns of other types, each with the option that would encode it.
     encodable: Mapping[str, str] = {}
     row_ids: Sequence[str] = ()  # columns that most likely identify rows
@@ -153,7 +153,7 @@ def describe_columns(
     )
 
 
-def suggest_encoding(name: str, texts: Sequence[Any]) -> str | None:
+def suggest_encoding(name: str, texts: Sequence[object]) -> str | None:
     """Return the option that most likely encodes a column of texts as features, or None.
 
     Examples

@@ -212,7 +212,7 @@ def name_columns(read_options: ReadOptions, schema: Schema, n: int, where: str) 
     return list(names.values())
 
 
-def convert_null(value: Any, options: ReadOptions, is_text: bool) -> Any:
+def convert_null(value: object, options: ReadOptions, is_text: bool) -> Any:
     """Return the value of a label column; None for a text that means a missing value."""
     null_values: Collection[str] = options.null_values if is_text else options.missing
     return None if isinstance(value, str) and value.strip() in null_values else value

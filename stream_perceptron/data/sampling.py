@@ -58,7 +58,7 @@ class RandomDraws(Source):
         return None if None in counts else sum(count or 0 for count in counts)
 
     @property
-    def classes(self) -> list[Any] | None:
+    def classes(self) -> list[object] | None:
         return self.files[0].classes
 
     def open(self, request: Request) -> Opening | None:

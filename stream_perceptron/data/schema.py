@@ -103,7 +103,7 @@ class ReadOptions:
         """The names of the columns that are encoded as features."""
         return frozenset(encoding.column for encoding in self.encodings)
 
-    def convert_decimal_comma(self, content: Any, is_text: bool) -> Any:
+    def convert_decimal_comma(self, content: object, is_text: bool) -> Any:
         """Return the content of a cell, with a decimal comma in a text replaced by a point."""
         if self.decimal == "." or not (is_text and isinstance(content, str)):
             return content
@@ -232,7 +232,7 @@ class Schema:
             return replace(self, label_type=label_type)
         raise SourceError(f"{where}: labels are of type {label_type}, but {self.label_type} so far")
 
-    def parse_label(self, value: Any, is_text: bool) -> tuple[Any, Schema]:
+    def parse_label(self, value: Any, is_text: bool) -> tuple[object, Schema]:
         """Return the label for a value, None if it is missing, and the schema with its type.
 
         Examples
@@ -251,7 +251,7 @@ class Schema:
             raise SampleError(f"label {error}") from None
         return label, self if self.label_type else replace(self, label_type=label_type)
 
-    def parse_classes(self, texts: Sequence[str]) -> tuple[list[Any], Schema]:
+    def parse_classes(self, texts: Sequence[str]) -> tuple[list[object], Schema]:
         """Return the labels for texts, and the schema with their type.
 
         Examples

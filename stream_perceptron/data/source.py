@@ -151,7 +151,7 @@ class Interpreter(ABC):
         """
         # The knowledge before these rows, in case the first of them are interpreted again.
         knowledge = Knowledge(knowledge.schema, knowledge.names, knowledge.unseen)
-        fields: dict[str, Any] = {
+        fields: dict[str, object] = {
             "first_row": first_row,
             "numbers_redelivered": self._request.numbers_redelivered,
             "epoch": rows.epoch,
@@ -179,7 +179,7 @@ class Interpreter(ABC):
         rows: Any,
         knowledge: Knowledge,
         redeliveries: Redeliveries | None,
-        fields: dict[str, Any],
+        fields: dict[str, object],
     ) -> Batch:
         """Return rows as a batch with these fields; the result depends only on the arguments."""
 
@@ -221,7 +221,7 @@ class Source(ABC):
         return None
 
     @property
-    def classes(self) -> list[Any] | None:
+    def classes(self) -> list[object] | None:
         """The labels that the source declares, as the files written by `datasets` do."""
         return None
 

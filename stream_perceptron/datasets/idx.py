@@ -8,17 +8,16 @@ import struct
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from stream_perceptron.checkpoint.atomic import open_replacement
 from stream_perceptron.data.byte_stream import first_line
 from stream_perceptron.data.source import METADATA_KEY
 from stream_perceptron.errors import SourceError
+from stream_perceptron.model.arrays import Array
 
 # NumPy types by the third byte of an IDX file.
 _IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
@@ -26,7 +25,7 @@ _IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0
 _ROW_GROUP = 10_000
 
 
-def read_idx(path: Path) -> NDArray[Any]:
+def read_idx(path: Path) -> Array:
     """Read an IDX file, gzipped or not.
 
     Parameters
@@ -74,7 +73,7 @@ def read_idx(path: Path) -> NDArray[Any]:
     return np.frombuffer(data, dtype, offset=start).reshape(shape).astype(dtype.newbyteorder("="))
 
 
-def read_npz(path: Path, part: str) -> tuple[NDArray[Any], NDArray[Any]]:
+def read_npz(path: Path, part: str) -> tuple[Array, Array]:
     """Read the images and labels of one part, train or test, from Keras's mnist.npz."""
     try:
         with np.load(path, allow_pickle=False) as arrays:
@@ -89,7 +88,7 @@ def read_npz(path: Path, part: str) -> tuple[NDArray[Any], NDArray[Any]]:
         ) from None
 
 
-def write_parquet(images: NDArray[Any], labels: NDArray[Any], path: Path, origin: str) -> None:
+def write_parquet(images: Array, labels: Array, path: Path, origin: str) -> None:
     """Write images and labels as Parquet: `pixels` as fixed-size bytes, and `label`.
 
     Shape, classes and origin are stored as JSON in the schema's metadata under "stream_perceptron".

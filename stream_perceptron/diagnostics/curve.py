@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from stream_perceptron.diagnostics.plots import Line, Panel, draw_lines, draw_shares
+from stream_perceptron.model.arrays import Array
 
 if TYPE_CHECKING:
     from stream_perceptron.live.model import LiveModel
 
-Array = NDArray[Any]
 
 _MIN_WINDOW_SAMPLES = 100  # the accuracy of fewer samples is mostly noise
 _MAX_DRAWN = 1e300  # errors of a diverging run can overflow
@@ -21,7 +20,7 @@ _MAX_POINTS = 25  # of the curves of a class
 _WIDTHS = {"broad": 600, "narrow": 340}  # pixels, for desktops and for phones
 
 
-def draw_learning_curve(live: LiveModel) -> dict[str, Any] | None:
+def draw_learning_curve(live: LiveModel) -> dict[str, object] | None:
     """Draw the learning curve and summarize it in words; None if there are no samples."""
     from markupsafe import Markup
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Iterator
 from math import sqrt
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +25,7 @@ from stream_perceptron.live.metrics import format_percent
 from stream_perceptron.live.model import LiveModel
 from stream_perceptron.live.step_result import find_scaling_problem
 from stream_perceptron.model import defaults
+from stream_perceptron.model.arrays import Array
 from stream_perceptron.model.class_weights import list_spellings
 
 _LOW_ACCURACY = 0.85
@@ -250,7 +250,7 @@ def _check_numeric_labels(live: LiveModel) -> Iterator[Finding]:
         )
 
 
-def _compute_rank_correlation(values: NDArray[np.float64], weights: NDArray[Any]) -> float:
+def _compute_rank_correlation(values: NDArray[np.float64], weights: Array) -> float:
     """Return the largest rank correlation of a feature's weights with values, in standard errors.
 
     Spearman's rank correlation of n values has a standard error of 1 / sqrt(n - 1).

@@ -6,7 +6,7 @@ import heapq
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -29,8 +29,8 @@ class Mistake:
 
     probability: float  # of the prediction
     row: int  # counted from 1 in the source
-    label: Any = field(compare=False)
-    prediction: Any = field(compare=False)
+    label: object = field(compare=False)
+    prediction: object = field(compare=False)
     x: dict[Hashable, float] = field(compare=False)  # features in the source's order
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Hashable, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from stream_perceptron.diagnostics.diagnosis import collect_findings
 from stream_perceptron.errors import DivergedError
@@ -15,7 +15,7 @@ from stream_perceptron.perceptron import SGDPerceptron
 if TYPE_CHECKING:
     from river.compose import Pipeline
 
-Pairs = Iterable[tuple[Mapping[Hashable, Any], Hashable]]
+Pairs = Iterable[tuple[Mapping[Hashable, object], Hashable]]
 
 
 def diagnose(
@@ -82,7 +82,7 @@ def _test_and_train(model: SGDPerceptron | Pipeline, samples: Pairs) -> tuple[Li
         name = type(last).__name__
         raise TypeError(f"{name} is neither an SGDPerceptron nor a pipeline that ends with one")
 
-    def transform_samples() -> Iterator[tuple[Mapping[Hashable, Any], Hashable]]:
+    def transform_samples() -> Iterator[tuple[Mapping[Hashable, object], Hashable]]:
         for x, y in samples:
             for step in steps:
                 x = step.transform_one(x)

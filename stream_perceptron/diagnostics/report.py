@@ -112,7 +112,7 @@ def _get_class_names(live: LiveModel) -> list[str]:
     return [str(name) for name in live.model.classes_]
 
 
-def _build_matrix(live: LiveModel) -> dict[str, Any]:
+def _build_matrix(live: LiveModel) -> dict[str, object]:
     """Return the confusion matrix as counts, or as shares of each label if counts are too wide."""
     names = _get_class_names(live)
     counts = live.progress.tally.confusion.matrix(range(len(names)))
@@ -131,7 +131,7 @@ def _build_matrix(live: LiveModel) -> dict[str, Any]:
 
 def _build_cell(
     prediction: str, n: int, share: float, is_hit: bool, is_wide: bool
-) -> dict[str, Any]:
+) -> dict[str, object]:
     is_tiny = is_wide and 0 < share < 0.005
     text = f"{100 * share:.0f}" if is_wide else f"{n:,}"
     return {
@@ -143,7 +143,7 @@ def _build_cell(
     }
 
 
-def _build_heatmap(live: LiveModel) -> dict[str, Any]:
+def _build_heatmap(live: LiveModel) -> dict[str, object]:
     """Draw the confusion matrix as an image with a pixel for each pair of classes."""
     order = [live.model.classes_.index(name) for name in sort_naturally(live.model.classes_)]
     names = [str(live.model.classes_[i]) for i in order]
@@ -158,7 +158,7 @@ def _describe_events(live: LiveModel) -> list[str]:
     return [text[:1].upper() + text[1:] for text in texts]
 
 
-def _find_confused_pairs(live: LiveModel) -> list[dict[str, Any]]:
+def _find_confused_pairs(live: LiveModel) -> list[dict[str, object]]:
     """Return the most frequent pairs of a label and a wrong prediction."""
     names = _get_class_names(live)
     confusion = live.progress.tally.confusion
@@ -170,7 +170,7 @@ def _find_confused_pairs(live: LiveModel) -> list[dict[str, Any]]:
     ]
 
 
-def _build_class_table(live: LiveModel) -> dict[str, Any]:
+def _build_class_table(live: LiveModel) -> dict[str, object]:
     """Return the precision and recall of each class, lowest recall first."""
     names = _get_class_names(live)
     scores = live.progress.scores(len(names))
@@ -205,7 +205,7 @@ def _choose_column_count(n: int) -> int:
     return min((6, 5, 7, 4), key=lambda columns: -n % columns)
 
 
-def _build_weight_drawings(live: LiveModel) -> dict[str, Any]:
+def _build_weight_drawings(live: LiveModel) -> dict[str, object]:
     """Draw the weights of each class as an image, or the strongest ones as bars with names.
 
     If there are many classes, choose those with the lowest recall.
@@ -255,7 +255,7 @@ def _build_weight_drawings(live: LiveModel) -> dict[str, Any]:
     return figures | {"pictures": [], "charts": charts}
 
 
-def _describe_mistakes(live: LiveModel, source: Source) -> dict[str, Any]:
+def _describe_mistakes(live: LiveModel, source: Source) -> dict[str, object]:
     """Return the most confident mistakes, as images or with the features that misled the model."""
     examples = find_mistakes(live, source)
     side = _find_image_side(live)

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from stream_perceptron.errors import UpdateError
 from stream_perceptron.model.activations import Activation, get_activation
+from stream_perceptron.model.arrays import Array
 
-Array = NDArray[Any]
 Update = Callable[[Array, Array, Array, Array], tuple[Array, Array]]
 
 _FEATURES, _OUTPUTS, _SAMPLES = 4, 3, 5

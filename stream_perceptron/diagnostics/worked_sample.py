@@ -5,17 +5,14 @@ from __future__ import annotations
 import copy
 from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from stream_perceptron.data.batch import Batch
 from stream_perceptron.live.model import LiveModel
+from stream_perceptron.model.arrays import Array
 from stream_perceptron.model.kernel.numpy_kernel import compute_deltas
 from stream_perceptron.perceptron import SGDPerceptron
-
-Array = NDArray[Any]
 
 
 @dataclass

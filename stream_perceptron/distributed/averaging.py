@@ -10,7 +10,6 @@ from dataclasses import fields
 from functools import reduce
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,12 +24,10 @@ from stream_perceptron.live.ledger import Ledger
 from stream_perceptron.live.marks import Mark, Marks
 from stream_perceptron.live.metrics import Progress, merge_reaches
 from stream_perceptron.live.model import LiveModel
+from stream_perceptron.model.arrays import Array, Floats
 from stream_perceptron.model.network import Network, Snapshot
 from stream_perceptron.model.scaler import Scaler
 from stream_perceptron.perceptron import SGDPerceptron
-
-Array = NDArray[Any]
-Floats = NDArray[np.float64]
 
 # Parameters that must be the same in all models, by command-line option.
 _SHARED_PARAMETERS = {
@@ -119,7 +116,7 @@ def _unite_networks(base: Network, networks: Sequence[Network]) -> Snapshot:
 
 
 def _sum_counts(
-    base: Network, networks: Sequence[Network], labels: Mapping[Hashable, Any]
+    base: Network, networks: Sequence[Network], labels: Mapping[Hashable, object]
 ) -> NDArray[np.int64] | None:
     """Return the class counts of the base plus those that each network added."""
     if base.class_counts is None:

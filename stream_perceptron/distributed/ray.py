@@ -239,7 +239,7 @@ class _Tasks:
         epoch, shards = next_round
         return plan_round(self._groups, shards, not self._scale_lr, is_first_pass=epoch == 0)
 
-    def start_round(self, live: LiveModel, next_round: tuple[int, Shards] | None) -> list[Any]:
+    def start_round(self, live: LiveModel, next_round: tuple[int, Shards] | None) -> list[object]:
         """Start a round: a task for each shard that has rows left."""
         if next_round is None:
             return []
@@ -256,7 +256,7 @@ class _Tasks:
                 for row_ranges in ranges_by_shard
             ]
 
-    def wait(self, running_tasks: list[Any]) -> list[Outcome] | None:
+    def wait(self, running_tasks: list[object]) -> list[Outcome] | None:
         """Wait for a round; return its outcomes in the order of the shards; None if interrupted."""
         import ray
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stream_perceptron.errors import CheckpointError
+from stream_perceptron.model.arrays import Array
 from stream_perceptron.model.results import TrainResult
 
 # Sums are limited to the largest float: errors may get that large before a run diverges.
@@ -50,7 +50,7 @@ class LearningCurve:
 
     @classmethod
     def from_saved(
-        cls, sums: NDArray[Any], bin_: int, class_counts: NDArray[np.int64] | None
+        cls, sums: Array, bin_: int, class_counts: NDArray[np.int64] | None
     ) -> LearningCurve:
         """Return the curve from its saved sums, bin size and counts by class."""
         curve = cls()

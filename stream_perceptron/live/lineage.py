@@ -28,7 +28,7 @@ T = TypeVar("T")
 class Entry:
     """Consecutive rows learned with one learning rate and epsilon, or an average of models."""
 
-    lr: Any = field(default=None, metadata={"is_json": True})  # as returned by `encode_lr`
+    lr: object = field(default=None, metadata={"is_json": True})  # as returned by `encode_lr`
     epsilon: float = 0.0
     # The source; all sources if rows were drawn from them or split into shards.
     sources: tuple[Fingerprint, ...] = ()
@@ -50,7 +50,7 @@ class Entry:
     is_again: bool = field(default=False, metadata={"optional": True})
     n_repeated: int = field(default=0, metadata={"optional": True})  # rows learned before
     # The class weights, as returned by `encode_class_weight`.
-    class_weight: Any = field(default=None, metadata={"is_json": True, "optional": True})
+    class_weight: object = field(default=None, metadata={"is_json": True, "optional": True})
     # The only field of an average: the entries that each model added, in the order of averaging.
     models: tuple[tuple[Entry, ...], ...] = field(default=(), metadata={"optional": True})
 
@@ -92,7 +92,7 @@ class Entry:
         return self.start == before.end and self._settings == before._settings
 
     @property
-    def _settings(self) -> tuple[Any, ...]:
+    def _settings(self) -> tuple[object, ...]:
         return (
             self.lr, self.epsilon, self.unit, self.seed, self.shards, self.round_rows,
             self.first_rows, self.kept_lr, self.keep, self.is_again, self.class_weight,
@@ -235,7 +235,7 @@ def group_repeats(items: Sequence[T]) -> Iterator[tuple[Sequence[T], int]]:
         start += size * times
 
 
-def format_lr(lr: Any) -> str:
+def format_lr(lr: object) -> str:
     """Return a learning rate or a schedule as text."""
     return f"{lr:g}" if isinstance(lr, float | int) else repr(lr)
 
@@ -249,7 +249,7 @@ def format_class_weight(saved: Any) -> str:
     )
 
 
-def try_encode_class_weight(class_weight: Any) -> Any:
+def try_encode_class_weight(class_weight: Any) -> object:
     """Return class weights as JSON for an entry; None if a label cannot be saved."""
     try:
         return encode_class_weight(class_weight)
@@ -257,7 +257,7 @@ def try_encode_class_weight(class_weight: Any) -> Any:
         return None
 
 
-def try_encode_lr(lr: Any) -> Any:
+def try_encode_lr(lr: object) -> object:
     """Return a learning rate as JSON for an entry; None if a schedule cannot be saved."""
     try:
         return encode_lr(lr)

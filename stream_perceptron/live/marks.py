@@ -37,7 +37,7 @@ class Mark:
     state: FileState | None = field(default=None, metadata={"optional": True})
     is_finished: bool = False  # whether the file had no further rows
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Mark:
+    def __deepcopy__(self, memo: dict[int, object]) -> Mark:
         return self
 
 
@@ -74,7 +74,7 @@ class Marks:
     def __contains__(self, mark: object) -> bool:
         return mark in self._marks
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         return Marks, (list(self),)
 
     def put(self, mark: Mark, replaced: Mark | None = None) -> None:
@@ -94,7 +94,7 @@ class Marks:
                 del index[key]
         self._sizes[_start_size(mark)] -= 1
 
-    def _keys(self, mark: Mark) -> list[tuple[dict[Any, list[Mark]], Any]]:
+    def _keys(self, mark: Mark) -> list[tuple[dict[object, list[Mark]], object]]:
         """Return the indexes that contain a mark, with its key in each."""
         digest = mark.start or mark.source.digest
         keys: list[tuple[dict[Any, list[Mark]], Any]] = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from stream_perceptron.errors import CheckpointError
 from stream_perceptron.live.drift import DriftDetector, DriftEvent
 from stream_perceptron.live.learning_curve import MAX_SUM, LearningCurve
+from stream_perceptron.model.arrays import Array, Arrays
 from stream_perceptron.model.results import TrainResult
 from stream_perceptron.model.rows import Rows
 
@@ -68,7 +69,7 @@ def format_percent(share: float, digits: int = 2) -> str:
     return text if text.strip("-0.%") else text.lstrip("-")
 
 
-def _divide(part: NDArray[Any], whole: NDArray[Any]) -> NDArray[np.float64]:
+def _divide(part: Array, whole: Array) -> NDArray[np.float64]:
     """Return part / whole elementwise, or 0 where whole is 0."""
     return np.asarray(np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0))
 
@@ -100,7 +101,7 @@ class Confusion:
         self.right = 0
 
     @classmethod
-    def from_saved(cls, pairs: NDArray[Any]) -> Confusion:
+    def from_saved(cls, pairs: Array) -> Confusion:
         """Return the counts from their saved `pairs`."""
         targets, predicted, counts = pairs.T
         labels = np.concatenate([targets, predicted])
@@ -219,7 +220,7 @@ class Tally:
         self.window = np.zeros(0, bool)
 
     @classmethod
-    def from_saved(cls, pairs: NDArray[Any], window: NDArray[np.bool_], n_labels: int) -> Tally:
+    def from_saved(cls, pairs: Array, window: NDArray[np.bool_], n_labels: int) -> Tally:
         """Return a tally from its saved arrays."""
         tally = cls()
         tally.confusion, tally.window = Confusion.from_saved(pairs), window
@@ -375,7 +376,7 @@ class Progress:
         return self.updates / self.samples if self.samples else 0.0
 
     @property
-    def arrays(self) -> dict[str, NDArray[Any]]:
+    def arrays(self) -> Arrays:
         """The part that is saved as arrays."""
         arrays = {
             "confusion": self.progressive.confusion.pairs, "window": self.progressive.window,
@@ -388,7 +389,7 @@ class Progress:
             arrays["training_window"] = self.training.window
         return arrays
 
-    def restore(self, arrays: dict[str, NDArray[Any]], curve_bin: int, n_labels: int) -> None:
+    def restore(self, arrays: Arrays, curve_bin: int, n_labels: int) -> None:
         """Restore the part that was saved as arrays."""
         if not {"confusion", "window", "curve"} <= arrays.keys():
             raise CheckpointError("progress lacks confusion counts, window or curve")

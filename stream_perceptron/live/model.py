@@ -159,7 +159,7 @@ class LiveModel:
         read_options = read_options or ReadOptions()
         max_features = parameters.get("max_weights", defaults.MAX_WEIGHTS) // NAME_COST
         request = Request(read_options, needs_label=needs_label, max_features=max_features)
-        declared: list[Any] | None = None
+        declared: list[object] | None = None
         schema, is_first = Schema(), True
         for source in sources:
             opening = source.open(request)
@@ -221,7 +221,7 @@ class LiveModel:
                 path, self.model, self.read_options, self.knowledge, self.ledger, self.pending
             )
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> LiveModel:
+    def __deepcopy__(self, memo: dict[int, object]) -> LiveModel:
         with self.ledger.lock:
             new = object.__new__(type(self))
             vars(new).update(copy.deepcopy(vars(self), memo))
@@ -613,7 +613,7 @@ class LiveModel:
                     batch = batch.reject_rows(batch.features.lengths == 0, "it has no features")
                 yield batch
 
-    def _train(self, batch: Batch, labels: Sequence[Any], options: StepOptions) -> TrainResult:
+    def _train(self, batch: Batch, labels: Sequence[object], options: StepOptions) -> TrainResult:
         samples = Samples(batch.features, labels, batch.weights, batch.unscaled)
         return self.model.train(
             samples,

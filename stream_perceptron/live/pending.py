@@ -14,11 +14,10 @@ from stream_perceptron.data.batch import Batch
 from stream_perceptron.data.schema import ReadOptions
 from stream_perceptron.encoders import format_value
 from stream_perceptron.errors import CheckpointError
+from stream_perceptron.model.arrays import Array, Arrays
 from stream_perceptron.model.results import TrainResult
 from stream_perceptron.model.rows import Names, Rows, concatenate_rows
 from stream_perceptron.model.vocabulary import find_duplicates, sort_naturally
-
-Arrays = dict[str, NDArray[Any]]
 
 _MAX_FLOAT = float(np.finfo(np.float64).max)
 
@@ -29,7 +28,7 @@ class PendingSample(NamedTuple):
     """A pending sample, as it was read."""
 
     names: Names  # of its features
-    values: NDArray[Any]  # float64; or uint8, multiplied by `scale` when used
+    values: Array  # float64; or uint8, multiplied by `scale` when used
     scale: float  # 1 for float64
     indicators: frozenset[Any]  # the features that encode texts and dates
     weight: float
@@ -166,7 +165,7 @@ class PendingSamples:
                 key, names, values, features.scale, batch.unscaled, weights[row], numbers[row]
             )
 
-    def feature_names(self) -> set[Any]:
+    def feature_names(self) -> set[object]:
         """Return the names of the features of all samples."""
         return set().union(*{id(s.names): s.names for s in self.samples.values()}.values())
 
@@ -232,8 +231,8 @@ class PendingSamples:
             self._add(key, names, values, scale or 1.0, encoded_names, weight, number)
 
     def _add(
-        self, key: str, names: Names, values: NDArray[Any], scale: float,
-        encoded_names: frozenset[Any], weight: float, predicted: int,
+        self, key: str, names: Names, values: Array, scale: float,
+        encoded_names: frozenset[object], weight: float, predicted: int,
     ) -> None:  # fmt: skip
         """Add a pending sample with its own copy of the values."""
         if names is not self._last_names and names == self._last_names:
@@ -301,7 +300,7 @@ def _join_features(
     )
 
 
-def _get_row_values(batch: Batch, i: int, name: str) -> list[dict[str, Any]]:
+def _get_row_values(batch: Batch, i: int, name: str) -> list[dict[str, object]]:
     """Return the values of a usable row by name."""
     (features,) = batch.features[i : i + 1].dicts()
     return [
@@ -327,5 +326,5 @@ def _build_rows(samples: Sequence[PendingSample]) -> Rows:
     )
 
 
-def _are_between(values: NDArray[Any], minimum: float, maximum: float) -> bool:
+def _are_between(values: Array, minimum: float, maximum: float) -> bool:
     return bool(((values >= minimum) & (values <= maximum)).all())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,7 +54,7 @@ class StepResult:
     rejected: list[Rejection] = field(default_factory=list)
     notices: list[Notice] = field(default_factory=list)  # messages to the user, one line each
     # The position, passthrough and ID columns of each sample, by name; None if there are none.
-    copied_columns: list[dict[str, Any]] | None = None
+    copied_columns: list[dict[str, object]] | None = None
     # Which rows are late labels of samples predicted before; None if labels are not joined.
     is_late_label: NDArray[np.bool_] | None = None
     # Whether the last sample ended the training with an error below epsilon.
@@ -106,7 +106,9 @@ def build_result(
     )
 
 
-def collect_copied_columns(batch: Batch, n: int, asked: ReadOptions) -> list[dict[str, Any]] | None:
+def collect_copied_columns(
+    batch: Batch, n: int, asked: ReadOptions
+) -> list[dict[str, object]] | None:
     """Return the position, passthrough and ID columns of the first n usable rows, by name."""
     offsets = [batch.offsets[i] for i in batch.rows[:n].tolist()] if batch.offsets else []
     positions = [

@@ -127,7 +127,7 @@ class Trial:
         return result
 
 
-def list_combinations(swept: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
+def list_combinations(swept: Mapping[str, Sequence[object]]) -> list[dict[str, Any]]:
     """Return every combination of values.
 
     Examples
@@ -195,7 +195,7 @@ def train_trials_on_sources(
 
 
 def sweep(
-    stream: Iterable[tuple[Mapping[Hashable, Any], Hashable]],
+    stream: Iterable[tuple[Mapping[Hashable, object], Hashable]],
     lr: float | Sequence[float] = defaults.LR,
     epsilon: float | Sequence[float] = defaults.EPSILON,
     init_range: float | Sequence[float] = defaults.INIT_RANGE,
@@ -249,7 +249,7 @@ def sweep(
     return sorted(trials, key=Trial.sort_key)
 
 
-def build_batches(stream: Iterable[tuple[Mapping[Hashable, Any], Hashable]]) -> Iterator[Batch]:
+def build_batches(stream: Iterable[tuple[Mapping[Hashable, object], Hashable]]) -> Iterator[Batch]:
     """Yield batches made from pairs of features and a label."""
     pairs = iter(stream)
     first_row = 1
@@ -258,7 +258,9 @@ def build_batches(stream: Iterable[tuple[Mapping[Hashable, Any], Hashable]]) -> 
         first_row += len(next_pairs)
 
 
-def _build_batch(pairs: Sequence[tuple[Mapping[Hashable, Any], Hashable]], first_row: int) -> Batch:
+def _build_batch(
+    pairs: Sequence[tuple[Mapping[Hashable, object], Hashable]], first_row: int
+) -> Batch:
     rows = concatenate_rows([as_row(x) for x, _ in pairs]) if pairs else Rows.from_rows([], [])
     n = len(pairs)
     return Batch(

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stream_perceptron.model.arrays import Array
+
 try:
     # Bit-identical on every machine.
     _functions: Any = import_module("stream_perceptron.model._elementary")
 except ImportError:  # built without a compiler
     _functions = np
-
-Array = NDArray[Any]
 
 
 @dataclass(frozen=True, eq=False, repr=False)

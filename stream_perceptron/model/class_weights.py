@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Hashable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -135,7 +134,7 @@ def list_spellings(label: Hashable) -> tuple[str, ...]:
     return (str(label), f"{label}.0") if isinstance(label, int) else (str(label),)
 
 
-def require_class_weight(class_weight: Any) -> None:
+def require_class_weight(class_weight: object) -> None:
     """Check the parameter class_weight of a perceptron."""
     if class_weight is None or (isinstance(class_weight, str) and class_weight == "balanced"):
         return

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_perceptron.errors import SampleError
+from stream_perceptron.model.arrays import Array
 from stream_perceptron.model.rows import Names, Rows
 from stream_perceptron.model.validation import require_finite, require_number
 from stream_perceptron.model.vocabulary import find_duplicates
@@ -92,7 +93,7 @@ def _convert_dense_frame(frame: nw.DataFrame[IntoDataFrame], names: Names) -> Ro
 def _convert_sparse_frame(frame: Any, names: Names) -> Rows:
     """Convert a pandas frame that has sparse columns to rows."""
     row_ids: list[NDArray[np.intp]] = []
-    values: list[NDArray[Any]] = []
+    values: list[Array] = []
     for name, (_, series) in zip(names, frame.items(), strict=True):
         column = series.array
         cell_rows = np.arange(len(column))

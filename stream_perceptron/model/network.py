@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from stream_perceptron.errors import DivergedError, ModelSizeError, SampleError
 from stream_perceptron.model import kernel
 from stream_perceptron.model.activations import Activation, sum_rows
+from stream_perceptron.model.arrays import Array
 from stream_perceptron.model.class_weights import ClassWeights
 from stream_perceptron.model.growth import Growth
 from stream_perceptron.model.kernel.types import Counters, Part, Results, Rule
@@ -28,11 +29,10 @@ from stream_perceptron.model.weights import WeightStore
 if TYPE_CHECKING:
     from river.optim.base import Scheduler
 
-Array = NDArray[Any]
 
 _RECORDING_INTERVAL = 32  # slope and spread are recorded for one labeled sample in 32
 
-Method = TypeVar("Method", bound=Callable[..., Any])
+Method = TypeVar("Method", bound=Callable[..., object])
 
 
 def _synchronized(method: Method) -> Method:
@@ -42,7 +42,7 @@ def _synchronized(method: Method) -> Method:
     """
 
     @wraps(method)
-    def learn(self: Network, *args: Any, **options: Any) -> Any:
+    def learn(self: Network, *args: object, **options: object) -> object:
         with self._lock:
             if self._is_learning:
                 raise RuntimeError(
@@ -150,7 +150,7 @@ class Network:
         self.counters.counts[:] = n_seen, n_updates
         self.counters.last_error[0] = last_error
 
-    def __getstate__(self) -> tuple[Any, ...]:
+    def __getstate__(self) -> tuple[object, ...]:
         store = self.store
         class_weight = None if self.class_weights is None else self.class_weights.class_weight
         return (
@@ -200,7 +200,7 @@ class Network:
     @_synchronized
     def learn_one(
         self,
-        x: Mapping[Hashable, Any],
+        x: Mapping[Hashable, object],
         label: Hashable,
         weight: float,
         lr: float | Scheduler,
@@ -234,14 +234,14 @@ class Network:
             self.class_weights.count_sample(target)
         return n_done == 1
 
-    def compute_net_one(self, x: Mapping[Hashable, Any]) -> Array | None:
+    def compute_net_one(self, x: Mapping[Hashable, object]) -> Array | None:
         """Return the net inputs (k,) of a sample; None if only `compute_nets` can compute them."""
         with self._lock:
             if self.scaler is not None:
                 return None
             return kernel.compute_net_one(x, self.features, self.store.current)
 
-    def predict_one(self, x: Mapping[Hashable, Any]) -> int:
+    def predict_one(self, x: Mapping[Hashable, object]) -> int:
         """Return the output with the largest net input; -1 if `compute_net_one` returns None."""
         with self._lock:
             if self.scaler is not None:

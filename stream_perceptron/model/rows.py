@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[Any]
+from stream_perceptron.model.arrays import Array
+
 Names = Sequence[Hashable]  # immutable: mostly a tuple or a range
 
 _MAX_UNUSED_NAMES = 1000  # up to this many unused names cost less than removing them

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[Any]
-Floats = NDArray[np.float64]
-Ids = NDArray[Any] | slice
+from stream_perceptron.model.arrays import Array, Floats
+
+Ids = Array | slice
 
 _UNSCALED = -1.0
 

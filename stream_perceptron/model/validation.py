@@ -13,17 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_perceptron.errors import SampleError
+from stream_perceptron.model.arrays import Array
 from stream_perceptron.model.rows import Names, Rows
 from stream_perceptron.model.vocabulary import require_writable_names
-
-Array = NDArray[Any]
-
 
 _PLAIN_TYPES = {float, int, bool}
 _PLAIN_LABELS = {str, int, bool, type(None)}
 
 
-def as_label(y: Any) -> Hashable:
+def as_label(y: object) -> Hashable:
     """Return the label as a plain Python value; None if it is missing (None, NaN, NaT, NA)."""
     if isinstance(y, np.generic):
         y = y.item()
@@ -48,7 +46,7 @@ def as_labels(y: Any, n: int) -> list[Hashable]:
 
     `y` is a series of any kind, an array, a sequence, or a frame or a 2-D array with one column.
     """
-    values: list[Any]
+    values: list[object]
     shape: tuple[int, ...] = getattr(y, "shape", None) or ()
     if len(shape) == 2:
         if shape[1] != 1:
@@ -69,7 +67,7 @@ def as_labels(y: Any, n: int) -> list[Hashable]:
     return [as_label(value) for value in values]
 
 
-def as_weight(w: Any) -> float:
+def as_weight(w: object) -> float:
     """Return the sample weight as a float."""
     if type(w) is float and 0 <= w < math.inf:
         return w
@@ -98,7 +96,7 @@ def as_weights(w: Any, n: int) -> NDArray[np.float64]:
     return weights
 
 
-def require_dict(x: Any) -> None:
+def require_dict(x: object) -> None:
     """Check that a sample is a dict of features."""
     if not isinstance(x, Mapping):
         raise SampleError(
@@ -106,7 +104,7 @@ def require_dict(x: Any) -> None:
         )
 
 
-def as_row(x: Mapping[Hashable, Any]) -> Rows:
+def as_row(x: Mapping[Hashable, object]) -> Rows:
     """Convert a dict of features to one row; None marks an absent feature."""
     require_dict(x)
     if any(value is None for value in x.values()):
@@ -115,7 +113,7 @@ def as_row(x: Mapping[Hashable, Any]) -> Rows:
     return build_row(names, x.values())
 
 
-def build_row(names: Names, values: Collection[Any]) -> Rows:
+def build_row(names: Names, values: Collection[object]) -> Rows:
     """Build one row from the names and values of its features."""
     if not _PLAIN_TYPES.issuperset(map(type, values)):
         for name, value in zip(names, values, strict=True):
@@ -127,7 +125,7 @@ def build_row(names: Names, values: Collection[Any]) -> Rows:
     return require_finite(Rows.from_table(names, row[np.newaxis]))
 
 
-def require_number(name: Hashable, value: Any) -> None:
+def require_number(name: Hashable, value: object) -> None:
     """Check that a feature's value is a number or a bool."""
     if not isinstance(value, numbers.Real | Decimal | np.bool_):
         raise SampleError(
@@ -153,7 +151,9 @@ def _float_or_infinity(value: Any) -> float:
         return math.inf
 
 
-def require_parameters(lr: Any, epsilon: Any, init_range: Any, seed: Any, max_weights: Any) -> None:
+def require_parameters(
+    lr: object, epsilon: object, init_range: object, seed: object, max_weights: object
+) -> None:
     """Check that the parameters of a perceptron are in range."""
     if not hasattr(lr, "get"):
         _require_number("lr", lr, is_positive=True)
@@ -167,14 +167,14 @@ def require_parameters(lr: Any, epsilon: Any, init_range: Any, seed: Any, max_we
         )
 
 
-def _short_repr(value: Any) -> str:
+def _short_repr(value: object) -> str:
     """Format a parameter for an error message; Python cannot format very long integers."""
     if isinstance(value, int) and value.bit_length() > 200:
         return "a number with very many digits"
     return repr(value)[:50]
 
 
-def _require_number(name: str, value: Any, is_positive: bool = False) -> None:
+def _require_number(name: str, value: object, is_positive: bool = False) -> None:
     """Check that a parameter is a finite number of at least 0, or above 0 if `is_positive`."""
     maximum = sys.float_info.max
     number = _float_or_infinity(value) if isinstance(value, numbers.Real) else math.nan

@@ -57,7 +57,7 @@ def argsort_names(names: list[T], groups: NDArray[np.intp]) -> NDArray[np.intp]:
     return np.array(sorted(range(len(names)), key=keys.__getitem__), np.intp)
 
 
-def natural_key(name: Hashable) -> tuple[str, Any, str]:
+def natural_key(name: Hashable) -> tuple[str, object, str]:
     """Return the sort key of a name for `sort_naturally`."""
     if isinstance(name, str):
         # Splitting at digits yields texts and numbers in turn, so texts are compared with texts.

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stream_perceptron.errors import ModelSizeError
 from stream_perceptron.model import defaults
+from stream_perceptron.model.arrays import Array
 
 NAME_COST = 32  # a name takes about as much memory as 32 weights
 
@@ -17,7 +18,7 @@ _CACHE_LINE = 64  # bytes
 
 
 def draw_initial_weights(
-    seed: int, labels: NDArray[Any], features: NDArray[Any], init_range: float
+    seed: int, labels: Array, features: Array, init_range: float
 ) -> NDArray[np.float64]:
     """Draw the initial weights of labels and features.
 
@@ -71,9 +72,9 @@ def _mix(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
 class Weights(NamedTuple):
     """Weights (k, d) and biases (k,), as views of memory that has room for more."""
 
-    weights: NDArray[Any]
-    biases: NDArray[Any]
-    memory: NDArray[Any]  # rows: the biases, then the weight row of each feature
+    weights: Array
+    biases: Array
+    memory: Array  # rows: the biases, then the weight row of each feature
     # The numbers of labels and features whose initial weights are drawn; the initial weights of
     # later names are 0.
     n_drawn: tuple[int, int]
@@ -96,12 +97,12 @@ class WeightStore:
         self.current = _view_weights(_aligned_zeros(1, 0), 0, 0, (0, 0))
 
     @property
-    def weights(self) -> NDArray[Any]:
+    def weights(self) -> Array:
         """The weights, shape (k, d): a view of memory ordered by feature."""
         return self.current.weights
 
     @property
-    def biases(self) -> NDArray[Any]:
+    def biases(self) -> Array:
         """The biases, shape (k,)."""
         return self.current.biases
 
@@ -168,9 +169,7 @@ class WeightStore:
         n_drawn = min(k, n_labels), min(d, n_features)
         self.current = _view_weights(self.current.memory, k, d, n_drawn)
 
-    def restore(
-        self, weights: NDArray[Any], biases: NDArray[Any], n_drawn: tuple[int, int]
-    ) -> None:
+    def restore(self, weights: Array, biases: Array, n_drawn: tuple[int, int]) -> None:
         """Replace all weights with learned weights (k, d) and biases (k,)."""
         k, d = weights.shape
         memory = _aligned_zeros(d + 1, compute_row_length(k))
@@ -201,7 +200,7 @@ def compute_row_length(k: int) -> int:
     return 2 if k <= 2 else 4 if k <= 4 else -(-k // 8) * 8
 
 
-def _view_weights(memory: NDArray[Any], k: int, d: int, n_drawn: tuple[int, int]) -> Weights:
+def _view_weights(memory: Array, k: int, d: int, n_drawn: tuple[int, int]) -> Weights:
     return Weights(memory[1 : d + 1, :k].T, memory[0, :k], memory, n_drawn)
 
 

@@ -23,6 +23,7 @@ from stream_perceptron.data.byte_stream import first_line
 from stream_perceptron.data.cells import Cells, Contents, Kind
 from stream_perceptron.data.interpreter import ColumnType
 from stream_perceptron.errors import SampleError, SourceError
+from stream_perceptron.model.arrays import Array
 
 # If integers span at most this many values, the code of each is its distance from the smallest.
 _MAX_CODES = 256
@@ -102,7 +103,7 @@ class ArrowScanner:
 
     def _collect_numbers(
         self, batch: pa.RecordBatch, groups: Mapping[pa.DataType, Sequence[str]]
-    ) -> NDArray[Any]:
+    ) -> Array:
         """Return all cells' numbers, shape (n, d); uint8 if all are integers from 0 to 255."""
         n, d = batch.num_rows, len(self._types)
         blocks = [
@@ -122,18 +123,18 @@ class ArrowScanner:
         return numbers
 
 
-def _stack_numbers(batch: pa.RecordBatch, names: Sequence[str]) -> NDArray[Any]:
+def _stack_numbers(batch: pa.RecordBatch, names: Sequence[str]) -> Array:
     """Return the numbers in columns of one type, shape (n, len(names)); 0 for nulls."""
     columns = [_without_nulls(batch.column(name)) for name in names]
     kind = columns[0].type
     if types.is_integer(kind) or types.is_float32(kind) or types.is_float64(kind):
         rows = pa.RecordBatch.from_arrays(columns, names=list(names))
-        numbers: NDArray[Any] = rows.to_tensor().to_numpy()
+        numbers: Array = rows.to_tensor().to_numpy()
         return numbers
     return np.stack([to_numpy(column) for column in columns], axis=1)
 
 
-def _are_all_bytes(numbers: NDArray[Any]) -> bool:
+def _are_all_bytes(numbers: Array) -> bool:
     """Whether all numbers are integers from 0 to 255."""
     if numbers.dtype == np.uint8 or not numbers.size:
         return True
@@ -186,10 +187,10 @@ def _scan_vectors(name: str, column: pa.Array, errors: dict[int, str]) -> Cells:
 class ArrayContents(Contents):
     """Numbers in an array; the content of null cells is None."""
 
-    def __init__(self, numbers: NDArray[Any], kinds: NDArray[np.uint8]) -> None:
+    def __init__(self, numbers: Array, kinds: NDArray[np.uint8]) -> None:
         self._numbers, self._kinds = numbers, kinds
 
-    def get(self, i: int) -> Any:
+    def get(self, i: int) -> object:
         return None if self._kinds[i] == Kind.NULL else self._numbers[i].item()
 
 
@@ -197,13 +198,13 @@ class EncodedContents(NamedTuple):
     """A code for the content of each cell, and the contents by code."""
 
     codes: NDArray[np.int32]
-    contents: list[Any]
+    contents: list[object]
 
 
 class _ColumnContents:
     """The contents of one column."""
 
-    def get(self, row: int) -> Any:
+    def get(self, row: int) -> object:
         """Return the content in a row."""
         raise NotImplementedError
 
@@ -219,7 +220,7 @@ class _LazyContents(_ColumnContents):
     def __init__(self, column: pa.Array) -> None:
         self._column = column
 
-    def get(self, row: int) -> Any:
+    def get(self, row: int) -> object:
         return self._column[row].as_py()
 
 
@@ -243,10 +244,10 @@ class _NumberContents(_LazyContents):
 class _ListContents(_ColumnContents):
     """Contents that are Python objects."""
 
-    def __init__(self, values: list[Any]) -> None:
+    def __init__(self, values: list[object]) -> None:
         self._values = values
 
-    def get(self, row: int) -> Any:
+    def get(self, row: int) -> object:
         return self._values[row]
 
 
@@ -268,12 +269,12 @@ class _TableContents(Contents):
     def __init__(self, columns: Sequence[_ColumnContents | None]) -> None:
         self._columns = columns
 
-    def get(self, i: int) -> Any:
+    def get(self, i: int) -> object:
         row, c = divmod(i, len(self._columns))
         column = self._columns[c]
         return None if column is None else column.get(row)
 
-    def encode(self, ids: NDArray[np.intp]) -> tuple[NDArray[np.int32], list[Any]]:
+    def encode(self, ids: NDArray[np.intp]) -> tuple[NDArray[np.int32], list[object]]:
         rows, columns = np.divmod(ids, len(self._columns))
         if not len(ids) or (columns != columns[0]).any():
             return super().encode(ids)
@@ -283,7 +284,7 @@ class _TableContents(Contents):
         return column.encode(rows)
 
 
-def to_numpy(column: pa.Array) -> NDArray[Any]:
+def to_numpy(column: pa.Array) -> Array:
     """Return a column of numbers or bools without nulls as an array."""
     if types.is_boolean(column.type):
         column = column.cast(pa.uint8())
@@ -346,12 +347,12 @@ def list_texts(column: pa.Array | pa.ChunkedArray) -> list[str]:
     return [text or "" for text in _convert_to_list("", column, {})]
 
 
-def convert_row(row: pa.RecordBatch) -> list[dict[str, Any]]:
+def convert_row(row: pa.RecordBatch) -> list[dict[str, object]]:
     """Return the values of one row by name; invalid UTF-8 becomes lone surrogates."""
     return [{name: _convert_scalar(row.column(i)[0]) for i, name in enumerate(row.schema.names)}]
 
 
-def _convert_scalar(scalar: pa.Scalar) -> Any:
+def _convert_scalar(scalar: pa.Scalar) -> object:
     try:
         return scalar.as_py()
     except (ValueError, OverflowError):

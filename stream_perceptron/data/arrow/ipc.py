@@ -50,7 +50,7 @@ class ArrowSource(Source):
         self._columns: pa.Schema = (self._file or self._stream).schema
 
     @property
-    def classes(self) -> list[Any] | None:
+    def classes(self) -> list[object] | None:
         return read_declared_classes(self._columns)
 
     def _table(self, request: Request) -> ArrowTable:
@@ -114,7 +114,7 @@ class ArrowSource(Source):
     def _open_stream(self, start: ByteStream) -> Any:
         return self._open(pa.ipc.open_stream, pa.PythonFile(start, "r"))
 
-    def _open(self, open_reader: Callable[..., Any], file: pa.NativeFile) -> Any:
+    def _open(self, open_reader: Callable[..., object], file: pa.NativeFile) -> object:
         try:
             # No threads: they might release Python's bytes after Python has shut down.
             return open_reader(file, options=pa.ipc.IpcReadOptions(use_threads=False))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 import pyarrow as pa
@@ -65,7 +65,7 @@ class ParquetSource(Source):
         return int(self._file.metadata.num_rows)
 
     @property
-    def classes(self) -> list[Any] | None:
+    def classes(self) -> list[object] | None:
         return read_declared_classes(self._file.schema_arrow)
 
     def _table(self, request: Request) -> ArrowTable:

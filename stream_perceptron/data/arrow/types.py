@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import pyarrow as pa
 from pyarrow import types
@@ -119,7 +118,7 @@ def find_index_columns(columns: pa.Schema) -> list[str]:
     return [name for name in names if isinstance(name, str)]
 
 
-def read_declared_classes(columns: pa.Schema) -> list[Any] | None:
+def read_declared_classes(columns: pa.Schema) -> list[object] | None:
     """Return the classes declared in a file that this package has written, or None."""
     metadata = (columns.metadata or {}).get(METADATA_KEY)
     return None if metadata is None else json.loads(metadata)["classes"]

@@ -21,10 +21,9 @@ from stream_perceptron.data.interpreter.record import parse_offset
 from stream_perceptron.data.schema import Encoding
 from stream_perceptron.data.values import require_utf8
 from stream_perceptron.errors import SampleError
+from stream_perceptron.model.arrays import Array, Mask
 from stream_perceptron.model.rows import Rows
 from stream_perceptron.model.vocabulary import NamesPrefix
-
-Mask = NDArray[np.bool_]
 
 
 class EncodedCells(NamedTuple):
@@ -63,12 +62,12 @@ class InterpretedBlock:
 
     is_deferred: Mask  # which records are left to `interpret_record`, shape (n,)
     features: Rows
-    labels: list[Any]
+    labels: list[object]
     is_labeled: Mask
     weights: NDArray[np.float64]
     missing: MissingValues
     encoded: Rows  # the features that encode texts and dates
-    passthrough: Sequence[tuple[Any, ...]] = ()  # the passthrough columns of each record
+    passthrough: Sequence[tuple[object, ...]] = ()  # the passthrough columns of each record
     offsets: Sequence[Offset | None] = ()  # of each record, if the user has named its columns
     other_labels: frozenset[str] = frozenset()  # default label names that are not the label
     unknown_names: frozenset[str] = frozenset()  # ignored numbers that the model lacks
@@ -105,8 +104,8 @@ class BlockReader:
     ) -> ParsedValues:
         """Parse the contents of cells; defer a record if `parse` raises an error."""
         codes, contents = self.cells.contents.encode(ids)
-        parsed: dict[tuple[type, Any], Any] = {}
-        values: list[Any] = []
+        parsed: dict[tuple[type, object], object] = {}
+        values: list[object] = []
         for content in contents:
             value = _FAILED
             if not isinstance(content, list | dict):
@@ -135,7 +134,7 @@ class BlockReader:
         row_has_value[rows] = has_value[codes]
         return ParsedValues(row_values, row_has_value)
 
-    def parse_label(self, content: Any) -> Any:
+    def parse_label(self, content: object) -> object:
         """Return the label for the content of a cell."""
         is_text = self.context.is_text
         content = self.options.convert_decimal_comma(content, is_text)
@@ -191,7 +190,7 @@ class BlockReader:
         return SelectedFeatures(features, other_cells, rows)
 
     def build_rows(
-        self, names: Sequence[Any], starts: NDArray[np.intp], name_ids: Any, values: NDArray[Any]
+        self, names: Sequence[object], starts: NDArray[np.intp], name_ids: Any, values: Array
     ) -> Rows:
         """Return rows of scaled numbers; a record with an infinite number is deferred."""
         scale = self.untyped_scale
@@ -218,7 +217,7 @@ class BlockReader:
         return isinstance(scale, float) and math.isfinite(255 * scale)
 
     def scale_values(
-        self, values: NDArray[Any], scale: float | NDArray[np.float64]
+        self, values: Array, scale: float | NDArray[np.float64]
     ) -> NDArray[np.float64]:
         """Return values multiplied by one factor for all columns, or by one for each."""
         if isinstance(scale, float) and scale == 1.0:
@@ -230,7 +229,7 @@ class BlockReader:
     def build_table_rows(
         self,
         features: tuple[str, ...],
-        values: NDArray[Any],
+        values: Array,
         is_present: Mask | None,
         scale: float | NDArray[np.float64],
     ) -> Rows:
@@ -300,7 +299,7 @@ class BlockReader:
         self.is_deferred = is_deferred
         return list_rows.scatter(rows, self.n)
 
-    def parse_offsets(self, columns: Sequence[list[Any]]) -> list[Offset | None]:
+    def parse_offsets(self, columns: Sequence[list[object]]) -> list[Offset | None]:
         """Return the offset of each record, given the contents of the offset's columns."""
         offsets: list[Offset | None] = []
         if not columns:
@@ -314,7 +313,7 @@ class BlockReader:
         return offsets
 
 
-def _pack_bytes(values: NDArray[Any], is_present: Mask | None, is_declared: bool) -> NDArray[Any]:
+def _pack_bytes(values: Array, is_present: Mask | None, is_declared: bool) -> Array:
     """Return values as bytes if they are declared as 8-bit or are whole numbers from 0 to 255."""
     if values.dtype == np.uint8:
         return values

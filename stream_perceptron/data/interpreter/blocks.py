@@ -214,10 +214,10 @@ class _UsableRecords(NamedTuple):
 
     rows: NDArray[np.intp]  # their indices, ascending
     features: Rows
-    labels: list[Any]
+    labels: list[object]
     weights: NDArray[np.float64]
     missing: MissingValues
-    passthrough: Sequence[tuple[Any, ...]]
+    passthrough: Sequence[tuple[object, ...]]
     unscaled: frozenset[str]
 
 

@@ -21,13 +21,14 @@ from stream_perceptron.data.interpreter.record import find_label_key
 from stream_perceptron.data.schema import ReadOptions
 from stream_perceptron.data.values import require_utf8
 from stream_perceptron.errors import SampleError
+from stream_perceptron.model.arrays import Array
 from stream_perceptron.model.rows import Rows
 from stream_perceptron.model.vocabulary import NamesPrefix
 
 _NUMERIC = (Kind.NUMBER, Kind.BOOL)
 
 
-def _freeze(array: NDArray[Any]) -> NDArray[Any]:
+def _freeze(array: Array) -> Array:
     """Make an array read-only, because batches share it, and return it."""
     array.flags.writeable = False
     return array
@@ -46,7 +47,7 @@ class _Layout(NamedTuple):
     kinds: bytes
     label: int  # the cell of the label, -1 for none
     features: Any  # selects the cells of the features
-    feature_names: tuple[Any, ...]
+    feature_names: tuple[object, ...]
     starts: NDArray[np.intp]  # of the features
     inferred: InferredKnowledge
 
@@ -153,13 +154,13 @@ def _serialize_name_ids(cells: Cells) -> bytes:
     return b"" if cells.name_ids is None else cells.name_ids.tobytes()
 
 
-def _build_index(cell_ids: list[int]) -> Any:
+def _build_index(cell_ids: list[int]) -> object:
     """Return an index that selects these cells: a slice if they are consecutive."""
     first, end = cell_ids[0], cell_ids[0] + len(cell_ids)
     return slice(first, end) if cell_ids == list(range(first, end)) else np.array(cell_ids)
 
 
-def _read_label(context: Context, content: Any) -> Any:
+def _read_label(context: Context, content: Any) -> object:
     """Return the label for the content of its cell; None to interpret the record in full."""
     options = context.read_options
     content = roles.convert_null(

@@ -33,6 +33,7 @@ from stream_perceptron.data.notices import (
 from stream_perceptron.data.schema import Encoding, Schema
 from stream_perceptron.data.values import DECIMAL_COMMA, is_number_or_bool, require_utf8
 from stream_perceptron.errors import SampleError
+from stream_perceptron.model.arrays import Array
 from stream_perceptron.model.rows import Names
 from stream_perceptron.model.validation import as_weight, build_row
 from stream_perceptron.model.vocabulary import NamesPrefix, find_duplicates, sort_naturally
@@ -49,8 +50,8 @@ class Sample(NamedTuple):
 
     names: Names
     # float64, NaN for a feature that is missing; or uint8, multiplied by `scale` when used.
-    values: NDArray[Any]
-    label: Any
+    values: Array
+    label: object
     weight: float
     offset: Offset | None
     schema: Schema  # after this record, if it is learned
@@ -58,7 +59,7 @@ class Sample(NamedTuple):
     n_nulls: int = 0  # null features, which are not in `names`
     untyped: tuple[str, ...] = ()  # null columns that have had no value so far
     n_nan: int = 0  # missing features among `values`
-    passthrough: tuple[Any, ...] = ()  # the contents of the passthrough columns
+    passthrough: tuple[object, ...] = ()  # the contents of the passthrough columns
     # The features that must not be texts in later records, if this record is learned.
     number_names: tuple[str, ...] = ()
     other_label: str | None = None  # a default label name that is not the label
@@ -162,14 +163,14 @@ class Record:
             return list(map(self.number_at, ids))
         return [self._numbers[c - self._first] for c in ids]
 
-    def content_at(self, c: int) -> Any:
+    def content_at(self, c: int) -> object:
         """Return the content of a cell."""
         n = len(self.cells.kinds)
         if c < n or self.cells.members is None:
             return self.cells.contents.get(c)
         return self.cells.members.contents.get(c - n)
 
-    def contents_at(self, ids: Iterable[int]) -> list[Any]:
+    def contents_at(self, ids: Iterable[int]) -> list[object]:
         """Return the contents of cells or of members of lists."""
         numbers, n = np.fromiter(ids, np.intp), len(self.cells.kinds)
         are_members = numbers >= n
@@ -202,7 +203,7 @@ class Record:
             self.content(name), self.context.is_text
         )
 
-    def passthrough(self, name: str) -> Any:
+    def passthrough(self, name: str) -> object:
         """Return the content of a passthrough column."""
         content = self.content(name)
         is_field = self.context.is_text and content is not None
@@ -332,7 +333,7 @@ def infer_types(context: Context, record: Record) -> ColumnTypes:
 
 
 def _read_table_row(
-    context: Context, record: Record, offset: Offset | None, passthrough: tuple[Any, ...]
+    context: Context, record: Record, offset: Offset | None, passthrough: tuple[object, ...]
 ) -> Sample:
     """Return the sample in a row of a table."""
     options, columns = context.read_options, context.table_columns
@@ -474,7 +475,7 @@ def _read_pairs(context: Context, cells: Cells, i: int) -> Sample:
 
 
 def _read_named_cells(
-    context: Context, record: Record, offset: Offset | None, passthrough: tuple[Any, ...]
+    context: Context, record: Record, offset: Offset | None, passthrough: tuple[object, ...]
 ) -> Sample:
     """Return the sample in a record that names its cells."""
     options, schema = context.read_options, context.schema

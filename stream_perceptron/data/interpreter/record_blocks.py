@@ -15,11 +15,11 @@ from stream_perceptron.data.interpreter.block_reader import (
     BlockReader,
     EncodedCells,
     InterpretedBlock,
-    Mask,
     ParsedValues,
 )
 from stream_perceptron.data.interpreter.name_roles import NameRole, NameRoles
 from stream_perceptron.data.naming import LABEL_NAMES, find_column
+from stream_perceptron.model.arrays import Mask
 from stream_perceptron.model.rows import Rows
 from stream_perceptron.model.vocabulary import NamesPrefix
 
@@ -291,18 +291,18 @@ class RecordBlockReader(BlockReader):
             weights = np.where(np.isfinite(weights), weights, 1.0)
         return weights
 
-    def _read_passthrough(self) -> list[tuple[Any, ...]]:
+    def _read_passthrough(self) -> list[tuple[object, ...]]:
         """Return the contents of the passthrough columns."""
         if not self.options.passthrough:
             return []
         return list(zip(*map(self._read_column, self.options.passthrough), strict=True))
 
-    def _read_column(self, name: str) -> list[Any]:
+    def _read_column(self, name: str) -> list[object]:
         """Return the content of a name in each record; defer records in which it is nested."""
         ids = np.flatnonzero(self.name_ids == self._find_name_id(name))
         is_head = (self.kinds[ids] == Kind.LIST) | (self.kinds[ids] == Kind.OBJECT)
         self.is_deferred[self.other_rows[ids[is_head]]] = True
-        column: list[Any] = [None] * self.n
+        column: list[object] = [None] * self.n
         contents = self.cells.contents.get_all(self.other_cells[ids])
         for row, content in zip(self.other_rows[ids].tolist(), contents, strict=True):
             column[row] = content

@@ -15,12 +15,12 @@ from stream_perceptron.data.interpreter.block_reader import (
     BlockReader,
     EncodedCells,
     InterpretedBlock,
-    Mask,
     ParsedValues,
 )
 from stream_perceptron.data.interpreter.name_roles import NameRoles
 from stream_perceptron.data.interpreter.table_layout import TableLayout
 from stream_perceptron.data.values import require_utf8
+from stream_perceptron.model.arrays import Array, Mask
 from stream_perceptron.model.rows import Rows
 
 
@@ -45,7 +45,7 @@ class TableBlockReader(BlockReader):
         weights = np.ones(self.n)
         if options.weight is not None:
             weights = self._read_weights(self._find_cells(options.weight))
-        labels: list[Any] = [None] * self.n
+        labels: list[object] = [None] * self.n
         is_labeled = np.zeros(self.n, bool)
         if options.label is not None:
             labels, is_labeled = self._parse_cells(options.label, self.parse_label)
@@ -70,7 +70,7 @@ class TableBlockReader(BlockReader):
         """Return the cells of a column."""
         return self.rows_of_block * len(self.context.columns or ()) + self.positions[column]
 
-    def _read_column(self, column: str) -> list[Any]:
+    def _read_column(self, column: str) -> list[object]:
         """Return the contents of a column."""
         return self.cells.contents.get_all(self._find_cells(column))
 
@@ -78,7 +78,7 @@ class TableBlockReader(BlockReader):
         """Parse the cells of a column."""
         return self.parse_contents(self._find_cells(column), self.rows_of_block, parse)
 
-    def _read_passthrough(self) -> list[tuple[Any, ...]]:
+    def _read_passthrough(self) -> list[tuple[object, ...]]:
         """Return the contents of the passthrough columns."""
         if not self.options.passthrough:
             return []
@@ -117,7 +117,7 @@ class TableBlockReader(BlockReader):
         return self.read_lists(lists, self.rows_of_block[is_head], missing, scale)
 
     def _find_present(
-        self, values: NDArray[Any], kinds: NDArray[np.uint8], feature_positions: NDArray[np.intp]
+        self, values: Array, kinds: NDArray[np.uint8], feature_positions: NDArray[np.intp]
     ) -> Mask | None:
         """Return which values are not null; None if none is null.
 

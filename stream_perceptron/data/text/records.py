@@ -320,7 +320,7 @@ def _record_pattern(dialect: Dialect, n_fields: int) -> re.Pattern[bytes]:
     return re.compile(field + others + rb"\r?\n")
 
 
-def parse_json_record(record: bytes) -> dict[str, Any] | list[Any]:
+def parse_json_record(record: bytes) -> dict[str, object] | list[object]:
     """Parse a JSON record, which must be an object or a list.
 
     Raises
@@ -350,7 +350,7 @@ def parse_json_record(record: bytes) -> dict[str, Any] | list[Any]:
     return value
 
 
-def _build_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _build_object(pairs: list[tuple[str, object]]) -> dict[str, object]:
     value = dict(pairs)
     if len(value) < len(pairs):
         duplicates = find_duplicates([name for name, _ in pairs])

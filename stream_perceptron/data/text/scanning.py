@@ -38,6 +38,7 @@ from stream_perceptron.data.text.records import (
 )
 from stream_perceptron.data.values import BOOLS, NOT_UTF8, NUMBER
 from stream_perceptron.errors import SampleError
+from stream_perceptron.model.arrays import Array
 from stream_perceptron.model.vocabulary import NamesPrefix, find_duplicates
 
 try:
@@ -69,7 +70,7 @@ class Cell(NamedTuple):
     name: str
     kind: Kind
     number: float  # NaN if the cell is not a number
-    content: Any
+    content: object
     members: CellList | None = None  # the members of a list
 
 
@@ -80,7 +81,7 @@ class CellList:
         self.names: list[str] = []
         self.kinds: list[int] = []
         self.numbers: list[float] = []
-        self.contents: list[Any] = []
+        self.contents: list[object] = []
         self.lists: list[CellList] = []  # the members of each list
         for cell in cells:
             self.append(*cell)
@@ -96,7 +97,7 @@ class CellList:
             yield Cell(name, Kind(kind), number, content, members)
 
     def append(
-        self, name: str, kind: Kind, number: float, content: Any, members: CellList | None = None
+        self, name: str, kind: Kind, number: float, content: object, members: CellList | None = None
     ) -> None:
         """Add a cell."""
         self.names.append(name)
@@ -154,7 +155,7 @@ class Scanner(ABC):
 
         """
 
-    def _decode_content(self, content: bytes) -> Any:
+    def _decode_content(self, content: bytes) -> object:
         """Decode the content of a cell that the compiled scanner has found."""
         return content.decode()
 
@@ -193,7 +194,7 @@ class Scanner(ABC):
         members: Cells | None,
         kinds: NDArray[np.uint8],
         begins: NDArray[np.int32],
-        numbers: NDArray[Any],
+        numbers: Array,
     ) -> Cells:
         """Build cells from the arrays of the compiled scanner."""
         contents = _ScannedContents(self._decode_content, self._syntax, data, begins)
@@ -264,7 +265,7 @@ class _ScannedContents(Contents):
 
     def __init__(
         self,
-        decode_content: Callable[[bytes], Any],
+        decode_content: Callable[[bytes], object],
         syntax: tuple[int, bytes],
         data: bytes,
         begins: NDArray[np.int32],
@@ -276,15 +277,15 @@ class _ScannedContents(Contents):
             begins,
         )
 
-    def get(self, i: int) -> Any:
+    def get(self, i: int) -> object:
         (content,) = compiled.extract_contents(*self._syntax, self._data, self._begins[i : i + 1])
         return self._decode_content(content)
 
-    def get_all(self, ids: NDArray[np.intp]) -> list[Any]:
+    def get_all(self, ids: NDArray[np.intp]) -> list[object]:
         codes, contents = self.encode(ids)
         return list(map(contents.__getitem__, codes.tolist()))
 
-    def encode(self, ids: NDArray[np.intp]) -> tuple[NDArray[np.int32], list[Any]]:
+    def encode(self, ids: NDArray[np.intp]) -> tuple[NDArray[np.int32], list[object]]:
         codes, contents = compiled.encode(*self._syntax, self._data, self._begins[ids])
         return codes, list(map(self._decode_content, contents))
 
@@ -389,7 +390,7 @@ class JsonScanner(Scanner):
             raise SampleError(f"it has {str(duplicate)[:50]!r} twice: as a key, and as a path")
         return cells
 
-    def _decode_content(self, content: bytes) -> Any:
+    def _decode_content(self, content: bytes) -> object:
         if content.startswith(b'"') and b"\\" not in content:
             return content[1:-1].decode()
         return int(content) if content.isdigit() else json.loads(content)

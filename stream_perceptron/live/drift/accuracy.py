@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from stream_perceptron.live.drift.blocks import (
     BLOCK,
     NUMBER,
-    Array,
     Blocks,
     accumulate,
     find_minima,
@@ -23,6 +22,7 @@ from stream_perceptron.live.drift.dispersion import (
     estimate_dispersion,
 )
 from stream_perceptron.live.drift.events import DriftEvent, EventKind
+from stream_perceptron.model.arrays import Floats
 
 # The odds ratios of a mistake: drops, then rises.
 _ODDS = np.array([1.1, 1.2, 2.0, 20.0, 1 / 1.2, 1 / 3.0])
@@ -40,7 +40,7 @@ _MIN_MISTAKE_SHARE, _MAX_SAMPLE_SHARE = 0.5, 0.25
 _MIN_DROP_DISTANCE = 1000  # samples from a drop to the next one; a closer one continues it
 
 
-def define_state(n_classes: int) -> list[tuple[Any, ...]]:
+def define_state(n_classes: int) -> list[tuple[object, ...]]:
     """Return the fields of the state, for a structured array."""
     counts = [
         ("row", NUMBER),
@@ -72,10 +72,10 @@ class TestedBlocks(NamedTuple):
 
     n_blocks: int  # blocks tested
     is_general_drop: bool  # whether accuracy has dropped, and not because of a single class
-    squares: Array  # sums for `estimate_dispersion` after each of these blocks
-    pairs: Array
+    squares: Floats  # sums for `estimate_dispersion` after each of these blocks
+    pairs: Floats
 
-    def estimate_dispersion(self, indices: NDArray[np.intp]) -> Array:
+    def estimate_dispersion(self, indices: NDArray[np.intp]) -> Floats:
         """Return the dispersion of mistakes after some of these blocks."""
         return estimate_dispersion(self.squares[indices], self.pairs[indices], _LENGTHS)
 
@@ -139,7 +139,9 @@ class AccuracyTest:
         used = slice(1, end + 1)
         return TestedBlocks(end, is_general, cumulative["squares"][used], cumulative["pairs"][used])
 
-    def _estimate_at_minima(self, cumulative: dict[str, Array], indices: NDArray[np.intp]) -> Array:
+    def _estimate_at_minima(
+        self, cumulative: dict[str, Floats], indices: NDArray[np.intp]
+    ) -> Floats:
         """Return the dispersion up to the minimum of each sum, with the shape of `indices`."""
         is_new = (indices >= 0)[..., np.newaxis]
         before = self._state["at_minimum"]
@@ -150,7 +152,7 @@ class AccuracyTest:
         return estimate_dispersion(squares, pairs, _LENGTHS)
 
     def _keep_minima(
-        self, cumulative: dict[str, Array], indices: NDArray[np.intp], end: int
+        self, cumulative: dict[str, Floats], indices: NDArray[np.intp], end: int
     ) -> None:
         """Store the counts at the new minima of the sums, and one block after them."""
         is_new = indices >= 0
@@ -160,7 +162,7 @@ class AccuracyTest:
             for name, values in cumulative.items():
                 states[name][is_new] = values[blocks[is_new]]
 
-    def _has_recovered(self, seen: Array, wrong: Array) -> NDArray[np.bool_]:
+    def _has_recovered(self, seen: Floats, wrong: Floats) -> NDArray[np.bool_]:
         """Return whether accuracy is back near its level before the drop, by row of the counts."""
         state = self._state
         if not (state["is_dropped"] and state["has_risen"]):

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import sqrt
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from stream_perceptron.model.arrays import Floats
 
 BLOCK = 50  # samples
 NUMBER = "<f8"  # the type of each number in the state of the tests
@@ -22,10 +21,10 @@ _LOG_2 = 0.6931471805599453
 class Blocks:
     """The counts of n blocks of 50 samples, for k classes."""
 
-    rows: Array  # the row of the last sample; shape (n,)
-    samples: Array  # the number of tested samples up to its end; shape (n,)
-    seen: Array  # samples by class; shape (n, k)
-    wrong: Array  # samples predicted wrongly by class; shape (n, k)
+    rows: Floats  # the row of the last sample; shape (n,)
+    samples: Floats  # the number of tested samples up to its end; shape (n,)
+    seen: Floats  # samples by class; shape (n, k)
+    wrong: Floats  # samples predicted wrongly by class; shape (n, k)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -34,7 +33,7 @@ class Blocks:
         return Blocks(self.rows[part], self.samples[part], self.seen[part], self.wrong[part])
 
 
-def define_group_state(n_classes: int) -> list[tuple[Any, ...]]:
+def define_group_state(n_classes: int) -> list[tuple[object, ...]]:
     """Return the fields of the state of `group_blocks`, for a structured array."""
     return [
         # The blocks in the group that is not full, and their samples and mistakes by class.
@@ -67,21 +66,21 @@ def group_blocks(state: np.void, blocks: Blocks, length: int) -> tuple[Blocks, s
     return Blocks(blocks.rows[ends], blocks.samples[ends], *groups), ends
 
 
-def accumulate(first: Array, added: Array) -> Array:
+def accumulate(first: Floats, added: Floats) -> Floats:
     """Return running sums that begin at `first`; they have one row more than `added`."""
     sums = np.empty((len(added) + 1, *added.shape[1:]))
     sums[0], sums[1:] = first, added
     return sums.cumsum(axis=0, out=sums)
 
 
-def sum_classes(counts: Array) -> Array:
+def sum_classes(counts: Floats) -> Floats:
     """Return the sum of each row, added from left to right, so that new classes change no bit."""
     return counts.cumsum(axis=1)[:, -1]
 
 
 def find_minima(
-    previous_minima: Array, sums: Array, is_counted: NDArray[np.bool_] | bool = True
-) -> tuple[Array, NDArray[np.intp]]:
+    previous_minima: Floats, sums: Floats, is_counted: NDArray[np.bool_] | bool = True
+) -> tuple[Floats, NDArray[np.intp]]:
     """Return the running minima of sums, and the index where each was last attained.
 
     The index is that of a row where `is_counted` holds, or -1 if the minimum precedes these rows.
@@ -94,7 +93,7 @@ def find_minima(
     return minima, np.maximum.accumulate(indices, axis=0)
 
 
-def portable_log(x: Array) -> Array:
+def portable_log(x: Floats) -> Floats:
     """Return logarithms that are accurate to ten digits and bit-identical on every machine."""
     part, power = np.frexp(x)
     s = (part - sqrt(0.5)) / (part + sqrt(0.5))

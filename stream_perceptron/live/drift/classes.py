@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from stream_perceptron.live.drift.accuracy import TestedBlocks
 from stream_perceptron.live.drift.blocks import (
     NUMBER,
-    Array,
     Blocks,
     accumulate,
     define_group_state,
@@ -24,6 +23,7 @@ from stream_perceptron.live.drift.dispersion import (
     estimate_dispersion,
 )
 from stream_perceptron.live.drift.events import DriftEvent, EventKind
+from stream_perceptron.model.arrays import Floats
 
 _ODDS = np.array([4.0, 20.0, 1 / 4])  # the odds ratios of a mistake: drops, a rise
 _RISE_INDEX = 2
@@ -36,13 +36,13 @@ _RECOVERED_SHARE = 0.9  # the share of the lost recall that a recovery regains
 
 # The samples and mistakes since the last change; and, for the dispersion, the sums of squared
 # differences of adjacent windows, and the numbers of pairs of these windows.
-_COUNT_FIELDS: list[tuple[Any, ...]] = [
+_COUNT_FIELDS: list[tuple[object, ...]] = [
     ("seen", NUMBER),
     ("wrong", NUMBER),
     ("squares", NUMBER, (len(_LENGTHS),)),
     ("pairs", NUMBER, (len(_LENGTHS),)),
 ]
-_CLASS_FIELDS: list[tuple[Any, ...]] = [
+_CLASS_FIELDS: list[tuple[object, ...]] = [
     *_COUNT_FIELDS,
     ("windows", define_windows(_LENGTHS)),
     ("sums", NUMBER, (len(_ODDS),)),
@@ -56,7 +56,7 @@ _CLASS_FIELDS: list[tuple[Any, ...]] = [
 ]
 
 
-def define_state(n_classes: int) -> list[tuple[Any, ...]]:
+def define_state(n_classes: int) -> list[tuple[object, ...]]:
     """Return the fields of the state, for a structured array."""
     return [
         ("n_groups", NUMBER),
@@ -176,7 +176,7 @@ class _ClassGroups:
                 _report_recovery(state, label, position, events)
         return ends
 
-    def _find_changes(self) -> tuple[Array, NDArray[np.bool_]]:
+    def _find_changes(self) -> tuple[Floats, NDArray[np.bool_]]:
         """Return the excess of each sum over its minimum, and whether it shows a change."""
         excess = self._sums - self._minima
         excess[0] = 0.0
@@ -192,7 +192,7 @@ class _ClassGroups:
         n_since = self._cumulative["seen"][..., np.newaxis] - seen
         return excess, (excess > _THRESHOLD) & (n_since >= _MIN_SAMPLES)
 
-    def _get_at_minima(self, name: str, indices: NDArray[np.intp]) -> Array:
+    def _get_at_minima(self, name: str, indices: NDArray[np.intp]) -> Floats:
         """Return the values at the minima of sums; -1 stands for a minimum before these groups."""
         values = self._cumulative[name][
             np.maximum(indices, 0), np.arange(len(self._labels))[:, np.newaxis]
@@ -201,12 +201,12 @@ class _ClassGroups:
         return np.where(is_new, values, self.states["at_minimum"][name])
 
 
-def _broadcast_to_classes(values: Array, n: int) -> Array:
+def _broadcast_to_classes(values: Floats, n: int) -> Floats:
     """Return the values after each group, and 0 before the first group, for n classes."""
     return np.broadcast_to(np.append(0.0, values)[:, np.newaxis], (len(values) + 1, n))
 
 
-def _has_recovered(states: Any, seen: Any, wrong: Any) -> Any:
+def _has_recovered(states: Any, seen: Any, wrong: object) -> Any:
     """Return whether recall since a rise is back near its level before the drop, for each count."""
     target = states["after"] + _RECOVERED_SHARE * (states["level"] - states["after"])
     can_recover = (states["is_dropped"] > 0) & (states["has_risen"] > 0) & (seen > 0)

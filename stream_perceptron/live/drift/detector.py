@@ -8,10 +8,11 @@ from numpy.typing import NDArray
 from stream_perceptron.errors import CheckpointError
 from stream_perceptron.live.drift import accuracy, classes, label_mix
 from stream_perceptron.live.drift.accuracy import AccuracyTest
-from stream_perceptron.live.drift.blocks import BLOCK, MAX_CLASSES, NUMBER, Array, Blocks
+from stream_perceptron.live.drift.blocks import BLOCK, MAX_CLASSES, NUMBER, Blocks
 from stream_perceptron.live.drift.classes import ClassTests
 from stream_perceptron.live.drift.events import DriftEvent, EventKind
 from stream_perceptron.live.drift.label_mix import LabelMixTest
+from stream_perceptron.model.arrays import Floats
 
 _MAX_EVENTS = 50  # the last events are kept
 _MAX_CELLS = 2**17  # blocks times classes that are tested at once
@@ -95,7 +96,7 @@ class DriftDetector:
         self.state["n_untested"] = n_untested
 
     @classmethod
-    def from_saved(cls, numbers: Array) -> DriftDetector:
+    def from_saved(cls, numbers: Floats) -> DriftDetector:
         """Return the tests from their saved `numbers`.
 
         Raises
@@ -120,7 +121,7 @@ class DriftDetector:
         return self._records[0]  # type: ignore[no-any-return]
 
     @property
-    def numbers(self) -> Array:
+    def numbers(self) -> Floats:
         """The state as an array of numbers."""
         return self._records.view(NUMBER)
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_perceptron.live.drift.blocks import NUMBER, Array, accumulate
+from stream_perceptron.live.drift.blocks import NUMBER, accumulate
+from stream_perceptron.model.arrays import Floats
 
 _MIN_WINDOWS = 12  # consecutive windows of one length, needed to estimate the dispersion
 _MIN_STANDARD_ERRORS = 3.0  # by which an estimate must exceed 1, or else it counts as 1
@@ -17,7 +16,7 @@ _MARGIN = 1.5  # the factor for significant estimates, as mistakes in sessions a
 _PRIOR_BLOCKS = 80
 
 
-def define_windows(lengths: tuple[int, ...]) -> list[tuple[Any, ...]]:
+def define_windows(lengths: tuple[int, ...]) -> list[tuple[object, ...]]:
     """Return the fields of the state of a series of blocks for `WindowPairs`."""
     last = (NUMBER, (2 * max(lengths),))
     return [
@@ -44,8 +43,8 @@ class WindowPairs:
         series: NDArray[np.void],
         lengths: tuple[int, ...],
         n_before: int,
-        excess: Array,
-        variance: Array,
+        excess: Floats,
+        variance: Floats,
     ) -> None:
         """Compare each window with the window before it.
 
@@ -88,7 +87,7 @@ class WindowPairs:
             self._series[name] = sums[indices, np.arange(len(ends))[:, np.newaxis]]
 
 
-def estimate_dispersion(squares: Array, pairs: Array, lengths: tuple[int, ...]) -> Array:
+def estimate_dispersion(squares: Floats, pairs: Floats, lengths: tuple[int, ...]) -> Floats:
     """Return the dispersion of mistakes from sums over windows of each length.
 
     Parameters

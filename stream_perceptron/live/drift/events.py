@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
 from stream_perceptron.live.drift.blocks import MAX_CLASSES
 
@@ -99,7 +98,7 @@ class DriftEvent:
             return f"label mix changed near row {self.row:,}: {shares}"
         return f"{self.name_metric(classes)} {_VERBS[self.kind]} {self.figures}"
 
-    def to_dict(self, classes: Sequence[Hashable]) -> dict[str, Any]:
+    def to_dict(self, classes: Sequence[Hashable]) -> dict[str, object]:
         """Return the event as a JSON object, with the name of the class."""
         name = None if self.label is None else name_class(self.label, classes)
         figures = {key: value for key, value in vars(self).items() if key != "label"}

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
 from stream_perceptron.live.drift.blocks import (
     BLOCK,
     NUMBER,
-    Array,
     Blocks,
     accumulate,
     define_group_state,
@@ -18,6 +15,7 @@ from stream_perceptron.live.drift.blocks import (
     sum_classes,
 )
 from stream_perceptron.live.drift.events import DriftEvent, EventKind
+from stream_perceptron.model.arrays import Floats
 
 LENGTH = 20  # blocks in a window
 WINDOW = LENGTH * BLOCK  # samples
@@ -26,7 +24,7 @@ _MIN_DEVIATIONS = 5.0  # standard deviations
 _MIN_ODDS_RATIO = 1.5  # the smallest odds ratio of a share that is reported
 
 
-def define_state(n_classes: int) -> list[tuple[Any, ...]]:
+def define_state(n_classes: int) -> list[tuple[object, ...]]:
     """Return the fields of the state, for a structured array."""
     counts = (NUMBER, (n_classes,))
     return [
@@ -71,7 +69,7 @@ class LabelMixTest:
             begin += self._test_windows(windows.seen[part], rows[begin:], samples[begin:], events)
 
     def _test_windows(
-        self, counts: Array, rows: Array, samples: Array, events: list[DriftEvent]
+        self, counts: Floats, rows: Floats, samples: Floats, events: list[DriftEvent]
     ) -> int:
         """Test m windows up to the first change; return how many were used.
 
@@ -116,7 +114,7 @@ class LabelMixTest:
 
 
 def _find_changes(
-    n: Array, sums: Array, squares: Array, before: Array, counts: Array
+    n: Floats, sums: Floats, squares: Floats, before: Floats, counts: Floats
 ) -> NDArray[np.bool_]:
     """Return whether the share of each class has changed in two windows; shape (m, k).
 

@@ -9,9 +9,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from importlib import import_module
-from typing import Any
 
-from numpy.typing import NDArray
+from stream_perceptron.model.arrays import Array
 
 try:
     if os.environ.get("STREAM_PERCEPTRON_KERNEL") == "numpy":
@@ -22,10 +21,8 @@ except ImportError:
 
 NAME: str = _kernel.NAME
 learn: Callable[..., int] = _kernel.learn
-compute_probabilities: Callable[..., NDArray[Any]] = _kernel.compute_probabilities
+compute_probabilities: Callable[..., Array] = _kernel.compute_probabilities
 # Fast paths for a single dict. The NumPy kernel has none: the substitutes decline every dict.
 learn_one: Callable[..., int] = getattr(_kernel, "learn_one", lambda *_: -1)
-compute_net_one: Callable[..., NDArray[Any] | None] = getattr(
-    _kernel, "compute_net_one", lambda *_: None
-)
+compute_net_one: Callable[..., Array | None] = getattr(_kernel, "compute_net_one", lambda *_: None)
 predict_one: Callable[..., int] = getattr(_kernel, "predict_one", lambda *_: -1)

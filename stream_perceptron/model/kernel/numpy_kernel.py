@@ -12,17 +12,16 @@ For a sample with m nonzero features x, weight rows W (m, k), biases b (k,) and 
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stream_perceptron.model.activations import Activation, sum_rows
+from stream_perceptron.model.arrays import Array
 from stream_perceptron.model.kernel.types import Part, Results, Rule
 from stream_perceptron.model.scaler import Scaler
 from stream_perceptron.model.weights import Weights
-
-Array = NDArray[Any]
 
 NAME = "numpy"
 

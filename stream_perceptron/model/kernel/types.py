@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stream_perceptron.model.activations import Activation
+from stream_perceptron.model.arrays import Array
 from stream_perceptron.model.rows import Rows
 
 
@@ -45,7 +46,7 @@ class Counters:
 class Results(NamedTuple):
     """The arrays that a kernel writes, row by row."""
 
-    nets: NDArray[Any]  # net inputs before the update by the row, shape (n, k)
+    nets: Array  # net inputs before the update by the row, shape (n, k)
     # Half the squared error before the update, shape (n,); unchanged for a row without a target.
     errors: NDArray[np.float64]
     updated: NDArray[np.bool_]  # set where the row changed the weights, shape (n,)
