@@ -19,7 +19,7 @@ from stream_perceptron.datasets import mnist
 FIGURES_KEY = pytest.StashKey[list[str]]()
 # Folders of tests that start processes and servers or send signals, and take seconds.
 THOROUGH_FOLDERS = ("durability", "integration", "properties")
-N_QUICK_CASES = 3  # cases of each test that scripts/test --quick runs
+N_QUICK_CASES = 2  # cases of each test that scripts/test --quick runs
 
 
 @pytest.hookimpl(tryfirst=True)

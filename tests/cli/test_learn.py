@@ -186,6 +186,7 @@ def test_predictions_on_a_terminal_suppress_the_progress_line(run_on_terminal, p
     assert len(re.findall(r'(?m)^\{"row": .*\}\r$', output)) == 60_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("columns", [15, 30, 60, 80, 120])
 def test_progress_table_fits_the_width_of_the_terminal(run_on_terminal, mnist_files, columns):
     output = run_on_terminal("learn", mnist_files["train"], "--passes", "3", columns=columns)

@@ -218,6 +218,7 @@ def test_evaluate_and_predict_find_a_renamed_label_column(command, run, tmp_path
     assert "did you mean 'class'?" in error
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "options"),
     [

@@ -66,6 +66,7 @@ def test_notices_suggest_options_for_unused_text_columns(tmp_path, run):
     assert "ignored (text): colour, a.b; to use them: --one-hot colour --words a.b" in result.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_groups", [1, 7])
 @pytest.mark.parametrize("seed", range(4))
 def test_lists_of_another_length_than_the_first_are_rejected(seed, n_groups, tmp_path, run):

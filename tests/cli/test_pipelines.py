@@ -5,12 +5,14 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
 from helpers import ROOT
 from river_pipelines import STEPS, draw_samples, predict_and_learn, train_scaled_pipeline
 
 from stream_perceptron import LiveModel, SGDPerceptron, load, save
 
 
+@pytest.mark.slow
 def test_saved_pipelines_continue_in_another_process(tmp_path):
     for name in STEPS:
         model = STEPS[name]() | SGDPerceptron(0.1, seed=0)

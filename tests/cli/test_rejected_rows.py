@@ -210,6 +210,7 @@ def test_line_of_100_mb_is_rejected(name, tmp_path, measure_pipe_memory):
     assert peak < 200
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", INVALID_LINES)
 def test_rejected_rows_can_be_repaired_and_learned(name, run, tmp_path):
     """Each of 1,000 invalid rows is written once, despite kill -9, and sed repairs it."""

@@ -83,7 +83,7 @@ def test_killed_consumer_reads_each_row_once(consume_reference, tmp_path, report
     rng = random.Random(1)
     lines, is_readable = generate_topic(rng, 1500)
     expected, kills, runs = consume_reference(lines), 0, 0
-    while kills < 20 * CASE_FACTOR:
+    while kills < 12 * CASE_FACTOR:
         folder = tmp_path / str(runs)
         folder.mkdir()
         runs += 1

@@ -26,7 +26,7 @@ from helpers import (
 from stream_perceptron import LiveModel
 
 # One partition has a fixed order of messages, so that predictions can be compared.
-KILLS = 12 * CASE_FACTOR
+KILLS = 8 * CASE_FACTOR
 MESSAGES = min(5000 * CASE_FACTOR, 50_000)
 END_MARKER = {"partition": 9, "offset": 0}  # marks the end of predictions
 FREQUENT_SAVES = ("-m topic.npz", "-m topic.npz --save-every 25 --lr 0.1 --quiet")

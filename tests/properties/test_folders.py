@@ -15,7 +15,7 @@ from helpers import CASE_FACTOR, COMMAND, kill_after_saves
 pytestmark = pytest.mark.usefixtures("signal_handlers")
 
 PARTS = 4  # run in parallel
-CASES = 120
+CASES = 80
 MIN_KILLS = 6
 
 

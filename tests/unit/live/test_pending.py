@@ -118,7 +118,8 @@ def require_same_results_as_river(live, results, model, metric, expected, tolera
     assert (live.pending.samples, live.pending.n_evicted) == ({}, 0)
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(12))
 def test_late_labels_match_river_progressive_validation(seed, tmp_path):
     samples, forms = load_samples(seed)
     for standardize in (False, True):
@@ -224,7 +225,7 @@ def require_identical_runs(form, seed, n, folder):
     return live
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("form", FORMS)
 def test_splitting_runs_does_not_change_results(form, seed, tmp_path):
     live = require_identical_runs(form, seed, 400, tmp_path)
@@ -236,7 +237,7 @@ def test_splitting_runs_does_not_change_results(form, seed, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 def test_splitting_short_streams_at_every_row_does_not_change_results(form, tmp_path):
-    for seed in range(10, 10 + 5 * CASE_FACTOR):
+    for seed in range(10, 10 + 3 * CASE_FACTOR):
         require_identical_runs(form, seed, 40, tmp_path)
 
 
@@ -429,6 +430,7 @@ def test_names_of_evicted_samples_are_dropped(tmp_path, run):
     assert sizes[1] < 1.5 * sizes[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["file", "pipe"])
 def test_splitting_runs_does_not_change_when_names_are_dropped(form, tmp_path, run):
     """A text is accepted under a dropped name, but rejected under the name of a number."""

@@ -21,6 +21,7 @@ SAMPLE_LISTS = st.lists(
 ).filter(lambda samples: len({hit for hit, _ in samples}) == 2)
 
 
+@pytest.mark.slow
 @given(SAMPLE_LISTS)
 def test_figures_equal_those_of_scikit_learn(samples):
     hits, scores = map(np.array, zip(*samples, strict=True))

@@ -42,6 +42,7 @@ def blocks(draw):
     ), labels
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kernel", ["compiled", "numpy"])
 @settings(deadline=None, max_examples=300)
 @given(

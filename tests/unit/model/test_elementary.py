@@ -37,6 +37,7 @@ def compute_ulp_error(computed, exact):
     return float(abs(mpmath.mpf(computed) - exact) / mpmath.mpf(float(np.spacing(abs(nearest)))))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_ulp_errors_are_within_bounds(name, report_figure):
     function, reference_function, bound, boundaries = FUNCTIONS[name]

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
+import pytest
 import scipy.sparse
 from helpers import CASE_FACTOR, capture_state, write_parquet
 
@@ -19,7 +20,7 @@ from stream_perceptron.model.activations import ACTIVATIONS
 from stream_perceptron.model.results import TrainOptions, TrainResult
 from stream_perceptron.model.rows import Rows, Samples
 
-N_MODELS = 200 * CASE_FACTOR
+N_MODELS = 100 * CASE_FACTOR
 
 
 class Case:
@@ -168,6 +169,7 @@ def write_parquet_case(case, path):
     return write_parquet(path, table | {"label": pa.array(case.labels, pa.string())})
 
 
+@pytest.mark.slow
 def test_every_sample_form_gives_identical_models(report_figure, tmp_path):
     """Compare tables, sparse rows, bytes, dicts, frames, matrices and files, in any batches."""
     rng = np.random.default_rng(0)

@@ -306,6 +306,7 @@ def test_concurrent_learning_matches_sequential_learning():
     assert expected.n_seen == model.n_seen == 200
 
 
+@pytest.mark.slow
 def test_copies_made_while_a_thread_learns_are_consistent(tmp_path):
     """The model is saved, pickled and copied while samples add features and labels."""
     model = SGDPerceptron(seed=0)

@@ -16,7 +16,7 @@ from stream_perceptron.model.activations import ACTIVATIONS
 from stream_perceptron.model.rows import Rows, Samples, concatenate_rows
 from stream_perceptron.model.scaler import Scaler
 
-N_MODELS = 400 * CASE_FACTOR
+N_MODELS = 200 * CASE_FACTOR
 
 
 def draw_case(rng):
@@ -88,6 +88,7 @@ def learn_frame(model, frame, labels):
     return get_learned_state(model)
 
 
+@pytest.mark.slow
 def test_every_sample_form_gives_the_same_bits(report_figure):
     rng = np.random.default_rng(0)
     for case in range(N_MODELS):

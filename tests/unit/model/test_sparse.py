@@ -54,6 +54,7 @@ def numpy_kernel(monkeypatch):
         monkeypatch.setattr(kernel, name, lambda *_, refusal=refusal: refusal)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("zeros", [0, 500])
 def test_touched_elements_do_not_depend_on_the_vocabulary_size(
     zeros, rng, report_figure, numpy_kernel

@@ -28,6 +28,7 @@ def test_long_lists_are_decoded_in_small_batches(tmp_path):
     assert max(batch.nbytes for batch in batches) < 2**26
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", [0, 21, 255])
 def test_file_with_a_damaged_footer_byte_is_read_or_reported(value, tmp_path):
     columns = {"a": np.arange(20.0), "note": list("abcd" * 5), "label": ["x", "y"] * 10}

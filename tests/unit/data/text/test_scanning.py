@@ -132,6 +132,7 @@ def describe_cells(cells):
     return cells.starts.tolist(), list(cell_list), cells.doubles.tobytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["csv", "json", "libsvm"])
 def test_mutated_records_give_the_same_cells(form, report_figure):
     rng = random.Random(0)
