@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, fields, replace
-from typing import Any
 
 import numpy as np
 
@@ -29,6 +28,7 @@ from stream_perceptron.live.cursor import Cursor, Shards
 from stream_perceptron.live.lineage import DRAWS, ROUNDS, Entry, Lineage
 from stream_perceptron.live.metrics import Progress
 from stream_perceptron.live.model import LiveModel
+from stream_perceptron.live.pending import PendingSamples
 from stream_perceptron.model.arrays import Array
 from stream_perceptron.model.kernel import NAME as KERNEL
 from stream_perceptron.model.scaler import Scaler
@@ -79,7 +79,7 @@ sources give 5000
     """
     _require_verifiable(live.lineage, sources)
     replay = _Replay(live.lineage.entries, sources, advance)
-    _compare_models(live, replay.learn(_create_initial_model(live), live.lineage.entries))
+    _require_equal_models(live, replay.learn(_create_initial_model(live), live.lineage.entries))
 
 
 def _require_verifiable(lineage: Lineage, sources: Sequence[Source]) -> None:
@@ -127,7 +127,7 @@ class _PipeFiles:
     index: int = 0
     row: int = 0  # number of rows read from the current file
 
-    def begin_next(self) -> None:
+    def move_to_next_file(self) -> None:
         """Move to the next file, unless no row of the current file was read."""
         if self.row:
             self.index, self.row = self.index + 1, 0
@@ -176,7 +176,7 @@ class _Replay:
                 live.model.mutate({"lr": decode_lr(entry.lr), "epsilon": entry.epsilon})
                 live.read_options = replace(live.read_options, keep=entry.keep)
                 if entry.unit == ROUNDS:
-                    live = self._learn_rounds(live, entry)
+                    live = self._learn_in_rounds(live, entry)
                 else:
                     self._learn_rows(live, entry, last)
             except VerificationError:
@@ -226,7 +226,7 @@ class _Replay:
         """Learn rows of the files that stand for a pipe; do not count redelivered rows."""
         n_left, pipe = entry.end - entry.start, self._pipe
         if entry.start == 0:
-            pipe.begin_next()
+            pipe.move_to_next_file()
         while n_left and pipe.index < len(pipe.sources):
             source = pipe.sources[pipe.index]
             source.replaces_pipe = True
@@ -248,7 +248,8 @@ class _Replay:
                 self._report_progress(result.n_processed)
         return n_taken
 
-    def _learn_rounds(self, live: LiveModel, entry: Entry) -> LiveModel:
+    def _learn_in_rounds(self, live: LiveModel, entry: Entry) -> LiveModel:
+        """Learn rounds of shards one after another; return the average after the last round."""
         files = require_parquet([self._sources[identity] for identity in entry.sources])
         groups = [source.groups for source in files]
         paths = [source.path for source in files]
@@ -309,70 +310,73 @@ def _count_rows(entry: Entry) -> int:
     return (entry.end - entry.start) * max(entry.shards * entry.round_rows, 1)
 
 
-def _compare_models(live: LiveModel, replayed: LiveModel) -> None:
+def _require_equal_models(live: LiveModel, replayed: LiveModel) -> None:
     """Check that two models are bit-identical."""
     model, other = live.model, replayed.model
-    pairs: list[tuple[str, Any, Any]] = [
-        ("the number of its samples", model.n_seen, other.n_seen),
-        ("the number of its updates", model.n_updates, other.n_updates),
-    ]
-    n_drawn, other_n_drawn = (
-        model.network.store.n_drawn,
-        other.network.store.n_drawn,
+    _require_equal("the number of its samples", model.n_seen, other.n_seen)
+    _require_equal("the number of its updates", model.n_updates, other.n_updates)
+    n_drawn, other_n_drawn = model.network.store.n_drawn, other.network.store.n_drawn
+    _require_equal_names("class", model.classes_, other.classes_)
+    _require_equal("the number of its class names with drawn weights", n_drawn[0], other_n_drawn[0])
+    _require_equal_names("feature", model.features_, other.features_)
+    _require_equal(
+        "the number of its feature names with drawn weights", n_drawn[1], other_n_drawn[1]
     )
-    for i, (quantity, value, expected_value) in enumerate(
-        (("class", model.classes_, other.classes_), ("feature", model.features_, other.features_))
-    ):
-        pairs.append((f"the number of its {quantity} names", len(value), len(expected_value)))
-        pairs += [
-            (f"{quantity} {j + 1:,}", *names)
-            for j, names in enumerate(zip(value, expected_value, strict=False))
-        ]
-        quantity = f"the number of its {quantity} names with drawn weights"
-        pairs.append((quantity, n_drawn[i], other_n_drawn[i]))
-    for quantity, value, expected_value in pairs:
-        _require_equal(quantity, value, expected_value)
-    classes, features = model.classes_, model.features_
-    for name, is_weight in (("bias", False), ("weight", True)):
-        actual = model.weights if is_weight else model.biases[:, np.newaxis]
-        expected = other.weights if is_weight else other.biases[:, np.newaxis]
-        index = _find_first_difference(actual, expected)
-        if index is not None:
-            class_id, feature_id = index
-            suffix = f" for feature {features[feature_id]!r}" if is_weight else ""
-            quantity = f"the {name} of class {classes[class_id]!r}{suffix}"
-            _require_equal(quantity, actual[index], expected[index])
-    scaler, other_scaler = model.network.scaler, other.network.scaler
-    if scaler is not None and other_scaler is not None:
-        actual = scaler.get_statistics(slice(len(features)))
-        expected = other_scaler.get_statistics(slice(len(features)))
-        index = _find_first_difference(actual, expected)
-        if index is not None:
-            name = ("count", "mean", "variance")[index[0]]
-            quantity = f"the {name} of feature {features[index[1]]!r}"
-            _require_equal(quantity, actual[index], expected[index])
+    _require_equal_weights(model, other)
+    _require_equal_statistics(model, other)
     class_counts = (
         None if counts is None else counts.tolist()
         for counts in (model.network.class_counts, other.network.class_counts)
     )
     _require_equal("its list of class counts", *class_counts)
     _require_equal("its last error", model.last_error, other.last_error)
-    _compare_fields("its schema", live.schema, replayed.schema)
+    for field in fields(live.schema):
+        values = (getattr(schema, field.name) for schema in (live.schema, replayed.schema))
+        _require_equal(f"its schema, {_format_name(field.name)},", *values)
     _require_equal(
         "the highest offset of each partition", *map(_list_partition_offsets, (live, replayed))
     )
-    _compare_progress(live.progress, replayed.progress)
-    both = live.pending, replayed.pending
-    _require_equal("its count of evicted samples", *(pending.n_evicted for pending in both))
-    contents = [
-        ([array.tobytes() for array in w.arrays().values()], w.ids, w.columns, w.indicators)
-        for w in both
-    ]
-    if contents[0] != contents[1]:
-        raise VerificationError("its pending samples differ from those that the sources give")
+    _require_equal_progress(live.progress, replayed.progress)
+    _require_equal_pending(live.pending, replayed.pending)
 
 
-def _compare_progress(actual: Progress, expected: Progress) -> None:
+def _require_equal_names(
+    kind: str, names: Sequence[Hashable], expected_names: Sequence[Hashable]
+) -> None:
+    """Check that the names of all classes or all features are equal."""
+    _require_equal(f"the number of its {kind} names", len(names), len(expected_names))
+    for number, pair in enumerate(zip(names, expected_names, strict=True), 1):
+        _require_equal(f"{kind} {number:,}", *pair)
+
+
+def _require_equal_weights(model: SGDPerceptron, other: SGDPerceptron) -> None:
+    """Check that the biases and the weights of two models with the same names are equal."""
+    biases, other_biases = model.biases[:, np.newaxis], other.biases[:, np.newaxis]
+    if (index := _find_first_difference(biases, other_biases)) is not None:
+        quantity = f"the bias of class {model.classes_[index[0]]!r}"
+        _require_equal(quantity, biases[index], other_biases[index])
+    weights, other_weights = model.weights, other.weights
+    if (index := _find_first_difference(weights, other_weights)) is not None:
+        label, feature = model.classes_[index[0]], model.features_[index[1]]
+        quantity = f"the weight of class {label!r} for feature {feature!r}"
+        _require_equal(quantity, weights[index], other_weights[index])
+
+
+def _require_equal_statistics(model: SGDPerceptron, other: SGDPerceptron) -> None:
+    """Check that the statistics by which two models standardize features are equal."""
+    scaler, other_scaler = model.network.scaler, other.network.scaler
+    if scaler is None or other_scaler is None:
+        return
+    known = slice(len(model.features_))
+    actual, expected = scaler.get_statistics(known), other_scaler.get_statistics(known)
+    if (index := _find_first_difference(actual, expected)) is not None:
+        name = ("count", "mean", "variance")[index[0]]
+        quantity = f"the {name} of feature {model.features_[index[1]]!r}"
+        _require_equal(quantity, actual[index], expected[index])
+
+
+def _require_equal_progress(actual: Progress, expected: Progress) -> None:
+    """Check that the counts of two models and their drift events are equal."""
     # Older versions detected drift and counted missing values by different rules.
     omitted: set[str] = set()
     if actual.drift.n_untested:
@@ -386,10 +390,9 @@ def _compare_progress(actual: Progress, expected: Progress) -> None:
             and getattr(actual, field.name) is not None
             and field.name not in omitted
         ):
-            name = field.name.replace("_", " ")
             counts = (getattr(progress, field.name) for progress in (actual, expected))
             _require_equal(
-                f"its count of {name}",
+                f"its count of {_format_name(field.name)}",
                 *(dict(sorted(x.items())) if isinstance(x, dict) else x for x in counts),
             )
     for quantity, value in actual.arrays.items():
@@ -400,13 +403,25 @@ def _compare_progress(actual: Progress, expected: Progress) -> None:
             raise VerificationError(f"its {quantity} differs from the one that the sources give")
 
 
-def _compare_fields(quantity: str, actual: Any, expected: object) -> None:
-    """Check that two dataclasses have equal fields."""
-    for field in fields(actual):
-        name = field.name.replace("_", " ")
-        _require_equal(
-            f"{quantity}, {name},", getattr(actual, field.name), getattr(expected, field.name)
+def _require_equal_pending(actual: PendingSamples, expected: PendingSamples) -> None:
+    """Check that the pending samples of two models are equal."""
+    _require_equal("its count of evicted samples", actual.n_evicted, expected.n_evicted)
+    contents = [
+        (
+            [array.tobytes() for array in pending.arrays().values()],
+            pending.ids,
+            pending.columns,
+            pending.indicators,
         )
+        for pending in (actual, expected)
+    ]
+    if contents[0] != contents[1]:
+        raise VerificationError("its pending samples differ from those that the sources give")
+
+
+def _format_name(field_name: str) -> str:
+    """Return the name of a field as words."""
+    return field_name.replace("_", " ")
 
 
 def _list_partition_offsets(live: LiveModel) -> list[tuple[tuple[str, ...], int]]:
@@ -425,6 +440,7 @@ def _find_first_difference(actual: Array, expected: Array) -> tuple[int, int] | 
 
 
 def _require_equal(quantity: str, value: object, expected_value: object) -> None:
+    """Check that a quantity of a model is the one that its sources give."""
     value, expected_value = (
         x.item() if isinstance(x, np.generic) else x for x in (value, expected_value)
     )
