@@ -262,6 +262,7 @@ def _list_read_settings(live: LiveModel) -> Iterator[tuple[str, str]]:
 
 
 def _build_json(live: LiveModel) -> dict[str, object]:
+    """Return the JSON object that `inspect --json` prints, without the path."""
     from stream_perceptron.checkpoint.archive import FORMAT_VERSION
     from stream_perceptron.checkpoint.codec import encode_class_weight, to_json
     from stream_perceptron.diagnostics.diagnosis import collect_findings

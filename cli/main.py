@@ -62,6 +62,7 @@ class CommandGroup(click.Group):
 
 
 def _print_version(ctx: click.Context, parameter: click.Parameter, is_given: bool) -> None:
+    """Print the version and the kernel and exit if --version is given."""
     if not is_given:
         return
     from stream_perceptron import __version__

@@ -109,7 +109,7 @@ def _open_sources_and_model(
         read_options = live.read_options
         if live.is_trained_in_python:
             read_options = replace(
-                o.make_selection(sources, o.standardize), standardize=read_options.standardize
+                o.make_read_options(sources, o.standardize), standardize=read_options.standardize
             )
         live.read_options = replace(read_options, keep=o.keep)
     cursor = None
@@ -129,7 +129,7 @@ def _has_only_rejected(live: LiveModel) -> bool:
 def _create_model(options: LearnOptions, sources: list[Source]) -> LiveModel:
     """Create a model for the sources."""
     o = options
-    read_options = o.make_selection(sources, o.standardize)
+    read_options = o.make_read_options(sources, o.standardize)
     parameters = {name: getattr(o, name) for name in _PARAMETERS}
     if o.lr is None:
         parameters["lr"] = choose_default_lr(read_options, o.class_weight is not None)

@@ -68,6 +68,7 @@ def predict(options: PredictOptions) -> None:
 
 
 def _predict(options: PredictOptions, signals: Signals) -> None:
+    """Predict all sources with the model, which --follow reloads when it is saved again."""
     from stream_perceptron import CheckpointError, SourceError
     from stream_perceptron.data.byte_stream import is_stream
     from stream_perceptron.live.driver import drive

@@ -90,6 +90,7 @@ class PredictionFile:
         return bool(is_written or self._unwritten or self._recently_written)
 
     def _append(self, text: str) -> None:
+        """Add text to the unwritten bytes, after the header if it has not been added yet."""
         self._unwritten = (
             self._unwritten[self._n_written :] + self._unwritten_header + text.encode()
         )

@@ -125,6 +125,7 @@ class ProgressLine:
         self._line.show(row + self._format_bar(self._line.width - len(row)))
 
     def _print_row(self) -> None:
+        """Print the figures; as text, only if there are samples and new rows."""
         if self._as_json:
             record = {"kind": "progress", "row": self._live.ledger.rows, **self.figures()}
             click.echo(json.dumps(record), err=True)

@@ -49,6 +49,7 @@ def read_batches(
 def _read_source(
     opened: Source, live: LiveModel, reload: Reload | None, joins_labels: bool
 ) -> Iterator[Batch]:
+    """Yield the batches of a source; report unknown columns and lost bytes on stderr."""
     from stream_perceptron.data.notices import UNKNOWN_COLUMNS
 
     # Close the generator before Python exits, to stop its prefetch thread.

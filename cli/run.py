@@ -101,6 +101,7 @@ class Run:
         self._event_reporter = EventReporter(live, self.line, start_cursor.read)
 
     def _open_predictions(self) -> PredictionFile | None:
+        """Open the predictions and add undelivered lines; return None if none are requested."""
         o, live = self._options, self._live
         if o.output is None:
             return None
@@ -118,6 +119,7 @@ class Run:
         return opened
 
     def _open_output(self, path: str, formatter: LineFormatter) -> PredictionFile:
+        """Open an output, truncated to its size at the last save; it is closed with the run."""
         model = self._options.path
         folder = None if model is None else model.parent
         saved_sizes = self._live.cursor.outputs
@@ -232,6 +234,7 @@ class Run:
             self.line.print_notice(f"saved {path}")
 
     def _iterate_results(self) -> Generator[StepResult | Round, None, None]:
+        """Return a generator that learns the sources, locally or on Ray, and yields results."""
         o = self._options
         if o.ray is not None:
             from stream_perceptron.distributed.ray import run as run_on_ray
@@ -293,9 +296,10 @@ class Run:
         if isinstance(result, StepResult):
             if self._rejected_rows is not None and self._is_first_pass:
                 self._rejected_rows.add(result)
-            self._write(result)
+            self._write_predictions(result)
 
-    def _write(self, result: StepResult) -> None:
+    def _write_predictions(self, result: StepResult) -> None:
+        """Write the predictions, if requested; check that each class had a column."""
         if self._predictions is not None:
             if self._thresholds is not None:
                 result = self._thresholds.apply(result, self._options.probabilities)
@@ -317,6 +321,7 @@ class Run:
             self._signals.trigger(signal.SIGPIPE)
 
     def _print_worked_sample(self, result: StepResult) -> None:
+        """Print the arithmetic of the traced sample, if there is one."""
         if self._worked_sample is None:
             return
         from .worked_sample_table import format_worked_sample

@@ -132,6 +132,7 @@ class Signals:
         raise value
 
     def _wait(self, descriptor: int | None, event: int, seconds: float | None) -> bool:
+        """Wait for a poll event, a signal or a timeout; return whether the event came."""
         # A poll object may be used by only one thread at a time.
         poll = self._polls.pop((descriptor, event), None)
         if poll is None:
@@ -144,6 +145,7 @@ class Signals:
         return any(number == descriptor for number, _ in ready)
 
     def _handle_signal(self, number: int, frame: FrameType | None) -> None:
+        """Record the first signal; exit at once on a further Ctrl-C, or warn once before."""
         if self.caught is not None and number == signal.SIGINT:
             if not self._warns_before_exit:
                 os._exit(128 + number)

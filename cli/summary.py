@@ -140,6 +140,7 @@ def print_summary(
 def _build_summary(
     live: LiveModel, line: ProgressLine, path: Path | None, rejected: Rejections
 ) -> dict[str, object]:
+    """Return the summary of a run for JSON output."""
     from stream_perceptron.diagnostics.diagnosis import collect_findings
     from stream_perceptron.model.kernel import NAME as KERNEL
 

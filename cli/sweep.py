@@ -102,18 +102,20 @@ def sweep(options: SweepOptions) -> None:
 def _open_sources_and_trials(
     options: SweepOptions, signals: Signals
 ) -> tuple[list[Source], list[Trial]]:
+    """Open the sources, and create a trial for each combination of settings."""
     sources = options.open_sources(signals, options.seed)
     return sources, _create_trials(options, sources)
 
 
 def _create_trials(options: SweepOptions, sources: Sequence[Source]) -> list[Trial]:
+    """Return an untrained trial for each combination of settings."""
     from stream_perceptron import LiveModel, Trial
     from stream_perceptron.live.sweep import SWEPT_PARAMETERS, list_combinations
 
     fixed = {name: getattr(options, name) for name in ("seed", "max_weights", "class_weight")}
-    base_selection, trials = options.make_selection(sources, standardize=None), []
-    for is_on in options.standardize or [base_selection.standardize]:
-        read_options = replace(base_selection, standardize=is_on)
+    base_options, trials = options.make_read_options(sources, standardize=None), []
+    for is_on in options.standardize or [base_options.standardize]:
+        read_options = replace(base_options, standardize=is_on)
         swept = {name: getattr(options, name) for name in SWEPT_PARAMETERS}
         swept["lr"] = swept["lr"] or [
             choose_default_lr(read_options, options.class_weight is not None)
@@ -235,14 +237,16 @@ def _find_largest_class(trials: Sequence[Trial]) -> tuple[object, float]:
 
 
 def _describe_end(trial: Trial) -> str:
+    """Describe why a trial ended early; return an empty text if it did not."""
     if not trial.has_ended:
         return ""
     if trial.diverged_at is not None:
         return f"  diverged at sample {trial.diverged_at:,}"
-    return f"  ended: {trial.refused}"
+    return f"  ended: {trial.failure}"
 
 
 def _trial_to_json(trial: Trial) -> dict[str, object]:
+    """Return the settings and figures of a trial for JSON output."""
     progress = trial.progress
     return trial.settings | {
         "samples": progress.samples,
@@ -255,7 +259,7 @@ def _trial_to_json(trial: Trial) -> dict[str, object]:
         "updates": progress.updates,
         "would_stop_at": trial.first_below,
         "diverged_at": trial.diverged_at,
-        "refused": trial.refused,
+        "failure": trial.failure,
     }
 
 

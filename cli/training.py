@@ -145,7 +145,7 @@ class TrainingOptions(ReadingOptions, JsonOption):
 
         return any(map(is_stream, self.sources))
 
-    def make_selection(self, sources: Sequence[Source], standardize: bool | None) -> ReadOptions:
+    def make_read_options(self, sources: Sequence[Source], standardize: bool | None) -> ReadOptions:
         """Return the read options for these sources.
 
         By default, tables are standardized and not scaled.

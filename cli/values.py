@@ -66,6 +66,7 @@ def make_list_type(item_type: OptionType) -> OptionType:
 
 
 def _parse_number(text: str, positive: bool) -> float:
+    """Parse a finite number, above 0 if `positive`, else at least 0."""
     try:
         number = float(text)
     except ValueError:
@@ -77,6 +78,7 @@ def _parse_number(text: str, positive: bool) -> float:
 
 
 def _parse_scale(text: str) -> float:
+    """Parse a finite factor other than 0: a number, or a fraction such as 1/255."""
     numerator, _, denominator = text.partition("/")
     try:
         scale = float(numerator) / (float(denominator) if denominator else 1.0)
@@ -94,6 +96,7 @@ def _format_scale(scale: float) -> str:
 
 
 def _parse_names(text: str) -> tuple[str, ...]:
+    """Parse distinct, non-empty names separated by commas."""
     names = tuple(name.strip() for name in text.split(","))
     if not all(names) or len(set(names)) < len(names):
         raise ValueError(f"{text!r} is not a list of different names such as a,b,c.")
@@ -101,6 +104,7 @@ def _parse_names(text: str) -> tuple[str, ...]:
 
 
 def _parse_classes(text: str) -> tuple[str, ...]:
+    """Parse class names: a list separated by commas, or a range such as 0-9."""
     match = re.fullmatch(r"(\d+)-(\d+)", text)
     if match is None:
         return _parse_names(text)
@@ -111,6 +115,7 @@ def _parse_classes(text: str) -> tuple[str, ...]:
 
 
 def _parse_class_weight(text: str) -> str | tuple[str, float]:
+    """Parse "balanced", or a label with a weight of at least 0, such as yes=50."""
     label, equals, weight = text.rpartition("=")
     if text == "balanced":
         return text
@@ -120,6 +125,7 @@ def _parse_class_weight(text: str) -> str | tuple[str, float]:
 
 
 def _parse_threshold(text: str) -> tuple[str, float]:
+    """Parse a label with a threshold from 0 to 1, such as yes=0.2."""
     label, equals, number = text.rpartition("=")
     if not equals:
         raise ValueError(f"{text!r} is not a label with a threshold such as yes=0.2.")
@@ -134,6 +140,7 @@ def _format_class_weight(value: str | tuple[str, float]) -> str:
 
 
 def _parse_interval(text: str) -> int | float:
+    """Parse a number of rows as an int, or a time such as 30s or 5m as seconds in a float."""
     match = re.fullmatch(r"(\d{1,12})(s|m|h)?", text)
     if match is None or int(match[1]) == 0:
         raise ValueError(f"{text!r} is not a number of rows or a time such as 30s or 5m.")
@@ -152,6 +159,7 @@ def _parse_activation(text: str) -> str:
 
 
 def _parse_delimiter(text: str) -> str:
+    """Return the delimiter that a character, or the word tab or space, stands for."""
     delimiter = {"tab": "\t", "\\t": "\t", "space": " "}.get(text, text)
     if (
         len(delimiter) != 1

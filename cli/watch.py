@@ -42,6 +42,7 @@ class EventReporter:
         self._print_findings(diverged)
 
     def _print_events(self) -> None:
+        """Print the unreported drift events, and mark them as reported in the model."""
         progress, model = self._live.progress, self._live.model
         reported_row = progress.reported_row
         for event in progress.events:
@@ -66,6 +67,7 @@ class EventReporter:
             )  # fmt: skip
 
     def _print_findings(self, diverged: bool = False) -> None:
+        """Print the findings that were not printed in this run, unless output is quiet."""
         from stream_perceptron.diagnostics.diagnosis import collect_findings
 
         if self._line.is_quiet:

@@ -94,6 +94,7 @@ def _parse_day(digits: str) -> dt.date | None:
 
 @lru_cache(maxsize=4096)
 def _encode_day(column: str, date: dt.date) -> dict[str, float]:
+    """Return the weekday and month of a date as one-hot features, and the years since 2020."""
     return {
         f"{column}_weekday_{_WEEKDAYS[date.weekday()]}": 1.0,
         f"{column}_month_{date.month}": 1.0,
@@ -197,6 +198,7 @@ class _Encoder(Transformer):
         self.columns = columns
 
     def _encode(self, column: str, value: object) -> dict[str, float]:
+        """Return the features for a value; raise a SampleError if it cannot be encoded."""
         raise NotImplementedError
 
     def transform_one(self, x: Mapping[Hashable, object]) -> dict[Hashable, object]:

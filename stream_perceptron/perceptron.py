@@ -382,6 +382,7 @@ class SGDPerceptron(base.MiniBatchClassifier):
     def _learn(
         self, rows: Rows, labels: list[Hashable], w: object, stop: bool = False
     ) -> TrainResult:
+        """Learn rows in order; raise an error if the model would diverge or memory runs out."""
         validation.require_labels(labels)
         samples = Samples(rows, labels, validation.as_weights(w, len(rows)))
         result = self.train(samples, TrainOptions(stop))
@@ -392,6 +393,7 @@ class SGDPerceptron(base.MiniBatchClassifier):
         return result
 
     def _compute_net(self, x: Mapping[Hashable, object]) -> Array:
+        """Return the net inputs of a sample, shape (k,)."""
         net = self.network.compute_net_one(x)
         if net is not None:
             return net

@@ -103,6 +103,7 @@ def iter_parquet(
 
 
 def _iter_samples(sources: Sequence[Source], request: Request) -> Iterator[tuple[object, ...]]:
+    """Yield (x, y) for each sample, or (x, y, {"w": w}) if there is a weight column."""
     current = request
     for source in sources:
         opening = source.open(current)

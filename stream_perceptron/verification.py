@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, fields, replace
 
@@ -25,7 +25,7 @@ from stream_perceptron.distributed.shards import (
 )
 from stream_perceptron.errors import DivergedError, ModelSizeError, VerificationError
 from stream_perceptron.live.cursor import Cursor, Shards
-from stream_perceptron.live.lineage import DRAWS, ROUNDS, Entry, Lineage
+from stream_perceptron.live.lineage import DRAWS, ROUNDS, Entry, Lineage, flatten_entries
 from stream_perceptron.live.metrics import Progress
 from stream_perceptron.live.model import LiveModel
 from stream_perceptron.live.pending import PendingSamples
@@ -141,7 +141,7 @@ class _Replay:
     ) -> None:
         self._advance = advance
         self._done, self._total = 0, sum(map(_count_rows, entries))
-        flat = list(_flatten(entries))
+        flat = list(flatten_entries(entries))
         identities = {source: None for entry in flat for source in entry.sources if source.digest}
         self._sources: dict[Fingerprint, Source] = {}
         used: list[Source] = []
@@ -276,13 +276,6 @@ class _Replay:
     def _report_progress(self, rows: int) -> None:
         self._done += rows
         self._advance(self._done, self._total)
-
-
-def _flatten(entries: Sequence[Entry]) -> Iterator[Entry]:
-    for entry in entries:
-        yield entry
-        for part in entry.models:
-            yield from _flatten(part)
 
 
 def _require_valid_entry(entry: Entry, model: SGDPerceptron) -> None:

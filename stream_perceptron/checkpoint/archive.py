@@ -124,6 +124,7 @@ def to_bytes(meta: dict[str, object], arrays: Arrays) -> bytes:
 
 
 def _create_member(name: str) -> zipfile.ZipInfo:
+    """Return the ZIP entry of a member, with a fixed date and permissions for its owner only."""
     import zipfile
 
     info = zipfile.ZipInfo(name)  # always dated 1980-01-01
@@ -183,6 +184,7 @@ def _check_members(archive: zipfile.ZipFile, size: int) -> Iterator[zipfile.ZipI
 
 
 def _parse_meta(text: bytes) -> dict[str, object]:
+    """Parse meta.json, check its format and version, and return the other fields."""
     try:
         meta = json.loads(text, parse_constant=_reject_constant)
     except (ValueError, RecursionError) as error:

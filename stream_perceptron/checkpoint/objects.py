@@ -235,6 +235,7 @@ def _encode_state(value: object, learned: bool) -> dict[str, object]:
 
 
 def _decode_object(value: object, where: str = "step") -> Any:
+    """Build an object from its encoded class and state; only known classes are allowed."""
     fields = Fields(value, where)
     name, saved = fields.take("class", str), fields.take("state", dict)
     fields.require_empty()

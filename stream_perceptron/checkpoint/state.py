@@ -107,6 +107,7 @@ def save(
 
 
 def _convert_extra(extra: object) -> dict[str, object]:
+    """Return `extra` as it will be loaded from JSON: a dict, which is empty for None."""
     try:
         converted = json.loads(json.dumps(extra or {}, allow_nan=False))
     except (TypeError, ValueError, RecursionError) as error:
@@ -157,6 +158,7 @@ def load(path: str | os.PathLike[str] | IO[bytes]) -> LoadedModel:
 
 
 def _decode_checkpoint(meta: dict[str, object], members: Arrays) -> LoadedModel:
+    """Return the model of a checkpoint, with the steps before it, and the extra data."""
     extra = Fields(meta, "checkpoint").take("extra", dict)
     model, run, _ = split_checkpoint(meta, members)
     steps = pipelines.decode_steps(meta.get("steps"))

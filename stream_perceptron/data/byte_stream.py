@@ -249,6 +249,7 @@ class ByteStream:
         return self._is_at_end and not (self.is_compressed and self.is_interrupted)
 
     def _read_next(self, size: int) -> bytes:
+        """Return at most `size` bytes after the buffer; empty at the end or if interrupted."""
         # A terminal could be read again after its end.
         if self._is_at_end or not self._wait_for_data():
             return b""
@@ -270,6 +271,7 @@ class ByteStream:
         self._is_at_end = not size
 
     def _read_next_into(self, buffer: memoryview) -> int:
+        """Read the next bytes, buffered ones first; return their number, 0 at the end."""
         if self._is_at_end and not self._buffer:
             return 0
         if self._buffer or self._read_into is None:
@@ -457,6 +459,7 @@ def format_reason(error: Exception) -> str:
 
 
 def _open_pipe(path: str, interrupt: Interrupt) -> ByteStream:
+    """Open stdin or a FIFO as a byte stream, without waiting for a writer."""
     descriptor = 0
     if path != STDIN:
         # Opening a FIFO without a writer must not block: signals can interrupt only the later wait.

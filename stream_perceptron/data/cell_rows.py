@@ -85,6 +85,7 @@ class CellInterpreter(Interpreter):
     def _update_context(
         self, knowledge: Knowledge, redeliveries: Redeliveries | None = None
     ) -> None:
+        """Update the context for the next rows, unless nothing has changed."""
         schema, vocabulary, old_context = knowledge.schema, knowledge.names, self._context
         redeliveries = redeliveries if old_context.read_options.position else None
         # A context caches the columns of a table, whose types may have been inferred since.

@@ -76,6 +76,7 @@ def _open(
     interrupt: Interrupt | None,
     header: PipeHeader | None,
 ) -> Source:
+    """Open a source of any format; the caller sets its interrupt."""
     reject_unsupported_path(path)
     if file_format is None and path.endswith(".parquet") and not is_stream(path):
         file_format = "parquet"
@@ -104,6 +105,7 @@ def _open(
 def _create_line_format(
     file_format: str | None, first_line: str, where: str, options: ReadOptions
 ) -> LineFormat:
+    """Return a text format; detect it from the first line if `file_format` is None."""
     if file_format is None and options.delimiter is not None and options.delimiter in first_line:
         file_format = "csv"
     file_format = file_format or _detect_text_format(first_line, where)

@@ -187,6 +187,7 @@ def _download_from_debian(package: str, folder: Path) -> None:
 
 
 def _run_command(command: list[str], folder: Path) -> None:
+    """Run a command in a folder; raise a SourceError with its stderr if it fails."""
     result = subprocess.run(
         command, cwd=folder, capture_output=True, text=True, timeout=_TOOL_TIMEOUT, check=False
     )
@@ -195,6 +196,7 @@ def _run_command(command: list[str], folder: Path) -> None:
 
 
 def _download_from_mirror(url: str, folder: Path, report: Report) -> None:
+    """Download the compressed IDX files from an HTTPS mirror into a folder."""
     if not url.startswith("https://"):
         raise SourceError("the address of a mirror must start with https://")
     for name in (f"{name}.gz" for pair in _IDX_FILES.values() for name in pair):

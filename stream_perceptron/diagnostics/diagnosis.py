@@ -59,6 +59,7 @@ def collect_findings(live: LiveModel, diverged: bool = False) -> list[Finding]:
 
 
 def _describe_divergence(live: LiveModel) -> Finding:
+    """Return the finding for a run that ended because its model would diverge."""
     model, progress = live.model, live.progress
     return Finding(
         FindingCode.DIVERGING,
@@ -93,6 +94,7 @@ def _average_last_probes(live: LiveModel) -> tuple[float, float]:
 
 
 def _check_early_stop(live: LiveModel) -> Iterator[Finding]:
+    """Yield a finding if --stop ended a run while accuracy was low or still rising."""
     progress, accuracy = live.progress, _compute_quarter_means(live, "right")
     if not live.stopped:
         return
@@ -111,6 +113,7 @@ def _check_early_stop(live: LiveModel) -> Iterator[Finding]:
 
 
 def _check_rising_error(live: LiveModel) -> Iterator[Finding]:
+    """Yield a finding if the mean error is far higher in the last quarter than it was before."""
     # A drop in accuracy is reported by a check of its own.
     has_dropped = any(event.is_drop and event.is_overall for event in live.progress.events)
     errors = (
@@ -133,6 +136,7 @@ def _check_unscaled_features(live: LiveModel) -> Iterator[Finding]:
 
 
 def _check_constant_features(live: LiveModel) -> Iterator[Finding]:
+    """Yield a finding if standardized features had a single value in all samples."""
     scaler, names = live.model.network.scaler, live.model.features_
     if scaler is None or live.progress.samples < _MIN_SAMPLES:
         return
@@ -148,6 +152,7 @@ def _check_constant_features(live: LiveModel) -> Iterator[Finding]:
 
 
 def _check_saturation(live: LiveModel) -> Iterator[Finding]:
+    """Yield a finding if f' is close to 0 in the last quarter while the error is high."""
     slope, _ = _average_last_probes(live)
     max_slope = 0.25 if live.model.activation == "sigmoid" else 1.0
     errors = _compute_quarter_means(live, "errors")
@@ -161,6 +166,7 @@ def _check_saturation(live: LiveModel) -> Iterator[Finding]:
 
 
 def _check_similar_outputs(live: LiveModel) -> Iterator[Finding]:
+    """Yield a finding if the outputs of a sample hardly differ and accuracy is low."""
     _, spread = _average_last_probes(live)
     activation = live.model.network.activation
     output_range = activation.high - activation.low
@@ -184,6 +190,7 @@ def _check_similar_outputs(live: LiveModel) -> Iterator[Finding]:
 
 
 def _check_single_label(live: LiveModel) -> Iterator[Finding]:
+    """Yield a finding if all samples have the same label."""
     progress, names = live.progress, live.model.classes_
     scores = progress.scores(len(names), live.progress.larger_tally)
     if progress.samples >= _MIN_LABELS and scores.baseline == 1.0:
@@ -195,6 +202,7 @@ def _check_single_label(live: LiveModel) -> Iterator[Finding]:
 
 
 def _check_baseline(live: LiveModel) -> Iterator[Finding]:
+    """Yield a finding if accuracy is no better than that of always predicting the largest class."""
     progress, tally = live.progress, live.progress.larger_tally
     scores = progress.scores(len(live.model.classes_), tally)
     best = max(tally.accuracy, tally.window_accuracy)
@@ -267,6 +275,7 @@ def _compute_rank_correlation(values: NDArray[np.float64], weights: Array) -> fl
 
 
 def _check_unseen_classes(live: LiveModel) -> Iterator[Finding]:
+    """Yield a finding if a known class is the label of no sample."""
     names, progress = live.model.classes_, live.progress
     seen = progress.larger_tally.confusion.count_labels(len(names)).seen
     n_untested = progress.n_untested
@@ -284,6 +293,7 @@ def _check_unseen_classes(live: LiveModel) -> Iterator[Finding]:
 
 
 def _check_missed_classes(live: LiveModel) -> Iterator[Finding]:
+    """Yield a finding if a class with many samples is hardly ever predicted correctly."""
     names = live.model.classes_
     scores = live.progress.scores(len(names), live.progress.larger_tally)
     is_missed = (scores.seen >= _MIN_CLASS_SAMPLES) & (scores.recall < _LOW_RECALL)
@@ -307,6 +317,7 @@ def _check_missed_classes(live: LiveModel) -> Iterator[Finding]:
 
 
 def _check_sorted_labels(live: LiveModel) -> Iterator[Finding]:
+    """Yield a finding if consecutive samples share a label far more often than by chance."""
     progress = live.progress
     counts = progress.larger_tally.confusion.count_labels(len(live.model.classes_)).seen
     if progress.samples < 100 or np.count_nonzero(counts) < 2:
@@ -324,6 +335,7 @@ def _check_sorted_labels(live: LiveModel) -> Iterator[Finding]:
 
 
 def _check_drops(live: LiveModel) -> Iterator[Finding]:
+    """Yield a finding for lasting drops in accuracy, and one for lasting drops in recall."""
     drops = find_lasting_drops(live.progress.events)
     if not drops or any(_check_numeric_labels(live)):
         return
@@ -343,6 +355,7 @@ def _check_drops(live: LiveModel) -> Iterator[Finding]:
 
 
 def _check_row_numbers(live: LiveModel) -> Iterator[Finding]:
+    """Yield a finding for each feature that is named like a row ID and has a large weight."""
     names, weights = live.model.features_, live.model.weights
     if not any(looks_like_row_id(str(name)) for name in names):
         return
@@ -359,6 +372,7 @@ def _check_row_numbers(live: LiveModel) -> Iterator[Finding]:
 
 
 def _check_rising_columns(live: LiveModel) -> Iterator[Finding]:
+    """Yield a finding if columns other than row IDs and dates rise from sample to sample."""
     date_features = {f"{column}_days" for column in live.read_options.dates}  # expected to rise
     rising = [name for name in live.progress.rising or () if name not in date_features]
     names = [name for name in rising if not looks_like_row_id(name)]
@@ -373,6 +387,7 @@ def _check_rising_columns(live: LiveModel) -> Iterator[Finding]:
 
 
 def _check_epsilon(live: LiveModel) -> Iterator[Finding]:
+    """Yield a finding if accuracy is high but no error fell below the chosen epsilon."""
     progress, epsilon = live.progress, live.model.epsilon
     if (
         epsilon > 0

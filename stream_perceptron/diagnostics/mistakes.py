@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
@@ -13,7 +13,7 @@ import numpy as np
 from stream_perceptron.data.naming import join_first
 from stream_perceptron.errors import SourceError
 from stream_perceptron.live.driver import drive
-from stream_perceptron.live.lineage import ROWS, Entry
+from stream_perceptron.live.lineage import ROWS, flatten_entries
 from stream_perceptron.live.ranking import Ranking
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def find_misleading_features(live: LiveModel, mistake: Mistake) -> Sequence[tupl
 
 def describe_training(live: LiveModel, source: Source, n_rows: int) -> str:
     """Describe in a sentence whether a model was trained on a source, according to its lineage."""
-    entries = list(_flatten(live.lineage.entries))
+    entries = list(flatten_entries(live.lineage.entries))
     files = {file for entry in entries for file in entry.sources if not file.is_stream}
     matches = set() if source.is_stream else set(source.find_matching(files))
     learned = [entry for entry in entries if matches.intersection(entry.sources)]
@@ -115,11 +115,3 @@ def describe_training(live: LiveModel, source: Source, n_rows: int) -> str:
     if not is_known or source.is_stream:
         return "Whether the model was trained on them is not known"
     return "The model was not trained on this file"
-
-
-def _flatten(entries: Sequence[Entry]) -> Iterator[Entry]:
-    """Yield lineage entries, each average followed by the entries of its models."""
-    for entry in entries:
-        yield entry
-        for part in entry.models:
-            yield from _flatten(part)

@@ -86,6 +86,7 @@ def draw_lines(
 
 
 def _draw_path(kind: str, x: Sequence[float], y: Sequence[float]) -> str:
+    """Return an SVG polyline through the points, or a circle if there is only one."""
     if len(x) == 1:
         return f'<circle class="dot {kind}" cx="{x[0]:.1f}" cy="{y[0]:.1f}" r="3"/>'
     points = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, y, strict=True))

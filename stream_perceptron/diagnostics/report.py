@@ -132,6 +132,7 @@ def _build_matrix(live: LiveModel) -> dict[str, object]:
 def _build_cell(
     prediction: str, n: int, share: float, is_hit: bool, is_wide: bool
 ) -> dict[str, object]:
+    """Return the text, CSS classes and color strength of a cell of the confusion matrix."""
     is_tiny = is_wide and 0 < share < 0.005
     text = f"{100 * share:.0f}" if is_wide else f"{n:,}"
     return {
@@ -307,6 +308,7 @@ def _draw_curves(live: LiveModel, ranking: Ranking) -> list[dict[str, Any]]:
 
 
 def _list_hyperparameters(live: LiveModel) -> Iterator[tuple[str, str]]:
+    """Yield the names and texts of the hyperparameters and read options in the report."""
     model, read_options = live.model, live.read_options
     yield "learning rate", format_lr(model.lr)
     yield "epsilon", f"{model.epsilon:g}"

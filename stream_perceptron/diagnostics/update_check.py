@@ -132,12 +132,14 @@ class _Sample:
         )
 
     def _compute_change(self, delta: Array, bias_delta: Array | None = None) -> tuple[Array, Array]:
+        """Return the changes of the weights, shape (k, d), and of the biases, shape (k,)."""
         return (
             self.lr * np.multiply.outer(delta, self.x),
             self.lr * (delta if bias_delta is None else bias_delta),
         )
 
     def _compute_mistaken_changes(self) -> Iterator[tuple[str, tuple[Array, Array]]]:
+        """Yield the message for each common mistake, and the changes that it causes."""
         x, d, y, slope, delta = self.x, self.d, self.y, self.slope, self.delta
         ones = np.ones_like(delta)
         f = self.f.name

@@ -180,6 +180,7 @@ def _align_statistics(network: Network, united: Network) -> Floats:
 
 
 def _require_descent(base: SGDPerceptron, model: SGDPerceptron) -> None:
+    """Check that parameters, names and counts allow `model` to continue `base`."""
     if type(model.network.scaler) is not type(base.network.scaler):
         raise CheckpointError("it scales features differently from the base")
     for option, name in _SHARED_PARAMETERS.items():
@@ -272,7 +273,7 @@ def average_live(base_live: LiveModel, live_models: Sequence[LiveModel]) -> Live
     for live in (base_live, *live_models):
         live.require_runnable()
     for live in live_models:
-        _require_same_selection(base_live.read_options, live.read_options)
+        _require_same_read_options(base_live.read_options, live.read_options)
         if live.pending.samples:
             raise CheckpointError("it has pending samples, which cannot be averaged")
         schema = _unite_schemas(schema, live.schema)
@@ -318,7 +319,7 @@ def average_files(paths: Sequence[Path], base: Path) -> LiveModel:
         raise CheckpointError(f"one of the models does not fit: {error}") from None
 
 
-def _require_same_selection(read_options: ReadOptions, other: ReadOptions) -> None:
+def _require_same_read_options(read_options: ReadOptions, other: ReadOptions) -> None:
     """Check that two models have the same read options."""
     for field in fields(read_options):
         name = field.name
@@ -403,6 +404,7 @@ def _sum_untyped_nulls(total: Progress, before: Progress, live_models: Sequence[
 
 
 def _require_same_or_higher_counts(before: Progress, after: Progress) -> None:
+    """Check that no count, also of a pair of labels, is lower in `after` than in `before`."""
     has_all = after.progressive.confusion.contains(
         before.progressive.confusion
     ) and after.training.confusion.contains(before.training.confusion)

@@ -93,6 +93,7 @@ class Entry:
 
     @property
     def _settings(self) -> tuple[object, ...]:
+        """The settings that an entry must share with the entry that it follows."""
         return (
             self.lr, self.epsilon, self.unit, self.seed, self.shards, self.round_rows,
             self.first_rows, self.kept_lr, self.keep, self.is_again, self.class_weight,
@@ -233,6 +234,14 @@ def group_repeats(items: Sequence[T]) -> Iterator[tuple[Sequence[T], int]]:
                 size, times = period, n
         yield items[start : start + size], times
         start += size * times
+
+
+def flatten_entries(entries: Sequence[Entry]) -> Iterator[Entry]:
+    """Yield lineage entries, each average followed by the entries of its models."""
+    for entry in entries:
+        yield entry
+        for part in entry.models:
+            yield from flatten_entries(part)
 
 
 def format_lr(lr: object) -> str:

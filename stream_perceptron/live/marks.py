@@ -87,6 +87,7 @@ class Marks:
         self._sizes[_start_size(mark)] += 1
 
     def _remove(self, mark: Mark) -> None:
+        """Remove a mark from all indexes."""
         del self._marks[mark]
         for index, key in self._keys(mark):
             index[key].remove(mark)
@@ -116,11 +117,9 @@ class Marks:
             for digest in self._start_digests(source.read_start())
             for mark in self._by_digest.get(digest, ())
         }
-        for find_matching in reversed(source.find_matching(candidates)):
-            if source.ends_row_at(find_matching.size):
-                return self._find_by_content(
-                    find_matching, candidates[find_matching].start, source.name
-                )
+        for matching in reversed(source.find_matching(candidates)):
+            if source.ends_row_at(matching.size):
+                return self._find_by_content(matching, candidates[matching].start, source.name)
         return None
 
     def find_finished(self, paths: Sequence[str]) -> Iterator[LearnedFile | None]:
@@ -140,6 +139,7 @@ class Marks:
             pool.shutdown(cancel_futures=True)
 
     def _find_finished(self, path: str) -> LearnedFile | None:
+        """Return a `LearnedFile` for a path whose mark shows that it is finished, else None."""
         with suppress(OSError):  # opening the file will report the error
             state = FileState.find(path)
             if state is None:
@@ -318,6 +318,7 @@ def _has_same_start(mark: Mark, source: Source) -> bool:
 
 
 def _raise_changed(mark: Mark, source: Source) -> NoReturn:
+    """Raise the error for a file whose learned rows have changed."""
     reason = f"it has changed since {_describe_learned_rows(mark, 'of it')}"
     if source.find_matching([mark.source]):
         reason = f"row {mark.n_rows:,} has changed since it was learned: the file ended within it"

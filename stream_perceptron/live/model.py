@@ -614,6 +614,7 @@ class LiveModel:
                 yield batch
 
     def _train(self, batch: Batch, labels: Sequence[object], options: StepOptions) -> TrainResult:
+        """Train the model on the rows of a batch; a row labeled None is only predicted."""
         samples = Samples(batch.features, labels, batch.weights, batch.unscaled)
         return self.model.train(
             samples,

@@ -49,7 +49,7 @@ class Trial:
         The number of the first labeled sample with an error below epsilon.
     diverged_at : int or None
         The number of the labeled sample at which the trial ended because it would diverge.
-    refused : str or None
+    failure : str or None
         Why the trial ended, if the model cannot hold another sample.
 
     Examples
@@ -66,7 +66,7 @@ class Trial:
     live: LiveModel
     first_below: int | None = None
     diverged_at: int | None = None
-    refused: str | None = None
+    failure: str | None = None
 
     def __repr__(self) -> str:
         settings = ", ".join(f"{name}={value!r}" for name, value in self.settings.items())
@@ -85,7 +85,7 @@ class Trial:
     @property
     def has_ended(self) -> bool:
         """Whether the trial learns no more samples, because it diverged or grew too large."""
-        return self.diverged_at is not None or self.refused is not None
+        return self.diverged_at is not None or self.failure is not None
 
     @property
     def accuracy(self) -> float:
@@ -123,7 +123,7 @@ class Trial:
         if isinstance(result.failure, DivergedError):
             self.diverged_at = self.progress.samples + 1
         elif result.failure is not None:
-            self.refused = str(result.failure) or "memory ran out"
+            self.failure = str(result.failure) or "memory ran out"
         return result
 
 
@@ -261,6 +261,7 @@ def build_batches(stream: Iterable[tuple[Mapping[Hashable, object], Hashable]]) 
 def _build_batch(
     pairs: Sequence[tuple[Mapping[Hashable, object], Hashable]], first_row: int
 ) -> Batch:
+    """Return a batch of pairs of features and a label; row numbers begin at `first_row`."""
     rows = concatenate_rows([as_row(x) for x, _ in pairs]) if pairs else Rows.from_rows([], [])
     n = len(pairs)
     return Batch(

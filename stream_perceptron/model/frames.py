@@ -62,6 +62,7 @@ def convert_frame(
 
 
 def _convert_dense_frame(frame: nw.DataFrame[IntoDataFrame], names: Names) -> Rows:
+    """Convert a frame of numbers and bools to rows; a null is an absent feature."""
     import narwhals.stable.v2 as nw
     from river.utils import dataframe
 

@@ -372,6 +372,7 @@ class Network:
         labels: Sequence[Hashable],
         unscaled: AbstractSet[Hashable] = frozenset(),
     ) -> None:
+        """Add names without locking; the features in `unscaled` are never standardized."""
         if not features and not labels:
             return
         k, d = self.store.shape

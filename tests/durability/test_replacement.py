@@ -234,7 +234,7 @@ def test_only_one_of_eight_writers_of_a_checkpoint_continues(mnist_files, tmp_pa
     winner.terminate()
     winner.communicate(timeout=60)
 
-    report_figure(f"writers: {len(processes)}, refused: {len(losers)}")
+    report_figure(f"writers: {len(processes)}, rejected: {len(losers)}")
     for loser in losers:
         message = f"Error: {path}: another process is writing it\n"
         assert (loser.returncode, loser.communicate()[1]) == (1, message)

@@ -27,7 +27,7 @@ def test_each_row_of_a_changing_folder_is_learned_once(part, tmp_path, monkeypat
         folder.mkdir()
         counts += require_learned_once(random.Random(seed), folder, monkeypatch)
 
-    count_names = ("cases", "changes", "rows", "whole", "limit", "signal", "crash", "refused")
+    count_names = ("cases", "changes", "rows", "whole", "limit", "signal", "crash", "rejected")
     report_figure(
         f"folders, part {part}: " + ", ".join(f"{counts[name]:,} {name}" for name in count_names)
     )

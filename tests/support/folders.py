@@ -22,7 +22,7 @@ from splits import Case, Learner, load_results
 from stream_perceptron import LiveModel
 
 FORMATS = ("csv", "csv", "jsonl", "jsonl", "parquet")
-REFUSAL_HINT = "; to learn the present file from its start: --again"
+REJECTION_HINT = "; to learn the present file from its start: --again"
 COLUMNS = ("id", "a", "b", "label")
 GZIP = b"\x1f\x8b"
 
@@ -115,7 +115,7 @@ class Folder:
         paths = self.rng.sample(list(self.rows), self.rng.randrange(1, len(self.rows) + 1))
         return paths + self.rng.sample(paths, self.rng.randrange(len(paths) + 1) // 2)
 
-    def rename_refused(self, path: Path) -> None:
+    def rename_rejected(self, path: Path) -> None:
         """Rename a file that a run has rejected."""
         self._move(path, path.rename(self._new_name()))
 
@@ -274,11 +274,11 @@ def _run_once(rng, learner, files, paths, counts, is_last=False) -> bool:
         learner.run(paths, *save_options)
     files.archive_contents()
     counts[run_kind] += 1
-    if learner.error.endswith(REFUSAL_HINT):
-        (refused,) = [path for path in files.rows if f"{path}: " in learner.error]
-        assert refused in files.changed_in_place, learner.error
-        files.rename_refused(refused)
-        counts["refused"] += 1
+    if learner.error.endswith(REJECTION_HINT):
+        (rejected,) = [path for path in files.rows if f"{path}: " in learner.error]
+        assert rejected in files.changed_in_place, learner.error
+        files.rename_rejected(rejected)
+        counts["rejected"] += 1
         return False
     if run_kind == "whole":
         given_ids = {row["id"] for path in paths for row in files.rows[path]}

@@ -353,6 +353,7 @@ def convert_row(row: pa.RecordBatch) -> list[dict[str, object]]:
 
 
 def _convert_scalar(scalar: pa.Scalar) -> object:
+    """Return a scalar as a Python value, or as text if Python cannot represent it."""
     try:
         return scalar.as_py()
     except (ValueError, OverflowError):

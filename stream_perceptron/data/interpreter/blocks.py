@@ -78,6 +78,7 @@ class Interpretation:
         self._interpret()
 
     def _interpret(self) -> None:
+        """Interpret all records, in blocks where possible and otherwise one by one."""
         block: InterpretedBlock | None = None
         members = self.cells.members
         n_cells = len(self.cells.kinds) + (0 if members is None else len(members.kinds))

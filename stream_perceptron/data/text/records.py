@@ -299,6 +299,7 @@ def _concatenate(one: RawLines, other: RawLines) -> RawLines:
 
 
 def _has_n_fields(data: bytes, dialect: Dialect, n_fields: int) -> bool:
+    """Return whether bytes are a single CSV record with this number of fields."""
     if _record_pattern(dialect, n_fields).fullmatch(data):
         return True
     text = data.decode(errors="surrogateescape").removesuffix("\n").removesuffix("\r")
@@ -351,6 +352,7 @@ def parse_json_record(record: bytes) -> dict[str, object] | list[object]:
 
 
 def _build_object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Return the pairs of a JSON object as a dict; a repeated key raises a SampleError."""
     value = dict(pairs)
     if len(value) < len(pairs):
         duplicates = find_duplicates([name for name, _ in pairs])

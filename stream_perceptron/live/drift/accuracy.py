@@ -172,6 +172,7 @@ class AccuracyTest:
         return np.asarray((n > 0) & (wrong.sum(axis=1) <= (1 - target) * n))
 
     def _report_recovery(self, events: list[DriftEvent]) -> None:
+        """Add an event for the recovery of accuracy, and record that the drop is over."""
         state, now = self._state, self._state["now"]
         row, sample, before = int(now["row"]), int(now["sample"]), float(state["after"])
         after = 1 - float(now["wrong"].sum() / now["seen"].sum())

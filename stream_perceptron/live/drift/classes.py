@@ -216,6 +216,7 @@ def _has_recovered(states: Any, seen: Any, wrong: object) -> Any:
 def _report_recovery(
     state: np.void, label: int, position: tuple[int, int], events: list[DriftEvent]
 ) -> None:
+    """Add an event for the recovery of a class's recall, and record that the drop is over."""
     row, sample = position
     before, after = float(state["after"]), 1 - float(state["wrong"]) / float(state["seen"])
     events.append(DriftEvent(EventKind.RECOVERY, row, sample, row, before, after, label))

@@ -49,7 +49,7 @@ def test_every_flipped_bit_is_detected(small_checkpoint, tmp_path, report_figure
             assert is_rejected(path, data), (byte, bit)
             n += 1
 
-    report_figure(f"flipped bits: {n:,} of {8 * len(small_checkpoint):,}, all refused")
+    report_figure(f"flipped bits: {n:,} of {8 * len(small_checkpoint):,}, all rejected")
     assert n == 8 * len(small_checkpoint)
 
 
@@ -61,7 +61,7 @@ def test_every_truncation_and_extension_is_detected(small_checkpoint, tmp_path, 
         assert is_rejected(path, small_checkpoint + extra_bytes)
         assert is_rejected(path, extra_bytes + small_checkpoint)
 
-    report_figure(f"truncations: {len(small_checkpoint):,}, all refused")
+    report_figure(f"truncations: {len(small_checkpoint):,}, all rejected")
 
 
 def change_meta(parts, **meta):

@@ -77,7 +77,7 @@ def test_error_at_any_call_of_a_step_leaves_a_consistent_checkpoint(
     source, path = tmp_path / "s.csv", tmp_path / "m.npz"
     source.write_text(ROWS)
     read_options = ReadOptions(standardize=True, one_hot=("t",))
-    n_refused_saves = 0
+    n_failed_saves = 0
     for n in itertools.count(1, step=max(1, 3 // CASE_FACTOR)):
         sources = [open_source(str(source))]
         live = LiveModel.start(sources, read_options, lr=0.1, seed=0)
@@ -100,7 +100,7 @@ def test_error_at_any_call_of_a_step_leaves_a_consistent_checkpoint(
             ):
                 live.save(path)
             assert path.read_bytes() == checkpoint_before
-            n_refused_saves += 1
+            n_failed_saves += 1
         else:
             live.save(path)
             saved = LiveModel.load(path)
@@ -109,7 +109,7 @@ def test_error_at_any_call_of_a_step_leaves_a_consistent_checkpoint(
         results.close()
         if has_ended:
             break
-    assert n_refused_saves > 20
+    assert n_failed_saves > 20
     assert n > 100
 
 
