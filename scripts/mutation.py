@@ -112,7 +112,8 @@ def make_mutant(path: Path, number: int) -> Mutant:
     before = ast.unparse(node).splitlines()[0]
     mutate_node(node)
     after = ast.unparse(ast.fix_missing_locations(node)).splitlines()[0]
-    return Mutant(path, lineno, before, after, ast.unparse(tree), {lineno, statements[-1]})
+    lines = {lineno, *statements[-1:]}  # a decorator is before the first line of its function
+    return Mutant(path, lineno, before, after, ast.unparse(tree), lines)
 
 
 def run_tests(folder: Path, *arguments: str, timeout: float | None = None) -> tuple[bool, str]:
