@@ -73,7 +73,7 @@ def evaluate(options: EvaluateOptions) -> None:
     with exit_on_signal() as signals:
         for name in o.sources:
             batches = read_batches(name, o.file_format, live, signals, joins_labels=True)
-            predict = partial(live.predict, with_all_probabilities=True)
+            predict = partial(live.predict, with_all_scores=True)
             for result in drive(batches, predict, o.skip_rejected):
                 evaluation.update(result)
             if signals.is_set:
@@ -214,10 +214,10 @@ class _Evaluation:
         for label in sorted(new_labels, key=repr):  # makes ties for the largest class deterministic
             self._index_by_label[label] = len(self._index_by_label)
         targets = np.array([self._index_by_label[result.labels[i]] for i in labeled], np.intp)
-        if result.all_probabilities is not None:
-            self._ranking.update(targets, result.all_probabilities[labeled])
+        if result.all_scores is not None:
+            self._ranking.update(targets, result.all_scores[labeled])
         if self._thresholds is not None:
-            result = self._thresholds.apply(result, with_all_probabilities=False)
+            result = self._thresholds.apply(result, with_all_scores=False)
         predicted = result.predicted[labeled]
         # A model without classes predicts None.
         predicted = np.where(predicted < 0, len(self.model_classes), predicted)
@@ -239,25 +239,25 @@ class _Evaluation:
     def figures(self) -> dict[str, object]:
         """Return the figures of all samples, of each class and of each (label, prediction) pair."""
         confusion, labels, order = self.confusion, list(self._index_by_label), self.order
-        scores, classes = confusion.scores(len(labels)), [labels[i] for i in order]
+        metrics, classes = confusion.compute_metrics(len(labels)), [labels[i] for i in order]
         is_small = len(order) <= _MAX_MATRIX_CLASSES
         return {
             "samples": confusion.tested,
             "accuracy": confusion.right / confusion.tested,
-            "balanced_accuracy": scores.balanced_accuracy,
-            "macro_f1": scores.macro_f1,
-            "cohen_kappa": scores.cohen_kappa,
-            "largest_class": labels[scores.largest],
-            "largest_share": scores.baseline,
+            "balanced_accuracy": metrics.balanced_accuracy,
+            "macro_f1": metrics.macro_f1,
+            "cohen_kappa": metrics.cohen_kappa,
+            "largest_class": labels[metrics.largest],
+            "largest_share": metrics.baseline,
             "classes": classes,
             "confusion": confusion.matrix(order).tolist() if is_small else None,
             "pairs": [[labels[i], labels[j], n] for i, j, n in confusion.pairs.tolist()],
             "per_class": [
                 {
                     "class": label,
-                    "precision": float(scores.precision[i]),
-                    "recall": float(scores.recall[i]),
-                    "samples": int(scores.seen[i]),
+                    "precision": float(metrics.precision[i]),
+                    "recall": float(metrics.recall[i]),
+                    "samples": int(metrics.seen[i]),
                     **self._compute_ranking_figures(i),
                 }
                 for label, i in zip(classes, order, strict=True)

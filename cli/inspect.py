@@ -97,8 +97,8 @@ def _format_sections(live: LiveModel, path: Path) -> Iterator[tuple[str, Iterabl
     yield "results", _format_pairs(_list_figures(live))
     limit = f", the first {_MAX_CLASSES} classes" if len(model.classes_) > _MAX_CLASSES else ""
     if live.progress.tally.tested:
-        scores = live.progress.scores(len(model.classes_))
-        figures = scores.precision, scores.recall, scores.counts
+        metrics = live.progress.compute_metrics(len(model.classes_))
+        figures = metrics.precision, metrics.recall, metrics.counts
         classes = zip(model.classes_[:_MAX_CLASSES], *figures, strict=False)
         scope = "" if live.progress.progressive.tested else ", in training"
         yield f"by class{scope}{limit}", format_class_table(classes, get_stdout_width(), 2)

@@ -182,7 +182,7 @@ class LearnOptions(TrainingOptions, PredictionOptions):
             lambda o: (
                 o.output is None
                 and o.find_given_flag(
-                    "keep", "output_format", "probabilities", "threshold", "with_learned"
+                    "keep", "output_format", "scores", "threshold", "with_learned"
                 )
             ),
         ),
@@ -242,8 +242,8 @@ def learn(options: LearnOptions) -> int:
     ROC curve of the last 1,000 scores: how often a sample of the rarest class has a higher score
     for that class than a sample of another class.
 
-    Scores, called "probability" in predictions, are the outputs divided by their sum. They rank
-    samples, but are not calibrated.
+    The scores in predictions are the outputs divided by their sum. They rank samples, but are not
+    calibrated.
 
     With -m, the model is saved regularly, at the end, and on SIGINT, SIGTERM and SIGHUP. The same
     command resumes the run, and the result is bit-identical to that of an uninterrupted run. Only

@@ -324,7 +324,7 @@ class ThresholdOption(Options):
         return Thresholds(self.threshold)
 
 
-_PREDICTION_FIELDS = ("row", "prediction", "probability", "probabilities", "label", "learned")
+_PREDICTION_FIELDS = ("row", "prediction", "score", "scores", "label", "learned")
 
 
 @dataclass(init=False, eq=False, repr=False)
@@ -345,8 +345,8 @@ class PredictionOptions(ThresholdOption):
         (),
         section="Output",
     )
-    probabilities: bool = option(
-        "--probabilities",
+    scores: bool = option(
+        "--scores",
         "Write the score of every class. The scores sum to 1 and are not calibrated.",
         section="Output",
     )

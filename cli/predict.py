@@ -79,7 +79,7 @@ def _predict(options: PredictOptions, signals: Signals) -> None:
     live = _load_model(o)
     require_known_classes(o.threshold or (), live)
     thresholds = o.thresholds
-    classes = live.model.classes_ if o.probabilities else None
+    classes = live.model.classes_ if o.scores else None
     formatter = make_formatter(
         output_path, o.output_format, live.read_options, classes, o.with_learned
     )
@@ -106,8 +106,8 @@ def _predict(options: PredictOptions, signals: Signals) -> None:
         return read_batches(name, o.file_format, live, signals, reload if o.follow else None)
 
     def predict_batch(batch: Batch) -> StepResult:
-        result = live.predict(batch, o.probabilities or thresholds is not None)
-        return result if thresholds is None else thresholds.apply(result, o.probabilities)
+        result = live.predict(batch, o.scores or thresholds is not None)
+        return result if thresholds is None else thresholds.apply(result, o.scores)
 
     # Open the files first: an error in one must not truncate the predictions.
     files = {i: open_batches(name) for i, name in enumerate(o.sources) if not is_stream(name)}

@@ -299,7 +299,7 @@ def make_formatter(
 ) -> LineFormatter:
     """Return the formatter for `output_format`, or for the format implied by the suffix of `path`.
 
-    `classes` are the classes whose probabilities are written. With `with_learned`, each
+    `classes` are the classes whose scores are written. With `with_learned`, each
     line has the number of samples that the model had learned before the prediction.
     """
     if (output_format or ("csv" if path.lower().endswith(".csv") else "json")) == "json":
@@ -326,20 +326,20 @@ def _make_json_encoder() -> Callable[[object], str]:
 def _iterate_line_values(result: StepResult, with_learned: bool) -> Iterator[tuple[Any, ...]]:
     """Yield the values of each line.
 
-    They are the row, the class ID and the probability of the prediction, the label, the number of
-    samples learned before, the passthrough columns, and the probabilities of all classes. A row
+    They are the row, the class ID and the score of the prediction, the label, the number of
+    samples learned before, the passthrough columns, and the scores of all classes. A row
     that completes a pending sample has no line.
     """
     n = len(result.rows)
-    all_probabilities = result.all_probabilities
+    all_scores = result.all_scores
     samples = zip(
         result.rows.tolist(),
         result.predicted.tolist(),
-        result.probabilities.tolist(),
+        result.scores.tolist(),
         result.labels,
         result.n_learned_before.tolist() if with_learned else [None] * n,
         result.copied_columns or [{}] * n,
-        [[]] * n if all_probabilities is None else all_probabilities.tolist(),
+        [[]] * n if all_scores is None else all_scores.tolist(),
         strict=True,
     )
     return (
@@ -375,26 +375,22 @@ class JsonFormatter(LineFormatter):
         # This produces the same text as `json.dumps`, but faster.
         to_json, classes = self._to_json, result.classes
         keys: list[str] = []
-        if result.all_probabilities is not None:
+        if result.all_scores is not None:
             keys = [json.dumps(str(label)) for label in classes]
         samples = _iterate_line_values(result, self._with_learned)
-        for row, class_id, probability, label, learned, carried, class_probabilities in samples:
-            name, score = "null", "null"  # for -1: no label was known
+        for row, class_id, score, label, learned, carried, class_scores in samples:
+            name, score_text = "null", "null"  # for -1: no label was known
             if class_id >= 0:
-                name, score = to_json(classes[class_id]), repr(probability)
+                name, score_text = to_json(classes[class_id]), repr(score)
             extra_fields = "" if learned is None else f', "learned": {learned}'
             if carried:
                 extra_fields += f", {json.dumps(replace_infinities(carried), default=str)[1:-1]}"
-            if result.all_probabilities is not None:
+            if result.all_scores is not None:
                 # NaN: the label was not known yet.
-                known = (
-                    (key, p) for key, p in zip(keys, class_probabilities, strict=True) if p == p
-                )
-                extra_fields += (
-                    f', "probabilities": {{{", ".join(f"{key}: {p!r}" for key, p in known)}}}'
-                )
+                known = ((key, p) for key, p in zip(keys, class_scores, strict=True) if p == p)
+                extra_fields += f', "scores": {{{", ".join(f"{key}: {p!r}" for key, p in known)}}}'
             yield (
-                f'{{"row": {row}, "prediction": {name}, "probability": {score}, '
+                f'{{"row": {row}, "prediction": {name}, "score": {score_text}, '
                 f'"label": {to_json(label)}{extra_fields}}}\n'
             )
 
@@ -407,34 +403,30 @@ class CsvFormatter(LineFormatter):
     ) -> None:
         self._carried, self._with_learned = carried, with_learned
         self._classes = list(classes or ())
-        names = ["row", "prediction", "probability", "label", *["learned"] * with_learned]
-        names += [*self._carried, *(f"probability of {label}" for label in self._classes)]
+        names = ["row", "prediction", "score", "label", *["learned"] * with_learned]
+        names += [*self._carried, *(f"score of {label}" for label in self._classes)]
         self.header = ",".join(map(_format_cell, names)) + "\n"
 
     def __call__(self, result: StepResult) -> Iterator[str]:
         names = [*map(_format_cell, result.classes), ""]
         n = len(self._classes)
         samples = _iterate_line_values(result, self._with_learned)
-        for row, class_id, probability, label, learned, carried, class_probabilities in samples:
-            score = "" if class_id < 0 else repr(probability)
+        for row, class_id, score, label, learned, carried, class_scores in samples:
+            score_text = "" if class_id < 0 else repr(score)
             extra_fields = [str(learned)] * self._with_learned
             extra_fields += [_format_cell(carried.get(name)) for name in self._carried]
-            known = ["" if p != p else repr(p) for p in class_probabilities[:n]]
-            yield (
-                ",".join(
-                    [str(row), names[class_id], score, _format_cell(label), *extra_fields, *known]
-                )
-                + "\n"
-            )
+            known = ["" if p != p else repr(p) for p in class_scores[:n]]
+            cells = [str(row), names[class_id], score_text, _format_cell(label)]
+            yield ",".join([*cells, *extra_fields, *known]) + "\n"
 
     def require_all_columns(self, result: StepResult) -> None:
         from stream_perceptron import SourceError
 
-        if result.all_probabilities is not None and result.classes != self._classes:
+        if result.all_scores is not None and result.classes != self._classes:
             new = next((label for label in result.classes if label not in self._classes), None)
             raise SourceError(
                 f"label {new!r} has no column in the predictions, which are complete except for "
-                "its probability: name all labels with --classes, or write JSON"
+                "its score: name all labels with --classes, or write JSON"
             )
 
 

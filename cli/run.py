@@ -105,13 +105,13 @@ class Run:
         o, live = self._options, self._live
         if o.output is None:
             return None
-        classes = live.model.classes_ if o.probabilities else None
+        classes = live.model.classes_ if o.scores else None
         formatter = make_formatter(
             o.output, o.output_format, live.read_options, classes, o.with_learned
         )
         if formatter.header and classes == []:
             raise click.UsageError(
-                "--probabilities in CSV needs a column for each class: list them with --classes"
+                "--scores in CSV needs a column for each class: list them with --classes"
             )
         opened = self._open_output(o.output, formatter)
         opened.wait_to_write = self._wait_to_write
@@ -257,8 +257,8 @@ class Run:
             limit=o.limit,
             stop=o.stop,
             skip_rejected=o.skips_rejected,
-            with_probabilities=o.output is not None,
-            with_all_probabilities=o.probabilities or self._thresholds is not None,
+            with_scores=o.output is not None,
+            with_all_scores=o.scores or self._thresholds is not None,
             every=self._saver.row_interval,
             n_single_rows=self._n_to_trace,
             reads_unused_columns=o.rejected is not None,
@@ -302,7 +302,7 @@ class Run:
         """Write the predictions, if requested; check that each class had a column."""
         if self._predictions is not None:
             if self._thresholds is not None:
-                result = self._thresholds.apply(result, self._options.probabilities)
+                result = self._thresholds.apply(result, self._options.scores)
             self._predictions.add(result)
             self._flush()
             self._predictions.require_all_columns(result)

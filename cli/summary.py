@@ -101,13 +101,13 @@ def warn_of_unknown_classes(
 def compute_baseline(live: LiveModel) -> dict[str, Any]:
     """Return the largest class, its share, and metrics that do not reward always predicting it."""
     labels = live.model.classes_
-    scores = live.progress.scores(len(labels))
+    metrics = live.progress.compute_metrics(len(labels))
     return {
-        "largest_class": labels[scores.largest] if scores.baseline else None,
-        "largest_share": scores.baseline,
-        "cohen_kappa": scores.cohen_kappa,
-        "balanced_accuracy": scores.balanced_accuracy,
-        "macro_f1": scores.macro_f1,
+        "largest_class": labels[metrics.largest] if metrics.baseline else None,
+        "largest_share": metrics.baseline,
+        "cohen_kappa": metrics.cohen_kappa,
+        "balanced_accuracy": metrics.balanced_accuracy,
+        "macro_f1": metrics.macro_f1,
     }
 
 
@@ -193,7 +193,7 @@ def _format_ending(live: LiveModel) -> Iterator[str]:
 def _format_class_counts(live: LiveModel) -> str:
     """Return the sample count of each class as text, or their range if there are many classes."""
     classes = live.model.classes_
-    counts = live.progress.scores(len(classes)).counts.tolist()
+    counts = live.progress.compute_metrics(len(classes)).counts.tolist()
     title = "classes of scored samples" if live.progress.n_untested > 1 else "classes"
     if len(classes) > _MAX_LISTED_CLASSES:
         return f"{title}: {len(classes):,}, with {min(counts):,} to {max(counts):,} samples each"

@@ -230,10 +230,10 @@ def _format_trials(options: SweepOptions, trials: Sequence[Trial]) -> Iterator[d
 def _find_largest_class(trials: Sequence[Trial]) -> tuple[object, float]:
     """Return the most frequent class and its share of the samples; None if there are none."""
     longest = max(trials, key=lambda trial: trial.progress.samples)  # others may have ended early
-    scores = longest.scores
-    if not scores.baseline:
+    metrics = longest.metrics
+    if not metrics.baseline:
         return None, 0.0
-    return longest.model.classes_[scores.largest], scores.baseline
+    return longest.model.classes_[metrics.largest], metrics.baseline
 
 
 def _describe_end(trial: Trial) -> str:

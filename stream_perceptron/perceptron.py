@@ -254,9 +254,9 @@ class SGDPerceptron(base.MiniBatchClassifier):
         return self.network.labels.names[output]
 
     def predict_proba_one(self, x: Mapping[Hashable, object], **kwargs: object) -> dict[Any, float]:
-        """Return the probability of every known label, in descending order.
+        """Return the score of every known label, in descending order.
 
-        The probabilities are the outputs minus the activation's low value, scaled to a sum of 1.
+        The scores are the outputs minus the activation's low value, scaled to a sum of 1.
         They are not calibrated: the perceptron is trained to separate labels.
 
         Parameters
@@ -266,10 +266,10 @@ class SGDPerceptron(base.MiniBatchClassifier):
 
         """
         net = self._compute_net(x)
-        (row,) = kernel.compute_probabilities(self.network.activation, net[np.newaxis])
-        probabilities = row.tolist()
+        (row,) = kernel.compute_scores(self.network.activation, net[np.newaxis])
+        scores = row.tolist()
         names = self.classes_
-        return {names[j]: probabilities[j] for j in np.argsort(-net, kind="stable").tolist()}
+        return {names[j]: scores[j] for j in np.argsort(-net, kind="stable").tolist()}
 
     def learn_many(self, X: IntoDataFrame, y: Labels, w: object = 1.0) -> None:
         """Learn from the rows of a frame, one after another, exactly as `learn_one` would.
@@ -307,13 +307,13 @@ class SGDPerceptron(base.MiniBatchClassifier):
         )
 
     def predict_proba_many(self, X: IntoDataFrame) -> Any:
-        """Return the probability of every label for every row, as a frame from the same library."""
+        """Return the score of every label for every row, as a frame from the same library."""
         from river.utils import dataframe
 
         frame = frames.as_frame(X)
         nets = self._compute_nets(frame)
-        probabilities = kernel.compute_probabilities(self.network.activation, nets)
-        columns = dict(zip(self.classes_, probabilities.T, strict=True))
+        scores = kernel.compute_scores(self.network.activation, nets)
+        columns = dict(zip(self.classes_, scores.T, strict=True))
         return dataframe.to_native_frame(columns, like=frame)
 
     def test_then_train(

@@ -126,9 +126,9 @@ def score_with_ours(name: str, rows: Rows, *options: str) -> NDArray[np.float64]
     output = BENCH / "rare-predictions.csv"
     output.unlink(missing_ok=True)
     run_process([*LEARN, source, "--classes", "0,1", *encode, *options, "-p", output,
-             "--probabilities"])  # fmt: skip
+             "--scores"])  # fmt: skip
     with output.open() as file:
-        return np.array([float(row["probability of 1"]) for row in csv.DictReader(file)])
+        return np.array([float(row["score of 1"]) for row in csv.DictReader(file)])
 
 
 def create_under_sampler() -> Any:

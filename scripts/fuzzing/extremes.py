@@ -38,7 +38,7 @@ def run_case(rng: np.random.Generator, folder: Path) -> str:
         return "rejected"
     outcome, lines, skips = "learned", JsonFormatter(), bool(rng.integers(2))
     try:
-        for result in live.run(sources, skip_rejected=skips, with_probabilities=True):
+        for result in live.run(sources, skip_rejected=skips, with_scores=True):
             list(map(require_finite, lines(result)))
     except StreamPerceptronError as error:
         require_single_line(error)

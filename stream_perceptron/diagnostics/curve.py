@@ -110,7 +110,7 @@ def _build_accuracy_panel(live: LiveModel, begin: Array, end: Array) -> Panel:
     # The first samples were learned before any label was known, so they are untested.
     untested = progress.n_untested
     tested = np.diff(np.maximum(at - untested, right.cumsum()), prepend=0)
-    baseline = progress.scores(len(live.model.classes_)).baseline
+    baseline = progress.compute_metrics(len(live.model.classes_)).baseline
     size = int(np.median(_sum_windows(samples, begin, end)))
     # A window of one bin does not overlap the next.
     preposition = "of each" if (end - begin == 1)[:-1].all() else "over"

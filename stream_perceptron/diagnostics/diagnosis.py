@@ -192,11 +192,11 @@ def _check_similar_outputs(live: LiveModel) -> Iterator[Finding]:
 def _check_single_label(live: LiveModel) -> Iterator[Finding]:
     """Yield a finding if all samples have the same label."""
     progress, names = live.progress, live.model.classes_
-    scores = progress.scores(len(names), live.progress.larger_tally)
-    if progress.samples >= _MIN_LABELS and scores.baseline == 1.0:
+    metrics = progress.compute_metrics(len(names), live.progress.larger_tally)
+    if progress.samples >= _MIN_LABELS and metrics.baseline == 1.0:
         yield Finding(
             FindingCode.ONLY_ONE_LABEL,
-            f"all {progress.samples:,} samples are labeled {names[scores.largest]!r}",
+            f"all {progress.samples:,} samples are labeled {names[metrics.largest]!r}",
             "there are no classes to distinguish: check --label, or learn more rows",
         )
 
@@ -204,19 +204,19 @@ def _check_single_label(live: LiveModel) -> Iterator[Finding]:
 def _check_baseline(live: LiveModel) -> Iterator[Finding]:
     """Yield a finding if accuracy is no better than that of always predicting the largest class."""
     progress, tally = live.progress, live.progress.larger_tally
-    scores = progress.scores(len(live.model.classes_), tally)
+    metrics = progress.compute_metrics(len(live.model.classes_), tally)
     best = max(tally.accuracy, tally.window_accuracy)
-    noise = _compute_standard_error(scores.baseline, len(tally.window))
-    is_no_better = best <= scores.baseline + 2 * noise and scores.cohen_kappa < _LOW_KAPPA
+    noise = _compute_standard_error(metrics.baseline, len(tally.window))
+    is_no_better = best <= metrics.baseline + 2 * noise and metrics.cohen_kappa < _LOW_KAPPA
     if tally.tested + 1 >= _MIN_SAMPLES and is_no_better:
-        answer = repr(live.model.classes_[scores.largest])
+        answer = repr(live.model.classes_[metrics.largest])
         remedy = "give rare classes more weight (--class-weight balanced)"
         if live.model.class_weight is not None:
             remedy = f"predict the other classes {_THRESHOLD_ADVICE}"
         yield Finding(
             FindingCode.NO_BETTER_THAN_LARGEST_CLASS,
-            f"accuracy is {tally.accuracy:.1%}, {scores.baseline:.1%} of the samples are "
-            f"{answer}, and kappa is {format_percent(scores.cohen_kappa, 1)}",
+            f"accuracy is {tally.accuracy:.1%}, {metrics.baseline:.1%} of the samples are "
+            f"{answer}, and kappa is {format_percent(metrics.cohen_kappa, 1)}",
             f"{remedy}, learn more rows, or find better features",
         )
 
@@ -295,17 +295,20 @@ def _check_unseen_classes(live: LiveModel) -> Iterator[Finding]:
 def _check_missed_classes(live: LiveModel) -> Iterator[Finding]:
     """Yield a finding if a class with many samples is hardly ever predicted correctly."""
     names = live.model.classes_
-    scores = live.progress.scores(len(names), live.progress.larger_tally)
-    is_missed = (scores.seen >= _MIN_CLASS_SAMPLES) & (scores.recall < _LOW_RECALL)
+    metrics = live.progress.compute_metrics(len(names), live.progress.larger_tally)
+    is_missed = (metrics.seen >= _MIN_CLASS_SAMPLES) & (metrics.recall < _LOW_RECALL)
     numbers = np.flatnonzero(is_missed).tolist()
     missed = [
-        f"{names[i]} (recall {scores.recall[i]:.1%} of {scores.seen[i]:,} samples)" for i in numbers
+        f"{names[i]} (recall {metrics.recall[i]:.1%} of {metrics.seen[i]:,} samples)"
+        for i in numbers
     ]
     them = "it" if len(numbers) == 1 else "them"
     remedy = f"predict {them} {_THRESHOLD_ADVICE}"
     if live.model.class_weight is None:
-        largest = scores.seen.max(initial=0)
-        weights = (f"{list_spellings(names[i])[0]}={largest / scores.seen[i]:.2g}" for i in numbers)
+        largest = metrics.seen.max(initial=0)
+        weights = (
+            f"{list_spellings(names[i])[0]}={largest / metrics.seen[i]:.2g}" for i in numbers
+        )
         options = [f"--class-weight {shlex.quote(weight)}" for weight in weights]
         remedy = f"give {them} more weight ({' '.join(options[:_MAX_OPTIONS])})"
     if missed and live.progress.samples >= _MIN_SAMPLES and not any(_check_baseline(live)):

@@ -27,7 +27,7 @@ _SHOWN_FEATURES = 6
 class Mistake:
     """A sample that was predicted wrongly; mistakes compare by confidence."""
 
-    probability: float  # of the prediction
+    score: float  # of the prediction
     row: int  # counted from 1 in the source
     label: object = field(compare=False)
     prediction: object = field(compare=False)
@@ -51,24 +51,24 @@ def find_mistakes(live: LiveModel, source: Source, max_mistakes: int = 12) -> Ex
     numbers = {label: j for j, label in enumerate(live.model.classes_)}
     ranking = Ranking(len(numbers))
     for batch in live.batches(source, joins_labels=True):
-        (result,) = drive([batch], partial(live.predict, with_all_probabilities=True))
+        (result,) = drive([batch], partial(live.predict, with_all_scores=True))
         rows += len(batch)
         labeled_rows = [i for i, label in enumerate(batch.labels) if label is not None]
         targets = [numbers.get(batch.labels[i], len(numbers)) for i in labeled_rows]
-        if result.all_probabilities is not None:
-            ranking.update(np.array(targets, np.intp), result.all_probabilities[labeled_rows])
+        if result.all_scores is not None:
+            ranking.update(np.array(targets, np.intp), result.all_scores[labeled_rows])
         for i, prediction in enumerate(result.predictions):
             label = batch.labels[i]
             labeled += label is not None
             right += label is not None and label == prediction
             if label in (None, prediction) or prediction is None:
                 continue
-            probability = float(result.probabilities[i])
-            if len(worst) == max_mistakes and probability <= worst[0].probability:
+            score = float(result.scores[i])
+            if len(worst) == max_mistakes and score <= worst[0].score:
                 continue
             (x,) = batch.features[i : i + 1].dicts()
             row = int(result.rows[i])
-            mistake = Mistake(probability, row, label, prediction, x)
+            mistake = Mistake(score, row, label, prediction, x)
             (heapq.heappush if len(worst) < max_mistakes else heapq.heapreplace)(worst, mistake)
     if not labeled:
         raise SourceError(f"{source.name}: no labels to compare predictions with")

@@ -94,7 +94,7 @@ def report(
         over_time=draw_class_curves(live),
         events=_describe_events(live),
         findings=list(collect_findings(live)),
-        scores=live.progress.scores(n_classes) if is_tested else None,
+        metrics=live.progress.compute_metrics(n_classes) if is_tested else None,
         lineage=live.lineage.lines(),
         matrix=_build_matrix(live) if is_tested and n_classes <= _MAX_CLASSES else None,
         heat=_build_heatmap(live)
@@ -174,13 +174,13 @@ def _find_confused_pairs(live: LiveModel) -> list[dict[str, object]]:
 def _build_class_table(live: LiveModel) -> dict[str, object]:
     """Return the precision and recall of each class, lowest recall first."""
     names = _get_class_names(live)
-    scores = live.progress.scores(len(names))
+    metrics = live.progress.compute_metrics(len(names))
     rows = [
         {
             "name": name,
-            "n": int(scores.seen[j]),
-            "precision": float(scores.precision[j]) if scores.predicted[j] else None,
-            "recall": float(scores.recall[j]) if scores.seen[j] else None,
+            "n": int(metrics.seen[j]),
+            "precision": float(metrics.precision[j]) if metrics.predicted[j] else None,
+            "recall": float(metrics.recall[j]) if metrics.seen[j] else None,
         }
         for j, name in enumerate(names)
     ]
@@ -212,7 +212,7 @@ def _build_weight_drawings(live: LiveModel) -> dict[str, object]:
     If there are many classes, choose those with the lowest recall.
     """
     model, side, names = live.model, _find_image_side(live), _get_class_names(live)
-    recall = live.progress.scores(len(names)).recall
+    recall = live.progress.compute_metrics(len(names)).recall
     shown = np.sort(np.argsort(recall, kind="stable")[:_MAX_CLASSES])
     reach = float(np.abs(model.weights).max()) or 1.0
     mirror = None
@@ -221,7 +221,7 @@ def _build_weight_drawings(live: LiveModel) -> dict[str, object]:
         and np.abs(model.weights.sum(axis=0)).max(initial=0.0) < _MIRROR_TOLERANCE * reach
     ):
         # Initial values aside, the weights of two classes mirror each other: show the rarer class.
-        rarer = int(live.progress.scores(2).counts.argmin())
+        rarer = int(live.progress.compute_metrics(2).counts.argmin())
         shown, mirror = np.array([rarer]), names[1 - rarer]
     n_left_out = 0 if mirror is not None else len(names) - len(shown)
     figures = {"reach": reach, "shown": len(shown), "left_out": n_left_out, "mirror": mirror}

@@ -30,8 +30,8 @@ class StepOptions(NamedTuple):
 
     stop: bool = False  # whether the first sample with an error below epsilon ends the run
     skip_rejected: bool = False  # whether to leave out rows that cannot be used
-    with_probabilities: bool = False  # whether to compute the probability of each prediction
-    with_all_probabilities: bool = False  # whether to compute the probability of each label
+    with_scores: bool = False  # whether to compute the score of each prediction
+    with_all_scores: bool = False  # whether to compute the score of each label
     is_repeated: bool = False  # whether the rows were learned before, in steps without a cursor
 
 

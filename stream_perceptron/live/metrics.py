@@ -34,8 +34,8 @@ class LabelCounts(NamedTuple):
     correct: NDArray[np.int64]
 
 
-class Scores(NamedTuple):
-    """Scores of k labels from confusion counts; arrays have shape (k,).
+class ClassMetrics(NamedTuple):
+    """Metrics of k labels, from confusion counts; arrays have shape (k,).
 
     `precision` is the share of correct predictions among the predictions of a label, and `recall`
     the share among its samples; both are 0 if there are none. `macro_f1` is the mean F1 of the
@@ -173,8 +173,8 @@ class Confusion:
         )
         return LabelCounts(n_seen, n_predicted, n_right)
 
-    def scores(self, k: int, untested: int = 0) -> Scores:
-        """Return the scores of k labels.
+    def compute_metrics(self, k: int, untested: int = 0) -> ClassMetrics:
+        """Return the metrics of k labels.
 
         The baseline also counts `untested` samples of the first label.
         """
@@ -185,7 +185,7 @@ class Confusion:
         accuracy = self.right / self.tested if self.tested else 0.0
         chance_accuracy = float((_compute_shares(seen) * _compute_shares(predicted)).sum())
         label_counts = seen + np.eye(1, k, dtype=np.int64)[0] * untested
-        return Scores(
+        return ClassMetrics(
             seen,
             predicted,
             precision,
@@ -358,12 +358,12 @@ class Progress:
         """The number of labeled samples that came before any label was known."""
         return self.samples - self.progressive.tested - self.training.tested
 
-    def scores(self, k: int, tally: Tally | None = None) -> Scores:
-        """Return the scores of k labels, by default from `tally`."""
+    def compute_metrics(self, k: int, tally: Tally | None = None) -> ClassMetrics:
+        """Return the metrics of k labels, by default from `tally`."""
         tally = self.tally if tally is None else tally
         # The first sample is untested and has the first label; the labels of others are unknown.
         n = self.n_untested
-        return tally.confusion.scores(k, int(n == 1 or (n > 1 and tally.tested > 0)))
+        return tally.confusion.compute_metrics(k, int(n == 1 or (n > 1 and tally.tested > 0)))
 
     @property
     def mean_error(self) -> float:

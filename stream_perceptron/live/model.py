@@ -249,7 +249,7 @@ class LiveModel:
         """
         progress, recent_scores = self.progress, self.ledger.recent_scores
         n_tested = progress.progressive.tested + progress.training.tested
-        counts = progress.scores(len(self.model.classes_)).counts
+        counts = progress.compute_metrics(len(self.model.classes_)).counts
         if len(recent_scores) < min(WINDOW, n_tested) or np.count_nonzero(counts) < 2:
             return None
         rarest = int(np.where(counts > 0, counts, counts.sum()).argmin())
@@ -375,8 +375,8 @@ class LiveModel:
         limit: int | None = None,
         stop: bool = False,
         skip_rejected: bool = False,
-        with_probabilities: bool = False,
-        with_all_probabilities: bool = False,
+        with_scores: bool = False,
+        with_all_scores: bool = False,
         every: int | None = None,
         n_single_rows: int = 0,
         reads_unused_columns: bool = False,
@@ -408,8 +408,8 @@ class LiveModel:
             Whether the first sample with an error below the model's epsilon ends the run.
         skip_rejected
             Whether rows that cannot be used are left out, instead of ending the run.
-        with_probabilities, with_all_probabilities
-            Whether results have the probability of each prediction, and of each label.
+        with_scores, with_all_scores
+            Whether results have the score of each prediction, and of each label.
         every
             Also yield at multiples of this number of rows read.
         n_single_rows
@@ -430,7 +430,7 @@ class LiveModel:
             has learned the rows before it.
 
         """
-        options = StepOptions(stop, skip_rejected, with_probabilities, with_all_probabilities)
+        options = StepOptions(stop, skip_rejected, with_scores, with_all_scores)
         is_random = any(source.is_random for source in sources)
         if self.read_options.join and (stop or epochs != 1 or is_random):
             raise ValueError("late labels can be joined only in one pass in order, without stop")
@@ -551,14 +551,12 @@ class LiveModel:
             result.notices.extend(collect_notes(batch, self))
             return result
 
-    def predict(self, batch: Batch, with_all_probabilities: bool = False) -> StepResult:
+    def predict(self, batch: Batch, with_all_scores: bool = False) -> StepResult:
         """Predict the rows of a batch without learning; row numbers are those in the source.
 
-        `with_all_probabilities` adds the probability of each label.
+        `with_all_scores` adds the score of each label.
         """
-        options = StepOptions(
-            with_probabilities=True, with_all_probabilities=with_all_probabilities
-        )
+        options = StepOptions(with_scores=True, with_all_scores=with_all_scores)
         result = self._train(batch, [None] * len(batch.rows), options)
         n = len(result)
         done = batch.reinterpret_first(int(batch.rows[n])) if result.diverged else batch
@@ -618,7 +616,7 @@ class LiveModel:
         samples = Samples(batch.features, labels, batch.weights, batch.unscaled)
         return self.model.train(
             samples,
-            TrainOptions(options.stop, options.with_probabilities, options.with_all_probabilities),
+            TrainOptions(options.stop, options.with_scores, options.with_all_scores),
         )
 
 

@@ -68,9 +68,7 @@ class RecentScores:
         is_hit = np.concatenate([targets == label for targets, _ in known_parts])[-WINDOW:]
         if is_hit.all() or not is_hit.any():
             return None
-        scores = [
-            kernel.compute_probabilities(activation, nets)[:, label] for _, nets in known_parts
-        ]
+        scores = [kernel.compute_scores(activation, nets)[:, label] for _, nets in known_parts]
         return compute_figures(
             compute_precision_recall(np.concatenate(scores)[-WINDOW:], is_hit)
         ).roc_auc

@@ -38,11 +38,11 @@ class StepResult:
     # The number of the label predicted for each sample, -1 if none was known; shape (n,).
     predicted: NDArray[np.intp]
     classes: list[Hashable]  # the labels by number
-    # The probability of each prediction if requested, else NaN; shape (n,).
-    probabilities: NDArray[np.float64]
-    # The probability of each label, NaN if the label was unknown; shape (n, k). None if not
+    # The score of each prediction if requested, else NaN; shape (n,).
+    scores: NDArray[np.float64]
+    # The score of each label, NaN if the label was unknown; shape (n, k). None if not
     # requested.
-    all_probabilities: NDArray[np.float64] | None
+    all_scores: NDArray[np.float64] | None
     labels: list[Hashable]  # the label of each sample, or None
     # Whether each sample changed the weights, shape (n,).
     updated: NDArray[np.bool_]
@@ -92,8 +92,8 @@ def build_result(
         rows=rows,
         predicted=result.predicted,
         classes=live.model.classes_,
-        probabilities=result.probabilities,
-        all_probabilities=result.all_probabilities,
+        scores=result.scores,
+        all_scores=result.all_scores,
         labels=batch.labels[:n],
         updated=result.updated,
         targets=result.targets,

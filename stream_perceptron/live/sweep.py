@@ -23,7 +23,7 @@ from stream_perceptron.data.source import (
 from stream_perceptron.errors import DivergedError
 from stream_perceptron.live.cursor import Cursor
 from stream_perceptron.live.driver import StepOptions, drive, read_rows, slice_rows
-from stream_perceptron.live.metrics import Progress, Scores
+from stream_perceptron.live.metrics import ClassMetrics, Progress
 from stream_perceptron.live.model import LiveModel
 from stream_perceptron.live.step_result import StepResult
 from stream_perceptron.model import defaults
@@ -93,19 +93,19 @@ class Trial:
         return self.progress.tally.accuracy
 
     @property
-    def scores(self) -> Scores:
-        """The scores of the classes, from the samples that `accuracy` counts."""
-        return self.progress.scores(len(self.model.classes_))
+    def metrics(self) -> ClassMetrics:
+        """The metrics of the classes, from the samples that `accuracy` counts."""
+        return self.progress.compute_metrics(len(self.model.classes_))
 
     @property
     def kappa(self) -> float:
         """Cohen's kappa: 0 for the accuracy expected by chance, 1 if all predictions are right."""
-        return self.scores.cohen_kappa
+        return self.metrics.cohen_kappa
 
     @property
     def macro_f1(self) -> float:
         """The mean F1 of the classes that occurred."""
-        return self.scores.macro_f1
+        return self.metrics.macro_f1
 
     def sort_key(self, by: str = "accuracy") -> tuple[bool, float, float]:
         """Return the key that sorts trials by one of `MEASURES`, best first."""

@@ -80,19 +80,19 @@ class Thresholds:
             np.inf,
         )
 
-    def apply(self, result: StepResult, with_all_probabilities: bool) -> StepResult:
+    def apply(self, result: StepResult, with_all_scores: bool) -> StepResult:
         """Return a result with the predictions based on thresholds, and their scores.
 
-        `result` has the scores of all classes; they are removed unless `with_all_probabilities`.
+        `result` has the scores of all classes; they are removed unless `with_all_scores`.
         """
-        scores = result.all_probabilities
+        scores = result.all_scores
         if scores is None or not scores.shape[1]:
-            return replace(result, all_probabilities=scores if with_all_probabilities else None)
+            return replace(result, all_scores=scores if with_all_scores else None)
         predicted = self.choose(result.classes, scores, result.predicted)
         chosen = scores[np.arange(len(predicted)), predicted]
         return replace(
             result,
             predicted=predicted,
-            probabilities=np.where(predicted < 0, result.probabilities, chosen),
-            all_probabilities=scores if with_all_probabilities else None,
+            scores=np.where(predicted < 0, result.scores, chosen),
+            all_scores=scores if with_all_scores else None,
         )

@@ -91,11 +91,11 @@ class _Task(NamedTuple):
             return
         result.predicted[rows] = nets.argmax(axis=1)
         result.outputs.append((result.targets[rows], nets))
-        if self.options.with_probabilities or result.all_probabilities is not None:
-            probabilities = kernel.compute_probabilities(self.rule.activation, nets)
-            result.probabilities[rows] = probabilities.max(axis=1)
-            if result.all_probabilities is not None:
-                result.all_probabilities[rows, :k] = probabilities
+        if self.options.with_scores or result.all_scores is not None:
+            scores = kernel.compute_scores(self.rule.activation, nets)
+            result.scores[rows] = scores.max(axis=1)
+            if result.all_scores is not None:
+                result.all_scores[rows, :k] = scores
 
 
 class Network:
@@ -275,9 +275,9 @@ class Network:
         growth = Growth.plan(samples, self.labels, self.features)
         n_fitting = growth.count_fitting_rows(self.store.max_weights)
         result = TrainResult.empty(len(samples.rows))
-        if options.with_all_probabilities:
+        if options.with_all_scores:
             n_labels, _ = growth.shape_after(n_fitting)
-            result.all_probabilities = np.full((len(result), n_labels), math.nan)
+            result.all_scores = np.full((len(result), n_labels), math.nan)
         task = _Task(
             samples, growth, Rule(self.activation, epsilon, options.stop), lr, options, result
         )
@@ -307,8 +307,8 @@ class Network:
                 self.store.require_size(*growth.shape_after(n_fitting + 1))
             except ModelSizeError as error:
                 result.memory_error = error
-        if result.all_probabilities is not None:
-            result.all_probabilities = result.all_probabilities[:, : self.store.shape[0]]
+        if result.all_scores is not None:
+            result.all_scores = result.all_scores[:, : self.store.shape[0]]
         if n_done == len(result):
             self.features.cache_ids(samples.rows.names, growth.feature_ids)
             return result

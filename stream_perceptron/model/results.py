@@ -18,16 +18,16 @@ class TrainOptions(NamedTuple):
     ----------
     stop
         End at the first sample with an error below epsilon.
-    with_probabilities
-        Compute the probability of each prediction.
-    with_all_probabilities
-        Compute the probability of each label for each sample.
+    with_scores
+        Compute the score of each prediction.
+    with_all_scores
+        Compute the score of each label for each sample.
 
     """
 
     stop: bool = False
-    with_probabilities: bool = False
-    with_all_probabilities: bool = False
+    with_scores: bool = False
+    with_all_scores: bool = False
 
 
 @dataclass(eq=False, repr=False)
@@ -46,12 +46,12 @@ class TrainResult:
     predicted: NDArray[np.intp]  # the index of the predicted label; -1 if no label was known
     errors: NDArray[np.float64]  # half the squared error before the update; NaN without a label
     updated: NDArray[np.bool_]  # whether the weights were changed
-    probabilities: NDArray[np.float64]  # of the predicted labels; NaN if not requested
+    scores: NDArray[np.float64]  # of the predicted labels; NaN if not requested
     slopes: NDArray[np.float64]  # the mean of f' over the outputs; NaN if not recorded
     spreads: NDArray[np.float64]  # the largest output minus the smallest; NaN if not recorded
-    # The probability of each label, shape (n, k), NaN for labels that were unknown; None if not
+    # The score of each label, shape (n, k), NaN for labels that were unknown; None if not
     # requested.
-    all_probabilities: NDArray[np.float64] | None = None
+    all_scores: NDArray[np.float64] | None = None
     # The targets (m,) and net inputs (m, k) of consecutive samples: one pair for each part with the
     # same k labels.
     outputs: list[tuple[NDArray[np.intp], NDArray[np.float64]]] = field(default_factory=list)
@@ -68,10 +68,10 @@ class TrainResult:
         # `np.full` is several times slower, which matters for a single sample.
         targets, predicted = integers = np.empty((2, n), np.intp)
         integers.fill(-1)
-        errors, probabilities, slopes, spreads = numbers = np.empty((4, n))
+        errors, scores, slopes, spreads = numbers = np.empty((4, n))
         numbers.fill(math.nan)
         return cls(
-            targets, predicted, errors, np.zeros(n, bool), probabilities, slopes, spreads
+            targets, predicted, errors, np.zeros(n, bool), scores, slopes, spreads
         )  # fmt: skip
 
     @classmethod
@@ -87,9 +87,9 @@ class TrainResult:
     def __getitem__(self, rows: slice) -> TrainResult:
         """Return the result of a slice of the rows; its arrays are views."""
         arrays: dict[str, Any] = {name: getattr(self, name)[rows] for name in _ARRAYS}
-        if self.all_probabilities is not None:
-            arrays["all_probabilities"] = self.all_probabilities[rows]
+        if self.all_scores is not None:
+            arrays["all_scores"] = self.all_scores[rows]
         return replace(self, **arrays)
 
 
-_ARRAYS = ("targets", "predicted", "errors", "updated", "probabilities", "slopes", "spreads")
+_ARRAYS = ("targets", "predicted", "errors", "updated", "scores", "slopes", "spreads")

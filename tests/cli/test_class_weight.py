@@ -20,8 +20,8 @@ def rows(rng):
 
 def compute_recall(path, label):
     live = LiveModel.load(path)
-    scores = live.progress.scores(2)
-    return scores.recall[live.model.classes_.index(label)]
+    metrics = live.progress.compute_metrics(2)
+    return metrics.recall[live.model.classes_.index(label)]
 
 
 @pytest.mark.parametrize("weight", ["balanced", "yes=20"])

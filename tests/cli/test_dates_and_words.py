@@ -167,8 +167,8 @@ def test_encoding_a_column_of_the_wrong_type_is_an_error(
 def test_python_reads_and_predicts_like_the_command_line(form, rows, tmp_path, run):
     source, path = write_rows(tmp_path / f"s.{form}", rows), tmp_path / "m.npz"
     run("learn", source, *OPTIONS, "-m", path, check=0)
-    printed = run("predict", source, "-m", path, "--probabilities", check=0).stdout.splitlines()
-    expected = [json.loads(line)["probabilities"] for line in printed]
+    printed = run("predict", source, "-m", path, "--scores", check=0).stdout.splitlines()
+    expected = [json.loads(line)["scores"] for line in printed]
     samples = list(stream.iter_source(source, dates=["when"], words=["note"]))
     model = load(path).model
     raw = [{name: row[name] for name in ("a", "when", "note")} for row in rows]
@@ -230,11 +230,11 @@ def test_python_model_accepts_lists_numbers_and_missing_values(tmp_path, run):
     ]  # fmt: skip
     source, path = write_jsonl(tmp_path / "s.jsonl", rows), tmp_path / "m.npz"
     run("learn", source, "--words", "tags", "--dates", "at", "-m", path, check=0)
-    printed = run("predict", source, "-m", path, "--probabilities", check=0).stdout.splitlines()
+    printed = run("predict", source, "-m", path, "--scores", check=0).stdout.splitlines()
     model = load(path).model
     for row, line in zip(rows, printed, strict=True):
         actual = model.predict_proba_one({name: row[name] for name in ("a", "tags", "at")})
-        assert actual == pytest.approx(json.loads(line)["probabilities"])
+        assert actual == pytest.approx(json.loads(line)["scores"])
 
 
 def test_python_accepts_a_column_named_like_an_encoded_feature(tmp_path, run):
@@ -244,10 +244,10 @@ def test_python_accepts_a_column_named_like_an_encoded_feature(tmp_path, run):
     run("learn", source, "--dates", "at", "-m", path, check=0)
     row = {"at": "2024-01-01", "at_days": 50}
     single_row = write_jsonl(tmp_path / "one.jsonl", [row])
-    (line,) = run("predict", single_row, "-m", path, "--probabilities", check=0).stdout.splitlines()
+    (line,) = run("predict", single_row, "-m", path, "--scores", check=0).stdout.splitlines()
     actual = load(path).model.predict_proba_one(row)
 
-    assert actual == pytest.approx(json.loads(line)["probabilities"])
+    assert actual == pytest.approx(json.loads(line)["scores"])
 
 
 @pytest.mark.parametrize("form", ["csv", "parquet"])

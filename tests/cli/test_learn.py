@@ -255,7 +255,7 @@ def test_predictions_are_json_lines(run, points_path, tmp_path):
     assert records[0] == {
         "row": 1,
         "prediction": None,
-        "probability": None,
+        "score": None,
         "label": records[0]["label"],
     }
     for i, ((x, y), record) in enumerate(
@@ -263,9 +263,9 @@ def test_predictions_are_json_lines(run, points_path, tmp_path):
     ):
         assert (i, y) == (record["row"], record["label"])
         if i > 1:
-            probabilities = model.predict_proba_one(x)
-            assert record["prediction"] == next(iter(probabilities))
-            assert probabilities[record["prediction"]] == pytest.approx(record["probability"])
+            scores = model.predict_proba_one(x)
+            assert record["prediction"] == next(iter(scores))
+            assert scores[record["prediction"]] == pytest.approx(record["score"])
         model.learn_one(x, y)
 
 

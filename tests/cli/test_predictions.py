@@ -66,7 +66,7 @@ def test_csv_and_json_have_the_same_predictions(ending, run, tmp_path):
     source = write_rows(tmp_path / f"s{ending}")
     model = tmp_path / "m.npz"
     run("learn", source, "-m", model, "--label", "y", "--ignore", "id", check=0)
-    args = ["predict", source, "-m", model, "--keep", "id", "--probabilities"]
+    args = ["predict", source, "-m", model, "--keep", "id", "--scores"]
     run(*args, "-p", tmp_path / "p.csv", check=0)
     with (tmp_path / "p.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -76,10 +76,10 @@ def test_csv_and_json_have_the_same_predictions(ending, run, tmp_path):
     assert piped == (tmp_path / "p.csv").read_text()
     assert len(ROWS) == len(rows)
     for row, line in zip(rows, lines, strict=True):
-        scores = {label: float(row.pop(f"probability of {label}")) for label in "LR"}
-        assert line.pop("probabilities") == scores
+        scores = {label: float(row.pop(f"score of {label}")) for label in "LR"}
+        assert line.pop("scores") == scores
         assert math.isclose(1.0, sum(scores.values()))
-        assert scores[line["prediction"]] == line["probability"] == max(scores.values())
+        assert scores[line["prediction"]] == line["score"] == max(scores.values())
         assert {name: str(value) for name, value in line.items()} == row
 
 
@@ -87,14 +87,14 @@ def test_scores_are_computed_before_learning(run, tmp_path):
     source = write_rows(tmp_path / "s.jsonl")
     lines = parse_json_lines(
         run("learn", source, "--label", "y", "--ignore", "id", "--lr", 1, "-p", "-",
-            "--probabilities", check=0).stdout
+            "--scores", check=0).stdout
     )  # fmt: skip
     from stream_perceptron import SGDPerceptron
 
     model = SGDPerceptron(lr=1.0, seed=0)
     for row, line in zip(ROWS, lines, strict=True):
         x = {"a": row["a"], "b": row["b"]}
-        assert {str(k): p for k, p in model.predict_proba_one(x).items()} == line["probabilities"]
+        assert {str(k): p for k, p in model.predict_proba_one(x).items()} == line["scores"]
         model.learn_one(x, row["y"])
 
 
@@ -110,7 +110,7 @@ def test_csv_of_a_split_run_equals_that_of_a_single_run(run, tmp_path):
 
 def test_new_label_without_a_csv_column_is_an_error(run, tmp_path):
     source = write_rows(tmp_path / "s.csv")
-    args = ["learn", source, "--label", "y", "--ignore", "id", "--probabilities", "-p"]
+    args = ["learn", source, "--label", "y", "--ignore", "id", "--scores", "-p"]
     file = tmp_path / "p.csv"
 
     assert "--classes" in run(*args, file, check=2).stderr
@@ -127,7 +127,7 @@ def test_predictions_with_other_columns_are_not_continued(run, tmp_path):
     args = ["learn", source, "--label", "y", "--ignore", "id", "-m", model, "-p", file]
     run(*args, "--limit", 500, check=0)
     before = file.read_text(), model.read_bytes()
-    result = run(*args, "--probabilities", check=1)
+    result = run(*args, "--scores", check=1)
 
     assert f"{file}: its columns differ from those of this run" in result.stderr
     assert (file.read_text(), model.read_bytes()) == before

@@ -71,7 +71,7 @@ def predict_scores(live, path, form):
     source, process = open_file_or_pipe(path, form)
     predicted = []
     for batch in live.batches(source):
-        predicted += live.predict(batch).probabilities.tolist()
+        predicted += live.predict(batch).scores.tolist()
     if process is not None:
         process.wait()
         process.stdout.close()
@@ -98,7 +98,7 @@ def test_new_model_reads_the_rest_with_its_own_columns_and_scaler(form, tmp_path
         return live
 
     for batch in old.batches(source, reload=reload):
-        predicted += live.predict(batch).probabilities.tolist()
+        predicted += live.predict(batch).scores.tolist()
     if process is not None:
         process.wait()
         process.stdout.close()
@@ -120,7 +120,7 @@ def test_newly_learned_feature_is_used_after_a_reload(tmp_path, run):
         def request_prediction():
             follower.stdin.write('{"b": 1}\n')
             follower.stdin.flush()
-            return json.loads(follower.stdout.readline())["probability"]
+            return json.loads(follower.stdout.readline())["score"]
 
         before = request_prediction()
         rows_with_b = '{"b": 1, "y": "u"}\n{"b": -1, "y": "v"}\n' * 50
@@ -130,7 +130,7 @@ def test_newly_learned_feature_is_used_after_a_reload(tmp_path, run):
         notice = follower.stderr.read()
     fresh = json.loads(run("predict", "-m", model, input='{"b": 1}\n', check=0).stdout)
 
-    assert after == fresh["probability"] != before
+    assert after == fresh["score"] != before
     assert after > 0.9 > before
     assert notice == f"reloaded {os.fspath(model)}: 200 samples\n"
 
@@ -174,7 +174,7 @@ def test_new_class_without_a_csv_column_ends_predict(tmp_path, run):
     model, predictions = tmp_path / "m.npz", tmp_path / "p.csv"
     run("learn", "-m", model, "--quiet", input='{"a": 1, "y": "u"}\n{"a": 2, "y": "v"}\n', check=0)
     with subprocess.Popen(
-        [COMMAND, "predict", "-m", model, "--follow", "--probabilities", "-p", predictions],
+        [COMMAND, "predict", "-m", model, "--follow", "--scores", "-p", predictions],
         stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     ) as follower:  # fmt: skip
         follower.stdin.write('{"a": 1}\n')

@@ -32,9 +32,9 @@ def test_predict_gives_the_model_predictions_and_learns_nothing(
     for record, (x, y) in zip(
         records[:200], stream.iter_parquet(mnist_files["test"]), strict=False
     ):
-        probabilities = perceptron.predict_proba_one(x)
-        assert (y, next(iter(probabilities))) == (record["label"], record["prediction"])
-        assert probabilities[record["prediction"]] == pytest.approx(record["probability"])
+        scores = perceptron.predict_proba_one(x)
+        assert (y, next(iter(scores))) == (record["label"], record["prediction"])
+        assert scores[record["prediction"]] == pytest.approx(record["score"])
 
 
 def test_predict_needs_no_label_and_ignores_unknown_columns(daily_files, model, run, tmp_path):

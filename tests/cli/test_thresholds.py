@@ -36,33 +36,32 @@ def parse_predictions(text):
 
 def test_predict_chooses_the_class_whose_score_reaches_its_threshold(source_and_model, run):
     source, path = source_and_model
-    plain = parse_predictions(run("predict", source, "-m", path, "--probabilities", check=0).stdout)
+    plain = parse_predictions(run("predict", source, "-m", path, "--scores", check=0).stdout)
     with_threshold = parse_predictions(
         run("predict", source, "-m", path, "--threshold", "yes=0.1").stdout
     )
-    chosen = [row["probabilities"]["yes"] >= 0.1 for row in plain]
+    chosen = [row["scores"]["yes"] >= 0.1 for row in plain]
 
     assert 0 < sum(chosen) < len(chosen)
     assert [row["prediction"] == "yes" for row in with_threshold] == chosen
-    assert [row["probability"] for row in with_threshold] == [
-        row["probabilities"]["yes" if is_yes else "no"]
-        for row, is_yes in zip(plain, chosen, strict=True)
+    assert [row["score"] for row in with_threshold] == [
+        row["scores"]["yes" if is_yes else "no"] for row, is_yes in zip(plain, chosen, strict=True)
     ]
-    assert all("probabilities" not in row for row in with_threshold)
+    assert all("scores" not in row for row in with_threshold)
 
 
-def test_csv_has_all_scores_only_with_the_probabilities_option(source_and_model, run):
+def test_csv_has_all_scores_only_with_the_scores_option(source_and_model, run):
     source, path = source_and_model
     options = ("-m", path, "--output-format", "csv", "--threshold", "yes=0.1")
     short = run("predict", source, *options, check=0).stdout
-    full = run("predict", source, *options, "--probabilities", check=0).stdout
+    full = run("predict", source, *options, "--scores", check=0).stdout
     rows = list(csv.DictReader(io.StringIO(full)))
 
-    assert short.splitlines()[0] == "row,prediction,probability,label"
+    assert short.splitlines()[0] == "row,prediction,score,label"
     assert [row["prediction"] for row in rows] == [
         row["prediction"] for row in csv.DictReader(io.StringIO(short))
     ]
-    scores = [float(row["probability of yes"]) for row in rows if row["prediction"] == "yes"]
+    scores = [float(row["score of yes"]) for row in rows if row["prediction"] == "yes"]
     assert min(scores) >= 0.1
 
 
@@ -98,9 +97,9 @@ def test_thresholds_affect_the_counts_of_evaluate_but_not_its_ranking(source_and
 def test_evaluate_gives_the_ranking_metrics_of_scikit_learn(source_and_model, run):
     source, path = source_and_model
     report = json.loads(run("evaluate", source, "-m", path, "--json", check=0).stdout)
-    rows = parse_predictions(run("predict", source, "-m", path, "--probabilities", check=0).stdout)
+    rows = parse_predictions(run("predict", source, "-m", path, "--scores", check=0).stdout)
     is_positive = [row["label"] == "yes" for row in rows]
-    scores = [row["probabilities"]["yes"] for row in rows]
+    scores = [row["scores"]["yes"] for row in rows]
     (figures,) = (row for row in report["per_class"] if row["class"] == "yes")
 
     assert figures["roc_auc"] == pytest.approx(metrics.roc_auc_score(is_positive, scores))
@@ -115,7 +114,7 @@ def test_thresholds_affect_predictions_but_not_learning(rows, tmp_path, run):
     source = write_jsonl(tmp_path / "s.jsonl", rows)
     for name, options in {"plain": [], "thresholds": ["--threshold", "yes=0.1"]}.items():
         run("learn", source, "-m", tmp_path / f"{name}.npz", "-p", tmp_path / f"{name}.jsonl",
-            "--probabilities", *options, check=0)  # fmt: skip
+            "--scores", *options, check=0)  # fmt: skip
     plain, with_threshold = (
         parse_predictions((tmp_path / f"{name}.jsonl").read_text())
         for name in ("plain", "thresholds")
@@ -123,14 +122,12 @@ def test_thresholds_affect_predictions_but_not_learning(rows, tmp_path, run):
     models = [LiveModel.load(tmp_path / f"{name}.npz") for name in ("plain", "thresholds")]
 
     assert [row["prediction"] for row in plain] != [row["prediction"] for row in with_threshold]
-    assert [row["probabilities"] for row in with_threshold] == [
-        row["probabilities"] for row in plain
-    ]
+    assert [row["scores"] for row in with_threshold] == [row["scores"] for row in plain]
     assert models[0].model.weights.tobytes() == models[1].model.weights.tobytes()
     assert models[0].progress.accuracy == models[1].progress.accuracy
     # A resumed run may have other thresholds.
     run("learn", source, "-m", tmp_path / "plain.npz", "-p", tmp_path / "plain.jsonl",
-        "--probabilities", "--threshold", "yes=0.9", check=0)  # fmt: skip
+        "--scores", "--threshold", "yes=0.9", check=0)  # fmt: skip
 
 
 def test_pending_predictions_do_not_depend_on_thresholds(rows, tmp_path, run):
@@ -170,12 +167,12 @@ def test_invalid_threshold_is_a_usage_error(threshold, reason, source_and_model,
 def test_learn_shows_the_auc_of_recent_scores(rows, tmp_path, run):
     source, path = write_jsonl(tmp_path / "s.jsonl", rows), tmp_path / "m.npz"
     result = run("learn", source, "-m", path, "--limit", 1100, "--json", "--standardize",
-                 "-p", tmp_path / "p.jsonl", "--probabilities", check=0)  # fmt: skip
+                 "-p", tmp_path / "p.jsonl", "--scores", check=0)  # fmt: skip
     (event,) = (json.loads(line) for line in result.stderr.splitlines() if '"progress"' in line)
     written = parse_predictions((tmp_path / "p.jsonl").read_text())[1:1000]
-    scored = [row for row in written if "yes" in row["probabilities"]]
+    scored = [row for row in written if "yes" in row["scores"]]
     is_positive = [row["label"] == "yes" for row in scored]
-    expected = metrics.roc_auc_score(is_positive, [row["probabilities"]["yes"] for row in scored])
+    expected = metrics.roc_auc_score(is_positive, [row["scores"]["yes"] for row in scored])
     resumed = run("learn", source, "-m", path, check=0).stderr.splitlines()
 
     assert event["roc_auc"] == pytest.approx(expected)

@@ -168,7 +168,7 @@ def test_lines_longer_than_the_pipe_buffer_are_delivered_whole(tmp_path):
     """Each line has the scores of many classes; the slow reader leaves twice."""
     n, model, source = 60, tmp_path / "m.npz", tmp_path / "f.csv"
     source.write_text("\n".join(["a,label", *(f"{i % 7},{i % 3000}" for i in range(n))]) + "\n")
-    command = learn_command(source, model, "--probabilities", "--classes", "0-2999")
+    command = learn_command(source, model, "--scores", "--classes", "0-2999")
     del command[command.index("--keep") : command.index("--keep") + 2]
     expected = index_by_row(subprocess.run(command, capture_output=True, check=True).stdout)
     model.unlink()

@@ -51,7 +51,7 @@ def learn_digits(spread=1, **parameters):
     pixels, labels = load_digits()
     model = SGDPerceptron(classes=range(10), seed=0, **parameters)
     model.network.add_names([f"x{i}" for i in range(784 * spread)], [])
-    probabilities = []
+    scores = []
     for start in range(0, len(labels), 1000):
         rows = pixels[start : start + 1000]
         if spread == 1:
@@ -62,9 +62,9 @@ def learn_digits(spread=1, **parameters):
             values = [row[row > 0] / 255 for row in rows]
             features = Rows.from_rows(samples, values)
         batch = Samples(features, labels[start : start + 1000], np.ones(1000))
-        result = model.train(batch, TrainOptions(with_probabilities=True))
-        probabilities.append(result.probabilities)
-    return model, np.concatenate(probabilities)
+        result = model.train(batch, TrainOptions(with_scores=True))
+        scores.append(result.scores)
+    return model, np.concatenate(scores)
 
 
 def write_table(folder):
@@ -85,8 +85,8 @@ def learn_table(standardize, folder):
     sources = [open_source(str(write_table(folder)))]
     read_options = ReadOptions(one_hot=("colour",), standardize=standardize)
     live = LiveModel.start(sources, read_options, lr=0.1 if standardize else 0.001, seed=0)
-    results = list(live.run(sources, with_probabilities=True))
-    return live.model, np.concatenate([result.probabilities for result in results])
+    results = list(live.run(sources, with_scores=True))
+    return live.model, np.concatenate([result.scores for result in results])
 
 
 CASES = {
@@ -101,12 +101,12 @@ CASES = {
 }
 
 
-def compute_digest(model, probabilities):
+def compute_digest(model, scores):
     """Return the digest of a model and its predictions."""
     digest = hashlib.sha256(model.weights.tobytes() + model.biases.tobytes())
     if model.network.scaler is not None:
         digest.update(model.network.scaler.table.tobytes())
-    digest.update(probabilities.tobytes())
+    digest.update(scores.tobytes())
     return digest.hexdigest()
 
 
@@ -272,7 +272,7 @@ def other_hashes():
 def test_checkpoint_does_not_depend_on_the_environment(
     options, environment, mnist_sample, request, tmp_path
 ):
-    """Predictions with all probabilities do not depend on it, either."""
+    """Predictions with all scores do not depend on it, either."""
     outputs = []
     source, *options = options
     if source == "digits":
@@ -284,7 +284,7 @@ def test_checkpoint_does_not_depend_on_the_environment(
         folder = tmp_path / str(len(outputs))
         folder.mkdir()
         subprocess.run(
-            [COMMAND, "learn", source, "-m", "m.npz", "-p", "p.jsonl", "--probabilities",
+            [COMMAND, "learn", source, "-m", "m.npz", "-p", "p.jsonl", "--scores",
              "--quiet", *options],
             cwd=folder, env=os.environ | {"PYTHONHASHSEED": "0"} | variables, check=True,
         )  # fmt: skip

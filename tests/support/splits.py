@@ -295,7 +295,7 @@ def draw_options(rng, table, formats, kind, null_text):
     candidates = [
         [rng.choice(["--standardize", "--no-standardize"])],
         ["--classes", ",".join(map(str, table.labels))],
-        ["--probabilities"],
+        ["--scores"],
         ["--class-weight", rng.choice(["balanced", f"{table.labels[0]}=3"])],
     ]
     if not is_sparse:

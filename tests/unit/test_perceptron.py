@@ -139,21 +139,21 @@ def test_ties_go_to_the_earlier_label():
 
 
 @pytest.mark.parametrize("activation", oracle.ACTIVATIONS)
-def test_probabilities_are_sorted_and_start_with_the_prediction(activation, rng):
+def test_scores_are_sorted_and_start_with_the_prediction(activation, rng):
     model = SGDPerceptron(0.1, activation=activation, classes=["e", "f"])
     model.test_then_train(rng.normal(size=(50, 6)), rng.choice(["e", "f", "g"], 50).tolist())
     for row in rng.normal(size=(20, 6)).tolist():
         x = dict(enumerate(row))
-        probabilities = model.predict_proba_one(x)
-        values = list(probabilities.values())
+        scores = model.predict_proba_one(x)
+        values = list(scores.values())
 
-        assert next(iter(probabilities)) == model.predict_one(x)
+        assert next(iter(scores)) == model.predict_one(x)
         assert sorted(values, reverse=True) == values
         assert math.isclose(1, sum(values))
-        assert set(model.classes_) == set(probabilities)
+        assert set(model.classes_) == set(scores)
 
 
-def test_probabilities_are_outputs_scaled_to_sum_one():
+def test_scores_are_outputs_scaled_to_sum_one():
     model = SGDPerceptron(init_range=0, lr=1.0, classes=["a", "b"])
     model.learn_one({"x": 1.0}, "a")
     net_a, net_b = 2 * 0.125, -2 * 0.125  # delta = 0.5 * 0.25, learned by weight and bias
@@ -163,7 +163,7 @@ def test_probabilities_are_outputs_scaled_to_sum_one():
     assert pytest.approx(expected) == model.predict_proba_one({"x": 1.0})
 
 
-def test_probabilities_are_uniform_if_all_outputs_are_zero():
+def test_scores_are_uniform_if_all_outputs_are_zero():
     model = SGDPerceptron(activation="identity", init_range=0, classes=range(4))
 
     assert dict.fromkeys(range(4), 0.25) == model.predict_proba_one({"x": 1})

@@ -47,7 +47,7 @@ def test_nan_from_min_max_scaler_is_ignored_before_learning():
     assert metric.get() > 0.85
 
 
-def test_probabilities_work_with_rocauc_and_cross_entropy():
+def test_scores_work_with_rocauc_and_cross_entropy():
     rocauc = evaluate.progressive_val_score(datasets.Phishing(), make_pipeline(), metrics.ROCAUC())
     logloss = evaluate.progressive_val_score(
         datasets.ImageSegments(), make_pipeline(), metrics.CrossEntropy()

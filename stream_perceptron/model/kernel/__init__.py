@@ -21,7 +21,7 @@ except ImportError:
 
 NAME: str = _kernel.NAME
 learn: Callable[..., int] = _kernel.learn
-compute_probabilities: Callable[..., Array] = _kernel.compute_probabilities
+compute_scores: Callable[..., Array] = _kernel.compute_scores
 # Fast paths for a single dict. The NumPy kernel has none: the substitutes decline every dict.
 learn_one: Callable[..., int] = getattr(_kernel, "learn_one", lambda *_: -1)
 compute_net_one: Callable[..., Array | None] = getattr(_kernel, "compute_net_one", lambda *_: None)

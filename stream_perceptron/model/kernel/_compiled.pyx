@@ -50,7 +50,7 @@ cdef extern from "kernel.h" nogil:
         double* last_error
     ptrdiff_t learn_rows "learn" (const Model*, const Rows*, const Results*)
     void activate(Function, const double*, ptrdiff_t, double*, double*)
-    void to_probabilities(double*, ptrdiff_t, double)
+    void to_scores(double*, ptrdiff_t, double)
 
 # Declared with PyObject*, so that Cython does not count references.
 cdef extern from "Python.h":
@@ -169,8 +169,8 @@ def learn(weights, rule, scaler, part, results):
     return _learn(&model, &rows, &c_results)
 
 
-def compute_probabilities(activation, nets):
-    """Compute the probabilities (n, k) from net inputs (n, k), as `numpy_kernel` does."""
+def compute_scores(activation, nets):
+    """Compute the scores (n, k) from net inputs (n, k), as `numpy_kernel` does."""
     numbers = np.array(nets, np.float64, order="C")
     cdef ptrdiff_t i, n = numbers.shape[0], k = numbers.shape[1]
     cdef double low = activation.low
@@ -183,7 +183,7 @@ def compute_probabilities(activation, nets):
     with nogil:
         for i in range(n):
             activate(function, net + i * k, k, out + i * k, out + n * k)
-            to_probabilities(out + i * k, k, low)
+            to_scores(out + i * k, k, low)
     return y[:n]
 
 

@@ -120,9 +120,9 @@ static void activate(Function function, const double *nets, ptrdiff_t k, double 
     }
 }
 
-/* Turn a sample's outputs into probabilities: subtract the low target, then the smallest difference if
-   it is negative; scale the results to a sum of 1. If all are zero, the probabilities are uniform. */
-static void to_probabilities(double *y, ptrdiff_t k, double low) {
+/* Turn a sample's outputs into scores: subtract the low target, then the smallest difference if
+   it is negative; scale the results to a sum of 1. If all are zero, the scores are uniform. */
+static void to_scores(double *y, ptrdiff_t k, double low) {
     double smallest = 0.0, largest = 0.0, sum = 0.0;
     for (ptrdiff_t j = 0; j < k; j++) {
         y[j] -= low;

@@ -111,12 +111,12 @@ def _standardize(scaler: Scaler | None, ids: Array, x: Array) -> tuple[Array, Ar
     return ids[x != 0], x[x != 0]
 
 
-def compute_probabilities(activation: Activation, nets: Array) -> NDArray[np.float64]:
-    """Compute the probabilities (n, k) from net inputs (n, k).
+def compute_scores(activation: Activation, nets: Array) -> NDArray[np.float64]:
+    """Compute the scores (n, k) from net inputs (n, k).
 
     The low target is subtracted from the outputs of a row; then the smallest difference is
     subtracted if it is negative, and the results are scaled to a sum of 1. If all results are zero,
-    the probabilities are uniform.
+    the scores are uniform.
     """
     y = np.empty(nets.shape)
     with np.errstate(over="ignore"):

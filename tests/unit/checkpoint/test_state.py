@@ -157,9 +157,9 @@ def test_golden_checkpoint_of_version_1_is_loaded():
     assert extra == expected["extra"]
     assert (perceptron.n_seen, perceptron.seed_) == (expected["n_seen"], expected["seed"])
     assert perceptron.classes_ == [1, "one", b"1", dt.date(2024, 1, 1)]
-    for x, probabilities in expected["predictions"]:
+    for x, scores in expected["predictions"]:
         predicted = {str(label): p for label, p in model.predict_proba_one(x).items()}
-        assert pytest.approx(predicted, rel=1e-12) == probabilities
+        assert pytest.approx(predicted, rel=1e-12) == scores
 
 
 def test_numpy_code_of_the_docs_predicts_like_the_model(mnist_sample, run, tmp_path):

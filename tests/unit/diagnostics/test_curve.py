@@ -49,12 +49,12 @@ def test_curve_ends_at_the_accuracy_of_the_run(n, width, learn_rows):
     live = learn_rows(n)
     progress, (panel, *_) = live.progress, draw_learning_curve(live)["panels"]
     drawing = panel["drawings"][width]
-    scores = progress.scores(3)
+    metrics = progress.compute_metrics(3)
 
     assert progress.confusion.tested == n - 1
     # Coordinates have one decimal, finer than a tenth of a percent.
     assert read_values(drawing, "sofar")[-1] == pytest.approx(100 * progress.accuracy, abs=0.1)
-    assert read_values(drawing, "base") == pytest.approx([100 * scores.baseline] * 2, abs=0.1)
+    assert read_values(drawing, "base") == pytest.approx([100 * metrics.baseline] * 2, abs=0.1)
     assert read_values(drawing, "window")
     assert all(0 <= y <= 100.1 for y in read_values(drawing, "window"))
 

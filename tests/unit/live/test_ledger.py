@@ -69,10 +69,10 @@ def frozen_heap():
 @pytest.mark.slow
 @pytest.mark.usefixtures("frozen_heap")
 @pytest.mark.parametrize(
-    ("error", "with_all_probabilities"), [(BrokenStepError, True), (MemoryError, False)]
+    ("error", "with_all_scores"), [(BrokenStepError, True), (MemoryError, False)]
 )
 def test_error_at_any_call_of_a_step_leaves_a_consistent_checkpoint(
-    error, with_all_probabilities, tmp_path
+    error, with_all_scores, tmp_path
 ):
     source, path = tmp_path / "s.csv", tmp_path / "m.npz"
     source.write_text(ROWS)
@@ -85,7 +85,7 @@ def test_error_at_any_call_of_a_step_leaves_a_consistent_checkpoint(
             sources,
             live.resume(sources),
             skip_rejected=True,
-            with_all_probabilities=with_all_probabilities,
+            with_all_scores=with_all_scores,
             every=2,
         )
         next(results)
@@ -116,7 +116,7 @@ def test_error_at_any_call_of_a_step_leaves_a_consistent_checkpoint(
 def test_diverging_row_with_a_new_label_is_not_saved(tmp_path, run):
     source, path = tmp_path / "s.csv", tmp_path / "m.npz"
     source.write_text("a,label\n" + "1,x\n2,y\n" * 1200 + "1e308,z\n1,x\n")
-    options = ["--activation", "identity", "--probabilities", "-p", tmp_path / "p.jsonl"]
+    options = ["--activation", "identity", "--scores", "-p", tmp_path / "p.jsonl"]
     result = run("learn", source, "-m", path, "--quiet", *options, check=1)
     saved = LiveModel.load(path)
 

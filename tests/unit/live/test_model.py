@@ -94,22 +94,22 @@ def test_progress_equals_that_of_a_loop_over_samples(points):
 def test_each_row_is_predicted_by_the_model_before_it(points):
     """Unlabeled rows are predicted in order, too."""
     live, sources = start(points, lr=0.5)
-    steps = run_to_end(live, sources, with_probabilities=True)
+    steps = run_to_end(live, sources, with_scores=True)
     model = SGDPerceptron(0.5, seed=0)
     rows = np.concatenate([step.rows for step in steps]).tolist()
     predictions = [label for step in steps for label in step.predictions]
-    probabilities = np.concatenate([step.probabilities for step in steps]).tolist()
+    scores = np.concatenate([step.scores for step in steps]).tolist()
     expected = []
     for x, y in stream.iter_parquet(points):
-        scores = model.predict_proba_one(x)
-        expected.append(next(iter(scores.items()), (None, None)))
+        all_scores = model.predict_proba_one(x)
+        expected.append(next(iter(all_scores.items()), (None, None)))
         if y is not None:
             model.learn_one(x, y)
 
     assert rows == list(range(1, 2501))
     assert [label for label, _ in expected] == predictions
     np.testing.assert_allclose(
-        probabilities, [np.nan if p is None else p for _, p in expected], rtol=1e-12
+        scores, [np.nan if p is None else p for _, p in expected], rtol=1e-12
     )
 
 

@@ -106,7 +106,7 @@ def test_recent_scores_cover_the_last_1000_labeled_samples(sizes, seed):
     targets = np.concatenate([targets for targets, _ in parts])
     nets = np.concatenate([nets for _, nets in parts])[targets >= 0][-1000:]
     hits = targets[targets >= 0][-1000:] == 1
-    scores = kernel.compute_probabilities(sigmoid, nets)[:, 1] if len(nets) else np.zeros(0)
+    scores = kernel.compute_scores(sigmoid, nets)[:, 1] if len(nets) else np.zeros(0)
     is_mixed = 0 < hits.sum() < len(hits)
 
     assert len(recent) == len(hits)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from stream_perceptron import SGDPerceptron
 from stream_perceptron.model import network
-from stream_perceptron.model.kernel import compute_probabilities, numpy_kernel
+from stream_perceptron.model.kernel import compute_scores, numpy_kernel
 from stream_perceptron.model.results import TrainOptions
 from stream_perceptron.model.rows import Rows, Samples
 from stream_perceptron.model.scaler import Scaler
@@ -81,14 +81,14 @@ def test_block_gives_the_results_of_its_single_rows(
             row_results.append(row_result)
             if len(row_result) and nets.shape[1]:
                 # The row is predicted before its features are added.
-                expected = compute_probabilities(row_model.network.activation, nets).max(axis=1)
-                np.testing.assert_array_equal(expected, row_result.probabilities)
+                expected = compute_scores(row_model.network.activation, nets).max(axis=1)
+                np.testing.assert_array_equal(expected, row_result.scores)
             expected_end = (row_result.diverged, row_result.stopped, type(row_result.memory_error))
             if row_result.diverged or row_result.stopped or row_result.memory_error is not None:
                 break
 
     assert (result.diverged, result.stopped, type(result.memory_error)) == expected_end
-    for name in ("targets", "predicted", "errors", "updated", "probabilities"):
+    for name in ("targets", "predicted", "errors", "updated", "scores"):
         expected = np.concatenate([getattr(row_result, name) for row_result in row_results])
         np.testing.assert_array_equal(expected, getattr(result, name), name)
     assert capture_state(row_model) == capture_state(block_model)
@@ -99,4 +99,4 @@ def test_block_gives_the_results_of_its_single_rows(
 
 def train_block(model, features, labels, stop):
     samples = Samples(features, labels, np.ones(len(labels)), frozenset({"f0"}))
-    return model.train(samples, TrainOptions(stop, with_probabilities=True))
+    return model.train(samples, TrainOptions(stop, with_scores=True))

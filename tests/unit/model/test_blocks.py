@@ -219,15 +219,15 @@ def test_predictions_have_the_frame_type_of_the_input(rng):
     labels = [model.predict_one(x) for x in rows]
     for frame in (pd.DataFrame(data, index=[7, 8]), pl.DataFrame(data), pa.table(data)):
         predicted = model.predict_many(frame)
-        probabilities = model.predict_proba_many(frame)
+        scores = model.predict_proba_many(frame)
 
         assert labels == [
             getattr(label, "as_py", lambda label=label: label)() for label in predicted
         ]
-        assert type(frame) is type(probabilities)
+        assert type(frame) is type(scores)
         for name in ("u", "v"):
             expected = [model.predict_proba_one(x)[name] for x in rows]
-            column = probabilities[name]
+            column = scores[name]
             np.testing.assert_allclose(np.asarray(column), expected)
     assert list(model.predict_many(pd.DataFrame(data, index=[7, 8])).index) == [7, 8]
 

@@ -71,7 +71,7 @@ class Case:
         for part in self.split_rows():
             labels = self.labels[part]
             samples = Samples(rows[part], labels, np.ones(len(labels)))
-            results.append(model.train(samples, TrainOptions(with_probabilities=True)))
+            results.append(model.train(samples, TrainOptions(with_scores=True)))
             if resumes:
                 file = io.BytesIO()
                 save(model, file)
@@ -217,7 +217,7 @@ def test_every_sample_form_gives_identical_models(report_figure, tmp_path):
 
         for name, model in models.items():
             assert capture_state(expected) == capture_state(model), (number, name)
-        for name in ("targets", "predicted", "errors", "updated", "probabilities"):
+        for name in ("targets", "predicted", "errors", "updated", "scores"):
             np.testing.assert_array_equal(
                 getattr(results, name), getattr(resumed_results, name), f"{number}: {name}"
             )

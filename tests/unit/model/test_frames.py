@@ -69,8 +69,8 @@ def test_feature_names_need_not_be_strings(kind, matrix, labels):
     for X in (frame, wider):
         samples = [dict(zip(names, row, strict=True)) for row in matrix.tolist()]
         assert [one.predict_one(x) for x in samples] == many.predict_many(X).tolist()
-        probabilities = many.predict_proba_many(X).to_dict("records")
-        assert [one.predict_proba_one(x) for x in samples] == probabilities
+        scores = many.predict_proba_many(X).to_dict("records")
+        assert [one.predict_proba_one(x) for x in samples] == scores
 
 
 DTYPES = [np.float16, np.float32, np.int8, np.int64, np.uint8, np.uint64, np.bool_]

@@ -288,14 +288,14 @@ def test_max_abs_of_bytes_equals_that_of_floats(scale, n, rng):
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_kernels_agree_on_probabilities(activation, rng):
+def test_kernels_agree_on_scores(activation, rng):
     """Outputs may all be zero, or saturated."""
     nets = np.vstack([rng.normal(size=(50, 7)), np.zeros((1, 7)), np.full((1, 7), -800.0)])
     nets[50] = ACTIVATIONS[activation].low if activation == "identity" else -800.0
     if activation == "identity":
         nets[0, :2] = 1.7e308, -1.7e308
     function = ACTIVATIONS[activation]
-    compiled, numpy = (kernel.compute_probabilities(function, nets) for kernel in KERNELS.values())
+    compiled, numpy = (kernel.compute_scores(function, nets) for kernel in KERNELS.values())
 
     np.testing.assert_allclose(compiled, numpy, rtol=1e-14)
     np.testing.assert_allclose(compiled.sum(axis=1), 1.0, rtol=1e-14)
