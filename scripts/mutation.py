@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,6 +28,7 @@ DEFAULT_PATHS = [PACKAGE / part for part in ("model", "data/interpreter", "live"
 TESTS = ["tests/unit", "tests/formats", *map(str, DEFAULT_PATHS)]
 COPIED = ("pyproject.toml", "stream_perceptron", "cli", "tests", "scripts", "docs")
 PATIENCE = 3  # a mutant also counts as killed if its tests take this many times as long as usual
+MAX_SECONDS = 60.0  # of tests for each mutant, as measured by `index_tests`
 N_FIRST_TESTS = 40  # the fastest tests, which kill most mutants, run before all others
 START_SECONDS = 20.0  # to import the tests, with time to spare
 SWAPS: dict[type, type] = {
@@ -58,10 +60,15 @@ class TestIndex(NamedTuple):
         return self.seconds.get(test, 0.0)
 
     def find_tests(self, mutant: Mutant) -> list[str]:
-        """Return the tests of the changed lines, or of the module if only its import runs them."""
+        """Return the fastest tests of the changed lines, up to a total time.
+
+        If only the import of the module executes these lines, return tests of the module.
+        """
         lines = self.tests.get(mutant.path, {})
         tests = set().union(*(lines.get(line, set()) for line in mutant.statement_lines))
-        return sorted(tests or set().union(*lines.values()), key=self.get_seconds)
+        ordered = sorted(tests or set().union(*lines.values()), key=self.get_seconds)
+        totals = accumulate(map(self.get_seconds, ordered))
+        return [test for test, total in zip(ordered, totals, strict=True) if total <= MAX_SECONDS]
 
 
 def mutate_node(node: ast.AST) -> bool:
