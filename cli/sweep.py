@@ -237,7 +237,7 @@ def _find_largest_class(trials: Sequence[Trial]) -> tuple[object, float]:
 
 
 def _describe_end(trial: Trial) -> str:
-    """Describe why a trial ended early; return an empty text if it did not."""
+    """Describe why a trial ended early; return an empty string if it did not."""
     if not trial.has_ended:
         return ""
     if trial.diverged_at is not None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from stream_perceptron.errors import SourceError
 
-CHANGED = "changed"  # replaces the digest of a file that was changed while it was read
+CHANGED = "changed"  # replaces the digest of a file that was changed while it was being read
 
 # A local file up to this size is identified by all of its bytes, a larger one by its footer.
 _MAX_HASHED_SIZE = 2**30
@@ -84,12 +84,12 @@ class Fingerprint:
         if self.is_stream:
             return self.name
         if self.has_changed:
-            return f"{self.name} ({self.size:,} bytes, changed while it was read)"
+            return f"{self.name} ({self.size:,} bytes, changed while it was being read)"
         return f"{self.name} ({self.size:,} bytes, SHA-256 {self.digest[:12]}...)"
 
     @property
     def has_changed(self) -> bool:
-        """Whether the source was changed while it was read, so that its content is unknown."""
+        """Whether the source was changed while it was being read, so that its content is unknown."""
         return self.digest == CHANGED
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from stream_perceptron.data.naming import (
@@ -77,66 +77,12 @@ def describe_columns(
 ) -> tuple[Notice, ...]:
     """Return notices about the used and ignored columns of a source."""
     features = schema.sort_by_column(summary.features)
-    title = f"{len(features):,} feature{'s' * (len(features) != 1)}{summary.location}"
-    if schema.is_open:
-        title += " in the first row, more as they appear"
-    if read_options.standardize:
-        title += ", standardized"
-    if read_options.has_join and not features and not schema.is_open:
-        title = "only labels"
-    if features:
-        scales = ", ".join(map(format_scale, summary.scales))
-        if scales != "1":
-            title += f", scaled by {scales}" + (" (8-bit)" if read_options.scale is None else "")
-        title += f": {format_names(features)}"
-    lines: list[str] = [title]
-    if read_options.one_hot:
-        lines.append(f"a feature for each value of {', '.join(read_options.one_hot)}")
-    if read_options.dates:
-        lines.append(
-            f"features for hour, weekday, month and days of {', '.join(read_options.dates)}"
-        )
-    if read_options.words:
-        lines.append(f"a feature for each word of {', '.join(read_options.words)}")
-    if read_options.join is not None:
-        lines.append(f"labels may come later, in rows with the same {read_options.join}")
-    if summary.label is None and read_options.join is None:
-        lines.append(
-            "no label: rows are only predicted, as no column is called "
-            f"{', '.join(LABEL_NAMES[:-1])} or {LABEL_NAMES[-1]}; name it with --label"
-        )
-    elif summary.label is not None:
-        kind = f" ({schema.label_type})" if schema.label_type else ""
-        lines.append(f"label: {summary.label}{kind}")
-    if read_options.weight is not None:
-        lines.append(f"sample weight: {read_options.weight}")
-    if read_options.position:
-        lines.append(f"position: {', '.join(read_options.position)}")
-    unknown = [name for name, reason in summary.ignored.items() if reason == NOT_IN_MODEL]
-    ignored = [
-        f"{name} ({reason})" for name, reason in summary.ignored.items() if reason != NOT_IN_MODEL
+    lines = [
+        _describe_features(read_options, schema, summary, features),
+        *_describe_encodings(read_options),
+        *_describe_roles(read_options, schema, summary.label),
+        *_describe_ignored_columns(summary),
     ]
-    if ignored:
-        columns_text = format_names(list(summary.encodable))
-        advice = (
-            f"; to use {columns_text}: {format_options(summary.encodable)}"
-            if summary.encodable
-            else ""
-        )
-        lines.append(f"ignored: {join_first(ignored)}{advice}")
-    if unknown:
-        lines.append(build_unknown_columns_warning(unknown))
-    if summary.texts:
-        suggested = {
-            name: option
-            for name, texts in summary.texts.items()
-            if (option := suggest_encoding(name, texts)) is not None
-        }
-        columns_text = format_names(list(suggested))
-        if len(suggested) == len(summary.texts):
-            columns_text = "it" if len(suggested) == 1 else "them"
-        advice = f"; to use {columns_text}: {format_options(suggested)}" if suggested else ""
-        lines.append(f"ignored (text): {format_names(list(summary.texts))}{advice}")
     suspects = [name for name in features if looks_like_row_id(name) or name in summary.row_ids]
     if suspects:
         predicate, pronoun = "looks like a row number, which spoils learning", "it"
@@ -151,6 +97,82 @@ def describe_columns(
     return tuple(
         line if isinstance(line, Notice) else Notice(line) for line in (*lines, *summary.hints)
     )
+
+
+def _describe_features(
+    read_options: ReadOptions, schema: Schema, summary: ColumnSummary, features: Sequence[str]
+) -> str:
+    """Return the number of features, how they are scaled, and their names."""
+    text = f"{len(features):,} feature{'s' * (len(features) != 1)}{summary.location}"
+    if schema.is_open:
+        text += " in the first row, more as they appear"
+    if read_options.standardize:
+        text += ", standardized"
+    if read_options.has_join and not features and not schema.is_open:
+        text = "only labels"
+    if features:
+        scales = ", ".join(map(format_scale, summary.scales))
+        if scales != "1":
+            text += f", scaled by {scales}" + (" (8-bit)" if read_options.scale is None else "")
+        text += f": {format_names(features)}"
+    return text
+
+
+def _describe_encodings(read_options: ReadOptions) -> Iterator[str]:
+    """Yield a line for each way in which columns are encoded."""
+    if read_options.one_hot:
+        yield f"a feature for each value of {', '.join(read_options.one_hot)}"
+    if read_options.dates:
+        yield f"features for hour, weekday, month and days of {', '.join(read_options.dates)}"
+    if read_options.words:
+        yield f"a feature for each word of {', '.join(read_options.words)}"
+
+
+def _describe_roles(read_options: ReadOptions, schema: Schema, label: str | None) -> Iterator[str]:
+    """Yield a line for the ID, the label, the weight and the offset of the rows."""
+    if read_options.join is not None:
+        yield f"labels may come later, in rows with the same {read_options.join}"
+    if label is not None:
+        kind = f" ({schema.label_type})" if schema.label_type else ""
+        yield f"label: {label}{kind}"
+    elif read_options.join is None:
+        yield (
+            "no label: rows are only predicted, as no column is called "
+            f"{', '.join(LABEL_NAMES[:-1])} or {LABEL_NAMES[-1]}; name it with --label"
+        )
+    if read_options.weight is not None:
+        yield f"sample weight: {read_options.weight}"
+    if read_options.position:
+        yield f"position: {', '.join(read_options.position)}"
+
+
+def _describe_ignored_columns(summary: ColumnSummary) -> Iterator[str | Notice]:
+    """Yield lines about the columns that are not used, with the options that would use them."""
+    unknown = [name for name, reason in summary.ignored.items() if reason == NOT_IN_MODEL]
+    ignored = [
+        f"{name} ({reason})" for name, reason in summary.ignored.items() if reason != NOT_IN_MODEL
+    ]
+    if ignored:
+        columns_text = format_names(list(summary.encodable))
+        advice = (
+            f"; to use {columns_text}: {format_options(summary.encodable)}"
+            if summary.encodable
+            else ""
+        )
+        yield f"ignored: {join_first(ignored)}{advice}"
+    if unknown:
+        yield build_unknown_columns_warning(unknown)
+    if summary.texts:
+        suggested = {
+            name: option
+            for name, texts in summary.texts.items()
+            if (option := suggest_encoding(name, texts)) is not None
+        }
+        columns_text = format_names(list(suggested))
+        if len(suggested) == len(summary.texts):
+            columns_text = "it" if len(suggested) == 1 else "them"
+        advice = f"; to use {columns_text}: {format_options(suggested)}" if suggested else ""
+        yield f"ignored (text): {format_names(list(summary.texts))}{advice}"
 
 
 def suggest_encoding(name: str, texts: Sequence[object]) -> str | None:

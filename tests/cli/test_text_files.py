@@ -187,7 +187,7 @@ def test_file_changed_while_it_is_read_cannot_be_continued(tmp_path):
 
     assert process.returncode == 0
     assert stderr == (
-        f"warning: {source} was changed while it was read: the next run cannot continue it\n"
+        f"warning: {source} was changed while it was being read: the next run cannot continue it\n"
     )
     assert LiveModel.load(model).progress.rows == 100_000
     assert next_run.returncode == 1

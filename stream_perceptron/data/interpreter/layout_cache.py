@@ -161,7 +161,7 @@ def _build_index(cell_ids: list[int]) -> object:
 
 
 def _read_label(context: Context, content: Any) -> object:
-    """Return the label for the content of its cell; None to interpret the record in full."""
+    """Return the label, given its cell content; None if the record must be interpreted in full."""
     options = context.read_options
     content = roles.convert_null(
         options.convert_decimal_comma(content, context.is_text), options, context.is_text

@@ -654,18 +654,23 @@ def _require_no_texts(record: Record, name: str) -> None:
         )
 
 
-def _read_object(
-    context: Context, record: Record, schema: Schema, names: dict[str, str]
-) -> _Features:
-    """Return the features among the members of an object, given the cell of each name.
+class _Members(NamedTuple):
+    """The members of an object by their use; cells are given by name."""
 
-    Members that a model of a table does not know are ignored.
-    """
+    cells: dict[str, str]  # of numbers, and of values that cannot be learned
+    texts: dict[str, str]
+    nulls: list[str]
+    unknown_names: list[str]  # numbers that a model of a table lacks
+    are_numbers: bool  # whether all cells are numbers
+
+
+def _group_members(
+    context: Context, record: Record, schema: Schema, names: dict[str, str]
+) -> _Members:
+    """Group the members of an object, given the cell of each name."""
     options, ignores_new = context.read_options, context.is_vocabulary_fixed
     known, known_texts = set(schema.features or ()), set(schema.texts or ())
     expected = {*known, *known_texts, *schema.untyped, *options.encoded}
-    if not names:
-        raise SampleError("it has no features")
     texts: dict[str, str] = {}
     cells: dict[str, str] = {}
     unknown_names: list[str] = []
@@ -696,6 +701,20 @@ def _read_object(
             )
         else:
             texts[name] = cell
+    return _Members(cells, texts, nulls, unknown_names, are_numbers)
+
+
+def _read_object(
+    context: Context, record: Record, schema: Schema, names: dict[str, str]
+) -> _Features:
+    """Return the features among the members of an object, given the cell of each name.
+
+    Members that a model of a table does not know are ignored.
+    """
+    if not names:
+        raise SampleError("it has no features")
+    options = context.read_options
+    cells, texts, nulls, unknown_names, are_numbers = _group_members(context, record, schema, names)
     if unknown_names and not (cells or texts or nulls):
         raise SampleError("it has none of the model's features")
     schema = _with_inferred_types(schema, cells, texts)
@@ -712,12 +731,16 @@ def _read_object(
     else:
         values = build_row(tuple(cells), record.contents_at(ids)).values  # raises the error
     values = scale_features(context, tuple(cells), values)
-    new = [name for name in texts if name not in known_texts]
+    new = [name for name in texts if name not in (schema.texts or ())]
     if new or schema.is_new:
         schema = replace(schema, texts=(*(schema.texts or ()), *new))
     features = dict(zip(cells, values.tolist(), strict=True))
     ignored_texts = {} if cells or nulls or unknown_names or encodings else texts
-    untyped = tuple(name for name in nulls if not (context.is_known_feature(name) or name in known))
+    untyped = tuple(
+        name
+        for name in nulls
+        if not (context.is_known_feature(name) or name in (schema.features or ()))
+    )
     n_nulls = len(nulls) - len(untyped) + n_encoded_nulls
     return _Features(
         schema, features, encoded, n_nulls, untyped, tuple(unknown_names), ignored_texts

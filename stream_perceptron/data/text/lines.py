@@ -35,11 +35,11 @@ from stream_perceptron.data.text.scanning import Scanner
 from stream_perceptron.errors import SourceError
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-_MAX_PROBED_RECORDS = 100  # the number of first records to search for a usable one
+_MAX_PROBED_RECORDS = 100  # how many of the first records to search for a usable one
 
 
 class LineFormat(Protocol):
-    """A format of text, detected from the first line."""
+    """A text format, detected from the first line."""
 
     has_comments: bool  # whether lines that begin with # are skipped
     spans_lines: bool  # whether a record with an open quote continues on the next line
@@ -56,7 +56,7 @@ class LineFormat(Protocol):
         """Yield the records in blocks of lines."""
 
     def scanner(self) -> Scanner:
-        """Return a scanner of the records."""
+        """Return a scanner for the records."""
 
     def build_context(self, request: Request, where: str, first: bytes) -> Context:
         """Return the context of the records, given the first one.
@@ -71,7 +71,7 @@ class LineFormat(Protocol):
     def describe(
         self, context: Context, cells: Cells, deciding_records: Sequence[tuple[int, Sample]]
     ) -> tuple[Notice, ...]:
-        """Return notices about the columns, given the deciding ones among the first records."""
+        """Return notices about the columns, given the first records that determined them."""
 
 
 class TextRows(CellRows):
@@ -410,7 +410,7 @@ class LineSource(Source):
         if request.epoch:
             raise build_changed_error(self.name)
         raise SourceError(
-            f"{self.name}: the file was changed while it was read: run the command again"
+            f"{self.name}: the file was changed while it was being read: run the command again"
         )
 
     def _find_pass_end(self, request: Request) -> int:
@@ -440,7 +440,7 @@ class LineSource(Source):
         return [self._identify_prefix(None)]
 
     def find_matching(self, fingerprints: Iterable[Fingerprint]) -> list[Fingerprint]:
-        """Return the fingerprints of the first bytes, in ascending order of size.
+        """Return the fingerprints that match the first bytes, in ascending order of size.
 
         An object behind a URI must also have the same version, or have grown.
         """
