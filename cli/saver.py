@@ -97,6 +97,7 @@ class Saver:
             self._has_warned = True
             self.warn(
                 build_warning(
-                    f"{changed[0]} was changed while it was being read: the next run cannot continue it"
+                    f"{changed[0]} was changed while it was being read: "
+                    "the next run cannot continue it"
                 )
             )

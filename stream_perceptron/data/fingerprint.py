@@ -89,7 +89,7 @@ class Fingerprint:
 
     @property
     def has_changed(self) -> bool:
-        """Whether the source was changed while it was being read, so that its content is unknown."""
+        """Whether the source was changed while being read, so that its content is unknown."""
         return self.digest == CHANGED
 
     @property
