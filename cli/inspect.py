@@ -84,7 +84,7 @@ def _format_sections(live: LiveModel, path: Path) -> Iterator[tuple[str, Iterabl
 
     model, cursor = live.model, live.cursor
     yield str(path), _format_pairs(_list_read_settings(live))
-    lineage = live.lineage.lines()
+    lineage = live.lineage.format_lines()
     if len(lineage) > _MAX_LISTED:
         n_left_out = len(lineage) - _MAX_LISTED
         half = _MAX_LISTED // 2

@@ -80,21 +80,23 @@ class Run:
         self._rows_before = live.progress.rows
         self._is_first_pass = start_cursor.epoch == 0
         self._epochs = None if o.is_endless else o.n_passes
-        self._rejected, self._thresholds = Rejections(), o.thresholds
+        self._rejections, self._thresholds = Rejections(), o.thresholds
         self._worked_sample: WorkedSample | None = None
         self._n_to_trace = o.n_traced or 0
-        self._predictions, self._rejected_rows = self._open_predictions(), None
+        self._predictions, self._rejected_file = self._open_predictions(), None
         if o.rejected is not None:
-            self._rejected_rows = self._open_output(str(o.rejected), RejectedRowFormatter())
+            self._rejected_file = self._open_output(str(o.rejected), RejectedRowFormatter())
         # On Ray, save after each round, which has at least one row.
         interval = 1 if o.ray is not None and "save_every" not in o.given else o.save_every
         self._saver = Saver(
-            o.path, interval, live, self._predictions, self._rejected_rows, start_cursor.read
+            o.path, interval, live, self._predictions, self._rejected_file, start_cursor.read
         )
-        total = None if o.stop else _count_rows_to_read(self._sources, self._epochs, o.limit)
+        n_rows_to_read = (
+            None if o.stop else _count_rows_to_read(self._sources, self._epochs, o.limit)
+        )
         owns_terminal = o.output != "-" or not sys.stdout.isatty()
-        self.line = ProgressLine(live, o.as_json, o.quiet, total, owns_terminal)
-        for output in (self._predictions, self._rejected_rows):
+        self.line = ProgressLine(live, o.as_json, o.quiet, n_rows_to_read, owns_terminal)
+        for output in (self._predictions, self._rejected_file):
             if output is not None and output.notice is not None:
                 self.line.print_notice(output.notice)
         self._saver.warn = self.line.print_notice
@@ -152,7 +154,7 @@ class Run:
         # Close the generator before Python exits, to stop its prefetch thread.
         results = self._stack.enter_context(closing(self._iterate_results()))
         try:
-            self._flush()  # the undelivered lines of the last run
+            self._flush_predictions()  # the undelivered lines of the last run
             with suggest_skip_bad():
                 for result in results:
                     self._handle_result(result)
@@ -175,7 +177,7 @@ class Run:
         for source in self._sources if self._signals.is_set else []:
             if text := describe_lost_bytes(source):
                 line.print_notice(text)
-        self._drain()
+        self._wait_for_reader()
         rows = live.progress.rows - self._rows_before
         line.finish()
         self._event_reporter.finish()  # before saving, as the checkpoint records printed findings
@@ -201,16 +203,16 @@ class Run:
         if self._signals.caught == signal.SIGINT:
             last_line = f"interrupted; {last_line}"
         path = o.path if is_saved else None
-        print_summary(live, line, path, self._rejected, o.as_json, o.quiet, last_line)
+        print_summary(live, line, path, self._rejections, o.as_json, o.quiet, last_line)
 
     def _describe_unusable_rows(self) -> str:
         """Return the error message for sources whose rows were all rejected."""
         rows = format_count(self._live.cursor.read, "row")
-        texts = self._rejected.first_texts
+        texts = self._rejections.first_texts
         first = f"; the first: {texts[0]}" if texts else ""
         return f"no usable row among {rows}{first}"
 
-    def _drain(self) -> None:
+    def _wait_for_reader(self) -> None:
         """Wait until all predictions are delivered, if a checkpoint can save undelivered ones."""
         try:
             if self._predictions is not None and self._options.path is not None:
@@ -290,12 +292,12 @@ class Run:
         self._is_first_pass = self._live.cursor.epoch == 0
         if isinstance(result, StepResult):
             self._print_worked_sample(result)
-        self._rejected.add(result.rejected)
+        self._rejections.add(result.rejected)
         self.line.update()
         self._event_reporter.update()
         if isinstance(result, StepResult):
-            if self._rejected_rows is not None and self._is_first_pass:
-                self._rejected_rows.add(result)
+            if self._rejected_file is not None and self._is_first_pass:
+                self._rejected_file.add(result)
             self._write_predictions(result)
 
     def _write_predictions(self, result: StepResult) -> None:
@@ -304,10 +306,10 @@ class Run:
             if self._thresholds is not None:
                 result = self._thresholds.apply(result, self._options.scores)
             self._predictions.add(result)
-            self._flush()
+            self._flush_predictions()
             self._predictions.require_all_columns(result)
 
-    def _flush(self) -> None:
+    def _flush_predictions(self) -> None:
         """Write predictions; if the reader closes the pipe, end the run as after a signal.
 
         Rows already read from a pipe are still learned, and their predictions are saved.

@@ -65,15 +65,15 @@ def make_list_type(item_type: OptionType) -> OptionType:
     return list_type
 
 
-def _parse_number(text: str, positive: bool) -> float:
-    """Parse a finite number, above 0 if `positive`, else at least 0."""
+def _parse_number(text: str, allows_zero: bool) -> float:
+    """Parse a finite number, at least 0 if it `allows_zero`, else above 0."""
     try:
         number = float(text)
     except ValueError:
         raise ValueError(f"{text!r} is not a number.") from None
-    if not (0 < number < math.inf or (number == 0 and not positive)):
-        limit = "above 0" if positive else "of at least 0"
-        raise ValueError(f"{text} is not a finite number {limit}.")
+    if not (0 < number < math.inf or (number == 0 and allows_zero)):
+        requirement = "of at least 0" if allows_zero else "above 0"
+        raise ValueError(f"{text} is not a finite number {requirement}.")
     return number
 
 
@@ -85,14 +85,17 @@ def _parse_scale(text: str) -> float:
     except (ValueError, ZeroDivisionError):
         scale = math.nan
     if not math.isfinite(scale) or scale == 0:
-        raise ValueError(f"{text!r} is not a number or a fraction such as 1/255.")
+        raise ValueError(f"{text!r} is not a number other than 0, or a fraction such as 1/255.")
     return scale
 
 
 def _format_scale(scale: float) -> str:
     """Return fractions such as 1/255 as users type them, and other numbers in full."""
-    inverse = round(1 / scale)
-    return f"1/{inverse}" if inverse > 1 and 1 / inverse == scale else _format_number(scale)
+    if abs(scale) < 2**-53:
+        return _format_number(scale)  # 1 / scale may be infinite
+    denominator = round(1 / scale)
+    is_exact = denominator > 1 and 1 / denominator == scale
+    return f"1/{denominator}" if is_exact else _format_number(scale)
 
 
 def _parse_names(text: str) -> tuple[str, ...]:
@@ -121,21 +124,21 @@ def _parse_class_weight(text: str) -> str | tuple[str, float]:
         return text
     if not equals:
         raise ValueError(f"{text!r} is neither balanced nor a label with a weight such as yes=50.")
-    return label, _parse_number(weight, positive=False)
+    return label, _parse_number(weight, allows_zero=True)
 
 
-def _parse_threshold(text: str) -> tuple[str, float]:
+def _parse_class_threshold(text: str) -> tuple[str, float]:
     """Parse a label with a threshold from 0 to 1, such as yes=0.2."""
     label, equals, number = text.rpartition("=")
     if not equals:
         raise ValueError(f"{text!r} is not a label with a threshold such as yes=0.2.")
-    threshold = _parse_number(number, positive=False)
+    threshold = _parse_number(number, allows_zero=True)
     if threshold > 1:
         raise ValueError(f"{number} is not a threshold: choose a number from 0 to 1.")
     return label, threshold
 
 
-def _format_class_weight(value: str | tuple[str, float]) -> str:
+def _format_label_number(value: str | tuple[str, float]) -> str:
     return value if isinstance(value, str) else f"{value[0]}={_format_number(value[1])}"
 
 
@@ -196,12 +199,12 @@ _ACTIVATIONS = ("sigmoid", "tanh", "arctan", "identity")
 
 DELIMITER = OptionType("character", _parse_delimiter, _format_delimiter)
 SWITCH = OptionType("switch", _parse_switch, lambda is_on: "on" if is_on else "off", ("on", "off"))
-NUMBER = OptionType("number", lambda text: _parse_number(text, positive=False), _format_number)
-POSITIVE = OptionType("number", lambda text: _parse_number(text, positive=True), _format_number)
+NUMBER = OptionType("number", lambda text: _parse_number(text, allows_zero=True), _format_number)
+POSITIVE = OptionType("number", lambda text: _parse_number(text, allows_zero=False), _format_number)
 SCALE = OptionType("number|a/b", _parse_scale, _format_scale)
 NAMES = OptionType("names", _parse_names, _format_names)
-CLASS_WEIGHT = OptionType("label=number|balanced", _parse_class_weight, _format_class_weight)
-THRESHOLD = OptionType("label=number", _parse_threshold, _format_class_weight)
+CLASS_WEIGHT = OptionType("label=number|balanced", _parse_class_weight, _format_label_number)
+THRESHOLD = OptionType("label=number", _parse_class_threshold, _format_label_number)
 CLASSES = OptionType("a,b,c|0-9", _parse_classes, _format_names)
 INTERVAL = OptionType("n|time", _parse_interval, _format_interval)  # rows, or seconds
 ACTIVATION = OptionType("|".join(_ACTIVATIONS), _parse_activation, choices=_ACTIVATIONS)

@@ -182,18 +182,18 @@ class _Replay:
             except VerificationError:
                 raise
             except DivergedError as error:
-                raise VerificationError(f"{entry.place}: {error.where}: diverged") from None
+                raise VerificationError(f"{entry.source_range}: {error.where}: diverged") from None
             except (ModelSizeError, MemoryError):
-                raise VerificationError(f"{entry.place}: does not fit in memory") from None
+                raise VerificationError(f"{entry.source_range}: does not fit in memory") from None
             except ValueError as error:
                 raise VerificationError(
-                    f"{entry.place}: cannot be learned again: {error}"
+                    f"{entry.source_range}: cannot be learned again: {error}"
                 ) from None
             skipped = live.progress.skipped - skipped
             if skipped != entry.rejected:
                 raise VerificationError(
-                    f"{entry.place}: rejected rows: {skipped:,} now, {entry.rejected:,} when "
-                    "learned"
+                    f"{entry.source_range}: rejected rows: {skipped:,} now, "
+                    f"{entry.rejected:,} when learned"
                 )
         return live
 
@@ -256,7 +256,7 @@ class _Replay:
         shards = Shards(entry.shards, entry.round_rows, first_rows=entry.first_rows)
         n_rounds = count_rounds(groups, shards)
         if not n_rounds:
-            raise VerificationError(f"{entry.place}: the sources have no rows")
+            raise VerificationError(f"{entry.source_range}: the sources have no rows")
         for number in range(entry.start, entry.end):
             round_shards = replace(shards, rounds=number % n_rounds)
             is_first_pass = number < n_rounds
@@ -293,7 +293,9 @@ def _require_valid_entry(entry: Entry, model: SGDPerceptron) -> None:
 def _require_rows(entry: Entry, n_missing: int, problem: str) -> None:
     """Check that the source had all rows of an entry."""
     if n_missing:
-        raise VerificationError(f"{entry.place}: {problem} the last {n_missing:,} of these rows")
+        raise VerificationError(
+            f"{entry.source_range}: {problem} the last {n_missing:,} of these rows"
+        )
 
 
 def _count_rows(entry: Entry) -> int:

@@ -131,7 +131,7 @@ def _require_equal_models(one: LiveModel, other: LiveModel) -> None:
             "pending": (
                 live.pending.n_evicted, [(key, str(x)) for key, x in live.pending.samples.items()]
             ),
-            "statistics": b"" if scaler is None else scaler.table.tobytes(),
+            "statistics": b"" if scaler is None else scaler.statistics.tobytes(),
             **{figure: getattr(live.progress, figure) for figure in figures},
         }  # fmt: skip
 

@@ -118,7 +118,7 @@ def _get_state(model: SGDPerceptron) -> tuple[Any, ...]:
     """Return the learned state with features sorted by name, because their order may differ."""
     order = np.argsort([str(name) for name in model.features_])
     scaler = model.network.snapshot().scaler
-    table = b"" if scaler is None else scaler.table[:, order].tobytes()
+    table = b"" if scaler is None else scaler.statistics[:, order].tobytes()
     others = model.classes_, model.biases.tobytes(), model.n_seen, model.n_updates
     return *others, repr(model.last_error), len(order), model.weights[:, order].tobytes(), table
 

@@ -163,8 +163,8 @@ def absorb_scaler(steps: object, model: SGDPerceptron) -> str | None:
 
 def require_valid_statistics(scaler: Scaler) -> None:
     """Check that samples can produce these statistics."""
-    counts, means, variances = scaler.table
-    if not np.isfinite(scaler.table).all():
+    counts, means, variances = scaler.statistics
+    if not np.isfinite(scaler.statistics).all():
         raise CheckpointError("statistics are not finite numbers")
     if ((counts < -1) | (counts != np.floor(counts)) | (counts >= 2**53)).any():
         raise CheckpointError("statistics have counts that are not whole numbers")
@@ -179,7 +179,7 @@ def _build_river_scaler(scaler: Scaler, model: SGDPerceptron) -> object:
 
     river_scaler: Any = StandardScaler()
     for name, (count, mean, variance) in zip(
-        model.features_, scaler.table.T.tolist(), strict=False
+        model.features_, scaler.statistics.T.tolist(), strict=False
     ):
         if count > 0:
             river_scaler.counts[name] = int(count)

@@ -211,7 +211,7 @@ def encode_model(model: SGDPerceptron | Pipeline) -> tuple[dict[str, object], Ar
     if snapshot.class_counts is not None:
         arrays["class_counts"] = snapshot.class_counts
     if snapshot.scaler is not None:
-        arrays["statistics"] = snapshot.scaler.table
+        arrays["statistics"] = snapshot.scaler.statistics
     return {"kernel": KERNEL, "model": saved, "steps": steps}, arrays
 
 

@@ -95,7 +95,7 @@ def report(
         events=_describe_events(live),
         findings=list(collect_findings(live)),
         metrics=live.progress.compute_metrics(n_classes) if is_tested else None,
-        lineage=live.lineage.lines(),
+        lineage=live.lineage.format_lines(),
         matrix=_build_matrix(live) if is_tested and n_classes <= _MAX_CLASSES else None,
         heat=_build_heatmap(live)
         if is_tested and _MAX_CLASSES < n_classes <= _MAX_TABLE_ROWS

@@ -267,7 +267,7 @@ class Ledger:
             fingerprint = before
             if source.can_grow:
                 fingerprint, start = source.identify(before.size)
-                self.lineage.replace_last_identity(before, fingerprint)
+                self.lineage.replace_last_fingerprint(before, fingerprint)
                 cursor.sources[cursor.index] = fingerprint
             self._marked_size = before.size
             old = self._mark

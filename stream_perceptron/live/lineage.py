@@ -55,41 +55,41 @@ class Entry:
     models: tuple[tuple[Entry, ...], ...] = field(default=(), metadata={"optional": True})
 
     @property
-    def place(self) -> str:
+    def source_range(self) -> str:
         """The sources and the range of rows, draws or rounds, for a message."""
         names = ", ".join(source.name for source in self.sources)
         return f"{names}: {self.unit} {self.start + 1:,} to {self.end:,}"
 
-    def lines(self) -> Iterator[str]:
+    def format_lines(self) -> Iterator[str]:
         """Yield the lines that describe the entry to users."""
         if self.models:
             yield f"mean of {len(self.models):,} models:"
-            for i, part in enumerate(self.models):
+            for i, entries in enumerate(self.models):
                 yield f"  model {i + 1:,}:"
-                for entry in part:
-                    yield from (f"    {line}" for line in entry.lines())
+                for entry in entries:
+                    yield from (f"    {line}" for line in entry.format_lines())
             return
-        parts = [f"{self.unit} {self.start + 1:,} to {self.end:,}"]
+        phrases = [f"{self.unit} {self.start + 1:,} to {self.end:,}"]
         if self.unit == ROUNDS:
-            parts[0] += f" of {self.shards:,} shards of {self.round_rows:,} rows"
+            phrases[0] += f" of {self.shards:,} shards of {self.round_rows:,} rows"
         if self.is_again:
-            parts.append("again")
+            phrases.append("again")
         if self.rejected:
-            parts.append(f"{self.rejected:,} rejected")
+            phrases.append(f"{self.rejected:,} rejected")
         rate = "that was not saved" if self.lr is None else format_lr(decode_lr(self.lr))
-        parts += [f"lr {rate}", f"epsilon {self.epsilon:g}"]
+        phrases += [f"lr {rate}", f"epsilon {self.epsilon:g}"]
         if self.class_weight is not None:
-            parts.append(f"class weights {format_class_weight(self.class_weight)}")
-        yield f"{', '.join(map(str, self.sources))}: {', '.join(parts)}"
+            phrases.append(f"class weights {format_class_weight(self.class_weight)}")
+        yield f"{', '.join(map(str, self.sources))}: {', '.join(phrases)}"
 
     @property
     def is_stream(self) -> bool:
         """Whether the rows came from a pipe."""
         return any(source.is_stream for source in self.sources)
 
-    def follows(self, before: Entry) -> bool:
+    def follows(self, previous: Entry) -> bool:
         """Whether this entry continues where another ends, with the same settings."""
-        return self.start == before.end and self._settings == before._settings
+        return self.start == previous.end and self._settings == previous._settings
 
     @property
     def _settings(self) -> tuple[object, ...]:
@@ -123,15 +123,15 @@ class Lineage:
     is_complete: bool = True
     kernels: tuple[str, ...] = ()  # the kernels used
 
-    def add(self, entry: Entry, before: Sequence[Fingerprint]) -> None:
+    def add(self, entry: Entry, sources_before: Sequence[Fingerprint]) -> None:
         """Add an entry, or extend the last entry if the new one continues it.
 
-        `before` has the fingerprints of the sources before this step, which changes the fingerprint
-        of a text file.
+        `sources_before` has the fingerprints of the sources before this step, which changes the
+        fingerprint of a text file.
         """
         if KERNEL not in self.kernels:
             self.kernels = (*self.kernels, KERNEL)
-        if self.is_continued_by(entry, before):
+        if self.is_continued_by(entry, sources_before):
             last = self.entries.pop()
             entry = replace(
                 entry,
@@ -141,16 +141,16 @@ class Lineage:
             )
         self.entries.append(entry)
 
-    def is_continued_by(self, entry: Entry, before: Sequence[Fingerprint]) -> bool:
+    def is_continued_by(self, entry: Entry, sources_before: Sequence[Fingerprint]) -> bool:
         """Return whether an entry continues the last one, given its sources before this step."""
         last = self.entries[-1] if self.entries else None
-        return last is not None and last.sources == tuple(before) and entry.follows(last)
+        return last is not None and last.sources == tuple(sources_before) and entry.follows(last)
 
-    def replace_last_identity(self, before: Fingerprint, fingerprint: Fingerprint) -> None:
+    def replace_last_fingerprint(self, old: Fingerprint, new: Fingerprint) -> None:
         """Replace the fingerprint of a source in the last entry."""
         if self.entries:
             entry = self.entries[-1]
-            sources = tuple(fingerprint if source is before else source for source in entry.sources)
+            sources = tuple(new if source is old else source for source in entry.sources)
             self.entries[-1] = replace(entry, sources=sources)
 
     def require_valid_settings(self) -> None:
@@ -158,7 +158,7 @@ class Lineage:
         remaining = list(self.entries)
         while remaining:
             entry = remaining.pop()
-            remaining += [added for entries in entry.models for added in entries]
+            remaining += [inner for entries in entry.models for inner in entries]
             if not entry.models and entry.lr is not None:
                 decode_lr(entry.lr)
             try:
@@ -166,10 +166,10 @@ class Lineage:
             except ValueError as error:
                 raise CheckpointError(f"lineage: {error}") from None
 
-    def lines(self) -> list[str]:
+    def format_lines(self) -> list[str]:
         """Return the lines that describe the lineage to users."""
         lines = [] if self.is_complete else ["samples learned in Python, without a record"]
-        for group, n in group_repeats([tuple(entry.lines()) for entry in self.entries]):
+        for group, n in group_repeats([tuple(entry.format_lines()) for entry in self.entries]):
             lines += [line for lines_of_entry in group for line in lines_of_entry]
             if n > 1 and len(group) == 1:
                 lines[-1] += f", {n:,} times"
@@ -177,26 +177,28 @@ class Lineage:
                 lines.append(f"the last {len(group):,} in turn, {n:,} times")
         return lines
 
-    def find_entries_since(self, before: Lineage) -> tuple[Entry, ...] | None:
-        """Return the entries added since `before`; None if this lineage does not continue it."""
-        known = before.entries
+    def find_entries_since(self, base: Lineage) -> tuple[Entry, ...] | None:
+        """Return the entries added since `base`; None if this lineage does not continue it."""
+        known = base.entries
         if self.entries[: len(known)] == known:
             return tuple(self.entries[len(known) :])
         *first, last = known
         rest = self.entries[len(first) :]
         if not rest or self.entries[: len(first)] != first:
             return None
-        part = replace(
+        extension = replace(
             rest[0],
             start=last.end,
             rejected=rest[0].rejected - last.rejected,
             n_repeated=rest[0].n_repeated - last.n_repeated,
         )
-        is_same = [s.name for s in part.sources] == [s.name for s in last.sources]
-        has_more = part.start < part.end and min(part.rejected, part.n_repeated) >= 0
-        if not (is_same and part.follows(last) and has_more):
+        has_same_sources = [s.name for s in extension.sources] == [s.name for s in last.sources]
+        has_more = (
+            extension.start < extension.end and min(extension.rejected, extension.n_repeated) >= 0
+        )
+        if not (has_same_sources and extension.follows(last) and has_more):
             return None
-        return (part, *rest[1:])
+        return (extension, *rest[1:])
 
     def build_average(self, lineages: Sequence[Lineage]) -> Lineage:
         """Return the lineage of an average of models that continue this lineage."""
@@ -240,8 +242,8 @@ def flatten_entries(entries: Sequence[Entry]) -> Iterator[Entry]:
     """Yield lineage entries, each average followed by the entries of its models."""
     for entry in entries:
         yield entry
-        for part in entry.models:
-            yield from flatten_entries(part)
+        for model_entries in entry.models:
+            yield from flatten_entries(model_entries)
 
 
 def format_lr(lr: object) -> str:
@@ -249,12 +251,12 @@ def format_lr(lr: object) -> str:
     return f"{lr:g}" if isinstance(lr, float | int) else repr(lr)
 
 
-def format_class_weight(saved: Any) -> str:
-    """Return saved class weights as text."""
-    if isinstance(saved, str):
-        return saved
+def format_class_weight(encoded: Any) -> str:
+    """Return class weights, encoded by `encode_class_weight`, as text."""
+    if isinstance(encoded, str):
+        return encoded
     return ", ".join(
-        f"{list_spellings(decode_name(label))[0]}={weight:g}" for label, weight in saved
+        f"{list_spellings(decode_name(label))[0]}={weight:g}" for label, weight in encoded
     )
 
 

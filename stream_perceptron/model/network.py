@@ -131,7 +131,7 @@ class Network:
             return Snapshot(
                 self.label_names, self.feature_names, weights.copy(), biases.copy(), n_drawn,
                 self.n_seen, self.n_updates, self.last_error,
-                None if self.scaler is None else self.scaler.copy(self.store.shape[1]),
+                None if self.scaler is None else self.scaler.copy_first(self.store.shape[1]),
                 self.class_counts,
             )  # fmt: skip
 

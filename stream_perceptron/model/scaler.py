@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from stream_perceptron.model.arrays import Array, Floats
 
-Ids = Array | slice
+FeatureIds = Array | slice
 
-_UNSCALED = -1.0
+_UNSCALED_COUNT = -1.0
 
 
 class Scaler:
@@ -23,7 +23,7 @@ class Scaler:
 
     Parameters
     ----------
-    table
+    statistics
         Initial statistics, shape (3, d).
 
     Examples
@@ -31,8 +31,8 @@ class Scaler:
     >>> scaler = Scaler()
     >>> scaler.extend(0, np.array([False, True]))
     >>> for x in (1.0, 3.0):
-    ...     is_finite = scaler.update(np.arange(2), np.array([x, 1.0]))
-    >>> scaler.table.tolist()
+    ...     is_finite = scaler.add_sample(np.arange(2), np.array([x, 1.0]))
+    >>> scaler.statistics.tolist()
     [[2.0, -1.0], [2.0, 0.0], [1.0, 0.0]]
     >>> scaler.standardize(np.arange(2), np.array([5.0, 1.0])).tolist()
     [3.0, 1.0]
@@ -44,57 +44,61 @@ class Scaler:
 
     """
 
-    def __init__(self, table: Floats | None = None) -> None:
+    def __init__(self, statistics: Floats | None = None) -> None:
         # Counts, means and variances, shape (3, at least d); a one-hot feature's count is -1.
-        self.table: Floats = np.zeros((3, 0)) if table is None else np.array(table, np.float64)
+        self.statistics: Floats = (
+            np.zeros((3, 0)) if statistics is None else np.array(statistics, np.float64)
+        )
 
     def __len__(self) -> int:
-        return len(self.table[0])
+        return len(self.statistics[0])
 
-    def copy(self, d: int) -> Scaler:
-        """Return a copy with the first d features."""
-        return Scaler(self.table[:, :d])
+    def copy_first(self, n_features: int) -> Scaler:
+        """Return a copy with the first features."""
+        return Scaler(self.statistics[:, :n_features])
 
-    def extend(self, d: int, is_unscaled: NDArray[np.bool_]) -> None:
-        """Add new features after the first d, replacing any that follow them."""
-        end = d + len(is_unscaled)
-        table = self.table
+    def extend(self, n_kept: int, is_unscaled: NDArray[np.bool_]) -> None:
+        """Add new features after the first `n_kept`, replacing any that follow them."""
+        end = n_kept + len(is_unscaled)
+        statistics = self.statistics
         if end > len(self):
-            table = np.zeros((3, max(end, 2 * len(self))))
-            table[:, :d] = self.table[:, :d]
-        table[:, d:end] = 0.0
-        table[0, d:end][is_unscaled] = _UNSCALED
-        self.table = table
+            statistics = np.zeros((3, max(end, 2 * len(self))))
+            statistics[:, :n_kept] = self.statistics[:, :n_kept]
+        statistics[:, n_kept:end] = 0.0
+        statistics[0, n_kept:end][is_unscaled] = _UNSCALED_COUNT
+        self.statistics = statistics
 
-    def find_unscaled(self, names: Sequence[Hashable]) -> set[Hashable]:
+    def find_unscaled(self, all_names: Sequence[Hashable]) -> set[Hashable]:
         """Return the names of the features that are not scaled, given all names in order."""
         return {
-            name for name, count in zip(names, self.table[0].tolist(), strict=False) if count < 0
+            name
+            for name, count in zip(all_names, self.statistics[0].tolist(), strict=False)
+            if count < 0
         }
 
-    def get_statistics(self, feature_ids: Ids) -> Floats:
+    def get_statistics(self, feature_ids: FeatureIds) -> Floats:
         """Return a copy of the statistics of the given features, shape (3, m)."""
-        return self.table[:, feature_ids].copy()
+        return self.statistics[:, feature_ids].copy()
 
-    def set_statistics(self, feature_ids: Ids, statistics: Floats) -> None:
+    def set_statistics(self, feature_ids: FeatureIds, statistics: Floats) -> None:
         """Set the statistics of the given features, shape (3, m)."""
-        self.table[:, feature_ids] = statistics
+        self.statistics[:, feature_ids] = statistics
 
-    def standardize(self, feature_ids: Ids, x: Floats) -> Floats:
+    def standardize(self, feature_ids: FeatureIds, x: Floats) -> Floats:
         """Return a sample's values x of the given features, standardized; shape (m,)."""
         counts, means, variances = self.get_statistics(feature_ids)
         with np.errstate(all="ignore"):
             scaled = np.where(variances > 0, (x - means) / np.sqrt(variances), 0.0)
         return np.where(counts < 0, x, scaled)
 
-    def update(self, feature_ids: Ids, x: Floats) -> bool:
+    def add_sample(self, feature_ids: FeatureIds, x: Floats) -> bool:
         """Add a sample's values x to the features' statistics; return False on overflow."""
         before = counts, means, variances = self.get_statistics(feature_ids)
         with np.errstate(all="ignore"):
-            n = counts + 1.0
-            new = means + (x - means) / n
-            new_variances = variances + ((x - means) * (x - new) - variances) / n
-        after = np.where(counts < 0, before, np.stack([n, new, new_variances]))
+            new_counts = counts + 1.0
+            new_means = means + (x - means) / new_counts
+            new_variances = variances + ((x - means) * (x - new_means) - variances) / new_counts
+        after = np.where(counts < 0, before, np.stack([new_counts, new_means, new_variances]))
         is_finite = bool(np.isfinite(after).all())
         if is_finite:
             self.set_statistics(feature_ids, after)
@@ -122,9 +126,17 @@ class Scaler:
         other_n, other_mean, other_variance = other[:, is_counted]
         with np.errstate(all="ignore"):
             total_n = n + other_n
-            gap = other_mean - mean
-            squares = n * variance + other_n * other_variance + gap * gap * (n * other_n / total_n)
-            total[:, is_counted] = total_n, mean + gap * (other_n / total_n), squares / total_n
+            mean_difference = other_mean - mean
+            sum_of_squares = (
+                n * variance
+                + other_n * other_variance
+                + mean_difference * mean_difference * (n * other_n / total_n)
+            )
+            total[:, is_counted] = (
+                total_n,
+                mean + mean_difference * (other_n / total_n),
+                sum_of_squares / total_n,
+            )
         return total
 
     @staticmethod
@@ -148,7 +160,11 @@ class Scaler:
         new_n = new[0, is_counted]
         with np.errstate(all="ignore"):
             new[1, is_counted] = mean + (total_mean - mean) * (total_n / new_n)
-            gap = new[1, is_counted] - mean
-            squares = total_n * total_variance - n * variance - gap * gap * (n * new_n / total_n)
-            new[2, is_counted] = np.maximum(0.0, squares / new_n)
+            mean_difference = new[1, is_counted] - mean
+            sum_of_squares = (
+                total_n * total_variance
+                - n * variance
+                - mean_difference * mean_difference * (n * new_n / total_n)
+            )
+            new[2, is_counted] = np.maximum(0.0, sum_of_squares / new_n)
         return new

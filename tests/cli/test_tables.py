@@ -430,13 +430,14 @@ def test_average_combines_standardization_statistics(tmp_path, run):
     mean, average_of_one = average_files(paths, base), average_files(paths[:1], base)
 
     X = np.array([[row[name] for name in mean.model.features_] for row in rows])
-    counts, means, variances = mean.model.network.snapshot().scaler.table
+    counts, means, variances = mean.model.network.snapshot().scaler.statistics
     assert counts.tolist() == [178.0] * 13
     np.testing.assert_allclose(means, X.mean(axis=0))
     np.testing.assert_allclose(variances, X.var(axis=0), rtol=1e-9)
-    first_statistics = LiveModel.load(paths[0]).model.network.scaler.table
+    first_statistics = LiveModel.load(paths[0]).model.network.scaler.statistics
     assert (
-        first_statistics.tobytes() == average_of_one.model.network.snapshot().scaler.table.tobytes()
+        first_statistics.tobytes()
+        == average_of_one.model.network.snapshot().scaler.statistics.tobytes()
     )
     (tmp_path / "plain.npz").unlink(missing_ok=True)
     learn_file(
@@ -460,7 +461,7 @@ def test_average_does_not_scale_one_hot_features_new_to_the_base(tmp_path, run):
         learn_file(run, path, tmp_path / f"{i}.jsonl")
     model = average_files(paths, base).model
 
-    counts = model.network.snapshot().scaler.table[0].tolist()
+    counts = model.network.snapshot().scaler.statistics[0].tolist()
     assert dict(zip(model.features_, counts, strict=True)) == {
         "x": 60,
         **{f"colour_{name}": -1 for name in COLORS},

@@ -105,7 +105,7 @@ def compute_digest(model, scores):
     """Return the digest of a model and its predictions."""
     digest = hashlib.sha256(model.weights.tobytes() + model.biases.tobytes())
     if model.network.scaler is not None:
-        digest.update(model.network.scaler.table.tobytes())
+        digest.update(model.network.scaler.statistics.tobytes())
     digest.update(scores.tobytes())
     return digest.hexdigest()
 
@@ -130,7 +130,7 @@ def golden_run(tmp_path_factory):
             weights.weights.T, weights.biases, results.nets, errors, results.updated, counts
         ]  # fmt: skip
         if scaler is not None:
-            parts.append(scaler.table)
+            parts.append(scaler.statistics)
         calls.append(call)
         outputs.append(struct.pack("q", n_done) + b"".join(array.tobytes() for array in parts))
         return n_done
@@ -164,7 +164,7 @@ def encode_call(weights, rule, scaler, part):
         parts += [part.feature_ids, rows.name_ids]
     parts += [part.targets, part.sample_weights, part.rates]
     if scaler is not None:
-        parts.append(scaler.table)
+        parts.append(scaler.statistics)
     return head + b"".join(array.tobytes() for array in parts)
 
 

@@ -662,7 +662,7 @@ def load_results(learner: Learner):
         "weights": model.weights.tobytes() + model.biases.tobytes(),
         "names": (model.classes_, model.features_),
         "counters": (model.n_seen, model.n_updates, repr(model.last_error)),
-        "statistics": b"" if network.scaler is None else network.scaler.table.tobytes(),
+        "statistics": b"" if network.scaler is None else network.scaler.statistics.tobytes(),
         "progress": json.dumps(to_json(progress)),
         "arrays": {name: array.tobytes() for name, array in progress.arrays.items()},
         "schema": live.schema,

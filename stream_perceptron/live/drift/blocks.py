@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from stream_perceptron.model.arrays import Floats
 
-BLOCK = 50  # samples
-NUMBER = "<f8"  # the type of each number in the state of the tests
+BLOCK_SIZE = 50  # samples
+NUMBER_TYPE = "<f8"  # the type of each number in the state of the tests
 MAX_CLASSES = 1000  # classes with counts of their own; the last one counts all further classes too
 
 _LOG_2 = 0.6931471805599453
@@ -37,9 +37,9 @@ def define_group_state(n_classes: int) -> list[tuple[object, ...]]:
     """Return the fields of the state of `group_blocks`, for a structured array."""
     return [
         # The blocks in the group that is not full, and their samples and mistakes by class.
-        ("n_blocks", NUMBER),
-        ("seen", NUMBER, (n_classes,)),
-        ("wrong", NUMBER, (n_classes,)),
+        ("n_blocks", NUMBER_TYPE),
+        ("seen", NUMBER_TYPE, (n_classes,)),
+        ("wrong", NUMBER_TYPE, (n_classes,)),
     ]
 
 

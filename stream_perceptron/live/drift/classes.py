@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_perceptron.live.drift.accuracy import TestedBlocks
+from stream_perceptron.live.drift.accuracy import AdvanceResult
 from stream_perceptron.live.drift.blocks import (
-    NUMBER,
+    NUMBER_TYPE,
     Blocks,
     accumulate,
     define_group_state,
@@ -25,9 +25,9 @@ from stream_perceptron.live.drift.dispersion import (
 from stream_perceptron.live.drift.events import DriftEvent, EventKind
 from stream_perceptron.model.arrays import Floats
 
-_ODDS = np.array([4.0, 20.0, 1 / 4])  # the odds ratios of a mistake: drops, a rise
+_ODDS_RATIOS = np.array([4.0, 20.0, 1 / 4])  # the odds ratios of a mistake: drops, a rise
 _RISE_INDEX = 2
-_LOG_ODDS = portable_log(_ODDS)
+_LOG_ODDS_RATIOS = portable_log(_ODDS_RATIOS)
 _THRESHOLD = 16.0  # a sum above this threshold times the dispersion indicates a change
 LENGTH = 4  # blocks in a group
 _LENGTHS = (1, 5, 10)  # of the windows for the dispersion of mistakes, in groups
@@ -37,29 +37,33 @@ _RECOVERED_SHARE = 0.9  # the share of the lost recall that a recovery regains
 # The samples and mistakes since the last change; and, for the dispersion, the sums of squared
 # differences of adjacent windows, and the numbers of pairs of these windows.
 _COUNT_FIELDS: list[tuple[object, ...]] = [
-    ("seen", NUMBER),
-    ("wrong", NUMBER),
-    ("squares", NUMBER, (len(_LENGTHS),)),
-    ("pairs", NUMBER, (len(_LENGTHS),)),
+    ("seen", NUMBER_TYPE),
+    ("wrong", NUMBER_TYPE),
+    ("squares", NUMBER_TYPE, (len(_LENGTHS),)),
+    ("pairs", NUMBER_TYPE, (len(_LENGTHS),)),
 ]
 _CLASS_FIELDS: list[tuple[object, ...]] = [
     *_COUNT_FIELDS,
     ("windows", define_windows(_LENGTHS)),
-    ("sums", NUMBER, (len(_ODDS),)),
-    ("min_sums", NUMBER, (len(_ODDS),)),
+    ("sums", NUMBER_TYPE, (len(_ODDS_RATIOS),)),
+    ("min_sums", NUMBER_TYPE, (len(_ODDS_RATIOS),)),
     # The counts at the minimum of each sum.
-    ("at_minimum", [*_COUNT_FIELDS, ("row", NUMBER), ("sample", NUMBER)], (len(_ODDS),)),
-    ("has_risen", NUMBER),  # whether the last change was a rise
-    ("is_dropped", NUMBER),  # whether recall has dropped and not recovered
-    ("level", NUMBER),  # the recall before it dropped
-    ("after", NUMBER),  # the recall after the last drop
+    (
+        "at_minimum",
+        [*_COUNT_FIELDS, ("row", NUMBER_TYPE), ("sample", NUMBER_TYPE)],
+        (len(_ODDS_RATIOS),),
+    ),
+    ("last_was_rise", NUMBER_TYPE),  # whether the last change was a rise
+    ("has_open_drop", NUMBER_TYPE),  # whether recall has dropped and not recovered
+    ("level_before_drop", NUMBER_TYPE),  # the recall before it dropped
+    ("last_after", NUMBER_TYPE),  # the recall after the last drop
 ]
 
 
 def define_state(n_classes: int) -> list[tuple[object, ...]]:
     """Return the fields of the state, for a structured array."""
     return [
-        ("n_groups", NUMBER),
+        ("n_groups", NUMBER_TYPE),
         ("open", define_group_state(n_classes)),
         ("classes", _CLASS_FIELDS, (n_classes,)),
     ]
@@ -76,7 +80,7 @@ class ClassTests:
         group, states = self._state["open"], self._state["classes"]
         for name in group.dtype.names:
             group[name] = 0.0
-        for name in ("seen", "wrong", "sums", "min_sums", "has_risen"):
+        for name in ("seen", "wrong", "sums", "min_sums", "last_was_rise"):
             states[name] = 0.0
         at_minimum = states["at_minimum"]
         at_minimum["seen"] = at_minimum["wrong"] = 0.0
@@ -85,7 +89,7 @@ class ClassTests:
         at_minimum["row"], at_minimum["sample"] = row, sample
         states["windows"]["begin"] = self._state["n_groups"]
 
-    def advance(self, blocks: Blocks, overall: TestedBlocks, events: list[DriftEvent]) -> None:
+    def advance(self, blocks: Blocks, overall: AdvanceResult, events: list[DriftEvent]) -> None:
         """Test blocks and append the events found; `overall` is the result of the overall test."""
         groups, ends = group_blocks(self._state["open"], blocks, LENGTH)
         indices = np.arange(len(blocks))[ends]
@@ -119,7 +123,7 @@ class _ClassGroups:
         groups: Blocks,
         labels: NDArray[np.intp],
         n_before: int,
-        overall: TestedBlocks,
+        overall: AdvanceResult,
         indices: NDArray[np.intp],
     ) -> None:
         self.states, self._labels, self._n_before = states, labels, n_before
@@ -139,8 +143,10 @@ class _ClassGroups:
             "squares": accumulate(states["squares"], self._windows.squares),
             "pairs": accumulate(states["pairs"], self._windows.pairs),
         }
-        gains = new_wrong[..., np.newaxis] * _LOG_ODDS
-        gains -= new_seen[..., np.newaxis] * portable_log(1 + shares[..., np.newaxis] * (_ODDS - 1))
+        gains = new_wrong[..., np.newaxis] * _LOG_ODDS_RATIOS
+        gains -= new_seen[..., np.newaxis] * portable_log(
+            1 + shares[..., np.newaxis] * (_ODDS_RATIOS - 1)
+        )
         self._sums = accumulate(states["sums"], gains)
         # The row of a minimum is that of a group in which the class occurs.
         occurs = np.concatenate([np.zeros((1, len(labels))), new_seen]) > 0
@@ -208,8 +214,10 @@ def _broadcast_to_classes(values: Floats, n: int) -> Floats:
 
 def _has_recovered(states: Any, seen: Any, wrong: object) -> Any:
     """Return whether recall since a rise is back near its level before the drop, for each count."""
-    target = states["after"] + _RECOVERED_SHARE * (states["level"] - states["after"])
-    can_recover = (states["is_dropped"] > 0) & (states["has_risen"] > 0) & (seen > 0)
+    target = states["last_after"] + _RECOVERED_SHARE * (
+        states["level_before_drop"] - states["last_after"]
+    )
+    can_recover = (states["has_open_drop"] > 0) & (states["last_was_rise"] > 0) & (seen > 0)
     return can_recover & (wrong <= (1 - target) * seen)
 
 
@@ -218,9 +226,9 @@ def _report_recovery(
 ) -> None:
     """Add an event for the recovery of a class's recall, and record that the drop is over."""
     row, sample = position
-    before, after = float(state["after"]), 1 - float(state["wrong"]) / float(state["seen"])
+    before, after = float(state["last_after"]), 1 - float(state["wrong"]) / float(state["seen"])
     events.append(DriftEvent(EventKind.RECOVERY, row, sample, row, before, after, label))
-    state["is_dropped"] = 0.0
+    state["has_open_drop"] = 0.0
 
 
 def _restart(
@@ -232,17 +240,19 @@ def _restart(
     if k != _RISE_INDEX:
         before = 1 - float(start["wrong"] / max(start["seen"], 1))
         after = 1 - float(wrong / max(seen, 1))
-        is_dropped, has_risen = bool(state["is_dropped"]), bool(state["has_risen"])
+        is_dropped, has_risen = bool(state["has_open_drop"]), bool(state["last_was_rise"])
         kind = EventKind.FURTHER_DROP if is_dropped and not has_risen else EventKind.DROP
         row, sample = int(start["row"]) + 1, int(start["sample"]) + 1
         events.append(DriftEvent(kind, row, sample, position[0], before, after, label))
-        state["level"] = max(before, state["level"]) if is_dropped else before
-        state["is_dropped"], state["after"] = 1.0, after
+        state["level_before_drop"] = (
+            max(before, state["level_before_drop"]) if is_dropped else before
+        )
+        state["has_open_drop"], state["last_after"] = 1.0, after
         # The windows since the drop say nothing about the dispersion.
         state["squares"], state["pairs"] = start["squares"], start["pairs"]
     state["seen"], state["wrong"] = seen, wrong
     state["sums"] = state["min_sums"] = 0.0
-    state["has_risen"] = k == _RISE_INDEX
+    state["last_was_rise"] = k == _RISE_INDEX
     at_minimum = state["at_minimum"]
     for name in ("seen", "wrong", "squares", "pairs"):
         at_minimum[name] = state[name]

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from stream_perceptron.errors import CheckpointError
 from stream_perceptron.live.drift import accuracy, classes, label_mix
 from stream_perceptron.live.drift.accuracy import AccuracyTest
-from stream_perceptron.live.drift.blocks import BLOCK, MAX_CLASSES, NUMBER, Blocks
+from stream_perceptron.live.drift.blocks import BLOCK_SIZE, MAX_CLASSES, NUMBER_TYPE, Blocks
 from stream_perceptron.live.drift.classes import ClassTests
 from stream_perceptron.live.drift.events import DriftEvent, EventKind
 from stream_perceptron.live.drift.label_mix import LabelMixTest
@@ -22,11 +22,14 @@ _POSITION_FIELDS = ("row", "sample")
 
 def define_state(n_classes: int) -> np.dtype[np.void]:
     """Return the type of the state of the tests; all numbers are 64-bit floats."""
-    counts = (NUMBER, (n_classes,))
+    counts = (NUMBER_TYPE, (n_classes,))
     return np.dtype(
         [
-            ("n_samples", NUMBER),  # tested samples
-            ("n_untested", NUMBER),  # samples that an older version learned before the tests began
+            ("n_samples", NUMBER_TYPE),  # tested samples
+            (
+                "n_untested",
+                NUMBER_TYPE,
+            ),  # samples that an older version learned before the tests began
             ("seen", *counts),  # in the block that is not full: samples and mistakes by class
             ("wrong", *counts),
             ("accuracy", accuracy.define_state(n_classes)),
@@ -123,7 +126,7 @@ class DriftDetector:
     @property
     def numbers(self) -> Floats:
         """The state as an array of numbers."""
-        return self._records.view(NUMBER)
+        return self._records.view(NUMBER_TYPE)
 
     @property
     def n_classes(self) -> int:
@@ -152,7 +155,7 @@ class DriftDetector:
             records = np.zeros(1, define_state(n_classes))
             _copy_fields(self._records, records)
             self._records = records
-        size = BLOCK * max(1, _MAX_CELLS // n_classes)
+        size = BLOCK_SIZE * max(1, _MAX_CELLS // n_classes)
         for start in range(0, len(labels), size):
             part = slice(start, start + size)
             blocks = self._fill_blocks(labels[part], is_wrong[part], rows[part])
@@ -165,8 +168,10 @@ class DriftDetector:
         """Add samples to the open block; return the blocks that are full."""
         state = self.state
         n_classes, n_open = self.n_classes, int(state["seen"].sum())
-        n = (n_open + len(labels)) // BLOCK
-        cells = np.repeat(np.arange(n + 1) * 2 * n_classes, BLOCK)[n_open : n_open + len(labels)]
+        n = (n_open + len(labels)) // BLOCK_SIZE
+        cells = np.repeat(np.arange(n + 1) * 2 * n_classes, BLOCK_SIZE)[
+            n_open : n_open + len(labels)
+        ]
         cells += labels
         cells += is_wrong * np.intp(n_classes)
         counts = np.bincount(cells, minlength=(n + 1) * 2 * n_classes).astype(float)
@@ -175,9 +180,9 @@ class DriftDetector:
         seen[0] += state["seen"]
         wrong[0] += state["wrong"]
         state["seen"], state["wrong"] = seen[n], wrong[n]
-        samples = state["n_samples"] - n_open + BLOCK * np.arange(1.0, n + 1)
+        samples = state["n_samples"] - n_open + BLOCK_SIZE * np.arange(1.0, n + 1)
         state["n_samples"] += len(labels)
-        ends = rows[BLOCK - 1 - n_open :: BLOCK].astype(float)
+        ends = rows[BLOCK_SIZE - 1 - n_open :: BLOCK_SIZE].astype(float)
         return Blocks(ends, samples, seen[:n], wrong[:n])
 
     def _test_blocks(self, blocks: Blocks) -> list[DriftEvent]:
@@ -227,8 +232,8 @@ def _is_consistent(state: np.void) -> bool:
     starts = tests["at_minimum"]
     counts = [(state, None), (by_class["open"], None), (at_minimum, None), (starts, None)]
     counts += [(after_minimum, at_minimum), (now, after_minimum), (tests[:, np.newaxis], starts)]
-    shares = [overall[name] for name in ("level", "before", "after")]
-    shares += [tests[name] for name in ("level", "after")]
+    shares = [overall[name] for name in ("level_before_drop", "last_before", "last_after")]
+    shares += [tests[name] for name in ("level_before_drop", "last_after")]
     shares += [mix["last"] / label_mix.WINDOW]
     shares += [mix["sums"] / max(mix["n_windows"], 1) / label_mix.WINDOW]
     positions = [
@@ -236,14 +241,14 @@ def _is_consistent(state: np.void) -> bool:
     ]
     positions += [mix[f"{part}_{name}"] for part in ("last", "open") for name in _POSITION_FIELDS]
     lengths = (
-        (state["seen"].sum(), BLOCK),
+        (state["seen"].sum(), BLOCK_SIZE),
         (by_class["n_groups"], _MAX_NUMBER),
         (by_class["open"]["n_blocks"], classes.LENGTH),
         (mix["open"]["n_blocks"], label_mix.LENGTH),
     )
     groups = by_class["open"], mix["open"]
     return (
-        all(group["seen"].sum() == BLOCK * group["n_blocks"] for group in groups)
+        all(group["seen"].sum() == BLOCK_SIZE * group["n_blocks"] for group in groups)
         and all(_are_valid_counts(*pair) for pair in counts)
         and all(((share >= 0) & (share <= 1)).all() for share in shares)
         and all((position >= 0).all() for position in positions)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_perceptron.live.drift.blocks import NUMBER, accumulate
+from stream_perceptron.live.drift.blocks import NUMBER_TYPE, accumulate
 from stream_perceptron.model.arrays import Floats
 
 _MIN_WINDOWS = 12  # consecutive windows of one length, needed to estimate the dispersion
@@ -18,9 +18,9 @@ _PRIOR_BLOCKS = 80
 
 def define_windows(lengths: tuple[int, ...]) -> list[tuple[object, ...]]:
     """Return the fields of the state of a series of blocks for `WindowPairs`."""
-    last = (NUMBER, (2 * max(lengths),))
+    last = (NUMBER_TYPE, (2 * max(lengths),))
     return [
-        ("begin", NUMBER),  # the number of blocks before the first one that is compared
+        ("begin", NUMBER_TYPE),  # the number of blocks before the first one that is compared
         ("excess", *last),  # running sums after each of the last blocks
         ("variance", *last),
     ]

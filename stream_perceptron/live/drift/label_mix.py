@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_perceptron.live.drift.blocks import (
-    BLOCK,
-    NUMBER,
+    BLOCK_SIZE,
+    NUMBER_TYPE,
     Blocks,
     accumulate,
     define_group_state,
@@ -18,7 +18,7 @@ from stream_perceptron.live.drift.events import DriftEvent, EventKind
 from stream_perceptron.model.arrays import Floats
 
 LENGTH = 20  # blocks in a window
-WINDOW = LENGTH * BLOCK  # samples
+WINDOW = LENGTH * BLOCK_SIZE  # samples
 _MIN_WINDOWS = 5  # before the two that are tested
 _MIN_DEVIATIONS = 5.0  # standard deviations
 _MIN_ODDS_RATIO = 1.5  # the smallest odds ratio of a share that is reported
@@ -26,18 +26,18 @@ _MIN_ODDS_RATIO = 1.5  # the smallest odds ratio of a share that is reported
 
 def define_state(n_classes: int) -> list[tuple[object, ...]]:
     """Return the fields of the state, for a structured array."""
-    counts = (NUMBER, (n_classes,))
+    counts = (NUMBER_TYPE, (n_classes,))
     return [
-        ("n_windows", NUMBER),  # windows since the last change, excluding the last window
+        ("n_windows", NUMBER_TYPE),  # windows since the last change, excluding the last window
         ("sums", *counts),  # over these windows, of the counts by class, and of their squares
         ("squares", *counts),
         ("last", *counts),  # the last window: samples by class, its start, and whether it exists
-        ("last_row", NUMBER),
-        ("last_sample", NUMBER),
-        ("has_last", NUMBER),
+        ("last_row", NUMBER_TYPE),
+        ("last_sample", NUMBER_TYPE),
+        ("has_last", NUMBER_TYPE),
         ("open", define_group_state(n_classes)),  # the window that is not full, and its start
-        ("open_row", NUMBER),
-        ("open_sample", NUMBER),
+        ("open_row", NUMBER_TYPE),
+        ("open_sample", NUMBER_TYPE),
     ]
 
 

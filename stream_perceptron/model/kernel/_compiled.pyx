@@ -90,7 +90,7 @@ cdef Model _build_model(weights, rule, scaler):
         model.function = _FUNCTIONS[activation.name]
         model.low, model.high = activation.low, activation.high
     if scaler is not None:
-        model.statistics = <double*>_address(scaler.table)
+        model.statistics = <double*>_address(scaler.statistics)
         model.statistics_width = len(scaler)
     return model
 

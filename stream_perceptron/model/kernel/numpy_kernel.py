@@ -64,7 +64,7 @@ def learn(weights: Weights, rule: Rule, scaler: Scaler | None, part: Part, resul
             if target < 0:
                 continue
             if scaler is not None:
-                if not scaler.update(feature_ids, raw):
+                if not scaler.add_sample(feature_ids, raw):
                     return i
                 ids, x = _standardize(scaler, feature_ids, raw)
                 nets = _compute_nets(W[ids], x, b)

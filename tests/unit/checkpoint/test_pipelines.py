@@ -305,9 +305,9 @@ def test_pipeline_predicts_alike_as_live_model_and_reloaded(rng, tmp_path):
         == live_predictions
         == [reloaded.predict_one(x) for x in X]
     )
-    table = live.model.network.scaler.table
+    table = live.model.network.scaler.statistics
     assert (table[0] == 200).all()
-    assert LiveModel.load(path).model.network.scaler.table.tobytes() == table.tobytes()
+    assert LiveModel.load(path).model.network.scaler.statistics.tobytes() == table.tobytes()
 
 
 def forge_statistics(table, name):

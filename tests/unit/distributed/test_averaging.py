@@ -177,7 +177,7 @@ def test_shards_collect_the_statistics_of_all_rows(tmp_path, rng):
                 learn_row_ranges(live, [source.path], ranges) for ranges in assigned if ranges
             ]
             live = average_live(live, [outcome.live for outcome in outcomes])
-        counts, means, variances = live.model.network.snapshot().scaler.table
+        counts, means, variances = live.model.network.snapshot().scaler.statistics
         assert counts.tolist() == [400, 400]
         np.testing.assert_allclose(means, X.mean(axis=0))
         np.testing.assert_allclose(variances, X.var(axis=0))

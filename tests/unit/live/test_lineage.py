@@ -86,7 +86,7 @@ def test_average_records_what_each_model_added():
     assert [[e.end for e in part] for part in average.entries[-1].models] == [[15], [17], []]
     assert (average.is_complete, unrelated.is_complete) == (True, False)
     assert base.build_average([Lineage(is_complete=False)]).is_complete is False
-    description = "\n".join(average.lines())
+    description = "\n".join(average.format_lines())
     assert "mean of 3 models:" in description
     assert "    a.csv (15 bytes, SHA-256 f...): rows 11 to 15, lr 0.1, epsilon 0" in description
 
@@ -113,6 +113,6 @@ def test_model_is_saved_even_if_its_lr_cannot_be_saved(mnist_sample, tmp_path):
     for _, rate in zip(live.run(sources, live.resume(sources), every=500), rates, strict=False):
         live.model.lr = rate
     live.save(tmp_path / "m.npz")
-    lines = "\n".join(LiveModel.load(tmp_path / "m.npz").lineage.lines())
+    lines = "\n".join(LiveModel.load(tmp_path / "m.npz").lineage.format_lines())
     assert "lr that was not saved" in lines
     assert "InverseScaling" in lines

@@ -94,7 +94,7 @@ def test_block_gives_the_results_of_its_single_rows(
     assert capture_state(row_model) == capture_state(block_model)
     if is_scaled:
         block_scaler, row_scaler = (model.network.snapshot().scaler for model in models)
-        np.testing.assert_array_equal(block_scaler.table, row_scaler.table)
+        np.testing.assert_array_equal(block_scaler.statistics, row_scaler.statistics)
 
 
 def train_block(model, features, labels, stop):

@@ -63,7 +63,7 @@ def get_learned_state(model):
     scaler = model.network.snapshot().scaler
     names = sorted(name for name in model.features_ if name.startswith("f"))
     columns = [model.features_.index(name) for name in names]
-    table = b"" if scaler is None else scaler.table[:, columns].tobytes()
+    table = b"" if scaler is None else scaler.statistics[:, columns].tobytes()
     return model.weights[:, columns].tobytes(), *capture_state(model)[3:], table
 
 

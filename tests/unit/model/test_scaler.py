@@ -68,8 +68,8 @@ def test_standardizing_model_matches_a_river_pipeline(name, is_complete):
     columns = [perceptron.features_.index(feature) for feature in model.features_]
     np.testing.assert_allclose(model.weights, perceptron.weights[:, columns], rtol=0, atol=1e-12)
     assert capture_state(model) == capture_state(block_model)
-    assert model.network.snapshot().scaler.table.tobytes() == (
-        block_model.network.snapshot().scaler.table.tobytes()
+    assert model.network.snapshot().scaler.statistics.tobytes() == (
+        block_model.network.snapshot().scaler.statistics.tobytes()
     )
 
 
@@ -77,11 +77,11 @@ def test_unlabeled_rows_are_scaled_but_not_counted(rng):
     model = make_standardizing_model()
     rows = Rows.from_table(("a", "b"), rng.normal(5, 2, size=(20, 2)))
     learn_rows(model, rows, [0, 1] * 10)
-    before = model.network.snapshot().scaler.table
+    before = model.network.snapshot().scaler.statistics
     nets = model.network.compute_nets(rows)
     learn_rows(model, rows, [None] * 20)
 
-    assert model.network.snapshot().scaler.table.tobytes() == before.tobytes()
+    assert model.network.snapshot().scaler.statistics.tobytes() == before.tobytes()
     scaled = (rows.values.reshape(20, 2) - before[1]) / np.sqrt(before[2])
     np.testing.assert_allclose(nets, scaled @ model.weights.T + model.biases)
     assert model.predict_one({"a": 5.0, "b": 9.0}) in (0, 1)
@@ -97,7 +97,7 @@ def test_one_hot_features_are_not_scaled_and_zeros_are_counted():
     model.train(samples)
 
     statistics = dict(
-        zip(model.features_, model.network.snapshot().scaler.table.T.tolist(), strict=True)
+        zip(model.features_, model.network.snapshot().scaler.statistics.T.tolist(), strict=True)
     )
     assert statistics["red"] == statistics["blue"] == [-1.0, 0.0, 0.0]
     assert statistics["a"][0] == 3.0
@@ -118,11 +118,11 @@ def test_bytes_are_scaled_before_they_are_standardized(rng):
 def test_diverging_row_is_not_counted(value):
     model = make_standardizing_model()
     learn_rows(model, Rows.from_table(("a",), np.array([[1.0], [value / 2]])), [0, 1])
-    before = capture_state(model), model.network.snapshot().scaler.table.tobytes()
+    before = capture_state(model), model.network.snapshot().scaler.statistics.tobytes()
     result = model.train(Samples(Rows.from_table(("a",), np.array([[-value]])), [0], np.ones(1)))
 
     assert result.diverged
-    assert (capture_state(model), model.network.snapshot().scaler.table.tobytes()) == before
+    assert (capture_state(model), model.network.snapshot().scaler.statistics.tobytes()) == before
 
 
 def test_copies_have_independent_statistics(rng):
