@@ -6,8 +6,9 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from sklearn import metrics
 
-from stream_perceptron.live.metrics import Progress
+from stream_perceptron.live.metrics import Confusion, Progress, merge_reaches
 from stream_perceptron.model.results import TrainResult
 
 
@@ -56,3 +57,73 @@ def test_sums_of_large_errors_stay_finite(rng):
     assert np.isfinite(progress[0].curve.sums).all()
     assert progress[0].error_sum == progress[1].error_sum == np.finfo(float).max
     assert progress[0].curve.sums.tobytes() == progress[1].curve.sums.tobytes()
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_class_metrics_equal_those_of_scikit_learn(seed):
+    """Some labels are only seen, some only predicted, and some neither."""
+    rng, k = np.random.default_rng(seed), 6
+    targets = rng.choice(rng.permutation(k)[:4], 200)
+    predicted = np.where(rng.random(200) < 0.5, targets, rng.choice(rng.permutation(k)[:4], 200))
+    confusion = Confusion()
+    confusion.update(targets[:120], predicted[:120])
+    confusion.update(targets[120:], predicted[120:])
+    actual = confusion.compute_metrics(k)
+    options = {"labels": range(k), "average": None, "zero_division": 0}
+
+    np.testing.assert_allclose(
+        actual.precision, metrics.precision_score(targets, predicted, **options)
+    )
+    np.testing.assert_allclose(actual.recall, metrics.recall_score(targets, predicted, **options))
+    assert actual.macro_f1 == pytest.approx(
+        metrics.f1_score(targets, predicted, average="macro", zero_division=0)
+    )
+    seen = sorted(set(targets.tolist()))
+    assert actual.balanced_accuracy == pytest.approx(
+        metrics.recall_score(targets, predicted, labels=seen, average="macro")
+    )
+    assert actual.cohen_kappa == pytest.approx(metrics.cohen_kappa_score(targets, predicted))
+    assert actual.seen.tolist() == np.bincount(targets, minlength=k).tolist()
+    assert actual.predicted.tolist() == np.bincount(predicted, minlength=k).tolist()
+    assert actual.largest == actual.seen.argmax()
+    assert actual.baseline == actual.seen.max() / 200
+
+
+def test_baseline_counts_untested_samples_of_the_first_label():
+    confusion = Confusion()
+    confusion.update(np.array([0, 1, 1]), np.array([0, 0, 1]))
+    before, after = confusion.compute_metrics(2), confusion.compute_metrics(2, untested=2)
+
+    assert (before.largest, before.baseline, before.counts.tolist()) == (1, 2 / 3, [1, 2])
+    assert (after.largest, after.baseline, after.counts.tolist()) == (0, 3 / 5, [3, 2])
+
+
+def test_metrics_without_samples_are_zero():
+    actual = Confusion().compute_metrics(0)
+
+    assert (actual.macro_f1, actual.balanced_accuracy, actual.cohen_kappa) == (0.0, 0.0, 0.0)
+    assert (actual.largest, actual.baseline, actual.counts.tolist()) == (0, 0.0, [])
+
+
+def test_added_counts_of_another_model_equal_those_of_its_new_samples(rng):
+    """The other model numbers its labels differently."""
+    targets, predicted = rng.integers(0, 3, (2, 300))
+    numbers = np.array([2, 0, 1])
+    expected, total, before, after = (Confusion() for _ in range(4))
+    for confusion in (before, after):
+        confusion.update(targets[:100], predicted[:100])
+    after.update(targets[100:], predicted[100:])
+    for confusion in (expected, total):
+        confusion.update(targets[:50], predicted[:50])
+    expected.update(numbers[targets[100:]], numbers[predicted[100:]])
+    total.add(after, before, numbers)
+
+    assert total.pairs.tolist() == expected.pairs.tolist()
+    assert (total.tested, total.right) == (expected.tested, expected.right)
+    assert (after.contains(before), before.contains(after)) == (True, False)
+
+
+def test_merged_reaches_are_the_larger_ones_of_shared_features():
+    assert merge_reaches({"b": 1.0, "a": 3.0, "c": 5.0}, {"a": 2.0, "b": 4.0}) == {
+        "a": 3.0, "b": 4.0
+    }  # fmt: skip
