@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
+import pytest
 from river import datasets, metrics
 
-from stream_perceptron import LiveModel, SGDPerceptron, sweep
+from stream_perceptron import LiveModel, SampleError, SGDPerceptron, sweep
 from stream_perceptron.data import open_source
 from stream_perceptron.live.sweep import Trial, list_combinations, train_trials_on_sources
 
@@ -28,6 +31,25 @@ def test_trials_on_a_river_stream_equal_separate_models():
 
 def test_empty_grid_has_no_trials():
     assert sweep([({"a": 1.0}, "x")], lr=[]) == []
+
+
+@pytest.mark.parametrize("value", ["red", math.inf])
+def test_unusable_sample_ends_a_sweep_with_an_error(value):
+    samples = [({"a": 1.0}, "x"), ({"a": value}, "y"), ({"a": 2.0}, "x")]
+
+    with pytest.raises(SampleError, match="a"):
+        sweep(samples)
+
+
+def test_rejected_row_ends_trials_unless_it_is_skipped(tmp_path):
+    path = tmp_path / "points.csv"
+    path.write_text("a,label\n1,left\nbad,left\n2,right\n")
+    sources = [open_source(str(path))]
+    trials = [Trial({}, LiveModel.start(sources, seed=0))]
+
+    with pytest.raises(SampleError, match="row 2: column 'a' is 'bad'"):
+        list(train_trials_on_sources(trials, sources))
+    assert trials[0].progress.samples == 1
 
 
 def test_trials_that_share_one_read_equal_separate_runs(tmp_path, rng):
