@@ -84,15 +84,15 @@ def show_reasons(train, test, seeds: int) -> None:
     right = SGDPerceptron(lr=0.05, classes=range(10), seed=0)
     right.test_then_train(train[0][rows], train[1][rows])
     print(
-        f"1. One delta for all outputs: after 40,000 draws at lr 0.05 all outputs are alike (nets "
+        f"1. One delta for all outputs: after 40,000 draws at lr 0.05, all outputs are alike (nets "
         f"{net.min():.2f} to\n   {net.max():.2f}), the error is {error:.2f}, and test accuracy is "
         f"{compute_accuracy(w, b, *test):.1%}. With one delta for each output: "
         f"{evaluate(right, test):.1%}."
     )
     wrong_pairs = compute_accuracy(right.weights, right.biases, train[0][:10_000], test[1])
     print(
-        f"2. Training images scored against test labels: {wrong_pairs:.1%}, whatever was learned. "
-        f"The same model on\n   test images: {evaluate(right, test):.1%}."
+        f"2. Training images scored against test labels: {wrong_pairs:.1%}, whatever the model "
+        f"learned. The same model on\n   test images: {evaluate(right, test):.1%}."
     )
     stops, accuracies = [], []
     for seed in range(seeds):
