@@ -1,4 +1,4 @@
-"""The command line of stream_perceptron, with one module per command."""
+"""The command-line interface of stream_perceptron, with one module per command."""
 
 import gc
 import signal
@@ -10,7 +10,7 @@ gc.set_threshold(100_000)
 
 
 def run() -> NoReturn:
-    """Run the command line; an interrupt during its import ends the process without a traceback."""
+    """Run the command; an interrupt during imports ends the process without a traceback."""
     set_interrupt_action(ends_process=True)
     from .main import run as run_main
 
@@ -18,9 +18,9 @@ def run() -> NoReturn:
 
 
 def set_interrupt_action(ends_process: bool) -> None:
-    """Make SIGINT end the process at once, or raise KeyboardInterrupt, the default.
+    """Make SIGINT end the process at once, or raise KeyboardInterrupt, which is the default.
 
-    object other handler is left unchanged.
+    Any other handler is left unchanged.
     """
     python_handler, system_default = signal.default_int_handler, signal.SIG_DFL
     if signal.getsignal(signal.SIGINT) is (python_handler if ends_process else system_default):

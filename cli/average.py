@@ -18,7 +18,7 @@ class AverageOptions(Options):
     paths: tuple[Path, ...] = argument("MODEL...", nargs=-1, required=True, type=FILE)
     base: Path = option(
         "--base MODEL",
-        "Checkpoint that every MODEL resumed from, as it was at that time.",
+        "Checkpoint from which every MODEL was trained, as it was at that time.",
         FILE,
         required=True,
     )
@@ -27,9 +27,9 @@ class AverageOptions(Options):
 
 @command(AverageOptions, "Average models that were trained from the same base.")
 def average(options: AverageOptions) -> None:
-    """Average models that were trained independently from the same base model.
+    """Average models that were trained independently, starting from the same base model.
 
-    Weights are averaged. Sample counts are those of the base plus the samples that each model
+    Weights are averaged. Sample counts are those of the base plus those that each model
     added. Labels and features are matched by name, and the highest offset of each partition is
     kept. The order of the models does not matter. Averaging N models divides their steps by N, so
     train them with N times the learning rate.

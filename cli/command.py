@@ -129,7 +129,7 @@ def _get_section(parameter: click.Parameter) -> str:
 
 
 def _show_all_options(ctx: click.Context, parameter: click.Parameter, is_given: bool) -> None:
-    """Print the help with all options and exit if --help-all is given."""
+    """If --help-all is given, print the help with all options, and exit."""
     if is_given and not ctx.resilient_parsing:
         ctx.meta[_SHOWS_ALL] = True
         click.echo(ctx.get_help(), color=ctx.color)

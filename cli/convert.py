@@ -47,4 +47,6 @@ def convert(options: ConvertOptions) -> None:
     else:
         raise click.UsageError("give two IDX files (images, labels) or one .npz file")
     write_parquet(images, labels, options.output, " ".join(path.name for path in inputs))
-    click.echo(f"{len(labels):,} images of {' x '.join(map(str, images.shape[1:]))}", err=True)
+    click.echo(
+        f"{len(labels):,} images of {' x '.join(map(str, images.shape[1:]))} pixels", err=True
+    )

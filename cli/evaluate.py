@@ -35,10 +35,10 @@ if TYPE_CHECKING:
     from stream_perceptron.live.thresholds import Thresholds
 
 
-_MAX_MATRIX_CLASSES = 1000  # classes in the confusion matrix of --json
+_MAX_MATRIX_CLASSES = 1000  # classes in the confusion matrix printed with --json
 _MAX_SHOWN = 20  # classes, or pairs of classes, in a printed table or matrix
-_MAX_NAME_WIDTH = 16  # terminal columns of a row's name in the confusion matrix
-_MIN_HEADER_WIDTH = 5  # terminal columns of a shortened name in the header of the matrix
+_MAX_NAME_WIDTH = 16  # terminal columns for a row's name in the confusion matrix
+_MIN_HEADER_WIDTH = 5  # terminal columns for a shortened name in the header of the matrix
 
 
 @dataclass(init=False, eq=False, repr=False)
@@ -92,7 +92,7 @@ def evaluate(options: EvaluateOptions) -> None:
 
 
 def _print_results(evaluation: _Evaluation, figures: dict[str, Any]) -> None:
-    """Print accuracy, the figures of each class, and the confused classes."""
+    """Print the accuracy, the figures for each class, and the confused classes."""
     from stream_perceptron.live.metrics import format_percent
 
     columns = get_stdout_width()
@@ -117,7 +117,7 @@ def _print_results(evaluation: _Evaluation, figures: dict[str, Any]) -> None:
 
 
 def _format_ranking(figures: dict[str, Any], columns: int) -> Iterator[str]:
-    """Yield the lines of the metrics that rank samples by the score of each class."""
+    """Yield lines with the metrics of the samples ranked by the score of each class."""
     rows = [row for row in figures["per_class"] if row["roc_auc"] is not None]
     if not rows:
         return
@@ -211,7 +211,8 @@ class _Evaluation:
         self._n_unlabeled += len(result.labels) - len(labeled)
         self._n_skipped += len(result.rejected)
         new_labels = {result.labels[i] for i in labeled} - self._index_by_label.keys()
-        for label in sorted(new_labels, key=repr):  # makes ties for the largest class deterministic
+        # Sorting breaks ties for the largest class deterministically.
+        for label in sorted(new_labels, key=repr):
             self._index_by_label[label] = len(self._index_by_label)
         targets = np.array([self._index_by_label[result.labels[i]] for i in labeled], np.intp)
         if result.all_scores is not None:
@@ -230,14 +231,14 @@ class _Evaluation:
         return [self._index_by_label[label] for label in [*self.model_classes, *unknown]]
 
     def _compute_ranking_figures(self, label: int) -> dict[str, float | None]:
-        """Return the metrics that rank samples by the score of a class."""
+        """Return the metrics of the samples ranked by the score of a class."""
         from stream_perceptron.live.ranking import RankingFigures
 
         figures = self._ranking.figures(label) if label < len(self.model_classes) else None
         return dict.fromkeys(RankingFigures._fields) if figures is None else figures._asdict()
 
     def figures(self) -> dict[str, object]:
-        """Return the figures of all samples, of each class and of each (label, prediction) pair."""
+        """Return the figures for all samples, each class and each (label, prediction) pair."""
         confusion, labels, order = self.confusion, list(self._index_by_label), self.order
         metrics, classes = confusion.compute_metrics(len(labels)), [labels[i] for i in order]
         is_small = len(order) <= _MAX_MATRIX_CLASSES

@@ -69,7 +69,7 @@ class _Download:
         self._task = ""
 
     def report(self, task: str, done: int, total: int) -> None:
-        """Print each task once; draw a bar for the bytes done if their total is known."""
+        """Print each task once; draw a bar for the downloaded bytes if the total is known."""
         if task != self._task:
             self._line.clear()
             self._task = task

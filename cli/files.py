@@ -1,4 +1,4 @@
-"""Types of file arguments, and checks that they are distinct regular local files."""
+"""Types for file arguments, and checks that the files are distinct, regular and local."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def require_own_output(
         start = file.read(max(map(len, prefixes)))
     is_own = any(start.startswith(text) or text.startswith(start) for text in prefixes)
     if start.strip(b"\0") and not is_own:
-        raise OneLineError(f"{path}: exists and does not hold {content}: {remedy}")
+        raise OneLineError(f"{path}: it exists but does not contain {content}: {remedy}")
 
 
 def _is_device(path: str | Path) -> bool:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 _N_STRONGEST = 5  # features listed for a class
 _MAX_CLASSES = 40  # classes listed
-_MAX_LISTED = 20  # files, or entries of the lineage
+_MAX_LISTED = 20  # files, or entries in the lineage
 # The fields of Progress that --json prints.
 _PROGRESS_FIELDS = (
     "missing", "unlabeled", "skipped", "accuracy", "window_accuracy", "training_accuracy",
@@ -46,7 +46,7 @@ _STATUSES = {
     "remote": "finished",
     "missing": "finished, no longer there",
     "unfinished": "not finished: further runs need it",
-    "changed": "changed since: further runs need it",
+    "changed": "has changed: further runs need it",
     "in_pass": "needed until the current pass is finished",
     "replaced": "replaced by other content",
 }
@@ -199,13 +199,13 @@ def _list_figures(live: LiveModel) -> Iterator[tuple[str, str]]:
     from stream_perceptron.live.metrics import format_percent
 
     model, progress = live.model, live.progress
-    yield "samples", f"{model.n_seen:,}, {model.n_updates:,} of them changed the weights"
+    yield "samples", f"{model.n_seen:,}, of which {model.n_updates:,} changed the weights"
     if progress.progressive.tested:
         yield "accuracy", f"{progress.accuracy:.2%}, each sample tested before it was learned"
         if progress.progressive.tested > len(progress.window):
             yield f"last {len(progress.window):,}", f"{progress.window_accuracy:.2%}"
     if progress.training_accuracy is not None:
-        yield "training accuracy", f"{progress.training_accuracy:.2%}, on rows learned before"
+        yield "training accuracy", f"{progress.training_accuracy:.2%}, on rows already learned"
     if progress.tally.tested:
         for event in progress.events:
             name = event.kind.replace("_", " ")

@@ -20,7 +20,7 @@ def _format_bar(share: float, width: int = _BAR_WIDTH) -> str:
 
 
 def format_progress_bar(share: float, text: str, max_width: int) -> str:
-    """Return a bar and a text in `max_width` characters; the bar shrinks or is omitted to fit."""
+    """Return a bar and a text of at most `max_width` characters; shrink or omit the bar to fit."""
     width = min(_BAR_WIDTH, max_width - len(_format_bar(share, 0)) - len(text))
     if width >= _MIN_BAR_WIDTH:
         return _format_bar(share, width) + text
@@ -43,7 +43,7 @@ def get_stderr_width() -> int:
 
 
 class LiveLine:
-    """A line on a terminal that is redrawn at most ten times a second."""
+    """A terminal line that is redrawn at most ten times a second."""
 
     def __init__(self) -> None:
         self.is_shown = sys.stderr.isatty()

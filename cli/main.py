@@ -51,7 +51,7 @@ class CommandGroup(click.Group):
         from difflib import get_close_matches
 
         close = get_close_matches(name, COMMANDS, 1)
-        hint = f"did you mean {close[0]}?" if close else f"choose {', '.join(COMMANDS)}"
+        hint = f"did you mean {close[0]}?" if close else f"choose from {', '.join(COMMANDS)}"
         raise OneLineUsageError(f"no such command {name!r}: {hint}")
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
@@ -62,7 +62,7 @@ class CommandGroup(click.Group):
 
 
 def _print_version(ctx: click.Context, parameter: click.Parameter, is_given: bool) -> None:
-    """Print the version and the kernel and exit if --version is given."""
+    """If --version is given, print the version and the kernel, and exit."""
     if not is_given:
         return
     from stream_perceptron import __version__
@@ -138,7 +138,8 @@ def run() -> NoReturn:
         main()
     except SystemExit as end:
         code = end.code
-        if sys.stdout is not stdout:  # Click replaces it if the pipe breaks while help is printed
+        # Click replaces stdout if the pipe breaks while help is being printed.
+        if sys.stdout is not stdout:
             code = 141
     except OSError as error:  # Click could not write its own output, such as help
         if "--traceback" in sys.argv:

@@ -57,7 +57,8 @@ def open_inputs(options: LearnOptions, signals: Signals, stack: ExitStack) -> Ru
     o, saved = options, None
     outputs = {"the_predictions": o.output, "the_rejected_rows": o.rejected}
     require_distinct_files(SOURCE=o.sources, MODEL=o.path, **outputs)
-    if o.path is not None:  # after a killed save, MODEL and MODEL.prev may be the same file
+    if o.path is not None:
+        # If a process was killed during a save, MODEL and MODEL.prev may be the same file.
         require_distinct_files(
             SOURCE=o.sources, the_previous_save=get_previous_path(o.path), **outputs
         )
@@ -237,7 +238,7 @@ def _resolve_columns(names: Any, columns: Sequence[str]) -> object:
 
 
 def _key_weights_by_text(class_weight: object) -> object:
-    """Return class weights by the text of each label, as the command line parses them."""
+    """Return class weights keyed by label text, as parsed from the command line."""
     if not isinstance(class_weight, Mapping):
         return class_weight
     return {list_spellings(label)[0]: float(weight) for label, weight in class_weight.items()}

@@ -224,7 +224,7 @@ def complete_path(
 def _flatten_names(
     ctx: click.Context, parameter: click.Parameter, value: tuple[tuple[str, ...], ...]
 ) -> tuple[str, ...]:
-    """Return the distinct names of a repeatable option."""
+    """Return the distinct names given with a repeatable option."""
     return tuple(dict.fromkeys(name for names in value for name in names))
 
 
@@ -281,7 +281,7 @@ class ReadingOptions(FormatOptions):
     )
     delimiter: str | None = option(
         "--delimiter C",
-        "Delimiter of CSV: a character, or the word tab or space. Default: that of a saved model, "
+        "CSV delimiter: a character, or the word tab or space. Default: that of a saved model, "
         "or the most frequent of comma, tab and semicolon.",
         DELIMITER,
         section="Input",

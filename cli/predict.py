@@ -68,7 +68,7 @@ def predict(options: PredictOptions) -> None:
 
 
 def _predict(options: PredictOptions, signals: Signals) -> None:
-    """Predict all sources with the model, which --follow reloads when it is saved again."""
+    """Predict all samples with the model, which --follow reloads when it is saved again."""
     from stream_perceptron import CheckpointError, SourceError
     from stream_perceptron.data.byte_stream import is_stream
     from stream_perceptron.live.driver import drive
@@ -151,12 +151,12 @@ class _PredictionCount:
         text = format_count(self.n, "prediction")
         if not self.n_labeled:
             return text
-        scope = "" if self.n_labeled == self.n else f" of the {self.n_labeled:,} labeled rows"
+        scope = "" if self.n_labeled == self.n else f" on the {self.n_labeled:,} labeled rows"
         return f"{text}, accuracy {self.n_right / self.n_labeled:.2%}{scope}"
 
 
 def _load_model(options: PredictOptions) -> LiveModel:
-    """Load the model, with the read options of the command line."""
+    """Load the model, with the read options given on the command line."""
     live = load_for_prediction(options.path, options)
     live.read_options = replace(live.read_options, keep=options.keep)
     return live

@@ -37,8 +37,8 @@ class PredictionFile:
     """Writes predictions or rejected rows to a file, a pipe or a device.
 
     A file can be truncated to its size at the last save. Undelivered lines of a pipe are saved with
-    the model. `path` is the file's path relative to the checkpoint's folder, and `notice` a warning
-    about the file for the user.
+    the model. `path` is the file's path relative to the checkpoint's folder, and `notice` is a
+    warning to the user about the file.
     """
 
     def __init__(
@@ -56,8 +56,8 @@ class PredictionFile:
         self._formatter, self._unwritten_header = formatter, header.encode()
         mode = os.fstat(descriptor).st_mode
         self._is_pipe, self._is_file = stat.S_ISFIFO(mode), stat.S_ISREG(mode)
-        self._unwritten, self._n_written = b"", 0  # bytes, and how many of them are written
-        # The most recent bytes written to a pipe, at least as many as its capacity.
+        self._unwritten, self._n_written = b"", 0  # bytes, and how many of them have been written
+        # The bytes written most recently to a pipe, at least as many as its capacity.
         self._recently_written = bytearray()
         # Waits until writing to a descriptor would not block; returns False after a signal.
         self.wait_to_write: Callable[[int], bool] = signals.wait_to_write
@@ -99,7 +99,7 @@ class PredictionFile:
     def flush(self) -> None:
         """Write all added lines; a pipe gets whole lines and may block.
 
-        After a signal, only as much is written as is possible without blocking.
+        After a signal, only as much is written as can be written without blocking.
         """
         data = memoryview(self._unwritten)
         with self._add_name_to_errors():
@@ -208,7 +208,7 @@ def open_predictions(
     """Open the output for predictions or rejected rows.
 
     `saved_sizes` maps the path of each file, relative to `folder`, to its size when the model was
-    saved. A file with other content raises an error with `remedy`, unless `remedy` is None.
+    saved. If a file has other content, an error with `remedy` is raised, unless `remedy` is None.
     """
     if path == "-":
         sys.stdout.flush()
@@ -256,7 +256,7 @@ def _open_file(
 ) -> PredictionFile:
     """Open a file, and truncate it to its size when the model was saved.
 
-    A file that has since been removed or emptied, for example by log rotation, is started again.
+    If the file has since been removed or emptied, for example by log rotation, start a new one.
     """
     from stream_perceptron import CheckpointError
     from stream_perceptron.checkpoint.atomic import sync_folder
@@ -268,13 +268,13 @@ def _open_file(
     notice = None
     if saved_size and not size:
         notice = build_warning(
-            f"{path} has been removed or emptied since the last save: it is started again"
+            f"{path} has been removed or emptied since the last save: starting a new file"
         )
         saved_size = 0
     if size < saved_size:
         raise CheckpointError(
-            f"{path}: has {size:,} bytes, but {saved_size:,} were written when the model was "
-            "saved: write to another file, or restore this file"
+            f"{path}: it has {size:,} bytes, but {saved_size:,} had been written when the model "
+            "was saved: write to another file, or restore this file"
         )
     if saved_size:
         with open(path, "rb") as file:
@@ -309,7 +309,7 @@ def make_formatter(
 
 
 def _make_json_encoder() -> Callable[[object], str]:
-    """Return a function that encodes a label or another value as JSON, with a cache."""
+    """Return a function that encodes a label or another value as JSON and caches the result."""
     cache: dict[tuple[type, object], str] = {}
 
     def to_json(value: object) -> str:
@@ -327,8 +327,8 @@ def _iterate_line_values(result: StepResult, with_learned: bool) -> Iterator[tup
     """Yield the values of each line.
 
     They are the row, the class ID and the score of the prediction, the label, the number of
-    samples learned before, the passthrough columns, and the scores of all classes. A row
-    that completes a pending sample has no line.
+    samples learned before the prediction, the passthrough columns, and the scores of all classes.
+    A row that completes a pending sample has no line.
     """
     n = len(result.rows)
     all_scores = result.all_scores
@@ -350,7 +350,7 @@ def _iterate_line_values(result: StepResult, with_learned: bool) -> Iterator[tup
 
 
 class LineFormatter:
-    """Formats results as lines; the base class of all formats."""
+    """Formats results as lines; the base class of all formatters."""
 
     header = ""
     content = "predictions"
@@ -442,7 +442,7 @@ def _format_cell(value: object) -> str:
 
 
 def replace_infinities(value: object) -> object:
-    """Return a value with infinities and NaN as texts, because JSON has no such numbers."""
+    """Return a value with infinities and NaN replaced by strings, as JSON has no such numbers."""
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""Printing for people: control characters are escaped, and terminals get colors."""
+"""Human-readable output: control characters are escaped, and terminals show colors."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ _UNSAFE_CHARACTERS = re.compile(
 # The color of the first word of a line.
 _COLORS = {"Error": "red", "warning": "yellow", "diagnosis": "yellow", "hint": "cyan"}
 
-_MAX_STDOUT_WIDTH = 80  # the largest width of text on stdout
+_MAX_STDOUT_WIDTH = 80  # the maximum width of text on stdout
 _MIN_INDENT = 4  # of a line that begins with a long word
 
-# A word, and a number after it that must stay on the same line.
+# A word and any number that follows it, which must stay on the same line.
 _WORDS = r" *[^ ]+(?: [(+-]\d[^ ]*)?"
 
 
 def printable(line: str) -> str:
-    r"""Escape the characters of a line that would change the display of the text around them.
+    r"""Escape the characters in a line that would change the display of the text around them.
 
     Examples
     --------
@@ -54,7 +54,7 @@ def format_count(n: int, noun: str) -> str:
 
 
 def measure_width(text: str) -> int:
-    """Return the number of terminal columns of a text."""
+    """Return the number of terminal columns that a text occupies."""
     if text.isascii():
         return len(text)
     marks = sum(unicodedata.category(c) in ("Mn", "Me", "Cf") for c in text)
@@ -67,9 +67,9 @@ def get_stdout_width() -> int:
 
 
 def wrap_text(text: str, columns: int, indent: int = 0, first: str = "") -> list[str]:
-    """Wrap a text between words; the first line begins with `first`.
+    """Wrap text between words, which are never split; the first line begins with `first`.
 
-    Words are never split. Other lines are indented, by less if they begin with a long word.
+    The other lines are indented, though by less if they begin with a long word.
     """
     line, lines = first, []
     for words in re.findall(_WORDS, text):

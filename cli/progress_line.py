@@ -61,7 +61,7 @@ class ProgressLine:
         self._header: tuple[str, ...] = ()  # the columns of the last printed header
         self._last_printed_row = -1  # the number of rows read when figures were last printed
         self._printed_texts: set[str] = set()
-        self.printed_codes: set[str | None] = set()  # of the notices
+        self.printed_codes: set[str | None] = set()  # the codes of printed notices
 
     @property
     def seconds(self) -> float:
@@ -80,7 +80,7 @@ class ProgressLine:
             self.printed_codes.add(getattr(text, "code", None))
 
     def print_event(self, kind: str, text: str, row: int | None = None, **figures: object) -> None:
-        """Print the text of an event, or with --json its kind, row, text and figures."""
+        """Print the text of an event or, with --json, its kind, row, text and figures."""
         if self.is_quiet and kind not in _UNSILENCED_KINDS:
             return
         self._printed_texts.add(text)
@@ -93,7 +93,7 @@ class ProgressLine:
             print_message(text, err=True)
 
     def show(self, lines: Iterable[str]) -> None:
-        """Print lines even with --quiet and --json."""
+        """Print lines, even with --quiet or --json."""
         self._line.clear()
         self._line.postpone()
         self._header = ()  # print a header again below these lines
@@ -125,7 +125,7 @@ class ProgressLine:
         self._line.show(row + self._format_bar(self._line.width - len(row)))
 
     def _print_row(self) -> None:
-        """Print the figures; as text, only if there are samples and new rows."""
+        """Print the figures as JSON, or as text if there are samples and new rows."""
         if self._as_json:
             record = {"kind": "progress", "row": self._live.ledger.rows, **self.figures()}
             click.echo(json.dumps(record), err=True)
@@ -186,7 +186,7 @@ class ProgressLine:
         return self.rows / max(self.seconds, 1e-9)
 
     def _align(self, cells: dict[str, str]) -> str:
-        """Return a line of cells aligned with their columns, as many as fit."""
+        """Return a line with as many cells as fit, aligned with their columns."""
         row = ""
         for column, cell in cells.items():
             extended = f"{row}{_GAP if row else ''}{cell:>{_COLUMNS[column]}}"

@@ -64,7 +64,7 @@ def _read_source(
 
 
 def describe_lost_bytes(source: Source, has_model: bool = True) -> str | None:
-    """Return a warning if bytes of a pipe were lost because a signal ended the run, else None.
+    """Return a warning if bytes from a pipe were lost because a signal ended the run, else None.
 
     If no model exists yet, complete rows are lost, too.
     """
@@ -86,7 +86,7 @@ def describe_lost_bytes(source: Source, has_model: bool = True) -> str | None:
 
 @contextmanager
 def suggest_skip_bad() -> Iterator[None]:
-    """Add a hint about --skip-bad to the error about a rejected row."""
+    """Add a hint about --skip-bad to an error about a rejected row."""
     from stream_perceptron import ModelSizeError, SampleError
 
     try:
@@ -132,7 +132,7 @@ def require_runnable(live: LiveModel, path: Path) -> None:
 
 
 def require_known_classes(labels: Collection[str], live: LiveModel) -> None:
-    """Check that a model with classes knows the labels of --threshold."""
+    """Check that a model with classes knows the labels given with --threshold."""
     from stream_perceptron.data.naming import suggest_similar_name
     from stream_perceptron.model.class_weights import list_spellings
 

@@ -21,7 +21,7 @@ _VARIABLE_PARTS = r"(?<= is ).+?(?=, |$)|(?<=label )'.*?'|(?<=--missing ).*|\d[\
 
 
 class Rejections:
-    """Counts rejected rows by reason, with the first row for each reason.
+    """Counts rejected rows by reason, and keeps the first row for each reason.
 
     Attributes
     ----------
@@ -38,7 +38,7 @@ class Rejections:
         self._groups: dict[str, list[int | str]] = {}
 
     def add(self, rejections: Iterable[Rejection]) -> None:
-        """Count more rejected rows."""
+        """Count the rejected rows of another batch."""
         for rejection in rejections:
             self.total += 1
             if len(self.first_texts) < _MAX_LISTED:
@@ -64,7 +64,7 @@ class Rejections:
 
 
 class RejectedRowFormatter(LineFormatter):
-    """Formats rejected rows as lines of JSON, with the text of the row or its values by name."""
+    """Formats rejected rows as lines of JSON, with the text of each row or its values by name."""
 
     content = "rejected rows"
     prefixes = (b'{"source": ',)

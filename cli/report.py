@@ -35,7 +35,7 @@ def report(options: ReportOptions) -> None:
 
     The page shows the learning curve, the diagnosis, the confusion matrix, precision and recall,
     and the weights of each class; with --examples, it also shows the most confident mistakes on
-    these samples, and whether the model was trained on them. The page is a single file without
+    the given samples, and whether the model was trained on them. The page is a single file without
     scripts and needs no network.
 
     \b

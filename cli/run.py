@@ -1,4 +1,4 @@
-"""A run of `learn`, from opening its inputs to its summary."""
+"""A run of `learn`, from opening its inputs to printing its summary."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def open_run(options: LearnOptions, signals: Signals, stack: ExitStack) -> Run:
 
 
 class Run:
-    """A run, which trains and saves a model and reports its progress."""
+    """A run, which trains a model, saves it and reports progress."""
 
     def __init__(
         self, options: LearnOptions, signals: Signals, stack: ExitStack, opened: RunInputs
@@ -103,7 +103,7 @@ class Run:
         self._event_reporter = EventReporter(live, self.line, start_cursor.read)
 
     def _open_predictions(self) -> PredictionFile | None:
-        """Open the predictions and add undelivered lines; return None if none are requested."""
+        """Open the predictions and add undelivered lines; return None if no output is given."""
         o, live = self._options, self._live
         if o.output is None:
             return None
@@ -113,7 +113,7 @@ class Run:
         )
         if formatter.header and classes == []:
             raise click.UsageError(
-                "--scores in CSV needs a column for each class: list them with --classes"
+                "--scores in CSV needs a column for each class: list the classes with --classes"
             )
         opened = self._open_output(o.output, formatter)
         opened.wait_to_write = self._wait_to_write
@@ -121,7 +121,7 @@ class Run:
         return opened
 
     def _open_output(self, path: str, formatter: LineFormatter) -> PredictionFile:
-        """Open an output, truncated to its size at the last save; it is closed with the run."""
+        """Open an output, truncated to its size at the last save; it is closed after the run."""
         model = self._options.path
         folder = None if model is None else model.parent
         saved_sizes = self._live.cursor.outputs
@@ -130,7 +130,7 @@ class Run:
         return opened
 
     def _run_due_tasks(self) -> float | None:
-        """Count results, report events and save, if due; return the seconds to the next task."""
+        """Count results, report events and save, if due; return the seconds until the next task."""
         until_count = self._live.ledger.flush_if_due()
         self._event_reporter.update()
         until_save = self._saver.save_if_due()
@@ -171,7 +171,7 @@ class Run:
         self._finish()
 
     def _finish(self) -> None:
-        """Save and print the summary; raise an error if no row could be used."""
+        """Save the model and print the summary; raise an error if no row could be used."""
         o, live, line = self._options, self._live, self.line
         # Without a signal, any leftover bytes were read beyond --limit and are not lost.
         for source in self._sources if self._signals.is_set else []:
@@ -189,8 +189,8 @@ class Run:
         is_complete = o.limit is None and not self._signals.is_set
         if rows and is_complete and live.needs_label and not live.progress.samples:
             raise SourceError(
-                f"{self._sources[0].name}: no row has a label: name its column with --label, or "
-                "ask for predictions with -p"
+                f"{self._sources[0].name}: no row has a label: name the label column with "
+                "--label, or ask for predictions with -p"
             )
         if rows:
             for text in (*warn_of_unseen_names(live), *warn_of_unknown_classes(live, o.threshold)):
@@ -209,11 +209,11 @@ class Run:
         """Return the error message for sources whose rows were all rejected."""
         rows = format_count(self._live.cursor.read, "row")
         texts = self._rejections.first_texts
-        first = f"; the first: {texts[0]}" if texts else ""
+        first = f"; the first error: {texts[0]}" if texts else ""
         return f"no usable row among {rows}{first}"
 
     def _wait_for_reader(self) -> None:
-        """Wait until all predictions are delivered, if a checkpoint can save undelivered ones."""
+        """Wait until all predictions are delivered, if the run has a checkpoint."""
         try:
             if self._predictions is not None and self._options.path is not None:
                 self._predictions.drain()
@@ -221,7 +221,7 @@ class Run:
             self._signals.trigger(signal.SIGPIPE)
 
     def _finish_after_error(self, diverged: bool = False) -> None:
-        """Report and save the rows learned before an error."""
+        """Report and save the progress made before an error."""
         path = self._options.path
         self.line.finish()
         with suppress(MemoryError):  # saving matters more than findings
@@ -236,7 +236,7 @@ class Run:
             self.line.print_notice(f"saved {path}")
 
     def _iterate_results(self) -> Generator[StepResult | Round, None, None]:
-        """Return a generator that learns the sources, locally or on Ray, and yields results."""
+        """Return a generator that learns rows, locally or on Ray, and yields results."""
         o = self._options
         if o.ray is not None:
             from stream_perceptron.distributed.ray import run as run_on_ray
@@ -287,7 +287,7 @@ class Run:
             self.line.print_notice(notice)
         if self._live.cursor.epoch == 1 and self._is_first_pass and not self._options.at_random:
             self.line.print_notice(
-                "second pass: rows learned before count only toward the training accuracy"
+                "second pass: rows already learned count only toward the training accuracy"
             )
         self._is_first_pass = self._live.cursor.epoch == 0
         if isinstance(result, StepResult):

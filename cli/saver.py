@@ -1,4 +1,4 @@
-"""Regular saves of a run."""
+"""Regular saves during a run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Saver:
-    """Saves a model regularly, with the sizes of its output files."""
+    """Saves a model and the sizes of the output files at regular intervals."""
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class Saver:
     def save(self) -> bool:
         """Save the model if a path is set and a further run needs it; return whether it was saved.
 
-        Without a learned or predicted row, a further run needs only the position in a pipe, which
+        If no row was learned or predicted, a further run needs only the position in a pipe, which
         cannot be read again, and the sizes of the output files.
         """
         if self._path is None:

@@ -26,11 +26,11 @@ class InterruptedWaitError(Exception):
 
 
 class Signals:
-    """Records the first signal inside a `with` block; the signal interrupts the sources.
+    """Records the first signal inside a `with` block; the signal also interrupts reading.
 
     A SIGINT after that ends the process at once. With `saves`, it only prints that a save is under
-    way, and a further SIGINT ends the process. SIGHUP stays ignored if it already is, as under
-    nohup.
+    way, and a further SIGINT ends the process. If SIGHUP is already ignored, as under nohup, it
+    stays ignored.
     """
 
     def __init__(self, saves: bool = False) -> None:
@@ -95,7 +95,7 @@ class Signals:
             os.write(self._wakeup_writer, b"\0")
 
     def call_interruptibly(self, function: Callable[[], T], sources: Iterable[str]) -> T:
-        """Call a function that opens sources and return its result.
+        """Call a function that opens sources, and return its result.
 
         Libraries that open a URI may hang and ignore signals, so the function is called in a
         thread, which is abandoned after a signal.
@@ -132,7 +132,7 @@ class Signals:
         raise value
 
     def _wait(self, descriptor: int | None, event: int, seconds: float | None) -> bool:
-        """Wait for a poll event, a signal or a timeout; return whether the event came."""
+        """Wait for a poll event, a signal or a timeout; return whether the event occurred."""
         # A poll object may be used by only one thread at a time.
         poll = self._polls.pop((descriptor, event), None)
         if poll is None:
@@ -145,7 +145,7 @@ class Signals:
         return any(number == descriptor for number, _ in ready)
 
     def _handle_signal(self, number: int, frame: FrameType | None) -> None:
-        """Record the first signal; exit at once on a further Ctrl-C, or warn once before."""
+        """Record the first signal; on a further Ctrl-C, exit at once, or first warn once."""
         if self.caught is not None and number == signal.SIGINT:
             if not self._warns_before_exit:
                 os._exit(128 + number)
@@ -157,7 +157,7 @@ class Signals:
 
 @contextmanager
 def exit_on_signal() -> Iterator[Signals]:
-    """Yield `Signals`; after the first signal, the command ends with its exit code."""
+    """Yield `Signals`; after the first signal, the command ends with the signal's exit code."""
     with Signals() as signals:
         try:
             yield signals

@@ -83,7 +83,7 @@ def warn_of_unseen_names(live: LiveModel) -> Iterator[str]:
 def warn_of_unknown_classes(
     live: LiveModel, thresholds: Mapping[str, float] | None = None
 ) -> Iterator[str]:
-    """Yield a warning for each label with a class weight or a threshold that no row had."""
+    """Yield a warning for each label that has a class weight or a threshold but is in no row."""
     from stream_perceptron.data.naming import suggest_similar_name
     from stream_perceptron.data.notices import build_warning
     from stream_perceptron.model.class_weights import list_spellings
@@ -191,7 +191,7 @@ def _format_ending(live: LiveModel) -> Iterator[str]:
 
 
 def _format_class_counts(live: LiveModel) -> str:
-    """Return the sample count of each class as text, or their range if there are many classes."""
+    """Return the sample counts of the classes as text, or their range if there are many."""
     classes = live.model.classes_
     counts = live.progress.compute_metrics(len(classes)).counts.tolist()
     title = "classes of scored samples" if live.progress.n_untested > 1 else "classes"

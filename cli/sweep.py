@@ -77,10 +77,10 @@ def sweep(options: SweepOptions) -> None:
     stream-perceptron sweep mnist-train.parquet --lr 0.01,0.1,1 --epsilon 3e-6,0.03
     cat iris.csv | stream-perceptron sweep --lr 0.01,0.1,1 --activation sigmoid,tanh
 
-    "kappa" is Cohen's kappa: 0% is the accuracy expected by chance. "updated" is the share of
+    "kappa" is Cohen's kappa: 0% means the accuracy expected by chance. "updated" is the share of
     samples that changed the weights. "would stop" is the first sample whose error was below the
-    threshold, epsilon; `learn --stop` stops there. "training" is the accuracy on rows that were
-    learned before, in further passes or with --random.
+    threshold, epsilon; `learn --stop` stops there. "training" is the accuracy, in further passes or
+    with --random, on rows that were already learned.
     """
     announce_terminal_input(options.sources)
     rejected = Rejections()
@@ -228,7 +228,7 @@ def _format_trials(options: SweepOptions, trials: Sequence[Trial]) -> Iterator[d
 
 
 def _find_largest_class(trials: Sequence[Trial]) -> tuple[object, float]:
-    """Return the most frequent class and its share of the samples; None if there are none."""
+    """Return the largest class and its share of all samples; (None, 0.0) if no sample exists."""
     longest = max(trials, key=lambda trial: trial.progress.samples)  # others may have ended early
     metrics = longest.metrics
     if not metrics.baseline:

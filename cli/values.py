@@ -33,7 +33,7 @@ class OptionType(click.ParamType):
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
     ) -> object:
         try:
-            # Click also converts defaults, which may be values already.
+            # Click also converts defaults, which may already be parsed.
             return self._parse(value) if isinstance(value, str) else value
         except ValueError as error:
             self.fail(str(error), param, ctx)
@@ -51,7 +51,7 @@ class OptionType(click.ParamType):
 
 
 def make_list_type(item_type: OptionType) -> OptionType:
-    """Return the type of distinct values separated by commas."""
+    """Return a type for lists of distinct values, separated by commas."""
 
     def parse(text: str) -> tuple[object, ...]:
         values = (item_type.convert(item.strip(), None, None) for item in text.split(","))
@@ -123,7 +123,7 @@ def _parse_class_weight(text: str) -> str | tuple[str, float]:
     if text == "balanced":
         return text
     if not equals:
-        raise ValueError(f"{text!r} is neither balanced nor a label with a weight such as yes=50.")
+        raise ValueError(f"{text!r} is neither balanced nor a label with a weight, such as yes=50.")
     return label, _parse_number(weight, allows_zero=True)
 
 
@@ -131,7 +131,7 @@ def _parse_class_threshold(text: str) -> tuple[str, float]:
     """Parse a label with a threshold from 0 to 1, such as yes=0.2."""
     label, equals, number = text.rpartition("=")
     if not equals:
-        raise ValueError(f"{text!r} is not a label with a threshold such as yes=0.2.")
+        raise ValueError(f"{text!r} is not a label with a threshold, such as yes=0.2.")
     threshold = _parse_number(number, allows_zero=True)
     if threshold > 1:
         raise ValueError(f"{number} is not a threshold: choose a number from 0 to 1.")
@@ -143,7 +143,7 @@ def _format_label_number(value: str | tuple[str, float]) -> str:
 
 
 def _parse_interval(text: str) -> int | float:
-    """Parse a number of rows as an int, or a time such as 30s or 5m as seconds in a float."""
+    """Parse a number of rows as an int, or a time such as 30s or 5m as a float in seconds."""
     match = re.fullmatch(r"(\d{1,12})(s|m|h)?", text)
     if match is None or int(match[1]) == 0:
         raise ValueError(f"{text!r} is not a number of rows or a time such as 30s or 5m.")

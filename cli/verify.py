@@ -25,8 +25,8 @@ def verify(options: VerifyOptions) -> None:
     """Retrain a model on its recorded sources, and compare every bit.
 
     Files are matched by digest, regardless of their names; a text file may have grown. Files that
-    match no digest stand for the pipes that were read, in the same order. If the models differ, the
-    first difference is printed and the exit code is 1.
+    match no digest stand in for the pipes that were read, in the same order. If the models differ,
+    the first difference is printed and the exit code is 1.
 
     \b
     stream-perceptron verify mnist.npz mnist-train.parquet
@@ -52,4 +52,4 @@ def verify(options: VerifyOptions) -> None:
         except VerificationError as error:
             raise VerificationError(printable(f"{path}: {error}")) from None
     k, d = len(live.model.classes_), len(live.model.features_)
-    print_message(f"{path}: every bit of {k:,} x {d:,} weights follows from these sources")
+    print_message(f"{path}: every bit of the {k:,} x {d:,} weights follows from these sources")

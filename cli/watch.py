@@ -12,7 +12,7 @@ from .progress_line import ProgressLine
 if TYPE_CHECKING:
     from stream_perceptron import LiveModel
 
-_FIRST_DIAGNOSIS = 4000  # rows; a diagnosis follows each time the number of rows has doubled
+_FIRST_DIAGNOSIS = 4000  # rows; another follows each time the number of rows has doubled
 
 
 class EventReporter:
@@ -23,7 +23,7 @@ class EventReporter:
 
     def __init__(self, live: LiveModel, line: ProgressLine, n_read: int) -> None:
         self._live, self._line = live, line
-        self._rows_before = live.ledger.rows - n_read  # rows of earlier sources
+        self._rows_before = live.ledger.rows - n_read  # rows from earlier sources
         self._n_diagnoses = _count_due_diagnoses(n_read)
         self._printed: set[FindingCode] = set()
 
@@ -37,7 +37,7 @@ class EventReporter:
             self._print_findings()
 
     def finish(self, diverged: bool = False) -> None:
-        """Print the findings that hold at the end and were not printed in this run."""
+        """Print the findings that hold at the end and have not been printed in this run."""
         self._print_events()
         self._print_findings(diverged)
 
@@ -67,7 +67,7 @@ class EventReporter:
             )  # fmt: skip
 
     def _print_findings(self, diverged: bool = False) -> None:
-        """Print the findings that were not printed in this run, unless output is quiet."""
+        """Print the findings that have not been printed in this run, unless output is quiet."""
         from stream_perceptron.diagnostics.diagnosis import collect_findings
 
         if self._line.is_quiet:

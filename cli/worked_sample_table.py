@@ -1,4 +1,4 @@
-"""The table of a worked sample."""
+"""A worked sample, formatted as a table."""
 
 from __future__ import annotations
 

@@ -189,7 +189,7 @@ class Marks:
         mark = same_name[-1]
         if source.can_grow and mark.start and not _is_rotated(mark, source):
             _raise_changed(mark, source)
-        return f"{source.name}: new content; {_describe_learned_rows(mark, 'of the old one')}"
+        return f"{source.name}: new file; {_describe_learned_rows(mark, 'of the old one')}"
 
     def _find_by_content(self, fingerprint: Fingerprint, digest: str, name: str) -> Mark | None:
         """Return the mark with this content and the most rows, preferably with this name."""
@@ -322,4 +322,4 @@ def _raise_changed(mark: Mark, source: Source) -> NoReturn:
     reason = f"it has changed since {_describe_learned_rows(mark, 'of it')}"
     if source.find_matching([mark.source]):
         reason = f"row {mark.n_rows:,} has changed since it was learned: the file ended within it"
-    raise SourceError(f"{source.name}: {reason}; to learn the present file from its start: --again")
+    raise SourceError(f"{source.name}: {reason}; to learn the current file from its start: --again")

@@ -249,7 +249,7 @@ def test_predictions_are_appended_and_a_new_file_has_only_new_rows(
     assert json.loads(second.read_text().splitlines()[0])["row"] == 3001
     second.write_bytes(second.read_bytes()[:-1])
     result = run("learn", daily_files[0], "-m", model, "-p", second, check=1)
-    assert "were written when the model was saved" in result.stderr
+    assert "had been written when the model was saved" in result.stderr
 
 
 @pytest.mark.parametrize("form", ["jsonl", "csv"])
@@ -268,7 +268,7 @@ def test_rotated_predictions_file_is_started_again(
         json.loads(x)["row"] if form == "jsonl" else int(x.split(",")[0]) for x in lines[-3000:]
     ]
 
-    warning = f"{path} has been removed or emptied since the last save: it is started again"
+    warning = f"{path} has been removed or emptied since the last save: starting a new file"
     assert result.stderr == f"warning: {warning}\n"
     assert rows == list(range(1501, 4501))
     assert len(lines) == 3000 + (form == "csv")  # with a header

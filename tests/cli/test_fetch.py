@@ -265,7 +265,7 @@ def test_convert_an_idx_pair(is_gzipped, run, tmp_path, rng):
     np.testing.assert_array_equal(pixels, written)
     assert labels.tolist() == written_labels
     assert metadata == {"shape": [5, 7], "classes": [3, 4, 5], "origin": "images labels"}
-    assert result.stderr == "30 images of 5 x 7\n"
+    assert result.stderr == "30 images of 5 x 7 pixels\n"
 
 
 @pytest.mark.parametrize("code", TYPES)

@@ -45,7 +45,7 @@ def test_foreign_file_is_rejected_and_left_unchanged(kind, name, source, model, 
     is_learn = kind in OUTPUT_KINDS[:2]
     remedy = "remove it, or name another file" if is_learn else "to replace it: --overwrite"
     (error,) = result.stderr.splitlines()
-    assert error.startswith(f"Error: {output}: exists and does not hold ")
+    assert error.startswith(f"Error: {output}: it exists but does not contain ")
     assert error.endswith(remedy)
     assert output.read_bytes() == FOREIGN
 

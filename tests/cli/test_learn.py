@@ -142,7 +142,7 @@ def test_progress_is_a_table_by_default(run, points_path):
     assert (
         lines[2].strip() == "samples  accuracy  last 1,000     AUC  mean error  updated  samples/s"
     )
-    assert "second pass: rows learned before count only toward the training accuracy" in lines
+    assert "second pass: rows already learned count only toward the training accuracy" in lines
     head = "samples  accuracy  last 1,000  training     AUC  mean error  updated  samples/s"
     assert head in map(str.strip, lines)
     first_words = [line.split()[0] for line in lines]

@@ -15,7 +15,7 @@ from helpers import COMMAND
     ("arguments", "error"),
     [
         (["lern"], "no such command 'lern': did you mean learn?"),
-        (["xyz\x1b"], "no such command 'xyz\\x1b': choose learn, sweep, "),
+        (["xyz\x1b"], "no such command 'xyz\\x1b': choose from learn, sweep, "),
         (["--hel"], "; see stream-perceptron --help"),
         (["learn", "--activatoin", "tanh"], "; see stream-perceptron learn --help"),
         (["learn", "--activation", "tan"], "choose sigmoid, tanh, arctan or identity"),

@@ -12,7 +12,7 @@ from helpers import capture_state, count_samples, read_contents, write_parquet
 
 from stream_perceptron import LiveModel
 
-REMEDY = "; to learn the present file from its start: --again"
+REMEDY = "; to learn the current file from its start: --again"
 
 
 def make_json_lines(start, n):
@@ -92,7 +92,7 @@ def test_rotated_logs_are_learned_once(rotation, tmp_path, log, model, run):
     result = run("learn", log, old, "-m", model, check=0)
 
     assert count_samples(model) == 130
-    assert get_file_notices(result) == [f"{log}: new content; 100 rows of the old one were learned"]
+    assert get_file_notices(result) == [f"{log}: new file; 100 rows of the old one were learned"]
     again = run("learn", old, log, "-m", model, check=0)
     assert count_samples(model) == 130
     assert get_file_notices(again) == [
@@ -145,7 +145,7 @@ def test_new_parquet_file_with_a_known_name_is_reported(tmp_path, model, run):
 
     result = run("learn", path, "-m", model, check=0)
 
-    assert get_file_notices(result) == [f"{path}: new content; 2 rows of the old one were learned"]
+    assert get_file_notices(result) == [f"{path}: new file; 2 rows of the old one were learned"]
     assert count_samples(model) == 3
 
 
@@ -313,7 +313,7 @@ def test_inspect_shows_which_files_further_runs_need(tmp_path, log, model, run):
         assert f"{path} {n} row{'s' * (n != 1)}, {status}" in shown
     with log.open("a") as file:
         file.write(make_json_lines(100, 1))
-    assert "changed since: further runs need it" in run("inspect", model, check=0).stdout
+    assert "has changed: further runs need it" in run("inspect", model, check=0).stdout
 
 
 def test_inspect_groups_many_files(tmp_path, model, run):

@@ -127,8 +127,8 @@ def test_unlabeled_rows_are_counted_and_need_predictions(form, run, tmp_path):
 
     assert "unlabeled: 2 rows, only predicted\n" in notices
     assert error == (
-        f"Error: {tmp_path / 'none'}.{form}: no row has a label: name its column with --label, or "
-        "ask for predictions with -p"
+        f"Error: {tmp_path / 'none'}.{form}: no row has a label: name the label column with "
+        "--label, or ask for predictions with -p"
     )
     assert predicted.count("\n") == 4
 

@@ -22,7 +22,7 @@ def test_rejected_rows_of_a_pipe_survive_the_next_run(tmp_path, run):
     result = run(*arguments, input=INVALID_CSV, cwd=tmp_path, check=1)
     run(*arguments, input="a,label\n1,x\noops,y\n", cwd=tmp_path, check=0)
 
-    error = "no usable row among 3 rows; the first: stdin: row 1: it has 3 fields, not 2"
+    error = "no usable row among 3 rows; the first error: stdin: row 1: it has 3 fields, not 2"
     assert result.stderr == f"Error: {error}\n"
     rows = [json.loads(line) for line in rejected.read_text().splitlines()]
     assert [(row["row"], row["line"]) for row in rows] == [

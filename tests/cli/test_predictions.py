@@ -237,6 +237,6 @@ def test_predict_to_a_file_reports_count_and_accuracy(n_unlabeled, tmp_path, run
     if labeled:
         expected += f", accuracy {n_right / len(labeled):.2%}"
     if 0 < n_unlabeled < 60:
-        expected += " of the 53 labeled rows"
+        expected += " on the 53 labeled rows"
     assert shown.stderr == f"{expected}\n"
     assert run("predict", source, "-m", model, check=0).stderr == ""

@@ -151,7 +151,7 @@ def test_inspect_shows_the_contents_of_a_model(mnist_files, model, run):
     assert [line for line in text.splitlines() if not line.startswith(" ")][:6] == [
         str(model), "learned from", "files", "results", "by class", "hyperparameters"
     ]  # fmt: skip
-    assert re.search(r"  samples +2,500, 2,500 of them changed the weights\n", text)
+    assert re.search(r"  samples +2,500, of which 2,500 changed the weights\n", text)
     assert re.search(r"  largest class +1, 11\.\d+%\n", text)
 
 

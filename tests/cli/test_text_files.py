@@ -59,7 +59,7 @@ def test_file_whose_learned_rows_have_changed_is_rejected(tmp_path, run):
 
     assert changed.stderr == (
         f"Error: {source}: it has changed since 1,000 rows of it were learned; to learn the "
-        "present file from its start: --again\n"
+        "current file from its start: --again\n"
     )
     assert shorter.stderr == changed.stderr
     assert path.read_bytes() == before
@@ -94,7 +94,7 @@ def test_row_extended_after_it_was_learned_is_an_error(tmp_path, run):
 
     assert changed.stderr == (
         f"Error: {source}: row 2 has changed since it was learned: the file ended within it; to "
-        "learn the present file from its start: --again\n"
+        "learn the current file from its start: --again\n"
     )
     assert before == path.read_bytes()
 
@@ -187,7 +187,8 @@ def test_file_changed_while_it_is_read_cannot_be_continued(tmp_path):
 
     assert process.returncode == 0
     assert stderr == (
-        f"warning: {source} was changed while it was being read: the next run cannot continue it\n"
+        f"warning: {source} was changed while it was being read: the next run cannot continue "
+        "reading it\n"
     )
     assert LiveModel.load(model).progress.rows == 100_000
     assert next_run.returncode == 1

@@ -22,7 +22,7 @@ from stream_perceptron.data import open_source
 from stream_perceptron.model.weights import WeightStore
 from stream_perceptron.verification import verify
 
-VERIFIED_MESSAGE = "every bit of {} x {} weights follows from these sources\n"
+VERIFIED_MESSAGE = "every bit of the {} x {} weights follows from these sources\n"
 
 
 @pytest.fixture
@@ -205,7 +205,7 @@ def test_weight_changed_by_one_bit_is_reported(mnist_sample, run, tmp_path, get_
     ) == get_verify_error(path, mnist_sample)
     page = (ROOT / "docs" / "checkpoints.md").read_text()
     assert f"m.npz: {get_verify_error(path, mnist_sample)}\n" in page
-    assert shown.endswith("m.npz: every bit of 10 x 784 weights follows from these sources\n")
+    assert shown.endswith("m.npz: every bit of the 10 x 784 weights follows from these sources\n")
 
 
 def test_weight_with_the_other_sign_of_zero_is_reported(run, tmp_path, get_verify_error):

@@ -127,7 +127,7 @@ def check_distributed(folder):
 
 
 def check_services(folder):
-    assert (folder / "alert.txt").read_text().startswith("look: Error: events.jsonl: row 3: ")
+    assert (folder / "alert.txt").read_text().startswith("failed: Error: events.jsonl: row 3: ")
     assert count_samples(folder / "events.npz") == 2
 
 

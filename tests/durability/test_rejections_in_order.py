@@ -61,7 +61,7 @@ def test_run_that_rejects_every_row_fails(tmp_path, run):
     source.write_text("label,a\nleft,x\nleft,y\n")
     result = run("learn", source, "-m", path, "--skip-bad", check=1)
 
-    assert f"no usable row among 2 rows; the first: {source}: row 1: column" in result.stderr
+    assert f"no usable row among 2 rows; the first error: {source}: row 1: column" in result.stderr
     assert path.read_bytes() == before
 
 

@@ -455,7 +455,7 @@ def test_eight_shards_learn_mnist_as_well_as_one_stream(
     assert read_contents(again) == read_contents(sharded)
     # verify runs on one machine, without Ray.
     assert run("verify", sharded, mnist_files["train"], check=0).stdout.endswith(
-        "every bit of 10 x 784 weights follows from these sources\n"
+        "every bit of the 10 x 784 weights follows from these sources\n"
     )
 
 

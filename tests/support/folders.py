@@ -22,7 +22,7 @@ from splits import Case, Learner, load_results
 from stream_perceptron import LiveModel
 
 FORMATS = ("csv", "csv", "jsonl", "jsonl", "parquet")
-REJECTION_HINT = "; to learn the present file from its start: --again"
+REJECTION_HINT = "; to learn the current file from its start: --again"
 COLUMNS = ("id", "a", "b", "label")
 GZIP = b"\x1f\x8b"
 

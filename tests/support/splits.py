@@ -533,7 +533,7 @@ class Learner:
     def _record_exit(self, code, stderr):
         errors = [line for line in stderr.splitlines() if line.startswith("Error")]
         # Each run names the first rejected row of its own rows.
-        error = errors[-1].partition("; the first: ")[0] if errors else ""
+        error = errors[-1].partition("; the first error: ")[0] if errors else ""
         self.error = re.sub(r"/dev/fd/\d+", "pipe", error)
         self.code = code
 
