@@ -14,7 +14,7 @@ from stream_perceptron.data.schema import ReadOptions, Schema
 from stream_perceptron.errors import SampleError
 from stream_perceptron.model.rows import Rows, concatenate_rows
 
-# Enough rows to amortize the cost of a batch, but few enough for the processor's cache.
+# Enough rows to amortize the cost of a batch, but few enough to fit in the processor's cache.
 BATCH_ROWS = 1000
 MAX_BATCH_ROWS = 4 * BATCH_ROWS  # for short rows
 
@@ -37,7 +37,7 @@ def build_offset(read_options: ReadOptions, values: Sequence[Any]) -> Offset:
     Raises
     ------
     SampleError
-        If a value has another type or is too large.
+        If a value has the wrong type or is too large.
 
     """
     for name, value in zip(read_options.position, values, strict=True):
@@ -50,7 +50,8 @@ def build_offset(read_options: ReadOptions, values: Sequence[Any]) -> Offset:
     return Offset(tuple(values[:-1]), values[-1])
 
 
-# Returns the content of a row: its text, or a list with one dict from column names to values.
+# Returns the content of a row: its text, or a list with one dict that maps column names to
+# values.
 ContentReader = Callable[[], str | list[dict[str, object]]]
 
 
@@ -71,9 +72,9 @@ class Redeliveries:
     """Detects the redelivered rows of a source by their offsets.
 
     A row is redelivered if its offset is at or below the highest offset of its partition. A row
-    without a readable offset has the status of the row before it. The rows without a readable
-    offset after the last new row are counted. When that row is redelivered, the same number of rows
-    without a readable offset after it are redelivered, too; any further ones are new.
+    without a readable offset has the status of the row before it. Rows without a readable
+    offset that follow the last new row with one are counted. When that row is redelivered, the same
+    number of rows without a readable offset after it count as redelivered, too; any more are new.
 
     Examples
     --------
@@ -190,14 +191,14 @@ class Batch:
     """Consecutive interpreted rows of a source, n of which are usable."""
 
     source: str  # the source's name in messages
-    first_row: int  # the number of the first row in the source, counted from 1
+    first_row: int  # the first row's number in the source, counted from 1
     n_rows: int  # the number of rows, including rejected and redelivered ones
     rows: NDArray[np.intp]  # the index of each usable row in the batch, ascending, shape (n,)
     features: Rows  # of the usable rows
     labels: list[object]  # of the usable rows; None for an unlabeled row; length n
     weights: NDArray[np.float64]  # the sample weights of the usable rows, shape (n,)
     inferred: InferredKnowledge
-    rejected: dict[int, str] = field(default_factory=dict)  # the reason, by index of the row
+    rejected: dict[int, str] = field(default_factory=dict)  # the reasons, by row index
     content_readers: dict[int, ContentReader] = field(
         default_factory=dict
     )  # by index of the rejected row
@@ -218,7 +219,7 @@ class Batch:
     ends: NDArray[np.intp] | None = None
     epoch: int = 0  # counted from 0
     index: int = 0  # of the source in the epoch, counted from 0
-    # Interprets the first n rows again; they may imply less than all rows do.
+    # Interprets the first n rows again; less may be inferred from them than from all rows.
     interpret_first: Callable[[int], Batch] | None = None
 
     def __len__(self) -> int:
@@ -276,7 +277,7 @@ class Batch:
             raise SampleError(str(self.rejections()[0]))
 
     def reject_rows(self, mask: NDArray[np.bool_], reason: str) -> Batch:
-        """Return the batch after rejecting the usable rows in a mask, shape (n,), for a reason."""
+        """Return the batch with the usable rows in `mask`, shape (n,), rejected for this reason."""
         remaining = np.flatnonzero(~mask)
 
         def interpret_first(n: int) -> Batch:

@@ -25,7 +25,7 @@ STDIN = "-"
 IdleCallback = Callable[[], float | None]
 
 _CHUNK_SIZE = 2**20  # bytes to read at once by default, and the size to request for pipes
-_SET_PIPE_SIZE = 1031  # F_SETPIPE_SZ of Linux
+_SET_PIPE_SIZE = 1031  # F_SETPIPE_SZ on Linux
 _MAX_READ_SIZE = 2**26  # the maximum number of bytes in one read
 _MAX_ZSTANDARD = 2**16  # bytes to decompress at once with Zstandard
 _MAX_RECORD_WAIT = 1.0  # seconds to wait for the rest of a record after an interrupt
@@ -91,7 +91,7 @@ def strip_credentials(path: str) -> str:
 
 
 def open_file(path: str) -> pa.NativeFile:
-    """Open a file or a URI for `pyarrow.fs`."""
+    """Open a file, or a URI that `pyarrow.fs` supports."""
     import pyarrow as pa
 
     if is_remote(path):
@@ -103,9 +103,9 @@ def open_file(path: str) -> pa.NativeFile:
 
 
 def read_version(path: str) -> str:
-    """Return the version of the object behind a URI; an empty text for a local path.
+    """Return the version of the object behind a URI, or an empty string for a local path.
 
-    It is the ETag if the file system has one, otherwise the modification time.
+    The version is the ETag if the file system provides one, otherwise the modification time.
     """
     if not is_remote(path):
         return ""
@@ -155,7 +155,7 @@ class ByteStream:
 
     @property
     def is_compressed(self) -> bool:
-        """Whether these are decompressed bytes."""
+        """Whether the stream returns decompressed bytes."""
         return self._compressed is not None
 
     @property
@@ -204,7 +204,7 @@ class ByteStream:
         return data[:size]
 
     def peek(self, size: int) -> bytes:
-        """Return the next `size` bytes without reading past them."""
+        """Return the next `size` bytes without consuming them."""
         data = self.read(size)
         self.unread(data)
         return data
@@ -245,12 +245,12 @@ class ByteStream:
 
     @property
     def has_ended(self) -> bool:
-        """Whether the end of the data was reached."""
+        """Whether the end of the data has been reached."""
         return self._is_at_end and not (self.is_compressed and self.is_interrupted)
 
     def _read_next(self, size: int) -> bytes:
-        """Return at most `size` bytes after the buffer; empty at the end or if interrupted."""
-        # A terminal could be read again after its end.
+        """Return at most `size` bytes after the buffer; none at the end or after an interrupt."""
+        # A terminal could be read again after an end of file.
         if self._is_at_end or not self._wait_for_data():
             return b""
         return self._read_chunk(size)
@@ -311,7 +311,7 @@ def open_bytes(path: str, interrupt: Interrupt | None = None) -> ByteStream:
 
 
 def spool_to_file(stream: ByteStream) -> IO[bytes]:
-    """Copy a stream to a temporary file until its end; return the file."""
+    """Copy the rest of a stream to a temporary file; return the file."""
     import tempfile
 
     spool = tempfile.TemporaryFile()  # noqa: SIM115, the source reads from it
@@ -451,7 +451,7 @@ def convert_errors(name: str) -> Iterator[None]:
 
 
 def format_reason(error: Exception) -> str:
-    """Return the reason for an error on one line, without its number and path."""
+    """Return the reason for an error on one line, without the error's number and path."""
     # Only system errors have a number.
     if isinstance(error, OSError) and error.errno is not None:
         return str(error.strerror)
@@ -472,7 +472,7 @@ def _open_pipe(path: str, interrupt: Interrupt) -> ByteStream:
 
 
 def _identify_pipe(descriptor: int) -> str:
-    """Return a text that identifies an anonymous pipe; empty for anything else."""
+    """Return a string that identifies an anonymous pipe; an empty string for anything else."""
     try:
         pipe = os.readlink(f"/proc/self/fd/{descriptor}")
         with open("/proc/sys/kernel/random/boot_id") as file:
@@ -484,7 +484,7 @@ def _identify_pipe(descriptor: int) -> str:
 def is_readable(descriptor: int, seconds: float | None) -> bool:
     """Wait at most `seconds` for data or its end; return whether either has arrived.
 
-    A FIFO opened before its writer is not at its end.
+    A FIFO that was opened before it had a writer is not at its end.
     """
     poll = select.poll()  # unlike select, it accepts descriptors above 1,024
     poll.register(descriptor, select.POLLIN)

@@ -28,12 +28,12 @@ class CellRows(RawRows):
 
     @property
     def unsliced(self) -> CellRows:
-        """All rows that arrived together; these rows may be a slice of them."""
+        """All rows that arrived together; this object may hold a slice of them."""
         return self
 
     @abstractmethod
     def make_content_reader(self, i: int) -> ContentReader | None:
-        """Return a function that returns the content of a row; None if it is too long."""
+        """Return a function that returns the content of a row; None if the row is too long."""
 
 
 class CellInterpreter(Interpreter):
@@ -45,12 +45,12 @@ class CellInterpreter(Interpreter):
         self._names, self._layout_cache = NameRoles(), LayoutCache()
         # The names in rows that usually denote a label but are not the label.
         self._other_labels: set[str] = set()
-        self._reported_labels: set[str] = set()  # those that were reported
+        self._reported_labels: set[str] = set()  # those already reported
         self._unknown_names: list[str] = []  # names that are ignored because the model lacks them
         self._has_reported_unknown = False
         self._has_checked_label = request.start > 0
         self._seen_option_names: set[str] = set()  # names in options that occur in rows
-        self._n_examined = 0  # the number of cell names that were compared with options
+        self._n_examined = 0  # the number of cell names compared with options so far
 
     def _interpret(
         self,
@@ -114,13 +114,13 @@ class CellInterpreter(Interpreter):
 
     @abstractmethod
     def scan(self, rows: Any) -> Cells:
-        """Return the cells of rows."""
+        """Return the cells of the rows."""
 
     @abstractmethod
     def describe(
         self, context: Context, rows: Any, deciding_records: Sequence[tuple[int, Sample]]
     ) -> tuple[Notice, ...]:
-        """Return notices about the columns, given the records that determined them."""
+        """Return notices about the columns, given the records that determined the schema."""
 
     def _describe_source(self, rows: CellRows, knowledge: Knowledge) -> tuple[Notice, ...]:
         # Notices describe all rows that arrived together; `rows` may be only the first of them.
@@ -153,7 +153,7 @@ class CellInterpreter(Interpreter):
         return tuple(notices)
 
     def _build_missing_label_notice(self) -> list[Notice]:
-        """Return a notice if a table lacks the label column, so that other sources must have it."""
+        """Return a notice if a table lacks the label column, which other sources must then have."""
         label, context = self._request.read_options.label, self._context
         is_missing = context.read_options.has_join and context.read_options.label is None
         if label is None or not is_missing or not context.columns or not context.learns:

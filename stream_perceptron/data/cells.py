@@ -113,12 +113,12 @@ class Cells:
 
     names: Sequence[Any]
     starts: NDArray[np.intp]  # shape (n + 1,)
-    # The index in `names` of each cell, shape (m,); None for a table, where each record has all
-    # columns, and for members of lists.
+    # The index of each cell's name in `names`, shape (m,); None for a table, where each record has
+    # all columns, and for members of lists.
     name_ids: NDArray[np.int32] | None
     kinds: NDArray[np.uint8]  # shape (m,)
-    # The number of each cell, shape (m,): as float64, NaN for a cell that is not a number; or as
-    # bytes, 0 for a cell that is not a number, if all are whole numbers from 0 to 255.
+    # The number in each cell, shape (m,): as float64, with NaN for a cell that is not a number; or,
+    # if all numbers are whole and from 0 to 255, as bytes, with 0 for a cell that is not a number.
     numbers: NDArray[np.float64] | NDArray[np.uint8]
     contents: Contents
     # The members of lists: the cells of record k are the members of the k-th list. The pairs of a
@@ -165,12 +165,12 @@ class Cells:
 
     @property
     def are_bytes(self) -> bool:
-        """Whether numbers are bytes."""
+        """Whether the numbers are stored as bytes."""
         return self.numbers.dtype == np.uint8
 
     @lazy_property
     def doubles(self) -> NDArray[np.float64]:
-        """The number of each cell, NaN for a cell that is not a number."""
+        """The number in each cell; NaN for a cell that is not a number."""
         numbers = self.numbers.astype(np.float64, copy=False)
         if not self.are_bytes:
             return numbers

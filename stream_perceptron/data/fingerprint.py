@@ -13,7 +13,7 @@ CHANGED = "changed"  # replaces the digest of a file that was changed while it w
 # A local file up to this size is identified by all of its bytes, a larger one by its footer.
 _MAX_HASHED_SIZE = 2**30
 
-START_BYTES = 4096  # the number of first bytes of a text file, which distinguish most files
+START_BYTES = 4096  # the number of bytes at the start of a text file, which distinguish most files
 
 # Two changes to a file within this many nanoseconds may have the same modification time, because
 # some file systems have a resolution of two seconds.

@@ -58,8 +58,8 @@ def reject_unsupported_path(path: str) -> None:
         raise SourceError(f"{path}: a folder; name the files in it: {pattern}")
     if re.search(r"[*?\[]", path) and "://" not in path and not os.path.exists(path):
         raise SourceError(
-            f"{path}: no such file: unquote the pattern so that the shell can expand it if any "
-            "file matches"
+            f"{path}: no such file: if any file matches the pattern, unquote it so that the "
+            "shell can expand it"
         )
 
 
@@ -107,14 +107,14 @@ def _describe_archive(path: str, quoted: str) -> str:
     if names and all(name.endswith(".npy") for name in names):
         return _suggest_npz_command([name.removesuffix(".npy") for name in names], quoted)
     if not names:
-        return "a ZIP archive: write it to a file, and pipe the output of unzip -p FILE"
+        return "a ZIP archive: save it as FILE, then use: unzip -p FILE | stream-perceptron ..."
     if len(names) > 1:
         return f"a ZIP archive: unzip -p {quoted} {shlex.quote(names[0])} | stream-perceptron ..."
     return f"a ZIP archive: unzip -p {quoted} | stream-perceptron ..."
 
 
 def _suggest_npz_command(names: list[str], path: str) -> str:
-    """Return a command that writes NumPy arrays as CSV, the labels first."""
+    """Return a command that writes NumPy arrays as CSV, with the labels first."""
     names_by_lower = {name.lower(): name for name in names}
     for y in names:
         x = names_by_lower.get(f"x{y[1:].lower()}")
@@ -137,7 +137,7 @@ def reject_json_array(name: str, first_line: str) -> None:
     Raises
     ------
     SourceError
-        If it does.
+        If the line begins one.
 
     """
     if _ARRAY_OF_OBJECTS.match(first_line):

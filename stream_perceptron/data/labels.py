@@ -58,7 +58,7 @@ def convert_label(value: object, label_type: str, is_text: bool) -> object:
         if label_type == "bool" and value.lower() in _BOOLS:
             return _BOOLS[value.lower()]
     shown = repr(value) if isinstance(value, str) else str(value)
-    hint = ": to learn a quantity, put it into bins" if isinstance(value, float) else ""
+    hint = "; to learn a quantity, put it into bins" if isinstance(value, float) else ""
     raise ValueError(f"{shown[:50]} is not {type_name}, but the labels are{hint}")
 
 

@@ -13,7 +13,7 @@ _PIXEL_COLUMNS = ("pixels", "pixel", "image")
 # Matches the name of a column that numbers rows or identifies their origin.
 _ROW_ID = re.compile(r"(?i:id|index|.*[_ ]id|unnamed: \d+|__index_level_\d+__|)|.*[a-z0-9]I[dD]")
 
-_MAX_NAMES = 5  # names in one list of a message
+_MAX_NAMES = 5  # the maximum number of names listed in a message
 
 
 def find_column(requested: str, names: Sequence[str]) -> str | None:
@@ -50,7 +50,7 @@ def is_position(text: str) -> bool:
 
 
 def suggest_similar_name(requested: str, names: Sequence[str]) -> str:
-    """Return a hint with the most similar name; empty if none is similar.
+    """Return a hint with the most similar name, or an empty string if none is similar.
 
     Examples
     --------
@@ -104,7 +104,7 @@ def looks_like_row_id(name: str) -> bool:
 
 
 def join_first(parts: Sequence[str], max_shown: int = _MAX_NAMES) -> str:
-    """Join the first parts of a list for a message, and count the others."""
+    """Join the first items of a list for a message, and count the others."""
     more = f" and {len(parts) - max_shown:,} more" if len(parts) > max_shown else ""
     return ", ".join(parts[:max_shown]) + more
 
@@ -115,7 +115,9 @@ def quote_names(names: Sequence[str], max_shown: int = _MAX_NAMES) -> str:
 
 
 def format_names(names: Sequence[str]) -> str:
-    """Join names for a message: all if few, else the ends of a numbered series or the first few.
+    """Join names for a message.
+
+    A few names are all shown; of more, the ends of a numbered series or the first few.
 
     Examples
     --------

@@ -31,7 +31,7 @@ _NOT_CATEGORICAL = re.compile(
     r"(?s).{41}|[0-9]{4}|[0-9][-/:.,][0-9]|^[+-]?[0-9]+$|(\S+\s+){4}|@|://"
 )
 
-_MIN_MEAN_WORDS = 2.5  # the minimum mean number of words in a text to suggest --words
+_MIN_MEAN_WORDS = 2.5  # the minimum mean number of words per text for which --words is suggested
 _MAX_COUNTED_CHARS = 1000  # the number of characters of a text in which words are counted
 _MAX_SHOWN = 50  # the maximum length of a text suggested for --missing
 NOT_IN_MODEL = "not in the model"  # why a column is not used
@@ -176,7 +176,7 @@ def _describe_ignored_columns(summary: ColumnSummary) -> Iterator[str | Notice]:
 
 
 def suggest_encoding(name: str, texts: Sequence[object]) -> str | None:
-    """Return the option that most likely encodes a column of texts as features, or None.
+    """Return the option most suitable for encoding a column of texts as features, or None.
 
     Examples
     --------
@@ -226,20 +226,21 @@ def build_warning(text: str, code: str | None = None) -> Notice:
 
 def build_unknown_columns_warning(names: Sequence[str]) -> Notice:
     """Return a warning about columns or keys that are ignored because the model lacks them."""
-    verb = "is" if len(names) == 1 else "are"
-    text = f"{quote_names(names)} {verb} not in the model and ignored"
-    return build_warning(text, UNKNOWN_COLUMNS)
+    predicate = "is not in the model and is ignored"
+    if len(names) > 1:
+        predicate = "are not in the model and are ignored"
+    return build_warning(f"{quote_names(names)} {predicate}", UNKNOWN_COLUMNS)
 
 
 def advise_on_likely_null(text: str) -> str:
-    """Return advice on a text that most likely means a missing value; otherwise an empty text."""
+    """Return advice on a text that most likely means a missing value, else an empty string."""
     if text.strip().lower() not in _LIKELY_NULLS:
         return ""
     return f"; if that means a missing value: --missing {format_option_value([text.strip()])}"
 
 
 def suggest_missing_option(text: str) -> str:
-    """Return advice to treat a text as missing; an empty text if --missing cannot express it."""
+    """Return how to treat a text as missing; an empty string if --missing cannot express it."""
     value = text.strip()
     if not value or "," in value or len(value) > _MAX_SHOWN:
         return ""

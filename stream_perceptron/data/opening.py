@@ -43,20 +43,20 @@ def open_source(
     Parameters
     ----------
     path
-        A path, a URI for `pyarrow.fs`, or - for stdin. Compression is detected from the first
-        bytes.
+        A path, a URI that `pyarrow.fs` supports, or - for stdin. Compression is detected from the
+        first bytes.
     file_format
         parquet, arrow, csv, jsonl or libsvm; None to detect it from the first bytes, or from the
         first line of text.
     interrupt
         Ends the input early, as a signal does.
     header
-        The start of the pipe as an earlier run read it; it is used if the pipe is the same.
+        The start of the pipe as read by an earlier run; used only if the pipe is the same.
 
     Raises
     ------
     SourceError
-        If the source cannot be read, or has another format.
+        If the source cannot be read, or is not in the expected format.
 
     Examples
     --------

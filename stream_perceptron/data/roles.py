@@ -127,12 +127,13 @@ def require_one_role(options: ReadOptions, where: str) -> None:
             if column in columns:
                 flag = option.replace("_", "-")
                 raise SourceError(
-                    f"{where}: column {column!r} cannot be in --{flag} and --{role}: choose one"
+                    f"{where}: column {column!r} cannot be in both --{flag} and --{role}: choose "
+                    "one"
                 )
 
 
 def _has_only_labels(options: ReadOptions, names: Sequence[str]) -> bool:
-    """Whether a source has no feature columns, only labels and other roles."""
+    """Whether a source has only columns with roles, such as the label, and no features."""
     label = options.label and find_column(options.label, names)
     requested = (*options.ignore, *options.position, *filter(None, (options.weight, options.join)))
     used_columns = {find_column(name, names) for name in requested}
@@ -157,8 +158,8 @@ def find_default_label(options: ReadOptions, names: Iterable[str]) -> str | None
     if len(candidates) > 1:
         candidates.sort(key=lambda name: LABEL_NAMES.index(lower_names[name]))
         raise SampleError(
-            f"{quote_names(candidates)} could each be the label: choose with --label, and --ignore "
-            "the others"
+            f"{quote_names(candidates)} could each be the label: choose one with --label, and "
+            "--ignore the others"
         )
     return candidates[0] if candidates else None
 

@@ -204,7 +204,7 @@ def _concatenate_batches(
 
 
 def _take_rows(rows: Batch, draws: NDArray[np.intp]) -> Batch:
-    """Return the drawn rows, in any order and with repeats."""
+    """Return the drawn rows, which may be in any order and occur more than once."""
     usable_index = np.full(rows.n_rows, -1, np.intp)
     usable_index[rows.rows] = np.arange(len(rows.rows))
     is_usable = usable_index[draws] >= 0

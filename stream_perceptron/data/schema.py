@@ -40,7 +40,7 @@ class ReadOptions:
     label: str | None = None
     weight: str | None = None  # the column of sample weights
     ignore: tuple[str, ...] = ()  # the columns that are not used
-    # The factor of features; None for 1/255 if they are 8-bit, else 1.
+    # The factor by which features are scaled; None for 1/255 if they are 8-bit, else 1.
     scale: float | None = None
     # The columns with the offset of a row in its origin: any number of columns for the partition,
     # then the offset, an integer that increases within the partition.
@@ -71,11 +71,13 @@ class ReadOptions:
         if self.scale is not None:
             object.__setattr__(self, "scale", float(self.scale))  # the class is frozen
         if not 0 < self.max_pending <= MAX_PENDING:
-            raise ValueError(f"max_pending is {self.max_pending}, not from 1 to {MAX_PENDING:,}")
+            raise ValueError(
+                f"max_pending is {self.max_pending}, not a number from 1 to {MAX_PENDING:,}"
+            )
 
     @property
     def factor(self) -> float | None:
-        """The factor of features read from text; None for 1."""
+        """The factor by which features read from text are scaled; None for 1."""
         return None if self.scale == 1.0 else self.scale
 
     @lazy_property
@@ -85,7 +87,7 @@ class ReadOptions:
 
     @property
     def named_columns(self) -> tuple[str, ...]:
-        """The columns named in options, except --label and --join."""
+        """The columns named in options other than --label and --join."""
         weight = () if self.weight is None else (self.weight,)
         encoded = (encoding.column for encoding in self.encodings)
         names = *encoded, *self.ignore, *weight, *self.position, *self.keep
@@ -121,7 +123,7 @@ class ReadOptions:
 
     @lazy_property
     def null_values(self) -> frozenset[str]:
-        """The texts that mean null, including the empty text."""
+        """The texts that mean null, including the empty string."""
         return frozenset({"", *self.missing})
 
 
@@ -136,14 +138,14 @@ class Schema:
     features: tuple[str, ...] | None = None
     # int, str or bool, once known.
     label_type: str | None = field(default=None, metadata={"one_of": tuple(LABEL_TYPES)})
-    # The columns or keys with texts; None before the first row if rows name their own.
+    # The columns or keys with texts; None before the first row if rows name their own features.
     texts: tuple[str, ...] | None = None
     # The untyped columns of a table, which have had no value so far.
     untyped: tuple[str, ...] = field(
         default=(), metadata={"optional": True, "saved_as": "undecided"}
     )
-    # All columns of the first source with named columns, in order. Rows without names
-    # have the same columns.
+    # All columns of the first source with named columns, in order. Rows without column
+    # names have the same columns.
     columns: tuple[str, ...] = field(default=(), metadata={"optional": True})
     # The label column; in JSON, the key of the first label.
     label: str | None = field(default=None, metadata={"optional": True})
@@ -205,7 +207,7 @@ class Schema:
         return sorted(names, key=lambda name: positions.get(name, len(positions)))
 
     def describe_difference(self, features: tuple[str, ...]) -> str:
-        """Describe how features differ from the known ones; return an empty text if they do not."""
+        """Describe how features differ from known ones; return an empty string if they do not."""
         known, given = set(self.features or ()), set(features)
         lacking = [name for name in self.features or () if name not in given]
         added = [name for name in features if name not in known]
@@ -216,7 +218,7 @@ class Schema:
         return f"its features are not those read before: it {' and '.join(differences)}"
 
     def with_inferred_types(self, features: tuple[str, ...], texts: Iterable[str]) -> Schema:
-        """Return the schema with columns that were inferred to be features or texts."""
+        """Return the schema after columns have been inferred to be features or texts."""
         decided = {*features, *texts}
         return replace(
             self,
@@ -225,15 +227,18 @@ class Schema:
         )
 
     def with_label_type(self, label_type: str, where: str) -> Schema:
-        """Return the schema with this label type; all sources must have the same."""
+        """Return the schema with this label type; all sources must have the same one."""
         if self.label_type == label_type:
             return self
         if self.label_type is None:
             return replace(self, label_type=label_type)
-        raise SourceError(f"{where}: labels are of type {label_type}, but {self.label_type} so far")
+        raise SourceError(
+            f"{where}: labels are of type {label_type}, but earlier labels are of type "
+            f"{self.label_type}"
+        )
 
     def parse_label(self, value: Any, is_text: bool) -> tuple[object, Schema]:
-        """Return the label for a value, None if it is missing, and the schema with its type.
+        """Return the label for a value (None if missing), and the schema with the label's type.
 
         Examples
         --------
@@ -252,7 +257,7 @@ class Schema:
         return label, self if self.label_type else replace(self, label_type=label_type)
 
     def parse_classes(self, texts: Sequence[str]) -> tuple[list[object], Schema]:
-        """Return the labels for texts, and the schema with their type.
+        """Return the labels for texts, and the schema with the labels' type.
 
         Examples
         --------

@@ -31,7 +31,7 @@ METADATA_KEY = b"stream_perceptron"
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Request:
-    """The rows to read from a source, and how."""
+    """The rows to read from a source, and how to read them."""
 
     read_options: ReadOptions = field(default_factory=ReadOptions)
     schema: Schema = field(default_factory=Schema)  # from the rows read before
@@ -76,7 +76,7 @@ class Knowledge:
     schema: Schema = field(default_factory=Schema)
     # The names of features, if rows name their own.
     names: Vocabulary = field(default_factory=Vocabulary)
-    # The names in options that have not yet occurred in a row of a new model, if rows name their
+    # For a new model, the names in options that have not yet occurred in a row, if rows name their
     # own cells.
     unseen: frozenset[str] = frozenset()
 
@@ -185,7 +185,7 @@ class Interpreter(ABC):
 
     @abstractmethod
     def _describe_source(self, rows: Any, knowledge: Knowledge) -> tuple[Notice, ...]:
-        """Return notices about the source, given its first rows, at least one of them readable."""
+        """Return notices about the source, given its first rows, which include a readable one."""
 
     def _build_warnings(self, batch: Batch) -> tuple[Notice, ...]:
         """Return the warnings about a batch."""
@@ -255,7 +255,7 @@ class Source(ABC):
         Raises
         ------
         SourceError
-            If the source does not fit the model or lacks a column of the read options.
+            If the source does not fit the model or lacks a column named in the read options.
 
         """
 
@@ -268,17 +268,17 @@ class Source(ABC):
 
     @abstractmethod
     def interpreter(self, request: Request) -> Interpreter:
-        """Return an interpreter of the rows.
+        """Return an interpreter for the rows.
 
         Raises
         ------
         SourceError
-            If the source does not fit the model or lacks a column of the read options.
+            If the source does not fit the model or lacks a column named in the read options.
 
         """
 
     def forget_names(self) -> None:  # noqa: B027, most sources store no names
-        """Forget the names that only earlier rows have, to bound memory."""
+        """Forget the names that occur only in earlier rows, to bound memory use."""
 
     @abstractmethod
     def fingerprints(self) -> list[Fingerprint]:
@@ -342,9 +342,7 @@ class Source(ABC):
 
         """
         if self.state is not None and self.state != FileState.find(self.path):
-            raise SourceError(
-                f"{self.name}: the file has changed since it was opened: run this again"
-            )
+            raise SourceError(f"{self.name}: the file has changed since it was opened: try again")
 
 
 def is_any_interrupted(sources: Sequence[Source]) -> bool:

@@ -93,7 +93,7 @@ def _require_features(
         additional_features = [name for name in free if name in available and name not in features]
         has = f" and has {quote_names(additional_features)} instead" if additional_features else ""
         raise SourceError(
-            f"{where}: it lacks {quote_names(missing_features)} of the model's features{has}"
+            f"{where}: it lacks some of the model's features ({quote_names(missing_features)}){has}"
         )
 
 
@@ -102,7 +102,7 @@ def _require_encoded(request: Request, columns: Sequence[str], where: str) -> No
     for option, name in request.read_options.encodings:
         if find_column(name, columns) is None:
             flag = option.replace("_", "-")
-            raise SourceError(f"{where}: it lacks the --{flag} column {name!r} of the model")
+            raise SourceError(f"{where}: it lacks the --{flag} column {name!r} that the model uses")
 
 
 def raise_no_features(columns: Mapping[str, str], where: str, hint: str = "") -> NoReturn:

@@ -1,4 +1,4 @@
-"""The cursor of a run in its sources, and the rules for resuming it."""
+"""The cursor, which holds the position of a run in its sources, and the rules for resuming."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ class SourceAction(Enum):
 class Cursor:
     """The position of a run in its sources: rows before it are learned, rows after it are not."""
 
-    # In the order given. A text file is identified up to the last row that was read, unless its
-    # rows are drawn at random.
+    # In the order given. The fingerprint of a text file covers it up to the last row that was read,
+    # unless its rows are drawn at random.
     sources: list[Fingerprint] = field(default_factory=list)
     at_random: bool = False  # whether rows are drawn at random from all sources
     epoch: int = 0  # counted from 0
@@ -59,8 +59,8 @@ class Cursor:
     rejected: int = field(default=0, metadata={"optional": True})  # the rejected rows among these
     finished: bool = True  # whether the run ended without an interrupt or an error
     stopped_below: float | None = None  # the epsilon, if an error below it ended the run
-    # The size in bytes of each output file up to the last learned row, by its path relative to the
-    # checkpoint.
+    # The size in bytes of each output file up to the last learned row, keyed by the file's path
+    # relative to the checkpoint.
     outputs: dict[str, int] = field(default_factory=dict)
     # Undelivered predictions of learned rows: lines that the reader has not read from the pipe.
     undelivered: str = field(default="", metadata={"optional": True, "saved_as": "untaken"})
@@ -69,7 +69,7 @@ class Cursor:
     redeliveries: Redeliveries = field(default_factory=Redeliveries)
     # The split into shards, if any; `index` and `row` are then 0.
     shards: Shards | None = None
-    # Whether the files are read from their start, even if they were learned before.
+    # Whether the files are read from the start, even if they were learned before.
     is_again: bool = field(default=False, metadata={"optional": True})
 
     def copy_for_run(self, epsilon: float, stop: bool) -> Cursor:
@@ -114,7 +114,7 @@ class Cursor:
 
     @property
     def is_repeating(self) -> bool:
-        """Whether the pass repeats rows, so that redelivered rows are not detected."""
+        """Whether the pass repeats rows, in which case redelivered rows are not detected."""
         return self.epoch > 0 or self.is_again
 
     def count_repeated(self, n: int) -> int:
@@ -150,7 +150,7 @@ class Cursor:
         )  # fmt: skip
 
     def require_consistent(self, position: tuple[str, ...]) -> None:
-        """Check that a loaded cursor is consistent in itself and with the position columns."""
+        """Check that a loaded cursor is self-consistent and matches the position columns."""
         if self.index > len(self.sources):
             raise CheckpointError("cursor lies beyond its sources")
         if not self.sources and self != self.copy_without_position():
@@ -243,7 +243,7 @@ class Cursor:
         return True
 
     def _continues_pass(self, sources: Sequence[Source], passes: int | None) -> bool:
-        """Return whether the current pass continues, or else a first pass over new rows begins."""
+        """Return whether the current pass continues; if not, a first pass over new rows begins."""
         if len(sources) > len(self.sources):
             return False
         has_pass_left = passes is None or self.epoch < passes
@@ -260,18 +260,18 @@ class Cursor:
         return f"{order}, again" if self.is_again else order
 
     def _require_finished(self, shared: Sequence[Fingerprint], new: Cursor) -> None:
-        """Reject a new run over files that an unfinished run reads at random or in shards."""
+        """Reject a new run over files that an unfinished run was reading at random or in shards."""
         if not shared:
             return
         position = f"row {self.row:,}" if self.shards is None else f"round {self.shards.rounds:,}"
         difference = (
-            "has other files"
+            "reads other files"
             if self._row_order == new._row_order
             else f"reads them {new._row_order}"
         )
         raise CheckpointError(
             f"{shared[0].name} was learned only up to {position}, with rows read "
-            f"{self._row_order}, and this run {difference}; to learn these files from their "
+            f"{self._row_order}, and this run {difference}; to learn these files from the "
             "start: --again"
         )
 
@@ -286,7 +286,7 @@ class Cursor:
 
     @property
     def offsets(self) -> dict[tuple[str, ...], int]:
-        """The highest offset read of each partition, by the partition's values as text."""
+        """The highest offset read in each partition, keyed by the partition's values as text."""
         return self.redeliveries.offsets
 
     def move(self, batch: Batch, is_stream: bool) -> int:

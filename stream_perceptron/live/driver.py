@@ -1,4 +1,4 @@
-"""The only loop around training: reads, slices, interprets and learns rows."""
+"""The only training loop, which reads, slices, interprets and learns rows."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def read_rows(
             has_rows = has_rows or cursor.row > 0
             hooks.end(source)
         if not has_rows:
-            return  # without this check, endless epochs over empty sources would never end
+            return  # without this check, unlimited epochs over empty sources would never end
         epoch, first_index, has_rows = epoch + 1, 0, False
 
 

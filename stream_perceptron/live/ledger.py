@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 # Counting many results together is faster, so they are buffered up to these limits.
 _MAX_RESULTS, _MAX_SAMPLES, _MAX_SECONDS = 256, 2**16, 0.25
 _MAX_UNMARKED = 2**26  # bytes of a text file that are learned before its mark is moved
-_MIN_SAMPLES = 50  # samples that are worth counting during a wait
+_MIN_SAMPLES = 50  # the minimum number of samples worth counting during a wait
 
 
 class Ledger:
@@ -60,7 +60,7 @@ class Ledger:
         self._mark: Mark | None = None  # the mark of the current file, if it has one
         self._rejected_before = 0  # rows rejected before the current file
         self._marked_size = 0  # bytes of the current file up to its mark
-        self.n_redelivered = 0  # redelivered rows since the model was made or loaded
+        self.n_redelivered = 0  # redelivered rows since the model was created or loaded
         self.lock = RLock()  # held while the model or the ledger changes or is copied
         # Whether the model and the ledger are consistent; they are not if an error interrupted a
         # step.
@@ -234,7 +234,7 @@ class Ledger:
     def mark_as_finished(
         self, sources: Sequence[Source], fingerprints: Sequence[Fingerprint], counts: Sequence[int]
     ) -> None:
-        """Mark files as learned to their end."""
+        """Mark files as learned to the end."""
         for source, fingerprint, n_rows in zip(sources, fingerprints, counts, strict=True):
             old = self.marks.find(source, fingerprint)
             if n_rows and (old is None or old.n_rows < n_rows):
@@ -256,8 +256,8 @@ class Ledger:
     def update_mark(self) -> None:
         """Move the mark of the current file to its last learned row.
 
-        For text, this takes a second pass over the file, so it is deferred until it is needed, for
-        example to save the model, but for at most 64 MB of text.
+        A text file must be read a second time for this, so the move is deferred until it is needed,
+        for example to save the model, but for at most 64 MB of text.
         """
         with self.lock:
             if self._unmarked is None:

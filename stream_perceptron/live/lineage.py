@@ -37,7 +37,7 @@ class Entry:
     start: int = 0  # the first, counted from 0
     end: int = 0  # one past the last
     rejected: int = 0  # rejected rows among them
-    seed: int = field(default=0, metadata={"optional": True, "below": 2**64})  # of draws
+    seed: int = field(default=0, metadata={"optional": True, "below": 2**64})  # for draws
     shards: int = field(default=0, metadata={"optional": True})
     round_rows: int = field(default=0, metadata={"optional": True})  # of each shard in a round
     # The rows before the first round, which the shards left out in the first pass.
@@ -46,7 +46,7 @@ class Entry:
     kept_lr: bool = field(default=False, metadata={"optional": True})
     # The passthrough columns: a row with an unreadable value in one of them was rejected.
     keep: tuple[str, ...] = field(default=(), metadata={"optional": True})
-    # Whether rows were learned again on purpose, so that redelivered rows were not detected.
+    # Whether rows were learned again on purpose, without detecting redelivered rows.
     is_again: bool = field(default=False, metadata={"optional": True})
     n_repeated: int = field(default=0, metadata={"optional": True})  # rows learned before
     # The class weights, as returned by `encode_class_weight`.
@@ -76,7 +76,7 @@ class Entry:
             phrases.append("again")
         if self.rejected:
             phrases.append(f"{self.rejected:,} rejected")
-        rate = "that was not saved" if self.lr is None else format_lr(decode_lr(self.lr))
+        rate = "not saved" if self.lr is None else format_lr(decode_lr(self.lr))
         phrases += [f"lr {rate}", f"epsilon {self.epsilon:g}"]
         if self.class_weight is not None:
             phrases.append(f"class weights {format_class_weight(self.class_weight)}")
@@ -88,7 +88,7 @@ class Entry:
         return any(source.is_stream for source in self.sources)
 
     def follows(self, previous: Entry) -> bool:
-        """Whether this entry continues where another ends, with the same settings."""
+        """Return whether this entry continues where another ends, with the same settings."""
         return self.start == previous.end and self._settings == previous._settings
 
     @property

@@ -29,9 +29,9 @@ class Mark:
 
     # The fingerprint of the text up to the mark, or of a whole Parquet or Arrow file.
     source: Fingerprint
-    n_rows: int  # up to the mark
+    n_rows: int  # rows up to the mark
     n_rejected: int  # rejected rows among them
-    # The SHA-256 of the first 4,096 of these bytes; empty for Parquet and Arrow.
+    # The SHA-256 of the first 4,096 bytes of this text; empty for Parquet and Arrow.
     start: str
     # The state of a local file when it was last read.
     state: FileState | None = field(default=None, metadata={"optional": True})
@@ -42,7 +42,7 @@ class Mark:
 
 
 class Marks:
-    """The marks of a model, by content, name and state of the files.
+    """The marks of a model, indexed by the content, name and state of the files.
 
     Several marks may have the same name: one for each version of the file's content.
 
@@ -189,7 +189,7 @@ class Marks:
         mark = same_name[-1]
         if source.can_grow and mark.start and not _is_rotated(mark, source):
             _raise_changed(mark, source)
-        return f"{source.name}: new file; {_describe_learned_rows(mark, 'of the old one')}"
+        return f"{source.name}: new file; {_describe_learned_rows(mark, 'of the old file')}"
 
     def _find_by_content(self, fingerprint: Fingerprint, digest: str, name: str) -> Mark | None:
         """Return the mark with this content and the most rows, preferably with this name."""
@@ -197,7 +197,7 @@ class Marks:
         return max(same, key=lambda mark: (mark.n_rows, mark.source.name == name), default=None)
 
     def _start_digests(self, start: bytes) -> Iterator[str]:
-        """Yield the SHA-256 of the first bytes of text, for each size that a mark may have."""
+        """Yield the SHA-256 of the first bytes of text, for each start size among the marks."""
         from hashlib import sha256  # imported late: runs without a checkpoint do not need it
 
         digest, done = sha256(), 0
@@ -303,7 +303,7 @@ def _has_unchanged_content(mark: Mark) -> bool:
 
 
 def _is_rotated(mark: Mark, source: Source) -> bool:
-    """Return whether a text file of a known name is a new file, rather than a changed one."""
+    """Return whether a text file with a known name is a new file, rather than a changed one."""
     if _has_same_start(mark, source):
         return False
     before, now = mark.state, source.state

@@ -136,7 +136,7 @@ class Confusion:
         return all(self._counts.get(key, 0) >= count for key, count in before._counts.items())
 
     def add(self, after: Confusion, before: Confusion, numbers: NDArray[np.intp]) -> None:
-        """Add the counts of `after` minus those of `before`; its label i becomes `numbers[i]`."""
+        """Add the counts of `after` minus those of `before`; label i becomes `numbers[i]`."""
         for key, count in after._counts.items():
             added = count - before._counts.get(key, 0)
             if added:
@@ -199,7 +199,7 @@ class Confusion:
         )
 
     def has_labels_beyond(self, k: int) -> bool:
-        """Return whether a label's number is k or larger."""
+        """Return whether any label's number is k or larger."""
         return bool((self.pairs[:, :2] >= k).any())
 
 
@@ -251,7 +251,7 @@ class Tally:
         self.window = np.concatenate([self.window, targets == predicted])[-WINDOW:]
 
     def add(self, after: Tally, before: Tally, numbers: NDArray[np.intp]) -> None:
-        """Add the predictions of `after` since `before`; its label i becomes `numbers[i]`."""
+        """Add the predictions of `after` since `before`; label i becomes `numbers[i]`."""
         self.confusion.add(after.confusion, before.confusion, numbers)
         n_added = min(after.tested - before.tested, len(after.window))
         new = after.window[len(after.window) - n_added :]
@@ -262,9 +262,9 @@ class Tally:
 class Progress:
     """The metrics of a run over a stream, by progressive validation [^1].
 
-    Progressive accuracy is measured on rows that are learned for the first time. Rows that were
-    learned before, in later passes or with `--again`, and rows that are drawn at random count
-    toward the training accuracy instead.
+    Progressive accuracy is measured on rows that are learned for the first time. Rows that are
+    learned again, in later passes or with `--again`, and rows that are drawn at random count toward
+    the training accuracy instead.
 
     Examples
     --------
@@ -300,7 +300,7 @@ class Progress:
     rising: dict[str, float] | None = field(default=None, metadata={"optional": True})
     # The number of missing values in all samples, in columns that are features or are encoded.
     missing: int = field(default=0, metadata={"optional": True})
-    # The number of nulls by untyped column.
+    # The number of nulls in each untyped column.
     untyped_nulls: dict[str, int] | None = field(default=None, metadata={"optional": True})
     # The last drift events.
     events: list[DriftEvent] = field(default_factory=list, metadata={"optional": True})
@@ -340,7 +340,7 @@ class Progress:
 
     @property
     def training_accuracy(self) -> float | None:
-        """The accuracy on samples of rows that were learned before; None if there are none."""
+        """The accuracy on rows learned before or drawn at random; None if there are none."""
         return self.training.accuracy if self.training.tested else None
 
     @property
@@ -359,9 +359,10 @@ class Progress:
         return self.samples - self.progressive.tested - self.training.tested
 
     def compute_metrics(self, k: int, tally: Tally | None = None) -> ClassMetrics:
-        """Return the metrics of k labels, by default from `tally`."""
+        """Return the metrics of k labels, by default from the `tally` property."""
         tally = self.tally if tally is None else tally
-        # The first sample is untested and has the first label; the labels of others are unknown.
+        # The first sample is untested and has the first label; the labels of other untested samples
+        # are unknown.
         n = self.n_untested
         return tally.confusion.compute_metrics(k, int(n == 1 or (n > 1 and tally.tested > 0)))
 
@@ -392,7 +393,7 @@ class Progress:
     def restore(self, arrays: Arrays, curve_bin: int, n_labels: int) -> None:
         """Restore the part that was saved as arrays."""
         if not {"confusion", "window", "curve"} <= arrays.keys():
-            raise CheckpointError("progress lacks confusion counts, window or curve")
+            raise CheckpointError("progress lacks the confusion counts, the window or the curve")
         self.progressive = Tally.from_saved(arrays["confusion"], arrays["window"], n_labels)
         training = {"training_confusion", "training_window"} & arrays.keys()
         if len(training) == 1:
@@ -426,9 +427,9 @@ class Progress:
             self.resolve_untyped_nulls(nulls, [knowledge])
 
     def resolve_untyped_nulls(self, nulls: dict[str, int], knowledge: Sequence[Knowledge]) -> None:
-        """Set the nulls of untyped columns, and resolve those of columns that now have a type.
+        """Set the null counts of untyped columns; resolve those of columns that now have a type.
 
-        Nulls of columns that turn out to be features count as missing values. Nulls of text columns
+        Nulls in columns that turn out to be features count as missing values. Nulls in text columns
         are dropped.
         """
         for name in [*nulls]:

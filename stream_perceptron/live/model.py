@@ -1,4 +1,4 @@
-"""LiveModel: a model with everything that it needs to resume."""
+"""LiveModel: a model with everything needed to resume its training."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ from stream_perceptron.model.vocabulary import Vocabulary
 from stream_perceptron.model.weights import NAME_COST
 from stream_perceptron.perceptron import SGDPerceptron
 
-# Called with a step and a batch in place of the step, to examine the model before and after it.
+# Called in place of a step, with the step and a batch; may examine the model before and after it.
 StepWrapper = Callable[[Step, Batch], StepResult]
 
 # Returns the model for the next rows; its argument checks whether a model fits the source.
@@ -153,7 +153,7 @@ class LiveModel:
         SourceError
             If no source has rows, or a source lacks a requested column.
         ValueError
-            If a parameter is out of its range, or a class does not have the labels' type.
+            If a parameter is out of range, or a class does not have the labels' type.
 
         """
         read_options = read_options or ReadOptions()
@@ -274,7 +274,7 @@ class LiveModel:
 
     @property
     def is_trained_in_python(self) -> bool:
-        """Whether the model learned only in Python, so its first source determines the columns."""
+        """Whether the model learned only in Python; if so, its first source defines the columns."""
         is_traced = self.lineage.is_complete or self.lineage.entries
         return not is_traced and not self.cursor.sources
 
@@ -339,7 +339,7 @@ class LiveModel:
         sources
             The sources to read. In the first pass, each file is read from its mark to its end.
         again
-            Whether all files are read from their start, even if they were learned before.
+            Whether all files are read from the start, even if they were learned before.
         epochs
             As for `run`.
         shards
@@ -398,12 +398,12 @@ class LiveModel:
             Called before and during a wait for rows, when the model may be saved. It returns the
             seconds until the next call, or None for no further call.
         wrap_step
-            Called with the step and each batch, in place of the step.
+            Called in place of the step, with the step and each batch.
         epochs
             The number of times to read all sources; None for no limit.
         limit
-            The maximum number of rows to read from these sources, including earlier runs; from a
-            pipe, in this run alone. None for no limit.
+            The maximum number of rows to read from these sources, including those read in earlier
+            runs; for a pipe, only rows of this run count. None for no limit.
         stop
             Whether the first sample with an error below the model's epsilon ends the run.
         skip_rejected
@@ -427,13 +427,13 @@ class LiveModel:
             were learned.
         SampleError, DivergedError
             If a row cannot be used, or a weight or an error would become infinite or NaN. The model
-            has learned the rows before it.
+            has learned all rows before that row.
 
         """
         options = StepOptions(stop, skip_rejected, with_scores, with_all_scores)
         is_random = any(source.is_random for source in sources)
         if self.read_options.join and (stop or epochs != 1 or is_random):
-            raise ValueError("late labels can be joined only in one pass in order, without stop")
+            raise ValueError("late labels need a single pass in order, without stop=True")
         self.ledger.update_mark()
         run_cursor = (cursor or self.cursor).copy_for_run(self.model.epsilon, stop)
         run_cursor.at_random = run_cursor.at_random or is_random
@@ -487,7 +487,7 @@ class LiveModel:
 
     @property
     def name_lifetime(self) -> int | None:
-        """The number of rows after which the names of evicted samples are forgotten, if any."""
+        """The number of rows after which names of evicted samples are forgotten; None for never."""
         return (
             max(_MIN_NAME_LIFETIME, self.read_options.max_pending)
             if self.read_options.has_join

@@ -27,7 +27,7 @@ ARRAY_PREFIX = "waiting_"  # the prefix of the names of saved arrays
 class PendingSample(NamedTuple):
     """A pending sample, as it was read."""
 
-    names: Names  # of its features
+    names: Names  # the names of its features
     values: Array  # float64; or uint8, multiplied by `scale` when used
     scale: float  # 1 for float64
     indicators: frozenset[Any]  # the features that encode texts and dates
@@ -81,7 +81,7 @@ class PendingSamples:
         name = str(read_options.join)
         rejected: dict[int, str] = {}
         lengths, labels = batch.features.lengths.tolist(), batch.labels
-        used: list[int] = []  # the usable rows that stay
+        used: list[int] = []  # the usable rows that are not rejected
         earlier_samples: dict[int, PendingSample] = {}
         rows_in_batch: dict[int, int] = {}
         added_rows: dict[str, int] = {}
@@ -191,7 +191,7 @@ class PendingSamples:
         return {f"{ARRAY_PREFIX}{name}": array for name, array in arrays.items()}
 
     def restore(self, arrays: Arrays, max_pending: int, n_labels: int) -> None:
-        """Restore at most `max_pending` saved samples."""
+        """Restore the saved samples, of which there may be at most `max_pending`."""
         try:
             starts, name_ids = arrays["waiting_starts"], arrays["waiting_places"]
             numbers, cells = arrays["waiting_numbers"], arrays["waiting_bytes"]

@@ -79,16 +79,16 @@ def read_live_model(path: Path) -> SavedModel:
         saved = from_json(_Run, run, "run")
         read_options, pending = saved.read_options, saved.pending
         if read_options.has_join == (pending is None):
-            raise CheckpointError("has pending samples without --join, or lacks them")
+            raise CheckpointError("has pending samples without --join, or --join without them")
         if pending is not None:
             pending.restore(arrays, read_options.max_pending, len(model.classes_))
         elif any(name.startswith(ARRAY_PREFIX) for name in arrays):
-            raise CheckpointError("has arrays of pending samples, without --join")
+            raise CheckpointError("has arrays of pending samples without --join")
         saved.progress.restore(arrays, saved.curve_bin, len(model.classes_))
         saved.cursor.require_consistent(saved.read_options.position)
         saved.lineage.require_valid_settings()
         if saved.read_options.standardize != (model.network.scaler is not None):
-            raise CheckpointError("has a scaler without --standardize, or lacks one with it")
+            raise CheckpointError("has a scaler without --standardize, or vice versa")
         marks = Marks(saved.marks)
         ledger = Ledger(saved.progress, saved.cursor, saved.lineage, marks)
         return SavedModel(model, read_options, saved.schema, ledger, kernel, pending, python_step)

@@ -173,8 +173,8 @@ def compute_figures(curve: PrecisionRecall) -> RankingFigures:
     """Compute the ranking figures from precision and recall at all thresholds.
 
     Average precision is the sum of precisions, each multiplied by the gain in recall. The area
-    under the ROC curve is the share of pairs of a hit and another sample in which the hit has the
-    larger score; ties count half [^1].
+    under the ROC curve is the share of pairs of a hit and a sample of another class in which the
+    hit has the larger score; ties count as half [^1].
 
     References
     ----------

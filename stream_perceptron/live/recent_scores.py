@@ -14,7 +14,7 @@ from stream_perceptron.live.ranking import compute_figures, compute_precision_re
 from stream_perceptron.model import kernel
 from stream_perceptron.model.activations import Activation
 
-# The numbers of the labels of some samples, shape (n,), and their net inputs, shape (n, k).
+# For n samples: the numbers of their labels, shape (n,), and their net inputs, shape (n, k).
 Outputs: TypeAlias = tuple[NDArray[np.intp], NDArray[np.float64]]
 
 _MAX_CLASSES = 1000  # outputs for more classes are not kept

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 # Larger features drive net inputs into the range where bounded activations are flat.
 LARGE_FEATURE = 16.0
 _SMALL_FEATURE = 0.1
-_MAX_REACH_RATIO = 100  # the ratio of two features' reaches
+_MAX_REACH_RATIO = 100  # the maximum ratio of two features' reaches
 
 _MIN_SAMPLES = 1000  # samples needed to judge labels
 
@@ -55,7 +55,7 @@ class StepResult:
     notices: list[Notice] = field(default_factory=list)  # messages to the user, one line each
     # The position, passthrough and ID columns of each sample, by name; None if there are none.
     copied_columns: list[dict[str, object]] | None = None
-    # Which rows are late labels of samples predicted before; None if labels are not joined.
+    # Which rows are late labels of samples predicted earlier; None if labels are not joined.
     is_late_label: NDArray[np.bool_] | None = None
     # Whether the last sample ended the training with an error below epsilon.
     stopped: bool = False

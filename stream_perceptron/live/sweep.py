@@ -48,7 +48,7 @@ class Trial:
     first_below : int or None
         The number of the first labeled sample with an error below epsilon.
     diverged_at : int or None
-        The number of the labeled sample at which the trial ended because it would diverge.
+        The number of the labeled sample at which the trial ended because it would have diverged.
     failure : str or None
         Why the trial ended, if the model cannot hold another sample.
 
@@ -84,7 +84,7 @@ class Trial:
 
     @property
     def has_ended(self) -> bool:
-        """Whether the trial learns no more samples, because it diverged or grew too large."""
+        """Whether the trial learns no more samples, as its model diverged or grew too large."""
         return self.diverged_at is not None or self.failure is not None
 
     @property
@@ -205,8 +205,8 @@ def sweep(
 ) -> list[Trial]:
     """Train a model with every combination of some settings, in one pass over a stream.
 
-    Return the trials sorted by progressive accuracy, best first; trials that ended before the
-    stream did come last. Each trial has the same results as a separate run.
+    Return the trials sorted by progressive accuracy, best first; trials that ended early come
+    last. Each trial has the same results as a separate run.
 
     Parameters
     ----------
@@ -214,7 +214,7 @@ def sweep(
         Pairs of features and a label, such as those of River's datasets. A sample with the label
         None is only predicted.
     lr, epsilon, init_range, activation
-        Parameters of `SGDPerceptron`: a value, or several.
+        Parameters of `SGDPerceptron`; each is a value or a sequence of values.
     n_threads
         The number of trials that learn in parallel; None for one per processor.
     parameters

@@ -1,4 +1,4 @@
-"""Thresholds for the scores of classes, in place of the largest output."""
+"""Predictions based on thresholds for class scores instead of on the largest output."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ class Thresholds:
     """Predictions based on thresholds.
 
     Among the classes whose scores reach their thresholds, the class with the largest ratio of score
-    to threshold is predicted. If no score reaches its threshold, the class with the largest output
-    is predicted, among the classes without a threshold, or among all if each has one.
+    to threshold is predicted. If no score reaches its threshold, the prediction is the class with
+    the largest output among those without a threshold, or among all classes if each has one.
 
     Parameters
     ----------
     thresholds
-        The threshold of each class, from 0 to 1, by a spelling of its label.
+        The threshold of each class, from 0 to 1, keyed by a spelling of its label.
 
     Examples
     --------
@@ -74,7 +74,7 @@ class Thresholds:
         return chosen
 
     def _find_threshold(self, label: Hashable) -> float:
-        """Return the threshold of a label; infinite if it has none."""
+        """Return the threshold of a label; infinity if it has none."""
         return next(
             (self.thresholds[text] for text in list_spellings(label) if text in self.thresholds),
             np.inf,
@@ -83,7 +83,7 @@ class Thresholds:
     def apply(self, result: StepResult, with_all_scores: bool) -> StepResult:
         """Return a result with the predictions based on thresholds, and their scores.
 
-        `result` has the scores of all classes; they are removed unless `with_all_scores`.
+        `result` has the scores of all classes; they are removed unless `with_all_scores` is true.
         """
         scores = result.all_scores
         if scores is None or not scores.shape[1]:

@@ -85,7 +85,7 @@ def test_folder_pattern_or_url_as_a_source_is_explained(run, tmp_path):
     (tmp_path / "b.parquet").touch()
     for path, advice in [
         (tmp_path, f"{tmp_path}: a folder; name the files in it: {tmp_path}/*.parquet"),
-        (f"{tmp_path}/*.csv", "no such file: unquote the pattern"),
+        (f"{tmp_path}/*.csv", "no such file: if any file matches the pattern, unquote it"),
         ("https://example.invalid/a.csv", "curl -sSfL https://example.invalid/a.csv | "),
     ]:
         result = run("learn", path, check=1)

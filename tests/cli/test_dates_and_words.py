@@ -202,9 +202,8 @@ def test_encoding_a_column_with_another_role_is_an_error(form, options, role, ro
     source = write_rows(tmp_path / f"s.{form}", rows)
     error = run("learn", source, "--words", "note", *options, check=1).stderr
 
-    assert (
-        error == f"Error: {source}: column 'note' cannot be in --words and --{role}: choose one\n"
-    )
+    reason = f"column 'note' cannot be in both --words and --{role}: choose one"
+    assert error == f"Error: {source}: {reason}\n"
 
 
 @pytest.mark.parametrize("form", FORMS)

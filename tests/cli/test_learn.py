@@ -357,7 +357,7 @@ def make_columns(**extra_columns):
         (make_columns(x=[1.0, float("nan")]), [], "row 2: column 'x' is nan"),
         (make_columns(pixels=[[1, 2], [1]]), [], "row 2: column 'pixels' has 1 value, not 2"),
         (make_columns(), ["--label", "digit"], "no label column 'digit' among 'x', 'label'"),
-        (make_columns(y=[1, 2]), [], "'label', 'y' could each be the label: choose with --label"),
+        (make_columns(y=[1, 2]), [], "'label', 'y' could each be the label: choose one with"),
         (make_columns(), ["--ignore", "z"], "no column 'z' among 'x', 'label'"),
     ],
     ids=str,

@@ -92,7 +92,7 @@ def test_rotated_logs_are_learned_once(rotation, tmp_path, log, model, run):
     result = run("learn", log, old, "-m", model, check=0)
 
     assert count_samples(model) == 130
-    assert get_file_notices(result) == [f"{log}: new file; 100 rows of the old one were learned"]
+    assert get_file_notices(result) == [f"{log}: new file; 100 rows of the old file were learned"]
     again = run("learn", old, log, "-m", model, check=0)
     assert count_samples(model) == 130
     assert get_file_notices(again) == [
@@ -145,7 +145,7 @@ def test_new_parquet_file_with_a_known_name_is_reported(tmp_path, model, run):
 
     result = run("learn", path, "-m", model, check=0)
 
-    assert get_file_notices(result) == [f"{path}: new file; 2 rows of the old one were learned"]
+    assert get_file_notices(result) == [f"{path}: new file; 2 rows of the old file were learned"]
     assert count_samples(model) == 3
 
 

@@ -164,8 +164,8 @@ def test_model_that_does_not_fit_the_source_is_not_loaded(tmp_path, run):
 
     assert predictions == ["first", "first", "third"]
     assert notices == [
-        "warning: stdin: it lacks 'c' of the model's features and has 'b' instead; still "
-        "predicting with the previously loaded model",
+        "warning: stdin: it lacks some of the model's features ('c') and has 'b' instead; "
+        "still predicting with the previously loaded model",
         f"reloaded {model}: 20 samples",
     ]
 

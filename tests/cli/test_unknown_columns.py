@@ -8,7 +8,7 @@ from helpers import write_parquet
 
 from stream_perceptron import LiveModel
 
-WARNING = "warning: 'c' is not in the model and ignored\n"
+WARNING = "warning: 'c' is not in the model and is ignored\n"
 
 FORMS = {
     "csv": "a,b,c,label\n2,1,5,left\n1,2,5,right\n",

@@ -182,7 +182,7 @@ def test_run_resumes_an_object_and_recognizes_its_replacement(s3_port, mnist_sam
     result = run("learn", build_uri(s3_port), "-m", path, check=0)
 
     name = strip_credentials(build_uri(s3_port))
-    assert f"{name}: new file; 1,000 rows of the old one were learned\n" in result.stderr
+    assert f"{name}: new file; 1,000 rows of the old file were learned\n" in result.stderr
     assert b"secret" not in path.read_bytes()
     assert LiveModel.load(path).progress.rows == 6000
     upload(s3_port, mnist_sample)

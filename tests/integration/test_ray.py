@@ -264,7 +264,7 @@ def test_incompatible_files_and_rejected_rows_are_reported(cluster, tmp_path):
     width_error = cluster.run(vector, tmp_path / "wide.parquet", shards=2, rows=5, check=1).stderr
     row_error = cluster.run(good, bad, shards=2, rows=5, model=model, check=1).stderr
 
-    assert "other.parquet: it lacks 'a' of the model's features" in error
+    assert "other.parquet: it lacks some of the model's features ('a')" in error
     assert "wide.parquet: row 1: column 'v' has 3 values, not 2" in width_error
     assert "bad.parquet: row 20: column 'a' is nan" in row_error
     assert LiveModel.load(model).progress.samples == 30  # as after the third round
@@ -344,11 +344,9 @@ def test_sharded_run_resumes_only_with_the_same_shards_and_files(
     assert f"only up to round {rounds:,}, with rows read in 4 shards in rounds of 5 rows" in error
     assert "this run reads them in 3 shards in rounds of 5 rows; to learn" in error
     error = cluster.run(mnist_sample, mnist_sample, shards=4, rows=5, model=path, check=1).stderr
-    assert "and this run has other files; to learn these files" in error
+    assert "and this run reads other files; to learn these files" in error
     error = run("learn", mnist_sample, "-m", path, check=1).stderr
-    assert (
-        "and this run reads them in order; to learn these files from their start: --again" in error
-    )
+    assert "and this run reads them in order; to learn these files from the start: --again" in error
     assert rounds == read_round(path)
 
 

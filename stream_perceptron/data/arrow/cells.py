@@ -35,7 +35,7 @@ class ArrowScanner:
     Parameters
     ----------
     types_by_name
-        The types of all columns, in the order of the cells of a row.
+        The types of all columns, in the order of the cells in a row.
     used
         The columns to read; the cells of other columns are null.
 
@@ -62,7 +62,7 @@ class ArrowScanner:
             self._kinds[i] = Kind.OBJECT if name in lists[1:] else kind
 
     def scan(self, batch: pa.RecordBatch) -> Cells:
-        """Return the cells of rows; rows with values that Python cannot represent get errors."""
+        """Return the cells of a batch; rows with values that Python cannot represent get errors."""
         n, d = batch.num_rows, len(self._types)
         kinds = np.tile(self._kinds, (n, 1))
         contents: list[_ColumnContents | None] = [None] * d
@@ -290,7 +290,7 @@ def to_numpy(column: pa.Array) -> Array:
         column = column.cast(pa.uint8())
     elif types.is_decimal(column.type) or types.is_float16(column.type):
         column = column.cast(pa.float64())
-    # `pa.Array.to_numpy` would import pandas if it is installed.
+    # `pa.Array.to_numpy` imports pandas if it is installed.
     return np.from_dlpack(column)
 
 
@@ -343,7 +343,7 @@ def _find_unknown_zone(column_type: pa.DataType) -> str | None:
 
 
 def list_texts(column: pa.Array | pa.ChunkedArray) -> list[str]:
-    """Return the texts in a column, with an empty text for each null or invalid UTF-8."""
+    """Return the texts in a column, with an empty string for each null or invalid text."""
     return [text or "" for text in _convert_to_list("", column, {})]
 
 
@@ -382,7 +382,7 @@ def _flatten_lists(column: pa.Array) -> tuple[pa.Array, NDArray[np.intp]]:
 
 
 def require_pillow(kind: pa.DataType) -> None:
-    """Check that Pillow is installed if columns of this type have images."""
+    """Check that Pillow is installed if columns of this type contain images."""
     if not is_image(storage_type(kind)):
         return
     try:

@@ -115,7 +115,7 @@ class ArrowSource(Source):
         return self._open(pa.ipc.open_stream, pa.PythonFile(start, "r"))
 
     def _open(self, open_reader: Callable[..., object], file: pa.NativeFile) -> object:
-        """Return a reader of an Arrow file or stream; a SourceError names the source."""
+        """Return a reader for an Arrow file or stream; turn errors into a SourceError."""
         try:
             # No threads: they might release Python's bytes after Python has shut down.
             return open_reader(file, options=pa.ipc.IpcReadOptions(use_threads=False))
@@ -152,7 +152,7 @@ def _view_as_binary(column: pa.Array) -> pa.Array:
 
 
 def _to_binary_type(kind: pa.DataType) -> pa.DataType:
-    """Return an Arrow type with text, also inside lists and structs, replaced by binary."""
+    """Return an Arrow type with text replaced by binary, even inside lists and structs."""
     if types.is_string(kind):
         return pa.binary()
     if types.is_large_string(kind):

@@ -45,7 +45,7 @@ class ParquetSource(Source):
             self._size = self._input_file.size()
             if not self._size:
                 raise OSError(0, "the file is empty")
-            # Use a buffer for each column; by default, a column's whole row group is read.
+            # Use a buffer for each column; by default, whole column chunks are read.
             self._file = pq.ParquetFile(
                 self._input_file, buffer_size=_BUFFER_SIZE, pre_buffer=False
             )
@@ -117,7 +117,7 @@ class ParquetSource(Source):
     def _rows(
         self, groups: list[int], n_rows_before: int, start: int, request: Request
     ) -> Iterator[ArrowRows]:
-        """Yield the rows of row groups from `start` on; `n_rows_before` rows come before them."""
+        """Yield the rows of row groups from `start` on; `n_rows_before` rows precede the groups."""
         table = self._table(request)
         columns = list(range(len(table.names))) if request.reads_unused_columns else table.used
         batches = self._read(groups, n_rows_before, start, columns)
@@ -139,7 +139,7 @@ class ParquetSource(Source):
         About 200 rows are read, or fewer if they are long; reading stops where the file is damaged.
         """
         schema = self._file.schema_arrow
-        # Making an empty table from a schema would import pandas if it is installed.
+        # Making an empty table from a schema imports pandas if it is installed.
         first = [pa.Table.from_batches([], pa.schema([schema.field(i) for i in columns]))]
         n_rows = n_bytes = 0
         group = next(group for group, size in enumerate(self.groups) if size)
@@ -158,7 +158,7 @@ class ParquetSource(Source):
     def _read(
         self, groups: list[int], n_rows_before: int, start: int, columns: Sequence[int]
     ) -> Iterator[pa.RecordBatch]:
-        """Yield the rows of row groups from `start` on; `n_rows_before` rows come before them."""
+        """Yield the rows of row groups from `start` on; `n_rows_before` rows precede the groups."""
         sizes, shared_groups, n_rows = self.groups, [], 0
         for group in groups:
             shared_groups.append(group)
@@ -238,7 +238,7 @@ class ParquetSource(Source):
         return [leaf for i in columns for leaf in range(starts[i], starts[i + 1])]
 
     def _count_list_values(self, groups: Sequence[int], leaves: Sequence[int]) -> int:
-        """Return the number of values in lists of row groups, according to their metadata."""
+        """Return the number of list values in row groups, according to the file's metadata."""
         metadata = self._file.metadata
         lists = [i for i in leaves if metadata.schema.column(i).max_repetition_level > 0]
         return sum(metadata.row_group(g).column(i).num_values for g in groups for i in lists)

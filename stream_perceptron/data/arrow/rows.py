@@ -31,7 +31,7 @@ from stream_perceptron.data.source import Opening, Request
 from stream_perceptron.data.tables import build_table_context, raise_no_features
 from stream_perceptron.errors import SourceError
 
-MAX_DESCRIBED = 200  # the number of first rows whose texts are examined for notices
+MAX_DESCRIBED = 200  # the number of rows at the start whose texts are examined for notices
 
 # Returns the first texts of columns by name, given the first rows.
 ReadTexts = Callable[["ArrowRows"], Mapping[str, list[str]]]
@@ -48,7 +48,7 @@ class ArrowTable:
     opening
         The context of the rows, and the schema inferred from the types of the columns.
     used
-        The positions of the columns that are read, ascending.
+        The positions of the columns that are read, in ascending order.
     ignored_texts
         The unused text columns.
 
@@ -66,7 +66,7 @@ class ArrowTable:
         Raises
         ------
         SourceError
-            If the columns do not fit the model, or a column of the read options is missing.
+            If the columns do not fit the model, or a column named in the read options is missing.
 
         """
         try:
@@ -114,7 +114,7 @@ class ArrowTable:
         return list(self._columns.names)
 
     def scanner(self) -> ArrowScanner:
-        """Return a scanner of the columns that are used."""
+        """Return a scanner for the columns that are used."""
         names = self.names
         return ArrowScanner(self.opening.context.types, {names[i] for i in self.used})
 
@@ -192,7 +192,7 @@ class ArrowInterpreter(CellInterpreter):
     name
         The name of the source.
     table
-        The columns for the request.
+        The table of the source, opened for the request.
     request
         The request for the rows.
     read_texts
@@ -207,10 +207,10 @@ class ArrowInterpreter(CellInterpreter):
         self._table, self._scanner, self._read_texts = table, table.scanner(), read_texts
 
     def scan(self, rows: ArrowRows) -> Cells:
-        """Return the cells of rows.
+        """Return the cells of the rows.
 
         Rows are scanned when they are interpreted, not by the prefetching thread, which would wait
-        for the GIL between the many short calls of Arrow.
+        for the GIL between the many short calls to Arrow.
         """
         return self._scanner.scan(rows.batch)
 
@@ -260,7 +260,7 @@ def _require_types(columns: pa.Schema, options: ReadOptions, where: str) -> None
     if options.weight is not None and not is_number(columns.field(options.weight).type):
         kind = columns.field(options.weight).type
         raise SourceError(
-            f"{where}: weight column {options.weight!r} is of type {kind}, not a number"
+            f"{where}: weight column {options.weight!r} is of type {kind}, which is not numeric"
         )
 
 

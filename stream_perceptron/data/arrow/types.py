@@ -75,7 +75,7 @@ def is_image(kind: pa.DataType) -> bool:
 
 
 def storage_type(kind: pa.DataType) -> pa.DataType:
-    """Return the type that stores values of an extension type; other types stay as they are."""
+    """Return the type that stores the values of an extension type; other types are unchanged."""
     return kind.storage_type if isinstance(kind, pa.BaseExtensionType) else kind
 
 

@@ -1,4 +1,4 @@
-"""Read blocks of records: the code shared by tables and by records that name their cells."""
+"""Code for reading blocks of records, shared by tables and records that name their cells."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ class EncodedCells(NamedTuple):
 
 
 class EncodedColumn(NamedTuple):
-    """The features for the contents of a column."""
+    """The features that encode the contents of a column."""
 
     features: Rows
     missing_rows: NDArray[np.intp]  # the rows in which the column has no value
 
 
 class ParsedValues(NamedTuple):
-    """What the cells of one column or name contain, by record."""
+    """The parsed values of one column or name, by record."""
 
     values: list[Any]  # None for a record without a value
     has_value: Mask
@@ -53,7 +53,7 @@ class SelectedFeatures(NamedTuple):
 
     features: Rows
     other_cells: NDArray[np.intp]
-    other_rows: NDArray[np.intp]  # the row of each other cell
+    other_rows: NDArray[np.intp]  # the row of each of the other cells
 
 
 @dataclass(eq=False, repr=False)
@@ -68,7 +68,7 @@ class InterpretedBlock:
     missing: MissingValues
     encoded: Rows  # the features that encode texts and dates
     passthrough: Sequence[tuple[object, ...]] = ()  # the passthrough columns of each record
-    offsets: Sequence[Offset | None] = ()  # of each record, if the user has named its columns
+    offsets: Sequence[Offset | None] = ()  # by record, if the user has named the offset columns
     other_labels: frozenset[str] = frozenset()  # default label names that are not the label
     unknown_names: frozenset[str] = frozenset()  # ignored numbers that the model lacks
 
@@ -82,8 +82,8 @@ _FAILED = object()
 class BlockReader:
     """Reads the cells that all formats have in common.
 
-    Its methods mark records that they cannot read with certainty in `is_deferred`. Arrays called
-    `missing` count the missing values of each record; they are changed in place.
+    Its methods mark in `is_deferred` the records that they cannot read with certainty. Arrays
+    called `missing` count the missing values of each record; they are changed in place.
     """
 
     def __init__(self, context: Context, cells: Cells) -> None:
@@ -166,7 +166,7 @@ class BlockReader:
         return EncodedColumn(encoded_rows, rows[is_missing[codes]])
 
     def encode_columns(self, columns: Iterable[EncodedCells], missing: NDArray[np.intp]) -> Rows:
-        """Return the features for the contents of columns, and count the missing ones."""
+        """Return the features that encode the contents of columns, and count the missing values."""
         encoded, counted = Rows.empty(self.n), set()
         for cells in columns:
             column = self._encode_column(cells)
@@ -206,7 +206,7 @@ class BlockReader:
 
     @property
     def untyped_scale(self) -> float:
-        """The factor of numbers without a declared type."""
+        """The factor for numbers without a declared type."""
         return 1.0 if self.options.scale is None else self.options.scale
 
     def can_stay_bytes(self, scale: float | NDArray[np.float64]) -> bool:
@@ -259,7 +259,7 @@ class BlockReader:
         self, lists: NDArray[np.intp], rows: NDArray[np.intp], missing: NDArray[np.intp],
         scale: float,
     ) -> Rows:  # fmt: skip
-        """Return the features in lists, and count the missing ones.
+        """Return the features in lists, and count the missing values.
 
         Parameters
         ----------
@@ -268,9 +268,9 @@ class BlockReader:
         rows
             The row of each list, ascending; other rows have no features.
         missing
-            The number of missing features of each row, to be increased.
+            The number of missing features in each row, increased in place.
         scale
-            The factor of the features.
+            The factor for the features.
 
         """
         members = self.cells.members
@@ -319,7 +319,7 @@ def _pack_bytes(values: Array, is_present: Mask | None, is_declared: bool) -> Ar
         return values
     if is_declared:
         return (values if is_present is None else np.where(is_present, values, 0)).astype(np.uint8)
-    # Numbers may be doubles only because of cells that are not features.
+    # The numbers may be doubles only because of cells that are not features.
     if is_present is None and values.size:
         with np.errstate(invalid="ignore"):
             if (values[0].astype(np.uint8) == values[0]).all():

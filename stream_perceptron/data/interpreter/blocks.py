@@ -1,4 +1,4 @@
-"""Interpretation of blocks of records: many at once where possible, the others one by one."""
+"""Interpretation of blocks of records: many at once where possible, otherwise one by one."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Interpretation:
     other_labels
         The default label names that occur but are not the label.
     unknown_names
-        The names of numbers that are ignored, because the model of a table does not know them.
+        The names of ignored numbers, which a model trained on a table does not know.
 
     Examples
     --------
@@ -135,7 +135,7 @@ class Interpretation:
         return redeliveries is not None and redeliveries.update(offset)
 
     def _add_names(self, names: dict[str, None]) -> None:
-        """Add names of features that are not known."""
+        """Add names of features that are not yet known."""
         if names:
             self._new_names |= names
             # A new object, because properties that a context caches depend on the names.
@@ -254,7 +254,7 @@ def _select_usable(
 
 
 def _collect_samples(samples: dict[int, Sample]) -> _UsableRecords:
-    """Collect samples, each given by the index of its record."""
+    """Collect samples, which are keyed by the indices of their records."""
     records = list(samples.values())
     return _UsableRecords(
         np.array(list(samples), np.intp),

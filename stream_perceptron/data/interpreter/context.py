@@ -13,13 +13,13 @@ from stream_perceptron.data.lazy import lazy_property
 from stream_perceptron.data.schema import Encoding, ReadOptions, Schema
 from stream_perceptron.model.vocabulary import Vocabulary, sort_naturally
 
-BYTE_SCALE = 1 / 255  # the default factor of 8-bit features
+BYTE_SCALE = 1 / 255  # the default factor for 8-bit features
 
 
 class ColumnType(NamedTuple):
     """The type that a source declares for a column."""
 
-    name: str  # in messages
+    name: str  # as shown in messages
     kind: Kind  # of the values: NUMBER, TEXT, LIST of numbers, or OBJECT for any other type
     is_8_bit: bool = False
 
@@ -53,17 +53,17 @@ class Context:
     is_text
         Whether numbers are written as texts, so that the text 7 may be a number.
     has_pairs
-        Whether records are a label and pairs of names and numbers, without other roles.
+        Whether records consist of a label and pairs of names and numbers, without other roles.
     columns
         The columns of a table; None if records name their cells.
     types
-        The types that the source declares for these columns; empty if values decide.
+        The types that the source declares for these columns; empty if the values decide the types.
     has_column_names
         Whether the columns have names of their own, in a header.
     unknown_columns
         The columns of a table that are ignored, because the model does not know them.
     vocabulary
-        The names of the features of the model and of pending samples, if rows name their own.
+        The feature names of the model and of pending samples, if rows name their own features.
     new_names
         The names of features that earlier records of the same block have added.
     redeliveries
@@ -129,7 +129,7 @@ class Context:
         )
 
     def find_scale(self, column: str) -> float:
-        """Return the factor of the numbers in a column."""
+        """Return the factor for the numbers in a column."""
         if self.read_options.scale is not None:
             return self.read_options.scale
         is_8_bit = column in self.types and self.types[column].is_8_bit
@@ -137,7 +137,7 @@ class Context:
 
     @lazy_property
     def byte_scale(self) -> float | None:
-        """The factor of features that stay bytes, if all are declared as 8-bit; None otherwise."""
+        """The factor for features that stay bytes, if all are declared as 8-bit; None otherwise."""
         columns = self.table_columns
         names = columns.numbers if columns.vector_column is None else (columns.vector_column,)
         if not names or not all(name in self.types and self.types[name].is_8_bit for name in names):
@@ -151,7 +151,7 @@ class Context:
         return bool(self.schema.features or len(self.vocabulary) or self.new_names)
 
     def is_known_feature(self, name: str) -> bool:
-        """Whether a name is that of a feature, and therefore must not have texts."""
+        """Return whether a name is that of a feature, whose values must therefore not be texts."""
         return name in self.vocabulary.ids_by_name or name in self.new_names
 
     @lazy_property

@@ -29,7 +29,7 @@ class NameRole:
     WEIGHT = 5
     ENCODED = 6
     DEFERRED = 7  # a record with this name is left to `interpret_record`
-    UNKNOWN = 8  # the model of a table lacks it
+    UNKNOWN = 8  # a model trained on a table lacks it
 
 
 class NameRoles:
@@ -172,7 +172,7 @@ class NameRoles:
         return self._ids_by_name.get(name, -1)
 
     def find_new_features(self, features: Rows, is_learned: NDArray[np.bool_]) -> list[str]:
-        """Return the features of learned rows that were not known before the block."""
+        """Return the features that occur in learned rows but were not known before the block."""
         if self._is_known.all() or not is_learned.any():
             return []
         if features.name_ids is None:

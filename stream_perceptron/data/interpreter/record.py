@@ -54,7 +54,7 @@ class Sample(NamedTuple):
     label: object
     weight: float
     offset: Offset | None
-    schema: Schema  # after this record, if it is learned
+    schema: Schema  # the schema after this record, if the record is learned
     encoded: Mapping[str, float] = {}  # the features that encode texts and dates
     n_nulls: int = 0  # null features, which are not in `names`
     untyped: tuple[str, ...] = ()  # null columns that have had no value so far
@@ -75,7 +75,7 @@ class RejectedRecord(NamedTuple):
 
 
 def interpret_record(context: Context, cells: Cells, i: int) -> Sample | RejectedRecord:
-    """Return the sample in a record, or why it is rejected."""
+    """Return the sample in a record, or the reason for its rejection."""
     offset = None
     try:
         if i in cells.errors:
@@ -158,7 +158,7 @@ class Record:
         return [_KINDS[self._kinds[c - self._first]] for c in ids]
 
     def numbers_at(self, ids: list[int]) -> list[float]:
-        """Return the numbers in cells that have one."""
+        """Return the numbers in cells that are all numbers."""
         if self.cells.members is not None:
             return list(map(self.number_at, ids))
         return [self._numbers[c - self._first] for c in ids]
@@ -181,7 +181,7 @@ class Record:
         return list(map(self.content_at, numbers.tolist()))
 
     def plain_numbers(self, names: Iterable[str]) -> list[float] | None:
-        """Return the numbers in fields of a table; None if one of them is not a number."""
+        """Return the numbers in fields of a table; None if a field is not a number."""
         positions = [self.cell_ids[name] - self._first for name in names]
         if not all(self._kinds[position] in _NUMERIC for position in positions):
             return None
@@ -260,7 +260,7 @@ class Record:
             columns = schema.match_columns(len(members)) or () if name == UNNAMED_LIST else (name,)
             duplicates = [column for column in columns if column in cells_by_name]
             if duplicates:
-                raise SampleError(f"it has {duplicates[0]!r} both in its list and beside it")
+                raise SampleError(f"it has {duplicates[0]!r} both in its list and outside it")
             cells_by_name |= zip(columns, members if name == UNNAMED_LIST else [c], strict=True)
         self.cell_ids = cells_by_name
         self.all_cell_ids = {**self.all_cell_ids, **cells_by_name}
@@ -286,7 +286,7 @@ class Record:
 
 
 def parse_offset(context: Context, values: Sequence[Any]) -> Offset:
-    """Return the offset for the contents of its columns.
+    """Return the offset, given the contents of its columns.
 
     Raises
     ------
@@ -432,7 +432,7 @@ def _read_number(record: Record, name: str) -> float:
 
 
 def _read_pairs(context: Context, cells: Cells, i: int) -> Sample:
-    """Return the sample in a record of a label and pairs."""
+    """Return the sample in a record that consists of a label and pairs."""
     options, schema, members = context.read_options, context.schema, cells.members
     assert members is not None
     assert members.name_ids is not None
@@ -526,7 +526,7 @@ def _read_named_cells(
 
 
 def find_label_key(context: Context, names: list[str]) -> str | None:
-    """Return the key of the label: the user's, else that of the first label, else a default."""
+    """Return the label key: the user's choice, else the first label's key, else a default."""
     options, known = context.read_options, context.schema.label
     if options.is_label_required and options.label is not None:
         return options.label if options.label in names else find_column(options.label, names)
@@ -660,7 +660,7 @@ class _Members(NamedTuple):
     cells: dict[str, str]  # of numbers, and of values that cannot be learned
     texts: dict[str, str]
     nulls: list[str]
-    unknown_names: list[str]  # numbers that a model of a table lacks
+    unknown_names: list[str]  # numbers that a model trained on a table lacks
     are_numbers: bool  # whether all cells are numbers
 
 
@@ -709,7 +709,7 @@ def _read_object(
 ) -> _Features:
     """Return the features among the members of an object, given the cell of each name.
 
-    Members that a model of a table does not know are ignored.
+    Members that a model trained on a table does not know are ignored.
     """
     if not names:
         raise SampleError("it has no features")
@@ -748,7 +748,7 @@ def _read_object(
 
 
 def _with_inferred_types(schema: Schema, cells: dict[str, str], texts: dict[str, str]) -> Schema:
-    """Return the schema with the types of untyped columns of a table."""
+    """Return the schema with the types inferred for a table's untyped columns."""
     if schema.features is None:
         return schema
     decided = {name for name in schema.untyped if name in cells or name in texts}

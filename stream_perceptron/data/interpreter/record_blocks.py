@@ -1,4 +1,4 @@
-"""Blocks of records that name their cells: JSON objects and lists, and pairs of LIBSVM."""
+"""Blocks of records that name their cells: JSON objects and lists, and LIBSVM pairs."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class PairBlockReader(BlockReader):
 class RecordBlockReader(BlockReader):
     """Reads records that name their cells.
 
-    Most cells are numbers of features; the others (`other_cells`) are examined.
+    Most cells are numeric features; the others (`other_cells`) are examined.
     """
 
     def interpret(self, name_roles: NameRoles) -> InterpretedBlock | None:
@@ -219,7 +219,7 @@ class RecordBlockReader(BlockReader):
         return features, self._build_null_indicators(is_untyped) if is_untyped.any() else None
 
     def _build_null_indicators(self, mask: Mask) -> Rows:
-        """Return rows with the value 1 for the names of the other cells in a mask."""
+        """Return rows with the value 1 for the names of the other cells selected by a mask."""
         starts = np.concatenate([[0], np.cumsum(self._count_by_record(mask))])
         name_ids = self.names.feature_ids[self.name_ids[mask]]
         return Rows(
@@ -246,11 +246,11 @@ class RecordBlockReader(BlockReader):
         self.is_deferred[rows[texts[is_either]]] = True
 
     def _count_by_record(self, mask: Mask) -> NDArray[np.intp]:
-        """Return how many of the other cells in a mask each record has."""
+        """Return how many of the other cells selected by a mask each record has."""
         return np.bincount(self.other_rows[mask], minlength=self.n)
 
     def _insert_numbers(self, features: Rows, mask: Mask) -> Rows:
-        """Return features with the numbers of the other cells in a mask inserted."""
+        """Insert the numbers of the other cells selected by a mask into features."""
         rows = self.other_rows[mask]
         feature_ids = self.names.feature_ids[self.name_ids[mask]]
         values = self.scale_values(self.cells.numbers[self.other_cells[mask]], self.untyped_scale)
@@ -298,7 +298,7 @@ class RecordBlockReader(BlockReader):
         return list(zip(*map(self._read_column, self.options.passthrough), strict=True))
 
     def _read_column(self, name: str) -> list[object]:
-        """Return the content of a name in each record; defer records in which it is nested."""
+        """Return the content under a name in each record; defer records in which it is nested."""
         ids = np.flatnonzero(self.name_ids == self._find_name_id(name))
         is_head = (self.kinds[ids] == Kind.LIST) | (self.kinds[ids] == Kind.OBJECT)
         self.is_deferred[self.other_rows[ids[is_head]]] = True
@@ -334,7 +334,7 @@ class RecordBlockReader(BlockReader):
         return frozenset(other_names)
 
     def _parse_by_record(self, mask: Mask, parse: Callable[[Any], Any]) -> ParsedValues:
-        """Parse the other cells in a mask."""
+        """Parse the other cells selected by a mask."""
         ids = np.flatnonzero(mask)
         return self.parse_contents(self.other_cells[ids], self.other_rows[ids], parse)
 
@@ -343,7 +343,7 @@ class RecordBlockReader(BlockReader):
         return self.names.find_id(path)
 
     def _defer(self, mask: Mask) -> None:
-        """Defer the records of the other cells in a mask."""
+        """Defer the records of the other cells selected by a mask."""
         if mask.any():
             self.is_deferred[self.other_rows[mask]] = True
 

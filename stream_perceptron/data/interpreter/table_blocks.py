@@ -91,7 +91,7 @@ class TableBlockReader(BlockReader):
         return list(zip(*columns, strict=True))
 
     def _read_numbers(self, layout: TableLayout, missing: NDArray[np.intp]) -> Rows:
-        """Return the features, each in a column of its own, and count the missing values."""
+        """Return features that each have a column of their own, and count the missing values."""
         cells, columns = self.cells, self.context.table_columns
         d = len(self.context.columns or ())
         kinds, numbers = cells.kinds.reshape(self.n, d), cells.numbers.reshape(self.n, d)
@@ -119,10 +119,10 @@ class TableBlockReader(BlockReader):
     def _find_present(
         self, values: Array, kinds: NDArray[np.uint8], feature_positions: NDArray[np.intp]
     ) -> Mask | None:
-        """Return which values are not null; None if none is null.
+        """Return which values are not null; None if there are no nulls.
 
-        `feature_positions` has the positions of the columns of values. Rows with a text that is not
-        null are deferred.
+        `feature_positions` has the position of each column of `values`. Rows with a text that does
+        not mean a missing value are deferred.
         """
         if not self.null_numbers and (kinds == Kind.NUMBER).all():
             return None

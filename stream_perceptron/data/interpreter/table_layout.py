@@ -22,7 +22,7 @@ class TableLayout(NamedTuple):
     select
         Selects the features: a slice if they are consecutive.
     scales
-        The factors of the features: one for all, or an array.
+        The factors for the features: one for all, or an array.
     changes_schema
         Whether a learned row changes the schema.
 

@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
-"""The compiled scanners of text, which unpack Python objects for scanner.h and release the GIL."""
+"""The compiled scanners for text, which unpack Python objects for scanner.h and release the GIL."""
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.object cimport PyObject
@@ -67,7 +67,7 @@ cdef enum:
 
 
 cdef class Scanner:
-    """Scans blocks of records of one format; names of cells get IDs in order of arrival.
+    """Scans blocks of records of one format; the names of cells get IDs in order of appearance.
 
     Parameters
     ----------
@@ -117,7 +117,7 @@ cdef class Scanner:
         return name_id
 
     def list_names(self, ptrdiff_t first):
-        """Return the names from ID `first` onwards, as bytes."""
+        """Return the names from ID `first` on, as bytes."""
         cdef ptrdiff_t i
         cdef list names = []
         for i in range(first, self.names.n):
@@ -136,7 +136,7 @@ cdef class Scanner:
             The index of the first cell of each record, and a mask of the records that are deferred
             to Python; None if there are none.
         name_ids
-            The name IDs of the cells of JSON, or of the members of LIBSVM; None for CSV.
+            The name IDs of the cells in JSON, or of the members in LIBSVM; None for CSV.
         cells
             The kinds, begins and numbers of the cells.
         list_starts, members
@@ -180,7 +180,7 @@ cdef class Scanner:
         return np.asarray(starts), deferred, name_ids, cells, list_starts, members
 
     cdef list _take_arrays(self):
-        """Take arrays from the pool that nothing else refers to, or allocate new ones."""
+        """Take arrays that nothing else refers to from the pool, or allocate new ones."""
         cdef ptrdiff_t i
         cdef list arrays
         for i in range(len(self.pool) - 1, -1, -1):
@@ -193,7 +193,7 @@ cdef class Scanner:
         return self._grow_arrays([])
 
     cdef list _grow_arrays(self, list arrays):
-        """Allocate arrays with room for cells, and copy the content of smaller arrays."""
+        """Allocate arrays with room for cells, and copy the contents of the smaller arrays."""
         cdef list grown = _allocate_arrays(self.room)
         if self.format != _CSV:
             room = self.room if self.scanner.has_named_cells else self.member_room
@@ -279,7 +279,7 @@ def extract_contents(int format, bytes delimiter, const uint8_t[::1] data, const
 
 
 def encode(int format, bytes delimiter, const uint8_t[::1] data, const int32_t[::1] begins):
-    """Dictionary-encode the contents of cells: return a code for each, and the bytes by code."""
+    """Dictionary-encode cell contents: return a code for each cell, and the bytes for each code."""
     cdef ptrdiff_t i, n = begins.shape[0], length
     cdef const uint8_t* start
     cdef const uint8_t* end

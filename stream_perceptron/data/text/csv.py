@@ -27,7 +27,7 @@ from stream_perceptron.data.text.scanning import CsvScanner
 from stream_perceptron.data.values import DECIMAL_COMMA, is_number_or_bool, looks_numeric
 from stream_perceptron.errors import SampleError, SourceError
 
-_MAX_DESCRIBED = 200  # the number of first records whose texts are examined for notices
+_MAX_DESCRIBED = 200  # how many of the first records to examine for notices
 
 
 class CsvFormat:
@@ -44,7 +44,7 @@ class CsvFormat:
     spans_lines = True
 
     def __init__(self, first_line: str, delimiter: str | None = None, decimal: str = ".") -> None:
-        # A delimiter that does not occur may be meant for another source.
+        # A delimiter that does not occur in the line may be meant for another source.
         if delimiter is None or delimiter not in first_line:
             delimiter = max(",\t;" if decimal == "." else "\t;|", key=first_line.count)
             delimiter = delimiter if delimiter in first_line else ","
@@ -70,7 +70,7 @@ class CsvFormat:
         return join_records(lines, self.dialect, self._n_fields)
 
     def scanner(self) -> CsvScanner:
-        """Return a scanner of the records."""
+        """Return a scanner for the records."""
         return CsvScanner([str(i) for i in range(self._n_fields)], self.dialect)
 
     def build_context(self, request: Request, where: str, first: bytes) -> Context:
@@ -149,7 +149,7 @@ class CsvFormat:
 
 
 def _split_fields(line: str, dialect: Dialect) -> list[str]:
-    """Split one of the first lines into fields; tolerate errors in its quotes."""
+    """Split one of the first lines into fields; tolerate quoting errors."""
     return dialect.replace_decimal_commas(dialect.split(line.replace("\r", " ")))
 
 
@@ -190,7 +190,7 @@ def _build_hints(
 
 
 def _suggest_conversion(cells: Mapping[str, str]) -> str:
-    """Return advice on a row in which all cells are texts; empty if there is none."""
+    """Return advice on a row whose cells are all texts; an empty string if there is none."""
     for name, text in cells.items():
         if number_format := find_number_format([text]):
             command = number_format.build_sed_command()

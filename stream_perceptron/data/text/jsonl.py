@@ -18,19 +18,19 @@ from stream_perceptron.data.text.scanning import JsonScanner
 from stream_perceptron.errors import SampleError
 from stream_perceptron.model.vocabulary import sort_naturally
 
-_MAX_DESCRIBED = 200  # the number of first records whose texts are examined for notices
+_MAX_DESCRIBED = 200  # how many of the first records to examine for notices
 
 
 class JsonFormat:
     """JSON Lines: each line is an object or a list.
 
-    The first learned row decides where the features are: in the object under "features"; else in
-    the only list, which may be nested; else all numbers and bools are features, and those
+    The first learned row decides where the features are: in the object under "features", or else
+    in the only list, which may be nested. Otherwise, all numbers and bools are features, and those
     inside objects are named by path, such as http.status. A line may also be a bare list.
 
-    Features that have names may be absent from a row, and new ones may appear, unless the model
-    was made from columns. The first value of a key decides whether the key has numbers or texts. A
-    null is a missing feature. If the model has columns, the values of a bare list, or of a list
+    Named features may be absent from a row, and new ones may appear, unless the model was trained
+    on a table. The first value of a key decides whether the key has numbers or texts. A null is a
+    missing feature. If the model has columns, the values of a bare list, or of a list
     under x, belong to these columns in order.
     """
 
@@ -44,7 +44,7 @@ class JsonFormat:
         return lines
 
     def scanner(self) -> JsonScanner:
-        """Return a scanner of the records."""
+        """Return a scanner for the records."""
         return JsonScanner()
 
     def build_context(self, request: Request, where: str, first: bytes) -> Context:

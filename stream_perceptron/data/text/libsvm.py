@@ -34,7 +34,7 @@ class LibsvmFormat:
         return (replace(block, has_comments=True) for block in lines)
 
     def scanner(self) -> LibsvmScanner:
-        """Return a scanner of the records."""
+        """Return a scanner for the records."""
         return LibsvmScanner()
 
     def build_context(self, request: Request, where: str, first: bytes) -> Context:
@@ -43,7 +43,7 @@ class LibsvmFormat:
         has_columns = options.position or options.weight or options.encodings
         if options.passthrough or (request.to_learn and has_columns):
             raise SourceError(
-                f"{where}: lines of LIBSVM have no columns for --position, --weight, --one-hot, "
+                f"{where}: LIBSVM lines have no columns for --position, --weight, --one-hot, "
                 "--dates, --words, --join or --keep"
             )
         return Context(options, request.schema, request.to_learn, is_text=True, has_pairs=True)

@@ -71,7 +71,7 @@ class LineFormat(Protocol):
     def describe(
         self, context: Context, cells: Cells, deciding_records: Sequence[tuple[int, Sample]]
     ) -> tuple[Notice, ...]:
-        """Return notices about the columns, given the first records that determined them."""
+        """Return notices about the columns, given the records that determined the schema."""
 
 
 class TextRows(CellRows):
@@ -142,13 +142,13 @@ class LineSource(Source):
         super().__init__(path)
         self._byte_stream = stream
         self._lines = self._read_lines()
-        self._n_line_bytes = 0  # the bytes of the lines of a pipe read so far
-        self._n_record_bytes = 0  # the bytes of the complete records among them
+        self._n_line_bytes = 0  # the number of bytes in the lines read from a pipe so far
+        self._n_record_bytes = 0  # the number of bytes in the complete records among them
         self._is_quote_open = False  # whether the last of the first lines leaves a quote open
         self._ends_within_record = False  # whether the lines of a pipe end within a record
         self._first_pass_end: int | None = None  # the end of the last row of the first pass
         self._hasher: PrefixHasher | None = None  # of the file that the first pass reads
-        self._first_pass_identity: Fingerprint | None = None  # of the bytes of the first pass
+        self._first_pass_identity: Fingerprint | None = None  # of the bytes read in the first pass
         self._first_blocks: list[RawLines] = []  # the first lines, blank ones included
         self._n_first_bytes = 0  # the number of bytes in these blocks
         self._first_lines: list[bytes | None] = []  # the first lines that are not blank
@@ -192,7 +192,7 @@ class LineSource(Source):
         return max(0, self._byte_stream.n_bytes - self._n_record_bytes)
 
     def _read_lines(self) -> Iterator[RawLines]:
-        """Yield the lines of the stream; after an interrupt, up to the end of a record."""
+        """Yield the lines of the stream; after an interrupt, stop at the end of a record."""
         if self._byte_stream.peek(len(_BYTE_ORDER_MARK)) == _BYTE_ORDER_MARK:
             self._n_record_bytes += len(self._byte_stream.read(len(_BYTE_ORDER_MARK)))
             self._n_line_bytes = self._n_record_bytes
@@ -238,7 +238,7 @@ class LineSource(Source):
                 label_type = context.schema.label_type
                 return Opening(context, replace(sample.schema, label_type=label_type))
             if not context.schema.is_new:
-                break  # further rows matter only to the schema of a new model
+                break  # further rows matter only for the schema of a new model
         schema = context.schema
         if schema.is_new and context.columns is not None:
             # At this point, any column may turn out to be a feature.
@@ -250,7 +250,7 @@ class LineSource(Source):
         return TextInterpreter(self.name, context, request, self._format)
 
     def _open_context(self, request: Request) -> Context | None:
-        """Detect the format, and return the context of the records; None if there are none.
+        """Detect the format, and return the context of the records; None if there are no records.
 
         Raises
         ------
@@ -310,13 +310,13 @@ class LineSource(Source):
         """Yield the records of a pipe."""
         self._store_header()
         header = self._first_index if self._format.n_header_lines else -1
-        size = 0  # bytes of a record that is not complete
+        size = 0  # the number of bytes of an incomplete record
         for lines in self._format.records(self._read_pipe_lines()):
             if self._byte_stream.is_interrupted and self._ends_within_record:
                 return  # these lines are only the beginning of a record
             n = len(lines.nonblank)
             size += len(lines.text) + lines.n_dropped_bytes
-            if len(lines) or not lines.is_overlong:  # a line too long to keep comes in parts
+            if len(lines) or not lines.is_overlong:  # a line too long to keep arrives in parts
                 self._n_record_bytes, size = self._n_record_bytes + size, 0
             parts = _exclude_header(n, header)
             header -= n
@@ -332,7 +332,7 @@ class LineSource(Source):
         self._ends_within_record = self._n_line_bytes > self._n_record_bytes
 
     def _store_header(self) -> None:
-        """Read the first line of an anonymous pipe, and store the header for the next run on it."""
+        """Read the first line of an anonymous pipe, and store the header for the next run."""
         first = self._read_first_line(self._first_index)
         if first is None or self._byte_stream.pipe is None or not self._byte_stream.pipe.id:
             return
@@ -342,7 +342,7 @@ class LineSource(Source):
         self.header = PipeHeader(self._byte_stream.pipe.id, line, is_header)
 
     def _read_file(self, request: Request) -> Iterator[tuple[RawLines, NDArray[np.intp]]]:
-        """Yield the records of a file from the requested start, and the offset where each ends."""
+        """Yield the records of a file from the requested start on, with the end offset of each."""
         stream, is_further_pass = open_bytes(self.path), request.epoch > 0
         if stream.descriptor is not None and not is_further_pass:
             self.state = FileState.of(stream.descriptor)
@@ -389,7 +389,7 @@ class LineSource(Source):
             raise SourceError(f"{self.name}: it has fewer than {request.start:,} rows")
 
     def _begin_hashing(self, stream: ByteStream, offset: int) -> None:
-        """Prepare to identify the file that a stream reads from a byte offset on."""
+        """Prepare to identify the file that a stream reads, starting at a byte offset."""
         if self._hasher is None or self._hasher.size > offset:
             self._hasher = PrefixHasher(self.path)
         self._hasher.reopen(stream)
@@ -516,7 +516,7 @@ class LineSource(Source):
 
 
 def _exclude_header(n: int, header: int) -> list[tuple[int, int]]:
-    """Return the ranges (start, end) of n records except index `header`, if it is in range."""
+    """Return the ranges (start, end) of n records, excluding index `header` if it is in range."""
     return [(0, header), (header + 1, n)] if 0 <= header < n else [(0, n)]
 
 
@@ -526,7 +526,7 @@ def _is_at_line_end(last: bytes, stream: ByteStream) -> bool:
 
 
 def _count_lines_within(size: int, lines: RawLines) -> int:
-    """Return the number of nonblank lines in `size` bytes; the last one may lack its newline."""
+    """Count the nonblank lines in the first `size` bytes; the last one may lack its newline."""
     ends = lines.ends[lines.nonblank] - lines.begin
     n = int(np.searchsorted(ends, size, side="right"))
     if n < len(ends) and size > 0 and not lines.text[size : ends[n]].tobytes().strip(b"\r\n"):

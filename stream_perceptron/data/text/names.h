@@ -25,7 +25,7 @@ typedef struct {
 
 typedef struct {
     uint32_t name; /* the index of the name plus 1; 0 for none */
-    uint32_t tag;  /* upper half of its hash */
+    uint32_t tag;  /* the upper half of its hash */
 } Slot;
 
 typedef struct {
@@ -71,7 +71,7 @@ static inline uint64_t hash_name(uint64_t head, uint64_t tail, const uint8_t *p,
     return value ^ value >> 32;
 }
 
-/* Return the value of a name that is a number of up to six digits without leading zeros; else -1. */
+/* Return the value of a name that is a number of up to six digits without leading zeros, or -1. */
 static inline ptrdiff_t parse_index(const uint8_t *p, ptrdiff_t length) {
     ptrdiff_t number = 0;
     if (length == 0 || length > 6 || (*p == '0' && length > 1)) return -1;
@@ -110,7 +110,7 @@ static inline ptrdiff_t find_name(const Names *names, const uint8_t *p, ptrdiff_
 
 /* Return the index of a name in two parts that together have 9 to 16 bytes, at least 8 in the first and
    1 to 7 in the second; -1 if it is unknown. The parts are joined in registers, because words that
-   were just written are slow to read again. */
+   have just been written are slow to read again. */
 static inline ptrdiff_t find_joined_name(const Names *names, const uint8_t *first,
                                          ptrdiff_t first_length, const uint8_t *second,
                                          ptrdiff_t length, const uint8_t *limit) {
@@ -195,7 +195,7 @@ static void truncate_names(Names *names, ptrdiff_t n) {
     }
 }
 
-/* Return the name that last followed `previous` if it is at p and `stop` follows it; else -1. */
+/* Return the name that last followed `previous` if it is at p and `stop` follows it, or -1. */
 static inline ptrdiff_t guess_name(Names *names, ptrdiff_t previous, const uint8_t *p,
                                    const uint8_t *limit, uint8_t stop) {
     const ptrdiff_t guess = previous < 0 ? -1 : names->items[previous].next;

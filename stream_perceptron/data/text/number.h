@@ -76,7 +76,7 @@ static double eisel_lemire(uint64_t w, int q) {
     if (low == UINT64_MAX && (q < -27 || q > 55)) return -1.0;
     const int upper = (int)(high >> 63), shift = upper + 64 - 52 - 3;
     uint64_t mantissa = high >> shift;
-    /* log2 of 10^q, rounded down: 217706 / 2^16 is log2 10 */
+    /* log2 of 10^q, rounded down: 217706 / 2^16 is approximately log2(10) */
     int exponent = (int)((217706 * (int64_t)q) >> 16) + 63 + upper - zeros + 1023;
     if (exponent <= 0) { /* subnormal */
         if (exponent < -62) return 0.0;
@@ -113,7 +113,7 @@ static double round_many_digits(const uint8_t *p, const uint8_t *end, int expone
     }
     if (w == 0) return 0.0;
     const double lower = eisel_lemire(w, exponent);
-    /* The omitted digits are worth less than one unit of the last digit kept. */
+    /* The omitted digits are worth less than one unit in the last digit kept. */
     return has_more && lower != eisel_lemire(w + 1, exponent) ? -1.0 : lower;
 }
 
@@ -145,8 +145,8 @@ static const uint8_t *finish_number(const uint8_t *start, const uint8_t *p, cons
 }
 
 /* Read [+-]digits[.digits][e[+-]digits], where the digits before or after the point may be omitted, or
-   a JSON number; return its end, or NULL if there is none, or if it is infinite or its rounding is
-   undecided. A byte that cannot belong to a number must follow.
+   a JSON number; return its end, or NULL if there is no number, or if it is infinite or its
+   rounding is undecided. A byte that cannot belong to a number must follow it.
 
    For at most 15 digits, one operation with a power of ten up to 10^22 rounds correctly: William D.
    Clinger, How to read floating point numbers accurately, PLDI 1990. */
@@ -180,7 +180,8 @@ static inline const uint8_t *read_number(const uint8_t *p, const uint8_t *limit,
     return p;
 }
 
-/* The fast path: read an integer of at most 15 digits that ends before the byte `stop`; else NULL. */
+/* The fast path: read an integer of at most 15 digits that is followed by the byte `stop`; return
+   its end, or NULL if there is none. */
 static inline const uint8_t *read_short_integer(const uint8_t *p, uint8_t stop, uint64_t *value) {
     const uint8_t *start = p;
     uint64_t w = 0;

@@ -9,7 +9,7 @@ from stream_perceptron.data.byte_stream import ByteStream, get_display_name, ope
 from stream_perceptron.data.fingerprint import CHANGED, START_BYTES, FileState, Fingerprint
 from stream_perceptron.errors import SourceError
 
-_CHUNK_BYTES = 2**22  # to hash at once
+_CHUNK_BYTES = 2**22  # the number of bytes to hash at once
 _WAIT, _MAX_WAITS = 0.001, 50  # seconds to wait for a write, and the maximum number of waits
 
 
@@ -37,7 +37,7 @@ class PrefixHasher:
         self.size = 0  # the number of hashed bytes
         self._stream: ByteStream | None = open_bytes(path)
         self._state = _read_state(self._stream)
-        self._has_changed = False  # whether it was changed in place, other than by growth
+        self._has_changed = False  # whether the file was changed in place, other than by growth
 
     @property
     def start_digest(self) -> str:
@@ -47,7 +47,7 @@ class PrefixHasher:
     def identify(self, size: int | None) -> Fingerprint:
         """Return the fingerprint of the first `size` bytes, or of all; `size` must not decrease.
 
-        If the file was changed in place since it was opened, other than by growth, the
+        If the file has been changed in place since it was opened, other than by growth, the
         fingerprint has no digest.
         """
         if self._stream is not None:
@@ -96,7 +96,7 @@ class PrefixHasher:
             )
 
     def is_unchanged_at(self, path: str) -> bool:
-        """Return whether `path` is this file, unchanged since the last call of `identify`."""
+        """Return whether `path` is this file, unchanged since the last call to `identify`."""
         return os.path.exists(path) and self._state == FileState.of(path)
 
 

@@ -31,8 +31,8 @@ MAX_LINE_BYTES = 2**24  # a longer line is rejected, and usually not kept in mem
 _CARRIAGE_RETURN = ord("\r")
 _INITIAL_BUFFER_BYTES = 2**16  # the initial size of the buffer for a block of lines
 _MAX_BUFFER_BYTES = 2**21  # the size up to which this buffer grows, unless a line is longer
-_MAX_RECORD_LINES = 64  # of a CSV record
-_MAX_RECORD_BYTES = 2**16  # of a CSV record that spans lines
+_MAX_RECORD_LINES = 64  # the maximum number of lines in a CSV record
+_MAX_RECORD_BYTES = 2**16  # the maximum size of a CSV record that spans several lines
 
 csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE_BYTES))  # a field may be a whole record
 
@@ -94,7 +94,7 @@ class RawLines:
         return np.flatnonzero(~blank)
 
     def without_text(self, n_dropped_before: int = 0) -> RawLines:
-        """Return an overlong line without its bytes, some of which were dropped earlier."""
+        """Return an overlong line without its bytes; some may have been dropped earlier."""
         size, ends = n_dropped_before + len(self.data), np.zeros(len(self), np.intp)
         return RawLines(b"", ends, is_overlong=True, n_dropped_bytes=size)
 
@@ -110,7 +110,7 @@ class RawLines:
         return RawLines(data, np.cumsum(lengths[nonblank]))
 
     def records(self) -> list[bytes | None]:
-        """Return the lines as a list; None for a line that is too long."""
+        """Return the lines as a list, with None for each line that is too long."""
         if self.is_overlong:
             return [None] * len(self)
         ends = self.ends.tolist()
@@ -127,7 +127,7 @@ def read_lines(
     `is_record_open` returns whether the lines so far end within a record.
     """
     buffer = bytearray(_INITIAL_BUFFER_BYTES)
-    n = 0  # bytes of an unfinished line
+    n = 0  # the number of bytes of an unfinished line
     while True:
         with memoryview(buffer) as view, view[n:] as rest:
             n_read = stream.fill(rest)
@@ -245,8 +245,8 @@ def join_records(blocks: Iterator[RawLines], dialect: Dialect, n_fields: int) ->
     """Yield the records in blocks of lines; most records are single lines.
 
     If a line leaves a quote open, its record continues to the line with the closing quote,
-    provided that it spans at most 64 lines and 64 KiB and has `n_fields` fields. Otherwise the
-    line is a record by itself.
+    provided that it spans at most 64 lines and 64 KiB and has `n_fields` fields. Otherwise,
+    the line is a record of its own.
     """
     incomplete = RawLines(b"", np.zeros(0, np.intp))
     for lines in chain(blocks, [None]):
@@ -313,7 +313,7 @@ def _has_n_fields(data: bytes, dialect: Dialect, n_fields: int) -> bool:
 def _record_pattern(dialect: Dialect, n_fields: int) -> re.Pattern[bytes]:
     """Return a pattern that matches most records with this number of fields.
 
-    It is faster than `split_record`.
+    Matching it is faster than calling `split_record`.
     """
     delimiter = re.escape(dialect.delimiter.encode())
     field = rb'(?:"(?:[^"]|"")*"|[^"\r\n' + delimiter + rb"]*)"
@@ -345,7 +345,7 @@ def parse_json_record(record: bytes) -> dict[str, object] | list[object]:
     except SampleError:
         raise
     except ValueError:
-        raise SampleError("it has a number that is too long or is not JSON") from None
+        raise SampleError("it has a number that is too long or not valid in JSON") from None
     if not isinstance(value, list | dict):
         raise SampleError(f"it is {text.strip()[:50]}, not an object or a list")
     return value

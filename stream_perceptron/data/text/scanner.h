@@ -1,7 +1,7 @@
-/* Scanners of CSV, JSON and LIBSVM, which split records into cells without interpreting them.
+/* Scanners for CSV, JSON and LIBSVM, which split records into cells without interpreting them.
 
    A record that is not well-formed, or cannot be read with certainty, is deferred to Python; its cells
-   are null or missing. Each record ends with a newline, at which all searches end. */
+   are null or missing. Each record ends with a newline, at which all searches stop. */
 
 #ifndef SCANNER_H
 #define SCANNER_H
@@ -29,21 +29,21 @@ typedef struct {
 typedef struct {
     const uint8_t *data, *limit;
     ptrdiff_t begin, n;      /* the start of the first record, and the number of records */
-    const intptr_t *ends;    /* (n,), after the newline */
+    const intptr_t *ends;    /* (n,), the end of each record, after its newline */
     Names *names;            /* of all records so far; NULL for CSV */
     int has_named_cells;         /* whether cells have names, as in JSON */
-    ptrdiff_t n_fields;      /* of CSV */
+    ptrdiff_t n_fields;      /* of a CSV record */
     uint8_t delimiter, decimal;
     intptr_t *starts;        /* (n + 1,), written */
     uint8_t *is_deferred;         /* (n,), written */
     CellArrays cells;
-    int32_t *name_ids;       /* of the cells of JSON, and of the members of LIBSVM */
-    /* The members of lists, in the order of the lists; the pairs of a LIBSVM record are a list. */
+    int32_t *name_ids;       /* of the cells in JSON, and of the members in LIBSVM */
+    /* The members of lists, in the order of the lists; the pairs of a LIBSVM record form a list. */
     CellArrays members;
     intptr_t *list_starts;   /* (cells.room + 1,), written except for CSV */
     ptrdiff_t n_lists;
     /* State of the current record. */
-    ptrdiff_t last;          /* the last name */
+    ptrdiff_t last;          /* the ID of the previous name; -1 for none */
     const uint8_t *end;
     int is_full;             /* whether a cell did not fit */
     uint8_t path[MAX_PATH + 8];
@@ -71,7 +71,7 @@ static inline const uint8_t *skip_plain(const uint8_t *p, const uint8_t *limit, 
     }
 }
 
-/* Return the end of a non-ASCII character in UTF-8; NULL if it is invalid. */
+/* Return the end of a non-ASCII character in UTF-8; NULL if the character is invalid. */
 static const uint8_t *skip_character(const uint8_t *p, const uint8_t *end) {
     const uint8_t first = *p;
     const int n = first >= 0xF0 ? 4 : first >= 0xE0 ? 3 : 2;
@@ -92,7 +92,8 @@ static void widen_numbers(CellArrays *c) {
     c->are_bytes = 0;
 }
 
-/* Write a cell with a number from 0 to 255, or 0 if it is not a number. There must be room for it. */
+/* Write a cell with a number from 0 to 255, or with 0 if the cell is not a number. There must be
+   room for it. */
 static inline void put_byte(CellArrays *c, int kind, uint8_t number, const uint8_t *from,
                             const uint8_t *data) {
     c->kinds[c->m] = (uint8_t)kind;
@@ -170,7 +171,7 @@ static int is_number(const uint8_t *p, const uint8_t *end, uint8_t decimal) {
     return p == end;
 }
 
-/* Return the kind of a CSV field, and set its number; -1 to defer the record. */
+/* Return the kind of a CSV field and set its number; return -1 to defer the record. */
 static int classify_field(const Scanner *s, const uint8_t *p, const uint8_t *end, double *number) {
     *number = NAN;
     const uint8_t *from = p, *to = end;
@@ -184,7 +185,7 @@ static int classify_field(const Scanner *s, const uint8_t *p, const uint8_t *end
     if (last - first == 5 && is_word(first, last, "false")) return *number = 0.0, BOOL;
     const uint8_t *comma = s->decimal == ',' ? memchr(from, ',', to - from) : NULL;
     if (comma != NULL) {
-        /* A number with a decimal comma is read with a point. */
+        /* Replace the decimal comma with a point to read the number. */
         uint8_t copy[64];
         if (to - from >= (ptrdiff_t)sizeof copy) return is_number(from, to, ',') ? -1 : TEXT;
         memcpy(copy, from, to - from);
@@ -302,7 +303,8 @@ static int parse_hex(const uint8_t *p) {
     return value;
 }
 
-/* Read the escape at a backslash: return its end, and set its character; NULL if it is invalid. */
+/* Read the escape at a backslash: return its end, or NULL if it is invalid, and set its
+   character. */
 static const uint8_t *read_escape(const uint8_t *p, const uint8_t *end, uint32_t *character) {
     static const char letters[] = "\"\\/bfnrt", values[] = "\"\\/\b\f\n\r\t";
     if (end - p < 2) return NULL;
@@ -323,7 +325,8 @@ static const uint8_t *read_escape(const uint8_t *p, const uint8_t *end, uint32_t
     return p + 12;
 }
 
-/* Return the end of a string, after its quote, and set whether it has escapes; NULL if invalid. */
+/* Return the end of a string, after its closing quote, or NULL if it is invalid; set
+   `has_escapes`. */
 static const uint8_t *read_string(const Scanner *s, const uint8_t *p, int *has_escapes) {
     *has_escapes = 0;
     for (p++;;) {
@@ -351,8 +354,8 @@ static ptrdiff_t encode_utf8(uint32_t c, uint8_t *to) {
     return 4;
 }
 
-/* Append a key, from p to stop without its quotes, to a path of `length` bytes; return the new length,
-   -1 if it is too long. */
+/* Append a key (from p to stop, without its quotes) to a path of `length` bytes; return the new
+   length, or -1 if it is too long. */
 static ptrdiff_t append_key(Scanner *s, ptrdiff_t length, const uint8_t *p, const uint8_t *stop,
                             int has_escapes) {
     if (length + (stop - p) + 1 > MAX_PATH) return -1;
@@ -376,7 +379,7 @@ static ptrdiff_t append_key(Scanner *s, ptrdiff_t length, const uint8_t *p, cons
     return length;
 }
 
-/* Return the ID of a name, which is added if it is new; -1 if memory runs out. */
+/* Return the ID of a name, adding the name if it is new; -1 if memory runs out. */
 static ptrdiff_t intern_name(Scanner *s, const uint8_t *path, ptrdiff_t length, const uint8_t *limit) {
     ptrdiff_t name = find_name(s->names, path, length, limit);
     if (name < 0) name = add_name(s->names, path, length, limit);
@@ -402,7 +405,7 @@ static const uint8_t *scan_object(Scanner *s, const uint8_t *p, ptrdiff_t length
         if (*p != '"') return NULL;
         ptrdiff_t name = length ? -1 : guess_name(names, s->last, p + 1, s->limit, '"');
         const uint8_t *key = p + 1, *stop;
-        ptrdiff_t whole = -1; /* the length of the path, if it is written */
+        ptrdiff_t whole = -1; /* the length of the path, once it is written */
         if (name >= 0) {
             stop = p + names->items[name].length + 2;
         } else {
@@ -460,8 +463,8 @@ static const uint8_t *scan_object(Scanner *s, const uint8_t *p, ptrdiff_t length
 static const uint8_t *skip_value(const Scanner *s, const uint8_t *p, int depth, int is_in_object,
                                  int *depth_of_members);
 
-/* Return the end of an object, without writing cells; NULL also if it has too many keys to compare, or
-   keys with escapes, which may be duplicates. */
+/* Return the end of an object, without writing cells. Return NULL also if it has too many keys to
+   compare, or keys with escapes, which may be duplicates. */
 static const uint8_t *skip_object(const Scanner *s, const uint8_t *p, int depth) {
     const uint8_t *keys[MAX_KEYS];
     ptrdiff_t lengths[MAX_KEYS];
@@ -582,7 +585,8 @@ static const uint8_t *scan_list(Scanner *s, const uint8_t *start) {
     return scan_nested_list(s, start);
 }
 
-/* Read a value: a member of the last list if `name` is -1; the path of an object has `length` bytes. */
+/* Read a value, which is a member of the last list if `name` is -1; if it is an object, its path
+   has `length` bytes. */
 static const uint8_t *scan_value(Scanner *s, const uint8_t *p, ptrdiff_t name, ptrdiff_t length,
                                  int depth) {
     const uint8_t *stop;
@@ -718,7 +722,8 @@ static int scan_pairs(Scanner *s, const uint8_t *p) {
 
 enum { CSV, JSON, LIBSVM };
 
-/* Scan the records from index `first`; return the index of the first that does not fit, or n. */
+/* Scan the records from index `first` on; return the index of the first record that does not fit,
+   or n. */
 static ptrdiff_t scan_records(Scanner *s, int format, ptrdiff_t first) {
     CellArrays *cells = &s->cells;
     for (ptrdiff_t i = first; i < s->n; i++) {
@@ -766,7 +771,7 @@ static ptrdiff_t scan_records(Scanner *s, int format, ptrdiff_t first) {
     return s->n;
 }
 
-/* Return the end of the content of a cell that begins at p; each record ends with a newline. */
+/* Return the end of the content of the cell at p, whose record must end with a newline. */
 static const uint8_t *find_end(int format, const uint8_t *p, uint8_t delimiter) {
     if (format == LIBSVM) {
         while (*p > ' ' && *p != '#') p++;

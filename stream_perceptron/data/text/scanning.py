@@ -291,7 +291,7 @@ class _ScannedContents(Contents):
 
 
 class CsvScanner(Scanner):
-    """Scans records of CSV; each field is a cell with the name of its column.
+    """Scans CSV records; each field is a cell with the name of its column.
 
     Examples
     --------
@@ -355,7 +355,7 @@ class CsvScanner(Scanner):
 
 
 class JsonScanner(Scanner):
-    """Scans records of JSON: objects, or bare lists, which get the name x.
+    """Scans JSON records: objects, or bare lists, which get the name x.
 
     Examples
     --------
@@ -397,7 +397,7 @@ class JsonScanner(Scanner):
 
 
 def _build_json_cell(name: str, value: Any) -> Cell:
-    """Build the cell of a JSON value."""
+    """Build the cell for a JSON value."""
     kind = _JSON_KINDS[type(value)]
     if kind is Kind.LIST:
         return Cell(name, kind, math.nan, value, _build_members(value))
@@ -411,7 +411,7 @@ def _build_json_cell(name: str, value: Any) -> Cell:
 
 
 def _build_members(values: list[Any]) -> CellList:
-    """Return the members of a list; as long as all members are lists, flatten them."""
+    """Return the members of a list, flattened as long as all of them are lists."""
     while values and all(isinstance(value, list) for value in values):
         values = list(chain.from_iterable(values))
     if set(map(type, values)) <= {int, float}:
@@ -421,7 +421,7 @@ def _build_members(values: list[Any]) -> CellList:
 
 
 class LibsvmScanner(Scanner):
-    """Scans records of LIBSVM: a label, which may be null, and a list of named numbers.
+    """Scans LIBSVM records: a label, which may be null, and a list of named numbers.
 
     Examples
     --------

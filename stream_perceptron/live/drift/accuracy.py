@@ -1,4 +1,4 @@
-"""The test for drops and recoveries of the overall accuracy."""
+"""The test for drops and recoveries in overall accuracy."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from stream_perceptron.live.drift.dispersion import (
 from stream_perceptron.live.drift.events import DriftEvent, EventKind
 from stream_perceptron.model.arrays import Floats
 
-# The odds ratios of a mistake: drops, then rises.
+# The odds ratios of a mistake that are tested: for drops, then for rises.
 _ODDS_RATIOS = np.array([1.1, 1.2, 2.0, 20.0, 1 / 1.2, 1 / 3.0])
 _N_DROPS = 4
 # The weight of each odds ratio when a change is located: the smallest one detects small drops
@@ -33,11 +33,11 @@ _LOCATION_WEIGHTS = np.array([0.5, 1.0, 1.0, 1.0, 1.0, 1.0])
 _LOG_ODDS_RATIOS = portable_log(_ODDS_RATIOS)
 _THRESHOLD = 10.5  # a sum above this threshold times the dispersion indicates a change
 _RECOVERED_SHARE = 0.9  # the share of the lost accuracy that a recovery regains
-_LENGTHS = (1, 4, 10, 20)  # of the windows for the dispersion of mistakes, in blocks
-# A drop concerns a single class that has at least this share of the additional mistakes, and at
-# most this share of the samples.
+_LENGTHS = (1, 4, 10, 20)  # lengths, in blocks, of the windows for the dispersion of mistakes
+# A drop concerns a single class if that class has at least the first share of the additional
+# mistakes and at most the second share of the samples.
 _MIN_MISTAKE_SHARE, _MAX_SAMPLE_SHARE = 0.5, 0.25
-_MIN_DROP_DISTANCE = 1000  # samples from a drop to the next one; a closer one continues it
+_MIN_DROP_DISTANCE = 1000  # samples from a drop to the next one; a closer drop continues the first
 
 
 def define_state(n_classes: int) -> list[tuple[object, ...]]:
@@ -82,7 +82,7 @@ class AdvanceResult(NamedTuple):
 
 
 class AccuracyTest:
-    """Page's CUSUM over blocks of samples, which changes `state` in place.
+    """Page's CUSUM test over blocks of samples; `state` is changed in place.
 
     `DriftDetector` describes the test.
     """
@@ -166,7 +166,7 @@ class AccuracyTest:
                 counts[name][is_new] = values[block_indices[is_new]]
 
     def _has_recovered(self, seen: Floats, wrong: Floats) -> NDArray[np.bool_]:
-        """Return whether accuracy is back near its level before the drop, by row of the counts."""
+        """Return whether accuracy is back near its level before the drop, for each row."""
         state = self._state
         if not (state["has_open_drop"] and state["last_was_rise"]):
             return np.zeros(len(seen), bool)
@@ -210,8 +210,8 @@ class AccuracyTest:
     def _report_drop(self, start: np.void, events: list[DriftEvent]) -> bool:
         """Report a drop, unless it continues another one; return whether it is a general drop.
 
-        `start` has the counts where the drop began. The first block after it is not counted,
-        because it may have begun before the drop.
+        `start` has the counts where the drop began. The first block after this point is not
+        counted, because that block may have begun before the drop.
         """
         state, now = self._state, self._state["now"]
         mistake_rates = start["wrong"] / np.maximum(start["seen"], 1)

@@ -21,10 +21,10 @@ _LOG_2 = 0.6931471805599453
 class Blocks:
     """The counts of n blocks of 50 samples, for k classes."""
 
-    rows: Floats  # the row of the last sample; shape (n,)
-    samples: Floats  # the number of tested samples up to its end; shape (n,)
+    rows: Floats  # the row of the last sample of each block; shape (n,)
+    samples: Floats  # the number of tested samples up to the end of each block; shape (n,)
     seen: Floats  # samples by class; shape (n, k)
-    wrong: Floats  # samples predicted wrongly by class; shape (n, k)
+    wrong: Floats  # wrongly predicted samples by class; shape (n, k)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -67,14 +67,14 @@ def group_blocks(state: np.void, blocks: Blocks, length: int) -> tuple[Blocks, s
 
 
 def accumulate(first: Floats, added: Floats) -> Floats:
-    """Return running sums that begin at `first`; they have one row more than `added`."""
+    """Return running sums that begin at `first`; they have one more row than `added`."""
     sums = np.empty((len(added) + 1, *added.shape[1:]))
     sums[0], sums[1:] = first, added
     return sums.cumsum(axis=0, out=sums)
 
 
 def sum_classes(counts: Floats) -> Floats:
-    """Return the sum of each row, added from left to right, so that new classes change no bit."""
+    """Sum each row from left to right, so that new classes leave the result bit-identical."""
     return counts.cumsum(axis=1)[:, -1]
 
 

@@ -1,4 +1,4 @@
-"""The tests for drops and recoveries of the recall of each class."""
+"""The tests for drops and recoveries in the recall of each class."""
 
 from __future__ import annotations
 
@@ -25,17 +25,21 @@ from stream_perceptron.live.drift.dispersion import (
 from stream_perceptron.live.drift.events import DriftEvent, EventKind
 from stream_perceptron.model.arrays import Floats
 
-_ODDS_RATIOS = np.array([4.0, 20.0, 1 / 4])  # the odds ratios of a mistake: drops, a rise
+_ODDS_RATIOS = np.array(
+    [4.0, 20.0, 1 / 4]
+)  # odds ratios of a mistake: two for drops, one for a rise
 _RISE_INDEX = 2
 _LOG_ODDS_RATIOS = portable_log(_ODDS_RATIOS)
 _THRESHOLD = 16.0  # a sum above this threshold times the dispersion indicates a change
 LENGTH = 4  # blocks in a group
-_LENGTHS = (1, 5, 10)  # of the windows for the dispersion of mistakes, in groups
-_MIN_SAMPLES = 30  # of the class since the change: a session may have several similar ones
+_LENGTHS = (1, 5, 10)  # lengths, in groups, of the windows for the dispersion of mistakes
+# The minimum number of samples of the class since the change, as a session may have several
+# similar samples.
+_MIN_SAMPLES = 30
 _RECOVERED_SHARE = 0.9  # the share of the lost recall that a recovery regains
 
-# The samples and mistakes since the last change; and, for the dispersion, the sums of squared
-# differences of adjacent windows, and the numbers of pairs of these windows.
+# The samples and mistakes since the last change and, for the dispersion, the sums of squared
+# differences between adjacent windows and the numbers of pairs of these windows.
 _COUNT_FIELDS: list[tuple[object, ...]] = [
     ("seen", NUMBER_TYPE),
     ("wrong", NUMBER_TYPE),
@@ -70,13 +74,13 @@ def define_state(n_classes: int) -> list[tuple[object, ...]]:
 
 
 class ClassTests:
-    """Page's CUSUM for each class over groups of blocks; `state` is changed in place."""
+    """Page's CUSUM test for each class over groups of blocks; `state` is changed in place."""
 
     def __init__(self, state: np.void) -> None:
         self._state = state
 
     def restart(self, row: float, sample: float) -> None:
-        """Restart after a row and a tested sample, because overall accuracy has dropped."""
+        """Restart the tests after a row and its tested sample, because overall accuracy dropped."""
         group, states = self._state["open"], self._state["classes"]
         for name in group.dtype.names:
             group[name] = 0.0
@@ -112,7 +116,7 @@ class ClassTests:
 
 
 class _ClassGroups:
-    """Groups of blocks for m classes, each tested up to its first change.
+    """Groups of blocks for m classes, where each class is tested up to its first change.
 
     Index 0 of the arrays over groups is the state before these groups.
     """
@@ -199,7 +203,7 @@ class _ClassGroups:
         return excess, (excess > _THRESHOLD) & (n_since >= _MIN_SAMPLES)
 
     def _get_at_minima(self, name: str, indices: NDArray[np.intp]) -> Floats:
-        """Return the values at the minima of sums; -1 stands for a minimum before these groups."""
+        """Return the values at the minima of sums; index -1 stands for an earlier minimum."""
         values = self._cumulative[name][
             np.maximum(indices, 0), np.arange(len(self._labels))[:, np.newaxis]
         ]
@@ -213,7 +217,7 @@ def _broadcast_to_classes(values: Floats, n: int) -> Floats:
 
 
 def _has_recovered(states: Any, seen: Any, wrong: object) -> Any:
-    """Return whether recall since a rise is back near its level before the drop, for each count."""
+    """Return whether each recall since a rise is back near its level before the drop."""
     target = states["last_after"] + _RECOVERED_SHARE * (
         states["level_before_drop"] - states["last_after"]
     )
@@ -234,7 +238,7 @@ def _report_recovery(
 def _restart(
     state: np.void, k: int, label: int, position: tuple[int, int], events: list[DriftEvent]
 ) -> None:
-    """Restart the test of a class at the change found by sum k; report a drop."""
+    """Restart the test of a class at the change found by sum k; report it if it is a drop."""
     start = state["at_minimum"][k]
     seen, wrong = state["seen"] - start["seen"], state["wrong"] - start["wrong"]
     if k != _RISE_INDEX:

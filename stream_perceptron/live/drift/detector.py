@@ -1,4 +1,4 @@
-"""The detection of drift, with a state of bounded size."""
+"""Drift detection with a state of bounded size."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from stream_perceptron.live.drift.events import DriftEvent, EventKind
 from stream_perceptron.live.drift.label_mix import LabelMixTest
 from stream_perceptron.model.arrays import Floats
 
-_MAX_EVENTS = 50  # the last events are kept
-_MAX_CELLS = 2**17  # blocks times classes that are tested at once
+_MAX_EVENTS = 50  # the number of most recent events that are kept
+_MAX_CELLS = 2**17  # the maximum of blocks times classes that are tested at once
 _MAX_NUMBER = 2**52  # counts are exact up to this number
 _POSITION_FIELDS = ("row", "sample")
 
@@ -42,16 +42,16 @@ def define_state(n_classes: int) -> np.dtype[np.void]:
 class DriftDetector:
     r"""Sequential tests for drops in accuracy and changes in the label mix.
 
-    **Accuracy.** After every 50 samples, $w$ of them predicted wrongly, the sum for each odds ratio
-    $\theta$ grows by $w \ln \theta - 50 \ln(1 + q (\theta - 1))$. $q$ is the mean over the 50
-    samples of the share of mistakes since the last change among samples of the same class. The
+    **Accuracy.** After every 50 samples, of which $w$ were predicted wrongly, the sum for each odds
+    ratio $\theta$ grows by $w \ln \theta - 50 \ln(1 + q (\theta - 1))$. $q$ is the mean over the
+    50 samples of the share of mistakes since the last change among samples of the same class. The
     sum is thus the log-likelihood ratio of $\theta$ times the current odds versus the current odds.
     If a sum exceeds its minimum by more than 10.5 in two consecutive blocks, accuracy changed at
     that minimum (Page's CUSUM [^1]). $q$ includes the samples under test: if samples of a class are
     exchangeable, the exponential of a block's gain has an expectation of at most 1 for any accuracy
     (Hoeffding [^2], theorem 4). A change in the label mix is not a drop. After a change, the test
-    restarts, so a further drop is measured from the level after the last one. A recovery regains
-    90% of the loss since the first drop.
+    restarts, so a further drop is measured from the level after the last drop. Accuracy has
+    recovered when it has regained 90% of the loss since the first drop.
 
     **Classes.** The same test runs for the recall of each class after every 200 samples, with odds
     ratios of 4, 20 and 1/4 and a bound of 16. It restarts when overall accuracy has dropped,
@@ -62,18 +62,18 @@ class DriftDetector:
     delivered twice. Both bounds are therefore multiplied by the dispersion of mistakes [^3].
     This is the variance of the excess of mistakes over $q$ in windows of 50, 200, 500 or 1,000
     samples (200, 1,000 or 2,000 for a class), relative to the variance of independent mistakes. It
-    is estimated from the differences of adjacent windows before the minimum of the sum, in which a
-    trend cancels. The dispersion is the largest estimate from at least 12 windows that exceeds 1
-    by three standard errors, increased by half, or 1 if there is none. For the first 4,000 samples,
-    it is at least 2, and after n samples at least 1 + 4,000 / n.
+    is estimated from the differences between adjacent windows before the minimum of the sum; a
+    trend cancels out in these differences. The dispersion is 1.5 times the largest estimate from at
+    least 12 windows that exceeds 1 by three standard errors, or 1 if there is none. For the first
+    4,000 samples, it is at least 2; after n > 4,000 samples, it is at least 1 + 4,000 / n.
 
     **Label mix.** See `LabelMixTest`.
 
     **Assumptions and false alarms.** Mistakes depend on each other over at most 1,000 samples;
-    slower waves are reported as drops and recoveries. Of 300 steady streams of 100,000 samples, the
-    following numbers report a drop (`scripts/bench drift_dependent`): 1 with independent mistakes;
-    0, 1 and 5 with sessions of 20, 50 and 200 samples, one in five of which is worse; 0 and 3 with
-    rows delivered twice and five times; 0 with waves of 2,000 samples.
+    slower waves are reported as drops and recoveries. A drop is reported in the following
+    numbers of 300 steady streams of 100,000 samples (`scripts/bench drift_dependent`): 1 with
+    independent mistakes; 0, 1 and 5 with sessions of 20, 50 and 200 samples, where one session in
+    five is worse; 0 and 3 with rows delivered twice and five times; 0 with waves of 2,000 samples.
 
     References
     ----------
@@ -105,7 +105,7 @@ class DriftDetector:
         Raises
         ------
         CheckpointError
-            If they are inconsistent.
+            If the numbers are inconsistent.
 
         """
         drift = cls()
@@ -194,7 +194,7 @@ class DriftDetector:
         begin = 0
         while begin < len(blocks):
             step = overall.advance(blocks[begin:], events)
-            # The block in which accuracy drops says nothing about single classes.
+            # The block in which accuracy drops says nothing about individual classes.
             n = step.n_blocks - step.is_general_drop
             by_class.advance(blocks[begin : begin + n], step, events)
             if step.is_general_drop:
@@ -257,7 +257,7 @@ def _is_consistent(state: np.void) -> bool:
 
 
 def _are_valid_counts(after: np.void, before: np.void | None) -> bool:
-    """Return whether no count decreased, and there are no more mistakes than samples."""
+    """Return whether no count decreased and mistakes do not outnumber samples."""
     seen, wrong = (
         after[name] - (0 if before is None else before[name]) for name in ("seen", "wrong")
     )

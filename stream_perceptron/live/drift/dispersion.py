@@ -1,4 +1,4 @@
-"""The dispersion of mistakes: how much more they vary than independent mistakes."""
+"""The dispersion of mistakes: how much more they vary than independent mistakes would."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from stream_perceptron.model.arrays import Floats
 
 _MIN_WINDOWS = 12  # consecutive windows of one length, needed to estimate the dispersion
 _MIN_STANDARD_ERRORS = 3.0  # by which an estimate must exceed 1, or else it counts as 1
-_MARGIN = 1.5  # the factor for significant estimates, as mistakes in sessions are skewed
+# The factor for significant estimates, as the distribution of mistakes in sessions is skewed.
+_MARGIN = 1.5
 # After n blocks, the dispersion is at least 1 + 80 / n, or 2 up to block 80, to allow for
 # dependence that the first samples cannot show.
 _PRIOR_BLOCKS = 80
@@ -80,7 +81,7 @@ class WindowPairs:
             self.pairs[..., i] = is_pair
 
     def store_state(self, ends: NDArray[np.intp]) -> None:
-        """Set each series to its state after a number of blocks; `ends` has shape (m,)."""
+        """Set each series to its state after the number of blocks in `ends`, of shape (m,)."""
         for name, sums in self._sums.items():
             n_last = self._series[name].shape[1]
             indices = ends[:, np.newaxis] + np.arange(n_last)
@@ -97,8 +98,8 @@ def estimate_dispersion(squares: Floats, pairs: Floats, lengths: tuple[int, ...]
 
     Notes
     -----
-    The mean of squared differences of many overlapping windows of length L has the equivalent of
-    about 1.5 * 4 L^2 / (4 L^2 + 5) degrees of freedom for each window [^1].
+    The mean of squared differences between many overlapping windows of length L has about
+    1.5 * 4 L^2 / (4 L^2 + 5) equivalent degrees of freedom per window [^1].
 
     References
     ----------

@@ -41,7 +41,7 @@ _VERBS = {
 
 @dataclass(frozen=True)
 class DriftEvent:
-    """A drop or recovery of accuracy, overall or of a class, or a change in the label mix.
+    """A drop or recovery in overall accuracy or a class's recall, or a change in the label mix.
 
     `before` and `after` are values of accuracy, of the recall of a class, or of the share of a
     class among the labels.
@@ -106,7 +106,7 @@ class DriftEvent:
 
 
 def find_lasting_drops(events: Sequence[DriftEvent]) -> list[DriftEvent]:
-    """Return the last drop of overall accuracy and of each class that has not recovered."""
+    """Return the last drop in overall accuracy and in each recall, unless a recovery followed."""
     last = {event.label: event for event in events if event.kind != EventKind.LABEL_MIX}
     return [event for event in last.values() if event.is_drop]
 

@@ -19,7 +19,7 @@ from stream_perceptron.model.arrays import Floats
 
 LENGTH = 20  # blocks in a window
 WINDOW = LENGTH * BLOCK_SIZE  # samples
-_MIN_WINDOWS = 5  # before the two that are tested
+_MIN_WINDOWS = 5  # needed before the two windows that are tested
 _MIN_DEVIATIONS = 5.0  # standard deviations
 _MIN_ODDS_RATIO = 1.5  # the smallest odds ratio of a share that is reported
 
@@ -29,7 +29,7 @@ def define_state(n_classes: int) -> list[tuple[object, ...]]:
     counts = (NUMBER_TYPE, (n_classes,))
     return [
         ("n_windows", NUMBER_TYPE),  # windows since the last change, excluding the last window
-        ("sums", *counts),  # over these windows, of the counts by class, and of their squares
+        ("sums", *counts),  # sums over these windows of the counts by class and of their squares
         ("squares", *counts),
         ("last", *counts),  # the last window: samples by class, its start, and whether it exists
         ("last_row", NUMBER_TYPE),

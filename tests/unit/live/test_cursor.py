@@ -110,7 +110,7 @@ def test_unordered_run_resumes_with_the_same_options(cursor):
             build_cursor(A, at_random=True),
             [A, B],
             {"at_random": True},
-            "up to row 5, .*has other files",
+            "up to row 5, .*reads other files",
         ),
         (
             build_cursor(A, at_random=True),
@@ -128,7 +128,7 @@ def test_unordered_run_resumes_with_the_same_options(cursor):
             build_cursor(A, shards=Shards(2, 5, 3)),
             [B, A],
             {"shards": Shards(2, 5)},
-            "has other files",
+            "reads other files",
         ),
     ],
     ids=["more files", "shards instead of random draws", "more shards", "reordered"],
