@@ -98,6 +98,6 @@ class Saver:
             self.warn(
                 build_warning(
                     f"{changed[0]} was changed while it was being read: "
-                    "the next run cannot continue it"
+                    "the next run cannot continue reading it"
                 )
             )

@@ -118,7 +118,7 @@ def test_parquet_file_changed_after_opening_is_an_error(tmp_path):
     write_parquet(path, {"a": [1.0], "label": ["x"]})
 
     with pytest.raises(
-        SourceError, match=f"^{path}: the file has changed since it was opened: run"
+        SourceError, match=f"^{path}: the file has changed since it was opened: try again"
     ):
         list(live.run(sources, cursor))
     assert live.progress.rows == 0

@@ -324,7 +324,7 @@ def test_join_is_an_error_with_epochs_stop_or_random_draws(setting, tmp_path):
     before = snapshot_state(live)
     if setting == "draws":
         sources = [RandomDraws(sources, 0)]
-    with pytest.raises(ValueError, match="join"):
+    with pytest.raises(ValueError, match="late labels need a single pass in order"):
         list(
             live.run(sources, **{"epochs": {"epochs": 2}, "stop": {"stop": True}}.get(setting, {}))
         )

@@ -72,7 +72,7 @@ def test_inconsistent_members_of_a_checkpoint_are_rejected(source, tmp_path):
         ((meta | {"run": None}, arrays), "belong to no run"),
         (
             (meta, {n: a for n, a in arrays.items() if n not in run_members}),
-            "lacks confusion counts",
+            "lacks the confusion counts",
         ),
         ((meta, {n: a for n, a in arrays.items() if n != "weights"}), "lack weights or biases"),
         (
