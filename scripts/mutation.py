@@ -25,7 +25,7 @@ import coverage
 ROOT = Path(__file__).parent.parent
 PACKAGE = Path("stream_perceptron")
 DEFAULT_PATHS = [PACKAGE / part for part in ("model", "data/interpreter", "live", "checkpoint")]
-TESTS = ["tests/unit", "tests/formats", *map(str, DEFAULT_PATHS)]
+TESTS = ["tests/unit", "tests/formats", "tests/cli", *map(str, DEFAULT_PATHS)]
 COPIED = ("pyproject.toml", "stream_perceptron", "cli", "tests", "scripts", "docs")
 PATIENCE = 3  # a mutant also counts as killed if its tests take this many times as long as usual
 MAX_SECONDS = 30.0  # of tests for each mutant, as measured by `index_tests`
@@ -131,8 +131,9 @@ def index_tests(folder: Path) -> TestIndex:
     result = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-n", str(os.cpu_count()), "--durations=0",
          "--durations-min=0", "--cov=stream_perceptron", "--cov-context=test", "--cov-report=",
-         *TESTS],
-        cwd=folder, env={**os.environ, "PYTHONPATH": str(folder)},
+         "-m", "not slow", *TESTS],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(folder), "COVERAGE_FOLDER": str(folder)},
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     output = result.stdout
@@ -141,15 +142,16 @@ def index_tests(folder: Path) -> TestIndex:
     seconds: dict[str, float] = {}
     for time, test in re.findall(r"^([\d.]+)s (?:setup|call|teardown) +(.+)$", output, re.M):
         seconds[test] = seconds.get(test, 0.0) + float(time)
-    data = coverage.CoverageData(str(folder / ".coverage"))
-    data.read()
-    tests = {
-        Path(name).relative_to(folder): {
-            line: {context.partition("|")[0] for context in contexts if context}
-            for line, contexts in data.contexts_by_lineno(name).items()
-        }
-        for name in data.measured_files()
-    }
+    tests: dict[Path, dict[int, set[str]]] = {}
+    for data_path in folder.glob(".coverage*"):  # of the tests, and of each command that they run
+        data = coverage.CoverageData(str(data_path))
+        data.read()
+        for name in data.measured_files():
+            tests_by_line = tests.setdefault(Path(name).relative_to(folder), {})
+            for line, contexts in data.contexts_by_lineno(name).items():
+                tests_by_line.setdefault(line, set()).update(
+                    context.partition("|")[0] for context in contexts if context
+                )
     return TestIndex(tests, seconds)
 
 

@@ -38,7 +38,28 @@ def become_command(arguments, descriptors, folder, seconds=MAX_SECONDS):
 def _run_child(arguments, environment, folder, connections):
     os.environ.clear()
     os.environ.update(environment)
+    if "COVERAGE_FOLDER" in environment:
+        _record_lines(environment["COVERAGE_FOLDER"])
     become_command(arguments, [connection.fileno() for connection in connections], folder)
+
+
+def _record_lines(folder):
+    """Save the lines that the command executes, with the name of the test, for scripts/mutate."""
+    from coverage import Coverage
+
+    test = os.environ["PYTEST_CURRENT_TEST"].rpartition(" ")[0]
+    recorder = Coverage(
+        f"{folder}/.coverage", data_suffix=True, include="*/stream_perceptron/*", context=test
+    )
+    recorder.start()
+    exit_at_once = os._exit
+
+    def save_and_exit(status):
+        recorder.stop()
+        recorder.save()
+        exit_at_once(status)
+
+    os._exit = save_and_exit
 
 
 def _read_output(connection, outputs, name):
