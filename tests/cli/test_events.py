@@ -215,7 +215,7 @@ def test_killed_runs_report_the_same_events(run, tmp_path):
             sorted({json.dumps(event): event for event in reported}.values(), key=reported.index)
             == expected
         )
-        assert expected_contents == read_contents(tmp_path / "m.npz")
+        assert read_contents(tmp_path / "m.npz") == expected_contents
 
 
 def test_model_of_an_older_version_starts_drift_detection(run, tmp_path):

@@ -96,7 +96,7 @@ def test_row_extended_after_it_was_learned_is_an_error(tmp_path, run):
         f"Error: {source}: row 2 has changed since it was learned: the file ended within it; to "
         "learn the current file from its start: --again\n"
     )
-    assert before == path.read_bytes()
+    assert path.read_bytes() == before
 
 
 def test_new_rows_of_all_files_are_learned(tmp_path, run):

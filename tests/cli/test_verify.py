@@ -215,8 +215,8 @@ def test_weight_with_the_other_sign_of_zero_is_reported(run, tmp_path, get_verif
     run("learn", source, "-m", path, "--init-range", 0, "--epsilon", 9, "--quiet", check=0)
 
     modify_checkpoint(path, lambda _, arrays: arrays["weights"].__setitem__((0, 0), -0.0))
-    assert "the weight of class 'x' for feature 'a' is -0.0, but the sources give 0.0" == (
-        get_verify_error(path, source)
+    assert get_verify_error(path, source) == (
+        "the weight of class 'x' for feature 'a' is -0.0, but the sources give 0.0"
     )
 
 

@@ -268,7 +268,7 @@ def test_models_are_saved_to_any_binary_file(tmp_path):
     with zipfile.ZipFile(path) as archive, archive.open("model") as member:
         loaded_models = [load(memory), load(member)]
 
-    assert expected_bytes == memory.getvalue()
+    assert memory.getvalue() == expected_bytes
     for loaded_model, extra in loaded_models:
         assert extra == {"offset": 29}
         resaved = io.BytesIO()

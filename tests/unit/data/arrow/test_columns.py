@@ -314,9 +314,9 @@ def test_rejected_rows_do_not_shift_the_other_rows(tmp_path):
         source = ParquetSource(str(path))
         batches = list(read_batches(source, Request(ReadOptions(scale=1.0))))
 
-        assert expected_rows == [
+        assert [
             list(x.values()) for batch in batches for x in batch.features.dicts()
-        ]
+        ] == expected_rows
         assert [label for batch in batches for label in batch.labels] == [0, 2, 5]
         rows = [batch.first_row - 1 + i for batch in batches for i in batch.rows.tolist()]
         assert rows == [0, 2, 5]
