@@ -92,7 +92,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, object], Arrays]:
 
 @contextmanager
 def add_path_to_errors(path: Path) -> Iterator[None]:
-    """Add the file's path to a CheckpointError, and the path of its previous save if it exists."""
+    """Add a file's path to a CheckpointError, and the path of the previous save if there is one."""
     try:
         yield
     except CheckpointError as error:
@@ -196,7 +196,7 @@ def _parse_meta(text: bytes) -> dict[str, object]:
         raise CheckpointError(f"format version {version!r} is not a positive integer")
     if version > FORMAT_VERSION:
         raise CheckpointError(
-            f"has format version {version}; this program reads up to {FORMAT_VERSION}: "
+            f"has format version {version}; this program reads versions up to {FORMAT_VERSION}: "
             "upgrade stream-perceptron"
         )
     return meta

@@ -34,7 +34,7 @@ def open_replacement(path: Path, previous: Path | None = None) -> Iterator[Binar
     flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW
     try:
         with open(os.open(temporary, flags, 0o666), "wb") as file:
-            # A file system with one mode for all files, such as FAT, may refuse to set that mode.
+            # A file system with one mode for all files, such as FAT, may refuse even to set it.
             mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else None
             if mode not in (None, stat.S_IMODE(os.fstat(file.fileno()).st_mode)):
                 os.fchmod(file.fileno(), mode)

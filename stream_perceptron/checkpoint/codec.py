@@ -54,7 +54,7 @@ def encode_name(name: Hashable, depth: int = 0) -> object:
 
 
 def decode_name(value: Any, depth: int = 0) -> Hashable:
-    """Return the name from the JSON of `encode_name`."""
+    """Decode a name from JSON produced by `encode_name`."""
     if _is_plain(value):
         return value  # type: ignore[no-any-return]
     if isinstance(value, dict) and len(value) == 1:
@@ -70,7 +70,7 @@ def decode_name(value: Any, depth: int = 0) -> Hashable:
 
 
 def decode_names(values: list[object]) -> list[Hashable]:
-    """Return distinct names from the JSON of `encode_name`."""
+    """Decode names from JSON produced by `encode_name`; check that they are distinct."""
     names = [decode_name(value) for value in values]
     if find_duplicates(names):
         raise CheckpointError("model has duplicate names")
@@ -85,7 +85,7 @@ def encode_class_weight(class_weight: str | Mapping[Hashable, float] | None) -> 
 
 
 def decode_class_weight(encoded: Any) -> Any:
-    """Decode the parameter class_weight from the JSON of `encode_class_weight`."""
+    """Decode the parameter class_weight from JSON produced by `encode_class_weight`."""
     if encoded is None or isinstance(encoded, str):
         return encoded
     pairs = encoded if isinstance(encoded, list) else [None]
@@ -96,7 +96,7 @@ def decode_class_weight(encoded: Any) -> Any:
 
 
 class Fields:
-    """Checked access to a JSON object that may be forged; `where` names it in error messages."""
+    """Checked access to a JSON object that may be forged; `where` is its name in error messages."""
 
     def __init__(self, value: object, where: str) -> None:
         if not isinstance(value, dict):
@@ -144,12 +144,12 @@ def to_json(value: object) -> object:
 
 
 def _get_saved_name(field: Field[Any]) -> str:
-    """Return the name of a dataclass field in JSON."""
+    """Return the name that a dataclass field has in JSON."""
     return str(field.metadata.get("saved_as", field.name))
 
 
 def from_json(cls: type[T], value: object, where: str) -> T:
-    """Build a dataclass from the JSON of `to_json`; check each value against its field's type.
+    """Build a dataclass from JSON produced by `to_json`; check each value against its field's type.
 
     Integers outside dicts must be at least `least` (0 by default) and less than `below` (2^62 by
     default), which are given in the field's metadata.
@@ -171,7 +171,7 @@ def from_json(cls: type[T], value: object, where: str) -> T:
 
 
 def _convert_value(hint: object, value: Any, where: str, numbers: range) -> object:
-    """Convert a value to the type of `hint`; an integer must lie in `numbers`."""
+    """Convert a value to the type given by `hint`; an integer must lie in `numbers`."""
     kind, kinds = get_origin(hint), get_args(hint)
     if kind is UnionType:  # a type or None
         return None if value is None else _convert_value(kinds[0], value, where, numbers)

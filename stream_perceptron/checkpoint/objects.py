@@ -46,7 +46,7 @@ _DEFAULT_FACTORIES = {
 _STEP_PARAMETERS = {"steps", "transformers"}  # variadic parameters that are stored as dicts
 _VARIADIC_PARAMETERS = {"columns", "imputers", "keys", "types"}  # other variadic parameters
 # The bounds of parameters. Without them, hashing into 0 features would crash the process, and a
-# sample with products of many features or n-grams of many words would take minutes and exhaust the
+# sample with products of many features or n-grams of many words would take minutes and exhaust
 # memory.
 _BOUNDS = {"n_features": (1, math.inf), "degree": (-math.inf, 10), "ngram_range": (-math.inf, 100)}
 _COUNT_ATTRIBUTES = {"counts", "dfs", "n"}  # learned attributes that count samples
@@ -58,7 +58,10 @@ _DERIVED_ATTRIBUTES = {"processing_steps", "_reserved_category_codes"}
 
 
 def encode(value: Any, learned: bool = True) -> object:
-    """Encode plain data or an object of a listed class; unless `learned`, only its parameters."""
+    """Encode plain data or an object of a listed class.
+
+    Unless `learned` is true, only the parameters of objects are encoded.
+    """
     if isinstance(value, np.generic):
         if value.dtype.name in _NUMPY_TYPES:
             return {"numpy": [value.dtype.name, encode(value.item())]}
@@ -124,7 +127,7 @@ def _encode_table(table: dict[object, object]) -> list[object] | None:
 
 
 def _are_homogeneous(values: list[Any]) -> bool:
-    """Return whether values are all strings, all finite floats, or all integers within 2^53."""
+    """Return whether values are of one kind: strings, finite floats, or integers |n| < 2^53."""
     kinds = set(map(type, values))
     if kinds == {float}:
         return all(map(math.isfinite, values))
@@ -134,7 +137,7 @@ def _are_homogeneous(values: list[Any]) -> bool:
 
 
 def decode(value: object) -> Any:
-    """Decode the JSON of `encode`; reject attributes that an object's class lacks."""
+    """Decode JSON produced by `encode`; reject attributes that an object's class lacks."""
     if value is None or type(value) in (bool, int, float, str):
         return _require_float_range(value)
     if type(value) is list:
@@ -158,7 +161,7 @@ def decode(value: object) -> Any:
 
 
 def _decode_table(content: Any) -> dict[object, object]:
-    """Decode the JSON of `_encode_table`."""
+    """Decode JSON produced by `_encode_table`."""
     keys, values = content
     if type(values) is dict:
         fields = Fields(values, "table")
@@ -209,7 +212,7 @@ def _resolve_module(module: str) -> str:
 
 @cache
 def _find_class_name(cls: type) -> str | None:
-    """Return the name of a listed class with its River module, or None."""
+    """Return the name of a listed class, prefixed with its module, or None."""
     for module, names in _CLASSES.items():
         listed = getattr(sys.modules.get(_resolve_module(module)), cls.__name__, None)
         if cls is listed and cls.__name__ in names.split():
@@ -344,7 +347,7 @@ def _set_attribute(instance: Any, attribute: str, part: Any) -> None:
     ]
     if has_fixed_keys and part.keys() != initial.keys():  # a parameter sets these keys
         raise TypeError
-    # An initially empty dict accepts any value of its type, so checking one of each type suffices.
+    # An initially empty dict accepts any value of the right type, so check one value of each type.
     items = part if initial else {type(value): value for value in part.values()}
     for key, value in items.items():
         expected = initial.get(key, _get_default_value(initial, value))
@@ -356,7 +359,7 @@ def _set_attribute(instance: Any, attribute: str, part: Any) -> None:
 
 
 def _get_default_value(table: object, other: object) -> object:
-    """Return the value that a dict has for a new key, or `other` if it has no default."""
+    """Return the value that a dict gives a new key, or `other` if the dict has no default."""
     factory = int if isinstance(table, Counter) else getattr(table, "default_factory", None)
     return other if factory is None else factory()
 
@@ -373,7 +376,7 @@ def encode_lr(lr: object) -> object:
 
 
 def decode_lr(value: object) -> Any:
-    """Decode the learning rate or scheduler from the JSON of `encode_lr`."""
+    """Decode a learning rate or scheduler from JSON produced by `encode_lr`."""
     if isinstance(value, bool | int | float):
         if not 0 <= value <= sys.float_info.max:
             raise CheckpointError("lr is not a finite number of at least 0")

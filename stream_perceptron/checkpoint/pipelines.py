@@ -20,7 +20,7 @@ Steps = dict[object, Any]  # steps by name; None stands for the perceptron
 
 
 def split_pipeline(model: SGDPerceptron | Pipeline) -> tuple[object, SGDPerceptron]:
-    """Split a pipeline into its other steps, encoded as JSON, and its perceptron."""
+    """Return the steps before a pipeline's perceptron, encoded as JSON, and the perceptron."""
     if type(model) is SGDPerceptron:
         return encode({}), model
     steps = dict(getattr(model, "steps", {"": model}))
@@ -82,7 +82,7 @@ def find_encoded_columns(run: object) -> EncodedColumns:
 def build_pipeline(
     steps: Steps, model: SGDPerceptron, encoded: EncodedColumns
 ) -> SGDPerceptron | Pipeline:
-    """Build a model's River pipeline from saved steps, or from its own scaler and encoders."""
+    """Build a River pipeline from a model with saved steps or with its own scaler and encoders."""
     from river.compose import Pipeline
 
     scaler = model.network.scaler
@@ -101,7 +101,7 @@ def build_pipeline(
     other_columns: Any = Discard(*chain.from_iterable(encoded))
     for _, step in named_steps[:-1]:
         other_columns = other_columns | step
-    # The first transformer wins if an encoded feature has the name of a column.
+    # The first transformer wins if an encoded feature has the same name as a column.
     transformers = [other_columns]
     if encoded.one_hot:
         transformers.append(_build_one_hot_encoder(encoded.one_hot, model))
@@ -130,7 +130,7 @@ def absorb_scaler(steps: object, model: SGDPerceptron) -> str | None:
 
     Returns
     -------
-    A description of the step that runs only in Python, or None if there is no such step.
+    A description of a step that runs only in Python, or None if there is no such step.
 
     """
     transformers = [step for step in decode_steps(steps).values() if step is not None]

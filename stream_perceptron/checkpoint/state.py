@@ -55,7 +55,7 @@ def save(
     path: str | os.PathLike[str] | IO[bytes],
     extra: dict[str, Any] | None = None,
 ) -> None:
-    """Save a model so that it continues after `load` with bit-identical results.
+    """Save a model so that training can continue after `load` with bit-identical results.
 
     The file is replaced atomically: after a crash, it is either the old checkpoint or the new one.
     The old checkpoint is kept as PATH.prev.
@@ -68,8 +68,8 @@ def save(
         products and pipelines of them. Functions, windows and quantiles (RobustScaler) cannot be
         saved.
     path
-        The path to write, or a file open for writing in binary mode. `save` writes to an open file
-        at its current position, neither atomically nor with fsync.
+        The path to write to, or a file open for writing in binary mode. `save` writes to an open
+        file at its current position, neither atomically nor with fsync.
     extra
         Data that must change together with the weights, such as an offset or a metric. It must be
         serializable as JSON.
@@ -123,7 +123,7 @@ def load(path: str | os.PathLike[str] | IO[bytes]) -> LoadedModel:
     Parameters
     ----------
     path
-        The path to read, or a file open in binary mode, which `load` reads to its end.
+        The path to read from, or a file open in binary mode, which `load` reads to its end.
 
     Returns
     -------
@@ -241,10 +241,10 @@ class _State:
 def _decode_model(meta: dict[str, object], members: Arrays) -> SGDPerceptron:
     """Build the perceptron from the JSON and arrays of `encode_model`."""
     if not {"weights", "biases"} <= set(members):
-        raise CheckpointError(f"members {sorted(members)} lack weights or biases")
+        raise CheckpointError(f"members {sorted(members)} do not include weights and biases")
     unknown = set(meta) - {"kernel", "model", "steps", "extra", "run"}
     if unknown or type(meta.get("kernel")) is not str:
-        raise CheckpointError(f"meta.json has no kernel, or unknown entries: {sorted(unknown)}")
+        raise CheckpointError(f"meta.json lacks a kernel or has unknown entries: {sorted(unknown)}")
     state = from_json(_State, meta.get("model"), "model")
     names = ("epsilon", "activation", "init_range", "max_weights")
     parameters: dict[str, Any] = {name: getattr(state, name) for name in names}
@@ -275,7 +275,7 @@ def _decode_model(meta: dict[str, object], members: Arrays) -> SGDPerceptron:
     if (counts is None) != (class_weight != "balanced"):
         raise CheckpointError("model has class weights without counts, or counts without weights")
     if counts is not None and (counts.min(initial=0) < 0 or sum(counts.tolist()) != state.n_seen):
-        raise CheckpointError("model has impossible counts of classes")
+        raise CheckpointError("model has impossible class counts")
     snapshot = Snapshot(
         labels=labels,
         features=features,

@@ -94,7 +94,7 @@ def get_activation(name: str) -> Activation:
     ...
     ValueError: activation 'step' cannot be trained by the delta rule: its derivative is zero, so \
 every update would be zero; choose sigmoid, tanh, arctan or identity, or use \
-river.linear_model.Perceptron, whose rule is made for the step
+river.linear_model.Perceptron, whose rule is made for the step function
 
     """
     try:
@@ -106,6 +106,6 @@ river.linear_model.Perceptron, whose rule is made for the step
         raise ValueError(
             f"activation {name!r} cannot be trained by the delta rule: its derivative is zero, "
             f"so every update would be zero; choose {choices}, or use "
-            "river.linear_model.Perceptron, whose rule is made for the step"
+            "river.linear_model.Perceptron, whose rule is made for the step function"
         )
     raise ValueError(f"activation {name!r} is unknown: choose {choices}")

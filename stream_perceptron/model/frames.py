@@ -124,7 +124,7 @@ def as_rows(X: Any, names: Sequence[Hashable] | None) -> Rows:
     """Convert a frame, an array (n, d) or a sparse matrix to rows.
 
     `names` are the names of the columns; None means a frame's own names, or 0 to d - 1 otherwise.
-    Cells that are masked, or not stored in a sparse matrix, are absent features.
+    Cells that are masked, or that a sparse matrix does not store, are absent features.
     """
     if hasattr(X, "columns") and not isinstance(X, np.ndarray):
         frame = as_frame(X)
@@ -149,7 +149,7 @@ def as_rows(X: Any, names: Sequence[Hashable] | None) -> Rows:
 
 
 def _convert_sparse_matrix(matrix: Any, names: Sequence[Hashable] | None) -> Rows:
-    """Convert a SciPy matrix in CSR form to rows."""
+    """Convert a SciPy matrix in CSR format to rows."""
     matrix.sum_duplicates()
     names = _require_unique(_resolve_names(names, matrix.shape[1]))
     starts, columns = matrix.indptr.astype(np.intp), matrix.indices.astype(np.int32)

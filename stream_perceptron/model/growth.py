@@ -45,9 +45,9 @@ class Growth(NamedTuple):
     # (len(names),).
     feature_ids: NDArray[np.int32]
     labels: Sequence[Hashable] = ()  # the new labels
-    label_rows: NDArray[np.intp] = _NO_ROWS  # the row that adds each new label, ascending
+    label_rows: NDArray[np.intp] = _NO_ROWS  # the row adding each new label, in ascending order
     features: Sequence[Hashable] = ()  # the new features
-    feature_rows: NDArray[np.intp] = _NO_ROWS  # the row that adds each new feature, ascending
+    feature_rows: NDArray[np.intp] = _NO_ROWS  # the row adding each new feature, in ascending order
 
     @classmethod
     def plan(cls, samples: Samples, labels: Vocabulary, features: Vocabulary) -> Growth:
@@ -72,7 +72,7 @@ class Growth(NamedTuple):
         )
 
     def split_rows(self, n: int, is_new: bool) -> list[tuple[int, int]]:
-        """Split the first n rows into parts (start, end) that a kernel learns in one call each.
+        """Split the first n rows into parts (start, end), each learned by a kernel in one call.
 
         A row with a new label begins a part. If `is_new`, the first labeled row is a part of
         its own, because the weights of its names are drawn, whereas those of later names are 0.

@@ -1,4 +1,4 @@
-"""Options and results of training."""
+"""Training options and results."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 
 class TrainOptions(NamedTuple):
-    """Options of training.
+    """Options for training.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ class TrainOptions(NamedTuple):
 
 @dataclass(eq=False, repr=False)
 class TrainResult:
-    """The result of n samples, each predicted and then learned: arrays of shape (n,).
+    """The result for n samples, each predicted and then learned: arrays of shape (n,).
 
     Examples
     --------
@@ -85,7 +85,7 @@ class TrainResult:
         return cls(**arrays)
 
     def __getitem__(self, rows: slice) -> TrainResult:
-        """Return the result of a slice of the rows; its arrays are views."""
+        """Return the result for a slice of the rows; its arrays are views."""
         arrays: dict[str, Any] = {name: getattr(self, name)[rows] for name in _ARRAYS}
         if self.all_scores is not None:
             arrays["all_scores"] = self.all_scores[rows]

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from stream_perceptron.model.arrays import Array
 
-Names = Sequence[Hashable]  # immutable: mostly a tuple or a range
+Names = Sequence[Hashable]  # immutable: usually a tuple or a range
 
-_MAX_UNUSED_NAMES = 1000  # up to this many unused names cost less than removing them
+_MAX_UNUSED_NAMES = 1000  # keeping up to this many unused names costs less than removing them
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -71,7 +71,7 @@ class Rows:
         last: Names | None = None
         name_ids: list[NDArray[np.int32]] = []
         for names_of_row in names:
-            # Consecutive rows mostly have the same names.
+            # Consecutive rows usually have the same names.
             if last is None or names_of_row != last:
                 ids = [ids_by_name.setdefault(name, len(ids_by_name)) for name in names_of_row]
                 ids_of_row, last = np.array(ids, np.int32), names_of_row
@@ -220,7 +220,7 @@ class Rows:
             return self
         rows = self.without_unused_names()
         ids_by_name = {name: i for i, name in enumerate(others.names)}
-        # The index in `others.names` of each name of these rows, -1 if it is not among them.
+        # The index in `others.names` of each name of these rows, or -1 if the name is absent.
         other_ids = np.fromiter(
             map(ids_by_name.get, rows.names, repeat(-1)), np.int32, len(rows.names)
         )
@@ -245,7 +245,7 @@ class Rows:
         )
 
     def find_used_names(self) -> list[Hashable]:
-        """Return the names that occur in a row, in order of their first occurrence.
+        """Return the names that occur in any row, in order of first occurrence.
 
         Examples
         --------

@@ -1,4 +1,4 @@
-"""Standardize features by their running statistics."""
+"""Standardize features with their running statistics."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _UNSCALED_COUNT = -1.0
 
 
 class Scaler:
-    """Standardizes features by their running counts, means and variances.
+    """Standardizes features with their running counts, means and variances.
 
     It computes the same values as River's `StandardScaler`, with Welford's recurrences [^1]; a
     feature that has not varied becomes 0. Absent features are not counted; one-hot features stay
@@ -54,7 +54,7 @@ class Scaler:
         return len(self.statistics[0])
 
     def copy_first(self, n_features: int) -> Scaler:
-        """Return a copy with the first features."""
+        """Return a copy with only the first `n_features` features."""
         return Scaler(self.statistics[:, :n_features])
 
     def extend(self, n_kept: int, is_unscaled: NDArray[np.bool_]) -> None:

@@ -34,7 +34,7 @@ def as_label(y: object) -> Hashable:
             f"label {y!r} is a {type(y).__name__}, which is not hashable: use a string, a number "
             "or a tuple"
         ) from None
-    # NaN and NaT do not equal themselves; the truth value of pandas.NA raises a TypeError.
+    # NaN and NaT do not equal themselves; testing pandas.NA for truth raises a TypeError.
     try:
         return y if y == y else None
     except TypeError:
@@ -50,7 +50,7 @@ def as_labels(y: Any, n: int) -> list[Hashable]:
     shape: tuple[int, ...] = getattr(y, "shape", None) or ()
     if len(shape) == 2:
         if shape[1] != 1:
-            raise SampleError(f"labels of shape {tuple(shape)} are not one column")
+            raise SampleError(f"labels of shape {tuple(shape)} are not a single column")
         y = y.iloc[:, 0] if hasattr(y, "iloc") else y[:, 0]
     if hasattr(y, "to_pylist"):
         values = y.to_pylist()
@@ -189,7 +189,7 @@ def require_labels(labels: list[Hashable]) -> None:
     """Check that no label is missing."""
     if None in labels:
         where = f" in row {labels.index(None)}" if len(labels) > 1 else ""
-        raise SampleError(f"the label{where} is missing: nothing can be learned from it")
+        raise SampleError(f"the label{where} is missing: the sample cannot be learned")
 
 
 def as_classes(classes: Sequence[Hashable]) -> list[Hashable]:
@@ -212,7 +212,7 @@ def look_up_labels(numbers: NDArray[np.intp], classes: Sequence[Hashable]) -> li
     ['right', None]
 
     """
-    names = [*classes, None]  # index -1 is the last item
+    names = [*classes, None]  # index -1 selects the last item
     return [names[number] for number in numbers.tolist()]
 
 

@@ -60,7 +60,7 @@ def argsort_names(names: list[T], groups: NDArray[np.intp]) -> NDArray[np.intp]:
 def natural_key(name: Hashable) -> tuple[str, object, str]:
     """Return the sort key of a name for `sort_naturally`."""
     if isinstance(name, str):
-        # Splitting at digits yields texts and numbers in turn, so texts are compared with texts.
+        # Splitting at digits yields alternating texts and numbers, so like is compared with like.
         parts = _DIGITS.split(name)
         for i in range(1, len(parts), 2):
             digits = parts[i].lstrip("0")

@@ -84,7 +84,7 @@ class WeightStore:
     """Weights (k, d) and biases (k,) that grow by doubling.
 
     The weights of a feature are contiguous in a weight row, which is padded to whole vectors.
-    Growth leaves existing weights unchanged. It takes two steps: `grow` returns the larger weights,
+    Growth leaves existing weights unchanged. It takes two steps: `grow` returns the larger arrays,
     and one assignment to `current`, which cannot be interrupted, installs them.
     """
 
@@ -118,12 +118,12 @@ class WeightStore:
         return k, d
 
     def require_size(self, k: int, d: int) -> None:
-        """Check that a model of k labels and d features does not exceed `max_weights`.
+        """Check that a model with k labels and d features does not exceed `max_weights`.
 
         Raises
         ------
         ModelSizeError
-            If it exceeds `max_weights`; the name of each label and feature counts as 32 weights.
+            If the model is larger; the name of each label and feature counts as 32 weights.
 
         """
         size = count_weights(k, d)
@@ -184,7 +184,7 @@ class WeightStore:
 
 
 def count_weights(k: int, d: int) -> int:
-    """Return the size of a model of k labels and d features, as `max_weights` counts it."""
+    """Return the size of a model with k labels and d features, as `max_weights` counts it."""
     return compute_row_length(k) * d + NAME_COST * (k + d)
 
 

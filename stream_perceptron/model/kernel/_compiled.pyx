@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""The delta rule of `numpy_kernel`, compiled: unpacks Python objects for kernel.h."""
+"""The delta rule of `numpy_kernel`, compiled; this module unpacks Python objects for kernel.h."""
 
 from cpython.buffer cimport PyBUF_STRIDES, PyBuffer_Release, PyObject_GetBuffer
 from cpython.dict cimport PyDict_Next, PyDict_Size
@@ -203,9 +203,10 @@ cdef inline bint _read_number(PyObject* value, double* number) except -1:
 
 cdef ptrdiff_t _read_dict(dict x, list names, dict ids_by_name, ptrdiff_t d, bint skip_unknown,
                           double* values, int32_t* feature_ids) except -2:
-    """Write the features of a dict; return their number, or -1 if a value is not plain or finite.
+    """Write the features of a dict; return their number, or -1 if a value is unusable.
 
-    Unknown features are skipped if `skip_unknown` is true; otherwise, they also result in -1.
+    A usable value is a plain, finite number. Unknown features are skipped if `skip_unknown` is
+    true; otherwise, they also result in -1.
     """
     cdef Py_ssize_t position = 0, i = 0, n = 0, m = PyDict_Size(x)
     cdef PyObject* key

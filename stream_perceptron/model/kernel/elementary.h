@@ -3,9 +3,9 @@
    of the C library.
 
    Error bounds are in units in the last place of the result (ulp), subnormal results included. The
-   polynomials interpolate at the Chebyshev nodes of their interval, computed in 300 bits, and are
-   nearly optimal for their degree. Reductions: W. J. Cody and W. Waite, Software Manual for the
-   Elementary Functions, 1980. */
+   polynomials, computed with 300-bit precision, interpolate at the Chebyshev nodes of their
+   intervals and are nearly optimal for their degrees. Reductions: W. J. Cody and W. Waite, Software
+   Manual for the Elementary Functions, 1980. */
 
 #ifndef ELEMENTARY_H
 #define ELEMENTARY_H
@@ -15,10 +15,10 @@
 #include <string.h>
 
 #if FLT_EVAL_METHOD != 0
-#error "arithmetic here has excess precision, so the bits would differ from those elsewhere"
+#error "arithmetic here has excess precision, so results would differ from those of other builds"
 #endif
 #if defined(__FAST_MATH__)
-#error "-ffast-math changes the order of operations, so the bits would differ from those elsewhere"
+#error "-ffast-math reorders operations, so results would differ from those of other builds"
 #endif
 #if defined(__clang__)
 #pragma STDC FP_CONTRACT OFF
@@ -45,7 +45,7 @@ static inline double absolute_value(double x) {
     return double_of(bits_of(x) & ~(UINT64_C(1) << 63));
 }
 
-/* Adding it to |x| < 2^51 leaves the nearest integer in the last bits. */
+/* Adding this to x, where |x| < 2^51, leaves the nearest integer in the last bits. */
 #define ROUNDER 0x1.8p52
 
 /* Pairs: 2^(i / 64), rounded, and the relative error by which the rounded value is too small. */
@@ -138,8 +138,9 @@ static inline double ieee_tanh(double x) {
 
 /* The arc tangent; error below 1 ulp.
 
-   |x| is reduced below 7/16 by atan x = atan c + atan ((x - c) / (1 + c x)) for c = 1/2, 1, 3/2
-   and infinity, with atan c stored in two parts. Without branches, the function can be vectorized. */
+   |x| is reduced to below 7/16 with atan x = atan c + atan ((x - c) / (1 + c x)) for c = 1/2, 1,
+   3/2 and infinity, with atan c stored in two parts. Without branches, the function can be
+   vectorized. */
 static inline double ieee_atan(double x) {
     const double size = absolute_value(x);
     const int is_small = size < 0.4375, is_large = size >= 2.4375;

@@ -8,8 +8,8 @@
    the square root, which are correctly rounded. Contraction to fused multiply-add must be off:
    -ffp-contract=off.
 
-   GCC on Linux compiles each inner loop for several generations of processors, one of which is chosen
-   when the program starts; other compilers compile it once. */
+   GCC on Linux compiles a version of each inner loop for each of several processor generations; the
+   version to run is chosen when the program starts. Other compilers compile each loop once. */
 
 #ifndef KERNEL_H
 #define KERNEL_H
@@ -51,7 +51,7 @@ typedef enum { SIGMOID, TANH, ARCTAN, IDENTITY } Function;
    weights, the biases and the statistics. */
 typedef struct {
     ptrdiff_t k, d;
-    double *weights;            /* weight rows: the weights of one feature for all outputs, */
+    double *weights;            /* weight rows, each with one feature's weights for all outputs */
     ptrdiff_t stride;           /* doubles from one feature's row to the next's: 2, 4 or a multiple
                                    of 8, at least k; the rest of a row is padding */
     double *biases;             /* (k,), padded like a weight row */
@@ -60,10 +60,12 @@ typedef struct {
     double epsilon;             /* samples with a smaller error cause no update */
     int stop;                   /* whether the first such sample ends the training */
     double *statistics;         /* counts, means and variances of features; NULL without a scaler */
-    ptrdiff_t statistics_width; /* doubles from the counts to the means, and to the variances */
+    ptrdiff_t statistics_width; /* doubles from the counts to the means, and from there to the
+                                   variances */
 } Model;
 
-/* n rows in compressed sparse form. Row i has the values starts[i] to starts[i + 1] - 1. */
+/* n rows in compressed sparse form. Row i has the values from index starts[i] to index
+   starts[i + 1] - 1. */
 typedef struct {
     ptrdiff_t n;
     const intptr_t *starts;       /* (n + 1,) */
@@ -86,7 +88,7 @@ typedef struct {
     double *nets;       /* (n, k), net inputs before the row is learned */
     double *errors;     /* (n,), half the squared error; unchanged for a row without a target */
     uint8_t *updated;   /* (n,), set to 1 where the error is at least epsilon; else unchanged */
-    int64_t *counts;    /* (2,), increased: rows with a target, and updates */
+    int64_t *counts;    /* (2,), incremented by the numbers of rows with a target and of updates */
     double *last_error; /* the error of the last row with a target */
 } Results;
 

@@ -10,8 +10,8 @@ typedef struct {
     double *counts, *means, *variances;
 } Statistics;
 
-/* The working memory of one call of `learn`. Arrays of outputs are padded like a weight row, and arrays
-   of features have room for the longest row. The second group is used only with a scaler. */
+/* The working memory for one call to `learn`. Arrays of outputs are padded like a weight row, and
+   arrays of features have room for the longest row. The second group is used only with a scaler. */
 typedef struct {
     double *nets, *y, *slopes, *deltas, *steps; /* (k,), of the current sample */
     Sample samples[2];                          /* the current and the previous one, alternating */
@@ -21,8 +21,8 @@ typedef struct {
     int is_table;              /* whether the raw row has the model's first m features */
     double *standardized;      /* (m,), the standardized values of the raw row */
     Statistics before, after;  /* of the raw row's features, without and with this row */
-    double *gathered;          /* (3, m), the memory of `before`, unless `is_table` */
-    double *counted;           /* (3, m), the memory of `after` */
+    double *gathered;          /* (3, m), the memory for `before`, unless `is_table` */
+    double *counted;           /* (3, m), the memory for `after` */
 } Scratch;
 
 static Statistics split_statistics(double *table, ptrdiff_t width) {
@@ -133,7 +133,7 @@ static double compute_deltas(const Model *model, intptr_t target, Scratch *scrat
     return 0.5 * sum;
 }
 
-/* steps = rate deltas: the update of each output for a feature of value 1. */
+/* steps = rate deltas: the update of each output's weight for a feature with the value 1. */
 static void compute_steps(const Model *model, double rate, Scratch *scratch) {
     for (ptrdiff_t j = 0; j < model->k; j++) scratch->steps[j] = rate * scratch->deltas[j];
 }
@@ -144,7 +144,7 @@ static int are_finite(const double *numbers, ptrdiff_t n) {
     return all;
 }
 
-/* Return a number that is at least 1 and, up to rounding, at least each |x|. */
+/* Return a number that is at least 1 and, up to rounding, at least as large as each |x|. */
 FOR_EACH_PROCESSOR
 static double bound_values(const double *x, ptrdiff_t m) {
     double squares[8] = {1.0};
@@ -156,8 +156,8 @@ static double bound_values(const double *x, ptrdiff_t m) {
     return sqrt(squares[0]);
 }
 
-/* Return whether the weights and biases, which are finite now, remain finite after adding `steps`.
-   `bound` is at least 1 and, up to rounding, at least each |x|. */
+/* Return whether the weights and biases, which are finite now, remain finite after an update
+   by `steps`. `bound` is at least 1 and, up to rounding, at least as large as each |x|. */
 static int stay_finite(const Model *model, const Sample *sample, const double *steps,
                        double bound) {
     double largest = 0.0;
@@ -270,7 +270,8 @@ static ptrdiff_t learn(const Model *model, const Rows *rows, const Results *resu
                              2 * (room_raw + (room_raw + 1) / 2) + 7 * room_raw;
     char *const memory = malloc(n_doubles * sizeof(double)), *rest = memory;
     if (memory == NULL) return -1;
-    /* Clear the padding of outputs: arbitrary numbers could slow arithmetic or reach the weights. */
+    /* Clear the padding of outputs: arbitrary numbers could slow down arithmetic or get into the
+       weights. */
     memset(memory, 0, 5 * width * sizeof(double));
     Scratch scratch;
     scratch.nets = take_doubles(&rest, width);

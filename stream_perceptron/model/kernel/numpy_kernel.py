@@ -48,8 +48,8 @@ def learn(weights: Weights, rule: Rule, scaler: Scaler | None, part: Part, resul
     """Predict and then learn rows, one after another; return the number of rows processed.
 
     The number is less than n if the next row would make the model diverge, or if the last row ended
-    the training. With a scaler, a row is standardized to predict it, added to the statistics, and
-    standardized again to learn it.
+    the training. With a scaler, a row is standardized for its prediction, added to the statistics,
+    and standardized again before it is learned.
     """
     W, b, n_updates = weights.weights.T, weights.biases, 0
     counters = results.counters

@@ -104,7 +104,7 @@ static void copy_nonzero(const double *values, const uint8_t *bytes, const doubl
 
 /* Sort a short sample by its features into `sorted`: the index of a feature is the number of smaller
    features. Sixteen features are compared at a time, without branches; lanes after the last feature
-   hold arbitrary memory and are not used. */
+   hold arbitrary values and are not used. */
 FOR_EACH_PROCESSOR
 static void sort_short_sample(const Sample *sample, Sample *sorted) {
     const ptrdiff_t m = sample->m;

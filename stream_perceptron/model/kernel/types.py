@@ -46,7 +46,7 @@ class Counters:
 class Results(NamedTuple):
     """The arrays that a kernel writes, row by row."""
 
-    nets: Array  # net inputs before the update by the row, shape (n, k)
+    nets: Array  # net inputs before the row's update, shape (n, k)
     # Half the squared error before the update, shape (n,); unchanged for a row without a target.
     errors: NDArray[np.float64]
     updated: NDArray[np.bool_]  # set where the row changed the weights, shape (n,)

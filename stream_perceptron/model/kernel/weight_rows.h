@@ -4,7 +4,7 @@
    r mod 4, and the total is (0 + 2) + (1 + 3), plus the bias. Vectors run over the outputs, so neither
    their width nor the storage format of a row affects any bit of the results.
 
-   The macros generate a loop for each width of vectors and keep all sums in registers. The same loop
+   The macros generate a loop for each vector width and keep all sums in registers. The same loop
    over arrays, in plain C, takes 1.6 to 3 times as long for ten outputs. */
 
 #if defined(__GNUC__) && !defined(PLAIN_C)

@@ -155,5 +155,5 @@ def test_forged_class_counts_are_rejected(counts):
     save(model, file)
     file.seek(0)
 
-    with pytest.raises(CheckpointError, match="impossible counts of classes"):
+    with pytest.raises(CheckpointError, match="impossible class counts"):
         load(file)

@@ -273,7 +273,7 @@ def test_labels_may_be_lists_arrays_series_or_frames(matrix, labels):
         ),
         (
             lambda m: m.learn_many(pd.DataFrame([[1, 2]]), pd.DataFrame([["x", "y"]])),
-            r"labels of shape \(1, 2\) are not one column",
+            r"labels of shape \(1, 2\) are not a single column",
         ),
         (
             lambda m: m.test_then_train(scipy.sparse.csr_array(np.ones((1, 2)) * 1j), ["x"]),
