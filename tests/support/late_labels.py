@@ -8,8 +8,20 @@ import random
 
 import numpy as np
 import pyarrow as pa
-from helpers import encode_csv, encode_ipc, write_jsonl, write_parquet
+from helpers import (
+    capture_state,
+    encode_csv,
+    encode_ipc,
+    read_contents,
+    write_jsonl,
+    write_parquet,
+)
 from river import evaluate, metrics, stream
+
+from stream_perceptron import LiveModel
+from stream_perceptron.checkpoint.codec import to_json
+from stream_perceptron.data import open_source
+from stream_perceptron.data.schema import ReadOptions
 
 FEATURE_NAMES = ("a", "b", "c")
 START = dt.datetime(2024, 1, 1)
@@ -186,3 +198,80 @@ def simulate_with_river(samples, make_timing, model):
     )
     predicted = [step["Prediction"] for step in steps]
     return metric, rows, {row_numbers[i]: y for i, y in zip(labeled_ids, predicted, strict=True)}
+
+
+def start_model(path, lr=0.1, join="id", **read_options):
+    """Start a model for a file with late labels."""
+    return LiveModel.start(
+        [open_source(str(path))], ReadOptions(join=join, **read_options), lr=lr, seed=0
+    )
+
+
+def learn_from_cursor(live, path, **options):
+    """Learn a file from the model's cursor on; return the results."""
+    sources = [open_source(str(path))]
+    return list(live.run(sources, live.resume(sources), **options))
+
+
+def collect_predictions(results):
+    """Return the predictions by row."""
+    return {
+        row: predicted
+        for result in results
+        for row, predicted in zip(result.rows.tolist(), result.predictions, strict=True)
+    }
+
+
+def collect_rejections(results):
+    """Return the rejected rows with reasons."""
+    return [
+        (rejection.row, rejection.reason) for result in results for rejection in result.rejected
+    ]
+
+
+def save_to_bytes(live, folder):
+    """Save a model; return the contents of its checkpoint."""
+    live.save(folder / "saved.npz")
+    return read_contents(folder / "saved.npz")
+
+
+def snapshot_state(live):
+    """Return all state that a rejected row must not change."""
+    progress = live.progress
+    arrays = {name: array.tobytes() for name, array in progress.arrays.items()}
+    pending = list(live.pending.samples), live.pending.n_evicted
+    return capture_state(live.model), pending, to_json(progress), arrays, live.schema
+
+
+def require_same_results_as_river(live, results, model, metric, expected, tolerance=0.0):
+    """Check that results equal those of River: bit by bit, or within a tolerance."""
+    predictions, progress, names = collect_predictions(results), live.progress, model.classes_
+    assert {row: predictions[row] for row in expected} == expected
+    assert live.model.classes_ == names
+    assert sorted(live.model.features_) == sorted(model.features_)
+    feature_ids = [live.model.features_.index(name) for name in model.features_]
+    for ours, theirs in (
+        (live.model.weights[:, feature_ids], model.weights),
+        (live.model.biases, model.biases),
+    ):
+        if tolerance:
+            np.testing.assert_allclose(ours, theirs, rtol=0, atol=tolerance)
+        else:
+            assert ours.tobytes() == theirs.tobytes()
+    assert metric.get() == progress.accuracy
+    matrix = [[metric.cm[a][b] for b in names] for a in names]
+    assert matrix == progress.confusion.matrix(range(len(names))).tolist()
+    n = len(expected)
+    assert (
+        progress.samples, progress.unlabeled, progress.skipped, progress.rows
+    ) == (n, n, 0, 2 * n)  # fmt: skip
+    assert (live.pending.samples, live.pending.n_evicted) == ({}, 0)
+
+
+def generate_rows_with_new_names(n, rng):
+    """Yield rows that each bring new feature names; a few samples are labeled later."""
+    for i in range(n):
+        names = {f"w{i}_{j}": 1.0 for j in range(3)} | {f"common{rng.randrange(9)}": 2.0}
+        yield {"id": i, **names}
+        if rng.random() < 0.1:
+            yield {"id": i - rng.randrange(20), "label": rng.choice("xy")}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import io
-import json
 import os
 import threading
 
@@ -12,9 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from helpers import encode_csv, encode_jsonl
-from river import evaluate, metrics
 
-from stream_perceptron import SampleError, SGDPerceptron, SourceError, stream
+from stream_perceptron import SampleError, SourceError, stream
 
 ROWS = [
     {"a": i % 7 - 3, "b": (i % 5) / 4, "label": "up" if i % 7 > 3 else "down"} for i in range(200)
@@ -65,17 +63,6 @@ def test_samples_are_read_from_a_named_pipe(source_format, tmp_path):
     threading.Thread(target=lambda: path.write_bytes(CONTENT_BY_FORMAT[source_format])).start()
 
     assert SAMPLES == list(stream.iter_source(path))
-
-
-def test_river_loop_and_command_line_have_equal_accuracy(tmp_path, run):
-    path = tmp_path / "samples.csv"
-    path.write_bytes(CONTENT_BY_FORMAT["csv"])
-    accuracy = evaluate.progressive_val_score(
-        stream.iter_source(path), SGDPerceptron(seed=0), metrics.Accuracy()
-    ).get()
-    summary = json.loads(run("learn", path, "--no-standardize", "--json", check=0).stdout)
-
-    assert summary["accuracy"] == accuracy
 
 
 def test_iter_source_applies_read_options(tmp_path):

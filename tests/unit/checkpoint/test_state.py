@@ -5,12 +5,8 @@ from __future__ import annotations
 import datetime as dt
 import enum
 import json
-import pickle
-import subprocess
-import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 from helpers import ROOT
 from river import compose, datasets, preprocessing
@@ -129,25 +125,6 @@ def test_equal_states_are_saved_as_equal_bytes(tmp_path):
     assert files[0] == files[1]
 
 
-def test_pickled_model_continues_in_another_process(tmp_path):
-    model = SGDPerceptron(schedulers.InverseScaling(0.1), seed=0)
-    predict_and_learn(model, ROWS[:400])
-    path = tmp_path / "model.pickle"
-    path.write_bytes(pickle.dumps(model))
-    script = (
-        "import pickle, sys; from river import datasets\n"
-        "model = pickle.load(open(sys.argv[1], 'rb'))\n"
-        "for x, y in list(datasets.ImageSegments().take(500))[400:]: model.learn_one(x, y)\n"
-        "pickle.dump(model, open(sys.argv[1], 'wb'))"
-    )
-    subprocess.run([sys.executable, "-c", script, path], check=True)
-    unpickled = pickle.loads(path.read_bytes())
-    predict_and_learn(model, ROWS[400:500])
-
-    assert unpickled.weights.tobytes() == model.weights.tobytes()
-    assert unpickled.n_updates == model.n_updates
-
-
 def test_golden_checkpoint_of_version_1_is_loaded():
     """Format version 1 wrote the checkpoint; every later version must read it."""
     expected = json.loads((GOLDEN / "checkpoint-1.json").read_text())
@@ -160,20 +137,6 @@ def test_golden_checkpoint_of_version_1_is_loaded():
     for x, scores in expected["predictions"]:
         predicted = {str(label): p for label, p in model.predict_proba_one(x).items()}
         assert pytest.approx(predicted, rel=1e-12) == scores
-
-
-def test_numpy_code_of_the_docs_predicts_like_the_model(mnist_sample, run, tmp_path):
-    """The NumPy code is that of docs/checkpoints.md."""
-    path = tmp_path / "mnist.npz"
-    run("learn", mnist_sample, "-m", path, "--quiet", check=0)
-    x = np.arange(784) / 784
-    file = np.load(path)
-    labels = json.loads(file["meta.json"])["model"]["labels"]
-    label = labels[(file["weights"] @ x + file["biases"]).argmax()]
-    file.close()
-
-    model = load(path).model
-    assert model.predict_one({f"pixel{i}": v for i, v in enumerate(x.tolist())}) == label
 
 
 def test_paths_may_be_strings(tmp_path):

@@ -111,16 +111,3 @@ def test_error_at_any_call_of_a_step_leaves_a_consistent_checkpoint(
             break
     assert n_failed_saves > 20
     assert n > 100
-
-
-def test_diverging_row_with_a_new_label_is_not_saved(tmp_path, run):
-    source, path = tmp_path / "s.csv", tmp_path / "m.npz"
-    source.write_text("a,label\n" + "1,x\n2,y\n" * 1200 + "1e308,z\n1,x\n")
-    options = ["--activation", "identity", "--scores", "-p", tmp_path / "p.jsonl"]
-    result = run("learn", source, "-m", path, "--quiet", *options, check=1)
-    saved = LiveModel.load(path)
-
-    assert f"Error: {source}: row 2401: diverged at sample 2,401" in result.stderr
-    assert has_consistent_state(saved)
-    assert (saved.model.classes_, saved.progress.samples) == (["x", "y"], 2400)
-    assert len((tmp_path / "p.jsonl").read_text().splitlines()) == 2400

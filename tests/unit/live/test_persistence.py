@@ -9,7 +9,6 @@ from stream_perceptron import CheckpointError, LiveModel, SGDPerceptron, save
 from stream_perceptron.checkpoint.archive import read_checkpoint, write_checkpoint
 from stream_perceptron.checkpoint.codec import to_json
 from stream_perceptron.data import ReadOptions, open_source
-from stream_perceptron.live import Cursor
 
 
 @pytest.fixture
@@ -84,19 +83,3 @@ def test_inconsistent_members_of_a_checkpoint_are_rejected(source, tmp_path):
         write_checkpoint(path, *invalid)
         with pytest.raises(CheckpointError, match=reason):
             LiveModel.load(path)
-
-
-@pytest.mark.parametrize("epochs", [1, 3])
-def test_run_without_fingerprints_is_loaded_without_a_position(epochs, mnist_sample, tmp_path, run):
-    """Its sources have no fingerprints, so the next run reads them from the start."""
-    sources = [open_source(str(mnist_sample)) for _ in range(2)]
-    live = LiveModel.start(sources, seed=0)
-    list(live.run(sources, epochs=epochs))
-    live.save(tmp_path / "m.npz")
-
-    loaded = LiveModel.load(tmp_path / "m.npz")
-    result = run("learn", mnist_sample, "-m", tmp_path / "m.npz", check=0)
-
-    assert loaded.progress.samples == epochs * 10_000
-    assert loaded.cursor == Cursor(read=epochs * 10_000)
-    assert f"after {epochs * 10_000:,} rows" in result.stderr
