@@ -19,7 +19,7 @@ _INTRODUCTION = """# API reference
 
 `scripts/update_docs` creates this page from the docstrings. [Python](python.md) is an introduction.
 """
-_ENTRIES = ("Parameters", "Attributes", "Raises")  # sections of names with descriptions
+_ENTRIES = ("Parameters", "Attributes", "Raises")  # sections that list names with descriptions
 _MODULES: dict[Any, list[str]] = {
     stream_perceptron: [n for n in stream_perceptron.__all__ if not n.startswith("_")],
     stream: ["iter_parquet", "iter_source"],

@@ -63,7 +63,7 @@ class TestIndex(NamedTuple):
         return self.seconds.get(test, 0.0)
 
     def find_tests(self, mutant: Mutant) -> list[str]:
-        """Return the fastest tests of the changed lines, up to a total time.
+        """Return the fastest tests that execute the changed lines, up to a total time.
 
         If only the import of the module executes these lines, return tests of the module.
         """
@@ -95,7 +95,7 @@ def mutate_node(node: ast.AST) -> bool:
 
 
 def find_mutable_nodes(tree: ast.Module) -> Iterator[int]:
-    """Yield the numbers in `ast.walk` order of the nodes whose change matters at run time."""
+    """Yield the numbers, in `ast.walk` order, of the nodes whose change matters at run time."""
     skipped: set[ast.AST] = set()  # annotations, and imports for type checkers
     for node in ast.walk(tree):
         for name in ("annotation", "returns"):
@@ -122,7 +122,7 @@ def make_mutant(path: Path, number: int) -> Mutant:
     before = ast.unparse(node).splitlines()[0]
     mutate_node(node)
     after = ast.unparse(ast.fix_missing_locations(node)).splitlines()[0]
-    lines = {lineno, *statements[-1:]}  # a decorator is before the first line of its function
+    lines = {lineno, *statements[-1:]}  # a decorator precedes the first line of its function
     return Mutant(path, lineno, before, after, ast.unparse(tree), lines)
 
 
@@ -205,7 +205,7 @@ def main() -> None:
             sys.exit("tests fail without a fault in a forked process")
 
         def is_killed(mutant: Mutant) -> bool:
-            """Return whether a test fails if the source of a module is replaced."""
+            """Return whether a test fails when the source of a module is replaced."""
             tests = index.find_tests(mutant)
             folder = folders.get()
             (folder / mutant.path).write_text(mutant.source)

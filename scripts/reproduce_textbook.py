@@ -1,4 +1,4 @@
-"""Reproduce the experiment that this project began with, on all of MNIST.
+"""Reproduce, on all of MNIST, the experiment that this project began with.
 
 A learner's perceptron did not learn with any epsilon or learning rate. This script shows the three
 reasons one by one, how epsilon determines when training stops, the four activations, and one pass
@@ -50,7 +50,7 @@ def evaluate(model: SGDPerceptron, test: tuple[np.ndarray, np.ndarray]) -> float
 
 
 def train_until_stop(model, train, draws, position=0) -> int:
-    """Train on the rows `draws` from `position` on; return the number of draws up to the stop."""
+    """Train on the rows `draws[position:]`; return the number of draws up to the stop."""
     X, labels = train
     while position < len(draws):
         rows = draws[position : position + BLOCK]
@@ -109,7 +109,7 @@ def show_reasons(train, test, seeds: int) -> None:
 
 
 def measure_stops(train, test, seeds: int) -> dict[float, list[tuple[int, float]]]:
-    """Return the draws until the stop and the test accuracy, for every epsilon and seed.
+    """Return the number of draws until the stop and the test accuracy for every epsilon and seed.
 
     A run does not depend on epsilon until it stops, so one run per seed continues from each stop
     with the next epsilon.
@@ -197,8 +197,8 @@ def plot(path: str, stops, filters) -> None:
         axes.set(xscale="log", xlabel="epsilon", ylabel=label)
         axes.invert_xaxis()
         axes.grid(alpha=0.3)
-    left.set(yscale="log", title="A small epsilon trains longer ..")
-    middle.set(title=".. and ends better (median, minimum, maximum)")
+    left.set(yscale="log", title="With a small epsilon, training takes longer ...")
+    middle.set(title="... and ends better (median, minimum, maximum)")
     nonzero = [row for row in filters if row[0]]
     epsilons = [row[0] for row in nonzero]
     right.plot(

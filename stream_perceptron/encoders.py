@@ -75,7 +75,7 @@ def is_date(text: str) -> bool:
 
 
 def _parse_date(text: str) -> tuple[dt.date, int | None]:
-    """Return the date in a text, and the hour, or None if the text has no time."""
+    """Return the date in a text, and its hour, which is None if the text has no time."""
     match = re.fullmatch(_DATE, text, re.ASCII)
     date = None if match is None else _parse_day(match["date"].replace("-", ""))
     if match is None or date is None:

@@ -37,7 +37,8 @@ def iter_source(
     label, weight, ignore, scale, one_hot, dates, words, missing
         The same as the options of the `learn` command.
     file_format
-        parquet, arrow, csv, jsonl or libsvm; None detects it from the first bytes of a source.
+        parquet, arrow, csv, jsonl or libsvm. By default, the format of each source is detected from
+        its first bytes.
 
     Yields
     ------

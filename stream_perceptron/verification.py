@@ -86,13 +86,13 @@ def _require_verifiable(lineage: Lineage, sources: Sequence[Source]) -> None:
     """Check that this program can learn a lineage again from these sources."""
     if not lineage.is_complete:
         raise VerificationError(
-            "was partly learned in Python, so there is no record of all its rows"
+            "was partly trained in Python, so there is no complete record of its rows"
         )
     other_kernels = [name for name in lineage.kernels if name != KERNEL]
     if other_kernels:
         raise VerificationError(
-            f"was learned with the {other_kernels[0]} kernel, which agrees only to rounding with "
-            f"the {KERNEL} kernel of this program"
+            f"was trained with the {other_kernels[0]} kernel, which agrees with the {KERNEL} "
+            "kernel of this program only up to rounding"
         )
     pipes = [source.name for source in sources if source.is_stream]
     if pipes:
@@ -200,7 +200,7 @@ class _Replay:
     def _learn_rows(self, live: LiveModel, entry: Entry, last: Source | None) -> None:
         """Learn rows of a file, rows of files that stand for a pipe, or random draws.
 
-        `last` is the file of the preceding entry; None if it does not consist of rows of a file.
+        `last` is the file of the preceding entry, or None if that entry is not rows of a file.
         """
         n_rows = entry.end - entry.start
         if entry.is_stream:
@@ -237,7 +237,7 @@ class _Replay:
         _require_rows(entry, n_left, "the files that stand for it lack")
 
     def _run(self, live: LiveModel, source: Source, cursor: Cursor, limit: int) -> int:
-        """Learn at most `limit` rows of a source, starting at a cursor; return the rows read."""
+        """Learn at most `limit` rows of a source, starting at a cursor; return the number read."""
         cursor.redeliveries = live.cursor.redeliveries
         live.ledger.cursor = cursor  # even if there are no rows
         n_taken, epochs = 0, None if source.is_random else 1

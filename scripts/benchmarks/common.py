@@ -36,7 +36,7 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 def section(name: str) -> Callable[[Callable[[], str]], Callable[[], str]]:
-    """Register a function that returns a table under a name."""
+    """Register, under a name, a function that returns a table."""
 
     def register(function: Callable[[], str]) -> Callable[[], str]:
         if name in SECTIONS:
@@ -100,7 +100,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def spread(figures: Sequence[float], form: str = ".2f", factor: float = 1.0) -> str:
-    """Return the median with minimum and maximum."""
+    """Return the median with the minimum and the maximum."""
     values = [factor * figure for figure in figures]
     return f"{statistics.median(values):{form}} ({min(values):{form}} to {max(values):{form}})"
 
@@ -124,7 +124,7 @@ def accuracy(measurements: Measurements) -> str:
 
 
 def time_call(task: Task, *arguments: Any) -> tuple[float, Any]:
-    """Return the seconds of a call, and its result."""
+    """Return the duration of a call in seconds, and its result."""
     before = time.perf_counter()
     result = task(*arguments)
     return time.perf_counter() - before, result
@@ -133,7 +133,7 @@ def time_call(task: Task, *arguments: Any) -> tuple[float, Any]:
 def run_process(
     command: Sequence[Any], *sources: Path, find: Callable[[str], Any] | None = None
 ) -> tuple[float, Any]:
-    """Return the seconds of a process and, with `find`, the result of `find` on its output.
+    """Return the seconds that a process takes and, with `find`, the result of `find` on its output.
 
     The contents of the sources are piped into the process.
     """
@@ -167,7 +167,7 @@ print(seconds, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024)
 
 
 def measure_memory(command: Sequence[Any]) -> tuple[float, float]:
-    """Return the seconds and the peak memory in MB of a process."""
+    """Return the duration of a process in seconds and its peak memory in MB."""
     # Measure from a small process, because a child's peak includes its parent's memory.
     measuring = [sys.executable, "-c", _MEASURE_CHILD, *map(str, command)]
     seconds, peak = subprocess.run(measuring, stdout=subprocess.PIPE, check=True).stdout.split()

@@ -1,4 +1,4 @@
-"""Detection of drift: delay, false alarms and cost."""
+"""Drift detection: delay, false alarms and cost."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def draw_sessions(rng: np.random.Generator, size: int, low: float, high: float) 
 
 
 def draw_repeated_rows(rng: np.random.Generator, times: int) -> Wrong:
-    """Return mistakes of rows that are delivered several times."""
+    """Return mistakes in rows that are delivered several times."""
     return np.repeat(rng.random(STREAM_LENGTH // times) < 0.05, times)
 
 
@@ -186,7 +186,7 @@ DETECTORS: dict[str, Callable[[Wrong], list[int]]] = {
 
 @section("drift_dependent")
 def drift_dependent() -> str:
-    """Of 30 streams, those with alarms (alarms in all), or a last drop found within 2,000 rows."""
+    """How many of 30 streams have alarms (total alarms), or a last drop found within 2,000 rows."""
     rows = []
     for name, make in DEPENDENT.items():
         found = {}
@@ -217,7 +217,10 @@ def drift_dependent() -> str:
 
 
 def draw_rare_class(rng: np.random.Generator, share: float) -> tuple[Wrong, NDArray[np.intp]]:
-    """Return four classes; the accuracy of the last drops from 95% to 0% after 100,000 rows."""
+    """Return a stream of four classes.
+
+    The accuracy of the last class drops from 95% to 0% after 100,000 rows.
+    """
     n = 2 * STREAM_LENGTH
     labels = np.where(rng.random(n) < share, 3, rng.integers(0, 3, n))
     accuracy = np.where((labels == 3) & (np.arange(n) >= STREAM_LENGTH), 0.0, 0.95)
@@ -243,7 +246,7 @@ def draw_many_classes(rng: np.random.Generator, n_classes: int) -> tuple[Wrong, 
 
 @section("drift_classes")
 def drift_classes() -> str:
-    """Drops in rare classes, a change of the label mix, and steady streams of many classes."""
+    """Drops in rare classes, a change in the label mix, and steady streams of many classes."""
     rows = []
     for share in (0.005, 0.002):
         delays, rng = [], np.random.default_rng(0)
@@ -285,7 +288,7 @@ def find_mistakes(samples: Iterable[tuple[dict[Any, float], Any]]) -> Wrong:
 
 @section("drift_known")
 def drift_known() -> str:
-    """River's streams with changes: the rows at which each detector reports drops of our model."""
+    """River's streams with changes: the rows at which each detector reports a drop."""
     elec = river.datasets.Elec2()
     streams: dict[str, Iterable[tuple[dict[Any, float], Any]]] = {
         "SEA, concepts 0, 1, 2, 3 of 20,000 rows": iterate_sea(),

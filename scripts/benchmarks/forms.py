@@ -1,4 +1,4 @@
-"""The data of the benchmarks, written once in each form."""
+"""The data for the benchmarks, written once in each form."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Form = tuple[str, Line] | tuple[str, Line, str]  # the file's suffix, the line f
 
 
 def mnist_file(part: str = "train") -> Path:
-    """Return the path of MNIST's digits as Parquet; download them if they are missing."""
+    """Return the path of a Parquet file with MNIST's digits; download it if it is missing."""
     path = DATA / f"mnist-{part}.parquet"
     if not path.exists():
         mnist.fetch("mnist", DATA)
@@ -52,7 +52,7 @@ def prepare_file(name: str, write: Callable[[Any], Any]) -> Path:
 def prepare_files(
     stem: str, rows: Callable[[], Iterable[tuple[Any, Any]]], forms: dict[str, Form]
 ) -> dict[str, Path]:
-    """Return the path of a file with these labels and rows in each form."""
+    """Return, for each form, the path of a file with these labels and rows."""
 
     def write(file: Any, line: Line, header: str) -> None:
         file.write(header.encode())
@@ -119,7 +119,7 @@ def prepare_digits() -> dict[str, Path]:
 
 
 def prepare_bags() -> dict[str, Path]:
-    """Return files of 200,000 bags of about 20 words out of 50,000, by name of the form."""
+    """Return files of 200,000 bags of about 20 words out of 50,000, by the name of the form."""
 
     def rows() -> Iterator[tuple[int, list[str]]]:
         rng = np.random.default_rng(0)
@@ -173,7 +173,7 @@ def prepare_rcv1() -> dict[str, Path]:
 
 
 def prepare_long_numbers() -> dict[str, Path]:
-    """Return files of 200,000 rows with 20 numbers of 17 digits, by name of the form."""
+    """Return files of 200,000 rows with 20 numbers of 17 digits, by the name of the form."""
     values = np.random.default_rng(0).normal(size=(200_000, 20))
     labels = (values[:, :4].sum(axis=1) > 0).astype(int).tolist()
     names = [f"x{i}" for i in range(20)]

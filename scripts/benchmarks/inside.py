@@ -55,7 +55,7 @@ LIBM = """
 #define ieee_tanh tanh
 #define ieee_atan atan
 """
-# Functions that build an input of the kernel from a block of pixels.
+# Functions that build an input for the kernel from a block of pixels.
 INPUTS: dict[str, Callable[[np.ndarray], Rows]] = {
     "digits": lambda pixels: Rows.from_table(tuple(range(784)), pixels / 255),
     "digits as bytes": lambda pixels: Rows.from_table(tuple(range(784)), pixels, scale=1 / 255),
@@ -133,7 +133,7 @@ def limit() -> str:
 
 
 def build_with_libm(folder: Path) -> Callable[..., Any]:
-    """Build the kernel with the C library's functions, and return its `learn`."""
+    """Build the kernel with the C library's functions, and return its `learn` function."""
     header, source, library = (folder / name for name in ("libm.h", "kernel.c", "_compiled.so"))
     header.write_text(LIBM)
     run_process([sys.executable, "-m", "cython", "-o", source, KERNEL / "_compiled.pyx"])

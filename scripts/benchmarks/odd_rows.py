@@ -45,7 +45,7 @@ def draw_rows(n: int) -> Iterator[tuple[int, float, str]]:
 
 
 def make_lines(form: str, value: Any, every: int) -> Iterator[str]:
-    """Yield the lines of a file in which one row in `every` has the value, the rest a usual one."""
+    """Yield a file's lines; one row in `every` has the value, and the rest have a usual one."""
     if form == "JSON":
         for i, a, label in draw_rows(ROWS):
             yield json.dumps({"a": a, **({} if i % every else value), "label": label})
@@ -66,7 +66,7 @@ def write_file(form: str, name: str, value: Any, every: int) -> Path:
 
 @section("odd rows")
 def odd_rows() -> str:
-    """Time for 300,000 rows with an unusual value in every or every tenth row, without start-up."""
+    """Time for 300,000 rows with an unusual value in all rows or every tenth, without start-up."""
     forms = {"CSV, number": NUMBERS, "CSV, text": TEXTS, "JSON": MEMBERS}
     one_row = BENCH / "odd-one.csv"
     BENCH.mkdir(parents=True, exist_ok=True)

@@ -23,7 +23,7 @@ Samples = list[tuple[dict[Any, float], Any]]
 
 
 def evaluate_river(create_model: Callable[[], Any], samples: Samples) -> tuple[float, float]:
-    """Return seconds and accuracy of a model in River's loop."""
+    """Return the seconds and the accuracy of a model in River's loop."""
     metric = metrics.Accuracy()
     return time_call(evaluate.progressive_val_score, samples, create_model(), metric)[
         0
@@ -33,7 +33,7 @@ def evaluate_river(create_model: Callable[[], Any], samples: Samples) -> tuple[f
 def test_then_train(
     step: Callable[[Any, Any], bool], samples: Iterable[Any]
 ) -> tuple[float, float]:
-    """Return seconds and accuracy of a step that predicts a sample, then learns it."""
+    """Return the seconds and the accuracy of a step that predicts a sample and then learns it."""
     seconds, hits = time_call(lambda: [step(x, y) for x, y in samples])
     return seconds, float(np.mean(hits))
 

@@ -137,7 +137,7 @@ def wide_text() -> str:
 
 
 def compare_pipes(title: str, n: int, commands: Piped, *others: str) -> str:
-    """Return a table of each command's time to read n rows from `cat`."""
+    """Return a table of the time that each command takes to read n rows from `cat`."""
     sizes = {
         name: sum(path.stat().st_size for path in paths) / 1e6
         for name, (_, paths) in commands.items()
@@ -247,7 +247,7 @@ def latency() -> str:
 
 @section("saving")
 def saving() -> str:
-    """How long an answer is delayed while a model of 64 MB is saved."""
+    """How long an answer is delayed while a model of 64 MB is being saved."""
     n, words, rng = 10, 800_000, random.Random(0)  # labels and features; 8 bytes per weight
     parts = [range(start, start + 4000) for start in range(0, words, 4000)]
     rows = [*parts, *(sorted(rng.sample(range(words), 20)) for _ in range(N_ANSWERS))]
@@ -267,7 +267,7 @@ def saving() -> str:
 
 @section("pending")
 def pending() -> str:
-    """Memory of 100,000 pending samples (digits), as bytes and as decimals."""
+    """Memory use of 100,000 pending samples (digits), as bytes and as decimals."""
     pixels, rows = np.resize(forms.load_digits()[0], (N_PENDING, 784)), []
     beside = [np.arange(N_PENDING), pa.nulls(N_PENDING, pa.int64())]
     for kind, values in (("bytes", pixels), ("decimals", pixels / 255)):

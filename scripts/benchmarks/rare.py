@@ -1,4 +1,4 @@
-"""Rare classes compared with the peers, and the cost of dates, lists and words."""
+"""Scores for rare classes, compared with those of peers, and the cost of dates, lists and words."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def draw_view(rng: np.random.Generator) -> tuple[dict[str, Any], int]:
 
 
 def draw_payment(rng: np.random.Generator) -> tuple[dict[str, Any], int]:
-    """Return a payment; large ones at night from new customers are often fraud. 3% of all are."""
+    """Return a payment; 3% are fraud, often large payments at night from new customers."""
     amount, hour = float(rng.lognormal(4, 1)), int(rng.integers(24))
     years, country = float(rng.exponential(3)), str(rng.choice(["de", "fr", "it", "es"]))
     logit = amount / 60 + 3 * (hour < 6) - 0.8 * years + 1.5 * (country == "es") - 7.5
@@ -204,7 +204,7 @@ def write_vw(rows: Rows, file: Any) -> None:
 
 @section("messy")
 def messy() -> str:
-    """Microseconds per row of whole processes, for five numbers and also a date, list or note."""
+    """Microseconds per row of whole processes: five numbers, alone or with a date, list or note."""
     plain = prepare_file("messy-plain.jsonl", partial(write_messy, False))
     complete = prepare_file("messy.jsonl", partial(write_messy, True))
     encode = ["--one-hot", "tags", "--dates", "when", "--words", "note"]

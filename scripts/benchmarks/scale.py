@@ -49,7 +49,7 @@ def start_cluster() -> Iterator[str]:
 
 
 def time_run(*options: Any) -> float:
-    """Return the seconds of a run, excluding the start-up of Python and Ray."""
+    """Return the duration of a run in seconds, excluding the start-up of Python and Ray."""
     return float(run_process([*LEARN_DIGITS, "--json", *options], find=find_json)[1]["seconds"])
 
 
@@ -63,7 +63,7 @@ def count_moved_bytes(shards: int, rows: int) -> int:
 
 
 def measure_accuracy(*options: Any) -> tuple[float, float]:
-    """Return the test accuracy of a run with these options, and its seconds."""
+    """Return the test accuracy of a run with these options, and its duration in seconds."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.npz"
         seconds = time_run(mnist_file(), "-m", path, *options)
@@ -96,7 +96,7 @@ def shards() -> str:
 
 @section("cores")
 def cores() -> str:
-    """Two shards on two processors and one process, each over 6,000,000 rows, without start-up."""
+    """Two shards on two processors compared with one process: 6,000,000 rows, without start-up."""
 
     def write(file: Any) -> None:
         digits = pq.read_table(mnist_file())

@@ -35,7 +35,7 @@ def start_model(path: Path, options: Options) -> tuple[LiveModel, Source]:
 
 
 def read_bytes(path: Path) -> float:
-    """Return the seconds to copy a cached file to memory: the limit set by memory bandwidth."""
+    """Return the seconds that copying a cached file takes: the limit set by memory bandwidth."""
     buffer = memoryview(bytearray(BUFFER))
     descriptor = os.open(path, os.O_RDONLY)
     before = time.perf_counter()
@@ -47,7 +47,7 @@ def read_bytes(path: Path) -> float:
 
 
 def scan(path: Path, options: Options) -> float:
-    """Return the seconds to read a file and to split it into cells or columns in one thread."""
+    """Return the seconds one thread takes to read a file and split it into cells or columns."""
     live, source = start_model(path, options)
     request = live.request()
 
@@ -73,7 +73,7 @@ def train(path: Path, options: Options) -> float:
 
 
 def learn(path: Path, options: Options) -> tuple[float, float, float]:
-    """Return the seconds to learn a file, and the CPU seconds of the learning and other threads."""
+    """Return the seconds a run takes, and the CPU seconds of the learning and the other threads."""
     live, source = start_model(path, options)
     gc.collect()
     process, thread, wall = time.process_time(), time.thread_time(), time.perf_counter()
@@ -85,7 +85,7 @@ def learn(path: Path, options: Options) -> tuple[float, float, float]:
 
 @section("threads")
 def threads() -> str:
-    """Seconds to learn a file in a running process, and the seconds of each part alone."""
+    """Seconds to learn a file in a running process, and to run each part alone."""
     digits: Options = {"classes": CLASSES, "scale": 1 / 255}
     texts = forms.prepare_digits()
     files: dict[str, tuple[Path, Options]] = {

@@ -36,7 +36,7 @@ def main(kinds: tuple[str, ...], cases: int, minutes: float | None, seed: int) -
         arguments = [arg for arg in sys.argv[1:] if arg not in KINDS]
         command = [sys.executable, str(Path(__file__).parent)]
         runs = [subprocess.Popen([*command, kind, *arguments]) for kind in kinds or KINDS]
-        codes = [run.wait() for run in runs]  # negative for a signal
+        codes = [run.wait() for run in runs]  # negative if a signal ended the process
         sys.exit(any(codes))
     (kind,) = kinds
     run_case = importlib.import_module(kind).run_case

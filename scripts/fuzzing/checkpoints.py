@@ -78,7 +78,7 @@ def _use_model(live: LiveModel, path: Path, folder: Path) -> None:
         pass  # the checkpoint belongs to other data
     live.save(path)
     LiveModel.load(path)
-    with suppress(StreamPerceptronError):  # its sources are missing
+    with suppress(StreamPerceptronError):  # the model's sources are missing
         verify(live, sources)
 
 

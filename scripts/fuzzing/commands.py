@@ -32,7 +32,7 @@ _COMMANDS = ("predict", "evaluate", "inspect", "sweep", "average", "report", "ve
 
 
 def run_case(rng: np.random.Generator, folder: Path) -> str:
-    """Learn with random options, and call another command with the model."""
+    """Run `learn` with random options, and run another command with the model."""
     form = str(rng.choice(["csv", "jsonl", "libsvm", "parquet"]))
     source, other = folder / f"s.{form}", folder / f"t.{form}"
     model, other_model = folder / "m.npz", folder / "n.npz"
@@ -68,7 +68,7 @@ def _write_source(rng: np.random.Generator, path: Path, form: str) -> None:
 
 
 def _draw_options(rng: np.random.Generator, name: str) -> list[str]:
-    """Return random options of a command with random values."""
+    """Return random options of a command, with random values."""
     command = main.get_command(click.Context(main), name)
     assert command is not None
     candidates = [p for p in command.params if isinstance(p, click.Option)]

@@ -66,7 +66,7 @@ def run_case(rng: np.random.Generator, folder: Path) -> str:
     assert error is other, f"one by one: {error}, {way}: {other}"
     if error is SampleError:  # a block is rejected as a whole
         return f"{way} rejected"
-    assert _get_state(expected) == _get_state(model), f"{way} resulted in another model"
+    assert _get_state(expected) == _get_state(model), f"{way} resulted in a different model"
     if error is None and way == "block" and not is_scaled and parameters["classes"]:
         _compare_with_paper(expected, parameters, X, labels)
     return f"{way} diverged" if error else f"{way} learned"
@@ -142,7 +142,7 @@ def _draw_values(rng: np.random.Generator, n: int, d: int) -> Array:
 
 
 def _change_layout(rng: np.random.Generator, X: Array) -> Array:
-    """Return the values in another memory layout: column-major, strided, unaligned, read-only."""
+    """Return the values in another memory layout: column-major, strided, unaligned or read-only."""
     kind = rng.integers(5)
     if kind == 0:
         return np.asfortranarray(X)
@@ -170,7 +170,7 @@ def _draw_mapping(rng: np.random.Generator, names: list[str], row: Array) -> Sam
 
 
 class _Hostile(Mapping[Any, Any]):
-    """A mapping that fails, trains the model or reports false contents while it is read."""
+    """A mapping that fails, trains the model or reports false contents while it is being read."""
 
     def __init__(self, x: Sample, behavior: int, model: SGDPerceptron) -> None:
         self.x, self.behavior, self.model = dict(x), behavior, model
@@ -197,7 +197,7 @@ class _Hostile(Mapping[Any, Any]):
 
 
 def _try_hostile(rng: np.random.Generator, model: SGDPerceptron, x: Sample, y: Any) -> None:
-    """Learn a hostile sample; check that a rejected sample leaves the model as it was."""
+    """Learn a hostile sample; check that a rejected sample leaves the model unchanged."""
     before, other = capture_state(model), copy.deepcopy(model)
     bad_value: Any = [None, "1", np.nan, np.inf, 10**400, object(), 1j, [1.0]][rng.integers(8)]
     hostile: Any = {**x, "bad": bad_value}
@@ -240,7 +240,7 @@ def _learn_interrupted(rng: np.random.Generator, model: SGDPerceptron, x: Sample
 
 @contextlib.contextmanager
 def _read_in_threads(model: SGDPerceptron) -> Iterator[None]:
-    """Let two threads predict with a model and read its weights in the meantime."""
+    """Let two threads predict with a model and read its weights while the context is active."""
     done = threading.Event()
     errors: list[BaseException] = []
 

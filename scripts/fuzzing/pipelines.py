@@ -24,7 +24,7 @@ _imported: list[str] = []
 
 
 def run_case(rng: np.random.Generator, folder: Path) -> str:
-    """Forge the steps of a pipeline, and continue to learn if they are accepted."""
+    """Forge the steps of a pipeline, and train it further if they are accepted."""
     members = dict(_build_members(list(STEPS)[rng.integers(len(STEPS))]))
     meta = json.loads(members["meta.json"])
     for _ in range(rng.integers(1, 4)):
@@ -59,13 +59,13 @@ def run_case(rng: np.random.Generator, folder: Path) -> str:
     if error is None:
         return "accepted"
     # The rows do not fit the steps: the perceptron rejects the transformed rows, or a new pipeline
-    # of the same steps fails, too. River takes exponential time to clone nested unions.
+    # with the same steps fails, too. River takes exponential time to clone nested unions.
     assert isinstance(error, SampleError) or is_nested or _catch_error(model.clone()), repr(error)
     return f"accepted, but {type(error).__name__}"
 
 
 def _catch_error(model: Any) -> Exception | None:
-    """Continue to learn; return the error that River raises, or None."""
+    """Train a model further; return the error that River raises, or None."""
     try:
         predict_and_learn(model, 3)
     except MemoryError:

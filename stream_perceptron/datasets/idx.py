@@ -40,7 +40,7 @@ def read_idx(path: Path) -> Array:
     Raises
     ------
     SourceError
-        If it is not an IDX file, or is truncated.
+        If the file is not an IDX file, or is truncated.
 
     References
     ----------
@@ -63,7 +63,7 @@ def read_idx(path: Path) -> Array:
     dtype, dimensions = np.dtype(_IDX_TYPES[data[2]]), data[3]
     start = 4 + 4 * dimensions
     if len(data) < start:
-        raise SourceError(f"{path}: ends in its header")
+        raise SourceError(f"{path}: ends within its header")
     shape = struct.unpack(f">{dimensions}I", data[4:start])
     expected = start + int(np.prod(shape, dtype=object)) * dtype.itemsize
     if len(data) != expected:
@@ -89,7 +89,7 @@ def read_npz(path: Path, part: str) -> tuple[Array, Array]:
 
 
 def write_parquet(images: Array, labels: Array, path: Path, origin: str) -> None:
-    """Write images and labels as Parquet: `pixels` as fixed-size bytes, and `label`.
+    """Write images and labels as Parquet columns: `pixels`, as fixed-size binary, and `label`.
 
     Shape, classes and origin are stored as JSON in the schema's metadata under "stream_perceptron".
     Pixels that are not bytes are written as fixed-size lists.

@@ -29,7 +29,7 @@ _IDX_FILES = {
 }
 _MIRROR_TIMEOUT = 5  # seconds to connect to a mirror, and to wait for each part of a response
 _TOOL_TIMEOUT = 600  # seconds
-_MAX_FILE_SIZE = 2**26  # bytes; every file of the data sets is smaller
+_MAX_FILE_SIZE = 2**26  # bytes; every file in the data sets is smaller
 _DOWNLOAD_ERRORS = (
     OSError, SourceError, EOFError, zlib.error, tarfile.TarError, subprocess.SubprocessError,
 )  # fmt: skip
@@ -149,7 +149,7 @@ def fetch(
 def _download(
     dataset: Dataset, scratch: Path, mirrors: tuple[str, ...], report: Report
 ) -> tuple[dict[str, Path], str]:
-    """Return the uncompressed IDX files by name, and the origin that has them."""
+    """Return the uncompressed IDX files by name, and the origin that they came from."""
     failures = []
     for origin, download in _list_origins(dataset, mirrors, report):
         report(f"get {origin}", 0, 0)

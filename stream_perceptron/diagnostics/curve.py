@@ -21,7 +21,7 @@ _WIDTHS = {"broad": 600, "narrow": 340}  # pixels, for desktops and for phones
 
 
 def draw_learning_curve(live: LiveModel) -> dict[str, object] | None:
-    """Draw the learning curve and summarize it in words; None if there are no samples."""
+    """Draw the learning curve and summarize it in words; return None if there are no samples."""
     from markupsafe import Markup
 
     progress = live.progress
@@ -112,8 +112,8 @@ def _build_accuracy_panel(live: LiveModel, begin: Array, end: Array) -> Panel:
     tested = np.diff(np.maximum(at - untested, right.cumsum()), prepend=0)
     baseline = progress.compute_metrics(len(live.model.classes_)).baseline
     size = int(np.median(_sum_windows(samples, begin, end)))
-    # A window of one bin does not overlap the next.
-    preposition = "of each" if (end - begin == 1)[:-1].all() else "over"
+    # Windows that consist of one bin each do not overlap.
+    preposition = "per" if (end - begin == 1)[:-1].all() else "over"
     shares = (
         (f"accuracy {preposition} {size:,} samples", "window", at[end - 1],
          _sum_windows(right, begin, end), _sum_windows(tested, begin, end)),

@@ -32,7 +32,9 @@ _LOW_ACCURACY = 0.85
 _MIN_SAMPLES = 300  # for most findings
 _MIN_LABELS = 20  # to detect that all labels are the same, or that some have decimals
 _MIN_CLASS_SAMPLES = 200  # to judge the recall of a class
-_THRESHOLD_ADVICE = "with a threshold (evaluate shows the best ones; predict --threshold)"
+_THRESHOLD_ADVICE = (
+    "with a threshold (evaluate shows the best thresholds; to set one: predict --threshold)"
+)
 _MAX_OPTIONS = 3  # in a suggestion
 _LOW_RECALL = 0.05
 _MAX_DROPS = 3  # classes whose drop in recall is described
@@ -51,7 +53,7 @@ def collect_findings(live: LiveModel, diverged: bool = False) -> list[Finding]:
     findings = [_describe_divergence(live)] if diverged else []
     for check in _CHECKS:
         findings += check(live)
-    # Some findings explain a low accuracy; further checks would only report its symptoms.
+    # Some findings explain why accuracy is low; further checks would only report symptoms.
     for check in _ACCURACY_CHECKS:
         if not _EXPLANATIONS.intersection(finding.code for finding in findings):
             findings += check(live)
@@ -59,7 +61,7 @@ def collect_findings(live: LiveModel, diverged: bool = False) -> list[Finding]:
 
 
 def _describe_divergence(live: LiveModel) -> Finding:
-    """Return the finding for a run that ended because its model would diverge."""
+    """Return the finding for a run that ended because its model would have diverged."""
     model, progress = live.model, live.progress
     return Finding(
         FindingCode.DIVERGING,
@@ -107,14 +109,14 @@ def _check_early_stop(live: LiveModel) -> Iterator[Finding]:
             FindingCode.STOPPED_TOO_EARLY,
             f"one sample's error fell below epsilon {live.model.epsilon:g} after "
             f"{progress.samples:,} samples, when {_describe_accuracy(live, 'was')}"
-            f"{rising}, and {progress.updated_share:.1%} of the samples were still learned",
+            f"{rising}, and {progress.updated_share:.1%} of the samples still changed the weights",
             "lower epsilon, or leave --stop out",
         )
 
 
 def _check_rising_error(live: LiveModel) -> Iterator[Finding]:
     """Yield a finding if the mean error is far higher in the last quarter than it was before."""
-    # A drop in accuracy is reported by a check of its own.
+    # A drop in accuracy is reported by a separate check.
     has_dropped = any(event.is_drop and event.is_overall for event in live.progress.events)
     errors = (
         []
@@ -171,7 +173,7 @@ def _check_similar_outputs(live: LiveModel) -> Iterator[Finding]:
     activation = live.model.network.activation
     output_range = activation.high - activation.low
     k = len(live.model.classes_)
-    # Saturated outputs are alike, too, but have a finding of their own.
+    # Saturated outputs are also alike, but there is a separate finding for them.
     if any(_check_saturation(live)):
         return
     if (
@@ -275,7 +277,7 @@ def _compute_rank_correlation(values: NDArray[np.float64], weights: Array) -> fl
 
 
 def _check_unseen_classes(live: LiveModel) -> Iterator[Finding]:
-    """Yield a finding if a known class is the label of no sample."""
+    """Yield a finding if a known class never occurs as a label."""
     names, progress = live.model.classes_, live.progress
     seen = progress.larger_tally.confusion.count_labels(len(names)).seen
     n_untested = progress.n_untested
@@ -330,8 +332,8 @@ def _check_sorted_labels(live: LiveModel) -> Iterator[Finding]:
     if share > expected_share + 0.5 * (1 - expected_share):
         yield Finding(
             FindingCode.SORTED_LABELS,
-            f"{share:.1%} of the samples have the label of the preceding sample, where "
-            f"{expected_share:.1%} are expected by chance: repeating the last label scores high, "
+            f"{share:.1%} of the samples have the same label as the preceding sample, but "
+            f"{expected_share:.1%} are expected by chance: repeating the last label scores well, "
             f"so progressive accuracy ({progress.accuracy:.1%}) is misleading",
             "shuffle the samples, or draw them with --random",
         )
@@ -403,7 +405,7 @@ def _check_epsilon(live: LiveModel) -> Iterator[Finding]:
             FindingCode.EPSILON_NEVER_SKIPS,
             f"{_describe_accuracy(live)}, yet every sample changed the weights, as no error fell "
             f"below epsilon {epsilon:g}",
-            f"raise it toward the mean error, {progress.mean_error:.2g}, to save updates",
+            f"raise epsilon toward the mean error, {progress.mean_error:.2g}, to save updates",
         )
 
 

@@ -25,7 +25,7 @@ _SHOWN_FEATURES = 6
 
 @dataclass(order=True)
 class Mistake:
-    """A sample that was predicted wrongly; mistakes compare by confidence."""
+    """A sample that was predicted wrongly; mistakes are ordered by confidence."""
 
     score: float  # of the prediction
     row: int  # counted from 1 in the source
@@ -107,11 +107,11 @@ def describe_training(live: LiveModel, source: Source, n_rows: int) -> str:
             start, end = parts[-1][0], max(end, parts.pop()[1])
         parts.append((start, end))
     if parts and parts[0][0] == 0 and parts[0][1] >= n_rows:
-        return "The model was trained on them"
+        return "The model was trained on these rows"
     if parts:
         shown = join_first([f"{start + 1:,} to {end:,}" for start, end in parts])
-        return f"The model was trained on rows {shown} of them"
+        return f"The model was trained on rows {shown} of this file"
     is_known = live.lineage.is_complete and not any(entry.is_stream for entry in entries)
     if not is_known or source.is_stream:
-        return "Whether the model was trained on them is not known"
+        return "It is not known whether the model was trained on these rows"
     return "The model was not trained on this file"

@@ -32,7 +32,7 @@ def diagnose(
         Recent pairs of features and a label, for a perceptron or a pipeline. It takes 50 samples to
         detect unscaled features, and 300 to detect problems with outputs and labels.
     diverged
-        Whether a live model rejected its last sample because it would have diverged.
+        Whether a live model rejected its last sample to prevent divergence.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Drawings of the report: lines as SVG in the page's colors, pixels as transparent PNG."""
+"""Drawings for the report: lines as SVG in the page's colors, pixels as transparent PNG."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from stream_perceptron.model.arrays import Array
 
-# Positive and negative weights; color-blind people can distinguish green and purple.
+# For positive and negative weights; color-blind people can distinguish green from purple.
 POSITIVE_COLOR, NEGATIVE_COLOR = (0x1A, 0x8F, 0x50), (0xA0, 0x50, 0xC8)
 HIT_COLOR, MISS_COLOR = (0x80, 0x88, 0x94), (0xD8, 0x43, 0x3A)  # in the confusion matrix
 
@@ -103,7 +103,7 @@ def _choose_ticks(low: float, high: float, n: int) -> list[float]:
 
 
 class Dot(NamedTuple):
-    """A labeled point of a drawing."""
+    """A labeled point in a drawing."""
 
     x: float
     y: float
@@ -157,7 +157,7 @@ def draw_shares(lines: Sequence[Line], end: float) -> str:
 
 
 def draw_confusion(shares: Array) -> str:
-    """Draw a confusion matrix (k, k), as shares of each true class, as the data URI of a PNG.
+    """Draw a confusion matrix (k, k) of shares of each true class as the data URI of a PNG.
 
     Correct predictions are gray and mistakes red, as in the page's table. Even small shares of
     mistakes are visible.
@@ -180,7 +180,7 @@ def draw_weights(weights: Array, reach: float) -> str:
 
 
 def draw_ink(values: Array) -> str:
-    """Draw values (side, side) in black as the data URI of a PNG, transparent at the smallest."""
+    """Draw values (side, side) as the data URI of a black PNG, transparent at the minimum."""
     low, high = float(values.min()), float(values.max())
     pixels = np.zeros((*values.shape, 4), np.uint8)
     pixels[..., 3] = np.rint(255 * (values - low) / (high - low or 1.0))

@@ -42,7 +42,7 @@ _MAX_TABLE_ROWS = 100  # in the table of classes
 _MIRROR_TOLERANCE = 0.05  # share of the largest weight by which two mirrored weights may differ
 _THRESHOLDS = (0.2, 0.5, 0.8)  # shown in drawings of precision and recall
 _MAX_POINTS = 300  # in a drawing of precision and recall
-_MAX_BARS = 8  # weights of a class, the strongest ones
+_MAX_BARS = 8  # the strongest weights of a class
 _MAX_MATRIX_WIDTH = 72
 
 _FOLDER = Path(__file__).parent
@@ -193,7 +193,7 @@ def _build_class_table(live: LiveModel) -> dict[str, object]:
 
 
 def _find_image_side(live: LiveModel) -> int | None:
-    """Return the side of the square image that the features form, or None if they form none."""
+    """Return the side length of the image that the features form; None if they form no square."""
     names = [str(name) for name in live.model.features_]
     side = isqrt(len(names))
     if side < 4 or side**2 != len(names) or not all(name[-1:].isdigit() for name in names):
@@ -207,7 +207,7 @@ def _choose_column_count(n: int) -> int:
 
 
 def _build_weight_drawings(live: LiveModel) -> dict[str, object]:
-    """Draw the weights of each class as an image, or the strongest ones as bars with names.
+    """Draw the weights of each class as an image, or the strongest weights as labeled bars.
 
     If there are many classes, choose those with the lowest recall.
     """
@@ -283,7 +283,7 @@ def _describe_mistakes(live: LiveModel, source: Source) -> dict[str, object]:
 
 
 def _draw_curves(live: LiveModel, ranking: Ranking) -> list[dict[str, Any]]:
-    """Return drawings of precision and recall for up to 20 classes."""
+    """Draw the precision and recall of each class; return [] if there are more than 20 classes."""
     from markupsafe import Markup
 
     drawn = []
@@ -313,7 +313,7 @@ def _list_hyperparameters(live: LiveModel) -> Iterator[tuple[str, str]]:
     yield "learning rate", format_lr(model.lr)
     yield "epsilon", f"{model.epsilon:g}"
     yield "activation", model.activation
-    yield "initial weights", f"within {model.init_range:g}"
+    yield "initial weights", f"within ±{model.init_range:g}"
     yield "seed", str(model.seed_)
     yield "kernel", live.kernel
     if model.class_weight is not None:
@@ -323,7 +323,7 @@ def _list_hyperparameters(live: LiveModel) -> Iterator[tuple[str, str]]:
     yield "label column", read_options.label or "found by its name"
     yield (
         "scale",
-        "1/255 for 8-bit, else 1" if read_options.scale is None else f"{read_options.scale:g}",
+        "1/255 for 8-bit data, else 1" if read_options.scale is None else f"{read_options.scale:g}",
     )
     if read_options.standardize:
         yield "features", "standardized"

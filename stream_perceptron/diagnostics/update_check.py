@@ -68,7 +68,7 @@ must be one per output: delta = (d - y) * f'(net), without a sum
 
 
 def _find_mistake(update: Update, sample: _Sample, number: int) -> str | None:
-    """Describe the mistake of an update on a sample; return None if there is none."""
+    """Describe the mistake that an update makes on a sample; return None if there is none."""
     inputs = [sample.x, sample.d, sample.weights, sample.bias]
     copies = [array.copy() for array in inputs]
     try:
@@ -87,7 +87,7 @@ def _find_mistake(update: Update, sample: _Sample, number: int) -> str | None:
 
 
 class _Sample:
-    """One sample, and the correct update of the weights."""
+    """One sample, and the correct update for it."""
 
     def __init__(
         self, f: Activation, lr: float, x: Array, d: Array, weights: Array, bias: Array
@@ -118,7 +118,7 @@ class _Sample:
                 return message
         if _are_close(change_made, expected[0]):
             if not bias_change_made.any():
-                return "bias not updated: add lr * delta, as to a weight whose x is 1"
+                return "bias not updated: add lr * delta, as for a weight whose x is 1"
             return (
                 f"the biases change by {_format_vector(bias_change_made)}, "
                 f"not by lr * delta, {_format_vector(expected[1])}"
@@ -126,20 +126,20 @@ class _Sample:
         # Solve change_made = lr * outer(delta, x) for delta.
         delta = change_made @ self.x / (self.lr * (self.x @ self.x))
         if not _are_close(change_made, self.lr * np.multiply.outer(delta, self.x)):
-            return "the change of the weights is not lr * np.outer(delta, x)"
+            return "the change in the weights is not lr * np.outer(delta, x)"
         return (
             f"delta is {_format_vector(delta)}; (d - y) * f'(net) is {_format_vector(self.delta)}"
         )
 
     def _compute_change(self, delta: Array, bias_delta: Array | None = None) -> tuple[Array, Array]:
-        """Return the changes of the weights, shape (k, d), and of the biases, shape (k,)."""
+        """Return the changes in the weights, shape (k, d), and in the biases, shape (k,)."""
         return (
             self.lr * np.multiply.outer(delta, self.x),
             self.lr * (delta if bias_delta is None else bias_delta),
         )
 
     def _compute_mistaken_changes(self) -> Iterator[tuple[str, tuple[Array, Array]]]:
-        """Yield the message for each common mistake, and the changes that it causes."""
+        """Yield the message for each common mistake, and the changes that the mistake causes."""
         x, d, y, slope, delta = self.x, self.d, self.y, self.slope, self.delta
         ones = np.ones_like(delta)
         f = self.f.name

@@ -28,7 +28,7 @@ class WorkedSample:
     error: float  # half the sum of (d - y)^2
     delta: Array  # (d - y) f'(net)
     rate: float  # the learning rate times the sample weight and the class weight
-    updated: bool  # whether error >= epsilon, so that rate * delta * x was added to the weights
+    updated: bool  # whether error >= epsilon and rate * delta * x was added to the weights
     bias_change: Array  # the change of each bias
     weight_change: Array  # the largest change among the weights of each output
 
@@ -36,7 +36,7 @@ class WorkedSample:
     def from_batch(
         cls, before: SGDPerceptron, after: SGDPerceptron, batch: Batch
     ) -> WorkedSample | None:
-        """Compute the arithmetic of a batch of one row; return None if it has no label."""
+        """Compute the arithmetic of a batch of one row; return None if the row has no label."""
         label = batch.labels[0] if batch.labels else None
         if label is None:
             return None

@@ -1,4 +1,4 @@
-"""Parallel training and averaging of models; the module `ray` runs on clusters."""
+"""Parallel training and averaging of models; the module `ray` trains on clusters."""
 
 from stream_perceptron.distributed.averaging import average, average_files, average_live
 

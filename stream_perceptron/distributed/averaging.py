@@ -52,7 +52,7 @@ def average(base: SGDPerceptron, models: Sequence[SGDPerceptron]) -> SGDPerceptr
     Parameters
     ----------
     base
-        The model that all others were trained from. The mean has its parameters.
+        The model that all others were trained from. The mean has the same parameters.
     models
         The models. Their weights are added up in this order. If the models have scalers, the
         statistics of the samples that each model added to the base are computed by subtraction
@@ -163,12 +163,14 @@ def _merge_statistics(united: Network, base: Network, networks: Sequence[Network
             new = scaler.subtract_statistics(before, _align_statistics(network, united))
             total = scaler.merge_statistics(total, new)
     if not np.isfinite(total).all():
-        raise CheckpointError("a feature's variance over all models is too large: scale it")
+        raise CheckpointError(
+            "a feature's variance over all models is too large: scale the feature"
+        )
     scaler.set_statistics(slice(d), total)
 
 
 def _align_statistics(network: Network, united: Network) -> Floats:
-    """Return the statistics of a network's scaler over all features of `united`, shape (3, d)."""
+    """Return the statistics of a network's scaler for all features of `united`, shape (3, d)."""
     assert network.scaler is not None
     assert united.scaler is not None
     names = tuple(network.feature_names)
@@ -180,7 +182,7 @@ def _align_statistics(network: Network, united: Network) -> Floats:
 
 
 def _require_descent(base: SGDPerceptron, model: SGDPerceptron) -> None:
-    """Check that parameters, names and counts allow `model` to continue `base`."""
+    """Check that the parameters, names and counts of `model` can result from training `base`."""
     if type(model.network.scaler) is not type(base.network.scaler):
         raise CheckpointError("it scales features differently from the base")
     for option, name in _SHARED_PARAMETERS.items():
@@ -299,7 +301,7 @@ def _unite_marks(live_models: Iterable[LiveModel]) -> Marks:
 def average_files(paths: Sequence[Path], base: Path) -> LiveModel:
     """Average saved models that were trained from a saved base, as `average_live` does.
 
-    Weights are added up in the order of the files' SHA-256, whatever the order of `paths`.
+    Weights are added up in the order of the files' SHA-256 digests, whatever the order of `paths`.
     """
     base_live = LiveModel.load(base)
     live_models: dict[str, LiveModel] = {}
@@ -307,12 +309,14 @@ def average_files(paths: Sequence[Path], base: Path) -> LiveModel:
     for path in paths:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         if digest in names:
-            raise CheckpointError(f"{path}: is the same as {names[digest]}, and would count twice")
+            raise CheckpointError(
+                f"{path}: is identical to {names[digest]} and would be counted twice"
+            )
         names[digest], live_models[digest] = path, LiveModel.load(path)
         try:
             average_live(base_live, [live_models[digest]])
         except CheckpointError as error:
-            raise CheckpointError(f"{path}: does not continue {base}: {error}") from None
+            raise CheckpointError(f"{path}: was not trained from {base}: {error}") from None
     try:
         return average_live(base_live, [live_models[digest] for digest in sorted(live_models)])
     except CheckpointError as error:
@@ -363,7 +367,7 @@ def _sum_progress(
     """Return the metrics of `before` plus those that each model added."""
     for live in live_models:
         _require_same_or_higher_counts(before, live.progress)
-    if len(live_models) == 1:  # a sum of differences would differ by rounding
+    if len(live_models) == 1:  # a sum of differences would have rounding errors
         return copy.deepcopy(live_models[0].progress)
     total = copy.deepcopy(before)
     curve_before = before.curve.sums.sum(axis=0)
@@ -404,9 +408,9 @@ def _sum_untyped_nulls(total: Progress, before: Progress, live_models: Sequence[
 
 
 def _require_same_or_higher_counts(before: Progress, after: Progress) -> None:
-    """Check that no count, also of a pair of labels, is lower in `after` than in `before`."""
+    """Check that no count, including those of label pairs, is lower in `after` than in `before`."""
     has_all = after.progressive.confusion.contains(
         before.progressive.confusion
     ) and after.training.confusion.contains(before.training.confusion)
     if not has_all or any(getattr(after, name) < getattr(before, name) for name in _SUMMED_COUNTS):
-        raise CheckpointError("it has counted less than the base")
+        raise CheckpointError("some of its counts are lower than those of the base")

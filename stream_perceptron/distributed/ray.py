@@ -42,7 +42,7 @@ class Round:
 
     # The location and reason of each rejected row.
     rejected: list[Rejection] = field(default_factory=list)
-    notices: list[str] = field(default_factory=list)  # messages to the user, one line each
+    notices: list[str] = field(default_factory=list)  # messages for the user, one line each
 
 
 @contextmanager
@@ -50,7 +50,7 @@ def connect_cluster(address: str | None = None) -> Generator[None, None, None]:
     """Connect to a Ray cluster, or start one on this machine if there is no address."""
     # Send no usage statistics.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # With more retries, a wrong address takes minutes to fail.
+    # With more retries, a connection to a wrong address takes minutes to fail.
     os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "1")
     try:
         import ray
@@ -84,7 +84,7 @@ def _require_reachable(address: str) -> None:
         return  # Ray accepts other addresses, such as "auto"
     try:
         socket.create_connection((host.strip("[]"), int(port)), _CONNECT_SECONDS).close()
-    except (OSError, OverflowError) as error:  # a port may be beyond 65,535
+    except (OSError, OverflowError) as error:  # a port may be above 65,535
         raise ClusterError(
             f"cannot use the Ray cluster at {address}: {format_reason(error)}"
         ) from None
@@ -119,7 +119,7 @@ def run(
     skip_rejected: bool = False,
     scale_lr: bool = True,
 ) -> Generator[Round, None, None]:
-    """Test and train on files in shards, starting at the model's cursor; yield after each round.
+    """Test and train a model on files in shards, starting at its cursor; yield after each round.
 
     A new model first learns the rows up to the first labeled row. In a round, all shards start from
     the same model and test each sample before learning it; then their models are averaged. At each
@@ -173,7 +173,7 @@ def run(
 
 
 def _adopt_first_sample(live: LiveModel, outcome: Outcome, cursor: Cursor) -> Round:
-    """Adopt a model that has learned its first sample, and move the cursor past its row."""
+    """Adopt a model that has learned its first sample, and move the cursor past that row."""
     assert cursor.shards is not None
     learner = outcome.live
     cursor.read, cursor.rejected = learner.cursor.read, learner.cursor.rejected
@@ -184,9 +184,10 @@ def _adopt_first_sample(live: LiveModel, outcome: Outcome, cursor: Cursor) -> Ro
 
 
 class _Tasks:
-    """Rounds as Ray tasks.
+    """The tasks that run rounds on Ray.
 
-    A round is identified by its epoch and its shards, whose `rounds` counts earlier rounds.
+    A round is identified by its epoch and its shards, whose `rounds` is the number of earlier
+    rounds.
     """
 
     def __init__(
@@ -257,7 +258,7 @@ class _Tasks:
             ]
 
     def wait(self, running_tasks: list[object]) -> list[Outcome] | None:
-        """Wait for a round; return its outcomes in the order of the shards; None if interrupted."""
+        """Wait for a round; return its outcomes in shard order, or None if interrupted."""
         import ray
 
         unfinished = running_tasks
@@ -273,7 +274,7 @@ class _Tasks:
 
 @contextmanager
 def _translate_errors() -> Generator[None, None, None]:
-    """Turn an error of Ray, or of the connection to its node, into a ClusterError."""
+    """Turn an error from Ray, or from the connection to its node, into a ClusterError."""
     import ray
 
     try:

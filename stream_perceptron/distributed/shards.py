@@ -34,7 +34,7 @@ class RowRange:
     group: int  # index of the row group in the file
     start: int  # index of the first row in the group
     end: int  # one past the last row
-    first: int  # number of the first row in the file, counted from 1
+    first: int  # number of the range's first row, counted from 1 in the file
 
 
 def require_parquet(sources: Sequence[Source]) -> list[ParquetSource]:
@@ -95,7 +95,7 @@ def assign_rows(
 def plan_round(
     groups: Sequence[Sequence[int]], shards: Shards, keep_lr: bool, is_first_pass: bool
 ) -> tuple[list[list[RowRange]], float]:
-    """Return the rows of each shard that has rows left, and the factor of the learning rate."""
+    """Return the rows of each shard that has rows left, and the factor for the learning rate."""
     ranges_by_shard = [
         row_ranges for row_ranges in assign_rows(groups, shards, is_first_pass) if row_ranges
     ]
@@ -121,7 +121,8 @@ class Outcome:
     live: LiveModel  # the trained model
     # The location and reason of each rejected row.
     rejected: list[Rejection] = field(default_factory=list)
-    notices: list[Notice] = field(default_factory=list)  # messages to the user about the first file
+    # Messages for the user about the first file.
+    notices: list[Notice] = field(default_factory=list)
     error: ValueError | None = None  # the error that ended the training
 
 
@@ -228,7 +229,7 @@ def _read_row_range(
 
 
 def average_outcomes(live: LiveModel, outcomes: Sequence[Outcome]) -> LiveModel:
-    """Average the shards' models after a round, or raise the first error of a shard."""
+    """Average the shards' models after a round, or raise the first failed shard's error."""
     for outcome in outcomes:
         if outcome.error is not None:
             raise outcome.error

@@ -237,7 +237,7 @@ def test_weighted_model_gets_advice_to_set_a_threshold(run, tmp_path):
     better = json.loads(run("evaluate", source, *options, check=0).stdout)
 
     assert "--class-weight" not in suggestion
-    assert "evaluate shows the best ones; predict --threshold" in suggestion
+    assert "evaluate shows the best thresholds; to set one: predict --threshold" in suggestion
     assert better["macro_f1"] > plain["macro_f1"] + 0.1
     assert better["balanced_accuracy"] > plain["balanced_accuracy"] + 0.05
 

@@ -99,12 +99,13 @@ def test_error_names_the_model_that_cannot_be_averaged(base_and_learners, run, t
 
     assert (
         get_error(learner_p, twin)
-        == f"Error: {twin}: is the same as {learner_p}, and would count twice\n"
+        == f"Error: {twin}: is identical to {learner_p} and would be counted twice\n"
     )
-    assert f"Error: {unrelated}: does not continue {base}: its" in get_error(learner_p, unrelated)
+    error = get_error(learner_p, unrelated)
+    assert f"Error: {unrelated}: was not trained from {base}: its" in error
     error = get_error(base, learner_q, base=learner_p)
     assert "has seen 100 samples, but the base had already seen 1,600" in error
-    assert "does not continue" in get_error(learner_q, base=learner_p)
+    assert "was not trained from" in get_error(learner_q, base=learner_p)
     assert "No such file" in get_error(tmp_path / "nowhere.npz")
     assert not average_path.exists()
 

@@ -333,7 +333,7 @@ def test_invalid_inputs_of_convert_are_errors(run, tmp_path, rng):
         ((truncated, labels), 1, "holds 49 bytes, but its header (9, 2, 2) requires 52"),
         ((overlong, labels), 1, "holds 53 bytes"),
         ((huge, labels), 1, "holds 16 bytes, but its header"),
-        ((header_stub, labels), 1, "ends in its header"),
+        ((header_stub, labels), 1, "ends within its header"),
         ((packed, labels), 1, "damaged gzip file"),
         ((good, few_labels), 1, "9 images but 8 labels"),
         ((labels, good), 1, "pass images (n, height, width) first"),

@@ -14,8 +14,8 @@ from stream_perceptron.diagnostics.mistakes import (
     find_mistakes,
 )
 
-TRAINED = "The model was trained on them"
-UNKNOWN = "Whether the model was trained on them is not known"
+TRAINED = "The model was trained on these rows"
+UNKNOWN = "It is not known whether the model was trained on these rows"
 
 
 def write_samples(path, rng, n=300):
@@ -51,7 +51,7 @@ def test_worst_mistakes_are_the_most_confident_ones(run, rng, tmp_path):
     [
         ([], TRAINED),
         (["--passes", "2"], TRAINED),
-        (["--limit", "100"], "The model was trained on rows 1 to 100 of them"),
+        (["--limit", "100"], "The model was trained on rows 1 to 100 of this file"),
         (["--random"], "The model was trained on rows of this file, in another order"),
     ],
     ids=["whole", "passes", "part", "drawn"],
@@ -74,7 +74,8 @@ def test_rows_added_after_training_do_not_count_as_learned(run, rng, tmp_path):
     run("learn", data, "-m", model, check=0)
     data.write_text(data.read_text() + "1,1,up\n")
     live = LiveModel.load(model)
-    assert describe_training_on(live, data) == "The model was trained on rows 1 to 300 of them"
+    trained = "The model was trained on rows 1 to 300 of this file"
+    assert describe_training_on(live, data) == trained
 
 
 def test_averaged_model_recognizes_the_files_of_its_parts(run, rng, tmp_path):

@@ -337,7 +337,7 @@ def test_features_have_bars_and_mistakes_list_feature_values(run, tmp_path, rng)
     rarer, _ = Counter(label for _, _, label in rows).most_common()[1]
     shown_weights = weights[live.model.classes_.index(rarer)]
     expected = ["for" if w > 0 else "against" for w in sorted(shown_weights, key=abs)[::-1]]
-    assert "are their mirror image" in path.read_text()
+    assert "mirror these, apart from their initial values" in path.read_text()
     assert [bar["class"] for bar in bars] == expected
     # Each mistake lists the features that favored the prediction over the label, strongest first.
     row = r'<th scope="row">(\d+)</th><td[^>]*>(up|down)</td>.*<td class="features">(.*)</td></tr>'

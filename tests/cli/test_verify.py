@@ -297,12 +297,12 @@ def test_model_that_its_sources_cannot_reproduce_is_rejected(
         env={"STREAM_PERCEPTRON_KERNEL": "numpy"},
     )  # fmt: skip
 
-    assert get_verify_error(in_python, mnist_sample).startswith("was partly learned in Python")
+    assert get_verify_error(in_python, mnist_sample).startswith("was partly trained in Python")
     assert (
         get_verify_error(path, mnist_sample)
         == "the number of its samples is 5001, but the sources give 5000"
     )
-    assert get_verify_error(numpy, mnist_sample).startswith("was learned with the numpy kernel")
+    assert get_verify_error(numpy, mnist_sample).startswith("was trained with the numpy kernel")
 
 
 def test_unneeded_source_and_pipe_are_rejected(

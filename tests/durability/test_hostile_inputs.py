@@ -277,7 +277,7 @@ def test_average_with_an_overflowing_variance_is_rejected(run, tmp_path):
         run("learn", source, "-m", path, check=0)
     result = run("average", *paths[1:], "--base", paths[0], "-o", tmp_path / "a.npz", check=1)
     (line,) = result.stderr.splitlines()
-    assert line.endswith("a feature's variance over all models is too large: scale it")
+    assert line.endswith("a feature's variance over all models is too large: scale the feature")
     assert not (tmp_path / "a.npz").exists()
 
 
