@@ -51,6 +51,7 @@ def _record_lines(folder):
     recorder = Coverage(
         f"{folder}/.coverage", data_suffix=True, include="*/stream_perceptron/*", context=test
     )
+    recorder.set_option("run:disable_warnings", ["no-data-collected"])  # they go to stderr
     recorder.start()
     exit_at_once = os._exit
 
