@@ -66,13 +66,13 @@ def make_list_type(item_type: OptionType) -> OptionType:
 
 
 def _parse_number(text: str, allows_zero: bool) -> float:
-    """Parse a finite number, at least 0 if it `allows_zero`, else above 0."""
+    """Parse a finite number, at least 0 if `allows_zero`, else above 0."""
     try:
         number = float(text)
     except ValueError:
         raise ValueError(f"{text!r} is not a number.") from None
     if not (0 < number < math.inf or (number == 0 and allows_zero)):
-        requirement = "of at least 0" if allows_zero else "above 0"
+        requirement = "greater than or equal to 0" if allows_zero else "above 0"
         raise ValueError(f"{text} is not a finite number {requirement}.")
     return number
 
@@ -85,7 +85,9 @@ def _parse_scale(text: str) -> float:
     except (ValueError, ZeroDivisionError):
         scale = math.nan
     if not math.isfinite(scale) or scale == 0:
-        raise ValueError(f"{text!r} is not a number other than 0, or a fraction such as 1/255.")
+        raise ValueError(
+            f"{text!r} is neither a finite nonzero number nor a fraction such as 1/255."
+        )
     return scale
 
 

@@ -379,7 +379,7 @@ def decode_lr(value: object) -> Any:
     """Decode a learning rate or scheduler from JSON produced by `encode_lr`."""
     if isinstance(value, bool | int | float):
         if not 0 <= value <= sys.float_info.max:
-            raise CheckpointError("lr is not a finite number of at least 0")
+            raise CheckpointError("lr is not a finite number greater than or equal to 0")
         return value
     lr = _decode_object(value, "lr")
     try:

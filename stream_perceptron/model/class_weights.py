@@ -148,5 +148,5 @@ def require_class_weight(class_weight: object) -> None:
         if not is_number or isinstance(weight, bool) or not 0 <= weight <= sys.float_info.max:
             raise ValueError(
                 f"class_weight of {str(label)[:50]!r} is {str(weight)[:50]}: choose a finite "
-                "number of at least 0"
+                "number greater than or equal to 0"
             )

@@ -449,5 +449,7 @@ def _compute_rates(lr: float | Scheduler, n_updates: int, n: int) -> NDArray[np.
             f"{lr!r} gives no learning rate after {n_updates:,} updates: {error}"
         ) from None
     if not ((rates >= 0) & (rates < math.inf)).all():
-        raise SampleError(f"{lr!r} gives a learning rate that is not a finite number of at least 0")
+        raise SampleError(
+            f"{lr!r} gives a learning rate that is not a finite number greater than or equal to 0"
+        )
     return rates

@@ -61,7 +61,9 @@ def as_labels(y: Any, n: int) -> list[Hashable]:
     else:
         values = list(y)
     if len(values) != n:
-        raise SampleError(f"the number of labels is {len(values)}, but that of samples is {n}")
+        raise SampleError(
+            f"the number of labels is {len(values)}, but the number of samples is {n}"
+        )
     if _PLAIN_LABELS.issuperset(map(type, values)):
         return values
     return [as_label(value) for value in values]
@@ -74,7 +76,7 @@ def as_weight(w: object) -> float:
     number = _float_or_infinity(w) if isinstance(w, numbers.Real | np.bool_) else math.nan
     if 0 <= number < math.inf:
         return number
-    raise SampleError(f"sample weight {w!r} is not a finite number of at least 0")
+    raise SampleError(f"sample weight {w!r} is not a finite number greater than or equal to 0")
 
 
 def as_weights(w: Any, n: int) -> NDArray[np.float64]:
@@ -91,7 +93,7 @@ def as_weights(w: Any, n: int) -> NDArray[np.float64]:
         weights = np.array([as_weight(value) for value in values], np.float64)
     if len(weights) != n:
         raise SampleError(
-            f"the number of sample weights is {len(weights)}, but that of samples is {n}"
+            f"the number of sample weights is {len(weights)}, but the number of samples is {n}"
         )
     return weights
 
@@ -175,13 +177,13 @@ def _short_repr(value: object) -> str:
 
 
 def _require_number(name: str, value: object, is_positive: bool = False) -> None:
-    """Check that a parameter is a finite number of at least 0, or above 0 if `is_positive`."""
+    """Check that a parameter is finite and at least 0, or above 0 if `is_positive`."""
     maximum = sys.float_info.max
     number = _float_or_infinity(value) if isinstance(value, numbers.Real) else math.nan
     if not 0 <= number <= maximum or (is_positive and number == 0):
         is_too_large = number > maximum and value != math.inf
         text = f"above {maximum:.2g}" if is_too_large else _short_repr(value)
-        minimum = "above 0" if is_positive else "of at least 0"
+        minimum = "above 0" if is_positive else "greater than or equal to 0"
         raise ValueError(f"{name} is {text}: choose a finite number {minimum}")
 
 

@@ -131,7 +131,7 @@ def test_class_weight_of_an_absent_label_is_a_warning(rows, tmp_path, run):
     ("weights", "reason"),
     [
         (["yes"], "'yes' is neither balanced nor a label with a weight, such as yes=50"),
-        (["yes=-1"], "-1 is not a finite number of at least 0"),
+        (["yes=-1"], "-1 is not a finite number greater than or equal to 0"),
         (["yes=2", "yes=3"], "--class-weight has two numbers for one label"),
         (["yes=2", "balanced"], "balanced cannot be combined with another --class-weight"),
     ],

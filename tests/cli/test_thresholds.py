@@ -154,7 +154,7 @@ def test_threshold_for_an_unknown_class_is_an_error(command, source_and_model, r
     ("threshold", "reason"),
     [
         ("yes", "'yes' is not a label with a threshold, such as yes=0.2"),
-        ("yes=-1", "-1 is not a finite number of at least 0"),
+        ("yes=-1", "-1 is not a finite number greater than or equal to 0"),
         ("yes=1.5", "1.5 is not a threshold: choose a number from 0 to 1"),
     ],
 )

@@ -125,7 +125,7 @@ def test_divergence_error_names_the_sample_and_keeps_weights_finite(rng):
         ({"lr": 0}, "lr is 0: choose a finite number above 0"),
         ({"lr": math.nan}, "lr is nan"),
         ({"lr": "fast"}, "lr is 'fast'"),
-        ({"epsilon": -1}, "epsilon is -1: choose a finite number of at least 0"),
+        ({"epsilon": -1}, "epsilon is -1: choose a finite number greater than or equal to 0"),
         ({"init_range": math.inf}, "init_range is inf"),
         ({"seed": -1}, "whole number from 0"),
         ({"seed": 1.5}, "whole number from 0"),

@@ -225,7 +225,7 @@ class Record:
         number = self.number_at(self.all_cell_ids[str(name)])
         if not 0 <= number < math.inf:
             raise SampleError(
-                f"weight {name!r} is {value[:50]!r}, not a finite number of at least 0"
+                f"weight {name!r} is {value[:50]!r}, not a finite number greater than or equal to 0"
             )
         return float(number)
 

@@ -166,7 +166,7 @@ def test_stop_ends_at_the_first_error_below_epsilon(rng):
     [
         ([[1.0], [np.nan]], ["a", "b"], "feature 0 is nan in row 1, not finite"),
         ([[1.0], [2.0]], ["a", None], "label in row 1 is missing"),
-        ([[1.0], [2.0]], ["a"], "number of labels is 1, but that of samples is 2"),
+        ([[1.0], [2.0]], ["a"], "number of labels is 1, but the number of samples is 2"),
         ([["1.0"], ["2.0"]], ["a", "b"], "not numbers"),
         ([1.0, 2.0], ["a", "b"], "do not have two dimensions"),
     ],

@@ -125,7 +125,10 @@ def test_average_sums_class_counts_added_to_the_base():
     [
         ("even", "class_weight is 'even': pass \"balanced\" or a dict"),
         (["a"], 'pass "balanced" or a dict'),
-        ({"a": -1.0}, "class_weight of 'a' is -1.0: choose a finite number of at least 0"),
+        (
+            {"a": -1.0},
+            "class_weight of 'a' is -1.0: choose a finite number greater than or equal to 0",
+        ),
         ({"a": float("inf")}, "class_weight of 'a' is inf"),
         ({"a": "2"}, "class_weight of 'a' is 2"),
         ({"a": 10**400}, "class_weight of 'a' is 1000"),
