@@ -74,6 +74,24 @@ def test_grown_file_continues_after_its_mark(tmp_path, log, model, run):
     run("verify", model, other, log.rename(tmp_path / "moved"), check=0)
 
 
+@pytest.mark.parametrize("form", ["parquet", "jsonl"])
+def test_file_whose_last_row_met_the_limit_is_already_learned(form, tmp_path, model, run):
+    path, rows = tmp_path / f"x.{form}", 50
+    if form == "parquet":
+        columns = {
+            "a": [i % 7 - 3.0 for i in range(rows)],
+            "label": ["xy"[i % 2] for i in range(rows)],
+        }
+        write_parquet(path, columns)
+    else:
+        path.write_text(make_json_lines(0, rows))
+    run("learn", path, "--limit", rows, "-m", model, check=0)
+    result = run("learn", path, "-m", model, check=0)
+
+    assert count_samples(model) == rows
+    assert "nothing new: all requested rows were already learned" in result.stderr
+
+
 @pytest.mark.parametrize("rotation", ["rename", "copy and truncate", "compress"])
 def test_rotated_logs_are_learned_once(rotation, tmp_path, log, model, run):
     old = tmp_path / "x.log.1"

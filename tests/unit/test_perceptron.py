@@ -163,6 +163,14 @@ def test_scores_are_outputs_scaled_to_sum_one():
     assert pytest.approx(expected) == model.predict_proba_one({"x": 1.0})
 
 
+def test_default_parameters_are_those_of_the_experiment():
+    model = SGDPerceptron(classes=range(10), seed=0)
+    model.learn_one({f"pixel{i}": 0.0 for i in range(784)}, 3)
+
+    assert (model.lr, model.epsilon, model.activation) == (0.01, 3e-6, "sigmoid")
+    assert 0.029 < np.abs(model.weights).max() <= 0.03
+
+
 def test_scores_are_uniform_if_all_outputs_are_zero():
     model = SGDPerceptron(activation="identity", init_range=0, classes=range(4))
 
