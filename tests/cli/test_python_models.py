@@ -55,6 +55,7 @@ def test_learn_continues_a_python_model_with_any_label_name(saved_model, run):
     assert "the model was made with --label kind, not with --label other" in error
 
 
+@pytest.mark.slow
 def test_every_command_accepts_a_python_model(saved_model, run, tmp_path):
     path, rest, _ = saved_model
     figures = json.loads(run("evaluate", rest, "-m", path, "--label", "kind", "--json").stdout)

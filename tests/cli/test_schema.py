@@ -38,6 +38,7 @@ def test_checkpoint_schema_reflects_only_the_rows_read_so_far(every, late_label_
     assert n_saves == 1001 if every else n_saves <= 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [["--save-every", "1"], []])
 def test_run_that_stops_before_the_first_label_is_resumed(options, late_label_file, tmp_path, run):
     """The model is saved before the labeled row, where the next run resumes."""

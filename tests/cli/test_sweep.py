@@ -129,6 +129,7 @@ def test_rejected_row_ends_the_sweep(run, tmp_path):
     assert result.stdout == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signal_on_an_idle_pipe_prints_the_table_so_far(number):
     command = [COMMAND, "sweep", "--lr", "0.1,1", "--label", "y", "--quiet"]

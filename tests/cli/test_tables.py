@@ -95,6 +95,7 @@ def test_standardized_tables_give_the_accuracy_and_weights_of_river(
     assert dict(loaded["scaler"].vars) == dict(scaler.vars)
 
 
+@pytest.mark.slow
 def test_pipeline_saved_in_python_continues_on_the_command_line(tmp_path, run):
     """The pipeline is saved halfway, continued on the command line and loaded again."""
     names, rows = load_rows("iris")

@@ -45,8 +45,8 @@ class ArrowScanner:
     >>> batch = pa.record_batch({"a": [1.5, None], "b": ["x", "y"]})
     >>> scanner = ArrowScanner({f.name: describe_type(f.type) for f in batch.schema}, {"a", "b"})
     >>> cells = scanner.scan(batch)
-    >>> [cells.describe(i)[1:] for i in range(3)]
-    [('NUMBER', 1.5, 1.5), ('TEXT', nan, 'x'), ('NULL', nan, None)]
+    >>> [Kind(kind).name for kind in cells.kinds], cells.contents.get_all(np.arange(3))
+    (['NUMBER', 'TEXT', 'NULL', 'TEXT'], [1.5, 'x', None])
 
     """
 

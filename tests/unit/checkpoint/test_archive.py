@@ -39,6 +39,7 @@ def is_rejected(path, data):
     return False
 
 
+@pytest.mark.slow
 def test_every_flipped_bit_is_detected(small_checkpoint, tmp_path, report_figure):
     path = tmp_path / "model.npz"
     n = 0

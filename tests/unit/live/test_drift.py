@@ -370,6 +370,7 @@ def test_splitting_samples_does_not_change_state_and_events():
     assert len(kinds) >= 5
 
 
+@pytest.mark.slow
 def test_forged_state_is_rejected_or_usable():
     rng = np.random.default_rng(7)
     wrong, labels = draw_stream(rng, [0.9, 0.5], 4010, 20)

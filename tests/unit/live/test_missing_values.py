@@ -58,6 +58,7 @@ def test_null_one_hot_cells_are_counted_in_any_order(rows, tmp_path):
     assert count_missing(open_source(str(path)), ReadOptions(one_hot=("plan",))) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
 def test_splitting_or_shuffling_rows_does_not_change_the_null_count(form, tmp_path):
     rng = random.Random(form)

@@ -295,6 +295,7 @@ def snapshot_progress(progress):
     return to_json(progress), arrays, progress.curve.bin
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("every", [7, 1000])
 def test_progress_does_not_depend_on_how_often_it_is_read(every, tmp_path, rng):
     """Blocks are counted lazily, but copies and pickles include all learned samples."""

@@ -219,6 +219,7 @@ def forge_pending_samples(parts, rng):
     return parts | {name: encode_npy(array)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["json", "csv", "parquet lists"])
 def test_forged_pending_samples_are_rejected_or_usable(form, tmp_path):
     rows, names = draw_rows_for_format(form, 1)
