@@ -39,6 +39,22 @@ def parse_events(stderr, kinds=KINDS):
     return [event for event in events if event["kind"] in kinds]
 
 
+def test_progress_events_have_the_number_of_rows_read(run, tmp_path):
+    source = tmp_path / "s.csv"
+    lines = [f"{i % 7},{'' if i % 5 == 0 else 'xy'[i % 7 > 3]}" for i in range(2500)]
+    lines[11] = "bad,x"
+    source.write_text("\n".join(["a,label", *lines]) + "\n")
+    options = ["--json", "--skip-bad", "-p", tmp_path / "p.jsonl"]
+    result = run("learn", source, *options, check=0)
+    progress = parse_events(result.stderr, {"progress"})
+
+    assert [event["row"] for event in progress] == [1000, 2000]
+    assert [event["samples"] for event in progress] == [799, 1599]
+    others = parse_events(result.stderr, {"notice", "warning"})
+    assert others
+    assert all(isinstance(event["row"], int) for event in others)
+
+
 def test_drop_and_recovery_are_reported_and_saved(run, tmp_path):
     source, model = write_flipped(tmp_path / "s.csv"), tmp_path / "m.npz"
     output = run("learn", source, "-m", model, check=0).stderr.splitlines()

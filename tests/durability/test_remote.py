@@ -288,3 +288,21 @@ def test_text_object_is_read_in_passes_and_resumed_after_it_grows(s3_port, tmp_p
 
     assert "nothing new" in again.stderr
     assert "it has changed since 3,100 rows of it were learned; to learn" in changed.stderr
+
+
+@pytest.mark.parametrize("position", [8, 4090])
+def test_longer_text_object_with_another_beginning_is_a_new_file(position, s3_port, tmp_path, run):
+    """An object is identified by its first 4,096 bytes."""
+    source, model = tmp_path / "s.csv", tmp_path / "m.npz"
+    data = b"a,label\n" + b"".join(b"%d,%s\n" % (i % 7, b"xy"[i % 2 :][:1]) for i in range(3000))
+    source.write_bytes(data)
+    upload(s3_port, source, "s.csv")
+    remote = build_uri(s3_port, "s.csv")
+    run("learn", remote, "-m", model, "--quiet", check=0)
+    digit = data.index(b",", position) - 1  # of a number
+    source.write_bytes(data[:digit] + b"8" + data[digit + 1 :] + b"1,x\n" * 100)
+    upload(s3_port, source, "s.csv")
+
+    assert digit < 4096
+    result = run("learn", remote, "-m", model, check=0)
+    assert "new file; 3,000 rows of the old file were learned" in result.stderr

@@ -55,7 +55,7 @@ def assert_each_sample_is_predicted(predictions):
 
 
 def test_concurrent_tcp_connections_tear_no_line(start_recipe, tmp_path, report_figure):
-    """TCP segments may end within a line."""
+    """TCP segments may end within a line, and a connection may be lost there."""
     require_tool("socat")
     port = find_free_port()
     predictions = tmp_path / "answers"
@@ -74,6 +74,8 @@ def test_concurrent_tcp_connections_tear_no_line(start_recipe, tmp_path, report_
                 client.sendall(data[:n])
                 data = data[n:]
 
+    with socket.create_connection(("127.0.0.1", port)) as lost_client:
+        lost_client.sendall(b'{"id": "lost", "x": [1, 2')
     run_writers(send)
     wait_for(lambda: predictions.read_bytes().count(b"\n") >= N_WRITERS * LINES_PER_WRITER, process)
     kill_process_group(process)

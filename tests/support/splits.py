@@ -10,6 +10,7 @@ import json
 import os
 import random
 import re
+import shlex
 import signal
 import subprocess
 import threading
@@ -493,6 +494,7 @@ class Learner:
         self.rejected = folder / "rejected.jsonl"
         self._patch = monkeypatch
         self.code, self.error = 0, ""
+        self.commands: list[str] = []  # as typed in a shell
 
     def run(self, sources, *extra_args, signal_at=None, on_save=None):
         """Run once; call `on_save` after saves; send SIGTERM at the check `signal_at` for one."""
@@ -514,6 +516,8 @@ class Learner:
             return save_if_due(saver)
 
         args = [*self.arguments(sources), *extra_args]
+        interruption = "" if signal_at is None else f"  # with SIGTERM at check {signal_at}"
+        self.commands.append(f"stream-perceptron {shlex.join(args)}{interruption}")
         with self._patch.context() as patch:
             patch.setattr(os, "fsync", lambda descriptor: None)
             patch.setattr(LiveModel, "save", save_and_call)
@@ -688,11 +692,22 @@ def require_same_results(
     """Learn a random case in one run and in several, and compare the results.
 
     Returns the case, the number of splits, and whether anything was learned. Raises
-    AssertionError if the results differ or a model does not verify.
+    AssertionError if the results differ or a model does not verify; its notes are the commands.
     """
     case = draw_case(rng, folder, **size)
     whole = Learner(folder / "whole", case, monkeypatch)
     split = Learner(folder / "split", case, monkeypatch)
+    try:
+        return compare_runs(rng, folder, case, whole, split, split_by)
+    except AssertionError as error:
+        error.add_note("\n".join(["one run:", *whole.commands, "split:", *split.commands]))
+        raise
+
+
+def compare_runs(
+    rng: random.Random, folder: Path, case: Case, whole: Learner, split: Learner, split_by
+) -> tuple[Case, int, bool]:
+    """Learn a case with one learner at once and with the other in pieces; compare the results."""
     contents = [path.read_bytes().rstrip(b"\r\n") for path in case.files]
     if case.kind == "one after another" and any(
         after.startswith(before) for before, after in pairwise(contents)
