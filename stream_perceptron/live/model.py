@@ -350,7 +350,8 @@ class LiveModel:
         SourceError
             If a source does not fit the model.
         CheckpointError
-            If an unfinished run read some of these files at random or in shards.
+            If an unfinished run drew rows from some of these files at random or read them in
+            shards.
 
         """
         request = self.request()
@@ -495,7 +496,7 @@ class LiveModel:
         )
 
     def _forget_names(self) -> None:
-        """Forget the names that neither the model nor a pending sample has.
+        """Forget the names that neither the model nor any pending sample uses.
 
         This happens at fixed rows, so that a resumed run forgets the names at the same rows.
         """
@@ -621,7 +622,7 @@ class LiveModel:
 
 
 def _count_done(batch: Batch, result: TrainResult) -> int:
-    """Return how many rows of a batch were processed, given the result of its usable rows."""
+    """Return how many rows of a batch were processed, given the result for its usable rows."""
     n = len(result)
     if result.diverged or result.memory_error is not None:
         return int(batch.rows[n])

@@ -14,8 +14,8 @@ from stream_perceptron.live.drift.events import DriftEvent, EventKind
 from stream_perceptron.live.drift.label_mix import LabelMixTest
 from stream_perceptron.model.arrays import Floats
 
-_MAX_EVENTS = 50  # the number of most recent events that are kept
-_MAX_CELLS = 2**17  # the maximum of blocks times classes that are tested at once
+_MAX_EVENTS = 50  # the number of recent events to keep
+_MAX_CELLS = 2**17  # the maximum number of blocks times classes to test at once
 _MAX_NUMBER = 2**52  # counts are exact up to this number
 _POSITION_FIELDS = ("row", "sample")
 
@@ -70,8 +70,8 @@ class DriftDetector:
     **Label mix.** See `LabelMixTest`.
 
     **Assumptions and false alarms.** Mistakes depend on each other over at most 1,000 samples;
-    slower waves are reported as drops and recoveries. A drop is reported in the following
-    numbers of 300 steady streams of 100,000 samples (`scripts/bench drift_dependent`): 1 with
+    slower waves are reported as drops and recoveries. The number of steady streams in which a drop
+    is reported, out of 300 streams of 100,000 samples (`scripts/bench drift_dependent`), is 1 with
     independent mistakes; 0, 1 and 5 with sessions of 20, 50 and 200 samples, where one session in
     five is worse; 0 and 3 with rows delivered twice and five times; 0 with waves of 2,000 samples.
 
@@ -100,7 +100,7 @@ class DriftDetector:
 
     @classmethod
     def from_saved(cls, numbers: Floats) -> DriftDetector:
-        """Return the tests from their saved `numbers`.
+        """Restore the tests from their saved `numbers`.
 
         Raises
         ------
@@ -145,7 +145,7 @@ class DriftDetector:
         rows: NDArray[np.intp],
         events: list[DriftEvent],
     ) -> None:
-        """Test more samples, given the numbers of their labels and rows; append the events found.
+        """Test more samples, given their label indices and row numbers; append the events found.
 
         At most 50 events are kept.
         """
