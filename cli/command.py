@@ -68,7 +68,7 @@ class Command(click.Command):
             except click.NoSuchOption as error:
                 from difflib import get_close_matches
 
-                # Suggest only very similar options; others mean something else.
+                # Suggest only very similar options; less similar ones mean something else.
                 close = get_close_matches(error.option_name, error.possibilities or [], 1, 0.8)
                 raise click.NoSuchOption(error.option_name, None, close, ctx) from None
 

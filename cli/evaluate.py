@@ -117,7 +117,7 @@ def _print_results(evaluation: _Evaluation, figures: dict[str, Any]) -> None:
 
 
 def _format_ranking(figures: dict[str, Any], columns: int) -> Iterator[str]:
-    """Yield lines with the metrics of the samples ranked by the score of each class."""
+    """Yield lines with the metrics for samples ranked by the score of each class."""
     rows = [row for row in figures["per_class"] if row["roc_auc"] is not None]
     if not rows:
         return
@@ -231,7 +231,7 @@ class _Evaluation:
         return [self._index_by_label[label] for label in [*self.model_classes, *unknown]]
 
     def _compute_ranking_figures(self, label: int) -> dict[str, float | None]:
-        """Return the metrics of the samples ranked by the score of a class."""
+        """Return the metrics for samples ranked by the score of a class."""
         from stream_perceptron.live.ranking import RankingFigures
 
         figures = self._ranking.figures(label) if label < len(self.model_classes) else None

@@ -93,7 +93,7 @@ def main() -> None:
 
 
 class _BestEffortWriter(io.TextIOWrapper):
-    """A stream that ignores write errors, such as a full disk or a closed pipe."""
+    """A stream that ignores write errors, such as those caused by a full disk or a closed pipe."""
 
     def write(self, text: str) -> int:
         with suppress(OSError):
@@ -123,8 +123,8 @@ def _open_closed_standard_streams() -> None:
 def run() -> NoReturn:
     """Run the command and end the process at once.
 
-    On a normal exit, Python would free the objects of every library. This takes as long as learning
-    20,000 digits, and may happen while a prefetch thread is still reading.
+    On a normal exit, Python would free the objects of every library, which takes as long as
+    learning 20,000 digits and may happen while a prefetch thread is still reading.
     """
     # No matrix product is large enough to benefit from the threads that NumPy would start.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

@@ -103,7 +103,7 @@ def _open_sources_and_model(
         live = _create_model(o, sources)
     elif _has_only_rejected(saved):
         live = _create_model(o, sources)
-        live.ledger = saved.ledger  # it holds the positions in the pipe and in the output files
+        live.ledger = saved.ledger  # contains the positions in the pipe and the output files
     else:
         live = saved
         live.needs_label = o.output is None and not live.read_options.has_join
@@ -149,7 +149,7 @@ def _connect_to_ray(address: str, signals: Signals, stack: ExitStack) -> None:
     """Connect to a Ray cluster; closing `stack` ends the connection."""
     from stream_perceptron.distributed.ray import connect_cluster, require_same_version
 
-    # Ray prints a lot while it waits, and its signal handlers exit with the signal's number.
+    # Ray prints a lot while it waits, and its signal handlers exit with the signal number as code.
     try:
         with _silence_stderr():
             stack.enter_context(connect_cluster(address or None))
@@ -229,7 +229,7 @@ def _get_fixed_settings(live: LiveModel) -> dict[str, object]:
 
 
 def _resolve_columns(names: Any, columns: Sequence[str]) -> object:
-    """Return the exact names of the columns given by an option."""
+    """Return the exact names of the columns given with an option."""
     if names is None:
         return None
     if isinstance(names, str):

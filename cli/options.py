@@ -118,7 +118,7 @@ def argument(metavar: str, **click_settings: object) -> Any:
 
 
 def make_list_option(options: type[Options], name: str) -> Any:
-    """Return a field for an option of another command, changed to take a list of values."""
+    """Return a field for a variant of another command's option that takes a list of values."""
     definition = options.definition_of(name)
     default = None if definition.default is None else (definition.default,)
     return option(
@@ -130,7 +130,7 @@ def make_list_option(options: type[Options], name: str) -> Any:
 def merge_pairs(
     ctx: click.Context, parameter: click.Parameter, values: tuple[tuple[str, float], ...]
 ) -> dict[str, float] | None:
-    """Return the numbers of a repeated option by label, or None if it is not given."""
+    """Return the numbers given with a repeated option, by label, or None if there are none."""
     merged = dict(values)
     if len(merged) < len(values):
         raise click.UsageError(f"{parameter.opts[-1]} has two numbers for one label")
@@ -181,7 +181,7 @@ class Options:
 
     @classmethod
     def from_context(cls, ctx: click.Context) -> Self:
-        """Return the options of a command line.
+        """Return the options from a command line.
 
         Raises
         ------
@@ -363,7 +363,7 @@ class PredictionOptions(ThresholdOption):
     )
 
     def find_prediction_field(self, *names: str) -> str | None:
-        """Return the first name that is also a field of predictions, or None."""
+        """Return the first of these names that is also a field of predictions, or None."""
         return next((name for name in names if name in _PREDICTION_FIELDS), None)
 
 

@@ -109,7 +109,7 @@ def _predict(options: PredictOptions, signals: Signals) -> None:
         result = live.predict(batch, o.scores or thresholds is not None)
         return result if thresholds is None else thresholds.apply(result, o.scores)
 
-    # Open the files first: an error in one must not truncate the predictions.
+    # Open the files first, so that an error in one of them does not truncate the predictions.
     files = {i: open_batches(name) for i, name in enumerate(o.sources) if not is_stream(name)}
     remedy = None if o.overwrite else REMEDY
     output = open_predictions(output_path, formatter, signals, remedy=remedy)

@@ -36,8 +36,8 @@ _MAX_RECENT_BYTES = 2**22  # bytes: several times the capacity of a pipe
 class PredictionFile:
     """Writes predictions or rejected rows to a file, a pipe or a device.
 
-    A file can be truncated to its size at the last save. Undelivered lines of a pipe are saved with
-    the model. `path` is the file's path relative to the checkpoint's folder, and `notice` is a
+    A file can be truncated to its size at the last save. For a pipe, undelivered lines are saved
+    with the model. `path` is the file's path relative to the checkpoint's folder, and `notice` is a
     warning to the user about the file.
     """
 
@@ -123,12 +123,13 @@ class PredictionFile:
                 self._n_written += n
 
     def _find_write_end(self, is_empty: bool) -> int:
-        """Return the end of the whole lines, or of the part of a line, to be written in one call.
+        """Return where the bytes for one write end: after whole lines, or within a long line.
 
-        A long line needs an empty pipe; if a signal ends the wait for the reader, write nothing.
+        A long line needs an empty pipe; if a signal ends the wait for the reader, no bytes are
+        written.
         """
-        # Without blocking, an empty pipe takes its full capacity, and a writable one takes
-        # PIPE_BUF bytes.
+        # Writing the full capacity to an empty pipe, or PIPE_BUF bytes to a writable one, does
+        # not block.
         limit = self._n_written + (self._get_pipe_capacity() if is_empty else select.PIPE_BUF)
         end = self._unwritten.rfind(b"\n", self._n_written, limit) + 1
         if end or not self._is_pipe:
@@ -208,7 +209,7 @@ def open_predictions(
     """Open the output for predictions or rejected rows.
 
     `saved_sizes` maps the path of each file, relative to `folder`, to its size when the model was
-    saved. If a file has other content, an error with `remedy` is raised, unless `remedy` is None.
+    saved. A file with other content raises an error with `remedy`, unless `remedy` is None.
     """
     if path == "-":
         sys.stdout.flush()
@@ -285,7 +286,7 @@ def _open_file(
     descriptor = os.open(path, os.O_WRONLY | _FLAGS | os.O_APPEND, 0o666)
     os.truncate(descriptor, saved_size)
     with suppress(OSError):  # a folder may be writable but not readable
-        sync_folder(Path(os.path.realpath(path)).parent)  # or a crash could lose the file
+        sync_folder(Path(os.path.realpath(path)).parent)  # otherwise, a crash could lose the file
     header = "" if saved_size else formatter.header
     return PredictionFile(path, descriptor, formatter, header, signals, relative, notice)
 
@@ -299,8 +300,8 @@ def make_formatter(
 ) -> LineFormatter:
     """Return the formatter for `output_format`, or for the format implied by the suffix of `path`.
 
-    `classes` are the classes whose scores are written. With `with_learned`, each
-    line has the number of samples that the model had learned before the prediction.
+    `classes` are the classes whose scores are written. With `with_learned`, each line contains
+    the number of samples that the model had learned before the prediction.
     """
     if (output_format or ("csv" if path.lower().endswith(".csv") else "json")) == "json":
         return JsonFormatter(with_learned)
@@ -328,7 +329,7 @@ def _iterate_line_values(result: StepResult, with_learned: bool) -> Iterator[tup
 
     They are the row, the class ID and the score of the prediction, the label, the number of
     samples learned before the prediction, the passthrough columns, and the scores of all classes.
-    A row that completes a pending sample has no line.
+    No line is written for a row that completes a pending sample.
     """
     n = len(result.rows)
     all_scores = result.all_scores
@@ -354,7 +355,7 @@ class LineFormatter:
 
     header = ""
     content = "predictions"
-    prefixes: tuple[bytes, ...] = (b'{"row": ', b"row,prediction")  # of files with this content
+    prefixes: tuple[bytes, ...] = (b'{"row": ', b"row,prediction")  # how such a file begins
 
     def __call__(self, result: StepResult) -> Iterator[str]:
         """Yield a line for each sample."""
@@ -379,7 +380,7 @@ class JsonFormatter(LineFormatter):
             keys = [json.dumps(str(label)) for label in classes]
         samples = _iterate_line_values(result, self._with_learned)
         for row, class_id, score, label, learned, carried, class_scores in samples:
-            name, score_text = "null", "null"  # for -1: no label was known
+            name, score_text = "null", "null"  # for class ID -1: no label was known
             if class_id >= 0:
                 name, score_text = to_json(classes[class_id]), repr(score)
             extra_fields = "" if learned is None else f', "learned": {learned}'

@@ -23,7 +23,7 @@ _UNSAFE_CHARACTERS = re.compile(
 _COLORS = {"Error": "red", "warning": "yellow", "diagnosis": "yellow", "hint": "cyan"}
 
 _MAX_STDOUT_WIDTH = 80  # the maximum width of text on stdout
-_MIN_INDENT = 4  # of a line that begins with a long word
+_MIN_INDENT = 4  # spaces before a line that begins with a long word
 
 # A word and any number that follows it, which must stay on the same line.
 _WORDS = r" *[^ ]+(?: [(+-]\d[^ ]*)?"
@@ -85,7 +85,7 @@ def wrap_text(text: str, columns: int, indent: int = 0, first: str = "") -> list
 
 
 def format_entry(name: str, text: str, width: int, columns: int, indent: int = 2) -> list[str]:
-    """Return the lines of a text with its name on the left, or above it if the name is too wide."""
+    """Return the lines of a text with its name on the left, or above if the name is too wide."""
     start = indent + width + 2
     *lines, last = wrap_text(name, columns, indent + 2, " " * indent)
     if lines or measure_width(last) > start - 2:
@@ -106,7 +106,7 @@ def format_table(rows: Sequence[Sequence[str]], columns: int, indent: int = 0) -
 def format_class_table(
     classes: Iterable[Iterable[object]], columns: int, indent: int = 0
 ) -> Iterator[str]:
-    """Return the lines of a table of labels with precision, recall and number of samples."""
+    """Return the lines of a table of labels with their precision, recall and number of samples."""
     rows = [("class", "precision", "recall", "samples")]
     for label, precision, recall, n in classes:
         rows.append((printable(str(label)), f"{precision:.2%}", f"{recall:.2%}", f"{n:,}"))

@@ -15,7 +15,7 @@ from .printable import format_count, print_message
 if TYPE_CHECKING:
     from stream_perceptron.live.model import LiveModel
 
-# The columns of a printed row with their widths; a narrow terminal shows only the first columns.
+# The columns of a printed row and their widths; a narrow terminal shows only the first few.
 _COLUMNS = {
     "samples": 10,
     "accuracy": 8,
@@ -65,7 +65,7 @@ class ProgressLine:
 
     @property
     def seconds(self) -> float:
-        """The time since the start."""
+        """The number of seconds since the start."""
         return time.perf_counter() - self._start
 
     @property
@@ -152,7 +152,7 @@ class ProgressLine:
         }
 
     def _format_row(self) -> str:
-        """Return a line of figures, and print a header first if its columns have changed."""
+        """Return a line of figures, and print a header first if the columns have changed."""
         progress = self._live.progress
         cells = {"samples": f"{progress.samples:,}"}
         if progress.progressive.tested:

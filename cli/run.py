@@ -86,7 +86,7 @@ class Run:
         self._predictions, self._rejected_file = self._open_predictions(), None
         if o.rejected is not None:
             self._rejected_file = self._open_output(str(o.rejected), RejectedRowFormatter())
-        # On Ray, save after each round, which has at least one row.
+        # On Ray, save after each round, which contains at least one row.
         interval = 1 if o.ray is not None and "save_every" not in o.given else o.save_every
         self._saver = Saver(
             o.path, interval, live, self._predictions, self._rejected_file, start_cursor.read
@@ -103,7 +103,7 @@ class Run:
         self._event_reporter = EventReporter(live, self.line, start_cursor.read)
 
     def _open_predictions(self) -> PredictionFile | None:
-        """Open the predictions and add undelivered lines; return None if no output is given."""
+        """Open the prediction output, if given, and add undelivered lines; else return None."""
         o, live = self._options, self._live
         if o.output is None:
             return None
@@ -121,7 +121,7 @@ class Run:
         return opened
 
     def _open_output(self, path: str, formatter: LineFormatter) -> PredictionFile:
-        """Open an output, truncated to its size at the last save; it is closed after the run."""
+        """Open an output and truncate it to its size at the last save; close it after the run."""
         model = self._options.path
         folder = None if model is None else model.parent
         saved_sizes = self._live.cursor.outputs
@@ -130,7 +130,10 @@ class Run:
         return opened
 
     def _run_due_tasks(self) -> float | None:
-        """Count results, report events and save, if due; return the seconds until the next task."""
+        """Count results, report events and save, if due.
+
+        Return the number of seconds until the next task, or None if no task is scheduled.
+        """
         until_count = self._live.ledger.flush_if_due()
         self._event_reporter.update()
         until_save = self._saver.save_if_due()
@@ -213,7 +216,7 @@ class Run:
         return f"no usable row among {rows}{first}"
 
     def _wait_for_reader(self) -> None:
-        """Wait until all predictions are delivered, if the run has a checkpoint."""
+        """Wait until all predictions are delivered, if the run uses a checkpoint."""
         try:
             if self._predictions is not None and self._options.path is not None:
                 self._predictions.drain()
@@ -268,7 +271,7 @@ class Run:
         )
 
     def _learn_traced(self, learn: Step, batch: Batch) -> StepResult:
-        """Learn a batch, and record the arithmetic of its only sample if --trace shows it."""
+        """Learn a batch; if --trace shows its only sample, record the arithmetic of that sample."""
         from stream_perceptron.diagnostics.worked_sample import WorkedSample
 
         is_traced = self._n_to_trace > 0 and len(batch.rows) == 1

@@ -47,13 +47,13 @@ class Saver:
         return self._first_read if cursor is self._first_cursor else cursor.read
 
     def seconds_left(self) -> float | None:
-        """Return the seconds until unsaved rows must be saved, or None if there are none."""
+        """Return the number of seconds until unsaved rows must be saved; None if all are saved."""
         if self._time_interval is None or self._n_read == self._saved_rows:
             return None
         return max(0.0, self._saved_at + self._time_interval - time.monotonic())
 
     def save_if_due(self) -> float | None:
-        """Save if the interval in rows or seconds has passed; return the seconds left."""
+        """Save if the interval in rows or seconds has passed; return the number of seconds left."""
         if self.row_interval is not None:
             is_due = self._n_read // self.row_interval > self._saved_rows // self.row_interval
         else:

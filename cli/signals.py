@@ -28,14 +28,15 @@ class InterruptedWaitError(Exception):
 class Signals:
     """Records the first signal inside a `with` block; the signal also interrupts reading.
 
-    A SIGINT after that ends the process at once. With `saves`, it only prints that a save is under
-    way, and a further SIGINT ends the process. If SIGHUP is already ignored, as under nohup, it
-    stays ignored.
+    A later SIGINT ends the process at once. With `saves`, the first later SIGINT only prints a
+    message that a save is under way, and the next one ends the process. If SIGHUP is already
+    ignored, as under nohup, it stays ignored.
     """
 
     def __init__(self, saves: bool = False) -> None:
         self.caught: int | None = None
-        self._polls: dict[tuple[int | None, int], select.poll] = {}  # idle, by descriptor and event
+        # Idle poll objects, by descriptor and event.
+        self._polls: dict[tuple[int | None, int], select.poll] = {}
         self._warns_before_exit = saves
         hangs_up = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
         self._numbers = _NUMBERS if hangs_up else _NUMBERS[:2]
@@ -145,7 +146,7 @@ class Signals:
         return any(number == descriptor for number, _ in ready)
 
     def _handle_signal(self, number: int, frame: FrameType | None) -> None:
-        """Record the first signal; on a further Ctrl-C, exit at once, or first warn once."""
+        """Record the first signal; on a further Ctrl-C, exit or, with `saves`, warn once first."""
         if self.caught is not None and number == signal.SIGINT:
             if not self._warns_before_exit:
                 os._exit(128 + number)

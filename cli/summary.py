@@ -62,7 +62,10 @@ def _get_no_new_rows_reason(live: LiveModel) -> str:
 
 
 def warn_of_unseen_names(live: LiveModel) -> Iterator[str]:
-    """Yield a warning for each column that an option names but no row had, if features are open."""
+    """Yield a warning for each column that an option names but no row contained.
+
+    If the columns are fixed, yield nothing.
+    """
     from stream_perceptron.data.naming import suggest_similar_name
     from stream_perceptron.data.notices import build_warning
     from stream_perceptron.data.schema import ENCODINGS
@@ -83,7 +86,7 @@ def warn_of_unseen_names(live: LiveModel) -> Iterator[str]:
 def warn_of_unknown_classes(
     live: LiveModel, thresholds: Mapping[str, float] | None = None
 ) -> Iterator[str]:
-    """Yield a warning for each label that has a class weight or a threshold but is in no row."""
+    """Yield a warning for each label that has a class weight or threshold but occurs in no row."""
     from stream_perceptron.data.naming import suggest_similar_name
     from stream_perceptron.data.notices import build_warning
     from stream_perceptron.model.class_weights import list_spellings
@@ -159,7 +162,7 @@ def _build_summary(
 
 
 def _format_ending(live: LiveModel) -> Iterator[str]:
-    """Yield the lines of the summary on labels, classes and the end of the run."""
+    """Yield the summary lines about labels, classes and the end of the run."""
     from stream_perceptron.live.metrics import format_percent
 
     progress = live.progress
@@ -191,7 +194,7 @@ def _format_ending(live: LiveModel) -> Iterator[str]:
 
 
 def _format_class_counts(live: LiveModel) -> str:
-    """Return the sample counts of the classes as text, or their range if there are many."""
+    """Return the sample counts of the classes as text, or their range if there are many classes."""
     classes = live.model.classes_
     counts = live.progress.compute_metrics(len(classes)).counts.tolist()
     title = "classes of scored samples" if live.progress.n_untested > 1 else "classes"

@@ -229,7 +229,8 @@ def _format_trials(options: SweepOptions, trials: Sequence[Trial]) -> Iterator[d
 
 def _find_largest_class(trials: Sequence[Trial]) -> tuple[object, float]:
     """Return the largest class and its share of all samples; (None, 0.0) if no sample exists."""
-    longest = max(trials, key=lambda trial: trial.progress.samples)  # others may have ended early
+    # Other trials may have ended early.
+    longest = max(trials, key=lambda trial: trial.progress.samples)
     metrics = longest.metrics
     if not metrics.baseline:
         return None, 0.0
@@ -264,7 +265,7 @@ def _trial_to_json(trial: Trial) -> dict[str, object]:
 
 
 def _format_learn_command(options: SweepOptions, best: Trial) -> str:
-    """Return the `learn` command with the same options and the settings of a trial."""
+    """Return the `learn` command with the options of the sweep and the settings of a trial."""
     arguments = list(options.sources)
     for each in fields(LearnOptions):
         if each.name in options.given - {"sources", "as_json", "quiet"}:

@@ -135,12 +135,12 @@ class TrainingOptions(ReadingOptions, JsonOption):
 
     @property
     def n_passes(self) -> int:
-        """The number of passes, unless the run continues until --stop ends it."""
+        """The number of passes, except for a run that continues until --stop ends it."""
         return self.epochs or 1
 
     @property
     def reads_stream(self) -> bool:
-        """Whether a source can be read only once."""
+        """Whether any of the sources can be read only once."""
         from stream_perceptron.data.byte_stream import is_stream
 
         return any(map(is_stream, self.sources))

@@ -92,7 +92,7 @@ def _parse_scale(text: str) -> float:
 
 
 def _format_scale(scale: float) -> str:
-    """Return fractions such as 1/255 as users type them, and other numbers in full."""
+    """Return a fraction such as 1/255 as users type it, and any other number in full."""
     if abs(scale) < 2**-53:
         return _format_number(scale)  # 1 / scale may be infinite
     denominator = round(1 / scale)
@@ -160,7 +160,7 @@ def _format_interval(interval: int | float) -> str:
 def _parse_activation(text: str) -> str:
     from stream_perceptron.model.activations import get_activation
 
-    return get_activation(text).name  # its error says why other names are invalid
+    return get_activation(text).name  # the error says why other names are invalid
 
 
 def _parse_delimiter(text: str) -> str:

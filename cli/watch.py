@@ -12,7 +12,7 @@ from .progress_line import ProgressLine
 if TYPE_CHECKING:
     from stream_perceptron import LiveModel
 
-_FIRST_DIAGNOSIS = 4000  # rows; another follows each time the number of rows has doubled
+_FIRST_DIAGNOSIS = 4000  # rows; another diagnosis follows each time the number of rows doubles
 
 
 class EventReporter:
@@ -67,7 +67,7 @@ class EventReporter:
             )  # fmt: skip
 
     def _print_findings(self, diverged: bool = False) -> None:
-        """Print the findings that have not been printed in this run, unless output is quiet."""
+        """Print the findings that have not been printed in this run, unless --quiet is given."""
         from stream_perceptron.diagnostics.diagnosis import collect_findings
 
         if self._line.is_quiet:

@@ -13,7 +13,7 @@ from river.base import Transformer
 
 from stream_perceptron.errors import SampleError
 
-MAX_WORDS = 200  # the maximum number of distinct words of a text that become features
+MAX_WORDS = 200  # the maximum number of distinct words in a text that become features
 
 # Patterns are compiled on first use, because few models encode texts.
 
@@ -32,7 +32,7 @@ _DAYS_PER_YEAR = 365
 
 
 def encode_date(column: str, value: dt.date | str) -> dict[str, float]:
-    """Return the features of a date: one-hot hour, weekday and month, and the time since 2020.
+    """Return a date's features: one-hot hour, weekday and month, and the time since 1 January 2020.
 
     The hour is taken as written, whatever the time zone; a date without a time has no hour feature.
     The feature `days` is the number of days since 1 January 2020, divided by 365.
@@ -85,7 +85,7 @@ def _parse_date(text: str) -> tuple[dt.date, int | None]:
 
 @lru_cache(maxsize=4096)
 def _parse_day(digits: str) -> dt.date | None:
-    """Return the date given by its eight digits; None if there is no such date."""
+    """Return the date given by eight digits, or None if there is no such date."""
     try:
         return dt.date(int(digits[:4]), int(digits[4:6]), int(digits[6:]))
     except ValueError:
@@ -94,7 +94,7 @@ def _parse_day(digits: str) -> dt.date | None:
 
 @lru_cache(maxsize=4096)
 def _encode_day(column: str, date: dt.date) -> dict[str, float]:
-    """Return the weekday and month of a date as one-hot features, and the years since 2020."""
+    """Return the one-hot weekday and month of a date, and the years since 1 January 2020."""
     return {
         f"{column}_weekday_{_WEEKDAYS[date.weekday()]}": 1.0,
         f"{column}_month_{date.month}": 1.0,
@@ -192,7 +192,7 @@ def join_texts(column: str, value: object, null_texts: Collection[str] = ("",)) 
 
 
 class _Encoder(Transformer):
-    """Base class of transformers that replace the values of columns with features."""
+    """Base class for transformers that replace the values of columns with features."""
 
     def __init__(self, *columns: str) -> None:
         self.columns = columns
@@ -228,7 +228,7 @@ class DateEncoder(_Encoder):
 
     def _encode(self, column: str, value: object) -> dict[str, float]:
         if isinstance(value, np.datetime64):
-            # With nanoseconds, which Python's datetime lacks, `item` returns an integer.
+            # For nanoseconds, which Python's datetime does not support, `item` returns an integer.
             is_date = np.datetime_data(value.dtype)[0] == "D"
             value = value.astype(f"datetime64[{'D' if is_date else 'us'}]").item()
         if not isinstance(value, str | dt.date):

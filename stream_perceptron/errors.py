@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class StreamPerceptronError(ValueError):
-    """Base class of this package's errors.
+    """Base class for this package's errors.
 
     Examples
     --------

@@ -33,7 +33,7 @@ class SGDPerceptron(base.MiniBatchClassifier):
 
     For a sample $x$ with $x_0 = 1$, output $j$ is $y_j = f(net_j)$ with
     $net_j = \\sum_i w_{ij} x_i$, and its target $d_j$ is the activation's high value for the
-    sample's label and its low value for all others. The error of the sample is
+    sample's label and the low value for all other labels. The error of the sample is
     $E = \\frac{1}{2} \\sum_j (d_j - y_j)^2$. If $E < epsilon$, the sample already fits and
     no weight changes. Otherwise the generalized delta rule[^1] applies,
     $w_{ij} \\leftarrow w_{ij} + lr \\, \\delta_j x_i$ with $\\delta_j = (d_j - y_j) f'(net_j)$:
@@ -49,8 +49,8 @@ class SGDPerceptron(base.MiniBatchClassifier):
     lr
         The learning rate, or a River scheduler, which is called with the number of updates so far.
     epsilon
-        The threshold: a sample with a smaller error changes no weight. Its scale depends on the
-        activation: tanh with (lr, epsilon, init_range) is equivalent to sigmoid with
+        The threshold: a sample with a smaller error changes no weight. The scale of epsilon depends
+        on the activation: tanh with (lr, epsilon, init_range) is equivalent to sigmoid with
         (16 lr, epsilon / 4, 2 init_range).
     activation
         The activation function and its targets: sigmoid (0 and 1), tanh (-1 and 1), arctan (-pi/2
@@ -63,15 +63,15 @@ class SGDPerceptron(base.MiniBatchClassifier):
     classes
         Labels known from the start, in this order. Other labels are added when they first occur.
     seed
-        A whole number from 0 to 2^64 - 1. If it is None, a random seed is drawn, which is
-        available as `seed_`.
+        A whole number from 0 to 2^64 - 1. With None, a random seed is drawn, which is available as
+        `seed_`.
     max_weights
         The maximum size of the model: the number of its weights, plus 32 for each label and each
-        feature. To count the weights, the number of classes is rounded up to 2, 4 or a multiple of
-        8. A sample that would make the model larger is rejected.
+        feature. When the weights are counted, the number of classes is rounded up to 2, 4 or a
+        multiple of 8. A sample that would make the model larger is rejected.
     class_weight
         Factors by which sample weights are multiplied. A dict maps labels, or their texts, to
-        factors; the factor of all other labels is 1. "balanced" means n / (k * n_class), but at
+        factors; the factor for all other labels is 1. "balanced" means n / (k * n_class), but at
         most 100, where n is the number of labeled samples so far, including the current one,
         n_class the number of these samples with the current sample's label, and k the number of
         different labels among them.
@@ -254,7 +254,7 @@ class SGDPerceptron(base.MiniBatchClassifier):
         return self.network.labels.names[output]
 
     def predict_proba_one(self, x: Mapping[Hashable, object], **kwargs: object) -> dict[Any, float]:
-        """Return the score of every known label, in descending order.
+        """Return the scores of all known labels, in descending order.
 
         The scores are the outputs minus the activation's low value, scaled to a sum of 1.
         They are not calibrated: the perceptron is trained to separate labels.
@@ -277,8 +277,8 @@ class SGDPerceptron(base.MiniBatchClassifier):
         Parameters
         ----------
         X
-            A pandas, polars or pyarrow frame of features. A null is an absent feature; in pandas,
-            NaN and the fill value of a sparse column are absent features, too.
+            A pandas, polars or pyarrow frame of features. A null marks an absent feature; in
+            pandas, so do NaN and the fill value of a sparse column.
         y
             The labels: a series of any kind, an array, a sequence, or a frame with one column.
         w
@@ -332,7 +332,7 @@ class SGDPerceptron(base.MiniBatchClassifier):
         ----------
         X
             Features, shape (n, d): an array, a masked array, a SciPy sparse matrix, or a frame.
-            Values that are masked, missing or not stored in a sparse matrix are absent features.
+            Values that are masked, missing or not stored in a sparse matrix mark absent features.
         labels
             Labels, length n.
         features
@@ -346,7 +346,7 @@ class SGDPerceptron(base.MiniBatchClassifier):
         Returns
         -------
         The prediction made for each row before it was learned; None if no label was known. With
-        `stop`, the last prediction is that of the row that ended the training.
+        `stop`, the last prediction is the one for the row that ended training.
 
         Raises
         ------
@@ -371,10 +371,10 @@ class SGDPerceptron(base.MiniBatchClassifier):
         return validation.look_up_labels(result.predicted, self.classes_)
 
     def train(self, samples: Samples, options: TrainOptions = _DEFAULT_OPTIONS) -> TrainResult:
-        """Predict and then learn samples, and return the result of each.
+        """Predict and then learn samples, and return the result for each.
 
         If a row would make a weight or an error infinite or NaN, or does not fit in memory, the
-        result ends before that row, and its `diverged` or `memory_error` is set; no exception is
+        result ends before that row, with `diverged` or `memory_error` set; no exception is
         raised. Labels in the result are indices into `classes_`.
         """
         return self.network.train(samples, self.lr, self.epsilon, options)

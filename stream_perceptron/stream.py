@@ -33,7 +33,7 @@ def iter_source(
     Parameters
     ----------
     paths
-        Paths, URIs that `pyarrow.fs` accepts, or - for stdin. Their content may be compressed.
+        Paths, URIs that `pyarrow.fs` accepts, or - for stdin. The content may be compressed.
     label, weight, ignore, scale, one_hot, dates, words, missing
         The same as the options of the `learn` command.
     file_format

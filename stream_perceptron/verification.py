@@ -50,7 +50,7 @@ def verify(
     sources
         The files that the model learned from. Names do not matter: each file is identified by its
         digest. For a text file that has grown, the digest covers only its first rows. Files whose
-        digest is not in the lineage stand for the pipes that were read, in the same order.
+        digests are not in the lineage stand for the pipes that were read, in the same order.
     advance
         Called with the number of rows learned so far and the total number of rows.
 
@@ -102,7 +102,7 @@ def _require_verifiable(lineage: Lineage, sources: Sequence[Source]) -> None:
 
 
 def _create_initial_model(live: LiveModel) -> LiveModel:
-    """Return a model in the state before its first row."""
+    """Return a copy of a model as it was before its first row."""
     original = live.model
     model = SGDPerceptron(
         activation=original.activation,
@@ -159,11 +159,11 @@ class _Replay:
             )
         self._pipe = _PipeFiles(unused)
         self._cursors: dict[Source, Cursor] = {}  # after the last segment of each file
-        # The file of the last entry; None if that entry does not consist of rows of a file.
+        # The file of the preceding entry; None if that entry does not consist of rows of a file.
         self._last_source: Source | None = None
 
     def learn(self, live: LiveModel, entries: Sequence[Entry]) -> LiveModel:
-        """Train a model on entries; return it, or a new model if the entries average models."""
+        """Train a model on entries; return it, or a new model if an entry averages models."""
         for entry in entries:
             last, self._last_source = self._last_source, None
             if entry.models:
@@ -200,7 +200,7 @@ class _Replay:
     def _learn_rows(self, live: LiveModel, entry: Entry, last: Source | None) -> None:
         """Learn rows of a file, rows of files that stand for a pipe, or random draws.
 
-        `last` is the file of the preceding entry, or None if that entry is not rows of a file.
+        `last` is the file of the preceding entry, or None if it does not consist of rows of a file.
         """
         n_rows = entry.end - entry.start
         if entry.is_stream:
@@ -237,7 +237,7 @@ class _Replay:
         _require_rows(entry, n_left, "the files that stand for it lack")
 
     def _run(self, live: LiveModel, source: Source, cursor: Cursor, limit: int) -> int:
-        """Learn at most `limit` rows of a source, starting at a cursor; return the number read."""
+        """Learn up to `limit` rows of a source, starting at a cursor; return how many were read."""
         cursor.redeliveries = live.cursor.redeliveries
         live.ledger.cursor = cursor  # even if there are no rows
         n_taken, epochs = 0, None if source.is_random else 1
@@ -249,7 +249,7 @@ class _Replay:
         return n_taken
 
     def _learn_in_rounds(self, live: LiveModel, entry: Entry) -> LiveModel:
-        """Learn rounds of shards one after another; return the average after the last round."""
+        """Learn rounds of shards one after another; return the average after the final round."""
         files = require_parquet([self._sources[identity] for identity in entry.sources])
         groups = [source.groups for source in files]
         paths = [source.path for source in files]
@@ -291,7 +291,7 @@ def _require_valid_entry(entry: Entry, model: SGDPerceptron) -> None:
 
 
 def _require_rows(entry: Entry, n_missing: int, problem: str) -> None:
-    """Check that the source had all rows of an entry."""
+    """Check that the source contained all rows of an entry."""
     if n_missing:
         raise VerificationError(
             f"{entry.source_range}: {problem} the last {n_missing:,} of these rows"
@@ -338,7 +338,7 @@ def _require_equal_models(live: LiveModel, replayed: LiveModel) -> None:
 def _require_equal_names(
     kind: str, names: Sequence[Hashable], expected_names: Sequence[Hashable]
 ) -> None:
-    """Check that the names of all classes or all features are equal."""
+    """Check that the class names or the feature names of two models are equal."""
     _require_equal(f"the number of its {kind} names", len(names), len(expected_names))
     for number, pair in enumerate(zip(names, expected_names, strict=True), 1):
         _require_equal(f"{kind} {number:,}", *pair)
@@ -358,7 +358,7 @@ def _require_equal_weights(model: SGDPerceptron, other: SGDPerceptron) -> None:
 
 
 def _require_equal_statistics(model: SGDPerceptron, other: SGDPerceptron) -> None:
-    """Check that the statistics by which two models standardize features are equal."""
+    """Check that the statistics with which two models standardize features are equal."""
     scaler, other_scaler = model.network.scaler, other.network.scaler
     if scaler is None or other_scaler is None:
         return
@@ -371,7 +371,7 @@ def _require_equal_statistics(model: SGDPerceptron, other: SGDPerceptron) -> Non
 
 
 def _require_equal_progress(actual: Progress, expected: Progress) -> None:
-    """Check that the counts of two models and their drift events are equal."""
+    """Check that the counts and the drift events of two models are equal."""
     # Older versions detected drift and counted missing values by different rules.
     omitted: set[str] = set()
     if actual.drift.n_untested:
@@ -435,7 +435,7 @@ def _find_first_difference(actual: Array, expected: Array) -> tuple[int, int] | 
 
 
 def _require_equal(quantity: str, value: object, expected_value: object) -> None:
-    """Check that a quantity of a model is the one that its sources give."""
+    """Check that a quantity of a model has the value that its sources give."""
     value, expected_value = (
         x.item() if isinstance(x, np.generic) else x for x in (value, expected_value)
     )

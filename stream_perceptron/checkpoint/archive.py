@@ -54,7 +54,7 @@ _ARRAYS: dict[str, tuple[str, tuple[str | int, ...]]] = {
 }
 _DIGEST = "sha256:{}"
 _COMMENT_LENGTH = len(_DIGEST) - 2 + 64
-_END_LENGTH = 22  # bytes of a ZIP archive's last record, without the comment
+_END_LENGTH = 22  # bytes in a ZIP archive's final record, without the comment
 
 
 def get_previous_path(path: Path) -> Path:
@@ -74,14 +74,14 @@ def lock_checkpoint(path: Path) -> Iterator[None]:
 
 
 def write_checkpoint(path: Path, meta: dict[str, object], arrays: Arrays) -> None:
-    """Write a checkpoint, and keep the existing file as `get_previous_path(path)`."""
+    """Write a checkpoint, and keep the existing file at `get_previous_path(path)`."""
     data = to_bytes(meta, arrays)
     with atomic.open_replacement(path, previous=get_previous_path(path)) as file:
         file.write(data)
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, object], Arrays]:
-    """Read the metadata and arrays of a checkpoint; reject damage, infinite floats and NaN."""
+    """Read the metadata and arrays of a checkpoint; reject damaged files, infinities and NaN."""
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):
         raise CheckpointError("not a regular file")
@@ -92,7 +92,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, object], Arrays]:
 
 @contextmanager
 def add_path_to_errors(path: Path) -> Iterator[None]:
-    """Add a file's path to a CheckpointError, and the path of the previous save if there is one."""
+    """Add the paths of a file and of its previous save, if there is one, to a CheckpointError."""
     try:
         yield
     except CheckpointError as error:
@@ -124,7 +124,7 @@ def to_bytes(meta: dict[str, object], arrays: Arrays) -> bytes:
 
 
 def _create_member(name: str) -> zipfile.ZipInfo:
-    """Return the ZIP entry of a member, with a fixed date and permissions for its owner only."""
+    """Return the ZIP entry for a member, with a fixed date and permissions for its owner only."""
     import zipfile
 
     info = zipfile.ZipInfo(name)  # always dated 1980-01-01

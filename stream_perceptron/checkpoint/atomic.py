@@ -34,7 +34,7 @@ def open_replacement(path: Path, previous: Path | None = None) -> Iterator[Binar
     flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW
     try:
         with open(os.open(temporary, flags, 0o666), "wb") as file:
-            # A file system with one mode for all files, such as FAT, may refuse even to set it.
+            # A file system with one mode for all files, such as FAT, may refuse even that mode.
             mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else None
             if mode not in (None, stat.S_IMODE(os.fstat(file.fileno()).st_mode)):
                 os.fchmod(file.fileno(), mode)
@@ -53,7 +53,7 @@ def open_replacement(path: Path, previous: Path | None = None) -> Iterator[Binar
 
 @contextmanager
 def lock_file(path: Path) -> Iterator[None]:
-    """Lock the lock file of `path`, and remove temporary files that killed writers left behind."""
+    """Lock the lock file for `path`, and remove temporary files that killed writers left behind."""
     path = Path(os.path.realpath(path))
     with open(f"{path}.lock", "ab") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -45,7 +45,7 @@ _DEFAULT_FACTORIES = {
 }  # the default factories that can be saved
 _STEP_PARAMETERS = {"steps", "transformers"}  # variadic parameters that are stored as dicts
 _VARIADIC_PARAMETERS = {"columns", "imputers", "keys", "types"}  # other variadic parameters
-# The bounds of parameters. Without them, hashing into 0 features would crash the process, and a
+# Bounds on parameters. Without them, hashing into 0 features would crash the process, and a
 # sample with products of many features or n-grams of many words would take minutes and exhaust
 # memory.
 _BOUNDS = {"n_features": (1, math.inf), "degree": (-math.inf, 10), "ngram_range": (-math.inf, 100)}
@@ -79,11 +79,11 @@ def encode(value: Any, learned: bool = True) -> object:
         return parts if kind is list else {kind.__name__: parts}
     if kind in (dict, OrderedDict, Counter, defaultdict):
         if learned and (table := _encode_table(value)) is not None:
-            encode(_get_default_value(value, None))  # check that values of new keys can be saved
+            encode(_get_default_value(value, None))  # check that values for new keys can be saved
             return {"table": table}
         pairs = [encode([key, part], learned) for key, part in value.items()]
         if learned or kind is not defaultdict:
-            encode(_get_default_value(value, None))  # check that values of new keys can be saved
+            encode(_get_default_value(value, None))  # check that values for new keys can be saved
             return {"dict": pairs}
         if value.default_factory in _DEFAULT_FACTORIES.values():
             return {"defaultdict": [value.default_factory.__name__, pairs]}
@@ -106,7 +106,7 @@ def _require_float_range(value: object) -> object:
 
 
 def _encode_table(table: dict[object, object]) -> list[object] | None:
-    """Encode a dict as lists of keys and values; return None if it is small or has mixed types.
+    """Encode a dict as lists of keys and values; return None if it is small or of mixed types.
 
     If the values are objects, each of their attributes becomes a list.
     """
@@ -206,7 +206,7 @@ _DECODERS: dict[str, Callable[[Any], Any]] = {
 
 
 def _resolve_module(module: str) -> str:
-    """Return the full name of a module of `_CLASSES`."""
+    """Return the full name of a module in `_CLASSES`."""
     return f"{'stream_perceptron' if module == 'encoders' else 'river'}.{module}"
 
 

@@ -162,7 +162,7 @@ def absorb_scaler(steps: object, model: SGDPerceptron) -> str | None:
 
 
 def require_valid_statistics(scaler: Scaler) -> None:
-    """Check that samples can produce these statistics."""
+    """Check that samples can have produced these statistics."""
     counts, means, variances = scaler.statistics
     if not np.isfinite(scaler.statistics).all():
         raise CheckpointError("statistics are not finite numbers")

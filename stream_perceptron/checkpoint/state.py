@@ -158,7 +158,7 @@ def load(path: str | os.PathLike[str] | IO[bytes]) -> LoadedModel:
 
 
 def _decode_checkpoint(meta: dict[str, object], members: Arrays) -> LoadedModel:
-    """Return the model of a checkpoint, with the steps before it, and the extra data."""
+    """Return the model in a checkpoint, with the steps before it, and the extra data."""
     extra = Fields(meta, "checkpoint").take("extra", dict)
     model, run, _ = split_checkpoint(meta, members)
     steps = pipelines.decode_steps(meta.get("steps"))
@@ -171,7 +171,7 @@ class CheckpointParts(NamedTuple):
     """The model in a checkpoint, and the undecoded state of the live model around it."""
 
     model: SGDPerceptron
-    run: Any  # JSON; None if the checkpoint has only a model
+    run: Any  # JSON; None if the checkpoint contains only a model
     run_arrays: Arrays
 
 
@@ -239,7 +239,7 @@ class _State:
 
 
 def _decode_model(meta: dict[str, object], members: Arrays) -> SGDPerceptron:
-    """Build the perceptron from the JSON and arrays of `encode_model`."""
+    """Build the perceptron from the JSON and arrays that `encode_model` returned."""
     if not {"weights", "biases"} <= set(members):
         raise CheckpointError(f"members {sorted(members)} do not include weights and biases")
     unknown = set(meta) - {"kernel", "model", "steps", "extra", "run"}

@@ -73,8 +73,9 @@ class Redeliveries:
 
     A row is redelivered if its offset is at or below the highest offset of its partition. A row
     without a readable offset has the status of the row before it. Rows without a readable
-    offset that follow the last new row with one are counted. When that row is redelivered, the same
-    number of rows without a readable offset after it count as redelivered, too; any more are new.
+    offset are counted after the last new row that has a readable offset. When that row is
+    redelivered, the same number of rows without a readable offset after it count as redelivered,
+    too; any further rows are new.
 
     Examples
     --------
@@ -202,11 +203,11 @@ class Batch:
     content_readers: dict[int, ContentReader] = field(
         default_factory=dict
     )  # by index of the rejected row
-    # The offset of every row, None for a rejected row without one; empty without --position.
+    # The offset of every row, or None for a rejected row without one; empty without --position.
     offsets: tuple[Offset | None, ...] = ()
     # A mask of the redelivered rows, which are not usable, shape (n_rows,); None if there are none.
     redelivered: NDArray[np.bool_] | None = None
-    # Whether redelivered rows are numbered, as in files but not in pipes.
+    # Whether redelivered rows are numbered, as they are in files but not in pipes.
     numbers_redelivered: bool = True
     # Notices about the source, which come with its first usable rows.
     notices: tuple[Notice, ...] = ()

@@ -30,7 +30,7 @@ _MAX_READ_SIZE = 2**26  # the maximum number of bytes in one read
 _MAX_ZSTANDARD = 2**16  # bytes to decompress at once with Zstandard
 _MAX_RECORD_WAIT = 1.0  # seconds to wait for the rest of a record after an interrupt
 
-# The name of each compression format, and the module and class that read it, by first bytes.
+# The name of each compression format, and the module and class that read it, by its first bytes.
 _COMPRESSIONS = {
     b"\x1f\x8b": ("gzip", "gzip", "GzipFile"),
     b"BZh": ("bzip2", "bz2", "BZ2File"),
@@ -117,7 +117,7 @@ def read_version(path: str) -> str:
 
 @contextmanager
 def _resolve_uri(path: str) -> Iterator[tuple[Any, str]]:
-    """Yield the file system of a URI and the path in it; turn any error into a SourceError."""
+    """Yield the file system of a URI and the path within it; turn any error into a SourceError."""
     import pyarrow.fs
 
     try:
@@ -160,19 +160,19 @@ class ByteStream:
 
     @property
     def is_interrupted(self) -> bool:
-        """Whether the stream has ended early, because of an interrupt."""
+        """Whether the stream has ended early because of an interrupt."""
         if self._compressed is not None:
             return self._compressed.is_interrupted
         return self._is_interrupted
 
     def count_ready_bytes(self) -> int:
-        """Return the number of bytes that are ready; 0 if it is unknown."""
+        """Return the number of bytes that are ready, or 0 if this number is unknown."""
         if self._compressed is not None:
             return 1 if self._compressed.pipe is None else self._compressed.count_ready_bytes()
         return 0 if self.pipe is None else self.pipe.count_ready_bytes()
 
     def read_available(self, max_size: int = _CHUNK_SIZE) -> bytes:
-        """Return the available bytes, at most `max_size`; empty only at the end of the data."""
+        """Return at most `max_size` available bytes; return none only at the end of the data."""
         data, self._buffer = self._buffer[:max_size], self._buffer[max_size:]
         with convert_errors(self.name):
             return data or self._read_next(max_size)
@@ -183,7 +183,7 @@ class ByteStream:
         with convert_errors(self.name):
             if not (self._buffer or self._is_at_end or self._wait_for_data()):
                 return 0
-            # A pipe returns a little at a time, even if more is ready.
+            # A pipe returns only a little data at a time, even if more is ready.
             while size < len(buffer) and (not size or self.count_ready_bytes()):
                 more = self._read_next_into(buffer[size:])
                 size += more
@@ -192,7 +192,7 @@ class ByteStream:
         return size
 
     def read(self, size: int) -> bytes:
-        """Return the next `size` bytes; fewer only at the end."""
+        """Return the next `size` bytes, or fewer only at the end."""
         parts = [self._buffer]
         n_missing = size - len(self._buffer)
         with convert_errors(self.name):
@@ -249,8 +249,8 @@ class ByteStream:
         return self._is_at_end and not (self.is_compressed and self.is_interrupted)
 
     def _read_next(self, size: int) -> bytes:
-        """Return at most `size` bytes after the buffer; none at the end or after an interrupt."""
-        # A terminal could be read again after an end of file.
+        """Return at most `size` unbuffered bytes; none at the end or after an interrupt."""
+        # A terminal could be read again after end-of-file.
         if self._is_at_end or not self._wait_for_data():
             return b""
         return self._read_chunk(size)
@@ -271,7 +271,7 @@ class ByteStream:
         self._is_at_end = not size
 
     def _read_next_into(self, buffer: memoryview) -> int:
-        """Read the next bytes, buffered ones first; return their number, 0 at the end."""
+        """Read the next bytes, buffered ones first; return their number, which is 0 at the end."""
         if self._is_at_end and not self._buffer:
             return 0
         if self._buffer or self._read_into is None:
@@ -360,7 +360,7 @@ class Pipe(_File):
         return False
 
     def count_ready_bytes(self) -> int:
-        """Return the number of bytes ready, or 0 if it is unknown."""
+        """Return the number of bytes that are ready, or 0 if this number is unknown."""
         try:
             answer = fcntl.ioctl(self.descriptor, self._request, bytes(4))
         except OSError:
@@ -482,10 +482,10 @@ def _identify_pipe(descriptor: int) -> str:
 
 
 def is_readable(descriptor: int, seconds: float | None) -> bool:
-    """Wait at most `seconds` for data or its end; return whether either has arrived.
+    """Wait at most `seconds` for data or end-of-file; return whether either has arrived.
 
     A FIFO that was opened before it had a writer is not at its end.
     """
-    poll = select.poll()  # unlike select, it accepts descriptors above 1,024
+    poll = select.poll()  # unlike select, it accepts descriptors above 1,023
     poll.register(descriptor, select.POLLIN)
     return bool(poll.poll(None if seconds is None else 1000 * seconds))

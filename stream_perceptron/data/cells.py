@@ -31,7 +31,7 @@ class Kind(IntEnum):
     BOOL = 2  # also a number, 1 or 0
     TEXT = 3
     LIST = 4  # a list, whose members are cells of their own
-    OBJECT = 5  # an object; its members follow as cells, named by path
+    OBJECT = 5  # an object; its members follow as cells named by their paths
 
 
 class Contents(ABC):
@@ -64,7 +64,7 @@ class ListContents(Contents):
 
 
 class TakenContents(Contents):
-    """The contents of cells from several parts, given by their indices across all parts."""
+    """The contents of cells taken from several parts by their indices across all parts."""
 
     def __init__(self, parts: Sequence[Contents], sizes: Sequence[int], ids: Any) -> None:
         self._parts, self._ids = parts, ids
@@ -118,13 +118,13 @@ class Cells:
     name_ids: NDArray[np.int32] | None
     kinds: NDArray[np.uint8]  # shape (m,)
     # The number in each cell, shape (m,): as float64, with NaN for a cell that is not a number; or,
-    # if all numbers are whole and from 0 to 255, as bytes, with 0 for a cell that is not a number.
+    # if all numbers are integers from 0 to 255, as bytes, with 0 for a cell that is not a number.
     numbers: NDArray[np.float64] | NDArray[np.uint8]
     contents: Contents
     # The members of lists: the cells of record k are the members of the k-th list. The pairs of a
-    # LIBSVM record are a list whose members have names.
+    # LIBSVM record form a list whose members have names.
     members: Cells | None = None
-    errors: dict[int, str] = field(default_factory=dict)  # by record: why it cannot be read
+    errors: dict[int, str] = field(default_factory=dict)  # the reasons, by record index
 
     def __len__(self) -> int:
         return len(self.starts) - 1
@@ -179,7 +179,7 @@ class Cells:
 
 
 def take_records(parts: Sequence[Cells], records: NDArray[np.intp]) -> Cells:
-    """Return records from several parts with the same names, by their indices across all parts."""
+    """Return records from several parts with the same names, given the indices across all parts."""
     lengths = np.concatenate([np.diff(part.starts) for part in parts])
     sizes = [len(part.kinds) for part in parts]
     firsts = np.cumsum(lengths) - lengths

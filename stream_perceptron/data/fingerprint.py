@@ -10,12 +10,12 @@ from stream_perceptron.errors import SourceError
 
 CHANGED = "changed"  # replaces the digest of a file that was changed while it was being read
 
-# A local file up to this size is identified by all of its bytes, a larger one by its footer.
+# A local file of up to this size is identified by all of its bytes, a larger one by its footer.
 _MAX_HASHED_SIZE = 2**30
 
 START_BYTES = 4096  # the number of bytes at the start of a text file, which distinguish most files
 
-# Two changes to a file within this many nanoseconds may have the same modification time, because
+# Two changes to a file within this many nanoseconds may leave the same modification time, because
 # some file systems have a resolution of two seconds.
 _TIME_STEP = 2 * 10**9
 
@@ -27,7 +27,7 @@ class FileState:
     device: int = field(metadata={"below": 2**64})
     inode: int = field(metadata={"below": 2**64})
     size: int  # in bytes
-    # The modification time in nanoseconds; 0 if a later change may have the same time.
+    # The modification time in nanoseconds; 0 if a later change may leave it the same.
     time: int = field(metadata={"least": -(2**63), "below": 2**63})
 
     @classmethod
@@ -42,7 +42,7 @@ class FileState:
         return cls.of(path) if os.path.isfile(path) else None
 
     def clear_recent_time(self) -> FileState:
-        """Return the state, without its time if that is too recent to reveal a later change."""
+        """Return the state, without its time if the time is too recent to reveal a later change."""
         return replace(self, time=0) if time.time_ns() - self.time < _TIME_STEP else self
 
     def is_same_file_as(self, other: FileState) -> bool:
@@ -56,7 +56,7 @@ class Fingerprint:
 
     # For messages.
     name: str = field(compare=False)
-    # The number of bytes; for an uncompressed text file, up to the end of the last row read.
+    # The number of bytes; in an uncompressed text file, those up to the end of the last row read.
     size: int
     # The SHA-256 of these bytes, or of a large or remote file's footer; empty for a stream.
     digest: str
@@ -72,7 +72,7 @@ class Fingerprint:
 
     @classmethod
     def of_unread(cls, name: str) -> Fingerprint:
-        """Return the fingerprint of a file before any of it is read."""
+        """Return the fingerprint of a file before any of it has been read."""
         return cls(name, 0, hash_bytes(b""))
 
     @classmethod

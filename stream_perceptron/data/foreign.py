@@ -10,7 +10,7 @@ from stream_perceptron.data.byte_stream import STDIN, strip_credentials
 from stream_perceptron.errors import SourceError
 
 _EXTENSIONS = (".parquet", ".arrow", ".csv", ".tsv", ".jsonl", ".json", ".libsvm", ".svm")
-# The name of each format, and a command that converts it, by the first bytes.
+# The name of each format, and a command that converts it, by its first bytes.
 _FOREIGN = {
     b"\xff\xfe": ("text in UTF-16", "iconv -f UTF-16 -t UTF-8 {} | stream-perceptron ..."),
     b"\xfe\xff": ("text in UTF-16", "iconv -f UTF-16 -t UTF-8 {} | stream-perceptron ..."),
@@ -137,7 +137,7 @@ def reject_json_array(name: str, first_line: str) -> None:
     Raises
     ------
     SourceError
-        If the line begins one.
+        If the line begins an array of objects.
 
     """
     if _ARRAY_OF_OBJECTS.match(first_line):

@@ -63,5 +63,5 @@ def convert_label(value: object, label_type: str, is_text: bool) -> object:
 
 
 def is_missing_label(value: object, is_text: bool) -> bool:
-    """Whether a value of the label column is missing: None, NaN or an empty text."""
+    """Whether a value of the label column is missing: None, NaN or an empty string."""
     return value is None or value != value or (is_text and value == "")

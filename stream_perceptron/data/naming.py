@@ -78,7 +78,7 @@ def name_vector_elements(name: str, n_features: int) -> tuple[str, ...]:
 
 
 def is_pixel(name: str) -> bool:
-    """Whether a column with this name is a pixel of an image.
+    """Whether a column with this name contains a pixel of an image.
 
     Examples
     --------
@@ -117,7 +117,8 @@ def quote_names(names: Sequence[str], max_shown: int = _MAX_NAMES) -> str:
 def format_names(names: Sequence[str]) -> str:
     """Join names for a message.
 
-    A few names are all shown; of more, the ends of a numbered series or the first few.
+    A short list is shown in full; a longer one is shown by the ends of a numbered series or by its
+    first few names.
 
     Examples
     --------

@@ -32,7 +32,7 @@ _NOT_CATEGORICAL = re.compile(
 )
 
 _MIN_MEAN_WORDS = 2.5  # the minimum mean number of words per text for which --words is suggested
-_MAX_COUNTED_CHARS = 1000  # the number of characters of a text in which words are counted
+_MAX_COUNTED_CHARS = 1000  # the length of the start of a text in which words are counted
 _MAX_SHOWN = 50  # the maximum length of a text suggested for --missing
 NOT_IN_MODEL = "not in the model"  # why a column is not used
 
@@ -46,7 +46,7 @@ class Notice(str):
     Attributes
     ----------
     is_warning
-        Whether it is shown even with --quiet.
+        Whether the notice is shown even with --quiet.
     code
         Identifies the notice for programs; None if no program needs it.
 
@@ -63,7 +63,7 @@ class ColumnSummary(NamedTuple):
     location: str = ""  # of the features in a row, such as " from 'pixels'"
     scales: Sequence[float] = (1.0,)
     label: str | None = None
-    ignored: Mapping[str, str] = {}  # by column: why it is not used
+    ignored: Mapping[str, str] = {}  # why each column is not used
     # Ignored text columns, each with its texts in the first rows.
     texts: Mapping[str, Sequence[object]] = {}
     # Ignored columns of other types, each with the option that would encode it.
@@ -129,7 +129,7 @@ def _describe_encodings(read_options: ReadOptions) -> Iterator[str]:
 
 
 def _describe_roles(read_options: ReadOptions, schema: Schema, label: str | None) -> Iterator[str]:
-    """Yield a line for the ID, the label, the weight and the offset of the rows."""
+    """Yield a line for the ID, the label, the weight and the offset of a row."""
     if read_options.join is not None:
         yield f"labels may come later, in rows with the same {read_options.join}"
     if label is not None:
@@ -199,7 +199,7 @@ def suggest_encoding(name: str, texts: Sequence[object]) -> str | None:
     )
     are_sentences = n_words >= _MIN_MEAN_WORDS * len(nonblank_texts)
     has_few_values = n_distinct <= max(5, len(nonblank_texts) // 4)
-    if are_sentences and 2 * n_distinct > len(nonblank_texts):  # most are different
+    if are_sentences and 2 * n_distinct > len(nonblank_texts):  # most texts are different
         has_few_values = False
     if has_few_values and not any(map(_NOT_CATEGORICAL.search, nonblank_texts)):
         return "one_hot"
@@ -233,7 +233,7 @@ def build_unknown_columns_warning(names: Sequence[str]) -> Notice:
 
 
 def advise_on_likely_null(text: str) -> str:
-    """Return advice on a text that most likely means a missing value, else an empty string."""
+    """Return advice on a text that most likely means a missing value, or an empty string."""
     if text.strip().lower() not in _LIKELY_NULLS:
         return ""
     return f"; if that means a missing value: --missing {format_option_value([text.strip()])}"
@@ -259,7 +259,7 @@ def build_null_hints(first: Mapping[str, str]) -> list[str]:
 def advise_on_text(
     key: str | None, name: str, text: str, advise: Callable[[str], str] = suggest_missing_option
 ) -> str:
-    """Return advice on a text in JSON: about its quotes if it is a number, else from `advise`.
+    """Return advice on a text in JSON: on its quotes if it is a number, else that of `advise`.
 
     `key` is the JSON key of the object with the features, if any.
     """

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 _SIGNS = "$€£¥₹"
 _SPACES = " \u00a0\u202f"  # also the no-break spaces between groups of digits
-_TEXT = (  # compiled on first use, because few columns have texts
+_TEXT = (  # compiled on first use, because few columns contain texts
     rf"[+-]?(?P<before>[{_SIGNS}]?) ?"
     rf"(?P<whole>\d{{1,3}}(?:,\d{{3}})+|\d{{1,3}}(?:[{_SPACES}]\d{{3}})+|\d+)(?P<rest>[.,]\d+)?"
     rf" ?(?P<after>[{_SIGNS}]|%|[^\W\d_]{{1,4}})?"
@@ -34,7 +34,7 @@ class NumberFormat(NamedTuple):
     def build_sed_command(self) -> str:
         """Return the command that converts the numbers in lines of CSV."""
         edits = []
-        if self.separator == ",":  # in quotes, or it would be a delimiter
+        if self.separator == ",":  # only in quoted numbers: other commas are delimiters
             edits += [":a", r's/("[^",]*[0-9]),([0-9]{3}[^"]*")/\1\2/', "ta"]
         elif self.separator:
             edits += [":a", rf"s/([0-9]){self.separator}([0-9]{{3}})/\1\2/", "ta"]

@@ -21,8 +21,8 @@ def prefetch(
 ) -> Iterator[T]:
     """Yield items while a thread produces the next items.
 
-    An error in the thread is raised in place of its item. After an interrupt, if `interrupt` is
-    given, iteration ends as soon as the next item is not ready.
+    An error in the thread is raised in place of the next item. After an interrupt, if `interrupt`
+    is given, iteration ends as soon as the next item is not ready.
 
     Examples
     --------

@@ -144,7 +144,7 @@ def _has_only_labels(options: ReadOptions, names: Sequence[str]) -> bool:
 
 
 def find_default_label(options: ReadOptions, names: Iterable[str]) -> str | None:
-    """Return the name that is the label by default, such as target, or None.
+    """Return the name of the default label column, such as target, or None.
 
     Raises
     ------

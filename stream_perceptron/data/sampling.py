@@ -47,7 +47,7 @@ class RandomDraws(Source):
         self.interrupt = sources[0].interrupt
         self.seed = seed
         self._rows: Batch | None = None
-        self.counts: list[int] = []  # the number of rows in each file, once they are read
+        self.counts: list[int] = []  # the number of rows in each file, once all files are read
 
     @property
     def n_rows(self) -> int | None:

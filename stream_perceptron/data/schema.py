@@ -33,7 +33,7 @@ class ReadOptions:
     """The read options: how the user wants sources read. They are saved with the model.
 
     Columns are given by name, ignoring case and surrounding spaces, or by position: counted from 1,
-    or -1 for the last. An exact name takes precedence.
+    or backward from -1. An exact name takes precedence.
     """
 
     # The label column; None for the only column named label, class, target or y.
@@ -171,7 +171,7 @@ class Schema:
         return self.features is None and self.texts is not None
 
     def match_columns(self, n: int) -> tuple[str, ...] | None:
-        """Return the columns of n unnamed values: all, or all but the label.
+        """Return the columns of n unnamed values: all columns, or all but the label.
 
         Returns None if no source had named columns.
 
@@ -227,7 +227,7 @@ class Schema:
         )
 
     def with_label_type(self, label_type: str, where: str) -> Schema:
-        """Return the schema with this label type; all sources must have the same one."""
+        """Return the schema with this label type; all sources must have the same type."""
         if self.label_type == label_type:
             return self
         if self.label_type is None:

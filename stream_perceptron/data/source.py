@@ -25,7 +25,7 @@ from stream_perceptron.data.schema import ReadOptions, Schema
 from stream_perceptron.errors import SourceError
 from stream_perceptron.model.vocabulary import Vocabulary
 
-# The metadata key for shape, classes and origin, as JSON, in files written by this package.
+# The metadata key under which this package stores shape, classes and origin as JSON in its files.
 METADATA_KEY = b"stream_perceptron"
 
 
@@ -34,7 +34,7 @@ class Request:
     """The rows to read from a source, and how to read them."""
 
     read_options: ReadOptions = field(default_factory=ReadOptions)
-    schema: Schema = field(default_factory=Schema)  # from the rows read before
+    schema: Schema = field(default_factory=Schema)  # from the rows read earlier
     # The names of features, if rows name their own.
     names: Vocabulary = field(default_factory=Vocabulary)
     # Whether all columns in the read options are required; predictions need no label column.
@@ -59,7 +59,7 @@ class Request:
 
     @property
     def numbers_redelivered(self) -> bool:
-        """Whether redelivered rows are numbered, as in `Batch`."""
+        """Whether redelivered rows are numbered; see `Batch`."""
         return self.n_rows_before is None
 
     def after(self, schema: Schema) -> Request:
@@ -240,7 +240,7 @@ class Source(ABC):
 
     @property
     def n_lost_bytes(self) -> int:
-        """The number of bytes, read from a text pipe before an interrupt, that belong to no row."""
+        """The number of bytes read from a text pipe before an interrupt but belonging to no row."""
         return 0
 
     @property
@@ -263,7 +263,7 @@ class Source(ABC):
     def rows(self, request: Request) -> Iterator[RawRows]:
         """Yield the rows, at most a few thousand at a time.
 
-        They depend on the read options and the start of the request, not on its schema.
+        They depend on the read options and the start in the request, not on its schema.
         """
 
     @abstractmethod
@@ -292,7 +292,7 @@ class Source(ABC):
         """
 
     def find_matching(self, fingerprints: Iterable[Fingerprint]) -> list[Fingerprint]:
-        """Return the given fingerprints that match this content or its first rows, smallest first.
+        """Return the given fingerprints that match the content or its first rows, smallest first.
 
         The first rows are compared only if the source may grow.
         """

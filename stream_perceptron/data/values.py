@@ -14,7 +14,7 @@ BOOLS = {"true": 1.0, "false": 0.0}
 
 
 def require_utf8(text: str) -> str:
-    """Return a text after checking that it was valid UTF-8."""
+    """Return a text after checking that its bytes were valid UTF-8."""
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -91,7 +91,8 @@ def read_npz(path: Path, part: str) -> tuple[Array, Array]:
 def write_parquet(images: Array, labels: Array, path: Path, origin: str) -> None:
     """Write images and labels as Parquet columns: `pixels`, as fixed-size binary, and `label`.
 
-    Shape, classes and origin are stored as JSON in the schema's metadata under "stream_perceptron".
+    The shape, classes and origin are stored as JSON in the schema's metadata, under the key
+    "stream_perceptron".
     Pixels that are not bytes are written as fixed-size lists.
     """
     if images.ndim < 2 or labels.ndim != 1:

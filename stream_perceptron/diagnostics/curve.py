@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from stream_perceptron.live.model import LiveModel
 
 
-_MIN_WINDOW_SAMPLES = 100  # the accuracy of fewer samples is mostly noise
+_MIN_WINDOW_SAMPLES = 100  # the accuracy over fewer samples is mostly noise
 _MAX_DRAWN = 1e300  # errors of a diverging run can overflow
 _MAX_MARKS = 8  # drops in accuracy that are marked
-_MAX_POINTS = 25  # of the curves of a class
+_MAX_POINTS = 25  # in each curve of a class
 _WIDTHS = {"broad": 600, "narrow": 340}  # pixels, for desktops and for phones
 
 
@@ -103,7 +103,7 @@ def draw_class_curves(live: LiveModel) -> list[dict[str, Any]] | None:
 
 
 def _build_accuracy_panel(live: LiveModel, begin: Array, end: Array) -> Panel:
-    """Build the panel with the accuracy in windows, the accuracy so far, and the baseline."""
+    """Build the panel with the accuracy over windows, the accuracy so far, and the baseline."""
     progress = live.progress
     samples, right = progress.curve.column("samples"), progress.curve.column("right")
     at = samples.cumsum()
@@ -129,7 +129,7 @@ def _build_accuracy_panel(live: LiveModel, begin: Array, end: Array) -> Panel:
 
 
 def _find_rolling_windows(samples: Array) -> tuple[Array, Array]:
-    """Return the first bin of each shortest window with enough samples, and the bin after it."""
+    """Return the start and end (exclusive) of each shortest window with enough samples, in bins."""
     at = samples.cumsum()
     n_required = min(_MIN_WINDOW_SAMPLES, at[-1])
     end = np.flatnonzero(at >= n_required) + 1
@@ -144,6 +144,6 @@ def _sum_windows(column: Array, begin: Array, end: Array) -> Array:
 
 
 def _choose_axis_end(y: Array) -> float:
-    """Return where an axis that begins at 0 ends: at the largest value, or at 1 if all are tiny."""
+    """Return the end of an axis that begins at 0: the largest value, or 1 if all are tiny."""
     reach = float(y.max())
     return reach if reach > 1e-200 else 1.0

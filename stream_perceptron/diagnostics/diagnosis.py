@@ -40,7 +40,7 @@ _LOW_RECALL = 0.05
 _MAX_DROPS = 3  # classes whose drop in recall is described
 _LOW_SHARE = 0.05  # of samples that changed the weights
 _LOW_KAPPA = 0.2
-_MIN_DISTINCT_NUMBERS = 20  # distinct labels of a quantity
+_MIN_DISTINCT_NUMBERS = 20  # distinct labels that suggest a quantity
 _MAX_COMPARED_FEATURES = 1000  # features whose weights are compared with the order of the labels
 _MIN_CORRELATION = 6.0  # rank correlation, in standard errors
 
@@ -83,7 +83,7 @@ def _compute_quarter_means(live: LiveModel, column: str) -> list[float]:
 
 
 def _average_last_probes(live: LiveModel) -> tuple[float, float]:
-    """Return the mean slope and spread of the probes in the last quarter, or NaN without probes."""
+    """Return the probes' mean slope and spread in the last quarter, or NaNs if there are none."""
     curve = live.progress.curve
     last = slice(3 * len(curve.sums) // 4, None)
     probes = float(curve.column("probes")[last].sum())
@@ -115,7 +115,7 @@ def _check_early_stop(live: LiveModel) -> Iterator[Finding]:
 
 
 def _check_rising_error(live: LiveModel) -> Iterator[Finding]:
-    """Yield a finding if the mean error is far higher in the last quarter than it was before."""
+    """Yield a finding if the mean error is far higher in the last quarter than before."""
     # A drop in accuracy is reported by a separate check.
     has_dropped = any(event.is_drop and event.is_overall for event in live.progress.events)
     errors = (
@@ -261,9 +261,10 @@ def _check_numeric_labels(live: LiveModel) -> Iterator[Finding]:
 
 
 def _compute_rank_correlation(values: NDArray[np.float64], weights: Array) -> float:
-    """Return the largest rank correlation of a feature's weights with values, in standard errors.
+    """Return the largest rank correlation of any feature's weights with `values`.
 
-    Spearman's rank correlation of n values has a standard error of 1 / sqrt(n - 1).
+    The result is in standard errors: Spearman's rank correlation of n values has a standard error
+    of 1 / sqrt(n - 1).
     """
     n = len(values)
     if n < _MIN_DISTINCT_NUMBERS:
@@ -282,7 +283,7 @@ def _check_unseen_classes(live: LiveModel) -> Iterator[Finding]:
     seen = progress.larger_tally.confusion.count_labels(len(names)).seen
     n_untested = progress.n_untested
     if n_untested > 1 and live.read_options.has_join:
-        return  # the labels of tested samples are unknown here
+        return  # the labels of untested samples are unknown
     if n_untested:
         seen[:1] += 1  # count the untested first sample, which introduced the first label
     unseen = [str(name) for name, n in zip(names, seen, strict=True) if not n]
@@ -322,7 +323,7 @@ def _check_missed_classes(live: LiveModel) -> Iterator[Finding]:
 
 
 def _check_sorted_labels(live: LiveModel) -> Iterator[Finding]:
-    """Yield a finding if consecutive samples share a label far more often than by chance."""
+    """Yield a finding if consecutive samples share a label far more often than chance predicts."""
     progress = live.progress
     counts = progress.larger_tally.confusion.count_labels(len(live.model.classes_)).seen
     if progress.samples < 100 or np.count_nonzero(counts) < 2:
@@ -396,7 +397,7 @@ def _check_epsilon(live: LiveModel) -> Iterator[Finding]:
     progress, epsilon = live.progress, live.model.epsilon
     if (
         epsilon > 0
-        and epsilon != defaults.EPSILON  # hardly any error is below the default
+        and epsilon != defaults.EPSILON  # hardly any errors fall below the default
         and progress.samples >= 1000
         and progress.updates == progress.samples
         and progress.larger_tally.window_accuracy >= 0.98
@@ -410,7 +411,7 @@ def _check_epsilon(live: LiveModel) -> Iterator[Finding]:
 
 
 def _describe_accuracy(live: LiveModel, verb: str = "is") -> str:
-    """Describe the accuracy over the last samples; add their number if more were tested."""
+    """Describe the accuracy over the most recent samples; state how many if more were tested."""
     tally, n = live.progress.larger_tally, len(live.progress.larger_tally.window)
     over = f" over the last {n:,}" if n < tally.tested else ""
     return f"accuracy{over} {verb} {tally.window_accuracy:.1%}"

@@ -29,8 +29,8 @@ def diagnose(
         A live model with its progress, a perceptron, or a pipeline that ends with a perceptron. A
         copy of the perceptron predicts and learns the samples.
     samples
-        Recent pairs of features and a label, for a perceptron or a pipeline. It takes 50 samples to
-        detect unscaled features, and 300 to detect problems with outputs and labels.
+        Recent pairs of features and a label, for a perceptron or a pipeline. At least 50 samples
+        are needed to detect unscaled features, and 300 to detect problems with outputs and labels.
     diverged
         Whether a live model rejected its last sample to prevent divergence.
 
@@ -39,7 +39,7 @@ def diagnose(
     SampleError
         If a sample cannot be used.
     TypeError
-        If `model` has another type.
+        If `model` is of another type.
 
     Examples
     --------
@@ -52,7 +52,7 @@ def diagnose(
     >>> [finding.name for finding in diagnose(model, recent)]
     ['unscaled features']
 
-    A model trained by the command line or by `LiveModel.run` needs no samples:
+    A model trained from the command line or with `LiveModel.run` needs no samples:
 
     >>> from stream_perceptron import LiveModel
     >>> from stream_perceptron.data.opening import open_source
@@ -71,7 +71,7 @@ def diagnose(
 
 
 def _test_and_train(model: SGDPerceptron | Pipeline, samples: Pairs) -> tuple[LiveModel, bool]:
-    """Train a copy of a perceptron on the samples; return it, and whether it diverged.
+    """Train a copy of a perceptron on the samples; return the copy and whether it diverged.
 
     The other steps of a pipeline transform the samples without learning.
     """

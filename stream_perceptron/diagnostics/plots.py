@@ -19,14 +19,14 @@ POSITIVE_COLOR, NEGATIVE_COLOR = (0x1A, 0x8F, 0x50), (0xA0, 0x50, 0xC8)
 HIT_COLOR, MISS_COLOR = (0x80, 0x88, 0x94), (0xD8, 0x43, 0x3A)  # in the confusion matrix
 
 _LEFT, _RIGHT, _TOP = 44, 24, 8  # pixels around a panel
-_BOTTOM, _AXIS_BOTTOM = 8, 36  # pixels below a panel, without and with an axis of samples
+_BOTTOM, _AXIS_BOTTOM = 8, 36  # pixels below a panel, without and with an x axis
 _SQUARE_SIDE = 220  # side of a drawing of precision and recall, in pixels
-_SMALL_WIDTH = 300  # width of a small drawing over samples, in pixels
+_SMALL_WIDTH = 300  # width of a small drawing of shares, in pixels
 _UNIT_HEIGHT = 90  # pixels per unit of a panel's height
 
 
 class Line(NamedTuple):
-    """A line over samples; `kind` is its CSS class."""
+    """A line plotted over samples; `kind` is its CSS class."""
 
     name: str
     kind: str
@@ -36,7 +36,7 @@ class Line(NamedTuple):
 
 @dataclass(frozen=True)
 class Panel:
-    """Lines over the same samples, and the range that the y axis must include."""
+    """Lines plotted over the same samples, and the range that the y axis must include."""
 
     lines: Sequence[Line]
     low: float
@@ -63,7 +63,7 @@ def draw_lines(
         shown = f"{100 * tick:.4g}%" if panel.is_share else f"{tick:.4g}"
         parts.append(f'<path class="grid" d="M0 {y:.1f}h{inner}"/>')
         parts.append(f'<text x="-8" y="{y + 4:.1f}" text-anchor="end">{shown}</text>')
-    if low > 0:  # mark that the axis does not begin at 0
+    if low > 0:  # show that the axis does not begin at 0
         parts.append(f'<path class="cut" d="M0 {height}l-4 -3 8 -4 -8 -4 4 -3"/>')
     for mark, text in marks.items():
         x = inner * mark / end
@@ -110,12 +110,12 @@ class Dot(NamedTuple):
     text: str
 
     def is_apart_from(self, other: Dot) -> bool:
-        """Return whether the texts of two points do not overlap."""
+        """Return whether the texts of two points are clear of each other."""
         return abs(self.y - other.y) > 0.07 or abs(self.x - other.x) > 0.4
 
 
 def draw_precision_recall(recall: Array, precision: Array, dots: Sequence[Dot]) -> str:
-    """Draw precision against recall as SVG, both from 0 to 1, with labeled points."""
+    """Draw precision against recall, both from 0 to 1, as SVG with labeled points."""
     width = height = _SQUARE_SIDE
     view_box = f"{-_LEFT} {-_TOP} {width + _LEFT + _RIGHT} {height + _TOP + _AXIS_BOTTOM}"
     parts = [f'<svg viewBox="{view_box}" aria-hidden="true">']
@@ -142,7 +142,7 @@ def draw_precision_recall(recall: Array, precision: Array, dots: Sequence[Dot]) 
 
 
 def draw_shares(lines: Sequence[Line], end: float) -> str:
-    """Draw shares over samples as a small SVG without an axis of samples."""
+    """Draw shares over samples as a small SVG without an x axis."""
     height, inner = _UNIT_HEIGHT, _SMALL_WIDTH - _LEFT - _RIGHT
     view_box = f"{-_LEFT} {-_TOP} {_SMALL_WIDTH} {height + _TOP + _BOTTOM}"
     parts = [f'<svg viewBox="{view_box}" aria-hidden="true">']
@@ -157,7 +157,7 @@ def draw_shares(lines: Sequence[Line], end: float) -> str:
 
 
 def draw_confusion(shares: Array) -> str:
-    """Draw a confusion matrix (k, k) of shares of each true class as the data URI of a PNG.
+    """Draw a confusion matrix (k, k) of shares of each true class as a PNG; return its data URI.
 
     Correct predictions are gray and mistakes red, as in the page's table. Even small shares of
     mistakes are visible.
@@ -172,7 +172,7 @@ def draw_confusion(shares: Array) -> str:
 
 
 def draw_weights(weights: Array, reach: float) -> str:
-    """Draw weights (side, side) as the data URI of a PNG, transparent at 0."""
+    """Draw weights (side, side) as a PNG, transparent at 0; return its data URI."""
     pixels = np.empty((*weights.shape, 4), np.uint8)
     pixels[..., :3] = np.where(weights[..., None] > 0, POSITIVE_COLOR, NEGATIVE_COLOR)
     pixels[..., 3] = np.rint(255 * np.minimum(np.abs(weights) / reach, 1.0))
@@ -180,7 +180,7 @@ def draw_weights(weights: Array, reach: float) -> str:
 
 
 def draw_ink(values: Array) -> str:
-    """Draw values (side, side) as the data URI of a black PNG, transparent at the minimum."""
+    """Draw values (side, side) as a black PNG, transparent at the minimum; return its data URI."""
     low, high = float(values.min()), float(values.max())
     pixels = np.zeros((*values.shape, 4), np.uint8)
     pixels[..., 3] = np.rint(255 * (values - low) / (high - low or 1.0))
@@ -190,7 +190,7 @@ def draw_ink(values: Array) -> str:
 def _encode_png(pixels: Array) -> str:
     """Encode RGBA pixels (height, width, 4) as the data URI of a PNG."""
     height, width, _ = pixels.shape
-    # In PNG, each row begins with the number of its filter; 0 means no filter.
+    # In a PNG, each row begins with the number of its filter; 0 means no filter.
     rows = np.pad(pixels.reshape(height, 4 * width), ((0, 0), (1, 0)))
     chunks = (
         (b"IHDR", struct.pack(">2I5B", width, height, 8, 6, 0, 0, 0)),

@@ -308,7 +308,7 @@ def _draw_curves(live: LiveModel, ranking: Ranking) -> list[dict[str, Any]]:
 
 
 def _list_hyperparameters(live: LiveModel) -> Iterator[tuple[str, str]]:
-    """Yield the names and texts of the hyperparameters and read options in the report."""
+    """Yield the name and text of each hyperparameter and read option in the report."""
     model, read_options = live.model, live.read_options
     yield "learning rate", format_lr(model.lr)
     yield "epsilon", f"{model.epsilon:g}"

@@ -28,7 +28,7 @@ def check_update(
         lr outer(delta, x) and bias + lr delta, where delta = (d - y) f'(net), y = f(net) and
         net = weights x + bias.
     activation
-        The function f of the update: sigmoid, tanh, arctan or identity.
+        The activation function f in the update: sigmoid, tanh, arctan or identity.
     lr
         The learning rate of the update.
     seed
@@ -37,8 +37,8 @@ def check_update(
     Raises
     ------
     UpdateError
-        If the update differs. The message names the mistake that explains the difference, or else
-        the wrong quantity.
+        If the update differs from the correct one. The message names the mistake that explains the
+        difference or, if no known mistake does, the quantity that is wrong.
     ValueError
         If there is no such activation.
 
@@ -132,7 +132,7 @@ class _Sample:
         )
 
     def _compute_change(self, delta: Array, bias_delta: Array | None = None) -> tuple[Array, Array]:
-        """Return the changes in the weights, shape (k, d), and in the biases, shape (k,)."""
+        """Return the changes in the weights, shape (k, n), and in the biases, shape (k,)."""
         return (
             self.lr * np.multiply.outer(delta, self.x),
             self.lr * (delta if bias_delta is None else bias_delta),

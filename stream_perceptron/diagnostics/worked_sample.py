@@ -17,14 +17,14 @@ from stream_perceptron.perceptron import SGDPerceptron
 
 @dataclass
 class WorkedSample:
-    """The arithmetic of one labeled sample; arrays have one number per output, shape (k,)."""
+    """The arithmetic of one labeled sample; arrays of shape (k,) have one number per output."""
 
     label: Hashable  # the sample's label
     classes: list[Hashable]  # the class of each output
     x: dict[Hashable, float]  # the nonzero features, by name
     net: Array  # W x + b, before the update
     y: Array  # f(net)
-    d: Array  # the targets of y
+    d: Array  # the targets for y
     error: float  # half the sum of (d - y)^2
     delta: Array  # (d - y) f'(net)
     rate: float  # the learning rate times the sample weight and the class weight
@@ -42,7 +42,7 @@ class WorkedSample:
             return None
         lr = after.lr if isinstance(after.lr, float) else after.lr.get(before.n_updates)
         class_weights = copy.deepcopy(before.network.class_weights)
-        # Train with lr=0, to add the row's new labels and features without changing weights.
+        # Train with lr=0 to add the row's new labels and features without changing weights.
         before.mutate({"lr": 0.0})
         result = LiveModel(before).step(batch)
         net = before.network.compute_nets(batch.features)[0]

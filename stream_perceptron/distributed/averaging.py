@@ -35,7 +35,7 @@ _SHARED_PARAMETERS = {
     "seed": "seed_",
 }  # fmt: skip
 
-# Counts of `Progress` that are added up.
+# Counts in `Progress` that are added up.
 _SUMMED_COUNTS = ("samples", "unlabeled", "skipped", "updates", "repeats", "error_sum", "missing")
 
 
@@ -45,16 +45,16 @@ def average(base: SGDPerceptron, models: Sequence[SGDPerceptron]) -> SGDPerceptr
     This is iterative parameter mixing[^1] in equal parts, or local SGD[^2]: train N models with N
     times the learning rate. Labels and features are merged by name, in the order of the models.
 
-    A weight is its initial value plus the mean of the models' differences from their own initial
-    weights. The mean's initial weights are those of the base or, if the base has learned nothing,
-    those of the first model that has learned a sample.
+    Each mean weight is its initial value plus the mean change in the models' weights from their own
+    initial values. The mean's initial weights are those of the base or, if the base has learned
+    nothing, those of the first model that has learned a sample.
 
     Parameters
     ----------
     base
         The model that all others were trained from. The mean has the same parameters.
     models
-        The models. Their weights are added up in this order. If the models have scalers, the
+        The models. Their weights are added up in the order given. If the models have scalers, the
         statistics of the samples that each model added to the base are computed by subtraction
         and merged with Chan's formula.
 
@@ -135,7 +135,7 @@ def _count_labels(network: Network) -> Counter[Hashable]:
 
 
 def _average_weights(united: Network, base: Network, networks: Sequence[Network]) -> None:
-    """Set the weights of `united` to the mean of all networks, and its counters to the totals."""
+    """Set the weights of `united` to the mean over all networks, and its counters to the totals."""
     total = np.zeros((len(united.label_names), 1 + len(united.feature_names)))
     n_seen, n_updates, last_error = base.n_seen, base.n_updates, base.last_error
     for network in networks:
@@ -223,7 +223,7 @@ def _align_weights(network: Network, united: Network) -> Array:
     feature_ids = united.features.find_ids(tuple(network.feature_names))
     common = np.ix_(label_ids, np.concatenate([[0], feature_ids + 1]))
     initial = weights[common]
-    # Where both initial weights are equal, the network's own weights are the exact sum.
+    # Where the two initial weights are equal, the network's own weights are the exact sum.
     weights[common] = np.where(initial == own_initial, own, initial + (own - own_initial))
     return weights
 
@@ -242,19 +242,19 @@ def average_live(base_live: LiveModel, live_models: Sequence[LiveModel]) -> Live
     base_live
         The model that all others were trained from.
     live_models
-        The models. Their weights are added up in this order.
+        The models. Their weights are added up in the order given.
 
     Returns
     -------
     The `average`, with the counts and lineage of `base_live`, the counts and entries that each
-    model added, and the marks of all models. Its cursor has the highest offset of each partition.
+    model added, and the marks of all models. Its cursor holds the highest offset of each partition.
     If there are several models, the samples that they added form one bin of the learning curve. The
     window of the last 1,000 samples follows the order of the models.
 
     Raises
     ------
     CheckpointError
-        If a model was not trained from `base_live`, or has other read options.
+        If a model was not trained from `base_live`, or has different read options.
 
     Examples
     --------
@@ -402,7 +402,7 @@ def _sum_untyped_nulls(total: Progress, before: Progress, live_models: Sequence[
         counts = live.progress.untyped_nulls or {}
         nulls.update({name: n - first.get(name, 0) for name, n in counts.items()})
         settled = (name for name in first if name not in counts)
-        # The model has counted these nulls of `before` as missing, and `nulls` contains them, too.
+        # The model has counted these nulls in `before` as missing, and `nulls` contains them, too.
         total.missing -= sum(first[name] for name in settled if live.knowledge.is_feature(name))
     total.resolve_untyped_nulls(dict(nulls), [live.knowledge for live in live_models])
 

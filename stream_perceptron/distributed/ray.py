@@ -40,7 +40,7 @@ _CONNECT_SECONDS = 10.0  # for a cluster to accept a connection
 class Round:
     """The result of one round."""
 
-    # The location and reason of each rejected row.
+    # The location of each rejected row and the reason for the rejection.
     rejected: list[Rejection] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)  # messages for the user, one line each
 
@@ -78,7 +78,7 @@ def connect_cluster(address: str | None = None) -> Generator[None, None, None]:
 
 
 def _require_reachable(address: str) -> None:
-    """Check that a program listens at HOST:PORT; Ray takes forty seconds to notice if none does."""
+    """Check that a program listens on HOST:PORT; Ray takes forty seconds to notice if none does."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not host or not port.isdigit():
         return  # Ray accepts other addresses, such as "auto"
@@ -91,7 +91,7 @@ def _require_reachable(address: str) -> None:
 
 
 def require_same_version() -> None:
-    """Check that all machines have this version and kernel, as results must be bit-identical."""
+    """Check that all machines have the same version and kernel; results must be bit-identical."""
     import ray
 
     describe_remotely = ray.remote(num_cpus=1, max_retries=_MAX_RETRIES)(_describe_kernel)
@@ -119,12 +119,12 @@ def run(
     skip_rejected: bool = False,
     scale_lr: bool = True,
 ) -> Generator[Round, None, None]:
-    """Test and train a model on files in shards, starting at its cursor; yield after each round.
+    """Test and train a model on shards of files, starting at its cursor; yield after each round.
 
-    A new model first learns the rows up to the first labeled row. In a round, all shards start from
-    the same model and test each sample before learning it; then their models are averaged. At each
-    yield, the model, its progress and its cursor are consistent and may be saved. Interrupting a
-    source ends the run.
+    A new model first learns the rows up to the first labeled row. In each round, all shards start
+    from the same model and test each sample before learning it; then their models are averaged. At
+    each yield, the model, its progress and its cursor are consistent and may be saved. Interrupting
+    a source ends the run.
     """
     run_cursor = replace(live.cursor if cursor is None else cursor, finished=False)
     if run_cursor.shards is None:
@@ -173,7 +173,7 @@ def run(
 
 
 def _adopt_first_sample(live: LiveModel, outcome: Outcome, cursor: Cursor) -> Round:
-    """Adopt a model that has learned its first sample, and move the cursor past that row."""
+    """Adopt a model that has learned its first sample, and move the cursor past its row."""
     assert cursor.shards is not None
     learner = outcome.live
     cursor.read, cursor.rejected = learner.cursor.read, learner.cursor.rejected
@@ -214,7 +214,7 @@ class _Tasks:
         return count_rounds(self._groups, shards)
 
     def find_next_round(self, epoch: int, shards: Shards) -> tuple[int, Shards] | None:
-        """Return the next round in which a shard has rows, or None after the last."""
+        """Return the next round in which a shard has rows, or None if there is none."""
         n_rounds = self.n_rounds(shards)
         while n_rounds:
             if shards.rounds >= n_rounds:
@@ -258,7 +258,7 @@ class _Tasks:
             ]
 
     def wait(self, running_tasks: list[object]) -> list[Outcome] | None:
-        """Wait for a round; return its outcomes in shard order, or None if interrupted."""
+        """Wait for a round; return its outcomes in shard order, or None after an interrupt."""
         import ray
 
         unfinished = running_tasks

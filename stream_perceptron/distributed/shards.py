@@ -33,7 +33,7 @@ class RowRange:
     file: int  # index of the file
     group: int  # index of the row group in the file
     start: int  # index of the first row in the group
-    end: int  # one past the last row
+    end: int  # one past the index of the last row
     first: int  # number of the range's first row, counted from 1 in the file
 
 
@@ -67,7 +67,7 @@ def assign_rows(
 
     Each shard has a contiguous range of all rows. The sizes differ by at most one row, so all
     shards have work until the end, however many row groups there are. In the first pass, shards
-    leave out the rows that were learned before the first round.
+    skip the rows that were learned before the first round.
 
     Returns
     -------
@@ -103,8 +103,8 @@ def plan_round(
 
 
 def _split_rows(groups: Sequence[Sequence[int]], start: int, end: int) -> Iterator[RowRange]:
-    """Split the rows [start, end), counted over all files, at the ends of row groups."""
-    begin = 0  # the first row of a row group, counted over all files
+    """Split the rows [start, end), counted across all files, at the ends of row groups."""
+    begin = 0  # the first row of a row group, counted across all files
     for file, sizes in enumerate(groups):
         begin_of_file = begin
         for group, size in enumerate(sizes):
@@ -119,7 +119,7 @@ class Outcome:
     """The result of learning a shard's rows in one round."""
 
     live: LiveModel  # the trained model
-    # The location and reason of each rejected row.
+    # The location of each rejected row and the reason for the rejection.
     rejected: list[Rejection] = field(default_factory=list)
     # Messages for the user about the first file.
     notices: list[Notice] = field(default_factory=list)
@@ -134,7 +134,7 @@ def learn_first_sample(
 ) -> Outcome | None:
     """Test and train a copy of a new live model on all rows up to the first labeled row.
 
-    The initial weights of that row's label and features are drawn here, so that all shards begin
+    The initial weights for that row's label and features are drawn here, so that all shards begin
     with the same weights.
 
     Returns

@@ -20,9 +20,9 @@ class Shards:
     """The split of a run into shards, and the rounds completed so far."""
 
     n: int = field(metadata={"least": 1})  # the number of shards
-    rows: int = field(metadata={"least": 1})  # the rows of each shard in a round
-    rounds: int = 0  # the rounds completed in the epoch
-    # The rows up to the first labeled one, which are learned before the first round.
+    rows: int = field(metadata={"least": 1})  # the number of rows of each shard in a round
+    rounds: int = 0  # the number of rounds completed in the epoch
+    # The number of rows up to the first labeled one, which are learned before the first round.
     first_rows: int = 0
 
     def __str__(self) -> str:
@@ -39,24 +39,24 @@ class SourceAction(Enum):
 
 @dataclass
 class Cursor:
-    """The position of a run in its sources: rows before it are learned, rows after it are not."""
+    """The position of a run in its sources: rows before it are learned; rows after it are not."""
 
-    # In the order given. The fingerprint of a text file covers it up to the last row that was read,
-    # unless its rows are drawn at random.
+    # In the order given. The fingerprint of a text file covers the file up to the last row that
+    # was read, unless its rows are drawn at random.
     sources: list[Fingerprint] = field(default_factory=list)
     at_random: bool = False  # whether rows are drawn at random from all sources
     epoch: int = 0  # counted from 0
-    index: int = 0  # the source in the epoch; the number of sources once all are read
-    # The rows read from this source, or the draws in the epoch. For a pipe, the rows of all runs,
-    # excluding redelivered rows.
+    index: int = 0  # the source's position in the epoch; the number of sources once all are read
+    # The number of rows read from this source, or of draws in the epoch. For a pipe, the number of
+    # rows in all runs, excluding redelivered rows.
     row: int = 0
-    # The rows at the start of the current file that were learned before this pass.
+    # The number of rows at the start of the current file that were learned before this pass.
     n_known: int = field(default=0, compare=False, metadata={"saved": False})
     # The number of bytes in a text file up to the end of the last row read.
     offset: int = field(default=0, metadata={"optional": True})
-    # The rows read from these sources in all epochs, including earlier runs.
+    # The number of rows read from these sources in all epochs, including earlier runs.
     read: int = 0
-    rejected: int = field(default=0, metadata={"optional": True})  # the rejected rows among these
+    rejected: int = field(default=0, metadata={"optional": True})  # rejected rows among them
     finished: bool = True  # whether the run ended without an interrupt or an error
     stopped_below: float | None = None  # the epsilon, if an error below it ended the run
     # The size in bytes of each output file up to the last learned row, keyed by the file's path
@@ -75,7 +75,7 @@ class Cursor:
     def copy_for_run(self, epsilon: float, stop: bool) -> Cursor:
         """Return a copy for a new run.
 
-        It is marked as finished if an error below epsilon ended the last run.
+        The copy is marked as finished if an error below epsilon ended the last run.
         """
         cursor = replace(
             self, sources=list(self.sources), redeliveries=copy.deepcopy(self.redeliveries)
@@ -86,7 +86,7 @@ class Cursor:
         if not cursor.finished:
             cursor.stopped_below = None
             if cursor.begins_at_marks and not all(source.is_stream for source in cursor.sources):
-                # Rows before a mark are counted when it is reached.
+                # Rows before a mark are counted when the mark is reached.
                 cursor.read = cursor.rejected = 0
         return cursor
 
@@ -118,7 +118,7 @@ class Cursor:
         return self.epoch > 0 or self.is_again
 
     def count_repeated(self, n: int) -> int:
-        """Return how many of the next n rows were learned before; these come first."""
+        """Return how many of the next n rows were learned before; these rows come first."""
         repeats_all = self.epoch > 0 or self.at_random
         return n if repeats_all else min(n, max(0, self.n_known - self.row))
 
@@ -167,7 +167,7 @@ class Cursor:
         Raises
         ------
         CheckpointError
-            If an unfinished run read some of these files at random or in shards.
+            If an unfinished run drew rows from some of these files at random, or read them in shards.
 
         """
         unread = [
@@ -193,7 +193,7 @@ class Cursor:
     def resume_unordered(
         self, sources: Sequence[Fingerprint], at_random: bool, shards: Shards | None, again: bool
     ) -> Cursor:
-        """Return the cursor of a run that reads these files at random or in shards.
+        """Return the cursor of a run that draws rows from these files at random or reads them in shards.
 
         Raises
         ------
@@ -281,7 +281,7 @@ class Cursor:
 
     @property
     def action(self) -> SourceAction:
-        """The action for a source that is read from this cursor on."""
+        """The action for a source that is read starting at this cursor."""
         return SourceAction.RESUME if self.row else SourceAction.BEGIN
 
     @property

@@ -85,7 +85,7 @@ def read_rows(
     """Yield rows with their interpreter, starting at a cursor; a thread prefetches them.
 
     This function moves the cursor to each source in turn, and the caller moves it past the rows. No
-    source is started once the cursor has read `end` rows. After an interrupt, only rows already
+    source is started once `cursor.read` reaches `end`. After an interrupt, only rows already
     read from pipes are yielded. Changes to `knowledge` take effect at the next source.
 
     Raises
@@ -173,9 +173,9 @@ def slice_rows(
     n_single_rows: int = 0,
     name_lifetime: int | None = None,
 ) -> Iterator[tuple[Interpreter, RawRows]]:
-    """Slice rows where a run yields, and end once the cursor has read `end` rows.
+    """Slice rows where a run yields, and end once `cursor.read` reaches `end`.
 
-    A run yields after 1,000, 2,000, 4,000, ... rows, where progress is reported; at multiples of
+    A run yields after 1,000, 2,000, 4,000, ... rows, when progress is reported; at multiples of
     `every`; after each of the first `n_single_rows` rows; and at multiples of `name_lifetime` in
     a source. The caller moves the cursor past the rows.
     """
@@ -197,4 +197,4 @@ def slice_rows(
             yield interpreter, raw_rows[n_sliced : n_sliced + n_rows]
             n_sliced += n_rows
             if end is not None and cursor.read >= end:
-                return  # without waiting for the next rows, which may never come from a pipe
+                return  # without waiting for the next rows, which a pipe may never deliver

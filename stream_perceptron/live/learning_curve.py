@@ -18,8 +18,8 @@ MAX_SUM = sys.float_info.max
 class LearningCurve:
     """Sums over bins of labeled samples, with at most `MAX_BINS` bins for a run of any length.
 
-    A bin is full when it has `bin` samples. When `MAX_BINS` bins are full, adjacent bins are merged
-    in pairs, and `bin` doubles. The curve therefore does not depend on the batch sizes.
+    A bin is full when it contains `bin` samples. When `MAX_BINS` bins are full, adjacent bins are
+    merged in pairs, and `bin` doubles. The curve therefore does not depend on the batch sizes.
 
     Examples
     --------
@@ -43,7 +43,7 @@ class LearningCurve:
         self.bin = self._FIRST_BIN  # the number of labeled samples that fill a bin
         # Shape (bins, len(COLUMNS)); the last bin may be incomplete.
         self.sums = np.zeros((0, len(self.COLUMNS)))
-        # For each bin and class, the number of samples and of correct predictions; shape
+        # For each bin and class, the numbers of samples and of correct predictions; shape
         # (bins, 2 * classes). None if there are more than `MAX_CLASSES` classes, or if classes
         # were not counted from the start.
         self.class_counts: NDArray[np.int64] | None = np.zeros((0, 0), np.int64)
@@ -175,7 +175,7 @@ class LearningCurve:
             self.sums = np.vstack([self.sums, sums])
 
     def _make_room(self) -> None:
-        """Merge adjacent bins in pairs if there is no room for another one."""
+        """Merge adjacent bins in pairs if there is no room for another bin."""
         if len(self.sums) >= self.MAX_BINS:
             padded = np.pad(self.sums, ((0, len(self.sums) % 2), (0, 0)))
             with np.errstate(over="ignore"):

@@ -49,7 +49,7 @@ class Ledger:
         # Results that the progress does not include yet, with their row numbers.
         self._buffer: list[tuple[TrainResult, NDArray[np.intp]]] = []
         self._n_buffered = 0
-        self._buffered_at = 0.0  # the time when the first of them was buffered
+        self._buffered_at = 0.0  # the time at which the first of them was buffered
         self.recent_scores = RecentScores()
         self._is_repeated = False  # whether the buffered rows were learned before
         self.cursor = cursor
@@ -87,7 +87,7 @@ class Ledger:
 
     @property
     def has_unreported_event(self) -> bool:
-        """Whether the counted rows have a drift event that has not been reported yet."""
+        """Whether a drift event found in the counted rows has not been reported yet."""
         events = self._progress.events
         return bool(events) and events[-1].found > self._progress.reported_row
 
@@ -114,9 +114,9 @@ class Ledger:
     ) -> None:
         """Count the rows of a batch that has been processed.
 
-        `result` is the result of its usable rows, and `rows` are their row numbers in the run. The
-        first `n_repeated` of them were learned before. `knowledge` includes what was inferred
-        from them.
+        `result` is the result for the usable rows, and `rows` are their row numbers in the run. The
+        first `n_repeated` of these rows were learned before. `knowledge` includes what was inferred
+        from the rows.
         """
         n, progress = len(result), self._progress
         # These arrays are counted later, and the caller shares them.
@@ -222,7 +222,7 @@ class Ledger:
         return SourceAction.RESUME if is_last else SourceAction.BEGIN
 
     def end_source(self, cursor: Cursor, source: Source) -> None:
-        """Record the end of a source; its files are finished unless it was interrupted."""
+        """Record the end of a source; mark its files as finished unless it was interrupted."""
         self.update_mark()
         if source.interrupt.is_set or not cursor.sources:
             return

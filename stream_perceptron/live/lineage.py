@@ -34,13 +34,13 @@ class Entry:
     sources: tuple[Fingerprint, ...] = ()
     # The unit of `start` and `end`: rows of the source, or draws or rounds over all epochs.
     unit: str = field(default=ROWS, metadata={"one_of": (ROWS, DRAWS, ROUNDS)})
-    start: int = 0  # the first, counted from 0
+    start: int = 0  # the first one, counted from 0
     end: int = 0  # one past the last
     rejected: int = 0  # rejected rows among them
     seed: int = field(default=0, metadata={"optional": True, "below": 2**64})  # for draws
     shards: int = field(default=0, metadata={"optional": True})
-    round_rows: int = field(default=0, metadata={"optional": True})  # of each shard in a round
-    # The rows before the first round, which the shards left out in the first pass.
+    round_rows: int = field(default=0, metadata={"optional": True})  # rows of each shard in a round
+    # The number of rows before the first round; the shards left these rows out in the first pass.
     first_rows: int = field(default=0, metadata={"optional": True})
     # Whether the shards learned with lr itself, rather than with lr times the number of shards.
     kept_lr: bool = field(default=False, metadata={"optional": True})
@@ -51,7 +51,7 @@ class Entry:
     n_repeated: int = field(default=0, metadata={"optional": True})  # rows learned before
     # The class weights, as returned by `encode_class_weight`.
     class_weight: object = field(default=None, metadata={"is_json": True, "optional": True})
-    # The only field of an average: the entries that each model added, in the order of averaging.
+    # The only field set in an average: the entries added by each model, in averaging order.
     models: tuple[tuple[Entry, ...], ...] = field(default=(), metadata={"optional": True})
 
     @property
@@ -103,7 +103,7 @@ class Entry:
 
 @dataclass(eq=False, repr=False)
 class Lineage:
-    """The entries that a model learned, in order.
+    """The entries for everything that a model learned, in order.
 
     They do not depend on how often a run was stopped and resumed.
 
@@ -126,8 +126,8 @@ class Lineage:
     def add(self, entry: Entry, sources_before: Sequence[Fingerprint]) -> None:
         """Add an entry, or extend the last entry if the new one continues it.
 
-        `sources_before` has the fingerprints of the sources before this step, which changes the
-        fingerprint of a text file.
+        `sources_before` contains the fingerprints of the sources before this step, because the step
+        changes the fingerprint of a text file.
         """
         if KERNEL not in self.kernels:
             self.kernels = (*self.kernels, KERNEL)
@@ -239,7 +239,7 @@ def group_repeats(items: Sequence[T]) -> Iterator[tuple[Sequence[T], int]]:
 
 
 def flatten_entries(entries: Sequence[Entry]) -> Iterator[Entry]:
-    """Yield lineage entries, each average followed by the entries of its models."""
+    """Yield lineage entries, with each average followed by the entries of its models."""
     for entry in entries:
         yield entry
         for model_entries in entry.models:

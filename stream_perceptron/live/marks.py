@@ -78,7 +78,7 @@ class Marks:
         return Marks, (list(self),)
 
     def put(self, mark: Mark, replaced: Mark | None = None) -> None:
-        """Add a mark, replacing another one if given."""
+        """Add a mark, which replaces another mark if one is given."""
         if replaced is not None:
             self._remove(replaced)
         self._marks[mark] = None
@@ -96,7 +96,7 @@ class Marks:
         self._sizes[_start_size(mark)] -= 1
 
     def _keys(self, mark: Mark) -> list[tuple[dict[object, list[Mark]], object]]:
-        """Return the indexes that contain a mark, with its key in each."""
+        """Return the indexes that contain a mark, with the mark's key in each."""
         digest = mark.start or mark.source.digest
         keys: list[tuple[dict[Any, list[Mark]], Any]] = [
             (self._by_digest, digest), (self._by_name, mark.source.name)
@@ -123,7 +123,7 @@ class Marks:
         return None
 
     def find_finished(self, paths: Sequence[str]) -> Iterator[LearnedFile | None]:
-        """Yield a `LearnedFile` for each path whose mark shows that it is finished, else None.
+        """Yield, for each path, a `LearnedFile` if its mark shows a finished file, else None.
 
         A file is not read if its state matches that of its mark. Other files are read in parallel.
         """
@@ -139,7 +139,7 @@ class Marks:
             pool.shutdown(cancel_futures=True)
 
     def _find_finished(self, path: str) -> LearnedFile | None:
-        """Return a `LearnedFile` for a path whose mark shows that it is finished, else None."""
+        """Return a `LearnedFile` if the mark of a path shows a finished file, else None."""
         with suppress(OSError):  # opening the file will report the error
             state = FileState.find(path)
             if state is None:
@@ -160,7 +160,7 @@ class Marks:
         return self._find_by_content(mark.source, digest, mark.source.name)
 
     def adopt(self, mark: Mark, source: Source) -> Mark:
-        """Return a mark like the given one under the name of a source with the same content.
+        """Return a mark like the given one, but with the name of a source with the same content.
 
         The mark is copied if its original file still has this content; otherwise it is moved.
         """
@@ -211,7 +211,7 @@ class Marks:
 class LearnedFile(Source):
     """A file that is not opened, because it has no rows beyond its mark.
 
-    `state` is its state when this was checked; the file may have changed since then.
+    `state` is the state of the file when it was checked; the file may have changed since then.
     """
 
     def __init__(self, path: str, mark: Mark, state: FileState) -> None:
@@ -237,7 +237,7 @@ class LearnedFile(Source):
 
 
 def may_share_content(sources: Sequence[Source]) -> bool:
-    """Return whether two files may have the same content, or one may begin with the other.
+    """Return whether any file may have the same content as another file, or begin with it.
 
     Examples
     --------

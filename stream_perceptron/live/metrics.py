@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 WINDOW = 1000
 
 _MAX_REACHES = 256
-_PAIR_BASE = 2**31  # larger than any label's number, to combine two numbers into one key
+_PAIR_BASE = 2**31  # larger than any label's number, so that two numbers can share one key
 
 
 class LabelCounts(NamedTuple):
@@ -38,7 +38,7 @@ class ClassMetrics(NamedTuple):
     """Metrics of k labels, from confusion counts; arrays have shape (k,).
 
     `precision` is the share of correct predictions among the predictions of a label, and `recall`
-    the share among its samples; both are 0 if there are none. `macro_f1` is the mean F1 of the
+    the share among its samples; each is 0 if undefined. `macro_f1` is the mean F1 of the
     labels that occur, and `balanced_accuracy` the mean recall of the labels that samples have.
     `counts` is `seen` plus the untested samples. `largest` is the number of the label with the most
     samples, and `baseline` its share: the accuracy of always predicting it.
@@ -75,7 +75,7 @@ def _divide(part: Array, whole: Array) -> NDArray[np.float64]:
 
 
 def merge_reaches(one: dict[str, float], other: dict[str, float]) -> dict[str, float]:
-    """Return the larger reach of each feature that is in both, sorted by name."""
+    """Return the larger reach of each feature that is in both dictionaries, sorted by name."""
     return {name: max(one[name], other[name]) for name in sorted(one.keys() & other.keys())}
 
 
@@ -237,7 +237,7 @@ class Tally:
 
     @property
     def accuracy(self) -> float:
-        """The share of correct predictions; 0 before the first."""
+        """The share of correct predictions; 0 before the first prediction."""
         return self.confusion.right / self.tested if self.tested else 0.0
 
     @property
@@ -302,12 +302,13 @@ class Progress:
     missing: int = field(default=0, metadata={"optional": True})
     # The number of nulls in each untyped column.
     untyped_nulls: dict[str, int] | None = field(default=None, metadata={"optional": True})
-    # The last drift events.
+    # The most recent drift events.
     events: list[DriftEvent] = field(default_factory=list, metadata={"optional": True})
     # The row where the last reported event was found.
     reported_row: int = field(default=0, metadata={"optional": True, "verified": False})
-    # The predictions on new rows, and on rows that were learned before or drawn at random. Labels
-    # are numbered as in `classes_`. Samples that came before any label was known are left out.
+    # The predictions for new rows, and those for rows that were learned before or drawn at random.
+    # Labels are numbered as in `classes_`. Samples that came before any label was known are left
+    # out.
     progressive: Tally = field(default_factory=Tally, metadata={"saved": False})
     training: Tally = field(default_factory=Tally, metadata={"saved": False})
     curve: LearningCurve = field(default_factory=LearningCurve, metadata={"saved": False})
@@ -417,7 +418,7 @@ class Progress:
             raise CheckpointError("progress has inconsistent counts")
 
     def count_missing(self, values: MissingValues | None, knowledge: Knowledge) -> None:
-        """Count the missing values of rows; `knowledge` includes what they reveal."""
+        """Count the missing values of rows; `knowledge` includes what the rows reveal."""
         nulls = self.untyped_nulls or {}
         if values is not None:
             self.missing += int(values.counts.sum())
@@ -465,7 +466,7 @@ class Progress:
         result
             The results.
         rows
-            The numbers of the samples' rows in the run, by default the next ones.
+            The numbers of the samples' rows in the run, by default the next numbers.
         is_repeated
             Whether these rows were learned before.
 

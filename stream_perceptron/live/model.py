@@ -56,7 +56,8 @@ from stream_perceptron.model.vocabulary import Vocabulary
 from stream_perceptron.model.weights import NAME_COST
 from stream_perceptron.perceptron import SGDPerceptron
 
-# Called in place of a step, with the step and a batch; may examine the model before and after it.
+# Called with a step and a batch, in place of the step; may examine the model before and after the
+# step.
 StepWrapper = Callable[[Step, Batch], StepResult]
 
 # Returns the model for the next rows; its argument checks whether a model fits the source.
@@ -245,7 +246,8 @@ class LiveModel:
     def recent_auc(self) -> float | None:
         """The area under the ROC curve of the rarest class, over the last 1,000 samples.
 
-        None if these samples have only one class, or for the first 1,000 samples after a resume.
+        None if all or none of these samples belong to this class, or for the first 1,000 samples
+        after a run resumes.
         """
         progress, recent_scores = self.progress, self.ledger.recent_scores
         n_tested = progress.progressive.tested + progress.training.tested
@@ -295,7 +297,7 @@ class LiveModel:
         Raises
         ------
         CheckpointError
-            If it was saved with a pipeline step that runs only in Python.
+            If the model was saved with a pipeline step that runs only in Python.
 
         """
         if self.python_step is not None:
@@ -410,13 +412,13 @@ class LiveModel:
         skip_rejected
             Whether rows that cannot be used are left out, instead of ending the run.
         with_scores, with_all_scores
-            Whether results have the score of each prediction, and of each label.
+            Whether results include the score of each prediction, and of each label.
         every
             Also yield at multiples of this number of rows read.
         n_single_rows
             The number of rows to learn one by one at the start of the run.
         reads_unused_columns
-            Whether unused columns are read, too, so that rejected rows have all of their columns.
+            Whether unused columns are read, too, so that rejected rows contain all their columns.
         notify
             Called with a line of text when a file is skipped because all of its rows were learned
             before, and when a file has replaced another one of the same name.
@@ -578,10 +580,10 @@ class LiveModel:
             The source to read.
         reload
             Called before every 100 rows, or fewer if fewer have arrived; returns the model that
-            predicts them. It is given a function that checks whether the source fits a model, and
-            raises SourceError if not; the source must fit the model that is returned.
+            predicts them. Its argument is a function that checks whether the source fits a model
+            and raises SourceError if not; the source must fit the model that is returned.
         joins_labels
-            Whether late labels are joined to their samples, as when learning. If not, label
+            Whether late labels are joined to their samples, as they are in training. If not, label
             rows are rejected.
 
         """

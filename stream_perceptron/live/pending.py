@@ -37,7 +37,7 @@ class PendingSample(NamedTuple):
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class JoinedBatch(Batch):
-    """A batch whose label rows have the features of their pending samples.
+    """A batch whose label rows contain the features of their pending samples.
 
     Row numbers count only usable rows.
     """
@@ -67,7 +67,7 @@ class PendingSamples:
     """Pending samples by ID, oldest first."""
 
     n_evicted: int = field(default=0, metadata={"saved_as": "forgotten"})
-    # The names of features that rows have had, but that the model has not learned.
+    # The names of features that have occurred in rows, but that the model has not learned.
     names: list[str] = field(default_factory=list)
     # The part of the samples that is saved as JSON, not in arrays.
     ids: list[str] = field(default_factory=list)
@@ -154,7 +154,7 @@ class PendingSamples:
         for key, row in batch.added_rows.items():
             if features.name_ids is not None:
                 ids = features.name_ids[starts[row] : starts[row + 1]]
-            # The order of names depends on which rows were read together, so sort them.
+            # The order of names depends on which rows were read together, so sort the names.
             if ids.tobytes() != last_ids:
                 last_ids, names_of_row = ids.tobytes(), [features.names[i] for i in ids.tolist()]
                 names = tuple(sort_naturally(names_of_row))
@@ -273,7 +273,7 @@ def _join_features(
     earlier_samples: dict[int, PendingSample],
     rows_in_batch: dict[int, int],
 ) -> Batch:
-    """Return the usable rows of a batch; label rows have the features of their samples."""
+    """Return the usable rows of a batch; label rows get the features of their samples."""
     order, missing = np.arange(len(used)), batch.missing
     weights, unscaled = batch.weights[used], batch.unscaled
     missing = None if missing is None else missing[np.array(used, np.intp)]

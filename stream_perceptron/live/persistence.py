@@ -58,7 +58,7 @@ class SavedModel(NamedTuple):
 def read_live_model(path: Path) -> SavedModel:
     """Load the state of a live model from a checkpoint.
 
-    A file written by `stream_perceptron.save` has only the model, so all other parts are new.
+    A file written by `stream_perceptron.save` contains only the model, so all other parts are new.
     """
     with add_path_to_errors(path):
         meta, members = read_checkpoint(path)

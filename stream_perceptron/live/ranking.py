@@ -15,7 +15,7 @@ _BINS = 2**16
 
 
 class PrecisionRecall(NamedTuple):
-    """The numbers of samples of a class, and of all others, whose score reaches each threshold."""
+    """The numbers of samples of a class, and of all other classes, that reach each threshold."""
 
     thresholds: NDArray[np.float64]  # descending
     hits: NDArray[np.int64]  # samples of the class
@@ -43,7 +43,7 @@ class RankingFigures(NamedTuple):
     average_precision: float
     roc_auc: float
     recall_at_precision_50: float  # the largest recall at a precision of at least 0.5
-    recall_at_precision_90: float  # at a precision of at least 0.9
+    recall_at_precision_90: float  # the largest recall at a precision of at least 0.9
     best_threshold: float  # the threshold with the largest F1, with as few digits as possible
     best_f1: float
 
@@ -75,7 +75,7 @@ class Ranking:
         self._targets: list[NDArray[np.intp]] = []
         self._scores: list[NDArray[np.float64]] = []
         self._n = 0
-        # The numbers of samples by class and bin: of the class, and of all others.
+        # The numbers of samples by class and bin: those of the class, and those of all others.
         self._binned: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
 
     @property

@@ -1,4 +1,4 @@
-"""The outputs for the last samples, from which the ROC AUC of a class is computed."""
+"""The outputs for the most recent samples, from which the ROC AUC of a class is computed."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ class RecentScores:
     def compute_auc(self, label: int, activation: Activation) -> float | None:
         """Return the area under the ROC curve of a class against all others.
 
-        It is None if all or none of these samples belong to the class. Samples that came before the
-        class was known are left out.
+        Return None if all or none of these samples belong to the class. Samples that came before
+        the class was known are left out.
         """
         known_parts = [(targets, nets) for targets, nets in self._parts if label < nets.shape[1]]
         if not known_parts:

@@ -59,7 +59,7 @@ class StepResult:
     is_late_label: NDArray[np.bool_] | None = None
     # Whether the last sample ended the training with an error below epsilon.
     stopped: bool = False
-    # The error that the next row causes: the model would diverge or become too large. None if
+    # The error that the next row would cause: the model would diverge or become too large. None if
     # there is no error.
     failure: Exception | None = None
 
@@ -70,7 +70,7 @@ class StepResult:
 
     @property
     def n_learned_before(self) -> NDArray[np.intp]:
-        """The number of samples learned before each of these was predicted; shape (n,)."""
+        """The number of samples learned before each of these samples was predicted; shape (n,)."""
         return self.n_learned - np.cumsum(self.targets[::-1] >= 0)[::-1]
 
 
@@ -78,7 +78,7 @@ def build_result(
     live: LiveModel, batch: Batch, result: TrainResult, rows: NDArray[np.intp], done: Batch,
     to_learn: bool = True,
 ) -> StepResult:  # fmt: skip
-    """Build the result of the first usable rows of a batch; `done` has the rows processed."""
+    """Build the result for the first usable rows of a batch; `done` contains the rows processed."""
     n, failure = len(result), result.memory_error
     place = "" if len(done) == len(batch) else batch.format_location(len(done))
     if result.diverged and to_learn and batch.labels[n] is not None:
@@ -157,7 +157,7 @@ def find_scaling_problem(live: LiveModel) -> tuple[str, str] | None:
 
 
 def collect_notes(batch: Batch, live: LiveModel) -> list[Notice]:
-    """Return the notices of a batch, with warnings about the features and labels so far."""
+    """Return the notices for a batch, with warnings about the features and labels seen so far."""
     notices, model = list(batch.notices), live.model
     if notices and live.progress.largest > LARGE_FEATURE and (advice := find_scaling_problem(live)):
         text = f"unscaled features: {'; '.join(advice)}"

@@ -83,7 +83,8 @@ class Thresholds:
     def apply(self, result: StepResult, with_all_scores: bool) -> StepResult:
         """Return a result with the predictions based on thresholds, and their scores.
 
-        `result` has the scores of all classes; they are removed unless `with_all_scores` is true.
+        `result` contains the scores of all classes, which are removed unless `with_all_scores` is
+        true.
         """
         scores = result.all_scores
         if scores is None or not scores.shape[1]:

@@ -81,7 +81,7 @@ def get_activation(name: str) -> Activation:
     Raises
     ------
     ValueError
-        If the name is unknown, or names the unit step, which the delta rule cannot train.
+        If the name is unknown or is that of the unit step, which the delta rule cannot train.
 
     Examples
     --------

@@ -8,7 +8,7 @@ from collections.abc import Hashable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-MAX_BALANCED_FACTOR = 100.0  # the largest factor of a rare class
+MAX_BALANCED_FACTOR = 100.0  # the largest factor for a rare class
 
 _NO_COUNTS = np.zeros(0, np.int64)
 
@@ -19,7 +19,7 @@ class ClassWeights:
     Parameters
     ----------
     class_weight
-        The factor of each class, by label or by the text of the label; the factor of other classes
+        The factor for each class, by label or the text of the label; the factor for other classes
         is 1. "balanced" means n / (k * n_class), as in scikit-learn[^1], but at most 100: n is the
         number of labeled samples learned so far, including the current sample; n_class is the
         number of these samples in the current sample's class; and k is the number of different
@@ -56,7 +56,7 @@ class ClassWeights:
         return self.class_weight == "balanced"
 
     def compute_factor(self, target: int, label: Hashable) -> float:
-        """Return the factor of the next sample, given its label and the label's index."""
+        """Return the factor for the next sample, given its label and the label's index."""
         if not isinstance(self.class_weight, str):
             return self._find_factor(label)
         counts = self.counts
@@ -67,7 +67,7 @@ class ClassWeights:
     def compute_factors(
         self, targets: NDArray[np.intp], labels: Sequence[Hashable]
     ) -> NDArray[np.float64]:
-        """Return the factors of consecutive samples, given the indices of their labels.
+        """Return the factors for consecutive samples, given the indices of their labels.
 
         A sample without a label has the index -1 and the factor 1, and is not counted.
         """
@@ -92,7 +92,7 @@ class ClassWeights:
         return factors
 
     def count_samples(self, targets: NDArray[np.intp]) -> None:
-        """Count learned samples, given the indices of their labels, -1 if they have none."""
+        """Count learned samples, given the indices of their labels, or -1 where there is none."""
         if self.is_balanced:
             added = np.bincount(targets[targets >= 0], minlength=len(self.counts)).astype(np.int64)
             self.counts = self.copy_counts(len(added)) + added

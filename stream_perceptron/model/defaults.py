@@ -1,4 +1,4 @@
-"""Default values of a model's parameters, which several functions share.
+"""Default values of a model's parameters, shared by several functions.
 
 The command-line options repeat these values, because printing the help must not wait for this
 package to be imported.

@@ -44,7 +44,7 @@ def convert_frame(
 ) -> Rows:
     """Convert the selected columns of a frame to rows.
 
-    A null is an absent feature; in pandas, so are NaN and the fill value of a sparse column.
+    A null marks an absent feature; in pandas, so do NaN and the fill value of a sparse column.
     """
     names: Names = tuple(frame.columns)
     indices = [i for i, name in enumerate(names) if is_selected(name)]
@@ -62,7 +62,7 @@ def convert_frame(
 
 
 def _convert_dense_frame(frame: nw.DataFrame[IntoDataFrame], names: Names) -> Rows:
-    """Convert a frame of numbers and bools to rows; a null is an absent feature."""
+    """Convert a frame of numbers and bools to rows; a null marks an absent feature."""
     import narwhals.stable.v2 as nw
     from river.utils import dataframe
 
@@ -80,7 +80,7 @@ def _convert_dense_frame(frame: nw.DataFrame[IntoDataFrame], names: Names) -> Ro
                 f"feature {name!r} is of type {kind}: only numbers and bools can be learned; "
                 "encode or drop it"
             )
-    # River's helper turns missing values into NaN in every kind of frame.
+    # River's helper turns missing values into NaN for every kind of frame.
     rows = dataframe.to_numpy(frame)
     missing = np.isnan(rows)
     if not missing.any():
@@ -124,7 +124,7 @@ def as_rows(X: Any, names: Sequence[Hashable] | None) -> Rows:
     """Convert a frame, an array (n, d) or a sparse matrix to rows.
 
     `names` are the names of the columns; None means a frame's own names, or 0 to d - 1 otherwise.
-    Cells that are masked, or that a sparse matrix does not store, are absent features.
+    Cells that are masked, or that a sparse matrix does not store, mark absent features.
     """
     if hasattr(X, "columns") and not isinstance(X, np.ndarray):
         frame = as_frame(X)

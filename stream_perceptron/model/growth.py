@@ -26,8 +26,8 @@ _NO_ROWS = np.empty(0, np.intp)
 class Growth(NamedTuple):
     """The new labels and features that rows add to a model, in order.
 
-    A labeled row adds its label and, in natural order, its features, except those that the model or
-    an earlier labeled row already has. An unlabeled row adds nothing.
+    A labeled row adds its label and, in natural order, its features, except names that the model or
+    an earlier labeled row already contains. An unlabeled row adds nothing.
 
     Examples
     --------
@@ -40,14 +40,14 @@ class Growth(NamedTuple):
     """
 
     shape: tuple[int, int]  # the numbers of labels and features before the first row
-    targets: NDArray[np.intp]  # the index of each row's label, -1 if it has none; shape (n,)
+    targets: NDArray[np.intp]  # the index of each row's label, -1 if it is missing; shape (n,)
     # The feature index of each name in the rows, -1 if the name is neither known nor added; shape
     # (len(names),).
     feature_ids: NDArray[np.int32]
     labels: Sequence[Hashable] = ()  # the new labels
-    label_rows: NDArray[np.intp] = _NO_ROWS  # the row adding each new label, in ascending order
+    label_rows: NDArray[np.intp] = _NO_ROWS  # the rows that add the new labels, in ascending order
     features: Sequence[Hashable] = ()  # the new features
-    feature_rows: NDArray[np.intp] = _NO_ROWS  # the row adding each new feature, in ascending order
+    feature_rows: NDArray[np.intp] = _NO_ROWS  # rows that add the new features, in ascending order
 
     @classmethod
     def plan(cls, samples: Samples, labels: Vocabulary, features: Vocabulary) -> Growth:

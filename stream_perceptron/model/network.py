@@ -84,7 +84,7 @@ class _Task(NamedTuple):
     result: TrainResult
 
     def predict(self, start: int, nets: Array) -> None:
-        """Record the predictions of the rows from `start` on, given their net inputs."""
+        """Record the predictions for the rows from `start` on, given their net inputs."""
         n, k = nets.shape
         rows, result = slice(start, start + n), self.result
         if not n or not k:
@@ -343,7 +343,7 @@ class Network:
                 task.rule, Part(rows, growth.feature_ids, targets, weights, rates), results
             )
         finally:
-            # Remove the names of rows that were not learned.
+            # Remove the names that were added for rows that were not learned.
             n_learned = self.n_seen - n_before
             n_rows = len(rows)
             if n_learned < n_labeled:

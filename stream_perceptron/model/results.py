@@ -64,7 +64,7 @@ class TrainResult:
 
     @classmethod
     def empty(cls, n: int) -> TrainResult:
-        """Return a result for n samples with placeholders: -1, NaN and False."""
+        """Return a result for n samples, filled with placeholders: -1, NaN and False."""
         # `np.full` is several times slower, which matters for a single sample.
         targets, predicted = integers = np.empty((2, n), np.intp)
         integers.fill(-1)

@@ -29,7 +29,7 @@ class Rows:
     >>> rows.names, list(rows.dicts()), rows.max_abs()
     (('a', 'b', 'c'), [{'a': 1.0, 'b': 2.0}, {'c': -3.0}], 3.0)
 
-    Pixels stay bytes until a kernel scales them:
+    Pixels remain bytes until a kernel scales them:
 
     >>> rows = Rows.from_table(("a", "b"), np.array([[0, 255]], np.uint8), scale=1 / 255)
     >>> len(rows), list(rows.dicts())
@@ -54,7 +54,7 @@ class Rows:
         is_present: NDArray[np.bool_] | None = None,
         scale: float = 1.0,
     ) -> Rows:
-        """Build rows from cells (n, d). Cells that are not present are absent features."""
+        """Build rows from cells (n, d). Cells that are not present mark absent features."""
         if cells.dtype != np.uint8:
             cells = np.require(cells, np.float64, ["C", "A"])
         n, d = cells.shape
@@ -134,7 +134,7 @@ class Rows:
 
     @property
     def lengths(self) -> NDArray[np.intp]:
-        """The number of features of each row, shape (n,)."""
+        """The number of features in each row, shape (n,)."""
         return np.diff(self.starts)
 
     @property
@@ -263,7 +263,7 @@ class Rows:
         return replace(self, starts=_compute_starts(lengths), name_ids=self.value_name_ids)
 
     def without_unused_names(self) -> Rows:
-        """Remove names that no row has if they are the majority, because each name costs time."""
+        """Remove unused names if they are in the majority, because each name costs time."""
         if self.name_ids is None or len(self.names) <= 4 * len(self.values) + _MAX_UNUSED_NAMES:
             return self
         occurs = np.zeros(len(self.names), bool)

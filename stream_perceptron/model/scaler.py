@@ -85,7 +85,7 @@ class Scaler:
         self.statistics[:, feature_ids] = statistics
 
     def standardize(self, feature_ids: FeatureIds, x: Floats) -> Floats:
-        """Return a sample's values x of the given features, standardized; shape (m,)."""
+        """Return a sample's values x for the given features, standardized; shape (m,)."""
         counts, means, variances = self.get_statistics(feature_ids)
         with np.errstate(all="ignore"):
             scaled = np.where(variances > 0, (x - means) / np.sqrt(variances), 0.0)

@@ -147,7 +147,7 @@ class Vocabulary:
     def __init__(self, names: Iterable[Hashable] = ()) -> None:
         self.names: list[Hashable] = []
         self.ids_by_name: dict[Hashable, int] = {}
-        # The names of the last lookup, and the IDs of those before the first unknown name.
+        # The names in the latest lookup, and the IDs of those before the first unknown name.
         self._last_lookup = _NO_LOOKUP
         self.extend(names)
 
@@ -171,7 +171,7 @@ class Vocabulary:
         del self.names[length:]
 
     def find_ids(self, names: Sequence[Hashable]) -> NDArray[np.int32]:
-        """Return the ID of each name, -1 if it is unknown."""
+        """Return the ID of each name, or -1 if it is unknown."""
         # Consecutive samples usually have the same names, or the same names followed by new ones.
         last_names, last_ids = self._last_lookup
         n = min(len(last_ids), len(names))
@@ -190,7 +190,7 @@ class Vocabulary:
         return ids
 
     def is_cached_as_known(self, names: Sequence[Hashable]) -> bool:
-        """Return whether `names` are those of the last lookup, and all of them are known."""
+        """Return whether `names` are those of the latest lookup and all of them are known."""
         return names is self._last_lookup[0] and len(self._last_lookup[1]) == len(names)
 
     def cache_ids(self, names: Sequence[Hashable], ids: NDArray[np.int32]) -> None:

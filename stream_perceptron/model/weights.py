@@ -28,7 +28,7 @@ def draw_initial_weights(
     Parameters
     ----------
     seed
-        From 0 to 2^64 - 1.
+        A whole number from 0 to 2^64 - 1.
     labels
         The indices of the labels, shape (k,).
     features
@@ -62,7 +62,7 @@ def draw_initial_weights(
 
 
 def _mix(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Return SplitMix64's output for the state, in arithmetic modulo 2^64."""
+    """Return SplitMix64's output for the state, computed modulo 2^64."""
     z = state + np.uint64(0x9E3779B97F4A7C15)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -123,7 +123,7 @@ class WeightStore:
         Raises
         ------
         ModelSizeError
-            If the model is larger; the name of each label and feature counts as 32 weights.
+            If the model is too large; the name of each label and feature counts as 32 weights.
 
         """
         size = count_weights(k, d)
@@ -205,7 +205,7 @@ def _view_weights(memory: Array, k: int, d: int, n_drawn: tuple[int, int]) -> We
 
 
 def _aligned_zeros(rows: int, columns: int) -> NDArray[np.float64]:
-    """Return zeros (rows, columns), aligned to a cache line."""
+    """Return an array of zeros (rows, columns), aligned to a cache line."""
     size = rows * columns * 8
     memory = np.zeros(size + _CACHE_LINE, np.uint8)
     start = -memory.ctypes.data % _CACHE_LINE

@@ -104,7 +104,7 @@ class ArrowScanner:
     def _collect_numbers(
         self, batch: pa.RecordBatch, groups: Mapping[pa.DataType, Sequence[str]]
     ) -> Array:
-        """Return all cells' numbers, shape (n, d); uint8 if all are integers from 0 to 255."""
+        """Return the numbers in cells, shape (n, d); uint8 if all are integers from 0 to 255."""
         n, d = batch.num_rows, len(self._types)
         blocks = [
             ([self._used[name] for name in names], _stack_numbers(batch, names))
@@ -392,7 +392,7 @@ def require_pillow(kind: pa.DataType) -> None:
 
 
 def _decode_image(data: bytes | None) -> NDArray[np.uint8]:
-    """Return the pixels of an image, row by row: one byte each if gray, three if color."""
+    """Return the pixels of an image, row by row: one byte per pixel in gray, three in color."""
     from PIL import Image, UnidentifiedImageError
 
     if data is None:

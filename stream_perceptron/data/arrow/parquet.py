@@ -28,10 +28,10 @@ from stream_perceptron.errors import SourceError
 
 _BUFFER_SIZE = 2**18  # bytes
 _FOOTER_END = 8  # bytes after the footer: its length and the magic number
-_FIRST_ROWS = 16  # read at once before the size of rows is known
+_FIRST_ROWS = 16  # the number of rows to read before the size of rows is known
 _MAX_GROWTH = 4  # the maximum ratio of the rows in a batch to the rows in the previous batch
-_MAX_DECODED_BYTES = 2**26  # of a batch, decoded
-_VALUE_BYTES = 8  # of a value in a list, at most
+_MAX_DECODED_BYTES = 2**26  # the maximum decoded size of a batch
+_VALUE_BYTES = 8  # the maximum size of a value in a list
 _MAX_DESCRIBED_BYTES = 2**22  # of unused columns, read for notices
 
 
@@ -245,7 +245,7 @@ class ParquetSource(Source):
 
 
 def _count_leaf_columns(kind: pa.DataType) -> int:
-    """Return the number of leaf columns that Parquet has for a column of this type."""
+    """Return the number of leaf columns that Parquet uses for a column of this type."""
     if isinstance(kind, pa.BaseExtensionType):
         return _count_leaf_columns(kind.storage_type)
     if types.is_struct(kind):

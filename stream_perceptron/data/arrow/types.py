@@ -91,7 +91,7 @@ def resolve_label_type(kind: pa.DataType, label: str, where: str) -> str | None:
     Raises
     ------
     SourceError
-        If its values cannot be labels.
+        If the column's values cannot be labels.
 
     """
     value = kind.value_type if types.is_dictionary(kind) else kind

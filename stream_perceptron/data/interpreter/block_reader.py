@@ -68,9 +68,9 @@ class InterpretedBlock:
     missing: MissingValues
     encoded: Rows  # the features that encode texts and dates
     passthrough: Sequence[tuple[object, ...]] = ()  # the passthrough columns of each record
-    offsets: Sequence[Offset | None] = ()  # by record, if the user has named the offset columns
+    offsets: Sequence[Offset | None] = ()  # one per record, if the user has named offset columns
     other_labels: frozenset[str] = frozenset()  # default label names that are not the label
-    unknown_names: frozenset[str] = frozenset()  # ignored numbers that the model lacks
+    unknown_names: frozenset[str] = frozenset()  # names of ignored numbers that the model lacks
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -83,7 +83,7 @@ class BlockReader:
     """Reads the cells that all formats have in common.
 
     Its methods mark in `is_deferred` the records that they cannot read with certainty. Arrays
-    called `missing` count the missing values of each record; they are changed in place.
+    called `missing` count the missing values in each record; they are changed in place.
     """
 
     def __init__(self, context: Context, cells: Cells) -> None:
@@ -192,7 +192,7 @@ class BlockReader:
     def build_rows(
         self, names: Sequence[object], starts: NDArray[np.intp], name_ids: Any, values: Array
     ) -> Rows:
-        """Return rows of scaled numbers; a record with an infinite number is deferred."""
+        """Return rows of scaled numbers; a record with an infinite value is deferred."""
         scale = self.untyped_scale
         if values.dtype == np.uint8 and self.can_stay_bytes(scale):
             return Rows(names, starts, name_ids, values, scale)
@@ -219,7 +219,7 @@ class BlockReader:
     def scale_values(
         self, values: Array, scale: float | NDArray[np.float64]
     ) -> NDArray[np.float64]:
-        """Return values multiplied by one factor for all columns, or by one for each."""
+        """Return values multiplied by one factor for all columns, or by one per column."""
         if isinstance(scale, float) and scale == 1.0:
             return values.astype(np.float64, copy=False)
         with np.errstate(over="ignore"):
@@ -300,7 +300,7 @@ class BlockReader:
         return list_rows.scatter(rows, self.n)
 
     def parse_offsets(self, columns: Sequence[list[object]]) -> list[Offset | None]:
-        """Return the offset of each record, given the contents of the offset's columns."""
+        """Return the offset of each record, given the contents of the offset columns."""
         offsets: list[Offset | None] = []
         if not columns:
             return offsets

@@ -26,9 +26,9 @@ from stream_perceptron.data.interpreter.vectorized import interpret_block
 from stream_perceptron.model.rows import Rows, concatenate_rows
 
 _MAX_REASON = 300  # characters
-_MAX_DECIDING_RECORDS = 100  # the number of deciding records to keep
-_MIN_CELLS = 40  # with fewer cells in total, records are interpreted faster one by one
-_MAX_BACKOFF = 256  # records to interpret one by one before trying many at once again
+_MAX_DECIDING_RECORDS = 100  # the maximum number of deciding records to keep
+_MIN_CELLS = 40  # with fewer cells in total, interpreting records one by one is faster
+_MAX_BACKOFF = 256  # the maximum number of single records before trying many at once again
 
 
 class Interpretation:
@@ -39,7 +39,7 @@ class Interpretation:
     context
         The context of the next record: that of the block, plus the knowledge inferred so far.
     deciding_records
-        The first usable record and those that have changed the schema, as indices and samples.
+        The first usable record and the records that changed the schema, as indices and samples.
     other_labels
         The default label names that occur but are not the label.
     unknown_names
@@ -289,7 +289,7 @@ def _merge_usable(parts: Sequence[_UsableRecords]) -> _UsableRecords:
 
 
 def interpret(context: Context, cells: Cells, names: NameRoles | None = None) -> Batch:
-    """Return records as a batch; `names` keeps the roles of names between the blocks of a source.
+    """Return records as a batch; `names` keeps the roles of names across the blocks of a source.
 
     The result depends on the context and the cells alone.
     """

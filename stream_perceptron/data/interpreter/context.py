@@ -61,7 +61,7 @@ class Context:
     has_column_names
         Whether the columns have names of their own, in a header.
     unknown_columns
-        The columns of a table that are ignored, because the model does not know them.
+        The columns of a table that are ignored because the model does not know them.
     vocabulary
         The feature names of the model and of pending samples, if rows name their own features.
     new_names

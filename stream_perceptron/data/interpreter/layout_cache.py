@@ -45,7 +45,7 @@ class _Layout(NamedTuple):
     cell_names: NamesPrefix
     name_ids: bytes
     kinds: bytes
-    label: int  # the cell of the label, -1 for none
+    label: int  # the cell of the label, or -1 if there is none
     features: Any  # selects the cells of the features
     feature_names: tuple[object, ...]
     starts: NDArray[np.intp]  # of the features
@@ -53,7 +53,7 @@ class _Layout(NamedTuple):
 
 
 class LayoutCache:
-    """Interprets a single record with the layout of an earlier one that had the same cells."""
+    """Interprets a single record by using the layout of an earlier one with the same cells."""
 
     def __init__(self) -> None:
         self._layout: _Layout | None = None
@@ -97,7 +97,7 @@ class LayoutCache:
 
 
 def _is_plain(context: Context, batch: Batch) -> bool:
-    """Return whether a record has only numbers and a label, and adds no knowledge."""
+    """Return whether a record contains only numbers and a label, and adds no knowledge."""
     return (
         not (context.has_pairs or context.types or _has_other_roles(context.read_options))
         and len(batch.rows) == batch.n_rows == 1

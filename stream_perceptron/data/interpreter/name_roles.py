@@ -23,33 +23,33 @@ class NameRole:
 
     IGNORED = 0
     FEATURE = 1
-    UNTYPED = 2  # a number would make it a feature
+    UNTYPED = 2  # the first number makes the name a feature
     TEXT = 3
     LABEL = 4
     WEIGHT = 5
     ENCODED = 6
     DEFERRED = 7  # a record with this name is left to `interpret_record`
-    UNKNOWN = 8  # a model trained on a table lacks it
+    UNKNOWN = 8  # the name is absent from a model trained on a table
 
 
 class NameRoles:
     """The roles of the names of a source, kept from one block to the next.
 
-    Names are only appended, so each is examined once, unless the schema changes.
+    Names are only ever appended, so each is examined once, unless the schema changes.
 
     Attributes
     ----------
     features
-        The names of features and of numbers that may become features: first the known ones, in the
-        order of the model.
+        The names of features and of numbers that may become features. Known features come first,
+        in the order of the model.
     feature_ids
-        The feature of each name, -1 for none.
+        The feature ID of each name, or -1 if there is none.
     roles
         The role of each name.
     is_inside
         Whether each name is inside the object with the features, if there is one.
     plain_features
-        The feature of each name without another role, -1 for none. The cells of other names are
+        The feature ID of each name without another role; -1 for other names, whose cells are
         examined.
 
     """

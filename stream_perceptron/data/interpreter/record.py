@@ -1,4 +1,4 @@
-"""Interpretation of single records, the same for every format: `interpret_record` defines it."""
+"""Interpretation of single records, which `interpret_record` defines for every format."""
 
 from __future__ import annotations
 
@@ -42,29 +42,29 @@ FEATURES_KEY = "features"
 
 _INTEGER = re.compile(r" *-?[0-9]{1,19} *")
 _NUMERIC = (Kind.NUMBER, Kind.BOOL)
-_KINDS: tuple[Kind, ...] = tuple(Kind)  # a look-up takes half as long as Kind(kind)
+_KINDS: tuple[Kind, ...] = tuple(Kind)  # a lookup takes half as long as Kind(kind)
 
 
 class Sample(NamedTuple):
     """A record that can be used."""
 
     names: Names
-    # float64, NaN for a feature that is missing; or uint8, multiplied by `scale` when used.
+    # float64, with NaN for a missing feature, or uint8, to be multiplied by `scale`.
     values: Array
     label: object
     weight: float
     offset: Offset | None
     schema: Schema  # the schema after this record, if the record is learned
     encoded: Mapping[str, float] = {}  # the features that encode texts and dates
-    n_nulls: int = 0  # null features, which are not in `names`
+    n_nulls: int = 0  # the number of null features, which are not in `names`
     untyped: tuple[str, ...] = ()  # null columns that have had no value so far
-    n_nan: int = 0  # missing features among `values`
+    n_nan: int = 0  # the number of missing features among `values`
     passthrough: tuple[object, ...] = ()  # the contents of the passthrough columns
     # The features that must not be texts in later records, if this record is learned.
     number_names: tuple[str, ...] = ()
     other_label: str | None = None  # a default label name that is not the label
     scale: float = 1.0
-    unknown_names: tuple[str, ...] = ()  # ignored numbers that the model lacks
+    unknown_names: tuple[str, ...] = ()  # names of ignored numbers that the model lacks
 
 
 class RejectedRecord(NamedTuple):
@@ -94,17 +94,18 @@ def interpret_record(context: Context, cells: Cells, i: int) -> Sample | Rejecte
 class Record:
     """The cells of one record by name.
 
-    The IDs of members of lists follow those of all cells.
+    The IDs of list members follow those of all cells.
     """
 
     def __init__(self, cells: Cells, i: int, context: Context) -> None:
         self.cells, self.context = cells, context
         first, end = cells.starts[i : i + 2].tolist()
-        # Lists, because looking up single items of arrays takes many times as long.
+        # Lists, because looking up single items in arrays takes many times as long.
         self._first: int = first
         self._kinds: list[int] = cells.kinds[first:end].tolist()
         self._numbers = cells.numbers[first:end].tolist()
-        # The cell of each name; objects, and cells with roles other than feature, are removed.
+        # The ID of the cell with each name; objects and cells with roles other than feature are
+        # removed.
         self.cell_ids: dict[str, int] = {}
         self.members: dict[str, range] = {}  # the members of each list
         if context.columns is not None:
@@ -144,7 +145,7 @@ class Record:
         return Kind(int(self.cells.members.kinds[c - n]))
 
     def number_at(self, c: int) -> float:
-        """Return the number in a cell, NaN for none."""
+        """Return the number in a cell, or NaN if there is none."""
         n = len(self.cells.kinds)
         if c >= n and self.cells.members is not None:
             return float(self.cells.members.doubles[c - n])
@@ -266,7 +267,7 @@ class Record:
         self.all_cell_ids = {**self.all_cell_ids, **cells_by_name}
 
     def _drop_objects(self) -> None:
-        """Drop the members of objects with a role of their own, and all other objects."""
+        """Drop the members of objects with a role, and the cells of all other objects."""
         options, schema = self.context.read_options, self.context.schema
         labels = LABEL_NAMES if options.label is None else (options.label,)
         whole = {*options.roles, *labels, schema.label}
@@ -291,7 +292,7 @@ def parse_offset(context: Context, values: Sequence[Any]) -> Offset:
     Raises
     ------
     SampleError
-        If the contents are not an offset.
+        If the contents do not form an offset.
 
     """
     options = context.read_options
@@ -414,7 +415,7 @@ def _read_vector(context: Context, record: Record, column: str) -> _Values:
 
 
 def _read_number(record: Record, name: str) -> float:
-    """Return the number in a field of a table, NaN if it is missing."""
+    """Return the number in a field of a table, or NaN if it is missing."""
     c = record.all_cell_ids[name]
     kind = record.kind_at(c)
     has_null_texts = record.context.is_text and record.context.read_options.missing
@@ -570,7 +571,7 @@ class _Features(NamedTuple):
     schema: Schema  # with the key of the features
     values: dict[str, float]  # NaN for a missing feature
     encoded: Mapping[str, float] = {}  # as in `Sample`
-    n_nulls: int = 0  # features that are null, and not among the values
+    n_nulls: int = 0  # the number of null features, which are not among the values
     untyped: tuple[str, ...] = ()  # null names that have had no value so far
     unknown_names: tuple[str, ...] = ()  # as in `Sample`
     # The paths of all cells by name, if all are texts without a role.
@@ -637,12 +638,12 @@ def _with_key(context: Context, record: Record) -> Schema:
 
 
 def _require_no_texts(record: Record, name: str) -> None:
-    """Check that a list without a role has no texts.
+    """Check that a list without a role contains no texts.
 
     Raises
     ------
     SampleError
-        If it has any; the message names the options to encode or to ignore the list.
+        If it contains any; the message names the options for encoding or ignoring the list.
 
     """
     members = record.members.get(name, range(0))
@@ -655,12 +656,12 @@ def _require_no_texts(record: Record, name: str) -> None:
 
 
 class _Members(NamedTuple):
-    """The members of an object by their use; cells are given by name."""
+    """The members of an object by their use; the cells are keyed by name."""
 
     cells: dict[str, str]  # of numbers, and of values that cannot be learned
     texts: dict[str, str]
     nulls: list[str]
-    unknown_names: list[str]  # numbers that a model trained on a table lacks
+    unknown_names: list[str]  # names of numbers that a model trained on a table lacks
     are_numbers: bool  # whether all cells are numbers
 
 
@@ -790,7 +791,7 @@ def _read_list(context: Context, record: Record, schema: Schema, name: str) -> _
 def scale_features(
     context: Context, names: Names, values: NDArray[np.float64], column: str | None = None
 ) -> NDArray[np.float64]:
-    """Return values times their scale; missing values stay NaN.
+    """Return values multiplied by their scale; missing values stay NaN.
 
     Parameters
     ----------

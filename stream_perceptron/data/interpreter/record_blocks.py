@@ -74,7 +74,7 @@ class RecordBlockReader(BlockReader):
         self.name_ids = cells.name_ids[self.other_cells]  # type: ignore[index]
         self.kinds = cells.kinds[self.other_cells]
         self.other_roles = other_roles = name_roles.roles[self.name_ids]
-        # Defer a record if a cell with a role is an object or a list, except for a list to encode.
+        # Defer a record if a cell with a role is an object or a list, except a list to encode.
         are_lists, are_objects = self.kinds == Kind.LIST, self.kinds == Kind.OBJECT
         self._defer(
             (are_lists | are_objects)
@@ -98,7 +98,7 @@ class RecordBlockReader(BlockReader):
             )
         other_labels = self._find_other_labels(other_roles == NameRole.LABEL)
         if not (schema.columns or schema.is_list) or schema.label is None:
-            # The first learned record sets the columns and the label.
+            # The first learned record determines the columns and the label.
             self.is_deferred |= is_labeled | options.has_join
         if not self.context.has_features:
             self.is_deferred |= is_labeled  # a record with only texts is rejected
@@ -113,7 +113,8 @@ class RecordBlockReader(BlockReader):
     def _encoded_cells(self) -> Iterator[EncodedCells]:
         """Yield the cells of the columns that are encoded."""
         options, schema = self.options, self.schema
-        # A column may be inside the object with the features, or outside it without another role.
+        # A column may be inside the object with the features, or outside it if it has no other
+        # role.
         prefixes = [f"{schema.key}.", ""] if schema.key and not schema.is_list else [""]
         for prefix in prefixes:
             for encoding in options.encodings:
@@ -191,7 +192,7 @@ class RecordBlockReader(BlockReader):
         if schema.features is not None:  # a number decides the type of an untyped column
             self._defer(is_number & (other_roles == NameRole.UNTYPED))
         is_text = ((other_roles == NameRole.TEXT) | (other_roles == NameRole.ENCODED)) & is_inside
-        if options.has_join:  # some records have only a label
+        if options.has_join:  # some records contain only a label
             is_other = (
                 (other_roles != NameRole.LABEL)
                 & (other_roles != NameRole.WEIGHT)
@@ -246,7 +247,7 @@ class RecordBlockReader(BlockReader):
         self.is_deferred[rows[texts[is_either]]] = True
 
     def _count_by_record(self, mask: Mask) -> NDArray[np.intp]:
-        """Return how many of the other cells selected by a mask each record has."""
+        """Return how many of the other cells selected by a mask each record contains."""
         return np.bincount(self.other_rows[mask], minlength=self.n)
 
     def _insert_numbers(self, features: Rows, mask: Mask) -> Rows:
@@ -298,7 +299,7 @@ class RecordBlockReader(BlockReader):
         return list(zip(*map(self._read_column, self.options.passthrough), strict=True))
 
     def _read_column(self, name: str) -> list[object]:
-        """Return the content under a name in each record; defer records in which it is nested."""
+        """Return each record's content under a name; defer records with nested content."""
         ids = np.flatnonzero(self.name_ids == self._find_name_id(name))
         is_head = (self.kinds[ids] == Kind.LIST) | (self.kinds[ids] == Kind.OBJECT)
         self.is_deferred[self.other_rows[ids[is_head]]] = True
@@ -309,7 +310,7 @@ class RecordBlockReader(BlockReader):
         return column
 
     def _find_other_labels(self, is_label: Mask) -> frozenset[str]:
-        """Return the default label names that are not the label."""
+        """Return the default label names that occur but are not the label."""
         schema, context = self.schema, self.context
         other_names: set[str] = set()
         if schema.label is not None:

@@ -91,7 +91,7 @@ class TableBlockReader(BlockReader):
         return list(zip(*columns, strict=True))
 
     def _read_numbers(self, layout: TableLayout, missing: NDArray[np.intp]) -> Rows:
-        """Return features that each have a column of their own, and count the missing values."""
+        """Return the features, one for each column, and count the missing values."""
         cells, columns = self.cells, self.context.table_columns
         d = len(self.context.columns or ())
         kinds, numbers = cells.kinds.reshape(self.n, d), cells.numbers.reshape(self.n, d)
@@ -121,8 +121,8 @@ class TableBlockReader(BlockReader):
     ) -> Mask | None:
         """Return which values are not null; None if there are no nulls.
 
-        `feature_positions` has the position of each column of `values`. Rows with a text that does
-        not mean a missing value are deferred.
+        `feature_positions` contains the position of each column of `values`. Rows with a text that
+        does not mean a missing value are deferred.
         """
         if not self.null_numbers and (kinds == Kind.NUMBER).all():
             return None

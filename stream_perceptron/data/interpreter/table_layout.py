@@ -1,4 +1,4 @@
-"""The columns of a table by their roles."""
+"""The columns of a table by role."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class TableLayout(NamedTuple):
     features
         The positions of the features, in the order of their names.
     select
-        Selects the features: a slice if they are consecutive.
+        The index that selects the features: a slice if they are consecutive.
     scales
         The factors for the features: one for all, or an array.
     changes_schema

@@ -1,4 +1,4 @@
-"""Vectorized interpretation of records whose names are known and whose kinds are as expected.
+"""Vectorized interpretation of records with known names and with cells of the expected kinds.
 
 It gives the same samples as `interpret_record`, to which all other records are deferred.
 """

@@ -1,1 +1,1 @@
-"""Sources of text: CSV, JSON Lines and LIBSVM."""
+"""Text sources: CSV, JSON Lines and LIBSVM."""

@@ -77,8 +77,8 @@ class CsvFormat:
         """Return the context of the records, given the first one.
 
         Without a header, the columns are those of the first source that had a header. If no source
-        had one, the label is the first column by default, and the features have the names in the
-        model, or x0, x1 and so on.
+        had one, the first column is the label by default, and the features are named as in the
+        model, or else x0, x1 and so on.
         """
         names, options = self._resolve_columns(request, where)
         context = build_table_context(
@@ -158,8 +158,8 @@ def _build_hints(
 ) -> list[str]:
     """Return hints about options and commands.
 
-    `texts` has the fields of each text column in the deciding records; `first_fields` also has
-    those in the first records.
+    `texts` contains the fields of each text column in the deciding records; `first_fields` also
+    contains the fields in the first records.
     """
     null_values, columns = context.read_options.null_values, context.columns or ()
     first: dict[str, str] = {}
@@ -190,7 +190,7 @@ def _build_hints(
 
 
 def _suggest_conversion(cells: Mapping[str, str]) -> str:
-    """Return advice on a row whose cells are all texts; an empty string if there is none."""
+    """Return advice on a row with only text cells, or an empty string if there is no advice."""
     for name, text in cells.items():
         if number_format := find_number_format([text]):
             command = number_format.build_sed_command()

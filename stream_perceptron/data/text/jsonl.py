@@ -26,10 +26,10 @@ class JsonFormat:
 
     The first learned row decides where the features are: in the object under "features", or else
     in the only list, which may be nested. Otherwise, all numbers and bools are features, and those
-    inside objects are named by path, such as http.status. A line may also be a bare list.
+    inside objects are named by their paths, such as http.status. A line may also be a bare list.
 
     Named features may be absent from a row, and new ones may appear, unless the model was trained
-    on a table. The first value of a key decides whether the key has numbers or texts. A null is a
+    on a table. The first value of a key decides whether the key holds numbers or texts. A null is a
     missing feature. If the model has columns, the values of a bare list, or of a list
     under x, belong to these columns in order.
     """

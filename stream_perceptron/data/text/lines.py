@@ -1,4 +1,4 @@
-"""Sources of text, which are read line by line."""
+"""Text sources, which are read line by line."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class LineFormat(Protocol):
 
 
 class TextRows(CellRows):
-    """Records of text, scanned into cells."""
+    """Text records, scanned into cells."""
 
     def __init__(
         self,
@@ -107,7 +107,7 @@ class TextRows(CellRows):
 
 
 class TextInterpreter(CellInterpreter):
-    """Interprets records of text."""
+    """Interprets text records."""
 
     def __init__(
         self, name: str, context: Context, request: Request, text_format: LineFormat
@@ -127,7 +127,7 @@ class TextInterpreter(CellInterpreter):
 
 
 class LineSource(Source):
-    """A source of text that is read line by line.
+    """A text source that is read line by line.
 
     A file is identified by its bytes up to the last row read, so it may grow.
     """
@@ -143,11 +143,11 @@ class LineSource(Source):
         self._byte_stream = stream
         self._lines = self._read_lines()
         self._n_line_bytes = 0  # the number of bytes in the lines read from a pipe so far
-        self._n_record_bytes = 0  # the number of bytes in the complete records among them
+        self._n_record_bytes = 0  # the number of these bytes in complete records
         self._is_quote_open = False  # whether the last of the first lines leaves a quote open
         self._ends_within_record = False  # whether the lines of a pipe end within a record
         self._first_pass_end: int | None = None  # the end of the last row of the first pass
-        self._hasher: PrefixHasher | None = None  # of the file that the first pass reads
+        self._hasher: PrefixHasher | None = None  # for the file that the first pass reads
         self._first_pass_identity: Fingerprint | None = None  # of the bytes read in the first pass
         self._first_blocks: list[RawLines] = []  # the first lines, blank ones included
         self._n_first_bytes = 0  # the number of bytes in these blocks
@@ -310,7 +310,7 @@ class LineSource(Source):
         """Yield the records of a pipe."""
         self._store_header()
         header = self._first_index if self._format.n_header_lines else -1
-        size = 0  # the number of bytes of an incomplete record
+        size = 0  # the number of bytes in an incomplete record
         for lines in self._format.records(self._read_pipe_lines()):
             if self._byte_stream.is_interrupted and self._ends_within_record:
                 return  # these lines are only the beginning of a record
@@ -342,7 +342,7 @@ class LineSource(Source):
         self.header = PipeHeader(self._byte_stream.pipe.id, line, is_header)
 
     def _read_file(self, request: Request) -> Iterator[tuple[RawLines, NDArray[np.intp]]]:
-        """Yield the records of a file from the requested start on, with the end offset of each."""
+        """Yield the records of a file from the requested start onward, each with its end offset."""
         stream, is_further_pass = open_bytes(self.path), request.epoch > 0
         if stream.descriptor is not None and not is_further_pass:
             self.state = FileState.of(stream.descriptor)
@@ -402,7 +402,7 @@ class LineSource(Source):
         Raises
         ------
         SourceError
-            If the file is shorter, or the row has been continued.
+            If the file ends earlier, or that row has been extended.
 
         """
         if _is_at_line_end(stream.skip(request.offset), stream):
@@ -442,7 +442,7 @@ class LineSource(Source):
     def find_matching(self, fingerprints: Iterable[Fingerprint]) -> list[Fingerprint]:
         """Return the fingerprints that match the first bytes, in ascending order of size.
 
-        An object behind a URI must also have the same version, or have grown.
+        An object at a URI must also have the same version, or have grown.
         """
         comparable = [
             fingerprint
@@ -462,7 +462,7 @@ class LineSource(Source):
         return matches
 
     def _matches_object(self, fingerprint: Fingerprint) -> bool:
-        """Return whether an object behind a URI matches a fingerprint."""
+        """Return whether an object at a URI matches a fingerprint."""
         if (
             replace(self._identify_prefix(fingerprint.size), version=fingerprint.version)
             != fingerprint
@@ -501,7 +501,7 @@ class LineSource(Source):
     def _identify_prefix(self, size: int | None) -> Fingerprint:
         """Return the fingerprint of the first `size` bytes, or of the whole file.
 
-        An object behind a URI is identified by its version and its first few bytes, because
+        An object at a URI is identified by its version and its first few bytes, because
         otherwise it would have to be read twice.
         """
         if not is_remote(self.path):
@@ -521,7 +521,7 @@ def _exclude_header(n: int, header: int) -> list[tuple[int, int]]:
 
 
 def _is_at_line_end(last: bytes, stream: ByteStream) -> bool:
-    """Return whether a line ends at the position of a stream, given the byte before it."""
+    """Return whether a line ends at a stream's position, given the byte before that position."""
     return last == b"\n" or (bool(last) and not stream.peek(1).strip(b"\r\n"))
 
 

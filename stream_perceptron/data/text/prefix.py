@@ -34,21 +34,21 @@ class PrefixHasher:
 
         self._path, self._digest = path, sha256()
         self._start_hash = self._digest  # the hash of the first `START_BYTES` bytes
-        self.size = 0  # the number of hashed bytes
+        self.size = 0  # the number of bytes hashed so far
         self._stream: ByteStream | None = open_bytes(path)
         self._state = _read_state(self._stream)
-        self._has_changed = False  # whether the file was changed in place, other than by growth
+        self._has_changed = False  # whether the file has changed in place, other than by growth
 
     @property
     def start_digest(self) -> str:
-        """The SHA-256 of the first `START_BYTES` bytes, or of all hashed bytes if fewer."""
+        """The SHA-256 of the first `START_BYTES` hashed bytes, or of all if there are fewer."""
         return self._start_hash.hexdigest()
 
     def identify(self, size: int | None) -> Fingerprint:
-        """Return the fingerprint of the first `size` bytes, or of all; `size` must not decrease.
+        """Return the fingerprint of the first `size` bytes, or of the whole file.
 
-        If the file has been changed in place since it was opened, other than by growth, the
-        fingerprint has no digest.
+        `size` must not decrease from one call to the next. If the file has been changed in place
+        since it was opened, other than by growth, the fingerprint has no digest.
         """
         if self._stream is not None:
             before = self._state
@@ -80,7 +80,7 @@ class PrefixHasher:
         Raises
         ------
         SourceError
-            If it is not the file that `stream` reads.
+            If the file is not the one that `stream` reads.
 
         """
         if self._stream is None:
@@ -96,7 +96,7 @@ class PrefixHasher:
             )
 
     def is_unchanged_at(self, path: str) -> bool:
-        """Return whether `path` is this file, unchanged since the last call to `identify`."""
+        """Return whether `path` leads to this file, unchanged since the last call to `identify`."""
         return os.path.exists(path) and self._state == FileState.of(path)
 
 

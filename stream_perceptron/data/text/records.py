@@ -48,7 +48,7 @@ class RawLines:
     # end.
     is_overlong: bool = False
     has_comments: bool = False  # whether a line that begins with # counts as blank
-    n_dropped_bytes: int = 0  # of a line that is too long to keep
+    n_dropped_bytes: int = 0  # the number of bytes dropped from an overlong line
 
     def __len__(self) -> int:
         return len(self.ends)
@@ -70,7 +70,7 @@ class RawLines:
 
     @lazy_property
     def lengths(self) -> NDArray[np.intp]:
-        """The number of bytes of each line."""
+        """The number of bytes in each line."""
         if len(self.ends) == 1:
             return self.ends - self.begin
         lengths = self.ends.copy()
@@ -127,7 +127,7 @@ def read_lines(
     `is_record_open` returns whether the lines so far end within a record.
     """
     buffer = bytearray(_INITIAL_BUFFER_BYTES)
-    n = 0  # the number of bytes of an unfinished line
+    n = 0  # the number of bytes in an unfinished line
     while True:
         with memoryview(buffer) as view, view[n:] as rest:
             n_read = stream.fill(rest)
@@ -196,13 +196,13 @@ def _find_line_ends(data: bytes) -> NDArray[np.intp]:
 
 
 class Dialect(NamedTuple):
-    """The delimiter and the decimal mark of CSV."""
+    """The delimiter and the decimal mark of CSV data."""
 
     delimiter: str = ","  # consecutive spaces count as one delimiter
     decimal: str = "."
 
     def split(self, line: str, strict: bool = False) -> list[str]:
-        """Split a line, which may have quotes, into fields; a blank line has none."""
+        """Split a line, which may contain quotes, into fields; a blank line has none."""
         is_space = self.delimiter == " "
         lines = [line.strip(" ") if is_space else line]
         reader = csv.reader(
@@ -244,8 +244,8 @@ def split_record(record: str, dialect: Dialect) -> list[str]:
 def join_records(blocks: Iterator[RawLines], dialect: Dialect, n_fields: int) -> Iterator[RawLines]:
     """Yield the records in blocks of lines; most records are single lines.
 
-    If a line leaves a quote open, its record continues to the line with the closing quote,
-    provided that it spans at most 64 lines and 64 KiB and has `n_fields` fields. Otherwise,
+    If a line leaves a quote open, its record extends to the line with the closing quote,
+    provided that the record spans at most 64 lines and 64 KiB and has `n_fields` fields. Otherwise,
     the line is a record of its own.
     """
     incomplete = RawLines(b"", np.zeros(0, np.intp))
@@ -327,7 +327,7 @@ def parse_json_record(record: bytes) -> dict[str, object] | list[object]:
     Raises
     ------
     SampleError
-        If it is anything else.
+        If the record is anything else.
 
     """
     try:

@@ -1,8 +1,8 @@
 """Scanners, which split the records of a text format into cells.
 
 `CsvScanner`, `JsonScanner` and `LibsvmScanner` define their formats in plain Python, one record at
-a time. A compiled scanner reads many records at once and gives the same cells. It defers the
-records that it cannot read with certainty to the definition in Python.
+a time. A compiled scanner reads many records at once and produces the same cells. It defers the
+records that it cannot read with certainty to the Python definition.
 """
 
 from __future__ import annotations
@@ -139,14 +139,15 @@ class Scanner(ABC):
         syntax: tuple[int, bytes] = (0, b","),
     ) -> None:
         self._syntax = syntax  # the compiled scanner's code for the format, and the delimiter
-        # The names in all records so far. Names are only appended, so `Cells` can share this list.
+        # The names in all records so far. Names are only ever appended, so `Cells` can share this
+        # list.
         self._names: list[Any] = list(names)
         self._ids_by_name = {name: number for number, name in enumerate(self._names)}
         self._compiled = compiled_scanner
 
     @abstractmethod
     def scan_record(self, record: bytes) -> CellList:
-        """Return the cells of a record, which ends with its newline.
+        """Return the cells of a record, given with or without its newline.
 
         Raises
         ------
@@ -176,7 +177,7 @@ class Scanner(ABC):
         scanned = self._build_scanned_cells(lines.data, starts, ids, list_members, *cells)
         if is_deferred is None:
             return scanned
-        # The definition in Python reads the records that the compiled scanner has deferred.
+        # The Python definition reads the records that the compiled scanner has deferred.
         deferred = np.flatnonzero(is_deferred).tolist()
         records = lines.records()
         defined = self.scan_records([records[i] for i in deferred])
@@ -355,7 +356,7 @@ class CsvScanner(Scanner):
 
 
 class JsonScanner(Scanner):
-    """Scans JSON records: objects, or bare lists, which get the name x.
+    """Scans JSON records: objects, or bare lists, which are named x.
 
     Examples
     --------

@@ -24,7 +24,7 @@ from stream_perceptron.live.drift.dispersion import (
 from stream_perceptron.live.drift.events import DriftEvent, EventKind
 from stream_perceptron.model.arrays import Floats
 
-# The odds ratios of a mistake that are tested: for drops, then for rises.
+# The tested odds ratios of a mistake: first those for drops, then those for rises.
 _ODDS_RATIOS = np.array([1.1, 1.2, 2.0, 20.0, 1 / 1.2, 1 / 3.0])
 _N_DROPS = 4
 # The weight of each odds ratio when a change is located: the smallest one detects small drops
@@ -37,7 +37,7 @@ _LENGTHS = (1, 4, 10, 20)  # lengths, in blocks, of the windows for the dispersi
 # A drop concerns a single class if that class has at least the first share of the additional
 # mistakes and at most the second share of the samples.
 _MIN_MISTAKE_SHARE, _MAX_SAMPLE_SHARE = 0.5, 0.25
-_MIN_DROP_DISTANCE = 1000  # samples from a drop to the next one; a closer drop continues the first
+_MIN_DROP_DISTANCE = 1000  # samples between drops; a closer drop continues the one before it
 
 
 def define_state(n_classes: int) -> list[tuple[object, ...]]:
@@ -45,7 +45,7 @@ def define_state(n_classes: int) -> list[tuple[object, ...]]:
     counts = [
         ("row", NUMBER_TYPE),
         ("sample", NUMBER_TYPE),
-        # The sums of squared differences of adjacent windows, and the numbers of these pairs.
+        # The sums of squared differences between adjacent windows, and the numbers of these pairs.
         ("squares", NUMBER_TYPE, (len(_LENGTHS),)),
         ("pairs", NUMBER_TYPE, (len(_LENGTHS),)),
         ("seen", NUMBER_TYPE, (n_classes,)),  # samples by class since the last change
@@ -62,7 +62,7 @@ def define_state(n_classes: int) -> list[tuple[object, ...]]:
         ("last_was_rise", NUMBER_TYPE),  # whether the last change was a rise
         ("has_open_drop", NUMBER_TYPE),  # whether accuracy has dropped and not recovered
         ("level_before_drop", NUMBER_TYPE),  # the accuracy before it dropped
-        ("last_before", NUMBER_TYPE),  # the accuracies of the last drop
+        ("last_before", NUMBER_TYPE),  # the accuracies before and after the last drop
         ("last_after", NUMBER_TYPE),
         ("dropped_at", NUMBER_TYPE),  # the number of tested samples when a drop was last found
     ]
@@ -184,7 +184,7 @@ class AccuracyTest:
         state["has_open_drop"] = 0.0
 
     def _restart_after_change(self, ratio_index: int, events: list[DriftEvent]) -> bool:
-        """Restart the test at the change that a sum has found; return whether it is a general drop.
+        """Restart the test at a change found by a sum; return whether the change is a general drop.
 
         `ratio_index` is the index of the sum's odds ratio.
         """
@@ -210,8 +210,8 @@ class AccuracyTest:
     def _report_drop(self, start: np.void, events: list[DriftEvent]) -> bool:
         """Report a drop, unless it continues another one; return whether it is a general drop.
 
-        `start` has the counts where the drop began. The first block after this point is not
-        counted, because that block may have begun before the drop.
+        `start` holds the counts at the point where the drop began. The first block after this point
+        is not counted, because that block may have begun before the drop.
         """
         state, now = self._state, self._state["now"]
         mistake_rates = start["wrong"] / np.maximum(start["seen"], 1)

@@ -12,7 +12,7 @@ from stream_perceptron.model.arrays import Floats
 
 BLOCK_SIZE = 50  # samples
 NUMBER_TYPE = "<f8"  # the type of each number in the state of the tests
-MAX_CLASSES = 1000  # classes with counts of their own; the last one counts all further classes too
+MAX_CLASSES = 1000  # classes with their own counts; those of the last one include all later classes
 
 _LOG_2 = 0.6931471805599453
 
@@ -48,7 +48,7 @@ def group_blocks(state: np.void, blocks: Blocks, length: int) -> tuple[Blocks, s
 
     Returns
     -------
-    The full groups, and the indices of their last blocks. `state` keeps the rest.
+    The full groups, and the indices of their last blocks. `state` keeps the remaining blocks.
 
     """
     n_open, n_classes = int(state["n_blocks"]), blocks.seen.shape[1]
@@ -81,9 +81,9 @@ def sum_classes(counts: Floats) -> Floats:
 def find_minima(
     previous_minima: Floats, sums: Floats, is_counted: NDArray[np.bool_] | bool = True
 ) -> tuple[Floats, NDArray[np.intp]]:
-    """Return the running minima of sums, and the index where each was last attained.
+    """Return the running minima of sums, and the index at which each was last attained.
 
-    The index is that of a row where `is_counted` holds, or -1 if the minimum precedes these rows.
+    The index is that of a row where `is_counted` is true, or -1 if the minimum precedes these rows.
     """
     minima = sums.copy()
     minima[0] = previous_minima

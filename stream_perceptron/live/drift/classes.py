@@ -33,7 +33,7 @@ _LOG_ODDS_RATIOS = portable_log(_ODDS_RATIOS)
 _THRESHOLD = 16.0  # a sum above this threshold times the dispersion indicates a change
 LENGTH = 4  # blocks in a group
 _LENGTHS = (1, 5, 10)  # lengths, in groups, of the windows for the dispersion of mistakes
-# The minimum number of samples of the class since the change, as a session may have several
+# The minimum number of samples of the class since the change, as a session may contain several
 # similar samples.
 _MIN_SAMPLES = 30
 _RECOVERED_SHARE = 0.9  # the share of the lost recall that a recovery regains
@@ -116,7 +116,7 @@ class ClassTests:
 
 
 class _ClassGroups:
-    """Groups of blocks for m classes, where each class is tested up to its first change.
+    """Groups of blocks for m classes, each of which is tested up to its first change.
 
     Index 0 of the arrays over groups is the state before these groups.
     """
@@ -238,7 +238,7 @@ def _report_recovery(
 def _restart(
     state: np.void, k: int, label: int, position: tuple[int, int], events: list[DriftEvent]
 ) -> None:
-    """Restart the test of a class at the change found by sum k; report it if it is a drop."""
+    """Restart the test of a class at the change found by sum k; report any drop."""
     start = state["at_minimum"][k]
     seen, wrong = state["seen"] - start["seen"], state["wrong"] - start["wrong"]
     if k != _RISE_INDEX:

@@ -43,15 +43,15 @@ class DriftDetector:
     r"""Sequential tests for drops in accuracy and changes in the label mix.
 
     **Accuracy.** After every 50 samples, of which $w$ were predicted wrongly, the sum for each odds
-    ratio $\theta$ grows by $w \ln \theta - 50 \ln(1 + q (\theta - 1))$. $q$ is the mean over the
-    50 samples of the share of mistakes since the last change among samples of the same class. The
+    ratio $\theta$ grows by $w \ln \theta - 50 \ln(1 + q (\theta - 1))$. $q$ is the mean, over the
+    50 samples, of the share of mistakes since the last change among samples of the same class. The
     sum is thus the log-likelihood ratio of $\theta$ times the current odds versus the current odds.
-    If a sum exceeds its minimum by more than 10.5 in two consecutive blocks, accuracy changed at
-    that minimum (Page's CUSUM [^1]). $q$ includes the samples under test: if samples of a class are
-    exchangeable, the exponential of a block's gain has an expectation of at most 1 for any accuracy
-    (Hoeffding [^2], theorem 4). A change in the label mix is not a drop. After a change, the test
-    restarts, so a further drop is measured from the level after the last drop. Accuracy has
-    recovered when it has regained 90% of the loss since the first drop.
+    If a sum exceeds its minimum by more than 10.5 in two consecutive blocks, accuracy is considered
+    to have changed at that minimum (Page's CUSUM [^1]). $q$ includes the samples under test: if
+    samples of a class are exchangeable, the exponential of a block's gain has an expectation of at
+    most 1 for any accuracy (Hoeffding [^2], theorem 4). A change in the label mix does not count as
+    a drop. After a change, the test restarts, so a further drop is measured from the level after
+    the last drop. Accuracy has recovered when it has regained 90% of the loss since the first drop.
 
     **Classes.** The same test runs for the recall of each class after every 200 samples, with odds
     ratios of 4, 20 and 1/4 and a bound of 16. It restarts when overall accuracy has dropped,
@@ -60,20 +60,22 @@ class DriftDetector:
 
     **Dependence.** Mistakes often depend on each other, for example within a session or if rows are
     delivered twice. Both bounds are therefore multiplied by the dispersion of mistakes [^3].
-    This is the variance of the excess of mistakes over $q$ in windows of 50, 200, 500 or 1,000
-    samples (200, 1,000 or 2,000 for a class), relative to the variance of independent mistakes. It
-    is estimated from the differences between adjacent windows before the minimum of the sum; a
-    trend cancels out in these differences. The dispersion is 1.5 times the largest estimate from at
-    least 12 windows that exceeds 1 by three standard errors, or 1 if there is none. For the first
-    4,000 samples, it is at least 2; after n > 4,000 samples, it is at least 1 + 4,000 / n.
+    The dispersion is the variance of the excess of mistakes over $q$ in windows of 50, 200, 500 or
+    1,000 samples (200, 1,000 or 2,000 for a class), relative to the variance of independent
+    mistakes. It is estimated from the differences between adjacent windows before the minimum of
+    the sum; a trend cancels out in these differences. The value used is 1.5 times the largest
+    estimate from at least 12 windows that exceeds 1 by three standard errors, or 1 if there is no
+    such estimate. For the first 4,000 samples, it is at least 2; after n > 4,000 samples, it is at
+    least 1 + 4,000 / n.
 
     **Label mix.** See `LabelMixTest`.
 
-    **Assumptions and false alarms.** Mistakes depend on each other over at most 1,000 samples;
-    slower waves are reported as drops and recoveries. The number of steady streams in which a drop
-    is reported, out of 300 streams of 100,000 samples (`scripts/bench drift_dependent`), is 1 with
-    independent mistakes; 0, 1 and 5 with sessions of 20, 50 and 200 samples, where one session in
-    five is worse; 0 and 3 with rows delivered twice and five times; 0 with waves of 2,000 samples.
+    **Assumptions and false alarms.** Mistakes are assumed to depend on each other over at most
+    1,000 samples; slower waves are reported as drops and recoveries. The number of steady streams
+    in which a drop is reported, out of 300 streams of 100,000 samples
+    (`scripts/bench drift_dependent`), is 1 with independent mistakes; 0, 1 and 5 with sessions of
+    20, 50 and 200 samples, if one session in five is worse; 0 and 3 with rows delivered twice and
+    five times; and 0 with waves of 2,000 samples.
 
     References
     ----------
@@ -212,7 +214,7 @@ def _get_sort_key(event: DriftEvent) -> tuple[int, bool, int]:
 
 
 def _copy_fields(old: NDArray[np.void], new: NDArray[np.void]) -> None:
-    """Copy all fields to a state with more classes, which has zeros for the new ones."""
+    """Copy all fields to a state with more classes, with zeros for the new classes."""
     for name in old.dtype.names or ():
         part, target = old[name], new[name]
         corner = target[tuple(slice(length) for length in part.shape)]
@@ -257,7 +259,7 @@ def _is_consistent(state: np.void) -> bool:
 
 
 def _are_valid_counts(after: np.void, before: np.void | None) -> bool:
-    """Return whether no count decreased and mistakes do not outnumber samples."""
+    """Return whether no count has decreased and mistakes do not outnumber samples."""
     seen, wrong = (
         after[name] - (0 if before is None else before[name]) for name in ("seen", "wrong")
     )

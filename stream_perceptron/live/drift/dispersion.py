@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from stream_perceptron.live.drift.blocks import NUMBER_TYPE, accumulate
 from stream_perceptron.model.arrays import Floats
 
-_MIN_WINDOWS = 12  # consecutive windows of one length, needed to estimate the dispersion
-_MIN_STANDARD_ERRORS = 3.0  # by which an estimate must exceed 1, or else it counts as 1
+_MIN_WINDOWS = 12  # consecutive windows of one length that are needed for an estimate
+_MIN_STANDARD_ERRORS = 3.0  # by which an estimate must exceed 1; otherwise, it counts as 1
 # The factor for significant estimates, as the distribution of mistakes in sessions is skewed.
 _MARGIN = 1.5
 # After n blocks, the dispersion is at least 1 + 80 / n, or 2 up to block 80, to allow for
@@ -18,7 +18,7 @@ _PRIOR_BLOCKS = 80
 
 
 def define_windows(lengths: tuple[int, ...]) -> list[tuple[object, ...]]:
-    """Return the fields of the state of a series of blocks for `WindowPairs`."""
+    """Return the fields of the state that `WindowPairs` keeps for a series of blocks."""
     last = (NUMBER_TYPE, (2 * max(lengths),))
     return [
         ("begin", NUMBER_TYPE),  # the number of blocks before the first one that is compared
@@ -34,8 +34,8 @@ class WindowPairs:
     ----------
     squares, pairs
         For each block, series and length: the squared difference between the window that ends with
-        the block and the one before it, relative to its variance, and the number of these
-        pairs, 0 or 1; shape (n, m, lengths).
+        the block and the window before it, relative to the variance of the difference, and the
+        number of these pairs, 0 or 1; shape (n, m, lengths).
 
     """
 
@@ -56,7 +56,7 @@ class WindowPairs:
         lengths
             The lengths of windows, in blocks.
         n_before
-            The number of blocks before these.
+            The number of blocks that precede these n blocks.
         excess, variance
             The excess of mistakes and its variance; shape (n, m).
 

@@ -56,7 +56,7 @@ class DriftEvent:
 
     kind: EventKind
     row: int  # the row near which it began
-    sample: int  # the number of this row's sample among the tested ones, counted from 1
+    sample: int  # the number of this row's sample among the tested samples, counted from 1
     found: int  # the row at which it was found
     before: float
     after: float
@@ -106,13 +106,13 @@ class DriftEvent:
 
 
 def find_lasting_drops(events: Sequence[DriftEvent]) -> list[DriftEvent]:
-    """Return the last drop in overall accuracy and in each recall, unless a recovery followed."""
+    """Return the last drop in accuracy and in each class's recall, unless a recovery followed."""
     last = {event.label: event for event in events if event.kind != EventKind.LABEL_MIX}
     return [event for event in last.values() if event.is_drop]
 
 
 def name_class(label: int, classes: Sequence[Hashable]) -> str:
-    """Return the name of a class that the tests count; the last one may stand for several."""
+    """Return the name of a class counted by the tests; the last class may stand for several."""
     if label == MAX_CLASSES - 1 and len(classes) > MAX_CLASSES:
         return f"the {len(classes) - label:,} classes after the first {label:,}"
     return str(classes[label])

@@ -19,9 +19,9 @@ from stream_perceptron.model.arrays import Floats
 
 LENGTH = 20  # blocks in a window
 WINDOW = LENGTH * BLOCK_SIZE  # samples
-_MIN_WINDOWS = 5  # needed before the two windows that are tested
+_MIN_WINDOWS = 5  # windows needed before the two windows that are tested
 _MIN_DEVIATIONS = 5.0  # standard deviations
-_MIN_ODDS_RATIO = 1.5  # the smallest odds ratio of a share that is reported
+_MIN_ODDS_RATIO = 1.5  # the minimum odds ratio at which a changed share is reported
 
 
 def define_state(n_classes: int) -> list[tuple[object, ...]]:
@@ -42,7 +42,7 @@ def define_state(n_classes: int) -> list[tuple[object, ...]]:
 
 
 class LabelMixTest:
-    """A test of two windows of 1,000 labels against earlier ones; `state` is changed in place.
+    """A test of two windows of 1,000 labels against earlier windows; `state` is changed in place.
 
     The mix has changed if the counts of a class in both windows deviate from their mean in the n
     preceding windows by more than five standard deviations in the same direction, and the odds of
@@ -71,9 +71,9 @@ class LabelMixTest:
     def _test_windows(
         self, counts: Floats, rows: Floats, samples: Floats, events: list[DriftEvent]
     ) -> int:
-        """Test m windows up to the first change; return how many were used.
+        """Test m windows up to the first change; return how many windows were used.
 
-        `rows` and `samples` hold the start of each window and the end of the last; shape (m + 1,).
+        `rows` and `samples` hold each window's start and the last window's end; shape (m + 1,).
         """
         state = self._state
         if not state["has_last"]:
@@ -89,7 +89,7 @@ class LabelMixTest:
         index = int(changes[0]) if len(changes) else len(counts) - 1
         if len(changes):
             deviations = (before[index] + counts[index]) * n[index] - 2 * sums[index]
-            # Among shares that changed equally, one that increased takes precedence.
+            # Among shares that changed by the same amount, one that increased takes precedence.
             label = int(
                 np.where(is_changed[index], 2 * np.abs(deviations) + (deviations > 0), -1).argmax()
             )
@@ -118,8 +118,8 @@ def _find_changes(
 ) -> NDArray[np.bool_]:
     """Return whether the share of each class has changed in two windows; shape (m, k).
 
-    `before` and `counts` are the counts of these two windows. `n`, `sums` and `squares` are the
-    number of windows before them, and the sums and sums of squares of their counts.
+    `before` and `counts` are the counts of these two windows. `n` is the number of earlier windows;
+    `sums` and `squares` are the sums and the sums of squares of the counts in the earlier windows.
     """
     has_enough, n = n >= _MIN_WINDOWS, np.maximum(n, _MIN_WINDOWS)
     mean = sums / n

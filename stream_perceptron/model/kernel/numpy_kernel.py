@@ -47,7 +47,7 @@ def compute_deltas(activation: Activation, nets: Array, target: int) -> Deltas:
 def learn(weights: Weights, rule: Rule, scaler: Scaler | None, part: Part, results: Results) -> int:
     """Predict and then learn rows, one after another; return the number of rows processed.
 
-    The number is less than n if the next row would make the model diverge, or if the last row ended
+    Processing ends early before a row that would make the model diverge, and after a row that ends
     the training. With a scaler, a row is standardized for its prediction, added to the statistics,
     and standardized again before it is learned.
     """
@@ -88,9 +88,9 @@ def learn(weights: Weights, rule: Rule, scaler: Scaler | None, part: Part, resul
 
 
 def _compute_nets(rows: Array, x: Array, b: Array) -> Array:
-    """Return the net inputs (k,) for the weights (m, k) of the nonzero features of a row.
+    """Return the net inputs (k,) from the weights (m, k) of the nonzero features of a row.
 
-    Products are added from left to right, so that trailing features of weight 0 change no bit.
+    Products are added from left to right, so that trailing features with weight 0 change no bit.
     """
     return sum_rows(rows.T * x) + b
 
@@ -124,7 +124,7 @@ def compute_scores(activation: Activation, nets: Array) -> NDArray[np.float64]:
     y -= activation.low
     smallest, largest = (f(axis=1, keepdims=True, initial=0.0) for f in (y.min, y.max))
     with np.errstate(over="ignore"):
-        factor = np.where(largest - smallest < np.inf, 1.0, 0.5)  # against overflow
+        factor = np.where(largest - smallest < np.inf, 1.0, 0.5)  # prevents overflow
     y = factor * y - factor * smallest
     largest = y.max(axis=1, keepdims=True, initial=0.0)
     # Dividing by the largest value first keeps the sum finite.
