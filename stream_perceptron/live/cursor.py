@@ -167,7 +167,7 @@ class Cursor:
         Raises
         ------
         CheckpointError
-            If an unfinished run drew rows from some of these files at random, or read them in shards.
+            If an unfinished run read rows of some of these files at random or in shards.
 
         """
         unread = [
@@ -193,7 +193,7 @@ class Cursor:
     def resume_unordered(
         self, sources: Sequence[Fingerprint], at_random: bool, shards: Shards | None, again: bool
     ) -> Cursor:
-        """Return the cursor of a run that draws rows from these files at random or reads them in shards.
+        """Return the cursor of a run that reads rows of these files at random or in shards.
 
         Raises
         ------
