@@ -52,7 +52,7 @@ _BOUNDS = {"n_features": (1, math.inf), "degree": (-math.inf, 10), "ngram_range"
 _COUNT_ATTRIBUTES = {"counts", "dfs", "n"}  # learned attributes that count samples
 _MAX_COUNT = 2**53
 _MIN_TABLE_SIZE = 8  # keys
-_MAX_INTEGER_BITS = 1023  # bits of an integer, so that River can combine it with floats
+_MAX_INTEGER_BITS = 1023  # the limit for integers, so that River can combine them with floats
 # Attributes that a class derives from its parameters.
 _DERIVED_ATTRIBUTES = {"processing_steps", "_reserved_category_codes"}
 
@@ -95,7 +95,7 @@ def encode(value: Any, learned: bool = True) -> object:
     if name is not None:
         return {"class": name, "state": _encode_state(value, learned)}
     steps = sorted(" ".join(_CLASSES[module] for module in _STEP_MODULES).split())
-    raise CheckpointError(f"{kind.__name__} cannot be saved: use {', '.join(steps)}")
+    raise CheckpointError(f"{kind.__name__} cannot be saved: use one of {', '.join(steps)}")
 
 
 def _require_float_range(value: object) -> object:
@@ -127,7 +127,7 @@ def _encode_table(table: dict[object, object]) -> list[object] | None:
 
 
 def _are_homogeneous(values: list[Any]) -> bool:
-    """Return whether values are of one kind: strings, finite floats, or integers |n| < 2^53."""
+    """Return whether values are all strings, all finite floats, or all integers with |n| < 2^53."""
     kinds = set(map(type, values))
     if kinds == {float}:
         return all(map(math.isfinite, values))
@@ -175,7 +175,7 @@ def _decode_table(content: Any) -> dict[object, object]:
 
 
 def _decode_objects(name: str, columns: dict[str, list[Any]]) -> list[object]:
-    """Build objects with these attributes, after checking extreme values on one object."""
+    """Build objects with these attributes, after checking the extreme values on one object."""
     template = _decode_object({"class": name, "state": {}})
     for attribute, column in columns.items():
         if not _are_homogeneous(column):

@@ -211,7 +211,7 @@ class Dialect(NamedTuple):
         return next(reader, [])
 
     def replace_decimal_commas(self, fields: list[str]) -> list[str]:
-        """Return fields with decimal commas replaced by points."""
+        """Return the fields with decimal commas replaced by decimal points."""
         if self.decimal == ".":
             return fields
         return [f.replace(",", ".") if DECIMAL_COMMA.fullmatch(f) else f for f in fields]
@@ -341,7 +341,7 @@ def parse_json_record(record: bytes) -> dict[str, object] | list[object]:
     except RecursionError:
         raise SampleError("it is nested too deeply") from None
     except json.JSONDecodeError as error:
-        raise SampleError(f"it is not JSON from character {error.pos + 1:,} on") from None
+        raise SampleError(f"it is not valid JSON from character {error.pos + 1:,} on") from None
     except SampleError:
         raise
     except ValueError:

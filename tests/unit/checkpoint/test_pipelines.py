@@ -35,7 +35,10 @@ def test_loaded_pipeline_continues_identically(name, tmp_path):
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
-        (lambda: compose.FuncTransformer(dict), "FuncTransformer cannot be saved: use BagOfWords,"),
+        (
+            lambda: compose.FuncTransformer(dict),
+            "FuncTransformer cannot be saved: use one of BagOfWords,",
+        ),
         (lambda: NUMBERS + preprocessing.RobustScaler(), "RobustScaler cannot be saved"),
         (lambda: preprocessing.MinMaxScaler(window_size=9), "Scaler: RollingMin cannot"),
         (lambda: preprocessing.StatImputer(("a", stats.Quantile())), "Imputer: Quantile cannot"),
