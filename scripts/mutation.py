@@ -115,9 +115,10 @@ def make_mutant(path: Path, number: int) -> Mutant:
     node = nodes[number]
     lineno = getattr(node, "lineno", 0)
     statements = [
-        each.lineno
-        for each in nodes
-        if isinstance(each, ast.stmt) and each.lineno <= lineno <= (each.end_lineno or 0)
+        statement.lineno
+        for statement in nodes
+        if isinstance(statement, ast.stmt)
+        and statement.lineno <= lineno <= (statement.end_lineno or 0)
     ]
     before = ast.unparse(node).splitlines()[0]
     mutate_node(node)
@@ -150,7 +151,10 @@ def index_tests(folder: Path) -> TestIndex:
             tests_by_line = tests.setdefault(Path(name).relative_to(folder), {})
             for line, contexts in data.contexts_by_lineno(name).items():
                 tests_by_line.setdefault(line, set()).update(
-                    context.partition("|")[0] for context in contexts if context
+                    # pytest-cov adds the phase of a test to its name, which may contain a | itself.
+                    re.sub(r"\|(setup|run|teardown)$", "", context)
+                    for context in contexts
+                    if context
                 )
     return TestIndex(tests, seconds)
 
@@ -205,15 +209,19 @@ def main() -> None:
             sys.exit("tests fail without a fault in a forked process")
 
         def is_killed(mutant: Mutant) -> bool:
-            """Return whether a test fails when the source of a module is replaced."""
+            """Return whether tests fail with a mutant and pass without it."""
             tests = index.find_tests(mutant)
             folder = folders.get()
-            (folder / mutant.path).write_text(mutant.source)
             try:
                 for batch in (tests[:N_FIRST_TESTS], tests[N_FIRST_TESTS:]):
                     seconds = START_SECONDS + PATIENCE * sum(map(index.get_seconds, batch))
-                    if batch and not do_tests_pass(folder, batch, seconds):
+                    (folder / mutant.path).write_text(mutant.source)
+                    if not batch or do_tests_pass(folder, batch, seconds):
+                        continue
+                    shutil.copy(ROOT / mutant.path, folder / mutant.path)
+                    if do_tests_pass(folder, batch, seconds):
                         return True
+                    print(f"fail without a fault: {batch}", file=sys.stderr, flush=True)
                 return False
             finally:
                 shutil.copy(ROOT / mutant.path, folder / mutant.path)
