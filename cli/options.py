@@ -272,7 +272,7 @@ class ReadingOptions(FormatOptions):
     )
     missing: tuple[str, ...] = option(
         "--missing TEXTS",
-        "Texts that mean a missing value, such as NA,?. Empty cells are always missing values. "
+        "Texts that stand for a missing value, such as NA,?. Empty cells are always missing. "
         "Default: those of a saved model.",
         NAMES,
         (),

@@ -388,8 +388,12 @@ class JsonFormatter(LineFormatter):
                 extra_fields += f", {json.dumps(replace_infinities(carried), default=str)[1:-1]}"
             if result.all_scores is not None:
                 # NaN: the label was not known yet.
-                known = ((key, p) for key, p in zip(keys, class_scores, strict=True) if p == p)
-                extra_fields += f', "scores": {{{", ".join(f"{key}: {p!r}" for key, p in known)}}}'
+                known_scores = (
+                    (key, p) for key, p in zip(keys, class_scores, strict=True) if p == p
+                )
+                extra_fields += (
+                    f', "scores": {{{", ".join(f"{key}: {p!r}" for key, p in known_scores)}}}'
+                )
             yield (
                 f'{{"row": {row}, "prediction": {name}, "score": {score_text}, '
                 f'"label": {to_json(label)}{extra_fields}}}\n'
@@ -416,9 +420,9 @@ class CsvFormatter(LineFormatter):
             score_text = "" if class_id < 0 else repr(score)
             extra_fields = [str(learned)] * self._with_learned
             extra_fields += [_format_cell(carried.get(name)) for name in self._carried]
-            known = ["" if p != p else repr(p) for p in class_scores[:n]]
+            known_scores = ["" if p != p else repr(p) for p in class_scores[:n]]
             cells = [str(row), names[class_id], score_text, _format_cell(label)]
-            yield ",".join([*cells, *extra_fields, *known]) + "\n"
+            yield ",".join([*cells, *extra_fields, *known_scores]) + "\n"
 
     def require_all_columns(self, result: StepResult) -> None:
         from stream_perceptron import SourceError

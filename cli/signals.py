@@ -28,9 +28,9 @@ class InterruptedWaitError(Exception):
 class Signals:
     """Records the first signal inside a `with` block; the signal also interrupts reading.
 
-    A later SIGINT ends the process at once. With `saves`, the first later SIGINT only prints a
-    message that a save is under way, and the next one ends the process. If SIGHUP is already
-    ignored, as under nohup, it stays ignored.
+    Another SIGINT ends the process at once. With `saves`, that SIGINT only prints that a save is
+    under way, and the next one ends the process. If SIGHUP is already ignored, as under nohup, it
+    stays ignored.
     """
 
     def __init__(self, saves: bool = False) -> None:
@@ -55,8 +55,8 @@ class Signals:
             signal.signal(number, self._handle_signal)
 
     def __exit__(self, *exception: object) -> None:
-        # Shortly before the process ends, a signal must not change the exit code, so the handlers
-        # stay installed until Python would restore the default ones.
+        # Shortly before the process ends, a signal must not change the exit code. The handlers stay
+        # installed until signals are ignored, just before Python restores the default handlers.
         atexit.register(_ignore_signals)
         signal.set_wakeup_fd(-1)
         os.close(self._wakeup_reader)

@@ -362,8 +362,8 @@ def _require_equal_statistics(model: SGDPerceptron, other: SGDPerceptron) -> Non
     scaler, other_scaler = model.network.scaler, other.network.scaler
     if scaler is None or other_scaler is None:
         return
-    known = slice(len(model.features_))
-    actual, expected = scaler.get_statistics(known), other_scaler.get_statistics(known)
+    features = slice(len(model.features_))
+    actual, expected = scaler.get_statistics(features), other_scaler.get_statistics(features)
     if (index := _find_first_difference(actual, expected)) is not None:
         name = ("count", "mean", "variance")[index[0]]
         quantity = f"the {name} of feature {model.features_[index[1]]!r}"

@@ -241,7 +241,7 @@ class _State:
 def _decode_model(meta: dict[str, object], members: Arrays) -> SGDPerceptron:
     """Build the perceptron from the JSON and arrays that `encode_model` returned."""
     if not {"weights", "biases"} <= set(members):
-        raise CheckpointError(f"members {sorted(members)} do not include weights and biases")
+        raise CheckpointError(f"members {sorted(members)} do not include both weights and biases")
     unknown = set(meta) - {"kernel", "model", "steps", "extra", "run"}
     if unknown or type(meta.get("kernel")) is not str:
         raise CheckpointError(f"meta.json lacks a kernel or has unknown entries: {sorted(unknown)}")

@@ -52,6 +52,8 @@ def connect_cluster(address: str | None = None) -> Generator[None, None, None]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # With more retries, a connection to a wrong address takes minutes to fail.
     os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "1")
+    # Otherwise, Ray writes to stderr when it recomputes results that a lost machine held.
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     try:
         import ray
     except ImportError:

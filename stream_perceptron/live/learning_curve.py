@@ -76,7 +76,7 @@ class LearningCurve:
                 or (seen >= 2**53).any()
                 or (seen.sum(axis=1) != samples).any()
             ):
-                raise CheckpointError("progress has inconsistent counts of classes")
+                raise CheckpointError("progress has inconsistent class counts")
         curve.bin, curve.sums, curve.class_counts = bin_, sums, class_counts
         return curve
 

@@ -660,8 +660,10 @@ class _Members(NamedTuple):
 
     cells: dict[str, str]  # of numbers, and of values that cannot be learned
     texts: dict[str, str]
-    nulls: list[str]
-    unknown_names: list[str]  # names of numbers that a model trained on a table lacks
+    new_texts: list[str]  # names of texts that the schema lacks
+    n_nulls: int  # features that are null
+    untyped: tuple[str, ...]  # null names that have had no value so far
+    unknown_names: tuple[str, ...]  # names of numbers that a model trained on a table lacks
     are_numbers: bool  # whether all cells are numbers
 
 
@@ -675,8 +677,8 @@ def _group_members(
     texts: dict[str, str] = {}
     cells: dict[str, str] = {}
     unknown_names: list[str] = []
-    nulls: list[str] = []
-    are_numbers = True
+    untyped: list[str] = []
+    n_nulls, are_numbers = 0, True
     kinds = record.kinds_at(list(map(record.all_cell_ids.__getitem__, names.values())))
     for (name, cell), kind in zip(names.items(), kinds, strict=True):
         if name in known_texts or name in options.encoded:
@@ -688,7 +690,10 @@ def _group_members(
         elif kind in _NUMERIC:
             cells[name] = cell
         elif record.is_null(cell):
-            nulls.append(name)
+            if context.is_known_feature(name) or name in known:
+                n_nulls += 1
+            else:
+                untyped.append(name)
         elif kind is not Kind.TEXT:
             if kind is Kind.LIST:
                 _require_no_texts(record, cell)
@@ -702,7 +707,10 @@ def _group_members(
             )
         else:
             texts[name] = cell
-    return _Members(cells, texts, nulls, unknown_names, are_numbers)
+    new_texts = [name for name in texts if name not in known_texts]
+    return _Members(
+        cells, texts, new_texts, n_nulls, tuple(untyped), tuple(unknown_names), are_numbers
+    )
 
 
 def _read_object(
@@ -715,8 +723,9 @@ def _read_object(
     if not names:
         raise SampleError("it has no features")
     options = context.read_options
-    cells, texts, nulls, unknown_names, are_numbers = _group_members(context, record, schema, names)
-    if unknown_names and not (cells or texts or nulls):
+    members = _group_members(context, record, schema, names)
+    cells, texts, has_nulls = members.cells, members.texts, bool(members.n_nulls or members.untyped)
+    if members.unknown_names and not (cells or texts or has_nulls):
         raise SampleError("it has none of the model's features")
     schema = _with_inferred_types(schema, cells, texts)
     encodings = [
@@ -726,25 +735,24 @@ def _read_object(
     ]
     encoded, n_encoded_nulls = record.encode(encodings)
     ids = list(map(record.all_cell_ids.__getitem__, cells.values()))
-    numbers = record.numbers_at(ids) if are_numbers else []
-    if are_numbers and math.isfinite(sum(numbers)):
+    numbers = record.numbers_at(ids) if members.are_numbers else []
+    if members.are_numbers and math.isfinite(sum(numbers)):
         values = np.array(numbers, np.float64)
     else:
         values = build_row(tuple(cells), record.contents_at(ids)).values  # raises the error
     values = scale_features(context, tuple(cells), values)
-    new = [name for name in texts if name not in (schema.texts or ())]
-    if new or schema.is_new:
-        schema = replace(schema, texts=(*(schema.texts or ()), *new))
+    if members.new_texts or schema.is_new:
+        schema = replace(schema, texts=(*(schema.texts or ()), *members.new_texts))
     features = dict(zip(cells, values.tolist(), strict=True))
-    ignored_texts = {} if cells or nulls or unknown_names or encodings else texts
-    untyped = tuple(
-        name
-        for name in nulls
-        if not (context.is_known_feature(name) or name in (schema.features or ()))
-    )
-    n_nulls = len(nulls) - len(untyped) + n_encoded_nulls
+    ignored_texts = {} if cells or has_nulls or members.unknown_names or encodings else texts
     return _Features(
-        schema, features, encoded, n_nulls, untyped, tuple(unknown_names), ignored_texts
+        schema,
+        features,
+        encoded,
+        members.n_nulls + n_encoded_nulls,
+        members.untyped,
+        members.unknown_names,
+        ignored_texts,
     )
 
 
