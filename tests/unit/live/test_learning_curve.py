@@ -64,5 +64,5 @@ def test_invalid_saved_curve_is_rejected():
         with pytest.raises(ValueError, match="curve"):
             LearningCurve.from_saved(invalid, bin_size, None)
     for invalid in (counts[:, :3], counts + 1, -counts, counts * [1, 2, 1, 2], np.ones((3, 42))):
-        with pytest.raises(ValueError, match="counts of classes"):
+        with pytest.raises(ValueError, match="class counts"):
             LearningCurve.from_saved(sums, 10, invalid)
