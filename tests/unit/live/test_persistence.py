@@ -73,7 +73,10 @@ def test_inconsistent_members_of_a_checkpoint_are_rejected(source, tmp_path):
             (meta, {n: a for n, a in arrays.items() if n not in run_members}),
             "lacks the confusion counts",
         ),
-        ((meta, {n: a for n, a in arrays.items() if n != "weights"}), "do not include both weights"),
+        (
+            (meta, {n: a for n, a in arrays.items() if n != "weights"}),
+            "do not include both weights",
+        ),
         (
             (meta, {n: a for n, a in arrays.items() if n != "statistics"}),
             "has a scaler without --standardize",
