@@ -1,4 +1,8 @@
-"""Insert small random faults into modules, and run the tests that execute the changed lines."""
+"""Insert small random faults into modules, and run the tests that execute the changed lines.
+
+The kinds of faults are those of mutmut: another operator, another constant, a negated condition,
+None instead of a value that is assigned, and None instead of the first argument of a call.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +18,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import accumulate
@@ -25,11 +30,14 @@ import coverage
 ROOT = Path(__file__).parent.parent
 PACKAGE = Path("stream_perceptron")
 DEFAULT_PATHS = [PACKAGE / part for part in ("model", "data/interpreter", "live", "checkpoint")]
-TESTS = ["tests/unit", "tests/formats", "tests/cli", *map(str, DEFAULT_PATHS)]
+RANDOM_PLANS = "tests/properties"
+FOLDERS = ("unit", "formats", "cli", "durability", "properties")
+TESTS = [*(f"tests/{folder}" for folder in FOLDERS), *map(str, DEFAULT_PATHS)]
 COPIED = ("pyproject.toml", "stream_perceptron", "cli", "tests", "scripts", "docs")
 PATIENCE = 3  # a mutant also counts as killed if its tests take this many times as long as usual
-MAX_SECONDS = 30.0  # of tests for each mutant, as measured by `index_tests`
-N_FIRST_TESTS = 40  # the fastest tests, which kill most mutants, run before all others
+MAX_SECONDS = 12.0  # of each kind of tests for a mutant, as measured by `index_tests`
+N_FIRST_TESTS = 40  # these tests, which kill most mutants, run before all others
+FAILED_TEST = "failed_test"  # a file in each copy
 START_SECONDS = 20.0  # to import the tests, with time to spare
 # Each run of tests is forked from a process that has imported the libraries.
 CONTEXT = multiprocessing.get_context("forkserver")
@@ -46,6 +54,7 @@ SWAPS: dict[type, type] = {
 class Mutant(NamedTuple):
     path: Path
     lineno: int
+    kind: str  # of the changed node
     before: str
     after: str
     source: str
@@ -62,14 +71,28 @@ class TestIndex(NamedTuple):
         """Return how long a test takes; times below a millisecond may be missing."""
         return self.seconds.get(test, 0.0)
 
-    def find_tests(self, mutant: Mutant) -> list[str]:
-        """Return the fastest tests that execute the changed lines, up to a total time.
+    def find_tests(self, mutant: Mutant) -> list[list[str]]:
+        """Return batches of tests that execute the changed lines, in the order to run them.
 
-        If only the import of the module executes these lines, return tests of the module.
+        Tests of random plans follow all others. If only the import of the module executes these
+        lines, they are tests of the module.
         """
         lines = self.tests.get(mutant.path, {})
         tests = set().union(*(lines.get(line, set()) for line in mutant.statement_lines))
-        ordered = sorted(tests or set().union(*lines.values()), key=self.get_seconds)
+        tests = tests or set().union(*lines.values())
+        random_plans = {test for test in tests if test.startswith(RANDOM_PLANS)}
+        others = self.take_fastest(tests - random_plans)
+        return [others[:N_FIRST_TESTS], others[N_FIRST_TESTS:], self.take_fastest(random_plans)]
+
+    def take_fastest(self, tests: set[str]) -> list[str]:
+        """Return the fastest case of each test, then the second fastest, up to a total time."""
+        n_cases: Counter[str] = Counter()
+        ranked = []
+        for test in sorted(tests, key=lambda test: (self.get_seconds(test), test)):
+            function = test.partition("[")[0]
+            ranked.append((n_cases[function], self.get_seconds(test), test))
+            n_cases[function] += 1
+        ordered = [test for *_, test in sorted(ranked)]
         totals = accumulate(map(self.get_seconds, ordered))
         return [test for test, total in zip(ordered, totals, strict=True) if total <= MAX_SECONDS]
 
@@ -87,6 +110,14 @@ def mutate_node(node: ast.AST) -> bool:
             node.value = not value
         case ast.Constant(value=int(value)) | ast.Constant(value=float(value)):
             node.value = value + 1
+        case ast.Constant(value=str(value)):
+            node.value = f"XX{value}XX"
+        case ast.Assign(value=value) | ast.AnnAssign(value=ast.expr() as value):
+            node.value = ast.Constant(None)
+            return ast.unparse(value) != "None"
+        case ast.Call(args=[first, *others]) if not isinstance(first, ast.Starred):
+            node.args = [ast.Constant(None), *others]
+            return ast.unparse(first) != "None"
         case ast.If() | ast.IfExp() | ast.While():
             node.test = ast.UnaryOp(ast.Not(), node.test)
         case _:
@@ -96,13 +127,20 @@ def mutate_node(node: ast.AST) -> bool:
 
 def find_mutable_nodes(tree: ast.Module) -> Iterator[int]:
     """Yield the numbers, in `ast.walk` order, of the nodes whose change matters at run time."""
-    skipped: set[ast.AST] = set()  # annotations, and imports for type checkers
+    # Annotations, imports for type checkers, assertions, docstrings, and the literal parts of
+    # formatted strings, which are not expressions themselves.
+    skipped: set[ast.AST] = set()
     for node in ast.walk(tree):
         for name in ("annotation", "returns"):
             if (part := getattr(node, name, None)) is not None:
                 skipped.update(ast.walk(part))
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
-            skipped.update(ast.walk(node))
+        match node:
+            case ast.If(test=ast.Name("TYPE_CHECKING")) | ast.Assert() | ast.keyword("strict"):
+                skipped.update(ast.walk(node))
+            case ast.Expr(value=ast.Constant() as docstring):
+                skipped.add(docstring)
+            case ast.JoinedStr(values=parts):
+                skipped.update(part for part in parts if isinstance(part, ast.Constant))
     for number, node in enumerate(ast.walk(tree)):
         if node not in skipped and mutate_node(copy.copy(node)):
             yield number
@@ -120,11 +158,13 @@ def make_mutant(path: Path, number: int) -> Mutant:
         if isinstance(statement, ast.stmt)
         and statement.lineno <= lineno <= (statement.end_lineno or 0)
     ]
-    before = ast.unparse(node).splitlines()[0]
+    before, kind = ast.unparse(node).splitlines()[0], type(node).__name__
+    if isinstance(node, ast.Constant):
+        kind = type(node.value).__name__
     mutate_node(node)
     after = ast.unparse(ast.fix_missing_locations(node)).splitlines()[0]
     lines = {lineno, *statements[-1:]}  # a decorator precedes the first line of its function
-    return Mutant(path, lineno, before, after, ast.unparse(tree), lines)
+    return Mutant(path, lineno, kind, before, after, ast.unparse(tree), lines)
 
 
 def index_tests(folder: Path) -> TestIndex:
@@ -132,7 +172,7 @@ def index_tests(folder: Path) -> TestIndex:
     result = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-n", str(os.cpu_count()), "--durations=0",
          "--durations-min=0", "--cov=stream_perceptron", "--cov-context=test", "--cov-report=",
-         "-m", "not slow", *TESTS],
+         *TESTS],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(folder), "COVERAGE_FOLDER": str(folder)},
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
@@ -160,25 +200,41 @@ def index_tests(folder: Path) -> TestIndex:
 
 
 def exit_with_outcome(folder: Path, tests: Sequence[str]) -> None:
-    """Run tests in a copy of the project, up to the first failure; exit with pytest's status."""
+    """Run tests in a copy of the project, up to the first failure; exit with pytest's status.
+
+    The name of the test that fails is written to a file.
+    """
     import pytest
+
+    class FailureWriter:
+        def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+            if report.failed:
+                (folder / FAILED_TEST).write_text(report.nodeid)
 
     os.chdir(folder)
     os.environ["PYTHONPATH"] = str(folder)
     sys.path.insert(0, str(folder))
     for stream in (1, 2):
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
-    sys.exit(pytest.main(["-q", "-x", "-p", "no:cacheprovider", *tests]))
+    sys.exit(pytest.main(["-q", "-x", "-p", "no:cacheprovider", *tests], [FailureWriter()]))
 
 
-def do_tests_pass(folder: Path, tests: Sequence[str], seconds: float) -> bool:
-    """Return whether tests pass in a copy of the project within a number of seconds."""
+def find_failed_tests(folder: Path, tests: Sequence[str], seconds: float) -> list[str]:
+    """Run tests in a copy of the project within a number of seconds; return the first that fails.
+
+    If it is unknown, for example because a module cannot be imported, all tests are returned.
+    """
+    (folder / FAILED_TEST).unlink(missing_ok=True)
     process = CONTEXT.Process(target=exit_with_outcome, args=(folder, tests))
     process.start()
     process.join(seconds)
     process.kill()
     process.join()
-    return process.exitcode == 0
+    if process.exitcode == 0:
+        return []
+    if (folder / FAILED_TEST).exists():
+        return [(folder / FAILED_TEST).read_text()]
+    return [*tests]
 
 
 def main() -> None:
@@ -195,6 +251,7 @@ def main() -> None:
         for number in find_mutable_nodes(ast.parse(file.read_text()))
     ]
     drawn = random.Random(options.seed).sample(candidates, min(options.mutants, len(candidates)))
+    (ROOT / "data").mkdir(exist_ok=True)  # for the digits that tests download
     with tempfile.TemporaryDirectory() as name:
         folders: queue.Queue[Path] = queue.Queue()
         for i in range(os.cpu_count() or 1):
@@ -203,25 +260,26 @@ def main() -> None:
             for part in COPIED:
                 copy_part = shutil.copytree if (ROOT / part).is_dir() else shutil.copy
                 copy_part(ROOT / part, folder / part)
+            (folder / "data").symlink_to(ROOT / "data")
         index = index_tests(folder)
         fastest = sorted(index.seconds, key=index.get_seconds)[:N_FIRST_TESTS]
-        if not do_tests_pass(folder, fastest, START_SECONDS):
-            sys.exit("tests fail without a fault in a forked process")
+        if failed := find_failed_tests(folder, fastest, START_SECONDS):
+            sys.exit(f"tests fail without a fault in a forked process: {failed}")
 
         def is_killed(mutant: Mutant) -> bool:
             """Return whether tests fail with a mutant and pass without it."""
-            tests = index.find_tests(mutant)
             folder = folders.get()
             try:
-                for batch in (tests[:N_FIRST_TESTS], tests[N_FIRST_TESTS:]):
+                for batch in index.find_tests(mutant):
                     seconds = START_SECONDS + PATIENCE * sum(map(index.get_seconds, batch))
                     (folder / mutant.path).write_text(mutant.source)
-                    if not batch or do_tests_pass(folder, batch, seconds):
+                    failed = find_failed_tests(folder, batch, seconds) if batch else []
+                    if not failed:
                         continue
                     shutil.copy(ROOT / mutant.path, folder / mutant.path)
-                    if do_tests_pass(folder, batch, seconds):
+                    if not find_failed_tests(folder, failed, seconds):
                         return True
-                    print(f"fail without a fault: {batch}", file=sys.stderr, flush=True)
+                    print(f"fail without a fault: {failed}", file=sys.stderr, flush=True)
                 return False
             finally:
                 shutil.copy(ROOT / mutant.path, folder / mutant.path)
@@ -229,16 +287,19 @@ def main() -> None:
 
         with ThreadPoolExecutor(folders.qsize()) as pool:
             mutants = [make_mutant(path, number) for path, number in drawn]
-            killed = 0
+            killed: Counter[str] = Counter()
             for i, (mutant, is_noticed) in enumerate(
                 zip(mutants, pool.map(is_killed, mutants), strict=True), 1
             ):
                 if not is_noticed:
                     change = f"{mutant.before} -> {mutant.after}"
                     print(f"survived: {mutant.path}:{mutant.lineno}: {change}", flush=True)
-                killed += is_noticed
-                print(f"{i} mutants, {killed} killed", file=sys.stderr, flush=True)
-    print(f"{killed} of {len(drawn)} mutants killed: {killed / max(len(drawn), 1):.1%}")
+                killed[mutant.kind] += is_noticed
+                print(f"{i} mutants, {killed.total()} killed", file=sys.stderr, flush=True)
+    for kind, n in Counter(mutant.kind for mutant in mutants).most_common():
+        print(f"{killed[kind]} of {n} mutants of {kind} killed")
+    n = len(mutants)
+    print(f"{killed.total()} of {n} mutants killed: {killed.total() / max(n, 1):.1%}")
 
 
 if __name__ == "__main__":

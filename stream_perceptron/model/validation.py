@@ -87,7 +87,7 @@ def as_weights(w: Any, n: int) -> NDArray[np.float64]:
         weights = w.astype(np.float64)
         is_invalid = ~((weights >= 0) & (weights < math.inf))
         if is_invalid.any():
-            as_weight(weights[is_invalid][0])  # raises SampleError
+            as_weight(weights[is_invalid].tolist()[0])  # raises SampleError
     else:
         values = w.to_pylist() if hasattr(w, "to_pylist") else list(w)
         weights = np.array([as_weight(value) for value in values], np.float64)

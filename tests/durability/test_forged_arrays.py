@@ -7,7 +7,7 @@ import json
 
 import numpy as np
 import pytest
-from helpers import encode_npy, forge_archive, read_members
+from helpers import STATED_REASON, encode_npy, forge_archive, read_members
 
 from stream_perceptron import CheckpointError, LiveModel
 
@@ -37,6 +37,5 @@ def test_array_with_a_wrong_type_or_shape_is_rejected(name, tmp_path, run):
     for member, array in arrays.items():
         changed_array = ARRAY_CHANGES[name](array if array.size else np.zeros(2, array.dtype))
         path.write_bytes(forge_archive({**parts, member: encode_npy(changed_array)}.items()))
-        with pytest.raises(CheckpointError) as caught:
+        with pytest.raises(CheckpointError, match=STATED_REASON):
             LiveModel.load(path)
-        assert "\n" not in str(caught.value)

@@ -299,6 +299,10 @@ def make_point_lines(form, n):
     return header, lines
 
 
+# One line with a reason of more than one word, for `pytest.raises`.
+STATED_REASON = r"\A[^\n]*\w \w[^\n]*\Z"
+
+
 def forge_archive(parts, compression=zipfile.ZIP_STORED):
     """Return the bytes of an archive with a valid digest; `parts` are pairs of name and content."""
     buffer = io.BytesIO()

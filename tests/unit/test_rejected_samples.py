@@ -104,6 +104,27 @@ def test_diverging_sample_leaves_the_model_unchanged(
     assert model.n_seen == 21
 
 
+def test_diverging_sample_of_known_names_leaves_the_model_unchanged():
+    model = SGDPerceptron(activation="identity", seed=0)
+    model.learn_one({"a": 1.0}, "up")
+    before = capture_state(model)
+
+    with pytest.raises(DivergedError, match="diverged at sample 2: lower lr or scale"):
+        model.learn_one({"a": 1e200}, "up")
+    assert capture_state(model) == before
+
+
+def test_samples_without_finite_net_input_cannot_be_predicted():
+    model = SGDPerceptron(classes=["a", "b"], init_range=9.0, seed=0)
+    model.learn_one({"x": 1.0, "y": 1.0}, "a")
+    x = {"x": 1e308, "y": 1e308}
+
+    with pytest.raises(SampleError, match="the net input is not finite: scale the features"):
+        model.predict_proba_one(x)
+    with pytest.raises(SampleError, match="the net input of row 1 is not finite"):
+        model.predict_many(pd.DataFrame([{"x": 1.0, "y": 1.0}, x]))
+
+
 def test_divergence_error_names_the_sample_and_keeps_weights_finite(rng):
     model = SGDPerceptron(activation="identity", lr=0.01, classes=range(10), seed=0)
     X = rng.integers(0, 256, (500, 50)).astype(float)

@@ -7,6 +7,7 @@ import json
 import math
 
 import pytest
+from helpers import STATED_REASON
 from hypothesis import given
 from hypothesis import strategies as st
 from river import preprocessing, stats
@@ -123,6 +124,8 @@ FORGED = {
     "functions": lambda: change_encoded(train_scaler(), ["state", "processing_steps"], []),
     "a type that is not plain": lambda: {"type": "SGDPerceptron"},
     "an unknown tag": lambda: {"frozenset": [1]},
+    "an object as a key": lambda: {"dict": [[encode(stats.Mean()), 1]]},
+    "an object in a set": lambda: {"set": [encode(stats.Mean())]},
     "a list as a key": lambda: {"dict": [[[1], 2]]},
     "a dict item without a value": lambda: {"dict": [[1]]},
     "lists in a set": lambda: {"set": [[1]]},
@@ -133,9 +136,8 @@ FORGED = {
 
 @pytest.mark.parametrize("name", FORGED)
 def test_forged_objects_are_rejected(name):
-    with pytest.raises(CheckpointError) as caught:
+    with pytest.raises(CheckpointError, match=STATED_REASON):
         decode(FORGED[name]())
-    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -147,5 +149,5 @@ def test_forged_objects_are_rejected(name):
     ids=str,
 )  # fmt: skip
 def test_forged_learning_rates_are_rejected(value):
-    with pytest.raises(CheckpointError):
+    with pytest.raises(CheckpointError, match=STATED_REASON):
         decode_lr(value)

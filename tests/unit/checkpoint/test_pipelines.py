@@ -9,6 +9,7 @@ import zipfile
 
 import numpy as np
 import pytest
+from helpers import STATED_REASON
 from river import compose, feature_extraction, preprocessing, stats
 from river_pipelines import NUMBERS, STEPS, draw_samples, predict_and_learn, train_scaled_pipeline
 
@@ -245,7 +246,7 @@ def test_forged_steps_are_rejected(name, tmp_path):
     last = [] if name == "no perceptron" else [["SGDPerceptron", None]]
     changes = step if "lr" in step else {"steps": {"dict": [["a", step], *last]}}
     path = forge_checkpoint(tmp_path, **changes)
-    with pytest.raises(CheckpointError):
+    with pytest.raises(CheckpointError, match=STATED_REASON):
         load(path)
 
 
@@ -313,6 +314,40 @@ def test_pipeline_predicts_alike_as_live_model_and_reloaded(rng, tmp_path):
     assert LiveModel.load(path).model.network.scaler.statistics.tobytes() == table.tobytes()
 
 
+def test_model_with_a_pipeline_and_its_own_scaler_is_rejected(rng, tmp_path):
+    path = tmp_path / "m.npz"
+    pipeline, _ = train_scaled_pipeline(rng)
+    save(pipeline, path)
+    steps = read_checkpoint(path)[0]["steps"]
+    LiveModel.load(path).save(path)
+    meta, arrays = read_checkpoint(path)
+    write_checkpoint(path, meta | {"steps": steps}, arrays)
+
+    with pytest.raises(CheckpointError, match="has both a pipeline and its own scaler"):
+        load(path)
+
+
+@pytest.mark.parametrize(
+    ("transformer", "step"),
+    [
+        (preprocessing.MinMaxScaler(), "MinMaxScaler"),
+        (preprocessing.StandardScaler(with_std=False), "StandardScaler(with_std=False)"),
+        (
+            preprocessing.StandardScaler() | preprocessing.StandardScaler(),
+            "StandardScaler (twice)",
+        ),
+    ],
+    ids=str,
+)
+def test_live_model_names_the_step_that_runs_only_in_python(transformer, step, tmp_path):
+    path = tmp_path / "m.npz"
+    pipeline = transformer | SGDPerceptron(seed=0)
+    pipeline.learn_one({"a": 1.0}, "up")
+    save(pipeline, path)
+
+    assert LiveModel.load(path).python_step == step
+
+
 def forge_statistics(table, name):
     counts, means, variances = table
     if name == "negative variance":
@@ -338,5 +373,5 @@ def test_impossible_statistics_are_rejected(name, rng, tmp_path):
     arrays["statistics"] = forge_statistics(arrays["statistics"].copy(), name)
     write_checkpoint(path, meta, arrays)
     for read in (load, LiveModel.load):
-        with pytest.raises(CheckpointError):
+        with pytest.raises(CheckpointError, match="statistics"):
             read(path)

@@ -59,15 +59,16 @@ def test_sums_of_large_errors_stay_finite(rng):
     assert progress[0].curve.sums.tobytes() == progress[1].curve.sums.tobytes()
 
 
+@pytest.mark.parametrize("n", [6, 10, 200])
 @pytest.mark.parametrize("seed", range(20))
-def test_class_metrics_equal_those_of_scikit_learn(seed):
+def test_class_metrics_equal_those_of_scikit_learn(n, seed):
     """Some labels are only seen, some only predicted, and some neither."""
     rng, k = np.random.default_rng(seed), 6
-    targets = rng.choice(rng.permutation(k)[:4], 200)
-    predicted = np.where(rng.random(200) < 0.5, targets, rng.choice(rng.permutation(k)[:4], 200))
+    targets = rng.choice(rng.permutation(k)[:4], n)
+    predicted = np.where(rng.random(n) < 0.5, targets, rng.choice(rng.permutation(k)[:4], n))
     confusion = Confusion()
-    confusion.update(targets[:120], predicted[:120])
-    confusion.update(targets[120:], predicted[120:])
+    confusion.update(targets[: n // 2], predicted[: n // 2])
+    confusion.update(targets[n // 2 :], predicted[n // 2 :])
     actual = confusion.compute_metrics(k)
     options = {"labels": range(k), "average": None, "zero_division": 0}
 
@@ -86,7 +87,7 @@ def test_class_metrics_equal_those_of_scikit_learn(seed):
     assert actual.seen.tolist() == np.bincount(targets, minlength=k).tolist()
     assert actual.predicted.tolist() == np.bincount(predicted, minlength=k).tolist()
     assert actual.largest == actual.seen.argmax()
-    assert actual.baseline == actual.seen.max() / 200
+    assert actual.baseline == actual.seen.max() / n
 
 
 def test_baseline_counts_untested_samples_of_the_first_label():

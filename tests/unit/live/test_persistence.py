@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from helpers import capture_state, read_contents
 
@@ -67,6 +68,7 @@ def test_inconsistent_members_of_a_checkpoint_are_rejected(source, tmp_path):
     live.save(path)
     meta, arrays = read_checkpoint(path)
     run_members = {"confusion", "window", "curve"}
+    join_options = meta["run"]["selection"] | {"join": "id"}
     for invalid, reason in (
         ((meta | {"run": None}, arrays), "belong to no run"),
         (
@@ -82,7 +84,36 @@ def test_inconsistent_members_of_a_checkpoint_are_rejected(source, tmp_path):
             "has a scaler without --standardize",
         ),
         ((meta | {"more": 1}, arrays), "unknown"),
+        (
+            (meta, arrays | {"training_window": arrays["window"]}),
+            "has training_window, but not its counterpart",
+        ),
+        (
+            (meta | {"run": meta["run"] | {"selection": join_options}}, arrays),
+            "has pending samples without --join, or --join without them",
+        ),
+        (
+            (meta, arrays | {"waiting_bytes": np.zeros(1, np.uint8)}),
+            "has arrays of pending samples without --join",
+        ),
     ):
         write_checkpoint(path, *invalid)
         with pytest.raises(CheckpointError, match=reason):
+            LiveModel.load(path)
+
+
+def test_pending_samples_without_all_of_their_arrays_are_rejected(tmp_path):
+    path, rows = tmp_path / "m.npz", tmp_path / "rows.jsonl"
+    rows.write_text('{"id": 1, "a": 2.5}\n{"id": 2, "a": 3.5}\n{"id": 1, "y": "up"}\n')
+    sources = [open_source(str(rows))]
+    live = LiveModel.start(sources, ReadOptions(join="id"), seed=0)
+    list(live.run(sources, live.resume(sources)))
+    live.save(path)
+    meta, arrays = read_checkpoint(path)
+    members = sorted(name for name in arrays if name.startswith("waiting_"))
+
+    assert len(members) == 7
+    for member in members:
+        write_checkpoint(path, meta, {n: a for n, a in arrays.items() if n != member})
+        with pytest.raises(CheckpointError, match=f"lacks the member {member}.npy"):
             LiveModel.load(path)

@@ -250,7 +250,7 @@ def test_labels_may_be_lists_arrays_series_or_frames(matrix, labels):
     states = []
     for y in (
         labels, np.array(labels), np.array(labels)[:, np.newaxis], pd.DataFrame({"y": labels}),
-        pl.DataFrame({"y": labels}), pl.Series(labels),
+        pl.DataFrame({"y": labels}), pl.Series(labels), pa.array(labels), list(np.array(labels)),
     ):  # fmt: skip
         perceptron = new_model()
         perceptron.learn_many(frame, y)
@@ -278,6 +278,22 @@ def test_labels_may_be_lists_arrays_series_or_frames(matrix, labels):
         (
             lambda m: m.test_then_train(scipy.sparse.csr_array(np.ones((1, 2)) * 1j), ["x"]),
             "features of type complex128 are not numbers",
+        ),
+        (
+            lambda m: m.test_then_train(np.ones((1, 2)), ["x"], features=["a"]),
+            "the number of features is 2, but the number of names is 1",
+        ),
+        (
+            lambda m: m.learn_many(pd.DataFrame({"a": [1, 2]}), ["x", "x"], w=np.array([1, -0.5])),
+            "sample weight -0.5 is not a finite number",
+        ),
+        (
+            lambda m: m.learn_many(pd.DataFrame({"a": [1, 2]}), ["x", "x"], w=[1.0]),
+            "the number of sample weights is 1, but the number of samples is 2",
+        ),
+        (
+            lambda m: m.learn_one({"a": 1.0, 10**3950: 1.0}, "x"),
+            "a name that is a whole number has more than 3,900 digits: use a string",
         ),
     ],
 )

@@ -47,12 +47,12 @@ class StepInterrupter:
 
 def count_steps(task):
     """Return the number of bytecode instructions that a task runs in this package."""
-    counter = StepInterrupter(-1)
+    counter, tracer = StepInterrupter(-1), sys.gettrace()
     sys.settrace(counter)
     try:
         task()
     finally:
-        sys.settrace(None)
+        sys.settrace(tracer)
     return -1 - counter.steps_left
 
 
@@ -65,7 +65,7 @@ def test_interrupt_while_growing_leaves_a_usable_model(n_features, report_figure
     expected = train_new_model()
     before = capture_state(expected)
     n = count_steps(lambda: expected.learn_one(x, "right"))
-    outcomes = {"as before": 0, "learned": 0}
+    outcomes, tracer = {"as before": 0, "learned": 0}, sys.gettrace()
     for _ in range(200):
         model = train_new_model()
         sys.settrace(StepInterrupter(rng.randint(1, n)))
@@ -74,7 +74,7 @@ def test_interrupt_while_growing_leaves_a_usable_model(n_features, report_figure
         except KeyboardInterrupt:
             pass
         finally:
-            sys.settrace(None)
+            sys.settrace(tracer)
         if model.n_seen == 1:
             assert capture_state(model) == before
             model.learn_one(x, "right")

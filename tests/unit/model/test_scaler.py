@@ -125,6 +125,18 @@ def test_diverging_row_is_not_counted(value):
     assert (capture_state(model), model.network.snapshot().scaler.statistics.tobytes()) == before
 
 
+def test_row_whose_error_is_infinite_is_not_counted():
+    model = SGDPerceptron(lr=1e200, activation="identity", seed=0)
+    model.network.scaler = Scaler()
+    rows = Rows.from_table(("a",), np.array([[1.0], [2.0], [4.0]]))
+    learn_rows(model, rows[:2], [0, 1])
+    before = capture_state(model), model.network.snapshot().scaler.statistics.tobytes()
+    result = model.train(Samples(rows[2:], [0], np.ones(1)))
+
+    assert result.diverged
+    assert (capture_state(model), model.network.snapshot().scaler.statistics.tobytes()) == before
+
+
 def test_copies_have_independent_statistics(rng):
     model = make_standardizing_model()
     rows = Rows.from_table(("a", "b"), rng.normal(size=(20, 2)))
