@@ -6,12 +6,22 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from river.optim import schedulers
 
 from stream_perceptron import LiveModel
 from stream_perceptron.data.fingerprint import Fingerprint
 from stream_perceptron.data.opening import open_source
-from stream_perceptron.live.lineage import DRAWS, ROUNDS, Entry, Lineage, format_lr, try_encode_lr
+from stream_perceptron.live.lineage import (
+    DRAWS,
+    ROUNDS,
+    Entry,
+    Lineage,
+    format_lr,
+    group_repeats,
+    try_encode_lr,
+)
 
 EMPTY = Fingerprint.of_unread("a.csv")
 
@@ -116,3 +126,28 @@ def test_model_is_saved_even_if_its_lr_cannot_be_saved(mnist_sample, tmp_path):
     lines = "\n".join(LiveModel.load(tmp_path / "m.npz").lineage.format_lines())
     assert "lr not saved" in lines
     assert "InverseScaling" in lines
+
+
+@given(items=st.lists(st.sampled_from("abc"), max_size=30))
+def test_repeated_groups_add_up_to_the_items(items):
+    groups = list(group_repeats(items))
+
+    assert [item for group, n in groups for item in list(group) * n] == items
+
+
+def test_lines_describe_rows_and_repetitions():
+    fingerprint = build_fingerprint(60)
+    rows = Entry(0.1, 0.25, (fingerprint,), start=0, end=60, rejected=1200)
+    rounds = replace(rows, unit=ROUNDS, end=2000, shards=4, round_rows=100, rejected=0)
+    again = replace(rows, is_again=True, rejected=0)
+    lineage = Lineage([rows, rounds, again, rounds, again, again, again], is_complete=False)
+
+    file = "a.csv (60 bytes, SHA-256 3c...)"
+    assert lineage.format_lines() == [
+        "samples learned in Python, without a record",
+        f"{file}: rows 1 to 60, 1,200 rejected, lr 0.1, epsilon 0.25",
+        f"{file}: rounds 1 to 2,000 of 4 shards of 100 rows, lr 0.1, epsilon 0.25",
+        f"{file}: rows 1 to 60, again, lr 0.1, epsilon 0.25",
+        "the last 2 in turn, 2 times",
+        f"{file}: rows 1 to 60, again, lr 0.1, epsilon 0.25, 2 times",
+    ]
