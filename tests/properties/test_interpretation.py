@@ -76,6 +76,9 @@ def test_splitting_records_does_not_change_their_interpretation(form, report_fig
     n_blocks, n = 60 * CASE_FACTOR, 60
     for _ in range(n_blocks):
         context, cells = draw_cells(rng, form, n)
+        if rng.random() < 0.5:  # the model has learned some of the records before
+            learned = interpret(replace(context, learns=True), cells[: rng.randrange(1, n)])
+            context = advance_context(context, learned.inferred)
         expected = interpret_in_parts(context, cells, [1] * n)
         assert interpret_in_parts(context, cells, draw_sizes(rng, n), NameRoles()) == expected
         block = interpret_block(
