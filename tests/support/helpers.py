@@ -310,7 +310,12 @@ def forge_archive(parts, compression=zipfile.ZIP_STORED):
         for name, content in parts:
             archive.writestr(name, content)
         archive.comment = b" " * 71
-    body = buffer.getvalue()[:-71]
+    return sign_archive(buffer.getvalue())
+
+
+def sign_archive(data):
+    """Return the bytes of an archive with a valid digest in place of its last 71 bytes."""
+    body = data[:-71]
     return body + b"sha256:" + hashlib.sha256(body).hexdigest().encode()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 import tracemalloc
@@ -12,7 +13,14 @@ import pytest
 import river.compose
 import river.optim
 import river.preprocessing  # noqa: F401, so that imports do not count as memory of the reader
-from helpers import ROOT, STATED_REASON, encode_npy, forge_archive, read_members
+from helpers import (
+    ROOT,
+    STATED_REASON,
+    encode_npy,
+    forge_archive,
+    read_members,
+    sign_archive,
+)
 
 from stream_perceptron import CheckpointError, LiveModel, SGDPerceptron, load, save
 from stream_perceptron.checkpoint.archive import FORMAT_VERSION, read_checkpoint
@@ -194,6 +202,36 @@ def test_duplicate_and_compressed_members_are_rejected(small_checkpoint, tmp_pat
             load(path)
     # Compression makes 10 MB of zeros a small file.
     assert len(bomb) < 10**5
+
+
+def test_damaged_members_are_rejected_despite_a_valid_digest(small_checkpoint, tmp_path):
+    path = tmp_path / "model.npz"
+    meta = read_members(io.BytesIO(small_checkpoint))["meta.json"]
+    data = bytearray(small_checkpoint)
+    data[small_checkpoint.index(meta)] ^= 1
+    path.write_bytes(sign_archive(bytes(data)))
+
+    with pytest.raises(CheckpointError, match=r"not a stream-perceptron model \(Bad CRC-32"):
+        load(path)
+
+
+def test_members_that_share_bytes_are_rejected(small_checkpoint, tmp_path):
+    """An archive whose members overlap can expand to many times its size."""
+    path = tmp_path / "model.npz"
+    with zipfile.ZipFile(io.BytesIO(small_checkpoint)) as archive:
+        largest = max(archive.infolist(), key=lambda info: info.file_size)
+    buffer = io.BytesIO(small_checkpoint)
+    with zipfile.ZipFile(buffer, "a") as archive:
+        for i in range(20):
+            copied = copy.copy(largest)
+            copied.filename = copied.orig_filename = f"{i}.npy"
+            archive.filelist.append(copied)
+        archive._didModify = True
+        archive.comment = b" " * 71
+    path.write_bytes(sign_archive(buffer.getvalue()))
+
+    with pytest.raises(CheckpointError, match="members are larger than the file"):
+        load(path)
 
 
 def test_rebuilt_archive_without_changes_is_loaded(small_checkpoint, tmp_path):

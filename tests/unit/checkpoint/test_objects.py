@@ -96,10 +96,13 @@ def change_encoded(value, path, new):
     return saved
 
 
-def train_scaler():
+def train_scaler(n=1):
     trained = preprocessing.MinMaxScaler()
-    trained.learn_one({"a": 1.0})
+    trained.learn_one({f"a{i}" if i else "a": 1.0 for i in range(n)})
     return trained
+
+
+TABLE = ["state", "min", "table"]  # of a scaler with ten features
 
 
 FORGED = {
@@ -123,6 +126,32 @@ FORGED = {
     ),
     "functions": lambda: change_encoded(train_scaler(), ["state", "processing_steps"], []),
     "a type that is not plain": lambda: {"type": "SGDPerceptron"},
+    "a table of other numbers": lambda: change_encoded(
+        train_scaler(10), [*TABLE, 1, "columns", "min", 3], 1
+    ),
+    "a table with text for a number": lambda: change_encoded(
+        train_scaler(10), [*TABLE, 1, "columns", "min"], ["1"] * 10
+    ),
+    "a table of other keys": lambda: change_encoded(train_scaler(10), [*TABLE, 0, 3], 1),
+    "a table without a value": lambda: change_encoded(
+        train_scaler(10), [*TABLE, 1, "columns", "min", 3], ...
+    ),
+    "a table with an unknown column": lambda: change_encoded(
+        train_scaler(10), [*TABLE, 1, "columns", "other"], [1.0] * 10
+    ),
+    "a table of an unlisted class": lambda: change_encoded(
+        train_scaler(10), [*TABLE, 1, "class"], "os.system"
+    ),
+    "a table of values of several types": lambda: change_encoded(
+        train_scaler(10), [*TABLE, 1], [1.0] * 9 + [None]
+    ),
+    "a number as a step": lambda: {
+        "class": "compose.TransformerUnion",
+        "state": {"transformers": {"dict": [["a", 1]]}},
+    },
+    "a seed that is not an integer": lambda: change_encoded(
+        preprocessing.FeatureHasher(seed=3), ["state", "_seed"], 1.5
+    ),
     "an unknown tag": lambda: {"frozenset": [1]},
     "an object as a key": lambda: {"dict": [[encode(stats.Mean()), 1]]},
     "an object in a set": lambda: {"set": [encode(stats.Mean())]},

@@ -50,7 +50,7 @@ def test_choice_by_thresholds_equals_the_python_reference(given, rows):
 
 
 def test_unknown_classes_are_not_chosen():
-    scores = np.array([[0.3, 0.7, np.nan], [np.nan, np.nan, np.nan]])
-    choices = Thresholds({"7": 0.9, "true": 0.1}).choose(CLASSES, scores, np.array([1, -1]))
+    scores = np.array([[0.3, 0.7, np.nan], [np.nan, np.nan, np.nan], [0.3, np.nan, np.nan]])
+    choices = Thresholds({"7": 0.9, "true": 0.1}).choose(CLASSES, scores, np.array([1, -1, -1]))
 
-    assert choices.tolist() == [0, -1]
+    assert choices.tolist() == [0, -1, -1]
