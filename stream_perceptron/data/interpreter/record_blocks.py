@@ -44,7 +44,7 @@ class PairBlockReader(BlockReader):
             self.is_deferred[rows[other_roles == NameRole.UNTYPED]] = True
             is_unknown = other_roles == NameRole.UNKNOWN
             self.is_deferred[rows[is_unknown]] |= features.lengths[rows[is_unknown]] == 0
-            unknown_names = _collect_names(members, other_cells[is_unknown])
+            unknown_names = _collect_names(members, other_cells[is_unknown], None)
         rows = np.flatnonzero(self.cells.kinds[::2] != Kind.NULL)
         labels = self.parse_contents(2 * rows, rows, self.parse_label)
         return InterpretedBlock(
@@ -107,7 +107,7 @@ class RecordBlockReader(BlockReader):
         return InterpretedBlock(
             self.is_deferred, features, labels.values, is_labeled, weights,
             MissingValues(missing, untyped), encoded, self._read_passthrough(), offsets,
-            other_labels, _collect_names(cells, self.other_cells[is_unknown_number]),
+            other_labels, _collect_names(cells, self.other_cells[is_unknown_number], schema.key),
         )  # fmt: skip
 
     def _encoded_cells(self) -> Iterator[EncodedCells]:
@@ -349,7 +349,8 @@ class RecordBlockReader(BlockReader):
             self.is_deferred[self.other_rows[mask]] = True
 
 
-def _collect_names(cells: Cells, ids: NDArray[np.intp]) -> frozenset[str]:
-    """Return the distinct names of cells."""
+def _collect_names(cells: Cells, ids: NDArray[np.intp], key: str | None) -> frozenset[str]:
+    """Return the distinct names of cells, without the key of the object that holds the features."""
     assert cells.name_ids is not None
-    return frozenset(cells.names[i] for i in set(cells.name_ids[ids].tolist()))
+    prefix, name_ids = f"{key}." if key else "", set(cells.name_ids[ids].tolist())
+    return frozenset(cells.names[i].removeprefix(prefix) for i in name_ids)

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from stream_perceptron.data.interpreter import Context, NameRoles, interpret
+from stream_perceptron.data.interpreter.blocks import Interpretation
 from stream_perceptron.data.interpreter.vectorized import interpret_block
-from stream_perceptron.data.schema import ReadOptions
+from stream_perceptron.data.schema import ReadOptions, Schema
 from stream_perceptron.data.text.records import RawLines
 from stream_perceptron.data.text.scanning import CsvScanner, JsonScanner, LibsvmScanner
 from stream_perceptron.model.vocabulary import Vocabulary
@@ -49,6 +50,7 @@ OPTIONS = {
         "missing": ("NA",), "scale": 0.5, "position": ("part", "off"),
     },
 }  # fmt: skip
+OBJECTS = {"features": "features"}  # the object with the features
 N = 20
 
 
@@ -147,3 +149,34 @@ def test_an_unusual_record_is_deferred_alone(form, options, line):
     lines[2 + N // 2] = line
 
     assert find_deferred(form, options, lines) == [N // 2]
+
+
+@pytest.mark.parametrize(
+    ("form", "known", "line"),
+    [
+        ("flat", ("a", "b"), '{"a": 1, "b": 2, "more": %d, "note": "text", "deep": {"c": 2}}'),
+        ("features", ("a", "b"), '{"features": {"a": 1, "more": %d, "note": "text"}, "e": 3}'),
+        ("libsvm", ("1", "2"), "1 1:1 2:2 more:%d"),
+    ],
+)
+def test_names_that_a_model_of_a_table_does_not_know_are_collected(form, known, line):
+    schema = Schema(
+        features=known,
+        label_type="int",
+        texts=(),
+        columns=(*known, "y"),
+        label="y",
+        key=OBJECTS.get(form, ""),
+    )
+    context = Context(ReadOptions(), schema=schema, is_text=form == "libsvm")
+    context = replace(context, has_pairs=form == "libsvm")
+    lines = [f"{line % i}\n".encode() for i in range(N)]
+    cells = SCANNERS[form]().scan(RawLines(b"".join(lines), np.cumsum(list(map(len, lines)))))
+    block = interpret_block(context, cells, NameRoles())
+    together = Interpretation(context, cells)
+    alone = Interpretation(context, cells[:1])
+
+    assert not block.is_deferred.any()
+    assert set(together.unknown_names) == set(alone.unknown_names)
+    assert "more" in {name.rpartition(".")[2] for name in together.unknown_names}
+    assert "note" not in {name.rpartition(".")[2] for name in together.unknown_names}
