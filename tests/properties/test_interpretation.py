@@ -8,23 +8,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from helpers import CASE_FACTOR
-from random_records import draw_cells
+from random_records import advance_context, draw_cells
 
 from stream_perceptron.data.interpreter import NameRoles, interpret
 from stream_perceptron.data.interpreter.vectorized import interpret_block
 from stream_perceptron.data.source import Knowledge
 from stream_perceptron.live.metrics import Progress
-from stream_perceptron.model.vocabulary import Vocabulary
 
 
 def sort_feature_bits(x):
     return sorted((name, np.float64(value).tobytes()) for name, value in x.items())
-
-
-def advance_context(context, inferred):
-    """Return the context for the records that follow."""
-    vocabulary = Vocabulary([*context.vocabulary.names, *inferred.names])
-    return replace(context, schema=inferred.schema, vocabulary=vocabulary)
 
 
 FORMS = ["csv", "flat", "features", "list", "libsvm", "arrow", "arrow list"]

@@ -16,6 +16,7 @@ from stream_perceptron.data.interpreter import Context
 from stream_perceptron.data.schema import ReadOptions, Schema
 from stream_perceptron.data.text.records import RawLines
 from stream_perceptron.data.text.scanning import CsvScanner, JsonScanner, LibsvmScanner
+from stream_perceptron.model.vocabulary import Vocabulary
 
 COLUMNS = ("a", "b", "text", "when", "note", "w", "part", "off", "id", "label")
 
@@ -164,6 +165,12 @@ def draw_date_choices(rng):
         )
     zone = rng.choice([None, "UTC", "+05:30"])
     return times, odd_values[:1], pa.timestamp(rng.choice(["s", "ms", "us", "ns"]), zone)
+
+
+def advance_context(context, inferred):
+    """Return the context for the records that follow."""
+    vocabulary = Vocabulary([*context.vocabulary.names, *inferred.names])
+    return replace(context, schema=inferred.schema, vocabulary=vocabulary)
 
 
 def draw_read_options(rng, form):

@@ -60,6 +60,22 @@ def test_model_saved_in_python_loads_with_an_incomplete_lineage(tmp_path):
     assert LiveModel.load(path).lineage.is_complete
 
 
+@pytest.mark.parametrize(
+    ("classes", "label_type"),
+    [
+        (["a", "b"], "str"),
+        ([1, 2], "int"),
+        ([True, False], "bool"),
+        ([1, "a"], None),
+        ([1.5], None),
+    ],
+)
+def test_model_saved_in_python_has_the_label_type_of_its_classes(classes, label_type, tmp_path):
+    save(SGDPerceptron(classes=classes, seed=0), tmp_path / "m.npz")
+
+    assert LiveModel.load(tmp_path / "m.npz").schema.label_type == label_type
+
+
 def test_inconsistent_members_of_a_checkpoint_are_rejected(source, tmp_path):
     path = tmp_path / "m.npz"
     sources = [open_source(str(source))]

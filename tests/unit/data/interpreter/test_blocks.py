@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from random_records import advance_context
 
 from stream_perceptron.data.interpreter import Context, NameRoles, interpret
 from stream_perceptron.data.interpreter.blocks import Interpretation
@@ -13,7 +14,6 @@ from stream_perceptron.data.interpreter.vectorized import interpret_block
 from stream_perceptron.data.schema import ReadOptions, Schema
 from stream_perceptron.data.text.records import RawLines
 from stream_perceptron.data.text.scanning import CsvScanner, JsonScanner, LibsvmScanner
-from stream_perceptron.model.vocabulary import Vocabulary
 
 COLUMNS = ("a", "b", "text", "when", "w", "part", "off", "id", "y")
 SCANNERS = {
@@ -50,8 +50,12 @@ OPTIONS = {
         "missing": ("NA",), "scale": 0.5, "position": ("part", "off"),
     },
 }  # fmt: skip
-OBJECTS = {"features": "features"}  # the object with the features
 N = 20
+
+
+def scan_lines(form, lines):
+    records = [f"{line}\n".encode() for line in lines]
+    return SCANNERS[form]().scan(RawLines(b"".join(records), np.cumsum(list(map(len, records)))))
 
 
 def find_deferred(form, options, lines):
@@ -63,10 +67,8 @@ def find_deferred(form, options, lines):
         context = replace(context, columns=COLUMNS, has_column_names=True)
     elif form == "libsvm":
         context = replace(context, has_pairs=True)
-    records = [f"{line}\n".encode() for line in lines]
-    cells = SCANNERS[form]().scan(RawLines(b"".join(records), np.cumsum(list(map(len, records)))))
-    inferred = interpret(context, cells[:2]).inferred
-    context = replace(context, schema=inferred.schema, vocabulary=Vocabulary(inferred.names))
+    cells = scan_lines(form, lines)
+    context = advance_context(context, interpret(context, cells[:2]).inferred)
     block = interpret_block(context, cells[2:], NameRoles())
     return np.flatnonzero(block.is_deferred).tolist()
 
@@ -166,12 +168,11 @@ def test_names_that_a_model_of_a_table_does_not_know_are_collected(form, known, 
         texts=(),
         columns=(*known, "y"),
         label="y",
-        key=OBJECTS.get(form, ""),
+        key="features" if form == "features" else "",
     )
     context = Context(ReadOptions(), schema=schema, is_text=form == "libsvm")
     context = replace(context, has_pairs=form == "libsvm")
-    lines = [f"{line % i}\n".encode() for i in range(N)]
-    cells = SCANNERS[form]().scan(RawLines(b"".join(lines), np.cumsum(list(map(len, lines)))))
+    cells = scan_lines(form, [line % i for i in range(N)])
     block = interpret_block(context, cells, NameRoles())
     together = Interpretation(context, cells)
     alone = Interpretation(context, cells[:1])
@@ -180,3 +181,15 @@ def test_names_that_a_model_of_a_table_does_not_know_are_collected(form, known, 
     assert set(together.unknown_names) == set(alone.unknown_names)
     assert "more" in {name.rpartition(".")[2] for name in together.unknown_names}
     assert "note" not in {name.rpartition(".")[2] for name in together.unknown_names}
+
+
+@pytest.mark.parametrize("form", ["flat", "features"])
+def test_other_default_label_names_are_collected(form):
+    record = ORDINARY_RECORDS[form].replace('"y": "up"', '"label": "up", "y": 1, "target": null')
+    cells = scan_lines(form, [record % (i, i) for i in range(N)])
+    context = Context(ReadOptions(label="label"))
+    context = advance_context(context, interpret(context, cells[:1]).inferred)
+
+    assert not interpret_block(context, cells, NameRoles()).is_deferred.any()
+    assert Interpretation(context, cells).other_labels == {"y", "target"}
+    assert len(Interpretation(context, cells[:1]).other_labels) == 1
