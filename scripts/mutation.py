@@ -21,7 +21,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import accumulate
+from itertools import accumulate, chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -65,6 +65,7 @@ class TestIndex(NamedTuple):
     """Which tests execute each line, and how many seconds each test takes."""
 
     tests: dict[Path, dict[int, set[str]]]
+    n_lines: Counter[str]  # the number of lines that each test executes
     seconds: dict[str, float]
 
     def get_seconds(self, test: str) -> float:
@@ -74,27 +75,32 @@ class TestIndex(NamedTuple):
     def find_tests(self, mutant: Mutant) -> list[list[str]]:
         """Return batches of tests that execute the changed lines, in the order to run them.
 
-        Tests of random plans follow all others. If only the import of the module executes these
-        lines, they are tests of the module, or any tests if only imports execute the module.
+        Tests of random plans follow all others; those that execute the fewest lines come first. If
+        only the import of the module executes the changed lines, these are tests of the module, or
+        any tests if only imports execute the module.
         """
         lines = self.tests.get(mutant.path, {})
         tests = set().union(*(lines.get(line, set()) for line in mutant.statement_lines))
         tests = tests or set().union(*lines.values()) or set(self.seconds)
         random_plans = {test for test in tests if test.startswith(RANDOM_PLANS)}
-        others = self.take_fastest(tests - random_plans)
-        return [others[:N_FIRST_TESTS], others[N_FIRST_TESTS:], self.take_fastest(random_plans)]
+        others = self.limit_time(self.sort_cases(tests - random_plans))
+        plans = sorted(random_plans, key=lambda test: (self.n_lines[test], test))
+        return [others[:N_FIRST_TESTS], others[N_FIRST_TESTS:], self.limit_time(plans)]
 
-    def take_fastest(self, tests: set[str]) -> list[str]:
-        """Return the fastest case of each test, then the second fastest, up to a total time."""
+    def sort_cases(self, tests: set[str]) -> list[str]:
+        """Return the fastest case of each test, then the second fastest of each, and so on."""
         n_cases: Counter[str] = Counter()
         ranked = []
         for test in sorted(tests, key=lambda test: (self.get_seconds(test), test)):
             function = test.partition("[")[0]
             ranked.append((n_cases[function], self.get_seconds(test), test))
             n_cases[function] += 1
-        ordered = [test for *_, test in sorted(ranked)]
-        totals = accumulate(map(self.get_seconds, ordered))
-        return [test for test, total in zip(ordered, totals, strict=True) if total <= MAX_SECONDS]
+        return [test for *_, test in sorted(ranked)]
+
+    def limit_time(self, tests: list[str]) -> list[str]:
+        """Return the first tests, up to a total time."""
+        totals = accumulate(map(self.get_seconds, tests))
+        return [test for test, total in zip(tests, totals, strict=True) if total <= MAX_SECONDS]
 
 
 def mutate_node(node: ast.AST) -> bool:
@@ -196,7 +202,8 @@ def index_tests(folder: Path) -> TestIndex:
                     for context in contexts
                     if context
                 )
-    return TestIndex(tests, seconds)
+    by_line = chain.from_iterable(lines.values() for lines in tests.values())
+    return TestIndex(tests, Counter(chain.from_iterable(by_line)), seconds)
 
 
 def exit_with_outcome(folder: Path, tests: Sequence[str]) -> None:
