@@ -1,6 +1,6 @@
 """Insert small random faults into modules, and run the tests that execute the changed lines.
 
-The kinds of faults are those of mutmut: another operator, another constant, a negated condition,
+The kinds of faults are like those of mutmut: another operator, another constant, a negated condition,
 None instead of a value that is assigned, and None instead of the first argument of a call.
 """
 
