@@ -1,7 +1,7 @@
 """Insert small random faults into modules, and run the tests that execute the changed lines.
 
-The kinds of faults are like those of mutmut: another operator, another constant, a negated condition,
-None instead of a value that is assigned, and None instead of the first argument of a call.
+The kinds of faults are like those of mutmut: another operator, another constant, a negated
+condition, None instead of a value that is assigned, and None instead of a call's first argument.
 """
 
 from __future__ import annotations
@@ -75,32 +75,22 @@ class TestIndex(NamedTuple):
     def find_tests(self, mutant: Mutant) -> list[list[str]]:
         """Return batches of tests that execute the changed lines, in the order to run them.
 
-        Tests of random plans follow all others; those that execute the fewest lines come first. If
-        only the import of the module executes the changed lines, these are tests of the module, or
-        any tests if only imports execute the module.
+        The tests that execute the fewest lines come first, as they examine these lines most
+        closely; tests of random plans follow all others. If only the import of the module executes
+        the changed lines, the tests are those of the module, or any if it has none.
         """
         lines = self.tests.get(mutant.path, {})
         tests = set().union(*(lines.get(line, set()) for line in mutant.statement_lines))
         tests = tests or set().union(*lines.values()) or set(self.seconds)
         random_plans = {test for test in tests if test.startswith(RANDOM_PLANS)}
-        others = self.limit_time(self.sort_cases(tests - random_plans))
-        plans = sorted(random_plans, key=lambda test: (self.n_lines[test], test))
-        return [others[:N_FIRST_TESTS], others[N_FIRST_TESTS:], self.limit_time(plans)]
+        others = self.take_narrowest(tests - random_plans)
+        return [others[:N_FIRST_TESTS], others[N_FIRST_TESTS:], self.take_narrowest(random_plans)]
 
-    def sort_cases(self, tests: set[str]) -> list[str]:
-        """Return the fastest case of each test, then the second fastest of each, and so on."""
-        n_cases: Counter[str] = Counter()
-        ranked = []
-        for test in sorted(tests, key=lambda test: (self.get_seconds(test), test)):
-            function = test.partition("[")[0]
-            ranked.append((n_cases[function], self.get_seconds(test), test))
-            n_cases[function] += 1
-        return [test for *_, test in sorted(ranked)]
-
-    def limit_time(self, tests: list[str]) -> list[str]:
-        """Return the first tests, up to a total time."""
-        totals = accumulate(map(self.get_seconds, tests))
-        return [test for test, total in zip(tests, totals, strict=True) if total <= MAX_SECONDS]
+    def take_narrowest(self, tests: set[str]) -> list[str]:
+        """Return the tests that execute the fewest lines, in order, up to a total time."""
+        ordered = sorted(tests, key=lambda test: (self.n_lines[test], test))
+        totals = accumulate(map(self.get_seconds, ordered))
+        return [test for test, total in zip(ordered, totals, strict=True) if total <= MAX_SECONDS]
 
 
 def mutate_node(node: ast.AST) -> bool:

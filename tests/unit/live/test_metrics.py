@@ -59,6 +59,18 @@ def test_sums_of_large_errors_stay_finite(rng):
     assert progress[0].curve.sums.tobytes() == progress[1].curve.sums.tobytes()
 
 
+def test_metrics_of_a_single_sample_are_perfect_or_zero():
+    right, wrong = Confusion(), Confusion()
+    right.update(np.array([0]), np.array([0]))
+    wrong.update(np.array([0]), np.array([1]))
+    right, wrong = right.compute_metrics(2), wrong.compute_metrics(2)
+
+    assert (right.recall[0], right.precision[0], right.baseline) == (1, 1, 1)
+    assert (right.balanced_accuracy, right.macro_f1) == (1, 1)
+    assert (wrong.recall[0], wrong.precision[1], wrong.baseline) == (0, 0, 1)
+    assert (wrong.balanced_accuracy, wrong.macro_f1) == (0, 0)
+
+
 @pytest.mark.parametrize("n", [6, 10, 200])
 @pytest.mark.parametrize("seed", range(20))
 def test_class_metrics_equal_those_of_scikit_learn(n, seed):
