@@ -79,9 +79,12 @@ class TestIndex(NamedTuple):
         closely; tests of random plans follow all others. If only the import of the module executes
         the changed lines, the tests are those of the module, or any if it has none.
         """
-        lines = self.tests.get(mutant.path, {})
+        lines, folders = self.tests.get(mutant.path, {}), mutant.path.parts[1:-1]
         tests = set().union(*(lines.get(line, set()) for line in mutant.statement_lines))
-        tests = tests or set().union(*lines.values()) or set(self.seconds)
+        if not tests:
+            unit_tests = str(Path("tests/unit", *folders, f"test_{mutant.path.stem}.py"))
+            tests = {test for test in self.seconds if test.startswith(unit_tests)}
+            tests = tests.union(*lines.values()) or set(self.seconds)
         random_plans = {test for test in tests if test.startswith(RANDOM_PLANS)}
         others = self.take_narrowest(tests - random_plans)
         return [others[:N_FIRST_TESTS], others[N_FIRST_TESTS:], self.take_narrowest(random_plans)]

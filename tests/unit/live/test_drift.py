@@ -320,6 +320,8 @@ def test_further_recall_drop_and_recovery_are_reported():
     assert list_kinds(events) == [EventKind.DROP, EventKind.FURTHER_DROP, EventKind.RECOVERY]
     assert pytest.approx([40, 80], abs=3) == [event.row // 1000 for event in events[:2]]
     assert 120_000 < events[2].found < 130_000
+    levels = [(event.before, event.after) for event in events]
+    np.testing.assert_allclose(levels, [(0.95, 0.5), (0.5, 0.02), (0.02, 0.95)], atol=0.25)
 
 
 def test_drop_of_all_classes_is_one_event():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from itertools import pairwise
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from river.optim import schedulers
 
 from stream_perceptron import LiveModel
+from stream_perceptron.checkpoint.codec import from_json, to_json
 from stream_perceptron.data.fingerprint import Fingerprint
 from stream_perceptron.data.opening import open_source
 from stream_perceptron.live.lineage import (
@@ -126,6 +128,18 @@ def test_model_is_saved_even_if_its_lr_cannot_be_saved(mnist_sample, tmp_path):
     lines = "\n".join(LiveModel.load(tmp_path / "m.npz").lineage.format_lines())
     assert "lr not saved" in lines
     assert "InverseScaling" in lines
+
+
+def test_entry_survives_a_round_trip_with_every_field():
+    entry = Entry(
+        0.1, 0.25, (build_fingerprint(60),), ROUNDS, 5, 60, 3, seed=7, shards=4, round_rows=100,
+        first_rows=2, kept_lr=True, keep=("id",), is_again=True, n_repeated=9,
+        class_weight=[["a", 2.0]],
+    )  # fmt: skip
+    average = Entry(models=((entry,), (entry, entry)))
+
+    for whole in (entry, average):
+        assert from_json(Entry, json.loads(json.dumps(to_json(whole))), "entry") == whole
 
 
 @given(items=st.lists(st.sampled_from("abc"), max_size=30))

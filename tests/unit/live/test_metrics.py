@@ -10,6 +10,7 @@ from sklearn import metrics
 
 from stream_perceptron.live.metrics import Confusion, Progress, merge_reaches
 from stream_perceptron.model.results import TrainResult
+from stream_perceptron.model.rows import Rows
 
 
 @pytest.mark.parametrize("step", [1, 7, 300])
@@ -140,3 +141,13 @@ def test_merged_reaches_are_the_larger_ones_of_shared_features():
     assert merge_reaches({"b": 1.0, "a": 3.0, "c": 5.0}, {"a": 2.0, "b": 4.0}) == {
         "a": 3.0, "b": 4.0
     }  # fmt: skip
+
+
+def test_features_that_rise_from_every_probed_sample_to_the_next_are_kept():
+    progress = Progress()
+    for rows in ([[1.0, 5.0, 7.0], [2.0, 6.0, 7.0]], [[3.0, 5.5, 8.0]]):
+        progress.update_reaches(Rows.from_table(("row", "b", "c"), np.array(rows)))
+
+    assert progress.rising == {"row": 3.0}
+    assert progress.reach == {"row": 3.0, "b": 6.0, "c": 8.0}
+    assert progress.largest == 8.0

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from stream_perceptron import LiveModel
 from stream_perceptron.data import ReadOptions, open_source
 
@@ -20,6 +22,17 @@ def test_large_features_cause_one_notice(tmp_path):
     notices = [note for step in learn_file(path, lr=1e-6) for note in step.notices]
 
     assert sum("unscaled features: 'x' reaches 200" in note for note in notices) == 1
+
+
+@pytest.mark.parametrize(
+    ("names", "remedy"), [("pixel0,pixel1", "--scale 1/200"), ("pixel0,a", "--standardize")]
+)
+def test_notice_of_large_features_suggests_a_remedy(names, remedy, tmp_path):
+    path = tmp_path / "f.csv"
+    path.write_text(f"{names},y\n200,150,0\n7,3,1\n")
+    notices = [note for step in learn_file(path, lr=1e-6) for note in step.notices]
+
+    assert any(f"start over with {remedy}" in note for note in notices)
 
 
 def test_unique_label_in_each_row_causes_a_warning(tmp_path):

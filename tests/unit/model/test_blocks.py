@@ -253,6 +253,21 @@ def test_rows_before_a_diverging_row_stay_learned(rng):
     assert capture_state(expected) == capture_state(model)
 
 
+@pytest.mark.parametrize("size", [1, 7, 40, 100])
+def test_slopes_are_recorded_for_every_32nd_labeled_sample(size, rng):
+    model = SGDPerceptron(classes=["x", "y"], seed=0)
+    rows = Rows.from_table(("a",), rng.normal(size=(100, 1)))
+    labels = [None if i % 10 == 9 else "xy"[i % 2] for i in range(100)]
+    recorded = []
+    for start in range(0, 100, size):
+        part = slice(start, start + size)
+        result = model.train(Samples(rows[part], labels[part], np.ones(len(labels[part]))))
+        recorded += (start + np.flatnonzero(~np.isnan(result.slopes))).tolist()
+    labeled = [i for i in range(100) if labels[i] is not None]
+
+    assert recorded == labeled[::32]
+
+
 def test_missing_label_has_target_minus_one():
     model = SGDPerceptron(classes=["x"], seed=0)
     rows = Rows.from_table(("a",), np.arange(4.0)[:, np.newaxis])

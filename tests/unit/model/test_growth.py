@@ -27,6 +27,14 @@ def train_new_model(**parameters):
 _SYNCHRONIZED = network.Network.train.__code__
 
 
+def test_each_label_and_feature_counts_toward_the_maximum_size():
+    for k, d in ((1, 1), (3, 1000), (8, 10), (1000, 3)):
+        size = weights.count_weights(k, d)
+        assert size >= k * d
+        assert weights.count_weights(k + 1, d) > size
+        assert weights.count_weights(k, d + 1) >= size + k
+
+
 class StepInterrupter:
     """Raises KeyboardInterrupt at a given bytecode instruction of this package."""
 
