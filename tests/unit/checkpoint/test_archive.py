@@ -279,6 +279,8 @@ FORGED_RUN_FIELDS = {
     "row number beyond any file": (["cursor", "read"], 2**80),
     "count that is text": (["progress", "samples"], "10"),
     "offset without a partition": (["cursor", "offsets"], [[[], 14]]),
+    "no shards": (["cursor", "shards"], {"n": 0, "rows": 5, "rounds": 0, "first_rows": 0}),
+    "shards of no rows": (["cursor", "shards"], {"n": 2, "rows": 0, "rounds": 0, "first_rows": 0}),
     "empty bin of the curve": (["curve_bin"], 0),
     "unknown field of the cursor": (["cursor", "surprise"], 1),
     "cursor without sources": (["cursor", "sources"], []),
