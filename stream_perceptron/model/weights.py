@@ -193,8 +193,8 @@ def compute_row_length(k: int) -> int:
 
     Examples
     --------
-    >>> [compute_row_length(k) for k in (1, 2, 3, 5, 9)]
-    [2, 2, 4, 8, 16]
+    >>> [compute_row_length(k) for k in (1, 2, 3, 4, 5, 8, 9)]
+    [2, 2, 4, 4, 8, 8, 16]
 
     """
     return 2 if k <= 2 else 4 if k <= 4 else -(-k // 8) * 8

@@ -58,6 +58,7 @@ def test_invalid_saved_curve_is_rejected():
         (sums * 2.0**53, 10),
         (sums + 0.5, 10),
         (sums, 0),
+        (sums, 2**62),
         (np.ones((201, 7)), 10),
     ]
     for invalid, bin_size in invalid_curves:

@@ -67,7 +67,7 @@ def test_metrics_of_a_single_sample_are_perfect_or_zero():
     right, wrong = right.compute_metrics(2), wrong.compute_metrics(2)
 
     assert (right.recall[0], right.precision[0], right.baseline) == (1, 1, 1)
-    assert (right.balanced_accuracy, right.macro_f1) == (1, 1)
+    assert (right.balanced_accuracy, right.macro_f1, right.cohen_kappa) == (1, 1, 0)
     assert (wrong.recall[0], wrong.precision[1], wrong.baseline) == (0, 0, 1)
     assert (wrong.balanced_accuracy, wrong.macro_f1) == (0, 0)
 

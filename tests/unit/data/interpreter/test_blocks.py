@@ -192,4 +192,4 @@ def test_other_default_label_names_are_collected(form):
 
     assert not interpret_block(context, cells, NameRoles()).is_deferred.any()
     assert Interpretation(context, cells).other_labels == {"y", "target"}
-    assert len(Interpretation(context, cells[:1]).other_labels) == 1
+    assert Interpretation(context, cells[:1]).other_labels < {"y", "target"}
