@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
+from statistics import fmean, variance
 
 import numpy as np
 import pytest
@@ -213,6 +215,59 @@ def test_varying_label_mix_is_no_event(session):
         shares = rng.dirichlet(np.ones(8))
         labels = np.repeat(rng.choice(8, 100_000 // session, p=shares), session)
         assert not detect_drift(rng.random(len(labels)) < 0.1, labels)[1]
+
+
+def find_mix_changes(labels, k):
+    """Return the class, first row and last row of each change of the label mix.
+
+    This is the rule of `LabelMixTest`, in plain Python.
+    """
+    changes, earlier, last = [], [], None
+    for end in range(1000, len(labels) + 1, 1000):
+        window = [labels[end - 1000 : end].count(label) for label in range(k)]
+        if last is None:
+            last = window
+            continue
+        deviations = {}
+        if len(earlier) >= 5:
+            n, columns = len(earlier), list(zip(*earlier, strict=True))
+            means, variances = list(map(fmean, columns)), list(map(variance, columns))
+            expected = [mean * (1 - mean / 1000) for mean in means]
+            dispersion = max(1, sum(variances) / max(1, sum(expected)))
+            for label, mean in enumerate(means):
+                spread = max(variances[label], dispersion * max(expected[label], dispersion))
+                limit = 5 * math.sqrt(spread * (1 + 1 / n) * (n + 1) / (n - 3))
+                sides = last[label] - mean, window[label] - mean
+                share = (last[label] + window[label]) / 2000
+                odds = share * (1 - mean / 1000), mean / 1000 * (1 - share)
+                if (min(sides) > limit or max(sides) < -limit) and max(odds) >= 1.5 * min(odds):
+                    total = last[label] + window[label]
+                    deviations[label] = total * n - 2 * sum(columns[label])
+        if deviations:
+            label = max(deviations, key=lambda label: (abs(deviations[label]), deviations[label]))
+            changes.append((label, end - 1999, end))
+            earlier = []
+        earlier.append(last)
+        last = window
+    return changes
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_changes_of_the_label_mix_follow_the_documented_rule(seed):
+    rng, k = np.random.default_rng(seed), 2 + seed % 5
+    parts = [
+        rng.choice(k, int(rng.integers(2000, 15_000)), p=rng.dirichlet(np.full(k, similarity)))
+        for similarity in rng.choice([2.0, 10.0, 50.0], 20)
+    ]
+    labels = np.concatenate(parts)
+    _, events = detect_drift(rng.random(len(labels)) < 0.1, labels)
+    reported = [
+        (event.label, event.row, event.found)
+        for event in events
+        if event.kind == EventKind.LABEL_MIX
+    ]
+
+    assert reported == find_mix_changes(labels.tolist(), k)
 
 
 def test_label_mix_event_names_the_class_that_became_more_frequent():
