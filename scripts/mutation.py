@@ -15,12 +15,14 @@ import queue
 import random
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from itertools import accumulate, chain
 from pathlib import Path
 from typing import NamedTuple
@@ -211,6 +213,7 @@ def exit_with_outcome(folder: Path, tests: Sequence[str]) -> None:
             if report.failed:
                 (folder / FAILED_TEST).write_text(report.nodeid)
 
+    os.setsid()
     os.chdir(folder)
     os.environ["PYTHONPATH"] = str(folder)
     sys.path.insert(0, str(folder))
@@ -227,8 +230,11 @@ def find_failed_tests(folder: Path, tests: Sequence[str], seconds: float) -> lis
     (folder / FAILED_TEST).unlink(missing_ok=True)
     process = CONTEXT.Process(target=exit_with_outcome, args=(folder, tests))
     process.start()
+    assert process.pid is not None
     process.join(seconds)
     process.kill()
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)  # commands that a mutant keeps from ending
     process.join()
     if process.exitcode == 0:
         return []
