@@ -113,8 +113,8 @@ def _format_sections(live: LiveModel, path: Path) -> Iterator[tuple[str, Iterabl
     if model.class_weight is not None:
         saved = encode_class_weight(model.class_weight)
         settings["class weights"] = format_class_weight(saved)
-    if live.python_step is not None:
-        settings["preceding step"] = f"{live.python_step}, which runs only in Python"
+    if part := live.python_only_part:
+        settings["runs"] = f"only in Python, because of its {part}"
     yield "hyperparameters", _format_pairs(settings.items())
     if model.weights.size:
         features = model.features_

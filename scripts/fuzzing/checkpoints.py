@@ -44,7 +44,7 @@ def run_case(rng: np.random.Generator, folder: Path) -> str:
     except CheckpointError as error:
         require_single_line(error, f"{path}: ")
         return "rejected"
-    if live.python_step is None:
+    if live.python_only_part is None:
         live.save(path)
         once = path.read_bytes()
         LiveModel.load(path).save(path)
@@ -56,7 +56,7 @@ def run_case(rng: np.random.Generator, folder: Path) -> str:
     require_displayable(live)
     if rng.integers(30) == 0:
         report(live, "m.npz")
-    if live.python_step is None:
+    if live.python_only_part is None:
         _use_model(live, path, folder)
     return f"{name} accepted"
 

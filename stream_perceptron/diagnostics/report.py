@@ -318,8 +318,8 @@ def _list_hyperparameters(live: LiveModel) -> Iterator[tuple[str, str]]:
     yield "kernel", live.kernel
     if model.class_weight is not None:
         yield "class weights", format_class_weight(encode_class_weight(model.class_weight))
-    if live.python_step is not None:
-        yield "preceding step", f"{live.python_step}, which runs only in Python"
+    if part := live.python_only_part:
+        yield "runs", f"only in Python, because of its {part}"
     yield "label column", read_options.label or "found by its name"
     yield (
         "scale",

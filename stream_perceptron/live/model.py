@@ -16,6 +16,7 @@ from stream_perceptron.data import roles
 from stream_perceptron.data.batch import Batch
 from stream_perceptron.data.byte_stream import IdleCallback
 from stream_perceptron.data.fingerprint import PipeHeader
+from stream_perceptron.data.labels import LABEL_TYPES
 from stream_perceptron.data.naming import is_position
 from stream_perceptron.data.schema import ReadOptions, Schema
 from stream_perceptron.data.source import (
@@ -89,7 +90,7 @@ class LiveModel:
     pending : PendingSamples
         The pending samples, if labels are joined.
     python_step : str or None
-        The step of a saved pipeline that runs only in Python and so keeps this model from running.
+        The step of a saved pipeline that runs only in Python.
     needs_label : bool
         Whether learning from a table without a label column is an error.
 
@@ -291,19 +292,36 @@ class LiveModel:
         """Whether an error below the model's epsilon ended the run."""
         return self.cursor.stopped_below == self.model.epsilon
 
+    @property
+    def python_only_part(self) -> str | None:
+        """The part of a model saved in Python that sources cannot provide, or None.
+
+        This is a pipeline step, a feature name that is not a text, or labels that are not all
+        texts, all whole numbers or all bools.
+        """
+        if self.python_step is not None:
+            return f"step {self.python_step}"
+        for name in self.model.features_:
+            if not isinstance(name, str):
+                return f"feature name {name!r:.50}, which is not a text"
+        label_types = {type(label).__name__ for label in self.model.classes_}
+        if len(label_types) > 1 or not label_types <= LABEL_TYPES.keys():
+            return f"labels of type {' and '.join(sorted(label_types))}"
+        return None
+
     def require_runnable(self) -> None:
-        """Check that the model can learn and predict without River.
+        """Check that the model can learn and predict the rows of sources.
 
         Raises
         ------
         CheckpointError
-            If the model was saved with a pipeline step that runs only in Python.
+            If a part of the model runs only in Python; see `python_only_part`.
 
         """
-        if self.python_step is not None:
+        if part := self.python_only_part:
             raise CheckpointError(
-                f"the step {self.python_step} of this model runs only in Python: use predict_one "
-                "and learn_one of stream_perceptron.load(PATH).model"
+                f"this model runs only in Python, because of its {part}: use predict_one and "
+                "learn_one of stream_perceptron.load(PATH).model"
             )
 
     def request(self, to_learn: bool = True) -> Request:

@@ -65,5 +65,5 @@ def test_scaler_with_a_feature_the_model_lacks_runs_only_in_python(rng, tmp_path
     assert LiveModel.load(path).python_step == step
     assert step in " ".join(run("inspect", path, check=0).stdout.split())
     result = run("predict", "-m", path, input="a\n1\n", check=1)
-    reason = f"the step {step} of this model runs only in Python"
+    reason = f"this model runs only in Python, because of its step {step}"
     assert result.stderr.startswith(f"Error: {path}: {reason}: use predict_one")

@@ -238,14 +238,14 @@ def test_model_behind_a_python_only_step_is_shown_but_does_not_run(name, tmp_pat
         ["learn", source, "-m", path], ["report", path, "--examples", source],
     ):  # fmt: skip
         assert run(*command, cwd=tmp_path, check=1).stderr == (
-            f"Error: {path}: the step {name} of this model runs only in Python: use "
+            f"Error: {path}: this model runs only in Python, because of its step {name}: use "
             "predict_one and learn_one of stream_perceptron.load(PATH).model\n"
         )
     shown = run("inspect", path, check=0).stdout
     run("report", path, "-o", tmp_path / "r.html", check=0)
 
     for text in (shown, (tmp_path / "r.html").read_text()):
-        assert f"{name}, which runs only in Python" in text
+        assert f"only in Python, because of its step {name}" in text
     assert path.read_bytes() == before
     assert load(path).model.predict_one(x) == pipeline.predict_one(x)
 
