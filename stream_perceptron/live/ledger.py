@@ -133,8 +133,8 @@ class Ledger:
         result.outputs = []  # these are large, and the result is buffered
         missing = None if batch.missing is None else batch.missing[:n]
         progress.count_missing(missing, knowledge)
-        probed = np.flatnonzero(~np.isnan(result.slopes))
-        if len(probed):
+        if result.has_slopes:
+            probed = np.flatnonzero(~np.isnan(result.slopes))
             progress.update_reaches(batch.features[probed])
 
     def _buffer_result(

@@ -54,10 +54,10 @@ class Growth(NamedTuple):
         """Determine the labels and features that samples add to those of a model."""
         rows = samples.rows
         targets, new_labels = _number_labels(samples.labels, labels)
+        are_all_known = features.is_cached_as_known(rows.names)
         feature_ids = features.find_ids(rows.names)
-        shape, unknown = (len(labels), len(features)), _NO_ROWS
-        if not features.is_cached_as_known(rows.names):
-            unknown = np.flatnonzero(feature_ids < 0)
+        shape = len(labels), len(features)
+        unknown = _NO_ROWS if are_all_known else np.flatnonzero(feature_ids < 0)
         if not (len(unknown) or new_labels):
             return cls(shape, targets, feature_ids)
         added = _AddedFeatures(_NO_ROWS, [], _NO_ROWS)
@@ -119,7 +119,7 @@ def _number_labels(
     targets = np.fromiter(
         map(vocabulary.ids_by_name.get, labels, repeat(_NEW_LABEL)), np.intp, len(labels)
     )
-    if not np.count_nonzero(targets == _NEW_LABEL):
+    if _NEW_LABEL not in targets.tolist():
         return targets, {}
     targets[[label is None for label in labels]] = -1
     new_rows = np.flatnonzero(targets == _NEW_LABEL).tolist()

@@ -83,19 +83,29 @@ class _Task(NamedTuple):
     options: TrainOptions
     result: TrainResult
 
-    def predict(self, start: int, nets: Array) -> None:
-        """Record the predictions for the rows from `start` on, given their net inputs."""
+    def record_outputs(self, start: int, nets: Array) -> None:
+        """Record the outputs for the rows from `start` on, given their net inputs."""
         n, k = nets.shape
         rows, result = slice(start, start + n), self.result
         if not n or not k:
             return
-        result.predicted[rows] = nets.argmax(axis=1)
         result.outputs.append((result.targets[rows], nets))
-        if self.options.with_scores or result.all_scores is not None:
-            scores = kernel.compute_scores(self.rule.activation, nets)
-            result.scores[rows] = scores.max(axis=1)
-            if result.all_scores is not None:
-                result.all_scores[rows, :k] = scores
+        if result.all_scores is not None:
+            result.all_scores[rows, :k] = kernel.compute_scores(self.rule.activation, nets)
+
+    def predict_again(self, row: int, nets: Array) -> None:
+        """Replace the prediction for a row by one from the net inputs of fewer labels, shape (k,)."""
+        result = self.result
+        result.predicted[row], result.scores[row] = -1, math.nan
+        if len(nets):
+            result.predicted[row] = nets.argmax()
+            if self.with_scores:
+                result.scores[row] = kernel.compute_scores(self.rule.activation, nets[None]).max()
+
+    @property
+    def with_scores(self) -> bool:
+        """Whether the score of each prediction is requested."""
+        return self.options.with_scores or self.options.with_all_scores
 
 
 class Network:
@@ -274,7 +284,7 @@ class Network:
         self._remove_names_without_weights()
         growth = Growth.plan(samples, self.labels, self.features)
         n_fitting = growth.count_fitting_rows(self.store.max_weights)
-        result = TrainResult.empty(len(samples.rows))
+        result = TrainResult.empty(growth.targets)
         if options.with_all_scores:
             n_labels, _ = growth.shape_after(n_fitting)
             result.all_scores = np.full((len(result), n_labels), math.nan)
@@ -309,10 +319,11 @@ class Network:
                 result.memory_error = error
         if result.all_scores is not None:
             result.all_scores = result.all_scores[:, : self.store.shape[0]]
-        if n_done == len(result):
+        if n_done < len(result):
+            return result[:n_done]
+        if not self.features.is_cached_as_known(samples.rows.names):
             self.features.cache_ids(samples.rows.names, growth.feature_ids)
-            return result
-        return result[:n_done]
+        return result
 
     def _train_part(self, task: _Task, start: int, end: int) -> int:
         """Predict and learn the rows of a part; return the number of rows processed."""
@@ -324,10 +335,10 @@ class Network:
             # Predict from the biases alone, because the row's weights have not been drawn yet.
             first_nets, _ = self._compute_nets(rows, growth.feature_ids)
         rates = _compute_rates(task.lr if n_labeled else 0.0, self.n_updates, len(rows))
-        result = task.result
+        result, (n_labels, _) = task.result, growth.shape_after(end)
         results = Results(
-            np.empty((len(rows), growth.shape_after(end)[0])), result.errors[part],
-            result.updated[part], self.counters,
+            np.empty((len(rows), n_labels)), result.errors[part], result.updated[part],
+            self.counters, result.predicted[part], result.scores[part] if task.with_scores else None,
         )  # fmt: skip
         try:
             features, labels = growth.find_new_names(start, end)
@@ -343,21 +354,22 @@ class Network:
                 task.rule, Part(rows, growth.feature_ids, targets, weights, rates), results
             )
         finally:
-            # Remove the names that were added for rows that were not learned.
-            n_learned = self.n_seen - n_before
-            n_rows = len(rows)
+            n_learned, n_rows = self.n_seen - n_before, len(rows)
             if n_learned < n_labeled:
+                # Remove the names that were added for rows that were not learned.
                 n_rows = int(np.flatnonzero(targets >= 0)[n_learned - 1]) + 1 if n_learned else 0
+                self._shrink(*growth.shape_after(start + n_rows))
             if self.class_weights is not None:
                 self.class_weights.count_samples(targets[:n_rows])
-            self._shrink(*growth.shape_after(start + n_rows))
-        nets = results.nets[:n_done]
-        result.targets[start : start + n_done] = targets[:n_done]
-        self._record_outputs(result, start, nets, n_before)
-        # A new label is not predicted for the row that adds it.
-        task.predict(start, nets[:1, :k] if first_nets is None else first_nets[:n_done])
-        if n_done > 1:
-            task.predict(start + 1, nets[1:])
+        nets, n_separate = results.nets[:n_done], 0
+        self._record_slopes(result, start, nets, n_before, n_learned)
+        if n_done and (first_nets is not None or k < n_labels):
+            # A new label is not predicted for the row that adds it.
+            first_nets = nets[:1, :k] if first_nets is None else first_nets
+            task.predict_again(start, first_nets[0])
+            task.record_outputs(start, first_nets)
+            n_separate = 1
+        task.record_outputs(start + n_separate, nets[n_separate:])
         return n_done
 
     @_synchronized
@@ -415,16 +427,19 @@ class Network:
     def _learn(self, rule: Rule, part: Part, results: Results) -> int:
         return kernel.learn(self.store.current, rule, self.scaler, part, results)
 
-    def _record_outputs(self, result: TrainResult, start: int, nets: Array, n_before: int) -> None:
+    def _record_slopes(
+        self, result: TrainResult, start: int, nets: Array, n_before: int, n_learned: int
+    ) -> None:
         """Record the slope and spread of every 32nd labeled sample, whatever the batch size.
 
-        `nets` are the net inputs of the rows from `start` on; `n_before` is the number of labeled
-        samples before these rows.
+        `nets` are the net inputs of the rows from `start` on, n_learned of which are labeled;
+        `n_before` is the number of labeled samples before these rows.
         """
-        if -n_before % _RECORDING_INTERVAL >= self.n_seen - n_before:
+        if -n_before % _RECORDING_INTERVAL >= n_learned:
             return
+        result.has_slopes = True
         labeled = np.arange(len(nets))
-        if self.n_seen - n_before < len(nets):
+        if n_learned < len(nets):
             labeled = np.flatnonzero(~np.isnan(result.errors[start : start + len(nets)]))
         rows = labeled[-n_before % _RECORDING_INTERVAL :: _RECORDING_INTERVAL]
         recorded = nets[rows]

@@ -36,7 +36,7 @@ class TrainResult:
 
     Examples
     --------
-    >>> result = TrainResult.empty(3)
+    >>> result = TrainResult.empty(np.array([0, 1, -1]))
     >>> len(result), len(result[1:]), len(TrainResult.concatenate([result, result]))
     (3, 2, 6)
 
@@ -55,6 +55,7 @@ class TrainResult:
     # The targets (m,) and net inputs (m, k) of consecutive samples: one pair for each part with the
     # same k labels.
     outputs: list[tuple[NDArray[np.intp], NDArray[np.float64]]] = field(default_factory=list)
+    has_slopes: bool = False  # whether slopes and spreads were recorded for any sample
     diverged: bool = False  # whether the next sample was rejected to prevent divergence
     stopped: bool = False  # whether the last sample's error ended the training
     memory_error: Exception | None = None  # why the next sample does not fit in memory
@@ -63,16 +64,15 @@ class TrainResult:
         return len(self.targets)
 
     @classmethod
-    def empty(cls, n: int) -> TrainResult:
-        """Return a result for n samples, filled with placeholders: -1, NaN and False."""
+    def empty(cls, targets: NDArray[np.intp]) -> TrainResult:
+        """Return a result for samples with these targets, filled with -1, NaN and False."""
         # `np.full` is several times slower, which matters for a single sample.
-        targets, predicted = integers = np.empty((2, n), np.intp)
-        integers.fill(-1)
-        errors, scores, slopes, spreads = numbers = np.empty((4, n))
+        n = len(targets)
+        predicted, numbers = np.empty(n, np.intp), np.empty((4, n))
+        predicted.fill(-1)
         numbers.fill(math.nan)
-        return cls(
-            targets, predicted, errors, np.zeros(n, bool), scores, slopes, spreads
-        )  # fmt: skip
+        errors, scores, slopes, spreads = numbers
+        return cls(targets, predicted, errors, np.zeros(n, bool), scores, slopes, spreads)
 
     @classmethod
     def concatenate(cls, results: Sequence[TrainResult]) -> TrainResult:
@@ -82,7 +82,7 @@ class TrainResult:
         arrays: dict[str, Any] = {
             name: np.concatenate([getattr(result, name) for result in results]) for name in _ARRAYS
         }
-        return cls(**arrays)
+        return cls(**arrays, has_slopes=any(result.has_slopes for result in results))
 
     def __getitem__(self, rows: slice) -> TrainResult:
         """Return the result for a slice of the rows; its arrays are views."""

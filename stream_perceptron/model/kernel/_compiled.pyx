@@ -5,7 +5,7 @@ from cpython.buffer cimport PyBUF_STRIDES, PyBuffer_Release, PyObject_GetBuffer
 from cpython.dict cimport PyDict_Next, PyDict_Size
 from cpython.list cimport PyList_GET_ITEM, PyList_GET_SIZE
 from cpython.object cimport PyObject
-from libc.math cimport INFINITY, isfinite
+from libc.math cimport isfinite
 from libc.stdint cimport int32_t, int64_t, intptr_t, uint8_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
@@ -48,6 +48,8 @@ cdef extern from "kernel.h" nogil:
         uint8_t* updated
         int64_t* counts
         double* last_error
+        intptr_t* predicted
+        double* scores
     ptrdiff_t learn_rows "learn" (const Model*, const Rows*, const Results*)
     void activate(Function, const double*, ptrdiff_t, double*, double*)
     void to_scores(double*, ptrdiff_t, double)
@@ -96,7 +98,7 @@ cdef Model _build_model(weights, rule, scaler):
 
 
 cdef Rows _build_rows(part, byte_values):
-    """Build rows from a `Part` and the values of its bytes, both kept alive by the caller."""
+    """Build rows from a `Part` and the values of its bytes, if any, kept alive by the caller."""
     cdef Rows rows
     cdef ptrdiff_t i
     memset(&rows, 0, sizeof(rows))
@@ -106,7 +108,7 @@ cdef Rows _build_rows(part, byte_values):
     rows.starts = <intptr_t*>_address(starts)
     for i in range(rows.n):
         rows.longest = max(rows.longest, rows.starts[i + 1] - rows.starts[i])
-    if values.dtype.char == "B":
+    if byte_values is not None:
         rows.byte_values = <double*>_address(byte_values)
         rows.bytes = <uint8_t*>_address(values)
     else:
@@ -123,12 +125,14 @@ cdef Rows _build_rows(part, byte_values):
 cdef Results _build_results(results):
     """Build results from `Results`, kept alive by the caller."""
     cdef Results c
-    nets, errors, updated, counters = results
+    nets, errors, updated, counters, predicted, scores = results
     c.nets = <double*>_address(nets)
     c.errors = <double*>_address(errors)
     c.updated = <uint8_t*>_address(updated)
     c.counts = <int64_t*>_address(counters.counts)
     c.last_error = <double*>_address(counters.last_error)
+    c.predicted = NULL if predicted is None else <intptr_t*>_address(predicted)
+    c.scores = NULL if scores is None else <double*>_address(scores)
     return c
 
 
@@ -161,7 +165,7 @@ def learn(weights, rule, scaler, part, results):
         # Sort the features of all rows at once.
         order = np.argsort(part.feature_ids, kind="stable")
         part = part._replace(rows=part.rows.reorder_columns(order))
-    byte_values = part.rows.byte_values
+    byte_values = part.rows.byte_values if part.rows.values.dtype.char == "B" else None
     cdef Rows rows = _build_rows(part, byte_values)
     if is_in_order:
         rows.feature_ids = NULL
@@ -281,6 +285,7 @@ def compute_net_one(x, features, weights):
     cdef Model model = _build_model(weights, None, None)
     cdef Results results
     nets = np.empty_like(weights.biases)
+    results.predicted = results.scores = NULL
     results.nets = <double*>_address(nets)
     return nets if _learn_dict(x, features, &model, -1, 1.0, 0.0, &results) == 1 else None
 
@@ -292,19 +297,14 @@ def predict_one(x, features, weights):
     """
     cdef Model model = _build_model(weights, None, None)
     cdef Results results
-    cdef ptrdiff_t j, best = 0
-    cdef double net, largest = -INFINITY
+    cdef intptr_t predicted
+    results.predicted, results.scores = &predicted, NULL
     results.nets = <double*>malloc(model.k * sizeof(double) + 1)
     if results.nets == NULL:
         raise MemoryError
     try:
-        if _learn_dict(x, features, &model, -1, 1.0, 0.0, &results) != 1:
-            return -1
-        for j in range(model.k):
-            net = results.nets[j]
-            if net > largest:
-                best, largest = j, net
-        return best
+        is_done = _learn_dict(x, features, &model, -1, 1.0, 0.0, &results) == 1
+        return predicted if is_done else -1
     finally:
         free(results.nets)
 
@@ -321,6 +321,7 @@ def learn_one(x, features, weights, rule, intptr_t target, double sample_weight,
     cdef uint8_t updated = False
     cdef Results results
     results.errors, results.updated = &error, &updated
+    results.predicted = results.scores = NULL
     results.counts = <int64_t*>_address(counters.counts)
     results.last_error = <double*>_address(counters.last_error)
     results.nets = <double*>malloc(model.k * sizeof(double) + 1)

@@ -90,6 +90,8 @@ typedef struct {
     uint8_t *updated;   /* (n,), set to 1 where the error is at least epsilon; else unchanged */
     int64_t *counts;    /* (2,), incremented by the numbers of rows with a target and of updates */
     double *last_error; /* the error of the last row with a target */
+    intptr_t *predicted; /* (n,), the output with the largest net input; NULL if not requested */
+    double *scores;      /* (n,), the score of that output; NULL if not requested */
 } Results;
 
 /* y = f(net) and slopes = f'(net) of k outputs. */

@@ -117,6 +117,22 @@ static void store_statistics(const Model *model, const Scratch *scratch) {
     }
 }
 
+/* Write the prediction for row i: the output with the largest net input, the first in a tie, and its
+   score. */
+static void predict_row(const Model *model, ptrdiff_t i, const Results *results, Scratch *scratch) {
+    const double *nets = scratch->nets;
+    intptr_t best = 0;
+    for (ptrdiff_t j = 1; j < model->k; j++) best = nets[j] > nets[best] ? j : best;
+    if (results->predicted != NULL) results->predicted[i] = best;
+    if (results->scores == NULL) return;
+    activate(model->function, nets, model->k, scratch->y, scratch->slopes);
+    to_scores(scratch->y, model->k, model->low);
+    double largest = scratch->y[0];
+    for (ptrdiff_t j = 1; j < model->k; j++)
+        largest = scratch->y[j] > largest ? scratch->y[j] : largest;
+    results->scores[i] = largest;
+}
+
 /* deltas = (t - y) f'(net), where t is high for the target's output and low for the others; return
    the error, 1/2 sum (t - y)^2. */
 static double compute_deltas(const Model *model, intptr_t target, Scratch *scratch) {
@@ -208,6 +224,7 @@ static ptrdiff_t learn_rows(const Model *model, const Rows *rows, const Results 
         }
         pending = NULL;
         memcpy(results->nets + i * k, nets, k * sizeof(double));
+        predict_row(model, i, results, scratch);
         int all_finite = are_finite(nets, k), is_update = 0;
 
         double error = 0.0;

@@ -51,6 +51,21 @@ def learn(weights: Weights, rule: Rule, scaler: Scaler | None, part: Part, resul
     the training. With a scaler, a row is standardized for its prediction, added to the statistics,
     and standardized again before it is learned.
     """
+    n_done = _learn_rows(weights, rule, scaler, part, results)
+    nets = results.nets[:n_done]
+    if not nets.size:
+        return n_done
+    if results.predicted is not None:
+        results.predicted[:n_done] = nets.argmax(axis=1)
+    if results.scores is not None:
+        results.scores[:n_done] = compute_scores(rule.activation, nets).max(axis=1)
+    return n_done
+
+
+def _learn_rows(
+    weights: Weights, rule: Rule, scaler: Scaler | None, part: Part, results: Results
+) -> int:
+    """Predict and then learn rows, without choosing an output for each."""
     W, b, n_updates = weights.weights.T, weights.biases, 0
     counters = results.counters
     with np.errstate(all="ignore"):

@@ -51,3 +51,6 @@ class Results(NamedTuple):
     errors: NDArray[np.float64]
     updated: NDArray[np.bool_]  # set where the row changed the weights, shape (n,)
     counters: Counters
+    # The output with the largest net input, the first in a tie; shape (n,). None: not requested.
+    predicted: NDArray[np.intp] | None = None
+    scores: NDArray[np.float64] | None = None  # of the predicted outputs, likewise

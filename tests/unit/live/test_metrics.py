@@ -16,8 +16,7 @@ from stream_perceptron.model.rows import Rows
 @pytest.mark.parametrize("step", [1, 7, 300])
 def test_progress_equals_a_plain_count_of_rows(step, rng):
     n = 300
-    whole = TrainResult.empty(n)
-    whole.targets[:] = rng.integers(-1, 3, n)
+    whole = TrainResult.empty(rng.integers(-1, 3, n))
     whole.predicted[:] = rng.integers(0, 3, n)
     whole.predicted[:5] = -1  # no label is known yet
     whole.errors[:] = np.where(whole.targets < 0, np.nan, rng.random(n))
@@ -47,8 +46,8 @@ def test_progress_equals_a_plain_count_of_rows(step, rng):
 
 
 def test_sums_of_large_errors_stay_finite(rng):
-    whole = TrainResult.empty(300)
-    whole.targets[:] = whole.predicted[:] = 0
+    whole = TrainResult.empty(np.zeros(300, np.intp))
+    whole.predicted[:] = 0
     whole.errors[:] = rng.choice([1e308, 1.0], 300)
     progress = [Progress(), Progress()]
     progress[0].update(whole)
