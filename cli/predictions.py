@@ -12,7 +12,7 @@ import stat
 import sys
 import termios
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -101,26 +101,31 @@ class PredictionFile:
 
         After a signal, only as much is written as can be written without blocking.
         """
+        try:
+            self._write_lines()
+        except OSError as error:
+            self._add_name(error)
+            raise
+
+    def _write_lines(self) -> None:
         data = memoryview(self._unwritten)
-        with self._add_name_to_errors():
-            while self._n_written < len(data):
-                end = len(data)
-                # Writing to an empty pipe does not block.
-                is_empty = self._is_pipe and not self._count_unread_bytes()
-                if not self._is_file:
-                    if not (is_empty or self.wait_to_write(self._descriptor)):
-                        return
-                    end = self._find_write_end(is_empty)
-                    if end == self._n_written:
-                        return
-                n = os.write(self._descriptor, data[self._n_written : end])
-                if self._is_pipe:
-                    self._recently_written += data[self._n_written : self._n_written + n]
-                    if len(self._recently_written) > _MAX_RECENT_BYTES:
-                        del self._recently_written[
-                            : -self._count_unread_bytes() - _MAX_RECENT_BYTES // 2
-                        ]
-                self._n_written += n
+        while self._n_written < len(data):
+            end = len(data)
+            # Writing to an empty pipe does not block.
+            is_empty = self._is_pipe and not self._count_unread_bytes()
+            if not self._is_file:
+                if not (is_empty or self.wait_to_write(self._descriptor)):
+                    return
+                end = self._find_write_end(is_empty)
+                if end == self._n_written:
+                    return
+            n = os.write(self._descriptor, data[self._n_written : end])
+            if self._is_pipe:
+                self._recently_written += data[self._n_written : self._n_written + n]
+                if len(self._recently_written) > _MAX_RECENT_BYTES:
+                    n_unread = self._count_unread_bytes()
+                    del self._recently_written[: -n_unread - _MAX_RECENT_BYTES // 2]
+            self._n_written += n
 
     def _find_write_end(self, is_empty: bool) -> int:
         """Return where the bytes for one write end: after whole lines, or within a long line.
@@ -130,7 +135,9 @@ class PredictionFile:
         """
         # Writing the full capacity to an empty pipe, or PIPE_BUF bytes to a writable one, does
         # not block.
-        limit = self._n_written + (self._get_pipe_capacity() if is_empty else select.PIPE_BUF)
+        limit = self._n_written + select.PIPE_BUF
+        if is_empty and limit < len(self._unwritten):
+            limit = self._n_written + self._get_pipe_capacity()
         end = self._unwritten.rfind(b"\n", self._n_written, limit) + 1
         if end or not self._is_pipe:
             return end or limit
@@ -179,8 +186,11 @@ class PredictionFile:
     def sync(self, cursor: Cursor) -> None:
         """Sync the file to disk and record its size in a cursor."""
         if self._path is not None:
-            with self._add_name_to_errors():
+            try:
                 os.fsync(self._descriptor)
+            except OSError as error:
+                self._add_name(error)
+                raise
             cursor.outputs[self._path] = os.fstat(self._descriptor).st_size
 
     def close(self) -> None:
@@ -188,14 +198,9 @@ class PredictionFile:
         if self._descriptor > 2:
             os.close(self._descriptor)
 
-    @contextmanager
-    def _add_name_to_errors(self) -> Iterator[None]:
-        """Add the name of the file to system errors."""
-        try:
-            yield
-        except OSError as error:
-            error.filename = error.filename or self._name
-            raise
+    def _add_name(self, error: OSError) -> None:
+        """Add the name of the file to a system error."""
+        error.filename = error.filename or self._name
 
 
 def open_predictions(

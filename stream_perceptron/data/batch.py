@@ -187,9 +187,9 @@ class InferredKnowledge(NamedTuple):
     seen: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@dataclass(eq=False, repr=False)  # frozen, it would take five times as long to create
 class Batch:
-    """Consecutive interpreted rows of a source, n of which are usable."""
+    """Consecutive interpreted rows of a source, n of which are usable; not changed later."""
 
     source: str  # the source's name in messages
     first_row: int  # the first row's number in the source, counted from 1

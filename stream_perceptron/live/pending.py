@@ -35,7 +35,7 @@ class PendingSample(NamedTuple):
     predicted: int  # the number of the predicted label, -1 for none
 
 
-@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+@dataclass(eq=False, repr=False, kw_only=True)
 class JoinedBatch(Batch):
     """A batch whose label rows contain the features of their pending samples.
 

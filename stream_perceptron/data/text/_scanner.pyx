@@ -9,6 +9,8 @@ from libc.string cimport memchr, memcpy, memset
 
 import numpy as np
 
+from stream_perceptron.model.buffers cimport get_address
+
 cdef extern from *:
     void __builtin_prefetch(const void*) nogil
 
@@ -127,7 +129,7 @@ cdef class Scanner:
             ))
         return names
 
-    def scan(self, const uint8_t[::1] data, ptrdiff_t begin, const intptr_t[::1] ends):
+    def scan(self, bytes data, ptrdiff_t begin, ends):
         """Return the cells of the records that end at `ends`, the first of which begins at `begin`.
 
         Returns
@@ -144,19 +146,19 @@ cdef class Scanner:
             members; None for CSV.
 
         """
-        cdef ptrdiff_t n = ends.shape[0], i = 0
+        cdef ptrdiff_t n = len(ends), i = 0
         cdef CScanner* s = &self.scanner
-        cdef intptr_t[::1] starts = np.zeros(n + 1, np.intp)
-        cdef uint8_t[::1] is_deferred = np.zeros(n, np.uint8)
+        starts, is_deferred = np.zeros(n + 1, np.intp), np.zeros(n, bool)
         cdef list arrays
         if self.format == _CSV:
             self.room = max(n * s.n_fields, self.room)
         arrays = self._take_arrays()
         s.cells.m = s.members.m = s.n_lists = 0
         s.cells.are_bytes = s.members.are_bytes = 1
-        s.data, s.limit = &data[0], &data[0] + data.shape[0]
-        s.begin, s.n, s.ends = begin, n, &ends[0]
-        s.starts, s.is_deferred = &starts[0], &is_deferred[0]
+        s.data, s.limit = data, <const uint8_t*>data + len(data)
+        s.begin, s.n, s.ends = begin, n, <const intptr_t*>get_address(ends)
+        s.starts = <intptr_t*>get_address(starts)
+        s.is_deferred = <uint8_t*>get_address(is_deferred)
         while True:
             self._point_at(arrays)
             with nogil:
@@ -174,10 +176,8 @@ cdef class Scanner:
             name_ids = arrays[4][: s.cells.m if s.has_named_cells else s.members.m]
             list_starts = arrays[5][: s.n_lists + 1]
             members = _trim_arrays(&s.members, arrays[6:])
-        deferred = None
-        if n and memchr(&is_deferred[0], 1, n) != NULL:
-            deferred = np.asarray(is_deferred).view(bool)
-        return np.asarray(starts), deferred, name_ids, cells, list_starts, members
+        deferred = is_deferred if memchr(s.is_deferred, 1, n) != NULL else None
+        return starts, deferred, name_ids, cells, list_starts, members
 
     cdef list _take_arrays(self):
         """Take arrays that nothing else refers to from the pool, or allocate new ones."""
@@ -206,14 +206,10 @@ cdef class Scanner:
 
     cdef int _point_at(self, list arrays) except -1:
         """Point the scanner at the arrays to write into."""
-        cdef int32_t[::1] name_ids
-        cdef intptr_t[::1] list_starts
         _assign_arrays(&self.scanner.cells, arrays[:4])
         if self.format != _CSV:
-            name_ids = arrays[4]
-            self.scanner.name_ids = &name_ids[0]
-            list_starts = arrays[5]
-            self.scanner.list_starts = &list_starts[0]
+            self.scanner.name_ids = <int32_t*>get_address(arrays[4])
+            self.scanner.list_starts = <intptr_t*>get_address(arrays[5])
             _assign_arrays(&self.scanner.members, arrays[6:])
         return 0
 
@@ -225,11 +221,10 @@ cdef list _allocate_arrays(ptrdiff_t room):
 
 cdef int _assign_arrays(CellArrays* cells, list arrays) except -1:
     """Point cells at the arrays to write into."""
-    cdef uint8_t[::1] kinds = arrays[0], bytes_ = arrays[2]
-    cdef int32_t[::1] begins = arrays[1]
-    cdef double[::1] numbers = arrays[3]
-    cells.kinds, cells.begins, cells.bytes = &kinds[0], &begins[0], &bytes_[0]
-    cells.numbers, cells.room, cells.is_full = &numbers[0], len(numbers), 0
+    kinds, begins, bytes_, numbers = arrays
+    cells.kinds, cells.begins = <uint8_t*>get_address(kinds), <int32_t*>get_address(begins)
+    cells.bytes, cells.numbers = <uint8_t*>get_address(bytes_), <double*>get_address(numbers)
+    cells.room, cells.is_full = len(numbers), 0
     return 0
 
 
@@ -265,17 +260,11 @@ def find_line_ends(const uint8_t[::1] data):
     return np.asarray(ends)[:count]
 
 
-def extract_contents(int format, bytes delimiter, const uint8_t[::1] data, const int32_t[::1] begins):
-    """Return the contents of the cells that begin at these offsets, as bytes."""
-    cdef ptrdiff_t i
-    cdef const uint8_t* start
-    cdef const uint8_t* end
-    cdef list contents = []
-    for i in range(begins.shape[0]):
-        start = &data[0] + begins[i]
-        end = find_end(format, start, delimiter[0])
-        contents.append(PyBytes_FromStringAndSize(<const char*>start, end - start))
-    return contents
+def extract_content(int format, bytes delimiter, bytes data, ptrdiff_t begin):
+    """Return the content of the cell that begins at an offset, as bytes."""
+    cdef const uint8_t* start = <const uint8_t*>data + begin
+    cdef const uint8_t* end = find_end(format, start, delimiter[0])
+    return PyBytes_FromStringAndSize(<const char*>start, end - start)
 
 
 def encode(int format, bytes delimiter, const uint8_t[::1] data, const int32_t[::1] begins):

@@ -315,7 +315,7 @@ class LineSource(Source):
             if self._byte_stream.is_interrupted and self._ends_within_record:
                 return  # these lines are only the beginning of a record
             n = len(lines.nonblank)
-            size += len(lines.text) + lines.n_dropped_bytes
+            size += lines.size
             if len(lines) or not lines.is_overlong:  # a line too long to keep arrives in parts
                 self._n_record_bytes, size = self._n_record_bytes + size, 0
             parts = _exclude_header(n, header)
@@ -327,7 +327,7 @@ class LineSource(Source):
     def _read_pipe_lines(self) -> Iterator[RawLines]:
         """Yield all lines of a pipe, and count their bytes."""
         for lines in chain(self._first_blocks, self._lines):
-            self._n_line_bytes += len(lines.text) + lines.n_dropped_bytes
+            self._n_line_bytes += lines.size
             yield lines
         self._ends_within_record = self._n_line_bytes > self._n_record_bytes
 
@@ -368,7 +368,7 @@ class LineSource(Source):
             n_within_pass = n if last_end is None else _count_lines_within(last_end - before, lines)
             if last_end is not None:
                 ends = np.minimum(ends, last_end)
-            before += len(lines.text) + lines.n_dropped_bytes
+            before += lines.size
             records = lines.without_blank_lines()
             for start, end in _exclude_header(n, header):
                 end = min(end, n_within_pass)

@@ -68,6 +68,13 @@ class RawLines:
             return memoryview(self.data)
         return memoryview(self.data)[self.begin : self.ends[-1] if len(self) else self.begin]
 
+    @property
+    def size(self) -> int:
+        """The number of bytes in these lines, including dropped ones."""
+        if self.is_overlong:
+            return len(self.data) + self.n_dropped_bytes
+        return int(self.ends[-1]) - self.begin if len(self.ends) else 0
+
     @lazy_property
     def lengths(self) -> NDArray[np.intp]:
         """The number of bytes in each line."""
@@ -190,6 +197,8 @@ def _split_block(block: bytes, max_lines: int) -> Iterator[RawLines]:
 
 def _find_line_ends(data: bytes) -> NDArray[np.intp]:
     """Return the end of each line in a block, after its newline."""
+    if data.find(b"\n") == len(data) - 1:  # a single line, as in most blocks of a live stream
+        return np.array([len(data)], np.intp)
     if compiled is not None:
         return np.asarray(compiled.find_line_ends(data))
     return np.flatnonzero(np.frombuffer(data, np.uint8) == ord("\n")) + 1

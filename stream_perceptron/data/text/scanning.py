@@ -279,7 +279,7 @@ class _ScannedContents(Contents):
         )
 
     def get(self, i: int) -> object:
-        (content,) = compiled.extract_contents(*self._syntax, self._data, self._begins[i : i + 1])
+        content = compiled.extract_content(*self._syntax, self._data, self._begins[i])
         return self._decode_content(content)
 
     def get_all(self, ids: NDArray[np.intp]) -> list[object]:

@@ -12,6 +12,8 @@ from libc.string cimport memset
 
 import numpy as np
 
+from stream_perceptron.model.buffers cimport get_address
+
 NAME = "compiled"
 
 cdef extern from "kernel.h" nogil:
@@ -66,14 +68,6 @@ cdef extern from "Python.h":
 _FUNCTIONS = {"sigmoid": SIGMOID, "tanh": TANH, "arctan": ARCTAN, "identity": IDENTITY}
 
 
-cdef void* _address(array) except NULL:
-    """Return the address of an array's numbers; this is faster than a memoryview."""
-    cdef Py_buffer view
-    PyObject_GetBuffer(array, &view, PyBUF_STRIDES)
-    PyBuffer_Release(&view)  # the caller keeps the array alive
-    return view.buf
-
-
 cdef Model _build_model(weights, rule, scaler):
     """Build a model from its `Weights`, `Rule` and scaler; for prediction, the rule is None."""
     cdef Py_buffer view
@@ -86,13 +80,13 @@ cdef Model _build_model(weights, rule, scaler):
     model.stride = <ptrdiff_t>matrix.strides[1] // view.itemsize
     model.weights = <double*>view.buf
     PyBuffer_Release(&view)
-    model.biases = <double*>_address(biases)
+    model.biases = <double*>get_address(biases)
     if rule is not None:
         activation, model.epsilon, model.stop = rule
         model.function = _FUNCTIONS[activation.name]
         model.low, model.high = activation.low, activation.high
     if scaler is not None:
-        model.statistics = <double*>_address(scaler.statistics)
+        model.statistics = <double*>get_address(scaler.statistics)
         model.statistics_width = len(scaler)
     return model
 
@@ -105,20 +99,20 @@ cdef Rows _build_rows(part, byte_values):
     features, feature_ids, targets, sample_weights, rates = part
     starts, values, name_ids = features.starts, features.values, features.name_ids
     rows.n = len(targets)
-    rows.starts = <intptr_t*>_address(starts)
+    rows.starts = <intptr_t*>get_address(starts)
     for i in range(rows.n):
         rows.longest = max(rows.longest, rows.starts[i + 1] - rows.starts[i])
     if byte_values is not None:
-        rows.byte_values = <double*>_address(byte_values)
-        rows.bytes = <uint8_t*>_address(values)
+        rows.byte_values = <double*>get_address(byte_values)
+        rows.bytes = <uint8_t*>get_address(values)
     else:
-        rows.values = <double*>_address(values)
+        rows.values = <double*>get_address(values)
     if name_ids is not None:
-        rows.name_ids = <int32_t*>_address(name_ids)
-    rows.feature_ids = <int32_t*>_address(feature_ids)
-    rows.targets = <intptr_t*>_address(targets)
-    rows.sample_weights = <double*>_address(sample_weights)
-    rows.rates = <double*>_address(rates)
+        rows.name_ids = <int32_t*>get_address(name_ids)
+    rows.feature_ids = <int32_t*>get_address(feature_ids)
+    rows.targets = <intptr_t*>get_address(targets)
+    rows.sample_weights = <double*>get_address(sample_weights)
+    rows.rates = <double*>get_address(rates)
     return rows
 
 
@@ -126,13 +120,13 @@ cdef Results _build_results(results):
     """Build results from `Results`, kept alive by the caller."""
     cdef Results c
     nets, errors, updated, counters, predicted, scores = results
-    c.nets = <double*>_address(nets)
-    c.errors = <double*>_address(errors)
-    c.updated = <uint8_t*>_address(updated)
-    c.counts = <int64_t*>_address(counters.counts)
-    c.last_error = <double*>_address(counters.last_error)
-    c.predicted = NULL if predicted is None else <intptr_t*>_address(predicted)
-    c.scores = NULL if scores is None else <double*>_address(scores)
+    c.nets = <double*>get_address(nets)
+    c.errors = <double*>get_address(errors)
+    c.updated = <uint8_t*>get_address(updated)
+    c.counts = <int64_t*>get_address(counters.counts)
+    c.last_error = <double*>get_address(counters.last_error)
+    c.predicted = NULL if predicted is None else <intptr_t*>get_address(predicted)
+    c.scores = NULL if scores is None else <double*>get_address(scores)
     return c
 
 
@@ -160,7 +154,7 @@ def learn(weights, rule, scaler, part, results):
     if len(part.targets) == 0 or len(weights.biases) == 0:
         return len(part.targets)
     cdef Model model = _build_model(weights, rule, scaler)
-    is_in_order = _is_range(<int32_t*>_address(part.feature_ids), len(part.feature_ids))
+    is_in_order = _is_range(<int32_t*>get_address(part.feature_ids), len(part.feature_ids))
     if not is_in_order and part.rows.name_ids is None:
         # Sort the features of all rows at once.
         order = np.argsort(part.feature_ids, kind="stable")
@@ -182,8 +176,8 @@ def compute_scores(activation, nets):
     if n == 0 or k == 0:
         return numbers
     y = np.empty((n + 1, k))
-    cdef double* net = <double*>_address(numbers)
-    cdef double* out = <double*>_address(y)
+    cdef double* net = <double*>get_address(numbers)
+    cdef double* out = <double*>get_address(y)
     with nogil:
         for i in range(n):
             activate(function, net + i * k, k, out + i * k, out + n * k)
@@ -286,7 +280,7 @@ def compute_net_one(x, features, weights):
     cdef Results results
     nets = np.empty_like(weights.biases)
     results.predicted = results.scores = NULL
-    results.nets = <double*>_address(nets)
+    results.nets = <double*>get_address(nets)
     return nets if _learn_dict(x, features, &model, -1, 1.0, 0.0, &results) == 1 else None
 
 
@@ -322,8 +316,8 @@ def learn_one(x, features, weights, rule, intptr_t target, double sample_weight,
     cdef Results results
     results.errors, results.updated = &error, &updated
     results.predicted = results.scores = NULL
-    results.counts = <int64_t*>_address(counters.counts)
-    results.last_error = <double*>_address(counters.last_error)
+    results.counts = <int64_t*>get_address(counters.counts)
+    results.last_error = <double*>get_address(counters.last_error)
     results.nets = <double*>malloc(model.k * sizeof(double) + 1)
     if results.nets == NULL:
         raise MemoryError
