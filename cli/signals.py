@@ -143,7 +143,7 @@ class Signals:
                 poll.register(descriptor, event)
         ready = poll.poll(None if seconds is None else math.ceil(1000 * seconds))
         self._polls[descriptor, event] = poll
-        return any(number == descriptor for number, _ in ready)
+        return descriptor in dict(ready)
 
     def _handle_signal(self, number: int, frame: FrameType | None) -> None:
         """Record the first signal; on a further Ctrl-C, exit or, with `saves`, warn once first."""

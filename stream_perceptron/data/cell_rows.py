@@ -134,16 +134,17 @@ class CellInterpreter(Interpreter):
         return self.describe(context, rows, deciding_records)
 
     def _build_warnings(self, batch: Batch) -> tuple[Notice, ...]:
-        new = sorted(self._other_labels - self._reported_labels)
-        self._reported_labels |= self._other_labels
-        label = batch.inferred.schema.label
-        notices = [
-            build_warning(
-                f"{name!r} is not read as the label, which is {label!r}: rename it, or start over "
-                f"with --label {name}"
-            )
-            for name in new
-        ]
+        notices: list[Notice] = []
+        if new := self._other_labels - self._reported_labels:
+            self._reported_labels |= new
+            label = batch.inferred.schema.label
+            notices = [
+                build_warning(
+                    f"{name!r} is not read as the label, which is {label!r}: rename it, or start "
+                    f"over with --label {name}"
+                )
+                for name in sorted(new)
+            ]
         if not self._has_checked_label:
             self._has_checked_label = True
             notices += self._build_missing_label_notice()

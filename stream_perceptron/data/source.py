@@ -150,7 +150,7 @@ class Interpreter(ABC):
 
         """
         # The knowledge before these rows, in case the first of them are interpreted again.
-        knowledge = Knowledge(knowledge.schema, knowledge.names, knowledge.unseen)
+        schema, names, unseen = knowledge.schema, knowledge.names, knowledge.unseen
         fields: dict[str, object] = {
             "first_row": first_row,
             "numbers_redelivered": self._request.numbers_redelivered,
@@ -159,7 +159,8 @@ class Interpreter(ABC):
         }
 
         def interpret_first(n: int) -> Batch:
-            return self._interpret(rows[:n], knowledge, redeliveries, fields)
+            known = Knowledge(schema, names, unseen)
+            return self._interpret(rows[:n], known, redeliveries, fields)
 
         batch_fields = fields | {"interpret_first": interpret_first}
         batch = self._interpret(rows, knowledge, redeliveries, batch_fields)

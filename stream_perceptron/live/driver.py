@@ -180,10 +180,10 @@ def slice_rows(
     a source. The caller moves the cursor past the rows.
     """
     for interpreter, raw_rows in rows:
-        n_sliced = 0
-        while n_sliced < len(raw_rows):
+        n_sliced, n_total = 0, len(raw_rows)
+        while n_sliced < n_total:
             next_report = _FIRST_REPORT << (cursor.read // _FIRST_REPORT).bit_length()
-            n_rows = min(len(raw_rows) - n_sliced, next_report - cursor.read)
+            n_rows = min(n_total - n_sliced, next_report - cursor.read)
             if end is not None:
                 n_rows = min(n_rows, end - cursor.read)
             if every is not None:

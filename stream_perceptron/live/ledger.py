@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from stream_perceptron.perceptron import SGDPerceptron
 
 # Counting many results together is faster, so they are buffered up to these limits.
-_MAX_RESULTS, _MAX_SAMPLES, _MAX_SECONDS = 256, 2**16, 0.25
+_MAX_RESULTS, _MAX_SAMPLES, _MAX_SECONDS = 1024, 2**16, 0.25
 _MAX_UNMARKED = 2**26  # bytes of a text file that are learned before its mark is moved
 _MIN_SAMPLES = 50  # the minimum number of samples worth counting during a wait
 

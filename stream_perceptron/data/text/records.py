@@ -250,6 +250,9 @@ def split_record(record: str, dialect: Dialect) -> list[str]:
         raise SampleError("it has a quote in the wrong place") from None
 
 
+_NO_LINES = RawLines(b"", np.zeros(0, np.intp))
+
+
 def join_records(blocks: Iterator[RawLines], dialect: Dialect, n_fields: int) -> Iterator[RawLines]:
     """Yield the records in blocks of lines; most records are single lines.
 
@@ -257,7 +260,7 @@ def join_records(blocks: Iterator[RawLines], dialect: Dialect, n_fields: int) ->
     provided that the record spans at most 64 lines and 64 KiB and has `n_fields` fields. Otherwise,
     the line is a record of its own.
     """
-    incomplete = RawLines(b"", np.zeros(0, np.intp))
+    incomplete = _NO_LINES
     for lines in chain(blocks, [None]):
         is_end = lines is None or lines.is_overlong
         if lines is not None and not is_end:
@@ -275,7 +278,7 @@ def _take_complete_records(
     """Return the complete records, and the lines of the last record if it may continue."""
     n = len(lines)
     if not n or lines.data.find(b'"', lines.begin, lines.ends[-1]) < 0:
-        return lines, lines[n:]
+        return lines, _NO_LINES
     ends = lines.ends.tolist()
     starts = [lines.begin, *ends[:-1]]
     quotes = np.flatnonzero(np.frombuffer(lines.text, np.uint8) == ord('"')) + lines.begin
