@@ -24,16 +24,16 @@ class EventReporter:
     def __init__(self, live: LiveModel, line: ProgressLine, n_read: int) -> None:
         self._live, self._line = live, line
         self._rows_before = live.ledger.rows - n_read  # rows from earlier sources
-        self._n_diagnoses = _count_due_diagnoses(n_read)
+        self._next_diagnosis = _find_next_diagnosis(n_read)
         self._printed: set[FindingCode] = set()
 
     def update(self) -> None:
         """Print new drift events, and new findings if a diagnosis is due."""
         if self._live.ledger.has_unreported_event:
             self._print_events()
-        n_due = _count_due_diagnoses(self._live.ledger.rows - self._rows_before)
-        if n_due > self._n_diagnoses:
-            self._n_diagnoses = n_due
+        n_read = self._live.ledger.rows - self._rows_before
+        if n_read >= self._next_diagnosis:
+            self._next_diagnosis = _find_next_diagnosis(n_read)
             self._print_findings()
 
     def finish(self, diverged: bool = False) -> None:
@@ -78,6 +78,6 @@ class EventReporter:
             self._printed.add(finding.code)
 
 
-def _count_due_diagnoses(rows: int) -> int:
-    """Return the number of diagnoses that are due after this number of rows."""
-    return (rows // _FIRST_DIAGNOSIS).bit_length()
+def _find_next_diagnosis(n_rows: int) -> int:
+    """Return the number of rows at which the first diagnosis after n_rows is due."""
+    return _FIRST_DIAGNOSIS << (n_rows // _FIRST_DIAGNOSIS).bit_length()

@@ -194,7 +194,8 @@ def slice_rows(
                 n_rows, n_single_rows = min(n_rows, 1), n_single_rows - 1
             if n_rows <= 0 or sources[raw_rows.index].should_stop:
                 return
-            yield interpreter, raw_rows[n_sliced : n_sliced + n_rows]
+            is_whole = n_rows == n_total
+            yield interpreter, raw_rows if is_whole else raw_rows[n_sliced : n_sliced + n_rows]
             n_sliced += n_rows
             if end is not None and cursor.read >= end:
                 return  # without waiting for the next rows, which a pipe may never deliver

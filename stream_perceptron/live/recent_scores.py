@@ -78,6 +78,4 @@ class RecentScores:
         if is_hit.all() or not is_hit.any():
             return None
         scores = [kernel.compute_scores(activation, nets)[:, label] for _, nets in known_parts]
-        return compute_figures(
-            compute_precision_recall(np.concatenate(scores), is_hit)
-        ).roc_auc
+        return compute_figures(compute_precision_recall(np.concatenate(scores), is_hit)).roc_auc

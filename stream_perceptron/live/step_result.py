@@ -80,7 +80,7 @@ def build_result(
 ) -> StepResult:  # fmt: skip
     """Build the result for the first usable rows of a batch; `done` contains the rows processed."""
     n, failure = len(result), result.memory_error
-    place = "" if len(done) == len(batch) else batch.format_location(len(done))
+    place = "" if done.n_rows == batch.n_rows else batch.format_location(done.n_rows)
     if result.diverged and to_learn and batch.labels[n] is not None:
         failure = DivergedError(live.model.n_seen + 1, place)
     elif result.diverged:
@@ -98,8 +98,8 @@ def build_result(
         updated=result.updated,
         targets=result.targets,
         n_learned=live.model.n_seen,
-        n_processed=len(done),
-        rejected=done.rejections(),
+        n_processed=done.n_rows,
+        rejected=done.rejections() if done.rejected else [],
         copied_columns=collect_copied_columns(batch, n, live.read_options),
         stopped=result.stopped,
         failure=failure,

@@ -94,7 +94,7 @@ class _Task(NamedTuple):
             result.all_scores[rows, :k] = kernel.compute_scores(self.rule.activation, nets)
 
     def predict_again(self, row: int, nets: Array) -> None:
-        """Replace the prediction for a row by one from the net inputs of fewer labels, shape (k,)."""
+        """Predict a row again, from the net inputs of the labels known before it, shape (k,)."""
         result = self.result
         result.predicted[row], result.scores[row] = -1, math.nan
         if len(nets):
@@ -178,12 +178,12 @@ class Network:
     @property
     def n_seen(self) -> int:
         """The number of labeled samples seen."""
-        return int(self.counters.counts[0])
+        return self.counters.counts.item(0)
 
     @property
     def n_updates(self) -> int:
         """The number of samples that changed the weights."""
-        return int(self.counters.counts[1])
+        return self.counters.counts.item(1)
 
     @property
     def last_error(self) -> float:
@@ -329,16 +329,18 @@ class Network:
         """Predict and learn the rows of a part; return the number of rows processed."""
         growth, samples, part = task.growth, task.samples, slice(start, end)
         rows, targets, (k, _) = samples.rows[part], growth.targets[part], self.store.shape
+        n_rows = end - start
         n_labeled = np.count_nonzero(targets >= 0)
         n_before, first_nets = self.n_seen, None
         if n_before == 0 and targets[0] >= 0:
             # Predict from the biases alone, because the row's weights have not been drawn yet.
             first_nets, _ = self._compute_nets(rows, growth.feature_ids)
-        rates = _compute_rates(task.lr if n_labeled else 0.0, self.n_updates, len(rows))
+        rates = _compute_rates(task.lr if n_labeled else 0.0, self.n_updates, n_rows)
         result, (n_labels, _) = task.result, growth.shape_after(end)
         results = Results(
-            np.empty((len(rows), n_labels)), result.errors[part], result.updated[part],
-            self.counters, result.predicted[part], result.scores[part] if task.with_scores else None,
+            np.empty((n_rows, n_labels)), result.errors[part], result.updated[part],
+            self.counters, result.predicted[part],
+            result.scores[part] if task.with_scores else None,
         )  # fmt: skip
         try:
             features, labels = growth.find_new_names(start, end)
@@ -354,7 +356,7 @@ class Network:
                 task.rule, Part(rows, growth.feature_ids, targets, weights, rates), results
             )
         finally:
-            n_learned, n_rows = self.n_seen - n_before, len(rows)
+            n_learned = self.n_seen - n_before
             if n_learned < n_labeled:
                 # Remove the names that were added for rows that were not learned.
                 n_rows = int(np.flatnonzero(targets >= 0)[n_learned - 1]) + 1 if n_learned else 0

@@ -25,6 +25,7 @@ from stream_perceptron.model.arrays import Array
 from stream_perceptron.model.rows import Rows
 from stream_perceptron.model.vocabulary import NamesPrefix
 
+_MAX_CACHED_LABELS = 1000
 _NUMERIC = (Kind.NUMBER, Kind.BOOL)
 
 
@@ -50,6 +51,7 @@ class _Layout(NamedTuple):
     feature_names: tuple[object, ...]
     starts: NDArray[np.intp]  # of the features
     inferred: InferredKnowledge
+    labels: dict[tuple[type, object], object]  # by the type and content of the label's cell
 
 
 class LayoutCache:
@@ -80,7 +82,7 @@ class LayoutCache:
                 values = values * scale
         label = None
         if layout.label >= 0:
-            label = _read_label(context, cells.contents.get(layout.label))
+            label = _find_label(context, cells.contents.get(layout.label), layout.labels)
             if label is None:
                 return None
         if not math.isfinite(sum(values.tolist())):
@@ -139,6 +141,7 @@ def _find_layout(context: Context, cells: Cells, batch: Batch) -> _Layout | None
         tuple(batch.features.names),
         _freeze(np.array([0, len(features)], np.intp)),
         batch.inferred,
+        {},
     )
 
 
@@ -160,13 +163,27 @@ def _build_index(cell_ids: list[int]) -> object:
     return slice(first, end) if cell_ids == list(range(first, end)) else np.array(cell_ids)
 
 
+def _find_label(
+    context: Context, content: Any, labels: dict[tuple[type, object], object]
+) -> object:
+    """Return the label for a cell's content, as `_read_label` does; `labels` holds earlier ones."""
+    if isinstance(content, list | dict):
+        return None
+    key = type(content), content
+    if key not in labels:
+        if len(labels) == _MAX_CACHED_LABELS:
+            labels.clear()
+        labels[key] = _read_label(context, content)
+    return labels[key]
+
+
 def _read_label(context: Context, content: Any) -> object:
     """Return the label, given its cell content; None if the record must be interpreted in full."""
     options = context.read_options
     content = roles.convert_null(
         options.convert_decimal_comma(content, context.is_text), options, context.is_text
     )
-    if content is None or isinstance(content, list | dict):
+    if content is None:
         return None
     try:
         text = require_utf8(content) if context.is_text else content
