@@ -27,6 +27,9 @@ from stream_perceptron.model.arrays import Array
 
 # If integers span at most this many values, the code of each is its distance from the smallest.
 _MAX_CODES = 256
+# Raised for values that Python cannot represent; pytz, if installed, raises a LookupError for an
+# unknown time zone.
+_UNREADABLE = ValueError, OverflowError, LookupError
 
 
 class ArrowScanner:
@@ -310,13 +313,13 @@ def _convert_to_list(
     """
     try:
         return list(column.to_pylist())
-    except (ValueError, OverflowError):
+    except _UNREADABLE:
         pass
     values = []
     for i, scalar in enumerate(column):
         try:
             values.append(scalar.as_py())
-        except (ValueError, OverflowError) as error:
+        except _UNREADABLE as error:
             values.append(None)
             if isinstance(error, UnicodeDecodeError):
                 problem = "is not UTF-8"
@@ -356,7 +359,7 @@ def _convert_scalar(scalar: pa.Scalar) -> object:
     """Return a scalar as a Python value, or as text if Python cannot represent it."""
     try:
         return scalar.as_py()
-    except (ValueError, OverflowError):
+    except _UNREADABLE:
         value = scalar.value if isinstance(scalar, pa.DictionaryScalar) else scalar
         if not is_text(value.type):
             return str(scalar)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 
 import numpy as np
 import pyarrow as pa
@@ -372,3 +373,18 @@ def test_column_name_that_is_not_utf8_is_an_error(kind, tmp_path):
 
     with pytest.raises(SourceError, match=r"f: the name of a column is not UTF-8"):
         open_source(str(path)).open(Request())
+
+
+@pytest.mark.parametrize("has_pytz", [True, False])
+def test_unknown_time_zone_is_an_unreadable_value(has_pytz, tmp_path, monkeypatch):
+    """Arrow looks up time zones in pytz if it is installed, which raises an error of its own."""
+    times = pa.array([0, 1], pa.timestamp("us", "Mars/Olympus"))
+    table = pa.table({"a": [1.0, 2.0], "label": ["x", "y"], "t": times})
+    pq.write_table(table, tmp_path / "t.parquet")
+    if not has_pytz:
+        monkeypatch.setitem(sys.modules, "pytz", None)
+    sources = [open_source(str(tmp_path / "t.parquet"))]
+    live = LiveModel.start(sources, ReadOptions(keep=("t",)))
+
+    with pytest.raises(SampleError, match="time zone 'Mars/Olympus', which this system does not"):
+        list(live.run(sources))
