@@ -103,7 +103,7 @@ def find_duplicates(names: Sequence[Hashable]) -> list[Hashable]:
 
 
 class NamesPrefix(Sequence[Hashable]):
-    """The first names of a list, unaffected by names that are appended to it.
+    """The first names of a list of distinct names, unaffected by names that are appended to it.
 
     Examples
     --------
@@ -146,9 +146,10 @@ class Vocabulary:
 
     def __init__(self, names: Iterable[Hashable] = ()) -> None:
         self.names: list[Hashable] = []
-        self.ids_by_name: dict[Hashable, int] = {}
-        # The names in the latest lookup, and the IDs of those before the first unknown name.
-        self._last_lookup = _NO_LOOKUP
+        self._ids_by_name: dict[Hashable, int] = {}  # may lack the last names
+        # The names in the latest lookup, and the IDs of those before the first unknown name. The
+        # prefix of a growing list has a lookup of its own.
+        self._last_lookup = self._last_prefix_lookup = _NO_LOOKUP
         self.extend(names)
 
     def __len__(self) -> int:
@@ -157,43 +158,61 @@ class Vocabulary:
     def __reduce__(self) -> tuple[type[Vocabulary], tuple[list[Hashable]]]:
         return Vocabulary, (self.names,)  # the names determine the rest
 
+    @property
+    def ids_by_name(self) -> dict[Hashable, int]:
+        """The ID of each name."""
+        # The latest names are added when they are needed, which may be never: names that rows add
+        # are usually found by their position in the rows' list of names.
+        names, ids = self.names, self._ids_by_name
+        if len(ids) < len(names):
+            ids.update(zip(names[len(ids) :], range(len(ids), len(names)), strict=True))
+        return ids
+
     def extend(self, names: Iterable[Hashable]) -> None:
         """Append new names; after an error, `truncate` removes them."""
-        n = len(self.names)
         self.names.extend(names)
-        self.ids_by_name.update(zip(self.names[n:], range(n, len(self.names)), strict=True))
 
     def truncate(self, length: int) -> None:
         """Remove all names after the first `length`."""
-        self._last_lookup = _NO_LOOKUP
+        self._last_lookup = self._last_prefix_lookup = _NO_LOOKUP
         for name in self.names[length:]:
-            self.ids_by_name.pop(name, None)
+            self._ids_by_name.pop(name, None)
         del self.names[length:]
 
     def find_ids(self, names: Sequence[Hashable]) -> NDArray[np.int32]:
         """Return the ID of each name, or -1 if it is unknown."""
         # Consecutive samples usually have the same names, or the same names followed by new ones.
-        last_names, last_ids = self._last_lookup
+        is_prefix = isinstance(names, NamesPrefix)
+        last_names, last_ids = self._last_prefix_lookup if is_prefix else self._last_lookup
         n = min(len(last_ids), len(names))
-        is_same = names is last_names or (
-            isinstance(names, NamesPrefix) and names.has_same_list_as(last_names)
-        )
+        is_same = names is last_names
+        if isinstance(names, NamesPrefix):
+            is_same = names.has_same_list_as(last_names)
         if not is_same and names[:n] != last_names[:n]:
             n = 0
         if n == len(names):
             return last_ids[:n]
-        further_ids = np.fromiter(
-            map(self.ids_by_name.get, names[n:], repeat(-1)), np.int32, len(names) - n
-        )
+        if is_prefix and is_same and n == len(self.names):
+            # All known names are among the first n names of the list, so the others are unknown.
+            further_ids = np.full(len(names) - n, -1, np.int32)
+        else:
+            further_ids = np.fromiter(
+                map(self.ids_by_name.get, names[n:], repeat(-1)), np.int32, len(names) - n
+            )
         ids = np.concatenate([last_ids[:n], further_ids])
         self.cache_ids(names, ids)
         return ids
 
     def is_cached_as_known(self, names: Sequence[Hashable]) -> bool:
         """Return whether `names` are those of the latest lookup and all of them are known."""
-        return names is self._last_lookup[0] and len(self._last_lookup[1]) == len(names)
+        is_prefix = isinstance(names, NamesPrefix)
+        last_names, last_ids = self._last_prefix_lookup if is_prefix else self._last_lookup
+        return names is last_names and len(last_ids) == len(names)
 
     def cache_ids(self, names: Sequence[Hashable], ids: NDArray[np.int32]) -> None:
         """Cache the IDs of names, -1 if unknown, for lookups that begin with the same names."""
         n_known = int(np.argmin(ids)) if ids.min(initial=0) < 0 else len(ids)
-        self._last_lookup = names, ids[:n_known]
+        if isinstance(names, NamesPrefix):
+            self._last_prefix_lookup = names, ids[:n_known]
+        else:
+            self._last_lookup = names, ids[:n_known]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from itertools import compress, count, repeat
+from itertools import compress, repeat
 from typing import Any
 
 import numpy as np
@@ -39,9 +39,6 @@ class NameRoles:
 
     Attributes
     ----------
-    features
-        The names of features and of numbers that may become features. Known features come first,
-        in the order of the model.
     feature_ids
         The feature ID of each name, or -1 if there is none.
     roles
@@ -60,15 +57,24 @@ class NameRoles:
         self._names: Sequence[Hashable] = ()
         self._layout: tuple[Context, TableLayout] | None = None
 
+    @property
+    def features(self) -> list[Any]:
+        """The names of features and of numbers that may become features.
+
+        Known features come first, in the order of the model.
+        """
+        return self._features.names
+
     def update(self, context: Context, names: Sequence[Hashable]) -> None:
         """Update the roles for the names of a block."""
         schema, vocabulary = context.schema, context.vocabulary
         are_more = isinstance(names, NamesPrefix) and names.has_same_list_as(self._names)
         if schema != self._schema or vocabulary is not self._vocabulary or not are_more:
             first = vocabulary.names if schema.features is None else schema.features
-            self.features: list[Any] = [*map(str, first)]
-            self._feature_ids_by_name = {name: i for i, name in enumerate(self.features)}
-            self._is_known = np.ones(len(self.features), bool)
+            self._features = Vocabulary(map(str, first))
+            self._first_ids = dict(self._features.ids_by_name)  # of the features known at first
+            self._new_features: tuple[list[str], NDArray[np.intp]] = [], np.empty(0, np.intp)
+            self._is_known = np.ones(len(first), bool)
             self._initial_roles, self.is_inside = np.empty(0, np.int8), np.empty(0, bool)
             self.feature_ids = np.empty(0, np.int32)
             self._ids_by_name: dict[Hashable, int] = {}
@@ -81,8 +87,10 @@ class NameRoles:
             self._add(context, names[n_before:])
         if n_known_before < len(vocabulary):
             learned = vocabulary.names[n_known_before:]
-            numbers = np.fromiter(map(self._feature_ids_by_name.get, learned, repeat(-1)), np.intp)
-            self._is_known[numbers[numbers >= 0]] = True
+            new, ids = self._new_features
+            if learned != new:
+                ids = np.array([*map(self._features.ids_by_name.get, learned, repeat(-1))], np.intp)
+            self._is_known[ids[ids >= 0]] = True
             self._n_known = len(vocabulary)
         if n_before < len(names) or n_known_before < len(vocabulary) or not n_before:
             roles = self._initial_roles
@@ -96,7 +104,7 @@ class NameRoles:
 
     def _add(self, context: Context, paths: Sequence[Any]) -> None:
         """Add names to those of the source."""
-        options, schema, numbers = context.read_options, context.schema, self._feature_ids_by_name
+        options, schema = context.read_options, context.schema
         n_before, n = len(self._initial_roles), len(paths)
         special_names, object_prefixes = _find_special_names(context)
         prefix = f"{schema.key}." if schema.key else ""
@@ -129,15 +137,16 @@ class NameRoles:
                     roles_of_paths[i] = NameRole.DEFERRED
         is_feature = roles_of_paths == NameRole.UNTYPED
         features = names if is_feature.all() else list(compress(names, is_feature.tolist()))
-        n_features = len(self.features)
-        new = [name for name in features if name not in numbers]
-        numbers.update(zip(new, count(n_features), strict=False))
-        self.features += new
+        # Paths are distinct, so a name can only repeat one of the features known at first.
+        ids, is_new = np.empty(len(features), np.int32), np.ones(len(features), bool)
+        if self._first_ids:
+            ids[:] = list(map(self._first_ids.get, features, repeat(-1)))
+            is_new = ids < 0
+        new = features if is_new.all() else list(compress(features, is_new.tolist()))
+        ids[is_new] = len(self.features) + np.arange(len(new))
+        self._features.extend(new)
         feature_ids = np.full(n, -1, np.int32)
-        if len(new) == len(features):
-            feature_ids[is_feature] = n_features + np.arange(len(new))
-        else:
-            feature_ids[is_feature] = list(map(numbers.__getitem__, features))
+        feature_ids[is_feature] = ids
         are_known = np.zeros(len(new), bool)
         if schema.features is not None:
             # The model may have features beyond those of the schema.
@@ -179,22 +188,24 @@ class NameRoles:
             if features.names is self._last_features:
                 ids = self.feature_ids[self._last_ids]
             else:
-                ids = np.array(
-                    [self._feature_ids_by_name[str(name)] for name in features.names], np.int32
-                )
-            return [self.features[i] for i in ids[~self._is_known[ids]].tolist()]
-        if features.names is self._names:
-            numbers_of_names = self.feature_ids
+                ids_by_name = self._features.ids_by_name
+                ids = np.array([ids_by_name[str(name)] for name in features.names], np.int32)
+            new_ids = ids[~self._is_known[ids]].astype(np.intp)
         else:
-            numbers_of_names = np.arange(len(self.features), dtype=np.int32)
-        is_new = ~self._is_known[numbers_of_names]
-        values = np.flatnonzero(is_new.take(features.name_ids))
-        if not is_learned.all():
-            rows = np.searchsorted(features.starts, values, side="right") - 1
-            values = values[is_learned[rows]]
-        occurs = np.zeros(len(self.features), bool)
-        occurs[numbers_of_names[features.name_ids[values]]] = True
-        return [self.features[i] for i in np.flatnonzero(occurs).tolist()]
+            ids = self.feature_ids
+            if features.names is not self._names:
+                ids = np.arange(len(self.features), dtype=np.int32)
+            is_new = ~self._is_known[ids]
+            values = np.flatnonzero(is_new.take(features.name_ids))
+            if not is_learned.all():
+                rows = np.searchsorted(features.starts, values, side="right") - 1
+                values = values[is_learned[rows]]
+            occurs = np.zeros(len(self.features), bool)
+            occurs[ids[features.name_ids[values]]] = True
+            new_ids = np.flatnonzero(occurs)
+        new = [self.features[i] for i in new_ids.tolist()]
+        self._new_features = new, new_ids
+        return new
 
 
 def _find_special_names(context: Context) -> tuple[set[Any], tuple[str, ...]]:
