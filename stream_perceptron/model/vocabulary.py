@@ -146,7 +146,10 @@ class Vocabulary:
 
     def __init__(self, names: Iterable[Hashable] = ()) -> None:
         self.names: list[Hashable] = []
-        self._ids_by_name: dict[Hashable, int] = {}  # may lack the last names
+        # The ID of each name. The last names may be absent, as long as all names are texts: others
+        # may run code of their own when they are compared, so they are added at once.
+        self._ids_by_name: dict[Hashable, int] = {}
+        self._are_texts = True
         # The names in the latest lookup, and the IDs of those before the first unknown name. The
         # prefix of a growing list has a lookup of its own.
         self._last_lookup = self._last_prefix_lookup = _NO_LOOKUP
@@ -161,16 +164,24 @@ class Vocabulary:
     @property
     def ids_by_name(self) -> dict[Hashable, int]:
         """The ID of each name."""
-        # The latest names are added when they are needed, which may be never: names that rows add
-        # are usually found by their position in the rows' list of names.
+        if self._are_texts and len(self._ids_by_name) < len(self.names):
+            self._add_ids()
+        return self._ids_by_name
+
+    def _add_ids(self) -> None:
+        """Add the IDs of the names that have none yet."""
         names, ids = self.names, self._ids_by_name
-        if len(ids) < len(names):
-            ids.update(zip(names[len(ids) :], range(len(ids), len(names)), strict=True))
-        return ids
+        ids.update(zip(names[len(ids) :], range(len(ids), len(names)), strict=True))
 
     def extend(self, names: Iterable[Hashable]) -> None:
         """Append new names; after an error, `truncate` removes them."""
+        n = len(self.names)
         self.names.extend(names)
+        # Texts get IDs only when a name is looked up, which may be never: names that rows add are
+        # usually found by their position in the rows' list of names.
+        self._are_texts = self._are_texts and set(map(type, self.names[n:])) <= {str}
+        if not self._are_texts:
+            self._add_ids()
 
     def truncate(self, length: int) -> None:
         """Remove all names after the first `length`."""

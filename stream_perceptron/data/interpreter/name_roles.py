@@ -203,7 +203,8 @@ class NameRoles:
             occurs = np.zeros(len(self.features), bool)
             occurs[ids[features.name_ids[values]]] = True
             new_ids = np.flatnonzero(occurs)
-        new = [self.features[i] for i in new_ids.tolist()]
+        names = self.features
+        new = [names[i] for i in new_ids.tolist()]
         self._new_features = new, new_ids
         return new
 
