@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Hashable, Sequence
+from contextlib import suppress
 from itertools import count, pairwise, repeat
 from typing import NamedTuple
 
@@ -116,11 +117,10 @@ def _number_labels(
     labels: Sequence[Hashable], vocabulary: Vocabulary
 ) -> tuple[NDArray[np.intp], dict[Hashable, int]]:
     """Return the index of each label, and the first row of each new label."""
-    targets = np.fromiter(
-        map(vocabulary.ids_by_name.get, labels, repeat(_NEW_LABEL)), np.intp, len(labels)
-    )
-    if _NEW_LABEL not in targets.tolist():
-        return targets, {}
+    ids, n = vocabulary.ids_by_name, len(labels)
+    with suppress(KeyError):  # in case a label is new or missing
+        return np.fromiter(map(ids.__getitem__, labels), np.intp, n), {}
+    targets = np.fromiter(map(ids.get, labels, repeat(_NEW_LABEL)), np.intp, n)
     targets[[label is None for label in labels]] = -1
     new_rows = np.flatnonzero(targets == _NEW_LABEL).tolist()
     first_rows: dict[Hashable, int] = {}

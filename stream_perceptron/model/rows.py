@@ -6,6 +6,7 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from importlib import import_module
 from itertools import chain, compress, count, repeat
 from typing import Any, NamedTuple
 
@@ -13,6 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_perceptron.model.arrays import Array
+
+try:
+    compiled: Any = import_module("stream_perceptron.model._rows")
+except ImportError:  # built without a compiler
+    compiled = None
 
 Names = Sequence[Hashable]  # immutable: usually a tuple or a range
 
@@ -194,6 +200,12 @@ class Rows:
         """Return, for each given name, the first used row that has it, or -1 if there is none."""
         if self.name_ids is None:
             return np.full(len(name_ids), is_used.argmax() if is_used.any() else -1)
+        if compiled is not None:
+            first_rows: NDArray[np.intp] = compiled.find_first_rows(
+                np.ascontiguousarray(self.starts, np.intp), np.ascontiguousarray(self.name_ids),
+                np.ascontiguousarray(is_used), len(self.names),
+            )  # fmt: skip
+            return first_rows[name_ids]
         first = np.full(len(self.names), -1, np.intp)
         is_requested = np.zeros(len(self.names), bool)
         is_requested[name_ids] = True

@@ -137,7 +137,7 @@ class Interpretation:
     def _add_names(self, names: dict[str, None]) -> None:
         """Add names of features that are not yet known."""
         if names:
-            self._new_names |= names
+            self._new_names = self._new_names | names if self._new_names else names
             # A new object, because properties that a context caches depend on the names.
             self.context = replace(self.context, new_names=self._new_names)
 

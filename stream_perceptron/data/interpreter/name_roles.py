@@ -195,14 +195,9 @@ class NameRoles:
             ids = self.feature_ids
             if features.names is not self._names:
                 ids = np.arange(len(self.features), dtype=np.int32)
-            is_new = ~self._is_known[ids]
-            values = np.flatnonzero(is_new.take(features.name_ids))
-            if not is_learned.all():
-                rows = np.searchsorted(features.starts, values, side="right") - 1
-                values = values[is_learned[rows]]
-            occurs = np.zeros(len(self.features), bool)
-            occurs[ids[features.name_ids[values]]] = True
-            new_ids = np.flatnonzero(occurs)
+            unknown = np.flatnonzero(~self._is_known[ids])
+            first_rows = features.find_first_rows(unknown, is_learned)
+            new_ids = np.sort(ids[unknown[first_rows >= 0]]).astype(np.intp)
         names = self.features
         new = [names[i] for i in new_ids.tolist()]
         self._new_features = new, new_ids
