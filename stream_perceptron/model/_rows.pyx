@@ -8,8 +8,8 @@ import numpy as np
 from stream_perceptron.model.buffers cimport get_address
 
 
-def find_first_rows(starts_, name_ids_, is_used_, Py_ssize_t n_names):
-    """Return, for each name, the first used row that has it, or -1 if there is none.
+def find_first_rows(starts_, name_ids_, is_used_, int32_t lowest, int32_t n_names):
+    """Return the first used row that has each name from ID `lowest` on, or -1 if there is none.
 
     Parameters
     ----------
@@ -17,11 +17,11 @@ def find_first_rows(starts_, name_ids_, is_used_, Py_ssize_t n_names):
         The fields of `Rows`: intp of shape (n + 1,), and int32.
     is_used_
         Which rows are used, bool of shape (n,).
-    n_names
-        The number of names.
+    lowest, n_names
+        The lowest ID to search for, and the number of names.
 
     """
-    first_ = np.full(n_names, -1, np.intp)
+    first_ = np.full(n_names - lowest, -1, np.intp)
     cdef const intptr_t* starts = <const intptr_t*>get_address(starts_)
     cdef const int32_t* name_ids = <const int32_t*>get_address(name_ids_)
     cdef const uint8_t* is_used = <const uint8_t*>get_address(is_used_)
@@ -31,6 +31,6 @@ def find_first_rows(starts_, name_ids_, is_used_, Py_ssize_t n_names):
         for i in range(n):
             if is_used[i]:
                 for c in range(starts[i], starts[i + 1]):
-                    if first[name_ids[c]] < 0:
-                        first[name_ids[c]] = i
+                    if name_ids[c] >= lowest and first[name_ids[c] - lowest] < 0:
+                        first[name_ids[c] - lowest] = i
     return first_

@@ -200,12 +200,14 @@ class Rows:
         """Return, for each given name, the first used row that has it, or -1 if there is none."""
         if self.name_ids is None:
             return np.full(len(name_ids), is_used.argmax() if is_used.any() else -1)
-        if compiled is not None:
+        if compiled is not None and len(name_ids):
+            # Names that were not known before usually have the highest IDs.
+            lowest = int(name_ids.min())
             first_rows: NDArray[np.intp] = compiled.find_first_rows(
                 np.ascontiguousarray(self.starts, np.intp), np.ascontiguousarray(self.name_ids),
-                np.ascontiguousarray(is_used), len(self.names),
+                np.ascontiguousarray(is_used), lowest, len(self.names),
             )  # fmt: skip
-            return first_rows[name_ids]
+            return first_rows[name_ids - lowest]
         first = np.full(len(self.names), -1, np.intp)
         is_requested = np.zeros(len(self.names), bool)
         is_requested[name_ids] = True

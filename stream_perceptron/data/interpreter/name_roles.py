@@ -75,37 +75,34 @@ class NameRoles:
             self._first_ids = dict(self._features.ids_by_name)  # of the features known at first
             self._new_features: tuple[list[str], NDArray[np.intp]] = [], np.empty(0, np.intp)
             self._is_known = np.ones(len(first), bool)
-            self._initial_roles, self.is_inside = np.empty(0, np.int8), np.empty(0, bool)
-            self.feature_ids = np.empty(0, np.int32)
+            self._name_ids = np.full(len(first), -1, np.intp)  # of each feature, -1 if it is absent
+            self.roles, self.is_inside = np.empty(0, np.int8), np.empty(0, bool)
+            self.feature_ids = self.plain_features = np.empty(0, np.int32)
+            self.are_all_plain = True
             self._ids_by_name: dict[Hashable, int] = {}
             self._last_ids, self._last_features = np.empty(0, np.int32), ()
             self._n_known = len(vocabulary)
-            self._examined_ids: list[int] = []
         self._schema, self._vocabulary, self._names = schema, vocabulary, names
-        n_before, n_known_before = len(self._initial_roles), self._n_known
-        if n_before < len(names):
-            self._add(context, names[n_before:])
-        if n_known_before < len(vocabulary):
-            learned = vocabulary.names[n_known_before:]
-            new, ids = self._new_features
-            if learned != new:
-                ids = np.array([*map(self._features.ids_by_name.get, learned, repeat(-1))], np.intp)
-            self._is_known[ids[ids >= 0]] = True
+        if len(self.roles) < len(names):
+            self._add(context, names[len(self.roles) :])
+        if self._n_known < len(vocabulary):
+            self._mark_as_known(vocabulary.names[self._n_known :])
             self._n_known = len(vocabulary)
-        if n_before < len(names) or n_known_before < len(vocabulary) or not n_before:
-            roles = self._initial_roles
-            is_feature = roles == NameRole.UNTYPED
-            is_known = np.append(self._is_known, False).take(self.feature_ids)
-            self.roles = np.where(is_feature & is_known, np.int8(NameRole.FEATURE), roles)
-            is_plain = is_feature if schema.features is None else self.roles == NameRole.FEATURE
-            is_plain[self._examined_ids] = False
-            self.plain_features = np.where(is_plain, self.feature_ids, np.int32(-1))
-            self.are_all_plain = bool(is_plain.all())
+
+    def _mark_as_known(self, learned: list[Hashable]) -> None:
+        """Make untyped names features: a model without columns has learned them."""
+        new, ids = self._new_features
+        if learned != new:
+            ids = np.array([*map(self._features.ids_by_name.get, learned, repeat(-1))], np.intp)
+            ids = ids[ids >= 0]
+        self._is_known[ids] = True
+        name_ids = self._name_ids[ids]
+        self.roles[name_ids[name_ids >= 0]] = NameRole.FEATURE
 
     def _add(self, context: Context, paths: Sequence[Any]) -> None:
         """Add names to those of the source."""
         options, schema = context.read_options, context.schema
-        n_before, n = len(self._initial_roles), len(paths)
+        n_before, n = len(self.roles), len(paths)
         special_names, object_prefixes = _find_special_names(context)
         prefix = f"{schema.key}." if schema.key else ""
         names, is_inside = paths, np.ones(n, bool)
@@ -152,16 +149,27 @@ class NameRoles:
             # The model may have features beyond those of the schema.
             are_known[:] = list(map(context.vocabulary.ids_by_name.__contains__, new))
         self._is_known = np.concatenate([self._is_known, are_known])
-        self._initial_roles = np.concatenate([self._initial_roles, roles_of_paths])
-        self.is_inside = np.concatenate([self.is_inside, is_inside])
-        self.feature_ids = np.concatenate([self.feature_ids, feature_ids])
+        self._name_ids = np.concatenate([self._name_ids, np.full(len(new), -1)])
+        self._name_ids[ids] = n_before + np.flatnonzero(is_feature)
+        roles_of_paths[is_feature] = np.where(
+            self._is_known[ids], NameRole.FEATURE, NameRole.UNTYPED
+        )
+        is_plain = is_feature
+        if schema.features is not None:
+            is_plain = roles_of_paths == NameRole.FEATURE
         examined = {*LABEL_NAMES, *options.passthrough, *options.position}
         encoded = [f"{prefix}{name}" for name in options.encoded]
         for name in {*special_names, *examined, schema.key, *encoded}.intersection(paths):
             self._ids_by_name[name] = number = n_before + paths.index(name)
             # Names with a role other than that of a feature are examined.
             if name in examined and not context.has_pairs:
-                self._examined_ids.append(number)
+                is_plain[number - n_before] = False
+        self.roles = np.concatenate([self.roles, roles_of_paths])
+        self.is_inside = np.concatenate([self.is_inside, is_inside])
+        self.feature_ids = np.concatenate([self.feature_ids, feature_ids])
+        plain_features = np.where(is_plain, feature_ids, np.int32(-1))
+        self.plain_features = np.concatenate([self.plain_features, plain_features])
+        self.are_all_plain = self.are_all_plain and bool(is_plain.all())
 
     def find_layout(self, context: Context) -> TableLayout:
         """Return the layout of a table: the same object as long as the context is the same."""
