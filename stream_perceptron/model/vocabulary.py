@@ -193,11 +193,11 @@ class Vocabulary:
     def find_ids(self, names: Sequence[Hashable]) -> NDArray[np.int32]:
         """Return the ID of each name, or -1 if it is unknown."""
         # Consecutive samples usually have the same names, or the same names followed by new ones.
-        is_prefix = isinstance(names, NamesPrefix)
+        is_prefix = type(names) is NamesPrefix
         last_names, last_ids = self._last_prefix_lookup if is_prefix else self._last_lookup
         n = min(len(last_ids), len(names))
         is_same = names is last_names
-        if isinstance(names, NamesPrefix):
+        if type(names) is NamesPrefix:
             is_same = names.has_same_list_as(last_names)
         if not is_same and names[:n] != last_names[:n]:
             n = 0
@@ -216,14 +216,14 @@ class Vocabulary:
 
     def is_cached_as_known(self, names: Sequence[Hashable]) -> bool:
         """Return whether `names` are those of the latest lookup and all of them are known."""
-        is_prefix = isinstance(names, NamesPrefix)
+        is_prefix = type(names) is NamesPrefix
         last_names, last_ids = self._last_prefix_lookup if is_prefix else self._last_lookup
         return names is last_names and len(last_ids) == len(names)
 
     def cache_ids(self, names: Sequence[Hashable], ids: NDArray[np.int32]) -> None:
         """Cache the IDs of names, -1 if unknown, for lookups that begin with the same names."""
         n_known = int(np.argmin(ids)) if ids.min(initial=0) < 0 else len(ids)
-        if isinstance(names, NamesPrefix):
+        if type(names) is NamesPrefix:
             self._last_prefix_lookup = names, ids[:n_known]
         else:
             self._last_lookup = names, ids[:n_known]
