@@ -26,6 +26,7 @@ from stream_perceptron.model.rows import Rows
 from stream_perceptron.model.vocabulary import NamesPrefix
 
 _MAX_CACHED_LABELS = 1000
+_MIN_VECTORIZED = 64  # the sum of fewer values is faster in Python
 _NUMERIC = (Kind.NUMBER, Kind.BOOL)
 
 
@@ -47,7 +48,8 @@ class _Layout(NamedTuple):
     name_ids: bytes
     kinds: bytes
     label: int  # the cell of the label, or -1 if there is none
-    features: Any  # selects the cells of the features
+    features: Any  # selects the cells of the features; None if they are the members of a list
+    member_kinds: bytes | None  # the kinds of the members of the only list, if there is one
     feature_names: tuple[object, ...]
     starts: NDArray[np.intp]  # of the features
     inferred: InferredKnowledge
@@ -73,10 +75,16 @@ class LayoutCache:
             or context is not layout.context
             or cells.kinds.tobytes() != layout.kinds
             or _serialize_name_ids(cells) != layout.name_ids
+            or _serialize_member_kinds(cells) != layout.member_kinds
             or not layout.cell_names.has_same_list_as(cells.names)
         ):
             return None
-        values: NDArray[np.float64] = cells.numbers[layout.features].astype(np.float64)
+        values: NDArray[np.float64]
+        if layout.features is None:
+            assert cells.members is not None
+            values = cells.members.numbers.astype(np.float64)
+        else:
+            values = cells.numbers[layout.features].astype(np.float64)
         if (scale := context.read_options.factor) is not None:
             with np.errstate(over="ignore"):
                 values = values * scale
@@ -85,7 +93,7 @@ class LayoutCache:
             label = _find_label(context, cells.contents.get(layout.label), layout.labels)
             if label is None:
                 return None
-        if not math.isfinite(sum(values.tolist())):
+        if not _are_finite(values):
             return None
         return Batch(
             n_rows=1,
@@ -120,16 +128,25 @@ def _has_other_roles(options: ReadOptions) -> bool:
 def _find_layout(context: Context, cells: Cells, batch: Batch) -> _Layout | None:
     """Return the layout of a record; None if a feature is not a number in a cell of its own."""
     assert isinstance(cells.names, NamesPrefix)
-    names = _list_cell_names(context, cells)
-    prefix = f"{context.schema.key}." if context.schema.key and context.columns is None else ""
+    names, schema = _list_cell_names(context, cells), context.schema
+    prefix = f"{schema.key}." if schema.key and context.columns is None else ""
     cell_ids = {name: cell_id for cell_id, name in enumerate(names)}
-    features = [cell_ids.get(f"{prefix}{name}", -1) for name in batch.features.names]
+    member_kinds = _serialize_member_kinds(cells)
+    if schema.is_list:
+        assert schema.key is not None
+        features, index = [cell_ids.get(schema.key, -1)], None
+        if member_kinds is None or len(member_kinds) != len(batch.features.names):
+            return None
+        are_numeric = cells.kinds[features[0]] == Kind.LIST and set(member_kinds) <= {*_NUMERIC}
+    else:
+        features = [cell_ids.get(f"{prefix}{name}", -1) for name in batch.features.names]
+        index = _build_index(features)
+        are_numeric = bool(np.isin(cells.kinds[features], _NUMERIC).all())
     label_key = context.read_options.label
     if context.columns is None:
         label_key = find_label_key(context, names)
     label = -1 if label_key is None else cell_ids.get(label_key, -1)
-    kinds = cells.kinds.tolist()
-    if not features or any(cell_id < 0 or kinds[cell_id] not in _NUMERIC for cell_id in features):
+    if not are_numeric or min(features, default=-1) < 0:
         return None
     return _Layout(
         context,
@@ -137,9 +154,10 @@ def _find_layout(context: Context, cells: Cells, batch: Batch) -> _Layout | None
         _serialize_name_ids(cells),
         cells.kinds.tobytes(),
         label,
-        _build_index(features),
+        index,
+        member_kinds,
         tuple(batch.features.names),
-        _freeze(np.array([0, len(features)], np.intp)),
+        _freeze(np.array([0, len(batch.features.names)], np.intp)),
         batch.inferred,
         {},
     )
@@ -155,6 +173,19 @@ def _list_cell_names(context: Context, cells: Cells) -> list[str]:
 
 def _serialize_name_ids(cells: Cells) -> bytes:
     return b"" if cells.name_ids is None else cells.name_ids.tobytes()
+
+
+def _serialize_member_kinds(cells: Cells) -> bytes | None:
+    """Return the kinds of the members of a record's only list; None if it has no list or more."""
+    members = cells.members
+    return None if members is None or len(members) != 1 else members.kinds.tobytes()
+
+
+def _are_finite(values: NDArray[np.float64]) -> bool:
+    """Return whether all values are finite, and perhaps False if their sum is not."""
+    if len(values) < _MIN_VECTORIZED:
+        return math.isfinite(sum(values.tolist()))
+    return bool(np.isfinite(values).all())
 
 
 def _build_index(cell_ids: list[int]) -> object:

@@ -34,6 +34,9 @@ def draw_record(rng, form, labels, odd_values, odd_percentage):
     others, label = {"text": draw(["red", "blue"]), "id": draw([7, "k"])}, draw(labels)
     if form == "object":
         return {"features": features, **others, "label": label}
+    if form == "list":
+        more = [2.5] * (rng.random() < odd_percentage / 100)
+        return {"label": label, "values": [*features.values(), *more], **others}
     members = {"label": label, **features, **others}
     if form == "flat" and rng.random() < odd_percentage / 100:
         members["c"] = 1
@@ -114,7 +117,7 @@ def interpret_one_by_one(context, records, n_learned):
     return n_cache_hits
 
 
-@pytest.mark.parametrize("form", ["csv", "flat", "object"])
+@pytest.mark.parametrize("form", ["csv", "flat", "object", "list"])
 @pytest.mark.parametrize("seed", range(150))
 def test_layout_cache_interprets_records_as_the_interpreter_does(form, seed):
     rng = random.Random(seed)
@@ -123,11 +126,13 @@ def test_layout_cache_interprets_records_as_the_interpreter_does(form, seed):
     interpret_one_by_one(context, scan(form, draw_records(rng, form, 60)), rng.choice([10, 60]))
 
 
-@pytest.mark.parametrize("form", ["csv", "flat", "object"])
+@pytest.mark.parametrize("form", ["csv", "flat", "object", "list"])
 def test_records_of_numbers_and_a_label_hit_the_cache(form):
     members = {"a": 0.5, "b": 256, "text": "red", "id": 7, "label": "up"}
     if form == "object":
         members = {"features": {"a": 0.5, "b": 256}, "id": 7, "label": "up"}
+    if form == "list":
+        members = {"values": [0.5, True, 256], "id": 7, "label": "up"}
     context = draw_context(random.Random(0), form)
     context = replace(context, read_options=ReadOptions(label="label", ignore=("id",)))
 
@@ -136,13 +141,15 @@ def test_records_of_numbers_and_a_label_hit_the_cache(form):
     assert n_cache_hits > 40
 
 
-@pytest.mark.parametrize("form", ["csv", "flat"])
-def test_records_of_pixels_hit_the_cache(form):
+@pytest.mark.parametrize("form", ["csv", "flat", "list"])
+@pytest.mark.parametrize("n_pixels", [60, 100])
+def test_records_of_pixels_hit_the_cache(form, n_pixels):
     rng = random.Random(0)
-    columns = ("label", *(f"pixel{i}" for i in range(60)))
-    pixels = [
-        dict(zip(columns, ["up", *rng.choices(range(256), k=60)], strict=True)) for _ in range(20)
-    ]
+    columns = ("label", *(f"pixel{i}" for i in range(n_pixels)))
+    values = [rng.choices(range(256), k=n_pixels) for _ in range(20)]
+    pixels = [dict(zip(columns, ["up", *row], strict=True)) for row in values]
+    if form == "list":
+        pixels = [{"label": "up", "pixels": row} for row in values]
     is_csv = form == "csv"
     context = Context(
         ReadOptions(label="label", scale=1 / 255),
