@@ -62,11 +62,10 @@ class CellInterpreter(Interpreter):
         self._update_context(knowledge, redeliveries)
         cells, is_single = self.scan(rows), len(rows) == 1 and not knowledge.unseen
         fields = {"source": self._name, "ends": rows.ends, **fields}
-        if (
-            is_single
-            and (alike := self._layout_cache.interpret(self._context, cells, fields)) is not None
-        ):
-            return alike
+        if is_single:
+            alike = self._layout_cache.interpret(self._context, cells, self._names, fields)
+            if alike is not None:
+                return alike
         interpretation = Interpretation(self._context, cells, self._names)
         self._other_labels |= interpretation.other_labels
         self._unknown_names = self._unknown_names or [*interpretation.unknown_names]

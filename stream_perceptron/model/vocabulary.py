@@ -216,8 +216,10 @@ class Vocabulary:
 
     def is_cached_as_known(self, names: Sequence[Hashable]) -> bool:
         """Return whether `names` are those of the latest lookup and all of them are known."""
-        is_prefix = type(names) is NamesPrefix
-        last_names, last_ids = self._last_prefix_lookup if is_prefix else self._last_lookup
+        if type(names) is NamesPrefix:
+            last_names, last_ids = self._last_prefix_lookup
+            return names.has_same_list_as(last_names) and len(last_ids) >= len(names)
+        last_names, last_ids = self._last_lookup
         return names is last_names and len(last_ids) == len(names)
 
     def cache_ids(self, names: Sequence[Hashable], ids: NDArray[np.int32]) -> None:

@@ -17,6 +17,7 @@ from stream_perceptron.data import roles
 from stream_perceptron.data.batch import Batch, InferredKnowledge
 from stream_perceptron.data.cells import Cells, Kind
 from stream_perceptron.data.interpreter.context import Context
+from stream_perceptron.data.interpreter.name_roles import NameRole, NameRoles
 from stream_perceptron.data.interpreter.record import find_label_key
 from stream_perceptron.data.schema import ReadOptions
 from stream_perceptron.data.values import require_utf8
@@ -57,7 +58,10 @@ class _Layout(NamedTuple):
 
 
 class LayoutCache:
-    """Interprets a single record by using the layout of an earlier one with the same cells."""
+    """Interprets a single record by using the layout of an earlier one with the same cells.
+
+    The names in LIBSVM pairs may differ, as long as all of them are known.
+    """
 
     def __init__(self) -> None:
         self._layout: _Layout | None = None
@@ -65,40 +69,30 @@ class LayoutCache:
     def store(self, context: Context, cells: Cells, batch: Batch) -> None:
         """Store the layout of a record that was interpreted as `batch`, if the record is plain."""
         if _is_plain(context, batch):
-            self._layout = _find_layout(context, cells, batch) or self._layout
+            find_layout = _find_pair_layout if context.has_pairs else _find_layout
+            self._layout = find_layout(context, cells, batch) or self._layout
 
-    def interpret(self, context: Context, cells: Cells, fields: Mapping[str, Any]) -> Batch | None:
+    def interpret(
+        self, context: Context, cells: Cells, name_roles: NameRoles, fields: Mapping[str, Any]
+    ) -> Batch | None:
         """Return a record as a batch with further fields; None if the layout does not apply."""
         layout = self._layout
-        if (
-            layout is None
-            or context is not layout.context
-            or cells.kinds.tobytes() != layout.kinds
-            or _serialize_name_ids(cells) != layout.name_ids
-            or _serialize_member_kinds(cells) != layout.member_kinds
-            or not layout.cell_names.has_same_list_as(cells.names)
-        ):
+        if layout is None or context is not layout.context or cells.kinds.tobytes() != layout.kinds:
             return None
-        values: NDArray[np.float64]
-        if layout.features is None:
-            assert cells.members is not None
-            values = cells.members.numbers.astype(np.float64)
-        else:
-            values = cells.numbers[layout.features].astype(np.float64)
-        if (scale := context.read_options.factor) is not None:
-            with np.errstate(over="ignore"):
-                values = values * scale
+        features = (
+            _read_pairs(layout, cells, name_roles)
+            if context.has_pairs
+            else _read_features(layout, cells)
+        )
         label = None
-        if layout.label >= 0:
+        if features is not None and layout.label >= 0:
             label = _find_label(context, cells.contents.get(layout.label), layout.labels)
-            if label is None:
-                return None
-        if not _are_finite(values):
+        if features is None or (label is None and layout.label >= 0):
             return None
         return Batch(
             n_rows=1,
             rows=_FIRST_ROW,
-            features=Rows(layout.feature_names, layout.starts, None, values),
+            features=features,
             labels=[label],
             weights=_UNIT_WEIGHT,
             inferred=layout.inferred,
@@ -106,10 +100,58 @@ class LayoutCache:
         )
 
 
+def _read_features(layout: _Layout, cells: Cells) -> Rows | None:
+    """Return the features of a record; None if the layout does not apply."""
+    if (
+        _serialize_name_ids(cells) != layout.name_ids
+        or _serialize_member_kinds(cells) != layout.member_kinds
+        or not layout.cell_names.has_same_list_as(cells.names)
+    ):
+        return None
+    numbers = cells.numbers
+    if layout.features is not None:
+        numbers = numbers[layout.features]
+    elif cells.members is not None:
+        numbers = cells.members.numbers
+    values = _scale(layout.context, numbers)
+    return None if values is None else Rows(layout.feature_names, layout.starts, None, values)
+
+
+def _read_pairs(layout: _Layout, cells: Cells, name_roles: NameRoles) -> Rows | None:
+    """Return the features in the pairs of a record; None if the layout does not apply."""
+    members = cells.members
+    if (
+        cells.errors
+        or members is None
+        or members.name_ids is None
+        or not layout.cell_names.has_same_list_as(members.names)
+    ):
+        return None
+    name_roles.update(layout.context, members.names)
+    if not (name_roles.roles[members.name_ids] == NameRole.FEATURE).all():
+        return None
+    values = _scale(layout.context, members.numbers)
+    if values is None:
+        return None
+    rows = Rows(members.names, members.starts, members.name_ids, values)
+    return rows.without_unused_names()
+
+
+def _scale(context: Context, numbers: Array) -> NDArray[np.float64] | None:
+    """Return the values of features; None if one may be infinite."""
+    values: NDArray[np.float64] = numbers.astype(np.float64)
+    if (scale := context.read_options.factor) is not None:
+        with np.errstate(over="ignore"):
+            values = values * scale
+    if len(values) < _MIN_VECTORIZED:
+        return values if math.isfinite(sum(values.tolist())) else None
+    return values if np.isfinite(values).all() else None
+
+
 def _is_plain(context: Context, batch: Batch) -> bool:
     """Return whether a record contains only numbers and a label, and adds no knowledge."""
     return (
-        not (context.has_pairs or context.types or _has_other_roles(context.read_options))
+        not (context.types or _has_other_roles(context.read_options))
         and len(batch.rows) == batch.n_rows == 1
         and batch.missing is None
         and batch.inferred.schema is context.schema
@@ -163,6 +205,18 @@ def _find_layout(context: Context, cells: Cells, batch: Batch) -> _Layout | None
     )
 
 
+def _find_pair_layout(context: Context, cells: Cells, batch: Batch) -> _Layout | None:
+    """Return the layout of a record of pairs, which may follow a label."""
+    if cells.members is None or not isinstance(cells.members.names, NamesPrefix):
+        return None
+    label = 0 if cells.kinds[0] == Kind.TEXT else -1
+    kinds = cells.kinds.tobytes()
+    return _Layout(
+        context, cells.members.names, b"", kinds, label, None, None, (), batch.features.starts,
+        batch.inferred, {},
+    )  # fmt: skip
+
+
 def _list_cell_names(context: Context, cells: Cells) -> list[str]:
     """Return the names of the cells of a record."""
     if context.columns is not None:
@@ -179,13 +233,6 @@ def _serialize_member_kinds(cells: Cells) -> bytes | None:
     """Return the kinds of the members of a record's only list; None if it has no list or more."""
     members = cells.members
     return None if members is None or len(members) != 1 else members.kinds.tobytes()
-
-
-def _are_finite(values: NDArray[np.float64]) -> bool:
-    """Return whether all values are finite, and perhaps False if their sum is not."""
-    if len(values) < _MIN_VECTORIZED:
-        return math.isfinite(sum(values.tolist()))
-    return bool(np.isfinite(values).all())
 
 
 def _build_index(cell_ids: list[int]) -> object:

@@ -11,9 +11,10 @@ import pytest
 
 from stream_perceptron.data.interpreter import Context, interpret
 from stream_perceptron.data.interpreter.layout_cache import LayoutCache
+from stream_perceptron.data.interpreter.name_roles import NameRoles
 from stream_perceptron.data.schema import ReadOptions
 from stream_perceptron.data.text.records import RawLines
-from stream_perceptron.data.text.scanning import CsvScanner, JsonScanner
+from stream_perceptron.data.text.scanning import CsvScanner, JsonScanner, LibsvmScanner
 from stream_perceptron.model.vocabulary import Vocabulary
 
 COLUMNS = ("label", "a", "b", "text", "id")
@@ -34,6 +35,11 @@ def draw_record(rng, form, labels, odd_values, odd_percentage):
     others, label = {"text": draw(["red", "blue"]), "id": draw([7, "k"])}, draw(labels)
     if form == "object":
         return {"features": features, **others, "label": label}
+    if form == "pairs":
+        pairs = {name: value for name, value in features.items() if rng.random() < 0.8}
+        label = "" if rng.random() < odd_percentage / 100 else label
+        new = {f"new{rng.random()}": 1} if rng.random() < 0.1 else {}
+        return {"label": label, **pairs, **new}
     if form == "list":
         more = [2.5] * (rng.random() < odd_percentage / 100)
         return {"label": label, "values": [*features.values(), *more], **others}
@@ -59,6 +65,12 @@ def scan(form, records):
             ",".join("" if value is None else str(value) for value in record.values())
             for record in records
         ]
+    elif form == "pairs":
+        scanner = LibsvmScanner()
+        texts = [
+            " ".join([str(record["label"]), *(f"{n}:{v}" for n, v in [*record.items()][1:])])
+            for record in records
+        ]
     else:
         scanner, texts = JsonScanner(), list(map(json.dumps, records))
     lines = [text.encode() + b"\n" for text in texts]
@@ -78,9 +90,10 @@ def draw_context(rng, form):
     is_csv = form == "csv"
     return Context(
         read_options,
-        is_text=is_csv,
+        is_text=form in ("csv", "pairs"),
         columns=COLUMNS if is_csv else None,
         has_column_names=is_csv,
+        has_pairs=form == "pairs",
     )
 
 
@@ -99,14 +112,15 @@ def summarize_batch(batch):
 
 def interpret_one_by_one(context, records, n_learned):
     """Learn the first records and predict the others; return the number of cache hits."""
-    layout_cache, n_cache_hits = LayoutCache(), 0
+    layout_cache, name_roles, n_cache_hits = LayoutCache(), NameRoles(), 0
+    fields = {"source": "rows", "first_row": 1}
     for i, cells in enumerate(records):
         if i == n_learned:
             context = replace(context, learns=False)
         expected = interpret(context, cells)
-        actual = layout_cache.interpret(context, cells, {"source": "rows", "first_row": 1})
+        actual = layout_cache.interpret(context, cells, name_roles, fields)
         if actual is None:
-            layout_cache.store(context, cells, expected)
+            layout_cache.store(context, cells, interpret(context, cells, name_roles))
         else:
             assert summarize_batch(actual) == summarize_batch(expected)
             n_cache_hits += 1
@@ -117,7 +131,7 @@ def interpret_one_by_one(context, records, n_learned):
     return n_cache_hits
 
 
-@pytest.mark.parametrize("form", ["csv", "flat", "object", "list"])
+@pytest.mark.parametrize("form", ["csv", "flat", "object", "list", "pairs"])
 @pytest.mark.parametrize("seed", range(150))
 def test_layout_cache_interprets_records_as_the_interpreter_does(form, seed):
     rng = random.Random(seed)
@@ -126,13 +140,15 @@ def test_layout_cache_interprets_records_as_the_interpreter_does(form, seed):
     interpret_one_by_one(context, scan(form, draw_records(rng, form, 60)), rng.choice([10, 60]))
 
 
-@pytest.mark.parametrize("form", ["csv", "flat", "object", "list"])
+@pytest.mark.parametrize("form", ["csv", "flat", "object", "list", "pairs"])
 def test_records_of_numbers_and_a_label_hit_the_cache(form):
     members = {"a": 0.5, "b": 256, "text": "red", "id": 7, "label": "up"}
     if form == "object":
         members = {"features": {"a": 0.5, "b": 256}, "id": 7, "label": "up"}
     if form == "list":
         members = {"values": [0.5, True, 256], "id": 7, "label": "up"}
+    if form == "pairs":
+        members = {"label": "up", "a": 0.5, "b": 256}
     context = draw_context(random.Random(0), form)
     context = replace(context, read_options=ReadOptions(label="label", ignore=("id",)))
 
