@@ -54,12 +54,13 @@ def test_wheel_contains_only_the_two_packages(distributions):
 
     kernel, text = "stream_perceptron/model/kernel", "stream_perceptron/data/text"
     modules = {f"{kernel}/_compiled", "stream_perceptron/model/_elementary"}
-    modules |= {"stream_perceptron/model/_natural"}
+    modules |= {"stream_perceptron/model/_natural", "stream_perceptron/model/_rows"}
     modules |= {"stream_perceptron/data/_cells", f"{text}/_scanner"}
     header_names = ("elementary", "kernel", "learning", "rows", "weight_rows")
     headers = {f"{kernel}/{name}.h" for name in header_names}
     headers |= {f"{text}/{name}.h" for name in ("names", "number", "scanner")}
     sources = {f"{module}.pyx" for module in modules} | headers
+    sources.add("stream_perceptron/model/buffers.pxd")
     suffix = sysconfig.get_config_var("EXT_SUFFIX")
     compiled = {f"{module}{suffix}" for module in modules}
     assert names - compiled == list_tracked_files(

@@ -300,3 +300,23 @@ def test_kernels_agree_on_scores(activation, rng):
     np.testing.assert_allclose(compiled, numpy, rtol=1e-14)
     np.testing.assert_allclose(compiled.sum(axis=1), 1.0, rtol=1e-14)
     assert np.array_equal(compiled[50], np.full(7, 1 / 7))
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("k", [1, 2, 7])
+def test_kernels_choose_the_first_output_with_the_largest_net_input(kernel, activation, k, rng):
+    X, targets, W, b = draw_problem(rng, k=k, d=3)
+    W[:], X[::2] = W.round(1), 0.0  # zero rows have the biases as net inputs, with ties
+    b[:] = rng.integers(0, 2, k) / 8
+    block, store = make_block(targets, k, 0.5), make_store(W, b)
+    predicted, scores = np.full(60, -1), np.full(60, np.nan)
+    results = Results(*block[3:], Counters(), predicted, scores)
+    rows, rule = make_rows(X), Rule(ACTIVATIONS[activation], 0.3)
+    part = Part(rows, np.arange(3, dtype=np.int32), *block[:3])
+    assert KERNELS[kernel].learn(store.current, rule, None, part, results) == 60
+
+    nets = block.nets.tolist()
+    assert [net.index(max(net)) for net in nets] == predicted.tolist()
+    expected = KERNELS[kernel].compute_scores(ACTIVATIONS[activation], block.nets)
+    assert scores.tobytes() == expected.max(axis=1).tobytes()

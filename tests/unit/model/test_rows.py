@@ -62,3 +62,27 @@ def test_duplicate_names_are_rejected_even_if_unused():
         model.test_then_train(matrix, ["x"], ["a", "a", *range(998)])
 
     assert model.features_ == []
+
+
+@pytest.mark.parametrize("is_compiled", [True, False])
+@pytest.mark.parametrize("seed", range(20))
+def test_first_rows_of_names_are_those_of_a_plain_search(is_compiled, seed, monkeypatch):
+    if not is_compiled:
+        monkeypatch.setattr("stream_perceptron.model.rows.compiled", None)
+    rng = np.random.default_rng(seed)
+    n, n_names = int(rng.integers(0, 30)), int(rng.integers(1, 40))
+    samples = [
+        {int(i): 1.0 for i in rng.permutation(n_names)[: rng.integers(0, 6)]} for _ in range(n)
+    ]
+    name_ids = [i for sample in samples for i in sample]
+    starts = np.cumsum([0, *map(len, samples)])
+    names = tuple(f"n{i}" for i in range(n_names))
+    rows = Rows(names, starts, np.array(name_ids, np.int32), np.ones(len(name_ids)))
+    is_used = rng.random(n) < 0.7
+    requested = np.flatnonzero(rng.random(n_names) < rng.choice([0.2, 0.9]))
+
+    expected = [
+        next((row for row in range(n) if is_used[row] and i in samples[row]), -1)
+        for i in requested.tolist()
+    ]
+    assert rows.find_first_rows(requested, is_used).tolist() == expected
