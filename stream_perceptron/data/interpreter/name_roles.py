@@ -154,7 +154,7 @@ class NameRoles:
         roles_of_paths[is_feature] = np.where(
             self._is_known[ids], NameRole.FEATURE, NameRole.UNTYPED
         )
-        is_plain = is_feature
+        is_plain = is_feature.copy()
         if schema.features is not None:
             is_plain = roles_of_paths == NameRole.FEATURE
         examined = {*LABEL_NAMES, *options.passthrough, *options.position}
