@@ -176,13 +176,12 @@ def _find_layout(context: Context, cells: Cells, batch: Batch) -> _Layout | None
     member_kinds = _serialize_member_kinds(cells)
     if schema.is_list:
         assert schema.key is not None
-        features, index = [cell_ids.get(schema.key, -1)], None
+        features = [cell_ids.get(schema.key, -1)]
         if member_kinds is None or len(member_kinds) != len(batch.features.names):
             return None
         are_numeric = cells.kinds[features[0]] == Kind.LIST and set(member_kinds) <= {*_NUMERIC}
     else:
         features = [cell_ids.get(f"{prefix}{name}", -1) for name in batch.features.names]
-        index = _build_index(features)
         are_numeric = bool(np.isin(cells.kinds[features], _NUMERIC).all())
     label_key = context.read_options.label
     if context.columns is None:
@@ -196,7 +195,7 @@ def _find_layout(context: Context, cells: Cells, batch: Batch) -> _Layout | None
         _serialize_name_ids(cells),
         cells.kinds.tobytes(),
         label,
-        index,
+        None if schema.is_list else _build_index(features),
         member_kinds,
         tuple(batch.features.names),
         _freeze(np.array([0, len(batch.features.names)], np.intp)),

@@ -32,6 +32,8 @@ def draw_record(rng, form, labels, odd_values, odd_percentage):
         )
 
     features = {"a": draw([0.5, -2.0, 3]), "b": draw([1, 255, 256])}
+    if form in ("flat", "object") and rng.random() < odd_percentage / 100:
+        features = {}
     others, label = {"text": draw(["red", "blue"]), "id": draw([7, "k"])}, draw(labels)
     if form == "object":
         return {"features": features, **others, "label": label}
@@ -46,7 +48,7 @@ def draw_record(rng, form, labels, odd_values, odd_percentage):
     members = {"label": label, **features, **others}
     if form == "flat" and rng.random() < odd_percentage / 100:
         members["c"] = 1
-    if form == "flat" and rng.random() < odd_percentage / 50:
+    if form == "flat" and features and rng.random() < odd_percentage / 50:
         members["a"], members["b"] = members.pop("b"), members.pop("a")
     return members
 
