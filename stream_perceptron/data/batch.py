@@ -16,7 +16,7 @@ from stream_perceptron.model.rows import Rows, concatenate_rows
 
 # Enough rows to amortize the cost of a batch, but few enough to fit in the processor's cache.
 BATCH_ROWS = 1000
-MAX_BATCH_ROWS = 4 * BATCH_ROWS  # for short rows
+MAX_BATCH_ROWS = 8 * BATCH_ROWS  # for short rows
 
 
 class Offset(NamedTuple):
