@@ -336,16 +336,21 @@ def samples() -> str:
 
 @section("start_up")
 def start_up() -> str:
-    """Start-up: help, and one row predicted or learned, compared with importing the libraries."""
+    """Start-up: help, and one row predicted or learned, compared with VW and library imports."""
     BENCH.mkdir(parents=True, exist_ok=True)
-    model, row = BENCH / "start.npz", BENCH / "row.json"
+    model, row, bag = BENCH / "start.npz", BENCH / "row.json", BENCH / "row.libsvm"
     run_process([*LEARN_DIGITS, mnist_file(), "-m", model, "--overwrite"])
     row.write_text("[" + ", ".join(["0"] * 784) + "]\n")
+    bag.write_text("1 word:1\n")
+    vw_bag = bag.with_suffix(".vw")
+    vw_bag.write_text("1 | word\n")
     commands = {
         "--help": [*COMMAND, "--help"],
         "learn --help": [*COMMAND, "learn", "--help"],
         "predict one row of JSON": [*COMMAND, "predict", row, "-m", model],
         "learn one row of Parquet": [*LEARN_DIGITS, mnist_file(), "--limit", "1"],
+        "learn one row of LIBSVM": [*LEARN, bag],
+        "vw, learn one row": [*VW, "--quiet", vw_bag],
     }
     for library in ("click", "numpy", "pyarrow.parquet"):
         commands[f"python -c 'import {library}'"] = [sys.executable, "-c", f"import {library}"]
