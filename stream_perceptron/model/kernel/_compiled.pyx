@@ -199,14 +199,16 @@ cdef inline bint _read_number(PyObject* value, double* number) except -1:
     return True
 
 
-cdef ptrdiff_t _read_dict(dict x, list names, dict ids_by_name, ptrdiff_t d, bint skip_unknown,
-                          double* values, int32_t* feature_ids) except -2:
+cdef ptrdiff_t _read_dict(dict x, features, ptrdiff_t d, bint skip_unknown, double* values,
+                          int32_t* feature_ids) except -2:
     """Write the features of a dict; return their number, or -1 if a value is unusable.
 
     A usable value is a plain, finite number. Unknown features are skipped if `skip_unknown` is
     true; otherwise, they also result in -1.
     """
     cdef Py_ssize_t position = 0, i = 0, n = 0, m = PyDict_Size(x)
+    cdef list names = features.names
+    cdef dict ids_by_name = None
     cdef PyObject* key
     cdef PyObject* value
     cdef double number
@@ -220,6 +222,8 @@ cdef ptrdiff_t _read_dict(dict x, list names, dict ids_by_name, ptrdiff_t d, bin
             # Keys of other types may run their own code, which could change the dict or the model.
             if not PyUnicode_CheckExact(key) and not PyLong_CheckExact(key):
                 return -1
+            if ids_by_name is None:
+                ids_by_name = features.ids_by_name
             known_id = ids_by_name.get(<object>key)
             feature_id = -1 if known_id is None else known_id
             if PyDict_Size(x) != m:
@@ -254,9 +258,7 @@ cdef ptrdiff_t _learn_dict(x, features, const Model* model, intptr_t target, dou
         raise MemoryError
     cdef int32_t* feature_ids = <int32_t*>(values + m + 1)
     try:
-        m = _read_dict(
-            x, features.names, features.ids_by_name, model.d, target < 0, values, feature_ids
-        )
+        m = _read_dict(x, features, model.d, target < 0, values, feature_ids)
         if m < 0:
             return -1
         rate = lr if isinstance(lr, float) else lr()

@@ -123,7 +123,7 @@ static void predict_row(const Model *model, ptrdiff_t i, const Results *results,
     const double *nets = scratch->nets;
     intptr_t best = 0;
     for (ptrdiff_t j = 1; j < model->k; j++) best = nets[j] > nets[best] ? j : best;
-    if (results->predicted != NULL) results->predicted[i] = best;
+    results->predicted[i] = best;
     if (results->scores == NULL) return;
     activate(model->function, nets, model->k, scratch->y, scratch->slopes);
     to_scores(scratch->y, model->k, model->low);
@@ -224,7 +224,7 @@ static ptrdiff_t learn_rows(const Model *model, const Rows *rows, const Results 
         }
         pending = NULL;
         memcpy(results->nets + i * k, nets, k * sizeof(double));
-        predict_row(model, i, results, scratch);
+        if (results->predicted != NULL) predict_row(model, i, results, scratch);
         int all_finite = are_finite(nets, k), is_update = 0;
 
         double error = 0.0;

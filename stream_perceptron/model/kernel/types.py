@@ -53,4 +53,4 @@ class Results(NamedTuple):
     counters: Counters
     # The output with the largest net input, the first in a tie; shape (n,). None: not requested.
     predicted: NDArray[np.intp] | None = None
-    scores: NDArray[np.float64] | None = None  # of the predicted outputs, likewise
+    scores: NDArray[np.float64] | None = None  # of the predicted outputs; None: not requested
