@@ -8,6 +8,7 @@ import sys
 from collections.abc import Hashable, Iterable, Sequence
 from importlib import import_module
 from itertools import repeat
+from threading import RLock
 from typing import Any, TypeVar
 
 import numpy as np
@@ -150,6 +151,9 @@ class Vocabulary:
         # may run code of their own when they are compared, so they are added at once.
         self._ids_by_name: dict[Hashable, int] = {}
         self._are_texts = True
+        # A thread may look up names while another one adds some. Comparisons of names may look up
+        # names, too, so the lock is reentrant.
+        self._lock = RLock()
         # The names in the latest lookup, and the IDs of those before the first unknown name. The
         # prefix of a growing list has a lookup of its own.
         self._last_lookup = self._last_prefix_lookup = _NO_LOOKUP
@@ -170,25 +174,28 @@ class Vocabulary:
 
     def _add_ids(self) -> None:
         """Add the IDs of the names that have none yet."""
-        names, ids = self.names, self._ids_by_name
-        ids.update(zip(names[len(ids) :], range(len(ids), len(names)), strict=True))
+        with self._lock:
+            names, ids = self.names, self._ids_by_name
+            ids.update(zip(names[len(ids) :], range(len(ids), len(names)), strict=True))
 
     def extend(self, names: Iterable[Hashable]) -> None:
         """Append new names; after an error, `truncate` removes them."""
-        n = len(self.names)
-        self.names.extend(names)
-        # Texts get IDs only when a name is looked up, which may be never: names that rows add are
-        # usually found by their position in the rows' list of names.
-        self._are_texts = self._are_texts and set(map(type, self.names[n:])) <= {str}
-        if not self._are_texts:
-            self._add_ids()
+        with self._lock:
+            n = len(self.names)
+            self.names.extend(names)
+            # Texts get IDs only when a name is looked up, which may be never: names that rows add
+            # are usually found by their position in the rows' list of names.
+            self._are_texts = self._are_texts and set(map(type, self.names[n:])) <= {str}
+            if not self._are_texts:
+                self._add_ids()
 
     def truncate(self, length: int) -> None:
         """Remove all names after the first `length`."""
         self._last_lookup = self._last_prefix_lookup = _NO_LOOKUP
-        for name in self.names[length:]:
-            self._ids_by_name.pop(name, None)
-        del self.names[length:]
+        with self._lock:
+            for name in self.names[length:]:
+                self._ids_by_name.pop(name, None)
+            del self.names[length:]
 
     def find_ids(self, names: Sequence[Hashable]) -> NDArray[np.int32]:
         """Return the ID of each name, or -1 if it is unknown."""

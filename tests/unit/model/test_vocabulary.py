@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import random
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
+
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from stream_perceptron.model._natural import argsort_names
-from stream_perceptron.model.vocabulary import Vocabulary, natural_key, sort_naturally
+from stream_perceptron.model.vocabulary import (
+    NamesPrefix,
+    Vocabulary,
+    natural_key,
+    sort_naturally,
+)
 from stream_perceptron.model.weights import WeightStore, draw_initial_weights
 
 NAMES = st.one_of(
@@ -56,6 +67,60 @@ def test_cached_ids_equal_computed_ids(names, data):
     vocabulary.cache_ids(shuffled_names[:n_cached], np.array(expected[:n_cached], np.int32))
 
     assert vocabulary.find_ids(shuffled_names).tolist() == expected
+
+
+@pytest.mark.parametrize("seed", range(50))
+def test_ids_equal_those_of_a_dict_while_names_are_added_and_removed(seed):
+    rng = random.Random(seed)
+    vocabulary, listed = Vocabulary(), []
+    for _ in range(60):
+        action = rng.choice(["list", "learn", "learn other", "remove", "look up", "look up prefix"])
+        known = {name: i for i, name in enumerate(vocabulary.names)}
+        prefix = NamesPrefix(listed)
+        if action == "list":
+            listed += [f"n{len(listed) + i}" for i in range(rng.randrange(4))]
+        elif action == "learn":
+            new = [name for name in listed if name not in known]
+            vocabulary.extend(new[: rng.randrange(len(new) + 1)])
+            vocabulary.cache_ids(prefix, vocabulary.find_ids(prefix))
+        elif action == "learn other":
+            vocabulary.extend({f"n{rng.randrange(100)}", ("odd", rng.random())} - known.keys())
+        elif action == "remove":
+            vocabulary.truncate(rng.randrange(len(known) + 1))
+        elif action == "look up":
+            names = tuple(rng.sample(listed, rng.randrange(len(listed) + 1)))
+            assert vocabulary.find_ids(names).tolist() == [known.get(n, -1) for n in names]
+        else:
+            ids = [known.get(name, -1) for name in listed]
+            assert vocabulary.find_ids(prefix).tolist() == ids
+            assert not vocabulary.is_cached_as_known(prefix) or -1 not in ids
+
+    assert vocabulary.ids_by_name == {name: i for i, name in enumerate(vocabulary.names)}
+
+
+def test_names_can_be_looked_up_while_a_thread_adds_and_removes_some():
+    vocabulary, is_done, rng = Vocabulary(["first"]), Event(), random.Random(0)
+
+    def look_up():
+        while not is_done.is_set():
+            assert vocabulary.ids_by_name["first"] == 0
+
+    interval = sys.getswitchinterval()
+    with ThreadPoolExecutor(2) as pool:
+        try:
+            sys.setswitchinterval(1e-6)
+            readers = [pool.submit(look_up) for _ in range(2)]
+            for i in range(3000):
+                vocabulary.extend([f"{i}-{j}" for j in range(20)])
+                if rng.random() < 0.3:
+                    vocabulary.truncate(rng.randrange(1, len(vocabulary.names)))
+        finally:
+            sys.setswitchinterval(interval)
+            is_done.set()
+        for reader in readers:
+            reader.result()
+
+    assert vocabulary.ids_by_name == {name: i for i, name in enumerate(vocabulary.names)}
 
 
 @given(st.lists(NAMES, unique=True, max_size=20), st.data())
