@@ -108,6 +108,7 @@ class PredictionFile:
             raise
 
     def _write_lines(self) -> None:
+        """Write all added lines, as `flush` does."""
         data = memoryview(self._unwritten)
         while self._n_written < len(data):
             end = len(data)

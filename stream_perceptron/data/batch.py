@@ -187,9 +187,10 @@ class InferredKnowledge(NamedTuple):
     seen: frozenset[str] = frozenset()
 
 
-@dataclass(eq=False, repr=False)  # frozen, it would take five times as long to create
+# Not frozen, because a frozen dataclass takes several times as long to create.
+@dataclass(eq=False, repr=False)
 class Batch:
-    """Consecutive interpreted rows of a source, n of which are usable; not changed later."""
+    """Consecutive interpreted rows of a source, n of which are usable. Do not modify a batch."""
 
     source: str  # the source's name in messages
     first_row: int  # the first row's number in the source, counted from 1

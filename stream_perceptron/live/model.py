@@ -250,13 +250,14 @@ class LiveModel:
         None if all or none of these samples belong to this class, or for the first 1,000 samples
         after a run resumes.
         """
-        progress, recent_scores = self.progress, self.ledger.recent_scores
-        n_tested = progress.progressive.tested + progress.training.tested
-        counts = progress.compute_metrics(len(self.model.classes_)).counts
-        if len(recent_scores) < min(WINDOW, n_tested) or np.count_nonzero(counts) < 2:
-            return None
-        rarest = int(np.where(counts > 0, counts, counts.sum()).argmin())
-        return recent_scores.compute_auc(rarest, self.model.network.activation)
+        with self.ledger.lock:
+            progress, recent_scores = self.progress, self.ledger.recent_scores
+            n_tested = progress.progressive.tested + progress.training.tested
+            counts = progress.compute_metrics(len(self.model.classes_)).counts
+            if len(recent_scores) < min(WINDOW, n_tested) or np.count_nonzero(counts) < 2:
+                return None
+            rarest = int(np.where(counts > 0, counts, counts.sum()).argmin())
+            return recent_scores.compute_auc(rarest, self.model.network.activation)
 
     @property
     def cursor(self) -> Cursor:
