@@ -159,8 +159,8 @@ class Interpreter(ABC):
         }
 
         def interpret_first(n: int) -> Batch:
-            known = Knowledge(schema, names, unseen)
-            return self._interpret(rows[:n], known, redeliveries, fields)
+            knowledge_before = Knowledge(schema, names, unseen)
+            return self._interpret(rows[:n], knowledge_before, redeliveries, fields)
 
         batch_fields = fields | {"interpret_first": interpret_first}
         batch = self._interpret(rows, knowledge, redeliveries, batch_fields)

@@ -150,6 +150,10 @@ def as_rows(X: Any, names: Sequence[Hashable] | None) -> Rows:
 
 def _convert_sparse_matrix(matrix: Any, names: Sequence[Hashable] | None) -> Rows:
     """Convert a SciPy matrix in CSR format to rows."""
+    try:
+        matrix.check_format(full_check=True)  # compiled code relies on the indices
+    except ValueError as error:
+        raise SampleError(f"the sparse matrix is damaged: {error}") from None
     matrix.sum_duplicates()
     names = _require_unique(_resolve_names(names, matrix.shape[1]))
     starts, columns = matrix.indptr.astype(np.intp), matrix.indices.astype(np.int32)

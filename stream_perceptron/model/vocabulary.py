@@ -203,9 +203,9 @@ class Vocabulary:
         is_prefix = type(names) is NamesPrefix
         last_names, last_ids = self._last_prefix_lookup if is_prefix else self._last_lookup
         n = min(len(last_ids), len(names))
-        is_same = names is last_names
-        if type(names) is NamesPrefix:
-            is_same = names.has_same_list_as(last_names)
+        is_same = names is last_names or (
+            type(names) is NamesPrefix and names.has_same_list_as(last_names)
+        )
         if not is_same and names[:n] != last_names[:n]:
             n = 0
         if n == len(names):

@@ -68,7 +68,8 @@ def test_every_format_gives_the_same_model_by_path_and_by_pipe(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name", ["csv", "tsv without header", "json, flat", "json, x and y", "json, features"]
+    "name",
+    ["csv", "tsv without header", "json, flat", "json, pixels", "json, x and y", "json, features"],
 )
 def test_each_line_is_predicted_before_the_next_is_sent(
     name, inputs_by_format, expected_outcome, tmp_path

@@ -14,15 +14,17 @@ import shlex
 import signal
 import subprocess
 import threading
+import time
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from click.testing import CliRunner
-from helpers import COMMAND, kill_after_saves, read_contents
+from helpers import COMMAND, count_unread_bytes, kill_after_saves, read_contents
 
 from stream_perceptron import LiveModel
 from stream_perceptron.checkpoint.codec import to_json
@@ -562,14 +564,20 @@ class Learner:
                 self._record_exit(process.returncode, stderr)
                 return kills
 
-    def feed(self, records, *extra_args, **how):
-        """Run once with rows from a pipe."""
+    def feed(self, records, *extra_args, is_slow=False, **how):
+        """Run once with rows from a pipe; if `is_slow`, each is sent when the last one was read."""
         reading, writing = os.pipe()
+        has_ended = threading.Event()
 
         def write():
             # If the run ends with an error, it may leave rows in the pipe.
             with suppress(BrokenPipeError), open(writing, "wb") as pipe:
-                pipe.write(self.case.header + b"".join(records))
+                parts = [self.case.header, *records]
+                for part in parts if is_slow else [b"".join(parts)]:
+                    pipe.write(part)
+                    pipe.flush()
+                    while is_slow and count_unread_bytes(writing) and not has_ended.is_set():
+                        time.sleep(0.0005)
 
         writer = threading.Thread(target=write)
         writer.start()
@@ -577,6 +585,7 @@ class Learner:
             self.run([f"/dev/fd/{reading}"], *extra_args, **how)
         finally:
             os.close(reading)
+            has_ended.set()
             writer.join()
 
     def crash(self, rng, run):
@@ -629,17 +638,14 @@ def feed_in_pieces(rng: random.Random, learner: Learner) -> int:
         start = choose_redelivery_start(rng, learner, n_learned)
         delivered = records[start : max(n_learned, rng.randrange(len(records) + 1))]
         n_splits += 1
+        feed = partial(learner.feed, delivered, is_slow=rng.random() < 0.5)
         if rng.random() < 0.5:
-            learner.crash(
-                rng,
-                lambda *extra_args, delivered=delivered, **kwargs: learner.feed(
-                    delivered, *extra_args, **kwargs
-                ),
-            )
+            learner.crash(rng, feed)
         else:
-            learner.feed(delivered, "--save-every", str(rng.randrange(1, 9)))
+            feed("--save-every", str(rng.randrange(1, 9)))
     for _ in range(rng.choice([1, 2])):
-        learner.feed(records[choose_redelivery_start(rng, learner, learner.rows()) :])
+        rest = records[choose_redelivery_start(rng, learner, learner.rows()) :]
+        learner.feed(rest, is_slow=rng.random() < 0.5)
     return n_splits
 
 

@@ -45,16 +45,17 @@ class _Layout(NamedTuple):
     """The cells of a record, and their roles."""
 
     context: Context
-    cell_names: NamesPrefix
-    name_ids: bytes
+    cell_names: NamesPrefix  # the names of the cells, or those in pairs
     kinds: bytes
     label: int  # the cell of the label, or -1 if there is none
-    features: Any  # selects the cells of the features; None if they are the members of a list
-    member_kinds: bytes | None  # the kinds of the members of the only list, if there is one
-    feature_names: tuple[object, ...]
-    starts: NDArray[np.intp]  # of the features
     inferred: InferredKnowledge
     labels: dict[tuple[type, object], object]  # by the type and content of the label's cell
+    # The rest is unused for pairs.
+    name_ids: bytes = b""
+    member_kinds: bytes | None = None  # of the members of the only list, if there is one
+    features: Any = None  # selects the cells of the features; None if they are the list's members
+    feature_names: tuple[object, ...] = ()
+    starts: NDArray[np.intp] = _FIRST_ROW  # of the features
 
 
 class LayoutCache:
@@ -192,15 +193,15 @@ def _find_layout(context: Context, cells: Cells, batch: Batch) -> _Layout | None
     return _Layout(
         context,
         cells.names,
-        _serialize_name_ids(cells),
         cells.kinds.tobytes(),
         label,
-        None if schema.is_list else _build_index(features),
-        member_kinds,
-        tuple(batch.features.names),
-        _freeze(np.array([0, len(batch.features.names)], np.intp)),
         batch.inferred,
         {},
+        name_ids=_serialize_name_ids(cells),
+        member_kinds=member_kinds,
+        features=None if schema.is_list else _build_index(features),
+        feature_names=tuple(batch.features.names),
+        starts=_freeze(np.array([0, len(batch.features.names)], np.intp)),
     )
 
 
@@ -210,10 +211,7 @@ def _find_pair_layout(context: Context, cells: Cells, batch: Batch) -> _Layout |
         return None
     label = 0 if cells.kinds[0] == Kind.TEXT else -1
     kinds = cells.kinds.tobytes()
-    return _Layout(
-        context, cells.members.names, b"", kinds, label, None, None, (), batch.features.starts,
-        batch.inferred, {},
-    )  # fmt: skip
+    return _Layout(context, cells.members.names, kinds, label, batch.inferred, {})
 
 
 def _list_cell_names(context: Context, cells: Cells) -> list[str]:

@@ -86,3 +86,16 @@ def test_first_rows_of_names_are_those_of_a_plain_search(is_compiled, seed, monk
         for i in requested.tolist()
     ]
     assert rows.find_first_rows(requested, is_used).tolist() == expected
+
+
+@pytest.mark.parametrize("part", ["indices", "indptr"])
+@pytest.mark.parametrize("number", [-1, 4, 5_000_000])
+def test_damaged_sparse_matrix_is_rejected(part, number):
+    matrix = scipy.sparse.csr_matrix(np.eye(3))
+    getattr(matrix, part)[1] = number
+    model = SGDPerceptron(seed=0)
+    for features in (["a", "b", "c"], None):
+        with pytest.raises(SampleError, match="the sparse matrix is damaged"):
+            model.test_then_train(matrix, ["u", "v", "u"], features)
+
+    assert model.features_ == []
