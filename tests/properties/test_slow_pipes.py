@@ -19,8 +19,13 @@ TEXT_FORMATS = (
 
 
 def draw_lines(rng, folder):
-    """Return a random case of one text file, and the file's lines; None for other cases."""
+    """Return a random case of one text file, and the file's lines; None for other cases.
+
+    Most cases of the two most frequent formats are left out, too.
+    """
     case = draw_case(rng, folder, max_rows=25)
+    if case.formats[0] in ("csv", "objects") and rng.random() < 0.7:
+        return None
     if case.records:
         return case, case.records
     if len(case.files) > 1 or case.formats[0] not in TEXT_FORMATS:
@@ -53,4 +58,4 @@ def test_slow_pipe_gives_the_results_of_a_fast_one(part, tmp_path, monkeypatch, 
         shutil.rmtree(folder)
     formats = ", ".join(f"{n} {name}" for name, n in sorted(counts.items()))
     report_figure(f"slow pipes, part {part}: {counts.total()} models: {formats}")
-    assert counts.total() > n_cases / 5
+    assert counts.total() > n_cases / 10
