@@ -87,23 +87,14 @@ class LearningCurve:
     def update(self, result: TrainResult) -> None:
         """Add the labeled samples of a result; adding many costs hardly more than adding one."""
         is_labeled = result.targets >= 0
-        slope = result.slopes[is_labeled]
-        probed = ~np.isnan(slope)
-        is_right = (result.targets == result.predicted)[is_labeled]
-        # In the order of COLUMNS: a mask of the labeled samples, or None for all; and the numbers
-        # to add, or None to count the samples.
-        columns: tuple[tuple[NDArray[np.bool_] | None, NDArray[np.float64] | None], ...] = (
-            (None, None),
-            (is_right, None),
-            (None, result.errors[is_labeled]),
-            (result.updated[is_labeled], None),
-            (probed, None),
-            (probed, slope),
-            (probed, result.spreads[is_labeled]),
-        )
-        targets = result.targets[is_labeled]
+        labeled = slice(None) if is_labeled.all() else is_labeled
+        targets = result.targets[labeled]
+        is_right = targets == result.predicted[labeled]
+        errors, updated = result.errors[labeled], result.updated[labeled]
+        slopes, spreads = result.slopes[labeled], result.spreads[labeled]
+        probed = np.flatnonzero(~np.isnan(slopes))
         self._add_classes(int(targets.max(initial=-1)) + 1)
-        n = len(slope)
+        n = len(targets)
         start = 0
         while start < n:
             n_in_bin = int(self.sums[-1, 0]) if len(self.sums) else self.bin
@@ -111,24 +102,27 @@ class LearningCurve:
             if n_in_bin >= self.bin:
                 self._make_room()
                 first_bin, n_in_bin = len(self.sums), 0
-            end = min(n, start + (self.MAX_BINS - first_bin) * self.bin - n_in_bin)
-            n_bins = first_bin + 1 + (n_in_bin + end - start - 1) // self.bin
-            added = np.zeros((n_bins - len(self.sums), len(self.COLUMNS)))
-            self.sums = np.vstack([self.sums, added])
+            n_free = self.bin - n_in_bin  # in the first bin
+            end = min(n, start + n_free + (self.MAX_BINS - first_bin - 1) * self.bin)
+            bin_starts = np.array([start, *range(start + n_free, end, self.bin)])
+            n_new = first_bin + len(bin_starts) - len(self.sums)
+            self.sums = np.vstack([self.sums, np.zeros((n_new, len(self.COLUMNS)))])
+            n_samples = np.diff(bin_starts, append=end)
+            bin_indices = np.repeat(np.arange(len(bin_starts)), n_samples)
             part = slice(start, end)
-            bin_indices = np.arange(n_in_bin, n_in_bin + end - start) // self.bin
-            self._count_classes(len(added), first_bin, bin_indices, targets[part], is_right[part])
-            for sums, (mask, numbers) in zip(self.sums[first_bin:].T, columns, strict=True):
-                indices = bin_indices if mask is None else bin_indices[mask[part]]
-                if numbers is None:
-                    sums += np.bincount(indices, minlength=len(sums))
-                    continue
-                terms = numbers[part] if mask is None else numbers[part][mask[part]]
-                # bincount adds numbers one by one, so sums do not depend on the batches.
-                totals = np.bincount(
-                    np.concatenate([np.arange(len(sums)), indices]), np.concatenate([sums, terms])
-                )
-                sums[:] = np.minimum(totals, MAX_SUM)
+            self._count_classes(n_new, first_bin, bin_indices, targets[part], is_right[part])
+            samples, right, error_sums, updates, probes, slope_sums, spread_sums = self.sums[
+                first_bin:
+            ].T
+            samples += n_samples
+            right += _count_by_bin(is_right[:end], bin_starts)
+            updates += _count_by_bin(updated[:end], bin_starts)
+            _add_to_bins(error_sums, bin_indices, errors[part])
+            probed_part = probed[slice(*np.searchsorted(probed, [start, end]))]
+            probed_bins = bin_indices[probed_part - start]
+            probes += np.bincount(probed_bins, minlength=len(probes))
+            _add_to_bins(slope_sums, probed_bins, slopes[probed_part])
+            _add_to_bins(spread_sums, probed_bins, spreads[probed_part])
             start = end
 
     def _add_classes(self, k: int) -> None:
@@ -184,3 +178,20 @@ class LearningCurve:
                 counts = np.pad(self.class_counts, ((0, len(self.class_counts) % 2), (0, 0)))
                 self.class_counts = counts[::2] + counts[1::2]
             self.bin *= 2
+
+
+def _count_by_bin(mask: NDArray[np.bool_], bin_starts: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Count the true values of each bin; a bin ends where the next one starts."""
+    counts: NDArray[np.intp] = np.add.reduceat(mask.view(np.int8), bin_starts, dtype=np.intp)
+    return counts
+
+
+def _add_to_bins(
+    sums: NDArray[np.float64], bin_indices: NDArray[np.intp], terms: NDArray[np.float64]
+) -> None:
+    """Add terms to the sums of their bins."""
+    # bincount adds numbers one by one, so sums do not depend on the batches.
+    totals = np.bincount(
+        np.concatenate([np.arange(len(sums)), bin_indices]), np.concatenate([sums, terms])
+    )
+    sums[:] = np.minimum(totals, MAX_SUM)

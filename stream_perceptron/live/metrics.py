@@ -122,11 +122,17 @@ class Confusion:
 
     def update(self, targets: NDArray[np.intp], predicted: NDArray[np.intp]) -> None:
         """Count samples by the numbers of their labels and predicted labels."""
-        # NumPy's `unique` would import numpy.ma, which takes noticeable time in a short run.
-        keys = np.sort(targets * _PAIR_BASE + predicted)
-        starts = np.flatnonzero(np.diff(keys, prepend=-1))
-        counts = np.diff(starts, append=len(keys))
-        for key, count in zip(keys[starts].tolist(), counts.tolist(), strict=True):
+        k = int(max(targets.max(initial=0), predicted.max(initial=0))) + 1
+        if k * k <= len(targets):
+            counts = np.bincount(targets * k + predicted)
+            pairs = np.flatnonzero(counts)
+            keys, counts = pairs // k * _PAIR_BASE + pairs % k, counts[pairs]
+        else:
+            # NumPy's `unique` would import numpy.ma, which takes noticeable time in a short run.
+            sorted_keys = np.sort(targets * _PAIR_BASE + predicted)
+            starts = np.flatnonzero(np.diff(sorted_keys, prepend=-1))
+            keys, counts = sorted_keys[starts], np.diff(starts, append=len(sorted_keys))
+        for key, count in zip(keys.tolist(), counts.tolist(), strict=True):
             self._counts[key] = self._counts.get(key, 0) + count
         self.tested += len(targets)
         self.right += int(np.count_nonzero(targets == predicted))
