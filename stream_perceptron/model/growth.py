@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Hashable, Sequence
-from contextlib import suppress
 from itertools import count, pairwise, repeat
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_perceptron.model.rows import Rows, Samples
+from stream_perceptron.model.rows import Rows, Samples, compiled
 from stream_perceptron.model.vocabulary import (
     NamesPrefix,
     Vocabulary,
@@ -117,11 +116,9 @@ def _number_labels(
     labels: Sequence[Hashable], vocabulary: Vocabulary
 ) -> tuple[NDArray[np.intp], dict[Hashable, int]]:
     """Return the index of each label, and the first row of each new label."""
-    ids, n = vocabulary.ids_by_name, len(labels)
-    with suppress(KeyError):  # in case a label is new or missing
-        return np.fromiter(map(ids.__getitem__, labels), np.intp, n), {}
-    targets = np.fromiter(map(ids.get, labels, repeat(_NEW_LABEL)), np.intp, n)
-    targets[[label is None for label in labels]] = -1
+    targets, n_new = _find_label_ids(labels, vocabulary.ids_by_name)
+    if not n_new:
+        return targets, {}
     new_rows = np.flatnonzero(targets == _NEW_LABEL).tolist()
     first_rows: dict[Hashable, int] = {}
     for row in new_rows:
@@ -129,6 +126,18 @@ def _number_labels(
     ids_by_name = dict(zip(first_rows, count(len(vocabulary)), strict=False))
     targets[new_rows] = [ids_by_name[labels[row]] for row in new_rows]
     return targets, first_rows
+
+
+def _find_label_ids(
+    labels: Sequence[Hashable], ids_by_name: dict[Hashable, int]
+) -> tuple[NDArray[np.intp], int]:
+    """Return the index of each label, -1 if it is missing, and the number of new labels."""
+    if compiled is not None:
+        ids: tuple[NDArray[np.intp], int] = compiled.find_label_ids(labels, ids_by_name, _NEW_LABEL)
+        return ids
+    targets = np.fromiter(map(ids_by_name.get, labels, repeat(_NEW_LABEL)), np.intp, len(labels))
+    targets[[label is None for label in labels]] = -1
+    return targets, int(np.count_nonzero(targets == _NEW_LABEL))
 
 
 class _AddedFeatures(NamedTuple):

@@ -16,6 +16,9 @@ from helpers import capture_state
 
 from stream_perceptron import SGDPerceptron, load, save
 from stream_perceptron.model import network, weights
+from stream_perceptron.model.growth import Growth
+from stream_perceptron.model.rows import Rows, Samples
+from stream_perceptron.model.vocabulary import Vocabulary
 
 
 def train_new_model(**parameters):
@@ -344,3 +347,26 @@ def test_copies_made_while_a_thread_learns_are_consistent(tmp_path):
         done.set()
         thread.join()
         sys.setswitchinterval(interval)
+
+
+@pytest.mark.parametrize("is_compiled", [True, False])
+@pytest.mark.parametrize("seed", range(20))
+def test_labels_are_numbered_as_in_a_plain_search(is_compiled, seed, monkeypatch):
+    if not is_compiled:
+        monkeypatch.setattr("stream_perceptron.model.growth.compiled", None)
+    rng = random.Random(seed)
+    # Equal labels may be different objects, and a few hundred do not fit in the cache at once.
+    spellings = [None, 1, 1.0, True, 0, -0.0, ("a", 1), "é", *map(str, range(rng.choice([3, 300])))]
+    labels = [copy.deepcopy(rng.choice(spellings)) for _ in range(rng.choice([1, 5, 2000]))]
+    known = [label for label in dict.fromkeys(spellings) if label is not None]
+    known = rng.sample(known, rng.randrange(len(known)))
+
+    numbers, new_rows = {label: i for i, label in enumerate(known)}, {}
+    for row, label in enumerate(labels):
+        if label is not None and label not in numbers:
+            numbers[label], new_rows[label] = len(numbers), row
+    samples = Samples(Rows.empty(len(labels)), labels, np.ones(len(labels)))
+    growth = Growth.plan(samples, Vocabulary(known), Vocabulary())
+    assert growth.targets.tolist() == [-1 if y is None else numbers[y] for y in labels]
+    assert list(growth.labels) == list(new_rows)
+    assert growth.label_rows.tolist() == list(new_rows.values())
