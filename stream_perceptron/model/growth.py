@@ -71,6 +71,11 @@ class Growth(NamedTuple):
             shape, targets, feature_ids, list(new_labels), label_rows, added.names, added.rows
         )
 
+    @property
+    def adds_names(self) -> bool:
+        """Whether the rows add labels or features."""
+        return bool(self.labels or self.features)
+
     def split_rows(self, n: int, is_new: bool) -> list[tuple[int, int]]:
         """Split the first n rows into parts (start, end), each learned by a kernel in one call.
 
@@ -87,14 +92,14 @@ class Growth(NamedTuple):
 
     def find_new_names(self, start: int, end: int) -> tuple[Sequence[Hashable], Sequence[Hashable]]:
         """Return the features and the labels that the rows [start, end) add."""
-        if not (self.labels or self.features):
+        if not self.adds_names:
             return (), ()
         (k, d), (first_k, first_d), (last_k, last_d) = map(self.shape_after, (0, start, end))
         return self.features[first_d - d : last_d - d], self.labels[first_k - k : last_k - k]
 
     def shape_after(self, end: int) -> tuple[int, int]:
         """Return the numbers of labels and features after the first `end` rows."""
-        if not (self.labels or self.features):
+        if not self.adds_names:
             return self.shape
         k, d = self.shape
         return (

@@ -327,52 +327,68 @@ class Network:
 
     def _train_part(self, task: _Task, start: int, end: int) -> int:
         """Predict and learn the rows of a part; return the number of rows processed."""
-        growth, samples, part = task.growth, task.samples, slice(start, end)
-        rows, targets, (k, _) = samples.rows[part], growth.targets[part], self.store.shape
-        n_rows = end - start
-        n_labeled = np.count_nonzero(targets >= 0)
-        n_before, first_nets = self.n_seen, None
-        if n_before == 0 and targets[0] >= 0:
+        growth, (k, _), n_before = task.growth, self.store.shape, self.n_seen
+        first_nets = None
+        if n_before == 0 and growth.targets[start] >= 0:
             # Predict from the biases alone, because the row's weights have not been drawn yet.
-            first_nets, _ = self._compute_nets(rows, growth.feature_ids)
-        rates = _compute_rates(task.lr if n_labeled else 0.0, self.n_updates, n_rows)
-        result, (n_labels, _) = task.result, growth.shape_after(end)
-        results = Results(
-            np.empty((n_rows, n_labels)), result.errors[part], result.updated[part],
-            self.counters, result.predicted[part],
-            result.scores[part] if task.with_scores else None,
-        )  # fmt: skip
-        try:
-            features, labels = growth.find_new_names(start, end)
-            self._warn_of_similar_labels(labels)
-            self._add_names(features, labels, samples.unscaled)
-            weights = samples.weights[part]
-            if self.class_weights is not None:
-                with np.errstate(over="ignore"):
-                    weights = weights * self.class_weights.compute_factors(
-                        targets, self.labels.names
-                    )
-            n_done = self._learn(
-                task.rule, Part(rows, growth.feature_ids, targets, weights, rates), results
-            )
-        finally:
-            n_learned = self.n_seen - n_before
-            if n_learned < n_labeled:
-                # Remove the names that were added for rows that were not learned.
-                n_rows = int(np.flatnonzero(targets >= 0)[n_learned - 1]) + 1 if n_learned else 0
-                self._shrink(*growth.shape_after(start + n_rows))
-            if self.class_weights is not None:
-                self.class_weights.count_samples(targets[:n_rows])
-        nets, n_separate = results.nets[:n_done], 0
-        self._record_slopes(result, start, nets, n_before, n_learned)
+            first_row = task.samples.rows[start : start + 1]
+            first_nets, _ = self._compute_nets(first_row, growth.feature_ids)
+        if growth.adds_names or self.class_weights is not None:
+            nets = self._grow_and_learn(task, start, end)
+        else:
+            nets = self._learn_rows(task, start, end, task.samples.weights[start:end])
+        n_done, n_labels = len(nets), nets.shape[1]
+        self._record_slopes(task.result, start, nets, n_before, self.n_seen - n_before)
         if n_done and (first_nets is not None or k < n_labels):
             # A new label is not predicted for the row that adds it.
             first_nets = nets[:1, :k] if first_nets is None else first_nets
             task.predict_again(start, first_nets[0])
             task.record_outputs(start, first_nets)
-            n_separate = 1
-        task.record_outputs(start + n_separate, nets[n_separate:])
+            start, nets = start + 1, nets[1:]
+        task.record_outputs(start, nets)
         return n_done
+
+    def _grow_and_learn(self, task: _Task, start: int, end: int) -> Array:
+        """Add the names of rows, predict and learn the rows, and return their net inputs (n, k).
+
+        Names that were added for rows that were not learned are removed.
+        """
+        growth, samples = task.growth, task.samples
+        targets, weights = growth.targets[start:end], samples.weights[start:end]
+        n_before, n_rows, n_labeled = self.n_seen, end - start, np.count_nonzero(targets >= 0)
+        try:
+            features, labels = growth.find_new_names(start, end)
+            self._warn_of_similar_labels(labels)
+            self._add_names(features, labels, samples.unscaled)
+            if self.class_weights is not None:
+                with np.errstate(over="ignore"):
+                    weights = weights * self.class_weights.compute_factors(
+                        targets, self.labels.names
+                    )
+            return self._learn_rows(task, start, end, weights)
+        finally:
+            n_learned = self.n_seen - n_before
+            if n_learned < n_labeled:
+                n_rows = int(np.flatnonzero(targets >= 0)[n_learned - 1]) + 1 if n_learned else 0
+                self._shrink(*growth.shape_after(start + n_rows))
+            if self.class_weights is not None:
+                self.class_weights.count_samples(targets[:n_rows])
+
+    def _learn_rows(self, task: _Task, start: int, end: int, weights: Array) -> Array:
+        """Predict and learn rows whose names are known; return their net inputs (n, k)."""
+        growth, result, rows = task.growth, task.result, slice(start, end)
+        targets = growth.targets[rows]
+        # A schedule is not asked for rates if all rows are only predicted.
+        has_rates = isinstance(task.lr, int | float) or (targets >= 0).any()
+        lr = task.lr if has_rates else 0.0
+        rates = _compute_rates(lr, self.n_updates, end - start)
+        results = Results(
+            np.empty((end - start, self.store.shape[0])), result.errors[rows], result.updated[rows],
+            self.counters, result.predicted[rows],
+            result.scores[rows] if task.with_scores else None,
+        )  # fmt: skip
+        part = Part(task.samples.rows[rows], growth.feature_ids, targets, weights, rates)
+        return results.nets[: self._learn(task.rule, part, results)]
 
     @_synchronized
     def add_names(self, features: Sequence[Hashable], labels: Sequence[Hashable]) -> None:
