@@ -101,39 +101,41 @@ class NameRoles:
 
     def _add(self, context: Context, paths: Sequence[Any]) -> None:
         """Add names to those of the source."""
-        options, schema = context.read_options, context.schema
         n_before, n = len(self.roles), len(paths)
         special_names, object_prefixes = _find_special_names(context)
-        prefix = f"{schema.key}." if schema.key else ""
+        schema, prefix = context.schema, f"{context.schema.key}." if context.schema.key else ""
         names, is_inside = paths, np.ones(n, bool)
         if prefix:
             names = [path[len(prefix) :] for path in paths]
             is_inside = np.fromiter(map(str.startswith, paths, repeat(prefix)), bool, n)
-        accepts_new_features = not (schema.is_list or context.is_vocabulary_fixed)
-        accepts_new_features &= schema.features is None
-        roles_of_paths = np.full(n, NameRole.UNTYPED, np.int8)
-        if not (
-            accepts_new_features
-            and is_inside.all()
-            and special_names.isdisjoint(names)
-            and not object_prefixes
-        ):
-            expected = None if schema.features is None else {*schema.features, *schema.untyped}
-            for i, (path, name) in enumerate(zip(paths, names, strict=True)):
-                if (
-                    not (accepts_new_features and is_inside[i])
-                    or path in special_names
-                    or name in special_names
-                ):
-                    role = _find_role(context, path, object_prefixes)
-                    is_unknown = expected is not None and name not in expected
-                    roles_of_paths[i] = (
-                        NameRole.UNKNOWN if role == NameRole.UNTYPED and is_unknown else role
-                    )
-                elif object_prefixes and path.startswith(object_prefixes):
-                    roles_of_paths[i] = NameRole.DEFERRED
-        is_feature = roles_of_paths == NameRole.UNTYPED
+        roles = _find_roles(context, paths, names, is_inside, special_names, object_prefixes)
+        is_feature = roles == NameRole.UNTYPED
         features = names if is_feature.all() else list(compress(names, is_feature.tolist()))
+        ids = self._add_features(context, features)
+        self._name_ids[ids] = n_before + np.flatnonzero(is_feature)
+        roles[is_feature] = np.where(self._is_known[ids], NameRole.FEATURE, NameRole.UNTYPED)
+        is_plain = is_feature if schema.features is None else roles == NameRole.FEATURE
+        feature_ids = np.full(n, -1, np.int32)
+        feature_ids[is_feature] = ids
+        plain_features = np.where(is_plain, feature_ids, np.int32(-1))
+        options = context.read_options
+        examined = {*LABEL_NAMES, *options.passthrough, *options.position}
+        encoded = [f"{prefix}{name}" for name in options.encoded]
+        for name in {*special_names, *examined, schema.key, *encoded}.intersection(paths):
+            i = paths.index(name)
+            self._ids_by_name[name] = n_before + i
+            # Names with a role other than that of a feature are examined.
+            if name in examined and not context.has_pairs:
+                plain_features[i] = -1
+                self.are_all_plain = False
+        self.are_all_plain = self.are_all_plain and bool(is_plain.all())
+        self.roles = np.concatenate([self.roles, roles])
+        self.is_inside = np.concatenate([self.is_inside, is_inside])
+        self.feature_ids = np.concatenate([self.feature_ids, feature_ids])
+        self.plain_features = np.concatenate([self.plain_features, plain_features])
+
+    def _add_features(self, context: Context, features: Sequence[Any]) -> NDArray[np.int32]:
+        """Add the features among new names, and return the ID of each."""
         # Paths are distinct, so a name can only repeat one of the features known at first.
         ids, is_new = np.empty(len(features), np.int32), np.ones(len(features), bool)
         if self._first_ids:
@@ -142,34 +144,13 @@ class NameRoles:
         new = features if is_new.all() else list(compress(features, is_new.tolist()))
         ids[is_new] = len(self.features) + np.arange(len(new))
         self._features.extend(new)
-        feature_ids = np.full(n, -1, np.int32)
-        feature_ids[is_feature] = ids
         are_known = np.zeros(len(new), bool)
-        if schema.features is not None:
+        if context.schema.features is not None:
             # The model may have features beyond those of the schema.
             are_known[:] = list(map(context.vocabulary.ids_by_name.__contains__, new))
         self._is_known = np.concatenate([self._is_known, are_known])
         self._name_ids = np.concatenate([self._name_ids, np.full(len(new), -1)])
-        self._name_ids[ids] = n_before + np.flatnonzero(is_feature)
-        roles_of_paths[is_feature] = np.where(
-            self._is_known[ids], NameRole.FEATURE, NameRole.UNTYPED
-        )
-        is_plain = is_feature.copy()
-        if schema.features is not None:
-            is_plain = roles_of_paths == NameRole.FEATURE
-        examined = {*LABEL_NAMES, *options.passthrough, *options.position}
-        encoded = [f"{prefix}{name}" for name in options.encoded]
-        for name in {*special_names, *examined, schema.key, *encoded}.intersection(paths):
-            self._ids_by_name[name] = number = n_before + paths.index(name)
-            # Names with a role other than that of a feature are examined.
-            if name in examined and not context.has_pairs:
-                is_plain[number - n_before] = False
-        self.roles = np.concatenate([self.roles, roles_of_paths])
-        self.is_inside = np.concatenate([self.is_inside, is_inside])
-        self.feature_ids = np.concatenate([self.feature_ids, feature_ids])
-        plain_features = np.where(is_plain, feature_ids, np.int32(-1))
-        self.plain_features = np.concatenate([self.plain_features, plain_features])
-        self.are_all_plain = self.are_all_plain and bool(is_plain.all())
+        return ids
 
     def find_layout(self, context: Context) -> TableLayout:
         """Return the layout of a table: the same object as long as the context is the same."""
@@ -224,6 +205,42 @@ def _find_special_names(context: Context) -> tuple[set[Any], tuple[str, ...]]:
     object_prefixes = {f"{name}." for name in (*options.roles, *labels, schema.label) if name}
     prefixes = (p for p in object_prefixes if p.startswith(prefix) or prefix.startswith(p))
     return special_names, tuple(prefixes)
+
+
+def _find_roles(
+    context: Context,
+    paths: Sequence[Any],
+    names: Sequence[Any],
+    is_inside: NDArray[np.bool_],
+    special_names: set[Any],
+    object_prefixes: tuple[str, ...],
+) -> NDArray[np.int8]:
+    """Return the role of each name, given its path; a feature is untyped at first."""
+    schema = context.schema
+    roles = np.full(len(paths), NameRole.UNTYPED, np.int8)
+    accepts_new_features = schema.features is None and not (
+        schema.is_list or context.is_vocabulary_fixed
+    )
+    if (
+        accepts_new_features
+        and is_inside.all()
+        and special_names.isdisjoint(names)
+        and not object_prefixes
+    ):
+        return roles
+    expected = None if schema.features is None else {*schema.features, *schema.untyped}
+    for i, (path, name) in enumerate(zip(paths, names, strict=True)):
+        if (
+            not (accepts_new_features and is_inside[i])
+            or path in special_names
+            or name in special_names
+        ):
+            role = _find_role(context, path, object_prefixes)
+            is_unknown = expected is not None and name not in expected
+            roles[i] = NameRole.UNKNOWN if role == NameRole.UNTYPED and is_unknown else role
+        elif object_prefixes and path.startswith(object_prefixes):
+            roles[i] = NameRole.DEFERRED
+    return roles
 
 
 def _find_role(context: Context, path: str, object_prefixes: tuple[str, ...]) -> int:
