@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -18,6 +17,7 @@ from .printable import (
     format_count,
     format_table,
     get_stdout_width,
+    get_terminal_width,
     measure_width,
     printable,
     wrap_text,
@@ -170,7 +170,7 @@ def _format_confusion(
 def _format_matrix(classes: Sequence[object], counts: Sequence[Sequence[int]]) -> list[str]:
     """Return the lines of a confusion matrix, or [] if the terminal is too narrow."""
     names = [_shorten_name(printable(str(name)), _MAX_NAME_WIDTH) for name in classes]
-    columns, widest = shutil.get_terminal_size().columns, max(map(measure_width, names))
+    columns, widest = get_terminal_width(), max(map(measure_width, names))
     room = (columns - widest) // len(names) - 2
     digits = len(f"{max(map(max, counts)):,}")
     if room < max(digits, min(widest, _MIN_HEADER_WIDTH)):

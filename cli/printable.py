@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import sys
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,8 +13,9 @@ import click
 
 from .live_line import get_stderr_width
 
-# Control characters, characters that change the direction of text, and lone surrogates.
-_UNSAFE_CHARACTERS = re.compile(
+# Control characters, characters that change the direction of text, and lone surrogates. Compiled
+# when first needed, because that takes over a millisecond.
+_UNSAFE_CHARACTERS = (
     r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
 )
 
@@ -38,7 +38,13 @@ def printable(line: str) -> str:
     'a\\x1b[2J\\u202e'
 
     """
-    return _UNSAFE_CHARACTERS.sub(lambda match: match[0].encode("unicode_escape").decode(), line)
+    if line.isprintable():
+        return line
+
+    def escape(match: re.Match[str]) -> str:
+        return match[0].encode("unicode_escape").decode()
+
+    return re.sub(_UNSAFE_CHARACTERS, escape, line)
 
 
 def format_count(n: int, noun: str) -> str:
@@ -61,9 +67,16 @@ def measure_width(text: str) -> int:
     return len(text) - marks + sum(unicodedata.east_asian_width(c) in "WF" for c in text)
 
 
+def get_terminal_width() -> int:
+    """Return the number of columns of the terminal."""
+    from shutil import get_terminal_size  # lazy import: takes two milliseconds
+
+    return get_terminal_size().columns
+
+
 def get_stdout_width() -> int:
     """Return the width for text on stdout: that of the terminal, but at most 80 columns."""
-    return min(_MAX_STDOUT_WIDTH, shutil.get_terminal_size().columns)
+    return min(_MAX_STDOUT_WIDTH, get_terminal_width())
 
 
 def wrap_text(text: str, columns: int, indent: int = 0, first: str = "") -> list[str]:

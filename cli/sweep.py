@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shlex
-import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -18,7 +17,7 @@ from .command import command, convert_value_errors
 from .learn import LearnOptions
 from .live_line import LiveLine
 from .options import COUNT, make_list_option, option
-from .printable import format_count, print_message, printable
+from .printable import format_count, get_terminal_width, print_message, printable
 from .reading import announce_terminal_input, suggest_skip_bad
 from .rejections import Rejections
 from .signals import Signals, exit_on_signal
@@ -179,7 +178,7 @@ def _print_trials(options: SweepOptions, trials: Sequence[Trial], is_partial: bo
     if is_partial:
         click.echo(f"interrupted after {format_count(best.progress.samples, 'sample')}")
     table = list(_format_trials(options, trials))
-    columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    columns = get_terminal_width() if sys.stdout.isatty() else None
     widths = {name: max(len(cells[name]) for cells in table) for name in table[0]}
     for name in _OPTIONAL_COLUMNS:
         if columns is not None and sum(widths.values()) + 2 * (len(widths) - 1) > columns:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from decimal import ROUND_FLOOR, Decimal
 from typing import NamedTuple
 
 import numpy as np
@@ -206,6 +205,8 @@ def _shorten(threshold: float, below: float) -> float:
     (0.73, 0.73129, 1e-09)
 
     """
+    from decimal import ROUND_FLOOR, Decimal  # lazy import: only evaluations need it
+
     exact = Decimal(repr(threshold))
     for decimals in range(1, 17):
         short = float(exact.quantize(Decimal(1).scaleb(-decimals), ROUND_FLOOR))

@@ -6,7 +6,6 @@ import math
 import numbers
 import sys
 from collections.abc import Collection, Hashable, Mapping, Sequence
-from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -129,7 +128,11 @@ def build_row(names: Names, values: Collection[object]) -> Rows:
 
 def require_number(name: Hashable, value: object) -> None:
     """Check that a feature's value is a number or a bool."""
-    if not isinstance(value, numbers.Real | Decimal | np.bool_):
+    if isinstance(value, numbers.Real | np.bool_):
+        return
+    from decimal import Decimal  # lazy import: few values are decimals
+
+    if not isinstance(value, Decimal):
         raise SampleError(
             f"feature {name!r} is {value!r}, a {type(value).__name__}: only numbers and bools can "
             "be learned; encode or drop it"
