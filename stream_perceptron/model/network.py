@@ -439,7 +439,7 @@ class Network:
                 warnings.warn(
                     f"label {label!r} ({type(label).__name__}) is spelled like {similar[0]!r} "
                     f"({type(similar[0]).__name__}): convert all labels to one type",
-                    stacklevel=8,  # the caller of learn_one
+                    stacklevel=9,  # the caller of learn_one
                 )
 
     def _learn(self, rule: Rule, part: Part, results: Results) -> int:

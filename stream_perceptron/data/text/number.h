@@ -40,9 +40,10 @@ static inline const uint8_t *read_digits(const uint8_t *p, const uint8_t *limit,
         const uint64_t digits = load_word(p, limit) ^ UINT64_C(0x3030303030303030);
         const uint64_t is_other = ((digits + UINT64_C(0x7676767676767676)) | digits) & HIGH_BITS;
         if (is_other != 0) {
+            /* Two shifts, so that no digit needs no branch. */
             const int bits = __builtin_ctzll(is_other) & ~7;
-            if (bits == 0) return p;
-            *number = *number * SHORT_TENS[bits >> 3] + parse_eight_digits(digits << (64 - bits));
+            const uint64_t rest = digits << 8 << (56 - bits);
+            *number = *number * SHORT_TENS[bits >> 3] + parse_eight_digits(rest);
             return p + (bits >> 3);
         }
         *number = *number * 100000000 + parse_eight_digits(digits);
@@ -137,7 +138,7 @@ static const uint8_t *finish_number(const uint8_t *start, const uint8_t *p, cons
         *value = round_many_digits(start, end, exponent);
     else if (w == 0)
         *value = 0.0;
-    else if (w <= UINT64_C(1) << 53 && exponent >= -22 && exponent <= 22)
+    else if (n <= 15 && exponent >= -22 && exponent <= 22)
         *value = exponent < 0 ? (double)w / TENS[-exponent] : (double)w * TENS[exponent];
     else
         *value = eisel_lemire(w, exponent);
