@@ -308,12 +308,6 @@ def test_recall_drop_and_label_mix_change_are_reported(run, tmp_path):
     assert "label mix" not in quiet
 
 
-@pytest.mark.slow
-def test_shards_do_not_detect_drift(mnist_files, run):
-    reported = run("learn", mnist_files["test"], "--ray", "--shards", "2", "--json", check=0).stderr
-    assert parse_events(reported, DRIFT) == []
-
-
 def test_next_source_is_diagnosed_after_its_own_4000_rows(run, tmp_path):
     """The diagnosis follows 4,000 rows of the new source, however many were learned before."""
     first, later = (

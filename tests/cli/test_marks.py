@@ -268,17 +268,12 @@ def test_repeated_passes_ignore_offsets(options, tmp_path, model, run):
     assert count_samples(model) == 121
 
 
-@pytest.mark.parametrize(
-    "options",
-    [["--random"], pytest.param(["--shards", "2", "--ray"], marks=pytest.mark.slow)],
-    ids=["random", "ray"],
-)
-def test_random_and_sharded_passes_mark_the_end_of_files(options, tmp_path, model, run):
+def test_random_pass_marks_the_end_of_files(tmp_path, model, run):
     numbers = [float(i % 7) for i in range(50)]
     path = write_parquet(
         tmp_path / "x.parquet", {"a": numbers, "label": ["xy"[a > 3] for a in numbers]}
     )
-    run("learn", path, "-m", model, *options, check=0)
+    run("learn", path, "-m", model, "--random", check=0)
 
     result = run("learn", path, "-m", model, check=0)
 
