@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import forms
 import numpy as np
@@ -72,6 +72,37 @@ for turn in range(int(sys.argv[2])):
         n += len(y)
 print(hits / n)
 """
+
+
+LOOP = """
+import json, sys
+{setup}
+for line in sys.stdin.buffer:
+    x = json.loads(line)
+    y = x.pop("label")
+    prediction = model.predict_one(x)
+    model.learn_one(x, y)
+    print(json.dumps({{"prediction": prediction}}), flush=True)
+"""
+OURS = "from stream_perceptron import SGDPerceptron; model = SGDPerceptron(seed=0)"
+RIVER = "from river import linear_model, multiclass; model = "
+DIGIT_LOOPS = {
+    "Python loop, SGDPerceptron": LOOP.format(setup=OURS),
+    "Python loop, River's OneVsRest(LogisticRegression)": LOOP.format(
+        setup=f"{RIVER}multiclass.OneVsRestClassifier(linear_model.LogisticRegression())"
+    ),
+}
+SMALL_LOOPS = {
+    "Python loop, SGDPerceptron": LOOP.format(setup=OURS),
+    "Python loop, River's LogisticRegression": LOOP.format(
+        setup=f"{RIVER}linear_model.LogisticRegression()"
+    ).replace('x.pop("label")', 'x.pop("label") == "up"'),
+    "Python loop without a model": """
+import sys
+for line in sys.stdin.buffer:
+    print('{"prediction": null}', flush=True)
+""",
+}
 
 
 def parse_accuracy(output: str) -> float:
@@ -213,9 +244,7 @@ def measure_answers(
     command: Sequence[Any], lines: Sequence[bytes], header: bytes = b""
 ) -> list[float]:
     """Return the milliseconds between sending each line and receiving its answer."""
-    with subprocess.Popen(
-        [*command, "-p", "-"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as run:
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as run:
         assert run.stdin is not None
         assert run.stdout is not None
         send, receive = run.stdin, run.stdout
@@ -231,18 +260,61 @@ def measure_answers(
     return taken
 
 
-@section("latency")
-def latency() -> str:
-    """Time from sending a sample of 784 features to receiving its answer, sample by sample."""
-    rows, files = [], forms.prepare_digits()
-    for name in ("csv", "json, list", "json, flat", "libsvm"):
+class LiveRun(NamedTuple):
+    """A process that answers each line with a prediction."""
+
+    sample: str
+    process: str
+    command: list[Any]
+    lines: list[bytes]
+    header: bytes = b""
+
+
+def draw_samples(n: int) -> list[dict[str, Any]]:
+    """Return n samples of two classes with five numbers each."""
+    names, rng = [f"x{i}" for i in range(5)], np.random.default_rng(0)
+    rows = rng.normal(size=(n, 5)).round(4).tolist()
+    return [
+        {"label": "up" if sum(x) > 0 else "down", **dict(zip(names, x, strict=True))} for x in rows
+    ]
+
+
+def list_live_runs() -> list[LiveRun]:
+    runs, files, lines = [], forms.prepare_digits(), []
+    for name in ("csv", "json, list", "libsvm", "json, flat"):
         with files[name].open("rb") as file:
             header = next(file) if name == "csv" else b""
             lines = list(itertools.islice(file, N_ANSWERS))
-        taken = measure_answers([*LEARN_DIGITS, *SCALE], lines, header)[20:]
-        percentile = sorted(taken)[int(0.95 * len(taken))]
-        rows.append([name, f"{statistics.median(taken):.2f}", f"{percentile:.2f}"])
-    return table(["one sample at a time", "median, ms", "95 %, ms"], rows)
+        command = [*LEARN_DIGITS, *SCALE, "-p", "-"]
+        runs.append(LiveRun("784 pixels", f"ours, {name}", command, lines, header))
+    for name, code in DIGIT_LOOPS.items():
+        runs.append(LiveRun("784 pixels", name, [sys.executable, "-c", code], lines))
+    samples, command = draw_samples(N_ANSWERS), [*LEARN, "-p", "-"]
+    lines = [",".join(map(str, sample.values())).encode() + b"\n" for sample in samples]
+    header = ",".join(samples[0]).encode() + b"\n"
+    runs.append(LiveRun("5 numbers", "ours, csv", command, lines, header))
+    lines = [json.dumps(sample).encode() + b"\n" for sample in samples]
+    runs.append(LiveRun("5 numbers", "ours, json", command, lines))
+    for name, code in SMALL_LOOPS.items():
+        runs.append(LiveRun("5 numbers", name, [sys.executable, "-c", code], lines))
+    return runs
+
+
+@section("latency")
+def latency() -> str:
+    """Time from sending a sample to receiving its answer, sample by sample, in five runs each."""
+    runs = list_live_runs()
+    taken = [
+        [sorted(measure_answers(run.command, run.lines, run.header)[20:]) for run in runs]
+        for _ in range(5)
+    ]
+    rows = []
+    for run, times in zip(runs, zip(*taken, strict=True), strict=True):
+        quantiles = [
+            statistics.median(row[int(share * len(row))] for row in times) for share in (0.5, 0.95)
+        ]
+        rows.append([run.sample, run.process, *(f"{number:.2f}" for number in quantiles)])
+    return table(["one sample at a time", "process", "median, ms", "95 %, ms"], rows)
 
 
 @section("saving")
@@ -255,7 +327,7 @@ def saving() -> str:
     with tempfile.TemporaryDirectory(dir=BENCH) as folder:
         path = Path(folder, "m.npz")
         command = [*LEARN, "--classes", f"0-{n - 1}", "-m", path, "--save-every", "100"]
-        after = measure_answers(command, lines)[len(parts) :]
+        after = measure_answers([*command, "-p", "-"], lines)[len(parts) :]
         size = path.stat().st_size / 1e6
     # The model is saved after every hundredth row; the next row waits.
     while_saving = [max(after[i - 2 : i + 3]) for i in range(100, len(after), 100)]
