@@ -92,9 +92,10 @@ class SlicedContents(Contents):
         return self._whole.encode(self._first + ids)
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+# Not frozen, because a frozen dataclass takes several times as long to create.
+@dataclass(eq=False, repr=False)
 class Cells:
-    """The cells of n records in compressed sparse form.
+    """The cells of n records in compressed sparse form. Do not modify them.
 
     Record i has the cells starts[i] to starts[i + 1] - 1. A record with an error has no cells or,
     in a table, only nulls.

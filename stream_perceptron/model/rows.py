@@ -25,9 +25,10 @@ Names = Sequence[Hashable]  # immutable: usually a tuple or a range
 _MAX_UNUSED_NAMES = 1000  # keeping up to this many unused names costs less than removing them
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+# Not frozen, because a frozen dataclass takes several times as long to create.
+@dataclass(eq=False, repr=False)
 class Rows:
-    """Rows, each with values for some of the names. All stored values are finite.
+    """Rows, each with values for some of the names; do not modify them. All values are finite.
 
     Examples
     --------

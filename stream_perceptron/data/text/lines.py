@@ -318,11 +318,13 @@ class LineSource(Source):
             size += lines.size
             if len(lines) or not lines.is_overlong:  # a line too long to keep arrives in parts
                 self._n_record_bytes, size = self._n_record_bytes + size, 0
-            parts = _exclude_header(n, header)
-            header -= n
             records = lines.without_blank_lines()
-            for start, end in parts:
-                yield records[start:end], None
+            if 0 <= header < n:
+                for start, end in _exclude_header(n, header):
+                    yield records[start:end], None
+            else:
+                yield records, None
+            header -= n
 
     def _read_pipe_lines(self) -> Iterator[RawLines]:
         """Yield all lines of a pipe, and count their bytes."""

@@ -37,9 +37,10 @@ _MAX_RECORD_BYTES = 2**16  # the maximum size of a CSV record that spans several
 csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE_BYTES))  # a field may be a whole record
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+# Not frozen, because a frozen dataclass takes several times as long to create.
+@dataclass(eq=False, repr=False)
 class RawLines:
-    """Consecutive lines of a source, each with its newline."""
+    """Consecutive lines of a source, each with its newline. Do not modify them."""
 
     data: bytes  # the bytes of all lines
     ends: NDArray[np.intp]  # the end of each line in `data`
@@ -68,7 +69,7 @@ class RawLines:
             return memoryview(self.data)
         return memoryview(self.data)[self.begin : self.ends[-1] if len(self) else self.begin]
 
-    @property
+    @lazy_property
     def size(self) -> int:
         """The number of bytes in these lines, including dropped ones."""
         if self.is_overlong:
