@@ -50,7 +50,8 @@ def find_label_ids(labels, dict ids_by_name, intptr_t unknown_id):
 
     The ID of a missing label, None, is -1, and that of an unknown label is `unknown_id`.
     """
-    cdef tuple kept = tuple(labels)  # equal addresses mean equal labels while these are kept
+    # While these labels are kept, a label with the address of an earlier one is the same label.
+    cdef tuple kept = tuple(labels)
     cdef Py_ssize_t n = len(kept), n_unknown = 0, i, slot
     cdef intptr_t label_id
     cdef PyObject* cached[N_CACHED]

@@ -40,7 +40,7 @@ static inline const uint8_t *read_digits(const uint8_t *p, const uint8_t *limit,
         const uint64_t digits = load_word(p, limit) ^ UINT64_C(0x3030303030303030);
         const uint64_t is_other = ((digits + UINT64_C(0x7676767676767676)) | digits) & HIGH_BITS;
         if (is_other != 0) {
-            /* Two shifts, so that no digit needs no branch. */
+            /* Two shifts, because one shift by 64 bits, for no digits, would be undefined. */
             const int bits = __builtin_ctzll(is_other) & ~7;
             const uint64_t rest = digits << 8 << (56 - bits);
             *number = *number * SHORT_TENS[bits >> 3] + parse_eight_digits(rest);
