@@ -14,8 +14,8 @@ from helpers import CASE_FACTOR, COMMAND, kill_after_saves
 
 pytestmark = pytest.mark.usefixtures("signal_handlers")
 
-PARTS = 4  # run in parallel
-CASES = 80
+PARTS = 3  # run in parallel
+CASES = 60
 MIN_KILLS = 6
 
 

@@ -12,7 +12,7 @@ from splits import Learner, draw_case, load_results, read_rejected_rows
 
 pytestmark = pytest.mark.usefixtures("signal_handlers")
 
-PARTS, CASES = 6, 2400
+PARTS, CASES = 4, 1600
 TEXT_FORMATS = (
     "csv", "headerless", "objects", "nested", "paths", "lists", "lists of numbers", "libsvm",
 )  # fmt: skip

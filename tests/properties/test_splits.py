@@ -11,8 +11,8 @@ from splits import learn_under_kills, require_same_results
 
 pytestmark = pytest.mark.usefixtures("signal_handlers")
 
-PARTS = 12  # run in parallel
-CASES = 300
+PARTS = 10  # run in parallel
+CASES = 250
 KILLED_CASES = 4
 
 
