@@ -20,13 +20,14 @@ from stream_perceptron.data.arrow.types import (
     storage_type,
 )
 from stream_perceptron.data.byte_stream import first_line
-from stream_perceptron.data.cells import Cells, Contents, Kind
+from stream_perceptron.data.cells import Cells, Contents, Kind, compiled
 from stream_perceptron.data.interpreter import ColumnType
 from stream_perceptron.errors import SampleError, SourceError
 from stream_perceptron.model.arrays import Array
 
 # If integers span at most this many values, the code of each is its distance from the smallest.
 _MAX_CODES = 256
+_MIN_MEAN_REPEATS = 4  # the mean number of rows with the same text, for texts encoded in C
 # Raised for values that Python cannot represent; pytz, if installed, raises a LookupError for an
 # unknown time zone.
 _UNREADABLE = ValueError, OverflowError, LookupError
@@ -86,6 +87,8 @@ class ArrowScanner:
             elif name == self._vector:
                 members = _scan_vectors(name, column, errors)
                 contents[i] = _LazyContents(column)
+            elif (encoded := _encode_texts(column)) is not None:
+                contents[i] = encoded
             else:
                 is_text_or_date = is_text(column.type) or is_date(column.type)
                 contents_type = _TextContents if is_text_or_date else _ListContents
@@ -266,6 +269,19 @@ class _TextContents(_ListContents):
         return EncodedContents(codes, list(code_of))
 
 
+class _RepeatedTexts(_ColumnContents):
+    """Texts and nulls that occur repeatedly, such as labels."""
+
+    def __init__(self, codes: NDArray[np.int32], texts: list[object]) -> None:
+        self._codes, self._texts = codes, texts
+
+    def get(self, row: int) -> object:
+        return self._texts[self._codes[row]]
+
+    def encode(self, rows: NDArray[np.intp]) -> EncodedContents:
+        return EncodedContents(self._codes[rows], self._texts)
+
+
 class _TableContents(Contents):
     """The contents of the cells of a table."""
 
@@ -295,6 +311,29 @@ def to_numpy(column: pa.Array) -> Array:
         column = column.cast(pa.float64())
     # `pa.Array.to_numpy` imports pandas if it is installed.
     return np.from_dlpack(column)
+
+
+def _encode_texts(column: pa.Array) -> _RepeatedTexts | None:
+    """Return the contents of a column whose texts occur repeatedly; None for other columns."""
+    # Arrow's own function would import a library, which takes longer than reading a short file.
+    if compiled is None or not (types.is_string(column.type) and len(column)):
+        return None
+    _, offset_buffer, data = column.buffers()
+    offsets = np.frombuffer(offset_buffer, np.int32, len(column) + 1, 4 * column.offset)
+    texts = np.frombuffer(data or b"", np.uint8)
+    max_codes = len(column) // _MIN_MEAN_REPEATS
+    encoded = compiled.encode_slices(texts, offsets[:-1], offsets[1:], max_codes)
+    if encoded is None:
+        return None
+    codes, contents = encoded
+    try:
+        values: list[object] = [content.decode() for content in contents]
+    except UnicodeDecodeError:
+        return None
+    if column.null_count:
+        codes[to_numpy(column.is_valid()) == 0] = len(values)
+        values.append(None)
+    return _RepeatedTexts(codes, values)
 
 
 def _without_nulls(column: pa.Array) -> pa.Array:

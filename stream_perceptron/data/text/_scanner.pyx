@@ -3,9 +3,9 @@
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.object cimport PyObject
-from libc.stdint cimport int32_t, intptr_t, uint8_t, uint64_t
+from libc.stdint cimport int32_t, intptr_t, uint8_t
 from libc.stdlib cimport free
-from libc.string cimport memchr, memcpy, memset
+from libc.string cimport memchr, memset
 
 import numpy as np
 
@@ -63,8 +63,6 @@ cdef extern from "scanner.h" nogil:
 CSV, JSON, LIBSVM = _CSV, _JSON, _LIBSVM
 cdef int MAX_POOL = 8
 cdef enum:
-    SLOT_BITS = 6
-    SLOTS = 64
     PREFETCH_DISTANCE = 8  # how many cells ahead contents are prefetched into the cache
 
 
@@ -267,40 +265,12 @@ def extract_content(int format, bytes delimiter, bytes data, ptrdiff_t begin):
     return PyBytes_FromStringAndSize(<const char*>start, end - start)
 
 
-def encode(int format, bytes delimiter, const uint8_t[::1] data, const int32_t[::1] begins):
-    """Dictionary-encode cell contents: return a code for each cell, and the bytes for each code."""
-    cdef ptrdiff_t i, n = begins.shape[0], length
-    cdef const uint8_t* start
-    cdef const uint8_t* end
-    cdef int32_t[::1] codes = np.empty(n, np.int32)
-    cdef uint64_t key
-    cdef uint64_t[SLOTS] keys
-    cdef int32_t[SLOTS] code_of_slot
-    cdef int slot
-    cdef dict codes_by_content = {}
-    cdef list contents = []
-    memset(code_of_slot, -1, sizeof(code_of_slot))
+def find_ends(int format, bytes delimiter, const uint8_t[::1] data, const int32_t[::1] begins):
+    """Return the ends of the cell contents that begin at these offsets."""
+    cdef ptrdiff_t i, n = begins.shape[0]
+    cdef int32_t[::1] ends = np.empty(n, np.int32)
     for i in range(n):
         if i + PREFETCH_DISTANCE < n:
             __builtin_prefetch(&data[0] + begins[i + PREFETCH_DISTANCE])
-        start = &data[0] + begins[i]
-        end = find_end(format, start, delimiter[0])
-        length = end - start
-        # Most labels are short; short contents are looked up without a Python object.
-        key = 0
-        if length < 8:
-            memcpy(&key, start, length)
-            key |= <uint64_t>(length + 1) << 56
-            slot = <int>((key * <uint64_t>0x9E3779B97F4A7C15) >> (64 - SLOT_BITS))
-            if keys[slot] == key and code_of_slot[slot] >= 0:
-                codes[i] = code_of_slot[slot]
-                continue
-        content = PyBytes_FromStringAndSize(<const char*>start, length)
-        code = codes_by_content.get(content)
-        if code is None:
-            code = codes_by_content[content] = len(contents)
-            contents.append(content)
-        codes[i] = code
-        if length < 8:
-            keys[slot], code_of_slot[slot] = key, code
-    return np.asarray(codes), contents
+        ends[i] = <int32_t>(find_end(format, &data[0] + begins[i], delimiter[0]) - &data[0])
+    return np.asarray(ends)

@@ -29,6 +29,7 @@ from stream_perceptron.data.cells import (
     ListContents,
     take_records,
 )
+from stream_perceptron.data.cells import compiled as compiled_cells
 from stream_perceptron.data.text.records import (
     MAX_LINE_BYTES,
     Dialect,
@@ -287,7 +288,9 @@ class _ScannedContents(Contents):
         return list(map(contents.__getitem__, codes.tolist()))
 
     def encode(self, ids: NDArray[np.intp]) -> tuple[NDArray[np.int32], list[object]]:
-        codes, contents = compiled.encode(*self._syntax, self._data, self._begins[ids])
+        begins = self._begins[ids]
+        ends = compiled.find_ends(*self._syntax, self._data, begins)
+        codes, contents = compiled_cells.encode_slices(self._data, begins, ends, len(begins))
         return codes, list(map(self._decode_content, contents))
 
 
