@@ -1,4 +1,4 @@
-"""The learning curve does not depend on how samples are split into blocks."""
+"""The learning curve has the sums of a plain loop, however samples are split into blocks."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import pytest
 from stream_perceptron import SGDPerceptron
 from stream_perceptron.live.learning_curve import LearningCurve
 from stream_perceptron.live.metrics import Progress
+from stream_perceptron.model.results import TrainResult
 from stream_perceptron.model.rows import Rows, Samples
 
 
@@ -36,6 +37,61 @@ def test_curve_does_not_depend_on_blocks_and_stays_small(step, rng):
     assert seen.sum(axis=1).tolist() == curve.column("samples").tolist()
     assert right.sum(axis=1).tolist() == curve.column("right").tolist()
     assert seen.sum(axis=0).tolist() == [y.count(label) for label in range(3)]
+
+
+def draw_result(rng, n, k):
+    """Return a random result for n samples of k classes, some of them unlabeled."""
+    result = TrainResult.empty(rng.integers(-1 if rng.random() < 0.5 else 0, k, n))
+    is_labeled, is_probed = result.targets >= 0, rng.random(n) < 0.1
+    result.predicted[:] = rng.integers(0, k, n)
+    result.errors[is_labeled] = rng.random(n)[is_labeled]
+    result.updated[:] = is_labeled & (rng.random(n) < 0.8)
+    result.slopes[is_probed], result.spreads[is_probed] = rng.random((2, n))[:, is_probed]
+    return result
+
+
+class PlainCurve:
+    """A learning curve that adds one sample at a time."""
+
+    def __init__(self, k):
+        self.bin, self.bins, self.k = 10, [], k
+
+    def add(self, target, predicted, error, updated, slope, spread):
+        if not self.bins or self.bins[-1][0][0] == self.bin:
+            if len(self.bins) == LearningCurve.MAX_BINS:
+                pairs = zip(self.bins[::2], self.bins[1::2], strict=True)
+                self.bins = [[a + b for a, b in zip(*pair, strict=True)] for pair in pairs]
+                self.bin *= 2
+            self.bins.append([np.zeros(7), np.zeros((self.k, 2), int)])
+        sums, counts = self.bins[-1]
+        is_probed = not np.isnan(slope)
+        sums += [1, target == predicted, error, updated, is_probed, 0, 0]
+        if is_probed:
+            sums[5:] += slope, spread
+        counts[target] += 1, target == predicted
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_curve_has_the_sums_of_a_plain_loop(seed):
+    rng = np.random.default_rng(seed)
+    k = int(rng.integers(1, 6))
+    curve, plain = LearningCurve(), PlainCurve(k)
+    for _ in range(rng.integers(1, 12)):
+        result = draw_result(rng, int(rng.choice([0, 1, 9, 100, 2500])), k)
+        curve.update(result)
+        for sample in zip(
+            result.targets.tolist(), result.predicted, result.errors, result.updated,
+            result.slopes, result.spreads, strict=True,
+        ):  # fmt: skip
+            if sample[0] >= 0:
+                plain.add(*sample)
+
+    assert curve.bin == plain.bin
+    assert curve.sums.tolist() == [sums.tolist() for sums, _ in plain.bins]
+    n_known = curve.class_counts.shape[1] // 2  # classes without samples may be left out
+    for counts, (_, expected) in zip(curve.class_counts, plain.bins, strict=True):
+        assert counts.reshape(-1, 2).tolist() == expected[:n_known].tolist()
+        assert not expected[n_known:].any()
 
 
 def test_curve_has_no_class_counts_for_more_than_20_classes(rng):
