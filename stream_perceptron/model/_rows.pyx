@@ -12,7 +12,7 @@ import numpy as np
 from stream_perceptron.model.buffers cimport get_address
 
 cdef enum:
-    N_CACHED = 64
+    N_CACHED = 64  # labels whose IDs are kept in a small table
 
 
 def find_first_rows(starts, name_ids, is_used, int32_t lowest, int32_t n_names):

@@ -333,10 +333,15 @@ class Network:
             # Predict from the biases alone, because the row's weights have not been drawn yet.
             first_row = task.samples.rows[start : start + 1]
             first_nets, _ = self._compute_nets(first_row, growth.feature_ids)
+        targets = growth.targets[start:end]
+        # A schedule is not asked for rates if all rows are only predicted.
+        has_rates = isinstance(task.lr, int | float) or (targets >= 0).any()
+        rates = _compute_rates(task.lr if has_rates else 0.0, self.n_updates, end - start)
+        weights = task.samples.weights[start:end]
         if growth.adds_names or self.class_weights is not None:
-            nets = self._grow_and_learn(task, start, end)
+            nets = self._grow_and_learn_rows(task, start, end, weights, rates)
         else:
-            nets = self._learn_rows(task, start, end, task.samples.weights[start:end])
+            nets = self._learn_rows(task, start, end, weights, rates)
         n_done, n_labels = len(nets), nets.shape[1]
         self._record_slopes(task.result, start, nets, n_before, self.n_seen - n_before)
         if n_done and (first_nets is not None or k < n_labels):
@@ -348,24 +353,26 @@ class Network:
         task.record_outputs(start, nets)
         return n_done
 
-    def _grow_and_learn(self, task: _Task, start: int, end: int) -> Array:
-        """Add the names of rows, predict and learn the rows, and return their net inputs (n, k).
+    def _grow_and_learn_rows(
+        self, task: _Task, start: int, end: int, weights: Array, rates: Array
+    ) -> Array:
+        """Add new names, then predict and learn rows, and return their net inputs (n, k).
 
-        Names that were added for rows that were not learned are removed.
+        Names that were added for rows that were not learned are removed. Class weights, if there
+        are any, multiply the sample weights.
         """
-        growth, samples = task.growth, task.samples
-        targets, weights = growth.targets[start:end], samples.weights[start:end]
+        growth, targets = task.growth, task.growth.targets[start:end]
         n_before, n_rows, n_labeled = self.n_seen, end - start, np.count_nonzero(targets >= 0)
         try:
             features, labels = growth.find_new_names(start, end)
             self._warn_of_similar_labels(labels)
-            self._add_names(features, labels, samples.unscaled)
+            self._add_names(features, labels, task.samples.unscaled)
             if self.class_weights is not None:
                 with np.errstate(over="ignore"):
                     weights = weights * self.class_weights.compute_factors(
                         targets, self.labels.names
                     )
-            return self._learn_rows(task, start, end, weights)
+            return self._learn_rows(task, start, end, weights, rates)
         finally:
             n_learned = self.n_seen - n_before
             if n_learned < n_labeled:
@@ -374,20 +381,17 @@ class Network:
             if self.class_weights is not None:
                 self.class_weights.count_samples(targets[:n_rows])
 
-    def _learn_rows(self, task: _Task, start: int, end: int, weights: Array) -> Array:
+    def _learn_rows(self, task: _Task, start: int, end: int, weights: Array, rates: Array) -> Array:
         """Predict and learn rows whose names are known; return their net inputs (n, k)."""
         growth, result, rows = task.growth, task.result, slice(start, end)
-        targets = growth.targets[rows]
-        # A schedule is not asked for rates if all rows are only predicted.
-        has_rates = isinstance(task.lr, int | float) or (targets >= 0).any()
-        lr = task.lr if has_rates else 0.0
-        rates = _compute_rates(lr, self.n_updates, end - start)
         results = Results(
             np.empty((end - start, self.store.shape[0])), result.errors[rows], result.updated[rows],
             self.counters, result.predicted[rows],
             result.scores[rows] if task.with_scores else None,
         )  # fmt: skip
-        part = Part(task.samples.rows[rows], growth.feature_ids, targets, weights, rates)
+        part = Part(
+            task.samples.rows[rows], growth.feature_ids, growth.targets[rows], weights, rates
+        )
         return results.nets[: self._learn(task.rule, part, results)]
 
     @_synchronized

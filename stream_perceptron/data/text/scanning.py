@@ -29,7 +29,6 @@ from stream_perceptron.data.cells import (
     ListContents,
     take_records,
 )
-from stream_perceptron.data.cells import compiled as compiled_cells
 from stream_perceptron.data.text.records import (
     MAX_LINE_BYTES,
     Dialect,
@@ -44,6 +43,7 @@ from stream_perceptron.model.vocabulary import NamesPrefix, find_duplicates
 
 try:
     compiled: Any = import_module("stream_perceptron.data.text._scanner")
+    compiled_cells: Any = import_module("stream_perceptron.data._cells")
 except ImportError:  # built without a compiler
     compiled = None
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from helpers import capture_state
 
-from stream_perceptron import SGDPerceptron, load, save
+from stream_perceptron import SampleError, SGDPerceptron, load, save
 from stream_perceptron.model import network, weights
 from stream_perceptron.model.growth import Growth
 from stream_perceptron.model.rows import Rows, Samples
@@ -347,6 +347,27 @@ def test_copies_made_while_a_thread_learns_are_consistent(tmp_path):
         done.set()
         thread.join()
         sys.setswitchinterval(interval)
+
+
+class BrokenSchedule:
+    """Has learning rates for the first two updates only."""
+
+    def get(self, t):
+        return 0.5 / (t < 2)
+
+
+@pytest.mark.filterwarnings("error")  # of labels that are spelled alike
+def test_schedule_is_asked_before_names_are_added():
+    model = SGDPerceptron(lr=BrokenSchedule(), seed=0)
+    model.learn_one({"a": 1.0}, "1")
+    model.learn_one({"a": 0.5}, "2")
+    before, label_types = capture_state(model), set(model.network._label_types)
+
+    with pytest.raises(SampleError, match="gives no learning rate after 2 updates"):
+        model.test_then_train(np.ones((2, 2)), [1, "2"], features=["a", "b"])
+
+    assert capture_state(model) == before
+    assert model.network._label_types == label_types
 
 
 @pytest.mark.parametrize("is_compiled", [True, False])

@@ -40,6 +40,10 @@ def test_texts_are_those_that_arrow_returns(seed):
     repeated = [TEXTS[i] for i in rng.permutation(len(TEXTS))[: rng.integers(1, 4)]]
     distinct = [f"text {i}".encode() for i in range(300)]
     column = draw_column(rng, repeated if rng.random() < 0.7 else distinct)
+    if (kind := rng.choice(["string", "large_string", "dictionary"])) == "dictionary":
+        column = column.dictionary_encode()
+    else:
+        column = column.cast(kind)
 
     contents, encoded, errors = scan(column)
 
