@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from dataclasses import replace
 
@@ -10,6 +11,8 @@ import pytest
 from helpers import CASE_FACTOR
 from random_records import advance_context, draw_cells
 
+from stream_perceptron import LiveModel, StreamPerceptronError
+from stream_perceptron.data import ReadOptions, open_source
 from stream_perceptron.data.interpreter import NameRoles, interpret
 from stream_perceptron.data.interpreter.vectorized import interpret_block
 from stream_perceptron.data.source import Knowledge
@@ -82,3 +85,52 @@ def test_splitting_records_does_not_change_their_interpretation(form, report_fig
         f"{form}: {n_vectorized:,} of {n_blocks * n:,} records can be interpreted in blocks"
     )
     assert n_vectorized > n_blocks * n / 6
+
+
+VALUES = (
+    1, 2.5, "u", None, True, {"a": 1}, {"a": "t"}, {"b": {"c": 1}}, {}, [1, 2],
+)  # fmt: skip
+
+
+def draw_objects(rng):
+    """Return records with values and objects under names that options or roles may claim."""
+    names = ["x", "y", "label.a", "ig", "ig.a", "w", "k.a", "target.z", "class", "z", "y.b"]
+    used = rng.sample(names, rng.randrange(2, 7))
+    late = {name for name in used if rng.random() < 0.4}  # absent from the first records
+    records = []
+    for i in range(rng.randrange(10, 40)):
+        present = [name for name in used if rng.random() < 0.97 and (i > 4 or name not in late)]
+        record = {n: rng.choice(VALUES) if rng.random() < 0.1 else rng.random() for n in present}
+        if rng.random() < 0.95:
+            record["label"] = rng.choice("pq") if rng.random() < 0.97 else {"a": 1}
+        records.append(record)
+    return records
+
+
+def learn_objects(source, options, n_single_rows):
+    """Return the features, the number of samples and the rejections of a run, or its error."""
+    sources, rejections = [open_source(str(source))], []
+    try:
+        live = LiveModel.start(sources, options, seed=0)
+        for result in live.run(
+            sources, live.resume(sources), skip_rejected=True, n_single_rows=n_single_rows
+        ):
+            rejections += map(str, result.rejected)
+    except StreamPerceptronError as error:
+        return str(error)
+    return live.model.features_, live.progress.samples, rejections
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_objects_are_read_alike_in_blocks_and_one_by_one(part, tmp_path):
+    n, source = 75 * CASE_FACTOR, tmp_path / "s.jsonl"
+    for seed in range(part * n, (part + 1) * n):
+        rng = random.Random(seed)
+        records = draw_objects(rng)
+        options = rng.choice(
+            [{}, {"weight": "w"}, {"ignore": ("ig",)}, {"ignore": ("y", "ig")}, {"label": "label"}]
+        )
+        source.write_text("".join(json.dumps(record) + "\n" for record in records))
+        in_blocks = learn_objects(source, ReadOptions(**options), 0)
+        one_by_one = learn_objects(source, ReadOptions(**options), len(records))
+        assert in_blocks == one_by_one, (seed, options)

@@ -82,6 +82,10 @@ class RecordBlockReader(BlockReader):
             | (other_roles == NameRole.DEFERRED)
         )
         self._defer(are_objects & (other_roles == NameRole.ENCODED))
+        if options.label is None and are_objects.any():
+            # Unlike other objects, one with the name of a label is not replaced by its members.
+            label_ids = [self._find_name_id(name) for name in LABEL_NAMES]
+            self._defer(are_objects & np.isin(self.name_ids, label_ids))
         if schema.columns:  # the members of a bare list are the values of the columns
             self._defer(
                 (self.name_ids == self._find_name_id(UNNAMED_LIST)) & (self.kinds == Kind.LIST)
