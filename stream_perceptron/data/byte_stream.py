@@ -27,6 +27,7 @@ IdleCallback = Callable[[], float | None]
 _CHUNK_SIZE = 2**20  # bytes to read at once by default, and the size to request for pipes
 _SET_PIPE_SIZE = 1031  # F_SETPIPE_SZ on Linux
 _MAX_READ_SIZE = 2**26  # the maximum number of bytes in one read
+_SHORT_READ = 2**12  # a pipe that returns fewer bytes than this is usually empty
 _MAX_ZSTANDARD = 2**16  # bytes to decompress at once with Zstandard
 _MAX_RECORD_WAIT = 1.0  # seconds to wait for the rest of a record after an interrupt
 
@@ -145,6 +146,8 @@ class ByteStream:
         self.descriptor = descriptor  # of a local file, compressed or not
         self.pipe = pipe  # None for files, and for decompressed bytes
         self.idle: IdleCallback | None = None  # called while waiting for a pipe
+        # Whether the last read returned few bytes, so that hardly more can be ready.
+        self.was_read_short = False
         self._compressed = compressed  # the bytes that this stream decompresses
         self._read = read
         self._read_into = read_into
@@ -183,11 +186,11 @@ class ByteStream:
         with convert_errors(self.name):
             if not (self._buffer or self._is_at_end or self._wait_for_data()):
                 return 0
-            # A pipe returns only a little data at a time, even if more is ready.
-            while size < len(buffer) and (not size or self.count_ready_bytes()):
+            # A pipe returns only a part of a large amount of data.
+            while size < len(buffer):
                 more = self._read_next_into(buffer[size:])
                 size += more
-                if not more:
+                if not more or self.was_read_short or not self.count_ready_bytes():
                     break
         return size
 
@@ -262,13 +265,15 @@ class ByteStream:
         return not self._is_interrupted
 
     def _read_chunk(self, size: int) -> bytes:
-        data = self._read(min(size, _MAX_READ_SIZE))  # a damaged file may claim a huge size
-        self._count_bytes(len(data))
+        size = min(size, _MAX_READ_SIZE)  # a damaged file may claim a huge size
+        data = self._read(size)
+        self._count_bytes(len(data), size)
         return data
 
-    def _count_bytes(self, size: int) -> None:
+    def _count_bytes(self, size: int, max_size: int) -> None:
         self.n_bytes += size
         self._is_at_end = not size
+        self.was_read_short = size < _SHORT_READ and size < max_size
 
     def _read_next_into(self, buffer: memoryview) -> int:
         """Read the next bytes, buffered ones first; return their number, which is 0 at the end."""
@@ -280,7 +285,7 @@ class ByteStream:
             buffer[:size], self._buffer = data[:size], data[size:]
             return size
         size = self._read_into(buffer)
-        self._count_bytes(size)
+        self._count_bytes(size, len(buffer))
         return size
 
     def close(self) -> None:
