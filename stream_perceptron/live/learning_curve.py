@@ -91,7 +91,7 @@ class LearningCurve:
         targets = result.targets[labeled]
         is_right = targets == result.predicted[labeled]
         errors, updated = result.errors[labeled], result.updated[labeled]
-        slopes, spreads = result.slopes[labeled], result.spreads[labeled]
+        slopes, spreads = result.get_probes()[labeled].T
         probed = np.flatnonzero(~np.isnan(slopes))
         self._add_classes(int(targets.max(initial=-1)) + 1)
         n = len(targets)

@@ -120,7 +120,8 @@ class Ledger:
         """
         n, progress = len(result), self._progress
         # These arrays are counted later, and the caller shares them.
-        result.predicted.flags.writeable = result.updated.flags.writeable = False
+        result.predicted.setflags(write=False)
+        result.updated.setflags(write=False)
         if 0 < n_repeated < n:
             self._buffer_result(result[:n_repeated], rows[:n_repeated], is_repeated=True)
             self._buffer_result(result[n_repeated:], rows[n_repeated:], is_repeated=False)
@@ -133,8 +134,8 @@ class Ledger:
         result.outputs = []  # these are large, and the result is buffered
         missing = None if batch.missing is None else batch.missing[:n]
         progress.count_missing(missing, knowledge)
-        if result.has_slopes:
-            probed = np.flatnonzero(~np.isnan(result.slopes))
+        if result.probes is not None:
+            probed = np.flatnonzero(~np.isnan(result.probes[:, 0]))
             progress.update_reaches(batch.features[probed])
 
     def _buffer_result(

@@ -108,9 +108,12 @@ class Growth(NamedTuple):
         )
 
     def count_fitting_rows(self, max_weights: int) -> int:
-        """Count the rows before the first row that would make the model too large."""
+        """Count the rows before the first row that would make the model too large.
+
+        Rows that add no names always fit, even if the maximum was lowered.
+        """
         n = len(self.targets)
-        if count_weights(*self.shape_after(n)) <= max_weights:
+        if not self.adds_names or count_weights(*self.shape_after(n)) <= max_weights:
             return n
         rows = sorted({*self.label_rows.tolist(), *self.feature_rows.tolist()})
         sizes = (count_weights(*self.shape_after(row + 1)) for row in rows)

@@ -327,7 +327,7 @@ class Network:
 
     def _train_part(self, task: _Task, start: int, end: int) -> int:
         """Predict and learn the rows of a part; return the number of rows processed."""
-        growth, (k, _), n_before = task.growth, self.store.shape, self.n_seen
+        growth, k, n_before = task.growth, len(self.store.biases), self.n_seen
         first_nets = None
         if n_before == 0 and growth.targets[start] >= 0:
             # Predict from the biases alone, because the row's weights have not been drawn yet.
@@ -343,7 +343,7 @@ class Network:
         else:
             nets = self._learn_rows(task, start, end, weights, rates)
         n_done, n_labels = len(nets), nets.shape[1]
-        self._record_slopes(task.result, start, nets, n_before, self.n_seen - n_before)
+        self._record_probes(task.result, start, nets, n_before, self.n_seen - n_before)
         if n_done and (first_nets is not None or k < n_labels):
             # A new label is not predicted for the row that adds it.
             first_nets = nets[:1, :k] if first_nets is None else first_nets
@@ -383,16 +383,17 @@ class Network:
 
     def _learn_rows(self, task: _Task, start: int, end: int, weights: Array, rates: Array) -> Array:
         """Predict and learn rows whose names are known; return their net inputs (n, k)."""
-        growth, result, rows = task.growth, task.result, slice(start, end)
+        rows, result = task.samples.rows, task.result
+        if end - start < len(result):
+            rows, result = rows[start:end], result[start:end]
+        nets = np.empty((end - start, len(self.store.biases)))
         results = Results(
-            np.empty((end - start, self.store.shape[0])), result.errors[rows], result.updated[rows],
-            self.counters, result.predicted[rows],
-            result.scores[rows] if task.with_scores else None,
+            nets, result.errors, result.updated, self.counters, result.predicted,
+            result.scores if task.with_scores else None,
         )  # fmt: skip
-        part = Part(
-            task.samples.rows[rows], growth.feature_ids, growth.targets[rows], weights, rates
-        )
-        return results.nets[: self._learn(task.rule, part, results)]
+        part = Part(rows, task.growth.feature_ids, result.targets, weights, rates)
+        n_done = self._learn(task.rule, part, results)
+        return nets if n_done == end - start else nets[:n_done]
 
     @_synchronized
     def add_names(self, features: Sequence[Hashable], labels: Sequence[Hashable]) -> None:
@@ -449,7 +450,7 @@ class Network:
     def _learn(self, rule: Rule, part: Part, results: Results) -> int:
         return kernel.learn(self.store.current, rule, self.scaler, part, results)
 
-    def _record_slopes(
+    def _record_probes(
         self, result: TrainResult, start: int, nets: Array, n_before: int, n_learned: int
     ) -> None:
         """Record the slope and spread of every 32nd labeled sample, whatever the batch size.
@@ -459,7 +460,7 @@ class Network:
         """
         if -n_before % _RECORDING_INTERVAL >= n_learned:
             return
-        result.has_slopes = True
+        result.probes = probes = result.get_probes()
         labeled = np.arange(len(nets))
         if n_learned < len(nets):
             labeled = np.flatnonzero(~np.isnan(result.errors[start : start + len(nets)]))
@@ -469,8 +470,8 @@ class Network:
         with np.errstate(all="ignore"):
             self.activation.function(recorded, y)
             slopes = self.activation.derivative(recorded, y)
-            result.slopes[start + rows] = sum_rows(slopes) / slopes.shape[1]
-        result.spreads[start + rows] = np.ptp(y, axis=1)
+            probes[start + rows, 0] = sum_rows(slopes) / slopes.shape[1]
+        probes[start + rows, 1] = np.ptp(y, axis=1)
 
 
 def _compute_rates(lr: float | Scheduler, n_updates: int, n: int) -> NDArray[np.float64]:

@@ -47,15 +47,16 @@ class TrainResult:
     errors: NDArray[np.float64]  # half the squared error before the update; NaN without a label
     updated: NDArray[np.bool_]  # whether the weights were changed
     scores: NDArray[np.float64]  # of the predicted labels; NaN if not requested
-    slopes: NDArray[np.float64]  # the mean of f' over the outputs; NaN if not recorded
-    spreads: NDArray[np.float64]  # the largest output minus the smallest; NaN if not recorded
+    # The slope of each sample, which is the mean of f' over the outputs, and its spread, the
+    # largest output minus the smallest; NaN if not recorded; shape (n, 2). None if they were not
+    # recorded for any sample.
+    probes: NDArray[np.float64] | None = None
     # The score of each label, shape (n, k), NaN for labels that were unknown; None if not
     # requested.
     all_scores: NDArray[np.float64] | None = None
     # The targets (m,) and net inputs (m, k) of consecutive samples: one pair for each part with the
     # same k labels.
     outputs: list[tuple[NDArray[np.intp], NDArray[np.float64]]] = field(default_factory=list)
-    has_slopes: bool = False  # whether slopes and spreads were recorded for any sample
     diverged: bool = False  # whether the next sample was rejected to prevent divergence
     stopped: bool = False  # whether the last sample's error ended the training
     memory_error: Exception | None = None  # why the next sample does not fit in memory
@@ -68,11 +69,11 @@ class TrainResult:
         """Return a result for samples with these targets, filled with -1, NaN and False."""
         # `np.full` is several times slower, which matters for a single sample.
         n = len(targets)
-        predicted, numbers = np.empty(n, np.intp), np.empty((4, n))
+        predicted, errors, scores = np.empty(n, np.intp), np.empty(n), np.empty(n)
         predicted.fill(-1)
-        numbers.fill(math.nan)
-        errors, scores, slopes, spreads = numbers
-        return cls(targets, predicted, errors, np.zeros(n, bool), scores, slopes, spreads)
+        errors.fill(math.nan)
+        scores.fill(math.nan)
+        return cls(targets, predicted, errors, np.zeros(n, bool), scores)
 
     @classmethod
     def concatenate(cls, results: Sequence[TrainResult]) -> TrainResult:
@@ -82,14 +83,22 @@ class TrainResult:
         arrays: dict[str, Any] = {
             name: np.concatenate([getattr(result, name) for result in results]) for name in _ARRAYS
         }
-        return cls(**arrays, has_slopes=any(result.has_slopes for result in results))
+        if any(result.probes is not None for result in results):
+            arrays["probes"] = np.concatenate([result.get_probes() for result in results])
+        return cls(**arrays)
+
+    def get_probes(self) -> NDArray[np.float64]:
+        """Return the slope and spread of each sample, shape (n, 2); NaN if not recorded."""
+        return np.full((len(self), 2), math.nan) if self.probes is None else self.probes
 
     def __getitem__(self, rows: slice) -> TrainResult:
         """Return the result for a slice of the rows; its arrays are views."""
-        arrays: dict[str, Any] = {name: getattr(self, name)[rows] for name in _ARRAYS}
-        if self.all_scores is not None:
-            arrays["all_scores"] = self.all_scores[rows]
+        arrays: dict[str, Any] = {
+            name: array[rows]
+            for name in (*_ARRAYS, "probes", "all_scores")
+            if (array := getattr(self, name)) is not None
+        }
         return replace(self, **arrays)
 
 
-_ARRAYS = ("targets", "predicted", "errors", "updated", "scores", "slopes", "spreads")
+_ARRAYS = ("targets", "predicted", "errors", "updated", "scores")

@@ -46,7 +46,8 @@ def draw_result(rng, n, k):
     result.predicted[:] = rng.integers(0, k, n)
     result.errors[is_labeled] = rng.random(n)[is_labeled]
     result.updated[:] = is_labeled & (rng.random(n) < 0.8)
-    result.slopes[is_probed], result.spreads[is_probed] = rng.random((2, n))[:, is_probed]
+    if is_probed.any():
+        result.probes = np.where(is_probed[:, np.newaxis], rng.random((n, 2)), np.nan)
     return result
 
 
@@ -81,7 +82,7 @@ def test_curve_has_the_sums_of_a_plain_loop(seed):
         curve.update(result)
         for sample in zip(
             result.targets.tolist(), result.predicted, result.errors, result.updated,
-            result.slopes, result.spreads, strict=True,
+            *result.get_probes().T, strict=True,
         ):  # fmt: skip
             if sample[0] >= 0:
                 plain.add(*sample)
