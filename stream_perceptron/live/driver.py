@@ -153,9 +153,7 @@ def _prefetch_rows(
     sender that waits for the answer to each row.
     """
     pipe = source.stream
-    while pipe is not None and (
-        pipe.was_read_short or pipe.count_ready_bytes() < _PREFETCH_BYTES
-    ):
+    while pipe is not None and (pipe.was_read_short or pipe.count_ready_bytes() < _PREFETCH_BYTES):
         pipe.idle = idle
         next_rows = next(rows, None)
         if next_rows is None:

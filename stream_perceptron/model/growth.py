@@ -54,10 +54,11 @@ class Growth(NamedTuple):
         """Determine the labels and features that samples add to those of a model."""
         rows = samples.rows
         targets, new_labels = _number_labels(samples.labels, labels)
-        are_all_known = features.is_cached_as_known(rows.names)
-        feature_ids = features.find_ids(rows.names)
-        shape = len(labels), len(features)
-        unknown = _NO_ROWS if are_all_known else np.flatnonzero(feature_ids < 0)
+        shape, unknown = (len(labels), len(features)), _NO_ROWS
+        feature_ids = features.get_known_ids(rows.names)
+        if feature_ids is None:
+            feature_ids = features.find_ids(rows.names)
+            unknown = np.flatnonzero(feature_ids < 0)
         if not (len(unknown) or new_labels):
             return cls(shape, targets, feature_ids)
         added = _AddedFeatures(_NO_ROWS, [], _NO_ROWS)

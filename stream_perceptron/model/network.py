@@ -321,7 +321,7 @@ class Network:
             result.all_scores = result.all_scores[:, : self.store.shape[0]]
         if n_done < len(result):
             return result[:n_done]
-        if not self.features.is_cached_as_known(samples.rows.names):
+        if growth.features:
             self.features.cache_ids(samples.rows.names, growth.feature_ids)
         return result
 
@@ -335,7 +335,7 @@ class Network:
             first_nets, _ = self._compute_nets(first_row, growth.feature_ids)
         targets = growth.targets[start:end]
         # A schedule is not asked for rates if all rows are only predicted.
-        has_rates = isinstance(task.lr, int | float) or (targets >= 0).any()
+        has_rates = isinstance(task.lr, (int, float)) or (targets >= 0).any()
         rates = _compute_rates(task.lr if has_rates else 0.0, self.n_updates, end - start)
         weights = task.samples.weights[start:end]
         if growth.adds_names or self.class_weights is not None:
@@ -476,7 +476,7 @@ class Network:
 
 def _compute_rates(lr: float | Scheduler, n_updates: int, n: int) -> NDArray[np.float64]:
     """Return the learning rates of the next n updates."""
-    if isinstance(lr, int | float):
+    if isinstance(lr, (int, float)):
         rates = np.empty(n)
         rates.fill(lr)
         return rates

@@ -221,13 +221,18 @@ class Vocabulary:
         self.cache_ids(names, ids)
         return ids
 
-    def is_cached_as_known(self, names: Sequence[Hashable]) -> bool:
-        """Return whether `names` are those of the latest lookup and all of them are known."""
+    def get_known_ids(self, names: Sequence[Hashable]) -> NDArray[np.int32] | None:
+        """Return the IDs of the names in the latest lookup; None if others or unknown names."""
+        n = len(names)
         if type(names) is NamesPrefix:
             last_names, last_ids = self._last_prefix_lookup
-            return names.has_same_list_as(last_names) and len(last_ids) >= len(names)
-        last_names, last_ids = self._last_lookup
-        return names is last_names and len(last_ids) == len(names)
+            is_same = names.has_same_list_as(last_names)
+        else:
+            last_names, last_ids = self._last_lookup
+            is_same = names is last_names
+        if not is_same or len(last_ids) < n:
+            return None
+        return last_ids if len(last_ids) == n else last_ids[:n]
 
     def cache_ids(self, names: Sequence[Hashable], ids: NDArray[np.int32]) -> None:
         """Cache the IDs of names, -1 if unknown, for lookups that begin with the same names."""

@@ -93,7 +93,8 @@ def test_ids_equal_those_of_a_dict_while_names_are_added_and_removed(seed):
         else:
             ids = [known.get(name, -1) for name in listed]
             assert vocabulary.find_ids(prefix).tolist() == ids
-            assert not vocabulary.is_cached_as_known(prefix) or -1 not in ids
+            known_ids = vocabulary.get_known_ids(prefix)
+            assert known_ids is None or (known_ids.tolist() == ids and -1 not in ids)
 
     assert vocabulary.ids_by_name == {name: i for i, name in enumerate(vocabulary.names)}
 
