@@ -321,7 +321,7 @@ class Network:
             result.all_scores = result.all_scores[:, : self.store.shape[0]]
         if n_done < len(result):
             return result[:n_done]
-        if growth.features:
+        if self.features.get_known_ids(samples.rows.names) is None:
             self.features.cache_ids(samples.rows.names, growth.feature_ids)
         return result
 
