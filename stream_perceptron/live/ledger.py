@@ -313,7 +313,8 @@ class Ledger:
                 cursor.sources[cursor.index] = replace(before[0], size=cursor.offset)
             if cursor.moves_marks and not source.is_stream:
                 self._unmarked = cursor, source
-            self.lineage.add(replace(entry, sources=tuple(cursor.sources[source_range])), before)
+            entry.sources = tuple(cursor.sources[source_range])
+            self.lineage.add(entry, before)
             if cursor.offset - self._marked_size >= _MAX_UNMARKED:
                 self.update_mark()
         cursor.outputs, cursor.undelivered = self.cursor.outputs, self.cursor.undelivered

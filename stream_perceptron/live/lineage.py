@@ -24,9 +24,13 @@ _MAX_PERIOD = 50  # the longest sequence of entries whose repetitions are shown 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
+# Not frozen, because a frozen dataclass takes several times as long to create.
+@dataclass
 class Entry:
-    """Consecutive rows learned with one learning rate and epsilon, or an average of models."""
+    """Consecutive rows learned with one learning rate and epsilon, or an average of models.
+
+    Do not modify an entry of a lineage.
+    """
 
     lr: object = field(default=None, metadata={"is_json": True})  # as returned by `encode_lr`
     epsilon: float = 0.0
