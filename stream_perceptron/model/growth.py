@@ -54,7 +54,7 @@ class Growth(NamedTuple):
         """Determine the labels and features that samples add to those of a model."""
         rows = samples.rows
         targets, new_labels = _number_labels(samples.labels, labels)
-        shape, unknown = (len(labels), len(features)), _NO_ROWS
+        shape, unknown = (len(labels.names), len(features.names)), _NO_ROWS
         feature_ids = features.get_known_ids(rows.names)
         if feature_ids is None:
             feature_ids = features.find_ids(rows.names)

@@ -429,8 +429,9 @@ class Network:
 
     def _remove_names_without_weights(self) -> None:
         """Remove names whose weights were removed, or were not added because of an interrupt."""
-        k, d = self.store.shape
-        if (len(self.labels), len(self.features)) != (k, d):
+        shape = self.store.current.weights.shape
+        if (len(self.labels.names), len(self.features.names)) != shape:
+            k, d = shape
             self.labels.truncate(k)
             self.features.truncate(d)
 
