@@ -15,9 +15,9 @@ typedef struct {
 typedef struct {
     double *nets, *y, *slopes, *deltas, *steps; /* (k,), of the current sample */
     Sample samples[2];                          /* the current and the previous one, alternating */
-    Sample spare;                               /* for sorting */
+    Sorter sorter;
 
-    Sample raw, spare_raw;     /* the row before it is standardized */
+    Sample raw;                /* the row before it is standardized */
     int is_table;              /* whether the raw row has the model's first m features */
     double *standardized;      /* (m,), the standardized values of the raw row */
     Statistics before, after;  /* of the raw row's features, without and with this row */
@@ -59,11 +59,11 @@ static void standardize_row(const Statistics *statistics, const Scratch *scratch
 static void build_sample(const Model *model, const Rows *rows, ptrdiff_t i, Scratch *scratch,
                         Sample *sample) {
     if (model->statistics == NULL) {
-        read_row(rows, i, model->d, WITHOUT_ZEROS, sample, &scratch->spare);
+        read_row(rows, i, model->d, WITHOUT_ZEROS, sample, &scratch->sorter);
         return;
     }
     Sample *raw = &scratch->raw;
-    read_row(rows, i, model->d, WITH_ZEROS, raw, &scratch->spare_raw);
+    read_row(rows, i, model->d, WITH_ZEROS, raw, &scratch->sorter);
     scratch->is_table = is_aligned_table(rows);
     scratch->before = split_statistics(model->statistics, model->statistics_width);
     if (!scratch->is_table) {
@@ -281,10 +281,13 @@ static Sample take_sample(char **memory, size_t m) {
 /* Learn or predict rows, one after another; return the number processed, or -1 if memory runs out. */
 static ptrdiff_t learn(const Model *model, const Rows *rows, const Results *results) {
     const size_t width = model->stride;
-    const size_t room = rows->longest + 16; /* find_nonzero writes up to 16 more */
+    const size_t room = rows->longest + LANES;
     const size_t room_raw = model->statistics != NULL ? room : 0;
-    const size_t n_doubles = 5 * width + 3 * (room + (room + 1) / 2) +
-                             2 * (room_raw + (room_raw + 1) / 2) + 7 * room_raw;
+    const ptrdiff_t most_marks = MAX_MARKS * rows->longest;
+    size_t n_marks = model->d < most_marks ? model->d : most_marks;
+    if (is_aligned_table(rows)) n_marks = 0; /* its rows need no sorting */
+    const size_t n_doubles = 5 * width + 3 * (room + (room + 1) / 2) + room_raw +
+                             (room_raw + 1) / 2 + 7 * room_raw + n_marks + (n_marks + 7) / 8;
     char *const memory = malloc(n_doubles * sizeof(double)), *rest = memory;
     if (memory == NULL) return -1;
     /* Clear the padding of outputs: arbitrary numbers could slow down arithmetic or get into the
@@ -298,9 +301,12 @@ static ptrdiff_t learn(const Model *model, const Rows *rows, const Results *resu
     scratch.steps = take_doubles(&rest, width);
     scratch.samples[0] = take_sample(&rest, room);
     scratch.samples[1] = take_sample(&rest, room);
-    scratch.spare = take_sample(&rest, room);
+    scratch.sorter.spare = take_sample(&rest, room);
+    scratch.sorter.n_marks = n_marks;
+    scratch.sorter.x = take_doubles(&rest, n_marks);
+    scratch.sorter.marks = (uint8_t *)take_doubles(&rest, (n_marks + 7) / 8);
+    memset(scratch.sorter.marks, 0, n_marks);
     scratch.raw = take_sample(&rest, room_raw);
-    scratch.spare_raw = take_sample(&rest, room_raw);
     scratch.standardized = take_doubles(&rest, room_raw);
     scratch.gathered = take_doubles(&rest, 3 * room_raw);
     scratch.counted = take_doubles(&rest, 3 * room_raw);

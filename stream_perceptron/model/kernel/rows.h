@@ -4,16 +4,26 @@
 #include <immintrin.h>
 #endif
 
-typedef int32_t Lanes __attribute__((vector_size(64)));
+enum {
+    MAX_SHORT = 128, /* the maximum number of features that are sorted by comparing all pairs */
+    LANES = 32,      /* the number of features that are compared with another one at a time */
+    MAX_MARKS = 16   /* the maximum number of marks to search for each feature */
+};
 
-enum { MAX_SHORT = 128 }; /* the maximum number of features that are sorted by comparing all pairs */
-
-/* m features in ascending order, and their values; there is room for 16 more. */
+/* m features in ascending order, and their values; there is room for LANES more. */
 typedef struct {
     ptrdiff_t m;
     int32_t *feature_ids;
     double *x;
 } Sample;
+
+/* The working memory for sorting samples by their features. */
+typedef struct {
+    Sample spare;
+    ptrdiff_t n_marks;
+    uint8_t *marks; /* (n_marks,), a mark for each of the first features; 0 between two sorts */
+    double *x;      /* (n_marks,), the value of each marked feature */
+} Sorter;
 
 #ifdef HAS_AVX512
 /* `find_nonzero` for sixteen values at a time, because compilers do not vectorize it; return the number
@@ -103,8 +113,9 @@ static void copy_nonzero(const double *values, const uint8_t *bytes, const doubl
 }
 
 /* Sort a short sample by its features into `sorted`: the index of a feature is the number of smaller
-   features. Sixteen features are compared at a time, without branches; lanes after the last feature
-   hold arbitrary values and are not used. */
+   features. Several features are compared at a time, without branches; lanes after the last feature
+   hold arbitrary values and are not used. Vector types wider than the processor's vectors would take
+   ten times as long as these arrays. */
 FOR_EACH_PROCESSOR
 static void sort_short_sample(const Sample *sample, Sample *sorted) {
     const ptrdiff_t m = sample->m;
@@ -112,11 +123,12 @@ static void sort_short_sample(const Sample *sample, Sample *sorted) {
     const double *restrict x = sample->x;
     int32_t *restrict to_ids = sorted->feature_ids;
     double *restrict to_x = sorted->x;
-    for (ptrdiff_t first = 0; first < m; first += 16) {
-        const ptrdiff_t n = m - first < 16 ? m - first : 16;
-        Lanes lanes, ranks = {0};
-        memcpy(&lanes, ids + first, sizeof(lanes));
-        for (ptrdiff_t r = 0; r < m; r++) ranks -= ids[r] < lanes; /* true is -1 */
+    for (ptrdiff_t first = 0; first < m; first += LANES) {
+        const ptrdiff_t n = m - first < LANES ? m - first : LANES;
+        int32_t lanes[LANES], ranks[LANES] = {0};
+        memcpy(lanes, ids + first, sizeof(lanes));
+        for (ptrdiff_t r = 0; r < m; r++)
+            for (int l = 0; l < LANES; l++) ranks[l] += ids[r] < lanes[l];
         for (ptrdiff_t l = 0; l < n; l++) {
             to_ids[ranks[l]] = ids[first + l];
             to_x[ranks[l]] = x[first + l];
@@ -138,11 +150,29 @@ static void sort_by_byte(const Sample *sample, int shift, Sample *sorted) {
     sorted->m = sample->m;
 }
 
-/* Sort a sample by its features; the sample and `spare` may swap their memory. */
-static void sort_sample(Sample *sample, Sample *spare) {
+/* Sort a sample, whose features are below `end`, by marking its features and searching the marks. */
+static void sort_by_marks(Sample *sample, ptrdiff_t end, const Sorter *sorter) {
+    int32_t *restrict ids = sample->feature_ids;
+    double *restrict x = sample->x, *restrict x_of_feature = sorter->x;
+    for (ptrdiff_t r = 0; r < sample->m; r++) {
+        sorter->marks[ids[r]] = 1;
+        x_of_feature[ids[r]] = x[r];
+    }
+    find_nonzero(NULL, sorter->marks, end, ids);
+    for (ptrdiff_t r = 0; r < sample->m; r++) x[r] = x_of_feature[ids[r]];
+    memset(sorter->marks, 0, end);
+}
+
+/* Sort a sample by its features; the sample and the sorter's spare one may swap their memory. */
+static void sort_sample(Sample *sample, Sorter *sorter) {
+    Sample *spare = &sorter->spare;
     int32_t largest = 0;
     for (ptrdiff_t r = 0; r < sample->m; r++)
         largest = sample->feature_ids[r] > largest ? sample->feature_ids[r] : largest;
+    if (largest < sorter->n_marks && largest < MAX_MARKS * sample->m) {
+        sort_by_marks(sample, largest + 1, sorter);
+        return;
+    }
     const int is_short = sample->m <= MAX_SHORT;
     for (int shift = 0; shift < 32 && largest >> shift; shift += is_short ? 32 : 8) {
         if (is_short)
@@ -162,7 +192,7 @@ static int is_aligned_table(const Rows *rows) {
 
 /* Read the known features of row i; skip zeros, unless WITH_ZEROS. */
 static void read_row(const Rows *rows, ptrdiff_t i, ptrdiff_t d, Zeros zeros, Sample *sample,
-                     Sample *spare) {
+                     Sorter *sorter) {
     const ptrdiff_t start = rows->starts[i], n = rows->starts[i + 1] - start;
     const double *values = rows->values != NULL ? rows->values + start : NULL;
     const uint8_t *bytes = rows->bytes != NULL ? rows->bytes + start : NULL;
@@ -190,5 +220,5 @@ static void read_row(const Rows *rows, ptrdiff_t i, ptrdiff_t d, Zeros zeros, Sa
         last = id;
         append(sample, id, bytes != NULL ? rows->byte_values[bytes[c]] : values[c], zeros);
     }
-    if (!is_sorted) sort_sample(sample, spare);
+    if (!is_sorted) sort_sample(sample, sorter);
 }
