@@ -175,10 +175,10 @@ def test_scaled_bytes_are_learned_like_floats(kernel, d, rng):
     assert results[0][0] != W.tobytes()
 
 
-@pytest.mark.parametrize("m", [2, 24, 25, 700])
+@pytest.mark.parametrize("m", [2, 31, 32, 33, 77, 128, 129, 700])
 @pytest.mark.parametrize("d", [700, 70_000, 20_000_000])
 def test_net_input_does_not_depend_on_feature_order(m, d, rng):
-    """Few features are sorted by insertion sort, many by radix sort."""
+    """Features are sorted by marks if they are dense, else by comparisons or by radix sort."""
     columns = rng.choice(d, m, replace=False).astype(np.int32)
     x = rng.normal(size=m)
     nets = []
