@@ -83,9 +83,15 @@ class TrainResult:
         arrays: dict[str, Any] = {
             name: np.concatenate([getattr(result, name) for result in results]) for name in _ARRAYS
         }
+        whole = cls(**arrays)
         if any(result.probes is not None for result in results):
-            arrays["probes"] = np.concatenate([result.get_probes() for result in results])
-        return cls(**arrays)
+            whole.probes, start = whole.get_probes(), 0
+            for result in results:
+                end = start + len(result)
+                if result.probes is not None:
+                    whole.probes[start:end] = result.probes
+                start = end
+        return whole
 
     def get_probes(self) -> NDArray[np.float64]:
         """Return the slope and spread of each sample, shape (n, 2); NaN if not recorded."""
