@@ -78,7 +78,8 @@ def open_inputs(options: LearnOptions, signals: Signals, stack: ExitStack) -> Ru
     model = opened.live.model
     values = {name: getattr(o, name) for name in sorted(o.given & _CHANGEABLE)}
     changed = {name: value for name, value in values.items() if getattr(model, name) != value}
-    model.mutate(changed)
+    with convert_value_errors():
+        model.mutate(changed)
     if o.ray is not None:
         _connect_to_ray(o.ray, signals, stack)
     return opened._replace(changed=tuple(changed))

@@ -166,7 +166,8 @@ class SGDPerceptron(base.MiniBatchClassifier):
 
     @max_weights.setter
     def max_weights(self, value: int) -> None:
-        self.network.store.max_weights = value
+        validation.require_max_weights(value)
+        self.network.store.set_max_weights(value)
 
     @property
     def n_seen(self) -> int:

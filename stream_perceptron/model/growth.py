@@ -109,10 +109,7 @@ class Growth(NamedTuple):
         )
 
     def count_fitting_rows(self, max_weights: int) -> int:
-        """Count the rows before the first row that would make the model too large.
-
-        Rows that add no names always fit, even if the maximum was lowered.
-        """
+        """Count the rows before the first row that would make the model too large."""
         n = len(self.targets)
         if not self.adds_names or count_weights(*self.shape_after(n)) <= max_weights:
             return n

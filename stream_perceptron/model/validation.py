@@ -166,6 +166,11 @@ def require_parameters(
     _require_number("init_range", init_range)
     if seed is not None and not (isinstance(seed, int | np.integer) and 0 <= seed < 2**64):
         raise ValueError(f"seed is {_short_repr(seed)}: choose a whole number from 0 to 2^64 - 1")
+    require_max_weights(max_weights)
+
+
+def require_max_weights(max_weights: object) -> None:
+    """Check that the maximum number of weights is in range."""
     if not isinstance(max_weights, int) or not 0 < max_weights < 2**62:
         raise ValueError(
             f"max_weights is {_short_repr(max_weights)}: choose a whole number from 1 to 2^62 - 1"

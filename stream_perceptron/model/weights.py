@@ -117,6 +117,24 @@ class WeightStore:
         k, d = self.current.weights.shape
         return k, d
 
+    def set_max_weights(self, max_weights: int) -> None:
+        """Set the maximum number of weights.
+
+        Raises
+        ------
+        ValueError
+            If there are more weights already.
+
+        """
+        k, d = self.shape
+        size = count_weights(k, d)
+        if size > max_weights:
+            raise ValueError(
+                f"max_weights is {max_weights:,}, but the model takes {size:,} weights "
+                f"(labels: {k:,}, features: {d:,}): choose at least {size:,}"
+            )
+        self.max_weights = max_weights
+
     def require_size(self, k: int, d: int) -> None:
         """Check that a model with k labels and d features does not exceed `max_weights`.
 

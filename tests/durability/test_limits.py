@@ -54,6 +54,20 @@ def test_sample_that_exceeds_max_weights_is_rejected(method):
     assert model.weights.shape == (3, 4)
 
 
+@pytest.mark.parametrize("value", [2 * 3 + 32 * 5 - 1, 0, 1e9])
+def test_max_weights_cannot_be_lower_than_the_size_of_the_model(value):
+    model = SGDPerceptron(classes=["a", "b"], seed=0)
+    model.learn_one({"x": 1.0, "y": 1.0, "z": 1.0}, "a")
+    before = capture_state(model)
+    with pytest.raises(ValueError, match=r"max_weights is .*: choose"):
+        model.mutate({"max_weights": value})
+
+    assert capture_state(model) == before
+    model.mutate({"max_weights": 2 * 3 + 32 * 5})
+    model.learn_one({"x": 1.0}, "b")
+    assert model.predict_one({"x": 1.0}) in ("a", "b")
+
+
 def test_rows_before_a_rejected_row_are_learned():
     model = SGDPerceptron(classes=["a", "b"], max_weights=165, seed=0)
     with pytest.raises(ModelSizeError):
@@ -75,6 +89,9 @@ def test_max_weights_is_saved_with_the_model_and_can_be_raised(tmp_path, run):
     assert LiveModel.load(path).progress.samples == 27
     assert load(path).model.max_weights == 1000
     run("learn", source, "-m", path, "--quiet", check=1)
+    result = run("learn", source, "-m", path, "--max-weights", 900, "--quiet", check=2)
+    assert "takes 982 weights (labels: 2, features: 27): choose at least 982" in result.stderr
+    assert LiveModel.load(path).progress.samples == 27
     run("learn", source, "-m", path, "--max-weights", 10_000, "--quiet", check=0)
     whole = tmp_path / "whole.npz"
     run("learn", source, "-m", whole, "--max-weights", 10_000, "--quiet", check=0)
