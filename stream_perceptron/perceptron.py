@@ -140,7 +140,7 @@ class SGDPerceptron(base.MiniBatchClassifier):
         self.class_weight = class_weight
 
         activation_function = get_activation(activation)
-        validation.require_parameters(lr, epsilon, init_range, seed, max_weights)
+        validation.require_parameters(init_range, seed, max_weights)
         store = WeightStore(seed, init_range, max_weights)
         require_class_weight(class_weight)
         class_weights = None if class_weight is None else ClassWeights(class_weight)
@@ -154,7 +154,17 @@ class SGDPerceptron(base.MiniBatchClassifier):
 
     @lr.setter
     def lr(self, value: float | Scheduler) -> None:
+        validation.require_lr(value)
         self._lr = value.item() if isinstance(value, np.generic) else value
+
+    @property
+    def epsilon(self) -> float:
+        return self._epsilon
+
+    @epsilon.setter
+    def epsilon(self, value: float) -> None:
+        validation.require_epsilon(value)
+        self._epsilon = value
 
     @property
     def seed_(self) -> int:
@@ -227,7 +237,7 @@ class SGDPerceptron(base.MiniBatchClassifier):
         """
         weight = validation.as_weight(w)
         is_plain = type(y) in (str, int, bool)
-        if is_plain and self.network.learn_one(x, y, weight, self.lr, self.epsilon):
+        if is_plain and self.network.learn_one(x, y, weight, self._lr, self._epsilon):
             return
         row = validation.as_row(x)
         self._learn(row, [validation.as_label(y)], weight)
@@ -378,7 +388,7 @@ class SGDPerceptron(base.MiniBatchClassifier):
         result ends before that row, with `diverged` or `memory_error` set; no exception is
         raised. Labels in the result are indices into `classes_`.
         """
-        return self.network.train(samples, self.lr, self.epsilon, options)
+        return self.network.train(samples, self._lr, self._epsilon, options)
 
     def _learn(
         self, rows: Rows, labels: list[Hashable], w: object, stop: bool = False

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from stream_perceptron.data.batch import Batch
-from stream_perceptron.live.model import LiveModel
 from stream_perceptron.model.arrays import Array
 from stream_perceptron.model.kernel.numpy_kernel import compute_deltas
+from stream_perceptron.model.results import TrainOptions
+from stream_perceptron.model.rows import Samples
 from stream_perceptron.perceptron import SGDPerceptron
 
 
@@ -43,8 +44,8 @@ class WorkedSample:
         lr = after.lr if isinstance(after.lr, float) else after.lr.get(before.n_updates)
         class_weights = copy.deepcopy(before.network.class_weights)
         # Train with lr=0 to add the row's new labels and features without changing weights.
-        before.mutate({"lr": 0.0})
-        result = LiveModel(before).step(batch)
+        samples = Samples(batch.features, batch.labels, batch.weights, batch.unscaled)
+        result = before.network.train(samples, 0.0, before.epsilon, TrainOptions())
         net = before.network.compute_nets(batch.features)[0]
         target = before.classes_.index(label)
         y, d, error, deltas = compute_deltas(before.network.activation, net, target)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -239,5 +240,5 @@ def average_outcomes(live: LiveModel, outcomes: Sequence[Outcome]) -> LiveModel:
 def _scale_lr(lr: float | Scheduler, factor: float) -> Any:
     """Multiply a learning rate, or a schedule of learning rates, by a factor."""
     if isinstance(lr, float | int):
-        return lr * factor
+        return min(lr * factor, sys.float_info.max)  # a learning rate must be finite
     return SimpleNamespace(get=lambda t: float(lr.get(t)) * factor)

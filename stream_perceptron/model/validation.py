@@ -156,13 +156,19 @@ def _float_or_infinity(value: Any) -> float:
         return math.inf
 
 
-def require_parameters(
-    lr: object, epsilon: object, init_range: object, seed: object, max_weights: object
-) -> None:
-    """Check that the parameters of a perceptron are in range."""
+def require_lr(lr: object) -> None:
+    """Check that a learning rate is in range; a schedule is checked when it is used."""
     if not hasattr(lr, "get"):
         _require_number("lr", lr, is_positive=True)
+
+
+def require_epsilon(epsilon: object) -> None:
+    """Check that a threshold is in range."""
     _require_number("epsilon", epsilon)
+
+
+def require_parameters(init_range: object, seed: object, max_weights: object) -> None:
+    """Check the parameters of a perceptron that cannot be changed later, and `max_weights`."""
     _require_number("init_range", init_range)
     if seed is not None and not (isinstance(seed, int | np.integer) and 0 <= seed < 2**64):
         raise ValueError(f"seed is {_short_repr(seed)}: choose a whole number from 0 to 2^64 - 1")

@@ -167,3 +167,9 @@ def test_divergence_error_names_the_sample_and_keeps_weights_finite(rng):
 def test_invalid_parameters_are_rejected(parameters, reason):
     with pytest.raises(ValueError, match=reason):
         SGDPerceptron(**parameters)
+    model = SGDPerceptron(seed=0)
+    if parameters.keys() <= model._mutable_attributes:
+        before = model._get_params()
+        with pytest.raises(ValueError, match=reason):
+            model.mutate(parameters)
+        assert model._get_params() == before
