@@ -146,7 +146,7 @@ class ByteStream:
         self.descriptor = descriptor  # of a local file, compressed or not
         self.pipe = pipe  # None for files, and for decompressed bytes
         self.idle: IdleCallback | None = None  # called while waiting for a pipe
-        # Whether the last read returned few bytes, so that hardly more can be ready.
+        # Whether the last read from a pipe returned few bytes, so that hardly more can be ready.
         self.was_read_short = False
         self._compressed = compressed  # the bytes that this stream decompresses
         self._read = read
@@ -273,7 +273,7 @@ class ByteStream:
     def _count_bytes(self, size: int, max_size: int) -> None:
         self.n_bytes += size
         self._is_at_end = not size
-        self.was_read_short = size < _SHORT_READ and size < max_size
+        self.was_read_short = self.pipe is not None and size < min(_SHORT_READ, max_size)
 
     def _read_next_into(self, buffer: memoryview) -> int:
         """Read the next bytes, buffered ones first; return their number, which is 0 at the end."""

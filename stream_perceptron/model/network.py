@@ -429,9 +429,8 @@ class Network:
 
     def _remove_names_without_weights(self) -> None:
         """Remove names whose weights were removed, or were not added because of an interrupt."""
-        shape = self.store.current.weights.shape
-        if (len(self.labels.names), len(self.features.names)) != shape:
-            k, d = shape
+        k, d = self.store.current.weights.shape
+        if (len(self.labels.names), len(self.features.names)) != (k, d):
             self.labels.truncate(k)
             self.features.truncate(d)
 

@@ -222,7 +222,10 @@ class Vocabulary:
         return ids
 
     def get_known_ids(self, names: Sequence[Hashable]) -> NDArray[np.int32] | None:
-        """Return the IDs of the names in the latest lookup; None if others or unknown names."""
+        """Return the IDs of names that are those of the latest lookup; None if they may differ.
+
+        None is also returned if any of the names is unknown.
+        """
         n = len(names)
         if type(names) is NamesPrefix:
             last_names, last_ids = self._last_prefix_lookup
