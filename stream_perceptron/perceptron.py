@@ -44,6 +44,8 @@ class SGDPerceptron(base.MiniBatchClassifier):
     New features and labels may appear at any time. An absent feature counts as 0. Learning a sample
     takes time proportional to the number of its nonzero features.
 
+    The attributes `lr`, `epsilon` and `max_weights` may be changed at any time.
+
     Parameters
     ----------
     lr
@@ -101,7 +103,7 @@ class SGDPerceptron(base.MiniBatchClassifier):
     Raises
     ------
     ValueError
-        If a parameter is out of range.
+        If a parameter is out of range, or `max_weights` is set below the size of the model.
 
     Examples
     --------
