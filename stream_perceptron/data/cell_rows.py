@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from stream_perceptron.data.batch import Batch, ContentReader, Redeliveries
 from stream_perceptron.data.cells import Cells
 from stream_perceptron.data.interpreter import Context, Interpretation, NameRoles
-from stream_perceptron.data.interpreter.layout_cache import LayoutCache
+from stream_perceptron.data.interpreter.layout_cache import MAX_RECORDS, LayoutCache
 from stream_perceptron.data.interpreter.record import Sample
 from stream_perceptron.data.naming import suggest_similar_name
 from stream_perceptron.data.notices import Notice, build_unknown_columns_warning, build_warning
@@ -60,9 +60,10 @@ class CellInterpreter(Interpreter):
         fields: dict[str, object],
     ) -> Batch:
         self._update_context(knowledge, redeliveries)
-        cells, is_single = self.scan(rows), len(rows) == 1 and not knowledge.unseen
+        cells = self.scan(rows)
+        are_few = 0 < len(rows) <= MAX_RECORDS and not knowledge.unseen
         fields = {"source": self._name, "ends": rows.ends, **fields}
-        if is_single:
+        if are_few:
             alike = self._layout_cache.interpret(self._context, cells, self._names, fields)
             if alike is not None:
                 return alike
@@ -70,7 +71,7 @@ class CellInterpreter(Interpreter):
         self._other_labels |= interpretation.other_labels
         self._unknown_names = self._unknown_names or [*interpretation.unknown_names]
         batch = interpretation.build_batch(**fields)
-        if is_single:
+        if are_few:
             self._layout_cache.store(self._context, cells, batch)
         if knowledge.unseen and self._context.columns is None:
             key = batch.inferred.schema.key

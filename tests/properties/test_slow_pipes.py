@@ -1,4 +1,4 @@
-"""A pipe whose rows arrive one at a time gives the results of one that delivers all at once."""
+"""A pipe whose rows arrive a few at a time gives the results of one that delivers all at once."""
 
 from __future__ import annotations
 
@@ -34,6 +34,17 @@ def draw_lines(rng, folder):
     return case, case.files[0].read_bytes().splitlines(keepends=True)
 
 
+def draw_bursts(rng, lines):
+    """Return the lines, joined to random bursts in half of the cases."""
+    sizes = rng.choice([[1], [1, 2, 5]])
+    bursts = []
+    while lines:
+        size = rng.choice(sizes)
+        bursts.append(b"".join(lines[:size]))
+        lines = lines[size:]
+    return bursts
+
+
 @pytest.mark.parametrize("part", range(PARTS))
 def test_slow_pipe_gives_the_results_of_a_fast_one(part, tmp_path, monkeypatch, report_figure):
     n_cases, counts = CASES * CASE_FACTOR // PARTS, Counter()
@@ -45,7 +56,7 @@ def test_slow_pipe_gives_the_results_of_a_fast_one(part, tmp_path, monkeypatch, 
         case, lines = drawn
         fast, slow = (Learner(folder / name, case, monkeypatch) for name in ("fast", "slow"))
         fast.feed(lines)
-        slow.feed(lines, is_slow=True)
+        slow.feed(draw_bursts(rng, lines), is_slow=True)
 
         assert (fast.code, fast.error) == (slow.code, slow.error), (seed, str(case))
         assert fast.model.exists() == slow.model.exists(), (seed, str(case))

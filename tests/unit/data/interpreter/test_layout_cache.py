@@ -1,4 +1,4 @@
-"""The layout cache interprets a record as the interpreter does."""
+"""The layout cache interprets records as the interpreter does."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ def draw_records(rng, form, n):
     return [draw_record(rng, form, labels, odd_values, odd_percentage) for _ in range(n)]
 
 
-def scan(form, records):
-    """Write and scan each record by itself; return their cells."""
+def scan(form, records, draw_size):
+    """Write and scan records in blocks of the drawn sizes; return the cells of each block."""
     if form == "csv":
         scanner = CsvScanner(tuple(records[0]))
         texts = [
@@ -75,8 +75,12 @@ def scan(form, records):
         ]
     else:
         scanner, texts = JsonScanner(), list(map(json.dumps, records))
-    lines = [text.encode() + b"\n" for text in texts]
-    return [scanner.scan(RawLines(line, np.array([len(line)]))) for line in lines]
+    lines, blocks = [text.encode() + b"\n" for text in texts], []
+    while lines:
+        size = draw_size()
+        block, lines = lines[:size], lines[size:]
+        blocks.append(scanner.scan(RawLines(b"".join(block), np.cumsum(list(map(len, block))))))
+    return blocks
 
 
 def draw_context(rng, form):
@@ -112,11 +116,11 @@ def summarize_batch(batch):
     )
 
 
-def interpret_one_by_one(context, records, n_learned):
-    """Learn the first records and predict the others; return the number of cache hits."""
+def interpret_blocks(context, blocks, n_learned):
+    """Learn the first blocks and predict the others; return the number of cache hits."""
     layout_cache, name_roles, n_cache_hits = LayoutCache(), NameRoles(), 0
     fields = {"source": "rows", "first_row": 1}
-    for i, cells in enumerate(records):
+    for i, cells in enumerate(blocks):
         if i == n_learned:
             context = replace(context, learns=False)
         expected = interpret(context, cells)
@@ -137,13 +141,15 @@ def interpret_one_by_one(context, records, n_learned):
 @pytest.mark.parametrize("seed", range(150))
 def test_layout_cache_interprets_records_as_the_interpreter_does(form, seed):
     rng = random.Random(seed)
-    context = draw_context(rng, form)
+    context, sizes = draw_context(rng, form), rng.choice([[1], [2], [1, 1, 2, 3, 5]])
+    blocks = scan(form, draw_records(rng, form, 60), lambda: rng.choice(sizes))
 
-    interpret_one_by_one(context, scan(form, draw_records(rng, form, 60)), rng.choice([10, 60]))
+    interpret_blocks(context, blocks, rng.choice([10, 60]))
 
 
+@pytest.mark.parametrize("size", [1, 3])
 @pytest.mark.parametrize("form", ["csv", "flat", "object", "list", "pairs"])
-def test_records_of_numbers_and_a_label_hit_the_cache(form):
+def test_records_of_numbers_and_a_label_hit_the_cache(form, size):
     members = {"a": 0.5, "b": 256, "text": "red", "id": 7, "label": "up"}
     if form == "object":
         members = {"features": {"a": 0.5, "b": 256}, "id": 7, "label": "up"}
@@ -154,17 +160,17 @@ def test_records_of_numbers_and_a_label_hit_the_cache(form):
     context = draw_context(random.Random(0), form)
     context = replace(context, read_options=ReadOptions(label="label", ignore=("id",)))
 
-    n_cache_hits = interpret_one_by_one(context, scan(form, [members] * 50), 25)
+    n_cache_hits = interpret_blocks(context, scan(form, [members] * 50 * size, lambda: size), 25)
 
     assert n_cache_hits > 40
 
 
 @pytest.mark.parametrize("form", ["csv", "flat", "list"])
-@pytest.mark.parametrize("n_pixels", [60, 100])
-def test_records_of_pixels_hit_the_cache(form, n_pixels):
+@pytest.mark.parametrize(("n_pixels", "size"), [(60, 1), (60, 2), (100, 1), (100, 2)])
+def test_records_of_pixels_hit_the_cache(form, n_pixels, size):
     rng = random.Random(0)
     columns = ("label", *(f"pixel{i}" for i in range(n_pixels)))
-    values = [rng.choices(range(256), k=n_pixels) for _ in range(20)]
+    values = [rng.choices(range(256), k=n_pixels) for _ in range(20 * size)]
     pixels = [dict(zip(columns, ["up", *row], strict=True)) for row in values]
     if form == "list":
         pixels = [{"label": "up", "pixels": row} for row in values]
@@ -174,4 +180,4 @@ def test_records_of_pixels_hit_the_cache(form, n_pixels):
         is_text=is_csv, columns=columns if is_csv else None, has_column_names=is_csv,
     )  # fmt: skip
 
-    assert interpret_one_by_one(context, scan(form, pixels), 10) > 15
+    assert interpret_blocks(context, scan(form, pixels, lambda: size), 10) > 15
