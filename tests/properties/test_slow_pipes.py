@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import random
 import shutil
 from collections import Counter
 
 import pytest
 from helpers import CASE_FACTOR
-from splits import Learner, draw_case, load_results, read_rejected_rows
+from splits import Case, Learner, draw_case, load_results, read_rejected_rows
+
+from stream_perceptron.data.interpreter.layout_cache import LayoutCache
 
 pytestmark = pytest.mark.usefixtures("signal_handlers")
 
-PARTS, CASES = 4, 1600
+PARTS, CASES, PLAIN_CASES = 4, 1600, 80
 TEXT_FORMATS = (
     "csv", "headerless", "objects", "nested", "paths", "lists", "lists of numbers", "libsvm",
 )  # fmt: skip
@@ -32,6 +35,38 @@ def draw_lines(rng, folder):
         return None
     case.kind = "pipe"
     return case, case.files[0].read_bytes().splitlines(keepends=True)
+
+
+def draw_plain_case(rng):
+    """Return a random case with a pipe of numbers and labels, with an odd value now and then."""
+    form, odd_share = (
+        rng.choice(["csv", "objects", "nested", "lists", "libsvm"]),
+        rng.choice([0, 0.1]),
+    )
+    names, lines = [f"f{i}" for i in range(rng.randrange(1, 6))], []
+    for _ in range(60):
+        label = rng.choice("ab")
+        values = [rng.choice([0, 1, 255, 256, -2.5, 0.125]) for _ in names]
+        if rng.random() < odd_share:
+            values[rng.randrange(len(names))] = rng.choice([None, "x", True])
+        features = dict(zip(names, values, strict=True))
+        if form == "csv":
+            line = ",".join("" if value is None else str(value) for value in [*values, label])
+        elif form == "libsvm":
+            pairs = rng.sample([*features.items()], rng.randrange(1, len(names) + 1))
+            line = " ".join([label, *(f"{name}:{value}" for name, value in pairs)])
+        elif form == "lists":
+            if rng.random() < odd_share:
+                values = (2 * values)[: len(values) + rng.choice([-1, 1])]
+            line = json.dumps({"x": values, "y": label})
+        else:
+            line = json.dumps(
+                {"label": label, **(features if form == "objects" else {"inner": features})}
+            )
+        lines.append(line.encode() + b"\n")
+    header = ",".join([*names, "label"]).encode() + b"\n" if form == "csv" else b""
+    options = ["--skip-bad", *rng.choice([[], ["--standardize"], ["--scale", "0.5"]])]
+    return Case([], [form], options, "pipe", lines, header)
 
 
 def draw_bursts(rng, lines):
@@ -70,3 +105,28 @@ def test_slow_pipe_gives_the_results_of_a_fast_one(part, tmp_path, monkeypatch, 
     formats = ", ".join(f"{n} {name}" for name, n in sorted(counts.items()))
     report_figure(f"slow pipes, part {part}: {counts.total()} models: {formats}")
     assert counts.total() > n_cases / 10
+
+
+def test_bursts_of_plain_rows_give_the_results_of_a_fast_pipe(tmp_path, monkeypatch, report_figure):
+    counts, interpret = Counter(), LayoutCache.interpret
+
+    def interpret_and_count(*args):
+        batch = interpret(*args)
+        if batch is not None:
+            counts["single" if len(batch) == 1 else "several"] += 1
+        return batch
+
+    monkeypatch.setattr(LayoutCache, "interpret", interpret_and_count)
+    for seed in range(PLAIN_CASES * CASE_FACTOR):
+        rng, folder = random.Random(seed), tmp_path / str(seed)
+        folder.mkdir()
+        case = draw_plain_case(rng)
+        fast, slow = (Learner(folder / name, case, monkeypatch) for name in ("fast", "slow"))
+        fast.feed(case.records)
+        slow.feed(draw_bursts(rng, case.records), is_slow=True)
+
+        assert (fast.code, fast.error) == (slow.code, slow.error), (seed, str(case))
+        assert load_results(fast) == load_results(slow), (seed, str(case))
+        assert fast.predictions.read_bytes() == slow.predictions.read_bytes(), (seed, str(case))
+    report_figure(f"bursts of plain rows: layouts of an earlier row used: {dict(counts)}")
+    assert min(counts["single"], counts["several"]) > 5 * PLAIN_CASES

@@ -43,8 +43,8 @@ def draw_record(rng, form, labels, odd_values, odd_percentage):
         new = {f"new{rng.random()}": 1} if rng.random() < 0.1 else {}
         return {"label": label, **pairs, **new}
     if form == "list":
-        more = [2.5] * (rng.random() < odd_percentage / 100)
-        return {"label": label, "values": [*features.values(), *more], **others}
+        length = rng.choice([1, 3]) if rng.random() < odd_percentage / 50 else 2
+        return {"label": label, "values": [*features.values(), 2.5][:length], **others}
     members = {"label": label, **features, **others}
     if form == "flat" and rng.random() < odd_percentage / 100:
         members["c"] = 1
