@@ -70,6 +70,8 @@ class LayoutCache:
 
     def store(self, context: Context, cells: Cells, batch: Batch) -> None:
         """Store the layout of the first of the records interpreted as `batch`, if it is plain."""
+        if context.types or _has_other_roles(context.read_options):
+            return
         if len(batch) > 1:
             cells, batch = cells[:1], batch.slice_first(1)
         if _is_plain(context, batch):
@@ -174,8 +176,7 @@ def _scale(context: Context, numbers: Array) -> NDArray[np.float64] | None:
 def _is_plain(context: Context, batch: Batch) -> bool:
     """Return whether a record contains only numbers and a label, and adds no knowledge."""
     return (
-        not (context.types or _has_other_roles(context.read_options))
-        and len(batch.rows) == batch.n_rows == 1
+        len(batch.rows) == batch.n_rows == 1
         and batch.missing is None
         and batch.inferred.schema is context.schema
         and not (batch.inferred.names or batch.inferred.seen)
