@@ -61,17 +61,17 @@ class CellInterpreter(Interpreter):
     ) -> Batch:
         self._update_context(knowledge, redeliveries)
         cells = self.scan(rows)
-        are_few = 0 < len(rows) <= MAX_RECORDS and not knowledge.unseen
+        uses_layout = 0 < len(rows) <= MAX_RECORDS and not knowledge.unseen
         fields = {"source": self._name, "ends": rows.ends, **fields}
-        if are_few:
-            alike = self._layout_cache.interpret(self._context, cells, self._names, fields)
-            if alike is not None:
-                return alike
+        if uses_layout:
+            cached = self._layout_cache.interpret(self._context, cells, self._names, fields)
+            if cached is not None:
+                return cached
         interpretation = Interpretation(self._context, cells, self._names)
         self._other_labels |= interpretation.other_labels
         self._unknown_names = self._unknown_names or [*interpretation.unknown_names]
         batch = interpretation.build_batch(**fields)
-        if are_few:
+        if uses_layout:
             self._layout_cache.store(self._context, cells, batch)
         if knowledge.unseen and self._context.columns is None:
             key = batch.inferred.schema.key

@@ -222,9 +222,9 @@ class Vocabulary:
         return ids
 
     def get_known_ids(self, names: Sequence[Hashable]) -> NDArray[np.int32] | None:
-        """Return the IDs of names that are those of the latest lookup; None if they may differ.
+        """Return the cached IDs of the names in the latest lookup.
 
-        None is also returned if any of the names is unknown.
+        Return None if these names are others, or if any of them is unknown.
         """
         n = len(names)
         if type(names) is NamesPrefix:

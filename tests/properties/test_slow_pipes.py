@@ -39,13 +39,14 @@ def draw_lines(rng, folder):
 
 def draw_plain_case(rng):
     """Return a random case with a pipe of numbers and labels, with an odd value now and then."""
-    form, odd_share = (
-        rng.choice(["csv", "objects", "nested", "lists", "libsvm"]),
-        rng.choice([0, 0.1]),
-    )
+    form = rng.choice(["csv", "objects", "nested", "lists", "libsvm"])
+    odd_share, labels = rng.choice([0, 0.1]), rng.choice([["a", "b"], ["7", "8", "9"]])
     names, lines = [f"f{i}" for i in range(rng.randrange(1, 6))], []
-    for _ in range(60):
-        label = rng.choice("ab")
+    for i in range(60):
+        # One label may occur late, and the labels of some rows may be null or new.
+        label = rng.choice(labels[: 1 + (i > 3) + (i > 30)])
+        if rng.random() < odd_share / 3:
+            label = rng.choice(["", "5"])
         values = [rng.choice([0, 1, 255, 256, -2.5, 0.125]) for _ in names]
         if rng.random() < odd_share:
             values[rng.randrange(len(names))] = rng.choice([None, "x", True])
@@ -58,11 +59,10 @@ def draw_plain_case(rng):
         elif form == "lists":
             if rng.random() < odd_share:
                 values = (2 * values)[: len(values) + rng.choice([-1, 1])]
-            line = json.dumps({"x": values, "y": label})
+            line = json.dumps({"x": values, "y": label or None})
         else:
-            line = json.dumps(
-                {"label": label, **(features if form == "objects" else {"inner": features})}
-            )
+            members = features if form == "objects" else {"inner": features}
+            line = json.dumps({"label": label or None, **members})
         lines.append(line.encode() + b"\n")
     header = ",".join([*names, "label"]).encode() + b"\n" if form == "csv" else b""
     options = ["--skip-bad", *rng.choice([[], ["--standardize"], ["--scale", "0.5"]])]
@@ -70,8 +70,8 @@ def draw_plain_case(rng):
 
 
 def draw_bursts(rng, lines):
-    """Return the lines, joined to random bursts in half of the cases."""
-    sizes = rng.choice([[1], [1, 2, 5]])
+    """Return the lines, joined to bursts of several lines in two cases of three."""
+    sizes = rng.choice([[1], [1, 2, 5], [3]])
     bursts = []
     while lines:
         size = rng.choice(sizes)

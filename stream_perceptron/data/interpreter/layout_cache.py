@@ -26,7 +26,7 @@ from stream_perceptron.model.arrays import Array
 from stream_perceptron.model.rows import Rows
 from stream_perceptron.model.vocabulary import NamesPrefix
 
-MAX_RECORDS = 32  # more records are interpreted as a block, which is then as fast
+MAX_RECORDS = 32  # interpreting more records as a block takes about the same time
 _MAX_CACHED_LABELS = 1000
 _MIN_VECTORIZED = 64  # the sum of fewer values is faster in Python
 _NUMERIC = (Kind.NUMBER, Kind.BOOL)
@@ -117,15 +117,15 @@ class LayoutCache:
 def _read_features(layout: _Layout, cells: Cells) -> Rows | None:
     """Return the features of records; None if the layout does not apply."""
     n, members = len(cells), cells.members
-    # A record has a name at most once, so all records have the names of the layout if there are no
-    # others.
+    # No name occurs twice in a record, so equal sequences of names mean that each record has the
+    # names of the layout.
     have_same_names = _serialize_name_ids(cells) == layout.name_ids * n
     if not (have_same_names and layout.cell_names.has_same_list_as(cells.names)):
         return None
     if layout.member_kinds is not None and (
         members is None
         or members.kinds.tobytes() != layout.member_kinds * n
-        or len(set(np.diff(members.starts).tolist())) > 1
+        or (n > 1 and len(set(np.diff(members.starts).tolist())) > 1)
     ):
         return None
     if layout.features is None:

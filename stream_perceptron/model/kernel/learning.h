@@ -283,8 +283,8 @@ static ptrdiff_t learn(const Model *model, const Rows *rows, const Results *resu
     const size_t width = model->stride;
     const size_t room = rows->longest + LANES;
     const size_t room_raw = model->statistics != NULL ? room : 0;
-    const ptrdiff_t most_marks = MAX_MARKS * rows->longest;
-    size_t n_marks = model->d < most_marks ? model->d : most_marks;
+    const ptrdiff_t max_marks = MAX_MARKS * rows->longest;
+    size_t n_marks = model->d < max_marks ? model->d : max_marks;
     if (is_aligned_table(rows)) n_marks = 0; /* its rows need no sorting */
     const size_t n_doubles = 5 * width + 3 * (room + (room + 1) / 2) + room_raw +
                              (room_raw + 1) / 2 + 7 * room_raw + n_marks + (n_marks + 7) / 8;
