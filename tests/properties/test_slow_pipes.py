@@ -43,9 +43,10 @@ def draw_plain_case(rng):
     odd_share, labels = rng.choice([0, 0.1]), rng.choice([["a", "b"], ["7", "8", "9"]])
     names, lines = [f"f{i}" for i in range(rng.randrange(1, 6))], []
     for i in range(60):
-        # One label may occur late, and the labels of some rows may be null or new.
+        # One label may occur late, and the labels of some rows may be null or new. The first row,
+        # from which the format is detected, has a label.
         label = rng.choice(labels[: 1 + (i > 3) + (i > 30)])
-        if rng.random() < odd_share / 3:
+        if i and rng.random() < odd_share / 3:
             label = rng.choice(["", "5"])
         values = [rng.choice([0, 1, 255, 256, -2.5, 0.125]) for _ in names]
         if rng.random() < odd_share:
