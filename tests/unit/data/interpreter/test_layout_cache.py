@@ -15,7 +15,6 @@ from stream_perceptron.data.interpreter.name_roles import NameRoles
 from stream_perceptron.data.schema import ReadOptions
 from stream_perceptron.data.text.records import RawLines
 from stream_perceptron.data.text.scanning import CsvScanner, JsonScanner, LibsvmScanner
-from stream_perceptron.model.vocabulary import Vocabulary
 
 COLUMNS = ("label", "a", "b", "text", "id")
 ODD_VALUES = [None, True, "", "\u00a0", "NA", "x", 1e400, 1e300, -0.0, 2**60, [1], {"u": 1}]
@@ -131,9 +130,10 @@ def interpret_blocks(context, blocks, n_learned):
             assert summarize_batch(actual) == summarize_batch(expected)
             n_cache_hits += 1
         inferred = expected.inferred
-        if context.learns and (inferred.names or inferred.schema != context.schema):
-            vocabulary = Vocabulary([*context.vocabulary.names, *inferred.names])
-            context = replace(context, schema=inferred.schema, vocabulary=vocabulary)
+        if context.learns:
+            context.vocabulary.extend(inferred.names)
+            if inferred.schema is not context.schema:
+                context = replace(context, schema=inferred.schema)
     return n_cache_hits
 
 
