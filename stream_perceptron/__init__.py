@@ -20,11 +20,13 @@ from stream_perceptron.perceptron import SGDPerceptron
 if _typing.TYPE_CHECKING:
     from stream_perceptron.diagnostics.update_check import check_update
     from stream_perceptron.live.sweep import Trial, sweep
+    from stream_perceptron.standardizer import Standardizer
 
 __version__ = "0.1.0"
 
 # Imported on first use, because most programs do not need them.
 _LAZY_IMPORTS = {
+    "Standardizer": "stream_perceptron.standardizer",
     "Trial": "stream_perceptron.live.sweep",
     "check_update": "stream_perceptron.diagnostics.update_check",
     "sweep": "stream_perceptron.live.sweep",
@@ -40,6 +42,7 @@ __all__ = [
     "SGDPerceptron",
     "SampleError",
     "SourceError",
+    "Standardizer",
     "StreamPerceptronError",
     "Trial",
     "UpdateError",

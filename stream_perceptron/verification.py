@@ -112,8 +112,8 @@ def _create_initial_model(live: LiveModel) -> LiveModel:
         max_weights=original.max_weights,
         class_weight=original.class_weight,
     )
-    if live.read_options.standardize:
-        model.network.scaler = Scaler()
+    if original.network.scaler is not None:
+        model.network.scaler = Scaler(has_indicators=original.network.scaler.has_indicators)
     # Without classes, the first learned label determines the type of all labels.
     label_type = None if original.classes is None else live.schema.label_type
     return LiveModel(model, live.read_options, Schema(label_type=label_type))
@@ -365,7 +365,7 @@ def _require_equal_statistics(model: SGDPerceptron, other: SGDPerceptron) -> Non
     features = slice(len(model.features_))
     actual, expected = scaler.get_statistics(features), other_scaler.get_statistics(features)
     if (index := _find_first_difference(actual, expected)) is not None:
-        name = ("count", "mean", "variance")[index[0]]
+        name = ("count", "mean", "variance", "indicator flag")[index[0]]
         quantity = f"the {name} of feature {model.features_[index[1]]!r}"
         _require_equal(quantity, actual[index], expected[index])
 
@@ -406,7 +406,6 @@ def _require_equal_pending(actual: PendingSamples, expected: PendingSamples) -> 
             [array.tobytes() for array in pending.arrays().values()],
             pending.ids,
             pending.columns,
-            pending.indicators,
         )
         for pending in (actual, expected)
     ]

@@ -25,7 +25,7 @@ from stream_perceptron.model.arrays import Array, Arrays
 if TYPE_CHECKING:
     import zipfile
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 _FORMAT = "stream_perceptron checkpoint"
 _MAX_LENGTH = 2**31  # rows or columns of an array, exclusive
@@ -34,7 +34,7 @@ _MAX_FILE_SIZE = 2**34  # bytes
 _ARRAYS: dict[str, tuple[str, tuple[str | int, ...]]] = {
     "weights": ("<f8", ("labels", "features")),
     "biases": ("<f8", ("labels",)),
-    "statistics": ("<f8", (3, "features")),
+    "statistics": ("<f8", (4, "features")),
     "class_counts": ("<i8", ("labels",)),
     "confusion": ("<i8", ("pairs of labels", 3)),
     "window": ("|b1", ("samples",)),
@@ -194,10 +194,11 @@ def _parse_meta(text: bytes) -> dict[str, object]:
     version = meta.pop("format_version", None)
     if type(version) is not int or version < 1:
         raise CheckpointError(f"format version {version!r} is not a positive integer")
-    if version > FORMAT_VERSION:
+    if version != FORMAT_VERSION:
+        remedy = "upgrade stream-perceptron" if version > FORMAT_VERSION else "train it again"
         raise CheckpointError(
-            f"has format version {version}; this program reads versions up to {FORMAT_VERSION}: "
-            "upgrade stream-perceptron"
+            f"has format version {version}, but this program reads version {FORMAT_VERSION}: "
+            f"{remedy}"
         )
     return meta
 

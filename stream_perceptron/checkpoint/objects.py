@@ -20,9 +20,10 @@ import numpy as np
 from stream_perceptron.checkpoint.codec import Fields, decode_name, encode_name
 from stream_perceptron.errors import CheckpointError
 
-# The classes that can be saved, by their public module in River or, for encoders, in this package.
+# The classes that can be saved, by their public module in River or in this package.
 _CLASSES = {
-    "encoders": "DateEncoder WordCounter",
+    "encoders": "DateEncoder WordEncoder",
+    "standardizer": "Standardizer",
     "compose": "Discard Pipeline Prefixer Renamer Select SelectType Suffixer TransformerProduct "
     "TransformerUnion",
     "feature_extraction": "BagOfWords PolynomialExtender TFIDF",
@@ -35,7 +36,10 @@ _CLASSES = {
     "Huber Log Poisson Quantile Squared",
     "optim.schedulers": "Constant InverseScaling Optimal",
 }
-_STEP_MODULES = ("encoders", "compose", "feature_extraction", "feature_selection", "preprocessing")
+_OWN_MODULES = ("encoders", "standardizer")
+_STEP_MODULES = (
+    *_OWN_MODULES, "compose", "feature_extraction", "feature_selection", "preprocessing"
+)  # fmt: skip
 _TYPES = {kind.__name__: kind for kind in (bool, bytes, float, int, str)}
 _NUMBER_TYPES = (bool, int, float, np.number, np.bool_)
 # NumPy types for which River's results differ from its results for Python numbers.
@@ -207,7 +211,7 @@ _DECODERS: dict[str, Callable[[Any], Any]] = {
 
 def _resolve_module(module: str) -> str:
     """Return the full name of a module in `_CLASSES`."""
-    return f"{'stream_perceptron' if module == 'encoders' else 'river'}.{module}"
+    return f"{'stream_perceptron' if module in _OWN_MODULES else 'river'}.{module}"
 
 
 @cache

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 Steps = dict[object, Any]  # steps by name; None stands for the perceptron
 
+# The River transformers that a `Scaler` can replace, and whether they have indicators.
+SCALERS = {"Standardizer": True, "StandardScaler": False}
+
 
 def split_pipeline(model: SGDPerceptron | Pipeline) -> tuple[object, SGDPerceptron]:
     """Return the steps before a pipeline's perceptron, encoded as JSON, and the perceptron."""
@@ -90,26 +93,25 @@ def build_pipeline(
         if steps:
             raise CheckpointError("has both a pipeline and its own scaler")
         model.network.scaler = None
-        steps = {"scaler": _build_river_scaler(scaler, model), "SGDPerceptron": None}
+        river_scaler = _build_river_scaler(scaler, model)
+        steps = {type(river_scaler).__name__: river_scaler, "SGDPerceptron": None}
     named_steps = [(name, model if step is None else step) for name, step in steps.items()]
     if not any(encoded):
         return Pipeline(*named_steps) if named_steps else model
     from river.compose import Discard, TransformerUnion
 
-    from stream_perceptron.encoders import DateEncoder, WordCounter
+    from stream_perceptron.encoders import DateEncoder, WordEncoder
 
-    other_columns: Any = Discard(*chain.from_iterable(encoded))
-    for _, step in named_steps[:-1]:
-        other_columns = other_columns | step
     # The first transformer wins if an encoded feature has the same name as a column.
-    transformers = [other_columns]
+    transformers: list[Any] = [Discard(*chain.from_iterable(encoded))]
     if encoded.one_hot:
         transformers.append(_build_one_hot_encoder(encoded.one_hot, model))
     if encoded.dates:
         transformers.append(DateEncoder(*encoded.dates))
     if encoded.words:
-        transformers.append(WordCounter(*encoded.words))
-    return Pipeline(("features", TransformerUnion(*transformers)), ("SGDPerceptron", model))
+        transformers.append(WordEncoder(*encoded.words))
+    named_steps = named_steps or [("SGDPerceptron", model)]
+    return Pipeline(("features", TransformerUnion(*transformers)), *named_steps)
 
 
 def _build_one_hot_encoder(columns: Sequence[str], model: SGDPerceptron) -> object:
@@ -126,7 +128,7 @@ def _build_one_hot_encoder(columns: Sequence[str], model: SGDPerceptron) -> obje
 
 
 def absorb_scaler(steps: object, model: SGDPerceptron) -> str | None:
-    """Move the statistics of a saved StandardScaler into the model's own scaler.
+    """Move the statistics of a saved Standardizer or StandardScaler into the model's own scaler.
 
     Returns
     -------
@@ -135,27 +137,31 @@ def absorb_scaler(steps: object, model: SGDPerceptron) -> str | None:
     """
     transformers = [step for step in decode_steps(steps).values() if step is not None]
     for step in transformers:
-        if type(step).__name__ != "StandardScaler":
+        if type(step).__name__ not in SCALERS:
             return type(step).__name__
         if not step.with_std:
             return "StandardScaler(with_std=False)"
     if not transformers:
         return None
-    if len(transformers) > 1:
-        return "StandardScaler (twice)"
+    (*others, river_scaler) = transformers
+    class_name = type(river_scaler).__name__
+    if others:
+        return f"{class_name} (twice)"
     names = model.network.feature_names
     columns = {name: i for i, name in enumerate(names)}
-    statistics = np.zeros((3, len(names)))
-    (river_scaler,) = transformers
+    has_indicators = SCALERS[class_name]
+    standardized = river_scaler.standardized if has_indicators else columns
+    statistics = np.zeros((4, len(names)))
+    statistics[3] = [name not in standardized for name in names]
     for name, count in river_scaler.counts.items():
         if name not in columns:
-            return f"StandardScaler (with feature {str(name)[:50]!r}, which the model lacks)"
+            return f"{class_name} (with feature {str(name)[:50]!r}, which the model lacks)"
         numbers = count, river_scaler.means.get(name, 0), river_scaler.vars.get(name, 0)
         try:
-            statistics[:, columns[name]] = numbers
+            statistics[:3, columns[name]] = numbers
         except OverflowError:
             raise CheckpointError("statistics are not finite numbers") from None
-    scaler = Scaler(statistics)
+    scaler = Scaler(statistics, has_indicators)
     require_valid_statistics(scaler)
     model.network.scaler = scaler
     return None
@@ -163,25 +169,36 @@ def absorb_scaler(steps: object, model: SGDPerceptron) -> str | None:
 
 def require_valid_statistics(scaler: Scaler) -> None:
     """Check that samples can have produced these statistics."""
-    counts, means, variances = scaler.statistics
+    counts, means, variances, is_indicator = scaler.statistics
     if not np.isfinite(scaler.statistics).all():
         raise CheckpointError("statistics are not finite numbers")
-    if ((counts < -1) | (counts != np.floor(counts)) | (counts >= 2**53)).any():
+    if ((counts < 0) | (counts != np.floor(counts)) | (counts >= 2**53)).any():
         raise CheckpointError("statistics have counts that are not whole numbers")
     is_unseen = counts <= 0
     if (variances < 0).any() or means[is_unseen].any() or variances[is_unseen].any():
         raise CheckpointError("statistics are inconsistent")
+    if not np.isin(is_indicator, (0, scaler.has_indicators)).all():
+        raise CheckpointError("statistics have indicators other than 0 and 1")
+
+
+def get_class_name(scaler: Scaler) -> str:
+    """Return the name of the River transformer that scales features as `scaler` does."""
+    return next(name for name, value in SCALERS.items() if value == scaler.has_indicators)
 
 
 def _build_river_scaler(scaler: Scaler, model: SGDPerceptron) -> object:
-    """Build a River scaler with the statistics of a model's own scaler."""
+    """Build a River transformer with the statistics of a model's own scaler."""
     from river.preprocessing import StandardScaler
 
-    river_scaler: Any = StandardScaler()
-    for name, (count, mean, variance) in zip(
+    from stream_perceptron.standardizer import Standardizer
+
+    river_scaler: Any = Standardizer() if scaler.has_indicators else StandardScaler()
+    for name, (count, mean, variance, is_indicator) in zip(
         model.features_, scaler.statistics.T.tolist(), strict=False
     ):
         if count > 0:
             river_scaler.counts[name] = int(count)
             river_scaler.means[name], river_scaler.vars[name] = mean, variance
+            if scaler.has_indicators and not is_indicator:
+                river_scaler.standardized.add(name)
     return river_scaler

@@ -211,6 +211,7 @@ def encode_model(model: SGDPerceptron | Pipeline) -> tuple[dict[str, object], Ar
     if snapshot.class_counts is not None:
         arrays["class_counts"] = snapshot.class_counts
     if snapshot.scaler is not None:
+        saved["scaler"] = pipelines.get_class_name(snapshot.scaler)
         arrays["statistics"] = snapshot.scaler.statistics
     return {"kernel": KERNEL, "model": saved, "steps": steps}, arrays
 
@@ -236,6 +237,10 @@ class _State:
     features: list[object]
     # "balanced", or pairs of an encoded label and its weight.
     class_weight: object = field(default=None, metadata={"optional": True})
+    # The River transformer that standardizes features in the same way; None if they are not scaled.
+    scaler: str | None = field(
+        default=None, metadata={"optional": True, "one_of": tuple(pipelines.SCALERS)}
+    )
 
 
 def _decode_model(meta: dict[str, object], members: Arrays) -> SGDPerceptron:
@@ -268,8 +273,11 @@ def _decode_model(meta: dict[str, object], members: Arrays) -> SGDPerceptron:
     if state.drawn_labels > len(labels) or state.drawn_features > len(features):
         raise CheckpointError("model has drawn weights for more names than it has")
     statistics = members.get("statistics")
-    scaler = None if statistics is None else Scaler(statistics)
-    if scaler is not None:
+    if (statistics is None) != (state.scaler is None):
+        raise CheckpointError("model has a scaler without statistics, or statistics without one")
+    scaler = None
+    if statistics is not None:
+        scaler = Scaler(statistics, pipelines.SCALERS[str(state.scaler)])
         pipelines.require_valid_statistics(scaler)
     counts = members.get("class_counts")
     if (counts is None) != (class_weight != "balanced"):

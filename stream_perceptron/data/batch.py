@@ -213,8 +213,6 @@ class Batch:
     # Notices about the source, which come with its first usable rows.
     notices: tuple[Notice, ...] = ()
     missing: MissingValues | None = None  # of the usable rows; None if no value is missing
-    # The features that encode texts or dates, which a scaler leaves unchanged.
-    unscaled: frozenset[str] = frozenset()
     # The contents of the passthrough columns and the join ID of each usable row.
     passthrough: list[tuple[object, ...]] = field(default_factory=list)
     # The byte offset of each row's end in a text file, shape (n_rows,); None for other sources.

@@ -68,7 +68,7 @@ class RandomDraws(Source):
             if opening is not None:
                 first = first or opening
                 request = request.after(opening.schema)
-        return None if first is None else Opening(first.context, request.schema)
+        return None if first is None else first._replace(schema=request.schema)
 
     def fingerprints(self) -> list[Fingerprint]:
         return [fingerprint for source in self.files for fingerprint in source.fingerprints()]
@@ -199,7 +199,6 @@ def _concatenate_batches(
         missing=concatenate_missing(
             [b.missing or MissingValues(np.zeros(len(b.rows), np.intp)) for b in batches]
         ),
-        unscaled=frozenset().union(*(batch.unscaled for batch in batches)),
     )
 
 

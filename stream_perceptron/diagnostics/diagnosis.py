@@ -138,12 +138,13 @@ def _check_unscaled_features(live: LiveModel) -> Iterator[Finding]:
 
 
 def _check_constant_features(live: LiveModel) -> Iterator[Finding]:
-    """Yield a finding if standardized features had a single value in all samples."""
+    """Yield a finding if features other than indicators had a single value in all samples."""
     scaler, names = live.model.network.scaler, live.model.features_
     if scaler is None or live.progress.samples < _MIN_SAMPLES:
         return
-    counts, _, spread = scaler.get_statistics(slice(len(names)))
-    constant = [str(names[i]) for i in np.flatnonzero((counts > 1) & (spread == 0)).tolist()]
+    counts, _, variances, is_indicator = scaler.get_statistics(slice(len(names)))
+    is_constant = (counts > 1) & (variances == 0) & (is_indicator == 0)
+    constant = [str(names[i]) for i in np.flatnonzero(is_constant).tolist()]
     if constant:
         shown = format_names(live.schema.sort_by_column(constant))
         yield Finding(

@@ -44,7 +44,7 @@ class WorkedSample:
         lr = after.lr if isinstance(after.lr, float) else after.lr.get(before.n_updates)
         class_weights = copy.deepcopy(before.network.class_weights)
         # Train with lr=0 to add the row's new labels and features without changing weights.
-        samples = Samples(batch.features, batch.labels, batch.weights, batch.unscaled)
+        samples = Samples(batch.features, batch.labels, batch.weights)
         result = before.network.train(samples, 0.0, before.epsilon, TrainOptions())
         net = before.network.compute_nets(batch.features)[0]
         target = before.classes_.index(label)

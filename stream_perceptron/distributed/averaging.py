@@ -103,12 +103,8 @@ def _unite_networks(base: Network, networks: Sequence[Network]) -> Snapshot:
     initial = base.store.compute_initial_weights(*shape, n_drawn)
     scaler = None
     if base.scaler is not None:
-        unscaled: set[Hashable] = set()
-        for network in all_networks:
-            if network.scaler is not None:
-                unscaled |= network.scaler.find_unscaled(network.feature_names)
-        scaler = Scaler()
-        scaler.extend(0, np.array([name in unscaled for name in features], bool))
+        scaler = Scaler(has_indicators=base.scaler.has_indicators)
+        scaler.extend(0, len(features))
     return Snapshot(
         [*labels], [*features], initial[:, 1:], initial[:, 0], n_drawn,
         base.n_seen, base.n_updates, base.last_error, scaler, _sum_counts(base, networks, labels),
@@ -170,12 +166,11 @@ def _merge_statistics(united: Network, base: Network, networks: Sequence[Network
 
 
 def _align_statistics(network: Network, united: Network) -> Floats:
-    """Return the statistics of a network's scaler for all features of `united`, shape (3, d)."""
+    """Return the statistics of a network's scaler for all features of `united`, shape (4, d)."""
     assert network.scaler is not None
     assert united.scaler is not None
     names = tuple(network.feature_names)
     statistics = united.scaler.get_statistics(slice(len(united.feature_names)))
-    statistics[:] = np.where(statistics[0] < 0, statistics, 0.0)
     feature_ids = united.features.find_ids(names)
     statistics[:, feature_ids] = network.scaler.get_statistics(slice(len(names)))
     return statistics
@@ -183,7 +178,11 @@ def _align_statistics(network: Network, united: Network) -> Floats:
 
 def _require_descent(base: SGDPerceptron, model: SGDPerceptron) -> None:
     """Check that the parameters, names and counts of `model` can result from training `base`."""
-    if type(model.network.scaler) is not type(base.network.scaler):
+    scaler, base_scaler = model.network.scaler, base.network.scaler
+    has_indicators, base_has_indicators = (
+        None if s is None else s.has_indicators for s in (scaler, base_scaler)
+    )
+    if has_indicators != base_has_indicators:
         raise CheckpointError("it scales features differently from the base")
     for option, name in _SHARED_PARAMETERS.items():
         value, base_value = getattr(model, name), getattr(base, name)

@@ -30,7 +30,6 @@ class PendingSample(NamedTuple):
     names: Names  # the names of its features
     values: Array  # float64; or uint8, multiplied by `scale` when used
     scale: float  # 1 for float64
-    indicators: frozenset[Any]  # the features that encode texts and dates
     weight: float
     predicted: int  # the number of the predicted label, -1 for none
 
@@ -72,7 +71,6 @@ class PendingSamples:
     # The part of the samples that is saved as JSON, not in arrays.
     ids: list[str] = field(default_factory=list)
     columns: list[str] = field(default_factory=list)  # the names of their features
-    indicators: list[str] = field(default_factory=list)
     samples: dict[str, PendingSample] = field(default_factory=dict, metadata={"saved": False})
     _last_names: Names = field(default=(), metadata={"saved": False})
 
@@ -161,9 +159,7 @@ class PendingSamples:
                 index_by_name = {name: index for index, name in enumerate(names_of_row)}
                 order = np.array([index_by_name[name] for name in names], np.intp)
             values = features.values[starts[row] : starts[row + 1]][order]
-            self._add(
-                key, names, values, features.scale, batch.unscaled, weights[row], numbers[row]
-            )
+            self._add(key, names, values, features.scale, weights[row], numbers[row])
 
     def feature_names(self) -> set[object]:
         """Return the names of the features of all samples."""
@@ -174,7 +170,6 @@ class PendingSamples:
         samples = list(self.samples.values())
         rows = _build_rows(samples)
         self.ids, self.columns = list(self.samples), list(map(str, rows.names))
-        self.indicators = sorted(frozenset().union(*(sample.indicators for sample in samples)))
         numbers = [np.empty(0), *(s.values for s in samples if s.values.dtype != np.uint8)]
         cells = [np.empty(0, np.uint8), *(s.values for s in samples if s.values.dtype == np.uint8)]
         # A scale of 0 stands for float64.
@@ -217,7 +212,7 @@ class PendingSamples:
             or not _are_between(predicted, -1, n_labels - 1)
         ):
             raise CheckpointError("pending samples are inconsistent")
-        encoded_names, columns = frozenset(self.indicators), tuple(self.columns)
+        columns = tuple(self.columns)
         remaining_values = {False: numbers, True: cells}
         saved = zip(scales.tolist(), weights.tolist(), predicted.tolist(), strict=True)
         spans = zip(starts.tolist(), starts[1:].tolist(), strict=False)
@@ -228,20 +223,16 @@ class PendingSamples:
             values, remaining_values[scale != 0] = np.split(
                 remaining_values[scale != 0], [end - start]
             )
-            self._add(key, names, values, scale or 1.0, encoded_names, weight, number)
+            self._add(key, names, values, scale or 1.0, weight, number)
 
     def _add(
-        self, key: str, names: Names, values: Array, scale: float,
-        encoded_names: frozenset[object], weight: float, predicted: int,
-    ) -> None:  # fmt: skip
+        self, key: str, names: Names, values: Array, scale: float, weight: float, predicted: int
+    ) -> None:
         """Add a pending sample with its own copy of the values."""
         if names is not self._last_names and names == self._last_names:
             names = self._last_names  # samples with equal names share one object
         self._last_names = names
-        indicators = encoded_names and encoded_names.intersection(names)
-        self.samples[key] = PendingSample(
-            names, values.copy(), scale, indicators, weight, predicted
-        )
+        self.samples[key] = PendingSample(names, values.copy(), scale, weight, predicted)
 
 
 def _format_id(value: Any) -> Any:
@@ -275,7 +266,7 @@ def _join_features(
 ) -> Batch:
     """Return the usable rows of a batch; label rows get the features of their samples."""
     order, missing = np.arange(len(used)), batch.missing
-    weights, unscaled = batch.weights[used], batch.unscaled
+    weights = batch.weights[used]
     missing = None if missing is None else missing[np.array(used, np.intp)]
     if earlier_samples or rows_in_batch:
         samples = list(earlier_samples.values())
@@ -284,7 +275,6 @@ def _join_features(
         if samples:
             features = concatenate_rows([features, _build_rows(samples)])
             weights = np.concatenate([weights, [sample.weight for sample in samples]])
-            unscaled = unscaled.union(*(sample.indicators for sample in samples))
         features, weights = features[order], weights[order]
         if missing is not None:
             missing = missing.clear([*earlier_samples, *rows_in_batch])
@@ -295,7 +285,6 @@ def _join_features(
         labels=[batch.labels[i] for i in used],
         weights=weights,
         missing=missing,
-        unscaled=unscaled,
         passthrough=[batch.passthrough[i] for i in used],
     )
 

@@ -6,7 +6,6 @@ import math
 import threading
 import warnings
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from collections.abc import Set as AbstractSet
 from functools import wraps
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -366,7 +365,7 @@ class Network:
         try:
             features, labels = growth.find_new_names(start, end)
             self._warn_of_similar_labels(labels)
-            self._add_names(features, labels, task.samples.unscaled)
+            self._add_names(features, labels)
             if self.class_weights is not None:
                 with np.errstate(over="ignore"):
                     weights = weights * self.class_weights.compute_factors(
@@ -401,13 +400,8 @@ class Network:
         self._remove_names_without_weights()
         self._add_names(features, labels)
 
-    def _add_names(
-        self,
-        features: Sequence[Hashable],
-        labels: Sequence[Hashable],
-        unscaled: AbstractSet[Hashable] = frozenset(),
-    ) -> None:
-        """Add names without locking; the features in `unscaled` are never standardized."""
+    def _add_names(self, features: Sequence[Hashable], labels: Sequence[Hashable]) -> None:
+        """Add names without locking."""
         if not features and not labels:
             return
         k, d = self.store.shape
@@ -415,7 +409,7 @@ class Network:
         is_drawn = self.n_seen == 0
         weights = self.store.grow(k + len(labels), d + len(features), is_drawn)
         if self.scaler is not None:
-            self.scaler.extend(d, np.array([name in unscaled for name in features], bool))
+            self.scaler.extend(d, len(features))
         self.labels.extend(labels)
         self.features.extend(features)
         self._label_types |= set(map(type, labels))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib import import_module
@@ -296,8 +295,6 @@ class Samples(NamedTuple):
     rows: Rows
     labels: Sequence[Hashable]  # None for a row that is only predicted
     weights: NDArray[np.float64]  # the sample weights, shape (n,)
-    # New features with these names are not scaled.
-    unscaled: AbstractSet[Hashable] = frozenset()
 
 
 @lru_cache(maxsize=16)

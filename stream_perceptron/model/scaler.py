@@ -2,38 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
-
 import numpy as np
-from numpy.typing import NDArray
 
 from stream_perceptron.model.arrays import Array, Floats
 
 FeatureIds = Array | slice
 
-_UNSCALED_COUNT = -1.0
-
 
 class Scaler:
     """Standardizes features with their running counts, means and variances.
 
-    It computes the same values as River's `StandardScaler`, with Welford's recurrences [^1]; a
-    feature that has not varied becomes 0. Absent features are not counted; one-hot features stay
-    unscaled.
+    It computes the same values as `Standardizer` or, without indicators, River's `StandardScaler`,
+    with Welford's recurrences [^1]; a feature that has not varied becomes 0. Absent features are
+    not counted. Indicators, which have only been 0 or 1 so far, are not standardized.
 
     Parameters
     ----------
     statistics
-        Initial statistics, shape (3, d).
+        Initial counts, means, variances and indicators, shape (4, d).
+    has_indicators
+        Whether there are indicators; if not, all features are standardized.
 
     Examples
     --------
     >>> scaler = Scaler()
-    >>> scaler.extend(0, np.array([False, True]))
+    >>> scaler.extend(0, 2)
     >>> for x in (1.0, 3.0):
     ...     is_finite = scaler.add_sample(np.arange(2), np.array([x, 1.0]))
     >>> scaler.statistics.tolist()
-    [[2.0, -1.0], [2.0, 0.0], [1.0, 0.0]]
+    [[2.0, 2.0], [2.0, 1.0], [1.0, 0.0], [0.0, 1.0]]
     >>> scaler.standardize(np.arange(2), np.array([5.0, 1.0])).tolist()
     [3.0, 1.0]
 
@@ -44,61 +41,55 @@ class Scaler:
 
     """
 
-    def __init__(self, statistics: Floats | None = None) -> None:
-        # Counts, means and variances, shape (3, at least d); a one-hot feature's count is -1.
+    def __init__(self, statistics: Floats | None = None, has_indicators: bool = True) -> None:
+        # Counts, means, variances and indicators (1 or 0), shape (4, at least d).
         self.statistics: Floats = (
-            np.zeros((3, 0)) if statistics is None else np.array(statistics, np.float64)
+            np.zeros((4, 0)) if statistics is None else np.array(statistics, np.float64)
         )
+        self.has_indicators = has_indicators
 
     def __len__(self) -> int:
         return len(self.statistics[0])
 
     def copy_first(self, n_features: int) -> Scaler:
         """Return a copy with only the first `n_features` features."""
-        return Scaler(self.statistics[:, :n_features])
+        return Scaler(self.statistics[:, :n_features], self.has_indicators)
 
-    def extend(self, n_kept: int, is_unscaled: NDArray[np.bool_]) -> None:
+    def extend(self, n_kept: int, n_new: int) -> None:
         """Add new features after the first `n_kept`, replacing any that follow them."""
-        end = n_kept + len(is_unscaled)
+        end = n_kept + n_new
         statistics = self.statistics
         if end > len(self):
-            statistics = np.zeros((3, max(end, 2 * len(self))))
+            statistics = np.zeros((4, max(end, 2 * len(self))))
             statistics[:, :n_kept] = self.statistics[:, :n_kept]
-        statistics[:, n_kept:end] = 0.0
-        statistics[0, n_kept:end][is_unscaled] = _UNSCALED_COUNT
+        statistics[:3, n_kept:end] = 0.0
+        statistics[3, n_kept:end] = self.has_indicators
         self.statistics = statistics
 
-    def find_unscaled(self, all_names: Sequence[Hashable]) -> set[Hashable]:
-        """Return the names of the features that are not scaled, given all names in order."""
-        return {
-            name
-            for name, count in zip(all_names, self.statistics[0].tolist(), strict=False)
-            if count < 0
-        }
-
     def get_statistics(self, feature_ids: FeatureIds) -> Floats:
-        """Return a copy of the statistics of the given features, shape (3, m)."""
+        """Return a copy of the statistics of the given features, shape (4, m)."""
         return self.statistics[:, feature_ids].copy()
 
     def set_statistics(self, feature_ids: FeatureIds, statistics: Floats) -> None:
-        """Set the statistics of the given features, shape (3, m)."""
+        """Set the statistics of the given features, shape (4, m)."""
         self.statistics[:, feature_ids] = statistics
 
     def standardize(self, feature_ids: FeatureIds, x: Floats) -> Floats:
         """Return a sample's values x for the given features, standardized; shape (m,)."""
-        counts, means, variances = self.get_statistics(feature_ids)
+        _, means, variances, is_indicator = self.get_statistics(feature_ids)
         with np.errstate(all="ignore"):
             scaled = np.where(variances > 0, (x - means) / np.sqrt(variances), 0.0)
-        return np.where(counts < 0, x, scaled)
+        return np.where(is_indicator > 0, x, scaled)
 
     def add_sample(self, feature_ids: FeatureIds, x: Floats) -> bool:
         """Add a sample's values x to the features' statistics; return False on overflow."""
-        before = counts, means, variances = self.get_statistics(feature_ids)
+        counts, means, variances, is_indicator = self.get_statistics(feature_ids)
         with np.errstate(all="ignore"):
             new_counts = counts + 1.0
             new_means = means + (x - means) / new_counts
             new_variances = variances + ((x - means) * (x - new_means) - variances) / new_counts
-        after = np.where(counts < 0, before, np.stack([new_counts, new_means, new_variances]))
+        is_indicator *= (x == 0) | (x == 1)
+        after = np.stack([new_counts, new_means, new_variances, is_indicator])
         is_finite = bool(np.isfinite(after).all())
         if is_finite:
             self.set_statistics(feature_ids, after)
@@ -106,13 +97,13 @@ class Scaler:
 
     @staticmethod
     def merge_statistics(one: Floats, other: Floats) -> Floats:
-        """Merge the statistics of two sets of samples, shape (3, d), by Chan's formula [^1].
+        """Merge the statistics of two sets of samples, shape (4, d), by Chan's formula [^1].
 
         Examples
         --------
-        >>> one, other = np.array([[2.0], [1.0], [1.0]]), np.array([[2.0], [3.0], [1.0]])
+        >>> one, other = np.array([[2.0], [1.0], [1.0], [0]]), np.array([[2.0], [3.0], [1.0], [0]])
         >>> Scaler.merge_statistics(one, other).tolist()
-        [[4.0], [2.0], [2.0]]
+        [[4.0], [2.0], [2.0], [0.0]]
 
         References
         ----------
@@ -122,8 +113,8 @@ class Scaler:
         """
         total = one.copy()
         is_counted = other[0] > 0
-        n, mean, variance = one[:, is_counted]
-        other_n, other_mean, other_variance = other[:, is_counted]
+        n, mean, variance, is_indicator = one[:, is_counted]
+        other_n, other_mean, other_variance, is_other_indicator = other[:, is_counted]
         with np.errstate(all="ignore"):
             total_n = n + other_n
             mean_difference = other_mean - mean
@@ -136,27 +127,29 @@ class Scaler:
                 total_n,
                 mean + mean_difference * (other_n / total_n),
                 sum_of_squares / total_n,
+                is_indicator * is_other_indicator,
             )
         return total
 
     @staticmethod
     def subtract_statistics(before: Floats, after: Floats) -> Floats:
-        """Return the statistics of the samples in `after` but not in `before`, shape (3, d).
+        """Return the statistics of the samples in `after` but not in `before`, shape (4, d).
 
         This inverts Chan's formula. A variance that rounding makes negative becomes 0.
 
         Examples
         --------
-        >>> before, after = np.array([[2.0], [1.0], [1.0]]), np.array([[4.0], [2.0], [2.0]])
+        >>> before = np.array([[2.0], [1.0], [1.0], [0.0]])
+        >>> after = np.array([[4.0], [2.0], [2.0], [0.0]])
         >>> Scaler.subtract_statistics(before, after).tolist()
-        [[2.0], [3.0], [1.0]]
+        [[2.0], [3.0], [1.0], [0.0]]
 
         """
         new = np.zeros_like(after)
-        new[0] = np.where(after[0] < 0, after[0], after[0] - before[0])
+        new[0], new[3] = after[0] - before[0], after[3]
         is_counted = new[0] > 0
-        n, mean, variance = before[:, is_counted]
-        total_n, total_mean, total_variance = after[:, is_counted]
+        n, mean, variance, _ = before[:, is_counted]
+        total_n, total_mean, total_variance, _ = after[:, is_counted]
         new_n = new[0, is_counted]
         with np.errstate(all="ignore"):
             new[1, is_counted] = mean + (total_mean - mean) * (total_n / new_n)

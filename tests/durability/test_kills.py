@@ -6,7 +6,7 @@ import random
 import subprocess
 
 import pytest
-from helpers import CASE_FACTOR, COMMAND, read_outputs, run_under_kills
+from helpers import CASE_FACTOR, COMMAND, read_outputs, run_under_kills, write_jsonl
 
 from stream_perceptron import LiveModel
 
@@ -16,7 +16,8 @@ SCENARIOS = {
     "at random": (["--random"], 2),
     "three passes with a limit": (["--passes", "3", "--limit", "130000"], 2),
     "until the stop": (["--random", "--stop", "--epsilon", "1e-5"], 2),
-    "a table": (["--standardize", "--one-hot", "colour", "--lr", "0.1"], 2),
+    "a table": (["--one-hot", "colour"], 2),
+    "JSON objects": (["--one-hot", "colour"], 2),
 }
 
 
@@ -28,14 +29,22 @@ def learn_command(folder, source, options):
 
 
 def write_table(path):
-    """Write a table of texts, nulls and numbers; return its path."""
-    rng = random.Random(0)
-    lines = ["colour,a,b,label"]
-    for _ in range(20_000):
-        color, a = rng.choice(["red", "green", "blue"]), rng.gauss(50, 20)
-        b = "" if rng.random() < 0.1 else f"{rng.gauss(0, 0.1):.3f}"
-        lines.append(f"{color},{a:.2f},{b},{'high' if a > 60 or color == 'red' else 'low'}")
-    path.write_text("\n".join(lines) + "\n")
+    """Write a table of texts, nulls, numbers and an indicator that gets other values late."""
+    rng, rows = random.Random(0), []
+    for i in range(20_000):
+        color, a = rng.choice(["red", "green", "blue"]), round(rng.gauss(50, 20), 2)
+        b = None if rng.random() < 0.1 else round(rng.gauss(0, 0.1), 3)
+        label = "high" if a > 60 or color == "red" else "low"
+        rows.append({"colour": color, "a": a, "b": b, "c": rng.randrange(2 + i // 9000)})
+        if path.suffix == ".jsonl" and i > 5000:
+            rows[-1]["late"] = rng.randrange(2)
+        rows[-1]["label"] = label
+    if path.suffix == ".jsonl":
+        return write_jsonl(path, rows)
+    lines = [
+        ",".join("" if value is None else str(value) for value in row.values()) for row in rows
+    ]
+    path.write_text("\n".join([",".join(rows[0]), *lines]) + "\n")
     return path
 
 
@@ -48,7 +57,8 @@ def test_run_killed_at_random_moments_ends_bit_identical(
     min_kills *= CASE_FACTOR
     reference = tmp_path / "reference"
     reference.mkdir()
-    source = write_table(tmp_path / "table.csv") if name == "a table" else mnist_files["train"]
+    tables = {"a table": "table.csv", "JSON objects": "table.jsonl"}
+    source = write_table(tmp_path / tables[name]) if name in tables else mnist_files["train"]
     subprocess.run(learn_command(reference, source, options), check=True)
     expected = read_outputs(reference)
     rows = LiveModel.load(reference / "model.npz").progress.rows

@@ -59,7 +59,7 @@ int main(void) {
         rows.targets = get(n, sizeof(intptr_t));
         rows.sample_weights = get(n, sizeof(double));
         rows.rates = get(n, sizeof(double));
-        if (call.statistics_width) model.statistics = get(3 * call.statistics_width, sizeof(double));
+        if (call.statistics_width) model.statistics = get(4 * call.statistics_width, sizeof(double));
 
         int64_t counts[2] = {0, 0};
         double last_error = 0.0;
@@ -75,7 +75,7 @@ int main(void) {
         put(results.errors, n, sizeof(double));
         put(results.updated, n, 1);
         put(counts, 2, sizeof(int64_t));
-        put(model.statistics, 3 * call.statistics_width, sizeof(double));
+        put(model.statistics, 4 * call.statistics_width, sizeof(double));
     }
     return 0;
 }

@@ -98,5 +98,5 @@ def test_block_gives_the_results_of_its_single_rows(
 
 
 def train_block(model, features, labels, stop):
-    samples = Samples(features, labels, np.ones(len(labels)), frozenset({"f0"}))
+    samples = Samples(features, labels, np.ones(len(labels)))
     return model.train(samples, TrainOptions(stop, with_scores=True))

@@ -44,7 +44,7 @@ def read_source(path, read_options, compiled):
                 rows.append({name: np.float64(v).tobytes() for name, v in x.items()})
             labels += batch.labels
             weights += batch.weights.tolist()
-            notices |= {*batch.notices, *batch.unscaled}
+            notices |= {*batch.notices}
             passthrough += batch.passthrough
             rejected |= {batch.first_row + i: reason for i, reason in batch.rejected.items()}
             knowledge.adopt(batch.inferred)

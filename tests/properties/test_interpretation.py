@@ -51,7 +51,6 @@ def interpret_in_parts(context, cells, sizes, names=None):
         sum(0 if b.redelivered is None else int(b.redelivered.sum()) for _, b in parts),
         progress.missing,
         progress.untyped_nulls,
-        frozenset().union(*(batch.unscaled for _, batch in parts)),
         [content for _, batch in parts for content in batch.passthrough],
         context.schema,
         sorted(context.vocabulary.names),

@@ -24,9 +24,9 @@ from late_labels import (
     start_model,
     write_rows,
 )
-from river import datasets, preprocessing
+from river import datasets
 
-from stream_perceptron import LiveModel, SGDPerceptron
+from stream_perceptron import LiveModel, SGDPerceptron, Standardizer
 from stream_perceptron.data import open_source
 from stream_perceptron.verification import verify
 
@@ -46,7 +46,7 @@ def test_late_labels_match_river_progressive_validation(seed, tmp_path):
     samples, forms = load_samples(seed)
     for standardize in (False, True):
         model = SGDPerceptron(lr=0.1 if standardize else 0.01, seed=0)
-        whole = preprocessing.StandardScaler() | model if standardize else model
+        whole = Standardizer() | model if standardize else model
         metric, rows, expected = simulate_with_river(
             samples, draw_timing(seed, len(samples)), whole
         )

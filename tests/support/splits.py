@@ -76,7 +76,9 @@ class RandomTable:
     def __init__(self, rng: random.Random) -> None:
         self.rng = rng
         names = rng.sample(["a", "b", "c", "d", "Zeta", "pixel1"], rng.randrange(1, 5))
-        self.kinds = {name: rng.choice(["whole", "bytes", "decimal", "late"]) for name in names}
+        kinds = ["whole", "bytes", "decimal", "late", "indicator"]
+        self.kinds = {name: rng.choice(kinds) for name in names}
+        self.last_indicator_row = rng.randrange(100)
         self.label = rng.choice(LABEL_NAMES)
         self.labels = rng.choice([["x", "y", "z"], [0, 1, 2], ["7", "x"]])
         others = {
@@ -110,6 +112,9 @@ class RandomTable:
                 "bytes": lambda: rng.choice([0, 0, 0, 1, 7, 99, 255]),
                 "decimal": lambda: round(rng.gauss(0, 1), 3),
                 "late": lambda: rng.choice([1, 2.5]) if self.n_drawn > 9 else None,
+                "indicator": lambda: rng.randrange(
+                    2 if self.n_drawn < self.last_indicator_row else 3
+                ),
                 "text": lambda: rng.choice(WORDS),
                 "mixed": lambda: rng.choice([200, 200.0, True, 404, "red"][: rng.choice([4, 5])]),
                 "date": lambda: rng.choice(DATES),

@@ -204,7 +204,6 @@ class Interpretation:
             offsets=tuple(self._offsets),
             redelivered=self._redelivered if self._offsets and self._redelivered.any() else None,
             missing=part.missing if part.missing.any else None,
-            unscaled=part.unscaled,
             passthrough=list(part.passthrough) if self.context.read_options.passthrough else [],
             **fields,
         )
@@ -219,7 +218,6 @@ class _UsableRecords(NamedTuple):
     weights: NDArray[np.float64]
     missing: MissingValues
     passthrough: Sequence[tuple[object, ...]]
-    unscaled: frozenset[str]
 
 
 def _select_usable(
@@ -227,10 +225,8 @@ def _select_usable(
 ) -> _UsableRecords:
     """Return the accepted records of a block; `first` is the index of its first record."""
     rows, features = np.flatnonzero(is_accepted), block.features
-    unscaled: frozenset[str] = frozenset()
     if len(block.encoded.values):
         features = features.merge_features(block.encoded)
-        unscaled = frozenset(map(str, block.encoded[rows].find_used_names()))
     if len(rows) == len(block):
         return _UsableRecords(
             first + rows,
@@ -239,7 +235,6 @@ def _select_usable(
             block.weights,
             block.missing,
             block.passthrough,
-            unscaled,
         )
     accepted_rows = rows.tolist()
     return _UsableRecords(
@@ -249,7 +244,6 @@ def _select_usable(
         block.weights[rows],
         block.missing[rows],
         [block.passthrough[i] for i in accepted_rows] if block.passthrough else (),
-        unscaled,
     )
 
 
@@ -263,7 +257,6 @@ def _collect_samples(samples: dict[int, Sample]) -> _UsableRecords:
         np.array([record.weight for record in records], np.float64),
         _count_missing(records),
         [record.passthrough for record in records],
-        frozenset(chain.from_iterable(record.encoded for record in records)),
     )
 
 
@@ -272,7 +265,7 @@ def _merge_usable(parts: Sequence[_UsableRecords]) -> _UsableRecords:
     none = np.array([], np.intp)
     if not parts:
         missing = MissingValues(none)
-        return _UsableRecords(none, Rows.empty(0), [], np.array([]), missing, (), frozenset())
+        return _UsableRecords(none, Rows.empty(0), [], np.array([]), missing, ())
     rows = np.concatenate([part.rows for part in parts])
     order = np.argsort(rows, kind="stable")
     labels = list(chain.from_iterable(part.labels for part in parts))
@@ -284,7 +277,6 @@ def _merge_usable(parts: Sequence[_UsableRecords]) -> _UsableRecords:
         np.concatenate([part.weights for part in parts])[order],
         concatenate_missing([part.missing for part in parts])[order],
         [passthrough[i] for i in order.tolist()] if len(passthrough) == len(rows) else (),
-        frozenset().union(*(part.unscaled for part in parts)),
     )
 
 

@@ -59,9 +59,9 @@ typedef struct {
     double low, high;           /* high for the label's output, low for all others */
     double epsilon;             /* samples with a smaller error cause no update */
     int stop;                   /* whether the first such sample ends the training */
-    double *statistics;         /* counts, means and variances of features; NULL without a scaler */
-    ptrdiff_t statistics_width; /* doubles from the counts to the means, and from there to the
-                                   variances */
+    double *statistics;         /* counts, means, variances and indicators of features; NULL without a
+                                   scaler */
+    ptrdiff_t statistics_width; /* doubles from the counts to the means, and so on */
 } Model;
 
 /* n rows in compressed sparse form. Row i has the values from index starts[i] to index

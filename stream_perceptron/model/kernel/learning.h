@@ -3,11 +3,14 @@
    A row becomes a sample: its m nonzero features in ascending order. With a scaler, the row's raw
    features, including zeros, are read first. The sample is built from their standardized values twice:
    once to predict the row, and once to learn it after the row has been added to the statistics. Absent
-   features are neither counted nor standardized. */
+   features are neither counted nor standardized; indicators are counted, but not standardized. */
 
-/* Counts, means and variances of features; a negative count marks a feature that is not scaled. */
+enum { N_STATISTICS = 4 };
+
+/* Counts, means and variances of features; `indicators` is 1 for a feature that has only been 0 or 1,
+   else 0. */
 typedef struct {
-    double *counts, *means, *variances;
+    double *counts, *means, *variances, *indicators;
 } Statistics;
 
 /* The working memory for one call to `learn`. Arrays of outputs are padded like a weight row, and
@@ -21,24 +24,24 @@ typedef struct {
     int is_table;              /* whether the raw row has the model's first m features */
     double *standardized;      /* (m,), the standardized values of the raw row */
     Statistics before, after;  /* of the raw row's features, without and with this row */
-    double *gathered;          /* (3, m), the memory for `before`, unless `is_table` */
-    double *counted;           /* (3, m), the memory for `after` */
+    double *gathered;          /* (4, m), the memory for `before`, unless `is_table` */
+    double *counted;           /* (4, m), the memory for `after` */
 } Scratch;
 
 static Statistics split_statistics(double *table, ptrdiff_t width) {
-    return (Statistics){table, table + width, table + 2 * width};
+    return (Statistics){table, table + width, table + 2 * width, table + 3 * width};
 }
 
 /* z = x standardized by the statistics of m features. */
 FOR_EACH_PROCESSOR
 static void standardize(const double *restrict x, const Statistics *statistics, ptrdiff_t m,
                         double *restrict z) {
-    const double *counts = statistics->counts, *means = statistics->means;
-    const double *variances = statistics->variances;
+    const double *means = statistics->means, *variances = statistics->variances;
+    const double *indicators = statistics->indicators;
     for (ptrdiff_t r = 0; r < m; r++) {
         const double quotient = (x[r] - means[r]) / sqrt(variances[r]);
         const double standardized = variances[r] > 0.0 ? quotient : 0.0;
-        z[r] = counts[r] < 0.0 ? x[r] : standardized;
+        z[r] = indicators[r] > 0.0 ? x[r] : standardized;
     }
 }
 
@@ -74,12 +77,13 @@ static void build_sample(const Model *model, const Rows *rows, ptrdiff_t i, Scra
             scratch->before.counts[r] = all.counts[id];
             scratch->before.means[r] = all.means[id];
             scratch->before.variances[r] = all.variances[id];
+            scratch->before.indicators[r] = all.indicators[id];
         }
     }
     standardize_row(&scratch->before, scratch, sample);
 }
 
-/* after = the statistics (3, m) including x, by Welford's recurrences; return whether all are
+/* after = the statistics (4, m) including x, by Welford's recurrences; return whether all are
    finite. */
 FOR_EACH_PROCESSOR
 static int count_features(const double *restrict x, const Statistics *before, ptrdiff_t m,
@@ -87,13 +91,13 @@ static int count_features(const double *restrict x, const Statistics *before, pt
     const double *counts = before->counts, *means = before->means, *variances = before->variances;
     int64_t n_not_finite = 0; /* as wide as a double, so that the loop can be vectorized */
     for (ptrdiff_t r = 0; r < m; r++) {
-        const int is_counted = counts[r] >= 0.0;
         const double n = counts[r] + 1.0, deviation = x[r] - means[r];
         const double mean = means[r] + deviation / n;
         const double variance = variances[r] + (deviation * (x[r] - mean) - variances[r]) / n;
-        after[r] = is_counted ? n : counts[r];
-        after[m + r] = is_counted ? mean : means[r];
-        after[2 * m + r] = is_counted ? variance : variances[r];
+        after[r] = n;
+        after[m + r] = mean;
+        after[2 * m + r] = variance;
+        after[3 * m + r] = x[r] == 0.0 || x[r] == 1.0 ? before->indicators[r] : 0.0;
         n_not_finite += !(fabs(after[m + r]) <= DBL_MAX) | !(after[2 * m + r] <= DBL_MAX);
     }
     return n_not_finite == 0;
@@ -107,6 +111,7 @@ static void store_statistics(const Model *model, const Scratch *scratch) {
         memcpy(all.counts, scratch->after.counts, raw->m * sizeof(double));
         memcpy(all.means, scratch->after.means, raw->m * sizeof(double));
         memcpy(all.variances, scratch->after.variances, raw->m * sizeof(double));
+        memcpy(all.indicators, scratch->after.indicators, raw->m * sizeof(double));
         return;
     }
     for (ptrdiff_t r = 0; r < raw->m; r++) {
@@ -114,6 +119,7 @@ static void store_statistics(const Model *model, const Scratch *scratch) {
         all.counts[id] = scratch->after.counts[r];
         all.means[id] = scratch->after.means[r];
         all.variances[id] = scratch->after.variances[r];
+        all.indicators[id] = scratch->after.indicators[r];
     }
 }
 
@@ -287,7 +293,7 @@ static ptrdiff_t learn(const Model *model, const Rows *rows, const Results *resu
     size_t n_marks = model->d < max_marks ? model->d : max_marks;
     if (is_aligned_table(rows)) n_marks = 0; /* its rows need no sorting */
     const size_t n_doubles = 5 * width + 3 * (room + (room + 1) / 2) + room_raw +
-                             (room_raw + 1) / 2 + 7 * room_raw + n_marks + (n_marks + 7) / 8;
+                             (room_raw + 1) / 2 + (1 + 2 * N_STATISTICS) * room_raw + n_marks + (n_marks + 7) / 8;
     char *const memory = malloc(n_doubles * sizeof(double)), *rest = memory;
     if (memory == NULL) return -1;
     /* Clear the padding of outputs: arbitrary numbers could slow down arithmetic or get into the
@@ -308,8 +314,8 @@ static ptrdiff_t learn(const Model *model, const Rows *rows, const Results *resu
     memset(scratch.sorter.marks, 0, n_marks);
     scratch.raw = take_sample(&rest, room_raw);
     scratch.standardized = take_doubles(&rest, room_raw);
-    scratch.gathered = take_doubles(&rest, 3 * room_raw);
-    scratch.counted = take_doubles(&rest, 3 * room_raw);
+    scratch.gathered = take_doubles(&rest, N_STATISTICS * room_raw);
+    scratch.counted = take_doubles(&rest, N_STATISTICS * room_raw);
     const ptrdiff_t n_done = learn_rows(model, rows, results, &scratch);
     free(memory);
     return n_done;

@@ -349,7 +349,7 @@ def test_live_model_names_the_step_that_runs_only_in_python(transformer, step, t
 
 
 def forge_statistics(table, name):
-    counts, means, variances = table
+    counts, means, variances, is_indicator = table
     if name == "negative variance":
         variances[0] = -1.0
     elif name == "half a sample":
@@ -358,11 +358,20 @@ def forge_statistics(table, name):
         means[0] = np.inf
     elif name == "statistics of nothing":
         counts[0] = 0
+    elif name == "half an indicator":
+        is_indicator[0] = 0.5
     return table
 
 
 @pytest.mark.parametrize(
-    "name", ["negative variance", "half a sample", "statistics of nothing", "no number"]
+    "name",
+    [
+        "negative variance",
+        "half a sample",
+        "statistics of nothing",
+        "no number",
+        "half an indicator",
+    ],
 )
 def test_impossible_statistics_are_rejected(name, rng, tmp_path):
     path = tmp_path / "m.npz"

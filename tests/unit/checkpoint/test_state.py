@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import datetime as dt
 import enum
-import json
 from pathlib import Path
 
 import pytest
-from helpers import ROOT
 from river import compose, datasets, preprocessing
 from river.optim import losses, schedulers
 
 from stream_perceptron import CheckpointError, SGDPerceptron, load, save
 
 ROWS = list(datasets.ImageSegments().take(900))
-GOLDEN = ROOT / "tests" / "golden"
 
 
 def predict_and_learn(model, rows):
@@ -123,20 +120,6 @@ def test_equal_states_are_saved_as_equal_bytes(tmp_path):
         files.append((tmp_path / f"{i}.npz").read_bytes())
 
     assert files[0] == files[1]
-
-
-def test_golden_checkpoint_of_version_1_is_loaded():
-    """Format version 1 wrote the checkpoint; every later version must read it."""
-    expected = json.loads((GOLDEN / "checkpoint-1.json").read_text())
-    model, extra = load(GOLDEN / "checkpoint-1.npz")
-    perceptron = model["SGDPerceptron"]
-
-    assert extra == expected["extra"]
-    assert (perceptron.n_seen, perceptron.seed_) == (expected["n_seen"], expected["seed"])
-    assert perceptron.classes_ == [1, "one", b"1", dt.date(2024, 1, 1)]
-    for x, scores in expected["predictions"]:
-        predicted = {str(label): p for label, p in model.predict_proba_one(x).items()}
-        assert pytest.approx(predicted, rel=1e-12) == scores
 
 
 def test_paths_may_be_strings(tmp_path):

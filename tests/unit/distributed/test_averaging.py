@@ -162,8 +162,8 @@ def test_shards_start_with_weights_drawn_for_the_first_sample(seed, tmp_path):
 
 def test_shards_collect_the_statistics_of_all_rows(tmp_path, rng):
     """The result of one shard is bit-identical to that of the plain stream."""
-    X = rng.normal([3, 200], [1, 50], size=(400, 2))
-    columns = {"a": X[:, 0], "b": X[:, 1], "y": rng.integers(0, 2, 400)}
+    X = np.column_stack([rng.normal([3, 200], [1, 50], (400, 2)), rng.integers(0, 2, 400)])
+    columns = {"a": X[:, 0], "b": X[:, 1], "c": X[:, 2], "y": rng.integers(0, 2, 400)}
     source = ParquetSource(str(write_parquet(tmp_path / "f.parquet", columns)))
     untrained = LiveModel.start([source], ReadOptions(standardize=True), ["0", "1"], seed=0)
     plain = copy.deepcopy(untrained)
@@ -177,8 +177,9 @@ def test_shards_collect_the_statistics_of_all_rows(tmp_path, rng):
                 learn_row_ranges(live, [source.path], ranges) for ranges in assigned if ranges
             ]
             live = average_live(live, [outcome.live for outcome in outcomes])
-        counts, means, variances = live.model.network.snapshot().scaler.statistics
-        assert counts.tolist() == [400, 400]
+        counts, means, variances, is_indicator = live.model.network.snapshot().scaler.statistics
+        assert counts.tolist() == [400, 400, 400]
+        assert is_indicator.tolist() == [0, 0, 1]
         np.testing.assert_allclose(means, X.mean(axis=0))
         np.testing.assert_allclose(variances, X.var(axis=0))
         if n == 1:

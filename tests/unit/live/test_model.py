@@ -9,7 +9,7 @@ import pickle
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from helpers import ROOT, write_parquet
+from helpers import write_parquet
 from river import evaluate, metrics
 
 from stream_perceptron import DivergedError, SampleError, SGDPerceptron, SourceError, stream
@@ -344,23 +344,6 @@ def test_new_progress_is_all_zero():
         progress.mean_error,
         progress.updated_share,
     ) == (0, 0, 0, 0)
-
-
-def test_checkpoint_of_version_1_is_resumed(tmp_path):
-    """It was saved at row 11 of a topic of 12 rows, one of which was rejected."""
-    live = LiveModel.load(ROOT / "tests" / "golden" / "run-1.npz")
-
-    assert (live.progress.samples, live.progress.skipped, live.cursor.row) == (10, 1, 11)
-    assert live.read_options.position == ("part", "offset")
-    assert (live.schema.features, live.schema.label_type) == (("a", "b"), "str")
-    assert live.cursor.offsets == {("p",): 14, ("q",): 5}
-    assert [(e.start, e.end, e.rejected) for e in live.lineage.entries] == [(0, 11, 1)]
-    assert (len(live.progress.curve.sums), live.progress.confusion.tested + 1) == (1, 10)
-    path = tmp_path / "rest.csv"
-    path.write_text("label,a,b,part,offset\nleft,1,1,q,5\nright,1.5,1,q,6\n")
-    sources = [open_source(str(path))]
-    list(live.run(sources, live.resume(sources)))
-    assert (live.progress.samples, live.ledger.n_redelivered) == (11, 1)
 
 
 def test_sample_error_keeps_the_model(tmp_path):

@@ -97,7 +97,7 @@ def test_inconsistent_members_of_a_checkpoint_are_rejected(source, tmp_path):
         ),
         (
             (meta, {n: a for n, a in arrays.items() if n != "statistics"}),
-            "has a scaler without --standardize",
+            "has a scaler without statistics",
         ),
         ((meta | {"more": 1}, arrays), "unknown"),
         (

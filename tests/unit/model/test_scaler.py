@@ -11,7 +11,7 @@ from helpers import capture_state
 from river import preprocessing
 from sklearn import datasets
 
-from stream_perceptron import SGDPerceptron
+from stream_perceptron import SGDPerceptron, Standardizer
 from stream_perceptron.model import kernel, network
 from stream_perceptron.model.kernel import numpy_kernel
 from stream_perceptron.model.rows import Rows, Samples
@@ -54,7 +54,7 @@ def convert_to_csr(rows):
 def test_standardizing_model_matches_a_river_pipeline(name, is_complete):
     rows, labels = load_table(name, is_complete)
     perceptron = SGDPerceptron(lr=0.1, seed=0)
-    pipeline = preprocessing.StandardScaler() | perceptron
+    pipeline = Standardizer() | perceptron
     predicted = []
     for x, y in zip(rows.dicts(), labels, strict=True):
         predicted.append(pipeline.predict_one(x))
@@ -87,21 +87,43 @@ def test_unlabeled_rows_are_scaled_but_not_counted(rng):
     assert model.predict_one({"a": 5.0, "b": 9.0}) in (0, 1)
 
 
-def test_one_hot_features_are_not_scaled_and_zeros_are_counted():
+def test_indicators_are_counted_but_not_standardized_until_they_have_another_value(rng):
+    """A row is predicted with the indicators before it, and learned with those after it."""
+    names, X = ("a", "b", "c"), rng.integers(0, 2, (40, 3)).astype(float)
+    X[:, 0], X[25:, 1] = rng.normal(size=40), rng.integers(0, 4, 15)
+    X[25, 1] = 3.0
     model = make_standardizing_model()
-    rows = Rows.from_rows(
-        [("a", "red"), ("a", "blue"), ("a",)],
-        [np.array([0.0, 1.0]), np.array([4.0, 1.0]), np.zeros(1)],
-    )
-    samples = Samples(rows, [0, 1, 0], np.ones(3), frozenset({"red", "blue"}))
-    model.train(samples)
+    nets = []
+    for i, x in enumerate(X):
+        row = Rows.from_table(names, x[None])
+        before = model.network.snapshot()
+        nets.append(model.network.compute_nets(row)[0].copy())
+        if i:
+            _, means, variances, is_indicator = before.scaler.statistics
+            z = np.divide(x - means, np.sqrt(variances), where=variances > 0, out=np.zeros(3))
+            z = np.where(is_indicator, x, z)
+            np.testing.assert_allclose(nets[-1], before.weights @ z + before.biases)
+        learn_rows(model, row, [i % 2])
+        statistics = model.network.snapshot().scaler.statistics
+        expected = np.array([i + 1, X[: i + 1, 1].mean(), X[: i + 1, 1].var(), i < 25])
+        np.testing.assert_allclose(statistics[:, 1], expected, atol=1e-12)
+    whole = make_standardizing_model()
+    learn_rows(whole, Rows.from_table(names, X), [i % 2 for i in range(40)])
 
-    statistics = dict(
-        zip(model.features_, model.network.snapshot().scaler.statistics.T.tolist(), strict=True)
-    )
-    assert statistics["red"] == statistics["blue"] == [-1.0, 0.0, 0.0]
-    assert statistics["a"][0] == 3.0
-    np.testing.assert_allclose([4 / 3, np.var([0, 4, 0])], statistics["a"][1:])
+    assert model.network.snapshot().scaler.statistics[3].tolist() == [0.0, 0.0, 1.0]
+    assert capture_state(whole) == capture_state(model)
+
+
+def test_scaler_without_indicators_follows_the_rule_of_river():
+    rows, labels = load_table("digits", True)
+    perceptron, model = SGDPerceptron(lr=0.1, seed=0), SGDPerceptron(lr=0.1, seed=0)
+    model.network.scaler = Scaler(has_indicators=False)
+    pipeline = preprocessing.StandardScaler() | perceptron
+    for x, y in zip(rows.dicts(), labels, strict=True):
+        pipeline.learn_one(x, y)
+    learn_rows(model, rows, labels)
+
+    np.testing.assert_allclose(model.weights, perceptron.weights, rtol=0, atol=1e-12)
 
 
 def test_bytes_are_scaled_before_they_are_standardized(rng):
