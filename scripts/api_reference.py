@@ -23,7 +23,7 @@ _ENTRIES = ("Parameters", "Attributes", "Raises")  # sections that list names wi
 _MODULES: dict[Any, list[str]] = {
     stream_perceptron: [n for n in stream_perceptron.__all__ if not n.startswith("_")],
     stream: ["iter_parquet", "iter_source"],
-    encoders: ["DateEncoder", "WordCounter", "encode_date", "count_words"],
+    encoders: ["DateEncoder", "WordEncoder", "encode_date", "encode_words"],
     diagnostics: ["Finding", "FindingCode", "diagnose"],
     live: ["Progress", "Confusion", "StepResult"],
     drift: ["DriftDetector", "DriftEvent", "EventKind"],

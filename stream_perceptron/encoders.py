@@ -13,8 +13,6 @@ from river.base import Transformer
 
 from stream_perceptron.errors import SampleError
 
-MAX_WORDS = 200  # the maximum number of distinct words in a text that become features
-
 # Patterns are compiled on first use, because few models encode texts.
 
 # ISO 8601, in ASCII. The time zone is ignored.
@@ -79,7 +77,9 @@ def _parse_date(text: str) -> tuple[dt.date, int | None]:
     match = re.fullmatch(_DATE, text, re.ASCII)
     date = None if match is None else _parse_day(match["date"].replace("-", ""))
     if match is None or date is None:
-        raise ValueError(f"{text[:50]!r} is not a date such as 2024-03-05 or 2024-03-05T13:45")
+        raise ValueError(
+            f"{text[:50]!r} is not an ISO 8601 date such as 2024-03-05 or 2024-03-05T13:45"
+        )
     return date, int(match["hour"]) if match["hour"] else None
 
 
@@ -102,29 +102,19 @@ def _encode_day(column: str, date: dt.date) -> dict[str, float]:
     }
 
 
-def count_words(column: str, text: str) -> dict[str, float]:
-    """Return features that count the first 200 distinct words of a text.
+def encode_words(column: str, text: str) -> dict[str, float]:
+    """Return the feature 1.0 for each word that occurs in a text.
 
     Words are runs of Unicode letters and digits, in lower case.
 
     Examples
     --------
-    >>> count_words("note", "Late, late refund!")
-    {'note=late': 2.0, 'note=refund': 1.0}
+    >>> encode_words("note", "Late, late refund!")
+    {'note=late': 1.0, 'note=refund': 1.0}
 
     """
     prefix = f"{column}="
-    features = [prefix + word for word in re.findall(_WORD, text.lower())]
-    counts = dict.fromkeys(features[:MAX_WORDS], 1.0)
-    if len(counts) == len(features):
-        return counts
-    counts = {}
-    for feature in features:
-        if feature in counts:
-            counts[feature] += 1.0
-        elif len(counts) < MAX_WORDS:
-            counts[feature] = 1.0
-    return counts
+    return {prefix + word: 1.0 for word in re.findall(_WORD, text.lower())}
 
 
 def format_value(value: str | float | bool, is_text: bool) -> str:
@@ -172,7 +162,7 @@ def is_missing(value: object, null_texts: Collection[str] = ("",)) -> bool:
 
 
 def join_texts(column: str, value: object, null_texts: Collection[str] = ("",)) -> str:
-    """Return a value, or the values of a list joined by spaces, as a text for counting words.
+    """Return a value, or the values of a list joined by spaces, as a text whose words are encoded.
 
     Raises
     ------
@@ -239,8 +229,8 @@ class DateEncoder(_Encoder):
             raise SampleError(f"{column!r}: {error}") from None
 
 
-class WordCounter(_Encoder):
-    """Counts words, as the option `--words` does; see `count_words`.
+class WordEncoder(_Encoder):
+    """Encodes the words of texts, as the option `--words` does; see `encode_words`.
 
     Parameters
     ----------
@@ -250,10 +240,10 @@ class WordCounter(_Encoder):
 
     Examples
     --------
-    >>> WordCounter("note").transform_one({"note": "Late, late refund!", "price": 3.0})
-    {'note=late': 2.0, 'note=refund': 1.0}
+    >>> WordEncoder("note").transform_one({"note": "Late, late refund!", "price": 3.0})
+    {'note=late': 1.0, 'note=refund': 1.0}
 
     """
 
     def _encode(self, column: str, value: object) -> dict[str, float]:
-        return count_words(column, join_texts(column, value))
+        return encode_words(column, join_texts(column, value))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from stream_perceptron.data.notices import suggest_missing_option
+from stream_perceptron.data.naming import format_option_value
+from stream_perceptron.data.notices import advise_on_likely_null
 from stream_perceptron.data.schema import Encoding, ReadOptions
 from stream_perceptron.data.values import require_utf8
 from stream_perceptron.encoders import (
-    count_words,
     encode_date,
+    encode_words,
     format_value,
     is_missing,
     join_texts,
@@ -45,7 +46,7 @@ def encode_content(
     >>> [encode_content(status, text, options, is_text=True) for text in ("200.0", " ok", "NA")]
     [{'status_200': 1.0}, {'status_ok': 1.0}, None]
     >>> encode_content(Encoding("words", "tags"), ["new", "very new", None], options, is_text=False)
-    {'tags=new': 2.0, 'tags=very': 1.0}
+    {'tags=new': 1.0, 'tags=very': 1.0}
 
     """
     option, column = encoding
@@ -57,7 +58,7 @@ def encode_content(
     if is_text:
         require_utf8(text)
     if option == "words":
-        return count_words(column, text)
+        return encode_words(column, text)
     if option == "dates":
         return _encode_date(column, text)
     return {f"{column}_{format_value(text, is_text)}": 1.0}
@@ -73,7 +74,7 @@ def _encode_non_text(
     if option == "dates":
         return _encode_date(column, content)
     if option == "words":
-        return count_words(column, join_texts(column, content, options.null_values))
+        return encode_words(column, join_texts(column, content, options.null_values))
     features = {}
     for value in content if isinstance(content, list) else [content]:
         if isinstance(value, list | dict):
@@ -85,9 +86,12 @@ def _encode_non_text(
 
 def _encode_date(column: str, value: Any) -> dict[str, float]:
     """Return the features of a date, a datetime, or a text in ISO 8601."""
-    if isinstance(value, int | float | list | dict):
-        raise SampleError(f"{column!r} is {str(value)[:50]}, not a text with a date")
+    text = str(value)
     try:
-        return encode_date(column, value)
+        return encode_date(column, text if isinstance(value, int | float | list | dict) else value)
     except ValueError as error:
-        raise SampleError(f"{column!r}: {error}{suggest_missing_option(str(value))}") from None
+        name = format_option_value([column])
+        hint = advise_on_likely_null(text) or (
+            f"; to leave the column out: --ignore {name} in place of --dates"
+        )
+        raise SampleError(f"{column!r}: {error}{hint}") from None

@@ -13,7 +13,7 @@ import pytest
 from helpers import read_contents, write_jsonl
 
 from stream_perceptron import LiveModel, load, stream
-from stream_perceptron.encoders import count_words, encode_date
+from stream_perceptron.encoders import encode_date, encode_words
 
 FORMS = ("csv", "jsonl", "parquet")
 OPTIONS = ("--dates", "when", "--words", "note")
@@ -51,7 +51,7 @@ def write_rows(path, rows):
 def encode_row(row):
     features = {"a": row["a"]}
     features |= encode_date("when", row["when"]) if row["when"] else {}
-    return features | (count_words("note", row["note"]) if row["note"] else {})
+    return features | (encode_words("note", row["note"]) if row["note"] else {})
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -70,13 +70,33 @@ def test_encoded_columns_learn_like_explicit_features(form, rows, tmp_path, run)
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_dates_and_words_are_not_standardized(form, rows, tmp_path, run):
+def test_numbers_and_days_are_standardized_but_indicators_are_not(form, rows, tmp_path, run):
     source, path = write_rows(tmp_path / f"s.{form}", rows), tmp_path / "m.npz"
-    run("learn", source, *OPTIONS, "--standardize", "-m", path, check=0)
+    run("learn", source, *OPTIONS, "-m", path, check=0)
     network = LiveModel.load(path).model.network
-    unscaled = network.scaler.find_unscaled(network.feature_names)
+    is_indicator = network.scaler.statistics[3, : len(network.feature_names)]
+    standardized = np.array(network.feature_names)[is_indicator == 0]
 
-    assert set(network.feature_names) - unscaled == {"a"}
+    assert set(standardized.tolist()) == {"a", "when_days"}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_year_of_the_dates_does_not_matter(form, rng, tmp_path, run):
+    """The number of days is standardized like any number."""
+    rows = [
+        {"a": float(x), "when": dt.datetime(2020, 1, 1) + i * dt.timedelta(hours=7),
+         "note": None, "label": "xy"[int(x > 0)]}
+        for i, x in enumerate(rng.normal(size=900))
+    ]  # fmt: skip
+    accuracies = []
+    for year in (1970, 2020, 2040):
+        moved = [row | {"when": row["when"].replace(year=year, day=1)} for row in rows]
+        source = write_rows(tmp_path / f"{year}.{form}", moved)
+        summary = run("learn", source, "--dates", "when", "--json", check=0).stdout
+        accuracies.append(json.loads(summary)["accuracy"])
+
+    assert max(accuracies) - min(accuracies) < 0.01
+    assert min(accuracies) > 0.9
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -140,10 +160,11 @@ def test_invalid_date_is_an_error(tmp_path, run):
     error = run("learn", source, "--dates", "when", check=1).stderr.splitlines()[-1]
 
     assert error == (
-        f"Error: {source}: row 2: 'when': 'today' is not a date such as 2024-03-05 or "
-        "2024-03-05T13:45; to treat it as missing: --missing today; --skip-bad skips such rows"
+        f"Error: {source}: row 2: 'when': 'today' is not an ISO 8601 date such as 2024-03-05 or "
+        "2024-03-05T13:45; to leave the column out: --ignore when in place of --dates; --skip-bad "
+        "skips such rows"
     )
-    run("learn", source, "--dates", "when", "--missing", "today", check=0)
+    run("learn", source, "--ignore", "when", check=0)
 
 
 @pytest.mark.parametrize(

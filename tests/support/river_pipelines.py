@@ -8,7 +8,7 @@ from helpers import to_dicts
 from river import compose, feature_extraction, feature_selection, preprocessing, stats
 
 from stream_perceptron import SGDPerceptron
-from stream_perceptron.encoders import WordCounter
+from stream_perceptron.encoders import WordEncoder
 
 
 def draw_samples(n, seed=0):
@@ -49,7 +49,7 @@ STEPS = {
     "BagOfWords": lambda: feature_extraction.BagOfWords(
         "text", stop_words={"one"}, ngram_range=(1, 2)
     ),
-    "WordCounter": lambda: WordCounter("text", "gone"),
+    "WordEncoder": lambda: WordEncoder("text", "gone"),
     "TFIDF": lambda: feature_extraction.TFIDF(on="text", lowercase=False),
     "VarianceThreshold": lambda: NUMBERS | feature_selection.VarianceThreshold(20),
     "StatImputer": lambda: compose.Select("gap", "u")
