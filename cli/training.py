@@ -70,7 +70,7 @@ class TrainingOptions(ReadingOptions, JsonOption):
     )
     words: tuple[str, ...] = option(
         "--words NAMES",
-        "Text columns to encode, with one feature for each word, at most 200 words per cell.",
+        "Text columns to encode, with one feature for each word.",
         NAMES,
         (),
         section="Input",
@@ -148,7 +148,7 @@ class TrainingOptions(ReadingOptions, JsonOption):
     def make_read_options(self, sources: Sequence[Source], standardize: bool | None) -> ReadOptions:
         """Return the read options for these sources.
 
-        By default, tables are standardized and not scaled.
+        By default, tables and JSON objects are standardized, and pixels are scaled.
         """
         from stream_perceptron.data.schema import ReadOptions
         from stream_perceptron.data.source import Request
@@ -161,9 +161,11 @@ class TrainingOptions(ReadingOptions, JsonOption):
             return read_options
         openings = (source.open(Request(read_options)) for source in sources)
         opening = next((opening for opening in openings if opening is not None), None)
-        if opening is None or not opening.schema.is_table:
+        if opening is None:
             return read_options
-        return replace(read_options, scale=1.0, standardize=standardize is not False)
+        if opening.is_table:
+            return replace(read_options, scale=1.0, standardize=standardize is not False)
+        return opening.scale_pixels(read_options)
 
     def open_sources(
         self,

@@ -109,7 +109,9 @@ def _iter_samples(sources: Sequence[Source], request: Request) -> Iterator[tuple
     for source in sources:
         opening = source.open(current)
         if opening is not None:
-            current = current.after(opening.schema)
+            if current is request:
+                request = replace(request, read_options=opening.scale_pixels(request.read_options))
+            current = request.after(opening.schema)
     knowledge = Knowledge()
     for source in sources:
         current = replace(request.after(knowledge.schema), names=knowledge.names)

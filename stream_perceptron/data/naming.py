@@ -73,8 +73,20 @@ def name_vector_elements(name: str, n_features: int) -> tuple[str, ...]:
     (('pixel0', 'pixel1'), ('x0', 'x1'))
 
     """
-    stem = "pixel" if name in _PIXEL_COLUMNS else name
+    stem = "pixel" if is_pixel_column(name) else name
     return tuple(f"{stem}{i}" for i in range(n_features))
+
+
+def is_pixel_column(name: str | None) -> bool:
+    """Whether a column with this name contains the pixels of an image as a list.
+
+    Examples
+    --------
+    >>> [is_pixel_column(name) for name in ("pixels", "image", "x")]
+    [True, True, False]
+
+    """
+    return name in _PIXEL_COLUMNS
 
 
 def is_pixel(name: str) -> bool:

@@ -113,7 +113,7 @@ def _describe_features(
     if features:
         scales = ", ".join(map(format_scale, summary.scales))
         if scales != "1":
-            text += f", scaled by {scales}" + (" (8-bit)" if read_options.scale is None else "")
+            text += f", scaled by {scales}"
         text += f": {format_names(features)}"
     return text
 

@@ -13,7 +13,7 @@ from stream_perceptron.data.labels import (
     is_missing_label,
 )
 from stream_perceptron.data.lazy import lazy_property
-from stream_perceptron.data.naming import is_pixel, quote_names
+from stream_perceptron.data.naming import quote_names
 from stream_perceptron.data.values import DECIMAL_COMMA
 from stream_perceptron.errors import SampleError, SourceError
 
@@ -40,7 +40,7 @@ class ReadOptions:
     label: str | None = None
     weight: str | None = None  # the column of sample weights
     ignore: tuple[str, ...] = ()  # the columns that are not used
-    # The factor by which features are scaled; None for 1/255 if they are 8-bit, else 1.
+    # The factor by which features are scaled; None for 1/255 if they are pixels, else 1.
     scale: float | None = None
     # The columns with the offset of a row in its origin: any number of columns for the partition,
     # then the offset, an integer that increases within the partition.
@@ -157,13 +157,6 @@ class Schema:
     def is_new(self) -> bool:
         """Whether no row has been learned yet."""
         return self.features is None and self.texts is None
-
-    @property
-    def is_table(self) -> bool:
-        """Whether features are columns of numbers with scales of their own, unlike pixels."""
-        if self.features is None or self.is_list:
-            return False
-        return not all(map(is_pixel, (*self.features, *self.untyped))) or not self.features
 
     @property
     def is_open(self) -> bool:

@@ -20,6 +20,9 @@ from stream_perceptron.data.byte_stream import (
 )
 from stream_perceptron.data.fingerprint import FileState, Fingerprint, PipeHeader
 from stream_perceptron.data.interpreter import Context
+from stream_perceptron.data.interpreter.context import BYTE_SCALE
+from stream_perceptron.data.interpreter.record import Sample, are_pixels
+from stream_perceptron.data.naming import is_pixel
 from stream_perceptron.data.notices import Notice
 from stream_perceptron.data.schema import ReadOptions, Schema
 from stream_perceptron.errors import SourceError
@@ -198,6 +201,26 @@ class Opening(NamedTuple):
 
     context: Context  # of its rows
     schema: Schema  # as if its first usable row had been learned
+    is_table: bool = False  # whether features have scales of their own, unlike pixels and lists
+    has_pixels: bool = False  # whether all features are pixels from 0 to 255
+
+    def scale_pixels(self, read_options: ReadOptions) -> ReadOptions:
+        """Return the read options with pixels scaled by 1/255, unless a scale is given."""
+        if not self.has_pixels or read_options.scale is not None:
+            return read_options
+        return replace(read_options, scale=BYTE_SCALE)
+
+
+def build_opening(context: Context, schema: Schema, first: Sample | None) -> Opening:
+    """Return the opening of a source, given its first usable row, if there is one."""
+    numbers = (*(schema.features or ()), *schema.untyped)
+    if schema.is_open and first is not None:
+        numbers = tuple(map(str, first.names))
+    if schema.is_list or context.has_pairs:
+        is_table = False
+    else:
+        is_table = not numbers or not all(map(is_pixel, numbers))
+    return Opening(context, schema, is_table, first is not None and are_pixels(first))
 
 
 class Source(ABC):

@@ -172,7 +172,9 @@ class LiveModel:
                 options = opening.context.read_options
                 declared = source.classes if options.label is not None else None
                 # Keep the name of the join column: the column order may differ in the next source.
-                read_options = replace(read_options, join=options.join or read_options.join)
+                read_options = replace(
+                    opening.scale_pixels(read_options), join=options.join or read_options.join
+                )
                 request = replace(request, read_options=read_options)
             request = request.after(opening.schema)
         if is_first:
@@ -607,14 +609,14 @@ class LiveModel:
 
         """
         pending = PendingSamples() if joins_labels and self.read_options.has_join else None
-        live, request, first_row = self, self.request(to_learn=False), 1
+        live, request, first_row = self, self._request_predictions(source), 1
         if reload is not None:  # another model may use other columns
             request = replace(request, reads_unused_columns=True)
         reopened: Interpreter | None = None
 
         def reopen(other: LiveModel) -> None:
             nonlocal reopened
-            request = other.request(to_learn=False)
+            request = other._request_predictions(source)
             reopened = source.interpreter(
                 replace(request, start=first_row - 1, reads_unused_columns=True)
             )
@@ -633,9 +635,18 @@ class LiveModel:
                     batch = batch.reject_rows(batch.features.lengths == 0, "it has no features")
                 yield batch
 
+    def _request_predictions(self, source: Source) -> Request:
+        """Return a request for the rows of a source, to predict them."""
+        request = self.request(to_learn=False)
+        # A model trained in Python has no read options of its own.
+        opening = source.open(request) if self.is_trained_in_python else None
+        if opening is None:
+            return request
+        return replace(request, read_options=opening.scale_pixels(request.read_options))
+
     def _train(self, batch: Batch, labels: Sequence[object], options: StepOptions) -> TrainResult:
         """Train the model on the rows of a batch; a row labeled None is only predicted."""
-        samples = Samples(batch.features, labels, batch.weights, batch.unscaled)
+        samples = Samples(batch.features, labels, batch.weights)
         return self.model.train(
             samples,
             TrainOptions(options.stop, options.with_scores, options.with_all_scores),

@@ -150,7 +150,7 @@ def find_scaling_problem(live: LiveModel) -> tuple[str, str] | None:
     remedy = (
         f"--scale 1/{largest / abs(live.read_options.scale or 1):g}"
         if are_pixels
-        else "--standardize (in Python: a StandardScaler)"
+        else "--standardize (in Python: a Standardizer)"
     )
     evidence = f"{subject} {largest:g}{contrast}, and a step grows with their square"
     return evidence, f"start over with {remedy}"

@@ -45,13 +45,13 @@ def check_advice(run, source, name, faulty_options, better_options):
 
 @pytest.mark.parametrize("form", ["csv", "jsonl"])
 def test_unscaled_columns_get_advice_to_standardize(form, run, tmp_path):
-    """JSON is not standardized by default; the finding names the columns."""
+    """The finding names the columns."""
     rows, source = list(generate_people(3000)), tmp_path / f"s.{form}"
     if form == "csv":
         write_csv(source, "age,income,label", rows)
     else:
         write_jsonl(source, [dict(zip(("age", "income", "label"), r, strict=True)) for r in rows])
-    faulty_options = ["--no-standardize"] if form == "csv" else []
+    faulty_options = ["--no-standardize"]
     finding = check_advice(
         run, source, "unscaled features", faulty_options, ["--standardize", "--lr", "0.1"]
     )
@@ -69,7 +69,7 @@ def test_features_of_very_different_scales_get_advice_to_standardize(run, tmp_pa
         for age, income, y in generate_people(3000)
     ]
     source = write_jsonl(tmp_path / "s.jsonl", rows)
-    finding = check_advice(run, source, "unscaled features", [], ["--standardize"])
+    finding = check_advice(run, source, "unscaled features", ["--no-standardize"], [])
 
     assert "'b' reaches" in finding["evidence"]
     assert "'a' only 0.000" in finding["evidence"]
@@ -95,10 +95,10 @@ def test_sparse_samples_get_no_advice_to_scale(run, tmp_path):
             words["length"] = rng.randint(200, 3000)
         rows.append(words | {"label": f"t{topic}"})
     source = write_jsonl(tmp_path / "s.jsonl", rows)
-    plain, scaled = summarize_run(run, source), summarize_run(run, source, "--standardize")
+    plain, scaled = summarize_run(run, source, "--no-standardize"), summarize_run(run, source)
 
     assert plain["diagnosis"] == {}
-    assert "warning" not in run("learn", source, check=0).stderr
+    assert "warning" not in run("learn", source, "--no-standardize", check=0).stderr
     assert plain["accuracy"] > scaled["accuracy"]
 
 

@@ -45,7 +45,8 @@ def test_class_weights_multiply_the_weight_column(rows, tmp_path, run):
     weights = ("--class-weight", "yes=5", "--class-weight", "no=0.5")
     path, expected_path = tmp_path / "a.npz", tmp_path / "b.npz"
     run("learn", source, "--weight", "w", "--ignore", "both", *weights, "-m", path, check=0)
-    run("learn", source, "--weight", "both", "--ignore", "w", "-m", expected_path, check=0)
+    run("learn", source, "--weight", "both", "--ignore", "w", "--lr", 0.01, "-m", expected_path,
+        check=0)  # fmt: skip
     model, expected = LiveModel.load(path).model, LiveModel.load(expected_path).model
 
     assert model.weights.tobytes() == expected.weights.tobytes()

@@ -1,4 +1,4 @@
-"""`learn` standardizes tables by default, and the model keeps the setting."""
+"""`learn` standardizes tables and JSON objects by default, and scales pixels."""
 
 from __future__ import annotations
 
@@ -10,9 +10,16 @@ import subprocess
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from helpers import COMMAND, encode_ipc, kill_after_saves, read_contents, write_jsonl
+from helpers import (
+    COMMAND,
+    capture_state,
+    encode_ipc,
+    kill_after_saves,
+    read_contents,
+    write_jsonl,
+)
 
-from stream_perceptron import LiveModel, SGDPerceptron, load
+from stream_perceptron import LiveModel, SGDPerceptron, load, save, stream
 from stream_perceptron.data.schema import ReadOptions
 from stream_perceptron_cli.learn import LearnOptions
 
@@ -55,7 +62,7 @@ def read_chosen_settings(path):
     return live.read_options.standardize, live.model.network.scaler is not None, live.model.lr
 
 
-@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".arrow"])
+@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".arrow", ".jsonl"])
 def test_tables_are_standardized_in_every_format_and_column_order(suffix, run, tmp_path):
     """Bytes in columns of a table are numbers like any other."""
     outcomes = set()
@@ -68,10 +75,11 @@ def test_tables_are_standardized_in_every_format_and_column_order(suffix, run, t
         outcomes.add((live.model.weights.tobytes(), live.progress.accuracy))
         assert read_chosen_settings(path) == (True, True, 0.1)
         expected_order = [name for name in order if name != "label"]
-        assert stderr.startswith(f"3 features, standardized: {', '.join(expected_order)}\n")
+        if suffix != ".jsonl":  # keys have no order
+            assert stderr.startswith(f"3 features, standardized: {', '.join(expected_order)}\n")
         assert live.progress.accuracy > 0.9
     assert len(outcomes) == 1
-    assert "StandardScaler" in repr(load(path).model)
+    assert list(load(path).model.steps) == ["Standardizer", "SGDPerceptron"]
 
 
 def test_csv_and_parquet_give_the_same_model_with_or_without_header(run, tmp_path):
@@ -117,10 +125,8 @@ def test_pixels_lists_and_scaled_columns_are_not_standardized(row, options, suff
 
     assert read_chosen_settings(path) == (False, False, 0.01)
     assert "features, standardized" not in stderr
-    is_8_bit = suffix == ".parquet" and not options
-    assert is_8_bit == ("scaled by 1/255 (8-bit)" in stderr)
-    if suffix == ".csv" and "pixel0" in row:
-        assert "--scale 1/255" in stderr
+    are_pixels = "pixel0" in row or (suffix == ".parquet" and not options)
+    assert are_pixels == ("scaled by 1/255" in stderr)
 
 
 def test_columns_named_almost_like_pixels_are_standardized(run, tmp_path):
@@ -129,6 +135,114 @@ def test_columns_named_almost_like_pixels_are_standardized(run, tmp_path):
         source.write_text(f"{name},label\n200,1\n3,0\n")
         run("learn", source, "-m", path, "--overwrite", check=0)
         assert read_chosen_settings(path) == (True, True, 0.1)
+
+
+PIXELS = [[0, 7, 255], [3, 0, 128], [0, 0, 1], [90, 91, 92]] * 30
+
+
+def write_pixels(path, form):
+    """Write rows of pixels; `form` is that of their features, then the format."""
+    labels, (features, _, kind) = [i % 2 for i in range(len(PIXELS))], form.partition(" ")
+    names = [f"pixel{i}" for i in range(3)]
+    if kind == "csv":
+        lines = [",".join(map(str, [*x, y])) for x, y in zip(PIXELS, labels, strict=True)]
+        path.write_text("\n".join([",".join([*names, "label"]), *lines]) + "\n")
+        return
+    if features == "columns":
+        rows = [dict(zip(names, x, strict=True)) for x in PIXELS]
+    else:
+        rows = [{features: x} for x in PIXELS]
+    rows = [row | {"label": y} for row, y in zip(rows, labels, strict=True)]
+    if kind == "json":
+        write_jsonl(path, rows)
+        return
+    table = pa.Table.from_pylist(rows)
+    if "bytes" in kind and features == "columns":
+        table = table.cast(
+            pa.schema([*((name, pa.uint8()) for name in names), table.field("label")])
+        )
+    elif "bytes" in kind:
+        table = table.set_column(0, features, table[features].cast(pa.list_(pa.uint8())))
+    if "parquet" in kind:
+        pq.write_table(table, path)
+    else:
+        path.write_bytes(encode_ipc(table))
+
+
+@pytest.mark.parametrize("way", ["file", "pipe"])
+def test_pixels_are_scaled_in_every_form_with_the_same_bits(way, run, tmp_path):
+    forms = ["columns csv", "columns json", "pixels json", "image json", "columns parquet",
+             "pixels parquet", "pixel parquet", "pixels arrow", "columns arrow",
+             "pixels parquet of bytes", "columns arrow of bytes"]  # fmt: skip
+    outcomes = set()
+    for form in forms:
+        source, path = tmp_path / "s", tmp_path / "m.npz"
+        write_pixels(source, form)
+        with source.open("rb") as file:
+            command = [COMMAND, "learn", *([source] if way == "file" else []), "-m", path]
+            command += ["--overwrite", "--init-range", "0.03"]
+            result = subprocess.run(command, stdin=file, stderr=subprocess.PIPE, check=True)
+        first_line = result.stderr.decode().splitlines()[0]
+        assert ", scaled by 1/255: pixel0, pixel1, pixel2" in first_line, form
+        live = LiveModel.load(path)
+        assert (live.read_options.scale, live.model.lr) == (1 / 255, 0.01)
+        outcomes.add(live.model.weights.tobytes())
+        predicted = run("evaluate", source, "-m", path, "--json", check=0).stdout
+        outcomes.add(str(json.loads(predicted)["accuracy"]))
+
+    assert len(outcomes) == 2
+
+
+@pytest.mark.parametrize(
+    ("first_row", "is_scaled"),
+    [([0, 1, 1], False), ([0, 2, 1], True), ([0, 256, 7], False), ([0, 0.5, 7], False),
+     ([-1, 5, 7], False), ([0, None, 7], True)],
+)  # fmt: skip
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+def test_first_row_decides_whether_pixels_are_scaled(form, first_row, is_scaled, run, tmp_path):
+    source = tmp_path / f"s.{form}"
+    rows = [[*first_row, 0], [1, 2, 3, 1]]
+    if form == "csv":
+        lines = [",".join("" if v is None else str(v) for v in row) for row in rows]
+        source.write_text("\n".join(["pixel0,pixel1,pixel2,label", *lines]) + "\n")
+    else:
+        names = ("pixel0", "pixel1", "pixel2", "label")
+        write_jsonl(source, [dict(zip(names, row, strict=True)) for row in rows])
+    stderr = run("learn", source, check=0).stderr
+
+    assert ("scaled by 1/255" in stderr) == is_scaled
+
+
+def test_model_of_scaled_pixels_keeps_the_scale(run, tmp_path):
+    """The scale is that of the first run, whatever the values of later rows are."""
+    source, path, whole = tmp_path / "s.csv", tmp_path / "m.npz", tmp_path / "w.npz"
+    rows = [f"{a},{b},{i % 2}" for i, (a, b, _) in enumerate(PIXELS)]
+    source.write_text("\n".join(["pixel0,pixel1,label", *rows, "0,1,1", "0,0.25,0"]) + "\n")
+    for limit in (1, 121, 122):
+        run("learn", source, "-m", path, "--limit", limit, check=0)
+    run("learn", source, "-m", whole, check=0)
+    scaled = run("learn", source, "--scale", "1/255", "-m", tmp_path / "e.npz", check=0)
+
+    assert read_contents(path) == read_contents(whole) == read_contents(tmp_path / "e.npz")
+    assert "scaled by 1/255" in scaled.stderr
+    assert "every bit" in run("verify", path, source, check=0).stdout
+
+
+def test_python_streams_and_models_scale_pixels_like_the_command_line(run, tmp_path):
+    source, path = tmp_path / "s.csv", tmp_path / "m.npz"
+    write_pixels(source, "columns csv")
+    model = SGDPerceptron(seed=0, lr=0.5)
+    for x, y in stream.iter_source(source):
+        model.learn_one(x, y)
+    save(model, path)
+    run("learn", source, "--lr", "0.5", "-m", tmp_path / "cli.npz", check=0)
+    summaries = [
+        json.loads(run("evaluate", source, "-m", name, "--json", check=0).stdout)["accuracy"]
+        for name in (path, tmp_path / "cli.npz")
+    ]
+
+    assert capture_state(model) == capture_state(load(tmp_path / "cli.npz").model)
+    assert summaries[0] == summaries[1]
 
 
 @pytest.mark.parametrize("first", ["table", "json"])
@@ -149,13 +263,10 @@ def test_model_keeps_its_standardization_setting(first, run, tmp_path):
     run("learn", next_source, "-m", whole, "--quiet", check=0)
 
     assert read_contents(path) == read_contents(whole)
-    is_on = first == "table"
-    assert read_chosen_settings(path) == (is_on, is_on, 0.1 if is_on else 0.01)
+    assert read_chosen_settings(path) == (True, True, 0.1)
     assert "every bit" in run("verify", path, table, next_source, check=0).stdout
-    option = "--no-standardize" if is_on else "--standardize"
-    assert (
-        "the model was made with" in run("learn", next_source, "-m", path, option, check=1).stderr
-    )
+    error = run("learn", next_source, "-m", path, "--no-standardize", check=1).stderr
+    assert "the model was made with" in error
 
 
 @pytest.mark.parametrize("name", ["epsilon", "activation", "init_range", "max_weights"])

@@ -115,7 +115,7 @@ def test_each_finding_is_printed_once_per_run(run, tmp_path):
     """One column varies late, and one class is predicted late."""
     rng, rows = random.Random(0), []
     for i in range(20_000):
-        a, late = rng.gauss(0, 1), rng.gauss(0, 1) if i > 6000 else 1.0
+        a, late = rng.gauss(0, 1), rng.gauss(0, 1) if i > 6000 else 0.5
         label = "rare" if (a > 1.6 and i < 5000) or late > 1.2 else "usual"
         rows.append({"a": round(a, 3), "late": round(late, 3), "label": label})
     source = write_jsonl(tmp_path / "s.jsonl", rows)
@@ -278,7 +278,7 @@ def test_recall_drop_and_label_mix_change_are_reported(run, tmp_path):
     rng, lines = random.Random(0), ["label,a,b"]
     for i in range(80_000):
         is_rare = rng.random() < (0.01 if i < 60_000 else 0.3)
-        a, b = rng.uniform(-1, 1), 1 if is_rare and i < 40_000 else 0
+        a, b = rng.uniform(-1, 1), 2 if is_rare and i < 40_000 else 0
         lines.append(f"{'rare' if is_rare else 'left' if a < 0 else 'right'},{a:.3f},{b}")
     source, model = tmp_path / "s.csv", tmp_path / "m.npz"
     source.write_text("\n".join(lines) + "\n")

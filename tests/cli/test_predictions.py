@@ -87,7 +87,7 @@ def test_scores_are_computed_before_learning(run, tmp_path):
     source = write_rows(tmp_path / "s.jsonl")
     lines = parse_json_lines(
         run("learn", source, "--label", "y", "--ignore", "id", "--lr", 1, "-p", "-",
-            "--scores", check=0).stdout
+            "--scores", "--no-standardize", check=0).stdout
     )  # fmt: skip
     from stream_perceptron import SGDPerceptron
 

@@ -9,11 +9,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from helpers import COMMAND, capture_state, encode_csv, encode_jsonl, split_into_chunks
+from helpers import COMMAND, capture_state, encode_csv, encode_jsonl, split_into_chunks, write_jsonl
 from river import compose, evaluate, metrics, preprocessing
 from sklearn import datasets
 
-from stream_perceptron import LiveModel, SGDPerceptron, load, save
+from stream_perceptron import LiveModel, SGDPerceptron, Standardizer, load, save
 from stream_perceptron.distributed.averaging import average_files
 
 TABLES = ["iris", "wine", "breast_cancer", "digits"]
@@ -53,7 +53,7 @@ def river_results():
     """The accuracy and the final pipeline of River's progressive evaluation, by table."""
     results = {}
     for name in TABLES:
-        model = preprocessing.StandardScaler() | SGDPerceptron(lr=0.1, seed=0)
+        model = Standardizer() | SGDPerceptron(lr=0.1, seed=0)
         stream = [
             ({k: v for k, v in r.items() if k != "target"}, r["target"]) for r in load_rows(name)[1]
         ]
@@ -85,14 +85,15 @@ def test_standardized_tables_give_the_accuracy_and_weights_of_river(
 
     assert json.loads(shown)["accuracy"] == accuracy
     loaded, _ = load(path)
-    assert list(loaded.steps) == ["scaler", "SGDPerceptron"]
+    assert list(loaded.steps) == ["Standardizer", "SGDPerceptron"]
     ours, theirs = loaded["SGDPerceptron"], pipeline["SGDPerceptron"]
     assert theirs.features_ == ours.features_
     np.testing.assert_allclose(ours.weights, theirs.weights, rtol=0, atol=1e-12)
-    scaler = pipeline["StandardScaler"]
-    assert dict(loaded["scaler"].counts) == dict(scaler.counts)
-    assert dict(loaded["scaler"].means) == dict(scaler.means)
-    assert dict(loaded["scaler"].vars) == dict(scaler.vars)
+    our_scaler, scaler = loaded["Standardizer"], pipeline["Standardizer"]
+    assert dict(our_scaler.counts) == dict(scaler.counts)
+    assert dict(our_scaler.means) == dict(scaler.means)
+    assert dict(our_scaler.vars) == dict(scaler.vars)
+    assert our_scaler.standardized == scaler.standardized
 
 
 @pytest.mark.slow
@@ -431,8 +432,9 @@ def test_average_combines_standardization_statistics(tmp_path, run):
     mean, average_of_one = average_files(paths, base), average_files(paths[:1], base)
 
     X = np.array([[row[name] for name in mean.model.features_] for row in rows])
-    counts, means, variances = mean.model.network.snapshot().scaler.statistics
+    counts, means, variances, is_indicator = mean.model.network.snapshot().scaler.statistics
     assert counts.tolist() == [178.0] * 13
+    assert not is_indicator.any()
     np.testing.assert_allclose(means, X.mean(axis=0))
     np.testing.assert_allclose(variances, X.var(axis=0), rtol=1e-9)
     first_statistics = LiveModel.load(paths[0]).model.network.scaler.statistics
@@ -450,6 +452,27 @@ def test_average_combines_standardization_statistics(tmp_path, run):
     assert "it scales features differently from the base" in result.stderr
 
 
+def test_average_joins_indicators(tmp_path, run):
+    """A feature is an indicator if it has only been 0 or 1 in all models."""
+    base = tmp_path / "base.npz"
+    rows = {
+        "base": [{"x": i / 7, "b": i % 2, "y": i % 3} for i in range(40)],
+        "one": [{"x": i / 7, "b": i % 2, "c": 1, "d": 1, "y": i % 3} for i in range(40)],
+        "two": [{"x": i / 7, "b": i % 4, "d": 0, "y": i % 3} for i in range(40)],
+    }
+    for name, part in rows.items():
+        write_jsonl(tmp_path / f"{name}.jsonl", part)
+    learn_file(run, base, tmp_path / "base.jsonl", "--label", "y")
+    paths = [tmp_path / "one.npz", tmp_path / "two.npz"]
+    for path in paths:
+        path.write_bytes(base.read_bytes())
+        learn_file(run, path, path.with_suffix(".jsonl"))
+    network = average_files(paths, base).model.network
+
+    is_indicator = dict(zip(network.feature_names, network.scaler.statistics[3], strict=False))
+    assert is_indicator == {"x": 0, "b": 0, "c": 1, "d": 1}
+
+
 def test_average_does_not_scale_one_hot_features_new_to_the_base(tmp_path, run):
     base, rows = tmp_path / "base.npz", make_color_rows(60)
     rows_by_color = [[row for row in rows if row["colour"] == name] for name in COLORS]
@@ -462,10 +485,11 @@ def test_average_does_not_scale_one_hot_features_new_to_the_base(tmp_path, run):
         learn_file(run, path, tmp_path / f"{i}.jsonl")
     model = average_files(paths, base).model
 
-    counts = model.network.snapshot().scaler.statistics[0].tolist()
-    assert dict(zip(model.features_, counts, strict=True)) == {
-        "x": 60,
-        **{f"colour_{name}": -1 for name in COLORS},
+    counts, _, _, is_indicator = model.network.snapshot().scaler.statistics
+    figures = zip(counts.tolist(), is_indicator.tolist(), strict=True)
+    assert dict(zip(model.features_, figures, strict=True)) == {
+        "x": (60, 0),
+        **{f"colour_{name}": (sum(r["colour"] == name for r in rows), 1) for name in COLORS},
     }
 
 

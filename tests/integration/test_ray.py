@@ -210,7 +210,7 @@ def test_scaled_learning_rate_is_reported_unless_keep_lr_is_given(cluster, mnist
     )
 
     assert "shards learn at 0.05, 5 times 0.01" in scaled.stderr
-    assert "scaled by 1/255 (8-bit): pixel0 .. pixel783" in scaled.stderr
+    assert "scaled by 1/255: pixel0 .. pixel783" in scaled.stderr
     assert "shards learn at" not in unscaled.stderr
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from itertools import chain, islice
 from typing import Any
 
 import pyarrow as pa
@@ -57,7 +60,7 @@ class ArrowSource(Source):
         return ArrowTable.open(self._columns, self.name, request)
 
     def open(self, request: Request) -> Opening:
-        return self._table(request).opening
+        return self._table(request).open_with_pixels(partial(self._peek_rows, request))
 
     def fingerprints(self) -> list[Fingerprint]:
         if self.is_stream:
@@ -70,6 +73,15 @@ class ArrowSource(Source):
     def rows(self, request: Request) -> Iterator[ArrowRows]:
         table = self._table(request)
         yield from split_batches(self._read(request.start), table.names, request.read_options)
+
+    def _peek_rows(self, request: Request) -> ArrowRows | None:
+        """Return the first rows, without consuming those of a pipe."""
+        if self._file is None and self.is_stream:
+            first = list(islice(self._stream, 1))
+            self._stream = chain(first, self._stream)
+            names = self._table(request).names
+            return next(split_batches(first, names, request.read_options), None)
+        return next(self.rows(replace(request, start=0)), None)
 
     def interpreter(self, request: Request) -> ArrowInterpreter:
         table = self._table(request)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import IO
 
 import numpy as np
@@ -72,7 +73,8 @@ class ParquetSource(Source):
         return ArrowTable.open(self._file.schema_arrow, self.name, request)
 
     def open(self, request: Request) -> Opening:
-        return self._table(request).opening
+        rows = self.rows(replace(request, start=0))
+        return self._table(request).open_with_pixels(lambda: next(rows, None))
 
     def fingerprints(self) -> list[Fingerprint]:
         if self.is_stream:

@@ -24,10 +24,11 @@ from stream_perceptron.data.batch import BATCH_ROWS, MAX_BATCH_ROWS, ContentRead
 from stream_perceptron.data.cell_rows import CellInterpreter, CellRows
 from stream_perceptron.data.cells import Cells, Kind
 from stream_perceptron.data.interpreter import Context
-from stream_perceptron.data.interpreter.record import Sample
+from stream_perceptron.data.interpreter.record import Sample, are_pixels, interpret_record
+from stream_perceptron.data.naming import is_pixel_column
 from stream_perceptron.data.notices import NOT_IN_MODEL, ColumnSummary, Notice, describe_columns
 from stream_perceptron.data.schema import ReadOptions
-from stream_perceptron.data.source import Opening, Request
+from stream_perceptron.data.source import Opening, Request, build_opening
 from stream_perceptron.data.tables import build_table_context, raise_no_features
 from stream_perceptron.errors import SourceError
 
@@ -35,6 +36,9 @@ MAX_DESCRIBED = 200  # the number of rows at the start whose texts are examined 
 
 # Returns the first texts of columns by name, given the first rows.
 ReadTexts = Callable[["ArrowRows"], Mapping[str, list[str]]]
+
+# Returns the first rows, or None if there are no rows.
+ReadFirst = Callable[[], "ArrowRows | None"]
 
 _BATCH_BYTES = 2**22
 
@@ -106,7 +110,27 @@ class ArrowTable:
             if column_types[name].kind is Kind.TEXT and name not in columns_to_read
         ]
         used = [i for i, name in enumerate(names) if name in columns_to_read]
-        return cls(Opening(context, schema), used, ignored_texts, columns)
+        opening = build_opening(context, schema, None)
+        if table.vector_column is not None:
+            opening = opening._replace(is_table=False)
+        return cls(opening, used, ignored_texts, columns)
+
+    def open_with_pixels(self, read_first: ReadFirst) -> Opening:
+        """Return the opening; if numbers may be pixels, `read_first` returns the first rows."""
+        opening, context = self.opening, self.opening.context
+        table = context.table_columns
+        if opening.is_table:
+            return opening
+        if context.byte_scale is not None:
+            return opening._replace(has_pixels=True)
+        if table.vector_column is not None and not is_pixel_column(table.vector_column):
+            return opening
+        if (rows := read_first()) is None:
+            return opening
+        cells = self.scanner().scan(rows.batch)
+        samples = (interpret_record(context, cells, i) for i in range(len(rows)))
+        first = next((sample for sample in samples if isinstance(sample, Sample)), None)
+        return opening._replace(has_pixels=first is not None and are_pixels(first))
 
     @property
     def names(self) -> list[str]:

@@ -21,6 +21,7 @@ from stream_perceptron.data.naming import (
     LABEL_NAMES,
     find_column,
     format_option_value,
+    is_pixel,
     name_vector_elements,
     quote_names,
 )
@@ -65,6 +66,16 @@ class Sample(NamedTuple):
     other_label: str | None = None  # a default label name that is not the label
     scale: float = 1.0
     unknown_names: tuple[str, ...] = ()  # names of ignored numbers that the model lacks
+
+
+def are_pixels(sample: Sample) -> bool:
+    """Whether all numbers are pixels: whole numbers from 0 to 255, at least one of them above 1."""
+    values = sample.values[~np.isnan(sample.values)] if sample.n_nan else sample.values
+    return (
+        all(is_pixel(str(name)) for name in sample.names)
+        and bool(((values >= 0) & (values <= 255) & (values == np.floor(values))).all())
+        and bool((values > 1).any())
+    )
 
 
 class RejectedRecord(NamedTuple):

@@ -28,7 +28,7 @@ from stream_perceptron.data.interpreter import Context
 from stream_perceptron.data.interpreter.record import Sample, interpret_record
 from stream_perceptron.data.notices import Notice
 from stream_perceptron.data.schema import ReadOptions
-from stream_perceptron.data.source import Opening, Request, Source
+from stream_perceptron.data.source import Opening, Request, Source, build_opening
 from stream_perceptron.data.text.prefix import PrefixHasher
 from stream_perceptron.data.text.records import MAX_LINE_BYTES, RawLines, read_lines
 from stream_perceptron.data.text.scanning import Scanner
@@ -236,14 +236,15 @@ class LineSource(Source):
             if isinstance(sample, Sample):
                 # Declared classes may fix the label type before the first label does.
                 label_type = context.schema.label_type
-                return Opening(context, replace(sample.schema, label_type=label_type))
+                schema = replace(sample.schema, label_type=label_type)
+                return build_opening(context, schema, sample)
             if not context.schema.is_new:
                 break  # further rows matter only for the schema of a new model
         schema = context.schema
         if schema.is_new and context.columns is not None:
             # At this point, any column may turn out to be a feature.
             schema = replace(schema, features=tuple(context.table_columns.candidates))
-        return Opening(context, schema)
+        return build_opening(context, schema, None)
 
     def interpreter(self, request: Request) -> TextInterpreter:
         context = self._open_context(request) or Context(request.read_options)

@@ -25,11 +25,11 @@ def test_large_features_cause_one_notice(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("names", "remedy"), [("pixel0,pixel1", "--scale 1/200"), ("pixel0,a", "--standardize")]
+    ("names", "remedy"), [("pixel0,pixel1", "--scale 1/200.5"), ("pixel0,a", "--standardize")]
 )
 def test_notice_of_large_features_suggests_a_remedy(names, remedy, tmp_path):
     path = tmp_path / "f.csv"
-    path.write_text(f"{names},y\n200,150,0\n7,3,1\n")
+    path.write_text(f"{names},y\n200.5,150,0\n7,3,1\n")
     notices = [note for step in learn_file(path, lr=1e-6) for note in step.notices]
 
     assert any(f"start over with {remedy}" in note for note in notices)
