@@ -20,8 +20,9 @@ class LearnOptions(TrainingOptions, PredictionOptions):
 
     standardize: bool | None = option(
         "--standardize/--no-standardize",
-        "Standardize each feature with its running mean and standard deviation. Default: on for "
-        "the columns of a table, unless they are named pixel0, pixel1, ... or --scale is given.",
+        "Standardize each feature with its running mean and standard deviation, unless it has "
+        "only been 0 or 1. Default: on for tables and JSON objects, unless all features are pixels "
+        "or --scale is given.",
         section="Input",
         is_common=True,
     )
@@ -222,7 +223,7 @@ def learn(options: LearnOptions) -> int:
     """Train a model on a stream: predict each sample, then learn it.
 
     \b
-    cat digits.csv | stream-perceptron learn --scale 1/255
+    cat digits.csv | stream-perceptron learn --classes 0-9
     stream-perceptron learn mnist-train.parquet
     stream-perceptron learn mnist-train.parquet --lr 0.1 --epsilon 0.03
     stream-perceptron learn mnist-train.parquet --random --stop --epsilon 0.01

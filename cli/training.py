@@ -48,7 +48,7 @@ class TrainingOptions(ReadingOptions, JsonOption):
     )
     scale: float | None = option(
         "--scale NUMBER|a/b",
-        "Multiply features by this number. Default: 1/255 for 8-bit columns, otherwise 1.",
+        "Multiply features by this number. Default: 1/255 for pixels, otherwise 1.",
         SCALE,
         section="Input",
     )
