@@ -18,6 +18,7 @@ from .printable import OneLineError, OneLineUsageError, format_count
 O = TypeVar("O", bound=Options)  # noqa: E741
 
 _SECTIONS = ("Input", "Model", "Checkpoint", "Output", "Advanced", "Other")
+_SYNONYMS = {"--epochs": "--passes"}  # names of options in other programs, and ours
 _SHOWS_ALL = "stream_perceptron_cli.shows_all"
 
 
@@ -70,6 +71,10 @@ class Command(click.Command):
 
                 # Suggest only very similar options; less similar ones mean something else.
                 close = get_close_matches(error.option_name, error.possibilities or [], 1, 0.8)
+                synonym = _SYNONYMS.get(error.option_name)
+                if any(synonym in parameter.opts for parameter in self.get_params(ctx)):
+                    message = f"No such option {error.option_name!r}: did you mean {synonym}?"
+                    raise click.UsageError(message, ctx) from None
                 raise click.NoSuchOption(error.option_name, None, close, ctx) from None
 
     def invoke(self, ctx: click.Context) -> object:
@@ -143,7 +148,9 @@ def shorten_usage_errors(ctx: click.Context) -> Iterator[None]:
         yield
     except click.UsageError as error:
         message = error.format_message().rstrip(".")
-        raise OneLineUsageError(f"{message}; see {ctx.command_path} --help") from None
+        if "\n" not in message:  # a message with a suggestion needs no more help
+            message = f"{message}; see {ctx.command_path} --help"
+        raise OneLineUsageError(message) from None
 
 
 @contextmanager

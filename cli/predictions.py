@@ -290,6 +290,11 @@ def _open_file(
                     f"{path}: its columns differ from those of this run: write to another file"
                 )
     descriptor = os.open(path, os.O_WRONLY | _FLAGS | os.O_APPEND, 0o666)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise CheckpointError(f"{path}: another process is writing it") from None
     os.truncate(descriptor, saved_size)
     with suppress(OSError):  # a folder may be writable but not readable
         sync_folder(Path(os.path.realpath(path)).parent)  # otherwise, a crash could lose the file

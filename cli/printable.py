@@ -22,6 +22,9 @@ _UNSAFE_CHARACTERS = (
 # The color of the first word of a line.
 _COLORS = {"Error": "red", "warning": "yellow", "diagnosis": "yellow", "hint": "cyan"}
 
+# Where a message continues with an option or a command on a line of its own.
+_SUGGESTED_LINES = r"\n(?=  \S)"
+
 _MAX_STDOUT_WIDTH = 80  # the maximum width of text on stdout
 _MIN_INDENT = 4  # spaces before a line that begins with a long word
 
@@ -130,12 +133,14 @@ def print_message(line: str, err: bool = False) -> None:
     """Print a line, with the first word of errors, warnings, diagnoses and hints in color.
 
     Click omits colors unless the stream is a terminal. On a terminal, lines on stderr are wrapped
-    between words.
+    between words. Options and commands that the line suggests follow on lines of their own, which
+    are never wrapped.
     """
-    line = printable(line)
+    line, *suggested = map(printable, re.split(_SUGGESTED_LINES, line))
     if err and sys.stderr.isatty():
         indent = len(line) - len(line.lstrip())
         line = "\n".join(wrap_text(line, get_stderr_width(), indent))
+    line = "\n".join([line, *suggested])
     kind, colon, rest = line.partition(":")
     if colon and kind in _COLORS and not os.environ.get("NO_COLOR"):
         line = click.style(f"{kind}:", fg=_COLORS[kind], bold=True) + rest
@@ -143,10 +148,11 @@ def print_message(line: str, err: bool = False) -> None:
 
 
 class OneLineError(click.ClickException):
-    """An error printed on one line."""
+    """An error printed on one line, followed by the options or commands that it suggests."""
 
     def __init__(self, message: str) -> None:
-        super().__init__(" ".join(message.split()))
+        text, *suggested = re.split(_SUGGESTED_LINES, message)
+        super().__init__("\n".join([" ".join(text.split()), *suggested]))
 
     def show(self, file: IO[Any] | None = None) -> None:
         print_message(f"Error: {self.message}", err=True)

@@ -88,13 +88,15 @@ def describe_lost_bytes(source: Source, has_model: bool = True) -> str | None:
 def suggest_skip_bad() -> Iterator[None]:
     """Add a hint about --skip-bad to an error about a rejected row."""
     from stream_perceptron import ModelSizeError, SampleError
+    from stream_perceptron.data.naming import insert_before_options
 
     try:
         yield
     except ModelSizeError:
         raise
     except SampleError as error:
-        raise SampleError(f"{error}; --skip-bad skips such rows") from None
+        text = insert_before_options(str(error), "--skip-bad skips such rows")
+        raise SampleError(text) from None
 
 
 def load_for_prediction(path: Path, options: ReadingOptions) -> LiveModel:

@@ -50,13 +50,17 @@ class Rejections:
 
     def format_summary(self, rows: int) -> list[str]:
         """Return the lines of the summary, given the number of rows read."""
+        from stream_perceptron.data.naming import insert_before_options
+
         if not self.total:
             return []
         lines = []
         n_remaining = self.total
         for first, count in self._groups.values():
-            more = f" (and {int(count) - 1:,} more like it)" if int(count) > 1 else ""
-            lines.append(f"skipped: {first}{more}")
+            line = f"skipped: {first}"
+            if int(count) > 1:
+                line = insert_before_options(line, f"{int(count) - 1:,} more like it")
+            lines.append(line)
             n_remaining -= int(count)
         if n_remaining:
             lines.append(f"skipped: {n_remaining:,} more for other reasons")

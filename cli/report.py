@@ -50,7 +50,7 @@ def report(options: ReportOptions) -> None:
 
     path, output, examples = options.path, options.output, options.examples
     if find_spec("jinja2") is None:
-        raise OneLineError("the report needs jinja2: pip install 'stream-perceptron[report]'")
+        raise OneLineError("the report needs jinja2; to install it:\n  pip install jinja2")
     require_distinct_files(MODEL=path, the_page=output, the_examples=examples)
     if not options.overwrite:
         require_own_output(output, (b"<!doctype html",), "a report", REMEDY)

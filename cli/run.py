@@ -45,6 +45,13 @@ if TYPE_CHECKING:
     from stream_perceptron.live.driver import Step
 
 
+_MIN_LABELED = 1000  # samples after which the labels of a new model are checked
+
+
+class _LabelsError(SourceError):
+    """The labels of a new model are not classes; the model is not saved."""
+
+
 def run_learn(options: LearnOptions) -> int:
     """Run `learn`, and return the exit code."""
     announce_terminal_input(options.sources)
@@ -76,6 +83,8 @@ class Run:
         self._options, self._signals, self._stack = o, signals, stack
         self._live, self._sources, self._cursor = live, opened.sources, cursor
         self._changed = opened.changed
+        # Labels that are not classes end the run of a new model that was not told its classes.
+        self._must_check_labels = live.is_unused and live.model.classes is None
         start_cursor = cursor or live.cursor
         self._rows_before = live.progress.rows
         self._is_first_pass = start_cursor.epoch == 0
@@ -168,10 +177,24 @@ class Run:
             raise ModelSizeError(
                 f"out of memory with {len(names[0]):,} labels and {len(names[1]):,} features"
             ) from None
+        except _LabelsError:
+            self.line.finish()
+            raise
         except ValueError as error:
             self._finish_after_error(isinstance(error, DivergedError))
             raise
         self._finish()
+
+    def _require_classes(self) -> None:
+        """Check that the labels of a new model, of which nothing was saved, are classes."""
+        from stream_perceptron.diagnostics.diagnosis import find_label_problem
+
+        self._must_check_labels = False
+        if not self._saver.has_saved and (finding := find_label_problem(self._live)):
+            raise _LabelsError(
+                f"{self._sources[0].name}: the labels are not classes ({finding.evidence}): "
+                f"{finding.suggestion}; if they are classes, list them with --classes"
+            )
 
     def _finish(self) -> None:
         """Save the model and print the summary; raise an error if no row could be used."""
@@ -181,6 +204,8 @@ class Run:
             if text := describe_lost_bytes(source):
                 line.print_notice(text)
         self._wait_for_reader()
+        if self._must_check_labels:
+            self._require_classes()
         rows = live.progress.rows - self._rows_before
         line.finish()
         self._event_reporter.finish()  # before saving, as the checkpoint records printed findings
@@ -296,6 +321,8 @@ class Run:
         if isinstance(result, StepResult):
             self._print_worked_sample(result)
         self._rejections.add(result.rejected)
+        if self._must_check_labels and self._live.model.n_seen >= _MIN_LABELED:
+            self._require_classes()
         self.line.update()
         self._event_reporter.update()
         if isinstance(result, StepResult):

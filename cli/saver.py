@@ -36,6 +36,7 @@ class Saver:
         self._saved_at = time.monotonic()
         self.warn: Callable[[str], None] = lambda text: None
         self._has_warned = False
+        self.has_saved = False
         self._first_cursor, self._first_read = live.cursor, n_read
         self._saved_rows = n_read
 
@@ -87,6 +88,7 @@ class Saver:
         except OSError as error:
             error.filename = str(self._path)
             raise
+        self.has_saved = True
         self._warn_of_changed_sources()
         return True
 

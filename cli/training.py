@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import shlex
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from itertools import repeat
+from itertools import repeat, takewhile
 from typing import TYPE_CHECKING, ClassVar
 
 import click
@@ -18,6 +21,15 @@ if TYPE_CHECKING:
     from stream_perceptron.data.schema import ReadOptions
     from stream_perceptron.data.source import Source
     from stream_perceptron.live.marks import Marks
+
+
+# Options that name columns, and what they do with them.
+_COLUMN_FLAGS = {
+    "--one-hot": "encode",
+    "--dates": "encode",
+    "--words": "encode",
+    "--ignore": "ignore",
+}
 
 
 def _merge_class_weights(
@@ -145,6 +157,22 @@ class TrainingOptions(ReadingOptions, JsonOption):
 
         return any(map(is_stream, self.sources))
 
+    def require_files(self) -> None:
+        """Check that no source is a column that was meant for the option before it."""
+        arguments = sys.argv
+        for flag, verb in _COLUMN_FLAGS.items():
+            i = arguments.index(flag) + 2 if flag in arguments else len(arguments)
+            columns = list(takewhile(self._is_missing_file, arguments[i:]))
+            if columns:
+                names = shlex.quote(",".join([arguments[i - 1], *columns]))
+                many = "both" if len(columns) == 1 else "all"
+                raise click.UsageError(
+                    f"{columns[0]}: no such file; to {verb} {many} columns:\n  {flag} {names}"
+                )
+
+    def _is_missing_file(self, argument: str) -> bool:
+        return argument in self.sources and "://" not in argument and not os.path.exists(argument)
+
     def make_read_options(self, sources: Sequence[Source], standardize: bool | None) -> ReadOptions:
         """Return the read options for these sources.
 
@@ -182,6 +210,7 @@ class TrainingOptions(ReadingOptions, JsonOption):
         from stream_perceptron.data.sampling import RandomDraws
 
         opened: list[Source] = []
+        self.require_files()
         finished = repeat(None) if marks is None else marks.find_finished(self.sources)
         for path, finished_source in zip(self.sources, finished, strict=False):
             if opened:

@@ -54,8 +54,13 @@ def open_replacement(path: Path, previous: Path | None = None) -> Iterator[Binar
 @contextmanager
 def lock_file(path: Path) -> Iterator[None]:
     """Lock the lock file for `path`, and remove temporary files that killed writers left behind."""
-    path = Path(os.path.realpath(path))
-    with open(f"{path}.lock", "ab") as lock:
+    folder, path = path.parent, Path(os.path.realpath(path))
+    try:
+        opened = open(f"{path}.lock", "ab")  # noqa: SIM115
+    except FileNotFoundError as error:
+        error.filename = str(folder)
+        raise
+    with opened as lock:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         # Match only the temporary names for `path`, not those for files with longer names.
         for leftover in path.parent.glob(f".{glob.escape(path.name)}.{'[0-9a-f]' * 16}.tmp"):

@@ -15,7 +15,11 @@ from stream_perceptron.data.cells import Cells
 from stream_perceptron.data.interpreter import Context, Interpretation, NameRoles
 from stream_perceptron.data.interpreter.layout_cache import MAX_RECORDS, LayoutCache
 from stream_perceptron.data.interpreter.record import Sample
-from stream_perceptron.data.naming import suggest_similar_name
+from stream_perceptron.data.naming import (
+    format_option_value,
+    suggest_options,
+    suggest_similar_name,
+)
 from stream_perceptron.data.notices import Notice, build_unknown_columns_warning, build_warning
 from stream_perceptron.data.source import Interpreter, Knowledge, RawRows, Request
 
@@ -141,7 +145,8 @@ class CellInterpreter(Interpreter):
             notices = [
                 build_warning(
                     f"{name!r} is not read as the label, which is {label!r}: rename it, or start "
-                    f"over with --label {name}"
+                    "over with another label; "
+                    + suggest_options({"to use it": f"--label {format_option_value([name])}"})
                 )
                 for name in sorted(new)
             ]

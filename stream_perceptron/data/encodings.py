@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from stream_perceptron.data.naming import format_option_value
+from stream_perceptron.data.naming import format_option_value, suggest_options
 from stream_perceptron.data.notices import advise_on_likely_null
 from stream_perceptron.data.schema import Encoding, ReadOptions
 from stream_perceptron.data.values import require_utf8
@@ -90,8 +90,6 @@ def _encode_date(column: str, value: Any) -> dict[str, float]:
     try:
         return encode_date(column, text if isinstance(value, int | float | list | dict) else value)
     except ValueError as error:
-        name = format_option_value([column])
-        hint = advise_on_likely_null(text) or (
-            f"; to leave the column out: --ignore {name} in place of --dates"
-        )
+        options = {"to leave out the column instead": f"--ignore {format_option_value([column])}"}
+        hint = advise_on_likely_null(text) or f"; {suggest_options(options)}"
         raise SampleError(f"{column!r}: {error}{hint}") from None

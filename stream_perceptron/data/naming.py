@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 LABEL_NAMES = ("label", "class", "target", "y")
 
@@ -126,8 +126,40 @@ def quote_names(names: Sequence[str], max_shown: int = _MAX_NAMES) -> str:
     return join_first(list(map(repr, names)), max_shown)
 
 
+def suggest_options(options: Mapping[str, str]) -> str:
+    """Return the end of a message: the purposes of some options, then each on a line of its own.
+
+    Each line can be appended to a command in a shell.
+
+    Examples
+    --------
+    >>> print(suggest_options({"to encode it": "--one-hot tags"}))
+    to encode it:
+      --one-hot tags
+
+    """
+    return f"{', or '.join(options)}:" + "".join(f"\n  {line}" for line in options.values())
+
+
+def insert_before_options(message: str, sentence: str) -> str:
+    """Add a sentence to a message, before the options that it may suggest.
+
+    Examples
+    --------
+    >>> print(insert_before_options("row 2 is bad; to encode it:\\n  --one-hot tags", "skip it"))
+    row 2 is bad; skip it; to encode it:
+      --one-hot tags
+
+    """
+    text, newline, options = message.partition("\n")
+    if not newline:
+        return f"{text}; {sentence}"
+    text, _, purposes = text.rpartition("; to ")
+    return f"{text}; {sentence}; to {purposes}\n{options}"
+
+
 def format_names(names: Sequence[str]) -> str:
-    """Join names for a message.
+    """Join names for a message; control characters are escaped.
 
     A short list is shown in full; a longer one is shown by the ends of a numbered series or by its
     first few names.
@@ -140,6 +172,7 @@ def format_names(names: Sequence[str]) -> str:
     'b, a0, a1, a2, a3 and 26 more'
 
     """
+    names = [name if name.isprintable() else repr(name)[1:-1] for name in names]
     if len(names) <= 2 * _MAX_NAMES:
         return ", ".join(names)
     stems = {name.rstrip("0123456789") for name in names}
@@ -151,4 +184,4 @@ def format_names(names: Sequence[str]) -> str:
 def format_option_value(names: Sequence[str]) -> str:
     """Return names as the value of an option, quoted for a shell."""
     # An unnamed column is given by position; an unnamed index is the first column.
-    return shlex.quote(",".join(name or "1" for name in names[:_MAX_NAMES]))
+    return shlex.quote(",".join(name or "1" for name in names))

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import re
-import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -15,15 +13,14 @@ from stream_perceptron.data.naming import (
     join_first,
     looks_like_row_id,
     quote_names,
+    suggest_options,
 )
-from stream_perceptron.data.number_texts import NumberFormat, find_number_format
 from stream_perceptron.data.schema import ReadOptions, Schema
+from stream_perceptron.data.values import is_formatted_number, looks_numeric
 from stream_perceptron.encoders import is_date
 
 # Texts that most likely mean a missing value.
-_LIKELY_NULLS = frozenset(
-    {"na", "n/a", "nan", "null", "none", "nil", "?", "-", "--", ".", "missing"}
-)
+_LIKELY_NULLS = frozenset({"na", "n/a", "nan", "null", "?", "-", "--", ".", "missing"})
 
 # Matches dates, times, addresses, numbers, IDs and texts of many words. The length is checked
 # first, because the search for words takes quadratic time.
@@ -88,11 +85,9 @@ def describe_columns(
         predicate, pronoun = "looks like a row number, which spoils learning", "it"
         if len(suspects) > 1:
             predicate, pronoun = "look like row numbers, which spoil learning", "them"
+        options = {f"to drop {pronoun}": f"--ignore {format_option_value(suspects)}"}
         lines.append(
-            build_warning(
-                f"{quote_names(suspects)} {predicate}: drop {pronoun} "
-                f"with --ignore {format_option_value(suspects)}"
-            )
+            build_warning(f"{quote_names(suspects)} {predicate}; {suggest_options(options)}")
         )
     return tuple(
         line if isinstance(line, Notice) else Notice(line) for line in (*lines, *summary.hints)
@@ -105,7 +100,7 @@ def _describe_features(
     """Return the number of features, how they are scaled, and their names."""
     text = f"{len(features):,} feature{'s' * (len(features) != 1)}{summary.location}"
     if schema.is_open:
-        text += " in the first row, more as they appear"
+        text = f"{text} in the first row" if features else "features as they appear"
     if read_options.standardize:
         text += ", standardized"
     if read_options.has_join and not features and not schema.is_open:
@@ -155,7 +150,7 @@ def _describe_ignored_columns(summary: ColumnSummary) -> Iterator[str | Notice]:
     if ignored:
         columns_text = format_names(list(summary.encodable))
         advice = (
-            f"; to use {columns_text}: {format_options(summary.encodable)}"
+            f"; {suggest_options({f'to use {columns_text}': format_options(summary.encodable)})}"
             if summary.encodable
             else ""
         )
@@ -171,7 +166,8 @@ def _describe_ignored_columns(summary: ColumnSummary) -> Iterator[str | Notice]:
         columns_text = format_names(list(suggested))
         if len(suggested) == len(summary.texts):
             columns_text = "it" if len(suggested) == 1 else "them"
-        advice = f"; to use {columns_text}: {format_options(suggested)}" if suggested else ""
+        options = {f"to use {columns_text}": format_options(suggested)}
+        advice = f"; {suggest_options(options)}" if suggested else ""
         yield f"ignored (text): {format_names(list(summary.texts))}{advice}"
 
 
@@ -187,9 +183,9 @@ def suggest_encoding(name: str, texts: Sequence[object]) -> str | None:
 
     """
     nonblank_texts = [text for text in map(str, texts) if text.strip()]
-    is_expressible = "," not in name  # a comma separates names in an option
-    is_number = find_number_format(nonblank_texts) is not None
-    if not nonblank_texts or looks_like_row_id(name) or is_number or not is_expressible:
+    if not nonblank_texts or looks_like_row_id(name) or not is_expressible(name):
+        return None
+    if all(map(is_formatted_number, nonblank_texts)):
         return None
     if all(map(is_date, nonblank_texts)):
         return "dates"
@@ -204,6 +200,11 @@ def suggest_encoding(name: str, texts: Sequence[object]) -> str | None:
     if has_few_values and not any(map(_NOT_CATEGORICAL.search, nonblank_texts)):
         return "one_hot"
     return "words" if are_sentences else None
+
+
+def is_expressible(name: str) -> bool:
+    """Whether a message can suggest an option with this name; a comma would separate names."""
+    return "," not in name and name.isprintable()
 
 
 def format_options(encodings: Mapping[str, str]) -> str:
@@ -236,15 +237,17 @@ def advise_on_likely_null(text: str) -> str:
     """Return advice on a text that most likely means a missing value, or an empty string."""
     if text.strip().lower() not in _LIKELY_NULLS:
         return ""
-    return f"; if that means a missing value: --missing {format_option_value([text.strip()])}"
+    options = {"to treat it as missing": f"--missing {format_option_value([text.strip()])}"}
+    return f"; {suggest_options(options)}"
 
 
 def suggest_missing_option(text: str) -> str:
     """Return how to treat a text as missing; an empty string if --missing cannot express it."""
     value = text.strip()
-    if not value or "," in value or len(value) > _MAX_SHOWN:
+    if not value or not is_expressible(value) or len(value) > _MAX_SHOWN:
         return ""
-    return f"; to treat it as missing: --missing {format_option_value([value])}"
+    options = {"to treat it as missing": f"--missing {format_option_value([value])}"}
+    return f"; {suggest_options(options)}"
 
 
 def build_null_hints(first: Mapping[str, str]) -> list[str]:
@@ -256,37 +259,37 @@ def build_null_hints(first: Mapping[str, str]) -> list[str]:
     ]
 
 
-def advise_on_text(
-    key: str | None, name: str, text: str, advise: Callable[[str], str] = suggest_missing_option
-) -> str:
-    """Return advice on a text in JSON: on its quotes if it is a number, else that of `advise`.
-
-    `key` is the JSON key of the object with the features, if any.
-    """
-    if not re.fullmatch(r"[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?", text.strip()):
-        return advise(text)
-    if "." in name:  # may be a path
-        return "; numbers have no quotes"
-    path = "".join(f"[{json.dumps(part)}]" for part in (key, name) if part)
-    return f"; numbers have no quotes: jq -c {shlex.quote(f'.{path} |= tonumber')} removes them"
+def advise_on_text(text: str, advise: Callable[[str], str] = suggest_missing_option) -> str:
+    """Return advice on a text in JSON: on its quotes if it is a number, else that of `advise`."""
+    if re.fullmatch(r"[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?", text.strip()):
+        return "; numbers in JSON have no quotes"
+    return advise(text)
 
 
-def build_json_hints(key: str | None, texts: Mapping[str, Sequence[str]]) -> list[str]:
+def build_json_hints(texts: Mapping[str, Sequence[str]]) -> list[str]:
     """Return hints about the texts under each name in JSON."""
     hints = []
     for name, values in texts.items():
-        if number_format := find_number_format(values):
-            hints.append(
-                build_number_hint(name, number_format, number_format.build_jq_command(key, name))
-            )
-        elif advice := advise_on_text(key, name, values[0], advise_on_likely_null):
+        if advice := advise_on_text(values[0], advise_on_likely_null):
             hints.append(f"hint: {name!r} is {values[0]!r}, a text{advice}")
+        elif hint := build_number_hint(name, values):
+            hints.append(hint)
     return hints
 
 
-def build_number_hint(name: str, number_format: NumberFormat, command: str) -> str:
-    """Return a hint about a column of formatted numbers, with the command that converts them."""
-    return f"hint: {name!r} has numbers with {number_format}; to convert them: {command}"
+def build_number_hint(name: str, texts: Sequence[str]) -> str | None:
+    """Return a hint if all texts of a column are numbers with signs, separators or units."""
+    nonblank = [text for text in texts if text.strip()]
+    if not nonblank or not all(map(is_formatted_number, nonblank)):
+        return None
+    example = next((text for text in nonblank if not looks_numeric(text)), None)
+    if example is None:
+        return None
+    options = {"to leave it out": f"--ignore {format_option_value([name])}"}
+    return (
+        f"hint: column {name!r} has values like {example!r}, which are not numbers; remove "
+        f"currency signs, separators and units; {suggest_options(options)}"
+    )
 
 
 def format_missing_label_error(where: str, names: Sequence[str], schema: Schema) -> str:

@@ -10,6 +10,7 @@ from stream_perceptron.data.naming import (
     LABEL_NAMES,
     find_column,
     quote_names,
+    suggest_options,
     suggest_similar_name,
 )
 from stream_perceptron.data.schema import ReadOptions, Schema
@@ -189,9 +190,10 @@ def rename_ignored_duplicates(
             renamed[i] = f"{name} (column {i + 1})"
     for duplicate in find_duplicates(renamed)[:1]:
         positions = [i + 1 for i, name in enumerate(renamed) if name == duplicate]
+        options = {"to drop one": f"--ignore {positions[1]}"}
         raise SourceError(
-            f"{where}: columns {positions[0]} and {positions[1]} are both called {duplicate!r}: "
-            f"drop one with --ignore {positions[1]}"
+            f"{where}: columns {positions[0]} and {positions[1]} are both called {duplicate!r}; "
+            f"{suggest_options(options)}"
         )
     return renamed
 

@@ -99,7 +99,8 @@ class RandomDraws(Source):
         if self._rows is not None:
             return self._rows
         epoch_request = replace(request, epoch=0, start=0, offset=0, known_fingerprint=None)
-        knowledge = Knowledge(request.schema, copy.copy(request.names))
+        names_in_options = frozenset(request.read_options.named_columns)
+        knowledge = Knowledge(request.schema, copy.copy(request.names), names_in_options)
         interpreted: list[tuple[Interpreter, RawRows, int]] = []
         batches: list[Batch] = []
         for source in self.files:
@@ -122,7 +123,8 @@ class RandomDraws(Source):
                 for interpreter, rows, first_row in interpreted
             ]
             batches[0] = replace(batches[0], notices=notices)
-        inferred = InferredKnowledge(knowledge.schema, new_names)
+        seen = names_in_options - knowledge.unseen
+        inferred = InferredKnowledge(knowledge.schema, new_names, seen)
         self._rows = _concatenate_batches(batches, self.name, inferred)
         return self._rows
 
@@ -162,12 +164,12 @@ class DrawInterpreter(Interpreter):
         fields: dict[str, Any],
     ) -> Batch:
         batch = _take_rows(self._source.load_rows(self._request), rows.draws)
-        schema, names = batch.inferred.schema, batch.inferred.names
+        schema, names, seen = batch.inferred
         if batch.labels.count(None) == len(batch.labels):
             schema, names = knowledge.schema, ()
         elif names and names[0] in knowledge.names.ids_by_name:
             names = ()
-        return replace(batch, inferred=InferredKnowledge(schema, names), **fields)
+        return replace(batch, inferred=InferredKnowledge(schema, names, seen), **fields)
 
     def _describe_source(self, rows: DrawnRows, knowledge: Knowledge) -> tuple[Notice, ...]:
         return self._source.load_rows(self._request).notices

@@ -12,6 +12,13 @@ DECIMAL_COMMA = re.compile(r" *[+-]?(?:[0-9]+,[0-9]*|,[0-9]+)(?:[eE][+-]?[0-9]+)
 NOT_UTF8 = "it is not UTF-8; to convert Latin-1: iconv -f LATIN1 -t UTF-8"
 BOOLS = {"true": 1.0, "false": 0.0}
 
+# Matches a number with a currency sign, separators or a unit. Compiled on first use, because few
+# columns contain texts.
+_FORMATTED_NUMBER = (
+    r"[+-]?[$€£¥₹]? ?(?:\d{1,3}(?:[, \u00a0\u202f]\d{3})+|\d+)(?:[.,]\d+)?"
+    r" ?(?:[$€£¥₹]|%|[^\W\d_]{1,4})?"
+)
+
 
 def require_utf8(text: str) -> str:
     """Return a text after checking that its bytes were valid UTF-8."""
@@ -29,6 +36,18 @@ def looks_numeric(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def is_formatted_number(text: str) -> bool:
+    """Whether a text is a number, possibly with a currency sign, separators or a unit.
+
+    Examples
+    --------
+    >>> [is_formatted_number(text) for text in ("$1,200", "12 %", "1 234,5 kg", "12 red", "red")]
+    [True, True, True, True, False]
+
+    """
+    return re.fullmatch(_FORMATTED_NUMBER, text.strip()) is not None
 
 
 def is_number_or_bool(text: str) -> bool:

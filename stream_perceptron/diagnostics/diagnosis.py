@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Iterator
 from math import sqrt
 
@@ -14,6 +13,7 @@ from stream_perceptron.data.naming import (
     format_option_value,
     join_first,
     looks_like_row_id,
+    suggest_options,
 )
 from stream_perceptron.live.drift import (
     explain_drop,
@@ -26,7 +26,6 @@ from stream_perceptron.live.model import LiveModel
 from stream_perceptron.live.step_result import find_scaling_problem
 from stream_perceptron.model import defaults
 from stream_perceptron.model.arrays import Array
-from stream_perceptron.model.class_weights import list_spellings
 
 _LOW_ACCURACY = 0.85
 _MIN_SAMPLES = 300  # for most findings
@@ -35,12 +34,14 @@ _MIN_CLASS_SAMPLES = 200  # to judge the recall of a class
 _THRESHOLD_ADVICE = (
     "with a threshold (evaluate shows the best thresholds; to set one: predict --threshold)"
 )
-_MAX_OPTIONS = 3  # in a suggestion
 _LOW_RECALL = 0.05
 _MAX_DROPS = 3  # classes whose drop in recall is described
 _LOW_SHARE = 0.05  # of samples that changed the weights
 _LOW_KAPPA = 0.2
+_MAX_MEAN_WEIGHT = 10  # of sample weights
+_MIN_UNIQUE_LABELS, _MIN_UNIQUE_SHARE = 50, 0.98  # samples, and labels per sample, of an ID column
 _MIN_DISTINCT_NUMBERS = 20  # distinct labels that suggest a quantity
+_MIN_GAP = 10  # the mean gap between numbers that are hardly numbers of classes
 _MAX_COMPARED_FEATURES = 1000  # features whose weights are compared with the order of the labels
 _MIN_CORRELATION = 6.0  # rank correlation, in standard errors
 
@@ -58,6 +59,11 @@ def collect_findings(live: LiveModel, diverged: bool = False) -> list[Finding]:
         if not _EXPLANATIONS.intersection(finding.code for finding in findings):
             findings += check(live)
     return findings
+
+
+def find_label_problem(live: LiveModel) -> Finding | None:
+    """Return a finding if the labels are IDs or a quantity, not classes."""
+    return next(_check_labels(live), None)
 
 
 def _describe_divergence(live: LiveModel) -> Finding:
@@ -119,9 +125,7 @@ def _check_rising_error(live: LiveModel) -> Iterator[Finding]:
     # A drop in accuracy is reported by a separate check.
     has_dropped = any(event.is_drop and event.is_overall for event in live.progress.events)
     errors = (
-        []
-        if has_dropped or any(_check_numeric_labels(live))
-        else _compute_quarter_means(live, "errors")
+        [] if has_dropped or any(_check_labels(live)) else _compute_quarter_means(live, "errors")
     )
     if errors and errors[3] > 1.5 * min(errors[:3]) and errors[3] - min(errors[:3]) > 0.1:
         yield Finding(
@@ -150,7 +154,7 @@ def _check_constant_features(live: LiveModel) -> Iterator[Finding]:
         yield Finding(
             FindingCode.FEATURES_THAT_NEVER_VARIED,
             f"{shown} had a single value in all samples, so standardizing turns it into 0",
-            "if they stay constant, drop them with --ignore",
+            "check whether they should vary; constant features have no effect",
         )
 
 
@@ -213,15 +217,26 @@ def _check_baseline(live: LiveModel) -> Iterator[Finding]:
     is_no_better = best <= metrics.baseline + 2 * noise and metrics.cohen_kappa < _LOW_KAPPA
     if tally.tested + 1 >= _MIN_SAMPLES and is_no_better:
         answer = repr(live.model.classes_[metrics.largest])
-        remedy = "give rare classes more weight (--class-weight balanced)"
-        if live.model.class_weight is not None:
-            remedy = f"predict the other classes {_THRESHOLD_ADVICE}"
         yield Finding(
             FindingCode.NO_BETTER_THAN_LARGEST_CLASS,
             f"accuracy is {tally.accuracy:.1%}, {metrics.baseline:.1%} of the samples are "
             f"{answer}, and kappa is {format_percent(metrics.cohen_kappa, 1)}",
-            f"{remedy}, learn more rows, or find better features",
+            f"predict the other classes {_THRESHOLD_ADVICE}, learn more rows, or find better "
+            "features",
         )
+
+
+def _check_labels(live: LiveModel) -> Iterator[Finding]:
+    """Yield a finding if labels are IDs, or numbers that are a quantity."""
+    names, n = live.model.classes_, live.progress.samples
+    if n >= _MIN_UNIQUE_LABELS and len(names) >= _MIN_UNIQUE_SHARE * n:
+        yield Finding(
+            FindingCode.LABELS_ARE_IDS,
+            f"{len(names):,} different labels in {n:,} samples",
+            "a perceptron predicts classes: choose another column with --label",
+        )
+    else:
+        yield from _check_numeric_labels(live)
 
 
 def _check_numeric_labels(live: LiveModel) -> Iterator[Finding]:
@@ -240,22 +255,18 @@ def _check_numeric_labels(live: LiveModel) -> Iterator[Finding]:
         _MIN_LABELS if has_decimals else _MIN_SAMPLES
     ):
         return
-    are_unique = 2 * len(names) > live.progress.samples  # nearly every sample has its own label
-    if (
-        has_decimals
-        or are_unique
-        or _compute_rank_correlation(values[is_frequent], weights[is_frequent]) > _MIN_CORRELATION
-    ):
+    n, n_samples = len(names), live.progress.samples
+    reason = None
+    if has_decimals:
+        reason = ", some with decimals"
+    elif 2 * n > n_samples and np.ptp(values) > _MIN_GAP * n:
+        reason = f" from {values.min():g} to {values.max():g} in {n_samples:,} samples"
+    elif _compute_rank_correlation(values[is_frequent], weights[is_frequent]) > _MIN_CORRELATION:
+        reason = ", whose order the features follow"
+    if reason is not None:
         yield Finding(
             FindingCode.LABELS_ARE_A_QUANTITY,
-            f"{len(names):,} different numbers"
-            + (
-                ", some with decimals"
-                if has_decimals
-                else f" in {live.progress.samples:,} samples"
-                if are_unique
-                else ", whose order the features follow"
-            ),
+            f"{n:,} different numbers{reason}",
             "a perceptron predicts classes: choose another column with --label, sort the numbers "
             "into a few bins, or use a regression model",
         )
@@ -276,6 +287,23 @@ def _compute_rank_correlation(values: NDArray[np.float64], weights: Array) -> fl
     ranks = columns.argsort(axis=0).argsort(axis=0) - (n - 1) / 2
     correlations = ranks[:, 1:].T @ ranks[:, 0] / (ranks[:, 0] ** 2).sum()
     return float(np.abs(correlations).max(initial=0.0)) * sqrt(n - 1)
+
+
+def _check_sample_weights(live: LiveModel) -> Iterator[Finding]:
+    """Yield a finding if the first sample weights are large."""
+    progress, lr = live.progress, live.model.lr
+    mean = progress.weight_sum / max(progress.n_weights, 1)
+    if mean <= _MAX_MEAN_WEIGHT:
+        return
+    suggestion = "lower lr by the same factor"
+    if isinstance(lr, int | float):
+        suggestion = suggest_options({"to compensate for them": f"--lr {lr / mean:.2g}"})
+    yield Finding(
+        FindingCode.LARGE_SAMPLE_WEIGHTS,
+        f"weights multiply the step, and the mean weight of the first {progress.n_weights:,} "
+        f"samples is {mean:,.4g}",
+        suggestion,
+    )
 
 
 def _check_unseen_classes(live: LiveModel) -> Iterator[Finding]:
@@ -307,36 +335,25 @@ def _check_missed_classes(live: LiveModel) -> Iterator[Finding]:
         for i in numbers
     ]
     them = "it" if len(numbers) == 1 else "them"
-    remedy = f"predict {them} {_THRESHOLD_ADVICE}"
-    if live.model.class_weight is None:
-        largest = metrics.seen.max(initial=0)
-        weights = (
-            f"{list_spellings(names[i])[0]}={largest / metrics.seen[i]:.2g}" for i in numbers
-        )
-        options = [f"--class-weight {shlex.quote(weight)}" for weight in weights]
-        remedy = f"give {them} more weight ({' '.join(options[:_MAX_OPTIONS])})"
     if missed and live.progress.samples >= _MIN_SAMPLES and not any(_check_baseline(live)):
         yield Finding(
             FindingCode.CLASS_HARDLY_EVER_FOUND,
             join_first(missed),
-            f"{remedy}, raise --lr, or learn more rows",
+            f"predict {them} {_THRESHOLD_ADVICE}, or learn more rows",
         )
 
 
 def _check_sorted_labels(live: LiveModel) -> Iterator[Finding]:
-    """Yield a finding if consecutive samples share a label far more often than chance predicts."""
+    """Yield a finding if the samples of each label follow one another, as in a sorted file."""
     progress = live.progress
     counts = progress.larger_tally.confusion.count_labels(len(live.model.classes_)).seen
-    if progress.samples < 100 or np.count_nonzero(counts) < 2:
-        return
-    expected_share = float(((counts / counts.sum()) ** 2).sum())
-    share = progress.repeats / (progress.samples - 1)
-    if share > expected_share + 0.5 * (1 - expected_share):
+    n_labels, n_runs = np.count_nonzero(counts), progress.samples - progress.repeats
+    # The first sample is not counted as tested, and may be the only one with its label.
+    if progress.samples >= 100 and 1 < n_runs <= n_labels + 1 and n_runs < progress.samples / 2:
         yield Finding(
             FindingCode.SORTED_LABELS,
-            f"{share:.1%} of the samples have the same label as the preceding sample, but "
-            f"{expected_share:.1%} are expected by chance: repeating the last label scores well, "
-            f"so progressive accuracy ({progress.accuracy:.1%}) is misleading",
+            f"the samples of each of {n_runs:,} labels follow one another: repeating the last "
+            f"label scores well, so progressive accuracy ({progress.accuracy:.1%}) is misleading",
             "shuffle the samples, or draw them with --random",
         )
 
@@ -344,7 +361,7 @@ def _check_sorted_labels(live: LiveModel) -> Iterator[Finding]:
 def _check_drops(live: LiveModel) -> Iterator[Finding]:
     """Yield a finding for lasting drops in accuracy, and one for lasting drops in recall."""
     drops = find_lasting_drops(live.progress.events)
-    if not drops or any(_check_numeric_labels(live)):
+    if not drops or any(_check_labels(live)):
         return
     has_weights, classes = live.model.class_weight is not None, live.model.classes_
     drops_by_code = (FindingCode.ACCURACY_DROPPED, True), (FindingCode.RECALL_DROPPED, False)
@@ -374,7 +391,7 @@ def _check_row_numbers(live: LiveModel) -> Iterator[Finding]:
             yield Finding(
                 FindingCode.ROW_NUMBER_LEARNED,
                 f"a weight of feature {str(name)!r} is {size:.3g}, but {typical:.3g} is typical",
-                f"drop it: --ignore {format_option_value([str(name)])}",
+                suggest_options({"to drop it": f"--ignore {format_option_value([str(name)])}"}),
             )
 
 
@@ -388,8 +405,8 @@ def _check_rising_columns(live: LiveModel) -> Iterator[Finding]:
             FindingCode.COLUMNS_THAT_ONLY_RISE,
             f"the values of {format_names(names)} rise from sample to sample, like a row number or "
             "a clock",
-            f"drop such columns with --ignore {format_option_value(names)}, or draw rows with "
-            "--random",
+            "draw rows with --random, or "
+            + suggest_options({"to drop such columns": f"--ignore {format_option_value(names)}"}),
         )
 
 
@@ -430,7 +447,8 @@ _CHECKS: tuple[_Check, ...] = (
     _check_unscaled_features,
     _check_constant_features,
     _check_single_label,
-    _check_numeric_labels,
+    _check_labels,
+    _check_sample_weights,
     _check_sorted_labels,
     _check_unseen_classes,
     _check_row_numbers,
@@ -447,6 +465,8 @@ _ACCURACY_CHECKS: tuple[_Check, ...] = (
 _EXPLANATIONS = {
     FindingCode.ACCURACY_DROPPED,
     FindingCode.LABELS_ARE_A_QUANTITY,
+    FindingCode.LABELS_ARE_IDS,
+    FindingCode.LARGE_SAMPLE_WEIGHTS,
     FindingCode.ONLY_ONE_LABEL,
     FindingCode.OUTPUTS_ALIKE,
     FindingCode.OUTPUTS_SATURATED,

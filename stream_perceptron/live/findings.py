@@ -19,6 +19,8 @@ class FindingCode(StrEnum):
     ERROR_RISING = "error_rising"
     FEATURES_THAT_NEVER_VARIED = "features_that_never_varied"
     LABELS_ARE_A_QUANTITY = "labels_are_a_quantity"
+    LABELS_ARE_IDS = "labels_are_ids"
+    LARGE_SAMPLE_WEIGHTS = "large_sample_weights"
     NO_BETTER_THAN_LARGEST_CLASS = "no_better_than_the_largest_class"
     ONLY_ONE_LABEL = "only_one_label"
     OUTPUTS_ALIKE = "outputs_alike"

@@ -25,7 +25,7 @@ from stream_perceptron.live.lineage import (
     try_encode_lr,
 )
 from stream_perceptron.live.marks import LearnedFile, Mark, Marks, format_row_count
-from stream_perceptron.live.metrics import Progress
+from stream_perceptron.live.metrics import MAX_WEIGHTS, Progress
 from stream_perceptron.live.recent_scores import RecentScores
 from stream_perceptron.model.results import TrainResult
 
@@ -132,6 +132,8 @@ class Ledger:
             self.n_redelivered += int(np.count_nonzero(batch.redelivered))
         self.recent_scores.add(result.outputs)
         result.outputs = []  # these are large, and the result is buffered
+        if progress.n_weights < MAX_WEIGHTS:
+            progress.count_weights(batch.weights[:n][result.targets >= 0])
         missing = None if batch.missing is None else batch.missing[:n]
         progress.count_missing(missing, knowledge)
         if result.probes is not None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from stream_perceptron.data.source import Knowledge
 
 WINDOW = 1000
+MAX_WEIGHTS = 1000  # the number of sample weights whose mean is computed
 
 _MAX_REACHES = 256
 _PAIR_BASE = 2**31  # larger than any label's number, so that two numbers can share one key
@@ -298,6 +299,8 @@ class Progress:
     repeats: int = 0  # labeled samples with the same label as the previous labeled sample
     # The number of the last label, -1 before the first.
     last_target: int = field(default=-1, metadata={"least": -1})
+    n_weights: int = 0  # labeled samples whose weights are in `weight_sum`, at most 1,000
+    weight_sum: float = 0.0
     error_sum: float = 0.0  # the sum of the errors of all labeled samples, added one by one
     largest: float = 0.0  # the largest absolute value of a feature in the probed samples
     # The largest absolute value, by name, of at most 256 features that all probed samples have.
@@ -445,6 +448,13 @@ class Progress:
             elif any(name in (known.schema.texts or ()) for known in knowledge):
                 del nulls[name]
         self.untyped_nulls = nulls or None
+
+    def count_weights(self, weights: NDArray[np.float64]) -> None:
+        """Add the sample weights of more labeled samples, until 1,000 have been added."""
+        first = weights[: MAX_WEIGHTS - self.n_weights].tolist()
+        self.n_weights += len(first)
+        # Added one by one, so that the sum does not depend on the sizes of batches.
+        self.weight_sum = min(sum(first, self.weight_sum), MAX_SUM)
 
     def update_reaches(self, rows: Rows) -> None:
         """Update the reaches of features, and the rising features, from probed samples."""

@@ -627,7 +627,8 @@ class LiveModel:
                     live = reload(reopen)
                 batch = (reopened or interpreter).interpret(part, live.knowledge, first_row)
                 first_row = batch.row_number(len(batch))
-                if pending is not None:
+                # Without a column of IDs, all rows have their own labels.
+                if pending is not None and batch.passthrough:
                     joined = pending.join(batch, live.read_options)
                     pending.commit(joined, np.full(len(joined.rows), -1))
                     batch = replace(joined, interpret_first=joined.slice_first)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_perceptron.data.batch import Batch, Rejection
-from stream_perceptron.data.naming import is_pixel
+from stream_perceptron.data.naming import is_pixel, suggest_options
 from stream_perceptron.data.notices import Notice, build_warning
 from stream_perceptron.data.schema import ReadOptions
 from stream_perceptron.errors import DivergedError, ModelSizeError, StreamPerceptronError
@@ -26,7 +26,9 @@ LARGE_FEATURE = 16.0
 _SMALL_FEATURE = 0.1
 _MAX_REACH_RATIO = 100  # the maximum ratio of two features' reaches
 
-_MIN_SAMPLES = 1000  # samples needed to judge labels
+_STANDARDIZE = suggest_options(
+    {"to start over with standardized features (in Python: a Standardizer)": "--standardize"}
+)
 
 
 @dataclass(eq=False, repr=False)
@@ -141,34 +143,23 @@ def find_scaling_problem(live: LiveModel) -> tuple[str, str] | None:
         bool(reach) and not are_pixels and reach[max_name] > _MAX_REACH_RATIO * reach[min_name]
     )
     if 0 < largest < _SMALL_FEATURE:
-        return f"they reach only {largest:g}, and steps are tiny", "start over with --standardize"
+        return f"they reach only {largest:g}, and steps are tiny", _STANDARDIZE
     if not has_wide_range and largest <= LARGE_FEATURE:
         return None
     has_largest = bool(reach) and reach[max_name] == largest
     subject = f"{max_name!r} reaches" if has_largest else "they reach"
     contrast = f" and {min_name!r} only {reach[min_name]:g}" if has_wide_range else ""
-    remedy = (
-        f"--scale 1/{largest / abs(live.read_options.scale or 1):g}"
-        if are_pixels
-        else "--standardize (in Python: a Standardizer)"
-    )
     evidence = f"{subject} {largest:g}{contrast}, and a step grows with their square"
-    return evidence, f"start over with {remedy}"
+    if not are_pixels:
+        return evidence, _STANDARDIZE
+    scale = f"--scale 1/{largest / abs(live.read_options.scale or 1):g}"
+    return evidence, suggest_options({"to start over with smaller features": scale})
 
 
 def collect_notes(batch: Batch, live: LiveModel) -> list[Notice]:
-    """Return the notices for a batch, with warnings about the features and labels seen so far."""
-    notices, model = list(batch.notices), live.model
+    """Return the notices for a batch, with a warning about the features seen so far."""
+    notices = list(batch.notices)
     if notices and live.progress.largest > LARGE_FEATURE and (advice := find_scaling_problem(live)):
         text = f"unscaled features: {'; '.join(advice)}"
         notices.append(build_warning(text, FindingCode.UNSCALED_FEATURES))
-    k = len(model.network.store.biases)
-    # Reading the progress takes time, so check k first.
-    if k >= _MIN_SAMPLES / 2 and _MIN_SAMPLES <= live.progress.samples <= 2 * k:
-        notices.append(
-            build_warning(
-                "more than half of the samples brought a new label: the label column looks like "
-                "an ID or a quantity; choose another with --label"
-            )
-        )
     return notices

@@ -24,6 +24,7 @@ from stream_perceptron.data.naming import (
     is_pixel,
     name_vector_elements,
     quote_names,
+    suggest_options,
 )
 from stream_perceptron.data.notices import (
     advise_on_text,
@@ -439,7 +440,7 @@ def _read_number(record: Record, name: str) -> float:
     text = str(record.text(name))
     hint = suggest_missing_option(text)
     if DECIMAL_COMMA.fullmatch(text):
-        hint = "; if that is a decimal comma: --decimal ,"
+        hint = f"; {suggest_options({'to read a decimal comma': '--decimal ,'})}"
     raise SampleError(f"column {name!r} is {text[:50]!r}, not a number{hint}")
 
 
@@ -516,9 +517,9 @@ def _read_named_cells(
             for name, path in texts.items()
         }
         predicate, pronoun = ("is a text", "it") if len(texts) == 1 else ("are texts", "them")
+        advice = suggest_options({f"to encode {pronoun}": format_options(encodings)})
         raise SampleError(
-            f"it has no feature, because {quote_names(list(texts))} {predicate}; to encode "
-            f"{pronoun}: {format_options(encodings)}"
+            f"it has no feature, because {quote_names(list(texts))} {predicate}; {advice}"
         )
     new_schema, values = features.schema, features.values
     label, new_schema = new_schema.parse_label(label, context.is_text)
@@ -660,10 +661,11 @@ def _require_no_texts(record: Record, name: str) -> None:
     members = record.members.get(name, range(0))
     if name != UNNAMED_LIST and any(record.kind_at(c) is Kind.TEXT for c in members):
         option = format_option_value([name])
-        raise SampleError(
-            f"{name!r} is a list of texts; to encode them: --one-hot {option}; to leave it out: "
-            f"--ignore {option}"
-        )
+        options = {
+            "to encode them": f"--one-hot {option}",
+            "to leave it out": f"--ignore {option}",
+        }
+        raise SampleError(f"{name!r} is a list of texts; {suggest_options(options)}")
 
 
 class _Members(NamedTuple):
@@ -714,7 +716,7 @@ def _group_members(
             content = record.content(cell)
             raise SampleError(
                 f"feature {name!r} is {content[:50]!r}, a text, but was a number before"
-                f"{advise_on_text(schema.key, name, content)}"
+                f"{advise_on_text(content)}"
             )
         else:
             texts[name] = cell

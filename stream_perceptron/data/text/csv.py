@@ -9,7 +9,7 @@ from stream_perceptron.data import roles
 from stream_perceptron.data.cells import Cells
 from stream_perceptron.data.interpreter import Context
 from stream_perceptron.data.interpreter.record import Record, Sample, infer_types
-from stream_perceptron.data.naming import LABEL_NAMES, find_column
+from stream_perceptron.data.naming import LABEL_NAMES, find_column, suggest_options
 from stream_perceptron.data.notices import (
     NOT_IN_MODEL,
     ColumnSummary,
@@ -18,13 +18,17 @@ from stream_perceptron.data.notices import (
     build_number_hint,
     describe_columns,
 )
-from stream_perceptron.data.number_texts import find_number_format
 from stream_perceptron.data.schema import ReadOptions
 from stream_perceptron.data.source import Request
 from stream_perceptron.data.tables import build_table_context, raise_no_features
 from stream_perceptron.data.text.records import Dialect, RawLines, join_records
 from stream_perceptron.data.text.scanning import CsvScanner
-from stream_perceptron.data.values import DECIMAL_COMMA, is_number_or_bool, looks_numeric
+from stream_perceptron.data.values import (
+    DECIMAL_COMMA,
+    is_formatted_number,
+    is_number_or_bool,
+    looks_numeric,
+)
 from stream_perceptron.errors import SampleError, SourceError
 
 _MAX_DESCRIBED = 200  # how many of the first records to examine for notices
@@ -166,39 +170,35 @@ def _build_hints(
     for name, fields in texts.items():
         stripped = (field.strip() for field in fields)
         first[name] = next((field for field in stripped if field not in null_values), "")
-    number_formats = {
-        name: number_format
-        for name, fields in first_fields.items()
-        if (number_format := find_number_format(f for f in fields if f.strip() not in null_values))
-    }
-    hints = build_null_hints(first) + [
-        f"hint: {field} in column {name!r} has a decimal comma: --decimal ,"
-        for name, field in first.items()
-        if DECIMAL_COMMA.fullmatch(field) and name not in number_formats
-    ]
-    hints += [
-        build_number_hint(name, number_format, number_format.build_sed_command())
-        for name, number_format in number_formats.items()
-    ]
+    hints = build_null_hints(first)
+    for name, fields in first_fields.items():
+        if DECIMAL_COMMA.fullmatch(first[name]):
+            advice = suggest_options({"to read it": "--decimal ,"})
+            hints.append(f"hint: {first[name]} in column {name!r} has a decimal comma; {advice}")
+        elif hint := build_number_hint(name, [f for f in fields if f.strip() not in null_values]):
+            hints.append(hint)
     is_label_first = columns[0] == LABEL_NAMES[0] == context.read_options.label
     if is_label_first and len(texts) == 1 and not hints:
         position = columns.index(next(iter(texts))) + 1
         option_value = -1 if position == len(columns) else position
-        reason = "is the only text column, and may be the label"
-        hints.append(f"hint: column {position} {reason}: --label {option_value}")
+        advice = suggest_options({"to use it as the label": f"--label {option_value}"})
+        hints.append(f"hint: column {position} is the only text column; {advice}")
     return hints
 
 
 def _suggest_conversion(cells: Mapping[str, str]) -> str:
     """Return advice on a row with only text cells, or an empty string if there is no advice."""
-    for name, text in cells.items():
-        if number_format := find_number_format([text]):
-            command = number_format.build_sed_command()
-            return f"; {name!r} is a number with {number_format}; to convert it: {command}"
     if any(map(DECIMAL_COMMA.fullmatch, cells.values())):
-        return "; for decimal commas: --decimal ,"
+        return f"; {suggest_options({'to read decimal commas': '--decimal ,'})}"
+    for name, text in cells.items():
+        if is_formatted_number(text):
+            return (
+                f"; {name!r} has values like {text!r}, which are not numbers: remove currency "
+                "signs, separators and units"
+            )
     if len(cells) == 1:
         for delimiter, option_value in (("|", "'|'"), (":", ":"), (" ", "space")):
             if delimiter in next(iter(cells.values())):
-                return f"; for another delimiter: --delimiter {option_value}"
+                options = {"to split it": f"--delimiter {option_value}"}
+                return f"; {suggest_options(options)}"
     return ""

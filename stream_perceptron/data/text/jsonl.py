@@ -101,6 +101,6 @@ class JsonFormat:
             {name: type(first.content(name)).__name__ for name in outside if key}
             | dict.fromkeys(options.ignore, "--ignore"),
             texts,
-            hints=build_json_hints(key, texts),
+            hints=build_json_hints(texts),
         )
         return describe_columns(options, schema, description)
