@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import signal
 import sys
@@ -83,6 +84,28 @@ def open_inputs(options: LearnOptions, signals: Signals, stack: ExitStack) -> Ru
     if o.ray is not None:
         _connect_to_ray(o.ray, signals, stack)
     return opened._replace(changed=tuple(changed))
+
+
+def find_log_order(sources: Sequence[str]) -> list[str] | None:
+    """Return rotated logs of one name from the oldest to the newest, if `sources` are not so.
+
+    Examples
+    --------
+    >>> find_log_order(["a.log", "a.log.1", "b", "a.log.10.gz"])
+    ['a.log.10.gz', 'a.log.1', 'a.log']
+    >>> find_log_order(["a.log.1", "a.log", "b"])
+
+    """
+    ages_by_name: dict[str, dict[str, int]] = {}
+    for source in sources:
+        match = re.fullmatch(r"(.+?)(?:\.([0-9]{1,4}))?(?:\.(?:gz|bz2|xz|zst))?", source)
+        if match is not None:
+            ages_by_name.setdefault(match[1], {})[source] = int(match[2] or 0)
+    for ages in ages_by_name.values():
+        oldest_first = sorted(ages, key=lambda source: -ages[source])
+        if oldest_first != list(ages):
+            return oldest_first
+    return None
 
 
 def _open_sources_and_model(

@@ -21,7 +21,7 @@ from stream_perceptron.data.source import Source
 from stream_perceptron.live.step_result import StepResult
 
 from .learn import LearnOptions
-from .opening import RunInputs, open_inputs
+from .opening import RunInputs, find_log_order, open_inputs
 from .predictions import LineFormatter, PredictionFile, make_formatter, open_predictions
 from .printable import format_count
 from .progress_line import ProgressLine
@@ -31,6 +31,7 @@ from .saver import Saver
 from .signals import InterruptedWaitError, Signals
 from .summary import (
     explain_no_new_rows,
+    format_log_order,
     print_start,
     print_summary,
     warn_of_unknown_classes,
@@ -70,6 +71,8 @@ def open_run(options: LearnOptions, signals: Signals, stack: ExitStack) -> Run:
     opened = open_inputs(options, signals, stack)
     run = Run(options, signals, stack, opened)
     print_start(opened, run.line, options.path)
+    if not options.at_random and (logs := find_log_order(options.sources)):
+        run.line.print_notice(format_log_order(logs))
     return run
 
 

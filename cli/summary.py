@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shlex
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,6 +42,13 @@ def print_start(opened: RunInputs, line: ProgressLine, path: Path | None) -> Non
         value = getattr(live.model, name)
         shown = f"{value:,}" if name == "max_weights" else f"{value:g}"
         line.print_notice(f"{name.replace('_', '-')} is {shown} from now on")
+
+
+def format_log_order(logs: Sequence[str]) -> str:
+    """Return the notice for rotated logs that are not given oldest first, with a command."""
+    arguments, ordered = ["stream-perceptron", *sys.argv[1:]], iter(logs)
+    command = shlex.join([next(ordered) if each in logs else each for each in arguments])
+    return f"rotated logs are not given oldest first; to learn the oldest rows first:\n  {command}"
 
 
 def explain_no_new_rows(live: LiveModel, changed: Sequence[str]) -> str:

@@ -97,7 +97,7 @@ class TrainingOptions(ReadingOptions, JsonOption):
         is_common=True,
     )
     limit: int | None = option(
-        "--limit N", "Read at most N rows.", COUNT, section="Input", is_common=True
+        "--limit N", "Read at most N rows, labeled or not.", COUNT, section="Input", is_common=True
     )
     classes: tuple[str, ...] | None = option(
         "--classes a,b,c|0-9", "Labels known from the start.", CLASSES, section="Model"

@@ -1,8 +1,13 @@
-"""Ordinary tables: accuracy compared with VW and River, and the cost of standardizing."""
+"""Tables: accuracy compared with VW and River, the effect of advice, and standardizing."""
 
 from __future__ import annotations
 
+import json
+import re
+import shlex
+import subprocess
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,14 +16,29 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import river.datasets
-from common import LEARN, VW, find_json, run_in_turns, run_process, section, table, time_call
-from forms import BENCH, prepare_file
+from common import (
+    BENCH,
+    COMMAND,
+    LEARN,
+    VW,
+    find_json,
+    run_in_turns,
+    run_process,
+    section,
+    table,
+    time_call,
+)
+from forms import prepare_file
+from real_tables import TABLES as REAL_TABLES
+from real_tables import prepare_table
 from river import compose, evaluate, linear_model, metrics, multiclass, preprocessing
 from sklearn import datasets
+from sklearn.metrics import cohen_kappa_score
 
 from stream_perceptron import LiveModel, SGDPerceptron
 from stream_perceptron.data import ReadOptions, open_source, read_batches
 from stream_perceptron.model.rows import Samples
+from stream_perceptron.stream import iter_source
 
 TABLES = ("iris", "wine", "breast_cancer", "digits")
 RIVER_TABLES = ("Phishing", "ImageSegments")
@@ -70,6 +90,99 @@ def split_labels(rows: Rows) -> list[tuple[dict[str, Any], int]]:
 
 
 @section("tables")
+def real_tables() -> str:
+    """Accuracy and kappa of one pass: by default, with the options that notices suggest, with those
+    of the first finding, too, and of VW and River with the options of the notices."""
+    rows = []
+    for name, (_, label, _) in REAL_TABLES.items():
+        source, options = prepare_table(name), {"--label": label}
+        runs = [learn_real_table(source, options)]
+        for kind in ("notice", "finding"):
+            options = merge_options(options, runs[-1].suggested[kind])
+            runs.append(learn_real_table(source, options))
+            if kind == "notice":
+                peers = measure_peers(source, runs[-1].options)
+        cells = [(run.accuracy, run.kappa) for run in runs] + peers
+        rows.append([name, *(f"{100 * a:.1f} / {100 * kappa:.1f}" for a, kappa in cells)])
+    return table(
+        ["accuracy / kappa, %", "default", "notices", "first finding", "vw", "River"], rows
+    )
+
+
+@dataclass
+class Learned:
+    """A run of `learn`: its options, its figures, and the options that it suggests."""
+
+    options: dict[str, str]
+    accuracy: float
+    kappa: float
+    suggested: dict[str, list[str]]
+
+
+def learn_real_table(source: Path, options: dict[str, str]) -> Learned:
+    """Learn a table; if an error suggests options, learn it with these."""
+    arguments = [argument for pair in options.items() for argument in pair]
+    command = [*COMMAND, "learn", str(source), "--json", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        return learn_real_table(source, merge_options(options, find_options(done.stderr)[:1]))
+    suggested: dict[str, list[str]] = {"notice": [], "finding": []}
+    for line in done.stderr.splitlines():
+        event = json.loads(line)
+        lines = find_options(event.get("text", ""))
+        if event["kind"] in ("notice", "warning"):
+            suggested["notice"] += lines
+        elif event["kind"] == "finding" and not suggested["finding"]:
+            suggested["finding"] = lines
+    figures = json.loads(done.stdout)
+    return Learned(options, figures["accuracy"], figures["cohen_kappa"], suggested)
+
+
+def find_options(text: str) -> list[str]:
+    """Return the lines of options that a message suggests."""
+    return re.findall("(?m)^  (--.*)", text)
+
+
+def merge_options(options: dict[str, str], lines: Sequence[str]) -> dict[str, str]:
+    """Return options with those in the given lines; columns are added to those already given."""
+    merged = dict(options)
+    for line in lines:
+        words = shlex.split(line)
+        for flag, value in zip(words[::2], words[1::2], strict=True):
+            known = merged.get(flag)
+            is_list = known is not None and flag in ("--one-hot", "--dates", "--words", "--ignore")
+            merged[flag] = f"{known},{value}" if is_list else value
+    return merged
+
+
+def measure_peers(source: Path, options: dict[str, str]) -> list[tuple[float, float]]:
+    """Return the accuracy and kappa of VW and of River, from the same features."""
+    columns = {
+        flag[2:].replace("-", "_"): value.split(",")
+        for flag, value in options.items() if flag not in ("--label", "--lr")
+    }  # fmt: skip
+    samples = [(x, str(y)) for x, y in iter_source(source, label=options["--label"], **columns)]
+    y, labels = [y for _, y in samples], list(dict.fromkeys(y for _, y in samples))
+    text = BENCH / "peers.vw"
+    with text.open("w") as file:
+        for x, label in samples:
+            pairs = " ".join(f"{re.sub('[ :|]', '_', name)}:{v}" for name, v in x.items())
+            file.write(f"{labels.index(label) + 1} | {pairs}\n")
+    predicted = BENCH / "predicted"
+    run_process([*VW, "--quiet", "--oaa", len(labels), "-d", text, "-p", predicted])
+    vw = [labels[int(float(line)) - 1] for line in predicted.read_text().split()]
+    pipeline = preprocessing.StandardScaler() | multiclass.OneVsRestClassifier(
+        linear_model.LogisticRegression()
+    )
+    river = []
+    for x, label in samples:
+        river.append(pipeline.predict_one(x))
+        pipeline.learn_one(x, label)
+    river = [labels[0] if label is None else label for label in river]
+    return [(float(np.mean(np.array(p) == y)), cohen_kappa_score(y, p)) for p in (vw, river)]
+
+
+@section("small_tables")
 def tables() -> str:
     """Progressive accuracy of one pass; vw reads its own format. Tuned: the best of seven rates."""
     rows = []

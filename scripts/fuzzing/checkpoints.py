@@ -15,13 +15,18 @@ import numpy as np
 from helpers import encode_npy, forge_archive, read_members
 from running import require_displayable, require_single_line
 
-from stream_perceptron import CheckpointError, LiveModel, StreamPerceptronError
+from stream_perceptron import (
+    CheckpointError,
+    LiveModel,
+    SGDPerceptron,
+    StreamPerceptronError,
+    save,
+)
 from stream_perceptron.checkpoint.archive import _COMMENT_LENGTH, _build_comment
 from stream_perceptron.data import ReadOptions, open_source
 from stream_perceptron.diagnostics.report import report
 from stream_perceptron.verification import verify
 
-_GOLDEN = Path(__file__).parents[2] / "tests" / "golden"
 _VALUES: tuple[Any, ...] = (
     None, True, 0, 1, -1, 2, 2**31, 2**63, 2**200, 0.5, -0.0, 1e308, 5e-324, "", "a", "\0", "int",
     "sigmoid", "float64", [], [0], [[]], [["a"]], {}, {"a": 1}, {"date": "2026-01-01"}, 10**400,
@@ -94,7 +99,6 @@ def _damage_directory(rng: np.random.Generator, data: bytes) -> bytes:
 
 @cache
 def _load_golden() -> list[tuple[str, dict[str, bytes]]]:
-    golden = [(name, read_members(_GOLDEN / f"{name}-1.npz")) for name in ("checkpoint", "run")]
     with tempfile.TemporaryDirectory() as folder:
         data, path = Path(folder, "s.jsonl"), Path(folder, "m.npz")
         rows = [{"id": i, "a": i / 2, "c": "red", "d": "2024-03-05", "e": "new"} for i in range(9)]
@@ -105,7 +109,9 @@ def _load_golden() -> list[tuple[str, dict[str, bytes]]]:
         for _ in live.run([open_source(str(data))]):
             pass
         live.save(path)
-        return [*golden, ("pending", read_members(path))]
+        pending = read_members(path)
+        save(SGDPerceptron(seed=0, classes=["left", 2]), path)
+        return [("run", pending), ("model", read_members(path))]
 
 
 def _change_member(rng: np.random.Generator, members: dict[str, bytes]) -> None:

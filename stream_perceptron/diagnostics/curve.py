@@ -65,7 +65,8 @@ def draw_learning_curve(live: LiveModel) -> dict[str, object] | None:
     ]
     ranges = [("accuracy", panels[0].lines[-1].y, ".1%"), ("mean error", errors, ".3g")]
     ranges += [("the share of samples that changed the weights", updated, ".1%")] * is_varied
-    parts = [f"{name} from {y[0]:{form}} to {y[-1]:{form}}" for name, y, form in ranges if len(y)]
+    known = [(name, y[~np.isnan(y)], form) for name, y, form in ranges]
+    parts = [f"{name} from {y[0]:{form}} to {y[-1]:{form}}" for name, y, form in known if len(y)]
     summary = ["Rows learned again are included."] if progress.training.tested else []
     texts = [event.describe(live.model.classes_) for event in progress.events]
     summary += [f"{text[:1].upper()}{text[1:]}." for text in texts]
@@ -94,10 +95,10 @@ def draw_class_curves(live: LiveModel) -> list[dict[str, Any]] | None:
     drawn = []
     for j, name in enumerate(names[: counts.shape[1] // 2]):
         seen, right = summed[:, 2 * j], summed[:, 2 * j + 1]
-        is_seen = seen > 0
-        lines = [Line("share", "base", at, seen / samples)]
-        if is_seen.any():
-            lines.append(Line("recall", "window", at[is_seen], right[is_seen] / seen[is_seen]))
+        lines = [
+            Line("share", "base", at, seen / samples),
+            Line("recall", "window", at, _compute_shares(right, seen)),
+        ]
         drawn.append({"name": str(name), "drawing": Markup(draw_shares(lines, float(at[-1])))})
     return drawn
 
@@ -121,11 +122,15 @@ def _build_accuracy_panel(live: LiveModel, begin: Array, end: Array) -> Panel:
     )  # fmt: skip
     lines = [Line("largest class", "base", np.array([0, at[-1]]), np.full(2, baseline))]
     for name, kind, x, hits, total in shares[::-1]:
-        is_tested = total > 0
-        lines.append(Line(name, kind, x[is_tested], hits[is_tested] / total[is_tested]))
-    lowest = min(float(line.y.min(initial=1.0)) for line in lines)
+        lines.append(Line(name, kind, x, _compute_shares(hits, total)))
+    lowest = min(float(np.nanmin([1.0, *line.y])) for line in lines)
     low = 0.0 if lowest < 0.5 else min(lowest, 0.98)
     return Panel(lines, low, 1.0, height=2, is_share=True)
+
+
+def _compute_shares(hits: Array, total: Array) -> Array:
+    """Return hits / total, and NaN where there are no samples."""
+    return np.where(total > 0, hits / np.maximum(total, 1), np.nan)
 
 
 def _find_rolling_windows(samples: Array) -> tuple[Array, Array]:

@@ -61,11 +61,6 @@ def collect_findings(live: LiveModel, diverged: bool = False) -> list[Finding]:
     return findings
 
 
-def find_label_problem(live: LiveModel) -> Finding | None:
-    """Return a finding if the labels are IDs or a quantity, not classes."""
-    return next(_check_labels(live), None)
-
-
 def _describe_divergence(live: LiveModel) -> Finding:
     """Return the finding for a run that ended because its model would have diverged."""
     model, progress = live.model, live.progress
@@ -227,49 +222,65 @@ def _check_baseline(live: LiveModel) -> Iterator[Finding]:
 
 
 def _check_labels(live: LiveModel) -> Iterator[Finding]:
-    """Yield a finding if labels are IDs, or numbers that are a quantity."""
+    """Yield a finding if labels are IDs or a quantity."""
+    finding = find_label_problem(live) or _find_label_order(live)
+    if finding is not None:
+        yield finding
+
+
+def find_label_problem(live: LiveModel) -> Finding | None:
+    """Return a finding if labels are IDs, decimal numbers, or numbers far from one another."""
     names, n = live.model.classes_, live.progress.samples
-    if n >= _MIN_UNIQUE_LABELS and len(names) >= _MIN_UNIQUE_SHARE * n:
-        yield Finding(
+    k = len(names)
+    if n >= _MIN_UNIQUE_LABELS and k >= _MIN_UNIQUE_SHARE * n:
+        return Finding(
             FindingCode.LABELS_ARE_IDS,
-            f"{len(names):,} different labels in {n:,} samples",
+            f"{k:,} different labels in {n:,} samples",
             "a perceptron predicts classes: choose another column with --label",
         )
-    else:
-        yield from _check_numeric_labels(live)
+    values = _parse_label_numbers(live)
+    if values is None or n < _MIN_LABELS:
+        return None
+    if (values % 1 != 0).any():
+        return _describe_quantity(k, ", some with decimals")
+    if n >= _MIN_SAMPLES and 2 * k > n and np.ptp(values) > _MIN_GAP * k:
+        return _describe_quantity(k, f" from {values.min():g} to {values.max():g} in {n:,} samples")
+    return None
 
 
-def _check_numeric_labels(live: LiveModel) -> Iterator[Finding]:
-    """Yield a finding if labels are decimal numbers, or numbers whose order the weights follow."""
-    names, weights = live.model.classes_, live.model.weights[:, :_MAX_COMPARED_FEATURES]
+def _find_label_order(live: LiveModel) -> Finding | None:
+    """Return a finding if labels are numbers whose order the weights follow."""
+    values, weights = _parse_label_numbers(live), live.model.weights[:, :_MAX_COMPARED_FEATURES]
+    if values is None or live.progress.samples < _MIN_SAMPLES:
+        return None
+    seen = live.progress.larger_tally.confusion.count_labels(len(values)).seen
+    is_frequent = seen > 1
+    if _compute_rank_correlation(values[is_frequent], weights[is_frequent]) <= _MIN_CORRELATION:
+        return None
+    return _describe_quantity(len(values), ", whose order the features follow")
+
+
+def _parse_label_numbers(live: LiveModel) -> NDArray[np.float64] | None:
+    """Return the labels as numbers; None if one is not a number, or there are fewer than 20."""
+    names = live.model.classes_
+    if len(names) < _MIN_DISTINCT_NUMBERS:
+        return None
     try:
         values = np.array([float(str(name)) for name in names])
     except ValueError:
-        return
-    if not np.isfinite(values).all():  # labels such as "inf" and "1e400"
-        return
-    seen = live.progress.larger_tally.confusion.count_labels(len(names)).seen
-    is_frequent = seen > 1
-    has_decimals = bool((values % 1 != 0).any())
-    if len(names) < _MIN_DISTINCT_NUMBERS or live.progress.samples < (
-        _MIN_LABELS if has_decimals else _MIN_SAMPLES
-    ):
-        return
-    n, n_samples = len(names), live.progress.samples
-    reason = None
-    if has_decimals:
-        reason = ", some with decimals"
-    elif 2 * n > n_samples and np.ptp(values) > _MIN_GAP * n:
-        reason = f" from {values.min():g} to {values.max():g} in {n_samples:,} samples"
-    elif _compute_rank_correlation(values[is_frequent], weights[is_frequent]) > _MIN_CORRELATION:
-        reason = ", whose order the features follow"
-    if reason is not None:
-        yield Finding(
-            FindingCode.LABELS_ARE_A_QUANTITY,
-            f"{n:,} different numbers{reason}",
-            "a perceptron predicts classes: choose another column with --label, sort the numbers "
-            "into a few bins, or use a regression model",
-        )
+        return None
+    # Labels such as "inf" and "1e400" are names.
+    return values if np.isfinite(values).all() else None
+
+
+def _describe_quantity(k: int, reason: str) -> Finding:
+    """Return the finding for k labels that are a quantity."""
+    return Finding(
+        FindingCode.LABELS_ARE_A_QUANTITY,
+        f"{k:,} different numbers{reason}",
+        "a perceptron predicts classes: choose another column with --label, sort the numbers "
+        "into a few bins, or use a regression model",
+    )
 
 
 def _compute_rank_correlation(values: NDArray[np.float64], weights: Array) -> float:

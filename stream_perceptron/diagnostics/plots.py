@@ -7,7 +7,8 @@ import struct
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import ceil, floor, log10
+from itertools import groupby
+from math import ceil, floor, hypot, inf, isnan, log10
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +22,7 @@ HIT_COLOR, MISS_COLOR = (0x80, 0x88, 0x94), (0xD8, 0x43, 0x3A)  # in the confusi
 _LEFT, _RIGHT, _TOP = 44, 24, 8  # pixels around a panel
 _BOTTOM, _AXIS_BOTTOM = 8, 36  # pixels below a panel, without and with an x axis
 _SQUARE_SIDE = 220  # side of a drawing of precision and recall, in pixels
+_CHARACTER_WIDTH, _TEXT_HEIGHT, _TEXT_STEP = 7, 11, 4  # pixels, of the texts of points
 _SMALL_WIDTH = 300  # width of a small drawing of shares, in pixels
 _UNIT_HEIGHT = 90  # pixels per unit of a panel's height
 
@@ -86,11 +88,20 @@ def draw_lines(
 
 
 def _draw_path(kind: str, x: Sequence[float], y: Sequence[float]) -> str:
-    """Return an SVG polyline through the points, or a circle if there is only one."""
-    if len(x) == 1:
-        return f'<circle class="dot {kind}" cx="{x[0]:.1f}" cy="{y[0]:.1f}" r="3"/>'
-    points = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, y, strict=True))
-    return f'<polyline class="{kind}" points="{points}"/>'
+    """Return SVG polylines through the points, with a gap wherever y is NaN.
+
+    A point between two gaps becomes a circle.
+    """
+    drawn = []
+    for is_gap, pairs in groupby(zip(x, y, strict=True), key=lambda pair: isnan(pair[1])):
+        points = [] if is_gap else [(f"{a:.1f}", f"{b:.1f}") for a, b in pairs]
+        if len(points) == 1:
+            cx, cy = points[0]
+            drawn.append(f'<circle class="dot {kind}" cx="{cx}" cy="{cy}" r="3"/>')
+        elif points:
+            path = " ".join(map(",".join, points))
+            drawn.append(f'<polyline class="{kind}" points="{path}"/>')
+    return "".join(drawn)
 
 
 def _choose_ticks(low: float, high: float, n: int) -> list[float]:
@@ -127,18 +138,40 @@ def draw_precision_recall(recall: Array, precision: Array, dots: Sequence[Dot]) 
             f'<text x="{x:.1f}" y="{height + 16}" text-anchor="middle">{100 * share:.0f}%</text>'
         )
     parts.append(f'<text x="{width / 2}" y="{height + 32}" text-anchor="middle">recall</text>')
-    parts.append(
-        _draw_path("window", (width * recall).tolist(), (height * (1 - precision)).tolist())
-    )
+    xs, ys = width * recall, height * (1 - precision)
+    parts.append(_draw_path("window", xs.tolist(), ys.tolist()))
+    # The curve between its points, so that texts can avoid it.
+    steps = np.linspace(0, len(xs) - 1, 10 * _SQUARE_SIDE)
+    xs, ys = (np.interp(steps, np.arange(len(z)), z) for z in (xs, ys))
     for dot in dots:
         x, y = width * dot.x, height * (1 - dot.y)
-        # Keep texts inside the square.
-        anchor, step = ("end", -6) if dot.x > 0.5 else ("start", 6)
-        below = 12 if dot.y > 0.5 else -6
         parts.append(f'<circle class="dot" cx="{x:.1f}" cy="{y:.1f}" r="3"/>')
-        position = f'x="{x + step:.1f}" y="{y + below:.1f}" text-anchor="{anchor}"'
+        left, baseline = _place_text(x, y, dot.text, xs, ys)
+        # Later texts avoid this one.
+        inside = np.linspace(left, left + _CHARACTER_WIDTH * len(dot.text), 20)
+        xs, ys = np.append(xs, inside), np.append(ys, np.full(20, baseline - _TEXT_HEIGHT / 2))
+        position = f'x="{left:.1f}" y="{baseline:.1f}"'
         parts.append(f'<text class="value" {position}>{dot.text}</text>')
     return "".join([*parts, "</svg>"])
+
+
+def _place_text(x: float, y: float, text: str, xs: Array, ys: Array) -> tuple[float, float]:
+    """Return the left end and the baseline of the text of a point at (x, y) on a curve.
+
+    Of the places inside the square that overlap no point of the curve, it is the nearest one.
+    """
+    width, best = _CHARACTER_WIDTH * len(text), (inf, 0.0, 0.0)
+    for left in range(0, max(1, int(_SQUARE_SIDE - width)), _TEXT_STEP):
+        for baseline in range(_TEXT_HEIGHT, _SQUARE_SIDE, _TEXT_STEP):
+            is_near = (xs > left - 3) & (xs < left + width + 3)
+            is_hit = (is_near & (ys > baseline - _TEXT_HEIGHT - 1) & (ys < baseline + 3)).any()
+            gaps = (
+                max(left - x, x - left - width, 0),
+                max(baseline - _TEXT_HEIGHT - y, y - baseline, 0),
+            )
+            distance = hypot(*gaps) + _SQUARE_SIDE * bool(is_hit)
+            best = min(best, (distance, float(left), float(baseline)))
+    return best[1], best[2]
 
 
 def draw_shares(lines: Sequence[Line], end: float) -> str:

@@ -323,7 +323,14 @@ def _list_hyperparameters(live: LiveModel) -> Iterator[tuple[str, str]]:
     yield "label column", read_options.label or "found by its name"
     yield (
         "scale",
-        "1/255 for 8-bit data, else 1" if read_options.scale is None else f"{read_options.scale:g}",
+        "1/255 for pixels, else 1" if read_options.scale is None else f"{read_options.scale:g}",
     )
     if read_options.standardize:
-        yield "features", "standardized"
+        yield "features", "standardized, except for indicators"
+    for title, columns in (
+        ("one-hot columns", read_options.one_hot),
+        ("date columns", read_options.dates),
+        ("columns of words", read_options.words),
+    ):
+        if columns:
+            yield title, ", ".join(columns)

@@ -321,7 +321,7 @@ def test_skipped_rows_are_counted_and_listed(run, tmp_path):
     failed = run("learn", path, check=1)
 
     lines = result.stderr.splitlines()
-    assert f"skipped: {path}: row 1: column 'x' is nan, not finite (and 24 more like it)" in lines
+    assert f"skipped: {path}: row 1: column 'x' is nan, not finite; 24 more like it" in lines
     assert "skipped: 25 of 100 rows, 25.0%" in lines
     assert (figures["samples"], figures["skipped"], len(figures["skipped_rows"])) == (75, 25, 10)
     assert (

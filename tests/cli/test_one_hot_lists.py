@@ -75,11 +75,11 @@ def test_list_of_texts_without_a_role_suggests_options(tmp_path, run):
     source = write_jsonl(
         tmp_path / "s.jsonl", [{"a": i, "user": {"tags": ["vip"]}, "label": "x"} for i in range(3)]
     )
-    error = run("learn", source, check=1).stderr.splitlines()[-1]
+    error = run("learn", source, check=1).stderr
 
     assert error == (
-        f"Error: {source}: row 1: 'user.tags' is a list of texts; to encode them: "
-        "--one-hot user.tags; to leave it out: --ignore user.tags; --skip-bad skips such rows"
+        f"Error: {source}: row 1: 'user.tags' is a list of texts; --skip-bad skips such rows; "
+        "to encode them, or to leave it out:\n  --one-hot user.tags\n  --ignore user.tags\n"
     )
     for option in ("--one-hot", "--ignore"):
         run("learn", source, option, "user.tags", check=0)

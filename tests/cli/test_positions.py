@@ -171,7 +171,7 @@ def test_duplicate_column_names_are_distinguished_by_position(form, tmp_path, ru
 
     assert (
         result.stderr
-        == f"Error: {source}: columns 1 and 3 are both called 'a': drop one with --ignore 3\n"
+        == f"Error: {source}: columns 1 and 3 are both called 'a'; to drop one:\n  --ignore 3\n"
     )
     assert LiveModel.load(path).model.features_ == ["a", "b"]
     assert "2 features, standardized: b, a" in retrained.stderr

@@ -123,8 +123,8 @@ def test_rejected_row_ends_the_sweep(run, tmp_path):
     result = run("sweep", path, "--lr", "0.1,1", check=1)
 
     assert (
-        "t.csv: row 2: column 'x' is '?', not a number; to treat it as missing: --missing '?'; "
-        in (result.stderr)
+        "t.csv: row 2: column 'x' is '?', not a number; --skip-bad skips such rows; "
+        "to treat it as missing:\n  --missing '?'\n" in result.stderr
     )
     assert result.stdout == ""
 

@@ -158,7 +158,7 @@ def test_one_hot_turns_texts_into_features(form, tmp_path, run):
     assert "a feature for each value of colour" in stderr
     without_one_hot, stderr = learn_file(run, tmp_path / "o.npz", source, *OPTIONS)
     assert without_one_hot.model.features_ == ["x"]
-    assert "ignored (text): colour; to use it: --one-hot colour" in stderr
+    assert "ignored (text): colour; to use it:\n  --one-hot colour" in stderr
     pipeline, _ = load(path)
     union = pipeline["features"]
     assert isinstance(union, compose.TransformerUnion)
@@ -295,8 +295,8 @@ def test_messy_table_is_learned_with_the_suggested_options(tmp_path, run):
         live, stderr = learn_file(run, path, source)
         assert "--ignore 'Customer Id'" in stderr
         assert (
-            "ignored (text): Joined on, Plan, Note; to use Joined on, Plan: --dates 'Joined on' "
-            "--one-hot Plan\n" in stderr
+            "ignored (text): Joined on, Plan, Note; to use Joined on, Plan:\n"
+            "  --dates 'Joined on' --one-hot Plan\n" in stderr
         )
         assert "3 features, standardized:" in stderr
         live, stderr = learn_file(
@@ -357,7 +357,7 @@ def test_table_without_header_has_numbered_features(tmp_path, run):
     source = tmp_path / "s.csv"
     source.write_text("1,2,u\n3,4,v\n")
     live, stderr = learn_file(run, tmp_path / "m.npz", source)
-    assert "column 3 is the only text column, and may be the label: --label -1" in stderr
+    assert "column 3 is the only text column; to use it as the label:\n  --label -1" in stderr
     live, _ = learn_file(run, tmp_path / "m.npz", source, "--overwrite", "--label", "-1")
 
     assert (live.model.features_, live.model.classes_) == (["x0", "x1"], ["u", "v"])
@@ -379,7 +379,7 @@ def test_missing_label_column_is_an_error_without_predictions(form, tmp_path, ru
 @pytest.mark.parametrize(
     ("cells", "hint"),
     [
-        (("NA", "1"), "column 'a' begins with 'NA'; if that means a missing value: --missing NA"),
+        (("NA", "1"), "column 'a' begins with 'NA'; to treat it as missing:\n  --missing NA"),
         (("?", "1"), "--missing '?'"),
         (("3,5", "1"), "3,5 in column 'a' has a decimal comma"),
     ],
@@ -406,7 +406,7 @@ def test_pandas_index_column_gets_a_notice(tmp_path, run):
     frame.to_parquet(tmp_path / "s.parquet")
 
     stderr = learn_file(run, tmp_path / "m.npz", tmp_path / "s.parquet")[1]
-    assert "drop it with --ignore place" in stderr
+    assert "to drop it:\n  --ignore place\n" in stderr
 
 
 def test_constant_feature_is_reported(tmp_path, run):

@@ -131,7 +131,8 @@ def test_many_labels_are_evaluated_in_little_memory(tmp_path):
     (tmp_path / "b.csv").write_text("label,a,b\n" + "".join(lines))
     limited_command = ["bash", "-c", 'ulimit -v 3000000; exec "$0" "$@"', COMMAND]
     model, shown = tmp_path / "m.npz", []
-    subprocess.run([*limited_command, "learn", tmp_path / "a.csv", "-m", model, "-q"], check=True)
+    options = ["-m", model, "-q", "--save-every", "900"]
+    subprocess.run([*limited_command, "learn", tmp_path / "a.csv", *options], check=True)
     for options in ([], ["--json"]):
         command = [*limited_command, "evaluate", tmp_path / "b.csv", "-m", model, *options]
         shown.append(subprocess.run(command, capture_output=True, text=True, check=True).stdout)

@@ -45,8 +45,8 @@ def test_rejected_rows_are_grouped_by_reason_with_their_share(tmp_path, run):
     messages = [line for line in result.stderr.splitlines() if line.startswith("skipped")]
 
     assert messages == [
-        f"skipped: {source}: row 3: column 'a' is 'x', not a number; to treat it as missing: "
-        "--missing x (and 2 more like it)",
+        f"skipped: {source}: row 3: column 'a' is 'x', not a number; 2 more like it; to treat "
+        "it as missing:",
         f"skipped: {source}: row 5: it has 1 field, not 2",
         "skipped: 4 of 20 rows, 20.0%",
     ]

@@ -55,7 +55,7 @@ class Interpretation:
     >>> batch.labels, list(batch.features.dicts())
     (['up', 'down'], [{'a': 1.0}, {'a': 2.0}])
     >>> batch.rejected
-    {1: "column 'a' is 'x', not a number; to treat it as missing: --missing x"}
+    {1: "column 'a' is 'x', not a number; to treat it as missing:\\n  --missing x"}
 
     """
 

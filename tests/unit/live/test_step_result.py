@@ -32,23 +32,7 @@ def test_notice_of_large_features_suggests_a_remedy(names, remedy, tmp_path):
     path.write_text(f"{names},y\n200.5,150,0\n7,3,1\n")
     notices = [note for step in learn_file(path, lr=1e-6) for note in step.notices]
 
-    assert any(f"start over with {remedy}" in note for note in notices)
-
-
-@pytest.mark.parametrize(
-    ("n_labels", "expected"),
-    [(1500, [True, True]), (501, [True, False]), (500, [True, False]), (499, [False, False])],
-)
-def test_new_labels_in_most_rows_cause_a_warning(n_labels, expected, tmp_path):
-    """The steps end at rows 1,000 and 1,500."""
-    path = tmp_path / "f.csv"
-    rows = (f"{i % 7},{i % n_labels}" for i in range(1500))
-    path.write_text("\n".join(["x,label", *rows]) + "\n")
-    steps = learn_file(path, options={"every": 1000})
-
-    assert [
-        any("brought a new label" in note for note in step.notices) for step in steps
-    ] == expected
+    assert any(f"\n  {remedy}" in note for note in notices)
 
 
 def test_offsets_and_passthrough_columns_are_copied_for_usable_rows(tmp_path, rng):

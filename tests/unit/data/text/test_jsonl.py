@@ -71,4 +71,4 @@ def test_notice_describes_the_structure_of_the_last_row(tmp_path):
         note for batch in read_batches(open_source(str(path)), Request()) for note in batch.notices
     ]
 
-    assert notices[0].endswith(" from 'features' in the first row, more as they appear: b")
+    assert notices[0].endswith(" from 'features' in the first row: b")
