@@ -91,8 +91,7 @@ def split_labels(rows: Rows) -> list[tuple[dict[str, Any], int]]:
 
 @section("tables")
 def real_tables() -> str:
-    """Accuracy and kappa of one pass: by default, with the options that notices suggest, with those
-    of the first finding, too, and of VW and River with the options of the notices."""
+    """Accuracy and kappa: by default, with suggested options, and of VW and River with these."""
     rows = []
     for name, (_, label, _) in REAL_TABLES.items():
         source, options = prepare_table(name), {"--label": label}

@@ -76,7 +76,7 @@ def run_block(command, folder, *options):
         ["bash", "-eu", *options, "-c", command], cwd=folder, stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT, text=True, timeout=300,
     )  # fmt: skip
-    is_error = result.stdout.rpartition("\n")[0].rpartition("\n")[2].startswith("Error: ")
+    is_error = "\nError: " in f"\n{result.stdout}"
     assert result.returncode == int(is_error), result.stdout
     return result.stdout
 
