@@ -239,9 +239,7 @@ def learn(options: LearnOptions) -> int:
     Accuracy is progressive: each sample is predicted before it is learned. The error of a sample
     is half its squared error, summed over the outputs; a sample whose error is below the threshold,
     epsilon, changes no weight. "updated" is the share of samples that changed the weights. "largest
-    class" is the accuracy of always predicting the most frequent label. "AUC" is the area under the
-    ROC curve of the last 1,000 scores: how often a sample of the rarest class has a higher score
-    for that class than a sample of another class.
+    class" is the accuracy of always predicting the most frequent label.
 
     The scores in predictions are the outputs divided by their sum. They rank samples, but are not
     calibrated.

@@ -21,13 +21,11 @@ _COLUMNS = {
     "accuracy": 8,
     "last 1,000": 10,
     "training": 8,
-    "AUC": 6,
     "mean error": 10,
     "updated": 7,
     "samples/s": 9,
 }
 _GAP = "  "
-_MIN_WIDTH_FOR_AUC = 84  # a line of this many characters has room for the AUC and the time left
 UNTESTED = "untested"  # printed instead of the accuracy before a class is known
 _UNSILENCED_KINDS = (
     "warning",
@@ -142,7 +140,6 @@ class ProgressLine:
             "accuracy": progress.accuracy,
             "window_accuracy": progress.window_accuracy,
             "training_accuracy": progress.training_accuracy,
-            "roc_auc": self._live.recent_auc,
             "mean_error": progress.mean_error,
             "updates": progress.updates,
             "unlabeled": progress.unlabeled,
@@ -162,15 +159,12 @@ class ProgressLine:
             cells |= {"accuracy": UNTESTED, "last 1,000": ""}
         if progress.training_accuracy is not None:
             cells["training"] = f"{progress.training_accuracy:.2%}"
-        auc, error = self._live.recent_auc, progress.mean_error
+        error = progress.mean_error
         cells |= {
-            "AUC": "" if auc is None else f"{auc:.4f}",
             "mean error": f"{error:{'.4f' if error < 1000 else '.2g'}}",
             "updated": f"{progress.updated_share:.1%}",
             "samples/s": f"{self._compute_rate():,.0f}",
         }
-        if self._is_live and self._line.width < _MIN_WIDTH_FOR_AUC:
-            del cells["AUC"]
         columns = tuple(cells)
         if columns != self._header:
             self._header = columns

@@ -26,7 +26,6 @@ from stream_perceptron.live.lineage import (
 )
 from stream_perceptron.live.marks import LearnedFile, Mark, Marks, format_row_count
 from stream_perceptron.live.metrics import MAX_WEIGHTS, Progress
-from stream_perceptron.live.recent_scores import RecentScores
 from stream_perceptron.model.results import TrainResult
 
 if TYPE_CHECKING:
@@ -50,7 +49,6 @@ class Ledger:
         self._buffer: list[tuple[TrainResult, NDArray[np.intp]]] = []
         self._n_buffered = 0
         self._buffered_at = 0.0  # the time at which the first of them was buffered
-        self.recent_scores = RecentScores()
         self._is_repeated = False  # whether the buffered rows were learned before
         self.cursor = cursor
         self.lineage = lineage
@@ -130,8 +128,6 @@ class Ledger:
         progress.skipped += len(batch.rejected)
         if batch.redelivered is not None:
             self.n_redelivered += int(np.count_nonzero(batch.redelivered))
-        self.recent_scores.add(result.outputs)
-        result.outputs = []  # these are large, and the result is buffered
         if progress.n_weights < MAX_WEIGHTS:
             progress.count_weights(batch.weights[:n][result.targets >= 0])
         missing = None if batch.missing is None else batch.missing[:n]

@@ -44,7 +44,7 @@ from stream_perceptron.live.driver import (
 from stream_perceptron.live.ledger import Ledger
 from stream_perceptron.live.lineage import Lineage
 from stream_perceptron.live.marks import Marks
-from stream_perceptron.live.metrics import WINDOW, Progress
+from stream_perceptron.live.metrics import Progress
 from stream_perceptron.live.pending import JoinedBatch, PendingSamples
 from stream_perceptron.live.persistence import read_live_model, write_live_model
 from stream_perceptron.live.step_result import StepResult, build_result, collect_notes
@@ -244,22 +244,6 @@ class LiveModel:
     def progress(self) -> Progress:
         """The metrics up to the last row."""
         return self.ledger.progress
-
-    @property
-    def recent_auc(self) -> float | None:
-        """The area under the ROC curve of the rarest class, over the last 1,000 samples.
-
-        None if all or none of these samples belong to this class, or for the first 1,000 samples
-        after a run resumes.
-        """
-        with self.ledger.lock:
-            progress, recent_scores = self.progress, self.ledger.recent_scores
-            n_tested = progress.progressive.tested + progress.training.tested
-            counts = progress.compute_metrics(len(self.model.classes_)).counts
-            if len(recent_scores) < min(WINDOW, n_tested) or np.count_nonzero(counts) < 2:
-                return None
-            rarest = int(np.where(counts > 0, counts, counts.sum()).argmin())
-            return recent_scores.compute_auc(rarest, self.model.network.activation)
 
     @property
     def cursor(self) -> Cursor:

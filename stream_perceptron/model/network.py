@@ -82,15 +82,11 @@ class _Task(NamedTuple):
     options: TrainOptions
     result: TrainResult
 
-    def record_outputs(self, start: int, nets: Array) -> None:
-        """Record the outputs for the rows from `start` on, given their net inputs."""
-        n, k = nets.shape
-        rows, result = slice(start, start + n), self.result
-        if not n or not k:
-            return
-        result.outputs.append((result.targets[rows], nets))
-        if result.all_scores is not None:
-            result.all_scores[rows, :k] = kernel.compute_scores(self.rule.activation, nets)
+    def record_scores(self, start: int, nets: Array) -> None:
+        """Record the score of each label for the rows from `start` on, if requested."""
+        if self.result.all_scores is not None:
+            scores = kernel.compute_scores(self.rule.activation, nets)
+            self.result.all_scores[start : start + len(nets), : nets.shape[1]] = scores
 
     def predict_again(self, row: int, nets: Array) -> None:
         """Predict a row again, from the net inputs of the labels known before it, shape (k,)."""
@@ -347,9 +343,9 @@ class Network:
             # A new label is not predicted for the row that adds it.
             first_nets = nets[:1, :k] if first_nets is None else first_nets
             task.predict_again(start, first_nets[0])
-            task.record_outputs(start, first_nets)
+            task.record_scores(start, first_nets)
             start, nets = start + 1, nets[1:]
-        task.record_outputs(start, nets)
+        task.record_scores(start, nets)
         return n_done
 
     def _grow_and_learn_rows(

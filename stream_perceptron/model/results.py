@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -54,9 +54,6 @@ class TrainResult:
     # The score of each label, shape (n, k), NaN for labels that were unknown; None if not
     # requested.
     all_scores: NDArray[np.float64] | None = None
-    # The targets (m,) and net inputs (m, k) of consecutive samples: one pair for each part with the
-    # same k labels.
-    outputs: list[tuple[NDArray[np.intp], NDArray[np.float64]]] = field(default_factory=list)
     diverged: bool = False  # whether the next sample was rejected to prevent divergence
     stopped: bool = False  # whether the last sample's error ended the training
     memory_error: Exception | None = None  # why the next sample does not fit in memory

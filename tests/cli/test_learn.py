@@ -139,11 +139,9 @@ def test_progress_is_a_table_by_default(run, points_path):
     assert result.stdout == ""
     assert lines[0] == "2 features, standardized: a, b"
     assert lines[1] == "label: class (str)"
-    assert (
-        lines[2].strip() == "samples  accuracy  last 1,000     AUC  mean error  updated  samples/s"
-    )
+    assert lines[2].strip() == "samples  accuracy  last 1,000  mean error  updated  samples/s"
     assert "second pass: rows already learned count only toward the training accuracy" in lines
-    head = "samples  accuracy  last 1,000  training     AUC  mean error  updated  samples/s"
+    head = "samples  accuracy  last 1,000  training  mean error  updated  samples/s"
     assert head in map(str.strip, lines)
     first_words = [line.split()[0] for line in lines]
     assert [word for word in first_words if "," in word] == [

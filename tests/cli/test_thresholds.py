@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -162,22 +161,6 @@ def test_invalid_threshold_is_a_usage_error(threshold, reason, source_and_model,
     source, path = source_and_model
 
     assert reason in run("predict", source, "-m", path, "--threshold", threshold, check=2).stderr
-
-
-def test_learn_shows_the_auc_of_recent_scores(rows, tmp_path, run):
-    source, path = write_jsonl(tmp_path / "s.jsonl", rows), tmp_path / "m.npz"
-    result = run("learn", source, "-m", path, "--limit", 1100, "--json", "--standardize",
-                 "-p", tmp_path / "p.jsonl", "--scores", check=0)  # fmt: skip
-    (event,) = (json.loads(line) for line in result.stderr.splitlines() if '"progress"' in line)
-    written = parse_predictions((tmp_path / "p.jsonl").read_text())[1:1000]
-    scored = [row for row in written if "yes" in row["scores"]]
-    is_positive = [row["label"] == "yes" for row in scored]
-    expected = metrics.roc_auc_score(is_positive, [row["scores"]["yes"] for row in scored])
-    resumed = run("learn", source, "-m", path, check=0).stderr.splitlines()
-
-    assert event["roc_auc"] == pytest.approx(expected)
-    header, row = next((i, j) for i, j in pairwise(resumed) if "AUC" in i)
-    assert row[: header.index("AUC") + 3].rstrip().endswith("%")
 
 
 def test_best_threshold_gives_the_f1_that_evaluate_shows(tmp_path, run, rng):

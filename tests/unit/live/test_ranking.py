@@ -10,9 +10,6 @@ from sklearn import metrics
 
 from stream_perceptron.live import ranking
 from stream_perceptron.live.ranking import Ranking, compute_figures, compute_precision_recall
-from stream_perceptron.live.recent_scores import RecentScores
-from stream_perceptron.model import kernel
-from stream_perceptron.model.activations import get_activation
 
 SAMPLE_LISTS = st.lists(
     st.tuples(st.booleans(), st.sampled_from([0.0, 0.1, 0.25, 0.3, 0.5, 0.75, 1.0])),
@@ -94,34 +91,3 @@ def test_class_of_no_or_all_samples_has_no_figures(targets):
     class_ranking.update(np.array(targets), np.array([[0.5, 0.5], [0.2, 0.8], [0.9, 0.1]]))
 
     assert class_ranking.figures(0) is None
-
-
-@given(st.lists(st.integers(1, 700), min_size=1, max_size=8), st.integers(0, 20))
-def test_recent_scores_cover_the_last_1000_labeled_samples(sizes, seed):
-    rng, sigmoid = np.random.default_rng(seed), get_activation("sigmoid")
-    parts = [
-        (rng.choice([-1, 0, 1, 2], n, p=[0.2, 0.3, 0.3, 0.2]), rng.normal(size=(n, 3)))
-        for n in sizes
-    ]
-    recent = RecentScores()
-    recent.add(parts[:2])
-    recent.add(parts[2:])
-    targets = np.concatenate([targets for targets, _ in parts])
-    nets = np.concatenate([nets for _, nets in parts])[targets >= 0][-1000:]
-    hits = targets[targets >= 0][-1000:] == 1
-    scores = kernel.compute_scores(sigmoid, nets)[:, 1] if len(nets) else np.zeros(0)
-    is_mixed = 0 < hits.sum() < len(hits)
-
-    assert len(recent) == len(hits)
-    auc = recent.compute_auc(1, sigmoid)
-    assert auc == (pytest.approx(metrics.roc_auc_score(hits, scores)) if is_mixed else None)
-
-
-def test_auc_of_a_class_leaves_out_samples_before_it_was_known():
-    sigmoid = get_activation("sigmoid")
-    recent = RecentScores()
-    recent.add([(np.array([0, 1]), np.array([[5.0, 1.0], [0.0, 0.0]]))])
-    recent.add([(np.array([2, 0, 2]), np.array([[0, 0, 1.0], [0, 0, 0.5], [0, 0, 0.0]]))])
-
-    assert recent.compute_auc(2, sigmoid) == 0.5
-    assert recent.compute_auc(3, sigmoid) is None
