@@ -41,7 +41,6 @@ _ARRAYS: dict[str, tuple[str, tuple[str | int, ...]]] = {
     "training_confusion": ("<i8", ("pairs of repeated labels", 3)),
     "training_window": ("|b1", ("repeated samples",)),
     "curve": ("<f8", ("bins", 7)),
-    "class_curve": ("<i8", ("bins", "counts of classes")),
     "drift_tests": ("<f8", ("numbers of drift tests",)),
     "drift": ("<f8", ("states of drift", "counts of drift")),  # from older versions, not used
     "waiting_starts": ("<i8", ("ends",)),

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stream_perceptron.diagnostics.plots import Line, Panel, draw_lines, draw_shares
+from stream_perceptron.diagnostics.plots import Line, Panel, draw_lines
 from stream_perceptron.model.arrays import Array
 
 if TYPE_CHECKING:
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 _MIN_WINDOW_SAMPLES = 100  # the accuracy over fewer samples is mostly noise
 _MAX_DRAWN = 1e300  # errors of a diverging run can overflow
 _MAX_MARKS = 8  # drops in accuracy that are marked
-_MAX_POINTS = 25  # in each curve of a class
 _WIDTHS = {"broad": 600, "narrow": 340}  # pixels, for desktops and for phones
 
 
@@ -74,33 +73,6 @@ def draw_learning_curve(live: LiveModel) -> dict[str, object] | None:
         windows = f"From the first {int(n[0]):,} samples to the last {int(n[-1]):,}"
         summary.insert(0, f"{windows}: {', '.join(parts)}.")
     return {"summary": " ".join(summary), "panels": drawn, "has_drops": bool(marks)}
-
-
-def draw_class_curves(live: LiveModel) -> list[dict[str, Any]] | None:
-    """Draw the recall of each class and its share of the samples.
-
-    Return None if classes were not counted over time, or if there are fewer than two bins.
-    """
-    from markupsafe import Markup
-
-    curve, names = live.progress.curve, live.model.classes_
-    counts = curve.class_counts
-    if counts is None or len(counts) < 2 or not counts.shape[1]:
-        return None
-    step = -(-len(counts) // _MAX_POINTS)
-    starts = np.arange(0, len(counts), step)
-    summed = np.add.reduceat(counts, starts)
-    samples = np.add.reduceat(curve.column("samples"), starts)
-    at = samples.cumsum()
-    drawn = []
-    for j, name in enumerate(names[: counts.shape[1] // 2]):
-        seen, right = summed[:, 2 * j], summed[:, 2 * j + 1]
-        lines = [
-            Line("share", "base", at, seen / samples),
-            Line("recall", "window", at, _compute_shares(right, seen)),
-        ]
-        drawn.append({"name": str(name), "drawing": Markup(draw_shares(lines, float(at[-1])))})
-    return drawn
 
 
 def _build_accuracy_panel(live: LiveModel, begin: Array, end: Array) -> Panel:

@@ -17,13 +17,11 @@ from stream_perceptron.model.arrays import Array
 
 # For positive and negative weights; color-blind people can distinguish green from purple.
 POSITIVE_COLOR, NEGATIVE_COLOR = (0x1A, 0x8F, 0x50), (0xA0, 0x50, 0xC8)
-HIT_COLOR, MISS_COLOR = (0x80, 0x88, 0x94), (0xD8, 0x43, 0x3A)  # in the confusion matrix
 
 _LEFT, _RIGHT, _TOP = 44, 24, 8  # pixels around a panel
 _BOTTOM, _AXIS_BOTTOM = 8, 36  # pixels below a panel, without and with an x axis
 _SQUARE_SIDE = 220  # side of a drawing of precision and recall, in pixels
 _CHARACTER_WIDTH, _TEXT_HEIGHT, _TEXT_STEP = 7, 11, 4  # pixels, of the texts of points
-_SMALL_WIDTH = 300  # width of a small drawing of shares, in pixels
 _UNIT_HEIGHT = 90  # pixels per unit of a panel's height
 
 
@@ -172,36 +170,6 @@ def _place_text(x: float, y: float, text: str, xs: Array, ys: Array) -> tuple[fl
             distance = hypot(*gaps) + _SQUARE_SIDE * bool(is_hit)
             best = min(best, (distance, float(left), float(baseline)))
     return best[1], best[2]
-
-
-def draw_shares(lines: Sequence[Line], end: float) -> str:
-    """Draw shares over samples as a small SVG without an x axis."""
-    height, inner = _UNIT_HEIGHT, _SMALL_WIDTH - _LEFT - _RIGHT
-    view_box = f"{-_LEFT} {-_TOP} {_SMALL_WIDTH} {height + _TOP + _BOTTOM}"
-    parts = [f'<svg viewBox="{view_box}" aria-hidden="true">']
-    for share in (0.0, 0.5, 1.0):
-        y = height * (1 - share)
-        parts.append(f'<path class="grid" d="M0 {y:.1f}h{inner}"/>')
-        parts.append(f'<text x="-8" y="{y + 4:.1f}" text-anchor="end">{100 * share:.0f}%</text>')
-    for line in lines:
-        xs, ys = inner * line.x / end, height * (1 - line.y)
-        parts.append(_draw_path(line.kind, xs.tolist(), ys.tolist()))
-    return "".join([*parts, "</svg>"])
-
-
-def draw_confusion(shares: Array) -> str:
-    """Draw a confusion matrix (k, k) of shares of each true class as a PNG; return its data URI.
-
-    Correct predictions are gray and mistakes red, as in the page's table. Even small shares of
-    mistakes are visible.
-    """
-    k = len(shares)
-    is_hit = np.eye(k, dtype=bool)
-    strength = np.where(is_hit, 0.8 * shares, np.minimum(0.15 + 3 * shares, 1.0) * (shares > 0))
-    pixels = np.empty((k, k, 4), np.uint8)
-    pixels[..., :3] = np.where(is_hit[..., np.newaxis], HIT_COLOR, MISS_COLOR)
-    pixels[..., 3] = np.rint(255 * strength)
-    return _encode_png(pixels)
 
 
 def draw_weights(weights: Array, reach: float) -> str:

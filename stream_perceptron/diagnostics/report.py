@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from stream_perceptron.checkpoint.codec import encode_class_weight
-from stream_perceptron.diagnostics.curve import draw_class_curves, draw_learning_curve
+from stream_perceptron.diagnostics.curve import draw_learning_curve
 from stream_perceptron.diagnostics.diagnosis import collect_findings
 from stream_perceptron.diagnostics.mistakes import (
     describe_training,
@@ -22,14 +22,12 @@ from stream_perceptron.diagnostics.plots import (
     NEGATIVE_COLOR,
     POSITIVE_COLOR,
     Dot,
-    draw_confusion,
     draw_ink,
     draw_precision_recall,
     draw_weights,
 )
 from stream_perceptron.live.lineage import format_class_weight, format_lr
 from stream_perceptron.live.ranking import compute_figures
-from stream_perceptron.model.vocabulary import sort_naturally
 
 if TYPE_CHECKING:
     from stream_perceptron.data.source import Source
@@ -91,15 +89,11 @@ def report(
         saved=saved,
         style=Markup(_COLORS + (_FOLDER / "report.css").read_text()),
         curve=draw_learning_curve(live),
-        over_time=draw_class_curves(live),
         events=_describe_events(live),
         findings=list(collect_findings(live)),
         metrics=live.progress.compute_metrics(n_classes) if is_tested else None,
         lineage=live.lineage.format_lines(),
         matrix=_build_matrix(live) if is_tested and n_classes <= _MAX_CLASSES else None,
-        heat=_build_heatmap(live)
-        if is_tested and _MAX_CLASSES < n_classes <= _MAX_TABLE_ROWS
-        else None,
         pairs=_find_confused_pairs(live) if is_tested and n_classes > _MAX_CLASSES else None,
         classes=_build_class_table(live) if is_tested else None,
         weights=_build_weight_drawings(live) if live.model.weights.size else None,
@@ -142,15 +136,6 @@ def _build_cell(
         # Color mistakes more strongly, so that small shares are visible.
         "strength": 0.4 * share if is_hit else min(3 * share, 0.7),
     }
-
-
-def _build_heatmap(live: LiveModel) -> dict[str, object]:
-    """Draw the confusion matrix as an image with a pixel for each pair of classes."""
-    order = [live.model.classes_.index(name) for name in sort_naturally(live.model.classes_)]
-    names = [str(live.model.classes_[i]) for i in order]
-    counts = live.progress.tally.confusion.matrix(order)
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    return {"data": draw_confusion(shares), "n": len(names), "first": names[0], "last": names[-1]}
 
 
 def _describe_events(live: LiveModel) -> list[str]:

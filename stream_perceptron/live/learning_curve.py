@@ -34,7 +34,6 @@ class LearningCurve:
 
     """
 
-    MAX_CLASSES = 20  # the maximum number of classes whose samples are counted by bin
     COLUMNS = ("samples", "right", "errors", "updates", "probes", "slope", "spread")
     MAX_BINS = 200
     _FIRST_BIN = 10
@@ -43,16 +42,10 @@ class LearningCurve:
         self.bin = self._FIRST_BIN  # the number of labeled samples that fill a bin
         # Shape (bins, len(COLUMNS)); the last bin may be incomplete.
         self.sums = np.zeros((0, len(self.COLUMNS)))
-        # For each bin and class, the numbers of samples and of correct predictions; shape
-        # (bins, 2 * classes). None if there are more than `MAX_CLASSES` classes, or if classes
-        # were not counted from the start.
-        self.class_counts: NDArray[np.int64] | None = np.zeros((0, 0), np.int64)
 
     @classmethod
-    def from_saved(
-        cls, sums: Array, bin_: int, class_counts: NDArray[np.int64] | None
-    ) -> LearningCurve:
-        """Return the curve from its saved sums, bin size and counts by class."""
+    def from_saved(cls, sums: Array, bin_: int) -> LearningCurve:
+        """Return the curve from its saved sums and bin size."""
         curve = cls()
         samples = sums[:, 0]
         counts = sums[:, [cls.COLUMNS.index(name) for name in ("right", "updates", "probes")]]
@@ -66,18 +59,7 @@ class LearningCurve:
             or (counts > samples[:, np.newaxis]).any()
         ):
             raise CheckpointError("progress has an inconsistent curve")
-        if class_counts is not None:
-            seen, right = class_counts[:, ::2], class_counts[:, 1::2]
-            if (
-                seen.shape != right.shape
-                or seen.shape[1] > cls.MAX_CLASSES
-                or (right < 0).any()
-                or (right > seen).any()
-                or (seen >= 2**53).any()
-                or (seen.sum(axis=1) != samples).any()
-            ):
-                raise CheckpointError("progress has inconsistent class counts")
-        curve.bin, curve.sums, curve.class_counts = bin_, sums, class_counts
+        curve.bin, curve.sums = bin_, sums
         return curve
 
     def column(self, name: str) -> NDArray[np.float64]:
@@ -93,7 +75,6 @@ class LearningCurve:
         errors, updated = result.errors[labeled], result.updated[labeled]
         slopes, spreads = result.get_probes()[labeled].T
         probed = np.flatnonzero(~np.isnan(slopes))
-        self._add_classes(int(targets.max(initial=-1)) + 1)
         n = len(targets)
         start = 0
         while start < n:
@@ -110,7 +91,6 @@ class LearningCurve:
             n_samples = np.diff(bin_starts, append=end)
             bin_indices = np.repeat(np.arange(len(bin_starts)), n_samples)
             part = slice(start, end)
-            self._count_classes(n_new, first_bin, bin_indices, targets[part], is_right[part])
             samples, right, error_sums, updates, probes, slope_sums, spread_sums = self.sums[
                 first_bin:
             ].T
@@ -125,42 +105,11 @@ class LearningCurve:
             _add_to_bins(spread_sums, probed_bins, spreads[probed_part])
             start = end
 
-    def _add_classes(self, k: int) -> None:
-        """Make room for the counts of the first k classes."""
-        counts = self.class_counts
-        if counts is None or 2 * k <= counts.shape[1]:
-            return
-        self.class_counts = None
-        if k <= self.MAX_CLASSES:
-            self.class_counts = np.pad(counts, ((0, 0), (0, 2 * k - counts.shape[1])))
-
-    def _count_classes(
-        self,
-        n_new: int,
-        first_bin: int,
-        bin_indices: NDArray[np.intp],
-        targets: NDArray[np.intp],
-        is_right: NDArray[np.bool_],
-    ) -> None:
-        """Add `n_new` bins, then count samples by class in the bins from `first_bin` on."""
-        if self.class_counts is None:
-            return
-        if n_new:
-            new = np.zeros((n_new, self.class_counts.shape[1]), np.int64)
-            self.class_counts = np.concatenate([self.class_counts, new])
-        counts = self.class_counts[first_bin:]
-        # For each bin and class: the wrong predictions, then the right ones.
-        cells = bin_indices * counts.shape[1] + 2 * targets + is_right
-        added = np.bincount(cells, minlength=counts.size).reshape(counts.shape)
-        counts[:, ::2] += added[:, ::2] + added[:, 1::2]
-        counts[:, 1::2] += added[:, 1::2]
-
     def append(self, sums: NDArray[np.float64]) -> None:
         """Add the sums of a round as a new bin, or to the last bin if they fit."""
         n = int(sums[0])
         if not n:
             return
-        self.class_counts = None
         self.bin = max(self.bin, n)
         if len(self.sums) and self.sums[-1, 0] + n <= self.bin:
             self.sums = np.vstack([self.sums[:-1], self.sums[-1] + sums])
@@ -174,9 +123,6 @@ class LearningCurve:
             padded = np.pad(self.sums, ((0, len(self.sums) % 2), (0, 0)))
             with np.errstate(over="ignore"):
                 self.sums = np.minimum(padded[::2] + padded[1::2], MAX_SUM)
-            if self.class_counts is not None:
-                counts = np.pad(self.class_counts, ((0, len(self.class_counts) % 2), (0, 0)))
-                self.class_counts = counts[::2] + counts[1::2]
             self.bin *= 2
 
 

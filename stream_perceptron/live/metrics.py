@@ -393,8 +393,6 @@ class Progress:
             "confusion": self.progressive.confusion.pairs, "window": self.progressive.window,
             "curve": self.curve.sums, "drift_tests": self.drift.numbers,
         }  # fmt: skip
-        if self.curve.class_counts is not None:
-            arrays["class_curve"] = self.curve.class_counts
         if self.training.tested:
             arrays["training_confusion"] = self.training.confusion.pairs
             arrays["training_window"] = self.training.window
@@ -412,7 +410,7 @@ class Progress:
             self.training = Tally.from_saved(
                 arrays["training_confusion"], arrays["training_window"], n_labels
             )
-        self.curve = LearningCurve.from_saved(arrays["curve"], curve_bin, arrays.get("class_curve"))
+        self.curve = LearningCurve.from_saved(arrays["curve"], curve_bin)
         if "drift_tests" in arrays:
             self.drift = DriftDetector.from_saved(arrays["drift_tests"])
         else:  # saved by an older version

@@ -32,11 +32,6 @@ def test_curve_does_not_depend_on_blocks_and_stays_small(step, rng):
     assert progress.updates == curve.column("updates").sum()
     assert pytest.approx(progress.error_sum) == curve.column("errors").sum()
     assert curve.column("probes").sum() == -(-5000 // 32)
-    assert whole.curve.class_counts.tobytes() == curve.class_counts.tobytes()
-    seen, right = curve.class_counts[:, ::2], curve.class_counts[:, 1::2]
-    assert seen.sum(axis=1).tolist() == curve.column("samples").tolist()
-    assert right.sum(axis=1).tolist() == curve.column("right").tolist()
-    assert seen.sum(axis=0).tolist() == [y.count(label) for label in range(3)]
 
 
 def draw_result(rng, n, k):
@@ -54,29 +49,28 @@ def draw_result(rng, n, k):
 class PlainCurve:
     """A learning curve that adds one sample at a time."""
 
-    def __init__(self, k):
-        self.bin, self.bins, self.k = 10, [], k
+    def __init__(self):
+        self.bin, self.bins = 10, []
 
     def add(self, target, predicted, error, updated, slope, spread):
-        if not self.bins or self.bins[-1][0][0] == self.bin:
+        if not self.bins or self.bins[-1][0] == self.bin:
             if len(self.bins) == LearningCurve.MAX_BINS:
                 pairs = zip(self.bins[::2], self.bins[1::2], strict=True)
-                self.bins = [[a + b for a, b in zip(*pair, strict=True)] for pair in pairs]
+                self.bins = [a + b for a, b in pairs]
                 self.bin *= 2
-            self.bins.append([np.zeros(7), np.zeros((self.k, 2), int)])
-        sums, counts = self.bins[-1]
+            self.bins.append(np.zeros(7))
+        sums = self.bins[-1]
         is_probed = not np.isnan(slope)
         sums += [1, target == predicted, error, updated, is_probed, 0, 0]
         if is_probed:
             sums[5:] += slope, spread
-        counts[target] += 1, target == predicted
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_curve_has_the_sums_of_a_plain_loop(seed):
     rng = np.random.default_rng(seed)
     k = int(rng.integers(1, 6))
-    curve, plain = LearningCurve(), PlainCurve(k)
+    curve, plain = LearningCurve(), PlainCurve()
     for _ in range(rng.integers(1, 12)):
         result = draw_result(rng, int(rng.choice([0, 1, 9, 100, 2500])), k)
         curve.update(result)
@@ -88,28 +82,12 @@ def test_curve_has_the_sums_of_a_plain_loop(seed):
                 plain.add(*sample)
 
     assert curve.bin == plain.bin
-    assert curve.sums.tolist() == [sums.tolist() for sums, _ in plain.bins]
-    n_known = curve.class_counts.shape[1] // 2  # classes without samples may be left out
-    for counts, (_, expected) in zip(curve.class_counts, plain.bins, strict=True):
-        assert counts.reshape(-1, 2).tolist() == expected[:n_known].tolist()
-        assert not expected[n_known:].any()
-
-
-def test_curve_has_no_class_counts_for_more_than_20_classes(rng):
-    y = [*rng.integers(0, 20, 300).tolist(), *rng.integers(0, 25, 300).tolist()]
-    rows = Rows.from_table(("a",), rng.normal(size=(600, 1)))
-    for step in (7, 600):
-        model, curve = SGDPerceptron(classes=range(25), seed=0), LearningCurve()
-        for i in range(0, 600, step):
-            labels = y[i : i + step]
-            curve.update(model.train(Samples(rows[i : i + step], labels, np.ones(len(labels)))))
-            assert (curve.class_counts is None) == (max(y[: i + step]) >= 20)
+    assert curve.sums.tolist() == [sums.tolist() for sums in plain.bins]
 
 
 def test_invalid_saved_curve_is_rejected():
     sums = np.ones((3, len(LearningCurve.COLUMNS)))
-    counts = np.array([[1, 0, 0, 0], [0, 0, 1, 1], [1, 1, 0, 0]])
-    assert sums is LearningCurve.from_saved(sums, 10, counts).sums
+    assert sums is LearningCurve.from_saved(sums, 10).sums
     invalid_curves = [
         (sums - 1, 10),
         (sums * 2.0**53, 10),
@@ -120,7 +98,4 @@ def test_invalid_saved_curve_is_rejected():
     ]
     for invalid, bin_size in invalid_curves:
         with pytest.raises(ValueError, match="curve"):
-            LearningCurve.from_saved(invalid, bin_size, None)
-    for invalid in (counts[:, :3], counts + 1, -counts, counts * [1, 2, 1, 2], np.ones((3, 42))):
-        with pytest.raises(ValueError, match="class counts"):
-            LearningCurve.from_saved(sums, 10, invalid)
+            LearningCurve.from_saved(invalid, bin_size)

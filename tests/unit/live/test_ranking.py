@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics
 
@@ -19,6 +19,7 @@ SAMPLE_LISTS = st.lists(
 
 
 @pytest.mark.slow
+@settings(deadline=None)
 @given(SAMPLE_LISTS)
 def test_figures_equal_those_of_scikit_learn(samples):
     hits, scores = map(np.array, zip(*samples, strict=True))
