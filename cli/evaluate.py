@@ -54,9 +54,10 @@ def evaluate(options: EvaluateOptions) -> None:
     F1 the mean of their F1 scores, including classes that the model does not know. Average
     precision, ROC AUC, the recall at two precisions and the threshold with the best F1 are computed
     from the scores of each class, regardless of the predicted class: exactly for up to 40 million
-    scores, and with 65,536 bins for more. With --json, "pairs" counts each (label, prediction)
-    pair, and "confusion" is the confusion matrix, for up to 1,000 classes. After a signal, the
-    figures cover the samples tested so far and are marked as "interrupted".
+    scores, and with 65,536 bins for more; models of more than 100 classes have no such figures.
+    With --json, "pairs" counts each (label, prediction) pair, and "confusion" is the confusion
+    matrix, for up to 1,000 classes. After a signal, the figures cover the samples tested so far and
+    are marked as "interrupted".
 
     \b
     stream-perceptron evaluate mnist-test.parquet -m mnist.npz
@@ -64,16 +65,18 @@ def evaluate(options: EvaluateOptions) -> None:
     from stream_perceptron import SourceError
     from stream_perceptron.data.byte_stream import get_display_name
     from stream_perceptron.live.driver import drive
+    from stream_perceptron.live.ranking import MAX_CLASSES
 
     o = options
     announce_terminal_input(o.sources)
     live = load_for_prediction(o.path, o)
     require_known_classes(o.threshold or (), live)
     evaluation = _Evaluation(live.model.classes_, o.thresholds)
+    needs_scores = o.thresholds is not None or len(live.model.classes_) <= MAX_CLASSES
+    predict = partial(live.predict, with_all_scores=needs_scores)
     with exit_on_signal() as signals:
         for name in o.sources:
             batches = read_batches(name, o.file_format, live, signals, joins_labels=True)
-            predict = partial(live.predict, with_all_scores=True)
             for result in drive(batches, predict, o.skip_rejected):
                 evaluation.update(result)
             if signals.is_set:

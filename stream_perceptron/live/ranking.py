@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 MAX_SCORES = 40_000_000  # scores held in memory: those of 20 classes for 2 million samples
-MAX_BINNED_CLASSES = 100  # the maximum number of classes whose scores are counted in bins
+MAX_CLASSES = 100  # the maximum number of classes that are ranked
 
 _BINS = 2**16
 
@@ -51,7 +51,7 @@ class Ranking:
     """The scores of classes for samples with known labels.
 
     With up to `MAX_SCORES` scores, all figures are exact. With more, scores are counted in 65,536
-    bins, if there are at most `MAX_BINNED_CLASSES` classes.
+    bins. More than `MAX_CLASSES` classes have no figures.
 
     Parameters
     ----------
@@ -83,14 +83,9 @@ class Ranking:
         return self._n * self._k <= MAX_SCORES
 
     @property
-    def can_compute(self) -> bool:
-        """Whether there are few enough scores or classes to compute figures."""
-        return self.is_exact or self._k <= MAX_BINNED_CLASSES
-
-    @property
     def method(self) -> str | None:
-        """How figures are computed: exactly or with bins; None if they cannot be computed."""
-        if not self.can_compute:
+        """How figures are computed: exactly or with bins; None for too many classes."""
+        if self._k > MAX_CLASSES:
             return None
         return "exact" if self.is_exact else f"{_BINS:,} bins"
 
@@ -105,17 +100,18 @@ class Ranking:
             The score of each class, from 0 to 1; shape (n, k).
 
         """
+        if self._k > MAX_CLASSES:
+            return
         self._n += len(targets)
         self._targets.append(targets)
         self._scores.append(scores)
         if self.is_exact:
             return
-        if self.can_compute:
-            if self._binned is None:
-                shape = self._k, _BINS
-                self._binned = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
-            for part_targets, part_scores in zip(self._targets, self._scores, strict=True):
-                self._count(self._binned, part_targets, part_scores)
+        if self._binned is None:
+            shape = self._k, _BINS
+            self._binned = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
+        for part_targets, part_scores in zip(self._targets, self._scores, strict=True):
+            self._count(self._binned, part_targets, part_scores)
         self._targets, self._scores = [], []
 
     def _count(
@@ -133,7 +129,7 @@ class Ranking:
 
     def curve(self, label: int) -> PrecisionRecall | None:
         """Return the precision and recall of a class; None if all or no samples belong to it."""
-        if not self.can_compute or not self._n:
+        if not self._n:
             return None
         if self._binned is not None:
             hits, others = (counts[label, ::-1] for counts in self._binned)
