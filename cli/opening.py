@@ -11,11 +11,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import fields, replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from stream_perceptron import CheckpointError, LiveModel, SourceError
 from stream_perceptron.checkpoint.archive import get_previous_path, lock_checkpoint
-from stream_perceptron.data.naming import find_column, is_position
+from stream_perceptron.data.naming import find_column
 from stream_perceptron.data.source import Source
 from stream_perceptron.live.cursor import Cursor, Shards
 from stream_perceptron.live.marks import may_share_content
@@ -32,15 +32,6 @@ from .training import choose_default_lr
 _PARAMETERS = (
     "lr", "epsilon", "activation", "init_range", "seed", "max_weights", "class_weight"
 )  # fmt: skip
-_COLUMN_SETTINGS = {
-    "label",
-    "weight",
-    "ignore",
-    "position",
-    "one_hot",
-    "dates",
-    "words",
-}  # settings that name columns
 _CHANGEABLE = {"lr", "epsilon", "max_weights"}
 
 
@@ -205,35 +196,25 @@ def _require_same_fixed_settings(live: LiveModel, options: LearnOptions) -> None
     Raises
     ------
     CheckpointError
-        If an option differs; the message shows both values as arguments.
+        If an option differs; the message shows the fixed value as arguments.
 
     """
-    settings = _get_fixed_settings(live)
+    settings, columns = _get_fixed_settings(live), live.schema.columns
     for name in sorted(settings.keys() & options.given):
-        value = getattr(options, name)
+        value, saved = getattr(options, name), settings[name]
         if name == "classes":
             try:
                 value, _ = live.schema.parse_classes(value)
             except ValueError as error:
                 raise CheckpointError(f"{options.path}: {error}") from None
-        if name == "join" and value is not None:
-            columns = live.schema.columns
-            if not columns and is_position(value):
-                continue  # the column is known only once the source is opened
-            value = find_column(value, columns) or value
-        elif name in _COLUMN_SETTINGS and live.schema.columns:
-            # A column may be given by its name, in any letter case, or by its position.
-            value, settings[name] = (
-                _resolve_columns(names, live.schema.columns) for names in (value, settings[name])
-            )
-        if value != settings[name]:
-            given = shlex.join(options.format_arguments(name, value))
-            saved = shlex.join(options.format_arguments(name, settings[name]))
-            creation = f"with {saved}" if saved else f"without {options.definition_of(name).flag}"
-            raise CheckpointError(
-                f"{options.path}: the model was made {creation}, not with {given}: leave out the "
-                "option, or start over with --overwrite"
-            )
+        if value == saved or (name == "join" and value and find_column(value, columns) == saved):
+            continue
+        arguments = shlex.join(options.format_arguments(name, saved))
+        raise CheckpointError(
+            f"{options.path}: {options.definition_of(name).flag} cannot change for an existing "
+            f"model (made {f'with {arguments}' if arguments else 'without it'}): leave it out, or "
+            "start over with --overwrite"
+        )
 
 
 def _get_fixed_settings(live: LiveModel) -> dict[str, object]:
@@ -250,15 +231,6 @@ def _get_fixed_settings(live: LiveModel) -> dict[str, object]:
         if setting.compare and (not live.is_trained_in_python or setting.name == "standardize"):
             settings[setting.name] = getattr(read_options, setting.name)
     return settings
-
-
-def _resolve_columns(names: Any, columns: Sequence[str]) -> object:
-    """Return the exact names of the columns given with an option."""
-    if names is None:
-        return None
-    if isinstance(names, str):
-        return find_column(names, columns) or names
-    return tuple(find_column(name, columns) or name for name in names)
 
 
 def _key_weights_by_text(class_weight: object) -> object:

@@ -110,27 +110,30 @@ def test_changed_lr_and_epsilon_are_reported(daily_files, model, run):
 
 
 @pytest.mark.parametrize(
-    ("options", "reason"),
+    ("options", "creation"),
     [
-        (["--activation", "tanh"], "with --activation sigmoid, not with --activation tanh"),
-        (["--seed", "1"], "with --seed 0, not with --seed 1"),
-        (["--init-range", "1"], "with --init-range 0.03, not with --init-range 1"),
-        (["--classes", "left,right"], "without --classes, not with --classes left,right"),
-        (["--scale", "1/255"], "with --scale 1, not with --scale 1/255"),
-        (["--label", "class"], "without --label, not with --label class"),
-        (["--ignore", "b"], "without --ignore, not with --ignore b"),
-        (["--no-standardize"], "with --standardize, not with --no-standardize"),
+        (["--activation", "tanh"], "with --activation sigmoid"),
+        (["--seed", "1"], "with --seed 0"),
+        (["--init-range", "1"], "with --init-range 0.03"),
+        (["--classes", "left,right"], "without it"),
+        (["--scale", "1/255"], "with --scale 1"),
+        (["--label", "class"], "without it"),
+        (["--ignore", "b"], "without it"),
+        (["--no-standardize"], "with --standardize"),
     ],
     ids=str,
 )
-def test_error_for_a_changed_setting_names_both_values(options, reason, daily_files, model, run):
+def test_error_for_a_changed_setting_names_the_old_value(
+    options, creation, daily_files, model, run
+):
     run("learn", daily_files[0], "-m", model, "--quiet", check=0)
     before = model.read_bytes()
     result = run("learn", daily_files[1], "-m", model, *options, check=1)
+    option = options[0].replace("--no-", "--")
 
     assert result.stderr == (
-        f"Error: {model}: the model was made {reason}: leave out the option, or start over with "
-        "--overwrite\n"
+        f"Error: {model}: {option} cannot change for an existing model (made {creation}): leave it "
+        "out, or start over with --overwrite\n"
     )
     assert model.read_bytes() == before
 

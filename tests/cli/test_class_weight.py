@@ -96,8 +96,8 @@ def test_resumed_run_cannot_change_the_class_weights(changed_weight, rows, tmp_p
     error = run("learn", source, "--class-weight", changed_weight, "-m", path, check=1).stderr
 
     assert error == (
-        f"Error: {path}: the model was made with --class-weight yes=20, not with --class-weight "
-        f"{changed_weight}: leave out the option, or start over with --overwrite\n"
+        f"Error: {path}: --class-weight cannot change for an existing model (made with "
+        "--class-weight yes=20): leave it out, or start over with --overwrite\n"
     )
     assert path.read_bytes() == before
     run("learn", source, "--class-weight", "yes=20.0", "-m", path, check=0)

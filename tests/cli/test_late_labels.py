@@ -169,8 +169,8 @@ def test_resumed_run_cannot_change_join_or_max_pending(run, tmp_path):
     before = model.read_bytes()
     for options in (["--join", "a"], ["--join", "id", "--max-pending", "9"]):
         (line,) = run("learn", source, *options, "-m", model, check=1).stderr.splitlines()
-        assert f"the model was made with {options[-2]} " in line
-        assert f"not with {options[-2]} {options[-1]}: " in line
+        assert f"{options[-2]} cannot change for an existing model" in line
+        assert f"(made with {options[-2]} " in line
     assert model.read_bytes() == before
     # A resumed run needs no --join.
     run("learn", source, "-m", model, check=0)

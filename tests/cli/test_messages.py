@@ -284,7 +284,7 @@ def test_delimiter_and_decimal_options_give_the_model_of_plain_csv(text, options
     run("learn", source, *options, "-m", path, check=0)
     predicted = run("predict", source, "-m", path, check=0).stdout
 
-    assert f"the model was made with {options[0]} " in mismatch_error
+    assert f"(made with {options[0]} " in mismatch_error
     live, reference = LiveModel.load(path), LiveModel.load(expected)
     assert live.model.weights.tobytes() == reference.model.weights.tobytes()
     assert predicted == run("predict", plain_source, "-m", expected, check=0).stdout
