@@ -208,8 +208,7 @@ def _list_figures(live: LiveModel) -> Iterator[tuple[str, str]]:
         yield "training accuracy", f"{progress.training_accuracy:.2%}, on rows already learned"
     if progress.tally.tested:
         for event in progress.events:
-            name = event.kind.replace("_", " ")
-            yield name, f"{event.name_metric(model.classes_)} {event.figures}"
+            yield event.kind, f"{event.name_metric(model.classes_)} {event.figures}"
         baseline = compute_baseline(live)
         yield "largest class", f"{baseline['largest_class']}, {baseline['largest_share']:.2%}"
         yield "Cohen's kappa", format_percent(baseline["cohen_kappa"])

@@ -27,11 +27,7 @@ _COLUMNS = {
 }
 _GAP = "  "
 UNTESTED = "untested"  # printed instead of the accuracy before a class is known
-_UNSILENCED_KINDS = (
-    "warning",
-    "drop",
-    "further_drop",
-)  # kinds of events that are printed even with --quiet
+_UNSILENCED_KINDS = ("warning", "drop")  # kinds of events that are printed even with --quiet
 
 
 class ProgressLine:

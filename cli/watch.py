@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from stream_perceptron.live.drift import EventKind, explain_drop
+from stream_perceptron.live.drift import explain_drop
 from stream_perceptron.live.findings import FindingCode
 
 from .progress_line import ProgressLine
@@ -53,13 +53,12 @@ class EventReporter:
             if event.is_drop:
                 cause = explain_drop(event.is_overall, model.class_weight is not None)
                 text = f"warning: {text}; {cause}"
-            if event.kind != EventKind.LABEL_MIX:
-                # A drop is a finding until the model has recovered.
-                code = FindingCode.RECALL_DROPPED
-                if event.is_overall:
-                    code = FindingCode.ACCURACY_DROPPED
-                self._printed.discard(code)
-                self._printed.update([code] * event.is_drop)
+            # A drop is a finding until the model has recovered.
+            code = FindingCode.RECALL_DROPPED
+            if event.is_overall:
+                code = FindingCode.ACCURACY_DROPPED
+            self._printed.discard(code)
+            self._printed.update([code] * event.is_drop)
             self._line.print_event(
                 event.kind, text, event.found,
                 near=event.row, before=event.before, after=event.after,

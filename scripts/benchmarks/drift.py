@@ -27,7 +27,7 @@ from river.datasets import synth
 
 from stream_perceptron import LiveModel, SGDPerceptron
 from stream_perceptron.data import ReadOptions, open_source
-from stream_perceptron.live.drift import DriftDetector, DriftEvent, EventKind
+from stream_perceptron.live.drift import DriftDetector, DriftEvent
 
 Wrong = NDArray[np.bool_]  # which samples of a stream are predicted wrongly
 
@@ -227,17 +227,6 @@ def draw_rare_class(rng: np.random.Generator, share: float) -> tuple[Wrong, NDAr
     return rng.random(n) >= accuracy, labels
 
 
-def draw_label_mix(rng: np.random.Generator) -> tuple[Wrong, NDArray[np.intp]]:
-    """Return a stream of 32 classes, of which the 16 hard classes become more frequent.
-
-    The accuracy of every class increases slightly with the change.
-    """
-    is_late = np.arange(STREAM_LENGTH) >= STREAM_LENGTH // 2
-    is_hard = rng.random(STREAM_LENGTH) < np.where(is_late, 0.5, 0.1)
-    labels = rng.integers(0, 16, STREAM_LENGTH) + 16 * is_hard
-    return rng.random(STREAM_LENGTH) < np.where(is_hard, 0.35, 0.02) - 0.01 * is_late, labels
-
-
 def draw_many_classes(rng: np.random.Generator, n_classes: int) -> tuple[Wrong, NDArray[np.intp]]:
     """Return a steady stream of classes with unequal shares and accuracies."""
     labels = rng.choice(n_classes, STREAM_LENGTH, p=rng.dirichlet(np.full(n_classes, 0.5)))
@@ -246,7 +235,7 @@ def draw_many_classes(rng: np.random.Generator, n_classes: int) -> tuple[Wrong, 
 
 @section("drift_classes")
 def drift_classes() -> str:
-    """Drops in rare classes, a change in the label mix, and steady streams of many classes."""
+    """Drops in rare classes, and steady streams of many classes."""
     rows = []
     for share in (0.005, 0.002):
         delays, rng = [], np.random.default_rng(0)
@@ -258,11 +247,6 @@ def drift_classes() -> str:
             delays.append(int(np.count_nonzero(labels[STREAM_LENGTH:found] == 3)))
         figures = f"{statistics.median(delays):.0f} rows of the class (at most {max(delays)})"
         rows.append([f"a class of {share:.1%} drops from 95 to 0%", f"named after {figures}"])
-    rng = np.random.default_rng(0)
-    streams = [[e.kind for e in detect(*draw_label_mix(rng))] for _ in range(N_DEPENDENT)]
-    mixes = sum(EventKind.LABEL_MIX in kinds for kinds in streams)
-    drops = sum(EventKind.DROP in kinds for kinds in streams)
-    rows.append(["16 of 32 classes, 10 -> 50%", f"{mixes} label mix changed, {drops} drop"])
     for n_classes in (2, 10, 100, 1000):
         rng = np.random.default_rng(0)
         alarms = sum(bool(detect(*draw_many_classes(rng, n_classes))) for _ in range(N_DEPENDENT))

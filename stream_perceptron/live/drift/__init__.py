@@ -1,4 +1,4 @@
-"""Detection of drift: drops and recoveries in accuracy, and changes in the label mix."""
+"""Detection of drift: drops and recoveries in accuracy."""
 
 from stream_perceptron.live.drift.detector import DriftDetector
 from stream_perceptron.live.drift.events import (

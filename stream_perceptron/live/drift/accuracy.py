@@ -232,9 +232,8 @@ class AccuracyTest:
         further_drop_limit = state["last_after"] - (state["last_before"] - state["last_after"]) / 2
         if continues and is_dropped and after >= further_drop_limit:
             return bool(is_general)
-        kind = EventKind.FURTHER_DROP if is_dropped and not has_risen else EventKind.DROP
         row, sample = int(start["row"]) + 1, int(start["sample"]) + 1
-        events.append(DriftEvent(kind, row, sample, int(now["row"]), before, after))
+        events.append(DriftEvent(EventKind.DROP, row, sample, int(now["row"]), before, after))
         state["level_before_drop"] = (
             max(before, state["level_before_drop"]) if is_dropped else before
         )

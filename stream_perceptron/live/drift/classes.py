@@ -244,10 +244,10 @@ def _restart(
     if k != _RISE_INDEX:
         before = 1 - float(start["wrong"] / max(start["seen"], 1))
         after = 1 - float(wrong / max(seen, 1))
-        is_dropped, has_risen = bool(state["has_open_drop"]), bool(state["last_was_rise"])
-        kind = EventKind.FURTHER_DROP if is_dropped and not has_risen else EventKind.DROP
+        is_dropped = bool(state["has_open_drop"])
         row, sample = int(start["row"]) + 1, int(start["sample"]) + 1
-        events.append(DriftEvent(kind, row, sample, position[0], before, after, label))
+        drop = DriftEvent(EventKind.DROP, row, sample, position[0], before, after, label)
+        events.append(drop)
         state["level_before_drop"] = (
             max(before, state["level_before_drop"]) if is_dropped else before
         )

@@ -6,12 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_perceptron.errors import CheckpointError
-from stream_perceptron.live.drift import accuracy, classes, label_mix
+from stream_perceptron.live.drift import accuracy, classes
 from stream_perceptron.live.drift.accuracy import AccuracyTest
 from stream_perceptron.live.drift.blocks import BLOCK_SIZE, MAX_CLASSES, NUMBER_TYPE, Blocks
 from stream_perceptron.live.drift.classes import ClassTests
-from stream_perceptron.live.drift.events import DriftEvent, EventKind
-from stream_perceptron.live.drift.label_mix import LabelMixTest
+from stream_perceptron.live.drift.events import DriftEvent
 from stream_perceptron.model.arrays import Floats
 
 _MAX_EVENTS = 50  # the number of recent events to keep
@@ -34,13 +33,12 @@ def define_state(n_classes: int) -> np.dtype[np.void]:
             ("wrong", *counts),
             ("accuracy", accuracy.define_state(n_classes)),
             ("classes", classes.define_state(n_classes)),
-            ("label_mix", label_mix.define_state(n_classes)),
         ]
     )
 
 
 class DriftDetector:
-    r"""Sequential tests for drops in accuracy and changes in the label mix.
+    r"""Sequential tests for drops in accuracy.
 
     **Accuracy.** After every 50 samples, of which $w$ were predicted wrongly, the sum for each odds
     ratio $\theta$ grows by $w \ln \theta - 50 \ln(1 + q (\theta - 1))$. $q$ is the mean, over the
@@ -67,8 +65,6 @@ class DriftDetector:
     estimate from at least 12 windows that exceeds 1 by three standard errors, or 1 if there is no
     such estimate. For the first 4,000 samples, it is at least 2; after n > 4,000 samples, it is at
     least 1 + 4,000 / n.
-
-    **Label mix.** See `LabelMixTest`.
 
     **Assumptions and false alarms.** Mistakes are assumed to depend on each other over at most
     1,000 samples; slower waves are reported as drops and recoveries. The number of steady streams
@@ -203,14 +199,12 @@ class DriftDetector:
                 now = state["accuracy"]["now"]
                 by_class.restart(now["row"], now["sample"])
             begin += step.n_blocks
-        LabelMixTest(state["label_mix"]).advance(blocks, events)
         return sorted(events, key=_get_sort_key)
 
 
-def _get_sort_key(event: DriftEvent) -> tuple[int, bool, int]:
+def _get_sort_key(event: DriftEvent) -> tuple[int, int]:
     """Return the key that sorts events independently of the order of the tests."""
-    label = -1 if event.label is None else event.label
-    return event.found, event.kind == EventKind.LABEL_MIX, label
+    return event.found, -1 if event.label is None else event.label
 
 
 def _copy_fields(old: NDArray[np.void], new: NDArray[np.void]) -> None:
@@ -226,7 +220,7 @@ def _copy_fields(old: NDArray[np.void], new: NDArray[np.void]) -> None:
 
 def _is_consistent(state: np.void) -> bool:
     """Return whether the tests can continue from a state, which may be forged."""
-    overall, by_class, mix = state["accuracy"], state["classes"], state["label_mix"]
+    overall, by_class = state["accuracy"], state["classes"]
     now, at_minimum, after_minimum = (
         overall[name] for name in ("now", "at_minimum", "after_minimum")
     )
@@ -236,21 +230,17 @@ def _is_consistent(state: np.void) -> bool:
     counts += [(after_minimum, at_minimum), (now, after_minimum), (tests[:, np.newaxis], starts)]
     shares = [overall[name] for name in ("level_before_drop", "last_before", "last_after")]
     shares += [tests[name] for name in ("level_before_drop", "last_after")]
-    shares += [mix["last"] / label_mix.WINDOW]
-    shares += [mix["sums"] / max(mix["n_windows"], 1) / label_mix.WINDOW]
     positions = [
         part[name] for part in (now, at_minimum, after_minimum, starts) for name in _POSITION_FIELDS
     ]
-    positions += [mix[f"{part}_{name}"] for part in ("last", "open") for name in _POSITION_FIELDS]
     lengths = (
         (state["seen"].sum(), BLOCK_SIZE),
         (by_class["n_groups"], _MAX_NUMBER),
         (by_class["open"]["n_blocks"], classes.LENGTH),
-        (mix["open"]["n_blocks"], label_mix.LENGTH),
     )
-    groups = by_class["open"], mix["open"]
+    group = by_class["open"]
     return (
-        all(group["seen"].sum() == BLOCK_SIZE * group["n_blocks"] for group in groups)
+        bool(group["seen"].sum() == BLOCK_SIZE * group["n_blocks"])
         and all(_are_valid_counts(*pair) for pair in counts)
         and all(((share >= 0) & (share <= 1)).all() for share in shares)
         and all((position >= 0).all() for position in positions)

@@ -27,24 +27,17 @@ class EventKind(StrEnum):
     """The kind of a drift event."""
 
     DROP = "drop"
-    FURTHER_DROP = "further_drop"
     RECOVERY = "recovery"
-    LABEL_MIX = "label_mix"
 
 
-_VERBS = {
-    EventKind.DROP: "dropped",
-    EventKind.FURTHER_DROP: "dropped further",
-    EventKind.RECOVERY: "recovered",
-}
+_VERBS = {EventKind.DROP: "dropped", EventKind.RECOVERY: "recovered"}
 
 
 @dataclass(frozen=True)
 class DriftEvent:
-    """A drop or recovery in overall accuracy or a class's recall, or a change in the label mix.
+    """A drop or recovery in overall accuracy or a class's recall.
 
-    `before` and `after` are values of accuracy, of the recall of a class, or of the share of a
-    class among the labels.
+    `before` and `after` are values of accuracy or of the recall of a class.
 
     Examples
     --------
@@ -64,14 +57,13 @@ class DriftEvent:
 
     def is_consistent(self, n_classes: int) -> bool:
         """Return whether a model with this number of classes could have reported the event."""
-        has_class = self.label is not None and self.label < n_classes
-        is_overall = self.label is None and self.kind != EventKind.LABEL_MIX
-        return (has_class or is_overall) and 0 <= self.before <= 1 and 0 <= self.after <= 1
+        has_class = self.label is None or self.label < n_classes
+        return has_class and 0 <= self.before <= 1 and 0 <= self.after <= 1
 
     @property
     def is_drop(self) -> bool:
         """Whether accuracy or the recall of a class dropped."""
-        return self.kind in (EventKind.DROP, EventKind.FURTHER_DROP)
+        return self.kind == EventKind.DROP
 
     @property
     def is_overall(self) -> bool:
@@ -80,22 +72,17 @@ class DriftEvent:
 
     @property
     def figures(self) -> str:
-        """The accuracies or shares and the row, as text."""
+        """The accuracies or recalls and the row, as text."""
         return f"from {self.before:.1%} to {self.after:.1%} near row {self.row:,}"
 
     def name_metric(self, classes: Sequence[Hashable]) -> str:
-        """Return the name of the metric: accuracy, or the recall or share of a class."""
+        """Return the name of the metric: accuracy, or the recall of a class."""
         if self.label is None:
             return "accuracy"
-        of = "share" if self.kind == EventKind.LABEL_MIX else "recall"
-        return f"{of} of {name_class(self.label, classes)}"
+        return f"recall of {name_class(self.label, classes)}"
 
     def describe(self, classes: Sequence[Hashable]) -> str:
         """Return the event as text, given the names of the classes."""
-        if self.kind == EventKind.LABEL_MIX:
-            name = name_class(self.label or 0, classes)
-            shares = f"{name} {self.before:.1%} -> {self.after:.1%}"
-            return f"label mix changed near row {self.row:,}: {shares}"
         return f"{self.name_metric(classes)} {_VERBS[self.kind]} {self.figures}"
 
     def to_dict(self, classes: Sequence[Hashable]) -> dict[str, object]:
@@ -107,7 +94,7 @@ class DriftEvent:
 
 def find_lasting_drops(events: Sequence[DriftEvent]) -> list[DriftEvent]:
     """Return the last drop in accuracy and in each class's recall, unless a recovery followed."""
-    last = {event.label: event for event in events if event.kind != EventKind.LABEL_MIX}
+    last = {event.label: event for event in events}
     return [event for event in last.values() if event.is_drop]
 
 
