@@ -372,19 +372,9 @@ def _require_equal_statistics(model: SGDPerceptron, other: SGDPerceptron) -> Non
 
 def _require_equal_progress(actual: Progress, expected: Progress) -> None:
     """Check that the counts and the drift events of two models are equal."""
-    # Older versions detected drift and counted missing values by different rules.
-    omitted: set[str] = set()
-    if actual.drift.n_untested:
-        omitted = {"drift_tests", "events", "missing", "untyped_nulls"}
     for field in fields(actual):
         rules = field.metadata
-        # A count is None if it was not recorded when the model was saved.
-        if (
-            rules.get("saved", True)
-            and rules.get("verified", True)
-            and getattr(actual, field.name) is not None
-            and field.name not in omitted
-        ):
+        if rules.get("saved", True) and rules.get("verified", True):
             counts = (getattr(progress, field.name) for progress in (actual, expected))
             _require_equal(
                 f"its count of {_format_name(field.name)}",
@@ -392,9 +382,7 @@ def _require_equal_progress(actual: Progress, expected: Progress) -> None:
             )
     for quantity, value in actual.arrays.items():
         expected_value = expected.arrays.get(quantity)
-        if quantity not in omitted and (
-            expected_value is None or value.tobytes() != expected_value.tobytes()
-        ):
+        if expected_value is None or value.tobytes() != expected_value.tobytes():
             raise VerificationError(f"its {quantity} differs from the one that the sources give")
 
 

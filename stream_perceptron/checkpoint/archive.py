@@ -42,7 +42,6 @@ _ARRAYS: dict[str, tuple[str, tuple[str | int, ...]]] = {
     "training_window": ("|b1", ("repeated samples",)),
     "curve": ("<f8", ("bins", 7)),
     "drift_tests": ("<f8", ("numbers of drift tests",)),
-    "drift": ("<f8", ("states of drift", "counts of drift")),  # from older versions, not used
     "waiting_starts": ("<i8", ("ends",)),
     "waiting_places": ("<i4", ("names",)),
     "waiting_numbers": ("<f8", ("numbers",)),

@@ -5,8 +5,8 @@ from __future__ import annotations
 import datetime as dt
 import math
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import Field, is_dataclass
 from dataclasses import fields as fields_of
+from dataclasses import is_dataclass
 from enum import StrEnum
 from functools import cache
 from types import UnionType
@@ -111,10 +111,6 @@ class Fields:
             raise CheckpointError(f"{self._where} has an invalid value for {name!r}")
         return value
 
-    def has(self, name: str) -> bool:
-        """Return whether a field with this name is left."""
-        return name in self._value
-
     def require_empty(self) -> None:
         """Check that no field is left."""
         if self._value:
@@ -124,28 +120,21 @@ class Fields:
 def to_json(value: object) -> object:
     """Convert a dataclass, or the value of a field, to JSON; `from_json` is the inverse.
 
-    Fields with `metadata={"saved": False}` are omitted, and so are fields with `{"optional": True}`
-    that have their default value. A field with `{"is_json": True}` already holds JSON, and a field
-    with `{"saved_as": NAME}` has that name in JSON. A dict becomes a sorted list of pairs.
+    Fields with `metadata={"saved": False}` are omitted. A field with `{"is_json": True}` already
+    holds JSON. A dict becomes a sorted list of pairs.
     """
     if is_dataclass(value):
         return {
-            _get_saved_name(field): part if field.metadata.get("is_json") else to_json(part)
+            field.name: part if field.metadata.get("is_json") else to_json(part)
             for field in fields_of(value)
             for part in [getattr(value, field.name)]
             if field.metadata.get("saved", True)
-            and not (field.metadata.get("optional") and part == field.default)
         }
     if isinstance(value, list | tuple):
         return [to_json(part) for part in value]
     if isinstance(value, dict):
         return [[to_json(key), to_json(part)] for key, part in sorted(value.items())]
     return value
-
-
-def _get_saved_name(field: Field[Any]) -> str:
-    """Return the name that a dataclass field has in JSON."""
-    return str(field.metadata.get("saved_as", field.name))
 
 
 def from_json(cls: type[T], value: object, where: str) -> T:
@@ -159,13 +148,13 @@ def from_json(cls: type[T], value: object, where: str) -> T:
     json_fields, values = Fields(value, where), {}
     hints = _get_field_types(cls)  # type: ignore[arg-type]
     for field in fields_of(cls):  # type: ignore[arg-type]
-        rules, name = field.metadata, _get_saved_name(field)
-        if rules.get("saved", True) and (json_fields.has(name) or not rules.get("optional")):
+        rules, name = field.metadata, field.name
+        if rules.get("saved", True):
             part = json_fields.take(name, dict, list, str, int, float, bool, type(None))
             if part is not None and part not in rules.get("one_of", [part]):
                 raise CheckpointError(f"{where}.{name} has an invalid value")
             numbers = range(rules.get("least", 0), rules.get("below", 2**62))
-            values[field.name] = _convert_value(hints[field.name], part, f"{where}.{name}", numbers)
+            values[name] = _convert_value(hints[field.name], part, f"{where}.{name}", numbers)
     json_fields.require_empty()
     return cls(**values)
 

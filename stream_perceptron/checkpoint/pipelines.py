@@ -72,7 +72,7 @@ class EncodedColumns(NamedTuple):
 
 def find_encoded_columns(run: object) -> EncodedColumns:
     """Return the columns that a saved run encodes."""
-    read_options = run.get("selection") if isinstance(run, dict) else None
+    read_options = run.get("read_options") if isinstance(run, dict) else None
     saved = read_options if isinstance(read_options, dict) else {}
 
     def read_columns(option: str) -> tuple[str, ...]:

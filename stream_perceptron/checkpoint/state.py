@@ -188,6 +188,7 @@ def encode_model(model: SGDPerceptron | Pipeline) -> tuple[dict[str, object], Ar
     """Encode a model as JSON and arrays."""
     steps, perceptron = pipelines.split_pipeline(model)
     snapshot, classes = perceptron.network.snapshot(), perceptron.classes
+    scaler = snapshot.scaler
     saved = {
         "lr": encode_lr(perceptron.lr),
         "epsilon": float(perceptron.epsilon),
@@ -204,15 +205,14 @@ def encode_model(model: SGDPerceptron | Pipeline) -> tuple[dict[str, object], Ar
         "last_error": None if math.isnan(snapshot.last_error) else snapshot.last_error,
         "labels": list(map(encode_name, snapshot.labels)),
         "features": list(map(encode_name, snapshot.features)),
+        "class_weight": encode_class_weight(perceptron.class_weight),
+        "scaler": None if scaler is None else pipelines.get_class_name(scaler),
     }
-    if perceptron.class_weight is not None:
-        saved["class_weight"] = encode_class_weight(perceptron.class_weight)
     arrays = {"weights": snapshot.weights, "biases": snapshot.biases}
     if snapshot.class_counts is not None:
         arrays["class_counts"] = snapshot.class_counts
-    if snapshot.scaler is not None:
-        saved["scaler"] = pipelines.get_class_name(snapshot.scaler)
-        arrays["statistics"] = snapshot.scaler.statistics
+    if scaler is not None:
+        arrays["statistics"] = scaler.statistics
     return {"kernel": KERNEL, "model": saved, "steps": steps}, arrays
 
 
@@ -236,11 +236,9 @@ class _State:
     labels: list[object]
     features: list[object]
     # "balanced", or pairs of an encoded label and its weight.
-    class_weight: object = field(default=None, metadata={"optional": True})
+    class_weight: object = None
     # The River transformer that standardizes features in the same way; None if they are not scaled.
-    scaler: str | None = field(
-        default=None, metadata={"optional": True, "one_of": tuple(pipelines.SCALERS)}
-    )
+    scaler: str | None = field(default=None, metadata={"one_of": tuple(pipelines.SCALERS)})
 
 
 def _decode_model(meta: dict[str, object], members: Arrays) -> SGDPerceptron:

@@ -61,7 +61,7 @@ class Fingerprint:
     # The SHA-256 of these bytes, or of a large or remote file's footer; empty for a stream.
     digest: str
     # The ETag or modification time of an object behind a URI.
-    version: str = field(default="", metadata={"optional": True})
+    version: str = ""
 
     @classmethod
     def of_file(cls, name: str, size: int, footer: bytes, version: str = "") -> Fingerprint:

@@ -45,23 +45,21 @@ class ReadOptions:
     # The columns with the offset of a row in its origin: any number of columns for the partition,
     # then the offset, an integer that increases within the partition.
     position: tuple[str, ...] = ()
-    standardize: bool = field(default=False, metadata={"optional": True})
+    standardize: bool = False
     # Columns to encode as one-hot features, such as color_red.
-    one_hot: tuple[str, ...] = field(default=(), metadata={"optional": True})
+    one_hot: tuple[str, ...] = ()
     # Columns of dates to encode, and of texts whose words are counted.
-    dates: tuple[str, ...] = field(default=(), metadata={"optional": True})
-    words: tuple[str, ...] = field(default=(), metadata={"optional": True})
-    missing: tuple[str, ...] = field(default=(), metadata={"optional": True})  # null values
+    dates: tuple[str, ...] = ()
+    words: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()  # null values
     # The delimiter of CSV; None for the most frequent of comma, tab and semicolon.
-    delimiter: str | None = field(default=None, metadata={"optional": True})
+    delimiter: str | None = None
     # The decimal mark of numbers in CSV.
-    decimal: str = field(default=".", metadata={"optional": True, "one_of": (".", ",")})
+    decimal: str = field(default=".", metadata={"one_of": (".", ",")})
     # The column with a sample's ID, if labels come later, in rows of their own.
-    join: str | None = field(default=None, metadata={"optional": True})
+    join: str | None = None
     # The maximum number of pending samples.
-    max_pending: int = field(
-        default=100_000, metadata={"optional": True, "least": 1, "below": MAX_PENDING + 1}
-    )
+    max_pending: int = field(default=100_000, metadata={"least": 1, "below": MAX_PENDING + 1})
     # The passthrough columns, which do not affect the model.
     keep: tuple[str, ...] = field(default=(), compare=False, metadata={"saved": False})
     # Whether the label column is required even for predictions.
@@ -141,17 +139,15 @@ class Schema:
     # The columns or keys with texts; None before the first row if rows name their own features.
     texts: tuple[str, ...] | None = None
     # The untyped columns of a table, which have had no value so far.
-    untyped: tuple[str, ...] = field(
-        default=(), metadata={"optional": True, "saved_as": "undecided"}
-    )
+    untyped: tuple[str, ...] = ()
     # All columns of the first source with named columns, in order. Rows without column
     # names have the same columns.
-    columns: tuple[str, ...] = field(default=(), metadata={"optional": True})
+    columns: tuple[str, ...] = ()
     # The label column; in JSON, the key of the first label.
-    label: str | None = field(default=None, metadata={"optional": True})
+    label: str | None = None
     # The JSON key that holds the features: "" for the record itself, None before the first record.
-    key: str | None = field(default=None, metadata={"optional": True})
-    is_list: bool = field(default=False, metadata={"optional": True})  # whether features are a list
+    key: str | None = None
+    is_list: bool = False  # whether features are a list
 
     @property
     def is_new(self) -> bool:

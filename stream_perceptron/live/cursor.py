@@ -53,24 +53,24 @@ class Cursor:
     # The number of rows at the start of the current file that were learned before this pass.
     n_known: int = field(default=0, compare=False, metadata={"saved": False})
     # The number of bytes in a text file up to the end of the last row read.
-    offset: int = field(default=0, metadata={"optional": True})
+    offset: int = 0
     # The number of rows read from these sources in all epochs, including earlier runs.
     read: int = 0
-    rejected: int = field(default=0, metadata={"optional": True})  # rejected rows among them
+    rejected: int = 0  # rejected rows among them
     finished: bool = True  # whether the run ended without an interrupt or an error
     stopped_below: float | None = None  # the epsilon, if an error below it ended the run
     # The size in bytes of each output file up to the last learned row, keyed by the file's path
     # relative to the checkpoint.
     outputs: dict[str, int] = field(default_factory=dict)
     # Undelivered predictions of learned rows: lines that the reader has not read from the pipe.
-    undelivered: str = field(default="", metadata={"optional": True, "saved_as": "untaken"})
+    undelivered: str = ""
     # The header of the last pipe, if the pipe may continue.
-    header: PipeHeader | None = field(default=None, metadata={"optional": True})
+    header: PipeHeader | None = None
     redeliveries: Redeliveries = field(default_factory=Redeliveries)
     # The split into shards, if any; `index` and `row` are then 0.
     shards: Shards | None = None
     # Whether the files are read from the start, even if they were learned before.
-    is_again: bool = field(default=False, metadata={"optional": True})
+    is_again: bool = False
 
     def copy_for_run(self, epsilon: float, stop: bool) -> Cursor:
         """Return a copy for a new run.

@@ -41,22 +41,22 @@ class Entry:
     start: int = 0  # the first one, counted from 0
     end: int = 0  # one past the last
     rejected: int = 0  # rejected rows among them
-    seed: int = field(default=0, metadata={"optional": True, "below": 2**64})  # for draws
-    shards: int = field(default=0, metadata={"optional": True})
-    round_rows: int = field(default=0, metadata={"optional": True})  # rows of each shard in a round
+    seed: int = field(default=0, metadata={"below": 2**64})  # for draws
+    shards: int = 0
+    round_rows: int = 0  # rows of each shard in a round
     # The number of rows before the first round; the shards left these rows out in the first pass.
-    first_rows: int = field(default=0, metadata={"optional": True})
+    first_rows: int = 0
     # Whether the shards learned with lr itself, rather than with lr times the number of shards.
-    kept_lr: bool = field(default=False, metadata={"optional": True})
+    kept_lr: bool = False
     # The passthrough columns: a row with an unreadable value in one of them was rejected.
-    keep: tuple[str, ...] = field(default=(), metadata={"optional": True})
+    keep: tuple[str, ...] = ()
     # Whether rows were learned again on purpose, without detecting redelivered rows.
-    is_again: bool = field(default=False, metadata={"optional": True})
-    n_repeated: int = field(default=0, metadata={"optional": True})  # rows learned before
+    is_again: bool = False
+    n_repeated: int = 0  # rows learned before
     # The class weights, as returned by `encode_class_weight`.
-    class_weight: object = field(default=None, metadata={"is_json": True, "optional": True})
+    class_weight: object = field(default=None, metadata={"is_json": True})
     # The only field set in an average: the entries added by each model, in averaging order.
-    models: tuple[tuple[Entry, ...], ...] = field(default=(), metadata={"optional": True})
+    models: tuple[tuple[Entry, ...], ...] = ()
 
     @property
     def source_range(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, NoReturn
 
@@ -34,7 +34,7 @@ class Mark:
     # The SHA-256 of the first 4,096 bytes of this text; empty for Parquet and Arrow.
     start: str
     # The state of a local file when it was last read.
-    state: FileState | None = field(default=None, metadata={"optional": True})
+    state: FileState | None = None
     is_finished: bool = False  # whether the file had no further rows
 
     def __deepcopy__(self, memo: dict[int, object]) -> Mark:

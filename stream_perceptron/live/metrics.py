@@ -293,7 +293,7 @@ class Progress:
 
     samples: int = 0  # labeled samples, tested and then trained on
     # Unlabeled samples, which were only predicted.
-    unlabeled: int = field(default=0, metadata={"saved_as": "unlabelled"})
+    unlabeled: int = 0
     skipped: int = 0  # rejected rows
     updates: int = 0  # samples that changed the weights
     repeats: int = 0  # labeled samples with the same label as the previous labeled sample
@@ -304,17 +304,17 @@ class Progress:
     error_sum: float = 0.0  # the sum of the errors of all labeled samples, added one by one
     largest: float = 0.0  # the largest absolute value of a feature in the probed samples
     # The largest absolute value, by name, of at most 256 features that all probed samples have.
-    reach: dict[str, float] | None = field(default=None, metadata={"optional": True})
+    reach: dict[str, float] | None = None
     # The last value of each feature that has increased from every probed sample to the next.
-    rising: dict[str, float] | None = field(default=None, metadata={"optional": True})
+    rising: dict[str, float] | None = None
     # The number of missing values in all samples, in columns that are features or are encoded.
-    missing: int = field(default=0, metadata={"optional": True})
+    missing: int = 0
     # The number of nulls in each untyped column.
-    untyped_nulls: dict[str, int] | None = field(default=None, metadata={"optional": True})
+    untyped_nulls: dict[str, int] | None = None
     # The most recent drift events.
-    events: list[DriftEvent] = field(default_factory=list, metadata={"optional": True})
+    events: list[DriftEvent] = field(default_factory=list)
     # The row where the last reported event was found.
-    reported_row: int = field(default=0, metadata={"optional": True, "verified": False})
+    reported_row: int = field(default=0, metadata={"verified": False})
     # The predictions for new rows, and those for rows that were learned before or drawn at random.
     # Labels are numbered as in `classes_`. Samples that came before any label was known are left
     # out.
@@ -400,8 +400,8 @@ class Progress:
 
     def restore(self, arrays: Arrays, curve_bin: int, n_labels: int) -> None:
         """Restore the part that was saved as arrays."""
-        if not {"confusion", "window", "curve"} <= arrays.keys():
-            raise CheckpointError("progress lacks the confusion counts, the window or the curve")
+        if not {"confusion", "window", "curve", "drift_tests"} <= arrays.keys():
+            raise CheckpointError("progress lacks the confusion counts or other arrays")
         self.progressive = Tally.from_saved(arrays["confusion"], arrays["window"], n_labels)
         training = {"training_confusion", "training_window"} & arrays.keys()
         if len(training) == 1:
@@ -411,10 +411,7 @@ class Progress:
                 arrays["training_confusion"], arrays["training_window"], n_labels
             )
         self.curve = LearningCurve.from_saved(arrays["curve"], curve_bin)
-        if "drift_tests" in arrays:
-            self.drift = DriftDetector.from_saved(arrays["drift_tests"])
-        else:  # saved by an older version
-            self.drift = DriftDetector(self.progressive.tested)
+        self.drift = DriftDetector.from_saved(arrays["drift_tests"])
         if (
             self.n_untested < 0
             or min((self.untyped_nulls or {}).values(), default=1) < 1

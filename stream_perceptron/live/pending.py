@@ -65,7 +65,7 @@ class JoinedBatch(Batch):
 class PendingSamples:
     """Pending samples by ID, oldest first."""
 
-    n_evicted: int = field(default=0, metadata={"saved_as": "forgotten"})
+    n_evicted: int = 0
     # The names of features that have occurred in rows, but that the model has not learned.
     names: list[str] = field(default_factory=list)
     # The part of the samples that is saved as JSON, not in arrays.

@@ -31,16 +31,14 @@ from stream_perceptron.perceptron import SGDPerceptron
 class _Run:
     """The saved state of a run, apart from the model and the arrays."""
 
-    read_options: ReadOptions = field(metadata={"saved_as": "selection"})
+    read_options: ReadOptions
     schema: Schema
     progress: Progress
     curve_bin: int
     cursor: Cursor
     lineage: Lineage
-    pending: PendingSamples | None = field(
-        default=None, metadata={"optional": True, "saved_as": "waiting"}
-    )
-    marks: list[Mark] = field(default_factory=list, metadata={"optional": True})
+    pending: PendingSamples | None = None
+    marks: list[Mark] = field(default_factory=list)
 
 
 class SavedModel(NamedTuple):
@@ -74,8 +72,6 @@ def read_live_model(path: Path) -> SavedModel:
             label_type = types.pop() if len(types) == 1 and types < set(LABEL_TYPES) else None
             schema = Schema(names or None, label_type)
             return SavedModel(model, read_options, schema, ledger, kernel, None, python_step)
-        if isinstance(run, dict) and isinstance(run.get("progress"), dict):
-            run["progress"].pop("changes", None)  # drift events saved by an older version
         saved = from_json(_Run, run, "run")
         read_options, pending = saved.read_options, saved.pending
         if read_options.has_join == (pending is None):

@@ -234,19 +234,6 @@ def test_killed_runs_report_the_same_events(run, tmp_path):
         assert read_contents(tmp_path / "m.npz") == expected_contents
 
 
-def test_model_of_an_older_version_starts_drift_detection(run, tmp_path):
-    source, model = write_flipped(tmp_path / "s.csv", 30_000, (20_000,)), tmp_path / "m.npz"
-    run("learn", source, "-m", model, "--limit", "5000", check=0)
-    meta, arrays = read_checkpoint(model)
-    del arrays["drift_tests"]
-    meta["run"]["progress"]["changes"] = [{"is_fall": True, "row": 1}]
-    write_checkpoint(model, meta, arrays)
-    (drop, *_) = parse_events(run("learn", source, "-m", model, "--json", check=0).stderr)
-
-    assert (drop["kind"], drop["near"] // 100) == ("drop", 200)
-    run("verify", model, source, check=0)
-
-
 @pytest.mark.parametrize("command", ["inspect", "report"])
 @pytest.mark.parametrize(
     "forged",

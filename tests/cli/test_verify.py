@@ -428,7 +428,7 @@ def test_any_change_of_the_learned_state_is_detected(tmp_path, run):
             keys
             for keys in iterate_leaf_keys(meta)
             if keys[:3] not in NOT_VERIFIED and keys[:2] not in NOT_VERIFIED
-            and (keys[0] == "model" or keys[1:2] in [("progress",), ("schema",), ("waiting",)])
+            and (keys[0] == "model" or keys[1:2] in [("progress",), ("schema",), ("pending",)])
         ]  # fmt: skip
         order = rng.permutation(len(key_paths))[: CASE_FACTOR * len(key_paths) // 4]
         chosen = [key_paths[i] for i in order]

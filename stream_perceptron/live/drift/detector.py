@@ -25,10 +25,6 @@ def define_state(n_classes: int) -> np.dtype[np.void]:
     return np.dtype(
         [
             ("n_samples", NUMBER_TYPE),  # tested samples
-            (
-                "n_untested",
-                NUMBER_TYPE,
-            ),  # samples that an older version learned before the tests began
             ("seen", *counts),  # in the block that is not full: samples and mistakes by class
             ("wrong", *counts),
             ("accuracy", accuracy.define_state(n_classes)),
@@ -92,9 +88,8 @@ class DriftDetector:
 
     """
 
-    def __init__(self, n_untested: int = 0) -> None:
+    def __init__(self) -> None:
         self._records = np.zeros(1, define_state(1))
-        self.state["n_untested"] = n_untested
 
     @classmethod
     def from_saved(cls, numbers: Floats) -> DriftDetector:
@@ -130,11 +125,6 @@ class DriftDetector:
     def n_classes(self) -> int:
         """The number of classes that have counts of their own; 1 before the first sample."""
         return len(self.state["seen"])
-
-    @property
-    def n_untested(self) -> int:
-        """The number of samples that an older version learned before the tests began."""
-        return int(self.state["n_untested"])
 
     def update(
         self,

@@ -84,7 +84,7 @@ def test_inconsistent_members_of_a_checkpoint_are_rejected(source, tmp_path):
     live.save(path)
     meta, arrays = read_checkpoint(path)
     run_members = {"confusion", "window", "curve"}
-    join_options = meta["run"]["selection"] | {"join": "id"}
+    join_options = meta["run"]["read_options"] | {"join": "id"}
     for invalid, reason in (
         ((meta | {"run": None}, arrays), "belong to no run"),
         (
@@ -105,7 +105,7 @@ def test_inconsistent_members_of_a_checkpoint_are_rejected(source, tmp_path):
             "has training_window, but not its counterpart",
         ),
         (
-            (meta | {"run": meta["run"] | {"selection": join_options}}, arrays),
+            (meta | {"run": meta["run"] | {"read_options": join_options}}, arrays),
             "has pending samples without --join, or --join without them",
         ),
         (
