@@ -47,8 +47,9 @@ def average(options: AverageOptions) -> None:
     with lock_checkpoint(output):
         live.save(output)
     progress = live.progress
+    accuracy = "-" if progress.accuracy is None else f"{progress.accuracy:.2%}"
     print_message(
         f"saved {output}: {format_count(progress.samples, 'sample')}, progressive accuracy "
-        f"{progress.accuracy:.2%}",
+        f"{accuracy}",
         err=True,
     )

@@ -37,7 +37,7 @@ _MAX_CLASSES = 40  # classes listed
 _MAX_LISTED = 20  # files, or entries in the lineage
 # The fields of Progress that --json prints.
 _PROGRESS_FIELDS = (
-    "missing", "unlabeled", "skipped", "accuracy", "window_accuracy", "training_accuracy",
+    "missing", "unlabeled", "skipped", "accuracy", "window_accuracy",
     "mean_error",
 )  # fmt: skip
 # The text shown for each status of a file.
@@ -96,12 +96,11 @@ def _format_sections(live: LiveModel, path: Path) -> Iterator[tuple[str, Iterabl
         yield "files", _format_pairs(_list_files(live))
     yield "results", _format_pairs(_list_figures(live))
     limit = f", the first {_MAX_CLASSES} classes" if len(model.classes_) > _MAX_CLASSES else ""
-    if live.progress.tally.tested:
+    if live.progress.confusion.tested:
         metrics = live.progress.compute_metrics(len(model.classes_))
         figures = metrics.precision, metrics.recall, metrics.counts
         classes = zip(model.classes_[:_MAX_CLASSES], *figures, strict=False)
-        scope = "" if live.progress.progressive.tested else ", in training"
-        yield f"by class{scope}{limit}", format_class_table(classes, get_stdout_width(), 2)
+        yield f"by class{limit}", format_class_table(classes, get_stdout_width(), 2)
     settings = {
         "lr": format_lr(model.lr),
         "epsilon": f"{model.epsilon:g}",
@@ -200,13 +199,13 @@ def _list_figures(live: LiveModel) -> Iterator[tuple[str, str]]:
 
     model, progress = live.model, live.progress
     yield "samples", f"{model.n_seen:,}, of which {model.n_updates:,} changed the weights"
-    if progress.progressive.tested:
+    if progress.accuracy is not None:
         yield "accuracy", f"{progress.accuracy:.2%}, each sample tested before it was learned"
-        if progress.progressive.tested > len(progress.window):
-            yield f"last {len(progress.window):,}", f"{progress.window_accuracy:.2%}"
-    if progress.training_accuracy is not None:
-        yield "training accuracy", f"{progress.training_accuracy:.2%}, on rows already learned"
-    if progress.tally.tested:
+    elif progress.samples:
+        yield "accuracy", "-" if len(progress.window) else UNTESTED
+    if progress.samples - progress.n_untested > len(progress.window) or progress.accuracy is None:
+        yield f"last {len(progress.window):,}", f"{progress.window_accuracy:.2%}"
+    if progress.confusion.tested:
         for event in progress.events:
             yield event.kind, f"{event.name_metric(model.classes_)} {event.figures}"
         baseline = compute_baseline(live)
@@ -214,8 +213,6 @@ def _list_figures(live: LiveModel) -> Iterator[tuple[str, str]]:
         yield "Cohen's kappa", format_percent(baseline["cohen_kappa"])
         yield "balanced accuracy", f"{baseline['balanced_accuracy']:.2%}"
         yield "macro F1", f"{baseline['macro_f1']:.2%}"
-    elif progress.samples:
-        yield "accuracy", UNTESTED
     if progress.samples:
         yield "mean error", f"{progress.mean_error:.4g}"
     if live.read_options.has_join:

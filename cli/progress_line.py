@@ -20,7 +20,6 @@ _COLUMNS = {
     "samples": 10,
     "accuracy": 8,
     "last 1,000": 10,
-    "training": 8,
     "mean error": 10,
     "updated": 7,
     "samples/s": 9,
@@ -135,7 +134,6 @@ class ProgressLine:
             "samples": progress.samples,
             "accuracy": progress.accuracy,
             "window_accuracy": progress.window_accuracy,
-            "training_accuracy": progress.training_accuracy,
             "mean_error": progress.mean_error,
             "updates": progress.updates,
             "unlabeled": progress.unlabeled,
@@ -148,13 +146,12 @@ class ProgressLine:
         """Return a line of figures, and print a header first if the columns have changed."""
         progress = self._live.progress
         cells = {"samples": f"{progress.samples:,}"}
-        if progress.progressive.tested:
-            cells["accuracy"] = f"{progress.accuracy:.2%}"
+        if len(progress.window):
+            accuracy = progress.accuracy
+            cells["accuracy"] = "-" if accuracy is None else f"{accuracy:.2%}"
             cells["last 1,000"] = f"{progress.window_accuracy:.2%}"
-        elif progress.training_accuracy is None:
+        else:
             cells |= {"accuracy": UNTESTED, "last 1,000": ""}
-        if progress.training_accuracy is not None:
-            cells["training"] = f"{progress.training_accuracy:.2%}"
         error = progress.mean_error
         cells |= {
             "mean error": f"{error:{'.4f' if error < 1000 else '.2g'}}",

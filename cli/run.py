@@ -318,7 +318,7 @@ class Run:
             self.line.print_notice(notice)
         if self._live.cursor.epoch == 1 and self._is_first_pass and not self._options.at_random:
             self.line.print_notice(
-                "second pass: rows already learned count only toward the training accuracy"
+                "second pass: rows already learned do not count toward the accuracy"
             )
         self._is_first_pass = self._live.cursor.epoch == 0
         if isinstance(result, StepResult):

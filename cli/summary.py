@@ -193,7 +193,7 @@ def _format_ending(live: LiveModel) -> Iterator[str]:
     if (baseline := compute_baseline(live))["largest_share"]:
         yield _format_class_counts(live)
         figures = ""
-        if progress.tally.tested:
+        if progress.confusion.tested:
             figures = (
                 f"; Cohen's kappa {format_percent(baseline['cohen_kappa'])}, balanced accuracy "
                 f"{baseline['balanced_accuracy']:.2%}, macro F1 {baseline['macro_f1']:.2%}"

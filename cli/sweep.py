@@ -9,14 +9,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, fields, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import click
 
 from .command import command, convert_value_errors
 from .learn import LearnOptions
 from .live_line import LiveLine
-from .options import COUNT, make_list_option, option
+from .options import COUNT, Rule, make_list_option, option
 from .printable import format_count, get_terminal_width, print_message, printable
 from .reading import announce_terminal_input, suggest_skip_bad
 from .rejections import Rejections
@@ -64,6 +64,14 @@ class SweepOptions(TrainingOptions):
         section="Advanced",
     )
 
+    rules: ClassVar[tuple[Rule, ...]] = (
+        *TrainingOptions.rules,
+        Rule(
+            "--by {} counts only rows that are new: it cannot be combined with --random",
+            lambda o: o.at_random and o.by != "accuracy" and o.by,
+        ),
+    )
+
 
 @command(SweepOptions, "Compare many settings in one pass over a stream.")
 def sweep(options: SweepOptions) -> None:
@@ -78,8 +86,8 @@ def sweep(options: SweepOptions) -> None:
 
     "kappa" is Cohen's kappa: 0% means the accuracy expected by chance. "updated" is the share of
     samples that changed the weights. "would stop" is the first sample whose error was below the
-    threshold, epsilon; `learn --stop` stops there. "training" is the accuracy, in further passes or
-    with --random, on rows that were already learned.
+    threshold, epsilon; `learn --stop` stops there. With --random, no row is new, so settings are
+    ranked by the accuracy over the last 1,000 samples.
     """
     announce_terminal_input(options.sources)
     rejected = Rejections()
@@ -191,7 +199,7 @@ def _print_trials(options: SweepOptions, trials: Sequence[Trial], is_partial: bo
     if largest is not None:
         click.echo()
         print_message(f"largest class: {largest}, {share:.2%} of the samples")
-        if not any(trial.accuracy > share for trial in trials):
+        if not any((trial.accuracy or 0.0) > share for trial in trials):
             print_message("no setting is better than always predicting the largest class")
     click.echo(f"\nbest:\n  {printable(command)}")
 
@@ -202,21 +210,17 @@ def _format_trials(options: SweepOptions, trials: Sequence[Trial]) -> Iterator[d
 
     settings = [trial.settings for trial in trials]
     names = [name for name in settings[0] if len({each[name] for each in settings}) > 1]
-    has_training = any(trial.progress.training.tested for trial in trials)
-    has_progressive = any(trial.progress.progressive.tested for trial in trials)
     rows = []
     for trial in trials:
         progress, error = trial.progress, trial.progress.mean_error
         cells = {name.replace("_", "-"): str(trial.settings[name]) for name in names}
-        if has_progressive or not has_training:
-            cells["accuracy"] = f"{progress.accuracy:.2%}"
-        if has_training:
-            cells["training"] = f"{progress.training.accuracy:.2%}"
-        cells["kappa"] = format_percent(trial.kappa)
+        is_tested = progress.accuracy is not None
+        cells["accuracy"] = f"{progress.accuracy:.2%}" if is_tested else "-"
+        cells["kappa"] = format_percent(trial.kappa) if is_tested else "-"
         if options.by == "macro-f1":
             cells["macro F1"] = f"{trial.macro_f1:.2%}"
         cells |= {
-            "last 1,000": f"{progress.tally.window_accuracy:.2%}",
+            "last 1,000": f"{progress.window_accuracy:.2%}",
             "mean error": f"{error:{'.4f' if error < 1000 else '.2g'}}",
             "updated": f"{progress.updated_share:.1%}",
             "would stop": "never" if trial.first_below is None else f"{trial.first_below:,}",
@@ -254,7 +258,6 @@ def _trial_to_json(trial: Trial) -> dict[str, object]:
         "kappa": trial.kappa,
         "macro_f1": trial.macro_f1,
         "window_accuracy": progress.window_accuracy,
-        "training_accuracy": progress.training_accuracy,
         "mean_error": progress.mean_error,
         "updates": progress.updates,
         "would_stop_at": trial.first_below,

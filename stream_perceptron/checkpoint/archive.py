@@ -38,8 +38,6 @@ _ARRAYS: dict[str, tuple[str, tuple[str | int, ...]]] = {
     "class_counts": ("<i8", ("labels",)),
     "confusion": ("<i8", ("pairs of labels", 3)),
     "window": ("|b1", ("samples",)),
-    "training_confusion": ("<i8", ("pairs of repeated labels", 3)),
-    "training_window": ("|b1", ("repeated samples",)),
     "curve": ("<f8", ("bins", 7)),
     "drift_tests": ("<f8", ("numbers of drift tests",)),
     "waiting_starts": ("<i8", ("ends",)),

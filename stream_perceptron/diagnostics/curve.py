@@ -66,7 +66,8 @@ def draw_learning_curve(live: LiveModel) -> dict[str, object] | None:
     ranges += [("the share of samples that changed the weights", updated, ".1%")] * is_varied
     known = [(name, y[~np.isnan(y)], form) for name, y, form in ranges]
     parts = [f"{name} from {y[0]:{form}} to {y[-1]:{form}}" for name, y, form in known if len(y)]
-    summary = ["Rows learned again are included."] if progress.training.tested else []
+    n_new = progress.confusion.tested + progress.n_untested
+    summary = ["Rows learned again are included."] if n_new < progress.samples else []
     texts = [event.describe(live.model.classes_) for event in progress.events]
     summary += [f"{text[:1].upper()}{text[1:]}." for text in texts]
     if len(n) > 1:
@@ -92,7 +93,9 @@ def _build_accuracy_panel(live: LiveModel, begin: Array, end: Array) -> Panel:
          _sum_windows(right, begin, end), _sum_windows(tested, begin, end)),
         ("accuracy so far", "sofar", at, right.cumsum(), tested.cumsum()),
     )  # fmt: skip
-    lines = [Line("largest class", "base", np.array([0, at[-1]]), np.full(2, baseline))]
+    lines = []
+    if baseline:
+        lines.append(Line("largest class", "base", np.array([0, at[-1]]), np.full(2, baseline)))
     for name, kind, x, hits, total in shares[::-1]:
         lines.append(Line(name, kind, x, _compute_shares(hits, total)))
     lowest = min(float(np.nanmin([1.0, *line.y])) for line in lines)

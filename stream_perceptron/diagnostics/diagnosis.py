@@ -104,7 +104,7 @@ def _check_early_stop(live: LiveModel) -> Iterator[Finding]:
     is_rising = bool(accuracy) and accuracy[3] - accuracy[2] > max(
         0.02, 4 * _compute_standard_error(accuracy[2], progress.samples // 4)
     )
-    if progress.larger_tally.window_accuracy < _LOW_ACCURACY or is_rising:
+    if progress.window_accuracy < _LOW_ACCURACY or is_rising:
         rising = f", up from {accuracy[2]:.1%} in the third quarter" if is_rising else ""
         yield Finding(
             FindingCode.STOPPED_TOO_EARLY,
@@ -176,11 +176,7 @@ def _check_similar_outputs(live: LiveModel) -> Iterator[Finding]:
     # Saturated outputs are also alike, but there is a separate finding for them.
     if any(_check_saturation(live)):
         return
-    if (
-        k > 1
-        and spread < 0.3 * output_range
-        and live.progress.larger_tally.window_accuracy < max(0.5, 1.5 / k)
-    ):
+    if k > 1 and spread < 0.3 * output_range and live.progress.window_accuracy < max(0.5, 1.5 / k):
         yield Finding(
             FindingCode.OUTPUTS_ALIKE,
             f"the largest and the smallest of {k} outputs differ by {spread:.2g} on average "
@@ -194,7 +190,7 @@ def _check_similar_outputs(live: LiveModel) -> Iterator[Finding]:
 def _check_single_label(live: LiveModel) -> Iterator[Finding]:
     """Yield a finding if all samples have the same label."""
     progress, names = live.progress, live.model.classes_
-    metrics = progress.compute_metrics(len(names), live.progress.larger_tally)
+    metrics = progress.compute_metrics(len(names))
     if progress.samples >= _MIN_LABELS and metrics.baseline == 1.0:
         yield Finding(
             FindingCode.ONLY_ONE_LABEL,
@@ -205,16 +201,18 @@ def _check_single_label(live: LiveModel) -> Iterator[Finding]:
 
 def _check_baseline(live: LiveModel) -> Iterator[Finding]:
     """Yield a finding if accuracy is no better than that of always predicting the largest class."""
-    progress, tally = live.progress, live.progress.larger_tally
-    metrics = progress.compute_metrics(len(live.model.classes_), tally)
-    best = max(tally.accuracy, tally.window_accuracy)
-    noise = _compute_standard_error(metrics.baseline, len(tally.window))
+    progress, accuracy = live.progress, live.progress.accuracy
+    if accuracy is None:
+        return
+    metrics = progress.compute_metrics(len(live.model.classes_))
+    best = max(accuracy, progress.window_accuracy)
+    noise = _compute_standard_error(metrics.baseline, len(progress.window))
     is_no_better = best <= metrics.baseline + 2 * noise and metrics.cohen_kappa < _LOW_KAPPA
-    if tally.tested + 1 >= _MIN_SAMPLES and is_no_better:
+    if progress.confusion.tested + 1 >= _MIN_SAMPLES and is_no_better:
         answer = repr(live.model.classes_[metrics.largest])
         yield Finding(
             FindingCode.NO_BETTER_THAN_LARGEST_CLASS,
-            f"accuracy is {tally.accuracy:.1%}, {metrics.baseline:.1%} of the samples are "
+            f"accuracy is {accuracy:.1%}, {metrics.baseline:.1%} of the samples are "
             f"{answer}, and kappa is {format_percent(metrics.cohen_kappa, 1)}",
             f"predict the other classes {_THRESHOLD_ADVICE}, learn more rows, or find better "
             "features",
@@ -253,7 +251,7 @@ def _find_label_order(live: LiveModel) -> Finding | None:
     values, weights = _parse_label_numbers(live), live.model.weights[:, :_MAX_COMPARED_FEATURES]
     if values is None or live.progress.samples < _MIN_SAMPLES:
         return None
-    seen = live.progress.larger_tally.confusion.count_labels(len(values)).seen
+    seen = live.progress.confusion.count_labels(len(values)).seen
     is_frequent = seen > 1
     if _compute_rank_correlation(values[is_frequent], weights[is_frequent]) <= _MIN_CORRELATION:
         return None
@@ -320,7 +318,7 @@ def _check_sample_weights(live: LiveModel) -> Iterator[Finding]:
 def _check_unseen_classes(live: LiveModel) -> Iterator[Finding]:
     """Yield a finding if a known class never occurs as a label."""
     names, progress = live.model.classes_, live.progress
-    seen = progress.larger_tally.confusion.count_labels(len(names)).seen
+    seen = progress.confusion.count_labels(len(names)).seen
     n_untested = progress.n_untested
     if n_untested > 1 and live.read_options.has_join:
         return  # the labels of untested samples are unknown
@@ -338,7 +336,7 @@ def _check_unseen_classes(live: LiveModel) -> Iterator[Finding]:
 def _check_missed_classes(live: LiveModel) -> Iterator[Finding]:
     """Yield a finding if a class with many samples is hardly ever predicted correctly."""
     names = live.model.classes_
-    metrics = live.progress.compute_metrics(len(names), live.progress.larger_tally)
+    metrics = live.progress.compute_metrics(len(names))
     is_missed = (metrics.seen >= _MIN_CLASS_SAMPLES) & (metrics.recall < _LOW_RECALL)
     numbers = np.flatnonzero(is_missed).tolist()
     missed = [
@@ -357,7 +355,7 @@ def _check_missed_classes(live: LiveModel) -> Iterator[Finding]:
 def _check_sorted_labels(live: LiveModel) -> Iterator[Finding]:
     """Yield a finding if the samples of each label follow one another, as in a sorted file."""
     progress = live.progress
-    counts = progress.larger_tally.confusion.count_labels(len(live.model.classes_)).seen
+    counts = progress.confusion.count_labels(len(live.model.classes_)).seen
     n_labels, n_runs = np.count_nonzero(counts), progress.samples - progress.repeats
     # The first sample is not counted as tested, and may be the only one with its label.
     if progress.samples >= 100 and 1 < n_runs <= n_labels + 1 and n_runs < progress.samples / 2:
@@ -429,7 +427,7 @@ def _check_epsilon(live: LiveModel) -> Iterator[Finding]:
         and epsilon != defaults.EPSILON  # hardly any errors fall below the default
         and progress.samples >= 1000
         and progress.updates == progress.samples
-        and progress.larger_tally.window_accuracy >= 0.98
+        and progress.window_accuracy >= 0.98
     ):
         yield Finding(
             FindingCode.EPSILON_NEVER_SKIPS,
@@ -441,9 +439,9 @@ def _check_epsilon(live: LiveModel) -> Iterator[Finding]:
 
 def _describe_accuracy(live: LiveModel, verb: str = "is") -> str:
     """Describe the accuracy over the most recent samples; state how many if more were tested."""
-    tally, n = live.progress.larger_tally, len(live.progress.larger_tally.window)
-    over = f" over the last {n:,}" if n < tally.tested else ""
-    return f"accuracy{over} {verb} {tally.window_accuracy:.1%}"
+    progress, n = live.progress, len(live.progress.window)
+    over = f" over the last {n:,}" if n < progress.samples - progress.n_untested else ""
+    return f"accuracy{over} {verb} {progress.window_accuracy:.1%}"
 
 
 def _compute_standard_error(accuracy: float, n: int) -> float:

@@ -81,7 +81,7 @@ def report(
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     n_classes = len(live.model.classes_)
-    is_tested = live.progress.tally.tested > 0
+    is_tested = live.progress.confusion.tested > 0
     return environment.get_template("report.html").render(
         name=name,
         live=live,
@@ -109,7 +109,7 @@ def _get_class_names(live: LiveModel) -> list[str]:
 def _build_matrix(live: LiveModel) -> dict[str, object]:
     """Return the confusion matrix as counts, or as shares of each label if counts are too wide."""
     names = _get_class_names(live)
-    counts = live.progress.tally.confusion.matrix(range(len(names)))
+    counts = live.progress.confusion.matrix(range(len(names)))
     is_wide = len(names) * (len(f"{counts.max():,}") + 2) > _MAX_MATRIX_WIDTH
     rows = []
     for i, name in enumerate(names):
@@ -147,7 +147,7 @@ def _describe_events(live: LiveModel) -> list[str]:
 def _find_confused_pairs(live: LiveModel) -> list[dict[str, object]]:
     """Return the most frequent pairs of a label and a wrong prediction."""
     names = _get_class_names(live)
-    confusion = live.progress.tally.confusion
+    confusion = live.progress.confusion
     seen = confusion.count_labels(len(names)).seen
     wrong = sorted((-n, i, j) for i, j, n in confusion.pairs.tolist() if i != j)
     return [

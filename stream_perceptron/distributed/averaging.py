@@ -22,7 +22,7 @@ from stream_perceptron.live.cursor import Cursor
 from stream_perceptron.live.drift import DriftDetector
 from stream_perceptron.live.ledger import Ledger
 from stream_perceptron.live.marks import Mark, Marks
-from stream_perceptron.live.metrics import Progress, merge_reaches
+from stream_perceptron.live.metrics import WINDOW, Progress, merge_reaches
 from stream_perceptron.live.model import LiveModel
 from stream_perceptron.model.arrays import Array, Floats
 from stream_perceptron.model.network import Network, Snapshot
@@ -36,7 +36,16 @@ _SHARED_PARAMETERS = {
 }  # fmt: skip
 
 # Counts in `Progress` that are added up.
-_SUMMED_COUNTS = ("samples", "unlabeled", "skipped", "updates", "repeats", "error_sum", "missing")
+_SUMMED_COUNTS = (
+    "samples",
+    "n_untested",
+    "unlabeled",
+    "skipped",
+    "updates",
+    "repeats",
+    "error_sum",
+    "missing",
+)
 
 
 def average(base: SGDPerceptron, models: Sequence[SGDPerceptron]) -> SGDPerceptron:
@@ -385,8 +394,10 @@ def _sum_progress(
         total.reach = reduce(merge_reaches, reaches) if reaches else None
         if progress.samples > before.samples:
             total.last_target = int(numbers[progress.last_target])
-        total.progressive.add(progress.progressive, before.progressive, numbers)
-        total.training.add(progress.training, before.training, numbers)
+        total.confusion.add(progress.confusion, before.confusion, numbers)
+        n_tested = progress.samples - progress.n_untested - before.samples + before.n_untested
+        added_window = progress.window[max(len(progress.window) - n_tested, 0) :]
+        total.window = np.concatenate([total.window, added_window])[-WINDOW:]
         added_to_curve += progress.curve.sums.sum(axis=0) - curve_before
     total.curve.append(np.maximum(added_to_curve, 0.0))
     _sum_untyped_nulls(total, before, live_models)
@@ -408,8 +419,6 @@ def _sum_untyped_nulls(total: Progress, before: Progress, live_models: Sequence[
 
 def _require_same_or_higher_counts(before: Progress, after: Progress) -> None:
     """Check that no count, including those of label pairs, is lower in `after` than in `before`."""
-    has_all = after.progressive.confusion.contains(
-        before.progressive.confusion
-    ) and after.training.confusion.contains(before.training.confusion)
+    has_all = after.confusion.contains(before.confusion)
     if not has_all or any(getattr(after, name) < getattr(before, name) for name in _SUMMED_COUNTS):
         raise CheckpointError("some of its counts are lower than those of the base")

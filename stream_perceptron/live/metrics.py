@@ -210,68 +210,13 @@ class Confusion:
         return bool((self.pairs[:, :2] >= k).any())
 
 
-class Tally:
-    """The confusion counts of predictions, and whether each of the last 1,000 was right.
-
-    Examples
-    --------
-    >>> tally = Tally()
-    >>> tally.update(np.array([0, 1, 1]), np.array([0, 0, 1]))
-    >>> tally.tested, f"{tally.accuracy:.3f}"
-    (3, '0.667')
-
-    """
-
-    def __init__(self) -> None:
-        self.confusion = Confusion()
-        self.window = np.zeros(0, bool)
-
-    @classmethod
-    def from_saved(cls, pairs: Array, window: NDArray[np.bool_], n_labels: int) -> Tally:
-        """Return a tally from its saved arrays."""
-        tally = cls()
-        tally.confusion, tally.window = Confusion.from_saved(pairs), window
-        if len(window) > WINDOW:
-            raise CheckpointError(f"progress has a window of more than {WINDOW:,} samples")
-        if tally.confusion.has_labels_beyond(n_labels):
-            raise CheckpointError("progress has inconsistent counts")
-        return tally
-
-    @property
-    def tested(self) -> int:
-        """The number of predictions."""
-        return self.confusion.tested
-
-    @property
-    def accuracy(self) -> float:
-        """The share of correct predictions; 0 before the first prediction."""
-        return self.confusion.right / self.tested if self.tested else 0.0
-
-    @property
-    def window_accuracy(self) -> float:
-        """The share of correct predictions among the last 1,000."""
-        return float(self.window.mean()) if len(self.window) else 0.0
-
-    def update(self, targets: NDArray[np.intp], predicted: NDArray[np.intp]) -> None:
-        """Count samples by the numbers of their labels and predicted labels."""
-        self.confusion.update(targets, predicted)
-        self.window = np.concatenate([self.window, targets == predicted])[-WINDOW:]
-
-    def add(self, after: Tally, before: Tally, numbers: NDArray[np.intp]) -> None:
-        """Add the predictions of `after` since `before`; label i becomes `numbers[i]`."""
-        self.confusion.add(after.confusion, before.confusion, numbers)
-        n_added = min(after.tested - before.tested, len(after.window))
-        new = after.window[len(after.window) - n_added :]
-        self.window = np.concatenate([self.window, new])[-WINDOW:]
-
-
 @dataclass(eq=False, repr=False)
 class Progress:
     """The metrics of a run over a stream, by progressive validation [^1].
 
-    Progressive accuracy is measured on rows that are learned for the first time. Rows that are
-    learned again, in later passes or with `--again`, and rows that are drawn at random count toward
-    the training accuracy instead.
+    Progressive accuracy is measured on rows that are learned for the first time, not on rows that
+    are learned again, in later passes or with `--again`, or that are drawn at random. The window
+    covers all rows.
 
     Examples
     --------
@@ -292,6 +237,7 @@ class Progress:
     """
 
     samples: int = 0  # labeled samples, tested and then trained on
+    n_untested: int = 0  # labeled samples that came before any label was known
     # Unlabeled samples, which were only predicted.
     unlabeled: int = 0
     skipped: int = 0  # rejected rows
@@ -315,11 +261,12 @@ class Progress:
     events: list[DriftEvent] = field(default_factory=list)
     # The row where the last reported event was found.
     reported_row: int = field(default=0, metadata={"verified": False})
-    # The predictions for new rows, and those for rows that were learned before or drawn at random.
-    # Labels are numbered as in `classes_`. Samples that came before any label was known are left
-    # out.
-    progressive: Tally = field(default_factory=Tally, metadata={"saved": False})
-    training: Tally = field(default_factory=Tally, metadata={"saved": False})
+    # The predictions for new rows. Labels are numbered as in `classes_`.
+    confusion: Confusion = field(default_factory=Confusion, metadata={"saved": False})
+    # Whether each of the last 1,000 predictions was right, for new rows and others.
+    window: NDArray[np.bool_] = field(
+        default_factory=lambda: np.zeros(0, bool), metadata={"saved": False}
+    )
     curve: LearningCurve = field(default_factory=LearningCurve, metadata={"saved": False})
     drift: DriftDetector = field(default_factory=DriftDetector, metadata={"saved": False})
 
@@ -329,52 +276,22 @@ class Progress:
         return self.samples + self.unlabeled + self.skipped
 
     @property
-    def accuracy(self) -> float:
-        """The progressive accuracy; 0 before the first tested sample."""
-        return self.progressive.accuracy
+    def accuracy(self) -> float | None:
+        """The progressive accuracy; None before the first new row is tested."""
+        return self.confusion.right / self.confusion.tested if self.confusion.tested else None
 
     @property
     def window_accuracy(self) -> float:
-        """The progressive accuracy over the last 1,000 tested samples."""
-        return self.progressive.window_accuracy
+        """The accuracy over the last 1,000 tested samples; 0 before the first."""
+        return float(self.window.mean()) if len(self.window) else 0.0
 
-    @property
-    def confusion(self) -> Confusion:
-        """The progressive counts of predictions."""
-        return self.progressive.confusion
-
-    @property
-    def window(self) -> NDArray[np.bool_]:
-        """Whether each of the last 1,000 progressive predictions was right."""
-        return self.progressive.window
-
-    @property
-    def training_accuracy(self) -> float | None:
-        """The accuracy on rows learned before or drawn at random; None if there are none."""
-        return self.training.accuracy if self.training.tested else None
-
-    @property
-    def tally(self) -> Tally:
-        """The progressive tally, or the training tally if no new row was tested."""
-        return self.progressive if self.progressive.tested else self.training
-
-    @property
-    def larger_tally(self) -> Tally:
-        """The tally with more samples, by which the model is judged."""
-        return max(self.progressive, self.training, key=lambda tally: tally.tested)
-
-    @property
-    def n_untested(self) -> int:
-        """The number of labeled samples that came before any label was known."""
-        return self.samples - self.progressive.tested - self.training.tested
-
-    def compute_metrics(self, k: int, tally: Tally | None = None) -> ClassMetrics:
-        """Return the metrics of k labels, by default from the `tally` property."""
-        tally = self.tally if tally is None else tally
+    def compute_metrics(self, k: int) -> ClassMetrics:
+        """Return the metrics of k labels, from new rows."""
         # The first sample is untested and has the first label; the labels of other untested samples
         # are unknown.
-        n = self.n_untested
-        return tally.confusion.compute_metrics(k, int(n == 1 or (n > 1 and tally.tested > 0)))
+        n, has_new_rows = self.n_untested, self.confusion.tested > 0
+        is_counted = has_new_rows if len(self.window) else n == 1
+        return self.confusion.compute_metrics(k, int(n > 0 and is_counted))
 
     @property
     def mean_error(self) -> float:
@@ -389,31 +306,23 @@ class Progress:
     @property
     def arrays(self) -> Arrays:
         """The part that is saved as arrays."""
-        arrays = {
-            "confusion": self.progressive.confusion.pairs, "window": self.progressive.window,
+        return {
+            "confusion": self.confusion.pairs, "window": self.window,
             "curve": self.curve.sums, "drift_tests": self.drift.numbers,
         }  # fmt: skip
-        if self.training.tested:
-            arrays["training_confusion"] = self.training.confusion.pairs
-            arrays["training_window"] = self.training.window
-        return arrays
 
     def restore(self, arrays: Arrays, curve_bin: int, n_labels: int) -> None:
         """Restore the part that was saved as arrays."""
         if not {"confusion", "window", "curve", "drift_tests"} <= arrays.keys():
             raise CheckpointError("progress lacks the confusion counts or other arrays")
-        self.progressive = Tally.from_saved(arrays["confusion"], arrays["window"], n_labels)
-        training = {"training_confusion", "training_window"} & arrays.keys()
-        if len(training) == 1:
-            raise CheckpointError(f"progress has {min(training)}, but not its counterpart")
-        if training:
-            self.training = Tally.from_saved(
-                arrays["training_confusion"], arrays["training_window"], n_labels
-            )
+        self.confusion, self.window = Confusion.from_saved(arrays["confusion"]), arrays["window"]
+        if len(self.window) > WINDOW:
+            raise CheckpointError(f"progress has a window of more than {WINDOW:,} samples")
         self.curve = LearningCurve.from_saved(arrays["curve"], curve_bin)
         self.drift = DriftDetector.from_saved(arrays["drift_tests"])
         if (
-            self.n_untested < 0
+            self.n_untested + self.confusion.tested > self.samples
+            or self.confusion.has_labels_beyond(n_labels)
             or min((self.untyped_nulls or {}).values(), default=1) < 1
             or self.last_target >= max(n_labels, 0)
             or self.drift.n_classes > max(n_labels, 1)
@@ -510,9 +419,10 @@ class Progress:
             self.error_sum = min(float(terms.cumsum()[-1]), MAX_SUM)
         tested = predicted >= 0
         if np.count_nonzero(tested) < n:
+            self.n_untested += n - int(np.count_nonzero(tested))
             target, predicted, rows = target[tested], predicted[tested], rows[tested]
+        self.window = np.concatenate([self.window, target == predicted])[-WINDOW:]
         if is_repeated:
-            self.training.update(target, predicted)
             return
         self.drift.update(target, target != predicted, rows, self.events)
-        self.progressive.update(target, predicted)
+        self.confusion.update(target, predicted)

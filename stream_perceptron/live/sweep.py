@@ -56,9 +56,7 @@ class Trial:
     --------
     >>> trial = Trial({"lr": 0.1}, LiveModel(SGDPerceptron(lr=0.1, seed=0)))
     >>> trial
-    Trial(lr=0.1: 0.00%)
-    >>> trial.accuracy, trial.kappa
-    (0.0, 0.0)
+    Trial(lr=0.1: -)
 
     """
 
@@ -70,7 +68,8 @@ class Trial:
 
     def __repr__(self) -> str:
         settings = ", ".join(f"{name}={value!r}" for name, value in self.settings.items())
-        return f"Trial({settings}: {self.accuracy:.2%})"
+        accuracy = "-" if self.accuracy is None else f"{self.accuracy:.2%}"
+        return f"Trial({settings}: {accuracy})"
 
     @property
     def model(self) -> SGDPerceptron:
@@ -88,9 +87,9 @@ class Trial:
         return self.diverged_at is not None or self.failure is not None
 
     @property
-    def accuracy(self) -> float:
-        """The progressive accuracy; the training accuracy if all rows were drawn at random."""
-        return self.progress.tally.accuracy
+    def accuracy(self) -> float | None:
+        """The progressive accuracy; None if no new row was tested, as all were drawn at random."""
+        return self.progress.accuracy
 
     @property
     def metrics(self) -> ClassMetrics:
@@ -108,8 +107,13 @@ class Trial:
         return self.metrics.macro_f1
 
     def sort_key(self, by: str = "accuracy") -> tuple[bool, float, float]:
-        """Return the key that sorts trials by one of `MEASURES`, best first."""
-        return self.has_ended, -getattr(self, by), self.progress.mean_error
+        """Return the key that sorts trials by one of `MEASURES`, best first.
+
+        If no new row was tested, the trials are sorted by the accuracy over the last 1,000 samples.
+        """
+        progress = self.progress
+        value = progress.window_accuracy if progress.accuracy is None else getattr(self, by)
+        return self.has_ended, -value, progress.mean_error
 
     def step(self, batch: Batch, options: StepOptions) -> StepResult | None:
         """Test and train on a batch, unless the trial has ended."""

@@ -38,7 +38,7 @@ def check_advice(run, source, name, faulty_options, better_options):
     assert name in before["diagnosis"], before["diagnosis"]
     after = summarize_run(run, source, *better_options)
     assert name not in after["diagnosis"]
-    figure = "accuracy" if before["training_accuracy"] is None else "training_accuracy"
+    figure = "window_accuracy" if before["accuracy"] is None else "accuracy"
     assert after[figure] > before[figure] + 0.02
     return before["diagnosis"][name]
 

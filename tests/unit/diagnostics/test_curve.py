@@ -77,8 +77,8 @@ def test_axis_that_starts_above_0_is_marked(learn_rows):
     assert "cut" not in panel["drawings"]["broad"]
 
     # Pretend that all samples have one label and nearly all predictions are right.
-    pairs = np.array([[0, 0, progress.progressive.tested]])
-    progress.progressive.confusion = Confusion.from_saved(pairs)
+    pairs = np.array([[0, 0, progress.confusion.tested]])
+    progress.confusion = Confusion.from_saved(pairs)
     progress.curve.sums[:, 1] = progress.curve.sums[:, 0]
     progress.curve.sums[[20, 30], 1] -= 1
     (panel, *_) = draw_learning_curve(live)["panels"]

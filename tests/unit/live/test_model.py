@@ -343,7 +343,7 @@ def test_new_progress_is_all_zero():
         progress.window_accuracy,
         progress.mean_error,
         progress.updated_share,
-    ) == (0, 0, 0, 0)
+    ) == (None, 0, 0, 0)
 
 
 def test_sample_error_keeps_the_model(tmp_path):

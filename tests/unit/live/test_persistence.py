@@ -101,10 +101,6 @@ def test_inconsistent_members_of_a_checkpoint_are_rejected(source, tmp_path):
         ),
         ((meta | {"more": 1}, arrays), "unknown"),
         (
-            (meta, arrays | {"training_window": arrays["window"]}),
-            "has training_window, but not its counterpart",
-        ),
-        (
             (meta | {"run": meta["run"] | {"read_options": join_options}}, arrays),
             "has pending samples without --join, or --join without them",
         ),

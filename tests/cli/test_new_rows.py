@@ -1,8 +1,9 @@
-"""Progressive accuracy counts rows learned for the first time, training accuracy later times."""
+"""Progressive accuracy counts rows that are learned for the first time."""
 
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -24,46 +25,54 @@ def test_later_passes_do_not_change_progressive_accuracy(tmp_path, run):
     three_passes = learn_as_json(run, source, "--passes", 3, "-m", tmp_path / "m.npz")
     live = LiveModel.load(tmp_path / "m.npz")
 
-    assert one_pass["training_accuracy"] is None
-    for name in ("accuracy", "window_accuracy", "cohen_kappa"):
+    for name in ("accuracy", "cohen_kappa"):
         assert three_passes[name] == one_pass[name]
     assert three_passes["samples"] == 3000
-    assert live.progress.training.tested == 2000
-    assert (
-        three_passes["training_accuracy"] == live.progress.training.accuracy > one_pass["accuracy"]
-    )
+    assert live.progress.confusion.tested == 999
+    assert three_passes["window_accuracy"] == live.progress.window_accuracy > one_pass["accuracy"]
 
 
-def test_rows_drawn_at_random_have_only_training_accuracy(tmp_path, run):
+def test_rows_drawn_at_random_have_no_accuracy(tmp_path, run):
     source = write_jsonl(tmp_path / "s.jsonl", ROWS)
     figures = learn_as_json(run, source, "--random", "-m", tmp_path / "m.npz")
     shown = run("inspect", tmp_path / "m.npz", check=0).stdout
 
-    assert (figures["accuracy"], LiveModel.load(tmp_path / "m.npz").progress.confusion.tested) == (
-        0,
-        0,
+    assert (figures["accuracy"], figures["largest_class"]) == (None, None)
+    assert figures["window_accuracy"] > 0.5
+    assert re.search(r"(?m)^  accuracy +-$", shown)
+    assert re.search(r"(?m)^  last \d+ +[5-9]\d\.\d\d%$", shown)
+    lines = run("learn", source, "--random", check=0).stderr.splitlines()
+    assert re.match(
+        r" +1,000 +- +\d\d\.\d\d% ", next(line for line in lines if line.startswith("     1,000"))
     )
-    assert figures["training_accuracy"] > 0.5
-    assert "training accuracy" in shown
-    assert "each sample tested before it was learned" not in shown
+    assert not any(line.startswith(("classes:", "largest class:")) for line in lines)
+    run("report", tmp_path / "m.npz", "-o", tmp_path / "r.html", check=0)
+
+
+def test_sweep_of_rows_drawn_at_random_ranks_by_the_last_1000(tmp_path, run):
+    source = write_jsonl(tmp_path / "s.jsonl", ROWS)
+    command = ["sweep", source, "--random", "--lr", "1e-9,0.5", "--standardize", "off"]
+    trials = json.loads(run(*command, "--json", check=0).stdout)["trials"]
+    error = run(*command, "--by", "kappa", check=2).stderr
+
+    assert [trial["lr"] for trial in trials] == [0.5, 1e-9]
+    assert [trial["accuracy"] for trial in trials] == [None, None]
+    assert trials[0]["window_accuracy"] > trials[1]["window_accuracy"]
+    assert "--by kappa counts only rows that are new: it cannot be combined with --random" in error
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_training_accuracy_of_again_counts_only_repeated_rows(seed, tmp_path, run):
+def test_again_counts_each_row_once(seed, tmp_path, run):
     rng = np.random.default_rng(seed)
     n_known, n_written = sorted(rng.integers(1, 1000, 2).tolist())
     source, model = write_jsonl(tmp_path / "s.jsonl", ROWS[:n_written]), tmp_path / "m.npz"
     run("learn", source, "-m", model, "--limit", n_known, check=0)
     write_jsonl(source, ROWS)
-    n_repeated = 0
     for end in (*rng.integers(1, 1000, 3).tolist(), 1000):
         run("learn", source, "-m", model, "--again", "--limit", end, check=0)
-        n_repeated += min(end, n_known)
-        n_known = max(end, n_known)
     progress = LiveModel.load(model).progress
 
-    assert progress.training.tested == n_repeated
-    assert progress.progressive.tested == 999  # of 1,000 rows the first comes before any label
+    assert progress.confusion.tested == 999  # of 1,000 rows the first comes before any label
     run("verify", model, source, check=0)
 
 
