@@ -46,10 +46,4 @@ def average(options: AverageOptions) -> None:
     live = average_files(paths, base)
     with lock_checkpoint(output):
         live.save(output)
-    progress = live.progress
-    accuracy = "-" if progress.accuracy is None else f"{progress.accuracy:.2%}"
-    print_message(
-        f"saved {output}: {format_count(progress.samples, 'sample')}, progressive accuracy "
-        f"{accuracy}",
-        err=True,
-    )
+    print_message(f"saved {output}: {format_count(live.progress.samples, 'sample')}", err=True)

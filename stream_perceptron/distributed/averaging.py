@@ -20,9 +20,10 @@ from stream_perceptron.data.schema import ReadOptions, Schema
 from stream_perceptron.errors import CheckpointError
 from stream_perceptron.live.cursor import Cursor
 from stream_perceptron.live.drift import DriftDetector
+from stream_perceptron.live.learning_curve import LearningCurve
 from stream_perceptron.live.ledger import Ledger
 from stream_perceptron.live.marks import Mark, Marks
-from stream_perceptron.live.metrics import WINDOW, Progress, merge_reaches
+from stream_perceptron.live.metrics import WINDOW, Confusion, Progress, merge_reaches
 from stream_perceptron.live.model import LiveModel
 from stream_perceptron.model.arrays import Array, Floats
 from stream_perceptron.model.network import Network, Snapshot
@@ -44,7 +45,6 @@ _SUMMED_COUNTS = (
     "updates",
     "repeats",
     "error_sum",
-    "missing",
 )
 
 
@@ -256,8 +256,8 @@ def average_live(base_live: LiveModel, live_models: Sequence[LiveModel]) -> Live
     -------
     The `average`, with the counts and lineage of `base_live`, the counts and entries that each
     model added, and the marks of all models. Its cursor holds the highest offset of each partition.
-    If there are several models, the samples that they added form one bin of the learning curve. The
-    window of the last 1,000 samples follows the order of the models.
+    If there are several models, it has no confusion counts, learning curve and counts of missing
+    values. The window of the last 1,000 samples follows the order of the models.
 
     Raises
     ------
@@ -372,14 +372,14 @@ def _unite_schemas(schema: Schema, other: Schema) -> Schema:
 def _sum_progress(
     model: SGDPerceptron, before: Progress, live_models: Sequence[LiveModel]
 ) -> Progress:
-    """Return the metrics of `before` plus those that each model added."""
+    """Return the counts of `before` plus those that each model added."""
     for live in live_models:
         _require_same_or_higher_counts(before, live.progress)
     if len(live_models) == 1:  # a sum of differences would have rounding errors
         return copy.deepcopy(live_models[0].progress)
     total = copy.deepcopy(before)
-    curve_before = before.curve.sums.sum(axis=0)
-    added_to_curve = np.zeros(len(curve_before))
+    total.confusion, total.curve = Confusion(), LearningCurve()
+    total.missing, total.untyped_nulls = 0, None
     for live in live_models:
         progress = live.progress
         numbers = model.network.labels.find_ids(tuple(live.model.classes_)).astype(np.intp)
@@ -394,31 +394,13 @@ def _sum_progress(
         total.reach = reduce(merge_reaches, reaches) if reaches else None
         if progress.samples > before.samples:
             total.last_target = int(numbers[progress.last_target])
-        total.confusion.add(progress.confusion, before.confusion, numbers)
         n_tested = progress.samples - progress.n_untested - before.samples + before.n_untested
         added_window = progress.window[max(len(progress.window) - n_tested, 0) :]
         total.window = np.concatenate([total.window, added_window])[-WINDOW:]
-        added_to_curve += progress.curve.sums.sum(axis=0) - curve_before
-    total.curve.append(np.maximum(added_to_curve, 0.0))
-    _sum_untyped_nulls(total, before, live_models)
     return total
 
 
-def _sum_untyped_nulls(total: Progress, before: Progress, live_models: Sequence[LiveModel]) -> None:
-    """Add up the nulls of columns that are untyped, or were untyped in `before`."""
-    first = before.untyped_nulls or {}
-    nulls = Counter(first)
-    for live in live_models:
-        counts = live.progress.untyped_nulls or {}
-        nulls.update({name: n - first.get(name, 0) for name, n in counts.items()})
-        settled = (name for name in first if name not in counts)
-        # The model has counted these nulls in `before` as missing, and `nulls` contains them, too.
-        total.missing -= sum(first[name] for name in settled if live.knowledge.is_feature(name))
-    total.resolve_untyped_nulls(dict(nulls), [live.knowledge for live in live_models])
-
-
 def _require_same_or_higher_counts(before: Progress, after: Progress) -> None:
-    """Check that no count, including those of label pairs, is lower in `after` than in `before`."""
-    has_all = after.confusion.contains(before.confusion)
-    if not has_all or any(getattr(after, name) < getattr(before, name) for name in _SUMMED_COUNTS):
+    """Check that no count is lower in `after` than in `before`."""
+    if any(getattr(after, name) < getattr(before, name) for name in _SUMMED_COUNTS):
         raise CheckpointError("some of its counts are lower than those of the base")

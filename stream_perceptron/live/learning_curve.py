@@ -105,18 +105,6 @@ class LearningCurve:
             _add_to_bins(spread_sums, probed_bins, spreads[probed_part])
             start = end
 
-    def append(self, sums: NDArray[np.float64]) -> None:
-        """Add the sums of a round as a new bin, or to the last bin if they fit."""
-        n = int(sums[0])
-        if not n:
-            return
-        self.bin = max(self.bin, n)
-        if len(self.sums) and self.sums[-1, 0] + n <= self.bin:
-            self.sums = np.vstack([self.sums[:-1], self.sums[-1] + sums])
-        else:
-            self._make_room()
-            self.sums = np.vstack([self.sums, sums])
-
     def _make_room(self) -> None:
         """Merge adjacent bins in pairs if there is no room for another bin."""
         if len(self.sums) >= self.MAX_BINS:

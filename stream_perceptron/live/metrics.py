@@ -138,21 +138,6 @@ class Confusion:
         self.tested += len(targets)
         self.right += int(np.count_nonzero(targets == predicted))
 
-    def contains(self, before: Confusion) -> bool:
-        """Return whether each pair occurred at least as often as in `before`."""
-        return all(self._counts.get(key, 0) >= count for key, count in before._counts.items())
-
-    def add(self, after: Confusion, before: Confusion, numbers: NDArray[np.intp]) -> None:
-        """Add the counts of `after` minus those of `before`; label i becomes `numbers[i]`."""
-        for key, count in after._counts.items():
-            added = count - before._counts.get(key, 0)
-            if added:
-                target, predicted = (int(numbers[label]) for label in divmod(key, _PAIR_BASE))
-                new_key = target * _PAIR_BASE + predicted
-                self._counts[new_key] = self._counts.get(new_key, 0) + added
-                self.tested += added
-                self.right += added * (target == predicted)
-
     @property
     def pairs(self) -> NDArray[np.int64]:
         """The label, prediction and count of each pair that occurred, sorted; shape (pairs, 3)."""
@@ -337,19 +322,12 @@ class Progress:
             self.missing += int(values.counts.sum())
             for name, n in values.count_untyped().items():
                 nulls[name] = nulls.get(name, 0) + n
-        if nulls:
-            self.resolve_untyped_nulls(nulls, [knowledge])
-
-    def resolve_untyped_nulls(self, nulls: dict[str, int], knowledge: Sequence[Knowledge]) -> None:
-        """Set the null counts of untyped columns; resolve those of columns that now have a type.
-
-        Nulls in columns that turn out to be features count as missing values. Nulls in text columns
-        are dropped.
-        """
+        # Nulls in columns that turn out to be features count as missing values. Nulls in text
+        # columns are dropped.
         for name in [*nulls]:
-            if any(known.is_feature(name) for known in knowledge):
+            if knowledge.is_feature(name):
                 self.missing += nulls.pop(name)
-            elif any(name in (known.schema.texts or ()) for known in knowledge):
+            elif name in (knowledge.schema.texts or ()):
                 del nulls[name]
         self.untyped_nulls = nulls or None
 

@@ -24,7 +24,6 @@ from stream_perceptron.distributed.shards import (
     plan_round,
 )
 from stream_perceptron.live.cursor import Shards
-from stream_perceptron.live.learning_curve import LearningCurve
 from stream_perceptron.model.weights import draw_initial_weights
 
 
@@ -108,16 +107,6 @@ def test_new_labels_and_features_are_merged_by_name(has_learned, base_model):
 def test_models_of_another_base_are_rejected(other, reason, base_model):
     with pytest.raises(CheckpointError, match=reason):
         average(base_model, [base_model, other])
-
-
-@pytest.mark.parametrize(("rounds", "bins", "rounds_in_a_bin"), [(200, 200, 1), (500, 125, 4)])
-def test_curve_adds_a_bin_per_round_and_merges_pairs(rounds, bins, rounds_in_a_bin):
-    curve = LearningCurve()
-    for _ in range(rounds):
-        curve.append(np.array([400, 100, 0, 0, 0, 0, 0]))
-
-    assert curve.column("samples").tolist() == [400 * rounds_in_a_bin] * bins
-    assert curve.column("right").tolist() == [100 * rounds_in_a_bin] * bins
 
 
 @pytest.mark.parametrize("seed", range(12))

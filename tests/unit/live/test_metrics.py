@@ -118,24 +118,6 @@ def test_metrics_without_samples_are_zero():
     assert (actual.largest, actual.baseline, actual.counts.tolist()) == (0, 0.0, [])
 
 
-def test_added_counts_of_another_model_equal_those_of_its_new_samples(rng):
-    """The other model numbers its labels differently."""
-    targets, predicted = rng.integers(0, 3, (2, 300))
-    numbers = np.array([2, 0, 1])
-    expected, total, before, after = (Confusion() for _ in range(4))
-    for confusion in (before, after):
-        confusion.update(targets[:100], predicted[:100])
-    after.update(targets[100:], predicted[100:])
-    for confusion in (expected, total):
-        confusion.update(targets[:50], predicted[:50])
-    expected.update(numbers[targets[100:]], numbers[predicted[100:]])
-    total.add(after, before, numbers)
-
-    assert total.pairs.tolist() == expected.pairs.tolist()
-    assert (total.tested, total.right) == (expected.tested, expected.right)
-    assert (after.contains(before), before.contains(after)) == (True, False)
-
-
 def test_merged_reaches_are_the_larger_ones_of_shared_features():
     assert merge_reaches({"b": 1.0, "a": 3.0, "c": 5.0}, {"a": 2.0, "b": 4.0}) == {
         "a": 3.0, "b": 4.0
