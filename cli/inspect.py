@@ -203,8 +203,9 @@ def _list_figures(live: LiveModel) -> Iterator[tuple[str, str]]:
         yield "accuracy", f"{progress.accuracy:.2%}, each sample tested before it was learned"
     elif progress.samples:
         yield "accuracy", "-" if len(progress.window) else UNTESTED
-    if progress.samples - progress.n_untested > len(progress.window) or progress.accuracy is None:
-        yield f"last {len(progress.window):,}", f"{progress.window_accuracy:.2%}"
+    n_tested, n = progress.samples - progress.n_untested, len(progress.window)
+    if n_tested > n or (n and progress.accuracy is None):
+        yield f"last {n:,}", f"{progress.window_accuracy:.2%}"
     if progress.confusion.tested:
         for event in progress.events:
             yield event.kind, f"{event.name_metric(model.classes_)} {event.figures}"
