@@ -57,7 +57,7 @@ def run_case(rng: np.random.Generator, folder: Path) -> str:
     model = live.model
     assert model.weights.shape == (len(model.classes_), len(model.features_))
     assert np.isfinite(model.weights).all()
-    assert live.progress.accuracy >= 0
+    assert live.progress.window_accuracy >= 0
     require_displayable(live)
     if rng.integers(30) == 0:
         report(live, "m.npz")
