@@ -207,7 +207,8 @@ def _require_same_fixed_settings(live: LiveModel, options: LearnOptions) -> None
                 value, _ = live.schema.parse_classes(value)
             except ValueError as error:
                 raise CheckpointError(f"{options.path}: {error}") from None
-        if value == saved or (name == "join" and value and find_column(value, columns) == saved):
+        # A column may be given by its name, in any letter case, or by its position.
+        if _resolve_columns(value, columns) == _resolve_columns(saved, columns):
             continue
         arguments = shlex.join(options.format_arguments(name, saved))
         raise CheckpointError(
@@ -231,6 +232,13 @@ def _get_fixed_settings(live: LiveModel) -> dict[str, object]:
         if setting.compare and (not live.is_trained_in_python or setting.name == "standardize"):
             settings[setting.name] = getattr(read_options, setting.name)
     return settings
+
+
+def _resolve_columns(value: object, columns: Sequence[str]) -> object:
+    """Return a value with exact names instead of the texts that name columns."""
+    if isinstance(value, tuple):
+        return tuple(_resolve_columns(each, columns) for each in value)
+    return (isinstance(value, str) and find_column(value, columns)) or value
 
 
 def _key_weights_by_text(class_weight: object) -> object:
