@@ -106,7 +106,9 @@ def test_error_names_the_model_that_cannot_be_averaged(base_and_learners, run, t
 
 def test_average_joins_the_windows_of_the_base_and_the_learners(run, tmp_path):
     base, rng = tmp_path / "base.npz", random.Random(1)
-    run("learn", write_jsonl(tmp_path / "0.jsonl", generate_points(rng, 100)), "-m", base, check=0)
+    rows = list(generate_points(rng, 100))
+    rows[50]["a"] = None
+    run("learn", write_jsonl(tmp_path / "0.jsonl", rows), "-m", base, check=0)
     paths = []
     for i, n in enumerate((30, 20)):
         paths.append(tmp_path / f"{i}.npz")
@@ -120,9 +122,11 @@ def test_average_joins_the_windows_of_the_base_and_the_learners(run, tmp_path):
         )
     average_path = tmp_path / "mean.npz"
     run("average", *paths, "--base", base, "-o", average_path, check=0)
-    window = LiveModel.load(average_path).progress.window
+    mean = LiveModel.load(average_path)
+    window = mean.progress.window
     windows = [LiveModel.load(path).progress.window for path in (base, *paths)]
 
+    assert (LiveModel.load(base).progress.missing, mean.progress.missing) == (1, 0)
     assert len(windows[0]) == 99  # the first sample is untested, as no label was known
     assert len(window) == 149
     assert windows[0].tolist() == window[:99].tolist()

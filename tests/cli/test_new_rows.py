@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from helpers import write_jsonl
 
-from stream_perceptron import LiveModel
+from stream_perceptron import LiveModel, SGDPerceptron, Trial
 
 # From row 200 on, class x has a = -0.5 and class y has a = 0.5; before, it is the reverse.
 ROWS = [{"a": (i % 2) - 0.5, "b": i % 7, "label": "xy"[(i + (i < 200)) % 2]} for i in range(1000)]
@@ -30,6 +30,15 @@ def test_later_passes_do_not_change_progressive_accuracy(tmp_path, run):
     assert three_passes["samples"] == 3000
     assert live.progress.confusion.tested == 999
     assert three_passes["window_accuracy"] == live.progress.window_accuracy > one_pass["accuracy"]
+
+
+def test_report_says_that_rows_learned_again_are_included(tmp_path, run):
+    source = write_jsonl(tmp_path / "s.jsonl", ROWS)
+    for n_passes in (1, 2):
+        model, page = tmp_path / f"{n_passes}.npz", tmp_path / f"{n_passes}.html"
+        run("learn", source, "--passes", n_passes, "-m", model, check=0)
+        run("report", model, "-o", page, check=0)
+        assert ("Rows learned again are included." in page.read_text()) == (n_passes > 1)
 
 
 def test_rows_drawn_at_random_have_no_accuracy(tmp_path, run):
@@ -59,6 +68,16 @@ def test_sweep_of_rows_drawn_at_random_ranks_by_the_last_1000(tmp_path, run):
     assert [trial["accuracy"] for trial in trials] == [None, None]
     assert trials[0]["window_accuracy"] > trials[1]["window_accuracy"]
     assert "--by kappa counts only rows that are new: it cannot be combined with --random" in error
+
+
+def test_trials_without_new_rows_are_sorted_by_the_window_before_the_error():
+    trials = [Trial({}, LiveModel(SGDPerceptron(seed=0))) for _ in range(2)]
+    for trial, is_right in zip(trials, (False, True), strict=True):
+        progress = trial.progress
+        progress.samples, progress.error_sum = 10, 1.0 + is_right
+        progress.window = np.full(10, is_right)
+
+    assert sorted(trials, key=Trial.sort_key) == trials[::-1]
 
 
 @pytest.mark.parametrize("seed", range(6))
