@@ -10,7 +10,6 @@ import os
 import select
 import stat
 import sys
-import termios
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import compress
@@ -29,16 +28,14 @@ if TYPE_CHECKING:
 
 _MAX_CACHED_TEXTS = 2**16  # values whose JSON is cached
 _OPEN_RETRY_INTERVAL = 0.05  # seconds between two attempts to open a FIFO
-_DRAIN_POLL_INTERVAL = 0.002  # seconds between two checks of how much has been read from a pipe
-_MAX_RECENT_BYTES = 2**22  # bytes: several times the capacity of a pipe
+_LAST_WAIT = 1.0  # seconds that a reader has after a signal to make room for further lines
 
 
 class PredictionFile:
     """Writes predictions or rejected rows to a file, a pipe or a device.
 
-    A file can be truncated to its size at the last save. For a pipe, undelivered lines are saved
-    with the model. `path` is the file's path relative to the checkpoint's folder, and `notice` is a
-    warning to the user about the file.
+    A file can be truncated to its size at the last save. `path` is the file's path relative to the
+    checkpoint's folder, and `notice` is a warning to the user about the file.
     """
 
     def __init__(
@@ -54,13 +51,9 @@ class PredictionFile:
         self._signals, self.notice = signals, notice
         self._name, self._descriptor, self._path = name, descriptor, path
         self._formatter, self._unwritten_header = formatter, header.encode()
-        mode = os.fstat(descriptor).st_mode
-        self._is_pipe, self._is_file = stat.S_ISFIFO(mode), stat.S_ISREG(mode)
+        self._is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
         self._unwritten, self._n_written = b"", 0  # bytes, and how many of them have been written
-        # The bytes written most recently to a pipe, at least as many as its capacity.
-        self._recently_written = bytearray()
-        # Waits until writing to a descriptor would not block; returns False after a signal.
-        self.wait_to_write: Callable[[int], bool] = signals.wait_to_write
+        self._last_wait = _LAST_WAIT
 
     def write(self, result: StepResult) -> None:
         """Write a line for each sample."""
@@ -70,7 +63,9 @@ class PredictionFile:
 
     def add(self, result: StepResult) -> None:
         """Add a line for each sample; `flush` writes the lines."""
-        self._append("".join(self._formatter(result)))
+        lines = "".join(self._formatter(result)).encode()
+        self._unwritten = self._unwritten[self._n_written :] + self._unwritten_header + lines
+        self._unwritten_header, self._n_written = b"", 0
         if self._is_file:
             self.flush()
 
@@ -78,28 +73,16 @@ class PredictionFile:
         """Check that the lines of these samples had a column for every class."""
         self._formatter.require_all_columns(result)
 
-    def add_undelivered(self, text: str) -> None:
-        """Add the undelivered lines of the last run, before any others."""
-        if text:
-            self._append(text)
-
     @property
     def has_lines(self) -> bool:
         """Whether the file has content, or lines were added in this run."""
         is_written = self._is_file and os.fstat(self._descriptor).st_size > 0
-        return bool(is_written or self._unwritten or self._recently_written)
-
-    def _append(self, text: str) -> None:
-        """Add text to the unwritten bytes, after the header if it has not been added yet."""
-        self._unwritten = (
-            self._unwritten[self._n_written :] + self._unwritten_header + text.encode()
-        )
-        self._unwritten_header, self._n_written = b"", 0
+        return bool(is_written or self._unwritten)
 
     def flush(self) -> None:
-        """Write all added lines; a pipe gets whole lines and may block.
+        """Write all added lines; writing to a pipe waits for its reader.
 
-        After a signal, only as much is written as can be written without blocking.
+        After a signal, the wait ends once the reader has read nothing for a second.
         """
         try:
             self._write_lines()
@@ -112,77 +95,24 @@ class PredictionFile:
         data = memoryview(self._unwritten)
         while self._n_written < len(data):
             end = len(data)
-            # Writing to an empty pipe does not block.
-            is_empty = self._is_pipe and not self._count_unread_bytes()
             if not self._is_file:
-                if not (is_empty or self.wait_to_write(self._descriptor)):
+                if not self._wait_for_reader():
                     return
-                end = self._find_write_end(is_empty)
-                if end == self._n_written:
-                    return
-            n = os.write(self._descriptor, data[self._n_written : end])
-            if self._is_pipe:
-                self._recently_written += data[self._n_written : self._n_written + n]
-                if len(self._recently_written) > _MAX_RECENT_BYTES:
-                    n_unread = self._count_unread_bytes()
-                    del self._recently_written[: -n_unread - _MAX_RECENT_BYTES // 2]
-            self._n_written += n
+                # This many bytes do not block; they are whole lines unless a line is longer.
+                limit = self._n_written + select.PIPE_BUF
+                end = self._unwritten.rfind(b"\n", self._n_written, limit) + 1 or limit
+            self._n_written += os.write(self._descriptor, data[self._n_written : end])
 
-    def _find_write_end(self, is_empty: bool) -> int:
-        """Return where the bytes for one write end: after whole lines, or within a long line.
-
-        A long line needs an empty pipe; if a signal ends the wait for the reader, no bytes are
-        written.
-        """
-        # Writing the full capacity to an empty pipe, or PIPE_BUF bytes to a writable one, does
-        # not block.
-        limit = self._n_written + select.PIPE_BUF
-        if is_empty and limit < len(self._unwritten):
-            limit = self._n_written + self._get_pipe_capacity()
-        end = self._unwritten.rfind(b"\n", self._n_written, limit) + 1
-        if end or not self._is_pipe:
-            return end or limit
-        end = self._unwritten.find(b"\n", limit) + 1
-        if end - self._n_written > self._get_pipe_capacity():
-            with suppress(OSError):  # beyond the system's limit
-                fcntl.fcntl(self._descriptor, fcntl.F_SETPIPE_SZ, end - self._n_written)
-        self.drain()
-        if self._count_unread_bytes():
-            return self._n_written
-        return min(end, self._n_written + self._get_pipe_capacity())
-
-    def _get_pipe_capacity(self) -> int:
-        return fcntl.fcntl(self._descriptor, fcntl.F_GETPIPE_SZ)
-
-    def _count_unread_bytes(self) -> int:
-        """Return the number of unread bytes in the pipe."""
-        n = bytearray(4)
-        fcntl.ioctl(self._descriptor, termios.FIONREAD, n)
-        return int.from_bytes(n, sys.byteorder)
-
-    def get_undelivered(self) -> str:
-        """Return the undelivered lines: those that the reader has not read completely."""
-        unwritten = self._unwritten[self._n_written :]
-        n = len(unwritten) + (self._count_unread_bytes() if self._is_pipe else 0)
-        data = bytes(self._recently_written + unwritten)
-        start = data.rfind(b"\n", 0, len(data) - n) + 1
-        return data[start:].decode().removeprefix(self._formatter.header) if n else ""
-
-    def drain(self) -> None:
-        """Wait until the reader of a pipe has read all lines, or a signal arrives.
-
-        Raises
-        ------
-        BrokenPipeError
-            If the reader closes the pipe first.
-
-        """
-        while self._is_pipe and not self._signals.is_set and self._count_unread_bytes():
-            poll = select.poll()
-            poll.register(self._descriptor, 0)
-            if poll.poll(0):
-                raise BrokenPipeError
-            self._signals.sleep(_DRAIN_POLL_INTERVAL)
+    def _wait_for_reader(self) -> bool:
+        """Wait until the reader makes room, after a signal for a second; return whether it did."""
+        if self._signals.wait_to_write(self._descriptor):
+            return True
+        poll = select.poll()
+        poll.register(self._descriptor, select.POLLOUT)
+        if poll.poll(1000 * self._last_wait):
+            return True
+        self._last_wait = 0.0
+        return False
 
     def sync(self, cursor: Cursor) -> None:
         """Sync the file to disk and record its size in a cursor."""
@@ -246,8 +176,8 @@ def _open_device(path: str, signals: Signals) -> int:
         except OSError as error:
             if error.errno != errno.ENXIO:
                 raise
-        # After a signal, also open the FIFO for reading, which requires no other reader.
-        # Predictions then stay in the FIFO, undelivered.
+        # After a signal, also open the FIFO for reading, which requires no other reader, so that
+        # rows already read are learned.
         mode = os.O_RDWR if signals.is_set else os.O_WRONLY
         signals.sleep(_OPEN_RETRY_INTERVAL)
     os.set_blocking(descriptor, True)

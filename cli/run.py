@@ -115,7 +115,7 @@ class Run:
         self._event_reporter = EventReporter(live, self.line, start_cursor.read)
 
     def _open_predictions(self) -> PredictionFile | None:
-        """Open the prediction output, if given, and add undelivered lines; else return None."""
+        """Open the prediction output, if given; else return None."""
         o, live = self._options, self._live
         if o.output is None:
             return None
@@ -127,10 +127,7 @@ class Run:
             raise click.UsageError(
                 "--scores in CSV needs a column for each class: list the classes with --classes"
             )
-        opened = self._open_output(o.output, formatter)
-        opened.wait_to_write = self._wait_to_write
-        opened.add_undelivered(live.cursor.undelivered)
-        return opened
+        return self._open_output(o.output, formatter)
 
     def _open_output(self, path: str, formatter: LineFormatter) -> PredictionFile:
         """Open an output and truncate it to its size at the last save; close it after the run."""
@@ -153,23 +150,12 @@ class Run:
             (seconds for seconds in (until_count, until_save) if seconds is not None), default=None
         )
 
-    def _wait_to_write(self, descriptor: int) -> bool:
-        """Wait until predictions can be written, and save in the meantime if due.
-
-        Return False if a signal arrives first.
-        """
-        while not self._signals.wait_to_write(descriptor, self._saver.save_if_due()):
-            if self._signals.is_set:
-                return False
-        return True
-
     def learn(self) -> None:
         """Learn all rows, save, and print the summary."""
         live = self._live
         # Close the generator before Python exits, to stop its prefetch thread.
         results = self._stack.enter_context(closing(self._iterate_results()))
         try:
-            self._flush_predictions()  # the undelivered lines of the last run
             with suggest_skip_bad():
                 for result in results:
                     self._handle_result(result)
@@ -206,7 +192,6 @@ class Run:
         for source in self._sources if self._signals.is_set else []:
             if text := describe_lost_bytes(source):
                 line.print_notice(text)
-        self._wait_for_reader()
         if self._must_check_labels:
             self._require_classes()
         rows = live.progress.rows - self._rows_before
@@ -242,14 +227,6 @@ class Run:
         texts = self._rejections.first_texts
         first = f"; the first error: {texts[0]}" if texts else ""
         return f"no usable row among {rows}{first}"
-
-    def _wait_for_reader(self) -> None:
-        """Wait until all predictions are delivered, if the run uses a checkpoint."""
-        try:
-            if self._predictions is not None and self._options.path is not None:
-                self._predictions.drain()
-        except BrokenPipeError:
-            self._signals.trigger(signal.SIGPIPE)
 
     def _finish_after_error(self, diverged: bool = False) -> None:
         """Report and save the progress made before an error."""
@@ -345,7 +322,7 @@ class Run:
     def _flush_predictions(self) -> None:
         """Write predictions; if the reader closes the pipe, end the run as after a signal.
 
-        Rows already read from a pipe are still learned, and their predictions are saved.
+        Rows already read from a pipe are still learned.
         """
         try:
             if self._predictions is not None:

@@ -81,8 +81,6 @@ class Saver:
         for file in outputs:
             if file is not None:
                 file.sync(cursor)
-        if self._predictions is not None:
-            cursor.undelivered = self._predictions.get_undelivered()
         try:
             self._live.save(self._path)
         except OSError as error:

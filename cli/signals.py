@@ -76,9 +76,9 @@ class Signals:
         """Wait for input, a signal or a timeout in seconds; return whether there is input."""
         return self._wait(descriptor, select.POLLIN, seconds)
 
-    def wait_to_write(self, descriptor: int, seconds: float | None = None) -> bool:
-        """Wait for room to write, a signal or a timeout; return whether there is room."""
-        return self._wait(descriptor, select.POLLOUT, seconds)
+    def wait_to_write(self, descriptor: int) -> bool:
+        """Wait for room to write or a signal; return whether there is room."""
+        return self._wait(descriptor, select.POLLOUT, None)
 
     def sleep(self, seconds: float) -> None:
         """Sleep for a number of seconds, or until a signal arrives."""

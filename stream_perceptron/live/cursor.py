@@ -62,8 +62,6 @@ class Cursor:
     # The size in bytes of each output file up to the last learned row, keyed by the file's path
     # relative to the checkpoint.
     outputs: dict[str, int] = field(default_factory=dict)
-    # Undelivered predictions of learned rows: lines that the reader has not read from the pipe.
-    undelivered: str = ""
     # The header of the last pipe, if the pipe may continue.
     header: PipeHeader | None = None
     redeliveries: Redeliveries = field(default_factory=Redeliveries)
@@ -145,7 +143,6 @@ class Cursor:
         """Return a copy without a position, for sources without a fingerprint."""
         return Cursor(
             read=self.read, rejected=self.rejected, outputs=self.outputs,
-            undelivered=self.undelivered,
             redeliveries=self.redeliveries, header=self.header,
         )  # fmt: skip
 
@@ -223,8 +220,7 @@ class Cursor:
         """Return a cursor before the first row of these sources."""
         return Cursor(
             list(sources), at_random, redeliveries=self.redeliveries, shards=shards,
-            outputs=self.outputs, undelivered=self.undelivered, header=self.header,
-            is_again=is_again,
+            outputs=self.outputs, header=self.header, is_again=is_again,
         )  # fmt: skip
 
     def _is_continued_by(self, sources: Sequence[Source], again: bool) -> bool:

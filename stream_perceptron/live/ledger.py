@@ -315,7 +315,7 @@ class Ledger:
             self.lineage.add(entry, before)
             if cursor.offset - self._marked_size >= _MAX_UNMARKED:
                 self.update_mark()
-        cursor.outputs, cursor.undelivered = self.cursor.outputs, self.cursor.undelivered
+        cursor.outputs = self.cursor.outputs
         self.cursor = cursor
 
 

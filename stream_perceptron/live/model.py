@@ -465,7 +465,6 @@ class LiveModel:
             self.ledger.update_mark()
             run_cursor.finished = not is_any_interrupted(sources)
             run_cursor.outputs = self.cursor.outputs
-            run_cursor.undelivered = self.cursor.undelivered
         if run_cursor.finished:
             self.ledger.cursor = run_cursor
         if any(source.is_stream for source in sources):

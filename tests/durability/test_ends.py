@@ -37,18 +37,6 @@ def test_signal_ends_a_run_whose_output_is_blocked(signal_number, tmp_path):
     assert before <= LiveModel.load(path).progress.rows < 400_000
 
 
-def test_rows_are_saved_on_time_while_the_output_is_blocked(tmp_path):
-    source, path = tmp_path / "s.csv", tmp_path / "m.npz"
-    source.write_bytes(ROWS)
-    with start(
-        source, "-m", path, "-p", "-", "--quiet", "--save-every", "1s", stdout=subprocess.PIPE
-    ) as process:
-        wait_for(path.exists, process)
-        process.kill()
-
-    assert LiveModel.load(path).progress.rows > 0
-
-
 @pytest.mark.parametrize("signal_number", EXIT_CODES)
 def test_signal_ends_the_wait_for_a_fifo_reader(signal_number, tmp_path):
     source, fifo = tmp_path / "s.csv", tmp_path / "fifo"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import fcntl
 import gzip
 import json
 import os
@@ -125,15 +126,17 @@ def test_each_row_of_a_pipe_is_learned_and_predicted_once(form, output, tmp_path
             n_ends += code != 0
             live = LiveModel.load(model)
             received_lines += received[: received.rfind(b"\n") + 1]
-            predictions = (
-                predictions_path.read_bytes()
-                if output == "file"
-                else received_lines + live.cursor.undelivered.encode()
-            )
-            assert list(range(1, live.progress.rows + 1)) == sorted(index_by_row(predictions))
+            predictions = predictions_path.read_bytes() if output == "file" else received_lines
+            if output != "reader that leaves":
+                assert list(range(1, live.progress.rows + 1)) == sorted(index_by_row(predictions))
         writer.join()
         os.close(read_end)
-        assert index_by_row(predictions) == index_by_row(expected_predictions.read_bytes())
+        lines, expected_lines = map(index_by_row, (predictions, expected_predictions.read_bytes()))
+        if output == "reader that leaves":
+            assert lines.items() <= expected_lines.items()
+            assert len(lines) == predictions.count(b"\n")
+        else:
+            assert lines == expected_lines
         assert load_outcome(expected) == load_outcome(model)
         assert LiveModel.load(model).cursor.header is None
     report_figure(
@@ -299,22 +302,22 @@ def test_column_order_is_remembered_by_the_next_run_on_a_pipe(tmp_path):
 @pytest.mark.parametrize("n", [10, 8_000])
 @pytest.mark.parametrize("options", [["--limit", "3"], ["--stop", "--epsilon", "9"]])
 def test_signal_after_a_limit_or_stop_learns_no_more_rows(options, n, tmp_path):
-    """The signal comes while the run waits for a reader, after all requested rows are learned.
+    """The signal comes while the run waits for a reader.
 
     If there are more than a few rows, a thread prefetches them, and part of a row is left over.
     """
     pipe, model = Pipe(), tmp_path / "m.npz"
     pipe.write(b"a,b,label\n" + b"1,2,x\n3,4,y\n" * n + b"5,")
     stdout_read_end, stdout_write_end = os.pipe()
+    os.write(stdout_write_end, bytes(fcntl.fcntl(stdout_write_end, fcntl.F_GETPIPE_SZ)))
     extra_options = ["-p", "-", "--save-every", "1", *options]
     code, errors = pipe.learn_until_signal(
-        model, *extra_options, stdout=stdout_write_end, saves=1, seconds=1
+        model, *extra_options, stdout=stdout_write_end, seconds=3
     )
     live = LiveModel.load(model)
 
     assert (code, errors) == (143, "")
     assert 0 < live.progress.rows <= 3
-    assert live.progress.rows == live.cursor.undelivered.count("\n")
     for descriptor in (stdout_read_end, stdout_write_end, pipe.read_end, pipe.write_end):
         os.close(descriptor)
 
