@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -80,24 +81,32 @@ class Command(click.Command):
     def invoke(self, ctx: click.Context) -> object:
         show_traceback = ctx.params.pop("traceback")
         set_interrupt_action(ends_process=False)
+        model = None
         try:
             with shorten_usage_errors(ctx):
-                ctx.exit(self._function(self._options.from_context(ctx)) or 0)
+                options = self._options.from_context(ctx)
+                model = _find_loaded_model(options)
+                ctx.exit(self._function(options) or 0)
         except KeyboardInterrupt:
             click.echo("interrupted", err=True)
             ctx.exit(130)
         except BrokenPipeError:
             silence_stdout()
             ctx.exit(141)
-        except click.exceptions.Exit:
+        except (click.ClickException, click.exceptions.Exit):
             raise
         except Exception as error:
-            if show_traceback or not (_is_user_error(error) or isinstance(error, MemoryError)):
+            if isinstance(error, MemoryError):
+                text = "out of memory"
+            elif _is_user_error(error):
+                text = describe_error(error)
+            elif model is not None:  # it may be forged
+                text = f"{model}: this model cannot be used ({error!r}); --traceback shows where"
+            else:
                 raise
-            is_out_of_memory = isinstance(error, MemoryError)
-            raise OneLineError(
-                "out of memory" if is_out_of_memory else describe_error(error)
-            ) from None
+            if show_traceback:
+                raise
+            raise OneLineError(text) from None
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         shows_all = not self._options.has_short_help or ctx.meta.get(_SHOWS_ALL, False)
@@ -120,6 +129,13 @@ class Command(click.Command):
             formatter.write_paragraph()
             more = format_count(n_hidden, "more option")
             formatter.write_text(f"{more}: {ctx.command_path} --help-all")
+
+
+def _find_loaded_model(options: Options) -> Path | None:
+    """Return the path of the model that a command loads, if there is one."""
+    path: Path | None = getattr(options, "path", getattr(options, "base", None))
+    is_loaded = path is not None and path.exists() and not getattr(options, "overwrite", False)
+    return path if is_loaded else None
 
 
 def _is_common(parameter: click.Parameter) -> bool:

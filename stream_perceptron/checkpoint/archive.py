@@ -88,13 +88,27 @@ def read_checkpoint(path: Path) -> tuple[dict[str, object], Arrays]:
 
 @contextmanager
 def add_path_to_errors(path: Path) -> Iterator[None]:
-    """Add the paths of a file and of its previous save, if there is one, to a CheckpointError."""
+    """Convert errors as `convert_errors` does, and add the path of the previous save, if any."""
     try:
-        yield
+        with convert_errors(path):
+            yield
     except CheckpointError as error:
         previous = get_previous_path(path)
         hint = f"; the previous save is {previous}" if previous.exists() else ""
-        raise CheckpointError(f"{path}: {error}{hint}") from None
+        raise CheckpointError(f"{error}{hint}") from None
+
+
+@contextmanager
+def convert_errors(name: object) -> Iterator[None]:
+    """Convert what a damaged or forged checkpoint raises to a CheckpointError with its name."""
+    try:
+        yield
+    except CheckpointError as error:
+        raise CheckpointError(f"{name}: {error}") from None
+    except (MemoryError, OSError):
+        raise
+    except Exception as error:
+        raise CheckpointError(f"{name}: its contents do not fit together ({error!r})") from None
 
 
 def to_bytes(meta: dict[str, object], arrays: Arrays) -> bytes:

@@ -22,7 +22,6 @@ T = TypeVar("T")
 _get_field_types = cache(get_type_hints)  # the types of a dataclass's fields
 
 _MAX_TUPLE_DEPTH = 8  # tuples within tuples
-_MAX_DATACLASS_DEPTH = 40  # dataclasses within dataclasses
 
 # Names whose types JSON lacks. For each tag: the type, and its conversions to and from text.
 _TAGGED: dict[str, tuple[type, Callable[[Any], str], Callable[[str], Hashable]]] = {
@@ -143,8 +142,6 @@ def from_json(cls: type[T], value: object, where: str) -> T:
     Integers outside dicts must be at least `least` (0 by default) and less than `below` (2^62 by
     default), which are given in the field's metadata.
     """
-    if where.count(".") > _MAX_DATACLASS_DEPTH:
-        raise CheckpointError(f"{where[:50]}... is nested too deeply")
     json_fields, values = Fields(value, where), {}
     hints = _get_field_types(cls)  # type: ignore[arg-type]
     for field in fields_of(cls):  # type: ignore[arg-type]

@@ -157,28 +157,9 @@ def absorb_scaler(steps: object, model: SGDPerceptron) -> str | None:
         if name not in columns:
             return f"{class_name} (with feature {str(name)[:50]!r}, which the model lacks)"
         numbers = count, river_scaler.means.get(name, 0), river_scaler.vars.get(name, 0)
-        try:
-            statistics[:3, columns[name]] = numbers
-        except OverflowError:
-            raise CheckpointError("statistics are not finite numbers") from None
-    scaler = Scaler(statistics, has_indicators)
-    require_valid_statistics(scaler)
-    model.network.scaler = scaler
+        statistics[:3, columns[name]] = numbers
+    model.network.scaler = Scaler(statistics, has_indicators)
     return None
-
-
-def require_valid_statistics(scaler: Scaler) -> None:
-    """Check that samples can have produced these statistics."""
-    counts, means, variances, is_indicator = scaler.statistics
-    if not np.isfinite(scaler.statistics).all():
-        raise CheckpointError("statistics are not finite numbers")
-    if ((counts < 0) | (counts != np.floor(counts)) | (counts >= 2**53)).any():
-        raise CheckpointError("statistics have counts that are not whole numbers")
-    is_unseen = counts <= 0
-    if (variances < 0).any() or means[is_unseen].any() or variances[is_unseen].any():
-        raise CheckpointError("statistics are inconsistent")
-    if not np.isin(is_indicator, (0, scaler.has_indicators)).all():
-        raise CheckpointError("statistics have indicators other than 0 and 1")
 
 
 def get_class_name(scaler: Scaler) -> str:

@@ -146,15 +146,6 @@ class Cursor:
             redeliveries=self.redeliveries, header=self.header,
         )  # fmt: skip
 
-    def require_consistent(self, position: tuple[str, ...]) -> None:
-        """Check that a loaded cursor is self-consistent and matches the position columns."""
-        if self.index > len(self.sources):
-            raise CheckpointError("cursor lies beyond its sources")
-        if not self.sources and self != self.copy_without_position():
-            raise CheckpointError("cursor has a position, but no sources")
-        if any(len(key) != len(position) - 1 for key in self.offsets):
-            raise CheckpointError("cursor has offsets that do not fit the position columns")
-
     def resume(self, sources: Sequence[Source], again: bool, passes: int | None) -> Cursor:
         """Return the cursor of a run that reads these sources in order.
 

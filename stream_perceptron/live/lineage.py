@@ -7,14 +7,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from stream_perceptron.checkpoint.codec import (
-    decode_class_weight,
     decode_name,
     encode_class_weight,
 )
 from stream_perceptron.checkpoint.objects import decode_lr, encode_lr
 from stream_perceptron.data.fingerprint import Fingerprint
 from stream_perceptron.errors import CheckpointError
-from stream_perceptron.model.class_weights import list_spellings, require_class_weight
+from stream_perceptron.model.class_weights import list_spellings
 from stream_perceptron.model.kernel import NAME as KERNEL
 
 ROWS, DRAWS, ROUNDS = "rows", "draws", "rounds"
@@ -156,19 +155,6 @@ class Lineage:
             entry = self.entries[-1]
             sources = tuple(new if source is old else source for source in entry.sources)
             self.entries[-1] = replace(entry, sources=sources)
-
-    def require_valid_settings(self) -> None:
-        """Check that all learning rates and class weights can be decoded."""
-        remaining = list(self.entries)
-        while remaining:
-            entry = remaining.pop()
-            remaining += [inner for entries in entry.models for inner in entries]
-            if not entry.models and entry.lr is not None:
-                decode_lr(entry.lr)
-            try:
-                require_class_weight(decode_class_weight(entry.class_weight))
-            except ValueError as error:
-                raise CheckpointError(f"lineage: {error}") from None
 
     def format_lines(self) -> list[str]:
         """Return the lines that describe the lineage to users."""

@@ -23,7 +23,7 @@ from stream_perceptron.live.ledger import Ledger
 from stream_perceptron.live.lineage import Lineage
 from stream_perceptron.live.marks import Mark, Marks
 from stream_perceptron.live.metrics import Progress
-from stream_perceptron.live.pending import ARRAY_PREFIX, PendingSamples
+from stream_perceptron.live.pending import PendingSamples
 from stream_perceptron.perceptron import SGDPerceptron
 
 
@@ -74,17 +74,9 @@ def read_live_model(path: Path) -> SavedModel:
             return SavedModel(model, read_options, schema, ledger, kernel, None, python_step)
         saved = from_json(_Run, run, "run")
         read_options, pending = saved.read_options, saved.pending
-        if read_options.has_join == (pending is None):
-            raise CheckpointError("has pending samples without --join, or --join without them")
         if pending is not None:
             pending.restore(arrays, read_options.max_pending, len(model.classes_))
-        elif any(name.startswith(ARRAY_PREFIX) for name in arrays):
-            raise CheckpointError("has arrays of pending samples without --join")
         saved.progress.restore(arrays, saved.curve_bin, len(model.classes_))
-        saved.cursor.require_consistent(saved.read_options.position)
-        saved.lineage.require_valid_settings()
-        if saved.read_options.standardize != (model.network.scaler is not None):
-            raise CheckpointError("has a scaler without --standardize, or vice versa")
         marks = Marks(saved.marks)
         ledger = Ledger(saved.progress, saved.cursor, saved.lineage, marks)
         return SavedModel(model, read_options, saved.schema, ledger, kernel, pending, python_step)

@@ -55,11 +55,6 @@ class DriftEvent:
     after: float
     label: int | None = None  # the number of the class; None for the overall accuracy
 
-    def is_consistent(self, n_classes: int) -> bool:
-        """Return whether a model with this number of classes could have reported the event."""
-        has_class = self.label is None or self.label < n_classes
-        return has_class and 0 <= self.before <= 1 and 0 <= self.after <= 1
-
     @property
     def is_drop(self) -> bool:
         """Whether accuracy or the recall of a class dropped."""

@@ -135,7 +135,6 @@ FORGERIES = {
     "wrong type": lambda p: change_meta(p, n_seen="20"),
     "bool for a count": lambda p: change_meta(p, n_seen=True),
     "negative count": lambda p: change_meta(p, n_seen=-1),
-    "more updates than samples": lambda p: change_meta(p, n_updates=10**6),
     "duplicate label": lambda p: change_meta(p, labels=["left", "left"]),
     "weights drawn for more labels": lambda p: change_meta(p, drawn_labels=3),
     "weights drawn for more features": lambda p: change_meta(p, drawn_features=3),
@@ -146,10 +145,6 @@ FORGERIES = {
     "counts without balanced classes": lambda p: {
         **p,
         "class_counts.npy": encode_npy(np.array([10, 10])),
-    },
-    "fewer counts than samples": lambda p: {
-        **change_meta(p, class_weight="balanced"),
-        "class_counts.npy": encode_npy(np.array([10, 9])),
     },
     "too many labels": lambda p: change_meta(p, labels=["left", 2, 3]),
     "unhashable label": lambda p: change_meta(p, labels=["left", {"list": []}]),
@@ -245,12 +240,8 @@ def test_rebuilt_archive_without_changes_is_loaded(small_checkpoint, tmp_path):
 
 FORGED_ARRAYS = {
     "confusion of the wrong shape": ("confusion", np.zeros((2, 2), np.int64)),
-    "duplicate pair": ("confusion", np.array([[0, 0, 1], [0, 0, 1]])),
     "unknown label": ("confusion", np.array([[0, 99, 1]])),
-    "negative confusion": ("confusion", np.array([[0, 0, -1]])),
-    "more confusion than samples": ("confusion", np.array([[0, 0, 10**6]])),
     "float confusion": ("confusion", np.zeros((2, 3))),
-    "long window": ("window", np.zeros(1001, bool)),
     "bools with invalid bytes": ("window", np.full(5, 7, np.uint8).view(bool)),
 }
 
@@ -269,7 +260,7 @@ def test_forged_run_array_is_rejected(name, mnist_sample, tmp_path):
     parts = {**read_members(path), f"{member}.npy": encode_npy(array)}
     path.write_bytes(forge_archive(parts.items()))
 
-    with pytest.raises(CheckpointError, match=r"progress has|bools|the wrong type"):
+    with pytest.raises(CheckpointError, match=r"progress counts|bools|the wrong type"):
         LiveModel.load(path)
 
 

