@@ -159,13 +159,10 @@ class _Replay:
             )
         self._pipe = _PipeFiles(unused)
         self._cursors: dict[Source, Cursor] = {}  # after the last segment of each file
-        # The file of the preceding entry; None if that entry does not consist of rows of a file.
-        self._last_source: Source | None = None
 
     def learn(self, live: LiveModel, entries: Sequence[Entry]) -> LiveModel:
         """Train a model on entries; return it, or a new model if an entry averages models."""
         for entry in entries:
-            last, self._last_source = self._last_source, None
             if entry.models:
                 branches = [self.learn(copy.deepcopy(live), part) for part in entry.models]
                 live = average_live(live, branches)
@@ -178,7 +175,7 @@ class _Replay:
                 if entry.unit == ROUNDS:
                     live = self._learn_in_rounds(live, entry)
                 else:
-                    self._learn_rows(live, entry, last)
+                    self._learn_rows(live, entry)
             except VerificationError:
                 raise
             except DivergedError as error:
@@ -197,11 +194,8 @@ class _Replay:
                 )
         return live
 
-    def _learn_rows(self, live: LiveModel, entry: Entry, last: Source | None) -> None:
-        """Learn rows of a file, rows of files that stand for a pipe, or random draws.
-
-        `last` is the file of the preceding entry, or None if it does not consist of rows of a file.
-        """
+    def _learn_rows(self, live: LiveModel, entry: Entry) -> None:
+        """Learn rows of a file, rows of files that stand for a pipe, or random draws."""
         n_rows = entry.end - entry.start
         if entry.is_stream:
             self._learn_pipe(live, entry)
@@ -213,13 +207,10 @@ class _Replay:
             source = self._sources[entry.sources[0]]
             cursor, before = Cursor(row=entry.start), self._cursors.get(source)
             cursor.is_again, cursor.n_known = entry.is_again, entry.start + entry.n_repeated
-            is_contiguous = before is not None and before.row == entry.start
-            if before is not None and is_contiguous:
+            if before is not None and before.row == entry.start:
                 cursor.offset = before.offset  # so that earlier lines are not split again
-            if not (is_contiguous and source is last):
-                live.cursor.redeliveries.begin_source()
             self._run(live, source, cursor, n_rows)
-            self._cursors[source], self._last_source = live.cursor, source
+            self._cursors[source] = live.cursor
             _require_rows(entry, n_rows - live.cursor.read, f"{source.name} lacks")
 
     def _learn_pipe(self, live: LiveModel, entry: Entry) -> None:

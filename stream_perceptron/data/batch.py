@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -69,64 +69,31 @@ class Rejection(NamedTuple):
 
 @dataclass
 class Redeliveries:
-    """Detects the redelivered rows of a source by their offsets.
-
-    A row is redelivered if its offset is at or below the highest offset of its partition. A row
-    without a readable offset has the status of the row before it. Rows without a readable
-    offset are counted after the last new row that has a readable offset. When that row is
-    redelivered, the same number of rows without a readable offset after it count as redelivered,
-    too; any further rows are new.
+    """Detects redelivered rows: those at or below the highest offset of their partition.
 
     Examples
     --------
     >>> redeliveries = Redeliveries({("p",): 3})
     >>> [redeliveries.update(Offset(("p",), value)) for value in (3, 4, 4)]
     [True, False, True]
-    >>> redeliveries.update(None)
-    False
 
     """
 
     offsets: dict[tuple[str, ...], int] = field(default_factory=dict)  # the highest, by partition
-    last_partition: tuple[str, ...] | None = None  # of the last new row with a readable offset
-    n_unreadable: int = 0  # new rows without a readable offset after that row
-    is_redelivered: bool = False  # whether the last row was redelivered
-    # How many known rows without a readable offset follow the last row; None for no limit.
-    n_known: int | None = None
-
-    def begin_source(self) -> None:
-        """Forget the status of the last row, which belongs to another source or run."""
-        self.is_redelivered, self.n_known = False, None
 
     def copy(self) -> Redeliveries:
         """Return an independent copy."""
-        return replace(self, offsets=dict(self.offsets))
-
-    def raise_offsets(self, offsets: Iterable[Offset | None]) -> None:
-        """Raise the highest offsets to cover rows that are learned even if redelivered."""
-        for offset in offsets:
-            if offset is not None:
-                highest = self.offsets.get(offset.key, offset.value)
-                self.offsets[offset.key] = max(highest, offset.value)
+        return Redeliveries(dict(self.offsets))
 
     def update(self, offset: Offset | None) -> bool:
-        """Return whether the next row is redelivered, given its offset (None if unreadable)."""
-        if offset is not None:
-            highest = self.offsets.get(offset.key)
-            self.is_redelivered = highest is not None and offset.value <= highest
-            self.n_known = None
-            if not self.is_redelivered:
-                self.offsets[offset.key] = offset.value
-                self.last_partition, self.n_unreadable = offset.key, 0
-            elif offset.key == self.last_partition and offset.value == highest:
-                self.n_known = self.n_unreadable
-        elif self.n_known:
-            self.n_known -= 1
-        else:
-            self.is_redelivered &= self.n_known is None
-            self.n_unreadable += not self.is_redelivered
-            self.n_known = None
-        return self.is_redelivered
+        """Return whether the next row is redelivered; a rejected row without an offset is not."""
+        if offset is None:
+            return False
+        highest = self.offsets.get(offset.key)
+        if highest is not None and offset.value <= highest:
+            return True
+        self.offsets[offset.key] = offset.value
+        return False
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from enum import Enum
 
 import numpy as np
 
@@ -27,14 +25,6 @@ class Shards:
 
     def __str__(self) -> str:
         return f"in {self.n:,} shards in rounds of {self.rows:,} rows"
-
-
-class SourceAction(Enum):
-    """What a run does when it reaches a source."""
-
-    SKIP = "skip the source, as it has no further rows"
-    BEGIN = "read rows that do not follow the last row learned"
-    RESUME = "read rows that follow the last row learned"
 
 
 @dataclass
@@ -75,11 +65,7 @@ class Cursor:
 
         The copy is marked as finished if an error below epsilon ended the last run.
         """
-        cursor = replace(
-            self, sources=list(self.sources), redeliveries=copy.deepcopy(self.redeliveries)
-        )
-        if self.has_stream:
-            cursor.redeliveries.begin_source()
+        cursor = replace(self, sources=list(self.sources), redeliveries=self.redeliveries.copy())
         cursor.finished = stop and self.stopped_below == epsilon
         if not cursor.finished:
             cursor.stopped_below = None
@@ -131,13 +117,8 @@ class Cursor:
         return any(source.is_stream for source in self.sources)
 
     def copy_for_saving(self) -> Cursor:
-        """Return a copy with only the state that a later run can use."""
-        if not self.sources:
-            return self.copy_without_position()
-        saved = replace(self, redeliveries=copy.copy(self.redeliveries))
-        if self.has_stream:  # the next run may begin at any row
-            saved.redeliveries.begin_source()
-        return saved
+        """Return the state that a later run can use."""
+        return self if self.sources else self.copy_without_position()
 
     def copy_without_position(self) -> Cursor:
         """Return a copy without a position, for sources without a fingerprint."""
@@ -267,11 +248,6 @@ class Cursor:
         self.epoch, self.index, self.row, self.offset = epoch, index, row, offset
 
     @property
-    def action(self) -> SourceAction:
-        """The action for a source that is read starting at this cursor."""
-        return SourceAction.RESUME if self.row else SourceAction.BEGIN
-
-    @property
     def offsets(self) -> dict[tuple[str, ...], int]:
         """The highest offset read in each partition, keyed by the partition's values as text."""
         return self.redeliveries.offsets
@@ -286,9 +262,6 @@ class Cursor:
         if batch.ends is not None and len(batch):
             self.offset = int(batch.ends[-1])
         self.rejected += len(batch.rejected)
-        if self.is_repeating:
-            self.redeliveries.raise_offsets(batch.offsets)
-        else:
-            for offset in batch.offsets:
-                self.redeliveries.update(offset)
+        for offset in batch.offsets:
+            self.redeliveries.update(offset)
         return rows

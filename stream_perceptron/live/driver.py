@@ -16,7 +16,7 @@ from stream_perceptron.data.source import (
     Request,
     Source,
 )
-from stream_perceptron.live.cursor import Cursor, SourceAction
+from stream_perceptron.live.cursor import Cursor
 from stream_perceptron.live.step_result import StepResult
 
 Step = Callable[[Batch], StepResult]
@@ -67,8 +67,9 @@ def drive(
 class SourceHooks:
     """Functions that a run calls at the beginning and at the end of each source."""
 
-    # Called with the cursor and its new source; may move the cursor within this source.
-    begin: Callable[[Cursor, Source], SourceAction] = lambda cursor, source: cursor.action
+    # Called with the cursor and its new source; may move the cursor within this source. Returns
+    # whether the source has further rows.
+    begin: Callable[[Cursor, Source], bool] = lambda cursor, source: True
     end: Callable[[Source], None] = lambda source: None
 
 
@@ -109,17 +110,13 @@ def read_rows(
                 source.is_stream or not cursor.begins_at_marks
             )
             cursor.move_to_source(epoch, index, *((row, offset) if is_resumed else (0, 0)))
-            action = hooks.begin(cursor, source)
-            if action is not SourceAction.SKIP:
+            if hooks.begin(cursor, source):
                 source_request = _build_request(request, cursor, source, knowledge)
                 interpreter = source.interpreter(source_request)
                 for rows in _prefetch_rows(source.rows(source_request), source, idle):
                     rows.epoch, rows.index = epoch, index
                     if source.should_stop:
                         break
-                    if action is SourceAction.BEGIN:
-                        cursor.redeliveries.begin_source()
-                        action = SourceAction.RESUME
                     yield interpreter, rows
                 if not source.interrupt.is_set:
                     source.end_pass(source_request)

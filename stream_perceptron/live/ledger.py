@@ -15,7 +15,7 @@ from stream_perceptron.data.batch import Batch
 from stream_perceptron.data.fingerprint import FileState, Fingerprint, hash_bytes
 from stream_perceptron.data.sampling import RandomDraws
 from stream_perceptron.data.source import Source
-from stream_perceptron.live.cursor import Cursor, SourceAction
+from stream_perceptron.live.cursor import Cursor
 from stream_perceptron.live.lineage import (
     DRAWS,
     ROWS,
@@ -166,10 +166,8 @@ class Ledger:
                 TrainResult.concatenate(results), np.concatenate(rows), self._is_repeated
             )
 
-    def begin_source(
-        self, notify: Callable[[str], None], cursor: Cursor, source: Source
-    ) -> SourceAction:
-        """Move a cursor to the mark of its new source; return what to do with the source.
+    def begin_source(self, notify: Callable[[str], None], cursor: Cursor, source: Source) -> bool:
+        """Move a cursor to the mark of its new source; return whether it has further rows.
 
         Raises
         ------
@@ -181,7 +179,7 @@ class Ledger:
             self._mark, self._marked_size = None, 0
             self._rejected_before = cursor.rejected
             if not cursor.moves_marks or source.is_stream:
-                return cursor.action
+                return True
             cursor.n_known = 0
             if cursor.row == 0:
                 cursor.sources[cursor.index] = _identify_unread(source)
@@ -191,14 +189,14 @@ class Ledger:
                     notify(notice)
                 self._mark = mark
                 cursor.n_known = 0 if mark is None else mark.n_rows
-                return cursor.action
+                return True
             self._mark = self.marks.adopt(mark, source)
-            action = self._resume_at(cursor, self._mark)
+            self._resume_at(cursor, self._mark)
             if not _is_learned(mark, source):
-                return action
+                return True
             notify(f"{source.name}: already learned ({format_row_count(mark)})")
             self._mark_current_as_finished(source)
-            return SourceAction.SKIP
+            return False
 
     def _find_mark(self, source: Source, fingerprint: Fingerprint) -> Mark | None:
         """Return the mark of a source, if it has one."""
@@ -209,16 +207,13 @@ class Ledger:
             source.mark if source.mark in self.marks else self.marks.find_same_content(source.mark)
         )
 
-    def _resume_at(self, cursor: Cursor, mark: Mark) -> SourceAction:
-        """Move a cursor to a mark; return what to do with the source."""
+    def _resume_at(self, cursor: Cursor, mark: Mark) -> None:
+        """Move a cursor to a mark."""
         self._marked_size = mark.source.size
         cursor.row, cursor.offset = mark.n_rows, mark.source.size if mark.start else 0
         cursor.read += mark.n_rows
         cursor.rejected += mark.n_rejected
         cursor.sources[cursor.index] = mark.source
-        last = self.lineage.entries[-1] if self.lineage.entries else Entry()
-        is_last = (last.sources, last.unit, last.end) == ((mark.source,), ROWS, mark.n_rows)
-        return SourceAction.RESUME if is_last else SourceAction.BEGIN
 
     def end_source(self, cursor: Cursor, source: Source) -> None:
         """Record the end of a source; mark its files as finished unless it was interrupted."""

@@ -63,7 +63,6 @@ class Case:
     kind: str  # one of KINDS
     records: list[bytes] = field(default_factory=list)  # the rows of a pipe, as bytes
     header: bytes = b""
-    has_offset: list[bool] = field(default_factory=list)  # whether each record has a readable one
     keeps_rejected: bool = False  # whether rejected rows are written to a file
 
     def __str__(self) -> str:
@@ -441,13 +440,8 @@ def draw_pipe_case(rng, table, null_text, damage_rate):
     table.columns = [*table.kinds, table.label]
     form = rng.choice(["csv", "objects"])
     columns = [*table.columns, "p", "o"]
-    records, has_offset, offsets = [], [], {"left": 0, "right": 0}
-    unreadable = rng.choice([0.0, 0.0, 0.1, 0.4])
+    records, offsets = [], {"left": 0, "right": 0}
     for _ in range(rng.randrange(1, 60)):
-        has_offset.append(rng.random() >= unreadable)
-        if not has_offset[-1]:
-            records.append(draw_unreadable_row(rng, form, columns))
-            continue
         partition = rng.choice(list(offsets))
         offsets[partition] += rng.randrange(1, 3)
         row = table.row() | {"p": partition, "o": offsets[partition]}
@@ -472,23 +466,7 @@ def draw_pipe_case(rng, table, null_text, damage_rate):
     header = ",".join(columns).encode() + b"\n" if form == "csv" else b""
     options = draw_options(rng, table, [form], "pipe", null_text)
     options += ["--position", "p,o"]
-    return Case([], [form], options, "pipe", records, header, has_offset)
-
-
-def draw_unreadable_row(rng, form, columns):
-    """Return a row without a readable offset."""
-    if form == "csv":
-        cells = ["1"] * len(columns)
-        cells[-1] = rng.choice(["", "nan", "1.5", "x"])
-        return ",".join(rng.choice([cells, [*cells, "1"], cells[:-1]])).encode() + b"\n"
-    rows = [
-        '{"p": "left", "o": NaN}',
-        '{"p": "left", "o": 5',
-        '{"o": 5}',
-        "[1]",
-        '{"p": "a", "o": null}',
-    ]
-    return rng.choice(rows).encode() + b"\n"
+    return Case([], [form], options, "pipe", records, header)
 
 
 class Learner:
@@ -640,7 +618,7 @@ def feed_in_pieces(rng: random.Random, learner: Learner) -> int:
     records, n_splits = learner.case.records, 0
     for _ in range(rng.randrange(5)):
         n_learned = learner.rows()
-        start = choose_redelivery_start(rng, learner, n_learned)
+        start = rng.randint(0, n_learned)
         delivered = records[start : max(n_learned, rng.randrange(len(records) + 1))]
         n_splits += 1
         feed = partial(learner.feed, delivered, is_slow=rng.random() < 0.5)
@@ -649,14 +627,9 @@ def feed_in_pieces(rng: random.Random, learner: Learner) -> int:
         else:
             feed("--save-every", str(rng.randrange(1, 9)))
     for _ in range(rng.choice([1, 2])):
-        rest = records[choose_redelivery_start(rng, learner, learner.rows()) :]
+        rest = records[rng.randint(0, learner.rows()) :]
         learner.feed(rest, is_slow=rng.random() < 0.5)
     return n_splits
-
-
-def choose_redelivery_start(rng, learner, n_learned):
-    """Return the index at which delivery resumes: a row with a readable offset, or the next row."""
-    return rng.choice([*(i for i in range(n_learned) if learner.case.has_offset[i]), n_learned])
 
 
 def read_rejected_rows(learner):
