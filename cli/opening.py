@@ -109,7 +109,7 @@ def _open_sources_and_model(
     else:
         marks = None if o.reads_whole_files else saved.marks
         seed = o.seed if _has_only_rejected(saved) else saved.model.seed_
-        sources = o.open_sources(signals, seed, saved.cursor.header, marks)
+        sources = o.open_sources(signals, seed, marks)
     if o.ray is not None:
         from stream_perceptron.distributed.shards import require_parquet
 

@@ -17,7 +17,6 @@ from .signals import Signals
 from .values import CLASS_WEIGHT, CLASSES, NAMES, SCALE
 
 if TYPE_CHECKING:
-    from stream_perceptron.data.fingerprint import PipeHeader
     from stream_perceptron.data.schema import ReadOptions
     from stream_perceptron.data.source import Source
     from stream_perceptron.live.marks import Marks
@@ -199,7 +198,6 @@ class TrainingOptions(ReadingOptions, JsonOption):
         self,
         signals: Signals,
         seed: int,
-        header: PipeHeader | None = None,
         marks: Marks | None = None,
     ) -> list[Source]:
         """Open the sources; with --random, return one source that draws from all of them.
@@ -215,7 +213,7 @@ class TrainingOptions(ReadingOptions, JsonOption):
         for path, finished_source in zip(self.sources, finished, strict=False):
             if opened:
                 signals.check()
-            opened.append(finished_source or open_source(path, self.file_format, signals, header))
+            opened.append(finished_source or open_source(path, self.file_format, signals))
         return [RandomDraws(opened, seed)] if self.at_random else opened
 
 

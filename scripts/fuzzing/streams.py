@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import bz2
-import gzip
 import itertools
-import lzma
 import os
 import time
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -33,11 +29,6 @@ _TEMPLATES = (
     "{0} 1:1\n", "1 {0}:1\n", "1 {0}{0}{0}:1\n", "1 2147483648:1 {0}:1\n", " {0}:1",
     '{{"t": "w{0}", "a": 1, "label": "x"}}\n', '{{"x": [{0}, 1], "y": {0}}}\n', "x,1,2,{0}\n",
 )  # fmt: skip
-_COMPRESSORS: tuple[Callable[[bytes], bytes], ...] = (
-    lambda data: gzip.compress(data, 9), bz2.compress, lzma.compress,
-    lambda data: bytes(pa.compress(data, "zstd")), lambda data: gzip.compress(gzip.compress(data)),
-    lambda data: zlib.compress(data),
-)  # fmt: skip
 
 
 def run_case(rng: np.random.Generator, folder: Path) -> str:
@@ -54,7 +45,7 @@ def run_case(rng: np.random.Generator, folder: Path) -> str:
         arguments += ["-p", "-"] * (name == "learn" and rng.integers(2))
     else:
         arguments += ["-m", str(model)]
-    kind = str(rng.choice(["text", "numbered", "longer", "packed", "binary", "bytes"]))
+    kind = str(rng.choice(["text", "numbered", "longer", "binary", "bytes"]))
     n_bytes = int(rng.choice([2**10, 2**20, 2**24, _MAX_BYTES]))
     reader, writer = os.pipe()
     child = os.fork()
@@ -91,11 +82,6 @@ def _generate_stream(rng: np.random.Generator, kind: str) -> Iterator[bytes]:
     text = _TEXTS[rng.integers(len(_TEXTS))]
     if kind == "binary":
         yield from _generate_binary(rng)
-        return
-    if kind == "packed":
-        compress = _COMPRESSORS[rng.integers(len(_COMPRESSORS))]
-        data = compress(start + text * (2 ** (20 if b"\n" in text else 26) // len(text)))
-        yield from itertools.repeat(data, 4)  # more rows would take too long
         return
     yield start
     if kind == "text":

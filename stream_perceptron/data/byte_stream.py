@@ -139,16 +139,16 @@ class ByteStream:
         read: Callable[[int], bytes],
         read_into: Callable[[memoryview], int] | None = None,
         pipe: Pipe | None = None,
-        compressed: ByteStream | None = None,
+        is_compressed: bool = False,
         descriptor: int | None = None,
     ) -> None:
         self.name = name
         self.descriptor = descriptor  # of a local file, compressed or not
-        self.pipe = pipe  # None for files, and for decompressed bytes
+        self.pipe = pipe  # None for files
+        self.is_compressed = is_compressed  # whether the stream returns decompressed bytes
         self.idle: IdleCallback | None = None  # called while waiting for a pipe
         # Whether the last read from a pipe returned few bytes, so that hardly more can be ready.
         self.was_read_short = False
-        self._compressed = compressed  # the bytes that this stream decompresses
         self._read = read
         self._read_into = read_into
         self.n_bytes = 0  # bytes read, including those put back
@@ -157,21 +157,14 @@ class ByteStream:
         self._is_interrupted = False
 
     @property
-    def is_compressed(self) -> bool:
-        """Whether the stream returns decompressed bytes."""
-        return self._compressed is not None
-
-    @property
     def is_interrupted(self) -> bool:
         """Whether the stream has ended early because of an interrupt."""
-        if self._compressed is not None:
-            return self._compressed.is_interrupted
         return self._is_interrupted
 
     def count_ready_bytes(self) -> int:
         """Return the number of bytes that are ready, or 0 if this number is unknown."""
-        if self._compressed is not None:
-            return 1 if self._compressed.pipe is None else self._compressed.count_ready_bytes()
+        if self.is_compressed:
+            return 1
         return 0 if self.pipe is None else self.pipe.count_ready_bytes()
 
     def read_available(self, max_size: int = _CHUNK_SIZE) -> bytes:
@@ -249,7 +242,7 @@ class ByteStream:
     @property
     def has_ended(self) -> bool:
         """Whether the end of the data has been reached."""
-        return self._is_at_end and not (self.is_compressed and self.is_interrupted)
+        return self._is_at_end
 
     def _read_next(self, size: int) -> bytes:
         """Return at most `size` unbuffered bytes; none at the end or after an interrupt."""
@@ -293,7 +286,14 @@ class ByteStream:
 
 
 def open_bytes(path: str, interrupt: Interrupt | None = None) -> ByteStream:
-    """Open a path, a URI or - for stdin; detect compression from the first bytes."""
+    """Open a path, a URI or - for stdin; detect compression from the first bytes.
+
+    Raises
+    ------
+    SourceError
+        If the source cannot be opened, or is a pipe with compressed data.
+
+    """
     name = get_display_name(path)
     with convert_errors(name):
         if is_stream(path):
@@ -312,7 +312,12 @@ def open_bytes(path: str, interrupt: Interrupt | None = None) -> ByteStream:
         read = _make_zstandard_decompressor(source)
     if read is None:
         return source
-    return ByteStream(name, read, compressed=source, descriptor=source.descriptor)
+    if source.pipe is not None:
+        raise SourceError(
+            f"{name}: compressed data, which a pipe cannot carry: decompress it first, for example "
+            "with zcat"
+        )
+    return ByteStream(name, read, is_compressed=True, descriptor=source.descriptor)
 
 
 def spool_to_file(stream: ByteStream) -> IO[bytes]:
@@ -351,7 +356,6 @@ class Pipe(_File):
         from termios import FIONREAD  # lazy import: files do not need it
 
         super().__init__(descriptor)
-        self.id = _identify_pipe(descriptor)
         self.has_ended = False  # whether `read_line` has reached the end
         self._interrupt = interrupt
         self._request = FIONREAD
@@ -410,8 +414,6 @@ def _make_decompressor(
         except SourceError:
             raise
         except EOFError:
-            if source.is_interrupted:
-                return b""
             raise SourceError(f"{source.name}: its {name} data ends too early") from None
         except errors:  # not all exceptions, because some end the wait for data
             raise SourceError(f"{source.name}: its {name} data is damaged") from None
@@ -424,17 +426,7 @@ def _make_zstandard_decompressor(source: ByteStream) -> Callable[[int], bytes]:
     import pyarrow as pa
 
     stream = pa.CompressedInputStream(pa.PythonFile(source, "r"), "zstd")
-
-    def read(size: int) -> bytes:
-        try:
-            # An interrupt discards the bytes that this call has decompressed.
-            return stream.read(min(size, _MAX_ZSTANDARD))  # type: ignore[no-any-return]
-        except (OSError, pa.ArrowException):
-            if source.is_interrupted:
-                return b""
-            raise
-
-    return read
+    return lambda size: stream.read(min(size, _MAX_ZSTANDARD))
 
 
 def first_line(error: Exception) -> str:
@@ -483,16 +475,6 @@ def _open_pipe(path: str, interrupt: Interrupt) -> ByteStream:
         fcntl.fcntl(descriptor, _SET_PIPE_SIZE, _CHUNK_SIZE)
     pipe = Pipe(descriptor, interrupt)
     return ByteStream(get_display_name(path), pipe.read, pipe.read_into, pipe)
-
-
-def _identify_pipe(descriptor: int) -> str:
-    """Return a string that identifies an anonymous pipe; an empty string for anything else."""
-    try:
-        pipe = os.readlink(f"/proc/self/fd/{descriptor}")
-        with open("/proc/sys/kernel/random/boot_id") as file:
-            return f"{pipe} {file.read().strip()}" if pipe.startswith(("pipe:", "socket:")) else ""
-    except OSError:
-        return ""
 
 
 def is_readable(descriptor: int, seconds: float | None) -> bool:

@@ -105,20 +105,6 @@ def build_changed_error(name: str) -> SourceError:
     )
 
 
-@dataclass(frozen=True)
-class PipeHeader:
-    """The start of an anonymous pipe, for the next run on the same pipe.
-
-    Nothing is stored for a FIFO, because its writer may start again.
-    """
-
-    pipe: str  # identifies the pipe
-    # The header, or a line with the format of the rows but without their content. Invalid UTF-8
-    # bytes are lone surrogates.
-    line: str
-    is_header: bool  # whether the line is a header, to be read again before the next rows
-
-
 def hash_bytes(data: bytes) -> str:
     """Return the SHA-256 of bytes in hexadecimal."""
     import hashlib  # lazy import: runs without a checkpoint do not need it

@@ -12,7 +12,6 @@ from stream_perceptron.data.byte_stream import (
     open_bytes,
     spool_to_file,
 )
-from stream_perceptron.data.fingerprint import PipeHeader
 from stream_perceptron.data.foreign import (
     reject_json_array,
     reject_unsupported_content,
@@ -36,7 +35,6 @@ def open_source(
     path: str,
     file_format: str | None = None,
     interrupt: Interrupt | None = None,
-    header: PipeHeader | None = None,
 ) -> Source:
     """Open a source of any format.
 
@@ -50,8 +48,6 @@ def open_source(
         first line of text.
     interrupt
         Ends the input early, as a signal does.
-    header
-        The start of the pipe as read by an earlier run; used only if the pipe is the same.
 
     Raises
     ------
@@ -65,7 +61,7 @@ def open_source(
     5000
 
     """
-    source = _open(path, file_format, interrupt, header)
+    source = _open(path, file_format, interrupt)
     source.interrupt = interrupt or NoInterrupt()
     return source
 
@@ -74,7 +70,6 @@ def _open(
     path: str,
     file_format: str | None,
     interrupt: Interrupt | None,
-    header: PipeHeader | None,
 ) -> Source:
     """Open a source of any format; the caller sets its interrupt."""
     reject_unsupported_path(path)
@@ -99,7 +94,7 @@ def _open(
     def choose_format(first_line: str, options: ReadOptions) -> LineFormat:
         return _create_line_format(file_format, first_line, stream.name, options)
 
-    return LineSource(path, stream, choose_format, header)
+    return LineSource(path, stream, choose_format)
 
 
 def _create_line_format(

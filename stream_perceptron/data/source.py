@@ -16,9 +16,8 @@ from stream_perceptron.data.byte_stream import (
     NoInterrupt,
     get_display_name,
     is_stream,
-    read_version,
 )
-from stream_perceptron.data.fingerprint import FileState, Fingerprint, PipeHeader
+from stream_perceptron.data.fingerprint import FileState, Fingerprint
 from stream_perceptron.data.interpreter import Context
 from stream_perceptron.data.interpreter.context import BYTE_SCALE
 from stream_perceptron.data.interpreter.record import Sample, are_pixels
@@ -228,14 +227,12 @@ class Source(ABC):
 
     is_random = False  # whether its rows are drawn at random
     replaces_pipe = False  # whether it is a file with the rows of an earlier pipe
-    header: PipeHeader | None = None  # of an anonymous pipe
 
     def __init__(self, path: str) -> None:
         self.interrupt: Interrupt = NoInterrupt()
         self.path = path
         self.name = get_display_name(path)
         self.is_stream = is_stream(path)
-        self.version = read_version(path)
         # The state of a local file when it was opened or, for text, when its rows were first read.
         self.state = None if self.is_stream else FileState.find(path)
 
@@ -343,14 +340,7 @@ class Source(ABC):
         raise NotImplementedError
 
     def end_pass(self, request: Request) -> None:  # noqa: B027, only text may change
-        """End a pass over the rows; check that a later pass has read the same content as the first.
-
-        Raises
-        ------
-        SourceError
-            If the content has changed.
-
-        """
+        """End a pass over the rows."""
 
     def has_grown(self, known_fingerprint: Fingerprint) -> bool:
         """Whether there are rows after those that `known_fingerprint` covers."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from stream_perceptron.data.batch import Batch, Redeliveries
-from stream_perceptron.data.fingerprint import Fingerprint, PipeHeader
+from stream_perceptron.data.fingerprint import Fingerprint
 from stream_perceptron.data.source import Source
 from stream_perceptron.errors import CheckpointError
 
@@ -52,8 +52,6 @@ class Cursor:
     # The size in bytes of each output file up to the last learned row, keyed by the file's path
     # relative to the checkpoint.
     outputs: dict[str, int] = field(default_factory=dict)
-    # The header of the last pipe, if the pipe may continue.
-    header: PipeHeader | None = None
     redeliveries: Redeliveries = field(default_factory=Redeliveries)
     # The split into shards, if any; `index` and `row` are then 0.
     shards: Shards | None = None
@@ -124,7 +122,7 @@ class Cursor:
         """Return a copy without a position, for sources without a fingerprint."""
         return Cursor(
             read=self.read, rejected=self.rejected, outputs=self.outputs,
-            redeliveries=self.redeliveries, header=self.header,
+            redeliveries=self.redeliveries,
         )  # fmt: skip
 
     def resume(self, sources: Sequence[Source], again: bool, passes: int | None) -> Cursor:
@@ -192,7 +190,7 @@ class Cursor:
         """Return a cursor before the first row of these sources."""
         return Cursor(
             list(sources), at_random, redeliveries=self.redeliveries, shards=shards,
-            outputs=self.outputs, header=self.header, is_again=is_again,
+            outputs=self.outputs, is_again=is_again,
         )  # fmt: skip
 
     def _is_continued_by(self, sources: Sequence[Source], again: bool) -> bool:

@@ -283,8 +283,6 @@ class Ledger:
         source = sources[batch.index]
         start, n_repeated = cursor.row, cursor.count_repeated(len(batch))
         rows = cursor.move(batch, source.is_stream or source.replaces_pipe)
-        if source.header is not None:
-            cursor.header = source.header
         unit, seed, source_range = ROWS, 0, slice(cursor.index, cursor.index + 1)
         if isinstance(source, RandomDraws):
             unit, seed, source_range = DRAWS, source.seed, slice(None)

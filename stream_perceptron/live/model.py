@@ -15,7 +15,6 @@ import numpy as np
 from stream_perceptron.data import roles
 from stream_perceptron.data.batch import Batch
 from stream_perceptron.data.byte_stream import IdleCallback
-from stream_perceptron.data.fingerprint import PipeHeader
 from stream_perceptron.data.labels import LABEL_TYPES
 from stream_perceptron.data.naming import is_position
 from stream_perceptron.data.schema import ReadOptions, Schema
@@ -467,9 +466,6 @@ class LiveModel:
             run_cursor.outputs = self.cursor.outputs
         if run_cursor.finished:
             self.ledger.cursor = run_cursor
-        if any(source.is_stream for source in sources):
-            header = _find_last_header(sources) or self.cursor.header
-            self.cursor.header = None if run_cursor.finished else header
 
     def interpret(
         self,
@@ -643,12 +639,6 @@ def _count_done(batch: Batch, result: TrainResult) -> int:
     if result.diverged or result.memory_error is not None:
         return int(batch.rows[n])
     return int(batch.rows[n - 1]) + 1 if result.stopped else len(batch)
-
-
-def _find_last_header(sources: Sequence[Source]) -> PipeHeader | None:
-    """Return the header of the last pipe that has been read."""
-    headers = [source.header for source in sources if source.header is not None]
-    return headers[-1] if headers else None
 
 
 def _split_rows(

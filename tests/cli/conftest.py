@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import subprocess
 from pathlib import Path
 
@@ -44,8 +43,6 @@ def inputs_by_format(mnist_sample, labels_and_pixels):
         "arrow": (DIGIT_OPTIONS, encode_ipc(table)),
         "arrow file": (DIGIT_OPTIONS, encode_ipc(table, new_writer=pa.ipc.new_file)),
         "csv": (SCALED_DIGIT_OPTIONS, text),
-        "csv.gz": (SCALED_DIGIT_OPTIONS, gzip.compress(text, 1)),
-        "csv.zst": (SCALED_DIGIT_OPTIONS, pa.compress(text, codec="zstd", asbytes=True)),
         "csv with CRLF": (SCALED_DIGIT_OPTIONS, b"\xef\xbb\xbf" + text.replace(b"\n", b"\r\n")),
         "tsv without header": (SCALED_DIGIT_OPTIONS, encode_csv(table_rows, delimiter="\t")),
         "json, flat": (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import random
@@ -47,7 +48,7 @@ def collect_predictions(path, options, lines, preamble=b""):
 
 
 FORMATS = (
-    "parquet", "arrow", "arrow file", "csv", "csv.gz", "csv.zst", "csv with CRLF",
+    "parquet", "arrow", "arrow file", "csv", "csv with CRLF",
     "tsv without header", "json, flat", "json, pixels", "json, x and y", "json, features",
 )  # fmt: skip
 
@@ -64,6 +65,17 @@ def test_every_format_gives_the_same_model_by_path_and_by_pipe(
 
     assert load_outcome(tmp_path / "path.npz") == expected_outcome
     assert load_outcome(tmp_path / "pipe.npz") == expected_outcome
+
+
+def test_compressed_data_in_a_pipe_is_rejected():
+    command, data = [COMMAND, "learn"], gzip.compress(b"a,label\n1,x\n")
+    result = subprocess.run(command, input=data, capture_output=True)
+
+    assert (result.returncode, result.stderr.decode()) == (
+        1,
+        "Error: stdin: compressed data, which a pipe cannot carry: "
+        "decompress it first, for example with zcat\n",
+    )
 
 
 @pytest.mark.slow

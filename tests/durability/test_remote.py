@@ -17,7 +17,7 @@ from helpers import COMMAND, capture_state, load_recipe, read_contents, start, w
 
 from stream_perceptron import LiveModel
 from stream_perceptron.data import open_source
-from stream_perceptron.data.byte_stream import read_version, strip_credentials
+from stream_perceptron.data.byte_stream import strip_credentials
 
 EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
@@ -267,8 +267,6 @@ def test_text_object_is_read_in_passes_and_resumed_after_it_grows(s3_port, tmp_p
     upload(s3_port, source, "s.csv")
     run("learn", remote, "-m", grown, "--quiet", check=0)
     assert LiveModel.load(grown).progress.rows == 3100
-    versions = [saved.version for saved in LiveModel.load(grown).cursor.sources]
-    assert versions == [read_version(remote)]
 
     part = tmp_path / "part.npz"
     run("learn", remote, "-m", part, "--limit", "1000", "--quiet", check=0)
@@ -282,12 +280,8 @@ def test_text_object_is_read_in_passes_and_resumed_after_it_grows(s3_port, tmp_p
     run("learn", remote, "-m", whole, "--quiet", check=0)
     upload(s3_port, source, "s.csv")
     again = run("learn", remote, "-m", whole, check=0)
-    source.write_text(text[:-2] + "w\n")
-    upload(s3_port, source, "s.csv")
-    changed = run("learn", remote, "-m", whole, check=1)
 
     assert "nothing new" in again.stderr
-    assert "it has changed since 3,100 rows of it were learned; to learn" in changed.stderr
 
 
 @pytest.mark.parametrize("position", [8, 4090])

@@ -26,6 +26,7 @@ from stream_perceptron.data.byte_stream import (
     first_line,
     open_bytes,
     open_file,
+    read_version,
     spool_to_file,
 )
 from stream_perceptron.data.fingerprint import Fingerprint
@@ -68,7 +69,7 @@ class ArrowSource(Source):
         self.require_unchanged()
         with open_file(self.path) as file:
             schema = self._columns.serialize().to_pybytes()
-            return [Fingerprint.of_file(self.name, file.size(), schema, self.version)]
+            return [Fingerprint.of_file(self.name, file.size(), schema, read_version(self.path))]
 
     def rows(self, request: Request) -> Iterator[ArrowRows]:
         table = self._table(request)

@@ -22,7 +22,7 @@ from stream_perceptron.data.arrow.rows import (
 )
 from stream_perceptron.data.arrow.types import is_list, read_declared_classes
 from stream_perceptron.data.batch import BATCH_ROWS, MAX_BATCH_ROWS
-from stream_perceptron.data.byte_stream import first_line, format_reason, open_file
+from stream_perceptron.data.byte_stream import first_line, format_reason, open_file, read_version
 from stream_perceptron.data.fingerprint import Fingerprint
 from stream_perceptron.data.source import Opening, Request, Source
 from stream_perceptron.errors import SourceError
@@ -84,7 +84,7 @@ class ParquetSource(Source):
         length = self._file.metadata.serialized_size
         self._input_file.seek(self._size - _FOOTER_END - length)
         footer = self._input_file.read(length)
-        return [Fingerprint.of_file(self.name, self._size, footer, self.version)]
+        return [Fingerprint.of_file(self.name, self._size, footer, read_version(self.path))]
 
     @property
     def groups(self) -> list[int]:

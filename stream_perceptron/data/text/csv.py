@@ -64,11 +64,6 @@ class CsvFormat:
         """The number of lines before the first record."""
         return int(self.header is not None)
 
-    @property
-    def template_line(self) -> str:
-        """A row of zeros with the same delimiter."""
-        return self.dialect.delimiter.join("0" * self._n_fields)
-
     def records(self, lines: Iterator[RawLines]) -> Iterator[RawLines]:
         """Yield the records in blocks of lines."""
         return join_records(lines, self.dialect, self._n_fields)

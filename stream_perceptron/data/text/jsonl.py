@@ -37,7 +37,6 @@ class JsonFormat:
     has_comments = False
     spans_lines = False
     n_header_lines = 0
-    template_line = "{}"
 
     def records(self, lines: Iterator[RawLines]) -> Iterator[RawLines]:
         """Yield the lines, each of which is a record."""

@@ -27,7 +27,6 @@ class LibsvmFormat:
     has_comments = True
     spans_lines = False
     n_header_lines = 0
-    template_line = "0 1:0"
 
     def records(self, lines: Iterator[RawLines]) -> Iterator[RawLines]:
         """Yield the lines, each of which is a record unless it is a comment."""

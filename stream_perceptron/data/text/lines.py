@@ -13,14 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_perceptron.data.batch import MAX_BATCH_ROWS, ContentReader
-from stream_perceptron.data.byte_stream import ByteStream, is_remote, open_bytes, read_version
+from stream_perceptron.data.byte_stream import ByteStream, is_remote, open_bytes
 from stream_perceptron.data.cell_rows import CellInterpreter, CellRows
 from stream_perceptron.data.cells import Cells
 from stream_perceptron.data.fingerprint import (
     START_BYTES,
     FileState,
     Fingerprint,
-    PipeHeader,
     build_changed_error,
     hash_bytes,
 )
@@ -47,10 +46,6 @@ class LineFormat(Protocol):
     @property
     def n_header_lines(self) -> int:
         """The number of lines before the first record."""
-
-    @property
-    def template_line(self) -> str:
-        """A placeholder line, from which the same format is detected again."""
 
     def records(self, lines: Iterator[RawLines]) -> Iterator[RawLines]:
         """Yield the records in blocks of lines."""
@@ -137,28 +132,19 @@ class LineSource(Source):
         path: str,
         stream: ByteStream,
         choose_format: Callable[[str, ReadOptions], LineFormat],
-        header: PipeHeader | None = None,
     ) -> None:
         super().__init__(path)
         self._byte_stream = stream
         self._lines = self._read_lines()
         self._n_line_bytes = 0  # the number of bytes in the lines read from a pipe so far
         self._n_record_bytes = 0  # the number of these bytes in complete records
-        self._is_quote_open = False  # whether the last of the first lines leaves a quote open
         self._ends_within_record = False  # whether the lines of a pipe end within a record
         self._first_pass_end: int | None = None  # the end of the last row of the first pass
         self._hasher: PrefixHasher | None = None  # for the file that the first pass reads
-        self._first_pass_identity: Fingerprint | None = None  # of the bytes read in the first pass
         self._first_blocks: list[RawLines] = []  # the first lines, blank ones included
         self._n_first_bytes = 0  # the number of bytes in these blocks
         self._first_lines: list[bytes | None] = []  # the first lines that are not blank
         self._must_forget_names = False
-        if header is not None and (stream.pipe is None or stream.pipe.id != header.pipe):
-            header = None
-        if header is not None and header.is_header:
-            line = header.line.encode(errors="surrogateescape")
-            stream.unread(line)
-            stream.n_bytes += len(line)
         first = 0  # the index of the first line that is not too long
         while self._read_first_line(first) is None and first < len(self._first_lines):
             first += 1
@@ -173,8 +159,6 @@ class LineSource(Source):
             self._first_index = self._first_lines[:data_line].count(None)
         else:
             self._choose_format = partial(choose_format, self._decode_first_line(first))
-        if header is not None:  # the first line may be the rest of a row
-            self._choose_format = partial(choose_format, header.line.rstrip("\r\n"))
         self._format = self._choose_format(ReadOptions())
 
     @property
@@ -183,7 +167,7 @@ class LineSource(Source):
 
     @property
     def stream(self) -> ByteStream | None:
-        return self._byte_stream if self.is_stream and not self._byte_stream.is_compressed else None
+        return self._byte_stream if self.is_stream else None
 
     @property
     def n_lost_bytes(self) -> int:
@@ -192,15 +176,11 @@ class LineSource(Source):
         return max(0, self._byte_stream.n_bytes - self._n_record_bytes)
 
     def _read_lines(self) -> Iterator[RawLines]:
-        """Yield the lines of the stream; after an interrupt, stop at the end of a record."""
+        """Yield the lines of the stream; after an interrupt, stop at the end of a line."""
         if self._byte_stream.peek(len(_BYTE_ORDER_MARK)) == _BYTE_ORDER_MARK:
             self._n_record_bytes += len(self._byte_stream.read(len(_BYTE_ORDER_MARK)))
             self._n_line_bytes = self._n_record_bytes
-        yield from read_lines(
-            self._byte_stream,
-            MAX_BATCH_ROWS,
-            lambda: self._is_quote_open or self._n_line_bytes > self._n_record_bytes,
-        )
+        yield from read_lines(self._byte_stream, MAX_BATCH_ROWS)
 
     def _read_first_line(self, number: int) -> bytes | None:
         """Return one of the first nonblank lines; None if it does not exist or is too long."""
@@ -284,9 +264,7 @@ class LineSource(Source):
             n_complete = len(records) - is_open
             yield from (record for record in records[index:n_complete] if record is not None)
             index = max(index, n_complete)
-            self._is_quote_open = is_open
             self._read_first_line(n_lines)
-            self._is_quote_open = False
             if len(self._first_lines) == n_lines:
                 # The line may have been read as part of a header with an open quote.
                 if index < n_lines and index >= len(records):
@@ -309,7 +287,6 @@ class LineSource(Source):
 
     def _read_pipe(self) -> Iterator[tuple[RawLines, None]]:
         """Yield the records of a pipe."""
-        self._store_header()
         header = self._first_index if self._format.n_header_lines else -1
         size = 0  # the number of bytes in an incomplete record
         for lines in self._format.records(self._read_pipe_lines()):
@@ -333,16 +310,6 @@ class LineSource(Source):
             self._n_line_bytes += lines.size
             yield lines
         self._ends_within_record = self._n_line_bytes > self._n_record_bytes
-
-    def _store_header(self) -> None:
-        """Read the first line of an anonymous pipe, and store the header for the next run."""
-        first = self._read_first_line(self._first_index)
-        if first is None or self._byte_stream.pipe is None or not self._byte_stream.pipe.id:
-            return
-        line, is_header = self._format.template_line, self._format.n_header_lines > 0
-        if is_header:
-            line = first.decode(errors="surrogateescape")
-        self.header = PipeHeader(self._byte_stream.pipe.id, line, is_header)
 
     def _read_file(self, request: Request) -> Iterator[tuple[RawLines, NDArray[np.intp]]]:
         """Yield the records of a file from the requested start onward, each with its end offset."""
@@ -425,17 +392,9 @@ class LineSource(Source):
     def end_pass(self, request: Request) -> None:
         if self.is_stream or request.known_fingerprint is None:
             return
-        end, hasher = self._find_pass_end(request), self._hasher
-        if not request.epoch:
-            self._first_pass_identity, _ = self.identify(end)
-            if hasher is not None:
-                hasher.close()
-            return
-        expected = self._first_pass_identity or request.known_fingerprint
-        is_unchanged = hasher is not None and hasher.is_unchanged_at(self.path)
-        self.version = read_version(self.path)
-        if expected.has_changed or not (is_unchanged or self.find_matching([expected])):
-            raise build_changed_error(self.name)
+        if self._hasher is not None and not request.epoch:
+            self._hasher.identify(self._find_pass_end(request))
+            self._hasher.close()
 
     def fingerprints(self) -> list[Fingerprint]:
         if self.is_stream:
@@ -443,10 +402,7 @@ class LineSource(Source):
         return [self._identify_prefix(None)]
 
     def find_matching(self, fingerprints: Iterable[Fingerprint]) -> list[Fingerprint]:
-        """Return the fingerprints that match the first bytes, in ascending order of size.
-
-        An object at a URI must also have the same version, or have grown.
-        """
+        """Return the fingerprints that match the first bytes, in ascending order of size."""
         comparable = [
             fingerprint
             for fingerprint in fingerprints
@@ -454,7 +410,11 @@ class LineSource(Source):
         ]
         comparable.sort(key=lambda fingerprint: fingerprint.size)
         if is_remote(self.path):
-            return [fingerprint for fingerprint in comparable if self._matches_object(fingerprint)]
+            return [
+                fingerprint
+                for fingerprint in comparable
+                if self._identify_prefix(fingerprint.size) == fingerprint
+            ]
         self._hasher = PrefixHasher(self.path)
         matches = [
             fingerprint
@@ -463,15 +423,6 @@ class LineSource(Source):
         ]
         self._hasher.close()
         return matches
-
-    def _matches_object(self, fingerprint: Fingerprint) -> bool:
-        """Return whether an object at a URI matches a fingerprint."""
-        if (
-            replace(self._identify_prefix(fingerprint.size), version=fingerprint.version)
-            != fingerprint
-        ):
-            return False
-        return fingerprint.version in ("", self.version) or self.has_grown(fingerprint)
 
     def identify(self, size: int) -> tuple[Fingerprint, str]:
         if self._hasher is None:
@@ -504,8 +455,8 @@ class LineSource(Source):
     def _identify_prefix(self, size: int | None) -> Fingerprint:
         """Return the fingerprint of the first `size` bytes, or of the whole file.
 
-        An object at a URI is identified by its version and its first few bytes, because
-        otherwise it would have to be read twice.
+        An object at a URI is identified by its first few bytes, because otherwise it would have to
+        be read twice.
         """
         if not is_remote(self.path):
             return PrefixHasher(self.path).identify(size)
@@ -513,9 +464,7 @@ class LineSource(Source):
         first = stream.read(START_BYTES if size is None else min(size, START_BYTES))
         while size is None and stream.read_available():
             pass
-        return Fingerprint(
-            self.name, stream.n_bytes if size is None else size, hash_bytes(first), self.version
-        )
+        return Fingerprint(self.name, stream.n_bytes if size is None else size, hash_bytes(first))
 
 
 def _exclude_header(n: int, header: int) -> list[tuple[int, int]]:

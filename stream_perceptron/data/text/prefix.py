@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 
 from stream_perceptron.data.byte_stream import ByteStream, get_display_name, open_bytes
@@ -94,10 +93,6 @@ class PrefixHasher:
                 f"{get_display_name(self._path)}: another file has replaced it: run the command "
                 "again"
             )
-
-    def is_unchanged_at(self, path: str) -> bool:
-        """Return whether `path` leads to this file, unchanged since the last call to `identify`."""
-        return os.path.exists(path) and self._state == FileState.of(path)
 
 
 def _is_changed(before: FileState, now: FileState) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib import import_module
@@ -125,14 +125,11 @@ class RawLines:
         return [self.data[a:b] for a, b in zip([self.begin, *ends], ends, strict=False)]
 
 
-def read_lines(
-    stream: ByteStream, max_lines: int, is_record_open: Callable[[], bool] = lambda: False
-) -> Iterator[RawLines]:
+def read_lines(stream: ByteStream, max_lines: int) -> Iterator[RawLines]:
     """Yield blocks of at most `max_lines` whole lines as they arrive.
 
     A newline is added to the last line if it has none. A line that is too long to keep is yielded
-    in parts. After an interrupt, reading continues to the end of the current record:
-    `is_record_open` returns whether the lines so far end within a record.
+    in parts. After an interrupt, reading continues to the end of the current line.
     """
     buffer = bytearray(_INITIAL_BUFFER_BYTES)
     n = 0  # the number of bytes in an unfinished line
@@ -169,14 +166,13 @@ def read_lines(
         if line:
             yield from _split_block(line + b"\n", max_lines)
         return
-    while line or is_record_open():
+    if line:
         line += stream.read_line()
         if not line.endswith(b"\n"):
-            if not (line and stream.has_ended):
+            if not stream.has_ended:
                 return
             line += b"\n"
         yield from _split_block(line, max_lines)
-        line = b""
 
 
 def _split_block(block: bytes, max_lines: int) -> Iterator[RawLines]:
