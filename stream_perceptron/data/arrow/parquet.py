@@ -29,9 +29,8 @@ from stream_perceptron.errors import SourceError
 
 _BUFFER_SIZE = 2**18  # bytes
 _FOOTER_END = 8  # bytes after the footer: its length and the magic number
-_FIRST_ROWS = 16  # the number of rows to read before the size of rows is known
-_MAX_GROWTH = 4  # the maximum ratio of the rows in a batch to the rows in the previous batch
-_MAX_DECODED_BYTES = 2**26  # the maximum decoded size of a batch
+_FIRST_ROWS = 16  # the number of rows to read at once for notices
+_MAX_DECODED_BYTES = 2**26  # the maximum size of a batch of rows of average length
 _VALUE_BYTES = 8  # the maximum size of a value in a list
 _MAX_DESCRIBED_BYTES = 2**22  # of unused columns, read for notices
 
@@ -50,7 +49,6 @@ class ParquetSource(Source):
             self._file = pq.ParquetFile(
                 self._input_file, buffer_size=_BUFFER_SIZE, pre_buffer=False
             )
-            self._last_batch_rows = 0
         except UnicodeDecodeError:
             raise SourceError(f"{self.name}: the name of a column is not UTF-8") from None
         except (OSError, pa.ArrowException) as error:
@@ -146,7 +144,7 @@ class ParquetSource(Source):
         n_rows = n_bytes = 0
         group = next(group for group, size in enumerate(self.groups) if size)
         try:
-            for batch in self._read_adaptively([group], columns, _FIRST_ROWS):
+            for batch in self._decode([group], columns, _FIRST_ROWS):
                 first.append(pa.Table.from_batches([batch]))
                 n_rows, n_bytes = n_rows + batch.num_rows, n_bytes + batch.nbytes
                 if n_rows >= MAX_DESCRIBED or n_bytes > _MAX_DESCRIBED_BYTES:
@@ -180,7 +178,7 @@ class ParquetSource(Source):
         while True:
             n_read = 0
             try:
-                for batch in self._read_adaptively(groups, columns, max_rows):
+                for batch in self._decode(groups, columns, max_rows):
                     n_read += batch.num_rows
                     rest = batch.slice(max(0, batch.num_rows - (n_read - start)))
                     if rest.num_rows:
@@ -197,40 +195,20 @@ class ParquetSource(Source):
                     f"{self.name}: damaged after row {n_rows_before + start:,}: {first_line(error)}"
                 ) from None
 
-    def _read_adaptively(
-        self, groups: list[int], columns: Sequence[int], max_rows: int
+    def _decode(
+        self, groups: Sequence[int], columns: Sequence[int], max_rows: int
     ) -> Iterator[pa.RecordBatch]:
-        """Yield batches of at most `max_rows` rows, and of fewer rows where rows are long.
-
-        Lists and texts may be much longer in later rows than in earlier rows. If the number of
-        values in a row group shows that long lists remain, rows are read one by one.
-        """
+        """Yield batches of at most `max_rows` rows; of fewer if rows are long on average."""
         leaves = self._find_leaf_columns(columns)
-        rows_left = sum(self.groups[group] for group in groups)
-        values_left = self._count_list_values(groups, leaves)
-        n = max_rows
-        if any(_has_variable_size(self._file.schema_arrow.field(i).type) for i in columns):
-            n = min(max_rows, max(_FIRST_ROWS, self._last_batch_rows))
-        longest_mean = 0.0  # the largest mean length of lists in a batch
-        reader = self._file.reader
-        for batch in reader.iter_batches(
+        n_rows = sum(self.groups[group] for group in groups)
+        n_bytes = max(
+            sum(map(self.group_bytes, groups)),
+            _VALUE_BYTES * self._count_list_values(groups, leaves),
+        )
+        n = min(max_rows, max(1, _MAX_DECODED_BYTES * n_rows // max(n_bytes, 1)))
+        return self._file.reader.iter_batches(  # type: ignore[no-any-return]
             n, row_groups=groups, column_indices=leaves, use_threads=False
-        ):
-            yield batch
-            n_values = sum(_count_values_in_lists(column) for column in batch.columns)
-            rows_left, values_left = rows_left - batch.num_rows, values_left - n_values
-            longest_mean = max(longest_mean, n_values / batch.num_rows)
-            row_bytes = max(
-                batch.get_total_buffer_size() / batch.num_rows,
-                _VALUE_BYTES * values_left / max(rows_left, 1),
-            )
-            n = min(
-                max_rows, _MAX_GROWTH * batch.num_rows, int(_MAX_DECODED_BYTES / max(row_bytes, 1))
-            )
-            if _VALUE_BYTES * (values_left - longest_mean * rows_left) > _MAX_DECODED_BYTES:
-                n = 1
-            self._last_batch_rows = n = max(n, 1)
-            reader.set_batch_size(n)
+        )
 
     def _find_leaf_columns(self, columns: Sequence[int]) -> list[int]:
         """Return the positions of the leaf columns below columns of the Arrow schema."""
@@ -255,17 +233,3 @@ def _count_leaf_columns(kind: pa.DataType) -> int:
     if types.is_map(kind):
         return _count_leaf_columns(kind.key_type) + _count_leaf_columns(kind.item_type)
     return _count_leaf_columns(kind.value_type) if is_list(kind) else 1
-
-
-def _has_variable_size(kind: pa.DataType) -> bool:
-    return not (types.is_primitive(kind) or types.is_fixed_size_binary(kind) or types.is_null(kind))
-
-
-def _count_values_in_lists(column: pa.Array) -> int:
-    """Return the number of values in the lists of a column; 0 if it has no lists."""
-    column = column.storage if isinstance(column, pa.ExtensionArray) else column
-    if not is_list(column.type):
-        return 0
-    while is_list(column.type):
-        column = column.flatten()
-    return len(column)
