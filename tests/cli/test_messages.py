@@ -394,7 +394,7 @@ def test_label_option_applies_to_rows_without_names(label, run, tmp_path):
     path, rows = tmp_path / "m.npz", "0.1,100,p\n0.2,5,q\n"
     run("learn", "-m", path, input="a,b,label\n" + rows * 20, check=0)
     shown = run("evaluate", "-m", path, "--label", label, "--json", input=rows, check=0).stdout
-    predicted = run("predict", "-m", path, "--label", label, input="[0.1, 100]\n", check=0).stdout
+    predicted = run("predict", "-m", path, "--label", label, input="0.1,100,\n", check=0).stdout
 
     assert json.loads(shown)["samples"] == 2
     assert json.loads(predicted)["label"] is None

@@ -132,7 +132,7 @@ class Record:
         self.all_cell_ids = dict(self.cell_ids)
         if cells.members is not None and Kind.LIST in self._kinds:
             self._find_members()
-            self._name_bare_list()
+            self._require_no_bare_list()
             self._drop_objects()
         elif Kind.OBJECT in self._kinds:
             self._drop_objects()
@@ -262,21 +262,10 @@ class Record:
                 features.setdefault(name, value)
         return features, len(nulls)
 
-    def _name_bare_list(self) -> None:
-        """Name the members of a bare list after the known columns."""
-        schema = self.context.schema
-        if self.kind(UNNAMED_LIST) is not Kind.LIST or not schema.columns:
-            return
-        members = self.members.pop(UNNAMED_LIST, range(0))
-        cells_by_name: dict[str, int] = {}
-        for name, c in self.cell_ids.items():
-            columns = schema.match_columns(len(members)) or () if name == UNNAMED_LIST else (name,)
-            duplicates = [column for column in columns if column in cells_by_name]
-            if duplicates:
-                raise SampleError(f"it has {duplicates[0]!r} both in its list and outside it")
-            cells_by_name |= zip(columns, members if name == UNNAMED_LIST else [c], strict=True)
-        self.cell_ids = cells_by_name
-        self.all_cell_ids = {**self.all_cell_ids, **cells_by_name}
+    def _require_no_bare_list(self) -> None:
+        """Check that a record of named columns is not a list."""
+        if self.kind(UNNAMED_LIST) is Kind.LIST and self.context.schema.columns:
+            raise SampleError("it is a list, but the model's columns have names: write an object")
 
     def _drop_objects(self) -> None:
         """Drop the members of objects with a role, and the cells of all other objects."""

@@ -30,8 +30,7 @@ class JsonFormat:
 
     Named features may be absent from a row, and new ones may appear, unless the model was trained
     on a table. The first value of a key decides whether the key holds numbers or texts. A null is a
-    missing feature. If the model has columns, the values of a bare list, or of a list
-    under x, belong to these columns in order.
+    missing feature. If the columns have names, a bare list, or a list under x, is rejected.
     """
 
     has_comments = False
