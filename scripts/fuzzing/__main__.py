@@ -18,7 +18,7 @@ import numpy as np
 import stream_perceptron
 from stream_perceptron.model.kernel import NAME
 
-KINDS = ["kernel", "formats", "checkpoints", "pipelines", "extremes", "commands", "streams"]
+KINDS = ["checkpoints", "pipelines", "extremes", "commands", "streams"]
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "support"))
 
 

@@ -12,8 +12,6 @@ from helpers import ROOT
 @pytest.mark.parametrize(
     ("kind", "seed", "cases"),
     [
-        ("kernel", 0, 200),
-        ("formats", 0, 100),
         ("checkpoints", 0, 100),
         ("commands", 0, 50),
     ],
