@@ -8,7 +8,7 @@ import sys
 from common import BENCH, SECTIONS, describe_machine
 
 for part in (
-    "processes", "inside", "threads", "peers", "tables", "rare", "odd_rows", "scale", "drift",
+    "processes", "inside", "peers", "tables", "rare", "scale", "drift",
 ):  # fmt: skip
     importlib.import_module(part)
 

@@ -157,23 +157,6 @@ def find_json(output: str) -> dict[str, Any]:
     return parsed
 
 
-_MEASURE_CHILD = """
-import resource, subprocess, sys, time
-before = time.perf_counter()
-subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-seconds = time.perf_counter() - before
-print(seconds, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024)
-"""
-
-
-def measure_memory(command: Sequence[Any]) -> tuple[float, float]:
-    """Return the duration of a process in seconds and its peak memory in MB."""
-    # Measure from a small process, because a child's peak includes its parent's memory.
-    measuring = [sys.executable, "-c", _MEASURE_CHILD, *map(str, command)]
-    seconds, peak = subprocess.run(measuring, stdout=subprocess.PIPE, check=True).stdout.split()
-    return float(seconds), float(peak)
-
-
 def describe_machine() -> str:
     """Return a description of this machine and its software."""
     model = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())

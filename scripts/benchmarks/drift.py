@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import statistics
 import tempfile
-import time
-import timeit
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +16,7 @@ import pyarrow.parquet as pq
 import river.datasets
 import river.drift
 import river.drift.binary
-from common import compare, median, ratio_to, section, table
+from common import section, table
 from forms import mnist_file
 from numpy.typing import NDArray
 from river import preprocessing
@@ -293,25 +290,3 @@ def drift_known() -> str:
     if not elec.is_downloaded:
         rows.append(["Elec2", "not here: `river.datasets.Elec2().download()`", ""])
     return table(["stream", "ours", "ADWIN"], rows)
-
-
-@section("drift_cost")
-def drift_cost() -> str:
-    """CPU time of the learning thread for 600,000 digits, with and without the drift tests."""
-
-    def train_without_tests(path: Path) -> None:
-        with mock.patch.object(DriftDetector, "update"):
-            train_model(path)
-
-    with tempfile.TemporaryDirectory() as folder:
-        # Rows learned again in later passes are not tested.
-        path = Path(folder) / "digits.parquet"
-        digits = pq.read_table(mnist_file())
-        pq.write_table(pa.concat_tables([digits] * 10), path, row_group_size=BLOCK_ROWS)
-        seconds = partial(timeit.timeit, timer=time.thread_time, number=1)
-        tasks = {
-            "with": partial(seconds, partial(train_model, path)),
-            "without": partial(seconds, partial(train_without_tests, path)),
-        }
-        header = ["600,000 digits from Parquet", "seconds of CPU", "ratio to without"]
-        return compare(header, 25, tasks, median(), ratio_to("without", ".3f"))

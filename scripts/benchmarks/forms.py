@@ -191,28 +191,3 @@ def prepare_long_numbers() -> dict[str, Path]:
         "vw text": (".vw", lambda y, x: f"{2 * y - 1} | {format_named(x)}"),
     }
     return prepare_files("long", rows, forms)
-
-
-def prepare_mixed_tables() -> dict[str, Path]:
-    """Return files of 200,000 rows: one has 20 columns, 3 of them texts; one has no texts."""
-    rng, n = np.random.default_rng(0), 200_000
-    values = rng.normal(0, 10, (n, 16)).round(3)
-    values[:, :8] = values[:, :8].round()
-    labels = np.where(values[:, :4].sum(axis=1) > 0, "left", "right").tolist()
-    cities = np.array(["Paris", "Lagos", '"Washington, D.C."', '"S\u00e3o Paulo"', ""])
-    texts = cities[rng.integers(0, 5, (n, 3))]
-    numbers = values.astype(str)
-    numbers[:, :8] = values[:, :8].astype(int).astype(str)
-    quoted = np.char.add(np.char.add('"', numbers), '"')
-    messy_numbers = np.where(rng.random((n, 16)) < 0.05, quoted, numbers)
-    messy_numbers[rng.random((n, 16)) < 0.05] = ""
-    names, paths = [f"x{i}" for i in range(16)], {}
-    for form, end, columns, values in (
-        ("3 texts, blanks, quotes", ".csv", [*names, *"abc"], np.hstack([messy_numbers, texts])),
-        ("numbers only", "-numbers.csv", names, numbers),
-    ):
-        rows = partial(zip, labels, values.tolist(), strict=True)
-        paths |= prepare_files(
-            "table", rows, {form: (end, format_csv, format_csv("label", columns) + "\n")}
-        )
-    return paths

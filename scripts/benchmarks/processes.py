@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import itertools
 import json
-import random
 import re
 import statistics
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -17,8 +15,6 @@ from typing import Any, NamedTuple
 
 import forms
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from common import (
     COMMAND,
     LEARN,
@@ -30,32 +26,21 @@ from common import (
     accuracy,
     compare,
     find_json,
-    measure_memory,
     median,
     ratio_of,
     ratio_to,
-    run_in_turns,
     run_process,
     section,
-    spread,
     table,
     time_call,
 )
 from forms import BENCH, mnist_file
 
-from stream_perceptron import LiveModel
-
 N_ANSWERS = 500
-N_PENDING = 100_000
 SCALE = ["--scale", "1/255"]
 VW_STDIN = [*VW, "--quiet", "-d", "/dev/stdin"]
 Piped = dict[str, tuple[list[Any], list[Path]]]  # by name, a command and the files piped to it
 VW_BINARY = [*VW_STDIN, "--loss_function", "logistic"]
-GRID = {
-    "--lr": ["0.01", "0.1", "1"],
-    "--epsilon": ["3e-6", "0.03"],
-    "--activation": ["sigmoid", "tanh"],
-}
 SKLEARN = """
 import sys
 import numpy as np, pyarrow.parquet as pq
@@ -222,15 +207,6 @@ def bag_pipes() -> str:
     return compare_pipes("200,000 bags of words", 200_000, commands, "vw text")
 
 
-@section("tables in pipes")
-def table_pipes() -> str:
-    """Whole process, 200,000 rows of CSV from `cat`, with texts, empty cells and quotes."""
-    commands = pair_commands(forms.prepare_mixed_tables(), [*LEARN, "--standardize"])
-    ours, with_texts = commands["3 texts, blanks, quotes"]
-    commands["texts one-hot"] = [*ours, "--one-hot", "a,b,c"], with_texts
-    return compare_pipes("a table of 200,000 rows", 200_000, commands, "numbers only")
-
-
 @section("long numbers")
 def long_number_pipes() -> str:
     """Whole process, 200,000 rows of 20 numbers with 17 digits, as pandas writes them."""
@@ -315,95 +291,6 @@ def latency() -> str:
         ]
         rows.append([run.sample, run.process, *(f"{number:.2f}" for number in quantiles)])
     return table(["one sample at a time", "process", "median, ms", "95 %, ms"], rows)
-
-
-@section("saving")
-def saving() -> str:
-    """How long an answer is delayed while a model of 64 MB is being saved."""
-    n, words, rng = 10, 800_000, random.Random(0)  # labels and features; 8 bytes per weight
-    parts = [range(start, start + 4000) for start in range(0, words, 4000)]
-    rows = [*parts, *(sorted(rng.sample(range(words), 20)) for _ in range(N_ANSWERS))]
-    lines = [f"{i % n} {' '.join(f'{j}:1' for j in row)}\n".encode() for i, row in enumerate(rows)]
-    with tempfile.TemporaryDirectory(dir=BENCH) as folder:
-        path = Path(folder, "m.npz")
-        command = [*LEARN, "--classes", f"0-{n - 1}", "-m", path, "--save-every", "100"]
-        after = measure_answers([*command, "-p", "-"], lines)[len(parts) :]
-        size = path.stat().st_size / 1e6
-    # The model is saved after every hundredth row; the next row waits.
-    while_saving = [max(after[i - 2 : i + 3]) for i in range(100, len(after), 100)]
-    return table(
-        ["a checkpoint of", "answer, median, ms", "answer while it is saved, ms"],
-        [[f"{size:,.0f} MB", f"{statistics.median(after):.2f}", spread(while_saving)]],
-    )
-
-
-@section("pending")
-def pending() -> str:
-    """Memory use of 100,000 pending samples (digits), as bytes and as decimals."""
-    pixels, rows = np.resize(forms.load_digits()[0], (N_PENDING, 784)), []
-    beside = [np.arange(N_PENDING), pa.nulls(N_PENDING, pa.int64())]
-    for kind, values in (("bytes", pixels), ("decimals", pixels / 255)):
-        with tempfile.TemporaryDirectory(dir=BENCH) as folder:
-            source, path = Path(folder, "digits.parquet"), Path(folder, "m.npz")
-            columns = pa.table([*beside, *values.T], ["id", "label", *forms.PIXELS])
-            pq.write_table(columns, source, row_group_size=1000)
-            command = [*LEARN, source, "-m", path, "--overwrite"]
-            none, waits = (
-                measure_memory([*command, *more])[1]
-                for more in (["--ignore", "id", "-p", "/dev/null"], ["--join", "id"])
-            )
-            live = LiveModel.load(path)
-            taken, _ = time_call(live.save, path)
-            size = path.stat().st_size / 1e6
-        rows.append([kind, f"{waits - none:,.0f} MB", f"{size:,.0f} MB", f"{taken:.2f}"])
-    return table(["100,000 pending samples", "memory", "checkpoint", "a save, seconds"], rows)
-
-
-@section("sweep")
-def sweeps() -> str:
-    """Whole process: 12 settings over 60,000 digits, and over 600,000 in ten passes."""
-    swept = [part for name, values in GRID.items() for part in (name, ",".join(values))]
-    command = [*COMMAND, "sweep", mnist_file(), "--quiet", *swept]
-
-    def runs() -> float:
-        """Return the total time of separate runs, one per setting."""
-        settings = itertools.product(*([(name, v) for v in GRID[name]] for name in GRID))
-        return sum(run_process([*LEARN, mnist_file(), *sum(each, ())])[0] for each in settings)
-
-    tasks: dict[Any, Task] = {"12 runs": runs}
-    for name, more in (("sweep", []), ("sweep, 10 passes", ["--passes", 10])):
-        tasks[name] = partial(run_process, [*command, *more])
-        tasks[f"{name}, 1 thread"] = partial(run_process, [*command, *more, "--threads", 1])
-    taken = run_in_turns(3, tasks)
-    rows = [
-        [
-            one,
-            spread(taken[one].figures),
-            other,
-            f"{taken[other].median:.2f}",
-            ratio_to(other)(taken[one]),
-        ]
-        for one, other in (
-            ("sweep", "12 runs"),
-            ("sweep", "sweep, 1 thread"),
-            ("sweep, 10 passes", "sweep, 10 passes, 1 thread"),
-        )
-    ]
-    return table(["", "seconds", "beside", "seconds", "ratio"], rows)
-
-
-@section("samples")
-def samples() -> str:
-    """Time per sample and peak memory for 60,000 to 6,000,000 samples, without start-up."""
-    command, start = [*LEARN_DIGITS, mnist_file(), "--passes"], 0.0
-    rows = []
-    for n in (60_000, 600_000, 6_000_000):
-        runs = [measure_memory([*command, n // 60_000]) for _ in range(3)]
-        start = start or statistics.median(seconds for seconds, _ in runs)
-        figures = [1e6 * (seconds - start) / max(n - 60_000, 1) for seconds, _ in runs]
-        time = spread(figures) if rows else f"{start:.2f} s in all"
-        rows.append([f"{n:,}", time, spread([peak for _, peak in runs], ".0f")])
-    return table(["samples", "us per sample beyond the first 60,000", "peak memory, MB"], rows)
 
 
 @section("start_up")

@@ -10,13 +10,11 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-from common import COMMAND, LEARN_DIGITS, compare, find_json, median, run_process, section, table
-from forms import BENCH, mnist_file, prepare_file
+from common import COMMAND, LEARN_DIGITS, find_json, run_process, section, table
+from forms import BENCH, mnist_file
 from helpers import find_free_port, is_listening, kill_process_group, wait_for
 
 from stream_perceptron import LiveModel
@@ -92,34 +90,3 @@ def shards() -> str:
             )  # fmt: skip
     costs = ["ms per round", "kB per round"]
     return table(["shards", "rows per round", "test accuracy", "--keep-lr", *costs], rows)
-
-
-@section("cores")
-def cores() -> str:
-    """Two shards on two processors compared with one process: 6,000,000 rows, without start-up."""
-
-    def write(file: Any) -> None:
-        digits = pq.read_table(mnist_file())
-        with pq.ParquetWriter(
-            file, digits.schema, compression="lz4", use_dictionary=False, write_statistics=False
-        ) as writer:
-            for _ in range(10):
-                writer.write_table(digits, row_group_size=10_000)
-
-    large = prepare_file("digits-600000.parquet", write)
-    tasks = {}
-    with start_cluster() as address:
-        for way, source, n_rows in (
-            ("100 passes over 60,000", [mnist_file(), "--passes", 100], 30_000),
-            ("from disk, in one pass", [large] * 10, 300_000),
-        ):
-            ray = [*source, "--ray", address, "--round-rows", n_rows, "--shards"]
-            tasks |= {
-                (way, "one process, which reads ahead"): partial(time_run, *source),
-                (way, "one shard"): partial(time_run, *ray, 1),
-                (way, "two shards"): partial(time_run, *ray, 2),
-            }
-        return compare(
-            ["6,000,000 rows", "by", "seconds", "two shards to this"], 5, tasks, median(),
-            lambda taken: f"{1 / taken.ratio_to('two shards'):.2f}",
-        )  # fmt: skip
