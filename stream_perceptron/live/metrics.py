@@ -323,8 +323,6 @@ class Progress:
     def update_reaches(self, rows: Rows) -> None:
         """Update the reaches of features, and the rising features, from probed samples."""
         self.largest = max(self.largest, rows.max_abs())
-        if self.reach is None and self.samples:
-            return  # the reaches of earlier samples are unknown
         for x in rows.dicts() if self.rising is None or self.rising else ():
             last = self.rising
             risen = {str(n): v for n, v in x.items() if last is None or v > last.get(str(n), v)}
