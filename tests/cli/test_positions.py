@@ -40,18 +40,6 @@ def encode_csv(samples, columns, header=True):
     return sink.getvalue().encode()
 
 
-def encode_without_names(form, samples):
-    """Return rows in a format without names; "without" in its name leaves out the label."""
-    columns = [name for name in COLUMNS if "without" not in form or name != LABEL]
-    if form.startswith("csv"):
-        return encode_csv(samples, columns, header=False)
-    lists = [[row[name] for name in columns] for row in samples]
-    if form == "lists beside the label":
-        features = [name for name in COLUMNS if name != LABEL]
-        return encode_jsonl({LABEL: row[LABEL], "x": [row[n] for n in features]} for row in samples)
-    return encode_jsonl(lists)
-
-
 @pytest.fixture(scope="module", params=["csv", "parquet", "objects"])
 def model_path(request, tmp_path_factory, run):
     """A model that was trained on named columns."""
@@ -72,25 +60,21 @@ def predict_rows(run, path, data):
     return [json.loads(line)["prediction"] for line in result.stdout.splitlines()]
 
 
-@pytest.mark.parametrize(
-    "form",
-    ["csv", "csv without", "lists", "lists without", "lists beside the label"],
-)
-def test_rows_without_names_have_the_columns_of_the_first_source(form, model_path, run):
+@pytest.mark.parametrize("has_label", [True, False])
+def test_rows_without_names_have_the_columns_of_the_first_source(has_label, model_path, run):
     samples = list(draw_rows(100, seed=1))
     expected = predict_rows(run, model_path, encode_csv(samples, COLUMNS))
 
-    assert predict_rows(run, model_path, encode_without_names(form, samples)) == expected
+    columns = [name for name in COLUMNS if has_label or name != LABEL]
+    unnamed = encode_csv(samples, columns, header=False)
+    assert predict_rows(run, model_path, unnamed) == expected
     assert set(expected) == {"north", "south"}
     assert sum(p == row[LABEL] for p, row in zip(expected, samples, strict=True)) > 80
 
 
-@pytest.mark.parametrize("form", ["csv", "lists"])
 @pytest.mark.parametrize("n", [1, 4, 7])
-def test_wrong_number_of_unnamed_values_is_an_error(n, form, model_path, run):
-    cells = ["1"] * n
-    data = ",".join(cells) if form == "csv" else json.dumps([1] * n)
-    result = run("predict", "-m", model_path, input=data + "\n", check=1)
+def test_wrong_number_of_unnamed_values_is_an_error(n, model_path, run):
+    result = run("predict", "-m", model_path, input=",".join("1" * n) + "\n", check=1)
 
     assert (
         f"Error: stdin: row 1: it has {n} value{'s' * (n != 1)} without names, but the model has 6 "
@@ -98,11 +82,10 @@ def test_wrong_number_of_unnamed_values_is_an_error(n, form, model_path, run):
     ) == result.stderr
 
 
-@pytest.mark.parametrize("form", ["csv", "lists", "lists beside the label"])
-def test_rows_without_names_are_learned_like_named_rows(form, model_path, tmp_path, run):
+def test_rows_without_names_are_learned_like_named_rows(model_path, tmp_path, run):
     samples = list(draw_rows(200, seed=2))
     states = []
-    named, unnamed = encode_csv(samples, COLUMNS), encode_without_names(form, samples)
+    named, unnamed = encode_csv(samples, COLUMNS), encode_csv(samples, COLUMNS, False)
     for name, data in (("named", named), ("bare", unnamed)):
         path = tmp_path / f"{name}.npz"
         path.write_bytes(model_path.read_bytes())
