@@ -60,7 +60,7 @@ class SGDPerceptron(base.MiniBatchClassifier):
     init_range
         The weights and biases of all labels and features known when the first sample is learned
         are drawn uniformly between -init_range and init_range; each depends only on the seed, the
-        index of the label and the index of the feature. The weights and biases of labels and
+        index of the label and the name of the feature. The weights and biases of labels and
         features added later start at 0.
     classes
         Labels known from the start, in this order. Other labels are added when they first occur.

@@ -109,7 +109,7 @@ def _unite_networks(base: Network, networks: Sequence[Network]) -> Snapshot:
     base.store.require_size(*shape)
     first = next((network for network in all_networks if network.n_seen), base)
     n_drawn = first.store.n_drawn
-    initial = base.store.compute_initial_weights(*shape, n_drawn)
+    initial = base.store.compute_initial_weights(len(labels), [*features], n_drawn)
     scaler = None
     if base.scaler is not None:
         scaler = Scaler(has_indicators=base.scaler.has_indicators)
@@ -239,7 +239,7 @@ def _align_weights(network: Network, united: Network) -> Array:
 def _compute_initial_weights(network: Network) -> Floats:
     """Compute the biases and weights (k, 1 + d) that a network began with."""
     store = network.store
-    return store.compute_initial_weights(*store.shape, store.n_drawn)
+    return store.compute_initial_weights(store.shape[0], network.feature_names, store.n_drawn)
 
 
 def average_live(base_live: LiveModel, live_models: Sequence[LiveModel]) -> LiveModel:

@@ -17,7 +17,6 @@ from stream_perceptron.errors import CheckpointError
 from stream_perceptron.model.arrays import Array, Arrays
 from stream_perceptron.model.results import TrainResult
 from stream_perceptron.model.rows import Names, Rows, concatenate_rows
-from stream_perceptron.model.vocabulary import sort_naturally
 
 ARRAY_PREFIX = "waiting_"  # the prefix of the names of saved arrays
 
@@ -145,18 +144,13 @@ class PendingSamples:
         starts, weights, numbers = (x.tolist() for x in (features.starts, batch.weights, predicted))
         ids = np.arange(len(features.names), dtype=np.int32)
         names: Names = ()
-        order = np.empty(0, np.intp)
         last_ids: bytes | None = None
         for key, row in batch.added_rows.items():
             if features.name_ids is not None:
                 ids = features.name_ids[starts[row] : starts[row + 1]]
-            # The order of names depends on which rows were read together, so sort the names.
             if ids.tobytes() != last_ids:
-                last_ids, names_of_row = ids.tobytes(), [features.names[i] for i in ids.tolist()]
-                names = tuple(sort_naturally(names_of_row))
-                index_by_name = {name: index for index, name in enumerate(names_of_row)}
-                order = np.array([index_by_name[name] for name in names], np.intp)
-            values = features.values[starts[row] : starts[row + 1]][order]
+                last_ids, names = ids.tobytes(), tuple(features.names[i] for i in ids.tolist())
+            values = features.values[starts[row] : starts[row + 1]]
             self._add(key, names, values, features.scale, weights[row], numbers[row])
 
     def feature_names(self) -> set[object]:

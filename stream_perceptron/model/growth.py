@@ -10,11 +10,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_perceptron.model.rows import Rows, Samples, compiled
+from stream_perceptron.model.rows import Samples, compiled
 from stream_perceptron.model.vocabulary import (
     NamesPrefix,
     Vocabulary,
-    argsort_names,
     require_writable_names,
 )
 from stream_perceptron.model.weights import count_weights
@@ -26,8 +25,8 @@ _NO_ROWS = np.empty(0, np.intp)
 class Growth(NamedTuple):
     """The new labels and features that rows add to a model, in order.
 
-    A labeled row adds its label and, in natural order, its features, except names that the model or
-    an earlier labeled row already contains. An unlabeled row adds nothing.
+    A labeled row adds its label and its features, except names that the model or an earlier labeled
+    row already contains. An unlabeled row adds nothing.
 
     Examples
     --------
@@ -35,7 +34,7 @@ class Growth(NamedTuple):
     >>> samples = Samples(rows, ["left", "right"], np.ones(2))
     >>> growth = Growth.plan(samples, Vocabulary(["left"]), Vocabulary(["z"]))
     >>> growth.labels, growth.features, growth.shape_after(1), growth.split_rows(2, is_new=False)
-    (['right'], ['a', 'b', 'c'], (1, 3), [(0, 1), (1, 2)])
+    (['right'], ['b', 'a', 'c'], (1, 3), [(0, 1), (1, 2)])
 
     """
 
@@ -61,15 +60,18 @@ class Growth(NamedTuple):
             unknown = np.flatnonzero(feature_ids < 0)
         if not (len(unknown) or new_labels):
             return cls(shape, targets, feature_ids)
-        added = _AddedFeatures(_NO_ROWS, [], _NO_ROWS)
+        new_features: list[Hashable] = []
+        feature_rows = _NO_ROWS
         if len(unknown):
-            added = _order_features(rows, unknown, targets >= 0)
+            name_ids, feature_rows = rows.find_first_rows(unknown, targets >= 0)
+            all_names = rows.names.all if isinstance(rows.names, NamesPrefix) else rows.names
+            new_features = [all_names[i] for i in name_ids.tolist()]
             feature_ids = feature_ids.copy()
-            feature_ids[added.name_ids] = len(features) + np.arange(len(added.names))
-        require_writable_names([*new_labels, *added.names])
+            feature_ids[name_ids] = len(features) + np.arange(len(name_ids))
+        require_writable_names([*new_labels, *new_features])
         label_rows = np.array([*new_labels.values()], np.intp)
         return cls(
-            shape, targets, feature_ids, list(new_labels), label_rows, added.names, added.rows
+            shape, targets, feature_ids, list(new_labels), label_rows, new_features, feature_rows
         )
 
     @property
@@ -108,6 +110,16 @@ class Growth(NamedTuple):
             d + int(np.searchsorted(self.feature_rows, end)),
         )
 
+    def count_known_features(self, start: int, end: int) -> NDArray[np.intp] | None:
+        """Return the number of features known before each of the rows [start, end), and after them.
+
+        Return None if these rows add no features.
+        """
+        if self.shape_after(start)[1] == self.shape_after(end)[1]:
+            return None
+        counts = self.shape[1] + np.searchsorted(self.feature_rows, np.arange(start, end + 1))
+        return counts.astype(np.intp)
+
     def count_fitting_rows(self, max_weights: int) -> int:
         """Count the rows before the first row that would make the model too large."""
         n = len(self.targets)
@@ -144,24 +156,3 @@ def _find_label_ids(
     targets = np.fromiter(map(ids_by_name.get, labels, repeat(_NEW_LABEL)), np.intp, len(labels))
     targets[[label is None for label in labels]] = -1
     return targets, int(np.count_nonzero(targets == _NEW_LABEL))
-
-
-class _AddedFeatures(NamedTuple):
-    """The features that labeled rows add to a model, in order."""
-
-    name_ids: NDArray[np.intp]  # their indices among the names of the rows
-    names: list[Hashable]
-    rows: NDArray[np.intp]  # the first row of each feature
-
-
-def _order_features(
-    rows: Rows, name_ids: NDArray[np.intp], is_labeled: NDArray[np.bool_]
-) -> _AddedFeatures:
-    """Find the features that labeled rows add, among names that the model does not know."""
-    first_rows = rows.find_first_rows(name_ids, is_labeled)
-    is_added = first_rows >= 0
-    name_ids, first_rows = name_ids[is_added], first_rows[is_added]
-    all_names = rows.names.all if isinstance(rows.names, NamesPrefix) else rows.names
-    names = [all_names[i] for i in name_ids.tolist()]
-    order = argsort_names(names, first_rows)
-    return _AddedFeatures(name_ids[order], [names[i] for i in order.tolist()], first_rows[order])

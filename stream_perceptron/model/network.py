@@ -386,7 +386,8 @@ class Network:
             nets, result.errors, result.updated, self.counters, result.predicted,
             result.scores if task.with_scores else None,
         )  # fmt: skip
-        part = Part(rows, task.growth.feature_ids, result.targets, weights, rates)
+        n_known = task.growth.count_known_features(start, end) if task.growth.features else None
+        part = Part(rows, task.growth.feature_ids, result.targets, weights, rates, n_known)
         n_done = self._learn(task.rule, part, results)
         return nets if n_done == end - start else nets[:n_done]
 
@@ -402,8 +403,8 @@ class Network:
             return
         k, d = self.store.shape
         # Grow the weights first, so that no name is left without weights if memory runs out.
-        is_drawn = self.n_seen == 0
-        weights = self.store.grow(k + len(labels), d + len(features), is_drawn)
+        drawn = None if self.n_seen else [*self.features.names, *features]
+        weights = self.store.grow(k + len(labels), d + len(features), drawn)
         if self.scaler is not None:
             self.scaler.extend(d, len(features))
         self.labels.extend(labels)

@@ -131,13 +131,6 @@ class Rows:
         name_ids = None if self.name_ids is None else self.name_ids[cells]
         return replace(self, starts=starts, name_ids=name_ids, values=self.values[cells])
 
-    def reorder_columns(self, order: NDArray[np.intp]) -> Rows:
-        """Return the rows of a table with their features in another order."""
-        cells = self.values.reshape(len(self), len(order))[:, order]
-        return replace(
-            self, name_ids=np.tile(order.astype(np.int32), len(self)), values=cells.ravel()
-        )
-
     @property
     def lengths(self) -> NDArray[np.intp]:
         """The number of features in each row, shape (n,)."""
@@ -196,26 +189,25 @@ class Rows:
 
     def find_first_rows(
         self, name_ids: NDArray[np.intp], is_used: NDArray[np.bool_]
-    ) -> NDArray[np.intp]:
-        """Return, for each given name, the first used row that has it, or -1 if there is none."""
+    ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Find which of the given names the used rows have.
+
+        Returns
+        -------
+        The indices of these names, in order of appearance, and the first used row of each.
+
+        """
         if self.name_ids is None:
-            return np.full(len(name_ids), is_used.argmax() if is_used.any() else -1)
-        if compiled is not None and len(name_ids):
-            # Names that were not known before usually have the highest IDs.
-            lowest = int(name_ids.min())
-            first_rows: NDArray[np.intp] = compiled.find_first_rows(
-                np.ascontiguousarray(self.starts, np.intp), np.ascontiguousarray(self.name_ids),
-                np.ascontiguousarray(is_used), lowest, len(self.names),
-            )  # fmt: skip
-            return first_rows[name_ids - lowest]
-        first = np.full(len(self.names), -1, np.intp)
+            name_ids = name_ids if is_used.any() else name_ids[:0]
+            return name_ids, np.full(len(name_ids), is_used.argmax() if len(is_used) else 0)
         is_requested = np.zeros(len(self.names), bool)
         is_requested[name_ids] = True
-        cells = np.flatnonzero(is_requested[self.name_ids])[::-1]  # so that the first row wins
+        cells = np.flatnonzero(is_requested[self.name_ids])
         rows = np.searchsorted(self.starts, cells, side="right") - 1
-        used = is_used[rows]
-        first[self.name_ids[cells[used]]] = rows[used]
-        return first[name_ids]
+        cells, rows = cells[is_used[rows]], rows[is_used[rows]]
+        found, first = np.unique(self.name_ids[cells], return_index=True)
+        order = np.argsort(first)
+        return found[order].astype(np.intp), rows[first[order]]
 
     def merge_features(self, others: Rows) -> Rows:
         """Add the features of other rows to these rows, row by row; return the new rows.

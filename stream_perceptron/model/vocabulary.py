@@ -2,74 +2,17 @@
 
 from __future__ import annotations
 
-import numbers
-import re
-import sys
 from collections.abc import Hashable, Iterable, Sequence
-from importlib import import_module
 from itertools import repeat
 from threading import RLock
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stream_perceptron.errors import SampleError
 
-try:
-    _argsort_names: Any = import_module("stream_perceptron.model._natural").argsort_names
-except ImportError:  # built without a compiler
-    _argsort_names = None
-
-T = TypeVar("T", bound=Hashable)
-
 _MAX_INTEGER_BITS = 13_000  # bits of an integer used as a name
-_DIGITS = re.compile("([0-9]+)")
-
-
-def sort_naturally(names: Iterable[T]) -> list[T]:
-    """Sort names by type, and in natural order within a type: pixel2 before pixel10.
-
-    Examples
-    --------
-    >>> sort_naturally(["pixel10", "pixel2", 7, "b", 1.5])
-    [1.5, 7, 'b', 'pixel2', 'pixel10']
-
-    """
-    names = list(names)
-    return [names[i] for i in argsort_names(names, np.zeros(len(names), np.intp)).tolist()]
-
-
-def argsort_names(names: list[T], groups: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Return the indices that sort names by group, and in natural order within a group.
-
-    Examples
-    --------
-    >>> argsort_names(["b", "a10", "a9"], np.array([0, 1, 1])).tolist()
-    [0, 2, 1]
-
-    """
-    indices: NDArray[np.intp] | None = None
-    if _argsort_names is not None:
-        indices = _argsort_names(names, groups)
-    if indices is not None:
-        return indices
-    keys = list(zip(groups.tolist(), map(natural_key, names), strict=True))
-    return np.array(sorted(range(len(names)), key=keys.__getitem__), np.intp)
-
-
-def natural_key(name: Hashable) -> tuple[str, object, str]:
-    """Return the sort key of a name for `sort_naturally`."""
-    if isinstance(name, str):
-        # Splitting at digits yields alternating texts and numbers, so like is compared with like.
-        parts = _DIGITS.split(name)
-        for i in range(1, len(parts), 2):
-            digits = parts[i].lstrip("0")
-            parts[i] = chr(min(len(digits), sys.maxunicode)) + digits
-        return "str", parts, name
-    if isinstance(name, numbers.Real):
-        return "", name, ""
-    return type(name).__name__, repr(name), ""
 
 
 def require_writable_names(names: Iterable[Hashable]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Hashable, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -22,8 +23,9 @@ def draw_initial_weights(
 ) -> NDArray[np.float64]:
     """Draw the initial weights of labels and features.
 
-    Each weight is a pure function of the seed, the index of its label and the index of its feature,
-    so it does not depend on the order of growth. The generator is SplitMix64 [^1], used as a hash.
+    Each weight is a pure function of the seed, the index of its label and the name of its feature,
+    so it does not depend on the order of features. The generator is SplitMix64 [^1], used as a
+    hash.
 
     Parameters
     ----------
@@ -32,7 +34,7 @@ def draw_initial_weights(
     labels
         The indices of the labels, shape (k,).
     features
-        The indices of the features, counted from 1, shape (d,); 0 stands for the bias.
+        The hashes of the features' names, shape (d,); 0 stands for the bias.
     init_range
         The weights are uniformly distributed over [-init_range, init_range).
 
@@ -42,9 +44,9 @@ def draw_initial_weights(
 
     Examples
     --------
-    >>> block = draw_initial_weights(42, np.arange(3), np.arange(5), 0.03)
-    >>> bool((draw_initial_weights(42, np.array([2]), np.array([4]), 0.03) == block[2, 4]).all())
-    True
+    >>> block = draw_initial_weights(42, np.arange(3), hash_names(["a", "b"]), 0.03)
+    >>> draw_initial_weights(42, np.array([2]), hash_names(["b"]), 0.03) == block[2, 1]
+    array([[ True]])
 
     References
     ----------
@@ -59,6 +61,29 @@ def draw_initial_weights(
     uniform = (states >> np.uint64(11)) / 2**53
     # Adding 0 turns -0 into 0, so that a later update by 0 changes no bit.
     return np.asarray((2.0 * uniform - 1.0) * init_range + 0.0).T
+
+
+def hash_names(names: Iterable[Hashable]) -> NDArray[np.uint64]:
+    """Return the 64-bit FNV-1a hashes [^1] of names as text in UTF-8.
+
+    Examples
+    --------
+    >>> [hex(value) for value in hash_names(["", "a"]).tolist()]
+    ['0xcbf29ce484222325', '0xaf63dc4c8601ec8c']
+
+    References
+    ----------
+    [^1]: Glenn Fowler, Landon Curt Noll and Kiem-Phong Vo. The FNV non-cryptographic hash
+    algorithm. https://www.rfc-editor.org/rfc/rfc9923
+
+    """
+    hashes = []
+    for name in names:
+        value = 0xCBF29CE484222325
+        for byte in str(name).encode(errors="surrogatepass"):
+            value = (value ^ byte) * 0x100000001B3 % 2**64
+        hashes.append(value)
+    return np.array(hashes, np.uint64)
 
 
 def _mix(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
@@ -151,14 +176,14 @@ class WeightStore:
                 f"than {self.max_weights:,}: drop labels or features, or raise max_weights"
             )
 
-    def grow(self, k: int, d: int, is_drawn: bool) -> Weights:
+    def grow(self, k: int, d: int, drawn: Sequence[Hashable] | None = None) -> Weights:
         """Return weights for k labels and d features; neither number may decrease.
 
-        New weights are drawn if `is_drawn`, and 0 otherwise.
+        New weights are 0, or are drawn if `drawn` contains the names of all d features.
         """
         self.require_size(k, d)
         old_k, old_d = self.shape
-        n_drawn = (k, d) if is_drawn else self.n_drawn
+        n_drawn = self.n_drawn if drawn is None else (k, d)
         memory = self.current.memory
         if d >= len(memory) or k > memory.shape[1]:
             n_rows = len(memory) if d < len(memory) else max(d + 1, 2 * len(memory))
@@ -169,16 +194,19 @@ class WeightStore:
             (slice(old_k, k), slice(0, old_d + 1)),
             (slice(0, k), slice(old_d + 1, d + 1)),
         ):
-            memory[features, labels] = self._draw(labels, features).T if is_drawn else 0.0
+            memory[features, labels] = 0.0
+            if drawn is not None:
+                memory[features, labels] = self._draw(labels, drawn)[:, features].T
         return _view_weights(memory, k, d, n_drawn)
 
     def compute_initial_weights(
-        self, k: int, d: int, n_drawn: tuple[int, int]
+        self, k: int, features: Sequence[Hashable], n_drawn: tuple[int, int]
     ) -> NDArray[np.float64]:
-        """Compute the initial biases and weights of k labels and d features, shape (k, 1 + d)."""
-        initial = np.zeros((k, 1 + d))
-        drawn = slice(0, n_drawn[0]), slice(0, 1 + n_drawn[1])
-        initial[drawn] = self._draw(*drawn)
+        """Compute the initial biases and weights of k labels and of features, shape (k, 1 + d)."""
+        initial = np.zeros((k, 1 + len(features)))
+        n_labels, n_features = n_drawn
+        drawn = self._draw(slice(0, n_labels), features[:n_features])
+        initial[:n_labels, : 1 + n_features] = drawn
         return initial
 
     def shrink(self, k: int, d: int) -> None:
@@ -194,11 +222,11 @@ class WeightStore:
         memory[0, :k], memory[1:, :k] = biases, weights.T
         self.current = _view_weights(memory, k, d, n_drawn)
 
-    def _draw(self, labels: slice, features: slice) -> NDArray[np.float64]:
-        """Draw the initial weights of labels and features; feature 0 is the bias."""
+    def _draw(self, labels: slice, features: Sequence[Hashable]) -> NDArray[np.float64]:
+        """Draw the initial biases and weights of labels and features."""
         label_ids = np.arange(labels.start, labels.stop)
-        feature_ids = np.arange(features.start, features.stop)
-        return draw_initial_weights(self.seed, label_ids, feature_ids, self.init_range)
+        hashes = np.concatenate([[np.uint64(0)], hash_names(features)])
+        return draw_initial_weights(self.seed, label_ids, hashes, self.init_range)
 
 
 def count_weights(k: int, d: int) -> int:

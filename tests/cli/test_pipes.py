@@ -220,7 +220,7 @@ def test_unlabeled_rows_are_predicted_but_not_learned(name, labels_and_pixels, t
     labels, rows = labels_and_pixels
     given_labels = [None if rng.random() < 0.3 else label for label in labels]
     labeled = [i for i, label in enumerate(given_labels) if label is not None]
-    model = SGDPerceptron(classes=range(10), seed=0)
+    model = SGDPerceptron(classes=range(10), init_range=0)
     X = np.array(rows) * (1 / 255)
     model.test_then_train(X[labeled], [labels[i] for i in labeled])
     both = list(zip(given_labels, rows, strict=True))

@@ -261,7 +261,7 @@ def test_number_columns_become_features_at_the_first_learned_row(tmp_path, run):
     source.write_text("z,a,m,y\n1,2,3,\n,5,,u\n1,1,1,v\n")
     live, _ = learn_file(run, tmp_path / "m.npz", source)
 
-    assert live.model.features_ == ["a", "m", "z"]
+    assert live.model.features_ == ["a", "z", "m"]
 
 
 def test_messy_table_is_learned_with_the_suggested_options(tmp_path, run):

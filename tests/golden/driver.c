@@ -10,7 +10,7 @@
 
 struct Call {
     int64_t function, stop, n, k, d, stride, n_values, n_names, is_bytes, is_table,
-        statistics_width;
+        adds_features, statistics_width;
     double low, high, epsilon;
 };
 
@@ -56,6 +56,7 @@ int main(void) {
             const ptrdiff_t length = rows.starts[i + 1] - rows.starts[i];
             if (length > rows.longest) rows.longest = length;
         }
+        if (call.adds_features) rows.n_known = get(n + 1, sizeof(intptr_t));
         rows.targets = get(n, sizeof(intptr_t));
         rows.sample_weights = get(n, sizeof(double));
         rows.rates = get(n, sizeof(double));

@@ -155,13 +155,14 @@ def encode_call(weights, rule, scaler, part):
     stride = weights.weights.strides[1] // weights.weights.itemsize
     numbers = (
         function, rule.stop, len(rows), k, d, stride, len(rows.values), len(part.feature_ids),
-        is_bytes, is_table, 0 if scaler is None else len(scaler),
+        is_bytes, is_table, part.n_known is not None, 0 if scaler is None else len(scaler),
     )  # fmt: skip
-    head = struct.pack("11q3d", *map(int, numbers), activation.low, activation.high, rule.epsilon)
+    head = struct.pack("12q3d", *map(int, numbers), activation.low, activation.high, rule.epsilon)
     parts = [weights.weights.T, weights.biases, rows.starts, rows.values]
     parts += [rows.byte_values] * is_bytes
     if not is_table:
         parts += [part.feature_ids, rows.name_ids]
+    parts += [] if part.n_known is None else [part.n_known]
     parts += [part.targets, part.sample_weights, part.rates]
     if scaler is not None:
         parts.append(scaler.statistics)

@@ -54,7 +54,7 @@ def test_wheel_contains_only_the_two_packages(distributions):
 
     kernel, text = "stream_perceptron/model/kernel", "stream_perceptron/data/text"
     modules = {f"{kernel}/_compiled", "stream_perceptron/model/_elementary"}
-    modules |= {"stream_perceptron/model/_natural", "stream_perceptron/model/_rows"}
+    modules |= {"stream_perceptron/model/_rows"}
     modules |= {"stream_perceptron/data/_cells", f"{text}/_scanner"}
     header_names = ("elementary", "kernel", "learning", "rows", "weight_rows")
     headers = {f"{kernel}/{name}.h" for name in header_names}

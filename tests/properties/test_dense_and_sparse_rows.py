@@ -67,19 +67,18 @@ def get_learned_state(model):
     return model.weights[:, columns].tobytes(), *capture_state(model)[3:], table
 
 
-def learn_dicts(rng, model, rows, labels):
+def learn_dicts(model, rows, labels):
     for x, y in zip(rows.dicts(), labels, strict=True):
-        names = list(x)
-        model.learn_one({names[i]: x[names[i]] for i in rng.permutation(len(x)).tolist()}, y)
+        model.learn_one(x, y)
     return get_learned_state(model)
 
 
-def shuffle_cells(rng, cells, is_present, names):
-    """Return sparse rows of the present cells, each row in its own order."""
-    orders = [rng.permutation(np.flatnonzero(row)) for row in is_present]
+def build_sparse_rows(cells, is_present, names):
+    """Return sparse rows of the present cells."""
+    columns = [np.flatnonzero(row) for row in is_present]
     return Rows.from_rows(
-        [tuple(names[i] for i in order) for order in orders],
-        [row[order] for row, order in zip(cells, orders, strict=True)],
+        [tuple(names[i] for i in of_row) for of_row in columns],
+        [row[of_row] for row, of_row in zip(cells, columns, strict=True)],
     )
 
 
@@ -101,14 +100,14 @@ def test_every_sample_form_gives_the_same_bits(report_figure):
             "some zeros": learn_blocks(
                 rng,
                 new_model(False),
-                shuffle_cells(rng, cells, is_nonzero | is_present, names),
+                build_sparse_rows(cells, is_nonzero | is_present, names),
                 labels,
             ),
             "joined": learn_blocks(
                 rng, new_model(False), concatenate_rows([table[:1], nonzero[1:]]), labels
             ),
-            "dicts": learn_dicts(rng, new_model(False), table, labels),
-            "few dicts": learn_dicts(rng, new_model(False), nonzero, labels),
+            "dicts": learn_dicts(new_model(False), table, labels),
+            "few dicts": learn_dicts(new_model(False), nonzero, labels),
             "pandas": learn_frame(new_model(False), pd.DataFrame(cells, columns=names), labels),
         }
         if case % 4 == 0:
@@ -141,9 +140,9 @@ def test_every_form_gives_the_same_bits_with_a_scaler():
         forms = {
             "table": learn_blocks(rng, new_model(True), table, labels),
             "sparse": learn_blocks(
-                rng, new_model(True), shuffle_cells(rng, cells, is_present, names), labels
+                rng, new_model(True), build_sparse_rows(cells, is_present, names), labels
             ),
-            "dicts": learn_dicts(rng, new_model(True), table, labels),
+            "dicts": learn_dicts(new_model(True), table, labels),
             "pandas": learn_frame(new_model(True), frame, labels),
         }
         if (cells == cells.astype(np.uint8)).all():

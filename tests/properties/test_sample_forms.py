@@ -54,8 +54,9 @@ class Case:
 
     def generate_dicts(self):
         for row, is_present in zip(self.cells.tolist(), self.is_present.tolist(), strict=True):
-            columns = self.rng.permutation(len(row)).tolist()
-            yield {self.names[i]: row[i] for i in columns if is_present[i]}
+            yield {
+                name: value for name, value, p in zip(self.names, row, is_present, strict=True) if p
+            }
 
     def find_labeled(self):
         return np.array([label is not None for label in self.labels])

@@ -227,7 +227,8 @@ def start(*args, command=(COMMAND,), subcommand="learn", **kwargs):
     return process
 
 
-DIGIT_OPTIONS = ["--classes", "0-9", "--seed", "0"]
+# Initial weights of 0, because the names of the pixels depend on the format.
+DIGIT_OPTIONS = ["--classes", "0-9", "--init-range", "0"]
 
 
 SCALED_DIGIT_OPTIONS = [*DIGIT_OPTIONS, "--scale", "1/255"]

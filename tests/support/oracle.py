@@ -31,7 +31,7 @@ def update_weights(w, b, x, label, lr, epsilon, activation):
 class Model:
     """A growing model: `draw` returns initial weights until a sample is learned, then they are 0.
 
-    `draw(j, i)` is the weight of label j and feature i, counted from 1; i = 0 is the bias.
+    `draw(j, name)` is the weight of label j and a feature; the name of the bias is None.
     """
 
     def __init__(self, classes, draw):
@@ -41,15 +41,15 @@ class Model:
             self.add_label(label)
 
     def add_label(self, label):
-        j, d = len(self.labels), len(self.features)
+        j = len(self.labels)
         self.labels.append(label)
-        self.b.append(0.0 if self.n_seen else self.draw(j, 0))
-        self.w.append([0.0 if self.n_seen else self.draw(j, i + 1) for i in range(d)])
+        self.b.append(0.0 if self.n_seen else self.draw(j, None))
+        self.w.append([0.0 if self.n_seen else self.draw(j, name) for name in self.features])
 
     def add_feature(self, name):
         self.features.append(name)
         for j, row in enumerate(self.w):
-            row.append(0.0 if self.n_seen else self.draw(j, len(self.features)))
+            row.append(0.0 if self.n_seen else self.draw(j, name))
 
     def predict(self, x):
         """Return the label with the largest net input; None without labels."""
@@ -64,7 +64,7 @@ class Model:
         """Learn a sample; return its error."""
         if label not in self.labels:
             self.add_label(label)
-        for name in sorted(x):
+        for name in x:
             if name not in self.features:
                 self.add_feature(name)
         values = [x.get(name, 0.0) for name in self.features]

@@ -11,7 +11,7 @@ from stream_perceptron.data.batch import Redeliveries
 from stream_perceptron.data.cells import Kind
 from stream_perceptron.data.lazy import lazy_property
 from stream_perceptron.data.schema import Encoding, ReadOptions, Schema
-from stream_perceptron.model.vocabulary import Vocabulary, sort_naturally
+from stream_perceptron.model.vocabulary import Vocabulary
 
 BYTE_SCALE = 1 / 255  # the default factor for 8-bit features
 
@@ -108,11 +108,11 @@ class Context:
             usable = []
         known: Sequence[str] = schema.features or ()
         if self.types and schema.is_new:
-            known = sort_naturally(usable)
+            known = usable
         elif not known and (schema.is_open or not self.learns):
-            known = sort_naturally([name for name in usable if self.is_known_feature(name)])
-        may_be_number = set(usable).difference(texts, options.encoded)
-        numbers = tuple(name for name in known if name in may_be_number)
+            known = [name for name in usable if self.is_known_feature(name)]
+        may_be_number = set(known).difference(texts, options.encoded)
+        numbers = tuple(name for name in usable if name in may_be_number)
         typed = {*texts, *numbers}
         free_to_encode = set(columns).difference(used - self.unknown_columns)
         encodings = [

@@ -185,8 +185,8 @@ class NameRoles:
             if features.names is not self._names:
                 ids = np.arange(len(self.features), dtype=np.int32)
             unknown = np.flatnonzero(~self._is_known[ids])
-            first_rows = features.find_first_rows(unknown, is_learned)
-            new_ids = np.sort(ids[unknown[first_rows >= 0]]).astype(np.intp)
+            found, _ = features.find_first_rows(unknown, is_learned)
+            new_ids = np.sort(ids[found]).astype(np.intp)
         names = self.features
         new = [names[i] for i in new_ids.tolist()]
         self._new_features = new, new_ids

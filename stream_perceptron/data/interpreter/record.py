@@ -38,7 +38,7 @@ from stream_perceptron.errors import SampleError
 from stream_perceptron.model.arrays import Array
 from stream_perceptron.model.rows import Names
 from stream_perceptron.model.validation import as_weight, build_row
-from stream_perceptron.model.vocabulary import NamesPrefix, find_duplicates, sort_naturally
+from stream_perceptron.model.vocabulary import NamesPrefix, find_duplicates
 
 FEATURES_KEY = "features"
 
@@ -328,7 +328,8 @@ def infer_types(context: Context, record: Record) -> ColumnTypes:
         (new_numbers if is_feature else new_texts).append(name)
     numbers = columns.numbers
     if new_numbers or new_texts:
-        numbers = tuple(sort_naturally([*numbers, *new_numbers]))
+        known = {*numbers, *new_numbers}
+        numbers = tuple(name for name in context.columns or () if name in known)
     typed = {*new_numbers, *new_texts}
     untyped = tuple(name for name in columns.untyped if name not in typed)
     return ColumnTypes(numbers, [*columns.texts, *new_texts], untyped)
@@ -765,9 +766,8 @@ def _with_inferred_types(schema: Schema, cells: dict[str, str], texts: dict[str,
     decided = {name for name in schema.untyped if name in cells or name in texts}
     if not decided:
         return schema
-    new = [name for name in decided if name in cells]
-    features = tuple(sort_naturally([*schema.features, *new]))
-    return schema.with_inferred_types(features, decided)
+    new = [name for name in cells if name in decided]
+    return schema.with_inferred_types((*schema.features, *new), decided)
 
 
 def _read_list(context: Context, record: Record, schema: Schema, name: str) -> _Values:

@@ -260,17 +260,19 @@ class RecordBlockReader(BlockReader):
         feature_ids = self.names.feature_ids[self.name_ids[mask]]
         values = self.scale_values(self.cells.numbers[self.other_cells[mask]], self.untyped_scale)
         self.is_deferred[rows[~np.isfinite(values)]] = True
-        ends = features.starts[rows + 1]
         names, of_features = features.names, features.value_name_ids
         if features.name_ids is None:
             numbers = {name: i for i, name in enumerate(self.names.features)}
             of_features = np.array([numbers[name] for name in names], np.int32)[of_features]
+        is_plain = np.ones(len(self.cells.kinds), bool)
+        is_plain[self.other_cells] = False
+        order = np.argsort(np.concatenate([np.flatnonzero(is_plain), self.other_cells[mask]]))
         counts = np.cumsum(np.bincount(rows, minlength=self.n))
         return Rows(
             NamesPrefix(self.names.features),
             features.starts + np.concatenate([[0], counts]),
-            np.insert(of_features, ends, feature_ids),
-            np.insert(features.numbers, ends, values),
+            np.concatenate([of_features, feature_ids])[order],
+            np.concatenate([features.numbers, values])[order],
         )
 
     def _read_feature_lists(self, key: str, missing: NDArray[np.intp]) -> Rows:

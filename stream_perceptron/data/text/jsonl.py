@@ -16,7 +16,6 @@ from stream_perceptron.data.source import Request
 from stream_perceptron.data.text.records import RawLines
 from stream_perceptron.data.text.scanning import JsonScanner
 from stream_perceptron.errors import SampleError
-from stream_perceptron.model.vocabulary import sort_naturally
 
 _MAX_DESCRIBED = 200  # how many of the first records to examine for notices
 
@@ -92,7 +91,7 @@ class JsonFormat:
                         texts.setdefault(name, []).append(record.content(path))
         names = next((sample.names for _, sample in deciding_records if sample.names), ())
         description = ColumnSummary(
-            schema.features or () if schema.is_list else tuple(map(str, sort_naturally(names))),
+            schema.features or () if schema.is_list else tuple(map(str, names)),
             f" from {key!r}" if key else "",
             [1.0 if options.scale is None else options.scale],
             options.label or schema.label,

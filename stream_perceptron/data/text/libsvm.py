@@ -14,7 +14,6 @@ from stream_perceptron.data.source import Request
 from stream_perceptron.data.text.records import RawLines
 from stream_perceptron.data.text.scanning import LibsvmScanner
 from stream_perceptron.errors import SourceError
-from stream_perceptron.model.vocabulary import sort_naturally
 
 
 class LibsvmFormat:
@@ -53,7 +52,7 @@ class LibsvmFormat:
         """Return notices about the features and the label."""
         options = context.read_options
         scale = 1.0 if options.scale is None else options.scale
-        names = tuple(map(str, sort_naturally(deciding_records[0][1].names)))
+        names = tuple(map(str, deciding_records[0][1].names))
         description = ColumnSummary(
             names, " from 'features'", [scale], options.label or LABEL_NAMES[0]
         )

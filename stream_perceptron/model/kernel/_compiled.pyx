@@ -41,6 +41,7 @@ cdef extern from "kernel.h" nogil:
         const double* byte_values
         const int32_t* name_ids
         const int32_t* feature_ids
+        const intptr_t* n_known
         const intptr_t* targets
         const double* sample_weights
         const double* rates
@@ -96,7 +97,7 @@ cdef Rows _build_rows(part, byte_values):
     cdef Rows rows
     cdef ptrdiff_t i
     memset(&rows, 0, sizeof(rows))
-    features, feature_ids, targets, sample_weights, rates = part
+    features, feature_ids, targets, sample_weights, rates, n_known = part
     starts, values, name_ids = features.starts, features.values, features.name_ids
     rows.n = len(targets)
     rows.starts = <intptr_t*>get_address(starts)
@@ -110,6 +111,8 @@ cdef Rows _build_rows(part, byte_values):
     if name_ids is not None:
         rows.name_ids = <int32_t*>get_address(name_ids)
     rows.feature_ids = <int32_t*>get_address(feature_ids)
+    if n_known is not None:
+        rows.n_known = <intptr_t*>get_address(n_known)
     rows.targets = <intptr_t*>get_address(targets)
     rows.sample_weights = <double*>get_address(sample_weights)
     rows.rates = <double*>get_address(rates)
@@ -155,10 +158,6 @@ def learn(weights, rule, scaler, part, results):
         return len(part.targets)
     cdef Model model = _build_model(weights, rule, scaler)
     is_in_order = _is_range(<int32_t*>get_address(part.feature_ids), len(part.feature_ids))
-    if not is_in_order and part.rows.name_ids is None:
-        # Sort the features of all rows at once.
-        order = np.argsort(part.feature_ids, kind="stable")
-        part = part._replace(rows=part.rows.reorder_columns(order))
     byte_values = part.rows.byte_values if part.rows.values.dtype.char == "B" else None
     cdef Rows rows = _build_rows(part, byte_values)
     if is_in_order:

@@ -76,6 +76,8 @@ typedef struct {
     const int32_t *name_ids;      /* the name of each value, unique in a row; NULL: 0, 1, 2, ... */
     const int32_t *feature_ids;   /* the feature of each name, outside [0, d) if unknown; NULL: the
                                      name's own number */
+    const intptr_t *n_known;      /* (n + 1,), the number of features known before each row, and after
+                                     the last; NULL if no row adds features */
     const intptr_t *targets;      /* (n,), the output of each row's label, below k; negative: only
                                      predict the row */
     const double *sample_weights; /* (n,) */

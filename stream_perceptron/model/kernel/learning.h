@@ -1,6 +1,6 @@
 /* The delta rule, step by step, for one sample after another.
 
-   A row becomes a sample: its m nonzero features in ascending order. With a scaler, the row's raw
+   A row becomes a sample: its m nonzero features, in the order of the row. With a scaler, the row's raw
    features, including zeros, are read first. The sample is built from their standardized values twice:
    once to predict the row, and once to learn it after the row has been added to the statistics. Absent
    features are neither counted nor standardized; indicators are counted, but not standardized. */
@@ -18,7 +18,6 @@ typedef struct {
 typedef struct {
     double *nets, *y, *slopes, *deltas, *steps; /* (k,), of the current sample */
     Sample samples[2];                          /* the current and the previous one, alternating */
-    Sorter sorter;
 
     Sample raw;                /* the row before it is standardized */
     int is_table;              /* whether the raw row has the model's first m features */
@@ -62,11 +61,11 @@ static void standardize_row(const Statistics *statistics, const Scratch *scratch
 static void build_sample(const Model *model, const Rows *rows, ptrdiff_t i, Scratch *scratch,
                         Sample *sample) {
     if (model->statistics == NULL) {
-        read_row(rows, i, model->d, WITHOUT_ZEROS, sample, &scratch->sorter);
+        read_row(rows, i, model->d, WITHOUT_ZEROS, sample);
         return;
     }
     Sample *raw = &scratch->raw;
-    read_row(rows, i, model->d, WITH_ZEROS, raw, &scratch->sorter);
+    read_row(rows, i, model->d, WITH_ZEROS, raw);
     scratch->is_table = is_aligned_table(rows);
     scratch->before = split_statistics(model->statistics, model->statistics_width);
     if (!scratch->is_table) {
@@ -287,13 +286,10 @@ static Sample take_sample(char **memory, size_t m) {
 /* Learn or predict rows, one after another; return the number processed, or -1 if memory runs out. */
 static ptrdiff_t learn(const Model *model, const Rows *rows, const Results *results) {
     const size_t width = model->stride;
-    const size_t room = rows->longest + LANES;
+    const size_t room = rows->longest + ROOM;
     const size_t room_raw = model->statistics != NULL ? room : 0;
-    const ptrdiff_t max_marks = MAX_MARKS * rows->longest;
-    size_t n_marks = model->d < max_marks ? model->d : max_marks;
-    if (is_aligned_table(rows)) n_marks = 0; /* its rows need no sorting */
-    const size_t n_doubles = 5 * width + 3 * (room + (room + 1) / 2) + room_raw +
-                             (room_raw + 1) / 2 + (1 + 2 * N_STATISTICS) * room_raw + n_marks + (n_marks + 7) / 8;
+    const size_t n_doubles = 5 * width + 2 * (room + (room + 1) / 2) + room_raw +
+                             (room_raw + 1) / 2 + (1 + 2 * N_STATISTICS) * room_raw;
     char *const memory = malloc(n_doubles * sizeof(double)), *rest = memory;
     if (memory == NULL) return -1;
     /* Clear the padding of outputs: arbitrary numbers could slow down arithmetic or get into the
@@ -307,11 +303,6 @@ static ptrdiff_t learn(const Model *model, const Rows *rows, const Results *resu
     scratch.steps = take_doubles(&rest, width);
     scratch.samples[0] = take_sample(&rest, room);
     scratch.samples[1] = take_sample(&rest, room);
-    scratch.sorter.spare = take_sample(&rest, room);
-    scratch.sorter.n_marks = n_marks;
-    scratch.sorter.x = take_doubles(&rest, n_marks);
-    scratch.sorter.marks = (uint8_t *)take_doubles(&rest, (n_marks + 7) / 8);
-    memset(scratch.sorter.marks, 0, n_marks);
     scratch.raw = take_sample(&rest, room_raw);
     scratch.standardized = take_doubles(&rest, room_raw);
     scratch.gathered = take_doubles(&rest, N_STATISTICS * room_raw);

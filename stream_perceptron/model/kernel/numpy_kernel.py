@@ -111,11 +111,12 @@ def _compute_nets(rows: Array, x: Array, b: Array) -> Array:
 
 
 def _read_row(part: Part, i: int, d: int) -> tuple[Array, Array]:
-    """Return the known features of a row in ascending order, and their values."""
+    """Return the known features of a row, those that it adds last, and their values."""
     rows = part.rows[i : i + 1]
     ids = part.feature_ids[rows.value_name_ids]
-    order = np.argsort(ids, kind="stable")
-    order = order[(ids[order] >= 0) & (ids[order] < d)]
+    known, end = (d, d) if part.n_known is None else part.n_known[i : i + 2].tolist()
+    order = np.argsort(ids >= known, kind="stable")
+    order = order[(ids[order] >= 0) & (ids[order] < end)]
     return ids[order], rows.numbers[order]
 
 

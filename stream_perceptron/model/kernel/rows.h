@@ -1,29 +1,18 @@
-/* Convert a row to a sample: the features that the model knows, in ascending order. */
+/* Convert a row to a sample: the features that the model knows, in the order of the row. Features that the
+   row adds come last. */
 
 #ifdef HAS_AVX512
 #include <immintrin.h>
 #endif
 
-enum {
-    MAX_SHORT = 128, /* the maximum number of features that are sorted by comparing all pairs */
-    LANES = 32,      /* the number of features that are compared with another one at a time */
-    MAX_MARKS = 16   /* the maximum number of marks to search for each feature */
-};
+enum { ROOM = 16 }; /* features that `find_nonzero` may write after the last one */
 
-/* m features in ascending order, and their values; there is room for LANES more. */
+/* m features and their values; there is room for ROOM more. */
 typedef struct {
     ptrdiff_t m;
     int32_t *feature_ids;
     double *x;
 } Sample;
-
-/* The working memory for sorting samples by their features. */
-typedef struct {
-    Sample spare;
-    ptrdiff_t n_marks;
-    uint8_t *marks; /* (n_marks,), a mark for each of the first features; 0 between two sorts */
-    double *x;      /* (n_marks,), the value of each marked feature */
-} Sorter;
 
 #ifdef HAS_AVX512
 /* `find_nonzero` for sixteen values at a time, because compilers do not vectorize it; return the number
@@ -112,113 +101,47 @@ static void copy_nonzero(const double *values, const uint8_t *bytes, const doubl
     for (ptrdiff_t r = 0; r < m; r++) append(sample, ids[r], x[r], WITHOUT_ZEROS);
 }
 
-/* Sort a short sample by its features into `sorted`: the index of a feature is the number of smaller
-   features. Several features are compared at a time, without branches; lanes after the last feature
-   hold arbitrary values and are not used. Vector types wider than the processor's vectors would take
-   ten times as long as these arrays. */
-FOR_EACH_PROCESSOR
-static void sort_short_sample(const Sample *sample, Sample *sorted) {
-    const ptrdiff_t m = sample->m;
-    const int32_t *restrict ids = sample->feature_ids;
-    const double *restrict x = sample->x;
-    int32_t *restrict to_ids = sorted->feature_ids;
-    double *restrict to_x = sorted->x;
-    for (ptrdiff_t first = 0; first < m; first += LANES) {
-        const ptrdiff_t n = m - first < LANES ? m - first : LANES;
-        int32_t lanes[LANES], ranks[LANES] = {0};
-        memcpy(lanes, ids + first, sizeof(lanes));
-        for (ptrdiff_t r = 0; r < m; r++)
-            for (int l = 0; l < LANES; l++) ranks[l] += ids[r] < lanes[l];
-        for (ptrdiff_t l = 0; l < n; l++) {
-            to_ids[ranks[l]] = ids[first + l];
-            to_x[ranks[l]] = x[first + l];
-        }
-    }
-    sorted->m = m;
-}
-
-/* Sort a sample by eight bits of its features into `sorted`; the sort is stable. */
-static void sort_by_byte(const Sample *sample, int shift, Sample *sorted) {
-    ptrdiff_t begins[257] = {0};
-    for (ptrdiff_t r = 0; r < sample->m; r++) begins[(sample->feature_ids[r] >> shift & 255) + 1]++;
-    for (int byte = 0; byte < 255; byte++) begins[byte + 1] += begins[byte];
-    for (ptrdiff_t r = 0; r < sample->m; r++) {
-        const ptrdiff_t index = begins[sample->feature_ids[r] >> shift & 255]++;
-        sorted->feature_ids[index] = sample->feature_ids[r];
-        sorted->x[index] = sample->x[r];
-    }
-    sorted->m = sample->m;
-}
-
-/* Sort a sample, whose features are below `end`, by marking its features and searching the marks. */
-static void sort_by_marks(Sample *sample, ptrdiff_t end, const Sorter *sorter) {
-    int32_t *restrict ids = sample->feature_ids;
-    double *restrict x = sample->x, *restrict x_of_feature = sorter->x;
-    for (ptrdiff_t r = 0; r < sample->m; r++) {
-        sorter->marks[ids[r]] = 1;
-        x_of_feature[ids[r]] = x[r];
-    }
-    find_nonzero(NULL, sorter->marks, end, ids);
-    for (ptrdiff_t r = 0; r < sample->m; r++) x[r] = x_of_feature[ids[r]];
-    memset(sorter->marks, 0, end);
-}
-
-/* Sort a sample by its features; the sample and the sorter's spare one may swap their memory. */
-static void sort_sample(Sample *sample, Sorter *sorter) {
-    Sample *spare = &sorter->spare;
-    int32_t largest = 0;
-    for (ptrdiff_t r = 0; r < sample->m; r++)
-        largest = sample->feature_ids[r] > largest ? sample->feature_ids[r] : largest;
-    if (largest < sorter->n_marks && largest < MAX_MARKS * sample->m) {
-        sort_by_marks(sample, largest + 1, sorter);
-        return;
-    }
-    const int is_short = sample->m <= MAX_SHORT;
-    for (int shift = 0; shift < 32 && largest >> shift; shift += is_short ? 32 : 8) {
-        if (is_short)
-            sort_short_sample(sample, spare);
-        else
-            sort_by_byte(sample, shift, spare);
-        const Sample sorted = *spare;
-        *spare = *sample;
-        *sample = sorted;
-    }
-}
-
 /* Return whether each row has values for the model's first features, in order. */
 static int is_aligned_table(const Rows *rows) {
     return rows->name_ids == NULL && rows->feature_ids == NULL;
 }
 
-/* Read the known features of row i; skip zeros, unless WITH_ZEROS. */
-static void read_row(const Rows *rows, ptrdiff_t i, ptrdiff_t d, Zeros zeros, Sample *sample,
-                     Sorter *sorter) {
+/* Append the features of row i that are in [low, high). */
+static void append_features(const Rows *rows, ptrdiff_t i, ptrdiff_t low, ptrdiff_t high, Zeros zeros,
+                            Sample *sample) {
     const ptrdiff_t start = rows->starts[i], n = rows->starts[i + 1] - start;
-    const double *values = rows->values != NULL ? rows->values + start : NULL;
-    const uint8_t *bytes = rows->bytes != NULL ? rows->bytes + start : NULL;
+    for (ptrdiff_t c = 0; c < n; c++) {
+        ptrdiff_t id = rows->name_ids != NULL ? rows->name_ids[start + c] : c;
+        if (rows->feature_ids != NULL) id = rows->feature_ids[id];
+        if (id < low || id >= high) continue;
+        const double x =
+            rows->bytes != NULL ? rows->byte_values[rows->bytes[start + c]] : rows->values[start + c];
+        append(sample, (int32_t)id, x, zeros);
+    }
+}
+
+/* Read the features of row i that the model of d features knows once the row is learned; skip zeros,
+   unless WITH_ZEROS. Those that the row adds come last, so the others keep their partial sums. */
+static void read_row(const Rows *rows, ptrdiff_t i, ptrdiff_t d, Zeros zeros, Sample *sample) {
+    const ptrdiff_t known = rows->n_known != NULL ? rows->n_known[i] : d;
+    const ptrdiff_t end = rows->n_known != NULL ? rows->n_known[i + 1] : d;
     sample->m = 0;
-    if (is_aligned_table(rows)) {
-        const ptrdiff_t m = n < d ? n : d;
-        if (zeros == WITHOUT_ZEROS) {
-            copy_nonzero(values, bytes, rows->byte_values, m, sample);
-            return;
-        }
-        sample->m = m;
-        for (ptrdiff_t r = 0; r < m; r++) sample->feature_ids[r] = (int32_t)r;
-        if (bytes == NULL)
-            memcpy(sample->x, values, m * sizeof(double));
-        else
-            for (ptrdiff_t r = 0; r < m; r++) sample->x[r] = rows->byte_values[bytes[r]];
+    if (!is_aligned_table(rows)) {
+        append_features(rows, i, 0, known, zeros, sample);
+        if (end > known) append_features(rows, i, known, end, zeros, sample);
         return;
     }
-    int32_t last = -1, is_sorted = 1;
-    for (ptrdiff_t c = 0; c < n; c++) {
-        int32_t id = rows->name_ids != NULL ? rows->name_ids[start + c] : (int32_t)c;
-        if (rows->feature_ids != NULL) id = rows->feature_ids[id];
-        if (id < 0 || id >= d) continue;
-        is_sorted &= id > last;
-        last = id;
-        append(sample, id, bytes != NULL ? rows->byte_values[bytes[c]] : values[c], zeros);
+    const ptrdiff_t start = rows->starts[i], n = rows->starts[i + 1] - start, m = n < end ? n : end;
+    const double *values = rows->values != NULL ? rows->values + start : NULL;
+    const uint8_t *bytes = rows->bytes != NULL ? rows->bytes + start : NULL;
+    if (zeros == WITHOUT_ZEROS) {
+        copy_nonzero(values, bytes, rows->byte_values, m, sample);
+        return;
     }
-    if (!is_sorted) sort_sample(sample, sorter);
+    sample->m = m;
+    for (ptrdiff_t r = 0; r < m; r++) sample->feature_ids[r] = (int32_t)r;
+    if (bytes == NULL)
+        memcpy(sample->x, values, m * sizeof(double));
+    else
+        for (ptrdiff_t r = 0; r < m; r++) sample->x[r] = rows->byte_values[bytes[r]];
 }

@@ -31,6 +31,9 @@ class Part(NamedTuple):
     targets: NDArray[np.intp]  # the output of each row's label, shape (n,); -1: only predict
     sample_weights: NDArray[np.float64]  # shape (n,)
     rates: NDArray[np.float64]  # learning rates, by the number of updates so far in this part
+    # The number of features known before each row, and after the last, shape (n + 1,). None if no
+    # row adds features.
+    n_known: NDArray[np.intp] | None = None
 
 
 class Counters:

@@ -24,7 +24,7 @@ from stream_perceptron.distributed.shards import (
     plan_round,
 )
 from stream_perceptron.live.cursor import Shards
-from stream_perceptron.model.weights import draw_initial_weights
+from stream_perceptron.model.weights import draw_initial_weights, hash_names
 
 
 def test_average_of_one_model_is_that_model(rng):
@@ -52,7 +52,8 @@ def test_weights_are_averaged_and_sample_counts_added(base_model):
 def get_initial_lookup(model):
     """Return a function that finds the initial weight of a label and a feature, else 0."""
     n_labels, n_features = model.network.store.n_drawn
-    drawn = draw_initial_weights(7, np.arange(n_labels), np.arange(1, 1 + n_features), 0.03)
+    hashes = hash_names(model.features_[:n_features])
+    drawn = draw_initial_weights(7, np.arange(n_labels), hashes, 0.03)
 
     def get_initial_weight(label, feature):
         j, i = model.classes_.index(label), model.features_.index(feature)

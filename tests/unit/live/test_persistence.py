@@ -54,7 +54,7 @@ def test_model_saved_in_python_loads_with_an_incomplete_lineage(tmp_path):
 
     assert (
         live.schema.features, live.lineage.is_complete, live.progress.samples
-    ) == (("a", "b"), False, 0)  # fmt: skip
+    ) == (("b", "a"), False, 0)  # fmt: skip
     save(SGDPerceptron(seed=0), path)
     assert LiveModel.load(path).lineage.is_complete
 

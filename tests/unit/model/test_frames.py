@@ -156,6 +156,12 @@ def test_frames_may_mix_sparse_and_dense_columns(matrix, labels):
         many.learn_many(frame, labels)
 
 
+def require_close(one, other):
+    """Check that two models have equal weights up to rounding; River's frames sort the features."""
+    order = [other.features_.index(name) for name in one.features_]
+    np.testing.assert_allclose(one.weights, other.weights[:, order], atol=1e-12)
+
+
 def draw_texts(n, words, seed=0):
     rng = random.Random(seed)
     return [" ".join(rng.choices(words, k=20)) for _ in range(n)]
@@ -181,7 +187,7 @@ def test_sparse_frames_of_river_encoders_are_learned(encoder):
     for i, block in enumerate(blocks):
         many.learn_many(block, pd.Series(y[50 * i : 50 * i + 50]))
 
-    assert capture_state(one["SGDPerceptron"]) == capture_state(many["SGDPerceptron"])
+    require_close(one["SGDPerceptron"], many["SGDPerceptron"])
     assert [one.predict_one(x) for x in samples[:50]] == many.predict_many(blocks[0]).tolist()
 
 
@@ -209,7 +215,7 @@ def test_sparse_blocks_with_100000_words_need_little_memory(report_figure):
         f"blocks of 200 texts, 100,000 words known: {peak / 2**20:.0f} MB at most beside the model"
     )
     assert len(many["SGDPerceptron"].features_) == 100_000
-    assert capture_state(one["SGDPerceptron"]) == capture_state(many["SGDPerceptron"])
+    require_close(one["SGDPerceptron"], many["SGDPerceptron"])
     assert peak < 40 * 2**20  # dense blocks would take 160 MB
 
 

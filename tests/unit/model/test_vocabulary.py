@@ -1,4 +1,4 @@
-"""Natural order of names, feature numbers, and initial weights."""
+"""Feature numbers, and initial weights."""
 
 from __future__ import annotations
 
@@ -12,14 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_perceptron.model._natural import argsort_names
-from stream_perceptron.model.vocabulary import (
-    NamesPrefix,
-    Vocabulary,
-    natural_key,
-    sort_naturally,
-)
-from stream_perceptron.model.weights import WeightStore, draw_initial_weights
+from stream_perceptron.model.vocabulary import NamesPrefix, Vocabulary
+from stream_perceptron.model.weights import WeightStore, draw_initial_weights, hash_names
 
 NAMES = st.one_of(
     st.text(),
@@ -29,32 +23,6 @@ NAMES = st.one_of(
     st.binary(),
     st.tuples(st.text(), st.integers()),
 )
-
-
-@given(st.lists(NAMES, unique=True), st.randoms())
-def test_natural_order_does_not_depend_on_the_input_order(names, random):
-    shuffled = random.sample(names, len(names))
-
-    assert sort_naturally(names) == sort_naturally(shuffled)
-
-
-def test_natural_order_compares_digits_as_numbers():
-    expected = ["9" * 5000, "a", "pixel02", "pixel2", "pixel2b", "pixel10", "x²"]
-
-    assert sort_naturally(reversed(expected)) == expected
-
-
-@given(
-    st.lists(st.text(st.sampled_from("ab0129 .é\x00\ud800😀") | st.characters()), unique=True),
-    st.data(),
-)
-def test_compiled_sort_matches_the_natural_keys(names, data):
-    groups = data.draw(st.lists(st.integers(0, 2), min_size=len(names), max_size=len(names)))
-
-    actual = argsort_names(names, np.array(groups, np.intp)).tolist()
-
-    by_key = sorted(range(len(names)), key=lambda i: (groups[i], natural_key(names[i])))
-    assert actual == by_key
 
 
 @given(st.lists(NAMES, unique=True), st.data())
@@ -145,19 +113,23 @@ def test_initial_weights_do_not_depend_on_how_the_store_grew(seed, growth):
     k = d = 0
     for more_k, more_d in growth:
         k, d = k + more_k, d + more_d
-        store.current = store.grow(k, d, is_drawn=True)
+        store.current = store.grow(k, d, drawn=range(d))
 
-    block = draw_initial_weights(seed, np.arange(k), np.arange(d + 1), 0.03)
-    np.testing.assert_array_equal(store.biases, block[:, 0])
-    np.testing.assert_array_equal(store.weights, block[:, 1:])
+    biases, weights = (
+        draw_initial_weights(seed, np.arange(k), hashes, 0.03)
+        for hashes in (np.zeros(1, np.uint64), hash_names(range(d)))
+    )
+    np.testing.assert_array_equal(store.biases, biases[:, 0])
+    np.testing.assert_array_equal(store.weights, weights)
     if k > 4 and d:
         assert store.weights.T.flags.aligned
         assert store.weights.strides[1] % (8 * store.weights.itemsize) == 0
 
 
 def test_initial_weights_are_uniform_and_differ_with_the_seed():
-    first = draw_initial_weights(0, np.arange(100), np.arange(1000), 0.03)
-    second = draw_initial_weights(1, np.arange(100), np.arange(1000), 0.03)
+    hashes = hash_names(range(1000))
+    first = draw_initial_weights(0, np.arange(100), hashes, 0.03)
+    second = draw_initial_weights(1, np.arange(100), hashes, 0.03)
     bin_counts, _ = np.histogram(first, bins=10, range=(-0.03, 0.03))
 
     assert bin_counts.sum() == first.size
