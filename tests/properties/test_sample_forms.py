@@ -226,3 +226,36 @@ def test_every_sample_form_gives_identical_models(report_figure, tmp_path):
         f"the same bits in every form: {N_MODELS:,} models, {n_files:,} of them from files"
     )
     assert n_files >= N_MODELS // 40
+
+
+def test_unknown_names_change_no_bit_and_another_order_only_the_rounding():
+    rng = np.random.default_rng(1)
+    for number in range(N_MODELS):
+        case = Case(rng)
+        model, shuffled = case.learn_dicts(), case.new_model()
+        for x, label in zip(case.generate_dicts(), case.labels, strict=True):
+            if label is not None:
+                names = rng.permutation(list(x)).tolist()
+                shuffled.learn_one({name: x[name] for name in names}, label)
+        order = [shuffled.features_.index(name) for name in model.features_]
+        np.testing.assert_allclose(model.weights, shuffled.weights[:, order], atol=1e-12)
+        for x in case.generate_dicts():
+            items = list(x.items())
+            for i in range(3):
+                items.insert(int(rng.integers(len(items) + 1)), (f"unknown{i}", 7.0))
+            known, mixed = model.predict_proba_one(x), model.predict_proba_one(dict(items))
+            assert list(known.items()) == list(mixed.items()), number
+
+
+def test_names_that_a_row_adds_change_no_bit_of_its_prediction():
+    rng = np.random.default_rng(2)
+    for number in range(N_MODELS):
+        case = Case(rng)
+        model = case.new_model()
+        for i, (x, label) in enumerate(zip(case.generate_dicts(), case.labels, strict=True)):
+            items = list(x.items())
+            items.insert(int(rng.integers(len(items) + 1)), (f"new{i}", 7.0))
+            before = model.predict_proba_one(dict(items))
+            samples = Samples(Rows.from_dicts([dict(items)]), [label], np.ones(1))
+            score = model.train(samples, TrainOptions(with_scores=True)).scores[0]
+            assert score == max(before.values()) if before else np.isnan(score), (number, i)
