@@ -1,4 +1,4 @@
-"""Build the compiled modules; without a compiler, the package runs without them."""
+"""Build the compiled modules, which requires a C compiler and the headers of Python."""
 
 from collections.abc import Iterator
 from glob import glob
@@ -6,6 +6,7 @@ from pathlib import Path
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
 
 # Fused multiply-adds would make results depend on how a loop was compiled. Errno is not needed: the
 # only function that could set it is the square root, which never gets a negative number.
@@ -34,6 +35,19 @@ def compute_powers_of_five() -> Iterator[int]:
         yield power >> n if n > 0 else power << -n
 
 
+class BuildModules(build_ext):
+    """Builds the compiled modules; if that fails, says what is needed."""
+
+    def run(self) -> None:
+        try:
+            super().run()
+        except Exception as error:
+            raise SystemExit(
+                f"stream-perceptron needs a C compiler and Python's headers ({error}): install "
+                "them (Debian: apt install gcc python3-dev), or install a wheel"
+            ) from None
+
+
 table = Path("build/powers_of_five.h")
 table.parent.mkdir(exist_ok=True)
 rows = [f"    {{{power >> 64:#x}u, {power % 2**64:#x}u}},\n" for power in compute_powers_of_five()]
@@ -52,7 +66,8 @@ extensions = cythonize(
     ],
     build_dir="build",
 )
-for extension in extensions:
-    extension.optional = True
-
-setup(ext_modules=extensions, options={"build_ext": {"parallel": len(extensions)}})
+setup(
+    ext_modules=extensions,
+    cmdclass={"build_ext": BuildModules},
+    options={"build_ext": {"parallel": len(extensions)}},
+)

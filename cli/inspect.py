@@ -107,7 +107,6 @@ def _format_sections(live: LiveModel, path: Path) -> Iterator[tuple[str, Iterabl
         "activation": model.activation,
         "init range": f"{model.init_range:g}",
         "seed": str(model.seed_),
-        "kernel": live.kernel,
     }
     if model.class_weight is not None:
         saved = encode_class_weight(model.class_weight)
@@ -268,7 +267,6 @@ def _build_json(live: LiveModel) -> dict[str, object]:
     features = model.features_
     return {
         "format_version": FORMAT_VERSION,
-        "kernel": live.kernel,
         "lr": model.lr if isinstance(model.lr, float) else repr(model.lr),
         "epsilon": model.epsilon,
         "activation": model.activation,

@@ -62,13 +62,12 @@ class CommandGroup(click.Group):
 
 
 def _print_version(ctx: click.Context, parameter: click.Parameter, is_given: bool) -> None:
-    """If --version is given, print the version and the kernel, and exit."""
+    """If --version is given, print the version, and exit."""
     if not is_given:
         return
     from stream_perceptron import __version__
-    from stream_perceptron.model.kernel import NAME
 
-    click.echo(f"stream-perceptron {__version__}, kernel {NAME}")
+    click.echo(f"stream-perceptron {__version__}")
     ctx.exit()
 
 
@@ -80,7 +79,7 @@ def _print_version(ctx: click.Context, parameter: click.Parameter, is_given: boo
     is_eager=True,
     expose_value=False,
     callback=_print_version,
-    help="Show the version and the kernel in use, and exit.",
+    help="Show the version and exit.",
 )
 def main() -> None:
     """A perceptron that learns from a stream, one sample at a time.
@@ -141,6 +140,11 @@ def run() -> NoReturn:
         # Click replaces stdout if the pipe breaks while help is being printed.
         if sys.stdout is not stdout:
             code = 141
+    except ImportError as error:  # such as that of the compiled modules
+        if "--traceback" in sys.argv:
+            raise
+        code = 1
+        sys.stderr.write(f"Error: {error}\n")
     except OSError as error:  # Click could not write its own output, such as help
         if "--traceback" in sys.argv:
             raise

@@ -25,19 +25,10 @@ _MAX_LISTED_CLASSES = 20  # classes whose sample counts are listed individually
 
 def print_start(opened: RunInputs, line: ProgressLine, path: Path | None) -> None:
     """Print where a run resumes, and the parameters that it changes."""
-    from stream_perceptron.data.notices import build_warning
-    from stream_perceptron.model.kernel import NAME as KERNEL
 
     live = opened.live
     if live.progress.rows:
         line.print_notice(f"resuming {path} after {format_count(live.progress.rows, 'row')}")
-    if live.kernel != KERNEL:
-        line.print_notice(
-            build_warning(
-                f"saved with the {live.kernel} kernel, resuming with the {KERNEL} kernel: results "
-                "agree up to rounding, not bit for bit"
-            )
-        )
     for name in opened.changed:
         value = getattr(live.model, name)
         shown = f"{value:,}" if name == "max_weights" else f"{value:g}"
@@ -154,7 +145,6 @@ def _build_summary(
 ) -> dict[str, object]:
     """Return the summary of a run for JSON output."""
     from stream_perceptron.diagnostics.diagnosis import collect_findings
-    from stream_perceptron.model.kernel import NAME as KERNEL
 
     return {
         **line.figures(),
@@ -164,7 +154,6 @@ def _build_summary(
         "stopped": live.stopped,
         "skipped_rows": rejected.first_texts,
         "classes": live.model.classes_,
-        "kernel": KERNEL,
         "model": None if path is None else str(path),
         "diagnosis": [finding.to_dict() for finding in collect_findings(live)],
     }

@@ -37,6 +37,27 @@ make_environment() {
     fi
 }
 
+# choose_compiler: without a C compiler, install Zig's from PyPI into .venv, for this build only.
+choose_compiler() {
+    local include name names
+    include=$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("include"))')
+    if ! [ -e "$include/Python.h" ]; then
+        echo "$include/Python.h is missing: install Python's headers; on Debian: apt install python3-dev" >&2
+        return 1
+    fi
+    names=$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_config_var("CC").split()[0])')
+    for name in ${CC:-"$names"} gcc clang cc; do
+        if command -v "$name" > /dev/null; then
+            [ "$name" = "$names" ] || export CC=${CC:-$name}
+            return
+        fi
+    done
+    echo "installing Zig, which contains a C compiler" >&2
+    "${pip[@]}" install --quiet --disable-pip-version-check ziglang
+    CC="$(.venv/bin/python -c 'import ziglang; print(ziglang.__path__[0])')/zig cc"
+    export CC
+}
+
 # install_project EXTRAS: install the project, unless it is up to date. EXTRAS is empty or, for example, [dev].
 install_project() {
     local extras=$1 stamp libraries others
@@ -46,6 +67,7 @@ install_project() {
         return
     fi
     make_environment
+    choose_compiler
     echo "installing stream-perceptron$extras" >&2
     # Install the dependencies while the modules compile.
     libraries=$(.venv/bin/python - "$extras" <<'END'

@@ -30,7 +30,6 @@ from stream_perceptron.live.metrics import Progress
 from stream_perceptron.live.model import LiveModel
 from stream_perceptron.live.pending import PendingSamples
 from stream_perceptron.model.arrays import Array
-from stream_perceptron.model.kernel import NAME as KERNEL
 from stream_perceptron.model.scaler import Scaler
 from stream_perceptron.perceptron import SGDPerceptron
 
@@ -87,12 +86,6 @@ def _require_verifiable(lineage: Lineage, sources: Sequence[Source]) -> None:
     if not lineage.is_complete:
         raise VerificationError(
             "was partly trained in Python, so there is no complete record of its rows"
-        )
-    other_kernels = [name for name in lineage.kernels if name != KERNEL]
-    if other_kernels:
-        raise VerificationError(
-            f"was trained with the {other_kernels[0]} kernel, which agrees with the {KERNEL} "
-            "kernel of this program only up to rounding"
         )
     pipes = [source.name for source in sources if source.is_stream]
     if pipes:

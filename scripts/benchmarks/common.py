@@ -17,8 +17,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from stream_perceptron.model import kernel
-
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "support"))
 DATA = ROOT / "data"
@@ -168,5 +166,5 @@ def describe_machine() -> str:
             versions.append(f"no {name}")
     return (
         f"{model[1] if model else platform.machine()}, {os.cpu_count()} cores, "
-        f"Python {platform.python_version()}, kernel {kernel.NAME}, {', '.join(versions)}"
+        f"Python {platform.python_version()}, {', '.join(versions)}"
     )

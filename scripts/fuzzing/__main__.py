@@ -16,7 +16,6 @@ import click
 import numpy as np
 
 import stream_perceptron
-from stream_perceptron.model.kernel import NAME
 
 KINDS = ["checkpoints", "pipelines", "extremes", "commands", "streams"]
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "support"))
@@ -40,7 +39,7 @@ def main(kinds: tuple[str, ...], cases: int, minutes: float | None, seed: int) -
         sys.exit(any(codes))
     (kind,) = kinds
     run_case = importlib.import_module(kind).run_case
-    print(f"{kind}: {stream_perceptron.__file__}, kernel {NAME}", file=sys.stderr)
+    print(f"{kind}: {stream_perceptron.__file__}", file=sys.stderr)
     end = None if minutes is None else time.monotonic() + 60 * minutes
     outcomes: Counter[str] = Counter()
     for number in itertools.count(seed):

@@ -22,7 +22,6 @@ from stream_perceptron.checkpoint.codec import (
 from stream_perceptron.checkpoint.objects import decode_lr, encode_lr
 from stream_perceptron.errors import CheckpointError
 from stream_perceptron.model.arrays import Arrays
-from stream_perceptron.model.kernel import NAME as KERNEL
 from stream_perceptron.model.network import Snapshot
 from stream_perceptron.model.scaler import Scaler
 from stream_perceptron.model.weights import count_weights
@@ -211,7 +210,7 @@ def encode_model(model: SGDPerceptron | Pipeline) -> tuple[dict[str, object], Ar
         arrays["class_counts"] = snapshot.class_counts
     if scaler is not None:
         arrays["statistics"] = scaler.statistics
-    return {"kernel": KERNEL, "model": saved, "steps": steps}, arrays
+    return {"model": saved, "steps": steps}, arrays
 
 
 @dataclass(eq=False, repr=False)
@@ -243,9 +242,8 @@ def _decode_model(meta: dict[str, object], members: Arrays) -> SGDPerceptron:
     """Build the perceptron from the JSON and arrays that `encode_model` returned."""
     if not {"weights", "biases"} <= set(members):
         raise CheckpointError(f"members {sorted(members)} do not include both weights and biases")
-    unknown = set(meta) - {"kernel", "model", "steps", "extra", "run"}
-    if unknown or type(meta.get("kernel")) is not str:
-        raise CheckpointError(f"meta.json lacks a kernel or has unknown entries: {sorted(unknown)}")
+    if unknown := set(meta) - {"model", "steps", "extra", "run"}:
+        raise CheckpointError(f"meta.json has unknown entries: {sorted(unknown)}")
     state = from_json(_State, meta.get("model"), "model")
     names = ("epsilon", "activation", "init_range", "max_weights")
     parameters: dict[str, Any] = {name: getattr(state, name) for name in names}

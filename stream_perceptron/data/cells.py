@@ -15,10 +15,7 @@ from numpy.typing import NDArray
 from stream_perceptron.data.lazy import lazy_property
 from stream_perceptron.model.arrays import Array
 
-try:
-    compiled: Any = import_module("stream_perceptron.data._cells")
-except ImportError:  # built without a compiler
-    compiled = None
+compiled: Any = import_module("stream_perceptron.data._cells")
 
 UNNAMED_LIST = "x"  # the name given to an unnamed list
 
@@ -233,18 +230,4 @@ def select_cells(cells: Cells, feature_of_name: NDArray[np.int32]) -> SelectedCe
     """
     starts, name_ids, kinds, numbers = cells.starts, cells.name_ids, cells.kinds, cells.numbers
     assert name_ids is not None
-    if compiled is not None:
-        return SelectedCells(
-            *compiled.select_cells(starts, name_ids, kinds, numbers, feature_of_name)
-        )
-    features = feature_of_name[name_ids]
-    is_selected = (features >= 0) & (kinds == Kind.NUMBER)
-    rows = np.repeat(np.arange(len(cells)), np.diff(starts))
-    counts = np.bincount(rows[is_selected], minlength=len(cells))
-    return SelectedCells(
-        np.concatenate([[0], np.cumsum(counts)]),
-        features[is_selected],
-        numbers[is_selected],
-        np.flatnonzero(~is_selected),
-        rows[~is_selected],
-    )
+    return SelectedCells(*compiled.select_cells(starts, name_ids, kinds, numbers, feature_of_name))

@@ -300,7 +300,6 @@ def _list_hyperparameters(live: LiveModel) -> Iterator[tuple[str, str]]:
     yield "activation", model.activation
     yield "initial weights", f"within ±{model.init_range:g}"
     yield "seed", str(model.seed_)
-    yield "kernel", live.kernel
     if model.class_weight is not None:
         yield "class weights", format_class_weight(encode_class_weight(model.class_weight))
     if part := live.python_only_part:

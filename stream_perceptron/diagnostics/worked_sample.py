@@ -10,7 +10,6 @@ import numpy as np
 
 from stream_perceptron.data.batch import Batch
 from stream_perceptron.model.arrays import Array
-from stream_perceptron.model.kernel.numpy_kernel import compute_deltas
 from stream_perceptron.model.results import TrainOptions
 from stream_perceptron.model.rows import Samples
 from stream_perceptron.perceptron import SGDPerceptron
@@ -48,7 +47,10 @@ class WorkedSample:
         result = before.network.train(samples, 0.0, before.epsilon, TrainOptions())
         net = before.network.compute_nets(batch.features)[0]
         target = before.classes_.index(label)
-        y, d, error, deltas = compute_deltas(before.network.activation, net, target)
+        activation = before.network.activation
+        y = activation.function(net, np.empty_like(net))
+        d = np.full_like(net, activation.low)
+        d[target] = activation.high
         weight = float(batch.weights[0])
         if class_weights is not None:
             weight *= class_weights.compute_factor(target, label)
@@ -61,8 +63,8 @@ class WorkedSample:
             net=net,
             y=y,
             d=d,
-            error=error,
-            delta=deltas,
+            error=0.5 * float((d - y) @ (d - y)),
+            delta=(d - y) * activation.derivative(net, y),
             rate=float(lr) * weight,
             updated=after.n_updates > before.n_updates - int(result.updated[0]),
             bias_change=after.biases - before.biases,

@@ -29,7 +29,6 @@ from stream_perceptron.live.cursor import Cursor, Shards
 from stream_perceptron.live.ledger import Ledger
 from stream_perceptron.live.lineage import ROUNDS, Entry, try_encode_class_weight, try_encode_lr
 from stream_perceptron.live.model import LiveModel
-from stream_perceptron.model.kernel import NAME as KERNEL
 
 _MAX_RETRIES = 10  # for a task whose worker was lost
 _POLL_SECONDS = 0.1  # between two checks for an interrupt
@@ -93,24 +92,24 @@ def _require_reachable(address: str) -> None:
 
 
 def require_same_version() -> None:
-    """Check that all machines have the same version and kernel; results must be bit-identical."""
+    """Check that all machines have the same version; results must be bit-identical."""
     import ray
 
-    describe_remotely = ray.remote(num_cpus=1, max_retries=_MAX_RETRIES)(_describe_kernel)
+    describe_remotely = ray.remote(num_cpus=1, max_retries=_MAX_RETRIES)(_describe_version)
     processors = int(ray.cluster_resources().get("CPU", 1))
     try:
-        kernels = set(ray.get([describe_remotely.remote() for _ in range(processors)]))
+        versions = set(ray.get([describe_remotely.remote() for _ in range(processors)]))
     except ray.exceptions.RayError as error:
         raise ClusterError(f"a machine in the cluster cannot learn: {first_line(error)}") from None
-    if other_kernels := kernels - {_describe_kernel()}:
+    if other_versions := versions - {_describe_version()}:
         raise ClusterError(
-            f"a machine in the cluster has {min(other_kernels)}, "
-            f"but this one has {_describe_kernel()}"
+            f"a machine in the cluster has {min(other_versions)}, "
+            f"but this one has {_describe_version()}"
         )
 
 
-def _describe_kernel() -> str:
-    return f"stream-perceptron {version('stream-perceptron')} with the {KERNEL} kernel"
+def _describe_version() -> str:
+    return f"stream-perceptron {version('stream-perceptron')}"
 
 
 def run(

@@ -14,7 +14,6 @@ from stream_perceptron.checkpoint.objects import decode_lr, encode_lr
 from stream_perceptron.data.fingerprint import Fingerprint
 from stream_perceptron.errors import CheckpointError
 from stream_perceptron.model.class_weights import list_spellings
-from stream_perceptron.model.kernel import NAME as KERNEL
 
 ROWS, DRAWS, ROUNDS = "rows", "draws", "rounds"
 
@@ -124,7 +123,6 @@ class Lineage:
     entries: list[Entry] = field(default_factory=list)
     # Whether the entries cover everything learned; learning in Python is not recorded.
     is_complete: bool = True
-    kernels: tuple[str, ...] = ()  # the kernels used
 
     def add(self, entry: Entry, sources_before: Sequence[Fingerprint]) -> None:
         """Add an entry, or extend the last entry if the new one continues it.
@@ -132,8 +130,6 @@ class Lineage:
         `sources_before` contains the fingerprints of the sources before this step, because the step
         changes the fingerprint of a text file.
         """
-        if KERNEL not in self.kernels:
-            self.kernels = (*self.kernels, KERNEL)
         if self.is_continued_by(entry, sources_before):
             last = self.entries.pop()
             entry = replace(
@@ -196,13 +192,9 @@ class Lineage:
         is_complete = None not in added and all(
             lineage.is_complete for lineage in (self, *lineages)
         )
-        kernels = tuple(
-            dict.fromkeys(name for lineage in (self, *lineages) for name in lineage.kernels)
-        )
         return Lineage(
             [*self.entries, Entry(models=tuple(entries or () for entries in added))],
             is_complete,
-            kernels,
         )
 
 

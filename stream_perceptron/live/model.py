@@ -48,7 +48,6 @@ from stream_perceptron.live.pending import JoinedBatch, PendingSamples
 from stream_perceptron.live.persistence import read_live_model, write_live_model
 from stream_perceptron.live.step_result import StepResult, build_result, collect_notes
 from stream_perceptron.model import defaults
-from stream_perceptron.model.kernel import NAME as KERNEL
 from stream_perceptron.model.results import TrainOptions, TrainResult
 from stream_perceptron.model.rows import Samples
 from stream_perceptron.model.scaler import Scaler
@@ -84,8 +83,6 @@ class LiveModel:
 
     Attributes
     ----------
-    kernel : str
-        The kernel that the model was saved with.
     pending : PendingSamples
         The pending samples, if labels are joined.
     python_step : str or None
@@ -111,7 +108,6 @@ class LiveModel:
         read_options: ReadOptions | None = None,
         schema: Schema | None = None,
         ledger: Ledger | None = None,
-        kernel: str | None = None,
         pending: PendingSamples | None = None,
         python_step: str | None = None,
     ) -> None:
@@ -120,7 +116,6 @@ class LiveModel:
         self.knowledge = Knowledge(schema or Schema())
         is_new = model.n_seen == 0
         self.ledger = ledger or Ledger(Progress(), Cursor(), Lineage(is_complete=is_new))
-        self.kernel = kernel or KERNEL
         self.pending = pending or PendingSamples()
         self.needs_label = False
         self.python_step = python_step
@@ -203,7 +198,7 @@ class LiveModel:
         """
         saved = read_live_model(path)
         return cls(
-            saved.model, saved.read_options, saved.schema, saved.ledger, saved.kernel,
+            saved.model, saved.read_options, saved.schema, saved.ledger,
             saved.pending, saved.python_step,
         )  # fmt: skip
 

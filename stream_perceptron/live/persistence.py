@@ -48,7 +48,6 @@ class SavedModel(NamedTuple):
     read_options: ReadOptions
     schema: Schema
     ledger: Ledger
-    kernel: str
     pending: PendingSamples | None
     python_step: str | None
 
@@ -60,7 +59,7 @@ def read_live_model(path: Path) -> SavedModel:
     """
     with add_path_to_errors(path):
         meta, members = read_checkpoint(path)
-        kernel, steps = str(meta.get("kernel")), meta.get("steps")
+        steps = meta.get("steps")
         model, run, arrays = split_checkpoint(meta, members)
         python_step = absorb_scaler(steps, model)
         if run is None:
@@ -71,7 +70,7 @@ def read_live_model(path: Path) -> SavedModel:
             types = {type(label).__name__ for label in model.classes_}
             label_type = types.pop() if len(types) == 1 and types < set(LABEL_TYPES) else None
             schema = Schema(names or None, label_type)
-            return SavedModel(model, read_options, schema, ledger, kernel, None, python_step)
+            return SavedModel(model, read_options, schema, ledger, None, python_step)
         saved = from_json(_Run, run, "run")
         read_options, pending = saved.read_options, saved.pending
         if pending is not None:
@@ -79,7 +78,7 @@ def read_live_model(path: Path) -> SavedModel:
         saved.progress.restore(arrays, saved.curve_bin, len(model.classes_))
         marks = Marks(saved.marks)
         ledger = Ledger(saved.progress, saved.cursor, saved.lineage, marks)
-        return SavedModel(model, read_options, saved.schema, ledger, kernel, pending, python_step)
+        return SavedModel(model, read_options, saved.schema, ledger, pending, python_step)
 
 
 def write_live_model(

@@ -1,7 +1,15 @@
 """The delta rule and the state of a model, independent of files."""
 
-from stream_perceptron.model.activations import ACTIVATIONS, Activation, get_activation
-from stream_perceptron.model.network import Network
-from stream_perceptron.model.rows import Rows
+try:
+    from stream_perceptron.model.activations import ACTIVATIONS, Activation, get_activation
+    from stream_perceptron.model.network import Network
+    from stream_perceptron.model.rows import Rows
+except ModuleNotFoundError as error:
+    if not (error.name or "").startswith("stream_perceptron."):
+        raise
+    raise ImportError(
+        "stream_perceptron lacks its compiled modules: install it again, from a wheel or with a C "
+        "compiler (pip install --force-reinstall --no-deps .)"
+    ) from None
 
 __all__ = ["ACTIVATIONS", "Activation", "Network", "Rows", "get_activation"]

@@ -12,11 +12,8 @@ from numpy.typing import NDArray
 
 from stream_perceptron.model.arrays import Array
 
-try:
-    # Bit-identical on every machine.
-    _functions: Any = import_module("stream_perceptron.model._elementary")
-except ImportError:  # built without a compiler
-    _functions = np
+# Bit-identical on every machine.
+_functions: Any = import_module("stream_perceptron.model._elementary")
 
 
 @dataclass(frozen=True, eq=False, repr=False)

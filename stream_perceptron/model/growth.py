@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Hashable, Sequence
-from itertools import count, pairwise, repeat
-from typing import NamedTuple
+from importlib import import_module
+from itertools import count, pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_perceptron.model.rows import Samples, compiled
+from stream_perceptron.model.rows import Samples
 from stream_perceptron.model.vocabulary import (
     NamesPrefix,
     Vocabulary,
     require_writable_names,
 )
 from stream_perceptron.model.weights import count_weights
+
+_rows: Any = import_module("stream_perceptron.model._rows")
 
 _NEW_LABEL = -2  # marks a new label, which has no index yet
 _NO_ROWS = np.empty(0, np.intp)
@@ -150,9 +153,5 @@ def _find_label_ids(
     labels: Sequence[Hashable], ids_by_name: dict[Hashable, int]
 ) -> tuple[NDArray[np.intp], int]:
     """Return the index of each label, -1 if it is missing, and the number of new labels."""
-    if compiled is not None:
-        ids: tuple[NDArray[np.intp], int] = compiled.find_label_ids(labels, ids_by_name, _NEW_LABEL)
-        return ids
-    targets = np.fromiter(map(ids_by_name.get, labels, repeat(_NEW_LABEL)), np.intp, len(labels))
-    targets[[label is None for label in labels]] = -1
-    return targets, int(np.count_nonzero(targets == _NEW_LABEL))
+    ids: tuple[NDArray[np.intp], int] = _rows.find_label_ids(labels, ids_by_name, _NEW_LABEL)
+    return ids

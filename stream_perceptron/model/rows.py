@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from importlib import import_module
 from itertools import chain, compress, count, repeat
 from typing import Any, NamedTuple
 
@@ -13,11 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_perceptron.model.arrays import Array
-
-try:
-    compiled: Any = import_module("stream_perceptron.model._rows")
-except ImportError:  # built without a compiler
-    compiled = None
 
 Names = Sequence[Hashable]  # immutable: usually a tuple or a range
 

@@ -14,7 +14,6 @@ from helpers import count_samples, start, wait_for
 from stream_perceptron import LiveModel
 from stream_perceptron.data import open_source
 from stream_perceptron.live import Cursor
-from stream_perceptron.model.kernel import NAME
 
 
 def test_run_continues_with_the_next_file_and_skips_a_repeated_one(
@@ -162,21 +161,6 @@ def test_damaged_model_is_rejected_and_left_unchanged(daily_files, model, run):
         assert len(result.stderr.splitlines()) == 1
         assert f"the previous save is {model}.prev" in result.stderr
         assert damaged == model.read_bytes()
-
-
-def test_change_of_kernel_is_a_warning(daily_files, model, run, monkeypatch):
-    from stream_perceptron.checkpoint import state
-
-    run("learn", daily_files[0], "-m", model, "--quiet", check=0)
-    live = LiveModel.load(model)
-    monkeypatch.setattr(state, "KERNEL", "other")
-    live.save(model)
-    result = run("learn", daily_files[1], "-m", model, "--quiet", check=0)
-
-    assert result.stderr.startswith(
-        f"warning: saved with the other kernel, resuming with the {NAME} "
-    )
-    assert LiveModel.load(model).kernel == NAME
 
 
 def test_diverging_run_saves_the_samples_before_divergence(tmp_path, model, run):

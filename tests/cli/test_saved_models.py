@@ -15,7 +15,6 @@ from river import metrics
 
 from stream_perceptron import LiveModel, load, stream
 from stream_perceptron.checkpoint.archive import FORMAT_VERSION
-from stream_perceptron.model.kernel import NAME
 
 
 def test_predict_gives_the_model_predictions_and_learns_nothing(
@@ -134,7 +133,7 @@ def test_inspect_shows_the_contents_of_a_model(mnist_files, model, run):
     live = LiveModel.load(model)
 
     expected = {
-        "format_version": FORMAT_VERSION, "kernel": NAME, "lr": 0.01, "epsilon": 3e-06,
+        "format_version": FORMAT_VERSION, "lr": 0.01, "epsilon": 3e-06,
         "seed": 0,
         "activation": "sigmoid", "classes": [*range(10)], "n_features": 784, "samples": 2500,
         "updates": 2500, "row": 2500, "source": 0, "pass": 0, "rows_read": 2500,

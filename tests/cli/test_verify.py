@@ -282,27 +282,22 @@ def test_changed_lineage_is_detected(change, reason, daily_files, run, tmp_path,
 def test_model_that_its_sources_cannot_reproduce_is_rejected(
     mnist_sample, run, tmp_path, get_verify_error
 ):
-    """Examples are models created or trained in Python, and models of the other kernel."""
+    """Examples are models created or trained in Python."""
     model = SGDPerceptron(seed=0)
     model.learn_one({f"pixel{i}": 1.0 for i in range(784)}, 1)
-    in_python, path, numpy = (tmp_path / f"{name}.npz" for name in "abc")
+    in_python, path = (tmp_path / f"{name}.npz" for name in "ab")
     save(model, in_python)
     run("learn", mnist_sample, "-m", in_python, "--quiet", check=0)
     run("learn", mnist_sample, "-m", path, "--quiet", check=0)
     live = LiveModel.load(path)
     live.model.learn_one({"pixel0": 1.0}, 1)
     live.save(path)
-    subprocess.run(
-        [COMMAND, "learn", mnist_sample, "-m", numpy, "--quiet"], check=True,
-        env={"STREAM_PERCEPTRON_KERNEL": "numpy"},
-    )  # fmt: skip
 
     assert get_verify_error(in_python, mnist_sample).startswith("was partly trained in Python")
     assert (
         get_verify_error(path, mnist_sample)
         == "the number of its samples is 5001, but the sources give 5000"
     )
-    assert get_verify_error(numpy, mnist_sample).startswith("was trained with the numpy kernel")
 
 
 def test_unneeded_source_and_pipe_are_rejected(

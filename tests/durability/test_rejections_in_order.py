@@ -13,7 +13,6 @@ from helpers import COMMAND, read_contents, start, write_jsonl
 from stream_perceptron import LiveModel, SampleError, SGDPerceptron
 from stream_perceptron.data import open_source
 from stream_perceptron.data.text.records import MAX_LINE_BYTES
-from stream_perceptron.model.kernel import numpy_kernel
 
 
 def count_samples(path):
@@ -225,25 +224,6 @@ def test_duplicate_feature_name_raises_sample_error():
         model.test_then_train(np.ones((1, 2)), ["x"], ["a", "a"])
 
     assert model.features_ == []
-
-
-def test_numpy_kernel_keeps_weights_finite_at_huge_learning_rates():
-    from stream_perceptron.model.activations import ACTIVATIONS
-    from stream_perceptron.model.kernel.types import Counters, Part, Results, Rule
-    from stream_perceptron.model.rows import Rows
-    from stream_perceptron.model.weights import Weights
-
-    W, b = np.zeros((2, 3)), np.full(2, 0.5)
-    b[0] += 1e-16
-    for x in (0.0, 1e-300):
-        rows = Rows.from_table(("a", "b", "c"), np.full((4, 3), x))
-        feature_ids = np.arange(3, dtype=np.int32)
-        part = Part(rows, feature_ids, np.zeros(4, np.intp), np.ones(4), np.full(4, 1e308))
-        results = Results(np.zeros((4, 2)), np.full(4, np.nan), np.zeros(4, bool), Counters())
-        rule = Rule(ACTIVATIONS["identity"], 0.0)
-        numpy_kernel.learn(Weights(W, b, W, (2, 3)), rule, None, part, results)
-        assert np.isfinite(W).all()
-        assert np.isfinite(b).all()
 
 
 def test_run_killed_between_its_stop_and_its_end_finishes(tmp_path):

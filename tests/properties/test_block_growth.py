@@ -9,8 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream_perceptron import SGDPerceptron
-from stream_perceptron.model import network
-from stream_perceptron.model.kernel import compute_scores, numpy_kernel
+from stream_perceptron.model.kernel import compute_scores
 from stream_perceptron.model.results import TrainOptions
 from stream_perceptron.model.rows import Rows, Samples
 from stream_perceptron.model.scaler import Scaler
@@ -43,7 +42,6 @@ def blocks(draw):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kernel", ["compiled", "numpy"])
 @settings(deadline=None, max_examples=300)
 @given(
     block=blocks(),
@@ -56,36 +54,33 @@ def blocks(draw):
     max_weights=st.just(2**27) | st.integers(100, 500) | st.integers(37_500, 40_000),
 )
 def test_block_gives_the_results_of_its_single_rows(
-    kernel, block, is_wide, is_scaled, lr, epsilon, stop, classes, max_weights
+    block, is_wide, is_scaled, lr, epsilon, stop, classes, max_weights
 ):
     features, labels = block
-    with pytest.MonkeyPatch.context() as patch:
-        if kernel == "numpy":
-            patch.setattr(network.kernel, "learn", numpy_kernel.learn)
-        models = []
-        for _ in range(2):
-            model = SGDPerceptron(
-                lr, epsilon, "identity", seed=0, classes=classes, max_weights=max_weights
-            )
-            if is_scaled:
-                model.network.scaler = Scaler()
-            if is_wide and max_weights > 500:
-                model.network.add_names([f"g{i}" for i in range(1100)], [] if classes else ["a"])
-            models.append(model)
-        block_model, row_model = models
-        result = train_block(block_model, features, labels, stop)
-        row_results, expected_end = [], (False, False, None)
-        for i in range(len(labels)):
-            nets = row_model.network.compute_nets(features[i : i + 1])
-            row_result = train_block(row_model, features[i : i + 1], labels[i : i + 1], stop)
-            row_results.append(row_result)
-            if len(row_result) and nets.shape[1]:
-                # The row is predicted before its features are added.
-                expected = compute_scores(row_model.network.activation, nets).max(axis=1)
-                np.testing.assert_array_equal(expected, row_result.scores)
-            expected_end = (row_result.diverged, row_result.stopped, type(row_result.memory_error))
-            if row_result.diverged or row_result.stopped or row_result.memory_error is not None:
-                break
+    models = []
+    for _ in range(2):
+        model = SGDPerceptron(
+            lr, epsilon, "identity", seed=0, classes=classes, max_weights=max_weights
+        )
+        if is_scaled:
+            model.network.scaler = Scaler()
+        if is_wide and max_weights > 500:
+            model.network.add_names([f"g{i}" for i in range(1100)], [] if classes else ["a"])
+        models.append(model)
+    block_model, row_model = models
+    result = train_block(block_model, features, labels, stop)
+    row_results, expected_end = [], (False, False, None)
+    for i in range(len(labels)):
+        nets = row_model.network.compute_nets(features[i : i + 1])
+        row_result = train_block(row_model, features[i : i + 1], labels[i : i + 1], stop)
+        row_results.append(row_result)
+        if len(row_result) and nets.shape[1]:
+            # The row is predicted before its features are added.
+            expected = compute_scores(row_model.network.activation, nets).max(axis=1)
+            np.testing.assert_array_equal(expected, row_result.scores)
+        expected_end = (row_result.diverged, row_result.stopped, type(row_result.memory_error))
+        if row_result.diverged or row_result.stopped or row_result.memory_error is not None:
+            break
 
     assert (result.diverged, result.stopped, type(result.memory_error)) == expected_end
     for name in ("targets", "predicted", "errors", "updated", "scores"):

@@ -316,7 +316,7 @@ def to_numpy(column: pa.Array) -> Array:
 def _encode_texts(column: pa.Array) -> _RepeatedTexts | None:
     """Return the contents of a column whose texts occur repeatedly; None for other columns."""
     # Arrow's own function would import a library, which takes longer than reading a short file.
-    if compiled is None or not (types.is_string(column.type) and len(column)):
+    if not (types.is_string(column.type) and len(column)):
         return None
     _, offset_buffer, data = column.buffers()
     offsets = np.frombuffer(offset_buffer, np.int32, len(column) + 1, 4 * column.offset)

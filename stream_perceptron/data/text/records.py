@@ -21,10 +21,7 @@ from stream_perceptron.data.values import DECIMAL_COMMA, NOT_UTF8
 from stream_perceptron.errors import SampleError
 from stream_perceptron.model.vocabulary import find_duplicates
 
-try:
-    compiled: Any = import_module("stream_perceptron.data.text._scanner")
-except ImportError:  # built without a compiler
-    compiled = None
+compiled: Any = import_module("stream_perceptron.data.text._scanner")
 
 MAX_LINE_BYTES = 2**24  # a longer line is rejected, and usually not kept in memory
 
@@ -196,9 +193,7 @@ def _find_line_ends(data: bytes) -> NDArray[np.intp]:
     """Return the end of each line in a block, after its newline."""
     if data.find(b"\n") == len(data) - 1:  # a single line, as in most blocks of a live stream
         return np.array([len(data)], np.intp)
-    if compiled is not None:
-        return np.asarray(compiled.find_line_ends(data))
-    return np.flatnonzero(np.frombuffer(data, np.uint8) == ord("\n")) + 1
+    return np.asarray(compiled.find_line_ends(data))
 
 
 class Dialect(NamedTuple):

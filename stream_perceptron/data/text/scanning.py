@@ -41,11 +41,8 @@ from stream_perceptron.errors import SampleError
 from stream_perceptron.model.arrays import Array
 from stream_perceptron.model.vocabulary import NamesPrefix, find_duplicates
 
-try:
-    compiled: Any = import_module("stream_perceptron.data.text._scanner")
-    compiled_cells: Any = import_module("stream_perceptron.data._cells")
-except ImportError:  # built without a compiler
-    compiled = None
+compiled: Any = import_module("stream_perceptron.data.text._scanner")
+compiled_cells: Any = import_module("stream_perceptron.data._cells")
 
 _SPACES = " \t\n\r\v\f"
 _PLAIN_DIALECT = Dialect()

@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""The delta rule of `numpy_kernel`, compiled; this module unpacks Python objects for kernel.h."""
+"""The delta rule in C; this module unpacks Python objects for kernel.h."""
 
 from cpython.buffer cimport PyBUF_STRIDES, PyBuffer_Release, PyObject_GetBuffer
 from cpython.dict cimport PyDict_Next, PyDict_Size
@@ -13,8 +13,6 @@ from libc.string cimport memset
 import numpy as np
 
 from stream_perceptron.model.buffers cimport get_address
-
-NAME = "compiled"
 
 cdef extern from "kernel.h" nogil:
     ctypedef enum Function:
@@ -153,7 +151,12 @@ cdef bint _is_range(const int32_t* ids, ptrdiff_t n) noexcept:
 
 
 def learn(weights, rule, scaler, part, results):
-    """Predict and then learn rows, as `numpy_kernel.learn` does."""
+    """Predict and then learn rows, one after another; return the number of rows processed.
+
+    Processing ends early before a row that would make the model diverge, and after a row that ends
+    the training. With a scaler, a row is standardized for its prediction, added to the statistics,
+    and standardized again before it is learned.
+    """
     if len(part.targets) == 0 or len(weights.biases) == 0:
         return len(part.targets)
     cdef Model model = _build_model(weights, rule, scaler)
@@ -167,7 +170,12 @@ def learn(weights, rule, scaler, part, results):
 
 
 def compute_scores(activation, nets):
-    """Compute the scores (n, k) from net inputs (n, k), as `numpy_kernel` does."""
+    """Compute the scores (n, k) from net inputs (n, k).
+
+    The low target is subtracted from the outputs of a row; then the smallest difference is
+    subtracted if it is negative, and the results are scaled to a sum of 1. If all results are zero,
+    the scores are uniform.
+    """
     numbers = np.array(nets, np.float64, order="C")
     cdef ptrdiff_t i, n = numbers.shape[0], k = numbers.shape[1]
     cdef double low = activation.low

@@ -160,7 +160,6 @@ FORGERIES = {
         **p,
         "meta.json": p["meta.json"].replace(b'"extra"', b'"more":0,"extra"'),
     },
-    "no kernel": lambda p: {**p, "meta.json": p["meta.json"].replace(b'"kernel"', b'"extra"')},
     "unsupported steps": lambda p: change_meta(
         p, steps={"dict": [["a", {"class": "os.system", "state": {}}]]}
     ),

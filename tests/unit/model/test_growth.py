@@ -370,11 +370,8 @@ def test_schedule_is_asked_before_names_are_added():
     assert model.network._label_types == label_types
 
 
-@pytest.mark.parametrize("is_compiled", [True, False])
 @pytest.mark.parametrize("seed", range(20))
-def test_labels_are_numbered_as_in_a_plain_search(is_compiled, seed, monkeypatch):
-    if not is_compiled:
-        monkeypatch.setattr("stream_perceptron.model.growth.compiled", None)
+def test_labels_are_numbered_as_in_a_plain_search(seed):
     rng = random.Random(seed)
     # Equal labels may be different objects, and a few hundred do not fit in the cache at once.
     spellings = [None, 1, 1.0, True, 0, -0.0, ("a", 1), "é", *map(str, range(rng.choice([3, 300])))]

@@ -1,4 +1,4 @@
-"""The two kernels agree, and the compiled one is bit-identical for all forms of a sample."""
+"""The kernel follows the rule, and is bit-identical for all forms of a sample."""
 
 from __future__ import annotations
 
@@ -9,15 +9,12 @@ import oracle
 import pytest
 
 from stream_perceptron import SGDPerceptron
+from stream_perceptron.model import kernel
 from stream_perceptron.model.activations import ACTIVATIONS
-from stream_perceptron.model.kernel import _compiled as _kernel
-from stream_perceptron.model.kernel import numpy_kernel as _numpy_kernel
 from stream_perceptron.model.kernel.types import Counters, Part, Results, Rule
 from stream_perceptron.model.rows import Rows, Samples
 from stream_perceptron.model.vocabulary import Vocabulary
 from stream_perceptron.model.weights import WeightStore
-
-KERNELS = {"compiled": _kernel, "numpy": _numpy_kernel}
 
 
 class Block(NamedTuple):
@@ -46,8 +43,8 @@ def make_store(W, b):
     return store
 
 
-def learn_rows(kernel, store, X, rule, block, counters=None, feature_ids=None):
-    """Let a kernel learn rows; return the number of rows it has processed."""
+def learn_rows(store, X, rule, block, counters=None, feature_ids=None):
+    """Let the kernel learn rows; return the number of rows it has processed."""
     rows = X if isinstance(X, Rows) else make_rows(X)
     if feature_ids is None:
         feature_ids = np.arange(len(rows.names), dtype=np.int32)
@@ -75,34 +72,13 @@ def draw_problem(rng, n=60, k=4, d=37, density=1.0):
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-@pytest.mark.parametrize("epsilon", [0.0, 0.4])
-@pytest.mark.parametrize("d", [0, 1, 7, 8, 100, 3000])
+@pytest.mark.parametrize("d", [0, 1, 8, 100])
 @pytest.mark.parametrize("k", [1, 2, 3, 5, 9, 11, 13, 29])
-def test_kernels_agree_within_rounding_errors(activation, epsilon, d, k, rng):
-    X, targets, W, b = draw_problem(rng, k=k, d=d, density=0.05 if d > 1024 else 1.0)
-    rule = Rule(ACTIVATIONS[activation], epsilon)
-    results = []
-    for kernel in KERNELS.values():
-        store, block = make_store(W, b), make_block(targets, k, 0.01)
-        assert learn_rows(kernel, store, X, rule, block) == 60
-        results.append((store, block))
-    (store1, block1), (store2, block2) = results
-
-    rtol, atol = 1e-9, 1e-11
-    np.testing.assert_allclose(store1.weights, store2.weights, rtol, atol)
-    np.testing.assert_allclose(store1.biases, store2.biases, rtol, atol)
-    np.testing.assert_allclose(block1.nets, block2.nets, rtol, atol)
-    np.testing.assert_allclose(block1.errors, block2.errors, rtol, atol)
-    assert block1.updated.tolist() == block2.updated.tolist()
-
-
-@pytest.mark.parametrize("kernel", KERNELS)
-@pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_kernels_match_the_oracle(kernel, activation, rng):
-    X, targets, W, b = draw_problem(rng, n=50, k=3, d=5)
+def test_kernel_matches_the_oracle(k, d, activation, rng):
+    X, targets, W, b = draw_problem(rng, n=50, k=k, d=d)
     w, c = W.tolist(), b.tolist()
-    block, store = make_block(targets, 3, 0.05), make_store(W, b)
-    learn_rows(KERNELS[kernel], store, X, Rule(ACTIVATIONS[activation], 0.2), block)
+    block, store = make_block(targets, k, 0.05), make_store(W, b)
+    learn_rows(store, X, Rule(ACTIVATIONS[activation], 0.2), block)
     for x, target, error in zip(X.tolist(), targets.tolist(), block.errors.tolist(), strict=True):
         if target < 0:
             assert np.isnan(error)
@@ -124,13 +100,13 @@ def test_every_sample_form_gives_the_same_bits(k, d, rng):
     X[1::3] = abs(rng.normal(size=(20, d)))
     rule = Rule(ACTIVATIONS["sigmoid"], 0.05)
     whole, block = make_store(W, b), make_block(targets, k)
-    learn_rows(_kernel, whole, X, rule, block)
+    learn_rows(whole, X, rule, block)
     expected = collect_bytes(whole, block)
     for size in (1, 7):
         store, nets = make_store(W, b), []
         for i in range(0, len(X), size):
             part = make_block(targets[i : i + size], k)
-            learn_rows(_kernel, store, X[i : i + size], rule, part)
+            learn_rows(store, X[i : i + size], rule, part)
             nets.append(part.nets)
         assert collect_bytes(store, block._replace(nets=np.concatenate(nets)))[:3] == expected[:3]
     places = np.sort(rng.choice(d + 2, 2, replace=False))
@@ -140,22 +116,21 @@ def test_every_sample_form_gives_the_same_bits(k, d, rng):
     for is_present in (None, wide != 0):
         store, repeated = make_store(W, b), make_block(targets, k)
         rows = make_rows(wide, is_present=is_present)
-        learn_rows(_kernel, store, rows, rule, repeated, feature_ids=feature_ids)
+        learn_rows(store, rows, rule, repeated, feature_ids=feature_ids)
         assert collect_bytes(store, repeated) == expected
     known = Vocabulary(range(d))
     nets = make_block([-1] * len(X), k)
     store = make_store(W, b)
-    learn_rows(_kernel, store, X, rule, nets)
+    learn_rows(store, X, rule, nets)
     for x, net in zip(X.tolist(), nets.nets, strict=True):
         full = dict(enumerate(x))
         for features in (full, {i: value for i, value in full.items() if value}):
-            dict_net = _kernel.compute_net_one(features, known, store.current)
+            dict_net = kernel.compute_net_one(features, known, store.current)
             assert dict_net.tobytes() == net.tobytes()
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("d", [5, 63, 784, 2000])
-def test_scaled_bytes_are_learned_like_floats(kernel, d, rng):
+def test_scaled_bytes_are_learned_like_floats(d, rng):
     _, targets, W, b = draw_problem(rng, k=8, d=d)
     pixels = (rng.integers(0, 256, (60, d)) * (rng.random((60, d)) < 0.1)).astype(np.uint8)
     pixels[:, d // 4 : d // 2] = 0
@@ -168,14 +143,13 @@ def test_scaled_bytes_are_learned_like_floats(kernel, d, rng):
             make_rows(rows.values.reshape(60, d), is_present=pixels > 0, scale=rows.scale),
         ):
             store, block = make_store(W, b), make_block(targets, 8)
-            learn_rows(KERNELS[kernel], store, form, rule, block)
+            learn_rows(store, form, rule, block)
             results.append(collect_bytes(store, block))
 
     assert results[0] == results[1] == results[2] == results[3]
     assert results[0][0] != W.tobytes()
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize(
     ("x", "rate", "weight", "bias"),
     [
@@ -187,7 +161,7 @@ def test_scaled_bytes_are_learned_like_floats(kernel, d, rng):
         (1.0, 1e300, 0.0, 1e308),
     ],
 )
-def test_kernels_never_write_nonfinite_weights(kernel, x, rate, weight, bias):
+def test_kernel_never_writes_nonfinite_weights(x, rate, weight, bias):
     """The kernel rejects a sample that would make a weight infinite or NaN."""
     W = np.full((2, 20), weight)
     X = np.full((3, 20), x)
@@ -195,7 +169,7 @@ def test_kernels_never_write_nonfinite_weights(kernel, x, rate, weight, bias):
     store = make_store(W, np.full(2, bias))
     block = make_block([0, 1, 0], 2, rate)
     rule = Rule(ACTIVATIONS["identity"], 0.0)
-    done = learn_rows(KERNELS[kernel], store, X, rule, block)
+    done = learn_rows(store, X, rule, block)
 
     assert done < 3
     assert np.isfinite(store.weights).all()
@@ -204,25 +178,23 @@ def test_kernels_never_write_nonfinite_weights(kernel, x, rate, weight, bias):
         assert W.tobytes() == store.weights.tobytes()
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
-def test_stop_ends_at_the_first_error_below_epsilon(kernel):
+def test_stop_ends_at_the_first_error_below_epsilon():
     W, b = np.zeros((2, 1)), np.array([0.0, -100.0])
     X = np.array([[5.0], [200.0], [200.0], [5.0]])
     block = make_block([0, 0, 0, 0], 2, 1.0)
     rule = Rule(ACTIVATIONS["sigmoid"], 1e-6, stop=True)
 
-    assert learn_rows(KERNELS[kernel], make_store(W, b), X, rule, block) == 2
+    assert learn_rows(make_store(W, b), X, rule, block) == 2
     assert block.updated.tolist() == [True, False, False, False]
     assert np.isnan(block.errors[2:]).all()
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
-def test_learning_rate_is_indexed_by_the_number_of_updates(kernel):
+def test_learning_rate_is_indexed_by_the_number_of_updates():
     store = make_store(np.zeros((1, 1)), np.zeros(1))
     block = make_block([-1, 0, -1, 0], 1)
     rates = np.array([1.0, 0.5, 0.0, 0.0])
     rule = Rule(ACTIVATIONS["identity"], 0.0)
-    learn_rows(KERNELS[kernel], store, np.zeros((4, 1)), rule, block._replace(rates=rates))
+    learn_rows(store, np.zeros((4, 1)), rule, block._replace(rates=rates))
 
     # The bias goes from 0 to 1 at rate 1, and then meets the target 1.
     assert store.biases[0] == 1.0
@@ -244,13 +216,10 @@ def test_bytes_match_features_known_in_another_order(d, rng):
     assert weights[0] == weights[1]
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
-def test_kernels_count_labeled_samples_and_updates(kernel, rng):
+def test_kernel_counts_labeled_samples_and_updates(rng):
     X, targets, W, b = draw_problem(rng)
     counters, block = Counters(), make_block(targets, 4)
-    learn_rows(
-        KERNELS[kernel], make_store(W, b), X, Rule(ACTIVATIONS["sigmoid"], 0.4), block, counters
-    )
+    learn_rows(make_store(W, b), X, Rule(ACTIVATIONS["sigmoid"], 0.4), block, counters)
     labeled = ~np.isnan(block.errors)
 
     assert [labeled.sum(), block.updated.sum()] == counters.counts.tolist()
@@ -268,24 +237,25 @@ def test_max_abs_of_bytes_equals_that_of_floats(scale, n, rng):
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_kernels_agree_on_scores(activation, rng):
+def test_scores_are_outputs_scaled_to_a_sum_of_1(activation, rng):
     """Outputs may all be zero, or saturated."""
     nets = np.vstack([rng.normal(size=(50, 7)), np.zeros((1, 7)), np.full((1, 7), -800.0)])
     nets[50] = ACTIVATIONS[activation].low if activation == "identity" else -800.0
     if activation == "identity":
         nets[0, :2] = 1.7e308, -1.7e308
     function = ACTIVATIONS[activation]
-    compiled, numpy = (kernel.compute_scores(function, nets) for kernel in KERNELS.values())
+    scores = kernel.compute_scores(function, nets)
+    y = function.function(nets[1:50], np.empty((49, 7))) - function.low
+    y -= np.minimum(y.min(axis=1, keepdims=True), 0)
 
-    np.testing.assert_allclose(compiled, numpy, rtol=1e-14)
-    np.testing.assert_allclose(compiled.sum(axis=1), 1.0, rtol=1e-14)
-    assert np.array_equal(compiled[50], np.full(7, 1 / 7))
+    np.testing.assert_allclose(scores[1:50], y / y.sum(axis=1, keepdims=True), rtol=1e-12)
+    np.testing.assert_allclose(scores.sum(axis=1), 1.0, rtol=1e-14)
+    assert np.array_equal(scores[50], np.full(7, 1 / 7))
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("k", [1, 2, 7])
-def test_kernels_choose_the_first_output_with_the_largest_net_input(kernel, activation, k, rng):
+def test_kernel_chooses_the_first_output_with_the_largest_net_input(activation, k, rng):
     X, targets, W, b = draw_problem(rng, k=k, d=3)
     W[:], X[::2] = W.round(1), 0.0  # zero rows have the biases as net inputs, with ties
     b[:] = rng.integers(0, 2, k) / 8
@@ -294,9 +264,9 @@ def test_kernels_choose_the_first_output_with_the_largest_net_input(kernel, acti
     results = Results(*block[3:], Counters(), predicted, scores)
     rows, rule = make_rows(X), Rule(ACTIVATIONS[activation], 0.3)
     part = Part(rows, np.arange(3, dtype=np.int32), *block[:3])
-    assert KERNELS[kernel].learn(store.current, rule, None, part, results) == 60
+    assert kernel.learn(store.current, rule, None, part, results) == 60
 
     nets = block.nets.tolist()
     assert [net.index(max(net)) for net in nets] == predicted.tolist()
-    expected = KERNELS[kernel].compute_scores(ACTIVATIONS[activation], block.nets)
+    expected = kernel.compute_scores(ACTIVATIONS[activation], block.nets)
     assert scores.tobytes() == expected.max(axis=1).tobytes()

@@ -1,4 +1,4 @@
-"""Standardizing in the kernels matches a pipeline with River's StandardScaler."""
+"""Standardizing in the kernel matches a pipeline with River's StandardScaler."""
 
 from __future__ import annotations
 
@@ -12,17 +12,8 @@ from river import preprocessing
 from sklearn import datasets
 
 from stream_perceptron import SGDPerceptron, Standardizer
-from stream_perceptron.model import kernel, network
-from stream_perceptron.model.kernel import numpy_kernel
 from stream_perceptron.model.rows import Rows, Samples
 from stream_perceptron.model.scaler import Scaler
-
-KERNELS = {kernel.NAME: kernel.learn, "numpy": numpy_kernel.learn}
-
-
-@pytest.fixture(params=KERNELS, autouse=True)
-def use_kernel(request, monkeypatch):
-    monkeypatch.setattr(network.kernel, "learn", KERNELS[request.param])
 
 
 def make_standardizing_model(**parameters):
