@@ -27,20 +27,12 @@
 
 #include "elementary.h"
 
-/* HAS_AVX512, if defined, is an expression that is true if this processor has the AVX-512 instructions
-   that rows.h uses. */
-#if defined(__AVX512VL__) && defined(__AVX512BW__)
-#define HAS_AVX512 1
-#endif
 #ifdef FOR_EACH_PROCESSOR
 /* set by a test */
 #elif defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && __GNUC__ >= 12 && \
     !defined(__clang__)
 #define FOR_EACH_PROCESSOR \
     __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#ifndef HAS_AVX512
-#define HAS_AVX512 (__builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw"))
-#endif
 #else
 #define FOR_EACH_PROCESSOR
 #endif

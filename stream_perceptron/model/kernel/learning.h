@@ -17,7 +17,7 @@ typedef struct {
    arrays of features have room for the longest row. The second group is used only with a scaler. */
 typedef struct {
     double *nets, *y, *slopes, *deltas, *steps; /* (k,), of the current sample */
-    Sample samples[2];                          /* the current and the previous one, alternating */
+    Sample sample;                              /* the current one */
 
     Sample raw;                /* the row before it is standardized */
     int is_table;              /* whether the raw row has the model's first m features */
@@ -199,11 +199,6 @@ static int stay_finite(const Model *model, const Sample *sample, const double *s
     return 1;
 }
 
-static int have_same_features(const Sample *one, const Sample *other) {
-    return one->m == other->m &&
-           memcmp(one->feature_ids, other->feature_ids, one->m * sizeof(int32_t)) == 0;
-}
-
 /* Learn the rows; return the number of rows processed. It is less than n if the next row would make the
    model diverge, or if the last row ended the training. */
 static ptrdiff_t learn_rows(const Model *model, const Rows *rows, const Results *results,
@@ -212,22 +207,14 @@ static ptrdiff_t learn_rows(const Model *model, const Rows *rows, const Results 
     const int is_scaled = model->statistics != NULL, are_bytes = rows->bytes != NULL && !is_scaled;
     const double byte_bound = are_bytes ? 1.0 + fabs(rows->byte_values[255]) : 0.0;
     double *nets = scratch->nets, *steps = scratch->steps;
-    const Sample *pending = NULL; /* the previous sample, if its update has not been added yet */
+    Sample *sample = &scratch->sample;
     ptrdiff_t n_updates = 0, i = 0;
     int has_stopped = 0;
     for (; i < rows->n && !has_stopped; i++) {
         const intptr_t target = rows->targets[i];
-        Sample *sample = &scratch->samples[i & 1];
         build_sample(model, rows, i, scratch, sample);
 
-        /* The net inputs, after the update of the previous sample. */
-        if (pending != NULL && have_same_features(pending, sample)) {
-            add_update_and_compute_nets(model, pending, steps, sample, nets);
-        } else {
-            if (pending != NULL) add_update(model, pending, steps);
-            compute_nets(model, sample, nets);
-        }
-        pending = NULL;
+        compute_nets(model, sample, nets);
         memcpy(results->nets + i * k, nets, k * sizeof(double));
         if (results->predicted != NULL) predict_row(model, i, results, scratch);
         int all_finite = are_finite(nets, k), is_update = 0;
@@ -256,7 +243,7 @@ static ptrdiff_t learn_rows(const Model *model, const Rows *rows, const Results 
 
         if (is_update) {
             for (ptrdiff_t j = 0; j < k; j++) model->biases[j] += steps[j];
-            pending = sample;
+            add_update(model, sample, steps);
             results->updated[i] = 1;
             n_updates++;
         }
@@ -266,7 +253,6 @@ static ptrdiff_t learn_rows(const Model *model, const Rows *rows, const Results 
         results->counts[1] += is_update;
         has_stopped = model->stop && !is_update;
     }
-    if (pending != NULL) add_update(model, pending, steps);
     return i;
 }
 
@@ -286,9 +272,9 @@ static Sample take_sample(char **memory, size_t m) {
 /* Learn or predict rows, one after another; return the number processed, or -1 if memory runs out. */
 static ptrdiff_t learn(const Model *model, const Rows *rows, const Results *results) {
     const size_t width = model->stride;
-    const size_t room = rows->longest + ROOM;
+    const size_t room = rows->longest + 1;
     const size_t room_raw = model->statistics != NULL ? room : 0;
-    const size_t n_doubles = 5 * width + 2 * (room + (room + 1) / 2) + room_raw +
+    const size_t n_doubles = 5 * width + room + (room + 1) / 2 + room_raw +
                              (room_raw + 1) / 2 + (1 + 2 * N_STATISTICS) * room_raw;
     char *const memory = malloc(n_doubles * sizeof(double)), *rest = memory;
     if (memory == NULL) return -1;
@@ -301,8 +287,7 @@ static ptrdiff_t learn(const Model *model, const Rows *rows, const Results *resu
     scratch.slopes = take_doubles(&rest, width);
     scratch.deltas = take_doubles(&rest, width);
     scratch.steps = take_doubles(&rest, width);
-    scratch.samples[0] = take_sample(&rest, room);
-    scratch.samples[1] = take_sample(&rest, room);
+    scratch.sample = take_sample(&rest, room);
     scratch.raw = take_sample(&rest, room_raw);
     scratch.standardized = take_doubles(&rest, room_raw);
     scratch.gathered = take_doubles(&rest, N_STATISTICS * room_raw);

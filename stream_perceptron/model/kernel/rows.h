@@ -1,55 +1,19 @@
 /* Convert a row to a sample: the features that the model knows, in the order of the row. Features that the
    row adds come last. */
 
-#ifdef HAS_AVX512
-#include <immintrin.h>
-#endif
-
-enum { ROOM = 16 }; /* features that `find_nonzero` may write after the last one */
-
-/* m features and their values; there is room for ROOM more. */
+/* m features and their values; there is room for one more, because zeros are overwritten. */
 typedef struct {
     ptrdiff_t m;
     int32_t *feature_ids;
     double *x;
 } Sample;
 
-#ifdef HAS_AVX512
-/* `find_nonzero` for sixteen values at a time, because compilers do not vectorize it; return the number
-   of values examined, a multiple of sixteen. */
-__attribute__((target("avx512f,avx512vl,avx512bw"))) static ptrdiff_t find_nonzero_avx512(
-    const double *values, const uint8_t *bytes, ptrdiff_t d, int32_t *indices, ptrdiff_t *m) {
-    const __m512i sixteen = _mm512_set1_epi32(16);
-    const __m512d zero = _mm512_setzero_pd();
-    __m512i next = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
-    ptrdiff_t n = 0, i = 0;
-    for (; i + 16 <= d; i += 16, next = _mm512_add_epi32(next, sixteen)) {
-        __mmask16 is_nonzero;
-        if (bytes != NULL) {
-            const __m128i x = _mm_loadu_si128((const __m128i *)(bytes + i));
-            is_nonzero = _mm_test_epi8_mask(x, x);
-        } else {
-            const __m512d x = _mm512_loadu_pd(values + i), y = _mm512_loadu_pd(values + i + 8);
-            is_nonzero = (__mmask16)(_mm512_cmp_pd_mask(x, zero, _CMP_NEQ_OQ) |
-                                     _mm512_cmp_pd_mask(y, zero, _CMP_NEQ_OQ) << 8);
-        }
-        _mm512_storeu_si512(indices + n, _mm512_maskz_compress_epi32(is_nonzero, next));
-        n += __builtin_popcount(is_nonzero);
-    }
-    *m = n;
-    return i;
-}
-#endif
-
 /* Write the indices of the nonzero values among d doubles or bytes; return their number. `indices` has
-   room for 16 more. */
+   room for one more. */
 static ptrdiff_t find_nonzero(const double *values, const uint8_t *bytes, ptrdiff_t d,
                               int32_t *indices) {
     ptrdiff_t m = 0, i = 0;
     uint64_t bits[8];
-#ifdef HAS_AVX512
-    if (HAS_AVX512) i = find_nonzero_avx512(values, bytes, d, indices, &m);
-#endif
     /* Most pixels of a picture are 0: skip eight zeros at a time. */
     for (; i + 8 <= d; i += 8) {
         if (bytes != NULL) {

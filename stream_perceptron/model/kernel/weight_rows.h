@@ -97,19 +97,6 @@ static void add_update(const Model *model, const Sample *sample, const double *s
     FOR_ALL_OUTPUTS(1, 0)
 }
 
-/* `add_update` for one sample, then `compute_nets` for the next, which has the same features: the
-   weight rows are read and written only once. For rows without zeros, this saves a quarter of the
-   time. */
-FOR_EACH_PROCESSOR
-static void add_update_and_compute_nets(const Model *model, const Sample *last, const double *steps,
-                                        const Sample *sample, double *nets) {
-    const ptrdiff_t m = sample->m, k = model->k, stride = model->stride;
-    const int32_t *feature_ids = sample->feature_ids;
-    double *weights = model->weights;
-    const double *biases = model->biases, *next = sample->x, *x = last->x;
-    FOR_ALL_OUTPUTS(1, 1)
-}
-
 #undef FOR_ALL_OUTPUTS
 #undef OUTPUTS
 #undef FEATURE
