@@ -102,15 +102,18 @@ def warn_of_unknown_classes(
 
 
 def compute_baseline(live: LiveModel) -> dict[str, Any]:
-    """Return the largest class, its share, and metrics that do not reward always predicting it."""
+    """Return the largest class, its share, and metrics that do not reward always predicting it.
+
+    The metrics are None if no new row was tested.
+    """
     labels = live.model.classes_
     metrics = live.progress.compute_metrics(len(labels))
+    names = ("cohen_kappa", "balanced_accuracy", "macro_f1")
+    is_tested = live.progress.accuracy is not None
     return {
         "largest_class": labels[metrics.largest] if metrics.baseline else None,
         "largest_share": metrics.baseline,
-        "cohen_kappa": metrics.cohen_kappa,
-        "balanced_accuracy": metrics.balanced_accuracy,
-        "macro_f1": metrics.macro_f1,
+        **{name: getattr(metrics, name) if is_tested else None for name in names},
     }
 
 

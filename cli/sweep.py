@@ -251,12 +251,12 @@ def _describe_end(trial: Trial) -> str:
 
 def _trial_to_json(trial: Trial) -> dict[str, object]:
     """Return the settings and figures of a trial for JSON output."""
-    progress = trial.progress
+    progress, is_tested = trial.progress, trial.accuracy is not None
     return trial.settings | {
         "samples": progress.samples,
         "accuracy": progress.accuracy,
-        "kappa": trial.kappa,
-        "macro_f1": trial.macro_f1,
+        "kappa": trial.kappa if is_tested else None,
+        "macro_f1": trial.macro_f1 if is_tested else None,
         "window_accuracy": progress.window_accuracy,
         "mean_error": progress.mean_error,
         "updates": progress.updates,

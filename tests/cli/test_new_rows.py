@@ -47,6 +47,9 @@ def test_rows_drawn_at_random_have_no_accuracy(tmp_path, run):
     shown = run("inspect", tmp_path / "m.npz", check=0).stdout
 
     assert (figures["accuracy"], figures["largest_class"]) == (None, None)
+    assert [figures[name] for name in ("cohen_kappa", "balanced_accuracy", "macro_f1")] == [
+        None
+    ] * 3
     assert figures["window_accuracy"] > 0.5
     assert re.search(r"(?m)^  accuracy +-$", shown)
     assert re.search(r"(?m)^  last \d+ +[5-9]\d\.\d\d%$", shown)
@@ -65,7 +68,8 @@ def test_sweep_of_rows_drawn_at_random_ranks_by_the_last_1000(tmp_path, run):
     error = run(*command, "--by", "kappa", check=2).stderr
 
     assert [trial["lr"] for trial in trials] == [0.5, 1e-9]
-    assert [trial["accuracy"] for trial in trials] == [None, None]
+    for name in ("accuracy", "kappa", "macro_f1"):
+        assert [trial[name] for trial in trials] == [None, None]
     assert trials[0]["window_accuracy"] > trials[1]["window_accuracy"]
     assert "--by kappa counts only rows that are new: it cannot be combined with --random" in error
 
