@@ -112,7 +112,7 @@ class SGDPerceptron(base.MiniBatchClassifier):
 
     >>> model = preprocessing.StandardScaler() | SGDPerceptron(lr=0.1, seed=0)
     >>> evaluate.progressive_val_score(datasets.ImageSegments(), model, metrics.Accuracy())
-    Accuracy: 83.59%
+    Accuracy: 83.63%
 
     References
     ----------

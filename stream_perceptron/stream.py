@@ -95,7 +95,7 @@ def iter_parquet(
     >>> digits = stream.iter_parquet(sample_path())
     >>> model = SGDPerceptron(lr=0.1, classes=range(10), seed=0)
     >>> evaluate.progressive_val_score(digits, model, metrics.Accuracy())
-    Accuracy: 84.38%
+    Accuracy: 84.52%
 
     """
     return iter_source(

@@ -98,7 +98,7 @@ class LiveModel:
     >>> live = LiveModel.start(sources, lr=0.1, seed=0)
     >>> results = list(live.run(sources))
     >>> live.progress.samples, f"{live.progress.accuracy:.1%}"
-    (5000, '84.4%')
+    (5000, '84.5%')
 
     """
 

@@ -236,7 +236,7 @@ def sweep(
     >>> trials[0].settings["lr"], len(trials)
     (1.0, 3)
     >>> sweep(datasets.Phishing(), lr=1.0, seed=0)
-    [Trial(lr=1.0, epsilon=3e-06, init_range=0.03, activation='sigmoid': 87.19%)]
+    [Trial(lr=1.0, epsilon=3e-06, init_range=0.03, activation='sigmoid': 87.27%)]
 
     """
     given = {"lr": lr, "epsilon": epsilon, "init_range": init_range, "activation": activation}

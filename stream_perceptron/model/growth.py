@@ -33,6 +33,7 @@ class Growth(NamedTuple):
 
     Examples
     --------
+    >>> from stream_perceptron.model.rows import Rows
     >>> rows = Rows.from_rows([("b", "a"), ("c", "a")], [np.ones(2), np.ones(2)])
     >>> samples = Samples(rows, ["left", "right"], np.ones(2))
     >>> growth = Growth.plan(samples, Vocabulary(["left"]), Vocabulary(["z"]))
