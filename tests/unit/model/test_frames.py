@@ -158,7 +158,8 @@ def test_frames_may_mix_sparse_and_dense_columns(matrix, labels):
 
 def require_close(one, other):
     """Check that two models have equal weights up to rounding; River's frames sort the features."""
-    order = [other.features_.index(name) for name in one.features_]
+    indexes = {name: i for i, name in enumerate(other.features_)}
+    order = [indexes[name] for name in one.features_]
     np.testing.assert_allclose(one.weights, other.weights[:, order], atol=1e-12)
 
 
