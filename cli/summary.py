@@ -25,7 +25,6 @@ _MAX_LISTED_CLASSES = 20  # classes whose sample counts are listed individually
 
 def print_start(opened: RunInputs, line: ProgressLine, path: Path | None) -> None:
     """Print where a run resumes, and the parameters that it changes."""
-
     live = opened.live
     if live.progress.rows:
         line.print_notice(f"resuming {path} after {format_count(live.progress.rows, 'row')}")

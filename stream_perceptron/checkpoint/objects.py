@@ -82,11 +82,11 @@ def encode(value: Any, learned: bool = True) -> object:
         return parts if kind is list else {kind.__name__: parts}
     if kind in (dict, OrderedDict, Counter, defaultdict):
         if learned and (table := _encode_table(value)) is not None:
-            encode(_get_default_value(value, None))  # check that values for new keys can be saved
+            encode(_get_default_value(value))  # check that values for new keys can be saved
             return {"table": table}
         pairs = [encode([key, part], learned) for key, part in value.items()]
         if learned or kind is not defaultdict:
-            encode(_get_default_value(value, None))  # check that values for new keys can be saved
+            encode(_get_default_value(value))  # check that values for new keys can be saved
             return {"dict": pairs}
         if value.default_factory in _DEFAULT_FACTORIES.values():
             return {"defaultdict": [value.default_factory.__name__, pairs]}
@@ -296,7 +296,7 @@ def _construct_object(cls: Any, attributes: dict[str, Any]) -> object:
     if not all(isinstance(vars(instance)[name], type(value)) for name, value in arguments.items()):
         raise TypeError
     for value in vars(instance).values():
-        encode(_get_default_value(value, None))
+        encode(_get_default_value(value))
     return instance
 
 
@@ -317,10 +317,10 @@ def _set_attribute(instance: Any, attribute: str, part: Any) -> None:
         setattr(instance, attribute, part)
 
 
-def _get_default_value(table: object, other: object) -> object:
-    """Return the value that a dict gives a new key, or `other` if the dict has no default."""
+def _get_default_value(table: object) -> object:
+    """Return the value that a dict gives a new key, or None if the dict has no default."""
     factory = int if isinstance(table, Counter) else getattr(table, "default_factory", None)
-    return other if factory is None else factory()
+    return None if factory is None else factory()
 
 
 def encode_lr(lr: object) -> object:

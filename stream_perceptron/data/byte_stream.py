@@ -314,7 +314,7 @@ def open_bytes(path: str, interrupt: Interrupt | None = None) -> ByteStream:
         return source
     if source.pipe is not None:
         raise SourceError(
-            f"{name}: compressed data, which a pipe cannot carry: decompress it first, for example "
+            f"{name}: compressed data is read from files only: decompress it first, for example "
             "with zcat"
         )
     return ByteStream(name, read, is_compressed=True, descriptor=source.descriptor)

@@ -189,14 +189,14 @@ class WeightStore:
             n_rows = len(memory) if d < len(memory) else max(d + 1, 2 * len(memory))
             memory = _aligned_zeros(n_rows, compute_row_length(k))
             memory[: old_d + 1, :old_k] = self.current.memory[: old_d + 1, :old_k]
+        initial = 0.0 if drawn is None else self._draw(k, drawn).T
+        initial = np.broadcast_to(initial, (d + 1, k))
         # The bias is the weight of feature 0, which is always 1.
         for labels, features in (
             (slice(old_k, k), slice(0, old_d + 1)),
             (slice(0, k), slice(old_d + 1, d + 1)),
         ):
-            memory[features, labels] = 0.0
-            if drawn is not None:
-                memory[features, labels] = self._draw(labels, drawn)[:, features].T
+            memory[features, labels] = initial[features, labels]
         return _view_weights(memory, k, d, n_drawn)
 
     def compute_initial_weights(
@@ -205,8 +205,7 @@ class WeightStore:
         """Compute the initial biases and weights of k labels and of features, shape (k, 1 + d)."""
         initial = np.zeros((k, 1 + len(features)))
         n_labels, n_features = n_drawn
-        drawn = self._draw(slice(0, n_labels), features[:n_features])
-        initial[:n_labels, : 1 + n_features] = drawn
+        initial[:n_labels, : 1 + n_features] = self._draw(n_labels, features[:n_features])
         return initial
 
     def shrink(self, k: int, d: int) -> None:
@@ -222,11 +221,10 @@ class WeightStore:
         memory[0, :k], memory[1:, :k] = biases, weights.T
         self.current = _view_weights(memory, k, d, n_drawn)
 
-    def _draw(self, labels: slice, features: Sequence[Hashable]) -> NDArray[np.float64]:
-        """Draw the initial biases and weights of labels and features."""
-        label_ids = np.arange(labels.start, labels.stop)
+    def _draw(self, k: int, features: Sequence[Hashable]) -> NDArray[np.float64]:
+        """Draw the initial biases and weights of k labels and of features, shape (k, 1 + d)."""
         hashes = np.concatenate([[np.uint64(0)], hash_names(features)])
-        return draw_initial_weights(self.seed, label_ids, hashes, self.init_range)
+        return draw_initial_weights(self.seed, np.arange(k), hashes, self.init_range)
 
 
 def count_weights(k: int, d: int) -> int:

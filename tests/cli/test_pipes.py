@@ -73,7 +73,7 @@ def test_compressed_data_in_a_pipe_is_rejected():
 
     assert (result.returncode, result.stderr.decode()) == (
         1,
-        "Error: stdin: compressed data, which a pipe cannot carry: "
+        "Error: stdin: compressed data is read from files only: "
         "decompress it first, for example with zcat\n",
     )
 
