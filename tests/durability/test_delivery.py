@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import select
 import signal
 import subprocess
 import threading
@@ -129,6 +130,25 @@ def test_predictions_file_is_continued_after_another_output(output, table, tmp_p
         "row",
         *map(str, [*range(1, 11), *range(21, 31)]),
     ]
+
+
+def test_reader_that_pauses_at_a_signal_gets_every_line(table, tmp_path):
+    """The pipe is full when the signal arrives."""
+    source, expected = table
+    command, (reading, writing) = learn_command(source, tmp_path / "m.npz"), os.pipe()
+    process = subprocess.Popen(command, stdout=writing)
+    while select.select([], [writing], [], 0)[1]:  # until the pipe is full
+        time.sleep(0.01)
+    os.close(writing)
+    process.send_signal(signal.SIGTERM)
+    time.sleep(0.1)
+    reader = Reader(reading, 0)
+    assert process.wait(60) in (-15, 143)
+    reader.join()
+    assert reader.received.count(b"\n") < ROWS
+    rest = subprocess.run(command, capture_output=True, check=True).stdout
+
+    assert index_by_row(bytes(reader.received) + rest) == expected
 
 
 def test_lines_longer_than_the_pipe_buffer_are_delivered_whole(tmp_path):
