@@ -12,13 +12,12 @@ from setuptools.command.build_ext import build_ext
 # only function that could set it is the square root, which never gets a negative number.
 FLAGS = ["-O3", "-ffp-contract=off", "-fno-math-errno", "-g0"]
 
-KERNEL, TEXT = "stream_perceptron/model/kernel", "stream_perceptron/data/text"
+KERNEL, READER = "stream_perceptron/model/kernel", "stream_perceptron/data/reader"
 SOURCES = [
     f"{KERNEL}/_compiled.pyx",
     "stream_perceptron/model/_elementary.pyx",
     "stream_perceptron/model/_rows.pyx",
-    "stream_perceptron/data/_cells.pyx",
-    f"{TEXT}/_scanner.pyx",
+    f"{READER}/_reader.pyx",
 ]
 
 
@@ -58,8 +57,8 @@ extensions = cythonize(
         Extension(
             source.removesuffix(".pyx").replace("/", "."),
             [source],
-            include_dirs=[KERNEL, TEXT, "build"],
-            depends=[*glob(f"{KERNEL}/*.h"), *glob(f"{TEXT}/*.h"), str(table)],
+            include_dirs=[KERNEL, READER, "build"],
+            depends=[*glob(f"{KERNEL}/*.h"), *glob(f"{READER}/*.h"), str(table)],
             extra_compile_args=FLAGS,
         )
         for source in SOURCES

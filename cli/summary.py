@@ -75,7 +75,7 @@ def warn_of_unseen_names(live: LiveModel) -> Iterator[str]:
     for option in (*ENCODINGS, "ignore", "weight", "position", "keep"):
         names = getattr(live.read_options, option) or ()
         for name in [names] if isinstance(names, str) else names:
-            if name in live.knowledge.unseen:
+            if name in live.unseen:
                 flag = option.replace("_", "-")
                 yield build_warning(
                     f"--{flag} {name}: no row had {name!r}{suggest_similar_name(name, known)}"

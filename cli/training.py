@@ -177,8 +177,8 @@ class TrainingOptions(ReadingOptions, JsonOption):
 
         By default, tables and JSON objects are standardized, and pixels are scaled.
         """
+        from stream_perceptron.data.request import Request
         from stream_perceptron.data.schema import ReadOptions
-        from stream_perceptron.data.source import Request
 
         settings = {name: value for name, value in vars(self).items() if value is not None}
         settings["standardize"] = standardize is True

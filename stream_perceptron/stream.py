@@ -7,8 +7,8 @@ from dataclasses import replace
 from os import PathLike, fspath
 from typing import TYPE_CHECKING
 
+from stream_perceptron.data.request import Request
 from stream_perceptron.data.schema import ReadOptions
-from stream_perceptron.data.source import Knowledge, Request, read_batches
 
 if TYPE_CHECKING:
     from stream_perceptron.data.source import Source
@@ -74,7 +74,7 @@ def iter_source(
         missing=tuple(missing),
     )
     sources = [open_source(fspath(path), file_format) for path in paths]
-    return _iter_samples(sources, Request(read_options))
+    return _iter_samples(sources, Request(read_options, keeps_zeros=True, keeps_unlabeled=True))
 
 
 def iter_parquet(
@@ -112,12 +112,14 @@ def _iter_samples(sources: Sequence[Source], request: Request) -> Iterator[tuple
             if current is request:
                 request = replace(request, read_options=opening.scale_pixels(request.read_options))
             current = request.after(opening.schema)
-    knowledge = Knowledge()
+    current = request
     for source in sources:
-        current = replace(request.after(knowledge.schema), names=knowledge.names)
-        for batch in read_batches(source, current, knowledge):
+        batches = source.batches(current)
+        for batch in batches:
             usable = batch.truncate_at_rejected()
             samples = zip(usable.features.dicts(), usable.labels, usable.weights, strict=True)
             for x, y, w in samples:
                 yield (x, y) if request.read_options.weight is None else (x, y, {"w": w})
             batch.require_usable()
+        columns = batches.columns
+        current = replace(request.after(columns.schema), names=columns.names)

@@ -36,7 +36,7 @@ from sklearn import datasets
 from sklearn.metrics import cohen_kappa_score
 
 from stream_perceptron import LiveModel, SGDPerceptron
-from stream_perceptron.data import ReadOptions, open_source, read_batches
+from stream_perceptron.data import ReadOptions, open_source
 from stream_perceptron.model.rows import Samples
 from stream_perceptron.stream import iter_source
 
@@ -266,7 +266,7 @@ def time_model(path: Path, is_standardized: bool) -> float:
     """Return the seconds that the model takes, excluding reading."""
     sources = [open_source(str(path))]
     live = LiveModel.start(sources, ReadOptions(standardize=is_standardized), lr=0.1, seed=0)
-    batches = list(read_batches(sources[0], live.request()))
+    batches = list(sources[0].batches(live.request()))
 
     def learn() -> None:
         for batch in batches:

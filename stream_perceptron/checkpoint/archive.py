@@ -25,7 +25,7 @@ from stream_perceptron.model.arrays import Array, Arrays
 if TYPE_CHECKING:
     import zipfile
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 
 _FORMAT = "stream_perceptron checkpoint"
 _MAX_LENGTH = 2**31  # rows or columns of an array, exclusive
@@ -41,10 +41,8 @@ _ARRAYS: dict[str, tuple[str, tuple[str | int, ...]]] = {
     "curve": ("<f8", ("bins", 7)),
     "drift_tests": ("<f8", ("numbers of drift tests",)),
     "waiting_starts": ("<i8", ("ends",)),
-    "waiting_places": ("<i4", ("names",)),
+    "waiting_places": ("<i4", ("numbers",)),
     "waiting_numbers": ("<f8", ("numbers",)),
-    "waiting_bytes": ("|u1", ("bytes",)),
-    "waiting_scales": ("<f8", ("waiting",)),
     "waiting_weights": ("<f8", ("waiting",)),
     "waiting_predicted": ("<i8", ("waiting",)),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
@@ -12,11 +13,14 @@ from numpy.typing import NDArray
 from stream_perceptron.data.notices import Notice
 from stream_perceptron.data.schema import ReadOptions, Schema
 from stream_perceptron.errors import SampleError
-from stream_perceptron.model.rows import Rows, concatenate_rows
+from stream_perceptron.model.rows import Rows
 
 # Enough rows to amortize the cost of a batch, but few enough to fit in the processor's cache.
 BATCH_ROWS = 1000
 MAX_BATCH_ROWS = 8 * BATCH_ROWS  # for short rows
+
+
+_INTEGER = re.compile(r" *-?[0-9]{1,19} *")
 
 
 class Offset(NamedTuple):
@@ -48,6 +52,23 @@ def build_offset(read_options: ReadOptions, values: Sequence[Any]) -> Offset:
         if type(value) is int and not -(2**63) <= value < 2**63:
             raise SampleError(f"position {name!r} is {value}, which is too large for an offset")
     return Offset(tuple(values[:-1]), values[-1])
+
+
+def parse_offset(read_options: ReadOptions, values: Sequence[Any], is_text: bool) -> Offset:
+    """Return the offset given by the contents of the position columns.
+
+    Raises
+    ------
+    SampleError
+        If the contents do not form an offset.
+
+    """
+    if is_text:
+        name, last = read_options.position[-1], values[-1]
+        if not _INTEGER.fullmatch(last):
+            raise SampleError(f"position {name!r} is {last[:50]!r}, not a whole number")
+        values = [*values[:-1], int(last)]
+    return build_offset(read_options, values)
 
 
 # Returns the content of a row: its text, or a list with one dict that maps column names to
@@ -96,64 +117,6 @@ class Redeliveries:
         return False
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class MissingValues:
-    """The missing values in n rows."""
-
-    counts: NDArray[np.intp]  # in the used columns of each row, shape (n,)
-    # The untyped columns that are null in each row, with the value 1. These nulls are counted once
-    # the columns turn out to be features.
-    untyped: Rows | None = None
-
-    def __getitem__(self, rows: slice | NDArray[np.intp]) -> MissingValues:
-        """Return the missing values of some of the rows."""
-        untyped = None if self.untyped is None else self.untyped[rows]
-        return MissingValues(self.counts[rows], untyped)
-
-    @property
-    def any(self) -> bool:
-        """Whether any value is missing."""
-        has_untyped = self.untyped is not None and len(self.untyped.values) > 0
-        return has_untyped or bool(self.counts.any())
-
-    def clear(self, rows: Sequence[int]) -> MissingValues:
-        """Return a copy without the missing values of these rows."""
-        counts, untyped = self.counts.copy(), self.untyped
-        counts[rows] = 0
-        if untyped is not None and len(rows):
-            remaining = np.delete(np.arange(len(counts)), rows)
-            untyped = untyped[remaining].scatter(remaining, len(counts))
-        return MissingValues(counts, untyped)
-
-    def count_untyped(self) -> dict[str, int]:
-        """Return the number of nulls in each untyped column."""
-        if self.untyped is None:
-            return {}
-        counts = np.bincount(self.untyped.value_name_ids).tolist()
-        return {str(name): n for name, n in zip(self.untyped.names, counts, strict=False) if n}
-
-
-def concatenate_missing(parts: Sequence[MissingValues]) -> MissingValues:
-    """Concatenate the missing values of all parts."""
-    untyped = None
-    if any(part.untyped is not None for part in parts):
-        untyped_rows = [
-            Rows.empty(len(p.counts)) if p.untyped is None else p.untyped for p in parts
-        ]
-        untyped = concatenate_rows(untyped_rows)
-    return MissingValues(np.concatenate([part.counts for part in parts]), untyped)
-
-
-class InferredKnowledge(NamedTuple):
-    """The schema and names that the rows of a batch add to a model's knowledge of its sources."""
-
-    schema: Schema  # after these rows
-    # The names of new features, if rows name their own features.
-    names: tuple[str, ...] = ()
-    # The names in options that occur in a row of the source, if rows name their own cells.
-    seen: frozenset[str] = frozenset()
-
-
 # Not frozen, because a frozen dataclass takes several times as long to create.
 @dataclass(eq=False, repr=False)
 class Batch:
@@ -166,7 +129,8 @@ class Batch:
     features: Rows  # of the usable rows
     labels: list[object]  # of the usable rows; None for an unlabeled row; length n
     weights: NDArray[np.float64]  # the sample weights of the usable rows, shape (n,)
-    inferred: InferredKnowledge
+    # The schema after any of these rows: only the first one may change it.
+    schema: Schema
     rejected: dict[int, str] = field(default_factory=dict)  # the reasons, by row index
     content_readers: dict[int, ContentReader] = field(
         default_factory=dict
@@ -179,42 +143,45 @@ class Batch:
     numbers_redelivered: bool = True
     # Notices about the source, which come with its first usable rows.
     notices: tuple[Notice, ...] = ()
-    missing: MissingValues | None = None  # of the usable rows; None if no value is missing
+    # The number of missing values in each usable row, shape (n,); None if no value is missing.
+    missing: NDArray[np.int32] | None = None
     # The contents of the passthrough columns and the join ID of each usable row.
     passthrough: list[tuple[object, ...]] = field(default_factory=list)
     # The byte offset of each row's end in a text file, shape (n_rows,); None for other sources.
     ends: NDArray[np.intp] | None = None
     epoch: int = 0  # counted from 0
     index: int = 0  # of the source in the epoch, counted from 0
-    # Interprets the first n rows again; less may be inferred from them than from all rows.
-    interpret_first: Callable[[int], Batch] | None = None
+    # The names in options that occur in rows of the source so far, if rows name their own cells.
+    seen: frozenset[str] = frozenset()
 
     def __len__(self) -> int:
         return self.n_rows
 
-    def reinterpret_first(self, n: int) -> Batch:
-        """Return the first n rows, interpreted again without the later rows."""
-        if n == self.n_rows:
+    def __getitem__(self, rows: slice) -> Batch:
+        """Return a slice of the rows."""
+        start, end, _ = rows.indices(self.n_rows)
+        if end - start == self.n_rows:
             return self
-        assert self.interpret_first is not None
-        return replace(self.interpret_first(n), interpret_first=self.interpret_first)
-
-    def slice_first(self, n: int) -> Batch:
-        """Return the first n rows, with the knowledge inferred from the whole batch."""
-        n_usable = int(np.searchsorted(self.rows, n))
+        first, last = np.searchsorted(self.rows, [start, end]).tolist()
+        usable = slice(first, last)
         return replace(
             self,
-            n_rows=n,
-            rows=self.rows[:n_usable],
-            features=self.features[:n_usable],
-            labels=self.labels[:n_usable],
-            weights=self.weights[:n_usable],
-            rejected={i: reason for i, reason in self.rejected.items() if i < n},
-            offsets=self.offsets[:n],
-            redelivered=None if self.redelivered is None else self.redelivered[:n],
-            missing=None if self.missing is None else self.missing[:n_usable],
-            passthrough=self.passthrough[:n_usable],
-            ends=None if self.ends is None else self.ends[:n],
+            first_row=self.row_number(start),
+            n_rows=end - start,
+            rows=self.rows[usable] - start,
+            features=self.features[usable],
+            labels=self.labels[usable],
+            weights=self.weights[usable],
+            rejected={i - start: text for i, text in self.rejected.items() if start <= i < end},
+            content_readers={
+                i - start: each for i, each in self.content_readers.items() if start <= i < end
+            },
+            offsets=self.offsets[start:end],
+            redelivered=None if self.redelivered is None else self.redelivered[start:end],
+            notices=() if start else self.notices,
+            missing=None if self.missing is None else self.missing[usable],
+            passthrough=self.passthrough[usable],
+            ends=None if self.ends is None else self.ends[start:end],
         )
 
     def row_number(self, i: int) -> int:
@@ -236,7 +203,7 @@ class Batch:
 
     def truncate_at_rejected(self) -> Batch:
         """Return the rows before the first rejected row."""
-        return self.reinterpret_first(min(self.rejected)) if self.rejected else self
+        return self[: min(self.rejected)] if self.rejected else self
 
     def require_usable(self) -> None:
         """Check that no row is rejected."""
@@ -246,11 +213,6 @@ class Batch:
     def reject_rows(self, mask: NDArray[np.bool_], reason: str) -> Batch:
         """Return the batch with the usable rows in `mask`, shape (n,), rejected for this reason."""
         remaining = np.flatnonzero(~mask)
-
-        def interpret_first(n: int) -> Batch:
-            first = self.reinterpret_first(n)
-            return first.reject_rows(mask[: len(first.rows)], reason)
-
         return replace(
             self,
             rows=self.rows[remaining],
@@ -262,5 +224,4 @@ class Batch:
             if self.passthrough
             else [],
             rejected=self.rejected | dict.fromkeys(self.rows[mask].tolist(), reason),
-            interpret_first=interpret_first,
         )

@@ -60,8 +60,3 @@ def convert_label(value: object, label_type: str, is_text: bool) -> object:
     shown = repr(value) if isinstance(value, str) else str(value)
     hint = "; to learn a quantity, put it into bins" if isinstance(value, float) else ""
     raise ValueError(f"{shown[:50]} is not {type_name}, but the labels are{hint}")
-
-
-def is_missing_label(value: object, is_text: bool) -> bool:
-    """Whether a value of the label column is missing: None, NaN or an empty string."""
-    return value is None or value != value or (is_text and value == "")

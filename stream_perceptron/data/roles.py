@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Any
 
 from stream_perceptron.data.naming import (
     LABEL_NAMES,
@@ -213,9 +212,3 @@ def name_columns(read_options: ReadOptions, schema: Schema, n: int, where: str) 
     features = known if len(free) == len(known) else [f"x{i}" for i in range(len(free))]
     names |= zip(free, features, strict=True)
     return list(names.values())
-
-
-def convert_null(value: object, options: ReadOptions, is_text: bool) -> Any:
-    """Return the value of a label column; None for a text that means a missing value."""
-    null_values: Collection[str] = options.null_values if is_text else options.missing
-    return None if isinstance(value, str) and value.strip() in null_values else value

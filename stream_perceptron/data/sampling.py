@@ -2,32 +2,19 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_perceptron.data.batch import (
-    BATCH_ROWS,
-    Batch,
-    InferredKnowledge,
-    MissingValues,
-    Redeliveries,
-    concatenate_missing,
-)
+from stream_perceptron.data.batch import BATCH_ROWS, Batch
+from stream_perceptron.data.columns import Columns
 from stream_perceptron.data.fingerprint import Fingerprint
+from stream_perceptron.data.layout import Layout
 from stream_perceptron.data.notices import Notice
-from stream_perceptron.data.source import (
-    Interpreter,
-    Knowledge,
-    Opening,
-    RawRows,
-    Request,
-    Source,
-)
+from stream_perceptron.data.request import Request
+from stream_perceptron.data.source import Batches, Opening, Source
 from stream_perceptron.errors import SourceError
 from stream_perceptron.model.rows import Rows, concatenate_rows
 
@@ -73,22 +60,29 @@ class RandomDraws(Source):
     def fingerprints(self) -> list[Fingerprint]:
         return [fingerprint for source in self.files for fingerprint in source.fingerprints()]
 
-    def rows(self, request: Request) -> Iterator[DrawnRows]:
-        """Yield the draws of an epoch from `start` on; an epoch has one draw for each row."""
-        n_rows = self.load_rows(request).n_rows
-        first_draw = request.epoch * n_rows
-        for first in range(request.start, n_rows, BATCH_ROWS):
-            n = min(BATCH_ROWS, n_rows - first)
-            yield DrawnRows(self.draws(first_draw + first, n))
+    def find_layout(self, request: Request) -> Layout:
+        return self.files[0].find_layout(request)
 
-    def interpreter(self, request: Request) -> DrawInterpreter:
-        return DrawInterpreter(self, request)
+    def describe(self, request: Request, columns: Columns) -> tuple[Notice, ...]:
+        return ()  # the rows have the notices of the files
+
+    def read_batches(self, batches: Batches, request: Request) -> Iterator[Batch]:
+        """Yield the draws of an epoch from `start` on; an epoch has one draw for each row."""
+        rows = self.load_rows(request)
+        first_draw = request.epoch * rows.n_rows
+        for first in range(request.start, rows.n_rows, BATCH_ROWS):
+            n = min(BATCH_ROWS, rows.n_rows - first)
+            batch = _take_rows(rows, self.draws(first_draw + first, n))
+            batch.first_row, batch.epoch, batch.index = first + 1, request.epoch, request.index
+            if first > request.start or request.start:
+                batch.notices = ()
+            yield batch
 
     def load_rows(self, request: Request) -> Batch:
         """Return all rows to draw from; none of them counts as redelivered.
 
-        The rows are scanned once and interpreted with the schema inferred from all of them, as in
-        a resumed run.
+        The rows are read again if they add to the schema or to the names, so that all of them are
+        read with the same knowledge, as in a resumed run.
 
         Raises
         ------
@@ -96,37 +90,29 @@ class RandomDraws(Source):
             If there are no rows.
 
         """
-        if self._rows is not None:
-            return self._rows
-        epoch_request = replace(request, epoch=0, start=0, offset=0, known_fingerprint=None)
-        names_in_options = frozenset(request.read_options.named_columns)
-        knowledge = Knowledge(request.schema, copy.copy(request.names), names_in_options)
-        interpreted: list[tuple[Interpreter, RawRows, int]] = []
-        batches: list[Batch] = []
-        for source in self.files:
-            epoch_request = replace(epoch_request.after(knowledge.schema), names=knowledge.names)
-            interpreter, first_row = source.interpreter(epoch_request), 1
-            for rows in source.rows(epoch_request):
-                batch = interpreter.interpret(rows, knowledge, first_row)
-                interpreted.append((interpreter, rows, first_row))
-                batches.append(batch)
-                knowledge.adopt(batch.inferred)
-                first_row += len(rows)
-            self.counts.append(first_row - 1)
-        if not batches:
-            raise SourceError(f"{self.name}: there are no rows to draw from")
-        new_names = tuple(map(str, knowledge.names.names[len(request.names) :]))
-        if knowledge.schema != request.schema or new_names:
+        if self._rows is None:
+            first_pass = replace(
+                request, epoch=0, start=0, offset=0, known_fingerprint=None, keeps_zeros=True
+            )
+            batches, known = self._read_files(first_pass)
             notices = next((batch.notices for batch in batches if batch.notices), ())
-            batches = [
-                interpreter.interpret(rows, knowledge, first_row)
-                for interpreter, rows, first_row in interpreted
-            ]
-            batches[0] = replace(batches[0], notices=notices)
-        seen = names_in_options - knowledge.unseen
-        inferred = InferredKnowledge(knowledge.schema, new_names, seen)
-        self._rows = _concatenate_batches(batches, self.name, inferred)
+            if known.schema != first_pass.schema or len(known.names) > len(first_pass.names):
+                batches, known = self._read_files(known)
+            if not batches:
+                raise SourceError(f"{self.name}: there are no rows to draw from")
+            self._rows = replace(_concatenate_batches(batches, self.name), notices=notices)
         return self._rows
+
+    def _read_files(self, request: Request) -> tuple[list[Batch], Request]:
+        """Return the rows of all files, and a request with the schema and names after them."""
+        batches: list[Batch] = []
+        self.counts = []
+        for source in self.files:
+            rows = source.batches(request)
+            batches += rows
+            self.counts.append(rows.next_row - 1)
+            request = replace(request.after(rows.columns.schema), names=rows.columns.names)
+        return batches, request
 
     def draws(self, start: int, n: int) -> NDArray[np.intp]:
         """Return the rows of draws start to start + n - 1."""
@@ -136,48 +122,7 @@ class RandomDraws(Source):
         return (u * (self.n_rows or 0)).astype(np.intp)
 
 
-class DrawnRows(RawRows):
-    """Drawn rows, given by their indices among all rows to draw from."""
-
-    def __init__(self, draws: NDArray[np.intp]) -> None:
-        self.draws = draws
-
-    def __len__(self) -> int:
-        return len(self.draws)
-
-    def _slice(self, start: int, end: int) -> DrawnRows:
-        return DrawnRows(self.draws[start:end])
-
-
-class DrawInterpreter(Interpreter):
-    """Interprets drawn rows, which it takes from memory."""
-
-    def __init__(self, source: RandomDraws, request: Request) -> None:
-        super().__init__(request)
-        self._source = source
-
-    def _interpret(
-        self,
-        rows: DrawnRows,
-        knowledge: Knowledge,
-        redeliveries: Redeliveries | None,
-        fields: dict[str, Any],
-    ) -> Batch:
-        batch = _take_rows(self._source.load_rows(self._request), rows.draws)
-        schema, names, seen = batch.inferred
-        if batch.labels.count(None) == len(batch.labels):
-            schema, names = knowledge.schema, ()
-        elif names and names[0] in knowledge.names.ids_by_name:
-            names = ()
-        return replace(batch, inferred=InferredKnowledge(schema, names, seen), **fields)
-
-    def _describe_source(self, rows: DrawnRows, knowledge: Knowledge) -> tuple[Notice, ...]:
-        return self._source.load_rows(self._request).notices
-
-
-def _concatenate_batches(
-    batches: Sequence[Batch], source: str, inferred: InferredKnowledge
-) -> Batch:
+def _concatenate_batches(batches: Sequence[Batch], source: str) -> Batch:
     """Return the rows of all batches as one batch."""
     starts = np.cumsum([0, *(batch.n_rows for batch in batches)]).tolist()
     nonempty_features = [batch.features for batch in batches if len(batch.rows)]
@@ -191,16 +136,16 @@ def _concatenate_batches(
         else Rows.from_rows([], []),
         labels=[label for batch in batches for label in batch.labels],
         weights=np.concatenate([batch.weights for batch in batches]),
-        inferred=inferred,
+        schema=batches[-1].schema,
         rejected={
             start + i: reason
             for batch, start in zip(batches, starts, strict=False)
             for i, reason in batch.rejected.items()
         },
-        notices=next((batch.notices for batch in batches if batch.notices), ()),
-        missing=concatenate_missing(
-            [b.missing or MissingValues(np.zeros(len(b.rows), np.intp)) for b in batches]
+        missing=np.concatenate(
+            [np.zeros(len(b.rows), np.int32) if b.missing is None else b.missing for b in batches]
         ),
+        seen=frozenset().union(*(batch.seen for batch in batches)),
     )
 
 
@@ -217,7 +162,7 @@ def _take_rows(rows: Batch, draws: NDArray[np.intp]) -> Batch:
         features=rows.features[indices],
         labels=[rows.labels[i] for i in indices.tolist()],
         weights=rows.weights[indices],
-        missing=None if rows.missing is None else rows.missing[indices],
+        missing=rows.missing[indices] if rows.missing is not None else None,
         rejected={
             i: rows.rejected[row] for i, row in enumerate(draws.tolist()) if not is_usable[i]
         },

@@ -10,7 +10,6 @@ from stream_perceptron.data.labels import (
     LABEL_TYPES,
     convert_label,
     infer_label_type,
-    is_missing_label,
 )
 from stream_perceptron.data.lazy import lazy_property
 from stream_perceptron.data.naming import quote_names
@@ -225,25 +224,6 @@ class Schema:
             f"{where}: labels are of type {label_type}, but earlier labels are of type "
             f"{self.label_type}"
         )
-
-    def parse_label(self, value: Any, is_text: bool) -> tuple[object, Schema]:
-        """Return the label for a value (None if missing), and the schema with the label's type.
-
-        Examples
-        --------
-        >>> label, schema = Schema().parse_label("7", is_text=True)
-        >>> label, schema.label_type
-        (7, 'int')
-
-        """
-        if is_missing_label(value, is_text):
-            return None, self
-        label_type = self.label_type or infer_label_type(value, is_text)
-        try:
-            label = convert_label(value, label_type, is_text)
-        except ValueError as error:
-            raise SampleError(f"label {error}") from None
-        return label, self if self.label_type else replace(self, label_type=label_type)
 
     def parse_classes(self, texts: Sequence[str]) -> tuple[list[object], Schema]:
         """Return the labels for texts, and the schema with the labels' type.

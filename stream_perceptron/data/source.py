@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import copy
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple, Self
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
 
-from stream_perceptron.data import roles
-from stream_perceptron.data.batch import Batch, InferredKnowledge, Redeliveries
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_perceptron.data.batch import MAX_BATCH_ROWS, Batch, ContentReader
 from stream_perceptron.data.byte_stream import (
     ByteStream,
     Interrupt,
@@ -17,188 +18,172 @@ from stream_perceptron.data.byte_stream import (
     get_display_name,
     is_stream,
 )
+from stream_perceptron.data.columns import LIBSVM, REDELIVERED, REJECTED, Columns
 from stream_perceptron.data.fingerprint import FileState, Fingerprint
-from stream_perceptron.data.interpreter import Context
-from stream_perceptron.data.interpreter.context import BYTE_SCALE
-from stream_perceptron.data.interpreter.record import Sample, are_pixels
-from stream_perceptron.data.naming import is_pixel
-from stream_perceptron.data.notices import Notice
+from stream_perceptron.data.layout import BYTE_SCALE, Layout
+from stream_perceptron.data.naming import (
+    format_option_value,
+    is_pixel,
+    suggest_options,
+    suggest_similar_name,
+)
+from stream_perceptron.data.notices import Notice, build_unknown_columns_warning, build_warning
+from stream_perceptron.data.request import Request
 from stream_perceptron.data.schema import ReadOptions, Schema
 from stream_perceptron.errors import SourceError
-from stream_perceptron.model.vocabulary import Vocabulary
+from stream_perceptron.model.rows import Rows
+from stream_perceptron.model.vocabulary import NamesPrefix
 
 # The metadata key under which this package stores shape, classes and origin as JSON in its files.
 METADATA_KEY = b"stream_perceptron"
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class Request:
-    """The rows to read from a source, and how to read them."""
+class Batches(Iterator[Batch]):
+    """The rows of a source as batches.
 
-    read_options: ReadOptions = field(default_factory=ReadOptions)
-    schema: Schema = field(default_factory=Schema)  # from the rows read earlier
-    # The names of features, if rows name their own.
-    names: Vocabulary = field(default_factory=Vocabulary)
-    # Whether all columns in the read options are required; predictions need no label column.
-    to_learn: bool = True
-    needs_label: bool = False  # whether a table without a label column is rejected
-    epoch: int = 0  # counted from 0
-    start: int = 0  # the number of rows to skip
-    offset: int = 0  # the byte offset of the first row to read in a text file; 0 if it is unknown
-    # The fingerprint of a text file up to `start` or, in a further pass, up to the point that the
-    # first pass had reached when the run began; None if fingerprints are not needed.
-    known_fingerprint: Fingerprint | None = None
-    max_features: int = 2**22  # a row with more features is rejected before names are created
-    # Whether unused columns are read, too, so that rejected rows have all of their columns.
-    reads_unused_columns: bool = False
-    # The number of rows of a pipe read in earlier runs; its rows are numbered across runs.
-    n_rows_before: int | None = None
+    Attributes
+    ----------
+    columns
+        What the cells of the source mean.
+    next_row
+        The number of the next row, counted from 1.
+    max_rows
+        The maximum number of rows in the next batch.
+    before_read
+        Called when the next rows have arrived; it may call `reopen`.
 
-    @property
-    def first_row(self) -> int:
-        """The number of the first row to be read, counted from 1."""
-        return 1 + (self.start if self.n_rows_before is None else self.n_rows_before)
+    """
 
-    @property
-    def numbers_redelivered(self) -> bool:
-        """Whether redelivered rows are numbered; see `Batch`."""
-        return self.n_rows_before is None
-
-    def after(self, schema: Schema) -> Request:
-        """Return the request for the next source, given the schema after earlier sources."""
-        return replace(
-            self, read_options=roles.resolve_positions(self.read_options, schema), schema=schema
-        )
-
-
-@dataclass
-class Knowledge:
-    """The schema and the names inferred from the learned rows."""
-
-    schema: Schema = field(default_factory=Schema)
-    # The names of features, if rows name their own.
-    names: Vocabulary = field(default_factory=Vocabulary)
-    # For a new model, the names in options that have not yet occurred in a row, if rows name their
-    # own cells.
-    unseen: frozenset[str] = frozenset()
-
-    def adopt(self, inferred: InferredKnowledge) -> None:
-        """Add the knowledge inferred from rows, once they have been learned."""
-        self.schema = inferred.schema
-        if inferred.names:
-            self.names.extend(inferred.names)
-        self.unseen -= inferred.seen
-
-    def is_feature(self, name: str) -> bool:
-        """Whether a column or name is a feature."""
-        return name in (self.schema.features or ()) or name in self.names.ids_by_name
-
-
-class RawRows(ABC):
-    """Consecutive rows of a source, before their interpretation."""
-
-    epoch = 0  # counted from 0
-    index = 0  # of the source in the epoch, counted from 0
-
-    @abstractmethod
-    def __len__(self) -> int:
-        """Return the number of rows."""
-
-    def __getitem__(self, rows: slice) -> Self:
-        """Return a slice of the rows."""
-        start, end, _ = rows.indices(len(self))
-        if end - start == len(self):
-            return self
-        part = self._slice(start, end)
-        part.epoch, part.index = self.epoch, self.index
-        return part
-
-    @abstractmethod
-    def _slice(self, start: int, end: int) -> Self:
-        """Return a slice that does not include all rows."""
-
-
-class Interpreter(ABC):
-    """Interprets the rows of one source."""
-
-    def __init__(self, request: Request) -> None:
-        self._request = request
+    def __init__(self, source: Source, request: Request) -> None:
+        self._source, self._request = source, request
+        self.columns = Columns(source.find_layout(request), request)
+        self.next_row, self.max_rows = request.first_row, MAX_BATCH_ROWS
+        self.before_read: Callable[[], None] = lambda: None
         self._is_described = request.start > 0
+        self._has_checked_label = request.start > 0
+        self._has_reported_unknown = False
+        self._reported_labels: set[str] = set()
+        self._batches = source.read_batches(self, request)
 
-    def interpret(
-        self,
-        rows: Any,
-        knowledge: Knowledge,
-        first_row: int,
-        redeliveries: Redeliveries | None = None,
-    ) -> Batch:
-        """Interpret rows as a batch, with notices if they are the first readable rows.
+    def __next__(self) -> Batch:
+        return next(self._batches)
 
-        Parameters
-        ----------
-        rows
-            Rows of the source.
-        knowledge
-            The knowledge inferred from earlier rows; it is not changed.
-        first_row
-            The number of the first row, counted from 1.
-        redeliveries
-            The highest offset of each partition; None if redelivered rows are not detected.
+    def reopen(self, request: Request) -> None:
+        """Read the next rows with the schema and the names in another request.
 
         Raises
         ------
         SourceError
-            If the rows do not fit the model.
+            If the source does not fit the model.
 
         """
-        # The knowledge before these rows, in case the first of them are interpreted again.
-        schema, names, unseen = knowledge.schema, knowledge.names, knowledge.unseen
-        fields: dict[str, object] = {
-            "first_row": first_row,
-            "numbers_redelivered": self._request.numbers_redelivered,
-            "epoch": rows.epoch,
-            "index": rows.index,
-        }
+        self.columns = Columns(self._source.find_layout(request), request)
+        self._request = request
 
-        def interpret_first(n: int) -> Batch:
-            knowledge_before = Knowledge(schema, names, unseen)
-            return self._interpret(rows[:n], knowledge_before, redeliveries, fields)
+    def reject_row(self, reason: str, end: int | None) -> Batch:
+        """Return a batch of one row that cannot be read, which ends at byte `end` of a file."""
+        return self._number_rows(
+            Batch(
+                self._source.name, self.next_row, 1, np.zeros(0, np.intp), Rows.empty(0), [],
+                np.zeros(0), self.columns.schema, {0: reason},
+                offsets=(None,) if self.columns.layout.read_options.position else (),
+                ends=None if end is None else np.array([end]),
+            )
+        )  # fmt: skip
 
-        batch_fields = fields | {"interpret_first": interpret_first}
-        batch = self._interpret(rows, knowledge, redeliveries, batch_fields)
-        notices = self._build_warnings(batch)
-        if not self._is_described and len(batch.rejected) < len(batch):
-            source_notices = self._describe_source(rows, knowledge)
-            self._is_described = bool(source_notices)
-            notices = source_notices + notices
-        if not notices:
-            return batch
-        fields["notices"] = notices  # even if only the first rows are used
-        return replace(batch, notices=notices)
-
-    @abstractmethod
-    def _interpret(
+    def build(
         self,
-        rows: Any,
-        knowledge: Knowledge,
-        redeliveries: Redeliveries | None,
-        fields: dict[str, object],
+        block: Any,
+        ends: NDArray[np.intp] | None,
+        make_content_reader: Callable[[int], ContentReader],
     ) -> Batch:
-        """Return rows as a batch with these fields; the result depends only on the arguments."""
+        """Return a batch with the records of a block; `ends` are their ends in a file."""
+        columns, labels, n = self.columns, self.columns.labels, block.n
+        starts, label_ids, missing = block.starts, block.labels, block.missing
+        weights, rows = block.weights, np.arange(n)
+        added = np.array(block.added_rows, np.intp)
+        passthrough, redelivered, reasons = columns.passthrough, None, block.reasons
+        status = block.status
+        if block.reasons or self._request.redeliveries is not None:
+            rows = np.flatnonzero(status < REJECTED)
+            # The other records have no features.
+            starts = np.append(starts[rows], starts[-1])
+            label_ids, weights, missing = label_ids[rows], weights[rows], missing[rows]
+            added = np.searchsorted(rows, added)
+            passthrough = [passthrough[i] for i in rows.tolist()] if passthrough else []
+            redelivered = status == REDELIVERED
+        options = columns.layout.read_options
+        batch = Batch(
+            self._source.name,
+            self.next_row,
+            n,
+            rows,
+            Rows(
+                NamesPrefix(columns.names), starts, block.feature_ids, block.values,
+                added_rows=added if columns.learns else None,
+            ),
+            [labels[i] if i >= 0 else None for i in label_ids.tolist()],
+            weights,
+            columns.schema,
+            reasons,
+            {i: make_content_reader(i) for i in reasons if self._request.reads_unused_columns},
+            tuple(columns.offsets) if options.position else (),
+            redelivered if redelivered is not None and redelivered.any() else None,
+            missing=missing if missing.any() else None,
+            passthrough=passthrough if options.passthrough else [],
+            ends=ends,
+        )  # fmt: skip
+        if columns.schema.is_open and self._request.unseen:
+            batch.seen = columns.find_seen(self._request.unseen)
+        return self._number_rows(self._add_notices(batch))
 
-    @abstractmethod
-    def _describe_source(self, rows: Any, knowledge: Knowledge) -> tuple[Notice, ...]:
-        """Return notices about the source, given its first rows, which include a readable one."""
+    def _number_rows(self, batch: Batch) -> Batch:
+        request = self._request
+        batch.numbers_redelivered = request.numbers_redelivered
+        batch.epoch, batch.index = request.epoch, request.index
+        self.next_row = batch.row_number(len(batch))
+        return batch
 
-    def _build_warnings(self, batch: Batch) -> tuple[Notice, ...]:
-        """Return the warnings about a batch."""
-        return ()
+    def _add_notices(self, batch: Batch) -> Batch:
+        """Add notices about the source to its first usable rows, and warnings."""
+        notices: tuple[Notice, ...] = ()
+        if not self._is_described and len(batch.rejected) < len(batch):
+            self._is_described = True
+            notices = self._source.describe(self._request, self.columns)
+        batch.notices = (*notices, *self._build_warnings())
+        return batch
+
+    def _build_warnings(self) -> Iterator[Notice]:
+        columns = self.columns
+        for name in sorted(columns.other_labels - self._reported_labels):
+            self._reported_labels.add(name)
+            yield build_warning(
+                f"{name!r} is not read as the label, which is {columns.schema.label!r}: rename it, "
+                "or start over with another label; "
+                + suggest_options({"to use it": f"--label {format_option_value([name])}"})
+            )
+        if not self._has_checked_label:
+            self._has_checked_label = True
+            yield from self._describe_missing_label()
+        if columns.unknown_names and not self._has_reported_unknown:
+            self._has_reported_unknown = True
+            yield build_unknown_columns_warning(columns.unknown_names)
+
+    def _describe_missing_label(self) -> Iterator[Notice]:
+        """Yield a notice if a table lacks the label column, which other sources must then have."""
+        label, layout = self._request.read_options.label, self.columns.layout
+        is_missing = layout.read_options.has_join and layout.label is None
+        if label is None or not is_missing or not layout.columns or not self.columns.learns:
+            return
+        text = f"there is no label column {label!r} in this source: labels come from other sources"
+        hint = suggest_similar_name(label, layout.columns)
+        yield build_warning(text + hint) if hint else Notice(text)
 
 
 class Opening(NamedTuple):
-    """The context and schema of a source before its rows are read."""
+    """The layout and schema of a source before its rows are read."""
 
-    context: Context  # of its rows
+    layout: Layout  # of its rows
     schema: Schema  # as if its first usable row had been learned
     is_table: bool = False  # whether features have scales of their own, unlike pixels and lists
     has_pixels: bool = False  # whether all features are pixels from 0 to 255
@@ -210,16 +195,25 @@ class Opening(NamedTuple):
         return replace(read_options, scale=BYTE_SCALE)
 
 
-def build_opening(context: Context, schema: Schema, first: Sample | None) -> Opening:
-    """Return the opening of a source, given its first usable row, if there is one."""
-    numbers = (*(schema.features or ()), *schema.untyped)
+def build_opening(layout: Layout, schema: Schema, first: dict[Hashable, float] | None) -> Opening:
+    """Return the opening of a source, given the features of its first usable row, if any."""
+    numbers: Iterable[str] = (*(schema.features or ()), *schema.untyped)
     if schema.is_open and first is not None:
-        numbers = tuple(map(str, first.names))
-    if schema.is_list or context.has_pairs:
-        is_table = False
-    else:
-        is_table = not numbers or not all(map(is_pixel, numbers))
-    return Opening(context, schema, is_table, first is not None and are_pixels(first))
+        numbers = map(str, first)
+    names = list(numbers)
+    is_table = not (layout.is_list or layout.form == LIBSVM)
+    is_table = is_table and (not names or not all(map(is_pixel, names)))
+    return Opening(layout, schema, is_table, first is not None and are_pixels(first))
+
+
+def are_pixels(features: dict[Hashable, float]) -> bool:
+    """Whether all numbers are pixels: whole numbers from 0 to 255, at least one of them above 1."""
+    values = np.array([*features.values()])
+    return (
+        all(is_pixel(str(name)) for name in features)
+        and bool(((values >= 0) & (values <= 255) & (values == np.floor(values))).all())
+        and bool((values > 1).any())
+    )
 
 
 class Source(ABC):
@@ -281,15 +275,8 @@ class Source(ABC):
         """
 
     @abstractmethod
-    def rows(self, request: Request) -> Iterator[RawRows]:
-        """Yield the rows, at most a few thousand at a time.
-
-        They depend on the read options and the start in the request, not on its schema.
-        """
-
-    @abstractmethod
-    def interpreter(self, request: Request) -> Interpreter:
-        """Return an interpreter for the rows.
+    def find_layout(self, request: Request) -> Layout:
+        """Return the layout of the rows.
 
         Raises
         ------
@@ -298,8 +285,24 @@ class Source(ABC):
 
         """
 
-    def forget_names(self) -> None:  # noqa: B027, most sources store no names
-        """Forget the names that occur only in earlier rows, to bound memory use."""
+    @abstractmethod
+    def read_batches(self, batches: Batches, request: Request) -> Iterator[Batch]:
+        """Yield the requested rows, each time with `batches.columns` and `batches.max_rows`."""
+
+    @abstractmethod
+    def describe(self, request: Request, columns: Columns) -> tuple[Notice, ...]:
+        """Return notices about the columns, of which the first rows have been read."""
+
+    def batches(self, request: Request) -> Batches:
+        """Return the requested rows as batches.
+
+        Raises
+        ------
+        SourceError
+            If the source does not fit the model or lacks a column named in the read options.
+
+        """
+        return Batches(self, request)
 
     @abstractmethod
     def fingerprints(self) -> list[Fingerprint]:
@@ -362,26 +365,3 @@ class Source(ABC):
 def is_any_interrupted(sources: Sequence[Source]) -> bool:
     """Return whether an interrupt ends a run over these sources."""
     return any(source.interrupt.is_set for source in sources)
-
-
-def read_batches(
-    source: Source, request: Request, knowledge: Knowledge | None = None
-) -> Iterator[Batch]:
-    """Yield the rows of a source as batches, and update `knowledge` after each batch.
-
-    Examples
-    --------
-    >>> from stream_perceptron.data.opening import open_source
-    >>> from stream_perceptron.datasets.mnist import sample_path
-    >>> sum(map(len, read_batches(open_source(str(sample_path())), Request())))
-    5000
-
-    """
-    if knowledge is None:
-        knowledge = Knowledge(request.schema, copy.copy(request.names))
-    interpreter, first_row = source.interpreter(request), request.first_row
-    for rows in source.rows(request):
-        batch = interpreter.interpret(rows, knowledge, first_row)
-        yield batch
-        knowledge.adopt(batch.inferred)
-        first_row = batch.row_number(len(batch))

@@ -1,30 +1,31 @@
-"""Build the context of a table's rows from its columns."""
+"""Find the layout of a table from its columns."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
-from stream_perceptron.data.cells import Kind
-from stream_perceptron.data.interpreter.context import ColumnType, Context
+from stream_perceptron.data.layout import ColumnType, Kind, Layout
 from stream_perceptron.data.naming import find_column, name_vector_elements, quote_names
 from stream_perceptron.data.notices import format_missing_label_error
+from stream_perceptron.data.records import COMMAS, Dialect
+from stream_perceptron.data.request import Request
 from stream_perceptron.data.schema import ReadOptions
-from stream_perceptron.data.source import Request
 from stream_perceptron.errors import SourceError
 
 
-def build_table_context(
+def find_table_layout(
     request: Request,
     options: ReadOptions,
     columns: Sequence[str],
     where: str,
     *,
+    form: int,
     has_column_names: bool,
-    is_text: bool = False,
+    dialect: Dialect = COMMAS,
     types: Mapping[str, ColumnType] | None = None,
-) -> Context:
-    """Return the context of the rows of a table.
+) -> Layout:
+    """Return the layout of a table.
 
     Parameters
     ----------
@@ -36,10 +37,12 @@ def build_table_context(
         The names of the columns.
     where
         The name of the source, for messages.
+    form
+        CSV or ARROW, as in the compiled reader.
     has_column_names
         Whether the columns have names of their own, in a header.
-    is_text
-        Whether numbers are written as texts.
+    dialect
+        The delimiter and the decimal mark of CSV.
     types
         The types that the source declares; None if types are inferred from values.
 
@@ -63,17 +66,22 @@ def build_table_context(
     unknown_columns: set[str] = set()
     if schema.features is not None and not schema.is_open:
         unknown_columns = set(free).difference(schema.features, schema.untyped, schema.texts or ())
-        unknown_columns -= {*vectors}
+        unknown_columns -= {*vectors, *options.encoded}
         if free or not options.has_join:
             _require_features(schema.features, free, vectors, types, where)
             _require_encoded(request, columns, where)
     elif not request.to_learn:
-        known = [name for name in free if name in request.names.ids_by_name]
-        unknown_columns = set(free).difference(known or free)
-    return Context(
-        options, schema, request.to_learn, request.max_features, is_text=is_text,
-        columns=tuple(columns), types=types, has_column_names=has_column_names,
-        unknown_columns=frozenset(unknown_columns), vocabulary=request.names,
+        names = set(request.names)
+        unknown_columns = set(free) - names if names.intersection(free) else set()
+    key = vectors[0] if vectors else ""
+    members: tuple[str, ...] = ()
+    if vectors and schema.features is not None:
+        members = (
+            schema.features if schema.is_list else name_vector_elements(key, len(schema.features))
+        )
+    return Layout(
+        form, options, options.label, dialect, tuple(columns), types, has_column_names,
+        frozenset(unknown_columns), key, bool(vectors), members,
     )  # fmt: skip
 
 

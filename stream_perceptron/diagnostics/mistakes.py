@@ -50,7 +50,7 @@ def find_mistakes(live: LiveModel, source: Source, max_mistakes: int = 12) -> Ex
     rows = labeled = right = 0
     numbers = {label: j for j, label in enumerate(live.model.classes_)}
     ranking = Ranking(len(numbers))
-    for batch in live.batches(source, joins_labels=True):
+    for batch in live.batches(source, joins_labels=True, keeps_zeros=True):
         (result,) = drive([batch], partial(live.predict, with_all_scores=True))
         rows += len(batch)
         labeled_rows = [i for i, label in enumerate(batch.labels) if label is not None]

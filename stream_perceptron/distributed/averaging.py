@@ -379,7 +379,7 @@ def _sum_progress(
         return copy.deepcopy(live_models[0].progress)
     total = copy.deepcopy(before)
     total.confusion, total.curve = Confusion(), LearningCurve()
-    total.missing, total.untyped_nulls = 0, None
+    total.missing = 0
     for live in live_models:
         progress = live.progress
         numbers = model.network.labels.find_ids(tuple(live.model.classes_)).astype(np.intp)

@@ -20,7 +20,7 @@ from stream_perceptron.data.source import Source, is_any_interrupted
 from stream_perceptron.distributed.averaging import average_live
 from stream_perceptron.errors import DivergedError, SampleError, SourceError
 from stream_perceptron.live.cursor import Cursor, Shards
-from stream_perceptron.live.driver import StepOptions, drive, read_rows, slice_rows
+from stream_perceptron.live.driver import StepOptions, drive, read_batches, slice_batches
 from stream_perceptron.live.model import LiveModel
 
 if TYPE_CHECKING:
@@ -151,9 +151,9 @@ def learn_first_sample(
     outcome = Outcome(copy.deepcopy(live))
     learner, cursor = outcome.live, Cursor(list(fingerprints))
     step = partial(learner.step, run_cursor=cursor, sources=sources)
-    with closing(read_rows(sources, learner.request(), cursor, 1, learner.knowledge)) as rows:
-        batches = learner.interpret(slice_rows(rows, sources, cursor), cursor, sources)
-        for result in drive(_take_through_first_label(batches), step, skip_rejected):
+    with closing(read_batches(sources, learner.request(), cursor, 1)) as batches:
+        parts = _take_through_first_label(slice_batches(batches, sources, cursor))
+        for result in drive(parts, step, skip_rejected):
             outcome.rejected += [each._replace(read_content=None) for each in result.rejected]
             outcome.notices += result.notices
     return None if is_any_interrupted(sources) else outcome
@@ -164,7 +164,7 @@ def _take_through_first_label(batches: Iterable[Batch]) -> Iterator[Batch]:
     for batch in batches:
         labeled = [i for i, label in enumerate(batch.labels) if label is not None]
         if labeled:
-            yield batch.reinterpret_first(int(batch.rows[labeled[0]]) + 1)
+            yield batch[: int(batch.rows[labeled[0]]) + 1]
             return
         yield batch
 
@@ -222,11 +222,12 @@ def _read_row_range(
 ) -> Iterator[Batch]:
     """Yield the rows of a range as batches."""
     request = replace(learner.request(), start=row_range.first - 1)
-    interpreter, first_row = source.interpreter(request), row_range.first
-    for rows in source.rows_of_group(row_range.group, row_range.start, row_range.end, request):
-        batch = interpreter.interpret(rows, learner.knowledge, first_row)
-        yield batch
-        first_row = batch.row_number(len(batch))
+    rows_left = row_range.end - row_range.start
+    for batch in source.batches(request):
+        yield batch[:rows_left]
+        rows_left -= len(batch)
+        if rows_left <= 0:
+            return
 
 
 def average_outcomes(live: LiveModel, outcomes: Sequence[Outcome]) -> LiveModel:

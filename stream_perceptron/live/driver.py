@@ -1,4 +1,4 @@
-"""The only training loop, which reads, slices, interprets and learns rows."""
+"""The only training loop, which reads, slices and learns rows."""
 
 from __future__ import annotations
 
@@ -6,16 +6,11 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from stream_perceptron.data.batch import Batch
+from stream_perceptron.data.batch import MAX_BATCH_ROWS, Batch
 from stream_perceptron.data.byte_stream import IdleCallback
 from stream_perceptron.data.prefetch import prefetch
-from stream_perceptron.data.source import (
-    Interpreter,
-    Knowledge,
-    RawRows,
-    Request,
-    Source,
-)
+from stream_perceptron.data.request import Request
+from stream_perceptron.data.source import Batches, Source
 from stream_perceptron.live.cursor import Cursor
 from stream_perceptron.live.step_result import StepResult
 
@@ -71,23 +66,26 @@ class SourceHooks:
     # whether the source has further rows.
     begin: Callable[[Cursor, Source], bool] = lambda cursor, source: True
     end: Callable[[Source], None] = lambda source: None
+    # The number of rows after which names that only evicted samples use are forgotten; None for
+    # never. The function returns the names that are still used.
+    name_lifetime: int | None = None
+    forget_names: Callable[[], Sequence[str]] = tuple
 
 
-def read_rows(
+def read_batches(
     sources: Sequence[Source],
     request: Request,
     cursor: Cursor,
     epochs: int | None,
-    knowledge: Knowledge,
     idle: IdleCallback | None = None,
     hooks: SourceHooks = SourceHooks(),
     end: int | None = None,
-) -> Generator[tuple[Interpreter, RawRows], None, None]:
-    """Yield rows with their interpreter, starting at a cursor; a thread prefetches them.
+) -> Generator[Batch, None, None]:
+    """Yield batches of rows, starting at a cursor; a thread prefetches them.
 
     This function moves the cursor to each source in turn, and the caller moves it past the rows. No
     source is started once `cursor.read` reaches `end`. After an interrupt, only rows already
-    read from pipes are yielded. Changes to `knowledge` take effect at the next source.
+    read from pipes are yielded.
 
     Raises
     ------
@@ -111,13 +109,16 @@ def read_rows(
             )
             cursor.move_to_source(epoch, index, *((row, offset) if is_resumed else (0, 0)))
             if hooks.begin(cursor, source):
-                source_request = _build_request(request, cursor, source, knowledge)
-                interpreter = source.interpreter(source_request)
-                for rows in _prefetch_rows(source.rows(source_request), source, idle):
-                    rows.epoch, rows.index = epoch, index
+                source_request = _build_request(request, cursor, source)
+                batches = source.batches(source_request)
+                for batch in _prefetch(batches, source, source_request, cursor, hooks, idle):
                     if source.should_stop:
                         break
-                    yield interpreter, rows
+                    yield batch
+                columns = batches.columns
+                if request.to_learn:
+                    request = replace(request, names=columns.names, unseen=request.unseen)
+                    request = request.after(columns.schema)
                 if not source.interrupt.is_set:
                     source.end_pass(source_request)
             has_rows = has_rows or cursor.row > 0
@@ -127,72 +128,83 @@ def read_rows(
         epoch, first_index, has_rows = epoch + 1, 0, False
 
 
-def _build_request(
-    request: Request, cursor: Cursor, source: Source, knowledge: Knowledge
-) -> Request:
+def _build_request(request: Request, cursor: Cursor, source: Source) -> Request:
     """Return a request for the rows of the source at the cursor."""
     start, n_rows_before = (0, cursor.row) if source.is_stream else (cursor.row, None)
     offset = cursor.offset if cursor.row and source.can_grow else 0
     known_fingerprint = cursor.sources[cursor.index] if cursor.sources and source.can_grow else None
-    request = replace(
-        request, epoch=cursor.epoch, start=start, offset=offset, n_rows_before=n_rows_before,
-        known_fingerprint=known_fingerprint, names=knowledge.names,
+    redeliveries = None
+    if request.to_learn and request.read_options.position and not cursor.is_repeating:
+        redeliveries = cursor.redeliveries.copy()
+    return replace(
+        request, epoch=cursor.epoch, index=cursor.index, start=start, offset=offset,
+        n_rows_before=n_rows_before, known_fingerprint=known_fingerprint, redeliveries=redeliveries,
     )  # fmt: skip
-    return request.after(knowledge.schema) if request.to_learn else request
 
 
-def _prefetch_rows(
-    rows: Iterator[RawRows], source: Source, idle: IdleCallback | None
-) -> Generator[RawRows, None, None]:
+def _prefetch(
+    batches: Batches,
+    source: Source,
+    request: Request,
+    cursor: Cursor,
+    hooks: SourceHooks,
+    idle: IdleCallback | None,
+) -> Generator[Batch, None, None]:
     """Yield the rows of a source, prefetched in a thread.
 
-    While the source is a pipe with little data ready, no thread is used: it would only delay a
-    sender that waits for the answer to each row.
+    No thread is used for rows whose reading calls Python, because two threads would wait for each
+    other, and while the source is a pipe with little data ready, because a thread would only delay
+    a sender that waits for the answer to each row.
     """
-    pipe = source.stream
-    while pipe is not None and (pipe.was_read_short or pipe.count_ready_bytes() < _PREFETCH_BYTES):
-        pipe.idle = idle
-        next_rows = next(rows, None)
-        if next_rows is None:
+    pipe, lifetime = source.stream, hooks.name_lifetime
+    while batches.columns.asks_in_every_row or (
+        pipe is not None and (pipe.was_read_short or pipe.count_ready_bytes() < _PREFETCH_BYTES)
+    ):
+        if pipe is not None:
+            pipe.idle = idle
+        if lifetime is not None:
+            if cursor.row and cursor.row % lifetime == 0:
+                schema = batches.columns.schema
+                names = hooks.forget_names()
+                batches.reopen(replace(request, names=names, schema=schema))
+            batches.max_rows = min(MAX_BATCH_ROWS, lifetime - cursor.row % lifetime)
+        batch = next(batches, None)
+        if batch is None:
             return
-        yield next_rows
+        yield batch
     if pipe is not None:
         pipe.idle = None
-    yield from prefetch(rows, idle, None if source.is_stream else source.interrupt)
+    yield from prefetch(batches, idle, None if source.is_stream else source.interrupt)
 
 
-def slice_rows(
-    rows: Iterable[tuple[Interpreter, RawRows]],
+def slice_batches(
+    batches: Iterable[Batch],
     sources: Sequence[Source],
     cursor: Cursor,
     end: int | None = None,
     every: int | None = None,
     n_single_rows: int = 0,
-    name_lifetime: int | None = None,
-) -> Iterator[tuple[Interpreter, RawRows]]:
-    """Slice rows where a run yields, and end once `cursor.read` reaches `end`.
+) -> Iterator[Batch]:
+    """Slice batches where a run yields, and end once `cursor.read` reaches `end`.
 
     A run yields after 1,000, 2,000, 4,000, ... rows, when progress is reported; at multiples of
-    `every`; after each of the first `n_single_rows` rows; and at multiples of `name_lifetime` in
-    a source. The caller moves the cursor past the rows.
+    `every`; and after each of the first `n_single_rows` rows. The caller moves the cursor past the
+    rows.
     """
-    for interpreter, raw_rows in rows:
-        n_sliced, n_total = 0, len(raw_rows)
-        while n_sliced < n_total:
+    for batch in batches:
+        n_sliced = 0
+        while n_sliced < len(batch):
             next_report = _FIRST_REPORT << (cursor.read // _FIRST_REPORT).bit_length()
-            n_rows = min(n_total - n_sliced, next_report - cursor.read)
+            n_rows = min(len(batch) - n_sliced, next_report - cursor.read)
             if end is not None:
                 n_rows = min(n_rows, end - cursor.read)
             if every is not None:
                 n_rows = min(n_rows, every - cursor.read % every)
-            if name_lifetime is not None:
-                n_rows = min(n_rows, name_lifetime - cursor.row % name_lifetime)
             if n_single_rows:
                 n_rows, n_single_rows = min(n_rows, 1), n_single_rows - 1
-            if n_rows <= 0 or sources[raw_rows.index].should_stop:
+            if n_rows <= 0 or sources[batch.index].should_stop:
                 return
-            is_whole = n_rows == n_total
-            yield interpreter, raw_rows if is_whole else raw_rows[n_sliced : n_sliced + n_rows]
+            yield batch[n_sliced : n_sliced + n_rows]
             n_sliced += n_rows
             if end is not None and cursor.read >= end:
                 return  # without waiting for the next rows, which a pipe may never deliver

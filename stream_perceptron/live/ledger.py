@@ -29,7 +29,6 @@ from stream_perceptron.live.metrics import MAX_WEIGHTS, Progress
 from stream_perceptron.model.results import TrainResult
 
 if TYPE_CHECKING:
-    from stream_perceptron.data.source import Knowledge
     from stream_perceptron.perceptron import SGDPerceptron
 
 # Counting many results together is faster, so they are buffered up to these limits.
@@ -108,13 +107,11 @@ class Ledger:
         result: TrainResult,
         rows: NDArray[np.intp],
         n_repeated: int,
-        knowledge: Knowledge,
     ) -> None:
         """Count the rows of a batch that has been processed.
 
         `result` is the result for the usable rows, and `rows` are their row numbers in the run. The
-        first `n_repeated` of these rows were learned before. `knowledge` includes what was inferred
-        from the rows.
+        first `n_repeated` of these rows were learned before.
         """
         n, progress = len(result), self._progress
         # These arrays are counted later, and the caller shares them.
@@ -130,8 +127,8 @@ class Ledger:
             self.n_redelivered += int(np.count_nonzero(batch.redelivered))
         if progress.n_weights < MAX_WEIGHTS:
             progress.count_weights(batch.weights[:n][result.targets >= 0])
-        missing = None if batch.missing is None else batch.missing[:n]
-        progress.count_missing(missing, knowledge)
+        if batch.missing is not None:
+            progress.missing += int(batch.missing[:n].sum())
         if result.probes is not None:
             probed = np.flatnonzero(~np.isnan(result.probes[:, 0]))
             progress.update_reaches(batch.features[probed])

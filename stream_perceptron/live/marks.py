@@ -9,7 +9,9 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, NoReturn
 
+from stream_perceptron.data.batch import Batch
 from stream_perceptron.data.byte_stream import is_remote
+from stream_perceptron.data.columns import Columns
 from stream_perceptron.data.fingerprint import (
     START_BYTES,
     FileState,
@@ -17,8 +19,11 @@ from stream_perceptron.data.fingerprint import (
     hash_bytes,
     hash_file,
 )
+from stream_perceptron.data.layout import Layout
+from stream_perceptron.data.notices import Notice
 from stream_perceptron.data.opening import open_source
-from stream_perceptron.data.source import Interpreter, Opening, RawRows, Request, Source
+from stream_perceptron.data.request import Request
+from stream_perceptron.data.source import Batches, Opening, Source
 from stream_perceptron.data.text.prefix import PrefixHasher
 from stream_perceptron.errors import SourceError
 
@@ -229,10 +234,13 @@ class LearnedFile(Source):
     def fingerprints(self) -> list[Fingerprint]:
         return [self.mark.source]
 
-    def rows(self, request: Request) -> Iterator[RawRows]:
-        return iter(())
+    def find_layout(self, request: Request) -> Layout:
+        raise NotImplementedError
 
-    def interpreter(self, request: Request) -> Interpreter:
+    def read_batches(self, batches: Batches, request: Request) -> Iterator[Batch]:
+        raise NotImplementedError
+
+    def describe(self, request: Request, columns: Columns) -> tuple[Notice, ...]:
         raise NotImplementedError
 
 

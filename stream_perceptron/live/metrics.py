@@ -17,8 +17,7 @@ from stream_perceptron.model.results import TrainResult
 from stream_perceptron.model.rows import Rows
 
 if TYPE_CHECKING:
-    from stream_perceptron.data.batch import MissingValues
-    from stream_perceptron.data.source import Knowledge
+    pass
 
 WINDOW = 1000
 MAX_WEIGHTS = 1000  # the number of sample weights whose mean is computed
@@ -181,10 +180,6 @@ class Confusion:
             label_counts,
         )
 
-    def has_labels_beyond(self, k: int) -> bool:
-        """Return whether any label's number is k or larger."""
-        return bool((self.pairs[:, :2] >= k).any())
-
 
 @dataclass(eq=False, repr=False)
 class Progress:
@@ -231,8 +226,6 @@ class Progress:
     rising: dict[str, float] | None = None
     # The number of missing values in all samples, in columns that are features or are encoded.
     missing: int = 0
-    # The number of nulls in each untyped column.
-    untyped_nulls: dict[str, int] | None = None
     # The most recent drift events.
     events: list[DriftEvent] = field(default_factory=list)
     # The row where the last reported event was found.
@@ -291,27 +284,12 @@ class Progress:
         """Restore the part that was saved as arrays."""
         if not {"confusion", "window", "curve", "drift_tests"} <= arrays.keys():
             raise CheckpointError("progress lacks the confusion counts or other arrays")
+        labels = arrays["confusion"][:, :2]
+        if labels.size and not 0 <= labels.min() <= labels.max() < n_labels:
+            raise CheckpointError("progress counts labels that the model does not have")
         self.confusion, self.window = Confusion.from_saved(arrays["confusion"]), arrays["window"]
         self.curve = LearningCurve.from_saved(arrays["curve"], curve_bin)
         self.drift = DriftDetector.from_saved(arrays["drift_tests"])
-        if self.confusion.has_labels_beyond(n_labels):
-            raise CheckpointError("progress counts labels that the model does not have")
-
-    def count_missing(self, values: MissingValues | None, knowledge: Knowledge) -> None:
-        """Count the missing values of rows; `knowledge` includes what the rows reveal."""
-        nulls = self.untyped_nulls or {}
-        if values is not None:
-            self.missing += int(values.counts.sum())
-            for name, n in values.count_untyped().items():
-                nulls[name] = nulls.get(name, 0) + n
-        # Nulls in columns that turn out to be features count as missing values. Nulls in text
-        # columns are dropped.
-        for name in [*nulls]:
-            if knowledge.is_feature(name):
-                self.missing += nulls.pop(name)
-            elif name in (knowledge.schema.texts or ()):
-                del nulls[name]
-        self.untyped_nulls = nulls or None
 
     def count_weights(self, weights: NDArray[np.float64]) -> None:
         """Add the sample weights of more labeled samples, until 1,000 have been added."""

@@ -17,15 +17,9 @@ from stream_perceptron.data.batch import Batch
 from stream_perceptron.data.byte_stream import IdleCallback
 from stream_perceptron.data.labels import LABEL_TYPES
 from stream_perceptron.data.naming import is_position
+from stream_perceptron.data.request import Request
 from stream_perceptron.data.schema import ReadOptions, Schema
-from stream_perceptron.data.source import (
-    Interpreter,
-    Knowledge,
-    RawRows,
-    Request,
-    Source,
-    is_any_interrupted,
-)
+from stream_perceptron.data.source import Source, is_any_interrupted
 from stream_perceptron.errors import (
     CheckpointError,
     SourceError,
@@ -37,8 +31,8 @@ from stream_perceptron.live.driver import (
     Step,
     StepOptions,
     drive,
-    read_rows,
-    slice_rows,
+    read_batches,
+    slice_batches,
 )
 from stream_perceptron.live.ledger import Ledger
 from stream_perceptron.live.lineage import Lineage
@@ -51,7 +45,6 @@ from stream_perceptron.model import defaults
 from stream_perceptron.model.results import TrainOptions, TrainResult
 from stream_perceptron.model.rows import Samples
 from stream_perceptron.model.scaler import Scaler
-from stream_perceptron.model.vocabulary import Vocabulary
 from stream_perceptron.model.weights import NAME_COST
 from stream_perceptron.perceptron import SGDPerceptron
 
@@ -85,6 +78,9 @@ class LiveModel:
     ----------
     pending : PendingSamples
         The pending samples, if labels are joined.
+    unseen : frozenset of str
+        For a new model, the names in options that have not yet occurred in a row, if rows name
+        their own cells.
     python_step : str or None
         The step of a saved pipeline that runs only in Python.
     needs_label : bool
@@ -113,7 +109,8 @@ class LiveModel:
     ) -> None:
         self.model = model
         self.read_options = read_options or ReadOptions()
-        self.knowledge = Knowledge(schema or Schema())
+        self.schema = schema or Schema()
+        self.unseen: frozenset[str] = frozenset()
         is_new = model.n_seen == 0
         self.ledger = ledger or Ledger(Progress(), Cursor(), Lineage(is_complete=is_new))
         self.pending = pending or PendingSamples()
@@ -163,7 +160,7 @@ class LiveModel:
                 continue
             if is_first:
                 is_first = False
-                options = opening.context.read_options
+                options = opening.layout.read_options
                 declared = source.classes if options.label is not None else None
                 # Keep the name of the join column: the column order may differ in the next source.
                 read_options = replace(
@@ -178,8 +175,9 @@ class LiveModel:
             schema = Schema(label_type=typed.label_type)
         live = cls(SGDPerceptron(classes=declared, **parameters), read_options, schema)
         live.needs_label = needs_label
-        unseen = frozenset(name for name in read_options.named_columns if not is_position(name))
-        live.knowledge.unseen = unseen
+        live.unseen = frozenset(
+            name for name in read_options.named_columns if not is_position(name)
+        )
         if read_options.standardize:
             live.model.network.scaler = Scaler()
         return live
@@ -216,7 +214,7 @@ class LiveModel:
         self.require_runnable()
         with self.ledger.lock:
             write_live_model(
-                path, self.model, self.read_options, self.knowledge, self.ledger, self.pending
+                path, self.model, self.read_options, self.schema, self.ledger, self.pending
             )
 
     def __deepcopy__(self, memo: dict[int, object]) -> LiveModel:
@@ -224,15 +222,6 @@ class LiveModel:
             new = object.__new__(type(self))
             vars(new).update(copy.deepcopy(vars(self), memo))
         return new
-
-    @property
-    def schema(self) -> Schema:
-        """The column types and roles found in the learned rows."""
-        return self.knowledge.schema
-
-    @schema.setter
-    def schema(self, schema: Schema) -> None:
-        self.knowledge.schema = schema
 
     @property
     def progress(self) -> Progress:
@@ -308,18 +297,14 @@ class LiveModel:
     def request(self, to_learn: bool = True) -> Request:
         """Return a request for the rows of a source, to learn or to predict them."""
         self.require_runnable()
-        knowledge, names = self.knowledge, {}
-        if self.schema.is_open:
-            known_names = *self.model.features_, *self.pending.names, *knowledge.names.names
-            names = dict.fromkeys(map(str, known_names))
-        if len(names) != len(knowledge.names):
-            knowledge.names = Vocabulary(names)
+        known_names = *self.model.features_, *self.pending.known_names
         return Request(
             roles.resolve_positions(self.read_options, self.schema)
             if to_learn
             else self.read_options,
             self.schema,
-            knowledge.names,
+            list(dict.fromkeys(map(str, known_names))),
+            self.unseen,
             to_learn,
             needs_label=to_learn and self.needs_label,
             max_features=self.model.max_weights // NAME_COST,
@@ -447,41 +432,26 @@ class LiveModel:
             hooks = SourceHooks(
                 partial(self.ledger.begin_source, notify),
                 partial(self.ledger.end_source, run_cursor),
+                self.name_lifetime,
+                self._forget_names,
             )
-            end, knowledge = run_cursor.compute_end(limit), self.knowledge
+            end = run_cursor.compute_end(limit)
             with closing(
-                read_rows(sources, request, run_cursor, epochs, knowledge, idle, hooks, end)
-            ) as rows:
-                parts = slice_rows(
-                    rows, sources, run_cursor, end, every, n_single_rows, self.name_lifetime
-                )
-                yield from drive(self.interpret(parts, run_cursor, sources), step, skip_rejected)
+                read_batches(sources, request, run_cursor, epochs, idle, hooks, end)
+            ) as batches:
+                parts = slice_batches(batches, sources, run_cursor, end, every, n_single_rows)
+                yield from drive(self.join(parts), step, skip_rejected)
             self.ledger.update_mark()
             run_cursor.finished = not is_any_interrupted(sources)
             run_cursor.outputs = self.cursor.outputs
         if run_cursor.finished:
             self.ledger.cursor = run_cursor
 
-    def interpret(
-        self,
-        parts: Iterable[tuple[Interpreter, RawRows]],
-        cursor: Cursor,
-        sources: Sequence[Source],
-    ) -> Iterator[Batch]:
-        """Interpret rows with the current schema and yield batches, with late labels joined.
-
-        The caller moves the cursor past the rows.
-        """
-        for interpreter, rows in parts:
-            if self.name_lifetime is not None and cursor.row % self.name_lifetime == 0:
-                self._forget_names()
-                sources[rows.index].forget_names()
-            first_row = 1 + cursor.row
-            redeliveries = None if cursor.is_repeating else cursor.redeliveries
-            batch = interpreter.interpret(rows, self.knowledge, first_row, redeliveries)
-            yield (
-                self.pending.join(batch, self.read_options) if self.read_options.has_join else batch
-            )
+    def join(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        """Yield the batches, with late labels joined."""
+        for batch in batches:
+            has_join = self.read_options.has_join
+            yield self.pending.join(batch, self.read_options) if has_join else batch
 
     @property
     def name_lifetime(self) -> int | None:
@@ -492,17 +462,15 @@ class LiveModel:
             else None
         )
 
-    def _forget_names(self) -> None:
-        """Forget the names that neither the model nor any pending sample uses.
+    def _forget_names(self) -> Sequence[str]:
+        """Forget the names that neither the model nor any pending sample uses; return the others.
 
         This happens at fixed rows, so that a resumed run forgets the names at the same rows.
         """
-        if not self.schema.is_open:
-            return
         with self.ledger.lock:
+            self.pending.forget_names()
             used = map(str, [*self.model.features_, *self.pending.feature_names()])
-            self.pending.names = []
-            self.knowledge.names = Vocabulary(dict.fromkeys(used))
+            return list(dict.fromkeys(used))
 
     def step(
         self,
@@ -526,7 +494,7 @@ class LiveModel:
             is_late_label = (
                 batch.restore_predictions(trained) if isinstance(batch, JoinedBatch) else None
             )
-            done = batch.reinterpret_first(_count_done(batch, trained))
+            done = batch[: _count_done(batch, trained)]
             rows = rows_before + 1 + batch.rows[: len(trained)]
             if batch.redelivered is not None:
                 # Redelivered rows have no number.
@@ -537,8 +505,10 @@ class LiveModel:
             if run_cursor is not None and (n_known := run_cursor.count_repeated(len(done))):
                 # Only usable rows are counted.
                 n_repeated = int(np.searchsorted(done.rows[: len(trained)], n_known))
-            self.knowledge.adopt(done.inferred)
-            ledger.count_batch(done, trained, rows, n_repeated, self.knowledge)
+            if len(done):
+                self.schema = done.schema
+                self.unseen -= done.seen
+            ledger.count_batch(done, trained, rows, n_repeated)
             if isinstance(done, JoinedBatch):
                 self.pending.commit(done, result.predicted)
             if run_cursor is not None and len(done):
@@ -557,7 +527,7 @@ class LiveModel:
         options = StepOptions(with_scores=True, with_all_scores=with_all_scores)
         result = self._train(batch, [None] * len(batch.rows), options)
         n = len(result)
-        done = batch.reinterpret_first(int(batch.rows[n])) if result.diverged else batch
+        done = batch[: int(batch.rows[n])] if result.diverged else batch
         rows = batch.first_row + batch.rows[:n]
         return build_result(self, batch, result, rows, done, to_learn=False)
 
@@ -566,6 +536,7 @@ class LiveModel:
         source: Source,
         reload: Reload | None = None,
         joins_labels: bool = False,
+        keeps_zeros: bool = False,
     ) -> Generator[Batch, None, None]:
         """Yield the rows of a source as batches to predict.
 
@@ -580,35 +551,55 @@ class LiveModel:
         joins_labels
             Whether late labels are joined to their samples, as they are in training. If not, label
             rows are rejected.
+        keeps_zeros
+            Whether features that are zero are among the values of a row.
 
         """
         pending = PendingSamples() if joins_labels and self.read_options.has_join else None
-        live, request, first_row = self, self._request_predictions(source), 1
-        if reload is not None:  # another model may use other columns
-            request = replace(request, reads_unused_columns=True)
-        reopened: Interpreter | None = None
-
-        def reopen(other: LiveModel) -> None:
-            nonlocal reopened
-            request = other._request_predictions(source)
-            reopened = source.interpreter(
-                replace(request, start=first_row - 1, reads_unused_columns=True)
-            )
-
-        with closing(read_rows([source], request, Cursor(), 1, live.knowledge)) as rows:
-            for interpreter, part in _split_rows(rows, None if reload is None else _RELOAD_ROWS):
-                if reload is not None:
-                    live = reload(reopen)
-                batch = (reopened or interpreter).interpret(part, live.knowledge, first_row)
-                first_row = batch.row_number(len(batch))
+        live = self
+        request = replace(self._request_predictions(source), keeps_zeros=keeps_zeros)
+        if reload is None:
+            batches = self._prefetch_predictions(source, request)
+        else:  # another model may use other columns
+            batches = self._reload_predictions(source, request, reload)
+        with closing(batches):
+            for live, batch in batches:
                 # Without a column of IDs, all rows have their own labels.
                 if pending is not None and batch.passthrough:
                     joined = pending.join(batch, live.read_options)
                     pending.commit(joined, np.full(len(joined.rows), -1))
-                    batch = replace(joined, interpret_first=joined.slice_first)
+                    batch = joined.without_samples()
                 elif live.read_options.has_join:
                     batch = batch.reject_rows(batch.features.lengths == 0, "it has no features")
                 yield batch
+
+    def _prefetch_predictions(
+        self, source: Source, request: Request
+    ) -> Generator[tuple[LiveModel, Batch], None, None]:
+        """Yield the rows of a source, each batch with this model."""
+        with closing(read_batches([source], request, Cursor(), 1)) as batches:
+            for batch in batches:
+                yield self, batch
+
+    def _reload_predictions(
+        self, source: Source, request: Request, reload: Reload
+    ) -> Generator[tuple[LiveModel, Batch], None, None]:
+        """Yield the rows of a source, each batch with the model that `reload` returns for it."""
+        live, batches = self, source.batches(replace(request, reads_unused_columns=True))
+
+        def reopen(other: LiveModel) -> None:
+            request = other._request_predictions(source)
+            batches.reopen(replace(request, reads_unused_columns=True))
+
+        def reload_model() -> None:
+            nonlocal live
+            live = reload(reopen)
+
+        batches.max_rows, batches.before_read = _RELOAD_ROWS, reload_model
+        for batch in batches:
+            if source.should_stop:
+                return
+            yield live, batch
 
     def _request_predictions(self, source: Source) -> Request:
         """Return a request for the rows of a source, to predict them."""
@@ -634,16 +625,3 @@ def _count_done(batch: Batch, result: TrainResult) -> int:
     if result.diverged or result.memory_error is not None:
         return int(batch.rows[n])
     return int(batch.rows[n - 1]) + 1 if result.stopped else len(batch)
-
-
-def _split_rows(
-    rows: Iterable[tuple[Interpreter, RawRows]], n: int | None
-) -> Iterator[tuple[Interpreter, RawRows]]:
-    """Yield slices of rows that end at multiples of n, or rows as they arrived if n is None."""
-    n_done = 0
-    for interpreter, raw_rows in rows:
-        start = 0
-        while start < len(raw_rows):
-            end = len(raw_rows) if n is None else min(len(raw_rows), start + n - n_done % n)
-            yield interpreter, raw_rows[start:end]
-            n_done, start = n_done + end - start, end

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -25,8 +25,7 @@ class PendingSample(NamedTuple):
     """A pending sample, as it was read."""
 
     names: Names  # the names of its features
-    values: Array  # float64; or uint8, multiplied by `scale` when used
-    scale: float  # 1 for float64
+    values: Array  # float64
     weight: float
     predicted: int  # the number of the predicted label, -1 for none
 
@@ -38,12 +37,25 @@ class JoinedBatch(Batch):
     Row numbers count only usable rows.
     """
 
-    read_features: Rows  # the features as read, before samples are joined
+    read: Batch  # the rows as read, before samples are joined
+    pending: PendingSamples  # before these rows
+    read_options: ReadOptions
+    read_features: Rows  # the features of the usable rows as read
     earlier_samples: dict[int, PendingSample]  # by label row: its sample from an earlier batch
     rows_in_batch: dict[int, int]  # by label row: the row of this batch with its features
     added_rows: dict[str, int]  # by ID: the row of each sample that becomes pending
     removed_ids: set[str]  # the IDs of earlier samples that are no longer pending
     n_evicted: int  # the number of evicted samples
+
+    def __getitem__(self, rows: slice) -> Batch:
+        """Return the first rows, joined without the later ones."""
+        if rows.indices(self.n_rows)[1] == self.n_rows:
+            return self
+        return self.pending.join(self.read[rows], self.read_options)
+
+    def without_samples(self) -> Batch:
+        """Return the batch without the samples that are needed to learn it."""
+        return Batch(**{field.name: getattr(self, field.name) for field in fields(Batch)})
 
     def restore_predictions(self, result: TrainResult) -> NDArray[np.bool_]:
         """Restore the first predictions of joined samples; return the mask of their rows."""
@@ -70,6 +82,8 @@ class PendingSamples:
     columns: list[str] = field(default_factory=list)  # the names of their features
     samples: dict[str, PendingSample] = field(default_factory=dict, metadata={"saved": False})
     _last_names: Names = field(default=(), metadata={"saved": False})
+    # The names that the reader knew after the last batch.
+    _known_names: Names = field(default=(), metadata={"saved": False})
 
     def join(self, batch: Batch, read_options: ReadOptions) -> JoinedBatch:
         """Join labels with their pending samples, without changing this object."""
@@ -110,10 +124,6 @@ class PendingSamples:
                 else:
                     removed_ids.add(evicted)
         features = batch.features[np.array(used, np.intp)]
-        # If texts are encoded, bytes are read as numbers unless all texts are null, so always use
-        # numbers. A scale of 0 also requires numbers, as a saved scale of 0 stands for numbers.
-        if read_options.encodings or not features.scale:
-            features = replace(features, values=features.numbers, scale=1.0)
         content_readers = {
             batch_row: partial(_get_row_values, batch, i, name)
             for i, batch_row in enumerate(batch.rows.tolist())
@@ -123,10 +133,12 @@ class PendingSamples:
             _join_features(batch, features, used, earlier_samples, rows_in_batch),
             rejected=batch.rejected | rejected,
             content_readers=batch.content_readers | content_readers,
-            interpret_first=lambda n: self.join(batch.reinterpret_first(n), read_options),
         )
         return JoinedBatch(
             **vars(usable),
+            read=batch,
+            pending=self,
+            read_options=read_options,
             read_features=features,
             earlier_samples=earlier_samples,
             rows_in_batch=rows_in_batch,
@@ -137,21 +149,30 @@ class PendingSamples:
 
     def commit(self, batch: JoinedBatch, predicted: NDArray[np.intp]) -> None:
         """Add new samples with their predictions, and remove completed and evicted samples."""
+        self._known_names = batch.read.features.names
         for key in batch.removed_ids:
             del self.samples[key]
         self.n_evicted += batch.n_evicted
         features = batch.read_features
         starts, weights, numbers = (x.tolist() for x in (features.starts, batch.weights, predicted))
-        ids = np.arange(len(features.names), dtype=np.int32)
+        name_ids = features.value_name_ids
         names: Names = ()
         last_ids: bytes | None = None
         for key, row in batch.added_rows.items():
-            if features.name_ids is not None:
-                ids = features.name_ids[starts[row] : starts[row + 1]]
+            ids = name_ids[starts[row] : starts[row + 1]]
             if ids.tobytes() != last_ids:
                 last_ids, names = ids.tobytes(), tuple(features.names[i] for i in ids.tolist())
             values = features.values[starts[row] : starts[row + 1]]
-            self._add(key, names, values, features.scale, weights[row], numbers[row])
+            self._add(key, names, values, weights[row], numbers[row])
+
+    @property
+    def known_names(self) -> list[str]:
+        """The names of features that have occurred in rows, but may not have been learned."""
+        return list(map(str, [*self.names, *self._known_names, *self.feature_names()]))
+
+    def forget_names(self) -> None:
+        """Forget the names of features that no pending sample has."""
+        self.names, self._known_names = [], ()
 
     def feature_names(self) -> set[object]:
         """Return the names of the features of all samples."""
@@ -162,16 +183,10 @@ class PendingSamples:
         samples = list(self.samples.values())
         rows = _build_rows(samples)
         self.ids, self.columns = list(self.samples), list(map(str, rows.names))
-        numbers = [np.empty(0), *(s.values for s in samples if s.values.dtype != np.uint8)]
-        cells = [np.empty(0, np.uint8), *(s.values for s in samples if s.values.dtype == np.uint8)]
-        # A scale of 0 stands for float64.
-        scales = [(s.values.dtype == np.uint8) * s.scale for s in samples]
         arrays: Arrays = {
             "starts": rows.starts,
-            "places": np.empty(0, np.int32) if rows.name_ids is None else rows.name_ids,
-            "numbers": np.concatenate(numbers),
-            "bytes": np.concatenate(cells),
-            "scales": np.array(scales, np.float64),
+            "places": rows.value_name_ids,
+            "numbers": np.concatenate([np.empty(0), *(sample.values for sample in samples)]),
             "weights": np.array([sample.weight for sample in samples], np.float64),
             "predicted": np.array([sample.predicted for sample in samples], np.intp),
         }
@@ -181,44 +196,32 @@ class PendingSamples:
         """Restore the saved samples, of which there may be at most `max_pending`."""
         try:
             starts, name_ids = arrays["waiting_starts"], arrays["waiting_places"]
-            numbers, cells = arrays["waiting_numbers"], arrays["waiting_bytes"]
-            scales, weights = arrays["waiting_scales"], arrays["waiting_weights"]
+            numbers, weights = arrays["waiting_numbers"], arrays["waiting_weights"]
             predicted = arrays["waiting_predicted"]
         except KeyError as error:
             raise CheckpointError(f"lacks the member {error.args[0]}.npy") from None
         n, d = len(self.ids), len(self.columns)
         if (
-            not len(starts) - 1 == len(scales) == n <= max_pending
-            or not _are_between(lengths := np.diff(starts), 0 if len(name_ids) else d, d)
+            not len(starts) - 1 == len(weights) == n <= max_pending
+            or not _are_between(np.diff(starts), 0, d)
             or starts[0] != 0
-            or len(numbers) != lengths[scales == 0].sum()
-            or len(cells) != lengths[scales != 0].sum()
-            or len(name_ids) not in (0, starts[-1])
+            or not len(numbers) == len(name_ids) == starts[-1]
             or not _are_between(name_ids, 0, d - 1)
             or not _are_between(predicted, -1, n_labels - 1)
         ):
             raise CheckpointError("pending samples are inconsistent")
-        columns = tuple(self.columns)
-        remaining_values = {False: numbers, True: cells}
-        saved = zip(scales.tolist(), weights.tolist(), predicted.tolist(), strict=True)
+        saved = zip(weights.tolist(), predicted.tolist(), strict=True)
         spans = zip(starts.tolist(), starts[1:].tolist(), strict=False)
-        for key, (start, end), (scale, weight, number) in zip(self.ids, spans, saved, strict=True):
-            names = columns
-            if len(name_ids):
-                names = tuple(map(columns.__getitem__, name_ids[start:end].tolist()))
-            values, remaining_values[scale != 0] = np.split(
-                remaining_values[scale != 0], [end - start]
-            )
-            self._add(key, names, values, scale or 1.0, weight, number)
+        for key, (start, end), (weight, number) in zip(self.ids, spans, saved, strict=True):
+            names = tuple(map(self.columns.__getitem__, name_ids[start:end].tolist()))
+            self._add(key, names, numbers[start:end], weight, number)
 
-    def _add(
-        self, key: str, names: Names, values: Array, scale: float, weight: float, predicted: int
-    ) -> None:
+    def _add(self, key: str, names: Names, values: Array, weight: float, predicted: int) -> None:
         """Add a pending sample with its own copy of the values."""
         if names is not self._last_names and names == self._last_names:
             names = self._last_names  # samples with equal names share one object
         self._last_names = names
-        self.samples[key] = PendingSample(names, values.copy(), scale, weight, predicted)
+        self.samples[key] = PendingSample(names, values.copy(), weight, predicted)
 
 
 def _format_id(value: Any) -> Any:
@@ -263,7 +266,8 @@ def _join_features(
             weights = np.concatenate([weights, [sample.weight for sample in samples]])
         features, weights = features[order], weights[order]
         if missing is not None:
-            missing = missing.clear([*earlier_samples, *rows_in_batch])
+            missing = missing.copy()
+            missing[[*earlier_samples, *rows_in_batch]] = 0
     return replace(
         batch,
         rows=batch.rows[used],
@@ -281,7 +285,7 @@ def _get_row_values(batch: Batch, i: int, name: str) -> list[dict[str, object]]:
     return [
         {
             name: batch.passthrough[i][-1],
-            batch.inferred.schema.label or "label": batch.labels[i],
+            batch.schema.label or "label": batch.labels[i],
             **{str(n): v for n, v in features.items()},
         }
     ]
@@ -289,15 +293,8 @@ def _get_row_values(batch: Batch, i: int, name: str) -> list[dict[str, object]]:
 
 def _build_rows(samples: Sequence[PendingSample]) -> Rows:
     """Return the features of samples as rows."""
-    names = [sample.names for sample in samples]
-    kinds = {(sample.scale, sample.values.dtype) for sample in samples}
-    if len(kinds) == 1 and all(other is names[0] or other == names[0] for other in names):
-        cells = np.stack([sample.values for sample in samples])
-        return Rows.from_table(names[0], cells, scale=samples[0].scale)
-    row_starts = np.array([0, 1])  # of one row
     return Rows.from_rows(
-        names,
-        [Rows((), row_starts, None, sample.values, sample.scale).numbers for sample in samples],
+        [sample.names for sample in samples], [sample.values for sample in samples]
     )
 
 

@@ -16,7 +16,6 @@ from stream_perceptron.checkpoint.pipelines import absorb_scaler
 from stream_perceptron.checkpoint.state import encode_model, split_checkpoint
 from stream_perceptron.data.labels import LABEL_TYPES
 from stream_perceptron.data.schema import ReadOptions, Schema
-from stream_perceptron.data.source import Knowledge
 from stream_perceptron.errors import CheckpointError
 from stream_perceptron.live.cursor import Cursor
 from stream_perceptron.live.ledger import Ledger
@@ -85,7 +84,7 @@ def write_live_model(
     path: Path,
     model: SGDPerceptron,
     read_options: ReadOptions,
-    knowledge: Knowledge,
+    schema: Schema,
     ledger: Ledger,
     pending: PendingSamples,
 ) -> None:
@@ -98,13 +97,12 @@ def write_live_model(
     arrays |= progress.arrays
     cursor = ledger.cursor.copy_for_saving()
     run = _Run(
-        read_options, knowledge.schema, progress, progress.curve.bin, cursor, ledger.lineage,
+        read_options, schema, progress, progress.curve.bin, cursor, ledger.lineage,
         marks=list(ledger.marks),
     )  # fmt: skip
     if read_options.has_join:
         known = model.network.features.ids_by_name
-        names = dict.fromkeys(map(str, [*pending.names, *knowledge.names.names]))
-        pending.names = sorted(name for name in names if name not in known)
+        pending.names = sorted(set(pending.known_names).difference(map(str, known)))
         arrays |= pending.arrays()
         run.pending = pending
     write_checkpoint(path, meta | {"extra": {}, "run": to_json(run)}, arrays)

@@ -12,17 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from stream_perceptron.data.batch import BATCH_ROWS, Batch, InferredKnowledge
+from stream_perceptron.data.batch import BATCH_ROWS, Batch
 from stream_perceptron.data.schema import Schema
-from stream_perceptron.data.source import (
-    Interpreter,
-    Knowledge,
-    RawRows,
-    Source,
-)
+from stream_perceptron.data.source import Source
 from stream_perceptron.errors import DivergedError
 from stream_perceptron.live.cursor import Cursor
-from stream_perceptron.live.driver import StepOptions, drive, read_rows, slice_rows
+from stream_perceptron.live.driver import StepOptions, drive, read_batches, slice_batches
 from stream_perceptron.live.metrics import ClassMetrics, Progress
 from stream_perceptron.live.model import LiveModel
 from stream_perceptron.live.step_result import StepResult
@@ -181,21 +176,18 @@ def train_trials_on_sources(
     at_random = any(source.is_random for source in sources)
     first = trials[0].live
     cursor = Cursor(at_random=at_random)
-    knowledge = Knowledge(first.schema, unseen=first.knowledge.unseen)
 
-    def interpret(parts: Iterable[tuple[Interpreter, RawRows]]) -> Iterator[Batch]:
-        for interpreter, rows in parts:
-            is_stream = sources[rows.index].is_stream
-            redeliveries = None if cursor.is_repeating else cursor.redeliveries
-            batch = interpreter.interpret(rows, knowledge, 1 + cursor.row, redeliveries)
+    def move_cursor(batches: Iterable[Batch]) -> Iterator[Batch]:
+        for batch in batches:
             yield batch
-            knowledge.adopt(batch.inferred)
-            cursor.move(batch, is_stream)
+            cursor.move(batch, sources[batch.index].is_stream)
+            for trial in trials:
+                trial.live.unseen -= batch.seen
 
-    request = trials[0].live.request()
-    with closing(read_rows(sources, request, cursor, epochs, knowledge)) as rows:
-        batches = interpret(slice_rows(rows, sources, cursor, limit))
-        yield from train_trials(trials, batches, skip_rejected, n_threads, cursor)
+    request = first.request()
+    with closing(read_batches(sources, request, cursor, epochs)) as batches:
+        parts = move_cursor(slice_batches(batches, sources, cursor, limit))
+        yield from train_trials(trials, parts, skip_rejected, n_threads, cursor)
 
 
 def sweep(
@@ -270,6 +262,5 @@ def _build_batch(
     n = len(pairs)
     return Batch(
         "stream", first_row, n, np.arange(n), rows, [as_label(label) for _, label in pairs],
-        np.ones(n), InferredKnowledge(Schema()),
-        interpret_first=lambda end: _build_batch(pairs[:end], first_row),
+        np.ones(n), Schema(),
     )  # fmt: skip

@@ -67,7 +67,12 @@ class Growth(NamedTuple):
         new_features: list[Hashable] = []
         feature_rows = _NO_ROWS
         if len(unknown):
-            name_ids, feature_rows = rows.find_first_rows(unknown, targets >= 0)
+            if rows.added_rows is None:
+                name_ids, feature_rows = rows.find_first_rows(unknown, targets >= 0)
+            else:
+                first = len(rows.names) - len(rows.added_rows)
+                name_ids = unknown[unknown >= first]
+                feature_rows = rows.added_rows[name_ids - first]
             all_names = rows.names.all if isinstance(rows.names, NamesPrefix) else rows.names
             new_features = [all_names[i] for i in name_ids.tolist()]
             feature_ids = feature_ids.copy()

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from itertools import chain, compress, count, repeat
+from itertools import chain, count
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stream_perceptron.model.arrays import Array
+from stream_perceptron.model.vocabulary import NamesPrefix
 
 Names = Sequence[Hashable]  # immutable: usually a tuple or a range
 
@@ -45,6 +46,8 @@ class Rows:
     name_ids: NDArray[np.int32] | None
     values: Array  # float64; or uint8, multiplied by `scale` when used
     scale: float = 1.0
+    # The row that adds each of the last names, ascending; None if the values tell.
+    added_rows: NDArray[np.intp] | None = None
 
     @classmethod
     def from_table(
@@ -115,6 +118,8 @@ class Rows:
             starts = self.starts[first : max(first, end) + 1]
             cells: Any = slice(starts[0], starts[-1])
             starts = starts - starts[0]
+            if self.added_rows is not None and isinstance(self.names, NamesPrefix):
+                return self._slice(first, end, starts, cells)
         elif self.name_ids is None:
             cells = self.values.reshape(len(self), len(self.names))[rows]
             return Rows.from_table(self.names, cells, None, self.scale)
@@ -123,7 +128,23 @@ class Rows:
             starts = _compute_starts(lengths)
             cells = np.repeat(self.starts[rows] - starts[:-1], lengths) + np.arange(starts[-1])
         name_ids = None if self.name_ids is None else self.name_ids[cells]
-        return replace(self, starts=starts, name_ids=name_ids, values=self.values[cells])
+        values = self.values[cells]
+        return replace(self, starts=starts, name_ids=name_ids, values=values, added_rows=None)
+
+    def _slice(self, first: int, end: int, starts: NDArray[np.intp], cells: slice) -> Rows:
+        """Return a slice of rows that add names, without the names that later rows add."""
+        added = self.added_rows
+        assert added is not None
+        assert self.name_ids is not None
+        low, high = np.searchsorted(added, [first, end]).tolist()
+        return replace(
+            self,
+            names=self.names[: len(self.names) - (len(added) - high)],
+            starts=starts,
+            name_ids=self.name_ids[cells],
+            values=self.values[cells],
+            added_rows=added[low:high] - first,
+        )
 
     @property
     def lengths(self) -> NDArray[np.intp]:
@@ -203,65 +224,6 @@ class Rows:
         order = np.argsort(first)
         return found[order].astype(np.intp), rows[first[order]]
 
-    def merge_features(self, others: Rows) -> Rows:
-        """Add the features of other rows to these rows, row by row; return the new rows.
-
-        A feature that a row already has keeps its value.
-
-        Examples
-        --------
-        >>> rows = Rows.from_table(("a",), np.array([[2.0], [3.0]]))
-        >>> others = Rows.from_dicts([{"b": 1.0, "a": 1.0}, {"c": 4.0}])
-        >>> list(rows.merge_features(others).dicts())
-        [{'a': 2.0, 'b': 1.0}, {'a': 3.0, 'c': 4.0}]
-
-        """
-        if not len(others.values):
-            return self
-        rows = self.without_unused_names()
-        ids_by_name = {name: i for i, name in enumerate(others.names)}
-        # The index in `others.names` of each name of these rows, or -1 if the name is absent.
-        other_ids = np.fromiter(
-            map(ids_by_name.get, rows.names, repeat(-1)), np.int32, len(rows.names)
-        )
-        ids = np.empty(len(others.names), np.int32)
-        is_new = np.ones(len(ids), bool)
-        is_new[other_ids[other_ids >= 0]] = False
-        ids[other_ids[other_ids >= 0]] = np.flatnonzero(other_ids >= 0)
-        ids[is_new] = len(rows.names) + np.arange(np.count_nonzero(is_new))
-        name_ids, row_ids, values = ids[others.value_name_ids], others.value_rows, others.numbers
-        if not is_new.all():
-            n_names = len(rows.names) + len(ids)
-            is_shared = (other_ids >= 0)[rows.value_name_ids]
-            present = (rows.value_rows * n_names + rows.value_name_ids)[is_shared]
-            is_absent = ~np.isin(row_ids * n_names + name_ids, present)
-            name_ids, row_ids, values = name_ids[is_absent], row_ids[is_absent], values[is_absent]
-        ends = rows.starts[row_ids + 1]
-        return Rows(
-            (*rows.names, *compress(others.names, is_new)),
-            rows.starts + np.searchsorted(row_ids, np.arange(len(rows) + 1)),
-            np.insert(rows.value_name_ids, ends, name_ids),
-            np.insert(rows.numbers, ends, values),
-        )
-
-    def find_used_names(self) -> list[Hashable]:
-        """Return the names that occur in any row, in order of first occurrence.
-
-        Examples
-        --------
-        >>> Rows.from_dicts([{"a": 1.0}, {"c": 4.0, "a": 1.0}])[1:].find_used_names()
-        ['c', 'a']
-
-        """
-        ids, first = np.unique(self.value_name_ids, return_index=True)
-        return [self.names[i] for i in ids[np.argsort(first)].tolist()]
-
-    def scatter(self, rows: NDArray[np.intp], n: int) -> Rows:
-        """Return n rows: these rows at the given indices, and rows without features elsewhere."""
-        lengths = np.zeros(n, np.intp)
-        lengths[rows] = self.lengths
-        return replace(self, starts=_compute_starts(lengths), name_ids=self.value_name_ids)
-
     def without_unused_names(self) -> Rows:
         """Remove unused names if they are in the majority, because each name costs time."""
         if self.name_ids is None or len(self.names) <= 4 * len(self.values) + _MAX_UNUSED_NAMES:
@@ -304,9 +266,13 @@ def concatenate_rows(parts: Sequence[Rows]) -> Rows:
 
     """
     names, scale = parts[0].names, parts[0].scale
+    names_of_parts = [part.names for part in parts]
     are_tables = all(part.name_ids is None for part in parts)
     name_ids = [] if are_tables else [part.value_name_ids for part in parts]
-    if any(part.names != names for part in parts):
+    longest = max(parts, key=lambda part: len(part.names)).names
+    if isinstance(longest, NamesPrefix) and all(map(longest.has_same_list_as, names_of_parts)):
+        names = longest
+    elif any(other != names for other in names_of_parts):
         names = tuple(dict.fromkeys(chain.from_iterable(part.names for part in parts)))
         ids_by_name = {name: i for i, name in enumerate(names)}
         name_ids = [

@@ -59,8 +59,8 @@ class NamesPrefix(Sequence[Hashable]):
 
     """
 
-    def __init__(self, names: list[Hashable]) -> None:
-        self.all, self._n = names, len(names)
+    def __init__(self, names: list[Any], n: int | None = None) -> None:
+        self.all, self._n = names, len(names) if n is None else n
 
     def __len__(self) -> int:
         return self._n
@@ -69,6 +69,8 @@ class NamesPrefix(Sequence[Hashable]):
         indices = range(self._n)[i]
         if isinstance(indices, int):
             return self.all[indices]
+        if indices.start == 0 and indices.step == 1:
+            return NamesPrefix(self.all, indices.stop)
         return self.all[indices.start : indices.stop : indices.step]
 
     def has_same_list_as(self, other: Sequence[Hashable]) -> bool:

@@ -133,8 +133,8 @@ def test_late_labels_are_joined_to_encoded_samples(rows, tmp_path, run):
     )
     late_rows = []
     for r in rows:
-        features = {name: r[name] for name in ("id", "a", "note")}
-        late_rows.append(features | {"when": r["when"] and str(r["when"])})
+        features = r | {"when": r["when"] and str(r["when"])}
+        late_rows.append({name: value for name, value in features.items() if name != "label"})
         late_rows.append({"id": r["id"], "label": r["label"]})
     late = write_jsonl(tmp_path / "late.jsonl", late_rows)
     run("learn", whole, *OPTIONS, "--ignore", "id", "-m", tmp_path / "a.npz", check=0)
@@ -255,19 +255,6 @@ def test_python_model_accepts_lists_numbers_and_missing_values(tmp_path, run):
     for row, line in zip(rows, printed, strict=True):
         actual = model.predict_proba_one({name: row[name] for name in ("a", "tags", "at")})
         assert actual == pytest.approx(json.loads(line)["scores"])
-
-
-def test_python_accepts_a_column_named_like_an_encoded_feature(tmp_path, run):
-    rows = [{"at": f"2024-01-{i + 1:02}", "at_days": 1.0 * i, "label": "xy"[i % 2]}
-            for i in range(28)]  # fmt: skip
-    source, path = write_jsonl(tmp_path / "s.jsonl", rows), tmp_path / "m.npz"
-    run("learn", source, "--dates", "at", "-m", path, check=0)
-    row = {"at": "2024-01-01", "at_days": 50}
-    single_row = write_jsonl(tmp_path / "one.jsonl", [row])
-    (line,) = run("predict", single_row, "-m", path, "--scores", check=0).stdout.splitlines()
-    actual = load(path).model.predict_proba_one(row)
-
-    assert actual == pytest.approx(json.loads(line)["scores"])
 
 
 @pytest.mark.parametrize("form", ["csv", "parquet"])

@@ -7,7 +7,7 @@ import resource
 import subprocess
 
 from stream_perceptron.data.opening import open_source
-from stream_perceptron.data.source import Request, read_batches
+from stream_perceptron.data.request import Request
 
 
 def test_fifo_opened_before_its_writer_is_read_to_the_end(tmp_path):
@@ -15,7 +15,7 @@ def test_fifo_opened_before_its_writer_is_read_to_the_end(tmp_path):
     os.mkfifo(fifo)
     with subprocess.Popen(["sh", "-c", f"sleep 0.2; echo 'label,a\nx,1' > {fifo}"]):
         source = open_source(str(fifo))
-        labels = [label for batch in read_batches(source, Request()) for label in batch.labels]
+        labels = [label for batch in source.batches(Request()) for label in batch.labels]
 
     assert labels == ["x"]
 
@@ -29,7 +29,7 @@ def test_fifos_with_descriptors_beyond_select_are_read_and_closed(tmp_path):
     try:
         for _ in range(20):
             with subprocess.Popen(["sh", "-c", f"echo 'label,a\nx,1' > {fifo}"]):
-                batches = read_batches(open_source(str(fifo)), Request())
+                batches = open_source(str(fifo)).batches(Request())
                 assert [label for batch in batches for label in batch.labels] == ["x"]
             del batches
         new_descriptor = os.open(os.devnull, os.O_RDONLY)

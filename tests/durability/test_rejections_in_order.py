@@ -12,7 +12,7 @@ from helpers import COMMAND, read_contents, start, write_jsonl
 
 from stream_perceptron import LiveModel, SampleError, SGDPerceptron
 from stream_perceptron.data import open_source
-from stream_perceptron.data.text.records import MAX_LINE_BYTES
+from stream_perceptron.data.records import MAX_LINE_BYTES
 
 
 def count_samples(path):

@@ -17,9 +17,7 @@ from pathlib import Path
 import pytest
 from helpers import count_unread_bytes
 
-from stream_perceptron.data import ReadOptions, Request, open_source, read_batches
-from stream_perceptron.data.interpreter import blocks
-from stream_perceptron.data.text import scanning
+from stream_perceptron.data import ReadOptions, Request, open_source
 
 FOLDER = Path(__file__).parent
 CASES = sorted(
@@ -35,7 +33,7 @@ def name_case(path):
 def read_rows(source, options):
     """Return the rows of a source, as lines of an expected file."""
     lines = []
-    for batch in read_batches(source, Request(ReadOptions(**options))):
+    for batch in source.batches(Request(ReadOptions(**options), keeps_zeros=True)):
         rows = zip(batch.labels, batch.features.dicts(), batch.weights.tolist(), strict=True)
         for place in range(len(batch)):
             if place in batch.rejected:
@@ -64,25 +62,6 @@ def test_a_file_is_read_as_expected(path):
 
     if os.environ.get("UPDATE_EXPECTED"):
         path.with_suffix(".expected").write_text("".join(actual))
-    assert actual == read_expected(path)
-
-
-@pytest.mark.parametrize("path", CASES, ids=name_case)
-def test_records_that_are_interpreted_at_once_are_read_as_expected(path, monkeypatch):
-    """Blocks as small as these files are interpreted record by record otherwise."""
-    monkeypatch.setattr(blocks, "_MIN_CELLS", 0)
-
-    actual = read_rows(open_source(str(path)), read_options(path))
-
-    assert actual == read_expected(path)
-
-
-@pytest.mark.parametrize("path", TEXT_CASES, ids=name_case)
-def test_the_definition_of_a_format_reads_a_file_as_expected(path, monkeypatch):
-    monkeypatch.setattr(scanning, "compiled", None)
-
-    actual = read_rows(open_source(str(path)), read_options(path))
-
     assert actual == read_expected(path)
 
 

@@ -1,4 +1,4 @@
-"""Random records of every format, with the context in which they are interpreted."""
+"""Random records of every format, and random options to read them."""
 
 from __future__ import annotations
 
@@ -6,17 +6,10 @@ import datetime as dt
 import json
 from dataclasses import replace
 
-import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
-from stream_perceptron.data import Request
-from stream_perceptron.data.arrow.rows import ArrowTable
-from stream_perceptron.data.batch import Redeliveries
-from stream_perceptron.data.interpreter import Context
-from stream_perceptron.data.schema import ReadOptions, Schema
-from stream_perceptron.data.text.records import RawLines
-from stream_perceptron.data.text.scanning import CsvScanner, JsonScanner, LibsvmScanner
-from stream_perceptron.model.vocabulary import Vocabulary
+from stream_perceptron.data.schema import ReadOptions
 
 COLUMNS = ("a", "b", "text", "when", "note", "w", "part", "off", "id", "label")
 
@@ -78,7 +71,7 @@ def draw_json_record(rng, i, form, has_tags=False):
     elif form == "list":
         record = {"x": [value() for _ in range(3 if rng.random() < 0.95 else 2)]}
     elif rng.random() < 0.05:
-        record |= rng.choice([{"features": None}, {"features": 5}, {"features.a": 1}])
+        record |= rng.choice([{"features": None}, {"features": 5}, {"outer": 1}])
         record = dict(rng.sample(list(record.items()), rng.randrange(len(record))))
     if rng.random() < 0.9:
         record["label"] = rng.choice(["up", "down"]) if rng.random() < 0.9 else None
@@ -167,10 +160,8 @@ def draw_date_choices(rng):
     return times, odd_values[:1], pa.timestamp(rng.choice(["s", "ms", "us", "ns"]), zone)
 
 
-def advance_context(context, inferred):
-    """Return the context for the records that follow."""
-    vocabulary = Vocabulary([*context.vocabulary.names, *inferred.names])
-    return replace(context, schema=inferred.schema, vocabulary=vocabulary)
+# A column that may be kept, apart from the ID; in JSON, a list or an object.
+KEPT = {"csv": "text", "arrow": "tags", "arrow list": "tags", "list": "x", "features": "tags"}
 
 
 def draw_read_options(rng, form):
@@ -187,7 +178,7 @@ def draw_read_options(rng, form):
             "one_hot": rng.choice([(), ("text",), ("a",), ("tags",), ("tags", "text")]),
             "dates": rng.choice([(), (), ("when",)]),
             "words": rng.choice([(), (), ("note",), ("note", "text")]),
-            "keep": rng.choice([(), ("id",)]),
+            "keep": rng.choice([(), ("id",), (KEPT.get(form, "n"),)]),
             "join": "id" if rng.random() < 0.15 else None,
             "position": ("part", "off") if rng.random() < 0.1 else (),
         }
@@ -196,42 +187,24 @@ def draw_read_options(rng, form):
     return ReadOptions(**options)
 
 
-def draw_cells(rng, form, n):
-    """Return the context of n random records, and their cells."""
-    context = Context(draw_read_options(rng, form), learns=rng.random() < 0.8)
+def write_records(rng, form, n, folder):
+    """Write n random records to a file; return it and random options to read it."""
+    options = draw_read_options(rng, form)
     if form.startswith("arrow"):
-        batch = draw_arrow_batch(rng, form, n)
         if form == "arrow list":
-            context = replace(
-                context, read_options=replace(context.read_options, one_hot=(), dates=(), words=())
-            )
-        request = Request(context.read_options, to_learn=context.learns)
-        table = ArrowTable.open(batch.schema, "rows", request)
-        context = table.opening.context
-        if context.read_options.position:
-            context = replace(context, redeliveries=Redeliveries({("p",): 3}))
-        return context, table.scanner().scan(batch)
-    if form in ("libsvm", "flat") and rng.random() < 0.2:
-        # The model was trained on a table, and does not know all names.
-        known = ("1", "2", "7") if form == "libsvm" else ("a", "b")
-        schema = Schema(features=known, texts=("text",), columns=(*known, "text", "label"))
-        context = replace(context, schema=replace(schema, label="label"))
+            options = replace(options, one_hot=(), dates=(), words=())
+        path, table = folder / "rows.parquet", draw_arrow_batch(rng, form, n)
+        pq.write_table(pa.Table.from_batches([table]), path)
+        return path, options
     if form == "csv":
-        one_hot = tuple(name for name in context.read_options.one_hot if name != "tags")
-        context = replace(context, read_options=replace(context.read_options, one_hot=one_hot))
-        scanner = CsvScanner(COLUMNS)
-        context = replace(context, is_text=True, columns=COLUMNS, has_column_names=True)
-    elif form == "libsvm":
-        scanner, context = LibsvmScanner(), replace(context, is_text=True, has_pairs=True)
-    else:
-        scanner = JsonScanner()
-    if context.read_options.position:
-        context = replace(context, redeliveries=Redeliveries({("p",): 3}))
-    has_tags = "tags" in context.read_options.one_hot
+        options = replace(options, one_hot=tuple(n for n in options.one_hot if n != "tags"))
+    path = folder / {"csv": "rows.csv", "libsvm": "rows.libsvm"}.get(form, "rows.jsonl")
     draw_record = {"csv": draw_csv_record, "libsvm": draw_libsvm_record}.get(form)
+    has_tags = "tags" in options.one_hot
     records = [
-        (draw_record(rng, i) if draw_record else draw_json_record(rng, i, form, has_tags)).encode()
-        + b"\n"
+        draw_record(rng, i) if draw_record else draw_json_record(rng, i, form, has_tags)
         for i in range(n)
     ]
-    return context, scanner.scan(RawLines(b"".join(records), np.cumsum(list(map(len, records)))))
+    header = [",".join(COLUMNS)] if form == "csv" else []
+    path.write_text("".join(f"{line}\n" for line in [*header, *records]))
+    return path, options

@@ -14,13 +14,12 @@ from pyarrow import types
 from stream_perceptron.data.arrow.cells import list_texts
 from stream_perceptron.data.arrow.rows import (
     MAX_DESCRIBED,
-    ArrowInterpreter,
-    ArrowRows,
     ArrowTable,
     choose_batch_rows,
-    split_batches,
+    read_rows,
 )
 from stream_perceptron.data.arrow.types import read_declared_classes
+from stream_perceptron.data.batch import Batch
 from stream_perceptron.data.byte_stream import (
     ByteStream,
     first_line,
@@ -29,8 +28,12 @@ from stream_perceptron.data.byte_stream import (
     read_version,
     spool_to_file,
 )
+from stream_perceptron.data.columns import Columns
 from stream_perceptron.data.fingerprint import Fingerprint
-from stream_perceptron.data.source import Opening, Request, Source
+from stream_perceptron.data.layout import Layout
+from stream_perceptron.data.notices import Notice
+from stream_perceptron.data.request import Request
+from stream_perceptron.data.source import Batches, Opening, Source
 from stream_perceptron.errors import SourceError
 
 _FILE_MAGIC = b"ARROW1\0\0"
@@ -51,6 +54,7 @@ class ArrowSource(Source):
             self._file = self._open(pa.ipc.open_file, file)
         else:
             self._stream = self._open_stream(start)
+        self._first: pa.RecordBatch | None = None  # the first rows, once they are read
         self._columns: pa.Schema = (self._file or self._stream).schema
 
     @property
@@ -60,8 +64,11 @@ class ArrowSource(Source):
     def _table(self, request: Request) -> ArrowTable:
         return ArrowTable.open(self._columns, self.name, request)
 
+    def find_layout(self, request: Request) -> Layout:
+        return self._table(request).opening.layout
+
     def open(self, request: Request) -> Opening:
-        return self._table(request).open_with_pixels(partial(self._peek_rows, request))
+        return self._table(request).open_with_pixels(partial(self._read_first_batches, request))
 
     def fingerprints(self) -> list[Fingerprint]:
         if self.is_stream:
@@ -71,27 +78,30 @@ class ArrowSource(Source):
             schema = self._columns.serialize().to_pybytes()
             return [Fingerprint.of_file(self.name, file.size(), schema, read_version(self.path))]
 
-    def rows(self, request: Request) -> Iterator[ArrowRows]:
-        table = self._table(request)
-        yield from split_batches(self._read(request.start), table.names, request.read_options)
+    def read_batches(self, batches: Batches, request: Request) -> Iterator[Batch]:
+        return read_rows(self._read(request.start), self._table(request).names, batches)
 
-    def _peek_rows(self, request: Request) -> ArrowRows | None:
-        """Return the first rows, without consuming those of a pipe."""
+    def _read_first_batches(self, request: Request) -> Iterator[Batch]:
+        """Yield the first rows, without consuming those of a pipe."""
+        first = self._peek_rows()
+        request = replace(request, start=0, keeps_zeros=True, redeliveries=None)
+        return read_rows(first, self._table(request).names, Batches(self, request))
+
+    def _peek_rows(self) -> list[pa.RecordBatch]:
+        """Return the first record batch, if there is one, without consuming that of a pipe."""
         if self._file is None and self.is_stream:
             first = list(islice(self._stream, 1))
             self._stream = chain(first, self._stream)
-            names = self._table(request).names
-            return next(split_batches(first, names, request.read_options), None)
-        return next(self.rows(replace(request, start=0)), None)
+            return first
+        return list(islice(self._read(0), 1))
 
-    def interpreter(self, request: Request) -> ArrowInterpreter:
-        table = self._table(request)
-
-        def read_texts(rows: ArrowRows) -> dict[str, list[str]]:
-            first = rows.batch[:MAX_DESCRIBED]
-            return {name: list_texts(first.column(name)) for name in table.ignored_texts}
-
-        return ArrowInterpreter(self.name, table, request, read_texts)
+    def describe(self, request: Request, columns: Columns) -> tuple[Notice, ...]:
+        table, first = self._table(request), self._first
+        texts = {
+            name: [] if first is None else list_texts(first.column(table.names.index(name)))
+            for name in table.ignored_texts
+        }
+        return table.describe(texts, columns.member_names)
 
     def _read(self, start: int) -> Iterator[pa.RecordBatch]:
         """Yield the rows from `start` on."""
@@ -101,6 +111,7 @@ class ArrowSource(Source):
                 for column in batch.columns:
                     _require_valid(column)
                 n_read += batch.num_rows
+                self._first = self._first or batch[:MAX_DESCRIBED]
                 rest = batch.slice(max(0, batch.num_rows - (n_read - start)))
                 # `nbytes` fails for string views in older versions of Arrow.
                 max_rows = choose_batch_rows(rest.get_total_buffer_size(), rest.num_rows)

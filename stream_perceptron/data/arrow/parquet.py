@@ -14,23 +14,25 @@ from pyarrow import types
 from stream_perceptron.data.arrow.cells import list_texts
 from stream_perceptron.data.arrow.rows import (
     MAX_DESCRIBED,
-    ArrowInterpreter,
-    ArrowRows,
     ArrowTable,
     choose_batch_rows,
-    split_batches,
+    read_rows,
 )
 from stream_perceptron.data.arrow.types import is_list, read_declared_classes
-from stream_perceptron.data.batch import BATCH_ROWS, MAX_BATCH_ROWS
+from stream_perceptron.data.batch import BATCH_ROWS, MAX_BATCH_ROWS, Batch
 from stream_perceptron.data.byte_stream import first_line, format_reason, open_file, read_version
+from stream_perceptron.data.columns import Columns
 from stream_perceptron.data.fingerprint import Fingerprint
-from stream_perceptron.data.source import Opening, Request, Source
+from stream_perceptron.data.layout import Layout
+from stream_perceptron.data.notices import Notice
+from stream_perceptron.data.request import Request
+from stream_perceptron.data.source import Batches, Opening, Source
 from stream_perceptron.errors import SourceError
 
 _BUFFER_SIZE = 2**18  # bytes
 _FOOTER_END = 8  # bytes after the footer: its length and the magic number
 _FIRST_ROWS = 16  # the number of rows to read at once for notices
-_MAX_DECODED_BYTES = 2**26  # the maximum size of a batch of rows of average length
+_MAX_DECODED_BYTES = 2**23  # of a batch of rows of average length; PyArrow takes four times as much
 _VALUE_BYTES = 8  # the maximum size of a value in a list
 _MAX_DESCRIBED_BYTES = 2**22  # of unused columns, read for notices
 
@@ -70,9 +72,12 @@ class ParquetSource(Source):
     def _table(self, request: Request) -> ArrowTable:
         return ArrowTable.open(self._file.schema_arrow, self.name, request)
 
+    def find_layout(self, request: Request) -> Layout:
+        return self._table(request).opening.layout
+
     def open(self, request: Request) -> Opening:
-        rows = self.rows(replace(request, start=0))
-        return self._table(request).open_with_pixels(lambda: next(rows, None))
+        first = replace(request, start=0, keeps_zeros=True, redeliveries=None)
+        return self._table(request).open_with_pixels(lambda: Batches(self, first))
 
     def fingerprints(self) -> list[Fingerprint]:
         if self.is_stream:
@@ -94,44 +99,25 @@ class ParquetSource(Source):
         """Return the uncompressed size of a row group."""
         return int(self._file.metadata.row_group(group).total_byte_size)
 
-    def rows_of_group(
-        self, group: int, start: int, end: int, request: Request
-    ) -> Iterator[ArrowRows]:
-        """Yield the rows from `start` to `end` (exclusive) of one row group."""
-        n_rows_before, rows_left = sum(self.groups[:group]), end - start
-        for rows in self._rows([group], n_rows_before, start, request):
-            yield rows[:rows_left]
-            rows_left -= len(rows)
-            if rows_left <= 0:
-                return
-
-    def rows(self, request: Request) -> Iterator[ArrowRows]:
+    def read_batches(self, batches: Batches, request: Request) -> Iterator[Batch]:
         groups = self.groups
         first = n_rows_before = 0
         while first < len(groups) and n_rows_before + groups[first] <= request.start:
             n_rows_before += groups[first]
             first += 1
-        left = list(range(first, len(groups)))
-        yield from self._rows(left, n_rows_before, request.start - n_rows_before, request)
-
-    def _rows(
-        self, groups: list[int], n_rows_before: int, start: int, request: Request
-    ) -> Iterator[ArrowRows]:
-        """Yield the rows of row groups from `start` on; `n_rows_before` rows precede the groups."""
-        table = self._table(request)
+        table, left = self._table(request), list(range(first, len(groups)))
         columns = list(range(len(table.names))) if request.reads_unused_columns else table.used
-        batches = self._read(groups, n_rows_before, start, columns)
-        names = [table.names[i] for i in columns]
-        yield from split_batches(batches, names, request.read_options)
+        rows = self._read(left, n_rows_before, request.start - n_rows_before, columns)
+        return read_rows(rows, [table.names[i] for i in columns], batches)
 
-    def interpreter(self, request: Request) -> ArrowInterpreter:
+    def describe(self, request: Request, columns: Columns) -> tuple[Notice, ...]:
         table = self._table(request)
         texts: dict[str, list[str]] = {}
-        if table.ignored_texts and not request.start and any(self.groups):
+        if table.ignored_texts:
             positions = [table.names.index(name) for name in table.ignored_texts]
-            columns = zip(table.ignored_texts, self._read_first(positions).columns, strict=True)
-            texts = {name: list_texts(column) for name, column in columns}
-        return ArrowInterpreter(self.name, table, request, lambda rows: texts)
+            arrays = zip(table.ignored_texts, self._read_first(positions).columns, strict=True)
+            texts = {name: list_texts(array) for name, array in arrays}
+        return table.describe(texts, columns.member_names)
 
     def _read_first(self, columns: Sequence[int]) -> pa.Table:
         """Return the first rows of unused columns.

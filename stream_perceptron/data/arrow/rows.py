@@ -10,7 +10,7 @@ import pyarrow as pa
 from pyarrow import types
 
 from stream_perceptron.data import roles
-from stream_perceptron.data.arrow.cells import ArrowScanner, convert_row, require_pillow
+from stream_perceptron.data.arrow.cells import convert_columns, convert_row, require_pillow
 from stream_perceptron.data.arrow.types import (
     describe_type,
     find_index_columns,
@@ -20,25 +20,18 @@ from stream_perceptron.data.arrow.types import (
     is_text,
     resolve_label_type,
 )
-from stream_perceptron.data.batch import BATCH_ROWS, MAX_BATCH_ROWS, ContentReader
-from stream_perceptron.data.cell_rows import CellInterpreter, CellRows
-from stream_perceptron.data.cells import Cells, Kind
-from stream_perceptron.data.interpreter import Context
-from stream_perceptron.data.interpreter.record import Sample, are_pixels, interpret_record
+from stream_perceptron.data.batch import BATCH_ROWS, MAX_BATCH_ROWS, Batch, ContentReader
+from stream_perceptron.data.columns import ARROW, Columns
+from stream_perceptron.data.layout import Kind
 from stream_perceptron.data.naming import is_pixel_column
 from stream_perceptron.data.notices import NOT_IN_MODEL, ColumnSummary, Notice, describe_columns
+from stream_perceptron.data.request import Request
 from stream_perceptron.data.schema import ReadOptions
-from stream_perceptron.data.source import Opening, Request, build_opening
-from stream_perceptron.data.tables import build_table_context, raise_no_features
+from stream_perceptron.data.source import Batches, Opening, are_pixels, build_opening
+from stream_perceptron.data.tables import find_table_layout, raise_no_features
 from stream_perceptron.errors import SourceError
 
 MAX_DESCRIBED = 200  # the number of rows at the start whose texts are examined for notices
-
-# Returns the first texts of columns by name, given the first rows.
-ReadTexts = Callable[["ArrowRows"], Mapping[str, list[str]]]
-
-# Returns the first rows, or None if there are no rows.
-ReadFirst = Callable[[], "ArrowRows | None"]
 
 _BATCH_BYTES = 2**22
 
@@ -50,7 +43,7 @@ class ArrowTable:
     Attributes
     ----------
     opening
-        The context of the rows, and the schema inferred from the types of the columns.
+        The layout of the rows, and the schema inferred from the types of the columns.
     used
         The positions of the columns that are read, in ascending order.
     ignored_texts
@@ -84,52 +77,43 @@ class ArrowTable:
         _require_types(columns, options, where)
         column_types = {field.name: describe_type(field.type) for field in columns}
         column_types |= {n: column_types[n]._replace(kind=Kind.TEXT) for n in options.dates}
-        context = build_table_context(
-            request, options, names, where, has_column_names=True, types=column_types
+        layout = find_table_layout(
+            request, options, names, where, form=ARROW, has_column_names=True, types=column_types
         )
-        table, schema = context.table_columns, context.schema
-        features = [*table.numbers, *([table.vector_column] if table.vector_column else [])]
-        if table.vector_column is not None:
-            require_pillow(columns.field(table.vector_column).type)
-        elif (
-            not features and not table.encodings and not (options.has_join and not table.candidates)
-        ):
-            raise_no_features({name: column_types[name].name for name in table.candidates}, where)
+        schema, features = request.schema, [*layout.declared_numbers]
+        if layout.is_list:
+            features = [layout.key]
+            require_pillow(columns.field(layout.key).type)
+        elif not features and not layout.encodings and (layout.candidates or not options.has_join):
+            raise_no_features({name: column_types[name].name for name in layout.candidates}, where)
         else:
-            schema = context.schema_of_known_columns
+            schema = Columns(layout, request).infer_schema()
         if options.label is not None:
             kind = columns.field(options.label).type
             if label_type := resolve_label_type(kind, options.label, where):
                 schema = schema.with_label_type(label_type, where)
-        encoded = {encoding.column for encoding in table.encodings}
-        columns_to_read = {options.label, *options.roles, *encoded, *features, *table.untyped}
+        encoded = {encoding.column for encoding in layout.encodings}
+        columns_to_read = {options.label, *options.roles, *encoded, *features}
         columns_to_read = columns_to_read.difference(options.ignore).union(options.passthrough)
         ignored_texts = [
             name
-            for name in table.candidates
+            for name in layout.candidates
             if column_types[name].kind is Kind.TEXT and name not in columns_to_read
         ]
         used = [i for i, name in enumerate(names) if name in columns_to_read]
-        opening = build_opening(context, schema, None)
-        if table.vector_column is not None:
-            opening = opening._replace(is_table=False)
-        return cls(opening, used, ignored_texts, columns)
+        return cls(build_opening(layout, schema, None), used, ignored_texts, columns)
 
-    def open_with_pixels(self, read_first: ReadFirst) -> Opening:
-        """Return the opening; if numbers may be pixels, `read_first` returns the first rows."""
-        opening, context = self.opening, self.opening.context
-        table = context.table_columns
+    def open_with_pixels(self, batches: Callable[[], Iterator[Batch]]) -> Opening:
+        """Return the opening; if numbers may be pixels, the first row tells."""
+        opening, layout = self.opening, self.opening.layout
         if opening.is_table:
             return opening
-        if context.byte_scale is not None:
+        if layout.has_bytes:
             return opening._replace(has_pixels=True)
-        if table.vector_column is not None and not is_pixel_column(table.vector_column):
+        if layout.is_list and not is_pixel_column(layout.key):
             return opening
-        if (rows := read_first()) is None:
-            return opening
-        cells = self.scanner().scan(rows.batch)
-        samples = (interpret_record(context, cells, i) for i in range(len(rows)))
-        first = next((sample for sample in samples if isinstance(sample, Sample)), None)
+        rows = (row for batch in batches() for row in batch.features.dicts())
+        first = next(rows, None)
         return opening._replace(has_pixels=first is not None and are_pixels(first))
 
     @property
@@ -137,41 +121,35 @@ class ArrowTable:
         """The names of all columns."""
         return list(self._columns.names)
 
-    def scanner(self) -> ArrowScanner:
-        """Return a scanner for the columns that are used."""
-        names = self.names
-        return ArrowScanner(self.opening.context.types, {names[i] for i in self.used})
-
     def describe(
-        self,
-        context: Context,
-        texts: Mapping[str, list[str]],
-        deciding_records: Sequence[tuple[int, Sample]],
+        self, texts: Mapping[str, list[str]], members: Sequence[str]
     ) -> tuple[Notice, ...]:
-        """Return notices about the used and ignored columns."""
-        options, table, column_types = context.read_options, context.table_columns, context.types
-        features, source = [*table.numbers], ""
-        if table.vector_column is not None:
-            features, source = (
-                [*map(str, deciding_records[0][1].names)],
-                f" from column {table.vector_column!r}",
-            )
-        columns = [table.vector_column] if table.vector_column else features
-        is_feature_kind = {Kind.NUMBER, Kind.LIST}.__contains__
-        unknown = [
-            n
-            for n in self.names
-            if n in context.unknown_columns and is_feature_kind(column_types[n].kind)
-        ]
-        encoded = {encoding.column for encoding in table.encodings}
-        used = {*columns, *texts, *context.unknown_columns, *encoded}
-        ignored = dict.fromkeys(unknown, NOT_IN_MODEL)
-        ignored |= {name: column_types[name].name for name in table.candidates if name not in used}
+        """Return notices about the used and ignored columns.
+
+        `texts` are the first texts of ignored columns; `members` are the names of the members of
+        the list that holds the features, if there is one.
+        """
+        layout, schema = self.opening.layout, self.opening.schema
+        options, column_types = layout.read_options, layout.types
+        features: Sequence[str] = [*layout.declared_numbers]
+        columns, location = features, ""
+        if layout.is_list:
+            features, columns = members, [layout.key]
+            location = f" from column {layout.key!r}"
+        ignored = {
+            name: NOT_IN_MODEL
+            for name in self.names
+            if name in layout.unknown_columns
+            and column_types[name].kind in (Kind.NUMBER, Kind.LIST)
+        }
+        encoded = {encoding.column for encoding in layout.encodings}
+        used = {*columns, *texts, *layout.unknown_columns, *encoded}
+        ignored |= {name: column_types[name].name for name in layout.candidates if name not in used}
         ignored |= dict.fromkeys(options.ignore, "--ignore")
         summary = ColumnSummary(
             features,
-            source,
-            sorted({context.find_scale(column) for column in columns}),
+            location,
+            sorted({layout.find_scale(column) for column in columns}),
             options.label,
             ignored,
             texts,
@@ -182,7 +160,7 @@ class ArrowTable:
             },
             find_index_columns(self._columns),
         )
-        return describe_columns(options, context.schema, summary)
+        return describe_columns(options, schema, summary)
 
     def _find_encoding(self, name: str) -> str | None:
         """Return the option that encodes a column of dates or of lists of texts."""
@@ -192,73 +170,29 @@ class ArrowTable:
         return "one_hot" if is_list(kind) and is_text(kind.value_type) else None
 
 
-class ArrowRows(CellRows):
-    """Rows of a record batch."""
-
-    def __init__(self, batch: pa.RecordBatch) -> None:
-        self.batch = batch
-
-    def __len__(self) -> int:
-        return int(self.batch.num_rows)
-
-    def _slice(self, start: int, end: int) -> ArrowRows:
-        return ArrowRows(self.batch.slice(start, end - start))
-
-    def make_content_reader(self, i: int) -> ContentReader | None:
-        return partial(convert_row, self.batch.slice(i, 1))
-
-
-class ArrowInterpreter(CellInterpreter):
-    """Interprets rows of record batches.
-
-    Parameters
-    ----------
-    name
-        The name of the source.
-    table
-        The table of the source, opened for the request.
-    request
-        The request for the rows.
-    read_texts
-        Returns the first texts of the ignored columns, given the first rows.
-
-    """
-
-    def __init__(
-        self, name: str, table: ArrowTable, request: Request, read_texts: ReadTexts
-    ) -> None:
-        super().__init__(name, table.opening.context, request)
-        self._table, self._scanner, self._read_texts = table, table.scanner(), read_texts
-
-    def scan(self, rows: ArrowRows) -> Cells:
-        """Return the cells of the rows.
-
-        Rows are scanned when they are interpreted, not by the prefetching thread, which would wait
-        for the GIL between the many short calls to Arrow.
-        """
-        return self._scanner.scan(rows.batch)
-
-    def describe(
-        self, context: Context, rows: ArrowRows, deciding_records: Sequence[tuple[int, Sample]]
-    ) -> tuple[Notice, ...]:
-        """Return notices about the columns."""
-        return self._table.describe(context, self._read_texts(rows), deciding_records)
+def read_rows(
+    record_batches: Iterable[pa.RecordBatch], names: Sequence[str], batches: Batches
+) -> Iterator[Batch]:
+    """Yield the rows of record batches; `names` are the names of their columns."""
+    for rows in record_batches:
+        if rows.schema.names != list(names):
+            rows = rows.rename_columns(list(names))
+        columns, start = None, 0
+        while start < rows.num_rows:
+            batches.before_read()
+            if columns is not batches.columns:
+                columns = batches.columns
+                converted = convert_columns(rows, columns)
+            end = min(start + batches.max_rows, rows.num_rows)
+            block = columns.read_arrow(
+                converted.buffers, start, end, rows.num_rows, converted.errors
+            )
+            first, start = start, block.end
+            yield batches.build(block, None, partial(_make_content_reader, rows, first))
 
 
-def split_batches(
-    batches: Iterable[pa.RecordBatch], names: Sequence[str], options: ReadOptions
-) -> Iterator[ArrowRows]:
-    """Yield the rows of record batches, at most a few thousand at a time.
-
-    `names` are the names of the batches' columns.
-    """
-    # If each row has its own text, a batch has as many features as rows.
-    max_rows = BATCH_ROWS if options.encodings else MAX_BATCH_ROWS
-    for batch in batches:
-        if batch.schema.names != list(names):
-            batch = batch.rename_columns(list(names))
-        for start in range(0, batch.num_rows, max_rows):
-            yield ArrowRows(batch.slice(start, max_rows))
+def _make_content_reader(rows: pa.RecordBatch, first: int, i: int) -> ContentReader:
+    return partial(convert_row, rows.slice(first + i, 1))
 
 
 def _require_types(columns: pa.Schema, options: ReadOptions, where: str) -> None:

@@ -7,8 +7,7 @@ import json
 import pyarrow as pa
 from pyarrow import types
 
-from stream_perceptron.data.cells import Kind
-from stream_perceptron.data.interpreter import ColumnType
+from stream_perceptron.data.layout import ColumnType, Kind
 from stream_perceptron.data.source import METADATA_KEY
 from stream_perceptron.errors import SourceError
 

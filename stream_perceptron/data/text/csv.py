@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from stream_perceptron.data import roles
-from stream_perceptron.data.cells import Cells
-from stream_perceptron.data.interpreter import Context
-from stream_perceptron.data.interpreter.record import Record, Sample, infer_types
+from stream_perceptron.data.columns import CSV
+from stream_perceptron.data.layout import Layout
 from stream_perceptron.data.naming import LABEL_NAMES, find_column, suggest_options
 from stream_perceptron.data.notices import (
     NOT_IN_MODEL,
@@ -18,11 +17,11 @@ from stream_perceptron.data.notices import (
     build_number_hint,
     describe_columns,
 )
+from stream_perceptron.data.records import Dialect, split_record
+from stream_perceptron.data.request import Request
 from stream_perceptron.data.schema import ReadOptions
-from stream_perceptron.data.source import Request
-from stream_perceptron.data.tables import build_table_context, raise_no_features
-from stream_perceptron.data.text.records import Dialect, RawLines, join_records
-from stream_perceptron.data.text.scanning import CsvScanner
+from stream_perceptron.data.tables import find_table_layout, raise_no_features
+from stream_perceptron.data.text.lines import Probe
 from stream_perceptron.data.values import (
     DECIMAL_COMMA,
     is_formatted_number,
@@ -30,8 +29,6 @@ from stream_perceptron.data.values import (
     looks_numeric,
 )
 from stream_perceptron.errors import SampleError, SourceError
-
-_MAX_DESCRIBED = 200  # how many of the first records to examine for notices
 
 
 class CsvFormat:
@@ -45,7 +42,6 @@ class CsvFormat:
     """
 
     has_comments = False
-    spans_lines = True
 
     def __init__(self, first_line: str, delimiter: str | None = None, decimal: str = ".") -> None:
         # A delimiter that does not occur in the line may be meant for another source.
@@ -60,40 +56,38 @@ class CsvFormat:
         self._n_fields = len(fields)
 
     @property
-    def n_header_lines(self) -> int:
-        """The number of lines before the first record."""
-        return int(self.header is not None)
+    def has_header(self) -> bool:
+        """Whether the first line is a header."""
+        return self.header is not None
 
-    def records(self, lines: Iterator[RawLines]) -> Iterator[RawLines]:
-        """Yield the records in blocks of lines."""
-        return join_records(lines, self.dialect, self._n_fields)
-
-    def scanner(self) -> CsvScanner:
-        """Return a scanner for the records."""
-        return CsvScanner([str(i) for i in range(self._n_fields)], self.dialect)
-
-    def build_context(self, request: Request, where: str, first: bytes) -> Context:
-        """Return the context of the records, given the first one.
+    def find_layout(self, request: Request, where: str, lines: Iterable[bytes]) -> Layout:
+        """Return the layout of the records.
 
         Without a header, the columns are those of the first source that had a header. If no source
         had one, the first column is the label by default, and the features are named as in the
         model, or else x0, x1 and so on.
         """
         names, options = self._resolve_columns(request, where)
-        context = build_table_context(
-            request, options, names, where, has_column_names=self.header is not None, is_text=True
-        )
-        cells = self.scanner().scan_records([first])
-        columns = context.table_columns
-        if context.schema.is_new and not (cells.errors or columns.encodings):
-            record = Record(cells, 0, context)
-            types = infer_types(context, record)
-            has_only_labels = options.has_join and not columns.candidates
-            if not (types.numbers or types.untyped or has_only_labels):
-                fields = {name: record.text(name) for name in names}
-                text_columns = dict.fromkeys(types.texts, "text")
-                raise_no_features(text_columns, where, _suggest_conversion(fields))
-        return context
+        return find_table_layout(
+            request, options, names, where, form=CSV, has_column_names=self.has_header,
+            dialect=self.dialect,
+        )  # fmt: skip
+
+    def require_features(self, probe: Probe, where: str) -> None:
+        """Check that the first record of a new model has features."""
+        layout, schema = probe.columns.layout, probe.columns.schema
+        has_only_labels = layout.read_options.has_join and not layout.candidates
+        if schema.features or schema.untyped or layout.encodings or has_only_labels:
+            return
+        fields = self._split(probe.records[0], layout)
+        columns = dict.fromkeys(schema.texts or (), "text")
+        raise_no_features(columns, where, _suggest_conversion(fields))
+
+    def _split(self, record: bytes, layout: Layout) -> dict[str, str]:
+        """Return the fields of a record by column."""
+        text = record.decode(errors="surrogateescape").rstrip("\r\n")
+        fields = self.dialect.replace_decimal_commas(split_record(text, self.dialect))
+        return dict(zip(layout.columns, fields, strict=True))
 
     def _resolve_columns(self, request: Request, where: str) -> tuple[list[str], ReadOptions]:
         """Return the names of the columns, and the read options with these names."""
@@ -115,36 +109,30 @@ class CsvFormat:
         names = roles.rename_ignored_duplicates(names, options, where)
         return names, roles.resolve_columns(options, names, where, request.to_learn)
 
-    def describe(
-        self, context: Context, cells: Cells, deciding_records: Sequence[tuple[int, Sample]]
-    ) -> tuple[Notice, ...]:
+    def describe(self, probe: Probe) -> tuple[Notice, ...]:
         """Return notices about the used and ignored columns."""
-        read_options, columns = context.read_options, context.table_columns
-        names, d = context.columns or (), len(context.columns or ())
-        index = {name: c for c, name in enumerate(names)}
-
-        def read_fields(name: str, records: Sequence[int]) -> list[str]:
-            return [cells.contents.get(i * d + index[name]) for i in records]
-
-        deciding_ids = [i for i, _ in deciding_records]
-        ignored = dict.fromkeys(read_options.ignore, "--ignore")
-        unknown_columns = (name for name in names if name in context.unknown_columns)
+        layout, schema = probe.columns.layout, probe.columns.schema
+        options = layout.read_options
+        rows = [self._split(record, layout) for record in probe.records]
+        fields = {name: [row[name] for row in rows] for name in layout.columns}
+        texts = [
+            n for n in layout.candidates if n in (schema.texts or ()) and n not in options.encoded
+        ]
+        known = set(probe.columns.names if schema.features is None else schema.features)
+        ignored = dict.fromkeys(options.ignore, "--ignore")
         ignored |= {
-            n: NOT_IN_MODEL
-            for n in unknown_columns
-            if is_number_or_bool(read_fields(n, deciding_ids[:1])[0])
+            name: NOT_IN_MODEL
+            for name in layout.columns
+            if name in layout.unknown_columns and is_number_or_bool(fields[name][0])
         }
-        texts = [name for name in columns.texts if name not in read_options.encoded]
-        ignored |= dict.fromkeys(columns.untyped, "no value so far")
-        first = [i for i in range(min(len(cells), _MAX_DESCRIBED)) if i not in cells.errors]
-        fields = {name: read_fields(name, [*deciding_ids, *first]) for name in texts}
-        deciding_fields = {name: read_fields(name, deciding_ids) for name in texts}
-        description = ColumnSummary(
-            columns.numbers, "", [1.0 if read_options.scale is None else read_options.scale],
-            read_options.label, ignored, fields,
-            hints=_build_hints(context, deciding_fields, fields),
+        ignored |= dict.fromkeys(schema.untyped, "no value so far")
+        text_fields = {name: fields[name] for name in texts}
+        summary = ColumnSummary(
+            [name for name in layout.candidates if name in known],
+            "", [1.0 if options.scale is None else options.scale],
+            options.label, ignored, text_fields, hints=_build_hints(layout, text_fields),
         )  # fmt: skip
-        return describe_columns(read_options, context.schema, description)
+        return describe_columns(options, schema, summary)
 
 
 def _split_fields(line: str, dialect: Dialect) -> list[str]:
@@ -152,27 +140,22 @@ def _split_fields(line: str, dialect: Dialect) -> list[str]:
     return dialect.replace_decimal_commas(dialect.split(line.replace("\r", " ")))
 
 
-def _build_hints(
-    context: Context, texts: Mapping[str, Sequence[str]], first_fields: Mapping[str, Sequence[str]]
-) -> list[str]:
-    """Return hints about options and commands.
-
-    `texts` contains the fields of each text column in the deciding records; `first_fields` also
-    contains the fields in the first records.
-    """
-    null_values, columns = context.read_options.null_values, context.columns or ()
-    first: dict[str, str] = {}
-    for name, fields in texts.items():
-        stripped = (field.strip() for field in fields)
-        first[name] = next((field for field in stripped if field not in null_values), "")
+def _build_hints(layout: Layout, texts: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return hints about options, given the first fields of each text column."""
+    null_values, columns = layout.read_options.null_values, layout.columns
+    values = {
+        name: [field for field in fields if field.strip() not in null_values]
+        for name, fields in texts.items()
+    }
+    first = {name: next(iter(fields), "").strip() for name, fields in values.items()}
     hints = build_null_hints(first)
-    for name, fields in first_fields.items():
+    for name, fields in values.items():
         if DECIMAL_COMMA.fullmatch(first[name]):
             advice = suggest_options({"to read it": "--decimal ,"})
             hints.append(f"hint: {first[name]} in column {name!r} has a decimal comma; {advice}")
-        elif hint := build_number_hint(name, [f for f in fields if f.strip() not in null_values]):
+        elif hint := build_number_hint(name, fields):
             hints.append(hint)
-    is_label_first = columns[0] == LABEL_NAMES[0] == context.read_options.label
+    is_label_first = columns[0] == LABEL_NAMES[0] == layout.label
     if is_label_first and len(texts) == 1 and not hints:
         position = columns.index(next(iter(texts))) + 1
         option_value = -1 if position == len(columns) else position

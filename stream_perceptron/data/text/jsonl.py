@@ -2,30 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+import json
+from collections.abc import Iterable
 from dataclasses import replace
+from typing import Any
 
-from stream_perceptron.data.cells import Cells, Kind
-from stream_perceptron.data.interpreter import Context
-from stream_perceptron.data.interpreter.record import Record, Sample, find_label_key
-from stream_perceptron.data.naming import find_column, is_position
+from stream_perceptron.data.columns import JSON, UNNAMED_LIST
+from stream_perceptron.data.layout import Layout
+from stream_perceptron.data.naming import (
+    find_column,
+    is_position,
+    name_vector_elements,
+    quote_names,
+)
 from stream_perceptron.data.notices import ColumnSummary, Notice, build_json_hints, describe_columns
-from stream_perceptron.data.roles import require_one_role
-from stream_perceptron.data.source import Request
-from stream_perceptron.data.text.records import RawLines
-from stream_perceptron.data.text.scanning import JsonScanner
-from stream_perceptron.errors import SampleError
+from stream_perceptron.data.records import flatten_list, iter_paths, parse_json_record
+from stream_perceptron.data.request import Request
+from stream_perceptron.data.roles import find_default_label, require_one_role
+from stream_perceptron.data.schema import Schema
+from stream_perceptron.data.text.lines import Probe
+from stream_perceptron.errors import SampleError, SourceError
 
-_MAX_DESCRIBED = 200  # how many of the first records to examine for notices
+_FEATURES_KEY = "features"
 
 
 class JsonFormat:
     """JSON Lines: each line is an object or a list.
 
-    The first learned row decides where the features are: in the object under "features", or else
-    in the only list, which may be nested. Otherwise, all numbers and bools are features, and those
-    inside objects are named by their paths, such as http.status. A line may also be a bare list.
+    The first well-formed line decides where the features are: in the object under "features", or
+    else in the only list of numbers, which may be nested. Otherwise, all numbers and bools are
+    features, and those inside objects are named by their paths, such as http.status. A line may
+    also be a bare list.
 
     Named features may be absent from a row, and new ones may appear, unless the model was trained
     on a table. The first value of a key decides whether the key holds numbers or texts. A null is a
@@ -33,71 +40,149 @@ class JsonFormat:
     """
 
     has_comments = False
-    spans_lines = False
-    n_header_lines = 0
+    has_header = False
 
-    def records(self, lines: Iterator[RawLines]) -> Iterator[RawLines]:
-        """Yield the lines, each of which is a record."""
-        return lines
-
-    def scanner(self) -> JsonScanner:
-        """Return a scanner for the records."""
-        return JsonScanner()
-
-    def build_context(self, request: Request, where: str, first: bytes) -> Context:
-        """Return the context of the records, given the first one."""
+    def find_layout(self, request: Request, where: str, lines: Iterable[bytes]) -> Layout:
+        """Return the layout of the records, which the first well-formed one decides."""
         options, schema = request.read_options, request.schema
-        if options.join is not None and is_position(options.join):
-            keys: list[str] = []
-            with suppress(SampleError):
-                cells = self.scanner().scan_record(first)
-                keys = [cell.name for cell in cells if "." not in cell.name]
-            options = replace(options, join=find_column(options.join, keys) or options.join)
         if request.to_learn:
             require_one_role(options, where)
-        return Context(
-            options, schema, request.to_learn, request.max_features, vocabulary=request.names
-        )
+        layout = Layout(JSON, options, schema.label or options.label, key=schema.key or "",
+                        is_list=schema.is_list, members=schema.features or ())  # fmt: skip
+        for line in lines:
+            try:
+                value = parse_json_record(line)
+            except SampleError:
+                continue
+            is_bare_list = isinstance(value, list)
+            record = {UNNAMED_LIST: value} if isinstance(value, list) else value
+            if is_bare_list and schema.columns:
+                continue  # it is rejected
+            try:
+                found = _find_roles(layout, request, record)
+            except SampleError as error:
+                raise SourceError(f"{where}: {error}") from None
+            if _has_features(found, record):
+                return found
+        return layout
 
-    def describe(
-        self, context: Context, cells: Cells, deciding_records: Sequence[tuple[int, Sample]]
-    ) -> tuple[Notice, ...]:
+    def require_features(self, probe: Probe, where: str) -> None:
+        """Accept any record: later ones may have features."""
+
+    def describe(self, probe: Probe) -> tuple[Notice, ...]:
         """Return notices about the used and ignored keys."""
-        options, schema, key = context.read_options, context.schema, context.schema.key
-        deciding_records = [
-            (i, sample) for i, sample in deciding_records if sample.schema.key == key
-        ]
-        prefix = f"{key}." if key else ""
-        first = Record(cells, deciding_records[0][0], context)
-        used = {
-            key,
-            find_label_key(context, list(first.cell_ids)),
-            *options.roles,
-            *options.encoded,
+        layout, schema = probe.columns.layout, probe.columns.schema
+        options, key = layout.read_options, layout.key
+        prefix = f"{key}." if key and not layout.is_list else ""
+        records = [value if isinstance(value := json.loads(record), dict) else {}
+                   for record in probe.records]  # fmt: skip
+        used = {key, schema.label, layout.label, *options.roles, *options.encoded}
+        outside = {
+            path: member
+            for path, member in iter_paths(records[0])
+            if key and path not in used and not path.startswith(f"{key}.")
         }
-        outside = [
-            name for name in first.cell_ids if name not in used and not name.startswith(prefix)
-        ]
-        texts: dict[str, list[str]] = {}
         known = set(schema.texts or ()).difference(options.encoded)
-        first_rows = range(min(len(cells), _MAX_DESCRIBED)) if known and not schema.is_list else ()
-        for i in (*(i for i, _ in deciding_records), *first_rows):
-            with suppress(SampleError):
-                record = Record(cells, i, context)
-                for path in record.cell_ids:
-                    name = path.removeprefix(prefix)
-                    is_text = path.startswith(prefix) and record.kind(path) is Kind.TEXT
-                    if is_text and name in known:
-                        texts.setdefault(name, []).append(record.content(path))
-        names = next((sample.names for _, sample in deciding_records if sample.names), ())
-        description = ColumnSummary(
-            schema.features or () if schema.is_list else tuple(map(str, names)),
+        texts: dict[str, list[str]] = {}
+        for record in records if not layout.is_list else ():
+            for path, member in iter_paths(record):
+                name = path.removeprefix(prefix)
+                if isinstance(member, str) and path.startswith(prefix) and name in known:
+                    texts.setdefault(name, []).append(member)
+        names = probe.columns.member_names if layout.is_list else [*map(str, probe.first)]
+        summary = ColumnSummary(
+            names,
             f" from {key!r}" if key else "",
             [1.0 if options.scale is None else options.scale],
             options.label or schema.label,
-            {name: type(first.content(name)).__name__ for name in outside if key}
+            {name: type(member).__name__ for name, member in outside.items()}
             | dict.fromkeys(options.ignore, "--ignore"),
             texts,
             hints=build_json_hints(texts),
         )
-        return describe_columns(options, schema, description)
+        return describe_columns(options, schema, summary)
+
+
+def _find_roles(layout: Layout, request: Request, record: dict[str, Any]) -> Layout:
+    """Return a layout with the label, the join column and the features in a record.
+
+    Raises
+    ------
+    SampleError
+        If several keys could have a role.
+
+    """
+    options, schema = layout.read_options, request.schema
+    paths = [path for path, _ in iter_paths(record)]
+    if options.join is not None and is_position(options.join):
+        keys = [path for path in paths if "." not in path]
+        options = replace(options, join=find_column(options.join, keys) or options.join)
+    layout = replace(layout, read_options=options, label=_find_label(request, paths))
+    if schema.key is not None:
+        is_unnamed = UNNAMED_LIST in record and schema.is_list and schema.key not in record
+        return replace(layout, key=UNNAMED_LIST) if is_unnamed else layout
+    if isinstance(record.get(_FEATURES_KEY), dict) and _FEATURES_KEY not in options.roles:
+        return replace(layout, key=_FEATURES_KEY)
+    used = {layout.label, *options.roles, *options.encoded}
+    lists = {
+        name: flatten_list(member)
+        for name, member in record.items()
+        if isinstance(member, list) and name not in used and _holds_numbers(member)
+    }
+    if len(lists) > 1:
+        raise SampleError(
+            f"lists {quote_names(list(lists))} could each be the features: drop all but one with "
+            "--ignore"
+        )
+    if not lists or schema.is_open:
+        return layout
+    ((key, values),) = lists.items()
+    if len(values) > request.max_features:
+        raise SampleError(f"list {key!r} has {len(values):,} values, more than a model may have")
+    return replace(layout, key=key, is_list=True, members=_name_members(schema, key, len(values)))
+
+
+def _has_features(layout: Layout, record: dict[str, Any]) -> bool:
+    """Whether a record has values without a role, which tell where the features are."""
+    used = {layout.label, *layout.read_options.roles}
+    return any(member not in (None, []) for name, member in iter_paths(record) if name not in used)
+
+
+def _find_label(request: Request, paths: list[str]) -> str | None:
+    """Return the label key: the user's choice, else the first label's key, else a default."""
+    options, known = request.read_options, request.schema.label
+    if options.is_label_required and options.label is not None:
+        return find_column(options.label, paths) or options.label
+    if known is not None and (request.to_learn or known in paths):
+        return known
+    if options.label is not None and (label := find_column(options.label, paths)):
+        return label
+    if options.label is not None and request.to_learn:
+        return options.label
+    return find_default_label(options, paths)
+
+
+def _holds_numbers(values: list[Any]) -> bool:
+    """Whether a list has members, none of which is a text or an object."""
+    flat = flatten_list(values)
+    return bool(flat) and not any(isinstance(value, str | dict) for value in flat)
+
+
+def _name_members(schema: Schema, key: str, n: int) -> tuple[str, ...]:
+    """Return the names of the members of a list of n values.
+
+    Raises
+    ------
+    SampleError
+        If the model has other features.
+
+    """
+    known = schema.features
+    if schema.columns and key == UNNAMED_LIST:
+        raise SampleError("it is a list, but the model's columns have names: write an object")
+    if known is not None and key == UNNAMED_LIST:
+        return known
+    names = name_vector_elements(key, len(known) if known is not None else n)
+    if known is not None and (difference := schema.describe_difference(names)):
+        raise SampleError(difference)
+    return names

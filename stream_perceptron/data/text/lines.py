@@ -1,21 +1,19 @@
-"""Text sources, which are read line by line."""
+"""Text sources, which are read in blocks of lines."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
-from itertools import chain, islice
-from typing import Protocol
+from itertools import chain
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
-from stream_perceptron.data.batch import MAX_BATCH_ROWS, ContentReader
+from stream_perceptron.data.batch import Batch
 from stream_perceptron.data.byte_stream import ByteStream, is_remote, open_bytes
-from stream_perceptron.data.cell_rows import CellInterpreter, CellRows
-from stream_perceptron.data.cells import Cells
+from stream_perceptron.data.columns import CSV, Columns
 from stream_perceptron.data.fingerprint import (
     START_BYTES,
     FileState,
@@ -23,38 +21,58 @@ from stream_perceptron.data.fingerprint import (
     build_changed_error,
     hash_bytes,
 )
-from stream_perceptron.data.interpreter import Context
-from stream_perceptron.data.interpreter.record import Sample, interpret_record
+from stream_perceptron.data.layout import Layout
 from stream_perceptron.data.notices import Notice
+from stream_perceptron.data.records import MAX_LINE_BYTES
+from stream_perceptron.data.request import Request
 from stream_perceptron.data.schema import ReadOptions
-from stream_perceptron.data.source import Opening, Request, Source, build_opening
+from stream_perceptron.data.source import Batches, Opening, Source, build_opening
+from stream_perceptron.data.text.blocks import Block, read_blocks
 from stream_perceptron.data.text.prefix import PrefixHasher
-from stream_perceptron.data.text.records import MAX_LINE_BYTES, RawLines, read_lines
-from stream_perceptron.data.text.scanning import Scanner
 from stream_perceptron.errors import SourceError
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _MAX_PROBED_RECORDS = 100  # how many of the first records to search for a usable one
+_MAX_DESCRIBED = 1000  # how many of the first records to examine for notices
+_BLANK_LINES = (b"\n", b"\r\n")
+_TOO_LONG = f"longer than {MAX_LINE_BYTES // 2**20} MiB"
+
+
+class Probe(NamedTuple):
+    """What the first records of a source are, if all of them are learned."""
+
+    columns: Columns  # after these records
+    records: list[bytes]  # the usable records
+    first: dict[Hashable, float]  # the numbers in the first of them, by name
+
+    def add_rows(self, data: bytes, block: Any) -> None:
+        """Add the usable records of a block that has been read."""
+        names, encoded = self.columns.names, self.columns.encoded_names
+        for i in range(block.n):
+            if i in block.reasons:
+                continue
+            if not self.records:
+                values = slice(*block.starts[i : i + 2].tolist())
+                ids, numbers = block.feature_ids[values].tolist(), block.values[values].tolist()
+                self.first.update(
+                    (names[feature], number)
+                    for feature, number in zip(ids, numbers, strict=True)
+                    if names[feature] not in encoded
+                )
+            self.records.append(data[block.begins[i] : block.ends[i]])
 
 
 class LineFormat(Protocol):
     """A text format, detected from the first line."""
 
     has_comments: bool  # whether lines that begin with # are skipped
-    spans_lines: bool  # whether a record with an open quote continues on the next line
 
     @property
-    def n_header_lines(self) -> int:
-        """The number of lines before the first record."""
+    def has_header(self) -> bool:
+        """Whether the first line is not a record."""
 
-    def records(self, lines: Iterator[RawLines]) -> Iterator[RawLines]:
-        """Yield the records in blocks of lines."""
-
-    def scanner(self) -> Scanner:
-        """Return a scanner for the records."""
-
-    def build_context(self, request: Request, where: str, first: bytes) -> Context:
-        """Return the context of the records, given the first one.
+    def find_layout(self, request: Request, where: str, lines: Iterable[bytes]) -> Layout:
+        """Return the layout of the records, given the first lines that are not blank.
 
         Raises
         ------
@@ -63,62 +81,18 @@ class LineFormat(Protocol):
 
         """
 
-    def describe(
-        self, context: Context, cells: Cells, deciding_records: Sequence[tuple[int, Sample]]
-    ) -> tuple[Notice, ...]:
-        """Return notices about the columns, given the records that determined the schema."""
+    def require_features(self, probe: Probe, where: str) -> None:
+        """Check that the first record of a new model has features.
 
+        Raises
+        ------
+        SourceError
+            If it has none.
 
-class TextRows(CellRows):
-    """Text records, scanned into cells."""
+        """
 
-    def __init__(
-        self,
-        lines: RawLines,
-        cells: Cells,
-        ends: NDArray[np.intp] | None,
-        unsliced: TextRows | None = None,
-    ) -> None:
-        self.lines, self.cells, self.ends = lines, cells, ends
-        self._unsliced = unsliced  # the rows of which these are a slice
-
-    def __len__(self) -> int:
-        return len(self.cells)
-
-    def _slice(self, start: int, end: int) -> TextRows:
-        part = slice(start, end)
-        ends = None if self.ends is None else self.ends[part]
-        return TextRows(self.lines[part], self.cells[part], ends, self.unsliced)
-
-    @property
-    def unsliced(self) -> TextRows:
-        return self if self._unsliced is None else self._unsliced
-
-    def make_content_reader(self, i: int) -> ContentReader | None:
-        return None if self.lines.is_overlong else partial(self._content, i)
-
-    def _content(self, i: int) -> str:
-        return (self.lines[i : i + 1].records()[0] or b"").decode(errors="surrogateescape")
-
-
-class TextInterpreter(CellInterpreter):
-    """Interprets text records."""
-
-    def __init__(
-        self, name: str, context: Context, request: Request, text_format: LineFormat
-    ) -> None:
-        super().__init__(name, context, request)
-        self._format = text_format
-
-    def scan(self, rows: TextRows) -> Cells:
-        """Return the cells of rows; the reading thread has already scanned them."""
-        return rows.cells
-
-    def describe(
-        self, context: Context, rows: TextRows, deciding_records: Sequence[tuple[int, Sample]]
-    ) -> tuple[Notice, ...]:
+    def describe(self, probe: Probe) -> tuple[Notice, ...]:
         """Return notices about the columns."""
-        return self._format.describe(context, rows.cells, deciding_records)
 
 
 class LineSource(Source):
@@ -135,31 +109,26 @@ class LineSource(Source):
     ) -> None:
         super().__init__(path)
         self._byte_stream = stream
-        self._lines = self._read_lines()
-        self._n_line_bytes = 0  # the number of bytes in the lines read from a pipe so far
-        self._n_record_bytes = 0  # the number of these bytes in complete records
-        self._ends_within_record = False  # whether the lines of a pipe end within a record
+        self._n_record_bytes = _skip_mark(stream)  # the bytes of a pipe up to its last record
+        self._blocks = read_blocks(stream)
+        self._first_blocks: list[Block] = []
         self._first_pass_end: int | None = None  # the end of the last row of the first pass
         self._hasher: PrefixHasher | None = None  # for the file that the first pass reads
-        self._first_blocks: list[RawLines] = []  # the first lines, blank ones included
-        self._n_first_bytes = 0  # the number of bytes in these blocks
-        self._first_lines: list[bytes | None] = []  # the first lines that are not blank
-        self._must_forget_names = False
-        first = 0  # the index of the first line that is not too long
-        while self._read_first_line(first) is None and first < len(self._first_lines):
-            first += 1
-        self._first_index, data_line = first, first
-        while (
-            self._decode_first_line(data_line).startswith("#")
-            and self._read_first_line(data_line + 1) is not None
-        ):
-            data_line += 1
-        self._choose_format = partial(choose_format, self._decode_first_line(data_line))
-        if self._choose_format(ReadOptions()).has_comments:
-            self._first_index = self._first_lines[:data_line].count(None)
-        else:
-            self._choose_format = partial(choose_format, self._decode_first_line(first))
-        self._format = self._choose_format(ReadOptions())
+        lines = self._iter_first_lines()
+        first = next(lines, b"")
+        data_line = first
+        while data_line.startswith(b"#"):
+            data_line = next(lines, b"")
+        for line in (data_line or first, first):
+            text = line.decode(errors="replace").rstrip("\r\n")
+            self._choose_format = partial(choose_format, text)
+            self._format = self._choose_format(ReadOptions())
+            if self._format.has_comments:
+                break
+        if not data_line and sum(len(block.data) for block in self._first_blocks) > MAX_LINE_BYTES:
+            raise SourceError(
+                f"{self.name}: there is no row in its first {MAX_LINE_BYTES // 2**20} MiB"
+            )
 
     @property
     def can_grow(self) -> bool:
@@ -175,186 +144,200 @@ class LineSource(Source):
             return 0
         return max(0, self._byte_stream.n_bytes - self._n_record_bytes)
 
-    def _read_lines(self) -> Iterator[RawLines]:
-        """Yield the lines of the stream; after an interrupt, stop at the end of a line."""
-        if self._byte_stream.peek(len(_BYTE_ORDER_MARK)) == _BYTE_ORDER_MARK:
-            self._n_record_bytes += len(self._byte_stream.read(len(_BYTE_ORDER_MARK)))
-            self._n_line_bytes = self._n_record_bytes
-        yield from read_lines(self._byte_stream, MAX_BATCH_ROWS)
+    # --- The first records
 
-    def _read_first_line(self, number: int) -> bytes | None:
-        """Return one of the first nonblank lines; None if it does not exist or is too long."""
-        while len(self._first_lines) <= number:
-            if self._n_first_bytes > MAX_LINE_BYTES:
-                raise SourceError(
-                    f"{self.name}: there is no row in its first {MAX_LINE_BYTES // 2**20} MiB"
-                )
-            lines = next(self._lines, None)
-            if lines is None:
-                return None
-            if lines.is_overlong:
-                last = self._first_blocks[-1] if self._first_blocks else None
-                is_continued = last is not None and last.is_overlong and not len(last)
-                lines = lines.without_text(
-                    self._first_blocks.pop().n_dropped_bytes if is_continued else 0
-                )
-            self._first_blocks.append(lines)
-            self._first_lines += lines.without_blank_lines().records()
-            self._n_first_bytes += len(lines.text)
-        return self._first_lines[number]
+    def _iter_first_blocks(self) -> Iterator[Block]:
+        """Yield the first blocks as they arrive, and keep them."""
+        i = 0
+        while True:
+            if i == len(self._first_blocks):
+                block = next(self._blocks, None)
+                if block is None:
+                    return
+                self._first_blocks.append(block)
+            yield self._first_blocks[i]
+            i += 1
 
-    def _decode_first_line(self, number: int) -> str:
-        return (self._read_first_line(number) or b"").decode(errors="replace").rstrip("\r\n")
+    def _iter_first_lines(self) -> Iterator[bytes]:
+        """Yield the lines in the first 16 MiB that are neither blank nor too long."""
+        n_bytes = 0
+        for block in self._iter_first_blocks():
+            yield from (line for line in _split_lines(block) if line not in _BLANK_LINES)
+            n_bytes += len(block.data)
+            if n_bytes > MAX_LINE_BYTES:
+                return
+
+    def _iter_first_records(self) -> Iterator[bytes]:
+        """Yield the first lines after the header; comments are included."""
+        lines = self._iter_first_lines()
+        if self._format.has_header:
+            next(lines, None)
+        return lines
+
+    def find_layout(self, request: Request) -> Layout:
+        self._format = self._choose_format(request.read_options)
+        if next(self._iter_first_records(), None) is None:
+            return Layout(CSV, request.read_options)
+        return self._format.find_layout(request, self.name, self._iter_first_records())
 
     def open(self, request: Request) -> Opening | None:
-        context = self._open_context(request)
-        if context is None:
+        layout = self.find_layout(request)
+        if not self._has_records():
             return None
-        scanner = self._format.scanner()
-        for record in islice(self._iter_first_records(), _MAX_PROBED_RECORDS):
-            sample = interpret_record(context, scanner.scan_records([record]), 0)
-            if isinstance(sample, Sample):
-                # Declared classes may fix the label type before the first label does.
-                label_type = context.schema.label_type
-                schema = replace(sample.schema, label_type=label_type)
-                return build_opening(context, schema, sample)
-            if not context.schema.is_new:
-                break  # further rows matter only for the schema of a new model
-        schema = context.schema
-        if schema.is_new and context.columns is not None:
-            # At this point, any column may turn out to be a feature.
-            schema = replace(schema, features=tuple(context.table_columns.candidates))
-        return build_opening(context, schema, None)
+        probe = self._probe(layout, request, self._iter_first_blocks(), max_rows=1)
+        schema = probe.columns.schema
+        if not probe.records:
+            if schema.is_new and layout.columns:
+                # At this point, any column may turn out to be a feature.
+                schema = replace(schema, features=tuple(layout.candidates))
+        elif request.schema.is_new:
+            self._format.require_features(probe, self.name)
+        # Declared classes may fix the label type before the first label does.
+        schema = replace(schema, label_type=request.schema.label_type)
+        return build_opening(layout, schema, probe.first if probe.records else None)
 
-    def interpreter(self, request: Request) -> TextInterpreter:
-        context = self._open_context(request) or Context(request.read_options)
-        return TextInterpreter(self.name, context, request, self._format)
-
-    def _open_context(self, request: Request) -> Context | None:
-        """Detect the format, and return the context of the records; None if there are no records.
+    def _has_records(self) -> bool:
+        """Return whether the source has records.
 
         Raises
         ------
         SourceError
-            If the source does not fit the model, or all of its lines are too long.
+            If all of its lines are too long.
 
         """
-        self._format = self._choose_format(request.read_options)
-        first = next(self._iter_first_records(), None)
-        if first is None:
-            n_too_long = self._first_lines.count(None)
-            if n_too_long and n_too_long == len(self._first_lines):
-                rows = "its only row is" if n_too_long == 1 else "each of its rows is"
-                raise SourceError(f"{self.name}: {rows} longer than {MAX_LINE_BYTES // 2**20} MiB")
-            return None
-        return self._format.build_context(request, self.name, first)
+        if next(self._iter_first_records(), None) is not None:
+            return True
+        n_too_long = sum(block.is_too_long for block in self._first_blocks)
+        if n_too_long and not any(block.data for block in self._first_blocks):
+            rows = "its only row is" if n_too_long == 1 else "each of its rows is"
+            raise SourceError(f"{self.name}: {rows} {_TOO_LONG}")
+        return False
 
-    def _iter_first_records(self) -> Iterator[bytes]:
-        """Yield the first records as they arrive, except those that are too long."""
-        index = self._first_index + self._format.n_header_lines
-        while True:
-            n_lines = len(self._first_lines)
-            records = [
-                record
-                for lines in self._format.records(iter(self._first_blocks))
-                for record in lines.without_blank_lines().records()
-            ]
-            last = (records[-1] if records else None) or b""
-            is_open = self._format.spans_lines and last.count(b'"') % 2 == 1
-            n_complete = len(records) - is_open
-            yield from (record for record in records[index:n_complete] if record is not None)
-            index = max(index, n_complete)
-            self._read_first_line(n_lines)
-            if len(self._first_lines) == n_lines:
-                # The line may have been read as part of a header with an open quote.
-                if index < n_lines and index >= len(records):
-                    yield self._first_lines[index] or b""
-                yield from (record for record in records[index:] if record is not None)
-                return
+    def describe(self, request: Request, columns: Columns) -> tuple[Notice, ...]:
+        probe = self._probe(columns.layout, request, iter(self._first_blocks), _MAX_DESCRIBED)
+        return self._format.describe(probe) if probe.records else ()
 
-    def rows(self, request: Request) -> Iterator[TextRows]:
-        self._format = self._choose_format(request.read_options)
-        scanner = self._format.scanner()
-        # The interpreter, which may run in another thread, needs the first record.
-        self._read_first_line(self._first_index + self._format.n_header_lines)
-        for lines, ends in self._read_pipe() if self.is_stream else self._read_file(request):
-            if self._must_forget_names:
-                scanner, self._must_forget_names = self._format.scanner(), False
-            yield TextRows(lines, scanner.scan(lines), ends)
+    def _probe(
+        self, layout: Layout, request: Request, blocks: Iterator[Block], max_rows: int
+    ) -> Probe:
+        """Read the first usable rows of blocks as if they were learned; `max_rows` is their number.
 
-    def forget_names(self) -> None:
-        self._must_forget_names = True
+        If it is 1, at most the first 100 rows are read, and only one if the model is not new.
+        """
+        request = replace(request, to_learn=True, keeps_zeros=True, redeliveries=None)
+        columns = Columns(layout, request, infers=True)
+        probe, n_rows = Probe(columns, [], {}), 0
+        max_read = _MAX_PROBED_RECORDS if max_rows == 1 and request.schema.is_new else max_rows
+        rest, needs_header = b"", self._format.has_header
+        for block in chain(blocks, [None]):
+            data, begin = rest + (b"" if block is None else block.data), 0
+            if needs_header and data:
+                begin = _find_header_end(data)
+                needs_header = not begin
+            while begin < len(data):
+                n = 1 if max_rows == 1 else max_rows - n_rows
+                read = columns.read(data, begin, n, is_last=block is None)
+                if read.end == begin:
+                    break
+                begin, n_rows = read.end, n_rows + read.n
+                probe.add_rows(data, read)
+                if n_rows >= max_read or len(probe.records) >= max_rows:
+                    return probe
+            rest = data[begin:]
+        return probe
 
-    def _read_pipe(self) -> Iterator[tuple[RawLines, None]]:
-        """Yield the records of a pipe."""
-        header = self._first_index if self._format.n_header_lines else -1
-        size = 0  # the number of bytes in an incomplete record
-        for lines in self._format.records(self._read_pipe_lines()):
-            if self._byte_stream.is_interrupted and self._ends_within_record:
-                return  # these lines are only the beginning of a record
-            n = len(lines.nonblank)
-            size += lines.size
-            if len(lines) or not lines.is_overlong:  # a line too long to keep arrives in parts
-                self._n_record_bytes, size = self._n_record_bytes + size, 0
-            records = lines.without_blank_lines()
-            if 0 <= header < n:
-                for start, end in _exclude_header(n, header):
-                    yield records[start:end], None
-            else:
-                yield records, None
-            header -= n
+    # --- Rows
 
-    def _read_pipe_lines(self) -> Iterator[RawLines]:
-        """Yield all lines of a pipe, and count their bytes."""
-        for lines in chain(self._first_blocks, self._lines):
-            self._n_line_bytes += lines.size
-            yield lines
-        self._ends_within_record = self._n_line_bytes > self._n_record_bytes
+    def read_batches(self, batches: Batches, request: Request) -> Iterator[Batch]:
+        has_header = self._format.has_header
+        if self.is_stream:
+            blocks = chain(self._first_blocks, self._blocks)
+            yield from self._read(batches, request, blocks, self._n_record_bytes, has_header)
+        else:
+            yield from self._read_file(batches, request, has_header)
 
-    def _read_file(self, request: Request) -> Iterator[tuple[RawLines, NDArray[np.intp]]]:
-        """Yield the records of a file from the requested start onward, each with its end offset."""
+    def _read_file(self, batches: Batches, request: Request, has_header: bool) -> Iterator[Batch]:
+        """Yield the rows of a file from the requested start onward."""
         stream, is_further_pass = open_bytes(self.path), request.epoch > 0
         if stream.descriptor is not None and not is_further_pass:
             self.state = FileState.of(stream.descriptor)
-        if (
-            request.known_fingerprint is not None
-            and not is_further_pass
-            and stream.descriptor is not None
-        ):
-            self._begin_hashing(stream, request.offset)
-        before = request.offset  # the number of bytes before the next lines
-        if request.offset:
+            if request.known_fingerprint is not None:
+                self._begin_hashing(stream, request.offset)
+        offset = request.offset
+        if offset:
             self._skip(stream, request)
-        elif stream.peek(len(_BYTE_ORDER_MARK)) == _BYTE_ORDER_MARK:
-            before = len(stream.read(len(_BYTE_ORDER_MARK)))
-        last_end = self._find_pass_end(request) if is_further_pass else None
-        header = self._first_index if self._format.n_header_lines and not request.offset else -1
-        n_skipped = 0 if request.offset else request.start
-        last_row_end = request.offset
-        for lines in self._format.records(read_lines(stream, MAX_BATCH_ROWS)):
-            n = len(lines.nonblank)
-            # The last line may have a newline that is not in the file.
-            ends = np.minimum(lines.ends[lines.nonblank] - lines.begin + before, stream.n_bytes)
-            n_within_pass = n if last_end is None else _count_lines_within(last_end - before, lines)
-            if last_end is not None:
-                ends = np.minimum(ends, last_end)
-            before += lines.size
-            records = lines.without_blank_lines()
-            for start, end in _exclude_header(n, header):
-                end = min(end, n_within_pass)
-                n_before = min(n_skipped, max(0, end - start))
-                n_skipped -= n_before
-                if start + n_before < end:
-                    rows = slice(start + n_before, end)
-                    yield records[rows], ends[rows]
-                    last_row_end = int(ends[rows][-1])
-            header -= n
-            if last_end is not None and before >= last_end:
-                break
+        else:
+            offset = _skip_mark(stream)
+        blocks, last_end = read_blocks(stream), None
+        if is_further_pass:
+            last_end = self._find_pass_end(request)
+            blocks = _limit_blocks(blocks, last_end - offset, self.name)
+        last_row_end = offset
+        has_header = has_header and not request.offset
+        for batch in self._read(batches, request, blocks, offset, has_header):
+            if batch.ends is not None:
+                last_row_end = int(batch.ends[-1])
+            yield batch
         if not is_further_pass:
             self._first_pass_end = last_row_end
-        if last_end is not None and last_row_end < last_end:
+        elif last_end is not None and last_row_end < last_end:
             raise build_changed_error(self.name)
+
+    def _read(
+        self,
+        batches: Batches,
+        request: Request,
+        blocks: Iterable[Block],
+        offset: int,
+        needs_header: bool,
+    ) -> Iterator[Batch]:
+        """Yield the rows in blocks, the first of which begins at a byte offset of the source."""
+        rest = b""  # the beginning of a record
+        end = offset  # of the blocks read so far; the last line may lack its newline
+        n_skipped = 0 if request.offset else request.start
+        skipping = None
+        if n_skipped:
+            layout = batches.columns.layout
+            skipping = Columns(layout, replace(request, to_learn=False, redeliveries=None))
+        for block in chain(blocks, [None]):
+            if block is None and self._byte_stream.is_interrupted and self.is_stream:
+                break  # the rest is only the beginning of a record
+            is_last = block is None or block.is_too_long
+            data = rest
+            if block is not None and not is_last:
+                data, end = rest + block.data, end + block.size
+            begin = 0
+            if needs_header and data:
+                begin = _find_header_end(data)
+                needs_header = not begin
+            while begin < len(data):
+                if skipping is None:
+                    batches.before_read()
+                columns = batches.columns if skipping is None else skipping
+                max_rows = n_skipped if skipping is not None else batches.max_rows
+                read = columns.read(data, begin, max_rows, is_last)
+                if read.end == begin:
+                    break
+                begin = read.end
+                if self.is_stream:
+                    self._n_record_bytes = min(offset + begin, end)
+                if skipping is not None:
+                    n_skipped -= read.n
+                    skipping = skipping if n_skipped else None
+                elif read.n:
+                    ends = None if self.is_stream else np.minimum(read.ends + offset, end)
+                    yield batches.build(read, ends, partial(_read_content, data, read))
+            offset = min(offset + begin, end)
+            rest = data[begin:]
+            if block is not None and block.is_too_long:
+                offset = end = offset + block.size
+                self._n_record_bytes = offset
+                if skipping is not None:
+                    n_skipped -= 1
+                    skipping = skipping if n_skipped else None
+                else:
+                    reason = f"the line is {_TOO_LONG}"
+                    yield batches.reject_row(reason, None if self.is_stream else offset)
         if n_skipped:
             raise SourceError(f"{self.name}: it has fewer than {request.start:,} rows")
 
@@ -467,20 +450,54 @@ class LineSource(Source):
         return Fingerprint(self.name, stream.n_bytes if size is None else size, hash_bytes(first))
 
 
-def _exclude_header(n: int, header: int) -> list[tuple[int, int]]:
-    """Return the ranges (start, end) of n records, excluding index `header` if it is in range."""
-    return [(0, header), (header + 1, n)] if 0 <= header < n else [(0, n)]
-
-
 def _is_at_line_end(last: bytes, stream: ByteStream) -> bool:
     """Return whether a line ends at a stream's position, given the byte before that position."""
     return last == b"\n" or (bool(last) and not stream.peek(1).strip(b"\r\n"))
 
 
-def _count_lines_within(size: int, lines: RawLines) -> int:
-    """Count the nonblank lines in the first `size` bytes; the last one may lack its newline."""
-    ends = lines.ends[lines.nonblank] - lines.begin
-    n = int(np.searchsorted(ends, size, side="right"))
-    if n < len(ends) and size > 0 and not lines.text[size : ends[n]].tobytes().strip(b"\r\n"):
-        n += 1
-    return n
+def _skip_mark(stream: ByteStream) -> int:
+    """Skip a byte order mark; return its size, which is 0 if there is none."""
+    if stream.peek(len(_BYTE_ORDER_MARK)) != _BYTE_ORDER_MARK:
+        return 0
+    return len(stream.read(len(_BYTE_ORDER_MARK)))
+
+
+def _split_lines(block: Block) -> Iterator[bytes]:
+    """Yield the lines of a block, each with its newline."""
+    start = 0
+    while start < len(block.data):
+        end = block.data.index(b"\n", start) + 1
+        yield block.data[start:end]
+        start = end
+
+
+def _find_header_end(data: bytes) -> int:
+    """Return the end of the first line that is not blank; 0 if there is none."""
+    start = 0
+    while start < len(data):
+        end = data.index(b"\n", start) + 1
+        if data[start:end] not in _BLANK_LINES:
+            return end
+        start = end
+    return 0
+
+
+def _limit_blocks(blocks: Iterable[Block], n_bytes: int, name: str) -> Iterator[Block]:
+    """Yield the blocks of a file up to a number of bytes, where a line must end."""
+    for block in blocks:
+        if n_bytes <= 0:
+            return
+        if block.size <= n_bytes or block.is_too_long:
+            yield block
+        else:
+            data, rest = block.data[:n_bytes], block.data[n_bytes:]
+            if not data.endswith(b"\n") and not rest.startswith(_BLANK_LINES):
+                raise build_changed_error(name)
+            yield Block(data if data.endswith(b"\n") else data + b"\n", n_bytes)
+        n_bytes -= block.size
+
+
+def _read_content(data: bytes, block: Any, i: int) -> Callable[[], str]:
+    """Return a function that returns the text of a record."""
+    record = data[block.begins[i] : block.ends[i]]
+    return lambda: record.decode(errors="surrogateescape")

@@ -13,7 +13,7 @@ import pytest
 
 from stream_perceptron.data.fingerprint import FileState, Fingerprint
 from stream_perceptron.data.opening import open_source
-from stream_perceptron.data.source import Request
+from stream_perceptron.data.request import Request
 from stream_perceptron.data.text.prefix import PrefixHasher
 from stream_perceptron.errors import SourceError
 
@@ -93,7 +93,7 @@ def test_file_replaced_before_it_is_read_is_an_error(tmp_path):
 
     with pytest.raises(SourceError, match="another file has replaced it"):
         next(
-            source.rows(
+            source.batches(
                 Request(known_fingerprint=known_fingerprint, start=1, offset=known_fingerprint.size)
             )
         )

@@ -8,7 +8,7 @@ import pytest
 
 from stream_perceptron import SourceError
 from stream_perceptron.data.opening import open_source
-from stream_perceptron.data.source import Request, read_batches
+from stream_perceptron.data.request import Request
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,9 @@ def test_unreadable_source_is_an_error_of_one_line(data, message, tmp_path):
     path.write_bytes(data)
 
     def read():
-        list(read_batches(open_source(str(path)), Request()))
+        source = open_source(str(path))
+        source.open(Request())
+        list(source.batches(Request()))
 
     with pytest.raises(SourceError, match=message) as error:
         read()

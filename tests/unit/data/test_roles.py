@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from stream_perceptron import LiveModel, SourceError
-from stream_perceptron.data import ReadOptions, Request, open_source, read_batches
+from stream_perceptron.data import ReadOptions, Request, open_source
 
 ROWS = [{"a": 1.5, "colour": "red", "w": 2, "label": "x"}, {"a": 2.5, "colour": "blue", "w": 1,
         "label": "y"}]  # fmt: skip
@@ -35,7 +35,7 @@ def source(request, tmp_path):
 @pytest.mark.parametrize("label", [None, "label", "Label", "-1", "4"])
 def test_columns_have_the_same_roles_in_every_format(label, source):
     read_options = ReadOptions(label=label, weight="w", one_hot=("colour",), keep=("colour", "a"))
-    batches = list(read_batches(open_source(str(source)), Request(read_options)))
+    batches = list(open_source(str(source)).batches(Request(read_options)))
 
     assert [x for batch in batches for x in batch.features.dicts()] == [
         {"a": 1.5, "colour_red": 1.0},

@@ -6,13 +6,12 @@ import numpy as np
 import pytest
 
 from stream_perceptron import DivergedError, SampleError, SGDPerceptron
-from stream_perceptron.data.batch import Batch, InferredKnowledge
+from stream_perceptron.data.batch import Batch
 from stream_perceptron.data.opening import open_source
 from stream_perceptron.data.schema import Schema
-from stream_perceptron.data.source import RawRows
 from stream_perceptron.datasets.mnist import sample_path
 from stream_perceptron.live import Cursor, LiveModel, StepResult, drive
-from stream_perceptron.live.driver import slice_rows
+from stream_perceptron.live.driver import slice_batches
 from stream_perceptron.model.rows import Rows
 
 SOURCES = [open_source(str(sample_path()))]
@@ -24,36 +23,23 @@ def generate_batches(rng, sizes, rejected_indices=()):
     for n in sizes:
         values, labels = rng.normal(size=(n, 1)), rng.integers(0, 2, n).tolist()
 
-        def build_batch(n, values=values, labels=labels, first=first):
-            rejected = {i - first: "it is bad" for i in rejected_indices if first <= i < first + n}
-            rows = np.array([i for i in range(n) if i not in rejected], np.intp)
-            return Batch(
-                "stream", first + 1, n, rows, Rows.from_table(("x",), values[rows]),
-                [labels[i] for i in rows], np.ones(len(rows)), InferredKnowledge(Schema()),
-                rejected, interpret_first=build_batch,
-            )  # fmt: skip
-
-        yield build_batch(n)
+        rejected = {i - first: "it is bad" for i in rejected_indices if first <= i < first + n}
+        rows = np.array([i for i in range(n) if i not in rejected], np.intp)
+        yield Batch(
+            "stream", first + 1, n, rows, Rows.from_table(("x",), values[rows]),
+            [labels[i] for i in rows], np.ones(len(rows)), Schema(), rejected,
+        )  # fmt: skip
         first += n
 
 
-class NumberedRows(RawRows):
-    """Raw rows that are consecutive numbers."""
-
-    def __init__(self, numbers):
-        self.numbers = numbers
-
-    def __len__(self):
-        return len(self.numbers)
-
-    def _slice(self, start, end):
-        return NumberedRows(self.numbers[start:end])
-
-
-def generate_raw_rows(sizes, first=1):
-    """Yield (None, rows) pairs: no interpreter, and numbered rows of these sizes."""
+def generate_numbered_batches(sizes, first=1):
+    """Yield batches of these sizes whose values are the numbers of the rows."""
     for n in sizes:
-        yield None, NumberedRows(range(first, first + n))
+        values = np.arange(first, first + n, dtype=np.float64)[:, np.newaxis]
+        yield Batch(
+            "stream", first, n, np.arange(n), Rows.from_table(("x",), values), [None] * n,
+            np.ones(n), Schema(),
+        )  # fmt: skip
         first += n
 
 
@@ -63,17 +49,10 @@ def test_batches_are_split_where_a_run_yields_or_ends(rng):
         n, n_rows_before = sum(sizes), int(rng.integers(0, 1500))
         limit = int(rng.integers(1, n + n_rows_before)) if rng.random() < 0.7 else None
         every = int(rng.integers(1, 1200)) if rng.random() < 0.7 else None
-        name_lifetime = int(rng.integers(1, 1200)) if rng.random() < 0.3 else None
         cursor, ends = Cursor(row=n_rows_before, read=n_rows_before), []
-        for _, part in slice_rows(
-            generate_raw_rows(sizes, n_rows_before + 1),
-            SOURCES,
-            cursor,
-            limit,
-            every,
-            name_lifetime=name_lifetime,
-        ):
-            assert part.numbers[0] == cursor.read + 1
+        batches = generate_numbered_batches(sizes, n_rows_before + 1)
+        for part in slice_batches(batches, SOURCES, cursor, limit, every):
+            assert part.first_row == part.features.values[0] == cursor.read + 1
             cursor.row, cursor.read = cursor.row + len(part), cursor.read + len(part)
             ends.append(cursor.read)
 
@@ -86,7 +65,6 @@ def test_batches_are_split_where_a_run_yields_or_ends(rng):
         split_points |= {1000 << i for i in range(4)} | set(
             range(0, n_rows_before + n, every or 10**9)
         )
-        split_points |= set(range(0, n_rows_before + n, name_lifetime or 10**9))
         assert ends == sorted(
             mark for mark in split_points | {last} if n_rows_before < mark <= last
         )
@@ -95,9 +73,8 @@ def test_batches_are_split_where_a_run_yields_or_ends(rng):
 def test_first_rows_are_learned_one_by_one():
     for n in (0, 1, 3, 6, 20):
         single_sizes, cursor, part_sizes = [1] * min(n, 13), Cursor(), []
-        for _, part in slice_rows(
-            generate_raw_rows([3, 1, 5, 4]), SOURCES, cursor, n_single_rows=n
-        ):
+        batches = generate_numbered_batches([3, 1, 5, 4])
+        for part in slice_batches(batches, SOURCES, cursor, n_single_rows=n):
             part_sizes.append(len(part))
             cursor.read += len(part)
 

@@ -16,9 +16,9 @@ from stream_perceptron import DivergedError, SampleError, SGDPerceptron, SourceE
 from stream_perceptron.checkpoint.codec import to_json
 from stream_perceptron.data import open_source
 from stream_perceptron.data.arrow.parquet import ParquetSource
+from stream_perceptron.data.request import Request
 from stream_perceptron.data.sampling import RandomDraws
 from stream_perceptron.data.schema import ReadOptions, Schema
-from stream_perceptron.data.source import Request, read_batches
 from stream_perceptron.live.metrics import Progress
 from stream_perceptron.live.model import LiveModel
 
@@ -158,7 +158,7 @@ def test_random_draws_are_reproducible_and_with_replacement(points):
     assert len(np.unique(whole[:2500])) == pytest.approx(2500 * (1 - np.exp(-1)), abs=80)
     table = pq.read_table(points)
     for epoch in (0, 2):
-        batches = read_batches(draws, Request(epoch=epoch))
+        batches = draws.batches(Request(epoch=epoch))
         drawn = [x["a"] for batch in batches for x in batch.features.dicts()]
         rows = draws.draws(2500 * epoch, 2500)
         assert table["a"].to_numpy()[rows].tolist() == drawn

@@ -7,7 +7,6 @@ import json
 import random
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from helpers import (
     capture_state,
@@ -158,19 +157,6 @@ def test_sample_that_would_diverge_stays_pending(tmp_path):
 
     assert (live.progress.samples, list(live.pending.samples)) == (10, ["far"])
     assert np.isfinite(live.model.weights).all()
-
-
-def test_pending_bytes_keep_their_scale_when_they_are_saved(tmp_path):
-    pixels = pa.array([[0, 255], [51, 102]], pa.list_(pa.uint8(), 2))
-    path = write_parquet(tmp_path / "s.parquet", {"id": [1, 2], "pixels": pixels})
-    live = start_model(path)
-    learn_from_cursor(live, path)
-    live.save(tmp_path / "m.npz")
-
-    for pending in (live.pending, LiveModel.load(tmp_path / "m.npz").pending):
-        sample = pending.samples["2"]
-        assert (sample.values.dtype, sample.values.tolist()) == (np.uint8, [51, 102])
-        assert sample.scale == 1 / 255
 
 
 @pytest.mark.parametrize("setting", ["epochs", "stop", "draws"])

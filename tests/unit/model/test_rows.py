@@ -24,7 +24,6 @@ def test_rows_are_sliced_selected_concatenated_and_merged(scale, rng):
         row_dicts = list(rows.dicts())
         indices = rng.integers(0, 20, 7)
         other = Rows.from_rows([("e", "x")], [np.array([1.0, 2.0])])
-        extended_rows = np.flatnonzero(rng.random(20) < 0.5).tolist()
 
         assert row_dicts[3:9] == list(rows[3:9].dicts())
         assert [row_dicts[i] for i in indices.tolist()] == list(rows[indices].dicts())
@@ -32,13 +31,6 @@ def test_rows_are_sliced_selected_concatenated_and_merged(scale, rng):
         assert list(concatenate_rows([rows, other]).dicts()) == [*row_dicts, {"e": 1.0, "x": 2.0}]
         largest = [max(map(abs, x.values()), default=0.0) for x in row_dicts]
         assert max(largest) == rows.max_abs()
-        additions = [rng.choice(["a", "red", "blue"], 2).tolist() for _ in range(20)]
-        additions = [
-            dict.fromkeys(names, 5.0) if i in extended_rows else {}
-            for i, names in enumerate(additions)
-        ]
-        extended = list(rows.merge_features(Rows.from_dicts(additions)).dicts())
-        assert extended == [others | x for others, x in zip(additions, row_dicts, strict=True)]
         assert rows.compute_max_abs_by_name() == {
             a: max(x[a] for x in map(compute_abs_values, row_dicts))
             for a in names

@@ -15,8 +15,8 @@ from PIL import Image
 from stream_perceptron import SampleError, SourceError, stream
 from stream_perceptron.data.arrow.parquet import ParquetSource
 from stream_perceptron.data.opening import open_source
+from stream_perceptron.data.request import Request
 from stream_perceptron.data.schema import ReadOptions
-from stream_perceptron.data.source import Request, read_batches
 from stream_perceptron.live.model import LiveModel
 
 N_DIGITS = 2000
@@ -276,7 +276,7 @@ def test_nested_column_cannot_be_one_hot_encoded(value, tmp_path):
             {"image": [{"bytes": encode_png(np.zeros(784, np.uint8))}, {"bytes": None}]},
             "a picture without bytes",
         ),
-        ({"x": [1.0, 2.0], "w": [1.0, -1.0]}, "weight -1.0 is not a finite number"),
+        ({"x": [1.0, 2.0], "w": [1.0, -1.0]}, "weight 'w' is '-1.0', not a finite number"),
     ],
     ids=[
         "NaN",
@@ -311,7 +311,7 @@ def test_rejected_rows_do_not_shift_the_other_rows(tmp_path):
     for column in (mixed, nested, bytes_array, bytes_array.slice(0)):
         path = write_parquet(tmp_path / "f.parquet", {"v": column, "y": list(range(8))})
         source = ParquetSource(str(path))
-        batches = list(read_batches(source, Request(ReadOptions(scale=1.0))))
+        batches = list(source.batches(Request(ReadOptions(scale=1.0))))
 
         assert [
             list(x.values()) for batch in batches for x in batch.features.dicts()
@@ -346,7 +346,7 @@ def test_second_file_must_have_the_same_type_of_labels(tmp_path):
 def test_notices_list_columns_and_warn_about_row_numbers(tmp_path):
     columns = {"user_id": [7], "a": [1.0], "note": ["x"], "skip": [1], "target": ["u"]}
     source = ParquetSource(str(write_parquet(tmp_path / "f.parquet", columns)))
-    (batch,) = read_batches(source, Request(ReadOptions(ignore=("skip",))))
+    (batch,) = source.batches(Request(ReadOptions(ignore=("skip",))))
 
     assert batch.notices == (
         "2 features: user_id, a",

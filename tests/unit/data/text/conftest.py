@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from stream_perceptron.data import ReadOptions, Request, open_source, read_batches
+from stream_perceptron.data import ReadOptions, Request, open_source
 
 
 @pytest.fixture
@@ -15,7 +15,8 @@ def read_text_source(tmp_path):
         path = tmp_path / "source"
         path.write_bytes(text if isinstance(text, bytes) else text.encode())
         features, labels, rejected = [], [], {}
-        for batch in read_batches(open_source(str(path)), Request(ReadOptions(**read_options))):
+        request = Request(ReadOptions(**read_options), keeps_zeros=True)
+        for batch in open_source(str(path)).batches(request):
             features += list(batch.features.dicts())
             labels += batch.labels
             rejected |= {batch.first_row - 1 + i: reason for i, reason in batch.rejected.items()}

@@ -1,0 +1,114 @@
+"""The layout of a source's records: which columns or keys have which role."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import NamedTuple
+
+from stream_perceptron.data.lazy import lazy_property
+from stream_perceptron.data.records import COMMAS, Dialect
+from stream_perceptron.data.schema import Encoding, ReadOptions
+
+BYTE_SCALE = 1 / 255  # the default factor for 8-bit features
+
+
+class Kind(IntEnum):
+    """The kind of values that a source declares for a column."""
+
+    NUMBER = 1
+    TEXT = 3
+    LIST = 4  # of numbers
+    OBJECT = 5  # any other type
+
+
+class ColumnType(NamedTuple):
+    """The type that a source declares for a column."""
+
+    name: str  # as shown in messages
+    kind: Kind
+    is_8_bit: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """Where the label and the features are in the records of a source, decided when it is opened.
+
+    Attributes
+    ----------
+    form
+        CSV, JSON, LIBSVM or ARROW, as in the compiled reader.
+    read_options
+        How the user wants the source read, with the exact names of columns.
+    label
+        The label column or key; None if it is not known, or if there is none.
+    dialect
+        The delimiter and the decimal mark of CSV.
+    columns
+        The columns of a table.
+    types
+        The types that an Arrow source declares for these columns.
+    has_column_names
+        Whether the columns have names of their own, in a header.
+    unknown_columns
+        The columns of a table that are ignored because the model does not know them.
+    key
+        The JSON key that holds the features, or the Arrow column of lists; empty if there is none.
+    is_list
+        Whether the features are a list.
+    members
+        The names of the members of this list; empty for an Arrow source before its first list.
+
+    """
+
+    form: int
+    read_options: ReadOptions
+    label: str | None = None
+    dialect: Dialect = COMMAS
+    columns: tuple[str, ...] = ()
+    types: Mapping[str, ColumnType] = field(default_factory=dict)
+    has_column_names: bool = False
+    unknown_columns: frozenset[str] = frozenset()
+    key: str = ""
+    is_list: bool = False
+    members: tuple[str, ...] = ()
+
+    @lazy_property
+    def candidates(self) -> list[str]:
+        """The columns of a table without a role, which may be features."""
+        used = {self.label, *self.read_options.roles, *self.unknown_columns}
+        return [name for name in self.columns if name not in used]
+
+    @property
+    def encodings(self) -> list[Encoding]:
+        """The encodings of the columns of a table, in the order of the columns."""
+        free = set(self.columns).difference({self.label, *self.read_options.roles})
+        encodings = [each for each in self.read_options.encodings if each.column in free]
+        return sorted(encodings, key=lambda encoding: self.columns.index(encoding.column))
+
+    @lazy_property
+    def declared_numbers(self) -> dict[str, None]:
+        """The columns of an Arrow source that are features; none if a column of lists is."""
+        if self.is_list:
+            return {}
+        encoded, types = self.read_options.encoded, self.types
+        return {
+            name: None
+            for name in self.candidates
+            if name not in encoded and name in types and types[name].kind is Kind.NUMBER
+        }
+
+    def find_scale(self, column: str) -> float:
+        """Return the factor for the numbers in a column."""
+        if self.read_options.scale is not None:
+            return self.read_options.scale
+        return BYTE_SCALE if column in self.types and self.types[column].is_8_bit else 1.0
+
+    @property
+    def has_bytes(self) -> bool:
+        """Whether all features are declared as 8-bit."""
+        names = [self.key] if self.is_list else [*self.declared_numbers]
+        return bool(names) and all(
+            name in self.types and self.types[name].is_8_bit for name in names
+        )

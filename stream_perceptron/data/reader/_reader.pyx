@@ -1,0 +1,469 @@
+# cython: language_level=3, boundscheck=False, wraparound=False
+"""The compiled reader, which turns blocks of text and Arrow buffers into rows of features."""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.stdint cimport int32_t, intptr_t, uint8_t, uint32_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy, memset
+
+import numpy as np
+
+cdef extern from "formats.h" nogil:
+    int _CSV "CSV", _JSON "JSON", _LIBSVM "LIBSVM"
+    int _NUL "NUL", _NUMBER "NUMBER", _BOOL "BOOL", _TEXT "TEXT", _LIST "LIST", _OBJECT "OBJECT"
+    int _UNKNOWN "UNKNOWN", _ASK "ASK", _IGNORE "IGNORE", _FEATURE "FEATURE"
+    int _VECTOR "VECTOR", _ONE_HOT "ONE_HOT", _WORDS "WORDS", _LABEL "LABEL", _WEIGHT "WEIGHT"
+    int _READ_MEMBERS "READ_MEMBERS", _SKIP_MEMBERS "SKIP_MEMBERS"
+    int _LEARNED "LEARNED", _UNLABELED "UNLABELED"
+    int _REJECTED "REJECTED", _MALFORMED "MALFORMED", _REDELIVERED "REDELIVERED"
+    int _DROPPED "DROPPED", _KEPT "KEPT", _FORGOTTEN "FORGOTTEN"
+    ctypedef struct Entry:
+        uint32_t begin, length, stamp
+        int32_t parent, id
+        uint8_t action, members
+        signed char slot
+    ctypedef struct Table:
+        uint8_t* pool
+        Entry* entries
+        uint32_t* slots
+        ptrdiff_t n
+    ctypedef struct Kept:
+        uint8_t kind
+        const uint8_t* begin "from"
+        const uint8_t* end "to"
+    ctypedef struct Added:
+        int32_t entry, row
+    ctypedef struct CReader "Reader":
+        Table table
+        int32_t root, nulls
+        const uint8_t* limit
+        uint8_t delimiter, decimal
+        int is_last, learns, keeps_unlabeled, keeps_zeros, has_null_numbers, has_aliases
+        int may_lack_features, has_paths
+        int32_t n_columns, n_members, n_slots, n_unknown_members, list, required, open
+        int32_t* runs
+        int32_t* member_ids
+        double scale
+        ptrdiff_t n, n_rows
+        int32_t* feature_ids
+        double* values
+        intptr_t* starts
+        intptr_t* begins
+        intptr_t* ends
+        int32_t* labels
+        int32_t* missing
+        double* weights
+        uint8_t* status
+        Kept* kept
+        const uint8_t* begin
+        const uint8_t* end
+        ptrdiff_t n_entries
+        uint32_t serial
+        int32_t n_features, n_before
+        ptrdiff_t n_added
+        Added* added
+        void* changes
+        uint32_t* feature_stamps
+        int is_new, changes_schema, has_asked, is_rejected, is_empty
+        int (*ask)(CReader*, ptrdiff_t, int, double, const uint8_t*, const uint8_t*) noexcept
+        int (*judge)(CReader*, int) noexcept
+        int (*finish)(CReader*, int) noexcept
+        void* self
+    ptrdiff_t _intern "intern"(Table*, int32_t, const uint8_t*, ptrdiff_t, const uint8_t*)
+    int reserve(CReader*, ptrdiff_t)
+    int resize(void*, size_t)
+    int set_entry(CReader*, ptrdiff_t, int, int32_t, int)
+    int32_t _add_feature "add_feature"(CReader*, ptrdiff_t)
+    int on_cell(CReader*, ptrdiff_t, int, double, const uint8_t*, const uint8_t*)
+    const uint8_t* read_records(CReader*, int, const uint8_t*, const uint8_t*, ptrdiff_t)
+
+cdef extern from "arrow.h" nogil:
+    ctypedef struct ArrowColumn:
+        int32_t entry
+        char type, list
+        const uint8_t* values
+        const uint8_t* validity
+        const uint8_t* member_validity
+        const void* offsets
+        ptrdiff_t offset, member_offset, size
+        double scale
+    ptrdiff_t _read_arrow "read_arrow"(CReader*, const ArrowColumn*, ptrdiff_t, ptrdiff_t, ptrdiff_t,
+                                       const uint8_t*)
+
+CSV, JSON, LIBSVM, ARROW = _CSV, _JSON, _LIBSVM, _LIBSVM + 1
+NUL, NUMBER, BOOL, TEXT, LIST, OBJECT = _NUL, _NUMBER, _BOOL, _TEXT, _LIST, _OBJECT
+UNKNOWN, ASK, IGNORE, FEATURE = _UNKNOWN, _ASK, _IGNORE, _FEATURE
+VECTOR, ONE_HOT, WORDS, LABEL, WEIGHT = _VECTOR, _ONE_HOT, _WORDS, _LABEL, _WEIGHT
+READ_MEMBERS, SKIP_MEMBERS = _READ_MEMBERS, _SKIP_MEMBERS
+LEARNED, UNLABELED, REJECTED = _LEARNED, _UNLABELED, _REJECTED
+MALFORMED, REDELIVERED = _MALFORMED, _REDELIVERED
+DROPPED, KEPT, FORGOTTEN = _DROPPED, _KEPT, _FORGOTTEN
+
+# Reading fewer bytes takes less time than releasing the GIL and waiting for it again.
+cdef enum:
+    MIN_BYTES_WITHOUT_GIL = 4096
+
+
+cdef class Block:
+    """The n records of a block; arrays are made when they are used."""
+
+    # The end of the last record in the data, and the number of known features before this block.
+    cdef readonly Py_ssize_t end, n, n_before
+    cdef readonly dict reasons  # why records are rejected
+    cdef readonly list added_rows  # the row that has added each new feature
+    cdef Py_ssize_t m
+    cdef bytes memory
+
+    cdef _take(self, Py_ssize_t n_doubles, Py_ssize_t n_integers, type, Py_ssize_t n):
+        return np.frombuffer(self.memory, type, n, 8 * n_doubles + 4 * n_integers)
+
+    @property
+    def values(self):
+        return self._take(0, 0, np.float64, self.m)
+
+    @property
+    def weights(self):
+        return self._take(self.m, 0, np.float64, self.n)
+
+    @property
+    def begins(self):
+        """The begin of each record in the data."""
+        return self._take(self.m + self.n, 0, np.intp, self.n)
+
+    @property
+    def ends(self):
+        """The end of each record in the data."""
+        return self._take(self.m + 2 * self.n, 0, np.intp, self.n)
+
+    @property
+    def starts(self):
+        """Record i has the features starts[i] to starts[i + 1] - 1."""
+        return self._take(self.m + 3 * self.n, 0, np.intp, self.n + 1)
+
+    @property
+    def feature_ids(self):
+        return self._take(self.m + 4 * self.n + 1, 0, np.int32, self.m)
+
+    @property
+    def labels(self):
+        """The ID of the label of each record, or -1."""
+        return self._take(self.m + 4 * self.n + 1, self.m, np.int32, self.n)
+
+    @property
+    def missing(self):
+        """The number of nulls in each record."""
+        return self._take(self.m + 4 * self.n + 1, self.m + self.n, np.int32, self.n)
+
+    @property
+    def status(self):
+        """LEARNED, UNLABELED, REJECTED or REDELIVERED."""
+        return self._take(self.m + 4 * self.n + 1, self.m + 2 * self.n, np.uint8, self.n)
+
+
+cdef Block build_block(CReader* c, Py_ssize_t end, dict reasons):
+    cdef Block block = Block.__new__(Block)
+    cdef Py_ssize_t n = c.n_rows, m = c.n, i
+    block.end, block.n, block.m = end, n, m
+    # A record that was postponed may have had a reason, too.
+    block.reasons = {
+        row: reason for row, reason in reasons.items() if row < n and c.status[row] == _REJECTED
+    }
+    block.n_before = c.n_features - c.n_added
+    block.added_rows = [c.added[i].row for i in range(c.n_added)]
+    block.memory = PyBytes_FromStringAndSize(NULL, 12 * m + 41 * n + 8)
+    cdef uint8_t* to = <uint8_t*>PyBytes_AS_STRING(block.memory)
+    cdef void** sources = [c.values, c.weights, c.begins, c.ends, c.starts, c.feature_ids, c.labels,
+                           c.missing, c.status]
+    cdef Py_ssize_t* sizes = [8 * m, 8 * n, 8 * n, 8 * n, 8 * (n + 1), 4 * m, 4 * n, 4 * n, n]
+    for i in range(9):
+        if sizes[i]:
+            memcpy(to, sources[i], sizes[i])
+        to += sizes[i]
+    return block
+
+
+cdef class Reader:
+    """Reads the records of a format; `columns` decides what cells mean (see columns.py).
+
+    The reader assigns the IDs of features, in order of appearance. Their names are in
+    `columns.names`, which is complete whenever a method of `columns` is called.
+    """
+
+    cdef CReader c
+    cdef int format
+    cdef object columns, error
+    cdef dict reasons
+
+    def __cinit__(self, columns, int format, *, bytes delimiter, bytes decimal, double scale,
+                  bint learns, bint keeps_unlabeled, bint keeps_zeros, bint has_null_numbers,
+                  bint may_lack_features):
+        memset(&self.c, 0, sizeof(self.c))
+        self.format, self.columns = format, columns
+        c = &self.c
+        c.delimiter, c.decimal, c.scale = delimiter[0], decimal[0], scale
+        c.learns, c.keeps_unlabeled, c.keeps_zeros = learns, keeps_unlabeled, keeps_zeros
+        c.has_null_numbers, c.may_lack_features = has_null_numbers, may_lack_features
+        c.ask, c.judge, c.finish, c.self = ask, judge, finish, <void*>self
+        c.has_paths = format == _JSON
+        c.open, c.required, c.list = -2, -1, -1
+
+    def __dealloc__(self):
+        for memory in (<size_t>self.c.table.pool, <size_t>self.c.table.entries,
+                       <size_t>self.c.table.slots, <size_t>self.c.feature_ids,
+                       <size_t>self.c.values, <size_t>self.c.starts, <size_t>self.c.begins, <size_t>self.c.ends,
+                       <size_t>self.c.labels, <size_t>self.c.missing, <size_t>self.c.weights,
+                       <size_t>self.c.status, <size_t>self.c.kept, <size_t>self.c.added,
+                       <size_t>self.c.feature_stamps, <size_t>self.c.runs,
+                       <size_t>self.c.member_ids, <size_t>self.c.changes):
+            free(<void*><size_t>memory)
+
+    def begin(self, int nulls, int open, int required, int list, int n_columns, int n_slots,
+              bint is_new):
+        """Set the entries that `columns` has added, before the first record."""
+        c = &self.c
+        c.nulls, c.open, c.required, c.list = nulls, open, required, list
+        c.n_columns, c.n_slots, c.is_new = n_columns, n_slots, is_new
+        c.n_features = len(self.columns.names)
+        if not resize(&c.kept, n_slots * sizeof(Kept) + 1):
+            raise MemoryError
+
+    def set_members(self, ids):
+        """Set the features of the members of a list, -1 for those that are not known yet."""
+        c = &self.c
+        c.n_members = len(ids)
+        if not resize(&c.member_ids, c.n_members * sizeof(int32_t) + 1):
+            raise MemoryError
+        for i, id in enumerate(ids):
+            c.member_ids[i] = id
+        c.n_unknown_members = sum(1 for id in ids if id < 0)
+
+    def intern(self, int parent, bytes spelling):
+        """Return the entry of a spelling, adding it if it is new."""
+        cdef const uint8_t* p = spelling
+        entry = _intern(&self.c.table, parent, p, len(spelling), p + len(spelling))
+        if entry < 0:
+            raise MemoryError
+        return entry
+
+    def get(self, ptrdiff_t entry):
+        """Return the parent, spelling, action and ID of an entry."""
+        cdef Entry* e = &self.c.table.entries[entry]
+        spelling = PyBytes_FromStringAndSize(<char*>self.c.table.pool + e.begin, e.length)
+        return e.parent, spelling, e.action, e.id
+
+    def set(self, ptrdiff_t entry, int action, int id=-1, int members=0):
+        """Set what to do with cells of an entry."""
+        if not set_entry(&self.c, entry, action, id, members):
+            raise MemoryError
+
+    def set_slot(self, ptrdiff_t entry, int slot):
+        """Keep the contents of an entry for `columns.judge`."""
+        self.c.table.entries[entry].slot = slot
+
+    def has_occurred(self, ptrdiff_t entry):
+        """Whether any record has had this entry."""
+        return self.c.table.entries[entry].stamp != 0
+
+    def ignore_occurrence(self, ptrdiff_t entry):
+        """Treat the current record as one without this entry."""
+        self.c.table.entries[entry].stamp = self.c.serial - 1
+
+    def set_aliases(self):
+        """Check from now on that no feature occurs twice, under two names."""
+        self.c.has_aliases = True
+
+    def get_members(self, ptrdiff_t entry):
+        """Return what to do with the members of an object."""
+        return self.c.table.entries[entry].members
+
+    def add_feature(self, str name):
+        """Return the ID of a new feature, whose name `columns` appends to its names."""
+        id = _add_feature(&self.c, -1)
+        if id < 0:
+            raise MemoryError
+        if self.c.open > -2:
+            # A key or column of the same name means the same feature.
+            entry = self.intern(self.c.open, name.encode(errors="surrogatepass"))
+            if self.c.table.entries[entry].action == _UNKNOWN:
+                self.set(entry, _FEATURE, id, self.c.table.entries[entry].members)
+            self.c.has_aliases = True
+        return id
+
+    def add_names(self, int parent, list names, bint is_json):
+        """Add entries for known features under a parent; return the features that have one.
+
+        A feature whose name could be a path or be escaped gets its entry when it occurs.
+        """
+        spelled = set()
+        for id, name in enumerate(names):
+            spelling = (<str>name).encode(errors="surrogatepass")
+            if is_json and any(c in spelling for c in (b".", b"\\", b'"')):
+                continue
+            entry = self.intern(parent, spelling)
+            if self.c.table.entries[entry].action == _UNKNOWN:
+                self.set(entry, _FEATURE, id)
+                spelled.add(id)
+        return spelled
+
+    def count_missing(self):
+        """Count a null of the current record."""
+        self.c.missing[self.c.n_rows] += 1
+        self.c.is_empty &= self.c.may_lack_features
+
+    def note_features(self):
+        """Note that the current record is not empty, even if all of its features are zeros."""
+        self.c.is_empty = 0
+
+    def use_weight(self, double weight):
+        """Set the sample weight of the current record."""
+        self.c.weights[self.c.n_rows] = weight
+
+    def has_label(self):
+        """Whether the current record has a label."""
+        return self.c.labels[self.c.n_rows] >= 0
+
+    def change_schema(self):
+        """Note that the current record changes the schema otherwise than by adding names."""
+        self.c.changes_schema = True
+
+    def use(self, ptrdiff_t entry, int kind, double number, bytes content):
+        """Use a cell whose meaning has been decided."""
+        cdef const uint8_t* p = content
+        cdef const uint8_t* limit = self.c.limit
+        self.c.limit = p + len(content)
+        on_cell(&self.c, entry, kind, number, p, self.c.limit)
+        self.c.limit = limit
+
+    def read(self, bytes data, ptrdiff_t begin=0, ptrdiff_t max_rows=2**62, bint is_last=False):
+        """Read whole records, each of which ends with a newline."""
+        cdef CReader* c = &self.c
+        cdef const uint8_t* p = <const uint8_t*>PyBytes_AS_STRING(data)
+        cdef const uint8_t* stop
+        cdef ptrdiff_t i
+        c.is_last = is_last
+        c.limit = p + PyBytes_GET_SIZE(data)
+        self.reasons, self.error = {}, None
+        if PyBytes_GET_SIZE(data) - begin < MIN_BYTES_WITHOUT_GIL:
+            stop = read_records(c, self.format, p, p + begin, max_rows)
+        else:
+            with nogil:
+                stop = read_records(c, self.format, p, p + begin, max_rows)
+        self.check(stop != NULL)
+        for i in range(c.n_rows):
+            if c.status[i] == _MALFORMED:
+                self.reasons[i] = self.columns.explain(data[c.begins[i] : c.ends[i]])
+                c.status[i] = _REJECTED
+        return build_block(c, stop - p, self.reasons)
+
+    def read_arrow(self, list columns, ptrdiff_t first, ptrdiff_t end, const uint8_t[::1] is_rejected,
+                   dict reasons):
+        """Read rows of columns, given as tuples of the fields of an ArrowColumn.
+
+        The rows marked in `is_rejected` cannot be used, for the given reasons.
+        """
+        cdef ptrdiff_t i, stop, n = len(columns)
+        cdef ArrowColumn* c = <ArrowColumn*>malloc(n * sizeof(ArrowColumn) + 1)
+        cdef double scale = self.c.scale
+        if c == NULL:
+            raise MemoryError
+        self.reasons, self.error = {
+            row - first: reason for row, reason in reasons.items() if first <= row < end
+        }, None
+        try:
+            for i, (entry, type, list_type, values, validity, member_validity, offsets, offset,
+                    member_offset, size, column_scale) in enumerate(columns):
+                c[i] = ArrowColumn(
+                    entry, ord(type), ord(list_type) if list_type else 0,
+                    <const uint8_t*><size_t>values, <const uint8_t*><size_t>validity,
+                    <const uint8_t*><size_t>member_validity, <const void*><size_t>offsets,
+                    offset, member_offset, size, column_scale)
+            with nogil:
+                stop = _read_arrow(&self.c, c, n, first, end, &is_rejected[0])
+        finally:
+            free(c)
+            self.c.scale = scale
+        self.check(stop >= 0)
+        return build_block(&self.c, stop, self.reasons)
+
+    cdef check(self, bint is_read):
+        """Raise the error of a method of `columns`, or complete the names after a block."""
+        if self.error is not None:
+            raise self.error
+        if not is_read:
+            raise MemoryError
+        self.sync()
+
+    cdef sync(self):
+        """Append the names of the features that C has added to `columns.names`."""
+        cdef CReader* c = &self.c
+        cdef Entry* e
+        cdef ptrdiff_t i
+        cdef list names = self.columns.names
+        for i in range(c.n_added - (c.n_features - len(names)), c.n_added):
+            if c.added[i].entry <= -2:
+                names.append(self.columns.member_names[-2 - c.added[i].entry])
+                continue
+            e = &c.table.entries[c.added[i].entry]
+            names.append(PyBytes_FromStringAndSize(<char*>c.table.pool + e.begin, e.length).decode())
+
+
+cdef int ask(CReader* c, ptrdiff_t entry, int kind, double number, const uint8_t* begin,
+             const uint8_t* end) noexcept with gil:
+    """Let `columns` use a cell, or reject the record."""
+    self = <Reader>c.self
+    c.has_asked = True
+    try:
+        self.sync()
+        content = PyBytes_FromStringAndSize(<char*>begin, end - begin)
+        features = self.columns.ask(entry, kind, number, content)
+        if features:
+            if not reserve(c, len(features)):
+                raise MemoryError
+            c.is_empty = 0
+            for id, value in features:
+                c.feature_ids[c.n], c.values[c.n] = id, value
+                c.n += value != 0.0 or c.keeps_zeros
+        return True
+    except ValueError as error:  # SampleError is one, as is UnicodeDecodeError
+        self.reasons.setdefault(c.n_rows, self.columns.describe_error(error))
+        c.is_rejected = True
+        return True
+    except BaseException as error:
+        self.error = error
+    return False
+
+
+cdef int judge(CReader* c, int status) noexcept with gil:
+    """Return the status of a record given its kept cells, or -1 after an error."""
+    cdef ptrdiff_t i
+    cdef Kept kept
+    self = <Reader>c.self
+    contents = []
+    try:
+        for i in range(c.n_slots):
+            kept = c.kept[i]
+            length = kept.end - kept.begin if kept.begin != NULL else 0
+            contents.append((kept.kind, PyBytes_FromStringAndSize(<char*>kept.begin, length)))
+        return self.columns.judge(status, c.n_rows, contents)
+    except ValueError as error:
+        self.reasons.setdefault(c.n_rows, self.columns.describe_error(error))
+        return max(status, <int>_REJECTED)
+    except BaseException as error:
+        self.error = error
+    return -1
+
+
+cdef int finish(CReader* c, int outcome) noexcept with gil:
+    """Let `columns` keep or drop what the current record has added."""
+    self = <Reader>c.self
+    try:
+        if outcome != _DROPPED:
+            self.sync()
+        record = None
+        if c.is_new and c.begin != NULL:
+            record = PyBytes_FromStringAndSize(<char*>c.begin, c.end - c.begin)
+        c.is_new = self.columns.finish(outcome, c.n_before, c.n_entries, c.is_empty, record)
+        return True
+    except BaseException as error:
+        self.error = error
+    return False

@@ -1,0 +1,116 @@
+/* Rows of Arrow record batches, as cells. */
+
+#ifndef ARROW_H
+#define ARROW_H
+
+#include "record.h"
+
+/* A column without nesting, or with lists of numbers. */
+typedef struct {
+    int32_t entry;
+    char type; /* a code of Python's struct module; s: text, S: text with long offsets, O: ask about it */
+    char list; /* l: list, L: list with long offsets, F: list of fixed size, 0: none */
+    const uint8_t *values, *validity, *member_validity; /* bitmaps are NULL if nothing is null */
+    const void *offsets;
+    ptrdiff_t offset, member_offset, size; /* the size of lists */
+    double scale;
+} ArrowColumn;
+
+static inline int is_valid(const uint8_t *bitmap, ptrdiff_t i) {
+    return bitmap == NULL || (bitmap[i >> 3] >> (i & 7) & 1);
+}
+
+/* Return number i, and point at its bytes. */
+static inline double read_arrow_number(const ArrowColumn *c, ptrdiff_t i, const uint8_t **from,
+                                       const uint8_t **to) {
+    static const uint8_t bools[2] = {0, 1};
+#define NUMBER_OF(CODE, TYPE)                                           \
+    case CODE:                                                          \
+        *from = c->values + i * sizeof(TYPE);                           \
+        *to = *from + sizeof(TYPE);                                     \
+        return (double)((const TYPE *)c->values)[i]
+    switch (c->type) {
+        NUMBER_OF('b', int8_t);
+        NUMBER_OF('B', uint8_t);
+        NUMBER_OF('h', int16_t);
+        NUMBER_OF('H', uint16_t);
+        NUMBER_OF('i', int32_t);
+        NUMBER_OF('I', uint32_t);
+        NUMBER_OF('q', int64_t);
+        NUMBER_OF('Q', uint64_t);
+        NUMBER_OF('f', float);
+        NUMBER_OF('d', double);
+    default: *from = bools + is_valid(c->values, i), *to = *from + 1; return **from;
+    }
+}
+
+static inline ptrdiff_t offset_of(const ArrowColumn *c, int is_long, ptrdiff_t i) {
+    return is_long ? ((const int64_t *)c->offsets)[i] : ((const int32_t *)c->offsets)[i];
+}
+
+/* Read the list in row i; return 0 if it cannot be used. */
+static int read_arrow_list(Reader *r, const ArrowColumn *c, ptrdiff_t i) {
+    const int32_t n = r->n_members;
+    const int is_fixed = c->list == 'F';
+    const ptrdiff_t start = is_fixed ? i * c->size : offset_of(c, c->list == 'L', i);
+    const ptrdiff_t end = is_fixed ? start + c->size : offset_of(c, c->list == 'L', i + 1);
+    const uint8_t *from, *to;
+    if (end - start != n || n == 0 || !reserve(r, n)) return 0;
+    const int may_skip = c->type == 'B' && c->member_validity == NULL && !r->keeps_zeros &&
+                         r->n_unknown_members == 0;
+    for (int32_t k = 0; k < n; k++) {
+        const ptrdiff_t j = c->member_offset + start + k;
+        uint64_t pixels = 1;
+        if (may_skip && k + 8 <= n) memcpy(&pixels, c->values + j, 8);
+        if (pixels == 0) {
+            k += 7; /* most pixels of a picture are 0 */
+            continue;
+        }
+        const int is_null = !is_valid(c->member_validity, j);
+        if (!use_member(r, k, is_null, read_arrow_number(c, j, &from, &to))) return 0;
+    }
+    r->is_empty = 0;
+    return 1;
+}
+
+static int read_arrow_cell(Reader *r, const ArrowColumn *c, ptrdiff_t i) {
+    const uint8_t *from = c->values, *to = from;
+    if (!is_valid(c->validity, i)) return on_cell(r, c->entry, NUL, NAN, from, from);
+    r->scale = c->scale;
+    if (c->list && r->table.entries[c->entry].action == VECTOR) {
+        const ptrdiff_t n = r->n;
+        if (read_arrow_list(r, c, i)) return 1;
+        r->n = n;
+        return r->ask(r, c->entry, LIST, (double)(i - c->offset), from, from);
+    }
+    if (c->type == 'O' || c->list) return on_cell(r, c->entry, OBJECT, (double)(i - c->offset), from, from);
+    if ((c->type | 32) == 's') {
+        from += offset_of(c, c->type == 'S', i);
+        r->limit = to = c->values + offset_of(c, c->type == 'S', i + 1);
+        return on_cell(r, c->entry, TEXT, NAN, from, to);
+    }
+    const double x = read_arrow_number(c, i, &from, &to);
+    r->limit = to;
+    return c->type == '?' ? on_cell(r, c->entry, BOOL, x, from, to) : on_number(r, c->entry, x, from, to);
+}
+
+/* Read the rows from `first` on, of which those marked in `is_rejected` cannot be used; return the end
+   of the last row that was read, or -1 after an error. */
+static ptrdiff_t read_arrow(Reader *r, const ArrowColumn *columns, ptrdiff_t n_columns, ptrdiff_t first,
+                            ptrdiff_t end, const uint8_t *is_rejected) {
+    ptrdiff_t i = first;
+    for (r->n = r->n_rows = r->n_added = 0; i < end; i++) {
+        if (!begin_record(r)) return -1;
+        r->is_rejected = is_rejected[i];
+        for (ptrdiff_t c = 0; c < n_columns; c++)
+            if (!read_arrow_cell(r, &columns[c], columns[c].offset + i)) return -1;
+        const int outcome = end_record(r, 1, i, i + 1);
+        if (outcome == FAILED) return -1;
+        if (outcome == POSTPONED) break;
+    }
+    if (!reserve_row(r)) return -1;
+    r->starts[r->n_rows] = r->n;
+    return i;
+}
+
+#endif

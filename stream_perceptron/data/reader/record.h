@@ -1,0 +1,512 @@
+/* Records, which are built from cells one by one: every format calls `on_number` and `on_cell`.
+
+   A record is a transaction. Its names, labels and types stay only if it is accepted and labeled;
+   otherwise, `roll_back` removes them. Functions that return an int return 0 after an error, such as
+   running out of memory. */
+
+#ifndef RECORD_H
+#define RECORD_H
+
+#include <math.h>
+
+#include "table.h"
+
+/* Kinds of cells. */
+enum { NUL, NUMBER, BOOL, TEXT, LIST, OBJECT };
+
+/* What to do with a cell. */
+enum {
+    UNKNOWN, /* ask; a null changes nothing */
+    ASK,     /* ask about every cell */
+    IGNORE,
+    FEATURE, /* a number is the value of feature `id` */
+    VECTOR,  /* a list holds the values of the features in `member_ids` */
+    ONE_HOT, /* the content is an entry of its own, a feature with the value 1 */
+    WORDS,   /* each word of the content is an entry of its own, a feature with the value 1 */
+    LABEL,   /* the content is an entry of its own, whose ID is a label */
+    WEIGHT
+};
+
+/* What to do with the members of an object. */
+enum { ASK_ABOUT_OBJECT, READ_MEMBERS, SKIP_MEMBERS };
+
+/* What has become of a record. A malformed one has no reason yet. */
+enum { LEARNED, UNLABELED, REJECTED, MALFORMED, REDELIVERED };
+
+/* Bytes of a word; a longer one is asked about. */
+enum { MAX_WORD_BYTES = 255 };
+
+/* Entries that unlearned records may add, so that their unknown names and contents are asked about
+   only once. */
+enum { MAX_UNLEARNED_ENTRIES = 1 << 16 };
+
+typedef struct {
+    uint8_t kind;
+    const uint8_t *from, *to;
+} Kept;
+
+/* The entry of a new feature, -1 if Python has named it, or -2 - i for member i of a list; and the
+   row that has added it. */
+typedef struct {
+    int32_t entry, row;
+} Added;
+
+/* An older entry before the current record has changed it. */
+typedef struct {
+    int32_t entry, id;
+    uint8_t action, members;
+} Change;
+
+typedef struct Reader {
+    Table table;
+    int32_t root;           /* the parent of names; the first column of a table */
+    int32_t nulls;          /* the parent of texts that mean a missing value */
+    const uint8_t *limit;   /* the end of the data */
+    uint8_t delimiter, decimal;
+    int is_last;            /* whether the data ends with the block */
+    int learns;             /* whether labeled records add names, labels and types */
+    int keeps_unlabeled;    /* whether unlabeled records add names and types, too */
+    int keeps_zeros, has_null_numbers, has_aliases;
+    int may_lack_features;  /* whether a record may have only a label */
+    int32_t n_columns, n_members, n_slots;
+    int32_t *runs;          /* (n_columns,), how many columns from each on are features; may be NULL */
+    int32_t *member_ids;    /* (n_members,), the feature of each member of a list; -1 for none yet */
+    int32_t n_unknown_members;
+    int32_t list;           /* the entry of a record that is a list itself; -1 if it is rejected */
+    int32_t required;       /* the name that every record must have; -1 for none */
+    int32_t open;           /* the parent whose unknown names of numbers become features; -2 for none */
+    int has_paths;          /* whether a name with a dot may be a path */
+    double scale;
+    /* The rows so far. */
+    ptrdiff_t n, room, n_rows, row_room;
+    int32_t *feature_ids;   /* (room,) */
+    double *values;         /* (room,) */
+    intptr_t *starts;       /* (row_room + 1,), of each row's values */
+    intptr_t *begins, *ends; /* (row_room,), of each record in the data */
+    int32_t *labels, *missing;
+    double *weights;
+    uint8_t *status;
+    /* The current record. */
+    const uint8_t *begin, *end;
+    uint32_t serial;
+    ptrdiff_t last;         /* the entry of the previous name */
+    ptrdiff_t n_entries;    /* known before this record */
+    int32_t n_features;     /* known so far */
+    int32_t n_before;       /* known before this record */
+    ptrdiff_t n_added, added_room; /* features added by the block's records, including this one */
+    Added *added;
+    ptrdiff_t n_changes, change_room;
+    Change *changes;
+    Kept *kept;             /* (n_slots,) */
+    ptrdiff_t n_unlearned;  /* entries that unlearned records have added */
+    int is_new;             /* whether no record has decided the schema yet */
+    int changes_schema;     /* whether this record does, apart from adding names */
+    int has_asked;
+    int is_rejected;        /* whether a cell cannot be used; the rest of the record is still read */
+    int is_empty;           /* whether it has neither a feature nor a null */
+    uint32_t *feature_stamps; /* of the last record with each feature, if `has_aliases` */
+    ptrdiff_t n_stamps;
+    /* Lets Python use a cell, or reject the record. */
+    int (*ask)(struct Reader *, ptrdiff_t entry, int kind, double number, const uint8_t *from,
+               const uint8_t *to);
+    /* Returns the status given the kept cells; called if there are any. */
+    int (*judge)(struct Reader *, int status);
+    /* Keeps or drops what Python has added for this record. */
+    int (*finish)(struct Reader *, int is_kept);
+    void *self;
+} Reader;
+
+/* Make room for m more values. */
+static inline int reserve(Reader *r, ptrdiff_t m) {
+    if (r->n + m <= r->room) return 1;
+    r->room = 2 * (r->n + m) + 256;
+    return resize(&r->feature_ids, r->room * sizeof(int32_t)) &&
+           resize(&r->values, r->room * sizeof(double));
+}
+
+static int reserve_row(Reader *r) {
+    if (r->n_rows < r->row_room) return 1;
+    const ptrdiff_t room = r->row_room = 2 * r->n_rows + 16;
+    return resize(&r->starts, (room + 1) * sizeof(intptr_t)) &&
+           resize(&r->begins, room * sizeof(intptr_t)) && resize(&r->ends, room * sizeof(intptr_t)) &&
+           resize(&r->labels, 4 * room) && resize(&r->missing, 4 * room) &&
+           resize(&r->weights, 8 * room) && resize(&r->status, room);
+}
+
+/* Append the value of a feature, for which there is room; return whether it is finite. */
+static inline int append(Reader *r, int32_t id, double x) {
+    x *= r->scale;
+    r->feature_ids[r->n] = id;
+    r->values[r->n] = x;
+    r->is_empty = 0;
+    const int is_finite = isfinite(x) != 0;
+    r->n += is_finite & ((x != 0.0) | r->keeps_zeros);
+    return is_finite;
+}
+
+/* Note a null: the record has features, unless it may have only a label. */
+static inline void note_null(Reader *r) { r->is_empty &= r->may_lack_features; }
+
+/* Append the value 1, which is not scaled, of a feature. */
+static inline void append_one(Reader *r, int32_t id) {
+    r->feature_ids[r->n] = id;
+    r->values[r->n++] = 1.0;
+    r->is_empty = 0;
+}
+
+/* Set what to do with an entry; an older entry can be restored. */
+static int set_entry(Reader *r, ptrdiff_t entry, int action, int32_t id, int members) {
+    Entry *e = &r->table.entries[entry];
+    if (entry < r->n_entries) {
+        if (r->n_changes == r->change_room) {
+            r->change_room = 2 * r->n_changes + 16;
+            if (!resize(&r->changes, r->change_room * sizeof(Change))) return 0;
+        }
+        r->changes[r->n_changes++] = (Change){(int32_t)entry, e->id, e->action, e->members};
+    }
+    e->action = (uint8_t)action;
+    e->id = id;
+    e->members = (uint8_t)members;
+    free(r->runs);
+    r->runs = NULL;
+    return 1;
+}
+
+/* Add a feature, with an entry as in `Added`; return its ID, or -1 if memory runs out. */
+static int32_t add_feature(Reader *r, ptrdiff_t entry) {
+    if (r->n_added == r->added_room) {
+        r->added_room = 2 * r->n_added + 64;
+        if (!resize(&r->added, r->added_room * sizeof(Added))) return -1;
+    }
+    r->added[r->n_added++] = (Added){(int32_t)entry, (int32_t)r->n_rows};
+    return r->n_features++;
+}
+
+/* Return the feature of member i of a list, adding it if it is new; -1 if memory runs out. */
+static inline int32_t find_member(Reader *r, int32_t i) {
+    if (r->member_ids[i] < 0 && r->learns) {
+        r->member_ids[i] = add_feature(r, -2 - (ptrdiff_t)i);
+        r->n_unknown_members--;
+    }
+    return r->member_ids[i];
+}
+
+/* Use member i of a list; return 0 if it is not finite, or memory runs out. */
+static inline int use_member(Reader *r, int32_t i, int is_null, double number) {
+    r->is_empty = 0;
+    if (is_null) {
+        r->missing[r->n_rows]++;
+        return 1;
+    }
+    const int32_t id = find_member(r, i);
+    return id < 0 ? !r->learns && isfinite(number) : append(r, id, number);
+}
+
+static int is_space(uint8_t byte) { return byte == ' ' || (byte >= '\t' && byte <= '\r'); }
+
+static int is_null_text(const Reader *r, const uint8_t *from, const uint8_t *to) {
+    if (to - from > 1 && *from == '"') from++, to--;
+    while (from < to && is_space(*from)) from++;
+    while (to > from && is_space(to[-1])) to--;
+    const uint64_t head = load_head(from, to - from, r->limit), tail = load_tail(from, to - from);
+    return r->table.slots[find_slot(&r->table, r->nulls, head, tail, from, to - from)] != 0;
+}
+
+/* Return the end of a non-ASCII character in UTF-8; NULL if the character is invalid. */
+static const uint8_t *skip_character(const uint8_t *p, const uint8_t *end) {
+    const uint8_t first = *p;
+    const int n = first >= 0xF0 ? 4 : first >= 0xE0 ? 3 : 2;
+    if (first < 0xC2 || first > 0xF4 || end - p < n) return NULL;
+    for (int i = 1; i < n; i++)
+        if ((p[i] & 0xC0) != 0x80) return NULL;
+    if ((first == 0xE0 && p[1] < 0xA0) || (first == 0xED && p[1] > 0x9F) ||
+        (first == 0xF0 && p[1] < 0x90) || (first == 0xF4 && p[1] > 0x8F))
+        return NULL; /* overlong encodings, surrogates, and code points above U+10FFFF */
+    return p + n;
+}
+
+/* Return whether an entry is a new name of a feature that cannot be spelled otherwise. */
+static int is_open_name(const Reader *r, ptrdiff_t entry) {
+    const Entry *e = &r->table.entries[entry];
+    const uint8_t *name = r->table.pool + e->begin;
+    if (e->action != UNKNOWN || e->parent != r->open) return 0;
+    for (const uint8_t *p = name, *end = name + e->length; p != end;) {
+        if (r->has_paths && (*p == '.' || *p == '\\')) return 0;
+        p = *p < 128 ? p + 1 : skip_character(p, end);
+        if (p == NULL) return 0;
+    }
+    return 1;
+}
+
+/* Make the new name of a number a feature; return whether it is one. */
+static int open_feature(Reader *r, ptrdiff_t entry) {
+    if (!is_open_name(r, entry)) return 0;
+    const int32_t id = add_feature(r, entry);
+    return id >= 0 && set_entry(r, entry, FEATURE, id, r->table.entries[entry].members);
+}
+
+/* Stamp an entry; return whether it has not yet occurred in this record. */
+static inline int stamp(Reader *r, ptrdiff_t entry) {
+    const int is_new = r->table.entries[entry].stamp != r->serial;
+    r->table.entries[entry].stamp = r->serial;
+    return is_new;
+}
+
+/* Find the content of a cell among the entries of its column, or ask about it; return -1 after an
+   error. */
+static ptrdiff_t find_content(Reader *r, ptrdiff_t entry, int kind, double number,
+                              const uint8_t *from, const uint8_t *to) {
+    const ptrdiff_t n = r->table.n, content = intern(&r->table, entry, from, to - from, r->limit);
+    if (content < n) return content;
+    return r->ask(r, content, kind, number, from, to) ? content : -1;
+}
+
+/* Find the features of the words in an ASCII text; ask about other texts. */
+static int read_words(Reader *r, ptrdiff_t column, const uint8_t *from, const uint8_t *to) {
+    const uint8_t *const limit = r->limit;
+    uint8_t word[MAX_WORD_BYTES + 1];
+    for (const uint8_t *p = from; p < to; p++)
+        if (*p >= 128 || *p == '\\') return r->ask(r, column, TEXT, NAN, from, to);
+    for (const uint8_t *p = from; p < to; p++) {
+        ptrdiff_t n = 0;
+        for (; p < to; p++) {
+            const uint8_t letter = *p | 32;
+            const int is_digit = *p >= '0' && *p <= '9';
+            if (!is_digit && !(letter >= 'a' && letter <= 'z')) break;
+            if (n == MAX_WORD_BYTES) return r->ask(r, column, TEXT, NAN, from, to);
+            word[n++] = is_digit ? *p : letter;
+        }
+        if (n == 0) continue;
+        r->limit = word + n;
+        const ptrdiff_t entry = find_content(r, column, TEXT, NAN, word, word + n);
+        r->limit = limit;
+        if (entry < 0 || !reserve(r, 1)) return 0;
+        if (stamp(r, entry) && r->table.entries[entry].action == FEATURE)
+            append_one(r, r->table.entries[entry].id);
+    }
+    r->is_empty = 0;
+    return 1;
+}
+
+static int use_feature(Reader *r, ptrdiff_t entry, int kind, double number, const uint8_t *from,
+                       const uint8_t *to) {
+    const int is_text = kind == TEXT || (kind <= BOOL && r->has_null_numbers);
+    if (kind == NUL || (is_text && is_null_text(r, from, to))) {
+        const Entry *e = &r->table.entries[entry];
+        r->missing[r->n_rows] += e->action == FEATURE;
+        if (e->action == FEATURE || e->parent == r->open) note_null(r);
+        return 1;
+    }
+    if (!r->learns && kind != LIST && is_open_name(r, entry)) {
+        r->is_empty = 0;
+        return 1; /* the model does not know this name */
+    }
+    if (kind == NUMBER || kind == BOOL) {
+        if (!reserve(r, 1)) return 0;
+        const int is_feature = r->table.entries[entry].action == FEATURE || open_feature(r, entry);
+        if (is_feature && append(r, r->table.entries[entry].id, number)) return 1;
+    }
+    return r->ask(r, entry, kind, number, from, to);
+}
+
+static int use_one_hot(Reader *r, ptrdiff_t entry, int kind, double number, const uint8_t *from,
+                       const uint8_t *to) {
+    if (kind == LIST || kind == OBJECT) return r->ask(r, entry, kind, number, from, to);
+    ptrdiff_t content = -1;
+    if (kind != NUL && (content = find_content(r, entry, kind, number, from, to)) < 0) return 0;
+    if (!reserve(r, 1)) return 0;
+    if (content < 0 || r->table.entries[content].action == UNKNOWN) {
+        r->missing[r->n_rows]++;
+        note_null(r);
+        return 1;
+    }
+    r->is_empty = 0;
+    if (r->table.entries[content].action == FEATURE && stamp(r, content)) /* a list may repeat it */
+        append_one(r, r->table.entries[content].id);
+    return 1;
+}
+
+/* Use a cell with a content from `from` to `to`. */
+static int on_cell(Reader *r, ptrdiff_t entry, int kind, double number, const uint8_t *from,
+                   const uint8_t *to) {
+    const Entry *e = &r->table.entries[entry];
+    if (e->slot >= 0) r->kept[e->slot] = (Kept){kind, from, to};
+    if (r->is_rejected) return 1;
+    const int is_number = kind == NUMBER || kind == BOOL;
+    ptrdiff_t content;
+    switch (e->action) {
+    case IGNORE: return 1;
+    case UNKNOWN:
+    case FEATURE: return use_feature(r, entry, kind, number, from, to);
+    case ONE_HOT: return use_one_hot(r, entry, kind, number, from, to);
+    case LABEL:
+        if (kind == NUL) return 1;
+        content = find_content(r, entry, kind, number, from, to);
+        if (content >= 0) r->labels[r->n_rows] = r->table.entries[content].id;
+        return content >= 0;
+    case WORDS:
+        if (kind == NUL || (kind == TEXT && is_null_text(r, from, to))) {
+            r->missing[r->n_rows]++;
+            note_null(r);
+            return 1;
+        }
+        if (kind == TEXT) return read_words(r, entry, from, to);
+        break;
+    case WEIGHT:
+        if (kind == NUL) return 1;
+        if (is_number && number >= 0 && number < INFINITY && !r->has_null_numbers) {
+            r->weights[r->n_rows] = number;
+            return 1;
+        }
+    }
+    return r->ask(r, entry, kind, number, from, to);
+}
+
+/* `on_cell` for a number, where most cells are features. */
+static inline int on_number(Reader *r, ptrdiff_t entry, double number, const uint8_t *from,
+                            const uint8_t *to) {
+    const Entry *e = &r->table.entries[entry];
+    if (e->action == FEATURE && e->slot < 0 && !r->has_null_numbers && r->n < r->room &&
+        append(r, e->id, number))
+        return 1;
+    return on_cell(r, entry, NUMBER, number, from, to);
+}
+
+static int begin_record(Reader *r) {
+    if (!reserve_row(r)) return 0;
+    const ptrdiff_t i = r->n_rows;
+    r->starts[i] = r->n;
+    r->labels[i] = -1;
+    r->missing[i] = 0;
+    r->weights[i] = 1.0;
+    for (ptrdiff_t k = 0; k < r->n_slots; k++) r->kept[k] = (Kept){NUL, NULL, NULL};
+    r->last = r->root;
+    r->n_entries = r->table.n;
+    r->n_before = r->n_features;
+    r->n_changes = 0;
+    r->has_asked = r->is_rejected = 0;
+    r->is_empty = 1;
+    r->changes_schema = r->is_new;
+    r->serial++;
+    return 1;
+}
+
+/* Return the feature that has two different values in this record, under names that mean the same; -1
+   if there is none, or -2 if memory runs out. Repeated values are dropped. */
+static int32_t find_duplicate(Reader *r) {
+    const ptrdiff_t start = r->starts[r->n_rows];
+    ptrdiff_t n = start;
+    for (ptrdiff_t k = start; k < r->n; k++) {
+        const int32_t id = r->feature_ids[k];
+        if (id >= r->n_stamps) {
+            const ptrdiff_t m = 2 * (ptrdiff_t)id + 64;
+            if (!resize(&r->feature_stamps, m * sizeof(uint32_t))) return -2;
+            memset(r->feature_stamps + r->n_stamps, 0, (m - r->n_stamps) * sizeof(uint32_t));
+            r->n_stamps = m;
+        }
+        if (r->feature_stamps[id] == r->serial) {
+            ptrdiff_t first = start;
+            while (r->feature_ids[first] != id) first++;
+            if (r->values[first] != r->values[k]) return id;
+            continue;
+        }
+        r->feature_stamps[id] = r->serial;
+        r->feature_ids[n] = id;
+        r->values[n++] = r->values[k];
+    }
+    r->n = n;
+    return -1;
+}
+
+/* What becomes of what a record has added. */
+enum { DROPPED, KEPT, FORGOTTEN /* kept, but asked about again */ };
+
+/* Take back the features, changes and entries of this record. */
+static int roll_back(Reader *r) {
+    for (; r->n_changes > 0; r->n_changes--) {
+        const Change *c = &r->changes[r->n_changes - 1];
+        Entry *e = &r->table.entries[c->entry];
+        e->action = c->action, e->id = c->id, e->members = c->members;
+        free(r->runs);
+        r->runs = NULL;
+    }
+    for (; r->n_features > r->n_before; r->n_features--) {
+        const int32_t entry = r->added[--r->n_added].entry;
+        if (entry > -2) continue;
+        r->member_ids[-2 - entry] = -1;
+        r->n_unknown_members++;
+    }
+    truncate_table(&r->table, r->n_entries);
+    return !r->has_asked || r->finish(r, DROPPED);
+}
+
+/* Keep the entries of a record that is not learned, unless there are many. */
+static int end_unlearned(Reader *r) {
+    const ptrdiff_t n = r->table.n - r->n_entries;
+    const int has_room = r->n_unlearned + n <= MAX_UNLEARNED_ENTRIES;
+    if (has_room)
+        r->n_unlearned += n;
+    else
+        truncate_table(&r->table, r->n_entries);
+    return !r->has_asked || r->finish(r, has_room ? KEPT : FORGOTTEN);
+}
+
+/* Drop the values of features that an unlabeled record would have added. */
+static void drop_new_features(Reader *r) {
+    ptrdiff_t n = r->starts[r->n_rows];
+    for (ptrdiff_t k = n; k < r->n; k++) {
+        r->feature_ids[n] = r->feature_ids[k];
+        r->values[n] = r->values[k];
+        n += r->feature_ids[k] < r->n_before;
+    }
+    r->n = n;
+}
+
+/* Ask about a record that may have no features, because it could also have texts that are ignored. */
+static int check_features(Reader *r) {
+    if (r->required < 0 || r->is_rejected || (r->is_empty && r->may_lack_features)) return 1;
+    const int is_complete = r->table.entries[r->required].stamp == r->serial && !r->is_empty;
+    return is_complete || r->ask(r, r->root, OBJECT, NAN, r->begin, r->end);
+}
+
+/* What `end_record` returns. */
+enum { FAILED, ENDED, POSTPONED };
+
+/* End a record: keep what it has added, or roll back. A record that changes the schema is postponed
+   unless it is the block's first one. */
+static int end_record(Reader *r, int is_usable, ptrdiff_t begin, ptrdiff_t end) {
+    const ptrdiff_t i = r->n_rows;
+    if (is_usable && !check_features(r)) return FAILED;
+    if (is_usable && r->has_aliases && !r->is_rejected) {
+        const int32_t id = find_duplicate(r);
+        if (id < -1 || (id >= 0 && !r->ask(r, -1, NUMBER, id, r->begin, r->begin))) return FAILED;
+    }
+    const int has_label = r->labels[i] >= 0;
+    int status = !is_usable ? MALFORMED : r->is_rejected ? REJECTED : has_label ? LEARNED : UNLABELED;
+    const int is_learnable = r->learns && (status == LEARNED || (status == UNLABELED && r->keeps_unlabeled));
+    if (is_learnable && r->changes_schema && i > 0) {
+        r->n = r->starts[i];
+        return roll_back(r) ? POSTPONED : FAILED;
+    }
+    if (r->n_slots && (status = r->judge(r, status)) < 0) return FAILED;
+    r->status[i] = (uint8_t)status;
+    if (status >= REJECTED) {
+        r->n = r->starts[i];
+        r->labels[i] = -1;
+        r->missing[i] = 0;
+        if (!roll_back(r)) return FAILED;
+    } else if (is_learnable) {
+        if ((r->has_asked || r->changes_schema) && !r->finish(r, KEPT)) return FAILED;
+    } else if (!r->learns) {
+        if (!end_unlearned(r)) return FAILED;
+    } else {
+        if (r->n_features > r->n_before) drop_new_features(r);
+        if (!roll_back(r)) return FAILED;
+    }
+    r->begins[i] = begin;
+    r->ends[i] = end;
+    r->starts[++r->n_rows] = r->n;
+    return ENDED;
+}
+
+#endif

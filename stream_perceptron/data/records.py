@@ -1,0 +1,139 @@
+"""Records of text, parsed by the standard library, one at a time."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from itertools import chain
+from typing import Any, NamedTuple
+
+from stream_perceptron.data.values import DECIMAL_COMMA, NOT_UTF8
+from stream_perceptron.errors import SampleError
+from stream_perceptron.model.vocabulary import find_duplicates
+
+MAX_LINE_BYTES = 2**24  # a longer line is rejected, and not kept in memory
+
+csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE_BYTES))  # a field may be a whole record
+
+
+class Dialect(NamedTuple):
+    """The delimiter and the decimal mark of CSV data."""
+
+    delimiter: str = ","  # consecutive spaces count as one delimiter
+    decimal: str = "."
+
+    def split(self, line: str, strict: bool = False) -> list[str]:
+        """Split a line, which may contain quotes, into fields; a blank line has none."""
+        is_space = self.delimiter == " "
+        lines = [line.strip(" ") if is_space else line]
+        reader = csv.reader(
+            lines, delimiter=self.delimiter, skipinitialspace=is_space, strict=strict
+        )
+        return next(reader, [])
+
+    def replace_decimal_commas(self, fields: list[str]) -> list[str]:
+        """Return the fields with decimal commas replaced by decimal points."""
+        if self.decimal == ".":
+            return fields
+        return [f.replace(",", ".") if DECIMAL_COMMA.fullmatch(f) else f for f in fields]
+
+
+COMMAS = Dialect()
+
+
+def split_record(record: str, dialect: Dialect) -> list[str]:
+    """Split a record, given without its newline, into fields.
+
+    Raises
+    ------
+    SampleError
+        If quotes or carriage returns are in the wrong places.
+
+    Examples
+    --------
+    >>> split_record('1,"a ""b"", c"', Dialect()), split_record("a  b c ", Dialect(" "))
+    (['1', 'a "b", c'], ['a', 'b', 'c'])
+
+    """
+    try:
+        return dialect.split(record, strict=True)
+    except csv.Error:
+        if record.count('"') % 2:
+            raise SampleError("it has an open quote") from None
+        if "\r" in record:
+            raise SampleError("it has a carriage return before its end") from None
+        raise SampleError("it has a quote in the wrong place") from None
+
+
+def parse_json_record(record: bytes) -> dict[str, object] | list[object]:
+    """Parse a JSON record, which must be an object or a list.
+
+    Raises
+    ------
+    SampleError
+        If the record is anything else.
+
+    """
+    try:
+        text = record.decode()
+        value = json.loads(text, parse_constant=_reject_constant, object_pairs_hook=_build_object)
+        if "\\u" in text:
+            # JSON can escape a lone surrogate, but UTF-8 cannot encode it.
+            json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeError:
+        raise SampleError(NOT_UTF8) from None
+    except RecursionError:
+        raise SampleError("it is nested too deeply") from None
+    except json.JSONDecodeError as error:
+        raise SampleError(f"it is not valid JSON from character {error.pos + 1:,} on") from None
+    except SampleError:
+        raise
+    except ValueError:
+        raise SampleError("it has a number that is too long or not valid in JSON") from None
+    if not isinstance(value, list | dict):
+        raise SampleError(f"it is {text.strip()[:50]}, not an object or a list")
+    return value
+
+
+def _build_object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Return the pairs of a JSON object as a dict; a repeated key raises a SampleError."""
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        duplicates = find_duplicates([name for name, _ in pairs])
+        raise SampleError(f"it has the key {str(duplicates[0])[:50]!r} twice")
+    return value
+
+
+def _reject_constant(name: str) -> None:
+    raise ValueError(name)
+
+
+def iter_paths(value: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the members of an object with their paths, those of nested objects in place of them.
+
+    Examples
+    --------
+    >>> list(iter_paths({"a": {"b": 1}, "c": [2]}))
+    [('a.b', 1), ('c', [2])]
+
+    """
+    for name, member in value.items():
+        if isinstance(member, dict):
+            yield from iter_paths(member, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", member
+
+
+def flatten_list(values: list[Any]) -> list[Any]:
+    """Return the members of a list, flattened as long as all of them are lists.
+
+    Examples
+    --------
+    >>> flatten_list([[1, 2], [3, 4]]), flatten_list([1, [2]])
+    ([1, 2, 3, 4], [1, [2]])
+
+    """
+    while values and all(isinstance(value, list) for value in values):
+        values = list(chain.from_iterable(values))
+    return values
