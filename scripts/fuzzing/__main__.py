@@ -17,7 +17,7 @@ import numpy as np
 
 import stream_perceptron
 
-KINDS = ["checkpoints", "pipelines", "extremes", "commands", "streams"]
+KINDS = ["checkpoints", "pipelines", "extremes", "commands", "records", "streams"]
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "support"))
 
 

@@ -1,0 +1,50 @@
+"""Random records, some of them damaged: the rows do not depend on the sizes of batches."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from random_records import write_records
+
+from stream_perceptron import SourceError
+from stream_perceptron.data import Request, open_source
+
+_FORMS = ("csv", "flat", "features", "list", "libsvm", "arrow", "arrow list")
+_BYTES = [b'"', b",", b"\n", b"\r", b"\\", b"{", b"}", b"[", b"]", b":", b"\xc3", b"\xff", b"e9"]
+
+
+def run_case(rng: np.random.Generator, folder: Path) -> str:
+    """Read a file of records in two ways."""
+    draws = random.Random(int(rng.integers(2**32)))
+    form = draws.choice(_FORMS)
+    path, options = write_records(draws, form, 150, folder)
+    if path.suffix != ".parquet":
+        data = bytearray(path.read_bytes())
+        for _ in range(draws.choice([0, 1, 20])):
+            at = draws.randrange(len(data))
+            data[at : at + draws.randrange(3)] = draws.choice(_BYTES)
+        path.write_bytes(data)
+    request = Request(options, to_learn=draws.random() < 0.7, keeps_zeros=draws.random() < 0.5)
+    if not request.to_learn:
+        request = replace(request, names=("a", "b", "1", "2"))
+    try:
+        open_source(str(path)).open(request)
+        whole = _read_rows(path, request, lambda: 10**6)
+    except SourceError:
+        return f"{form}, rejected"
+    assert _read_rows(path, request, lambda: draws.randrange(1, 9)) == whole
+    return form
+
+
+def _read_rows(path: Path, request: Request, draw_size: Callable[[], int]) -> list[object]:
+    rows: list[object] = []
+    batches = open_source(str(path)).batches(request)
+    for batch in batches:
+        rows += zip(batch.labels, map(repr, batch.features.dicts()), strict=True)
+        rows += [batch.row_number(i) for i in batch.rejected]
+        batches.max_rows = draw_size()
+    return sorted(rows, key=repr)
