@@ -21,7 +21,7 @@ from stream_perceptron.data import ReadOptions, Request, open_source
 
 FOLDER = Path(__file__).parent
 CASES = sorted(
-    path for path in FOLDER.glob("*/*") if path.suffix not in (".expected", ".options", ".pyc")
+    path for path in FOLDER.glob("[a-z]*/*") if path.suffix not in (".expected", ".options")
 )
 TEXT_CASES = [path for path in CASES if path.parent.name in ("csv", "json", "libsvm")]
 
