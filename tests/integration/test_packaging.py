@@ -51,13 +51,13 @@ def test_wheel_contains_only_the_two_packages(distributions):
     with zipfile.ZipFile(distributions[0]) as wheel:
         names = {name for name in wheel.namelist() if ".dist-info/" not in name}
 
-    kernel, text = "stream_perceptron/model/kernel", "stream_perceptron/data/text"
+    kernel, reader = "stream_perceptron/model/kernel", "stream_perceptron/data/reader"
     modules = {f"{kernel}/_compiled", "stream_perceptron/model/_elementary"}
     modules |= {"stream_perceptron/model/_rows"}
-    modules |= {"stream_perceptron/data/_cells", f"{text}/_scanner"}
+    modules |= {f"{reader}/_reader"}
     header_names = ("elementary", "kernel", "learning", "rows", "weight_rows")
     headers = {f"{kernel}/{name}.h" for name in header_names}
-    headers |= {f"{text}/{name}.h" for name in ("names", "number", "scanner")}
+    headers |= {f"{reader}/{name}.h" for name in ("arrow", "formats", "number", "record", "table")}
     sources = {f"{module}.pyx" for module in modules} | headers
     sources.add("stream_perceptron/model/buffers.pxd")
     suffix = sysconfig.get_config_var("EXT_SUFFIX")
