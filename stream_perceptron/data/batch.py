@@ -17,7 +17,7 @@ from stream_perceptron.model.rows import Rows
 
 # Enough rows to amortize the cost of a batch, but few enough to fit in the processor's cache.
 BATCH_ROWS = 1000
-MAX_BATCH_ROWS = 8 * BATCH_ROWS  # for short rows
+MAX_BATCH_ROWS = 2 * BATCH_ROWS  # for short rows
 
 
 _INTEGER = re.compile(r" *-?[0-9]{1,19} *")

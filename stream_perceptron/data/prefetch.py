@@ -11,7 +11,7 @@ from stream_perceptron.data.byte_stream import IdleCallback, Interrupt
 
 T = TypeVar("T")
 
-_N_SLOTS = 2
+_N_SLOTS = 1  # read one item ahead
 _MAX_END_WAIT = 0.5  # seconds to wait for the thread to end
 _CHECK_INTERVAL = 0.1  # seconds between two checks for an interrupt
 
