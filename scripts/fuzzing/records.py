@@ -42,9 +42,10 @@ def run_case(rng: np.random.Generator, folder: Path) -> str:
 
 def _read_rows(path: Path, request: Request, draw_size: Callable[[], int]) -> list[object]:
     rows: list[object] = []
+    rejected: list[object] = []
     batches = open_source(str(path)).batches(request)
     for batch in batches:
         rows += zip(batch.labels, map(repr, batch.features.dicts()), strict=True)
-        rows += [batch.row_number(i) for i in batch.rejected]
+        rejected += [batch.row_number(i) for i in batch.rejected]
         batches.max_rows = draw_size()
-    return sorted(rows, key=repr)
+    return [*rows, *rejected]

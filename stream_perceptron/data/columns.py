@@ -1,8 +1,7 @@
 """What the cells of a source mean: the roles and types of columns, and unusual cells.
 
-The compiled reader handles cells whose meaning is known. It asks `Columns` about the first cell
-under each name, the first occurrence of each label and text, and cells that are not what they
-should be.
+The compiled reader asks `Columns` about the first cell under each name, the first occurrence of
+each label and text, and cells that are not what they should be; it handles all other cells itself.
 """
 
 from __future__ import annotations
@@ -192,7 +191,7 @@ class Columns:
     # --- The first entries
 
     def _begin(self) -> None:
-        """Add the first entries: the columns of a table, or the names that are known."""
+        """Add the first entries: columns of a table, or the names in the options and the model."""
         intern, layout = self.reader.intern, self.layout
         open_parent, required, list_entry = -2, -1, -1
         passthrough = (*self._options.position, *self._options.passthrough)
@@ -233,7 +232,7 @@ class Columns:
         )  # fmt: skip
 
     def _find_column_action(self, name: str) -> tuple[int, int]:
-        """Return the action for a column of a table, and its feature if it is known."""
+        """Return the action for a column of a table, and its feature, or -1 if it has none yet."""
         layout = self.layout
         if name in self._roles:
             return self._roles[name], -1
@@ -250,7 +249,7 @@ class Columns:
         return (UNKNOWN if self.learns else IGNORE), -1
 
     def _begin_names(self, root: int) -> int:
-        """Add the known names, and return the entry of the object or list with the features."""
+        """Add the names in the options and the model; return the entry that holds the features."""
         layout, reader, key = self.layout, self.reader, self.layout.key
         is_json = self._form == JSON
         if is_json and (self.learns or self._label is None):
@@ -594,10 +593,14 @@ class Columns:
             if b"\\u" in content:  # an escaped lone surrogate cannot be encoded
                 json.dumps(value, ensure_ascii=False).encode()
             return value
+        return self._options.convert_decimal_comma(self._decode_field(content), self._is_text)
+
+    def _decode_field(self, content: bytes) -> str:
+        """Return the text of a field, without the quotes of CSV."""
         text = content.decode()
         if self._form == CSV and text.startswith('"'):
-            text = text[1:-1].replace('""', '"')
-        return self._options.convert_decimal_comma(text, self._is_text)
+            return text[1:-1].replace('""', '"')
+        return text
 
     @property
     def _is_text(self) -> bool:
@@ -679,7 +682,7 @@ class Columns:
                 if self._form == ARROW:
                     kept = list(self.kept_rows[self._first_row + row])
                 else:
-                    kept = [self._decode_kept(i, *each) for i, each in enumerate(contents)]
+                    kept = [self._decode_kept(*each) for each in contents]
                 if n:
                     offset = parse_offset(options, kept[:n], self._is_text)
                     if self._redeliveries is not None and self._redeliveries.update(offset):
@@ -690,14 +693,9 @@ class Columns:
             self.passthrough.append(values)
         return status
 
-    def _decode_kept(self, slot: int, kind: int, content: bytes) -> Any:
+    def _decode_kept(self, kind: int, content: bytes) -> Any:
         """Return the content of a cell that is copied, or that holds a part of the offset."""
-        if self._form != CSV:
-            return self.decode(kind, content)
-        text = content.decode()
-        if text.startswith('"'):
-            text = text[1:-1].replace('""', '"')
-        return text
+        return self._decode_field(content) if self._form == CSV else self.decode(kind, content)
 
     def finish(
         self, outcome: int, n_before: int, n_entries: int, is_empty: bool, record: bytes | None
@@ -808,9 +806,9 @@ class Columns:
             numbers.update(layout.declared_numbers)
         new["features"] = tuple(name for name in layout.columns if name in numbers)
         if self._form == CSV:
-            known = {*numbers, *texts, *options.encoded}
+            typed = {*numbers, *texts, *options.encoded}
             untyped = candidates if schema.features is None else schema.untyped
-            new["untyped"] = tuple(name for name in untyped if name not in known)
+            new["untyped"] = tuple(name for name in untyped if name not in typed)
         return replace(schema, **new)
 
     def explain(self, record: bytes) -> str:

@@ -42,7 +42,7 @@ class Layout:
     read_options
         How the user wants the source read, with the exact names of columns.
     label
-        The label column or key; None if it is not known, or if there is none.
+        The label column or key; None if no row has decided it, or if there is none.
     dialect
         The delimiter and the decimal mark of CSV.
     columns

@@ -117,7 +117,7 @@ def read_batches(
                     yield batch
                 columns = batches.columns
                 if request.to_learn:
-                    request = replace(request, names=columns.names, unseen=request.unseen)
+                    request = replace(request, names=columns.names)
                     request = request.after(columns.schema)
                 if not source.interrupt.is_set:
                     source.end_pass(source_request)

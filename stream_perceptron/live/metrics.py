@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,9 +15,6 @@ from stream_perceptron.live.learning_curve import MAX_SUM, LearningCurve
 from stream_perceptron.model.arrays import Array, Arrays
 from stream_perceptron.model.results import TrainResult
 from stream_perceptron.model.rows import Rows
-
-if TYPE_CHECKING:
-    pass
 
 WINDOW = 1000
 MAX_WEIGHTS = 1000  # the number of sample weights whose mean is computed

@@ -107,7 +107,7 @@ cdef enum:
 cdef class Block:
     """The n records of a block; arrays are made when they are used."""
 
-    # The end of the last record in the data, and the number of known features before this block.
+    # The end of the last record in the data, and the number of features before this block.
     cdef readonly Py_ssize_t end, n, n_before
     cdef readonly dict reasons  # why records are rejected
     cdef readonly list added_rows  # the row that has added each new feature
@@ -228,7 +228,7 @@ cdef class Reader:
             raise MemoryError
 
     def set_members(self, ids):
-        """Set the features of the members of a list, -1 for those that are not known yet."""
+        """Set the features of the members of a list, -1 for those that are new."""
         c = &self.c
         c.n_members = len(ids)
         if not resize(&c.member_ids, c.n_members * sizeof(int32_t) + 1):
@@ -290,7 +290,7 @@ cdef class Reader:
         return id
 
     def add_names(self, int parent, list names, bint is_json):
-        """Add entries for known features under a parent; return the features that have one.
+        """Add entries for features under a parent; return the features that have one.
 
         A feature whose name could be a path or be escaped gets its entry when it occurs.
         """

@@ -90,9 +90,9 @@ typedef struct Reader {
     const uint8_t *begin, *end;
     uint32_t serial;
     ptrdiff_t last;         /* the entry of the previous name */
-    ptrdiff_t n_entries;    /* known before this record */
-    int32_t n_features;     /* known so far */
-    int32_t n_before;       /* known before this record */
+    ptrdiff_t n_entries;    /* before this record */
+    int32_t n_features;     /* so far */
+    int32_t n_before;       /* the features before this record */
     ptrdiff_t n_added, added_room; /* features added by the block's records, including this one */
     Added *added;
     ptrdiff_t n_changes, change_room;
@@ -112,7 +112,7 @@ typedef struct Reader {
     /* Returns the status given the kept cells; called if there are any. */
     int (*judge)(struct Reader *, int status);
     /* Keeps or drops what Python has added for this record. */
-    int (*finish)(struct Reader *, int is_kept);
+    int (*finish)(struct Reader *, int outcome);
     void *self;
 } Reader;
 

@@ -59,11 +59,11 @@ class JsonFormat:
             if is_bare_list and schema.columns:
                 continue  # it is rejected
             try:
-                found = _find_roles(layout, request, record)
+                first = _find_roles(layout, request, record)
             except SampleError as error:
                 raise SourceError(f"{where}: {error}") from None
-            if _has_features(found, record):
-                return found
+            if _has_features(first, record):
+                return first
         return layout
 
     def require_features(self, probe: Probe, where: str) -> None:
@@ -82,12 +82,12 @@ class JsonFormat:
             for path, member in iter_paths(records[0])
             if key and path not in used and not path.startswith(f"{key}.")
         }
-        known = set(schema.texts or ()).difference(options.encoded)
+        ignored_texts = set(schema.texts or ()).difference(options.encoded)
         texts: dict[str, list[str]] = {}
         for record in records if not layout.is_list else ():
             for path, member in iter_paths(record):
                 name = path.removeprefix(prefix)
-                if isinstance(member, str) and path.startswith(prefix) and name in known:
+                if isinstance(member, str) and path.startswith(prefix) and name in ignored_texts:
                     texts.setdefault(name, []).append(member)
         names = probe.columns.member_names if layout.is_list else [*map(str, probe.first)]
         summary = ColumnSummary(
