@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from helpers import CASE_FACTOR
 from random_records import COLUMNS, write_records
@@ -39,7 +40,7 @@ def build_request(options, form, seed):
 
 
 def read_rows(path, request, max_rows=10**9, resume_rate=0.0, rng=random):
-    """Return every row, the names and the schema; batches have random sizes up to `max_rows`.
+    """Return every row with its schema, and all names; batches have random sizes up to `max_rows`.
 
     After some batches, reading continues with the schema and the names alone, as in another run.
     """
@@ -50,7 +51,8 @@ def read_rows(path, request, max_rows=10**9, resume_rate=0.0, rng=random):
         missing = [0] * n if batch.missing is None else batch.missing.tolist()
         passthrough = batch.passthrough or [()] * n
         features, weights = batch.features.dicts(), batch.weights.tolist()
-        usable = zip(batch.labels, features, weights, passthrough, missing, strict=True)
+        n_added = np.bincount(batch.features.added_rows, minlength=n).tolist()
+        usable = zip(batch.labels, features, weights, passthrough, missing, n_added, strict=True)
         for i in range(len(batch)):
             if i in batch.rejected:
                 row = batch.rejected[i]
@@ -58,18 +60,18 @@ def read_rows(path, request, max_rows=10**9, resume_rate=0.0, rng=random):
                 row = "redelivered"
             else:
                 row = next(usable)
-            rows.append((batch.row_number(i), batch.offsets[i : i + 1], row))
+            rows.append((batch.row_number(i), batch.offsets[i : i + 1], row, batch.schema))
         batches.max_rows = rng.randint(1, max_rows) if max_rows < N_ROWS else max_rows
         if rng.random() < resume_rate:
             columns = batches.columns
             state = replace(request, schema=columns.schema, names=columns.names)
             if request.redeliveries is not None:
                 seen = Redeliveries(dict(request.redeliveries.offsets))
-                for _, offsets, _ in rows:
+                for _, offsets, *_ in rows:
                     seen.update(*offsets)
                 state = replace(state, redeliveries=seen)
             batches.reopen(state)
-    return rows, batches.columns.names, batches.columns.schema
+    return rows, batches.columns.names
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -88,7 +90,7 @@ def test_records_mean_the_same_in_any_split(form, tmp_path):
             request = build_request(options, form, seed)  # reading updates the offsets
             split = read_rows(path, request, max_rows, resume_rate, rng)
             assert split == whole, (seed, max_rows)
-        n_cases += any(not isinstance(row, str) and row[1] for _, _, row in whole[0])
+        n_cases += any(not isinstance(row, str) and row[1] for _, _, row, _ in whole[0])
     assert n_cases > CASES / 2
 
 
@@ -110,8 +112,8 @@ def test_records_mean_what_the_standard_library_reads(form, tmp_path):
             form if form in ("csv", "libsvm") else "json", options, COLUMNS, layout.key,
             layout.is_list, len(layout.members),
         )  # fmt: skip
-        rows, *_ = read_rows(path, Request(options, keeps_zeros=True))
-        for line, (number, _, row) in zip([x for x in lines if x], rows, strict=True):
+        rows, _ = read_rows(path, Request(options, keeps_zeros=True))
+        for line, (number, _, row, _) in zip([x for x in lines if x], rows, strict=True):
             expected = oracle.read(line)
             context = seed, number, line, options
             if expected is None:

@@ -492,8 +492,6 @@ static int end_record(Reader *r, int is_usable, ptrdiff_t begin, ptrdiff_t end) 
     r->status[i] = (uint8_t)status;
     if (status >= REJECTED) {
         r->n = r->starts[i];
-        r->labels[i] = -1;
-        r->missing[i] = 0;
         if (!roll_back(r)) return FAILED;
     } else if (is_learnable) {
         if ((r->has_asked || r->changes_schema) && !r->finish(r, KEPT)) return FAILED;
