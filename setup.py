@@ -15,8 +15,6 @@ FLAGS = ["-O3", "-ffp-contract=off", "-fno-math-errno", "-g0"]
 KERNEL, READER = "stream_perceptron/model/kernel", "stream_perceptron/data/reader"
 SOURCES = [
     f"{KERNEL}/_compiled.pyx",
-    "stream_perceptron/model/_elementary.pyx",
-    "stream_perceptron/model/_rows.pyx",
     f"{READER}/_reader.pyx",
 ]
 

@@ -84,8 +84,8 @@ class Batches(Iterator[Batch]):
         """Return a batch of one row that cannot be read, which ends at byte `end` of a file."""
         return self._number_rows(
             Batch(
-                self._source.name, self.next_row, 1, np.zeros(0, np.intp), Rows.empty(0), [],
-                np.zeros(0), self.columns.schema, {0: reason},
+                self._source.name, self.next_row, 1, np.zeros(0, np.intp),
+                Rows.from_rows([], []), [], np.zeros(0), self.columns.schema, {0: reason},
                 offsets=(None,) if self.columns.layout.read_options.position else (),
                 ends=None if end is None else np.array([end]),
             )

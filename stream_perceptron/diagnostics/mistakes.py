@@ -15,6 +15,7 @@ from stream_perceptron.errors import SourceError
 from stream_perceptron.live.driver import drive
 from stream_perceptron.live.lineage import ROWS, flatten_entries
 from stream_perceptron.live.ranking import Ranking
+from stream_perceptron.model import kernel
 
 if TYPE_CHECKING:
     from stream_perceptron.data.source import Source
@@ -87,7 +88,7 @@ def find_misleading_features(live: LiveModel, mistake: Mistake) -> Sequence[tupl
     x = np.array([mistake.x[name] for name in known], np.float64)
     scaler = model.network.scaler
     contributions = weight_margin[feature_ids] * (
-        x if scaler is None else scaler.standardize(feature_ids, x)
+        x if scaler is None else kernel.standardize(scaler.get_statistics(feature_ids), x)
     )
     order = np.argsort(-contributions, kind="stable")[:_SHOWN_FEATURES]
     return [(str(known[i]), float(x[i])) for i in order if contributions[i] > 0]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from stream_perceptron.errors import UpdateError
+from stream_perceptron.model import kernel
 from stream_perceptron.model.activations import Activation, get_activation
 from stream_perceptron.model.arrays import Array
 
@@ -95,14 +96,8 @@ class _Sample:
         self.f, self.lr, self.x, self.d = f, lr, x, d
         self.weights, self.bias = weights, bias
         self.net = weights @ x + bias
-        self.y = self._activate(self.net)
-        self.slope = f.derivative(self.net, self.y)
+        self.y, self.slope = kernel.compute_outputs(f, self.net)
         self.delta = (d - self.y) * self.slope
-
-    def _activate(self, net: Array) -> Array:
-        y = np.empty_like(net)
-        self.f.function(net, y)
-        return y
 
     def find_mistake(self, weights: Array, bias: Array) -> str | None:
         """Describe the mistake in new weights and biases; return None if they are correct."""
@@ -157,10 +152,10 @@ class _Sample:
             "the derivative f' is left out: delta = (d - y) * f'(net)",
             self._compute_change(d - y),
         )
-        derivative_of_y = self.f.derivative(y, self._activate(y))
+        _, slope_at_y = kernel.compute_outputs(self.f, y)
         yield (
             f"derivative taken at y, not at net: y is already {f}(net)",
-            self._compute_change((d - y) * derivative_of_y),
+            self._compute_change((d - y) * slope_at_y),
         )
         yield (
             "lr is left out: the step is lr * delta * x",
@@ -175,11 +170,10 @@ class _Sample:
             "only the output of the label learns; all outputs must, even those with a low target",
             self._compute_change(np.where(d == self.f.high, delta, 0.0)),
         )
-        net = self.weights @ x
-        y_without_bias = self._activate(net)
+        y_without_bias, slope_without_bias = kernel.compute_outputs(self.f, self.weights @ x)
         yield (
             "net leaves the bias out: net = weights @ x + bias",
-            self._compute_change((d - y_without_bias) * self.f.derivative(net, y_without_bias)),
+            self._compute_change((d - y_without_bias) * slope_without_bias),
         )
         error = 0.5 * (d - y) @ (d - y)
         yield (

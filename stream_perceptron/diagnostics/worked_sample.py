@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from stream_perceptron.data.batch import Batch
+from stream_perceptron.model import kernel
 from stream_perceptron.model.arrays import Array
 from stream_perceptron.model.results import TrainOptions
 from stream_perceptron.model.rows import Samples
@@ -48,7 +49,7 @@ class WorkedSample:
         net = before.network.compute_nets(batch.features)[0]
         target = before.classes_.index(label)
         activation = before.network.activation
-        y = activation.function(net, np.empty_like(net))
+        y, slopes = kernel.compute_outputs(activation, net)
         d = np.full_like(net, activation.low)
         d[target] = activation.high
         weight = float(batch.weights[0])
@@ -64,7 +65,7 @@ class WorkedSample:
             y=y,
             d=d,
             error=0.5 * float((d - y) @ (d - y)),
-            delta=(d - y) * activation.derivative(net, y),
+            delta=(d - y) * slopes,
             rate=float(lr) * weight,
             updated=after.n_updates > before.n_updates - int(result.updated[0]),
             bias_change=after.biases - before.biases,

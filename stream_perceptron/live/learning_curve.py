@@ -63,7 +63,7 @@ class LearningCurve:
         targets = result.targets[labeled]
         is_right = targets == result.predicted[labeled]
         errors, updated = result.errors[labeled], result.updated[labeled]
-        slopes, spreads = result.get_probes()[labeled].T
+        slopes, spreads = result.probes[labeled].T
         probed = np.flatnonzero(~np.isnan(slopes))
         n = len(targets)
         start = 0

@@ -129,8 +129,8 @@ class Ledger:
             progress.count_weights(batch.weights[:n][result.targets >= 0])
         if batch.missing is not None:
             progress.missing += int(batch.missing[:n].sum())
-        if result.probes is not None:
-            probed = np.flatnonzero(~np.isnan(result.probes[:, 0]))
+        probed = np.flatnonzero(~np.isnan(result.probes[:, 0]))
+        if len(probed):
             progress.update_reaches(batch.features[probed])
 
     def _buffer_result(

@@ -155,7 +155,7 @@ class PendingSamples:
         self.n_evicted += batch.n_evicted
         features = batch.read_features
         starts, weights, numbers = (x.tolist() for x in (features.starts, batch.weights, predicted))
-        name_ids = features.value_name_ids
+        name_ids = features.name_ids
         names: Names = ()
         last_ids: bytes | None = None
         for key, row in batch.added_rows.items():
@@ -185,7 +185,7 @@ class PendingSamples:
         self.ids, self.columns = list(self.samples), list(map(str, rows.names))
         arrays: Arrays = {
             "starts": rows.starts,
-            "places": rows.value_name_ids,
+            "places": rows.name_ids,
             "numbers": np.concatenate([np.empty(0), *(sample.values for sample in samples)]),
             "weights": np.array([sample.weight for sample in samples], np.float64),
             "predicted": np.array([sample.predicted for sample in samples], np.intp),

@@ -1,66 +1,31 @@
-"""The activation functions, their targets and their derivatives."""
+"""The activation functions and their targets."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
-
-from stream_perceptron.model.arrays import Array
-
-# Bit-identical on every machine.
-_functions: Any = import_module("stream_perceptron.model._elementary")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Activation:
-    """An output function y = f(net), with its targets."""
+    """An output function, which the kernel computes, with its targets."""
 
     name: str  # as users specify it
     low: float  # target of the other outputs
     high: float  # target of the output for the sample's label
-    # `function(net, out)` writes f(net) into `out`, elementwise.
-    function: Callable[[Array, Array], Array]
-    # `derivative(net, y)` returns f'(net), given y = f(net).
-    derivative: Callable[[Array, Array], Array]
 
     def __reduce__(self) -> tuple[Callable[[str], Activation], tuple[str]]:
         return get_activation, (self.name,)
 
 
-def sum_rows(numbers: Array) -> NDArray[np.float64]:
-    """Sum each row of an array (n, k) from left to right; return the sums, shape (n,)."""
-    if not numbers.shape[1]:
-        return np.zeros(len(numbers))
-    return np.asarray(np.add.accumulate(numbers, axis=1)[:, -1])
-
-
-def _sigmoid(net: Array, out: Array) -> Array:
-    # For a net input below -709, exp overflows to infinity, and 1 / infinity is 0, as it should be.
-    _functions.exp(np.negative(net, out), out)
-    return np.reciprocal(np.add(out, 1.0, out), out)
-
-
-def _identity(net: Array, out: Array) -> Array:
-    np.copyto(out, net)
-    return out
-
-
-def _arctan_derivative(net: Array, y: Array) -> Array:
-    return np.asarray(1.0 / (1.0 + net * net))
-
-
 ACTIVATIONS = {
     activation.name: activation
     for activation in (
-        Activation("sigmoid", 0.0, 1.0, _sigmoid, lambda net, y: (1.0 - y) * y),
-        Activation("tanh", -1.0, 1.0, _functions.tanh, lambda net, y: 1.0 - y * y),
-        Activation("arctan", -np.pi / 2, np.pi / 2, _functions.arctan, _arctan_derivative),
-        Activation("identity", 0.0, 1.0, _identity, lambda net, y: np.ones_like(net)),
+        Activation("sigmoid", 0.0, 1.0),
+        Activation("tanh", -1.0, 1.0),
+        Activation("arctan", -math.pi / 2, math.pi / 2),
+        Activation("identity", 0.0, 1.0),
     )
 }
 

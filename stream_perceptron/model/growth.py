@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Hashable, Sequence
-from importlib import import_module
 from itertools import count, pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +16,6 @@ from stream_perceptron.model.vocabulary import (
     require_writable_names,
 )
 from stream_perceptron.model.weights import count_weights
-
-_rows: Any = import_module("stream_perceptron.model._rows")
 
 _NEW_LABEL = -2  # marks a new label, which has no index yet
 _NO_ROWS = np.empty(0, np.intp)
@@ -37,8 +33,8 @@ class Growth(NamedTuple):
     >>> rows = Rows.from_rows([("b", "a"), ("c", "a")], [np.ones(2), np.ones(2)])
     >>> samples = Samples(rows, ["left", "right"], np.ones(2))
     >>> growth = Growth.plan(samples, Vocabulary(["left"]), Vocabulary(["z"]))
-    >>> growth.labels, growth.features, growth.shape_after(1), growth.split_rows(2, is_new=False)
-    (['right'], ['b', 'a', 'c'], (1, 3), [(0, 1), (1, 2)])
+    >>> growth.labels, growth.features, growth.shape_after(1)
+    (['right'], ['b', 'a', 'c'], (1, 3))
 
     """
 
@@ -83,69 +79,72 @@ class Growth(NamedTuple):
             shape, targets, feature_ids, list(new_labels), label_rows, new_features, feature_rows
         )
 
-    @property
-    def adds_names(self) -> bool:
-        """Whether the rows add labels or features."""
-        return bool(self.labels or self.features)
-
     def split_rows(self, n: int, is_new: bool) -> list[tuple[int, int]]:
-        """Split the first n rows into parts (start, end), each learned by a kernel in one call.
+        """Split the first n rows into parts (start, end), each learned by the kernel in one call.
 
-        A row with a new label begins a part. If `is_new`, the first labeled row is a part of
-        its own, because the weights of its names are drawn, whereas those of later names are 0.
+        If `is_new`, the first labeled row is a part of its own, because the weights of its names
+        are drawn, whereas those of later names are 0.
         """
-        if n and not (self.labels or is_new):
-            return [(0, n)]
-        bounds = {0, *self.label_rows.tolist()}
-        if is_new and len(labeled := np.flatnonzero(self.targets >= 0)):
+        bounds = {0, n}
+        if is_new and len(labeled := np.flatnonzero(self.targets[:n] >= 0)):
             first = int(labeled[0])
             bounds |= {first, first + 1}
-        return list(pairwise(sorted({bound for bound in bounds if bound < n} | {n})))
+        return list(pairwise(sorted(bounds)))
 
     def find_new_names(self, start: int, end: int) -> tuple[Sequence[Hashable], Sequence[Hashable]]:
         """Return the features and the labels that the rows [start, end) add."""
-        if not self.adds_names:
-            return (), ()
         (k, d), (first_k, first_d), (last_k, last_d) = map(self.shape_after, (0, start, end))
         return self.features[first_d - d : last_d - d], self.labels[first_k - k : last_k - k]
 
     def shape_after(self, end: int) -> tuple[int, int]:
         """Return the numbers of labels and features after the first `end` rows."""
-        if not self.adds_names:
-            return self.shape
         k, d = self.shape
+        if not (self.labels or self.features):
+            return k, d
         return (
             k + int(np.searchsorted(self.label_rows, end)),
             d + int(np.searchsorted(self.feature_rows, end)),
         )
 
-    def count_known_features(self, start: int, end: int) -> NDArray[np.intp] | None:
-        """Return the number of features known before each of the rows [start, end), and after them.
+    def count_labels(self, start: int, end: int) -> NDArray[np.intp] | None:
+        """Return the number of labels known before each of the rows [start, end), and after them.
 
-        Return None if these rows add no features.
+        Return None if these rows add no labels.
         """
-        if self.shape_after(start)[1] == self.shape_after(end)[1]:
-            return None
-        counts = self.shape[1] + np.searchsorted(self.feature_rows, np.arange(start, end + 1))
-        return counts.astype(np.intp)
+        return _count_names(self.shape[0], self.label_rows, start, end)
+
+    def count_features(self, start: int, end: int) -> NDArray[np.intp] | None:
+        """Return the same for features."""
+        return _count_names(self.shape[1], self.feature_rows, start, end)
 
     def count_fitting_rows(self, max_weights: int) -> int:
         """Count the rows before the first row that would make the model too large."""
         n = len(self.targets)
-        if not self.adds_names or count_weights(*self.shape_after(n)) <= max_weights:
+        if count_weights(*self.shape_after(n)) <= max_weights:
             return n
         rows = sorted({*self.label_rows.tolist(), *self.feature_rows.tolist()})
-        sizes = (count_weights(*self.shape_after(row + 1)) for row in rows)
-        return int(rows[bisect_right(list(sizes), max_weights)])
+        is_too_large = [count_weights(*self.shape_after(row + 1)) > max_weights for row in rows]
+        return int(rows[is_too_large.index(True)])
+
+
+def _count_names(
+    n_known: int, rows: NDArray[np.intp], start: int, end: int
+) -> NDArray[np.intp] | None:
+    """Return the number of names known before each row and after the last, given who adds them."""
+    if not len(rows):
+        return None
+    counts = n_known + np.searchsorted(rows, np.arange(start, end + 1))
+    return None if counts[0] == counts[-1] else counts.astype(np.intp)
 
 
 def _number_labels(
     labels: Sequence[Hashable], vocabulary: Vocabulary
 ) -> tuple[NDArray[np.intp], dict[Hashable, int]]:
-    """Return the index of each label, and the first row of each new label."""
-    targets, n_new = _find_label_ids(labels, vocabulary.ids_by_name)
-    if not n_new:
-        return targets, {}
+    """Return the index of each label, -1 if it is missing, and the first row of each new label."""
+    find = vocabulary.ids_by_name.get
+    targets = np.array(
+        [-1 if label is None else find(label, _NEW_LABEL) for label in labels], np.intp
+    )
     new_rows = np.flatnonzero(targets == _NEW_LABEL).tolist()
     first_rows: dict[Hashable, int] = {}
     for row in new_rows:
@@ -153,11 +152,3 @@ def _number_labels(
     ids_by_name = dict(zip(first_rows, count(len(vocabulary)), strict=False))
     targets[new_rows] = [ids_by_name[labels[row]] for row in new_rows]
     return targets, first_rows
-
-
-def _find_label_ids(
-    labels: Sequence[Hashable], ids_by_name: dict[Hashable, int]
-) -> tuple[NDArray[np.intp], int]:
-    """Return the index of each label, -1 if it is missing, and the number of new labels."""
-    ids: tuple[NDArray[np.intp], int] = _rows.find_label_ids(labels, ids_by_name, _NEW_LABEL)
-    return ids

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from stream_perceptron.errors import DivergedError, ModelSizeError, SampleError
 from stream_perceptron.model import kernel
-from stream_perceptron.model.activations import Activation, sum_rows
+from stream_perceptron.model.activations import Activation
 from stream_perceptron.model.arrays import Array
 from stream_perceptron.model.class_weights import ClassWeights
 from stream_perceptron.model.growth import Growth
@@ -28,8 +28,6 @@ from stream_perceptron.model.weights import WeightStore
 if TYPE_CHECKING:
     from river.optim.base import Scheduler
 
-
-_RECORDING_INTERVAL = 32  # slope and spread are recorded for one labeled sample in 32
 
 Method = TypeVar("Method", bound=Callable[..., object])
 
@@ -70,37 +68,6 @@ class Snapshot(NamedTuple):
     last_error: float
     scaler: Scaler | None = None
     class_counts: NDArray[np.int64] | None = None  # shape (k,); None unless classes are balanced
-
-
-class _Task(NamedTuple):
-    """Samples to train on, and the result so far."""
-
-    samples: Samples
-    growth: Growth
-    rule: Rule
-    lr: float | Scheduler
-    options: TrainOptions
-    result: TrainResult
-
-    def record_scores(self, start: int, nets: Array) -> None:
-        """Record the score of each label for the rows from `start` on, if requested."""
-        if self.result.all_scores is not None:
-            scores = kernel.compute_scores(self.rule.activation, nets)
-            self.result.all_scores[start : start + len(nets), : nets.shape[1]] = scores
-
-    def predict_again(self, row: int, nets: Array) -> None:
-        """Predict a row again, from the net inputs of the labels known before it, shape (k,)."""
-        result = self.result
-        result.predicted[row], result.scores[row] = -1, math.nan
-        if len(nets):
-            result.predicted[row] = nets.argmax()
-            if self.with_scores:
-                result.scores[row] = kernel.compute_scores(self.rule.activation, nets[None]).max()
-
-    @property
-    def with_scores(self) -> bool:
-        """Whether the score of each prediction is requested."""
-        return self.options.with_scores or self.options.with_all_scores
 
 
 class Network:
@@ -255,21 +222,18 @@ class Network:
 
     def compute_nets(self, rows: Rows) -> Array:
         """Compute the net inputs (n, k) of samples, bit-identical to those in training."""
+        n = len(rows)
         with self._lock:
             self._remove_names_without_weights()
-            nets, n_done = self._compute_nets(rows, self.features.find_ids(rows.names))
-        if n_done < len(rows):
-            where = f" of row {n_done}" if len(rows) > 1 else ""
+            feature_ids = self.features.find_ids(rows.names)
+            part = Part(rows, feature_ids, np.full(n, -1, np.intp), np.ones(n), np.zeros(n))
+            nets = np.empty((n, self.store.shape[0]))
+            results = Results(self.counters, np.empty(n), np.zeros(n, bool), nets)
+            n_done = self._run_kernel(Rule(self.activation, 0.0), part, results)
+        if n_done < n:
+            where = f" of row {n_done}" if n > 1 else ""
             raise SampleError(f"the net input{where} is not finite: scale the features")
         return nets
-
-    def _compute_nets(self, rows: Rows, feature_ids: NDArray[np.int32]) -> tuple[Array, int]:
-        """Compute net inputs (n, k); count the rows before the first non-finite net input."""
-        n = len(rows)
-        part = Part(rows, feature_ids, np.full(n, -1, np.intp), np.ones(n), np.zeros(n))
-        nets = np.empty((n, self.store.shape[0]))
-        results = Results(nets, np.empty(n), np.zeros(n, bool), self.counters)
-        return nets, self._learn(Rule(self.activation, 0.0), part, results)
 
     @_synchronized
     def train(
@@ -283,22 +247,17 @@ class Network:
         if options.with_all_scores:
             n_labels, _ = growth.shape_after(n_fitting)
             result.all_scores = np.full((len(result), n_labels), math.nan)
-        task = _Task(
-            samples, growth, Rule(self.activation, epsilon, options.stop), lr, options, result
-        )
-        parts = growth.split_rows(n_fitting, is_new=self.n_seen == 0)[::-1]
+        rule = Rule(self.activation, epsilon, options.stop)
         n_done = 0
-        while parts:
-            start, end = parts.pop()
+        for start, end in growth.split_rows(n_fitting, is_new=self.n_seen == 0):
             n_before = self.n_seen
             try:
-                n_done = start + self._train_part(task, start, end)
+                n_done = start + self._train_part(
+                    samples, growth, start, end, rule, lr, options, result
+                )
             except MemoryError as error:
                 if self.n_seen > n_before:
                     raise  # some rows were learned, but their results are lost
-                if end - start > 1:
-                    parts += [(row, row + 1) for row in reversed(range(start, end))]
-                    continue
                 result.memory_error = error
                 break
             result.stopped = bool(
@@ -320,44 +279,38 @@ class Network:
             self.features.cache_ids(samples.rows.names, growth.feature_ids)
         return result
 
-    def _train_part(self, task: _Task, start: int, end: int) -> int:
-        """Predict and learn the rows of a part; return the number of rows processed."""
-        growth, k, n_before = task.growth, len(self.store.biases), self.n_seen
-        first_nets = None
-        if n_before == 0 and growth.targets[start] >= 0:
-            # Predict from the biases alone, because the row's weights have not been drawn yet.
-            first_row = task.samples.rows[start : start + 1]
-            first_nets, _ = self._compute_nets(first_row, growth.feature_ids)
-        targets = growth.targets[start:end]
-        # A schedule is not asked for rates if all rows are only predicted.
-        has_rates = isinstance(task.lr, (int, float)) or (targets >= 0).any()
-        rates = _compute_rates(task.lr if has_rates else 0.0, self.n_updates, end - start)
-        weights = task.samples.weights[start:end]
-        if growth.adds_names or self.class_weights is not None:
-            nets = self._grow_and_learn_rows(task, start, end, weights, rates)
-        else:
-            nets = self._learn_rows(task, start, end, weights, rates)
-        n_done, n_labels = len(nets), nets.shape[1]
-        self._record_probes(task.result, start, nets, n_before, self.n_seen - n_before)
-        if n_done and (first_nets is not None or k < n_labels):
-            # A new label is not predicted for the row that adds it.
-            first_nets = nets[:1, :k] if first_nets is None else first_nets
-            task.predict_again(start, first_nets[0])
-            task.record_scores(start, first_nets)
-            start, nets = start + 1, nets[1:]
-        task.record_scores(start, nets)
-        return n_done
-
-    def _grow_and_learn_rows(
-        self, task: _Task, start: int, end: int, weights: Array, rates: Array
-    ) -> Array:
-        """Add new names, then predict and learn rows, and return their net inputs (n, k).
+    def _train_part(
+        self,
+        samples: Samples,
+        growth: Growth,
+        start: int,
+        end: int,
+        rule: Rule,
+        lr: float | Scheduler,
+        options: TrainOptions,
+        result: TrainResult,
+    ) -> int:
+        """Predict and learn the rows [start, end); return the number of rows processed.
 
         Names that were added for rows that were not learned are removed. Class weights, if there
         are any, multiply the sample weights.
         """
-        growth, targets = task.growth, task.growth.targets[start:end]
-        n_before, n_rows, n_labeled = self.n_seen, end - start, np.count_nonzero(targets >= 0)
+        rows, result = samples.rows[start:end], result[start:end]
+        targets, weights = result.targets, samples.weights[start:end]
+        # A schedule is not asked for rates if all rows are only predicted.
+        n_before, n_labeled = self.n_seen, np.count_nonzero(targets >= 0)
+        rates = _compute_rates(lr if n_labeled else 0.0, self.n_updates, end - start)
+        results = Results(
+            self.counters, result.errors, result.updated, None, result.predicted,
+            result.scores if options.with_scores or options.with_all_scores else None,
+            result.all_scores, result.probes,
+        )  # fmt: skip
+        if n_before == 0 and n_labeled:
+            # The first row is predicted before its weights are drawn, by the biases alone.
+            part = Part(rows, growth.feature_ids, np.full(1, -1, np.intp), weights, rates)
+            self._run_kernel(rule, part, results)
+            results = results._replace(predicted=None, scores=None, all_scores=None)
+        n_rows = end - start
         try:
             features, labels = growth.find_new_names(start, end)
             self._warn_of_similar_labels(labels)
@@ -367,7 +320,11 @@ class Network:
                     weights = weights * self.class_weights.compute_factors(
                         targets, self.labels.names
                     )
-            return self._learn_rows(task, start, end, weights, rates)
+            part = Part(
+                rows, growth.feature_ids, targets, weights, rates,
+                growth.count_features(start, end), growth.count_labels(start, end),
+            )  # fmt: skip
+            return self._run_kernel(rule, part, results)
         finally:
             n_learned = self.n_seen - n_before
             if n_learned < n_labeled:
@@ -376,20 +333,8 @@ class Network:
             if self.class_weights is not None:
                 self.class_weights.count_samples(targets[:n_rows])
 
-    def _learn_rows(self, task: _Task, start: int, end: int, weights: Array, rates: Array) -> Array:
-        """Predict and learn rows whose names are known; return their net inputs (n, k)."""
-        rows, result = task.samples.rows, task.result
-        if end - start < len(result):
-            rows, result = rows[start:end], result[start:end]
-        nets = np.empty((end - start, len(self.store.biases)))
-        results = Results(
-            nets, result.errors, result.updated, self.counters, result.predicted,
-            result.scores if task.with_scores else None,
-        )  # fmt: skip
-        n_known = task.growth.count_known_features(start, end) if task.growth.features else None
-        part = Part(rows, task.growth.feature_ids, result.targets, weights, rates, n_known)
-        n_done = self._learn(task.rule, part, results)
-        return nets if n_done == end - start else nets[:n_done]
+    def _run_kernel(self, rule: Rule, part: Part, results: Results) -> int:
+        return kernel.learn(self.store.current, rule, self.scaler, part, results)
 
     @_synchronized
     def add_names(self, features: Sequence[Hashable], labels: Sequence[Hashable]) -> None:
@@ -435,34 +380,8 @@ class Network:
                 warnings.warn(
                     f"label {label!r} ({type(label).__name__}) is spelled like {similar[0]!r} "
                     f"({type(similar[0]).__name__}): convert all labels to one type",
-                    stacklevel=9,  # the caller of learn_one
+                    stacklevel=8,  # the caller of learn_one
                 )
-
-    def _learn(self, rule: Rule, part: Part, results: Results) -> int:
-        return kernel.learn(self.store.current, rule, self.scaler, part, results)
-
-    def _record_probes(
-        self, result: TrainResult, start: int, nets: Array, n_before: int, n_learned: int
-    ) -> None:
-        """Record the slope and spread of every 32nd labeled sample, whatever the batch size.
-
-        `nets` are the net inputs of the rows from `start` on, n_learned of which are labeled;
-        `n_before` is the number of labeled samples before these rows.
-        """
-        if -n_before % _RECORDING_INTERVAL >= n_learned:
-            return
-        result.probes = probes = result.get_probes()
-        labeled = np.arange(len(nets))
-        if n_learned < len(nets):
-            labeled = np.flatnonzero(~np.isnan(result.errors[start : start + len(nets)]))
-        rows = labeled[-n_before % _RECORDING_INTERVAL :: _RECORDING_INTERVAL]
-        recorded = nets[rows]
-        y = np.empty_like(recorded)
-        with np.errstate(all="ignore"):
-            self.activation.function(recorded, y)
-            slopes = self.activation.derivative(recorded, y)
-            probes[start + rows, 0] = sum_rows(slopes) / slopes.shape[1]
-        probes[start + rows, 1] = np.ptp(y, axis=1)
 
 
 def _compute_rates(lr: float | Scheduler, n_updates: int, n: int) -> NDArray[np.float64]:

@@ -48,9 +48,8 @@ class TrainResult:
     updated: NDArray[np.bool_]  # whether the weights were changed
     scores: NDArray[np.float64]  # of the predicted labels; NaN if not requested
     # The slope of each sample, which is the mean of f' over the outputs, and its spread, the
-    # largest output minus the smallest; NaN if not recorded; shape (n, 2). None if they were not
-    # recorded for any sample.
-    probes: NDArray[np.float64] | None = None
+    # largest output minus the smallest; NaN except for one labeled sample in 32; shape (n, 2).
+    probes: NDArray[np.float64]
     # The score of each label, shape (n, k), NaN for labels that were unknown; None if not
     # requested.
     all_scores: NDArray[np.float64] | None = None
@@ -66,42 +65,30 @@ class TrainResult:
         """Return a result for samples with these targets, filled with -1, NaN and False."""
         # `np.full` is several times slower, which matters for a single sample.
         n = len(targets)
-        predicted, errors, scores = np.empty(n, np.intp), np.empty(n), np.empty(n)
+        predicted, numbers = np.empty(n, np.intp), np.empty(4 * n)
         predicted.fill(-1)
-        errors.fill(math.nan)
-        scores.fill(math.nan)
-        return cls(targets, predicted, errors, np.zeros(n, bool), scores)
+        numbers.fill(math.nan)
+        errors, scores, probes = numbers[:n], numbers[n : 2 * n], numbers[2 * n :].reshape(n, 2)
+        return cls(targets, predicted, errors, np.zeros(n, bool), scores, probes)
 
     @classmethod
     def concatenate(cls, results: Sequence[TrainResult]) -> TrainResult:
-        """Concatenate the arrays of shape (n,) of several results."""
+        """Concatenate several results, without all scores."""
         if len(results) == 1:
             return results[0]
         arrays: dict[str, Any] = {
             name: np.concatenate([getattr(result, name) for result in results]) for name in _ARRAYS
         }
-        whole = cls(**arrays)
-        if any(result.probes is not None for result in results):
-            whole.probes, start = whole.get_probes(), 0
-            for result in results:
-                end = start + len(result)
-                if result.probes is not None:
-                    whole.probes[start:end] = result.probes
-                start = end
-        return whole
-
-    def get_probes(self) -> NDArray[np.float64]:
-        """Return the slope and spread of each sample, shape (n, 2); NaN if not recorded."""
-        return np.full((len(self), 2), math.nan) if self.probes is None else self.probes
+        return cls(**arrays)
 
     def __getitem__(self, rows: slice) -> TrainResult:
         """Return the result for a slice of the rows; its arrays are views."""
         arrays: dict[str, Any] = {
             name: array[rows]
-            for name in (*_ARRAYS, "probes", "all_scores")
+            for name in (*_ARRAYS, "all_scores")
             if (array := getattr(self, name)) is not None
         }
         return replace(self, **arrays)
 
 
-_ARRAYS = ("targets", "predicted", "errors", "updated", "scores")
+_ARRAYS = ("targets", "predicted", "errors", "updated", "scores", "probes")

@@ -10,11 +10,12 @@ FeatureIds = Array | slice
 
 
 class Scaler:
-    """Standardizes features with their running counts, means and variances.
+    """The running counts, means and variances by which the kernel standardizes features.
 
-    It computes the same values as `Standardizer` or, without indicators, River's `StandardScaler`,
-    with Welford's recurrences [^1]; a feature that has not varied becomes 0. Absent features are
-    not counted. Indicators, which have only been 0 or 1 so far, are not standardized.
+    The kernel computes the same values as `Standardizer` or, without indicators, River's
+    `StandardScaler`, with Welford's recurrences [^1]; a feature that has not varied becomes 0.
+    Absent features are not counted. Indicators, which have only been 0 or 1 so far, are not
+    standardized.
 
     Parameters
     ----------
@@ -22,17 +23,6 @@ class Scaler:
         Initial counts, means, variances and indicators, shape (4, d).
     has_indicators
         Whether there are indicators; if not, all features are standardized.
-
-    Examples
-    --------
-    >>> scaler = Scaler()
-    >>> scaler.extend(0, 2)
-    >>> for x in (1.0, 3.0):
-    ...     is_finite = scaler.add_sample(np.arange(2), np.array([x, 1.0]))
-    >>> scaler.statistics.tolist()
-    [[2.0, 2.0], [2.0, 1.0], [1.0, 0.0], [0.0, 1.0]]
-    >>> scaler.standardize(np.arange(2), np.array([5.0, 1.0])).tolist()
-    [3.0, 1.0]
 
     References
     ----------
@@ -73,27 +63,6 @@ class Scaler:
     def set_statistics(self, feature_ids: FeatureIds, statistics: Floats) -> None:
         """Set the statistics of the given features, shape (4, m)."""
         self.statistics[:, feature_ids] = statistics
-
-    def standardize(self, feature_ids: FeatureIds, x: Floats) -> Floats:
-        """Return a sample's values x for the given features, standardized; shape (m,)."""
-        _, means, variances, is_indicator = self.get_statistics(feature_ids)
-        with np.errstate(all="ignore"):
-            scaled = np.where(variances > 0, (x - means) / np.sqrt(variances), 0.0)
-        return np.where(is_indicator > 0, x, scaled)
-
-    def add_sample(self, feature_ids: FeatureIds, x: Floats) -> bool:
-        """Add a sample's values x to the features' statistics; return False on overflow."""
-        counts, means, variances, is_indicator = self.get_statistics(feature_ids)
-        with np.errstate(all="ignore"):
-            new_counts = counts + 1.0
-            new_means = means + (x - means) / new_counts
-            new_variances = variances + ((x - means) * (x - new_means) - variances) / new_counts
-        is_indicator *= (x == 0) | (x == 1)
-        after = np.stack([new_counts, new_means, new_variances, is_indicator])
-        is_finite = bool(np.isfinite(after).all())
-        if is_finite:
-            self.set_statistics(feature_ids, after)
-        return is_finite
 
     @staticmethod
     def merge_statistics(one: Floats, other: Floats) -> Floats:

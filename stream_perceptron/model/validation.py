@@ -142,8 +142,8 @@ def require_number(name: Hashable, value: object) -> None:
 def require_finite(rows: Rows) -> Rows:
     """Return the rows after checking that all values are finite."""
     if not rows.max_abs() < math.inf:
-        for cell in np.flatnonzero(~np.isfinite(rows.numbers))[:1].tolist():
-            value, name = rows.values[cell], rows.names[rows.value_name_ids[cell]]
+        for cell in np.flatnonzero(~np.isfinite(rows.values))[:1].tolist():
+            value, name = rows.values[cell], rows.names[rows.name_ids[cell]]
             where = f" in row {rows.value_rows[cell]}" if len(rows) > 1 else ""
             raise SampleError(f"feature {name!r} is {value}{where}, not finite: clean or drop it")
     return rows

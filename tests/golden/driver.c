@@ -9,8 +9,8 @@
 #include "kernel.h"
 
 struct Call {
-    int64_t function, stop, n, k, d, stride, n_values, n_names, is_bytes, is_table,
-        adds_features, statistics_width;
+    int64_t function, stop, n, k, d, stride, n_values, n_names, adds_features, adds_labels,
+        statistics_width;
     double low, high, epsilon;
 };
 
@@ -41,22 +41,15 @@ int main(void) {
         memcpy(model.biases, given, k * sizeof(double));
 
         Rows rows = {.n = call.n, .starts = get(n + 1, sizeof(intptr_t))};
-        void *values = get(call.n_values, call.is_bytes ? 1 : sizeof(double));
-        if (call.is_bytes) {
-            rows.bytes = values;
-            rows.byte_values = get(256, sizeof(double));
-        } else {
-            rows.values = values;
-        }
-        if (!call.is_table) {
-            rows.feature_ids = get(call.n_names, sizeof(int32_t));
-            rows.name_ids = get(call.n_values, sizeof(int32_t));
-        }
+        rows.values = get(call.n_values, sizeof(double));
+        rows.feature_ids = get(call.n_names, sizeof(int32_t));
+        rows.name_ids = get(call.n_values, sizeof(int32_t));
         for (size_t i = 0; i < n; i++) {
             const ptrdiff_t length = rows.starts[i + 1] - rows.starts[i];
             if (length > rows.longest) rows.longest = length;
         }
-        if (call.adds_features) rows.n_known = get(n + 1, sizeof(intptr_t));
+        if (call.adds_features) rows.n_features = get(n + 1, sizeof(intptr_t));
+        if (call.adds_labels) rows.n_labels = get(n + 1, sizeof(intptr_t));
         rows.targets = get(n, sizeof(intptr_t));
         rows.sample_weights = get(n, sizeof(double));
         rows.rates = get(n, sizeof(double));
@@ -64,7 +57,8 @@ int main(void) {
 
         int64_t counts[2] = {0, 0};
         double last_error = 0.0;
-        const Results results = {.nets = calloc(n * k + 1, sizeof(double)),
+        const Results results = {.predicted = calloc(n + 1, sizeof(intptr_t)),
+                                 .scores = calloc(n + 1, sizeof(double)),
                                  .errors = calloc(n + 1, sizeof(double)),
                                  .updated = calloc(n + 1, 1),
                                  .counts = counts, .last_error = &last_error};
@@ -72,7 +66,8 @@ int main(void) {
         put(&n_done, 1, sizeof n_done);
         for (size_t i = 0; i < d; i++) put(model.weights + i * stride, k, sizeof(double));
         put(model.biases, k, sizeof(double));
-        put(results.nets, n * k, sizeof(double));
+        put(results.predicted, n, sizeof(intptr_t));
+        put(results.scores, n, sizeof(double));
         put(results.errors, n, sizeof(double));
         put(results.updated, n, 1);
         put(counts, 2, sizeof(int64_t));

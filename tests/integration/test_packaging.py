@@ -52,14 +52,11 @@ def test_wheel_contains_only_the_two_packages(distributions):
         names = {name for name in wheel.namelist() if ".dist-info/" not in name}
 
     kernel, reader = "stream_perceptron/model/kernel", "stream_perceptron/data/reader"
-    modules = {f"{kernel}/_compiled", "stream_perceptron/model/_elementary"}
-    modules |= {"stream_perceptron/model/_rows"}
-    modules |= {f"{reader}/_reader"}
-    header_names = ("elementary", "kernel", "learning", "rows", "weight_rows")
+    modules = {f"{kernel}/_compiled", f"{reader}/_reader"}
+    header_names = ("elementary", "kernel", "learning", "weight_rows")
     headers = {f"{kernel}/{name}.h" for name in header_names}
     headers |= {f"{reader}/{name}.h" for name in ("arrow", "formats", "number", "record", "table")}
     sources = {f"{module}.pyx" for module in modules} | headers
-    sources.add("stream_perceptron/model/buffers.pxd")
     suffix = sysconfig.get_config_var("EXT_SUFFIX")
     compiled = {f"{module}{suffix}" for module in modules}
     assert names - compiled == list_tracked_files(

@@ -27,14 +27,11 @@ def blocks(draw):
     names = tuple(draw(st.permutations([f"f{i}" for i in range(width)])))
     is_present = np.array([[cell is not None for cell in row] for row in cells])
     values = np.array([[cell or 0 for cell in row] for row in cells])
-    layout = draw(st.sampled_from(["numbers", "whole", "bytes", "sparse"]))
+    layout = draw(st.sampled_from(["numbers", "whole", "sparse"]))
     if layout == "numbers":
         return Rows.from_table(names, values / 8, is_present), labels
     if layout == "whole":
         return Rows.from_table(names, values / 8), labels
-    if layout == "bytes":
-        cells = values.astype(np.uint8)
-        return Rows.from_table(names, cells, is_present, scale=0.125), labels
     rows = [tuple(np.array(names)[mask].tolist()) for mask in is_present]
     return Rows.from_rows(
         rows, [row[mask] / 8 for row, mask in zip(values, is_present, strict=True)]

@@ -119,11 +119,6 @@ def test_every_sample_form_gives_the_same_bits(report_figure):
             forms["polars"] = learn_frame(
                 new_model(False), pl.DataFrame(cells, list(names)), labels
             )
-        if (cells == cells.astype(np.uint8)).all():
-            pixels = cells.astype(np.uint8)
-            for name, mask in (("bytes", None), ("some bytes", is_nonzero)):
-                rows = Rows.from_table(names, pixels, mask)
-                forms[name] = learn_blocks(rng, new_model(False), rows, labels)
 
         assert len(set(forms.values())) == 1, (case, {f: hash(v) for f, v in forms.items()})
     report_figure(f"the same bits in every form: {N_MODELS:,} models")
@@ -145,8 +140,5 @@ def test_every_form_gives_the_same_bits_with_a_scaler():
             "dicts": learn_dicts(new_model(True), table, labels),
             "pandas": learn_frame(new_model(True), frame, labels),
         }
-        if (cells == cells.astype(np.uint8)).all():
-            rows = Rows.from_table(names, cells.astype(np.uint8), is_present)
-            forms["bytes"] = learn_blocks(rng, new_model(True), rows, labels)
 
         assert len(set(forms.values())) == 1, (case, {f: hash(v) for f, v in forms.items()})

@@ -19,6 +19,7 @@ from stream_perceptron.data.opening import open_source
 from stream_perceptron.model.activations import ACTIVATIONS
 from stream_perceptron.model.results import TrainOptions, TrainResult
 from stream_perceptron.model.rows import Rows, Samples
+from stream_perceptron.model.validation import as_row
 
 N_MODELS = 100 * CASE_FACTOR
 
@@ -172,7 +173,7 @@ def write_parquet_case(case, path):
 
 @pytest.mark.slow
 def test_every_sample_form_gives_identical_models(report_figure, tmp_path):
-    """Compare tables, sparse rows, bytes, dicts, frames, matrices and files, in any batches."""
+    """Compare tables, sparse rows, dicts, frames, matrices and files, in any batches."""
     rng = np.random.default_rng(0)
     n_files = 0
     for number in range(N_MODELS):
@@ -193,10 +194,6 @@ def test_every_sample_form_gives_identical_models(report_figure, tmp_path):
             ("pyarrow", get_arrow_builder),
         ):
             models[name] = case.learn_frames(get_builder(case))
-        if case.is_bytes:
-            cells = case.cells.astype(np.uint8)
-            byte_rows = Rows.from_table(case.names, cells, case.is_present)
-            models["bytes"], _ = case.learn_rows(byte_rows)
         is_labeled = case.find_labeled()
         if is_labeled.any():
             indices = np.nonzero(case.is_present)
@@ -256,6 +253,6 @@ def test_names_that_a_row_adds_change_no_bit_of_its_prediction():
             items = list(x.items())
             items.insert(int(rng.integers(len(items) + 1)), (f"new{i}", 7.0))
             before = model.predict_proba_one(dict(items))
-            samples = Samples(Rows.from_dicts([dict(items)]), [label], np.ones(1))
+            samples = Samples(as_row(dict(items)), [label], np.ones(1))
             score = model.train(samples, TrainOptions(with_scores=True)).scores[0]
             assert score == max(before.values()) if before else np.isnan(score), (number, i)

@@ -11,7 +11,9 @@ from stream_perceptron.model.arrays import Array
 _kernel: Any = import_module("stream_perceptron.model.kernel._compiled")
 
 learn: Callable[..., int] = _kernel.learn
+compute_outputs: Callable[..., tuple[Array, Array]] = _kernel.compute_outputs
 compute_scores: Callable[..., Array] = _kernel.compute_scores
+standardize: Callable[..., Array] = _kernel.standardize
 # For a single dict.
 learn_one: Callable[..., int] = _kernel.learn_one
 compute_net_one: Callable[..., Array | None] = _kernel.compute_net_one

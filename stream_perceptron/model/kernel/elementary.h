@@ -84,42 +84,24 @@ static const double POWERS[128] = {
     0x1.f50765b6e4540p+0, 0x1.a64a931d185eep-55, 0x1.fa7c1819e90d8p+0, 0x1.7893b4d91cd9dp-56,
 };
 
-/* The mantissa of e^x = mantissa 2^(steps >> 6), with 64 steps to a power of two.
+/* e^x = mantissa 2^(steps >> 6), with 64 steps to a power of two, for x clipped to [-708, 709], so that
+   neither e^x nor 1 + e^x is subnormal or infinite. Error below 1 ulp. x must not be NaN.
 
    x = steps ln 2 / 64 + r with |r| <= ln 2 / 128; steps times the upper part of ln 2 is exact.
    P. T. P. Tang, Table-driven implementation of the exponential function in IEEE floating-point
    arithmetic, ACM TOMS 15, 1989. */
-static inline double mantissa_of_exp(double x, int64_t *steps) {
+static inline double ieee_exp(double x) {
+    x = 709.0 < x ? 709.0 : x;
+    x = -708.0 > x ? -708.0 : x;
     const double rounded = x * 0x1.71547652b82fep+6 + ROUNDER, n = rounded - ROUNDER;
     const double r = (x - n * 0x1.62e42feep-7) - n * 0x1.a39ef35793c76p-39, r2 = r * r;
-    *steps = (int64_t)(bits_of(rounded) - bits_of(ROUNDER));
-    const double *power = POWERS + 2 * (*steps & 63);
+    const int64_t steps = (int64_t)(bits_of(rounded) - bits_of(ROUNDER));
+    const double *power = POWERS + 2 * (steps & 63);
     /* Pairs of terms can be computed in parallel. */
     const double p = (power[1] + r) + r2 * ((0.4999999999998506 + 0.16666666666664534 * r) +
                                             r2 * (0.041666707403338075 + 0.008333339152857227 * r));
-    return power[0] + power[0] * p;
-}
-
-/* e^x with x clipped to [-708, 709], so that e^x and 1 + e^x are neither subnormal nor infinite. Error
-   below 1 ulp. x must not be NaN. */
-static inline double ieee_exp_clipped(double x) {
-    x = 709.0 < x ? 709.0 : x;
-    x = -708.0 > x ? -708.0 : x;
-    int64_t steps;
-    const double mantissa = mantissa_of_exp(x, &steps);
+    const double mantissa = power[0] + power[0] * p;
     return double_of(bits_of(mantissa) + ((uint64_t)steps >> 6 << 52));
-}
-
-/* e^x; error below 1 ulp. */
-static inline double ieee_exp(double x) {
-    x = 710.0 < x ? 710.0 : x;
-    x = -746.0 > x ? -746.0 : x;
-    int64_t steps;
-    const double mantissa = mantissa_of_exp(x, &steps);
-    /* Multiply by two powers of two, because a single one may overflow or underflow: their biased
-       exponents add up to steps >> 6 plus 2046. */
-    const uint64_t sum = (uint64_t)(steps + (2046 << 6)) >> 6, half = sum >> 1;
-    return mantissa * double_of(half << 52) * double_of((sum - half) << 52);
 }
 
 /* The hyperbolic tangent; error below 2 ulp. */
@@ -132,7 +114,7 @@ static inline double ieee_tanh(double x) {
                            z4 * ((-0.0002346347410887237 + 8.511313685577672e-05 * z) +
                                  z2 * -2.060276537636634e-05));
     const double near = size + size * (z * p);
-    const double far = 1.0 - 2.0 / (ieee_exp_clipped(2.0 * size) + 1.0);
+    const double far = 1.0 - 2.0 / (ieee_exp(2.0 * size) + 1.0);
     return with_sign_of(x, size >= 0.55 ? far : near); /* near for NaN */
 }
 

@@ -1,8 +1,7 @@
 /* The compiled kernel: the delta rule, one sample after another.
 
-   `learn` takes a model and rows, and writes results. learning.h has the steps of the rule, rows.h
-   converts a row to a sample, weight_rows.h has the loops over weights, and elementary.h has exp,
-   tanh and atan.
+   `learn` takes a model and rows, and writes results. learning.h has the steps of the rule,
+   weight_rows.h has the loops over weights, and elementary.h has exp, tanh and atan.
 
    Every build performs the same IEEE 754 operations in the same order: the four basic operations and
    the square root, which are correctly rounded. Contraction to fused multiply-add must be off:
@@ -62,31 +61,45 @@ typedef struct {
     ptrdiff_t n;
     const intptr_t *starts;       /* (n + 1,) */
     ptrdiff_t longest;            /* the number of values in the longest row */
-    const double *values;         /* NULL if the values are bytes */
-    const uint8_t *bytes;         /* NULL if the values are doubles */
-    const double *byte_values;    /* (256,), the value that each byte stands for */
-    const int32_t *name_ids;      /* the name of each value, unique in a row; NULL: 0, 1, 2, ... */
+    const double *values;
+    const int32_t *name_ids;      /* the name of each value, unique in a row */
     const int32_t *feature_ids;   /* the feature of each name, outside [0, d) if unknown; NULL: the
                                      name's own number */
-    const intptr_t *n_known;      /* (n + 1,), the number of features known before each row, and after
+    const intptr_t *n_features;   /* (n + 1,), the number of features known before each row, and after
                                      the last; NULL if no row adds features */
+    const intptr_t *n_labels;     /* the same for labels */
     const intptr_t *targets;      /* (n,), the output of each row's label, below k; negative: only
                                      predict the row */
     const double *sample_weights; /* (n,) */
     const double *rates;          /* (n,), learning rates, indexed by the number of updates so far */
 } Rows;
 
-/* Written by `learn`, row by row. With a scaler, the statistics include the row when its error is
-   computed, but not when its net inputs are. */
+/* Written by `learn`, row by row. Arrays other than `errors`, `updated` and `counts` are NULL if not
+   requested. With a scaler, the statistics include the row when its error is computed, but not when it
+   is predicted. */
 typedef struct {
-    double *nets;       /* (n, k), net inputs before the row is learned */
-    double *errors;     /* (n,), half the squared error; unchanged for a row without a target */
-    uint8_t *updated;   /* (n,), set to 1 where the error is at least epsilon; else unchanged */
-    int64_t *counts;    /* (2,), incremented by the numbers of rows with a target and of updates */
-    double *last_error; /* the error of the last row with a target */
-    intptr_t *predicted; /* (n,), the output with the largest net input; NULL if not requested */
-    double *scores;      /* (n,), the score of that output; NULL if not requested */
+    double *nets;        /* (n, k), net inputs before the row is learned */
+    intptr_t *predicted; /* (n,), the output with the largest net input; unchanged without labels */
+    double *scores;      /* (n,), the score of that output; unchanged without labels */
+    double *all_scores;  /* (n, scores_width), the score of each output; unchanged for labels not known
+                            yet */
+    ptrdiff_t scores_width;
+    double *errors;      /* (n,), half the squared error; unchanged for a row without a target */
+    uint8_t *updated;    /* (n,), set to 1 where the error is at least epsilon; else unchanged */
+    double *probes;      /* (n, 2), for one row in PROBE_INTERVAL with a target: the mean of f', and
+                            the largest output minus the smallest; else unchanged */
+    int64_t *counts;     /* (2,), incremented by the numbers of rows with a target and of updates */
+    double *last_error;  /* the error of the last row with a target */
 } Results;
+
+enum { PROBE_INTERVAL = 32 };
+
+/* m features and their values. */
+typedef struct {
+    ptrdiff_t m;
+    int32_t *feature_ids;
+    double *x;
+} Sample;
 
 /* y = f(net) and slopes = f'(net) of k outputs. */
 FOR_EACH_PROCESSOR
@@ -95,7 +108,7 @@ static void activate(Function function, const double *nets, ptrdiff_t k, double 
     switch (function) {
     case SIGMOID:
         /* Two loops, because the processor overlaps more iterations of short loops. */
-        for (ptrdiff_t j = 0; j < k; j++) y[j] = ieee_exp_clipped(-nets[j]);
+        for (ptrdiff_t j = 0; j < k; j++) y[j] = ieee_exp(-nets[j]);
         for (ptrdiff_t j = 0; j < k; j++) {
             y[j] = 1.0 / (1.0 + y[j]);
             slopes[j] = (1.0 - y[j]) * y[j];
@@ -141,7 +154,6 @@ static void to_scores(double *y, ptrdiff_t k, double low) {
     for (ptrdiff_t j = 0; j < k; j++) y[j] /= sum;
 }
 
-#include "rows.h"
 #include "weight_rows.h"
 #include "learning.h"
 

@@ -1,17 +1,11 @@
 /* The delta rule, step by step, for one sample after another.
 
-   A row becomes a sample: its m nonzero features, in the order of the row. With a scaler, the row's raw
-   features, including zeros, are read first. The sample is built from their standardized values twice:
-   once to predict the row, and once to learn it after the row has been added to the statistics. Absent
-   features are neither counted nor standardized; indicators are counted, but not standardized. */
+   A row becomes a sample: the m nonzero features that the model knows, in the order of the row. With a
+   scaler, the sample is built from the row's standardized features twice: once to predict the row, and
+   once to learn it after the row has been added to the statistics. Absent features are neither counted
+   nor standardized, explicit zeros are both; indicators are counted, but not standardized. */
 
-enum { N_STATISTICS = 4 };
-
-/* Counts, means and variances of features; `indicators` is 1 for a feature that has only been 0 or 1,
-   else 0. */
-typedef struct {
-    double *counts, *means, *variances, *indicators;
-} Statistics;
+enum { COUNTS, MEANS, VARIANCES, INDICATORS, N_STATISTICS };
 
 /* The working memory for one call to `learn`. Arrays of outputs are padded like a weight row, and
    arrays of features have room for the longest row. The second group is used only with a scaler. */
@@ -19,24 +13,42 @@ typedef struct {
     double *nets, *y, *slopes, *deltas, *steps; /* (k,), of the current sample */
     Sample sample;                              /* the current one */
 
-    Sample raw;                /* the row before it is standardized */
-    int is_table;              /* whether the raw row has the model's first m features */
-    double *standardized;      /* (m,), the standardized values of the raw row */
-    Statistics before, after;  /* of the raw row's features, without and with this row */
-    double *gathered;          /* (4, m), the memory for `before`, unless `is_table` */
-    double *counted;           /* (4, m), the memory for `after` */
+    Sample raw;             /* the row before it is standardized, with zeros */
+    double *standardized;   /* (m,), the standardized values of the raw row */
+    double *before, *after; /* (4, m), the statistics of its features, without and with this row */
 } Scratch;
 
-static Statistics split_statistics(double *table, ptrdiff_t width) {
-    return (Statistics){table, table + width, table + 2 * width, table + 3 * width};
+/* Append the features of row i that are in [low, high) to a sample; skip zeros, unless `with_zeros`.
+   The sample has room for one more, which is overwritten. */
+static void append_features(const Rows *rows, ptrdiff_t i, ptrdiff_t low, ptrdiff_t high,
+                            int with_zeros, Sample *sample) {
+    ptrdiff_t m = sample->m;
+    for (ptrdiff_t c = rows->starts[i]; c < rows->starts[i + 1]; c++) {
+        const int32_t name_id = rows->name_ids[c];
+        const int32_t id = rows->feature_ids != NULL ? rows->feature_ids[name_id] : name_id;
+        sample->feature_ids[m] = id;
+        sample->x[m] = rows->values[c];
+        m += (id >= low) & (id < high) & (with_zeros | (rows->values[c] != 0.0));
+    }
+    sample->m = m;
 }
 
-/* z = x standardized by the statistics of m features. */
+/* Read the features of row i that the model of d features knows once the row is learned. Those that
+   the row adds come last, so the others keep their partial sums. */
+static void read_row(const Rows *rows, ptrdiff_t i, ptrdiff_t d, int with_zeros, Sample *sample) {
+    const ptrdiff_t known = rows->n_features != NULL ? rows->n_features[i] : d;
+    const ptrdiff_t end = rows->n_features != NULL ? rows->n_features[i + 1] : d;
+    sample->m = 0;
+    append_features(rows, i, 0, known, with_zeros, sample);
+    if (end > known) append_features(rows, i, known, end, with_zeros, sample);
+}
+
+/* z = x standardized by the statistics (4, m). */
 FOR_EACH_PROCESSOR
-static void standardize(const double *restrict x, const Statistics *statistics, ptrdiff_t m,
+static void standardize(const double *restrict x, const double *statistics, ptrdiff_t m,
                         double *restrict z) {
-    const double *means = statistics->means, *variances = statistics->variances;
-    const double *indicators = statistics->indicators;
+    const double *means = statistics + MEANS * m, *variances = statistics + VARIANCES * m;
+    const double *indicators = statistics + INDICATORS * m;
     for (ptrdiff_t r = 0; r < m; r++) {
         const double quotient = (x[r] - means[r]) / sqrt(variances[r]);
         const double standardized = variances[r] > 0.0 ? quotient : 0.0;
@@ -45,103 +57,85 @@ static void standardize(const double *restrict x, const Statistics *statistics, 
 }
 
 /* Build the sample from the raw row, standardized with the given statistics of its features. */
-static void standardize_row(const Statistics *statistics, const Scratch *scratch, Sample *sample) {
+static void standardize_row(const double *statistics, Scratch *scratch) {
     const Sample *raw = &scratch->raw;
+    Sample *sample = &scratch->sample;
     standardize(raw->x, statistics, raw->m, scratch->standardized);
-    if (scratch->is_table) {
-        copy_nonzero(scratch->standardized, NULL, NULL, raw->m, sample);
-        return;
-    }
     sample->m = 0;
-    for (ptrdiff_t r = 0; r < raw->m; r++)
-        append(sample, raw->feature_ids[r], scratch->standardized[r], WITHOUT_ZEROS);
+    for (ptrdiff_t r = 0; r < raw->m; r++) {
+        sample->feature_ids[sample->m] = raw->feature_ids[r];
+        sample->x[sample->m] = scratch->standardized[r];
+        sample->m += scratch->standardized[r] != 0.0;
+    }
 }
 
-/* Build the sample from row i. */
-static void build_sample(const Model *model, const Rows *rows, ptrdiff_t i, Scratch *scratch,
-                        Sample *sample) {
+/* Build the sample that predicts row i. */
+static void build_sample(const Model *model, const Rows *rows, ptrdiff_t i, Scratch *scratch) {
     if (model->statistics == NULL) {
-        read_row(rows, i, model->d, WITHOUT_ZEROS, sample);
+        read_row(rows, i, model->d, 0, &scratch->sample);
         return;
     }
-    Sample *raw = &scratch->raw;
-    read_row(rows, i, model->d, WITH_ZEROS, raw);
-    scratch->is_table = is_aligned_table(rows);
-    scratch->before = split_statistics(model->statistics, model->statistics_width);
-    if (!scratch->is_table) {
-        const Statistics all = scratch->before;
-        scratch->before = split_statistics(scratch->gathered, raw->m);
-        for (ptrdiff_t r = 0; r < raw->m; r++) {
-            const int32_t id = raw->feature_ids[r];
-            scratch->before.counts[r] = all.counts[id];
-            scratch->before.means[r] = all.means[id];
-            scratch->before.variances[r] = all.variances[id];
-            scratch->before.indicators[r] = all.indicators[id];
-        }
-    }
-    standardize_row(&scratch->before, scratch, sample);
+    const Sample *raw = &scratch->raw;
+    read_row(rows, i, model->d, 1, &scratch->raw);
+    for (int s = 0; s < N_STATISTICS; s++)
+        for (ptrdiff_t r = 0; r < raw->m; r++)
+            scratch->before[s * raw->m + r] =
+                model->statistics[s * model->statistics_width + raw->feature_ids[r]];
+    standardize_row(scratch->before, scratch);
 }
 
 /* after = the statistics (4, m) including x, by Welford's recurrences; return whether all are
    finite. */
 FOR_EACH_PROCESSOR
-static int count_features(const double *restrict x, const Statistics *before, ptrdiff_t m,
+static int count_features(const double *restrict x, const double *before, ptrdiff_t m,
                           double *restrict after) {
-    const double *counts = before->counts, *means = before->means, *variances = before->variances;
     int64_t n_not_finite = 0; /* as wide as a double, so that the loop can be vectorized */
     for (ptrdiff_t r = 0; r < m; r++) {
-        const double n = counts[r] + 1.0, deviation = x[r] - means[r];
-        const double mean = means[r] + deviation / n;
-        const double variance = variances[r] + (deviation * (x[r] - mean) - variances[r]) / n;
+        const double n = before[r] + 1.0, old_mean = before[MEANS * m + r];
+        const double old_variance = before[VARIANCES * m + r], deviation = x[r] - old_mean;
+        const double mean = old_mean + deviation / n;
+        const double variance = old_variance + (deviation * (x[r] - mean) - old_variance) / n;
         after[r] = n;
-        after[m + r] = mean;
-        after[2 * m + r] = variance;
-        after[3 * m + r] = x[r] == 0.0 || x[r] == 1.0 ? before->indicators[r] : 0.0;
-        n_not_finite += !(fabs(after[m + r]) <= DBL_MAX) | !(after[2 * m + r] <= DBL_MAX);
+        after[MEANS * m + r] = mean;
+        after[VARIANCES * m + r] = variance;
+        after[INDICATORS * m + r] = x[r] == 0.0 || x[r] == 1.0 ? before[INDICATORS * m + r] : 0.0;
+        n_not_finite += !(fabs(mean) <= DBL_MAX) | !(variance <= DBL_MAX);
     }
     return n_not_finite == 0;
 }
 
 /* Store the statistics that include the raw row. */
 static void store_statistics(const Model *model, const Scratch *scratch) {
-    const Statistics all = split_statistics(model->statistics, model->statistics_width);
     const Sample *raw = &scratch->raw;
-    if (scratch->is_table) {
-        memcpy(all.counts, scratch->after.counts, raw->m * sizeof(double));
-        memcpy(all.means, scratch->after.means, raw->m * sizeof(double));
-        memcpy(all.variances, scratch->after.variances, raw->m * sizeof(double));
-        memcpy(all.indicators, scratch->after.indicators, raw->m * sizeof(double));
-        return;
-    }
-    for (ptrdiff_t r = 0; r < raw->m; r++) {
-        const int32_t id = raw->feature_ids[r];
-        all.counts[id] = scratch->after.counts[r];
-        all.means[id] = scratch->after.means[r];
-        all.variances[id] = scratch->after.variances[r];
-        all.indicators[id] = scratch->after.indicators[r];
-    }
+    for (int s = 0; s < N_STATISTICS; s++)
+        for (ptrdiff_t r = 0; r < raw->m; r++)
+            model->statistics[s * model->statistics_width + raw->feature_ids[r]] =
+                scratch->after[s * raw->m + r];
 }
 
-/* Write the prediction for row i: the output with the largest net input, the first in a tie, and its
-   score. */
-static void predict_row(const Model *model, ptrdiff_t i, const Results *results, Scratch *scratch) {
+/* Write the prediction for row i among the first k labels: the output with the largest net input, the
+   first in a tie, and the scores. */
+static void predict_row(const Model *model, ptrdiff_t i, ptrdiff_t k, const Results *results,
+                        Scratch *scratch) {
     const double *nets = scratch->nets;
+    double *y = scratch->y;
     intptr_t best = 0;
-    for (ptrdiff_t j = 1; j < model->k; j++) best = nets[j] > nets[best] ? j : best;
-    results->predicted[i] = best;
-    if (results->scores == NULL) return;
-    activate(model->function, nets, model->k, scratch->y, scratch->slopes);
-    to_scores(scratch->y, model->k, model->low);
-    double largest = scratch->y[0];
-    for (ptrdiff_t j = 1; j < model->k; j++)
-        largest = scratch->y[j] > largest ? scratch->y[j] : largest;
-    results->scores[i] = largest;
+    if (k == 0) return;
+    for (ptrdiff_t j = 1; j < k; j++) best = nets[j] > nets[best] ? j : best;
+    if (results->predicted != NULL) results->predicted[i] = best;
+    if (results->scores == NULL && results->all_scores == NULL) return;
+    activate(model->function, nets, k, y, scratch->slopes);
+    to_scores(y, k, model->low);
+    if (results->all_scores != NULL)
+        memcpy(results->all_scores + i * results->scores_width, y, k * sizeof(double));
+    double largest = y[0];
+    for (ptrdiff_t j = 1; j < k; j++) largest = y[j] > largest ? y[j] : largest;
+    if (results->scores != NULL) results->scores[i] = largest;
 }
 
-/* deltas = (t - y) f'(net), where t is high for the target's output and low for the others; return
-   the error, 1/2 sum (t - y)^2. */
-static double compute_deltas(const Model *model, intptr_t target, Scratch *scratch) {
-    const ptrdiff_t k = model->k;
+/* deltas = (t - y) f'(net) of the first k outputs, where t is high for the target's output and low for
+   the others; return the error, 1/2 sum (t - y)^2. */
+static double compute_deltas(const Model *model, ptrdiff_t k, intptr_t target, Scratch *scratch) {
     double *deltas = scratch->deltas, sum = 0.0;
     /* Whole vectors are faster than partial ones, and a stride of at least 4 has room for them. */
     activate(model->function, scratch->nets, k < 4 ? k : (k + 3) / 4 * 4, scratch->y,
@@ -151,7 +145,20 @@ static double compute_deltas(const Model *model, intptr_t target, Scratch *scrat
         sum += difference * difference;
         deltas[j] = difference * scratch->slopes[j];
     }
+    for (ptrdiff_t j = k; j < model->k; j++) deltas[j] = 0.0; /* labels that later rows add */
     return 0.5 * sum;
+}
+
+/* Record the mean slope of k outputs, and the largest output minus the smallest. */
+static void record_probe(const Scratch *scratch, ptrdiff_t k, double *probe) {
+    double sum = 0.0, smallest = scratch->y[0], largest = smallest;
+    for (ptrdiff_t j = 0; j < k; j++) {
+        sum += scratch->slopes[j];
+        smallest = scratch->y[j] < smallest ? scratch->y[j] : smallest;
+        largest = scratch->y[j] > largest ? scratch->y[j] : largest;
+    }
+    probe[0] = sum / k;
+    probe[1] = largest - smallest;
 }
 
 /* steps = rate deltas: the update of each output's weight for a feature with the value 1. */
@@ -178,9 +185,8 @@ static double bound_values(const double *x, ptrdiff_t m) {
 }
 
 /* Return whether the weights and biases, which are finite now, remain finite after an update
-   by `steps`. `bound` is at least 1 and, up to rounding, at least as large as each |x|. */
-static int stay_finite(const Model *model, const Sample *sample, const double *steps,
-                       double bound) {
+   by `steps`. */
+static int stay_finite(const Model *model, const Sample *sample, const double *steps) {
     double largest = 0.0;
     if (!are_finite(steps, model->k)) return 0;
     for (ptrdiff_t j = 0; j < model->k; j++)
@@ -188,7 +194,7 @@ static int stay_finite(const Model *model, const Sample *sample, const double *s
     /* A change of less than half the spacing of the largest numbers cannot make a number overflow;
        `safe` is less than a quarter of the spacing, to allow for the rounding of the bound. */
     const double safe = DBL_MAX * DBL_EPSILON / 8;
-    if (largest * bound < safe) return 1;
+    if (largest * bound_values(sample->x, sample->m) < safe) return 1;
     for (ptrdiff_t j = 0; j < model->k; j++) {
         if (!isfinite(model->biases[j] + steps[j])) return 0;
         for (ptrdiff_t r = 0; r < sample->m; r++) {
@@ -204,37 +210,37 @@ static int stay_finite(const Model *model, const Sample *sample, const double *s
 static ptrdiff_t learn_rows(const Model *model, const Rows *rows, const Results *results,
                             Scratch *scratch) {
     const ptrdiff_t k = model->k;
-    const int is_scaled = model->statistics != NULL, are_bytes = rows->bytes != NULL && !is_scaled;
-    const double byte_bound = are_bytes ? 1.0 + fabs(rows->byte_values[255]) : 0.0;
+    const int is_scaled = model->statistics != NULL;
     double *nets = scratch->nets, *steps = scratch->steps;
     Sample *sample = &scratch->sample;
     ptrdiff_t n_updates = 0, i = 0;
     int has_stopped = 0;
     for (; i < rows->n && !has_stopped; i++) {
         const intptr_t target = rows->targets[i];
-        build_sample(model, rows, i, scratch, sample);
+        build_sample(model, rows, i, scratch);
 
         compute_nets(model, sample, nets);
-        memcpy(results->nets + i * k, nets, k * sizeof(double));
-        if (results->predicted != NULL) predict_row(model, i, results, scratch);
+        if (results->nets != NULL) memcpy(results->nets + i * k, nets, k * sizeof(double));
+        predict_row(model, i, rows->n_labels != NULL ? rows->n_labels[i] : k, results, scratch);
         int all_finite = are_finite(nets, k), is_update = 0;
 
         double error = 0.0;
         if (target >= 0) {
             if (is_scaled) {
-                const ptrdiff_t m = scratch->raw.m;
-                scratch->after = split_statistics(scratch->counted, m);
-                all_finite &= count_features(scratch->raw.x, &scratch->before, m, scratch->counted);
-                standardize_row(&scratch->after, scratch, sample);
+                all_finite &=
+                    count_features(scratch->raw.x, scratch->before, scratch->raw.m, scratch->after);
+                standardize_row(scratch->after, scratch);
                 compute_nets(model, sample, nets);
                 all_finite &= are_finite(nets, k);
             }
-            error = compute_deltas(model, target, scratch);
+            const ptrdiff_t known = rows->n_labels != NULL ? rows->n_labels[i + 1] : k;
+            error = compute_deltas(model, known, target, scratch);
+            if (results->probes != NULL && results->counts[0] % PROBE_INTERVAL == 0)
+                record_probe(scratch, known, results->probes + 2 * i);
             is_update = error >= model->epsilon;
             if (is_update) {
                 compute_steps(model, rows->rates[n_updates] * rows->sample_weights[i], scratch);
-                const double bound = are_bytes ? byte_bound : bound_values(sample->x, sample->m);
-                all_finite &= stay_finite(model, sample, steps, bound);
+                all_finite &= stay_finite(model, sample, steps);
             }
         }
         /* A row that would make the model diverge leaves it unchanged. */
@@ -290,8 +296,8 @@ static ptrdiff_t learn(const Model *model, const Rows *rows, const Results *resu
     scratch.sample = take_sample(&rest, room);
     scratch.raw = take_sample(&rest, room_raw);
     scratch.standardized = take_doubles(&rest, room_raw);
-    scratch.gathered = take_doubles(&rest, N_STATISTICS * room_raw);
-    scratch.counted = take_doubles(&rest, N_STATISTICS * room_raw);
+    scratch.before = take_doubles(&rest, N_STATISTICS * room_raw);
+    scratch.after = take_doubles(&rest, N_STATISTICS * room_raw);
     const ptrdiff_t n_done = learn_rows(model, rows, results, &scratch);
     free(memory);
     return n_done;

@@ -33,7 +33,8 @@ class Part(NamedTuple):
     rates: NDArray[np.float64]  # learning rates, by the number of updates so far in this part
     # The number of features known before each row, and after the last, shape (n + 1,). None if no
     # row adds features.
-    n_known: NDArray[np.intp] | None = None
+    n_features: NDArray[np.intp] | None = None
+    n_labels: NDArray[np.intp] | None = None  # the same for labels
 
 
 class Counters:
@@ -47,13 +48,18 @@ class Counters:
 
 
 class Results(NamedTuple):
-    """The arrays that a kernel writes, row by row."""
+    """The arrays that a kernel writes, row by row; None if not requested."""
 
-    nets: Array  # net inputs before the row's update, shape (n, k)
+    counters: Counters
     # Half the squared error before the update, shape (n,); unchanged for a row without a target.
     errors: NDArray[np.float64]
     updated: NDArray[np.bool_]  # set where the row changed the weights, shape (n,)
-    counters: Counters
-    # The output with the largest net input, the first in a tie; shape (n,). None: not requested.
+    nets: Array | None = None  # net inputs before the row's update, shape (n, k)
+    # The output with the largest net input, the first in a tie, and its score; shape (n,).
     predicted: NDArray[np.intp] | None = None
-    scores: NDArray[np.float64] | None = None  # of the predicted outputs; None: not requested
+    scores: NDArray[np.float64] | None = None
+    # The score of each output, shape (n, at least k); unchanged for labels not known yet.
+    all_scores: NDArray[np.float64] | None = None
+    # The mean of f' over the outputs, and the largest output minus the smallest; shape (n, 2).
+    # Written for one row with a target in 32.
+    probes: NDArray[np.float64] | None = None

@@ -76,7 +76,7 @@ def test_curve_has_the_sums_of_a_plain_loop(seed):
         curve.update(result)
         for sample in zip(
             result.targets.tolist(), result.predicted, result.errors, result.updated,
-            *result.get_probes().T, strict=True,
+            *result.probes.T, strict=True,
         ):  # fmt: skip
             if sample[0] >= 0:
                 plain.add(*sample)

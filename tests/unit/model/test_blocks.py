@@ -262,7 +262,7 @@ def test_slopes_are_recorded_for_every_32nd_labeled_sample(size, rng):
     for start in range(0, 100, size):
         part = slice(start, start + size)
         result = model.train(Samples(rows[part], labels[part], np.ones(len(labels[part]))))
-        recorded += (start + np.flatnonzero(~np.isnan(result.get_probes()[:, 0]))).tolist()
+        recorded += (start + np.flatnonzero(~np.isnan(result.probes[:, 0]))).tolist()
     labeled = [i for i in range(100) if labels[i] is not None]
 
     assert recorded == labeled[::32]

@@ -14,13 +14,12 @@ def compute_abs_values(x):
     return {name: abs(value) for name, value in x.items()}
 
 
-@pytest.mark.parametrize("scale", [1.0, 1 / 255, -0.3])
-def test_rows_are_sliced_selected_concatenated_and_merged(scale, rng):
+def test_rows_are_sliced_selected_and_concatenated(rng):
     """Compare the dicts of the results with those of the original rows."""
-    cells = rng.integers(0, 4, (20, 5)).astype(np.uint8)
+    cells = rng.integers(-1, 4, (20, 5))
     names = tuple("abcde")
     for is_present in (None, cells > 1, cells > 3):
-        rows = Rows.from_table(names, cells, is_present, scale=scale)
+        rows = Rows.from_table(names, cells, is_present)
         row_dicts = list(rows.dicts())
         indices = rng.integers(0, 20, 7)
         other = Rows.from_rows([("e", "x")], [np.array([1.0, 2.0])])

@@ -117,16 +117,6 @@ def test_scaler_without_indicators_follows_the_rule_of_river():
     np.testing.assert_allclose(model.weights, perceptron.weights, rtol=0, atol=1e-12)
 
 
-def test_bytes_are_scaled_before_they_are_standardized(rng):
-    pixels = rng.integers(0, 256, (50, 9)).astype(np.uint8)
-    names, labels = tuple(range(9)), rng.integers(0, 3, 50).tolist()
-    byte_model, float_model = make_standardizing_model(), make_standardizing_model()
-    learn_rows(byte_model, Rows.from_table(names, pixels, scale=1 / 255), labels)
-    learn_rows(float_model, Rows.from_table(names, np.multiply(pixels, 1 / 255)), labels)
-
-    assert capture_state(byte_model) == capture_state(float_model)
-
-
 @pytest.mark.parametrize("value", [1e300, -1e300])
 def test_diverging_row_is_not_counted(value):
     model = make_standardizing_model()
