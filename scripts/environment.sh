@@ -61,8 +61,8 @@ choose_compiler() {
 # install_project EXTRAS: install the project, unless it is up to date. EXTRAS is empty or, for example, [dev].
 install_project() {
     local extras=$1 stamp libraries others
-    stamp=.venv/installed$extras-$(cat pyproject.toml setup.py stream_perceptron/*/*/*.{pyx,h} |
-        cksum | cut -d ' ' -f 1)
+    stamp=.venv/installed$extras-$(cat pyproject.toml setup.py stream_perceptron/*/*.pyx \
+        stream_perceptron/*/*/*.{pyx,h} | cksum | cut -d ' ' -f 1)
     if [ -e "$stamp" ] && .venv/bin/python -c 'import stream_perceptron' 2>/dev/null; then
         return
     fi

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import pkgutil
 import re
 import shutil
@@ -14,10 +15,10 @@ from typing import Any
 
 import numpy as np
 from common import Task, accuracy, compare, median, ratio_to, section, time_call
-from inside import load_digit_dicts
+from forms import mnist_file
 from river import datasets, evaluate, linear_model, metrics, multiclass, preprocessing
 
-from stream_perceptron import SGDPerceptron
+from stream_perceptron import SGDPerceptron, stream
 
 Samples = list[tuple[dict[Any, float], Any]]
 
@@ -96,7 +97,7 @@ def one_vs_rest(model: Callable[[], Any]) -> Callable[[], Any]:
 @section("one_at_a_time")
 def one_at_a_time() -> str:
     """Digits one by one, as in River's progressive_val_score, without the cost of the stream."""
-    samples = load_digit_dicts(2000)
+    samples = list(itertools.islice(stream.iter_parquet(mnist_file()), 2000))
     peers: dict[str, tuple[Callable[[Samples], tuple[float, float]], int]] = {
         "ours": (partial(evaluate_river, lambda: SGDPerceptron(classes=range(10), seed=0)), 2000),
         "SoftmaxRegression": (partial(evaluate_river, linear_model.SoftmaxRegression), 100),

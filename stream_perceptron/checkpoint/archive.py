@@ -25,7 +25,7 @@ from stream_perceptron.model.arrays import Array, Arrays
 if TYPE_CHECKING:
     import zipfile
 
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 
 _FORMAT = "stream_perceptron checkpoint"
 _MAX_LENGTH = 2**31  # rows or columns of an array, exclusive
@@ -39,7 +39,11 @@ _ARRAYS: dict[str, tuple[str, tuple[str | int, ...]]] = {
     "confusion": ("<i8", ("pairs of labels", 3)),
     "window": ("|b1", ("samples",)),
     "curve": ("<f8", ("bins", 7)),
-    "drift_tests": ("<f8", ("numbers of drift tests",)),
+    "drift_classes": ("<f8", ("tested classes", 4)),
+    "drift_series": ("<f8", ("drift tests", 5)),
+    "drift_sums": ("<f8", ("drift tests", 5, 6)),
+    "drift_windows": ("<f8", (2, 41)),
+    "drift_squares": ("<f8", (5,)),
     "waiting_starts": ("<i8", ("ends",)),
     "waiting_places": ("<i4", ("numbers",)),
     "waiting_numbers": ("<f8", ("numbers",)),

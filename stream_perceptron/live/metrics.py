@@ -274,19 +274,19 @@ class Progress:
         """The part that is saved as arrays."""
         return {
             "confusion": self.confusion.pairs, "window": self.window,
-            "curve": self.curve.sums, "drift_tests": self.drift.numbers,
-        }  # fmt: skip
+            "curve": self.curve.sums,
+        } | self.drift.arrays  # fmt: skip
 
     def restore(self, arrays: Arrays, curve_bin: int, n_labels: int) -> None:
         """Restore the part that was saved as arrays."""
-        if not {"confusion", "window", "curve", "drift_tests"} <= arrays.keys():
+        if not {"confusion", "window", "curve"} <= arrays.keys():
             raise CheckpointError("progress lacks the confusion counts or other arrays")
         labels = arrays["confusion"][:, :2]
         if labels.size and not 0 <= labels.min() <= labels.max() < n_labels:
             raise CheckpointError("progress counts labels that the model does not have")
         self.confusion, self.window = Confusion.from_saved(arrays["confusion"]), arrays["window"]
         self.curve = LearningCurve.from_saved(arrays["curve"], curve_bin)
-        self.drift = DriftDetector.from_saved(arrays["drift_tests"])
+        self.drift = DriftDetector.from_arrays(arrays)
 
     def count_weights(self, weights: NDArray[np.float64]) -> None:
         """Add the sample weights of more labeled samples, until 1,000 have been added."""

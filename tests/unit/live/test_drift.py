@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+import math
 
 import numpy as np
 import pytest
@@ -10,7 +10,108 @@ from helpers import CASE_FACTOR
 
 from stream_perceptron.errors import CheckpointError
 from stream_perceptron.live.drift import DriftDetector, DriftEvent, EventKind, find_lasting_drops
-from stream_perceptron.live.drift.blocks import portable_log
+
+DROP, RECOVERY = EventKind.DROP, EventKind.RECOVERY
+RATIOS, BOUNDS = (1.2, 2, 20, 1 / 1.2, 1 / 3), (9.6, 11, 11, 9.6, 11)
+
+
+class Series:
+    """The test of accuracy or of a class, in plain Python."""
+
+    def __init__(self, label):
+        self.label, self.high, self.low, self.has_risen = label, 0, 0, False
+        self.place = 0, 0
+        self.restart()
+
+    def restart(self):
+        self.seen = self.wrong = 0
+        self.sums, self.minima = [0.0] * 5, [(0.0, 0, 0, 0, 0)] * 5
+        self.rises = [0.0] * 5
+
+    def add(self, seen, wrong, place, share=None):
+        self.seen, self.wrong, self.place = self.seen + seen, self.wrong + wrong, place
+        q = self.wrong / max(self.seen, 1) if share is None else share
+        for i, ratio in enumerate(RATIOS):
+            self.sums[i] += wrong * math.log(ratio) - seen * math.log(1 + q * (ratio - 1))
+            if self.sums[i] <= self.minima[i][0]:
+                self.minima[i] = (self.sums[i], self.seen, self.wrong, *place)
+        self.rises = [x - minimum[0] for x, minimum in zip(self.sums, self.minima, strict=True)]
+
+    def find_event(self, margin, dispersion):
+        """Return whether there is a change, and its event or None; a change restarts the test."""
+        excess = [rise / (bound + margin) for rise, bound in zip(self.rises, BOUNDS, strict=True)]
+        is_back = self.has_risen and self.seen >= 20
+        is_back = is_back and 1 - self.wrong / self.seen >= self.low + (self.high - self.low) * 0.75
+        if max(excess) <= dispersion and not is_back:
+            return False, None
+        i, event = excess.index(max(excess)), None
+        _, seen, wrong, row, sample = self.minima[i]
+        if max(excess) <= dispersion:
+            figures = self.low, 1 - self.wrong / self.seen
+            event = DriftEvent(RECOVERY, *self.place, self.place[0], *figures, self.label)
+            self.high, self.low, self.has_risen = 0, 0, False
+        elif i >= 3:
+            self.has_risen = self.high > self.low
+        elif seen:
+            figures = 1 - wrong / seen, 1 - (self.wrong - wrong) / (self.seen - seen)
+            event = DriftEvent(DROP, row + 1, sample + 1, self.place[0], *figures, self.label)
+            self.high, self.low, self.has_risen = max(figures[0], self.high), figures[1], False
+        self.restart()
+        return True, event
+
+
+def compute_dispersion(blocks):
+    """Return the dispersion from the excess of mistakes and its variance in each block."""
+    n, dispersion = len(blocks), 1 + 60 / max(len(blocks), 60)
+    for length in (1, 4, 10, 20):
+        squares = []
+        for end in range(2 * length, n + 1):
+            one, other = blocks[end - 2 * length : end - length], blocks[end - length : end]
+            difference = sum(x for x, _ in other) - sum(x for x, _ in one)
+            variance = sum(v for _, v in one + other)
+            squares.append(min(difference**2 / variance, 16) if variance > 0 else 0)
+        n_windows = len(squares) / length
+        if n_windows >= 12:
+            freedom = 6 * length**2 / (4 * length**2 + 5) * n_windows
+            mean = sum(squares) / len(squares)
+            if mean > 1 + 3 * math.sqrt(2 / freedom):
+                dispersion = max(dispersion, 1.5 * mean)
+    return dispersion
+
+
+def find_events(labels, wrong, rows):
+    """Return the events of a stream, block by block and class by class."""
+    k = max(labels) + 1
+    overall, classes = Series(None), [Series(label) for label in range(k)]
+    mix, blocks, events = [(0, 0)] * k, [], []
+    for end in range(50, len(labels) + 1, 50):
+        block = list(zip(labels[end - 50 : end], wrong[end - 50 : end], strict=True))
+        of_classes = [[w for y, w in block if y == label] for label in range(k)]
+        counts = [(len(each), sum(each)) for each in of_classes]
+        mix = [(n + m, w + v) for (n, w), (m, v) in zip(mix, counts, strict=True)]
+        shares = [w / max(n, 1) for n, w in mix]
+        expected = sum(share * n for share, (n, _) in zip(shares, counts, strict=True))
+        mistakes = sum(w for _, w in counts)
+        variance = sum(s * (1 - s) * n for s, (n, _) in zip(shares, counts, strict=True))
+        blocks.append((mistakes - expected, variance))
+        dispersion, place = compute_dispersion(blocks), (rows[end - 1], end)
+        overall.add(50, mistakes, place, expected / 50)
+        strength = max(overall.rises[:3])
+        has_changed, event = overall.find_event(0, dispersion)
+        present = [series for series, (n, _) in zip(classes, counts, strict=True) if n]
+        for series, count in zip(present, filter(lambda count: count[0], counts), strict=True):
+            series.add(*count, place)
+        largest = max(max(series.rises[:3]) for series in classes)
+        if has_changed:
+            mix = [(0, 0)] * k
+        is_drop = has_changed and strength > 9.6 * dispersion
+        if is_drop and largest <= strength + 7 * dispersion:
+            for series in classes:
+                series.restart()
+            present = []
+        found = [event, *(series.find_event(7, dispersion)[1] for series in present)]
+        events += [each for each in found if each is not None]
+    return events
 
 
 def detect_drift(wrong, labels=None, split_points=(), rows=None):
@@ -19,323 +120,179 @@ def detect_drift(wrong, labels=None, split_points=(), rows=None):
     labels = np.zeros(len(wrong), np.intp) if labels is None else labels
     rows = np.arange(1, len(wrong) + 1) if rows is None else rows
     for part in np.split(np.arange(len(wrong)), split_points):
-        drift = DriftDetector.from_saved(drift.numbers)
+        drift = DriftDetector.from_arrays(drift.arrays)
         drift.update(labels[part], wrong[part], rows[part], events)
-    return drift.numbers, events
+    return {name: array.tobytes() for name, array in drift.arrays.items()}, events
 
 
-def draw_stream(rng, accuracies, n, n_classes=1):
-    """Return wrong predictions (bool) and labels of a stream: n samples per accuracy, in turn."""
-    wrong = np.concatenate([rng.random(n) >= accuracy for accuracy in accuracies])
-    return wrong, rng.integers(0, n_classes, len(wrong))
+def draw_stream(rng):
+    """Return wrong predictions, labels and row numbers of a stream with changes."""
+    levels = rng.choice([0.1, 0.3, 0.6, 0.9, 0.99], rng.integers(1, 5))
+    wrong = np.concatenate([rng.random(int(rng.integers(10, 3000))) >= level for level in levels])
+    n, k = len(wrong), int(rng.integers(1, 6))
+    labels = rng.integers(0, k, n)
+    if rng.random() < 0.5:  # a class is no longer found, and then found again
+        is_new, part = rng.random(n) < 0.1, 6 * np.arange(n) // n
+        labels[is_new] = k
+        wrong[is_new] = np.isin(part[is_new], (2, 3))
+    wrong = np.repeat(wrong, rng.choice([1, 1, 3]))[:n]
+    return wrong, labels, np.cumsum(rng.integers(1, 3, n))
+
+
+def test_events_are_those_of_plain_python_for_any_split(report_figure):
+    rng = np.random.default_rng(0)
+    kinds = []
+    for _ in range(200 * CASE_FACTOR):
+        wrong, labels, rows = draw_stream(rng)
+        state, events = detect_drift(wrong, labels, rows=rows)
+        kinds += [(event.kind, event.is_overall) for event in events]
+        assert events == find_events(labels.tolist(), wrong.tolist(), rows.tolist())
+        for n_splits in (1, 5, 200):
+            split_points = np.sort(rng.choice(len(wrong), n_splits))
+            assert detect_drift(wrong, labels, split_points, rows) == (state, events)
+    report_figure(f"drift: {len(kinds)} events of {len(set(kinds))} kinds in every split")
+    assert len(set(kinds)) == 4
 
 
 def find_drops(events, label=None):
     return [event for event in events if event.is_drop and event.label == label]
 
 
-def list_kinds(events):
-    return [event.kind for event in events]
-
-
-def test_steady_streams_raise_no_alarm():
-    """Each stream may raise an alarm with a probability of up to 1 %, so one of 120 may."""
-    rng = np.random.default_rng(0)
-    alarms = sum(
-        bool(
-            detect_drift(
-                *draw_stream(rng, [rng.uniform(0.3, 0.999)], 100_000, rng.integers(1, 40))
-            )[1]
-        )
-        for _ in range(120)
-    )
-    assert alarms <= 1
-
-
-def draw_errors_in_sessions(rng, size, shares, n=100_000):
+def draw_sessions(rng, size, low, high, n=100_000):
     """Return wrong predictions (bool); one in five sessions has the larger share of them."""
-    levels = np.where(rng.random(n // size + 1) < 0.2, max(shares), min(shares))
-    return rng.random(n) < np.repeat(levels, size)[:n]
+    shares = np.where(rng.random(n // size + 1) < 0.2, high, low)
+    return rng.random(n) < np.repeat(shares, size)[:n]
 
 
-def draw_errors_in_waves(rng, period, n=100_000):
-    """Return wrong predictions (bool), whose share varies between 2 % and 8 %."""
-    phase = 2 * np.pi * (np.arange(n) / period + rng.random())
-    return rng.random(n) < 0.05 + 0.03 * np.sin(phase)
+def draw_waves(rng, n=100_000):
+    """Return wrong predictions (bool), whose share varies between 2% and 8% every 2,000 rows."""
+    return rng.random(n) < 0.05 + 0.03 * np.sin(np.pi * (np.arange(n) / 1000 + rng.random()))
 
 
-DEPENDENT_ERRORS = {
-    "sessions of 20": lambda rng: draw_errors_in_sessions(rng, 20, (0.05, 0.2)),
-    "sessions of 50": lambda rng: draw_errors_in_sessions(rng, 50, (0.05, 0.1)),
-    "sessions of 200": lambda rng: draw_errors_in_sessions(rng, 200, (0.05, 0.1)),
-    "rows delivered twice": lambda rng: np.repeat(rng.random(50_000) < 0.05, 2),
-    "rows delivered five times": lambda rng: np.repeat(rng.random(20_000) < 0.05, 5),
-    "waves of 1,000": lambda rng: draw_errors_in_waves(rng, 1000),
-    "waves of 2,000": lambda rng: draw_errors_in_waves(rng, 2000),
+STEADY = {
+    "independent": lambda rng: rng.random(100_000) >= rng.uniform(0.3, 0.999),
+    "sessions of 20": lambda rng: draw_sessions(rng, 20, 0.05, 0.2),
+    "sessions of 200": lambda rng: draw_sessions(rng, 200, 0.05, 0.1),
+    "rows twice": lambda rng: np.repeat(rng.random(50_000) < 0.05, 2),
+    "rows five times": lambda rng: np.repeat(rng.random(20_000) < 0.05, 5),
+    "waves": draw_waves,
 }
 
 
-@pytest.mark.parametrize("name", DEPENDENT_ERRORS)
-def test_dependent_errors_raise_no_alarm(name):
-    """One of twelve streams may; the first 4,000 samples do not count, as waves must repeat."""
-    rng, alarms = np.random.default_rng(8), 0
-    for _ in range(12):
-        wrong = DEPENDENT_ERRORS[name](rng)
-        alarms += any(event.found > 4000 for event in detect_drift(wrong)[1])
+@pytest.mark.parametrize("kind", STEADY)
+def test_steady_streams_raise_hardly_any_alarm(kind):
+    """About one stream in 100 may raise one, and one in 30 with sessions of 200 rows."""
+    rng = np.random.default_rng(0)
+
+    assert sum(bool(detect_drift(STEADY[kind](rng))[1]) for _ in range(30)) <= 1
+
+
+@pytest.mark.parametrize("k", [2, 100])
+def test_steady_classes_raise_hardly_any_alarm(k):
+    rng = np.random.default_rng(0)
+    alarms = 0
+    for _ in range(15):
+        labels = rng.choice(k, 100_000, p=rng.dirichlet(np.full(k, 0.5)))
+        wrong = rng.random(100_000) >= rng.uniform(0.3, 1, k)[labels]
+        alarms += bool(detect_drift(wrong, labels)[1])
+
     assert alarms <= 1
 
 
-@pytest.mark.parametrize("levels", [(0.98, 0.5, 0.9, 0.7), (0.99, 0.4, 0.2), (0.9, 0.6, 0.75, 0.4)])
-def test_further_drop_is_reported(levels):
-    """Each drop is measured from the level before it, even without a recovery."""
-    n = 10_000
-    for seed in range(10):
-        events = detect_drift(*draw_stream(np.random.default_rng(seed), levels, n, 5))[1]
-        for number, (before, after) in enumerate(pairwise(levels), 1):
-            begin = n * number
-            drops = [drop for drop in find_drops(events) if begin < drop.found <= begin + 2000]
-            assert bool(drops) == (after < before)
-            for drop in drops:
-                assert abs(drop.row - begin) < 200
-                assert drop.sample == drop.row
-                assert drop.before == pytest.approx(before, abs=0.05)
-
-
-def test_rising_accuracy_is_no_event():
-    rng = np.random.default_rng(1)
-    for _ in range(30):
-        rise = np.linspace(rng.uniform(0.1, 0.6), rng.uniform(0.6, 0.99), 40_000)
-        assert detect_drift(rng.random(40_000) >= rise, rng.integers(0, 10, 40_000))[1] == []
-
-
 @pytest.mark.parametrize(
-    ("before", "after", "within", "max_distance"),
-    [
-        (0.9, 0.8, 2000, 500),
-        (0.9, 0.88, 20_000, 2500),
-        (0.99, 0.01, 200, 100),
-        (0.7, 0.3, 400, 200),
-    ],
+    ("before", "after", "within"), [(0.9, 0.8, 500), (0.9, 0.88, 8000), (0.99, 0.01, 100)]
 )
-def test_drops_are_reported_soon_and_once(before, after, within, max_distance):
-    rng = np.random.default_rng(2)
-    reported, is_near, begin = [], [], 30_000
+def test_most_drops_are_found_soon(before, after, within):
+    rng = np.random.default_rng(1)
+    n_soon = 0
     for _ in range(40):
-        n = begin + int(rng.integers(0, 100))
-        wrong = rng.random(n + within) >= np.where(np.arange(n + within) < n, before, after)
-        drops = find_drops(detect_drift(wrong, rng.integers(0, 10, len(wrong)))[1])
-        reported.append([drop.found for drop in drops if drop.found > n])
-        is_near += [abs(drop.row - 1 - n) <= max_distance for drop in drops if drop.found > n]
-    assert sum(map(bool, reported)) >= (35 if after == 0.88 else 40)
-    assert max(map(len, reported)) == 1 or after == 0.88
-    assert np.mean(is_near) >= 0.9
+        levels = np.where(np.arange(70_000) < 50_000, before, after)
+        drops = find_drops(
+            detect_drift(rng.random(70_000) >= levels, rng.integers(0, 10, 70_000))[1]
+        )
+        n_soon += any(50_000 < drop.found <= 50_000 + within for drop in drops)
+
+    assert n_soon >= 32
 
 
-def test_drop_after_a_recovery_is_reported():
-    rng = np.random.default_rng(3)
-    wrong, labels = draw_stream(rng, [0.95, 0.5, 0.95, 0.5], 5000, 3)
-    events = detect_drift(wrong, labels)[1]
-
-    assert list_kinds(events) == [EventKind.DROP, EventKind.RECOVERY, EventKind.DROP]
-    text = events[0].describe("abc")
-    assert text.startswith("accuracy dropped from 95.")
-    assert "near row 5,0" in text or "near row 4,9" in text
-    assert 10_000 < events[1].row < 11_000
-    assert abs(events[2].row - 15_000) < 100
-
-
-def test_recovery_is_measured_against_the_level_before_the_first_drop():
-    rng = np.random.default_rng(9)
-    wrong, labels = draw_stream(rng, [0.95, 0.7, 0.3, 0.7, 0.95], 5000, 3)
-    events = detect_drift(wrong, labels)[1]
-
-    assert list_kinds(events) == [EventKind.DROP, EventKind.DROP, EventKind.RECOVERY]
-    assert events[2].found > 20_000
-
-
-def test_slow_recovery_is_reported():
-    """The accuracy recovers gradually, and only nearly to its old value."""
+def test_each_large_change_is_a_drop_or_a_recovery():
     for seed in range(10):
         rng = np.random.default_rng(seed)
-        climb = np.linspace(0.5, 0.055, 3000)
-        level = np.concatenate([np.full(20_000, 0.02), np.full(5000, 0.5), climb])
-        level = np.concatenate([level, np.full(60_000, 0.055)])
-        wrong = rng.random(len(level)) < level
-        numbers, events = detect_drift(wrong)
-        assert list_kinds(events) == [EventKind.DROP, EventKind.RECOVERY]
-        split_points = np.sort(rng.choice(len(wrong), 50, replace=False))
-        split_numbers, split_events = detect_drift(wrong, split_points=split_points)
-        assert (split_numbers.tobytes(), split_events) == (numbers.tobytes(), events)
+        for levels, kinds in (
+            ((0.98, 0.5, 0.9, 0.7), [DROP, RECOVERY, DROP]),
+            ((0.99, 0.4, 0.2), [DROP, DROP]),
+        ):
+            wrong = np.concatenate([rng.random(10_000) >= level for level in levels])
+            events = detect_drift(wrong)[1]
+            assert [event.kind for event in events] == kinds
+            for i, event in enumerate(events, 1):
+                assert abs(event.row - 10_000 * i) < 1000
+                assert event.before == pytest.approx(levels[i - 1], abs=0.1)
+                assert event.after == pytest.approx(levels[i], abs=0.15)
 
 
-def test_slow_drop_is_reported_a_few_times():
-    rng = np.random.default_rng(4)
-    level = np.concatenate([np.full(10_000, 0.99), np.linspace(0.99, 0.5, 40_000)])
-    drops = find_drops(detect_drift(rng.random(50_000) >= level)[1])
-    assert 1 <= len(drops) <= 10
-    assert all(a.after > b.after for a, b in pairwise(drops))
+def test_drop_of_one_class_names_it_and_a_general_drop_names_none():
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        labels = np.where(rng.random(120_000) < 0.01, 3, rng.integers(0, 3, 120_000))
+        is_late = np.arange(120_000) >= 100_000
+        wrong = rng.random(120_000) >= np.where((labels == 3) & is_late, 0.05, 0.9)
+        (drop,) = find_drops(detect_drift(wrong, labels)[1], label=3)
+        assert np.count_nonzero(labels[100_000 : drop.found] == 3) <= 60
+        assert drop.describe("abcd").startswith("recall of d dropped from ")
+        assert drop.before == pytest.approx(0.9, abs=0.05)
+        assert drop.after < 0.3
+
+        wrong = rng.random(120_000) >= np.where(is_late, 0.5, 0.95)
+        (drop,) = detect_drift(wrong, labels)[1]
+        assert drop.is_drop
+        assert drop.is_overall
 
 
-def test_changed_label_mix_is_no_drop():
-    """The hard class becomes frequent, slowly or at once; the recall of each class is constant."""
-    rng = np.random.default_rng(5)
-    for share in (np.linspace(0.05, 0.9, 60_000), np.repeat([0.05, 0.9], 30_000)):
-        labels = (rng.random(60_000) < share).astype(np.intp)
-        wrong = rng.random(60_000) < np.where(labels == 1, 0.3, 0.01)
-        assert not detect_drift(wrong, labels)[1]
-
-        # A real drop at the same time is reported.
-        wrong[45_000:] = rng.random(15_000) < 0.6
-        (drop,) = find_drops(detect_drift(wrong, labels)[1])
-        assert abs(drop.row - 45_000) < 200
-
-
-def test_changed_label_mix_of_many_classes_is_no_drop():
-    """Of 32 classes, the 16 hard ones become frequent; each class becomes a bit easier."""
+def test_changed_frequencies_of_classes_are_no_drop():
     rng = np.random.default_rng(10)
     is_late = np.arange(100_000) >= 50_000
     is_hard = rng.random(100_000) < np.where(is_late, 0.5, 0.1)
     labels = rng.integers(0, 16, 100_000) + 16 * is_hard
-    wrong = rng.random(100_000) < np.where(is_hard, 0.35, 0.02) - 0.01 * is_late
-    assert not detect_drift(wrong, labels)[1]
+    wrong = rng.random(100_000) < np.where(is_hard, 0.35, 0.02)
+
+    assert not find_drops(detect_drift(wrong, labels)[1])
 
 
-@pytest.mark.parametrize("times", [1, 2, 5])
-def test_dispersion_of_repeated_rows_equals_the_repetitions(times):
-    rng = np.random.default_rng(18)
-    drift, labels = DriftDetector(), np.repeat(rng.integers(0, 2, 400_000 // times), times)
-    wrong = np.repeat(rng.random(len(labels) // times) < 0.1, times)
-    drift.update(labels, wrong, np.arange(1, len(labels) + 1), [])
-    now, classes = drift.state["accuracy"]["now"], drift.state["classes"]["classes"]
+def test_classes_after_the_first_999_are_tested_together():
+    rng = np.random.default_rng(14)
+    labels = rng.integers(0, 999, 100_000)
+    is_further = rng.random(100_000) < 0.03
+    labels[is_further] = rng.integers(999, 1200, np.count_nonzero(is_further))
+    wrong = rng.random(len(labels)) < np.where(labels < 999, 0.1, 0.05)
+    wrong[80_000:] |= is_further[80_000:]
+    state, events = detect_drift(wrong, labels)
+    (text,) = (event.describe([str(i) for i in range(1200)]) for event in find_drops(events, 999))
 
-    for counts, n in ((now, len(labels) // 50), (classes, len(labels) // 200)):
-        assert counts["squares"] / counts["pairs"] == pytest.approx(times, rel=0.3)
-        assert counts["pairs"] == pytest.approx(n, rel=0.02)
-
-
-def test_portable_logarithm_is_accurate():
-    x = np.geomspace(1e-3, 1e3, 10_000)
-
-    np.testing.assert_allclose(portable_log(x), np.log(x), rtol=1e-9, atol=1e-10)
+    assert text.startswith("recall of the 201 classes after the first 999 dropped from 9")
+    assert sum(map(len, state.values())) <= 10**6
 
 
 def test_drop_lasts_until_its_recovery():
     """Overall accuracy and the recall of each class recover separately."""
     drop, recall_drop = (
-        DriftEvent(EventKind.DROP, row, row, row, 0.9, 0.5, label)
-        for row, label in ((1, None), (2, 3))
+        DriftEvent(DROP, row, row, row, 0.9, 0.5, label) for row, label in ((1, None), (2, 3))
     )
-    recovery = DriftEvent(EventKind.RECOVERY, 4, 4, 4, 0.5, 0.9)
+    recovery = DriftEvent(RECOVERY, 4, 4, 4, 0.5, 0.9)
 
     assert find_lasting_drops([drop, recall_drop]) == [drop, recall_drop]
     assert find_lasting_drops([drop, recall_drop, recovery]) == [recall_drop]
 
 
-@pytest.mark.parametrize(("share", "n"), [(0.005, 100_000), (0.002, 200_000)])
-def test_recall_drop_of_a_rare_class_is_reported(share, n):
-    for seed in range(5):
-        rng = np.random.default_rng(seed)
-        labels = np.where(rng.random(2 * n) < share, 3, rng.integers(0, 3, 2 * n))
-        accuracy = np.where((labels == 3) & (np.arange(2 * n) >= n), 0.0, 0.95)
-        drop, *further = find_drops(detect_drift(rng.random(2 * n) >= accuracy, labels)[1], label=3)
-
-        assert np.count_nonzero(labels[n : drop.found] == 3) <= 100
-        assert drop.describe("abcd").startswith("recall of d dropped from 9")
-        assert drop.after < 0.2
-        assert drop.sample == drop.row
-        assert not further
-
-
-def test_further_recall_drop_and_recovery_are_reported():
-    rng = np.random.default_rng(13)
-    labels = np.where(rng.random(160_000) < 0.02, 1, 0)
-    recall = np.repeat([0.95, 0.5, 0.02, 0.95], 40_000)
-    wrong = rng.random(160_000) >= np.where(labels == 1, recall, 0.98)
-    events = [event for event in detect_drift(wrong, labels)[1] if event.label == 1]
-
-    assert list_kinds(events) == [EventKind.DROP, EventKind.DROP, EventKind.RECOVERY]
-    assert pytest.approx([40, 80], abs=3) == [event.row // 1000 for event in events[:2]]
-    assert 120_000 < events[2].found < 130_000
-    levels = [(event.before, event.after) for event in events]
-    np.testing.assert_allclose(levels, [(0.95, 0.5), (0.5, 0.02), (0.02, 0.95)], atol=0.25)
-
-
-def test_drop_of_all_classes_is_one_event():
-    for seed in range(10):
-        rng = np.random.default_rng(seed)
-        wrong, labels = draw_stream(rng, [0.95, 0.5], 20_000, 10)
-        assert list_kinds(detect_drift(wrong, labels)[1]) == [EventKind.DROP]
-
-
-def test_classes_after_the_first_999_are_monitored_together():
-    rng = np.random.default_rng(14)
-    labels = rng.integers(0, 999, 200_000)
-    is_further = rng.random(200_000) < 0.03
-    labels[is_further] = rng.integers(999, 1200, np.count_nonzero(is_further))
-    wrong = rng.random(len(labels)) < np.where(labels < 999, 0.1, 0.05)
-    wrong[80_000:] |= labels[80_000:] == 7
-    wrong[150_000:] |= is_further[150_000:]
-    numbers, events = detect_drift(wrong, labels)
-    names = [str(i) for i in range(1200)]
-    texts = [event.describe(names) for event in find_drops(events, 7) + find_drops(events, 999)]
-
-    assert texts[0].startswith("recall of 7 dropped from ")
-    assert texts[1].startswith("recall of the 201 classes after the first 999 dropped from 9")
-    assert numbers.nbytes <= 10**6
-
-
-@pytest.mark.slow
-def test_splitting_samples_does_not_change_state_and_events():
-    rng = np.random.default_rng(6)
-    kinds = set()
-    for stream_number in range(12 * CASE_FACTOR):
-        levels = rng.choice([0.1, 0.3, 0.6, 0.9, 0.99], rng.integers(1, 6))
-        n_classes = int(rng.integers(1, 30))
-        wrong, labels = draw_stream(rng, levels, int(rng.integers(10, 6000)), n_classes)
-        n = len(wrong)
-        if rng.random() < 0.5:  # a class becomes frequent, or hard
-            rare = rng.random(n) < np.where(np.arange(n) < n // 2, 0.05, 0.3)
-            labels[rare] = n_classes
-            wrong[rare & (np.arange(n) > 2 * n // 3)] = True
-        rows = np.cumsum(rng.integers(1, 3, n))
-        numbers, events = detect_drift(wrong, labels, rows=rows)
-        kinds |= {(event.kind, event.label is None) for event in events}
-        for n_split_points in (1, 5, 100, n - 1 if stream_number < 2 else 300):
-            split_points = np.sort(rng.choice(n, min(n, n_split_points), replace=False))
-            split_numbers, split_events = detect_drift(wrong, labels, split_points, rows)
-            assert split_numbers.tobytes() == numbers.tobytes()
-            assert split_events == events
-    assert len(kinds) >= 3
-
-
-@pytest.mark.slow
-def test_forged_state_is_rejected_or_usable():
-    rng = np.random.default_rng(7)
-    wrong, labels = draw_stream(rng, [0.9, 0.5], 4010, 20)
-    labels[rng.random(len(labels)) < 0.2] = 3
-    numbers = detect_drift(wrong, labels)[0]
-    n_rejected = 0
-    for _ in range(2000):
-        forged = numbers.copy()
-        for _ in range(rng.integers(1, 4)):
-            index = rng.integers(0, len(forged))
-            forged[index] = rng.choice([-1, 0, 0.5, 1, 49, 50, 1e6, 2.0**61, 1e300, np.inf, np.nan])
-        try:
-            drift = DriftDetector.from_saved(forged)
-        except CheckpointError:
-            n_rejected += 1
-            continue
-        events = [DriftEvent(EventKind.DROP, 1, 1, 1, 0.9, 0.1)]
-        drift.update(*draw_stream(rng, [0.1, 0.9], 2500, 20)[::-1], np.arange(1, 5001), events)
-        for event in events:
-            assert 0 <= event.row < 2**62
-            assert 0 <= event.before <= 1
-            assert 0 <= event.after <= 1
-        DriftDetector.from_saved(drift.numbers)
-    assert 0 < n_rejected < 2000
-
-
-@pytest.mark.parametrize("n", [0, 1, 100, 1000, 10**6])
-def test_state_of_wrong_size_is_rejected(n):
-    with pytest.raises(CheckpointError, match="wrong size"):
-        DriftDetector.from_saved(np.zeros(n))
+def test_state_that_does_not_belong_together_is_rejected():
+    drift = DriftDetector()
+    drift.update(np.zeros(70, np.intp), np.ones(70, bool), np.arange(70), [])
+    for name, damaged in (
+        ("drift_series", np.zeros((3, 5))),
+        ("drift_classes", np.full((1, 4), np.nan)),
+        ("drift_classes", np.full((1, 4), 1e15)),
+    ):
+        with pytest.raises(CheckpointError, match="do not belong together"):
+            DriftDetector.from_arrays(drift.arrays | {name: damaged})
+    with pytest.raises(CheckpointError, match="lacks drift_sums"):
+        DriftDetector.from_arrays({k: v for k, v in drift.arrays.items() if k != "drift_sums"})

@@ -1,0 +1,248 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+"""The test that drift.py describes, block by block.
+
+All arithmetic is basic IEEE 754 arithmetic, so events are the same on every machine.
+"""
+
+from libc.math cimport frexp, sqrt
+from libc.stdint cimport intptr_t, uint8_t
+from libc.string cimport memmove, memset
+
+cdef enum:
+    BLOCK = 50  # samples between two tests
+    N_RATIOS = 5
+    N_DROPS = 3  # the first ratios are those of drops, the others those of rises
+    N_LENGTHS = 4
+    N_LAST = 40  # blocks in a pair of the longest windows
+    MIN_WINDOWS = 12  # windows of one length that are needed for an estimate
+    PRIOR_BLOCKS = 60  # the weight of dependence that the first blocks cannot show
+    MIN_RECOVERED = 20  # the minimum number of samples since a rise that show a recovery
+
+cdef double[N_RATIOS] RATIOS = [1.2, 2.0, 20.0, 1.0 / 1.2, 1.0 / 3.0]
+cdef double[N_RATIOS] LOG_RATIOS
+# The bounds of the sums; small changes take long, so they have fewer chances to occur at random.
+cdef double[N_RATIOS] BOUNDS = [9.6, 11.0, 11.0, 9.6, 11.0]
+cdef double CLASS_MARGIN = 7.0  # is added for classes, of which there may be 1,000
+cdef double RECOVERED_SHARE = 0.75  # the share of the loss that a recovery regains
+cdef int[N_LENGTHS] LENGTHS = [1, 4, 10, 20]  # of the windows for the dispersion, in blocks
+cdef double MAX_SQUARE = 16.0  # limits the effect of a drop on the dispersion
+cdef double MARGIN = 1.5  # for estimates: the distribution of mistakes in sessions is skewed
+
+# The rows of the arrays in `DriftDetector`, which describes them.
+ctypedef struct Class:
+    double open_seen, open_wrong, seen, wrong
+ctypedef struct Series:
+    double seen, wrong, high, low, has_risen
+ctypedef struct Sum:
+    double total, minimum, seen, wrong, row, sample
+ctypedef struct State:
+    ptrdiff_t k
+    Class* classes
+    Series* series
+    Sum* sums
+    double* excess
+    double* variance
+    double* squares
+
+
+cdef double portable_log(double x) noexcept:
+    """Return a logarithm, accurate to ten digits."""
+    cdef int power
+    cdef double part = frexp(x, &power), s, t
+    s = (part - 0.7071067811865476) / (part + 0.7071067811865476)
+    t = s * s
+    return (power - 0.5) * 0.6931471805599453 + 2.0 * s * (
+        ((((t / 11.0 + 1.0 / 9.0) * t + 1.0 / 7.0) * t + 1.0 / 5.0) * t + 1.0 / 3.0) * t + 1.0
+    )
+
+
+cdef int _r
+for _r in range(N_RATIOS):
+    LOG_RATIOS[_r] = portable_log(RATIOS[_r])
+
+
+cdef double measure_dispersion(State* state, double excess, double variance) noexcept:
+    """Add a block's excess of mistakes and its variance; return the dispersion of mistakes.
+
+    The mean of squared differences between many overlapping windows of length L has about
+    1.5 * 4 L^2 / (4 L^2 + 5) equivalent degrees of freedom per window (W. J. Riley. 2008. Handbook
+    of frequency stability analysis. NIST special publication 1065, section 5.4).
+    """
+    cdef double n, square, difference, pair_variance, n_pairs, n_windows, freedom, mean
+    cdef double* x = state.excess
+    cdef double* v = state.variance
+    cdef double dispersion
+    cdef int i, length
+    memmove(x, x + 1, N_LAST * sizeof(double))
+    memmove(v, v + 1, N_LAST * sizeof(double))
+    x[N_LAST] = x[N_LAST - 1] + excess
+    v[N_LAST] = v[N_LAST - 1] + variance
+    state.squares[0] += 1.0
+    n = state.squares[0]
+    dispersion = 1.0 + PRIOR_BLOCKS / (n if n > PRIOR_BLOCKS else <double>PRIOR_BLOCKS)
+    for i in range(N_LENGTHS):
+        length = LENGTHS[i]
+        n_pairs = n - 2 * length + 1
+        if n_pairs < 1:
+            continue
+        difference = x[N_LAST] - 2.0 * x[N_LAST - length] + x[N_LAST - 2 * length]
+        pair_variance = v[N_LAST] - v[N_LAST - 2 * length]
+        if pair_variance > 0.0:
+            square = difference * difference / pair_variance
+            state.squares[1 + i] += square if square < MAX_SQUARE else MAX_SQUARE
+        n_windows, mean = n_pairs / length, state.squares[1 + i] / n_pairs
+        freedom = 6.0 * length * length / (4.0 * length * length + 5.0) * n_windows
+        if n_windows >= MIN_WINDOWS and mean > 1.0 + 3.0 * sqrt(2.0 / freedom):
+            dispersion = dispersion if dispersion > MARGIN * mean else MARGIN * mean
+    return dispersion
+
+
+cdef void add_block(State* state, ptrdiff_t i, double seen, double wrong, double share, double row,
+                    double sample) noexcept:
+    """Add a block to series i, given its expected share of mistakes; -1 stands for the series' own."""
+    cdef Series* series = state.series + i
+    cdef Sum* sums = state.sums + i * N_RATIOS
+    cdef int r
+    series.seen += seen
+    series.wrong += wrong
+    if share < 0.0:
+        share = series.wrong / series.seen
+    for r in range(N_RATIOS):
+        sums[r].total += wrong * LOG_RATIOS[r] - seen * portable_log(1.0 + share * (RATIOS[r] - 1.0))
+        if sums[r].total <= sums[r].minimum:
+            sums[r] = Sum(sums[r].total, sums[r].total, series.seen, series.wrong, row, sample)
+
+
+cdef double find_largest_rise(State* state, ptrdiff_t i) noexcept:
+    """Return by how much a sum of series i that shows drops exceeds its minimum, at most."""
+    cdef Sum* sums = state.sums + i * N_RATIOS
+    cdef double largest = 0.0
+    cdef int r
+    for r in range(N_DROPS):
+        if sums[r].total - sums[r].minimum > largest:
+            largest = sums[r].total - sums[r].minimum
+    return largest
+
+
+cdef void restart(State* state, ptrdiff_t i) noexcept:
+    """Begin the test of series i anew."""
+    state.series[i].seen = state.series[i].wrong = 0.0
+    memset(state.sums + i * N_RATIOS, 0, N_RATIOS * sizeof(Sum))
+
+
+cdef int find_change(State* state, ptrdiff_t i, double margin, double dispersion) noexcept:
+    """Return the number of the ratio whose sum shows a change of series i, or N_RATIOS for none.
+
+    -1 stands for a recovery.
+    """
+    cdef Series* series = state.series + i
+    cdef Sum* sums = state.sums + i * N_RATIOS
+    cdef double excess, largest = dispersion, level
+    cdef int r, ratio = N_RATIOS
+    for r in range(N_RATIOS):
+        excess = (sums[r].total - sums[r].minimum) / (BOUNDS[r] + margin)
+        if excess > largest:
+            largest, ratio = excess, r
+    if ratio == N_RATIOS and series.has_risen > 0.0 and series.seen >= MIN_RECOVERED:
+        level = 1.0 - series.wrong / series.seen
+        if level >= series.low + RECOVERED_SHARE * (series.high - series.low):
+            return -1
+    return ratio
+
+
+cdef end_segment(State* state, ptrdiff_t i, int ratio, double row, double sample, list events):
+    """Append the event for a change of series i, if it is one, and begin the test anew."""
+    cdef Series* series = state.series + i
+    cdef Sum start
+    cdef double before, after
+    if ratio < 0:
+        after = 1.0 - series.wrong / series.seen
+        events.append((False, int(row), int(sample), int(row), series.low, after, i))
+        series.high = series.low = series.has_risen = 0.0
+    elif ratio >= N_DROPS:
+        series.has_risen = series.high > series.low
+    else:
+        start = state.sums[i * N_RATIOS + ratio]
+        if start.seen > 0.0:
+            before = 1.0 - start.wrong / start.seen
+            after = 1.0 - (series.wrong - start.wrong) / (series.seen - start.seen)
+            events.append(
+                (True, int(start.row) + 1, int(start.sample) + 1, int(row), before, after, i)
+            )
+            series.high = before if before > series.high else series.high
+            series.low, series.has_risen = after, 0.0
+    restart(state, i)
+
+
+cdef test_block(State* state, double row, list events):
+    """Test accuracy and the classes after a block, which ends at a row; append the events found."""
+    cdef double expected = 0.0, variance = 0.0, mistakes = 0.0, share, dispersion, strength
+    cdef double sample, largest = 0.0
+    cdef Class* each
+    cdef ptrdiff_t c
+    cdef int ratio
+    for c in range(state.k):
+        each = state.classes + c
+        each.seen += each.open_seen
+        each.wrong += each.open_wrong
+        if each.open_seen > 0.0:
+            share = each.wrong / each.seen
+            expected += share * each.open_seen
+            variance += share * (1.0 - share) * each.open_seen
+            mistakes += each.open_wrong
+    dispersion = measure_dispersion(state, mistakes - expected, variance)
+    sample = BLOCK * state.squares[0]
+    add_block(state, 0, BLOCK, mistakes, expected / BLOCK, row, sample)
+    for c in range(state.k):
+        each = state.classes + c
+        if each.open_seen > 0.0:
+            add_block(state, 1 + c, each.open_seen, each.open_wrong, -1.0, row, sample)
+        largest = max(largest, find_largest_rise(state, 1 + c))
+    strength = find_largest_rise(state, 0)
+    ratio = find_change(state, 0, 0.0, dispersion)
+    if ratio < N_RATIOS:
+        end_segment(state, 0, ratio, row, sample, events)
+    for c in range(state.k):
+        each = state.classes + c
+        if ratio < N_RATIOS:
+            each.seen = each.wrong = 0.0
+        if 0 <= ratio < N_DROPS and largest <= strength + CLASS_MARGIN * dispersion:
+            restart(state, 1 + c)  # the drop is not that of one class
+        elif each.open_seen > 0.0:
+            class_ratio = find_change(state, 1 + c, CLASS_MARGIN, dispersion)
+            if class_ratio < N_RATIOS:
+                end_segment(state, 1 + c, class_ratio, row, sample, events)
+        each.open_seen = each.open_wrong = 0.0
+
+
+def test_samples(classes, series, sums, windows, squares, labels, is_wrong, rows):
+    """Test more samples; return the events found.
+
+    Each is a tuple: whether it is a drop, row, sample, row at which it was found, level before and
+    after it, and number of the series (0 for accuracy, 1 + label for a class).
+    """
+    cdef State state
+    cdef double[:, ::1] c_classes = classes, c_series = series, c_windows = windows
+    cdef double[:, :, ::1] c_sums = sums
+    cdef double[::1] c_squares = squares
+    cdef const intptr_t[::1] c_labels = labels, c_rows = rows
+    cdef const uint8_t[::1] c_wrong = is_wrong
+    cdef ptrdiff_t i, n = len(c_labels), n_open = int(classes[:, 0].sum())
+    cdef Class* each
+    events = []
+    if n == 0:
+        return events
+    state.k = len(c_classes)
+    state.classes, state.series = <Class*>&c_classes[0, 0], <Series*>&c_series[0, 0]
+    state.sums = <Sum*>&c_sums[0, 0, 0]
+    state.excess, state.variance = &c_windows[0, 0], &c_windows[1, 0]
+    state.squares = &c_squares[0]
+    for i in range(n):
+        each = state.classes + c_labels[i]
+        each.open_seen += 1.0
+        each.open_wrong += c_wrong[i]
+        n_open += 1
+        if n_open == BLOCK:
+            n_open = 0
+            test_block(&state, c_rows[i], events)
+    return events

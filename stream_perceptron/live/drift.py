@@ -1,0 +1,224 @@
+"""Drift: drops and recoveries of accuracy, and of the recall of each class."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_perceptron.errors import CheckpointError
+from stream_perceptron.model.arrays import Arrays, Floats
+
+_drift: Any = import_module("stream_perceptron.live._drift")
+
+MAX_CLASSES = 1000  # classes with a test of their own; the last one stands for all later classes
+
+_BLOCK = 50  # samples between two tests
+_MAX_EVENTS = 50  # the number of recent events to keep
+
+_CAUSE = "the stream has changed, or lr is too high: look at the rows from there on"
+_CAUSE_IF_WEIGHTED = (
+    "class weights find more of the rare classes at the cost of others, the stream has changed, or "
+    "lr is too high: look at the recall of each class"
+)
+_CAUSE_OF_CLASS = "look at the rows of that class from there on"
+
+
+class EventKind(StrEnum):
+    """The kind of a drift event."""
+
+    DROP = "drop"
+    RECOVERY = "recovery"
+
+
+_VERBS = {EventKind.DROP: "dropped", EventKind.RECOVERY: "recovered"}
+
+
+@dataclass(frozen=True)
+class DriftEvent:
+    """A drop or recovery in overall accuracy or a class's recall.
+
+    `before` and `after` are values of accuracy or of the recall of a class.
+
+    Examples
+    --------
+    >>> event = DriftEvent(EventKind.DROP, 501, 501, 650, 0.95, 0.0, label=1)
+    >>> event.describe(["no", "yes"])
+    'recall of yes dropped from 95.0% to 0.0% near row 501'
+
+    """
+
+    kind: EventKind
+    row: int  # the row near which it began
+    sample: int  # the number of this row's sample among the tested samples, counted from 1
+    found: int  # the row at which it was found
+    before: float
+    after: float
+    label: int | None = None  # the number of the class; None for the overall accuracy
+
+    @property
+    def is_drop(self) -> bool:
+        """Whether accuracy or the recall of a class dropped."""
+        return self.kind == EventKind.DROP
+
+    @property
+    def is_overall(self) -> bool:
+        """Whether the event concerns the overall accuracy."""
+        return self.label is None
+
+    @property
+    def figures(self) -> str:
+        """The accuracies or recalls and the row, as text."""
+        return f"from {self.before:.1%} to {self.after:.1%} near row {self.row:,}"
+
+    def name_metric(self, classes: Sequence[Hashable]) -> str:
+        """Return the name of the metric: accuracy, or the recall of a class."""
+        if self.label is None:
+            return "accuracy"
+        return f"recall of {name_class(self.label, classes)}"
+
+    def describe(self, classes: Sequence[Hashable]) -> str:
+        """Return the event as text, given the names of the classes."""
+        return f"{self.name_metric(classes)} {_VERBS[self.kind]} {self.figures}"
+
+    def to_dict(self, classes: Sequence[Hashable]) -> dict[str, object]:
+        """Return the event as a JSON object, with the name of the class."""
+        name = None if self.label is None else name_class(self.label, classes)
+        figures = {key: value for key, value in vars(self).items() if key != "label"}
+        return {**figures, "class": name, "text": self.describe(classes)}
+
+
+def explain_drop(is_overall: bool, has_class_weights: bool) -> str:
+    """Return possible causes of a drop in accuracy or in a class's recall, and where to look."""
+    if not is_overall:
+        return _CAUSE_OF_CLASS
+    return _CAUSE_IF_WEIGHTED if has_class_weights else _CAUSE
+
+
+def find_lasting_drops(events: Sequence[DriftEvent]) -> list[DriftEvent]:
+    """Return the last drop in accuracy and in each class's recall, unless a recovery followed."""
+    last = {event.label: event for event in events}
+    return [event for event in last.values() if event.is_drop]
+
+
+def name_class(label: int, classes: Sequence[Hashable]) -> str:
+    """Return the name of a tested class; the last one may stand for several."""
+    if label == MAX_CLASSES - 1 and len(classes) > MAX_CLASSES:
+        return f"the {len(classes) - label:,} classes after the first {label:,}"
+    return str(classes[label])
+
+
+class DriftDetector:
+    r"""Sequential tests for drops and recoveries of accuracy, and of the recall of each class.
+
+    After every 50 samples, of which $n$ belong to a class and $w$ of these were predicted wrongly,
+    the sum for each odds ratio $\theta$ of a mistake grows by
+    $w \ln \theta - n \ln(1 + q (\theta - 1))$, where $q$ is the share of mistakes since the last
+    change. This is the log-likelihood ratio of $\theta$ times the current odds versus the current
+    odds. A sum that exceeds its minimum by more than a bound indicates a change at that minimum
+    (Page's CUSUM [^1]), and the test starts anew. After a rise, accuracy has recovered once
+    its level since the rise was found has regained three quarters of the loss. For accuracy, $q$ is
+    the mean of the shares of the samples' classes, so a change in the frequencies of the classes is
+    no drop.
+
+    $q$ includes the samples under test: if samples of a class are exchangeable, the exponential of
+    a block's gain has an expectation of at most 1 (Hoeffding [^2], theorem 4). Mistakes often
+    depend on each other, so the bounds are multiplied by their dispersion: the variance of the
+    number of mistakes in windows of 50, 200, 500 or 1,000 samples, relative to that of independent
+    mistakes. It is estimated from differences between adjacent windows, and is 1.5 times the
+    largest estimate that exceeds 1 by three standard errors. Because the first samples cannot show
+    dependence, it is at least 1 + 3,000 / n after n samples, up to 2.
+
+    If accuracy drops, and the sum of no class is larger by 7, the tests of all classes start anew.
+
+    References
+    ----------
+    [^1]: E. S. Page. 1954. Continuous inspection schemes. Biometrika 41, 100-115.
+    [^2]: Wassily Hoeffding. 1963. Probability inequalities for sums of bounded random variables.
+    Journal of the American Statistical Association 58, 13-30.
+
+    Examples
+    --------
+    >>> drift, events = DriftDetector(), []
+    >>> labels, is_wrong = np.zeros(3000, np.intp), np.arange(3000) % 100 == 0
+    >>> is_wrong[2000:] ^= True
+    >>> drift.update(labels, is_wrong, np.arange(1, 3001), events)
+    >>> events[0].describe(["right"])
+    'accuracy dropped from 99.0% to 2.0% near row 2,001'
+
+    """
+
+    def __init__(self) -> None:
+        # By class: samples and mistakes in the block that is not full, and in all blocks since
+        # accuracy last changed.
+        self.classes: Floats = np.zeros((0, 4))
+        # For accuracy and each class: samples and mistakes since its last change, its levels before
+        # and after the last drop, 0 after a recovery, and whether (1) it has risen since the drop.
+        self.series: Floats = np.zeros((1, 5))
+        # For accuracy and each class, and each odds ratio: the sum, its minimum and, at the
+        # minimum, the samples, mistakes, row and tested samples.
+        self.sums: Floats = np.zeros((1, 5, 6))
+        # Running sums of the excess of mistakes and of its variance, after each of the last blocks.
+        self.windows: Floats = np.zeros((2, 41))
+        # The number of blocks and, by window length, the sum of squared differences.
+        self.squares: Floats = np.zeros(5)
+
+    @property
+    def arrays(self) -> Arrays:
+        """The state, by name."""
+        return {f"drift_{name}": array for name, array in vars(self).items()}
+
+    @classmethod
+    def from_arrays(cls, arrays: Arrays) -> DriftDetector:
+        """Restore the tests from their `arrays`.
+
+        Raises
+        ------
+        CheckpointError
+            If an array is missing, or the arrays do not belong together.
+
+        """
+        drift = cls()
+        for name in vars(drift):
+            if f"drift_{name}" not in arrays:
+                raise CheckpointError(f"progress lacks drift_{name}")
+            setattr(drift, name, arrays[f"drift_{name}"].copy())
+        n_series = 1 + min(len(drift.classes), MAX_CLASSES)
+        has_same_series = n_series == len(drift.series) == len(drift.sums)
+        if not has_same_series or not 0 <= drift.classes[:, 0].sum() < _BLOCK:
+            raise CheckpointError("progress has drift tests that do not belong together")
+        return drift
+
+    def update(
+        self,
+        labels: NDArray[np.intp],
+        is_wrong: NDArray[np.bool_],
+        rows: NDArray[np.intp],
+        events: list[DriftEvent],
+    ) -> None:
+        """Test more samples, given their label indices and row numbers; append the events found.
+
+        At most 50 events are kept.
+        """
+        labels = np.minimum(labels, MAX_CLASSES - 1)
+        n_new = int(labels.max(initial=-1)) + 1 - len(self.classes)
+        if n_new > 0:
+            self.classes = np.pad(self.classes, ((0, n_new), (0, 0)))
+            self.series = np.pad(self.series, ((0, n_new), (0, 0)))
+            self.sums = np.pad(self.sums, ((0, n_new), (0, 0), (0, 0)))
+        found = _drift.test_samples(
+            self.classes, self.series, self.sums, self.windows, self.squares, labels, is_wrong, rows
+        )
+        events += [
+            DriftEvent(
+                EventKind.DROP if is_drop else EventKind.RECOVERY,
+                row, sample, found_at, before, after, series - 1 if series else None,
+            )
+            for is_drop, row, sample, found_at, before, after, series in found
+        ]  # fmt: skip
+        del events[:-_MAX_EVENTS]
