@@ -53,11 +53,10 @@ def evaluate(options: EvaluateOptions) -> None:
     SOURCE is as for `learn`. Balanced accuracy is the mean of the recalls of all classes, and macro
     F1 the mean of their F1 scores, including classes that the model does not know. Average
     precision, ROC AUC, the recall at two precisions and the threshold with the best F1 are computed
-    from the scores of each class, regardless of the predicted class: exactly for up to 40 million
-    scores, and with 65,536 bins for more; models of more than 100 classes have no such figures.
-    With --json, "pairs" counts each (label, prediction) pair, and "confusion" is the confusion
-    matrix, for up to 1,000 classes. After a signal, the figures cover the samples tested so far and
-    are marked as "interrupted".
+    from the scores of each class, regardless of the predicted class, to within 0.001; models of
+    more than 100 classes have no such figures. With --json, "pairs" counts each (label, prediction)
+    pair, and "confusion" is the confusion matrix, for up to 1,000 classes. After a signal, the
+    figures cover the samples tested so far and are marked as "interrupted".
 
     \b
     stream-perceptron evaluate mnist-test.parquet -m mnist.npz
@@ -124,8 +123,7 @@ def _format_ranking(figures: dict[str, Any], columns: int) -> Iterator[str]:
     rows = [row for row in figures["per_class"] if row["roc_auc"] is not None]
     if not rows:
         return
-    method = "" if figures["ranking"] == "exact" else f", in {figures['ranking']}"
-    yield f"samples ranked by the score of each class{method}"
+    yield "samples ranked by the score of each class"
     header_rows = [("class", "average", "", "recall at precision", "", "best", ""),
              ("", "precision", "ROC AUC", "50%", "90%", "F1", "threshold")]  # fmt: skip
     class_rows = [
@@ -266,7 +264,6 @@ class _Evaluation:
                 }
                 for label, i in zip(classes, order, strict=True)
             ],
-            "ranking": self._ranking.method,
             "unlabeled": self._n_unlabeled,
             "skipped": self._n_skipped,
         }

@@ -32,9 +32,8 @@ from numpy.typing import NDArray
 from river import compose, feature_extraction, imblearn, linear_model, preprocessing
 from sklearn.feature_extraction import DictVectorizer
 from sklearn.linear_model import SGDClassifier
+from sklearn.metrics import average_precision_score, precision_recall_curve
 from sklearn.preprocessing import StandardScaler
-
-from stream_perceptron.live.ranking import compute_figures, compute_precision_recall
 
 TABLES = ("clicks", "fraud", "defects")
 N_ROWS = 20_000
@@ -107,8 +106,13 @@ def rare() -> str:
             "vw, balanced": partial(score_with_vw, name, rows),
         }
         for way, score in ways.items():
-            figures = compute_figures(compute_precision_recall(score(), labels == 1))
-            shown = figures.average_precision, figures.recall_at_precision_50, figures.best_f1
+            scores = score()
+            precision, recall, _ = precision_recall_curve(labels, scores)
+            shown = (
+                average_precision_score(labels, scores),
+                recall[precision >= 0.5].max(),
+                (2 * precision * recall / np.maximum(precision + recall, 1e-9)).max(),
+            )
             cells = [f"{figure:.3f}" for figure in shown]
             table_rows.append([name, f"{labels.mean():.1%}", way, *cells])
     header = ["table", "rare class", "", "average precision", "recall at precision 50%", "best F1"]

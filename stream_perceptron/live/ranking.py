@@ -7,16 +7,22 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-MAX_SCORES = 40_000_000  # scores held in memory: those of 20 classes for 2 million samples
-MAX_CLASSES = 100  # the maximum number of classes that are ranked
+MAX_CLASSES = 100  # the maximum number of classes that are ranked; one takes up to 1.8 MB
 
-_BINS = 2**16
+# A bin contains the scores below 0.5 whose first 12 + 11 bits, the sign, the exponent and the first
+# bits of the mantissa, are equal, or the scores above 0.5 whose distances from 1 are such numbers.
+# So bins are fine near 0 and 1.
+_SHIFT = 52 - 11
+_SMALLEST = 2.0**-56  # smaller scores share a bin
+_FIRST, _HALF = (int(np.float64(x).view(np.int64)) >> _SHIFT for x in (_SMALLEST, 0.5))
+_N_BINS = 2 * (_HALF - _FIRST) + 1
 
 
 class PrecisionRecall(NamedTuple):
     """The numbers of samples of a class, and of all other classes, that reach each threshold."""
 
-    thresholds: NDArray[np.float64]  # descending
+    thresholds: NDArray[np.float64]  # the smallest scores of the bins in use, descending
+    largest: NDArray[np.float64]  # the largest scores of these bins
     hits: NDArray[np.int64]  # samples of the class
     false_alarms: NDArray[np.int64]  # samples of other classes
 
@@ -48,10 +54,10 @@ class RankingFigures(NamedTuple):
 
 
 class Ranking:
-    """The scores of classes for samples with known labels.
+    """The scores of classes for samples with known labels, counted in bins.
 
-    With up to `MAX_SCORES` scores, all figures are exact. With more, scores are counted in 65,536
-    bins. More than `MAX_CLASSES` classes have no figures.
+    A bin spans at most 1/2,000 of the smaller of a score and its distance from 1. More than
+    `MAX_CLASSES` classes have no figures.
 
     Parameters
     ----------
@@ -65,29 +71,14 @@ class Ranking:
     >>> ranking.update(np.array([1, 0, 1, 0]), np.column_stack([1 - scores, scores]))
     >>> figures = ranking.figures(1)
     >>> round(figures.average_precision, 4), figures.roc_auc, figures.best_threshold
-    (0.8333, 0.75, 0.3)
+    (0.8333, 0.75, 0.2)
 
     """
 
     def __init__(self, n_classes: int) -> None:
-        self._k = n_classes
-        self._targets: list[NDArray[np.intp]] = []
-        self._scores: list[NDArray[np.float64]] = []
-        self._n = 0
-        # The numbers of samples by class and bin: those of the class, and those of all others.
-        self._binned: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
-
-    @property
-    def is_exact(self) -> bool:
-        """Whether all scores are kept."""
-        return self._n * self._k <= MAX_SCORES
-
-    @property
-    def method(self) -> str | None:
-        """How figures are computed: exactly or with bins; None for too many classes."""
-        if self._k > MAX_CLASSES:
-            return None
-        return "exact" if self.is_exact else f"{_BINS:,} bins"
+        n_ranked = n_classes if n_classes <= MAX_CLASSES else 0
+        # The numbers of samples by class and bin: those of other classes, and those of the class.
+        self._counts = np.zeros((n_ranked, 2, _N_BINS), np.int32)
 
     def update(self, targets: NDArray[np.intp], scores: NDArray[np.float64]) -> None:
         """Add samples.
@@ -100,53 +91,25 @@ class Ranking:
             The score of each class, from 0 to 1; shape (n, k).
 
         """
-        if self._k > MAX_CLASSES:
-            return
-        self._n += len(targets)
-        self._targets.append(targets)
-        self._scores.append(scores)
-        if self.is_exact:
-            return
-        if self._binned is None:
-            shape = self._k, _BINS
-            self._binned = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
-        for part_targets, part_scores in zip(self._targets, self._scores, strict=True):
-            self._count(self._binned, part_targets, part_scores)
-        self._targets, self._scores = [], []
-
-    def _count(
-        self,
-        binned: tuple[NDArray[np.int64], NDArray[np.int64]],
-        targets: NDArray[np.intp],
-        scores: NDArray[np.float64],
-    ) -> None:
-        """Count samples by class and bin."""
-        bins = np.minimum((scores * _BINS).astype(np.intp), _BINS - 1)
-        for label in range(self._k):
-            is_hit = targets == label
-            for counts, mask in zip(binned, (is_hit, ~is_hit), strict=True):
-                counts[label] += np.bincount(bins[mask, label], minlength=_BINS)
+        labels = np.arange(len(self._counts))
+        is_hit = targets[:, np.newaxis] == labels
+        bins = _find_bins(scores[:, : len(labels)])
+        np.add.at(self._counts, (labels, is_hit.astype(np.intp), bins), 1)
 
     def curve(self, label: int) -> PrecisionRecall | None:
         """Return the precision and recall of a class; None if all or no samples belong to it."""
-        if not self._n:
+        if label >= len(self._counts):
             return None
-        if self._binned is not None:
-            hits, others = (counts[label, ::-1] for counts in self._binned)
-            used = np.flatnonzero(hits + others)
-            thresholds = (_BINS - 1 - used) / _BINS
-            precision_recall = PrecisionRecall(
-                thresholds, np.cumsum(hits)[used], np.cumsum(others)[used]
-            )
-        else:
-            scores = np.concatenate([block[:, label] for block in self._scores])
-            is_hit = np.concatenate(self._targets) == label
-            precision_recall = compute_precision_recall(scores, is_hit)
-        return (
-            precision_recall
-            if precision_recall.hits[-1] and precision_recall.false_alarms[-1]
-            else None
+        others, hits = self._counts[label, :, ::-1]
+        used = np.flatnonzero(hits + others)
+        edges = _compute_edges()
+        curve = PrecisionRecall(
+            edges[:-1][::-1][used],
+            np.nextafter(edges[1:], 0.0)[::-1][used],
+            np.cumsum(hits, dtype=np.int64)[used],
+            np.cumsum(others, dtype=np.int64)[used],
         )
+        return curve if hits.any() and others.any() else None
 
     def figures(self, label: int) -> RankingFigures | None:
         """Return the figures of a class; None if all or no samples belong to it."""
@@ -154,14 +117,18 @@ class Ranking:
         return None if curve is None else compute_figures(curve)
 
 
-def compute_precision_recall(
-    scores: NDArray[np.float64], is_hit: NDArray[np.bool_]
-) -> PrecisionRecall:
-    """Return precision and recall at each distinct score, given which samples are hits."""
-    order = np.argsort(-scores, kind="stable")
-    ordered, hits = scores[order], np.cumsum(is_hit[order], dtype=np.int64)
-    last = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True))
-    return PrecisionRecall(ordered[last], hits[last], last + 1 - hits[last])
+def _find_bins(scores: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return the bin of each score."""
+    distances = np.maximum(np.minimum(scores, 1.0 - scores), _SMALLEST)
+    bins = (distances.view(np.int64) >> _SHIFT) - _FIRST
+    return np.where(scores > 0.5, _N_BINS - 1 - bins, bins)
+
+
+def _compute_edges() -> NDArray[np.float64]:
+    """Return the smallest score of each bin, and 1 after the last."""
+    low = (np.arange(_FIRST, _HALF + 1) << _SHIFT).view(np.float64)
+    high = np.nextafter(1.0 - low[:0:-1], 1.0)
+    return np.concatenate([[0.0], low[1:], high, [np.nextafter(1.0, 2.0)]])
 
 
 def compute_figures(curve: PrecisionRecall) -> RankingFigures:
@@ -181,7 +148,7 @@ def compute_figures(curve: PrecisionRecall) -> RankingFigures:
     before = np.concatenate([[0], curve.hits[:-1]])
     pairs = (np.diff(curve.false_alarms, prepend=0) * (before + curve.hits)).sum()
     best = int(f1.argmax())
-    below = float(curve.thresholds[best + 1]) if best + 1 < len(f1) else 0.0
+    below = float(curve.largest[best + 1]) if best + 1 < len(f1) else 0.0
     return RankingFigures(
         average_precision=float((np.diff(recall, prepend=0.0) * precision).sum()),
         roc_auc=float(pairs / (2 * int(curve.hits[-1]) * int(curve.false_alarms[-1]))),

