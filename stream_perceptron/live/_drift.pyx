@@ -12,6 +12,7 @@ cdef enum:
     BLOCK = 50  # samples between two tests
     N_RATIOS = 5
     N_DROPS = 3  # the first ratios are those of drops, the others those of rises
+    FIRST_OF_CLASSES = 2  # smaller drops of single classes are usual while a model learns
     N_LENGTHS = 4
     N_LAST = 40  # blocks in a pair of the longest windows
     MIN_WINDOWS = 12  # windows of one length that are needed for an estimate
@@ -130,7 +131,7 @@ cdef void restart(State* state, ptrdiff_t i) noexcept:
     memset(state.sums + i * N_RATIOS, 0, N_RATIOS * sizeof(Sum))
 
 
-cdef int find_change(State* state, ptrdiff_t i, double margin, double dispersion) noexcept:
+cdef int find_change(State* state, ptrdiff_t i, double dispersion) noexcept:
     """Return the number of the ratio whose sum shows a change of series i, or N_RATIOS for none.
 
     -1 stands for a recovery.
@@ -139,8 +140,8 @@ cdef int find_change(State* state, ptrdiff_t i, double margin, double dispersion
     cdef Sum* sums = state.sums + i * N_RATIOS
     cdef double excess, largest = dispersion, level
     cdef int r, ratio = N_RATIOS
-    for r in range(N_RATIOS):
-        excess = (sums[r].total - sums[r].minimum) / (BOUNDS[r] + margin)
+    for r in range(FIRST_OF_CLASSES if i else 0, N_RATIOS):
+        excess = (sums[r].total - sums[r].minimum) / (BOUNDS[r] + (CLASS_MARGIN if i else 0.0))
         if excess > largest:
             largest, ratio = excess, r
     if ratio == N_RATIOS and series.has_risen > 0.0 and series.seen >= MIN_RECOVERED:
@@ -199,7 +200,7 @@ cdef test_block(State* state, double row, list events):
             add_block(state, 1 + c, each.open_seen, each.open_wrong, -1.0, row, sample)
         largest = max(largest, find_largest_rise(state, 1 + c))
     strength = find_largest_rise(state, 0)
-    ratio = find_change(state, 0, 0.0, dispersion)
+    ratio = find_change(state, 0, dispersion)
     if ratio < N_RATIOS:
         end_segment(state, 0, ratio, row, sample, events)
     for c in range(state.k):
@@ -209,7 +210,7 @@ cdef test_block(State* state, double row, list events):
         if 0 <= ratio < N_DROPS and largest <= strength + CLASS_MARGIN * dispersion:
             restart(state, 1 + c)  # the drop is not that of one class
         elif each.open_seen > 0.0:
-            class_ratio = find_change(state, 1 + c, CLASS_MARGIN, dispersion)
+            class_ratio = find_change(state, 1 + c, dispersion)
             if class_ratio < N_RATIOS:
                 end_segment(state, 1 + c, class_ratio, row, sample, events)
         each.open_seen = each.open_wrong = 0.0

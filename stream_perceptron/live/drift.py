@@ -134,7 +134,9 @@ class DriftDetector:
     largest estimate that exceeds 1 by three standard errors. Because the first samples cannot show
     dependence, it is at least 1 + 3,000 / n after n samples, up to 2.
 
-    If accuracy drops, and the sum of no class is larger by 7, the tests of all classes start anew.
+    For accuracy, the ratios of drops are 1.2, 2 and 20, and those of rises 1/1.2 and 1/3; for
+    classes, of which there may be many, 20, 1/1.2 and 1/3, and the bounds are larger by 7. If
+    accuracy drops, and the sum of no class is larger by 7, the tests of all classes start anew.
 
     References
     ----------

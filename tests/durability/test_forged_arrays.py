@@ -28,7 +28,7 @@ def test_array_with_a_wrong_type_or_shape_is_rejected(name, tmp_path, run):
     run("learn", source, "--join", "id", "--one-hot", "b", "--standardize", "-m", path, check=0)
     parts = read_members(path)
     arrays = {n: np.load(io.BytesIO(part)) for n, part in parts.items() if n.endswith(".npy")}
-    assert len(arrays) == 12
+    assert len(arrays) == 16
     if "row" in name:  # some arrays may have any number of rows
         arrays = {
             n: arrays[n]

@@ -37,9 +37,12 @@ class Series:
                 self.minima[i] = (self.sums[i], self.seen, self.wrong, *place)
         self.rises = [x - minimum[0] for x, minimum in zip(self.sums, self.minima, strict=True)]
 
-    def find_event(self, margin, dispersion):
+    def find_event(self, dispersion):
         """Return whether there is a change, and its event or None; a change restarts the test."""
+        margin = 0 if self.label is None else 7
         excess = [rise / (bound + margin) for rise, bound in zip(self.rises, BOUNDS, strict=True)]
+        if self.label is not None:
+            excess[:2] = [0, 0]
         is_back = self.has_risen and self.seen >= 20
         is_back = is_back and 1 - self.wrong / self.seen >= self.low + (self.high - self.low) * 0.75
         if max(excess) <= dispersion and not is_back:
@@ -97,7 +100,7 @@ def find_events(labels, wrong, rows):
         dispersion, place = compute_dispersion(blocks), (rows[end - 1], end)
         overall.add(50, mistakes, place, expected / 50)
         strength = max(overall.rises[:3])
-        has_changed, event = overall.find_event(0, dispersion)
+        has_changed, event = overall.find_event(dispersion)
         present = [series for series, (n, _) in zip(classes, counts, strict=True) if n]
         for series, count in zip(present, filter(lambda count: count[0], counts), strict=True):
             series.add(*count, place)
@@ -109,7 +112,7 @@ def find_events(labels, wrong, rows):
             for series in classes:
                 series.restart()
             present = []
-        found = [event, *(series.find_event(7, dispersion)[1] for series in present)]
+        found = [event, *(series.find_event(dispersion)[1] for series in present)]
         events += [each for each in found if each is not None]
     return events
 
