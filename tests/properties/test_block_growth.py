@@ -83,6 +83,11 @@ def test_block_gives_the_results_of_its_single_rows(
     for name in ("targets", "predicted", "errors", "updated", "scores"):
         expected = np.concatenate([getattr(row_result, name) for row_result in row_results])
         np.testing.assert_array_equal(expected, getattr(result, name), name)
+    for i, row_result in enumerate(row_results):
+        # A label that a later row adds has no score yet.
+        k = row_result.all_scores.shape[1]
+        np.testing.assert_array_equal(row_result.all_scores, result.all_scores[i : i + 1, :k])
+        assert np.isnan(result.all_scores[i : i + 1, k:]).all()
     assert capture_state(row_model) == capture_state(block_model)
     if is_scaled:
         block_scaler, row_scaler = (model.network.snapshot().scaler for model in models)
@@ -91,4 +96,4 @@ def test_block_gives_the_results_of_its_single_rows(
 
 def train_block(model, features, labels, stop):
     samples = Samples(features, labels, np.ones(len(labels)))
-    return model.train(samples, TrainOptions(stop, with_scores=True))
+    return model.train(samples, TrainOptions(stop, with_scores=True, with_all_scores=True))
