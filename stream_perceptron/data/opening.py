@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import TYPE_CHECKING
 
 from stream_perceptron.data.byte_stream import (
@@ -91,14 +92,12 @@ def _open(
         return ArrowSource(path, stream)
     from stream_perceptron.data.text.lines import LineSource
 
-    def choose_format(first_line: str, options: ReadOptions) -> LineFormat:
-        return _create_line_format(file_format, first_line, stream.name, options)
-
+    choose_format = partial(_create_line_format, file_format, stream.name)
     return LineSource(path, stream, choose_format)
 
 
 def _create_line_format(
-    file_format: str | None, first_line: str, where: str, options: ReadOptions
+    file_format: str | None, where: str, first_line: str, options: ReadOptions
 ) -> LineFormat:
     """Return a text format; detect it from the first line if `file_format` is None."""
     if file_format is None and options.delimiter is not None and options.delimiter in first_line:

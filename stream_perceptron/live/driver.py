@@ -17,7 +17,8 @@ from stream_perceptron.live.step_result import StepResult
 Step = Callable[[Batch], StepResult]
 
 _FIRST_REPORT = 1000  # rows before the first progress report
-_PREFETCH_BYTES = 2**16  # a pipe with this many bytes ready is prefetched; most pipes hold no more
+# A pipe with this many bytes ready, or a file of this size, is prefetched; most pipes hold no more.
+_PREFETCH_BYTES = 2**16
 
 
 class StepOptions(NamedTuple):
@@ -153,12 +154,18 @@ def _prefetch(
     """Yield the rows of a source, prefetched in a thread.
 
     No thread is used for rows whose reading calls Python, because two threads would wait for each
-    other, and while the source is a pipe with little data ready, because a thread would only delay
-    a sender that waits for the answer to each row.
+    other, nor for a small file, because a thread takes longer to start, nor while the source is a
+    pipe with little data ready, because a thread would only delay a sender that waits for the
+    answer to each row.
     """
     pipe, lifetime = source.stream, hooks.name_lifetime
-    while batches.columns.asks_in_every_row or (
-        pipe is not None and (pipe.was_read_short or pipe.count_ready_bytes() < _PREFETCH_BYTES)
+    is_small = source.state is not None and source.state.size < _PREFETCH_BYTES
+    while (
+        batches.columns.asks_in_every_row
+        or is_small
+        or (
+            pipe is not None and (pipe.was_read_short or pipe.count_ready_bytes() < _PREFETCH_BYTES)
+        )
     ):
         if pipe is not None:
             pipe.idle = idle

@@ -163,6 +163,22 @@ def test_many_columns_are_read_in_linear_time(tmp_path, run):
     assert n == len(LiveModel.load(tmp_path / "m.npz").model.features_)
 
 
+@pytest.mark.parametrize("suffix", ["csv", "csv.gz", "jsonl"])
+def test_more_files_than_the_process_may_open_are_learned(tmp_path, suffix):
+    """By default, a process may open 1,024 files."""
+    paths = [tmp_path / f"{i}.{suffix}" for i in range(100)]
+    for i, path in enumerate(paths):
+        text = f"a,label\n{i},x\n-{i},y\n"
+        if suffix == "jsonl":
+            text = f'{{"a": {i}, "label": "x"}}\n{{"a": -{i}, "label": "y"}}\n'
+        path.write_bytes(gzip.compress(text.encode()) if suffix == "csv.gz" else text.encode())
+    command = ["sh", "-c", 'ulimit -n 64; exec "$@"', "sh", COMMAND, "learn", *paths]
+    model = tmp_path / "m.npz"
+    for _ in range(2):
+        subprocess.run([*command, "-m", model], check=True, capture_output=True)
+        assert LiveModel.load(model).progress.samples == 200
+
+
 def test_out_of_memory_is_a_one_line_error_and_the_model_is_saved(tmp_path):
     source, path = tmp_path / "s.jsonl", tmp_path / "m.npz"
     rows = [{f"f{i}": 1.0, "label": "ab"[i % 2]} for i in range(3000)]

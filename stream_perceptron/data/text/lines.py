@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
-from itertools import chain
+from itertools import chain, islice
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -108,9 +108,10 @@ class LineSource(Source):
         choose_format: Callable[[str, ReadOptions], LineFormat],
     ) -> None:
         super().__init__(path)
-        self._byte_stream = stream
+        self._pipe = stream if self.is_stream else None
+        self._is_compressed = stream.is_compressed
         self._n_record_bytes = _skip_mark(stream)  # the bytes of a pipe up to its last record
-        self._blocks = read_blocks(stream)
+        self._blocks: Iterator[Block] | None = read_blocks(stream)
         self._first_blocks: list[Block] = []
         self._first_pass_end: int | None = None  # the end of the last row of the first pass
         self._hasher: PrefixHasher | None = None  # for the file that the first pass reads
@@ -129,6 +130,7 @@ class LineSource(Source):
             raise SourceError(
                 f"{self.name}: there is no row in its first {MAX_LINE_BYTES // 2**20} MiB"
             )
+        self._close_file()
 
     @property
     def can_grow(self) -> bool:
@@ -136,18 +138,22 @@ class LineSource(Source):
 
     @property
     def stream(self) -> ByteStream | None:
-        return self._byte_stream if self.is_stream else None
+        return self._pipe
 
     @property
     def n_lost_bytes(self) -> int:
-        if self.stream is None or not self._byte_stream.is_interrupted:
+        if self._pipe is None or not self._pipe.is_interrupted:
             return 0
-        return max(0, self._byte_stream.n_bytes - self._n_record_bytes)
+        return max(0, self._pipe.n_bytes - self._n_record_bytes)
 
     # --- The first records
 
     def _iter_first_blocks(self) -> Iterator[Block]:
         """Yield the first blocks as they arrive, and keep them."""
+        if self._blocks is None:
+            stream = open_bytes(self.path)
+            _skip_mark(stream)
+            self._blocks = read_blocks(stream)
         i = 0
         while True:
             if i == len(self._first_blocks):
@@ -157,6 +163,11 @@ class LineSource(Source):
                 self._first_blocks.append(block)
             yield self._first_blocks[i]
             i += 1
+
+    def _close_file(self) -> None:
+        """Close a file until it is read again, because thousands of files may be given."""
+        if not self.is_stream:
+            self._blocks, self._first_blocks = None, []
 
     def _iter_first_lines(self) -> Iterator[bytes]:
         """Yield the lines in the first 16 MiB that are neither blank nor too long."""
@@ -181,20 +192,26 @@ class LineSource(Source):
         return self._format.find_layout(request, self.name, self._iter_first_records())
 
     def open(self, request: Request) -> Opening | None:
-        layout = self.find_layout(request)
+        layout, schema = self.find_layout(request), request.schema
         if not self._has_records():
+            self._close_file()
             return None
-        probe = self._probe(layout, request, self._iter_first_blocks(), max_rows=1)
-        schema = probe.columns.schema
-        if not probe.records:
-            if schema.is_new and layout.columns:
+        first = None
+        if not (layout.columns and schema.columns) or schema.untyped:
+            # The first rows complete the schema.
+            probe = self._probe(layout, request, self._iter_first_blocks(), max_rows=1)
+            schema = probe.columns.schema
+            if probe.records:
+                first = probe.first
+                if request.schema.is_new:
+                    self._format.require_features(probe, self.name)
+            elif schema.is_new and layout.columns:
                 # At this point, any column may turn out to be a feature.
                 schema = replace(schema, features=tuple(layout.candidates))
-        elif request.schema.is_new:
-            self._format.require_features(probe, self.name)
+        self._close_file()
         # Declared classes may fix the label type before the first label does.
         schema = replace(schema, label_type=request.schema.label_type)
-        return build_opening(layout, schema, probe.first if probe.records else None)
+        return build_opening(layout, schema, first)
 
     def _has_records(self) -> bool:
         """Return whether the source has records.
@@ -214,7 +231,12 @@ class LineSource(Source):
         return False
 
     def describe(self, request: Request, columns: Columns) -> tuple[Notice, ...]:
-        probe = self._probe(columns.layout, request, iter(self._first_blocks), _MAX_DESCRIBED)
+        blocks = iter(self._first_blocks)  # more rows of a pipe may never arrive
+        if not self.is_stream:
+            # The first block has only the bytes from which compression was detected.
+            blocks = islice(self._iter_first_blocks(), 2)
+        probe = self._probe(columns.layout, request, blocks, _MAX_DESCRIBED)
+        self._close_file()
         return self._format.describe(probe) if probe.records else ()
 
     def _probe(
@@ -251,13 +273,14 @@ class LineSource(Source):
     def read_batches(self, batches: Batches, request: Request) -> Iterator[Batch]:
         has_header = self._format.has_header
         if self.is_stream:
-            blocks = chain(self._first_blocks, self._blocks)
+            blocks = chain(self._first_blocks, self._blocks or ())
             yield from self._read(batches, request, blocks, self._n_record_bytes, has_header)
         else:
             yield from self._read_file(batches, request, has_header)
 
     def _read_file(self, batches: Batches, request: Request, has_header: bool) -> Iterator[Batch]:
         """Yield the rows of a file from the requested start onward."""
+        self._close_file()
         stream, is_further_pass = open_bytes(self.path), request.epoch > 0
         if stream.descriptor is not None and not is_further_pass:
             self.state = FileState.of(stream.descriptor)
@@ -268,7 +291,10 @@ class LineSource(Source):
             self._skip(stream, request)
         else:
             offset = _skip_mark(stream)
-        blocks, last_end = read_blocks(stream), None
+        layout, last_end = batches.columns.layout, None
+        blocks: Iterator[Block] = read_blocks(stream)
+        if layout.form == CSV and not layout.columns:
+            blocks = iter(())  # rows written since the file was found to be empty have no layout
         if is_further_pass:
             last_end = self._find_pass_end(request)
             blocks = _limit_blocks(blocks, last_end - offset, self.name)
@@ -300,7 +326,7 @@ class LineSource(Source):
             layout = batches.columns.layout
             skipping = Columns(layout, replace(request, to_learn=False, redeliveries=None))
         for block in chain(blocks, [None]):
-            if block is None and self._byte_stream.is_interrupted and self.is_stream:
+            if block is None and self._pipe is not None and self._pipe.is_interrupted:
                 break  # the rest is only the beginning of a record
             is_last = block is None or block.is_too_long
             data = rest
@@ -425,7 +451,7 @@ class LineSource(Source):
         return not open_bytes(self.path).skip(size)
 
     def has_grown(self, known_fingerprint: Fingerprint) -> bool:
-        is_plain = not self._byte_stream.is_compressed and os.path.exists(self.path)
+        is_plain = not self._is_compressed and os.path.exists(self.path)
         if is_plain and os.path.getsize(self.path) == known_fingerprint.size:
             return False
         stream = open_bytes(self.path)

@@ -39,3 +39,14 @@ def test_unreadable_source_is_an_error_of_one_line(data, message, tmp_path):
 
     assert str(error.value).startswith(f"{path}: ")
     assert "\n" not in str(error.value).replace("\n  --", "")
+
+
+def test_rows_written_after_a_file_was_found_to_be_empty_are_left_for_the_next_run(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text("")
+    source = open_source(str(path))
+    batches = source.batches(Request())
+    path.write_text('{"a": 1, "label": "x"}\n')
+
+    assert list(batches) == []
+    assert [len(batch) for batch in open_source(str(path)).batches(Request())] == [1]
