@@ -46,6 +46,6 @@ def _read_rows(path: Path, request: Request, draw_size: Callable[[], int]) -> li
     batches = open_source(str(path)).batches(request)
     for batch in batches:
         rows += zip(batch.labels, map(repr, batch.features.dicts()), strict=True)
-        rejected += [batch.row_number(i) for i in batch.rejected]
+        rejected += [batch.row_number(i) for i in sorted(batch.rejected)]
         batches.max_rows = draw_size()
     return [*rows, *rejected]
