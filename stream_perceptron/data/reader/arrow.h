@@ -66,6 +66,7 @@ static int read_arrow_list(Reader *r, const ArrowColumn *c, ptrdiff_t i) {
             k += 7; /* most pixels of a picture are 0 */
             continue;
         }
+        if (may_skip && c->values[j] == 0) continue;
         const int is_null = !is_valid(c->member_validity, j);
         if (!use_member(r, k, is_null, read_arrow_number(c, j, &from, &to))) return 0;
     }
