@@ -386,9 +386,10 @@ class SGDPerceptron(base.MiniBatchClassifier):
     def train(self, samples: Samples, options: TrainOptions = _DEFAULT_OPTIONS) -> TrainResult:
         """Predict and then learn samples, and return the result for each.
 
-        If a row would make a weight or an error infinite or NaN, or does not fit in memory, the
-        result ends before that row, with `diverged` or `memory_error` set; no exception is
-        raised. Labels in the result are indices into `classes_`.
+        If a row would make a weight or an error infinite or NaN, or the model too large, the result
+        ends before that row, with `diverged` or `memory_error` set; no exception is raised. If
+        memory runs out, no row is learned, and the result is empty. Labels in the result are
+        indices into `classes_`.
         """
         return self.network.train(samples, self._lr, self._epsilon, options)
 

@@ -179,48 +179,48 @@ cdef test_block(State* state, double row, list events):
     """Test accuracy and the classes after a block, which ends at a row; append the events found."""
     cdef double expected = 0.0, variance = 0.0, mistakes = 0.0, share, dispersion, strength
     cdef double sample, largest = 0.0
-    cdef Class* each
+    cdef Class* counts
     cdef ptrdiff_t c
-    cdef int ratio
+    cdef int ratio, class_ratio
     for c in range(state.k):
-        each = state.classes + c
-        each.seen += each.open_seen
-        each.wrong += each.open_wrong
-        if each.open_seen > 0.0:
-            share = each.wrong / each.seen
-            expected += share * each.open_seen
-            variance += share * (1.0 - share) * each.open_seen
-            mistakes += each.open_wrong
+        counts = state.classes + c
+        counts.seen += counts.open_seen
+        counts.wrong += counts.open_wrong
+        if counts.open_seen > 0.0:
+            share = counts.wrong / counts.seen
+            expected += share * counts.open_seen
+            variance += share * (1.0 - share) * counts.open_seen
+            mistakes += counts.open_wrong
     dispersion = measure_dispersion(state, mistakes - expected, variance)
     sample = BLOCK * state.squares[0]
     add_block(state, 0, BLOCK, mistakes, expected / BLOCK, row, sample)
     for c in range(state.k):
-        each = state.classes + c
-        if each.open_seen > 0.0:
-            add_block(state, 1 + c, each.open_seen, each.open_wrong, -1.0, row, sample)
+        counts = state.classes + c
+        if counts.open_seen > 0.0:
+            add_block(state, 1 + c, counts.open_seen, counts.open_wrong, -1.0, row, sample)
         largest = max(largest, find_largest_rise(state, 1 + c))
     strength = find_largest_rise(state, 0)
     ratio = find_change(state, 0, dispersion)
     if ratio < N_RATIOS:
         end_segment(state, 0, ratio, row, sample, events)
     for c in range(state.k):
-        each = state.classes + c
+        counts = state.classes + c
         if ratio < N_RATIOS:
-            each.seen = each.wrong = 0.0
+            counts.seen = counts.wrong = 0.0
         if 0 <= ratio < N_DROPS and largest <= strength + CLASS_MARGIN * dispersion:
             restart(state, 1 + c)  # the drop is not that of one class
-        elif each.open_seen > 0.0:
+        elif counts.open_seen > 0.0:
             class_ratio = find_change(state, 1 + c, dispersion)
             if class_ratio < N_RATIOS:
                 end_segment(state, 1 + c, class_ratio, row, sample, events)
-        each.open_seen = each.open_wrong = 0.0
+        counts.open_seen = counts.open_wrong = 0.0
 
 
 def test_samples(classes, series, sums, windows, squares, labels, is_wrong, rows):
     """Test more samples; return the events found.
 
-    Each is a tuple: whether it is a drop, row, sample, row at which it was found, level before and
-    after it, and number of the series (0 for accuracy, 1 + label for a class).
+    An event is a tuple: whether it is a drop, its row and sample, the row at which it was found, the
+    level before and after it, and the number of the series (0 for accuracy, 1 + label for a class).
     """
     cdef State state
     cdef double[:, ::1] c_classes = classes, c_series = series, c_windows = windows
@@ -229,7 +229,7 @@ def test_samples(classes, series, sums, windows, squares, labels, is_wrong, rows
     cdef const intptr_t[::1] c_labels = labels, c_rows = rows
     cdef const uint8_t[::1] c_wrong = is_wrong
     cdef ptrdiff_t i, n = len(c_labels), n_open = int(classes[:, 0].sum())
-    cdef Class* each
+    cdef Class* counts
     events = []
     if n == 0:
         return events
@@ -239,9 +239,9 @@ def test_samples(classes, series, sums, windows, squares, labels, is_wrong, rows
     state.excess, state.variance = &c_windows[0, 0], &c_windows[1, 0]
     state.squares = &c_squares[0]
     for i in range(n):
-        each = state.classes + c_labels[i]
-        each.open_seen += 1.0
-        each.open_wrong += c_wrong[i]
+        counts = state.classes + c_labels[i]
+        counts.open_seen += 1.0
+        counts.open_wrong += c_wrong[i]
         n_open += 1
         if n_open == BLOCK:
             n_open = 0

@@ -210,17 +210,19 @@ class DriftDetector:
         labels = np.minimum(labels, MAX_CLASSES - 1)
         n_new = int(labels.max(initial=-1)) + 1 - len(self.classes)
         if n_new > 0:
-            self.classes = np.pad(self.classes, ((0, n_new), (0, 0)))
-            self.series = np.pad(self.series, ((0, n_new), (0, 0)))
-            self.sums = np.pad(self.sums, ((0, n_new), (0, 0), (0, 0)))
-        found = _drift.test_samples(
+            # One assignment, which cannot be interrupted: compiled code relies on the lengths.
+            self.classes, self.series, self.sums = (
+                np.concatenate([array, np.zeros((n_new, *array.shape[1:]))])
+                for array in (self.classes, self.series, self.sums)
+            )
+        changes = _drift.test_samples(
             self.classes, self.series, self.sums, self.windows, self.squares, labels, is_wrong, rows
         )
         events += [
             DriftEvent(
                 EventKind.DROP if is_drop else EventKind.RECOVERY,
-                row, sample, found_at, before, after, series - 1 if series else None,
+                row, sample, last_row, before, after, series - 1 if series else None,
             )
-            for is_drop, row, sample, found_at, before, after, series in found
+            for is_drop, row, sample, last_row, before, after, series in changes
         ]  # fmt: skip
         del events[:-_MAX_EVENTS]

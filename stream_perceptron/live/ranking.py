@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-MAX_CLASSES = 100  # the maximum number of classes that are ranked; one takes up to 1.8 MB
+MAX_CLASSES = 100  # the maximum number of classes that are ranked; one takes up to 3.6 MB
 
 # A bin contains the scores below 0.5 whose first 12 + 11 bits, the sign, the exponent and the first
 # bits of the mantissa, are equal, or the scores above 0.5 whose distances from 1 are such numbers.
@@ -78,7 +78,7 @@ class Ranking:
     def __init__(self, n_classes: int) -> None:
         n_ranked = n_classes if n_classes <= MAX_CLASSES else 0
         # The numbers of samples by class and bin: those of other classes, and those of the class.
-        self._counts = np.zeros((n_ranked, 2, _N_BINS), np.int32)
+        self._counts = np.zeros((n_ranked, 2, _N_BINS), np.int64)
 
     def update(self, targets: NDArray[np.intp], scores: NDArray[np.float64]) -> None:
         """Add samples.
@@ -106,8 +106,8 @@ class Ranking:
         curve = PrecisionRecall(
             edges[:-1][::-1][used],
             np.nextafter(edges[1:], 0.0)[::-1][used],
-            np.cumsum(hits, dtype=np.int64)[used],
-            np.cumsum(others, dtype=np.int64)[used],
+            np.cumsum(hits)[used],
+            np.cumsum(others)[used],
         )
         return curve if hits.any() and others.any() else None
 

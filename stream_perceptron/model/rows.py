@@ -15,6 +15,7 @@ from stream_perceptron.model.vocabulary import NamesPrefix
 
 Names = Sequence[Hashable]  # immutable: usually a tuple or a range
 
+_ROWS_AT_ONCE = 1000  # that are searched for new names
 _MAX_UNUSED_NAMES = 1000  # keeping up to this many unused names costs less than removing them
 
 
@@ -138,14 +139,25 @@ class Rows:
         The indices of these names, in order of appearance, and the first used row of each.
 
         """
-        is_requested = np.zeros(len(self.names), bool)
-        is_requested[name_ids] = True
-        cells = np.flatnonzero(is_requested[self.name_ids])
-        rows = np.searchsorted(self.starts, cells, side="right") - 1
-        cells, rows = cells[is_used[rows]], rows[is_used[rows]]
-        found, first = np.unique(self.name_ids[cells], return_index=True)
-        order = np.argsort(first)
-        return found[order].astype(np.intp), rows[first[order]]
+        is_wanted = np.zeros(len(self.names), bool)
+        is_wanted[name_ids] = True
+        ids, rows = [np.empty(0, np.intp)], [np.empty(0, np.intp)]
+        # The first rows usually have all names.
+        for begin in range(0, len(self), _ROWS_AT_ONCE):
+            end = min(begin + _ROWS_AT_ONCE, len(self))
+            cells = self.starts[begin] + np.flatnonzero(
+                is_wanted[self.name_ids[self.starts[begin] : self.starts[end]]]
+            )
+            cell_rows = np.searchsorted(self.starts, cells, side="right") - 1
+            cells, cell_rows = cells[is_used[cell_rows]], cell_rows[is_used[cell_rows]]
+            new_ids, first = np.unique(self.name_ids[cells], return_index=True)
+            order = np.argsort(first)
+            ids.append(new_ids[order].astype(np.intp))
+            rows.append(cell_rows[first[order]])
+            is_wanted[new_ids] = False
+            if not is_wanted.any():
+                break
+        return np.concatenate(ids), np.concatenate(rows)
 
     def without_unused_names(self) -> Rows:
         """Remove unused names if they are in the majority, because each name costs time."""

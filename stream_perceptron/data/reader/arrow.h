@@ -48,6 +48,31 @@ static inline ptrdiff_t offset_of(const ArrowColumn *c, int is_long, ptrdiff_t i
     return is_long ? ((const int64_t *)c->offsets)[i] : ((const int32_t *)c->offsets)[i];
 }
 
+/* Append the pixels that are not 0, scaled; return 0 if one of them is not finite. Most pixels of a
+   picture are 0, so eight of them are skipped at once. */
+static int append_pixels(Reader *r, const uint8_t *pixels, int32_t n) {
+    const int32_t *member_ids = r->member_ids;
+    int32_t *ids = r->feature_ids;
+    double *values = r->values;
+    const double scale = r->scale;
+    ptrdiff_t m = r->n;
+    uint8_t largest = 0;
+    for (int32_t k = 0; k < n; k += 8) {
+        const int32_t end = k + 8 < n ? k + 8 : n;
+        uint64_t word = 1;
+        if (k + 8 <= n) memcpy(&word, pixels + k, 8);
+        if (word == 0) continue;
+        for (int32_t i = k; i < end; i++) {
+            ids[m] = member_ids[i];
+            values[m] = pixels[i] * scale;
+            m += values[m] != 0.0;
+            largest = pixels[i] > largest ? pixels[i] : largest;
+        }
+    }
+    r->n = m;
+    return isfinite(largest * scale) != 0;
+}
+
 /* Read the list in row i; return 0 if it cannot be used. */
 static int read_arrow_list(Reader *r, const ArrowColumn *c, ptrdiff_t i) {
     const int32_t n = r->n_members;
@@ -56,21 +81,14 @@ static int read_arrow_list(Reader *r, const ArrowColumn *c, ptrdiff_t i) {
     const ptrdiff_t end = is_fixed ? start + c->size : offset_of(c, c->list == 'L', i + 1);
     const uint8_t *from, *to;
     if (end - start != n || n == 0 || !reserve(r, n)) return 0;
-    const int may_skip = c->type == 'B' && c->member_validity == NULL && !r->keeps_zeros &&
-                         r->n_unknown_members == 0;
+    r->is_empty = 0;
+    if (c->type == 'B' && c->member_validity == NULL && !r->keeps_zeros && r->n_unknown_members == 0)
+        return append_pixels(r, c->values + c->member_offset + start, n);
     for (int32_t k = 0; k < n; k++) {
         const ptrdiff_t j = c->member_offset + start + k;
-        uint64_t pixels = 1;
-        if (may_skip && k + 8 <= n) memcpy(&pixels, c->values + j, 8);
-        if (pixels == 0) {
-            k += 7; /* most pixels of a picture are 0 */
-            continue;
-        }
-        if (may_skip && c->values[j] == 0) continue;
         const int is_null = !is_valid(c->member_validity, j);
         if (!use_member(r, k, is_null, read_arrow_number(c, j, &from, &to))) return 0;
     }
-    r->is_empty = 0;
     return 1;
 }
 

@@ -386,3 +386,16 @@ def test_unknown_time_zone_is_an_unreadable_value(has_pytz, tmp_path, monkeypatc
 
     with pytest.raises(SampleError, match="time zone 'Mars/Olympus', which this system does not"):
         list(live.run(sources))
+
+
+def test_pixel_that_is_too_large_for_the_scale_is_rejected(tmp_path):
+    """The first row adds the features, so the second one takes the usual path."""
+    columns = {
+        "pixels": pa.array([[1, 0], [1, 9], [9, 0]], pa.list_(pa.uint8())),
+        "label": pa.array(["x", "y", "x"]),
+    }
+    source = open_source(str(write_parquet(tmp_path / "p.parquet", columns)))
+    (batch,) = source.batches(Request(ReadOptions(scale=1e308)))
+
+    assert batch.rejected.keys() == {1, 2}
+    assert "too large for --scale" in batch.rejected[1]
