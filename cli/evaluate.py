@@ -62,8 +62,8 @@ def evaluate(options: EvaluateOptions) -> None:
     stream-perceptron evaluate mnist-test.parquet -m mnist.npz
     """
     from stream_perceptron import SourceError
-    from stream_perceptron.data.byte_stream import get_display_name
-    from stream_perceptron.live.driver import drive
+    from stream_perceptron.data.byte_input import get_display_name
+    from stream_perceptron.live.loop import drive
     from stream_perceptron.live.ranking import MAX_CLASSES
 
     o = options

@@ -23,7 +23,7 @@ class LocalFile(click.Path):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
         if "://" in str(value):
-            from stream_perceptron.data.byte_stream import strip_credentials
+            from stream_perceptron.data.byte_input import strip_credentials
 
             self.fail(
                 f"{strip_credentials(str(value))}: models and outputs must be files on this "

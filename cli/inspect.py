@@ -6,7 +6,7 @@ import json
 import os
 import re
 from collections.abc import Hashable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,7 +29,7 @@ from .summary import compute_baseline, format_pending
 
 if TYPE_CHECKING:
     from stream_perceptron import LiveModel
-    from stream_perceptron.live.marks import Mark
+    from stream_perceptron.data.position import FilePosition
     from stream_perceptron.model.arrays import Array
 
 _N_STRONGEST = 5  # features listed for a class
@@ -78,21 +78,22 @@ def inspect(options: InspectOptions) -> None:
 
 def _format_sections(live: LiveModel, path: Path) -> Iterator[tuple[str, Iterable[str]]]:
     """Yield the title and the lines of each section of the output."""
-    from stream_perceptron.checkpoint.codec import encode_class_weight
     from stream_perceptron.diagnostics.diagnosis import collect_findings
-    from stream_perceptron.live.lineage import format_class_weight, format_lr
+    from stream_perceptron.live.history import format_lr
+    from stream_perceptron.model.class_weights import format_class_weight
 
-    model, cursor = live.model, live.cursor
+    model, history = live.model, live.history
     yield str(path), _format_pairs(_list_read_settings(live))
-    lineage = live.lineage.format_lines()
-    if len(lineage) > _MAX_LISTED:
-        n_left_out = len(lineage) - _MAX_LISTED
+    entries = history.format_lines()
+    if len(entries) > _MAX_LISTED:
+        n_left_out = len(entries) - _MAX_LISTED
         half = _MAX_LISTED // 2
-        lineage[half:-half] = [f"... {n_left_out:,} more, which --json lists"]
-    if cursor.shards is not None:
-        lineage.append(f"now {cursor.shards}, {cursor.shards.rounds:,} done in this pass")
-    yield "learned from", _format_list(lineage or ["nothing"])
-    if live.marks:
+        entries[half:-half] = [f"... {n_left_out:,} more, which --json lists"]
+    if history.run.shards is not None:
+        shards = history.run.shards
+        entries.append(f"now {shards}, {shards.rounds:,} done in this pass")
+    yield "learned from", _format_list(entries or ["nothing"])
+    if any(not position.is_stream for position in history.positions):
         yield "files", _format_pairs(_list_files(live))
     yield "results", _format_pairs(_list_figures(live))
     limit = f", the first {_MAX_CLASSES} classes" if len(model.classes_) > _MAX_CLASSES else ""
@@ -109,8 +110,7 @@ def _format_sections(live: LiveModel, path: Path) -> Iterator[tuple[str, Iterabl
         "seed": str(model.seed_),
     }
     if model.class_weight is not None:
-        saved = encode_class_weight(model.class_weight)
-        settings["class weights"] = format_class_weight(saved)
+        settings["class weights"] = format_class_weight(model.class_weight)
     if part := live.python_only_part:
         settings["runs"] = f"only in Python, because of its {part}"
     yield "hyperparameters", _format_pairs(settings.items())
@@ -134,48 +134,48 @@ def _list_files(live: LiveModel) -> Iterator[tuple[str, str]]:
     If there are many files, those whose names differ only in numbers are combined into one entry,
     with a * for each number.
     """
-    files = [(mark, _STATUSES[status]) for mark, status in _find_statuses(live)]
+    files = [(position, _STATUSES[status]) for position, status in _find_statuses(live)]
     if len(files) <= _MAX_LISTED:
-        for mark, status in files:
-            yield mark.source.name, f"{format_count(mark.n_rows, 'row')}, {status}"
+        for position, status in files:
+            yield position.display_name, f"{format_count(position.rows, 'row')}, {status}"
         return
     groups: dict[tuple[str, str], list[int]] = {}
-    for mark, status in files:
-        folder, name = os.path.split(mark.source.name)
+    for position, status in files:
+        folder, name = os.path.split(position.display_name)
         pattern = os.path.join(folder, re.sub("[0-9]+", "*", name))
-        groups.setdefault((pattern, status), []).append(mark.n_rows)
+        groups.setdefault((pattern, status), []).append(position.rows)
     for (pattern, status), counts in groups.items():
         n_rows = format_count(sum(counts), "row")
         yield pattern, f"{format_count(len(counts), 'file')}, {n_rows}, {status}"
 
 
-def _find_statuses(live: LiveModel) -> Iterator[tuple[Mark, str]]:
-    """Yield each mark with the status of its file, a key of `_STATUSES`."""
-    from stream_perceptron.data.byte_stream import is_remote
-    from stream_perceptron.data.fingerprint import FileState
+def _find_statuses(live: LiveModel) -> Iterator[tuple[FilePosition, str]]:
+    """Yield the position of each file with the file's status, a key of `_STATUSES`."""
+    from stream_perceptron.data.byte_input import is_remote
+    from stream_perceptron.data.position import FileContent
 
-    cursor = live.cursor
-    is_in_pass = not (cursor.finished or cursor.begins_at_marks)
-    last = {mark.source.name: mark for mark in live.marks}
-    for mark in live.marks:
-        state = FileState.find(mark.source.name)
-        if last[mark.source.name] is not mark:
+    run, positions = live.history.run, live.history.positions
+    is_in_pass = not run.is_finished and (run.passes > 0 or run.is_again)
+    newest = {position.name: position for position in positions}
+    for position in positions:
+        name = position.name
+        if position.is_stream:
+            continue
+        if newest[name] is not position:
             status = "replaced"
-        elif is_in_pass and mark.source in cursor.sources:
+        elif is_in_pass and name in run.files:
             status = "in_pass"
-        elif mark.source.has_changed:
-            status = "changed"
-        elif not mark.is_finished:
+        elif not position.is_finished or position.left:
             status = "unfinished"
-        elif is_remote(mark.source.name):
+        elif is_remote(name):
             status = "remote"
-        elif mark.state is None or state is None:
+        elif not os.path.isfile(name):
             status = "missing"
-        elif state != replace(mark.state, time=mark.state.time or state.time):
-            status = "changed"
         else:
-            status = "finished"
-        yield mark, status
+            content = FileContent(name)
+            is_same = content.matches(position) and not content.has_more(position)
+            status = "finished" if is_same else "changed"
+        yield position, status
 
 
 def _format_pairs(rows: Iterable[tuple[str, str]]) -> Iterator[str]:
@@ -252,7 +252,7 @@ def _list_read_settings(live: LiveModel) -> Iterator[tuple[str, str]]:
     ):
         if setting:
             yield name, setting if isinstance(setting, str) else ", ".join(setting)
-    for partition, offset in sorted(live.cursor.offsets.items()):
+    for partition, offset in sorted(live.redeliveries.offsets.items()):
         following = zip(read_options.position, [*partition, offset + 1], strict=True)
         yield "next", ", ".join(f"{name} {value}" for name, value in following)
 
@@ -295,9 +295,15 @@ def _build_json(live: LiveModel) -> dict[str, object]:
         **count_pending(live),
         **compute_baseline(live),
         "events": [event.to_dict(model.classes_) for event in live.progress.events],
-        "files": [_file_to_json(mark, status) for mark, status in _find_statuses(live)],
-        "lineage": to_json(live.lineage),
-        **_cursor_to_json(live),
+        "files": [_file_to_json(each, status) for each, status in _find_statuses(live)],
+        "is_complete": live.history.is_complete,
+        "entries": to_json(live.history.entries),
+        "run": to_json(live.history.run),
+        "position": list(read_options.position),
+        "next_offsets": [
+            dict(zip(read_options.position, [*partition, offset + 1], strict=True))
+            for partition, offset in sorted(live.redeliveries.offsets.items())
+        ],
         "strongest_features": [
             {"class": label, "features": _find_strongest_features(features, weights)}
             for label, weights in zip(model.classes_, model.weights, strict=True)
@@ -306,33 +312,13 @@ def _build_json(live: LiveModel) -> dict[str, object]:
     }
 
 
-def _file_to_json(mark: Mark, status: str) -> dict[str, object]:
+def _file_to_json(position: FilePosition, status: str) -> dict[str, object]:
     """Describe a file that the model learned from, for --json."""
     return {
-        "name": mark.source.name,
-        "bytes": mark.source.size,
-        "rows": mark.n_rows,
+        "name": position.name,
+        "rows": position.rows,
         "status": status,
         "can_be_deleted": status == "finished",
-    }
-
-
-def _cursor_to_json(live: LiveModel) -> dict[str, object]:
-    """Describe the cursor, for --json."""
-    cursor, position = live.cursor, live.read_options.position
-    return {
-        "at_random": cursor.at_random,
-        "pass": cursor.epoch,
-        "source": cursor.index,
-        "row": cursor.row,
-        "rows_read": cursor.read,
-        "shards": None if cursor.shards is None else vars(cursor.shards),
-        "position": list(position),
-        "next_offsets": [
-            dict(zip(position, [*partition, offset + 1], strict=True))
-            for partition, offset in sorted(cursor.offsets.items())
-        ],
-        "finished": cursor.finished,
     }
 
 

@@ -208,9 +208,14 @@ class LearnOptions(TrainingOptions, PredictionOptions):
         return self.at_random and self.stop and self.epochs is None
 
     @property
+    def reads_again(self) -> bool:
+        """Whether files are read from the start, even if they were learned before."""
+        return self.again or self.at_random or self.ray is not None
+
+    @property
     def reads_whole_files(self) -> bool:
-        """Whether finished files are read again."""
-        return self.again or self.at_random or self.ray is not None or self.n_passes > 1
+        """Whether finished files are read again, in the first pass or in a later one."""
+        return self.reads_again or self.n_passes > 1
 
     @property
     def skips_rejected(self) -> bool:

@@ -1,4 +1,4 @@
-"""Open what a run of `learn` needs: its checkpoint, sources, model and cursor."""
+"""Open what a run of `learn` needs: its checkpoint, sources and model."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ from stream_perceptron import CheckpointError, LiveModel, SourceError
 from stream_perceptron.checkpoint.archive import get_previous_path, lock_checkpoint
 from stream_perceptron.data.naming import find_column
 from stream_perceptron.data.source import Source
-from stream_perceptron.live.cursor import Cursor, Shards
-from stream_perceptron.live.marks import may_share_content
+from stream_perceptron.live.history import History, Run, Shards
 from stream_perceptron.model.class_weights import list_spellings
 
 from .command import convert_value_errors
@@ -36,11 +35,11 @@ _CHANGEABLE = {"lr", "epsilon", "max_weights"}
 
 
 class RunInputs(NamedTuple):
-    """A model, its sources, and the cursor to start from (None for the cursor of the model)."""
+    """A model, its sources, and the run over them."""
 
     live: LiveModel
     sources: list[Source]
-    cursor: Cursor | None
+    run: Run
     changed: tuple[str, ...] = ()  # the names of the parameters that have new values
 
 
@@ -62,7 +61,7 @@ def open_inputs(options: LearnOptions, signals: Signals, stack: ExitStack) -> Ru
             require_runnable(saved, o.path)
             if not _has_only_rejected(saved):
                 _require_same_fixed_settings(saved, o)
-            elif not saved.cursor.has_stream:  # files are read again, with the new settings
+            elif not _has_read_stream(saved):  # files are read again, with the new settings
                 saved = None
     opened = signals.call_interruptibly(
         partial(_open_sources_and_model, o, signals, saved), o.sources
@@ -102,14 +101,15 @@ def find_log_order(sources: Sequence[str]) -> list[str] | None:
 def _open_sources_and_model(
     options: LearnOptions, signals: Signals, saved: LiveModel | None
 ) -> RunInputs:
-    """Open the sources, find the cursor, and create the model if none is saved."""
+    """Find where each source continues, open it, and create the model if none is saved."""
     o = options
-    if saved is None:
-        sources = o.open_sources(signals, o.seed)
-    else:
-        marks = None if o.reads_whole_files else saved.marks
-        seed = o.seed if _has_only_rejected(saved) else saved.model.seed_
-        sources = o.open_sources(signals, seed, marks)
+    o.require_files()
+    history = History() if saved is None else saved.history
+    found = history.identify(o.sources, is_strict=not o.reads_again)
+    paths = [each.path for each in found if o.reads_whole_files or not each.is_learned]
+    is_resumed = saved is not None and not _has_only_rejected(saved)
+    seed = saved.model.seed_ if saved is not None and is_resumed else o.seed
+    sources = o.open_sources(signals, seed, paths)
     if o.ray is not None:
         from stream_perceptron.distributed.shards import require_parquet
 
@@ -118,7 +118,8 @@ def _open_sources_and_model(
         live = _create_model(o, sources)
     elif _has_only_rejected(saved):
         live = _create_model(o, sources)
-        live.ledger = saved.ledger  # contains the positions in the pipe and the output files
+        live.progress, live.history = saved.progress, saved.history
+        live.outputs, live.redeliveries = saved.outputs, saved.redeliveries
     else:
         live = saved
         live.needs_label = o.output is None and not live.read_options.has_join
@@ -128,18 +129,20 @@ def _open_sources_and_model(
                 o.make_read_options(sources, o.standardize), standardize=read_options.standardize
             )
         live.read_options = replace(read_options, keep=o.keep)
-    cursor = None
-    # Without a checkpoint, marks are needed only to recognize copies of files.
-    if o.path is not None or o.ray is not None or may_share_content(sources):
-        shards = None if o.shards is None else Shards(o.shards, o.round_rows)
-        epochs = None if o.is_endless else o.n_passes
-        cursor = live.resume(sources, again=o.again, epochs=epochs, shards=shards)
-    return RunInputs(live, sources, cursor)
+    shards = None if o.shards is None else Shards(o.shards, o.round_rows)
+    passes = None if o.is_endless else o.n_passes
+    run = live.plan_run(sources, passes, is_again=o.again, shards=shards, found=found)
+    return RunInputs(live, sources, run)
 
 
 def _has_only_rejected(live: LiveModel) -> bool:
     """Return whether a model has read rows but learned none; its settings may then change."""
     return live.is_unused and live.progress.rows > 0
+
+
+def _has_read_stream(live: LiveModel) -> bool:
+    """Return whether a model has read a pipe, which cannot be read again."""
+    return any(position.is_stream for position in live.history.positions)
 
 
 def _create_model(options: LearnOptions, sources: list[Source]) -> LiveModel:

@@ -70,8 +70,8 @@ def predict(options: PredictOptions) -> None:
 def _predict(options: PredictOptions, signals: Signals) -> None:
     """Predict all samples with the model, which --follow reloads when it is saved again."""
     from stream_perceptron import CheckpointError, SourceError
-    from stream_perceptron.data.byte_stream import is_stream
-    from stream_perceptron.live.driver import drive
+    from stream_perceptron.data.byte_input import is_stream
+    from stream_perceptron.live.loop import drive
 
     o, path = options, options.path
     output_path = o.output or "-"

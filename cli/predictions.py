@@ -20,7 +20,6 @@ from .files import require_own_output
 
 if TYPE_CHECKING:
     from stream_perceptron.data.schema import ReadOptions
-    from stream_perceptron.live.cursor import Cursor
     from stream_perceptron.live.step_result import StepResult
 
     from .signals import Signals
@@ -114,15 +113,15 @@ class PredictionFile:
         self._last_wait = 0.0
         return False
 
-    def sync(self, cursor: Cursor) -> None:
-        """Sync the file to disk and record its size in a cursor."""
+    def sync(self, sizes: dict[str, int]) -> None:
+        """Sync the file to disk and record its size by its path."""
         if self._path is not None:
             try:
                 os.fsync(self._descriptor)
             except OSError as error:
                 self._add_name(error)
                 raise
-            cursor.outputs[self._path] = os.fstat(self._descriptor).st_size
+            sizes[self._path] = os.fstat(self._descriptor).st_size
 
     def close(self) -> None:
         """Close the file, unless it is stdout."""

@@ -49,7 +49,7 @@ class ProgressLine:
         self._line = LiveLine()
         self._is_live = not (as_json or quiet) and self._line.is_shown and owns_terminal
         self._start = time.perf_counter()
-        self._rows_before = live.ledger.rows
+        self._rows_before = live.progress.rows
         self._next_printed_row = 1000
         self._header: tuple[str, ...] = ()  # the columns of the last printed header
         self._last_printed_row = -1  # the number of rows read when figures were last printed
@@ -64,7 +64,7 @@ class ProgressLine:
     @property
     def rows(self) -> int:
         """The number of rows read since the start."""
-        return self._live.ledger.rows - self._rows_before
+        return self._live.progress.rows - self._rows_before
 
     def print_notice(self, text: str) -> None:
         """Print a notice or a warning, unless it was printed before."""
@@ -79,7 +79,7 @@ class ProgressLine:
         self._printed_texts.add(text)
         self._line.clear()
         if self._as_json:
-            read = self._live.ledger.rows if row is None else row
+            read = self._live.progress.rows if row is None else row
             record = {"kind": kind, "row": read, "text": text, **figures}
             click.echo(json.dumps(record, default=str), err=True)
         else:
@@ -120,7 +120,7 @@ class ProgressLine:
     def _print_row(self) -> None:
         """Print the figures as JSON, or as text if there are samples and new rows."""
         if self._as_json:
-            record = {"kind": "progress", "row": self._live.ledger.rows, **self.figures()}
+            record = {"kind": "progress", "row": self._live.progress.rows, **self.figures()}
             click.echo(json.dumps(record), err=True)
         elif self._live.progress.samples and self._last_printed_row != self.rows:
             self._last_printed_row = self.rows
@@ -186,7 +186,7 @@ class ProgressLine:
         """Return a bar with the time left, or "" if the number of rows is unknown."""
         if not self._total:
             return ""
-        read = self._live.cursor.read
+        read = self._live.history.run.read
         rows_left = max(0, self._total - read)
         seconds_left = int(self.seconds * rows_left / max(self.rows, 1))
         minutes = (

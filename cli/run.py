@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import signal
 import sys
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from contextlib import ExitStack, closing, suppress
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,6 @@ from stream_perceptron import (
     SampleError,
     SourceError,
 )
-from stream_perceptron.data.source import Source
 from stream_perceptron.live.step_result import StepResult
 
 from .learn import LearnOptions
@@ -40,10 +39,8 @@ from .summary import (
 from .watch import EventReporter
 
 if TYPE_CHECKING:
-    from stream_perceptron.data.batch import Batch
-    from stream_perceptron.diagnostics.worked_sample import WorkedSample
+    from stream_perceptron import SGDPerceptron
     from stream_perceptron.distributed.ray import Round
-    from stream_perceptron.live.driver import Step
 
 
 _MIN_LABELED = 1000  # samples after which the labels of a new model are checked
@@ -82,37 +79,31 @@ class Run:
     def __init__(
         self, options: LearnOptions, signals: Signals, stack: ExitStack, opened: RunInputs
     ) -> None:
-        o, live, cursor = options, opened.live, opened.cursor
+        o, live, run = options, opened.live, opened.run
         self._options, self._signals, self._stack = o, signals, stack
-        self._live, self._sources, self._cursor = live, opened.sources, cursor
+        self._live, self._sources, self._run = live, opened.sources, run
         self._changed = opened.changed
         # Labels that are not classes end the run of a new model that was not told its classes.
         self._must_check_labels = live.is_unused and live.model.classes is None
-        start_cursor = cursor or live.cursor
         self._rows_before = live.progress.rows
-        self._is_first_pass = start_cursor.epoch == 0
-        self._epochs = None if o.is_endless else o.n_passes
+        self._is_first_pass = run.passes == 0
+        self._passes = None if o.is_endless else o.n_passes
         self._rejections, self._thresholds = Rejections(), o.thresholds
-        self._worked_sample: WorkedSample | None = None
         self._n_to_trace = o.n_traced or 0
         self._predictions, self._rejected_file = self._open_predictions(), None
         if o.rejected is not None:
             self._rejected_file = self._open_output(str(o.rejected), RejectedRowFormatter())
         # On Ray, save after each round, which contains at least one row.
         interval = 1 if o.ray is not None and "save_every" not in o.given else o.save_every
-        self._saver = Saver(
-            o.path, interval, live, self._predictions, self._rejected_file, start_cursor.read
-        )
-        n_rows_to_read = (
-            None if o.stop else _count_rows_to_read(self._sources, self._epochs, o.limit)
-        )
+        outputs = [file for file in (self._predictions, self._rejected_file) if file is not None]
+        self._saver = Saver(o.path, interval, live, run, outputs)
+        n_rows_to_read = None if o.stop else self._count_rows_to_read()
         owns_terminal = o.output != "-" or not sys.stdout.isatty()
         self.line = ProgressLine(live, o.as_json, o.quiet, n_rows_to_read, owns_terminal)
-        for output in (self._predictions, self._rejected_file):
-            if output is not None and output.notice is not None:
+        for output in outputs:
+            if output.notice is not None:
                 self.line.print_notice(output.notice)
-        self._saver.warn = self.line.print_notice
-        self._event_reporter = EventReporter(live, self.line, start_cursor.read)
+        self._event_reporter = EventReporter(live, self.line, run.read)
 
     def _open_predictions(self) -> PredictionFile | None:
         """Open the prediction output, if given; else return None."""
@@ -133,33 +124,26 @@ class Run:
         """Open an output and truncate it to its size at the last save; close it after the run."""
         model = self._options.path
         folder = None if model is None else model.parent
-        saved_sizes = self._live.cursor.outputs
+        saved_sizes = self._live.outputs
         opened = open_predictions(path, formatter, self._signals, folder, saved_sizes)
         self._stack.callback(opened.close)
         return opened
 
-    def _run_due_tasks(self) -> float | None:
-        """Count results, report events and save, if due.
-
-        Return the number of seconds until the next task, or None if no task is scheduled.
-        """
-        until_count = self._live.ledger.flush_if_due()
-        self._event_reporter.update()
-        until_save = self._saver.save_if_due()
-        return min(
-            (seconds for seconds in (until_count, until_save) if seconds is not None), default=None
-        )
-
     def learn(self) -> None:
         """Learn all rows, save, and print the summary."""
         live = self._live
+        for found in () if self._options.reads_again else self._run.found:
+            if found.notice is not None:
+                self.line.print_notice(found.notice)
         # Close the generator before Python exits, to stop its prefetch thread.
         results = self._stack.enter_context(closing(self._iterate_results()))
         try:
             with suggest_skip_bad():
+                before = self._copy_traced_model()
                 for result in results:
-                    self._handle_result(result)
+                    self._handle_result(result, before)
                     self._saver.save_if_due()
+                    before = self._copy_traced_model()
         except MemoryError:
             self._finish_after_error()
             names = live.model.classes_, live.model.features_
@@ -198,7 +182,7 @@ class Run:
         line.finish()
         self._event_reporter.finish()  # before saving, as the checkpoint records printed findings
         is_saved = self._saver.save()
-        if live.cursor.has_only_rejected and not self._signals.is_set:
+        if self._run.has_only_rejected and not self._signals.is_set:
             if is_saved:
                 line.print_notice(f"saved {o.path}")
             raise SampleError(self._describe_unusable_rows())
@@ -223,7 +207,7 @@ class Run:
 
     def _describe_unusable_rows(self) -> str:
         """Return the error message for sources whose rows were all rejected."""
-        rows = format_count(self._live.cursor.read, "row")
+        rows = format_count(self._run.read, "row")
         texts = self._rejections.first_texts
         first = f"; the first error: {texts[0]}" if texts else ""
         return f"no usable row among {rows}{first}"
@@ -234,10 +218,10 @@ class Run:
         self.line.finish()
         with suppress(MemoryError):  # saving matters more than findings
             self._event_reporter.finish(diverged)
-        is_unchanged = self._live.ledger.rows == self._rows_before and self._predictions is None
+        is_unchanged = self._live.progress.rows == self._rows_before and self._predictions is None
         if path is None or (is_unchanged and path.exists() and not self._options.overwrite):
             return
-        if not self._live.ledger.is_consistent:
+        if not self._live.is_consistent:
             self.line.print_notice(f"{path} still has the last save, because a step did not finish")
             return
         if self._saver.save():
@@ -253,17 +237,15 @@ class Run:
             return run_on_ray(
                 self._live,
                 require_parquet(self._sources),
-                self._cursor,
-                self._epochs or 1,
+                self._run,
+                self._passes or 1,
                 o.skips_rejected,
                 not o.keep_lr,
             )
         return self._live.run(
             self._sources,
-            self._cursor,
-            self._run_due_tasks,
-            self._learn_traced if self._n_to_trace else None,
-            epochs=self._epochs,
+            self._run,
+            passes=self._passes,
             limit=o.limit,
             stop=o.stop,
             skip_rejected=o.skips_rejected,
@@ -272,34 +254,28 @@ class Run:
             every=self._saver.row_interval,
             n_single_rows=self._n_to_trace,
             reads_unused_columns=o.rejected is not None,
-            notify=self.line.print_notice,
         )
 
-    def _learn_traced(self, learn: Step, batch: Batch) -> StepResult:
-        """Learn a batch; if --trace shows its only sample, record the arithmetic of that sample."""
-        from stream_perceptron.diagnostics.worked_sample import WorkedSample
+    def _copy_traced_model(self) -> SGDPerceptron | None:
+        """Return a copy of the model if --trace shows the next sample."""
+        return copy.deepcopy(self._live.model) if self._n_to_trace else None
 
-        is_traced = self._n_to_trace > 0 and len(batch.rows) == 1
-        self._n_to_trace -= len(batch)
-        if not is_traced:
-            return learn(batch)
-        before = copy.deepcopy(self._live.model)
-        result = learn(batch)
-        if len(result.rows):
-            self._worked_sample = WorkedSample.from_batch(before, self._live.model, batch)
-        return result
+    def _handle_result(self, result: StepResult | Round, before: SGDPerceptron | None) -> None:
+        """Print notices and progress, and write the predictions and rejected rows of a result.
 
-    def _handle_result(self, result: StepResult | Round) -> None:
-        """Print notices and progress, and write the predictions and rejected rows of a result."""
+        If --trace shows the only sample of a result, `before` is the model before it.
+        """
         for notice in result.notices:
             self.line.print_notice(notice)
-        if self._live.cursor.epoch == 1 and self._is_first_pass and not self._options.at_random:
+        if self._run.passes == 1 and self._is_first_pass and not self._options.at_random:
             self.line.print_notice(
                 "second pass: rows already learned do not count toward the accuracy"
             )
-        self._is_first_pass = self._live.cursor.epoch == 0
-        if isinstance(result, StepResult):
-            self._print_worked_sample(result)
+        self._is_first_pass = self._run.passes == 0
+        if isinstance(result, StepResult) and before is not None and result.n_processed:
+            self._n_to_trace -= 1
+            if len(result.rows):
+                self._print_worked_sample(result, before)
         self._rejections.add(result.rejected)
         if self._must_check_labels and self._live.model.n_seen >= _MIN_LABELED:
             self._require_classes()
@@ -332,25 +308,23 @@ class Run:
                 raise
             self._signals.trigger(signal.SIGPIPE)
 
-    def _print_worked_sample(self, result: StepResult) -> None:
-        """Print the arithmetic of the traced sample, if there is one."""
-        if self._worked_sample is None:
-            return
+    def _print_worked_sample(self, result: StepResult, before: SGDPerceptron) -> None:
+        """Print the arithmetic of the only sample of a result."""
+        from stream_perceptron.diagnostics.worked_sample import WorkedSample
+
         from .worked_sample_table import format_worked_sample
 
         model, row = self._live.model, int(result.rows[0])
-        self.line.show(
-            format_worked_sample(row, self._worked_sample, model.activation, model.epsilon)
-        )
-        self._worked_sample = None
+        sample = WorkedSample.from_batch(before, model, result.batch)
+        if sample is not None:
+            self.line.show(format_worked_sample(row, sample, model.activation, model.epsilon))
 
-
-def _count_rows_to_read(
-    sources: Sequence[Source], epochs: int | None, limit: int | None
-) -> int | None:
-    """Return the number of rows to read, or None if it is unknown."""
-    counts = [source.n_rows for source in sources]
-    if epochs is None or None in counts:
-        return limit
-    rows = epochs * sum(count for count in counts if count is not None)
-    return rows if limit is None else min(limit, rows)
+    def _count_rows_to_read(self) -> int | None:
+        """Return the number of rows to read, or None if it is unknown."""
+        limit, counts = self._options.limit, [source.n_rows for source in self._sources]
+        if self._passes is None or None in counts:
+            return limit
+        rows = self._passes * sum(count for count in counts if count is not None)
+        if not self._options.reads_whole_files:
+            rows += sum(each.position.rows for each in self._run.found if each.is_learned)
+        return rows if limit is None else min(limit, rows)

@@ -51,11 +51,11 @@ def explain_no_new_rows(live: LiveModel, changed: Sequence[str]) -> str:
 
 
 def _get_no_new_rows_reason(live: LiveModel) -> str:
-    if live.ledger.n_redelivered:
+    if live.n_redelivered:
         return "nothing new: every row was already learned"
     if live.stopped:
         return "nothing new: the run has already stopped"
-    if live.cursor.finished:
+    if live.history.run.is_finished:
         return "nothing new: all requested rows were already learned"
     return "no new rows"
 
@@ -152,7 +152,7 @@ def _build_summary(
         **line.figures(),
         **compute_baseline(live),
         "missing": live.progress.missing,
-        "redelivered": live.ledger.n_redelivered,
+        "redelivered": live.n_redelivered,
         "stopped": live.stopped,
         "skipped_rows": rejected.first_texts,
         "classes": live.model.classes_,
@@ -174,8 +174,8 @@ def _format_ending(live: LiveModel) -> Iterator[str]:
         yield f"unlabeled: {format_count(progress.unlabeled, 'row')}, only predicted"
     if progress.missing:
         yield f"missing: {format_count(progress.missing, 'value')}"
-    if live.ledger.n_redelivered:
-        yield f"skipped: {format_count(live.ledger.n_redelivered, 'row')} already learned"
+    if live.n_redelivered:
+        yield f"skipped: {format_count(live.n_redelivered, 'row')} already learned"
     if live.stopped:
         yield (
             f"stopped at sample {progress.samples:,}: its error, {live.model.last_error:.3g}, "

@@ -110,7 +110,8 @@ def _open_sources_and_trials(
     options: SweepOptions, signals: Signals
 ) -> tuple[list[Source], list[Trial]]:
     """Open the sources, and create a trial for each combination of settings."""
-    sources = options.open_sources(signals, options.seed)
+    options.require_files()
+    sources = options.open_sources(signals, options.seed, options.sources)
     return sources, _create_trials(options, sources)
 
 

@@ -7,7 +7,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from itertools import repeat, takewhile
+from itertools import takewhile
 from typing import TYPE_CHECKING, ClassVar
 
 import click
@@ -19,7 +19,6 @@ from .values import CLASS_WEIGHT, CLASSES, NAMES, SCALE
 if TYPE_CHECKING:
     from stream_perceptron.data.schema import ReadOptions
     from stream_perceptron.data.source import Source
-    from stream_perceptron.live.marks import Marks
 
 
 # Options that name columns, and what they do with them.
@@ -152,7 +151,7 @@ class TrainingOptions(ReadingOptions, JsonOption):
     @property
     def reads_stream(self) -> bool:
         """Whether any of the sources can be read only once."""
-        from stream_perceptron.data.byte_stream import is_stream
+        from stream_perceptron.data.byte_input import is_stream
 
         return any(map(is_stream, self.sources))
 
@@ -198,22 +197,17 @@ class TrainingOptions(ReadingOptions, JsonOption):
         self,
         signals: Signals,
         seed: int,
-        marks: Marks | None = None,
+        paths: Sequence[str],
     ) -> list[Source]:
-        """Open the sources; with --random, return one source that draws from all of them.
-
-        Files that are finished according to their marks are not opened.
-        """
+        """Open the sources; with --random, return one source that draws from all of them."""
+        from stream_perceptron.data.draws import RandomDraws
         from stream_perceptron.data.opening import open_source
-        from stream_perceptron.data.sampling import RandomDraws
 
         opened: list[Source] = []
-        self.require_files()
-        finished = repeat(None) if marks is None else marks.find_finished(self.sources)
-        for path, finished_source in zip(self.sources, finished, strict=False):
+        for path in paths:
             if opened:
                 signals.check()
-            opened.append(finished_source or open_source(path, self.file_format, signals))
+            opened.append(open_source(path, self.file_format, signals))
         return [RandomDraws(opened, seed)] if self.at_random else opened
 
 

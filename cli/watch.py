@@ -23,15 +23,16 @@ class EventReporter:
 
     def __init__(self, live: LiveModel, line: ProgressLine, n_read: int) -> None:
         self._live, self._line = live, line
-        self._rows_before = live.ledger.rows - n_read  # rows from earlier sources
+        self._rows_before = live.progress.rows - n_read  # rows from earlier sources
         self._next_diagnosis = _find_next_diagnosis(n_read)
         self._printed: set[FindingCode] = set()
 
     def update(self) -> None:
         """Print new drift events, and new findings if a diagnosis is due."""
-        if self._live.ledger.has_unreported_event:
+        progress = self._live.progress
+        if progress.events and progress.events[-1].found > progress.reported_row:
             self._print_events()
-        n_read = self._live.ledger.rows - self._rows_before
+        n_read = progress.rows - self._rows_before
         if n_read >= self._next_diagnosis:
             self._next_diagnosis = _find_next_diagnosis(n_read)
             self._print_findings()

@@ -116,6 +116,8 @@ def _iter_samples(sources: Sequence[Source], request: Request) -> Iterator[tuple
     for source in sources:
         batches = source.batches(current)
         for batch in batches:
+            if batch is None:
+                continue
             usable = batch.truncate_at_rejected()
             samples = zip(usable.features.dicts(), usable.labels, usable.weights, strict=True)
             for x, y, w in samples:

@@ -1,4 +1,4 @@
-"""Verify that every bit of a model follows from the sources in its lineage."""
+"""Verify that every bit of a model follows from the files in its history."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
-from stream_perceptron.checkpoint.codec import encode_class_weight
 from stream_perceptron.checkpoint.objects import decode_lr
-from stream_perceptron.data.fingerprint import Fingerprint
-from stream_perceptron.data.sampling import RandomDraws
+from stream_perceptron.data.draws import RandomDraws
+from stream_perceptron.data.position import FileContent, FilePosition
 from stream_perceptron.data.schema import Schema
 from stream_perceptron.data.source import Source
 from stream_perceptron.distributed.averaging import average_live
@@ -24,8 +23,8 @@ from stream_perceptron.distributed.shards import (
     require_parquet,
 )
 from stream_perceptron.errors import DivergedError, ModelSizeError, VerificationError
-from stream_perceptron.live.cursor import Cursor, Shards
-from stream_perceptron.live.lineage import DRAWS, ROUNDS, Entry, Lineage, flatten_entries
+from stream_perceptron.live.history import DRAWS, ROUNDS, Entry, History, Run, flatten_entries
+from stream_perceptron.live.loop import Limits, Segment, StepOptions, learn_segments
 from stream_perceptron.live.metrics import Progress
 from stream_perceptron.live.model import LiveModel
 from stream_perceptron.live.pending import PendingSamples
@@ -40,16 +39,16 @@ Advance = Callable[[int, int], None]
 def verify(
     live: LiveModel, sources: Sequence[Source], advance: Advance = lambda done, total: None
 ) -> None:
-    """Train a model again from its lineage, and check that every bit is the same.
+    """Train a model again from its history, and check that every bit is the same.
 
     Parameters
     ----------
     live
-        The model with its lineage.
+        The model with its history.
     sources
         The files that the model learned from. Names do not matter: each file is identified by its
-        digest. For a text file that has grown, the digest covers only its first rows. Files whose
-        digests are not in the lineage stand for the pipes that were read, in the same order.
+        digests. A text file may have grown. Files whose digests are not in the history stand for
+        the pipes that were read, in the same order.
     advance
         Called with the number of rows learned so far and the total number of rows.
 
@@ -66,7 +65,7 @@ def verify(
     >>> from stream_perceptron.datasets.mnist import sample_path
     >>> sources = [open_source(str(sample_path()))]
     >>> live = LiveModel.start(sources, seed=0)
-    >>> results = list(live.run(sources, live.resume(sources)))
+    >>> results = list(live.run(sources))
     >>> verify(live, sources)
     >>> live.model.learn_one({"pixel400": 1.0}, 3)
     >>> verify(live, sources)
@@ -76,14 +75,14 @@ def verify(
 sources give 5000
 
     """
-    _require_verifiable(live.lineage, sources)
-    replay = _Replay(live.lineage.entries, sources, advance)
-    _require_equal_models(live, replay.learn(_create_initial_model(live), live.lineage.entries))
+    _require_verifiable(live.history, sources)
+    replay = _Replay(live.history.entries, sources, advance)
+    _require_equal_models(live, replay.learn(_create_initial_model(live), live.history.entries))
 
 
-def _require_verifiable(lineage: Lineage, sources: Sequence[Source]) -> None:
-    """Check that this program can learn a lineage again from these sources."""
-    if not lineage.is_complete:
+def _require_verifiable(history: History, sources: Sequence[Source]) -> None:
+    """Check that this program can learn the entries of a history again from these sources."""
+    if not history.is_complete:
         raise VerificationError(
             "was partly trained in Python, so there is no complete record of its rows"
         )
@@ -118,16 +117,16 @@ class _PipeFiles:
 
     sources: list[Source]
     index: int = 0
-    row: int = 0  # number of rows read from the current file
+    position: FilePosition | None = None  # in the current file
 
     def move_to_next_file(self) -> None:
         """Move to the next file, unless no row of the current file was read."""
-        if self.row:
-            self.index, self.row = self.index + 1, 0
+        if self.position is not None:
+            self.index, self.position = self.index + 1, None
 
 
 class _Replay:
-    """Learns a lineage's entries again."""
+    """Learns the entries of a history again."""
 
     def __init__(
         self, entries: Sequence[Entry], sources: Sequence[Source], advance: Advance
@@ -135,23 +134,25 @@ class _Replay:
         self._advance = advance
         self._done, self._total = 0, sum(map(_count_rows, entries))
         flat = list(flatten_entries(entries))
-        identities = {source: None for entry in flat for source in entry.sources if source.digest}
-        self._sources: dict[Fingerprint, Source] = {}
+        # The file that each position is in, whatever its name.
+        self._sources: dict[FilePosition, Source] = {}
+        positions = {each: None for entry in flat for each in entry.files if not each.is_stream}
         used: list[Source] = []
         for source in sources:
-            for fingerprint in source.find_matching(identities):
-                self._sources.setdefault(fingerprint, source)
-                used.append(source)
-        for fingerprint in identities:
-            if fingerprint not in self._sources:
-                raise VerificationError(f"{fingerprint} is not among the given sources")
+            content = FileContent(source.path)
+            for position in positions:
+                if content.matches(position):
+                    self._sources.setdefault(position, source)
+                    used.append(source)
+        for position in positions:
+            if position not in self._sources:
+                raise VerificationError(f"{position} is not among the given sources")
         unused = [source for source in sources if source not in used]
         if unused and not any(entry.is_stream for entry in flat):
             raise VerificationError(
                 f"{unused[0].name} is not one of the sources that it learned from"
             )
         self._pipe = _PipeFiles(unused)
-        self._cursors: dict[Source, Cursor] = {}  # after the last segment of each file
 
     def learn(self, live: LiveModel, entries: Sequence[Entry]) -> LiveModel:
         """Train a model on entries; return it, or a new model if an entry averages models."""
@@ -160,7 +161,7 @@ class _Replay:
                 branches = [self.learn(copy.deepcopy(live), part) for part in entry.models]
                 live = average_live(live, branches)
                 continue
-            _require_valid_entry(entry, live.model)
+            _require_valid_entry(entry)
             skipped = live.progress.skipped
             try:
                 live.model.mutate({"lr": decode_lr(entry.lr), "epsilon": entry.epsilon})
@@ -172,17 +173,17 @@ class _Replay:
             except VerificationError:
                 raise
             except DivergedError as error:
-                raise VerificationError(f"{entry.source_range}: {error.where}: diverged") from None
+                raise VerificationError(f"{entry.row_range}: {error.where}: diverged") from None
             except (ModelSizeError, MemoryError):
-                raise VerificationError(f"{entry.source_range}: does not fit in memory") from None
+                raise VerificationError(f"{entry.row_range}: does not fit in memory") from None
             except ValueError as error:
                 raise VerificationError(
-                    f"{entry.source_range}: cannot be learned again: {error}"
+                    f"{entry.row_range}: cannot be learned again: {error}"
                 ) from None
             skipped = live.progress.skipped - skipped
             if skipped != entry.rejected:
                 raise VerificationError(
-                    f"{entry.source_range}: rejected rows: {skipped:,} now, "
+                    f"{entry.row_range}: rejected rows: {skipped:,} now, "
                     f"{entry.rejected:,} when learned"
                 )
         return live
@@ -193,18 +194,17 @@ class _Replay:
         if entry.is_stream:
             self._learn_pipe(live, entry)
         elif entry.unit == DRAWS:
-            draws = RandomDraws([self._sources[identity] for identity in entry.sources], entry.seed)
-            epoch, row = divmod(entry.start, len(draws.load_rows(live.request())))
-            self._run(live, draws, Cursor(at_random=True, epoch=epoch, row=row), n_rows)
+            draws = RandomDraws([self._sources[each] for each in entry.files], entry.seed)
+            position = FilePosition(draws.name, rows=entry.start)
+            self._run(live, Segment(draws, position, entry.end, is_repeated=True))
         else:
-            source = self._sources[entry.sources[0]]
-            cursor, before = Cursor(row=entry.start), self._cursors.get(source)
-            cursor.is_again, cursor.n_known = entry.is_again, entry.start + entry.n_repeated
-            if before is not None and before.row == entry.start:
-                cursor.offset = before.offset  # so that earlier lines are not split again
-            self._run(live, source, cursor, n_rows)
-            self._cursors[source] = live.cursor
-            _require_rows(entry, n_rows - live.cursor.read, f"{source.name} lacks")
+            source = self._sources[entry.files[0]]
+            position = FilePosition(
+                source.name, header_size=entry.files[0].header_size, offset=entry.offset,
+                rows=entry.start,
+            )  # fmt: skip
+            n_read = self._run(live, Segment(source, position, entry.end, entry.is_repeated))
+            _require_rows(entry, n_rows - n_read, f"{source.name} lacks")
 
     def _learn_pipe(self, live: LiveModel, entry: Entry) -> None:
         """Learn rows of the files that stand for a pipe; do not count redelivered rows."""
@@ -212,42 +212,41 @@ class _Replay:
         if entry.start == 0:
             pipe.move_to_next_file()
         while n_left and pipe.index < len(pipe.sources):
-            source = pipe.sources[pipe.index]
-            source.replaces_pipe = True
-            pipe.row += self._run(live, source, Cursor(row=pipe.row), n_left)
-            n_left -= live.cursor.read
+            position = pipe.position or FilePosition(pipe.sources[pipe.index].name)
+            end = position.rows + n_left
+            segment = Segment(pipe.sources[pipe.index], position, end, is_stream=True)
+            n_left -= self._run(live, segment)
+            pipe.position = segment.position
             if n_left:
-                pipe.index, pipe.row = pipe.index + 1, 0
+                pipe.index, pipe.position = pipe.index + 1, None
         _require_rows(entry, n_left, "the files that stand for it lack")
 
-    def _run(self, live: LiveModel, source: Source, cursor: Cursor, limit: int) -> int:
-        """Learn up to `limit` rows of a source, starting at a cursor; return how many were read."""
-        cursor.redeliveries = live.cursor.redeliveries
-        live.ledger.cursor = cursor  # even if there are no rows
-        n_taken, epochs = 0, None if source.is_random else 1
-        results = live.run([source], epochs=epochs, limit=limit, skip_rejected=True)
+    def _run(self, live: LiveModel, segment: Segment) -> int:
+        """Learn the rows of a segment; return how many were read, without redelivered ones."""
+        run = Run()
+        results = learn_segments(live, run, [segment], StepOptions(skip_rejected=True), Limits())
         with closing(results):
             for result in results:
-                n_taken += result.n_processed
                 self._report_progress(result.n_processed)
-        return n_taken
+        return run.read
 
     def _learn_in_rounds(self, live: LiveModel, entry: Entry) -> LiveModel:
         """Learn rounds of shards one after another; return the average after the final round."""
-        files = require_parquet([self._sources[identity] for identity in entry.sources])
+        files = require_parquet([self._sources[each] for each in entry.files])
         groups = [source.groups for source in files]
         paths = [source.path for source in files]
-        shards = Shards(entry.shards, entry.round_rows, first_rows=entry.first_rows)
+        shards = entry.shards
+        assert shards is not None
         n_rounds = count_rounds(groups, shards)
         if not n_rounds:
-            raise VerificationError(f"{entry.source_range}: the sources have no rows")
+            raise VerificationError(f"{entry.row_range}: the sources have no rows")
         for number in range(entry.start, entry.end):
             round_shards = replace(shards, rounds=number % n_rounds)
             is_first_pass = number < n_rounds
             ranges_by_shard, factor = plan_round(groups, round_shards, entry.kept_lr, is_first_pass)
             if not ranges_by_shard:
                 continue
-            is_repeated = entry.is_again or not is_first_pass
+            is_repeated = entry.is_repeated or not is_first_pass
             outcomes = [
                 learn_row_ranges(live, paths, row_ranges, factor, True, is_repeated)
                 for row_ranges in ranges_by_shard
@@ -262,23 +261,18 @@ class _Replay:
         self._advance(self._done, self._total)
 
 
-def _require_valid_entry(entry: Entry, model: SGDPerceptron) -> None:
-    """Check that a run of this model could have written an entry."""
+def _require_valid_entry(entry: Entry) -> None:
+    """Check that a run could have written an entry."""
     is_sharded = entry.unit == ROUNDS
-    if (
-        not entry.sources
-        or entry.start >= entry.end
-        or entry.class_weight != encode_class_weight(model.class_weight)
-        or (is_sharded and not entry.shards * entry.round_rows)
-    ):
-        raise VerificationError("has an inconsistent lineage")
+    if not entry.files or entry.start >= entry.end or is_sharded != (entry.shards is not None):
+        raise VerificationError("has an inconsistent history")
 
 
 def _require_rows(entry: Entry, n_missing: int, problem: str) -> None:
     """Check that the source contained all rows of an entry."""
     if n_missing:
         raise VerificationError(
-            f"{entry.source_range}: {problem} the last {n_missing:,} of these rows"
+            f"{entry.row_range}: {problem} the last {n_missing:,} of these rows"
         )
 
 
@@ -286,7 +280,8 @@ def _count_rows(entry: Entry) -> int:
     """Return the number of rows in an entry; for an entry of shards, return an upper bound."""
     if entry.models:
         return sum(_count_rows(model_entry) for model in entry.models for model_entry in model)
-    return (entry.end - entry.start) * max(entry.shards * entry.round_rows, 1)
+    shards = entry.shards
+    return (entry.end - entry.start) * (1 if shards is None else shards.n * shards.rows)
 
 
 def _require_equal_models(live: LiveModel, replayed: LiveModel) -> None:
@@ -392,7 +387,7 @@ def _format_name(field_name: str) -> str:
 
 def _list_partition_offsets(live: LiveModel) -> list[tuple[tuple[str, ...], int]]:
     """Return the highest offset of each partition, in the order of the partitions."""
-    return sorted(live.cursor.offsets.items())
+    return sorted(live.redeliveries.offsets.items())
 
 
 def _find_first_difference(actual: Array, expected: Array) -> tuple[int, int] | None:

@@ -20,7 +20,7 @@ from helpers import find_free_port, is_listening, kill_process_group, wait_for
 from stream_perceptron import LiveModel
 from stream_perceptron.data.arrow.parquet import ParquetSource
 from stream_perceptron.distributed.shards import assign_rows, learn_row_ranges
-from stream_perceptron.live.cursor import Shards
+from stream_perceptron.live.history import Shards
 
 ROUNDS = 60
 

@@ -88,7 +88,7 @@ def _use_model(live: LiveModel, path: Path, data: Path) -> None:
     try:
         for batch in live.batches(sources[0]):
             live.predict(batch)
-        for _ in live.run(sources, live.resume(sources, again=True), skip_rejected=True):
+        for _ in live.run(sources, live.plan_run(sources, is_again=True), skip_rejected=True):
             pass
     except StreamPerceptronError:
         pass  # the checkpoint belongs to other data
@@ -172,8 +172,8 @@ def change_json(rng: np.random.Generator, data: bytes) -> bytes:
     else:
         part[key] = _VALUES[rng.integers(len(_VALUES))]
     if rng.integers(5) == 0:
-        with suppress(AttributeError, LookupError, TypeError, ValueError):  # if there is no lineage
-            entries = meta["run"]["lineage"]["entries"]
+        with suppress(AttributeError, LookupError, TypeError, ValueError):  # if there is no history
+            entries = meta["run"]["history"]["entries"]
             for _ in range(rng.integers(100)):
                 entries[:] = [dict(entries[0]) | {"models": [entries[:1]]}]
     return json.dumps(meta).replace('"1e999"', "1e999").encode()

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_perceptron.data.notices import Notice
+from stream_perceptron.data.position import FilePosition, Span
 from stream_perceptron.data.schema import ReadOptions, Schema
 from stream_perceptron.errors import SampleError
 from stream_perceptron.model.rows import Rows
@@ -147,10 +148,9 @@ class Batch:
     missing: NDArray[np.int32] | None = None
     # The contents of the passthrough columns and the join ID of each usable row.
     passthrough: list[tuple[object, ...]] = field(default_factory=list)
-    # The byte offset of each row's end in a text file, shape (n_rows,); None for other sources.
+    # The offset of each row's end in a text file, shape (n_rows,); None for other sources.
     ends: NDArray[np.intp] | None = None
-    epoch: int = 0  # counted from 0
-    index: int = 0  # of the source in the epoch, counted from 0
+    span: Span | None = None  # the text of a file that contains these rows
     # The names in options that occur in rows of the source so far, if rows name their own cells.
     seen: frozenset[str] = frozenset()
 
@@ -183,6 +183,25 @@ class Batch:
             passthrough=self.passthrough[usable],
             ends=None if self.ends is None else self.ends[start:end],
         )
+
+    def move(self, position: FilePosition, is_stream: bool = False) -> FilePosition:
+        """Return the position after these rows, given that before them.
+
+        Of a stream, redelivered rows are not counted.
+        """
+        n_rows = self.n_rows
+        start_digest, end_digest = position.start_digest, position.end_digest
+        header_size = position.header_size
+        if is_stream and self.redelivered is not None:
+            n_rows -= int(np.count_nonzero(self.redelivered))
+        offset = position.rows + n_rows
+        if self.span is not None and self.ends is not None:
+            header_size, offset = self.span.header_size, int(self.ends[-1])
+            start_digest, end_digest = self.span.digest(offset)
+        return FilePosition(
+            position.name, start_digest, end_digest, header_size, offset,
+            position.rows + n_rows, position.rejected + len(self.rejected),
+        )  # fmt: skip
 
     def row_number(self, i: int) -> int:
         """Return the number of row i in the source; for i = n_rows, that of the next row."""
@@ -225,3 +244,10 @@ class Batch:
             else [],
             rejected=self.rejected | dict.fromkeys(self.rows[mask].tolist(), reason),
         )
+
+
+def build_empty_batch(source: str, first_row: int, schema: Schema) -> Batch:
+    """Return a batch without rows."""
+    return Batch(
+        source, first_row, 0, np.zeros(0, np.intp), Rows.from_rows([], []), [], np.zeros(0), schema
+    )

@@ -6,7 +6,7 @@ import os
 import re
 import shlex
 
-from stream_perceptron.data.byte_stream import strip_credentials
+from stream_perceptron.data.byte_input import strip_credentials
 from stream_perceptron.errors import SourceError
 
 _EXTENSIONS = (".parquet", ".arrow", ".csv", ".tsv", ".jsonl", ".json", ".libsvm", ".svm")

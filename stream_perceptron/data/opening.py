@@ -6,7 +6,7 @@ import re
 from functools import partial
 from typing import TYPE_CHECKING
 
-from stream_perceptron.data.byte_stream import (
+from stream_perceptron.data.byte_input import (
     Interrupt,
     NoInterrupt,
     is_stream,
@@ -18,15 +18,13 @@ from stream_perceptron.data.foreign import (
     reject_unsupported_content,
     reject_unsupported_path,
 )
+from stream_perceptron.data.position import BINARY_FORMATS
 from stream_perceptron.data.source import Source
 from stream_perceptron.errors import SourceError
 
 if TYPE_CHECKING:
     from stream_perceptron.data.schema import ReadOptions
-    from stream_perceptron.data.text.lines import LineFormat
-
-# Formats by their first bytes.
-_MAGIC = {b"PAR1": "parquet", b"\xff\xff\xff\xff": "arrow", b"ARRO": "arrow"}
+    from stream_perceptron.data.text_source import LineFormat
 
 _PAIR = r"[^\s:]+:\S+"
 _LIBSVM = re.compile(rf"(?:\S+|{_PAIR})(?:\s+{_PAIR})+\s*(?:#.*)?|{_PAIR}\s*")
@@ -79,7 +77,7 @@ def _open(
     stream = open_bytes(path, interrupt)
     magic = stream.peek(4)
     reject_unsupported_content(stream.name, path, stream.peek(16) if magic == b"SQLi" else magic)
-    file_format = file_format or _MAGIC.get(magic)
+    file_format = file_format or BINARY_FORMATS.get(magic)
     # Lazy imports: each format imports libraries that the others do not need.
     if file_format == "parquet":
         from stream_perceptron.data.arrow.parquet import ParquetSource
@@ -90,10 +88,10 @@ def _open(
         from stream_perceptron.data.arrow.ipc import ArrowSource
 
         return ArrowSource(path, stream)
-    from stream_perceptron.data.text.lines import LineSource
+    from stream_perceptron.data.text_source import TextSource
 
     choose_format = partial(_create_line_format, file_format, stream.name)
-    return LineSource(path, stream, choose_format)
+    return TextSource(path, stream, choose_format)
 
 
 def _create_line_format(

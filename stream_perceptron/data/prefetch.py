@@ -7,22 +7,17 @@ import threading
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
-from stream_perceptron.data.byte_stream import IdleCallback, Interrupt
-
 T = TypeVar("T")
 
 _N_SLOTS = 1  # read one item ahead
+_SILENCE = 0.1  # seconds without an item after which None is yielded
 _MAX_END_WAIT = 0.5  # seconds to wait for the thread to end
-_CHECK_INTERVAL = 0.1  # seconds between two checks for an interrupt
 
 
-def prefetch(
-    items: Iterable[T], idle: IdleCallback | None = None, interrupt: Interrupt | None = None
-) -> Iterator[T]:
-    """Yield items while a thread produces the next items.
+def prefetch(items: Iterable[T]) -> Iterator[T | None]:
+    """Yield items while a thread produces the next items, and None while none is ready.
 
-    An error in the thread is raised in place of the next item. After an interrupt, if `interrupt`
-    is given, iteration ends as soon as the next item is not ready.
+    An error in the thread is raised in place of the next item.
 
     Examples
     --------
@@ -36,12 +31,6 @@ def prefetch(
     for _ in range(_N_SLOTS):
         slots.put(True)
     is_closed = False
-
-    def wait_at_most() -> float | None:
-        seconds = None if idle is None else idle()
-        if interrupt is None:
-            return seconds
-        return _CHECK_INTERVAL if seconds is None else min(seconds, _CHECK_INTERVAL)
 
     def produce_items() -> None:
         try:
@@ -59,10 +48,9 @@ def prefetch(
     try:
         while True:
             try:
-                is_item, value = results.get(timeout=wait_at_most())
+                is_item, value = results.get(timeout=_SILENCE)
             except queue.Empty:
-                if interrupt is not None and interrupt.is_set:
-                    return
+                yield None
                 continue
             if is_item:
                 slots.put(True)

@@ -7,8 +7,10 @@ from dataclasses import dataclass, field, replace
 
 from stream_perceptron.data import roles
 from stream_perceptron.data.batch import Redeliveries
-from stream_perceptron.data.fingerprint import Fingerprint
+from stream_perceptron.data.position import FilePosition
 from stream_perceptron.data.schema import ReadOptions, Schema
+
+_START = FilePosition("")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -24,13 +26,7 @@ class Request:
     # Whether all columns in the read options are required; predictions need no label column.
     to_learn: bool = True
     needs_label: bool = False  # whether a table without a label column is rejected
-    epoch: int = 0  # counted from 0
-    index: int = 0  # of the source in the epoch, counted from 0
-    start: int = 0  # the number of rows to skip
-    offset: int = 0  # the byte offset of the first row to read in a text file; 0 if it is unknown
-    # The fingerprint of a text file up to `start` or, in a further pass, up to the point that the
-    # first pass had reached when the run began; None if fingerprints are not needed.
-    known_fingerprint: Fingerprint | None = None
+    position: FilePosition = _START  # where the rows to read begin
     max_features: int = 2**22  # a row with more features is rejected before names are created
     # Whether unused columns are read, too, so that rejected rows have all of their columns.
     reads_unused_columns: bool = False
@@ -38,18 +34,6 @@ class Request:
     keeps_unlabeled: bool = False  # whether unlabeled rows decide types and add features, too
     # The highest offset of each partition so far; None if redelivered rows are not detected.
     redeliveries: Redeliveries | None = None
-    # The number of rows of a pipe read in earlier runs; its rows are numbered across runs.
-    n_rows_before: int | None = None
-
-    @property
-    def first_row(self) -> int:
-        """The number of the first row to be read, counted from 1."""
-        return 1 + (self.start if self.n_rows_before is None else self.n_rows_before)
-
-    @property
-    def numbers_redelivered(self) -> bool:
-        """Whether redelivered rows are numbered; see `Batch`."""
-        return self.n_rows_before is None
 
     def after(self, schema: Schema) -> Request:
         """Return the request for the next source, given the schema after earlier sources."""

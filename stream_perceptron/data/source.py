@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -10,16 +11,20 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_perceptron.data.batch import MAX_BATCH_ROWS, Batch, ContentReader
-from stream_perceptron.data.byte_stream import (
-    ByteStream,
+from stream_perceptron.data.batch import (
+    MAX_BATCH_ROWS,
+    Batch,
+    ContentReader,
+    build_empty_batch,
+)
+from stream_perceptron.data.byte_input import (
+    ByteInput,
     Interrupt,
     NoInterrupt,
     get_display_name,
     is_stream,
 )
 from stream_perceptron.data.columns import LIBSVM, REDELIVERED, REJECTED, Columns
-from stream_perceptron.data.fingerprint import FileState, Fingerprint
 from stream_perceptron.data.layout import BYTE_SCALE, Layout
 from stream_perceptron.data.naming import (
     format_option_value,
@@ -28,23 +33,27 @@ from stream_perceptron.data.naming import (
     suggest_similar_name,
 )
 from stream_perceptron.data.notices import Notice, build_unknown_columns_warning, build_warning
+from stream_perceptron.data.position import Span
 from stream_perceptron.data.request import Request
 from stream_perceptron.data.schema import ReadOptions, Schema
-from stream_perceptron.errors import SourceError
 from stream_perceptron.model.rows import Rows
 from stream_perceptron.model.vocabulary import NamesPrefix
+
+_SMALL_BYTES = 2**16
 
 # The metadata key under which this package stores shape, classes and origin as JSON in its files.
 METADATA_KEY = b"stream_perceptron"
 
 
-class Batches(Iterator[Batch]):
-    """The rows of a source as batches.
+class Batches(Iterator[Batch | None]):
+    """The rows of a source as batches, and None while a pipe is silent.
 
     Attributes
     ----------
     columns
         What the cells of the source mean.
+    request
+        The request for the rows.
     next_row
         The number of the next row, counted from 1.
     max_rows
@@ -55,17 +64,17 @@ class Batches(Iterator[Batch]):
     """
 
     def __init__(self, source: Source, request: Request) -> None:
-        self._source, self._request = source, request
+        self._source, self.request = source, request
         self.columns = Columns(source.find_layout(request), request)
-        self.next_row, self.max_rows = request.first_row, MAX_BATCH_ROWS
+        self.next_row, self.max_rows = request.position.rows + 1, MAX_BATCH_ROWS
         self.before_read: Callable[[], None] = lambda: None
-        self._is_described = request.start > 0
-        self._has_checked_label = request.start > 0
+        is_resumed = request.position.rows > 0 and not source.is_stream
+        self._is_described = self._has_checked_label = is_resumed
         self._has_reported_unknown = False
         self._reported_labels: set[str] = set()
         self._batches = source.read_batches(self, request)
 
-    def __next__(self) -> Batch:
+    def __next__(self) -> Batch | None:
         return next(self._batches)
 
     def reopen(self, request: Request) -> None:
@@ -78,33 +87,37 @@ class Batches(Iterator[Batch]):
 
         """
         self.columns = Columns(self._source.find_layout(request), request)
-        self._request = request
+        self.request = request
 
-    def reject_row(self, reason: str, end: int | None) -> Batch:
-        """Return a batch of one row that cannot be read, which ends at byte `end` of a file."""
-        return self._number_rows(
-            Batch(
-                self._source.name, self.next_row, 1, np.zeros(0, np.intp),
-                Rows.from_rows([], []), [], np.zeros(0), self.columns.schema, {0: reason},
-                offsets=(None,) if self.columns.layout.read_options.position else (),
-                ends=None if end is None else np.array([end]),
-            )
-        )  # fmt: skip
+    def reject_row(self, reason: str, span: Span | None) -> Batch:
+        """Return a batch of one row that cannot be read; in a file, `span` is what follows it."""
+        batch = build_empty_batch(self._source.name, self.next_row, self.columns.schema)
+        batch.n_rows, batch.rejected = 1, {0: reason}
+        batch.offsets = (None,) if self.columns.layout.read_options.position else ()
+        batch.span, batch.ends = span, None if span is None else np.array([span.begin])
+        return self._number_rows(batch)
+
+    def build_notice(self, text: str) -> Batch:
+        """Return a batch without rows that brings a notice."""
+        batch = build_empty_batch(self._source.name, self.next_row, self.columns.schema)
+        batch.notices = (Notice(text),)
+        return batch
 
     def build(
         self,
         block: Any,
-        ends: NDArray[np.intp] | None,
         make_content_reader: Callable[[int], ContentReader],
+        span: Span | None = None,
+        ends: NDArray[np.intp] | None = None,
     ) -> Batch:
-        """Return a batch with the records of a block; `ends` are their ends in a file."""
+        """Return a batch with the records of a block; in a text file, they end at `ends`."""
         columns, labels, n = self.columns, self.columns.labels, block.n
         starts, label_ids, missing = block.starts, block.labels, block.missing
         weights, rows = block.weights, np.arange(n)
         added = np.array(block.added_rows, np.intp)
         passthrough, redelivered, reasons = columns.passthrough, None, block.reasons
         status = block.status
-        if block.reasons or self._request.redeliveries is not None:
+        if block.reasons or self.request.redeliveries is not None:
             rows = np.flatnonzero(status < REJECTED)
             # The other records have no features.
             starts = np.append(starts[rows], starts[-1])
@@ -126,21 +139,20 @@ class Batches(Iterator[Batch]):
             weights,
             columns.schema,
             reasons,
-            {i: make_content_reader(i) for i in reasons if self._request.reads_unused_columns},
+            {i: make_content_reader(i) for i in reasons if self.request.reads_unused_columns},
             tuple(columns.offsets) if options.position else (),
             redelivered if redelivered is not None and redelivered.any() else None,
             missing=missing if missing.any() else None,
             passthrough=passthrough if options.passthrough else [],
             ends=ends,
+            span=span,
         )  # fmt: skip
-        if columns.schema.is_open and self._request.unseen:
-            batch.seen = columns.find_seen(self._request.unseen)
+        if columns.schema.is_open and self.request.unseen:
+            batch.seen = columns.find_seen(self.request.unseen)
         return self._number_rows(self._add_notices(batch))
 
     def _number_rows(self, batch: Batch) -> Batch:
-        request = self._request
-        batch.numbers_redelivered = request.numbers_redelivered
-        batch.epoch, batch.index = request.epoch, request.index
+        batch.numbers_redelivered = not self._source.is_stream
         self.next_row = batch.row_number(len(batch))
         return batch
 
@@ -149,7 +161,7 @@ class Batches(Iterator[Batch]):
         notices: tuple[Notice, ...] = ()
         if not self._is_described and len(batch.rejected) < len(batch):
             self._is_described = True
-            notices = self._source.describe(self._request, self.columns)
+            notices = self._source.describe(self.request, self.columns)
         batch.notices = (*notices, *self._build_warnings())
         return batch
 
@@ -171,7 +183,7 @@ class Batches(Iterator[Batch]):
 
     def _describe_missing_label(self) -> Iterator[Notice]:
         """Yield a notice if a table lacks the label column, which other sources must then have."""
-        label, layout = self._request.read_options.label, self.columns.layout
+        label, layout = self.request.read_options.label, self.columns.layout
         is_missing = layout.read_options.has_join and layout.label is None
         if label is None or not is_missing or not layout.columns or not self.columns.learns:
             return
@@ -220,15 +232,14 @@ class Source(ABC):
     """A source of rows: a file, a pipe or a URI."""
 
     is_random = False  # whether its rows are drawn at random
-    replaces_pipe = False  # whether it is a file with the rows of an earlier pipe
+    # The number of bytes of the last line that were left, because it may not be complete.
+    n_left_bytes = 0
 
     def __init__(self, path: str) -> None:
         self.interrupt: Interrupt = NoInterrupt()
         self.path = path
         self.name = get_display_name(path)
         self.is_stream = is_stream(path)
-        # The state of a local file when it was opened or, for text, when its rows were first read.
-        self.state = None if self.is_stream else FileState.find(path)
 
     @property
     def n_rows(self) -> int | None:
@@ -241,17 +252,9 @@ class Source(ABC):
         return None
 
     @property
-    def can_grow(self) -> bool:
-        """Whether rows may be appended, because the fingerprint covers only the rows read."""
-        return False
-
-    @property
-    def should_stop(self) -> bool:
-        """Whether an interrupt ends the source at once, after any row.
-
-        Rows of a file can be read again. A pipe ends after the last row that was read from it.
-        """
-        return self.interrupt.is_set and not self.is_stream
+    def is_small(self) -> bool:
+        """Whether this is a file that takes less time to read than a thread to start."""
+        return os.path.isfile(self.path) and os.path.getsize(self.path) < _SMALL_BYTES
 
     @property
     def n_lost_bytes(self) -> int:
@@ -259,7 +262,7 @@ class Source(ABC):
         return 0
 
     @property
-    def stream(self) -> ByteStream | None:
+    def stream(self) -> ByteInput | None:
         """The bytes of a pipe whose rows are read as they arrive; None for other sources."""
         return None
 
@@ -286,8 +289,11 @@ class Source(ABC):
         """
 
     @abstractmethod
-    def read_batches(self, batches: Batches, request: Request) -> Iterator[Batch]:
-        """Yield the requested rows, each time with `batches.columns` and `batches.max_rows`."""
+    def read_batches(self, batches: Batches, request: Request) -> Iterator[Batch | None]:
+        """Yield the requested rows, each time with `batches.columns` and `batches.max_rows`.
+
+        None is yielded while a pipe is silent.
+        """
 
     @abstractmethod
     def describe(self, request: Request, columns: Columns) -> tuple[Notice, ...]:
@@ -303,63 +309,6 @@ class Source(ABC):
 
         """
         return Batches(self, request)
-
-    @abstractmethod
-    def fingerprints(self) -> list[Fingerprint]:
-        """Return the fingerprints of the whole content, one for each file in this source.
-
-        Raises
-        ------
-        SourceError
-            If a file was changed after it was opened.
-
-        """
-
-    def find_matching(self, fingerprints: Iterable[Fingerprint]) -> list[Fingerprint]:
-        """Return the given fingerprints that match the content or its first rows, smallest first.
-
-        The first rows are compared only if the source may grow.
-        """
-        own = self.fingerprints()
-        return [fingerprint for fingerprint in fingerprints if [fingerprint] == own]
-
-    def identify(self, size: int) -> tuple[Fingerprint, str]:
-        """Return the fingerprint of the first `size` bytes of a source that may grow, and a digest.
-
-        The digest is the SHA-256 of the first 4,096 bytes, or of fewer if `size` is smaller.
-        """
-        raise NotImplementedError
-
-    def read_start(self) -> bytes:
-        """Return the first 4,096 bytes of a source that may grow, or fewer if it is shorter."""
-        raise NotImplementedError
-
-    def ends_row_at(self, size: int) -> bool:
-        """Whether a row ends after the first `size` bytes of a source that may grow."""
-        raise NotImplementedError
-
-    def is_shorter_than(self, size: int) -> bool:
-        """Whether a source that may grow has fewer than `size` bytes."""
-        raise NotImplementedError
-
-    def end_pass(self, request: Request) -> None:  # noqa: B027, only text may change
-        """End a pass over the rows."""
-
-    def has_grown(self, known_fingerprint: Fingerprint) -> bool:
-        """Whether there are rows after those that `known_fingerprint` covers."""
-        return False
-
-    def require_unchanged(self) -> None:
-        """Check that a file is still the one that was opened.
-
-        Raises
-        ------
-        SourceError
-            If the file was changed or replaced.
-
-        """
-        if self.state is not None and self.state != FileState.find(self.path):
-            raise SourceError(f"{self.name}: the file has changed since it was opened: try again")
 
 
 def is_any_interrupted(sources: Sequence[Source]) -> bool:

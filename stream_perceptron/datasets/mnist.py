@@ -16,7 +16,7 @@ from importlib import resources
 from pathlib import Path
 
 from stream_perceptron.checkpoint.atomic import open_replacement
-from stream_perceptron.data.byte_stream import first_line
+from stream_perceptron.data.byte_input import first_line
 from stream_perceptron.datasets.idx import read_idx, write_parquet
 from stream_perceptron.errors import SourceError
 

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from stream_perceptron.data.naming import join_first
+from stream_perceptron.data.position import FileContent
 from stream_perceptron.errors import SourceError
-from stream_perceptron.live.driver import drive
-from stream_perceptron.live.lineage import ROWS, flatten_entries
+from stream_perceptron.live.history import ROWS, flatten_entries
+from stream_perceptron.live.loop import drive
 from stream_perceptron.live.ranking import Ranking
 from stream_perceptron.model import kernel
 
@@ -95,11 +96,12 @@ def find_misleading_features(live: LiveModel, mistake: Mistake) -> Sequence[tupl
 
 
 def describe_training(live: LiveModel, source: Source, n_rows: int) -> str:
-    """Describe in a sentence whether a model was trained on a source, according to its lineage."""
-    entries = list(flatten_entries(live.lineage.entries))
-    files = {file for entry in entries for file in entry.sources if not file.is_stream}
-    matches = set() if source.is_stream else set(source.find_matching(files))
-    learned = [entry for entry in entries if matches.intersection(entry.sources)]
+    """Describe in a sentence whether a model was trained on a source, according to its history."""
+    entries = list(flatten_entries(live.history.entries))
+    learned = []
+    if not source.is_stream:
+        content = FileContent(source.path)
+        learned = [entry for entry in entries if any(map(content.matches, entry.files))]
     if any(entry.unit != ROWS for entry in learned):
         return "The model was trained on rows of this file, in another order"
     parts: list[tuple[int, int]] = []
@@ -112,7 +114,7 @@ def describe_training(live: LiveModel, source: Source, n_rows: int) -> str:
     if parts:
         shown = join_first([f"{start + 1:,} to {end:,}" for start, end in parts])
         return f"The model was trained on rows {shown} of this file"
-    is_known = live.lineage.is_complete and not any(entry.is_stream for entry in entries)
+    is_known = live.history.is_complete and not any(entry.is_stream for entry in entries)
     if not is_known or source.is_stream:
         return "It is not known whether the model was trained on these rows"
     return "The model was not trained on this file"

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stream_perceptron.checkpoint.codec import encode_class_weight
 from stream_perceptron.diagnostics.curve import draw_learning_curve
 from stream_perceptron.diagnostics.diagnosis import collect_findings
 from stream_perceptron.diagnostics.mistakes import (
@@ -26,8 +25,9 @@ from stream_perceptron.diagnostics.plots import (
     draw_precision_recall,
     draw_weights,
 )
-from stream_perceptron.live.lineage import format_class_weight, format_lr
+from stream_perceptron.live.history import format_lr
 from stream_perceptron.live.ranking import compute_figures
+from stream_perceptron.model.class_weights import format_class_weight
 
 if TYPE_CHECKING:
     from stream_perceptron.data.source import Source
@@ -92,7 +92,7 @@ def report(
         events=_describe_events(live),
         findings=list(collect_findings(live)),
         metrics=live.progress.compute_metrics(n_classes) if is_tested else None,
-        lineage=live.lineage.format_lines(),
+        entries=live.history.format_lines(),
         matrix=_build_matrix(live) if is_tested and n_classes <= _MAX_CLASSES else None,
         pairs=_find_confused_pairs(live) if is_tested and n_classes > _MAX_CLASSES else None,
         classes=_build_class_table(live) if is_tested else None,
@@ -301,7 +301,7 @@ def _list_hyperparameters(live: LiveModel) -> Iterator[tuple[str, str]]:
     yield "initial weights", f"within ±{model.init_range:g}"
     yield "seed", str(model.seed_)
     if model.class_weight is not None:
-        yield "class weights", format_class_weight(encode_class_weight(model.class_weight))
+        yield "class weights", format_class_weight(model.class_weight)
     if part := live.python_only_part:
         yield "runs", f"only in Python, because of its {part}"
     yield "label column", read_options.label or "found by its name"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections import Counter
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import fields
 from functools import reduce
 from itertools import chain
@@ -15,14 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_perceptron.data.batch import Redeliveries
-from stream_perceptron.data.fingerprint import Fingerprint
 from stream_perceptron.data.schema import ReadOptions, Schema
 from stream_perceptron.errors import CheckpointError
-from stream_perceptron.live.cursor import Cursor
 from stream_perceptron.live.drift import DriftDetector
 from stream_perceptron.live.learning_curve import LearningCurve
-from stream_perceptron.live.ledger import Ledger
-from stream_perceptron.live.marks import Mark, Marks
 from stream_perceptron.live.metrics import WINDOW, Confusion, Progress, merge_reaches
 from stream_perceptron.live.model import LiveModel
 from stream_perceptron.model.arrays import Array, Floats
@@ -254,8 +250,8 @@ def average_live(base_live: LiveModel, live_models: Sequence[LiveModel]) -> Live
 
     Returns
     -------
-    The `average`, with the counts and lineage of `base_live`, the counts and entries that each
-    model added, and the marks of all models. Its cursor holds the highest offset of each partition.
+    The `average`, with the counts and the history of `base_live`, the counts and entries that each
+    model added, the positions of all models, and the highest offset of each partition.
     If there are several models, it has no confusion counts, learning curve and counts of missing
     values. The window of the last 1,000 samples follows the order of the models.
 
@@ -279,7 +275,7 @@ def average_live(base_live: LiveModel, live_models: Sequence[LiveModel]) -> Live
 
     """
     model = average(base_live.model, [live.model for live in live_models])
-    schema, offsets = base_live.schema, dict(base_live.cursor.offsets)
+    schema, offsets = base_live.schema, dict(base_live.redeliveries.offsets)
     for live in (base_live, *live_models):
         live.require_runnable()
     for live in live_models:
@@ -287,23 +283,13 @@ def average_live(base_live: LiveModel, live_models: Sequence[LiveModel]) -> Live
         if live.pending.samples:
             raise CheckpointError("it has pending samples, which cannot be averaged")
         schema = _unite_schemas(schema, live.schema)
-        for partition, offset in live.cursor.offsets.items():
+        for partition, offset in live.redeliveries.offsets.items():
             offsets[partition] = max(offset, offsets.get(partition, offset))
-    progress = _sum_progress(model, base_live.progress, live_models)
-    lineage = base_live.lineage.build_average([live.lineage for live in live_models])
-    cursor = Cursor(redeliveries=Redeliveries(offsets))
-    ledger = Ledger(progress, cursor, lineage, _unite_marks((base_live, *live_models)))
-    return LiveModel(model, base_live.read_options, schema, ledger)
-
-
-def _unite_marks(live_models: Iterable[LiveModel]) -> Marks:
-    """Return the marks of all models; for each content and name, the mark with the most rows."""
-    united: dict[tuple[str, Fingerprint], Mark] = {}
-    for mark in chain.from_iterable(live.marks for live in live_models):
-        key = mark.source.name, mark.source
-        if key not in united or united[key].n_rows < mark.n_rows:
-            united[key] = mark
-    return Marks(united.values())
+    mean = LiveModel(model, base_live.read_options, schema)
+    mean.progress = _sum_progress(model, base_live.progress, live_models)
+    mean.history = base_live.history.build_average([live.history for live in live_models])
+    mean.redeliveries = Redeliveries(offsets)
+    return mean
 
 
 def average_files(paths: Sequence[Path], base: Path) -> LiveModel:

@@ -13,7 +13,8 @@ from typing import Any
 
 from stream_perceptron.data.arrow.parquet import ParquetSource
 from stream_perceptron.data.batch import Rejection
-from stream_perceptron.data.byte_stream import first_line, format_reason
+from stream_perceptron.data.byte_input import first_line, format_reason
+from stream_perceptron.data.position import FilePosition
 from stream_perceptron.data.source import is_any_interrupted
 from stream_perceptron.distributed.shards import (
     Outcome,
@@ -25,9 +26,7 @@ from stream_perceptron.distributed.shards import (
     plan_round,
 )
 from stream_perceptron.errors import ClusterError
-from stream_perceptron.live.cursor import Cursor, Shards
-from stream_perceptron.live.ledger import Ledger
-from stream_perceptron.live.lineage import ROUNDS, Entry, try_encode_class_weight, try_encode_lr
+from stream_perceptron.live.history import ROUNDS, Entry, Run, Shards, try_encode_lr
 from stream_perceptron.live.model import LiveModel
 
 _MAX_RETRIES = 10  # for a task whose worker was lost
@@ -115,28 +114,37 @@ def _describe_version() -> str:
 def run(
     live: LiveModel,
     sources: Sequence[ParquetSource],
-    cursor: Cursor | None = None,
-    epochs: int = 1,
+    run: Run,
+    passes: int = 1,
     skip_rejected: bool = False,
     scale_lr: bool = True,
 ) -> Generator[Round, None, None]:
-    """Test and train a model on shards of files, starting at its cursor; yield after each round.
+    """Test and train a model on shards of files, where a run stands; yield after each round.
 
     A new model first learns the rows up to the first labeled row. In each round, all shards start
     from the same model and test each sample before learning it; then their models are averaged. At
-    each yield, the model, its progress and its cursor are consistent and may be saved. Interrupting
-    a source ends the run.
+    each yield, all parts of the model are consistent and may be saved. Interrupting a source ends
+    the run.
     """
-    run_cursor = replace(live.cursor if cursor is None else cursor, finished=False)
-    if run_cursor.shards is None:
-        raise ValueError("the cursor has no shards: pass them to LiveModel.resume")
-    if live.model.n_seen == 0 and run_cursor.read == 0:
-        outcome = learn_first_sample(live, sources, run_cursor.sources, skip_rejected)
+    if run.shards is None:
+        raise ValueError("the run has no shards: pass them to LiveModel.plan_run")
+    files = tuple(
+        FilePosition(each.position.name, each.position.start_digest, each.position.end_digest)
+        for each in run.found
+    )
+    last = live.history.entries[-1:]
+    if (run.passes or run.shards.rounds) and not (last and last[0].files == files):
+        run.passes, run.shards = 0, replace(run.shards, rounds=0)  # the files have other rows now
+        run.read = run.rejected = 0
+    live.history.adopt(run)
+    run.is_finished = False
+    if live.model.n_seen == 0 and run.read == 0:
+        outcome = learn_first_sample(live, sources, run, skip_rejected)
         if outcome is None:
             return
-        yield _adopt_first_sample(live, outcome, run_cursor)
-    tasks = _Tasks(sources, epochs, skip_rejected, scale_lr, run_cursor.is_again)
-    next_round = tasks.find_next_round(run_cursor.epoch, run_cursor.shards)
+        yield _adopt_first_sample(live, outcome, run)
+    tasks = _Tasks(sources, passes, skip_rejected, scale_lr, run.is_again)
+    next_round = tasks.find_next_round(run.passes, run.shards)
     notices = [] if next_round is None else tasks.describe_lr(live, next_round)
     running_tasks = tasks.start_round(live, next_round)
     while next_round is not None:
@@ -144,57 +152,58 @@ def run(
         if outcomes is None:
             return
         mean = average_outcomes(live, outcomes)
-        epoch, shards = next_round[0], replace(next_round[1], rounds=next_round[1].rounds + 1)
+        n_passes, shards = next_round[0], replace(next_round[1], rounds=next_round[1].rounds + 1)
         # Start the next round before this one is reported and saved.
-        next_round = tasks.find_next_round(epoch, shards)
+        next_round = tasks.find_next_round(n_passes, shards)
         running_tasks = tasks.start_round(mean, next_round)
-        if run_cursor.read == 0:
+        if run.read == 0:
             notices += outcomes[0].notices
-        run_cursor.epoch, run_cursor.shards = epoch, shards
+        run.passes, run.shards = n_passes, shards
         skipped = mean.progress.skipped - live.progress.skipped
-        run_cursor.read += mean.progress.rows - live.progress.rows
-        run_cursor.rejected += skipped
-        n_rounds_done = epoch * tasks.n_rounds(shards) + shards.rounds
+        run.read += mean.progress.rows - live.progress.rows
+        run.rejected += skipped
+        n_rounds_done = n_passes * tasks.n_rounds(shards) + shards.rounds
         entry = Entry(
-            try_encode_lr(live.model.lr), float(live.model.epsilon), tuple(run_cursor.sources),
-            ROUNDS, n_rounds_done - 1, n_rounds_done, skipped, 0, shards.n, shards.rows,
-            shards.first_rows, kept_lr=not scale_lr, is_again=run_cursor.is_again,
-            class_weight=try_encode_class_weight(live.model.class_weight),
+            files, ROUNDS, n_rounds_done - 1, n_rounds_done, rejected=skipped,
+            lr=try_encode_lr(live.model.lr), epsilon=float(live.model.epsilon),
+            is_repeated=run.is_again, shards=replace(shards, rounds=0), kept_lr=not scale_lr,
         )  # fmt: skip
-        live.lineage.add(entry, run_cursor.sources)
-        live.model, live.schema = mean.model, mean.schema
-        live.ledger = Ledger(mean.progress, run_cursor, live.lineage, live.ledger.marks)
+        live.history.add(entry, *files)
+        live.model, live.schema, live.progress = mean.model, mean.schema, mean.progress
         if shards.rounds == tasks.n_rounds(shards):
-            counts = [source.n_rows for source in sources]
-            live.ledger.mark_as_finished(sources, run_cursor.sources, counts)
+            live.history.mark_learned(
+                [
+                    replace(file, offset=source.n_rows, rows=source.n_rows, is_finished=True)
+                    for file, source in zip(files, sources, strict=True)
+                ]
+            )
         yield Round([text for outcome in outcomes for text in outcome.rejected], notices)
         notices = []
-    run_cursor.finished = True
-    live.ledger.cursor = run_cursor
+    run.is_finished = True
 
 
-def _adopt_first_sample(live: LiveModel, outcome: Outcome, cursor: Cursor) -> Round:
-    """Adopt a model that has learned its first sample, and move the cursor past its row."""
-    assert cursor.shards is not None
+def _adopt_first_sample(live: LiveModel, outcome: Outcome, run: Run) -> Round:
+    """Adopt a model that has learned its first sample, and move the run past its row."""
+    assert run.shards is not None
     learner = outcome.live
-    cursor.read, cursor.rejected = learner.cursor.read, learner.cursor.rejected
-    cursor.shards = replace(cursor.shards, first_rows=cursor.read)
-    live.model, live.schema = learner.model, learner.schema
-    live.ledger = Ledger(learner.progress, cursor, learner.lineage, live.ledger.marks)
+    run.read, run.rejected = learner.progress.rows, learner.progress.skipped
+    run.shards = replace(run.shards, first_rows=run.read)
+    live.model, live.schema, live.progress = learner.model, learner.schema, learner.progress
+    live.history.entries = learner.history.entries
     return Round(outcome.rejected, [*outcome.notices])
 
 
 class _Tasks:
     """The tasks that run rounds on Ray.
 
-    A round is identified by its epoch and its shards, whose `rounds` is the number of earlier
-    rounds.
+    A round is identified by the number of complete passes and by its shards, whose `rounds` is the
+    number of earlier rounds.
     """
 
     def __init__(
         self,
         sources: Sequence[ParquetSource],
-        epochs: int,
+        passes: int,
         skip_rejected: bool,
         scale_lr: bool,
         is_again: bool,
@@ -206,24 +215,24 @@ class _Tasks:
         self._sources = sources
         self._groups = [source.groups for source in sources]
         self._paths = [_make_absolute(source.path) for source in sources]
-        self._epochs = epochs
+        self._passes = passes
         self._skip_rejected = skip_rejected
         self._scale_lr = scale_lr
 
     def n_rounds(self, shards: Shards) -> int:
-        """Return the number of rounds in an epoch."""
+        """Return the number of rounds in a pass."""
         return count_rounds(self._groups, shards)
 
-    def find_next_round(self, epoch: int, shards: Shards) -> tuple[int, Shards] | None:
+    def find_next_round(self, n_passes: int, shards: Shards) -> tuple[int, Shards] | None:
         """Return the next round in which a shard has rows, or None if there is none."""
         n_rounds = self.n_rounds(shards)
         while n_rounds:
             if shards.rounds >= n_rounds:
-                epoch, shards = epoch + 1, replace(shards, rounds=0)
-            if epoch >= self._epochs:
+                n_passes, shards = n_passes + 1, replace(shards, rounds=0)
+            if n_passes >= self._passes:
                 return None
-            if self._plan_round((epoch, shards))[0]:
-                return epoch, shards
+            if self._plan_round((n_passes, shards))[0]:
+                return n_passes, shards
             shards = replace(shards, rounds=shards.rounds + 1)
         return None
 
@@ -238,8 +247,8 @@ class _Tasks:
         return [f"shards learn at {shown}, because averaging divides steps by {n}"]
 
     def _plan_round(self, next_round: tuple[int, Shards]) -> tuple[list[list[RowRange]], float]:
-        epoch, shards = next_round
-        return plan_round(self._groups, shards, not self._scale_lr, is_first_pass=epoch == 0)
+        n_passes, shards = next_round
+        return plan_round(self._groups, shards, not self._scale_lr, is_first_pass=n_passes == 0)
 
     def start_round(self, live: LiveModel, next_round: tuple[int, Shards] | None) -> list[object]:
         """Start a round: a task for each shard that has rows left."""

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from stream_perceptron.data.arrow.parquet import ParquetSource
 from stream_perceptron.data.batch import Batch, Rejection
-from stream_perceptron.data.fingerprint import Fingerprint
 from stream_perceptron.data.notices import Notice
+from stream_perceptron.data.position import FilePosition
 from stream_perceptron.data.source import Source, is_any_interrupted
 from stream_perceptron.distributed.averaging import average_live
 from stream_perceptron.errors import DivergedError, SampleError, SourceError
-from stream_perceptron.live.cursor import Cursor, Shards
-from stream_perceptron.live.driver import StepOptions, drive, read_batches, slice_batches
+from stream_perceptron.live.history import Run, Shards
+from stream_perceptron.live.loop import Limits, StepOptions, drive, learn_segments
 from stream_perceptron.live.model import LiveModel
 
 if TYPE_CHECKING:
@@ -128,10 +128,7 @@ class Outcome:
 
 
 def learn_first_sample(
-    live: LiveModel,
-    sources: Sequence[Source],
-    fingerprints: Sequence[Fingerprint],
-    skip_rejected: bool = False,
+    live: LiveModel, sources: Sequence[Source], run: Run, skip_rejected: bool = False
 ) -> Outcome | None:
     """Test and train a copy of a new live model on all rows up to the first labeled row.
 
@@ -149,24 +146,16 @@ def learn_first_sample(
 
     """
     outcome = Outcome(copy.deepcopy(live))
-    learner, cursor = outcome.live, Cursor(list(fingerprints))
-    step = partial(learner.step, run_cursor=cursor, sources=sources)
-    with closing(read_batches(sources, learner.request(), cursor, 1)) as batches:
-        parts = _take_through_first_label(slice_batches(batches, sources, cursor))
-        for result in drive(parts, step, skip_rejected):
+    learner, first = outcome.live, Run(run.files, found=list(run.found))
+    segments = learner.plan_segments(first, sources, 1)
+    options = StepOptions(skip_rejected=skip_rejected)
+    with closing(learn_segments(learner, first, segments, options, Limits(every=1))) as results:
+        for result in results:
             outcome.rejected += [each._replace(read_content=None) for each in result.rejected]
             outcome.notices += result.notices
+            if learner.model.n_seen:
+                break
     return None if is_any_interrupted(sources) else outcome
-
-
-def _take_through_first_label(batches: Iterable[Batch]) -> Iterator[Batch]:
-    """Yield the rows up to and including the first labeled row."""
-    for batch in batches:
-        labeled = [i for i, label in enumerate(batch.labels) if label is not None]
-        if labeled:
-            yield batch[: int(batch.rows[labeled[0]]) + 1]
-            return
-        yield batch
 
 
 def learn_row_ranges(
@@ -204,9 +193,8 @@ def learn_row_ranges(
         ):
             source = ParquetSource(path)
             for row_range in ranges_of_file:
-                for result in drive(
-                    _read_row_range(row_range, source, learner), step, skip_rejected
-                ):
+                batches = _read_row_range(row_range, source, learner)
+                for result in drive(batches, step, skip_rejected):
                     outcome.rejected += [
                         each._replace(read_content=None) for each in result.rejected
                     ]
@@ -221,9 +209,10 @@ def _read_row_range(
     row_range: RowRange, source: ParquetSource, learner: LiveModel
 ) -> Iterator[Batch]:
     """Yield the rows of a range as batches."""
-    request = replace(learner.request(), start=row_range.first - 1)
+    position = FilePosition(source.path, rows=row_range.first - 1)
     rows_left = row_range.end - row_range.start
-    for batch in source.batches(request):
+    for batch in source.batches(replace(learner.request(), position=position)):
+        assert batch is not None
         yield batch[:rows_left]
         rows_left -= len(batch)
         if rows_left <= 0:

@@ -1,9 +1,8 @@
-"""Models that learn from streams, with their metrics, cursor and lineage."""
+"""Models that learn from streams, with their metrics and history."""
 
-from stream_perceptron.live.cursor import Cursor
-from stream_perceptron.live.driver import StepOptions, drive
+from stream_perceptron.live.history import History
 from stream_perceptron.live.metrics import Confusion, Progress
 from stream_perceptron.live.model import LiveModel
 from stream_perceptron.live.step_result import StepResult
 
-__all__ = ["Confusion", "Cursor", "LiveModel", "Progress", "StepOptions", "StepResult", "drive"]
+__all__ = ["Confusion", "History", "LiveModel", "Progress", "StepResult"]

@@ -3,54 +3,62 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
-from dataclasses import replace
-from functools import partial
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from threading import RLock
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from stream_perceptron.checkpoint.archive import (
+    add_path_to_errors,
+    read_checkpoint,
+    write_checkpoint,
+)
+from stream_perceptron.checkpoint.codec import from_json, to_json
+from stream_perceptron.checkpoint.pipelines import absorb_scaler
+from stream_perceptron.checkpoint.state import encode_model, split_checkpoint
 from stream_perceptron.data import roles
-from stream_perceptron.data.batch import Batch
-from stream_perceptron.data.byte_stream import IdleCallback
+from stream_perceptron.data.batch import MAX_BATCH_ROWS, Batch, Redeliveries
+from stream_perceptron.data.draws import RandomDraws
 from stream_perceptron.data.labels import LABEL_TYPES
 from stream_perceptron.data.naming import is_position
+from stream_perceptron.data.position import resolve_name
 from stream_perceptron.data.request import Request
 from stream_perceptron.data.schema import ReadOptions, Schema
-from stream_perceptron.data.source import Source, is_any_interrupted
-from stream_perceptron.errors import (
-    CheckpointError,
-    SourceError,
-    StreamPerceptronError,
+from stream_perceptron.data.source import Batches, Source
+from stream_perceptron.errors import CheckpointError, SourceError, StreamPerceptronError
+from stream_perceptron.live.history import (
+    AT_RANDOM,
+    IN_ORDER,
+    IN_SHARDS,
+    Found,
+    History,
+    Run,
+    Shards,
 )
-from stream_perceptron.live.cursor import Cursor, Shards
-from stream_perceptron.live.driver import (
-    SourceHooks,
-    Step,
+from stream_perceptron.live.loop import (
+    Limits,
+    Segment,
     StepOptions,
-    drive,
-    read_batches,
-    slice_batches,
+    learn_segments,
+    plan_draws,
+    plan_segments,
+    read_ahead,
 )
-from stream_perceptron.live.ledger import Ledger
-from stream_perceptron.live.lineage import Lineage
-from stream_perceptron.live.marks import Marks
-from stream_perceptron.live.metrics import Progress
+from stream_perceptron.live.metrics import MAX_WEIGHTS, Progress
 from stream_perceptron.live.pending import JoinedBatch, PendingSamples
-from stream_perceptron.live.persistence import read_live_model, write_live_model
 from stream_perceptron.live.step_result import StepResult, build_result, collect_notes
 from stream_perceptron.model import defaults
+from stream_perceptron.model.arrays import Arrays
 from stream_perceptron.model.results import TrainOptions, TrainResult
 from stream_perceptron.model.rows import Samples
 from stream_perceptron.model.scaler import Scaler
 from stream_perceptron.model.weights import NAME_COST
 from stream_perceptron.perceptron import SGDPerceptron
-
-# Called with a step and a batch, in place of the step; may examine the model before and after the
-# step.
-StepWrapper = Callable[[Step, Batch], StepResult]
 
 # Returns the model for the next rows; its argument checks whether a model fits the source.
 Reload = Callable[[Callable[["LiveModel"], None]], "LiveModel"]
@@ -60,8 +68,24 @@ _MIN_NAME_LIFETIME = 1000  # rows after which the names of evicted samples are f
 _RELOAD_ROWS = 100  # rows predicted between two checks for another model
 
 
+@dataclass(eq=False, repr=False)
+class LiveState:
+    """What a checkpoint holds of a live model, apart from the model and the arrays."""
+
+    read_options: ReadOptions = field(default_factory=ReadOptions)
+    schema: Schema = field(default_factory=Schema)
+    progress: Progress = field(default_factory=Progress)
+    curve_bin: int = 0
+    history: History = field(default_factory=History)
+    # The size in bytes of each output file up to the last learned row, keyed by the file's path
+    # relative to the checkpoint.
+    outputs: dict[str, int] = field(default_factory=dict)
+    redeliveries: Redeliveries = field(default_factory=Redeliveries)
+    pending: PendingSamples | None = None
+
+
 class LiveModel:
-    """A model with its read options, schema, progress, cursor and lineage.
+    """A model with its read options, schema, progress and history.
 
     Parameters
     ----------
@@ -71,11 +95,17 @@ class LiveModel:
         The read options: which columns to read, and how.
     schema
         The columns and types found in the learned rows.
-    ledger
-        The progress, the cursor and the lineage.
 
     Attributes
     ----------
+    progress : Progress
+        The metrics up to the last row.
+    history : History
+        What the model was trained on, and where each file continues.
+    outputs : dict of str to int
+        The sizes of the output files at the last save.
+    redeliveries : Redeliveries
+        The highest offset of each partition.
     pending : PendingSamples
         The pending samples, if labels are joined.
     unseen : frozenset of str
@@ -103,19 +133,22 @@ class LiveModel:
         model: SGDPerceptron,
         read_options: ReadOptions | None = None,
         schema: Schema | None = None,
-        ledger: Ledger | None = None,
-        pending: PendingSamples | None = None,
-        python_step: str | None = None,
     ) -> None:
         self.model = model
         self.read_options = read_options or ReadOptions()
         self.schema = schema or Schema()
+        self.progress = Progress()
+        self.history = History(is_complete=model.n_seen == 0)
+        self.outputs: dict[str, int] = {}
+        self.redeliveries = Redeliveries()
+        self.pending = PendingSamples()
         self.unseen: frozenset[str] = frozenset()
-        is_new = model.n_seen == 0
-        self.ledger = ledger or Ledger(Progress(), Cursor(), Lineage(is_complete=is_new))
-        self.pending = pending or PendingSamples()
         self.needs_label = False
-        self.python_step = python_step
+        self.python_step: str | None = None
+        self.n_redelivered = 0  # redelivered rows since the model was created or loaded
+        self.lock = RLock()  # held while the model changes or is copied
+        # Whether all parts are consistent; they are not if an error interrupted a step.
+        self.is_consistent = True
 
     @classmethod
     def start(
@@ -194,11 +227,35 @@ class LiveModel:
             If the file cannot be read.
 
         """
-        saved = read_live_model(path)
-        return cls(
-            saved.model, saved.read_options, saved.schema, saved.ledger,
-            saved.pending, saved.python_step,
-        )  # fmt: skip
+        with add_path_to_errors(path):
+            meta, members = read_checkpoint(path)
+            model, state, arrays = split_checkpoint(meta, members)
+            live = cls(model)
+            live.python_step = absorb_scaler(meta.get("steps"), model)
+            if state is None:
+                live._infer_state()
+            else:
+                live._restore(from_json(LiveState, state, "state"), arrays)
+            return live
+
+    def _infer_state(self) -> None:
+        """Set the read options and the schema of a model saved by `stream_perceptron.save`."""
+        model = self.model
+        self.read_options = ReadOptions(standardize=model.network.scaler is not None)
+        types = {type(label).__name__ for label in model.classes_}
+        label_type = types.pop() if len(types) == 1 and types < set(LABEL_TYPES) else None
+        self.schema = Schema(tuple(str(name) for name in model.features_) or None, label_type)
+
+    def _restore(self, state: LiveState, arrays: Arrays) -> None:
+        """Restore the state of a checkpoint."""
+        n_labels = len(self.model.classes_)
+        self.read_options, self.schema = state.read_options, state.schema
+        self.progress, self.history = state.progress, state.history
+        self.outputs, self.redeliveries = state.outputs, state.redeliveries
+        self.progress.restore(arrays, state.curve_bin, n_labels)
+        if state.pending is not None:
+            self.pending = state.pending
+            self.pending.restore(arrays, self.read_options.max_pending, n_labels)
 
     def save(self, path: Path) -> None:
         """Save everything needed to resume, atomically; see `write_checkpoint`.
@@ -212,44 +269,39 @@ class LiveModel:
 
         """
         self.require_runnable()
-        with self.ledger.lock:
-            write_live_model(
-                path, self.model, self.read_options, self.schema, self.ledger, self.pending
-            )
+        with self.lock:
+            if not self.is_consistent:
+                raise CheckpointError(f"{path}: not saved, because an error interrupted a step")
+            meta, arrays = encode_model(self.model)
+            arrays |= self.progress.arrays
+            state = LiveState(
+                self.read_options, self.schema, self.progress, self.progress.curve.bin,
+                self.history, self.outputs, self.redeliveries,
+            )  # fmt: skip
+            if self.read_options.has_join:
+                known = map(str, self.model.network.features.ids_by_name)
+                self.pending.names = sorted(set(self.pending.known_names).difference(known))
+                arrays |= self.pending.arrays()
+                state.pending = self.pending
+            write_checkpoint(path, meta | {"extra": {}, "run": to_json(state)}, arrays)
+
+    def __getstate__(self) -> dict[str, object]:
+        return {name: value for name, value in vars(self).items() if name != "lock"}
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        vars(self).update(state, lock=RLock())
 
     def __deepcopy__(self, memo: dict[int, object]) -> LiveModel:
-        with self.ledger.lock:
+        with self.lock:
             new = object.__new__(type(self))
-            vars(new).update(copy.deepcopy(vars(self), memo))
+            new.__setstate__(copy.deepcopy(self.__getstate__(), memo))
         return new
-
-    @property
-    def progress(self) -> Progress:
-        """The metrics up to the last row."""
-        return self.ledger.progress
-
-    @property
-    def cursor(self) -> Cursor:
-        """The position in the sources; text files are identified when the model is saved."""
-        return self.ledger.cursor
-
-    @property
-    def lineage(self) -> Lineage:
-        """The record of the rows that the model learned from."""
-        self.ledger.update_mark()
-        return self.ledger.lineage
-
-    @property
-    def marks(self) -> Marks:
-        """How far each file has been learned."""
-        self.ledger.update_mark()
-        return self.ledger.marks
 
     @property
     def is_trained_in_python(self) -> bool:
         """Whether the model learned only in Python; if so, its first source defines the columns."""
-        is_traced = self.lineage.is_complete or self.lineage.entries
-        return not is_traced and not self.cursor.sources
+        history = self.history
+        return not (history.is_complete or history.entries or history.positions)
 
     @property
     def is_unused(self) -> bool:
@@ -260,7 +312,7 @@ class LiveModel:
     @property
     def stopped(self) -> bool:
         """Whether an error below the model's epsilon ended the run."""
-        return self.cursor.stopped_below == self.model.epsilon
+        return self.history.run.stopped_below == self.model.epsilon
 
     @property
     def python_only_part(self) -> str | None:
@@ -310,55 +362,55 @@ class LiveModel:
             max_features=self.model.max_weights // NAME_COST,
         )
 
-    def resume(
+    def plan_run(
         self,
         sources: Sequence[Source],
+        passes: int | None = 1,
         *,
-        again: bool = False,
-        epochs: int | None = 1,
+        is_again: bool = False,
         shards: Shards | None = None,
-    ) -> Cursor:
-        """Return the cursor from which to resume in these sources; the model stays unchanged.
+        found: list[Found] | None = None,
+    ) -> Run:
+        """Return a run over some sources, without changing the model.
 
         Parameters
         ----------
         sources
-            The sources to read. In the first pass, each file is read from its mark to its end.
-        again
+            The sources to read. In the first pass, each file is read from its position to its end.
+        passes
+            The number of times to read all sources; None for no limit.
+        is_again
             Whether all files are read from the start, even if they were learned before.
-        epochs
-            As for `run`.
         shards
             The split of the rows into shards, if any.
+        found
+            The files as found by `History.identify`, if they have been identified before.
 
         Raises
         ------
         SourceError
-            If a source does not fit the model.
-        CheckpointError
-            If an unfinished run drew rows from some of these files at random or read them in
-            shards.
+            If a source does not fit the model, or a file has changed since some of its rows were
+            learned.
 
         """
         request = self.request()
         for source in sources:
             opening = source.open(request)
             request = request if opening is None else request.after(opening.schema)
-        self.ledger.update_mark()
-        at_random = any(source.is_random for source in sources)
-        if not at_random and shards is None:
-            return self.cursor.resume(sources, again, epochs)
-        fingerprints = [fingerprint for source in sources for fingerprint in source.fingerprints()]
-        return self.cursor.resume_unordered(fingerprints, at_random, shards, again)
+        order, files = IN_ORDER if shards is None else IN_SHARDS, sources
+        if sources and isinstance(sources[0], RandomDraws):
+            order, files = AT_RANDOM, sources[0].files
+        if found is None:
+            is_strict = order == IN_ORDER and not is_again
+            found = self.history.identify([source.path for source in files], is_strict)
+        return self.history.begin_run(found, is_again=is_again, order=order, shards=shards)
 
     def run(
         self,
         sources: Sequence[Source],
-        cursor: Cursor | None = None,
-        idle: IdleCallback | None = None,
-        wrap_step: StepWrapper | None = None,
+        run: Run | None = None,
         *,
-        epochs: int | None = 1,
+        passes: int | None = 1,
         limit: int | None = None,
         stop: bool = False,
         skip_rejected: bool = False,
@@ -367,26 +419,21 @@ class LiveModel:
         every: int | None = None,
         n_single_rows: int = 0,
         reads_unused_columns: bool = False,
-        notify: Callable[[str], None] = lambda text: None,
     ) -> Generator[StepResult, None, None]:
         """Test and train on the rows of some sources; yield after every batch.
 
-        At each yield, the model, its progress and its cursor are consistent and may be saved. The
-        model stays unchanged until the first row is learned. If a source is interrupted, the run
-        ends as if there were no more rows, but its cursor is not marked as finished.
+        The model stays unchanged until the first row is learned. At each yield, all parts of the
+        model are consistent and may be saved. While no row is
+        ready, results without rows are yielded. If a source is interrupted, the run ends as if
+        there were no more rows, but it is not marked as finished.
 
         Parameters
         ----------
         sources
             The sources to read, in order.
-        cursor
-            The cursor to begin from, as returned by `resume`; None for the model's own.
-        idle
-            Called before and during a wait for rows, when the model may be saved. It returns the
-            seconds until the next call, or None for no further call.
-        wrap_step
-            Called in place of the step, with the step and each batch.
-        epochs
+        run
+            The run, as returned by `plan_run`; None to plan it.
+        passes
             The number of times to read all sources; None for no limit.
         limit
             The maximum number of rows to read from these sources, including those read in earlier
@@ -403,9 +450,6 @@ class LiveModel:
             The number of rows to learn one by one at the start of the run.
         reads_unused_columns
             Whether unused columns are read, too, so that rejected rows contain all their columns.
-        notify
-            Called with a line of text when a file is skipped because all of its rows were learned
-            before, and when a file has replaced another one of the same name.
 
         Raises
         ------
@@ -417,79 +461,54 @@ class LiveModel:
             has learned all rows before that row.
 
         """
-        options = StepOptions(stop, skip_rejected, with_scores, with_all_scores)
-        is_random = any(source.is_random for source in sources)
-        if self.read_options.join and (stop or epochs != 1 or is_random):
+        run = run or self.plan_run(sources, passes)
+        if self.read_options.join and (stop or passes != 1 or run.order != IN_ORDER):
             raise ValueError("late labels need a single pass in order, without stop=True")
-        self.ledger.update_mark()
-        run_cursor = (cursor or self.cursor).copy_for_run(self.model.epsilon, stop)
-        run_cursor.at_random = run_cursor.at_random or is_random
-        if not run_cursor.finished:
-            request = replace(self.request(), reads_unused_columns=reads_unused_columns)
-            step: Step = partial(self.step, options=options, run_cursor=run_cursor, sources=sources)
-            if wrap_step is not None:
-                step = partial(wrap_step, step)
-            hooks = SourceHooks(
-                partial(self.ledger.begin_source, notify),
-                partial(self.ledger.end_source, run_cursor),
-                self.name_lifetime,
-                self._forget_names,
-            )
-            end = run_cursor.compute_end(limit)
-            with closing(
-                read_batches(sources, request, run_cursor, epochs, idle, hooks, end)
-            ) as batches:
-                parts = slice_batches(batches, sources, run_cursor, end, every, n_single_rows)
-                yield from drive(self.join(parts), step, skip_rejected)
-            self.ledger.update_mark()
-            run_cursor.finished = not is_any_interrupted(sources)
-            run_cursor.outputs = self.cursor.outputs
-        if run_cursor.finished:
-            self.ledger.cursor = run_cursor
+        has_stopped = stop and run.stopped_below == self.model.epsilon
+        run.is_finished, run.stopped_below = has_stopped, run.stopped_below if has_stopped else None
+        segments = iter(()) if has_stopped else self.plan_segments(run, sources, passes)
+        options = StepOptions(stop, skip_rejected, with_scores, with_all_scores)
+        limits = Limits(run.compute_end(limit), every, n_single_rows)
+        yield from learn_segments(self, run, segments, options, limits, reads_unused_columns)
+        run.is_finished = not any(source.interrupt.is_set for source in sources)
+        if run.is_finished:
+            self.history.adopt(run)
 
-    def join(self, batches: Iterable[Batch]) -> Iterator[Batch]:
-        """Yield the batches, with late labels joined."""
-        for batch in batches:
-            has_join = self.read_options.has_join
-            yield self.pending.join(batch, self.read_options) if has_join else batch
+    def plan_segments(
+        self, run: Run, sources: Sequence[Source], passes: int | None
+    ) -> Generator[Segment, None, None]:
+        """Return a generator of the segments of a run."""
+        if sources and isinstance(sources[0], RandomDraws):
+            return plan_draws(self, run, sources[0], passes)
+        by_name = {resolve_name(source.path): source for source in sources}
+        return plan_segments(self, run, by_name, passes)
 
-    @property
-    def name_lifetime(self) -> int | None:
-        """The number of rows after which names of evicted samples are forgotten; None for never."""
-        return (
-            max(_MIN_NAME_LIFETIME, self.read_options.max_pending)
-            if self.read_options.has_join
-            else None
-        )
+    def forget_names_if_due(self, segment: Segment, batches: Batches) -> None:
+        """Forget the names that neither the model nor any pending sample uses, at fixed rows.
 
-    def _forget_names(self) -> Sequence[str]:
-        """Forget the names that neither the model nor any pending sample uses; return the others.
-
-        This happens at fixed rows, so that a resumed run forgets the names at the same rows.
+        A resumed run forgets the names at the same rows.
         """
-        with self.ledger.lock:
-            self.pending.forget_names()
-            used = map(str, [*self.model.features_, *self.pending.feature_names()])
-            return list(dict.fromkeys(used))
+        if not self.read_options.has_join:
+            return
+        rows = segment.position.rows
+        lifetime = max(_MIN_NAME_LIFETIME, self.read_options.max_pending)
+        if rows and rows % lifetime == 0:
+            with self.lock:
+                self.pending.forget_names()
+                used = map(str, [*self.model.features_, *self.pending.feature_names()])
+                names, schema = list(dict.fromkeys(used)), batches.columns.schema
+                batches.reopen(replace(batches.request, names=names, schema=schema))
+        batches.max_rows = min(MAX_BATCH_ROWS, lifetime - rows % lifetime)
 
-    def step(
-        self,
-        batch: Batch,
-        options: StepOptions = _DEFAULT_OPTIONS,
-        run_cursor: Cursor | None = None,
-        sources: Sequence[Source] = (),
-    ) -> StepResult:
-        """Test and train on the rows of a batch; rejected rows are counted and left out.
-
-        The model, its progress and its schema change together with `run_cursor`, if given.
-        """
-        with self.ledger.lock:
-            ledger, seen, rows_before = self.ledger, self.model.n_seen, self.ledger.rows
-            ledger.is_consistent = False
+    def step(self, batch: Batch, options: StepOptions = _DEFAULT_OPTIONS) -> StepResult:
+        """Test and train on the rows of a batch; rejected rows are counted and left out."""
+        with self.lock:
+            seen, rows_before = self.model.n_seen, self.progress.rows
+            self.is_consistent = False
             try:
                 trained = self._train(batch, batch.labels, options)
             except StreamPerceptronError:
-                ledger.is_consistent = self.model.n_seen == seen
+                self.is_consistent = self.model.n_seen == seen
                 raise
             is_late_label = (
                 batch.restore_predictions(trained) if isinstance(batch, JoinedBatch) else None
@@ -501,23 +520,32 @@ class LiveModel:
                 rows = rows_before + np.cumsum(~batch.redelivered)[batch.rows[: len(trained)]]
             result = build_result(self, batch, trained, rows, done)
             result.is_late_label = is_late_label
-            n_repeated = len(trained) if options.is_repeated else 0
-            if run_cursor is not None and (n_known := run_cursor.count_repeated(len(done))):
-                # Only usable rows are counted.
-                n_repeated = int(np.searchsorted(done.rows[: len(trained)], n_known))
             if len(done):
                 self.schema = done.schema
                 self.unseen -= done.seen
-            ledger.count_batch(done, trained, rows, n_repeated)
+                self._count(done, trained, rows, options.is_repeated)
             if isinstance(done, JoinedBatch):
                 self.pending.commit(done, result.predicted)
-            if run_cursor is not None and len(done):
-                ledger.advance_cursor(run_cursor, sources, done, self.model, self.read_options.keep)
-                if trained.stopped:
-                    run_cursor.stopped_below = float(self.model.epsilon)
-            ledger.is_consistent = True
+            self.is_consistent = True
             result.notices.extend(collect_notes(batch, self))
             return result
+
+    def _count(
+        self, batch: Batch, trained: TrainResult, rows: NDArray[np.intp], is_repeated: bool
+    ) -> None:
+        """Count the rows of a batch that has been processed, and the results of its usable rows."""
+        n, progress = len(trained), self.progress
+        progress.update(trained, rows, is_repeated)
+        progress.skipped += len(batch.rejected)
+        if batch.redelivered is not None:
+            self.n_redelivered += int(np.count_nonzero(batch.redelivered))
+        if progress.n_weights < MAX_WEIGHTS:
+            progress.count_weights(batch.weights[:n][trained.targets >= 0])
+        if batch.missing is not None:
+            progress.missing += int(batch.missing[:n].sum())
+        probed = np.flatnonzero(~np.isnan(trained.probes[:, 0]))
+        if len(probed):
+            progress.update_reaches(batch.features[probed])
 
     def predict(self, batch: Batch, with_all_scores: bool = False) -> StepResult:
         """Predict the rows of a batch without learning; row numbers are those in the source.
@@ -577,9 +605,10 @@ class LiveModel:
         self, source: Source, request: Request
     ) -> Generator[tuple[LiveModel, Batch], None, None]:
         """Yield the rows of a source, each batch with this model."""
-        with closing(read_batches([source], request, Cursor(), 1)) as batches:
+        with closing(read_ahead(source.batches(request), source)) as batches:
             for batch in batches:
-                yield self, batch
+                if batch is not None:
+                    yield self, batch
 
     def _reload_predictions(
         self, source: Source, request: Request, reload: Reload
@@ -597,9 +626,10 @@ class LiveModel:
 
         batches.max_rows, batches.before_read = _RELOAD_ROWS, reload_model
         for batch in batches:
-            if source.should_stop:
+            if source.interrupt.is_set and not source.is_stream:
                 return
-            yield live, batch
+            if batch is not None:
+                yield live, batch
 
     def _request_predictions(self, source: Source) -> Request:
         """Return a request for the rows of a source, to predict them."""

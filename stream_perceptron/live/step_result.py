@@ -52,6 +52,7 @@ class StepResult:
     targets: NDArray[np.intp]
     n_learned: int  # samples that the model has learned, including these
     n_processed: int  # processed rows of the batch, including rejected and redelivered ones
+    batch: Batch  # these rows
     # The location of each rejected row, and the reason.
     rejected: list[Rejection] = field(default_factory=list)
     notices: list[Notice] = field(default_factory=list)  # messages to the user, one line each
@@ -101,6 +102,7 @@ def build_result(
         targets=result.targets,
         n_learned=live.model.n_seen,
         n_processed=done.n_rows,
+        batch=done,
         rejected=done.rejections() if done.rejected else [],
         copied_columns=collect_copied_columns(batch, n, live.read_options),
         stopped=result.stopped,

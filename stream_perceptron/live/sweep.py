@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Generator, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,8 +16,7 @@ from stream_perceptron.data.batch import BATCH_ROWS, Batch
 from stream_perceptron.data.schema import Schema
 from stream_perceptron.data.source import Source
 from stream_perceptron.errors import DivergedError
-from stream_perceptron.live.cursor import Cursor
-from stream_perceptron.live.driver import StepOptions, drive, read_batches, slice_batches
+from stream_perceptron.live.loop import Limits, Segment, StepOptions, read_parts
 from stream_perceptron.live.metrics import ClassMetrics, Progress
 from stream_perceptron.live.model import LiveModel
 from stream_perceptron.live.step_result import StepResult
@@ -143,51 +142,61 @@ def train_trials(
     batches: Iterable[Batch],
     skip_rejected: bool = False,
     n_threads: int | None = None,
-    cursor: Cursor | None = None,
+    is_repeated: Callable[[], bool] = lambda: False,
 ) -> Iterator[StepResult]:
     """Train every trial on every batch; yield the first trial's result for each batch.
 
     Trials learn in parallel in `n_threads` threads, by default one for each processor; the compiled
-    kernel releases the GIL. The cursor shows which rows were learned before.
+    kernel releases the GIL. `is_repeated` returns whether the rows of a batch were learned before.
     """
     with ThreadPoolExecutor(n_threads or os.cpu_count()) as pool:
-
-        def step(batch: Batch) -> StepResult:
-            is_repeated = cursor is not None and cursor.count_repeated(1) > 0
-            options = itertools.repeat(StepOptions(is_repeated=is_repeated))
-            results = list(pool.map(Trial.step, trials, itertools.repeat(batch), options))
+        for batch in batches:
+            if all(trial.has_ended for trial in trials):
+                return
+            usable = batch if skip_rejected else batch.truncate_at_rejected()
+            step = partial(Trial.step, batch=usable, options=StepOptions(is_repeated=is_repeated()))
+            results = list(pool.map(step, trials))
             first_result = next(result for result in results if result is not None)
-            is_over = all(trial.has_ended for trial in trials)
-            return replace(first_result, n_processed=len(batch), stopped=is_over, failure=None)
-
-        if not all(trial.has_ended for trial in trials):
-            yield from drive(batches, step, skip_rejected)
+            yield replace(first_result, n_processed=len(usable), stopped=False, failure=None)
+            if not skip_rejected and not all(trial.has_ended for trial in trials):
+                batch.require_usable()
 
 
 def train_trials_on_sources(
     trials: Sequence[Trial],
     sources: Sequence[Source],
-    epochs: int | None = 1,
+    passes: int | None = 1,
     limit: int | None = None,
     skip_rejected: bool = False,
     n_threads: int | None = None,
 ) -> Generator[StepResult, None, None]:
     """Train every trial on the rows of some sources; parameters are as for `LiveModel.run`."""
-    at_random = any(source.is_random for source in sources)
     first = trials[0].live
-    cursor = Cursor(at_random=at_random)
+    run = first.plan_run(sources, passes)
+    segment: Segment | None = None
 
-    def move_cursor(batches: Iterable[Batch]) -> Iterator[Batch]:
-        for batch in batches:
-            yield batch
-            cursor.move(batch, sources[batch.index].is_stream)
-            for trial in trials:
-                trial.live.unseen -= batch.seen
+    def read_batches() -> Iterator[Batch]:
+        nonlocal segment
+        segments = first.plan_segments(run, sources, passes)
+        parts = read_parts(segments, lambda segment: first.request(), run, Limits(limit))
+        for segment, batch in parts:
+            if batch is not None:
+                yield batch
+                before = segment.position
+                segment.position = batch.move(before, segment.is_stream)
+                run.read += segment.position.rows - before.rows
+                if not segment.is_repeated:
+                    first.history.move(before, segment.position)
+                for trial in trials:
+                    trial.live.unseen -= batch.seen
 
-    request = first.request()
-    with closing(read_batches(sources, request, cursor, epochs)) as batches:
-        parts = move_cursor(slice_batches(batches, sources, cursor, limit))
-        yield from train_trials(trials, parts, skip_rejected, n_threads, cursor)
+    yield from train_trials(
+        trials,
+        read_batches(),
+        skip_rejected,
+        n_threads,
+        lambda: segment is not None and segment.is_repeated,
+    )
 
 
 def sweep(

@@ -150,3 +150,18 @@ def require_class_weight(class_weight: object) -> None:
                 f"class_weight of {str(label)[:50]!r} is {str(weight)[:50]}: choose a finite "
                 "number greater than or equal to 0"
             )
+
+
+def format_class_weight(class_weight: str | Mapping[Hashable, float]) -> str:
+    """Return class weights as text.
+
+    Examples
+    --------
+    >>> format_class_weight({"spam": 2.0, True: 0.5})
+    'spam=2, true=0.5'
+
+    """
+    if isinstance(class_weight, str):
+        return class_weight
+    pairs = class_weight.items()
+    return ", ".join(f"{list_spellings(label)[0]}={weight:g}" for label, weight in pairs)

@@ -12,8 +12,6 @@ import pytest
 from helpers import count_samples, start, wait_for
 
 from stream_perceptron import LiveModel
-from stream_perceptron.data import open_source
-from stream_perceptron.live import Cursor
 
 
 def test_run_continues_with_the_next_file_and_skips_a_repeated_one(
@@ -283,22 +281,6 @@ def test_save_every_applies_to_a_second_source(daily_files, model, run):
     assert count_samples(model) < 3000
 
 
-@pytest.mark.parametrize("epochs", [1, 3])
-def test_run_without_fingerprints_is_loaded_without_a_position(epochs, mnist_sample, tmp_path, run):
-    """Its sources have no fingerprints, so the next run reads them from the start."""
-    sources = [open_source(str(mnist_sample)) for _ in range(2)]
-    live = LiveModel.start(sources, seed=0)
-    list(live.run(sources, epochs=epochs))
-    live.save(tmp_path / "m.npz")
-
-    loaded = LiveModel.load(tmp_path / "m.npz")
-    result = run("learn", mnist_sample, "-m", tmp_path / "m.npz", check=0)
-
-    assert loaded.progress.samples == epochs * 10_000
-    assert loaded.cursor == Cursor(read=epochs * 10_000)
-    assert f"after {epochs * 10_000:,} rows" in result.stderr
-
-
 def test_diverging_row_with_a_new_label_is_not_saved(tmp_path, run):
     source, path = tmp_path / "s.csv", tmp_path / "m.npz"
     source.write_text("a,label\n" + "1,x\n2,y\n" * 1200 + "1e308,z\n1,x\n")
@@ -308,6 +290,10 @@ def test_diverging_row_with_a_new_label_is_not_saved(tmp_path, run):
 
     assert f"Error: {source}: row 2401: diverged at sample 2,401" in result.stderr
     assert (saved.model.classes_, saved.model.n_seen) == (["x", "y"], 2400)
-    assert (saved.progress.samples, saved.progress.rows, saved.cursor.row) == (2400, 2400, 2400)
-    assert [entry.end for entry in saved.lineage.entries] == [2400]
+    assert (saved.progress.samples, saved.progress.rows, saved.history.run.read) == (
+        2400,
+        2400,
+        2400,
+    )
+    assert [entry.end for entry in saved.history.entries] == [2400]
     assert len((tmp_path / "p.jsonl").read_text().splitlines()) == 2400

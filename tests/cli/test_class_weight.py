@@ -58,8 +58,8 @@ def test_weighted_model_resumes_verifies_and_shows_its_weights(weight, rows, tmp
     whole, parts = tmp_path / "whole.npz", tmp_path / "parts.npz"
     run("learn", source, "--class-weight", weight, "-m", whole, check=0)
     run("learn", source, "--class-weight", weight, "-m", parts, "--limit", 1, check=0)
-    for limit in (50, 900):
-        run("learn", source, "-m", parts, "--limit", limit, check=0)
+    for limit in (["--limit", 50], []):
+        run("learn", source, "-m", parts, *limit, check=0)
     contents = json.loads(run("inspect", whole, "--json", check=0).stdout)
     inspected = run("inspect", whole, check=0).stdout
     trials = run("sweep", source, "--class-weight", weight, "--lr", "0.01", "--json", check=0)
@@ -68,8 +68,6 @@ def test_weighted_model_resumes_verifies_and_shows_its_weights(weight, rows, tmp
     run("verify", whole, source, check=0)
     assert contents["class_weight"] == (weight if weight == "balanced" else [["yes", 20.0]])
     assert f"  class weights  {weight}\n" in inspected
-    (entry,) = contents["lineage"]["entries"]
-    assert entry["class_weight"] == contents["class_weight"]
     (trial,) = json.loads(trials.stdout)["trials"]
     assert trial["accuracy"] == contents["accuracy"]
 

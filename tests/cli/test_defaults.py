@@ -219,8 +219,8 @@ def test_model_of_scaled_pixels_keeps_the_scale(run, tmp_path):
     source, path, whole = tmp_path / "s.csv", tmp_path / "m.npz", tmp_path / "w.npz"
     rows = [f"{a},{b},{i % 2}" for i, (a, b, _) in enumerate(PIXELS)]
     source.write_text("\n".join(["pixel0,pixel1,label", *rows, "0,1,1", "0,0.25,0"]) + "\n")
-    for limit in (1, 121, 122):
-        run("learn", source, "-m", path, "--limit", limit, check=0)
+    for limit in (["--limit", 1], ["--limit", 121], []):
+        run("learn", source, "-m", path, *limit, check=0)
     run("learn", source, "-m", whole, check=0)
     scaled = run("learn", source, "--scale", "1/255", "-m", tmp_path / "e.npz", check=0)
 

@@ -71,12 +71,15 @@ def test_split_runs_end_like_a_single_run(form, writes_rejected, tmp_path, run):
         option = ["--rejected", "r.jsonl"] if writes_rejected else ["--skip-bad"]
         for end in ends:
             stdin = {"input": HEADER + "".join(lines[start:end])} if form == "pipe" else {}
-            source = [] if form == "pipe" else ["s.csv", "--limit", end]
+            source = [] if form == "pipe" else ["s.csv"]
+            source += ["--limit", end] if source and end < 3000 else []
             arguments = ["learn", *source, *MODEL_OPTIONS, *option, "--save-every", "100"]
             result = run(*arguments, cwd=folder, check=1, **stdin)
             start = end
         files = sorted(path for path in folder.iterdir() if path.suffix in (".npz", ".jsonl"))
-        contents = {path.name: read_contents(path) for path in files}
+        contents = {
+            path.name: str(read_contents(path)).replace(str(folder), "FOLDER") for path in files
+        }
         outcomes.append((contents, result.stderr.partition("; the first")[0]))
 
     assert outcomes[0] == outcomes[1]

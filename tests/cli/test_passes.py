@@ -26,7 +26,7 @@ def learn_while_replaced(source, data, passes, **options):
     """Learn a file that is replaced, unless `data` is None, during the first pass."""
     sources = [open_source(str(source))]
     live = LiveModel.start(sources, seed=0)
-    results = live.run(sources, live.resume(sources), epochs=passes, **options)
+    results = live.run(sources, live.plan_run(sources), passes=passes, **options)
     next(results)
     if data is not None:
         replacement = source.with_name("other")
@@ -78,11 +78,11 @@ def test_resumed_pass_detects_a_shorter_file(tmp_path):
     source.write_bytes(DATA)
     learn_while_replaced(source, None, 3, limit=15_000).save(path)
     live, sources = LiveModel.load(path), [open_source(str(source))]
-    cursor = live.resume(sources)
+    plan = live.plan_run(sources)
     source.write_bytes(CHANGES["fewer rows"])
 
     with pytest.raises(SourceError, match="has changed since the first pass"):
-        list(live.run(sources, cursor, epochs=3))
+        list(live.run(sources, plan, passes=3))
 
 
 @pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])

@@ -136,11 +136,13 @@ def test_inspect_shows_the_contents_of_a_model(mnist_files, model, run):
         "format_version": FORMAT_VERSION, "lr": 0.01, "epsilon": 3e-06,
         "seed": 0,
         "activation": "sigmoid", "classes": [*range(10)], "n_features": 784, "samples": 2500,
-        "updates": 2500, "row": 2500, "source": 0, "pass": 0, "rows_read": 2500,
+        "updates": 2500, "is_complete": True,
         "accuracy": live.progress.accuracy, "features": live.model.features_,
     }  # fmt: skip
     assert {name: contents[name] for name in expected} == expected
-    assert mnist_files["test"].stat().st_size == contents["files"][0]["bytes"]
+    (file,), (entry,) = contents["files"], contents["entries"]
+    assert (file["name"], file["rows"]) == (str(mnist_files["test"]), 2500)
+    assert (entry["start"], entry["end"], contents["run"]["read"]) == (0, 2500, 2500)
     name, weight = contents["strongest_features"][3]["features"][0]
     feature_id = live.model.features_.index(name)
     assert (

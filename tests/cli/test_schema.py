@@ -25,7 +25,7 @@ def test_checkpoint_schema_reflects_only_the_rows_read_so_far(every, late_label_
     sources = [open_source(str(late_label_file))]
     live = LiveModel.start(sources, seed=0)
     n_saves = 0
-    for _ in live.run(sources, live.resume(sources), every=every):
+    for _ in live.run(sources, live.plan_run(sources), every=every):
         live.save(path)
         checkpoint = LiveModel.load(path)
         has_label = checkpoint.progress.rows == 1001
@@ -70,7 +70,7 @@ def test_rejected_and_redelivered_rows_do_not_affect_the_schema(tmp_path):
         live.progress.samples,
         live.progress.unlabeled,
         live.progress.skipped,
-        live.ledger.n_redelivered,
+        live.n_redelivered,
     ) == (1, 1, 1, 1)
 
 
@@ -113,11 +113,11 @@ def test_rejected_first_row_of_a_source_leaves_the_model_unchanged(tmp_path):
     valid_rows = [{"x": [1.0, 2.0], "label": "a"}, {"x": [2.0, 1.0], "label": "b"}]
     first_sources = [open_source(str(write_jsonl(tmp_path / "one.jsonl", valid_rows)))]
     live = LiveModel.start(first_sources, seed=0)
-    list(live.run(first_sources, live.resume(first_sources)))
+    list(live.run(first_sources, live.plan_run(first_sources)))
     live.save(tmp_path / "before.npz")
     second_sources = [open_source(str(write_jsonl(tmp_path / "two.jsonl", [{"x": [1.0]}])))]
     with pytest.raises(SampleError, match="row 1: list 'x' has 1 value, not 2"):
-        list(live.run(second_sources, live.resume(second_sources)))
+        list(live.run(second_sources, live.plan_run(second_sources)))
     live.save(tmp_path / "after.npz")
 
     assert read_contents(tmp_path / "before.npz") == read_contents(tmp_path / "after.npz")

@@ -51,8 +51,8 @@ def get_verify_error(run):
     return run_verify
 
 
-def load_lineage_entries(path):
-    return LiveModel.load(path).lineage.entries
+def load_entries(path):
+    return LiveModel.load(path).history.entries
 
 
 def modify_checkpoint(path, change):
@@ -76,7 +76,7 @@ def modify_checkpoint(path, change):
 def test_repeatedly_killed_run_is_verified(
     options, mnist_files, tmp_path, assert_verified, report_figure
 ):
-    """Its lineage equals that of an uninterrupted run."""
+    """Its history equals that of an uninterrupted run."""
     path, uninterrupted = tmp_path / "model.npz", tmp_path / "alone.npz"
     command = [COMMAND, "learn", mnist_files["train"], "--save-every", "500", "--quiet", *options]
     subprocess.run([*command, "-m", uninterrupted], check=True)
@@ -91,7 +91,7 @@ def test_repeatedly_killed_run_is_verified(
 
     report_figure(f"verified after {kills} kills: {' '.join(options) or 'in order'}")
     assert kills > 0
-    assert load_lineage_entries(uninterrupted) == load_lineage_entries(path)
+    assert load_entries(uninterrupted) == load_entries(path)
     assert_verified(path, mnist_files["train"])
 
 
@@ -118,7 +118,7 @@ def test_runs_with_other_rates_files_and_pipes_are_verified(
         sources[-1].write_bytes(day.read_bytes())
 
     assert_verified(path, topic, *reversed(sources))
-    assert [(e.start, e.end, e.lr, e.epsilon) for e in load_lineage_entries(path)] == [
+    assert [(e.start, e.end, e.lr, e.epsilon) for e in load_entries(path)] == [
         (0, 700, 0.1, 3e-6), (700, 1500, 0.2, 3e-6), (0, 1500, 0.2, 0.01), (0, 1500, 0.2, 0.01),
         (0, 90, 0.2, 0.01),
     ]  # fmt: skip
@@ -159,7 +159,7 @@ def test_redelivered_rows_are_skipped_again(run, tmp_path, assert_verified):
     deduplicated.write_text("".join(lines))
     as_delivered.write_text("".join("".join(part) for part in deliveries))
 
-    assert [(entry.start, entry.end) for entry in load_lineage_entries(path)] == [(0, 300)]
+    assert [(entry.start, entry.end) for entry in load_entries(path)] == [(0, 300)]
     assert_verified(path, deduplicated)
     assert_verified(path, as_delivered)
 
@@ -173,7 +173,7 @@ def test_average_is_verified_from_the_rows_of_each_model(
     for i, day in enumerate(daily_files):
         models.append(tmp_path / f"{i}.npz")
         models[-1].write_bytes(base.read_bytes())
-        # The first model continues the base's file, so its lineage entry has the rows of both.
+        # The first model continues the base's file, so its entry has the rows of both.
         run("learn", day, "-m", models[-1], "--lr", "0.03", "--quiet", check=0)
     run("average", *models, "--base", base, "-o", averaged, check=0)
     run("learn", *daily_files, "-m", averaged, "--limit", 4500, "--quiet", check=0)
@@ -181,7 +181,7 @@ def test_average_is_verified_from_the_rows_of_each_model(
     run("learn", daily_files[0], "-m", averaged, "--again", "--limit", 10, "--quiet", check=0)
 
     assert_verified(averaged, *daily_files)
-    *_, average_entry, last_entry = load_lineage_entries(averaged)
+    *_, average_entry, last_entry = load_entries(averaged)
     assert {(entry.start, entry.end) for part in average_entry.models for entry in part} == {
         (1000, 1500),
         (0, 1500),
@@ -224,37 +224,37 @@ def test_changed_pixel_is_detected(mnist_sample, run, tmp_path, get_verify_error
     path, source = tmp_path / "m.npz", tmp_path / "digits.parquet"
     source.write_bytes(mnist_sample.read_bytes())
     run("learn", source, "-m", path, "--quiet", check=0)
-    digest = hashlib.sha256(source.read_bytes()).hexdigest()
+    content = source.read_bytes()
+    digest = hashlib.sha256(b"%d " % len(content) + content[-4096:]).hexdigest()
     table = pq.read_table(source)
     pixels = [bytearray(picture) for picture in table["pixels"].to_pylist()]
     pixels[3000][200] ^= 1
     column = pa.array(list(map(bytes, pixels)), table.schema.field("pixels").type)
     pq.write_table(table.set_column(0, table.schema.field("pixels"), column), source)
 
-    size = f"{mnist_sample.stat().st_size:,} bytes"
-    reason = f"({size}, SHA-256 {digest[:12]}...) is not among the given sources"
+    reason = f"(5,000 rows, SHA-256 {digest[:12]}...) is not among the given sources"
     assert get_verify_error(path, source) == f"{source} {reason}"
     assert f"mnist-sample.parquet {reason}\n" in (ROOT / "docs" / "checkpoints.md").read_text()
 
 
 def _remove_first_entry(meta, _):
-    del meta["run"]["lineage"]["entries"][0]
+    del meta["run"]["history"]["entries"][0]
 
 
 def _change_rate(meta, _):
-    meta["run"]["lineage"]["entries"][1]["lr"] = 0.03
+    meta["run"]["history"]["entries"][1]["lr"] = 0.03
 
 
 def _remove_last_row(meta, _):
-    meta["run"]["lineage"]["entries"][1]["end"] -= 1
+    meta["run"]["history"]["entries"][1]["end"] -= 1
 
 
 def _update_second_entry(values):
-    return lambda meta, _: meta["run"]["lineage"]["entries"][1].update(values)
+    return lambda meta, _: meta["run"]["history"]["entries"][1].update(values)
 
 
 def _add_row(meta, _):
-    meta["run"]["lineage"]["entries"][1]["end"] += 1
+    meta["run"]["history"]["entries"][1]["end"] += 1
 
 
 @pytest.mark.parametrize(
@@ -265,11 +265,11 @@ def _add_row(meta, _):
         (_remove_last_row, "the number of its samples is 2500, but the sources give 2499"),
         (_add_row, "rows 1 to 1,501: "),
         (_update_second_entry({"lr": "x"}), "lr is not a JSON object"),
-        (_update_second_entry({"unit": "rounds"}), "has an inconsistent lineage"),
-        (_update_second_entry({"start": 9000}), "has an inconsistent lineage"),
+        (_update_second_entry({"unit": "rounds"}), "has an inconsistent history"),
+        (_update_second_entry({"start": 9000}), "has an inconsistent history"),
     ],
 )
-def test_changed_lineage_is_detected(change, reason, daily_files, run, tmp_path, get_verify_error):
+def test_changed_history_is_detected(change, reason, daily_files, run, tmp_path, get_verify_error):
     path = tmp_path / "m.npz"
     run("learn", daily_files[0], "-m", path, "--limit", 1000, "--quiet", check=0)
     run("learn", daily_files[1], "-m", path, "--lr", "0.02", "--quiet", check=0)
@@ -312,17 +312,16 @@ def test_unneeded_source_and_pipe_are_rejected(
     assert get_verify_error(path, "/dev/stdin").startswith("/dev/stdin can be read only once")
 
 
-def test_inspect_shows_the_lineage_of_a_model(daily_files, run, tmp_path):
+def test_inspect_shows_the_history_of_a_model(daily_files, run, tmp_path):
     path = tmp_path / "m.npz"
     run("learn", daily_files[0], "-m", path, "--limit", 1000, "--quiet", check=0)
     run("learn", daily_files[1], "-m", path, "--random", "--limit", 500, "--quiet", check=0)
     shown = run("inspect", path, check=0).stdout.partition("learned from\n")[2]
     shown = " ".join(shown.split())  # undo line breaks
-    entries = json.loads(run("inspect", path, "--json", check=0).stdout)["lineage"]["entries"]
+    entries = json.loads(run("inspect", path, "--json", check=0).stdout)["entries"]
 
-    assert shown.startswith(f"{daily_files[0]} (")
-    assert f"): rows 1 to 1,000, lr 0.1, epsilon 3e-06 {daily_files[1]} (" in shown
-    assert "): draws 1 to 500, lr 0.1, epsilon 3e-06 files" in shown
+    assert shown.startswith(f"{daily_files[0]}: rows 1 to 1,000, lr 0.1, epsilon 3e-06 ")
+    assert f"{daily_files[1]}: draws 1 to 500, lr 0.1, epsilon 3e-06 files" in shown
     assert [(entry["start"], entry["end"]) for entry in entries] == [(0, 1000), (0, 500)]
 
 

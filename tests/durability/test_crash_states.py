@@ -242,7 +242,7 @@ def test_run_resumes_bit_identically_from_any_state_after_power_cut(name, tmp_pa
     def count_prediction_bytes(model):
         """Return the number of bytes of predictions that belong to a model."""
         (tmp_path / "loaded.npz").write_bytes(model)
-        (length,) = LiveModel.load(tmp_path / "loaded.npz").cursor.outputs.values()
+        (length,) = LiveModel.load(tmp_path / "loaded.npz").outputs.values()
         return length
 
     states, n_durable = defaultdict(set), len(saves)

@@ -114,7 +114,7 @@ def test_predictions_can_be_written_to_a_device(table_path, tmp_path, run):
     run("learn", table_path, "-p", "/dev/null", "-m", tmp_path / "m.npz", "--quiet", check=0)
 
     assert shown.count("\n") == 100
-    assert LiveModel.load(tmp_path / "m.npz").cursor.outputs == {}
+    assert LiveModel.load(tmp_path / "m.npz").outputs == {}
 
 
 def test_predictions_can_be_written_to_a_fifo(table_path, tmp_path):

@@ -177,7 +177,7 @@ def test_copies_and_saves_from_another_thread_are_consistent(mnist_files, tmp_pa
             saved = LiveModel.load(path)
             for snapshot in (copied, saved):
                 is_consistent.append(
-                    snapshot.progress.samples == snapshot.model.n_seen == snapshot.cursor.read
+                    snapshot.progress.samples == snapshot.model.n_seen == snapshot.history.run.read
                 )
 
     interval = sys.getswitchinterval()
@@ -185,7 +185,7 @@ def test_copies_and_saves_from_another_thread_are_consistent(mnist_files, tmp_pa
     try:
         thread = threading.Thread(target=copy_and_save)
         thread.start()
-        for _ in live.run(sources, epochs=5, every=100):
+        for _ in live.run(sources, passes=5, every=100):
             pass
     finally:
         is_done.set()

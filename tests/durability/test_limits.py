@@ -202,7 +202,7 @@ def test_out_of_memory_is_a_one_line_error_and_the_model_is_saved(tmp_path):
     assert result.stderr.count("\n") == 1
     assert result.stderr.startswith("Error: out of memory with 2 labels and ")
     live = LiveModel.load(path)
-    assert live.progress.samples == live.model.n_seen == live.cursor.row > 1000
+    assert live.progress.samples == live.model.n_seen == live.history.run.read > 1000
 
 
 def test_checkpoint_larger_than_any_model_is_not_read(tmp_path):

@@ -46,7 +46,7 @@ def consume_command(folder):
 
 def count_read_messages(path):
     """Return the number of messages that the run of a checkpoint has read."""
-    return LiveModel.load(path).cursor.read if path.exists() else 0
+    return LiveModel.load(path).history.run.read if path.exists() else 0
 
 
 @pytest.mark.slow

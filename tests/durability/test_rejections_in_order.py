@@ -31,7 +31,7 @@ def test_short_row_does_not_change_the_known_offset(tmp_path, run):
     assert (
         live.progress.samples,
         live.progress.skipped,
-        live.cursor.offsets,
+        live.redeliveries.offsets,
     ) == (19, 1, {("p",): 19})
 
 
@@ -234,20 +234,20 @@ def test_run_killed_between_its_stop_and_its_end_finishes(tmp_path):
     def start_run():
         sources = [open_source(source)]
         live = LiveModel.start(sources, lr=1.0, epsilon=0.05, seed=0)
-        return live, sources, live.resume(sources)
+        return live, sources, live.plan_run(sources)
 
-    whole, sources, cursor = start_run()
-    list(whole.run(sources, cursor, stop=True))
+    whole, sources, plan = start_run()
+    list(whole.run(sources, plan, stop=True))
     whole.save(tmp_path / "whole.npz")
-    live, sources, cursor = start_run()
-    for result in live.run(sources, cursor, stop=True, every=1):
+    live, sources, plan = start_run()
+    for result in live.run(sources, plan, stop=True, every=1):
         if result.stopped:
             live.save(tmp_path / "killed.npz")
             break
     again = LiveModel.load(tmp_path / "killed.npz")
-    assert not again.cursor.finished
+    assert not again.history.run.is_finished
     sources = [open_source(source)]
-    list(again.run(sources, again.resume(sources), stop=True))
+    list(again.run(sources, again.plan_run(sources), stop=True))
     again.save(tmp_path / "again.npz")
 
     assert read_contents(tmp_path / "whole.npz") == read_contents(tmp_path / "again.npz")

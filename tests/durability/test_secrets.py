@@ -10,7 +10,7 @@ import pytest
 from helpers import write_jsonl
 
 from stream_perceptron import LiveModel, SourceError
-from stream_perceptron.data import byte_stream, open_source
+from stream_perceptron.data import byte_input, open_source
 
 SECRETS = ("AKIAKEY", "s3cret/with@all")
 
@@ -50,7 +50,7 @@ def test_checkpoints_and_notices_do_not_contain_passwords(tmp_path, monkeypatch)
     monkeypatch.setattr(pyarrow.fs, "FileSystem", LocalFileSystem)
     sources = [open_source("s3://AKIAKEY:secret@bucket/s.csv")]
     live = LiveModel.start(sources, seed=0)
-    results = list(live.run(sources, live.resume(sources), skip_rejected=True))
+    results = list(live.run(sources, live.plan_run(sources), skip_rejected=True))
     live.save(tmp_path / "m.npz")
     messages = repr([(result.notices, list(map(str, result.rejected))) for result in results])
 
@@ -69,7 +69,7 @@ def test_file_system_errors_are_one_line(monkeypatch):
 
     monkeypatch.setattr(pyarrow.fs, "FileSystem", FailingFileSystem)
     with pytest.raises(SourceError, match=r"^hf://datasets/a: cannot reach hf://datasets/a$"):
-        byte_stream.open_bytes("hf://datasets/a")
+        byte_input.open_bytes("hf://datasets/a")
 
 
 def test_control_characters_in_names_are_escaped(tmp_path, run):

@@ -65,7 +65,7 @@ def test_kafka_messages_are_learned_once_despite_kills(
         f"Kafka topic: {kills} kills, {orderly_ends + 1} other ends, each message learned once"
     )
     assert live.progress.samples == 900
-    assert live.cursor.offsets == {("0",): 299, ("1",): 299, ("2",): 299}
+    assert live.redeliveries.offsets == {("0",): 299, ("1",): 299, ("2",): 299}
 
 
 def test_parallel_learners_of_a_topic_skip_redelivered_messages(
@@ -84,7 +84,7 @@ def test_parallel_learners_of_a_topic_skip_redelivered_messages(
 
     assert (count_samples(base), live.progress.samples) == (300, 900)
     assert [count_samples(tmp_path / f"part-{part}.npz") for part in range(3)] == [500] * 3
-    assert live.cursor.offsets == {("0",): 299, ("1",): 299, ("2",): 299}
+    assert live.redeliveries.offsets == {("0",): 299, ("1",): 299, ("2",): 299}
 
 
 @pytest.fixture

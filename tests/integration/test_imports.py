@@ -44,7 +44,7 @@ def test_imports_follow_the_contract(copy):
     ("module", "line"),
     [
         ("model/weights.py", "from stream_perceptron.data import batch"),
-        ("data/batch.py", "from stream_perceptron.live import cursor"),
+        ("data/batch.py", "from stream_perceptron.live import history"),
         ("live/metrics.py", "from stream_perceptron import stream"),
         ("diagnostics/diagnosis.py", "from stream_perceptron.distributed import averaging"),
         ("perceptron.py", "import click"),

@@ -25,7 +25,7 @@ from stream_perceptron.data.arrow.parquet import ParquetSource
 from stream_perceptron.data.schema import ReadOptions
 from stream_perceptron.distributed.averaging import average_live
 from stream_perceptron.distributed.shards import assign_rows, learn_first_sample, learn_row_ranges
-from stream_perceptron.live.cursor import Shards
+from stream_perceptron.live.history import Shards
 
 RAY = Path(sys.executable).with_name("ray")
 
@@ -140,11 +140,11 @@ def cluster():
 
 
 def read_round(path):
-    """Return a number that grows with the epoch and round of a checkpoint, -1 without one."""
+    """Return a number that grows with the pass and round of a checkpoint, -1 without one."""
     if not path.exists():
         return -1
-    cursor = LiveModel.load(path).cursor
-    return 10**6 * cursor.epoch + cursor.shards.rounds
+    run = LiveModel.load(path).history.run
+    return 10**6 * run.passes + run.shards.rounds
 
 
 def wait_for_round(path, after, process):
@@ -180,7 +180,7 @@ def test_bits_do_not_depend_on_the_order_in_which_shards_finish(cluster, mnist_s
     cluster.run(mnist_sample, shards=5, rows=300, model=path)
     source = ParquetSource(str(mnist_sample))
     live = LiveModel.start([source], ReadOptions(), seed=0)
-    live = learn_first_sample(live, [source], source.fingerprints()).live
+    live = learn_first_sample(live, [source], live.plan_run([source])).live
     for rounds in range(4):
         shard_ranges = assign_rows([source.groups], Shards(5, 300, rounds, first_rows=1))
         outcomes = [
@@ -220,7 +220,7 @@ def test_row_groups_of_any_size_are_learned_completely(cluster, run, tmp_path):
     cluster.run(path, shards=8, rows=1, model=model)
     live = LiveModel.load(model)
 
-    assert (live.progress.samples, live.cursor.read) == (5, 5)
+    assert (live.progress.samples, live.history.run.read) == (5, 5)
     assert sorted(live.model.classes_) == ["x", "y", "z"]
     with pq.ParquetWriter(path, schema):
         pass
@@ -236,12 +236,12 @@ def test_rows_before_the_first_sample_are_read_once(cluster, run, tmp_path):
     options = ["--skip-bad", "--passes", 2]
     cluster.run(path, shards=3, rows=2, model=model, options=options)
     live = LiveModel.load(model)
-    first, rounds = live.lineage.entries
+    first, rounds = live.history.entries
 
     # Row 8 has the first label but no number, so row 9 is the first sample.
     assert (first.unit, first.start, first.end, first.rejected) == ("rows", 0, 9, 3)
-    assert (rounds.unit, rounds.first_rows) == ("rounds", 9)
-    assert (live.cursor.read, live.progress.skipped) == (54, 18)
+    assert (rounds.unit, rounds.shards.first_rows) == ("rounds", 9)
+    assert (live.history.run.read, live.progress.skipped) == (54, 18)
     assert "follows from these sources" in run("verify", model, path, check=0).stdout
 
 
@@ -336,12 +336,10 @@ def test_sharded_run_resumes_only_with_the_same_shards_and_files(
     assert (process.returncode, errors) == (143, "")
     assert 3 <= rounds < 250
     error = cluster.run(mnist_sample, shards=3, rows=5, model=path, check=1).stderr
-    assert f"only up to round {rounds:,}, with rows read in 4 shards in rounds of 5 rows" in error
-    assert "this run reads them in 3 shards in rounds of 5 rows; to learn" in error
-    error = cluster.run(mnist_sample, mnist_sample, shards=4, rows=5, model=path, check=1).stderr
-    assert "and this run reads other files; to learn these files" in error
+    reason = "a run that reads rows in shards is unfinished: repeat its command to finish it"
+    assert reason in error
     error = run("learn", mnist_sample, "-m", path, check=1).stderr
-    assert "and this run reads them in order; to learn these files from the start: --again" in error
+    assert f"{reason}; to learn these files from the start: --again" in error
     assert rounds == read_round(path)
 
 
@@ -369,12 +367,12 @@ def test_inspect_shows_shards_and_rejects_forged_ones(cluster, run, mnist_sample
     text = run("inspect", path, check=0).stdout
     contents = json.loads(run("inspect", path, "--json", check=0).stdout)
     meta, arrays = read_checkpoint(path)
-    meta["run"]["cursor"]["shards"]["n"] = 0
+    meta["run"]["history"]["run"]["shards"]["n"] = 0
     write_checkpoint(path, meta, arrays)
 
     assert "now in 4 shards in rounds of 1,000 rows, 2 done in this pass" in text
-    assert contents["shards"] == {"n": 4, "rows": 1000, "rounds": 2, "first_rows": 1}
-    assert "cursor.shards.n has an invalid value" in run("inspect", path, check=1).stderr
+    assert contents["run"]["shards"] == {"n": 4, "rows": 1000, "rounds": 2, "first_rows": 1}
+    assert "run.shards.n has an invalid value" in run("inspect", path, check=1).stderr
 
 
 @pytest.mark.parametrize("address_format", ["127.0.0.1:{}", "ray://127.0.0.1:{}"])
@@ -517,9 +515,9 @@ def test_killed_driver_resumes_after_its_last_round(
 
     report_figure(f"the driver killed {kills} times, the model is the same")
     assert read_contents(path) == undisturbed_contents
-    first, rounds = LiveModel.load(path).lineage.entries
+    first, rounds = LiveModel.load(path).history.entries
     assert (first.unit, first.start, first.end) == ("rows", 0, 1)
-    assert (rounds.unit, rounds.start, rounds.end, rounds.first_rows) == ("rounds", 0, 30, 1)
+    assert (rounds.unit, rounds.start, rounds.end, rounds.shards.first_rows) == ("rounds", 0, 30, 1)
 
 
 @pytest.mark.slow

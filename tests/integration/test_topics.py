@@ -122,7 +122,7 @@ class Learner:
 
 def choose_start_offset(path, rng):
     """Return the offset to read from: the saved one, or sometimes the beginning."""
-    offsets = LiveModel.load(path).cursor.offsets if path.exists() else {}
+    offsets = LiveModel.load(path).redeliveries.offsets if path.exists() else {}
     return str(offsets[("0",)] + 1) if offsets and rng.random() < 0.75 else "beginning"
 
 

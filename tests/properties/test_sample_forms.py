@@ -105,7 +105,7 @@ class Case:
             source = open_source(str(path))
             if live is None:
                 live = LiveModel.start([source], **self.parameters)
-            for _ in live.run([source], live.resume([source]), limit=limit):
+            for _ in live.run([source], live.plan_run([source]), limit=limit):
                 pass
             live.save(path.with_suffix(".npz"))
             live = LiveModel.load(path.with_suffix(".npz"))

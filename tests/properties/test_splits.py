@@ -55,4 +55,4 @@ def test_killed_command_ends_bit_identical(tmp_path, monkeypatch, report_figure)
 
     report_figure(f"killed anywhere: {format_counts(counts)}")
     assert counts["learned"] > n_cases / 2
-    assert counts["cuts"] > n_cases / 2
+    assert counts["cuts"] >= n_cases / 2

@@ -99,17 +99,11 @@ def read_members(path):
 
 
 def read_contents(path):
-    """Return the bytes of a file, or the members of a checkpoint without the state of its marks.
-
-    These states differ between copies of a source, and between runs that end at different rows.
-    """
+    """Return the bytes of a file, or the members of a checkpoint."""
     if not zipfile.is_zipfile(path):
         return path.read_bytes()
     members = read_members(path)
     meta = json.loads(members.pop("meta.json"))
-    for mark in meta.get("run", {}).get("marks", []):
-        mark.pop("state", None)
-        mark.pop("is_finished")
     return meta, members
 
 

@@ -207,10 +207,10 @@ def start_model(path, lr=0.1, join="id", **read_options):
     )
 
 
-def learn_from_cursor(live, path, **options):
-    """Learn a file from the model's cursor on; return the results."""
+def learn_new_rows(live, path, **options):
+    """Learn the new rows of a file; return the results."""
     sources = [open_source(str(path))]
-    return list(live.run(sources, live.resume(sources), **options))
+    return list(live.run(sources, live.plan_run(sources), **options))
 
 
 def collect_predictions(results):

@@ -654,13 +654,13 @@ def load_results(learner: Learner):
         "progress": json.dumps(to_json(progress)),
         "arrays": {name: array.tobytes() for name, array in progress.arrays.items()},
         "schema": live.schema,
-        "offsets": live.cursor.offsets,
+        "offsets": live.redeliveries.offsets,
     }
-    lineage = to_json(live.lineage)
+    entries = to_json(live.history.entries)
     if learner.case.kind == "pipe":  # the file descriptor of a pipe varies
-        for entry in lineage["entries"]:
-            entry["sources"] = []
-    return state | {"lineage": json.dumps(lineage)}
+        for entry in entries:
+            entry["files"] = []
+    return state | {"history": json.dumps(entries)}
 
 
 def learn_under_kills(
@@ -746,14 +746,14 @@ def require_verified(learner: Learner) -> None:
     """Check that `verify` confirms a model from its files."""
     from stream_perceptron_cli.main import main
 
-    if not learner.model.exists() or not LiveModel.load(learner.model).lineage.entries:
+    if not learner.model.exists() or not LiveModel.load(learner.model).history.entries:
         return
     sources = learner.case.files
     if learner.case.kind != "pipe":
         learned = {
-            source.name
-            for entry in LiveModel.load(learner.model).lineage.entries
-            for source in entry.sources
+            position.name
+            for entry in LiveModel.load(learner.model).history.entries
+            for position in entry.files
         }
         sources = [path for path in sources if str(path) in learned]
     result = CliRunner().invoke(main, ["verify", str(learner.model), *map(str, sources)])

@@ -17,7 +17,7 @@ from stream_perceptron.data.arrow.types import (
     is_text,
     storage_type,
 )
-from stream_perceptron.data.byte_stream import first_line
+from stream_perceptron.data.byte_input import first_line
 from stream_perceptron.data.columns import ASK, IGNORE, ONE_HOT, VECTOR, WORDS, Columns
 from stream_perceptron.data.naming import name_vector_elements
 from stream_perceptron.errors import SampleError, SourceError

@@ -20,18 +20,17 @@ from stream_perceptron.data.arrow.rows import (
 )
 from stream_perceptron.data.arrow.types import read_declared_classes
 from stream_perceptron.data.batch import Batch
-from stream_perceptron.data.byte_stream import (
-    ByteStream,
+from stream_perceptron.data.byte_input import (
+    ByteInput,
     first_line,
     open_bytes,
     open_file,
-    read_version,
     spool_to_file,
 )
 from stream_perceptron.data.columns import Columns
-from stream_perceptron.data.fingerprint import Fingerprint
 from stream_perceptron.data.layout import Layout
 from stream_perceptron.data.notices import Notice
+from stream_perceptron.data.position import FilePosition, require_same_content
 from stream_perceptron.data.request import Request
 from stream_perceptron.data.source import Batches, Opening, Source
 from stream_perceptron.errors import SourceError
@@ -42,7 +41,7 @@ _FILE_MAGIC = b"ARROW1\0\0"
 class ArrowSource(Source):
     """An Arrow IPC stream or file, read message by message."""
 
-    def __init__(self, path: str, start: ByteStream) -> None:
+    def __init__(self, path: str, start: ByteInput) -> None:
         super().__init__(path)
         self._bytes = start
         # A file's index is at its end, so the whole file is needed.
@@ -70,21 +69,15 @@ class ArrowSource(Source):
     def open(self, request: Request) -> Opening:
         return self._table(request).open_with_pixels(partial(self._read_first_batches, request))
 
-    def fingerprints(self) -> list[Fingerprint]:
-        if self.is_stream:
-            return [Fingerprint.of_stream(self.name)]
-        self.require_unchanged()
-        with open_file(self.path) as file:
-            schema = self._columns.serialize().to_pybytes()
-            return [Fingerprint.of_file(self.name, file.size(), schema, read_version(self.path))]
-
     def read_batches(self, batches: Batches, request: Request) -> Iterator[Batch]:
-        return read_rows(self._read(request.start), self._table(request).names, batches)
+        require_same_content(self.path, request.position)
+        start = 0 if self.is_stream else request.position.rows
+        return read_rows(self._read(start), self._table(request).names, batches)
 
     def _read_first_batches(self, request: Request) -> Iterator[Batch]:
         """Yield the first rows, without consuming those of a pipe."""
         first = self._peek_rows()
-        request = replace(request, start=0, keeps_zeros=True, redeliveries=None)
+        request = replace(request, position=FilePosition(""), keeps_zeros=True, redeliveries=None)
         return read_rows(first, self._table(request).names, Batches(self, request))
 
     def _peek_rows(self) -> list[pa.RecordBatch]:
@@ -135,7 +128,7 @@ class ArrowSource(Source):
         else:
             yield from self._open_stream(open_bytes(self.path))
 
-    def _open_stream(self, start: ByteStream) -> Any:
+    def _open_stream(self, start: ByteInput) -> Any:
         return self._open(pa.ipc.open_stream, pa.PythonFile(start, "r"))
 
     def _open(self, open_reader: Callable[..., object], file: pa.NativeFile) -> object:

@@ -20,17 +20,16 @@ from stream_perceptron.data.arrow.rows import (
 )
 from stream_perceptron.data.arrow.types import is_list, read_declared_classes
 from stream_perceptron.data.batch import BATCH_ROWS, MAX_BATCH_ROWS, Batch
-from stream_perceptron.data.byte_stream import first_line, format_reason, open_file, read_version
+from stream_perceptron.data.byte_input import first_line, format_reason, open_file
 from stream_perceptron.data.columns import Columns
-from stream_perceptron.data.fingerprint import Fingerprint
 from stream_perceptron.data.layout import Layout
 from stream_perceptron.data.notices import Notice
+from stream_perceptron.data.position import FilePosition, require_same_content
 from stream_perceptron.data.request import Request
 from stream_perceptron.data.source import Batches, Opening, Source
 from stream_perceptron.errors import SourceError
 
 _BUFFER_SIZE = 2**18  # bytes
-_FOOTER_END = 8  # bytes after the footer: its length and the magic number
 _FIRST_ROWS = 16  # the number of rows to read at once for notices
 _MAX_DECODED_BYTES = 2**23  # of a batch of rows of average length; PyArrow takes four times as much
 _VALUE_BYTES = 8  # the maximum size of a value in a list
@@ -44,8 +43,7 @@ class ParquetSource(Source):
         super().__init__(path)
         try:
             self._input_file = open_file(path) if file is None else pa.PythonFile(file, "r")
-            self._size = self._input_file.size()
-            if not self._size:
+            if not self._input_file.size():
                 raise OSError(0, "the file is empty")
             # Use a buffer for each column; by default, whole column chunks are read.
             self._file = pq.ParquetFile(
@@ -76,18 +74,8 @@ class ParquetSource(Source):
         return self._table(request).opening.layout
 
     def open(self, request: Request) -> Opening:
-        first = replace(request, start=0, keeps_zeros=True, redeliveries=None)
+        first = replace(request, position=FilePosition(""), keeps_zeros=True, redeliveries=None)
         return self._table(request).open_with_pixels(lambda: Batches(self, first))
-
-    def fingerprints(self) -> list[Fingerprint]:
-        if self.is_stream:
-            return [Fingerprint.of_stream(self.name)]
-        self.require_unchanged()
-        # PyArrow can serialize the footer itself, but crashes on some damaged footers.
-        length = self._file.metadata.serialized_size
-        self._input_file.seek(self._size - _FOOTER_END - length)
-        footer = self._input_file.read(length)
-        return [Fingerprint.of_file(self.name, self._size, footer, read_version(self.path))]
 
     @property
     def groups(self) -> list[int]:
@@ -100,14 +88,15 @@ class ParquetSource(Source):
         return int(self._file.metadata.row_group(group).total_byte_size)
 
     def read_batches(self, batches: Batches, request: Request) -> Iterator[Batch]:
-        groups = self.groups
+        require_same_content(self.path, request.position)
+        groups, start = self.groups, 0 if self.is_stream else request.position.rows
         first = n_rows_before = 0
-        while first < len(groups) and n_rows_before + groups[first] <= request.start:
+        while first < len(groups) and n_rows_before + groups[first] <= start:
             n_rows_before += groups[first]
             first += 1
         table, left = self._table(request), list(range(first, len(groups)))
         columns = list(range(len(table.names))) if request.reads_unused_columns else table.used
-        rows = self._read(left, n_rows_before, request.start - n_rows_before, columns)
+        rows = self._read(left, n_rows_before, start - n_rows_before, columns)
         return read_rows(rows, [table.names[i] for i in columns], batches)
 
     def describe(self, request: Request, columns: Columns) -> tuple[Notice, ...]:

@@ -103,7 +103,7 @@ class ArrowTable:
         used = [i for i, name in enumerate(names) if name in columns_to_read]
         return cls(build_opening(layout, schema, None), used, ignored_texts, columns)
 
-    def open_with_pixels(self, batches: Callable[[], Iterator[Batch]]) -> Opening:
+    def open_with_pixels(self, batches: Callable[[], Iterator[Batch | None]]) -> Opening:
         """Return the opening; if numbers may be pixels, the first row tells."""
         opening, layout = self.opening, self.opening.layout
         if opening.is_table:
@@ -112,7 +112,7 @@ class ArrowTable:
             return opening._replace(has_pixels=True)
         if layout.is_list and not is_pixel_column(layout.key):
             return opening
-        rows = (row for batch in batches() for row in batch.features.dicts())
+        rows = (row for batch in batches() if batch for row in batch.features.dicts())
         first = next(rows, None)
         return opening._replace(has_pixels=first is not None and are_pixels(first))
 
@@ -188,7 +188,7 @@ def read_rows(
                 converted.buffers, start, end, rows.num_rows, converted.errors
             )
             first, start = start, block.end
-            yield batches.build(block, None, partial(_make_content_reader, rows, first))
+            yield batches.build(block, partial(_make_content_reader, rows, first))
 
 
 def _make_content_reader(rows: pa.RecordBatch, first: int, i: int) -> ContentReader:

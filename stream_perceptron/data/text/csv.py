@@ -21,7 +21,7 @@ from stream_perceptron.data.records import Dialect, split_record
 from stream_perceptron.data.request import Request
 from stream_perceptron.data.schema import ReadOptions
 from stream_perceptron.data.tables import find_table_layout, raise_no_features
-from stream_perceptron.data.text.lines import Probe
+from stream_perceptron.data.text_source import Probe
 from stream_perceptron.data.values import (
     DECIMAL_COMMA,
     is_formatted_number,

@@ -20,7 +20,7 @@ from stream_perceptron.data.records import flatten_list, iter_paths, parse_json_
 from stream_perceptron.data.request import Request
 from stream_perceptron.data.roles import find_default_label, require_one_role
 from stream_perceptron.data.schema import Schema
-from stream_perceptron.data.text.lines import Probe
+from stream_perceptron.data.text_source import Probe
 from stream_perceptron.errors import SampleError, SourceError
 
 _FEATURES_KEY = "features"

@@ -9,7 +9,7 @@ from stream_perceptron.data.layout import Layout
 from stream_perceptron.data.naming import LABEL_NAMES
 from stream_perceptron.data.notices import ColumnSummary, Notice, describe_columns
 from stream_perceptron.data.request import Request
-from stream_perceptron.data.text.lines import Probe
+from stream_perceptron.data.text_source import Probe
 from stream_perceptron.errors import SourceError
 
 

@@ -263,17 +263,17 @@ def test_forged_run_array_is_rejected(name, mnist_sample, tmp_path):
         LiveModel.load(path)
 
 
+SHARDS = {"n": 2, "rows": 5, "rounds": 0, "first_rows": 0}
 FORGED_RUN_FIELDS = {
     "unknown label type": (["schema", "label_type"], "date"),
     "feature that is not text": (["schema", "features"], [1]),
-    "negative row number": (["cursor", "row"], -1),
-    "row number beyond any file": (["cursor", "read"], 2**80),
+    "negative number of rows": (["history", "positions", 0, "rows"], -1),
+    "number of rows beyond any file": (["history", "run", "read"], 2**80),
     "count that is text": (["progress", "samples"], "10"),
-    "offset without a partition": (["cursor", "offsets"], [[[], 14]]),
-    "no shards": (["cursor", "shards"], {"n": 0, "rows": 5, "rounds": 0, "first_rows": 0}),
-    "shards of no rows": (["cursor", "shards"], {"n": 2, "rows": 0, "rounds": 0, "first_rows": 0}),
+    "no shards": (["history", "run", "shards"], SHARDS | {"n": 0}),
+    "shards of no rows": (["history", "run", "shards"], SHARDS | {"rows": 0}),
     "empty bin of the curve": (["curve_bin"], 0),
-    "unknown field of the cursor": (["cursor", "surprise"], 1),
+    "unknown field of the run": (["history", "run", "surprise"], 1),
 }
 
 

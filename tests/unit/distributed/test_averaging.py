@@ -23,7 +23,7 @@ from stream_perceptron.distributed.shards import (
     learn_row_ranges,
     plan_round,
 )
-from stream_perceptron.live.cursor import Shards
+from stream_perceptron.live.history import Shards
 from stream_perceptron.model.weights import draw_initial_weights, hash_names
 
 
@@ -126,13 +126,13 @@ def test_shards_start_with_weights_drawn_for_the_first_sample(seed, tmp_path):
     for _ in plain.run([source]):
         pass
     for n_shards in (1, int(rng.integers(2, 6))):
-        fingerprints = source.fingerprints()
+        run = untrained.plan_run([source], shards=Shards(n_shards, 5))
         source.interrupt = SimpleNamespace(is_set=True)
-        assert learn_first_sample(untrained, [source], fingerprints) is None
+        assert learn_first_sample(untrained, [source], run) is None
         source.interrupt = SimpleNamespace(is_set=False)
         assert untrained.progress.rows == 0
-        first = learn_first_sample(untrained, [source], fingerprints)
-        shards = Shards(n_shards, int(rng.integers(1, 9)), first_rows=first.live.cursor.read)
+        first = learn_first_sample(untrained, [source], run)
+        shards = Shards(n_shards, int(rng.integers(1, 9)), first_rows=first.live.progress.rows)
         live = first.live
         for round_number in range(count_rounds([source.groups], shards)):
             current = replace(shards, rounds=round_number)

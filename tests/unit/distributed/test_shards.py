@@ -8,7 +8,7 @@ from stream_perceptron import DivergedError, LiveModel
 from stream_perceptron.data.arrow.parquet import ParquetSource
 from stream_perceptron.data.schema import ReadOptions
 from stream_perceptron.distributed.shards import assign_rows, learn_row_ranges
-from stream_perceptron.live.cursor import Shards
+from stream_perceptron.live.history import Shards
 
 
 def test_largest_learning_rate_times_the_number_of_shards_diverges(mnist_sample):

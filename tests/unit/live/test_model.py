@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 import itertools
-import pickle
+import shutil
+from itertools import islice
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -13,11 +13,11 @@ from helpers import write_parquet
 from river import evaluate, metrics
 
 from stream_perceptron import DivergedError, SampleError, SGDPerceptron, SourceError, stream
-from stream_perceptron.checkpoint.codec import to_json
 from stream_perceptron.data import open_source
 from stream_perceptron.data.arrow.parquet import ParquetSource
+from stream_perceptron.data.draws import RandomDraws
+from stream_perceptron.data.position import FilePosition
 from stream_perceptron.data.request import Request
-from stream_perceptron.data.sampling import RandomDraws
 from stream_perceptron.data.schema import ReadOptions, Schema
 from stream_perceptron.live.metrics import Progress
 from stream_perceptron.live.model import LiveModel
@@ -131,43 +131,41 @@ def test_several_files_and_passes_form_one_stream(points, tmp_path):
     parts = [tmp_path / "1.parquet", tmp_path / "2.parquet", tmp_path / "3.parquet"]
     for path, (first, n) in zip(parts, [(0, 700), (700, 0), (700, 1800)], strict=True):
         pq.write_table(table.slice(first, n), path)
-    whole, sources = start(points, points)
+    whole, sources = start(points, shutil.copy(points, tmp_path / "copy.parquet"))
     run_to_end(whole, sources)
     live, sources = start(*parts)
-    run_to_end(live, sources, epochs=2)
+    run_to_end(live, sources, passes=2)
 
     assert live.progress.rows == 5000
     assert live.model.weights.tobytes() == whole.model.weights.tobytes()
 
 
-def test_limit_counts_rows_across_files_and_passes(points):
-    live, sources = start(points, points)
-    run_to_end(live, sources, epochs=3, limit=7001)
+def test_limit_counts_rows_across_files_and_passes(points, tmp_path):
+    live, sources = start(points, shutil.copy(points, tmp_path / "copy.parquet"))
+    run_to_end(live, sources, passes=3, limit=7001)
 
     assert live.progress.rows == 7001
 
 
 def test_random_draws_are_reproducible_and_with_replacement(points):
-    sources = [ParquetSource(str(points))]
-    draws = RandomDraws(sources, seed=3)
-    draws.open(Request())
-    whole = draws.draws(0, 7500)
+    """Draw t is row floor(u_t n)."""
+    n, table = 2500, pq.read_table(points)
+    uniform = np.random.Generator(np.random.PCG64(3)).random(4 * n)
+    expected = table["a"].to_numpy()[(uniform * n).astype(int)].tolist()
+    draws = RandomDraws([ParquetSource(str(points))], seed=3)
+    for start_row in (0, 1234, 2 * n):
+        position = FilePosition("draws", rows=start_row)
+        batches = draws.batches(Request(position=position))
+        drawn = [x["a"] for batch in islice(batches, 4) for x in batch.features.dicts()]
 
-    np.testing.assert_array_equal(whole[1234:5000], draws.draws(1234, 3766))
-    assert (whole.min(), whole.max()) == (0, 2499)
-    assert len(np.unique(whole[:2500])) == pytest.approx(2500 * (1 - np.exp(-1)), abs=80)
-    table = pq.read_table(points)
-    for epoch in (0, 2):
-        batches = draws.batches(Request(epoch=epoch))
-        drawn = [x["a"] for batch in batches for x in batch.features.dicts()]
-        rows = draws.draws(2500 * epoch, 2500)
-        assert table["a"].to_numpy()[rows].tolist() == drawn
+        assert len(drawn) > 2000
+        assert drawn == expected[start_row : start_row + len(drawn)]
 
 
 def test_random_draws_end_at_the_stop(mnist_files):
     """With epsilon 0.01 and lr 0.05, runs stop early, at a low accuracy."""
     live, sources = start(mnist_files["train"], lr=0.05, epsilon=0.01)
-    steps = run_to_end(live, [RandomDraws(sources, 0)], epochs=None, stop=True)
+    steps = run_to_end(live, [RandomDraws(sources, 0)], passes=None, stop=True)
     rows = [row for step in steps for row in step.rows.tolist()]
 
     assert live.stopped
@@ -289,52 +287,6 @@ def test_uri_is_read_through_pyarrow(points):
         ParquetSource("nowhere://bucket/file.parquet")
 
 
-def snapshot_progress(progress):
-    """Return the complete state of a progress, comparable bit by bit."""
-    arrays = {name: array.tobytes() for name, array in progress.arrays.items()}
-    return to_json(progress), arrays, progress.curve.bin
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("every", [7, 1000])
-def test_progress_does_not_depend_on_how_often_it_is_read(every, tmp_path, rng):
-    """Blocks are counted lazily, but copies and pickles include all learned samples."""
-    lines = [f"{x:.3f},{'left' if x < 0 else 'right'}" for x in rng.normal(size=2500)]
-    for i in range(0, 2500, 50):
-        lines[i : i + 3] = ["1.5,", ",left", "bad,right"]  # no label, no value, no number
-    path = tmp_path / "points.csv"
-    path.write_text("\n".join(["a,label", "1,left", *lines]) + "\n")
-    sources = [open_source(str(path))]
-    polled, copied, untouched = lives = [LiveModel.start(sources, seed=0) for _ in range(3)]
-    runs = (
-        live.run([open_source(str(path))], every=every, epochs=3, skip_rejected=True)
-        for live in lives
-    )
-    shallow_copies = []
-    for result, *_ in zip(*runs, strict=True):
-        rows = [live.ledger.rows for live in (copied, untouched, polled)]
-        assert rows == [polled.progress.rows] * 3
-        assert len(result.rows) == 0 or int(result.rows[-1]) <= polled.ledger.rows
-        if len(result.predicted):
-            with pytest.raises(ValueError, match="read-only"):
-                result.predicted[0] = 0  # the progress has not counted this result yet
-        if polled.ledger.rows % 2501 == 0:
-            shallow_copies.append(copy.copy(copied))
-            pickled = pickle.loads(pickle.dumps(copied))
-            for other in (shallow_copies[-1], copy.deepcopy(copied), pickled):
-                assert snapshot_progress(other.progress) == snapshot_progress(polled.progress)
-    untouched.save(tmp_path / "m.npz")
-    saved = LiveModel.load(tmp_path / "m.npz")
-
-    assert [copied_model.progress for copied_model in shallow_copies] == [copied.progress] * 3
-    assert polled.ledger.rows == copied.progress.rows == saved.ledger.rows == 7503
-    assert (
-        saved.progress.unlabeled, saved.progress.missing, saved.progress.skipped
-    ) == (150, 150, 150)  # fmt: skip
-    for live in (copied, untouched, saved):
-        assert snapshot_progress(live.progress) == snapshot_progress(polled.progress)
-
-
 def test_new_progress_is_all_zero():
     progress = Progress()
 
@@ -355,4 +307,4 @@ def test_sample_error_keeps_the_model(tmp_path):
     with pytest.raises(SampleError, match="row 2: column 'a' is 'x', not a number"):
         list(live.run(sources))
 
-    assert live.progress.samples == live.cursor.row == 1
+    assert live.progress.samples == live.history.run.read == 1

@@ -25,7 +25,7 @@ from late_labels import (
     draw_sparse_samples,
     draw_timing,
     draw_valid_rows,
-    learn_from_cursor,
+    learn_new_rows,
     require_same_results_as_river,
     save_to_bytes,
     simulate_with_river,
@@ -36,7 +36,7 @@ from late_labels import (
 
 from stream_perceptron import DivergedError, LiveModel, SampleError, SGDPerceptron
 from stream_perceptron.data import open_source
-from stream_perceptron.data.sampling import RandomDraws
+from stream_perceptron.data.draws import RandomDraws
 from stream_perceptron.data.schema import ReadOptions
 from stream_perceptron.errors import CheckpointError, StreamPerceptronError, VerificationError
 from stream_perceptron.verification import verify
@@ -52,7 +52,7 @@ def test_sample_weight_is_read_from_the_row_with_the_features(seed, tmp_path):
     metric, rows, expected = simulate_with_river(samples, draw_timing(seed, len(samples)), model)
     path = write_jsonl(tmp_path / "s.jsonl", rows)
     live = start_model(path, 0.5, weight="w")
-    require_same_results_as_river(live, learn_from_cursor(live, path), model, metric, expected)
+    require_same_results_as_river(live, learn_new_rows(live, path), model, metric, expected)
 
 
 @pytest.mark.parametrize("max_pending", range(1, 21))
@@ -64,7 +64,7 @@ def test_pending_samples_match_a_plain_dict(max_pending, tmp_path):
         plain.process_row(number, row)
     path = write_jsonl(tmp_path / "s.jsonl", rows)
     live = start_model(path, max_pending=max_pending)
-    results = learn_from_cursor(
+    results = learn_new_rows(
         live, path, skip_rejected=True, every=random.Random(max_pending).randrange(1, 60)
     )
     predictions, progress = collect_predictions(results), live.progress
@@ -110,16 +110,16 @@ def test_rejected_row_ends_the_run_and_changes_nothing(name, form, tmp_path):
     rejected_row, pattern = REJECTED_ROWS[name]
     path = write_rows(tmp_path / form, form, [*ROWS_BEFORE, rejected_row, *ROWS_AFTER], ("a", "b"))
     before, live, whole = start_model(path), start_model(path), start_model(path)
-    learn_from_cursor(before, path, limit=len(ROWS_BEFORE))
+    learn_new_rows(before, path, limit=len(ROWS_BEFORE))
     with pytest.raises(SampleError, match=f"^{path}: row 6: .*{pattern}") as caught:
-        learn_from_cursor(live, path)
+        learn_new_rows(live, path)
     assert "\n" not in str(caught.value)
     assert snapshot_state(live) == snapshot_state(before)
     assert list(live.pending.samples) == ["1", "4"]
 
     # The run can be resumed.
-    learn_from_cursor(live, path, skip_rejected=True)
-    ((row, reason),) = collect_rejections(learn_from_cursor(whole, path, skip_rejected=True))
+    learn_new_rows(live, path, skip_rejected=True)
+    ((row, reason),) = collect_rejections(learn_new_rows(whole, path, skip_rejected=True))
     assert str(caught.value) == f"{path}: row {row}: {reason}"
     assert save_to_bytes(live, tmp_path) == save_to_bytes(whole, tmp_path)
     assert list(live.pending.samples) == ["2"]
@@ -129,7 +129,7 @@ def test_rejected_row_ends_the_run_and_changes_nothing(name, form, tmp_path):
 def test_empty_text_is_not_an_id(tmp_path):
     path = write_jsonl(tmp_path / "s.jsonl", [*ROWS_BEFORE, {"id": "", "a": 1.0}])
     with pytest.raises(SampleError, match="row 6: .*'id'"):
-        learn_from_cursor(start_model(path), path)
+        learn_new_rows(start_model(path), path)
 
 
 def test_ids_are_compared_as_texts(tmp_path):
@@ -139,7 +139,7 @@ def test_ids_are_compared_as_texts(tmp_path):
     labels = [{"id": "17", "label": "x"}, {"id": 18, "label": "y"}]
     sources = [open_source(str(p)) for p in (table, write_jsonl(tmp_path / "s.jsonl", labels))]
     live = LiveModel.start(sources, ReadOptions(join="id"), seed=0)
-    list(live.run(sources, live.resume(sources)))
+    list(live.run(sources, live.plan_run(sources)))
 
     assert (live.progress.samples, list(live.pending.samples)) == (2, ["19"])
     assert live.model.features_ == ["a", "b"]
@@ -159,8 +159,8 @@ def test_sample_that_would_diverge_stays_pending(tmp_path):
     assert np.isfinite(live.model.weights).all()
 
 
-@pytest.mark.parametrize("setting", ["epochs", "stop", "draws"])
-def test_join_is_an_error_with_epochs_stop_or_random_draws(setting, tmp_path):
+@pytest.mark.parametrize("setting", ["passes", "stop", "draws"])
+def test_join_is_an_error_with_passes_stop_or_random_draws(setting, tmp_path):
     path = write_jsonl(tmp_path / "s.jsonl", draw_valid_rows(0, 50))
     live, sources = start_model(path), [open_source(str(path))]
     before = snapshot_state(live)
@@ -168,7 +168,7 @@ def test_join_is_an_error_with_epochs_stop_or_random_draws(setting, tmp_path):
         sources = [RandomDraws(sources, 0)]
     with pytest.raises(ValueError, match="late labels need a single pass in order"):
         list(
-            live.run(sources, **{"epochs": {"epochs": 2}, "stop": {"stop": True}}.get(setting, {}))
+            live.run(sources, **{"passes": {"passes": 2}, "stop": {"stop": True}}.get(setting, {}))
         )
     assert snapshot_state(live) == before
 
@@ -177,7 +177,7 @@ def test_join_is_an_error_with_epochs_stop_or_random_draws(setting, tmp_path):
 def test_verify_checks_pending_samples(change, tmp_path):
     path = write_jsonl(tmp_path / "s.jsonl", draw_rows(0, 300))
     live, sources = start_model(path, max_pending=5), [open_source(str(path))]
-    learn_from_cursor(live, path, skip_rejected=True)
+    learn_new_rows(live, path, skip_rejected=True)
     verify(live, sources)
     samples = live.pending.samples
     if change == "one evicted":
@@ -226,7 +226,7 @@ def test_forged_pending_samples_are_rejected_or_usable(form, tmp_path):
     path = write_rows(tmp_path / "source", form, rows, names)
     one_hot = () if form.endswith("lists") else ("colour",)
     live, n_rejected, n = start_model(path, max_pending=8, one_hot=one_hot), 0, 300
-    learn_from_cursor(live, path, skip_rejected=True, limit=200)
+    learn_new_rows(live, path, skip_rejected=True, limit=200)
     assert live.pending.samples
     live.save(tmp_path / "m.npz")
     parts, rng, messages = read_members(tmp_path / "m.npz"), random.Random(form), []
@@ -239,7 +239,7 @@ def test_forged_pending_samples_are_rejected_or_usable(form, tmp_path):
             continue
         assert len(live.pending.samples) <= 8
         try:
-            learn_from_cursor(live, path, skip_rejected=True)
+            learn_new_rows(live, path, skip_rejected=True)
         except StreamPerceptronError as error:
             messages.append(str(error))
         live.save(tmp_path / "f.npz")

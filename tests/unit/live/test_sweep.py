@@ -58,8 +58,8 @@ def test_trials_that_share_one_read_equal_separate_runs(tmp_path, rng):
     lines[1000:1003] = ["bad,left", ",right", "1e9,left"]
     path.write_text("\n".join(["a,label", *lines]) + "\n")
     settings = list_combinations({"lr": [0.1, 2.0], "activation": ["sigmoid", "identity"]})
-    for limit, epochs in ((None, 2), (2001, 1), (1, 1)):
-        options = {"limit": limit, "epochs": epochs, "skip_rejected": True}
+    for limit, passes in ((None, 2), (2001, 1), (1, 1)):
+        options = {"limit": limit, "passes": passes, "skip_rejected": True}
         sources = [open_source(str(path))]
         trials = [
             Trial(combination, LiveModel.start(sources, seed=0, **combination))

@@ -41,7 +41,7 @@ def test_file_with_a_damaged_footer_byte_is_read_or_reported(value, tmp_path):
         try:
             sources = [open_source(str(path))]
             live = LiveModel.start(sources, seed=0)
-            list(live.run(sources, live.resume(sources), skip_rejected=True))
+            list(live.run(sources, live.plan_run(sources), skip_rejected=True))
         except StreamPerceptronError as error:
             errors.append(str(error))
 

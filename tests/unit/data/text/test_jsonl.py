@@ -47,7 +47,7 @@ def test_only_learned_rows_determine_feature_types(
     live = LiveModel.start(sources, seed=0)
     learned_rows, rejected = [], {}
     for limit in range(1, len(rows) + 1) if is_split else [None]:
-        for result in live.run(sources, live.resume(sources), limit=limit, skip_rejected=True):
+        for result in live.run(sources, live.plan_run(sources), limit=limit, skip_rejected=True):
             rows_and_labels = zip(result.rows.tolist(), result.labels, strict=True)
             learned_rows += [row - 1 for row, label in rows_and_labels if label is not None]
             for rejection in result.rejected:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -12,30 +11,33 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from stream_perceptron.data.batch import Batch
-from stream_perceptron.data.byte_stream import ByteStream, is_remote, open_bytes
+from stream_perceptron.data.byte_input import ByteInput, open_bytes
 from stream_perceptron.data.columns import CSV, Columns
-from stream_perceptron.data.fingerprint import (
-    START_BYTES,
-    FileState,
-    Fingerprint,
-    build_changed_error,
-    hash_bytes,
-)
 from stream_perceptron.data.layout import Layout
 from stream_perceptron.data.notices import Notice
+from stream_perceptron.data.position import WINDOW, FilePosition, Span
 from stream_perceptron.data.records import MAX_LINE_BYTES
 from stream_perceptron.data.request import Request
 from stream_perceptron.data.schema import ReadOptions
 from stream_perceptron.data.source import Batches, Opening, Source, build_opening
-from stream_perceptron.data.text.blocks import Block, read_blocks
-from stream_perceptron.data.text.prefix import PrefixHasher
 from stream_perceptron.errors import SourceError
 
+_SILENCE = 0.25  # seconds without data after which a pipe yields an empty batch
+_INITIAL_BUFFER_BYTES = 2**16  # the initial size of the buffer for a block
+_MAX_BUFFER_BYTES = 2**21  # the size up to which this buffer grows, unless a line is longer
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _MAX_PROBED_RECORDS = 100  # how many of the first records to search for a usable one
 _MAX_DESCRIBED = 1000  # how many of the first records to examine for notices
 _BLANK_LINES = (b"\n", b"\r\n")
 _TOO_LONG = f"longer than {MAX_LINE_BYTES // 2**20} MiB"
+
+
+class Block(NamedTuple):
+    """Whole lines, or one line that is too long to keep."""
+
+    data: bytes  # the last bytes of a line that is too long
+    size: int  # the number of bytes in the source; a newline may have been added to `data`
+    is_too_long: bool = False
 
 
 class Probe(NamedTuple):
@@ -95,26 +97,20 @@ class LineFormat(Protocol):
         """Return notices about the columns."""
 
 
-class LineSource(Source):
-    """A text source that is read line by line.
-
-    A file is identified by its bytes up to the last row read, so it may grow.
-    """
+class TextSource(Source):
+    """A text source, read line by line. A file may grow."""
 
     def __init__(
         self,
         path: str,
-        stream: ByteStream,
+        stream: ByteInput,
         choose_format: Callable[[str, ReadOptions], LineFormat],
     ) -> None:
         super().__init__(path)
         self._pipe = stream if self.is_stream else None
-        self._is_compressed = stream.is_compressed
         self._n_record_bytes = _skip_mark(stream)  # the bytes of a pipe up to its last record
-        self._blocks: Iterator[Block] | None = read_blocks(stream)
+        self._blocks: Iterator[Block | None] | None = read_blocks(stream)
         self._first_blocks: list[Block] = []
-        self._first_pass_end: int | None = None  # the end of the last row of the first pass
-        self._hasher: PrefixHasher | None = None  # for the file that the first pass reads
         lines = self._iter_first_lines()
         first = next(lines, b"")
         data_line = first
@@ -126,18 +122,15 @@ class LineSource(Source):
             self._format = self._choose_format(ReadOptions())
             if self._format.has_comments:
                 break
-        if not data_line and sum(len(block.data) for block in self._first_blocks) > MAX_LINE_BYTES:
+        n_bytes = sum(len(block.data) for block in self._first_blocks if not block.is_too_long)
+        if not data_line and n_bytes > MAX_LINE_BYTES:
             raise SourceError(
                 f"{self.name}: there is no row in its first {MAX_LINE_BYTES // 2**20} MiB"
             )
         self._close_file()
 
     @property
-    def can_grow(self) -> bool:
-        return not self.is_stream
-
-    @property
-    def stream(self) -> ByteStream | None:
+    def stream(self) -> ByteInput | None:
         return self._pipe
 
     @property
@@ -156,11 +149,13 @@ class LineSource(Source):
             self._blocks = read_blocks(stream)
         i = 0
         while True:
-            if i == len(self._first_blocks):
-                block = next(self._blocks, None)
-                if block is None:
+            while i == len(self._first_blocks):
+                try:
+                    block = next(self._blocks)
+                except StopIteration:
                     return
-                self._first_blocks.append(block)
+                if block is not None:
+                    self._first_blocks.append(block)
             yield self._first_blocks[i]
             i += 1
 
@@ -173,8 +168,9 @@ class LineSource(Source):
         """Yield the lines in the first 16 MiB that are neither blank nor too long."""
         n_bytes = 0
         for block in self._iter_first_blocks():
-            yield from (line for line in _split_lines(block) if line not in _BLANK_LINES)
-            n_bytes += len(block.data)
+            if not block.is_too_long:
+                yield from (line for line in _split_lines(block) if line not in _BLANK_LINES)
+                n_bytes += len(block.data)
             if n_bytes > MAX_LINE_BYTES:
                 return
 
@@ -225,7 +221,7 @@ class LineSource(Source):
         if next(self._iter_first_records(), None) is not None:
             return True
         n_too_long = sum(block.is_too_long for block in self._first_blocks)
-        if n_too_long and not any(block.data for block in self._first_blocks):
+        if n_too_long and n_too_long == len(self._first_blocks):
             rows = "its only row is" if n_too_long == 1 else "each of its rows is"
             raise SourceError(f"{self.name}: {rows} {_TOO_LONG}")
         return False
@@ -252,6 +248,8 @@ class LineSource(Source):
         max_read = _MAX_PROBED_RECORDS if max_rows == 1 and request.schema.is_new else max_rows
         rest, needs_header = b"", self._format.has_header
         for block in chain(blocks, [None]):
+            if block is not None and block.is_too_long:
+                continue
             data, begin = rest + (b"" if block is None else block.data), 0
             if needs_header and data:
                 begin = _find_header_end(data)
@@ -270,218 +268,228 @@ class LineSource(Source):
 
     # --- Rows
 
-    def read_batches(self, batches: Batches, request: Request) -> Iterator[Batch]:
-        has_header = self._format.has_header
+    def read_batches(self, batches: Batches, request: Request) -> Iterator[Batch | None]:
         if self.is_stream:
             blocks = chain(self._first_blocks, self._blocks or ())
-            yield from self._read(batches, request, blocks, self._n_record_bytes, has_header)
-        else:
-            yield from self._read_file(batches, request, has_header)
-
-    def _read_file(self, batches: Batches, request: Request, has_header: bool) -> Iterator[Batch]:
-        """Yield the rows of a file from the requested start onward."""
+            yield from self._read(batches, blocks, _Place(self._n_record_bytes))
+            return
         self._close_file()
-        stream, is_further_pass = open_bytes(self.path), request.epoch > 0
-        if stream.descriptor is not None and not is_further_pass:
-            self.state = FileState.of(stream.descriptor)
-            if request.known_fingerprint is not None:
-                self._begin_hashing(stream, request.offset)
-        offset = request.offset
-        if offset:
-            self._skip(stream, request)
-        else:
-            offset = _skip_mark(stream)
-        layout, last_end = batches.columns.layout, None
-        blocks: Iterator[Block] = read_blocks(stream)
+        stream, layout = open_bytes(self.path), batches.columns.layout
         if layout.form == CSV and not layout.columns:
-            blocks = iter(())  # rows written since the file was found to be empty have no layout
-        if is_further_pass:
-            last_end = self._find_pass_end(request)
-            blocks = _limit_blocks(blocks, last_end - offset, self.name)
-        last_row_end = offset
-        has_header = has_header and not request.offset
-        for batch in self._read(batches, request, blocks, offset, has_header):
-            if batch.ends is not None:
-                last_row_end = int(batch.ends[-1])
-            yield batch
-        if not is_further_pass:
-            self._first_pass_end = last_row_end
-        elif last_end is not None and last_row_end < last_end:
-            raise build_changed_error(self.name)
+            return  # rows written since the file was found to be empty have no layout
+        if request.position.offset:
+            place = _resume(stream, request.position)
+        else:
+            place = _Place(_skip_mark(stream))
+        yield from self._read(batches, read_blocks(stream), place)
 
     def _read(
-        self,
-        batches: Batches,
-        request: Request,
-        blocks: Iterable[Block],
-        offset: int,
-        needs_header: bool,
-    ) -> Iterator[Batch]:
-        """Yield the rows in blocks, the first of which begins at a byte offset of the source."""
+        self, batches: Batches, blocks: Iterable[Block | None], place: _Place
+    ) -> Iterator[Batch | None]:
+        """Yield the rows in blocks, the first of which begins at a place of the source."""
+        needs_header = place.offset == 0 and self._format.has_header
         rest = b""  # the beginning of a record
-        end = offset  # of the blocks read so far; the last line may lack its newline
-        n_skipped = 0 if request.offset else request.start
-        skipping = None
-        if n_skipped:
-            layout = batches.columns.layout
-            skipping = Columns(layout, replace(request, to_learn=False, redeliveries=None))
-        for block in chain(blocks, [None]):
-            if block is None and self._pipe is not None and self._pipe.is_interrupted:
-                break  # the rest is only the beginning of a record
-            is_last = block is None or block.is_too_long
-            data = rest
-            if block is not None and not is_last:
-                data, end = rest + block.data, end + block.size
-            begin = 0
+        for block in chain(blocks, [_LAST]):
+            if block is None:
+                yield None
+                continue
+            if block is _LAST and self._pipe is not None and self._pipe.is_interrupted:
+                return  # the rest is only the beginning of a record
+            is_last = block is _LAST or block.is_too_long
+            data = rest if is_last else rest + block.data
+            if not is_last:
+                place.end += block.size
             if needs_header and data:
-                begin = _find_header_end(data)
-                needs_header = not begin
+                end = _find_header_end(data)
+                needs_header, size = not end, end or len(data)
+                place.skip_header(size)
+                data = data[size:]
+            place.extend_first(data)
+            begin = 0
             while begin < len(data):
-                if skipping is None:
-                    batches.before_read()
-                columns = batches.columns if skipping is None else skipping
-                max_rows = n_skipped if skipping is not None else batches.max_rows
-                read = columns.read(data, begin, max_rows, is_last)
+                batches.before_read()
+                read = batches.columns.read(data, begin, batches.max_rows, is_last)
                 if read.end == begin:
                     break
                 begin = read.end
-                if self.is_stream:
-                    self._n_record_bytes = min(offset + begin, end)
-                if skipping is not None:
-                    n_skipped -= read.n
-                    skipping = skipping if n_skipped else None
-                elif read.n:
-                    ends = None if self.is_stream else np.minimum(read.ends + offset, end)
-                    yield batches.build(read, ends, partial(_read_content, data, read))
-            offset = min(offset + begin, end)
+                self._n_record_bytes = place.header_size + min(place.offset + begin, place.end)
+                if read.n:
+                    yield from self._build(batches, data, read, place)
+            place.move(data, begin)
             rest = data[begin:]
-            if block is not None and block.is_too_long:
-                offset = end = offset + block.size
-                self._n_record_bytes = offset
-                if skipping is not None:
-                    n_skipped -= 1
-                    skipping = skipping if n_skipped else None
-                else:
-                    reason = f"the line is {_TOO_LONG}"
-                    yield batches.reject_row(reason, None if self.is_stream else offset)
-        if n_skipped:
-            raise SourceError(f"{self.name}: it has fewer than {request.start:,} rows")
+            if block.is_too_long:
+                place.skip_line(block)
+                self._n_record_bytes = place.header_size + place.offset
+                yield batches.reject_row(f"the line is {_TOO_LONG}", self._get_span(place, b""))
 
-    def _begin_hashing(self, stream: ByteStream, offset: int) -> None:
-        """Prepare to identify the file that a stream reads, starting at a byte offset."""
-        if self._hasher is None or self._hasher.size > offset:
-            self._hasher = PrefixHasher(self.path)
-        self._hasher.reopen(stream)
+    def _build(
+        self, batches: Batches, data: bytes, read: Any, place: _Place
+    ) -> Iterator[Batch | None]:
+        """Yield the records that were read as a batch.
 
-    def _skip(self, stream: ByteStream, request: Request) -> None:
-        """Skip the bytes up to the end of the last row that was read.
-
-        The newline of that row may have been written since.
-
-        Raises
-        ------
-        SourceError
-            If the file ends earlier, or that row has been extended.
-
+        A last line of a file that has no newline and cannot be read is left out, because it may
+        not be complete.
         """
-        if _is_at_line_end(stream.skip(request.offset), stream):
+        ends = None if self.is_stream else np.minimum(read.ends + place.offset, place.end)
+        begin = place.last_end
+        if ends is not None:
+            place.last_end = int(ends[-1])
+        batch = batches.build(
+            read, partial(_read_content, data, read), self._get_span(place, data), ends
+        )
+        lacks_newline = read.end == len(data) and place.end < place.offset + len(data)
+        if ends is None or not lacks_newline or batch.n_rows - 1 not in batch.rejected:
+            yield batch
             return
-        if request.epoch:
-            raise build_changed_error(self.name)
-        raise SourceError(
-            f"{self.name}: the file was changed while it was being read: run the command again"
+        self.n_left_bytes = place.end - (begin if batch.n_rows == 1 else int(ends[-2]))
+        yield batch[:-1]
+        reason = batch.rejected[batch.n_rows - 1]
+        yield batches.build_notice(
+            f"{self.name}: the last line has no newline and is left for a later run: {reason}"
         )
 
-    def _find_pass_end(self, request: Request) -> int:
-        """Return the end of the last row of the first pass."""
-        if self._first_pass_end is None and request.known_fingerprint is not None:
-            return request.known_fingerprint.size
-        return self._first_pass_end or 0
-
-    def end_pass(self, request: Request) -> None:
-        if self.is_stream or request.known_fingerprint is None:
-            return
-        if self._hasher is not None and not request.epoch:
-            self._hasher.identify(self._find_pass_end(request))
-            self._hasher.close()
-
-    def fingerprints(self) -> list[Fingerprint]:
+    def _get_span(self, place: _Place, data: bytes) -> Span | None:
         if self.is_stream:
-            return [Fingerprint.of_stream(self.name)]
-        return [self._identify_prefix(None)]
-
-    def find_matching(self, fingerprints: Iterable[Fingerprint]) -> list[Fingerprint]:
-        """Return the fingerprints that match the first bytes, in ascending order of size."""
-        comparable = [
-            fingerprint
-            for fingerprint in fingerprints
-            if not (fingerprint.is_stream or fingerprint.has_changed)
-        ]
-        comparable.sort(key=lambda fingerprint: fingerprint.size)
-        if is_remote(self.path):
-            return [
-                fingerprint
-                for fingerprint in comparable
-                if self._identify_prefix(fingerprint.size) == fingerprint
-            ]
-        self._hasher = PrefixHasher(self.path)
-        matches = [
-            fingerprint
-            for fingerprint in comparable
-            if self._hasher.identify(fingerprint.size) == fingerprint
-        ]
-        self._hasher.close()
-        return matches
-
-    def identify(self, size: int) -> tuple[Fingerprint, str]:
-        if self._hasher is None:
-            fingerprint = self._identify_prefix(size)
-            return fingerprint, fingerprint.digest
-        fingerprint = self._hasher.identify(size)
-        return fingerprint, self._hasher.start_digest
-
-    def read_start(self) -> bytes:
-        return open_bytes(self.path).read(START_BYTES)
-
-    def ends_row_at(self, size: int) -> bool:
-        stream = open_bytes(self.path)
-        return _is_at_line_end(stream.skip(size), stream)
-
-    def is_shorter_than(self, size: int) -> bool:
-        return not open_bytes(self.path).skip(size)
-
-    def has_grown(self, known_fingerprint: Fingerprint) -> bool:
-        is_plain = not self._is_compressed and os.path.exists(self.path)
-        if is_plain and os.path.getsize(self.path) == known_fingerprint.size:
-            return False
-        stream = open_bytes(self.path)
-        stream.skip(known_fingerprint.size)
-        while data := stream.read_available():
-            if data.strip(b"\r\n"):
-                return True
-        return False
-
-    def _identify_prefix(self, size: int | None) -> Fingerprint:
-        """Return the fingerprint of the first `size` bytes, or of the whole file.
-
-        An object at a URI is identified by its first few bytes, because otherwise it would have to
-        be read twice.
-        """
-        if not is_remote(self.path):
-            return PrefixHasher(self.path).identify(size)
-        stream = open_bytes(self.path)
-        first = stream.read(START_BYTES if size is None else min(size, START_BYTES))
-        while size is None and stream.read_available():
-            pass
-        return Fingerprint(self.name, stream.n_bytes if size is None else size, hash_bytes(first))
+            return None
+        return Span(place.header_size, place.first, place.before, data, place.offset)
 
 
-def _is_at_line_end(last: bytes, stream: ByteStream) -> bool:
-    """Return whether a line ends at a stream's position, given the byte before that position."""
-    return last == b"\n" or (bool(last) and not stream.peek(1).strip(b"\r\n"))
+_LAST = Block(b"", 0)
 
 
-def _skip_mark(stream: ByteStream) -> int:
+class _Place:
+    """Where reading stands in a text, with the bytes from which positions follow."""
+
+    def __init__(
+        self, header_size: int, offset: int = 0, first: bytes = b"", before: bytes = b""
+    ) -> None:
+        self.header_size, self.offset = header_size, offset
+        self.last_end = offset  # of the last row
+        self.end = offset  # of the blocks read so far; the last line may lack its newline
+        self.first, self.before = first, before  # as in a `Span`
+
+    def skip_header(self, size: int) -> None:
+        """Move past bytes that precede the first row."""
+        self.header_size += size
+        self.end -= size
+
+    def extend_first(self, data: bytes) -> None:
+        """Add to the first bytes, given the data at the offset."""
+        if len(self.first) < WINDOW:
+            self.first = (self.first[: self.offset] + data)[:WINDOW]
+
+    def move(self, data: bytes, size: int) -> None:
+        """Move past the first bytes of the data at the offset."""
+        last = data[max(0, size - WINDOW) : size]
+        self.before = (self.before + last)[-WINDOW:]
+        self.offset = min(self.offset + size, self.end)
+
+    def skip_line(self, line: Block) -> None:
+        """Move past a line that is too long."""
+        self.extend_first(line.data)
+        self.move(line.data, len(line.data))
+        self.offset = self.end = self.end + line.size
+
+
+def read_blocks(stream: ByteInput) -> Iterator[Block | None]:
+    """Yield blocks of whole lines as they arrive, and None while a pipe is silent.
+
+    A newline is added to the last line if it has none. After an interrupt, reading continues to the
+    end of the current line.
+    """
+    buffer = bytearray(_INITIAL_BUFFER_BYTES)
+    n = 0  # the number of bytes in an unfinished line
+    while not stream.is_interrupted:
+        if not stream.wait(_SILENCE):
+            if not stream.is_interrupted:
+                yield None
+            continue
+        with memoryview(buffer) as view, view[n:] as rest:
+            n_read = stream.fill(rest)
+        if not n_read:
+            break
+        end = buffer.rfind(b"\n", n, n + n_read) + 1
+        n += n_read
+        is_full = n == len(buffer)
+        if end:
+            with memoryview(buffer) as view, view[:end] as lines:
+                block = bytes(lines)
+            buffer[: n - end] = buffer[end:n]
+            n -= end
+            yield from _split_block(block, len(block))
+        if n > MAX_LINE_BYTES:
+            long_line = _skip_line(stream, bytes(buffer[:n]))
+            n = 0
+            if long_line is None:
+                return
+            yield long_line
+        elif n == len(buffer) or (is_full and len(buffer) < _MAX_BUFFER_BYTES):
+            buffer += bytes(len(buffer))
+    line = bytes(buffer[:n])
+    if line and stream.is_interrupted:
+        line += stream.read_line()
+    if line and (not stream.is_interrupted or stream.has_ended or line.endswith(b"\n")):
+        yield from _split_block(line if line.endswith(b"\n") else line + b"\n", len(line))
+
+
+def _skip_line(stream: ByteInput, begin: bytes) -> Block | None:
+    """Skip the rest of a line; return None if an interrupt comes first."""
+    size, last = len(begin), begin[-WINDOW:]
+    while True:
+        data = stream.read_some() or stream.read_line()
+        end = data.find(b"\n") + 1 or len(data)
+        stream.unread(data[end:])
+        size, last = size + end, (last + data[:end])[-WINDOW:]
+        if data[:end].endswith(b"\n") or (not data and stream.has_ended):
+            return Block(begin[:WINDOW] + last, size, is_too_long=True)
+        if not data:
+            return None
+
+
+def _split_block(block: bytes, size: int) -> Iterator[Block]:
+    """Yield the lines of a block together, apart from those that are too long."""
+    begin = 0
+    if len(block) > MAX_LINE_BYTES:
+        start = 0
+        while start < len(block):
+            end = block.index(b"\n", start) + 1
+            if end - start > MAX_LINE_BYTES:
+                if begin < start:
+                    yield Block(block[begin:start], start - begin)
+                ends = block[start : start + WINDOW] + block[end - WINDOW : end]
+                yield Block(ends, end - start, is_too_long=True)
+                begin = end
+            start = end
+    if begin < len(block):
+        yield Block(block[begin:] if begin else block, size - begin)
+
+
+def _resume(stream: ByteInput, position: FilePosition) -> _Place:
+    """Skip the rows before a position, and check that they are still the same.
+
+    Raises
+    ------
+    SourceError
+        If the file is another one by now.
+
+    """
+    stream.skip(position.header_size)
+    size = position.offset
+    first = before = stream.read(min(size, 2 * WINDOW))
+    if size >= 3 * WINDOW:
+        stream.skip(size - 3 * WINDOW)
+        before = stream.read(WINDOW)
+    else:
+        before += stream.read(size - len(first))
+    place = _Place(position.header_size, size, first[:WINDOW], before[-WINDOW:])
+    digests = Span(place.header_size, place.first, place.before, b"", size).digest(size)
+    is_same = not position.start_digest or digests == (position.start_digest, position.end_digest)
+    if not is_same or not (before.endswith(b"\n") or not stream.peek(1).strip(b"\r\n")):
+        raise SourceError(f"{stream.name}: another file has replaced it: run the command again")
+    return place
+
+
+def _skip_mark(stream: ByteInput) -> int:
     """Skip a byte order mark; return its size, which is 0 if there is none."""
     if stream.peek(len(_BYTE_ORDER_MARK)) != _BYTE_ORDER_MARK:
         return 0
@@ -506,21 +514,6 @@ def _find_header_end(data: bytes) -> int:
             return end
         start = end
     return 0
-
-
-def _limit_blocks(blocks: Iterable[Block], n_bytes: int, name: str) -> Iterator[Block]:
-    """Yield the blocks of a file up to a number of bytes, where a line must end."""
-    for block in blocks:
-        if n_bytes <= 0:
-            return
-        if block.size <= n_bytes or block.is_too_long:
-            yield block
-        else:
-            data, rest = block.data[:n_bytes], block.data[n_bytes:]
-            if not data.endswith(b"\n") and not rest.startswith(_BLANK_LINES):
-                raise build_changed_error(name)
-            yield Block(data if data.endswith(b"\n") else data + b"\n", n_bytes)
-        n_bytes -= block.size
 
 
 def _read_content(data: bytes, block: Any, i: int) -> Callable[[], str]:

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from stream_perceptron.data.batch import BATCH_ROWS, Batch
 from stream_perceptron.data.columns import Columns
-from stream_perceptron.data.fingerprint import Fingerprint
 from stream_perceptron.data.layout import Layout
 from stream_perceptron.data.notices import Notice
+from stream_perceptron.data.position import FileContent, FilePosition
 from stream_perceptron.data.request import Request
 from stream_perceptron.data.source import Batches, Opening, Source
 from stream_perceptron.errors import SourceError
@@ -20,10 +20,11 @@ from stream_perceptron.model.rows import Rows, concatenate_rows
 
 
 class RandomDraws(Source):
-    """Rows drawn at random with replacement from all rows of several files.
+    """Rows drawn at random with replacement from all rows of several files, without end.
 
     The rows are read once and held in memory. Draw t is row floor(u_t n), where u_t is the t-th
-    double of a PCG64 stream seeded with `seed`, so any draw can be reproduced.
+    double of a PCG64 stream seeded with `seed`, so any draw can be reproduced. The position in this
+    source is the number of the draw.
     """
 
     is_random = True
@@ -33,8 +34,8 @@ class RandomDraws(Source):
         self.files = sources
         self.interrupt = sources[0].interrupt
         self.seed = seed
+        self.positions: list[FilePosition] = []  # at the end of each file, once all are read
         self._rows: Batch | None = None
-        self.counts: list[int] = []  # the number of rows in each file, once all files are read
 
     @property
     def n_rows(self) -> int | None:
@@ -57,9 +58,6 @@ class RandomDraws(Source):
                 request = request.after(opening.schema)
         return None if first is None else first._replace(schema=request.schema)
 
-    def fingerprints(self) -> list[Fingerprint]:
-        return [fingerprint for source in self.files for fingerprint in source.fingerprints()]
-
     def find_layout(self, request: Request) -> Layout:
         return self.files[0].find_layout(request)
 
@@ -67,22 +65,17 @@ class RandomDraws(Source):
         return ()  # the rows have the notices of the files
 
     def read_batches(self, batches: Batches, request: Request) -> Iterator[Batch]:
-        """Yield the draws of an epoch from `start` on; an epoch has one draw for each row."""
-        rows = self.load_rows(request)
-        first_draw = request.epoch * rows.n_rows
-        for first in range(request.start, rows.n_rows, BATCH_ROWS):
-            n = min(BATCH_ROWS, rows.n_rows - first)
-            batch = _take_rows(rows, self.draws(first_draw + first, n))
-            batch.first_row, batch.epoch, batch.index = first + 1, request.epoch, request.index
-            if first > request.start or request.start:
-                batch.notices = ()
+        """Yield the draws from a position on."""
+        rows, first = self.load_rows(request), request.position.rows
+        while rows is not None:
+            batch = _take_rows(rows, self._draw(first, rows.n_rows))
+            batch.first_row = first % rows.n_rows + 1
+            batch.notices = () if first else rows.notices
             yield batch
+            first += len(batch)
 
-    def load_rows(self, request: Request) -> Batch:
-        """Return all rows to draw from; none of them counts as redelivered.
-
-        The rows are read again if they add to the schema or to the names, so that all of them are
-        read with the same knowledge, as in a resumed run.
+    def load_rows(self, request: Request) -> Batch | None:
+        """Return all rows to draw from, or None after an interrupt; no row counts as redelivered.
 
         Raises
         ------
@@ -91,39 +84,39 @@ class RandomDraws(Source):
 
         """
         if self._rows is None:
-            first_pass = replace(
-                request, epoch=0, start=0, offset=0, known_fingerprint=None, keeps_zeros=True
-            )
-            batches, known = self._read_files(first_pass)
-            notices = next((batch.notices for batch in batches if batch.notices), ())
-            if known.schema != first_pass.schema or len(known.names) > len(first_pass.names):
-                batches, known = self._read_files(known)
-            if not batches:
+            parts: list[Batch] = []
+            # Unlabeled rows add features, too, as they may be drawn after those that do.
+            request = replace(request, keeps_zeros=True, keeps_unlabeled=True, redeliveries=None)
+            for source in self.files:
+                position = FileContent(source.path).begin()
+                batches = source.batches(replace(request, position=position))
+                for batch in batches:
+                    if self.interrupt.is_set:
+                        return None
+                    if batch is not None and batch.n_rows:
+                        parts.append(batch)
+                        position = batch.move(position)
+                self.positions.append(replace(position, is_finished=True))
+                request = request.after(batches.columns.schema)
+                request = replace(request, names=batches.columns.names)
+            if not parts:
                 raise SourceError(f"{self.name}: there are no rows to draw from")
-            self._rows = replace(_concatenate_batches(batches, self.name), notices=notices)
+            self._rows = _concatenate_batches(parts, self.name)
         return self._rows
 
-    def _read_files(self, request: Request) -> tuple[list[Batch], Request]:
-        """Return the rows of all files, and a request with the schema and names after them."""
-        batches: list[Batch] = []
-        self.counts = []
-        for source in self.files:
-            rows = source.batches(request)
-            batches += rows
-            self.counts.append(rows.next_row - 1)
-            request = replace(request.after(rows.columns.schema), names=rows.columns.names)
-        return batches, request
-
-    def draws(self, start: int, n: int) -> NDArray[np.intp]:
-        """Return the rows of draws start to start + n - 1."""
+    def _draw(self, start: int, n_rows: int) -> NDArray[np.intp]:
+        """Return the rows of the next draws, which do not cross the end of a pass."""
         bits = np.random.PCG64(self.seed)
         bits.advance(start)
-        u = np.random.Generator(bits).random(n)
-        return (u * (self.n_rows or 0)).astype(np.intp)
+        n = min(BATCH_ROWS, n_rows - start % n_rows)
+        return (np.random.Generator(bits).random(n) * n_rows).astype(np.intp)
 
 
 def _concatenate_batches(batches: Sequence[Batch], source: str) -> Batch:
-    """Return the rows of all batches as one batch."""
+    """Return the rows of all batches as one batch, as if all names had been known from the start.
+
+    Missing values are not counted, as which ones count depends on the names known before.
+    """
     starts = np.cumsum([0, *(batch.n_rows for batch in batches)]).tolist()
     nonempty_features = [batch.features for batch in batches if len(batch.rows)]
     return Batch(
@@ -142,9 +135,7 @@ def _concatenate_batches(batches: Sequence[Batch], source: str) -> Batch:
             for batch, start in zip(batches, starts, strict=False)
             for i, reason in batch.rejected.items()
         },
-        missing=np.concatenate(
-            [np.zeros(len(b.rows), np.int32) if b.missing is None else b.missing for b in batches]
-        ),
+        notices=next((batch.notices for batch in batches if batch.notices), ()),
         seen=frozenset().union(*(batch.seen for batch in batches)),
     )
 
@@ -162,9 +153,7 @@ def _take_rows(rows: Batch, draws: NDArray[np.intp]) -> Batch:
         features=rows.features[indices],
         labels=[rows.labels[i] for i in indices.tolist()],
         weights=rows.weights[indices],
-        missing=rows.missing[indices] if rows.missing is not None else None,
         rejected={
             i: rows.rejected[row] for i, row in enumerate(draws.tolist()) if not is_usable[i]
         },
-        ends=None,
     )

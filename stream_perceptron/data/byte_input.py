@@ -1,0 +1,383 @@
+"""Bytes of files, pipes and URIs, decompressed."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import select
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from importlib import import_module
+from typing import IO, TYPE_CHECKING, Any, Protocol
+
+from stream_perceptron.errors import SourceError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+STDIN = "-"
+
+_CHUNK_SIZE = 2**20  # bytes to read at once by default, and the size to request for pipes
+_SET_PIPE_SIZE = 1031  # F_SETPIPE_SZ on Linux
+_SHORT_READ = 2**12  # a pipe that returns fewer bytes than this is usually empty
+_MAX_READ_SIZE = 2**26  # bytes in one read, as a damaged file may claim a huge size
+_MAX_LINE_WAIT = 1.0  # seconds to wait for the end of a line after an interrupt
+
+# The name of each compression format, and the module and class that read it, by its first bytes.
+_COMPRESSIONS = {
+    b"\x1f\x8b": ("gzip", "gzip", "GzipFile"),
+    b"BZh": ("bzip2", "bz2", "BZ2File"),
+    b"\xfd7zX": ("xz", "lzma", "LZMAFile"),
+}
+_ZSTANDARD = b"\x28\xb5\x2f\xfd"
+
+
+class Interrupt(Protocol):
+    """Ends the input of a run early, as a signal does."""
+
+    @property
+    def is_set(self) -> bool:
+        """Whether the input ends now."""
+
+    def wait(self, descriptor: int, seconds: float | None) -> bool:
+        """Wait at most `seconds` for data or an interrupt; return whether there is data."""
+
+
+class NoInterrupt:
+    """An interrupt that never comes."""
+
+    is_set = False
+
+    def wait(self, descriptor: int, seconds: float | None) -> bool:
+        """Wait at most `seconds` for data; return whether there is any."""
+        return is_readable(descriptor, seconds)
+
+
+def is_stream(path: str) -> bool:
+    """Whether a path can be read only once: stdin, a pipe or a device."""
+    return path == STDIN or (os.path.exists(path) and not os.path.isfile(path))
+
+
+def is_remote(path: str) -> bool:
+    """Whether a path is a URI."""
+    return "://" in path
+
+
+def get_display_name(path: str) -> str:
+    """Return the name of a source for messages."""
+    return "stdin" if path == STDIN else strip_credentials(path)
+
+
+def strip_credentials(path: str) -> str:
+    """Return a URI without its user and password; other paths stay unchanged.
+
+    Examples
+    --------
+    >>> strip_credentials("s3://key:secret@bucket/digits.parquet")
+    's3://bucket/digits.parquet'
+    >>> strip_credentials("s3://bucket/a@b.csv")
+    's3://bucket/a@b.csv'
+
+    """
+    # A password may contain an unescaped slash; a port is a number.
+    return re.sub(r"(?<=://)(?:[^/@:]*:(?![0-9]+/).*|[^/]*)@", "", path, count=1)
+
+
+def open_file(path: str) -> pa.NativeFile:
+    """Open a file, or a URI that `pyarrow.fs` supports."""
+    import pyarrow as pa
+
+    if not is_remote(path):
+        # Python's errors are clearer than Arrow's.
+        with open(path, "rb"):
+            return pa.OSFile(path)
+    import pyarrow.fs
+
+    try:
+        filesystem, inner_path = pyarrow.fs.FileSystem.from_uri(path)
+        return filesystem.open_input_file(inner_path)
+    except Exception as error:  # each file system raises its own errors
+        name = strip_credentials(path)
+        raise SourceError(f"{name}: {format_reason(error).replace(path, name)}") from None
+
+
+class _File:
+    """A descriptor that stays open as long as the object is in use."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+
+    def __del__(self) -> None:
+        if self.descriptor > 2:
+            os.close(self.descriptor)
+
+    def read(self, size: int = -1) -> bytes:
+        return os.read(self.descriptor, size)
+
+    def readinto(self, buffer: memoryview) -> int:
+        return os.readv(self.descriptor, [buffer])
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        return os.lseek(self.descriptor, offset, whence)
+
+
+class _Pipe(_File):
+    """Stdin, a pipe or a device."""
+
+    def __init__(self, path: str, interrupt: Interrupt) -> None:
+        from termios import FIONREAD  # lazy import: files do not need it
+
+        descriptor = 0
+        if path != STDIN:
+            # Opening a FIFO without a writer must not block: only a later wait can be interrupted.
+            descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            os.set_blocking(descriptor, True)
+        with suppress(OSError):  # not every stream is a pipe
+            fcntl.fcntl(descriptor, _SET_PIPE_SIZE, _CHUNK_SIZE)
+        super().__init__(descriptor)
+        self.interrupt, self._request = interrupt, FIONREAD
+
+    def count_ready_bytes(self) -> int:
+        """Return the number of bytes that are ready, or 0 if this number is unknown."""
+        try:
+            answer = fcntl.ioctl(self.descriptor, self._request, bytes(4))
+        except OSError:
+            return 0
+        return int.from_bytes(answer, sys.byteorder)
+
+
+class _Decompressor:
+    """A compressed file, read as if it were not compressed."""
+
+    def __init__(self, file: Any, name: str, kind: str, module: str, class_name: str) -> None:
+        import zlib  # lazy import: few sources are compressed
+
+        library = import_module(module)
+        make = getattr(library, class_name)
+        self._file = make(fileobj=file) if module == "gzip" else make(file)
+        self._errors = OSError, ValueError, zlib.error, getattr(library, "LZMAError", OSError)
+        self._where = f"{name}: its {kind} data"
+
+    def read(self, size: int) -> bytes:
+        try:
+            return self._file.read1(size)  # type: ignore[no-any-return]
+        except EOFError:
+            raise SourceError(f"{self._where} ends too early") from None
+        except self._errors:
+            raise SourceError(f"{self._where} is damaged") from None
+
+
+class ByteInput:
+    """The bytes of a source, with lookahead; pyarrow can read it like a file."""
+
+    closed = False
+
+    def __init__(self, name: str, raw: Any, is_compressed: bool = False) -> None:
+        self.name = name
+        self.is_compressed = is_compressed
+        self.pipe = raw if isinstance(raw, _Pipe) else None
+        self.is_interrupted = False  # whether an interrupt has ended the data
+        self.has_ended = False  # whether the end of the data has been reached
+        # Whether the last read from a pipe returned few bytes, so that hardly more can be ready.
+        self.was_read_short = False
+        self.n_bytes = 0  # bytes read from the source, including those that were only peeked at
+        self._raw = raw
+        self._buffer = b""
+
+    def wait(self, seconds: float | None = None) -> bool:
+        """Wait for data; return False after an interrupt or, if it is not None, `seconds`."""
+        if self.pipe is None or self._buffer or self.has_ended:
+            return True
+        self.is_interrupted = self.pipe.interrupt.is_set
+        if self.is_interrupted:
+            return False
+        is_ready = self.pipe.interrupt.wait(self.pipe.descriptor, seconds)
+        self.is_interrupted = not is_ready and self.pipe.interrupt.is_set
+        return is_ready
+
+    def count_ready_bytes(self) -> int:
+        """Return the number of bytes that are ready in a pipe, or 0 if this number is unknown."""
+        return 0 if self.pipe is None else self.pipe.count_ready_bytes()
+
+    def fill(self, buffer: memoryview) -> int:
+        """Read the available bytes into a buffer; return their number, which is 0 at the end."""
+        size = 0
+        with convert_errors(self.name):
+            # A pipe returns only a part of a large amount of data.
+            while size < len(buffer):
+                more = self._read_into(buffer[size:])
+                size += more
+                if not more or self.was_read_short or not self.count_ready_bytes():
+                    break
+        return size
+
+    def read_some(self, size: int = _CHUNK_SIZE) -> bytes:
+        """Wait for data, and return at most `size` bytes; none at the end or if interrupted."""
+        data, self._buffer = self._buffer[:size], self._buffer[size:]
+        with convert_errors(self.name):
+            # A terminal could be read again after end-of-file.
+            if data or self.has_ended:
+                return data
+            while not self.wait():
+                if self.is_interrupted:
+                    return b""
+            data = self._raw.read(min(size, _MAX_READ_SIZE))
+        self._count(len(data), size)
+        return bytes(data)
+
+    def read(self, size: int) -> bytes:
+        """Return the next `size` bytes, or fewer only at the end."""
+        parts = []
+        while size > 0 and (data := self.read_some(size)):
+            parts.append(data)
+            size -= len(data)
+        return b"".join(parts)
+
+    def peek(self, size: int) -> bytes:
+        """Return the next `size` bytes without consuming them."""
+        data = self.read(size)
+        self.unread(data)
+        return data
+
+    def unread(self, data: bytes) -> None:
+        """Put bytes back; they are read next."""
+        self._buffer = data + self._buffer
+
+    def skip(self, size: int) -> None:
+        """Skip the next `size` bytes, or all if there are fewer."""
+        if self.pipe is None and not self.is_compressed and size > len(self._buffer):
+            with convert_errors(self.name):
+                self._raw.seek(size - len(self._buffer), os.SEEK_CUR)
+            self._buffer = b""
+            return
+        while size > 0 and (data := self.read_some(min(size, _CHUNK_SIZE))):
+            size -= len(data)
+
+    def read_line(self) -> bytes:
+        """Read the rest of a line after an interrupt, and not one byte more.
+
+        The line is incomplete if the data end, or if its writer pauses for too long.
+        """
+        line, end = self._buffer.partition(b"\n")[:2]
+        self._buffer = self._buffer[len(line) + len(end) :]
+        if end or self.pipe is None or self.has_ended:
+            return line + end
+        rest, deadline = bytearray(), time.monotonic() + _MAX_LINE_WAIT
+        while not rest.endswith(b"\n"):
+            if not is_readable(self.pipe.descriptor, max(0.0, deadline - time.monotonic())):
+                break
+            byte = self.pipe.read(1)
+            self.has_ended = not byte
+            if not byte:
+                break
+            rest += byte
+        self.n_bytes += len(rest)
+        return line + bytes(rest)
+
+    def close(self) -> None:
+        """Do nothing: pyarrow closes the files it reads, but stdin must stay open."""
+
+    def _read_into(self, buffer: memoryview) -> int:
+        """Read the next bytes, buffered ones first; return their number, which is 0 at the end."""
+        if not self._buffer and not self.has_ended and isinstance(self._raw, _File):
+            size = self._raw.readinto(buffer)
+            self._count(size, len(buffer))
+            return size
+        data = self.read_some(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def _count(self, size: int, max_size: int) -> None:
+        self.n_bytes += size
+        self.has_ended = not size
+        self.was_read_short = self.pipe is not None and size < min(_SHORT_READ, max_size)
+
+
+def open_bytes(path: str, interrupt: Interrupt | None = None) -> ByteInput:
+    """Open a path, a URI or - for stdin; detect compression from the first bytes.
+
+    Raises
+    ------
+    SourceError
+        If the source cannot be opened, or is a pipe with compressed data.
+
+    """
+    name = get_display_name(path)
+    raw: Any
+    with convert_errors(name):
+        if is_stream(path):
+            raw = _Pipe(path, interrupt or NoInterrupt())
+        elif is_remote(path):
+            raw = open_file(path)
+        else:
+            raw = _File(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+        source = ByteInput(name, raw)
+        start = source.peek(4)  # no more, because the writer may await a reply to a short line
+        kinds = [kind for magic, kind in _COMPRESSIONS.items() if start.startswith(magic)]
+        if not kinds and start != _ZSTANDARD:
+            return source
+        if source.pipe is not None:
+            raise SourceError(
+                f"{name}: compressed data is read from files only: decompress it first, for "
+                "example with zcat"
+            )
+        raw.seek(0)
+        if kinds:
+            return ByteInput(name, _Decompressor(raw, name, *kinds[0]), is_compressed=True)
+        import pyarrow as pa
+
+        file = raw if is_remote(path) else open_file(path)
+        return ByteInput(name, pa.CompressedInputStream(file, "zstd"), is_compressed=True)
+
+
+def spool_to_file(stream: ByteInput) -> IO[bytes]:
+    """Copy the rest of a stream to a temporary file; return the file."""
+    import tempfile
+
+    spool = tempfile.TemporaryFile()  # noqa: SIM115, the source reads from it
+    while data := stream.read_some():
+        spool.write(data)
+    if stream.is_interrupted:
+        raise SourceError(f"{stream.name}: its data ends too early")
+    return spool
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of an error's message, without its final period."""
+    return str(error).partition("\n")[0].rstrip(". ")
+
+
+@contextmanager
+def convert_errors(name: str) -> Iterator[None]:
+    """Turn system and Arrow errors in a `with` block into a SourceError with the source's name."""
+    try:
+        yield
+    except SourceError:
+        raise
+    except Exception as error:
+        arrow = sys.modules.get("pyarrow")
+        is_of_arrow = arrow is not None and isinstance(error, arrow.ArrowException)
+        if not (isinstance(error, OSError) or is_of_arrow):
+            raise
+        raise SourceError(f"{name}: {format_reason(error)}") from None
+
+
+def format_reason(error: Exception) -> str:
+    """Return the reason for an error on one line, without the error's number and path."""
+    # Only system errors have a number.
+    if isinstance(error, OSError) and error.errno is not None:
+        return str(error.strerror)
+    return first_line(error)
+
+
+def is_readable(descriptor: int, seconds: float | None) -> bool:
+    """Wait at most `seconds` for data or end-of-file; return whether either has arrived.
+
+    A FIFO that was opened before it had a writer is not at its end.
+    """
+    poll = select.poll()  # unlike select, it accepts descriptors above 1,023
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(None if seconds is None else 1000 * seconds))

@@ -1,0 +1,222 @@
+"""How far each file has been read, and how a file is recognized again."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from typing import NamedTuple
+
+from stream_perceptron.data.byte_input import (
+    STDIN,
+    get_display_name,
+    is_remote,
+    open_bytes,
+    open_file,
+)
+from stream_perceptron.errors import SourceError
+
+WINDOW = 4096  # the maximum number of bytes that a digest covers
+_MAX_COVERED = 1024  # up to this offset, each digest covers all bytes before it
+
+# Formats other than text by their first bytes.
+BINARY_FORMATS = {b"PAR1": "parquet", b"\xff\xff\xff\xff": "arrow", b"ARRO": "arrow"}
+
+
+@dataclass(frozen=True, slots=True)
+class FilePosition:
+    """How far a file or a pipe has been read.
+
+    Two windows identify a text file: the first bytes after its header and the last bytes before
+    the offset. A Parquet or Arrow file is identified by its first 4 KiB, its last 4 KiB and its
+    size. A pipe has no digests.
+    """
+
+    name: str  # the real path, or the URI
+    start_digest: str = ""  # the SHA-256 of the first window
+    end_digest: str = ""  # the SHA-256 of the last window
+    header_size: int = 0  # the number of bytes before the first row of a text file
+    # The number of bytes read after the header, decompressed; of other files and pipes, of rows.
+    offset: int = 0
+    rows: int = 0  # the number of rows read; of a pipe, without redelivered ones
+    rejected: int = 0  # rejected rows among them
+    is_finished: bool = False  # whether no complete line followed
+    left: int = 0  # the number of bytes of an incomplete last line that followed
+
+    def __str__(self) -> str:
+        return f"{self.display_name} ({self.rows:,} rows, SHA-256 {self.end_digest[:12]}...)"
+
+    @property
+    def display_name(self) -> str:
+        """The name for messages, relative to the current directory if the file is in it."""
+        return self.name.removeprefix(os.path.join(os.getcwd(), ""))
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether this is a pipe of which rows were read."""
+        return not self.start_digest
+
+    def is_same_place(self, other: FilePosition) -> bool:
+        """Whether two positions are the same place in the same content."""
+        return self._place == other._place
+
+    @property
+    def _place(self) -> tuple[object, ...]:
+        return self.start_digest, self.end_digest, self.header_size, self.offset, self.rows
+
+
+class Span(NamedTuple):
+    """A part of a text file that has been read, from which the positions in it follow."""
+
+    header_size: int
+    first: bytes  # the first `WINDOW` bytes after the header, up to the end of `data`
+    before: bytes  # the last `WINDOW` bytes before `data`
+    data: bytes
+    begin: int  # the offset of `data`
+
+    def digest(self, offset: int) -> tuple[str, str]:
+        """Return the digests of the two windows of an offset in `data`."""
+        n_first, n_last = _measure_windows(offset)
+        end = offset - self.begin
+        last = self.data[max(0, end - n_last) : end]
+        if len(last) < n_last:
+            last = self.before[len(self.before) - (n_last - len(last)) :] + last
+        return _hash(self.first[:n_first]), _hash(last)
+
+
+def _measure_windows(offset: int) -> tuple[int, int]:
+    """Return the sizes of the two windows of an offset in a text file."""
+    if offset <= _MAX_COVERED:
+        return offset, offset
+    n_first = min(WINDOW, offset // 2)
+    return n_first, min(WINDOW, offset - n_first)
+
+
+def _hash(data: bytes) -> str:
+    return sha256(data).hexdigest()
+
+
+def resolve_name(path: str) -> str:
+    """Return the name of a source in positions: a real path, a URI or stdin."""
+    if path == STDIN or is_remote(path):
+        return get_display_name(path)
+    return os.path.realpath(path) if os.path.isfile(path) else path
+
+
+class FileContent:
+    """The content of a file, to be compared with positions.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> path = pathlib.Path(tempfile.mkdtemp(), "rows.csv")
+    >>> _ = path.write_text("a,y\\n1,u\\n2,v\\n")
+    >>> span = Span(4, b"1,u\\n", b"", b"1,u\\n", 0)
+    >>> position = FilePosition("", *span.digest(4), header_size=4, offset=4, rows=1)
+    >>> content = FileContent(str(path))
+    >>> content.matches(position), content.has_more(position)
+    (True, True)
+
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        magic = open_bytes(path).peek(4)
+        self.is_text = magic not in BINARY_FORMATS and not path.endswith(".parquet")
+        self._firsts: dict[int, bytes] = {}  # the first bytes, by the size of the header before
+        self._digests: tuple[str, str] | None = None  # of a Parquet or Arrow file
+
+    def begin(self) -> FilePosition:
+        """Return the position before the first row."""
+        position = FilePosition(resolve_name(self._path))
+        if self.is_text:
+            return position
+        start_digest, end_digest = self._compute_digests()
+        return replace(position, start_digest=start_digest, end_digest=end_digest)
+
+    def digest_start(self, header_size: int, size: int) -> str | None:
+        """Return the digest of the first bytes after a header; None if there are fewer."""
+        if not self.is_text:
+            return self._compute_digests()[0]
+        if header_size not in self._firsts:
+            self._firsts[header_size] = self._read(header_size, WINDOW)
+        first = self._firsts[header_size]
+        return _hash(first[:size]) if len(first) >= size else None
+
+    def matches_start(self, position: FilePosition) -> bool:
+        """Whether the first window is that of a position."""
+        return self.digest_start(*get_start_size(position)) == position.start_digest
+
+    def matches_end(self, position: FilePosition) -> bool:
+        """Whether the last window is that of a position."""
+        if not self.is_text:
+            return self._compute_digests()[1] == position.end_digest
+        n_last = _measure_windows(position.offset)[1]
+        self._rest = open_bytes(self._path)
+        self._rest.skip(position.header_size + position.offset - n_last)
+        self._last = self._rest.read(n_last)
+        return len(self._last) == n_last and _hash(self._last) == position.end_digest
+
+    def matches(self, position: FilePosition) -> bool:
+        """Whether the file continues at a position."""
+        return (
+            bool(position.start_digest)
+            and (position.offset > 0 or not self.is_text)
+            and self.matches_start(position)
+            and self.matches_end(position)
+        )
+
+    def has_more(self, position: FilePosition) -> bool:
+        """Whether there are rows after the position that was matched last."""
+        if not self.is_text:
+            return not position.is_finished
+        size, has_text = 0, False
+        while (data := self._rest.read_some()) and not (has_text and size > position.left):
+            size, has_text = size + len(data), has_text or bool(data.strip(b"\r\n"))
+        return has_text and size != position.left
+
+    def ends_line(self) -> bool:
+        """Whether a line still ends at the position that was matched last.
+
+        The newline of that line may have been written since.
+        """
+        if not self.is_text:
+            return True
+        return self._last.endswith(b"\n") or not self._rest.peek(1).strip(b"\r\n")
+
+    def _read(self, begin: int, size: int) -> bytes:
+        """Return the bytes of a text file from `begin` on."""
+        stream = open_bytes(self._path)
+        stream.skip(begin)
+        return stream.read(size)
+
+    def _compute_digests(self) -> tuple[str, str]:
+        """Return the digests of a Parquet or Arrow file."""
+        if self._digests is None:
+            with open_file(self._path) as file:
+                size = file.size()
+                first = file.read(WINDOW)
+                file.seek(max(0, size - WINDOW))
+                last = file.read(WINDOW)
+            self._digests = _hash(first), _hash(b"%d " % size + last)
+        return self._digests
+
+
+def require_same_content(path: str, position: FilePosition) -> None:
+    """Check that a Parquet or Arrow file is still the one that was identified.
+
+    Raises
+    ------
+    SourceError
+        If another file has replaced it.
+
+    """
+    if position.start_digest and FileContent(path).begin().end_digest != position.end_digest:
+        raise SourceError(
+            f"{get_display_name(path)}: another file has replaced it: run the command again"
+        )
+
+
+def get_start_size(position: FilePosition) -> tuple[int, int]:
+    """Return the size of a text file's header, and that of the first window after it."""
+    return position.header_size, _measure_windows(position.offset)[0]

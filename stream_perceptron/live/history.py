@@ -1,0 +1,510 @@
+"""What a model was trained on, and where each file continues."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple, NoReturn, TypeVar
+
+from stream_perceptron.checkpoint.objects import decode_lr, encode_lr
+from stream_perceptron.data.byte_input import get_display_name, is_remote, is_stream
+from stream_perceptron.data.foreign import reject_unsupported_path
+from stream_perceptron.data.position import FileContent, FilePosition, get_start_size, resolve_name
+from stream_perceptron.errors import CheckpointError, SourceError
+
+ROWS, DRAWS, ROUNDS = "rows", "draws", "rounds"
+IN_ORDER, AT_RANDOM, IN_SHARDS = "in order", "at random", "in shards"
+
+_MAX_PERIOD = 50  # the longest sequence of entries whose repetitions are shown as one
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Shards:
+    """The split of a run into shards, and the rounds completed so far."""
+
+    n: int = field(metadata={"least": 1})  # the number of shards
+    rows: int = field(metadata={"least": 1})  # the number of rows of each shard in a round
+    rounds: int = 0  # the number of rounds completed in the pass
+    # The number of rows up to the first labeled one, which are learned before the first round.
+    first_rows: int = 0
+
+    def __str__(self) -> str:
+        return f"in {self.n:,} shards in rounds of {self.rows:,} rows"
+
+
+# Not frozen, because a frozen dataclass takes several times as long to create.
+@dataclass
+class Entry:
+    """Consecutive rows learned with the same settings, or an average of models."""
+
+    # How far the file or pipe was read; all files if rows were drawn from them or split into
+    # shards.
+    files: tuple[FilePosition, ...] = ()
+    # The unit of `start` and `end`: rows of the file, or draws or rounds over all passes.
+    unit: str = field(default=ROWS, metadata={"one_of": (ROWS, DRAWS, ROUNDS)})
+    start: int = 0  # the first one, counted from 0
+    end: int = 0  # one past the last
+    offset: int = 0  # the offset of the first row in the file
+    rejected: int = 0  # rejected rows among them
+    lr: object = field(default=None, metadata={"is_json": True})  # as returned by `encode_lr`
+    epsilon: float = 0.0
+    # The passthrough columns: a row with an unreadable value in one of them was rejected.
+    keep: tuple[str, ...] = ()
+    is_repeated: bool = False  # whether the rows were learned before
+    seed: int = field(default=0, metadata={"below": 2**64})  # for draws
+    shards: Shards | None = None  # for rounds
+    # Whether the shards learned with lr itself, rather than with lr times the number of shards.
+    kept_lr: bool = False
+    # The only field set in an average: the entries added by each model, in averaging order.
+    models: tuple[tuple[Entry, ...], ...] = ()
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether the rows came from a pipe."""
+        return any(position.is_stream for position in self.files)
+
+    @property
+    def row_range(self) -> str:
+        """The files and the range of rows, draws or rounds, for a message."""
+        names = ", ".join(position.display_name for position in self.files)
+        return f"{names}: {self.unit} {self.start + 1:,} to {self.end:,}"
+
+    def format_lines(self) -> Iterator[str]:
+        """Yield the lines that describe the entry to users."""
+        if self.models:
+            yield f"mean of {len(self.models):,} models:"
+            for i, entries in enumerate(self.models):
+                yield f"  model {i + 1:,}:"
+                for entry in entries:
+                    yield from (f"    {line}" for line in entry.format_lines())
+            return
+        phrases = [self.row_range]
+        if self.shards is not None:
+            phrases[0] += f" of {self.shards.n:,} shards of {self.shards.rows:,} rows"
+        if self.is_repeated:
+            phrases.append("again")
+        if self.rejected:
+            phrases.append(f"{self.rejected:,} rejected")
+        rate = "not saved" if self.lr is None else format_lr(decode_lr(self.lr))
+        yield ", ".join([*phrases, f"lr {rate}", f"epsilon {self.epsilon:g}"])
+
+    def extend(self, entry: Entry) -> bool:
+        """Add the rows of another entry if they continue this one; return whether they do."""
+        if entry.start != self.end or self._settings != entry._settings:
+            return False
+        self.files, self.end = entry.files, entry.end
+        self.rejected += entry.rejected
+        return True
+
+    @property
+    def _settings(self) -> tuple[object, ...]:
+        return (
+            self.unit, self.lr, self.epsilon, self.keep, self.is_repeated, self.seed, self.shards,
+            self.kept_lr, self.models,
+        )  # fmt: skip
+
+
+class Found(NamedTuple):
+    """A file or pipe given to a run, and where the run continues in it."""
+
+    path: str
+    position: FilePosition
+    continued: FilePosition | None = None  # the saved position, perhaps under an earlier name
+    is_learned: bool = False  # whether it has no further rows
+    notice: str | None = None
+
+
+@dataclass
+class Run:
+    """Where a run stands in its files, apart from their positions."""
+
+    files: list[str] = field(default_factory=list)  # the names of the files, in order
+    order: str = field(default=IN_ORDER, metadata={"one_of": (IN_ORDER, AT_RANDOM, IN_SHARDS)})
+    is_again: bool = False  # whether the files are read from the start, though they were learned
+    passes: int = 0  # the number of complete passes
+    source: int = 0  # the index of the current file in the pass
+    # Where the current file is being read, in a pass or part that repeats rows.
+    position: FilePosition | None = None
+    draws: int = 0  # the number of rows drawn at random
+    shards: Shards | None = None
+    # The number of rows of these files that were read, in all passes and in earlier runs.
+    read: int = 0
+    rejected: int = 0  # rejected rows among them
+    is_finished: bool = True  # whether it ended without an interrupt or an error
+    stopped_below: float | None = None  # the epsilon, if an error below it ended the run
+    # The files, as they were found, with their positions moved along.
+    found: list[Found] = field(default_factory=list, metadata={"saved": False})
+
+    @property
+    def has_only_rejected(self) -> bool:
+        """Whether rows of these files were read, and all of them were rejected."""
+        return 0 < self.read == self.rejected
+
+    @property
+    def has_stream(self) -> bool:
+        """Whether a source is a pipe or a device, which can be read only once."""
+        return any(is_stream(each.path) for each in self.found)
+
+    def compute_end(self, limit: int | None) -> int | None:
+        """Return the value of `read` at which a run with this limit ends.
+
+        For a pipe, the limit counts only the rows of this run.
+        """
+        return None if limit is None else limit + (self.read if self.has_stream else 0)
+
+
+@dataclass(eq=False)
+class History:
+    """The entries for everything that a model learned, and the positions of its files.
+
+    Entries do not depend on how often a run was stopped and resumed.
+
+    Examples
+    --------
+    >>> history, position = History(), FilePosition("digits.csv", "1f", "2e")
+    >>> for start in (0, 100, 0):
+    ...     end = replace(position, offset=start + 100, rows=start + 100)
+    ...     history.add(Entry((end,), start=start, end=end.rows), replace(end, rows=start,
+    ...                 offset=start))
+    >>> [(entry.start, entry.end) for entry in history.entries]
+    [(0, 200), (0, 100)]
+
+    """
+
+    # Where each file continues, in the order in which they were last read. A replaced file keeps
+    # its position, because it may have a new name.
+    positions: list[FilePosition] = field(default_factory=list)
+    entries: list[Entry] = field(default_factory=list)
+    # Whether the entries cover everything learned; learning in Python is not recorded.
+    is_complete: bool = True
+    run: Run = field(default_factory=Run)  # the last one
+
+    def identify(self, paths: Sequence[str], is_strict: bool = True) -> list[Found]:
+        """Find the files that were read before, under these or other names, before any is read.
+
+        A file continues at a position if both windows of the position match: at one of its own
+        name, else at one whose file no longer has that content. It has changed if only one window
+        of the newest position of its name matches. Else it is new.
+
+        Parameters
+        ----------
+        paths
+            The paths, in the order to be read.
+        is_strict
+            Whether a changed file is an error; if not, it counts as new.
+
+        Raises
+        ------
+        SourceError
+            If a file has changed since it was learned, or cannot be read.
+
+        """
+        found: dict[str, Found] = {}
+        index = _Index(self.positions)
+        for path in paths:
+            reject_unsupported_path(path)
+            name = resolve_name(path)
+            if name in found:
+                found[name] = found[name]._replace(
+                    notice=f"{get_display_name(path)}: given more than once, but read only once"
+                )
+            elif is_stream(path):
+                position = next((p for p in index.by_name[name] if p.is_stream), None)
+                found[name] = Found(path, position or FilePosition(name), position)
+            else:
+                found[name] = self._identify_file(path, name, index, is_strict)
+        return list(found.values())
+
+    def _identify_file(self, path: str, name: str, index: _Index, is_strict: bool) -> Found:
+        """Find where a file continues."""
+        content = FileContent(path)
+        continued = index.take(content, name)
+        if continued is not None:
+            position = replace(continued, name=name)
+            if not content.ends_line():
+                if is_strict:
+                    reason = (
+                        f"row {position.rows:,} has changed since it was learned: the file ended "
+                        "within it"
+                    )
+                    _raise_changed(path, reason)
+                return Found(path, content.begin())
+            if content.has_more(position):
+                return Found(path, position, continued)
+            notice = f"{get_display_name(path)}: already learned ({_format_rows(position)})"
+            position = replace(position, is_finished=True)
+            return Found(path, position, continued, is_learned=True, notice=notice)
+        notice = ""
+        newest = index.find_newest(name)
+        if newest is not None:
+            are = "was" if newest.rows == 1 else "were"
+            if is_strict and (content.matches_start(newest) or content.matches_end(newest)):
+                _raise_changed(
+                    path, f"it has changed since {_format_rows(newest)} of it {are} learned"
+                )
+            notice = f"new file; {_format_rows(newest)} of the old file {are} learned"
+        elif index.original is not None:
+            notice = (
+                f"new file, though it begins like {index.original.display_name}, which was learned"
+            )
+        shown = f"{get_display_name(path)}: {notice}" if notice else None
+        return Found(path, content.begin(), notice=shown)
+
+    def begin_run(
+        self,
+        found: list[Found],
+        *,
+        is_again: bool = False,
+        order: str = IN_ORDER,
+        shards: Shards | None = None,
+    ) -> Run:
+        """Return a run over these files: the last one if it continues, else a new one.
+
+        Raises
+        ------
+        CheckpointError
+            If the last run read rows of some of these files in another order and is unfinished.
+
+        """
+        last, names = self.run, [each.position.name for each in found]
+        renamed = {each.continued.name: each.position.name for each in found if each.continued}
+        is_same = (
+            [renamed.get(name, name) for name in last.files] == names
+            and (last.order, last.is_again) == (order, is_again)
+            and _round_size(last.shards) == _round_size(shards)
+        )
+        if is_again:
+            continues = not last.is_finished
+        elif order == IN_ORDER:
+            has_new_rows = not all(each.is_learned for each in found)
+            continues = last.passes > 0 and not (has_new_rows and last.is_finished)
+        else:
+            continues = True
+        if is_same and (continues or last.stopped_below is not None):
+            return replace(last, files=names, found=found)
+        is_open = last.order != IN_ORDER and not last.is_finished
+        if is_open and not is_again and not set(names).isdisjoint(last.files):
+            raise CheckpointError(
+                f"{names[0]}: a run that reads rows {last.order} is unfinished: repeat its "
+                "command to finish it; to learn these files from the start: --again"
+            )
+        counted = [each.position for each in found if order == IN_ORDER and not is_again]
+        return Run(
+            names, order, is_again, shards=shards, read=sum(each.rows for each in counted),
+            rejected=sum(each.rejected for each in counted), found=found,
+        )  # fmt: skip
+
+    def adopt(self, run: Run) -> None:
+        """Begin a run, if it has not begun: give its files their present names."""
+        if self.run is run:
+            return
+        self.run = run
+        for i, each in enumerate(run.found):
+            if each.continued is not None and each.continued != each.position:
+                self._replace(each.continued, replace(each.position))
+                run.found[i] = each._replace(continued=each.position)
+
+    def move(self, before: FilePosition, after: FilePosition) -> None:
+        """Move the position of a file past rows that were learned for the first time."""
+        if self.positions and self.positions[-1] == before:
+            self.positions.pop()
+        elif before in self.positions:
+            self.positions.remove(before)
+        self.positions.append(after)
+
+    def _replace(self, before: FilePosition, after: FilePosition) -> None:
+        self.positions[self.positions.index(before)] = after
+
+    def finish(self, position: FilePosition, n_left_bytes: int) -> FilePosition:
+        """Record that nothing but an incomplete line, if any, follows a position."""
+        finished = replace(position, is_finished=True, left=n_left_bytes)
+        self._replace(position, finished)
+        return finished
+
+    def mark_learned(self, files: Sequence[FilePosition]) -> None:
+        """Record that all rows of some files were learned, in any order."""
+        for position in files:
+            same = [p for p in self.positions if p.name == position.name]
+            known = [p for p in same if p.start_digest == position.start_digest]
+            if position.rows and not any(p.rows >= position.rows for p in known):
+                for p in known:
+                    self.positions.remove(p)
+                self.positions.append(position)
+
+    def add(self, entry: Entry, *before: FilePosition) -> None:
+        """Add an entry, or extend the last one if the new one continues it.
+
+        `before` contains the positions of the entry's files before its rows were read.
+        """
+        last = self.entries[-1] if self.entries else None
+        is_continued = (
+            last is not None
+            and len(last.files) == len(before)
+            and all(
+                one is other or one.is_same_place(other)
+                for one, other in zip(last.files, before, strict=True)
+            )
+        )
+        if last is None or not is_continued or not last.extend(entry):
+            self.entries.append(entry)
+
+    def format_lines(self) -> list[str]:
+        """Return the lines that describe the entries to users."""
+        lines = [] if self.is_complete else ["samples learned in Python, without a record"]
+        for group, n in group_repeats([tuple(entry.format_lines()) for entry in self.entries]):
+            lines += [line for lines_of_entry in group for line in lines_of_entry]
+            if n > 1 and len(group) == 1:
+                lines[-1] += f", {n:,} times"
+            elif n > 1:
+                lines.append(f"the last {len(group):,} in turn, {n:,} times")
+        return lines
+
+    def find_entries_since(self, base: History) -> tuple[Entry, ...] | None:
+        """Return the entries added since `base`; None if this history does not continue it."""
+        known = base.entries
+        if self.entries[: len(known)] == known:
+            return tuple(self.entries[len(known) :])
+        *first, last = known
+        if len(self.entries) < len(known) or self.entries[: len(first)] != first:
+            return None
+        grown, *rest = self.entries[len(first) :]
+        added = replace(
+            grown, start=last.end, offset=last.files[0].offset if last.files else 0,
+            rejected=grown.rejected - last.rejected,
+        )  # fmt: skip
+        whole = replace(last)
+        if added.start >= added.end or added.rejected < 0 or not whole.extend(added):
+            return None
+        return (added, *rest) if whole == grown else None
+
+    def build_average(self, histories: Sequence[History]) -> History:
+        """Return the history of an average of models that continue this one."""
+        added = [history.find_entries_since(self) for history in histories]
+        is_complete = None not in added and all(
+            history.is_complete for history in (self, *histories)
+        )
+        united: dict[tuple[str, str], FilePosition] = {}
+        for history in (self, *histories):
+            for position in history.positions:
+                key = position.name, position.start_digest
+                if key not in united or united[key].rows < position.rows:
+                    united[key] = position
+        entry = Entry(models=tuple(entries or () for entries in added))
+        return History([*united.values()], deepcopy([*self.entries, entry]), is_complete)
+
+
+class _Index:
+    """The positions of a history, by name and by the digest of their first window."""
+
+    def __init__(self, positions: Sequence[FilePosition]) -> None:
+        self.by_name: dict[str, list[FilePosition]] = defaultdict(list)
+        self._by_start: dict[tuple[int, int], dict[str, list[FilePosition]]] = {}
+        self._taken: set[FilePosition] = set()  # each position continues at most one file
+        # The position that a new file matches, because it is a copy.
+        self.original: FilePosition | None = None
+        for position in reversed(positions):
+            self.by_name[position.name].append(position)
+            if not position.is_stream:
+                group = self._by_start.setdefault(get_start_size(position), {})
+                group.setdefault(position.start_digest, []).append(position)
+
+    def find_newest(self, name: str) -> FilePosition | None:
+        """Return the newest position of a name, unless another file continues at it."""
+        return next((each for each in self.by_name[name] if each not in self._taken), None)
+
+    def take(self, content: FileContent, name: str) -> FilePosition | None:
+        """Return the position at which a file continues; None for a new file."""
+        self.original = None
+        for position in sorted(self.by_name[name], key=_get_offset, reverse=True):
+            if position not in self._taken and content.matches(position):
+                self._taken.add(position)
+                return position
+        candidates = [
+            position
+            for (header_size, size), group in self._by_start.items()
+            for position in group.get(content.digest_start(header_size, size) or "", ())
+        ]
+        for position in sorted(candidates, key=_get_offset, reverse=True):
+            if content.matches(position):
+                if position not in self._taken and not _has_content(position):
+                    self._taken.add(position)
+                    return position
+                self.original = self.original or position
+        return None
+
+
+def _get_offset(position: FilePosition) -> int:
+    return position.offset
+
+
+def _round_size(shards: Shards | None) -> tuple[int, int] | None:
+    return None if shards is None else (shards.n, shards.rows)
+
+
+def _has_content(position: FilePosition) -> bool:
+    """Whether the file of a position's name still has the content that was read."""
+    if is_remote(position.name):
+        return True  # not read, as it may take long
+    with suppress(SourceError, OSError):
+        return os.path.isfile(position.name) and FileContent(position.name).matches(position)
+    return False
+
+
+def _raise_changed(path: str, reason: str) -> NoReturn:
+    """Raise the error for a file whose learned rows have changed."""
+    raise SourceError(
+        f"{get_display_name(path)}: {reason}; to learn the current file from its start: --again"
+    )
+
+
+def _format_rows(position: FilePosition) -> str:
+    return "1 row" if position.rows == 1 else f"{position.rows:,} rows"
+
+
+def group_repeats(items: Sequence[T]) -> Iterator[tuple[Sequence[T], int]]:
+    """Yield groups of consecutive items, and the number of times each occurs in succession.
+
+    Examples
+    --------
+    >>> list(group_repeats("abcbcbcdd"))
+    [('a', 1), ('bc', 3), ('d', 2)]
+
+    """
+    start = 0
+    while start < len(items):
+        size, times = 1, 1
+        for period in range(1, min(_MAX_PERIOD, (len(items) - start) // 2) + 1):
+            group, n = items[start : start + period], 1
+            while items[start + n * period : start + (n + 1) * period] == group:
+                n += 1
+            if n > 1 and n * period > size * times:
+                size, times = period, n
+        yield items[start : start + size], times
+        start += size * times
+
+
+def flatten_entries(entries: Sequence[Entry]) -> Iterator[Entry]:
+    """Yield entries, with each average followed by the entries of its models."""
+    for entry in entries:
+        yield entry
+        for model_entries in entry.models:
+            yield from flatten_entries(model_entries)
+
+
+def format_lr(lr: object) -> str:
+    """Return a learning rate or a schedule as text."""
+    return f"{lr:g}" if isinstance(lr, float | int) else repr(lr)
+
+
+def try_encode_lr(lr: object) -> object:
+    """Return a learning rate as JSON for an entry; None if a schedule cannot be saved."""
+    try:
+        return encode_lr(lr)
+    except CheckpointError:
+        return None

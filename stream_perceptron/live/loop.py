@@ -1,0 +1,345 @@
+"""The only loop: it reads rows, slices them, learns them and moves the position."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
+
+from stream_perceptron.data.batch import Batch, build_empty_batch
+from stream_perceptron.data.draws import RandomDraws
+from stream_perceptron.data.position import FileContent, FilePosition
+from stream_perceptron.data.prefetch import prefetch
+from stream_perceptron.data.request import Request
+from stream_perceptron.data.source import Batches, Source
+from stream_perceptron.errors import SourceError
+from stream_perceptron.live.history import DRAWS, ROWS, Entry, Run, try_encode_lr
+from stream_perceptron.live.step_result import StepResult
+
+if TYPE_CHECKING:
+    from stream_perceptron.live.model import LiveModel
+
+_FIRST_REPORT = 1000  # rows before the first progress report
+# A pipe with this many bytes ready is prefetched; most pipes hold no more.
+_PREFETCH_BYTES = 2**16
+
+
+class StepOptions(NamedTuple):
+    """The options of a step."""
+
+    stop: bool = False  # whether the first sample with an error below epsilon ends the run
+    skip_rejected: bool = False  # whether to leave out rows that cannot be used
+    with_scores: bool = False  # whether to compute the score of each prediction
+    with_all_scores: bool = False  # whether to compute the score of each label
+    is_repeated: bool = False  # whether the rows were learned before
+
+
+@dataclass(eq=False)
+class Segment:
+    """Consecutive rows of a source to be learned; the loop moves the position."""
+
+    source: Source
+    position: FilePosition
+    end: int | None = None  # the number of rows of the source at which it ends; None for the end
+    is_repeated: bool = False  # whether the rows were learned before
+    # Whether redelivered rows are not counted. A file may stand for a pipe.
+    is_stream: bool = False
+    # Whether all rows of the segment were read, and no interrupt came.
+    is_complete: bool = False
+
+
+class Limits(NamedTuple):
+    """Where a run yields or ends, apart from the ends of batches."""
+
+    end: int | None = None  # the number of rows read at which the run ends
+    every: int | None = None  # the run yields at multiples of this number of rows
+    n_single_rows: int = 0  # the number of rows to yield one by one at first
+
+
+def plan_segments(
+    live: LiveModel, run: Run, sources: Mapping[str, Source], passes: int | None
+) -> Generator[Segment, None, None]:
+    """Yield the segments of a run in order, each after the one before has been learned.
+
+    In the first pass, each file is read from its position to its end. Passes after the first, and
+    runs that learn again, read the rows before the position, too.
+
+    Raises
+    ------
+    SourceError
+        If a file has fewer rows than were learned from it.
+
+    """
+    is_interrupted = False
+    while passes is None or run.passes < passes:
+        while run.source < len(run.found):
+            index, found = run.source, run.found[run.source]
+            known, source = found.position, sources.get(found.position.name)
+            if source is not None and (run.passes or run.is_again) and known.rows:
+                begin = replace(run.position or _go_to_start(known), name=known.name)
+                repeated = Segment(source, begin, known.rows, is_repeated=True)
+                if begin.rows < known.rows:
+                    yield repeated
+                    if not repeated.is_complete:
+                        return
+                    if repeated.position.offset != known.offset and not _is_unchanged(
+                        source, known
+                    ):
+                        raise SourceError(
+                            f"{source.name}: the file has changed since the first pass over it; "
+                            "start over with --overwrite"
+                        )
+            if source is not None and not run.passes and not found.is_learned:
+                run.position = known if run.is_again else None
+                new = Segment(source, known, is_stream=source.is_stream)
+                yield new
+                position = new.position
+                if source.is_stream:
+                    is_interrupted |= not new.is_complete  # other pipes may have been read, too
+                elif not new.is_complete:
+                    return
+                elif position.rows:
+                    live.history.adopt(run)
+                    position = live.history.finish(position, source.n_left_bytes)
+                run.found[index] = found._replace(position=position)
+            run.source, run.position = index + 1, None
+        if is_interrupted:
+            return
+        run.source, run.passes = 0, run.passes + 1
+        if not any(found.position.rows for found in run.found):
+            return  # without this check, unlimited passes over empty sources would never end
+
+
+def plan_draws(
+    live: LiveModel, run: Run, draws: RandomDraws, passes: int | None
+) -> Generator[Segment, None, None]:
+    """Yield the segment of rows to be drawn at random."""
+    rows = draws.load_rows(live.request())
+    if rows is None:
+        return
+    n_rows = rows.n_rows
+    last = live.history.entries[-1:]
+    if run.draws and not (last and last[0].files == tuple(draws.positions)):
+        run.draws = run.read = run.rejected = 0  # the files have other rows by now
+    end = None if passes is None else passes * n_rows
+    segment = Segment(draws, FilePosition(draws.name, rows=run.draws), end, is_repeated=True)
+    if end is None or run.draws < end:
+        yield segment
+        if not segment.is_complete:
+            return
+    live.history.mark_learned(draws.positions)
+
+
+def _is_unchanged(source: Source, position: FilePosition) -> bool:
+    """Whether a file has the same rows before a position; the last one may have a newline now."""
+    content = FileContent(source.path)
+    return content.matches(position) and content.ends_line()
+
+
+def _go_to_start(position: FilePosition) -> FilePosition:
+    """Return the position before the first row of the same file."""
+    return FilePosition(position.name, position.start_digest, position.end_digest)
+
+
+def read_parts(
+    segments: Iterable[Segment],
+    make_request: Callable[[Segment], Request],
+    run: Run,
+    limits: Limits,
+    prepare: Callable[[Segment, Batches], None] = lambda segment, batches: None,
+) -> Generator[tuple[Segment, Batch | None], None, None]:
+    """Yield the rows of segments in slices, and None while no row is ready.
+
+    Slices end after 1,000, 2,000, 4,000, ... rows, when progress is reported, and at limits. The
+    caller moves the position and the number of rows read. After an interrupt, only rows already
+    read from pipes are yielded.
+    """
+    end, every, n_single_rows = limits
+    for segment in segments:
+        if end is not None and run.read >= end:
+            return
+        source = segment.source
+        request = replace(make_request(segment), position=segment.position)
+        batches = read_ahead(source.batches(request), source, partial(prepare, segment))
+        with closing(batches):
+            for batch in batches:
+                if batch is None or not len(batch):
+                    yield segment, batch
+                    continue
+                if end is not None and run.read >= end:
+                    return
+                n_sliced = 0
+                while n_sliced < len(batch):
+                    next_report = _FIRST_REPORT << (run.read // _FIRST_REPORT).bit_length()
+                    ends = [len(batch) - n_sliced, next_report - run.read]
+                    if end is not None:
+                        ends.append(end - run.read)
+                    if every is not None:
+                        ends.append(every - run.read % every)
+                    if segment.end is not None:
+                        ends.append(segment.end - segment.position.rows)
+                    if n_single_rows:
+                        ends.append(1)
+                        n_single_rows -= 1
+                    if _should_stop(source):
+                        return
+                    yield segment, batch[n_sliced : n_sliced + min(ends)]
+                    n_sliced += min(ends)
+                    if end is not None and run.read >= end:
+                        if source.is_stream or n_sliced < len(batch):
+                            return  # without waiting for rows that a pipe may never deliver
+                        break  # the file may have no further rows
+                    if segment.position.rows == segment.end:
+                        break
+                if segment.position.rows == segment.end:
+                    break
+        segment.is_complete = not source.interrupt.is_set
+
+
+def _should_stop(source: Source) -> bool:
+    """Whether an interrupt ends a source at once.
+
+    Rows of a file can be read again. A pipe ends after the last row that was read from it.
+    """
+    return source.interrupt.is_set and not source.is_stream
+
+
+def read_ahead(
+    batches: Batches, source: Source, prepare: Callable[[Batches], None] = lambda batches: None
+) -> Generator[Batch | None, None, None]:
+    """Yield the rows of a source, read ahead in a thread, and None while no row is ready.
+
+    No thread is used for rows whose reading calls Python, because two threads would wait for each
+    other, nor for a small file, because a thread takes longer to start, nor while the source is a
+    pipe with little data ready, because a thread would only delay a sender that waits for the
+    answer to each row. `prepare` is called before each read without a thread.
+    """
+    pipe = source.stream
+    while (
+        batches.columns.asks_in_every_row
+        or source.is_small
+        or (
+            pipe is not None and (pipe.was_read_short or pipe.count_ready_bytes() < _PREFETCH_BYTES)
+        )
+    ):
+        prepare(batches)
+        try:
+            batch = next(batches)
+        except StopIteration:
+            return
+        if _should_stop(source):
+            return
+        yield batch
+    for batch in prefetch(batches):
+        if _should_stop(source):
+            return
+        yield batch
+
+
+def drive(
+    batches: Iterable[Batch], step: Callable[[Batch], StepResult], skip_rejected: bool = False
+) -> Generator[StepResult, None, None]:
+    """Run a step on each batch, and yield its result.
+
+    When an error is raised, all rows before the failing one have been processed.
+
+    Raises
+    ------
+    SampleError
+        If a row cannot be used, unless such rows are skipped.
+    DivergedError
+        If a weight or an error would become infinite or NaN.
+    ModelSizeError
+        If the model would become too large.
+
+    """
+    for batch in batches:
+        result = step(batch if skip_rejected else batch.truncate_at_rejected())
+        yield result
+        if result.failure is not None:
+            raise result.failure
+        if result.stopped:
+            return
+        if not skip_rejected:
+            batch.require_usable()
+
+
+def learn_segments(
+    live: LiveModel,
+    run: Run,
+    segments: Iterable[Segment],
+    options: StepOptions,
+    limits: Limits,
+    reads_unused_columns: bool = False,
+) -> Generator[StepResult, None, None]:
+    """Test and train a model on the rows of segments; yield a result after every step.
+
+    When an error is raised, all rows before the failing one have been learned.
+    """
+    redeliveries = live.redeliveries if live.read_options.position else None
+
+    def make_request(segment: Segment) -> Request:
+        copied = None
+        if redeliveries is not None and not segment.is_repeated:
+            copied = redeliveries.copy()
+        return replace(
+            live.request(), redeliveries=copied, reads_unused_columns=reads_unused_columns
+        )
+
+    parts = read_parts(segments, make_request, run, limits, live.forget_names_if_due)
+    segment: Segment
+
+    def read_batches() -> Iterator[Batch]:
+        nonlocal segment
+        for segment, part in parts:
+            batch = part
+            if batch is None:
+                row = segment.position.rows + 1
+                batch = build_empty_batch(segment.source.name, row, live.schema)
+            has_join = live.read_options.has_join
+            yield live.pending.join(batch, live.read_options) if has_join else batch
+
+    def step(batch: Batch) -> StepResult:
+        with live.lock:
+            result = live.step(batch, options._replace(is_repeated=segment.is_repeated))
+            _move(live, run, segment, batch[: result.n_processed])
+            if result.stopped:
+                run.stopped_below = float(live.model.epsilon)
+            return result
+
+    with closing(parts):
+        yield from drive(read_batches(), step, options.skip_rejected)
+
+
+def _move(live: LiveModel, run: Run, segment: Segment, batch: Batch) -> None:
+    """Move the position of a segment past learned rows, and record these rows."""
+    if not len(batch):
+        return
+    live.is_consistent = False
+    live.history.adopt(run)
+    before, source = segment.position, segment.source
+    after = batch.move(before, segment.is_stream)
+    segment.position = after
+    n_rejected, n_rows = len(batch.rejected), after.rows - before.rows
+    run.read, run.rejected = run.read + n_rows, run.rejected + n_rejected
+    for offset in batch.offsets:
+        live.redeliveries.update(offset)
+    if n_rows or not segment.is_stream:
+        entry = Entry(
+            (after,), ROWS, before.rows, after.rows, before.offset, n_rejected,
+            try_encode_lr(live.model.lr), float(live.model.epsilon), live.read_options.keep,
+            segment.is_repeated,
+        )  # fmt: skip
+        known = [before]
+        if isinstance(source, RandomDraws):
+            run.draws = after.rows
+            entry.files, entry.unit, entry.seed = tuple(source.positions), DRAWS, source.seed
+            entry.offset, entry.is_repeated, known = 0, False, source.positions
+        elif segment.is_repeated or run.is_again:
+            run.position = after
+        if not segment.is_repeated:
+            live.history.move(before, after)
+        live.history.add(entry, *known)
+    live.is_consistent = True

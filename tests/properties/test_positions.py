@@ -1,0 +1,402 @@
+"""Each row of changing files is learned once, and the model equals that of one run."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import random
+import shutil
+import subprocess
+import tempfile
+import threading
+from collections import Counter
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner
+from helpers import CASE_FACTOR, COMMAND, kill_after_saves
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from splits import Case, Learner, load_results
+
+from stream_perceptron import LiveModel
+
+pytestmark = pytest.mark.usefixtures("signal_handlers")
+
+COLUMNS = ("id", "a", "b", "label")
+OPTIONS = ["--ignore", "id", "--keep", "id", "--seed", "1", "--label", "label"]
+PLANS = 100
+MIN_KILLS = 6
+
+
+class ChangingFiles(RuleBasedStateMachine):
+    """Files that grow, are rotated, moved, compressed and replaced while runs learn them.
+
+    Rows are unique. A file that was edited in one of its windows must be an error.
+    """
+
+    counts: Counter[str]
+    patch: pytest.MonkeyPatch
+
+    def __init__(self):
+        super().__init__()
+        self.folder = Path(tempfile.mkdtemp())
+        self.rows: dict[Path, list[dict]] = {}  # the rows of each file
+        self.contents: list[Path] = []  # copies of all contents, for `verify`
+        self.n_rows = self.n_names = 0
+
+    @initialize(form=st.sampled_from(["csv", "csv", "jsonl", "parquet"]), size=st.integers(1, 9))
+    def begin(self, form, size):
+        self.form = form
+        (self.folder / "files").mkdir()
+        (self.folder / "links").symlink_to("files")
+        self.learner = Learner(
+            self.folder / "learner", Case([], [form], OPTIONS, "together"), self.patch
+        )
+        self.add(size)
+        self.counts["plans"] += 1
+
+    def teardown(self):
+        if hasattr(self, "form"):
+            self.finish()
+        shutil.rmtree(self.folder)
+
+    # --- Changes
+
+    @rule(n=st.sampled_from([1, 2, 5, 40, 400]))
+    def add(self, n):
+        self.n_names += 1
+        self.write(self.folder / "files" / f"{self.n_names}.{self.form}", self.make_rows(n))
+
+    @rule(data=st.data(), n=st.sampled_from([1, 3, 50, 300]), is_open=st.booleans())
+    @precondition(lambda self: self.rows and self.form != "parquet")
+    def append(self, data, n, is_open):
+        """Append rows; perhaps without the last newline, which comes later."""
+        path = self.choose(data)
+        content, rows = self.read(path), self.make_rows(n)
+        if content and not content.endswith(b"\n"):
+            content += b"\n"
+        content += self.encode(rows, with_header=not content)
+        self.rewrite(path, content.rstrip(b"\n") if is_open else content)
+        self.rows[path] += rows
+
+    @rule(data=st.data())
+    @precondition(lambda self: self.rows)
+    def rename(self, data):
+        self.n_names += 1
+        self.move(self.choose(data), self.folder / "files" / f"moved{self.n_names}.{self.form}")
+
+    @rule(data=st.data(), n=st.sampled_from([0, 2, 300]), is_copy=st.booleans())
+    @precondition(lambda self: self.rows)
+    def rotate(self, data, n, is_copy):
+        """Rename a file to NAME.1, or copy and truncate it, and begin a new one."""
+        path = self.choose(data)
+        for i in (3, 2, 1):
+            older = path.with_name(f"{path.name}.{i}")
+            if older in self.rows:
+                self.move(older, path.with_name(f"{path.name}.{i + 1}"))
+        if is_copy:
+            shutil.copyfile(path, path.with_name(f"{path.name}.1"))
+            self.rows[path.with_name(f"{path.name}.1")] = self.rows.pop(path)
+        else:
+            self.move(path, path.with_name(f"{path.name}.1"))
+        self.write(path, self.make_rows(n))
+
+    @rule(data=st.data())
+    @precondition(lambda self: len(self.rows) > 1)
+    def remove(self, data):
+        path = self.choose(data)
+        path.unlink()
+        del self.rows[path]
+
+    @rule(data=st.data(), n=st.sampled_from([0, 1, 60, 500]))
+    @precondition(lambda self: self.rows)
+    def replace(self, data, n):
+        self.write(self.choose(data), self.make_rows(n))
+
+    @rule(data=st.data())
+    @precondition(lambda self: self.rows and self.form != "parquet")
+    def compress(self, data):
+        path = self.choose(data)
+        content = self.read(path)
+        path.unlink()
+        self.rows[path.with_name(f"{path.name}.gz")] = self.rows.pop(path)
+        path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(content))
+
+    @rule(data=st.data())
+    @precondition(lambda self: self.form != "parquet" and self.learner.model.exists())
+    def edit_one_window(self, data):
+        """Change a byte in one of the windows of a position, which is an error, and undo it."""
+        positions = LiveModel.load(self.learner.model).history.positions
+        newest = {position.name: position for position in positions}
+        paths = [path for path in self.rows if str(path) in newest]
+        paths = [path for path in paths if newest[str(path)].offset > 1024]
+        if not paths:
+            return
+        path = data.draw(st.sampled_from(paths))
+        position, content = newest[str(path)], self.read(path)
+        end = position.header_size + position.offset
+        n_first = min(4096, position.offset // 2)
+        windows = [
+            range(position.header_size, position.header_size + n_first),
+            range(end - min(4096, position.offset - n_first), end),
+        ]
+        place = data.draw(st.sampled_from(data.draw(st.sampled_from(windows))))
+        if len(content) < end or content[place : place + 1] not in b"0123456789":
+            return
+        saved, before = self.learner.model.read_bytes(), path.read_bytes()
+        edited = bytearray(content)
+        edited[place] = ord("5") if edited[place] != ord("5") else ord("6")
+        self.rewrite(path, bytes(edited))
+        self.learner.run([path])
+        path.write_bytes(before)
+        assert "it has changed since" in self.learner.error, (self.learner.error, place, position)
+        assert self.learner.model.read_bytes() == saved
+        self.counts["edits"] += 1
+
+    # --- Runs
+
+    @rule(seed=st.integers(0, 10**6))
+    @precondition(lambda self: self.rows)
+    def learn_whole(self, seed):
+        self.learn("whole", seed)
+
+    @rule(seed=st.integers(0, 10**6))
+    @precondition(lambda self: self.rows)
+    def learn_with_limit(self, seed):
+        self.learn("limit", seed)
+
+    @rule(seed=st.integers(0, 10**6))
+    @precondition(lambda self: self.rows)
+    def learn_until_signal(self, seed):
+        self.learn("signal", seed)
+
+    @rule(seed=st.integers(0, 10**6))
+    @precondition(lambda self: self.rows)
+    def learn_until_kill(self, seed):
+        self.learn("kill", seed)
+
+    def learn(self, kind, seed):
+        """Learn some files in any order, by any names."""
+        rng = random.Random(seed)
+        paths = rng.sample(list(self.rows), rng.randint(1, len(self.rows)))
+        paths = [self.folder / rng.choice(["files", "links"]) / path.name for path in paths]
+        every = ["--save-every", str(rng.randrange(1, 50))]
+        if kind == "limit":
+            self.learner.run(paths, *every, "--limit", str(rng.randrange(1, 500)))
+        elif kind == "signal":
+            self.learner.run(paths, *every, signal_at=rng.randrange(1, 12))
+        elif kind == "kill":
+            self.learner.crash(rng, lambda *args, **how: self.learner.run(paths, *args, **how))
+        else:
+            self.learner.run(paths, *every)
+        self.counts[kind] += 1
+        self.keep_contents()
+        self.require_no_error()
+
+    def finish(self):
+        """Learn all files, and compare the model with one that learns the same rows in one run."""
+        self.learner.run(list(self.rows))
+        self.keep_contents()
+        self.require_no_error()
+        before = self.learner.model.exists() and self.learner.model.read_bytes()
+        self.learner.run(list(self.rows))
+        assert before == (self.learner.model.exists() and self.learner.model.read_bytes())
+        ids = self.read_ids()
+        assert len(ids) == len(set(ids)), "a row was learned twice"
+        present = {row["id"] for rows in self.rows.values() for row in rows}
+        assert present <= set(ids), "a row was not learned"
+        if not ids:
+            return
+        rows = {row["id"]: row for row in self.all_rows}
+        whole = self.folder / f"whole.{self.form}"
+        whole.write_bytes(self.encode([rows[i] for i in ids], with_header=True))
+        other = Learner(
+            self.folder / "other", Case([whole], [self.form], OPTIONS, "together"), self.patch
+        )
+        other.run([whole])
+        results, others = load_results(self.learner), load_results(other)
+        for key in results.keys() - {"history"}:
+            assert results[key] == others[key], key
+        self.verify()
+        self.counts["rows"] += len(ids)
+
+    def require_no_error(self):
+        error = self.learner.error
+        has_no_rows = "it has no rows" in error or "no usable row" in error
+        assert not error or has_no_rows, (error, self.learner.commands[-1])
+
+    def verify(self):
+        from stream_perceptron.data.position import FileContent
+        from stream_perceptron_cli.main import main
+
+        entries = LiveModel.load(self.learner.model).history.entries
+        positions = [position for entry in entries for position in entry.files]
+        used = [
+            path for path in self.contents if any(map(FileContent(str(path)).matches, positions))
+        ]
+        result = CliRunner().invoke(main, ["verify", str(self.learner.model), *map(str, used)])
+        assert result.exit_code == 0, result.output
+
+    # --- Files
+
+    all_rows: list[dict]
+
+    def make_rows(self, n):
+        rng = random.Random(self.n_rows)
+        rows = [
+            {"id": self.n_rows + i, "a": rng.choice([0, 1, -2]), "b": round(rng.gauss(0, 1), 3),
+             "label": rng.choice(["x", "y", "z", None])}
+            for i in range(n)
+        ]  # fmt: skip
+        self.n_rows += n
+        self.all_rows = [*getattr(self, "all_rows", []), *rows]
+        return rows
+
+    def choose(self, data):
+        return data.draw(st.sampled_from(sorted(self.rows)))
+
+    def read(self, path):
+        content = path.read_bytes()
+        return gzip.decompress(content) if content.startswith(b"\x1f\x8b") else content
+
+    def rewrite(self, path, content):
+        is_compressed = path.exists() and path.read_bytes().startswith(b"\x1f\x8b")
+        with path.open("r+b" if path.exists() else "wb") as file:  # in place
+            file.truncate()
+            file.write(gzip.compress(content) if is_compressed else content)
+
+    def write(self, path, rows):
+        self.rewrite(path, self.encode(rows, with_header=True))
+        self.rows[path] = list(rows)
+
+    def move(self, path, name):
+        path.rename(name)
+        self.rows[name] = self.rows.pop(path)
+
+    def encode(self, rows, with_header):
+        if self.form == "jsonl":
+            return "".join(f"{json.dumps(row)}\n" for row in rows).encode()
+        if self.form == "parquet":
+            types = (pa.int64(), pa.int64(), pa.float64(), pa.string())
+            schema = pa.schema(list(zip(COLUMNS, types, strict=True)))
+            sink = io.BytesIO()
+            pq.write_table(pa.Table.from_pylist(rows, schema), sink, row_group_size=7)
+            return sink.getvalue()
+        text = io.StringIO()
+        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+        if with_header:
+            writer.writeheader()
+        writer.writerows(rows)
+        return text.getvalue().encode()
+
+    def keep_contents(self):
+        """Keep a copy of each file, as `verify` needs every content that was learned."""
+        for path in self.rows:
+            copy = self.folder / f"content{len(self.contents)}.{self.form}"
+            copy.write_bytes(self.read(path))
+            self.contents.append(copy)
+
+    def read_ids(self):
+        """Return the IDs in the predictions, in order."""
+        path = self.learner.predictions
+        lines = path.read_text().splitlines() if path.exists() else []
+        return [int(json.loads(line)["id"]) for line in lines]
+
+
+def test_each_row_of_changing_files_is_learned_once(monkeypatch, report_figure):
+    ChangingFiles.counts, ChangingFiles.patch = Counter(), monkeypatch
+    run_state_machine_as_test(
+        ChangingFiles,
+        settings=settings(
+            max_examples=PLANS * CASE_FACTOR,
+            stateful_step_count=25,
+            deadline=None,
+            derandomize=True,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+
+    counts = ChangingFiles.counts
+    report_figure(", ".join(f"{counts[name]:,} {name}" for name in sorted(counts)))
+    assert min(counts[kind] for kind in ("whole", "limit", "signal", "kill", "edits")) > 0
+
+
+class Logs:
+    """Files that a thread appends to and rotates; each row has its own ID."""
+
+    def __init__(self, folder, seed):
+        self.folder, self.n_rows = folder, 0
+        self.current_files = [folder / f"{name}.jsonl" for name in "abc"]
+        self._rng, self._is_stopped = random.Random(seed), threading.Event()
+        self._thread = threading.Thread(target=self._write)
+
+    def __enter__(self):
+        for path in self.current_files:
+            self._append(path, 500)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._is_stopped.set()
+        self._thread.join()
+
+    def files(self):
+        return sorted(self.folder.glob("*.jsonl*"))
+
+    def _append(self, path, n):
+        rows = (
+            {"id": i, "a": i % 7 - 3, "label": "xy"[i % 7 > 3]}
+            for i in range(self.n_rows, self.n_rows + n)
+        )
+        with path.open("a") as file:
+            file.write("".join(f"{json.dumps(row)}\n" for row in rows))
+        self.n_rows += n
+
+    def _write(self):
+        n_rotated = 0
+        while not self._is_stopped.wait(0.002):
+            path = self._rng.choice(self.current_files)
+            if self._rng.random() < 0.01:
+                n_rotated += 1
+                path.rename(path.with_name(f"{path.name}.{n_rotated:04}"))
+            self._append(path, self._rng.randrange(1, 40))
+
+
+@pytest.mark.slow
+def test_rows_of_growing_files_are_predicted_once_despite_kills(tmp_path, report_figure):
+    """Each row has exactly one prediction, though files are rotated and runs are killed."""
+    folder, model, predictions = tmp_path / "logs", tmp_path / "m.npz", tmp_path / "p.jsonl"
+    folder.mkdir()
+    rng, kills, runs = random.Random(0), 0, 0
+    options = ["-m", model, "-p", predictions, "--keep", "id", "--ignore", "id", "--quiet"]
+    with Logs(folder, 0) as logs:
+        while kills < MIN_KILLS * CASE_FACTOR:
+            files = rng.sample(logs.files(), len(logs.files()))
+            command = [COMMAND, "learn", *files, *options, "--save-every", "100"]
+            process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+            kills += kill_after_saves(process, model, rng.choice([0, 1, 3]), rng.uniform(0, 0.1))
+            runs += 1
+            error = process.communicate()[1]
+            # A file may be rotated while the command starts, or while it reads the file.
+            is_rotated = "No such file" in error or "another file has replaced it" in error
+            assert process.returncode in (0, -9) or is_rotated, error
+    subprocess.run([COMMAND, "learn", *logs.files(), *options], check=True)
+    ids = [json.loads(line)["id"] for line in predictions.read_text().splitlines()]
+
+    report_figure(
+        f"{len(logs.files())} growing files: {kills} kills in {runs} runs, {len(ids):,} rows"
+    )
+    assert sorted(ids) == list(range(logs.n_rows))
+    subprocess.run([COMMAND, "verify", model, *logs.files()], check=True)
