@@ -129,6 +129,7 @@ def _open_sources_and_model(
                 o.make_read_options(sources, o.standardize), standardize=read_options.standardize
             )
         live.read_options = replace(read_options, keep=o.keep)
+        live.require_fitting(sources)
     shards = None if o.shards is None else Shards(o.shards, o.round_rows)
     passes = None if o.is_endless else o.n_passes
     run = live.plan_run(sources, passes, is_again=o.again, shards=shards, found=found)

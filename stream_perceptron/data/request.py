@@ -26,6 +26,8 @@ class Request:
     # Whether all columns in the read options are required; predictions need no label column.
     to_learn: bool = True
     needs_label: bool = False  # whether a table without a label column is rejected
+    # The columns of the sources that notices have described; further ones like them are not.
+    described: set[tuple[str, ...]] = field(default_factory=set)
     position: FilePosition = _START  # where the rows to read begin
     max_features: int = 2**22  # a row with more features is rejected before names are created
     # Whether unused columns are read, too, so that rejected rows have all of their columns.

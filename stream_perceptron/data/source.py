@@ -161,7 +161,10 @@ class Batches(Iterator[Batch | None]):
         notices: tuple[Notice, ...] = ()
         if not self._is_described and len(batch.rejected) < len(batch):
             self._is_described = True
-            notices = self._source.describe(self.request, self.columns)
+            columns, described = self.columns.layout.columns, self.request.described
+            if columns not in described:
+                described.add(columns)
+                notices = self._source.describe(self.request, self.columns)
         batch.notices = (*notices, *self._build_warnings())
         return batch
 

@@ -314,7 +314,7 @@ class History:
         """Move the position of a file past rows that were learned for the first time."""
         if self.positions and self.positions[-1] == before:
             self.positions.pop()
-        elif before in self.positions:
+        elif before.rows and before in self.positions:
             self.positions.remove(before)
         self.positions.append(after)
 
@@ -324,7 +324,7 @@ class History:
     def finish(self, position: FilePosition, n_left_bytes: int) -> FilePosition:
         """Record that nothing but an incomplete line, if any, follows a position."""
         finished = replace(position, is_finished=True, left=n_left_bytes)
-        self._replace(position, finished)
+        self.move(position, finished)
         return finished
 
     def mark_learned(self, files: Sequence[FilePosition]) -> None:

@@ -279,13 +279,17 @@ def learn_segments(
     When an error is raised, all rows before the failing one have been learned.
     """
     redeliveries = live.redeliveries if live.read_options.position else None
+    described: set[tuple[str, ...]] = set()
 
     def make_request(segment: Segment) -> Request:
         copied = None
         if redeliveries is not None and not segment.is_repeated:
             copied = redeliveries.copy()
         return replace(
-            live.request(), redeliveries=copied, reads_unused_columns=reads_unused_columns
+            live.request(),
+            redeliveries=copied,
+            reads_unused_columns=reads_unused_columns,
+            described=described,
         )
 
     parts = read_parts(segments, make_request, run, limits, live.forget_names_if_due)

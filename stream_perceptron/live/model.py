@@ -362,6 +362,20 @@ class LiveModel:
             max_features=self.model.max_weights // NAME_COST,
         )
 
+    def require_fitting(self, sources: Sequence[Source]) -> None:
+        """Check that sources fit the model, before any is read.
+
+        Raises
+        ------
+        SourceError
+            If a source does not fit.
+
+        """
+        request = self.request()
+        for source in sources:
+            opening = source.open(request)
+            request = request if opening is None else request.after(opening.schema)
+
     def plan_run(
         self,
         sources: Sequence[Source],
@@ -389,14 +403,11 @@ class LiveModel:
         Raises
         ------
         SourceError
-            If a source does not fit the model, or a file has changed since some of its rows were
-            learned.
+            If a file has changed since some of its rows were learned.
+        CheckpointError
+            If the last run read rows of some of these files in another order and is unfinished.
 
         """
-        request = self.request()
-        for source in sources:
-            opening = source.open(request)
-            request = request if opening is None else request.after(opening.schema)
         order, files = IN_ORDER if shards is None else IN_SHARDS, sources
         if sources and isinstance(sources[0], RandomDraws):
             order, files = AT_RANDOM, sources[0].files
