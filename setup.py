@@ -16,6 +16,7 @@ KERNEL, READER = "stream_perceptron/model/kernel", "stream_perceptron/data/reade
 SOURCES = [
     f"{KERNEL}/_compiled.pyx",
     f"{READER}/_reader.pyx",
+    "stream_perceptron/live/_counting.pyx",
     "stream_perceptron/live/_drift.pyx",
 ]
 

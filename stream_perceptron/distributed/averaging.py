@@ -19,7 +19,7 @@ from stream_perceptron.data.schema import ReadOptions, Schema
 from stream_perceptron.errors import CheckpointError
 from stream_perceptron.live.drift import DriftDetector
 from stream_perceptron.live.learning_curve import LearningCurve
-from stream_perceptron.live.metrics import WINDOW, Confusion, Progress, merge_reaches
+from stream_perceptron.live.metrics import Confusion, Progress, merge_reaches
 from stream_perceptron.live.model import LiveModel
 from stream_perceptron.model.arrays import Array, Floats
 from stream_perceptron.model.network import Network, Snapshot
@@ -382,7 +382,7 @@ def _sum_progress(
             total.last_target = int(numbers[progress.last_target])
         n_tested = progress.samples - progress.n_untested - before.samples + before.n_untested
         added_window = progress.window[max(len(progress.window) - n_tested, 0) :]
-        total.window = np.concatenate([total.window, added_window])[-WINDOW:]
+        total.add_outcomes(added_window)
     return total
 
 

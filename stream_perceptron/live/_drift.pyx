@@ -5,7 +5,7 @@ All arithmetic is basic IEEE 754 arithmetic, so events are the same on every mac
 """
 
 from libc.math cimport frexp, sqrt
-from libc.stdint cimport intptr_t, uint8_t
+from libc.stdint cimport intptr_t
 from libc.string cimport memmove, memset
 
 cdef enum:
@@ -216,7 +216,7 @@ cdef test_block(State* state, double row, list events):
         counts.open_seen = counts.open_wrong = 0.0
 
 
-def test_samples(classes, series, sums, windows, squares, labels, is_wrong, rows):
+def test_samples(classes, series, sums, windows, squares, labels, predicted, rows):
     """Test more samples; return the events found.
 
     An event is a tuple: whether it is a drop, its row and sample, the row at which it was found, the
@@ -226,9 +226,8 @@ def test_samples(classes, series, sums, windows, squares, labels, is_wrong, rows
     cdef double[:, ::1] c_classes = classes, c_series = series, c_windows = windows
     cdef double[:, :, ::1] c_sums = sums
     cdef double[::1] c_squares = squares
-    cdef const intptr_t[::1] c_labels = labels, c_rows = rows
-    cdef const uint8_t[::1] c_wrong = is_wrong
-    cdef ptrdiff_t i, n = len(c_labels), n_open = int(classes[:, 0].sum())
+    cdef const intptr_t[::1] c_labels = labels, c_predicted = predicted, c_rows = rows
+    cdef ptrdiff_t i, n = len(c_labels), n_open = 0
     cdef Class* counts
     events = []
     if n == 0:
@@ -238,10 +237,12 @@ def test_samples(classes, series, sums, windows, squares, labels, is_wrong, rows
     state.sums = <Sum*>&c_sums[0, 0, 0]
     state.excess, state.variance = &c_windows[0, 0], &c_windows[1, 0]
     state.squares = &c_squares[0]
+    for i in range(state.k):
+        n_open += <ptrdiff_t>state.classes[i].open_seen
     for i in range(n):
-        counts = state.classes + c_labels[i]
+        counts = state.classes + min(c_labels[i], state.k - 1)
         counts.open_seen += 1.0
-        counts.open_wrong += c_wrong[i]
+        counts.open_wrong += c_labels[i] != c_predicted[i]
         n_open += 1
         if n_open == BLOCK:
             n_open = 0

@@ -147,9 +147,9 @@ class DriftDetector:
     Examples
     --------
     >>> drift, events = DriftDetector(), []
-    >>> labels, is_wrong = np.zeros(3000, np.intp), np.arange(3000) % 100 == 0
-    >>> is_wrong[2000:] ^= True
-    >>> drift.update(labels, is_wrong, np.arange(1, 3001), events)
+    >>> labels, predicted = np.zeros(3000, np.intp), (np.arange(3000) % 100 < 1).astype(np.intp)
+    >>> predicted[2000:] = 1 - predicted[2000:]
+    >>> drift.update(labels, predicted, np.arange(1, 3001), events)
     >>> events[0].describe(["right"])
     'accuracy dropped from 99.0% to 2.0% near row 2,001'
 
@@ -199,16 +199,16 @@ class DriftDetector:
     def update(
         self,
         labels: NDArray[np.intp],
-        is_wrong: NDArray[np.bool_],
+        predicted: NDArray[np.intp],
         rows: NDArray[np.intp],
         events: list[DriftEvent],
     ) -> None:
-        """Test more samples, given their label indices and row numbers; append the events found.
+        """Test more samples, given their labels, predictions and rows; append the events found.
 
         At most 50 events are kept.
         """
-        labels = np.minimum(labels, MAX_CLASSES - 1)
-        n_new = int(labels.max(initial=-1)) + 1 - len(self.classes)
+        largest = max(labels.tolist(), default=-1)
+        n_new = min(largest + 1, MAX_CLASSES) - len(self.classes)
         if n_new > 0:
             # One assignment, which cannot be interrupted: compiled code relies on the lengths.
             self.classes, self.series, self.sums = (
@@ -216,7 +216,14 @@ class DriftDetector:
                 for array in (self.classes, self.series, self.sums)
             )
         changes = _drift.test_samples(
-            self.classes, self.series, self.sums, self.windows, self.squares, labels, is_wrong, rows
+            self.classes,
+            self.series,
+            self.sums,
+            self.windows,
+            self.squares,
+            labels,
+            predicted,
+            rows,
         )
         events += [
             DriftEvent(

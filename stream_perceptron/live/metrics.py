@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from importlib import import_module
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,8 @@ from stream_perceptron.live.learning_curve import MAX_SUM, LearningCurve
 from stream_perceptron.model.arrays import Array, Arrays
 from stream_perceptron.model.results import TrainResult
 from stream_perceptron.model.rows import Rows
+
+_counting: Any = import_module("stream_perceptron.live._counting")
 
 WINDOW = 1000
 MAX_WEIGHTS = 1000  # the number of sample weights whose mean is computed
@@ -110,20 +113,8 @@ class Confusion:
 
     def update(self, targets: NDArray[np.intp], predicted: NDArray[np.intp]) -> None:
         """Count samples by the numbers of their labels and predicted labels."""
-        k = int(max(targets.max(initial=0), predicted.max(initial=0))) + 1
-        if k * k <= len(targets):
-            counts = np.bincount(targets * k + predicted)
-            pairs = np.flatnonzero(counts)
-            keys, counts = pairs // k * _PAIR_BASE + pairs % k, counts[pairs]
-        else:
-            # NumPy's `unique` would import numpy.ma, which takes noticeable time in a short run.
-            sorted_keys = np.sort(targets * _PAIR_BASE + predicted)
-            starts = np.flatnonzero(np.diff(sorted_keys, prepend=-1))
-            keys, counts = sorted_keys[starts], np.diff(starts, append=len(sorted_keys))
-        for key, count in zip(keys.tolist(), counts.tolist(), strict=True):
-            self._counts[key] = self._counts.get(key, 0) + count
         self.tested += len(targets)
-        self.right += int(np.count_nonzero(targets == predicted))
+        self.right += _counting.count_pairs(targets, predicted, self._counts, _PAIR_BASE)
 
     @property
     def pairs(self) -> NDArray[np.int64]:
@@ -229,9 +220,10 @@ class Progress:
     reported_row: int = field(default=0, metadata={"verified": False})
     # The predictions for new rows. Labels are numbered as in `classes_`.
     confusion: Confusion = field(default_factory=Confusion, metadata={"saved": False})
-    # Whether each of the last 1,000 predictions was right, for new rows and others.
-    window: NDArray[np.bool_] = field(
-        default_factory=lambda: np.zeros(0, bool), metadata={"saved": False}
+    # Whether each of the last 1,000 predictions was right, for new rows and others; unused elements
+    # come first.
+    outcomes: NDArray[np.bool_] = field(
+        default_factory=lambda: np.zeros(WINDOW, bool), metadata={"saved": False}
     )
     curve: LearningCurve = field(default_factory=LearningCurve, metadata={"saved": False})
     drift: DriftDetector = field(default_factory=DriftDetector, metadata={"saved": False})
@@ -245,6 +237,11 @@ class Progress:
     def accuracy(self) -> float | None:
         """The progressive accuracy; None before the first new row is tested."""
         return self.confusion.right / self.confusion.tested if self.confusion.tested else None
+
+    @property
+    def window(self) -> NDArray[np.bool_]:
+        """Whether each of the last 1,000 predictions was right, for new rows and others."""
+        return self.outcomes[max(0, WINDOW - (self.samples - self.n_untested)) :]
 
     @property
     def window_accuracy(self) -> float:
@@ -284,9 +281,14 @@ class Progress:
         labels = arrays["confusion"][:, :2]
         if labels.size and not 0 <= labels.min() <= labels.max() < n_labels:
             raise CheckpointError("progress counts labels that the model does not have")
-        self.confusion, self.window = Confusion.from_saved(arrays["confusion"]), arrays["window"]
+        self.confusion = Confusion.from_saved(arrays["confusion"])
+        self.add_outcomes(arrays["window"])
         self.curve = LearningCurve.from_saved(arrays["curve"], curve_bin)
         self.drift = DriftDetector.from_arrays(arrays)
+
+    def add_outcomes(self, window: NDArray[np.bool_]) -> None:
+        """Add to the window whether more predictions were right."""
+        self.outcomes = np.concatenate([self.outcomes, window])[-WINDOW:]
 
     def count_weights(self, weights: NDArray[np.float64]) -> None:
         """Add the sample weights of more labeled samples, until 1,000 have been added."""
@@ -311,8 +313,9 @@ class Progress:
         result: TrainResult,
         rows: NDArray[np.intp] | None = None,
         is_repeated: bool = False,
+        features: Rows | None = None,
     ) -> None:
-        """Count the results of more samples; counting many costs hardly more than counting one.
+        """Count the results of more samples.
 
         Parameters
         ----------
@@ -322,40 +325,24 @@ class Progress:
             The numbers of the samples' rows in the run, by default the next numbers.
         is_repeated
             Whether these rows were learned before.
+        features
+            The features of the samples, of which the reaches of some are measured; None for none.
 
         """
-        target, predicted, errors = result.targets, result.predicted, result.errors
         if rows is None:
             rows = self.rows + 1 + np.arange(len(result))
-        is_labeled = target >= 0
-        n = int(np.count_nonzero(is_labeled))
-        if n < len(result):
-            target, predicted, errors = (
-                target[is_labeled],
-                predicted[is_labeled],
-                errors[is_labeled],
-            )
-            rows = rows[is_labeled]
+        counted = _counting.count_samples(
+            result, rows, self.curve, self.outcomes, self.error_sum, self.last_target
+        )
+        n, n_updated, n_repeats, self.error_sum, self.last_target, *tested, probed = counted
+        labels, predicted, rows = tested
         self.samples += n
         self.unlabeled += len(result) - n
-        self.updates += int(np.count_nonzero(result.updated))
-        self.curve.update(result)
-        if not n:
-            return
-        self.repeats += int(target[0]) == self.last_target
-        self.repeats += int(np.count_nonzero(target[1:] == target[:-1]))
-        self.last_target = int(target[-1])
-        # cumsum adds in order, so the sum does not depend on the sizes of batches.
-        terms = np.empty(n + 1)
-        terms[0], terms[1:] = self.error_sum, errors
-        with np.errstate(over="ignore"):
-            self.error_sum = min(float(terms.cumsum()[-1]), MAX_SUM)
-        tested = predicted >= 0
-        if np.count_nonzero(tested) < n:
-            self.n_untested += n - int(np.count_nonzero(tested))
-            target, predicted, rows = target[tested], predicted[tested], rows[tested]
-        self.window = np.concatenate([self.window, target == predicted])[-WINDOW:]
-        if is_repeated:
-            return
-        self.drift.update(target, target != predicted, rows, self.events)
-        self.confusion.update(target, predicted)
+        self.updates += n_updated
+        self.repeats += n_repeats
+        self.n_untested += n - len(labels)
+        if not is_repeated:
+            self.confusion.update(labels, predicted)
+            self.drift.update(labels, predicted, rows, self.events)
+        if features is not None and probed:
+            self.update_reaches(features[np.array(probed)])

@@ -546,7 +546,7 @@ class LiveModel:
     ) -> None:
         """Count the rows of a batch that has been processed, and the results of its usable rows."""
         n, progress = len(trained), self.progress
-        progress.update(trained, rows, is_repeated)
+        progress.update(trained, rows, is_repeated, batch.features)
         progress.skipped += len(batch.rejected)
         if batch.redelivered is not None:
             self.n_redelivered += int(np.count_nonzero(batch.redelivered))
@@ -554,9 +554,6 @@ class LiveModel:
             progress.count_weights(batch.weights[:n][trained.targets >= 0])
         if batch.missing is not None:
             progress.missing += int(batch.missing[:n].sum())
-        probed = np.flatnonzero(~np.isnan(trained.probes[:, 0]))
-        if len(probed):
-            progress.update_reaches(batch.features[probed])
 
     def predict(self, batch: Batch, with_all_scores: bool = False) -> StepResult:
         """Predict the rows of a batch without learning; row numbers are those in the source.

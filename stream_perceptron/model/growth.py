@@ -142,9 +142,10 @@ def _number_labels(
 ) -> tuple[NDArray[np.intp], dict[Hashable, int]]:
     """Return the index of each label, -1 if it is missing, and the first row of each new label."""
     find = vocabulary.ids_by_name.get
-    targets = np.array(
-        [-1 if label is None else find(label, _NEW_LABEL) for label in labels], np.intp
-    )
+    ids = [-1 if label is None else find(label, _NEW_LABEL) for label in labels]
+    targets = np.array(ids, np.intp)
+    if _NEW_LABEL not in ids:
+        return targets, {}
     new_rows = np.flatnonzero(targets == _NEW_LABEL).tolist()
     first_rows: dict[Hashable, int] = {}
     for row in new_rows:

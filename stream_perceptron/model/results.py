@@ -83,6 +83,8 @@ class TrainResult:
 
     def __getitem__(self, rows: slice) -> TrainResult:
         """Return the result for a slice of the rows; its arrays are views."""
+        if rows.indices(len(self)) == (0, len(self), 1):
+            return self
         arrays: dict[str, Any] = {
             name: array[rows]
             for name in (*_ARRAYS, "all_scores")

@@ -79,7 +79,7 @@ def test_trials_without_new_rows_are_sorted_by_the_window_before_the_error():
     for trial, is_right in zip(trials, (False, True), strict=True):
         progress = trial.progress
         progress.samples, progress.error_sum = 10, 1.0 + is_right
-        progress.window = np.full(10, is_right)
+        progress.add_outcomes(np.full(10, is_right))
 
     assert sorted(trials, key=Trial.sort_key) == trials[::-1]
 

@@ -52,7 +52,8 @@ def test_wheel_contains_only_the_two_packages(distributions):
         names = {name for name in wheel.namelist() if ".dist-info/" not in name}
 
     kernel, reader = "stream_perceptron/model/kernel", "stream_perceptron/data/reader"
-    modules = {f"{kernel}/_compiled", f"{reader}/_reader", "stream_perceptron/live/_drift"}
+    live = {f"stream_perceptron/live/{name}" for name in ("_counting", "_drift")}
+    modules = live | {f"{kernel}/_compiled", f"{reader}/_reader"}
     header_names = ("elementary", "kernel", "learning", "weight_rows")
     headers = {f"{kernel}/{name}.h" for name in header_names}
     headers |= {f"{reader}/{name}.h" for name in ("arrow", "formats", "number", "record", "table")}

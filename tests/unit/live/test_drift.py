@@ -122,9 +122,10 @@ def detect_drift(wrong, labels=None, split_points=(), rows=None):
     drift, events = DriftDetector(), []
     labels = np.zeros(len(wrong), np.intp) if labels is None else labels
     rows = np.arange(1, len(wrong) + 1) if rows is None else rows
+    predicted = np.where(wrong, labels + 1, labels)
     for part in np.split(np.arange(len(wrong)), split_points):
         drift = DriftDetector.from_arrays(drift.arrays)
-        drift.update(labels[part], wrong[part], rows[part], events)
+        drift.update(labels[part], predicted[part], rows[part], events)
     return {name: array.tobytes() for name, array in drift.arrays.items()}, events
 
 
@@ -289,7 +290,7 @@ def test_drop_lasts_until_its_recovery():
 
 def test_state_that_does_not_belong_together_is_rejected():
     drift = DriftDetector()
-    drift.update(np.zeros(70, np.intp), np.ones(70, bool), np.arange(70), [])
+    drift.update(np.zeros(70, np.intp), np.ones(70, np.intp), np.arange(70), [])
     for name, damaged in (
         ("drift_series", np.zeros((3, 5))),
         ("drift_classes", np.full((1, 4), np.nan)),

@@ -1,0 +1,105 @@
+# cython: language_level=3, boundscheck=False, wraparound=False
+"""Counts the results of samples one by one; NumPy would take a dozen calls for a single sample."""
+
+from libc.stdint cimport int64_t, intptr_t, uint8_t
+from libc.string cimport memmove
+
+import numpy as np
+
+cdef double MAX_SUM = 1.7976931348623157e308  # of errors, which may be too large to add up
+
+
+cdef inline double add(double total, double term) noexcept:
+    """Return the sum, or the largest number if it is too large."""
+    total += term
+    return total if total < MAX_SUM else MAX_SUM
+
+
+def count_pairs(targets, predicted, dict counts, int64_t pair_base):
+    """Count pairs of a label and a predicted label; `pair_base` is the factor of a label in a key.
+
+    Return how many are equal.
+    """
+    cdef const intptr_t[::1] c_targets = targets, c_predicted = predicted
+    cdef Py_ssize_t i, n_right = 0
+    for i in range(len(c_targets)):
+        key = c_targets[i] * pair_base + c_predicted[i]
+        counts[key] = counts.get(key, 0) + 1
+        n_right += c_targets[i] == c_predicted[i]
+    return n_right
+
+
+def count_samples(result, rows, curve, window, double error_sum, intptr_t last_target):
+    """Count samples, in order.
+
+    Parameters
+    ----------
+    result, rows
+        A TrainResult of n samples, and the numbers of their rows.
+    curve
+        The LearningCurve to which labeled samples are added.
+    window
+        Whether each of the last predictions was right, the latest one last; unused elements come
+        first. It is changed.
+    error_sum, last_target
+        The sum of all errors, and the last label, before these samples.
+
+    Returns
+    -------
+    The number of labeled samples, of samples that changed the weights, and of those with the label
+    of the sample before; the sum of all errors and the last label; the labels, the predictions and
+    the rows of the tested samples; and the indices of the probed samples.
+
+    """
+    cdef const intptr_t[::1] targets = result.targets, predicted = result.predicted
+    cdef const intptr_t[::1] numbers = rows
+    cdef const double[::1] errors = result.errors
+    cdef const uint8_t[::1] updated = result.updated.view(np.uint8)
+    cdef const double[:, ::1] probes = result.probes
+    cdef Py_ssize_t i, n = len(targets), n_labeled = 0, n_updated = 0, n_repeats = 0, n_tested = 0
+    tested = np.empty((3, n), np.intp)
+    cdef intptr_t[:, ::1] c_tested = tested
+    cdef double[:, ::1] sums = curve.sums
+    cdef double* bin_sums = NULL
+    cdef Py_ssize_t n_bins = len(sums)
+    cdef double bin_size = curve.bin
+    cdef uint8_t[::1] outcomes = window.view(np.uint8)
+    cdef Py_ssize_t n_outcomes = len(outcomes), n_moved
+    cdef bint is_right
+    probed = []
+    if n_bins:
+        bin_sums = &sums[n_bins - 1, 0]
+    for i in range(n):
+        if targets[i] < 0:
+            continue
+        if bin_sums == NULL or bin_sums[0] >= bin_size:
+            sums = curve.add_bin()
+            bin_sums, bin_size = &sums[len(sums) - 1, 0], curve.bin
+        is_right = targets[i] == predicted[i]
+        bin_sums[0] += 1.0
+        bin_sums[1] += is_right
+        bin_sums[2] = add(bin_sums[2], errors[i])
+        bin_sums[3] += updated[i]
+        if probes[i, 0] == probes[i, 0]:
+            bin_sums[4] += 1.0
+            bin_sums[5] = add(bin_sums[5], probes[i, 0])
+            bin_sums[6] = add(bin_sums[6], probes[i, 1])
+            probed.append(i)
+        n_labeled += 1
+        n_updated += updated[i]
+        n_repeats += targets[i] == last_target
+        last_target = targets[i]
+        error_sum = add(error_sum, errors[i])
+        if predicted[i] >= 0:
+            c_tested[0, n_tested], c_tested[1, n_tested] = targets[i], predicted[i]
+            c_tested[2, n_tested] = numbers[i]
+            n_tested += 1
+    n_moved = min(n_tested, n_outcomes)
+    memmove(&outcomes[0], &outcomes[0] + n_moved, n_outcomes - n_moved)
+    for i in range(n_moved):
+        outcomes[n_outcomes - n_moved + i] = (
+            c_tested[0, n_tested - n_moved + i] == c_tested[1, n_tested - n_moved + i]
+        )
+    return (
+        n_labeled, n_updated, n_repeats, error_sum, last_target, *tested[:, :n_tested], probed
+    )  # fmt: skip
