@@ -79,6 +79,7 @@ def _predict(options: PredictOptions, signals: Signals) -> None:
     live = _load_model(o)
     require_known_classes(o.threshold or (), live)
     thresholds = o.thresholds
+    needs_scores = o.scores or thresholds is not None
     classes = live.model.classes_ if o.scores else None
     formatter = make_formatter(
         output_path, o.output_format, live.read_options, classes, o.with_learned
@@ -103,10 +104,13 @@ def _predict(options: PredictOptions, signals: Signals) -> None:
         return live
 
     def open_batches(name: str) -> Iterator[Batch]:
-        return read_batches(name, o.file_format, live, signals, reload if o.follow else None)
+        follow = reload if o.follow else None
+        return read_batches(
+            name, o.file_format, live, signals, follow, with_all_scores=needs_scores
+        )
 
     def predict_batch(batch: Batch) -> StepResult:
-        result = live.predict(batch, o.scores or thresholds is not None)
+        result = live.predict(batch, needs_scores)
         return result if thresholds is None else thresholds.apply(result, o.scores)
 
     # Open the files first, so that an error in one of them does not truncate the predictions.

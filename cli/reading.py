@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import partial
@@ -32,6 +32,7 @@ def read_batches(
     signals: Signals,
     reload: Reload | None = None,
     joins_labels: bool = False,
+    with_all_scores: bool = False,
 ) -> Iterator[Batch]:
     """Open a source for prediction, and yield its batches until it ends or a signal arrives.
 
@@ -43,17 +44,16 @@ def read_batches(
     opened = signals.call_interruptibly(
         partial(open_source, source, file_format, signals), [source]
     )
-    return _read_source(opened, live, reload, joins_labels)
+    batches = live.batches(opened, reload, joins_labels, with_all_scores=with_all_scores)
+    return _report_problems(opened, batches)
 
 
-def _read_source(
-    opened: Source, live: LiveModel, reload: Reload | None, joins_labels: bool
-) -> Iterator[Batch]:
+def _report_problems(opened: Source, batches: Generator[Batch, None, None]) -> Iterator[Batch]:
     """Yield the batches of a source; report unknown columns and lost bytes on stderr."""
     from stream_perceptron.data.notices import UNKNOWN_COLUMNS
 
     # Close the generator before Python exits, to stop its prefetch thread.
-    with closing(live.batches(opened, reload, joins_labels)) as batches:
+    with closing(batches):
         for batch in batches:
             for notice in batch.notices:
                 if notice.code == UNKNOWN_COLUMNS:

@@ -86,7 +86,9 @@ class Batches(Iterator[Batch | None]):
             If the source does not fit the model.
 
         """
-        self.columns = Columns(self._source.find_layout(request), request)
+        columns = Columns(self._source.find_layout(request), request)
+        self.columns.reader = None  # so that both are freed at once: they refer to each other
+        self.columns = columns
         self.request = request
 
     def reject_row(self, reason: str, span: Span | None) -> Batch:

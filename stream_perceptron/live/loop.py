@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _FIRST_REPORT = 1000  # rows before the first progress report
 # A pipe with this many bytes ready is prefetched; most pipes hold no more.
 _PREFETCH_BYTES = 2**16
+_MAX_SCORES = 2**18  # scores computed at once
 
 
 class StepOptions(NamedTuple):
@@ -56,6 +57,7 @@ class Limits(NamedTuple):
     end: int | None = None  # the number of rows read at which the run ends
     every: int | None = None  # the run yields at multiples of this number of rows
     n_single_rows: int = 0  # the number of rows to yield one by one at first
+    max_rows: Callable[[], int] | None = None  # returns the number of rows to yield at once
 
 
 def plan_segments(
@@ -156,7 +158,7 @@ def read_parts(
     caller moves the position and the number of rows read. After an interrupt, only rows already
     read from pipes are yielded.
     """
-    end, every, n_single_rows = limits
+    end, every, n_single_rows, max_rows = limits
     for segment in segments:
         if end is not None and run.read >= end:
             return
@@ -180,10 +182,12 @@ def read_parts(
                         ends.append(every - run.read % every)
                     if segment.end is not None:
                         ends.append(segment.end - segment.position.rows)
+                    if max_rows is not None:
+                        ends.append(max_rows())
                     if n_single_rows:
                         ends.append(1)
                         n_single_rows -= 1
-                    if _should_stop(source):
+                    if should_stop(source):
                         return
                     yield segment, batch[n_sliced : n_sliced + min(ends)]
                     n_sliced += min(ends)
@@ -198,7 +202,12 @@ def read_parts(
         segment.is_complete = not source.interrupt.is_set
 
 
-def _should_stop(source: Source) -> bool:
+def count_scored_rows(n_labels: int) -> int:
+    """Return the number of rows whose scores of all labels are computed at once."""
+    return max(1, _MAX_SCORES // max(1, n_labels))
+
+
+def should_stop(source: Source) -> bool:
     """Whether an interrupt ends a source at once.
 
     Rows of a file can be read again. A pipe ends after the last row that was read from it.
@@ -229,11 +238,11 @@ def read_ahead(
             batch = next(batches)
         except StopIteration:
             return
-        if _should_stop(source):
+        if should_stop(source):
             return
         yield batch
     for batch in prefetch(batches):
-        if _should_stop(source):
+        if should_stop(source):
             return
         yield batch
 

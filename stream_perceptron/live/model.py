@@ -44,10 +44,12 @@ from stream_perceptron.live.loop import (
     Limits,
     Segment,
     StepOptions,
+    count_scored_rows,
     learn_segments,
     plan_draws,
     plan_segments,
     read_ahead,
+    should_stop,
 )
 from stream_perceptron.live.metrics import MAX_WEIGHTS, Progress
 from stream_perceptron.live.pending import JoinedBatch, PendingSamples
@@ -480,6 +482,8 @@ class LiveModel:
         segments = iter(()) if has_stopped else self.plan_segments(run, sources, passes)
         options = StepOptions(stop, skip_rejected, with_scores, with_all_scores)
         limits = Limits(run.compute_end(limit), every, n_single_rows)
+        if with_all_scores:
+            limits = limits._replace(max_rows=self._count_scored_rows)
         yield from learn_segments(self, run, segments, options, limits, reads_unused_columns)
         run.is_finished = not any(source.interrupt.is_set for source in sources)
         if run.is_finished:
@@ -573,6 +577,7 @@ class LiveModel:
         reload: Reload | None = None,
         joins_labels: bool = False,
         keeps_zeros: bool = False,
+        with_all_scores: bool = False,
     ) -> Generator[Batch, None, None]:
         """Yield the rows of a source as batches to predict.
 
@@ -589,6 +594,8 @@ class LiveModel:
             rows are rejected.
         keeps_zeros
             Whether features that are zero are among the values of a row.
+        with_all_scores
+            Whether the batches have no more rows than fit in memory with the scores of all labels.
 
         """
         pending = PendingSamples() if joins_labels and self.read_options.has_join else None
@@ -607,7 +614,11 @@ class LiveModel:
                     batch = joined.without_samples()
                 elif live.read_options.has_join:
                     batch = batch.reject_rows(batch.features.lengths == 0, "it has no features")
-                yield batch
+                n_rows = live._count_scored_rows() if with_all_scores else max(1, len(batch))
+                for start in range(0, len(batch), n_rows):
+                    if should_stop(source):
+                        return
+                    yield batch[start : start + n_rows]
 
     def _prefetch_predictions(
         self, source: Source, request: Request
@@ -634,7 +645,7 @@ class LiveModel:
 
         batches.max_rows, batches.before_read = _RELOAD_ROWS, reload_model
         for batch in batches:
-            if source.interrupt.is_set and not source.is_stream:
+            if should_stop(source):
                 return
             if batch is not None:
                 yield live, batch
@@ -647,6 +658,9 @@ class LiveModel:
         if opening is None:
             return request
         return replace(request, read_options=opening.scale_pixels(request.read_options))
+
+    def _count_scored_rows(self) -> int:
+        return count_scored_rows(len(self.model.classes_))
 
     def _train(self, batch: Batch, labels: Sequence[object], options: StepOptions) -> TrainResult:
         """Train the model on the rows of a batch; a row labeled None is only predicted."""

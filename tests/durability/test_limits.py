@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pyarrow as pa
 import pytest
-from helpers import COMMAND, capture_state, read_contents, write_parquet
+from helpers import COMMAND, capture_state, read_contents, write_jsonl, write_parquet
 
 from stream_perceptron import LiveModel, ModelSizeError, SGDPerceptron, load, save
 
@@ -108,7 +108,23 @@ def test_many_labels_are_learned_in_little_memory(tmp_path, run_with_peak_memory
     assert result.returncode == 0
     assert result.stderr.count("labels are ids") == 1
     assert len(LiveModel.load(path).model.classes_) == 10_000
-    assert megabytes < 500
+    assert megabytes < 150
+    few = tmp_path / "few.csv"
+    few.write_text("\n".join(["a,b", *(row.rpartition(",")[0] for row in rows[:600])]) + "\n")
+    arguments = ["predict", few, "-m", path, "--scores", "-p", tmp_path / "scores.jsonl"]
+    result, megabytes = run_with_peak_memory(*arguments)
+    assert result.returncode == 0, result.stderr
+    assert megabytes < 150
+
+
+def test_names_of_evicted_samples_are_freed(tmp_path, run_with_peak_memory):
+    samples = ({"id": i} | {f"k{i}_{j}": 1.0 for j in range(20)} for i in range(30_000))
+    source = write_jsonl(tmp_path / "s.jsonl", samples)
+    options = ["--join", "id", "--max-pending", "10", "-p", tmp_path / "p.jsonl", "--quiet"]
+    result, megabytes = run_with_peak_memory("learn", source, *options)
+
+    assert result.returncode == 0, result.stderr
+    assert megabytes < 110
 
 
 def test_list_of_thirty_million_zeros_is_rejected(tmp_path, run_with_peak_memory):
