@@ -50,7 +50,6 @@ class ProgressLine:
         self._is_live = not (as_json or quiet) and self._line.is_shown and owns_terminal
         self._start = time.perf_counter()
         self._rows_before = live.progress.rows
-        self._next_printed_row = 1000
         self._header: tuple[str, ...] = ()  # the columns of the last printed header
         self._last_printed_row = -1  # the number of rows read when figures were last printed
         self._printed_texts: set[str] = set()
@@ -93,11 +92,9 @@ class ProgressLine:
         for line in lines:
             print_message(line, err=True)
 
-    def update(self) -> None:
-        """Print figures or redraw the live line, if due."""
-        if not self.is_quiet and self.rows >= self._next_printed_row:
-            while self.rows >= self._next_printed_row:
-                self._next_printed_row *= 2
+    def update(self, is_report_due: bool) -> None:
+        """Print figures if a report is due, and redraw the live line."""
+        if is_report_due and not self.is_quiet:
             self._print_row()
         if self._is_live and self._line.is_due():
             self._draw()

@@ -103,7 +103,7 @@ class Run:
         for output in outputs:
             if output.notice is not None:
                 self.line.print_notice(output.notice)
-        self._event_reporter = EventReporter(live, self.line, run.read)
+        self._event_reporter = EventReporter(live, self.line, run)
 
     def _open_predictions(self) -> PredictionFile | None:
         """Open the prediction output, if given; else return None."""
@@ -279,8 +279,8 @@ class Run:
         self._rejections.add(result.rejected)
         if self._must_check_labels and self._live.model.n_seen >= _MIN_LABELED:
             self._require_classes()
-        self.line.update()
-        self._event_reporter.update()
+        self.line.update(result.is_report_due)
+        self._event_reporter.update(result.is_report_due)
         if isinstance(result, StepResult):
             if self._rejected_file is not None and self._is_first_pass:
                 self._rejected_file.add(result)

@@ -11,8 +11,9 @@ from .progress_line import ProgressLine
 
 if TYPE_CHECKING:
     from stream_perceptron import LiveModel
+    from stream_perceptron.live.history import Run
 
-_FIRST_DIAGNOSIS = 4000  # rows; another diagnosis follows each time the number of rows doubles
+_MIN_DIAGNOSED = 4000  # rows, before which findings are not reported
 
 
 class EventReporter:
@@ -21,20 +22,16 @@ class EventReporter:
     The model records which events were printed, so that a resumed run does not repeat them.
     """
 
-    def __init__(self, live: LiveModel, line: ProgressLine, n_read: int) -> None:
-        self._live, self._line = live, line
-        self._rows_before = live.progress.rows - n_read  # rows from earlier sources
-        self._next_diagnosis = _find_next_diagnosis(n_read)
+    def __init__(self, live: LiveModel, line: ProgressLine, run: Run) -> None:
+        self._live, self._line, self._run = live, line, run
         self._printed: set[FindingCode] = set()
 
-    def update(self) -> None:
-        """Print new drift events, and new findings if a diagnosis is due."""
+    def update(self, is_report_due: bool) -> None:
+        """Print new drift events, and new findings if a report is due."""
         progress = self._live.progress
         if progress.events and progress.events[-1].found > progress.reported_row:
             self._print_events()
-        n_read = progress.rows - self._rows_before
-        if n_read >= self._next_diagnosis:
-            self._next_diagnosis = _find_next_diagnosis(n_read)
+        if is_report_due and self._run.read >= _MIN_DIAGNOSED:
             self._print_findings()
 
     def finish(self, diverged: bool = False) -> None:
@@ -76,8 +73,3 @@ class EventReporter:
             if finding.code not in self._printed and finding.code not in self._line.printed_codes:
                 self._line.print_event("finding", f"diagnosis: {finding}", **finding.to_dict())
             self._printed.add(finding.code)
-
-
-def _find_next_diagnosis(n_rows: int) -> int:
-    """Return the number of rows at which the first diagnosis after n_rows is due."""
-    return _FIRST_DIAGNOSIS << (n_rows // _FIRST_DIAGNOSIS).bit_length()

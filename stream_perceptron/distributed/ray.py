@@ -27,6 +27,7 @@ from stream_perceptron.distributed.shards import (
 )
 from stream_perceptron.errors import ClusterError
 from stream_perceptron.live.history import ROUNDS, Entry, Run, Shards, try_encode_lr
+from stream_perceptron.live.loop import find_next_report
 from stream_perceptron.live.model import LiveModel
 
 _MAX_RETRIES = 10  # for a task whose worker was lost
@@ -41,6 +42,7 @@ class Round:
     # The location of each rejected row and the reason for the rejection.
     rejected: list[Rejection] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)  # messages for the user, one line each
+    is_report_due: bool = False  # whether progress should be reported
 
 
 @contextmanager
@@ -158,6 +160,7 @@ def run(
         running_tasks = tasks.start_round(mean, next_round)
         if run.read == 0:
             notices += outcomes[0].notices
+        next_report = find_next_report(run.read)
         run.passes, run.shards = n_passes, shards
         skipped = mean.progress.skipped - live.progress.skipped
         run.read += mean.progress.rows - live.progress.rows
@@ -177,7 +180,8 @@ def run(
                     for file, source in zip(files, sources, strict=True)
                 ]
             )
-        yield Round([text for outcome in outcomes for text in outcome.rejected], notices)
+        rejected = [text for outcome in outcomes for text in outcome.rejected]
+        yield Round(rejected, notices, run.read >= next_report)
         notices = []
     run.is_finished = True
 

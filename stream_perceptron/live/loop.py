@@ -154,9 +154,8 @@ def read_parts(
 ) -> Generator[tuple[Segment, Batch | None], None, None]:
     """Yield the rows of segments in slices, and None while no row is ready.
 
-    Slices end after 1,000, 2,000, 4,000, ... rows, when progress is reported, and at limits. The
-    caller moves the position and the number of rows read. After an interrupt, only rows already
-    read from pipes are yielded.
+    Slices end where a report is due, and at limits. The caller moves the position and the number
+    of rows read. After an interrupt, only rows already read from pipes are yielded.
     """
     end, every, n_single_rows, max_rows = limits
     for segment in segments:
@@ -174,8 +173,7 @@ def read_parts(
                     return
                 n_sliced = 0
                 while n_sliced < len(batch):
-                    next_report = _FIRST_REPORT << (run.read // _FIRST_REPORT).bit_length()
-                    ends = [len(batch) - n_sliced, next_report - run.read]
+                    ends = [len(batch) - n_sliced, find_next_report(run.read) - run.read]
                     if end is not None:
                         ends.append(end - run.read)
                     if every is not None:
@@ -200,6 +198,11 @@ def read_parts(
                 if segment.position.rows == segment.end:
                     break
         segment.is_complete = not source.interrupt.is_set
+
+
+def find_next_report(n_read: int) -> int:
+    """Return the number of rows at which the next report is due: 1,000, 2,000, 4,000, ..."""
+    return _FIRST_REPORT << (n_read // _FIRST_REPORT).bit_length()
 
 
 def count_scored_rows(n_labels: int) -> int:
@@ -317,7 +320,9 @@ def learn_segments(
     def step(batch: Batch) -> StepResult:
         with live.lock:
             result = live.step(batch, options._replace(is_repeated=segment.is_repeated))
+            next_report = find_next_report(run.read)
             _move(live, run, segment, batch[: result.n_processed])
+            result.is_report_due = run.read >= next_report
             if result.stopped:
                 run.stopped_below = float(live.model.epsilon)
             return result

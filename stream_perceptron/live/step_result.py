@@ -60,6 +60,8 @@ class StepResult:
     copied_columns: list[dict[str, object]] | None = None
     # Which rows are late labels of samples predicted earlier; None if labels are not joined.
     is_late_label: NDArray[np.bool_] | None = None
+    # Whether progress should be reported, because 1,000, 2,000, 4,000, ... rows have been read.
+    is_report_due: bool = False
     # Whether the last sample ended the training with an error below epsilon.
     stopped: bool = False
     # The error that the next row would cause: the model would diverge or become too large. None if
