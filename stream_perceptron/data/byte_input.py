@@ -205,13 +205,12 @@ class ByteInput:
     def fill(self, buffer: memoryview) -> int:
         """Read the available bytes into a buffer; return their number, which is 0 at the end."""
         size = 0
-        with convert_errors(self.name):
-            # A pipe returns only a part of a large amount of data.
-            while size < len(buffer):
-                more = self._read_into(buffer[size:])
-                size += more
-                if not more or self.was_read_short or not self.count_ready_bytes():
-                    break
+        # A pipe returns only a part of a large amount of data.
+        while size < len(buffer):
+            more = self._read_into(buffer[size:])
+            size += more
+            if not more or self.was_read_short or not self.count_ready_bytes():
+                break
         return size
 
     def read_some(self, size: int = _CHUNK_SIZE) -> bytes:
@@ -283,7 +282,10 @@ class ByteInput:
     def _read_into(self, buffer: memoryview) -> int:
         """Read the next bytes, buffered ones first; return their number, which is 0 at the end."""
         if not self._buffer and not self.has_ended and isinstance(self._raw, _File):
-            size = self._raw.readinto(buffer)
+            try:  # `convert_errors` would take noticeable time for each row of a pipe
+                size = self._raw.readinto(buffer)
+            except OSError as error:
+                raise SourceError(f"{self.name}: {format_reason(error)}") from None
             self._count(size, len(buffer))
             return size
         data = self.read_some(len(buffer))

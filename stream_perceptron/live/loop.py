@@ -228,10 +228,10 @@ def read_ahead(
     pipe with little data ready, because a thread would only delay a sender that waits for the
     answer to each row. `prepare` is called before each read without a thread.
     """
-    pipe = source.stream
+    pipe, is_small = source.stream, source.is_small
     while (
-        batches.columns.asks_in_every_row
-        or source.is_small
+        is_small
+        or batches.columns.asks_in_every_row
         or (
             pipe is not None and (pipe.was_read_short or pipe.count_ready_bytes() < _PREFETCH_BYTES)
         )
