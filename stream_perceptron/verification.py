@@ -11,7 +11,7 @@ import numpy as np
 
 from stream_perceptron.checkpoint.objects import decode_lr
 from stream_perceptron.data.draws import RandomDraws
-from stream_perceptron.data.position import FileContent, FilePosition
+from stream_perceptron.data.position import FileContent, FilePosition, PositionIndex
 from stream_perceptron.data.schema import Schema
 from stream_perceptron.data.source import Source
 from stream_perceptron.distributed.averaging import average_live
@@ -137,13 +137,12 @@ class _Replay:
         # The file that each position is in, whatever its name.
         self._sources: dict[FilePosition, Source] = {}
         positions = {each: None for entry in flat for each in entry.files if not each.is_stream}
-        used: list[Source] = []
+        used: set[Source] = set()
+        index = PositionIndex(positions)
         for source in sources:
-            content = FileContent(source.path)
-            for position in positions:
-                if content.matches(position):
-                    self._sources.setdefault(position, source)
-                    used.append(source)
+            for position in index.find(FileContent(source.path)):
+                self._sources.setdefault(position, source)
+                used.add(source)
         for position in positions:
             if position not in self._sources:
                 raise VerificationError(f"{position} is not among the given sources")

@@ -96,7 +96,8 @@ class RandomDraws(Source):
                     if batch is not None and batch.n_rows:
                         parts.append(batch)
                         position = batch.move(position)
-                self.positions.append(replace(position, is_finished=True))
+                if position.rows:
+                    self.positions.append(replace(position, is_finished=True))
                 request = request.after(batches.columns.schema)
                 request = replace(request, names=batches.columns.names)
             if not parts:

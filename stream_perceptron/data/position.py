@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import NamedTuple
@@ -146,7 +147,7 @@ class FileContent:
 
     def matches_start(self, position: FilePosition) -> bool:
         """Whether the first window is that of a position."""
-        return self.digest_start(*get_start_size(position)) == position.start_digest
+        return self.digest_start(*_get_start_size(position)) == position.start_digest
 
     def matches_end(self, position: FilePosition) -> bool:
         """Whether the last window is that of a position."""
@@ -218,6 +219,27 @@ def require_same_content(path: str, position: FilePosition) -> None:
         )
 
 
-def get_start_size(position: FilePosition) -> tuple[int, int]:
+def _get_start_size(position: FilePosition) -> tuple[int, int]:
     """Return the size of a text file's header, and that of the first window after it."""
     return position.header_size, _measure_windows(position.offset)[0]
+
+
+class PositionIndex:
+    """Positions, by the digest of the first window."""
+
+    def __init__(self, positions: Iterable[FilePosition]) -> None:
+        self._groups: dict[tuple[int, int], dict[str, list[FilePosition]]] = {}
+        for position in positions:
+            if not position.is_stream:
+                group = self._groups.setdefault(_get_start_size(position), {})
+                group.setdefault(position.start_digest, []).append(position)
+
+    def find(self, content: FileContent) -> Iterator[FilePosition]:
+        """Yield the positions that match a file, those with the largest offsets first."""
+        candidates = [
+            position
+            for (header_size, size), group in self._groups.items()
+            for position in group.get(content.digest_start(header_size, size) or "", ())
+        ]
+        candidates.sort(key=lambda position: -position.offset)
+        return filter(content.matches, candidates)

@@ -13,7 +13,7 @@ from typing import NamedTuple, NoReturn, TypeVar
 from stream_perceptron.checkpoint.objects import decode_lr, encode_lr
 from stream_perceptron.data.byte_input import get_display_name, is_remote, is_stream
 from stream_perceptron.data.foreign import reject_unsupported_path
-from stream_perceptron.data.position import FileContent, FilePosition, get_start_size, resolve_name
+from stream_perceptron.data.position import FileContent, FilePosition, PositionIndex, resolve_name
 from stream_perceptron.errors import CheckpointError, SourceError
 
 ROWS, DRAWS, ROUNDS = "rows", "draws", "rounds"
@@ -400,19 +400,16 @@ class History:
 
 
 class _Index:
-    """The positions of a history, by name and by the digest of their first window."""
+    """The positions of a history, by name and by content."""
 
     def __init__(self, positions: Sequence[FilePosition]) -> None:
         self.by_name: dict[str, list[FilePosition]] = defaultdict(list)
-        self._by_start: dict[tuple[int, int], dict[str, list[FilePosition]]] = {}
+        self._all = PositionIndex(positions)
         self._taken: set[FilePosition] = set()  # each position continues at most one file
         # The position that a new file matches, because it is a copy.
         self.original: FilePosition | None = None
         for position in reversed(positions):
             self.by_name[position.name].append(position)
-            if not position.is_stream:
-                group = self._by_start.setdefault(get_start_size(position), {})
-                group.setdefault(position.start_digest, []).append(position)
 
     def find_newest(self, name: str) -> FilePosition | None:
         """Return the newest position of a name, unless another file continues at it."""
@@ -421,26 +418,17 @@ class _Index:
     def take(self, content: FileContent, name: str) -> FilePosition | None:
         """Return the position at which a file continues; None for a new file."""
         self.original = None
-        for position in sorted(self.by_name[name], key=_get_offset, reverse=True):
+        own = sorted(self.by_name[name], key=lambda position: -position.offset)
+        for position in own:
             if position not in self._taken and content.matches(position):
                 self._taken.add(position)
                 return position
-        candidates = [
-            position
-            for (header_size, size), group in self._by_start.items()
-            for position in group.get(content.digest_start(header_size, size) or "", ())
-        ]
-        for position in sorted(candidates, key=_get_offset, reverse=True):
-            if content.matches(position):
-                if position not in self._taken and not _has_content(position):
-                    self._taken.add(position)
-                    return position
-                self.original = self.original or position
+        for position in self._all.find(content):
+            if position not in self._taken and not _has_content(position):
+                self._taken.add(position)
+                return position
+            self.original = self.original or position
         return None
-
-
-def _get_offset(position: FilePosition) -> int:
-    return position.offset
 
 
 def _round_size(shards: Shards | None) -> tuple[int, int] | None:

@@ -12,13 +12,15 @@ from stream_perceptron import LiveModel
 
 def test_random_draws_use_column_types_of_the_whole_file(tmp_path, run):
     """A key with nulls first and texts later is never read as a missing number."""
-    source = tmp_path / "s.jsonl"
+    source, empty = tmp_path / "s.jsonl", tmp_path / "empty.jsonl"
+    empty.touch()
     rows = [{"a": i % 5, "d": "red" if i > 30 else None, "y": i % 2} for i in range(40)]
     source.write_text("".join(json.dumps(row) + "\n" for row in rows))
     for path, limits in ((tmp_path / "whole.npz", [40]), (tmp_path / "split.npz", [7, 23, 40])):
         for limit in limits:
             options = ["--random", "--limit", limit, "--quiet"]
-            run("learn", source, "-m", path, *options, check=0)
+            run("learn", empty, source, "-m", path, *options, check=0)
+        run("verify", path, source, check=0)
 
     assert read_contents(tmp_path / "whole.npz") == read_contents(tmp_path / "split.npz")
 
