@@ -24,11 +24,12 @@ from stream_perceptron.distributed.shards import (
 )
 from stream_perceptron.errors import DivergedError, ModelSizeError, VerificationError
 from stream_perceptron.live.history import DRAWS, ROUNDS, Entry, History, Run, flatten_entries
-from stream_perceptron.live.loop import Limits, Segment, StepOptions, learn_segments
+from stream_perceptron.live.loop import Limits, Segment, learn_segments
 from stream_perceptron.live.metrics import Progress
 from stream_perceptron.live.model import LiveModel
 from stream_perceptron.live.pending import PendingSamples
 from stream_perceptron.model.arrays import Array
+from stream_perceptron.model.results import TrainOptions
 from stream_perceptron.model.scaler import Scaler
 from stream_perceptron.perceptron import SGDPerceptron
 
@@ -223,7 +224,8 @@ class _Replay:
     def _run(self, live: LiveModel, segment: Segment) -> int:
         """Learn the rows of a segment; return how many were read, without redelivered ones."""
         run = Run()
-        results = learn_segments(live, run, [segment], StepOptions(skip_rejected=True), Limits())
+        options, limits = TrainOptions(), Limits()
+        results = learn_segments(live, run, [segment], options, limits, skip_rejected=True)
         with closing(results):
             for result in results:
                 self._report_progress(result.n_processed)

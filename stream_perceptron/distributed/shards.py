@@ -20,8 +20,9 @@ from stream_perceptron.data.source import Source, is_any_interrupted
 from stream_perceptron.distributed.averaging import average_live
 from stream_perceptron.errors import DivergedError, SampleError, SourceError
 from stream_perceptron.live.history import Run, Shards
-from stream_perceptron.live.loop import Limits, StepOptions, drive, learn_segments
+from stream_perceptron.live.loop import Limits, drive, learn_segments
 from stream_perceptron.live.model import LiveModel
+from stream_perceptron.model.results import TrainOptions
 
 if TYPE_CHECKING:
     from river.optim.base import Scheduler
@@ -148,8 +149,10 @@ def learn_first_sample(
     outcome = Outcome(copy.deepcopy(live))
     learner, first = outcome.live, Run(run.files, found=list(run.found))
     segments = learner.plan_segments(first, sources, 1)
-    options = StepOptions(skip_rejected=skip_rejected)
-    with closing(learn_segments(learner, first, segments, options, Limits(every=1))) as results:
+    limits = Limits(every=1)
+    with closing(
+        learn_segments(learner, first, segments, TrainOptions(), limits, skip_rejected)
+    ) as results:
         for result in results:
             outcome.rejected += [each._replace(read_content=None) for each in result.rejected]
             outcome.notices += result.notices
@@ -185,7 +188,7 @@ def learn_row_ranges(
     """
     outcome = Outcome(copy.deepcopy(live))
     learner = outcome.live
-    step = partial(learner.step, options=StepOptions(is_repeated=is_repeated))
+    step = partial(learner.step, is_repeated=is_repeated)
     lr, learner.model.lr = learner.model.lr, _scale_lr(learner.model.lr, factor)
     try:
         for path, ranges_of_file in groupby(

@@ -17,6 +17,7 @@ from stream_perceptron.data.source import Batches, Source
 from stream_perceptron.errors import SourceError
 from stream_perceptron.live.history import DRAWS, ROWS, Entry, Run, try_encode_lr
 from stream_perceptron.live.step_result import StepResult
+from stream_perceptron.model.results import TrainOptions
 
 if TYPE_CHECKING:
     from stream_perceptron.live.model import LiveModel
@@ -25,16 +26,6 @@ _FIRST_REPORT = 1000  # rows before the first progress report
 # A pipe with this many bytes ready is prefetched; most pipes hold no more.
 _PREFETCH_BYTES = 2**16
 _MAX_SCORES = 2**18  # scores computed at once
-
-
-class StepOptions(NamedTuple):
-    """The options of a step."""
-
-    stop: bool = False  # whether the first sample with an error below epsilon ends the run
-    skip_rejected: bool = False  # whether to leave out rows that cannot be used
-    with_scores: bool = False  # whether to compute the score of each prediction
-    with_all_scores: bool = False  # whether to compute the score of each label
-    is_repeated: bool = False  # whether the rows were learned before
 
 
 @dataclass(eq=False)
@@ -282,8 +273,9 @@ def learn_segments(
     live: LiveModel,
     run: Run,
     segments: Iterable[Segment],
-    options: StepOptions,
+    options: TrainOptions,
     limits: Limits,
+    skip_rejected: bool = False,
     reads_unused_columns: bool = False,
 ) -> Generator[StepResult, None, None]:
     """Test and train a model on the rows of segments; yield a result after every step.
@@ -319,7 +311,7 @@ def learn_segments(
 
     def step(batch: Batch) -> StepResult:
         with live.lock:
-            result = live.step(batch, options._replace(is_repeated=segment.is_repeated))
+            result = live.step(batch, options, segment.is_repeated)
             next_report = find_next_report(run.read)
             _move(live, run, segment, batch[: result.n_processed])
             result.is_report_due = run.read >= next_report
@@ -328,7 +320,7 @@ def learn_segments(
             return result
 
     with closing(parts):
-        yield from drive(read_batches(), step, options.skip_rejected)
+        yield from drive(read_batches(), step, skip_rejected)
 
 
 def _move(live: LiveModel, run: Run, segment: Segment, batch: Batch) -> None:

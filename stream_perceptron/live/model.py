@@ -43,7 +43,6 @@ from stream_perceptron.live.history import (
 from stream_perceptron.live.loop import (
     Limits,
     Segment,
-    StepOptions,
     count_scored_rows,
     learn_segments,
     plan_draws,
@@ -65,7 +64,7 @@ from stream_perceptron.perceptron import SGDPerceptron
 # Returns the model for the next rows; its argument checks whether a model fits the source.
 Reload = Callable[[Callable[["LiveModel"], None]], "LiveModel"]
 
-_DEFAULT_OPTIONS = StepOptions()
+_DEFAULT_OPTIONS = TrainOptions()
 _MIN_NAME_LIFETIME = 1000  # rows after which the names of evicted samples are forgotten
 _RELOAD_ROWS = 100  # rows predicted between two checks for another model
 
@@ -480,11 +479,13 @@ class LiveModel:
         has_stopped = stop and run.stopped_below == self.model.epsilon
         run.is_finished, run.stopped_below = has_stopped, run.stopped_below if has_stopped else None
         segments = iter(()) if has_stopped else self.plan_segments(run, sources, passes)
-        options = StepOptions(stop, skip_rejected, with_scores, with_all_scores)
+        options = TrainOptions(stop, with_scores, with_all_scores)
         limits = Limits(run.compute_end(limit), every, n_single_rows)
         if with_all_scores:
             limits = limits._replace(max_rows=self._count_scored_rows)
-        yield from learn_segments(self, run, segments, options, limits, reads_unused_columns)
+        yield from learn_segments(
+            self, run, segments, options, limits, skip_rejected, reads_unused_columns
+        )
         run.is_finished = not any(source.interrupt.is_set for source in sources)
         if run.is_finished:
             self.history.adopt(run)
@@ -515,8 +516,13 @@ class LiveModel:
                 batches.reopen(replace(batches.request, names=names, schema=schema))
         batches.max_rows = min(MAX_BATCH_ROWS, lifetime - rows % lifetime)
 
-    def step(self, batch: Batch, options: StepOptions = _DEFAULT_OPTIONS) -> StepResult:
-        """Test and train on the rows of a batch; rejected rows are counted and left out."""
+    def step(
+        self, batch: Batch, options: TrainOptions = _DEFAULT_OPTIONS, is_repeated: bool = False
+    ) -> StepResult:
+        """Test and train on the rows of a batch; rejected rows are counted and left out.
+
+        `is_repeated` says whether the rows were learned before.
+        """
         with self.lock:
             seen, rows_before = self.model.n_seen, self.progress.rows
             self.is_consistent = False
@@ -538,7 +544,7 @@ class LiveModel:
             if len(done):
                 self.schema = done.schema
                 self.unseen -= done.seen
-                self._count(done, trained, rows, options.is_repeated)
+                self._count(done, trained, rows, is_repeated)
             if isinstance(done, JoinedBatch):
                 self.pending.commit(done, result.predicted)
             self.is_consistent = True
@@ -564,7 +570,7 @@ class LiveModel:
 
         `with_all_scores` adds the score of each label.
         """
-        options = StepOptions(with_scores=True, with_all_scores=with_all_scores)
+        options = TrainOptions(with_scores=True, with_all_scores=with_all_scores)
         result = self._train(batch, [None] * len(batch.rows), options)
         n = len(result)
         done = batch[: int(batch.rows[n])] if result.diverged else batch
@@ -662,13 +668,9 @@ class LiveModel:
     def _count_scored_rows(self) -> int:
         return count_scored_rows(len(self.model.classes_))
 
-    def _train(self, batch: Batch, labels: Sequence[object], options: StepOptions) -> TrainResult:
+    def _train(self, batch: Batch, labels: Sequence[object], options: TrainOptions) -> TrainResult:
         """Train the model on the rows of a batch; a row labeled None is only predicted."""
-        samples = Samples(batch.features, labels, batch.weights)
-        return self.model.train(
-            samples,
-            TrainOptions(options.stop, options.with_scores, options.with_all_scores),
-        )
+        return self.model.train(Samples(batch.features, labels, batch.weights), options)
 
 
 def _count_done(batch: Batch, result: TrainResult) -> int:

@@ -16,7 +16,7 @@ from stream_perceptron.data.batch import BATCH_ROWS, Batch
 from stream_perceptron.data.schema import Schema
 from stream_perceptron.data.source import Source
 from stream_perceptron.errors import DivergedError
-from stream_perceptron.live.loop import Limits, Segment, StepOptions, read_parts
+from stream_perceptron.live.loop import Limits, Segment, read_parts
 from stream_perceptron.live.metrics import ClassMetrics, Progress
 from stream_perceptron.live.model import LiveModel
 from stream_perceptron.live.step_result import StepResult
@@ -109,12 +109,12 @@ class Trial:
         value = progress.window_accuracy if progress.accuracy is None else getattr(self, by)
         return self.has_ended, -value, progress.mean_error
 
-    def step(self, batch: Batch, options: StepOptions) -> StepResult | None:
+    def step(self, batch: Batch, is_repeated: bool) -> StepResult | None:
         """Test and train on a batch, unless the trial has ended."""
         if self.has_ended:
             return None
         before = self.progress.samples
-        result = self.live.step(batch, options)
+        result = self.live.step(batch, is_repeated=is_repeated)
         if self.first_below is None and self.progress.updates < self.progress.samples:
             is_labeled = [label is not None for label in result.labels]
             self.first_below = before + 1 + int(np.argmin(result.updated[is_labeled]))
@@ -154,7 +154,7 @@ def train_trials(
             if all(trial.has_ended for trial in trials):
                 return
             usable = batch if skip_rejected else batch.truncate_at_rejected()
-            step = partial(Trial.step, batch=usable, options=StepOptions(is_repeated=is_repeated()))
+            step = partial(Trial.step, batch=usable, is_repeated=is_repeated())
             results = list(pool.map(step, trials))
             first_result = next(result for result in results if result is not None)
             yield replace(first_result, n_processed=len(usable), stopped=False, failure=None)
