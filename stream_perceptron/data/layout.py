@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
+from functools import cached_property
 from typing import NamedTuple
 
-from stream_perceptron.data.lazy import lazy_property
 from stream_perceptron.data.records import COMMAS, Dialect
 from stream_perceptron.data.schema import Encoding, ReadOptions
 
@@ -74,7 +74,7 @@ class Layout:
     is_list: bool = False
     members: tuple[str, ...] = ()
 
-    @lazy_property
+    @cached_property
     def candidates(self) -> list[str]:
         """The columns of a table without a role, which may be features."""
         used = {self.label, *self.read_options.roles, *self.unknown_columns}
@@ -87,7 +87,7 @@ class Layout:
         encodings = [each for each in self.read_options.encodings if each.column in free]
         return sorted(encodings, key=lambda encoding: self.columns.index(encoding.column))
 
-    @lazy_property
+    @cached_property
     def declared_numbers(self) -> dict[str, None]:
         """The columns of an Arrow source that are features; none if a column of lists is."""
         if self.is_list:

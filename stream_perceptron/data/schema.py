@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from stream_perceptron.data.labels import (
@@ -11,7 +12,6 @@ from stream_perceptron.data.labels import (
     convert_label,
     infer_label_type,
 )
-from stream_perceptron.data.lazy import lazy_property
 from stream_perceptron.data.naming import quote_names
 from stream_perceptron.data.values import DECIMAL_COMMA
 from stream_perceptron.errors import SampleError, SourceError
@@ -77,7 +77,7 @@ class ReadOptions:
         """The factor by which features read from text are scaled; None for 1."""
         return None if self.scale == 1.0 else self.scale
 
-    @lazy_property
+    @cached_property
     def roles(self) -> set[str]:
         """The ignored columns, and the position, weight and join columns."""
         return {*self.ignore, *self.position, *filter(None, (self.weight, self.join))}
@@ -90,14 +90,14 @@ class ReadOptions:
         names = *encoded, *self.ignore, *weight, *self.position, *self.keep
         return tuple(dict.fromkeys(names))
 
-    @lazy_property
+    @cached_property
     def encodings(self) -> tuple[Encoding, ...]:
         """The columns that are encoded as features."""
         return tuple(
             Encoding(option, column) for option in ENCODINGS for column in getattr(self, option)
         )
 
-    @lazy_property
+    @cached_property
     def encoded(self) -> frozenset[str]:
         """The names of the columns that are encoded as features."""
         return frozenset(encoding.column for encoding in self.encodings)
@@ -118,7 +118,7 @@ class ReadOptions:
         """The columns whose contents are copied with each row, the join column last."""
         return self.keep if self.join is None else (*self.keep, self.join)
 
-    @lazy_property
+    @cached_property
     def null_values(self) -> frozenset[str]:
         """The texts that mean null, including the empty string."""
         return frozenset({"", *self.missing})
