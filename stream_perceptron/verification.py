@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, fields, replace
+from dataclasses import Field, dataclass, fields, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -25,13 +26,13 @@ from stream_perceptron.distributed.shards import (
 from stream_perceptron.errors import DivergedError, ModelSizeError, VerificationError
 from stream_perceptron.live.history import DRAWS, ROUNDS, Entry, History, Run, flatten_entries
 from stream_perceptron.live.loop import Limits, Segment, learn_segments
-from stream_perceptron.live.metrics import Progress
 from stream_perceptron.live.model import LiveModel
-from stream_perceptron.live.pending import PendingSamples
 from stream_perceptron.model.arrays import Array
 from stream_perceptron.model.results import TrainOptions
 from stream_perceptron.model.scaler import Scaler
 from stream_perceptron.perceptron import SGDPerceptron
+
+_STATISTICS = "count", "mean", "variance", "indicator flag"
 
 # Called with the number of rows learned so far and the total number of rows.
 Advance = Callable[[int, int], None]
@@ -285,127 +286,98 @@ def _count_rows(entry: Entry) -> int:
     return (entry.end - entry.start) * (1 if shards is None else shards.n * shards.rows)
 
 
-def _require_equal_models(live: LiveModel, replayed: LiveModel) -> None:
-    """Check that two models are bit-identical."""
-    model, other = live.model, replayed.model
-    _require_equal("the number of its samples", model.n_seen, other.n_seen)
-    _require_equal("the number of its updates", model.n_updates, other.n_updates)
-    n_drawn, other_n_drawn = model.network.store.n_drawn, other.network.store.n_drawn
-    _require_equal_names("class", model.classes_, other.classes_)
-    _require_equal("the number of its class names with drawn weights", n_drawn[0], other_n_drawn[0])
-    _require_equal_names("feature", model.features_, other.features_)
-    _require_equal(
-        "the number of its feature names with drawn weights", n_drawn[1], other_n_drawn[1]
+class _Quantity(NamedTuple):
+    """A part of a model that its sources determine."""
+
+    name: str
+    value: Any
+    # Returns the name of an element, given its index, if the value is an array or a list.
+    name_element: Callable[..., str] | None = None
+
+
+def _list_quantities(live: LiveModel) -> Iterator[_Quantity]:
+    """Yield everything that the sources of a model determine."""
+    model, network, pending = live.model, live.model.network, live.pending
+    classes, features = model.classes_, model.features_
+    yield _Quantity("the number of its samples", model.n_seen)
+    yield _Quantity("the number of its updates", model.n_updates)
+    for kind, names, n_drawn in zip(
+        ("class", "feature"), (classes, features), network.store.n_drawn, strict=True
+    ):
+        yield _Quantity(f"the number of its {kind} names", len(names))
+        yield _Quantity(f"its {kind} names", names, f"{kind} {{}}".format)
+        yield _Quantity(f"the number of its {kind} names with drawn weights", n_drawn)
+    yield _Quantity("biases", model.biases, lambda j: f"the bias of class {classes[j]!r}")
+    yield _Quantity(
+        "weights",
+        model.weights,
+        lambda j, i: f"the weight of class {classes[j]!r} for feature {features[i]!r}",
     )
-    _require_equal_weights(model, other)
-    _require_equal_statistics(model, other)
-    class_counts = (
-        None if counts is None else counts.tolist()
-        for counts in (model.network.class_counts, other.network.class_counts)
-    )
-    _require_equal("its list of class counts", *class_counts)
-    _require_equal("its last error", model.last_error, other.last_error)
-    for field in fields(live.schema):
-        values = (getattr(schema, field.name) for schema in (live.schema, replayed.schema))
-        _require_equal(f"its schema, {_format_name(field.name)},", *values)
-    _require_equal(
-        "the highest offset of each partition", *map(_list_partition_offsets, (live, replayed))
-    )
-    _require_equal_progress(live.progress, replayed.progress)
-    _require_equal_pending(live.pending, replayed.pending)
-
-
-def _require_equal_names(
-    kind: str, names: Sequence[Hashable], expected_names: Sequence[Hashable]
-) -> None:
-    """Check that the class names or the feature names of two models are equal."""
-    _require_equal(f"the number of its {kind} names", len(names), len(expected_names))
-    for number, pair in enumerate(zip(names, expected_names, strict=True), 1):
-        _require_equal(f"{kind} {number:,}", *pair)
-
-
-def _require_equal_weights(model: SGDPerceptron, other: SGDPerceptron) -> None:
-    """Check that the biases and the weights of two models with the same names are equal."""
-    biases, other_biases = model.biases[:, np.newaxis], other.biases[:, np.newaxis]
-    if (index := _find_first_difference(biases, other_biases)) is not None:
-        quantity = f"the bias of class {model.classes_[index[0]]!r}"
-        _require_equal(quantity, biases[index], other_biases[index])
-    weights, other_weights = model.weights, other.weights
-    if (index := _find_first_difference(weights, other_weights)) is not None:
-        label, feature = model.classes_[index[0]], model.features_[index[1]]
-        quantity = f"the weight of class {label!r} for feature {feature!r}"
-        _require_equal(quantity, weights[index], other_weights[index])
-
-
-def _require_equal_statistics(model: SGDPerceptron, other: SGDPerceptron) -> None:
-    """Check that the statistics with which two models standardize features are equal."""
-    scaler, other_scaler = model.network.scaler, other.network.scaler
-    if scaler is None or other_scaler is None:
-        return
-    features = slice(len(model.features_))
-    actual, expected = scaler.get_statistics(features), other_scaler.get_statistics(features)
-    if (index := _find_first_difference(actual, expected)) is not None:
-        name = ("count", "mean", "variance", "indicator flag")[index[0]]
-        quantity = f"the {name} of feature {model.features_[index[1]]!r}"
-        _require_equal(quantity, actual[index], expected[index])
-
-
-def _require_equal_progress(actual: Progress, expected: Progress) -> None:
-    """Check that the counts and the drift events of two models are equal."""
-    for field in fields(actual):
-        rules = field.metadata
-        if rules.get("saved", True) and rules.get("verified", True):
-            counts = (getattr(progress, field.name) for progress in (actual, expected))
-            _require_equal(
-                f"its count of {_format_name(field.name)}",
-                *(dict(sorted(x.items())) if isinstance(x, dict) else x for x in counts),
-            )
-    for quantity, value in actual.arrays.items():
-        expected_value = expected.arrays.get(quantity)
-        if expected_value is None or value.tobytes() != expected_value.tobytes():
-            raise VerificationError(f"its {quantity} differs from the one that the sources give")
-
-
-def _require_equal_pending(actual: PendingSamples, expected: PendingSamples) -> None:
-    """Check that the pending samples of two models are equal."""
-    _require_equal("its count of evicted samples", actual.n_evicted, expected.n_evicted)
-    contents = [
-        (
-            [array.tobytes() for array in pending.arrays().values()],
-            pending.ids,
-            pending.columns,
+    if network.scaler is not None:
+        yield _Quantity(
+            "statistics",
+            network.scaler.get_statistics(slice(len(features))),
+            lambda kind, i: f"the {_STATISTICS[kind]} of feature {features[i]!r}",
         )
-        for pending in (actual, expected)
-    ]
-    if contents[0] != contents[1]:
-        raise VerificationError("its pending samples differ from those that the sources give")
+    counts = network.class_counts
+    yield _Quantity("its list of class counts", None if counts is None else counts.tolist())
+    yield _Quantity("its last error", model.last_error)
+    for field in fields(live.schema):
+        yield _Quantity(f"its schema, {_format_name(field)},", getattr(live.schema, field.name))
+    offsets = sorted(live.redeliveries.offsets.items())
+    yield _Quantity("the highest offset of each partition", offsets)
+    for field in fields(live.progress):
+        if field.metadata.get("saved", True) and field.metadata.get("verified", True):
+            value = getattr(live.progress, field.name)
+            value = dict(sorted(value.items())) if isinstance(value, dict) else value
+            yield _Quantity(f"its count of {_format_name(field)}", value)
+    for name, array in live.progress.arrays.items():
+        yield _Quantity(f"its {name}", array)
+    yield _Quantity("its count of evicted samples", pending.n_evicted)
+    for name, array in pending.arrays().items():
+        yield _Quantity(f"its {name.replace('_', ' ')}", array)
+    yield _Quantity("its list of pending samples", pending.ids)
+    yield _Quantity("its list of features of pending samples", pending.columns)
 
 
-def _format_name(field_name: str) -> str:
+def _format_name(field: Field[Any]) -> str:
     """Return the name of a field as words."""
-    return field_name.replace("_", " ")
+    return field.name.replace("_", " ")
 
 
-def _list_partition_offsets(live: LiveModel) -> list[tuple[tuple[str, ...], int]]:
-    """Return the highest offset of each partition, in the order of the partitions."""
-    return sorted(live.redeliveries.offsets.items())
+def _require_equal_models(live: LiveModel, replayed: LiveModel) -> None:
+    """Check that two models are bit-identical.
+
+    Raises
+    ------
+    VerificationError
+        If they are not; the message names the first difference.
+
+    """
+    for actual, expected in zip(_list_quantities(live), _list_quantities(replayed), strict=True):
+        name, value, expected_value = actual.name, actual.value, expected.value
+        if isinstance(value, np.ndarray):
+            if _is_same_array(value, expected_value):
+                continue
+            if actual.name_element is None or value.shape != expected_value.shape:
+                raise VerificationError(f"{name} differs from the one that the sources give")
+            bits = f"u{value.itemsize}"
+            arrays = np.ascontiguousarray(value), np.ascontiguousarray(expected_value)
+            first, *_ = np.argwhere(arrays[0].view(bits) != arrays[1].view(bits)).tolist()
+            name = actual.name_element(*first)
+            value, expected_value = (array[tuple(first)].item() for array in arrays)
+        elif actual.name_element is not None and value != expected_value:
+            pairs = list(zip(value, expected_value, strict=True))
+            i = next(i for i, pair in enumerate(pairs) if pair[0] != pair[1])
+            name, (value, expected_value) = actual.name_element(f"{i + 1:,}"), pairs[i]
+        # Unlike ==, repr distinguishes 0.0 from -0.0, and 1 from True.
+        if repr(value) != repr(expected_value):
+            raise VerificationError(f"{name} is {value!r}, but the sources give {expected_value!r}")
 
 
-def _find_first_difference(actual: Array, expected: Array) -> tuple[int, int] | None:
-    """Return the first row and column where the bits of two matrices differ."""
-    actual, expected = np.ascontiguousarray(actual), np.ascontiguousarray(expected)
-    if actual.tobytes() == expected.tobytes():
-        return None
-    bits = f"u{actual.itemsize}"
-    row, column = np.argwhere(actual.view(bits) != expected.view(bits))[0]
-    return int(row), int(column)
-
-
-def _require_equal(quantity: str, value: object, expected_value: object) -> None:
-    """Check that a quantity of a model has the value that its sources give."""
-    value, expected_value = (
-        x.item() if isinstance(x, np.generic) else x for x in (value, expected_value)
+def _is_same_array(value: Array, expected: Array) -> bool:
+    return (value.dtype, value.shape, value.tobytes()) == (
+        expected.dtype,
+        expected.shape,
+        expected.tobytes(),
     )
-    # Unlike ==, repr distinguishes 0.0 from -0.0, and 1 from True.
-    if repr(value) != repr(expected_value):
-        raise VerificationError(f"{quantity} is {value!r}, but the sources give {expected_value!r}")

@@ -9,6 +9,7 @@ import json
 import random
 import shutil
 import subprocess
+from collections import Counter
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +17,14 @@ import pyarrow.parquet as pq
 import pytest
 from helpers import CASE_FACTOR, COMMAND, ROOT, kill_after_saves, write_jsonl
 
-from stream_perceptron import LiveModel, ModelSizeError, SGDPerceptron, VerificationError, save
+from stream_perceptron import (
+    CheckpointError,
+    LiveModel,
+    ModelSizeError,
+    SGDPerceptron,
+    VerificationError,
+    save,
+)
 from stream_perceptron.checkpoint.archive import read_checkpoint, to_bytes, write_checkpoint
 from stream_perceptron.data import open_source
 from stream_perceptron.model.weights import WeightStore
@@ -206,6 +214,41 @@ def test_weight_changed_by_one_bit_is_reported(mnist_sample, run, tmp_path, get_
     page = (ROOT / "docs" / "checkpoints.md").read_text()
     assert f"m.npz: {get_verify_error(path, mnist_sample)}\n" in page
     assert shown.endswith("m.npz: every bit of the 10 x 784 weights follows from these sources\n")
+
+
+def test_any_changed_bit_or_count_is_reported(tmp_path, run, report_figure):
+    """Every array and every count of a checkpoint follows from its sources."""
+    path, changed, source = tmp_path / "m.npz", tmp_path / "changed.npz", tmp_path / "s.jsonl"
+    rng = np.random.default_rng(0)
+    rows = [{"id": i, "a": round(rng.normal(), 2), "b": i % 7} for i in range(150)]
+    rows += [{"id": i, "label": "xyz"[i % 3]} for i in rng.permutation(140).tolist()]
+    write_jsonl(source, rows)
+    run("learn", source, "--join", "id", "-m", path, "--quiet", check=0)
+    sources, names = [open_source(str(source))], Counter()
+    for _ in range(200):
+        meta, arrays = read_checkpoint(path)
+        counts = [(meta["model"], "n_seen"), (meta["model"], "n_updates")]
+        progress = meta["run"]["progress"]
+        counts += [
+            (progress, name)
+            for name, value in progress.items()
+            if type(value) is int and name != "reported_row"
+        ]
+        name = str(rng.choice([*(name for name in arrays if arrays[name].size), "a count"]))
+        if name == "a count":
+            part, key = counts[rng.integers(len(counts))]
+            part[key] += 1
+        else:
+            array = np.ascontiguousarray(arrays[name])
+            data = bytearray(array.tobytes())
+            data[rng.integers(len(data))] ^= 1 << int(rng.integers(8 if array.dtype != bool else 1))
+            arrays[name] = np.frombuffer(bytes(data), array.dtype).reshape(array.shape)
+        write_checkpoint(changed, meta, arrays)
+        with pytest.raises((CheckpointError, VerificationError)):
+            verify(LiveModel.load(changed), sources)
+        names[name] += 1
+
+    report_figure(f"changes of {len(names)} arrays and of counts: {names.total()}, all reported")
 
 
 def test_weight_with_the_other_sign_of_zero_is_reported(run, tmp_path, get_verify_error):
