@@ -6,6 +6,7 @@ import json
 import os
 import re
 from collections.abc import Hashable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from math import isnan
 from pathlib import Path
@@ -153,9 +154,12 @@ def _find_statuses(live: LiveModel) -> Iterator[tuple[FilePosition, str]]:
     """Yield the position of each file with the file's status, a key of `_STATUSES`."""
     from stream_perceptron.data.byte_input import is_remote
     from stream_perceptron.data.position import FileContent
+    from stream_perceptron.errors import SourceError
+    from stream_perceptron.live.history import IN_ORDER
 
     run, positions = live.history.run, live.history.positions
-    is_in_pass = not run.is_finished and (run.passes > 0 or run.is_again)
+    repeats_rows = run.passes > 0 or run.is_again or run.order != IN_ORDER
+    is_in_pass = repeats_rows and not run.is_finished
     newest = {position.name: position for position in positions}
     for position in positions:
         name = position.name
@@ -172,8 +176,10 @@ def _find_statuses(live: LiveModel) -> Iterator[tuple[FilePosition, str]]:
         elif not os.path.isfile(name):
             status = "missing"
         else:
-            content = FileContent(name)
-            is_same = content.matches(position) and not content.has_more(position)
+            is_same = False
+            with suppress(SourceError):
+                content = FileContent(name)
+                is_same = content.matches(position) and not content.has_more(position)
             status = "finished" if is_same else "changed"
         yield position, status
 

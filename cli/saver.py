@@ -34,6 +34,7 @@ class Saver:
     def save_if_due(self) -> None:
         """Save if rows were read and the interval in rows or seconds has passed."""
         read = self._run.read
+        self._saved_rows = min(self._saved_rows, read)  # a run may begin anew
         if self._path is None or read == self._saved_rows:
             return
         if self.row_interval is not None:

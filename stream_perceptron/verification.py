@@ -196,6 +196,12 @@ class _Replay:
             self._learn_pipe(live, entry)
         elif entry.unit == DRAWS:
             draws = RandomDraws([self._sources[each] for each in entry.files], entry.seed)
+            draws.load_rows(live.request())
+            if not all(map(FilePosition.is_same_place, draws.positions, entry.files)):
+                raise VerificationError(
+                    f"{entry.row_range}: rows were added after the model was trained: pass the "
+                    "files as they were"
+                )
             position = FilePosition(draws.name, rows=entry.start)
             self._run(live, Segment(draws, position, entry.end, is_repeated=True))
         else:

@@ -107,6 +107,8 @@ def open_file(path: str) -> pa.NativeFile:
 class _File:
     """A descriptor that stays open as long as the object is in use."""
 
+    descriptor = -1  # until it is open
+
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
 
@@ -343,7 +345,7 @@ def spool_to_file(stream: ByteInput) -> IO[bytes]:
     while data := stream.read_some():
         spool.write(data)
     if stream.is_interrupted:
-        raise SourceError(f"{stream.name}: its data ends too early")
+        raise SourceError(f"{stream.name}: interrupted before the end of its data")
     return spool
 
 

@@ -27,8 +27,6 @@ class RandomDraws(Source):
     source is the number of the draw.
     """
 
-    is_random = True
-
     def __init__(self, sources: Sequence[Source], seed: int) -> None:
         super().__init__(sources[0].path)
         self.files = sources
@@ -94,8 +92,8 @@ class RandomDraws(Source):
                     if self.interrupt.is_set:
                         return None
                     if batch is not None and batch.n_rows:
-                        parts.append(batch)
                         position = batch.move(position)
+                        parts.append(replace(batch, span=None, ends=None))
                 if position.rows:
                     self.positions.append(replace(position, is_finished=True))
                 request = request.after(batches.columns.schema)

@@ -38,7 +38,8 @@ class FilePosition:
     start_digest: str = ""  # the SHA-256 of the first window
     end_digest: str = ""  # the SHA-256 of the last window
     header_size: int = 0  # the number of bytes before the first row of a text file
-    # The number of bytes read after the header, decompressed; of other files and pipes, of rows.
+    # Of text files, the number of decompressed bytes read after the header; of other files and
+    # pipes, the number of rows.
     offset: int = 0
     rows: int = 0  # the number of rows read; of a pipe, without redelivered ones
     rejected: int = 0  # rejected rows among them

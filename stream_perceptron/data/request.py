@@ -26,6 +26,8 @@ class Request:
     # Whether all columns in the read options are required; predictions need no label column.
     to_learn: bool = True
     needs_label: bool = False  # whether a table without a label column is rejected
+    # Whether a last line that has no newline and cannot be read is left, as it may be incomplete.
+    leaves_incomplete_line: bool = False
     # The columns of the sources that notices have described; further ones like them are not.
     described: set[tuple[str, ...]] = field(default_factory=set)
     position: FilePosition = _START  # where the rows to read begin

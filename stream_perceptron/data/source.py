@@ -236,7 +236,6 @@ def are_pixels(features: dict[Hashable, float]) -> bool:
 class Source(ABC):
     """A source of rows: a file, a pipe or a URI."""
 
-    is_random = False  # whether its rows are drawn at random
     # The number of bytes of the last line that were left, because it may not be complete.
     n_left_bytes = 0
 
@@ -273,7 +272,7 @@ class Source(ABC):
 
     @abstractmethod
     def open(self, request: Request) -> Opening | None:
-        """Return the context and schema before rows are read; None if the source has no rows.
+        """Return the layout and schema before rows are read; None if the source has no rows.
 
         Raises
         ------

@@ -238,7 +238,7 @@ class TextSource(Source):
     def _probe(
         self, layout: Layout, request: Request, blocks: Iterator[Block], max_rows: int
     ) -> Probe:
-        """Read the first usable rows of blocks as if they were learned; `max_rows` is their number.
+        """Read at most `max_rows` usable rows of the blocks as if they were learned.
 
         If it is 1, at most the first 100 rows are read, and only one if the model is not new.
         """
@@ -274,6 +274,7 @@ class TextSource(Source):
             yield from self._read(batches, blocks, _Place(self._n_record_bytes))
             return
         self._close_file()
+        self.n_left_bytes = 0
         stream, layout = open_bytes(self.path), batches.columns.layout
         if layout.form == CSV and not layout.columns:
             return  # rows written since the file was found to be empty have no layout
@@ -338,14 +339,15 @@ class TextSource(Source):
             read, partial(_read_content, data, read), self._get_span(place, data), ends
         )
         lacks_newline = read.end == len(data) and place.end < place.offset + len(data)
-        if ends is None or not lacks_newline or batch.n_rows - 1 not in batch.rejected:
+        is_left = lacks_newline and batches.request.leaves_incomplete_line
+        if ends is None or not is_left or batch.n_rows - 1 not in batch.rejected:
             yield batch
             return
         self.n_left_bytes = place.end - (begin if batch.n_rows == 1 else int(ends[-2]))
         yield batch[:-1]
         reason = batch.rejected[batch.n_rows - 1]
         yield batches.build_notice(
-            f"{self.name}: the last line has no newline and is left for a later run: {reason}"
+            f"{self.name}: the last line is incomplete ({reason}); a later run will read it"
         )
 
     def _get_span(self, place: _Place, data: bytes) -> Span | None:
@@ -388,7 +390,7 @@ class _Place:
         """Move past a line that is too long."""
         self.extend_first(line.data)
         self.move(line.data, len(line.data))
-        self.offset = self.end = self.end + line.size
+        self.offset = self.end = self.last_end = self.end + line.size
 
 
 def read_blocks(stream: ByteInput) -> Iterator[Block | None]:

@@ -134,8 +134,7 @@ def run(
         FilePosition(each.position.name, each.position.start_digest, each.position.end_digest)
         for each in run.found
     )
-    last = live.history.entries[-1:]
-    if (run.passes or run.shards.rounds) and not (last and last[0].files == files):
+    if (run.passes or run.shards.rounds) and not live.history.ends_in(files):
         run.passes, run.shards = 0, replace(run.shards, rounds=0)  # the files have other rows now
         run.read = run.rejected = 0
     live.history.adopt(run)
@@ -174,12 +173,11 @@ def run(
         live.history.add(entry, *files)
         live.model, live.schema, live.progress = mean.model, mean.schema, mean.progress
         if shards.rounds == tasks.n_rounds(shards):
-            live.history.mark_learned(
-                [
-                    replace(file, offset=source.n_rows, rows=source.n_rows, is_finished=True)
-                    for file, source in zip(files, sources, strict=True)
-                ]
-            )
+            ends = [
+                replace(file, offset=source.n_rows, rows=source.n_rows, is_finished=True)
+                for file, source in zip(files, sources, strict=True)
+            ]
+            live.history.mark_learned(run, [end for end in ends if end.rows])
         rejected = [text for outcome in outcomes for text in outcome.rejected]
         yield Round(rejected, notices, run.read >= next_report)
         notices = []

@@ -50,7 +50,7 @@ def require_parquet(sources: Sequence[Source]) -> list[ParquetSource]:
 
 
 def count_rounds(groups: Sequence[Sequence[int]], shards: Shards) -> int:
-    """Return the number of rounds in an epoch.
+    """Return the number of rounds in a pass.
 
     Examples
     --------

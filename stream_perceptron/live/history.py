@@ -136,10 +136,16 @@ class Run:
     # The number of rows of these files that were read, in all passes and in earlier runs.
     read: int = 0
     rejected: int = 0  # rejected rows among them
-    is_finished: bool = True  # whether it ended without an interrupt or an error
+    is_finished: bool = True  # whether its files or its limit ended it, not an interrupt or error
     stopped_below: float | None = None  # the epsilon, if an error below it ended the run
     # The files, as they were found, with their positions moved along.
     found: list[Found] = field(default_factory=list, metadata={"saved": False})
+
+    def is_over(self, other: Run) -> bool:
+        """Whether this is a run over the same files in the same order as another one."""
+        return (self.files, self.order, self.is_again) == (
+            other.files, other.order, other.is_again
+        )  # fmt: skip
 
     @property
     def has_only_rejected(self) -> bool:
@@ -259,6 +265,7 @@ class History:
     def begin_run(
         self,
         found: list[Found],
+        passes: int | None = 1,
         *,
         is_again: bool = False,
         order: str = IN_ORDER,
@@ -279,14 +286,19 @@ class History:
             and (last.order, last.is_again) == (order, is_again)
             and _round_size(last.shards) == _round_size(shards)
         )
+        # A first pass in order needs no place to continue: the positions of its files tell.
+        is_in_first_pass = order == IN_ORDER and not is_again and last.passes == 0
+        has_pass_left = passes is None or last.passes < passes
+        has_new_rows = not all(each.is_learned for each in found)
         if is_again:
-            continues = not last.is_finished
+            has_new_file = any(each.position.rows == 0 for each in found)
+            continues = not (last.is_finished or (last.passes > 0 and has_new_file))
         elif order == IN_ORDER:
-            has_new_rows = not all(each.is_learned for each in found)
-            continues = last.passes > 0 and not (has_new_rows and last.is_finished)
+            is_within_pass = has_pass_left and not last.is_finished
+            continues = not is_in_first_pass and (is_within_pass or not has_new_rows)
         else:
             continues = True
-        if is_same and (continues or last.stopped_below is not None):
+        if is_same and continues:
             return replace(last, files=names, found=found)
         is_open = last.order != IN_ORDER and not last.is_finished
         if is_open and not is_again and not set(names).isdisjoint(last.files):
@@ -298,6 +310,7 @@ class History:
         return Run(
             names, order, is_again, shards=shards, read=sum(each.rows for each in counted),
             rejected=sum(each.rejected for each in counted), found=found,
+            stopped_below=last.stopped_below if is_same else None,
         )  # fmt: skip
 
     def adopt(self, run: Run) -> None:
@@ -327,31 +340,28 @@ class History:
         self.move(position, finished)
         return finished
 
-    def mark_learned(self, files: Sequence[FilePosition]) -> None:
-        """Record that all rows of some files were learned, in any order."""
+    def mark_learned(self, run: Run, files: Sequence[FilePosition]) -> None:
+        """Record that all rows of the files of a run were learned, in any order."""
+        self.adopt(run)
+        continued = {each.position.name: each.continued for each in run.found}
         for position in files:
-            same = [p for p in self.positions if p.name == position.name]
-            known = [p for p in same if p.start_digest == position.start_digest]
-            if position.rows and not any(p.rows >= position.rows for p in known):
-                for p in known:
-                    self.positions.remove(p)
-                self.positions.append(position)
+            before = continued.get(position.name)
+            if before is None or before.rows < position.rows:
+                self.move(before or FilePosition(position.name), position)
+
+    def ends_in(self, files: Sequence[FilePosition]) -> bool:
+        """Whether the last entry is about these files, whatever their names."""
+        last = self.entries[-1].files if self.entries else ()
+        return len(last) == len(files) and all(
+            one.is_same_place(other) for one, other in zip(last, files, strict=True)
+        )
 
     def add(self, entry: Entry, *before: FilePosition) -> None:
         """Add an entry, or extend the last one if the new one continues it.
 
         `before` contains the positions of the entry's files before its rows were read.
         """
-        last = self.entries[-1] if self.entries else None
-        is_continued = (
-            last is not None
-            and len(last.files) == len(before)
-            and all(
-                one is other or one.is_same_place(other)
-                for one, other in zip(last.files, before, strict=True)
-            )
-        )
-        if last is None or not is_continued or not last.extend(entry):
+        if not (self.ends_in(before) and self.entries[-1].extend(entry)):
             self.entries.append(entry)
 
     def format_lines(self) -> list[str]:
@@ -389,14 +399,12 @@ class History:
         is_complete = None not in added and all(
             history.is_complete for history in (self, *histories)
         )
-        united: dict[tuple[str, str], FilePosition] = {}
-        for history in (self, *histories):
-            for position in history.positions:
-                key = position.name, position.start_digest
-                if key not in united or united[key].rows < position.rows:
-                    united[key] = position
+        known, learned = set(self.positions), [set(history.positions) for history in histories]
+        kept = [each for each in self.positions if all(each in part for part in learned)]
+        new = [each for history in histories for each in history.positions if each not in known]
         entry = Entry(models=tuple(entries or () for entries in added))
-        return History([*united.values()], deepcopy([*self.entries, entry]), is_complete)
+        positions = list(dict.fromkeys([*kept, *new]))
+        return History(positions, deepcopy([*self.entries, entry]), is_complete)
 
 
 class _Index:

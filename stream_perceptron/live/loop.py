@@ -77,11 +77,10 @@ def plan_segments(
                     yield repeated
                     if not repeated.is_complete:
                         return
-                    if repeated.position.offset != known.offset and not _is_unchanged(
-                        source, known
-                    ):
+                    is_same = repeated.position.is_same_place(known)
+                    if not (is_same or _is_unchanged(source, known)):
                         raise SourceError(
-                            f"{source.name}: the file has changed since the first pass over it; "
+                            f"{source.name}: the file has changed since the first pass; "
                             "start over with --overwrite"
                         )
             if source is not None and not run.passes and not found.is_learned:
@@ -94,10 +93,12 @@ def plan_segments(
                 elif not new.is_complete:
                     return
                 elif position.rows:
-                    live.history.adopt(run)
-                    position = live.history.finish(position, source.n_left_bytes)
+                    with live.lock:
+                        live.history.adopt(run)
+                        position = live.history.finish(position, source.n_left_bytes)
                 run.found[index] = found._replace(position=position)
-            run.source, run.position = index + 1, None
+            with live.lock:
+                run.source, run.position = index + 1, None
         if is_interrupted:
             return
         run.source, run.passes = 0, run.passes + 1
@@ -113,8 +114,7 @@ def plan_draws(
     if rows is None:
         return
     n_rows = rows.n_rows
-    last = live.history.entries[-1:]
-    if run.draws and not (last and last[0].files == tuple(draws.positions)):
+    if run.draws and not live.history.ends_in(draws.positions):
         run.draws = run.read = run.rejected = 0  # the files have other rows by now
     end = None if passes is None else passes * n_rows
     segment = Segment(draws, FilePosition(draws.name, rows=run.draws), end, is_repeated=True)
@@ -122,7 +122,7 @@ def plan_draws(
         yield segment
         if not segment.is_complete:
             return
-    live.history.mark_learned(draws.positions)
+    live.history.mark_learned(run, draws.positions)
 
 
 def _is_unchanged(source: Source, position: FilePosition) -> bool:
@@ -294,6 +294,7 @@ def learn_segments(
             redeliveries=copied,
             reads_unused_columns=reads_unused_columns,
             described=described,
+            leaves_incomplete_line=not (segment.is_stream or segment.is_repeated),
         )
 
     parts = read_parts(segments, make_request, run, limits, live.forget_names_if_due)

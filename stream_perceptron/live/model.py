@@ -415,7 +415,7 @@ class LiveModel:
         if found is None:
             is_strict = order == IN_ORDER and not is_again
             found = self.history.identify([source.path for source in files], is_strict)
-        return self.history.begin_run(found, is_again=is_again, order=order, shards=shards)
+        return self.history.begin_run(found, passes, is_again=is_again, order=order, shards=shards)
 
     def run(
         self,
@@ -435,9 +435,9 @@ class LiveModel:
         """Test and train on the rows of some sources; yield after every batch.
 
         The model stays unchanged until the first row is learned. At each yield, all parts of the
-        model are consistent and may be saved. While no row is
-        ready, results without rows are yielded. If a source is interrupted, the run ends as if
-        there were no more rows, but it is not marked as finished.
+        model are consistent and may be saved. While no row is ready, results without rows are
+        yielded. If a source is interrupted, the run ends as if there were no more rows, but it is
+        not marked as finished.
 
         Parameters
         ----------
@@ -487,8 +487,8 @@ class LiveModel:
             self, run, segments, options, limits, skip_rejected, reads_unused_columns
         )
         run.is_finished = not any(source.interrupt.is_set for source in sources)
-        if run.is_finished:
-            self.history.adopt(run)
+        if run.is_finished and (self.history.run.is_finished or self.history.run.is_over(run)):
+            self.history.adopt(run)  # even if no row was read
 
     def plan_segments(
         self, run: Run, sources: Sequence[Source], passes: int | None

@@ -64,8 +64,8 @@ class StepResult:
     is_report_due: bool = False
     # Whether the last sample ended the training with an error below epsilon.
     stopped: bool = False
-    # The error that the next row would cause: the model would diverge or become too large. None if
-    # there is no error.
+    # The error that ended the step before the next row, which would make the model diverge or too
+    # large; None if there is no error.
     failure: Exception | None = None
 
     @property

@@ -9,7 +9,8 @@ import shutil
 import pytest
 from helpers import capture_state, count_samples, read_contents, write_parquet
 
-from stream_perceptron import LiveModel
+from stream_perceptron import LiveModel, SourceError
+from stream_perceptron.data.draws import RandomDraws
 
 REMEDY = "; to learn the current file from its start: --again"
 
@@ -213,7 +214,7 @@ def test_incomplete_last_line_is_left_for_the_next_run(line, log, model, run):
 
     (position,) = LiveModel.load(model).history.positions
     assert (position.rows, position.rejected, position.left) == (100, 0, len(line))
-    assert f"{log}: the last line has no newline and is left for a later run: " in result.stderr
+    assert f"{log}: the last line is incomplete (" in result.stderr
     before = model.read_bytes()
     again = run("learn", log, "-m", model, check=0)
     assert get_file_notices(again) == [f"{log}: already learned (100 rows)"]
@@ -288,6 +289,7 @@ def test_interrupted_again_run_resumes(tmp_path, log, model, run):
     next(live.run(sources, live.plan_run(sources, is_again=True), n_single_rows=7))
     live.save(model)
 
+    run("learn", log, "-m", model, check=0)  # without new rows, the run stays open
     run("learn", log, other, "-m", model, "--again", check=0)
 
     assert capture_state(LiveModel.load(model).model) == capture_state(
@@ -426,3 +428,80 @@ def test_same_command_again_leaves_the_same_bytes(tmp_path, log, model, run):
     run("learn", log, other, "-m", model, check=0)
 
     assert model.read_bytes() == before
+
+
+def test_incomplete_last_line_is_rejected_unless_it_is_learned(log, model, run):
+    """It may be completed before a later run of `learn`, but other commands read it once."""
+    run("learn", log, "-m", model, check=0)
+    with log.open("a") as file:
+        file.write('{"a": 1, "lab')
+
+    for command in ("predict", "evaluate"):
+        result = run(command, log, "-m", model, check=1)
+        assert f"Error: {log}: row 101: it is not valid JSON" in result.stderr
+    text, pipe = log.read_text(), log.with_name("pipe.npz")
+    run("learn", "-", "-m", pipe, "--skip-bad", "--quiet", input=text, check=0)
+    assert LiveModel.load(pipe).progress.skipped == 1
+    run("verify", pipe, log, check=0)
+
+
+def test_rows_appended_during_a_further_pass_are_learned_by_the_next_command(log, model, run):
+    run("learn", log, "-m", model, check=0)
+    live, sources = LiveModel.load(model), [open_file(log)]
+    results = live.run(sources, live.plan_run(sources, 2), passes=2, n_single_rows=7)
+    next(results)
+    live.save(model)
+    with log.open("a") as file:
+        file.write(make_json_lines(100, 10))
+
+    run("learn", log, "-m", model, check=0)
+
+    assert count_samples(model) == 100 + 1 + 10
+
+
+def test_renamed_file_is_not_drawn_from_again(tmp_path, log, model, run):
+    run("learn", log, "-m", model, "--random", check=0)
+    moved = log.rename(tmp_path / "moved.log")
+    run("learn", moved, "-m", model, "--random", check=0)
+
+    assert count_samples(model) == 100
+    with moved.open("a") as file:
+        file.write(make_json_lines(100, 10))
+    error = run("verify", model, moved, check=1).stderr
+    assert "rows were added after the model was trained: pass the files as they were" in error
+
+
+def test_files_of_an_unfinished_random_run_cannot_be_deleted(log, model, run):
+    run("learn", log, "-m", model, check=0)
+    sources = [RandomDraws([open_file(log)], 0)]
+    live = LiveModel.load(model)
+    results = live.run(sources, live.plan_run(sources), n_single_rows=7)
+    next(results)
+    live.save(model)
+
+    (file,) = json.loads(run("inspect", model, "--json", check=0).stdout)["files"]
+    assert (file["status"], file["can_be_deleted"]) == ("in_pass", False)
+
+
+@pytest.mark.parametrize("passes", [[], ["--passes", "2"]])
+def test_average_has_one_position_of_each_file(passes, tmp_path, log, model, run):
+    rows = log.read_text().splitlines(keepends=True)
+    log.write_text("".join(rows[:40]))
+    run("learn", log, "-m", model, check=0)
+    log.write_text("".join(rows))
+    branch, mean = tmp_path / "branch.npz", tmp_path / "mean.npz"
+    shutil.copyfile(model, branch)
+    run("learn", log, "-m", branch, *passes, check=0)
+    run("average", branch, "--base", model, "-o", mean, check=0)
+
+    assert [each.rows for each in LiveModel.load(mean).history.positions] == [100]
+
+
+def test_file_changed_in_place_between_passes_is_an_error(log):
+    live, sources = LiveModel.start([open_file(log)], seed=0), [open_file(log)]
+    results = live.run(sources, passes=2)
+    next(results)
+    log.write_text(log.read_text().replace("x", "y"))
+
+    with pytest.raises(SourceError, match="the file has changed since the first pass"):
+        list(results)

@@ -43,7 +43,7 @@ def test_file_shortened_between_passes_is_an_error(change, passes, tmp_path):
     source = tmp_path / "s.csv"
     source.write_bytes(DATA)
 
-    with pytest.raises(SourceError, match=r"s.csv: the file has changed since the first pass over"):
+    with pytest.raises(SourceError, match=r"s.csv: the file has changed since the first pass"):
         learn_while_replaced(source, CHANGES[change], passes)
 
 
