@@ -137,11 +137,17 @@ class ChangingFiles(RuleBasedStateMachine):
     @rule(data=st.data())
     @precondition(lambda self: self.form != "parquet" and self.learner.model.exists())
     def edit_one_window(self, data):
-        """Change a byte in one of the windows of a position, which is an error, and undo it."""
+        """Change a byte in one of the windows of a learned file, which is an error; undo it."""
+        from stream_perceptron.data.position import FileContent
+
         positions = LiveModel.load(self.learner.model).history.positions
         newest = {position.name: position for position in positions}
         paths = [path for path in self.rows if str(path) in newest]
-        paths = [path for path in paths if newest[str(path)].offset > 1024]
+        paths = [
+            path
+            for path in paths
+            if newest[str(path)].offset > 1024 and FileContent(str(path)).matches(newest[str(path)])
+        ]
         if not paths:
             return
         path = data.draw(st.sampled_from(paths))
