@@ -105,8 +105,8 @@ def _open_sources_and_model(
     o = options
     o.require_files()
     history = History() if saved is None else saved.history
-    found = history.identify(o.sources, is_strict=not o.reads_again)
-    paths = [each.path for each in found if o.reads_whole_files or not each.is_learned]
+    given = history.identify(o.sources, is_strict=not o.reads_again)
+    paths = [file.path for file in given if o.reads_whole_files or not file.is_learned]
     is_resumed = saved is not None and not _has_only_rejected(saved)
     seed = saved.model.seed_ if saved is not None and is_resumed else o.seed
     sources = o.open_sources(signals, seed, paths)
@@ -132,7 +132,7 @@ def _open_sources_and_model(
         live.require_fitting(sources)
     shards = None if o.shards is None else Shards(o.shards, o.round_rows)
     passes = None if o.is_endless else o.n_passes
-    run = live.plan_run(sources, passes, is_again=o.again, shards=shards, found=found)
+    run = live.plan_run(sources, passes, is_again=o.again, shards=shards, given=given)
     return RunInputs(live, sources, run)
 
 

@@ -132,9 +132,9 @@ class Run:
     def learn(self) -> None:
         """Learn all rows, save, and print the summary."""
         live = self._live
-        for found in () if self._options.reads_again else self._run.found:
-            if found.notice is not None:
-                self.line.print_notice(found.notice)
+        for file in () if self._options.reads_again else self._run.given:
+            if file.notice is not None:
+                self.line.print_notice(file.notice)
         # Close the generator before Python exits, to stop its prefetch thread.
         results = self._stack.enter_context(closing(self._iterate_results()))
         try:
@@ -326,5 +326,5 @@ class Run:
             return limit
         rows = self._passes * sum(count for count in counts if count is not None)
         if not self._options.reads_whole_files:
-            rows += sum(each.position.rows for each in self._run.found if each.is_learned)
+            rows += sum(file.position.rows for file in self._run.given if file.is_learned)
         return rows if limit is None else min(limit, rows)

@@ -131,8 +131,8 @@ def run(
     if run.shards is None:
         raise ValueError("the run has no shards: pass them to LiveModel.plan_run")
     files = tuple(
-        FilePosition(each.position.name, each.position.start_digest, each.position.end_digest)
-        for each in run.found
+        FilePosition(file.position.name, file.position.start_digest, file.position.end_digest)
+        for file in run.given
     )
     if (run.passes or run.shards.rounds) and not live.history.ends_in(files):
         run.passes, run.shards = 0, replace(run.shards, rounds=0)  # the files have other rows now

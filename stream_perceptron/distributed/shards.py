@@ -147,7 +147,7 @@ def learn_first_sample(
 
     """
     outcome = Outcome(copy.deepcopy(live))
-    learner, first = outcome.live, Run(run.files, found=list(run.found))
+    learner, first = outcome.live, Run(run.files, given=list(run.given))
     segments = learner.plan_segments(first, sources, 1)
     limits = Limits(every=1)
     with closing(

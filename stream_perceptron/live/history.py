@@ -110,7 +110,7 @@ class Entry:
         )  # fmt: skip
 
 
-class Found(NamedTuple):
+class GivenFile(NamedTuple):
     """A file or pipe given to a run, and where the run continues in it."""
 
     path: str
@@ -138,8 +138,8 @@ class Run:
     rejected: int = 0  # rejected rows among them
     is_finished: bool = True  # whether its files or its limit ended it, not an interrupt or error
     stopped_below: float | None = None  # the epsilon, if an error below it ended the run
-    # The files, as they were found, with their positions moved along.
-    found: list[Found] = field(default_factory=list, metadata={"saved": False})
+    # The files given to the run, with their positions moved along.
+    given: list[GivenFile] = field(default_factory=list, metadata={"saved": False})
 
     def is_over(self, other: Run) -> bool:
         """Whether this is a run over the same files in the same order as another one."""
@@ -155,7 +155,7 @@ class Run:
     @property
     def has_stream(self) -> bool:
         """Whether a source is a pipe or a device, which can be read only once."""
-        return any(is_stream(each.path) for each in self.found)
+        return any(is_stream(file.path) for file in self.given)
 
     def compute_end(self, limit: int | None) -> int | None:
         """Return the value of `read` at which a run with this limit ends.
@@ -191,7 +191,7 @@ class History:
     is_complete: bool = True
     run: Run = field(default_factory=Run)  # the last one
 
-    def identify(self, paths: Sequence[str], is_strict: bool = True) -> list[Found]:
+    def identify(self, paths: Sequence[str], is_strict: bool = True) -> list[GivenFile]:
         """Find the files that were read before, under these or other names, before any is read.
 
         A file continues at a position if both windows of the position match: at one of its own
@@ -211,23 +211,23 @@ class History:
             If a file has changed since it was learned, or cannot be read.
 
         """
-        found: dict[str, Found] = {}
+        given: dict[str, GivenFile] = {}
         index = _Index(self.positions)
         for path in paths:
             reject_unsupported_path(path)
             name = resolve_name(path)
-            if name in found:
-                found[name] = found[name]._replace(
+            if name in given:
+                given[name] = given[name]._replace(
                     notice=f"{get_display_name(path)}: given more than once, but read only once"
                 )
             elif is_stream(path):
                 position = next((p for p in index.by_name[name] if p.is_stream), None)
-                found[name] = Found(path, position or FilePosition(name), position)
+                given[name] = GivenFile(path, position or FilePosition(name), position)
             else:
-                found[name] = self._identify_file(path, name, index, is_strict)
-        return list(found.values())
+                given[name] = self._identify_file(path, name, index, is_strict)
+        return list(given.values())
 
-    def _identify_file(self, path: str, name: str, index: _Index, is_strict: bool) -> Found:
+    def _identify_file(self, path: str, name: str, index: _Index, is_strict: bool) -> GivenFile:
         """Find where a file continues."""
         content = FileContent(path)
         continued = index.take(content, name)
@@ -240,12 +240,12 @@ class History:
                         "within it"
                     )
                     _raise_changed(path, reason)
-                return Found(path, content.begin())
+                return GivenFile(path, content.begin())
             if content.has_more(position):
-                return Found(path, position, continued)
+                return GivenFile(path, position, continued)
             notice = f"{get_display_name(path)}: already learned ({_format_rows(position)})"
             position = replace(position, is_finished=True)
-            return Found(path, position, continued, is_learned=True, notice=notice)
+            return GivenFile(path, position, continued, is_learned=True, notice=notice)
         notice = ""
         newest = index.find_newest(name)
         if newest is not None:
@@ -260,11 +260,11 @@ class History:
                 f"new file, though it begins like {index.original.display_name}, which was learned"
             )
         shown = f"{get_display_name(path)}: {notice}" if notice else None
-        return Found(path, content.begin(), notice=shown)
+        return GivenFile(path, content.begin(), notice=shown)
 
     def begin_run(
         self,
-        found: list[Found],
+        given: list[GivenFile],
         passes: int | None = 1,
         *,
         is_again: bool = False,
@@ -279,8 +279,8 @@ class History:
             If the last run read rows of some of these files in another order and is unfinished.
 
         """
-        last, names = self.run, [each.position.name for each in found]
-        renamed = {each.continued.name: each.position.name for each in found if each.continued}
+        last, names = self.run, [file.position.name for file in given]
+        renamed = {file.continued.name: file.position.name for file in given if file.continued}
         is_same = (
             [renamed.get(name, name) for name in last.files] == names
             and (last.order, last.is_again) == (order, is_again)
@@ -289,9 +289,9 @@ class History:
         # A first pass in order needs no place to continue: the positions of its files tell.
         is_in_first_pass = order == IN_ORDER and not is_again and last.passes == 0
         has_pass_left = passes is None or last.passes < passes
-        has_new_rows = not all(each.is_learned for each in found)
+        has_new_rows = not all(file.is_learned for file in given)
         if is_again:
-            has_new_file = any(each.position.rows == 0 for each in found)
+            has_new_file = any(file.position.rows == 0 for file in given)
             continues = not (last.is_finished or (last.passes > 0 and has_new_file))
         elif order == IN_ORDER:
             is_within_pass = has_pass_left and not last.is_finished
@@ -299,17 +299,17 @@ class History:
         else:
             continues = True
         if is_same and continues:
-            return replace(last, files=names, found=found)
+            return replace(last, files=names, given=given)
         is_open = last.order != IN_ORDER and not last.is_finished
         if is_open and not is_again and not set(names).isdisjoint(last.files):
             raise CheckpointError(
                 f"{names[0]}: a run that reads rows {last.order} is unfinished: repeat its "
                 "command to finish it; to learn these files from the start: --again"
             )
-        counted = [each.position for each in found if order == IN_ORDER and not is_again]
+        counted = [file.position for file in given if order == IN_ORDER and not is_again]
         return Run(
-            names, order, is_again, shards=shards, read=sum(each.rows for each in counted),
-            rejected=sum(each.rejected for each in counted), found=found,
+            names, order, is_again, shards=shards, read=sum(p.rows for p in counted),
+            rejected=sum(p.rejected for p in counted), given=given,
             stopped_below=last.stopped_below if is_same else None,
         )  # fmt: skip
 
@@ -318,10 +318,10 @@ class History:
         if self.run is run:
             return
         self.run = run
-        for i, each in enumerate(run.found):
-            if each.continued is not None and each.continued != each.position:
-                self._replace(each.continued, replace(each.position))
-                run.found[i] = each._replace(continued=each.position)
+        for i, file in enumerate(run.given):
+            if file.continued is not None and file.continued != file.position:
+                self._replace(file.continued, file.position)
+                run.given[i] = file._replace(continued=file.position)
 
     def move(self, before: FilePosition, after: FilePosition) -> None:
         """Move the position of a file past rows that were learned for the first time."""
@@ -343,7 +343,7 @@ class History:
     def mark_learned(self, run: Run, files: Sequence[FilePosition]) -> None:
         """Record that all rows of the files of a run were learned, in any order."""
         self.adopt(run)
-        continued = {each.position.name: each.continued for each in run.found}
+        continued = {file.position.name: file.continued for file in run.given}
         for position in files:
             before = continued.get(position.name)
             if before is None or before.rows < position.rows:
@@ -377,11 +377,11 @@ class History:
 
     def find_entries_since(self, base: History) -> tuple[Entry, ...] | None:
         """Return the entries added since `base`; None if this history does not continue it."""
-        known = base.entries
-        if self.entries[: len(known)] == known:
-            return tuple(self.entries[len(known) :])
-        *first, last = known
-        if len(self.entries) < len(known) or self.entries[: len(first)] != first:
+        earlier = base.entries
+        if self.entries[: len(earlier)] == earlier:
+            return tuple(self.entries[len(earlier) :])
+        *first, last = earlier
+        if len(self.entries) < len(earlier) or self.entries[: len(first)] != first:
             return None
         grown, *rest = self.entries[len(first) :]
         added = replace(
@@ -399,9 +399,9 @@ class History:
         is_complete = None not in added and all(
             history.is_complete for history in (self, *histories)
         )
-        known, learned = set(self.positions), [set(history.positions) for history in histories]
-        kept = [each for each in self.positions if all(each in part for part in learned)]
-        new = [each for history in histories for each in history.positions if each not in known]
+        own, learned = set(self.positions), [set(history.positions) for history in histories]
+        kept = [p for p in self.positions if all(p in positions for positions in learned)]
+        new = [p for history in histories for p in history.positions if p not in own]
         entry = Entry(models=tuple(entries or () for entries in added))
         positions = list(dict.fromkeys([*kept, *new]))
         return History(positions, deepcopy([*self.entries, entry]), is_complete)
@@ -421,7 +421,7 @@ class _Index:
 
     def find_newest(self, name: str) -> FilePosition | None:
         """Return the newest position of a name, unless another file continues at it."""
-        return next((each for each in self.by_name[name] if each not in self._taken), None)
+        return next((p for p in self.by_name[name] if p not in self._taken), None)
 
     def take(self, content: FileContent, name: str) -> FilePosition | None:
         """Return the position at which a file continues; None for a new file."""

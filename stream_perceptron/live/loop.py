@@ -62,30 +62,30 @@ def plan_segments(
     Raises
     ------
     SourceError
-        If a file has fewer rows than were learned from it.
+        If a file has changed since the first pass.
 
     """
     is_interrupted = False
     while passes is None or run.passes < passes:
-        while run.source < len(run.found):
-            index, found = run.source, run.found[run.source]
-            known, source = found.position, sources.get(found.position.name)
-            if source is not None and (run.passes or run.is_again) and known.rows:
-                begin = replace(run.position or _go_to_start(known), name=known.name)
-                repeated = Segment(source, begin, known.rows, is_repeated=True)
-                if begin.rows < known.rows:
+        while run.source < len(run.given):
+            index, file = run.source, run.given[run.source]
+            position, source = file.position, sources.get(file.position.name)
+            if source is not None and (run.passes or run.is_again) and position.rows:
+                begin = replace(run.position or _go_to_start(position), name=position.name)
+                repeated = Segment(source, begin, position.rows, is_repeated=True)
+                if begin.rows < position.rows:
                     yield repeated
                     if not repeated.is_complete:
                         return
-                    is_same = repeated.position.is_same_place(known)
-                    if not (is_same or _is_unchanged(source, known)):
+                    is_same = repeated.position.is_same_place(position)
+                    if not (is_same or _is_unchanged(source, position)):
                         raise SourceError(
                             f"{source.name}: the file has changed since the first pass; "
                             "start over with --overwrite"
                         )
-            if source is not None and not run.passes and not found.is_learned:
-                run.position = known if run.is_again else None
-                new = Segment(source, known, is_stream=source.is_stream)
+            if source is not None and not run.passes and not file.is_learned:
+                run.position = position if run.is_again else None
+                new = Segment(source, position, is_stream=source.is_stream)
                 yield new
                 position = new.position
                 if source.is_stream:
@@ -96,13 +96,13 @@ def plan_segments(
                     with live.lock:
                         live.history.adopt(run)
                         position = live.history.finish(position, source.n_left_bytes)
-                run.found[index] = found._replace(position=position)
+                run.given[index] = file._replace(position=position)
             with live.lock:
                 run.source, run.position = index + 1, None
         if is_interrupted:
             return
         run.source, run.passes = 0, run.passes + 1
-        if not any(found.position.rows for found in run.found):
+        if not any(file.position.rows for file in run.given):
             return  # without this check, unlimited passes over empty sources would never end
 
 

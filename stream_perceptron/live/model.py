@@ -35,7 +35,7 @@ from stream_perceptron.live.history import (
     AT_RANDOM,
     IN_ORDER,
     IN_SHARDS,
-    Found,
+    GivenFile,
     History,
     Run,
     Shards,
@@ -384,7 +384,7 @@ class LiveModel:
         *,
         is_again: bool = False,
         shards: Shards | None = None,
-        found: list[Found] | None = None,
+        given: list[GivenFile] | None = None,
     ) -> Run:
         """Return a run over some sources, without changing the model.
 
@@ -398,8 +398,8 @@ class LiveModel:
             Whether all files are read from the start, even if they were learned before.
         shards
             The split of the rows into shards, if any.
-        found
-            The files as found by `History.identify`, if they have been identified before.
+        given
+            The files as returned by `History.identify`, if they have been identified before.
 
         Raises
         ------
@@ -412,10 +412,10 @@ class LiveModel:
         order, files = IN_ORDER if shards is None else IN_SHARDS, sources
         if sources and isinstance(sources[0], RandomDraws):
             order, files = AT_RANDOM, sources[0].files
-        if found is None:
+        if given is None:
             is_strict = order == IN_ORDER and not is_again
-            found = self.history.identify([source.path for source in files], is_strict)
-        return self.history.begin_run(found, passes, is_again=is_again, order=order, shards=shards)
+            given = self.history.identify([source.path for source in files], is_strict)
+        return self.history.begin_run(given, passes, is_again=is_again, order=order, shards=shards)
 
     def run(
         self,
