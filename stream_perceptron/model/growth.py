@@ -43,6 +43,8 @@ class Growth(NamedTuple):
     # The feature index of each name in the rows, -1 if the name is neither known nor added; shape
     # (len(names),).
     feature_ids: NDArray[np.int32]
+    is_labeled: bool  # whether any row has a label
+    has_looked_up: bool = False  # whether the names in the rows differ from those before
     labels: Sequence[Hashable] = ()  # the new labels
     label_rows: NDArray[np.intp] = _NO_ROWS  # the rows that add the new labels, in ascending order
     features: Sequence[Hashable] = ()  # the new features
@@ -52,14 +54,19 @@ class Growth(NamedTuple):
     def plan(cls, samples: Samples, labels: Vocabulary, features: Vocabulary) -> Growth:
         """Determine the labels and features that samples add to those of a model."""
         rows = samples.rows
-        targets, new_labels = _number_labels(samples.labels, labels)
-        shape, unknown = (len(labels.names), len(features.names)), _NO_ROWS
+        find_label = labels.ids_by_name.get
+        ids = [-1 if label is None else find_label(label, _NEW_LABEL) for label in samples.labels]
+        targets, is_labeled = np.array(ids, np.intp), max(ids, default=-1) >= 0
+        shape, unknown, new_labels = (len(labels.names), len(features.names)), _NO_ROWS, {}
+        if _NEW_LABEL in ids:
+            new_labels, is_labeled = _number_new_labels(samples.labels, targets, shape[0]), True
         feature_ids = features.get_known_ids(rows.names)
+        has_looked_up = feature_ids is None
         if feature_ids is None:
             feature_ids = features.find_ids(rows.names)
             unknown = np.flatnonzero(feature_ids < 0)
         if not (len(unknown) or new_labels):
-            return cls(shape, targets, feature_ids)
+            return cls(shape, targets, feature_ids, is_labeled, has_looked_up)
         new_features: list[Hashable] = []
         feature_rows = _NO_ROWS
         if len(unknown):
@@ -76,8 +83,14 @@ class Growth(NamedTuple):
         require_writable_names([*new_labels, *new_features])
         label_rows = np.array([*new_labels.values()], np.intp)
         return cls(
-            shape, targets, feature_ids, list(new_labels), label_rows, new_features, feature_rows
-        )
+            shape, targets, feature_ids, is_labeled, has_looked_up, list(new_labels), label_rows,
+            new_features, feature_rows,
+        )  # fmt: skip
+
+    @property
+    def adds_names(self) -> bool:
+        """Whether the rows add any label or feature."""
+        return bool(self.labels or self.features)
 
     def split_rows(self, n: int, is_new: bool) -> list[tuple[int, int]]:
         """Split the first n rows into parts (start, end), each learned by the kernel in one call.
@@ -85,11 +98,10 @@ class Growth(NamedTuple):
         If `is_new`, the first labeled row is a part of its own, because the weights of its names
         are drawn, whereas those of later names are 0.
         """
-        bounds = {0, n}
-        if is_new and len(labeled := np.flatnonzero(self.targets[:n] >= 0)):
-            first = int(labeled[0])
-            bounds |= {first, first + 1}
-        return list(pairwise(sorted(bounds)))
+        if not is_new:
+            return [(0, n)]
+        first = np.flatnonzero(self.targets[:n] >= 0)[:1]
+        return list(pairwise(sorted({0, n, *first.tolist(), *(first + 1).tolist()})))
 
     def find_new_names(self, start: int, end: int) -> tuple[Sequence[Hashable], Sequence[Hashable]]:
         """Return the features and the labels that the rows [start, end) add."""
@@ -99,57 +111,46 @@ class Growth(NamedTuple):
     def shape_after(self, end: int) -> tuple[int, int]:
         """Return the numbers of labels and features after the first `end` rows."""
         k, d = self.shape
-        if not (self.labels or self.features):
-            return k, d
         return (
             k + int(np.searchsorted(self.label_rows, end)),
             d + int(np.searchsorted(self.feature_rows, end)),
         )
 
-    def count_labels(self, start: int, end: int) -> NDArray[np.intp] | None:
-        """Return the number of labels known before each of the rows [start, end), and after them.
+    def count_labels(self) -> NDArray[np.intp] | None:
+        """Return the number of labels known before each row, and after the last one.
 
-        Return None if these rows add no labels.
+        Return None if no row adds labels.
         """
-        return _count_names(self.shape[0], self.label_rows, start, end)
+        return self._count_names(self.shape[0], self.label_rows)
 
-    def count_features(self, start: int, end: int) -> NDArray[np.intp] | None:
+    def count_features(self) -> NDArray[np.intp] | None:
         """Return the same for features."""
-        return _count_names(self.shape[1], self.feature_rows, start, end)
+        return self._count_names(self.shape[1], self.feature_rows)
+
+    def _count_names(self, n_known: int, rows: NDArray[np.intp]) -> NDArray[np.intp] | None:
+        """Return the number of names before each row and after the last, given who adds them."""
+        if not len(rows):
+            return None
+        return n_known + np.searchsorted(rows, np.arange(len(self.targets) + 1))
 
     def count_fitting_rows(self, max_weights: int) -> int:
         """Count the rows before the first row that would make the model too large."""
         n = len(self.targets)
-        if count_weights(*self.shape_after(n)) <= max_weights:
+        if not self.adds_names or count_weights(*self.shape_after(n)) <= max_weights:
             return n
         rows = sorted({*self.label_rows.tolist(), *self.feature_rows.tolist()})
         is_too_large = [count_weights(*self.shape_after(row + 1)) > max_weights for row in rows]
         return int(rows[is_too_large.index(True)])
 
 
-def _count_names(
-    n_known: int, rows: NDArray[np.intp], start: int, end: int
-) -> NDArray[np.intp] | None:
-    """Return the number of names known before each row and after the last, given who adds them."""
-    if not len(rows):
-        return None
-    counts = n_known + np.searchsorted(rows, np.arange(start, end + 1))
-    return None if counts[0] == counts[-1] else counts.astype(np.intp)
-
-
-def _number_labels(
-    labels: Sequence[Hashable], vocabulary: Vocabulary
-) -> tuple[NDArray[np.intp], dict[Hashable, int]]:
-    """Return the index of each label, -1 if it is missing, and the first row of each new label."""
-    find = vocabulary.ids_by_name.get
-    ids = [-1 if label is None else find(label, _NEW_LABEL) for label in labels]
-    targets = np.array(ids, np.intp)
-    if _NEW_LABEL not in ids:
-        return targets, {}
+def _number_new_labels(
+    labels: Sequence[Hashable], targets: NDArray[np.intp], n_known: int
+) -> dict[Hashable, int]:
+    """Set the targets that are new labels; return the first row of each of these labels."""
     new_rows = np.flatnonzero(targets == _NEW_LABEL).tolist()
     first_rows: dict[Hashable, int] = {}
     for row in new_rows:
         first_rows.setdefault(labels[row], row)
-    ids_by_name = dict(zip(first_rows, count(len(vocabulary)), strict=False))
+    ids_by_name = dict(zip(first_rows, count(n_known)))
     targets[new_rows] = [ids_by_name[labels[row]] for row in new_rows]
-    return targets, first_rows
+    return first_rows

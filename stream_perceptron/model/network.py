@@ -226,7 +226,8 @@ class Network:
         with self._lock:
             self._remove_names_without_weights()
             feature_ids = self.features.find_ids(rows.names)
-            part = Part(rows, feature_ids, np.full(n, -1, np.intp), np.ones(n), np.zeros(n))
+            targets = np.full(n, -1, np.intp)
+            part = Part(rows, 0, n, feature_ids, targets, np.ones(n), np.zeros(n))
             nets = np.empty((n, self.store.shape[0]))
             results = Results(self.counters, np.empty(n), np.zeros(n, bool), nets)
             n_done = self._run_kernel(Rule(self.activation, 0.0), part, results)
@@ -252,9 +253,7 @@ class Network:
         for start, end in growth.split_rows(n_fitting, is_new=self.n_seen == 0):
             n_before = self.n_seen
             try:
-                n_done = start + self._train_part(
-                    samples, growth, start, end, rule, lr, options, result
-                )
+                n_done = self._train_part(samples, growth, start, end, rule, lr, options, result)
             except MemoryError as error:
                 if self.n_seen > n_before:
                     raise  # some rows were learned, but their results are lost
@@ -275,7 +274,7 @@ class Network:
             result.all_scores = result.all_scores[:, : self.store.shape[0]]
         if n_done < len(result):
             return result[:n_done]
-        if self.features.get_known_ids(samples.rows.names) is None:
+        if growth.has_looked_up:
             self.features.cache_ids(samples.rows.names, growth.feature_ids)
         return result
 
@@ -290,48 +289,46 @@ class Network:
         options: TrainOptions,
         result: TrainResult,
     ) -> int:
-        """Predict and learn the rows [start, end); return the number of rows processed.
+        """Predict and learn the rows [start, end); return the end of the rows processed.
 
         Names that were added for rows that were not learned are removed. Class weights, if there
         are any, multiply the sample weights.
         """
-        rows, result = samples.rows[start:end], result[start:end]
-        targets, weights = result.targets, samples.weights[start:end]
+        n_before, targets, weights = self.n_seen, growth.targets, samples.weights
         # A schedule is not asked for rates if all rows are only predicted.
-        n_before, n_labeled = self.n_seen, np.count_nonzero(targets >= 0)
-        rates = _compute_rates(lr if n_labeled else 0.0, self.n_updates, end - start)
+        rates = _compute_rates(lr if growth.is_labeled else 0.0, self.n_updates, end - start)
+        part = Part(samples.rows, start, end, growth.feature_ids, targets, weights, rates)
         results = Results(
             self.counters, result.errors, result.updated, None, result.predicted,
             result.scores if options.with_scores or options.with_all_scores else None,
             result.all_scores, result.probes,
         )  # fmt: skip
-        if n_before == 0 and n_labeled:
+        if n_before == 0 and start < end and targets[start] >= 0:
             # The first row is predicted before its weights are drawn, by the biases alone.
-            part = Part(rows, growth.feature_ids, np.full(1, -1, np.intp), weights, rates)
-            self._run_kernel(rule, part, results)
+            self._run_kernel(rule, part._replace(targets=np.full_like(targets, -1)), results)
             results = results._replace(predicted=None, scores=None, all_scores=None)
-        n_rows = end - start
+        if not (growth.adds_names or self.class_weights):
+            return self._run_kernel(rule, part, results)
         try:
             features, labels = growth.find_new_names(start, end)
             self._warn_of_similar_labels(labels)
             self._add_names(features, labels)
             if self.class_weights is not None:
+                weights = weights.copy()
                 with np.errstate(over="ignore"):
-                    weights = weights * self.class_weights.compute_factors(
-                        targets, self.labels.names
+                    weights[start:end] *= self.class_weights.compute_factors(
+                        targets[start:end], self.labels.names
                     )
-            part = Part(
-                rows, growth.feature_ids, targets, weights, rates,
-                growth.count_features(start, end), growth.count_labels(start, end),
-            )  # fmt: skip
+            counts = growth.count_features(), growth.count_labels()
+            part = part._replace(sample_weights=weights, n_features=counts[0], n_labels=counts[1])
             return self._run_kernel(rule, part, results)
         finally:
-            n_learned = self.n_seen - n_before
-            if n_learned < n_labeled:
-                n_rows = int(np.flatnonzero(targets >= 0)[n_learned - 1]) + 1 if n_learned else 0
-                self._shrink(*growth.shape_after(start + n_rows))
+            labeled, n_learned = np.flatnonzero(targets[start:end] >= 0), self.n_seen - n_before
+            if n_learned < len(labeled):
+                end = start + int(labeled[n_learned - 1]) + 1 if n_learned else start
+                self._shrink(*growth.shape_after(end))
             if self.class_weights is not None:
-                self.class_weights.count_samples(targets[:n_rows])
+                self.class_weights.count_samples(targets[start:end])
 
     def _run_kernel(self, rule: Rule, part: Part, results: Results) -> int:
         return kernel.learn(self.store.current, rule, self.scaler, part, results)

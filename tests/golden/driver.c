@@ -40,7 +40,7 @@ int main(void) {
         model.biases = calloc(stride, sizeof(double));
         memcpy(model.biases, given, k * sizeof(double));
 
-        Rows rows = {.n = call.n, .starts = get(n + 1, sizeof(intptr_t))};
+        Rows rows = {.end = call.n, .starts = get(n + 1, sizeof(intptr_t))};
         rows.values = get(call.n_values, sizeof(double));
         rows.feature_ids = get(call.n_names, sizeof(int32_t));
         rows.name_ids = get(call.n_values, sizeof(int32_t));

@@ -29,7 +29,8 @@ cdef extern from "kernel.h" nogil:
         double* statistics
         ptrdiff_t statistics_width
     ctypedef struct Rows:
-        ptrdiff_t n
+        ptrdiff_t start
+        ptrdiff_t end
         const intptr_t* starts
         ptrdiff_t longest
         const double* values
@@ -108,11 +109,11 @@ cdef Rows _build_rows(part):
     """Build rows from a `Part`, kept alive by the caller."""
     cdef Rows rows
     cdef ptrdiff_t i
-    features, feature_ids, targets, sample_weights, rates, n_features, n_labels = part
-    starts = features.starts
-    rows.n, rows.longest = len(targets), 0
-    rows.starts = <intptr_t*>_get_address(starts)
-    for i in range(rows.n):
+    (features, rows.start, rows.end, feature_ids, targets, sample_weights, rates, n_features,
+     n_labels) = part
+    rows.longest = 0
+    rows.starts = <intptr_t*>_get_address(features.starts)
+    for i in range(rows.start, rows.end):
         rows.longest = max(rows.longest, rows.starts[i + 1] - rows.starts[i])
     rows.values = <double*>_get_address(features.values)
     rows.name_ids = <int32_t*>_get_address(features.name_ids)
@@ -143,24 +144,24 @@ cdef Results _build_results(results):
 
 
 cdef ptrdiff_t _learn(const Model* model, const Rows* rows, const Results* results) except -1:
-    """Learn rows without the GIL; return the number of rows processed."""
-    cdef ptrdiff_t n_done
+    """Learn rows without the GIL; return the end of the rows processed."""
+    cdef ptrdiff_t end
     with nogil:
-        n_done = learn_rows(model, rows, results)
-    if n_done < 0:
+        end = learn_rows(model, rows, results)
+    if end < 0:
         raise MemoryError
-    return n_done
+    return end
 
 
 def learn(weights, rule, scaler, part, results):
-    """Predict and then learn rows, one after another; return the number of rows processed.
+    """Predict and then learn rows, one after another; return the end of the rows processed.
 
     Processing ends early before a row that would make the model diverge, and after a row that ends
     the training. With a scaler, a row is standardized for its prediction, added to the statistics,
     and standardized again before it is learned.
     """
-    if len(part.targets) == 0 or len(weights.biases) == 0:
-        return len(part.targets)
+    if len(weights.biases) == 0:
+        return part.end
     cdef Model model = _build_model(weights, rule, scaler)
     cdef Rows rows = _build_rows(part)
     cdef Results c_results = _build_results(results)
@@ -287,7 +288,7 @@ cdef ptrdiff_t _learn_dict(x, features, const Model* model, intptr_t target, dou
         rate = lr if isinstance(lr, float) else lr()
         starts[0], starts[1] = 0, m
         memset(&rows, 0, sizeof(rows))
-        rows.n, rows.longest, rows.starts = 1, m, starts
+        rows.end, rows.longest, rows.starts = 1, m, starts
         rows.values, rows.name_ids = values, feature_ids
         rows.targets, rows.sample_weights, rows.rates = &target, &sample_weight, &rate
         return _learn(model, &rows, results)

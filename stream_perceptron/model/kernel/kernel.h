@@ -55,12 +55,12 @@ typedef struct {
     ptrdiff_t statistics_width; /* doubles from the counts to the means, and so on */
 } Model;
 
-/* n rows in compressed sparse form. Row i has the values from index starts[i] to index
-   starts[i + 1] - 1. */
+/* n rows in compressed sparse form, of which those from `start` to `end` - 1 are learned. Row i has
+   the values from index starts[i] to index starts[i + 1] - 1. */
 typedef struct {
-    ptrdiff_t n;
+    ptrdiff_t start, end;
     const intptr_t *starts;       /* (n + 1,) */
-    ptrdiff_t longest;            /* the number of values in the longest row */
+    ptrdiff_t longest;            /* the number of values in the longest of the rows learned */
     const double *values;
     const int32_t *name_ids;      /* the name of each value, unique in a row */
     const int32_t *feature_ids;   /* the feature of each name, outside [0, d) if unknown; NULL: the
@@ -71,7 +71,8 @@ typedef struct {
     const intptr_t *targets;      /* (n,), the output of each row's label, below k; negative: only
                                      predict the row */
     const double *sample_weights; /* (n,) */
-    const double *rates;          /* (n,), learning rates, indexed by the number of updates so far */
+    const double *rates;          /* (end - start,), learning rates, indexed by the number of updates
+                                     so far */
 } Rows;
 
 /* Written by `learn`, row by row. Arrays other than `errors`, `updated` and `counts` are NULL if not

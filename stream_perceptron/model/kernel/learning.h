@@ -205,17 +205,17 @@ static int stay_finite(const Model *model, const Sample *sample, const double *s
     return 1;
 }
 
-/* Learn the rows; return the number of rows processed. It is less than n if the next row would make the
-   model diverge, or if the last row ended the training. */
+/* Learn the rows; return the end of the rows processed. It is less than `end` if the next row would
+   make the model diverge, or if the last row ended the training. */
 static ptrdiff_t learn_rows(const Model *model, const Rows *rows, const Results *results,
                             Scratch *scratch) {
     const ptrdiff_t k = model->k;
     const int is_scaled = model->statistics != NULL;
     double *nets = scratch->nets, *steps = scratch->steps;
     Sample *sample = &scratch->sample;
-    ptrdiff_t n_updates = 0, i = 0;
+    ptrdiff_t n_updates = 0, i = rows->start;
     int has_stopped = 0;
-    for (; i < rows->n && !has_stopped; i++) {
+    for (; i < rows->end && !has_stopped; i++) {
         const intptr_t target = rows->targets[i];
         build_sample(model, rows, i, scratch);
 
@@ -275,7 +275,8 @@ static Sample take_sample(char **memory, size_t m) {
     return (Sample){.feature_ids = (int32_t *)take_doubles(memory, (m + 1) / 2), .x = x};
 }
 
-/* Learn or predict rows, one after another; return the number processed, or -1 if memory runs out. */
+/* Learn or predict rows, one after another; return the end of those processed, or -1 if memory
+   runs out. */
 static ptrdiff_t learn(const Model *model, const Rows *rows, const Results *results) {
     const size_t width = model->stride;
     const size_t room = rows->longest + 1;

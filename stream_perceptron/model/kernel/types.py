@@ -25,6 +25,8 @@ class Part(NamedTuple):
     """Rows that a kernel learns in one call."""
 
     rows: Rows
+    start: int  # the first of the rows to learn, which is also the first index into the arrays
+    end: int  # the end of the rows to learn
     # The feature index of each name in the rows, shape (len(names),). The index of an unknown
     # feature is negative or at least the number of features.
     feature_ids: NDArray[np.int32]

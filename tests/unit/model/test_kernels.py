@@ -47,7 +47,7 @@ def learn_rows(store, X, rule, block, counters=None, feature_ids=None):
     rows = X if isinstance(X, Rows) else make_rows(X)
     if feature_ids is None:
         feature_ids = np.arange(len(rows.names), dtype=np.int32)
-    part = Part(rows, feature_ids, *block[:3])
+    part = Part(rows, 0, len(rows), feature_ids, *block[:3])
     results = Results(counters or Counters(), block.errors, block.updated, block.nets)
     return kernel.learn(store.current, rule, None, part, results)
 
@@ -218,7 +218,7 @@ def test_kernel_chooses_the_first_output_with_the_largest_net_input(activation, 
         Counters(), block.errors, block.updated, block.nets, predicted, scores, np.empty((60, k))
     )
     rows, rule = make_rows(X), Rule(ACTIVATIONS[activation], 0.3)
-    part = Part(rows, np.arange(3, dtype=np.int32), *block[:3])
+    part = Part(rows, 0, 60, np.arange(3, dtype=np.int32), *block[:3])
     assert kernel.learn(store.current, rule, None, part, results) == 60
 
     nets = block.nets.tolist()
