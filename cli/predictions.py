@@ -83,14 +83,6 @@ class PredictionFile:
 
         After a signal, the wait ends once the reader has read nothing for a second.
         """
-        try:
-            self._write_lines()
-        except OSError as error:
-            self._add_name(error)
-            raise
-
-    def _write_lines(self) -> None:
-        """Write all added lines, as `flush` does."""
         data = memoryview(self._unwritten)
         while self._n_written < len(data):
             end = len(data)
@@ -100,11 +92,15 @@ class PredictionFile:
                 # This many bytes do not block; they are whole lines unless a line is longer.
                 limit = self._n_written + select.PIPE_BUF
                 end = self._unwritten.rfind(b"\n", self._n_written, limit) + 1 or limit
-            self._n_written += os.write(self._descriptor, data[self._n_written : end])
+            try:
+                self._n_written += os.write(self._descriptor, data[self._n_written : end])
+            except OSError as error:
+                self._add_name(error)
+                raise
 
     def _wait_for_reader(self) -> bool:
         """Wait until the reader makes room, after a signal for a second; return whether it did."""
-        if self._signals.wait_to_write(self._descriptor):
+        if self._signals.wait(self._descriptor, event=select.POLLOUT):
             return True
         poll = select.poll()
         poll.register(self._descriptor, select.POLLOUT)

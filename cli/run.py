@@ -139,11 +139,11 @@ class Run:
         results = self._stack.enter_context(closing(self._iterate_results()))
         try:
             with suggest_skip_bad():
-                before = self._copy_traced_model()
+                before = copy.deepcopy(live.model) if self._n_to_trace else None
                 for result in results:
                     self._handle_result(result, before)
                     self._saver.save_if_due()
-                    before = self._copy_traced_model()
+                    before = copy.deepcopy(live.model) if self._n_to_trace else None
         except MemoryError:
             self._finish_after_error()
             names = live.model.classes_, live.model.features_
@@ -255,10 +255,6 @@ class Run:
             n_single_rows=self._n_to_trace,
             reads_unused_columns=o.rejected is not None,
         )
-
-    def _copy_traced_model(self) -> SGDPerceptron | None:
-        """Return a copy of the model if --trace shows the next sample."""
-        return copy.deepcopy(self._live.model) if self._n_to_trace else None
 
     def _handle_result(self, result: StepResult | Round, before: SGDPerceptron | None) -> None:
         """Print notices and progress, and write the predictions and rejected rows of a result.

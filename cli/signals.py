@@ -72,17 +72,24 @@ class Signals:
         """Whether a signal has arrived."""
         return self.caught is not None
 
-    def wait(self, descriptor: int, seconds: float | None = None) -> bool:
-        """Wait for input, a signal or a timeout in seconds; return whether there is input."""
-        return self._wait(descriptor, select.POLLIN, seconds)
-
-    def wait_to_write(self, descriptor: int) -> bool:
-        """Wait for room to write or a signal; return whether there is room."""
-        return self._wait(descriptor, select.POLLOUT, None)
+    def wait(
+        self, descriptor: int | None, seconds: float | None = None, event: int = select.POLLIN
+    ) -> bool:
+        """Wait for a poll event, a signal or a timeout; return whether the event occurred."""
+        # A poll object may be used by only one thread at a time.
+        poll = self._polls.pop((descriptor, event), None)
+        if poll is None:
+            poll = select.poll()
+            poll.register(self._wakeup_reader, select.POLLIN)
+            if descriptor is not None:
+                poll.register(descriptor, event)
+        ready = poll.poll(None if seconds is None else math.ceil(1000 * seconds))
+        self._polls[descriptor, event] = poll
+        return descriptor in dict(ready)
 
     def sleep(self, seconds: float) -> None:
         """Sleep for a number of seconds, or until a signal arrives."""
-        self._wait(None, 0, seconds)
+        self.wait(None, seconds)
 
     def check(self) -> None:
         """Raise InterruptedWaitError after a signal."""
@@ -131,19 +138,6 @@ class Signals:
         if isinstance(value, SourceError):
             self.check()  # the error may be due to a source that a signal cut short
         raise value
-
-    def _wait(self, descriptor: int | None, event: int, seconds: float | None) -> bool:
-        """Wait for a poll event, a signal or a timeout; return whether the event occurred."""
-        # A poll object may be used by only one thread at a time.
-        poll = self._polls.pop((descriptor, event), None)
-        if poll is None:
-            poll = select.poll()
-            poll.register(self._wakeup_reader, select.POLLIN)
-            if descriptor is not None:
-                poll.register(descriptor, event)
-        ready = poll.poll(None if seconds is None else math.ceil(1000 * seconds))
-        self._polls[descriptor, event] = poll
-        return descriptor in dict(ready)
 
     def _handle_signal(self, number: int, frame: FrameType | None) -> None:
         """Record the first signal; on a further Ctrl-C, exit or, with `saves`, warn once first."""

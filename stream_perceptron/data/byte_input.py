@@ -119,9 +119,6 @@ class _File:
     def read(self, size: int = -1) -> bytes:
         return os.read(self.descriptor, size)
 
-    def readinto(self, buffer: memoryview) -> int:
-        return os.readv(self.descriptor, [buffer])
-
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         return os.lseek(self.descriptor, offset, whence)
 
@@ -204,30 +201,27 @@ class ByteInput:
         """Return the number of bytes that are ready in a pipe, or 0 if this number is unknown."""
         return 0 if self.pipe is None else self.pipe.count_ready_bytes()
 
-    def fill(self, buffer: memoryview) -> int:
-        """Read the available bytes into a buffer; return their number, which is 0 at the end."""
-        size = 0
-        # A pipe returns only a part of a large amount of data.
-        while size < len(buffer):
-            more = self._read_into(buffer[size:])
-            size += more
-            if not more or self.was_read_short or not self.count_ready_bytes():
-                break
-        return size
+    def read_ready(self, size: int) -> bytes:
+        """Return at most `size` bytes, which are ready after `wait`; none at the end."""
+        # A terminal could be read again after end-of-file.
+        if self._buffer or self.has_ended:
+            data, self._buffer = self._buffer[:size], self._buffer[size:]
+            return data
+        try:
+            data = bytes(self._raw.read(size))
+        except Exception as error:
+            raise convert_error(error, self.name) from None
+        self.n_bytes += len(data)
+        self.has_ended = not data
+        self.was_read_short = self.pipe is not None and len(data) < min(_SHORT_READ, size)
+        return data
 
     def read_some(self, size: int = _CHUNK_SIZE) -> bytes:
         """Wait for data, and return at most `size` bytes; none at the end or if interrupted."""
-        data, self._buffer = self._buffer[:size], self._buffer[size:]
-        with convert_errors(self.name):
-            # A terminal could be read again after end-of-file.
-            if data or self.has_ended:
-                return data
-            while not self.wait():
-                if self.is_interrupted:
-                    return b""
-            data = self._raw.read(min(size, _MAX_READ_SIZE))
-        self._count(len(data), size)
-        return bytes(data)
+        while not self.wait():
+            if self.is_interrupted:
+                return b""
+        return self.read_ready(min(size, _MAX_READ_SIZE))
 
     def read(self, size: int) -> bytes:
         """Return the next `size` bytes, or fewer only at the end."""
@@ -280,24 +274,6 @@ class ByteInput:
 
     def close(self) -> None:
         """Do nothing: pyarrow closes the files it reads, but stdin must stay open."""
-
-    def _read_into(self, buffer: memoryview) -> int:
-        """Read the next bytes, buffered ones first; return their number, which is 0 at the end."""
-        if not self._buffer and not self.has_ended and isinstance(self._raw, _File):
-            try:  # `convert_errors` would take noticeable time for each row of a pipe
-                size = self._raw.readinto(buffer)
-            except OSError as error:
-                raise SourceError(f"{self.name}: {format_reason(error)}") from None
-            self._count(size, len(buffer))
-            return size
-        data = self.read_some(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
-
-    def _count(self, size: int, max_size: int) -> None:
-        self.n_bytes += size
-        self.has_ended = not size
-        self.was_read_short = self.pipe is not None and size < min(_SHORT_READ, max_size)
 
 
 def open_bytes(path: str, interrupt: Interrupt | None = None) -> ByteInput:
@@ -359,14 +335,17 @@ def convert_errors(name: str) -> Iterator[None]:
     """Turn system and Arrow errors in a `with` block into a SourceError with the source's name."""
     try:
         yield
-    except SourceError:
-        raise
     except Exception as error:
-        arrow = sys.modules.get("pyarrow")
-        is_of_arrow = arrow is not None and isinstance(error, arrow.ArrowException)
-        if not (isinstance(error, OSError) or is_of_arrow):
-            raise
-        raise SourceError(f"{name}: {format_reason(error)}") from None
+        raise convert_error(error, name) from None
+
+
+def convert_error(error: Exception, name: str) -> Exception:
+    """Return the SourceError for a system or Arrow error; return any other error as it is."""
+    arrow = sys.modules.get("pyarrow")
+    is_of_arrow = arrow is not None and isinstance(error, arrow.ArrowException)
+    if isinstance(error, SourceError) or not (isinstance(error, OSError) or is_of_arrow):
+        return error
+    return SourceError(f"{name}: {format_reason(error)}")
 
 
 def format_reason(error: Exception) -> str:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from hashlib import sha256
+from operator import attrgetter
 from typing import NamedTuple
 
 from stream_perceptron.data.byte_input import (
@@ -61,11 +62,10 @@ class FilePosition:
 
     def is_same_place(self, other: FilePosition) -> bool:
         """Whether two positions are the same place in the same content."""
-        return self._place == other._place
+        return bool(_get_place(self) == _get_place(other))
 
-    @property
-    def _place(self) -> tuple[object, ...]:
-        return self.start_digest, self.end_digest, self.header_size, self.offset, self.rows
+
+_get_place = attrgetter("start_digest", "end_digest", "header_size", "offset", "rows")
 
 
 class Span(NamedTuple):

@@ -108,12 +108,12 @@ class ReadOptions:
             return content
         return content.replace(",", ".") if DECIMAL_COMMA.fullmatch(content) else content
 
-    @property
+    @cached_property
     def has_join(self) -> bool:
         """Whether labels may come later than their samples."""
         return self.join is not None
 
-    @property
+    @cached_property
     def passthrough(self) -> tuple[str, ...]:
         """The columns whose contents are copied with each row, the join column last."""
         return self.keep if self.join is None else (*self.keep, self.join)
@@ -153,7 +153,7 @@ class Schema:
         """Whether no row has been learned yet."""
         return self.features is None and self.texts is None
 
-    @property
+    @cached_property
     def is_open(self) -> bool:
         """Whether rows name their own features, so that new features may appear at any time."""
         return self.features is None and self.texts is not None

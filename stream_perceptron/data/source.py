@@ -123,7 +123,8 @@ class Batches(Iterator[Batch | None]):
             rows = np.flatnonzero(status < REJECTED)
             # The other records have no features.
             starts = np.append(starts[rows], starts[-1])
-            label_ids, weights, missing = label_ids[rows], weights[rows], missing[rows]
+            label_ids, weights = label_ids[rows], weights[rows]
+            missing = None if missing is None else missing[rows]
             added = np.searchsorted(rows, added)
             passthrough = [passthrough[i] for i in rows.tolist()] if passthrough else []
             redelivered = status == REDELIVERED
@@ -144,34 +145,29 @@ class Batches(Iterator[Batch | None]):
             {i: make_content_reader(i) for i in reasons if self.request.reads_unused_columns},
             tuple(columns.offsets) if options.position else (),
             redelivered if redelivered is not None and redelivered.any() else None,
-            missing=missing if missing.any() else None,
+            missing=missing,
             passthrough=passthrough if options.passthrough else [],
             ends=ends,
             span=span,
         )  # fmt: skip
         if columns.schema.is_open and self.request.unseen:
             batch.seen = columns.find_seen(self.request.unseen)
-        return self._number_rows(self._add_notices(batch))
+        batch.notices = tuple(self._build_notices(batch))
+        return self._number_rows(batch)
 
     def _number_rows(self, batch: Batch) -> Batch:
         batch.numbers_redelivered = not self._source.is_stream
         self.next_row = batch.row_number(len(batch))
         return batch
 
-    def _add_notices(self, batch: Batch) -> Batch:
-        """Add notices about the source to its first usable rows, and warnings."""
-        notices: tuple[Notice, ...] = ()
+    def _build_notices(self, batch: Batch) -> Iterator[Notice]:
+        """Yield notices about the source with its first usable rows, and warnings."""
+        columns, described = self.columns, self.request.described
         if not self._is_described and len(batch.rejected) < len(batch):
             self._is_described = True
-            columns, described = self.columns.layout.columns, self.request.described
-            if columns not in described:
-                described.add(columns)
-                notices = self._source.describe(self.request, self.columns)
-        batch.notices = (*notices, *self._build_warnings())
-        return batch
-
-    def _build_warnings(self) -> Iterator[Notice]:
-        columns = self.columns
+            if columns.layout.columns not in described:
+                described.add(columns.layout.columns)
+                yield from self._source.describe(self.request, columns)
         for name in sorted(columns.other_labels - self._reported_labels):
             self._reported_labels.add(name)
             yield build_warning(

@@ -23,8 +23,8 @@ from stream_perceptron.data.source import Batches, Opening, Source, build_openin
 from stream_perceptron.errors import SourceError
 
 _SILENCE = 0.25  # seconds without data after which a pipe yields an empty batch
-_INITIAL_BUFFER_BYTES = 2**16  # the initial size of the buffer for a block
-_MAX_BUFFER_BYTES = 2**21  # the size up to which this buffer grows, unless a line is longer
+_FIRST_READ_BYTES = 2**16  # the size of the first read
+_MAX_READ_BYTES = 2**21  # the size up to which reads grow, unless a line is longer
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _MAX_PROBED_RECORDS = 100  # how many of the first records to search for a usable one
 _MAX_DESCRIBED = 1000  # how many of the first records to examine for notices
@@ -399,35 +399,28 @@ def read_blocks(stream: ByteInput) -> Iterator[Block | None]:
     A newline is added to the last line if it has none. After an interrupt, reading continues to the
     end of the current line.
     """
-    buffer = bytearray(_INITIAL_BUFFER_BYTES)
-    n = 0  # the number of bytes in an unfinished line
+    size, line = _FIRST_READ_BYTES, b""  # an unfinished line
     while not stream.is_interrupted:
         if not stream.wait(_SILENCE):
             if not stream.is_interrupted:
                 yield None
             continue
-        with memoryview(buffer) as view, view[n:] as rest:
-            n_read = stream.fill(rest)
-        if not n_read:
+        data = stream.read_ready(size)
+        if not data:
             break
-        end = buffer.rfind(b"\n", n, n + n_read) + 1
-        n += n_read
-        is_full = n == len(buffer)
+        if len(data) == size:
+            size = min(2 * size, max(_MAX_READ_BYTES, len(line)))
+        end = data.rfind(b"\n") + 1
         if end:
-            with memoryview(buffer) as view, view[:end] as lines:
-                block = bytes(lines)
-            buffer[: n - end] = buffer[end:n]
-            n -= end
+            block, line = line + data[:end], data[end:]
             yield from _split_block(block, len(block))
-        if n > MAX_LINE_BYTES:
-            long_line = _skip_line(stream, bytes(buffer[:n]))
-            n = 0
+        else:
+            line += data
+        if len(line) > MAX_LINE_BYTES:
+            long_line, line = _skip_line(stream, line), b""
             if long_line is None:
                 return
             yield long_line
-        elif n == len(buffer) or (is_full and len(buffer) < _MAX_BUFFER_BYTES):
-            buffer += bytes(len(buffer))
-    line = bytes(buffer[:n])
     if line and stream.is_interrupted:
         line += stream.read_line()
     if line and (not stream.is_interrupted or stream.has_ended or line.endswith(b"\n")):

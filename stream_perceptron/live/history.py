@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 from typing import NamedTuple, NoReturn, TypeVar
 
 from stream_perceptron.checkpoint.objects import decode_lr, encode_lr
@@ -96,18 +97,17 @@ class Entry:
 
     def extend(self, entry: Entry) -> bool:
         """Add the rows of another entry if they continue this one; return whether they do."""
-        if entry.start != self.end or self._settings != entry._settings:
+        if entry.start != self.end or _get_settings(self) != _get_settings(entry):
             return False
         self.files, self.end = entry.files, entry.end
         self.rejected += entry.rejected
         return True
 
-    @property
-    def _settings(self) -> tuple[object, ...]:
-        return (
-            self.unit, self.lr, self.epsilon, self.keep, self.is_repeated, self.seed, self.shards,
-            self.kept_lr, self.models,
-        )  # fmt: skip
+
+# The settings that consecutive rows of an entry share.
+_get_settings = attrgetter(
+    "unit", "lr", "epsilon", "keep", "is_repeated", "seed", "shards", "kept_lr", "models"
+)
 
 
 class GivenFile(NamedTuple):
@@ -325,7 +325,7 @@ class History:
 
     def move(self, before: FilePosition, after: FilePosition) -> None:
         """Move the position of a file past rows that were learned for the first time."""
-        if self.positions and self.positions[-1] == before:
+        if before in self.positions[-1:]:
             self.positions.pop()
         elif before.rows and before in self.positions:
             self.positions.remove(before)
@@ -352,9 +352,7 @@ class History:
     def ends_in(self, files: Sequence[FilePosition]) -> bool:
         """Whether the last entry is about these files, whatever their names."""
         last = self.entries[-1].files if self.entries else ()
-        return len(last) == len(files) and all(
-            one.is_same_place(other) for one, other in zip(last, files, strict=True)
-        )
+        return len(last) == len(files) and all(map(FilePosition.is_same_place, last, files))
 
     def add(self, entry: Entry, *before: FilePosition) -> None:
         """Add an entry, or extend the last one if the new one continues it.

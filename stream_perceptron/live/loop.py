@@ -12,7 +12,6 @@ from stream_perceptron.data.batch import Batch, build_empty_batch
 from stream_perceptron.data.draws import RandomDraws
 from stream_perceptron.data.position import FileContent, FilePosition
 from stream_perceptron.data.prefetch import prefetch
-from stream_perceptron.data.request import Request
 from stream_perceptron.data.source import Batches, Source
 from stream_perceptron.errors import SourceError
 from stream_perceptron.live.history import DRAWS, ROWS, Entry, Run, try_encode_lr
@@ -36,6 +35,7 @@ class Segment:
     position: FilePosition
     end: int | None = None  # the number of rows of the source at which it ends; None for the end
     is_repeated: bool = False  # whether the rows were learned before
+    draws: RandomDraws | None = None  # the source, if its rows are drawn at random
     # Whether redelivered rows are not counted. A file may stand for a pipe.
     is_stream: bool = False
     # Whether all rows of the segment were read, and no interrupt came.
@@ -117,7 +117,8 @@ def plan_draws(
     if run.draws and not live.history.ends_in(draws.positions):
         run.draws = run.read = run.rejected = 0  # the files have other rows by now
     end = None if passes is None else passes * n_rows
-    segment = Segment(draws, FilePosition(draws.name, rows=run.draws), end, is_repeated=True)
+    position = FilePosition(draws.name, rows=run.draws)
+    segment = Segment(draws, position, end, is_repeated=True, draws=draws)
     if end is None or run.draws < end:
         yield segment
         if not segment.is_complete:
@@ -138,10 +139,9 @@ def _go_to_start(position: FilePosition) -> FilePosition:
 
 def read_parts(
     segments: Iterable[Segment],
-    make_request: Callable[[Segment], Request],
+    open_batches: Callable[[Segment], Batches],
     run: Run,
     limits: Limits,
-    prepare: Callable[[Segment, Batches], None] = lambda segment, batches: None,
 ) -> Generator[tuple[Segment, Batch | None], None, None]:
     """Yield the rows of segments in slices, and None while no row is ready.
 
@@ -153,18 +153,17 @@ def read_parts(
         if end is not None and run.read >= end:
             return
         source = segment.source
-        request = replace(make_request(segment), position=segment.position)
-        batches = read_ahead(source.batches(request), source, partial(prepare, segment))
-        with closing(batches):
+        with closing(read_ahead(open_batches(segment), source)) as batches:
             for batch in batches:
-                if batch is None or not len(batch):
+                if batch is None or not batch.n_rows:
                     yield segment, batch
                     continue
+                n_rows = batch.n_rows
                 if end is not None and run.read >= end:
                     return
                 n_sliced = 0
-                while n_sliced < len(batch):
-                    ends = [len(batch) - n_sliced, find_next_report(run.read) - run.read]
+                while n_sliced < n_rows:
+                    ends = [n_rows - n_sliced, find_next_report(run.read) - run.read]
                     if end is not None:
                         ends.append(end - run.read)
                     if every is not None:
@@ -181,7 +180,7 @@ def read_parts(
                     yield segment, batch[n_sliced : n_sliced + min(ends)]
                     n_sliced += min(ends)
                     if end is not None and run.read >= end:
-                        if source.is_stream or n_sliced < len(batch):
+                        if source.is_stream or n_sliced < n_rows:
                             return  # without waiting for rows that a pipe may never deliver
                         break  # the file may have no further rows
                     if segment.position.rows == segment.end:
@@ -209,15 +208,13 @@ def should_stop(source: Source) -> bool:
     return source.interrupt.is_set and not source.is_stream
 
 
-def read_ahead(
-    batches: Batches, source: Source, prepare: Callable[[Batches], None] = lambda batches: None
-) -> Generator[Batch | None, None, None]:
+def read_ahead(batches: Batches, source: Source) -> Generator[Batch | None, None, None]:
     """Yield the rows of a source, read ahead in a thread, and None while no row is ready.
 
     No thread is used for rows whose reading calls Python, because two threads would wait for each
     other, nor for a small file, because a thread takes longer to start, nor while the source is a
     pipe with little data ready, because a thread would only delay a sender that waits for the
-    answer to each row. `prepare` is called before each read without a thread.
+    answer to each row.
     """
     pipe, is_small = source.stream, source.is_small
     while (
@@ -227,18 +224,12 @@ def read_ahead(
             pipe is not None and (pipe.was_read_short or pipe.count_ready_bytes() < _PREFETCH_BYTES)
         )
     ):
-        prepare(batches)
         try:
             batch = next(batches)
         except StopIteration:
             return
-        if should_stop(source):
-            return
         yield batch
-    for batch in prefetch(batches):
-        if should_stop(source):
-            return
-        yield batch
+    yield from prefetch(batches)
 
 
 def drive(
@@ -259,13 +250,14 @@ def drive(
 
     """
     for batch in batches:
-        result = step(batch if skip_rejected else batch.truncate_at_rejected())
+        ends_early = not skip_rejected and batch.rejected
+        result = step(batch.truncate_at_rejected() if ends_early else batch)
         yield result
         if result.failure is not None:
             raise result.failure
         if result.stopped:
             return
-        if not skip_rejected:
+        if ends_early:
             batch.require_usable()
 
 
@@ -285,19 +277,24 @@ def learn_segments(
     redeliveries = live.redeliveries if live.read_options.position else None
     described: set[tuple[str, ...]] = set()
 
-    def make_request(segment: Segment) -> Request:
+    def open_batches(segment: Segment) -> Batches:
         copied = None
         if redeliveries is not None and not segment.is_repeated:
             copied = redeliveries.copy()
-        return replace(
+        request = replace(
             live.request(),
+            position=segment.position,
             redeliveries=copied,
             reads_unused_columns=reads_unused_columns,
             described=described,
             leaves_incomplete_line=not (segment.is_stream or segment.is_repeated),
         )
+        batches = segment.source.batches(request)
+        if live.read_options.has_join:
+            batches.before_read = partial(live.forget_names_if_due, segment, batches)
+        return batches
 
-    parts = read_parts(segments, make_request, run, limits, live.forget_names_if_due)
+    parts = read_parts(segments, open_batches, run, limits)
     segment: Segment
 
     def read_batches() -> Iterator[Batch]:
@@ -326,11 +323,11 @@ def learn_segments(
 
 def _move(live: LiveModel, run: Run, segment: Segment, batch: Batch) -> None:
     """Move the position of a segment past learned rows, and record these rows."""
-    if not len(batch):
+    if not batch.n_rows:
         return
     live.is_consistent = False
     live.history.adopt(run)
-    before, source = segment.position, segment.source
+    before = segment.position
     after = batch.move(before, segment.is_stream)
     segment.position = after
     n_rejected, n_rows = len(batch.rejected), after.rows - before.rows
@@ -344,10 +341,10 @@ def _move(live: LiveModel, run: Run, segment: Segment, batch: Batch) -> None:
             segment.is_repeated,
         )  # fmt: skip
         known = [before]
-        if isinstance(source, RandomDraws):
+        if (draws := segment.draws) is not None:
             run.draws = after.rows
-            entry.files, entry.unit, entry.seed = tuple(source.positions), DRAWS, source.seed
-            entry.offset, entry.is_repeated, known = 0, False, source.positions
+            entry.files, entry.unit, entry.seed = tuple(draws.positions), DRAWS, draws.seed
+            entry.offset, entry.is_repeated, known = 0, False, draws.positions
         elif segment.is_repeated or run.is_again:
             run.position = after
         if not segment.is_repeated:

@@ -504,8 +504,6 @@ class LiveModel:
 
         A resumed run forgets the names at the same rows.
         """
-        if not self.read_options.has_join:
-            return
         rows = segment.position.rows
         lifetime = max(_MIN_NAME_LIFETIME, self.read_options.max_pending)
         if rows and rows % lifetime == 0:
@@ -527,7 +525,8 @@ class LiveModel:
             seen, rows_before = self.model.n_seen, self.progress.rows
             self.is_consistent = False
             try:
-                trained = self._train(batch, batch.labels, options)
+                samples = Samples(batch.features, batch.labels, batch.weights)
+                trained = self.model.train(samples, options)
             except StreamPerceptronError:
                 self.is_consistent = self.model.n_seen == seen
                 raise
@@ -571,7 +570,8 @@ class LiveModel:
         `with_all_scores` adds the score of each label.
         """
         options = TrainOptions(with_scores=True, with_all_scores=with_all_scores)
-        result = self._train(batch, [None] * len(batch.rows), options)
+        samples = Samples(batch.features, [None] * len(batch.rows), batch.weights)
+        result = self.model.train(samples, options)
         n = len(result)
         done = batch[: int(batch.rows[n])] if result.diverged else batch
         rows = batch.first_row + batch.rows[:n]
@@ -667,10 +667,6 @@ class LiveModel:
 
     def _count_scored_rows(self) -> int:
         return count_scored_rows(len(self.model.classes_))
-
-    def _train(self, batch: Batch, labels: Sequence[object], options: TrainOptions) -> TrainResult:
-        """Train the model on the rows of a batch; a row labeled None is only predicted."""
-        return self.model.train(Samples(batch.features, labels, batch.weights), options)
 
 
 def _count_done(batch: Batch, result: TrainResult) -> int:

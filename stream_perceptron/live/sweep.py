@@ -14,7 +14,7 @@ import numpy as np
 
 from stream_perceptron.data.batch import BATCH_ROWS, Batch
 from stream_perceptron.data.schema import Schema
-from stream_perceptron.data.source import Source
+from stream_perceptron.data.source import Batches, Source
 from stream_perceptron.errors import DivergedError
 from stream_perceptron.live.loop import Limits, Segment, read_parts
 from stream_perceptron.live.metrics import ClassMetrics, Progress
@@ -175,10 +175,13 @@ def train_trials_on_sources(
     run = first.plan_run(sources, passes)
     segment: Segment | None = None
 
+    def open_batches(segment: Segment) -> Batches:
+        return segment.source.batches(replace(first.request(), position=segment.position))
+
     def read_batches() -> Iterator[Batch]:
         nonlocal segment
         segments = first.plan_segments(run, sources, passes)
-        parts = read_parts(segments, lambda segment: first.request(), run, Limits(limit))
+        parts = read_parts(segments, open_batches, run, Limits(limit))
         for segment, batch in parts:
             if batch is not None:
                 yield batch

@@ -9,7 +9,7 @@
 #include "kernel.h"
 
 struct Call {
-    int64_t function, stop, n, k, d, stride, n_values, n_names, adds_features, adds_labels,
+    int64_t function, stop, start, end, n, k, d, stride, n_values, n_names, adds_features, adds_labels,
         statistics_width;
     double low, high, epsilon;
 };
@@ -40,7 +40,7 @@ int main(void) {
         model.biases = calloc(stride, sizeof(double));
         memcpy(model.biases, given, k * sizeof(double));
 
-        Rows rows = {.end = call.n, .starts = get(n + 1, sizeof(intptr_t))};
+        Rows rows = {.start = call.start, .end = call.end, .starts = get(n + 1, sizeof(intptr_t))};
         rows.values = get(call.n_values, sizeof(double));
         rows.feature_ids = get(call.n_names, sizeof(int32_t));
         rows.name_ids = get(call.n_values, sizeof(int32_t));
@@ -52,7 +52,7 @@ int main(void) {
         if (call.adds_labels) rows.n_labels = get(n + 1, sizeof(intptr_t));
         rows.targets = get(n, sizeof(intptr_t));
         rows.sample_weights = get(n, sizeof(double));
-        rows.rates = get(n, sizeof(double));
+        rows.rates = get(call.end - call.start, sizeof(double));
         if (call.statistics_width) model.statistics = get(4 * call.statistics_width, sizeof(double));
 
         int64_t counts[2] = {0, 0};
@@ -62,14 +62,15 @@ int main(void) {
                                  .errors = calloc(n + 1, sizeof(double)),
                                  .updated = calloc(n + 1, 1),
                                  .counts = counts, .last_error = &last_error};
-        const int64_t n_done = learn(&model, &rows, &results);
-        put(&n_done, 1, sizeof n_done);
+        const int64_t end = learn(&model, &rows, &results);
+        put(&end, 1, sizeof end);
         for (size_t i = 0; i < d; i++) put(model.weights + i * stride, k, sizeof(double));
         put(model.biases, k, sizeof(double));
-        put(results.predicted, n, sizeof(intptr_t));
-        put(results.scores, n, sizeof(double));
-        put(results.errors, n, sizeof(double));
-        put(results.updated, n, 1);
+        const size_t start = call.start, n_learned = call.end - call.start;
+        put(results.predicted + start, n_learned, sizeof(intptr_t));
+        put(results.scores + start, n_learned, sizeof(double));
+        put(results.errors + start, n_learned, sizeof(double));
+        put(results.updated + start, n_learned, 1);
         put(counts, 2, sizeof(int64_t));
         put(model.statistics, 4 * call.statistics_width, sizeof(double));
     }

@@ -120,23 +120,24 @@ def golden_run(tmp_path_factory):
     def record_call(weights, rule, scaler, part, results):
         call = encode_call(weights, rule, scaler, part)
         before = results.counters.counts.copy()
-        n_done = original_learn(weights, rule, scaler, part, results)
+        end = original_learn(weights, rule, scaler, part, results)
         # Two batches of digits are enough for each compiler, as one of them is emulated.
         is_predicted = weights.weights.size and results.predicted is not None
         if not is_predicted or sum(len(record) > 500_000 for record in calls[first:]) == 2:
-            return n_done
+            return end
         # The C program begins with zeros where the kernel leaves a result unchanged.
-        errors = np.where(part.targets < 0, 0.0, results.errors)
+        learned = slice(part.start, part.end)
+        errors = np.where(part.targets < 0, 0.0, results.errors)[learned]
         counts = results.counters.counts - before
         parts = [
-            weights.weights.T, weights.biases, np.maximum(results.predicted, 0),
-            np.nan_to_num(results.scores), errors, results.updated, counts,
+            weights.weights.T, weights.biases, np.maximum(results.predicted, 0)[learned],
+            np.nan_to_num(results.scores)[learned], errors, results.updated[learned], counts,
         ]  # fmt: skip
         if scaler is not None:
             parts.append(scaler.statistics)
         calls.append(call)
-        outputs.append(struct.pack("q", n_done) + b"".join(array.tobytes() for array in parts))
-        return n_done
+        outputs.append(struct.pack("q", end) + b"".join(array.tobytes() for array in parts))
+        return end
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(kernel, "learn", record_call)
@@ -154,11 +155,11 @@ def encode_call(weights, rule, scaler, part):
     function = list(ACTIVATIONS).index(activation.name)
     stride = weights.weights.strides[1] // weights.weights.itemsize
     numbers = (
-        function, rule.stop, len(rows), k, d, stride, len(rows.values), len(part.feature_ids),
+        function, rule.stop, part.start, part.end, len(rows), k, d, stride, len(rows.values), len(part.feature_ids),
         part.n_features is not None, part.n_labels is not None,
         0 if scaler is None else len(scaler),
     )  # fmt: skip
-    head = struct.pack("11q3d", *map(int, numbers), activation.low, activation.high, rule.epsilon)
+    head = struct.pack("13q3d", *map(int, numbers), activation.low, activation.high, rule.epsilon)
     parts = [weights.weights.T, weights.biases, rows.starts, rows.values]
     parts += [part.feature_ids, rows.name_ids]
     parts += [counts for counts in (part.n_features, part.n_labels) if counts is not None]

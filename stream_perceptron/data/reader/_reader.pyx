@@ -111,7 +111,7 @@ cdef class Block:
     cdef readonly Py_ssize_t end, n, n_before
     cdef readonly dict reasons  # why records are rejected
     cdef readonly list added_rows  # the row that has added each new feature
-    cdef Py_ssize_t m
+    cdef Py_ssize_t m, n_missing
     cdef bytes memory
 
     cdef _take(self, Py_ssize_t n_doubles, Py_ssize_t n_integers, type, Py_ssize_t n):
@@ -151,7 +151,9 @@ cdef class Block:
 
     @property
     def missing(self):
-        """The number of nulls in each record."""
+        """The number of nulls in each record; None if there are none."""
+        if self.n_missing == 0:
+            return None
         return self._take(self.m + 4 * self.n + 1, self.m + self.n, np.int32, self.n)
 
     @property
@@ -164,6 +166,8 @@ cdef Block build_block(CReader* c, Py_ssize_t end, dict reasons):
     cdef Block block = Block.__new__(Block)
     cdef Py_ssize_t n = c.n_rows, m = c.n, i
     block.end, block.n, block.m = end, n, m
+    for i in range(n):
+        block.n_missing += c.missing[i]
     # A record that was postponed may have had a reason, too.
     block.reasons = {
         row: reason for row, reason in reasons.items() if row < n and c.status[row] == _REJECTED
