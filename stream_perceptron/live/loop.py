@@ -311,7 +311,7 @@ def learn_segments(
         with live.lock:
             result = live.step(batch, options, segment.is_repeated)
             next_report = find_next_report(run.read)
-            _move(live, run, segment, batch[: result.n_processed])
+            _move(live, run, segment, result.batch)
             result.is_report_due = run.read >= next_report
             if result.stopped:
                 run.stopped_below = float(live.model.epsilon)
