@@ -266,11 +266,11 @@ def _list_read_settings(live: LiveModel) -> Iterator[tuple[str, str]]:
 def _build_json(live: LiveModel) -> dict[str, object]:
     """Return the JSON object that `inspect --json` prints, without the path."""
     from stream_perceptron.checkpoint.archive import FORMAT_VERSION
-    from stream_perceptron.checkpoint.codec import encode_class_weight, to_json
+    from stream_perceptron.checkpoint.codec import to_json
     from stream_perceptron.diagnostics.diagnosis import collect_findings
 
     model, schema, read_options = live.model, live.schema, live.read_options
-    features = model.features_
+    features, weights = model.features_, model.class_weight
     return {
         "format_version": FORMAT_VERSION,
         "lr": model.lr if isinstance(model.lr, float) else repr(model.lr),
@@ -279,7 +279,7 @@ def _build_json(live: LiveModel) -> dict[str, object]:
         "init_range": model.init_range,
         "seed": model.seed_,
         "classes": model.classes_,
-        "class_weight": encode_class_weight(model.class_weight),
+        "class_weight": list(weights.items()) if isinstance(weights, dict) else weights,
         "n_features": len(features),
         "features": features,
         "label": read_options.label,

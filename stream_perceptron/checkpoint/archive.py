@@ -120,7 +120,10 @@ def to_bytes(meta: dict[str, object], arrays: Arrays) -> bytes:
     meta = {"format": _FORMAT, "format_version": FORMAT_VERSION, **meta}
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
-        text = json.dumps(meta, allow_nan=False, separators=(",", ":"))
+        try:
+            text = json.dumps(meta, allow_nan=False, separators=(",", ":"))
+        except ValueError as error:
+            raise CheckpointError(f"cannot be saved: {error}") from None
         archive.writestr(_create_member("meta.json"), text)
         for name, array in arrays.items():
             member = _create_member(f"{name}.npy")

@@ -1,10 +1,9 @@
-"""Names and dataclasses as typed JSON, without pickle."""
+"""Dataclasses as typed JSON, without pickle."""
 
 from __future__ import annotations
 
-import datetime as dt
 import math
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable
 from dataclasses import fields as fields_of
 from dataclasses import is_dataclass
 from enum import StrEnum
@@ -12,86 +11,11 @@ from functools import cache
 from types import UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
-import numpy as np
-
 from stream_perceptron.errors import CheckpointError
-from stream_perceptron.model.vocabulary import find_duplicates
 
 T = TypeVar("T")
 
 _get_field_types = cache(get_type_hints)  # the types of a dataclass's fields
-
-_MAX_TUPLE_DEPTH = 8  # tuples within tuples
-
-# Names whose types JSON lacks. For each tag: the type, and its conversions to and from text.
-_TAGGED: dict[str, tuple[type, Callable[[Any], str], Callable[[str], Hashable]]] = {
-    "bytes": (bytes, bytes.hex, bytes.fromhex),
-    "date": (dt.date, dt.date.isoformat, dt.date.fromisoformat),
-    "datetime": (dt.datetime, dt.datetime.isoformat, dt.datetime.fromisoformat),
-}
-
-
-def _is_plain(name: object) -> bool:
-    return type(name) in (str, bool, int) or (type(name) is float and math.isfinite(name))
-
-
-def encode_name(name: Hashable, depth: int = 0) -> object:
-    """Return a label or feature name as JSON; ("a", b"b") is {"tuple": ["a", {"bytes": "62"}]}."""
-    if isinstance(name, np.generic):
-        name = name.item()
-    if _is_plain(name):
-        return name
-    if type(name) is tuple and depth < _MAX_TUPLE_DEPTH:
-        return {"tuple": [encode_name(part, depth + 1) for part in name]}
-    for tag, (kind, to_text, _) in _TAGGED.items():
-        if type(name) is kind:
-            return {tag: to_text(name)}
-    raise CheckpointError(
-        f"name {name!r} of type {type(name).__name__} cannot be saved: use strings, numbers, "
-        "dates, bytes or tuples of them"
-    )
-
-
-def decode_name(value: Any, depth: int = 0) -> Hashable:
-    """Decode a name from JSON produced by `encode_name`."""
-    if _is_plain(value):
-        return value  # type: ignore[no-any-return]
-    if isinstance(value, dict) and len(value) == 1:
-        ((tag, content),) = value.items()
-        try:
-            if tag in _TAGGED:
-                return _TAGGED[tag][2](content)
-            if tag == "tuple" and isinstance(content, list) and depth < _MAX_TUPLE_DEPTH:
-                return tuple(decode_name(part, depth + 1) for part in content)
-        except (ValueError, TypeError):
-            pass
-    raise CheckpointError(f"{str(value)[:50]!r} is not a saved name")
-
-
-def decode_names(values: list[object]) -> list[Hashable]:
-    """Decode names from JSON produced by `encode_name`; check that they are distinct."""
-    names = [decode_name(value) for value in values]
-    if find_duplicates(names):
-        raise CheckpointError("model has duplicate names")
-    return names
-
-
-def encode_class_weight(class_weight: str | Mapping[Hashable, float] | None) -> object:
-    """Encode the parameter class_weight as JSON."""
-    if class_weight is None or isinstance(class_weight, str):
-        return class_weight
-    return [[encode_name(label), float(weight)] for label, weight in class_weight.items()]
-
-
-def decode_class_weight(encoded: Any) -> Any:
-    """Decode the parameter class_weight from JSON produced by `encode_class_weight`."""
-    if encoded is None or isinstance(encoded, str):
-        return encoded
-    pairs = encoded if isinstance(encoded, list) else [None]
-    if not all(type(pair) is list and len(pair) == 2 for pair in pairs):
-        raise CheckpointError("model has class weights that are not pairs")
-    labels = decode_names([label for label, _ in encoded])
-    return dict(zip(labels, (weight for _, weight in encoded), strict=True))
 
 
 class Fields:

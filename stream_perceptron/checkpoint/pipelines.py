@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from stream_perceptron.checkpoint.objects import decode, encode, is_transformer
+from stream_perceptron.checkpoint.objects import decode, encode
 from stream_perceptron.errors import CheckpointError
 from stream_perceptron.model.scaler import Scaler
 from stream_perceptron.perceptron import SGDPerceptron
@@ -33,53 +33,22 @@ def split_pipeline(model: SGDPerceptron | Pipeline) -> tuple[object, SGDPerceptr
         if isinstance(last, SGDPerceptron):
             remedy = "use SGDPerceptron itself, as a checkpoint cannot store a subclass's code"
         raise CheckpointError(f"{type(last).__name__} cannot be saved: {remedy}")
-    state = encode(steps | {name: None})
-    _decode_unchecked_steps(state)
-    return state, last
-
-
-def decode_steps(state: object) -> Steps:
-    """Decode the steps that `split_pipeline` encoded; reject JSON that it would not produce."""
-    steps = _decode_unchecked_steps(state)
-    try:
-        is_canonical = encode(steps) == state
-    except RecursionError:
-        raise CheckpointError("steps are nested too deeply") from None
-    if not is_canonical:
-        raise CheckpointError("steps do not form a pipeline")
-    return steps
-
-
-def _decode_unchecked_steps(state: object) -> Steps:
-    """Decode steps, and check that they form a pipeline."""
-    try:
-        steps: Steps = decode(state)
-    except RecursionError:
-        raise CheckpointError("steps are nested too deeply") from None
-    parts = list(steps.values()) if type(steps) is dict else [steps, steps]
-    if parts and not (parts[-1] is None and all(map(is_transformer, parts[:-1]))):
-        raise CheckpointError("steps do not form a pipeline")
-    return steps
+    return encode(steps | {name: None}), last
 
 
 class EncodedColumns(NamedTuple):
     """The columns that a saved run encodes."""
 
-    one_hot: tuple[str, ...]
-    dates: tuple[str, ...]
-    words: tuple[str, ...]
+    one_hot: tuple[str, ...] = ()
+    dates: tuple[str, ...] = ()
+    words: tuple[str, ...] = ()
 
 
-def find_encoded_columns(run: object) -> EncodedColumns:
+def find_encoded_columns(run: Any) -> EncodedColumns:
     """Return the columns that a saved run encodes."""
-    read_options = run.get("read_options") if isinstance(run, dict) else None
-    saved = read_options if isinstance(read_options, dict) else {}
-
-    def read_columns(option: str) -> tuple[str, ...]:
-        names = saved.get(option)
-        return tuple(n for n in names if isinstance(n, str)) if isinstance(names, list) else ()
-
-    return EncodedColumns(*map(read_columns, EncodedColumns._fields))
+    if run is None:
+        return EncodedColumns()
+    return EncodedColumns(*(tuple(run["read_options"][name]) for name in EncodedColumns._fields))
 
 
 def build_pipeline(
@@ -127,7 +96,7 @@ def _build_one_hot_encoder(columns: Sequence[str], model: SGDPerceptron) -> obje
     return Select(*columns) | encoder
 
 
-def absorb_scaler(steps: object, model: SGDPerceptron) -> str | None:
+def absorb_scaler(steps: Any, model: SGDPerceptron) -> str | None:
     """Move the statistics of a saved Standardizer or StandardScaler into the model's own scaler.
 
     Returns
@@ -135,7 +104,7 @@ def absorb_scaler(steps: object, model: SGDPerceptron) -> str | None:
     A description of a step that runs only in Python, or None if there is no such step.
 
     """
-    transformers = [step for step in decode_steps(steps).values() if step is not None]
+    transformers = [step for step in decode(steps).values() if step is not None]
     for step in transformers:
         if type(step).__name__ not in SCALERS:
             return type(step).__name__

@@ -10,20 +10,13 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from stream_perceptron.checkpoint import archive, pipelines
-from stream_perceptron.checkpoint.codec import (
-    Fields,
-    decode_class_weight,
-    decode_name,
-    decode_names,
-    encode_class_weight,
-    encode_name,
-    from_json,
-)
-from stream_perceptron.checkpoint.objects import decode_lr, encode_lr
+from stream_perceptron.checkpoint.codec import Fields, from_json
+from stream_perceptron.checkpoint.objects import decode, decode_lr, encode, encode_lr
 from stream_perceptron.errors import CheckpointError
 from stream_perceptron.model.arrays import Arrays
 from stream_perceptron.model.network import Snapshot
 from stream_perceptron.model.scaler import Scaler
+from stream_perceptron.model.vocabulary import find_duplicates
 from stream_perceptron.model.weights import count_weights
 from stream_perceptron.perceptron import SGDPerceptron
 
@@ -158,7 +151,7 @@ def _decode_checkpoint(meta: dict[str, object], members: Arrays) -> LoadedModel:
     """Return the model in a checkpoint, with the steps before it, and the extra data."""
     extra = Fields(meta, "checkpoint").take("extra", dict)
     model, run, _ = split_checkpoint(meta, members)
-    steps = pipelines.decode_steps(meta.get("steps"))
+    steps = decode(meta.get("steps"))
     return LoadedModel(
         pipelines.build_pipeline(steps, model, pipelines.find_encoded_columns(run)), extra
     )
@@ -191,7 +184,7 @@ def encode_model(model: SGDPerceptron | Pipeline) -> tuple[dict[str, object], Ar
         "epsilon": float(perceptron.epsilon),
         "activation": perceptron.activation,
         "init_range": float(perceptron.init_range),
-        "classes": None if classes is None else list(map(encode_name, classes)),
+        "classes": None if classes is None else encode(list(classes)),
         "seed": None if perceptron.seed is None else int(perceptron.seed),
         "drawn_seed": perceptron.seed_,
         "max_weights": perceptron.max_weights,
@@ -200,9 +193,9 @@ def encode_model(model: SGDPerceptron | Pipeline) -> tuple[dict[str, object], Ar
         "n_seen": snapshot.n_seen,
         "n_updates": snapshot.n_updates,
         "last_error": None if math.isnan(snapshot.last_error) else snapshot.last_error,
-        "labels": list(map(encode_name, snapshot.labels)),
-        "features": list(map(encode_name, snapshot.features)),
-        "class_weight": encode_class_weight(perceptron.class_weight),
+        "labels": encode(snapshot.labels),
+        "features": encode(snapshot.features),
+        "class_weight": encode(perceptron.class_weight),
         "scaler": None if scaler is None else pipelines.get_class_name(scaler),
     }
     arrays = {"weights": snapshot.weights, "biases": snapshot.biases}
@@ -232,8 +225,7 @@ class _State:
     last_error: float | None
     labels: list[object]
     features: list[object]
-    # "balanced", or pairs of an encoded label and its weight.
-    class_weight: object = None
+    class_weight: object = None  # encoded
     # The River transformer that standardizes features in the same way; None if they are not scaled.
     scaler: str | None = field(default=None, metadata={"one_of": tuple(pipelines.SCALERS)})
 
@@ -247,11 +239,13 @@ def _decode_model(meta: dict[str, object], members: Arrays) -> SGDPerceptron:
     state = from_json(_State, meta.get("model"), "model")
     names = ("epsilon", "activation", "init_range", "max_weights")
     parameters: dict[str, Any] = {name: getattr(state, name) for name in names}
-    lr, class_weight = decode_lr(state.lr), decode_class_weight(state.class_weight)
+    lr, class_weight = decode_lr(state.lr), decode(state.class_weight)
     model = SGDPerceptron(lr, seed=state.drawn_seed, class_weight=class_weight, **parameters)
     model.seed = state.seed
-    model.classes = None if state.classes is None else [decode_name(c) for c in state.classes]
-    labels, features = decode_names(state.labels), decode_names(state.features)
+    model.classes = decode(state.classes)
+    labels, features = decode(state.labels), decode(state.features)
+    if find_duplicates(labels) or find_duplicates(features):
+        raise CheckpointError("model has duplicate names")
     weights, biases = members["weights"], members["biases"]
     if weights.shape != (len(labels), len(features)):
         raise CheckpointError(

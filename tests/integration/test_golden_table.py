@@ -155,8 +155,8 @@ def encode_call(weights, rule, scaler, part):
     function = list(ACTIVATIONS).index(activation.name)
     stride = weights.weights.strides[1] // weights.weights.itemsize
     numbers = (
-        function, rule.stop, part.start, part.end, len(rows), k, d, stride, len(rows.values), len(part.feature_ids),
-        part.n_features is not None, part.n_labels is not None,
+        function, rule.stop, part.start, part.end, len(rows), k, d, stride, len(rows.values),
+        len(part.feature_ids), part.n_features is not None, part.n_labels is not None,
         0 if scaler is None else len(scaler),
     )  # fmt: skip
     head = struct.pack("13q3d", *map(int, numbers), activation.low, activation.high, rule.epsilon)

@@ -1,4 +1,4 @@
-"""Objects survive a JSON round trip, and forged ones are rejected."""
+"""Objects survive a JSON round trip, and forged ones cannot name other classes."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import datetime as dt
 import json
 import math
 
+import numpy as np
 import pytest
 from helpers import STATED_REASON
 from hypothesis import given
 from hypothesis import strategies as st
-from river import preprocessing, stats
+from river import stats
 from river.optim import losses, schedulers
 
 from stream_perceptron import CheckpointError
@@ -18,6 +19,7 @@ from stream_perceptron.checkpoint.objects import decode, decode_lr, encode, enco
 
 SCALARS = (
     st.none() | st.text() | st.booleans() | st.integers() | st.floats() | st.binary() | st.dates()
+    | st.datetimes().map(lambda moment: moment.replace(fold=0))
 )  # fmt: skip
 KEYS = st.text() | st.integers() | st.tuples(st.integers(), st.text())
 PLAIN = st.recursive(
@@ -39,11 +41,13 @@ def round_trip(value):
 def test_plain_data_keeps_its_types_in_a_round_trip(value):
     decoded = round_trip(value)
 
-    if isinstance(value, set):
-        assert decoded == value
-    else:
-        assert encode(decoded) == encode(value)
-        assert type(value) is type(decoded)
+    assert encode(decoded) == encode(value)
+    assert type(decoded) is type(value)
+
+
+@given(st.integers(-(2**63), 2**63 - 1), st.floats(allow_nan=False, allow_infinity=False))
+def test_numpy_scalars_are_saved_as_python_numbers(number, real):
+    assert [number, real] == encode([np.int64(number), np.float64(real)])
 
 
 @given(st.lists(st.floats(-1e9, 1e9)), st.integers(0, 3))
@@ -59,7 +63,7 @@ def test_decoded_statistic_continues_identically(numbers, ddof):
         assert decoded.get() == original.get()
 
 
-@pytest.mark.parametrize("value", [1j, frozenset(), dt.time(1), print, slice(3), dict], ids=repr)
+@pytest.mark.parametrize("value", [1j, frozenset(), dt.time(1), print, slice(3)], ids=repr)
 def test_unsupported_values_are_rejected_with_their_type(value):
     with pytest.raises(CheckpointError, match=f"{type(value).__name__} cannot be saved: use "):
         encode([value])
@@ -69,6 +73,7 @@ SCHEDULES = [
     schedulers.Constant(0.5),
     schedulers.InverseScaling(0.1, power=0.3),
     schedulers.Optimal(losses.Log(), alpha=1e-3),
+    schedulers.Optimal(losses.Squared()),
 ]
 
 
@@ -82,74 +87,17 @@ def test_learning_rates_survive_a_round_trip(lr):
         assert [decoded.get(t) for t in range(1, 9)] == [lr.get(t) for t in range(1, 9)]
 
 
-def change_encoded(value, path, new):
-    """Return an encoded value with one part changed, or deleted if `new` is an ellipsis."""
-    saved = encode(value)
-    *parent_keys, last_key = path
-    part = saved
-    for key in parent_keys:
-        part = part[key]
-    if new is ...:
-        del part[last_key]
-    else:
-        part[last_key] = new
-    return saved
-
-
-def train_scaler(n=1):
-    trained = preprocessing.MinMaxScaler()
-    trained.learn_one({f"a{i}" if i else "a": 1.0 for i in range(n)})
-    return trained
-
-
-TABLE = ["state", "min", "table"]  # of a scaler with ten features
-
-
-FORGED = {
-    "a module": lambda: {"class": "os.system", "state": {}},
-    "an unlisted class": lambda: {"class": "compose.FuncTransformer", "state": {}},
-    "a private module": lambda: {"class": "preprocessing.scale.MinMaxScaler", "state": {}},
-    "no state": lambda: {"class": "stats.Mean"},
-    "an extra key": lambda: encode(stats.Mean()) | {"more": 1},
-    "an unknown attribute": lambda: change_encoded(stats.Mean(), ["state", "other"], 1),
-    "a method": lambda: change_encoded(stats.Mean(), ["state", "get"], 1),
-    "the class attribute": lambda: change_encoded(
-        stats.Mean(), ["state", "__class__"], {"type": "int"}
-    ),
-    "a number for a table": lambda: change_encoded(train_scaler(), ["state", "max"], 1),
-    "text for a parameter": lambda: change_encoded(
-        preprocessing.FeatureHasher(), ["state", "seed"], "seed"
-    ),
-    "functions": lambda: change_encoded(train_scaler(), ["state", "processing_steps"], []),
-    "a table without a value": lambda: change_encoded(
-        train_scaler(10), [*TABLE, 1, "columns", "min", 3], ...
-    ),
-    "a table of an unlisted class": lambda: change_encoded(
-        train_scaler(10), [*TABLE, 1, "class"], "os.system"
-    ),
-    "a number as a step": lambda: {
-        "class": "compose.TransformerUnion",
-        "state": {"transformers": {"dict": [["a", 1]]}},
-    },
-    "an unknown tag": lambda: {"frozenset": [1]},
-    "an empty dict": dict,
-}
-
-
-@pytest.mark.parametrize("name", FORGED)
-def test_forged_objects_are_rejected(name):
-    with pytest.raises(CheckpointError, match=STATED_REASON):
-        decode(FORGED[name]())
-
-
-@pytest.mark.parametrize(
-    "value",
-    [None, "0.1", -1, math.inf,
-     change_encoded(schedulers.Constant(1), ["state", "learning_rate"], "a"),
-     change_encoded(schedulers.Constant(1), ["state", "learning_rate"], ...),
-     change_encoded(schedulers.Optimal(losses.Log()), ["state", "loss"], 1)],
-    ids=str,
-)  # fmt: skip
+@pytest.mark.parametrize("value", [None, "0.1", -1, math.inf], ids=str)
 def test_forged_learning_rates_are_rejected(value):
     with pytest.raises(CheckpointError, match=STATED_REASON):
         decode_lr(value)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["os.system", "compose.FuncTransformer", "preprocessing.scale.MinMaxScaler", "stats.Quantile"],
+)
+def test_forged_objects_cannot_name_other_classes(name):
+    for forged in ({"class": name}, {"objects": [name, [], []]}):
+        with pytest.raises(CheckpointError, match=r"is not a class that can be saved"):
+            decode(forged)

@@ -92,9 +92,8 @@ class Halving(schedulers.Constant):
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
-        (lambda: SGDPerceptron(classes=[frozenset("a")]), "of type frozenset cannot be saved"),
-        (lambda: SGDPerceptron(classes=[Colour.RED]), "of type Colour cannot be saved"),
-        (lambda: SGDPerceptron(classes=[float("inf")]), "of type float cannot be saved"),
+        (lambda: SGDPerceptron(classes=[frozenset("a")]), "frozenset cannot be saved"),
+        (lambda: SGDPerceptron(classes=[Colour.RED]), "Colour cannot be saved"),
         (lambda: SGDPerceptron(Halving(0.1)), "Halving cannot be saved as lr"),
         (lambda: compose.Pipeline(preprocessing.StandardScaler()), "end with an SGDPerceptron"),
     ],
