@@ -40,8 +40,8 @@ _VALUES: tuple[Any, ...] = (
     None, True, 0, 1, -1, 2, 2**31, 2**63, 2**200, 0.5, -0.0, 1e308, 5e-324, "", "a", "\0", "int",
     "sigmoid", "float64", [], [0], [[]], [["a"]], {}, {"a": 1}, {"date": "2026-01-01"}, 10**400,
     "1e999", "os.system", "compose.FuncTransformer", "stats.Mean", "get", "__class__",
-    {"class": "optim.schedulers.Optimal", "state": {"loss": 1, "alpha": 1e-300}},
-    {"class": "stats.Var", "state": {}}, {"type": "int"}, {"set": [1]}, {"float": "nan"},
+    {"object": {"objects": ["optim.schedulers.Optimal", ["loss", "alpha"], [[1], [1e-300]]]}},
+    {"objects": ["stats.Var", [], []]}, {"type": "int"}, {"set": [1]}, {"float": "nan"},
 )  # fmt: skip
 
 

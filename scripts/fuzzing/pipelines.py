@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 from checkpoints import change_json
 from helpers import forge_archive, read_members
-from river_pipelines import STEPS, draw_samples, predict_and_learn
+from river_pipelines import STEPS, draw_samples
 from running import IS_SANITIZED, require_displayable
 
 from stream_perceptron import CheckpointError, LiveModel, SGDPerceptron, load, save
+from stream_perceptron.checkpoint import objects
 from stream_perceptron.diagnostics.report import report
 
 _BYTES = 2**32  # of address space, without sanitizers
@@ -24,7 +25,7 @@ _imported: list[str] = []
 
 
 def run_case(rng: np.random.Generator, folder: Path) -> str:
-    """Forge the steps of a pipeline, and train it further if they are accepted."""
+    """Forge the steps of a pipeline, and use them as commands do if they are accepted."""
     members = dict(_build_members(list(STEPS)[rng.integers(len(STEPS))]))
     meta = json.loads(members["meta.json"])
     for _ in range(rng.integers(1, 4)):
@@ -48,33 +49,33 @@ def run_case(rng: np.random.Generator, folder: Path) -> str:
         _use_model(model, rng.integers(30) == 0, folder / "m.npz")
     except MemoryError:
         raise
-    except Exception as error:  # the rows or parameters do not fit the steps
+    except Exception as error:  # the attributes do not fit the steps; commands report it
         return f"accepted, but {type(error).__name__}"
     return "accepted"
 
 
 def _use_model(model: Any, writes_report: bool, path: Path) -> None:
-    """Save and inspect a model, and train it further."""
+    """Save, load and inspect a model."""
     save(model, path)
     live = LiveModel.load(path)
     require_displayable(live)
     if writes_report:
         report(live, "m.npz")
-    predict_and_learn(model, 3)
 
 
 def _nest_steps(rng: np.random.Generator, depth: int) -> str:
     """Return the JSON of steps nested in steps or in lists."""
+    start = '{"object":{"objects":["compose.'
     wraps = [
-        ('{"class":"compose.TransformerUnion","state":{"transformers":{"dict":[["u",', "]]}}}"),
-        ('{"class":"compose.Pipeline","state":{"steps":{"dict":[["u",', "]]}}}"),
+        (f'{start}TransformerUnion",["transformers"],[[{{"dict":[["u"],[', "]]}]]]}}"),
+        (f'{start}Pipeline",["steps"],[[{{"dict":[["u"],[', "]]}]]]}}"),
         ("[", "]"),
     ][: rng.integers(1, 4)]
     chosen = [wraps[rng.integers(len(wraps))] for _ in range(depth)]
-    inner = '{"class":"compose.Select","state":{"keys":{"set":["u"]}}}'
+    inner = f'{start}Select",["keys"],[[{{"set":["u"]}}]]]}}}}'
     step = "".join(begin for begin, _ in chosen) + inner
     step += "".join(end for _, end in reversed(chosen))
-    return f'{{"dict":[["u",{step}],["SGDPerceptron",null]]}}'
+    return f'{{"dict":[["u","SGDPerceptron"],[{step},null]]}}'
 
 
 @cache
@@ -85,6 +86,8 @@ def _build_members(name: str) -> dict[str, bytes]:
         model.learn_one(x, y)
     save(model, file)
     load(io.BytesIO(file.getvalue()))
+    for module in objects._CLASSES:
+        objects._import(module)
     return read_members(file)
 
 
