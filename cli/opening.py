@@ -111,7 +111,7 @@ def _open_sources_and_model(
     seed = saved.model.seed_ if saved is not None and is_resumed else o.seed
     sources = o.open_sources(signals, seed, paths)
     if o.ray is not None:
-        from stream_perceptron.distributed.shards import require_parquet
+        from stream_perceptron.distributed.rounds import require_parquet
 
         require_parquet(sources)
     if saved is None:

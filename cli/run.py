@@ -232,7 +232,7 @@ class Run:
         o = self._options
         if o.ray is not None:
             from stream_perceptron.distributed.ray import run as run_on_ray
-            from stream_perceptron.distributed.shards import require_parquet
+            from stream_perceptron.distributed.rounds import require_parquet
 
             return run_on_ray(
                 self._live,

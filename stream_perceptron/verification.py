@@ -16,12 +16,11 @@ from stream_perceptron.data.position import FileContent, FilePosition, PositionI
 from stream_perceptron.data.schema import Schema
 from stream_perceptron.data.source import Source
 from stream_perceptron.distributed.averaging import average_live
-from stream_perceptron.distributed.shards import (
+from stream_perceptron.distributed.rounds import (
     average_outcomes,
     count_rounds,
     learn_row_ranges,
     plan_round,
-    require_parquet,
 )
 from stream_perceptron.errors import DivergedError, ModelSizeError, VerificationError
 from stream_perceptron.live.history import DRAWS, ROUNDS, Entry, History, Run, flatten_entries
@@ -240,23 +239,20 @@ class _Replay:
 
     def _learn_in_rounds(self, live: LiveModel, entry: Entry) -> LiveModel:
         """Learn rounds of shards one after another; return the average after the final round."""
-        files = require_parquet([self._sources[each] for each in entry.files])
-        groups = [source.groups for source in files]
-        paths = [source.path for source in files]
+        files = [replace(each, name=self._sources[each].path) for each in entry.files]
         shards = entry.shards
         assert shards is not None
-        n_rounds = count_rounds(groups, shards)
+        n_rounds = count_rounds(files, shards)
         if not n_rounds:
             raise VerificationError(f"{entry.row_range}: the sources have no rows")
         for number in range(entry.start, entry.end):
-            round_shards = replace(shards, rounds=number % n_rounds)
-            is_first_pass = number < n_rounds
-            ranges_by_shard, factor = plan_round(groups, round_shards, entry.kept_lr, is_first_pass)
+            ranges_by_shard = plan_round(files, shards, number)
             if not ranges_by_shard:
                 continue
-            is_repeated = entry.is_repeated or not is_first_pass
+            factor = 1.0 if entry.kept_lr else float(len(ranges_by_shard))
+            is_repeated = entry.is_repeated or number >= n_rounds
             outcomes = [
-                learn_row_ranges(live, paths, row_ranges, factor, True, is_repeated)
+                learn_row_ranges(live, row_ranges, factor, True, is_repeated)
                 for row_ranges in ranges_by_shard
             ]
             mean = average_outcomes(live, outcomes)

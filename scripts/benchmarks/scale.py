@@ -18,8 +18,8 @@ from forms import BENCH, mnist_file
 from helpers import find_free_port, is_listening, kill_process_group, wait_for
 
 from stream_perceptron import LiveModel
-from stream_perceptron.data.arrow.parquet import ParquetSource
-from stream_perceptron.distributed.shards import assign_rows, learn_row_ranges
+from stream_perceptron.data.position import FilePosition
+from stream_perceptron.distributed.rounds import learn_row_ranges, plan_round
 from stream_perceptron.live.history import Shards
 
 ROUNDS = 60
@@ -53,10 +53,9 @@ def time_run(*options: Any) -> float:
 
 def count_moved_bytes(shards: int, rows: int) -> int:
     """Return the number of bytes moved in a round: the model, and a result for each shard."""
-    source = ParquetSource(str(mnist_file()))
+    files = [FilePosition(str(mnist_file()), rows=60_000)]
     live = LiveModel.load(BENCH / "scale.npz")
-    ranges_by_shard = assign_rows([source.groups], Shards(shards, rows))
-    outcome = learn_row_ranges(live, [source.name], ranges_by_shard[0])
+    outcome = learn_row_ranges(live, plan_round(files, Shards(shards, rows), 0)[0])
     return len(pickle.dumps(live, 5)) + shards * len(pickle.dumps(outcome, 5))
 
 

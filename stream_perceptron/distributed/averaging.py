@@ -7,7 +7,6 @@ import hashlib
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import fields
-from functools import reduce
 from itertools import chain
 from pathlib import Path
 
@@ -17,9 +16,7 @@ from numpy.typing import NDArray
 from stream_perceptron.data.batch import Redeliveries
 from stream_perceptron.data.schema import ReadOptions, Schema
 from stream_perceptron.errors import CheckpointError
-from stream_perceptron.live.drift import DriftDetector
-from stream_perceptron.live.learning_curve import LearningCurve
-from stream_perceptron.live.metrics import Confusion, Progress, merge_reaches
+from stream_perceptron.live.metrics import Progress
 from stream_perceptron.live.model import LiveModel
 from stream_perceptron.model.arrays import Array, Floats
 from stream_perceptron.model.network import Network, Snapshot
@@ -252,8 +249,8 @@ def average_live(base_live: LiveModel, live_models: Sequence[LiveModel]) -> Live
     -------
     The `average`, with the counts and the history of `base_live`, the counts and entries that each
     model added, the positions of all models, and the highest offset of each partition.
-    If there are several models, it has no confusion counts, learning curve and counts of missing
-    values. The window of the last 1,000 samples follows the order of the models.
+    If there are several models, it has no other metrics than these counts and the window of the
+    last 1,000 samples, in the order of the models.
 
     Raises
     ------
@@ -286,7 +283,7 @@ def average_live(base_live: LiveModel, live_models: Sequence[LiveModel]) -> Live
         for partition, offset in live.redeliveries.offsets.items():
             offsets[partition] = max(offset, offsets.get(partition, offset))
     mean = LiveModel(model, base_live.read_options, schema)
-    mean.progress = _sum_progress(model, base_live.progress, live_models)
+    mean.progress = _sum_progress(base_live.progress, live_models)
     mean.history = base_live.history.build_average([live.history for live in live_models])
     mean.redeliveries = Redeliveries(offsets)
     return mean
@@ -355,34 +352,24 @@ def _unite_schemas(schema: Schema, other: Schema) -> Schema:
     )
 
 
-def _sum_progress(
-    model: SGDPerceptron, before: Progress, live_models: Sequence[LiveModel]
-) -> Progress:
-    """Return the counts of `before` plus those that each model added."""
+def _sum_progress(before: Progress, live_models: Sequence[LiveModel]) -> Progress:
+    """Return the counts of `before` plus those that each model added, and the last predictions."""
     for live in live_models:
         _require_same_or_higher_counts(before, live.progress)
     if len(live_models) == 1:  # a sum of differences would have rounding errors
         return copy.deepcopy(live_models[0].progress)
-    total = copy.deepcopy(before)
-    total.confusion, total.curve = Confusion(), LearningCurve()
-    total.missing = 0
+    # Samples of models that were trained in parallel have no common order.
+    total = Progress(reach={}, rising={}, largest=before.largest, outcomes=before.outcomes)
+    for name in _SUMMED_COUNTS:
+        setattr(total, name, getattr(before, name))
     for live in live_models:
         progress = live.progress
-        numbers = model.network.labels.find_ids(tuple(live.model.classes_)).astype(np.intp)
         for name in _SUMMED_COUNTS:
             added = getattr(progress, name) - getattr(before, name)
             setattr(total, name, getattr(total, name) + added)
         total.largest = max(total.largest, progress.largest)
-        reaches = [reach for reach in (total.reach, progress.reach) if reach is not None]
-        total.rising = {}
-        # Samples of models that were trained in parallel have no common order.
-        total.drift, total.events = DriftDetector(), []
-        total.reach = reduce(merge_reaches, reaches) if reaches else None
-        if progress.samples > before.samples:
-            total.last_target = int(numbers[progress.last_target])
         n_tested = progress.samples - progress.n_untested - before.samples + before.n_untested
-        added_window = progress.window[max(len(progress.window) - n_tested, 0) :]
-        total.add_outcomes(added_window)
+        total.add_outcomes(progress.window[max(len(progress.window) - n_tested, 0) :])
     return total
 
 

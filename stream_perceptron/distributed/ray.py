@@ -16,7 +16,7 @@ from stream_perceptron.data.batch import Rejection
 from stream_perceptron.data.byte_input import first_line, format_reason
 from stream_perceptron.data.position import FilePosition
 from stream_perceptron.data.source import is_any_interrupted
-from stream_perceptron.distributed.shards import (
+from stream_perceptron.distributed.rounds import (
     Outcome,
     RowRange,
     average_outcomes,
@@ -26,7 +26,7 @@ from stream_perceptron.distributed.shards import (
     plan_round,
 )
 from stream_perceptron.errors import ClusterError
-from stream_perceptron.live.history import ROUNDS, Entry, Run, Shards, try_encode_lr
+from stream_perceptron.live.history import ROUNDS, Entry, Run, try_encode_lr
 from stream_perceptron.live.loop import find_next_report
 from stream_perceptron.live.model import LiveModel
 
@@ -131,8 +131,11 @@ def run(
     if run.shards is None:
         raise ValueError("the run has no shards: pass them to LiveModel.plan_run")
     files = tuple(
-        FilePosition(file.position.name, file.position.start_digest, file.position.end_digest)
-        for file in run.given
+        FilePosition(
+            file.position.name, file.position.start_digest, file.position.end_digest,
+            offset=source.n_rows, rows=source.n_rows,
+        )
+        for file, source in zip(run.given, sources, strict=True)
     )
     if (run.passes or run.shards.rounds) and not live.history.ends_in(files):
         run.passes, run.shards = 0, replace(run.shards, rounds=0)  # the files have other rows now
@@ -144,40 +147,36 @@ def run(
         if outcome is None:
             return
         yield _adopt_first_sample(live, outcome, run)
-    tasks = _Tasks(sources, passes, skip_rejected, scale_lr, run.is_again)
-    next_round = tasks.find_next_round(run.passes, run.shards)
-    notices = [] if next_round is None else tasks.describe_lr(live, next_round)
-    running_tasks = tasks.start_round(live, next_round)
-    while next_round is not None:
-        outcomes = tasks.wait(running_tasks)
+    shards, n_rounds, notices = run.shards, count_rounds(files, run.shards), list[str]()
+    first = run.passes * n_rounds + shards.rounds
+    for number in range(first, passes * n_rounds):
+        row_ranges = plan_round(files, shards, number)
+        if not row_ranges:
+            continue
+        factor = float(len(row_ranges)) if scale_lr else 1.0
+        if number == first and factor > 1:
+            notices.append(_describe_lr(live, len(row_ranges)))
+        is_repeated = run.is_again or number >= n_rounds
+        outcomes = _learn_round(live, sources, row_ranges, factor, skip_rejected, is_repeated)
         if outcomes is None:
             return
         mean = average_outcomes(live, outcomes)
-        n_passes, shards = next_round[0], replace(next_round[1], rounds=next_round[1].rounds + 1)
-        # Start the next round before this one is reported and saved.
-        next_round = tasks.find_next_round(n_passes, shards)
-        running_tasks = tasks.start_round(mean, next_round)
         if run.read == 0:
             notices += outcomes[0].notices
         next_report = find_next_report(run.read)
-        run.passes, run.shards = n_passes, shards
+        run.passes, run.shards = number // n_rounds, replace(shards, rounds=number % n_rounds + 1)
         skipped = mean.progress.skipped - live.progress.skipped
         run.read += mean.progress.rows - live.progress.rows
         run.rejected += skipped
-        n_rounds_done = n_passes * tasks.n_rounds(shards) + shards.rounds
         entry = Entry(
-            files, ROUNDS, n_rounds_done - 1, n_rounds_done, rejected=skipped,
+            files, ROUNDS, number, number + 1, rejected=skipped,
             lr=try_encode_lr(live.model.lr), epsilon=float(live.model.epsilon),
             is_repeated=run.is_again, shards=replace(shards, rounds=0), kept_lr=not scale_lr,
         )  # fmt: skip
         live.history.add(entry, *files)
         live.model, live.schema, live.progress = mean.model, mean.schema, mean.progress
-        if shards.rounds == tasks.n_rounds(shards):
-            ends = [
-                replace(file, offset=source.n_rows, rows=source.n_rows, is_finished=True)
-                for file, source in zip(files, sources, strict=True)
-            ]
-            live.history.mark_learned(run, [end for end in ends if end.rows])
+        if run.shards.rounds == n_rounds:
+            live.history.mark_learned(run, [replace(f, is_finished=True) for f in files if f.rows])
         rejected = [text for outcome in outcomes for text in outcome.rejected]
         yield Round(rejected, notices, run.read >= next_report)
         notices = []
@@ -195,105 +194,36 @@ def _adopt_first_sample(live: LiveModel, outcome: Outcome, run: Run) -> Round:
     return Round(outcome.rejected, [*outcome.notices])
 
 
-class _Tasks:
-    """The tasks that run rounds on Ray.
-
-    A round is identified by the number of complete passes and by its shards, whose `rounds` is the
-    number of earlier rounds.
-    """
-
-    def __init__(
-        self,
-        sources: Sequence[ParquetSource],
-        passes: int,
-        skip_rejected: bool,
-        scale_lr: bool,
-        is_again: bool,
-    ) -> None:
-        import ray
-
-        self._learn: Any = ray.remote(num_cpus=1, max_retries=_MAX_RETRIES)(learn_row_ranges)
-        self._is_again = is_again
-        self._sources = sources
-        self._groups = [source.groups for source in sources]
-        self._paths = [_make_absolute(source.path) for source in sources]
-        self._passes = passes
-        self._skip_rejected = skip_rejected
-        self._scale_lr = scale_lr
-
-    def n_rounds(self, shards: Shards) -> int:
-        """Return the number of rounds in a pass."""
-        return count_rounds(self._groups, shards)
-
-    def find_next_round(self, n_passes: int, shards: Shards) -> tuple[int, Shards] | None:
-        """Return the next round in which a shard has rows, or None if there is none."""
-        n_rounds = self.n_rounds(shards)
-        while n_rounds:
-            if shards.rounds >= n_rounds:
-                n_passes, shards = n_passes + 1, replace(shards, rounds=0)
-            if n_passes >= self._passes:
-                return None
-            if self._plan_round((n_passes, shards))[0]:
-                return n_passes, shards
-            shards = replace(shards, rounds=shards.rounds + 1)
-        return None
-
-    def describe_lr(self, live: LiveModel, next_round: tuple[int, Shards]) -> list[str]:
-        """Return a notice about the shards' learning rate, if it differs from lr."""
-        ranges_by_shard, factor = self._plan_round(next_round)
-        n = len(ranges_by_shard)
-        if factor == 1.0:
-            return []
-        lr = live.model.lr
-        shown = f"{lr * n:g}, {n} times {lr:g}" if isinstance(lr, float | int) else f"{n} times lr"
-        return [f"shards learn at {shown}, because averaging divides steps by {n}"]
-
-    def _plan_round(self, next_round: tuple[int, Shards]) -> tuple[list[list[RowRange]], float]:
-        n_passes, shards = next_round
-        return plan_round(self._groups, shards, not self._scale_lr, is_first_pass=n_passes == 0)
-
-    def start_round(self, live: LiveModel, next_round: tuple[int, Shards] | None) -> list[object]:
-        """Start a round: a task for each shard that has rows left."""
-        if next_round is None:
-            return []
-        import ray
-
-        ranges_by_shard, factor = self._plan_round(next_round)
-        is_repeated = self._is_again or next_round[0] > 0
-        with _translate_errors():
-            state = ray.put(live)
-            return [
-                self._learn.remote(
-                    state, self._paths, row_ranges, factor, self._skip_rejected, is_repeated
-                )
-                for row_ranges in ranges_by_shard
-            ]
-
-    def wait(self, running_tasks: list[object]) -> list[Outcome] | None:
-        """Wait for a round; return its outcomes in shard order, or None after an interrupt."""
-        import ray
-
-        unfinished = running_tasks
-        with _translate_errors():
-            while unfinished:
-                if is_any_interrupted(self._sources):
-                    return None
-                _, unfinished = ray.wait(
-                    unfinished, num_returns=len(unfinished), timeout=_POLL_SECONDS
-                )
-            return list(ray.get(running_tasks))
+def _describe_lr(live: LiveModel, n: int) -> str:
+    """Return a notice about the learning rate of n shards."""
+    lr = live.model.lr
+    shown = f"{lr * n:g}, {n} times {lr:g}" if isinstance(lr, float | int) else f"{n} times lr"
+    return f"shards learn at {shown}, because averaging divides steps by {n}"
 
 
-@contextmanager
-def _translate_errors() -> Generator[None, None, None]:
-    """Turn an error from Ray, or from the connection to its node, into a ClusterError."""
+def _learn_round(
+    live: LiveModel,
+    sources: Sequence[ParquetSource],
+    row_ranges: Sequence[Sequence[RowRange]],
+    factor: float,
+    skip_rejected: bool,
+    is_repeated: bool,
+) -> list[Outcome] | None:
+    """Learn the rows of each shard in a task; return None after an interrupt."""
     import ray
 
+    learn: Any = ray.remote(num_cpus=1, max_retries=_MAX_RETRIES)(learn_row_ranges)
     try:
-        yield
+        state = ray.put(live)
+        tasks = [
+            learn.remote(state, ranges_of_shard, factor, skip_rejected, is_repeated)
+            for ranges_of_shard in row_ranges
+        ]
+        unfinished = tasks
+        while unfinished:
+            if is_any_interrupted(sources):
+                return None
+            _, unfinished = ray.wait(unfinished, num_returns=len(unfinished), timeout=_POLL_SECONDS)
+        return list(ray.get(tasks))
     except (ray.exceptions.RayError, OSError) as error:
         raise ClusterError(f"Ray could not run a shard: {first_line(error)}") from None
-
-
-def _make_absolute(path: str) -> str:
-    return path if "://" in path else os.path.abspath(path)

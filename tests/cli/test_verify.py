@@ -307,7 +307,7 @@ def _add_row(meta, _):
         (_change_rate, ", but the sources give "),
         (_remove_last_row, "the number of its samples is 2500, but the sources give 2499"),
         (_add_row, "rows 1 to 1,501: "),
-        (_update_second_entry({"lr": "x"}), "lr is not a JSON object"),
+        (_update_second_entry({"lr": "x"}), "lr is not a finite number"),
         (_update_second_entry({"unit": "rounds"}), "has an inconsistent history"),
         (_update_second_entry({"start": 9000}), "has an inconsistent history"),
     ],

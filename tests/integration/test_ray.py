@@ -22,9 +22,10 @@ from helpers import CASE_FACTOR, COMMAND, read_contents, read_members
 from stream_perceptron import LiveModel
 from stream_perceptron.checkpoint.archive import read_checkpoint, write_checkpoint
 from stream_perceptron.data.arrow.parquet import ParquetSource
+from stream_perceptron.data.position import FilePosition
 from stream_perceptron.data.schema import ReadOptions
 from stream_perceptron.distributed.averaging import average_live
-from stream_perceptron.distributed.shards import assign_rows, learn_first_sample, learn_row_ranges
+from stream_perceptron.distributed.rounds import learn_first_sample, learn_row_ranges, plan_round
 from stream_perceptron.live.history import Shards
 
 RAY = Path(sys.executable).with_name("ray")
@@ -181,12 +182,10 @@ def test_bits_do_not_depend_on_the_order_in_which_shards_finish(cluster, mnist_s
     source = ParquetSource(str(mnist_sample))
     live = LiveModel.start([source], ReadOptions(), seed=0)
     live = learn_first_sample(live, [source], live.plan_run([source])).live
-    for rounds in range(4):
-        shard_ranges = assign_rows([source.groups], Shards(5, 300, rounds, first_rows=1))
-        outcomes = [
-            learn_row_ranges(live, [str(mnist_sample)], ranges, factor=5.0)
-            for ranges in reversed(shard_ranges)
-        ]
+    files = [FilePosition(str(mnist_sample), rows=5000)]
+    for number in range(4):
+        shard_ranges = plan_round(files, Shards(5, 300, first_rows=1), number)
+        outcomes = [learn_row_ranges(live, ranges, factor=5.0) for ranges in reversed(shard_ranges)]
         live = average_live(live, [outcome.live for outcome in reversed(outcomes)])
     sharded = LiveModel.load(path)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import itertools
-from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,10 +13,10 @@ from helpers import capture_state, train_copy, write_parquet
 
 from stream_perceptron import CheckpointError, LiveModel, SGDPerceptron
 from stream_perceptron.data.arrow.parquet import ParquetSource
+from stream_perceptron.data.position import FilePosition
 from stream_perceptron.data.schema import ReadOptions
 from stream_perceptron.distributed.averaging import average, average_live
-from stream_perceptron.distributed.shards import (
-    assign_rows,
+from stream_perceptron.distributed.rounds import (
     count_rounds,
     learn_first_sample,
     learn_row_ranges,
@@ -134,12 +133,10 @@ def test_shards_start_with_weights_drawn_for_the_first_sample(seed, tmp_path):
         first = learn_first_sample(untrained, [source], run)
         shards = Shards(n_shards, int(rng.integers(1, 9)), first_rows=first.live.progress.rows)
         live = first.live
-        for round_number in range(count_rounds([source.groups], shards)):
-            current = replace(shards, rounds=round_number)
-            assigned, factor = plan_round([source.groups], current, True, is_first_pass=True)
-            outcomes = [
-                learn_row_ranges(live, [source.path], ranges, factor) for ranges in assigned
-            ]
+        files = [FilePosition(source.path, rows=source.n_rows)]
+        for number in range(count_rounds(files, shards)):
+            assigned = plan_round(files, shards, number)
+            outcomes = [learn_row_ranges(live, ranges) for ranges in assigned]
             if outcomes:
                 live = average_live(live, [outcome.live for outcome in outcomes])
 
@@ -161,11 +158,10 @@ def test_shards_collect_the_statistics_of_all_rows(tmp_path, rng):
         pass
     for n in (1, 2, 3):
         shards, live = Shards(n=n, rows=50), untrained
-        for round_number in range(count_rounds([source.groups], shards)):
-            assigned = assign_rows([source.groups], replace(shards, rounds=round_number))
-            outcomes = [
-                learn_row_ranges(live, [source.path], ranges) for ranges in assigned if ranges
-            ]
+        files = [FilePosition(source.path, rows=source.n_rows)]
+        for number in range(count_rounds(files, shards)):
+            assigned = plan_round(files, shards, number)
+            outcomes = [learn_row_ranges(live, ranges) for ranges in assigned]
             live = average_live(live, [outcome.live for outcome in outcomes])
         counts, means, variances, is_indicator = live.model.network.snapshot().scaler.statistics
         assert counts.tolist() == [400, 400, 400]
