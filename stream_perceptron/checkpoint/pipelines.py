@@ -37,18 +37,18 @@ def split_pipeline(model: SGDPerceptron | Pipeline) -> tuple[object, SGDPerceptr
 
 
 class EncodedColumns(NamedTuple):
-    """The columns that a saved run encodes."""
+    """The columns that a saved live model encodes."""
 
     one_hot: tuple[str, ...] = ()
     dates: tuple[str, ...] = ()
     words: tuple[str, ...] = ()
 
 
-def find_encoded_columns(run: Any) -> EncodedColumns:
-    """Return the columns that a saved run encodes."""
-    if run is None:
+def find_encoded_columns(live: Any) -> EncodedColumns:
+    """Return the columns that a saved live model encodes."""
+    if live is None:
         return EncodedColumns()
-    return EncodedColumns(*(tuple(run["read_options"][name]) for name in EncodedColumns._fields))
+    return EncodedColumns(*(tuple(live["read_options"][name]) for name in EncodedColumns._fields))
 
 
 def build_pipeline(

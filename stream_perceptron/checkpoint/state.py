@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from river.compose import Pipeline
 
 
-# Arrays of the model and its scaler. The other arrays belong to the run.
+# Arrays of the model and its scaler. The other arrays belong to the live model.
 _MODEL_ARRAYS = ("weights", "biases", "statistics", "class_counts")
 
 
@@ -150,10 +150,10 @@ def load(path: str | os.PathLike[str] | IO[bytes]) -> LoadedModel:
 def _decode_checkpoint(meta: dict[str, object], members: Arrays) -> LoadedModel:
     """Return the model in a checkpoint, with the steps before it, and the extra data."""
     extra = Fields(meta, "checkpoint").take("extra", dict)
-    model, run, _ = split_checkpoint(meta, members)
+    model, live, _ = split_checkpoint(meta, members)
     steps = decode(meta.get("steps"))
     return LoadedModel(
-        pipelines.build_pipeline(steps, model, pipelines.find_encoded_columns(run)), extra
+        pipelines.build_pipeline(steps, model, pipelines.find_encoded_columns(live)), extra
     )
 
 
@@ -161,17 +161,17 @@ class CheckpointParts(NamedTuple):
     """The model in a checkpoint, and the undecoded state of the live model around it."""
 
     model: SGDPerceptron
-    run: Any  # JSON; None if the checkpoint contains only a model
-    run_arrays: Arrays
+    live: Any  # JSON; None if the checkpoint contains only a model
+    live_arrays: Arrays
 
 
 def split_checkpoint(meta: dict[str, Any], members: Arrays) -> CheckpointParts:
     """Split a checkpoint into its model and the state of the live model."""
-    run = meta.get("run")
+    live = meta.get("live")
     arrays = {name: array for name, array in members.items() if name not in _MODEL_ARRAYS}
-    if run is None and arrays:
-        raise CheckpointError(f"members {sorted(arrays)} belong to no run")
-    return CheckpointParts(_decode_model(meta, members), run, arrays)
+    if live is None and arrays:
+        raise CheckpointError(f"members {sorted(arrays)} belong to no live model")
+    return CheckpointParts(_decode_model(meta, members), live, arrays)
 
 
 def encode_model(model: SGDPerceptron | Pipeline) -> tuple[dict[str, object], Arrays]:
@@ -234,7 +234,7 @@ def _decode_model(meta: dict[str, object], members: Arrays) -> SGDPerceptron:
     """Build the perceptron from the JSON and arrays that `encode_model` returned."""
     if not {"weights", "biases"} <= set(members):
         raise CheckpointError(f"members {sorted(members)} do not include both weights and biases")
-    if unknown := set(meta) - {"model", "steps", "extra", "run"}:
+    if unknown := set(meta) - {"model", "steps", "extra", "live"}:
         raise CheckpointError(f"meta.json has unknown entries: {sorted(unknown)}")
     state = from_json(_State, meta.get("model"), "model")
     names = ("epsilon", "activation", "init_range", "max_weights")

@@ -284,7 +284,7 @@ class LiveModel:
                 self.pending.names = sorted(set(self.pending.known_names).difference(known))
                 arrays |= self.pending.arrays()
                 state.pending = self.pending
-            write_checkpoint(path, meta | {"extra": {}, "run": to_json(state)}, arrays)
+            write_checkpoint(path, meta | {"extra": {}, "live": to_json(state)}, arrays)
 
     def __getstate__(self) -> dict[str, object]:
         return {name: value for name, value in vars(self).items() if name != "lock"}

@@ -241,7 +241,7 @@ def test_checkpoint_with_an_impossible_event_is_rejected(forged, command, run, t
     model = tmp_path / "m.npz"
     run("learn", write_flipped(tmp_path / "s.csv", 12_000), "-m", model, "--quiet", check=0)
     meta, arrays = read_checkpoint(model)
-    meta["run"]["progress"]["events"][0] |= forged
+    meta["live"]["progress"]["events"][0] |= forged
     write_checkpoint(model, meta, arrays)
 
     assert run(command, model, check=1).stderr.startswith(f"Error: {model}: ")

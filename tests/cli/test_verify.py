@@ -228,7 +228,7 @@ def test_any_changed_bit_or_count_is_reported(tmp_path, run, report_figure):
     for _ in range(200):
         meta, arrays = read_checkpoint(path)
         counts = [(meta["model"], "n_seen"), (meta["model"], "n_updates")]
-        progress = meta["run"]["progress"]
+        progress = meta["live"]["progress"]
         counts += [
             (progress, name)
             for name, value in progress.items()
@@ -281,23 +281,23 @@ def test_changed_pixel_is_detected(mnist_sample, run, tmp_path, get_verify_error
 
 
 def _remove_first_entry(meta, _):
-    del meta["run"]["history"]["entries"][0]
+    del meta["live"]["history"]["entries"][0]
 
 
 def _change_rate(meta, _):
-    meta["run"]["history"]["entries"][1]["lr"] = 0.03
+    meta["live"]["history"]["entries"][1]["lr"] = 0.03
 
 
 def _remove_last_row(meta, _):
-    meta["run"]["history"]["entries"][1]["end"] -= 1
+    meta["live"]["history"]["entries"][1]["end"] -= 1
 
 
 def _update_second_entry(values):
-    return lambda meta, _: meta["run"]["history"]["entries"][1].update(values)
+    return lambda meta, _: meta["live"]["history"]["entries"][1].update(values)
 
 
 def _add_row(meta, _):
-    meta["run"]["history"]["entries"][1]["end"] += 1
+    meta["live"]["history"]["entries"][1]["end"] += 1
 
 
 @pytest.mark.parametrize(
@@ -387,7 +387,7 @@ def test_model_that_no_longer_fits_in_memory_is_reported(
 # Parts of a checkpoint that the rows do not determine: settings, and the last reported row.
 NOT_VERIFIED = {
     ("model", "lr"), ("model", "epsilon"), ("model", "max_weights"), ("model", "classes"),
-    ("model", "seed"), ("model", "init_range"), ("run", "progress", "reported_row"),
+    ("model", "seed"), ("model", "init_range"), ("live", "progress", "reported_row"),
 }  # fmt: skip
 
 

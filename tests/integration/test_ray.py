@@ -172,8 +172,8 @@ def test_one_shard_gives_the_same_bits_as_a_plain_run(rows, cluster, run, mnist_
 
     assert plain_members == sharded_members
     assert plain_meta["model"] == sharded_meta["model"]
-    assert plain_meta["run"]["progress"] == sharded_meta["run"]["progress"]
-    assert plain_meta["run"]["schema"] == sharded_meta["run"]["schema"]
+    assert plain_meta["live"]["progress"] == sharded_meta["live"]["progress"]
+    assert plain_meta["live"]["schema"] == sharded_meta["live"]["schema"]
 
 
 def test_bits_do_not_depend_on_the_order_in_which_shards_finish(cluster, mnist_sample, tmp_path):
@@ -366,7 +366,7 @@ def test_inspect_shows_shards_and_rejects_forged_ones(cluster, run, mnist_sample
     text = run("inspect", path, check=0).stdout
     contents = json.loads(run("inspect", path, "--json", check=0).stdout)
     meta, arrays = read_checkpoint(path)
-    meta["run"]["history"]["run"]["shards"]["n"] = 0
+    meta["live"]["history"]["run"]["shards"]["n"] = 0
     write_checkpoint(path, meta, arrays)
 
     assert "now in 4 shards in rounds of 1,000 rows, 2 done in this pass" in text

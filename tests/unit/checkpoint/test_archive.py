@@ -288,7 +288,7 @@ def test_forged_run_field_is_rejected(name, tmp_path):
     parts = read_members(path)
     meta = json.loads(parts["meta.json"])
     (*parent_keys, last_key), value = FORGED_RUN_FIELDS[name]
-    part = meta["run"]
+    part = meta["live"]
     for key in parent_keys:
         part = part[key]
     part[last_key] = value

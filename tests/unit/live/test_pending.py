@@ -194,7 +194,7 @@ def forge_pending_samples(parts, rng):
     """Return the members of a checkpoint with a random change to its pending samples."""
     parts, meta = dict(parts), json.loads(parts["meta.json"])
     if rng.random() < 0.4:
-        pending_fields = meta["run"]["pending"]
+        pending_fields = meta["live"]["pending"]
         key = rng.choice(sorted(pending_fields))
         value = pending_fields[key]
         odd_values = [-1, 10**9, 2**62, "x", None, [], {}, [1], ["x", "x"], 0.5, True]
