@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
+import click
 
-from .command import command
+from .command import Options, command
 from .files import require_distinct_files, require_regular
-from .options import FILE, Options, argument, option
+from .options import FILE, option
 from .printable import format_count, print_message
 
 
-@dataclass(init=False, eq=False, repr=False)
-class AverageOptions(Options):
-    """The options of `average`."""
-
-    paths: tuple[Path, ...] = argument("MODEL...", nargs=-1, required=True, type=FILE)
-    base: Path = option(
-        "--base MODEL",
-        "Checkpoint from which every MODEL was trained, as it was at that time.",
-        FILE,
-        required=True,
-    )
-    output: Path = option("-o/--output MODEL", "Checkpoint to write.", FILE, required=True)
-
-
-@command(AverageOptions, "Average models that were trained from the same base.")
-def average(options: AverageOptions) -> None:
+@command("Average models that were trained from the same base.")
+@click.argument("models", metavar="MODEL...", nargs=-1, required=True, type=FILE)
+@option(
+    "--base", metavar="MODEL", type=FILE, required=True,
+    help="Checkpoint from which every MODEL was trained, as it was at that time.",
+)  # fmt: skip
+@option(
+    "-o", "--output", metavar="MODEL", type=FILE, required=True, help="Checkpoint to write."
+)  # fmt: skip
+def average(o: Options) -> None:
     """Average models that were trained independently, starting from the same base model.
 
     Weights are averaged. Sample counts are those of the base plus those that each model
@@ -40,10 +33,9 @@ def average(options: AverageOptions) -> None:
     from stream_perceptron.checkpoint.archive import lock_checkpoint
     from stream_perceptron.distributed.averaging import average_files
 
-    paths, base, output = options.paths, options.base, options.output
-    require_distinct_files(a_model=[*map(str, paths), str(base)], the_output=output)
-    require_regular(output)
-    live = average_files(paths, base)
-    with lock_checkpoint(output):
-        live.save(output)
-    print_message(f"saved {output}: {format_count(live.progress.samples, 'sample')}", err=True)
+    require_distinct_files(a_model=[*map(str, o.models), str(o.base)], the_output=o.output)
+    require_regular(o.output)
+    live = average_files(o.models, o.base)
+    with lock_checkpoint(o.output):
+        live.save(o.output)
+    print_message(f"saved {o.output}: {format_count(live.progress.samples, 'sample')}", err=True)

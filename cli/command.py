@@ -1,4 +1,4 @@
-"""The command class: options from a dataclass, help grouped by section, one-line errors."""
+"""The command class: help grouped by section, errors on one line."""
 
 from __future__ import annotations
 
@@ -8,62 +8,72 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from types import SimpleNamespace
+from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from . import set_interrupt_action
-from .options import DefinedOption, Options
 from .printable import OneLineError, OneLineUsageError, format_count
-
-O = TypeVar("O", bound=Options)  # noqa: E741
 
 _SECTIONS = ("Input", "Model", "Checkpoint", "Output", "Advanced", "Other")
 _SYNONYMS = {"--epochs": "--passes"}  # names of options in other programs, and ours
 _SHOWS_ALL = "stream_perceptron_cli.shows_all"
 
 
-def command(
-    options: type[O], short_help: str | None = None
-) -> Callable[[Callable[[O], int | None]], Command]:
-    """Return a decorator that turns a function into a command with these options.
+class Option(click.Option):
+    """An option with its section in the help; `--help` leaves out rare ones, `--help-all` none."""
 
-    The function returns the exit code; None means 0.
+    def __init__(
+        self, *args: Any, section: str = "Other", is_rare: bool = False, **settings: Any
+    ) -> None:
+        super().__init__(*args, **settings)
+        self.section, self.is_rare = section, is_rare
+
+
+class Options(SimpleNamespace):
+    """The values of a command's parameters by name, and the names of those that were given."""
+
+    given: frozenset[str]
+
+    def find_given(self, *names: str) -> str | None:
+        """Return the flag of the first of these options that was given, or None."""
+        return next((to_flag(name) for name in names if name in self.given), None)
+
+
+def to_flag(name: str) -> str:
+    """Return the flag of an option, given the name of its value."""
+    return f"--{name.replace('_', '-')}"
+
+
+def command(short_help: str | None = None) -> Callable[[Callable[..., Any]], Command]:
+    """Return a decorator that turns a function of `Options` into a command.
+
+    The function returns the exit code; None means 0. Without `short_help`, the list of commands
+    shows the first sentence of the docstring.
     """
-
-    def decorate(function: Callable[[O], int | None]) -> Command:
-        return Command(function, options, short_help)
-
-    return decorate
+    return click.command(cls=Command, short_help=short_help)
 
 
 class Command(click.Command):
     """A command that prints an error as one line on stderr, unless --traceback is given."""
 
-    def __init__(
-        self, function: Callable[[Any], int | None], options: type[Options], short_help: str | None
-    ) -> None:
-        super().__init__(function.__name__, help=function.__doc__, short_help=short_help)
-        self._function, self._options = function, options
-        self.params = list(options.make_parameters())
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        has_rare = any(isinstance(each, Option) and each.is_rare for each in self.params)
         self.params.append(
-            click.Option(
-                ["--traceback"], is_flag=True, help="Show the Python traceback of an error."
-            )
-        )
-        if options.has_short_help:
+            Option(["--traceback"], is_flag=True, help="Show the Python traceback of an error.",
+                   is_rare=has_rare)
+        )  # fmt: skip
+        if has_rare:
             self.params.append(
-                click.Option(
-                    ["--help-all"],
-                    is_flag=True,
-                    is_eager=True,
-                    expose_value=False,
-                    callback=_show_all_options,
-                    help="Show all options and exit.",
-                )
-            )
+                Option(["--help-all"], is_flag=True, is_eager=True, expose_value=False,
+                       callback=_show_all_options, help="Show all options and exit.")
+            )  # fmt: skip
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta["arguments"] = list(args)
         with shorten_usage_errors(ctx):
             try:
                 return super().parse_args(ctx, args)
@@ -81,12 +91,13 @@ class Command(click.Command):
     def invoke(self, ctx: click.Context) -> object:
         show_traceback = ctx.params.pop("traceback")
         set_interrupt_action(ends_process=False)
-        model = None
+        default = ParameterSource.DEFAULT
+        given = {name for name in ctx.params if ctx.get_parameter_source(name) is not default}
+        options = Options(**ctx.params, given=frozenset(given))
         try:
             with shorten_usage_errors(ctx):
-                options = self._options.from_context(ctx)
-                model = _find_loaded_model(options)
-                ctx.exit(self._function(options) or 0)
+                assert self.callback is not None
+                ctx.exit(self.callback(options) or 0)
         except KeyboardInterrupt:
             click.echo("interrupted", err=True)
             ctx.exit(130)
@@ -96,6 +107,7 @@ class Command(click.Command):
         except (click.ClickException, click.exceptions.Exit):
             raise
         except Exception as error:
+            model = _find_loaded_model(options)
             if isinstance(error, MemoryError):
                 text = "out of memory"
             elif _is_user_error(error):
@@ -109,17 +121,18 @@ class Command(click.Command):
             raise OneLineError(text) from None
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        shows_all = not self._options.has_short_help or ctx.meta.get(_SHOWS_ALL, False)
         sections: dict[str, list[tuple[str, str]]] = {}
         n_hidden = 0
         for parameter in self.get_params(ctx):
             record = parameter.get_help_record(ctx)
             if record is None or not isinstance(parameter, click.Option):
                 continue
-            if shows_all or _is_common(parameter):
-                sections.setdefault(_get_section(parameter), []).append(record)
-            else:
+            is_rare = isinstance(parameter, Option) and parameter.is_rare
+            if is_rare and not ctx.meta.get(_SHOWS_ALL):
                 n_hidden += 1
+            else:
+                section = getattr(parameter, "section", "Other")
+                sections.setdefault(section, []).append(record)
         if len(sections) == 1:
             sections = {"Options": sections.popitem()[1]}
         for name in sorted(sections, key=["Options", *_SECTIONS].index):
@@ -133,20 +146,9 @@ class Command(click.Command):
 
 def _find_loaded_model(options: Options) -> Path | None:
     """Return the path of the model that a command loads, if there is one."""
-    path: Path | None = getattr(options, "path", getattr(options, "base", None))
+    path: Path | None = getattr(options, "model", getattr(options, "base", None))
     is_loaded = path is not None and path.exists() and not getattr(options, "overwrite", False)
     return path if is_loaded else None
-
-
-def _is_common(parameter: click.Parameter) -> bool:
-    """Return whether the short --help lists an option."""
-    if isinstance(parameter, DefinedOption):
-        return parameter.definition.is_common
-    return bool({"--help", "--help-all"}.intersection(parameter.opts))
-
-
-def _get_section(parameter: click.Parameter) -> str:
-    return parameter.definition.section if isinstance(parameter, DefinedOption) else "Other"
 
 
 def _show_all_options(ctx: click.Context, parameter: click.Parameter, is_given: bool) -> None:

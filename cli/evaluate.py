@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from .command import command
-from .options import JsonOption, ReadingOptions, SavedModelOption, ThresholdOption
+from .command import Options, command
+from .options import (
+    build_thresholds,
+    json_option,
+    make_threshold_option,
+    reading_options,
+    saved_model_option,
+)
 from .printable import (
     format_class_table,
     format_count,
@@ -41,13 +46,12 @@ _MAX_NAME_WIDTH = 16  # terminal columns for a row's name in the confusion matri
 _MIN_HEADER_WIDTH = 5  # terminal columns for a shortened name in the header of the matrix
 
 
-@dataclass(init=False, eq=False, repr=False)
-class EvaluateOptions(SavedModelOption, ReadingOptions, JsonOption, ThresholdOption):
-    """The options of `evaluate`."""
-
-
-@command(EvaluateOptions, "Test a saved model on labeled samples.")
-def evaluate(options: EvaluateOptions) -> None:
+@command("Test a saved model on labeled samples.")
+@saved_model_option
+@reading_options
+@make_threshold_option()
+@json_option
+def evaluate(o: Options) -> None:
     """Test a saved model on labeled samples, without learning.
 
     SOURCE is as for `learn`. Balanced accuracy is the mean of the recalls of all classes, and macro
@@ -66,17 +70,17 @@ def evaluate(options: EvaluateOptions) -> None:
     from stream_perceptron.live.loop import drive
     from stream_perceptron.live.ranking import MAX_CLASSES
 
-    o = options
     announce_terminal_input(o.sources)
-    live = load_for_prediction(o.path, o)
+    live = load_for_prediction(o)
     require_known_classes(o.threshold or (), live)
-    evaluation = _Evaluation(live.model.classes_, o.thresholds)
-    needs_scores = o.thresholds is not None or len(live.model.classes_) <= MAX_CLASSES
+    thresholds = build_thresholds(o)
+    evaluation = _Evaluation(live.model.classes_, thresholds)
+    needs_scores = thresholds is not None or len(live.model.classes_) <= MAX_CLASSES
     predict = partial(live.predict, with_all_scores=needs_scores)
     with exit_on_signal() as signals:
         for name in o.sources:
             batches = read_batches(name, o.file_format, live, signals, joins_labels=True)
-            for result in drive(batches, predict, o.skip_rejected):
+            for result in drive(batches, predict, o.skip_bad):
                 evaluation.update(result)
             if signals.is_set:
                 break

@@ -2,39 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
-from .command import command
+from .command import Options, command
 from .live_line import LiveLine, format_progress_bar
-from .options import Options, argument, option
+from .options import option
 
 
-@dataclass(init=False, eq=False, repr=False)
-class FetchOptions(Options):
-    """The options of `fetch`."""
-
-    name: str = argument("NAME", type=click.Choice(["mnist", "fashion-mnist", "mnist-sample"]))
-    directory: Path = option(
-        "--out DIRECTORY",
-        "Folder to write to; it is created if missing.",
-        click.Path(file_okay=False, path_type=Path),
-        ".",
-    )
-    mirrors: tuple[str, ...] = option(
-        "--mirror URL",
-        "Download the gzipped IDX files from the folder at this https:// address instead; may be "
-        "repeated.",
-        str,
-        (),
-        multiple=True,
-    )
-
-
-@command(FetchOptions)
-def fetch(options: FetchOptions) -> None:
+@command()
+@click.argument(
+    "name", metavar="NAME", type=click.Choice(["mnist", "fashion-mnist", "mnist-sample"])
+)
+@option(
+    "--out", metavar="DIRECTORY", type=click.Path(file_okay=False, path_type=Path), default=".",
+    show_default=True, help="Folder to write to; it is created if missing.",
+)  # fmt: skip
+@option(
+    "--mirror", metavar="URL", multiple=True,
+    help="Download the gzipped IDX files from the folder at this https:// address instead; may be "
+    "repeated.",
+)  # fmt: skip
+def fetch(o: Options) -> None:
     """Get a data set of 28 x 28 images as Parquet files.
 
     mnist and fashion-mnist have 60,000 training and 10,000 test images. mnist-sample has the first
@@ -51,9 +41,7 @@ def fetch(options: FetchOptions) -> None:
     from stream_perceptron.datasets.mnist import fetch as fetch_dataset
 
     with LiveLine() as line:
-        paths = fetch_dataset(
-            options.name, options.directory, options.mirrors, _Download(line).report
-        )
+        paths = fetch_dataset(o.name, o.out, o.mirror, _Download(line).report)
     for path in paths:
         click.echo(path)
 

@@ -7,15 +7,14 @@ import os
 import re
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from .command import command
-from .options import JsonOption, ModelArgument
+from .command import Options, command
+from .options import json_option, model_argument
 from .printable import (
     format_class_table,
     format_count,
@@ -25,8 +24,6 @@ from .printable import (
     printable,
     wrap_text,
 )
-from .progress_line import UNTESTED, count_pending
-from .summary import compute_baseline, format_pending
 
 if TYPE_CHECKING:
     from stream_perceptron import LiveModel
@@ -54,13 +51,10 @@ _STATUSES = {
 _MAX_NAME_WIDTH = 24  # terminal columns; wider names do not affect the alignment of the texts
 
 
-@dataclass(init=False, eq=False, repr=False)
-class InspectOptions(ModelArgument, JsonOption):
-    """The options of `inspect`."""
-
-
-@command(InspectOptions)
-def inspect(options: InspectOptions) -> None:
+@command()
+@model_argument
+@json_option
+def inspect(o: Options) -> None:
     """Show the contents of a saved model.
 
     \b
@@ -68,9 +62,9 @@ def inspect(options: InspectOptions) -> None:
     """
     from stream_perceptron import LiveModel
 
-    path = options.path
+    path = o.model
     live = LiveModel.load(path)
-    if options.as_json:
+    if o.as_json:
         click.echo(json.dumps({"path": str(path), **_build_json(live)}, default=str))
         return
     for title, lines in _format_sections(live, path):
@@ -202,6 +196,8 @@ def _list_figures(live: LiveModel) -> Iterator[tuple[str, str]]:
     """Yield the names and texts of the model's figures."""
     from stream_perceptron.live.metrics import format_percent
 
+    from .output import UNTESTED, compute_baseline, format_pending
+
     model, progress = live.model, live.progress
     yield "samples", f"{model.n_seen:,}, of which {model.n_updates:,} changed the weights"
     if progress.accuracy is not None:
@@ -268,6 +264,8 @@ def _build_json(live: LiveModel) -> dict[str, object]:
     from stream_perceptron.checkpoint.archive import FORMAT_VERSION
     from stream_perceptron.checkpoint.codec import to_json
     from stream_perceptron.diagnostics.diagnosis import collect_findings
+
+    from .output import compute_baseline, count_pending
 
     model, schema, read_options = live.model, live.schema, live.read_options
     features, weights = model.features_, model.class_weight

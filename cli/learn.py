@@ -2,229 +2,109 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
 import click
 
-from .command import command
-from .options import COUNT, FILE, KEEP_NAMES_RULE, PredictionOptions, Rule, option
-from .training import TrainingOptions
-from .values import ACTIVATION, INTERVAL, NUMBER, POSITIVE
+from .command import Options, command
+from .options import (
+    ACTIVATION,
+    COUNT,
+    FILE,
+    INTERVAL,
+    NUMBER,
+    POSITIVE,
+    advanced_option,
+    check_copied_columns,
+    check_training_options,
+    input_option,
+    make_prediction_options,
+    model_option,
+    option,
+    output_option,
+    training_options,
+)
 
 
-@dataclass(init=False, eq=False, repr=False)
-class LearnOptions(TrainingOptions, PredictionOptions):
-    """The options of `learn`."""
-
-    standardize: bool | None = option(
-        "--standardize/--no-standardize",
-        "Standardize each feature with its running mean and standard deviation, unless it has "
-        "only been 0 or 1. Default: on for tables and JSON objects, unless all features are pixels "
-        "or --scale is given.",
-        section="Input",
-        is_common=True,
-    )
-    join: str | None = option(
-        "--join ID",
-        "Column with the ID of each sample; a label may arrive later, in a row with the same ID.",
-        section="Input",
-    )
-    max_pending: int = option(
-        "--max-pending N",
-        "Maximum number of samples waiting for labels; beyond it, the oldest sample is evicted.",
-        click.IntRange(1, 10**12),
-        100_000,
-        section="Input",
-    )
-    lr: float | None = option(
-        "--lr NUMBER",
-        "Learning rate. Default: 0.1 if features are standardized and no class weights are set, "
-        "otherwise 0.01.",
-        POSITIVE,
-        section="Model",
-        is_common=True,
-    )
-    epsilon: float = option(
-        "--epsilon NUMBER",
-        "Threshold: a sample whose error is below this number changes no weight.",
-        NUMBER,
-        3e-6,
-        section="Model",
-        is_common=True,
-    )
-    stop: bool = option(
-        "--stop",
-        "Stop at the first sample whose error is below the threshold, epsilon.",
-        section="Model",
-    )
-    activation: str = option(
-        "--activation sigmoid|tanh|arctan|identity",
-        "Activation function.",
-        ACTIVATION,
-        "sigmoid",
-        section="Model",
-    )
-    init_range: float = option(
-        "--init-range NUMBER",
-        "Largest absolute value of the random initial weights.",
-        NUMBER,
-        0.03,
-        section="Advanced",
-    )
-    path: Path | None = option(
-        "-m/--model MODEL",
-        "Checkpoint to resume from and save to; it is created if missing.",
-        FILE,
-        section="Checkpoint",
-        is_common=True,
-    )
-    save_every: int | float = option(  # rows, or seconds
-        "--save-every N|TIME",
-        "How often to save: a number of rows, or a time such as 30s or 5m.",
-        INTERVAL,
-        60.0,
-        section="Checkpoint",
-    )
-    overwrite: bool = option(
-        "--overwrite",
-        "Start a new model even if MODEL exists.",
-        section="Checkpoint",
-        is_common=True,
-    )
-    again: bool = option(
-        "--again", "Learn all rows of SOURCE again, from the start.", section="Checkpoint"
-    )
-    ray: str | None = option(
-        "--ray [ADDRESS]",
-        "Learn in shards on the Ray cluster at ADDRESS, or on a local one.",
-        section="Advanced",
-        flag_value="",
-    )
-    shards: int | None = option(
-        "--shards N", "Split the rows into N shards.", COUNT, section="Advanced"
-    )
-    round_rows: int = option(
-        "--round-rows N",
-        "Average the models of all shards whenever each shard has learned N more rows.",
-        COUNT,
-        1000,
-        section="Advanced",
-    )
-    keep_lr: bool = option(
-        "--keep-lr",
-        "Use --lr as given. By default, N shards learn with N times --lr, because averaging "
-        "divides steps by N.",
-        section="Advanced",
-    )
-    rejected: Path | None = option(
-        "--rejected FILE",
-        "Skip rows that cannot be used, and write them to FILE as JSON lines.",
-        FILE,
-        section="Output",
-    )
-    n_traced: int | None = option(
-        "--trace N",
-        "Show the arithmetic of the first N samples on stderr.",
-        COUNT,
-        section="Output",
-    )
-
-    rules: ClassVar[tuple[Rule, ...]] = (
-        *TrainingOptions.rules,
-        KEEP_NAMES_RULE,
-        Rule(
-            "--join {}: predictions already have a field of that name",
-            lambda o: o.join and o.find_prediction_field(o.join),
-        ),
-        Rule(
-            "--json and -p - both write to stdout: write predictions to a file",
-            lambda o: o.as_json and o.output == "-",
-        ),
-        Rule(
-            "--ray takes {} as its address: put --ray after the files",
-            lambda o: o.ray and Path(o.ray).is_file() and o.ray,
-        ),
-        Rule(
-            "--ray needs --shards N, for example the number of processors in the cluster",
-            lambda o: o.ray is not None and o.shards is None,
-        ),
-        Rule(
-            "--join must read each row once and in order: it cannot be combined with --passes",
-            lambda o: o.join and o.n_passes > 1,
-        ),
-        Rule(
-            "--join must read each row once and in order: it cannot be combined with {}",
-            lambda o: o.join and o.find_given_flag("at_random", "ray", "stop"),
-        ),
-        Rule(
-            "--max-pending needs --join", lambda o: not o.join and o.find_given_flag("max_pending")
-        ),
-        Rule("--rejected needs a file, not stdout", lambda o: str(o.rejected) == "-"),
-        Rule(
-            "{} cannot be combined with --random",
-            lambda o: o.at_random and o.find_given_flag("keep", "rejected"),
-        ),
-        Rule(
-            "stdin and pipes cannot be split into shards: name Parquet files",
-            lambda o: o.ray is not None and o.reads_stream,
-        ),
-        Rule(
-            "{} needs a checkpoint: add -m MODEL",
-            lambda o: o.path is None and o.find_given_flag("again", "overwrite", "save_every"),
-        ),
-        Rule(
-            "stdin and pipes can be read only once: --again needs files",
-            lambda o: o.again and o.reads_stream,
-        ),
-        Rule(
-            "{} needs predictions: add -p FILE",
-            lambda o: (
-                o.output is None
-                and o.find_given_flag(
-                    "keep", "output_format", "scores", "threshold", "with_learned"
-                )
-            ),
-        ),
-        Rule(
-            "{} needs --ray",
-            lambda o: o.ray is None and o.find_given_flag("keep_lr", "round_rows", "shards"),
-        ),
-        Rule(
-            "{} needs rows in order: it cannot be combined with --ray",
-            lambda o: (
-                o.ray is not None
-                and o.find_given_flag(
-                    "at_random", "limit", "n_traced", "output", "position", "rejected", "stop"
-                )
-            ),
-        ),
-    )
-
-    @property
-    def is_endless(self) -> bool:
-        """Whether only --stop ends the run."""
-        return self.at_random and self.stop and self.epochs is None
-
-    @property
-    def reads_again(self) -> bool:
-        """Whether files are read from the start, even if they were learned before."""
-        return self.again or self.at_random or self.ray is not None
-
-    @property
-    def reads_whole_files(self) -> bool:
-        """Whether finished files are read again, in the first pass or in a later one."""
-        return self.reads_again or self.n_passes > 1
-
-    @property
-    def skips_rejected(self) -> bool:
-        """Whether rejected rows are skipped."""
-        return self.skip_rejected or self.rejected is not None
-
-
-@command(LearnOptions, "Train a model on a stream, testing each sample first.")
-def learn(options: LearnOptions) -> int:
+@command("Train a model on a stream, testing each sample first.")
+@training_options
+@input_option(
+    "--standardize/--no-standardize", default=None, is_rare=True,
+    help="Standardize each feature with its running mean and standard deviation, unless it has "
+    "only been 0 or 1. Default: on for tables and JSON objects, unless all features are pixels or "
+    "--scale is given.",
+)  # fmt: skip
+@input_option(
+    "--join", metavar="ID", is_rare=True,
+    help="Column with the ID of each sample; a label may arrive later, in a row with the same ID.",
+)  # fmt: skip
+@input_option(
+    "--max-pending", metavar="N", type=click.IntRange(1, 10**12), default=100_000,
+    show_default=True, is_rare=True,
+    help="Maximum number of samples waiting for labels; beyond it, the oldest sample is evicted.",
+)  # fmt: skip
+@model_option(
+    "--lr", metavar="NUMBER", type=POSITIVE,
+    help="Learning rate. Default: 0.1 if features are standardized and no class weights are set, "
+    "otherwise 0.01.",
+)  # fmt: skip
+@model_option(
+    "--epsilon", metavar="NUMBER", type=NUMBER, default=3e-6, show_default=True,
+    help="Threshold: a sample whose error is below this number changes no weight.",
+)  # fmt: skip
+@model_option(
+    "--stop", is_flag=True, is_rare=True,
+    help="Stop at the first sample whose error is below the threshold, epsilon.",
+)  # fmt: skip
+@model_option(
+    "--activation", metavar="sigmoid|tanh|arctan|identity", type=ACTIVATION, default="sigmoid",
+    show_default=True, is_rare=True, help="Activation function.",
+)  # fmt: skip
+@advanced_option(
+    "--init-range", metavar="NUMBER", type=NUMBER, default=0.03, show_default=True,
+    help="Largest absolute value of the random initial weights.",
+)  # fmt: skip
+@option(
+    "-m", "--model", metavar="MODEL", type=FILE, section="Checkpoint",
+    help="Checkpoint to resume from and save to; it is created if missing.",
+)  # fmt: skip
+@option(
+    "--save-every", metavar="N|TIME", type=INTERVAL, default="60s", show_default=True,
+    section="Checkpoint", is_rare=True,
+    help="How often to save: a number of rows, or a time such as 30s or 5m.",
+)  # fmt: skip
+@option(
+    "--overwrite", is_flag=True, section="Checkpoint",
+    help="Start a new model even if MODEL exists.",
+)  # fmt: skip
+@option(
+    "--again", is_flag=True, section="Checkpoint", is_rare=True,
+    help="Learn all rows of SOURCE again, from the start.",
+)  # fmt: skip
+@make_prediction_options(hides_rare=True)
+@output_option(
+    "--rejected", metavar="FILE", type=FILE, is_rare=True,
+    help="Skip rows that cannot be used, and write them to FILE as JSON lines.",
+)  # fmt: skip
+@output_option(
+    "--trace", metavar="N", type=COUNT, is_rare=True,
+    help="Show the arithmetic of the first N samples on stderr.",
+)  # fmt: skip
+@advanced_option(
+    "--ray", metavar="[ADDRESS]", is_flag=False, flag_value="",
+    help="Learn in shards on the Ray cluster at ADDRESS, or on a local one.",
+)  # fmt: skip
+@advanced_option("--shards", metavar="N", type=COUNT, help="Split the rows into N shards.")
+@advanced_option(
+    "--round-rows", metavar="N", type=COUNT, default=1000, show_default=True,
+    help="Average the models of all shards whenever each shard has learned N more rows.",
+)  # fmt: skip
+@advanced_option(
+    "--keep-lr", is_flag=True,
+    help="Use --lr as given. By default, N shards learn with N times --lr, because averaging "
+    "divides steps by N.",
+)  # fmt: skip
+def learn(o: Options) -> int:
     """Train a model on a stream: predict each sample, then learn it.
 
     \b
@@ -261,6 +141,55 @@ def learn(options: LearnOptions) -> int:
     \b
     stream-perceptron learn mnist-train.parquet -m mnist.npz --ray --shards 8
     """
-    from .run import run_learn
+    _check_options(o)
+    from .run import run
 
-    return run_learn(options)
+    return run(o)
+
+
+def _check_options(o: Options) -> None:
+    """Check that the options fit together."""
+    from stream_perceptron.data.byte_input import is_stream
+
+    check_training_options(o)
+    check_copied_columns("--keep", *o.keep)
+    reads_stream, is_random = any(map(is_stream, o.sources)), o.random
+    if o.join:
+        check_copied_columns("--join", o.join)
+        flag = "--passes" if (o.passes or 1) > 1 else o.find_given("random", "ray", "stop")
+        if flag:
+            raise click.UsageError(
+                f"--join must read each row once and in order: it cannot be combined with {flag}"
+            )
+    elif "max_pending" in o.given:
+        raise click.UsageError("--max-pending needs --join")
+    if o.as_json and o.predictions == "-":
+        raise click.UsageError("--json and -p - both write to stdout: write predictions to a file")
+    if str(o.rejected) == "-":
+        raise click.UsageError("--rejected needs a file, not stdout")
+    if is_random and (flag := o.find_given("keep", "rejected")):
+        raise click.UsageError(f"{flag} cannot be combined with --random")
+    if o.model is None and (flag := o.find_given("again", "overwrite", "save_every")):
+        raise click.UsageError(f"{flag} needs a checkpoint: add -m MODEL")
+    if o.again and reads_stream:
+        raise click.UsageError("stdin and pipes can be read only once: --again needs files")
+    if o.predictions is None and (
+        flag := o.find_given("keep", "output_format", "scores", "threshold", "learned")
+    ):
+        raise click.UsageError(f"{flag} needs predictions: add -p FILE")
+    if o.ray is None:
+        if flag := o.find_given("keep_lr", "round_rows", "shards"):
+            raise click.UsageError(f"{flag} needs --ray")
+        return
+    if Path(o.ray).is_file():
+        raise click.UsageError(f"--ray takes {o.ray} as its address: put --ray after the files")
+    if o.shards is None:
+        raise click.UsageError(
+            "--ray needs --shards N, for example the number of processors in the cluster"
+        )
+    if reads_stream:
+        raise click.UsageError("stdin and pipes cannot be split into shards: name Parquet files")
+    if flag := o.find_given(
+        "random", "limit", "trace", "predictions", "position", "rejected", "stop"
+    ):
+        raise click.UsageError(f"{flag} needs rows in order: it cannot be combined with --ray")

@@ -1,215 +1,157 @@
-"""Options as dataclass fields, which define the Click options and hold their values."""
+"""Options that several commands share, and types of values."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
+import math
+import re
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
-from click.core import ParameterSource
 
+from .command import Option, Options
 from .files import LocalFile, OutputFile
-from .values import CLASSES, DELIMITER, NAMES, THRESHOLD, OptionType, make_list_type
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from click.shell_completion import CompletionItem
 
     from stream_perceptron.live.thresholds import Thresholds
 
-_DEFINITION = "definition"  # the key of a definition in the metadata of a field
+F = TypeVar("F", bound=Callable[..., Any])
+
+_PREDICTION_FIELDS = ("row", "prediction", "score", "scores", "label", "learned")
+
+option = partial(click.option, cls=Option)
+input_option = partial(option, section="Input")
+output_option = partial(option, section="Output")
+model_option = partial(option, section="Model")
+advanced_option = partial(option, section="Advanced", is_rare=True)
+
+
+def combine(*decorators: Callable[[F], F]) -> Callable[[F], F]:
+    """Return one decorator in place of several, the first of which is listed first in the help."""
+
+    def decorate(function: F) -> F:
+        for decorator in reversed(decorators):
+            function = decorator(function)
+        return function
+
+    return decorate
+
+
+class Parsed(click.ParamType):  # type: ignore[type-arg, unused-ignore]
+    """A type whose function parses a text; its ValueError says what is wrong with the text."""
+
+    def __init__(self, name: str, parse: Callable[[str], Any]) -> None:
+        self.name, self._parse = name, parse
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> object:
+        try:
+            # Click also converts defaults, which are parsed already.
+            return self._parse(value) if isinstance(value, str) else value
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+def make_list_type(item: Any) -> Parsed:
+    """Return a type for lists of distinct values, separated by commas."""
+
+    def parse(text: str) -> tuple[object, ...]:
+        values = (item.convert(part.strip(), None, None) for part in text.split(","))
+        return tuple(dict.fromkeys(values))
+
+    return Parsed(f"{item.name},...", parse)
+
+
+def _parse_scale(text: str) -> float:
+    """Parse a finite factor other than 0: a number, or a fraction such as 1/255."""
+    numerator, _, denominator = text.partition("/")
+    try:
+        scale = float(numerator) / (float(denominator) if denominator else 1.0)
+    except (ValueError, ZeroDivisionError):
+        scale = math.nan
+    if not math.isfinite(scale) or scale == 0:
+        raise ValueError(
+            f"{text!r} is neither a finite nonzero number nor a fraction such as 1/255."
+        )
+    return scale
+
+
+def _parse_names(text: str) -> tuple[str, ...]:
+    """Parse distinct, non-empty names separated by commas."""
+    names = tuple(name.strip() for name in text.split(","))
+    if not all(names) or len(set(names)) < len(names):
+        raise ValueError(f"{text!r} is not a list of different names such as a,b,c.")
+    return names
+
+
+def _parse_classes(text: str) -> tuple[str, ...]:
+    """Parse class names: a list separated by commas, or a range such as 0-9."""
+    match = re.fullmatch(r"(\d+)-(\d+)", text)
+    if match is None:
+        return _parse_names(text)
+    first, last = map(int, match.groups())
+    if not first < last < first + 1_000_000:
+        raise ValueError(f"{text!r} is not a range such as 0-9.")
+    return tuple(map(str, range(first, last + 1)))
+
+
+def _parse_class_number(text: str, largest: float, example: str) -> tuple[str, float]:
+    """Parse a label with a number from 0 to `largest`, such as yes=50."""
+    label, equals, number = text.rpartition("=")
+    if not equals:
+        raise ValueError(f"{text!r} is not a label with a number, such as {example}.")
+    with suppress(ValueError):
+        if 0 <= float(number) <= largest:
+            return label, float(number)
+    raise ValueError(f"{number!r} is not a number from 0 to {largest:g}, as in {example}.")
+
+
+def _parse_class_weight(text: str) -> str | tuple[str, float]:
+    """Parse "balanced", or a label with a weight of at least 0, such as yes=50."""
+    return text if text == "balanced" else _parse_class_number(text, 1e300, "yes=50")
+
+
+def _parse_interval(text: str) -> int | float:
+    """Parse a number of rows as an int, or a time such as 30s or 5m as a float in seconds."""
+    match = re.fullmatch(r"(\d{1,12})(s|m|h)?", text)
+    if match is None or int(match[1]) == 0:
+        raise ValueError(f"{text!r} is not a number of rows or a time such as 30s or 5m.")
+    seconds = {"s": 1, "m": 60, "h": 3600}
+    return int(match[1]) if match[2] is None else float(int(match[1]) * seconds[match[2]])
+
+
+def _parse_activation(text: str) -> str:
+    from stream_perceptron.model.activations import get_activation
+
+    return get_activation(text).name  # the error says why other names are invalid
+
+
+def _parse_delimiter(text: str) -> str:
+    """Return the delimiter that a character, or the word tab or space, stands for."""
+    delimiter = {"tab": "\t", "\\t": "\t", "space": " "}.get(text, text)
+    is_usual = len(delimiter) == 1 and delimiter.isascii() and not delimiter.isalnum()
+    if not is_usual or delimiter in '"\n\r.+-':
+        raise ValueError(
+            f"{text!r} is not a delimiter: use a character such as | or ;, "
+            "or the word tab or space."
+        )
+    return delimiter
+
+
 COUNT = click.IntRange(1)
+NUMBER = click.FloatRange(0)
+POSITIVE = click.FloatRange(0, min_open=True)
 FILE = LocalFile()
-
-
-@dataclass(eq=False, repr=False)
-class OptionDefinition:
-    """The definition of an option.
-
-    `flags` has the form "-m/--model MODEL". Without MODEL, the option is a switch; a switch of the
-    form "--a/--no-a" is None by default.
-    """
-
-    flags: str
-    help: str
-    type: Any
-    default: object
-    section: str  # the heading in the help
-    is_common: bool  # whether the short --help lists it
-    click_settings: dict[str, object]
-
-    @property
-    def flag(self) -> str:
-        """The last spelling of the option, such as "--model"."""
-        spelling = self.flags.partition(" ")[0]
-        return spelling.split("/")[0 if "/--no-" in spelling else -1]
-
-    def make_parameter(self, name: str) -> click.Parameter:
-        """Return the Click option for the field of this name."""
-        spelling, _, metavar = self.flags.partition(" ")
-        names = [spelling] if "/--no-" in spelling else spelling.split("/")
-        settings: dict[str, object] = {"help": self.help, **self.click_settings}
-        if not metavar:
-            settings |= {"is_flag": True, "default": self.default}
-            return DefinedOption([*names, name], definition=self, **settings)
-        settings |= {"type": self.type, "metavar": metavar}
-        if "flag_value" in settings:
-            settings["is_flag"] = False
-        has_default = self.default not in (None, ())
-        is_given_once = isinstance(self.type, LocalFile) or self.type in (NAMES, CLASSES)
-        if is_given_once and "multiple" not in settings:
-            settings |= {"multiple": True, "callback": _require_one}
-        elif has_default:
-            has_format = isinstance(self.type, OptionType)
-            settings["default"] = self.type.format(self.default) if has_format else self.default
-            settings["show_default"] = True
-        return DefinedOption([*names, name], definition=self, **settings)
-
-    def format_arguments(self, value: object) -> list[str]:
-        """Return the arguments that set the option to a value; [] if the value needs none."""
-        if value is None or value == () or (value is False and "/--no-" not in self.flags):
-            return []
-        if " " not in self.flags:
-            return [self.flag if value else f"--no-{self.flag[2:]}"]
-        format_value = self.type.format if isinstance(self.type, OptionType) else str
-        values = list(value.items()) if isinstance(value, dict) else [value]
-        return [text for item in values for text in (self.flag, format_value(item))]
-
-
-def _require_one(
-    ctx: click.Context, parameter: click.Parameter, values: tuple[object, ...]
-) -> object:
-    """Return the value of an option that may be given only once."""
-    if len(values) > 1:
-        raise click.UsageError(f"{parameter.opts[-1]} is given twice")
-    return values[0] if values else None
-
-
-class DefinedOption(click.Option):
-    """A Click option with its definition, which the help needs."""
-
-    def __init__(self, *args: Any, definition: OptionDefinition, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.definition = definition
-
-
-def option(
-    flags: str,
-    help: str,  # noqa: A002, the name in Click
-    type: object = None,  # noqa: A002
-    default: object = None,
-    *,
-    section: str = "Other",
-    is_common: bool = False,
-    **click_settings: object,
-) -> Any:
-    """Return a field that defines an option; the parameters are those of `OptionDefinition`."""
-    if " " not in flags and "/--no-" not in flags:
-        default = False
-    definition = OptionDefinition(flags, help, type, default, section, is_common, click_settings)
-    return field(default=default, metadata={_DEFINITION: definition})
-
-
-def argument(metavar: str, **click_settings: object) -> Any:
-    """Return a field that defines an argument."""
-    return field(default=None, metadata={_DEFINITION: {"metavar": metavar, **click_settings}})
-
-
-def make_list_option(options: type[Options], name: str) -> Any:
-    """Return a field for a variant of another command's option that takes a list of values."""
-    definition = options.definition_of(name)
-    default = None if definition.default is None else (definition.default,)
-    return option(
-        f"{definition.flag} A,B,...", definition.help, make_list_type(definition.type), default,
-        section=definition.section, is_common=True,
-    )  # fmt: skip
-
-
-def merge_pairs(
-    ctx: click.Context, parameter: click.Parameter, values: tuple[tuple[str, float], ...]
-) -> dict[str, float] | None:
-    """Return the numbers given with a repeated option, by label, or None if there are none."""
-    merged = dict(values)
-    if len(merged) < len(values):
-        raise click.UsageError(f"{parameter.opts[-1]} has two numbers for one label")
-    return merged or None
-
-
-class Rule(NamedTuple):
-    """A rule about options that exclude or require each other.
-
-    `find_violation` returns a truthy value if the options violate the rule; the value replaces the
-    {} in the message.
-    """
-
-    message: str
-    find_violation: Callable[[Any], object]
-
-
-@dataclass(init=False, eq=False, repr=False)
-class Options:
-    """The options of a command.
-
-    Subclasses are dataclasses without generated methods, because generating them would delay the
-    start of each command.
-    """
-
-    rules: ClassVar[tuple[Rule, ...]] = ()
-    has_short_help: ClassVar[bool] = False  # whether --help shows only common options
-
-    def __init__(self, given: frozenset[str], **values: object) -> None:
-        self.given = given  # the names of the options that the command line sets
-        vars(self).update(values)
-
-    @classmethod
-    def definition_of(cls, name: str) -> OptionDefinition:
-        """Return the definition of an option by the name of its field."""
-        definition: OptionDefinition = cls.__dataclass_fields__[name].metadata[_DEFINITION]
-        return definition
-
-    @classmethod
-    def make_parameters(cls) -> Iterator[click.Parameter]:
-        """Yield the Click parameters that the fields define."""
-        for option_field in fields(cls):
-            definition = option_field.metadata.get(_DEFINITION)
-            if isinstance(definition, OptionDefinition):
-                yield definition.make_parameter(option_field.name)
-            elif definition is not None:
-                yield click.Argument([option_field.name], **definition)
-
-    @classmethod
-    def from_context(cls, ctx: click.Context) -> Self:
-        """Return the options from a command line.
-
-        Raises
-        ------
-        click.UsageError
-            If the options violate a rule.
-
-        """
-        default = ParameterSource.DEFAULT
-        names = [option_field.name for option_field in fields(cls)]
-        given = {name for name in names if ctx.get_parameter_source(name) is not default}
-        # Click does not know the default of an option that may be given only once.
-        values = {
-            name: cls.__dataclass_fields__[name].default if value is None else value
-            for name, value in ctx.params.items()
-        }
-        options = cls(given=frozenset(given), **values)
-        for rule in options.rules:
-            if violation := rule.find_violation(options):
-                raise click.UsageError(rule.message.format(violation))
-        return options
-
-    def find_given_flag(self, *names: str) -> str | None:
-        """Return the flag of the first of these options that is given, or None."""
-        return next((self.definition_of(n).flag for n in names if n in self.given), None)
-
-    def format_arguments(self, name: str, value: object) -> list[str]:
-        """Return the arguments that set an option to a value."""
-        return self.definition_of(name).format_arguments(value)
+NAMES = Parsed("names", _parse_names)
+SCALE = Parsed("number|a/b", _parse_scale)
+ACTIVATION = Parsed("activation", _parse_activation)
+INTERVAL = Parsed("n|time", _parse_interval)  # rows, or seconds
+SWITCH = click.Choice(["on", "off"])
 
 
 def complete_path(
@@ -228,176 +170,205 @@ def _flatten_names(
     return tuple(dict.fromkeys(name for names in value for name in names))
 
 
-_FORMATS = ("parquet", "arrow", "csv", "jsonl", "libsvm")
+def _merge_numbers(
+    ctx: click.Context, parameter: click.Parameter, values: tuple[str | tuple[str, float], ...]
+) -> dict[str, float] | str | None:
+    """Return the numbers given with a repeated option, by label; "balanced"; or None."""
+    pairs = [value for value in values if not isinstance(value, str)]
+    merged = dict(pairs)
+    if len(merged) < len(pairs) or len(pairs) < len(values) > 1:
+        problem = "has two numbers for one label" if len(merged) < len(pairs) else "is given twice"
+        raise click.UsageError(f"{parameter.opts[-1]} {problem}")
+    return "balanced" if len(pairs) < len(values) else merged or None
 
 
-@dataclass(init=False, eq=False, repr=False)
-class FormatOptions(Options):
-    """The option for the format of sources."""
-
-    file_format: str | None = option(
-        f"--format {'|'.join(_FORMATS)}",
-        "Format of SOURCE. Default: detected from its first bytes.",
-        click.Choice(_FORMATS),
-        section="Input",
-    )
+def names_option(flag: str, help: str, metavar: str = "NAMES", **settings: Any) -> Any:  # noqa: A002
+    """Return an option of the section Input for names of columns; it may be repeated."""
+    return input_option(
+        flag, metavar=metavar, type=NAMES, multiple=True, callback=_flatten_names, help=help,
+        **settings,
+    )  # fmt: skip
 
 
-@dataclass(init=False, eq=False, repr=False)
-class ReadingOptions(FormatOptions):
-    """The options of commands that read samples, from stdin by default."""
-
-    sources: tuple[str, ...] = argument(
-        "[SOURCE]...",
-        nargs=-1,
-        callback=lambda ctx, parameter, value: value or ("-",),
-        shell_complete=complete_path,
-    )
-    label: str | None = option(
-        "--label NAME|N",
-        "Label column: a name, or a position (-1 is the last). Default: the column named label, "
-        "class, target or y, or the label column of a saved model.",
-        section="Input",
-        is_common=True,
-    )
-    ignore: tuple[str, ...] = option(
-        "--ignore NAMES",
-        "Columns to ignore. May be repeated.",
-        NAMES,
-        (),
-        section="Input",
-        is_common=True,
-        multiple=True,
-        callback=_flatten_names,
-    )
-    missing: tuple[str, ...] = option(
-        "--missing TEXTS",
-        "Texts that stand for a missing value, such as NA,?. Empty cells are always missing. "
-        "Default: those of a saved model.",
-        NAMES,
-        (),
-        section="Input",
-        is_common=True,
-    )
-    delimiter: str | None = option(
-        "--delimiter C",
-        "CSV delimiter: a character, or the word tab or space. Default: that of a saved model, "
-        "or the most frequent of comma, tab and semicolon.",
-        DELIMITER,
-        section="Input",
-    )
-    decimal: str = option(
-        "--decimal .|,",
-        "Decimal separator of numbers in CSV. Default: that of a saved model, or a point.",
-        click.Choice([".", ","]),
-        section="Input",
-    )
-    skip_rejected: bool = option(
-        "--skip-bad",
-        "Skip rows that cannot be used, and report them.",
-        section="Input",
-        is_common=True,
-    )
+def make_format_option(is_rare: bool = False) -> Callable[[F], F]:
+    """Return the option for the format of sources."""
+    formats = ["parquet", "arrow", "csv", "jsonl", "libsvm"]
+    return input_option(
+        "--format", "file_format", metavar="|".join(formats), type=click.Choice(formats),
+        is_rare=is_rare, help="Format of SOURCE. Default: detected from its first bytes.",
+    )  # fmt: skip
 
 
-@dataclass(init=False, eq=False, repr=False)
-class ThresholdOption(Options):
-    """The option for the thresholds of classes."""
-
-    threshold: dict[str, float] | None = option(
-        "--threshold LABEL=NUMBER",
-        "Predict class LABEL if its score is at least NUMBER. If no class reaches its threshold, "
-        "predict the one with the largest output among those without a threshold. May be repeated.",
-        THRESHOLD,
-        section="Output",
-        multiple=True,
-        callback=merge_pairs,
-    )
-
-    @property
-    def thresholds(self) -> Thresholds | None:
-        """The thresholds of classes, or None if there are none."""
-        if not self.threshold:
-            return None
-        from stream_perceptron.live.thresholds import Thresholds
-
-        return Thresholds(self.threshold)
-
-
-_PREDICTION_FIELDS = ("row", "prediction", "score", "scores", "label", "learned")
-
-
-@dataclass(init=False, eq=False, repr=False)
-class PredictionOptions(ThresholdOption):
-    """The options of commands that write predictions."""
-
-    output: str | None = option(
-        "-p/--predictions FILE|-",
-        "Write a prediction for each sample, as JSON lines, or as CSV if FILE ends in .csv.",
-        OutputFile(),
-        section="Output",
-        is_common=True,
-    )
-    keep: tuple[str, ...] = option(
-        "--keep NAMES",
-        "Columns to copy to the predictions, such as an ID.",
-        NAMES,
-        (),
-        section="Output",
-    )
-    scores: bool = option(
-        "--scores",
-        "Write the score of every class. The scores sum to 1 and are not calibrated.",
-        section="Output",
-    )
-    with_learned: bool = option(
-        "--learned",
-        "Write the number of samples that the model had learned before each prediction.",
-        section="Output",
-    )
-    output_format: str | None = option(
-        "--output-format json|csv",
-        "Format of predictions. Default: inferred from the suffix of FILE.",
-        click.Choice(["json", "csv"]),
-        section="Output",
-    )
-
-    def find_prediction_field(self, *names: str) -> str | None:
-        """Return the first of these names that is also a field of predictions, or None."""
-        return next((name for name in names if name in _PREDICTION_FIELDS), None)
+def make_reading_options(hides_rare: bool) -> Callable[[F], F]:
+    """Return the options of commands that read samples, from stdin by default."""
+    return combine(
+        click.argument(
+            "sources", metavar="[SOURCE]...", nargs=-1, shell_complete=complete_path,
+            callback=lambda ctx, parameter, value: value or ("-",),
+        ),
+        input_option(
+            "--label", metavar="NAME|N",
+            help="Label column: a name, or a position (-1 is the last). Default: the column named "
+            "label, class, target or y, or the label column of a saved model.",
+        ),
+        names_option("--ignore", "Columns to ignore."),
+        input_option(
+            "--skip-bad", is_flag=True, help="Skip rows that cannot be used, and report them."
+        ),
+        names_option(
+            "--missing", metavar="TEXTS", is_rare=hides_rare,
+            help="Texts that stand for a missing value, such as NA,?. Empty cells are always "
+            "missing. Default: those of a saved model.",
+        ),
+        input_option(
+            "--delimiter", metavar="C", type=Parsed("character", _parse_delimiter),
+            is_rare=hides_rare,
+            help="CSV delimiter: a character, or the word tab or space. Default: that of a saved "
+            "model, or the most frequent of comma, tab and semicolon.",
+        ),
+        input_option(
+            "--decimal", metavar=".|,", type=click.Choice([".", ","]), is_rare=hides_rare,
+            help="Decimal separator of numbers in CSV. Default: that of a saved model, or a point.",
+        ),
+        make_format_option(hides_rare),
+    )  # fmt: skip
 
 
-KEEP_NAMES_RULE = Rule(
-    "--keep {}: predictions already have a field of that name",
-    lambda o: o.find_prediction_field(*o.keep),
+reading_options = make_reading_options(hides_rare=False)
+
+training_options = combine(
+    make_reading_options(hides_rare=True),
+    input_option("--weight", metavar="NAME", is_rare=True, help="Column with sample weights."),
+    names_option(
+        "--position", metavar="[PART,]OFFSET", is_rare=True,
+        help="Columns with the partition and the offset of each row. Rows at or below the highest "
+        "offset learned from their partition are skipped.",
+    ),
+    input_option(
+        "--scale", metavar="NUMBER|a/b", type=SCALE, is_rare=True,
+        help="Multiply features by this number. Default: 1/255 for pixels, otherwise 1.",
+    ),
+    names_option("--one-hot", "Text columns to encode, with one feature for each value."),
+    names_option(
+        "--dates", is_rare=True,
+        help="Columns of dates (ISO 8601) to encode, with features for hour, weekday, month and "
+        "days.",
+    ),
+    names_option(
+        "--words", is_rare=True, help="Text columns to encode, with one feature for each word."
+    ),
+    input_option(
+        "--random", is_flag=True, is_rare=True, help="Draw rows at random, with replacement."
+    ),
+    input_option(
+        "--passes", metavar="N", type=COUNT,
+        help="Read the sources N times. Default: once; with --random --stop, until --stop ends the "
+        "run.",
+    ),
+    input_option("--limit", metavar="N", type=COUNT, help="Read at most N rows, labeled or not."),
+    model_option(
+        "--classes", metavar="a,b,c|0-9", type=Parsed("a,b,c|0-9", _parse_classes), is_rare=True,
+        help="Labels known from the start.",
+    ),
+    model_option(
+        "--class-weight", metavar="LABEL=NUMBER|balanced", multiple=True, callback=_merge_numbers,
+        type=Parsed("label=number|balanced", _parse_class_weight), is_rare=True,
+        help="Multiply the sample weights of class LABEL by NUMBER; may be repeated. With "
+        "balanced, rare classes have larger weights.",
+    ),
+    advanced_option(
+        "--seed", metavar="N", type=int, default=0, show_default=True,
+        help="Seed for the initial weights and random draws.",
+    ),
+    advanced_option(
+        "--max-weights", metavar="N", type=COUNT, default=2**27, show_default=True,
+        help="Maximum number of weights. Each label and each feature name counts as 32 weights.",
+    ),
+    output_option(
+        "-q", "--quiet", is_flag=True, help="Print only warnings, errors and results."
+    ),
+    output_option("--json", "as_json", is_flag=True, is_rare=True, help="Print JSON."),
+)  # fmt: skip
+
+
+def check_training_options(o: Options) -> None:
+    """Check that the options of `learn` or `sweep` that are in common fit together."""
+    from stream_perceptron.data.byte_input import is_stream
+
+    if "-" in o.sources and len(o.sources) > 1:
+        raise click.UsageError("- (stdin) cannot be combined with other sources")
+    if (o.random or (o.passes or 1) > 1) and any(map(is_stream, o.sources)):
+        raise click.UsageError(
+            "stdin and pipes can be read only once: --random and --passes need files"
+        )
+    if o.random and o.position:
+        raise click.UsageError("--position cannot be combined with --random")
+
+
+_parse_threshold = partial(_parse_class_number, largest=1.0, example="yes=0.2")
+
+
+def make_threshold_option(is_rare: bool = False) -> Callable[[F], F]:
+    """Return the option for the thresholds of classes."""
+    return output_option(
+        "--threshold", metavar="LABEL=NUMBER", multiple=True, callback=_merge_numbers,
+        type=Parsed("label=number", _parse_threshold), is_rare=is_rare,
+        help="Predict class LABEL if its score is at least NUMBER. If no class reaches its "
+        "threshold, predict the one with the largest output among those without a threshold. May "
+        "be repeated.",
+    )  # fmt: skip
+
+
+def build_thresholds(o: Options) -> Thresholds | None:
+    """Return the thresholds of classes, or None if there are none."""
+    if not o.threshold:
+        return None
+    from stream_perceptron.live.thresholds import Thresholds
+
+    return Thresholds(o.threshold)
+
+
+def make_prediction_options(hides_rare: bool) -> Callable[[F], F]:
+    """Return the options of commands that write predictions."""
+    return combine(
+        output_option(
+            "-p", "--predictions", metavar="FILE|-", type=OutputFile(),
+            help="Write a prediction for each sample, as JSON lines, or as CSV if FILE ends in "
+            ".csv.",
+        ),
+        output_option(
+            "--keep", metavar="NAMES", type=NAMES, multiple=True, callback=_flatten_names,
+            is_rare=hides_rare, help="Columns to copy to the predictions, such as an ID.",
+        ),
+        output_option(
+            "--scores", is_flag=True, is_rare=hides_rare,
+            help="Write the score of every class. The scores sum to 1 and are not calibrated.",
+        ),
+        output_option(
+            "--learned", is_flag=True, is_rare=hides_rare,
+            help="Write the number of samples that the model had learned before each prediction.",
+        ),
+        output_option(
+            "--output-format", metavar="json|csv", type=click.Choice(["json", "csv"]),
+            is_rare=hides_rare, help="Format of predictions. Default: inferred from the suffix of "
+            "FILE.",
+        ),
+        make_threshold_option(hides_rare),
+    )  # fmt: skip
+
+
+def check_copied_columns(flag: str, *names: str) -> None:
+    """Check that no column copied to the predictions has the name of one of their fields."""
+    for name in names:
+        if name in _PREDICTION_FIELDS:
+            raise click.UsageError(f"{flag} {name}: predictions already have a field of that name")
+
+
+model_argument = click.argument("model", metavar="MODEL", type=FILE)
+saved_model_option = option(
+    "-m", "--model", metavar="MODEL", type=FILE, required=True, help="Model saved by `learn`."
 )
-
-
-@dataclass(init=False, eq=False, repr=False)
-class ModelArgument(Options):
-    """The argument for the path of a saved model."""
-
-    path: Path = argument("MODEL", type=FILE, required=True)
-
-
-@dataclass(init=False, eq=False, repr=False)
-class SavedModelOption(Options):
-    """The option for the path of a saved model."""
-
-    path: Path = option(
-        "-m/--model MODEL", "Model saved by `learn`.", FILE, is_common=True, required=True
-    )
-
-
-@dataclass(init=False, eq=False, repr=False)
-class JsonOption(Options):
-    """The option for JSON output."""
-
-    as_json: bool = option("--json", "Print JSON.", section="Output", is_common=True)
-
-
-@dataclass(init=False, eq=False, repr=False)
-class OverwriteOption(Options):
-    """The option for replacing an existing file."""
-
-    overwrite: bool = option("--overwrite", "Replace an existing file, regardless of its content.")
+json_option = output_option("--json", "as_json", is_flag=True, help="Print JSON.")
+overwrite_option = option(
+    "--overwrite", is_flag=True, help="Replace an existing file, regardless of its content."
+)

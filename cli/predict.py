@@ -5,18 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
-from .command import command
+from .command import Options, command
 from .files import REMEDY, require_distinct_files
 from .options import (
-    KEEP_NAMES_RULE,
-    OverwriteOption,
-    PredictionOptions,
-    ReadingOptions,
-    Rule,
-    SavedModelOption,
+    build_thresholds,
+    check_copied_columns,
+    make_prediction_options,
     option,
+    overwrite_option,
+    reading_options,
+    saved_model_option,
 )
 from .predictions import make_formatter, open_predictions
 from .printable import format_count, print_message
@@ -36,17 +36,13 @@ if TYPE_CHECKING:
 _POLL_INTERVAL = 0.1  # seconds between two checks for the model file
 
 
-@dataclass(init=False, eq=False, repr=False)
-class PredictOptions(SavedModelOption, ReadingOptions, PredictionOptions, OverwriteOption):
-    """The options of `predict`."""
-
-    follow: bool = option("--follow", "Reload MODEL whenever it is saved again.")
-
-    rules: ClassVar[tuple[Rule, ...]] = (KEEP_NAMES_RULE,)
-
-
-@command(PredictOptions, "Predict samples with a saved model.")
-def predict(options: PredictOptions) -> None:
+@command("Predict samples with a saved model.")
+@saved_model_option
+@reading_options
+@make_prediction_options(hides_rare=False)
+@overwrite_option
+@option("--follow", is_flag=True, help="Reload MODEL whenever it is saved again.")
+def predict(o: Options) -> None:
     """Predict samples with a saved model, without learning; write a line of JSON or CSV for each.
 
     SOURCE is as for `learn`, but needs no labels. Columns that the model does not know are ignored
@@ -57,33 +53,30 @@ def predict(options: PredictOptions) -> None:
     stream-perceptron predict mnist-test.parquet -m mnist.npz > predictions.jsonl
     stream-perceptron predict customers.csv -m churn.npz --keep id -p predictions.csv
     """
-    o = options
+    check_copied_columns("--keep", *o.keep)
     announce_terminal_input(o.sources)
-    require_distinct_files(SOURCE=o.sources, MODEL=o.path, the_predictions=o.output)
+    require_distinct_files(SOURCE=o.sources, MODEL=o.model, the_predictions=o.predictions)
     with exit_on_signal() as signals:
-        while o.follow and not o.path.exists():
+        while o.follow and not o.model.exists():
             signals.sleep(_POLL_INTERVAL)
             signals.check()
         _predict(o, signals)
 
 
-def _predict(options: PredictOptions, signals: Signals) -> None:
+def _predict(o: Options, signals: Signals) -> None:
     """Predict all samples with the model, which --follow reloads when it is saved again."""
     from stream_perceptron import CheckpointError, SourceError
     from stream_perceptron.data.byte_input import is_stream
     from stream_perceptron.live.loop import drive
 
-    o, path = options, options.path
-    output_path = o.output or "-"
+    path, output_path = o.model, o.predictions or "-"
     loaded_status = os.stat(path)
     live = _load_model(o)
     require_known_classes(o.threshold or (), live)
-    thresholds = o.thresholds
+    thresholds = build_thresholds(o)
     needs_scores = o.scores or thresholds is not None
     classes = live.model.classes_ if o.scores else None
-    formatter = make_formatter(
-        output_path, o.output_format, live.read_options, classes, o.with_learned
-    )
+    formatter = make_formatter(output_path, o.output_format, live.read_options, classes, o.learned)
 
     def reload(require_fit: Callable[[LiveModel], None]) -> LiveModel:
         nonlocal live, loaded_status
@@ -120,7 +113,7 @@ def _predict(options: PredictOptions, signals: Signals) -> None:
     count = _PredictionCount()
     for i, name in enumerate(o.sources):
         batches = files.get(i) or open_batches(name)
-        for result in drive(batches, predict_batch, o.skip_rejected):
+        for result in drive(batches, predict_batch, o.skip_bad):
             output.write(result)
             count.add(result)
             for rejection in result.rejected:
@@ -159,10 +152,10 @@ class _PredictionCount:
         return f"{text}, accuracy {self.n_right / self.n_labeled:.2%}{scope}"
 
 
-def _load_model(options: PredictOptions) -> LiveModel:
+def _load_model(o: Options) -> LiveModel:
     """Load the model, with the read options given on the command line."""
-    live = load_for_prediction(options.path, options)
-    live.read_options = replace(live.read_options, keep=options.keep)
+    live = load_for_prediction(o)
+    live.read_options = replace(live.read_options, keep=o.keep)
     return live
 
 

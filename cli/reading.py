@@ -1,12 +1,15 @@
-"""Models and sources for commands that do not learn."""
+"""Models and sources of commands."""
 
 from __future__ import annotations
 
+import os
+import shlex
 import sys
-from collections.abc import Collection, Generator, Iterator
+from collections.abc import Collection, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import partial
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -19,10 +22,16 @@ if TYPE_CHECKING:
 
     from stream_perceptron import LiveModel
     from stream_perceptron.data.batch import Batch
+    from stream_perceptron.data.schema import ReadOptions
     from stream_perceptron.data.source import Source
     from stream_perceptron.live.model import Reload
 
-    from .options import ReadingOptions
+    from .command import Options
+
+# Options that name columns, and what they do with them.
+_COLUMN_FLAGS = {
+    "--one-hot": "encode", "--dates": "encode", "--words": "encode", "--ignore": "ignore",
+}  # fmt: skip
 
 
 def read_batches(
@@ -99,14 +108,14 @@ def suggest_skip_bad() -> Iterator[None]:
         raise SampleError(text) from None
 
 
-def load_for_prediction(path: Path, options: ReadingOptions) -> LiveModel:
+def load_for_prediction(o: Options) -> LiveModel:
     """Load a model for prediction; sources are read as in training unless options say otherwise."""
     from stream_perceptron import LiveModel
 
-    live = LiveModel.load(path)
-    require_runnable(live, path)
-    names = {"label", "missing", "delimiter", "decimal"} & options.given
-    select_columns(live, options.ignore, **{name: getattr(options, name) for name in names})
+    live = LiveModel.load(o.model)
+    require_runnable(live, o.model)
+    names = {"label", "missing", "delimiter", "decimal"} & o.given
+    select_columns(live, o.ignore, **{name: getattr(o, name) for name in names})
     return live
 
 
@@ -150,3 +159,67 @@ def announce_terminal_input(sources: tuple[str, ...]) -> None:
     """Print a notice if samples are read from a terminal."""
     if "-" in sources and sys.stdin.isatty():
         click.echo("reading samples from the terminal, one per line; press Ctrl-D to end", err=True)
+
+
+def require_files(sources: Sequence[str]) -> None:
+    """Check that no source is a column that was meant for the option before it."""
+    from stream_perceptron.data.byte_input import is_remote
+
+    def is_missing(argument: str) -> bool:
+        return argument in sources and not (is_remote(argument) or os.path.exists(argument))
+
+    for flag, verb in _COLUMN_FLAGS.items():
+        i = sys.argv.index(flag) + 2 if flag in sys.argv else len(sys.argv)
+        columns = list(takewhile(is_missing, sys.argv[i:]))
+        if columns:
+            names = shlex.quote(",".join([sys.argv[i - 1], *columns]))
+            many = "both" if len(columns) == 1 else "all"
+            raise click.UsageError(
+                f"{columns[0]}: no such file; to {verb} {many} columns:\n  {flag} {names}"
+            )
+
+
+def make_read_options(
+    o: Options, sources: Sequence[Source], standardize: bool | None
+) -> ReadOptions:
+    """Return the read options for these sources.
+
+    By default, tables and JSON objects are standardized, and pixels are scaled.
+    """
+    from stream_perceptron.data.request import Request
+    from stream_perceptron.data.schema import ReadOptions
+
+    settings = {name: value for name, value in vars(o).items() if value is not None}
+    settings["standardize"] = standardize is True
+    names = {setting.name for setting in fields(ReadOptions)}.intersection(settings)
+    read_options = ReadOptions(**{name: settings[name] for name in names})
+    if o.scale is not None:
+        return read_options
+    openings = (source.open(Request(read_options)) for source in sources)
+    opening = next((opening for opening in openings if opening is not None), None)
+    if opening is None:
+        return read_options
+    if opening.is_table:
+        return replace(read_options, scale=1.0, standardize=standardize is not False)
+    return opening.scale_pixels(read_options)
+
+
+def open_sources(o: Options, signals: Signals, seed: int, paths: Sequence[str]) -> list[Source]:
+    """Open sources; with --random, return one source that draws from all of them."""
+    from stream_perceptron.data.draws import RandomDraws
+    from stream_perceptron.data.opening import open_source
+
+    opened: list[Source] = []
+    for path in paths:
+        if opened:
+            signals.check()
+        opened.append(open_source(path, o.file_format, signals))
+    return [RandomDraws(opened, seed)] if o.random else opened
+
+
+def choose_default_lr(read_options: ReadOptions, has_class_weights: bool) -> float:
+    """Return the default learning rate.
+
+    It is lower with class weights, which make the steps for samples of rare classes much larger.
+    """
+    return 0.1 if read_options.standardize and not has_class_weights else 0.01

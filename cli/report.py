@@ -2,35 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 
-from .command import command
+from .command import Options, command
 from .files import REMEDY, require_distinct_files, require_own_output
-from .options import FILE, FormatOptions, ModelArgument, OverwriteOption, option
+from .options import FILE, make_format_option, model_argument, option, overwrite_option
 from .printable import OneLineError, print_message, printable
 from .reading import require_runnable, select_columns
 from .signals import exit_on_signal
 
 
-@dataclass(init=False, eq=False, repr=False)
-class ReportOptions(ModelArgument, FormatOptions, OverwriteOption):
-    """The options of `report`."""
-
-    output: Path = option(
-        "-o/--output FILE",
-        "Where to write the page. Default: report.html.",
-        FILE,
-        Path("report.html"),
-    )
-    examples: str | None = option(
-        "--examples SOURCE", "Labeled samples; the page shows the worst mistakes on them."
-    )
-
-
-@command(ReportOptions, "Write an HTML page that shows how a model learned.")
-def report(options: ReportOptions) -> None:
+@command("Write an HTML page that shows how a model learned.")
+@model_argument
+@make_format_option()
+@option(
+    "-o", "--output", metavar="FILE", type=FILE, default="report.html", show_default=True,
+    help="Where to write the page.",
+)  # fmt: skip
+@option(
+    "--examples", metavar="SOURCE",
+    help="Labeled samples; the page shows the worst mistakes on them.",
+)  # fmt: skip
+@overwrite_option
+def report(o: Options) -> None:
     """Write an HTML page that shows how a model learned.
 
     The page shows the learning curve, the diagnosis, the confusion matrix, precision and recall,
@@ -48,11 +42,11 @@ def report(options: ReportOptions) -> None:
     from stream_perceptron.data.opening import open_source
     from stream_perceptron.diagnostics.report import report as make_report
 
-    path, output, examples = options.path, options.output, options.examples
+    path, output, examples = o.model, o.output, o.examples
     if find_spec("jinja2") is None:
         raise OneLineError("the report needs jinja2; to install it:\n  pip install jinja2")
     require_distinct_files(MODEL=path, the_page=output, the_examples=examples)
-    if not options.overwrite:
+    if not o.overwrite:
         require_own_output(output, (b"<!doctype html",), "a report", REMEDY)
     live = LiveModel.load(path)
     if examples is not None:
@@ -61,7 +55,7 @@ def report(options: ReportOptions) -> None:
     saved = datetime.fromtimestamp(path.stat().st_mtime)
 
     def make_page() -> str:
-        source = None if examples is None else open_source(examples, options.file_format, signals)
+        source = None if examples is None else open_source(examples, o.file_format, signals)
         page = make_report(live, printable(path.name), source, saved)
         return "\n".join(map(printable, page.split("\n")))
 

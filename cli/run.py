@@ -3,138 +3,259 @@
 from __future__ import annotations
 
 import copy
+import os
+import re
+import shlex
 import signal
 import sys
-from collections.abc import Generator
-from contextlib import ExitStack, closing, suppress
+import time
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import fields, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
 
 from stream_perceptron import (
+    CheckpointError,
     DivergedError,
+    LiveModel,
     ModelSizeError,
     SampleError,
     SourceError,
 )
+from stream_perceptron.checkpoint.archive import get_previous_path, lock_checkpoint
+from stream_perceptron.data.naming import find_column
+from stream_perceptron.data.source import Source
+from stream_perceptron.live.history import History, Shards
 from stream_perceptron.live.step_result import StepResult
+from stream_perceptron.model.class_weights import list_spellings
 
-from .learn import LearnOptions
-from .opening import RunInputs, find_log_order, open_inputs
+from .command import Options, convert_value_errors, to_flag
+from .files import require_distinct_files, require_regular
+from .options import build_thresholds
+from .output import Output, print_summary, warn_of_unknown_classes, warn_of_unseen_names
 from .predictions import LineFormatter, PredictionFile, make_formatter, open_predictions
-from .printable import format_count
-from .progress_line import ProgressLine
-from .reading import announce_terminal_input, describe_lost_bytes, suggest_skip_bad
-from .rejections import RejectedRowFormatter, Rejections
-from .saver import Saver
-from .signals import InterruptedWaitError, Signals
-from .summary import (
-    explain_no_new_rows,
-    format_log_order,
-    print_start,
-    print_summary,
-    warn_of_unknown_classes,
-    warn_of_unseen_names,
+from .printable import format_count, print_message
+from .reading import (
+    announce_terminal_input,
+    choose_default_lr,
+    describe_lost_bytes,
+    make_read_options,
+    open_sources,
+    require_files,
+    require_runnable,
+    suggest_skip_bad,
 )
-from .watch import EventReporter
+from .rejections import RejectedRowFormatter, Rejections
+from .signals import InterruptedWaitError, Signals
 
 if TYPE_CHECKING:
     from stream_perceptron import SGDPerceptron
     from stream_perceptron.distributed.ray import Round
 
-
 _MIN_LABELED = 1000  # samples after which the labels of a new model are checked
+_PARAMETERS = (
+    "lr", "epsilon", "activation", "init_range", "seed", "max_weights", "class_weight"
+)  # fmt: skip
+_CHANGEABLE = ("epsilon", "lr", "max_weights")
 
 
 class _LabelsError(SourceError):
     """The labels of a new model are not classes; the model is not saved."""
 
 
-def run_learn(options: LearnOptions) -> int:
+def run(o: Options) -> int:
     """Run `learn`, and return the exit code."""
-    announce_terminal_input(options.sources)
+    announce_terminal_input(o.sources)
     with ExitStack() as stack:
-        signals = stack.enter_context(Signals(saves=options.path is not None))
+        signals = stack.enter_context(Signals(saves=o.model is not None))
         try:
-            run = open_run(options, signals, stack)
+            opened = Run(o, signals, stack)
         except InterruptedWaitError:
             return signals.exit_code
-        run.learn()
+        opened.learn()
         return signals.exit_code if signals.is_set else 0
 
 
-def open_run(options: LearnOptions, signals: Signals, stack: ExitStack) -> Run:
-    """Open all inputs and outputs, which `stack` closes; do not write the checkpoint."""
-    opened = open_inputs(options, signals, stack)
-    run = Run(options, signals, stack, opened)
-    print_start(opened, run.line, options.path)
-    if not options.at_random and (logs := find_log_order(options.sources)):
-        run.line.print_notice(format_log_order(logs))
-    return run
-
-
 class Run:
-    """A run, which trains a model, saves it and reports progress."""
+    """A run, which trains a model, saves it and reports progress.
 
-    def __init__(
-        self, options: LearnOptions, signals: Signals, stack: ExitStack, opened: RunInputs
-    ) -> None:
-        o, live, run = options, opened.live, opened.run
-        self._options, self._signals, self._stack = o, signals, stack
-        self._live, self._sources, self._run = live, opened.sources, run
-        self._changed = opened.changed
+    All inputs and outputs are opened, and `stack` closes them; the checkpoint is not written.
+    """
+
+    def __init__(self, o: Options, signals: Signals, stack: ExitStack) -> None:
+        self._o, self._signals, self._stack = o, signals, stack
+        self._reads_again = o.again or o.random or o.ray is not None
+        self._passes = None if o.random and o.stop and o.passes is None else o.passes or 1
+        saved = self._load()
+        self._live, self._sources = signals.call_interruptibly(
+            partial(self._open, saved), o.sources
+        )
+        live = self._live
+        self._changed = self._change_parameters()
+        if o.ray is not None:
+            _connect_to_ray(o.ray, signals, stack)
         # Labels that are not classes end the run of a new model that was not told its classes.
         self._must_check_labels = live.is_unused and live.model.classes is None
-        self._rows_before = live.progress.rows
-        self._is_first_pass = run.passes == 0
-        self._passes = None if o.is_endless else o.n_passes
-        self._rejections, self._thresholds = Rejections(), o.thresholds
-        self._n_to_trace = o.n_traced or 0
-        self._predictions, self._rejected_file = self._open_predictions(), None
+        self._rows_before, self._is_first_pass = live.progress.rows, self._run.passes == 0
+        self._n_to_trace, self._rejections = o.trace or 0, Rejections()
+        self._thresholds = build_thresholds(o)
+        self._predictions, self._rejected = self._open_predictions(), None
         if o.rejected is not None:
-            self._rejected_file = self._open_output(str(o.rejected), RejectedRowFormatter())
+            self._rejected = self._open_output(str(o.rejected), RejectedRowFormatter())
+        self._outputs = [file for file in (self._predictions, self._rejected) if file is not None]
         # On Ray, save after each round, which contains at least one row.
-        interval = 1 if o.ray is not None and "save_every" not in o.given else o.save_every
-        outputs = [file for file in (self._predictions, self._rejected_file) if file is not None]
-        self._saver = Saver(o.path, interval, live, run, outputs)
-        n_rows_to_read = None if o.stop else self._count_rows_to_read()
-        owns_terminal = o.output != "-" or not sys.stdout.isatty()
-        self.line = ProgressLine(live, o.as_json, o.quiet, n_rows_to_read, owns_terminal)
-        for output in outputs:
-            if output.notice is not None:
-                self.line.print_notice(output.notice)
-        self._event_reporter = EventReporter(live, self.line, run)
+        self._interval = 1 if o.ray is not None and "save_every" not in o.given else o.save_every
+        self._saved_at, self._saved_rows, self._has_saved = time.monotonic(), self._run.read, False
+        n_rows = None if o.stop else self._count_rows_to_read()
+        owns_terminal = o.predictions != "-" or not sys.stdout.isatty()
+        self._line = Output(live, o.as_json, o.quiet, n_rows, owns_terminal)
+        self._print_start()
+
+    def _load(self) -> LiveModel | None:
+        """Lock and load the checkpoint, if there is one, and check that the options fit it."""
+        o, path = self._o, self._o.model
+        outputs = {"the_predictions": o.predictions, "the_rejected_rows": o.rejected}
+        require_distinct_files(SOURCE=o.sources, MODEL=path, **outputs)
+        require_regular(path, o.rejected)
+        if path is None:
+            return None
+        # If a process was killed during a save, MODEL and MODEL.prev may be the same file.
+        previous = get_previous_path(path)
+        require_distinct_files(SOURCE=o.sources, the_previous_save=previous, **outputs)
+        self._stack.enter_context(lock_checkpoint(path))
+        if not path.exists() or o.overwrite:
+            return None
+        saved = LiveModel.load(path)
+        require_runnable(saved, path)
+        if not _has_only_rejected(saved):
+            _require_same_settings(saved, o)
+        elif not any(position.is_stream for position in saved.history.positions):
+            return None  # files are read again, with the new settings
+        return saved
+
+    def _open(self, saved: LiveModel | None) -> tuple[LiveModel, list[Source]]:
+        """Find where each source continues, open it, and create the model if none is saved."""
+        o = self._o
+        require_files(o.sources)
+        history = History() if saved is None else saved.history
+        given = history.identify(o.sources, is_strict=not self._reads_again)
+        reads_learned = self._reads_again or (o.passes or 1) > 1
+        paths = [file.path for file in given if reads_learned or not file.is_learned]
+        is_resumed = saved is not None and not _has_only_rejected(saved)
+        seed = saved.model.seed_ if saved is not None and is_resumed else o.seed
+        sources = open_sources(o, signals=self._signals, seed=seed, paths=paths)
+        if o.ray is not None:
+            from stream_perceptron.distributed.rounds import require_parquet
+
+            require_parquet(sources)
+        if saved is None or not is_resumed:
+            live = self._create_model(sources)
+            if saved is not None:
+                live.progress, live.history = saved.progress, saved.history
+                live.outputs, live.redeliveries = saved.outputs, saved.redeliveries
+        else:
+            live, read_options = saved, saved.read_options
+            live.needs_label = o.predictions is None and not read_options.has_join
+            if live.is_trained_in_python:
+                read_options = replace(
+                    make_read_options(o, sources, o.standardize),
+                    standardize=read_options.standardize,
+                )
+            live.read_options = replace(read_options, keep=o.keep)
+            live.require_fitting(sources)
+        shards = None if o.shards is None else Shards(o.shards, o.round_rows)
+        self._run = live.plan_run(
+            sources, self._passes, is_again=o.again, shards=shards, given=given
+        )
+        return live, sources
+
+    def _create_model(self, sources: list[Source]) -> LiveModel:
+        """Create a model for the sources."""
+        o = self._o
+        read_options = make_read_options(o, sources, o.standardize)
+        parameters = {name: getattr(o, name) for name in _PARAMETERS}
+        if o.lr is None:
+            parameters["lr"] = choose_default_lr(read_options, o.class_weight is not None)
+        needs_label = o.predictions is None and o.join is None
+        with convert_value_errors():
+            try:
+                return LiveModel.start(sources, read_options, o.classes, needs_label, **parameters)
+            except SourceError:
+                for source in sources:
+                    if text := describe_lost_bytes(source, has_model=False):
+                        print_message(text, err=True)
+                raise
+
+    def _change_parameters(self) -> list[str]:
+        """Change the parameters that may change; return the names of those that differ."""
+        model = self._live.model
+        values = {name: getattr(self._o, name) for name in _CHANGEABLE if name in self._o.given}
+        changed = {name: value for name, value in values.items() if getattr(model, name) != value}
+        with convert_value_errors():
+            model.mutate(changed)
+        return list(changed)
 
     def _open_predictions(self) -> PredictionFile | None:
         """Open the prediction output, if given; else return None."""
-        o, live = self._options, self._live
-        if o.output is None:
+        o, live = self._o, self._live
+        if o.predictions is None:
             return None
         classes = live.model.classes_ if o.scores else None
         formatter = make_formatter(
-            o.output, o.output_format, live.read_options, classes, o.with_learned
+            o.predictions, o.output_format, live.read_options, classes, o.learned
         )
         if formatter.header and classes == []:
             raise click.UsageError(
                 "--scores in CSV needs a column for each class: list the classes with --classes"
             )
-        return self._open_output(o.output, formatter)
+        return self._open_output(o.predictions, formatter)
 
     def _open_output(self, path: str, formatter: LineFormatter) -> PredictionFile:
         """Open an output and truncate it to its size at the last save; close it after the run."""
-        model = self._options.path
-        folder = None if model is None else model.parent
-        saved_sizes = self._live.outputs
-        opened = open_predictions(path, formatter, self._signals, folder, saved_sizes)
+        folder = None if self._o.model is None else self._o.model.parent
+        opened = open_predictions(path, formatter, self._signals, folder, self._live.outputs)
         self._stack.callback(opened.close)
         return opened
+
+    def _count_rows_to_read(self) -> int | None:
+        """Return the number of rows to read, or None if it is unknown."""
+        limit, counts = self._o.limit, [source.n_rows for source in self._sources]
+        if self._passes is None or None in counts:
+            return limit  # type: ignore[no-any-return]
+        rows = self._passes * sum(count for count in counts if count is not None)
+        if not (self._reads_again or self._passes > 1):
+            rows += sum(file.position.rows for file in self._run.given if file.is_learned)
+        return rows if limit is None else min(limit, rows)
+
+    def _print_start(self) -> None:
+        """Print where the run resumes, and what the user should know about files and options."""
+        o, live, print_notice = self._o, self._live, self._line.print_notice
+        for output in self._outputs:
+            if output.notice is not None:
+                print_notice(output.notice)
+        if live.progress.rows:
+            print_notice(f"resuming {o.model} after {format_count(live.progress.rows, 'row')}")
+        for name in self._changed:
+            value = getattr(live.model, name)
+            shown = f"{value:,}" if name == "max_weights" else f"{value:g}"
+            print_notice(f"{name.replace('_', '-')} is {shown} from now on")
+        if not o.random and (logs := find_log_order(o.sources)):
+            arguments, ordered = ["stream-perceptron", *sys.argv[1:]], iter(logs)
+            command = shlex.join([next(ordered) if arg in logs else arg for arg in arguments])
+            print_notice(
+                "rotated logs are not given oldest first; to learn the oldest rows first:"
+                f"\n  {command}"
+            )
+        for file in () if self._reads_again else self._run.given:
+            if file.notice is not None:
+                print_notice(file.notice)
 
     def learn(self) -> None:
         """Learn all rows, save, and print the summary."""
         live = self._live
-        for file in () if self._options.reads_again else self._run.given:
-            if file.notice is not None:
-                self.line.print_notice(file.notice)
         # Close the generator before Python exits, to stop its prefetch thread.
         results = self._stack.enter_context(closing(self._iterate_results()))
         try:
@@ -142,7 +263,7 @@ class Run:
                 before = copy.deepcopy(live.model) if self._n_to_trace else None
                 for result in results:
                     self._handle_result(result, before)
-                    self._saver.save_if_due()
+                    self.save_if_due()
                     before = copy.deepcopy(live.model) if self._n_to_trace else None
         except MemoryError:
             self._finish_after_error()
@@ -151,107 +272,33 @@ class Run:
                 f"out of memory with {len(names[0]):,} labels and {len(names[1]):,} features"
             ) from None
         except _LabelsError:
-            self.line.finish()
+            self._line.finish()
             raise
         except ValueError as error:
             self._finish_after_error(isinstance(error, DivergedError))
             raise
         self._finish()
 
-    def _require_classes(self) -> None:
-        """Check that the labels of a new model, of which nothing was saved, are classes."""
-        from stream_perceptron.diagnostics.diagnosis import find_label_problem
-
-        self._must_check_labels = False
-        if not self._saver.has_saved and (finding := find_label_problem(self._live)):
-            raise _LabelsError(
-                f"{self._sources[0].name}: the labels are not classes ({finding.evidence}): "
-                f"{finding.suggestion}; if they are classes, list them with --classes"
-            )
-
-    def _finish(self) -> None:
-        """Save the model and print the summary; raise an error if no row could be used."""
-        o, live, line = self._options, self._live, self.line
-        # Without a signal, any leftover bytes were read beyond --limit and are not lost.
-        for source in self._sources if self._signals.is_set else []:
-            if text := describe_lost_bytes(source):
-                line.print_notice(text)
-        if self._must_check_labels:
-            self._require_classes()
-        rows = live.progress.rows - self._rows_before
-        line.finish()
-        self._event_reporter.finish()  # before saving, as the checkpoint records printed findings
-        is_saved = self._saver.save()
-        if self._run.has_only_rejected and not self._signals.is_set:
-            if is_saved:
-                line.print_notice(f"saved {o.path}")
-            raise SampleError(self._describe_unusable_rows())
-        is_complete = o.limit is None and not self._signals.is_set
-        if rows and is_complete and live.needs_label and not live.progress.samples:
-            raise SourceError(
-                f"{self._sources[0].name}: no row has a label: name the label column with "
-                "--label, or ask for predictions with -p"
-            )
-        if rows:
-            for text in (*warn_of_unseen_names(live), *warn_of_unknown_classes(live, o.threshold)):
-                line.print_notice(text)
-        if not (rows or live.is_unused):
-            line.print_notice(explain_no_new_rows(live, self._changed))
-        last_line = "model not saved; use -m MODEL to keep it"
-        if o.path is not None:
-            last_line = f"saved {o.path}" if is_saved else "nothing to save: no row was learned"
-        if self._signals.caught == signal.SIGINT:
-            last_line = f"interrupted; {last_line}"
-        path = o.path if is_saved else None
-        print_summary(live, line, path, self._rejections, o.as_json, o.quiet, last_line)
-
-    def _describe_unusable_rows(self) -> str:
-        """Return the error message for sources whose rows were all rejected."""
-        rows = format_count(self._run.read, "row")
-        texts = self._rejections.first_texts
-        first = f"; the first error: {texts[0]}" if texts else ""
-        return f"no usable row among {rows}{first}"
-
-    def _finish_after_error(self, diverged: bool = False) -> None:
-        """Report and save the progress made before an error."""
-        path = self._options.path
-        self.line.finish()
-        with suppress(MemoryError):  # saving matters more than findings
-            self._event_reporter.finish(diverged)
-        is_unchanged = self._live.progress.rows == self._rows_before and self._predictions is None
-        if path is None or (is_unchanged and path.exists() and not self._options.overwrite):
-            return
-        if not self._live.is_consistent:
-            self.line.print_notice(f"{path} still has the last save, because a step did not finish")
-            return
-        if self._saver.save():
-            self.line.print_notice(f"saved {path}")
-
     def _iterate_results(self) -> Generator[StepResult | Round, None, None]:
         """Return a generator that learns rows, locally or on Ray, and yields results."""
-        o = self._options
+        o, live, run = self._o, self._live, self._run
+        skips = o.skip_bad or o.rejected is not None
         if o.ray is not None:
             from stream_perceptron.distributed.ray import run as run_on_ray
             from stream_perceptron.distributed.rounds import require_parquet
 
-            return run_on_ray(
-                self._live,
-                require_parquet(self._sources),
-                self._run,
-                self._passes or 1,
-                o.skips_rejected,
-                not o.keep_lr,
-            )
-        return self._live.run(
+            files = require_parquet(self._sources)
+            return run_on_ray(live, files, run, self._passes or 1, skips, not o.keep_lr)
+        return live.run(
             self._sources,
-            self._run,
+            run,
             passes=self._passes,
             limit=o.limit,
             stop=o.stop,
-            skip_rejected=o.skips_rejected,
-            with_scores=o.output is not None,
+            skip_rejected=skips,
+            with_scores=o.predictions is not None,
             with_all_scores=o.scores or self._thresholds is not None,
-            every=self._saver.row_interval,
+            every=self._row_interval,
             n_single_rows=self._n_to_trace,
             reads_unused_columns=o.rejected is not None,
         )
@@ -262,46 +309,38 @@ class Run:
         If --trace shows the only sample of a result, `before` is the model before it.
         """
         for notice in result.notices:
-            self.line.print_notice(notice)
-        if self._run.passes == 1 and self._is_first_pass and not self._options.at_random:
-            self.line.print_notice(
+            self._line.print_notice(notice)
+        if self._run.passes == 1 and self._is_first_pass and not self._o.random:
+            self._line.print_notice(
                 "second pass: rows already learned do not count toward the accuracy"
             )
         self._is_first_pass = self._run.passes == 0
-        if isinstance(result, StepResult) and before is not None and result.n_processed:
+        if result.rejected:
+            self._rejections.add(result.rejected)
+        if self._must_check_labels and self._live.model.n_seen >= _MIN_LABELED:
+            self._require_classes()
+        self._line.update(result.is_report_due)
+        if isinstance(result, StepResult):
+            self._write(result, before)
+
+    def _write(self, result: StepResult, before: SGDPerceptron | None) -> None:
+        """Write the rejected rows, the arithmetic and the predictions of a result."""
+        if before is not None and result.n_processed:
             self._n_to_trace -= 1
             if len(result.rows):
                 self._print_worked_sample(result, before)
-        self._rejections.add(result.rejected)
-        if self._must_check_labels and self._live.model.n_seen >= _MIN_LABELED:
-            self._require_classes()
-        self.line.update(result.is_report_due)
-        self._event_reporter.update(result.is_report_due)
-        if isinstance(result, StepResult):
-            if self._rejected_file is not None and self._is_first_pass:
-                self._rejected_file.add(result)
-            self._write_predictions(result)
-
-    def _write_predictions(self, result: StepResult) -> None:
-        """Write the predictions, if requested; check that each class had a column."""
-        if self._predictions is not None:
-            if self._thresholds is not None:
-                result = self._thresholds.apply(result, self._options.scores)
-            self._predictions.add(result)
-            self._flush_predictions()
-            self._predictions.require_all_columns(result)
-
-    def _flush_predictions(self) -> None:
-        """Write predictions; if the reader closes the pipe, end the run as after a signal.
-
-        Rows already read from a pipe are still learned.
-        """
+        if self._rejected is not None and self._is_first_pass:
+            self._rejected.write(result)
+        if self._predictions is None:
+            return
+        if self._thresholds is not None:
+            result = self._thresholds.apply(result, self._o.scores)
         try:
-            if self._predictions is not None:
-                self._predictions.flush()
+            self._predictions.write(result)
         except BrokenPipeError:
-            if self._options.path is None:
+            if self._o.model is None:
                 raise
+            # End as after a signal: rows that were read from a pipe are still learned.
             self._signals.trigger(signal.SIGPIPE)
 
     def _print_worked_sample(self, result: StepResult, before: SGDPerceptron) -> None:
@@ -313,14 +352,220 @@ class Run:
         model, row = self._live.model, int(result.rows[0])
         sample = WorkedSample.from_batch(before, model, result.batch)
         if sample is not None:
-            self.line.show(format_worked_sample(row, sample, model.activation, model.epsilon))
+            self._line.show(format_worked_sample(row, sample, model.activation, model.epsilon))
 
-    def _count_rows_to_read(self) -> int | None:
-        """Return the number of rows to read, or None if it is unknown."""
-        limit, counts = self._options.limit, [source.n_rows for source in self._sources]
-        if self._passes is None or None in counts:
-            return limit
-        rows = self._passes * sum(count for count in counts if count is not None)
-        if not self._options.reads_whole_files:
-            rows += sum(file.position.rows for file in self._run.given if file.is_learned)
-        return rows if limit is None else min(limit, rows)
+    def _require_classes(self) -> None:
+        """Check that the labels of a new model, of which nothing was saved, are classes."""
+        from stream_perceptron.diagnostics.diagnosis import find_label_problem
+
+        self._must_check_labels = False
+        if not self._has_saved and (finding := find_label_problem(self._live)):
+            raise _LabelsError(
+                f"{self._sources[0].name}: the labels are not classes ({finding.evidence}): "
+                f"{finding.suggestion}; if they are classes, list them with --classes"
+            )
+
+    @property
+    def _row_interval(self) -> int | None:
+        """The number of rows between two saves, if it is given as such."""
+        interval = self._interval
+        return interval if self._o.model is not None and isinstance(interval, int) else None
+
+    def save_if_due(self) -> None:
+        """Save if rows were read and the interval in rows or seconds has passed."""
+        read = self._run.read
+        self._saved_rows = min(self._saved_rows, read)  # a run may begin anew
+        if self._o.model is None or read == self._saved_rows:
+            return
+        if (interval := self._row_interval) is not None:
+            is_due = read // interval > self._saved_rows // interval
+        else:
+            is_due = time.monotonic() >= self._saved_at + self._interval
+        if is_due:
+            self._save()
+
+    def _save(self) -> bool:
+        """Save the model if a path is set and a further run needs it; return whether it was saved.
+
+        If no row was learned or predicted, a further run needs only the position in a pipe, which
+        cannot be read again, and the sizes of the output files.
+        """
+        path, run, live = self._o.model, self._run, self._live
+        if path is None:
+            return False
+        has_output = any(file.has_lines for file in self._outputs)
+        self._saved_at, self._saved_rows = time.monotonic(), run.read
+        is_without_rows = live.is_unused or run.has_only_rejected
+        if is_without_rows and not (has_output or (run.has_stream and run.read)):
+            return False
+        for file in self._outputs:
+            file.sync(live.outputs)
+        try:
+            live.save(path)
+        except OSError as error:
+            error.filename = str(path)
+            raise
+        self._has_saved = True
+        return True
+
+    def _finish(self) -> None:
+        """Save the model and print the summary; raise an error if no row could be used."""
+        o, live, line, run = self._o, self._live, self._line, self._run
+        # Without a signal, any leftover bytes were read beyond --limit and are not lost.
+        for source in self._sources if self._signals.is_set else []:
+            if text := describe_lost_bytes(source):
+                line.print_notice(text)
+        if self._must_check_labels:
+            self._require_classes()
+        rows = live.progress.rows - self._rows_before
+        line.finish()
+        line.print_findings()  # before saving, as the checkpoint records the printed events
+        is_saved = self._save()
+        if run.has_only_rejected and not self._signals.is_set:
+            if is_saved:
+                line.print_notice(f"saved {o.model}")
+            texts = self._rejections.first_texts
+            first = f"; the first error: {texts[0]}" if texts else ""
+            raise SampleError(f"no usable row among {format_count(run.read, 'row')}{first}")
+        is_complete = o.limit is None and not self._signals.is_set
+        if rows and is_complete and live.needs_label and not live.progress.samples:
+            raise SourceError(
+                f"{self._sources[0].name}: no row has a label: name the label column with "
+                "--label, or ask for predictions with -p"
+            )
+        if rows:
+            for text in (*warn_of_unseen_names(live), *warn_of_unknown_classes(live, o.threshold)):
+                line.print_notice(text)
+        elif not live.is_unused:
+            line.print_notice(self._explain_no_new_rows())
+        last_line = "model not saved; use -m MODEL to keep it"
+        if o.model is not None:
+            last_line = f"saved {o.model}" if is_saved else "nothing to save: no row was learned"
+        if self._signals.caught == signal.SIGINT:
+            last_line = f"interrupted; {last_line}"
+        path = o.model if is_saved else None
+        print_summary(line, path, self._rejections, last_line)
+
+    def _explain_no_new_rows(self) -> str:
+        """Return the reason why no row was learned, with a remedy if parameters were changed."""
+        live, reason = self._live, "no new rows"
+        if live.n_redelivered:
+            reason = "nothing new: every row was already learned"
+        elif live.stopped:
+            reason = "nothing new: the run has already stopped"
+        elif live.history.run.is_finished:
+            reason = "nothing new: all requested rows were already learned"
+        if not self._changed:
+            return reason
+        flags = " and ".join(name.replace("_", "-") for name in self._changed)
+        return f"{reason}; to learn all rows again with another {flags}: --overwrite"
+
+    def _finish_after_error(self, diverged: bool = False) -> None:
+        """Report and save the progress made before an error."""
+        path, line = self._o.model, self._line
+        line.finish()
+        with suppress(MemoryError):  # saving matters more than findings
+            line.print_findings(diverged)
+        is_unchanged = self._live.progress.rows == self._rows_before and self._predictions is None
+        if path is None or is_unchanged:
+            return
+        if not self._live.is_consistent:
+            line.print_notice(f"{path} still has the last save, because a step did not finish")
+        elif self._save():
+            line.print_notice(f"saved {path}")
+
+
+def find_log_order(sources: Sequence[str]) -> list[str] | None:
+    """Return rotated logs of one name from the oldest to the newest, if `sources` are not so.
+
+    Examples
+    --------
+    >>> find_log_order(["a.log", "a.log.1", "b", "a.log.10.gz"])
+    ['a.log.10.gz', 'a.log.1', 'a.log']
+    >>> find_log_order(["a.log.1", "a.log", "b"])
+
+    """
+    ages_by_name: dict[str, dict[str, int]] = {}
+    for source in sources:
+        match = re.fullmatch(r"(.+?)(?:\.([0-9]{1,4}))?(?:\.(?:gz|bz2|xz|zst))?", source)
+        if match is not None:
+            ages_by_name.setdefault(match[1], {})[source] = int(match[2] or 0)
+    for ages in ages_by_name.values():
+        oldest_first = sorted(ages, key=lambda source: -ages[source])
+        if oldest_first != list(ages):
+            return oldest_first
+    return None
+
+
+def _has_only_rejected(live: LiveModel) -> bool:
+    """Return whether a model has read rows but learned none; its settings may then change."""
+    return live.is_unused and live.progress.rows > 0
+
+
+def _connect_to_ray(address: str, signals: Signals, stack: ExitStack) -> None:
+    """Connect to a Ray cluster; closing `stack` ends the connection."""
+    from stream_perceptron.distributed.ray import connect_cluster, require_same_version
+
+    # Ray prints a lot while it waits, and its signal handlers exit with the signal number as code.
+    try:
+        with _silence_stderr():
+            stack.enter_context(connect_cluster(address or None))
+    except SystemExit:
+        signals.caught = signals.caught or signal.SIGTERM
+        raise InterruptedWaitError from None
+    signals.install()
+    require_same_version()
+
+
+@contextmanager
+def _silence_stderr() -> Iterator[None]:
+    """Redirect stderr to /dev/null inside a `with` block, even for C libraries."""
+    sys.stderr.flush()
+    descriptor = sys.stderr.fileno()
+    saved_descriptor, devnull = os.dup(descriptor), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, descriptor)
+    try:
+        yield
+    finally:
+        os.dup2(saved_descriptor, descriptor)
+        os.close(saved_descriptor)
+        os.close(devnull)
+
+
+def _require_same_settings(live: LiveModel, o: Options) -> None:
+    """Check that options that cannot change have the values with which the model was created."""
+    model, columns = live.model, live.schema.columns
+    names = "activation", "init_range", "class_weight"
+    settings = {name: getattr(model, name) for name in names} | {"seed": model.seed_}
+    if isinstance(weights := model.class_weight, Mapping):
+        settings["class_weight"] = {list_spellings(label)[0]: w for label, w in weights.items()}
+    settings["classes"] = model.classes and [list_spellings(label)[0] for label in model.classes]
+    for setting in fields(live.read_options):
+        if setting.compare and (not live.is_trained_in_python or setting.name == "standardize"):
+            settings[setting.name] = getattr(live.read_options, setting.name)
+    for name in sorted(settings.keys() & o.given):
+        value, saved = getattr(o, name), settings[name]
+        # A column may be given by its name, in any letter case, or by its position.
+        if _resolve_columns(value, columns) != _resolve_columns(saved, columns):
+            raise CheckpointError(
+                f"{o.model}: {to_flag(name)} cannot change for an existing model (it is "
+                f"{_format_setting(saved)}): leave it out, or start over with --overwrite"
+            )
+
+
+def _resolve_columns(value: object, columns: Sequence[str]) -> object:
+    """Return a value with exact names instead of the texts that name columns."""
+    if isinstance(value, tuple | list):
+        return tuple(_resolve_columns(each, columns) for each in value)
+    return (isinstance(value, str) and find_column(value, columns)) or value
+
+
+def _format_setting(value: object) -> str:
+    """Return a setting of a model as users would describe it."""
+    if isinstance(value, dict):
+        return ", ".join(f"{label}={weight:g}" for label, weight in value.items())
+    if isinstance(value, tuple | list):
+        return ",".join(map(str, value)) or "not set"
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return "not set" if value is None else f"{value:g}" if isinstance(value, float) else f"{value}"

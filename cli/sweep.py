@@ -7,23 +7,39 @@ import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, fields, replace
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import click
 
-from .command import command, convert_value_errors
-from .learn import LearnOptions
+from .command import Options, command, convert_value_errors
 from .live_line import LiveLine
-from .options import COUNT, Rule, make_list_option, option
+from .options import (
+    ACTIVATION,
+    COUNT,
+    NUMBER,
+    POSITIVE,
+    SWITCH,
+    advanced_option,
+    check_training_options,
+    input_option,
+    make_list_type,
+    model_option,
+    output_option,
+    training_options,
+)
 from .printable import format_count, get_terminal_width, print_message, printable
-from .reading import announce_terminal_input, suggest_skip_bad
+from .reading import (
+    announce_terminal_input,
+    choose_default_lr,
+    make_read_options,
+    open_sources,
+    require_files,
+    suggest_skip_bad,
+)
 from .rejections import Rejections
 from .signals import Signals, exit_on_signal
-from .summary import warn_of_unknown_classes, warn_of_unseen_names
-from .training import TrainingOptions, choose_default_lr
-from .values import SWITCH, make_list_type
 
 if TYPE_CHECKING:
     from stream_perceptron.data.source import Source
@@ -33,48 +49,38 @@ if TYPE_CHECKING:
 _OPTIONAL_COLUMNS = ("last 1,000", "updated")  # left out on a narrow terminal
 
 
-@dataclass(init=False, eq=False, repr=False)
-class SweepOptions(TrainingOptions):
-    """The options of `sweep`."""
-
-    standardize: tuple[bool, ...] | None = option(
-        "--standardize on,off",
-        "Whether to standardize each feature. Default: as for `learn`.",
-        make_list_type(SWITCH),
-        section="Input",
-        is_common=True,
-        flag_value="on",
-    )
-    lr: tuple[float, ...] | None = make_list_option(LearnOptions, "lr")
-    epsilon: tuple[float, ...] = make_list_option(LearnOptions, "epsilon")
-    init_range: tuple[float, ...] = make_list_option(LearnOptions, "init_range")
-    activation: tuple[str, ...] = make_list_option(LearnOptions, "activation")
-    by: str = option(
-        "--by accuracy|kappa|macro-f1",
-        "Metric by which the settings are ranked.",
-        click.Choice(["accuracy", "kappa", "macro-f1"]),
-        "accuracy",
-        section="Output",
-        is_common=True,
-    )
-    n_threads: int | None = option(
-        "--threads N",
-        "Train N models at a time. Default: one per processor.",
-        COUNT,
-        section="Advanced",
-    )
-
-    rules: ClassVar[tuple[Rule, ...]] = (
-        *TrainingOptions.rules,
-        Rule(
-            "--by {} counts only rows that are new: it cannot be combined with --random",
-            lambda o: o.at_random and o.by != "accuracy" and o.by,
-        ),
-    )
-
-
-@command(SweepOptions, "Compare many settings in one pass over a stream.")
-def sweep(options: SweepOptions) -> None:
+@command("Compare many settings in one pass over a stream.")
+@training_options
+@input_option(
+    "--standardize", metavar="on,off", type=make_list_type(SWITCH), is_flag=False, flag_value="on",
+    is_rare=True, help="Whether to standardize each feature. Default: as for `learn`.",
+)  # fmt: skip
+@model_option(
+    "--lr", metavar="A,B,...", type=make_list_type(POSITIVE),
+    help="Learning rates. Default: as for `learn`.",
+)  # fmt: skip
+@model_option(
+    "--epsilon", metavar="A,B,...", type=make_list_type(NUMBER), default="3e-6", show_default=True,
+    help="Thresholds: a sample whose error is below this number changes no weight.",
+)  # fmt: skip
+@model_option(
+    "--init-range", metavar="A,B,...", type=make_list_type(NUMBER), default="0.03",
+    show_default=True, help="Largest absolute values of the random initial weights.",
+)  # fmt: skip
+@model_option(
+    "--activation", metavar="A,B,...", type=make_list_type(ACTIVATION), default="sigmoid",
+    show_default=True, help="Activation functions: sigmoid, tanh, arctan or identity.",
+)  # fmt: skip
+@output_option(
+    "--by", metavar="accuracy|kappa|macro-f1", default="accuracy", show_default=True,
+    type=click.Choice(["accuracy", "kappa", "macro-f1"]),
+    help="Metric by which the settings are ranked.",
+)  # fmt: skip
+@advanced_option(
+    "--threads", metavar="N", type=COUNT,
+    help="Train N models at a time. Default: one per processor.",
+)  # fmt: skip
+def sweep(o: Options) -> None:
     """Compare all combinations of the given settings while reading a stream only once.
 
     SOURCE is as for `learn`. Each combination trains its own model, with the same result as a
@@ -89,56 +95,57 @@ def sweep(options: SweepOptions) -> None:
     threshold, epsilon; `learn --stop` stops there. With --random, no row is new, so settings are
     ranked by the accuracy over the last 1,000 samples.
     """
-    announce_terminal_input(options.sources)
+    check_training_options(o)
+    if o.random and o.by != "accuracy":
+        raise click.UsageError(
+            f"--by {o.by} counts only rows that are new: it cannot be combined with --random"
+        )
+    from .output import warn_of_unknown_classes, warn_of_unseen_names
+
+    announce_terminal_input(o.sources)
     rejected = Rejections()
     with exit_on_signal() as signals:
         sources, trials = signals.call_interruptibly(
-            partial(_open_sources_and_trials, options, signals), options.sources
+            partial(_open_sources_and_trials, o, signals), o.sources
         )
-        _train(options, sources, trials, rejected)
+        _train(o, sources, trials, rejected)
         live = trials[0].live
         for text in (*warn_of_unseen_names(live), *warn_of_unknown_classes(live)):
             print_message(text, err=True)
-        for text in [] if options.quiet else rejected.format_summary(trials[0].progress.rows):
+        for text in [] if o.quiet else rejected.format_summary(trials[0].progress.rows):
             print_message(text, err=True)
-        measure = options.by.replace("-", "_")
+        measure = o.by.replace("-", "_")
         trials = sorted(trials, key=lambda trial: trial.sort_key(measure))
-        _print_trials(options, trials, signals.is_set)
+        _print_trials(o, trials, signals.is_set)
 
 
-def _open_sources_and_trials(
-    options: SweepOptions, signals: Signals
-) -> tuple[list[Source], list[Trial]]:
+def _open_sources_and_trials(o: Options, signals: Signals) -> tuple[list[Source], list[Trial]]:
     """Open the sources, and create a trial for each combination of settings."""
-    options.require_files()
-    sources = options.open_sources(signals, options.seed, options.sources)
-    return sources, _create_trials(options, sources)
+    require_files(o.sources)
+    sources = open_sources(o, signals, o.seed, o.sources)
+    return sources, _create_trials(o, sources)
 
 
-def _create_trials(options: SweepOptions, sources: Sequence[Source]) -> list[Trial]:
+def _create_trials(o: Options, sources: Sequence[Source]) -> list[Trial]:
     """Return an untrained trial for each combination of settings."""
     from stream_perceptron import LiveModel, Trial
     from stream_perceptron.live.sweep import SWEPT_PARAMETERS, list_combinations
 
-    fixed = {name: getattr(options, name) for name in ("seed", "max_weights", "class_weight")}
-    base_options, trials = options.make_read_options(sources, standardize=None), []
-    for is_on in options.standardize or [base_options.standardize]:
-        read_options = replace(base_options, standardize=is_on)
-        swept = {name: getattr(options, name) for name in SWEPT_PARAMETERS}
-        swept["lr"] = swept["lr"] or [
-            choose_default_lr(read_options, options.class_weight is not None)
-        ]
+    fixed = {name: getattr(o, name) for name in ("seed", "max_weights", "class_weight")}
+    base_options, trials = make_read_options(o, sources, standardize=None), []
+    for setting in o.standardize or ["on" if base_options.standardize else "off"]:
+        read_options = replace(base_options, standardize=setting == "on")
+        swept = {name: getattr(o, name) for name in SWEPT_PARAMETERS}
+        swept["lr"] = swept["lr"] or [choose_default_lr(read_options, o.class_weight is not None)]
         for settings in list_combinations(swept):
             with convert_value_errors():
-                live = LiveModel.start(
-                    sources, read_options, options.classes, True, **settings, **fixed
-                )
-            trials.append(Trial({"standardize": "on" if is_on else "off"} | settings, live))
+                live = LiveModel.start(sources, read_options, o.classes, True, **settings, **fixed)
+            trials.append(Trial({"standardize": setting} | settings, live))
     return trials
 
 
 def _train(
-    options: SweepOptions,
+    o: Options,
     sources: Sequence[Source],
     trials: Sequence[Trial],
     rejected: Rejections,
@@ -149,10 +156,10 @@ def _train(
     results = train_trials_on_sources(
         trials,
         sources,
-        options.epochs or 1,
-        options.limit,
-        options.skip_rejected,
-        options.n_threads,
+        o.passes or 1,
+        o.limit,
+        o.skip_bad,
+        o.threads,
     )
     with suggest_skip_bad(), closing(results), LiveLine() as line:
         printed: set[str] = set()
@@ -161,20 +168,20 @@ def _train(
             rows += result.n_processed
             rejected.add(result.rejected)
             for note in result.notices:
-                if note not in printed and not (options.quiet and not note.is_warning):
+                if note not in printed and not (o.quiet and not note.is_warning):
                     printed.add(note)
                     line.clear()
                     print_message(note, err=True)
-            if not options.quiet and line.is_due():
+            if not o.quiet and line.is_due():
                 line.show(f"{rows:,} rows x {len(trials)} settings")
 
 
-def _print_trials(options: SweepOptions, trials: Sequence[Trial], is_partial: bool) -> None:
+def _print_trials(o: Options, trials: Sequence[Trial], is_partial: bool) -> None:
     """Print the trials, best first, and the `learn` command with the best settings."""
     best = trials[0]
-    command = _format_learn_command(options, best)
+    command = _format_learn_command(best)
     largest, share = _find_largest_class(trials)
-    if options.as_json:
+    if o.as_json:
         figures = {
             "trials": [_trial_to_json(trial) for trial in trials],
             "command": command,
@@ -186,7 +193,7 @@ def _print_trials(options: SweepOptions, trials: Sequence[Trial], is_partial: bo
         return
     if is_partial:
         click.echo(f"interrupted after {format_count(best.progress.samples, 'sample')}")
-    table = list(_format_trials(options, trials))
+    table = list(_format_trials(o, trials))
     columns = get_terminal_width() if sys.stdout.isatty() else None
     widths = {name: max(len(cells[name]) for cells in table) for name in table[0]}
     for name in _OPTIONAL_COLUMNS:
@@ -205,9 +212,11 @@ def _print_trials(options: SweepOptions, trials: Sequence[Trial], is_partial: bo
     click.echo(f"\nbest:\n  {printable(command)}")
 
 
-def _format_trials(options: SweepOptions, trials: Sequence[Trial]) -> Iterator[dict[str, str]]:
+def _format_trials(o: Options, trials: Sequence[Trial]) -> Iterator[dict[str, str]]:
     """Yield the header and the rows of the table."""
     from stream_perceptron.live.metrics import format_percent
+
+    from .output import format_error
 
     settings = [trial.settings for trial in trials]
     names = [name for name in settings[0] if len({each[name] for each in settings}) > 1]
@@ -218,11 +227,11 @@ def _format_trials(options: SweepOptions, trials: Sequence[Trial]) -> Iterator[d
         is_tested = progress.accuracy is not None
         cells["accuracy"] = f"{progress.accuracy:.2%}" if is_tested else "-"
         cells["kappa"] = format_percent(trial.kappa) if is_tested else "-"
-        if options.by == "macro-f1":
+        if o.by == "macro-f1":
             cells["macro F1"] = f"{trial.macro_f1:.2%}"
         cells |= {
             "last 1,000": f"{progress.window_accuracy:.2%}",
-            "mean error": f"{error:{'.4f' if error < 1000 else '.2g'}}",
+            "mean error": format_error(error),
             "updated": f"{progress.updated_share:.1%}",
             "would stop": "never" if trial.first_below is None else f"{trial.first_below:,}",
         }
@@ -267,13 +276,23 @@ def _trial_to_json(trial: Trial) -> dict[str, object]:
     }
 
 
-def _format_learn_command(options: SweepOptions, best: Trial) -> str:
-    """Return the `learn` command with the options of the sweep and the settings of a trial."""
-    arguments = list(options.sources)
-    for each in fields(LearnOptions):
-        if each.name in options.given - {"sources", "as_json", "quiet"}:
-            value = best.settings.get(each.name, getattr(options, each.name))
-            if each.name == "standardize":
-                value = value == "on"
-            arguments += LearnOptions.definition_of(each.name).format_arguments(value)
+def _format_learn_command(best: Trial) -> str:
+    """Return the `learn` command with the arguments of the sweep and the settings of a trial."""
+    ctx = click.get_current_context()
+    values, _, _ = ctx.command.make_parser(ctx).parse_args(list(ctx.meta["arguments"]))
+    arguments = list(values["sources"])
+    for parameter in ctx.command.params:
+        name = parameter.name
+        if name in ("by", "threads", "as_json", "quiet", "sources") or name not in values:
+            continue
+        flag, given = parameter.opts[-1], values[name]
+        if name == "standardize":
+            arguments.append(flag if best.settings[name] == "on" else "--no-standardize")
+        elif name in best.settings:
+            arguments += [flag, f"{best.settings[name]}"]
+        elif getattr(parameter, "is_flag", False):
+            arguments.append(flag)
+        else:
+            for value in given if parameter.multiple else [given]:
+                arguments += [flag, value]
     return shlex.join(["stream-perceptron", "learn", *arguments, "-m", "model.npz"])

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import click
 
-from .command import command
+from .command import Options, command
 from .live_line import LiveLine, format_progress_bar
-from .options import FormatOptions, ModelArgument, argument, complete_path
+from .options import complete_path, make_format_option, model_argument
 from .printable import print_message, printable
 from .signals import exit_on_signal
 
 
-@dataclass(init=False, eq=False, repr=False)
-class VerifyOptions(ModelArgument, FormatOptions):
-    """The options of `verify`."""
-
-    sources: tuple[str, ...] = argument(
-        "SOURCE...", nargs=-1, required=True, shell_complete=complete_path
-    )
-
-
-@command(VerifyOptions, "Prove that a model was trained on its sources.")
-def verify(options: VerifyOptions) -> None:
+@command("Prove that a model was trained on its sources.")
+@model_argument
+@click.argument(
+    "sources", metavar="SOURCE...", nargs=-1, required=True, shell_complete=complete_path
+)
+@make_format_option()
+def verify(o: Options) -> None:
     """Retrain a model on its recorded sources, and compare every bit.
 
     Files are matched by digest, regardless of their names; a text file may have grown. Files that
@@ -35,7 +31,7 @@ def verify(options: VerifyOptions) -> None:
     from stream_perceptron.data.opening import open_source
     from stream_perceptron.verification import verify as verify_live
 
-    path, sources = options.path, options.sources
+    path, sources = o.model, o.sources
     live = LiveModel.load(path)
     with LiveLine() as line, exit_on_signal() as signals:
 
@@ -46,7 +42,7 @@ def verify(options: VerifyOptions) -> None:
 
         try:
             opened = signals.call_interruptibly(
-                lambda: [open_source(source, options.file_format) for source in sources], sources
+                lambda: [open_source(source, o.file_format) for source in sources], sources
             )
             verify_live(live, opened, advance)
         except VerificationError as error:

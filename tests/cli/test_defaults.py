@@ -21,7 +21,7 @@ from helpers import (
 
 from stream_perceptron import LiveModel, SGDPerceptron, load, save, stream
 from stream_perceptron.data.schema import ReadOptions
-from stream_perceptron_cli.learn import LearnOptions
+from stream_perceptron_cli.learn import learn
 
 NAMES = ["age", "income", "b"]
 
@@ -270,15 +270,19 @@ def test_model_keeps_its_standardization_setting(first, run, tmp_path):
     assert "--standardize cannot change for an existing model" in error
 
 
+def get_default(name):
+    return next(option.default for option in learn.params if option.name == name)
+
+
 @pytest.mark.parametrize("name", ["epsilon", "activation", "init_range", "max_weights"])
 def test_options_have_the_defaults_of_sgd_perceptron(name):
     parameter = inspect.signature(SGDPerceptron).parameters[name]
 
-    assert LearnOptions.definition_of(name).default == parameter.default
+    assert get_default(name) == parameter.default
 
 
 def test_max_pending_has_the_default_of_read_options():
-    assert LearnOptions.definition_of("max_pending").default == ReadOptions().max_pending
+    assert get_default("max_pending") == ReadOptions().max_pending
 
 
 def test_random_draws_and_sweeps_use_the_same_defaults(run, tmp_path):

@@ -1,0 +1,374 @@
+"""What users see of a run: progress, notices and findings on stderr, and the summary."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from stream_perceptron.data.naming import suggest_similar_name
+from stream_perceptron.data.notices import build_warning
+from stream_perceptron.data.schema import ENCODINGS
+from stream_perceptron.live.drift import explain_drop
+from stream_perceptron.live.findings import FindingCode
+from stream_perceptron.live.metrics import format_percent
+from stream_perceptron.model.class_weights import list_spellings
+
+from .live_line import LiveLine, format_progress_bar
+from .printable import format_count, print_message
+
+if TYPE_CHECKING:
+    from stream_perceptron.live.model import LiveModel
+
+    from .rejections import Rejections
+
+# The columns of a printed row and their widths; a narrow terminal shows only the first few.
+_COLUMNS = {
+    "samples": 10,
+    "accuracy": 8,
+    "last 1,000": 10,
+    "mean error": 10,
+    "updated": 7,
+    "samples/s": 9,
+}
+_GAP = "  "
+UNTESTED = "untested"  # printed instead of the accuracy before a class is known
+_UNSILENCED_KINDS = ("warning", "drop")  # kinds of events that are printed even with --quiet
+_MIN_DIAGNOSED = 4000  # rows, before which findings are not reported
+_MAX_LISTED_CLASSES = 20  # classes whose sample counts are listed individually
+
+
+class Output:
+    """Prints figures on stderr, as text or JSON, each time the row count doubles, and events.
+
+    On a terminal, a live line follows, unless predictions go there (`owns_terminal=False`). The
+    model records which drift events were printed, so that a resumed run does not repeat them.
+    """
+
+    def __init__(
+        self,
+        live: LiveModel,
+        as_json: bool = False,
+        quiet: bool = False,
+        total: int | None = None,
+        owns_terminal: bool = True,
+    ) -> None:
+        self.live, self.as_json, self.is_quiet = live, as_json, quiet
+        self._total = total
+        self._line = LiveLine()
+        self._is_live = not (as_json or quiet) and self._line.is_shown and owns_terminal
+        self._start = time.perf_counter()
+        self._rows_before = live.progress.rows
+        self._header: tuple[str, ...] = ()  # the columns of the last printed header
+        self._last_printed_row = -1  # the number of rows read when figures were last printed
+        self._printed_texts: set[str] = set()
+        self._printed_codes: set[FindingCode | None] = set()  # of notices and findings
+
+    @property
+    def seconds(self) -> float:
+        """The number of seconds since the start."""
+        return time.perf_counter() - self._start
+
+    @property
+    def rows(self) -> int:
+        """The number of rows read since the start."""
+        return self.live.progress.rows - self._rows_before
+
+    def print_notice(self, text: str) -> None:
+        """Print a notice or a warning, unless it was printed before."""
+        if text not in self._printed_texts:
+            self._print_event("warning" if getattr(text, "is_warning", False) else "notice", text)
+            self._printed_codes.add(getattr(text, "code", None))
+
+    def _print_event(self, kind: str, text: str, row: int | None = None, **figures: object) -> None:
+        """Print the text of an event or, with --json, its kind, row, text and figures."""
+        if self.is_quiet and kind not in _UNSILENCED_KINDS:
+            return
+        self._printed_texts.add(text)
+        self._line.clear()
+        if self.as_json:
+            read = self.live.progress.rows if row is None else row
+            record = {"kind": kind, "row": read, "text": text, **figures}
+            click.echo(json.dumps(record, default=str), err=True)
+        else:
+            print_message(text, err=True)
+
+    def show(self, lines: Iterable[str]) -> None:
+        """Print lines, even with --quiet or --json."""
+        self._line.clear()
+        self._line.postpone()
+        self._header = ()  # print a header again below these lines
+        for line in lines:
+            print_message(line, err=True)
+
+    def update(self, is_report_due: bool) -> None:
+        """Print figures and findings if a report is due, print events, and redraw the live line."""
+        progress = self.live.progress
+        if is_report_due and not self.is_quiet:
+            self._print_row()
+        if self._is_live and self._line.is_due():
+            self._draw()
+        if progress.events and progress.events[-1].found > progress.reported_row:
+            self._print_drift_events()
+        if is_report_due and self.live.history.run.read >= _MIN_DIAGNOSED:
+            self.print_findings()
+
+    def finish(self) -> None:
+        """Print the final figures."""
+        self._line.clear()
+        if self.as_json or self.is_quiet or not self.live.progress.rows:
+            return
+        if self.live.progress.samples:
+            self._print_row()
+        elif self.live.progress.unlabeled:
+            click.echo(self._format_unlabeled(), err=True)
+
+    def _print_drift_events(self) -> None:
+        """Print the unreported drift events, and mark them as reported in the model."""
+        progress, model = self.live.progress, self.live.model
+        new = [event for event in progress.events if event.found > progress.reported_row]
+        for event in new:
+            progress.reported_row = event.found
+            text, cause = event.describe(model.classes_), None
+            # A drop is a finding until the model has recovered.
+            is_overall, codes = event.is_overall, FindingCode
+            code = codes.ACCURACY_DROPPED if is_overall else codes.RECALL_DROPPED
+            self._printed_codes.discard(code)
+            if event.is_drop:
+                cause = explain_drop(is_overall, model.class_weight is not None)
+                text = f"warning: {text}; {cause}"
+                self._printed_codes.add(code)
+            self._print_event(
+                event.kind, text, event.found,
+                near=event.row, before=event.before, after=event.after,
+                suggestion=cause, **{"class": event.to_dict(model.classes_)["class"]},
+            )  # fmt: skip
+
+    def print_findings(self, diverged: bool = False) -> None:
+        """Print the events and findings that have not been printed in this run."""
+        from stream_perceptron.diagnostics.diagnosis import collect_findings
+
+        self._print_drift_events()
+        for finding in () if self.is_quiet else collect_findings(self.live, diverged):
+            if finding.code not in self._printed_codes:
+                self._print_event("finding", f"diagnosis: {finding}", **finding.to_dict())
+                self._printed_codes.add(finding.code)
+
+    def _draw(self) -> None:
+        """Redraw the live line."""
+        row = self._format_row() if self.live.progress.samples else self._format_unlabeled()
+        self._line.show(row + self._format_bar(self._line.width - len(row)))
+
+    def _print_row(self) -> None:
+        """Print the figures as JSON, or as text if there are samples and new rows."""
+        if self.as_json:
+            record = {"kind": "progress", "row": self.live.progress.rows, **self.figures()}
+            click.echo(json.dumps(record), err=True)
+        elif self.live.progress.samples and self._last_printed_row != self.rows:
+            self._last_printed_row = self.rows
+            self._line.clear()
+            click.echo(self._format_row(), err=True)
+
+    def figures(self) -> dict[str, object]:
+        """Return the figures of the run."""
+        progress = self.live.progress
+        return {
+            "samples": progress.samples,
+            "accuracy": progress.accuracy,
+            "window_accuracy": progress.window_accuracy,
+            "mean_error": progress.mean_error,
+            "updates": progress.updates,
+            "unlabeled": progress.unlabeled,
+            "skipped": progress.skipped,
+            **count_pending(self.live),
+            "seconds": round(self.seconds, 3),
+        }
+
+    def _format_row(self) -> str:
+        """Return a line of figures, and print a header first if the columns have changed."""
+        progress = self.live.progress
+        accuracy, window = UNTESTED, ""
+        if len(progress.window):
+            accuracy = "-" if progress.accuracy is None else f"{progress.accuracy:.2%}"
+            window = f"{progress.window_accuracy:.2%}"
+        figures = (
+            f"{progress.samples:,}", accuracy, window, format_error(progress.mean_error),
+            f"{progress.updated_share:.1%}", f"{self._compute_rate():,.0f}",
+        )  # fmt: skip
+        if not self._header:
+            self._header = tuple(_COLUMNS)
+            self._line.clear()
+            click.echo(self._align(self._header), err=True)
+        return self._align(figures)
+
+    def _format_unlabeled(self) -> str:
+        n = format_count(self.live.progress.unlabeled, "row")
+        return f"{n} predicted, none labeled ({self._compute_rate():,.0f} rows/s)"
+
+    def _compute_rate(self) -> float:
+        return self.rows / max(self.seconds, 1e-9)
+
+    def _align(self, cells: tuple[str, ...]) -> str:
+        """Return a line with as many cells as fit, aligned with their columns."""
+        row = ""
+        for width, cell in zip(_COLUMNS.values(), cells, strict=True):
+            extended = f"{row}{_GAP if row else ''}{cell:>{width}}"
+            if row and self._is_live and len(extended) > self._line.width:
+                break
+            row = extended
+        return row[-self._line.width :] if self._is_live else row
+
+    def _format_bar(self, max_width: int) -> str:
+        """Return a bar with the time left, or "" if the number of rows is unknown."""
+        if not self._total:
+            return ""
+        read = self.live.history.run.read
+        minutes, seconds = divmod(
+            int(self.seconds * max(0, self._total - read) / max(self.rows, 1)), 60
+        )
+        hours = f"{minutes // 60}:{minutes % 60:02}" if minutes >= 60 else f"{minutes}"
+        time_left = f", {hours}:{seconds:02} left"
+        bar = format_progress_bar(min(1.0, read / self._total), time_left, max_width - len(_GAP))
+        return bar and _GAP + bar
+
+
+def count_pending(live: LiveModel) -> dict[str, int]:
+    """Return the numbers of pending and evicted samples; {} without --join."""
+    if not live.read_options.has_join:
+        return {}
+    return {"pending": len(live.pending.samples), "evicted": live.pending.n_evicted}
+
+
+def format_error(error: float) -> str:
+    """Return a mean error as text."""
+    return f"{error:{'.4f' if error < 1000 else '.2g'}}"
+
+
+def warn_of_unseen_names(live: LiveModel) -> Iterator[str]:
+    """Yield a warning for each column that an option names but no row contained.
+
+    If the columns are fixed, yield nothing.
+    """
+    if not live.schema.is_open:
+        return
+    known = list(map(str, [*live.model.features_, *(live.schema.texts or ())]))
+    for option in (*ENCODINGS, "ignore", "weight", "position", "keep"):
+        names = getattr(live.read_options, option) or ()
+        for name in [names] if isinstance(names, str) else names:
+            if name in live.unseen:
+                flag = option.replace("_", "-")
+                yield build_warning(
+                    f"--{flag} {name}: no row had {name!r}{suggest_similar_name(name, known)}"
+                )
+
+
+def warn_of_unknown_classes(
+    live: LiveModel, thresholds: Mapping[str, float] | None = None
+) -> Iterator[str]:
+    """Yield a warning for each label that has a class weight or threshold but occurs in no row."""
+    weights, classes = live.model.class_weight, live.model.classes_
+    known = [text for label in classes for text in list_spellings(label)]
+    for flag, given in (("--class-weight", weights), ("--threshold", thresholds)):
+        for label in given if isinstance(given, dict) else ():
+            if label not in classes and (text := list_spellings(label)[0]) not in known:
+                yield build_warning(
+                    f"{flag}: no label is {text!r}{suggest_similar_name(text, known)}"
+                )
+
+
+def compute_baseline(live: LiveModel) -> dict[str, Any]:
+    """Return the largest class, its share, and metrics that do not reward always predicting it.
+
+    The metrics are None if no new row was tested.
+    """
+    labels = live.model.classes_
+    metrics = live.progress.compute_metrics(len(labels))
+    names = ("cohen_kappa", "balanced_accuracy", "macro_f1")
+    is_tested = live.progress.accuracy is not None
+    return {
+        "largest_class": labels[metrics.largest] if metrics.baseline else None,
+        "largest_share": metrics.baseline,
+        **{name: getattr(metrics, name) if is_tested else None for name in names},
+    }
+
+
+def format_pending(live: LiveModel) -> str:
+    """Return the numbers of pending and evicted samples as text."""
+    n, n_evicted = format_count(len(live.pending.samples), "sample"), live.pending.n_evicted
+    evicted = (
+        f"; {n_evicted:,} evicted, as more than {live.read_options.max_pending:,} were pending"
+    )
+    return f"{n}{evicted}" if n_evicted else n
+
+
+def print_summary(output: Output, path: Path | None, rejected: Rejections, last_line: str) -> None:
+    """Print the summary of a run: JSON on stdout, or text on stderr unless it is quiet."""
+    if output.as_json:
+        click.echo(json.dumps(_build_summary(output, path, rejected), default=str))
+    elif not output.is_quiet:
+        summary = rejected.format_summary(output.rows)
+        for text in [*summary, *_format_ending(output.live), last_line]:
+            print_message(text, err=True)
+
+
+def _build_summary(output: Output, path: Path | None, rejected: Rejections) -> dict[str, object]:
+    """Return the summary of a run for JSON output."""
+    from stream_perceptron.diagnostics.diagnosis import collect_findings
+
+    live = output.live
+    return {
+        **output.figures(),
+        **compute_baseline(live),
+        "missing": live.progress.missing,
+        "redelivered": live.n_redelivered,
+        "stopped": live.stopped,
+        "skipped_rows": rejected.first_texts,
+        "classes": live.model.classes_,
+        "model": None if path is None else str(path),
+        "diagnosis": [finding.to_dict() for finding in collect_findings(live)],
+    }
+
+
+def _format_ending(live: LiveModel) -> Iterator[str]:
+    """Yield the summary lines about labels, classes and the end of the run."""
+    progress = live.progress
+    if live.read_options.has_join:
+        yield f"pending: {format_pending(live)}"
+        if (n := progress.n_untested) > 1:
+            yield f"not scored: {n:,} samples, predicted before a label was known"
+    elif progress.unlabeled and progress.samples:
+        yield f"unlabeled: {format_count(progress.unlabeled, 'row')}, only predicted"
+    if progress.missing:
+        yield f"missing: {format_count(progress.missing, 'value')}"
+    if live.n_redelivered:
+        yield f"skipped: {format_count(live.n_redelivered, 'row')} already learned"
+    if live.stopped:
+        yield (
+            f"stopped at sample {progress.samples:,}: its error, {live.model.last_error:.3g}, "
+            "is below epsilon"
+        )
+    if (baseline := compute_baseline(live))["largest_share"]:
+        yield _format_class_counts(live)
+        figures = ""
+        if progress.confusion.tested:
+            figures = (
+                f"; Cohen's kappa {format_percent(baseline['cohen_kappa'])}, balanced accuracy "
+                f"{baseline['balanced_accuracy']:.2%}, macro F1 {baseline['macro_f1']:.2%}"
+            )
+        share = f"{baseline['largest_share']:.2%} of the samples"
+        yield f"largest class: {baseline['largest_class']}, {share}{figures}"
+
+
+def _format_class_counts(live: LiveModel) -> str:
+    """Return the sample counts of the classes as text, or their range if there are many classes."""
+    classes = live.model.classes_
+    counts = live.progress.compute_metrics(len(classes)).counts.tolist()
+    title = "classes of scored samples" if live.progress.n_untested > 1 else "classes"
+    if len(classes) > _MAX_LISTED_CLASSES:
+        return f"{title}: {len(classes):,}, with {min(counts):,} to {max(counts):,} samples each"
+    class_counts = (f"{label} ({n:,})" for label, n in zip(classes, counts, strict=True))
+    return f"{title}: {', '.join(class_counts)}"
