@@ -106,14 +106,17 @@ def _parse_class_number(text: str, largest: float, example: str) -> tuple[str, f
     if not equals:
         raise ValueError(f"{text!r} is not a label with a number, such as {example}.")
     with suppress(ValueError):
-        if 0 <= float(number) <= largest:
+        if 0 <= float(number) <= largest and math.isfinite(float(number)):
             return label, float(number)
-    raise ValueError(f"{number!r} is not a number from 0 to {largest:g}, as in {example}.")
+    expected = (
+        "finite number of at least 0" if largest == math.inf else f"number from 0 to {largest:g}"
+    )
+    raise ValueError(f"{number!r} is not a {expected}, as in {example}.")
 
 
 def _parse_class_weight(text: str) -> str | tuple[str, float]:
     """Parse "balanced", or a label with a weight of at least 0, such as yes=50."""
-    return text if text == "balanced" else _parse_class_number(text, 1e300, "yes=50")
+    return text if text == "balanced" else _parse_class_number(text, math.inf, "yes=50")
 
 
 def _parse_interval(text: str) -> int | float:
@@ -146,6 +149,8 @@ def _parse_delimiter(text: str) -> str:
 COUNT = click.IntRange(1)
 NUMBER = click.FloatRange(0)
 POSITIVE = click.FloatRange(0, min_open=True)
+# Names in messages: "'x' is not a valid number".
+COUNT.name, NUMBER.name, POSITIVE.name = "whole number", "number", "number"
 FILE = LocalFile()
 NAMES = Parsed("names", _parse_names)
 SCALE = Parsed("number|a/b", _parse_scale)
@@ -268,7 +273,7 @@ training_options = combine(
     input_option("--limit", metavar="N", type=COUNT, help="Read at most N rows, labeled or not."),
     model_option(
         "--classes", metavar="a,b,c|0-9", type=Parsed("a,b,c|0-9", _parse_classes), is_rare=True,
-        help="Labels known from the start.",
+        multiple=True, callback=_flatten_names, help="Labels known from the start.",
     ),
     model_option(
         "--class-weight", metavar="LABEL=NUMBER|balanced", multiple=True, callback=_merge_numbers,

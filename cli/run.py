@@ -182,7 +182,9 @@ class Run:
         needs_label = o.predictions is None and o.join is None
         with convert_value_errors():
             try:
-                return LiveModel.start(sources, read_options, o.classes, needs_label, **parameters)
+                return LiveModel.start(
+                    sources, read_options, o.classes or None, needs_label, **parameters
+                )
             except SourceError:
                 for source in sources:
                     if text := describe_lost_bytes(source, has_model=False):
@@ -568,4 +570,6 @@ def _format_setting(value: object) -> str:
         return ",".join(map(str, value)) or "not set"
     if isinstance(value, bool):
         return "on" if value else "off"
-    return "not set" if value is None else f"{value:g}" if isinstance(value, float) else f"{value}"
+    if isinstance(value, float):
+        return f"{value:g}"
+    return {"None": "not set", "\t": "tab", " ": "space"}.get(str(value), str(value))

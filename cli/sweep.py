@@ -139,7 +139,9 @@ def _create_trials(o: Options, sources: Sequence[Source]) -> list[Trial]:
         swept["lr"] = swept["lr"] or [choose_default_lr(read_options, o.class_weight is not None)]
         for settings in list_combinations(swept):
             with convert_value_errors():
-                live = LiveModel.start(sources, read_options, o.classes, True, **settings, **fixed)
+                live = LiveModel.start(
+                    sources, read_options, o.classes or None, True, **settings, **fixed
+                )
             trials.append(Trial({"standardize": setting} | settings, live))
     return trials
 
@@ -280,7 +282,7 @@ def _format_learn_command(best: Trial) -> str:
     """Return the `learn` command with the arguments of the sweep and the settings of a trial."""
     ctx = click.get_current_context()
     values, _, _ = ctx.command.make_parser(ctx).parse_args(list(ctx.meta["arguments"]))
-    arguments = list(values["sources"])
+    arguments = list(ctx.params["sources"])
     for parameter in ctx.command.params:
         name = parameter.name
         if name in ("by", "threads", "as_json", "quiet", "sources") or name not in values:
@@ -289,7 +291,7 @@ def _format_learn_command(best: Trial) -> str:
         if name == "standardize":
             arguments.append(flag if best.settings[name] == "on" else "--no-standardize")
         elif name in best.settings:
-            arguments += [flag, f"{best.settings[name]}"]
+            arguments += [flag, str(best.settings[name]).removesuffix(".0")]
         elif getattr(parameter, "is_flag", False):
             arguments.append(flag)
         else:

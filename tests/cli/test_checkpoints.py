@@ -107,29 +107,27 @@ def test_changed_lr_and_epsilon_are_reported(daily_files, model, run):
 
 
 @pytest.mark.parametrize(
-    ("options", "creation"),
+    ("options", "value"),
     [
-        (["--activation", "tanh"], "with --activation sigmoid"),
-        (["--seed", "1"], "with --seed 0"),
-        (["--init-range", "1"], "with --init-range 0.03"),
-        (["--classes", "left,right"], "without it"),
-        (["--scale", "1/255"], "with --scale 1"),
-        (["--label", "class"], "without it"),
-        (["--ignore", "b"], "without it"),
-        (["--no-standardize"], "with --standardize"),
+        (["--activation", "tanh"], "sigmoid"),
+        (["--seed", "1"], "0"),
+        (["--init-range", "1"], "0.03"),
+        (["--classes", "left,right"], "not set"),
+        (["--scale", "1/255"], "1"),
+        (["--label", "class"], "not set"),
+        (["--ignore", "b"], "not set"),
+        (["--no-standardize"], "on"),
     ],
     ids=str,
 )
-def test_error_for_a_changed_setting_names_the_old_value(
-    options, creation, daily_files, model, run
-):
+def test_error_for_a_changed_setting_names_the_old_value(options, value, daily_files, model, run):
     run("learn", daily_files[0], "-m", model, "--quiet", check=0)
     before = model.read_bytes()
     result = run("learn", daily_files[1], "-m", model, *options, check=1)
     option = options[0].replace("--no-", "--")
 
     assert result.stderr == (
-        f"Error: {model}: {option} cannot change for an existing model (made {creation}): leave it "
+        f"Error: {model}: {option} cannot change for an existing model (it is {value}): leave it "
         "out, or start over with --overwrite\n"
     )
     assert model.read_bytes() == before

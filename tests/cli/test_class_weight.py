@@ -94,8 +94,8 @@ def test_resumed_run_cannot_change_the_class_weights(changed_weight, rows, tmp_p
     error = run("learn", source, "--class-weight", changed_weight, "-m", path, check=1).stderr
 
     assert error == (
-        f"Error: {path}: --class-weight cannot change for an existing model (made with "
-        "--class-weight yes=20): leave it out, or start over with --overwrite\n"
+        f"Error: {path}: --class-weight cannot change for an existing model (it is "
+        "yes=20): leave it out, or start over with --overwrite\n"
     )
     assert path.read_bytes() == before
     run("learn", source, "--class-weight", "yes=20.0", "-m", path, check=0)
@@ -129,10 +129,10 @@ def test_class_weight_of_an_absent_label_is_a_warning(rows, tmp_path, run):
 @pytest.mark.parametrize(
     ("weights", "reason"),
     [
-        (["yes"], "'yes' is neither balanced nor a label with a weight, such as yes=50"),
-        (["yes=-1"], "-1 is not a finite number greater than or equal to 0"),
+        (["yes"], "'yes' is not a label with a number, such as yes=50"),
+        (["yes=-1"], "'-1' is not a finite number of at least 0"),
         (["yes=2", "yes=3"], "--class-weight has two numbers for one label"),
-        (["yes=2", "balanced"], "balanced cannot be combined with another --class-weight"),
+        (["yes=2", "balanced"], "--class-weight is given twice"),
     ],
 )
 def test_invalid_class_weights_are_usage_errors(weights, reason, run):

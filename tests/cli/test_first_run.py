@@ -65,7 +65,7 @@ def test_settings_are_fixed_once_a_sample_is_predicted_or_pending(options, tmp_p
     run(*command, *options, cwd=tmp_path, check=0)
     error = run(*command, *options, "--seed", 3, cwd=tmp_path, check=1).stderr
 
-    assert "--seed cannot change for an existing model (made with --seed 0)" in error
+    assert "--seed cannot change for an existing model (it is 0)" in error
 
 
 def test_new_lr_without_new_rows_suggests_overwrite(tmp_path, run):

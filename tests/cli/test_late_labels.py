@@ -170,7 +170,7 @@ def test_resumed_run_cannot_change_join_or_max_pending(run, tmp_path):
     for options in (["--join", "a"], ["--join", "id", "--max-pending", "9"]):
         (line,) = run("learn", source, *options, "-m", model, check=1).stderr.splitlines()
         assert f"{options[-2]} cannot change for an existing model" in line
-        assert f"(made with {options[-2]} " in line
+        assert f"{options[-2]} cannot change for an existing model (it is " in line
     assert model.read_bytes() == before
     # A resumed run needs no --join.
     run("learn", source, "-m", model, check=0)

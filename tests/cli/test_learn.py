@@ -384,11 +384,11 @@ def test_truncated_file_is_a_one_line_error_with_status_1(run, mnist_files, tmp_
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        (["--lr", "0"], "0 is not a finite number above 0"),
-        (["--lr", "fast"], "'fast' is not a number"),
-        (["--lr", "nan"], "nan is not a finite number above 0"),
-        (["--epsilon", "-1"], "-1 is not a finite number greater than or equal to 0"),
-        (["--epsilon", "inf"], "inf is not a finite number"),
+        (["--lr", "0"], "0.0 is not in the range x>0"),
+        (["--lr", "fast"], "'fast' is not a valid number"),
+        (["--lr", "nan"], "lr is nan: choose a finite number above 0"),
+        (["--epsilon", "-1"], "-1.0 is not in the range x>=0"),
+        (["--epsilon", "inf"], "epsilon is inf: choose a finite number"),
         (["--scale", "1/0"], "'1/0' is neither a finite nonzero number nor a fraction such as"),
         (["--scale", "0"], "is neither a finite nonzero number"),
         (["--classes", "9-0"], "'9-0' is not a range such as 0-9"),

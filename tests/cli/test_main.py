@@ -51,9 +51,6 @@ def complete_last_word(command_line):
     ("command_line", "completions"),
     [
         ("stream-perceptron ver", ["verify"]),
-        ("stream-perceptron learn --activation ", ["sigmoid", "tanh", "arctan", "identity"]),
-        ("stream-perceptron sweep --activation sigmoid,t", ["sigmoid,tanh"]),
-        ("stream-perceptron learn --activation tanh,s", []),
         ("stream-perceptron verify m.npz --format p", ["parquet"]),
         ("stream-perceptron learn digits", ["digits"]),
     ],

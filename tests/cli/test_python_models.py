@@ -52,7 +52,7 @@ def test_learn_continues_a_python_model_with_any_label_name(saved_model, run):
     tolerance = 0 if live.model.network.scaler is None else 1e-12
     assert abs(live.model.weights - perceptron.weights[:, feature_indices]).max() <= tolerance
     error = run("learn", rest, "-m", path, "--label", "other", check=1).stderr
-    assert "--label cannot change for an existing model (made with --label kind)" in error
+    assert "--label cannot change for an existing model (it is kind)" in error
 
 
 @pytest.mark.slow

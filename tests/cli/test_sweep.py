@@ -158,7 +158,7 @@ def test_signal_on_an_idle_pipe_prints_the_table_so_far(number):
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["--lr", "0.1,x"], "'x' is not a number"),
+        (["--lr", "0.1,x"], "'x' is not a valid number"),
         (["--activation", "sigmoid,relu"], "relu"),
         (["-", "f", "--lr", "1,2"], "- (stdin) cannot be combined"),
     ],

@@ -151,9 +151,9 @@ def test_threshold_for_an_unknown_class_is_an_error(command, source_and_model, r
 @pytest.mark.parametrize(
     ("threshold", "reason"),
     [
-        ("yes", "'yes' is not a label with a threshold, such as yes=0.2"),
-        ("yes=-1", "-1 is not a finite number greater than or equal to 0"),
-        ("yes=1.5", "1.5 is not a threshold: choose a number from 0 to 1"),
+        ("yes", "'yes' is not a label with a number, such as yes=0.2"),
+        ("yes=-1", "'-1' is not a number from 0 to 1"),
+        ("yes=1.5", "'1.5' is not a number from 0 to 1"),
     ],
 )
 def test_invalid_threshold_is_a_usage_error(threshold, reason, source_and_model, run):
