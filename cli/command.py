@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,7 +15,6 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from . import set_interrupt_action
 from .printable import OneLineError, OneLineUsageError, format_count
 
 _SECTIONS = ("Input", "Model", "Checkpoint", "Output", "Advanced", "Other")
@@ -90,7 +90,8 @@ class Command(click.Command):
 
     def invoke(self, ctx: click.Context) -> object:
         show_traceback = ctx.params.pop("traceback")
-        set_interrupt_action(ends_process=False)
+        if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         default = ParameterSource.DEFAULT
         given = {name for name in ctx.params if ctx.get_parameter_source(name) is not default}
         options = Options(**ctx.params, given=frozenset(given))

@@ -49,54 +49,38 @@ class PredictionFile:
     ) -> None:
         self._signals, self.notice = signals, notice
         self._name, self._descriptor, self._path = name, descriptor, path
-        self._formatter, self._unwritten_header = formatter, header.encode()
+        self._formatter, self._header = formatter, header.encode()
         self._is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
-        self._unwritten, self._n_written = b"", 0  # bytes, and how many of them have been written
-        self._last_wait = _LAST_WAIT
+        self._has_lines, self._last_wait = False, _LAST_WAIT
 
     def write(self, result: StepResult) -> None:
-        """Write a line for each sample."""
-        self.add(result)
-        self.flush()
-        self.require_all_columns(result)
-
-    def add(self, result: StepResult) -> None:
-        """Add a line for each sample; `flush` writes the lines."""
-        lines = "".join(self._formatter(result)).encode()
-        self._unwritten = self._unwritten[self._n_written :] + self._unwritten_header + lines
-        self._unwritten_header, self._n_written = b"", 0
-        if self._is_file:
-            self.flush()
-
-    def require_all_columns(self, result: StepResult) -> None:
-        """Check that the lines of these samples had a column for every class."""
-        self._formatter.require_all_columns(result)
-
-    @property
-    def has_lines(self) -> bool:
-        """Whether the file has content, or lines were added in this run."""
-        is_written = self._is_file and os.fstat(self._descriptor).st_size > 0
-        return bool(is_written or self._unwritten)
-
-    def flush(self) -> None:
-        """Write all added lines; writing to a pipe waits for its reader.
+        """Write a line for each sample; writing to a pipe waits for its reader.
 
         After a signal, the wait ends once the reader has read nothing for a second.
         """
-        data = memoryview(self._unwritten)
-        while self._n_written < len(data):
+        data = "".join(self._formatter(result)).encode()
+        data, self._header = self._header + data, b""
+        self._has_lines |= bool(data)
+        n = 0  # bytes written
+        while n < len(data):
             end = len(data)
             if not self._is_file:
                 if not self._wait_for_reader():
                     return
                 # This many bytes do not block; they are whole lines unless a line is longer.
-                limit = self._n_written + select.PIPE_BUF
-                end = self._unwritten.rfind(b"\n", self._n_written, limit) + 1 or limit
+                end = data.rfind(b"\n", n, n + select.PIPE_BUF) + 1 or n + select.PIPE_BUF
             try:
-                self._n_written += os.write(self._descriptor, data[self._n_written : end])
+                n += os.write(self._descriptor, data[n:end])
             except OSError as error:
-                self._add_name(error)
+                error.filename = self._name
                 raise
+        self._formatter.require_all_columns(result)
+
+    @property
+    def has_lines(self) -> bool:
+        """Whether the file has content, or lines were written in this run."""
+        is_written = self._is_file and os.fstat(self._descriptor).st_size > 0
+        return is_written or self._has_lines
 
     def _wait_for_reader(self) -> bool:
         """Wait until the reader makes room, after a signal for a second; return whether it did."""
@@ -115,7 +99,7 @@ class PredictionFile:
             try:
                 os.fsync(self._descriptor)
             except OSError as error:
-                self._add_name(error)
+                error.filename = self._name
                 raise
             sizes[self._path] = os.fstat(self._descriptor).st_size
 
@@ -123,10 +107,6 @@ class PredictionFile:
         """Close the file, unless it is stdout."""
         if self._descriptor > 2:
             os.close(self._descriptor)
-
-    def _add_name(self, error: OSError) -> None:
-        """Add the name of the file to a system error."""
-        error.filename = error.filename or self._name
 
 
 def open_predictions(

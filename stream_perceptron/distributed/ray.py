@@ -132,8 +132,11 @@ def run(
         raise ValueError("the run has no shards: pass them to LiveModel.plan_run")
     files = tuple(
         FilePosition(
-            file.position.name, file.position.start_digest, file.position.end_digest,
-            offset=source.n_rows, rows=source.n_rows,
+            file.position.name,
+            file.position.start_digest,
+            file.position.end_digest,
+            offset=source.n_rows,
+            rows=source.n_rows,
         )
         for file, source in zip(run.given, sources, strict=True)
     )
