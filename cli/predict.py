@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from .command import Options, command
@@ -65,99 +65,82 @@ def predict(o: Options) -> None:
 
 def _predict(o: Options, signals: Signals) -> None:
     """Predict all samples with the model, which --follow reloads when it is saved again."""
-    from stream_perceptron import CheckpointError, SourceError
     from stream_perceptron.data.byte_input import is_stream
     from stream_perceptron.live.loop import drive
+    from stream_perceptron.model.validation import look_up_labels
 
-    path, output_path = o.model, o.predictions or "-"
-    loaded_status = os.stat(path)
-    live = _load_model(o)
-    require_known_classes(o.threshold or (), live)
+    model, path = _Model(o), o.predictions or "-"
+    require_known_classes(o.threshold or (), model.live)
     thresholds = build_thresholds(o)
     needs_scores = o.scores or thresholds is not None
-    classes = live.model.classes_ if o.scores else None
-    formatter = make_formatter(output_path, o.output_format, live.read_options, classes, o.learned)
-
-    def reload(require_fit: Callable[[LiveModel], None]) -> LiveModel:
-        nonlocal live, loaded_status
-        if not path.exists() or not _has_changed(status := os.stat(path), loaded_status):
-            return live
-        loaded_status = status
-        try:
-            reloaded = _load_model(o)
-            require_fit(reloaded)
-        except (CheckpointError, SourceError, OSError) as error:
-            print_message(
-                f"warning: {error}; still predicting with the previously loaded model", err=True
-            )
-        else:
-            live = reloaded
-            n = format_count(live.model.n_seen, "sample")
-            print_message(f"reloaded {path}: {n}", err=True)
-        return live
+    classes = model.live.model.classes_ if o.scores else None
+    options = model.live.read_options
+    formatter = make_formatter(path, o.output_format, options, classes, o.learned)
 
     def open_batches(name: str) -> Iterator[Batch]:
-        follow = reload if o.follow else None
         return read_batches(
-            name, o.file_format, live, signals, follow, with_all_scores=needs_scores
-        )
+            name, o.file_format, model.live, signals, model.reload if o.follow else None,
+            with_all_scores=needs_scores,
+        )  # fmt: skip
 
     def predict_batch(batch: Batch) -> StepResult:
-        result = live.predict(batch, needs_scores)
+        result = model.live.predict(batch, needs_scores)
         return result if thresholds is None else thresholds.apply(result, o.scores)
 
     # Open the files first, so that an error in one of them does not truncate the predictions.
     files = {i: open_batches(name) for i, name in enumerate(o.sources) if not is_stream(name)}
     remedy = None if o.overwrite else REMEDY
-    output = open_predictions(output_path, formatter, signals, remedy=remedy)
-    count = _PredictionCount()
+    output = open_predictions(path, formatter, signals, remedy=remedy)
+    n, n_labeled, n_right = 0, 0, 0
     for i, name in enumerate(o.sources):
-        batches = files.get(i) or open_batches(name)
-        for result in drive(batches, predict_batch, o.skip_bad):
+        for result in drive(files.get(i) or open_batches(name), predict_batch, o.skip_bad):
             output.write(result)
-            count.add(result)
+            predicted = look_up_labels(result.predicted, result.classes)
+            pairs = zip(predicted, result.labels, strict=True)
+            is_right = [prediction == label for prediction, label in pairs if label is not None]
+            n, n_labeled = n + len(predicted), n_labeled + len(is_right)
+            n_right += sum(is_right)
             for rejection in result.rejected:
                 print_message(f"skipped: {rejection}", err=True)
         if signals.is_set:
             break
-    if output_path != "-":
-        print_message(f"{output_path}: {count}", err=True)
+    if path != "-":
+        accuracy = f", accuracy {n_right / n_labeled:.2%}" if n_labeled else ""
+        scope = f" on the {n_labeled:,} labeled rows" if 0 < n_labeled < n else ""
+        print_message(f"{path}: {format_count(n, 'prediction')}{accuracy}{scope}", err=True)
 
 
-@dataclass
-class _PredictionCount:
-    """The number of predictions, and the accuracy on labeled samples."""
+class _Model:
+    """The model, with the read options given on the command line."""
 
-    n: int = 0
-    n_labeled: int = 0
-    n_right: int = 0
+    def __init__(self, o: Options) -> None:
+        self._o, self._status = o, os.stat(o.model)
+        self.live = self._load()
 
-    def add(self, result: StepResult) -> None:
-        """Count the predictions of a batch."""
-        self.n += len(result.rows)
-        labeled = [i for i, label in enumerate(result.labels) if label is not None]
-        if labeled:
-            predicted = result.predicted.tolist()
-            self.n_labeled += len(labeled)
-            self.n_right += sum(
-                predicted[i] >= 0 and result.classes[predicted[i]] == result.labels[i]
-                for i in labeled
+    def _load(self) -> LiveModel:
+        live = load_for_prediction(self._o)
+        live.read_options = replace(live.read_options, keep=self._o.keep)
+        return live
+
+    def reload(self, require_fit: Callable[[LiveModel], None]) -> LiveModel:
+        """Load the model again if its file has been replaced by one that fits the source."""
+        from stream_perceptron import CheckpointError, SourceError
+
+        path = self._o.model
+        if not path.exists():
+            return self.live
+        before, self._status = self._status, os.stat(path)
+        if (before.st_ino, before.st_mtime_ns) == (self._status.st_ino, self._status.st_mtime_ns):
+            return self.live
+        try:
+            live = self._load()
+            require_fit(live)
+        except (CheckpointError, SourceError, OSError) as error:
+            print_message(
+                f"warning: {error}; still predicting with the previously loaded model", err=True
             )
-
-    def __str__(self) -> str:
-        text = format_count(self.n, "prediction")
-        if not self.n_labeled:
-            return text
-        scope = "" if self.n_labeled == self.n else f" on the {self.n_labeled:,} labeled rows"
-        return f"{text}, accuracy {self.n_right / self.n_labeled:.2%}{scope}"
-
-
-def _load_model(o: Options) -> LiveModel:
-    """Load the model, with the read options given on the command line."""
-    live = load_for_prediction(o)
-    live.read_options = replace(live.read_options, keep=o.keep)
-    return live
-
-
-def _has_changed(status: os.stat_result, loaded_status: os.stat_result) -> bool:
-    return (status.st_ino, status.st_mtime_ns) != (loaded_status.st_ino, loaded_status.st_mtime_ns)
+        else:
+            self.live = live
+            n = format_count(live.model.n_seen, "sample")
+            print_message(f"reloaded {path}: {n}", err=True)
+        return self.live
