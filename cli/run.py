@@ -413,7 +413,7 @@ class Run:
     def _finish(self) -> None:
         """Save the model and print the summary; raise an error if no row could be used."""
         o, live, line, run = self._o, self._live, self._line, self._run
-        # Without a signal, any leftover bytes were read beyond --limit and are not lost.
+        # Without a signal, leftover bytes were read beyond --limit or --stop.
         for source in self._sources if self._signals.is_set else []:
             if text := describe_lost_bytes(source):
                 line.print_notice(text)
