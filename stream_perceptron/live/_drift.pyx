@@ -1,4 +1,4 @@
-# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+# cython: language_level=3, cdivision=True
 """The test that drift.py describes, block by block.
 
 All arithmetic is basic IEEE 754 arithmetic, so events are the same on every machine.
@@ -7,6 +7,8 @@ All arithmetic is basic IEEE 754 arithmetic, so events are the same on every mac
 from libc.math cimport frexp, sqrt
 from libc.stdint cimport intptr_t
 from libc.string cimport memmove, memset
+
+from stream_perceptron.model.buffers cimport get_address
 
 cdef enum:
     BLOCK = 50  # samples between two tests
@@ -223,20 +225,19 @@ def test_samples(classes, series, sums, windows, squares, labels, predicted, row
     level before and after it, and the number of the series (0 for accuracy, 1 + label for a class).
     """
     cdef State state
-    cdef double[:, ::1] c_classes = classes, c_series = series, c_windows = windows
-    cdef double[:, :, ::1] c_sums = sums
-    cdef double[::1] c_squares = squares
-    cdef const intptr_t[::1] c_labels = labels, c_predicted = predicted, c_rows = rows
-    cdef ptrdiff_t i, n = len(c_labels), n_open = 0
+    cdef const intptr_t* c_labels = <const intptr_t*>get_address(labels)
+    cdef const intptr_t* c_predicted = <const intptr_t*>get_address(predicted)
+    cdef const intptr_t* c_rows = <const intptr_t*>get_address(rows)
+    cdef ptrdiff_t i, n = len(labels), n_open = 0
     cdef Class* counts
     events = []
     if n == 0:
         return events
-    state.k = len(c_classes)
-    state.classes, state.series = <Class*>&c_classes[0, 0], <Series*>&c_series[0, 0]
-    state.sums = <Sum*>&c_sums[0, 0, 0]
-    state.excess, state.variance = &c_windows[0, 0], &c_windows[1, 0]
-    state.squares = &c_squares[0]
+    state.k = len(classes)
+    state.classes, state.series = <Class*>get_address(classes), <Series*>get_address(series)
+    state.sums, state.squares = <Sum*>get_address(sums), <double*>get_address(squares)
+    state.excess = <double*>get_address(windows)
+    state.variance = state.excess + N_LAST + 1
     for i in range(state.k):
         n_open += <ptrdiff_t>state.classes[i].open_seen
     for i in range(n):

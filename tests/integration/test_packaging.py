@@ -55,7 +55,9 @@ def test_wheel_contains_only_the_two_packages(distributions):
     live = {f"stream_perceptron/live/{name}" for name in ("_counting", "_drift")}
     modules = live | {f"{kernel}/_compiled", f"{reader}/_reader"}
     header_names = ("elementary", "kernel", "learning", "weight_rows")
-    headers = {f"{kernel}/{name}.h" for name in header_names}
+    headers = {f"{kernel}/{name}.h" for name in header_names} | {
+        "stream_perceptron/model/buffers.pxd"
+    }
     headers |= {f"{reader}/{name}.h" for name in ("arrow", "formats", "number", "record", "table")}
     sources = {f"{module}.pyx" for module in modules} | headers
     suffix = sysconfig.get_config_var("EXT_SUFFIX")
