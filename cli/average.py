@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from .command import Options, command
-from .files import require_distinct_files, require_regular
+from .files import require_distinct_files, require_own_output, require_regular
 from .options import FILE, option
 from .printable import format_count, print_message
 
@@ -35,6 +35,7 @@ def average(o: Options) -> None:
 
     require_distinct_files(a_model=[*map(str, o.models), str(o.base)], the_output=o.output)
     require_regular(o.output)
+    require_own_output(o.output, (b"PK",), "a model", "name another file")
     live = average_files(o.models, o.base)
     with lock_checkpoint(o.output):
         live.save(o.output)

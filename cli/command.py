@@ -167,7 +167,7 @@ def shorten_usage_errors(ctx: click.Context) -> Iterator[None]:
         yield
     except click.UsageError as error:
         message = error.format_message().rstrip(".")
-        if "\n" not in message:  # a message with a suggestion needs no more help
+        if "\n" not in message and not message.endswith("?"):  # a suggestion needs no more help
             message = f"{message}; see {ctx.command_path} --help"
         raise OneLineUsageError(message) from None
 

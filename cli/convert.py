@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from .command import Options, command
+from .files import require_distinct_files
 from .options import FILE, option
 
 
@@ -33,6 +34,7 @@ def convert(o: Options) -> None:
     from stream_perceptron.datasets.idx import read_idx, read_npz, write_parquet
 
     inputs = o.inputs
+    require_distinct_files(an_input=list(map(str, inputs)), the_output=o.output)
     if len(inputs) == 2:
         images, labels = map(read_idx, inputs)
     elif len(inputs) == 1 and inputs[0].suffix == ".npz":

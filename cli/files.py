@@ -22,6 +22,8 @@ class LocalFile(click.Path):
         super().__init__(dir_okay=False, path_type=Path)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        if str(value) == "-" and not isinstance(self, OutputFile):
+            self.fail("a file is needed here, not stdout.", param, ctx)
         if "://" in str(value):
             from stream_perceptron.data.byte_input import strip_credentials
 

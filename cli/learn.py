@@ -54,7 +54,8 @@ from .options import (
 )  # fmt: skip
 @model_option(
     "--stop", is_flag=True, is_rare=True,
-    help="Stop at the first sample whose error is below the threshold, epsilon.",
+    help="Stop at the first sample whose error is below the threshold, epsilon. With --random and "
+    "without --passes, rows are drawn until then.",
 )  # fmt: skip
 @model_option(
     "--activation", metavar="sigmoid|tanh|arctan|identity", type=ACTIVATION, default="sigmoid",
@@ -165,8 +166,6 @@ def _check_options(o: Options) -> None:
         raise click.UsageError("--max-pending needs --join")
     if o.as_json and o.predictions == "-":
         raise click.UsageError("--json and -p - both write to stdout: write predictions to a file")
-    if str(o.rejected) == "-":
-        raise click.UsageError("--rejected needs a file, not stdout")
     if is_random and (flag := o.find_given("keep", "rejected")):
         raise click.UsageError(f"{flag} cannot be combined with --random")
     if o.model is None and (flag := o.find_given("again", "overwrite", "save_every")):

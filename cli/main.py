@@ -52,7 +52,7 @@ class CommandGroup(click.Group):
 
         close = get_close_matches(name, COMMANDS, 1)
         hint = f"did you mean {close[0]}?" if close else f"choose from {', '.join(COMMANDS)}"
-        raise OneLineUsageError(f"no such command {name!r}: {hint}")
+        raise OneLineUsageError(f"No such command {name!r}: {hint}")
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:

@@ -85,7 +85,9 @@ def _parse_names(text: str) -> tuple[str, ...]:
     """Parse distinct, non-empty names separated by commas."""
     names = tuple(name.strip() for name in text.split(","))
     if not all(names) or len(set(names)) < len(names):
-        raise ValueError(f"{text!r} is not a list of different names such as a,b,c.")
+        raise ValueError(
+            f"{text!r} is not a list of different names such as a,b,c, without spaces."
+        )
     return names
 
 
@@ -267,8 +269,7 @@ training_options = combine(
     ),
     input_option(
         "--passes", metavar="N", type=COUNT,
-        help="Read the sources N times. Default: once; with --random --stop, until --stop ends the "
-        "run.",
+        help="Read the sources N times. Default: once.",
     ),
     input_option("--limit", metavar="N", type=COUNT, help="Read at most N rows, labeled or not."),
     model_option(

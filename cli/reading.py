@@ -28,10 +28,9 @@ if TYPE_CHECKING:
 
     from .command import Options
 
-# Options that name columns, and what they do with them.
-_COLUMN_FLAGS = {
-    "--one-hot": "encode", "--dates": "encode", "--words": "encode", "--ignore": "ignore",
-}  # fmt: skip
+_LIST_FLAGS = (
+    "--ignore", "--one-hot", "--dates", "--words", "--keep", "--missing", "--position", "--classes"
+)  # fmt: skip
 
 
 def read_batches(
@@ -162,20 +161,18 @@ def announce_terminal_input(sources: tuple[str, ...]) -> None:
 
 
 def require_files(sources: Sequence[str]) -> None:
-    """Check that no source is a column that was meant for the option before it."""
+    """Check that no source is a name that was meant for the list before it."""
     from stream_perceptron.data.byte_input import is_remote
 
     def is_missing(argument: str) -> bool:
         return argument in sources and not (is_remote(argument) or os.path.exists(argument))
 
-    for flag, verb in _COLUMN_FLAGS.items():
+    for flag in _LIST_FLAGS:
         i = sys.argv.index(flag) + 2 if flag in sys.argv else len(sys.argv)
-        columns = list(takewhile(is_missing, sys.argv[i:]))
-        if columns:
-            names = shlex.quote(",".join([sys.argv[i - 1], *columns]))
-            many = "both" if len(columns) == 1 else "all"
+        if names := list(takewhile(is_missing, sys.argv[i:])):
+            joined = shlex.quote(",".join([sys.argv[i - 1], *names]))
             raise click.UsageError(
-                f"{columns[0]}: no such file; to {verb} {many} columns:\n  {flag} {names}"
+                f"{names[0]}: no such file; to name several in {flag}:\n  {flag} {joined}"
             )
 
 

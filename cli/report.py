@@ -46,9 +46,9 @@ def report(o: Options) -> None:
     if find_spec("jinja2") is None:
         raise OneLineError("the report needs jinja2; to install it:\n  pip install jinja2")
     require_distinct_files(MODEL=path, the_page=output, the_examples=examples)
+    live = LiveModel.load(path)
     if not o.overwrite:
         require_own_output(output, (b"<!doctype html",), "a report", REMEDY)
-    live = LiveModel.load(path)
     if examples is not None:
         require_runnable(live, path)
     select_columns(live)

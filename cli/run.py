@@ -459,8 +459,8 @@ class Run:
             reason = "nothing new: all requested rows were already learned"
         if not self._changed:
             return reason
-        flags = " and ".join(name.replace("_", "-") for name in self._changed)
-        return f"{reason}; to learn all rows again with another {flags}: --overwrite"
+        flags = " and ".join(map(to_flag, self._changed))
+        return f"{reason}; to learn these rows again with another {flags}: --again"
 
     def _finish_after_error(self, diverged: bool = False) -> None:
         """Report and save the progress made before an error."""
@@ -545,6 +545,8 @@ def _require_same_settings(live: LiveModel, o: Options) -> None:
     for setting in fields(live.read_options):
         if setting.compare and (not live.is_trained_in_python or setting.name == "standardize"):
             settings[setting.name] = getattr(live.read_options, setting.name)
+    if settings.get("label", "") is None:
+        settings["label"] = live.schema.label  # as found by its name
     for name in sorted(settings.keys() & o.given):
         value, saved = getattr(o, name), settings[name]
         # A column may be given by its name, in any letter case, or by its position.

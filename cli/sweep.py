@@ -209,7 +209,7 @@ def _print_trials(o: Options, trials: Sequence[Trial], is_partial: bool) -> None
     if largest is not None:
         click.echo()
         print_message(f"largest class: {largest}, {share:.2%} of the samples")
-        if not any((trial.accuracy or 0.0) > share for trial in trials):
+        if o.by == "accuracy" and all((trial.accuracy or 0.0) <= share for trial in trials):
             print_message("no setting is better than always predicting the largest class")
     click.echo(f"\nbest:\n  {printable(command)}")
 

@@ -114,7 +114,7 @@ def test_changed_lr_and_epsilon_are_reported(daily_files, model, run):
         (["--init-range", "1"], "0.03"),
         (["--classes", "left,right"], "not set"),
         (["--scale", "1/255"], "1"),
-        (["--label", "class"], "not set"),
+        (["--label", "b"], "class"),
         (["--ignore", "b"], "not set"),
         (["--no-standardize"], "on"),
     ],

@@ -14,10 +14,10 @@ from helpers import COMMAND
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
-        (["lern"], "no such command 'lern': did you mean learn?"),
-        (["xyz\x1b"], "no such command 'xyz\\x1b': choose from learn, sweep, "),
-        (["--hel"], "; see stream-perceptron --help"),
-        (["learn", "--activatoin", "tanh"], "; see stream-perceptron learn --help"),
+        (["lern"], "No such command 'lern': did you mean learn?"),
+        (["xyz\x1b"], "No such command 'xyz\\x1b': choose from learn, sweep, "),
+        (["--hel"], "No such option '--hel'. Did you mean '--help'?"),
+        (["learn", "--activatoin", "tanh"], "Did you mean '--activation'?"),
         (["learn", "--activation", "tan"], "choose sigmoid, tanh, arctan or identity"),
     ],
 )
