@@ -46,18 +46,27 @@ def to_json(value: object) -> object:
     Fields with `metadata={"saved": False}` are omitted. A field with `{"is_json": True}` already
     holds JSON. A dict becomes a sorted list of pairs.
     """
-    if is_dataclass(value):
-        return {
-            field.name: part if field.metadata.get("is_json") else to_json(part)
-            for field in fields_of(value)
-            for part in [getattr(value, field.name)]
-            if field.metadata.get("saved", True)
-        }
     if isinstance(value, list | tuple):
         return [to_json(part) for part in value]
     if isinstance(value, dict):
         return [[to_json(key), to_json(part)] for key, part in sorted(value.items())]
-    return value
+    if value is None or isinstance(value, str | int | float):
+        return value
+    cls: Any = type(value)
+    return {
+        name: getattr(value, name) if is_json else to_json(getattr(value, name))
+        for name, is_json in _list_saved_fields(cls)
+    }
+
+
+@cache
+def _list_saved_fields(cls: Any) -> list[tuple[str, bool]]:
+    """Return the names of the saved fields of a dataclass, and whether each holds JSON."""
+    return [
+        (field.name, field.metadata.get("is_json", False))
+        for field in fields_of(cls)
+        if field.metadata.get("saved", True)
+    ]
 
 
 def from_json(cls: type[T], value: object, where: str) -> T:
