@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Iterator
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +21,17 @@ _INTRODUCTION = """# API reference
 `scripts/update_docs` creates this page from the docstrings. [Python](python.md) is an introduction.
 """
 _ENTRIES = ("Parameters", "Attributes", "Raises")  # sections that list names with descriptions
+_FIRST = "SGDPerceptron", "save", "load", "LoadedModel", "Standardizer", "sweep", "Trial"
 _MODULES: dict[Any, list[str]] = {
-    stream_perceptron: [n for n in stream_perceptron.__all__ if not n.startswith("_")],
+    stream_perceptron: [*_FIRST, *(n for n in stream_perceptron.__all__ if n not in _FIRST)],
     stream: ["iter_parquet", "iter_source"],
     encoders: ["DateEncoder", "WordEncoder", "encode_date", "encode_words"],
-    diagnostics: ["Finding", "FindingCode", "diagnose"],
-    live: ["Progress", "Confusion", "StepResult"],
-    drift: ["DriftDetector", "DriftEvent", "EventKind"],
+    diagnostics: ["diagnose", "Finding", "FindingCode"],
+    live: ["Progress"],
+    drift: ["DriftEvent", "EventKind"],
     verify_module: ["verify"],
     distributed: list(distributed.__all__),
-    data: list(data.__all__),
+    data: ["open_source", "ReadOptions"],
     datasets: list(datasets.__all__),
 }
 
@@ -40,7 +42,8 @@ def render() -> str:
     for module, names in _MODULES.items():
         parts.append(f"## {module.__name__}\n")
         for name in names:
-            parts += _describe(getattr(module, name), name, 3)
+            if not name.startswith("_"):
+                parts += _describe(getattr(module, name), name, 3)
     return "\n".join(parts)
 
 
@@ -53,6 +56,8 @@ def _describe(thing: Any, name: str, level: int) -> Iterator[str]:
         signature = re.sub(r"<function .*? at 0x\w+>", "...", signature)
         yield f"    {name.rpartition('.')[2]}{signature}\n"
     yield from _convert_docstring(inspect.getdoc(thing) or "")
+    if is_class and issubclass(thing, Enum):
+        yield f"**Members**: {', '.join(f'`{member.name}`' for member in thing)}\n"
     for key, member in vars(thing).items() if is_class else ():
         function = getattr(member, "__func__", member)
         is_public = inspect.isfunction(function) or isinstance(member, property)
