@@ -61,10 +61,6 @@ def report(o: Options) -> None:
 
     with exit_on_signal() as signals:
         page = signals.call_interruptibly(make_page, [examples or ""])
-    try:
-        with open_replacement(output) as file:
-            file.write(page.encode())
-    except OSError as error:
-        error.filename = str(output)
-        raise
+    with open_replacement(output) as file:
+        file.write(page.encode())
     print_message(f"report written to {output}: open it in a browser")

@@ -402,11 +402,7 @@ class Run:
             return False
         for file in self._outputs:
             file.sync(live.outputs)
-        try:
-            live.save(path)
-        except OSError as error:
-            error.filename = str(path)
-            raise
+        live.save(path)
         self._has_saved = True
         return True
 

@@ -27,9 +27,9 @@ _LINK_UNSUPPORTED = (
 def open_replacement(path: Path, previous: Path | None = None) -> Iterator[BinaryIO]:
     """Open a temporary file that replaces `path` once it is complete and on disk.
 
-    On any error, the temporary file is removed and `path` is unchanged.
+    On any error, the temporary file is removed and `path` is unchanged. System errors name `path`.
     """
-    path = Path(os.path.realpath(path))
+    given, path = path, Path(os.path.realpath(path))
     temporary = _make_temporary_path(path)
     flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW
     try:
@@ -45,9 +45,11 @@ def open_replacement(path: Path, previous: Path | None = None) -> Iterator[Binar
             _link_previous(path, previous)
         os.replace(temporary, path)
         sync_folder(path.parent)
-    except BaseException:
+    except BaseException as error:
         with suppress(OSError):
             os.remove(temporary)
+        if isinstance(error, OSError):
+            error.filename, error.filename2 = str(given), None
         raise
 
 

@@ -533,11 +533,11 @@ class LiveModel:
             is_late_label = (
                 batch.restore_predictions(trained) if isinstance(batch, JoinedBatch) else None
             )
-            done = batch[: _count_done(batch, trained)]
-            rows = rows_before + 1 + batch.rows[: len(trained)]
+            done, usable = batch[: _count_done(batch, trained)], batch.rows[: len(trained)]
+            rows = rows_before + 1 + usable
             if batch.redelivered is not None:
                 # Redelivered rows have no number.
-                rows = rows_before + np.cumsum(~batch.redelivered)[batch.rows[: len(trained)]]
+                rows = rows_before + np.cumsum(~batch.redelivered)[usable]
             result = build_result(self, batch, trained, rows, done)
             result.is_late_label = is_late_label
             if len(done):

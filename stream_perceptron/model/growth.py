@@ -45,6 +45,7 @@ class Growth(NamedTuple):
     feature_ids: NDArray[np.int32]
     is_labeled: bool  # whether any row has a label
     has_looked_up: bool = False  # whether the names in the rows differ from those before
+    adds_names: bool = False  # whether the rows add any label or feature
     labels: Sequence[Hashable] = ()  # the new labels
     label_rows: NDArray[np.intp] = _NO_ROWS  # the rows that add the new labels, in ascending order
     features: Sequence[Hashable] = ()  # the new features
@@ -82,24 +83,18 @@ class Growth(NamedTuple):
             feature_ids[name_ids] = len(features) + np.arange(len(name_ids))
         require_writable_names([*new_labels, *new_features])
         label_rows = np.array([*new_labels.values()], np.intp)
+        adds_names = bool(new_labels or new_features)
         return cls(
-            shape, targets, feature_ids, is_labeled, has_looked_up, list(new_labels), label_rows,
-            new_features, feature_rows,
+            shape, targets, feature_ids, is_labeled, has_looked_up, adds_names, list(new_labels),
+            label_rows, new_features, feature_rows,
         )  # fmt: skip
 
-    @property
-    def adds_names(self) -> bool:
-        """Whether the rows add any label or feature."""
-        return bool(self.labels or self.features)
+    def split_rows(self, n: int) -> list[tuple[int, int]]:
+        """Split the first n rows that a new model learns into parts (start, end).
 
-    def split_rows(self, n: int, is_new: bool) -> list[tuple[int, int]]:
-        """Split the first n rows into parts (start, end), each learned by the kernel in one call.
-
-        If `is_new`, the first labeled row is a part of its own, because the weights of its names
-        are drawn, whereas those of later names are 0.
+        The first labeled row is a part of its own, because the weights of its names are drawn,
+        whereas those of later names are 0.
         """
-        if not is_new:
-            return [(0, n)]
         first = np.flatnonzero(self.targets[:n] >= 0)[:1]
         return list(pairwise(sorted({0, n, *first.tolist(), *(first + 1).tolist()})))
 
@@ -136,7 +131,7 @@ class Growth(NamedTuple):
     def count_fitting_rows(self, max_weights: int) -> int:
         """Count the rows before the first row that would make the model too large."""
         n = len(self.targets)
-        if not self.adds_names or count_weights(*self.shape_after(n)) <= max_weights:
+        if count_weights(*self.shape_after(n)) <= max_weights:
             return n
         rows = sorted({*self.label_rows.tolist(), *self.feature_rows.tolist()})
         is_too_large = [count_weights(*self.shape_after(row + 1)) > max_weights for row in rows]

@@ -242,21 +242,21 @@ class Network:
     ) -> TrainResult:
         """Predict each row and then learn it, as `SGDPerceptron.train` does."""
         self._remove_names_without_weights()
-        growth = Growth.plan(samples, self.labels, self.features)
-        n_fitting = growth.count_fitting_rows(self.store.max_weights)
+        growth, n_before = Growth.plan(samples, self.labels, self.features), self.n_seen
+        n_done, n = 0, len(growth.targets)
+        n_fitting = growth.count_fitting_rows(self.store.max_weights) if growth.adds_names else n
         result = TrainResult.empty(growth.targets)
         if options.with_all_scores:
             n_labels, _ = growth.shape_after(n_fitting)
-            result.all_scores = np.full((len(result), n_labels), math.nan)
+            result.all_scores = np.full((n, n_labels), math.nan)
         rule = Rule(self.activation, epsilon, options.stop)
-        n_done = 0
-        for start, end in growth.split_rows(n_fitting, is_new=self.n_seen == 0):
-            n_before = self.n_seen
+        # The kernel learns each part in one call.
+        for start, end in [(0, n_fitting)] if n_before else growth.split_rows(n_fitting):
             try:
                 n_done = self._train_part(samples, growth, start, end, rule, lr, options, result)
             except MemoryError as error:
-                if self.n_seen > n_before:
-                    raise  # some rows were learned, but their results are lost
+                if self.n_seen > n_before + np.count_nonzero(growth.targets[:n_done] >= 0):
+                    raise  # some rows of this part were learned, but their results are lost
                 result.memory_error = error
                 break
             result.stopped = bool(
@@ -265,14 +265,14 @@ class Network:
             result.diverged = n_done < end and not result.stopped
             if result.stopped or result.diverged:
                 break
-        if n_done == n_fitting < len(result) and not result.stopped:
+        if n_done == n_fitting < n and not result.stopped:
             try:
                 self.store.require_size(*growth.shape_after(n_fitting + 1))
             except ModelSizeError as error:
                 result.memory_error = error
         if result.all_scores is not None:
             result.all_scores = result.all_scores[:, : self.store.shape[0]]
-        if n_done < len(result):
+        if n_done < n:
             return result[:n_done]
         if growth.has_looked_up:
             self.features.cache_ids(samples.rows.names, growth.feature_ids)
