@@ -12,7 +12,7 @@ from stream_perceptron.data.naming import (
     suggest_options,
     suggest_similar_name,
 )
-from stream_perceptron.data.schema import ReadOptions, Schema
+from stream_perceptron.data.schema import ENCODINGS, ReadOptions, Schema
 from stream_perceptron.errors import SampleError, SourceError
 from stream_perceptron.model.vocabulary import find_duplicates
 
@@ -110,24 +110,27 @@ def resolve_columns(
 
 
 def require_one_role(options: ReadOptions, where: str) -> None:
-    """Check that no encoded column has another role.
+    """Check that no column has two roles, though it may be encoded in several ways.
 
     Raises
     ------
     SourceError
-        If an encoded column has another role.
+        If a column has two roles.
 
     """
     roles: dict[str, Sequence[str | None]] = {
         "label": [options.label], "weight": [options.weight], "join": [options.join],
         "position": options.position, "ignore": options.ignore,
     }  # fmt: skip
-    for option, column in options.encodings:
-        for role, columns in roles.items():
-            if column in columns:
-                flag = option.replace("_", "-")
+    roles |= {option: getattr(options, option) for option in ENCODINGS}
+    first_roles: dict[str | None, str] = {}
+    for role, columns in roles.items():
+        for column in columns:
+            first = first_roles.setdefault(column, role)
+            if column is not None and first != role and first not in ENCODINGS:
+                flag = role.replace("_", "-")
                 raise SourceError(
-                    f"{where}: column {column!r} cannot be in both --{flag} and --{role}: choose "
+                    f"{where}: column {column!r} cannot be in both --{flag} and --{first}: choose "
                     "one"
                 )
 

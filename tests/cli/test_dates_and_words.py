@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import datetime as dt
 import json
+import re
 
 import numpy as np
 import pyarrow as pa
@@ -225,6 +226,17 @@ def test_encoding_a_column_with_another_role_is_an_error(form, options, role, ro
 
     reason = f"column 'note' cannot be in both --words and --{role}: choose one"
     assert error == f"Error: {source}: {reason}\n"
+
+
+@pytest.mark.parametrize(
+    "options", [("--weight", "a", "--ignore", "a"), ("--ignore", "label", "--label", "label")]
+)
+def test_column_with_two_roles_is_an_error(options, rows, tmp_path, run):
+    source = write_rows(tmp_path / "s.csv", rows)
+    error = run("learn", source, *options, check=1).stderr
+
+    roles = r"--(ignore|weight) and --(weight|label)"
+    assert re.search(f"column '(a|label)' cannot be in both {roles}: choose one", error)
 
 
 @pytest.mark.parametrize("form", FORMS)
