@@ -28,7 +28,7 @@ def convert(o: Options) -> None:
     The input is a pair of IDX files, gzipped or not, or the mnist.npz file distributed with Keras.
 
     \b
-    stream-perceptron convert train-images-idx3-ubyte.gz train-labels-idx1-ubyte.gz -o train.parquet
+    stream-perceptron convert images-idx3.gz labels-idx1.gz -o train.parquet
     stream-perceptron convert mnist.npz --part test -o test.parquet
     """
     from stream_perceptron.datasets.idx import read_idx, read_npz, write_parquet

@@ -51,7 +51,7 @@ def predict(o: Options) -> None:
     \b
     echo '[0.5, 0.25]' | stream-perceptron predict -m points.npz
     stream-perceptron predict mnist-test.parquet -m mnist.npz > predictions.jsonl
-    stream-perceptron predict customers.csv -m churn.npz --keep id -p predictions.csv
+    stream-perceptron predict customers.csv -m churn.npz --keep id -p scored.csv
     """
     check_copied_columns("--keep", *o.keep)
     announce_terminal_input(o.sources)

@@ -33,7 +33,7 @@ def report(o: Options) -> None:
     scripts and needs no network.
 
     \b
-    stream-perceptron report mnist.npz -o report.html --examples mnist-test.parquet
+    stream-perceptron report mnist.npz --examples mnist-test.parquet
     """
     from importlib.util import find_spec
 

@@ -87,8 +87,8 @@ def sweep(o: Options) -> None:
     separate run of `learn`. The best combination is printed first. No model is saved.
 
     \b
-    stream-perceptron sweep mnist-train.parquet --lr 0.01,0.1,1 --epsilon 3e-6,0.03
-    cat iris.csv | stream-perceptron sweep --lr 0.01,0.1,1 --activation sigmoid,tanh
+    stream-perceptron sweep mnist-train.parquet --lr 0.01,0.1 --epsilon 3e-6,0.03
+    cat iris.csv | stream-perceptron sweep --lr 0.1,1 --activation sigmoid,tanh
 
     "kappa" is Cohen's kappa: 0% means the accuracy expected by chance. "updated" is the share of
     samples that changed the weights. "would stop" is the first sample whose error was below the
