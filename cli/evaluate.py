@@ -24,6 +24,7 @@ from .printable import (
     get_stdout_width,
     get_terminal_width,
     measure_width,
+    print_message,
     printable,
     wrap_text,
 )
@@ -86,6 +87,13 @@ def evaluate(o: Options) -> None:
                 break
         if evaluation.confusion.tested:
             figures = evaluation.figures() | {"interrupted": signals.is_set}
+            seen = [row["class"] for row in figures["per_class"] if row["samples"]]
+            if live.model.classes_ and set(seen).isdisjoint(live.model.classes_):
+                print_message(
+                    "warning: no label is a class of the model: if another column has the labels, "
+                    "name it with --label",
+                    err=True,
+                )
             if o.as_json:
                 click.echo(json.dumps(figures, default=str))
             else:
@@ -242,7 +250,7 @@ class _Evaluation:
         figures = self._ranking.figures(label) if label < len(self.model_classes) else None
         return dict.fromkeys(RankingFigures._fields) if figures is None else figures._asdict()
 
-    def figures(self) -> dict[str, object]:
+    def figures(self) -> dict[str, Any]:
         """Return the figures for all samples, each class and each (label, prediction) pair."""
         confusion, labels, order = self.confusion, list(self._index_by_label), self.order
         metrics, classes = confusion.compute_metrics(len(labels)), [labels[i] for i in order]

@@ -172,7 +172,7 @@ def test_unsupported_files_are_explained(run, tmp_path):
         "t.npy": "a NumPy array: save it as CSV",
         "t.npz": "NumPy arrays: save features and labels as CSV",
         "t.json": "a JSON array of objects: write one object per line",
-        "m.npz": "a saved model, not samples: pass it with -m",
+        "m.npz": "a saved model, not samples",
         "https://me:secret@example.invalid/a.csv": "a web address: download the file",
     }
     for name, explanation in explanations.items():

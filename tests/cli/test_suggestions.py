@@ -293,3 +293,13 @@ def test_two_runs_cannot_write_to_one_file(output, run, tmp_path):
 
     assert error == f"Error: {path}: another process is writing it\n"
     assert process.returncode == 0
+
+
+def test_labels_unknown_to_the_model_are_a_warning(run, tmp_path):
+    rows = [[i, i % 7, "xy"[i % 2]] for i in range(20)]
+    source, model = write_csv(tmp_path / "s.csv", ["id", "a", "label"], rows), tmp_path / "m.npz"
+    run("learn", source, "--ignore", "id", "-m", model, check=0)
+
+    assert "no label is a class" not in run("evaluate", source, "-m", model, check=0).stderr
+    error = run("evaluate", source, "-m", model, "--label", "id", check=0).stderr
+    assert error.startswith("warning: no label is a class of the model: if another column")
