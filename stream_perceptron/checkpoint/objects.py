@@ -150,7 +150,7 @@ def _build_object(cls: Any, state: dict[str, Any]) -> object:
     positional, named = [], {}
     for name, parameter in _get_parameters(cls).items():
         if parameter.kind is parameter.VAR_POSITIONAL:
-            positional = state.pop(name)
+            positional = state[name]  # also an attribute: a set keeps the order of its elements
         else:
             named[name] = state.pop(name)
     instance = cls(*positional, **named)

@@ -203,18 +203,18 @@ class ByteInput:
 
     def read_ready(self, size: int) -> bytes:
         """Return at most `size` bytes, which are ready after `wait`; none at the end."""
+        data, self._buffer = self._buffer[:size], self._buffer[size:]
         # A terminal could be read again after end-of-file.
-        if self._buffer or self.has_ended:
-            data, self._buffer = self._buffer[:size], self._buffer[size:]
+        if self.has_ended or len(data) == size or (data and not self.count_ready_bytes()):
             return data
         try:
-            data = bytes(self._raw.read(size))
+            more = bytes(self._raw.read(size - len(data)))
         except Exception as error:
             raise convert_error(error, self.name) from None
-        self.n_bytes += len(data)
-        self.has_ended = not data
-        self.was_read_short = self.pipe is not None and len(data) < min(_SHORT_READ, size)
-        return data
+        self.n_bytes += len(more)
+        self.has_ended = not more
+        self.was_read_short = self.pipe is not None and len(more) < min(_SHORT_READ, size)
+        return data + more
 
     def read_some(self, size: int = _CHUNK_SIZE) -> bytes:
         """Wait for data, and return at most `size` bytes; none at the end or if interrupted."""

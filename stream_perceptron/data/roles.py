@@ -17,6 +17,7 @@ from stream_perceptron.errors import SampleError, SourceError
 from stream_perceptron.model.vocabulary import find_duplicates
 
 _MAX_COLUMNS = 2**20
+_COMPATIBLE = {"ignore", "join", "position"}  # roles whose columns are not features anyway
 
 
 def resolve_positions(options: ReadOptions, schema: Schema) -> ReadOptions:
@@ -127,7 +128,8 @@ def require_one_role(options: ReadOptions, where: str) -> None:
     for role, columns in roles.items():
         for column in columns:
             first = first_roles.setdefault(column, role)
-            if column is not None and first != role and first not in ENCODINGS:
+            is_usable = first == role or {first, role} <= _COMPATIBLE or first in ENCODINGS
+            if column is not None and not is_usable:
                 flag = role.replace("_", "-")
                 raise SourceError(
                     f"{where}: column {column!r} cannot be in both --{flag} and --{first}: choose "
