@@ -39,10 +39,10 @@ class Options(SimpleNamespace):
 
     def find_given(self, *names: str) -> str | None:
         """Return the flag of the first of these options that was given, or None."""
-        return next((to_flag(name) for name in names if name in self.given), None)
+        return next((format_flag(name) for name in names if name in self.given), None)
 
 
-def to_flag(name: str) -> str:
+def format_flag(name: str) -> str:
     """Return the flag of an option, given the name of its value."""
     return f"--{name.replace('_', '-')}"
 

@@ -87,8 +87,8 @@ def evaluate(o: Options) -> None:
                 break
         if evaluation.confusion.tested:
             figures = evaluation.figures() | {"interrupted": signals.is_set}
-            seen = [row["class"] for row in figures["per_class"] if row["samples"]]
-            if live.model.classes_ and set(seen).isdisjoint(live.model.classes_):
+            labels = [row["class"] for row in figures["per_class"] if row["samples"]]
+            if live.model.classes_ and set(labels).isdisjoint(live.model.classes_):
                 print_message(
                     "warning: no label is a class of the model: if another column has the labels, "
                     "name it with --label",

@@ -18,11 +18,13 @@ REMEDY = "to replace it: --overwrite"
 class LocalFile(click.Path):
     """The path of a file that must be local, as only local files can be replaced atomically."""
 
+    allows_stdout = False
+
     def __init__(self) -> None:
         super().__init__(dir_okay=False, path_type=Path)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
-        if str(value) == "-" and not isinstance(self, OutputFile):
+        if str(value) == "-" and not self.allows_stdout:
             self.fail("a file is needed here, not stdout.", param, ctx)
         if "://" in str(value):
             from stream_perceptron.data.byte_input import strip_credentials
@@ -39,6 +41,8 @@ class LocalFile(click.Path):
 
 class OutputFile(LocalFile):
     """The path of a local file as text, or - for stdout."""
+
+    allows_stdout = True
 
     def convert(  # type: ignore[override]
         self, value: object, param: click.Parameter | None, ctx: click.Context | None

@@ -30,7 +30,7 @@ model_option = partial(option, section="Model")
 advanced_option = partial(option, section="Advanced", is_rare=True)
 
 
-def combine(*decorators: Callable[[F], F]) -> Callable[[F], F]:
+def combine_options(*decorators: Callable[[F], F]) -> Callable[[F], F]:
     """Return one decorator in place of several, the first of which is listed first in the help."""
 
     def decorate(function: F) -> F:
@@ -41,7 +41,7 @@ def combine(*decorators: Callable[[F], F]) -> Callable[[F], F]:
     return decorate
 
 
-class Parsed(click.ParamType):  # type: ignore[type-arg, unused-ignore]
+class ParsedType(click.ParamType):  # type: ignore[type-arg, unused-ignore]
     """A type whose function parses a text; its ValueError says what is wrong with the text."""
 
     def __init__(self, name: str, parse: Callable[[str], Any]) -> None:
@@ -57,14 +57,14 @@ class Parsed(click.ParamType):  # type: ignore[type-arg, unused-ignore]
             self.fail(str(error), param, ctx)
 
 
-def make_list_type(item: Any) -> Parsed:
+def make_list_type(item: Any) -> ParsedType:
     """Return a type for lists of distinct values, separated by commas."""
 
     def parse(text: str) -> tuple[object, ...]:
         values = (item.convert(part.strip(), None, None) for part in text.split(","))
         return tuple(dict.fromkeys(values))
 
-    return Parsed(f"{item.name},...", parse)
+    return ParsedType(f"{item.name},...", parse)
 
 
 def _parse_scale(text: str) -> float:
@@ -154,10 +154,10 @@ POSITIVE = click.FloatRange(0, min_open=True)
 # Names in messages: "'x' is not a valid number".
 COUNT.name, NUMBER.name, POSITIVE.name = "whole number", "number", "number"
 FILE = LocalFile()
-NAMES = Parsed("names", _parse_names)
-SCALE = Parsed("number|a/b", _parse_scale)
-ACTIVATION = Parsed("activation", _parse_activation)
-INTERVAL = Parsed("n|time", _parse_interval)  # rows, or seconds
+NAMES = ParsedType("names", _parse_names)
+SCALE = ParsedType("number|a/b", _parse_scale)
+ACTIVATION = ParsedType("activation", _parse_activation)
+INTERVAL = ParsedType("n|time", _parse_interval)  # rows, or seconds
 SWITCH = click.Choice(["on", "off"])
 
 
@@ -189,7 +189,7 @@ def _merge_numbers(
     return "balanced" if len(pairs) < len(values) else merged or None
 
 
-def names_option(flag: str, help: str, metavar: str = "NAMES", **settings: Any) -> Any:  # noqa: A002
+def make_names_option(flag: str, help: str, metavar: str = "NAMES", **settings: Any) -> Any:  # noqa: A002
     """Return an option of the section Input for names of columns; it may be repeated."""
     return input_option(
         flag, metavar=metavar, type=NAMES, multiple=True, callback=_flatten_names, help=help,
@@ -208,7 +208,7 @@ def make_format_option(is_rare: bool = False) -> Callable[[F], F]:
 
 def make_reading_options(hides_rare: bool) -> Callable[[F], F]:
     """Return the options of commands that read samples, from stdin by default."""
-    return combine(
+    return combine_options(
         click.argument(
             "sources", metavar="[SOURCE]...", nargs=-1, shell_complete=complete_path,
             callback=lambda ctx, parameter, value: value or ("-",),
@@ -218,17 +218,17 @@ def make_reading_options(hides_rare: bool) -> Callable[[F], F]:
             help="Label column: a name, or a position (-1 is the last). Default: the column named "
             "label, class, target or y, or the label column of a saved model.",
         ),
-        names_option("--ignore", "Columns to ignore."),
+        make_names_option("--ignore", "Columns to ignore."),
         input_option(
             "--skip-bad", is_flag=True, help="Skip rows that cannot be used, and report them."
         ),
-        names_option(
+        make_names_option(
             "--missing", metavar="TEXTS", is_rare=hides_rare,
             help="Texts that stand for a missing value, such as NA,?. Empty cells are always "
             "missing. Default: those of a saved model.",
         ),
         input_option(
-            "--delimiter", metavar="C", type=Parsed("character", _parse_delimiter),
+            "--delimiter", metavar="C", type=ParsedType("character", _parse_delimiter),
             is_rare=hides_rare,
             help="CSV delimiter: a character, or the word tab or space. Default: that of a saved "
             "model, or the most frequent of comma, tab and semicolon.",
@@ -243,10 +243,10 @@ def make_reading_options(hides_rare: bool) -> Callable[[F], F]:
 
 reading_options = make_reading_options(hides_rare=False)
 
-training_options = combine(
+training_options = combine_options(
     make_reading_options(hides_rare=True),
     input_option("--weight", metavar="NAME", is_rare=True, help="Column with sample weights."),
-    names_option(
+    make_names_option(
         "--position", metavar="[PART,]OFFSET", is_rare=True,
         help="Columns with the partition and the offset of each row. Rows at or below the highest "
         "offset learned from their partition are skipped.",
@@ -255,13 +255,13 @@ training_options = combine(
         "--scale", metavar="NUMBER|a/b", type=SCALE, is_rare=True,
         help="Multiply features by this number. Default: 1/255 for pixels, otherwise 1.",
     ),
-    names_option("--one-hot", "Text columns to encode, with one feature for each value."),
-    names_option(
+    make_names_option("--one-hot", "Text columns to encode, with one feature for each value."),
+    make_names_option(
         "--dates", is_rare=True,
         help="Columns of dates (ISO 8601) to encode, with features for hour, weekday, month and "
         "days.",
     ),
-    names_option(
+    make_names_option(
         "--words", is_rare=True, help="Text columns to encode, with one feature for each word."
     ),
     input_option(
@@ -273,12 +273,12 @@ training_options = combine(
     ),
     input_option("--limit", metavar="N", type=COUNT, help="Read at most N rows, labeled or not."),
     model_option(
-        "--classes", metavar="a,b,c|0-9", type=Parsed("a,b,c|0-9", _parse_classes), is_rare=True,
-        multiple=True, callback=_flatten_names, help="Labels known from the start.",
+        "--classes", metavar="a,b,c|0-9", type=ParsedType("a,b,c|0-9", _parse_classes),
+        multiple=True, callback=_flatten_names, is_rare=True, help="Labels known from the start.",
     ),
     model_option(
         "--class-weight", metavar="LABEL=NUMBER|balanced", multiple=True, callback=_merge_numbers,
-        type=Parsed("label=number|balanced", _parse_class_weight), is_rare=True,
+        type=ParsedType("label=number|balanced", _parse_class_weight), is_rare=True,
         help="Multiply the sample weights of class LABEL by NUMBER; may be repeated. With "
         "balanced, rare classes have larger weights.",
     ),
@@ -318,7 +318,7 @@ def make_threshold_option(is_rare: bool = False) -> Callable[[F], F]:
     """Return the option for the thresholds of classes."""
     return output_option(
         "--threshold", metavar="LABEL=NUMBER", multiple=True, callback=_merge_numbers,
-        type=Parsed("label=number", _parse_threshold), is_rare=is_rare,
+        type=ParsedType("label=number", _parse_threshold), is_rare=is_rare,
         help="Predict class LABEL if its score is at least NUMBER. If no class reaches its "
         "threshold, predict the one with the largest output among those without a threshold. May "
         "be repeated.",
@@ -336,7 +336,7 @@ def build_thresholds(o: Options) -> Thresholds | None:
 
 def make_prediction_options(hides_rare: bool) -> Callable[[F], F]:
     """Return the options of commands that write predictions."""
-    return combine(
+    return combine_options(
         output_option(
             "-p", "--predictions", metavar="FILE|-", type=OutputFile(),
             help="Write a prediction for each sample, as JSON lines, or as CSV if FILE ends in "

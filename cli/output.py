@@ -255,14 +255,14 @@ def warn_of_unseen_names(live: LiveModel) -> Iterator[str]:
     """
     if not live.schema.is_open:
         return
-    known = list(map(str, [*live.model.features_, *(live.schema.texts or ())]))
+    columns = list(map(str, [*live.model.features_, *(live.schema.texts or ())]))
     for option in (*ENCODINGS, "ignore", "weight", "position", "keep"):
         names = getattr(live.read_options, option) or ()
         for name in [names] if isinstance(names, str) else names:
             if name in live.unseen:
                 flag = option.replace("_", "-")
                 yield build_warning(
-                    f"--{flag} {name}: no row had {name!r}{suggest_similar_name(name, known)}"
+                    f"--{flag} {name}: no row had {name!r}{suggest_similar_name(name, columns)}"
                 )
 
 
@@ -271,12 +271,12 @@ def warn_of_unknown_classes(
 ) -> Iterator[str]:
     """Yield a warning for each label that has a class weight or threshold but occurs in no row."""
     weights, classes = live.model.class_weight, live.model.classes_
-    known = [text for label in classes for text in list_spellings(label)]
+    spellings = [text for label in classes for text in list_spellings(label)]
     for flag, given in (("--class-weight", weights), ("--threshold", thresholds)):
         for label in given if isinstance(given, dict) else ():
-            if label not in classes and (text := list_spellings(label)[0]) not in known:
+            if label not in classes and (text := list_spellings(label)[0]) not in spellings:
                 yield build_warning(
-                    f"{flag}: no label is {text!r}{suggest_similar_name(text, known)}"
+                    f"{flag}: no label is {text!r}{suggest_similar_name(text, spellings)}"
                 )
 
 

@@ -51,6 +51,7 @@ class PredictionFile:
         self._name, self._descriptor, self._path = name, descriptor, path
         self._formatter, self._header = formatter, header.encode()
         self._is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
+        self._unwritten = b""  # lines for which a reader made no room after a signal
         self._has_lines, self._last_wait = False, _LAST_WAIT
 
     def write(self, result: StepResult) -> None:
@@ -58,14 +59,16 @@ class PredictionFile:
 
         After a signal, the wait ends once the reader has read nothing for a second.
         """
-        data = "".join(self._formatter(result)).encode()
-        data, self._header = self._header + data, b""
+        lines = "".join(self._formatter(result)).encode()
+        data = self._unwritten + self._header + lines
+        self._unwritten = self._header = b""
         self._has_lines |= bool(data)
         n = 0  # bytes written
         while n < len(data):
             end = len(data)
             if not self._is_file:
                 if not self._wait_for_reader():
+                    self._unwritten = data[n:]  # a later write continues here
                     return
                 # This many bytes do not block; they are whole lines unless a line is longer.
                 end = data.rfind(b"\n", n, n + select.PIPE_BUF) + 1 or n + select.PIPE_BUF

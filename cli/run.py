@@ -32,7 +32,7 @@ from stream_perceptron.live.history import History, Shards
 from stream_perceptron.live.step_result import StepResult
 from stream_perceptron.model.class_weights import list_spellings
 
-from .command import Options, convert_value_errors, to_flag
+from .command import Options, convert_value_errors, format_flag
 from .files import require_distinct_files, require_regular
 from .options import build_thresholds
 from .output import Output, print_summary, warn_of_unknown_classes, warn_of_unseen_names
@@ -455,7 +455,7 @@ class Run:
             reason = "nothing new: all requested rows were already learned"
         if not self._changed:
             return reason
-        flags = " and ".join(map(to_flag, self._changed))
+        flags = " and ".join(map(format_flag, self._changed))
         return f"{reason}; to learn these rows again with another {flags}: --again"
 
     def _finish_after_error(self, diverged: bool = False) -> None:
@@ -548,7 +548,7 @@ def _require_same_settings(live: LiveModel, o: Options) -> None:
         # A column may be given by its name, in any letter case, or by its position.
         if _resolve_columns(value, columns) != _resolve_columns(saved, columns):
             raise CheckpointError(
-                f"{o.model}: {to_flag(name)} cannot change for an existing model (it is "
+                f"{o.model}: {format_flag(name)} cannot change for an existing model (it is "
                 f"{_format_setting(saved)}): leave it out, or start over with --overwrite"
             )
 

@@ -167,17 +167,30 @@ def _get_parameters(cls: Any) -> dict[str, inspect.Parameter]:
     return dict(inspect.signature(cls).parameters)
 
 
+def _find_class(name: str) -> Any:
+    """Return the listed class with a name."""
+    module, _, short = name.rpartition(".")
+    if short not in _CLASSES.get(module, "").split():
+        raise CheckpointError(f"{name[:50]!r} is not a class that can be saved")
+    return getattr(_import(module), short)
+
+
+def _import(module: str) -> object:
+    return import_module(f"{'stream_perceptron' if module in _OWN_MODULES else 'river'}.{module}")
+
+
+# For each tag, a function that decodes its content.
 _DECODERS: dict[str, Callable[[Any], Any]] = {
     "float": float,
     "tuple": lambda content: tuple(decode(content)),
     "set": lambda content: set(decode(content)),
     "defaultdict": lambda content: defaultdict(*decode(content)),
     "type": _TYPES.__getitem__,
-    "class": lambda name: _find_class(name),
+    "class": _find_class,
     "numpy": lambda content: _NUMPY_TYPES[content[0]](decode(content[1])),
     "objects": _decode_objects,
     "object": lambda content: decode(content)[0],
-}  # for each tag, a function that decodes its content
+}
 _DECODERS |= {kind.__name__: from_text for kind, (_, from_text) in _TEXTS.items()}
 _DECODERS |= {name: partial(_decode_dict, kind) for name, kind in _DICTS.items()}
 
@@ -189,18 +202,6 @@ def _find_class_name(cls: object) -> str | None:
         if short in names.split() and cls is getattr(_import(module), short):
             return f"{module}.{short}"
     return None
-
-
-def _find_class(name: str) -> Any:
-    """Return the listed class with a name."""
-    module, _, short = name.rpartition(".")
-    if short not in _CLASSES.get(module, "").split():
-        raise CheckpointError(f"{name[:50]!r} is not a class that can be saved")
-    return getattr(_import(module), short)
-
-
-def _import(module: str) -> object:
-    return import_module(f"{'stream_perceptron' if module in _OWN_MODULES else 'river'}.{module}")
 
 
 def encode_lr(lr: object) -> object:
