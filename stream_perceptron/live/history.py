@@ -345,9 +345,10 @@ class History:
         self.adopt(run)
         continued = {file.position.name: file.continued for file in run.given}
         for position in files:
-            before = continued.get(position.name)
-            if before is None or before.rows < position.rows:
-                self.move(before or FilePosition(position.name), position)
+            before = continued.get(position.name) or FilePosition(position.name)
+            # A later pass has nothing to add.
+            if before.rows < position.rows and position not in self.positions:
+                self.move(before, position)
 
     def ends_in(self, files: Sequence[FilePosition]) -> bool:
         """Whether the last entry is about these files, whatever their names."""

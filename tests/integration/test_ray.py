@@ -349,13 +349,15 @@ def test_ray_option_without_an_address_starts_a_cluster(run, mnist_sample, tmp_p
     assert json.loads(result.stdout)["samples"] == LiveModel.load(path).progress.samples == 5000
 
 
-def test_sharded_pass_marks_the_end_of_files_and_detects_no_drift(
+def test_sharded_passes_mark_the_end_of_files_once_and_detect_no_drift(
     cluster, run, mnist_files, tmp_path
 ):
     path = tmp_path / "model.npz"
-    cluster.run(mnist_files["test"], shards=2, rows=500, model=path)
+    options = ["--passes", 2]
+    cluster.run(mnist_files["test"], shards=2, rows=2000, model=path, options=options)
+    live = LiveModel.load(path)
 
-    assert LiveModel.load(path).progress.events == []
+    assert (live.progress.events, len(live.history.positions)) == ([], 1)
     again = run("learn", mnist_files["test"], "-m", path, check=0).stderr
     assert f"{mnist_files['test']}: already learned (10,000 rows)" in again
 

@@ -11,7 +11,7 @@ import pytest
 from helpers import STATED_REASON
 from hypothesis import given
 from hypothesis import strategies as st
-from river import stats
+from river import compose, stats
 from river.optim import losses, schedulers
 
 from stream_perceptron import CheckpointError
@@ -61,6 +61,14 @@ def test_decoded_statistic_continues_identically(numbers, ddof):
         original.update(number)
         decoded.update(number)
         assert decoded.get() == original.get()
+
+
+def test_names_of_selected_columns_keep_their_order():
+    """River yields features in the order of a set, which depends on how the set was made."""
+    originals = [compose.Select(f"a{i}", f"b{i}") for i in range(500)]
+    loaded = round_trip(originals)
+
+    assert [list(each.keys) for each in loaded] == [list(each.keys) for each in originals]
 
 
 @pytest.mark.parametrize("value", [1j, frozenset(), dt.time(1), print, slice(3)], ids=repr)

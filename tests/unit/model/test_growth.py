@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 import time
+from itertools import count
 
 import numpy as np
 import pytest
@@ -154,6 +155,25 @@ def test_memory_error_while_growing_leaves_the_model_unchanged(failing_part, mon
     expected = train_new_model()
     expected.learn_one({"new5": 1.0}, "right")
     assert capture_state(expected) == capture_state(model)
+
+
+def test_memory_error_after_the_first_sample_keeps_that_sample(monkeypatch):
+    """The first sample of a new model is learned by itself, after its prediction."""
+    model, calls = SGDPerceptron(seed=0), count()
+    learn = network.kernel.learn
+
+    def learn_once(*args):
+        if next(calls) == 2:
+            raise MemoryError
+        return learn(*args)
+
+    rows = Rows.from_table(("a",), np.array([[1.0], [2.0], [3.0]]))
+    with monkeypatch.context() as patch:
+        patch.setattr(network.kernel, "learn", learn_once)
+        result = model.train(Samples(rows, ["left", "right", "left"], np.ones(3)))
+
+    assert (len(result), model.n_seen, model.classes_) == (1, 1, ["left"])
+    assert isinstance(result.memory_error, MemoryError)
 
 
 class Name:
