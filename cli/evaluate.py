@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -37,11 +36,11 @@ from .reading import (
 from .signals import exit_on_signal
 
 if TYPE_CHECKING:
+    from stream_perceptron.data.batch import Batch
+    from stream_perceptron.live.evaluation import Evaluation
     from stream_perceptron.live.step_result import StepResult
-    from stream_perceptron.live.thresholds import Thresholds
 
 
-_MAX_MATRIX_CLASSES = 1000  # classes in the confusion matrix printed with --json
 _MAX_SHOWN = 20  # classes, or pairs of classes, in a printed table or matrix
 _MAX_NAME_WIDTH = 16  # terminal columns for a row's name in the confusion matrix
 _MIN_HEADER_WIDTH = 5  # terminal columns for a shortened name in the header of the matrix
@@ -68,6 +67,7 @@ def evaluate(o: Options) -> None:
     """
     from stream_perceptron import SourceError
     from stream_perceptron.data.byte_input import get_display_name
+    from stream_perceptron.live.evaluation import Evaluation
     from stream_perceptron.live.loop import drive
     from stream_perceptron.live.ranking import MAX_CLASSES
 
@@ -75,9 +75,13 @@ def evaluate(o: Options) -> None:
     live = load_for_prediction(o)
     require_known_classes(o.threshold or (), live)
     thresholds = build_thresholds(o)
-    evaluation = _Evaluation(live.model.classes_, thresholds)
+    evaluation = Evaluation(live.model.classes_)
     needs_scores = thresholds is not None or len(live.model.classes_) <= MAX_CLASSES
-    predict = partial(live.predict, with_all_scores=needs_scores)
+
+    def predict(batch: Batch) -> StepResult:
+        result = live.predict(batch, needs_scores)
+        return result if thresholds is None else thresholds.apply(result, with_all_scores=True)
+
     with exit_on_signal() as signals:
         for name in o.sources:
             batches = read_batches(name, o.file_format, live, signals, joins_labels=True)
@@ -105,7 +109,7 @@ def evaluate(o: Options) -> None:
             )
 
 
-def _print_results(evaluation: _Evaluation, figures: dict[str, Any]) -> None:
+def _print_results(evaluation: Evaluation, figures: dict[str, Any]) -> None:
     """Print the accuracy, the figures for each class, and the confused classes."""
     from stream_perceptron.live.metrics import format_percent
 
@@ -155,14 +159,14 @@ def _format_ranking(figures: dict[str, Any], columns: int) -> Iterator[str]:
 
 
 def _format_confusion(
-    evaluation: _Evaluation, figures: dict[str, Any], columns: int
+    evaluation: Evaluation, figures: dict[str, Any], columns: int
 ) -> Iterator[str]:
     """Yield the lines of a confusion matrix or, if it is too large, of the most confused pairs."""
     counts = {row["class"]: row["samples"] for row in figures["per_class"]}
     confused_pairs = sorted(
         (pair for pair in figures["pairs"] if pair[0] != pair[1]), key=lambda p: -p[2]
     )
-    if not evaluation.model_classes:
+    if not evaluation.classes:
         yield "the model has no classes yet, so it predicted none"
     elif len(counts) <= _MAX_SHOWN and (
         matrix := _format_matrix(list(counts), figures["confusion"])
@@ -201,81 +205,3 @@ def _shorten_name(name: str, width: int) -> str:
         short = f"{name[: (n_characters + 1) // 2]}..{name[len(name) - n_characters // 2 :]}"
         n_characters -= 1
     return short
-
-
-class _Evaluation:
-    """Counts predictions by label, and scores by class; labels may be unknown to the model."""
-
-    def __init__(self, model_classes: list[object], thresholds: Thresholds | None) -> None:
-        from stream_perceptron.live.metrics import Confusion
-        from stream_perceptron.live.ranking import Ranking
-
-        self.model_classes, self._thresholds = model_classes, thresholds
-        self._ranking = Ranking(len(model_classes))
-        self._index_by_label = {label: i for i, label in enumerate([*model_classes, None])}
-        self.confusion = Confusion()
-        self._n_unlabeled = self._n_skipped = 0
-
-    def update(self, result: StepResult) -> None:
-        """Count the labeled samples of a batch, and the rows that are unlabeled or rejected."""
-        import numpy as np
-
-        labeled = [i for i, label in enumerate(result.labels) if label is not None]
-        self._n_unlabeled += len(result.labels) - len(labeled)
-        self._n_skipped += len(result.rejected)
-        new_labels = {result.labels[i] for i in labeled} - self._index_by_label.keys()
-        # Sorting breaks ties for the largest class deterministically.
-        for label in sorted(new_labels, key=repr):
-            self._index_by_label[label] = len(self._index_by_label)
-        targets = np.array([self._index_by_label[result.labels[i]] for i in labeled], np.intp)
-        if result.all_scores is not None:
-            self._ranking.update(targets, result.all_scores[labeled])
-        if self._thresholds is not None:
-            result = self._thresholds.apply(result, with_all_scores=False)
-        predicted = result.predicted[labeled]
-        # A model without classes predicts None.
-        predicted = np.where(predicted < 0, len(self.model_classes), predicted)
-        self.confusion.update(targets, predicted)
-
-    @property
-    def order(self) -> list[int]:
-        """The indices of all labels: first the classes of the model, then other labels by name."""
-        unknown = sorted(self._index_by_label.keys() - set(self.model_classes) - {None}, key=repr)
-        return [self._index_by_label[label] for label in [*self.model_classes, *unknown]]
-
-    def _compute_ranking_figures(self, label: int) -> dict[str, float | None]:
-        """Return the metrics for samples ranked by the score of a class."""
-        from stream_perceptron.live.ranking import RankingFigures
-
-        figures = self._ranking.figures(label) if label < len(self.model_classes) else None
-        return dict.fromkeys(RankingFigures._fields) if figures is None else figures._asdict()
-
-    def figures(self) -> dict[str, Any]:
-        """Return the figures for all samples, each class and each (label, prediction) pair."""
-        confusion, labels, order = self.confusion, list(self._index_by_label), self.order
-        metrics, classes = confusion.compute_metrics(len(labels)), [labels[i] for i in order]
-        is_small = len(order) <= _MAX_MATRIX_CLASSES
-        return {
-            "samples": confusion.tested,
-            "accuracy": confusion.right / confusion.tested,
-            "balanced_accuracy": metrics.balanced_accuracy,
-            "macro_f1": metrics.macro_f1,
-            "cohen_kappa": metrics.cohen_kappa,
-            "largest_class": labels[metrics.largest],
-            "largest_share": metrics.baseline,
-            "classes": classes,
-            "confusion": confusion.matrix(order).tolist() if is_small else None,
-            "pairs": [[labels[i], labels[j], n] for i, j, n in confusion.pairs.tolist()],
-            "per_class": [
-                {
-                    "class": label,
-                    "precision": float(metrics.precision[i]),
-                    "recall": float(metrics.recall[i]),
-                    "samples": int(metrics.seen[i]),
-                    **self._compute_ranking_figures(i),
-                }
-                for label, i in zip(classes, order, strict=True)
-            ],
-            "unlabeled": self._n_unlabeled,
-            "skipped": self._n_skipped,
-        }

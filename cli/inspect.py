@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import re
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from itertools import chain
 from math import isnan
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -28,16 +28,27 @@ from .printable import (
 if TYPE_CHECKING:
     from stream_perceptron import LiveModel
     from stream_perceptron.data.position import FilePosition
-    from stream_perceptron.model.arrays import Array
 
 _N_STRONGEST = 5  # features listed for a class
-_MAX_CLASSES = 40  # classes listed
-_MAX_LISTED = 20  # files, or entries in the lineage
-# The fields of Progress that --json prints.
-_PROGRESS_FIELDS = (
-    "missing", "unlabeled", "skipped", "accuracy", "window_accuracy",
-    "mean_error",
-)  # fmt: skip
+_MAX_LISTED = 40  # entries of the history, files or classes
+_MAX_NAME_WIDTH = 24  # terminal columns; wider names do not affect the alignment of the texts
+# The values that each section of the text shows, and their formats.
+_SETTINGS = {
+    "classes": "{}", "features": "{}", "label": "{}", "label_type": "{}", "standardize": "yes",
+    "scale": "{:.6g}", "one_hot": "{}", "dates": "{}", "words": "{}", "missing_texts": "{}",
+    "ignored": "{}", "weight": "{}", "join": "{}", "next_offsets": "{}",
+}  # fmt: skip
+_RESULTS = {
+    "samples": "{:,}", "updates": "{:,}", "accuracy": "{:.2%}", "window_accuracy": "{:.2%}",
+    "largest_class": "{}", "largest_share": "{:.2%}", "cohen_kappa": "{:.2%}",
+    "balanced_accuracy": "{:.2%}", "macro_f1": "{:.2%}", "mean_error": "{:.4g}",
+    "pending": "{:,}", "evicted": "{:,}", "missing": "{:,}", "unlabeled": "{:,}",
+    "skipped": "{:,}",
+}  # fmt: skip
+_HYPERPARAMETERS = {
+    "lr": "{}", "epsilon": "{:g}", "activation": "{}", "init_range": "{:g}", "seed": "{}",
+    "class_weight": "{}", "runs": "{}",
+}  # fmt: skip
 # The text shown for each status of a file.
 _STATUSES = {
     "finished": "finished: can be deleted",
@@ -48,7 +59,6 @@ _STATUSES = {
     "in_pass": "needed until the current pass is finished",
     "replaced": "replaced by other content",
 }
-_MAX_NAME_WIDTH = 24  # terminal columns; wider names do not affect the alignment of the texts
 
 
 @command()
@@ -62,86 +72,98 @@ def inspect(o: Options) -> None:
     """
     from stream_perceptron import LiveModel
 
-    path = o.model
-    live = LiveModel.load(path)
+    live = LiveModel.load(o.model)
+    contents = _describe_model(live, o.model)
     if o.as_json:
-        click.echo(json.dumps({"path": str(path), **_build_json(live)}, default=str))
+        click.echo(json.dumps(contents, default=str))
         return
-    for title, lines in _format_sections(live, path):
-        click.echo("\n".join([*wrap_text(printable(title), get_stdout_width()), *lines]))
+    for title, lines in _format_sections(contents, live.history.format_lines()):
+        if texts := [*lines]:
+            click.echo("\n".join([*wrap_text(printable(title), get_stdout_width()), *texts]))
 
 
-def _format_sections(live: LiveModel, path: Path) -> Iterator[tuple[str, Iterable[str]]]:
-    """Yield the title and the lines of each section of the output."""
+def _describe_model(live: LiveModel, path: Path) -> dict[str, Any]:
+    """Return the contents of a model as a JSON object."""
+    from stream_perceptron.checkpoint.archive import FORMAT_VERSION
+    from stream_perceptron.checkpoint.codec import to_json
     from stream_perceptron.diagnostics.diagnosis import collect_findings
-    from stream_perceptron.live.history import format_lr
-    from stream_perceptron.model.class_weights import format_class_weight
 
-    model, history = live.model, live.history
-    yield str(path), _format_pairs(_list_read_settings(live))
-    entries = history.format_lines()
-    if len(entries) > _MAX_LISTED:
-        n_left_out = len(entries) - _MAX_LISTED
-        half = _MAX_LISTED // 2
-        entries[half:-half] = [f"... {n_left_out:,} more, which --json lists"]
-    if history.run.shards is not None:
-        shards = history.run.shards
-        entries.append(f"now {shards}, {shards.rounds:,} done in this pass")
-    yield "learned from", _format_list(entries or ["nothing"])
-    if any(not position.is_stream for position in history.positions):
-        yield "files", _format_pairs(_list_files(live))
-    yield "results", _format_pairs(_list_figures(live))
-    limit = f", the first {_MAX_CLASSES} classes" if len(model.classes_) > _MAX_CLASSES else ""
-    if live.progress.confusion.tested:
-        metrics = live.progress.compute_metrics(len(model.classes_))
-        figures = metrics.precision, metrics.recall, metrics.counts
-        classes = zip(model.classes_[:_MAX_CLASSES], *figures, strict=False)
-        yield f"by class{limit}", format_class_table(classes, get_stdout_width(), 2)
-    settings = {
-        "lr": format_lr(model.lr),
-        "epsilon": f"{model.epsilon:g}",
+    from .output import compute_baseline, count_pending
+
+    model, schema, read_options = live.model, live.schema, live.read_options
+    progress, weights, part = live.progress, model.class_weight, live.python_only_part
+    metrics = progress.compute_metrics(len(model.classes_))
+    return {
+        "path": str(path),
+        "format_version": FORMAT_VERSION,
+        "classes": model.classes_,
+        "features": model.features_,
+        "label": schema.label or read_options.label,
+        "label_type": schema.label_type,
+        "columns": list(schema.columns),
+        "weight": read_options.weight,
+        "join": read_options.join,
+        "ignored": list(read_options.ignore),
+        "scale": read_options.scale,
+        "standardize": read_options.standardize,
+        "one_hot": list(read_options.one_hot),
+        "dates": list(read_options.dates),
+        "words": list(read_options.words),
+        "missing_texts": list(read_options.missing),
+        "next_offsets": [
+            dict(zip(read_options.position, [*partition, offset + 1], strict=True))
+            for partition, offset in sorted(live.redeliveries.offsets.items())
+        ],
+        "lr": model.lr if isinstance(model.lr, float) else repr(model.lr),
+        "epsilon": model.epsilon,
         "activation": model.activation,
-        "init range": f"{model.init_range:g}",
-        "seed": str(model.seed_),
-    }
-    if model.class_weight is not None:
-        settings["class weights"] = format_class_weight(model.class_weight)
-    if part := live.python_only_part:
-        settings["runs"] = f"only in Python, because of its {part}"
-    yield "hyperparameters", _format_pairs(settings.items())
-    if model.weights.size:
-        features = model.features_
-        strongest = (
-            (
-                str(label),
-                ", ".join(f"{f} {w:+.3f}" for f, w in _find_strongest_features(features, weights)),
+        "init_range": model.init_range,
+        "seed": model.seed_,
+        "class_weight": list(weights.items()) if isinstance(weights, dict) else weights,
+        "runs": part and f"only in Python, because of its {part}",
+        "samples": model.n_seen,
+        "updates": model.n_updates,
+        "accuracy": progress.accuracy,
+        "window_accuracy": progress.window_accuracy if len(progress.window) else None,
+        "mean_error": progress.mean_error,
+        "last_error": None if isnan(model.last_error) else model.last_error,
+        "missing": progress.missing,
+        "unlabeled": progress.unlabeled,
+        "skipped": progress.skipped,
+        **count_pending(live),
+        **compute_baseline(live),
+        "per_class": [
+            {"class": label, "precision": precision, "recall": recall, "samples": n}
+            for label, precision, recall, n in zip(
+                model.classes_, metrics.precision.tolist(), metrics.recall.tolist(),
+                metrics.counts.tolist(), strict=True,
             )
-            for label, weights in zip(model.classes_[:_MAX_CLASSES], model.weights, strict=False)
-        )
-        yield f"strongest features{limit}", _format_pairs(strongest)
-    if findings := list(collect_findings(live)):
-        yield "diagnosis", _format_list(map(str, findings))
+        ] if progress.confusion.tested else [],
+        "events": [event.to_dict(model.classes_) for event in progress.events],
+        "files": [
+            {
+                "name": position.name, "rows": position.rows, "status": status,
+                "can_be_deleted": status == "finished",
+            }
+            for position, status in _find_statuses(live)
+        ],
+        "is_complete": live.history.is_complete,
+        "entries": to_json(live.history.entries),
+        "run": to_json(live.history.run),
+        "strongest_features": [
+            {"class": label, "features": _find_strongest_features(model.features_, weights)}
+            for label, weights in zip(model.classes_, model.weights.tolist(), strict=False)
+        ],
+        "diagnosis": [finding.to_dict() for finding in collect_findings(live)],
+    }  # fmt: skip
 
 
-def _list_files(live: LiveModel) -> Iterator[tuple[str, str]]:
-    """Yield the names and statuses of the files that the model learned from.
-
-    If there are many files, those whose names differ only in numbers are combined into one entry,
-    with a * for each number.
-    """
-    files = [(position, _STATUSES[status]) for position, status in _find_statuses(live)]
-    if len(files) <= _MAX_LISTED:
-        for position, status in files:
-            yield position.display_name, f"{format_count(position.rows, 'row')}, {status}"
-        return
-    groups: dict[tuple[str, str], list[int]] = {}
-    for position, status in files:
-        folder, name = os.path.split(position.display_name)
-        pattern = os.path.join(folder, re.sub("[0-9]+", "*", name))
-        groups.setdefault((pattern, status), []).append(position.rows)
-    for (pattern, status), counts in groups.items():
-        n_rows = format_count(sum(counts), "row")
-        yield pattern, f"{format_count(len(counts), 'file')}, {n_rows}, {status}"
+def _find_strongest_features(
+    features: list[object], weights: list[float]
+) -> list[tuple[object, float]]:
+    """Return the features with the largest absolute weights, each with its weight."""
+    order = sorted(range(len(weights)), key=lambda i: -abs(weights[i]))
+    return [(features[i], weights[i]) for i in order[:_N_STRONGEST]]
 
 
 def _find_statuses(live: LiveModel) -> Iterator[tuple[FilePosition, str]]:
@@ -178,9 +200,70 @@ def _find_statuses(live: LiveModel) -> Iterator[tuple[FilePosition, str]]:
         yield position, status
 
 
-def _format_pairs(rows: Iterable[tuple[str, str]]) -> Iterator[str]:
+def _format_sections(
+    contents: dict[str, Any], entries: list[str]
+) -> Iterator[tuple[str, Iterable[str]]]:
+    """Yield the title and the lines of each section of the text; some have no lines."""
+    folder, columns = os.path.join(os.getcwd(), ""), get_stdout_width()
+    files = [
+        (
+            each["name"].removeprefix(folder),
+            f"{format_count(each['rows'], 'row')}, {_STATUSES[each['status']]}",
+        )
+        for each in contents["files"]
+    ]
+    classes = [row.values() for row in contents["per_class"]]
+    strongest = [
+        (row["class"], ", ".join(f"{name} {weight:+.3f}" for name, weight in row["features"]))
+        for row in contents["strongest_features"]
+        if row["features"]
+    ]
+    findings = ["{name}: {evidence}; {suggestion}".format(**each) for each in contents["diagnosis"]]
+    yield contents["path"], _format_values(contents, _SETTINGS)
+    yield _count_last("learned from", entries), _format_list(entries[-_MAX_LISTED:] or ["nothing"])
+    yield _count_last("files", files), _format_pairs(files[-_MAX_LISTED:])
+    yield "results", _format_values(contents, _RESULTS)
+    yield "events", _format_list(event["text"] for event in contents["events"])
+    if classes:
+        title = _count_last("by class", classes)
+        yield title, format_class_table(classes[-_MAX_LISTED:], columns, 2)
+    yield "hyperparameters", _format_values(contents, _HYPERPARAMETERS)
+    yield _count_last("strongest features", strongest), _format_pairs(strongest[-_MAX_LISTED:])
+    yield "diagnosis", _format_list(findings)
+
+
+def _count_last(title: str, items: Sequence[object]) -> str:
+    """Return a title that says how many of its items are listed."""
+    n = len(items)
+    return title if n <= _MAX_LISTED else f"{title}, the last {_MAX_LISTED} of {n:,}"
+
+
+def _format_values(contents: Mapping[str, Any], formats: Mapping[str, str]) -> Iterator[str]:
+    """Yield the lines of the values that are present and not empty."""
+    from stream_perceptron.data.naming import format_names
+
+    rows = []
+    for name, value_format in formats.items():
+        value = contents.get(name)
+        if value is None or value is False or value == []:
+            continue
+        if isinstance(value, list):
+            count = f"{len(value):,}: " if name in ("classes", "features") else ""
+            value = count + format_names([_join_parts(each) for each in value])
+        rows.append((name.replace("_", " "), value_format.format(value)))
+    return _format_pairs(rows)
+
+
+def _join_parts(value: object) -> str:
+    """Return a value as text, and a pair or an object as its parts."""
+    if isinstance(value, dict):
+        value = [*chain.from_iterable(value.items())]
+    return " ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+
+
+def _format_pairs(pairs: Iterable[tuple[object, str]]) -> Iterator[str]:
     """Yield the lines of (name, text) pairs, with the names on the left."""
-    rows = [(printable(name), printable(text)) for name, text in rows]
+    rows = [(printable(str(name)), printable(text)) for name, text in pairs]
     width = min(_MAX_NAME_WIDTH, max((measure_width(name) for name, _ in rows), default=0))
     for name, text in rows:
         yield from format_entry(name, text, width, get_stdout_width())
@@ -190,145 +273,3 @@ def _format_list(texts: Iterable[str]) -> Iterator[str]:
     for text in map(printable, texts):
         indent = len(text) - len(text.lstrip()) + 4
         yield from wrap_text(text, get_stdout_width(), indent, "  ")
-
-
-def _list_figures(live: LiveModel) -> Iterator[tuple[str, str]]:
-    """Yield the names and texts of the model's figures."""
-    from stream_perceptron.live.metrics import format_percent
-
-    from .output import UNTESTED, compute_baseline, format_pending
-
-    model, progress = live.model, live.progress
-    yield "samples", f"{model.n_seen:,}, of which {model.n_updates:,} changed the weights"
-    if progress.accuracy is not None:
-        yield "accuracy", f"{progress.accuracy:.2%}, each sample tested before it was learned"
-    elif progress.samples:
-        yield "accuracy", "-" if len(progress.window) else UNTESTED
-    n_tested, n = progress.samples - progress.n_untested, len(progress.window)
-    if n_tested > n or (n and progress.accuracy is None):
-        yield f"last {n:,}", f"{progress.window_accuracy:.2%}"
-    if progress.confusion.tested:
-        for event in progress.events:
-            yield event.kind, f"{event.name_metric(model.classes_)} {event.figures}"
-        baseline = compute_baseline(live)
-        yield "largest class", f"{baseline['largest_class']}, {baseline['largest_share']:.2%}"
-        yield "Cohen's kappa", format_percent(baseline["cohen_kappa"])
-        yield "balanced accuracy", f"{baseline['balanced_accuracy']:.2%}"
-        yield "macro F1", f"{baseline['macro_f1']:.2%}"
-    if progress.samples:
-        yield "mean error", f"{progress.mean_error:.4g}"
-    if live.read_options.has_join:
-        yield "pending", format_pending(live)
-    for name, count in (
-        ("missing", progress.missing),
-        ("unlabeled", progress.unlabeled),
-        ("skipped", progress.skipped),
-    ):
-        if count:
-            yield name, f"{count:,}"
-
-
-def _list_read_settings(live: LiveModel) -> Iterator[tuple[str, str]]:
-    """Yield the names and texts of the classes, the features and the read options."""
-    from stream_perceptron.data.naming import format_names
-    from stream_perceptron.data.notices import format_scale
-
-    read_options, schema = live.read_options, live.schema
-    classes, features = list(map(str, live.model.classes_)), list(map(str, live.model.features_))
-    label = schema.label or read_options.label or "found by name"
-    scaling = ", standardized" if read_options.standardize else ""
-    if read_options.scale not in (None, 1):
-        scaling += f", scaled by {format_scale(read_options.scale)}"
-    names = f"{len(features):,}{scaling}: {format_names(schema.sort_by_column(features))}"
-    yield "classes", f"{len(classes):,}: {format_names(classes)}" if classes else "none yet"
-    yield "features", names if features else "none yet"
-    yield "label", f"{label} ({schema.label_type})" if schema.label_type else label
-    for name, setting in (
-        ("one-hot", read_options.one_hot),
-        ("dates", read_options.dates),
-        ("words", read_options.words),
-        ("missing", read_options.missing),
-        ("ignored", read_options.ignore),
-        ("weight", read_options.weight),
-        ("joined by", read_options.join),
-    ):
-        if setting:
-            yield name, setting if isinstance(setting, str) else ", ".join(setting)
-    for partition, offset in sorted(live.redeliveries.offsets.items()):
-        following = zip(read_options.position, [*partition, offset + 1], strict=True)
-        yield "next", ", ".join(f"{name} {value}" for name, value in following)
-
-
-def _build_json(live: LiveModel) -> dict[str, object]:
-    """Return the JSON object that `inspect --json` prints, without the path."""
-    from stream_perceptron.checkpoint.archive import FORMAT_VERSION
-    from stream_perceptron.checkpoint.codec import to_json
-    from stream_perceptron.diagnostics.diagnosis import collect_findings
-
-    from .output import compute_baseline, count_pending
-
-    model, schema, read_options = live.model, live.schema, live.read_options
-    features, weights = model.features_, model.class_weight
-    return {
-        "format_version": FORMAT_VERSION,
-        "lr": model.lr if isinstance(model.lr, float) else repr(model.lr),
-        "epsilon": model.epsilon,
-        "activation": model.activation,
-        "init_range": model.init_range,
-        "seed": model.seed_,
-        "classes": model.classes_,
-        "class_weight": list(weights.items()) if isinstance(weights, dict) else weights,
-        "n_features": len(features),
-        "features": features,
-        "label": read_options.label,
-        "label_type": schema.label_type,
-        "columns": list(schema.columns),
-        "weight": read_options.weight,
-        "join": read_options.join,
-        "ignored": list(read_options.ignore),
-        "scale": read_options.scale,
-        "standardize": read_options.standardize,
-        "one_hot": list(read_options.one_hot),
-        "dates": list(read_options.dates),
-        "words": list(read_options.words),
-        "missing_texts": list(read_options.missing),
-        "samples": model.n_seen,
-        "updates": model.n_updates,
-        "last_error": None if isnan(model.last_error) else model.last_error,
-        **{name: getattr(live.progress, name) for name in _PROGRESS_FIELDS},
-        **count_pending(live),
-        **compute_baseline(live),
-        "events": [event.to_dict(model.classes_) for event in live.progress.events],
-        "files": [_file_to_json(each, status) for each, status in _find_statuses(live)],
-        "is_complete": live.history.is_complete,
-        "entries": to_json(live.history.entries),
-        "run": to_json(live.history.run),
-        "position": list(read_options.position),
-        "next_offsets": [
-            dict(zip(read_options.position, [*partition, offset + 1], strict=True))
-            for partition, offset in sorted(live.redeliveries.offsets.items())
-        ],
-        "strongest_features": [
-            {"class": label, "features": _find_strongest_features(features, weights)}
-            for label, weights in zip(model.classes_, model.weights, strict=True)
-        ],
-        "diagnosis": [finding.to_dict() for finding in collect_findings(live)],
-    }
-
-
-def _file_to_json(position: FilePosition, status: str) -> dict[str, object]:
-    """Describe a file that the model learned from, for --json."""
-    return {
-        "name": position.name,
-        "rows": position.rows,
-        "status": status,
-        "can_be_deleted": status == "finished",
-    }
-
-
-def _find_strongest_features(
-    features: Sequence[Hashable], weights: Array
-) -> list[tuple[Hashable, float]]:
-    """Return the features with the largest absolute weights, each with its weight."""
-    order = sorted(range(len(features)), key=lambda i: -abs(weights[i]))
-    return [(features[i], float(weights[i])) for i in order[:_N_STRONGEST]]

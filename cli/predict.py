@@ -66,8 +66,8 @@ def predict(o: Options) -> None:
 def _predict(o: Options, signals: Signals) -> None:
     """Predict all samples with the model, which --follow reloads when it is saved again."""
     from stream_perceptron.data.byte_input import is_stream
+    from stream_perceptron.live.evaluation import Evaluation
     from stream_perceptron.live.loop import drive
-    from stream_perceptron.model.validation import look_up_labels
 
     model, path = _Model(o), o.predictions or "-"
     require_known_classes(o.threshold or (), model.live)
@@ -91,21 +91,19 @@ def _predict(o: Options, signals: Signals) -> None:
     files = {i: open_batches(name) for i, name in enumerate(o.sources) if not is_stream(name)}
     remedy = None if o.overwrite else REMEDY
     output = open_predictions(path, formatter, signals, remedy=remedy)
-    n, n_labeled, n_right = 0, 0, 0
+    evaluation = Evaluation(model.live.model.classes_)
     for i, name in enumerate(o.sources):
         for result in drive(files.get(i) or open_batches(name), predict_batch, o.skip_bad):
             output.write(result)
-            predicted = look_up_labels(result.predicted, result.classes)
-            pairs = zip(predicted, result.labels, strict=True)
-            is_right = [prediction == label for prediction, label in pairs if label is not None]
-            n, n_labeled = n + len(predicted), n_labeled + len(is_right)
-            n_right += sum(is_right)
+            evaluation.update(result)
             for rejection in result.rejected:
                 print_message(f"skipped: {rejection}", err=True)
         if signals.is_set:
             break
     if path != "-":
-        accuracy = f", accuracy {n_right / n_labeled:.2%}" if n_labeled else ""
+        n_labeled = evaluation.confusion.tested
+        n = n_labeled + evaluation.n_unlabeled
+        accuracy = f", accuracy {evaluation.accuracy:.2%}" if n_labeled else ""
         scope = f" on the {n_labeled:,} labeled rows" if 0 < n_labeled < n else ""
         print_message(f"{path}: {format_count(n, 'prediction')}{accuracy}{scope}", err=True)
 

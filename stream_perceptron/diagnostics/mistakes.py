@@ -13,9 +13,9 @@ import numpy as np
 from stream_perceptron.data.naming import join_first
 from stream_perceptron.data.position import FileContent
 from stream_perceptron.errors import SourceError
+from stream_perceptron.live.evaluation import Evaluation
 from stream_perceptron.live.history import ROWS, flatten_entries
 from stream_perceptron.live.loop import drive
-from stream_perceptron.live.ranking import Ranking
 from stream_perceptron.model import kernel
 
 if TYPE_CHECKING:
@@ -41,28 +41,19 @@ class Examples(NamedTuple):
 
     worst: list[Mistake]  # most confident first
     rows: int  # rows read
-    labeled: int  # rows with a label
-    right: int  # labeled rows predicted correctly
-    ranking: Ranking  # by the scores of the model's classes
+    evaluation: Evaluation
 
 
 def find_mistakes(live: LiveModel, source: Source, max_mistakes: int = 12) -> Examples:
     """Return the most confident mistakes on a labeled source."""
     worst: list[Mistake] = []
-    rows = labeled = right = 0
-    numbers = {label: j for j, label in enumerate(live.model.classes_)}
-    ranking = Ranking(len(numbers))
+    rows, evaluation = 0, Evaluation(live.model.classes_)
     for batch in live.batches(source, joins_labels=True, keeps_zeros=True):
         (result,) = drive([batch], partial(live.predict, with_all_scores=True))
         rows += len(batch)
-        labeled_rows = [i for i, label in enumerate(batch.labels) if label is not None]
-        targets = [numbers.get(batch.labels[i], len(numbers)) for i in labeled_rows]
-        if result.all_scores is not None:
-            ranking.update(np.array(targets, np.intp), result.all_scores[labeled_rows])
-        for i, prediction in enumerate(result.predictions):
-            label = batch.labels[i]
-            labeled += label is not None
-            right += label is not None and label == prediction
+        evaluation.update(result)
+        pairs = zip(result.labels, result.predictions, strict=True)
+        for i, (label, prediction) in enumerate(pairs):
             if label in (None, prediction) or prediction is None:
                 continue
             score = float(result.scores[i])
@@ -72,9 +63,9 @@ def find_mistakes(live: LiveModel, source: Source, max_mistakes: int = 12) -> Ex
             row = int(result.rows[i])
             mistake = Mistake(score, row, label, prediction, x)
             (heapq.heappush if len(worst) < max_mistakes else heapq.heapreplace)(worst, mistake)
-    if not labeled:
+    if not evaluation.confusion.tested:
         raise SourceError(f"{source.name}: no labels to compare predictions with")
-    return Examples(sorted(worst, reverse=True), rows, labeled, right, ranking)
+    return Examples(sorted(worst, reverse=True), rows, evaluation)
 
 
 def find_misleading_features(live: LiveModel, mistake: Mistake) -> Sequence[tuple[str, float]]:

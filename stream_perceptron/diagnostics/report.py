@@ -258,8 +258,9 @@ def _describe_mistakes(live: LiveModel, source: Source) -> dict[str, object]:
     ]
     return {
         "source": source.name,
-        "counts": examples,
-        "curves": _draw_curves(live, examples.ranking),
+        "n_rows": examples.rows,
+        "evaluation": examples.evaluation,
+        "curves": _draw_curves(live, examples.evaluation.ranking),
         "training": describe_training(live, source, examples.rows),
         "rows": rows,
         "as_pictures": as_pictures,

@@ -372,6 +372,8 @@ class History:
                 lines[-1] += f", {n:,} times"
             elif n > 1:
                 lines.append(f"the last {len(group):,} in turn, {n:,} times")
+        if (shards := self.run.shards) is not None:
+            lines.append(f"now {shards}, {shards.rounds:,} done in this pass")
         return lines
 
     def find_entries_since(self, base: History) -> tuple[Entry, ...] | None:

@@ -67,7 +67,8 @@ def test_weighted_model_resumes_verifies_and_shows_its_weights(weight, rows, tmp
     assert read_contents(whole) == read_contents(parts)
     run("verify", whole, source, check=0)
     assert contents["class_weight"] == (weight if weight == "balanced" else [["yes", 20.0]])
-    assert f"  class weights  {weight}\n" in inspected
+    shown = "balanced" if weight == "balanced" else "yes 20.0"
+    assert f"  class weight  {shown}\n" in inspected
     (trial,) = json.loads(trials.stdout)["trials"]
     assert trial["accuracy"] == contents["accuracy"]
 

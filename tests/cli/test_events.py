@@ -63,8 +63,8 @@ def test_drop_and_recovery_are_reported_and_saved(run, tmp_path):
     assert not [line for line in output if line.startswith("diagnosis")]
 
     inspected = run("inspect", model, check=0).stdout
-    assert re.search(r"(?m)^  drop +accuracy from 99\.", inspected)
-    assert re.search(r"(?m)^  recovery +accuracy from ", inspected)
+    assert re.search(r"(?m)^events\n  accuracy dropped from 99\.", inspected)
+    assert re.search(r"(?m)^  accuracy recovered from ", inspected)
     (first, last) = json.loads(run("inspect", model, "--json", check=0).stdout)["events"]
     assert [first["kind"], last["kind"]] == ["drop", "recovery"]
     assert drop.partition(";")[0] == f"warning: {first['text']}"

@@ -118,8 +118,9 @@ def test_summary_counts_pending_and_evicted_samples(run, tmp_path):
     contents = json.loads(run("inspect", model, "--json", check=0).stdout)
     n = f"{len(oracle.samples)} samples; {oracle.n_evicted:,} evicted, as more than 9 were pending"
     assert f"pending: {n}" in stderr
-    assert re.search(rf"^  pending +{n}$", inspected, re.MULTILINE)
-    assert re.search(r"^  joined by +id$", inspected, re.MULTILINE)
+    assert re.search(rf"^  pending +{len(oracle.samples)}$", inspected, re.MULTILINE)
+    assert re.search(rf"^  evicted +{oracle.n_evicted:,}$", inspected, re.MULTILINE)
+    assert re.search(r"^  join +id$", inspected, re.MULTILINE)
     assert "id" not in contents["features"]
     assert (len(oracle.samples), oracle.n_evicted) == (contents["pending"], contents["evicted"])
 

@@ -36,8 +36,8 @@ def test_worst_mistakes_are_the_most_confident_ones(run, rng, tmp_path):
     all_mistakes = find_mistakes(live, open_source(str(data)), max_mistakes=300)
     few_mistakes = find_mistakes(live, open_source(str(data)), max_mistakes=5)
 
-    assert (few_mistakes.rows, few_mistakes.labeled) == (300, 300)
-    assert len(all_mistakes.worst) == 300 - few_mistakes.right > 5
+    assert (few_mistakes.rows, few_mistakes.evaluation.confusion.tested) == (300, 300)
+    assert len(all_mistakes.worst) == 300 - few_mistakes.evaluation.confusion.right > 5
     assert all_mistakes.worst[:5] == few_mistakes.worst == sorted(few_mistakes.worst, reverse=True)
     lines = data.read_text().splitlines()
     for mistake in few_mistakes.worst:
