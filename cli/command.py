@@ -17,7 +17,7 @@ from click.core import ParameterSource
 
 from .printable import OneLineError, OneLineUsageError, format_count
 
-_SECTIONS = ("Input", "Model", "Checkpoint", "Output", "Advanced", "Other")
+SECTIONS = ("Input", "Model", "Checkpoint", "Output", "Advanced", "Other")
 _SYNONYMS = {"--epochs": "--passes"}  # names of options in other programs, and ours
 _SHOWS_ALL = "stream_perceptron_cli.shows_all"
 
@@ -136,7 +136,7 @@ class Command(click.Command):
                 sections.setdefault(section, []).append(record)
         if len(sections) == 1:
             sections = {"Options": sections.popitem()[1]}
-        for name in sorted(sections, key=["Options", *_SECTIONS].index):
+        for name in sorted(sections, key=["Options", *SECTIONS].index):
             with formatter.section(name):
                 formatter.write_dl(sections[name])
         if n_hidden:

@@ -114,13 +114,13 @@ def _print_results(evaluation: Evaluation, figures: dict[str, Any]) -> None:
     from stream_perceptron.live.metrics import format_percent
 
     columns = get_stdout_width()
-    largest = printable(str(figures["largest_class"]))
+    largest = printable(str(figures["majority_class"]))
     kappa = format_percent(figures["cohen_kappa"])
     summary = [
         f"{format_count(figures['samples'], 'sample')}: accuracy {figures['accuracy']:.2%}, "
         f"balanced accuracy {figures['balanced_accuracy']:.2%}, macro F1 "
         f"{figures['macro_f1']:.2%}, Cohen's kappa {kappa}",
-        f"largest class: {largest}, {figures['largest_share']:.2%} of the samples",
+        f"majority class: {largest}, {figures['majority_share']:.2%} of the samples",
     ]
     if figures["interrupted"]:
         summary.insert(0, "interrupted: not all samples were tested")

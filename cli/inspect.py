@@ -40,7 +40,7 @@ _SETTINGS = {
 }  # fmt: skip
 _RESULTS = {
     "samples": "{:,}", "updates": "{:,}", "accuracy": "{:.2%}", "window_accuracy": "{:.2%}",
-    "largest_class": "{}", "largest_share": "{:.2%}", "cohen_kappa": "{:.2%}",
+    "majority_class": "{}", "majority_share": "{:.2%}", "cohen_kappa": "{:.2%}",
     "balanced_accuracy": "{:.2%}", "macro_f1": "{:.2%}", "mean_error": "{:.4g}",
     "pending": "{:,}", "evicted": "{:,}", "missing": "{:,}", "unlabeled": "{:,}",
     "skipped": "{:,}",

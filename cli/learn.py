@@ -50,11 +50,11 @@ from .options import (
 )  # fmt: skip
 @model_option(
     "--epsilon", metavar="NUMBER", type=NUMBER, default=3e-6, show_default=True,
-    help="Threshold: a sample whose error is below this number changes no weight.",
+    help="Error threshold: a sample whose error is smaller leaves the weights unchanged.",
 )  # fmt: skip
 @model_option(
     "--stop", is_flag=True, is_rare=True,
-    help="Stop at the first sample whose error is below the threshold, epsilon. With --random and "
+    help="Stop at the first sample whose error is below epsilon. With --random and "
     "without --passes, rows are drawn until then.",
 )  # fmt: skip
 @model_option(
@@ -106,7 +106,7 @@ from .options import (
     "divides steps by N.",
 )  # fmt: skip
 def learn(o: Options) -> int:
-    """Train a model on a stream: predict each sample, then learn it.
+    """Train a model on a stream: predict each sample, then learn from it.
 
     \b
     cat digits.csv | stream-perceptron learn --classes 0-9
@@ -122,10 +122,10 @@ def learn(o: Options) -> int:
     bytes or images if there is one, otherwise all number and bool columns. Options that take column
     names also take positions, counted from 1.
 
-    Accuracy is progressive: each sample is predicted before it is learned. The error of a sample
-    is half its squared error, summed over the outputs; a sample whose error is below the threshold,
-    epsilon, changes no weight. "updated" is the share of samples that changed the weights. "largest
-    class" is the accuracy of always predicting the most frequent label.
+    Accuracy is progressive: each sample is predicted before the model learns from it. The error of
+    a sample is half its squared error, summed over the outputs; a sample whose error is below
+    epsilon leaves the weights unchanged. "updated" is the share of samples that changed the
+    weights. "majority class" is the accuracy of always predicting the most frequent label.
 
     The scores in predictions are the outputs divided by their sum. They rank samples, but are not
     calibrated.

@@ -223,8 +223,8 @@ def make_reading_options(hides_rare: bool) -> Callable[[F], F]:
             "--skip-bad", is_flag=True, help="Skip rows that cannot be used, and report them."
         ),
         make_names_option(
-            "--missing", metavar="TEXTS", is_rare=hides_rare,
-            help="Texts that stand for a missing value, such as NA,?. Empty cells are always "
+            "--missing", metavar="STRINGS", is_rare=hides_rare,
+            help="Strings that stand for a missing value, such as NA,?. Empty cells are always "
             "missing. Default: those of a saved model.",
         ),
         input_option(
@@ -255,14 +255,14 @@ training_options = combine_options(
         "--scale", metavar="NUMBER|a/b", type=SCALE, is_rare=True,
         help="Multiply features by this number. Default: 1/255 for pixels, otherwise 1.",
     ),
-    make_names_option("--one-hot", "Text columns to encode, with one feature for each value."),
+    make_names_option("--one-hot", "Columns of strings to encode, with one feature for each value."),
     make_names_option(
         "--dates", is_rare=True,
         help="Columns of dates (ISO 8601) to encode, with features for hour, weekday, month and "
         "days.",
     ),
     make_names_option(
-        "--words", is_rare=True, help="Text columns to encode, with one feature for each word."
+        "--words", is_rare=True, help="Columns of prose to encode, with one feature for each word."
     ),
     input_option(
         "--random", is_flag=True, is_rare=True, help="Draw rows at random, with replacement."
@@ -320,7 +320,7 @@ def make_threshold_option(is_rare: bool = False) -> Callable[[F], F]:
         "--threshold", metavar="LABEL=NUMBER", multiple=True, callback=_merge_numbers,
         type=ParsedType("label=number", _parse_threshold), is_rare=is_rare,
         help="Predict class LABEL if its score is at least NUMBER. If no class reaches its "
-        "threshold, predict the one with the largest output among those without a threshold. May "
+        "decision threshold, predict the one with the largest output among those without one. May "
         "be repeated.",
     )  # fmt: skip
 
@@ -352,7 +352,7 @@ def make_prediction_options(hides_rare: bool) -> Callable[[F], F]:
         ),
         output_option(
             "--learned", is_flag=True, is_rare=hides_rare,
-            help="Write the number of samples that the model had learned before each prediction.",
+            help="Write the number of samples learned from before each prediction.",
         ),
         output_option(
             "--output-format", metavar="json|csv", type=click.Choice(["json", "csv"]),

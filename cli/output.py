@@ -134,14 +134,10 @@ class Output:
         for event in new:
             progress.reported_row = event.found
             text, cause = event.describe(model.classes_), None
-            # A drop is a finding until the model has recovered.
-            is_overall, codes = event.is_overall, FindingCode
-            code = codes.ACCURACY_DROPPED if is_overall else codes.RECALL_DROPPED
-            self._printed_codes.discard(code)
             if event.is_drop:
-                cause = explain_drop(is_overall, model.class_weight is not None)
+                cause = explain_drop(event.is_overall, model.class_weight is not None)
                 text = f"warning: {text}; {cause}"
-                self._printed_codes.add(code)
+                self._printed_codes.add(FindingCode.PERFORMANCE_DROPPED)
             self._print_event(
                 event.kind, text, event.found,
                 near=event.row, before=event.before, after=event.after,
@@ -281,7 +277,7 @@ def warn_of_unknown_classes(
 
 
 def compute_baseline(live: LiveModel) -> dict[str, Any]:
-    """Return the largest class, its share, and metrics that do not reward always predicting it.
+    """Return the majority class, its share, and metrics that do not reward always predicting it.
 
     The metrics are None if no new row was tested.
     """
@@ -290,8 +286,8 @@ def compute_baseline(live: LiveModel) -> dict[str, Any]:
     names = ("cohen_kappa", "balanced_accuracy", "macro_f1")
     is_tested = live.progress.accuracy is not None
     return {
-        "largest_class": labels[metrics.largest] if metrics.baseline else None,
-        "largest_share": metrics.baseline,
+        "majority_class": labels[metrics.largest] if metrics.baseline else None,
+        "majority_share": metrics.baseline,
         **{name: getattr(metrics, name) if is_tested else None for name in names},
     }
 
@@ -351,7 +347,7 @@ def _format_ending(live: LiveModel) -> Iterator[str]:
             f"stopped at sample {progress.samples:,}: its error, {live.model.last_error:.3g}, "
             "is below epsilon"
         )
-    if (baseline := compute_baseline(live))["largest_share"]:
+    if (baseline := compute_baseline(live))["majority_share"]:
         yield _format_class_counts(live)
         figures = ""
         if progress.confusion.tested:
@@ -359,8 +355,8 @@ def _format_ending(live: LiveModel) -> Iterator[str]:
                 f"; Cohen's kappa {format_percent(baseline['cohen_kappa'])}, balanced accuracy "
                 f"{baseline['balanced_accuracy']:.2%}, macro F1 {baseline['macro_f1']:.2%}"
             )
-        share = f"{baseline['largest_share']:.2%} of the samples"
-        yield f"largest class: {baseline['largest_class']}, {share}{figures}"
+        share = f"{baseline['majority_share']:.2%} of the samples"
+        yield f"majority class: {baseline['majority_class']}, {share}{figures}"
 
 
 def _format_class_counts(live: LiveModel) -> str:

@@ -61,7 +61,7 @@ _OPTIONAL_COLUMNS = ("last 1,000", "updated")  # left out on a narrow terminal
 )  # fmt: skip
 @model_option(
     "--epsilon", metavar="A,B,...", type=make_list_type(NUMBER), default="3e-6", show_default=True,
-    help="Thresholds: a sample whose error is below this number changes no weight.",
+    help="Error thresholds: a sample whose error is smaller leaves the weights unchanged.",
 )  # fmt: skip
 @model_option(
     "--init-range", metavar="A,B,...", type=make_list_type(NUMBER), default="0.03",
@@ -91,9 +91,9 @@ def sweep(o: Options) -> None:
     cat iris.csv | stream-perceptron sweep --lr 0.1,1 --activation sigmoid,tanh
 
     "kappa" is Cohen's kappa: 0% means the accuracy expected by chance. "updated" is the share of
-    samples that changed the weights. "would stop" is the first sample whose error was below the
-    threshold, epsilon; `learn --stop` stops there. With --random, no row is new, so settings are
-    ranked by the accuracy over the last 1,000 samples.
+    samples that changed the weights. "would stop" is the first sample whose error was below
+    epsilon; `learn --stop` stops there. With --random, no row is new, so settings are ranked by the
+    accuracy over the last 1,000 samples.
     """
     check_training_options(o)
     if o.random and o.by != "accuracy":
@@ -182,13 +182,13 @@ def _print_trials(o: Options, trials: Sequence[Trial], is_partial: bool) -> None
     """Print the trials, best first, and the `learn` command with the best settings."""
     best = trials[0]
     command = _format_learn_command(best)
-    largest, share = _find_largest_class(trials)
+    majority, share = _find_majority_class(trials)
     if o.as_json:
         figures = {
             "trials": [_trial_to_json(trial) for trial in trials],
             "command": command,
-            "largest_class": largest,
-            "largest_share": share,
+            "majority_class": majority,
+            "majority_share": share,
             "interrupted": is_partial,
         }
         click.echo(json.dumps(figures, default=str))
@@ -206,11 +206,11 @@ def _print_trials(o: Options, trials: Sequence[Trial], is_partial: bool) -> None
         line = "  ".join(f"{cells[name]:>{width}}" for name, width in widths.items())
         is_wide = columns is not None and len(line + end) > columns
         click.echo(f"{line}\n  {end}" if end and is_wide else line + end)
-    if largest is not None:
+    if majority is not None:
         click.echo()
-        print_message(f"largest class: {largest}, {share:.2%} of the samples")
+        print_message(f"majority class: {majority}, {share:.2%} of the samples")
         if o.by == "accuracy" and all((trial.accuracy or 0.0) <= share for trial in trials):
-            print_message("no setting is better than always predicting the largest class")
+            print_message("no setting is better than always predicting the majority class")
     click.echo(f"\nbest:\n  {printable(command)}")
 
 
@@ -242,8 +242,8 @@ def _format_trials(o: Options, trials: Sequence[Trial]) -> Iterator[dict[str, st
     yield from rows
 
 
-def _find_largest_class(trials: Sequence[Trial]) -> tuple[object, float]:
-    """Return the largest class and its share of all samples; (None, 0.0) if no sample exists."""
+def _find_majority_class(trials: Sequence[Trial]) -> tuple[object, float]:
+    """Return the majority class and its share of all samples; (None, 0.0) if no sample exists."""
     # Other trials may have ended early.
     longest = max(trials, key=lambda trial: trial.progress.samples)
     metrics = longest.metrics

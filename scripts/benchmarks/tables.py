@@ -200,7 +200,7 @@ def tables() -> str:
             measure_ours(source, *options, "--no-standardize"), vw[0], max(vw), measure_river(data),
         ]  # fmt: skip
         rows.append([name, f"{len(data):,}", *(f"{cell:.1%}" for cell in cells)])
-    header = ["table", "rows", "largest class", "ours", "tuned", "ours, --no-standardize", "vw",
+    header = ["table", "rows", "majority class", "ours", "tuned", "ours, --no-standardize", "vw",
               "tuned", "River"]  # fmt: skip
     return table(header, rows)
 

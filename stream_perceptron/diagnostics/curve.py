@@ -95,7 +95,7 @@ def _build_accuracy_panel(live: LiveModel, begin: Array, end: Array) -> Panel:
     )  # fmt: skip
     lines = []
     if baseline:
-        lines.append(Line("largest class", "base", np.array([0, at[-1]]), np.full(2, baseline)))
+        lines.append(Line("majority class", "base", np.array([0, at[-1]]), np.full(2, baseline)))
     for name, kind, x, hits, total in shares[::-1]:
         lines.append(Line(name, kind, x, _compute_shares(hits, total)))
     lowest = min(float(np.nanmin([1.0, *line.y])) for line in lines)

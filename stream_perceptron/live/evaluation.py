@@ -48,7 +48,7 @@ class Evaluation:
         """Count the labeled samples of a batch, and the rows that are unlabeled or rejected."""
         labels, predictions, numbers = result.labels, result.predictions, self._numbers
         labeled = [i for i, label in enumerate(labels) if label is not None]
-        # Sorting breaks ties for the largest class deterministically.
+        # Sorting breaks ties for the majority class deterministically.
         for label in sorted({*labels, *predictions} - numbers.keys(), key=repr):
             numbers[label] = len(numbers)
         targets = np.array([numbers[labels[i]] for i in labeled], np.intp)
@@ -77,8 +77,8 @@ class Evaluation:
             "balanced_accuracy": metrics.balanced_accuracy,
             "macro_f1": metrics.macro_f1,
             "cohen_kappa": metrics.cohen_kappa,
-            "largest_class": labels[metrics.largest],
-            "largest_share": metrics.baseline,
+            "majority_class": labels[metrics.largest],
+            "majority_share": metrics.baseline,
             "classes": [labels[i] for i in order],
             "confusion": confusion.matrix(order).tolist() if is_small else None,
             "pairs": [[labels[i], labels[j], n] for i, j, n in confusion.pairs.tolist()],

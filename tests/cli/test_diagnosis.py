@@ -99,8 +99,8 @@ def test_identity_on_raw_pixels_diverges(run, mnist_files):
 def test_far_too_low_lr_leaves_outputs_alike(run, mnist_files):
     findings_by_name = learn_findings(run, mnist_files["train"], "--lr", "1e-9", "--limit", "5000")
 
-    assert list(findings_by_name) == ["outputs alike"]
-    assert "10 outputs" in findings_by_name["outputs alike"]["evidence"]
+    assert list(findings_by_name) == ["outputs alike or saturated"]
+    assert "10 outputs" in findings_by_name["outputs alike or saturated"]["evidence"]
 
 
 def test_sorted_labels_are_a_finding_unless_drawn_at_random(run, mnist_files, tmp_path):
@@ -148,8 +148,8 @@ def test_learned_row_number_is_a_finding_unless_ignored(run, tmp_path):
     path = write_csv(tmp_path / "a.csv", rows, "label,a,b,row_id")
 
     options = ["--lr", "0.5", "--epsilon", "0.01", "--random", "--no-standardize"]
-    assert "row number learned" in learn_findings(run, path, *options)
-    assert "row number learned" not in learn_findings(run, path, *options, "--ignore", "row_id")
+    assert "row numbers" in learn_findings(run, path, *options)
+    assert "row numbers" not in learn_findings(run, path, *options, "--ignore", "row_id")
 
 
 def test_accuracy_drop_is_a_finding_and_a_steady_stream_has_none(run, tmp_path):
@@ -160,7 +160,7 @@ def test_accuracy_drop_is_a_finding_and_a_steady_stream_has_none(run, tmp_path):
     changed = write_csv(tmp_path / "changed.csv", steady + format_rows(swapped))
     options = ["--lr", "0.02", "--epsilon", "0.01"]
 
-    assert "accuracy dropped" in learn_findings(run, changed, *options)
+    assert "performance dropped" in learn_findings(run, changed, *options)
     assert learn_findings(run, write_csv(tmp_path / "steady.csv", steady), *options) == {}
 
 
@@ -171,12 +171,13 @@ def test_accuracy_drop_suppresses_the_findings_that_it_explains(run, tmp_path):
     findings_by_name = learn_findings(run, path, "--lr", "0.5", "-m", model)
     output = run("inspect", model, check=0).stdout
 
-    assert list(findings_by_name) == ["accuracy dropped"]
-    assert output.count("accuracy dropped: from 9") == 1
+    assert list(findings_by_name) == ["performance dropped"]
+    assert output.count("performance dropped: accuracy from 9") == 1
     # Without the event, as in shards, which detect no drops, the rising error is a finding.
     live = LiveModel.load(model)
     live.progress.events.clear()
-    assert "error rising" in [finding.name for finding in collect_findings(live)]
+    (finding,) = collect_findings(live)
+    assert finding.evidence.startswith("the mean error rose from ")
 
 
 def test_epsilon_too_low_to_skip_samples_is_a_finding(run, tmp_path):

@@ -88,12 +88,14 @@ def test_lasting_drop_is_a_finding(run, tmp_path):
     assert drop["kind"] == "drop"
     assert drop["near"] <= 8050 < drop["row"]
     assert drop["before"] > 0.98 > 0.6 > drop["after"]
-    assert findings["accuracy dropped"]["suggestion"] == drop["suggestion"]
-    assert "accuracy dropped: from 9" in run("inspect", tmp_path / "m.npz", check=0).stdout
+    assert findings["performance dropped"]["suggestion"] == drop["suggestion"]
+    assert (
+        "performance dropped: accuracy from 9" in run("inspect", tmp_path / "m.npz", check=0).stdout
+    )
     text = run("learn", source, check=0).stderr
     assert text.count("accuracy dropped") == 1
     resumed = run("learn", source, "-m", tmp_path / "m.npz", check=0).stderr
-    assert resumed.count("diagnosis: accuracy dropped: from 9") == 1
+    assert resumed.count("diagnosis: performance dropped: accuracy from 9") == 1
 
 
 @pytest.mark.parametrize("options", [[], ["--json"]])
@@ -267,7 +269,7 @@ def test_recall_drop_is_reported(run, tmp_path):
     assert drop["text"].startswith("warning: recall of rare dropped from ")
     assert drop["suggestion"] == "look at the rows of that class from there on"
     assert abs(drop["near"] - 40_000) <= 1000
-    assert "recall dropped: rare from " in inspected
+    assert "performance dropped: recall of rare from " in inspected
     texts = [event["text"] for event in events]
     assert drop["text"].removeprefix("warning: ").partition(";")[0] in texts
     assert all(f"{text[0].upper()}{text[1:]}." in report for text in texts)
@@ -283,7 +285,7 @@ def test_next_source_is_diagnosed_after_its_own_4000_rows(run, tmp_path):
     model = tmp_path / "m.npz"
     run("learn", first, "-m", model, "--lr", "1e-9", check=0)
     reported = parse_events(run("learn", later, "-m", model, "--json", check=0).stderr)
-    assert ("finding", "outputs alike", 13_000) in {
+    assert ("finding", "outputs alike or saturated", 13_000) in {
         (event["kind"], event.get("name"), event["row"]) for event in reported
     }
 

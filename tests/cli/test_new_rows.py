@@ -46,7 +46,7 @@ def test_rows_drawn_at_random_have_no_accuracy(tmp_path, run):
     figures = learn_as_json(run, source, "--random", "-m", tmp_path / "m.npz")
     shown = run("inspect", tmp_path / "m.npz", check=0).stdout
 
-    assert (figures["accuracy"], figures["largest_class"]) == (None, None)
+    assert (figures["accuracy"], figures["majority_class"]) == (None, None)
     assert [figures[name] for name in ("cohen_kappa", "balanced_accuracy", "macro_f1")] == [
         None
     ] * 3
@@ -57,7 +57,7 @@ def test_rows_drawn_at_random_have_no_accuracy(tmp_path, run):
     assert re.match(
         r" +1,000 +- +\d\d\.\d\d% ", next(line for line in lines if line.startswith("     1,000"))
     )
-    assert not any(line.startswith(("classes:", "largest class:")) for line in lines)
+    assert not any(line.startswith(("classes:", "majority class:")) for line in lines)
     run("report", tmp_path / "m.npz", "-o", tmp_path / "r.html", check=0)
 
 

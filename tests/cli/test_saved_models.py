@@ -154,7 +154,7 @@ def test_inspect_shows_the_contents_of_a_model(mnist_files, model, run):
         str(model), "learned from", "files", "results", "by class", "hyperparameters"
     ]  # fmt: skip
     assert re.search(r"  samples +2,500\n", text)
-    assert re.search(r"  largest class +1\n  largest share +11\.\d+%\n", text)
+    assert re.search(r"  majority class +1\n  majority share +11\.\d+%\n", text)
 
 
 def test_model_saved_in_python_works_on_the_command_line(daily_files, tmp_path, run):

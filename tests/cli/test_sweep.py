@@ -148,7 +148,7 @@ def test_signal_on_an_idle_pipe_prints_the_table_so_far(number):
     assert lines[0] == "interrupted after 100 samples"
     assert [line.split()[0] for line in lines[1:4]] == ["lr", "1.0", "0.1"]
     assert lines[5:] == [
-        "largest class: a, 50.00% of the samples",
+        "majority class: a, 50.00% of the samples",
         "",
         "best:",
         "  stream-perceptron learn - --label y --lr 1 -m model.npz",
@@ -180,16 +180,16 @@ def imbalanced_table(tmp_path, rng):
     return path
 
 
-def test_largest_class_is_shown_as_a_baseline(imbalanced_table, run):
+def test_majority_class_is_shown_as_a_baseline(imbalanced_table, run):
     lines = run("sweep", imbalanced_table, "--lr", "0.01,0.1", check=0).stdout.splitlines()
     figures = json.loads(run("sweep", imbalanced_table, "--lr", "0.01", "--json", check=0).stdout)
     n_no = imbalanced_table.read_text().count(",no\n")
 
     assert lines[4:6] == [
-        f"largest class: no, {n_no / 3000:.2%} of the samples",
-        "no setting is better than always predicting the largest class",
+        f"majority class: no, {n_no / 3000:.2%} of the samples",
+        "no setting is better than always predicting the majority class",
     ]
-    assert (figures["largest_class"], figures["largest_share"]) == ("no", n_no / 3000)
+    assert (figures["majority_class"], figures["majority_share"]) == ("no", n_no / 3000)
     assert figures["interrupted"] is False
 
 

@@ -41,7 +41,7 @@ def test_single_label_and_equal_outputs_are_found():
     model, rows = train_model(preprocessing.StandardScaler() | SGDPerceptron(lr=0.1, seed=0))
     assert "only one label" in get_names(diagnose(model, [(x, "sky") for x, _ in rows[-300:]]))
     slow_model, rows = train_model(preprocessing.StandardScaler() | SGDPerceptron(lr=1e-9, seed=1))
-    assert "outputs alike" in get_names(diagnose(slow_model, rows))
+    assert "outputs alike or saturated" in get_names(diagnose(slow_model, rows))
 
 
 def test_divergence_is_found():

@@ -1,0 +1,234 @@
+"""Figures of a run from which findings are derived."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from math import sqrt
+
+import numpy as np
+
+from stream_perceptron.data.naming import looks_like_row_id
+from stream_perceptron.live.drift import find_lasting_drops
+from stream_perceptron.live.model import LiveModel
+from stream_perceptron.live.step_result import find_scaling_problem
+from stream_perceptron.model.arrays import Array
+
+_MIN_SAMPLES = 300  # for most findings
+_MIN_LABELS = 20  # to detect that all labels are the same, or that some have decimals
+_MIN_CLASS_SAMPLES = 200  # to judge the recall of a class
+_LOW_RECALL = 0.05
+_LOW_KAPPA = 0.2
+_MIN_UNIQUE_LABELS, _MIN_UNIQUE_SHARE = 50, 0.98  # samples, and labels per sample, of an ID column
+_MIN_DISTINCT_NUMBERS = 20  # distinct labels that suggest a quantity
+_MIN_GAP = 10  # the mean gap between numbers that are hardly numbers of classes
+_MAX_COMPARED_FEATURES = 1000  # features whose weights are compared with the order of the labels
+_MIN_CORRELATION = 6.0  # rank correlation, in standard errors
+
+
+class RunFigures:
+    """The figures of a run, most of them computed when a finding needs them."""
+
+    def __init__(self, live: LiveModel, diverged: bool) -> None:
+        self.live, self.diverged = live, diverged
+        self.model, self.progress, self.classes = live.model, live.progress, live.model.classes_
+        self.n, self.k = live.progress.samples, len(live.model.classes_)
+        self.is_long = self.n >= _MIN_SAMPLES
+        self.metrics = live.progress.compute_metrics(self.k)
+        self.scaling_problem = find_scaling_problem(live)
+        self.drops = find_lasting_drops(live.progress.events)
+
+    def average_quarters(self, column: str) -> list[float]:
+        """Return a curve column's mean per sample in each quarter of the run; 0s if it is short."""
+        samples = self.progress.curve.column("samples")
+        if len(samples) < 4 or not self.is_long:
+            return [0.0] * 4
+        sums = np.array_split(self.progress.curve.column(column), 4)
+        counts = np.array_split(samples, 4)
+        return [float(part.sum() / n.sum()) for part, n in zip(sums, counts, strict=True)]
+
+    @cached_property
+    def accuracies(self) -> list[float]:
+        return self.average_quarters("right")
+
+    @cached_property
+    def errors(self) -> list[float]:
+        return self.average_quarters("errors")
+
+    @cached_property
+    def probes(self) -> tuple[float, float]:
+        """The probes' mean slope and spread in the last quarter; NaN without probes."""
+        _, _, _, probes = self.average_quarters("probes")
+        slope, spread = (self.average_quarters(name)[3] for name in ("slope", "spread"))
+        return (slope / probes, spread / probes) if probes else (float("nan"), float("nan"))
+
+    @property
+    def recent_accuracy(self) -> str:
+        """The accuracy over the most recent samples; it says how many if more were tested."""
+        n_recent = len(self.progress.window)
+        over = (
+            f" over the last {n_recent:,}" if n_recent < self.n - self.progress.n_untested else ""
+        )
+        return f"accuracy of {self.progress.window_accuracy:.1%}{over}"
+
+    @cached_property
+    def is_accuracy_rising(self) -> bool:
+        third, last = self.accuracies[2:]
+        return last - third > max(0.02, 4 * _compute_standard_error(third, self.n // 4))
+
+    @cached_property
+    def is_error_rising(self) -> bool:
+        least, last = min(self.errors[:3]), self.errors[3]
+        return last > 1.5 * least and last - least > 0.1
+
+    @property
+    def max_slope(self) -> float:
+        return 0.25 if self.model.activation == "sigmoid" else 1.0
+
+    @cached_property
+    def is_saturated(self) -> bool:
+        """Whether f' is close to 0 while the error is high."""
+        return self.probes[0] < 0.02 * self.max_slope and self.errors[3] > 0.1
+
+    @property
+    def output_range(self) -> float:
+        activation = self.model.network.activation
+        return activation.high - activation.low
+
+    @cached_property
+    def are_outputs_alike(self) -> bool:
+        """Whether the outputs of a sample hardly differ and accuracy is low."""
+        is_low = self.progress.window_accuracy < max(0.5, 1.5 / max(self.k, 1))
+        return self.k > 1 and self.probes[1] < 0.3 * self.output_range and is_low
+
+    @cached_property
+    def is_no_better_than_majority(self) -> bool:
+        progress, baseline = self.progress, self.metrics.baseline
+        if progress.accuracy is None or progress.confusion.tested + 1 < _MIN_SAMPLES:
+            return False
+        best = max(progress.accuracy, progress.window_accuracy)
+        noise = _compute_standard_error(baseline, len(progress.window))
+        return best <= baseline + 2 * noise and self.metrics.cohen_kappa < _LOW_KAPPA
+
+    @cached_property
+    def constant_features(self) -> list[str]:
+        """The features, other than indicators, that had a single value in all samples."""
+        scaler, names = self.model.network.scaler, self.model.features_
+        if scaler is None or not self.is_long:
+            return []
+        counts, _, variances, is_indicator = scaler.get_statistics(slice(len(names)))
+        is_constant = (counts > 1) & (variances == 0) & (is_indicator == 0)
+        constant = [str(names[i]) for i in np.flatnonzero(is_constant).tolist()]
+        return self.live.schema.sort_by_column(constant)
+
+    @cached_property
+    def row_numbers(self) -> list[str]:
+        """Columns that rise from sample to sample, and weighty features named like row IDs."""
+        dates = {f"{column}_days" for column in self.live.read_options.dates}  # expected to rise
+        rising = list(self.progress.rising or ()) if self.is_long else []
+        names, weights = list(map(str, self.model.features_)), self.model.weights
+        if any(map(looks_like_row_id, names)) and self.model.n_updates:
+            # Do not copy all weights: the model may be large and still learning.
+            sizes = np.maximum(weights.max(axis=0, initial=0.0), -weights.min(axis=0, initial=0.0))
+            typical = np.sort(sizes)[len(sizes) // 2]
+            large = [names[i] for i in np.flatnonzero(sizes > 2 * typical)]
+            rising += filter(looks_like_row_id, large)
+        return [name for name in dict.fromkeys(rising) if name not in dates]
+
+    @cached_property
+    def label_numbers(self) -> Array | None:
+        """The labels as numbers; None if one is not a number, or there are fewer than 20."""
+        if self.k < _MIN_DISTINCT_NUMBERS:
+            return None
+        try:
+            values = np.array([float(str(name)) for name in self.classes])
+        except ValueError:
+            return None
+        # Labels such as "inf" and "1e400" are names.
+        return values if np.isfinite(values).all() else None
+
+    @property
+    def has_one_label(self) -> bool:
+        return self.n >= _MIN_LABELS and self.metrics.baseline == 1.0
+
+    @cached_property
+    def are_labels_ids(self) -> bool:
+        return self.n >= _MIN_UNIQUE_LABELS and self.k >= _MIN_UNIQUE_SHARE * self.n
+
+    @cached_property
+    def unlikely_numbers(self) -> str:
+        """Why the labels are no numbers of classes; "" if they may be."""
+        values = self.label_numbers
+        if values is None or self.n < _MIN_LABELS or self.are_labels_ids:
+            return ""
+        if (values % 1 != 0).any():
+            return ", some with decimals"
+        if self.is_long and 2 * self.k > self.n and np.ptp(values) > _MIN_GAP * self.k:
+            return f" from {values.min():g} to {values.max():g} in {self.n:,} samples"
+        return ""
+
+    @cached_property
+    def quantity(self) -> str:
+        """Why the labels are a quantity; "" if they may be classes."""
+        values, is_frequent = self.label_numbers, self.metrics.seen > 1
+        if self.unlikely_numbers or values is None or not self.is_long or self.are_labels_ids:
+            return self.unlikely_numbers
+        if np.count_nonzero(is_frequent) < _MIN_DISTINCT_NUMBERS:
+            return ""
+        weights = self.model.weights[:, :_MAX_COMPARED_FEATURES]
+        correlation = _compute_rank_correlation(values[is_frequent], weights[is_frequent])
+        return ", whose order the features follow" if correlation > _MIN_CORRELATION else ""
+
+    @property
+    def are_classes(self) -> bool:
+        return not (self.are_labels_ids or self.quantity)
+
+    @property
+    def mean_weight(self) -> float:
+        return self.progress.weight_sum / max(self.progress.n_weights, 1)
+
+    @cached_property
+    def unseen_classes(self) -> list[str]:
+        progress, seen = self.progress, self.metrics.seen.copy()
+        if progress.n_untested > 1 and self.live.read_options.has_join:
+            return []  # the labels of untested samples are unknown
+        if progress.n_untested:
+            seen[:1] += 1  # count the untested first sample, which introduced the first label
+        unseen = [str(name) for name, n in zip(self.classes, seen, strict=True) if not n]
+        return unseen if self.is_long and np.count_nonzero(seen) > 1 else []
+
+    @cached_property
+    def missed_classes(self) -> list[str]:
+        """Classes with many samples that are hardly ever predicted correctly."""
+        seen, recall = self.metrics.seen, self.metrics.recall
+        is_missed = (seen >= _MIN_CLASS_SAMPLES) & (recall < _LOW_RECALL) & self.is_long
+        return [
+            f"{self.classes[i]} (recall {recall[i]:.1%} of {seen[i]:,} samples)"
+            for i in np.flatnonzero(is_missed).tolist()
+        ]
+
+    @cached_property
+    def are_labels_sorted(self) -> bool:
+        """Whether the samples of each label follow one another, as in a sorted file."""
+        n_labels, n_runs = np.count_nonzero(self.metrics.seen), self.n - self.progress.repeats
+        # The first sample is not counted as tested, and may be the only one with its label.
+        return bool(self.n >= 100 and 1 < n_runs <= n_labels + 1 and n_runs < self.n / 2)
+
+
+def _compute_rank_correlation(values: Array, weights: Array) -> float:
+    """Return the largest rank correlation of any feature's weights with `values`.
+
+    The result is in standard errors: Spearman's rank correlation of n values has a standard error
+    of 1 / sqrt(n - 1).
+    """
+    n = len(values)
+    # Equal weights, such as those of a feature that is always 0, have no order.
+    varied = [column for column in weights.T if len(np.unique(column)) == n]
+    columns = np.column_stack([values, *varied])
+    ranks = columns.argsort(axis=0).argsort(axis=0) - (n - 1) / 2
+    correlations = ranks[:, 1:].T @ ranks[:, 0] / (ranks[:, 0] ** 2).sum()
+    return float(np.abs(correlations).max(initial=0.0)) * sqrt(n - 1)
+
+
+def _compute_standard_error(accuracy: float, n: int) -> float:
+    """Return the standard error of an accuracy over n samples."""
+    return sqrt(max(accuracy * (1 - accuracy), 1e-4) / max(n, 1))
