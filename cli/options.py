@@ -255,14 +255,14 @@ training_options = combine_options(
         "--scale", metavar="NUMBER|a/b", type=SCALE, is_rare=True,
         help="Multiply features by this number. Default: 1/255 for pixels, otherwise 1.",
     ),
-    make_names_option("--one-hot", "Columns of strings to encode, with one feature for each value."),
+    make_names_option("--one-hot", "Columns of strings to encode, one feature for each value."),
     make_names_option(
         "--dates", is_rare=True,
         help="Columns of dates (ISO 8601) to encode, with features for hour, weekday, month and "
         "days.",
     ),
     make_names_option(
-        "--words", is_rare=True, help="Columns of prose to encode, with one feature for each word."
+        "--words", is_rare=True, help="Columns of prose to encode, one feature for each word."
     ),
     input_option(
         "--random", is_flag=True, is_rare=True, help="Draw rows at random, with replacement."

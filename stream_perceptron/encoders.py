@@ -176,7 +176,7 @@ def join_texts(column: str, value: object, null_texts: Collection[str] = ("",)) 
         if is_missing(scalar, null_texts):
             continue
         if not isinstance(scalar, str | float | int):
-            raise SampleError(f"{column!r} is not a text, a number or a bool")
+            raise SampleError(f"{column!r} is not a string, a number or a bool")
         texts.append(scalar if isinstance(scalar, str) else format_value(scalar, is_text=False))
     return " ".join(texts)
 
@@ -222,7 +222,7 @@ class DateEncoder(_Encoder):
             is_date = np.datetime_data(value.dtype)[0] == "D"
             value = value.astype(f"datetime64[{'D' if is_date else 'us'}]").item()
         if not isinstance(value, str | dt.date):
-            raise SampleError(f"{column!r} is {str(value)[:50]}, not a text with a date")
+            raise SampleError(f"{column!r} is {str(value)[:50]}, not a string with a date")
         try:
             return encode_date(column, value)
         except ValueError as error:

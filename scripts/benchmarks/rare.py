@@ -1,15 +1,11 @@
-"""Scores for rare classes, compared with those of peers, and the cost of dates, lists and words."""
+"""Scores for rare classes, compared with those of peers."""
 
 from __future__ import annotations
 
 import csv
-import datetime as dt
-import json
-import random
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,17 +15,13 @@ from common import (
     BENCH,
     LEARN,
     VW,
-    compare,
-    median,
-    ratio_to,
     run_process,
     section,
     table,
-    time_call,
 )
 from forms import PIXELS, load_digits, prepare_file
 from numpy.typing import NDArray
-from river import compose, feature_extraction, imblearn, linear_model, preprocessing
+from river import compose, imblearn, linear_model, preprocessing
 from sklearn.feature_extraction import DictVectorizer
 from sklearn.linear_model import SGDClassifier
 from sklearn.metrics import average_precision_score, precision_recall_curve
@@ -37,8 +29,6 @@ from sklearn.preprocessing import StandardScaler
 
 TABLES = ("clicks", "fraud", "defects")
 N_ROWS = 20_000
-N_MESSY = 200_000
-N_RIVER = 20_000
 RARE = "5"  # the digit against the rest
 
 Rows = list[tuple[dict[str, Any], int]]
@@ -204,77 +194,3 @@ def write_vw(rows: Rows, file: Any) -> None:
             if value
         ]
         file.write(f"{2 * y - 1} {weight} | {' '.join(pairs)}\n".encode())
-
-
-@section("messy")
-def messy() -> str:
-    """Microseconds per row of whole processes: five numbers, alone or with a date, list or note."""
-    plain = prepare_file("messy-plain.jsonl", partial(write_messy, False))
-    complete = prepare_file("messy.jsonl", partial(write_messy, True))
-    encode = ["--one-hot", "tags", "--dates", "when", "--words", "note"]
-    rows = [json.loads(line) for line in complete.read_text().splitlines()[:N_RIVER]]
-    tasks = {
-        "five numbers": partial(time_ours, plain),
-        "with a date": partial(time_ours, complete, "--dates", "when", "--ignore", "tags"),
-        "with a list": partial(time_ours, complete, "--one-hot", "tags"),
-        "with a note of 8 words": partial(
-            time_ours, complete, "--words", "note", "--ignore", "tags"
-        ),
-        "with all three": partial(time_ours, complete, *encode),
-        "with all three, River": partial(time_river, rows),
-    }
-    header = ["table", "us per row", "ratio to five numbers"]
-    return compare(header, 5, tasks, median(), ratio_to("five numbers"))
-
-
-def time_ours(source: Path, *options: str) -> float:
-    """Return our program's microseconds per row."""
-    return 1e6 * run_process([*LEARN, source, "--standardize", *options])[0] / N_MESSY
-
-
-def time_river(rows: Sequence[dict[str, Any]]) -> float:
-    """Return the microseconds per row of an equivalent River pipeline."""
-    model: Any = compose.TransformerUnion(
-        compose.SelectType(float) | preprocessing.StandardScaler(),
-        compose.Select("when") | compose.FuncTransformer(encode_when),
-        compose.Select("tags") | compose.FuncTransformer(encode_tags),
-        feature_extraction.BagOfWords("note", lowercase=True),
-    )
-    model |= linear_model.LogisticRegression()
-
-    def learn() -> None:
-        for row in rows:
-            x = {name: value for name, value in row.items() if name != "label"}
-            model.predict_one(x)
-            model.learn_one(x, row["label"])
-
-    return 1e6 * time_call(learn)[0] / len(rows)
-
-
-def encode_when(x: dict[str, Any]) -> dict[str, float]:
-    when = dt.datetime.fromisoformat(x["when"])
-    return {
-        f"hour_{when.hour}": 1.0,
-        f"weekday_{when.weekday()}": 1.0,
-        f"month_{when.month}": 1.0,
-        "days": (when - dt.datetime(2020, 1, 1)).days / 365,
-    }
-
-
-def encode_tags(x: dict[str, Any]) -> dict[str, float]:
-    return {f"tags_{tag}": 1.0 for tag in x["tags"]}
-
-
-def write_messy(is_whole: bool, file: Any) -> None:
-    rng = random.Random(7)
-    words = [f"word{i}" for i in range(2000)]
-    shares = [1 / (i + 1) for i in range(2000)]
-    for _ in range(N_MESSY):
-        row: dict[str, Any] = {f"x{i}": round(rng.gauss(0, 1), 4) for i in range(5)}
-        if is_whole:
-            when = dt.datetime(2022, 1, 1) + dt.timedelta(seconds=rng.randrange(10**8))
-            tags = rng.sample(["new", "loyal", "abroad", "beta"], rng.randrange(4))
-            note = " ".join(rng.choices(words, shares, k=8))
-            row |= {"when": when.isoformat(), "tags": tags, "note": note}
-        row["label"] = row["x0"] + row["x1"] > 0
-        file.write(json.dumps(row).encode() + b"\n")

@@ -48,7 +48,7 @@ def build_offset(read_options: ReadOptions, values: Sequence[Any]) -> Offset:
     for name, value in zip(read_options.position, values, strict=True):
         is_last = name == read_options.position[-1]
         if type(value) is not int and (is_last or type(value) is not str):
-            expected = "a whole number" if is_last else "a whole number or a text"
+            expected = "a whole number" if is_last else "a whole number or a string"
             raise SampleError(f"position {name!r} is {str(value)[:50]!r}, not {expected}")
         if type(value) is int and not -(2**63) <= value < 2**63:
             raise SampleError(f"position {name!r} is {value}, which is too large for an offset")

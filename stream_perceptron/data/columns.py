@@ -485,9 +485,9 @@ class Columns:
     def _read_object(self, entry: int, path: str, action: int) -> None:
         """Decide what to do with the members of an object."""
         if action == LABEL or (action == ASK and path in LABEL_NAMES and self._label is None):
-            raise SampleError(f"label {path!r} is not a number, a text or a bool")
+            raise SampleError(f"label {path!r} is not a number, a string or a bool")
         if self._find_name(path) in self._encodings:
-            raise SampleError(f"{path!r} is not a text, a number or a bool")
+            raise SampleError(f"{path!r} is not a string, a number or a bool")
         if action == WEIGHT:
             raise SampleError(f"weight {path!r} is an object, not a number")
         if action == VECTOR:
@@ -613,7 +613,7 @@ class Columns:
         if value is None or value != value or (isinstance(value, str) and value.strip() in nulls):
             return -1
         if isinstance(value, list | dict):
-            raise SampleError(f"label {self._label!r} is not a number, a text or a bool")
+            raise SampleError(f"label {self._label!r} is not a number, a string or a bool")
         label_type = self.schema.label_type or infer_label_type(value, self._is_text)
         try:
             label = convert_label(value, label_type, self._is_text)

@@ -78,7 +78,7 @@ def _encode_non_text(
     features = {}
     for value in content if isinstance(content, list) else [content]:
         if isinstance(value, list | dict):
-            raise SampleError(f"{column!r} is not a text, a number or a bool")
+            raise SampleError(f"{column!r} is not a string, a number or a bool")
         if not is_missing(value, options.null_values):
             features[f"{column}_{format_value(value, is_text=False)}"] = 1.0
     return features

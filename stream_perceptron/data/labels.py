@@ -8,7 +8,7 @@ import re
 LABEL_TYPES = {
     "int": (int, "a whole number"),
     "bool": (bool, "true or false"),
-    "str": (str, "a text"),
+    "str": (str, "a string"),
 }
 
 # A number with leading zeros is a code: 007 is not 7.

@@ -168,7 +168,7 @@ def _describe_ignored_columns(summary: ColumnSummary) -> Iterator[str | Notice]:
             columns_text = "it" if len(suggested) == 1 else "them"
         options = {f"to use {columns_text}": format_options(suggested)}
         advice = f"; {suggest_options(options)}" if suggested else ""
-        yield f"ignored (text): {format_names(list(summary.texts))}{advice}"
+        yield f"ignored (strings): {format_names(list(summary.texts))}{advice}"
 
 
 def suggest_encoding(name: str, texts: Sequence[object]) -> str | None:
@@ -271,7 +271,7 @@ def build_json_hints(texts: Mapping[str, Sequence[str]]) -> list[str]:
     hints = []
     for name, values in texts.items():
         if advice := advise_on_text(values[0], advise_on_likely_null):
-            hints.append(f"hint: {name!r} is {values[0]!r}, a text{advice}")
+            hints.append(f"hint: {name!r} is {values[0]!r}, a string{advice}")
         elif hint := build_number_hint(name, values):
             hints.append(hint)
     return hints

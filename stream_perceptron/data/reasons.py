@@ -75,7 +75,9 @@ def explain_text(name: str, text: str, is_json: bool) -> str:
     """Return why a text cannot be the value of a feature."""
     shown = repr(text[:_MAX_SHOWN])
     if is_json:
-        return f"feature {name!r} is {shown}, a text, but was a number before{advise_on_text(text)}"
+        return (
+            f"feature {name!r} is {shown}, a string, but was a number before{advise_on_text(text)}"
+        )
     hint = suggest_missing_option(text)
     if DECIMAL_COMMA.fullmatch(text):
         hint = f"; {suggest_options({'to read a decimal comma': '--decimal ,'})}"
@@ -87,7 +89,7 @@ def explain_value(name: str, value: Any) -> str:
     if isinstance(value, list) and any(isinstance(item, str) for item in flatten_list(value)):
         option = format_option_value([name])
         options = {"to encode them": f"--one-hot {option}", "to leave it out": f"--ignore {option}"}
-        return f"{name!r} is a list of texts; {suggest_options(options)}"
+        return f"{name!r} is a list of strings; {suggest_options(options)}"
     kind = "a list" if isinstance(value, list) else "an object"
     return (
         f"feature {name!r} is {str(value)[:_MAX_SHOWN]}, {kind}: only numbers and bools can be "
@@ -117,6 +119,6 @@ def explain_list(subject: str, values: list[Any], features: Sequence[str], scale
 def explain_missing_features(texts: Mapping[str, str]) -> str:
     """Return why a record without features is rejected, given its texts by name."""
     encodings = {name: suggest_encoding(name, [text]) or "one_hot" for name, text in texts.items()}
-    predicate, pronoun = ("is a text", "it") if len(texts) == 1 else ("are texts", "them")
+    predicate, pronoun = ("is a string", "it") if len(texts) == 1 else ("are strings", "them")
     advice = suggest_options({f"to encode {pronoun}": format_options(encodings)})
     return f"it has no feature, because {quote_names(list(texts))} {predicate}; {advice}"

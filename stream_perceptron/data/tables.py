@@ -125,6 +125,6 @@ def raise_no_features(columns: Mapping[str, str], where: str, hint: str = "") ->
     shown = ", ".join(f"{name!r} ({kind})" for name, kind in list(columns.items())[:5])
     raise SourceError(
         f"{where}: no usable features{f' among {shown}' if shown else ''}: use number or bool "
-        "columns, one column of lists, bytes or images, or texts with --one-hot, --dates or "
+        "columns, one column of lists, bytes or images, or strings with --one-hot, --dates or "
         f"--words{hint}"
     )

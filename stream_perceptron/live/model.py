@@ -326,7 +326,7 @@ class LiveModel:
             return f"step {self.python_step}"
         for name in self.model.features_:
             if not isinstance(name, str):
-                return f"feature name {name!r:.50}, which is not a text"
+                return f"feature name {name!r:.50}, which is not a string"
         label_types = {type(label).__name__ for label in self.model.classes_}
         if len(label_types) > 1 or not label_types <= LABEL_TYPES.keys():
             return f"labels of type {' and '.join(sorted(label_types))}"

@@ -171,9 +171,9 @@ def test_invalid_date_is_an_error(tmp_path, run):
 @pytest.mark.parametrize(
     ("option", "column", "accepted_types"),
     [
-        ("--dates", "a", "dates, timestamps and texts in ISO 8601"),
-        ("--words", "a", "texts and lists of texts"),
-        ("--words", "when", "texts and lists of texts"),
+        ("--dates", "a", "dates, timestamps and strings in ISO 8601"),
+        ("--words", "a", "strings and lists of strings"),
+        ("--words", "when", "strings and lists of strings"),
     ],
 )
 def test_encoding_a_column_of_the_wrong_type_is_an_error(

@@ -206,7 +206,7 @@ def test_text_columns_suggest_options_that_encode_them(run, tmp_path):
     after = json.loads(run("learn", source, "--one-hot", "city", "--json", check=0).stdout)
 
     assert (
-        "ignored (text): user id, day, city, the note; to use day, city, the note:\n"
+        "ignored (strings): user id, day, city, the note; to use day, city, the note:\n"
         "  --dates day --one-hot city --words 'the note'\n" in notices
     )
     assert after["accuracy"] > before + 0.2
@@ -430,7 +430,7 @@ def test_rows_with_only_texts_suggest_encoding_options(tmp_path, run):
     error = run("learn", texts, check=1).stderr
 
     assert error == (
-        f"Error: {texts}: row 1: it has no feature, because 't', 'u' are texts; --skip-bad skips "
+        f"Error: {texts}: row 1: it has no feature, because 't', 'u' are strings; --skip-bad skips "
         "such rows; to encode them:\n  --one-hot t,u\n"
     )
     for source, options in ((texts, ["--one-hot", "t,u"]), (mixed, [])):

@@ -78,7 +78,7 @@ def test_list_of_texts_without_a_role_suggests_options(tmp_path, run):
     error = run("learn", source, check=1).stderr
 
     assert error == (
-        f"Error: {source}: row 1: 'user.tags' is a list of texts; --skip-bad skips such rows; "
+        f"Error: {source}: row 1: 'user.tags' is a list of strings; --skip-bad skips such rows; "
         "to encode them, or to leave it out:\n  --one-hot user.tags\n  --ignore user.tags\n"
     )
     for option in ("--one-hot", "--ignore"):

@@ -63,7 +63,7 @@ def test_notices_suggest_options_for_unused_text_columns(tmp_path, run):
     result = run("learn", source, check=0)
 
     assert "1 feature, standardized: n\n" in result.stderr
-    notice = "ignored (text): colour, a.b; to use them:\n  --one-hot colour --words a.b\n"
+    notice = "ignored (strings): colour, a.b; to use them:\n  --one-hot colour --words a.b\n"
     assert notice in result.stderr
 
 

@@ -69,7 +69,7 @@ def test_every_command_accepts_a_python_model(saved_model, run, tmp_path):
 @pytest.mark.parametrize(
     ("name", "labels", "part"),
     [
-        (0, ("u", "v"), "feature name 0, which is not a text"),
+        (0, ("u", "v"), "feature name 0, which is not a string"),
         ("a", (1, "v"), "labels of type int and str"),
         ("a", (0.5, 1.5), "labels of type float"),
         ("a", (True, 2), "labels of type bool and int"),

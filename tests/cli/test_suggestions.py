@@ -65,7 +65,7 @@ def test_options_on_a_terminal_can_be_pasted_into_a_shell(run_on_terminal, tmp_p
     summary, messages = learn_with(source, options, tmp_path)
 
     assert max(map(len, shown.splitlines())) > 80
-    assert "ignored (text)" not in messages
+    assert "ignored (strings)" not in messages
     columns = ",".join(shlex.split(options)[1::2]).split(",")
     assert sorted(columns) == sorted([*NAMES, "the day", "the note"])
     assert summary["cohen_kappa"] > 0.4
@@ -135,7 +135,7 @@ CASES = {
     "sample weights": "weights multiply the step",
     "standardize": "a step grows with their square",
     "pixels": "a step grows with their square",
-    "list of texts": "is a list of texts",
+    "list of texts": "is a list of strings",
 }
 
 

@@ -158,7 +158,7 @@ def test_one_hot_turns_texts_into_features(form, tmp_path, run):
     assert "a feature for each value of colour" in stderr
     without_one_hot, stderr = learn_file(run, tmp_path / "o.npz", source, *OPTIONS)
     assert without_one_hot.model.features_ == ["x"]
-    assert "ignored (text): colour; to use it:\n  --one-hot colour" in stderr
+    assert "ignored (strings): colour; to use it:\n  --one-hot colour" in stderr
     pipeline, _ = load(path)
     union = pipeline["features"]
     assert isinstance(union, compose.TransformerUnion)
@@ -295,7 +295,7 @@ def test_messy_table_is_learned_with_the_suggested_options(tmp_path, run):
         live, stderr = learn_file(run, path, source)
         assert "--ignore 'Customer Id'" in stderr
         assert (
-            "ignored (text): Joined on, Plan, Note; to use Joined on, Plan:\n"
+            "ignored (strings): Joined on, Plan, Note; to use Joined on, Plan:\n"
             "  --dates 'Joined on' --one-hot Plan\n" in stderr
         )
         assert "3 features, standardized:" in stderr
@@ -357,7 +357,7 @@ def test_table_without_header_has_numbered_features(tmp_path, run):
     source = tmp_path / "s.csv"
     source.write_text("1,2,u\n3,4,v\n")
     live, stderr = learn_file(run, tmp_path / "m.npz", source)
-    assert "column 3 is the only text column; to use it as the label:\n  --label -1" in stderr
+    assert "column 3 is the only column of strings; to use it as the label:\n  --label -1" in stderr
     live, _ = learn_file(run, tmp_path / "m.npz", source, "--overwrite", "--label", "-1")
 
     assert (live.model.features_, live.model.classes_) == (["x0", "x1"], ["u", "v"])

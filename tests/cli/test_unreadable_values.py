@@ -72,7 +72,7 @@ def test_unused_text_column_may_have_any_bytes(form, tmp_path, run):
 
     result = run("learn", source, "-m", tmp_path / "m.npz", check=0)
 
-    assert "ignored (text): t" in result.stderr
+    assert "ignored (strings): t" in result.stderr
     assert LiveModel.load(tmp_path / "m.npz").progress.samples == 5
 
 

@@ -158,4 +158,4 @@ def test_splitting_runs_does_not_change_when_names_are_dropped(form, tmp_path, r
         outcomes.append([str(each).replace(str(folder), "FOLDER") for each in contents])
 
     assert outcomes[0] == outcomes[1] == outcomes[2]
-    assert "a text, but was a number before" in outcomes[0][1]
+    assert "a string, but was a number before" in outcomes[0][1]

@@ -113,5 +113,5 @@ def test_numpy_and_python_values_yield_equal_features():
 
 @pytest.mark.parametrize("value", [np.array([1, 2]), np.float32(3)])
 def test_error_names_the_column_with_a_non_text_value(value):
-    with pytest.raises(SampleError, match="'at' is .*, not a text with a date"):
+    with pytest.raises(SampleError, match="'at' is .*, not a string with a date"):
         DateEncoder("at").transform_one({"at": value})

@@ -203,13 +203,13 @@ def _require_types(columns: pa.Schema, options: ReadOptions, where: str) -> None
         if option == "dates":
             fits, supported_types = (
                 is_text(kind) or is_date(kind),
-                "dates, timestamps and texts in ISO 8601",
+                "dates, timestamps and strings in ISO 8601",
             )
         elif option == "words":
-            fits, supported_types = are_texts, "texts and lists of texts"
+            fits, supported_types = are_texts, "strings and lists of strings"
         else:
             fits = are_texts or not types.is_nested(kind)
-            supported_types = "texts, lists of texts, numbers and bools"
+            supported_types = "strings, lists of strings, numbers and bools"
         if not (fits or types.is_null(kind)):
             flag = option.replace("_", "-")
             raise SourceError(

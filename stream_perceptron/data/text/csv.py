@@ -160,7 +160,7 @@ def _build_hints(layout: Layout, texts: Mapping[str, Sequence[str]]) -> list[str
         position = columns.index(next(iter(texts))) + 1
         option_value = -1 if position == len(columns) else position
         advice = suggest_options({"to use it as the label": f"--label {option_value}"})
-        hints.append(f"hint: column {position} is the only text column; {advice}")
+        hints.append(f"hint: column {position} is the only column of strings; {advice}")
     return hints
 
 

@@ -352,7 +352,7 @@ def test_notices_list_columns_and_warn_about_row_numbers(tmp_path):
         "2 features: user_id, a",
         "label: target (str)",
         "ignored: skip (--ignore)",
-        "ignored (text): note; to use it:\n  --one-hot note",
+        "ignored (strings): note; to use it:\n  --one-hot note",
         "warning: 'user_id' looks like a row number, which spoils learning; to drop it:\n"
         "  --ignore user_id",
     )
