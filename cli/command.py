@@ -168,7 +168,9 @@ def shorten_usage_errors(ctx: click.Context) -> Iterator[None]:
     except click.UsageError as error:
         message = error.format_message().rstrip(".")
         if "\n" not in message and not message.endswith("?"):  # a suggestion needs no more help
-            message = f"{message}; see {ctx.command_path} --help"
+            has_rare = any(parameter.name == "help_all" for parameter in ctx.command.params)
+            flag = "--help-all" if has_rare else "--help"
+            message = f"{message}; for help:\n  {ctx.command_path} {flag}"
         raise OneLineUsageError(message) from None
 
 
@@ -180,7 +182,9 @@ def convert_value_errors() -> Iterator[None]:
     except ValueError as error:
         if _is_user_error(error):
             raise
-        raise click.UsageError(str(error)) from None
+        name, space, rest = str(error).partition(" is ")  # the name is that of a parameter
+        text = format_flag(name) + space + rest if name.isidentifier() else str(error)
+        raise click.UsageError(text) from None
 
 
 def silence_stdout() -> None:

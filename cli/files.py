@@ -12,7 +12,7 @@ import click
 from .printable import OneLineError
 
 # The remedy in the error about an existing file that this program did not write.
-REMEDY = "to replace it: --overwrite"
+REMEDY = "to replace it:\n  --overwrite"
 
 
 class LocalFile(click.Path):
@@ -94,7 +94,7 @@ def require_own_output(
         start = file.read(max(map(len, prefixes)))
     is_own = any(start.startswith(text) or text.startswith(start) for text in prefixes)
     if start.strip(b"\0") and not is_own:
-        raise OneLineError(f"{path}: it exists but does not contain {content}: {remedy}")
+        raise OneLineError(f"{path}: it exists but does not contain {content}; {remedy}")
 
 
 def _is_device(path: str | Path) -> bool:

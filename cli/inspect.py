@@ -35,7 +35,7 @@ _MAX_NAME_WIDTH = 24  # terminal columns; wider names do not affect the alignmen
 # The values that each section of the text shows, and their formats.
 _SETTINGS = {
     "classes": "{}", "features": "{}", "label": "{}", "label_type": "{}", "standardize": "yes",
-    "scale": "{:.6g}", "one_hot": "{}", "dates": "{}", "words": "{}", "missing_texts": "{}",
+    "scale": "{}", "one_hot": "{}", "dates": "{}", "words": "{}", "missing_texts": "{}",
     "ignored": "{}", "weight": "{}", "join": "{}", "next_offsets": "{}",
 }  # fmt: skip
 _RESULTS = {
@@ -241,16 +241,18 @@ def _count_last(title: str, items: Sequence[object]) -> str:
 def _format_values(contents: Mapping[str, Any], formats: Mapping[str, str]) -> Iterator[str]:
     """Yield the lines of the values that are present and not empty."""
     from stream_perceptron.data.naming import format_names
+    from stream_perceptron.data.notices import format_scale
 
     rows = []
     for name, value_format in formats.items():
-        value = contents.get(name)
+        value: Any = contents.get(name)
         if value is None or value is False or value == []:
             continue
         if isinstance(value, list):
             count = f"{len(value):,}: " if name in ("classes", "features") else ""
             value = count + format_names([_join_parts(each) for each in value])
-        rows.append((name.replace("_", " "), value_format.format(value)))
+        shown = format_scale(value) if name == "scale" else value
+        rows.append((name.replace("_", " "), value_format.format(shown)))
     return _format_pairs(rows)
 
 
@@ -270,6 +272,8 @@ def _format_pairs(pairs: Iterable[tuple[object, str]]) -> Iterator[str]:
 
 
 def _format_list(texts: Iterable[str]) -> Iterator[str]:
-    for text in map(printable, texts):
+    for text in texts:
+        text, *suggested = text.split("\n")
         indent = len(text) - len(text.lstrip()) + 4
-        yield from wrap_text(text, get_stdout_width(), indent, "  ")
+        yield from wrap_text(printable(text), get_stdout_width(), indent, "  ")
+        yield from (f"  {printable(line)}" for line in suggested)

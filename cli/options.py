@@ -118,7 +118,9 @@ def _parse_class_number(text: str, largest: float, example: str) -> tuple[str, f
 
 def _parse_class_weight(text: str) -> str | tuple[str, float]:
     """Parse "balanced", or a label with a weight of at least 0, such as yes=50."""
-    return text if text == "balanced" else _parse_class_number(text, math.inf, "yes=50")
+    return (
+        text if text == "balanced" else _parse_class_number(text, math.inf, "yes=50, or balanced")
+    )
 
 
 def _parse_interval(text: str) -> int | float:

@@ -287,7 +287,7 @@ def compute_baseline(live: LiveModel) -> dict[str, Any]:
     is_tested = live.progress.accuracy is not None
     return {
         "majority_class": labels[metrics.largest] if metrics.baseline else None,
-        "majority_share": metrics.baseline,
+        "majority_share": metrics.baseline or None,
         **{name: getattr(metrics, name) if is_tested else None for name in names},
     }
 

@@ -413,10 +413,10 @@ class Run:
         for source in self._sources if self._signals.is_set else []:
             if text := describe_lost_bytes(source):
                 line.print_notice(text)
+        line.finish()
         if self._must_check_labels:
             self._require_classes()
         rows = live.progress.rows - self._rows_before
-        line.finish()
         line.print_findings()  # before saving, as the checkpoint records the printed events
         is_saved = self._save()
         if run.has_only_rejected and not self._signals.is_set:
@@ -456,7 +456,7 @@ class Run:
         if not self._changed:
             return reason
         flags = " and ".join(map(format_flag, self._changed))
-        return f"{reason}; to learn these rows again with another {flags}: --again"
+        return f"{reason}; to learn these rows again with another {flags}:\n  --again"
 
     def _finish_after_error(self, diverged: bool = False) -> None:
         """Report and save the progress made before an error."""

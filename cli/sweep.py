@@ -100,6 +100,8 @@ def sweep(o: Options) -> None:
         raise click.UsageError(
             f"--by {o.by} counts only rows that are new: it cannot be combined with --random"
         )
+    from stream_perceptron import SourceError
+
     from .output import warn_of_unknown_classes, warn_of_unseen_names
 
     announce_terminal_input(o.sources)
@@ -110,6 +112,10 @@ def sweep(o: Options) -> None:
         )
         _train(o, sources, trials, rejected)
         live = trials[0].live
+        if live.progress.rows and not (live.progress.samples or signals.is_set):
+            raise SourceError(
+                f"{sources[0].name}: no row has a label: name the label column with --label"
+            )
         for text in (*warn_of_unseen_names(live), *warn_of_unknown_classes(live)):
             print_message(text, err=True)
         for text in [] if o.quiet else rejected.format_summary(trials[0].progress.rows):
@@ -163,9 +169,9 @@ def _train(
         o.skip_bad,
         o.threads,
     )
+    rows = 0
     with suggest_skip_bad(), closing(results), LiveLine() as line:
         printed: set[str] = set()
-        rows = 0
         for result in results:
             rows += result.n_processed
             rejected.add(result.rejected)

@@ -81,7 +81,7 @@ def _describe_archive(path: str) -> str:
     except (OSError, zipfile.BadZipFile):
         names = []
     if "meta.json" in names and "weights.npy" in names:
-        return "a saved model, not samples"
+        return "a saved model, not samples; learn, predict and evaluate take it with -m"
     if "[Content_Types].xml" in names:
         return "a spreadsheet: save it as CSV"
     if names and all(name.endswith(".npy") for name in names):

@@ -304,7 +304,7 @@ class History:
         if is_open and not is_again and not set(names).isdisjoint(last.files):
             raise CheckpointError(
                 f"{names[0]}: a run that reads rows {last.order} is unfinished: repeat its "
-                "command to finish it; to learn these files from the start: --again"
+                "command to finish it; to learn these files from the start:\n  --again"
             )
         counted = [file.position for file in given if order == IN_ORDER and not is_again]
         return Run(
@@ -456,7 +456,7 @@ def _has_content(position: FilePosition) -> bool:
 def _raise_changed(path: str, reason: str) -> NoReturn:
     """Raise the error for a file whose learned rows have changed."""
     raise SourceError(
-        f"{get_display_name(path)}: {reason}; to learn the current file from its start: --again"
+        f"{get_display_name(path)}: {reason}; to learn the current file from its start:\n  --again"
     )
 
 

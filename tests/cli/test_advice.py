@@ -213,7 +213,7 @@ def test_model_no_better_than_a_constant_gets_advice_to_set_a_threshold(options,
     better, plain = follow_threshold_advice(run, source, path, "fraud")
 
     assert summary["majority_share"] == pytest.approx(1 - share, abs=1e-3)
-    assert "evaluate shows the best thresholds; to set one: predict --threshold" in suggestion
+    assert "evaluate shows the best ones; to set one: predict --threshold" in suggestion
     assert better["cohen_kappa"] > plain["cohen_kappa"] + 0.1
 
 

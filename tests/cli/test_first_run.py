@@ -74,4 +74,4 @@ def test_new_lr_without_new_rows_suggests_overwrite(tmp_path, run):
     stderr = run("learn", source, "-m", model, "--lr", 0.5, check=0).stderr
 
     assert "lr is 0.5 from now on" in stderr
-    assert "to learn these rows again with another --lr: --again" in stderr
+    assert "to learn these rows again with another --lr:\n  --again" in stderr

@@ -395,7 +395,7 @@ def test_truncated_file_is_a_one_line_error_with_status_1(run, mnist_files, tmp_
         (["--classes", "a,,b"], "not a list of different names"),
         (["--classes", "left,left"], "not a list of different names"),
         (["--classes", "a,b"], "class 'a' is not a whole number, but the labels are"),
-        (["--seed", "-1"], "seed is -1: choose a whole number from 0 to 2^64 - 1"),
+        (["--seed", "-1"], "--seed is -1: choose a whole number from 0 to 2^64 - 1"),
         (["--passes", "0"], "0 is not in the range"),
         (["--activation", "relu"], "choose sigmoid, tanh, arctan or identity"),
         (["--activation", "step"], "its derivative is zero, so every update would be zero"),
@@ -408,10 +408,10 @@ def test_invalid_options_are_usage_errors(options, reason, run, tmp_path):
     path = tmp_path / "data.parquet"
     pq.write_table(pa.table(make_columns()), path)
     result = run("learn", path, *options, check=2)
-    (line,) = result.stderr.splitlines()
+    line, command = result.stderr.splitlines()
 
     assert line.startswith("Error: ")
-    assert line.endswith("; see stream-perceptron learn --help")
+    assert command == "  stream-perceptron learn --help-all"
     assert reason in line
 
 

@@ -12,7 +12,7 @@ from helpers import capture_state, count_samples, read_contents, write_parquet
 from stream_perceptron import LiveModel, SourceError
 from stream_perceptron.data.draws import RandomDraws
 
-REMEDY = "; to learn the current file from its start: --again"
+REMEDY = "; to learn the current file from its start:\n  --again"
 
 
 def make_json_lines(start, n):

@@ -24,9 +24,9 @@ from helpers import COMMAND
 def test_mistyped_arguments_are_reported_in_one_line(arguments, error, run):
     result = run(*arguments, check=2)
 
-    assert result.stdout == ""
-    assert result.stderr.count("\n") == 1
-    assert error in result.stderr
+    line, *help_command = result.stderr.splitlines()
+    assert (result.stdout, len(help_command) <= 1) == ("", True)
+    assert error in line
     if arguments[-1].startswith("--") or arguments[-1] == "tanh":
         assert "Did you mean" in result.stderr  # Click's own wording
 
@@ -78,7 +78,7 @@ def test_package_runs_as_a_module(package, run):
 def test_remote_models_and_outputs_are_rejected(arguments, run):
     result = run(*arguments, "s3://key:secret@bucket/m.npz", check=2)
 
-    assert result.stderr.count("\n") == 1
+    assert result.stderr.count("\n") == 2
     assert "s3://bucket/m.npz: models and outputs must be files on this machine" in result.stderr
 
 
@@ -91,4 +91,4 @@ def test_remote_models_and_outputs_are_rejected(arguments, run):
 def test_missing_required_option_is_an_error(args, run):
     result = run(*args, check=2)
 
-    assert re.fullmatch(r"Error: Missing option '-.*'; see .* --help\n", result.stderr)
+    assert re.fullmatch(r"Error: Missing option '-.*'; for help:\n  .* --help\n", result.stderr)

@@ -166,7 +166,7 @@ def test_signal_on_an_idle_pipe_prints_the_table_so_far(number):
 def test_invalid_arguments_are_usage_errors(args, message, run):
     result = run("sweep", *args, check=2, input="")
 
-    assert message in result.stderr.splitlines()[-1]
+    assert message in result.stderr.splitlines()[-2]
 
 
 @pytest.fixture

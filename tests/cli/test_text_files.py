@@ -59,7 +59,7 @@ def test_file_whose_learned_rows_have_changed_is_rejected(tmp_path, run):
 
     assert changed.stderr == (
         f"Error: {source}: it has changed since 1,000 rows of it were learned; to learn the "
-        "current file from its start: --again\n"
+        "current file from its start:\n  --again\n"
     )
     assert shorter.stderr == changed.stderr
     assert path.read_bytes() == before
@@ -94,7 +94,7 @@ def test_row_extended_after_it_was_learned_is_an_error(tmp_path, run):
 
     assert changed.stderr == (
         f"Error: {source}: row 2 has changed since it was learned: the file ended within it; to "
-        "learn the current file from its start: --again\n"
+        "learn the current file from its start:\n  --again\n"
     )
     assert path.read_bytes() == before
 

@@ -98,8 +98,8 @@ def test_random_parameters_are_rejected_or_can_be_saved(tmp_path):
 
 def test_max_weights_beyond_any_model_is_rejected(run, mnist_sample, tmp_path):
     options = ["--max-weights", "9" * 19, "-m", tmp_path / "m.npz"]
-    (line,) = run("learn", mnist_sample, *options, check=2).stderr.splitlines()
-    assert line.startswith("Error: max_weights is 9999999999999999999: choose")
+    line, _ = run("learn", mnist_sample, *options, check=2).stderr.splitlines()
+    assert line.startswith("Error: --max-weights is 9999999999999999999: choose")
     assert not (tmp_path / "m.npz").exists()
 
 
@@ -119,7 +119,7 @@ def test_commands_reject_models_that_are_not_regular_files(
         "average": [path, path, "--base", path, "-o", tmp_path / "a.npz"],
     }[command]  # fmt: skip
     result = run(command, *args)
-    (line,) = result.stderr.splitlines()
+    line, *_ = result.stderr.splitlines()
     assert result.returncode in (1, 2)
     assert "not a regular file" in line or "is a directory" in line
 

@@ -169,7 +169,7 @@ def _suggest_conversion(cells: Mapping[str, str]) -> str:
     if any(map(DECIMAL_COMMA.fullmatch, cells.values())):
         return f"; {suggest_options({'to read decimal commas': '--decimal ,'})}"
     for name, text in cells.items():
-        if is_formatted_number(text):
+        if is_formatted_number(text) and not looks_numeric(text):
             return (
                 f"; {name!r} has values like {text!r}, which are not numbers: remove currency "
                 "signs, separators and units"
