@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 _N_STRONGEST = 5  # features listed for a class
 _MAX_LISTED = 40  # entries of the history, files or classes
-_MAX_NAME_WIDTH = 24  # terminal columns; wider names do not affect the alignment of the texts
+_MAX_NAME_WIDTH = 24  # terminal columns; wider names do not affect the alignment of the values
 # The values that each section of the text shows, and their formats.
 _SETTINGS = {
     "classes": "{}", "features": "{}", "label": "{}", "label_type": "{}", "standardize": "yes",

@@ -474,7 +474,9 @@ class Run:
 
 
 def find_log_order(sources: Sequence[str]) -> list[str] | None:
-    """Return rotated logs of one name from the oldest to the newest, if `sources` are not so.
+    """Return the rotated logs of one name, oldest first.
+
+    Return None if there are none, or if `sources` already lists them in that order.
 
     Examples
     --------

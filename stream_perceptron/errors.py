@@ -114,7 +114,7 @@ class ClusterError(StreamPerceptronError):
 
 
 class VerificationError(StreamPerceptronError):
-    """A model does not follow from the sources in its lineage.
+    """A model does not follow from the sources in its history.
 
     Examples
     --------

@@ -187,7 +187,7 @@ class Batch:
     def move(self, position: FilePosition, is_stream: bool = False) -> FilePosition:
         """Return the position after these rows, given that before them.
 
-        Of a stream, redelivered rows are not counted.
+        In a stream, redelivered rows are not counted.
         """
         n_rows = self.n_rows
         start_digest, end_digest = position.start_digest, position.end_digest

@@ -204,7 +204,7 @@ class ByteInput:
     def read_ready(self, size: int) -> bytes:
         """Return at most `size` bytes, which are ready after `wait`; none at the end."""
         data, self._buffer = self._buffer[:size], self._buffer[size:]
-        # A terminal could be read again after end-of-file.
+        # Do not read again after end-of-file: a terminal would deliver more data.
         if self.has_ended or len(data) == size or (data and not self.count_ready_bytes()):
             return data
         try:

@@ -520,7 +520,7 @@ class Columns:
         self.reader.use(entry, kind, number, content)
 
     def _reject_weight(self, entry: int, kind: int, number: float, content: bytes) -> None:
-        """Use a weight that is missing, or reject the record."""
+        """Accept a weight that is missing or valid; otherwise, reject the record."""
         text = str(self._decode_cell(entry, kind, number, content))[:50]
         if self._is_text and text.strip() in self._options.null_values:
             return
@@ -596,7 +596,7 @@ class Columns:
         return self._options.convert_decimal_comma(self._decode_field(content), self._is_text)
 
     def _decode_field(self, content: bytes) -> str:
-        """Return the text of a field, without the quotes of CSV."""
+        """Return the text of a field, without its CSV quotes."""
         text = content.decode()
         if self._form == CSV and text.startswith('"'):
             return text[1:-1].replace('""', '"')
@@ -702,7 +702,7 @@ class Columns:
     ) -> bool:
         """Keep what a record has added, or take back all but the first names.
 
-        Return whether the next record decides a part of the schema; if this one does, it is given.
+        Return whether the next record decides a part of the schema; `record` is given if the current record does.
         """
         if outcome == DROPPED:
             del self.names[n_before:]

@@ -76,7 +76,7 @@ class Layout:
 
     @cached_property
     def candidates(self) -> list[str]:
-        """The columns of a table without a role, which may be features."""
+        """The columns of a table that have no role and may be features."""
         used = {self.label, *self.read_options.roles, *self.unknown_columns}
         return [name for name in self.columns if name not in used]
 

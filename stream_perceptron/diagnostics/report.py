@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
+from importlib.metadata import version
 from math import isqrt
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from stream_perceptron.data.notices import format_scale
 from stream_perceptron.diagnostics.curve import draw_learning_curve
 from stream_perceptron.diagnostics.diagnosis import collect_findings
 from stream_perceptron.diagnostics.mistakes import (
@@ -72,8 +74,6 @@ def report(
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
-    from stream_perceptron import __version__
-
     environment = Environment(
         loader=FileSystemLoader(_FOLDER),
         autoescape=True,
@@ -85,7 +85,7 @@ def report(
     return environment.get_template("report.html").render(
         name=name,
         live=live,
-        version=__version__,
+        version=version("stream-perceptron"),
         saved=saved,
         style=Markup(_COLORS + (_FOLDER / "report.css").read_text()),
         curve=draw_learning_curve(live),
@@ -308,7 +308,9 @@ def _list_hyperparameters(live: LiveModel) -> Iterator[tuple[str, str]]:
     yield "label column", read_options.label or "found by its name"
     yield (
         "scale",
-        "1/255 for pixels, else 1" if read_options.scale is None else f"{read_options.scale:g}",
+        "1/255 for pixels, else 1"
+        if read_options.scale is None
+        else format_scale(read_options.scale),
     )
     if read_options.standardize:
         yield "features", "standardized, except for indicators"

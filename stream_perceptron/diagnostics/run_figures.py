@@ -156,7 +156,7 @@ class RunFigures:
 
     @cached_property
     def unlikely_numbers(self) -> str:
-        """Why the labels are no numbers of classes; "" if they may be."""
+        """Why the labels cannot be class numbers; "" if they can."""
         values = self.label_numbers
         if values is None or self.n < _MIN_LABELS or self.are_labels_ids:
             return ""

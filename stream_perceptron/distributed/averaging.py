@@ -127,7 +127,7 @@ def _sum_counts(
 
 
 def _count_labels(network: Network) -> Counter[Hashable]:
-    """Return how often a network learned each label."""
+    """Return how many samples of each label a network has learned from."""
     assert network.class_counts is not None
     return Counter(dict(zip(network.label_names, network.class_counts.tolist(), strict=True)))
 

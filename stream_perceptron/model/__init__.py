@@ -8,8 +8,8 @@ except ModuleNotFoundError as error:
     if not (error.name or "").startswith("stream_perceptron."):
         raise
     raise ImportError(
-        "stream_perceptron lacks its compiled modules: install it again, from a wheel or with a C "
-        "compiler (pip install --force-reinstall --no-deps .)"
+        "stream_perceptron lacks its compiled modules: leave the folder of its source, or install "
+        "it again with a C compiler (pip install --editable .)"
     ) from None
 
 __all__ = ["ACTIVATIONS", "Activation", "Network", "Rows", "get_activation"]

@@ -39,7 +39,7 @@ class Rows:
     starts: NDArray[np.intp]
     name_ids: NDArray[np.int32]  # the index in `names` of each value's name, unique within a row
     values: Floats
-    # The row that adds each of the last names, ascending; None if the values tell.
+    # The row that adds each of the last names, ascending; None if this follows from the values.
     added_rows: NDArray[np.intp] | None = None
 
     @classmethod

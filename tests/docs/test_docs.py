@@ -40,6 +40,7 @@ TESTED_ELSEWHERE = {
     "socket": "test_services",
     "service": "test_services",
     "cron": "test_services",
+    "rotated": "test_services",
     "daily": "test_services",
     "retention": "test_services",
     "logrotate": "test_services",

@@ -147,8 +147,8 @@ def test_package_without_its_compiled_modules_says_what_to_do(tmp_path):
 
     assert (result.returncode, result.stderr) == (
         1,
-        "Error: stream_perceptron lacks its compiled modules: install it again, from a wheel or "
-        "with a C compiler (pip install --force-reinstall --no-deps .)\n",
+        "Error: stream_perceptron lacks its compiled modules: leave the folder of its source, or "
+        "install it again with a C compiler (pip install --editable .)\n",
     )
 
 

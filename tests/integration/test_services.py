@@ -131,6 +131,14 @@ def run_cron(name, folder):
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
 
 
+def test_cron_learns_rotated_logs_under_a_lock(tmp_path):
+    write_jsonl(tmp_path / "requests.jsonl.1", ROWS[:100])
+    write_jsonl(tmp_path / "requests.jsonl", ROWS[100:150])
+    run_cron("rotated", tmp_path)
+
+    assert count_samples(tmp_path / "log.npz") == 150
+
+
 def test_cron_learns_new_rows_and_sends_no_mail(tmp_path):
     for n in (100, 300):
         write_jsonl(tmp_path / "events.jsonl", ROWS[:n])
