@@ -86,7 +86,7 @@ class PredictionFile:
         return is_written or self._has_lines
 
     def _wait_for_reader(self) -> bool:
-        """Wait until the reader makes room, but at most a second after a signal; return whether it did."""
+        """Wait for the reader to make room, at most a second after a signal; return if it did."""
         if self._signals.wait(self._descriptor, event=select.POLLOUT):
             return True
         poll = select.poll()

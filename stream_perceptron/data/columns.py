@@ -702,7 +702,8 @@ class Columns:
     ) -> bool:
         """Keep what a record has added, or take back all but the first names.
 
-        Return whether the next record decides a part of the schema; `record` is given if the current record does.
+        Return whether the next record decides a part of the schema; `record` is given if the
+        current record does.
         """
         if outcome == DROPPED:
             del self.names[n_before:]

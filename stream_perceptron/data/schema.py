@@ -206,7 +206,7 @@ class Schema:
         return f"its features are not those read before: it {' and '.join(differences)}"
 
     def with_inferred_types(self, features: tuple[str, ...], texts: Iterable[str]) -> Schema:
-        """Return the schema after columns have been inferred to be features or columns of strings."""
+        """Return the schema once columns have been inferred to be features or strings."""
         decided = {*features, *texts}
         return replace(
             self,

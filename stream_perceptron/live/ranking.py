@@ -135,7 +135,8 @@ def compute_figures(curve: PrecisionRecall) -> RankingFigures:
     """Compute the ranking figures from precision and recall at all thresholds.
 
     Average precision is the sum of precisions, each multiplied by the gain in recall. The area
-    under the ROC curve is the share of pairs of a sample of the class and a sample of another class in which the former has the larger score; ties count as half [^1].
+    under the ROC curve is the share of pairs of a sample of the class and a sample of another class
+    in which the former has the larger score; ties count as half [^1].
 
     References
     ----------

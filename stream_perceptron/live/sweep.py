@@ -77,7 +77,7 @@ class Trial:
 
     @property
     def has_ended(self) -> bool:
-        """Whether the trial has ended early, because its model would have diverged or become too large."""
+        """Whether the trial has ended, as its model would have diverged or become too large."""
         return self.diverged_at is not None or self.failure is not None
 
     @property
