@@ -14,7 +14,7 @@ from .printable import format_count, print_message
 @click.argument("models", metavar="MODEL...", nargs=-1, required=True, type=FILE)
 @option(
     "--base", metavar="MODEL", type=FILE, required=True,
-    help="Checkpoint from which every MODEL was trained, as it was at that time.",
+    help="Checkpoint from which the training of every MODEL started, as it was at that point.",
 )  # fmt: skip
 @option(
     "-o", "--output", metavar="MODEL", type=FILE, required=True, help="Checkpoint to write."

@@ -57,7 +57,7 @@ def evaluate(o: Options) -> None:
     SOURCE is as for `learn`. Balanced accuracy is the mean of the recalls of all classes, and macro
     F1 the mean of their F1 scores, including classes that the model does not know. Average
     precision, ROC AUC, the recall at two precisions and the threshold with the best F1 are computed
-    from the scores of each class, regardless of the predicted class, to within 0.001; models of
+    to within 0.001 from the scores of each class, regardless of the predicted class; models with
     more than 100 classes have no such figures. With --json, "pairs" counts each (label, prediction)
     pair, and "confusion" is the confusion matrix, for up to 1,000 classes. After a signal, the
     figures cover the samples tested so far and are marked as "interrupted".

@@ -16,7 +16,7 @@ REMEDY = "to replace it:\n  --overwrite"
 
 
 class LocalFile(click.Path):
-    """The path of a file that must be local, as only local files can be replaced atomically."""
+    """The path of a file that must be local: only local files can be replaced atomically."""
 
     allows_stdout = False
 

@@ -123,18 +123,19 @@ def learn(o: Options) -> int:
     names also take positions, counted from 1.
 
     Accuracy is progressive: each sample is predicted before the model learns from it. The error of
-    a sample is half its squared error, summed over the outputs; a sample whose error is below
-    epsilon leaves the weights unchanged. "updated" is the share of samples that changed the
-    weights. "majority class" is the accuracy of always predicting the most frequent label.
+    a sample is half the sum of its squared output errors; a sample whose error is below epsilon
+    leaves the weights unchanged. "updated" is the share of samples that changed the weights.
+    "majority class" is the accuracy of always predicting the most frequent label.
 
     The scores in predictions are the outputs divided by their sum. They rank samples, but are not
     calibrated.
 
     With -m, the model is saved regularly, at the end, and on SIGINT, SIGTERM and SIGHUP. The same
-    command resumes the run, and the result is bit-identical to that of an uninterrupted run. Only
-    --lr, --epsilon and --max-weights may change. Each row of a file is learned once: a run resumes
-    each SOURCE where earlier runs ended, even if it was renamed, and skips finished files. Text
-    files may grow, and stdin is read as a continuation of the stream.
+    command resumes the run, and the result is bit-identical to that of an uninterrupted run. Of the
+    settings that determine the model, only --lr, --epsilon and --max-weights may change. Each row
+    of a file is learned once: a run resumes each SOURCE where earlier runs ended, even if it was
+    renamed, and skips finished files. Text files may grow, and stdin is read as a continuation of
+    the stream.
 
     With --ray, Parquet files are split into shards that several processes or machines learn. After
     each round, the models are averaged and saved.

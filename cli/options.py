@@ -42,7 +42,7 @@ def combine_options(*decorators: Callable[[F], F]) -> Callable[[F], F]:
 
 
 class ParsedType(click.ParamType):  # type: ignore[type-arg, unused-ignore]
-    """A type whose function parses a text; its ValueError says what is wrong with the text."""
+    """A type whose function parses a string; its ValueError says what is wrong with the string."""
 
     def __init__(self, name: str, parse: Callable[[str], Any]) -> None:
         self.name, self._parse = name, parse
@@ -260,11 +260,11 @@ training_options = combine_options(
     make_names_option("--one-hot", "Columns of strings to encode, one feature for each value."),
     make_names_option(
         "--dates", is_rare=True,
-        help="Columns of dates (ISO 8601) to encode, with features for hour, weekday, month and "
+        help="Columns of ISO 8601 dates to encode as features for hour, weekday, month and "
         "days.",
     ),
     make_names_option(
-        "--words", is_rare=True, help="Columns of prose to encode, one feature for each word."
+        "--words", is_rare=True, help="Columns of text to encode, one feature for each word."
     ),
     input_option(
         "--random", is_flag=True, is_rare=True, help="Draw rows at random, with replacement."
@@ -300,7 +300,7 @@ training_options = combine_options(
 
 
 def check_training_options(o: Options) -> None:
-    """Check that the options of `learn` or `sweep` that are in common fit together."""
+    """Check that the options that `learn` and `sweep` have in common fit together."""
     from stream_perceptron.data.byte_input import is_stream
 
     if "-" in o.sources and len(o.sources) > 1:
@@ -317,18 +317,18 @@ _parse_threshold = partial(_parse_class_number, largest=1.0, example="yes=0.2")
 
 
 def make_threshold_option(is_rare: bool = False) -> Callable[[F], F]:
-    """Return the option for the thresholds of classes."""
+    """Return the option for the decision thresholds of classes."""
     return output_option(
         "--threshold", metavar="LABEL=NUMBER", multiple=True, callback=_merge_numbers,
         type=ParsedType("label=number", _parse_threshold), is_rare=is_rare,
         help="Predict class LABEL if its score is at least NUMBER. If no class reaches its "
-        "decision threshold, predict the one with the largest output among those without one. May "
-        "be repeated.",
+        "decision threshold, predict the class with the largest output among those without a "
+        "threshold. May be repeated.",
     )  # fmt: skip
 
 
 def build_thresholds(o: Options) -> Thresholds | None:
-    """Return the thresholds of classes, or None if there are none."""
+    """Return the decision thresholds of classes, or None if there are none."""
     if not o.threshold:
         return None
     from stream_perceptron.live.thresholds import Thresholds
@@ -354,7 +354,7 @@ def make_prediction_options(hides_rare: bool) -> Callable[[F], F]:
         ),
         output_option(
             "--learned", is_flag=True, is_rare=hides_rare,
-            help="Write the number of samples learned from before each prediction.",
+            help="Write the number of samples that the model had learned from.",
         ),
         output_option(
             "--output-format", metavar="json|csv", type=click.Choice(["json", "csv"]),

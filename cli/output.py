@@ -43,7 +43,7 @@ _MAX_LISTED_CLASSES = 20  # classes whose sample counts are listed individually
 
 
 class Output:
-    """Prints figures on stderr, as text or JSON, each time the row count doubles, and events.
+    """Prints events, and figures each time the row count doubles, on stderr as text or JSON.
 
     On a terminal, a live line follows, unless predictions go there (`owns_terminal=False`). The
     model records which drift events were printed, so that a resumed run does not repeat them.

@@ -70,7 +70,7 @@ class PredictionFile:
                 if not self._wait_for_reader():
                     self._unwritten = data[n:]  # a later write continues here
                     return
-                # This many bytes do not block; they are whole lines unless a line is longer.
+                # Writing this many bytes does not block: whole lines, unless a line is longer.
                 end = data.rfind(b"\n", n, n + select.PIPE_BUF) + 1 or n + select.PIPE_BUF
             try:
                 n += os.write(self._descriptor, data[n:end])
@@ -220,7 +220,7 @@ def make_formatter(
     """Return the formatter for `output_format`, or for the format implied by the suffix of `path`.
 
     `classes` are the classes whose scores are written. With `with_learned`, each line contains
-    the number of samples that the model had learned before the prediction.
+    the number of samples that the model had learned from before the prediction.
     """
     if (output_format or ("csv" if path.lower().endswith(".csv") else "json")) == "json":
         return JsonFormatter(with_learned)
@@ -366,7 +366,7 @@ def _format_cell(value: object) -> str:
 
 
 def replace_infinities(value: object) -> object:
-    """Return a value with infinities and NaN replaced by strings, as JSON has no such numbers."""
+    """Return a value with infinities and NaN, which JSON lacks, replaced by strings."""
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     if isinstance(value, list):

@@ -63,7 +63,7 @@ def format_count(n: int, noun: str) -> str:
 
 
 def measure_width(text: str) -> int:
-    """Return the number of terminal columns that a text occupies."""
+    """Return the number of terminal columns that a string occupies."""
     if text.isascii():
         return len(text)
     marks = sum(unicodedata.category(c) in ("Mn", "Me", "Cf") for c in text)
@@ -101,7 +101,7 @@ def wrap_text(text: str, columns: int, indent: int = 0, first: str = "") -> list
 
 
 def format_entry(name: str, text: str, width: int, columns: int, indent: int = 2) -> list[str]:
-    """Return the lines of a text with its name on the left, or above if the name is too wide."""
+    """Return a string as lines, with its name on the left, or above if the name is too wide."""
     start = indent + width + 2
     *lines, last = wrap_text(name, columns, indent + 2, " " * indent)
     if lines or measure_width(last) > start - 2:

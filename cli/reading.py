@@ -161,7 +161,7 @@ def announce_terminal_input(sources: tuple[str, ...]) -> None:
 
 
 def require_files(sources: Sequence[str]) -> None:
-    """Check that no source is a name that was meant for the list before it."""
+    """Check that no source is a name that was meant for the option before it."""
     from stream_perceptron.data.byte_input import is_remote
 
     def is_missing(argument: str) -> bool:

@@ -21,7 +21,7 @@ from .signals import exit_on_signal
 )  # fmt: skip
 @option(
     "--examples", metavar="SOURCE",
-    help="Labeled samples; the page shows the worst mistakes on them.",
+    help="Labeled samples; the page shows the most confident mistakes on them.",
 )  # fmt: skip
 @overwrite_option
 def report(o: Options) -> None:

@@ -357,7 +357,7 @@ class Run:
             self._line.show(format_worked_sample(row, sample, model.activation, model.epsilon))
 
     def _require_classes(self) -> None:
-        """Check that the labels of a new model, of which nothing was saved, are classes."""
+        """Check that the labels of a new model that has not been saved are classes."""
         from stream_perceptron.diagnostics.diagnosis import find_label_problem
 
         self._must_check_labels = False
@@ -417,7 +417,7 @@ class Run:
         if self._must_check_labels:
             self._require_classes()
         rows = live.progress.rows - self._rows_before
-        line.print_findings()  # before saving, as the checkpoint records the printed events
+        line.print_findings()  # before saving, because the checkpoint records the printed events
         is_saved = self._save()
         if run.has_only_rejected and not self._signals.is_set:
             if is_saved:
@@ -556,7 +556,7 @@ def _require_same_settings(live: LiveModel, o: Options) -> None:
 
 
 def _resolve_columns(value: object, columns: Sequence[str]) -> object:
-    """Return a value with exact names instead of the texts that name columns."""
+    """Return a value with exact names instead of the strings that name columns."""
     if isinstance(value, tuple | list):
         return tuple(_resolve_columns(each, columns) for each in value)
     return (isinstance(value, str) and find_column(value, columns)) or value

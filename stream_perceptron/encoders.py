@@ -13,7 +13,7 @@ from river.base import Transformer
 
 from stream_perceptron.errors import SampleError
 
-# Patterns are compiled on first use, because few models encode texts.
+# Patterns are compiled on first use, because few models encode strings.
 
 # ISO 8601, in ASCII. The time zone is ignored.
 _DATE = (
@@ -38,7 +38,7 @@ def encode_date(column: str, value: dt.date | str) -> dict[str, float]:
     Raises
     ------
     ValueError
-        If a text is not an ISO 8601 date.
+        If a string is not an ISO 8601 date.
 
     Examples
     --------
@@ -57,7 +57,7 @@ def encode_date(column: str, value: dt.date | str) -> dict[str, float]:
 
 
 def is_date(text: str) -> bool:
-    """Return whether a text is an ISO 8601 date, with or without a time.
+    """Return whether a string is an ISO 8601 date, with or without a time.
 
     Examples
     --------
@@ -73,7 +73,7 @@ def is_date(text: str) -> bool:
 
 
 def _parse_date(text: str) -> tuple[dt.date, int | None]:
-    """Return the date in a text, and its hour, which is None if the text has no time."""
+    """Return the date in a string, and its hour, which is None if the string has no time."""
     match = re.fullmatch(_DATE, text, re.ASCII)
     date = None if match is None else _parse_day(match["date"].replace("-", ""))
     if match is None or date is None:
@@ -103,7 +103,7 @@ def _encode_day(column: str, date: dt.date) -> dict[str, float]:
 
 
 def encode_words(column: str, text: str) -> dict[str, float]:
-    """Return the feature 1.0 for each word that occurs in a text.
+    """Return a feature with the value 1.0 for each word that occurs in a string.
 
     Words are runs of Unicode letters and digits, in lower case.
 
@@ -118,9 +118,9 @@ def encode_words(column: str, text: str) -> dict[str, float]:
 
 
 def format_value(value: str | float | bool, is_text: bool) -> str:
-    """Return the shortest text that represents a value, for the name of its one-hot feature.
+    """Return the shortest string that represents a value, for the name of its one-hot feature.
 
-    With `is_text`, a text that spells a bool or a decimal number is formatted like that value.
+    With `is_text`, a string that spells a bool or a decimal number is formatted like that value.
 
     Examples
     --------
@@ -147,9 +147,9 @@ def format_value(value: str | float | bool, is_text: bool) -> str:
 
 
 def is_missing(value: object, null_texts: Collection[str] = ("",)) -> bool:
-    """Return whether a value is None, NaN or pandas.NA, or a text that means a missing value.
+    """Return whether a value is None, NaN or pandas.NA, or a string that means a missing value.
 
-    Whitespace around a text is ignored.
+    Whitespace around a string is ignored.
     """
     if isinstance(value, str):
         return value.strip() in null_texts
@@ -162,7 +162,7 @@ def is_missing(value: object, null_texts: Collection[str] = ("",)) -> bool:
 
 
 def join_texts(column: str, value: object, null_texts: Collection[str] = ("",)) -> str:
-    """Return a value, or the values of a list joined by spaces, as a text whose words are encoded.
+    """Return a value, or the values of a list joined by spaces, as a string of words to encode.
 
     Raises
     ------
@@ -207,7 +207,7 @@ class DateEncoder(_Encoder):
     ----------
     *columns
         The names of the features that are dates: `datetime.date`, `datetime.datetime`,
-        `numpy.datetime64`, or texts in ISO 8601 format. Other features are dropped.
+        `numpy.datetime64`, or strings in ISO 8601 format. Other features are dropped.
 
     Examples
     --------
@@ -230,13 +230,13 @@ class DateEncoder(_Encoder):
 
 
 class WordEncoder(_Encoder):
-    """Encodes the words of texts, as the option `--words` does; see `encode_words`.
+    """Encodes the words of strings, as the option `--words` does; see `encode_words`.
 
     Parameters
     ----------
     *columns
-        The names of the features that are texts, numbers, bools, or lists or arrays of these. Other
-        features are dropped.
+        The names of the features that are strings, numbers, bools, or lists or arrays of these.
+        Other features are dropped.
 
     Examples
     --------

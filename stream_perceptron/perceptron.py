@@ -29,20 +29,19 @@ _DEFAULT_OPTIONS = TrainOptions()
 
 
 class SGDPerceptron(base.MiniBatchClassifier):
-    """Single-layer perceptron, trained by stochastic gradient descent with a threshold.
+    """Single-layer perceptron, trained by stochastic gradient descent with an error threshold.
 
-    For a sample $x$ with $x_0 = 1$, output $j$ is $y_j = f(net_j)$ with
-    $net_j = \\sum_i w_{ij} x_i$, and its target $d_j$ is the activation's high value for the
-    sample's label and the low value for all other labels. The error of the sample is
-    $E = \\frac{1}{2} \\sum_j (d_j - y_j)^2$. If $E < epsilon$, the sample already fits and
-    no weight changes. Otherwise the generalized delta rule[^1] applies,
-    $w_{ij} \\leftarrow w_{ij} + lr \\, \\delta_j x_i$ with $\\delta_j = (d_j - y_j) f'(net_j)$:
-    one delta for each output.
+    For a sample $x$ with $x_0 = 1$, output $j$ is $y_j = f(net_j)$ with $net_j = \\sum_i w_{ij}
+    x_i$, and its target $d_j$ is the activation's high value for the sample's label and the low
+    value for all other labels. The error of the sample is $E = \\frac{1}{2} \\sum_j (d_j - y_j)^2$.
+    If $E < epsilon$, the sample already fits and leaves the weights unchanged. Otherwise the
+    generalized delta rule[^1] applies, $w_{ij} \\leftarrow w_{ij} + lr \\, \\delta_j x_i$ with
+    $\\delta_j = (d_j - y_j) f'(net_j)$: one delta for each output.
 
     `river.linear_model.Perceptron` is a different model: Rosenblatt's rule for two classes.
 
-    New features and labels may appear at any time. An absent feature counts as 0. Learning a sample
-    takes time proportional to the number of its nonzero features.
+    New features and labels may appear at any time. An absent feature counts as 0. Learning from a
+    sample takes time proportional to the number of its nonzero features.
 
     The attributes `lr`, `epsilon` and `max_weights` may be changed at any time.
 
@@ -51,17 +50,17 @@ class SGDPerceptron(base.MiniBatchClassifier):
     lr
         The learning rate, or a River scheduler, which is called with the number of updates so far.
     epsilon
-        The threshold: a sample with a smaller error changes no weight. The scale of epsilon depends
-        on the activation: tanh with (lr, epsilon, init_range) is equivalent to sigmoid with
-        (16 lr, epsilon / 4, 2 init_range).
+        The error threshold: a sample with a smaller error leaves the weights unchanged. The scale
+        of epsilon depends on the activation: tanh with (lr, epsilon, init_range) is equivalent to
+        sigmoid with (16 lr, epsilon / 4, 2 init_range).
     activation
         The activation function and its targets: sigmoid (0 and 1), tanh (-1 and 1), arctan (-pi/2
         and pi/2) or identity (0 and 1).
     init_range
-        The weights and biases of all labels and features known when the first sample is learned
-        are drawn uniformly between -init_range and init_range; each depends only on the seed, the
-        index of the label and the name of the feature. The weights and biases of labels and
-        features added later start at 0.
+        The weights and biases of all labels and features known when the model learns from its first
+        sample are drawn uniformly between -init_range and init_range; each depends only on the
+        seed, the index of the label and the name of the feature. The weights and biases of labels
+        and features added later start at 0.
     classes
         Labels known from the start, in this order. Other labels are added when they first occur.
     seed
@@ -72,8 +71,8 @@ class SGDPerceptron(base.MiniBatchClassifier):
         feature. When the weights are counted, the number of classes is rounded up to 2, 4 or a
         multiple of 8. A sample that would make the model larger is rejected.
     class_weight
-        Factors by which sample weights are multiplied. A dict maps labels, or their texts, to
-        factors; the factor for all other labels is 1. "balanced" means n / (k * n_class), but at
+        Factors by which sample weights are multiplied. A dict maps labels, or their string forms,
+        to factors; the factor for all other labels is 1. "balanced" means n / (k * n_class), but at
         most 100, where n is the number of labeled samples so far, including the current one,
         n_class the number of these samples with the current sample's label, and k the number of
         different labels among them.
@@ -384,7 +383,7 @@ class SGDPerceptron(base.MiniBatchClassifier):
         return validation.look_up_labels(result.predicted, self.classes_)
 
     def train(self, samples: Samples, options: TrainOptions = _DEFAULT_OPTIONS) -> TrainResult:
-        """Predict and then learn samples, and return the result for each.
+        """Predict and then learn from samples, and return the result for each.
 
         If a row would make a weight or an error infinite or NaN, or the model too large, the result
         ends before that row, with `diverged` or `memory_error` set; no exception is raised. If

@@ -102,7 +102,7 @@ def add_path_to_errors(path: Path) -> Iterator[None]:
 
 @contextmanager
 def convert_errors(name: object) -> Iterator[None]:
-    """Convert what a damaged or forged checkpoint raises to a CheckpointError with its name."""
+    """Convert errors from a damaged or forged checkpoint to a CheckpointError that names it."""
     try:
         yield
     except CheckpointError as error:

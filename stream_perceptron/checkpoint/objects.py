@@ -102,7 +102,7 @@ def encode(value: Any) -> object:
 
 
 def encode_list(values: Sequence[Any]) -> object:
-    """Encode a list; for objects of one class, encode a list for each of their attributes."""
+    """Encode a list; for objects of one class, encode one list per attribute."""
     kinds = set(map(type, values))
     if kinds <= _PLAIN or (kinds == {float} and all(map(math.isfinite, values))):
         return values
@@ -116,7 +116,7 @@ def encode_list(values: Sequence[Any]) -> object:
 
 
 def _get_attribute(value: Any, attribute: str) -> object:
-    # An imputer learns in statistics, which may be copies of its parameters.
+    # An imputer updates the statistics in `stats`, which may be copies of its parameters.
     return tuple(value.stats.items()) if attribute == "imputers" else getattr(value, attribute)
 
 
@@ -134,7 +134,7 @@ def decode(value: Any) -> Any:
 
 
 def _decode_objects(content: Any) -> list[object]:
-    """Decode objects of one class from a list for each of their attributes."""
+    """Decode objects of one class from one list per attribute."""
     name, attributes, columns = content
     cls = _find_class(name)
     rows = zip(*map(decode, columns), strict=True) if attributes else [()]
@@ -150,7 +150,7 @@ def _build_object(cls: Any, state: dict[str, Any]) -> object:
     positional, named = [], {}
     for name, parameter in _get_parameters(cls).items():
         if parameter.kind is parameter.VAR_POSITIONAL:
-            positional = state[name]  # also an attribute: a set keeps the order of its elements
+            positional = state[name]  # also kept as an attribute, so that a set keeps its order
         else:
             named[name] = state.pop(name)
     instance = cls(*positional, **named)

@@ -71,7 +71,7 @@ def build_pipeline(
 
     from stream_perceptron.encoders import DateEncoder, WordEncoder
 
-    # The first transformer wins if an encoded feature has the same name as a column.
+    # The first transformer takes precedence if an encoded feature has the name of a column.
     transformers: list[Any] = [Discard(*chain.from_iterable(encoded))]
     if encoded.one_hot:
         transformers.append(_build_one_hot_encoder(encoded.one_hot, model))

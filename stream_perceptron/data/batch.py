@@ -185,7 +185,7 @@ class Batch:
         )
 
     def move(self, position: FilePosition, is_stream: bool = False) -> FilePosition:
-        """Return the position after these rows, given that before them.
+        """Return the position after these rows, given the position before them.
 
         In a stream, redelivered rows are not counted.
         """

@@ -23,7 +23,7 @@ STDIN = "-"
 _CHUNK_SIZE = 2**20  # bytes to read at once by default, and the size to request for pipes
 _SET_PIPE_SIZE = 1031  # F_SETPIPE_SZ on Linux
 _SHORT_READ = 2**12  # a pipe that returns fewer bytes than this is usually empty
-_MAX_READ_SIZE = 2**26  # bytes in one read, as a damaged file may claim a huge size
+_MAX_READ_SIZE = 2**26  # bytes in one read, because a damaged file may claim a huge size
 _MAX_LINE_WAIT = 1.0  # seconds to wait for the end of a line after an interrupt
 
 # The name of each compression format, and the module and class that read it, by its first bytes.
@@ -187,7 +187,7 @@ class ByteInput:
         self._buffer = b""
 
     def wait(self, seconds: float | None = None) -> bool:
-        """Wait for data; return False after an interrupt or, if it is not None, `seconds`."""
+        """Wait for data; return False after an interrupt, or after `seconds` if given."""
         if self.pipe is None or self._buffer or self.has_ended:
             return True
         self.is_interrupted = self.pipe.interrupt.is_set
@@ -254,7 +254,7 @@ class ByteInput:
     def read_line(self) -> bytes:
         """Read the rest of a line after an interrupt, and not one byte more.
 
-        The line is incomplete if the data end, or if its writer pauses for too long.
+        The line is incomplete if the data ends, or if its writer pauses for too long.
         """
         line, end = self._buffer.partition(b"\n")[:2]
         self._buffer = self._buffer[len(line) + len(end) :]

@@ -1,7 +1,8 @@
 """What the cells of a source mean: the roles and types of columns, and unusual cells.
 
 The compiled reader asks `Columns` about the first cell under each name, the first occurrence of
-each label and text, and cells that are not what they should be; it handles all other cells itself.
+each label and string, and cells that are not what they should be; it handles all other cells
+itself.
 """
 
 from __future__ import annotations
@@ -86,7 +87,7 @@ class Columns:
     unknown_names
         Names of numbers that are ignored because the model lacks them.
     asks_in_every_row
-        Whether reading a row calls Python.
+        Whether reading calls Python for every row.
 
     """
 
@@ -308,7 +309,7 @@ class Columns:
         return entries
 
     def set_members(self, names: Sequence[str]) -> None:
-        """Set the names of the members of the list that holds the features."""
+        """Set the names of the elements of the list that holds the features."""
         self.member_names = tuple(names)
         self.reader.set_members([self._find_id(name) for name in names])
 
@@ -377,7 +378,7 @@ class Columns:
             raise
 
     def _find_column(self, entry: int) -> str:
-        """Return the column of an entry, which may be a content."""
+        """Return the column of an entry, which may be that of a value in the column."""
         parent = self.reader.get(entry)[0]
         return self._paths[entry if parent < 0 else parent]
 
@@ -416,7 +417,7 @@ class Columns:
     def _add_content(
         self, entry: int, parent: int, action: int, kind: int, number: float, content: bytes
     ) -> None:
-        """Decide what a content of a column means: a label, or a feature."""
+        """Decide what a value of a column means: a label or a feature."""
         column = self._find_name(self._find_path(parent))
         if action == WORDS:
             name = f"{column}={content.decode()}"
@@ -524,7 +525,7 @@ class Columns:
         text = str(self._decode_cell(entry, kind, number, content))[:50]
         if self._is_text and text.strip() in self._options.null_values:
             return
-        if kind == NUMBER and 0 <= number < math.inf:  # a text that means null was possible
+        if kind == NUMBER and 0 <= number < math.inf:  # a string that means null was possible
             self.reader.use_weight(number)
             return
         raise SampleError(
@@ -533,7 +534,7 @@ class Columns:
         )
 
     def _reject_list(self, entry: int, name: str, kind: int, value: Any) -> None:
-        """Explain why a list cannot hold the features; with late labels, it may be missing."""
+        """Explain why a list cannot hold the features; with late labels, a list may be missing."""
         is_json = self._form == JSON
         subject = f"{'list' if is_json else 'column'} {name!r}"
         if self._options.has_join and (kind == NUL or value == []):
@@ -549,7 +550,7 @@ class Columns:
         raise SampleError(explain_list(subject, value, self.member_names, scale))
 
     def _require_features(self, record: bytes) -> None:
-        """Check that a record whose features are all null or texts has any."""
+        """Check that a record whose features are all null or strings has features at all."""
         if self._form == LIBSVM:
             if b":" in record:
                 raise SampleError("it has none of the model's features")
@@ -604,7 +605,7 @@ class Columns:
 
     @property
     def _is_text(self) -> bool:
-        """Whether numbers are written as texts."""
+        """Whether numbers are written as strings."""
         return self._form in (CSV, LIBSVM)
 
     def _read_label(self, value: Any) -> int:
@@ -649,7 +650,7 @@ class Columns:
     def _read_feature(
         self, name: str, feature: int, kind: int, number: float, content: bytes
     ) -> Features:
-        """Return the value of a feature that is not a plain number, or explain why it is none."""
+        """Return a feature's value that is not a plain number, or explain why it is invalid."""
         is_json = self._form == JSON
         if kind == LIST:
             raise SampleError(explain_value(name, self.decode(kind, content)))
@@ -700,7 +701,7 @@ class Columns:
     def finish(
         self, outcome: int, n_before: int, n_entries: int, is_empty: bool, record: bytes | None
     ) -> bool:
-        """Keep what a record has added, or take back all but the first names.
+        """Keep what a record has added, or undo it and keep only the first `n_before` names.
 
         Return whether the next record decides a part of the schema; `record` is given if the
         current record does.
@@ -782,7 +783,7 @@ class Columns:
         return schema.with_inferred_types((*schema.features, *numbers), self._new_types)
 
     def _build_table_schema(self, texts: list[str]) -> Schema:
-        """Return the schema of a table, given its columns of texts."""
+        """Return the schema of a table, given its columns of strings."""
         layout, schema, options = self.layout, self.schema, self._options
         candidates = layout.candidates
         if options.has_join and not candidates:

@@ -83,7 +83,7 @@ class RandomDraws(Source):
         """
         if self._rows is None:
             parts: list[Batch] = []
-            # Unlabeled rows add features, too, as they may be drawn after those that do.
+            # Unlabeled rows add features, too: labeled rows that add them may be drawn earlier.
             request = replace(request, keeps_zeros=True, keeps_unlabeled=True, redeliveries=None)
             for source in self.files:
                 position = FileContent(source.path).begin()
@@ -114,7 +114,7 @@ class RandomDraws(Source):
 def _concatenate_batches(batches: Sequence[Batch], source: str) -> Batch:
     """Return the rows of all batches as one batch, as if all names had been known from the start.
 
-    Missing values are not counted, as which ones count depends on the names known before.
+    Missing values are not counted, because which ones count depends on the names known before.
     """
     starts = np.cumsum([0, *(batch.n_rows for batch in batches)]).tolist()
     nonempty_features = [batch.features for batch in batches if len(batch.rows)]

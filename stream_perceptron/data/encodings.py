@@ -28,11 +28,11 @@ def encode_content(
     encoding
         The option and the column.
     content
-        A text, number, bool, date or null, or a list of these.
+        A string, number, bool, date or null, or a list of these.
     options
-        The read options, of which the null values and the decimal mark are used.
+        The read options, of which the null values and the decimal separator are used.
     is_text
-        Whether numbers are written as texts, so that 200.0 and 200 are the same value.
+        Whether numbers are written as strings, so that 200.0 and 200 are the same value.
 
     Raises
     ------
@@ -85,7 +85,7 @@ def _encode_non_text(
 
 
 def _encode_date(column: str, value: Any) -> dict[str, float]:
-    """Return the features of a date, a datetime, or a text in ISO 8601."""
+    """Return the features of a date, a datetime, or a string in ISO 8601 format."""
     text = str(value)
     try:
         return encode_date(column, text if isinstance(value, int | float | list | dict) else value)

@@ -44,7 +44,7 @@ class Layout:
     label
         The label column or key; None if no row has decided it, or if there is none.
     dialect
-        The delimiter and the decimal mark of CSV.
+        The delimiter and the decimal separator of CSV.
     columns
         The columns of a table.
     types
@@ -58,7 +58,7 @@ class Layout:
     is_list
         Whether the features are a list.
     members
-        The names of the members of this list; empty for an Arrow source before its first list.
+        The names of the elements of this list; empty for an Arrow source before its first list.
 
     """
 
@@ -89,7 +89,7 @@ class Layout:
 
     @cached_property
     def declared_numbers(self) -> dict[str, None]:
-        """The columns of an Arrow source that are features; none if a column of lists is."""
+        """The feature columns of an Arrow source; none if a column of lists holds the features."""
         if self.is_list:
             return {}
         encoded, types = self.read_options.encoded, self.types

@@ -38,7 +38,7 @@ def find_column(requested: str, names: Sequence[str]) -> str | None:
 
 
 def is_position(text: str) -> bool:
-    """Whether a text can be the position of a column, counted from 1, or backward from -1.
+    """Whether a string can be the position of a column, counted from 1, or backward from -1.
 
     Examples
     --------

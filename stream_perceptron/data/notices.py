@@ -19,18 +19,18 @@ from stream_perceptron.data.schema import ReadOptions, Schema
 from stream_perceptron.data.values import is_formatted_number, looks_numeric
 from stream_perceptron.encoders import is_date
 
-# Texts that most likely mean a missing value.
+# Strings that most likely mean a missing value.
 _LIKELY_NULLS = frozenset({"na", "n/a", "nan", "null", "?", "-", "--", ".", "missing"})
 
-# Matches dates, times, addresses, numbers, IDs and texts of many words. The length is checked
+# Matches dates, times, addresses, numbers, IDs and strings of many words. The length is checked
 # first, because the search for words takes quadratic time.
 _NOT_CATEGORICAL = re.compile(
     r"(?s).{41}|[0-9]{4}|[0-9][-/:.,][0-9]|^[+-]?[0-9]+$|(\S+\s+){4}|@|://"
 )
 
-_MIN_MEAN_WORDS = 2.5  # the minimum mean number of words per text for which --words is suggested
-_MAX_COUNTED_CHARS = 1000  # the length of the start of a text in which words are counted
-_MAX_SHOWN = 50  # the maximum length of a text suggested for --missing
+_MIN_MEAN_WORDS = 2.5  # the minimum mean number of words per string for which --words is suggested
+_MAX_COUNTED_CHARS = 1000  # the length of the start of a string in which words are counted
+_MAX_SHOWN = 50  # the maximum length of a string suggested for --missing
 NOT_IN_MODEL = "not in the model"  # why a column is not used
 
 
@@ -61,7 +61,7 @@ class ColumnSummary(NamedTuple):
     scales: Sequence[float] = (1.0,)
     label: str | None = None
     ignored: Mapping[str, str] = {}  # why each column is not used
-    # Ignored text columns, each with its texts in the first rows.
+    # Ignored columns of strings, each with its strings in the first rows.
     texts: Mapping[str, Sequence[object]] = {}
     # Ignored columns of other types, each with the option that would encode it.
     encodable: Mapping[str, str] = {}
@@ -172,7 +172,7 @@ def _describe_ignored_columns(summary: ColumnSummary) -> Iterator[str | Notice]:
 
 
 def suggest_encoding(name: str, texts: Sequence[object]) -> str | None:
-    """Return the option most suitable for encoding a column of texts as features, or None.
+    """Return the option most suitable for encoding a column of strings as features, or None.
 
     Examples
     --------
@@ -195,7 +195,7 @@ def suggest_encoding(name: str, texts: Sequence[object]) -> str | None:
     )
     are_sentences = n_words >= _MIN_MEAN_WORDS * len(nonblank_texts)
     has_few_values = n_distinct <= max(5, len(nonblank_texts) // 4)
-    if are_sentences and 2 * n_distinct > len(nonblank_texts):  # most texts are different
+    if are_sentences and 2 * n_distinct > len(nonblank_texts):  # most strings are distinct
         has_few_values = False
     if has_few_values and not any(map(_NOT_CATEGORICAL.search, nonblank_texts)):
         return "one_hot"
@@ -234,7 +234,7 @@ def build_unknown_columns_warning(names: Sequence[str]) -> Notice:
 
 
 def advise_on_likely_null(text: str) -> str:
-    """Return advice on a text that most likely means a missing value, or an empty string."""
+    """Return advice on a string that most likely means a missing value; "" for other strings."""
     if text.strip().lower() not in _LIKELY_NULLS:
         return ""
     options = {"to treat it as missing": f"--missing {format_option_value([text.strip()])}"}
@@ -242,7 +242,7 @@ def advise_on_likely_null(text: str) -> str:
 
 
 def suggest_missing_option(text: str) -> str:
-    """Return how to treat a text as missing; an empty string if --missing cannot express it."""
+    """Return how to treat a string as missing; "" if --missing cannot express it."""
     value = text.strip()
     if not value or not is_expressible(value) or len(value) > _MAX_SHOWN:
         return ""
@@ -251,7 +251,7 @@ def suggest_missing_option(text: str) -> str:
 
 
 def build_null_hints(first: Mapping[str, str]) -> list[str]:
-    """Return hints about texts that most likely mean null, given the first text of each column."""
+    """Return hints about strings that most likely mean null, given the first of each column."""
     return [
         f"hint: column {name!r} begins with {text!r}{hint}"
         for name, text in first.items()
@@ -260,14 +260,14 @@ def build_null_hints(first: Mapping[str, str]) -> list[str]:
 
 
 def advise_on_text(text: str, advise: Callable[[str], str] = suggest_missing_option) -> str:
-    """Return advice on a text in JSON: on its quotes if it is a number, else that of `advise`."""
+    """Return advice on a string in JSON: on its quotes if it is a number, else that of `advise`."""
     if re.fullmatch(r"[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?", text.strip()):
         return "; numbers in JSON have no quotes"
     return advise(text)
 
 
 def build_json_hints(texts: Mapping[str, Sequence[str]]) -> list[str]:
-    """Return hints about the texts under each name in JSON."""
+    """Return hints about the strings under each name in JSON."""
     hints = []
     for name, values in texts.items():
         if advice := advise_on_text(values[0], advise_on_likely_null):
@@ -278,7 +278,7 @@ def build_json_hints(texts: Mapping[str, Sequence[str]]) -> list[str]:
 
 
 def build_number_hint(name: str, texts: Sequence[str]) -> str | None:
-    """Return a hint if all texts of a column are numbers with signs, separators or units."""
+    """Return a hint if all strings of a column are numbers with signs, separators or units."""
     nonblank = [text for text in texts if text.strip()]
     if not nonblank or not all(map(is_formatted_number, nonblank)):
         return None

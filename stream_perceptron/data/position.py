@@ -57,7 +57,7 @@ class FilePosition:
 
     @property
     def is_stream(self) -> bool:
-        """Whether this is a pipe of which rows were read."""
+        """Whether this is a pipe from which rows were read."""
         return not self.start_digest
 
     def is_same_place(self, other: FilePosition) -> bool:
@@ -126,7 +126,7 @@ class FileContent:
         self._path = path
         magic = open_bytes(path).peek(4)
         self.is_text = magic not in BINARY_FORMATS and not path.endswith(".parquet")
-        self._firsts: dict[int, bytes] = {}  # the first bytes, by the size of the header before
+        self._firsts: dict[int, bytes] = {}  # the first bytes after a header, by its size
         self._digests: tuple[str, str] | None = None  # of a Parquet or Arrow file
 
     def begin(self) -> FilePosition:

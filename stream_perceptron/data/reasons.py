@@ -72,7 +72,7 @@ def explain_libsvm(record: bytes) -> str:
 
 
 def explain_text(name: str, text: str, is_json: bool) -> str:
-    """Return why a text cannot be the value of a feature."""
+    """Return why a string cannot be the value of a feature."""
     shown = repr(text[:_MAX_SHOWN])
     if is_json:
         return (
@@ -117,7 +117,7 @@ def explain_list(subject: str, values: list[Any], features: Sequence[str], scale
 
 
 def explain_missing_features(texts: Mapping[str, str]) -> str:
-    """Return why a record without features is rejected, given its texts by name."""
+    """Return why a record without features is rejected, given its strings by name."""
     encodings = {name: suggest_encoding(name, [text]) or "one_hot" for name, text in texts.items()}
     predicate, pronoun = ("is a string", "it") if len(texts) == 1 else ("are strings", "them")
     advice = suggest_options({f"to encode {pronoun}": format_options(encodings)})

@@ -18,7 +18,7 @@ csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE_BYTES))  # a field may
 
 
 class Dialect(NamedTuple):
-    """The delimiter and the decimal mark of CSV data."""
+    """The delimiter and the decimal separator of CSV data."""
 
     delimiter: str = ","  # consecutive spaces count as one delimiter
     decimal: str = "."
@@ -126,7 +126,7 @@ def iter_paths(value: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, A
 
 
 def flatten_list(values: list[Any]) -> list[Any]:
-    """Return the members of a list, flattened as long as all of them are lists.
+    """Return the elements of a list, flattened as long as all of them are lists.
 
     Examples
     --------

@@ -47,13 +47,13 @@ class ReadOptions:
     standardize: bool = False
     # Columns to encode as one-hot features, such as color_red.
     one_hot: tuple[str, ...] = ()
-    # Columns of dates to encode, and of texts whose words are counted.
+    # Columns of dates to encode, and of strings whose words are encoded.
     dates: tuple[str, ...] = ()
     words: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()  # null values
     # The delimiter of CSV; None for the most frequent of comma, tab and semicolon.
     delimiter: str | None = None
-    # The decimal mark of numbers in CSV.
+    # The decimal separator of numbers in CSV.
     decimal: str = field(default=".", metadata={"one_of": (".", ",")})
     # The column with a sample's ID, if labels come later, in rows of their own.
     join: str | None = None
@@ -103,7 +103,7 @@ class ReadOptions:
         return frozenset(encoding.column for encoding in self.encodings)
 
     def convert_decimal_comma(self, content: object, is_text: bool) -> Any:
-        """Return the content of a cell, with a decimal comma in a text replaced by a point."""
+        """Return the content of a cell, with a decimal comma in a string replaced by a point."""
         if self.decimal == "." or not (is_text and isinstance(content, str)):
             return content
         return content.replace(",", ".") if DECIMAL_COMMA.fullmatch(content) else content
@@ -120,7 +120,7 @@ class ReadOptions:
 
     @cached_property
     def null_values(self) -> frozenset[str]:
-        """The texts that mean null, including the empty string."""
+        """The strings that mean null, including the empty string."""
         return frozenset({"", *self.missing})
 
 
@@ -135,7 +135,7 @@ class Schema:
     features: tuple[str, ...] | None = None
     # int, str or bool, once known.
     label_type: str | None = field(default=None, metadata={"one_of": tuple(LABEL_TYPES)})
-    # The columns or keys with texts; None before the first row if rows name their own features.
+    # The columns or keys with strings; None before the first row if rows name their own features.
     texts: tuple[str, ...] | None = None
     # The untyped columns of a table, which have had no value so far.
     untyped: tuple[str, ...] = ()
@@ -226,7 +226,7 @@ class Schema:
         )
 
     def parse_classes(self, texts: Sequence[str]) -> tuple[list[object], Schema]:
-        """Return the labels for texts, and the schema with the labels' type.
+        """Return the labels for strings, and the schema with the labels' type.
 
         Examples
         --------

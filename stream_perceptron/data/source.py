@@ -92,7 +92,7 @@ class Batches(Iterator[Batch | None]):
         self.request = request
 
     def reject_row(self, reason: str, span: Span | None) -> Batch:
-        """Return a batch of one row that cannot be read; in a file, `span` is what follows it."""
+        """Return a batch of one row that cannot be read; in a file, `span` begins after the row."""
         batch = build_empty_batch(self._source.name, self.next_row, self.columns.schema)
         batch.n_rows, batch.rejected = 1, {0: reason}
         batch.offsets = (None,) if self.columns.layout.read_options.position else ()
@@ -232,7 +232,7 @@ def are_pixels(features: dict[Hashable, float]) -> bool:
 class Source(ABC):
     """A source of rows: a file, a pipe or a URI."""
 
-    # The number of bytes of the last line that were left, because it may not be complete.
+    # The number of bytes of the last line that were left, because the line may be incomplete.
     n_left_bytes = 0
 
     def __init__(self, path: str) -> None:
@@ -253,7 +253,7 @@ class Source(ABC):
 
     @property
     def is_small(self) -> bool:
-        """Whether this is a file that takes less time to read than a thread to start."""
+        """Whether this is a file that takes less time to read than a thread takes to start."""
         return os.path.isfile(self.path) and os.path.getsize(self.path) < _SMALL_BYTES
 
     @property
@@ -297,7 +297,7 @@ class Source(ABC):
 
     @abstractmethod
     def describe(self, request: Request, columns: Columns) -> tuple[Notice, ...]:
-        """Return notices about the columns, of which the first rows have been read."""
+        """Return notices about the columns, whose first rows have been read."""
 
     def batches(self, request: Request) -> Batches:
         """Return the requested rows as batches.

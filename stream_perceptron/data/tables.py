@@ -42,7 +42,7 @@ def find_table_layout(
     has_column_names
         Whether the columns have names of their own, in a header.
     dialect
-        The delimiter and the decimal mark of CSV.
+        The delimiter and the decimal separator of CSV.
     types
         The types that the source declares; None if types are inferred from values.
 

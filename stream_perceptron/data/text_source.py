@@ -240,7 +240,8 @@ class TextSource(Source):
     ) -> Probe:
         """Read at most `max_rows` usable rows of the blocks as if they were learned.
 
-        If it is 1, at most the first 100 rows are read, and only one if the model is not new.
+        If `max_rows` is 1, at most the first 100 rows are read, and only one if the model is not
+        new.
         """
         request = replace(request, to_learn=True, keeps_zeros=True, redeliveries=None)
         columns = Columns(layout, request, infers=True)
@@ -287,7 +288,7 @@ class TextSource(Source):
     def _read(
         self, batches: Batches, blocks: Iterable[Block | None], place: _Place
     ) -> Iterator[Batch | None]:
-        """Yield the rows in blocks, the first of which begins at a place of the source."""
+        """Yield the rows in blocks, the first of which begins at a place in the source."""
         needs_header = place.offset == 0 and self._format.has_header
         rest = b""  # the beginning of a record
         for block in chain(blocks, [_LAST]):
@@ -360,7 +361,7 @@ _LAST = Block(b"", 0)
 
 
 class _Place:
-    """Where reading stands in a text, with the bytes from which positions follow."""
+    """Where reading stands in a text source, with the bytes from which positions follow."""
 
     def __init__(
         self, header_size: int, offset: int = 0, first: bytes = b"", before: bytes = b""
@@ -465,7 +466,7 @@ def _resume(stream: ByteInput, position: FilePosition) -> _Place:
     Raises
     ------
     SourceError
-        If the file is another one by now.
+        If another file has replaced it.
 
     """
     stream.skip(position.header_size)

@@ -1,4 +1,4 @@
-"""Recognize numbers, bools and valid UTF-8 in texts."""
+"""Recognize numbers, bools and valid UTF-8 in strings."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import re
 
 from stream_perceptron.errors import SampleError
 
-# Matches a number; float() would accept more texts.
+# Matches a number; float() would accept more strings.
 NUMBER = r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
 DECIMAL_COMMA = re.compile(r" *[+-]?(?:[0-9]+,[0-9]*|,[0-9]+)(?:[eE][+-]?[0-9]+)? *")
 NOT_UTF8 = "it is not UTF-8; to convert Latin-1: iconv -f LATIN1 -t UTF-8"
 BOOLS = {"true": 1.0, "false": 0.0}
 
 # Matches a number with a currency sign, separators or a unit. Compiled on first use, because few
-# columns contain texts.
+# columns contain strings.
 _FORMATTED_NUMBER = (
     r"[+-]?[$€£¥₹]? ?(?:\d{1,3}(?:[, \u00a0\u202f]\d{3})+|\d+)(?:[.,]\d+)?"
     r" ?(?:[$€£¥₹]|%|[^\W\d_]{1,4})?"
@@ -21,7 +21,7 @@ _FORMATTED_NUMBER = (
 
 
 def require_utf8(text: str) -> str:
-    """Return a text after checking that its bytes were valid UTF-8."""
+    """Return a string after checking that its bytes were valid UTF-8."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -30,7 +30,7 @@ def require_utf8(text: str) -> str:
 
 
 def looks_numeric(text: str) -> bool:
-    """Whether float() accepts a text, so that its column is not a text column."""
+    """Whether float() accepts a string, so that its column is not a column of strings."""
     try:
         float(text)
     except ValueError:
@@ -39,7 +39,7 @@ def looks_numeric(text: str) -> bool:
 
 
 def is_formatted_number(text: str) -> bool:
-    """Whether a text is a number, possibly with a currency sign, separators or a unit.
+    """Whether a string is a number, possibly with a currency sign, separators or a unit.
 
     Examples
     --------
@@ -51,7 +51,7 @@ def is_formatted_number(text: str) -> bool:
 
 
 def is_number_or_bool(text: str) -> bool:
-    """Whether a text is a number or a bool, so that its column is numeric.
+    """Whether a string is a number or a bool, so that its column is numeric.
 
     Examples
     --------

@@ -81,7 +81,7 @@ def _build_accuracy_panel(live: LiveModel, begin: Array, end: Array) -> Panel:
     progress = live.progress
     samples, right = progress.curve.column("samples"), progress.curve.column("right")
     at = samples.cumsum()
-    # The first samples were learned before any label was known, so they are untested.
+    # The first samples came before any label was known, so they are untested.
     untested = progress.n_untested
     tested = np.diff(np.maximum(at - untested, right.cumsum()), prepend=0)
     baseline = progress.compute_metrics(len(live.model.classes_)).baseline

@@ -27,7 +27,7 @@ def diagnose(
     ----------
     model
         A live model with its progress, a perceptron, or a pipeline that ends with a perceptron. A
-        copy of the perceptron predicts and learns the samples.
+        copy of the perceptron predicts the samples and learns from them.
     samples
         Recent pairs of features and a label, for a perceptron or a pipeline. At least 50 samples
         are needed to detect unscaled features, and 300 to detect problems with outputs and labels.

@@ -21,7 +21,7 @@ POSITIVE_COLOR, NEGATIVE_COLOR = (0x1A, 0x8F, 0x50), (0xA0, 0x50, 0xC8)
 _LEFT, _RIGHT, _TOP = 44, 24, 8  # pixels around a panel
 _BOTTOM, _AXIS_BOTTOM = 8, 36  # pixels below a panel, without and with an x axis
 _SQUARE_SIDE = 220  # side of a drawing of precision and recall, in pixels
-_CHARACTER_WIDTH, _TEXT_HEIGHT, _TEXT_STEP = 7, 11, 4  # pixels, of the texts of points
+_CHARACTER_WIDTH, _TEXT_HEIGHT, _TEXT_STEP = 7, 11, 4  # pixels, of the labels of points
 _UNIT_HEIGHT = 90  # pixels per unit of a panel's height
 
 
@@ -119,7 +119,7 @@ class Dot(NamedTuple):
     text: str
 
     def is_apart_from(self, other: Dot) -> bool:
-        """Return whether the texts of two points are clear of each other."""
+        """Return whether the labels of two points are clear of each other."""
         return abs(self.y - other.y) > 0.07 or abs(self.x - other.x) > 0.4
 
 
@@ -138,14 +138,14 @@ def draw_precision_recall(recall: Array, precision: Array, dots: Sequence[Dot]) 
     parts.append(f'<text x="{width / 2}" y="{height + 32}" text-anchor="middle">recall</text>')
     xs, ys = width * recall, height * (1 - precision)
     parts.append(_draw_path("window", xs.tolist(), ys.tolist()))
-    # The curve between its points, so that texts can avoid it.
+    # The curve between its points, so that labels can avoid it.
     steps = np.linspace(0, len(xs) - 1, 10 * _SQUARE_SIDE)
     xs, ys = (np.interp(steps, np.arange(len(z)), z) for z in (xs, ys))
     for dot in dots:
         x, y = width * dot.x, height * (1 - dot.y)
         parts.append(f'<circle class="dot" cx="{x:.1f}" cy="{y:.1f}" r="3"/>')
         left, baseline = _place_text(x, y, dot.text, xs, ys)
-        # Later texts avoid this one.
+        # Later labels avoid this one.
         inside = np.linspace(left, left + _CHARACTER_WIDTH * len(dot.text), 20)
         xs, ys = np.append(xs, inside), np.append(ys, np.full(20, baseline - _TEXT_HEIGHT / 2))
         position = f'x="{left:.1f}" y="{baseline:.1f}"'
@@ -154,7 +154,7 @@ def draw_precision_recall(recall: Array, precision: Array, dots: Sequence[Dot]) 
 
 
 def _place_text(x: float, y: float, text: str, xs: Array, ys: Array) -> tuple[float, float]:
-    """Return the left end and the baseline of the text of a point at (x, y) on a curve.
+    """Return the left end and the baseline of the label of a point at (x, y) on a curve.
 
     Of the places inside the square that overlap no point of the curve, it is the nearest one.
     """

@@ -20,7 +20,7 @@ _LOW_RECALL = 0.05
 _LOW_KAPPA = 0.2
 _MIN_UNIQUE_LABELS, _MIN_UNIQUE_SHARE = 50, 0.98  # samples, and labels per sample, of an ID column
 _MIN_DISTINCT_NUMBERS = 20  # distinct labels that suggest a quantity
-_MIN_GAP = 10  # the mean gap between numbers that are hardly numbers of classes
+_MIN_GAP = 10  # the mean gap between numbers that are unlikely to be class numbers
 _MAX_COMPARED_FEATURES = 1000  # features whose weights are compared with the order of the labels
 _MIN_CORRELATION = 6.0  # rank correlation, in standard errors
 
@@ -63,7 +63,7 @@ class RunFigures:
 
     @property
     def recent_accuracy(self) -> str:
-        """The accuracy over the most recent samples; it says how many if more were tested."""
+        """The accuracy over the most recent samples, with their number if more were tested."""
         n_recent = len(self.progress.window)
         over = (
             f" over the last {n_recent:,}" if n_recent < self.n - self.progress.n_untested else ""

@@ -1,4 +1,4 @@
-"""The arithmetic of one learned sample."""
+"""The arithmetic of learning from one sample."""
 
 from __future__ import annotations
 

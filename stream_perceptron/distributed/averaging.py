@@ -49,7 +49,7 @@ def average(base: SGDPerceptron, models: Sequence[SGDPerceptron]) -> SGDPerceptr
 
     Each mean weight is its initial value plus the mean change in the models' weights from their own
     initial values. The mean's initial weights are those of the base or, if the base has learned
-    nothing, those of the first model that has learned a sample.
+    nothing, those of the first model that has learned from a sample.
 
     Parameters
     ----------
@@ -249,7 +249,7 @@ def average_live(base_live: LiveModel, live_models: Sequence[LiveModel]) -> Live
     -------
     The `average`, with the counts and the history of `base_live`, the counts and entries that each
     model added, the positions of all models, and the highest offset of each partition.
-    If there are several models, it has no other metrics than these counts and the window of the
+    If there are several models, it has no metrics other than these counts and the window of the
     last 1,000 samples, in the order of the models.
 
     Raises

@@ -121,12 +121,12 @@ def run(
     skip_rejected: bool = False,
     scale_lr: bool = True,
 ) -> Generator[Round, None, None]:
-    """Test and train a model on shards of files, where a run stands; yield after each round.
+    """Test and train a model on shards of files, from where a run stands; yield after each round.
 
     A new model first learns the rows up to the first labeled row. In each round, all shards start
-    from the same model and test each sample before learning it; then their models are averaged. At
-    each yield, all parts of the model are consistent and may be saved. Interrupting a source ends
-    the run.
+    from the same model and test each sample before learning from it; then their models are
+    averaged. At each yield, all parts of the model are consistent and may be saved. Interrupting a
+    source ends the run.
     """
     if run.shards is None:
         raise ValueError("the run has no shards: pass them to LiveModel.plan_run")
@@ -187,7 +187,7 @@ def run(
 
 
 def _adopt_first_sample(live: LiveModel, outcome: Outcome, run: Run) -> Round:
-    """Adopt a model that has learned its first sample, and move the run past its row."""
+    """Adopt a model that has learned from its first sample, and move the run past its row."""
     assert run.shards is not None
     learner = outcome.live
     run.read, run.rejected = learner.progress.rows, learner.progress.skipped

@@ -116,15 +116,14 @@ def name_class(label: int, classes: Sequence[Hashable]) -> str:
 class DriftDetector:
     r"""Sequential tests for drops and recoveries of accuracy, and of the recall of each class.
 
-    After every 50 samples, of which $n$ belong to a class and $w$ of these were predicted wrongly,
-    the sum for each odds ratio $\theta$ of a mistake grows by
-    $w \ln \theta - n \ln(1 + q (\theta - 1))$, where $q$ is the share of mistakes since the last
-    change. This is the log-likelihood ratio of $\theta$ times the current odds versus the current
-    odds. A sum that exceeds its minimum by more than a bound indicates a change at that minimum
-    (Page's CUSUM [^1]), and the test starts anew. After a rise, accuracy has recovered once
-    its level since the rise was found has regained three quarters of the loss. For accuracy, $q$ is
-    the mean of the shares of the samples' classes, so a change in the frequencies of the classes is
-    no drop.
+    After every 50 samples, of which $n$ belong to a class ($w$ of them predicted wrongly), the sum
+    for each odds ratio $\theta$ of a mistake grows by $w \ln \theta - n \ln(1 + q (\theta - 1))$,
+    where $q$ is the share of mistakes since the last change. This is the log-likelihood ratio of
+    $\theta$ times the current odds versus the current odds. A sum that exceeds its minimum by more
+    than a bound indicates a change at that minimum (Page's CUSUM [^1]), and the test starts anew.
+    After a rise, accuracy has recovered once its level since the rise was found has regained three
+    quarters of the loss. For accuracy, $q$ is the mean of the shares of the samples' classes, so a
+    change in the frequencies of the classes is no drop.
 
     $q$ includes the samples under test: if samples of a class are exchangeable, the exponential of
     a block's gain has an expectation of at most 1 (Hoeffding [^2], theorem 4). Mistakes often

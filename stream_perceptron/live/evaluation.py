@@ -61,7 +61,7 @@ class Evaluation:
 
     @property
     def accuracy(self) -> float | None:
-        """The share of labeled samples that were predicted correctly; None without any."""
+        """The share of labeled samples that were predicted correctly; None if there are none."""
         return self.confusion.right / self.confusion.tested if self.confusion.tested else None
 
     def figures(self) -> dict[str, Any]:

@@ -126,7 +126,7 @@ class Run:
 
     files: list[str] = field(default_factory=list)  # the names of the files, in order
     order: str = field(default=IN_ORDER, metadata={"one_of": (IN_ORDER, AT_RANDOM, IN_SHARDS)})
-    is_again: bool = False  # whether the files are read from the start, though they were learned
+    is_again: bool = False  # whether files are read from the start, even if they were learned
     passes: int = 0  # the number of complete passes
     source: int = 0  # the index of the current file in the pass
     # Where the current file is being read, in a pass or part that repeats rows.
@@ -192,11 +192,11 @@ class History:
     run: Run = field(default_factory=Run)  # the last one
 
     def identify(self, paths: Sequence[str], is_strict: bool = True) -> list[GivenFile]:
-        """Find the files that were read before, under these or other names, before any is read.
+        """Find the files that earlier runs read, under these or other names, before any is read.
 
-        A file continues at a position if both windows of the position match: at one of its own
-        name, else at one whose file no longer has that content. It has changed if only one window
-        of the newest position of its name matches. Else it is new.
+        A file continues at a position whose two windows both match: at one under its own name or,
+        failing that, at one whose file no longer has that content. It has changed if only one
+        window of the newest position under its name matches. Otherwise, it is new.
 
         Parameters
         ----------
@@ -286,7 +286,7 @@ class History:
             and (last.order, last.is_again) == (order, is_again)
             and _round_size(last.shards) == _round_size(shards)
         )
-        # A first pass in order needs no place to continue: the positions of its files tell.
+        # A first pass in order needs no saved place: the positions of its files are enough.
         is_in_first_pass = order == IN_ORDER and not is_again and last.passes == 0
         has_pass_left = passes is None or last.passes < passes
         has_new_rows = not all(file.is_learned for file in given)
@@ -314,7 +314,7 @@ class History:
         )  # fmt: skip
 
     def adopt(self, run: Run) -> None:
-        """Begin a run, if it has not begun: give its files their present names."""
+        """Begin a run, if it has not begun: give its files their current names."""
         if self.run is run:
             return
         self.run = run
@@ -447,7 +447,7 @@ def _round_size(shards: Shards | None) -> tuple[int, int] | None:
 def _has_content(position: FilePosition) -> bool:
     """Whether the file of a position's name still has the content that was read."""
     if is_remote(position.name):
-        return True  # not read, as it may take long
+        return True  # not read, because that may take a long time
     with suppress(SourceError, OSError):
         return os.path.isfile(position.name) and FileContent(position.name).matches(position)
     return False

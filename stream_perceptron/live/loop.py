@@ -36,7 +36,7 @@ class Segment:
     end: int | None = None  # the number of rows of the source at which it ends; None for the end
     is_repeated: bool = False  # whether the rows were learned before
     draws: RandomDraws | None = None  # the source, if its rows are drawn at random
-    # Whether redelivered rows are not counted. A file may stand for a pipe.
+    # Whether redelivered rows are not counted, as in a pipe, for which a file may stand.
     is_stream: bool = False
     # Whether all rows of the segment were read, and no interrupt came.
     is_complete: bool = False

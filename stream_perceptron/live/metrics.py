@@ -1,4 +1,4 @@
-"""Progressive validation: each sample is predicted before it is learned."""
+"""Progressive validation: each sample is predicted before the model learns from it."""
 
 from __future__ import annotations
 
@@ -326,7 +326,7 @@ class Progress:
         is_repeated
             Whether these rows were learned before.
         features
-            The features of the samples, of which the reaches of some are measured; None for none.
+            The features of the samples; the reaches of some are measured. None to measure none.
 
         """
         if rows is None:

@@ -306,7 +306,7 @@ class LiveModel:
 
     @property
     def is_unused(self) -> bool:
-        """Whether the model has neither learned nor predicted a sample, and none is pending."""
+        """Whether the model has never learned from or predicted a sample, and none is pending."""
         has_rows = self.progress.samples or self.progress.unlabeled
         return not (self.model.n_seen or has_rows or self.pending.samples)
 
@@ -319,8 +319,8 @@ class LiveModel:
     def python_only_part(self) -> str | None:
         """The part of a model saved in Python that sources cannot provide, or None.
 
-        This is a pipeline step, a feature name that is not a text, or labels that are not all
-        texts, all whole numbers or all bools.
+        This is a pipeline step, a feature name that is not a string, or labels that are not all
+        strings, all whole numbers or all bools.
         """
         if self.python_step is not None:
             return f"step {self.python_step}"
@@ -500,7 +500,7 @@ class LiveModel:
         return plan_segments(self, run, by_name, passes)
 
     def forget_names_if_due(self, segment: Segment, batches: Batches) -> None:
-        """Forget the names that neither the model nor any pending sample uses, at fixed rows.
+        """Forget names that neither the model nor any pending sample uses, at fixed row numbers.
 
         A resumed run forgets the names at the same rows.
         """

@@ -1,4 +1,4 @@
-"""Metrics of samples ranked by class score: precision and recall at any threshold."""
+"""Metrics of samples ranked by class score: precision and recall at any decision threshold."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MAX_CLASSES = 100  # the maximum number of classes that are ranked; one takes up
 
 # A bin contains the scores below 0.5 whose first 12 + 11 bits, the sign, the exponent and the first
 # bits of the mantissa, are equal, or the scores above 0.5 whose distances from 1 are such numbers.
-# So bins are fine near 0 and 1.
+# So bins are narrow near 0 and 1.
 _SHIFT = 52 - 11
 _SMALLEST = 2.0**-56  # smaller scores share a bin
 _FIRST, _HALF = (int(np.float64(x).view(np.int64)) >> _SHIFT for x in (_SMALLEST, 0.5))

@@ -50,12 +50,12 @@ class StepResult:
     updated: NDArray[np.bool_]
     # The number of each label, -1 for a sample that was only predicted; shape (n,).
     targets: NDArray[np.intp]
-    n_learned: int  # samples that the model has learned, including these
+    n_learned: int  # samples that the model has learned from, including these
     n_processed: int  # processed rows of the batch, including rejected and redelivered ones
     batch: Batch  # these rows
     # The location of each rejected row, and the reason.
     rejected: list[Rejection] = field(default_factory=list)
-    notices: list[Notice] = field(default_factory=list)  # messages to the user, one line each
+    notices: list[Notice] = field(default_factory=list)  # messages for the user, one line each
     # The position, passthrough and ID columns of each sample, by name; None if there are none.
     copied_columns: list[dict[str, object]] | None = None
     # Which rows are late labels of samples predicted earlier; None if labels are not joined.

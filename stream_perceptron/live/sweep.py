@@ -82,7 +82,7 @@ class Trial:
 
     @property
     def accuracy(self) -> float | None:
-        """The progressive accuracy; None if no new row was tested, as all were drawn at random."""
+        """The progressive accuracy; None if no row was new, because all were drawn at random."""
         return self.progress.accuracy
 
     @property

@@ -1,4 +1,4 @@
-"""Predictions based on thresholds for class scores instead of on the largest output."""
+"""Predictions based on decision thresholds instead of on the largest output."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _TINY = np.finfo(np.float64).tiny
 
 
 class Thresholds:
-    """Predictions based on thresholds.
+    """Predictions based on decision thresholds.
 
     Among the classes whose scores reach their thresholds, the class with the largest ratio of score
     to threshold is predicted. If no score reaches its threshold, the prediction is the class with
@@ -24,7 +24,7 @@ class Thresholds:
     Parameters
     ----------
     thresholds
-        The threshold of each class, from 0 to 1, keyed by a spelling of its label.
+        The decision threshold of each class, from 0 to 1, keyed by a spelling of its label.
 
     Examples
     --------

@@ -178,11 +178,11 @@ class Network:
         lr: float | Scheduler,
         epsilon: float,
     ) -> bool:
-        """Learn a sample if its names are known and its values are plain numbers.
+        """Learn from a sample if its names are known and its values are plain numbers.
 
         Returns
         -------
-        Whether the sample was learned. If not, pass it to `train`.
+        Whether the model learned from the sample. If not, pass it to `train`.
 
         Raises
         ------

@@ -32,7 +32,7 @@ class TrainOptions(NamedTuple):
 
 @dataclass(eq=False, repr=False)
 class TrainResult:
-    """The result for n samples, each predicted and then learned: arrays of shape (n,).
+    """The result for n samples, each predicted and then learned from: arrays of shape (n,).
 
     Examples
     --------

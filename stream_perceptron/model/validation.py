@@ -163,7 +163,7 @@ def require_lr(lr: object) -> None:
 
 
 def require_epsilon(epsilon: object) -> None:
-    """Check that a threshold is in range."""
+    """Check that epsilon, the error threshold, is in range."""
     _require_number("epsilon", epsilon)
 
 

@@ -92,7 +92,7 @@ class Vocabulary:
 
     def __init__(self, names: Iterable[Hashable] = ()) -> None:
         self.names: list[Hashable] = []
-        # The ID of each name. The last names may be absent, as long as all names are texts: others
+        # The ID of each name. The last names may be absent while all names are strings: others
         # may run code of their own when they are compared, so they are added at once.
         self._ids_by_name: dict[Hashable, int] = {}
         self._are_texts = True
@@ -128,7 +128,7 @@ class Vocabulary:
         with self._lock:
             n = len(self.names)
             self.names.extend(names)
-            # Texts get IDs only when a name is looked up, which may be never: names that rows add
+            # Strings get IDs only when a name is looked up, which may be never: names that rows add
             # are usually found by their position in the rows' list of names.
             self._are_texts = self._are_texts and set(map(type, self.names[n:])) <= {str}
             if not self._are_texts:
@@ -169,7 +169,7 @@ class Vocabulary:
     def get_known_ids(self, names: Sequence[Hashable]) -> NDArray[np.int32] | None:
         """Return the cached IDs of the names in the latest lookup.
 
-        Return None if these names are others, or if any of them is unknown.
+        Return None if these are other names, or if any of them is unknown.
         """
         n = len(names)
         if type(names) is NamesPrefix:

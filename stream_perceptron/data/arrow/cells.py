@@ -80,7 +80,7 @@ class _LazyList:
 
 
 def _set_members(columns: Columns, array: pa.Array) -> None:
-    """Name the members of the list that holds the features, given the first lists."""
+    """Name the elements of the list that holds the features, given the first lists."""
     if columns.member_names:
         return
     for values in array:
@@ -92,12 +92,12 @@ def _set_members(columns: Columns, array: pa.Array) -> None:
 
 
 def _is_object(kind: pa.DataType) -> bool:
-    """Whether values of a type are neither numbers nor texts."""
+    """Whether values of a type are neither numbers nor strings."""
     return not (is_number(kind) or is_text(kind))
 
 
 def _simplify(name: str, array: pa.Array, errors: dict[int, str]) -> pa.Array:
-    """Return an array of numbers, texts or lists of numbers; other arrays stay as they are."""
+    """Return an array of numbers, strings or lists of numbers; other arrays stay as they are."""
     if isinstance(array, pa.ExtensionArray):
         array = array.storage
     kind = array.type
@@ -115,7 +115,7 @@ def _simplify(name: str, array: pa.Array, errors: dict[int, str]) -> pa.Array:
 
 
 def _simplify_lists(array: pa.Array) -> pa.Array:
-    """Return lists with the innermost values as members."""
+    """Return lists with the innermost values as elements."""
     member = array.type.value_type
     if types.is_decimal(member) or types.is_float16(member):
         kind = pa.list_(pa.float64())
@@ -230,7 +230,7 @@ def _find_unknown_zone(column_type: pa.DataType) -> str | None:
 
 
 def list_texts(column: pa.Array | pa.ChunkedArray) -> list[str]:
-    """Return the texts in a column, with an empty string for each null or invalid text."""
+    """Return the strings in a column, with an empty string for each null or invalid one."""
     return [text or "" for text in _convert_to_list("", column, {})]
 
 

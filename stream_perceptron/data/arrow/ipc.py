@@ -144,7 +144,7 @@ class ArrowSource(Source):
 
 
 def _require_valid(column: pa.Array) -> None:
-    """Check offsets and indices, which Arrow trusts; texts need not be valid UTF-8.
+    """Check offsets and indices, which Arrow trusts; strings need not be valid UTF-8.
 
     Raises
     ------
@@ -159,7 +159,7 @@ def _require_valid(column: pa.Array) -> None:
 
 
 def _view_as_binary(column: pa.Array) -> pa.Array:
-    """Return a column with its texts as bytes."""
+    """Return a column with its strings as bytes."""
     if isinstance(column, pa.ExtensionArray):
         return _view_as_binary(column.storage)
     if isinstance(column, pa.DictionaryArray):

@@ -173,7 +173,7 @@ class ParquetSource(Source):
     def _decode(
         self, groups: Sequence[int], columns: Sequence[int], max_rows: int
     ) -> Iterator[pa.RecordBatch]:
-        """Yield batches of at most `max_rows` rows; of fewer if rows are long on average."""
+        """Yield batches of at most `max_rows` rows, or fewer if rows are long on average."""
         leaves = self._find_leaf_columns(columns)
         n_rows = sum(self.groups[group] for group in groups)
         n_bytes = max(

@@ -31,7 +31,7 @@ from stream_perceptron.data.source import Batches, Opening, are_pixels, build_op
 from stream_perceptron.data.tables import find_table_layout, raise_no_features
 from stream_perceptron.errors import SourceError
 
-MAX_DESCRIBED = 200  # the number of rows at the start whose texts are examined for notices
+MAX_DESCRIBED = 200  # the number of rows at the start whose strings are examined for notices
 
 _BATCH_BYTES = 2**22
 
@@ -47,7 +47,7 @@ class ArrowTable:
     used
         The positions of the columns that are read, in ascending order.
     ignored_texts
-        The unused text columns.
+        The unused columns of strings.
 
     """
 
@@ -104,7 +104,7 @@ class ArrowTable:
         return cls(build_opening(layout, schema, None), used, ignored_texts, columns)
 
     def open_with_pixels(self, batches: Callable[[], Iterator[Batch | None]]) -> Opening:
-        """Return the opening; if numbers may be pixels, the first row tells."""
+        """Return the opening; if numbers may be pixels, the first row decides whether they are."""
         opening, layout = self.opening, self.opening.layout
         if opening.is_table:
             return opening
@@ -126,7 +126,7 @@ class ArrowTable:
     ) -> tuple[Notice, ...]:
         """Return notices about the used and ignored columns.
 
-        `texts` are the first texts of ignored columns; `members` are the names of the members of
+        `texts` are the first strings of ignored columns; `members` are the names of the elements of
         the list that holds the features, if there is one.
         """
         layout, schema = self.opening.layout, self.opening.schema
@@ -163,7 +163,7 @@ class ArrowTable:
         return describe_columns(options, schema, summary)
 
     def _find_encoding(self, name: str) -> str | None:
-        """Return the option that encodes a column of dates or of lists of texts."""
+        """Return the option that encodes a column of dates or of lists of strings."""
         kind = self._columns.field(name).type
         if is_date(kind):
             return "dates"

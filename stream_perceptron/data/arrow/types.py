@@ -48,7 +48,7 @@ def is_number(kind: pa.DataType) -> bool:
 
 
 def is_text(kind: pa.DataType) -> bool:
-    """Whether a column of this type has a text in each row."""
+    """Whether a column of this type has a string in each row."""
     value = kind.value_type if types.is_dictionary(kind) else kind
     return bool(
         types.is_string(value) or types.is_large_string(value) or types.is_string_view(value)

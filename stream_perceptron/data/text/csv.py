@@ -141,7 +141,7 @@ def _split_fields(line: str, dialect: Dialect) -> list[str]:
 
 
 def _build_hints(layout: Layout, texts: Mapping[str, Sequence[str]]) -> list[str]:
-    """Return hints about options, given the first fields of each text column."""
+    """Return hints about options, given the first fields of each column of strings."""
     null_values, columns = layout.read_options.null_values, layout.columns
     values = {
         name: [field for field in fields if field.strip() not in null_values]
@@ -165,7 +165,7 @@ def _build_hints(layout: Layout, texts: Mapping[str, Sequence[str]]) -> list[str
 
 
 def _suggest_conversion(cells: Mapping[str, str]) -> str:
-    """Return advice on a row with only text cells, or an empty string if there is no advice."""
+    """Return advice on a row that has only strings, or an empty string if there is no advice."""
     if any(map(DECIMAL_COMMA.fullmatch, cells.values())):
         return f"; {suggest_options({'to read decimal commas': '--decimal ,'})}"
     for name, text in cells.items():

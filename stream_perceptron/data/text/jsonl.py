@@ -35,8 +35,8 @@ class JsonFormat:
     also be a bare list.
 
     Named features may be absent from a row, and new ones may appear, unless the model was trained
-    on a table. The first value of a key decides whether the key holds numbers or texts. A null is a
-    missing feature. If the columns have names, a bare list, or a list under x, is rejected.
+    on a table. The first value of a key decides whether the key holds numbers or strings. A null is
+    a missing feature. If the columns have names, a bare list, or a list under x, is rejected.
     """
 
     has_comments = False
@@ -163,13 +163,13 @@ def _find_label(request: Request, paths: list[str]) -> str | None:
 
 
 def _holds_numbers(values: list[Any]) -> bool:
-    """Whether a list has members, none of which is a text or an object."""
+    """Whether a list has elements, none of which is a string or an object."""
     flat = flatten_list(values)
     return bool(flat) and not any(isinstance(value, str | dict) for value in flat)
 
 
 def _name_members(schema: Schema, key: str, n: int) -> tuple[str, ...]:
-    """Return the names of the members of a list of n values.
+    """Return the names of the elements of a list of n values.
 
     Raises
     ------

@@ -45,7 +45,7 @@ class Counters:
     __slots__ = ("counts", "last_error")
 
     def __init__(self) -> None:
-        self.counts = np.zeros(2, np.int64)  # samples learned, and updates
+        self.counts = np.zeros(2, np.int64)  # samples learned from, and updates
         self.last_error = np.full(1, math.nan)
 
 
