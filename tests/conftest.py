@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from forked import run_forked
-from helpers import COMMAND, ROOT, to_dicts, train_copy
+from helpers import COMMAND, NIGHTLY, ROOT, to_dicts, train_copy
 
 from stream_perceptron import SGDPerceptron
 from stream_perceptron.datasets import mnist
@@ -23,8 +23,11 @@ N_QUICK_CASES = 2  # cases of each test that scripts/test --quick runs
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
-    """Mark the tests that scripts/test --quick omits: whole folders, and most cases of a test."""
+def pytest_collection_modifyitems(config, items):
+    """Mark the tests that scripts/test --quick omits, and deselect those that run nightly."""
+    nightly = [item for item in items if NIGHTLY is None and item.get_closest_marker("nightly")]
+    config.hook.pytest_deselected(items=nightly)
+    items[:] = [item for item in items if item not in nightly]
     tests = {}
     for item in items:
         tests.setdefault(item.nodeid.partition("[")[0], []).append(item)

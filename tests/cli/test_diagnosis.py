@@ -11,7 +11,7 @@ import oracle
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from helpers import ROOT
+from helpers import ROOT, get_seeds
 
 from stream_perceptron import LiveModel, UpdateError, check_update
 from stream_perceptron.diagnostics.diagnosis import collect_findings
@@ -350,7 +350,7 @@ def test_check_update_names_the_mistake(step, message):
         check_update(step)
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", get_seeds(5))
 def test_check_update_accepts_a_correct_update(seed):
     assert check_update(correct_step, seed=seed) is None
     assert check_update(

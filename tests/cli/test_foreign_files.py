@@ -43,10 +43,9 @@ def test_foreign_file_is_rejected_and_left_unchanged(kind, name, source, model, 
     result = run(*build_command(kind, source, model, output), check=1)
 
     is_learn = kind in OUTPUT_KINDS[:2]
-    remedy = "remove it, or name another file" if is_learn else "to replace it: --overwrite"
-    (error,) = result.stderr.splitlines()
-    assert error.startswith(f"Error: {output}: it exists but does not contain ")
-    assert error.endswith(remedy)
+    remedy = "remove it, or name another file" if is_learn else "to replace it:\n  --overwrite"
+    assert result.stderr.startswith(f"Error: {output}: it exists but does not contain ")
+    assert result.stderr.endswith(f"; {remedy}\n")
     assert output.read_bytes() == FOREIGN
 
 

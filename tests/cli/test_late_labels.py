@@ -149,7 +149,7 @@ def test_runs_without_join_do_not_report_pending_samples(run, tmp_path):
 def test_options_that_conflict_with_join_are_usage_errors(options, named_option, run, tmp_path):
     source = write_rows(tmp_path / "s.parquet", "parquet", draw_valid_rows(0, 50))
     result = run("learn", source, "--join", "id", "-m", tmp_path / "m.npz", *options, check=2)
-    (line,) = result.stderr.splitlines()
+    line, *_ = result.stderr.splitlines()
     assert line.startswith("Error: ")
     assert named_option in line
     assert "--max-pending" in line or "--join" in line

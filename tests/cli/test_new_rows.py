@@ -7,7 +7,7 @@ import re
 
 import numpy as np
 import pytest
-from helpers import write_jsonl
+from helpers import get_seeds, write_jsonl
 
 from stream_perceptron import LiveModel, SGDPerceptron, Trial
 
@@ -84,7 +84,7 @@ def test_trials_without_new_rows_are_sorted_by_the_window_before_the_error():
     assert sorted(trials, key=Trial.sort_key) == trials[::-1]
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", get_seeds(6))
 def test_again_counts_each_row_once(seed, tmp_path, run):
     rng = np.random.default_rng(seed)
     n_known, n_written = sorted(rng.integers(1, 1000, 2).tolist())

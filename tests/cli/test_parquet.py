@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from helpers import write_parquet
+from helpers import get_seeds, write_parquet
 
 from stream_perceptron import LiveModel
 
@@ -69,7 +69,7 @@ def test_notices_suggest_options_for_unused_text_columns(tmp_path, run):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("n_groups", [1, 7])
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", get_seeds(4))
 def test_lists_of_another_length_than_the_first_are_rejected(seed, n_groups, tmp_path, run):
     """The size of the row groups makes no difference."""
     rng = np.random.default_rng(seed)

@@ -8,6 +8,7 @@ import re
 from itertools import pairwise
 
 import pytest
+from helpers import get_seeds
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -61,7 +62,7 @@ def test_figures_of_a_table_end_in_the_same_column(rows):
     assert len(set(map(measure_width, figures))) == 1
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", get_seeds(3))
 def test_inspect_and_evaluate_fit_the_width_with_any_names(seed, run, tmp_path, monkeypatch):
     monkeypatch.setenv("COLUMNS", str(COLUMNS))
     rng = random.Random(seed)

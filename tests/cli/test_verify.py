@@ -74,10 +74,10 @@ def modify_checkpoint(path, change):
 @pytest.mark.parametrize(
     "options",
     [
-        [],
-        ["--passes", "3", "--limit", "150000"],
-        ["--random", "--stop", "--epsilon", "1e-5"],
         ["--standardize", "--activation", "tanh"],
+        pytest.param([], marks=pytest.mark.nightly),
+        pytest.param(["--passes", "3", "--limit", "150000"], marks=pytest.mark.nightly),
+        pytest.param(["--random", "--stop", "--epsilon", "1e-5"], marks=pytest.mark.nightly),
     ],
     ids=lambda options: " ".join(options) or "in order",
 )

@@ -49,7 +49,13 @@ def write_table(path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", SCENARIOS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name in ("in order", "a table") else pytest.param(name, marks=pytest.mark.nightly)
+        for name in SCENARIOS
+    ],
+)
 def test_run_killed_at_random_moments_ends_bit_identical(
     name, mnist_files, tmp_path, report_figure
 ):

@@ -98,6 +98,7 @@ def test_max_weights_is_saved_with_the_model_and_can_be_raised(tmp_path, run):
     assert read_contents(whole) == read_contents(path)
 
 
+@pytest.mark.nightly
 def test_many_labels_are_learned_in_little_memory(tmp_path, run_with_peak_memory):
     """Once a part has been saved, labels that look like IDs do not end the run."""
     source, path = tmp_path / "ids.csv", tmp_path / "m.npz"

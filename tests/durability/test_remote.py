@@ -232,7 +232,7 @@ def test_object_is_learned_verified_and_predicted_like_a_file(s3_port, mnist_fil
     )
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_sharded_runs_on_an_object_and_a_file_are_identical(s3_port, mnist_sample, tmp_path, run):
     upload(s3_port, mnist_sample)
     options = ["--shards", 2, "--round-rows", 500, "--quiet", "--ray"]

@@ -318,7 +318,7 @@ def test_missing_ray_is_reported_with_the_install_command(mnist_sample):
     )  # fmt: skip
 
     assert (result.returncode, result.stdout) == (1, "")
-    assert result.stderr == "Error: Ray is missing: pip install 'stream-perceptron[ray]'\n"
+    assert result.stderr == "Error: Ray is missing; to install it:\n  pip install ray\n"
 
 
 def test_sharded_run_resumes_only_with_the_same_shards_and_files(
@@ -436,7 +436,7 @@ def test_cluster_of_another_version_is_reported(cluster, mnist_sample):
     assert "Ray: 2.1.0 Python: 3.9.0" in error
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize(("shards", "rows", "max_loss"), [(8, 125, 0.0), (16, 62, 0.0025)])
 def test_shards_learn_mnist_as_well_as_one_stream(
     shards, rows, max_loss, cluster, run, mnist_files, tmp_path, report_figure
@@ -474,7 +474,7 @@ def undisturbed_contents(cluster, mnist_files, tmp_path_factory):
     return read_contents(path)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_killed_workers_lose_no_sample(
     cluster, mnist_files, undisturbed_contents, tmp_path, report_figure
 ):
@@ -521,7 +521,7 @@ def test_killed_driver_resumes_after_its_last_round(
     assert (rounds.unit, rounds.start, rounds.end, rounds.shards.first_rows) == ("rounds", 0, 30, 1)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_killed_node_loses_no_sample(mnist_files, tmp_path):
     """One of two nodes on this host is killed."""
     reference, path = tmp_path / "reference.npz", tmp_path / "model.npz"

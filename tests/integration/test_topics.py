@@ -204,7 +204,7 @@ def read_database(folder):
     return []
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_file_recipe_loses_no_prediction_when_it_is_killed(
     broker, start_recipe, tmp_path, report_figure
 ):

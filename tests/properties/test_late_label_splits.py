@@ -8,7 +8,7 @@ import pickle
 import random
 
 import pytest
-from helpers import CASE_FACTOR, read_contents
+from helpers import CASE_FACTOR, get_seeds, read_contents
 from late_labels import (
     collect_predictions,
     collect_rejections,
@@ -41,7 +41,7 @@ def load_samples(seed, n=300):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", get_seeds(12))
 def test_late_labels_match_river_progressive_validation(seed, tmp_path):
     samples, forms = load_samples(seed)
     for standardize in (False, True):
@@ -106,7 +106,7 @@ def require_identical_runs(form, seed, n, folder):
     return live
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", get_seeds(2))
 @pytest.mark.parametrize("form", FORMS)
 def test_splitting_runs_does_not_change_results(form, seed, tmp_path):
     live = require_identical_runs(form, seed, 400, tmp_path)
@@ -118,7 +118,7 @@ def test_splitting_runs_does_not_change_results(form, seed, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 def test_splitting_short_streams_at_every_row_does_not_change_results(form, tmp_path):
-    for seed in range(10, 10 + 3 * CASE_FACTOR):
+    for seed in get_seeds(3 * CASE_FACTOR, 10):
         require_identical_runs(form, seed, 40, tmp_path)
 
 

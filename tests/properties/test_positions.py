@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
-from helpers import CASE_FACTOR, COMMAND, kill_after_saves
+from helpers import CASE_FACTOR, COMMAND, NIGHTLY, kill_after_saves
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -36,7 +36,7 @@ pytestmark = pytest.mark.usefixtures("signal_handlers")
 
 COLUMNS = ("id", "a", "b", "label")
 OPTIONS = ["--ignore", "id", "--keep", "id", "--seed", "1", "--label", "label"]
-PLANS = 100
+PLANS = 50
 MIN_KILLS = 6
 
 
@@ -329,7 +329,7 @@ def test_each_row_of_changing_files_is_learned_once(monkeypatch, report_figure):
             max_examples=PLANS * CASE_FACTOR,
             stateful_step_count=25,
             deadline=None,
-            derandomize=True,
+            derandomize=NIGHTLY is None,
             suppress_health_check=list(HealthCheck),
         ),
     )

@@ -8,7 +8,7 @@ import shutil
 from collections import Counter
 
 import pytest
-from helpers import CASE_FACTOR
+from helpers import CASE_FACTOR, get_seeds
 from splits import Case, Learner, draw_case, load_results, read_rejected_rows
 
 pytestmark = pytest.mark.usefixtures("signal_handlers")
@@ -82,7 +82,7 @@ def draw_bursts(rng, lines):
 @pytest.mark.parametrize("part", range(PARTS))
 def test_slow_pipe_gives_the_results_of_a_fast_one(part, tmp_path, monkeypatch, report_figure):
     n_cases, counts = CASES * CASE_FACTOR // PARTS, Counter()
-    for seed in range(part * n_cases, (part + 1) * n_cases):
+    for seed in get_seeds(n_cases, part * n_cases):
         rng, folder = random.Random(seed), tmp_path / str(seed)
         folder.mkdir()
         if (drawn := draw_lines(rng, folder)) is None:
@@ -107,7 +107,7 @@ def test_slow_pipe_gives_the_results_of_a_fast_one(part, tmp_path, monkeypatch, 
 
 
 def test_bursts_of_plain_rows_give_the_results_of_a_fast_pipe(tmp_path, monkeypatch):
-    for seed in range(PLAIN_CASES * CASE_FACTOR):
+    for seed in get_seeds(PLAIN_CASES * CASE_FACTOR):
         rng, folder = random.Random(seed), tmp_path / str(seed)
         folder.mkdir()
         case = draw_plain_case(rng)

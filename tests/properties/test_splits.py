@@ -6,7 +6,7 @@ import random
 from collections import Counter
 
 import pytest
-from helpers import CASE_FACTOR
+from helpers import CASE_FACTOR, get_seeds
 from splits import learn_under_kills, require_same_results
 
 pytestmark = pytest.mark.usefixtures("signal_handlers")
@@ -37,7 +37,7 @@ def format_counts(counts):
 @pytest.mark.parametrize("part", range(PARTS))
 def test_split_run_ends_bit_identical(part, tmp_path, monkeypatch, report_figure):
     n_cases = CASES * CASE_FACTOR // PARTS
-    counts = run_cases(range(part * n_cases, (part + 1) * n_cases), tmp_path, monkeypatch)
+    counts = run_cases(get_seeds(n_cases, part * n_cases), tmp_path, monkeypatch)
 
     report_figure(f"split anywhere, part {part}: {format_counts(counts)}")
     assert counts["learned"] > n_cases / 2

@@ -33,8 +33,16 @@ from stream_perceptron import LiveModel
 ROOT = Path(__file__).parents[2]
 FEATURE_NAMES = [f"x{i}" for i in range(6)]
 COMMAND = Path(sys.executable).with_name("stream-perceptron")
+# The first seed of random cases in `scripts/test --nightly`, which has more cases; else None.
+NIGHTLY = int(os.environ["NIGHTLY"]) if "NIGHTLY" in os.environ else None
 # A factor for the number of random cases and kills.
-CASE_FACTOR = int(os.environ.get("TEST_TIMES", "1"))
+CASE_FACTOR = 1 if NIGHTLY is None else 4
+
+
+def get_seeds(n, start=0):
+    """Return n seeds, which differ from one nightly run to the next."""
+    first = (NIGHTLY or 0) + start
+    return range(first, first + n)
 
 
 def require_tool(name):

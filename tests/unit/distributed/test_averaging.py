@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pyarrow as pa
 import pytest
-from helpers import capture_state, train_copy, write_parquet
+from helpers import capture_state, get_seeds, train_copy, write_parquet
 
 from stream_perceptron import CheckpointError, LiveModel, SGDPerceptron
 from stream_perceptron.data.arrow.parquet import ParquetSource
@@ -109,7 +109,7 @@ def test_models_of_another_base_are_rejected(other, reason, base_model):
         average(base_model, [base_model, other])
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", get_seeds(12))
 def test_shards_start_with_weights_drawn_for_the_first_sample(seed, tmp_path):
     """Rows up to the first labeled row are learned once; one shard equals the plain stream."""
     rng = np.random.default_rng(seed)

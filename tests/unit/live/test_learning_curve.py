@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from helpers import get_seeds
 
 from stream_perceptron import SGDPerceptron
 from stream_perceptron.live.learning_curve import LearningCurve
@@ -66,7 +67,7 @@ class PlainCurve:
             sums[5:] += slope, spread
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", get_seeds(20))
 def test_curve_has_the_sums_of_a_plain_loop(seed):
     rng = np.random.default_rng(seed)
     k = int(rng.integers(1, 6))

@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from helpers import get_seeds
 from sklearn import metrics
 
 from stream_perceptron.live.metrics import Confusion, Progress, merge_reaches
@@ -72,7 +73,7 @@ def test_metrics_of_a_single_sample_are_perfect_or_zero():
 
 
 @pytest.mark.parametrize("n", [6, 10, 200])
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", get_seeds(20))
 def test_class_metrics_equal_those_of_scikit_learn(n, seed):
     """Some labels are only seen, some only predicted, and some neither."""
     rng, k = np.random.default_rng(seed), 6

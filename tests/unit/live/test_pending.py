@@ -12,6 +12,7 @@ from helpers import (
     capture_state,
     encode_npy,
     forge_archive,
+    get_seeds,
     read_members,
     write_jsonl,
     write_parquet,
@@ -42,7 +43,7 @@ from stream_perceptron.errors import CheckpointError, StreamPerceptronError, Ver
 from stream_perceptron.verification import verify
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", get_seeds(4))
 def test_sample_weight_is_read_from_the_row_with_the_features(seed, tmp_path):
     rng = random.Random(seed)
     samples = [

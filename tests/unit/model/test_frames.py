@@ -192,7 +192,7 @@ def test_sparse_frames_of_river_encoders_are_learned(encoder):
     assert [one.predict_one(x) for x in samples[:50]] == many.predict_many(blocks[0]).tolist()
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_sparse_blocks_with_100000_words_need_little_memory(report_figure):
     """Weights grow with the vocabulary, and blocks stay sparse."""
     import tracemalloc

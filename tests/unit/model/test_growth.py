@@ -13,7 +13,7 @@ from itertools import count
 
 import numpy as np
 import pytest
-from helpers import capture_state
+from helpers import capture_state, get_seeds
 
 from stream_perceptron import SampleError, SGDPerceptron, load, save
 from stream_perceptron.model import network, weights
@@ -275,7 +275,7 @@ def test_scheduler_may_predict_but_not_learn():
     assert model.n_seen == 4
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", get_seeds(20))
 def test_concurrent_calls_are_each_counted_once(seed):
     """Four threads predict and learn dicts and blocks with new features."""
     model = SGDPerceptron(classes=["left", "right"], lr=0.1, seed=0)
@@ -390,7 +390,7 @@ def test_schedule_is_asked_before_names_are_added():
     assert model.network._label_types == label_types
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", get_seeds(20))
 def test_labels_are_numbered_as_in_a_plain_search(seed):
     rng = random.Random(seed)
     # Equal labels may be different objects.

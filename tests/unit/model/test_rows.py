@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import scipy.sparse
+from helpers import get_seeds
 
 from stream_perceptron import SampleError, SGDPerceptron
 from stream_perceptron.model.rows import Rows, concatenate_rows
@@ -55,7 +56,7 @@ def test_duplicate_names_are_rejected_even_if_unused():
     assert model.features_ == []
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", get_seeds(20))
 def test_first_rows_of_names_are_those_of_a_plain_search(seed):
     rng = np.random.default_rng(seed)
     max_rows, max_names = (30, 40) if seed < 15 else (3000, 8000)

@@ -9,6 +9,7 @@ from threading import Event
 
 import numpy as np
 import pytest
+from helpers import get_seeds
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -37,7 +38,7 @@ def test_cached_ids_equal_computed_ids(names, data):
     assert vocabulary.find_ids(shuffled_names).tolist() == expected
 
 
-@pytest.mark.parametrize("seed", range(50))
+@pytest.mark.parametrize("seed", get_seeds(50))
 def test_ids_equal_those_of_a_dict_while_names_are_added_and_removed(seed):
     rng = random.Random(seed)
     vocabulary, listed = Vocabulary(), []
