@@ -346,7 +346,7 @@ def test_invalid_inputs_of_convert_are_errors(run, tmp_path, rng):
         result = run("convert", *inputs, "-o", tmp_path / "out.parquet", check=code)
 
         assert reason in result.stderr
-        assert "Error: " in result.stderr.splitlines()[-1]
+        assert result.stderr.startswith("Error: ")
         assert not (tmp_path / "out.parquet").exists()
 
 

@@ -12,48 +12,11 @@ import threading
 import time
 
 import pytest
-from helpers import CASE_FACTOR, COMMAND, read_contents, start
+from helpers import CASE_FACTOR, COMMAND, start
 
 from stream_perceptron import LiveModel
 
 EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
-
-
-@pytest.mark.slow
-def test_run_interrupted_at_random_moments_ends_bit_identical(mnist_files, tmp_path, report_figure):
-    """A run that is interrupted and restarted until done ends like an uninterrupted run."""
-    rng = random.Random(0)
-    counts = dict.fromkeys(EXIT_CODES, 0)
-    options = ["--save-every", "20000"]
-    reference = tmp_path / "reference.npz"
-    subprocess.run([COMMAND, "learn", mnist_files["train"], "-m", reference, *options], check=True,
-                   capture_output=True)  # fmt: skip
-    runs = 0
-    while sum(counts.values()) < 6 * CASE_FACTOR:
-        path = tmp_path / f"{runs}.npz"
-        runs += 1
-        while True:
-            process = start(mnist_files["train"], "-m", path, *options)
-            signal_number = rng.choice(list(EXIT_CODES))
-            try:
-                process.wait(rng.uniform(0, 0.4))
-            except subprocess.TimeoutExpired:
-                process.send_signal(signal_number)
-            _, errors = process.communicate(timeout=60)
-            assert "Traceback" not in errors
-            if process.returncode == 0:
-                break
-            assert process.returncode == EXIT_CODES[signal_number], errors
-            if path.exists():
-                assert errors.rstrip().endswith(f"saved {path}")
-                LiveModel.load(path)
-            else:
-                assert errors.rstrip().endswith("nothing to save: no row was learned")
-            counts[signal_number] += 1
-        assert read_contents(path) == read_contents(reference)
-
-    report_figure(f"signals at work: {sum(counts.values())} over {runs} runs: {counts}")
-    assert min(counts.values()) > 0
 
 
 @pytest.mark.slow

@@ -67,7 +67,9 @@ def train_copy(model, samples):
 
 def capture_state(model):
     """Return the state of a model, which a rejected sample must not change."""
+    scaler = model.network.snapshot().scaler
     return (
+        b"" if scaler is None else scaler.statistics.tobytes(),
         model.classes_,
         model.features_,
         model.weights.tobytes(),

@@ -28,6 +28,18 @@ def train_new_model(**parameters):
     return model
 
 
+def test_gradual_growth_rarely_copies_weights():
+    """The storage doubles, so 2,000 samples with new features cause few copies."""
+    model = SGDPerceptron(classes=range(5), seed=0)
+    buffers = set()
+    for i in range(2000):
+        model.learn_one({f"f{j}": 1.0 for j in range(10 * i, 10 * i + 10)}, i % 5)
+        buffers.add(model.network.store.current.memory.shape)
+
+    assert len(buffers) <= 2 + np.log2(20_000)
+    assert model.weights.shape == (5, 20_000)
+
+
 _SYNCHRONIZED = network.Network.train.__code__
 
 
