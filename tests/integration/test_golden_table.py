@@ -10,6 +10,7 @@ import random
 import struct
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 import numpy as np
@@ -220,6 +221,22 @@ def test_every_compiler_and_processor_gives_the_same_bits(golden_run, tmp_path, 
 
     report_figure(f"the same bits from {', '.join(builds)}")
     assert {digests["installed"]} == set(digests.values()), digests
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("compiler", ["musl-gcc", "aarch64-linux-gnu-gcc"])
+@pytest.mark.parametrize("module", ["data/reader/_reader", "model/kernel/_compiled"])
+def test_modules_compile_for_other_libraries_and_processors(module, compiler, tmp_path):
+    """The headers of this machine's Python have the same sizes of types."""
+    require_tool(compiler)
+    source, target = ROOT / "stream_perceptron" / f"{module}.pyx", tmp_path / "module.c"
+    subprocess.run([sys.executable, "-m", "cython", "-3", source, "-o", target], check=True)
+    folders = [
+        KERNEL, ROOT / "stream_perceptron" / "data" / "reader", ROOT / "build",
+        sysconfig.get_path("include"), np.get_include(),
+    ]  # fmt: skip
+    includes = [f"-I{folder}" for folder in folders]
+    subprocess.run([compiler, *FLAGS, *includes, "-c", target, "-o", tmp_path / "o"], check=True)
 
 
 def test_excess_precision_is_a_compile_error(tmp_path):

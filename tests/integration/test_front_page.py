@@ -1,0 +1,43 @@
+"""The first command of README.md, from a fresh clone, and the other Pythons on the PATH."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+
+import pytest
+from helpers import ROOT
+
+PYTHONS = ["python3.12", "python3.13", "python3.14"]
+
+
+@pytest.fixture
+def clone(tmp_path):
+    """A clone of the last commit; it has neither an environment nor compiled modules."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("an sdist cannot be cloned: run this test in a clone of the repository")
+    subprocess.run(["git", "clone", "--quiet", ROOT, tmp_path / "clone"], check=True)
+    return tmp_path / "clone"
+
+
+@pytest.mark.nightly
+def test_demo_leads_from_a_fresh_clone_to_a_report(clone, report_figure):
+    result = subprocess.run([clone / "scripts" / "demo"], capture_output=True, text=True)
+    accuracy = next(line for line in result.stdout.splitlines() if line.startswith("10,000 "))
+
+    report_figure(f"scripts/demo: {accuracy}")
+    assert result.returncode == 0, result.stderr
+    assert float(accuracy.split("accuracy ")[1].partition("%")[0]) > 85
+    assert (clone / "data" / "report.html").read_text().startswith("<!doctype html")
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("python", PYTHONS)
+def test_tests_pass_with_other_pythons(python, clone):
+    path = shutil.which(python)
+    if path is None or sys.executable.startswith(path):
+        pytest.skip(f"install {python} to test with it")
+    result = subprocess.run([clone / "scripts" / "versions", path], capture_output=True, text=True)
+
+    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
