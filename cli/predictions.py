@@ -97,7 +97,7 @@ class PredictionFile:
         return False
 
     def sync(self, sizes: dict[str, int]) -> None:
-        """Sync the file to disk and record its size by its path."""
+        """Sync the file to disk, and store its size in `sizes` under its path."""
         if self._path is not None:
             try:
                 os.fsync(self._descriptor)

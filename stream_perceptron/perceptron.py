@@ -34,7 +34,7 @@ class SGDPerceptron(base.MiniBatchClassifier):
     For a sample $x$ with $x_0 = 1$, output $j$ is $y_j = f(net_j)$ with $net_j = \\sum_i w_{ij}
     x_i$, and its target $d_j$ is the activation's high value for the sample's label and the low
     value for all other labels. The error of the sample is $E = \\frac{1}{2} \\sum_j (d_j - y_j)^2$.
-    If $E < epsilon$, the sample already fits and leaves the weights unchanged. Otherwise the
+    If $E < epsilon$, the sample already fits and leaves the weights unchanged. Otherwise, the
     generalized delta rule[^1] applies, $w_{ij} \\leftarrow w_{ij} + lr \\, \\delta_j x_i$ with
     $\\delta_j = (d_j - y_j) f'(net_j)$: one delta for each output.
 

@@ -148,7 +148,7 @@ class Batch:
     missing: NDArray[np.int32] | None = None
     # The contents of the passthrough columns and the join ID of each usable row.
     passthrough: list[tuple[object, ...]] = field(default_factory=list)
-    # The offset of each row's end in a text file, shape (n_rows,); None for other sources.
+    # The byte offset of each row's end in a text file, shape (n_rows,); None for other sources.
     ends: NDArray[np.intp] | None = None
     span: Span | None = None  # the text of a file that contains these rows
     # The names in options that occur in rows of the source so far, if rows name their own cells.

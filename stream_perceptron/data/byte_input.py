@@ -224,7 +224,7 @@ class ByteInput:
         return self.read_ready(min(size, _MAX_READ_SIZE))
 
     def read(self, size: int) -> bytes:
-        """Return the next `size` bytes, or fewer only at the end."""
+        """Return the next `size` bytes; fewer are returned only at the end."""
         parts = []
         while size > 0 and (data := self.read_some(size)):
             parts.append(data)

@@ -41,7 +41,7 @@ class Block(NamedTuple):
 
 
 class Probe(NamedTuple):
-    """What the first records of a source are, if all of them are learned."""
+    """The first usable records of a source, and its columns as if these had been learned."""
 
     columns: Columns  # after these records
     records: list[bytes]  # the usable records
@@ -288,7 +288,7 @@ class TextSource(Source):
     def _read(
         self, batches: Batches, blocks: Iterable[Block | None], place: _Place
     ) -> Iterator[Batch | None]:
-        """Yield the rows in blocks, the first of which begins at a place in the source."""
+        """Yield the rows in `blocks`, whose first block begins at `place`."""
         needs_header = place.offset == 0 and self._format.has_header
         rest = b""  # the beginning of a record
         for block in chain(blocks, [_LAST]):
@@ -361,7 +361,7 @@ _LAST = Block(b"", 0)
 
 
 class _Place:
-    """Where reading stands in a text source, with the bytes from which positions follow."""
+    """How far a text source has been read, with the bytes from which positions are computed."""
 
     def __init__(
         self, header_size: int, offset: int = 0, first: bytes = b"", before: bytes = b""

@@ -351,7 +351,7 @@ class History:
                 self.move(before, position)
 
     def ends_in(self, files: Sequence[FilePosition]) -> bool:
-        """Whether the last entry is about these files, whatever their names."""
+        """Whether the last entry ends at these positions, whatever the names of the files."""
         last = self.entries[-1].files if self.entries else ()
         return len(last) == len(files) and all(map(FilePosition.is_same_place, last, files))
 

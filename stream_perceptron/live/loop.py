@@ -201,7 +201,7 @@ def count_scored_rows(n_labels: int) -> int:
 
 
 def should_stop(source: Source) -> bool:
-    """Whether an interrupt ends a source at once.
+    """Whether to stop reading a source at once because of an interrupt.
 
     Rows of a file can be read again. A pipe ends after the last row that was read from it.
     """

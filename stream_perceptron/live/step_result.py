@@ -62,7 +62,7 @@ class StepResult:
     is_late_label: NDArray[np.bool_] | None = None
     # Whether progress should be reported, because 1,000, 2,000, 4,000, ... rows have been read.
     is_report_due: bool = False
-    # Whether the last sample ended the training with an error below epsilon.
+    # Whether training stopped at the last sample because its error was below epsilon.
     stopped: bool = False
     # The error that ended the step before the next row, which would make the model diverge or too
     # large; None if there is no error.

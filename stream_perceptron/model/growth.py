@@ -123,7 +123,7 @@ class Growth(NamedTuple):
         return self._count_names(self.shape[1], self.feature_rows)
 
     def _count_names(self, n_known: int, rows: NDArray[np.intp]) -> NDArray[np.intp] | None:
-        """Return the number of names before each row and after the last one, if any is added."""
+        """Return the number of names before each row and after the last; None if none are added."""
         if not len(rows):
             return None
         return n_known + np.searchsorted(rows, np.arange(len(self.targets) + 1))

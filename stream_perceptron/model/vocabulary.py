@@ -167,9 +167,9 @@ class Vocabulary:
         return ids
 
     def get_known_ids(self, names: Sequence[Hashable]) -> NDArray[np.int32] | None:
-        """Return the cached IDs of the names in the latest lookup.
+        """Return the IDs of these names that the latest lookup cached.
 
-        Return None if these are other names, or if any of them is unknown.
+        Return None if that lookup was of other names, or if any of these is unknown.
         """
         n = len(names)
         if type(names) is NamesPrefix:

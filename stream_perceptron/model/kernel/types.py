@@ -63,5 +63,5 @@ class Results(NamedTuple):
     # The score of each output, shape (n, at least k); unchanged for labels not known yet.
     all_scores: NDArray[np.float64] | None = None
     # The mean of f' over the outputs, and the largest output minus the smallest; shape (n, 2).
-    # Written for one row with a target in 32.
+    # Written for one in every 32 rows with a target.
     probes: NDArray[np.float64] | None = None
