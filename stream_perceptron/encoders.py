@@ -57,7 +57,7 @@ def encode_date(column: str, value: dt.date | str) -> dict[str, float]:
 
 
 def is_date(text: str) -> bool:
-    """Return whether a string is an ISO 8601 date, with or without a time.
+    """Whether a string is an ISO 8601 date, with or without a time.
 
     Examples
     --------
@@ -147,7 +147,7 @@ def format_value(value: str | float | bool, is_text: bool) -> str:
 
 
 def is_missing(value: object, null_texts: Collection[str] = ("",)) -> bool:
-    """Return whether a value is None, NaN or pandas.NA, or a string that means a missing value.
+    """Whether a value is None, NaN or pandas.NA, or a string that means a missing value.
 
     Whitespace around a string is ignored.
     """
@@ -167,7 +167,7 @@ def join_texts(column: str, value: object, null_texts: Collection[str] = ("",)) 
     Raises
     ------
     SampleError
-        If the value is or contains an object or a nested list.
+        If the value is an object, or contains an object or a nested list.
 
     """
     texts = []

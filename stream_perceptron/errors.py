@@ -47,7 +47,7 @@ class ModelSizeError(SampleError):
 class DivergedError(StreamPerceptronError):
     """A weight, a net input or an error would have become infinite or NaN.
 
-    The sample left the model unchanged.
+    The sample that would have caused this left the model unchanged.
 
     Parameters
     ----------

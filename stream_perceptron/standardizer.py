@@ -16,8 +16,8 @@ class Standardizer(StandardScaler):
     """Standardizes features like River's `StandardScaler`, except for indicators.
 
     An indicator is a feature that has only been 0 or 1 so far, such as a one-hot feature or a word.
-    It keeps its value. Once a feature has another value, it is standardized, with the statistics of
-    all its values. The `learn` command standardizes features in the same way.
+    It keeps its value. Once a feature has had another value, it is standardized, with the
+    statistics of all its values. The `learn` command standardizes features in the same way.
 
     Attributes
     ----------
@@ -52,7 +52,7 @@ class Standardizer(StandardScaler):
         return {**x, **scaled}
 
     def learn_many(self, X: IntoDataFrame) -> None:
-        """Add the rows of a frame to the statistics; up to rounding, `learn_one` gives the same."""
+        """Add the rows of a frame to the statistics, as `learn_one` would, up to rounding."""
         from river.utils import dataframe
 
         super().learn_many(X)

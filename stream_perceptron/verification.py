@@ -228,7 +228,7 @@ class _Replay:
         _require_rows(entry, n_left, "the files that stand for it lack")
 
     def _run(self, live: LiveModel, segment: Segment) -> int:
-        """Learn the rows of a segment; return how many were read, without redelivered ones."""
+        """Learn the rows of a segment; return how many were read, not counting redelivered rows."""
         run = Run()
         options, limits = TrainOptions(), Limits()
         results = learn_segments(live, run, [segment], options, limits, skip_rejected=True)

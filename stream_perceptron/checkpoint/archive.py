@@ -149,7 +149,7 @@ def _create_member(name: str) -> zipfile.ZipInfo:
 
 
 def _build_comment(body: bytes | memoryview) -> bytes:
-    import hashlib  # imported late: only runs with a checkpoint need it
+    import hashlib  # lazy import: only runs with a checkpoint need it
 
     return _DIGEST.format(hashlib.sha256(body).hexdigest()).encode()
 

@@ -124,7 +124,7 @@ def load(path: str | os.PathLike[str] | IO[bytes]) -> LoadedModel:
     Raises
     ------
     CheckpointError
-        If the file is damaged, forged or from a newer version.
+        If the file is damaged, forged or in another version of the format.
     OSError
         If the file cannot be read.
 
@@ -226,7 +226,7 @@ class _State:
     labels: list[object]
     features: list[object]
     class_weight: object = None  # encoded
-    # The River transformer that standardizes features in the same way; None if they are not scaled.
+    # The River transformer that scales features as the model's scaler does; None without a scaler.
     scaler: str | None = field(default=None, metadata={"one_of": tuple(pipelines.SCALERS)})
 
 

@@ -130,7 +130,7 @@ class Batch:
     features: Rows  # of the usable rows
     labels: list[object]  # of the usable rows; None for an unlabeled row; length n
     weights: NDArray[np.float64]  # the sample weights of the usable rows, shape (n,)
-    # The schema after any of these rows: only the first one may change it.
+    # The schema after any of these rows: only the first row may change it.
     schema: Schema
     rejected: dict[int, str] = field(default_factory=dict)  # the reasons, by row index
     content_readers: dict[int, ContentReader] = field(
@@ -150,8 +150,8 @@ class Batch:
     passthrough: list[tuple[object, ...]] = field(default_factory=list)
     # The byte offset of each row's end in a text file, shape (n_rows,); None for other sources.
     ends: NDArray[np.intp] | None = None
-    span: Span | None = None  # the text of a file that contains these rows
-    # The names in options that occur in rows of the source so far, if rows name their own cells.
+    span: Span | None = None  # the part of a text file that contains these rows
+    # The names in options that have occurred in the source so far, if rows name their own cells.
     seen: frozenset[str] = frozenset()
 
     def __len__(self) -> int:

@@ -22,8 +22,8 @@ STDIN = "-"
 
 _CHUNK_SIZE = 2**20  # bytes to read at once by default, and the size to request for pipes
 _SET_PIPE_SIZE = 1031  # F_SETPIPE_SZ on Linux
-_SHORT_READ = 2**12  # a pipe that returns fewer bytes than this is usually empty
-_MAX_READ_SIZE = 2**26  # bytes in one read, because a damaged file may claim a huge size
+_SHORT_READ = 2**12  # a pipe that returns fewer bytes than this is usually empty afterward
+_MAX_READ_SIZE = 2**26  # the most bytes in one read, because a damaged file may claim a huge size
 _MAX_LINE_WAIT = 1.0  # seconds to wait for the end of a line after an interrupt
 
 # The name of each compression format, and the module and class that read it, by its first bytes.
@@ -170,7 +170,7 @@ class _Decompressor:
 
 
 class ByteInput:
-    """The bytes of a source, with lookahead; pyarrow can read it like a file."""
+    """The bytes of a source, with lookahead; pyarrow can read the object like a file."""
 
     closed = False
 
@@ -180,7 +180,7 @@ class ByteInput:
         self.pipe = raw if isinstance(raw, _Pipe) else None
         self.is_interrupted = False  # whether an interrupt has ended the data
         self.has_ended = False  # whether the end of the data has been reached
-        # Whether the last read from a pipe returned few bytes, so that hardly more can be ready.
+        # Whether the last read from a pipe returned few bytes, so more are unlikely to be ready.
         self.was_read_short = False
         self.n_bytes = 0  # bytes read from the source, including those that were only peeked at
         self._raw = raw
@@ -202,7 +202,7 @@ class ByteInput:
         return 0 if self.pipe is None else self.pipe.count_ready_bytes()
 
     def read_ready(self, size: int) -> bytes:
-        """Return at most `size` bytes, which are ready after `wait`; none at the end."""
+        """Return at most `size` bytes that are ready after `wait`; none at the end of the data."""
         data, self._buffer = self._buffer[:size], self._buffer[size:]
         # Do not read again after end-of-file: a terminal would deliver more data.
         if self.has_ended or len(data) == size or (data and not self.count_ready_bytes()):

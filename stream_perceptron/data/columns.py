@@ -53,7 +53,7 @@ _SPELLED_LABEL_NAMES = [
     spell(name) for name in LABEL_NAMES for spell in (str.lower, str.capitalize, str.upper)
 ]
 
-UNNAMED_LIST = "x"  # the key of a record that is a list itself
+UNNAMED_LIST = "x"  # the key of a record that is itself a list
 _MAX_REASON = 300  # characters
 
 # Features of a cell, by ID.
@@ -100,7 +100,7 @@ class Columns:
         self.other_labels: set[str] = set()
         self.unknown_names: list[str] = []
         self.member_names: tuple[str, ...] = layout.members
-        # Of Arrow: the values of columns that are asked about, and the kept values of each row.
+        # For Arrow: the values of columns that are asked about, and the kept values of each row.
         self.objects: dict[int, Any] = {}
         self.kept_rows: list[tuple[object, ...]] = []
         self.types: dict[int, str] = {}  # the type codes of columns of numbers, by entry
@@ -179,7 +179,7 @@ class Columns:
         self, buffers: list[tuple[Any, ...]], start: int, end: int, n_rows: int,
         errors: Mapping[int, str],
     ) -> Any:  # fmt: skip
-        """Read the rows [start, end) of a record batch of n rows; see `Reader.read_arrow`."""
+        """Read rows [start, end) of a record batch of `n_rows` rows; see `Reader.read_arrow`."""
         self.offsets, self.passthrough, self._first_row = [], [], start
         is_rejected = np.zeros(max(n_rows, 1), np.uint8)
         is_rejected[list(errors)] = 1
@@ -343,7 +343,7 @@ class Columns:
         return self._add_feature(name)
 
     def _find_path(self, entry: int) -> str:
-        """Return the path of a name: the keys that lead to it, joined by points."""
+        """Return the path of a name: the keys that lead to it, joined by dots."""
         if entry not in self._paths:
             parent, spelling, *_ = self.reader.get(entry)
             name = self.decode(TEXT, b'"%b"' % spelling if self._form == JSON else spelling)
@@ -378,7 +378,7 @@ class Columns:
             raise
 
     def _find_column(self, entry: int) -> str:
-        """Return the column of an entry, which may be that of a value in the column."""
+        """Return the column of an entry, which may be the entry of a value in that column."""
         parent = self.reader.get(entry)[0]
         return self._paths[entry if parent < 0 else parent]
 
@@ -525,7 +525,7 @@ class Columns:
         text = str(self._decode_cell(entry, kind, number, content))[:50]
         if self._is_text and text.strip() in self._options.null_values:
             return
-        if kind == NUMBER and 0 <= number < math.inf:  # a string that means null was possible
+        if kind == NUMBER and 0 <= number < math.inf:  # the number could have meant null
             self.reader.use_weight(number)
             return
         raise SampleError(
@@ -534,7 +534,7 @@ class Columns:
         )
 
     def _reject_list(self, entry: int, name: str, kind: int, value: Any) -> None:
-        """Explain why a list cannot hold the features; with late labels, a list may be missing."""
+        """Reject a list that cannot hold the features; it may be missing if labels come later."""
         is_json = self._form == JSON
         subject = f"{'list' if is_json else 'column'} {name!r}"
         if self._options.has_join and (kind == NUL or value == []):
@@ -742,7 +742,7 @@ class Columns:
         self._new_unknown_names.clear()
 
     def _add_columns(self, record: bytes | None) -> None:
-        """Add the names in the first learned record of JSON to the schema."""
+        """Add the names in the first learned JSON record to the schema."""
         key, schema = self.layout.key, self.schema
         if self._form != JSON or schema.columns or schema.is_list or record is None:
             return

@@ -22,9 +22,9 @@ from stream_perceptron.model.rows import Rows, concatenate_rows
 class RandomDraws(Source):
     """Rows drawn at random with replacement from all rows of several files, without end.
 
-    The rows are read once and held in memory. Draw t is row floor(u_t n), where u_t is the t-th
-    double of a PCG64 stream seeded with `seed`, so any draw can be reproduced. The position in this
-    source is the number of the draw.
+    The rows are read once and held in memory. Draw t is row floor(u_t n), where n is the number of
+    rows and u_t is the t-th double of a PCG64 stream seeded with `seed`, so any draw can be
+    reproduced. The position in this source is the number of the draw.
     """
 
     def __init__(self, sources: Sequence[Source], seed: int) -> None:
@@ -60,7 +60,7 @@ class RandomDraws(Source):
         return self.files[0].find_layout(request)
 
     def describe(self, request: Request, columns: Columns) -> tuple[Notice, ...]:
-        return ()  # the rows have the notices of the files
+        return ()  # the batches carry the notices of the files
 
     def read_batches(self, batches: Batches, request: Request) -> Iterator[Batch]:
         """Yield the draws from a position on."""
@@ -83,7 +83,7 @@ class RandomDraws(Source):
         """
         if self._rows is None:
             parts: list[Batch] = []
-            # Unlabeled rows add features, too: labeled rows that add them may be drawn earlier.
+            # Unlabeled rows add features, too: labeled rows with these features may be drawn first.
             request = replace(request, keeps_zeros=True, keeps_unlabeled=True, redeliveries=None)
             for source in self.files:
                 position = FileContent(source.path).begin()
@@ -114,7 +114,8 @@ class RandomDraws(Source):
 def _concatenate_batches(batches: Sequence[Batch], source: str) -> Batch:
     """Return the rows of all batches as one batch, as if all names had been known from the start.
 
-    Missing values are not counted, because which ones count depends on the names known before.
+    Missing values are not counted, because which of them count depends on the names known before
+    each row.
     """
     starts = np.cumsum([0, *(batch.n_rows for batch in batches)]).tolist()
     nonempty_features = [batch.features for batch in batches if len(batch.rows)]

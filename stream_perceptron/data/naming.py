@@ -127,7 +127,7 @@ def quote_names(names: Sequence[str], max_shown: int = _MAX_NAMES) -> str:
 
 
 def suggest_options(options: Mapping[str, str]) -> str:
-    """Return the end of a message: the purposes of some options, then each on a line of its own.
+    """Return the end of a message: the purposes of options, then each option on its own line.
 
     Each line can be appended to a command in a shell.
 
@@ -142,7 +142,7 @@ def suggest_options(options: Mapping[str, str]) -> str:
 
 
 def insert_before_options(message: str, sentence: str) -> str:
-    """Add a sentence to a message, before the options that it may suggest.
+    """Add a sentence to a message, before any options that the message suggests.
 
     Examples
     --------
@@ -161,8 +161,8 @@ def insert_before_options(message: str, sentence: str) -> str:
 def format_names(names: Sequence[str]) -> str:
     """Join names for a message; control characters are escaped.
 
-    A short list is shown in full; a longer one is shown by the ends of a numbered series or by its
-    first few names.
+    A short list is shown in full. A longer list is abbreviated: a numbered series to its first and
+    last names, any other list to its first few names.
 
     Examples
     --------
@@ -183,5 +183,5 @@ def format_names(names: Sequence[str]) -> str:
 
 def format_option_value(names: Sequence[str]) -> str:
     """Return names as the value of an option, quoted for a shell."""
-    # An unnamed column is given by position; an unnamed index is the first column.
+    # An unnamed column is given by its position; an unnamed index is the first column.
     return shlex.quote(",".join(name or "1" for name in names))

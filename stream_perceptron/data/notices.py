@@ -29,12 +29,12 @@ _NOT_CATEGORICAL = re.compile(
 )
 
 _MIN_MEAN_WORDS = 2.5  # the minimum mean number of words per string for which --words is suggested
-_MAX_COUNTED_CHARS = 1000  # the length of the start of a string in which words are counted
+_MAX_COUNTED_CHARS = 1000  # how many characters at the start of a string are searched for words
 _MAX_SHOWN = 50  # the maximum length of a string suggested for --missing
 NOT_IN_MODEL = "not in the model"  # why a column is not used
 
 
-UNKNOWN_COLUMNS = "unknown_columns"  # the code of a warning about columns that the model lacks
+UNKNOWN_COLUMNS = "unknown_columns"  # the code of the warning about columns that the model lacks
 
 
 class Notice(str):
@@ -45,7 +45,7 @@ class Notice(str):
     is_warning
         Whether the notice is shown even with --quiet.
     code
-        Identifies the notice for programs; None if no program needs it.
+        Identifies the notice to programs; None if no program needs to recognize the notice.
 
     """
 
@@ -60,7 +60,7 @@ class ColumnSummary(NamedTuple):
     location: str = ""  # of the features in a row, such as " from 'pixels'"
     scales: Sequence[float] = (1.0,)
     label: str | None = None
-    ignored: Mapping[str, str] = {}  # why each column is not used
+    ignored: Mapping[str, str] = {}  # why each of these columns is not used
     # Ignored columns of strings, each with its strings in the first rows.
     texts: Mapping[str, Sequence[object]] = {}
     # Ignored columns of other types, each with the option that would encode it.
@@ -97,7 +97,7 @@ def describe_columns(
 def _describe_features(
     read_options: ReadOptions, schema: Schema, summary: ColumnSummary, features: Sequence[str]
 ) -> str:
-    """Return the number of features, how they are scaled, and their names."""
+    """Return a line with the number of features, their scales and their names."""
     text = f"{len(features):,} feature{'s' * (len(features) != 1)}{summary.location}"
     if schema.is_open:
         text = f"{text} in the first row" if features else "features as they appear"
@@ -124,7 +124,7 @@ def _describe_encodings(read_options: ReadOptions) -> Iterator[str]:
 
 
 def _describe_roles(read_options: ReadOptions, schema: Schema, label: str | None) -> Iterator[str]:
-    """Yield a line for the ID, the label, the weight and the offset of a row."""
+    """Yield lines about the ID, the label, the weight and the offset of a row."""
     if read_options.join is not None:
         yield f"labels may come later, in rows with the same {read_options.join}"
     if label is not None:
@@ -203,7 +203,7 @@ def suggest_encoding(name: str, texts: Sequence[object]) -> str | None:
 
 
 def is_expressible(name: str) -> bool:
-    """Whether a message can suggest an option with this name; a comma would separate names."""
+    """Whether a message can suggest an option with this name; a comma would split the name."""
     return "," not in name and name.isprintable()
 
 
@@ -242,7 +242,7 @@ def advise_on_likely_null(text: str) -> str:
 
 
 def suggest_missing_option(text: str) -> str:
-    """Return how to treat a string as missing; "" if --missing cannot express it."""
+    """Return advice on treating a string as missing; "" if --missing cannot express the string."""
     value = text.strip()
     if not value or not is_expressible(value) or len(value) > _MAX_SHOWN:
         return ""
@@ -251,7 +251,7 @@ def suggest_missing_option(text: str) -> str:
 
 
 def build_null_hints(first: Mapping[str, str]) -> list[str]:
-    """Return hints about strings that most likely mean null, given the first of each column."""
+    """Return hints about strings that most likely mean null, given each column's first string."""
     return [
         f"hint: column {name!r} begins with {text!r}{hint}"
         for name, text in first.items()
@@ -260,7 +260,7 @@ def build_null_hints(first: Mapping[str, str]) -> list[str]:
 
 
 def advise_on_text(text: str, advise: Callable[[str], str] = suggest_missing_option) -> str:
-    """Return advice on a string in JSON: on its quotes if it is a number, else that of `advise`."""
+    """Return advice on a JSON string: on its quotes if it is a number, else from `advise`."""
     if re.fullmatch(r"[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?", text.strip()):
         return "; numbers in JSON have no quotes"
     return advise(text)
@@ -278,7 +278,7 @@ def build_json_hints(texts: Mapping[str, Sequence[str]]) -> list[str]:
 
 
 def build_number_hint(name: str, texts: Sequence[str]) -> str | None:
-    """Return a hint if all strings of a column are numbers with signs, separators or units."""
+    """Return a hint if a column's strings are numbers with currency signs, separators or units."""
     nonblank = [text for text in texts if text.strip()]
     if not nonblank or not all(map(is_formatted_number, nonblank)):
         return None

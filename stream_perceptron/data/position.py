@@ -19,9 +19,9 @@ from stream_perceptron.data.byte_input import (
 from stream_perceptron.errors import SourceError
 
 WINDOW = 4096  # the maximum number of bytes that a digest covers
-_MAX_COVERED = 1024  # up to this offset, each digest covers all bytes before it
+_MAX_COVERED = 1024  # at offsets up to this, each digest covers all bytes before the offset
 
-# Formats other than text by their first bytes.
+# Formats other than text, by their first bytes.
 BINARY_FORMATS = {b"PAR1": "parquet", b"\xff\xff\xff\xff": "arrow", b"ARRO": "arrow"}
 
 
@@ -39,10 +39,10 @@ class FilePosition:
     start_digest: str = ""  # the SHA-256 of the first window
     end_digest: str = ""  # the SHA-256 of the last window
     header_size: int = 0  # the number of bytes before the first row of a text file
-    # Of text files, the number of decompressed bytes read after the header; of other files and
+    # For text files, the number of decompressed bytes read after the header; for other files and
     # pipes, the number of rows.
     offset: int = 0
-    rows: int = 0  # the number of rows read; of a pipe, without redelivered ones
+    rows: int = 0  # the number of rows read; for a pipe, without redelivered rows
     rejected: int = 0  # rejected rows among them
     is_finished: bool = False  # whether no complete line followed
     left: int = 0  # the number of bytes of an incomplete last line that followed
@@ -69,7 +69,7 @@ _get_place = attrgetter("start_digest", "end_digest", "header_size", "offset", "
 
 
 class Span(NamedTuple):
-    """A part of a text file that has been read, from which the positions in it follow."""
+    """A part of a text file that has been read; the positions in it can be computed from it."""
 
     header_size: int
     first: bytes  # the first `WINDOW` bytes after the header, up to the end of `data`
@@ -138,7 +138,7 @@ class FileContent:
         return replace(position, start_digest=start_digest, end_digest=end_digest)
 
     def digest_start(self, header_size: int, size: int) -> str | None:
-        """Return the digest of the first bytes after a header; None if there are fewer."""
+        """Return the digest of the first `size` bytes after a header; None if there are fewer."""
         if not self.is_text:
             return self._compute_digests()[0]
         if header_size not in self._firsts:

@@ -15,7 +15,7 @@ _MAX_END_WAIT = 0.5  # seconds to wait for the thread to end
 
 
 def prefetch(items: Iterable[T]) -> Iterator[T | None]:
-    """Yield items while a thread produces the next items, and None while none is ready.
+    """Yield items while a thread produces the next items, and None while no item is ready.
 
     An error in the thread is raised in place of the next item.
 

@@ -98,7 +98,7 @@ def explain_value(name: str, value: Any) -> str:
 
 
 def explain_list(subject: str, values: list[Any], features: Sequence[str], scale: float) -> str:
-    """Return why a list cannot hold the values of features, multiplied by a scale."""
+    """Return why a list cannot hold the values of features, which are multiplied by a scale."""
     values, n = flatten_list(values), len(features)
     if len(values) != n:
         return f"{subject} has {len(values):,} value{'s' * (len(values) != 1)}, not {n:,}"

@@ -110,7 +110,7 @@ def _reject_constant(name: str) -> None:
 
 
 def iter_paths(value: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the members of an object with their paths, those of nested objects in place of them.
+    """Yield the members of an object with their paths; nested objects yield their own members.
 
     Examples
     --------
@@ -126,7 +126,7 @@ def iter_paths(value: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, A
 
 
 def flatten_list(values: list[Any]) -> list[Any]:
-    """Return the elements of a list, flattened as long as all of them are lists.
+    """Return the elements of a list, flattened repeatedly while all of its elements are lists.
 
     Examples
     --------

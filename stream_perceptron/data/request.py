@@ -26,9 +26,9 @@ class Request:
     # Whether all columns in the read options are required; predictions need no label column.
     to_learn: bool = True
     needs_label: bool = False  # whether a table without a label column is rejected
-    # Whether an unreadable last line without a newline is left, because it may be incomplete.
+    # Whether an unreadable last line without a newline is left unread: it may be incomplete.
     leaves_incomplete_line: bool = False
-    # The columns that notices have described; sources with the same columns are not described.
+    # The columns that notices have described; sources with the same columns need no notices.
     described: set[tuple[str, ...]] = field(default_factory=set)
     position: FilePosition = _START  # where the rows to read begin
     max_features: int = 2**22  # a row with more features is rejected before names are created

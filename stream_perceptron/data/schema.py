@@ -47,10 +47,10 @@ class ReadOptions:
     standardize: bool = False
     # Columns to encode as one-hot features, such as color_red.
     one_hot: tuple[str, ...] = ()
-    # Columns of dates to encode, and of strings whose words are encoded.
+    # Columns of dates to encode, and columns of strings whose words are to be encoded.
     dates: tuple[str, ...] = ()
     words: tuple[str, ...] = ()
-    missing: tuple[str, ...] = ()  # null values
+    missing: tuple[str, ...] = ()  # strings that mean null, besides the empty string
     # The delimiter of CSV; None for the most frequent of comma, tab and semicolon.
     delimiter: str | None = None
     # The decimal separator of numbers in CSV.

@@ -1,4 +1,4 @@
-"""Sources of rows in any format, and requests for their rows."""
+"""Sources of rows in any format, and the batches read from them."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ class Batches(Iterator[Batch | None]):
         return self._number_rows(batch)
 
     def build_notice(self, text: str) -> Batch:
-        """Return a batch without rows that brings a notice."""
+        """Return a batch without rows that carries a notice."""
         batch = build_empty_batch(self._source.name, self.next_row, self.columns.schema)
         batch.notices = (Notice(text),)
         return batch
@@ -232,7 +232,7 @@ def are_pixels(features: dict[Hashable, float]) -> bool:
 class Source(ABC):
     """A source of rows: a file, a pipe or a URI."""
 
-    # The number of bytes of the last line that were left, because the line may be incomplete.
+    # The number of bytes of the last line, if it was left unread because it may be incomplete.
     n_left_bytes = 0
 
     def __init__(self, path: str) -> None:
@@ -258,7 +258,7 @@ class Source(ABC):
 
     @property
     def n_lost_bytes(self) -> int:
-        """The number of bytes read from a text pipe before an interrupt but belonging to no row."""
+        """The number of bytes read from a text pipe before an interrupt that belong to no row."""
         return 0
 
     @property
@@ -290,7 +290,7 @@ class Source(ABC):
 
     @abstractmethod
     def read_batches(self, batches: Batches, request: Request) -> Iterator[Batch | None]:
-        """Yield the requested rows, each time with `batches.columns` and `batches.max_rows`.
+        """Yield the requested rows, using the current `batches.columns` and `batches.max_rows`.
 
         None is yielded while a pipe is silent.
         """
@@ -312,5 +312,5 @@ class Source(ABC):
 
 
 def is_any_interrupted(sources: Sequence[Source]) -> bool:
-    """Return whether an interrupt ends a run over these sources."""
+    """Whether an interrupt ends a run over these sources."""
     return any(source.interrupt.is_set for source in sources)

@@ -22,7 +22,7 @@ from stream_perceptron.data.schema import ReadOptions
 from stream_perceptron.data.source import Batches, Opening, Source, build_opening
 from stream_perceptron.errors import SourceError
 
-_SILENCE = 0.25  # seconds without data after which a pipe yields an empty batch
+_SILENCE = 0.25  # seconds without data after which a pipe yields None
 _FIRST_READ_BYTES = 2**16  # the size of the first read
 _MAX_READ_BYTES = 2**21  # the size up to which reads grow, unless a line is longer
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -35,13 +35,13 @@ _TOO_LONG = f"longer than {MAX_LINE_BYTES // 2**20} MiB"
 class Block(NamedTuple):
     """Whole lines, or one line that is too long to keep."""
 
-    data: bytes  # the last bytes of a line that is too long
+    data: bytes  # only the first and last bytes of a line that is too long
     size: int  # the number of bytes in the source; a newline may have been added to `data`
     is_too_long: bool = False
 
 
 class Probe(NamedTuple):
-    """The first usable records of a source, and its columns as if these had been learned."""
+    """The first usable records of a source, and its columns as if they had been learned."""
 
     columns: Columns  # after these records
     records: list[bytes]  # the usable records
@@ -84,7 +84,7 @@ class LineFormat(Protocol):
         """
 
     def require_features(self, probe: Probe, where: str) -> None:
-        """Check that the first record of a new model has features.
+        """Check that the first record for a new model has features.
 
         Raises
         ------
@@ -108,7 +108,7 @@ class TextSource(Source):
     ) -> None:
         super().__init__(path)
         self._pipe = stream if self.is_stream else None
-        self._n_record_bytes = _skip_mark(stream)  # the bytes of a pipe up to its last record
+        self._n_record_bytes = _skip_mark(stream)  # up to the end of a pipe's last record
         self._blocks: Iterator[Block | None] | None = read_blocks(stream)
         self._first_blocks: list[Block] = []
         lines = self._iter_first_lines()
@@ -210,7 +210,7 @@ class TextSource(Source):
         return build_opening(layout, schema, first)
 
     def _has_records(self) -> bool:
-        """Return whether the source has records.
+        """Whether the source has records.
 
         Raises
         ------
@@ -327,10 +327,10 @@ class TextSource(Source):
     def _build(
         self, batches: Batches, data: bytes, read: Any, place: _Place
     ) -> Iterator[Batch | None]:
-        """Yield the records that were read as a batch.
+        """Yield a batch of the records that were read.
 
-        A last line of a file that has no newline and cannot be read is left out, because it may
-        not be complete.
+        The last line of a file is left out if it has no newline and cannot be read, because it may
+        be incomplete.
         """
         ends = None if self.is_stream else np.minimum(read.ends + place.offset, place.end)
         begin = place.last_end
@@ -382,7 +382,7 @@ class _Place:
             self.first = (self.first[: self.offset] + data)[:WINDOW]
 
     def move(self, data: bytes, size: int) -> None:
-        """Move past the first bytes of the data at the offset."""
+        """Move past the first `size` bytes of the data at the offset."""
         last = data[max(0, size - WINDOW) : size]
         self.before = (self.before + last)[-WINDOW:]
         self.offset = min(self.offset + size, self.end)
@@ -443,7 +443,7 @@ def _skip_line(stream: ByteInput, begin: bytes) -> Block | None:
 
 
 def _split_block(block: bytes, size: int) -> Iterator[Block]:
-    """Yield the lines of a block together, apart from those that are too long."""
+    """Yield the lines of a block together, but each overlong line on its own."""
     begin = 0
     if len(block) > MAX_LINE_BYTES:
         start = 0
@@ -466,7 +466,7 @@ def _resume(stream: ByteInput, position: FilePosition) -> _Place:
     Raises
     ------
     SourceError
-        If another file has replaced it.
+        If another file has replaced the one that was read.
 
     """
     stream.skip(position.header_size)

@@ -86,7 +86,7 @@ DATASETS = {
 
 
 def sample_path() -> Path:
-    """Return the path to the package's sample: the first 5,000 training digits.
+    """Return the path to the package's sample data: the first 5,000 training digits.
 
     Examples
     --------

@@ -20,7 +20,7 @@ cdef inline double add(double total, double term) noexcept:
 def count_pairs(targets, predicted, dict counts, int64_t pair_base):
     """Count pairs of a label and a predicted label; `pair_base` is the factor of a label in a key.
 
-    Return how many are equal.
+    Return how many pairs have equal labels.
     """
     cdef const intptr_t* c_targets = <const intptr_t*>get_address(targets)
     cdef const intptr_t* c_predicted = <const intptr_t*>get_address(predicted)
@@ -43,15 +43,15 @@ def count_samples(result, rows, curve, window, double error_sum, intptr_t last_t
         The LearningCurve to which labeled samples are added.
     window
         Whether each of the last predictions was right, the latest one last; unused elements come
-        first. It is changed.
+        first. The array is updated in place.
     error_sum, last_target
         The sum of all errors, and the last label, before these samples.
 
     Returns
     -------
-    The number of labeled samples, of samples that changed the weights, and of those with the label
-    of the sample before; the sum of all errors and the last label; the labels, the predictions and
-    the rows of the tested samples; and the indices of the probed samples.
+    The numbers of labeled samples, of samples that changed the weights, and of samples with the
+    same label as the labeled sample before; the sum of all errors and the last label; the labels,
+    the predictions and the rows of the tested samples; and the indices of the probed samples.
 
     """
     cdef const intptr_t* targets = <const intptr_t*>get_address(result.targets)

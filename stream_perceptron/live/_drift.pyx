@@ -18,14 +18,14 @@ cdef enum:
     N_LENGTHS = 4
     N_LAST = 40  # blocks in a pair of the longest windows
     MIN_WINDOWS = 12  # windows of one length that are needed for an estimate
-    PRIOR_BLOCKS = 60  # the weight of dependence that the first blocks cannot show
-    MIN_RECOVERED = 20  # the minimum number of samples since a rise that show a recovery
+    PRIOR_BLOCKS = 60  # an allowance for dependence that the first blocks cannot show
+    MIN_RECOVERED = 20  # the minimum number of samples since a rise that can show a recovery
 
 cdef double[N_RATIOS] RATIOS = [1.2, 2.0, 20.0, 1.0 / 1.2, 1.0 / 3.0]
 cdef double[N_RATIOS] LOG_RATIOS
-# The bounds of the sums; small changes take long, so they have fewer chances to occur at random.
+# The bounds of the sums; small changes take longer to show, so fewer of them occur at random.
 cdef double[N_RATIOS] BOUNDS = [9.6, 11.0, 11.0, 9.6, 11.0]
-cdef double CLASS_MARGIN = 7.0  # is added for classes, of which there may be 1,000
+cdef double CLASS_MARGIN = 7.0  # added to the bounds for classes, of which there may be 1,000
 cdef double RECOVERED_SHARE = 0.75  # the share of the loss that a recovery regains
 cdef int[N_LENGTHS] LENGTHS = [1, 4, 10, 20]  # of the windows for the dispersion, in blocks
 cdef double MAX_SQUARE = 16.0  # limits the effect of a drop on the dispersion
@@ -117,7 +117,7 @@ cdef void add_block(State* state, ptrdiff_t i, double seen, double wrong, double
 
 
 cdef double find_largest_rise(State* state, ptrdiff_t i) noexcept:
-    """Return by how much a sum of series i that shows drops exceeds its minimum, at most."""
+    """Return the largest amount by which a sum of series i that shows drops exceeds its minimum."""
     cdef Sum* sums = state.sums + i * N_RATIOS
     cdef double largest = 0.0
     cdef int r
@@ -154,7 +154,7 @@ cdef int find_change(State* state, ptrdiff_t i, double dispersion) noexcept:
 
 
 cdef end_segment(State* state, ptrdiff_t i, int ratio, double row, double sample, list events):
-    """Append the event for a change of series i, if it is one, and begin the test anew."""
+    """Append the event for a change of series i, if the change is one, and begin the test anew."""
     cdef Series* series = state.series + i
     cdef Sum start
     cdef double before, after
@@ -178,7 +178,7 @@ cdef end_segment(State* state, ptrdiff_t i, int ratio, double row, double sample
 
 
 cdef test_block(State* state, double row, list events):
-    """Test accuracy and the classes after a block, which ends at a row; append the events found."""
+    """Test accuracy and the classes after a block that ends at `row`; append the events found."""
     cdef double expected = 0.0, variance = 0.0, mistakes = 0.0, share, dispersion, strength
     cdef double sample, largest = 0.0
     cdef Class* counts
@@ -221,8 +221,9 @@ cdef test_block(State* state, double row, list events):
 def test_samples(classes, series, sums, windows, squares, labels, predicted, rows):
     """Test more samples; return the events found.
 
-    An event is a tuple: whether it is a drop, its row and sample, the row at which it was found, the
-    level before and after it, and the number of the series (0 for accuracy, 1 + label for a class).
+    An event is a tuple: whether it is a drop, its row and sample, the row at which it was found,
+    the levels before and after it, and the number of the series (0 for accuracy, 1 + label for a
+    class).
     """
     cdef State state
     cdef const intptr_t* c_labels = <const intptr_t*>get_address(labels)

@@ -181,7 +181,7 @@ def _code(kind: pa.DataType) -> str:
 
 
 def to_numpy(column: pa.Array) -> Array:
-    """Return a column of numbers or bools without nulls as an array."""
+    """Return a column of numbers or bools without nulls as a NumPy array."""
     if types.is_boolean(column.type):
         column = column.cast(pa.uint8())
     # `pa.Array.to_numpy` imports pandas if it is installed.

@@ -127,7 +127,7 @@ cdef class Block:
 
     @property
     def begins(self):
-        """The begin of each record in the data."""
+        """The beginning of each record in the data."""
         return self._take(self.m + self.n, 0, np.intp, self.n)
 
     @property
@@ -232,7 +232,7 @@ cdef class Reader:
             raise MemoryError
 
     def set_members(self, ids):
-        """Set the features of the members of a list, -1 for those that are new."""
+        """Set the features of the elements of a list, -1 for those that are new."""
         c = &self.c
         c.n_members = len(ids)
         if not resize(&c.member_ids, c.n_members * sizeof(int32_t) + 1):
@@ -294,7 +294,7 @@ cdef class Reader:
         return id
 
     def add_names(self, int parent, list names, bint is_json):
-        """Add entries for features under a parent; return the features that have one.
+        """Add entries for features under a parent; return the features that have an entry.
 
         A feature whose name could be a path or be escaped gets its entry when it occurs.
         """
@@ -327,7 +327,7 @@ cdef class Reader:
         return self.c.labels[self.c.n_rows] >= 0
 
     def change_schema(self):
-        """Note that the current record changes the schema otherwise than by adding names."""
+        """Note that the current record changes the schema other than by adding names."""
         self.c.changes_schema = True
 
     def use(self, ptrdiff_t entry, int kind, double number, bytes content):
@@ -398,7 +398,7 @@ cdef class Reader:
         self.sync()
 
     cdef sync(self):
-        """Append the names of the features that C has added to `columns.names`."""
+        """Append to `columns.names` the names of the features that C has added."""
         cdef CReader* c = &self.c
         cdef Entry* e
         cdef ptrdiff_t i

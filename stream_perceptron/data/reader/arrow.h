@@ -20,7 +20,7 @@ static inline int is_valid(const uint8_t *bitmap, ptrdiff_t i) {
     return bitmap == NULL || (bitmap[i >> 3] >> (i & 7) & 1);
 }
 
-/* Return number i, and point at its bytes. */
+/* Return number i, and point `from` and `to` at its bytes. */
 static inline double read_arrow_number(const ArrowColumn *c, ptrdiff_t i, const uint8_t **from,
                                        const uint8_t **to) {
     static const uint8_t bools[2] = {0, 1};
@@ -48,8 +48,8 @@ static inline ptrdiff_t offset_of(const ArrowColumn *c, int is_long, ptrdiff_t i
     return is_long ? ((const int64_t *)c->offsets)[i] : ((const int32_t *)c->offsets)[i];
 }
 
-/* Append the pixels that are not 0, scaled; return 0 if one of them is not finite. Most pixels of a
-   picture are 0, so eight of them are skipped at once. */
+/* Append the pixels that are not 0, scaled; return 0 if one of them is not finite. Most pixels of an
+   image are 0, so zeros are skipped eight at a time. */
 static int append_pixels(Reader *r, const uint8_t *pixels, int32_t n) {
     const int32_t *member_ids = r->member_ids;
     int32_t *ids = r->feature_ids;

@@ -29,7 +29,7 @@ static inline const uint8_t *skip_digits(const uint8_t *p, const uint8_t *end) {
     return p;
 }
 
-/* Return whether a text is a number, even if `read_number` cannot round it with certainty. */
+/* Return whether a string is a number, even if `read_number` cannot round it with certainty. */
 static int is_number(const uint8_t *p, const uint8_t *end) {
     if (p < end && (*p == '+' || *p == '-')) p++;
     const uint8_t *start = p;
@@ -76,7 +76,7 @@ static int on_field(Reader *r, ptrdiff_t entry, const uint8_t *from, const uint8
     return on_cell(r, entry, is_decided || is_number(first, last) ? NUMBER : TEXT, number, from, to);
 }
 
-/* Return the end of a field; NULL if it is malformed, and `is_open` if a quote is open. */
+/* Return the end of a field; NULL if it is malformed. Set `is_open` if a quote is open. */
 static const uint8_t *find_field_end(const Reader *r, const uint8_t *p, int *is_open) {
     const uint8_t *end = r->end;
     if (*p != '"') {
@@ -93,7 +93,7 @@ static const uint8_t *find_field_end(const Reader *r, const uint8_t *p, int *is_
     return p == end || *p == r->delimiter ? p : NULL;
 }
 
-/* Count the columns from each one on that are features, whose zeros need no attention. */
+/* Count the consecutive columns from each one on that are features whose zeros need no attention. */
 static int count_runs(Reader *r) {
     if (!resize(&r->runs, (r->n_columns + 1) * sizeof(int32_t))) return 0;
     r->runs[r->n_columns] = 0;
@@ -142,7 +142,7 @@ static int scan_csv(Reader *r, const uint8_t *p) {
     }
 }
 
-/* Move the end of a record with an open quote to the line that closes it; return whether there is one,
+/* Move the end of a record to the line that closes its open quote; return whether there is one,
    or -1 if it may be in the next block. */
 static int extend_record(Reader *r, const uint8_t *p) {
     for (int n = 1; n < MAX_RECORD_LINES; n++) {
@@ -242,7 +242,7 @@ static const uint8_t *skip_value(const Reader *r, const uint8_t *p, int depth) {
     }
 }
 
-/* Read a list of features, which may be nested to an equal depth; NULL if it cannot be used. */
+/* Read a list of features, which may be nested to a uniform depth; NULL if it cannot be used. */
 static const uint8_t *scan_vector(Reader *r, const uint8_t *p) {
     const int32_t n = r->n_members;
     int32_t i = 0;
@@ -269,7 +269,7 @@ static const uint8_t *scan_vector(Reader *r, const uint8_t *p) {
     }
 }
 
-/* Use each member of a list as a content; NULL if a member is not a scalar. */
+/* Use each element of a list as the content of a cell; NULL if an element is not a scalar. */
 static const uint8_t *scan_contents(Reader *r, const uint8_t *p, ptrdiff_t entry) {
     p = skip_spaces(p + 1);
     if (*p == ']') return p + 1;
@@ -448,7 +448,7 @@ static const uint8_t *read_records(Reader *r, int format, const uint8_t *data, c
         if (!begin_record(r)) return NULL;
         int is_usable = 0, outcome = scan_record(r, format, record, &is_usable);
         if (outcome == ENDED) {
-            /* A comment ends a record of LIBSVM before its line ends. */
+            /* A comment ends a LIBSVM record before its line ends. */
             if (r->end > line_end) p = (const uint8_t *)memchr(r->end, '\n', r->limit - r->end) + 1;
             outcome = end_record(r, is_usable == 1, record - data, p - data);
         }

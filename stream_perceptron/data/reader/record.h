@@ -30,10 +30,10 @@ enum {
 /* What to do with the members of an object. */
 enum { ASK_ABOUT_OBJECT, READ_MEMBERS, SKIP_MEMBERS };
 
-/* What has become of a record. A malformed one has no reason yet. */
+/* What has become of a record. A malformed record has no reason for its rejection yet. */
 enum { LEARNED, UNLABELED, REJECTED, MALFORMED, REDELIVERED };
 
-/* Bytes of a word; a longer one is asked about. */
+/* The maximum number of bytes in a word; a longer word is asked about. */
 enum { MAX_WORD_BYTES = 255 };
 
 /* Entries that unlearned records may add, so that their unknown names and contents are asked about
@@ -45,13 +45,13 @@ typedef struct {
     const uint8_t *from, *to;
 } Kept;
 
-/* The entry of a new feature, -1 if Python has named it, or -2 - i for member i of a list; and the
+/* The entry of a new feature, -1 if Python has named it, or -2 - i for element i of a list; and the
    row that has added it. */
 typedef struct {
     int32_t entry, row;
 } Added;
 
-/* An older entry before the current record has changed it. */
+/* An older entry as it was before the current record changed it. */
 typedef struct {
     int32_t entry, id;
     uint8_t action, members;
@@ -60,7 +60,7 @@ typedef struct {
 typedef struct Reader {
     Table table;
     int32_t root;           /* the parent of names; the first column of a table */
-    int32_t nulls;          /* the parent of texts that mean a missing value */
+    int32_t nulls;          /* the parent of strings that mean a missing value */
     const uint8_t *limit;   /* the end of the data */
     uint8_t delimiter, decimal;
     int is_last;            /* whether the data ends with the block */
@@ -70,11 +70,11 @@ typedef struct Reader {
     int may_lack_features;  /* whether a record may have only a label */
     int32_t n_columns, n_members, n_slots;
     int32_t *runs;          /* (n_columns,), how many columns from each on are features; may be NULL */
-    int32_t *member_ids;    /* (n_members,), the feature of each member of a list; -1 for none yet */
+    int32_t *member_ids;    /* (n_members,), the feature of each element of a list; -1 for none yet */
     int32_t n_unknown_members;
-    int32_t list;           /* the entry of a record that is a list itself; -1 if it is rejected */
+    int32_t list;           /* the entry of a record that is itself a list; -1 if it is rejected */
     int32_t required;       /* the name that every record must have; -1 for none */
-    int32_t open;           /* the parent whose unknown names of numbers become features; -2 for none */
+    int32_t open;           /* the parent under which new names of numbers become features; -2 for none */
     int has_paths;          /* whether a name with a dot may be a path */
     double scale;
     /* The rows so far. */
@@ -100,11 +100,11 @@ typedef struct Reader {
     Kept *kept;             /* (n_slots,) */
     ptrdiff_t n_unlearned;  /* entries that unlearned records have added */
     int is_new;             /* whether no record has decided the schema yet */
-    int changes_schema;     /* whether this record does, apart from adding names */
+    int changes_schema;     /* whether this record changes the schema, apart from adding names */
     int has_asked;
     int is_rejected;        /* whether a cell cannot be used; the rest of the record is still read */
-    int is_empty;           /* whether it has neither a feature nor a null */
-    uint32_t *feature_stamps; /* of the last record with each feature, if `has_aliases` */
+    int is_empty;           /* whether this record has neither a feature nor a null */
+    uint32_t *feature_stamps; /* the serial of the last record with each feature, if `has_aliases` */
     ptrdiff_t n_stamps;
     /* Lets Python use a cell, or reject the record. */
     int (*ask)(struct Reader *, ptrdiff_t entry, int kind, double number, const uint8_t *from,
@@ -147,7 +147,7 @@ static inline int append(Reader *r, int32_t id, double x) {
 /* Note a null: the record has features, unless it may have only a label. */
 static inline void note_null(Reader *r) { r->is_empty &= r->may_lack_features; }
 
-/* Append the value 1, which is not scaled, of a feature. */
+/* Append the value 1 of a feature, without scaling it. */
 static inline void append_one(Reader *r, int32_t id) {
     r->feature_ids[r->n] = id;
     r->values[r->n++] = 1.0;
@@ -182,7 +182,7 @@ static int32_t add_feature(Reader *r, ptrdiff_t entry) {
     return r->n_features++;
 }
 
-/* Return the feature of member i of a list, adding it if it is new; -1 if memory runs out. */
+/* Return the feature of element i of a list, adding it if it is new; -1 if memory runs out. */
 static inline int32_t find_member(Reader *r, int32_t i) {
     if (r->member_ids[i] < 0 && r->learns) {
         r->member_ids[i] = add_feature(r, -2 - (ptrdiff_t)i);
@@ -191,7 +191,7 @@ static inline int32_t find_member(Reader *r, int32_t i) {
     return r->member_ids[i];
 }
 
-/* Use member i of a list; return 0 if it is not finite, or memory runs out. */
+/* Use element i of a list; return 0 if it is not finite, or if memory runs out. */
 static inline int use_member(Reader *r, int32_t i, int is_null, double number) {
     r->is_empty = 0;
     if (is_null) {
@@ -238,7 +238,7 @@ static int is_open_name(const Reader *r, ptrdiff_t entry) {
     return 1;
 }
 
-/* Make the new name of a number a feature; return whether it is one. */
+/* Make the new name of a number a feature; return whether it has become one. */
 static int open_feature(Reader *r, ptrdiff_t entry) {
     if (!is_open_name(r, entry)) return 0;
     const int32_t id = add_feature(r, entry);
@@ -261,7 +261,7 @@ static ptrdiff_t find_content(Reader *r, ptrdiff_t entry, int kind, double numbe
     return r->ask(r, content, kind, number, from, to) ? content : -1;
 }
 
-/* Find the features of the words in an ASCII text; ask about other texts. */
+/* Find the features of the words in an ASCII string; ask about other strings. */
 static int read_words(Reader *r, ptrdiff_t column, const uint8_t *from, const uint8_t *to) {
     const uint8_t *const limit = r->limit;
     uint8_t word[MAX_WORD_BYTES + 1];
@@ -326,7 +326,7 @@ static int use_one_hot(Reader *r, ptrdiff_t entry, int kind, double number, cons
     return 1;
 }
 
-/* Use a cell with a content from `from` to `to`. */
+/* Use a cell whose content extends from `from` to `to`. */
 static int on_cell(Reader *r, ptrdiff_t entry, int kind, double number, const uint8_t *from,
                    const uint8_t *to) {
     const Entry *e = &r->table.entries[entry];
@@ -362,7 +362,7 @@ static int on_cell(Reader *r, ptrdiff_t entry, int kind, double number, const ui
     return r->ask(r, entry, kind, number, from, to);
 }
 
-/* `on_cell` for a number, where most cells are features. */
+/* `on_cell` for numbers, most of which are the values of features. */
 static inline int on_number(Reader *r, ptrdiff_t entry, double number, const uint8_t *from,
                             const uint8_t *to) {
     const Entry *e = &r->table.entries[entry];
@@ -440,7 +440,7 @@ static int roll_back(Reader *r) {
     return !r->has_asked || r->finish(r, DROPPED);
 }
 
-/* Keep the entries of a record that is not learned, unless there are many. */
+/* Keep the entries of a record that is not learned, unless there are too many. */
 static int end_unlearned(Reader *r) {
     const ptrdiff_t n = r->table.n - r->n_entries;
     const int has_room = r->n_unlearned + n <= MAX_UNLEARNED_ENTRIES;
@@ -462,7 +462,7 @@ static void drop_new_features(Reader *r) {
     r->n = n;
 }
 
-/* Ask about a record that may have no features, because it could also have texts that are ignored. */
+/* Ask about a record that may have no features, because it could also have strings that are ignored. */
 static int check_features(Reader *r) {
     if (r->required < 0 || r->is_rejected || (r->is_empty && r->may_lack_features)) return 1;
     const int is_complete = r->table.entries[r->required].stamp == r->serial && !r->is_empty;

@@ -1,4 +1,4 @@
-/* A hash table of spellings: bytes under a parent, such as a key in an object, a content in a column,
+/* A hash table of spellings: bytes under a parent, such as a key in an object, the content of a cell,
    or a label. Each spelling says what to do with a cell that has it. */
 
 #ifndef TABLE_H

@@ -74,7 +74,7 @@ class CsvFormat:
         )  # fmt: skip
 
     def require_features(self, probe: Probe, where: str) -> None:
-        """Check that the first record of a new model has features."""
+        """Check that the first record for a new model has features."""
         layout, schema = probe.columns.layout, probe.columns.schema
         has_only_labels = layout.read_options.has_join and not layout.candidates
         if schema.features or schema.untyped or layout.encodings or has_only_labels:

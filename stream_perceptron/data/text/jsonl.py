@@ -36,14 +36,15 @@ class JsonFormat:
 
     Named features may be absent from a row, and new ones may appear, unless the model was trained
     on a table. The first value of a key decides whether the key holds numbers or strings. A null is
-    a missing feature. If the columns have names, a bare list, or a list under x, is rejected.
+    a missing feature. If the model's columns have names, a bare list, or a list under x, is
+    rejected.
     """
 
     has_comments = False
     has_header = False
 
     def find_layout(self, request: Request, where: str, lines: Iterable[bytes]) -> Layout:
-        """Return the layout of the records, which the first well-formed one decides."""
+        """Return the layout of the records, which the first well-formed record decides."""
         options, schema = request.read_options, request.schema
         if request.to_learn:
             require_one_role(options, where)
@@ -57,7 +58,7 @@ class JsonFormat:
             is_bare_list = isinstance(value, list)
             record = {UNNAMED_LIST: value} if isinstance(value, list) else value
             if is_bare_list and schema.columns:
-                continue  # it is rejected
+                continue  # a bare list is rejected when it is read
             try:
                 first = _find_roles(layout, request, record)
             except SampleError as error:
@@ -109,7 +110,7 @@ def _find_roles(layout: Layout, request: Request, record: dict[str, Any]) -> Lay
     Raises
     ------
     SampleError
-        If several keys could have a role.
+        If several keys could have the same role.
 
     """
     options, schema = layout.read_options, request.schema

@@ -3,7 +3,7 @@
    A row becomes a sample: the m nonzero features that the model knows, in the order of the row. With a
    scaler, the sample is built from the row's standardized features twice: once to predict the row, and
    once to learn it after the row has been added to the statistics. Absent features are neither counted
-   nor standardized, explicit zeros are both; indicators are counted, but not standardized. */
+   nor standardized; explicit zeros are both; indicators are counted but not standardized. */
 
 enum { COUNTS, MEANS, VARIANCES, INDICATORS, N_STATISTICS };
 
@@ -19,7 +19,7 @@ typedef struct {
 } Scratch;
 
 /* Append the features of row i that are in [low, high) to a sample; skip zeros, unless `with_zeros`.
-   The sample has room for one more, which is overwritten. */
+   The sample has room for one more feature, which is overwritten. */
 static void append_features(const Rows *rows, ptrdiff_t i, ptrdiff_t low, ptrdiff_t high,
                             int with_zeros, Sample *sample) {
     ptrdiff_t m = sample->m;
