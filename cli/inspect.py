@@ -257,7 +257,7 @@ def _format_values(contents: Mapping[str, Any], formats: Mapping[str, str]) -> I
 
 
 def _join_parts(value: object) -> str:
-    """Return a value as text, and a pair or an object as its parts."""
+    """Return a value as text; a pair or an object becomes its parts, separated by spaces."""
     if isinstance(value, dict):
         value = [*chain.from_iterable(value.items())]
     return " ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)

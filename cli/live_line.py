@@ -20,7 +20,7 @@ def _format_bar(share: float, width: int = _BAR_WIDTH) -> str:
 
 
 def format_progress_bar(share: float, text: str, max_width: int) -> str:
-    """Return a bar and a string of up to `max_width` characters; shrink or omit the bar to fit."""
+    """Return a bar and a string in up to `max_width` characters; shrink or omit the bar to fit."""
     width = min(_BAR_WIDTH, max_width - len(_format_bar(share, 0)) - len(text))
     if width >= _MIN_BAR_WIDTH:
         return _format_bar(share, width) + text
@@ -62,7 +62,7 @@ class LiveLine:
         return get_stderr_width() - 1
 
     def is_due(self) -> bool:
-        """Return whether it is time to redraw."""
+        """Whether it is time to redraw."""
         return self.is_shown and time.monotonic() >= self._next_redraw
 
     def postpone(self) -> None:

@@ -140,7 +140,7 @@ def run() -> NoReturn:
         # Click replaces stdout if the pipe breaks while help is being printed.
         if sys.stdout is not stdout:
             code = 141
-    except ImportError as error:  # such as that of the compiled modules
+    except ImportError as error:  # such as the one about missing compiled modules
         if "--traceback" in sys.argv:
             raise
         code = 1

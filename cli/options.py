@@ -182,7 +182,7 @@ def _flatten_names(
 def _merge_numbers(
     ctx: click.Context, parameter: click.Parameter, values: tuple[str | tuple[str, float], ...]
 ) -> dict[str, float] | str | None:
-    """Return the numbers given with a repeated option, by label; "balanced"; or None."""
+    """Return the numbers given with a repeated option, by label, or "balanced", or None."""
     pairs = [value for value in values if not isinstance(value, str)]
     merged = dict(pairs)
     if len(merged) < len(pairs) or len(pairs) < len(values) > 1:

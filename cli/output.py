@@ -38,7 +38,7 @@ _COLUMNS = {
 _GAP = "  "
 UNTESTED = "untested"  # printed instead of the accuracy before a class is known
 _UNSILENCED_KINDS = ("warning", "drop")  # kinds of events that are printed even with --quiet
-_MIN_DIAGNOSED = 4000  # rows, before which findings are not reported
+_MIN_DIAGNOSED = 4000  # rows that must be read before findings are reported
 _MAX_LISTED_CLASSES = 20  # classes whose sample counts are listed individually
 
 
@@ -302,7 +302,7 @@ def format_pending(live: LiveModel) -> str:
 
 
 def print_summary(output: Output, path: Path | None, rejected: Rejections, last_line: str) -> None:
-    """Print the summary of a run: JSON on stdout, or text on stderr unless it is quiet."""
+    """Print the summary of a run: JSON on stdout, or text on stderr unless the output is quiet."""
     if output.as_json:
         click.echo(json.dumps(_build_summary(output, path, rejected), default=str))
     elif not output.is_quiet:

@@ -70,7 +70,7 @@ class PredictionFile:
                 if not self._wait_for_reader():
                     self._unwritten = data[n:]  # a later write continues here
                     return
-                # Writing this many bytes does not block: whole lines, unless a line is longer.
+                # Writing PIPE_BUF bytes does not block: write whole lines, unless a line is longer.
                 end = data.rfind(b"\n", n, n + select.PIPE_BUF) + 1 or n + select.PIPE_BUF
             try:
                 n += os.write(self._descriptor, data[n:end])
@@ -86,7 +86,7 @@ class PredictionFile:
         return is_written or self._has_lines
 
     def _wait_for_reader(self) -> bool:
-        """Wait for the reader to make room, at most a second after a signal; return if it did."""
+        """Wait for a reader to make room, up to a second after a signal; return whether it did."""
         if self._signals.wait(self._descriptor, event=select.POLLOUT):
             return True
         poll = select.poll()
@@ -246,9 +246,9 @@ def _make_json_encoder() -> Callable[[object], str]:
 def _iterate_line_values(result: StepResult, with_learned: bool) -> Iterator[tuple[Any, ...]]:
     """Yield the values of each line.
 
-    They are the row, the class ID and the score of the prediction, the label, the number of
-    samples learned before the prediction, the passthrough columns, and the scores of all classes.
-    No line is written for a row that completes a pending sample.
+    They are the row, the class ID and the score of the prediction, the label, the number of samples
+    that the model had learned from before the prediction, the passthrough columns, and the scores
+    of all classes. No line is written for a row that completes a pending sample.
     """
     n = len(result.rows)
     all_scores = result.all_scores
@@ -274,7 +274,7 @@ class LineFormatter:
 
     header = ""
     content = "predictions"
-    prefixes: tuple[bytes, ...] = (b'{"row": ', b"row,prediction")  # how such a file begins
+    prefixes: tuple[bytes, ...] = (b'{"row": ', b"row,prediction")  # how the output begins
 
     def __call__(self, result: StepResult) -> Iterator[str]:
         """Yield a line for each sample."""

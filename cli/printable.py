@@ -14,7 +14,7 @@ import click
 from .live_line import get_stderr_width
 
 # Control characters, characters that change the direction of text, and lone surrogates. Compiled
-# when first needed, because that takes over a millisecond.
+# when first needed, because compiling takes over a millisecond.
 _UNSAFE_CHARACTERS = (
     r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
 )
@@ -28,7 +28,7 @@ _SUGGESTED_LINES = r"\n(?=  \S)"
 _MAX_STDOUT_WIDTH = 80  # the maximum width of text on stdout
 _MIN_INDENT = 4  # spaces before a line that begins with a long word
 
-# A word and any number that follows it, which must stay on the same line.
+# A word with any number that follows it; both must stay on the same line.
 _WORDS = r" *[^ ]+(?: [(+-]\d[^ ]*)?"
 
 

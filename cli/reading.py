@@ -122,7 +122,7 @@ def select_columns(live: LiveModel, ignore: tuple[str, ...] = (), **settings: An
     """Make a model ignore more columns during prediction, and change its read options."""
     from stream_perceptron.data.roles import resolve_positions
 
-    # Saved positions refer to the training sources, so resolve them to names first.
+    # Saved column positions refer to the training sources, so resolve them to names first.
     learned = resolve_positions(live.read_options, live.schema)
     ignore = tuple(dict.fromkeys([*learned.ignore, *ignore]))
     is_label_required = "label" in settings
@@ -132,7 +132,7 @@ def select_columns(live: LiveModel, ignore: tuple[str, ...] = (), **settings: An
 
 
 def require_runnable(live: LiveModel, path: Path) -> None:
-    """Check that the model loaded from a file can learn and predict without River."""
+    """Check that the model loaded from a file can learn and predict the rows of sources."""
     from stream_perceptron import CheckpointError
 
     try:

@@ -308,7 +308,8 @@ class Run:
     def _handle_result(self, result: StepResult | Round, before: SGDPerceptron | None) -> None:
         """Print notices and progress, and write the predictions and rejected rows of a result.
 
-        If --trace shows the only sample of a result, `before` is the model before it.
+        If --trace shows the only sample of a result, `before` is the model before it learned from
+        that sample.
         """
         for notice in result.notices:
             self._line.print_notice(notice)
@@ -369,7 +370,7 @@ class Run:
 
     @property
     def _row_interval(self) -> int | None:
-        """The number of rows between two saves, if it is given as such."""
+        """The number of rows between two saves; None if saves are timed or nothing is saved."""
         interval = self._interval
         return interval if self._o.model is not None and isinstance(interval, int) else None
 
@@ -498,7 +499,7 @@ def find_log_order(sources: Sequence[str]) -> list[str] | None:
 
 
 def _has_only_rejected(live: LiveModel) -> bool:
-    """Return whether a model has read rows but learned none; its settings may then change."""
+    """Whether a model has read rows but learned none; its settings may then change."""
     return live.is_unused and live.progress.rows > 0
 
 
@@ -506,7 +507,7 @@ def _connect_to_ray(address: str, signals: Signals, stack: ExitStack) -> None:
     """Connect to a Ray cluster; closing `stack` ends the connection."""
     from stream_perceptron.distributed.ray import connect_cluster, require_same_version
 
-    # Ray prints a lot while it waits, and its signal handlers exit with the signal number as code.
+    # Ray prints a lot while it waits, and its signal handlers exit with the signal's number.
     try:
         with _silence_stderr():
             stack.enter_context(connect_cluster(address or None))
@@ -556,7 +557,7 @@ def _require_same_settings(live: LiveModel, o: Options) -> None:
 
 
 def _resolve_columns(value: object, columns: Sequence[str]) -> object:
-    """Return a value with exact names instead of the strings that name columns."""
+    """Return a value in which strings that name columns are replaced by the exact names."""
     if isinstance(value, tuple | list):
         return tuple(_resolve_columns(each, columns) for each in value)
     return (isinstance(value, str) and find_column(value, columns)) or value

@@ -140,7 +140,7 @@ class Signals:
         raise value
 
     def _handle_signal(self, number: int, frame: FrameType | None) -> None:
-        """Record the first signal; on a further Ctrl-C, exit or, with `saves`, warn once first."""
+        """Record the first signal; on a further Ctrl-C, exit, but with `saves` warn once first."""
         if self.caught is not None and number == signal.SIGINT:
             if not self._warns_before_exit:
                 os._exit(128 + number)

@@ -104,12 +104,12 @@ def _build_accuracy_panel(live: LiveModel, begin: Array, end: Array) -> Panel:
 
 
 def _compute_shares(hits: Array, total: Array) -> Array:
-    """Return hits / total, and NaN where there are no samples."""
+    """Return hits / total, or NaN where there are no samples."""
     return np.where(total > 0, hits / np.maximum(total, 1), np.nan)
 
 
 def _find_rolling_windows(samples: Array) -> tuple[Array, Array]:
-    """Return the start and end (exclusive) of each shortest window with enough samples, in bins."""
+    """Return the starts and exclusive ends, in bins, of the shortest windows of sufficient size."""
     at = samples.cumsum()
     n_required = min(_MIN_WINDOW_SAMPLES, at[-1])
     end = np.flatnonzero(at >= n_required) + 1

@@ -103,7 +103,7 @@ def _draw_path(kind: str, x: Sequence[float], y: Sequence[float]) -> str:
 
 
 def _choose_ticks(low: float, high: float, n: int) -> list[float]:
-    """Return about n round numbers, equally spaced, that span low to high."""
+    """Return about n round numbers, equally spaced, that span the range from low to high."""
     min_step = (high - low) / n
     power = 10.0 ** floor(log10(min_step))
     step = next(power * i for i in (1, 2, 5, 10, 20) if power * i >= (1 - 1e-9) * min_step)
@@ -119,7 +119,7 @@ class Dot(NamedTuple):
     text: str
 
     def is_apart_from(self, other: Dot) -> bool:
-        """Return whether the labels of two points are clear of each other."""
+        """Whether the labels of two points are clear of each other."""
         return abs(self.y - other.y) > 0.07 or abs(self.x - other.x) > 0.4
 
 
@@ -156,7 +156,8 @@ def draw_precision_recall(recall: Array, precision: Array, dots: Sequence[Dot]) 
 def _place_text(x: float, y: float, text: str, xs: Array, ys: Array) -> tuple[float, float]:
     """Return the left end and the baseline of the label of a point at (x, y) on a curve.
 
-    Of the places inside the square that overlap no point of the curve, it is the nearest one.
+    Of the places inside the square that overlap no point of the curve, the label gets the nearest
+    one.
     """
     width, best = _CHARACTER_WIDTH * len(text), (inf, 0.0, 0.0)
     for left in range(0, max(1, int(_SQUARE_SIDE - width)), _TEXT_STEP):

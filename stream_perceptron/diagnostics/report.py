@@ -57,7 +57,7 @@ def report(
     Parameters
     ----------
     live
-        The run.
+        The live model of the run.
     name
         The title, such as the name of the model's file.
     examples

@@ -38,7 +38,7 @@ class RunFigures:
         self.drops = find_lasting_drops(live.progress.events)
 
     def average_quarters(self, column: str) -> list[float]:
-        """Return a curve column's mean per sample in each quarter of the run; 0s if it is short."""
+        """Return a curve column's mean per sample in each quarter of a run; 0s for a short run."""
         samples = self.progress.curve.column("samples")
         if len(samples) < 4 or not self.is_long:
             return [0.0] * 4
@@ -122,7 +122,7 @@ class RunFigures:
 
     @cached_property
     def row_numbers(self) -> list[str]:
-        """Columns that rise from sample to sample, and weighty features named like row IDs."""
+        """Columns that rise from sample to sample, and heavily weighted ones named like row IDs."""
         dates = {f"{column}_days" for column in self.live.read_options.dates}  # expected to rise
         rising = list(self.progress.rising or ()) if self.is_long else []
         names, weights = list(map(str, self.model.features_)), self.model.weights

@@ -93,7 +93,7 @@ def _require_reachable(address: str) -> None:
 
 
 def require_same_version() -> None:
-    """Check that all machines have the same version; results must be bit-identical."""
+    """Check that all machines have the same package version; results must be bit-identical."""
     import ray
 
     describe_remotely = ray.remote(num_cpus=1, max_retries=_MAX_RETRIES)(_describe_version)
@@ -187,7 +187,7 @@ def run(
 
 
 def _adopt_first_sample(live: LiveModel, outcome: Outcome, run: Run) -> Round:
-    """Adopt a model that has learned from its first sample, and move the run past its row."""
+    """Adopt a model that has learned from its first sample; move the run past the sample's row."""
     assert run.shards is not None
     learner = outcome.live
     run.read, run.rejected = learner.progress.rows, learner.progress.skipped

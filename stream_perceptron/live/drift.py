@@ -1,4 +1,4 @@
-"""Drift: drops and recoveries of accuracy, and of the recall of each class."""
+"""Drift: drops and recoveries in accuracy, and in the recall of each class."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def name_class(label: int, classes: Sequence[Hashable]) -> str:
 
 
 class DriftDetector:
-    r"""Sequential tests for drops and recoveries of accuracy, and of the recall of each class.
+    r"""Sequential tests for drops and recoveries in accuracy, and in the recall of each class.
 
     After every 50 samples, of which $n$ belong to a class ($w$ of them predicted wrongly), the sum
     for each odds ratio $\theta$ of a mistake grows by $w \ln \theta - n \ln(1 + q (\theta - 1))$,
@@ -122,20 +122,22 @@ class DriftDetector:
     $\theta$ times the current odds versus the current odds. A sum that exceeds its minimum by more
     than a bound indicates a change at that minimum (Page's CUSUM [^1]), and the test starts anew.
     After a rise, accuracy has recovered once its level since the rise was found has regained three
-    quarters of the loss. For accuracy, $q$ is the mean of the shares of the samples' classes, so a
-    change in the frequencies of the classes is no drop.
+    quarters of the loss. For accuracy, $q$ is the mean, over the samples, of the share of mistakes
+    in the sample's class, so a change in the frequencies of the classes does not count as a drop.
 
     $q$ includes the samples under test: if samples of a class are exchangeable, the exponential of
     a block's gain has an expectation of at most 1 (Hoeffding [^2], theorem 4). Mistakes often
-    depend on each other, so the bounds are multiplied by their dispersion: the variance of the
-    number of mistakes in windows of 50, 200, 500 or 1,000 samples, relative to that of independent
-    mistakes. It is estimated from differences between adjacent windows, and is 1.5 times the
-    largest estimate that exceeds 1 by three standard errors. Because the first samples cannot show
-    dependence, it is at least 1 + 3,000 / n after n samples, up to 2.
+    depend on each other, so the bounds are multiplied by the dispersion of the mistakes: the
+    variance of the number of mistakes in windows of 50, 200, 500 or 1,000 samples, relative to that
+    of independent mistakes. The dispersion is estimated from differences between adjacent windows,
+    and is set to 1.5 times the largest estimate that exceeds 1 by three standard errors. Because
+    the first samples cannot show dependence, the dispersion after n samples is at least 1 + 3,000 /
+    n or 2, whichever is less.
 
     For accuracy, the ratios of drops are 1.2, 2 and 20, and those of rises 1/1.2 and 1/3; for
-    classes, of which there may be many, 20, 1/1.2 and 1/3, and the bounds are larger by 7. If
-    accuracy drops, and the sum of no class is larger by 7, the tests of all classes start anew.
+    classes, of which there may be many, the ratios are 20, 1/1.2 and 1/3, and the bounds are larger
+    by 7. If accuracy drops, and no class has a sum that exceeds that of accuracy by more than 7
+    times the dispersion, the tests of all classes start anew.
 
     References
     ----------
@@ -159,7 +161,7 @@ class DriftDetector:
         # accuracy last changed.
         self.classes: Floats = np.zeros((0, 4))
         # For accuracy and each class: samples and mistakes since its last change, its levels before
-        # and after the last drop, 0 after a recovery, and whether (1) it has risen since the drop.
+        # and after the last drop (0 after a recovery), and 1 if it has risen since the drop.
         self.series: Floats = np.zeros((1, 5))
         # For accuracy and each class, and each odds ratio: the sum, its minimum and, at the
         # minimum, the samples, mistakes, row and tested samples.

@@ -32,7 +32,7 @@ class Shards:
     n: int = field(metadata={"least": 1})  # the number of shards
     rows: int = field(metadata={"least": 1})  # the number of rows of each shard in a round
     rounds: int = 0  # the number of rounds completed in the pass
-    # The number of rows up to the first labeled one, which are learned before the first round.
+    # The number of rows, up to the first labeled one, that are learned before the first round.
     first_rows: int = 0
 
     def __str__(self) -> str:
@@ -44,12 +44,12 @@ class Shards:
 class Entry:
     """Consecutive rows learned with the same settings, or an average of models."""
 
-    # How far the file or pipe was read; all files if rows were drawn from them or split into
+    # The file or pipe and how far it was read; all files if rows were drawn from them or split into
     # shards.
     files: tuple[FilePosition, ...] = ()
     # The unit of `start` and `end`: rows of the file, or draws or rounds over all passes.
     unit: str = field(default=ROWS, metadata={"one_of": (ROWS, DRAWS, ROUNDS)})
-    start: int = 0  # the first one, counted from 0
+    start: int = 0  # the first row, draw or round, counted from 0
     end: int = 0  # one past the last
     offset: int = 0  # the offset of the first row in the file
     rejected: int = 0  # rejected rows among them
@@ -116,20 +116,20 @@ class GivenFile(NamedTuple):
     path: str
     position: FilePosition
     continued: FilePosition | None = None  # the saved position, perhaps under an earlier name
-    is_learned: bool = False  # whether it has no further rows
+    is_learned: bool = False  # whether the file has no further rows
     notice: str | None = None
 
 
 @dataclass
 class Run:
-    """Where a run stands in its files, apart from their positions."""
+    """The progress of a run through its files, apart from the positions of the files."""
 
     files: list[str] = field(default_factory=list)  # the names of the files, in order
     order: str = field(default=IN_ORDER, metadata={"one_of": (IN_ORDER, AT_RANDOM, IN_SHARDS)})
     is_again: bool = False  # whether files are read from the start, even if they were learned
     passes: int = 0  # the number of complete passes
     source: int = 0  # the index of the current file in the pass
-    # Where the current file is being read, in a pass or part that repeats rows.
+    # Where the current file is being read, in a pass or part of a pass that repeats rows.
     position: FilePosition | None = None
     draws: int = 0  # the number of rows drawn at random
     shards: Shards | None = None
@@ -138,7 +138,7 @@ class Run:
     rejected: int = 0  # rejected rows among them
     is_finished: bool = True  # whether its files or its limit ended it, not an interrupt or error
     stopped_below: float | None = None  # the epsilon, if an error below it ended the run
-    # The files given to the run, with their positions moved along.
+    # The files given to the run; their positions advance with the run.
     given: list[GivenFile] = field(default_factory=list, metadata={"saved": False})
 
     def is_over(self, other: Run) -> bool:
@@ -183,7 +183,7 @@ class History:
 
     """
 
-    # Where each file continues, in the order in which they were last read. A replaced file keeps
+    # Where files continue, in the order in which they were last read. A replaced file keeps
     # its position, because it may have a new name.
     positions: list[FilePosition] = field(default_factory=list)
     entries: list[Entry] = field(default_factory=list)
@@ -192,16 +192,17 @@ class History:
     run: Run = field(default_factory=Run)  # the last one
 
     def identify(self, paths: Sequence[str], is_strict: bool = True) -> list[GivenFile]:
-        """Find the files that earlier runs read, under these or other names, before any is read.
+        """Find, before reading any file, those that earlier runs read, under these or other names.
 
-        A file continues at a position whose two windows both match: at one under its own name or,
-        failing that, at one whose file no longer has that content. It has changed if only one
-        window of the newest position under its name matches. Otherwise, it is new.
+        A file continues at a saved position whose two windows both match: one under the file's own
+        name or, failing that, one under another name whose file no longer has that content. A file
+        has changed if only one window of the newest position under its name matches. Otherwise, it
+        is new.
 
         Parameters
         ----------
         paths
-            The paths, in the order to be read.
+            The paths, in the order in which to read them.
         is_strict
             Whether a changed file is an error; if not, it counts as new.
 
@@ -286,7 +287,7 @@ class History:
             and (last.order, last.is_again) == (order, is_again)
             and _round_size(last.shards) == _round_size(shards)
         )
-        # A first pass in order needs no saved place: the positions of its files are enough.
+        # A first pass in order need not be saved: the positions of its files are enough.
         is_in_first_pass = order == IN_ORDER and not is_again and last.passes == 0
         has_pass_left = passes is None or last.passes < passes
         has_new_rows = not all(file.is_learned for file in given)
@@ -395,7 +396,7 @@ class History:
         return (added, *rest) if whole == grown else None
 
     def build_average(self, histories: Sequence[History]) -> History:
-        """Return the history of an average of models that continue this one."""
+        """Return the history of an average of models whose histories continue this one."""
         added = [history.find_entries_since(self) for history in histories]
         is_complete = None not in added and all(
             history.is_complete for history in (self, *histories)
@@ -414,14 +415,14 @@ class _Index:
     def __init__(self, positions: Sequence[FilePosition]) -> None:
         self.by_name: dict[str, list[FilePosition]] = defaultdict(list)
         self._all = PositionIndex(positions)
-        self._taken: set[FilePosition] = set()  # each position continues at most one file
-        # The position that a new file matches, because it is a copy.
+        self._taken: set[FilePosition] = set()  # at most one file continues at each position
+        # The position that a new file matches because it is a copy of another file.
         self.original: FilePosition | None = None
         for position in reversed(positions):
             self.by_name[position.name].append(position)
 
     def find_newest(self, name: str) -> FilePosition | None:
-        """Return the newest position of a name, unless another file continues at it."""
+        """Return the newest position under a name at which no other file continues."""
         return next((p for p in self.by_name[name] if p not in self._taken), None)
 
     def take(self, content: FileContent, name: str) -> FilePosition | None:
@@ -445,7 +446,7 @@ def _round_size(shards: Shards | None) -> tuple[int, int] | None:
 
 
 def _has_content(position: FilePosition) -> bool:
-    """Whether the file of a position's name still has the content that was read."""
+    """Whether the file with a position's name still has the content that was read."""
     if is_remote(position.name):
         return True  # not read, because that may take a long time
     with suppress(SourceError, OSError):

@@ -33,17 +33,17 @@ class Segment:
 
     source: Source
     position: FilePosition
-    end: int | None = None  # the number of rows of the source at which it ends; None for the end
+    end: int | None = None  # the number of rows before the segment's end; None for the source's end
     is_repeated: bool = False  # whether the rows were learned before
     draws: RandomDraws | None = None  # the source, if its rows are drawn at random
-    # Whether redelivered rows are not counted, as in a pipe, for which a file may stand.
+    # Whether redelivered rows are left uncounted, as in a pipe or a file that stands in for one.
     is_stream: bool = False
-    # Whether all rows of the segment were read, and no interrupt came.
+    # Whether all rows of the segment were read without an interrupt.
     is_complete: bool = False
 
 
 class Limits(NamedTuple):
-    """Where a run yields or ends, apart from the ends of batches."""
+    """Where a run yields or ends, other than at the ends of batches."""
 
     end: int | None = None  # the number of rows read at which the run ends
     every: int | None = None  # the run yields at multiples of this number of rows
@@ -57,7 +57,7 @@ def plan_segments(
     """Yield the segments of a run in order, each after the one before has been learned.
 
     In the first pass, each file is read from its position to its end. Passes after the first, and
-    runs that learn again, read the rows before the position, too.
+    runs that learn rows again, read the rows before the position, too.
 
     Raises
     ------
@@ -127,7 +127,7 @@ def plan_draws(
 
 
 def _is_unchanged(source: Source, position: FilePosition) -> bool:
-    """Whether a file has the same rows before a position; the last one may have a newline now."""
+    """Whether a file still has the rows before a position; the last may have gained a newline."""
     content = FileContent(source.path)
     return content.matches(position) and content.ends_line()
 
@@ -145,8 +145,8 @@ def read_parts(
 ) -> Generator[tuple[Segment, Batch | None], None, None]:
     """Yield the rows of segments in slices, and None while no row is ready.
 
-    Slices end where a report is due, and at limits. The caller moves the position and the number
-    of rows read. After an interrupt, only rows already read from pipes are yielded.
+    Slices end where a report is due, and at limits. The caller moves the position and updates the
+    number of rows read. After an interrupt, only rows already read from pipes are yielded.
     """
     end, every, n_single_rows, max_rows = limits
     for segment in segments:
@@ -203,7 +203,8 @@ def count_scored_rows(n_labels: int) -> int:
 def should_stop(source: Source) -> bool:
     """Whether to stop reading a source at once because of an interrupt.
 
-    Rows of a file can be read again. A pipe ends after the last row that was read from it.
+    Rows of a file can be read again. Rows already read from a pipe cannot, so they are still
+    yielded.
     """
     return source.interrupt.is_set and not source.is_stream
 
@@ -211,10 +212,10 @@ def should_stop(source: Source) -> bool:
 def read_ahead(batches: Batches, source: Source) -> Generator[Batch | None, None, None]:
     """Yield the rows of a source, read ahead in a thread, and None while no row is ready.
 
-    No thread is used for rows whose reading calls Python, because two threads would wait for each
-    other, nor for a small file, because a thread takes longer to start, nor while the source is a
-    pipe with little data ready, because a thread would only delay a sender that waits for the
-    answer to each row.
+    No thread is used in three cases: for rows whose reading calls Python, because two threads would
+    wait for each other; for a small file, because a thread takes longer to start than the file
+    takes to read; and while the source is a pipe with little data ready, because a thread would
+    only delay a sender that waits for the answer to each row.
     """
     pipe, is_small = source.stream, source.is_small
     while (

@@ -38,10 +38,10 @@ class ClassMetrics(NamedTuple):
     """Metrics of k labels, from confusion counts; arrays have shape (k,).
 
     `precision` is the share of correct predictions among the predictions of a label, and `recall`
-    the share among its samples; each is 0 if undefined. `macro_f1` is the mean F1 of the
-    labels that occur, and `balanced_accuracy` the mean recall of the labels that samples have.
-    `counts` is `seen` plus the untested samples. `largest` is the number of the label with the most
-    samples, and `baseline` its share: the accuracy of always predicting it.
+    the share among its samples; each is 0 if undefined. `macro_f1` is the mean F1 of the labels
+    that were seen or predicted, and `balanced_accuracy` the mean recall of the labels that were
+    seen. `counts` is `seen` plus the untested samples. `largest` is the number of the label with
+    the most samples, and `baseline` its share: the accuracy of always predicting it.
     """
 
     seen: NDArray[np.int64]
@@ -174,8 +174,8 @@ class Progress:
     """The metrics of a run over a stream, by progressive validation [^1].
 
     Progressive accuracy is measured on rows that are learned for the first time, not on rows that
-    are learned again, in later passes or with `--again`, or that are drawn at random. The window
-    covers all rows.
+    are learned again, in later passes or with `--again`, or that are drawn at random. The window of
+    the last 1,000 predictions covers all rows.
 
     Examples
     --------
@@ -287,7 +287,7 @@ class Progress:
         self.drift = DriftDetector.from_arrays(arrays)
 
     def add_outcomes(self, window: NDArray[np.bool_]) -> None:
-        """Add to the window whether more predictions were right."""
+        """Add more outcomes to the window: whether each prediction was right."""
         self.outcomes = np.concatenate([self.outcomes, window])[-WINDOW:]
 
     def count_weights(self, weights: NDArray[np.float64]) -> None:
@@ -326,7 +326,8 @@ class Progress:
         is_repeated
             Whether these rows were learned before.
         features
-            The features of the samples; the reaches of some are measured. None to measure none.
+            The features of the samples, whose reaches are measured in the probed samples; None to
+            measure no reaches.
 
         """
         if rows is None:

@@ -65,13 +65,13 @@ from stream_perceptron.perceptron import SGDPerceptron
 Reload = Callable[[Callable[["LiveModel"], None]], "LiveModel"]
 
 _DEFAULT_OPTIONS = TrainOptions()
-_MIN_NAME_LIFETIME = 1000  # rows after which the names of evicted samples are forgotten
+_MIN_NAME_LIFETIME = 1000  # rows after which the feature names of evicted samples are forgotten
 _RELOAD_ROWS = 100  # rows predicted between two checks for another model
 
 
 @dataclass(eq=False, repr=False)
 class LiveState:
-    """What a checkpoint holds of a live model, apart from the model and the arrays."""
+    """The state of a live model in a checkpoint, apart from the perceptron and the arrays."""
 
     read_options: ReadOptions = field(default_factory=ReadOptions)
     schema: Schema = field(default_factory=Schema)
@@ -248,7 +248,7 @@ class LiveModel:
         self.schema = Schema(tuple(str(name) for name in model.features_) or None, label_type)
 
     def _restore(self, state: LiveState, arrays: Arrays) -> None:
-        """Restore the state of a checkpoint."""
+        """Restore the state from a checkpoint."""
         n_labels = len(self.model.classes_)
         self.read_options, self.schema = state.read_options, state.schema
         self.progress, self.history = state.progress, state.history
@@ -399,7 +399,7 @@ class LiveModel:
         shards
             The split of the rows into shards, if any.
         given
-            The files as returned by `History.identify`, if they have been identified before.
+            The files as returned by `History.identify`, if they have already been identified.
 
         Raises
         ------
@@ -444,7 +444,7 @@ class LiveModel:
         sources
             The sources to read, in order.
         run
-            The run, as returned by `plan_run`; None to plan it.
+            The run, as returned by `plan_run`; None to plan one.
         passes
             The number of times to read all sources; None for no limit.
         limit
@@ -455,7 +455,7 @@ class LiveModel:
         skip_rejected
             Whether rows that cannot be used are left out, instead of ending the run.
         with_scores, with_all_scores
-            Whether results include the score of each prediction, and of each label.
+            Whether results include the score of each prediction or of each label, respectively.
         every
             Also yield at multiples of this number of rows read.
         n_single_rows
@@ -629,7 +629,7 @@ class LiveModel:
     def _prefetch_predictions(
         self, source: Source, request: Request
     ) -> Generator[tuple[LiveModel, Batch], None, None]:
-        """Yield the rows of a source, each batch with this model."""
+        """Yield the batches of a source, each with this model."""
         with closing(read_ahead(source.batches(request), source)) as batches:
             for batch in batches:
                 if batch is not None:
@@ -638,7 +638,7 @@ class LiveModel:
     def _reload_predictions(
         self, source: Source, request: Request, reload: Reload
     ) -> Generator[tuple[LiveModel, Batch], None, None]:
-        """Yield the rows of a source, each batch with the model that `reload` returns for it."""
+        """Yield the batches of a source, each with the model that `reload` returns for it."""
         live, batches = self, source.batches(replace(request, reads_unused_columns=True))
 
         def reopen(other: LiveModel) -> None:

@@ -38,7 +38,7 @@ class JoinedBatch(Batch):
     """
 
     read: Batch  # the rows as read, before samples are joined
-    pending: PendingSamples  # before these rows
+    pending: PendingSamples  # the pending samples before these rows
     read_options: ReadOptions
     read_features: Rows  # the features of the usable rows as read
     earlier_samples: dict[int, PendingSample]  # by label row: its sample from an earlier batch
@@ -48,13 +48,13 @@ class JoinedBatch(Batch):
     n_evicted: int  # the number of evicted samples
 
     def __getitem__(self, rows: slice) -> Batch:
-        """Return the first rows, joined without the later ones."""
+        """Return the first rows, joined as if there were no later ones."""
         if rows.indices(self.n_rows)[1] == self.n_rows:
             return self
         return self.pending.join(self.read[rows], self.read_options)
 
     def without_samples(self) -> Batch:
-        """Return the batch without the samples that are needed to learn it."""
+        """Return a plain batch without the pending samples, which only learning needs."""
         return Batch(**{field.name: getattr(self, field.name) for field in fields(Batch)})
 
     def restore_predictions(self, result: TrainResult) -> NDArray[np.bool_]:
@@ -219,7 +219,7 @@ class PendingSamples:
     def _add(self, key: str, names: Names, values: Array, weight: float, predicted: int) -> None:
         """Add a pending sample with its own copy of the values."""
         if names is not self._last_names and names == self._last_names:
-            names = self._last_names  # samples with equal names share one object
+            names = self._last_names  # samples with the same feature names share one object
         self._last_names = names
         self.samples[key] = PendingSample(names, values.copy(), weight, predicted)
 

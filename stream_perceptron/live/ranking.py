@@ -7,11 +7,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-MAX_CLASSES = 100  # the maximum number of classes that are ranked; one takes up to 3.6 MB
+MAX_CLASSES = 100  # the maximum number of classes that are ranked; each takes up to 3.6 MB
 
-# A bin contains the scores below 0.5 whose first 12 + 11 bits, the sign, the exponent and the first
-# bits of the mantissa, are equal, or the scores above 0.5 whose distances from 1 are such numbers.
-# So bins are narrow near 0 and 1.
+# A bin contains the scores below 0.5 whose first 12 + 11 bits (the sign, the exponent and the first
+# bits of the mantissa) are equal, or the scores above 0.5 whose distances from 1 share these bits.
+# Bins are therefore narrow near 0 and 1.
 _SHIFT = 52 - 11
 _SMALLEST = 2.0**-56  # smaller scores share a bin
 _FIRST, _HALF = (int(np.float64(x).view(np.int64)) >> _SHIFT for x in (_SMALLEST, 0.5))
@@ -56,8 +56,8 @@ class RankingFigures(NamedTuple):
 class Ranking:
     """The scores of classes for samples with known labels, counted in bins.
 
-    A bin spans at most 1/2,000 of the smaller of a score and its distance from 1. More than
-    `MAX_CLASSES` classes have no figures.
+    A bin spans at most 1/2,000 of the smaller of a score and its distance from 1. With more than
+    `MAX_CLASSES` classes, there are no figures.
 
     Parameters
     ----------
@@ -125,7 +125,7 @@ def _find_bins(scores: NDArray[np.float64]) -> NDArray[np.int64]:
 
 
 def _compute_edges() -> NDArray[np.float64]:
-    """Return the smallest score of each bin, and 1 after the last."""
+    """Return the smallest score of each bin and, after the last, the number just above 1."""
     low = (np.arange(_FIRST, _HALF + 1) << _SHIFT).view(np.float64)
     high = np.nextafter(1.0 - low[:0:-1], 1.0)
     return np.concatenate([[0.0], low[1:], high, [np.nextafter(1.0, 2.0)]])

@@ -35,7 +35,7 @@ _STANDARDIZE = suggest_options(
 class StepResult:
     """The result of a step over a batch with n samples."""
 
-    # The row number of each sample in the run, counted from 1, including rejected rows; shape (n,).
+    # The row number of each sample in the run, from 1, with rejected rows counted; shape (n,).
     rows: NDArray[np.intp]
     # The number of the label predicted for each sample, -1 if none was known; shape (n,).
     predicted: NDArray[np.intp]
@@ -52,7 +52,7 @@ class StepResult:
     targets: NDArray[np.intp]
     n_learned: int  # samples that the model has learned from, including these
     n_processed: int  # processed rows of the batch, including rejected and redelivered ones
-    batch: Batch  # these rows
+    batch: Batch  # the processed rows
     # The location of each rejected row, and the reason.
     rejected: list[Rejection] = field(default_factory=list)
     notices: list[Notice] = field(default_factory=list)  # messages for the user, one line each
@@ -64,7 +64,7 @@ class StepResult:
     is_report_due: bool = False
     # Whether training stopped at the last sample because its error was below epsilon.
     stopped: bool = False
-    # The error that ended the step before the next row, which would make the model diverge or too
+    # The error that ended the step because the next row would make the model diverge or become too
     # large; None if there is no error.
     failure: Exception | None = None
 
@@ -75,7 +75,7 @@ class StepResult:
 
     @property
     def n_learned_before(self) -> NDArray[np.intp]:
-        """The number of samples learned before each of these samples was predicted; shape (n,)."""
+        """The number of samples learned from before each sample was predicted; shape (n,)."""
         return self.n_learned - np.cumsum(self.targets[::-1] >= 0)[::-1]
 
 

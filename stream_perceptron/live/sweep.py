@@ -44,7 +44,7 @@ class Trial:
     diverged_at : int or None
         The number of the labeled sample at which the trial ended because it would have diverged.
     failure : str or None
-        Why the trial ended, if the model cannot hold another sample.
+        Why the trial ended, if the next sample would have made the model too large.
 
     Examples
     --------
@@ -77,7 +77,7 @@ class Trial:
 
     @property
     def has_ended(self) -> bool:
-        """Whether the trial has ended, as its model would have diverged or become too large."""
+        """Whether the trial has ended because its model would have diverged or become too large."""
         return self.diverged_at is not None or self.failure is not None
 
     @property

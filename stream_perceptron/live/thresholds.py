@@ -51,7 +51,7 @@ class Thresholds:
         classes
             The k classes.
         scores
-            The score of each class, NaN if it was unknown; shape (n, k).
+            The score of each class, NaN if the class was unknown; shape (n, k).
         predicted
             The number of the class with the largest output, -1 if none was known; shape (n,).
 

@@ -12,7 +12,7 @@ class Activation:
     """An output function, which the kernel computes, with its targets."""
 
     name: str  # as users specify it
-    low: float  # target of the other outputs
+    low: float  # target of the outputs for all other labels
     high: float  # target of the output for the sample's label
 
     def __reduce__(self) -> tuple[Callable[[str], Activation], tuple[str]]:

@@ -21,12 +21,12 @@ class ClassWeights:
     class_weight
         The factor for each class, by label or the text of the label; the factor for other classes
         is 1. "balanced" means n / (k * n_class), as in scikit-learn[^1], but at most 100: n is the
-        number of labeled samples learned so far, including the current sample; n_class is the
+        number of labeled samples learned from so far, including the current sample; n_class is the
         number of these samples in the current sample's class; and k is the number of different
         classes among them. Sample weights do not affect the counts.
     counts
-        The number of learned samples of each class, in the order of the labels; only for
-        "balanced".
+        The number of samples of each class that were learned from, in the order of the labels; only
+        for "balanced".
 
     Examples
     --------
@@ -92,13 +92,13 @@ class ClassWeights:
         return factors
 
     def count_samples(self, targets: NDArray[np.intp]) -> None:
-        """Count learned samples, given the indices of their labels, or -1 where there is none."""
+        """Count samples that were learned from, given their labels' indices; -1 means no label."""
         if self.is_balanced:
             added = np.bincount(targets[targets >= 0], minlength=len(self.counts)).astype(np.int64)
             self.counts = self.copy_counts(len(added)) + added
 
     def count_sample(self, target: int) -> None:
-        """Count a learned sample, given the index of its label."""
+        """Count a sample that was learned from, given the index of its label."""
         if self.is_balanced:
             if target >= len(self.counts):
                 self.counts = self.copy_counts(target + 1)

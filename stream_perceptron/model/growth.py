@@ -44,7 +44,7 @@ class Growth(NamedTuple):
     # (len(names),).
     feature_ids: NDArray[np.int32]
     is_labeled: bool  # whether any row has a label
-    has_looked_up: bool = False  # whether the names in the rows differ from those before
+    has_looked_up: bool = False  # whether the names in the rows had to be looked up
     adds_names: bool = False  # whether the rows add any label or feature
     labels: Sequence[Hashable] = ()  # the new labels
     label_rows: NDArray[np.intp] = _NO_ROWS  # the rows that add the new labels, in ascending order
@@ -92,8 +92,8 @@ class Growth(NamedTuple):
     def split_rows(self, n: int) -> list[tuple[int, int]]:
         """Split the first n rows that a new model learns into parts (start, end).
 
-        The first labeled row is a part of its own, because the weights of its names are drawn,
-        whereas those of later names are 0.
+        The first labeled row is a part of its own, because the initial weights of its names are
+        drawn, whereas those of later names are 0.
         """
         first = np.flatnonzero(self.targets[:n] >= 0)[:1]
         return list(pairwise(sorted({0, n, *first.tolist(), *(first + 1).tolist()})))
@@ -119,7 +119,7 @@ class Growth(NamedTuple):
         return self._count_names(self.shape[0], self.label_rows)
 
     def count_features(self) -> NDArray[np.intp] | None:
-        """Return the same for features."""
+        """Return the feature count before each row and after the last; None if none are added."""
         return self._count_names(self.shape[1], self.feature_rows)
 
     def _count_names(self, n_known: int, rows: NDArray[np.intp]) -> NDArray[np.intp] | None:
@@ -141,7 +141,7 @@ class Growth(NamedTuple):
 def _number_new_labels(
     labels: Sequence[Hashable], targets: NDArray[np.intp], n_known: int
 ) -> dict[Hashable, int]:
-    """Set the targets that are new labels; return the first row of each of these labels."""
+    """Set the targets of rows with new labels; return the first row of each of these labels."""
     new_rows = np.flatnonzero(targets == _NEW_LABEL).tolist()
     first_rows: dict[Hashable, int] = {}
     for row in new_rows:

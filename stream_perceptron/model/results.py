@@ -47,8 +47,8 @@ class TrainResult:
     errors: NDArray[np.float64]  # half the squared error before the update; NaN without a label
     updated: NDArray[np.bool_]  # whether the weights were changed
     scores: NDArray[np.float64]  # of the predicted labels; NaN if not requested
-    # The slope of each sample, which is the mean of f' over the outputs, and its spread, the
-    # largest output minus the smallest; NaN except for one labeled sample in 32; shape (n, 2).
+    # The slope of each sample (the mean of f' over the outputs) and its spread (the
+    # largest output minus the smallest); NaN except for one labeled sample in 32; shape (n, 2).
     probes: NDArray[np.float64]
     # The score of each label, shape (n, k), NaN for labels that were unknown; None if not
     # requested.
@@ -73,7 +73,7 @@ class TrainResult:
 
     @classmethod
     def concatenate(cls, results: Sequence[TrainResult]) -> TrainResult:
-        """Concatenate several results, without all scores."""
+        """Concatenate several results, without their `all_scores`."""
         if len(results) == 1:
             return results[0]
         arrays: dict[str, Any] = {

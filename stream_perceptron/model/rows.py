@@ -15,7 +15,7 @@ from stream_perceptron.model.vocabulary import NamesPrefix
 
 Names = Sequence[Hashable]  # immutable: usually a tuple or a range
 
-_ROWS_AT_ONCE = 1000  # that are searched for new names
+_ROWS_AT_ONCE = 1000  # rows that are searched for new names at a time
 _MAX_UNUSED_NAMES = 1000  # keeping up to this many unused names costs less than removing them
 
 
@@ -39,12 +39,12 @@ class Rows:
     starts: NDArray[np.intp]
     name_ids: NDArray[np.int32]  # the index in `names` of each value's name, unique within a row
     values: Floats
-    # The row that adds each of the last names, ascending; None if this follows from the values.
+    # The row that adds each of the last names, ascending; None if the values show these rows.
     added_rows: NDArray[np.intp] | None = None
 
     @classmethod
     def from_table(cls, names: Names, cells: Array, is_present: Mask | None = None) -> Rows:
-        """Build rows from cells (n, d). Cells that are not present mark absent features."""
+        """Build rows from cells (n, d). Cells where `is_present` is False mark absent features."""
         n, d = cells.shape
         values = np.require(cells, np.float64, ["C", "A"])
         name_ids = np.broadcast_to(np.arange(d, dtype=np.int32), (n, d))

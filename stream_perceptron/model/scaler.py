@@ -10,7 +10,7 @@ FeatureIds = Array | slice
 
 
 class Scaler:
-    """The running counts, means and variances by which the kernel standardizes features.
+    """The running counts, means and variances with which the kernel standardizes features.
 
     The kernel computes the same values as `Standardizer` or, without indicators, River's
     `StandardScaler`, with Welford's recurrences [^1]; a feature that has not varied becomes 0.

@@ -228,7 +228,7 @@ def look_up_labels(numbers: NDArray[np.intp], classes: Sequence[Hashable]) -> li
     ['right', None]
 
     """
-    names = [*classes, None]  # index -1 selects the last item
+    names = [*classes, None]  # index -1 selects the last element
     return [names[number] for number in numbers.tolist()]
 
 

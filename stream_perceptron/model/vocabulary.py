@@ -74,7 +74,7 @@ class NamesPrefix(Sequence[Hashable]):
         return self.all[indices.start : indices.stop : indices.step]
 
     def has_same_list_as(self, other: Sequence[Hashable]) -> bool:
-        """Return whether `other` is a prefix of the same list."""
+        """Whether `other` is a prefix of the same list."""
         return isinstance(other, NamesPrefix) and other.all is self.all
 
 
@@ -92,15 +92,15 @@ class Vocabulary:
 
     def __init__(self, names: Iterable[Hashable] = ()) -> None:
         self.names: list[Hashable] = []
-        # The ID of each name. The last names may be absent while all names are strings: others
-        # may run code of their own when they are compared, so they are added at once.
+        # The ID of each name. The last names may be absent while all names are strings: other names
+        # may run code of their own when they are compared, so their IDs are added at once.
         self._ids_by_name: dict[Hashable, int] = {}
         self._are_texts = True
-        # A thread may look up names while another one adds some. Comparisons of names may look up
+        # A thread may look up names while another adds some. Comparisons of names may look up
         # names, too, so the lock is reentrant.
         self._lock = RLock()
         # The names in the latest lookup, and the IDs of those before the first unknown name. The
-        # prefix of a growing list has a lookup of its own.
+        # prefix of a growing list has a latest lookup of its own.
         self._last_lookup = self._last_prefix_lookup = _NO_LOOKUP
         self.extend(names)
 
@@ -129,7 +129,7 @@ class Vocabulary:
             n = len(self.names)
             self.names.extend(names)
             # Strings get IDs only when a name is looked up, which may be never: names that rows add
-            # are usually found by their position in the rows' list of names.
+            # are usually found by their index in the rows' list of names.
             self._are_texts = self._are_texts and set(map(type, self.names[n:])) <= {str}
             if not self._are_texts:
                 self._add_ids()
@@ -169,7 +169,7 @@ class Vocabulary:
     def get_known_ids(self, names: Sequence[Hashable]) -> NDArray[np.int32] | None:
         """Return the IDs of these names that the latest lookup cached.
 
-        Return None if that lookup was of other names, or if any of these is unknown.
+        Return None if that lookup was of other names, or if any of these names is unknown.
         """
         n = len(names)
         if type(names) is NamesPrefix:

@@ -148,7 +148,7 @@ class WeightStore:
         Raises
         ------
         ValueError
-            If there are more weights already.
+            If the model already has more weights.
 
         """
         k, d = self.shape
