@@ -13,7 +13,6 @@ from typing import NoReturn
 from forked import become_command
 
 from stream_perceptron import LiveModel
-from stream_perceptron.diagnostics.diagnosis import collect_findings
 from stream_perceptron_cli import inspect
 
 # Sanitizers need ten times as long, and the whole address space.
@@ -72,12 +71,14 @@ def require_finite(line: str) -> None:
 
 def require_single_line(error: Exception, start: str = "") -> None:
     message = str(error)
-    assert "\n" not in message, message
+    _, *suggested = message.split("\n")
+    assert all(line.startswith("  ") for line in suggested), message
     assert message.startswith(start), message
 
 
 def require_displayable(live: LiveModel) -> None:
     """Check that `inspect` and the diagnosis work on a model."""
-    json.dumps(inspect._build_json(live), default=str, allow_nan=False)
-    list(inspect._format_sections(live, Path("m.npz")))
-    list(map(str, collect_findings(live)))
+    contents = inspect._describe_model(live, Path("m.npz"))
+    json.dumps(contents, default=str, allow_nan=False)
+    for _, lines in inspect._format_sections(contents, live.history.format_lines()):
+        list(lines)
