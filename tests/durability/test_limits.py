@@ -13,6 +13,7 @@ import pytest
 from helpers import COMMAND, capture_state, read_contents, write_jsonl, write_parquet
 
 from stream_perceptron import LiveModel, ModelSizeError, SGDPerceptron, load, save
+from stream_perceptron.data.records import MAX_LINE_BYTES
 
 
 @pytest.fixture
@@ -261,3 +262,19 @@ def test_arrow_stream_with_a_forged_size_is_rejected(tmp_path, run):
 
     assert source.read_bytes() != data
     assert "damaged after row 0" in run("learn", source, check=1).stderr
+
+
+@pytest.mark.parametrize("kind", ["file", "pipe"])
+def test_line_of_exactly_the_maximum_size_is_read(kind, tmp_path, run):
+    """The newline counts, too; a line of one more byte is rejected."""
+    start, end = '{"a": 1, "label": "x", "b": "', '"}\n'
+    for n_more, expected in ((0, (2, 0)), (1, (1, 1))):
+        padding = "p" * (MAX_LINE_BYTES - len(start) - len(end) + n_more)
+        rows = '{"a": 2, "label": "y"}\n' + start + padding + end
+        (source := tmp_path / f"{n_more}.jsonl").write_text(rows)
+        given = {"input": rows} if kind == "pipe" else {}
+        arguments = ["--skip-bad", "--json", "--quiet"]
+        result = run("learn", *[source] * (kind == "file"), *arguments, check=0, **given)
+        summary = json.loads(result.stdout)
+
+        assert (summary["samples"], summary["skipped"]) == expected
