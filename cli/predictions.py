@@ -154,8 +154,8 @@ def _open_device(path: str, signals: Signals) -> int:
         except OSError as error:
             if error.errno != errno.ENXIO:
                 raise
-        # After a signal, also open the FIFO for reading, which requires no other reader, so that
-        # rows already read are learned.
+        # After a signal, open the FIFO for reading as well, which succeeds even without a reader,
+        # so that rows already read are learned.
         mode = os.O_RDWR if signals.is_set else os.O_WRONLY
         signals.sleep(_OPEN_RETRY_INTERVAL)
     os.set_blocking(descriptor, True)
@@ -246,9 +246,9 @@ def _make_json_encoder() -> Callable[[object], str]:
 def _iterate_line_values(result: StepResult, with_learned: bool) -> Iterator[tuple[Any, ...]]:
     """Yield the values of each line.
 
-    They are the row, the class ID and the score of the prediction, the label, the number of samples
-    that the model had learned from before the prediction, the passthrough columns, and the scores
-    of all classes. No line is written for a row that completes a pending sample.
+    They are the row number, the class ID and the score of the prediction, the label, the number of
+    samples that the model had learned from before the prediction, the passthrough columns, and the
+    scores of all classes. No line is written for a row that completes a pending sample.
     """
     n = len(result.rows)
     all_scores = result.all_scores

@@ -46,7 +46,7 @@ class Standardizer(StandardScaler):
         self.standardized.update(name for name, value in x.items() if value not in (0, 1))
 
     def transform_one(self, x: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Return a sample with the features that are not indicators standardized."""
+        """Return a sample in which all features except indicators are standardized."""
         numbers = {name: value for name, value in x.items() if name in self.standardized}
         scaled = super().transform_one(numbers)  # type: ignore[no-untyped-call]
         return {**x, **scaled}
@@ -62,7 +62,7 @@ class Standardizer(StandardScaler):
         self.standardized.update(np.array(frame.columns, object)[is_number].tolist())
 
     def transform_many(self, X: IntoDataFrameT) -> IntoDataFrameT:
-        """Return a frame with the columns that are not indicators standardized."""
+        """Return a frame in which all columns except indicators are standardized."""
         from river.utils import dataframe
 
         frame = dataframe.into_frame(X)

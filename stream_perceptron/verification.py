@@ -48,7 +48,7 @@ def verify(
         The model with its history.
     sources
         The files that the model learned from. Names do not matter: each file is identified by its
-        digests. A text file may have grown. Files whose digests are not in the history stand for
+        digests. A text file may have grown. Files whose digests are not in the history stand in for
         the pipes that were read, in the same order.
     advance
         Called with the number of rows learned so far and the total number of rows.
@@ -114,7 +114,7 @@ def _create_initial_model(live: LiveModel) -> LiveModel:
 
 @dataclass
 class _PipeFiles:
-    """Files that stand for pipes, and the position reached in them."""
+    """Files that stand in for pipes, and the position reached in them."""
 
     sources: list[Source]
     index: int = 0
@@ -189,7 +189,7 @@ class _Replay:
         return live
 
     def _learn_rows(self, live: LiveModel, entry: Entry) -> None:
-        """Learn rows of a file, rows of files that stand for a pipe, or random draws."""
+        """Learn rows of a file, rows of files that stand in for a pipe, or random draws."""
         n_rows = entry.end - entry.start
         if entry.is_stream:
             self._learn_pipe(live, entry)
@@ -213,7 +213,7 @@ class _Replay:
             _require_rows(entry, n_rows - n_read, f"{source.name} lacks")
 
     def _learn_pipe(self, live: LiveModel, entry: Entry) -> None:
-        """Learn rows of the files that stand for a pipe; do not count redelivered rows."""
+        """Learn rows of the files that stand in for a pipe; do not count redelivered rows."""
         n_left, pipe = entry.end - entry.start, self._pipe
         if entry.start == 0:
             pipe.move_to_next_file()

@@ -82,7 +82,8 @@ def strip_credentials(path: str) -> str:
     's3://bucket/a@b.csv'
 
     """
-    # A password may contain an unescaped slash; a port is a number.
+    # After a colon, digits followed by a slash are a port; anything else is a password, which may
+    # contain an unescaped slash.
     return re.sub(r"(?<=://)(?:[^/@:]*:(?![0-9]+/).*|[^/]*)@", "", path, count=1)
 
 

@@ -370,7 +370,7 @@ class Network:
     def _warn_of_similar_labels(self, labels: Sequence[Hashable]) -> None:
         """Warn about a new label that is spelled like a known label of another type."""
         for label in labels:
-            # Labels of one type, the usual case, have different spellings.
+            # No two labels of the same type are spelled alike; usually, all labels have one type.
             known = self.labels.names if self._label_types - {type(label)} else []
             similar = [other for other in known if str(other) == str(label)]
             if similar:
