@@ -169,9 +169,9 @@ def _train(
         o.skip_bad,
         o.threads,
     )
-    rows = 0
     with suggest_skip_bad(), closing(results), LiveLine() as line:
         printed: set[str] = set()
+        rows = 0
         for result in results:
             rows += result.n_processed
             rejected.add(result.rejected)
