@@ -91,7 +91,7 @@ def _predict(o: Options, signals: Signals) -> None:
     files = {i: open_batches(name) for i, name in enumerate(o.sources) if not is_stream(name)}
     remedy = None if o.overwrite else REMEDY
     output = open_predictions(path, formatter, signals, remedy=remedy)
-    evaluation = Evaluation(model.live.model.classes_)
+    evaluation = Evaluation(model.live.model.classes_, with_ranking=False)
     for i, name in enumerate(o.sources):
         for result in drive(files.get(i) or open_batches(name), predict_batch, o.skip_bad):
             output.write(result)

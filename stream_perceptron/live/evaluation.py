@@ -21,20 +21,22 @@ class Evaluation:
     ----------
     classes
         The classes of the model.
+    with_ranking
+        Whether samples are ranked by the scores of each class, if the results have all scores.
 
     Attributes
     ----------
     confusion
         The counts of (label, prediction) pairs; a label's number is its index in `labels`.
     ranking
-        The scores of the classes, if the results have the scores of all labels.
+        The scores of the classes.
     n_unlabeled, n_skipped
         The numbers of unlabeled and of rejected rows.
 
     """
 
-    def __init__(self, classes: Sequence[Hashable]) -> None:
-        self.classes = list(classes)
+    def __init__(self, classes: Sequence[Hashable], with_ranking: bool = True) -> None:
+        self.classes, self._has_ranking = list(classes), with_ranking
         self.confusion, self.ranking = Confusion(), Ranking(len(classes))
         self.n_unlabeled = self.n_skipped = 0
         self._numbers = {label: i for i, label in enumerate([*classes, None])}
@@ -53,7 +55,7 @@ class Evaluation:
             numbers[label] = len(numbers)
         targets = np.array([numbers[labels[i]] for i in labeled], np.intp)
         predicted = np.array([numbers[predictions[i]] for i in labeled], np.intp)
-        if result.all_scores is not None:
+        if self._has_ranking and result.all_scores is not None:
             self.ranking.update(targets, result.all_scores[labeled])
         self.confusion.update(targets, predicted)
         self.n_unlabeled += len(labels) - len(labeled)
