@@ -24,7 +24,9 @@ def draw_samples(n, seed=0):
 
 
 WORDS = ["perceptron", "learns", "été", "From", "one", "sample"]
-TEXTS, NUMBERS = compose.Select("colour", "size"), compose.Select("u", "v")
+# A set of several names, which `Select("u", "v")` has, may change its order when it is built again.
+TEXTS = compose.Select("colour") + compose.Select("size")
+NUMBERS = compose.Select("u") + compose.Select("v")
 STEPS = {
     "StandardScaler": lambda: NUMBERS | preprocessing.StandardScaler(),
     "StandardScaler that centers": lambda: NUMBERS | preprocessing.StandardScaler(with_std=False),
@@ -52,7 +54,7 @@ STEPS = {
     "WordEncoder": lambda: WordEncoder("text", "gone"),
     "TFIDF": lambda: feature_extraction.TFIDF(on="text", lowercase=False),
     "VarianceThreshold": lambda: NUMBERS | feature_selection.VarianceThreshold(20),
-    "StatImputer": lambda: compose.Select("gap", "u")
+    "StatImputer": lambda: (compose.Select("gap") + compose.Select("u"))
     | preprocessing.StatImputer(("gap", stats.Mean()), ("u", -1.0)),
     "PreviousImputer": lambda: compose.Select("gap") | preprocessing.PreviousImputer()
     | preprocessing.StatImputer(("gap", 0.5)),
