@@ -176,7 +176,9 @@ def test_run_resumes_an_object_and_recognizes_its_replacement(s3_port, mnist_sam
     upload(s3_port, mnist_sample)
     sources = [open_source(build_uri(s3_port))]
     live = LiveModel.start(sources, seed=0)
-    next(live.run(sources, live.plan_run(sources)))
+    results = live.run(sources, live.plan_run(sources))
+    while not live.progress.rows:  # results are empty while the server is slow
+        next(results)
     live.save(path)
     upload(s3_port, other)
     result = run("learn", build_uri(s3_port), "-m", path, check=1)
