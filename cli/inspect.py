@@ -207,10 +207,10 @@ def _format_sections(
     folder, columns = os.path.join(os.getcwd(), ""), get_stdout_width()
     files = [
         (
-            each["name"].removeprefix(folder),
-            f"{format_count(each['rows'], 'row')}, {_STATUSES[each['status']]}",
+            file["name"].removeprefix(folder),
+            f"{format_count(file['rows'], 'row')}, {_STATUSES[file['status']]}",
         )
-        for each in contents["files"]
+        for file in contents["files"]
     ]
     classes = [row.values() for row in contents["per_class"]]
     strongest = [
@@ -218,7 +218,7 @@ def _format_sections(
         for row in contents["strongest_features"]
         if row["features"]
     ]
-    findings = ["{name}: {evidence}; {suggestion}".format(**each) for each in contents["diagnosis"]]
+    findings = ["{name}: {evidence}; {suggestion}".format(**row) for row in contents["diagnosis"]]
     yield contents["path"], _format_values(contents, _SETTINGS)
     yield _count_last("learned from", entries), _format_list(entries[-_MAX_LISTED:] or ["nothing"])
     yield _count_last("files", files), _format_pairs(files[-_MAX_LISTED:])
@@ -250,7 +250,7 @@ def _format_values(contents: Mapping[str, Any], formats: Mapping[str, str]) -> I
             continue
         if isinstance(value, list):
             count = f"{len(value):,}: " if name in ("classes", "features") else ""
-            value = count + format_names([_join_parts(each) for each in value])
+            value = count + format_names([_join_parts(element) for element in value])
         shown = format_scale(value) if name == "scale" else value
         rows.append((name.replace("_", " "), value_format.format(shown)))
     return _format_pairs(rows)

@@ -148,10 +148,7 @@ def compute_figures(curve: PrecisionRecall) -> RankingFigures:
     before = np.concatenate([[0], curve.hits[:-1]])
     pairs = (np.diff(curve.false_alarms, prepend=0) * (before + curve.hits)).sum()
     best = int(f1.argmax())
-    below = 0.0
-    if best + 1 < len(f1):  # the figures are exact to within a bin, and so is the threshold
-        middle = (curve.thresholds[best] + curve.thresholds[best + 1]) / 2
-        below = float(min(curve.largest[best + 1], middle))
+    below = float(curve.largest[best + 1]) if best + 1 < len(f1) else 0.0
     return RankingFigures(
         average_precision=float((np.diff(recall, prepend=0.0) * precision).sum()),
         roc_auc=float(pairs / (2 * int(curve.hits[-1]) * int(curve.false_alarms[-1]))),

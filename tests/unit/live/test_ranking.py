@@ -82,6 +82,22 @@ def test_ranking_by_blocks_equals_ranking_of_all_samples():
         assert whole.figures(label).roc_auc == pytest.approx(auc, abs=1e-3)
 
 
+def test_best_threshold_excludes_many_samples_just_below_it():
+    """The samples are in the same bin as those above the threshold, or in an adjacent one."""
+    rng = np.random.default_rng(0)
+    hits = np.arange(1100) < 100
+    n_apart = 0
+    for _ in range(300):
+        upper = rng.uniform(0.05, 0.95)
+        lower = upper - 6e-4 * rng.random() * min(upper, 1 - upper)
+        figures = rank(hits, np.where(hits, upper, lower))
+        reached = np.where(hits, upper, lower) >= figures.best_threshold
+
+        assert figures.best_f1 == pytest.approx(metrics.f1_score(hits, reached))
+        n_apart += figures.best_f1 == 1
+    assert 30 < n_apart < 300
+
+
 def test_more_than_100_classes_have_no_figures():
     for k in (100, 101):
         ranking = Ranking(k)
