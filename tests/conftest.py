@@ -96,7 +96,7 @@ def run():
 def run_on_terminal():
     """A function that runs the installed command on a pseudo-terminal and returns its output."""
 
-    def run_command(*args, columns=80, **variables):
+    def run_command(*args, columns=80, code=0, **variables):
         controller, terminal = pty.openpty()
         termios.tcsetwinsize(terminal, (24, columns))
         with subprocess.Popen(
@@ -110,7 +110,7 @@ def run_on_terminal():
                 while data := os.read(controller, 1024):
                     output_parts.append(data)
         os.close(controller)
-        assert process.returncode == 0
+        assert process.returncode == code
         return b"".join(output_parts).decode()
 
     return run_command

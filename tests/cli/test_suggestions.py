@@ -303,3 +303,42 @@ def test_labels_unknown_to_the_model_are_a_warning(run, tmp_path):
     assert "no label is a class" not in run("evaluate", source, "-m", model, check=0).stderr
     error = run("evaluate", source, "-m", model, "--label", "id", check=0).stderr
     assert error.startswith("warning: no label is a class of the model: if another column")
+
+
+def test_labels_error_replaces_the_live_line(run_on_terminal, tmp_path):
+    source = tmp_path / "prices.csv"
+    rows = [f"{i % 7},{i * 1.37 + 0.5:.2f}" for i in range(600)]
+    source.write_text("\n".join(["rooms,price", *rows]) + "\n")
+    output = run_on_terminal("learn", source, "--label", "price", code=1, NO_COLOR="1")
+
+    assert "the labels are not classes" in " ".join(output.split())
+    assert re.search(r"(\n|\x1b\[K)Error:", output)
+
+
+def test_inspect_shows_suggested_options_on_lines_of_their_own(run, tmp_path):
+    source = tmp_path / "s.csv"
+    rows = [f"{i % 90},{i % 50 * 1000},{'ab'[i % 3 > 1]}" for i in range(900)]
+    source.write_text("\n".join(["x,z,label", *rows]) + "\n")
+    run("learn", source, "--no-standardize", "-m", tmp_path / "m.npz", check=0)
+    lines = run("inspect", tmp_path / "m.npz", check=0).stdout.splitlines()
+
+    assert "    --standardize" in lines
+    assert not any("\\n" in line for line in lines)
+
+
+def test_sweep_without_labels_is_an_error(run, tmp_path):
+    source = tmp_path / "s.csv"
+    source.write_text("label,x\n,1\n,2\n")
+    result = run("sweep", source, "--lr", "0.1,1", check=1)
+
+    assert result.stdout == ""
+    assert f"{source}: no row has a label" in result.stderr
+
+
+def test_ignored_numbers_are_not_said_to_have_currency_signs(run, tmp_path):
+    source = tmp_path / "s.csv"
+    source.write_text("x,label\n4.8,a\n5.1,b\n")
+    error = run("learn", source, "--ignore", "x", check=1).stderr
+
+    assert "no usable features" in error
+    assert "not numbers" not in error
