@@ -152,6 +152,16 @@ def test_learned_row_number_is_a_finding_unless_ignored(run, tmp_path):
     assert "row numbers" not in learn_findings(run, path, *options, "--ignore", "row_id")
 
 
+def test_rising_dates_are_no_row_numbers(run, tmp_path):
+    rows = [
+        f"{row},2024-{1 + i // 28 % 12:02}-{1 + i % 28:02}"
+        for i, row in enumerate(format_rows(generate_points(330)))
+    ]
+    path = write_csv(tmp_path / "a.csv", rows, "label,a,b,day")
+
+    assert learn_findings(run, path, "--dates", "day") == {}
+
+
 def test_accuracy_drop_is_a_finding_and_a_steady_stream_has_none(run, tmp_path):
     swapped = [
         ("left" if label == "right" else "right", a, b) for label, a, b in generate_points(900, 1)
