@@ -118,8 +118,8 @@ class Batches(Iterator[Batch | None]):
         weights, rows = block.weights, np.arange(n)
         added = np.array(block.added_rows, np.intp)
         passthrough, redelivered, reasons = columns.passthrough, None, block.reasons
-        status = block.status
         if block.reasons or self.request.redeliveries is not None:
+            status = block.status
             rows = np.flatnonzero(status < REJECTED)
             # The other records have no features.
             starts = np.append(starts[rows], starts[-1])

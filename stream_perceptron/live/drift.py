@@ -226,6 +226,8 @@ class DriftDetector:
             predicted,
             rows,
         )
+        if not changes:
+            return
         events += [
             DriftEvent(
                 EventKind.DROP if is_drop else EventKind.RECOVERY,

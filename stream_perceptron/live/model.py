@@ -533,7 +533,9 @@ class LiveModel:
             is_late_label = (
                 batch.restore_predictions(trained) if isinstance(batch, JoinedBatch) else None
             )
-            done, usable = batch[: _count_done(batch, trained)], batch.rows[: len(trained)]
+            n_done = _count_done(batch, trained)
+            done = batch if n_done == batch.n_rows else batch[:n_done]
+            usable = batch.rows[: len(trained)]
             rows = rows_before + 1 + usable
             if batch.redelivered is not None:
                 # Redelivered rows have no number.
