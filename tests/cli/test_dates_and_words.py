@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import datetime as dt
 import json
-import re
 
 import numpy as np
 import pyarrow as pa
@@ -118,14 +117,6 @@ def test_model_with_dates_and_words_resumes_predicts_and_verifies(form, rows, tm
     assert (contents["dates"], contents["words"]) == (["when"], ["note"])
 
 
-def test_resumed_run_cannot_encode_more_columns(rows, tmp_path, run):
-    source, path = write_rows(tmp_path / "s.csv", rows), tmp_path / "m.npz"
-    run("learn", source, "--dates", "when", "--limit", 100, "-m", path, check=0)
-    error = run("learn", source, *OPTIONS, "-m", path, check=1).stderr.splitlines()[-1]
-
-    assert "--words" in error
-
-
 def test_late_labels_are_joined_to_encoded_samples(rows, tmp_path, run):
     for i, row in enumerate(rows):
         row["id"] = f"r{i}"
@@ -148,44 +139,6 @@ def test_late_labels_are_joined_to_encoded_samples(rows, tmp_path, run):
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_notice_suggests_dates_and_words(form, rows, tmp_path, run):
-    notice = run("learn", write_rows(tmp_path / f"s.{form}", rows), check=0).stderr
-
-    assert "--dates when" in notice
-    assert "--words note" in notice
-
-
-def test_invalid_date_is_an_error(tmp_path, run):
-    source = tmp_path / "s.csv"
-    source.write_text("a,when,label\n1,2024-03-05,x\n2,today,y\n")
-    error = run("learn", source, "--dates", "when", check=1).stderr
-
-    assert error.endswith(
-        f"Error: {source}: row 2: 'when': 'today' is not an ISO 8601 date such as 2024-03-05 or "
-        "2024-03-05T13:45; --skip-bad skips such rows; to leave out the column instead:\n"
-        "  --ignore when\n"
-    )
-    run("learn", source, "--ignore", "when", check=0)
-
-
-@pytest.mark.parametrize(
-    ("option", "column", "accepted_types"),
-    [
-        ("--dates", "a", "dates, timestamps and strings in ISO 8601"),
-        ("--words", "a", "strings and lists of strings"),
-        ("--words", "when", "strings and lists of strings"),
-    ],
-)
-def test_encoding_a_column_of_the_wrong_type_is_an_error(
-    option, column, accepted_types, rows, tmp_path, run
-):
-    source = write_rows(tmp_path / "s.parquet", rows)
-    error = run("learn", source, option, column, check=1).stderr.splitlines()[-1]
-
-    assert error.endswith(f": {option} is for {accepted_types}")
-
-
-@pytest.mark.parametrize("form", FORMS)
 def test_python_reads_and_predicts_like_the_command_line(form, rows, tmp_path, run):
     source, path = write_rows(tmp_path / f"s.{form}", rows), tmp_path / "m.npz"
     run("learn", source, *OPTIONS, "-m", path, check=0)
@@ -203,57 +156,6 @@ def test_python_reads_and_predicts_like_the_command_line(form, rows, tmp_path, r
         )
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_null_cell_with_two_encodings_counts_as_one_missing_value(form, rows, tmp_path, run):
-    source, path = write_rows(tmp_path / f"s.{form}", rows), tmp_path / "m.npz"
-    run("learn", source, "--words", "note", "--one-hot", "note", "-m", path, check=0)
-
-    assert LiveModel.load(path).progress.missing == sum(row["note"] is None for row in rows)
-
-
-@pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize(
-    ("options", "role"),
-    [
-        (("--ignore", "note"), "ignore"),
-        (("--label", "note"), "label"),
-        (("--keep", "a", "--ignore", "when,note", "-p", "-"), "ignore"),
-    ],
-)
-def test_encoding_a_column_with_another_role_is_an_error(form, options, role, rows, tmp_path, run):
-    source = write_rows(tmp_path / f"s.{form}", rows)
-    error = run("learn", source, "--words", "note", *options, check=1).stderr
-
-    reason = f"column 'note' cannot be in both --words and --{role}: choose one"
-    assert error == f"Error: {source}: {reason}\n"
-
-
-@pytest.mark.parametrize(
-    "options", [("--weight", "a", "--ignore", "a"), ("--ignore", "label", "--label", "label")]
-)
-def test_column_with_two_roles_is_an_error(options, rows, tmp_path, run):
-    source = write_rows(tmp_path / "s.csv", rows)
-    error = run("learn", source, *options, check=1).stderr
-
-    roles = r"--(ignore|weight) and --(weight|label)"
-    assert re.search(f"column '(a|label)' cannot be in both {roles}: choose one", error)
-
-
-@pytest.mark.parametrize("form", FORMS)
-def test_encoded_column_is_not_inferred_as_the_label(form, rows, tmp_path, run):
-    rows = [{"a": row["a"], "class": row["note"], "y": row["label"]} for row in rows]
-    if form == "parquet":
-        source = tmp_path / "s.parquet"
-        pq.write_table(pa.Table.from_pylist(rows), source)
-    else:
-        source = write_rows(tmp_path / f"s.{form}", [row | {"when": None} for row in rows])
-    result = run("learn", source, "--words", "class", "-m", tmp_path / "m.npz", check=0)
-
-    assert "label: y" in result.stderr
-    assert "is not read as the label" not in result.stderr
-    assert "class=refund" in LiveModel.load(tmp_path / "m.npz").model.features_
-
-
 def test_python_model_accepts_lists_numbers_and_missing_values(tmp_path, run):
     rows = [
         {"a": 1.0 * i, "tags": [["eu", "new eu"], 5, None, " ", True, "eu"][i % 6],
@@ -267,29 +169,3 @@ def test_python_model_accepts_lists_numbers_and_missing_values(tmp_path, run):
     for row, line in zip(rows, printed, strict=True):
         actual = model.predict_proba_one({name: row[name] for name in ("a", "tags", "at")})
         assert actual == pytest.approx(json.loads(line)["scores"])
-
-
-@pytest.mark.parametrize("form", ["csv", "parquet"])
-def test_resumed_run_can_name_a_column_in_another_case_or_by_position(form, rows, tmp_path, run):
-    source, path = write_rows(tmp_path / f"s.{form}", rows), tmp_path / "m.npz"
-    run("learn", source, "--dates", "WHEN", "--limit", 100, "-m", path, check=0)
-    run("learn", source, "--dates", "2", "--limit", 200, "-m", path, check=0)
-    run("learn", source, "--dates", "when", "-m", path, check=0)
-    run("verify", path, source, check=0)
-
-
-def test_rising_days_of_dates_are_not_a_finding(tmp_path, run):
-    start = dt.datetime(2024, 1, 1)
-    rows = [{"v": i % 7, "at": (start + i * dt.timedelta(hours=25)).isoformat(),
-             "label": "xy"[i % 7 > 3]} for i in range(3000)]  # fmt: skip
-    stderr = run("learn", write_jsonl(tmp_path / "s.jsonl", rows), "--dates", "at", check=0).stderr
-
-    assert "only rise" not in stderr
-
-
-def test_sweep_warns_about_unknown_columns_and_labels(rows, tmp_path, run):
-    source = write_rows(tmp_path / "s.jsonl", rows)
-    stderr = run("sweep", source, "--words", "notes", "--class-weight", "z=2", check=0).stderr
-
-    assert "warning: --words notes: no row had 'notes'; did you mean 'note'?" in stderr
-    assert "warning: --class-weight: no label is 'z'" in stderr

@@ -100,44 +100,6 @@ def test_csv_and_parquet_give_the_same_model_with_or_without_header(run, tmp_pat
     assert len(models) == 1
 
 
-@pytest.mark.parametrize(
-    ("row", "options"),
-    [
-        ({"pixel0": 7, "pixel1": 255, "label": 1}, []),
-        ({"x": [1, 2], "label": 1}, []),
-        ({"age": 7, "b": 2, "label": 1}, ["--scale", "0.5"]),
-        ({"age": 7, "b": 2, "label": 1}, ["--no-standardize"]),
-    ],
-)
-@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".jsonl"])
-def test_pixels_lists_and_scaled_columns_are_not_standardized(row, options, suffix, run, tmp_path):
-    source, path = tmp_path / f"s{suffix}", tmp_path / "m.npz"
-    if suffix == ".csv" and "x" in row:  # CSV has no lists
-        suffix, source = ".jsonl", tmp_path / "s.jsonl"
-    if suffix == ".csv":
-        source.write_text(",".join(row) + "\n" + ",".join(map(str, row.values())) + "\n")
-    elif suffix == ".jsonl":
-        write_jsonl(source, [row])
-    else:
-        kinds = {k: pa.list_(pa.uint8()) if k == "x" else pa.uint8() for k in row if k != "label"}
-        schema = pa.schema([*kinds.items(), ("label", pa.int64())])
-        pq.write_table(pa.Table.from_pylist([row], schema), source)
-    stderr = run("learn", source, "-m", path, *options, check=0).stderr
-
-    assert read_chosen_settings(path) == (False, False, 0.01)
-    assert "features, standardized" not in stderr
-    are_pixels = "pixel0" in row or (suffix == ".parquet" and not options)
-    assert are_pixels == ("scaled by 1/255" in stderr)
-
-
-def test_columns_named_almost_like_pixels_are_standardized(run, tmp_path):
-    for name in ("pixel_0_0", "pixels1", "pixel"):
-        source, path = tmp_path / "s.csv", tmp_path / "m.npz"
-        source.write_text(f"{name},label\n200,1\n3,0\n")
-        run("learn", source, "-m", path, "--overwrite", check=0)
-        assert read_chosen_settings(path) == (True, True, 0.1)
-
-
 PIXELS = [[0, 7, 255], [3, 0, 128], [0, 0, 1], [90, 91, 92]] * 30
 
 
@@ -192,41 +154,6 @@ def test_pixels_are_scaled_in_every_form_with_the_same_bits(way, run, tmp_path):
         outcomes.add(str(json.loads(predicted)["accuracy"]))
 
     assert len(outcomes) == 2
-
-
-@pytest.mark.parametrize(
-    ("first_row", "is_scaled"),
-    [([0, 1, 1], False), ([0, 2, 1], True), ([0, 256, 7], False), ([0, 0.5, 7], False),
-     ([-1, 5, 7], False), ([0, None, 7], True)],
-)  # fmt: skip
-@pytest.mark.parametrize("form", ["csv", "jsonl"])
-def test_first_row_decides_whether_pixels_are_scaled(form, first_row, is_scaled, run, tmp_path):
-    source = tmp_path / f"s.{form}"
-    rows = [[*first_row, 0], [1, 2, 3, 1]]
-    if form == "csv":
-        lines = [",".join("" if v is None else str(v) for v in row) for row in rows]
-        source.write_text("\n".join(["pixel0,pixel1,pixel2,label", *lines]) + "\n")
-    else:
-        names = ("pixel0", "pixel1", "pixel2", "label")
-        write_jsonl(source, [dict(zip(names, row, strict=True)) for row in rows])
-    stderr = run("learn", source, check=0).stderr
-
-    assert ("scaled by 1/255" in stderr) == is_scaled
-
-
-def test_model_of_scaled_pixels_keeps_the_scale(run, tmp_path):
-    """The scale is that of the first run, whatever the values of later rows are."""
-    source, path, whole = tmp_path / "s.csv", tmp_path / "m.npz", tmp_path / "w.npz"
-    rows = [f"{a},{b},{i % 2}" for i, (a, b, _) in enumerate(PIXELS)]
-    source.write_text("\n".join(["pixel0,pixel1,label", *rows, "0,1,1", "0,0.25,0"]) + "\n")
-    for limit in (["--limit", 1], ["--limit", 121], []):
-        run("learn", source, "-m", path, *limit, check=0)
-    run("learn", source, "-m", whole, check=0)
-    scaled = run("learn", source, "--scale", "1/255", "-m", tmp_path / "e.npz", check=0)
-
-    assert read_contents(path) == read_contents(whole) == read_contents(tmp_path / "e.npz")
-    assert "scaled by 1/255" in scaled.stderr
-    assert "every bit" in run("verify", path, source, check=0).stdout
 
 
 def test_python_streams_and_models_scale_pixels_like_the_command_line(run, tmp_path):

@@ -319,8 +319,3 @@ def test_row_of_an_event_counts_unlabeled_and_rejected_rows(run, tmp_path):
     assert drop["near"] < drop["row"] <= drop["near"] + 300
     options[-1] = tmp_path / "q.jsonl"
     assert learn_through_pipe(source, options, write_at_once) == expected
-
-
-def test_traceback_option_shows_the_exception(run, tmp_path):
-    output = run("inspect", tmp_path / "none.npz", "--traceback", check=1).stderr
-    assert "FileNotFoundError" in output.splitlines()[-1]

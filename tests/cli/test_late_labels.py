@@ -125,98 +125,6 @@ def test_summary_counts_pending_and_evicted_samples(run, tmp_path):
     assert (len(oracle.samples), oracle.n_evicted) == (contents["pending"], contents["evicted"])
 
 
-def test_runs_without_join_do_not_report_pending_samples(run, tmp_path):
-    source = tmp_path / "s.csv"
-    source.write_text("id,a,label\n" + "1,1,x\n2,,y\n3,3,\n" * 700)
-    result = run("learn", source, "--json", "-m", tmp_path / "m.npz", check=0)
-    inspected = run("inspect", tmp_path / "m.npz", check=0).stdout
-    for line in [result.stdout, *result.stderr.splitlines()]:
-        assert not {"pending", "evicted"}.intersection(json.loads(line))
-    assert "pending" not in inspected
-
-
-@pytest.mark.parametrize(
-    ("options", "named_option"),
-    [
-        (["--random"], "--random"),
-        (["--passes", "2"], "--passes"),
-        (["--stop"], "--stop"),
-        (["--ray", "--shards", "2"], "--ray"),
-        (["--max-pending", "0"], "--max-pending"),
-    ],
-    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
-)
-def test_options_that_conflict_with_join_are_usage_errors(options, named_option, run, tmp_path):
-    source = write_rows(tmp_path / "s.parquet", "parquet", draw_valid_rows(0, 50))
-    result = run("learn", source, "--join", "id", "-m", tmp_path / "m.npz", *options, check=2)
-    line, *_ = result.stderr.splitlines()
-    assert line.startswith("Error: ")
-    assert named_option in line
-    assert "--max-pending" in line or "--join" in line
-    assert not (tmp_path / "m.npz").exists()
-
-
-def test_join_is_not_for_sweep_and_requires_an_existing_column(run, tmp_path):
-    source = write_rows(tmp_path / "s.csv", "csv", draw_valid_rows(0, 50))
-    error = run("sweep", source, "--lr", "0.1,0.2", "--join", "id", check=2).stderr
-    assert "--join" in error
-    assert "'nowhere'" in run("learn", source, "--join", "nowhere", check=1).stderr
-
-
-def test_resumed_run_cannot_change_join_or_max_pending(run, tmp_path):
-    rows, model = draw_valid_rows(0, 60), tmp_path / "m.npz"
-    source = write_jsonl(tmp_path / "s.jsonl", rows)
-    run("learn", source, *JOIN_OPTIONS, "--max-pending", "50", "-m", model, "--limit", 40, check=0)
-    before = model.read_bytes()
-    for options in (["--join", "a"], ["--join", "id", "--max-pending", "9"]):
-        (line,) = run("learn", source, *options, "-m", model, check=1).stderr.splitlines()
-        assert f"{options[-2]} cannot change for an existing model" in line
-        assert f"{options[-2]} cannot change for an existing model (it is " in line
-    assert model.read_bytes() == before
-    # A resumed run needs no --join.
-    run("learn", source, "-m", model, check=0)
-    assert capture_state(run_oracle(rows).model) == capture_state(LiveModel.load(model).model)
-
-
-REJECTED_ROWS = [
-    ({"id": 1, "a": 3.0}, "already pending"),
-    ({"id": 1, "a": 3.0, "label": "left"}, "already pending"),
-    ({"a": 3.0}, "'id'"),
-    ({"id": 9, "label": "left"}, "'9'"),
-    ({"id": 1}, "neither"),
-]
-
-
-@pytest.mark.parametrize("form", ["json", "csv", "parquet"])
-def test_rejected_rows_are_listed_and_written_to_a_file(form, run, tmp_path):
-    rows = [{"id": 1, "a": 1.0}, *(row for row, _ in REJECTED_ROWS), {"id": 1, "label": "right"}]
-    source = write_rows(tmp_path / f"s.{form}", form, rows, ("a",))
-    rejected = tmp_path / "r.jsonl"
-    error = run("learn", source, "--join", "id", check=1).stderr.splitlines()[-1]
-    assert error.startswith(f"Error: {source}: row 2: ")
-    assert "--skip-bad" in error
-    stderr = run("learn", source, "--join", "id", "--skip-bad", check=0).stderr
-    summary = json.loads(
-        run("learn", source, "--join", "id", "--rejected", rejected, "--json", check=0).stdout
-    )
-    records = [json.loads(line) for line in rejected.read_text().splitlines()]
-
-    assert "skipped: 5 of 7 rows, 71.4%" in stderr
-    assert f"skipped: {source}: row 2: " in stderr
-    assert tuple(summary[name] for name in ("samples", "unlabeled", "skipped")) == (1, 1, 5)
-    assert [row["row"] for row in records] == [2, 3, 4, 5, 6]
-    for row, (_, reason), line in zip(records, REJECTED_ROWS, summary["skipped_rows"], strict=True):
-        assert reason in row["reason"]
-        assert line == f"{source}: row {row['row']}: {row['reason']}"
-    empty_row = {"id": "", "a": "", "label": ""}
-    expected = [list(map(str, (empty_row | row).values())) for row, _ in REJECTED_ROWS]
-    values = [
-        empty_row | {k: v for k, v in row["values"].items() if v not in (None, "")}
-        for row in records
-    ]
-    assert [list(map(str, record.values())) for record in values] == expected
-
-
 def build_command(folder, options):
     return [
         COMMAND, "learn", *JOIN_OPTIONS, *options, "-m", folder / "model.npz", "-p",
@@ -324,14 +232,6 @@ def test_label_column_is_inferred_from_the_first_row_that_has_it(labels, name, r
     assert list(live.model.features_) == ["a", "b"]
 
 
-def test_predict_accepts_rows_with_and_without_ids(run, tmp_path):
-    source, model = write_jsonl(tmp_path / "s.jsonl", draw_valid_rows(0, 300)), tmp_path / "m.npz"
-    run("learn", source, *JOIN_OPTIONS, "-m", model, check=0)
-    for rows in ([{"a": 1.0, "b": 2.0, "c": 3.0}], [{"id": 7, "a": 1.0, "b": 2.0, "c": 3.0}]):
-        result = run("predict", "-m", model, input=encode_jsonl(rows).decode(), check=0)
-        assert json.loads(result.stdout)["prediction"] == "right"
-
-
 def test_verify_retrains_a_model_with_joined_labels(run, tmp_path):
     source, model = write_jsonl(tmp_path / "s.jsonl", draw_rows(2, 2000)), tmp_path / "m.npz"
     for limit in (700, 701, 2000):
@@ -415,17 +315,6 @@ def test_join_column_can_be_given_by_position(form, run, tmp_path):
     assert "nothing new" in again.stderr
 
 
-@pytest.mark.parametrize("n", ["0", "-1", str(10**12 + 1), str(2**62), str(2**70)])
-def test_max_pending_out_of_range_is_a_usage_error(n, run, tmp_path):
-    source, model = tmp_path / "s.csv", tmp_path / "m.npz"
-    source.write_text("a,label,id\n1,x,u\n")
-
-    result = run("learn", source, "--join", "id", "--max-pending", n, "-m", model, check=2)
-
-    assert f"Invalid value for '--max-pending': {n} is not in the range" in result.stderr
-    assert not model.exists()
-
-
 @pytest.mark.parametrize("forms", [("csv", "csv"), ("parquet", "parquet"), ("csv", "parquet")])
 def test_feature_columns_are_required_only_in_files_with_features(forms, run, tmp_path):
     """The file of labels needs neither the weight nor the one-hot column."""
@@ -461,16 +350,6 @@ def test_feature_columns_are_required_only_in_files_with_features(forms, run, tm
     assert lines_of_two == lines_of_one
 
 
-def test_source_with_features_must_have_weight_and_join_columns(run, tmp_path):
-    source = tmp_path / "ads.csv"
-    source.write_text("ad,price\nk1,5\n")
-    result = run("learn", source, "--join", "ad", "--label", "clicked", "--weight", "w", check=1)
-    without_id = run("learn", source, "--join", "id", "--label", "clicked", check=1)
-
-    assert "there is no weight column 'w' among 'ad', 'price'" in result.stderr
-    assert "there is no join column 'id' among 'ad', 'price'" in without_id.stderr
-
-
 @pytest.mark.parametrize("form", ["json", "csv", "parquet"])
 def test_evaluate_and_report_join_labels_like_learn(form, run, tmp_path):
     """Each label is compared with the prediction for its sample; rows of features are unlabeled."""
@@ -491,15 +370,3 @@ def test_evaluate_and_report_join_labels_like_learn(form, run, tmp_path):
     assert figures["samples"] == len(oracle.tested)
     assert figures["accuracy"] == oracle.accuracy
     assert f"({oracle.accuracy:.1%}) are predicted correctly" in page.read_text()
-
-
-def test_evaluate_rejects_a_label_without_a_pending_sample(run, tmp_path):
-    model, source = tmp_path / "m.npz", tmp_path / "s.csv"
-    source.write_text("id,a,label\n1,2,\n1,,x\n2,3,\n2,,y\n")
-    run("learn", source, *JOIN_OPTIONS, "-m", model, "--quiet", check=0)
-    source.write_text("id,a,label\n1,2,\n1,,x\n7,,x\n2,3,\n2,,y\n")
-    failed = run("evaluate", source, "-m", model, check=1)
-    skipped = run("evaluate", source, "-m", model, "--skip-bad", "--json", check=0)
-
-    assert "row 3: 'id' is '7', and no sample with this ID is pending" in failed.stderr
-    assert (json.loads(skipped.stdout)["samples"], json.loads(skipped.stdout)["skipped"]) == (2, 1)

@@ -130,34 +130,6 @@ def test_memory_does_not_grow_with_the_file(tmp_path, rng, measure_peak_memory, 
     assert peaks[1] < 1.1 * peaks[0]
 
 
-def test_progress_is_a_table_by_default(run, points_path):
-    result = run("learn", points_path, "--passes", 3, check=0)
-    lines = result.stderr.splitlines()
-
-    assert result.stdout == ""
-    assert lines[0] == "2 features, standardized: a, b"
-    assert lines[1] == "label: class (str)"
-    assert lines[2].strip() == "samples  accuracy  last 1,000  mean error  updated  samples/s"
-    assert "second pass: rows already learned do not count toward the accuracy" in lines
-    first_words = [line.split()[0] for line in lines]
-    assert [word for word in first_words if "," in word] == [
-        "1,000",
-        "2,000",
-        "4,000",
-        "8,000",
-        "9,000",
-    ]
-    assert lines[-1] == "model not saved; use -m MODEL to keep it"
-
-
-def test_quiet_prints_only_the_json_summary(run, points_path):
-    result = run("learn", points_path, "--quiet", check=0)
-    assert (result.stdout, result.stderr) == ("", "")
-
-    result = run("learn", points_path, "--quiet", "--json", check=0)
-    assert (result.stderr, parse_summary(result)["samples"]) == ("", 3000)
-
-
 def split_terminal_lines(terminal_output):
     """Return every state of each line of the terminal, without escape sequences."""
     return re.split(r"[\r\n]+", re.sub(r"\x1b\[[0-9;]*[mK]", "", terminal_output))
@@ -219,23 +191,6 @@ def test_messages_wrap_between_words_and_json_lines_do_not_wrap(run_on_terminal,
     events = [json.loads(line) for line in lines if line.startswith('{"kind"')]
     texts = [event["text"] for event in events if event["kind"] == "warning"]
     assert [text for text in texts if text.startswith("warning: unscaled features")]
-
-
-def test_last_row_of_the_progress_table_is_not_repeated(run, points_path):
-    rows = re.findall(
-        r"^ +[\d,]+ .*", run("learn", points_path, "--limit", 2000, check=0).stderr, re.M
-    )
-
-    assert [row.split()[0] for row in rows] == ["1,000", "2,000"]
-
-
-def test_unlabeled_rows_are_counted_in_one_line(run):
-    result = run("learn", "-p", "-", input='{"a": 1}\n' * 3000, check=0)
-    lines = [line for line in result.stderr.splitlines() if "3,000" in line]
-
-    assert len(lines) == 1
-    assert lines[0].startswith("3,000 rows predicted, none labeled (")
-    assert "accuracy" not in result.stderr
 
 
 def test_predictions_are_json_lines(run, points_path, tmp_path):
@@ -306,33 +261,6 @@ def test_accuracy_with_a_weight_column_equals_that_of_river(run, tmp_path, rng):
     assert parse_summary(result)["accuracy"] == expected.get()
 
 
-def test_skipped_rows_are_counted_and_listed(run, tmp_path):
-    path = tmp_path / "bad.parquet"
-    x = [float("nan") if i % 4 == 0 else float(i % 3) for i in range(100)]
-    pq.write_table(pa.table({"x": x, "y": [i % 2 for i in range(100)]}), path)
-    result = run("learn", path, "--skip-bad", check=0)
-    figures = parse_summary(run("learn", path, "--skip-bad", "--json", check=0))
-    failed = run("learn", path, check=1)
-
-    lines = result.stderr.splitlines()
-    assert f"skipped: {path}: row 1: column 'x' is nan, not finite; 24 more like it" in lines
-    assert "skipped: 25 of 100 rows, 25.0%" in lines
-    assert (figures["samples"], figures["skipped"], len(figures["skipped_rows"])) == (75, 25, 10)
-    assert (
-        failed.stderr.splitlines()[-1]
-        == f"Error: {path}: row 1: column 'x' is nan, not finite; --skip-bad skips such rows"
-    )
-
-
-def test_file_without_labels_is_predicted_with_a_notice(run, tmp_path):
-    path = tmp_path / "test.parquet"
-    pq.write_table(pa.table({"x": [1.0, 2.0]}), path)
-    result = run("learn", path, "-p", "-", check=0)
-
-    assert "no label: rows are only predicted" in result.stderr
-    assert [json.loads(line)["label"] for line in result.stdout.splitlines()] == [None, None]
-
-
 def make_columns(**extra_columns):
     return {"x": [1.0, 2.0], "label": [0, 1], **extra_columns}
 
@@ -381,47 +309,6 @@ def test_truncated_file_is_a_one_line_error_with_status_1(run, mnist_files, tmp_
     assert "not a Parquet file, or truncated" in result.stderr
 
 
-@pytest.mark.parametrize(
-    ("options", "reason"),
-    [
-        (["--lr", "0"], "0.0 is not in the range x>0"),
-        (["--lr", "fast"], "'fast' is not a valid number"),
-        (["--lr", "nan"], "lr is nan: choose a finite number above 0"),
-        (["--epsilon", "-1"], "-1.0 is not in the range x>=0"),
-        (["--epsilon", "inf"], "epsilon is inf: choose a finite number"),
-        (["--scale", "1/0"], "'1/0' is neither a finite nonzero number nor a fraction such as"),
-        (["--scale", "0"], "is neither a finite nonzero number"),
-        (["--classes", "9-0"], "'9-0' is not a range such as 0-9"),
-        (["--classes", "a,,b"], "not a list of different names"),
-        (["--classes", "left,left"], "not a list of different names"),
-        (["--classes", "a,b"], "class 'a' is not a whole number, but the labels are"),
-        (["--seed", "-1"], "--seed is -1: choose a whole number from 0 to 2^64 - 1"),
-        (["--passes", "0"], "0 is not in the range"),
-        (["--activation", "relu"], "choose sigmoid, tanh, arctan or identity"),
-        (["--activation", "step"], "its derivative is zero, so every update would be zero"),
-        (["--json", "-p", "-"], "both write to stdout"),
-        (["--no-such-option"], "No such option"),
-    ],
-    ids=str,
-)
-def test_invalid_options_are_usage_errors(options, reason, run, tmp_path):
-    path = tmp_path / "data.parquet"
-    pq.write_table(pa.table(make_columns()), path)
-    result = run("learn", path, *options, check=2)
-    line, command = result.stderr.splitlines()
-
-    assert line.startswith("Error: ")
-    assert command == "  stream-perceptron learn --help-all"
-    assert reason in line
-
-
-def test_traceback_option_shows_the_traceback(run):
-    result = run("learn", "missing.parquet", "--traceback", check=1)
-
-    assert "Traceback" in result.stderr
-    assert "SourceError" in result.stderr
-
-
 def test_help_imports_nothing_but_click():
     for arguments in (["--help"], ["learn", "--help"], ["fetch", "--help"]):
         script = (
@@ -449,11 +336,3 @@ def test_every_command_and_option_has_help():
         assert command.help
         for option in command.params:
             assert isinstance(option, click.Argument) or option.help, (name, option.name)
-
-
-def test_package_runs_as_a_module():
-    result = subprocess.run(
-        [sys.executable, "-m", "stream_perceptron_cli", "--version"], capture_output=True, text=True
-    )
-
-    assert (result.returncode, result.stdout) == (0, "stream-perceptron 0.1.0\n")

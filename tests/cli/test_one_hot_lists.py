@@ -69,17 +69,3 @@ def test_model_with_lists_resumes_predicts_and_verifies(form, rows, tmp_path, ru
     run("verify", whole, source, check=0)
     assert len(predicted) == 900
     assert len(json.loads(trials)["trials"]) == 2
-
-
-def test_list_of_texts_without_a_role_suggests_options(tmp_path, run):
-    source = write_jsonl(
-        tmp_path / "s.jsonl", [{"a": i, "user": {"tags": ["vip"]}, "label": "x"} for i in range(3)]
-    )
-    error = run("learn", source, check=1).stderr
-
-    assert error == (
-        f"Error: {source}: row 1: 'user.tags' is a list of strings; --skip-bad skips such rows; "
-        "to encode them, or to leave it out:\n  --one-hot user.tags\n  --ignore user.tags\n"
-    )
-    for option in ("--one-hot", "--ignore"):
-        run("learn", source, option, "user.tags", check=0)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -38,33 +36,6 @@ def test_unused_columns_are_not_decoded(file_with_damaged_column, tmp_path, run)
     assert LiveModel.load(tmp_path / "m.npz").progress.samples == N_ROWS
     assert result.returncode == 1
     assert "damaged after row" in result.stderr
-
-
-def test_rejected_rows_include_unused_columns(tmp_path, run):
-    columns = {"a": [1.0, float("nan"), 2.0], "note": ["p", "q", "r"], "label": ["x", "y", "x"]}
-    source = write_parquet(tmp_path / "s.parquet", columns)
-
-    run("learn", source, "--rejected", tmp_path / "rejected.jsonl", "--quiet", check=0)
-
-    (line,) = (tmp_path / "rejected.jsonl").read_text().splitlines()
-    assert json.loads(line)["values"] == {"a": "nan", "note": "q", "label": "y"}
-
-
-def test_notices_suggest_options_for_unused_text_columns(tmp_path, run):
-    columns = {
-        "colour": ["red", "blue"] * 300,
-        "label": ["x", "y"] * 300,
-        "a.b": ["long " * 20_000] * 600,
-        "a": [{"b": 1.0}] * 600,
-        "n": [1.0, 2.0] * 300,
-    }
-    source = write_parquet(tmp_path / "s.parquet", columns)
-
-    result = run("learn", source, check=0)
-
-    assert "1 feature, standardized: n\n" in result.stderr
-    notice = "ignored (strings): colour, a.b; to use them:\n  --one-hot colour --words a.b\n"
-    assert notice in result.stderr
 
 
 @pytest.mark.slow

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 
 import pytest
@@ -83,26 +82,3 @@ def test_resumed_pass_detects_a_shorter_file(tmp_path):
 
     with pytest.raises(SourceError, match="has changed since the first pass"):
         list(live.run(sources, plan, passes=3))
-
-
-@pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
-def test_rejected_row_is_written_in_the_first_pass_only(form, tmp_path, run):
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    source, rejected = tmp_path / f"s.{form}", tmp_path / "r.jsonl"
-    if form == "csv":
-        source.write_text("a,y\n1,u\noops,v\n2,v\n")
-    elif form == "jsonl":
-        source.write_text('{"a": 1, "y": "u"}\n{"a": [], "y": "v"}\n{"a": 2, "y": "v"}\n')
-    else:
-        pq.write_table(pa.table({"a": [1.0, float("inf"), 2.0], "y": ["u", "v", "v"]}), source)
-    arguments = ["learn", source, "--passes", 3, "--rejected", rejected, "-m", tmp_path / "m.npz"]
-
-    run(*arguments, "--limit", 5, "--quiet", check=0)
-    result = run(*arguments, check=0)
-
-    (row,) = map(json.loads, rejected.read_text().splitlines())
-    assert row["row"] == 2
-    assert LiveModel.load(tmp_path / "m.npz").progress.skipped == 3
-    assert "skipped: 1 of 4 rows" in result.stderr

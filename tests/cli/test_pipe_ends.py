@@ -106,22 +106,6 @@ def test_terminal_on_stdin_gets_a_hint(tmp_path):
     assert LiveModel.load(tmp_path / "m.npz").progress.samples == 2
 
 
-@pytest.mark.parametrize("model_exists", [False, True])
-def test_empty_stdin_is_an_error_only_for_a_new_model(model_exists, tmp_path, mnist_sample, run):
-    """With an existing model, there is merely nothing new to learn."""
-    path = tmp_path / "model.npz"
-    if model_exists:
-        run("learn", mnist_sample, "-m", path, "--quiet", check=0)
-    before = path.read_bytes() if model_exists else None
-    result = run("learn", "-m", path, "--quiet")
-
-    error = "" if model_exists else "Error: stdin: it has no rows\n"
-    assert (result.returncode, result.stderr) == (int(not model_exists), error)
-    if model_exists:
-        assert LiveModel.load(path).progress.samples == 5000
-        assert before is not None
-
-
 @pytest.mark.parametrize("command", ["inspect", "evaluate"])
 def test_commands_end_quietly_when_stdout_is_closed(command, run, mnist_sample, tmp_path):
     model = tmp_path / "model.npz"

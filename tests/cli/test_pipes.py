@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import io
 import json
 import random
@@ -24,7 +23,6 @@ from helpers import (
     encode_jsonl,
     learn_from_pipe,
     load_outcome,
-    split_into_chunks,
 )
 from river.stream import iter_libsvm
 
@@ -65,17 +63,6 @@ def test_every_format_gives_the_same_model_by_path_and_by_pipe(
 
     assert load_outcome(tmp_path / "path.npz") == expected_outcome
     assert load_outcome(tmp_path / "pipe.npz") == expected_outcome
-
-
-def test_compressed_data_in_a_pipe_is_rejected():
-    command, data = [COMMAND, "learn"], gzip.compress(b"a,label\n1,x\n")
-    result = subprocess.run(command, input=data, capture_output=True)
-
-    assert (result.returncode, result.stderr.decode()) == (
-        1,
-        "Error: stdin: compressed data is read from files only: "
-        "decompress it first, for example with zcat\n",
-    )
 
 
 @pytest.mark.slow
@@ -138,58 +125,6 @@ def test_libsvm_gives_the_model_of_a_river_loop(first, how, labels_and_pixels, t
 
     assert capture_state(live.model) == capture_state(model)
     assert live.progress.accuracy == sum(hits) / len(hits)
-
-
-@pytest.mark.parametrize("how", ["at once", "line by line", "in shreds"])
-@pytest.mark.parametrize(
-    ("labels", "classes", "label_type", "n_bad"),
-    [
-        (["3", "A", "007", "true", "3.0", "4", ""], [3, 4], "int", 3),
-        (["A", "3", "007", "true", "A"], ["A", "3", "007", "true"], "str", 0),
-        (["007", "3", "7"], ["007", "3", "7"], "str", 0),
-        (["true", "3", "False", "A", "FALSE"], [True, False], "bool", 2),
-        (["", "3", "A"], [3], "int", 1),
-    ],
-)
-def test_first_label_fixes_the_label_type(labels, classes, label_type, n_bad, how, tmp_path):
-    """The type does not depend on how the stream is split into chunks."""
-    data = encode_csv([[label, i % 3] for i, label in enumerate(labels)], ["label", "a"])
-    path = tmp_path / "model.npz"
-    command = [COMMAND, "learn", "-m", path, "--skip-bad", "--json"]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as process:
-        for chunk in split_into_chunks(data, how):
-            process.stdin.write(chunk)
-            process.stdin.flush()
-        figures = json.loads(process.communicate()[0])
-    live = LiveModel.load(path)
-
-    assert live.model.classes_ == classes
-    assert [type(label) for label in live.model.classes_] == [type(label) for label in classes]
-    assert live.schema.label_type == label_type
-    assert n_bad == figures["skipped"]
-    assert labels.count("") == figures["unlabeled"]
-    assert len(labels) - n_bad - labels.count("") == figures["samples"]
-
-
-def test_json_labels_of_another_type_are_skipped(tmp_path):
-    data = encode_jsonl({"a": 1, "label": label} for label in ["3", "4", 3, True, None, "true"])
-    live = learn_from_pipe(tmp_path / "model.npz", ["--skip-bad"], data)
-
-    assert live.model.classes_ == ["3", "4", "true"]
-    assert (
-        live.progress.samples,
-        live.progress.unlabeled,
-        live.progress.skipped,
-    ) == (3, 1, 2)
-
-
-def test_classes_option_fixes_the_label_type(tmp_path):
-    data = encode_csv([["7", 1], ["x", 2]], ["label", "a"])
-    live = learn_from_pipe(tmp_path / "model.npz", ["--classes", "x,7"], data)
-
-    assert live.model.classes_ == ["x", "7"]
 
 
 @pytest.mark.parametrize("how", ["at once", "line by line"])

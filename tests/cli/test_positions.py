@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import random
-import re
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from helpers import capture_state, encode_jsonl
+from helpers import capture_state
 
 from stream_perceptron import LiveModel
 
 COLUMNS = ["width", "note", "kind", "heavy", "area", "code"]  # not in alphabetical order
-LABEL = "kind"
-OPTIONS = ["--label", "kind", "--weight", "heavy", "--ignore", "code", "--lr", "0.1"]
 
 
 def draw_rows(n, seed=0):
@@ -40,63 +36,6 @@ def encode_csv(samples, columns, header=True):
     return sink.getvalue().encode()
 
 
-@pytest.fixture(scope="module", params=["csv", "parquet", "objects"])
-def model_path(request, tmp_path_factory, run):
-    """A model that was trained on named columns."""
-    folder = tmp_path_factory.mktemp("trained")
-    source, path = folder / "s", folder / "m.npz"
-    samples = list(draw_rows(300))
-    if request.param == "parquet":
-        pq.write_table(pa.Table.from_pylist(samples), source)
-    else:
-        is_csv = request.param == "csv"
-        source.write_bytes(encode_csv(samples, COLUMNS) if is_csv else encode_jsonl(samples))
-    run("learn", source, "-m", path, *OPTIONS, "--quiet", check=0)
-    return path
-
-
-def predict_rows(run, path, data):
-    result = run("predict", "-m", path, input=data.decode(), check=0)
-    return [json.loads(line)["prediction"] for line in result.stdout.splitlines()]
-
-
-@pytest.mark.parametrize("has_label", [True, False])
-def test_rows_without_names_have_the_columns_of_the_first_source(has_label, model_path, run):
-    samples = list(draw_rows(100, seed=1))
-    expected = predict_rows(run, model_path, encode_csv(samples, COLUMNS))
-
-    columns = [name for name in COLUMNS if has_label or name != LABEL]
-    unnamed = encode_csv(samples, columns, header=False)
-    assert predict_rows(run, model_path, unnamed) == expected
-    assert set(expected) == {"north", "south"}
-    assert sum(p == row[LABEL] for p, row in zip(expected, samples, strict=True)) > 80
-
-
-@pytest.mark.parametrize("n", [1, 4, 7])
-def test_wrong_number_of_unnamed_values_is_an_error(n, model_path, run):
-    result = run("predict", "-m", model_path, input=",".join("1" * n) + "\n", check=1)
-
-    assert (
-        f"Error: stdin: row 1: it has {n} value{'s' * (n != 1)} without names, but the model has 6 "
-        "columns, or 5 without the label 'kind'\n"
-    ) == result.stderr
-
-
-def test_rows_without_names_are_learned_like_named_rows(model_path, tmp_path, run):
-    samples = list(draw_rows(200, seed=2))
-    states = []
-    named, unnamed = encode_csv(samples, COLUMNS), encode_csv(samples, COLUMNS, False)
-    for name, data in (("named", named), ("bare", unnamed)):
-        path = tmp_path / f"{name}.npz"
-        path.write_bytes(model_path.read_bytes())
-        source = tmp_path / name
-        source.write_bytes(data)
-        run("learn", source, "-m", path, "--quiet", check=0)
-        states.append(capture_state(LiveModel.load(path).model))
-
-    assert states[0] == states[1]
-
-
 def test_named_columns_in_another_order_are_read_by_name(tmp_path, run):
     """Positions in options refer to the columns of the first file."""
     samples, rng = list(draw_rows(300)), random.Random(0)
@@ -117,17 +56,6 @@ def test_named_columns_in_another_order_are_read_by_name(tmp_path, run):
     assert capture_state(models[0]) == capture_state(models[1]) == capture_state(models[2])
     assert models[0].features_ == ["width", "area"]
     run("verify", tmp_path / "many.npz", *split_files, check=0)
-
-
-def test_features_are_listed_in_column_order(model_path, tmp_path, run):
-    source = tmp_path / "s.csv"
-    source.write_bytes(encode_csv(draw_rows(3), COLUMNS))
-
-    assert (
-        "2 features, standardized: width, area\n" in run("learn", source, *OPTIONS, check=0).stderr
-    )
-    shown = run("inspect", model_path, check=0).stdout
-    assert re.search(r"features +2(, standardized)?: width, area\n", shown)
 
 
 @pytest.mark.parametrize("form", ["csv", "arrow", "parquet"])
@@ -158,9 +86,3 @@ def test_duplicate_column_names_are_distinguished_by_position(form, tmp_path, ru
     )
     assert LiveModel.load(path).model.features_ == ["b", "a"]
     assert "2 features, standardized: b, a" in retrained.stderr
-
-
-def test_error_about_unnamed_columns_names_the_source(run):
-    result = run("learn", "-p", "-", "--keep", "9", input="1,2,3\n4,5,6\n", check=1)
-
-    assert "Error: stdin: there is no column '9' to keep among 'column 1', " in result.stderr

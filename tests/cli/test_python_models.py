@@ -66,45 +66,6 @@ def test_every_command_accepts_a_python_model(saved_model, run, tmp_path):
     run("average", path, "--base", path, "-o", tmp_path / "mean.npz", check=0)
 
 
-@pytest.mark.parametrize(
-    ("name", "labels", "part"),
-    [
-        (0, ("u", "v"), "feature name 0, which is not a string"),
-        ("a", (1, "v"), "labels of type int and str"),
-        ("a", (0.5, 1.5), "labels of type float"),
-        ("a", (True, 2), "labels of type bool and int"),
-    ],
-)
-def test_names_and_labels_that_no_source_has_run_only_in_python(name, labels, part, run, tmp_path):
-    path, source = tmp_path / "m.npz", tmp_path / "s.csv"
-    model = SGDPerceptron(lr=0.1, seed=0)
-    for i in range(20):
-        model.learn_one({name: i % 2, "b": 1.0}, labels[i % 2])
-    save(model, path)
-    saved = path.read_bytes()
-    source.write_bytes(encode_csv([(0, 1, labels[0]), (1, 1, labels[1])], [name, "b", "label"]))
-    error = (
-        f"Error: {path}: this model runs only in Python, because of its {part}: use "
-        "predict_one and learn_one of stream_perceptron.load(PATH).model\n"
-    )
-    for command in (
-        ["predict", source, "-m", path], ["evaluate", source, "-m", path],
-        ["learn", source, "-m", path], ["report", path, "--examples", source],
-    ):  # fmt: skip
-        assert run(*command, cwd=tmp_path, check=1).stderr == error
-    average = run("average", path, "--base", path, "-o", tmp_path / "mean.npz", check=1)
-    page = tmp_path / "r.html"
-    run("report", path, "-o", page, check=0)
-
-    assert f"this model runs only in Python, because of its {part}" in average.stderr
-    assert f"only in Python, because of its {part}" in " ".join(
-        run("inspect", path, check=0).stdout.split()
-    )
-    assert f"only in Python, because of its {part}" in page.read_text()
-    assert path.read_bytes() == saved
-    assert load(path).model.predict_one({name: 1, "b": 1.0}) == labels[1]
-
-
 def learn_rows(model, rows):
     for x, y in rows:
         model.learn_one(x, y)

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import math
 import random
 import re
 import subprocess
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from helpers import (
     COMMAND,
@@ -18,7 +15,6 @@ from helpers import (
     learn_from_pipe,
     load_outcome,
     split_into_chunks,
-    write_jsonl,
 )
 
 from stream_perceptron import LiveModel
@@ -185,16 +181,6 @@ def test_first_invalid_row_is_reported_and_ends_the_run(
     assert outcomes_after_25_rows[name] == load_outcome(path)
 
 
-def test_model_saved_before_an_invalid_row_is_reported(run, tmp_path):
-    source, path = tmp_path / "s.csv", tmp_path / "m.npz"
-    source.write_text("y,a\n0,1\n1,x\n")
-    saved, error, _ = run("learn", source, "-m", path, check=1).stderr.splitlines()[-3:]
-
-    assert saved == f"saved {path}"
-    assert error.startswith(f"Error: {source}: row 2: ")
-    assert LiveModel.load(path).progress.samples == 1
-
-
 @pytest.mark.parametrize("name", INVALID_LINES)
 def test_line_of_100_mb_is_rejected(name, tmp_path, measure_pipe_memory):
     good = list(draw_valid_lines(name, 10))
@@ -257,25 +243,3 @@ def test_rejected_line_is_byte_identical_to_the_input(name, run, tmp_path):
 
     assert encode_lines(row["line"] for row in rejected_rows) == encode_lines(bad)
     assert all(row["reason"] for row in rejected_rows)
-
-
-def test_rejected_row_of_a_parquet_file_has_its_values(run, tmp_path):
-    rows = [{"a": 1.0, "id": "p", "y": 0}, {"a": 1e300, "id": "q", "y": 1}, {"a": None, "id": "r",
-            "y": 1}, {"a": math.inf, "id": "s", "y": 1}]  # fmt: skip
-    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "t.parquet")
-    args = ["learn", "t.parquet", "--no-standardize", "--rejected", "r.jsonl"]
-    run(*args, cwd=tmp_path, check=0)
-    rejected_rows = [json.loads(line) for line in (tmp_path / "r.jsonl").read_text().splitlines()]
-
-    expected = [rows[3] | {"a": "inf"}]  # JSON has no infinity
-    assert [row["values"] for row in rejected_rows] == expected
-    assert "Infinity" not in (tmp_path / "r.jsonl").read_text()
-
-
-def test_rejected_rows_need_a_regular_file_of_their_own(run, tmp_path):
-    source = write_jsonl(tmp_path / "s.jsonl", [{"a": 1, "y": 0}])
-    command = ["learn", source, "--rejected"]
-
-    assert "not a regular file" in run(*command, "/dev/stderr", check=2).stderr
-    assert "both SOURCE and the rejected rows" in run(*command, source, check=2).stderr
-    assert "--random" in run(*command, tmp_path / "r", "--random", check=2).stderr

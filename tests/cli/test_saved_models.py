@@ -36,27 +36,6 @@ def test_predict_gives_the_model_predictions_and_learns_nothing(
         assert scores[record["prediction"]] == pytest.approx(record["score"])
 
 
-def test_predict_needs_no_label_and_ignores_unknown_columns(daily_files, model, run, tmp_path):
-    run("learn", daily_files[0], "-m", model, "--quiet", check=0)
-    unlabeled_file = tmp_path / "bare.parquet"
-    pq.write_table(pa.table({"b": [0.0], "a": [9.0]}), unlabeled_file)
-    with_extra_column = tmp_path / "more.parquet"
-    pq.write_table(pa.table({"b": [0.0], "a": [9.0], "c": [1.0]}), with_extra_column)
-    without_a = tmp_path / "less.parquet"
-    pq.write_table(pa.table({"b": [0.0]}), without_a)
-
-    result = run("predict", unlabeled_file, "-m", model, check=0)
-    assert tuple(json.loads(result.stdout)[k] for k in ("prediction", "label")) == ("right", None)
-    extra_result = run("predict", with_extra_column, "-m", model, check=0)
-    assert ("warning: 'c' is not in the model and is ignored\n", result.stdout) == (
-        extra_result.stderr,
-        extra_result.stdout,
-    )
-    assert run("predict", with_extra_column, "-m", model, "--ignore", "c", check=0).stderr == ""
-    lacking_result = run("predict", without_a, "-m", model, check=1)
-    assert "lacks some of the model's features ('a')" in lacking_result.stderr
-
-
 def test_columns_with_openml_names_are_rejected(mnist_sample, model, run, tmp_path):
     """pixel1 to pixel784 do not replace pixel0 to pixel783."""
     run("learn", mnist_sample, "-m", model, "--quiet", check=0)
@@ -109,21 +88,6 @@ def test_evaluate_computes_the_metrics_of_river(mnist_files, mnist_sample, model
     assert figures["per_class"][0]["samples"] == 980
     text = run("evaluate", mnist_files["test"], "-m", model, check=0).stdout
     assert text.startswith(f"10,000 samples: accuracy {figures['accuracy']:.2%}")
-
-
-def test_evaluate_counts_classes_unknown_to_the_model(daily_files, model, run, tmp_path):
-    run("learn", daily_files[0], "-m", model, "--quiet", check=0)
-    path = tmp_path / "other.parquet"
-    pq.write_table(pa.table({"a": [9.0, -9.0], "b": [0.0, 0.0], "class": ["right", "up"]}), path)
-    figures = json.loads(run("evaluate", path, "-m", model, "--json", check=0).stdout)
-
-    assert figures["accuracy"] == 0.5
-    assert "up" in figures["classes"]
-    unlabeled_file = tmp_path / "nothing.parquet"
-    pq.write_table(pa.table({"a": [9.0], "b": [0.0]}), unlabeled_file)
-    assert (
-        "no labels to test against" in run("evaluate", unlabeled_file, "-m", model, check=1).stderr
-    )
 
 
 def test_inspect_shows_the_contents_of_a_model(mnist_files, model, run):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 from helpers import read_contents, write_jsonl
 
@@ -72,31 +70,6 @@ def test_rejected_and_redelivered_rows_do_not_affect_the_schema(tmp_path):
         live.progress.skipped,
         live.n_redelivered,
     ) == (1, 1, 1, 1)
-
-
-@pytest.mark.parametrize("form", ["csv", "jsonl", "jsonl in a list", "libsvm"])
-def test_incompatible_source_leaves_the_model_unchanged(form, tmp_path, run):
-    """The checkpoint and its cursor stay unchanged."""
-    path = tmp_path / "iris.npz"
-    iris, wine = tmp_path / "iris.csv", tmp_path / "wine"
-    iris.write_text("a,b,label\n" + "1,2,x\n2,1,y\n" * 50)
-    wine.write_text(
-        {
-            "csv": "c,d,e,label\n1,2,3,x\n",
-            "jsonl": json.dumps({"c": 1, "d": 2, "label": "x"}) + "\n",
-            "jsonl in a list": json.dumps({"x": [1, 2, 3], "label": "x"}) + "\n",
-            "libsvm": "x c:1 d:2\n",
-        }[form]
-    )
-    run("learn", iris, "-m", path, "--limit", 30, "--quiet", check=0)
-    run("learn", iris, "-m", path, "--quiet", check=0)
-    before = path.read_bytes()
-    result = run("learn", wine, "-m", path, "--quiet", check=1)
-
-    assert result.stderr.count("\n") == 1
-    assert path.read_bytes() == before
-    run("learn", iris, "-m", path, "--quiet", check=0)
-    assert path.read_bytes() == before
 
 
 def test_incompatible_second_source_is_found_before_the_first_is_read(tmp_path):

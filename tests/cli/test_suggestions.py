@@ -159,68 +159,6 @@ def test_following_a_suggestion_makes_the_model_better(case, run, tmp_path):
         assert after["cohen_kappa"] > 0.3
 
 
-def test_command_for_rotated_logs_learns_the_oldest_first(run, tmp_path):
-    for name, value in (("a b.log", 1), ("a b.log.1", 2), ("a b.log.2", 3), ("a b.log.10", 4)):
-        write_jsonl(tmp_path / name, [{"a": value, "label": "xy"[i % 2]} for i in range(4)])
-    names = sorted(path.name for path in tmp_path.iterdir())
-    shown = run("learn", *names, "--lr", "0.1", cwd=tmp_path, check=0).stderr
-    (command,) = find_suggested(shown)
-    result = run_in_shell(command, tmp_path)
-
-    assert "rotated logs are not given oldest first" in shown
-    assert "rotated" not in result.stderr
-    ordered = ["a b.log.10", "a b.log.2", "a b.log.1", "a b.log"]
-    assert shlex.split(command) == ["stream-perceptron", "learn", *ordered, "--lr", "0.1"]
-
-
-def test_names_separated_by_spaces_get_a_suggestion(run, tmp_path):
-    source = write_csv(tmp_path / "s.csv", ["race", "gender", "label"], [["a", "b", "x"]] * 2)
-    for columns in (["gender"], ["gender", "city"]):
-        error = run("learn", "--one-hot", "race", *columns, source, check=2).stderr
-        names = ",".join(["race", *columns])
-        assert error == (
-            f"Error: gender: no such file; to name several in --one-hot:\n  --one-hot {names}\n"
-        )
-
-
-def test_epochs_are_called_passes(run, tmp_path):
-    error = run("learn", tmp_path / "s.csv", "--epochs", "3", check=2).stderr
-
-    assert "No such option '--epochs': did you mean --passes?" in error
-
-
-def test_missing_folder_of_a_model_is_named(run, tmp_path):
-    source = write_csv(tmp_path / "s.csv", ["a", "label"], [[1, "x"]])
-    error = run("learn", source, "-m", tmp_path / "no" / "dir" / "m.npz", check=1).stderr
-
-    assert error == f"Error: {tmp_path}/no/dir: No such file or directory\n"
-
-
-@pytest.mark.parametrize("kind", ["IDs", "prices", "decimals"])
-def test_labels_that_are_not_classes_end_a_new_run_early(kind, run, tmp_path):
-    rng = random.Random(0)
-    write_label = {
-        "IDs": lambda i, a: f"u{i}",
-        "prices": lambda i, a: round(10_000 + 3000 * a + rng.random() * 900),
-        "decimals": lambda i, a: round(a, 2),
-    }[kind]
-    values = [rng.gauss(0, 1) for _ in range(5000)]
-    rows = [[a, rng.random(), write_label(i, a)] for i, a in enumerate(values)]
-    source = write_csv(tmp_path / "s.csv", ["a", "b", "label"], rows)
-    for n in (5000, 200):
-        short = write_csv(tmp_path / f"{n}.csv", ["a", "b", "label"], rows[:n])
-        model, predictions = tmp_path / f"{n}.npz", tmp_path / f"{n}.jsonl"
-        error = run("learn", short, "-m", model, "-p", predictions, check=1).stderr
-        assert "the labels are not classes" in error.splitlines()[-1]
-        assert "--classes" in error.splitlines()[-1]
-        assert not model.exists()
-        assert len(predictions.read_text().splitlines()) <= 1000
-
-    # Once a part has been saved, there is a finding, and the run goes on.
-    run("learn", source, "-m", model, "--save-every", "500", check=0)
-    assert "labels are" in run("inspect", model, check=0).stdout
-
-
 def test_stream_with_two_thousand_classes_is_learned(run, tmp_path):
     rng = random.Random(0)
     numbers = rng.sample(range(2000), 2000)
@@ -260,16 +198,6 @@ def test_large_sample_weights_are_the_only_finding(run, tmp_path):
     assert abs(mean - 450) < 30
 
 
-def test_model_with_join_evaluates_rows_without_ids(run, tmp_path):
-    rows = [{"id": i, "a": i % 2, "label": "xy"[i % 2]} for i in range(50)]
-    source, path = write_jsonl(tmp_path / "s.jsonl", rows), tmp_path / "m.npz"
-    run("learn", source, "--join", "id", "-m", path, check=0)
-    plain = write_csv(tmp_path / "s.csv", ["a", "label"], [[i % 2, "xy"[i % 2]] for i in range(20)])
-    figures = json.loads(run("evaluate", plain, "-m", path, "--json", check=0).stdout)
-
-    assert (figures["samples"], figures["accuracy"]) == (20, 1.0)
-
-
 def test_ignored_key_is_seen_in_random_draws(run, tmp_path):
     rows = [{"id": i, "a": i % 2, "label": "xy"[i % 2]} for i in range(50)]
     source = write_jsonl(tmp_path / "s.jsonl", rows)
@@ -295,16 +223,6 @@ def test_two_runs_cannot_write_to_one_file(output, run, tmp_path):
     assert process.returncode == 0
 
 
-def test_labels_unknown_to_the_model_are_a_warning(run, tmp_path):
-    rows = [[i, i % 7, "xy"[i % 2]] for i in range(20)]
-    source, model = write_csv(tmp_path / "s.csv", ["id", "a", "label"], rows), tmp_path / "m.npz"
-    run("learn", source, "--ignore", "id", "-m", model, check=0)
-
-    assert "no label is a class" not in run("evaluate", source, "-m", model, check=0).stderr
-    error = run("evaluate", source, "-m", model, "--label", "id", check=0).stderr
-    assert error.startswith("warning: no label is a class of the model: if another column")
-
-
 def test_labels_error_replaces_the_live_line(run_on_terminal, tmp_path):
     source = tmp_path / "prices.csv"
     rows = [f"{i % 7},{i * 1.37 + 0.5:.2f}" for i in range(600)]
@@ -324,21 +242,3 @@ def test_inspect_shows_suggested_options_on_lines_of_their_own(run, tmp_path):
 
     assert "    --standardize" in lines
     assert not any("\\n" in line for line in lines)
-
-
-def test_sweep_without_labels_is_an_error(run, tmp_path):
-    source = tmp_path / "s.csv"
-    source.write_text("label,x\n,1\n,2\n")
-    result = run("sweep", source, "--lr", "0.1,1", check=1)
-
-    assert result.stdout == ""
-    assert f"{source}: no row has a label" in result.stderr
-
-
-def test_ignored_numbers_are_not_said_to_have_currency_signs(run, tmp_path):
-    source = tmp_path / "s.csv"
-    source.write_text("x,label\n4.8,a\n5.1,b\n")
-    error = run("learn", source, "--ignore", "x", check=1).stderr
-
-    assert "no usable features" in error
-    assert "not numbers" not in error

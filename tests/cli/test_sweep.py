@@ -117,18 +117,6 @@ def test_diverged_trial_is_listed_and_the_others_continue(run, tmp_path):
     assert f"diverged at sample {bad['diverged_at']}" in separate_run.stderr
 
 
-def test_rejected_row_ends_the_sweep(run, tmp_path):
-    path = tmp_path / "t.csv"
-    path.write_text("x,y\n1,a\n?,b\n")
-    result = run("sweep", path, "--lr", "0.1,1", check=1)
-
-    assert (
-        "t.csv: row 2: column 'x' is '?', not a number; --skip-bad skips such rows; "
-        "to treat it as missing:\n  --missing '?'\n" in result.stderr
-    )
-    assert result.stdout == ""
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signal_on_an_idle_pipe_prints_the_table_so_far(number):
@@ -153,20 +141,6 @@ def test_signal_on_an_idle_pipe_prints_the_table_so_far(number):
         "best:",
         "  stream-perceptron learn - --label y --lr 1 -m model.npz",
     ]
-
-
-@pytest.mark.parametrize(
-    ("args", "message"),
-    [
-        (["--lr", "0.1,x"], "'x' is not a valid number"),
-        (["--activation", "sigmoid,relu"], "relu"),
-        (["-", "f", "--lr", "1,2"], "- (stdin) cannot be combined"),
-    ],
-)
-def test_invalid_arguments_are_usage_errors(args, message, run):
-    result = run("sweep", *args, check=2, input="")
-
-    assert message in result.stderr.splitlines()[-2]
 
 
 @pytest.fixture

@@ -343,31 +343,6 @@ def test_model_that_its_sources_cannot_reproduce_is_rejected(
     )
 
 
-def test_unneeded_source_and_pipe_are_rejected(
-    mnist_sample, daily_files, run, tmp_path, get_verify_error
-):
-    path = tmp_path / "m.npz"
-    run("learn", mnist_sample, "-m", path, "--quiet", check=0)
-
-    assert f"{daily_files[0]} is not one of the sources that it learned from" == (
-        get_verify_error(path, mnist_sample, daily_files[0])
-    )
-    assert get_verify_error(path, "/dev/stdin").startswith("/dev/stdin can be read only once")
-
-
-def test_inspect_shows_the_history_of_a_model(daily_files, run, tmp_path):
-    path = tmp_path / "m.npz"
-    run("learn", daily_files[0], "-m", path, "--limit", 1000, "--quiet", check=0)
-    run("learn", daily_files[1], "-m", path, "--random", "--limit", 500, "--quiet", check=0)
-    shown = run("inspect", path, check=0).stdout.partition("learned from\n")[2]
-    shown = " ".join(shown.split())  # undo line breaks
-    entries = json.loads(run("inspect", path, "--json", check=0).stdout)["entries"]
-
-    assert shown.startswith(f"{daily_files[0]}: rows 1 to 1,000, lr 0.1, epsilon 3e-06 ")
-    assert f"{daily_files[1]}: draws 1 to 500, lr 0.1, epsilon 3e-06 files" in shown
-    assert [(entry["start"], entry["end"]) for entry in entries] == [(0, 1000), (0, 500)]
-
-
 @pytest.mark.parametrize("error", [MemoryError, ModelSizeError])
 def test_model_that_no_longer_fits_in_memory_is_reported(
     error, daily_files, run, tmp_path, monkeypatch

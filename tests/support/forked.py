@@ -35,7 +35,7 @@ def become_command(arguments, descriptors, folder, seconds=MAX_SECONDS):
     run()
 
 
-def _run_child(arguments, environment, folder, connections):
+def run_child(arguments, environment, folder, connections):
     os.environ.clear()
     os.environ.update(environment)
     if "COVERAGE_FOLDER" in environment:
@@ -85,7 +85,7 @@ def run_forked(arguments, input=None, stdin=None, cwd=None):  # noqa: A002
             os.dup(stdin.fileno()) if stdin else os.open(os.devnull, os.O_RDONLY)
         )
     process = FORK_CONTEXT.Process(
-        target=_run_child,
+        target=run_child,
         args=(
             arguments,
             dict(os.environ),
