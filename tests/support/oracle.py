@@ -51,14 +51,25 @@ class Model:
         for j, row in enumerate(self.w):
             row.append(0.0 if self.n_seen else self.draw(j, name))
 
-    def predict(self, x):
-        """Return the label with the largest net input; None without labels."""
+    def compute_nets(self, x):
         values = [x.get(name, 0.0) for name in self.features]
-        nets = [
+        return [
             b + sum(wi * v for wi, v in zip(w, values, strict=True))
             for w, b in zip(self.w, self.b, strict=True)
         ]
+
+    def predict(self, x):
+        """Return the label with the largest net input; None without labels."""
+        nets = self.compute_nets(x)
         return self.labels[nets.index(max(nets))] if nets else None
+
+    def compute_scores(self, x, activation):
+        """Return the outputs minus the low target, or the lowest, scaled to a sum of 1."""
+        low, _, f, _ = ACTIVATIONS[activation]
+        y = [f(net) - low for net in self.compute_nets(x)]
+        y = [value - min([0, *y]) for value in y]
+        shares = [value / sum(y) if sum(y) else 1 / len(y) for value in y]
+        return dict(zip(self.labels, shares, strict=True))
 
     def learn(self, x, label, lr, epsilon, activation):
         """Learn a sample; return its error."""

@@ -4,76 +4,130 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
+import polars as pl
+import pyarrow as pa
 import pytest
+import scipy.sparse
 from helpers import capture_state, to_dicts
-from river.optim import schedulers
 
 from stream_perceptron import DivergedError, SampleError, SGDPerceptron
+from stream_perceptron.model.rows import Rows, Samples
 
-
-@pytest.mark.parametrize("rate", [math.nan, -1.0, math.inf])
-def test_invalid_rate_from_a_scheduler_is_rejected(rate, trained_model):
-    trained_model.mutate({"lr": schedulers.Constant(rate)})
-    before = capture_state(trained_model)
-
-    with pytest.raises(ValueError, match="learning rate"):
-        trained_model.learn_one({"brand": 1, "new": 2}, "new")
-    assert capture_state(trained_model) == before
-
-
-@pytest.mark.parametrize("y", [None, math.nan, np.nan, pd.NaT, pd.NA, np.datetime64("NaT", "s")])
-def test_missing_label_is_rejected(y, trained_model):
-    before = capture_state(trained_model)
-
-    with pytest.raises(SampleError, match="label is missing"):
-        trained_model.learn_one({"x0": 1.0, "new": 1}, y)
-    assert capture_state(trained_model) == before
+NOT_FINITE = "a learning rate that is not a finite number"
 
 
 @pytest.mark.parametrize(
-    ("value", "reason"),
+    ("rate", "reason"),
     [
-        ("1.5", "'x9' is '1.5', a str"),
-        (dt.date(2024, 1, 1), "a date"),
-        (1j, "a complex"),
-        ([1.0], "a list"),
-        (math.nan, "'x9' is nan, not finite"),
-        (-math.inf, "'x9' is -inf, not finite"),
-        (10**400, "'x9' is inf, not finite"),
+        (lambda t: math.nan, NOT_FINITE),
+        (lambda t: -1.0, NOT_FINITE),
+        (lambda t: math.inf, NOT_FINITE),
+        (lambda t: 1 / (t - t), r"no learning rate after \d+ updates: division"),
     ],
-    ids=repr,
 )
-def test_invalid_feature_value_is_rejected_with_its_name(value, reason, trained_model):
+def test_invalid_rate_of_a_schedule_is_rejected(rate, reason, trained_model):
+    """Rows without labels are predicted without a rate."""
     before = capture_state(trained_model)
+    trained_model.lr = SimpleNamespace(get=rate)
+    for x, y in (({"x0": 1.0}, "high"), ({"new": 1.0}, "new")):
+        with pytest.raises(SampleError, match=reason):
+            trained_model.learn_one(x, y)
+        assert capture_state(trained_model) == before
 
+    assert trained_model.predict_one({"x0": 1.0}) in ("high", "low")
+    rows = Rows.from_table(("x0",), np.ones((2, 1)))
+    assert len(trained_model.train(Samples(rows, [None, None], np.ones(2)))) == 2
+
+
+def build_damaged_matrix(part, number):
+    matrix = scipy.sparse.csr_matrix(np.eye(3))
+    getattr(matrix, part)[1] = number
+    return matrix
+
+
+BAD_VALUES = [
+    ("1.5", "'x1' is '1.5', a str"),
+    (dt.date(2024, 1, 1), "a date"),
+    (1j, "a complex"),
+    ([1.0], "a list"),
+    (math.nan, "'x1' is nan, not finite"),
+    (-math.inf, "'x1' is -inf, not finite"),
+    (10**400, "'x1' is inf, not finite"),
+]
+BAD_LABELS = [
+    *((label, "label is missing") for label in (None, math.nan, pd.NaT, pd.NA)),
+    (np.datetime64("NaT", "s"), "label is missing"),
+    *((label, "not hashable") for label in (["a"], {"a": 1}, np.array([1, 2]))),
+]
+BAD_ARRAYS = [
+    ([[1.0], [np.nan]], ["a", "b"], "feature 0 is nan in row 1, not finite"),
+    ([[1.0], [2.0]], ["a", None], "label in row 1 is missing"),
+    ([[1.0], [2.0]], ["a"], "number of labels is 1, but the number of samples is 2"),
+    ([["1.0"], ["2.0"]], ["a", "b"], "not numbers"),
+    ([1.0, 2.0], ["a", "b"], "do not have two dimensions"),
+]
+BAD_FRAMES = [
+    (pd.DataFrame({"a": [1.0, 2.0], "b": ["x", "y"]}), "feature 'b' is of type String"),
+    (pd.DataFrame({"a": [1, "2"]}), "feature 'a' is '2', a str"),
+    (pd.DataFrame({"a": pd.to_datetime(["2024", "2025"])}), "feature 'a' is of type Datetime"),
+    (pd.DataFrame({"a": [1.0, np.inf]}), "feature 'a' is inf in row 1, not finite"),
+    (pl.DataFrame({"a": [1.0, float("nan")]}), "feature 'a' is nan in row 1, not finite"),
+    (pl.DataFrame({"a": [None, float("nan")]}), "feature 'a' is nan in row 1, not finite"),
+    (pa.table({"a": ["1", "2"]}), "feature 'a' is of type String"),
+    (pd.DataFrame({"s": pd.arrays.SparseArray([0.0, 1.0], fill_value=0.0), "t": "x"}),
+     "feature 't' is 'x', a str"),
+    (pd.DataFrame({"s": pd.arrays.SparseArray([0.0, np.inf], fill_value=0.0)}),
+     "feature 's' is inf in row 1"),
+]  # fmt: skip
+TWO_NAMES = pd.DataFrame([[1, 2]], columns=["a", "a"])
+WIDE = scipy.sparse.csr_matrix(([1.0], ([0], [7])), shape=(1, 1000))
+NUMBERS = pd.DataFrame({"a": [1, 2]})
+CALLS = [
+    *((lambda m, y=y: m.learn_one({"x0": 1.0, "new": 1}, y), reason) for y, reason in BAD_LABELS),
+    *((lambda m, v=v: m.learn_one({"x0": 1.0, "x1": v}, "new"), r) for v, r in BAD_VALUES),
+    *((lambda m, v=v: m.predict_one({"x0": 1.0, "x1": v}), reason) for v, reason in BAD_VALUES),
+    *((lambda m, w=w: m.learn_one({"new": 1.0}, "new", w=w), "sample weight")
+      for w in (-1, math.nan, math.inf, "1", None, 10**400)),
+    *((lambda m, X=X, y=y: m.test_then_train(np.array(X), y), r) for X, y, r in BAD_ARRAYS),
+    *((lambda m, X=X: m.learn_many(X, pd.Series(["u", "v"])), reason) for X, reason in BAD_FRAMES),
+    *((lambda m, damage=damage: m.test_then_train(build_damaged_matrix(*damage), ["u", "v", "u"]),
+       "the sparse matrix is damaged")
+      for damage in (("indices", -1), ("indices", 4), ("indptr", -1), ("indptr", 5_000_000))),
+    (lambda m: m.test_then_train(np.ones((1, 2)), ["x"], [None, None]),
+     "two features are called None"),
+    (lambda m: m.test_then_train(WIDE, ["x"], ["a", "a", *range(998)]),
+     "two features are called 'a'"),
+    (lambda m: m.learn_many(TWO_NAMES, ["x"]),
+     "two features are called 'a': give each its own name"),
+    (lambda m: m.learn_one([1.0], "a"), "a sample is of type list: pass a dict of features"),
+    (lambda m: m.predict_one(np.ones(2)), "a sample is of type ndarray: pass a dict"),
+    (lambda m: m.predict_proba_one([1.0]), "a sample is of type list: pass a dict"),
+    (lambda m: m.learn_many(np.ones((1, 2)), ["a"]), "features are of type ndarray: pass a"),
+    (lambda m: m.predict_many([[1.0]]), "features are of type list: pass a pandas"),
+    (lambda m: m.learn_many(pd.DataFrame([[1, 2]]), pd.DataFrame([["x", "y"]])),
+     r"labels of shape \(1, 2\) are not a single column"),
+    (lambda m: m.test_then_train(scipy.sparse.csr_array(np.ones((1, 2)) * 1j), ["x"]),
+     "features of type complex128 are not numbers"),
+    (lambda m: m.test_then_train(np.ones((1, 2)), ["x"], features=["a"]),
+     "the number of features is 2, but the number of names is 1"),
+    (lambda m: m.learn_many(NUMBERS, ["x", "x"], w=np.array([1, -0.5])),
+     "sample weight -0.5 is not a finite number"),
+    (lambda m: m.learn_many(NUMBERS, ["x", "x"], w=[1.0]),
+     "the number of sample weights is 1, but the number of samples is 2"),
+    (lambda m: m.learn_one({"a": 1.0, 10**3950: 1.0}, "x"),
+     "a name that is a whole number has more than 3,900 digits: use a string"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("call", "reason"), CALLS)
+def test_invalid_call_leaves_the_model_unchanged(call, reason, trained_model):
+    before = capture_state(trained_model)
     with pytest.raises(SampleError, match=reason):
-        trained_model.learn_one({"x0": 1.0, "x9": value}, "new")
-    with pytest.raises(SampleError, match=reason.replace("x9", "x1")):
-        trained_model.predict_one({"x0": 1.0, "x1": value})
-    assert trained_model.predict_proba_one({"x0": 1.0}) == trained_model.predict_proba_one(
-        {"x0": 1.0, "x9": value}
-    )
-    assert capture_state(trained_model) == before
-
-
-@pytest.mark.parametrize("w", [-1, math.nan, math.inf, "1", None, 10**400], ids=repr)
-def test_invalid_sample_weight_is_rejected(w, trained_model):
-    before = capture_state(trained_model)
-
-    with pytest.raises(SampleError, match="sample weight"):
-        trained_model.learn_one({"new": 1.0}, "new", w=w)
-    assert capture_state(trained_model) == before
-
-
-@pytest.mark.parametrize("y", [["a"], {"a": 1}, np.array([1, 2])], ids=repr)
-def test_unhashable_label_is_rejected(y, trained_model):
-    before = capture_state(trained_model)
-
-    with pytest.raises(SampleError, match="not hashable"):
-        trained_model.learn_one({"x0": 1.0}, y)
+        call(trained_model)
     assert capture_state(trained_model) == before
 
 
@@ -125,18 +179,16 @@ def test_samples_without_finite_net_input_cannot_be_predicted():
         model.predict_many(pd.DataFrame([{"x": 1.0, "y": 1.0}, x]))
 
 
-def test_divergence_error_names_the_sample_and_keeps_weights_finite(rng):
-    model = SGDPerceptron(activation="identity", lr=0.01, classes=range(10), seed=0)
-    X = rng.integers(0, 256, (500, 50)).astype(float)
+def test_rows_before_a_diverging_row_stay_learned(rng):
+    X = rng.normal(size=(9, 3))
+    X[5] = 1e200
+    labels = list("abcabdabc")  # row 5 also adds the label d
+    model, expected = (SGDPerceptron(0.5, activation="identity", seed=0) for _ in range(2))
     with pytest.raises(DivergedError) as caught:
-        model.test_then_train(X, rng.integers(0, 10, 500))
+        model.test_then_train(X, labels)
+    expected.test_then_train(X[:5], labels[:5])
 
-    assert caught.value.sample == model.n_seen + 1
-    assert np.isfinite(model.weights).all()
-    expected = SGDPerceptron(activation="identity", lr=0.01, classes=range(10), seed=0)
-    rng = np.random.default_rng(42)
-    X, labels = rng.integers(0, 256, (500, 50)).astype(float), rng.integers(0, 10, 500)
-    expected.test_then_train(X[: model.n_seen], labels[: model.n_seen])
+    assert caught.value.sample == 6
     assert capture_state(expected) == capture_state(model)
 
 
@@ -160,7 +212,15 @@ def test_divergence_error_names_the_sample_and_keeps_weights_finite(rng):
         ({"classes": ["a", "a"]}, "distinct labels, none of them missing"),
         ({"classes": ["a", None]}, "distinct labels, none of them missing"),
         ({"classes": "ab"}, "list of labels"),
-        ({"activation": "step"}, "derivative is zero"),
+        ({"activation": "Heaviside"}, r"derivative is zero.*river\.linear_model\.Perceptron"),
+        ({"activation": "relu"}, "choose sigmoid, tanh, arctan or identity"),
+        ({"activation": None}, "choose sigmoid, tanh, arctan or identity"),
+        ({"class_weight": "even"}, "class_weight is 'even': pass \"balanced\" or a dict"),
+        ({"class_weight": ["a"]}, 'pass "balanced" or a dict'),
+        ({"class_weight": {"a": -1.0}}, "class_weight of 'a' is -1.0: choose a finite number"),
+        ({"class_weight": {"a": math.inf}}, "class_weight of 'a' is inf"),
+        ({"class_weight": {"a": "2"}}, "class_weight of 'a' is 2"),
+        ({"class_weight": {"a": 10**400}}, "class_weight of 'a' is 1000"),
     ],
     ids=repr,
 )

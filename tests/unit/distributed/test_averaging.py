@@ -100,6 +100,7 @@ def test_new_labels_and_features_are_merged_by_name(has_learned, base_model):
         (SGDPerceptron(activation="tanh", seed=7), "its activation is 'tanh'"),
         (SGDPerceptron(seed=8), "its seed is 8, but the base has 7"),
         (SGDPerceptron(init_range=0.1, seed=7), "its init-range is 0.1"),
+        (SGDPerceptron(seed=7, class_weight="balanced"), "its class-weight is 'balanced', but"),
         (SGDPerceptron(classes=["down", "up"], seed=7), "its first classes are not those"),
         (SGDPerceptron(classes=["up", "down"], seed=7), "its first features are not those"),
     ],

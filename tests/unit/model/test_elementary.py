@@ -1,4 +1,4 @@
-"""Accuracy and special values of the activations."""
+"""Accuracy and special values of the activations, and scores."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 
 import mpmath
 import numpy as np
+import oracle
 import pytest
 
 from stream_perceptron.model import kernel
@@ -77,8 +78,20 @@ def test_special_values_are_exact(name):
     assert np.array(expected).tobytes() == compute_outputs(name, x).tobytes()
 
 
-@pytest.mark.parametrize("name", ["tanh", "arctan"])
-def test_tanh_and_arctan_are_odd_functions(name):
-    x = draw_numbers(FUNCTIONS[name][-1])
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_scores_of_extreme_net_inputs_sum_to_1(name):
+    nets = np.array([[1.7e308, -1.7e308, 0.0], [-800.0] * 3])
+    scores = kernel.compute_scores(ACTIVATIONS[name], nets)
 
-    assert compute_outputs(name, -x).tobytes() == (-compute_outputs(name, x)).tobytes()
+    np.testing.assert_allclose(scores.sum(axis=1), 1.0, rtol=1e-14)
+    np.testing.assert_allclose(scores[1], 1 / 3, rtol=1e-14)
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_slopes_are_those_of_the_formulas(name):
+    x = np.random.default_rng(0).uniform(-40, 40, 2000)
+    y, slopes = kernel.compute_outputs(ACTIVATIONS[name], x)
+    compute_slope = oracle.ACTIVATIONS[name][3]
+    expected = [compute_slope(*pair) for pair in zip(x.tolist(), y.tolist(), strict=True)]
+
+    np.testing.assert_allclose(slopes, expected, rtol=1e-12, atol=1e-15)
