@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import math
 import random
-import struct
 from decimal import Decimal, localcontext
 
 import numpy as np
@@ -16,11 +16,8 @@ N_NUMBERS = 60_000
 
 
 def draw_double(rng):
-    """Return a finite double with random bits."""
-    number = float("nan")
-    while number - number != 0:
-        (number,) = struct.unpack("d", rng.randbytes(8))
-    return number
+    """Return a finite double of any exponent, with random bits."""
+    return rng.choice([1, -1]) * math.ldexp(rng.getrandbits(53), rng.randrange(-1126, 972))
 
 
 def draw_halfway_digits(rng):
@@ -28,7 +25,7 @@ def draw_halfway_digits(rng):
     low = abs(rng.choice([draw_double, lambda rng: rng.uniform(0, 10 ** rng.randrange(25))])(rng))
     with localcontext() as context:
         context.prec = 800
-        middle = (Decimal(low) + Decimal(float(np.nextafter(low, 0)))) / 2
+        middle = (Decimal(low) + Decimal(math.nextafter(low, 0))) / 2
         digits = f"{middle:.{rng.choice([17, 19, 20, 25, 60, 799])}e}"
     return digits + rng.choice(["", "0", "1"])
 

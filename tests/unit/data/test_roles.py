@@ -8,7 +8,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from stream_perceptron import LiveModel, SourceError
 from stream_perceptron.data import ReadOptions, Request, open_source
 
 ROWS = [{"a": 1.5, "colour": "red", "w": 2, "label": "x"}, {"a": 2.5, "colour": "blue", "w": 1,
@@ -45,26 +44,3 @@ def test_columns_have_the_same_roles_in_every_format(label, source):
     assert [w for batch in batches for w in batch.weights.tolist()] == [2.0, 1.0]
     passthrough = [tuple(map(str, values)) for batch in batches for values in batch.passthrough]
     assert passthrough == [("red", "1.5"), ("blue", "2.5")]
-
-
-@pytest.mark.parametrize("form", ["csv", "parquet", "arrow"])
-def test_duplicate_column_names_are_the_same_error_in_every_format(form, tmp_path):
-    path = tmp_path / "rows"
-    arrays = [pa.array([1]), pa.array([2]), pa.array([0])]
-    table = pa.Table.from_arrays(arrays, names=["a", "a", "label"])
-    if form == "csv":
-        path.write_text("a,a,label\n1,2,0\n")
-    elif form == "parquet":
-        pq.write_table(table, path)
-    else:
-        with pa.ipc.new_stream(path, table.schema) as writer:
-            writer.write_table(table)
-    sources = [open_source(str(path))]
-    with pytest.raises(SourceError) as error:
-        LiveModel.start(sources)
-
-    reason = "columns 1 and 2 are both called 'a'; to drop one:\n  --ignore 2"
-    assert str(error.value) == f"{path}: {reason}"
-    live = LiveModel.start(sources, ReadOptions(ignore=("2",)), seed=0)
-    list(live.run(sources))
-    assert live.model.features_ == ["a"]

@@ -12,232 +12,101 @@ import pytest
 from helpers import write_parquet
 from PIL import Image
 
-from stream_perceptron import SampleError, SourceError, stream
+from stream_perceptron import LiveModel, SampleError, SourceError, StreamPerceptronError, stream
 from stream_perceptron.data.arrow.parquet import ParquetSource
 from stream_perceptron.data.opening import open_source
 from stream_perceptron.data.request import Request
 from stream_perceptron.data.schema import ReadOptions
-from stream_perceptron.live.model import LiveModel
-
-N_DIGITS = 2000
 
 
-@pytest.fixture(scope="module")
-def pixels(mnist_sample):
-    """The first 2,000 digits, shape (2000, 784), and their labels."""
-    table = pq.read_table(mnist_sample).slice(0, N_DIGITS)
-    data = b"".join(table["pixels"].to_pylist())
-    return np.frombuffer(data, np.uint8).reshape(N_DIGITS, 784), table["label"].to_pylist()
-
-
-def build_list_array(pixels, kind):
-    return pa.array(pixels.tolist(), kind)
-
-
-def build_pixel_columns(pixels, kind, first=0):
-    return {f"pixel{first + j}": pa.array(pixels[:, j], kind) for j in range(784)}
-
-
-def encode_png(row):
+def encode_png(picture):
     buffer = io.BytesIO()
-    Image.fromarray(row.reshape(28, 28)).save(buffer, "PNG")
+    Image.fromarray(picture).save(buffer, "PNG")
     return buffer.getvalue()
 
 
-def write_hugging_face_file(path, pixels, labels):
-    """A file of the `datasets` library: struct<bytes, path> with PNGs, and a class label."""
-    import datasets
-
-    features = datasets.Features(
-        image=datasets.Image(), label=datasets.ClassLabel(names=[str(i) for i in range(10)])
-    )
-    pictures = [Image.fromarray(row.reshape(28, 28)) for row in pixels]
-    dataset = datasets.Dataset.from_dict({"image": pictures, "label": labels}, features=features)
-    dataset.to_parquet(path)
+def build_images(pictures):
+    return pa.array([{"bytes": encode_png(picture), "path": None} for picture in pictures])
 
 
+rng = np.random.default_rng(0)
+PICTURES = (rng.integers(0, 256, (20, 6, 6)) * (rng.random((20, 6, 6)) < 0.3)).astype(np.uint8)
+ROWS, LABELS = PICTURES.reshape(20, 36), [i % 3 for i in range(20)]
+BYTES = pa.array([row.tobytes() for row in ROWS], pa.binary(36))
+KINDS = (pa.uint8(), pa.int64(), pa.float64(), pa.decimal128(5, 0))
 LAYOUTS = {
-    "list<uint8>": lambda x: {"pixels": build_list_array(x, pa.list_(pa.uint8()))},
-    "large_list<uint8>": lambda x: {"pixel": build_list_array(x, pa.large_list(pa.uint8()))},
-    "fixed_size_list<uint8>": lambda x: {"image": build_list_array(x, pa.list_(pa.uint8(), 784))},
-    "nested lists": lambda x: {
-        "image": build_list_array(x.reshape(-1, 28, 28), pa.list_(pa.list_(pa.uint8())))
+    "bytes": {"pixels": BYTES},
+    "bytes beside other columns": {
+        "id": range(20), "when": pa.nulls(20, pa.timestamp("s")), "pixels": BYTES,
+        "split": ["train"] * 20,
     },
-    "nested fixed-size lists": lambda x: {
-        "image": build_list_array(x.reshape(-1, 28, 28), pa.list_(pa.list_(pa.uint8(), 28), 28))
+    "large lists": {"pixel": pa.array(ROWS.tolist(), pa.large_list(pa.uint8()))},
+    "fixed-size lists": {"image": pa.array(ROWS.tolist(), pa.list_(pa.uint8(), 36))},
+    "nested lists": {"image": pa.array(PICTURES.tolist(), pa.list_(pa.list_(pa.uint8())))},
+    "nested fixed-size lists": {
+        "image": pa.array(PICTURES.tolist(), pa.list_(pa.list_(pa.uint8(), 6), 6))
     },
-    "fixed-shape tensor": lambda x: {
-        "pixels": pa.FixedShapeTensorArray.from_numpy_ndarray(
-            np.ascontiguousarray(x.reshape(-1, 28, 28))
-        )
-    },
-    "uint8 columns": lambda x: build_pixel_columns(x, pa.uint8()),
-    "bytes beside other columns": lambda x: {
-        "id": pa.array(range(N_DIGITS)),
-        "when": pa.array([None] * N_DIGITS, pa.timestamp("s")),
-        "pixels": pa.array([row.tobytes() for row in x], pa.binary(784)),
-        "split": pa.array(["train"] * N_DIGITS),
-    },
-}
-WIDER_LAYOUTS = {
-    "int64 columns (Kaggle)": lambda x: build_pixel_columns(x, pa.int64()),
-    "double columns": lambda x: build_pixel_columns(x, pa.float64()),
-    "list<int64>": lambda x: {"pixels": build_list_array(x, pa.list_(pa.int64()))},
-    "list<double>": lambda x: {"pixels": build_list_array(x, pa.list_(pa.float64()))},
-    "decimal columns": lambda x: build_pixel_columns(x.astype(object), pa.decimal128(5, 0)),
-}
+    "tensors": {"pixels": pa.FixedShapeTensorArray.from_numpy_ndarray(PICTURES)},
+    "pictures, as those of Hugging Face": {"image": build_images(PICTURES)},
+    **{f"lists of {kind}": {"pixels": pa.array(ROWS.tolist(), pa.list_(kind))}
+       for kind in KINDS[:3]},
+    **{f"columns of {kind}": {f"pixel{i}": pa.array(ROWS[:, i].tolist(), kind) for i in range(36)}
+       for kind in KINDS},
+}  # fmt: skip
 
 
-def train_on_file(path, read_options=None):
-    sources = [ParquetSource(str(path))]
-    live = LiveModel.start(
-        sources, read_options or ReadOptions(), [str(i) for i in range(10)], seed=0
-    )
-    for _ in live.run(sources, limit=N_DIGITS):
-        pass
-    return live
-
-
-@pytest.fixture(scope="module")
-def reference(mnist_sample):
-    live = train_on_file(mnist_sample)
-    assert 0.6 < live.progress.accuracy < 0.7
-    return live
+def train(path, columns):
+    sources = [ParquetSource(str(write_parquet(path, {**columns, "label": LABELS})))]
+    live = LiveModel.start(sources, seed=0)
+    list(live.run(sources))
+    return live.model
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
-def test_every_layout_trains_an_identical_model(name, pixels, reference, tmp_path):
-    X, labels = pixels
-    live = train_on_file(
-        write_parquet(tmp_path / "digits.parquet", {**LAYOUTS[name](X), "label": labels})
-    )
+def test_every_layout_of_pixels_trains_an_identical_model(name, tmp_path):
+    expected, model = (train(tmp_path / "f.parquet", LAYOUTS[n]) for n in ("bytes", name))
 
-    assert live.schema.features == reference.schema.features
-    assert live.model.weights.tobytes() == reference.model.weights.tobytes()
-    assert live.progress.confusion.pairs.tolist() == reference.progress.confusion.pairs.tolist()
+    assert expected.features_ == model.features_ == [f"pixel{i}" for i in range(36)]
+    assert expected.weights.tobytes() == model.weights.tobytes()
 
 
-@pytest.mark.parametrize("name", WIDER_LAYOUTS)
-def test_wider_types_train_an_identical_model_when_scaled(name, pixels, reference, tmp_path):
-    X, labels = pixels
-    path = write_parquet(tmp_path / "digits.parquet", {**WIDER_LAYOUTS[name](X), "label": labels})
-
-    assert (
-        train_on_file(path, ReadOptions(scale=1 / 255)).model.weights.tobytes()
-        == reference.model.weights.tobytes()
-    )
-
-
-def test_hugging_face_images_train_an_identical_model(pixels, reference, tmp_path):
-    write_hugging_face_file(tmp_path / "digits.parquet", *pixels)
-
-    live = train_on_file(tmp_path / "digits.parquet")
-    assert live.model.weights.tobytes() == reference.model.weights.tobytes()
-
-
-@pytest.mark.parametrize(
-    "labels",
-    [
-        lambda y: pa.array([str(label) for label in y]),
-        lambda y: pa.array([str(label) for label in y]).dictionary_encode(),
-        lambda y: pa.array([str(label) for label in y], pa.large_string()),
-        pytest.param(
-            lambda y: pa.array([str(label) for label in y], pa.string_view()),
-            marks=pytest.mark.skipif(
-                int(pa.__version__.split(".")[0]) < 18, reason="Arrow 17 cannot write string views"
-            ),
-        ),
-    ],
-    ids=["string", "dictionary", "large string", "string view"],
-)
-def test_declared_classes_become_strings_if_labels_are_strings(labels, pixels, reference, tmp_path):
-    X, y = pixels
-    columns = {**build_pixel_columns(X, pa.float64(), first=1), "class": labels(y)}
-    live = train_on_file(
-        write_parquet(tmp_path / "openml.parquet", columns), ReadOptions(scale=1 / 255)
-    )
-
-    assert live.model.classes_ == [str(i) for i in range(10)]
-    assert (live.schema.features[0], live.schema.features[-1]) == ("pixel1", "pixel784")
-    assert live.progress.accuracy == pytest.approx(reference.progress.accuracy, abs=0.02)
+NUMBERS = {"a": pa.array([255], pa.uint8()), "b": pa.array([255], pa.int16()), "c": [0.5]}
+STRINGS = [pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())]
+if int(pa.__version__.split(".")[0]) >= 18:  # Arrow 17 cannot write string views
+    STRINGS.append(pa.string_view())
+# Columns, and the samples that they contain.
+SAMPLES = [
+    ({"x": [True, False], "y": [False, True]}, [({"x": 1.0}, False), ({"x": 0.0}, True)]),
+    ({"embedding": [[0.5, 1.5]], "y": [1]}, [({"embedding0": 0.5, "embedding1": 1.5}, 1)]),
+    ({**NUMBERS, "y": [1]}, [({"a": 255 * (1 / 255), "b": 255.0, "c": 0.5}, 1)]),
+    ({"x": [1.0, 2.0], "y": [1.0, None]}, [({"x": 1.0}, 1), ({"x": 2.0}, None)]),
+    ({"image": build_images([np.arange(12, dtype=np.uint8).reshape(2, 2, 3)]), "y": [0]},
+     [({f"pixel{i}": i * (1 / 255) for i in range(12)}, 0)]),
+    *(({"x": [1.0, 2.0], "y": pa.array(["u", "v"], kind)}, [({"x": 1.0}, "u"), ({"x": 2.0}, "v")])
+      for kind in STRINGS),
+]  # fmt: skip
 
 
-def test_whole_floats_become_integer_labels_and_others_are_rejected(tmp_path):
-    path = write_parquet(
-        tmp_path / "f.parquet", {"x": [1.0, 2.0, 3.0], "y": [1.0, float("nan"), 2.5]}
-    )
-    samples = stream.iter_parquet(path)
-
-    with pytest.raises(SampleError, match="row 3: label 2.5 is not a whole number"):
-        list(samples)
-    assert list(
-        stream.iter_parquet(
-            write_parquet(tmp_path / "g.parquet", {"x": [1.0, 2.0], "y": [1.0, None]})
-        )
-    ) == [({"x": 1.0}, 1), ({"x": 2.0}, None)]
-
-
-def test_bool_labels_stay_bool_and_bool_features_become_numbers(tmp_path):
-    path = write_parquet(tmp_path / "f.parquet", {"x": [True, False], "label": [False, True]})
-
-    assert list(stream.iter_parquet(path)) == [({"x": 1.0}, False), ({"x": 0.0}, True)]
-
-
-def test_vector_features_are_named_after_their_column(tmp_path):
-    path = write_parquet(tmp_path / "f.parquet", {"embedding": [[0.5, 1.5]], "y": [1]})
-
-    assert list(stream.iter_parquet(path)) == [({"embedding0": 0.5, "embedding1": 1.5}, 1)]
-
-
-def test_default_scale_depends_on_the_type_not_on_values(tmp_path):
-    columns = {
-        "a": pa.array([255], pa.uint8()),
-        "b": pa.array([255], pa.int16()),
-        "c": [0.5],
-        "y": [1],
-    }
+@pytest.mark.parametrize(("columns", "samples"), SAMPLES)
+def test_columns_of_each_type_are_read(columns, samples, tmp_path):
+    """Bytes are scaled by default, whatever their values; whole floats are labels."""
     path = write_parquet(tmp_path / "f.parquet", columns)
 
-    assert list(stream.iter_parquet(path)) == [({"a": 255 * (1 / 255), "b": 255.0, "c": 0.5}, 1)]
+    assert list(stream.iter_parquet(path)) == samples
 
 
-def test_color_images_have_three_values_per_pixel(tmp_path):
-    picture = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, "PNG")
-    image = pa.array([{"bytes": buffer.getvalue(), "path": None}])
-    path = write_parquet(tmp_path / "f.parquet", {"image": image, "label": [0]})
-    ((x, _),) = stream.iter_parquet(path, scale=1)
-
-    assert list(x.values()) == list(range(12))
-
-
-def test_ignored_columns_are_dropped_and_weights_are_passed_on(tmp_path):
-    columns = {"a": [1.0, 2.0], "b": [3.0, 4.0], "w": [0.5, 2.0], "y": ["u", "v"]}
-    path = write_parquet(tmp_path / "f.parquet", columns)
-
-    assert list(stream.iter_parquet(path, ignore=["b"], weight="w")) == [
-        ({"a": 1.0}, "u", {"w": 0.5}),
-        ({"a": 2.0}, "v", {"w": 2.0}),
-    ]
+ONE_HOT = {"one_hot": ["t"]}
 
 
 @pytest.mark.parametrize(
     ("columns", "options", "reason"),
     [
-        ({"x": [1.0], "label": [1], "class": [1]}, {}, "'label', 'class' could each be the label"),
-        ({"x": [1.0]}, {"label": "digit"}, "no label column 'digit' among 'x'"),
-        ({"x": [1.0]}, {"weight": "w"}, "no weight column 'w' among 'x'"),
-        ({"x": [1.0]}, {"ignore": ["z"]}, "no column 'z' among 'x'"),
-        ({"name": ["a"], "label": [1]}, {}, r"no usable features among 'name' \(string\)"),
-        ({"label": [1]}, {}, "no usable features"),
         ({"a": [[1.0]], "b": [[1.0]], "y": [1]}, {}, "'a', 'b' could each be the features"),
         ({"x": [1.0], "y": [[1]]}, {}, "label column 'y' is of type list"),
-        (
-            {"x": [1.0], "y": [1], "w": ["a"]},
-            {"weight": "w"},
-            "weight column 'w' is of type string",
-        ),
+        ({"x": [1.0], "y": [1], "w": ["a"]}, {"weight": "w"}, "weight column 'w' is of type str"),
+        ({"x": [1.0], "y": [1], "t": [[1.5]]}, ONE_HOT, "column 't' is of type list"),
+        ({"x": [1.0], "y": [1], "t": [{"u": "a"}]}, ONE_HOT, "column 't' is of type struct"),
+        ({"x": [1.0], "y": [1]}, {"dates": ["x"]}, "column 'x' is of type double"),
     ],
     ids=str,
 )
@@ -245,56 +114,26 @@ def test_ambiguous_or_unusable_columns_are_errors(columns, options, reason, tmp_
     path = write_parquet(tmp_path / "f.parquet", columns)
 
     with pytest.raises(SourceError, match=f"{path}: .*{reason}"):
-        list(stream.iter_parquet(path, **options))
+        list(stream.iter_source(path, **options))
 
 
-@pytest.mark.parametrize("value", [[["a"]], [1.5], {"u": "a"}])
-def test_nested_column_cannot_be_one_hot_encoded(value, tmp_path):
-    path = write_parquet(tmp_path / "f.parquet", {"x": [1.0], "y": [1], "t": [value]})
+PICTURE = encode_png(PICTURES[0])
+UNUSABLE = {
+    "null list": ({"x": [[1, 2], None]}, "column 'x' is null"),
+    "infinity in a list": ({"x": [[1.0], [float("inf")]]}, "feature 'x0' is inf, not finite"),
+    "short nested list": ({"x": [[[1], [2]], [[1], None]]}, "column 'x' has 1 value, not 2"),
+    "null bytes": ({"x": pa.array([b"ab", None], pa.binary(2))}, "column 'x' is null"),
+    "invalid picture": ({"x": [{"bytes": PICTURE}, {"bytes": b"no"}]}, "cannot be decoded"),
+    "no picture": ({"x": [{"bytes": PICTURE}, {"bytes": None}]}, "a picture without bytes"),
+    "negative weight": ({"x": [1.0, 2.0], "w": [1.0, -1.0]}, "weight 'w' is '-1.0', not a finite"),
+    "label": ({"x": [1.0, 2.0], "label": [1.0, 2.5]}, "label 2.5 is not a whole number"),
+}
 
-    with pytest.raises(SourceError, match=f"{path}: column 't' is of type "):
-        open_source(str(path)).open(Request(ReadOptions(one_hot=("t",))))
 
-
-@pytest.mark.parametrize(
-    ("columns", "reason"),
-    [
-        ({"x": [1.0, float("nan")]}, "column 'x' is nan, not finite"),
-        ({"x": [1.0, float("inf")]}, "column 'x' is inf"),
-        ({"x": [[1, 2], [1]]}, "column 'x' has 1 value, not 2"),
-        ({"x": [[1, 2], []]}, "column 'x' has 0 values, not 2"),
-        ({"x": [[1, 2], None]}, "column 'x' is null"),
-        ({"x": [[1, 2], [1, float("nan")]]}, "feature 'x1' is nan, not finite"),
-        ({"x": [[1.0, 2.0], [float("inf"), 1.0]]}, "feature 'x0' is inf, not finite"),
-        ({"x": [[[1], [2]], [[1], None]]}, "column 'x' has 1 value, not 2"),
-        ({"x": pa.array([b"ab", None], pa.binary(2))}, "column 'x' is null"),
-        (
-            {"image": [{"bytes": encode_png(np.zeros(784, np.uint8))}, {"bytes": b"no"}]},
-            "cannot be decoded",
-        ),
-        (
-            {"image": [{"bytes": encode_png(np.zeros(784, np.uint8))}, {"bytes": None}]},
-            "a picture without bytes",
-        ),
-        ({"x": [1.0, 2.0], "w": [1.0, -1.0]}, "weight 'w' is '-1.0', not a finite number"),
-    ],
-    ids=[
-        "NaN",
-        "infinity",
-        "short list",
-        "empty list",
-        "null list",
-        "NaN in a list",
-        "infinity in a list",
-        "short nested list",
-        "null bytes",
-        "invalid image",
-        "image without bytes",
-        "negative weight",
-    ],
-)
-def test_error_names_the_unusable_row(columns, reason, tmp_path):
-    path = write_parquet(tmp_path / "f.parquet", {**columns, "label": [1, 1]})
+@pytest.mark.parametrize("name", UNUSABLE)
+def test_error_names_the_unusable_row(name, tmp_path):
+    columns, reason = UNUSABLE[name]
+    path = write_parquet(tmp_path / "f.parquet", {"label": [1, 1], **columns})
     samples = stream.iter_parquet(path, weight="w" if "w" in columns else None)
 
     with pytest.raises(SampleError, match=f"{path}: row 2: .*{reason}"):
@@ -308,7 +147,7 @@ def test_rejected_rows_do_not_shift_the_other_rows(tmp_path):
     nested = [None if row is None else [[value] for value in row] for row in mixed]
     nested[-1] = [[1], None]
     bytes_array = pa.array([b"\1\2", None, b"\3\4", None, None, b"\5\6", None, None], pa.binary(2))
-    for column in (mixed, nested, bytes_array, bytes_array.slice(0)):
+    for column in (mixed, nested, bytes_array):
         path = write_parquet(tmp_path / "f.parquet", {"v": column, "y": list(range(8))})
         source = ParquetSource(str(path))
         batches = list(source.batches(Request(ReadOptions(scale=1.0))))
@@ -323,39 +162,32 @@ def test_rejected_rows_do_not_shift_the_other_rows(tmp_path):
         assert set(rejected) == {1, 3, 4, 6, 7}
 
 
-def test_second_file_must_have_the_same_features(tmp_path):
-    first = write_parquet(tmp_path / "a.parquet", {"pixel0": [1.0], "pixel1": [1.0], "y": [1]})
-    second = write_parquet(tmp_path / "b.parquet", {"pixel1": [1.0], "pixel2": [1.0], "y": [1]})
-    third = write_parquet(tmp_path / "c.parquet", {"pixels": [[1.0, 2.0]], "y": [1]})
-
-    reason = r"b.parquet: it lacks some of the model's features \('pixel0'\)"
-    with pytest.raises(SourceError, match=reason):
-        list(stream.iter_parquet(first, second))
-    assert len(list(stream.iter_parquet(first, third))) == 2
-
-
-def test_second_file_must_have_the_same_type_of_labels(tmp_path):
-    first = write_parquet(tmp_path / "a.parquet", {"x": [1.0], "y": [1]})
-    second = write_parquet(tmp_path / "b.parquet", {"x": [1.0], "y": ["1"]})
+def test_second_file_must_fit_the_first(tmp_path):
+    columns = {"pixel0": [1.0], "pixel1": [1.0]}
+    first = write_parquet(tmp_path / "a.parquet", {**columns, "y": [1]})
+    other = write_parquet(tmp_path / "b.parquet", {**columns, "y": ["1"]})
+    lists = write_parquet(tmp_path / "c.parquet", {"pixels": [[1.0, 2.0]], "y": [1]})
 
     reason = "b.parquet: labels are of type str, but earlier labels are of type int"
     with pytest.raises(SourceError, match=reason):
-        list(stream.iter_parquet(first, second))
+        list(stream.iter_parquet(first, other))
+    assert len(list(stream.iter_parquet(first, lists))) == 2
 
 
-def test_notices_list_columns_and_warn_about_row_numbers(tmp_path):
-    columns = {"user_id": [7], "a": [1.0], "note": ["x"], "skip": [1], "target": ["u"]}
-    source = ParquetSource(str(write_parquet(tmp_path / "f.parquet", columns)))
-    (batch,) = source.batches(Request(ReadOptions(ignore=("skip",))))
+@pytest.mark.parametrize(
+    ("values", "texts"),
+    [
+        ([200, 404], ["200", "404"]),
+        ([200.0, 404.5, None], ["200", "404.5"]),
+        ([True, False, None], ["true", "false"]),
+    ],
+)
+def test_one_hot_names_numbers_and_bools_by_their_shortest_text(values, texts, tmp_path):
+    columns = {"status": values, "a": [1.0] * len(values), "y": [0] * len(values)}
+    path = write_parquet(tmp_path / "f.parquet", columns)
+    names = {name for x, _ in stream.iter_source(path, one_hot=["status"]) for name in x}
 
-    assert batch.notices == (
-        "2 features: user_id, a",
-        "label: target (str)",
-        "ignored: skip (--ignore)",
-        "ignored (strings): note; to use it:\n  --one-hot note",
-        "warning: 'user_id' looks like a row number, which spoils learning; to drop it:\n"
-        "  --ignore user_id",
-    )
+    assert names == {"a", *(f"status_{text}" for text in texts)}
 
 
 @pytest.mark.parametrize("kind", ["parquet", "arrow"])
@@ -374,28 +206,52 @@ def test_column_name_that_is_not_utf8_is_an_error(kind, tmp_path):
 
 
 @pytest.mark.parametrize("has_pytz", [True, False])
-def test_unknown_time_zone_is_an_unreadable_value(has_pytz, tmp_path, monkeypatch):
+@pytest.mark.parametrize("role", ["keep", "dates"])
+def test_unknown_time_zone_is_unreadable(role, has_pytz, tmp_path, monkeypatch):
     """Arrow looks up time zones in pytz if it is installed, which raises an error of its own."""
-    times = pa.array([0, 1], pa.timestamp("us", "Mars/Olympus"))
-    table = pa.table({"a": [1.0, 2.0], "label": ["x", "y"], "t": times})
-    pq.write_table(table, tmp_path / "t.parquet")
     if not has_pytz:
         monkeypatch.setitem(sys.modules, "pytz", None)
-    sources = [open_source(str(tmp_path / "t.parquet"))]
-    live = LiveModel.start(sources, ReadOptions(keep=("t",)))
+    times = pa.array([0], pa.timestamp("us", "Mars/Olympus"))
+    path = write_parquet(tmp_path / "t.parquet", {"a": [1.0], "label": ["x"], "t": times})
+    (batch,) = open_source(str(path)).batches(Request(ReadOptions(**{role: ("t",)})))
 
-    with pytest.raises(SampleError, match="time zone 'Mars/Olympus', which this system does not"):
-        list(live.run(sources))
+    assert "has the time zone 'Mars/Olympus'" in batch.rejected[0]
 
 
-def test_pixel_that_is_too_large_for_the_scale_is_rejected(tmp_path):
+@pytest.mark.parametrize(
+    "pixels",
+    [
+        pa.array([[1, 0], [1, 9], [9, 0]], pa.list_(pa.uint8())),
+        pa.array([[1, 0], [1, 9], [9, 0]], pa.list_(pa.float64())),
+        pa.array([b"\1\0", b"\1\t", b"\t\0"], pa.binary(2)),
+        pa.array([1.0, 9.0, 9.0]),
+    ],
+    ids=lambda array: str(array.type),
+)
+def test_number_that_is_too_large_for_the_scale_is_rejected(pixels, tmp_path):
     """The first row adds the features, so the second one takes the usual path."""
-    columns = {
-        "pixels": pa.array([[1, 0], [1, 9], [9, 0]], pa.list_(pa.uint8())),
-        "label": pa.array(["x", "y", "x"]),
-    }
-    source = open_source(str(write_parquet(tmp_path / "p.parquet", columns)))
-    (batch,) = source.batches(Request(ReadOptions(scale=1e308)))
+    path = write_parquet(tmp_path / "p.parquet", {"pixels": pixels, "label": ["x", "y", "x"]})
+    (batch,) = open_source(str(path)).batches(Request(ReadOptions(scale=1e308)))
 
     assert batch.rejected.keys() == {1, 2}
     assert "too large for --scale" in batch.rejected[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("value", [0, 21, 255])
+def test_file_with_a_damaged_footer_byte_is_read_or_reported(value, tmp_path):
+    columns = {"a": np.arange(20.0), "note": list("abcd" * 5), "label": ["x", "y"] * 10}
+    path = write_parquet(tmp_path / "s.parquet", columns)
+    original_bytes = path.read_bytes()
+    footer_length = int.from_bytes(original_bytes[-8:-4], "little")
+
+    errors = []
+    for i in range(len(original_bytes) - 8 - footer_length, len(original_bytes) - 8):
+        path.write_bytes(original_bytes[:i] + bytes([value]) + original_bytes[i + 1 :])
+        try:
+            list(stream.iter_source(path))
+        except StreamPerceptronError as error:
+            errors.append(str(error))
+
+    assert 0 < len(errors) < footer_length
+    assert not any("\n" in error for error in errors)
