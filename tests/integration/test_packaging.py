@@ -78,7 +78,7 @@ def test_sdist_contains_all_files_and_its_tests_pass(distributions, tmp_path):
     (folder,) = tmp_path.iterdir()
     tests = [
         "tests/unit/model/test_activations.py",
-        "tests/unit/checkpoint/test_codec.py",
+        "tests/unit/checkpoint/test_state.py",
         "tests/docs/test_docs.py::test_every_block_runs_as_printed[command-line]",
         "tests/docs/test_docs.py::test_readme_is_short_and_links_lead_to_files",
     ]

@@ -8,7 +8,7 @@ from helpers import to_dicts
 from river import compose, feature_extraction, feature_selection, preprocessing, stats
 
 from stream_perceptron import SGDPerceptron
-from stream_perceptron.encoders import WordEncoder
+from stream_perceptron.encoders import DateEncoder, WordEncoder
 
 
 def draw_samples(n, seed=0):
@@ -52,6 +52,7 @@ STEPS = {
         "text", stop_words={"one"}, ngram_range=(1, 2)
     ),
     "WordEncoder": lambda: WordEncoder("text", "gone"),
+    "DateEncoder": lambda: compose.Select("u") + DateEncoder("gone"),
     "TFIDF": lambda: feature_extraction.TFIDF(on="text", lowercase=False),
     "VarianceThreshold": lambda: NUMBERS | feature_selection.VarianceThreshold(20),
     "StatImputer": lambda: (compose.Select("gap") + compose.Select("u"))

@@ -14,7 +14,6 @@ import river.compose
 import river.optim
 import river.preprocessing  # noqa: F401, so that imports do not count as memory of the reader
 from helpers import (
-    ROOT,
     STATED_REASON,
     encode_npy,
     forge_archive,
@@ -23,7 +22,7 @@ from helpers import (
 )
 
 from stream_perceptron import CheckpointError, LiveModel, SGDPerceptron, load, save
-from stream_perceptron.checkpoint.archive import FORMAT_VERSION, read_checkpoint
+from stream_perceptron.checkpoint.archive import FORMAT_VERSION
 from stream_perceptron.data import ReadOptions, open_source
 
 
@@ -85,35 +84,25 @@ def change_meta(parts, **meta):
     return {**parts, "meta.json": json.dumps(content)}
 
 
+def replace_weights(data):
+    """Return a function that replaces the weights by other bytes."""
+    return lambda parts: {**parts, "weights.npy": data}
+
+
+ONES = np.ones((2, 2))
+STEPS = {"dict": [["a", {"class": "os.system", "state": {}}]]}
 FORGERIES = {
-    "huge shape": lambda p: {**p, "weights.npy": encode_npy(np.ones(4), shape=(2**40, 2**20))},
-    "overflowing shape": lambda p: {**p, "weights.npy": encode_npy(np.ones(4), shape=(2**62, 4))},
-    "negative shape": lambda p: {**p, "weights.npy": encode_npy(np.ones(4), shape=(-2, -2))},
-    "object array": lambda p: {**p, "weights.npy": encode_npy(np.array([{}, 1], object))},
-    "text array": lambda p: {**p, "weights.npy": encode_npy(np.array(["a", "b"]))},
-    "complex array": lambda p: {**p, "weights.npy": encode_npy(np.ones((2, 2), complex))},
-    "big-endian array": lambda p: {**p, "weights.npy": encode_npy(np.ones((2, 2), ">f8"))},
-    "newer header": lambda p: {
-        **p,
-        "weights.npy": encode_npy(np.ones((2, 2))).replace(b"Y\1", b"Y\2"),
-    },
-    "Fortran order": lambda p: {
-        **p,
-        "weights.npy": encode_npy(np.ones((2, 2)), fortran_order=True),
-    },
-    "code in a header": lambda p: {
-        **p,
-        "weights.npy": encode_npy(np.ones(1)).replace(b"False", b"exit"),
-    },
-    "malformed header": lambda p: {
-        **p,
-        "weights.npy": encode_npy(np.ones(1)).replace(b"(1,)", b"(((("),
-    },
-    "truncated header": lambda p: {**p, "weights.npy": b"\x93NUMPY\1\0\xff\xff{"},
-    "other precision": lambda p: {**p, "weights.npy": encode_npy(np.ones((2, 2), "f4"))},
-    "other shape": lambda p: {**p, "weights.npy": encode_npy(np.ones((2, 3)))},
-    "NaN weight": lambda p: {**p, "weights.npy": encode_npy(np.array([[1.0, np.nan]] * 2))},
-    "infinite bias": lambda p: {**p, "biases.npy": encode_npy(np.array([1.0, np.inf]))},
+    "huge shape": replace_weights(encode_npy(ONES, shape=(2**40, 2**20))),
+    "overflowing shape": replace_weights(encode_npy(ONES, shape=(2**62, 4))),
+    "negative shape": replace_weights(encode_npy(ONES, shape=(-2, -2))),
+    "object array": replace_weights(encode_npy(np.array([{}, 1], object))),
+    "big-endian array": replace_weights(encode_npy(np.ones((2, 2), ">f8"))),
+    "newer header": replace_weights(encode_npy(ONES).replace(b"Y\1", b"Y\2")),
+    "Fortran order": replace_weights(encode_npy(ONES, fortran_order=True)),
+    "code in a header": replace_weights(encode_npy(ONES).replace(b"False", b"exit")),
+    "malformed header": replace_weights(encode_npy(ONES).replace(b"(2, 2)", b"((((((")),
+    "truncated header": replace_weights(b"\x93NUMPY\1\0\xff\xff{"),
+    "NaN weight": replace_weights(encode_npy(np.array([[1.0, np.nan]] * 2))),
     "extra member": lambda p: {**p, "extra.npy": encode_npy(np.ones(1)), "virus.py": b"1"},
     "missing weights": lambda p: {n: c for n, c in p.items() if n != "weights.npy"},
     "missing meta": lambda p: {n: c for n, c in p.items() if n != "meta.json"},
@@ -124,45 +113,21 @@ FORGERIES = {
     "deep JSON": lambda p: {**p, "meta.json": b"[" * 10**6},
     "deep JSON object": lambda p: {**p, "meta.json": b'{"a":' * 10**6},
     "long integer": lambda p: {**p, "meta.json": b'{"format":' + b"9" * 10**5 + b"}"},
-    "NaN in JSON": lambda p: {**p, "meta.json": p["meta.json"].replace(b"0.5", b"NaN")},
     "infinite JSON": lambda p: {**p, "meta.json": p["meta.json"].replace(b"0.5", b"1e999")},
     "newer version": lambda p: change_meta(p, format_version=FORMAT_VERSION + 1),
-    "version zero": lambda p: change_meta(p, format_version=0),
-    "version true": lambda p: change_meta(p, format_version=True),
+    "older version": lambda p: change_meta(p, format_version=1),
     "other format": lambda p: change_meta(p, format="zip"),
     "no model": lambda p: change_meta(p, model=None),
     "unknown field": lambda p: change_meta(p, surprise=1),
     "wrong type": lambda p: change_meta(p, n_seen="20"),
     "bool for a count": lambda p: change_meta(p, n_seen=True),
-    "negative count": lambda p: change_meta(p, n_seen=-1),
-    "duplicate label": lambda p: change_meta(p, labels=["left", "left"]),
-    "weights drawn for more labels": lambda p: change_meta(p, drawn_labels=3),
-    "weights drawn for more features": lambda p: change_meta(p, drawn_features=3),
     "more weights than the maximum": lambda p: change_meta(p, max_weights=5),
-    "class weights that are not pairs": lambda p: change_meta(p, class_weight=[["left"]]),
-    "class weights that are a number": lambda p: change_meta(p, class_weight=2.0),
-    "balanced classes without counts": lambda p: change_meta(p, class_weight="balanced"),
-    "counts without balanced classes": lambda p: {
-        **p,
-        "class_counts.npy": encode_npy(np.array([10, 10])),
-    },
     "too many labels": lambda p: change_meta(p, labels=["left", 2, 3]),
     "unhashable label": lambda p: change_meta(p, labels=["left", {"list": []}]),
-    "invalid date": lambda p: change_meta(p, labels=["left", {"date": "31 Feb"}]),
     "unknown activation": lambda p: change_meta(p, activation="step"),
-    "invalid lr": lambda p: change_meta(p, lr=-1.0),
     "code for lr": lambda p: change_meta(p, lr={"class": "os.system", "state": {}}),
     "private lr": lambda p: change_meta(p, lr={"class": "__builtins__", "state": {}}),
-    "invalid scheduler": lambda p: change_meta(
-        p, lr={"class": "optim.schedulers.Constant", "state": {"x": 1}}
-    ),
-    "unknown top-level field": lambda p: {
-        **p,
-        "meta.json": p["meta.json"].replace(b'"extra"', b'"more":0,"extra"'),
-    },
-    "unsupported steps": lambda p: change_meta(
-        p, steps={"dict": [["a", {"class": "os.system", "state": {}}]]}
-    ),
+    "unsupported steps": lambda p: change_meta(p, steps=STEPS),
     "extra of the wrong type": lambda p: change_meta(p, extra=[]),
 }
 
@@ -188,6 +153,8 @@ def test_forgery_with_a_valid_digest_is_rejected_in_little_memory(name, small_ch
 def test_duplicate_and_compressed_members_are_rejected(small_checkpoint, tmp_path):
     parts = read_members(io.BytesIO(small_checkpoint))
     path = tmp_path / "model.npz"
+    path.write_bytes(forge_archive(parts.items()))
+    assert load(path).model.n_seen == 20  # archives that are only rebuilt are loaded
     with pytest.warns(UserWarning, match="Duplicate"):
         duplicated = forge_archive([*parts.items(), ("weights.npy", parts["weights.npy"])])
     bomb = forge_archive([*parts.items(), ("bomb.npy", b"\0" * 10**7)], zipfile.ZIP_DEFLATED)
@@ -197,17 +164,6 @@ def test_duplicate_and_compressed_members_are_rejected(small_checkpoint, tmp_pat
             load(path)
     # Compression makes 10 MB of zeros a small file.
     assert len(bomb) < 10**5
-
-
-def test_damaged_members_are_rejected_despite_a_valid_digest(small_checkpoint, tmp_path):
-    path = tmp_path / "model.npz"
-    meta = read_members(io.BytesIO(small_checkpoint))["meta.json"]
-    data = bytearray(small_checkpoint)
-    data[small_checkpoint.index(meta)] ^= 1
-    path.write_bytes(sign_archive(bytes(data)))
-
-    with pytest.raises(CheckpointError, match=r"not a stream-perceptron model \(Bad CRC-32"):
-        load(path)
 
 
 def test_members_that_share_bytes_are_rejected(small_checkpoint, tmp_path):
@@ -229,56 +185,20 @@ def test_members_that_share_bytes_are_rejected(small_checkpoint, tmp_path):
         load(path)
 
 
-def test_rebuilt_archive_without_changes_is_loaded(small_checkpoint, tmp_path):
-    """Forgeries therefore fail because of their changes, not because they are rebuilt."""
-    path = tmp_path / "model.npz"
-    path.write_bytes(forge_archive(read_members(io.BytesIO(small_checkpoint)).items()))
-
-    assert load(path).model.n_seen == 20
-
-
 FORGED_ARRAYS = {
-    "confusion of the wrong shape": ("confusion", np.zeros((2, 2), np.int64)),
     "unknown label": ("confusion", np.array([[0, 99, 1]])),
-    "float confusion": ("confusion", np.zeros((2, 3))),
     "bools with invalid bytes": ("window", np.full(5, 7, np.uint8).view(bool)),
+    "more samples than a block": ("drift_classes", np.full((2, 4), 1e15)),
 }
-
-
-@pytest.mark.parametrize("name", FORGED_ARRAYS)
-def test_forged_run_array_is_rejected(name, mnist_sample, tmp_path):
-    from stream_perceptron.data.arrow.parquet import ParquetSource
-    from stream_perceptron.data.schema import ReadOptions
-
-    sources = [ParquetSource(str(mnist_sample))]
-    live = LiveModel.start(sources, ReadOptions(), seed=0)
-    list(live.run(sources, limit=100))
-    path = tmp_path / "model.npz"
-    live.save(path)
-    member, array = FORGED_ARRAYS[name]
-    parts = {**read_members(path), f"{member}.npy": encode_npy(array)}
-    path.write_bytes(forge_archive(parts.items()))
-
-    with pytest.raises(CheckpointError, match=r"progress counts|bools|the wrong type"):
-        LiveModel.load(path)
-
-
-SHARDS = {"n": 2, "rows": 5, "rounds": 0, "first_rows": 0}
 FORGED_RUN_FIELDS = {
     "unknown label type": (["schema", "label_type"], "date"),
-    "feature that is not text": (["schema", "features"], [1]),
-    "negative number of rows": (["history", "positions", 0, "rows"], -1),
     "number of rows beyond any file": (["history", "run", "read"], 2**80),
-    "count that is text": (["progress", "samples"], "10"),
-    "no shards": (["history", "run", "shards"], SHARDS | {"n": 0}),
-    "shards of no rows": (["history", "run", "shards"], SHARDS | {"rows": 0}),
     "empty bin of the curve": (["curve_bin"], 0),
-    "unknown field of the run": (["history", "run", "surprise"], 1),
 }
 
 
-@pytest.mark.parametrize("name", FORGED_RUN_FIELDS)
-def test_forged_run_field_is_rejected(name, tmp_path):
+@pytest.mark.parametrize("name", [*FORGED_ARRAYS, *FORGED_RUN_FIELDS])
+def test_forged_part_of_a_live_model_is_rejected(name, tmp_path):
     source, path = tmp_path / "s.csv", tmp_path / "model.npz"
     source.write_text("label,a,part,offset\nleft,1,p,5\nright,1.5,p,6\n")
     sources = [open_source(str(source))]
@@ -286,44 +206,48 @@ def test_forged_run_field_is_rejected(name, tmp_path):
     list(live.run(sources))
     live.save(path)
     parts = read_members(path)
-    meta = json.loads(parts["meta.json"])
-    (*parent_keys, last_key), value = FORGED_RUN_FIELDS[name]
-    part = meta["live"]
-    for key in parent_keys:
-        part = part[key]
-    part[last_key] = value
-    path.write_bytes(forge_archive({**parts, "meta.json": json.dumps(meta)}.items()))
+    if name in FORGED_ARRAYS:
+        member, array = FORGED_ARRAYS[name]
+        parts[f"{member}.npy"] = encode_npy(array)
+    else:
+        meta = json.loads(parts["meta.json"])
+        (*parent_keys, last_key), value = FORGED_RUN_FIELDS[name]
+        part = meta["live"]
+        for key in parent_keys:
+            part = part[key]
+        part[last_key] = value
+        parts["meta.json"] = json.dumps(meta)
+    path.write_bytes(forge_archive(parts.items()))
 
     with pytest.raises(CheckpointError, match=STATED_REASON):
         LiveModel.load(path)
 
 
-def test_older_checkpoint_is_rejected():
-    path = ROOT / "tests" / "golden" / "run-1.npz"
-    reason = "has format version 1, but this program reads version .*: train it again"
-    for load_model in (load, LiveModel.load):
-        with pytest.raises(CheckpointError, match=reason):
-            load_model(path)
+VARIABLE_LENGTH = ("confusion", "curve", "window")
+ARRAY_CHANGES = {
+    "one row fewer": lambda array: array[1:],
+    "one row more": lambda array: np.concatenate([array, array[:1]]),
+    "one dimension more": lambda array: array[np.newaxis],
+    "another type": lambda array: array.astype("<f4" if array.dtype.kind == "f" else "<i2"),
+}
 
 
-def test_error_names_the_previous_save(small_checkpoint, tmp_path):
-    path = tmp_path / "model.npz"
-    model = SGDPerceptron(seed=0)
-    save(model, path)
-    save(model, path)
-    path.write_bytes(path.read_bytes()[:-1])
-
-    with pytest.raises(CheckpointError, match=f"the previous save is {path}.prev"):
-        load(path)
-    assert load(f"{path}.prev").model.n_seen == 0
-
-
-def test_numpy_and_zipfile_can_open_a_checkpoint(small_checkpoint, tmp_path):
-    path = tmp_path / "model.npz"
-    path.write_bytes(small_checkpoint)
-    with np.load(path, allow_pickle=False) as file:
-        assert file["weights"].shape == (2, 2)
-        assert json.loads(file["meta.json"])["model"]["labels"] == ["left", 2]
-    with zipfile.ZipFile(path) as archive:
-        assert archive.testzip() is None
-    assert set(read_checkpoint(path)[1]) == {"weights", "biases"}
+@pytest.mark.parametrize("name", ARRAY_CHANGES)
+def test_array_with_a_wrong_type_or_shape_is_rejected(name, tmp_path, run):
+    source, path = tmp_path / "s.jsonl", tmp_path / "m.npz"
+    rows = [{"id": 1, "a": 0.5, "b": "x"}, {"id": 2, "a": 1, "b": "y"}, {"id": 1, "label": "left"}]
+    source.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    run("learn", source, "--join", "id", "--one-hot", "b", "--standardize", "-m", path, check=0)
+    parts = read_members(path)
+    arrays = {n: np.load(io.BytesIO(part)) for n, part in parts.items() if n.endswith(".npy")}
+    assert len(arrays) == 16
+    if "row" in name:  # some arrays may have any number of rows
+        arrays = {
+            n: arrays[n]
+            for n in arrays.keys() - {f"{array_name}.npy" for array_name in VARIABLE_LENGTH}
+        }
+    for member, array in arrays.items():
+        changed_array = ARRAY_CHANGES[name](array if array.size else np.zeros(2, array.dtype))
+        path.write_bytes(forge_archive({**parts, member: encode_npy(changed_array)}.items()))
+        with pytest.raises(CheckpointError, match=STATED_REASON):
+            LiveModel.load(path)

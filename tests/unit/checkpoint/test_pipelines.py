@@ -2,53 +2,21 @@
 
 from __future__ import annotations
 
+import enum
 import functools
 import io
-import itertools
-import zipfile
+import json
 
 import numpy as np
 import pytest
 from helpers import STATED_REASON
 from river import compose, feature_extraction, preprocessing, stats
-from river_pipelines import NUMBERS, STEPS, draw_samples, predict_and_learn, train_scaled_pipeline
+from river.optim import schedulers
+from river_pipelines import NUMBERS
 
 from stream_perceptron import CheckpointError, LiveModel, SGDPerceptron, load, save
 from stream_perceptron.checkpoint.archive import read_checkpoint, write_checkpoint
-from stream_perceptron.encoders import DateEncoder
-
-
-@pytest.mark.parametrize("name", STEPS)
-def test_loaded_pipeline_continues_identically(name, tmp_path):
-    original = STEPS[name]() | SGDPerceptron(0.1, seed=0)
-    for x, y in draw_samples(300):
-        original.learn_one(x, y)
-    save(original, tmp_path / "m.npz")
-    restored = load(tmp_path / "m.npz").model
-
-    assert predict_and_learn(restored) == predict_and_learn(original)
-    for path, model in (("a.npz", original), ("b.npz", restored)):
-        save(model, tmp_path / path)
-    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
-
-
-@pytest.mark.parametrize(
-    ("make", "reason"),
-    [
-        (
-            lambda: compose.FuncTransformer(dict),
-            "FuncTransformer cannot be saved: use plain data, or one of BagOfWords,",
-        ),
-        (lambda: NUMBERS + preprocessing.RobustScaler(), "RobustScaler cannot be saved"),
-        (lambda: preprocessing.MinMaxScaler(window_size=9), "partial cannot be saved"),
-        (lambda: preprocessing.StatImputer(("a", stats.Quantile())), "Quantile cannot be saved"),
-        (lambda: feature_extraction.BagOfWords(tokenizer=len), "builtin_function_or_method cannot"),
-    ],
-)  # fmt: skip
-def test_unsupported_step_is_rejected_with_the_reason(make, reason, tmp_path):
-    with pytest.raises(CheckpointError, match=reason):
-        save(make() | SGDPerceptron(), tmp_path / "m.npz")
-    assert list(tmp_path.iterdir()) == []
+from stream_perceptron.checkpoint.objects import decode, encode
 
 
 def train_encoder(encoder, *values):
@@ -58,6 +26,48 @@ def train_encoder(encoder, *values):
     return encoder
 
 
+class Colour(enum.IntEnum):
+    RED = 1
+
+
+class Halving(schedulers.Constant):
+    """A schedule whose code no checkpoint contains."""
+
+
+class Subclass(SGDPerceptron):
+    """A perceptron whose code no checkpoint contains."""
+
+
+def add_model(transformer):
+    return transformer | SGDPerceptron()
+
+
+UNSUPPORTED = [
+    (lambda: add_model(compose.FuncTransformer(dict)),
+     "FuncTransformer cannot be saved: use plain data, or one of BagOfWords,"),
+    (lambda: add_model(NUMBERS + preprocessing.RobustScaler()), "RobustScaler cannot be saved"),
+    (lambda: add_model(preprocessing.MinMaxScaler(window_size=9)), "partial cannot be saved"),
+    (lambda: add_model(preprocessing.StatImputer(("a", stats.Quantile()))), "Quantile cannot be"),
+    (lambda: add_model(feature_extraction.BagOfWords(tokenizer=len)), "builtin_function_or_method"),
+    (lambda: add_model(train_encoder(preprocessing.OrdinalEncoder(), 10**4400)), "cannot be saved"),
+    (lambda: add_model(train_encoder(preprocessing.OrdinalEncoder(), np.datetime64("2020-01-01"))),
+     "cannot be saved"),
+    (lambda: SGDPerceptron(classes=[frozenset("a")]), "frozenset cannot be saved"),
+    (lambda: SGDPerceptron(classes=[Colour.RED]), "Colour cannot be saved"),
+    (lambda: SGDPerceptron(Halving(0.1)), "Halving cannot be saved as lr"),
+    (lambda: compose.Pipeline(preprocessing.StandardScaler()), "end with an SGDPerceptron"),
+    (lambda: Subclass(seed=0), "Subclass cannot be saved: use SGDPerceptron itself"),
+    (lambda: preprocessing.StandardScaler() | Subclass(), "Subclass cannot be saved: use SGDPer"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("make", "reason"), UNSUPPORTED)
+def test_unsupported_model_is_rejected_and_nothing_is_written(make, reason, tmp_path):
+    with pytest.raises(CheckpointError, match=reason):
+        save(make(), tmp_path / "m.npz")
+    assert not (tmp_path / "m.npz").exists()
+
+
 UNUSUAL_VALUES = {
     "types": (int, str, float),
     "nothing": (None, "", 0, False),
@@ -65,20 +75,6 @@ UNUSUAL_VALUES = {
     "large numbers": (2**80, -(2**70), 1e308, -0.0),
     "tuples": ((1, "a"), ((), 2.5)),
 }
-
-
-def test_date_encoder_survives_saving():
-    model = (compose.Discard("at") + DateEncoder("at")) | SGDPerceptron(seed=0)
-    for day in range(1, 29):
-        model.learn_one({"a": 1.0, "at": f"2024-02-{day:02} 10:00"}, day % 7 < 2)
-    file = io.BytesIO()
-    save(model, file)
-    file.seek(0)
-    loaded_model = load(file).model
-    x = {"a": 1.0, "at": "2024-03-01"}
-
-    assert loaded_model.predict_proba_one(x) == model.predict_proba_one(x)
-    assert loaded_model["TransformerUnion"].transformers["DateEncoder"].columns == ("at",)
 
 
 @pytest.mark.parametrize("make", [preprocessing.OneHotEncoder, preprocessing.OrdinalEncoder])
@@ -99,13 +95,8 @@ def test_unusual_values_are_known_after_loading(name, make, tmp_path):
 def test_numpy_scalars_keep_their_precision(tmp_path):
     """River computes with NumPy scalars in their own precision."""
     rng = np.random.default_rng(0)
-    scalers = (
-        preprocessing.StandardScaler(),
-        preprocessing.MaxAbsScaler(),
-        preprocessing.MinMaxScaler(),
-    )
-    for scaler, kind in itertools.product(scalers, (np.float32, np.float64, np.float16)):
-        original = scaler.clone() | SGDPerceptron(0.1, seed=0)
+    for kind in (np.float32, np.float64, np.float16):
+        original = preprocessing.StandardScaler() | SGDPerceptron(0.1, seed=0)
         for x in rng.normal(size=(50, 3)).astype(kind):
             original.learn_one(dict(enumerate(x)), bool(x[0] > 0))
         save(original, tmp_path / "m.npz")
@@ -126,12 +117,19 @@ def test_steps_keep_their_names(tmp_path):
         assert names == list(load(tmp_path / "m.npz").model.steps)
 
 
+def test_names_of_selected_columns_keep_their_order():
+    """River yields features in the order of a set, which depends on how the set was made."""
+    selects = [compose.Select(f"a{i}", f"b{i}") for i in range(500)]
+    loaded = decode(json.loads(json.dumps(encode(selects))))
+
+    assert [list(select.keys) for select in loaded] == [list(select.keys) for select in selects]
+
+
 def forge_checkpoint(tmp_path, **changes):
-    """Write a perceptron with forged steps or a forged lr; return the path of the checkpoint."""
+    """Write a perceptron with forged steps; return the path of the checkpoint."""
     path = tmp_path / "forged.npz"
     save(SGDPerceptron(seed=0), path)
     meta, arrays = read_checkpoint(path)
-    meta["model"] |= {name: changes.pop(name) for name in ("lr",) if name in changes}
     write_checkpoint(path, meta | changes, arrays)
     return path
 
@@ -154,19 +152,12 @@ def forge_object(name, **attributes):
 
 FORGED = {
     "a class": forge_object("os.system"),
+    "an unlisted class": forge_object("compose.FuncTransformer"),
+    "a path to a class": forge_object("preprocessing.scale.MinMaxScaler"),
+    "an unlisted statistic": forge_object("stats.Quantile"),
     "a class for a function": {"defaultdict": [{"class": "os.system"}, {"dict": [[], []]}]},
-    "a number beyond its type": {"numpy": ["int8", 300]},
-    "a number of an unsupported type": {"numpy": ["object", 3]},
-    "attributes of different lengths": {
-        "object": {"objects": ["stats.Mean", ["n", "_mean"], [[1, 2], [0.5]]]}
-    },
-    "a parameter of the wrong type": forge_object(
-        "preprocessing.FeatureHasher", n_features=2, seed="seed", alternate_sign=True
-    ),
     "a missing parameter": forge_object("compose.Prefixer"),
     "an unhashable key": {"dict": [[[]], [1]]},
-    "an unknown tag": {"frozenset": [1]},
-    "an empty object": {},
     "deep lists": functools.reduce(lambda value, _: [value], range(700), 0),
 }
 
@@ -180,34 +171,17 @@ def test_forged_steps_are_rejected(name, tmp_path):
         load(path)
 
 
-@pytest.mark.parametrize("value", [10**4400, np.datetime64("2020-01-01T00:00:00")], ids=type)
-def test_values_that_json_cannot_hold_are_rejected(value, tmp_path):
-    model = train_encoder(preprocessing.OrdinalEncoder(), value) | SGDPerceptron()
-    with pytest.raises(CheckpointError, match="cannot be saved"):
-        save(model, tmp_path / "m.npz")
-
-
-def test_models_are_saved_to_any_binary_file(tmp_path):
-    model = preprocessing.StandardScaler() | SGDPerceptron(0.1, seed=0)
-    for i in range(30):
-        model.learn_one({"a": i % 7, "b": i % 3}, i % 7 > 3)
+def test_models_are_saved_to_open_files(tmp_path):
+    model, memory, resaved = SGDPerceptron(0.1, seed=0), io.BytesIO(), io.BytesIO()
+    model.learn_one({"a": 1.0}, "x")
     save(model, tmp_path / "m.npz", {"offset": 29})
-    expected_bytes = (tmp_path / "m.npz").read_bytes()
-    memory = io.BytesIO()
     save(model, memory, {"offset": 29})
-    path = tmp_path / "state.zip"
-    with zipfile.ZipFile(path, "w") as archive, archive.open("model", "w") as member:
-        save(model, member, {"offset": 29})
     memory.seek(0)
-    with zipfile.ZipFile(path) as archive, archive.open("model") as member:
-        loaded_models = [load(memory), load(member)]
+    loaded, extra = load(memory)
+    save(loaded, resaved, extra)
 
-    assert memory.getvalue() == expected_bytes
-    for loaded_model, extra in loaded_models:
-        assert extra == {"offset": 29}
-        resaved = io.BytesIO()
-        save(loaded_model, resaved, extra)
-        assert resaved.getvalue() == expected_bytes
+    assert extra == {"offset": 29}
+    assert (tmp_path / "m.npz").read_bytes() == memory.getvalue() == resaved.getvalue()
 
 
 def test_text_files_and_damaged_files_are_rejected(tmp_path):
@@ -225,54 +199,29 @@ def test_text_files_and_damaged_files_are_rejected(tmp_path):
         load(io.BytesIO(b"PK"))
 
 
-def test_pipeline_predicts_alike_as_live_model_and_reloaded(rng, tmp_path):
+def train_scaler_of_another_feature():
+    scaler = preprocessing.StandardScaler()
+    scaler.learn_one({"other": 1.0})
+    return scaler
+
+
+PYTHON_STEPS = {
+    "MinMaxScaler": preprocessing.MinMaxScaler,
+    "StandardScaler(with_std=False)": lambda: preprocessing.StandardScaler(with_std=False),
+    "StandardScaler (twice)": lambda: (
+        preprocessing.StandardScaler() | preprocessing.StandardScaler()
+    ),
+    "StandardScaler (with feature 'other', which the model lacks)": train_scaler_of_another_feature,
+    "BagOfWords": lambda: feature_extraction.BagOfWords("text"),
+    "Binarizer": lambda: preprocessing.StandardScaler() | preprocessing.Binarizer(),
+}
+
+
+@pytest.mark.parametrize("step", PYTHON_STEPS)
+def test_live_model_names_the_step_that_runs_only_in_python(step, tmp_path):
     path = tmp_path / "m.npz"
-    pipeline, X = train_scaled_pipeline(rng)
-    save(pipeline, path)
-    live = LiveModel.load(path)
-    live_predictions = [live.model.predict_one(x) for x in X]
-    live.save(path)
-    reloaded = load(path).model
-
-    assert (
-        [pipeline.predict_one(x) for x in X]
-        == live_predictions
-        == [reloaded.predict_one(x) for x in X]
-    )
-    table = live.model.network.scaler.statistics
-    assert (table[0] == 200).all()
-    assert LiveModel.load(path).model.network.scaler.statistics.tobytes() == table.tobytes()
-
-
-def test_model_with_a_pipeline_and_its_own_scaler_is_rejected(rng, tmp_path):
-    path = tmp_path / "m.npz"
-    pipeline, _ = train_scaled_pipeline(rng)
-    save(pipeline, path)
-    steps = read_checkpoint(path)[0]["steps"]
-    LiveModel.load(path).save(path)
-    meta, arrays = read_checkpoint(path)
-    write_checkpoint(path, meta | {"steps": steps}, arrays)
-
-    with pytest.raises(CheckpointError, match="has both a pipeline and its own scaler"):
-        load(path)
-
-
-@pytest.mark.parametrize(
-    ("transformer", "step"),
-    [
-        (preprocessing.MinMaxScaler(), "MinMaxScaler"),
-        (preprocessing.StandardScaler(with_std=False), "StandardScaler(with_std=False)"),
-        (
-            preprocessing.StandardScaler() | preprocessing.StandardScaler(),
-            "StandardScaler (twice)",
-        ),
-    ],
-    ids=str,
-)
-def test_live_model_names_the_step_that_runs_only_in_python(transformer, step, tmp_path):
-    path = tmp_path / "m.npz"
-    pipeline = transformer | SGDPerceptron(seed=0)
-    pipeline.learn_one({"a": 1.0}, "up")
+    pipeline = PYTHON_STEPS[step]() | SGDPerceptron(seed=0)
+    pipeline.learn_one({"a": 1.0} | ({"text": "x"} if step == "BagOfWords" else {}), "up")
     save(pipeline, path)
 
     assert LiveModel.load(path).python_step == step

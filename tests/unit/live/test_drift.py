@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from helpers import CASE_FACTOR
 
-from stream_perceptron.errors import CheckpointError
-from stream_perceptron.live.drift import DriftDetector, DriftEvent, EventKind, find_lasting_drops
+from stream_perceptron.live.drift import DriftDetector, DriftEvent, EventKind
 
 DROP, RECOVERY = EventKind.DROP, EventKind.RECOVERY
 RATIOS, BOUNDS = (1.2, 2, 20, 1 / 1.2, 1 / 3), (9.6, 11, 11, 9.6, 11)
@@ -275,28 +274,3 @@ def test_classes_after_the_first_999_are_tested_together():
 
     assert text.startswith("recall of the 201 classes after the first 999 dropped from 9")
     assert sum(map(len, state.values())) <= 10**6
-
-
-def test_drop_lasts_until_its_recovery():
-    """Overall accuracy and the recall of each class recover separately."""
-    drop, recall_drop = (
-        DriftEvent(DROP, row, row, row, 0.9, 0.5, label) for row, label in ((1, None), (2, 3))
-    )
-    recovery = DriftEvent(RECOVERY, 4, 4, 4, 0.5, 0.9)
-
-    assert find_lasting_drops([drop, recall_drop]) == [drop, recall_drop]
-    assert find_lasting_drops([drop, recall_drop, recovery]) == [recall_drop]
-
-
-def test_state_that_does_not_belong_together_is_rejected():
-    drift = DriftDetector()
-    drift.update(np.zeros(70, np.intp), np.ones(70, np.intp), np.arange(70), [])
-    for name, damaged in (
-        ("drift_series", np.zeros((3, 5))),
-        ("drift_classes", np.full((1, 4), np.nan)),
-        ("drift_classes", np.full((1, 4), 1e15)),
-    ):
-        with pytest.raises(CheckpointError, match="do not belong together"):
-            DriftDetector.from_arrays(drift.arrays | {name: damaged})
-    with pytest.raises(CheckpointError, match="lacks drift_sums"):
-        DriftDetector.from_arrays({k: v for k, v in drift.arrays.items() if k != "drift_sums"})

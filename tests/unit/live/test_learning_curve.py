@@ -6,33 +6,9 @@ import numpy as np
 import pytest
 from helpers import get_seeds
 
-from stream_perceptron import SGDPerceptron
 from stream_perceptron.live.learning_curve import LearningCurve
 from stream_perceptron.live.metrics import Progress
 from stream_perceptron.model.results import TrainResult
-from stream_perceptron.model.rows import Rows, Samples
-
-
-@pytest.mark.parametrize("step", [1, 7, 64, 5000])
-def test_curve_does_not_depend_on_blocks_and_stays_small(step, rng):
-    rows = Rows.from_table(("a", "b", "c"), rng.normal(size=(5000, 3)))
-    y = rng.integers(0, 3, 5000).tolist()
-    model, progress = SGDPerceptron(classes=range(3), seed=0), Progress()
-    for i in range(0, 5000, step):
-        part = slice(i, i + step)
-        progress.update(model.train(Samples(rows[part], y[part], np.ones(len(y[part])))))
-    whole = Progress()
-    whole.update(SGDPerceptron(classes=range(3), seed=0).train(Samples(rows, y, np.ones(5000))))
-    curve = progress.curve
-
-    assert whole.curve.sums.tobytes() == curve.sums.tobytes()
-    assert (curve.bin, len(curve.sums)) == (40, 125)
-    assert LearningCurve.MAX_BINS >= len(curve.sums)
-    assert curve.column("samples").sum() == 5000
-    assert progress.confusion.right == curve.column("right").sum()
-    assert progress.updates == curve.column("updates").sum()
-    assert pytest.approx(progress.error_sum) == curve.column("errors").sum()
-    assert curve.column("probes").sum() == -(-5000 // 32)
 
 
 def draw_result(rng, n, k):
@@ -84,15 +60,3 @@ def test_curve_has_the_sums_of_a_plain_loop(seed):
 
     assert progress.curve.bin == plain.bin
     assert progress.curve.sums.tolist() == [sums.tolist() for sums in plain.bins]
-
-
-def test_invalid_saved_curve_is_rejected():
-    sums = np.ones((3, len(LearningCurve.COLUMNS)))
-    assert LearningCurve.from_saved(sums, 10).sums.tolist() == sums.tolist()
-    invalid_curves = [
-        (sums, 0),
-        (np.ones((201, 7)), 10),
-    ]
-    for invalid, bin_size in invalid_curves:
-        with pytest.raises(ValueError, match="curve"):
-            LearningCurve.from_saved(invalid, bin_size)
