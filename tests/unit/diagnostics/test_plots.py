@@ -66,21 +66,3 @@ def test_axes_cover_the_values_with_few_ticks(share, high, height, end, width):
     assert steps == pytest.approx([steps[0]] * len(steps))
     points = re.search(r'points="([^"]*)"', svg)[1].split()
     assert all(-1 <= float(point.split(",")[1]) <= 90 * height + 1 for point in points)
-
-
-def convert_to_cielab(color, vision):
-    """Return a color in CIELAB, as seen with a color vision deficiency."""
-    share = np.array(color) / 255
-    linear = vision @ np.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4)
-    to_xyz = [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
-    x, y, z = np.cbrt(to_xyz @ linear.clip(0, 1) / [0.9505, 1.0, 1.0888])
-    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
-
-
-# Machado, Oliveira and Fernandes. 2009. A physiologically-based model for simulation of color
-# vision deficiency. https://doi.org/10.1109/TVCG.2009.113
-COLOR_BLINDNESS = {
-    "protanopia": [[0.152, 1.053, -0.205], [0.115, 0.786, 0.099], [-0.004, -0.048, 1.052]],
-    "deuteranopia": [[0.367, 0.861, -0.228], [0.280, 0.673, 0.047], [-0.012, 0.043, 0.969]],
-    "tritanopia": [[1.256, -0.077, -0.179], [-0.078, 0.931, 0.148], [0.005, 0.691, 0.304]],
-}
