@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import os
+import pty
 import signal
 import subprocess
+import sys
 import time
 
 import pytest
-from helpers import COMMAND, start, wait_for
+from helpers import COMMAND, count_samples, start, wait_for
 
 from stream_perceptron import LiveModel
 
-EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
-ROWS = b"label,a\n" + b"left,1\nright,2\n" * 200_000
 
-
-@pytest.mark.parametrize("signal_number", EXIT_CODES)
-def test_signal_ends_a_run_whose_output_is_blocked(signal_number, tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_signal_ends_a_run_whose_output_is_blocked(number, tmp_path):
     """No process reads the predictions, so the run blocks while it writes them."""
     source, path = tmp_path / "s.csv", tmp_path / "m.npz"
-    source.write_bytes(ROWS)
+    source.write_bytes(b"label,a\n" + b"left,1\nright,2\n" * 200_000)
     with start(
         source, "-m", path, "-p", "-", "--quiet", "--save-every", "100", stdout=subprocess.PIPE
     ) as process:
@@ -30,123 +28,143 @@ def test_signal_ends_a_run_whose_output_is_blocked(signal_number, tmp_path):
         while before != (now := LiveModel.load(path).progress.rows):
             before = now  # until it is blocked
             time.sleep(0.2)
-        process.send_signal(signal_number)
+        process.send_signal(number)
         process.wait(10)
 
-        assert (process.returncode, process.stderr.read()) == (EXIT_CODES[signal_number], "")
+        assert (process.returncode, process.stderr.read()) == (128 + number, "")
     assert before <= LiveModel.load(path).progress.rows < 400_000
 
 
-@pytest.mark.parametrize("signal_number", EXIT_CODES)
-def test_signal_ends_the_wait_for_a_fifo_reader(signal_number, tmp_path):
-    source, fifo = tmp_path / "s.csv", tmp_path / "fifo"
-    source.write_bytes(ROWS)
-    os.mkfifo(fifo)
-    with start(source, "-p", fifo, "--quiet") as process:
-        process.send_signal(signal_number)
-
-        assert process.wait(10) == EXIT_CODES[signal_number]
-
-
-def test_sighup_saves_the_model_and_is_ignored_under_nohup(tmp_path):
-    path = tmp_path / "m.npz"
-    for command, code in (((COMMAND,), 129), (("nohup", COMMAND), None)):
-        with start("-m", path, "--quiet", command=command, stdin=subprocess.PIPE,
-                   stdout=subprocess.DEVNULL) as process:  # fmt: skip
-            process.stdin.write("label,a\nleft,1\nright,2\n")
-            process.stdin.flush()
-            process.send_signal(signal.SIGHUP)
-            if code is None:
-                process.stdin.close()
-                code = 0
-            assert process.wait(60) == code
-
-    assert LiveModel.load(path).progress.samples >= 2
-
-
-@pytest.mark.parametrize("stderr_state", ["full", "closed", "unread"])
-def test_run_continues_if_stderr_cannot_be_written(stderr_state, tmp_path, mnist_sample):
-    path = tmp_path / "m.npz"
-    command = [COMMAND, "learn", mnist_sample, "-m", path]
-    if stderr_state == "full":
-        with open("/dev/full", "wb") as full:
-            code = subprocess.run(command, stderr=full).returncode
-    elif stderr_state == "closed":
-        code = subprocess.run(["bash", "-c", '"$@" 2>&-', "bash", *command]).returncode
-    else:
-        read_end, write_end = os.pipe()
-        os.close(read_end)
-        code = subprocess.run(command, stderr=write_end).returncode
-        os.close(write_end)
-
-    assert code == 0
-    assert LiveModel.load(path).progress.samples == 5000
-
-
-@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
-@pytest.mark.parametrize("command", ["learn", "inspect", "predict", "--help"])
-def test_only_closed_stdout_is_an_error(closed, command, tmp_path, mnist_sample, run):
-    path = tmp_path / "m.npz"
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("share", [0, 0.5])
+def test_signal_while_waiting_for_stdin_leaves_the_checkpoint(
+    share, number, mnist_sample, tmp_path, run
+):
+    path, data = tmp_path / "m.npz", mnist_sample.read_bytes()
     run("learn", mnist_sample, "-m", path, "--quiet", check=0)
-    arguments = {
-        "learn": ["learn", mnist_sample, "-m", path, "-p", "-", "--passes", "2"],
-        "inspect": ["inspect", path],
-        "predict": ["predict", mnist_sample, "-m", path],
-        "--help": ["--help"],
-    }[command]
-    result = subprocess.run(
-        ["bash", "-c", f'"$@" {closed}', "bash", COMMAND, *arguments],
-        capture_output=True,
-        text=True,
-    )
+    before = path.read_bytes()
+    with start("-", "-m", path, "--quiet", stdin=subprocess.PIPE) as process:
+        process.stdin.buffer.write(data[: int(share * len(data))])
+        process.stdin.flush()
+        time.sleep(0.3)
+        process.send_signal(number)
 
-    if ">&-" in closed.split():
-        error = "" if "2>&-" in closed else "Error: stdout is closed\n"
-        assert (result.returncode, result.stderr) == (1, error)
-    else:
-        assert result.returncode == 0, result.stderr
-        assert "Error" not in result.stderr
-    if ">&-" not in closed.split() and command in ("inspect", "predict"):
-        assert result.stdout
+        # The pipe stays open, so only the signal can end the wait.
+        assert (process.wait(60), process.stderr.read()) == (128 + number, "")
+    assert path.read_bytes() == before
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["learn", "--help"], ["--version"]])
-def test_help_without_a_reader_ends_with_sigpipe(arguments):
+def test_sighup_is_ignored_under_nohup(tmp_path):
+    path = tmp_path / "m.npz"
+    with start("-m", path, "--quiet", command=("nohup", COMMAND), stdin=subprocess.PIPE,
+               stdout=subprocess.DEVNULL) as process:  # fmt: skip
+        process.stdin.write("label,a\nleft,1\nright,2\n")
+        process.stdin.flush()
+        process.send_signal(signal.SIGHUP)
+        process.stdin.close()
+        assert process.wait(60) == 0
+
+    assert count_samples(path) == 2
+
+
+@pytest.mark.parametrize("redirection", ["2>/dev/full", "2>&-", "2> >(:)"])
+def test_run_continues_if_stderr_cannot_be_written(redirection, tmp_path, mnist_sample):
+    path = tmp_path / "m.npz"
+    command = ["bash", "-c", f'"$@" {redirection}', "bash", COMMAND, "learn", mnist_sample]
+
+    assert subprocess.run([*command, "-m", path]).returncode == 0
+    assert count_samples(path) == 5000
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    ["--help", "learn --help", "--version", "inspect m.npz", "evaluate digits -m m.npz",
+     "learn digits -p - -q"],
+)  # fmt: skip
+def test_output_without_a_reader_ends_quietly(arguments, mnist_sample, tmp_path, run):
+    (tmp_path / "digits").symlink_to(mnist_sample)
+    run("learn", mnist_sample, "-m", tmp_path / "m.npz", "-q", check=0)
     read_end, write_end = os.pipe()
     os.close(read_end)
-    result = subprocess.run([COMMAND, *arguments], stdout=write_end, stderr=subprocess.PIPE)
+    result = subprocess.run(
+        [COMMAND, *arguments.split()], stdout=write_end, stderr=subprocess.PIPE, cwd=tmp_path
+    )
     os.close(write_end)
 
     assert (result.returncode, result.stderr) == (128 + signal.SIGPIPE, b"")
 
 
-def test_closed_stdin_has_no_rows(tmp_path):
-    result = subprocess.run(
-        ["bash", "-c", '"$@" <&-', "bash", COMMAND, "learn"], capture_output=True, text=True
+@pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])
+def test_sigint_during_a_save_prints_a_notice_and_the_next_ends_the_run(
+    first, mnist_sample, tmp_path
+):
+    """The save hangs, and the last checkpoint stays intact."""
+    path = tmp_path / "model.npz"
+    subprocess.run([COMMAND, "learn", mnist_sample, "-m", path, "--quiet"], check=True)
+    before = path.read_bytes()
+    script = (
+        "import os, sys, time\n"
+        "from stream_perceptron_cli.main import main\n"
+        "from stream_perceptron.checkpoint import atomic\n"
+        "def hang(*args):\n"
+        "    print('hanging', flush=True)\n"
+        "    while True: time.sleep(0.01)\n"
+        "atomic.os.replace = hang\n"
+        "main(sys.argv[1:])"
     )
+    command = [sys.executable, "-c", script]
+    options = ["-m", path, "--passes", "9"]
+    with start(mnist_sample, *options, command=command, stdout=subprocess.PIPE) as process:
+        assert process.stderr.readline().startswith("resuming")
+        process.send_signal(first)
+        assert process.stdout.readline() == "hanging\n"
+        process.send_signal(signal.SIGINT)
+        notice = next(line for line in process.stderr if line.startswith("saving"))
+        assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        process.wait(10)
 
-    assert (result.returncode, result.stderr) == (1, "Error: stdin: it has no rows\n")
+        assert notice == "saving; press Ctrl-C again to end without saving\n"
+        assert (process.returncode, process.stderr.read()) == (130, "")
+    assert path.read_bytes() == before
 
 
-def test_predictions_file_has_each_row_exactly_once_after_kills(tmp_path, mnist_sample):
-    path, output = tmp_path / "m.npz", tmp_path / "p.jsonl"
-    command = [
-        COMMAND,
-        "learn",
-        mnist_sample,
-        "-m",
-        path,
-        "-p",
-        output,
-        "--save-every",
-        "300",
-        "--quiet",
-    ]
-    for _ in range(5):
-        with subprocess.Popen(command) as process:
-            wait_for(path.exists, process if not path.exists() else None)
-            process.kill()
-    subprocess.run(command, check=True)
+@pytest.mark.parametrize("has_model", [True, False])
+def test_second_sigint_ends_a_run_on_a_pipe(has_model, tmp_path):
+    path = tmp_path / "model.npz"
+    with start("-p", "-", "--quiet", *["-m", path] * has_model, stdin=subprocess.PIPE,
+               stdout=subprocess.PIPE) as process:  # fmt: skip
+        process.stdin.write("label,a\n" + "left,1\nright,2\n" * 50_000)
+        process.stdin.flush()
+        process.stdout.readline()
+        for _ in range(2):
+            process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
 
-    rows = [json.loads(line)["row"] for line in output.read_text().splitlines()]
-    assert rows == list(range(1, 5001))
+    assert process.returncode == 130
+    assert errors in ("", "saving; press Ctrl-C again to end without saving\n")
+    assert path.exists() == has_model
+
+
+def test_interrupted_run_without_a_model_reports_that_nothing_is_saved(mnist_sample):
+    process = start(mnist_sample, "--passes", "1000")
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+
+    assert process.returncode == 130
+    assert errors.rstrip().endswith("model not saved; use -m MODEL to keep it")
+
+
+def test_terminal_on_stdin_gets_a_hint(tmp_path):
+    controller, terminal = pty.openpty()
+    process = subprocess.Popen(
+        [COMMAND, "learn", "-m", tmp_path / "m.npz"], stdin=terminal, stderr=subprocess.PIPE
+    )
+    os.write(controller, b"label,a\nleft,1\nright,2\n\x04")
+    _, errors = process.communicate(timeout=60)
+    os.close(controller)
+    os.close(terminal)
+
+    notice = b"reading samples from the terminal, one per line; press Ctrl-D to end\n"
+    assert errors.startswith(notice)
+    assert LiveModel.load(tmp_path / "m.npz").progress.samples == 2
