@@ -230,7 +230,10 @@ def read_ahead(batches: Batches, source: Source) -> Generator[Batch | None, None
         except StopIteration:
             return
         yield batch
-    yield from prefetch(batches)
+    for ahead in prefetch(batches):
+        if ahead is None and should_stop(source):
+            return  # the thread may wait for a server forever
+        yield ahead
 
 
 def drive(

@@ -13,6 +13,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from helpers import CASE_FACTOR, COMMAND, read_contents, start, write_jsonl
+from late_labels import draw_rows
+
+from stream_perceptron import LiveModel
+from stream_perceptron.data import open_source
 
 EXIT_CODES = {
     signal.SIGKILL: -9,
@@ -41,6 +45,7 @@ def sources(tmp_path_factory):
     (folder / "two.csv").write_text(good)
     write_messy_rows(folder / "messy.jsonl", with_late_key=True)
     write_messy_rows(folder / "messy.csv", with_late_key=False)
+    write_jsonl(folder / "late.jsonl", draw_rows(5, 20_000, 60))
     with (folder / "rows.jsonl").open("w") as file:
         for i, (label, x) in enumerate(zip(labels, X, strict=True)):
             # Every ninth row is redelivered.
@@ -77,13 +82,17 @@ RUNS = {
         "one.csv", "--passes", "3", "--limit", "90000", "--save-every", "700",
     ],
     "gzip, skipped rows, passes, predictions": [
-        "bad.csv.gz", "--skip-bad", "--passes", "3", "-p", "predictions.jsonl",
+        "bad.csv.gz", "--rejected", "rejected.jsonl", "--passes", "3", "-p", "predictions.jsonl",
         "--save-every", "1777",
     ],
     "JSON, position": ["rows.jsonl", "--position", "part,at", "--save-every", "999"],
     "two files": ["one.csv", "two.csv", "--save-every", "3333"],
     "random, stop": ["one.csv", "--random", "--stop", "--epsilon", "1e-9", "--passes", "4"],
     "limit": ["one.csv", "--limit", "35000", "--save-every", "500"],
+    "late labels": [
+        "late.jsonl", "--join", "id", "--max-pending", "25", "--skip-bad", "-p",
+        "predictions.jsonl", "--save-every", "100",
+    ],
 }  # fmt: skip
 
 
@@ -130,3 +139,30 @@ def test_run_interrupted_by_random_signals_ends_bit_identical(
 
     shown = ", ".join(f"{signal_number.name} {count}" for signal_number, count in counts.items())
     report_figure(f"{name}: {shown}, over {runs} runs")
+
+
+def test_run_killed_between_its_stop_and_its_end_finishes(tmp_path):
+    """The model is byte-identical to that of an uninterrupted run."""
+    rows = [{"x": 1.0, "label": "a"}] * 50
+    source = str(write_jsonl(tmp_path / "s.jsonl", rows))
+
+    def start_run():
+        sources = [open_source(source)]
+        live = LiveModel.start(sources, lr=1.0, epsilon=0.05, seed=0)
+        return live, sources, live.plan_run(sources)
+
+    whole, sources, plan = start_run()
+    list(whole.run(sources, plan, stop=True))
+    whole.save(tmp_path / "whole.npz")
+    live, sources, plan = start_run()
+    for result in live.run(sources, plan, stop=True, every=1):
+        if result.stopped:
+            live.save(tmp_path / "killed.npz")
+            break
+    again = LiveModel.load(tmp_path / "killed.npz")
+    assert not again.history.run.is_finished
+    sources = [open_source(source)]
+    list(again.run(sources, again.plan_run(sources), stop=True))
+    again.save(tmp_path / "again.npz")
+
+    assert read_contents(tmp_path / "whole.npz") == read_contents(tmp_path / "again.npz")

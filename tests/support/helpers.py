@@ -8,7 +8,6 @@ import hashlib
 import io
 import json
 import os
-import random
 import re
 import shutil
 import signal
@@ -18,7 +17,6 @@ import sys
 import termios
 import time
 import zipfile
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -155,33 +153,26 @@ def kill_after_saves(process, path, n_saves, delay, number=signal.SIGKILL):
     return True
 
 
-def run_under_kills(build_command, n_saves, min_kills, tmp_path):
-    """Run a command in new folders; kill and restart it in each until it ends by itself.
+def run_with_peak_memory(*args, stdin=None):
+    """Run the command; return its result and its peak memory in MB."""
+    script = (
+        "import re, sys; from stream_perceptron_cli.main import main\n"
+        "code = 0\n"
+        "try: main(sys.argv[1:])\n"
+        "except SystemExit as end: code = end.code\n"
+        "status = open('/proc/self/status').read()\n"
+        "print(re.search(r'VmHWM:\\s+(\\d+) kB', status)[1]); sys.exit(code)"
+    )
+    command = [sys.executable, "-c", script, *map(str, args)]
+    result = subprocess.run(command, stdin=stdin, capture_output=True, text=True)
+    return result, int(result.stdout.splitlines()[-1]) / 1024
 
-    `build_command(folder)` returns a command that saves folder/model.npz. Each kill comes after
-    one of the numbers `n_saves`. Two commands run in parallel. Returns the number of kills, at
-    least `min_kills`, and the contents of each folder's model and predictions.
-    """
 
-    def run_lane(number):
-        rng, kills, outcomes = random.Random(number), 0, []
-        while kills < min_kills / 2:
-            folder = tmp_path / f"{number}-{len(outcomes)}"
-            folder.mkdir()
-            code = None
-            while code != 0:
-                process = subprocess.Popen(build_command(folder), stderr=subprocess.PIPE)
-                n, delay = rng.choice(n_saves), rng.uniform(0, 0.1)
-                kills += kill_after_saves(process, folder / "model.npz", n, delay)
-                errors, code = process.communicate()[1], process.returncode
-                assert code in (0, -9), errors
-            outcomes.append(read_outputs(folder))
-            assert not list(folder.glob(".*.tmp"))
-        return kills, outcomes
-
-    with ThreadPoolExecutor(2) as pool:
-        (kills, outcomes), (more_kills, more_outcomes) = pool.map(run_lane, range(2))
-    return kills + more_kills, outcomes + more_outcomes
+def run_limited(kilobytes, *args):
+    """Run the command with this much virtual memory."""
+    script = f'ulimit -v {kilobytes}; exec "$0" "$@"'
+    command = ["bash", "-c", script, COMMAND, *args]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120)
 
 
 def read_mtime(path):
