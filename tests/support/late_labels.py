@@ -9,17 +9,14 @@ import random
 import numpy as np
 import pyarrow as pa
 from helpers import (
-    capture_state,
     encode_csv,
     encode_ipc,
-    read_contents,
     write_jsonl,
     write_parquet,
 )
 from river import evaluate, metrics, stream
 
 from stream_perceptron import LiveModel
-from stream_perceptron.checkpoint.codec import to_json
 from stream_perceptron.data import open_source
 from stream_perceptron.data.schema import ReadOptions
 
@@ -106,29 +103,6 @@ def draw_valid_rows(seed, n, max_delay=30, separate_share=0.9):
         if "label" not in rows[-1] and due_index not in due_labels and rng.random() < 0.95:
             due_labels[due_index] = {"id": n_samples, "label": compute_label(x)}
     return rows
-
-
-def draw_rows_for_format(form, seed, n=400):
-    """Return valid and invalid rows in the layout of a format, and the names of their features."""
-    rng, rows = random.Random(seed), draw_rows(seed, n, 12 if n > 100 else 4)
-    if not form.startswith(("csv", "json")):
-        rows = [row for row in rows if "oops" not in row.values()]
-    features_present = [any(row.get(name) is not None for name in FEATURE_NAMES) for row in rows]
-    for row, has_features in zip(rows, features_present, strict=True):
-        x = {name: row.pop(name) for name in FEATURE_NAMES if name in row}
-        if form.endswith("lists"):
-            x = {"pixels": [rng.randrange(256) for _ in range(4)]} if has_features else {}
-        elif seed % 2:  # integers, all of which fit a byte for some seeds
-            integers = [0, 7, 255, 300][: 3 + seed // 3 % 2]
-            x = {name: rng.choice(integers) if type(v) is float else v for name, v in x.items()}
-        if has_features and not form.endswith("lists"):
-            x["colour"] = rng.choice(["red", "blue", None])
-            if form.startswith("json") and rng.random() < 0.1:
-                x[f"late{rng.randrange(9)}"] = 1.0
-        if form == "json nested":
-            x = {"features": x} if x else {}
-        row |= x
-    return rows, ("pixels",) if form.endswith("lists") else (*FEATURE_NAMES, "colour")
 
 
 def write_rows(path, form, rows, names=FEATURE_NAMES):
@@ -222,27 +196,6 @@ def collect_predictions(results):
     }
 
 
-def collect_rejections(results):
-    """Return the rejected rows with reasons."""
-    return [
-        (rejection.row, rejection.reason) for result in results for rejection in result.rejected
-    ]
-
-
-def save_to_bytes(live, folder):
-    """Save a model; return the contents of its checkpoint."""
-    live.save(folder / "saved.npz")
-    return read_contents(folder / "saved.npz")
-
-
-def snapshot_state(live):
-    """Return all state that a rejected row must not change."""
-    progress = live.progress
-    arrays = {name: array.tobytes() for name, array in progress.arrays.items()}
-    pending = list(live.pending.samples), live.pending.n_evicted
-    return capture_state(live.model), pending, to_json(progress), arrays, live.schema
-
-
 def require_same_results_as_river(live, results, model, metric, expected, tolerance=0.0):
     """Check that results equal those of River: bit by bit, or within a tolerance."""
     predictions, progress, names = collect_predictions(results), live.progress, model.classes_
@@ -266,12 +219,3 @@ def require_same_results_as_river(live, results, model, metric, expected, tolera
         progress.samples, progress.unlabeled, progress.skipped, progress.rows
     ) == (n, n, 0, 2 * n)  # fmt: skip
     assert (live.pending.samples, live.pending.n_evicted) == ({}, 0)
-
-
-def generate_rows_with_new_names(n, rng):
-    """Yield rows that each bring new feature names; a few samples are labeled later."""
-    for i in range(n):
-        names = {f"w{i}_{j}": 1.0 for j in range(3)} | {f"common{rng.randrange(9)}": 2.0}
-        yield {"id": i, **names}
-        if rng.random() < 0.1:
-            yield {"id": i - rng.randrange(20), "label": rng.choice("xy")}

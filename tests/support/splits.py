@@ -12,7 +12,6 @@ import random
 import re
 import shlex
 import signal
-import subprocess
 import threading
 import time
 from contextlib import suppress
@@ -24,12 +23,13 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 from click.testing import CliRunner
-from helpers import COMMAND, count_unread_bytes, kill_after_saves, read_contents
+from helpers import count_unread_bytes, read_contents
 
 from stream_perceptron import LiveModel
 from stream_perceptron.checkpoint.codec import to_json
 
 COLUMN_OPTIONS = ("--weight", "--ignore", "--one-hot", "--dates", "--words")
+MAX_ROWS = 40  # of a file
 CASE_KINDS = ("together", "together", "one after another", "one after another", "pipe")
 WORDS = ["red", "blue", "a, b", 'a "b"', "two\nlines", "NA", "x"]
 DATES = ["2024-03-05", "2024-03-05T13:45:10.5Z", "1969-12-31 23:59", "20240229"]
@@ -81,13 +81,8 @@ class RandomTable:
         self.label = rng.choice(LABEL_NAMES)
         self.labels = rng.choice([["x", "y", "z"], [0, 1, 2], ["7", "x"]])
         others = {
-            "t": "text",
-            "m": "mixed",
-            "id": "row",
-            "w": "weight",
-            "when": "date",
-            "n": "note",
-        }
+            "t": "text", "m": "mixed", "id": "row", "w": "weight", "when": "date", "n": "note",
+        }  # fmt: skip
         for name in rng.sample(list(others), rng.randrange(5)):
             self.kinds[name] = others[name]
         self.columns = [*self.kinds, self.label]
@@ -345,11 +340,11 @@ def draw_options(rng, table, formats, kind, null_text):
     return options
 
 
-def draw_case(rng: random.Random, folder: Path, kinds=CASE_KINDS, max_rows=40) -> Case:
-    """Draw a random case, and write its files of fewer than `max_rows` rows each."""
+def draw_case(rng: random.Random, folder: Path) -> Case:
+    """Draw a random case, and write its files."""
     table = RandomTable(rng)
     null_text = rng.choice(NULL_VALUES)
-    kind = rng.choice(kinds)
+    kind = rng.choice(CASE_KINDS)
     damage_rate = rng.choice([0.0, 0.1, 0.3])
     keeps_rejected = rng.random() < 0.3
     if kind == "pipe":
@@ -357,7 +352,7 @@ def draw_case(rng: random.Random, folder: Path, kinds=CASE_KINDS, max_rows=40) -
         case.keeps_rejected = keeps_rejected
         return case
     if rng.random() < 0.2:
-        case = draw_late_label_case(rng, table, folder, null_text, damage_rate, kind, max_rows)
+        case = draw_late_label_case(rng, table, folder, null_text, damage_rate, kind)
         case.keeps_rejected = keeps_rejected
         return case
     n_files = rng.randrange(1, 4)
@@ -377,7 +372,7 @@ def draw_case(rng: random.Random, folder: Path, kinds=CASE_KINDS, max_rows=40) -
         file_columns = columns
         if i and form in ("csv", "objects", "parquet", "arrow"):
             file_columns = rng.sample(columns, len(columns))
-        rows = [table.row() for _ in range(rng.randrange(1, max_rows))]
+        rows = [table.row() for _ in range(rng.randrange(1, MAX_ROWS))]
         write_table_file(path, form, rows, file_columns, table, null_text, damage_rate)
         if rng.random() < 0.05 and form in ("csv", "objects"):
             make_rows_unusable(path)
@@ -387,14 +382,14 @@ def draw_case(rng: random.Random, folder: Path, kinds=CASE_KINDS, max_rows=40) -
     return case
 
 
-def draw_late_label_case(rng, table, folder, null_text, damage_rate, kind, max_rows) -> Case:
+def draw_late_label_case(rng, table, folder, null_text, damage_rate, kind) -> Case:
     """Draw a case of --join: files of features, and files of labels with their IDs."""
     if table.labels[0] == "7":
         table.labels = ["x", "y"]  # some formats read numbers as texts
     table.kinds["id"] = "row"
     contents = []
     for _ in range(rng.randrange(1, 3)):
-        rows = [table.row() for _ in range(rng.randrange(1, max_rows))]
+        rows = [table.row() for _ in range(rng.randrange(1, MAX_ROWS))]
         labels = [{"id": row["id"], table.label: row[table.label]} for row in rows]
         labels = [row for row in labels if row[table.label] is not None]
         rng.shuffle(labels)
@@ -526,27 +521,6 @@ class Learner:
         self.error = re.sub(r"/dev/fd/\d+", "pipe", error)
         self.code = code
 
-    def run_until_done(self, rng, sources):
-        """Run the installed command, and kill it until it ends by itself; return the kills.
-
-        Kills come soon after the start or after some saves, independent of the machine's speed.
-        """
-        kills = 0
-        while True:
-            save_options = ["--save-every", str(rng.choice([50, 400]))]
-            process = subprocess.Popen(
-                [COMMAND, *self.arguments(sources), *save_options],
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-            kills += kill_after_saves(
-                process, self.model, rng.choice([0, 1, 3, 10]), rng.uniform(0.0, 0.1)
-            )
-            stderr = process.communicate()[1]
-            if process.returncode != -signal.SIGKILL:
-                self._record_exit(process.returncode, stderr)
-                return kills
-
     def feed(self, records, *extra_args, is_slow=False, **how):
         """Run once with rows from a pipe; if `is_slow`, each is sent when the last one was read."""
         reading, writing = os.pipe()
@@ -597,9 +571,7 @@ def learn_in_pieces(rng: random.Random, learner: Learner, sources: list[Path], n
         how = rng.choice(["limit", "crash", "signal"])
         n_splits += 1
         if how == "crash":
-            learner.crash(
-                rng, lambda *extra_args, **kwargs: learner.run(sources, *extra_args, **kwargs)
-            )
+            learner.crash(rng, partial(learner.run, sources))
             continue
         extra_args, signal_at = ["--save-every", str(rng.randrange(1, 9))], None
         if how == "limit":
@@ -663,33 +635,24 @@ def load_results(learner: Learner):
     return state | {"history": json.dumps(entries)}
 
 
-def learn_under_kills(
-    rng: random.Random, learner: Learner, sources: list[Path], n_rows: int
-) -> int:
-    """Learn files while the command is killed repeatedly; return the number of kills."""
-    return learner.run_until_done(rng, sources)
-
-
-def require_same_results(
-    rng: random.Random, folder: Path, monkeypatch, split_by=learn_in_pieces, **size
-) -> tuple[Case, int, bool]:
+def require_same_results(rng: random.Random, folder: Path, monkeypatch) -> tuple[Case, int, bool]:
     """Learn a random case in one run and in several, and compare the results.
 
     Returns the case, the number of splits, and whether anything was learned. Raises
     AssertionError if the results differ or a model does not verify; its notes are the commands.
     """
-    case = draw_case(rng, folder, **size)
+    case = draw_case(rng, folder)
     whole = Learner(folder / "whole", case, monkeypatch)
     split = Learner(folder / "split", case, monkeypatch)
     try:
-        return compare_runs(rng, folder, case, whole, split, split_by)
+        return compare_runs(rng, folder, case, whole, split)
     except AssertionError as error:
         error.add_note("\n".join(["one run:", *whole.commands, "split:", *split.commands]))
         raise
 
 
 def compare_runs(
-    rng: random.Random, folder: Path, case: Case, whole: Learner, split: Learner, split_by
+    rng: random.Random, folder: Path, case: Case, whole: Learner, split: Learner
 ) -> tuple[Case, int, bool]:
     """Learn a case with one learner at once and with the other in pieces; compare the results."""
     contents = [path.read_bytes().rstrip(b"\r\n") for path in case.files]
@@ -713,11 +676,11 @@ def compare_runs(
             return case, 0, False
         n_rows = whole.rows()
         if case.kind == "together":
-            n_splits = split_by(rng, split, case.files, n_rows)
+            n_splits = learn_in_pieces(rng, split, case.files, n_rows)
         else:
             n_splits = 0
             for path in case.files:
-                n_splits += split_by(rng, split, [path], n_rows)
+                n_splits += learn_in_pieces(rng, split, [path], n_rows)
                 if split.code:
                     break
     if any(fragment in split.error for fragment in SPLIT_DEPENDENT_ERRORS):
