@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import random
-import re
 import subprocess
 from types import SimpleNamespace
 
@@ -14,12 +13,10 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 from helpers import (
-    CASE_FACTOR,
     COMMAND,
     capture_state,
     encode_jsonl,
     read_outputs,
-    run_under_kills,
     write_jsonl,
 )
 from late_labels import FEATURE_NAMES, LateLabelOracle, draw_rows, draw_valid_rows, write_rows
@@ -63,8 +60,10 @@ def read_predictions(path):
     ]
 
 
-@pytest.mark.parametrize("output_name", ["p.jsonl", "p.csv"])
-@pytest.mark.parametrize("form", ["json", "csv", "parquet", "arrow"])
+@pytest.mark.parametrize(
+    ("form", "output_name"),
+    [("json", "p.jsonl"), ("csv", "p.csv"), ("parquet", "p.jsonl"), ("arrow", "p.csv")],
+)
 def test_samples_are_predicted_with_ids_and_label_rows_are_not(form, output_name, run, tmp_path):
     rows = draw_valid_rows(0, 1200)
     source, predictions = write_rows(tmp_path / f"s.{form}", form, rows), tmp_path / output_name
@@ -82,49 +81,6 @@ def test_samples_are_predicted_with_ids_and_label_rows_are_not(form, output_name
         assert not any("a" in json.loads(line) for line in predictions.read_text().splitlines())
 
 
-def test_passthrough_columns_are_written_beside_ids(run, tmp_path):
-    rows = [{"id": i, "user": f"u{i}", "a": i % 3} for i in range(9)] + [{"id": 3, "label": "x"}]
-    source, predictions = write_jsonl(tmp_path / "s.jsonl", rows), tmp_path / "p.jsonl"
-    run("learn", source, *JOIN_OPTIONS, "-p", predictions, "--keep", "user", "--learned", check=0)
-    records = [json.loads(line) for line in predictions.read_text().splitlines()]
-
-    assert [(record["id"], record["user"], record["learned"]) for record in records] == [
-        (i, f"u{i}", 0) for i in range(9)
-    ]
-
-
-def test_summary_counts_pending_and_evicted_samples(run, tmp_path):
-    rows, model = draw_rows(0, 3000, 60), tmp_path / "m.npz"
-    source, oracle = write_jsonl(tmp_path / "s.jsonl", rows), run_oracle(rows, 9)
-    args = ["learn", source, *JOIN_OPTIONS, "--max-pending", "9", "--skip-bad", "-m", model]
-    result = run(*args, "--json", check=0)
-    summary = json.loads(result.stdout)
-    events = [json.loads(line) for line in result.stderr.splitlines()]
-    progress = [event for event in events if event["kind"] == "progress"]
-    skipped = len(oracle.rejected)
-
-    assert (len(oracle.samples), oracle.n_evicted) == (summary["pending"], summary["evicted"])
-    assert oracle.n_evicted > 100
-    assert (len(oracle.tested), skipped) == (summary["samples"], summary["skipped"])
-    assert summary["samples"] + summary["unlabeled"] + summary["skipped"] == 3000
-    assert oracle.accuracy == summary["accuracy"]
-    assert progress
-    assert all(event["pending"] <= 9 and event["evicted"] >= 0 for event in progress)
-
-    # The text at the end of the run and `inspect` show the same counts.
-    model.unlink()
-    stderr = run(*args, check=0).stderr.splitlines()
-    inspected = run("inspect", model, check=0).stdout
-    contents = json.loads(run("inspect", model, "--json", check=0).stdout)
-    n = f"{len(oracle.samples)} samples; {oracle.n_evicted:,} evicted, as more than 9 were pending"
-    assert f"pending: {n}" in stderr
-    assert re.search(rf"^  pending +{len(oracle.samples)}$", inspected, re.MULTILINE)
-    assert re.search(rf"^  evicted +{oracle.n_evicted:,}$", inspected, re.MULTILINE)
-    assert re.search(r"^  join +id$", inspected, re.MULTILINE)
-    assert "id" not in contents["features"]
-    assert (len(oracle.samples), oracle.n_evicted) == (contents["pending"], contents["evicted"])
-
-
 def build_command(folder, options):
     return [
         COMMAND, "learn", *JOIN_OPTIONS, *options, "-m", folder / "model.npz", "-p",
@@ -138,15 +94,8 @@ def test_redelivered_rows_are_skipped(tmp_path):
     rng, rows = random.Random(0), []
     for i, row in enumerate(draw_rows(1, 1000, 40)):
         rows.append({**row, "part": "pq"[i % 2], "offset": i})
-    options = [
-        "--position",
-        "part,offset",
-        "--skip-bad",
-        "--max-pending",
-        "15",
-        "--save-every",
-        "50",
-    ]
+    options = ["--position", "part,offset", "--skip-bad", "--max-pending", "15"]
+    options += ["--save-every", "50"]
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     whole.mkdir()
     parts.mkdir()
@@ -200,24 +149,6 @@ def test_samples_on_a_pipe_are_predicted_one_by_one(form, tmp_path):
     ]
 
 
-def test_labels_on_a_later_pipe_are_joined_with_saved_samples(tmp_path):
-    """The labels of samples that were saved as pending arrive in a later run."""
-    rows = [{"id": f"q{i}", "a": i - 5.0, "b": 1.0, "c": 0.0} for i in range(10)]
-    labels = [{"id": f"q{i}", "label": "right" if i > 5 else "left"} for i in range(10)]
-    for part in (rows, labels, rows[:2]):
-        subprocess.run(
-            build_command(tmp_path, []), input=encode_jsonl(part), check=True, timeout=60
-        )
-    live, oracle = LiveModel.load(tmp_path / "model.npz"), run_oracle([*rows, *labels, *rows[:2]])
-
-    assert capture_state(live.model) == capture_state(oracle.model)
-    assert (live.progress.samples, live.progress.unlabeled) == (10, 12)
-    assert list(live.pending.samples) == ["q0", "q1"]
-    assert read_predictions(tmp_path / "predictions.jsonl") == build_expected_lines(
-        [*rows, *labels, *rows[:2]], oracle
-    )
-
-
 @pytest.mark.parametrize("name", ["label", "Label", "TARGET"])
 @pytest.mark.parametrize("labels", [("up", "down"), (7, 8)], ids=["texts", "numbers"])
 def test_label_column_is_inferred_from_the_first_row_that_has_it(labels, name, run, tmp_path):
@@ -230,39 +161,6 @@ def test_label_column_is_inferred_from_the_first_row_that_has_it(labels, name, r
     live = LiveModel.load(model)
     assert (live.progress.samples, live.schema.label) == (40, name)
     assert list(live.model.features_) == ["a", "b"]
-
-
-def test_verify_retrains_a_model_with_joined_labels(run, tmp_path):
-    source, model = write_jsonl(tmp_path / "s.jsonl", draw_rows(2, 2000)), tmp_path / "m.npz"
-    for limit in (700, 701, 2000):
-        args = [*JOIN_OPTIONS, "--max-pending", "5", "--skip-bad", "--limit", limit]
-        run("learn", source, *args, "-m", model, "--quiet", check=0)
-    assert "follows from these sources" in run("verify", model, source, check=0).stdout
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("form", ["json", "csv"])
-def test_kills_lose_no_pending_sample(form, tmp_path, report_figure):
-    """No sample is lost or learned twice."""
-    rows = draw_rows(5, 10_000, 60)
-    source = write_rows(tmp_path / f"s.{form}", form, rows)
-    reference, min_kills = tmp_path / "reference", 8 * CASE_FACTOR
-    reference.mkdir()
-    command = build_command(reference, [source, "--max-pending", "25", "--skip-bad"])
-    subprocess.run(command, check=True, timeout=300)
-    expected, oracle = read_outputs(reference), run_oracle(rows, 25)
-    assert read_predictions(reference / "predictions.jsonl") == build_expected_lines(rows, oracle)
-    assert capture_state(oracle.model) == capture_state(
-        LiveModel.load(reference / "model.npz").model
-    )
-
-    args = [source, "--save-every", "100", "--max-pending", "25", "--skip-bad"]
-    kills, outcomes = run_under_kills(
-        lambda folder: build_command(folder, args), [0, 1, 4, 15], min_kills, tmp_path
-    )
-    report_figure(f"late labels, {form}: {kills} kills over {len(outcomes)} runs, all ended alike")
-    assert all(outcome == expected for outcome in outcomes)
-    assert kills >= min_kills
 
 
 @pytest.mark.parametrize(

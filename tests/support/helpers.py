@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import csv
 import fcntl
 import hashlib
 import io
@@ -90,9 +91,22 @@ def write_jsonl(path, rows):
     return path
 
 
+def write_csv(path, header, rows):
+    """Write rows as CSV; return the path."""
+    with path.open("w", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows([header, *rows])
+    return path
+
+
 def count_samples(path):
     """Return the number of labeled samples that the model of a checkpoint has learned."""
     return LiveModel.load(path).progress.samples
+
+
+def summarize_run(run, source, *options):
+    """Return the summary of `learn --json`, with its findings by name."""
+    summary = json.loads(run("learn", source, *options, "--json", "--quiet", check=0).stdout)
+    return summary | {"diagnosis": {finding["name"]: finding for finding in summary["diagnosis"]}}
 
 
 def read_outputs(folder):
