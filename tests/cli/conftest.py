@@ -42,17 +42,17 @@ def inputs_by_format(mnist_sample, labels_and_pixels):
         "parquet": (DIGIT_OPTIONS, mnist_sample.read_bytes()),
         "arrow": (DIGIT_OPTIONS, encode_ipc(table)),
         "arrow file": (DIGIT_OPTIONS, encode_ipc(table, new_writer=pa.ipc.new_file)),
-        "csv": (SCALED_DIGIT_OPTIONS, text),
-        "csv with CRLF": (SCALED_DIGIT_OPTIONS, b"\xef\xbb\xbf" + text.replace(b"\n", b"\r\n")),
+        "csv": (DIGIT_OPTIONS, text),
+        "csv with CRLF": (DIGIT_OPTIONS, b"\xef\xbb\xbf" + text.replace(b"\n", b"\r\n")),
         "tsv without header": (SCALED_DIGIT_OPTIONS, encode_csv(table_rows, delimiter="\t")),
         "json, flat": (
-            SCALED_DIGIT_OPTIONS,
+            DIGIT_OPTIONS,
             encode_jsonl(
                 {"label": y, **dict(zip(PIXEL_NAMES, x, strict=True))} for y, x in labeled_rows
             ),
         ),
         "json, pixels": (
-            SCALED_DIGIT_OPTIONS,
+            DIGIT_OPTIONS,
             encode_jsonl({"pixels": x, "label": y} for y, x in labeled_rows),
         ),
         "json, x and y": (
@@ -60,7 +60,7 @@ def inputs_by_format(mnist_sample, labels_and_pixels):
             encode_jsonl({"x": x, "y": y} for y, x in labeled_rows),
         ),
         "json, features": (
-            SCALED_DIGIT_OPTIONS,
+            DIGIT_OPTIONS,
             encode_jsonl(
                 {"features": dict(zip(PIXEL_NAMES, x, strict=True)), "label": y}
                 for y, x in labeled_rows

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
-from helpers import read_contents, write_jsonl
+from helpers import write_jsonl
 
 from stream_perceptron import LiveModel
 
@@ -16,24 +14,6 @@ def rows(rng):
     x = rng.normal(size=(900, 2))
     y = np.where(x[:, 0] + rng.normal(size=900) > 2.5, "yes", "no").tolist()
     return [{"a": a, "b": b, "label": label} for (a, b), label in zip(x.tolist(), y, strict=True)]
-
-
-def compute_recall(path, label):
-    live = LiveModel.load(path)
-    metrics = live.progress.compute_metrics(2)
-    return metrics.recall[live.model.classes_.index(label)]
-
-
-@pytest.mark.parametrize("weight", ["balanced", "yes=20"])
-def test_class_weight_raises_the_recall_of_a_rare_class(weight, rows, tmp_path, run):
-    source = write_jsonl(tmp_path / "s.jsonl", rows)
-    options = ("--standardize", "--lr", "0.05")
-    run("learn", source, *options, "-m", tmp_path / "a.npz", check=0)
-    run("learn", source, *options, "--class-weight", weight, "-m", tmp_path / "b.npz", check=0)
-
-    assert (
-        compute_recall(tmp_path / "b.npz", "yes") > compute_recall(tmp_path / "a.npz", "yes") + 0.2
-    )
 
 
 def test_class_weights_multiply_the_weight_column(rows, tmp_path, run):
@@ -50,27 +30,6 @@ def test_class_weights_multiply_the_weight_column(rows, tmp_path, run):
     model, expected = LiveModel.load(path).model, LiveModel.load(expected_path).model
 
     assert model.weights.tobytes() == expected.weights.tobytes()
-
-
-@pytest.mark.parametrize("weight", ["balanced", "yes=20"])
-def test_weighted_model_resumes_verifies_and_shows_its_weights(weight, rows, tmp_path, run):
-    source = write_jsonl(tmp_path / "s.jsonl", rows)
-    whole, parts = tmp_path / "whole.npz", tmp_path / "parts.npz"
-    run("learn", source, "--class-weight", weight, "-m", whole, check=0)
-    run("learn", source, "--class-weight", weight, "-m", parts, "--limit", 1, check=0)
-    for limit in (["--limit", 50], []):
-        run("learn", source, "-m", parts, *limit, check=0)
-    contents = json.loads(run("inspect", whole, "--json", check=0).stdout)
-    inspected = run("inspect", whole, check=0).stdout
-    trials = run("sweep", source, "--class-weight", weight, "--lr", "0.01", "--json", check=0)
-
-    assert read_contents(whole) == read_contents(parts)
-    run("verify", whole, source, check=0)
-    assert contents["class_weight"] == (weight if weight == "balanced" else [["yes", 20.0]])
-    shown = "balanced" if weight == "balanced" else "yes 20.0"
-    assert f"  class weight  {shown}\n" in inspected
-    (trial,) = json.loads(trials.stdout)["trials"]
-    assert trial["accuracy"] == contents["accuracy"]
 
 
 def test_balanced_weights_count_late_labels_as_they_arrive(rows, tmp_path, run):

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from helpers import read_contents, write_jsonl
+from helpers import write_jsonl
 
 from stream_perceptron import LiveModel, load, stream
 from stream_perceptron.encoders import encode_date, encode_words
@@ -54,69 +54,6 @@ def encode_row(row):
     return features | (encode_words("note", row["note"]) if row["note"] else {})
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_encoded_columns_learn_like_explicit_features(form, rows, tmp_path, run):
-    source = write_rows(tmp_path / f"s.{form}", rows)
-    encoded = write_jsonl(
-        tmp_path / "e.jsonl", [encode_row(r) | {"label": r["label"]} for r in rows]
-    )
-    options = ["--no-standardize", "--lr", "0.1"]
-    run("learn", source, *OPTIONS, *options, "-m", tmp_path / "m.npz", check=0)
-    run("learn", encoded, *options, "-m", tmp_path / "e.npz", check=0)
-    models = [LiveModel.load(tmp_path / name).model for name in ("m.npz", "e.npz")]
-    actual, expected = (dict(zip(m.features_, m.weights.T.tolist(), strict=True)) for m in models)
-
-    assert actual == expected
-
-
-@pytest.mark.parametrize("form", FORMS)
-def test_numbers_and_days_are_standardized_but_indicators_are_not(form, rows, tmp_path, run):
-    source, path = write_rows(tmp_path / f"s.{form}", rows), tmp_path / "m.npz"
-    run("learn", source, *OPTIONS, "-m", path, check=0)
-    network = LiveModel.load(path).model.network
-    is_indicator = network.scaler.statistics[3, : len(network.feature_names)]
-    standardized = np.array(network.feature_names)[is_indicator == 0]
-
-    assert set(standardized.tolist()) == {"a", "when_days"}
-
-
-@pytest.mark.parametrize("form", FORMS)
-def test_year_of_the_dates_does_not_matter(form, rng, tmp_path, run):
-    """The number of days is standardized like any number."""
-    rows = [
-        {"a": float(x), "when": dt.datetime(2020, 1, 1) + i * dt.timedelta(hours=7),
-         "note": None, "label": "xy"[int(x > 0)]}
-        for i, x in enumerate(rng.normal(size=900))
-    ]  # fmt: skip
-    accuracies = []
-    for year in (1970, 2020, 2040):
-        moved = [row | {"when": row["when"].replace(year=year, day=1)} for row in rows]
-        source = write_rows(tmp_path / f"{year}.{form}", moved)
-        summary = run("learn", source, "--dates", "when", "--json", check=0).stdout
-        accuracies.append(json.loads(summary)["accuracy"])
-
-    assert max(accuracies) - min(accuracies) < 0.01
-    assert min(accuracies) > 0.9
-
-
-@pytest.mark.parametrize("form", FORMS)
-def test_model_with_dates_and_words_resumes_predicts_and_verifies(form, rows, tmp_path, run):
-    source = write_rows(tmp_path / f"s.{form}", rows)
-    whole, parts = tmp_path / "whole.npz", tmp_path / "parts.npz"
-    run("learn", source, *OPTIONS, "-m", whole, check=0)
-    for limit in (["--limit", 1], ["--limit", 50], []):
-        run("learn", source, *OPTIONS, "-m", parts, *limit, check=0)
-    predicted = run("predict", source, "-m", whole, check=0).stdout.splitlines()
-    trials = run("sweep", source, *OPTIONS, "--lr", "0.1,0.01", "--json", check=0).stdout
-    contents = json.loads(run("inspect", whole, "--json", check=0).stdout)
-
-    assert read_contents(whole) == read_contents(parts)
-    run("verify", whole, source, check=0)
-    assert len(predicted) == 900
-    assert len(json.loads(trials)["trials"]) == 2
-    assert (contents["dates"], contents["words"]) == (["when"], ["note"])
-
-
 def test_late_labels_are_joined_to_encoded_samples(rows, tmp_path, run):
     for i, row in enumerate(rows):
         row["id"] = f"r{i}"
@@ -146,10 +83,13 @@ def test_python_reads_and_predicts_like_the_command_line(form, rows, tmp_path, r
     expected = [json.loads(line)["scores"] for line in printed]
     samples = list(stream.iter_source(source, dates=["when"], words=["note"]))
     model = load(path).model
+    network = LiveModel.load(path).model.network
+    is_indicator = network.scaler.statistics[3, : len(network.feature_names)]
     raw = [{name: row[name] for name in ("a", "when", "note")} for row in rows]
     actual = [model.predict_proba_one(x) for x in raw]
 
     assert [dict(x) for x, _ in samples] == list(map(encode_row, rows))
+    assert set(np.array(network.feature_names)[is_indicator == 0].tolist()) == {"a", "when_days"}
     for scores, printed_scores in zip(actual, expected, strict=True):
         np.testing.assert_allclose(
             [scores[y] for y in "xy"], [printed_scores[y] for y in "xy"], rtol=1e-9

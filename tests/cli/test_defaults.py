@@ -12,18 +12,15 @@ import pyarrow.parquet as pq
 import pytest
 from helpers import (
     COMMAND,
-    capture_state,
     encode_ipc,
     kill_after_saves,
     read_contents,
     write_jsonl,
 )
 
-from stream_perceptron import LiveModel, SGDPerceptron, load, save, stream
+from stream_perceptron import LiveModel, SGDPerceptron, load
 from stream_perceptron.data.schema import ReadOptions
 from stream_perceptron_cli.learn import learn
-
-NAMES = ["age", "income", "b"]
 
 
 def generate_rows(n, seed=0):
@@ -81,96 +78,6 @@ def test_tables_are_standardized_in_every_format_and_column_order(suffix, run, t
         assert live.progress.accuracy > 0.9
     assert len(outcomes) == 1
     assert list(load(path).model.steps) == ["Standardizer", "SGDPerceptron"]
-
-
-def test_csv_and_parquet_give_the_same_model_with_or_without_header(run, tmp_path):
-    """Without a header, only the names of the columns differ."""
-    models = set()
-    renamed = dict(zip(("x0", "x1", "x2"), NAMES, strict=True))
-    for name, has_header in (("a.csv", True), ("b.csv", False), ("c.parquet", True)):
-        source = write_table(tmp_path / name, generate_rows(500), ["label", *NAMES], has_header)
-        path = tmp_path / f"{name}.npz"
-        run("learn", source, "--init-range", "0", "-m", path, check=0)
-        model = LiveModel.load(path).model
-        features = [renamed.get(feature, feature) for feature in model.features_]
-        models.add(
-            tuple(sorted(zip(features, map(tuple, model.weights.T.round(9).tolist()), strict=True)))
-        )
-
-    assert len(models) == 1
-
-
-PIXELS = [[0, 7, 255], [3, 0, 128], [0, 0, 1], [90, 91, 92]] * 30
-
-
-def write_pixels(path, form):
-    """Write rows of pixels; `form` is that of their features, then the format."""
-    labels, (features, _, kind) = [i % 2 for i in range(len(PIXELS))], form.partition(" ")
-    names = [f"pixel{i}" for i in range(3)]
-    if kind == "csv":
-        lines = [",".join(map(str, [*x, y])) for x, y in zip(PIXELS, labels, strict=True)]
-        path.write_text("\n".join([",".join([*names, "label"]), *lines]) + "\n")
-        return
-    if features == "columns":
-        rows = [dict(zip(names, x, strict=True)) for x in PIXELS]
-    else:
-        rows = [{features: x} for x in PIXELS]
-    rows = [row | {"label": y} for row, y in zip(rows, labels, strict=True)]
-    if kind == "json":
-        write_jsonl(path, rows)
-        return
-    table = pa.Table.from_pylist(rows)
-    if "bytes" in kind and features == "columns":
-        table = table.cast(
-            pa.schema([*((name, pa.uint8()) for name in names), table.field("label")])
-        )
-    elif "bytes" in kind:
-        table = table.set_column(0, features, table[features].cast(pa.list_(pa.uint8())))
-    if "parquet" in kind:
-        pq.write_table(table, path)
-    else:
-        path.write_bytes(encode_ipc(table))
-
-
-@pytest.mark.parametrize("way", ["file", "pipe"])
-def test_pixels_are_scaled_in_every_form_with_the_same_bits(way, run, tmp_path):
-    forms = ["columns csv", "columns json", "pixels json", "image json", "columns parquet",
-             "pixels parquet", "pixel parquet", "pixels arrow", "columns arrow",
-             "pixels parquet of bytes", "columns arrow of bytes"]  # fmt: skip
-    outcomes = set()
-    for form in forms:
-        source, path = tmp_path / "s", tmp_path / "m.npz"
-        write_pixels(source, form)
-        with source.open("rb") as file:
-            command = [COMMAND, "learn", *([source] if way == "file" else []), "-m", path]
-            command += ["--overwrite", "--init-range", "0.03"]
-            result = subprocess.run(command, stdin=file, stderr=subprocess.PIPE, check=True)
-        first_line = result.stderr.decode().splitlines()[0]
-        assert ", scaled by 1/255: pixel0, pixel1, pixel2" in first_line, form
-        live = LiveModel.load(path)
-        assert (live.read_options.scale, live.model.lr) == (1 / 255, 0.01)
-        outcomes.add(live.model.weights.tobytes())
-        predicted = run("evaluate", source, "-m", path, "--json", check=0).stdout
-        outcomes.add(str(json.loads(predicted)["accuracy"]))
-
-    assert len(outcomes) == 2
-
-
-def test_python_streams_and_models_scale_pixels_like_the_command_line(run, tmp_path):
-    source, path = tmp_path / "s.csv", tmp_path / "m.npz"
-    write_pixels(source, "columns csv")
-    model = SGDPerceptron(seed=0, lr=0.5)
-    for x, y in stream.iter_source(source):
-        model.learn_one(x, y)
-    save(model, path)
-    run("learn", source, "--lr", "0.5", "-m", tmp_path / "cli.npz", check=0)
-    summaries = [
-        json.loads(run("evaluate", source, "-m", name, "--json", check=0).stdout)["accuracy"]
-        for name in (path, tmp_path / "cli.npz")
-    ]
-
-    assert capture_state(model) == capture_state(load(tmp_path / "cli.npz").model)
-    assert summaries[0] == summaries[1]
 
 
 @pytest.mark.parametrize("first", ["table", "json"])

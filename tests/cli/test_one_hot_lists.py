@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from helpers import read_contents, write_jsonl
+from helpers import write_jsonl
 
 from stream_perceptron import LiveModel
 
@@ -53,19 +51,3 @@ def test_list_members_are_learned_like_one_hot_columns(form, rows, tmp_path, run
 
     assert load_sorted_weights(tmp_path / "m.npz") == load_sorted_weights(tmp_path / "flat.npz")
     assert load_sorted_weights(tmp_path / "m.npz")[0] == ["a", "tags_p", "tags_q", "tags_r"]
-
-
-@pytest.mark.parametrize("form", ["jsonl", "parquet"])
-def test_model_with_lists_resumes_predicts_and_verifies(form, rows, tmp_path, run):
-    source = write_rows(tmp_path / f"s.{form}", rows)
-    whole, parts = tmp_path / "whole.npz", tmp_path / "parts.npz"
-    run("learn", source, "--one-hot", "tags", "-m", whole, check=0)
-    for limit in (["--limit", 1], ["--limit", 50], []):
-        run("learn", source, "--one-hot", "tags", "-m", parts, *limit, check=0)
-    predicted = run("predict", source, "-m", whole, check=0).stdout.splitlines()
-    trials = run("sweep", source, "--one-hot", "tags", "--lr", "0.1,0.01", "--json", check=0).stdout
-
-    assert read_contents(whole) == read_contents(parts)
-    run("verify", whole, source, check=0)
-    assert len(predicted) == 900
-    assert len(json.loads(trials)["trials"]) == 2

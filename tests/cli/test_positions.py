@@ -6,9 +6,6 @@ import csv
 import io
 import random
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-import pytest
 from helpers import capture_state
 
 from stream_perceptron import LiveModel
@@ -56,33 +53,3 @@ def test_named_columns_in_another_order_are_read_by_name(tmp_path, run):
     assert capture_state(models[0]) == capture_state(models[1]) == capture_state(models[2])
     assert models[0].features_ == ["width", "area"]
     run("verify", tmp_path / "many.npz", *split_files, check=0)
-
-
-@pytest.mark.parametrize("form", ["csv", "arrow", "parquet"])
-def test_duplicate_column_names_are_distinguished_by_position(form, tmp_path, run):
-    source = tmp_path / "s"
-    columns, cells = ["a", "b", "a", "label"], [[1, 2, 9, "x"], [2, 1, 9, "y"]]
-    if form == "csv":
-        source.write_bytes(("\n".join(",".join(map(str, c)) for c in [columns, *cells])).encode())
-    else:
-        table = pa.Table.from_arrays(
-            [pa.array(column) for column in zip(*cells, strict=True)], names=columns
-        )
-        if form == "parquet":
-            pq.write_table(table, source)
-        else:
-            with pa.ipc.new_file(str(source), table.schema) as writer:
-                writer.write_table(table)
-    result = run("learn", source, check=1)
-    path = tmp_path / "m.npz"
-    run("learn", source, "--ignore", "3", "-m", path, check=0)
-    retrained = run(
-        "learn", source, "--ignore", "1", "--overwrite", "-m", path, "--trace", "1", check=0
-    )
-
-    assert (
-        result.stderr
-        == f"Error: {source}: columns 1 and 3 are both called 'a'; to drop one:\n  --ignore 3\n"
-    )
-    assert LiveModel.load(path).model.features_ == ["b", "a"]
-    assert "2 features, standardized: b, a" in retrained.stderr
