@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-from pathlib import Path
-
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from helpers import (
-    COMMAND,
     DIGIT_OPTIONS,
     PIXEL_NAMES,
     SCALED_DIGIT_OPTIONS,
@@ -75,26 +71,6 @@ def expected_outcome(inputs_by_format, tmp_path_factory):
     path = tmp_path_factory.mktemp("expected") / "model.npz"
     learn_from_pipe(path, *inputs_by_format["parquet"])
     return load_outcome(path)
-
-
-@pytest.fixture
-def measure_pipe_memory():
-    """A function that learns a file through a pipe; returns the peak memory in MiB and the run."""
-
-    def run_command(source, *args):
-        script = (
-            "import re, sys; from stream_perceptron_cli.main import main\n"
-            "try: main(sys.argv[1:])\n"
-            "except SystemExit: pass\n"
-            "status = open('/proc/self/status').read()\n"
-            "print(re.search(r'VmHWM:\\s+(\\d+) kB', status)[1])"
-        )
-        command = [Path(COMMAND).with_name("python"), "-c", script, "learn", *args]
-        with subprocess.Popen(["cat", source], stdout=subprocess.PIPE) as cat:
-            result = subprocess.run(command, stdin=cat.stdout, capture_output=True, text=True)
-        return int(result.stdout) / 1024, result
-
-    return run_command
 
 
 @pytest.fixture

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import itertools
-import json
 import random
 import shutil
 
-import numpy as np
 import pytest
 from helpers import read_contents, write_jsonl
 
 from stream_perceptron import LiveModel, SGDPerceptron, save
-from stream_perceptron.distributed.averaging import average_live
 
 
 def generate_points(rng, n, **columns):
@@ -63,20 +60,6 @@ def test_average_counts_each_sample_once_in_any_order(base_and_learners, run, tm
     assert set(live.model.classes_) == {"up", "down", "flat"}
     assert live.progress.accuracy is None
     assert live.progress.window_accuracy > 0.8
-
-
-def test_averaged_model_skips_rows_that_a_learner_has_learned(base_and_learners, run, tmp_path):
-    base, learners = base_and_learners
-    average_path = tmp_path / "mean.npz"
-    run("average", *learners, "--base", base, "-o", average_path, check=0)
-    topic = (tmp_path / "q.jsonl").read_text()
-    skipped = run("learn", tmp_path / "q.jsonl", "-m", average_path, check=0)
-    result = run("learn", "-m", average_path, "--json", input=topic, check=0)
-
-    assert f"{tmp_path / 'q.jsonl'}: already learned (" in skipped.stderr
-    assert json.loads(result.stdout)["redelivered"] == 700
-    assert LiveModel.load(average_path).progress.samples == 2330
-    assert "accuracy" in run("inspect", average_path, check=0).stdout
 
 
 def test_error_names_the_model_that_cannot_be_averaged(base_and_learners, run, tmp_path):
@@ -150,19 +133,3 @@ def test_learners_with_different_columns_cannot_be_averaged(run, tmp_path):
         == "Error: one of the models does not fit: its features are not those of the others\n"
     )
     assert not average_path.exists()
-
-
-def test_window_of_an_average_has_its_last_1000_samples_in_model_order(base_and_learners):
-    base, learners = base_and_learners
-    base_live, lives = LiveModel.load(base), [LiveModel.load(path) for path in learners]
-    window = average_live(base_live, lives).progress.window
-    expected = np.concatenate(
-        [base_live.progress.window, *(learner.progress.window for learner in lives)]
-    )
-
-    # The first model added 1,000 samples, the second 700 and the third 30.
-    assert len(window) == 1000
-    assert lives[2].progress.window[-30:].tolist() == window[-30:].tolist()
-    assert lives[1].progress.window[-700:].tolist() == window[-730:-30].tolist()
-    assert lives[0].progress.window[-270:].tolist() == window[:270].tolist()
-    assert len(expected) > len(window)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
 
 import pytest
-from helpers import capture_state, count_samples
+from helpers import COMMAND, capture_state, count_samples
 
 from stream_perceptron import LiveModel, SourceError
 
@@ -189,3 +191,28 @@ def test_file_changed_in_place_between_passes_is_an_error(log):
 
     with pytest.raises(SourceError, match="the file has changed since the first pass"):
         list(results)
+
+
+def test_file_changed_while_it_is_read_cannot_be_continued(tmp_path):
+    """The run learns the rows that it has read; the next run fails."""
+    source, model, fifo = tmp_path / "source.csv", tmp_path / "m.npz", tmp_path / "predictions"
+    rows = b"".join(b"%d,x\n" % i for i in range(100_000))
+    source.write_bytes(b"a,label\n" + rows)
+    os.mkfifo(fifo)
+    command = [COMMAND, "learn", source, "-m", model]
+    process = subprocess.Popen([*command, "-p", fifo, "--quiet"], stderr=subprocess.PIPE, text=True)
+    with fifo.open("rb") as reader:
+        reader.read(1)
+        with source.open("r+b") as file:  # the run waits for its reader
+            file.seek(9)
+            file.write(b"7")
+        while reader.read(2**16):
+            pass
+    _, stderr = process.communicate()
+    next_run = subprocess.run(command, capture_output=True, text=True)
+
+    assert process.returncode == 0
+    assert stderr == ""
+    assert LiveModel.load(model).progress.rows == 100_000
+    assert next_run.returncode == 1
+    assert f"{source}: it has changed since 100,000 rows of it were learned" in next_run.stderr

@@ -5,19 +5,14 @@ from __future__ import annotations
 import json
 import random
 import re
-from itertools import pairwise
 
 import pytest
 from helpers import get_seeds
-from hypothesis import given
-from hypothesis import strategies as st
 
-from stream_perceptron_cli.printable import format_entry, format_table, measure_width, wrap_text
+from stream_perceptron_cli.printable import measure_width
 
 COLUMNS = 80
 LETTERS = "abcxyzABC019_-.()+\u00e9\u6e7f\u5ea6\u0301"
-WORDS = st.text(LETTERS, min_size=1, max_size=90)
-NAMES = st.lists(WORDS, min_size=1, max_size=12).map(" ".join)
 
 
 def draw_names(rng, n):
@@ -30,36 +25,6 @@ def require_width(lines, columns=COLUMNS):
     """Check that no line is too wide, except for a single word."""
     for line in lines:
         assert measure_width(line) <= columns or " " not in line
-
-
-@given(NAMES, st.integers(10, 100), st.integers(0, 8))
-def test_wrapped_text_fits_and_keeps_its_words(text, columns, indent):
-    lines = wrap_text(text, columns, indent)
-
-    require_width(lines, columns)
-    assert text.split() == [word for line in lines for word in line.split()]
-    # A line ends only if the next word does not fit.
-    for line, following in pairwise(lines):
-        words = following.split()[:2]
-        assert measure_width(" ".join([line, *words])) > columns
-
-
-@given(NAMES, NAMES, st.integers(1, 40))
-def test_text_beside_its_name_fits_and_keeps_its_words(name, text, width):
-    lines = list(format_entry(name, text, width, COLUMNS))
-
-    require_width(lines)
-    assert [*name.split(), *text.split()] == " ".join(lines).split()
-
-
-@given(st.lists(st.tuples(NAMES, *[st.from_regex(r"\A[0-9]{1,7}%\Z")] * 3), min_size=1))
-def test_figures_of_a_table_end_in_the_same_column(rows):
-    lines = list(format_table(rows, COLUMNS))
-    figures = [line for line in lines if "%" in line]
-
-    require_width(lines)
-    assert [[*row[1:]] for row in rows] == [line.split()[-3:] for line in figures]
-    assert len(set(map(measure_width, figures))) == 1
 
 
 @pytest.mark.parametrize("seed", get_seeds(3))
@@ -114,14 +79,3 @@ def test_evaluate_shows_a_matrix_or_the_most_confused_classes(n, run, tmp_path, 
         assert all(wrong[y, predicted] == int(count) for y, predicted, count in pairs)
         assert f"and {len(wrong) - 20} other pairs; --json lists them all" in shown
     assert n == len(figures["confusion"])
-
-
-def test_single_sample_is_shown_as_untested(run, tmp_path):
-    """Its label is new, so it cannot be predicted before it is learned."""
-    path = tmp_path / "m.npz"
-    notices = run("learn", "-m", path, check=0, input='{"a": 1, "label": "x"}\n').stderr
-    shown = run("inspect", path, check=0).stdout
-
-    assert re.search(r"^ +1  untested  ", notices, re.MULTILINE)
-    assert "kappa" not in notices + shown
-    assert "accuracy" not in shown

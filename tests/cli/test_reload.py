@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
 import subprocess
-import time
 
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
-from helpers import COMMAND, encode_ipc, write_jsonl
+from helpers import COMMAND, encode_ipc, wait_for, write_jsonl
 
 from stream_perceptron import LiveModel
 from stream_perceptron.data import ReadOptions, open_source
 from stream_perceptron.model.scaler import Scaler
 
-FORMATS = ["csv", "csv pipe", "jsonl", "jsonl pipe", "parquet", "arrow file", "arrow pipe"]
+FORMATS = ["csv", "jsonl", "parquet", "arrow"]
 N_ROWS = 1000
 
 
@@ -31,50 +31,33 @@ def draw_rows(seed, n=N_ROWS):
 
 
 def write_source(folder, form, source_rows):
-    kind = form.split()[0]
-    path, table = folder / f"source.{kind}", pa.Table.from_pylist(list(source_rows))
-    if kind == "csv":
+    path, table = folder / f"source.{form}", pa.Table.from_pylist(list(source_rows))
+    if form == "csv":
         pa.csv.write_csv(table, path)
-    elif kind == "jsonl":
+    elif form == "jsonl":
         write_jsonl(path, table.to_pylist())
-    elif kind == "parquet":
+    elif form == "parquet":
         pq.write_table(table, path, row_group_size=300)
     else:
-        make = pa.ipc.new_file if form == "arrow file" else pa.ipc.new_stream
-        path.write_bytes(encode_ipc(table, 300, make))
+        path.write_bytes(encode_ipc(table, 300))
     return path
 
 
-def train_model(folder, form, **read_options):
-    """Return a model trained on rows in a format; it knows only `columns`, if given."""
-    columns = read_options.pop("columns", None)
+def train_model(folder, form, columns=("a", "b", "colour", "label"), **read_options):
+    """Return a model trained on the columns of rows in a format."""
     folder.mkdir()
-    source_rows = [
-        {n: v for n, v in row.items() if columns is None or n in columns} for row in draw_rows(1)
-    ]
-    sources = [open_source(str(write_source(folder, form.split()[0], source_rows)))]
+    source_rows = [{name: row[name] for name in columns} for row in draw_rows(1)]
+    sources = [open_source(str(write_source(folder, form, source_rows)))]
     live = LiveModel.start(sources, ReadOptions(label="label", **read_options), lr=0.1, seed=0)
     for _ in live.run(sources):
         pass
     return live
 
 
-def open_file_or_pipe(path, form):
-    """Open a source; return it with the process that feeds it, which is None for a file."""
-    if not form.endswith("pipe"):
-        return open_source(str(path)), None
-    process = subprocess.Popen(["cat", path], stdout=subprocess.PIPE)
-    return open_source(f"/dev/fd/{process.stdout.fileno()}"), process
-
-
-def predict_scores(live, path, form):
-    source, process = open_file_or_pipe(path, form)
+def predict_scores(live, path):
     predicted = []
-    for batch in live.batches(source):
+    for batch in live.batches(open_source(str(path))):
         predicted += live.predict(batch).scores.tolist()
-    if process is not None:
-        process.wait()
-        process.stdout.close()
     return predicted
 
 
@@ -83,11 +66,10 @@ def test_new_model_reads_the_rest_with_its_own_columns_and_scaler(form, tmp_path
     old = train_model(tmp_path / "old", form, columns=("a", "label"))
     new = train_model(tmp_path / "new", form, one_hot=("colour",), standardize=True)
     path = write_source(tmp_path, form, draw_rows(2))
-    expected = [predict_scores(live, path, form) for live in (old, new)]
+    expected = [predict_scores(live, path) for live in (old, new)]
     assert isinstance(new.model.network.scaler, Scaler)
     assert set(old.model.features_) < set(new.model.features_)
 
-    source, process = open_file_or_pipe(path, form)
     live, predicted, changed_at = old, [], None
 
     def reload(require_fit):
@@ -97,42 +79,69 @@ def test_new_model_reads_the_rest_with_its_own_columns_and_scaler(form, tmp_path
             live, changed_at = new, len(predicted)
         return live
 
-    for batch in old.batches(source, reload=reload):
+    for batch in old.batches(open_source(str(path)), reload=reload):
         predicted += live.predict(batch).scores.tolist()
-    if process is not None:
-        process.wait()
-        process.stdout.close()
 
     assert 300 <= changed_at < N_ROWS
     assert predicted == expected[0][:changed_at] + expected[1][changed_at:]
     assert expected[0][changed_at:] != expected[1][changed_at:]
 
 
+@contextlib.contextmanager
+def follow(model, *options):
+    """Run `predict --follow`; yield it, and a function that gets the prediction for a line."""
+    with subprocess.Popen(
+        [COMMAND, "predict", "-m", model, "--follow", *options],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as follower:  # fmt: skip
+
+        def request_prediction(text):
+            follower.stdin.write(text)
+            follower.stdin.flush()
+            return json.loads(follower.stdout.readline())
+
+        yield follower, request_prediction
+
+
+def end(follower):
+    """Close the input; return the notices."""
+    follower.stdin.close()
+    return follower.stderr.read()
+
+
 def test_newly_learned_feature_is_used_after_a_reload(tmp_path, run):
     model = tmp_path / "m.npz"
     learn_arguments = ["learn", "-m", model, "--quiet", "--lr", "5"]
     run(*learn_arguments, input='{"a": 1, "y": "u"}\n{"a": -1, "y": "v"}\n' * 50, check=0)
-    with subprocess.Popen(
-        [COMMAND, "predict", "-m", model, "--follow"],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    ) as follower:  # fmt: skip
-
-        def request_prediction():
-            follower.stdin.write('{"b": 1}\n')
-            follower.stdin.flush()
-            return json.loads(follower.stdout.readline())["score"]
-
-        before = request_prediction()
+    with follow(model) as (follower, request_prediction):
+        before = request_prediction('{"b": 1}\n')["score"]
         rows_with_b = '{"b": 1, "y": "u"}\n{"b": -1, "y": "v"}\n' * 50
         run(*learn_arguments, input=rows_with_b, check=0)
-        after = request_prediction()
-        follower.stdin.close()
-        notice = follower.stderr.read()
+        after = request_prediction('{"b": 1}\n')["score"]
+        notice = end(follower)
     fresh = json.loads(run("predict", "-m", model, input='{"b": 1}\n', check=0).stdout)
 
     assert after == fresh["score"] != before
     assert after > 0.9 > before
     assert notice == f"reloaded {os.fspath(model)}: 200 samples\n"
+
+
+def test_predict_waits_for_a_model_and_keeps_it_if_the_next_is_damaged(tmp_path, run):
+    model, replacement, row = tmp_path / "m.npz", tmp_path / "other.npz", '{"a": 1}\n'
+    labeled = '{"a": 1, "y": "u"}\n{"a": -1, "y": "v"}\n' * 50
+    with follow(model) as (follower, request_prediction):
+        run("learn", "-m", replacement, "--quiet", input=labeled, check=0)
+        content = replacement.read_bytes()
+        os.replace(replacement, model)
+        first = request_prediction(row)
+        replacement.write_bytes(content[:-1])
+        os.replace(replacement, model)
+        second = request_prediction(row)
+        notices = end(follower)
+
+    assert first["prediction"] == second["prediction"] == "u"
+    assert first["score"] == second["score"]
+    assert "still predicting with the previously loaded model" in notices
 
 
 def test_model_that_does_not_fit_the_source_is_not_loaded(tmp_path, run):
@@ -145,22 +154,12 @@ def test_model_that_does_not_fit_the_source_is_not_loaded(tmp_path, run):
         run("learn", "-m", model, *options, input=text, check=0)
 
     replace_model("a,b", "first")
-    with subprocess.Popen(
-        [COMMAND, "predict", "-m", model, "--follow"],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    ) as follower:  # fmt: skip
-
-        def request_prediction(text):
-            follower.stdin.write(text)
-            follower.stdin.flush()
-            return json.loads(follower.stdout.readline())["prediction"]
-
-        predictions = [request_prediction("b,a\n1,1\n")]
+    with follow(model) as (follower, request_prediction):
+        predictions = [request_prediction("b,a\n1,1\n")["prediction"]]
         for columns, label in (("a,c", "second"), ("a,b", "third")):
             replace_model(columns, label)
-            predictions.append(request_prediction("1,1\n"))
-        follower.stdin.close()
-        notices = follower.stderr.read().splitlines()
+            predictions.append(request_prediction("1,1\n")["prediction"])
+        notices = end(follower).splitlines()
 
     assert predictions == ["first", "first", "third"]
     assert notices == [
@@ -173,14 +172,10 @@ def test_model_that_does_not_fit_the_source_is_not_loaded(tmp_path, run):
 def test_new_class_without_a_csv_column_ends_predict(tmp_path, run):
     model, predictions = tmp_path / "m.npz", tmp_path / "p.csv"
     run("learn", "-m", model, "--quiet", input='{"a": 1, "y": "u"}\n{"a": 2, "y": "v"}\n', check=0)
-    with subprocess.Popen(
-        [COMMAND, "predict", "-m", model, "--follow", "--scores", "-p", predictions],
-        stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    ) as follower:  # fmt: skip
+    with follow(model, "--scores", "-p", predictions) as (follower, _):
         follower.stdin.write('{"a": 1}\n')
         follower.stdin.flush()
-        while not predictions.exists() or predictions.read_text().count("\n") < 2:
-            time.sleep(0.01)
+        wait_for(lambda: predictions.exists() and predictions.read_text().count("\n") == 2)
         run("learn", "-m", model, "--quiet", input='{"a": 1, "y": "new"}\n', check=0)
         follower.stdin.write('{"a": 1}\n')
         follower.stdin.flush()

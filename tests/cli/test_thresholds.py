@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 
 import numpy as np
@@ -47,21 +45,6 @@ def test_predict_chooses_the_class_whose_score_reaches_its_threshold(source_and_
         row["scores"]["yes" if is_yes else "no"] for row, is_yes in zip(plain, chosen, strict=True)
     ]
     assert all("scores" not in row for row in with_threshold)
-
-
-def test_csv_has_all_scores_only_with_the_scores_option(source_and_model, run):
-    source, path = source_and_model
-    options = ("-m", path, "--output-format", "csv", "--threshold", "yes=0.1")
-    short = run("predict", source, *options, check=0).stdout
-    full = run("predict", source, *options, "--scores", check=0).stdout
-    rows = list(csv.DictReader(io.StringIO(full)))
-
-    assert short.splitlines()[0] == "row,prediction,score,label"
-    assert [row["prediction"] for row in rows] == [
-        row["prediction"] for row in csv.DictReader(io.StringIO(short))
-    ]
-    scores = [float(row["score of yes"]) for row in rows if row["prediction"] == "yes"]
-    assert min(scores) >= 0.1
 
 
 def test_thresholds_affect_the_counts_of_evaluate_but_not_its_ranking(source_and_model, run):
@@ -140,28 +123,6 @@ def test_pending_predictions_do_not_depend_on_thresholds(rows, tmp_path, run):
     assert len(LiveModel.load(tmp_path / "a.npz").pending.samples) == 300
 
 
-@pytest.mark.parametrize("command", ["predict", "evaluate"])
-def test_threshold_for_an_unknown_class_is_an_error(command, source_and_model, run):
-    source, path = source_and_model
-    error = run(command, source, "-m", path, "--threshold", "yess=0.2", check=2).stderr
-
-    assert "--threshold: the model has no class 'yess'; did you mean 'yes'?" in error
-
-
-@pytest.mark.parametrize(
-    ("threshold", "reason"),
-    [
-        ("yes", "'yes' is not a label with a number, such as yes=0.2"),
-        ("yes=-1", "'-1' is not a number from 0 to 1"),
-        ("yes=1.5", "'1.5' is not a number from 0 to 1"),
-    ],
-)
-def test_invalid_threshold_is_a_usage_error(threshold, reason, source_and_model, run):
-    source, path = source_and_model
-
-    assert reason in run("predict", source, "-m", path, "--threshold", threshold, check=2).stderr
-
-
 def test_best_threshold_gives_the_f1_that_evaluate_shows(tmp_path, run, rng):
     """There are few distinct scores, so a threshold that is rounded up would lose samples."""
     x, z = rng.integers(0, 3, 3000), rng.integers(0, 2, 3000)
@@ -190,10 +151,3 @@ def test_bool_label_is_accepted_in_json_and_python_spelling(text, rows, tmp_path
 
     assert "no label is" not in result.stderr
     run("predict", source, "-m", path, "--threshold", f"{text}=0.2", check=0)
-
-
-def test_learn_warns_of_a_threshold_for_an_unknown_label(rows, tmp_path, run):
-    source = write_jsonl(tmp_path / "s.jsonl", rows)
-    stderr = run("learn", source, "-p", tmp_path / "p", "--threshold", "yess=0.2", check=0).stderr
-
-    assert "warning: --threshold: no label is 'yess'; did you mean 'yes'?" in stderr

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from helpers import write_parquet
 
 from stream_perceptron import LiveModel
 
@@ -76,19 +78,6 @@ def test_unused_text_column_may_have_any_bytes(form, tmp_path, run):
     assert LiveModel.load(tmp_path / "m.npz").progress.samples == 5
 
 
-@pytest.mark.parametrize("command", ["predict", "evaluate"])
-def test_predict_and_evaluate_reject_a_row_with_invalid_utf8(command, tmp_path, run):
-    labels = {"label": ["x", "y", "x", "y", "x"]}
-    source = write_source(tmp_path / "source", "parquet", pa.string(), labels)
-    model = tmp_path / "m.npz"
-    run("learn", source, "-m", model, "--one-hot", "t", "--skip-bad", "--quiet", check=0)
-
-    result = run(command, source, "-m", model, check=1)
-    run(command, source, "-m", model, "--skip-bad", check=0)
-
-    assert "row 3: column 't' is not UTF-8" in result.stderr
-
-
 @pytest.mark.parametrize("form", ["json", "csv"])
 def test_passthrough_values_of_any_type_are_written(form, tmp_path, run):
     """A row whose time Python cannot represent is rejected."""
@@ -114,12 +103,30 @@ def test_passthrough_values_of_any_type_are_written(form, tmp_path, run):
     assert "row 3: column 't' cannot be read: " in result.stderr
 
 
-@pytest.mark.parametrize("options", [["--dates", "t"], ["--keep", "t", "-p", "p.jsonl"]])
-def test_unknown_time_zone_is_reported(options, tmp_path, run):
-    times = pa.array([0, 1, 2], pa.timestamp("us", "Mars/Olympus"))
-    table = pa.table({"a": [1.0, 2.0, 3.0], "label": ["x", "y", "x"], "t": times})
-    pq.write_table(table, tmp_path / "t.parquet")
-    error = run("learn", tmp_path / "t.parquet", *options, cwd=tmp_path, check=1).stderr
+N_ROWS = 6000
 
-    problem = "has the time zone 'Mars/Olympus', which this system does not know"
-    assert f"row 1: column 't' {problem}" in error
+
+@pytest.fixture(params=["page header", "values"])
+def file_with_damaged_column(request, tmp_path):
+    """A file whose column `note` cannot be decoded from its first row, or a later one, onward."""
+    path = tmp_path / "damaged.parquet"
+    notes = [f"note {i}" for i in range(N_ROWS)]
+    columns = {"a": np.arange(N_ROWS) % 7.0, "note": notes, "label": ["x", "y"] * (N_ROWS // 2)}
+    write_parquet(path, columns, use_dictionary=False, compression="none")
+    chunk = pq.ParquetFile(path).metadata.row_group(0).column(1)
+    data = bytearray(path.read_bytes())
+    start = chunk.data_page_offset
+    if request.param == "values":
+        start += chunk.total_compressed_size // 2
+    data[start : start + 400] = b"\xff" * 400
+    path.write_bytes(data)
+    return path
+
+
+def test_unused_columns_are_not_decoded(file_with_damaged_column, tmp_path, run):
+    run("learn", file_with_damaged_column, "-m", tmp_path / "m.npz", "--quiet", check=0)
+    result = run("learn", file_with_damaged_column, "-p", "-", "--keep", "note", "--quiet")
+
+    assert LiveModel.load(tmp_path / "m.npz").progress.samples == N_ROWS
+    assert result.returncode == 1
+    assert "damaged after row" in result.stderr

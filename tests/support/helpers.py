@@ -285,15 +285,6 @@ def learn_from_pipe(path, options, data, **kwargs):
     return LiveModel.load(path)
 
 
-def split_into_chunks(data, mode):
-    """Split the bytes of lines into chunks, each to be sent by one write."""
-    if mode == "at once":
-        return [data]
-    if mode == "line by line":
-        return [line + b"\n" for line in data.rstrip(b"\n").split(b"\n")]
-    return [data[i : i + 7] for i in range(0, len(data), 7)]
-
-
 def make_point_lines(form, n):
     """Return a header and n lines of random labeled points; every tenth has no label."""
     rng = np.random.default_rng(0)
