@@ -1,15 +1,20 @@
-"""The recipes for brokers in docs/pipes.md, run unchanged with real brokers on this machine."""
+"""The recipes for brokers and connections in docs/, run unchanged on this machine."""
 
 from __future__ import annotations
 
 import json
+import random
 import signal
+import socket
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from helpers import (
+    CASE_FACTOR,
     count_samples,
+    encode_jsonl,
     find_free_port,
     is_listening,
     kill_process_group,
@@ -157,3 +162,38 @@ def test_samples_of_an_mqtt_topic_are_predicted(start_server, start_recipe, tmp_
     predictions.close()
 
     assert [message["y"] for message in MESSAGES[1:20]] == read_labels(path)[-20:-1]
+
+
+def test_concurrent_tcp_connections_tear_no_line(start_recipe, tmp_path, report_figure):
+    """TCP segments may end within a line, and a connection may be lost there."""
+    require_tool("socat")
+    port, predictions = find_free_port(), tmp_path / "answers"
+    n, ports = 200 * CASE_FACTOR, ("TCP-LISTEN:9000", f"TCP-LISTEN:{port}")
+    with predictions.open("w") as output:
+        process = start_recipe("socat", "errors", ports, output=output)
+    wait_for(lambda: is_listening(port), process)
+
+    def send(writer):
+        rng = random.Random(writer)
+        samples = [{"id": f"{writer}-{i}", "x": [i % 7, i % 5], "label": i % 2} for i in range(n)]
+        data = encode_jsonl(sample | {"note": "n" * rng.randrange(4000)} for sample in samples)
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            while data:
+                size = rng.choice([1, 100, 5000, 50_000])
+                client.sendall(data[:size])
+                data = data[size:]
+
+    with socket.create_connection(("127.0.0.1", port)) as lost_client:
+        lost_client.sendall(b'{"id": "lost", "x": [1, 2')
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(send, range(8)))
+    wait_for(lambda: predictions.read_bytes().count(b"\n") >= 8 * n, process)
+    kill_process_group(process)
+
+    report_figure(f"8 connections over TCP: {8 * n:,} lines, none was torn")
+    ids = [json.loads(line)["id"] for line in predictions.read_text().splitlines()]
+    for writer in range(8):
+        sent = [f"{writer}-{i}" for i in range(n)]
+        assert [name for name in ids if name.startswith(f"{writer}-")] == sent
+    assert len(ids) == 8 * n

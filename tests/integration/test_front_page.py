@@ -1,4 +1,4 @@
-"""The first command of README.md, from a fresh clone, and the other Pythons on the PATH."""
+"""The first commands of README.md, from a fresh clone, and the other Pythons on the PATH."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import shutil
 import subprocess
 
 import pytest
-from helpers import ROOT
+from helpers import ROOT, load_recipe
 
 PYTHONS = ["python3.12", "python3.13", "python3.14"]
 
@@ -20,15 +20,32 @@ def clone(tmp_path):
     return tmp_path / "clone"
 
 
-@pytest.mark.nightly
+@pytest.mark.slow
 def test_demo_leads_from_a_fresh_clone_to_a_report(clone, report_figure):
-    result = subprocess.run([clone / "scripts" / "demo"], capture_output=True, text=True)
+    """The second command is scripts/test, which runs this test."""
+    demo, test = load_recipe("setup").splitlines()
+    result = subprocess.run(demo, shell=True, cwd=clone, capture_output=True, text=True)
     accuracy = next(line for line in result.stdout.splitlines() if line.startswith("10,000 "))
 
     report_figure(f"scripts/demo: {accuracy}")
+    assert test.startswith("scripts/test ")
     assert result.returncode == 0, result.stderr
     assert float(accuracy.split("accuracy ")[1].partition("%")[0]) > 85
     assert (clone / "data" / "report.html").read_text().startswith("<!doctype html")
+
+
+@pytest.mark.slow
+def test_package_is_installed_as_the_pages_say(clone):
+    script = "".join(map(load_recipe, ("install", "wheel", "begin")))
+    result = subprocess.run(
+        ["bash", "-euc", f"{script}; stream-perceptron fetch mnist-sample; pwd"],
+        cwd=clone, capture_output=True, text=True,
+    )  # fmt: skip
+
+    assert result.returncode == 0, result.stderr
+    folder = clone.parent / "first-hour"
+    assert result.stdout.endswith(f"mnist-sample.parquet\n{folder}\n")
+    assert (folder / "mnist-sample.parquet").exists()
 
 
 @pytest.mark.nightly

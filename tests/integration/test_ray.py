@@ -21,12 +21,6 @@ from helpers import CASE_FACTOR, COMMAND, read_contents, read_members
 
 from stream_perceptron import LiveModel
 from stream_perceptron.checkpoint.archive import read_checkpoint, write_checkpoint
-from stream_perceptron.data.arrow.parquet import ParquetSource
-from stream_perceptron.data.position import FilePosition
-from stream_perceptron.data.schema import ReadOptions
-from stream_perceptron.distributed.averaging import average_live
-from stream_perceptron.distributed.rounds import learn_first_sample, learn_row_ranges, plan_round
-from stream_perceptron.live.history import Shards
 
 RAY = Path(sys.executable).with_name("ray")
 
@@ -176,25 +170,6 @@ def test_one_shard_gives_the_same_bits_as_a_plain_run(rows, cluster, run, mnist_
     assert plain_meta["live"]["schema"] == sharded_meta["live"]["schema"]
 
 
-def test_bits_do_not_depend_on_the_order_in_which_shards_finish(cluster, mnist_sample, tmp_path):
-    path = tmp_path / "model.npz"
-    cluster.run(mnist_sample, shards=5, rows=300, model=path)
-    source = ParquetSource(str(mnist_sample))
-    live = LiveModel.start([source], ReadOptions(), seed=0)
-    live = learn_first_sample(live, [source], live.plan_run([source])).live
-    files = [FilePosition(str(mnist_sample), rows=5000)]
-    for number in range(4):
-        shard_ranges = plan_round(files, Shards(5, 300, first_rows=1), number)
-        outcomes = [learn_row_ranges(live, ranges, factor=5.0) for ranges in reversed(shard_ranges)]
-        live = average_live(live, [outcome.live for outcome in reversed(outcomes)])
-    sharded = LiveModel.load(path)
-
-    assert live.progress.samples == sharded.progress.samples == 5000
-    assert live.model.weights.tobytes() == sharded.model.weights.tobytes()
-    assert live.progress.error_sum == sharded.progress.error_sum
-    assert live.progress.window.tolist() == sharded.progress.window.tolist()
-
-
 def test_scaled_learning_rate_is_reported_unless_keep_lr_is_given(cluster, mnist_sample):
     command = cluster.build_learn_command(mnist_sample, shards=5, rows=1000)
     command.remove("--quiet")
@@ -278,49 +253,6 @@ def test_divergence_is_reported_and_the_last_round_is_kept(cluster, tmp_path):
     assert LiveModel.load(model).progress.samples == 20
 
 
-@pytest.mark.parametrize(
-    ("options", "reason"),
-    [
-        (["--random"], "--random needs rows in order"),
-        (["--stop"], "--stop needs rows in order"),
-        (["--limit", "5"], "--limit needs rows in order"),
-        (["-p", "-"], "--predictions needs rows in order"),
-        (["--trace", "1"], "--trace needs rows in order"),
-    ],
-)
-def test_options_that_need_rows_in_order_are_rejected(options, reason, run, mnist_sample):
-    result = run("learn", mnist_sample, *options, "--shards", 2, "--ray", check=2)
-
-    assert reason in result.stderr
-
-
-def test_conflicting_arguments_are_reported(run, mnist_sample, tmp_path):
-    csv = tmp_path / "points.csv"
-    csv.write_text("label,a\nx,1\ny,2\n")
-
-    assert "--shards needs --ray" in run("learn", mnist_sample, "--shards", 2, check=2).stderr
-    assert "--ray needs --shards N" in run("learn", mnist_sample, "--ray", check=2).stderr
-    swallowed = run("learn", "--ray", mnist_sample, "--shards", 2, check=2).stderr
-    assert "put --ray after the files" in swallowed
-    piped = run("learn", "--shards", 2, "--ray", check=2, input="").stderr
-    assert "stdin and pipes cannot be split into shards" in piped
-    text = run("learn", csv, "--shards", 2, "--ray", check=1).stderr
-    assert text == f"Error: {csv}: only Parquet files can be split into shards\n"
-
-
-def test_missing_ray_is_reported_with_the_install_command(mnist_sample):
-    code = (
-        "import sys; sys.modules['ray'] = None; from stream_perceptron_cli.main import run; run()"
-    )
-    result = subprocess.run(
-        [sys.executable, "-c", code, "learn", mnist_sample, "--shards", "2", "--ray"],
-        capture_output=True, text=True,
-    )  # fmt: skip
-
-    assert (result.returncode, result.stdout) == (1, "")
-    assert result.stderr == "Error: Ray is missing; to install it:\n  pip install ray\n"
-
-
 def test_sharded_run_resumes_only_with_the_same_shards_and_files(
     cluster, run, mnist_sample, tmp_path
 ):
@@ -347,19 +279,6 @@ def test_ray_option_without_an_address_starts_a_cluster(run, mnist_sample, tmp_p
     result = run("learn", mnist_sample, "-m", path, "--shards", 2, "--json", "--ray", check=0)
 
     assert json.loads(result.stdout)["samples"] == LiveModel.load(path).progress.samples == 5000
-
-
-def test_sharded_passes_mark_the_end_of_files_once_and_detect_no_drift(
-    cluster, run, mnist_files, tmp_path
-):
-    path = tmp_path / "model.npz"
-    options = ["--passes", 2]
-    cluster.run(mnist_files["test"], shards=2, rows=2000, model=path, options=options)
-    live = LiveModel.load(path)
-
-    assert (live.progress.events, len(live.history.positions)) == ([], 1)
-    again = run("learn", mnist_files["test"], "-m", path, check=0).stderr
-    assert f"{mnist_files['test']}: already learned (10,000 rows)" in again
 
 
 def test_inspect_shows_shards_and_rejects_forged_ones(cluster, run, mnist_sample, tmp_path):
@@ -516,6 +435,7 @@ def test_killed_driver_resumes_after_its_last_round(
 
     report_figure(f"the driver killed {kills} times, the model is the same")
     assert read_contents(path) == undisturbed_contents
+    assert LiveModel.load(path).progress.events == []
     first, rounds = LiveModel.load(path).history.entries
     assert (first.unit, first.start, first.end) == ("rows", 0, 1)
     assert (rounds.unit, rounds.start, rounds.end, rounds.shards.first_rows) == ("rounds", 0, 30, 1)

@@ -349,7 +349,7 @@ def parse_code_blocks(page: Path) -> list[CodeBlock]:
 
 
 def load_recipe(name: str) -> str:
-    """Return the text of the code block in docs/ with this name."""
-    pages = (ROOT / "docs").glob("*.md")
+    """Return the text of the code block of README.md and docs/ with this name."""
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
     (block,) = [block for page in pages for block in parse_code_blocks(page) if block.name == name]
     return block.text
