@@ -7,9 +7,7 @@ import sys
 
 from common import BENCH, SECTIONS, describe_machine
 
-for part in (
-    "processes", "inside", "peers", "tables", "rare", "scale", "drift",
-):  # fmt: skip
+for part in ("processes", "inside", "peers", "tables", "scale", "drift"):
     importlib.import_module(part)
 
 

@@ -140,38 +140,6 @@ def prepare_bags() -> dict[str, Path]:
     return prepare_files("bags", rows, forms)
 
 
-def prepare_rcv1() -> dict[str, Path]:
-    """Return files of texts shaped like RCV1: 781,265 rows, 76 of 47,236 words in each, 2 classes.
-
-    Words follow Zipf's law and have weights; a linear rule with noise determines the labels.
-    """
-    n, d, m, block_rows = 781_265, 47_236, 76, 5000
-
-    def rows() -> Iterator[tuple[bool, str]]:
-        rng = np.random.default_rng(0)
-        share = np.cumsum(1 / np.arange(1, d + 1))
-        rule, size = rng.normal(size=d), rng.integers(5, 30, d)
-        words = rng.permutation(d)
-        tokens = np.array([f" {i}:0.{size[i]:02}" for i in range(d)], object)
-        for start in range(0, n, block_rows):
-            ids = words[np.searchsorted(share, rng.random((block_rows, 3 * m)) * share[-1])]
-            order = np.argsort(ids, axis=1, kind="stable")
-            is_new = np.diff(np.take_along_axis(ids, order, axis=1), axis=1, prepend=-1) > 0
-            is_first = np.ones(ids.shape, bool)
-            np.put_along_axis(is_first, order, is_new, axis=1)
-            is_kept = is_first & (np.cumsum(is_first, axis=1) <= m)
-            margin = (is_kept * (rule * size)[ids]).sum(axis=1)
-            labels = margin + rng.normal(0, margin.std() / 4, block_rows) > 0
-            for i in range(min(block_rows, n - start)):
-                yield bool(labels[i]), "".join(tokens[np.sort(ids[i][is_kept[i]])])
-
-    forms: dict[str, Form] = {
-        "libsvm": (".libsvm", lambda y, row: f"{y:d}{row}"),
-        "vw text": (".vw", lambda y, row: f"{2 * y - 1} |{row}"),
-    }
-    return prepare_files("rcv1", rows, forms)
-
-
 def prepare_long_numbers() -> dict[str, Path]:
     """Return files of 200,000 rows with 20 numbers of 17 digits, by the name of the form."""
     values = np.random.default_rng(0).normal(size=(200_000, 20))

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 import itertools
-import pkgutil
-import re
 import shutil
-import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from functools import partial
 from importlib.util import find_spec
 from typing import Any
@@ -16,7 +12,7 @@ from typing import Any
 import numpy as np
 from common import Task, accuracy, compare, median, ratio_to, section, time_call
 from forms import mnist_file
-from river import datasets, evaluate, linear_model, metrics, multiclass, preprocessing
+from river import evaluate, linear_model, metrics, multiclass
 
 from stream_perceptron import SGDPerceptron, stream
 
@@ -118,49 +114,3 @@ def one_at_a_time() -> str:
     tasks: dict[Any, Task] = {name: partial(measure_peer, *peer) for name, peer in peers.items()}
     header = ["one at a time", "us per sample", "ratio to ours", "accuracy over its samples"]
     return compare(header, 5, tasks, median(",.0f"), ratio_to("ours", ",.0f"), accuracy)
-
-
-@section("fields")
-def fields() -> str:
-    """Data that suits the peers: sparse text, and badly scaled tables."""
-    text = list(iterate_docstrings())
-    np.random.default_rng(0).shuffle(text)  # type: ignore[arg-type]
-    streams = {
-        "which package a docstring is from": text,
-        "ImageSegments, raw": list(datasets.ImageSegments()),
-    }
-    scaled, softmax = preprocessing.StandardScaler, linear_model.SoftmaxRegression
-    models: dict[str, Callable[[], Any]] = {
-        "ours, lr 0.5": lambda: SGDPerceptron(lr=0.5, seed=0),
-        "ours behind StandardScaler": lambda: scaled() | SGDPerceptron(lr=0.1, seed=0),
-        "SoftmaxRegression": softmax,
-        "SoftmaxRegression behind StandardScaler": lambda: scaled() | softmax(),
-        "OneVsRest(Perceptron)": one_vs_rest(linear_model.Perceptron),
-    }
-    tasks: dict[Any, Task] = {
-        (f"{field} ({len(samples):,})", name): partial(evaluate_river, create_model, samples)
-        for field, samples in streams.items()
-        for name, create_model in models.items()
-    }
-    header = ["field (samples)", "model", "seconds", "progressive accuracy"]
-    return compare(header, 3, tasks, median(), accuracy)
-
-
-def iterate_docstrings() -> Iterator[tuple[dict[str, float], str]]:
-    """Yield the words of each docstring in some installed packages, and the package's name."""
-    for package in map(importlib.import_module, ("numpy", "scipy", "sklearn", "pyarrow", "river")):
-        seen = set()
-        for info in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                try:
-                    module = importlib.import_module(info.name)
-                    texts = [getattr(module, name, None).__doc__ for name in dir(module)]
-                except Exception:
-                    continue  # a dependency is missing
-            for text in texts:
-                if isinstance(text, str) and len(text) > 200 and text not in seen:
-                    seen.add(text)
-                    words = re.findall(r"[a-z]{3,}", text.lower())
-                    kept = [w for w in words if w not in ("numpy", "scipy", "sklearn", "river")]
-                    yield dict.fromkeys(kept, 1.0), package.__name__

@@ -138,20 +138,6 @@ def processes() -> str:
     return compare(header, 5, tasks, median(), ratio_of("ours"), accuracy_of_first_pass)
 
 
-@section("wide text")
-def wide_text() -> str:
-    """Whole processes over 781,265 texts shaped like RCV1: 76 of 47,236 words each."""
-    files = forms.prepare_rcv1()
-    vw = [*VW, "-d", files["vw text"], "--loss_function", "logistic", "--binary"]
-    tasks: dict[Any, Task] = {
-        "ours": partial(run_ours, [*LEARN, files["libsvm"], "--json", "--lr", "2"]),
-        "vw": partial(run_vw, vw),
-        "vw --sgd": partial(run_vw, [*vw, "--sgd"]),
-    }
-    header = ["program", "seconds", "ours / this", "progressive accuracy"]
-    return compare(header, 5, tasks, median(), ratio_of("ours"), accuracy)
-
-
 def compare_pipes(title: str, n: int, commands: Piped, *others: str) -> str:
     """Return a table of the time that each command takes to read n rows from `cat`."""
     sizes = {

@@ -17,7 +17,7 @@ import numpy as np
 
 import stream_perceptron
 
-KINDS = ["checkpoints", "pipelines", "extremes", "commands", "records", "streams"]
+KINDS = ["checkpoints", "commands", "records"]
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "support"))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import json
+import sys
 import tempfile
 import warnings
 from contextlib import suppress
@@ -14,6 +15,7 @@ from typing import Any
 
 import numpy as np
 from helpers import encode_npy, forge_archive, read_members
+from river_pipelines import STEPS, draw_samples
 from running import require_displayable, require_single_line, run_command
 
 from stream_perceptron import (
@@ -23,6 +25,7 @@ from stream_perceptron import (
     StreamPerceptronError,
     save,
 )
+from stream_perceptron.checkpoint import objects
 from stream_perceptron.checkpoint.archive import _COMMENT_LENGTH, _build_comment
 from stream_perceptron.data import ReadOptions, open_source
 from stream_perceptron.diagnostics.report import report
@@ -45,6 +48,9 @@ _VALUES: tuple[Any, ...] = (
 )  # fmt: skip
 
 
+_imported: list[str] = []
+
+
 def run_case(rng: np.random.Generator, folder: Path) -> str:
     """Forge a checkpoint, and use it if it is accepted."""
     path = folder / "m.npz"
@@ -53,11 +59,14 @@ def run_case(rng: np.random.Generator, folder: Path) -> str:
     for _ in range(rng.integers(1, 3)):
         _change_member(rng, members)
     path.write_bytes(_damage_directory(rng, forge_archive(members.items())))
+    _imported.clear()
     try:
         live = LiveModel.load(path)
     except CheckpointError as error:
         require_single_line(error, f"{path}: ")
         return "rejected"
+    finally:
+        assert not _imported, _imported
     model = live.model
     assert model.weights.shape == (len(model.classes_), len(model.features_))
     assert np.isfinite(model.weights).all()
@@ -122,7 +131,24 @@ def _load_golden() -> list[tuple[str, dict[str, bytes]]]:
         live.save(path)
         pending = read_members(path)
         save(SGDPerceptron(seed=0, classes=["left", 2]), path)
-        return [("run", pending), ("model", read_members(path))]
+        forged = [("run", pending), ("model", read_members(path))]
+        for name, build_step in STEPS.items():
+            model = build_step() | SGDPerceptron(seed=0)
+            for x, y in draw_samples(20):
+                model.learn_one(x, y)
+            save(model, path)
+            forged.append((name, read_members(path)))
+        for module in objects._CLASSES:
+            objects._import(module)
+        return forged
+
+
+def _record_import(event: str, arguments: tuple[Any, ...]) -> None:
+    if event == "import" and arguments[0] not in sys.modules:
+        _imported.append(arguments[0])
+
+
+sys.addaudithook(_record_import)
 
 
 def _change_member(rng: np.random.Generator, members: dict[str, bytes]) -> None:

@@ -6,7 +6,6 @@ import re
 from pathlib import Path
 
 import click
-import extremes
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,6 +14,10 @@ from running import run_command
 from stream_perceptron import LiveModel
 from stream_perceptron_cli.main import main
 
+_CELLS = (
+    "0", "-0", "1", "-1", "0.1", "1e308", "-1e308", "1.7976931348623157e308", "5e-324", "1e-308",
+    "1e400", "9" * 30, "9" * 400, "1e-400", "3.5e38", "-3.5e38", "1e38", "65504", "4294967296",
+)  # fmt: skip
 _NUMBERS = (
     "0", "-1", "1", "2", "3", "-0", "1e308", "-1e308", "1e-320", "1e400", "nan", "-nan", "inf",
     "-inf", "Infinity", f"{2**31}", f"{2**63 - 1}", f"{2**63}", f"{2**64}", f"{10**30}",
@@ -56,8 +59,8 @@ def run_case(rng: np.random.Generator, folder: Path) -> str:
 
 
 def _write_source(rng: np.random.Generator, path: Path, form: str) -> None:
-    text = extremes.draw_rows(rng, "csv" if form == "parquet" else form)
-    for number in extremes.NUMBERS[5:] if rng.integers(2) else ():
+    text = _draw_rows(rng, "csv" if form == "parquet" else form)
+    for number in _CELLS[5:] if rng.integers(2) else ():
         text = re.sub(rf"(?<=[,: ]){re.escape(number)}(?=[,}}\s])", str(rng.integers(9)), text)
     if form != "parquet":
         path.write_text(text)
@@ -65,6 +68,21 @@ def _write_source(rng: np.random.Generator, path: Path, form: str) -> None:
     label, *cells = zip(*(line.split(",") for line in text.splitlines()[1:]), strict=True)
     table = {"label": label} | {n: np.array(c, float) for n, c in zip("ab", cells, strict=True)}
     pq.write_table(pa.table(table), path)
+
+
+def _draw_rows(rng: np.random.Generator, form: str) -> str:
+    """Return a few rows as text."""
+    lines = ["label,a,b"] if form == "csv" else []
+    for _ in range(rng.integers(1, 30)):
+        label, (a, b) = rng.choice(["x", "y", "1"]), rng.choice(_CELLS, 2)
+        if form == "csv":
+            lines.append(f"{label if rng.integers(5) else ''},{a},{b}")
+        elif form == "libsvm":
+            lines.append(f"{rng.integers(3)} 1:{a} 2:{b}")
+        else:
+            label_member = f'"label": "{label}", ' if rng.integers(5) else ""
+            lines.append(f'{{{label_member}"a": {a}, "b": {b}}}')
+    return "\n".join(lines) + "\n"
 
 
 def _draw_options(rng: np.random.Generator, name: str) -> list[str]:
