@@ -157,6 +157,15 @@ def test_events_are_those_of_plain_python_for_any_split(report_figure):
     assert len(set(kinds)) == 4
 
 
+def test_last_50_events_are_kept():
+    rng = np.random.default_rng(0)
+    wrong = np.concatenate([rng.random(2000) >= level for level in (0.98, 0.3) * 40])
+    _, events = detect_drift(wrong)
+
+    assert len(events) == 50
+    assert events[-1].row > len(wrong) - 4000
+
+
 def find_drops(events, label=None):
     return [event for event in events if event.is_drop and event.label == label]
 

@@ -34,3 +34,15 @@ def test_unusable_sample_ends_a_sweep_with_an_error(value):
 
     with pytest.raises(SampleError, match="a"):
         sweep(samples)
+
+
+def test_trial_that_ended_comes_last_even_if_it_was_the_most_accurate():
+    """Only the bounded outputs survive the large number, after which the labels are swapped."""
+    rows = [({"a": float(i % 2)}, "xy"[i % 2]) for i in range(50)]
+    swapped = [(x, "yx"["xy".index(y)]) for x, y in rows]
+    samples = [*rows, ({"a": 1e200}, "y"), *swapped]
+    trials = sweep(samples, activation=["identity", "sigmoid"], lr=[0.1], seed=0)
+
+    assert [trial.settings["activation"] for trial in trials] == ["sigmoid", "identity"]
+    assert trials[1].diverged_at == 51
+    assert trials[1].progress.accuracy > trials[0].progress.accuracy

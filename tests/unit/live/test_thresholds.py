@@ -14,7 +14,7 @@ NAN = np.nan
     ("thresholds", "scores", "predicted", "choice"),
     [
         ({"a": 0.4}, [0.5, 0.9, 0.1], 1, 0),  # it reaches its threshold
-        ({"a": 0.4, "7": 0.1}, [0.5, 0.2, 0.9], 2, 1),  # it has the largest ratio
+        ({"a": 0.4, "7": 0.1}, [0.6, 0.2, 0.9], 2, 1),  # the largest ratio, not difference
         ({"7": 0.95}, [0.1, 0.9, 0.2], 1, 2),  # the best without a threshold
         (dict.fromkeys(["a", "7", "true"], 1.0), [0.1, 0.2, 0.9], 2, 2),  # none reaches its own
         ({"true": 0.0}, [0.9, 0.1, 0.0], 0, 2),  # 0 reaches 0

@@ -58,6 +58,21 @@ def test_class_weight_multiplies_the_sample_weight(class_weight, labels, split, 
     assert repr(blocks.network.class_counts) == repr(weighted.network.class_counts)
 
 
+def test_balanced_factor_is_at_most_100():
+    """It is 100 for the last sample, not 301 / 2."""
+    labels, X = ["a"] * 300 + ["b"], np.ones((301, 1))
+    plain, single, block = (
+        SGDPerceptron(0.01, seed=0, class_weight=each) for each in (None, "balanced", "balanced")
+    )
+    for y, factor in zip(labels, compute_expected_factors("balanced", labels), strict=True):
+        plain.learn_one({0: 1.0}, y, factor)
+        single.learn_one({0: 1.0}, y)
+    block.test_then_train(X, labels)
+
+    assert capture_state(plain) == capture_state(single) == capture_state(block)
+    assert factor == 100.0
+
+
 def test_stopped_and_diverging_samples_are_not_counted():
     stopped = SGDPerceptron(lr=1.0, epsilon=10.0, seed=0, class_weight="balanced")
     assert stopped.test_then_train(np.ones((5, 1)), ["a"] * 5, stop=True) == [None]
