@@ -64,7 +64,7 @@ def _describe_options() -> Iterator[str]:
 def _make_contexts() -> dict[str, click.Context]:
     parent = click.Context(main, **main.context_settings)
     commands = {name: main.get_command(parent, name) for name in COMMANDS}
-    return {name: click.Context(each, parent) for name, each in commands.items() if each is not None}
+    return {name: click.Context(each, parent) for name, each in commands.items() if each}
 
 
 if __name__ == "__main__":
