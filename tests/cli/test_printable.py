@@ -31,7 +31,7 @@ def require_width(lines, columns=COLUMNS):
 def test_inspect_and_evaluate_fit_the_width_with_any_names(seed, run, tmp_path, monkeypatch):
     monkeypatch.setenv("COLUMNS", str(COLUMNS))
     rng = random.Random(seed)
-    classes, features = draw_names(rng, rng.choice((3, 12, 60))), draw_names(rng, 12)
+    classes, features = draw_names(rng, (3, 12, 60)[seed % 3]), draw_names(rng, 12)
     path, model = tmp_path / "s.jsonl", tmp_path / "m.npz"
     rows = [
         {"label": rng.choice(classes), **{name: rng.gauss(0, 1) for name in features}}
@@ -48,7 +48,7 @@ def test_inspect_and_evaluate_fit_the_width_with_any_names(seed, run, tmp_path, 
     counts = {name: sum(row["label"] == name for row in rows) for name in classes}
     if len(classes) > 20:
         low, high = min(counts.values()), max(counts.values())
-        assert f"classes: 60 of {low} to {high} samples each\n" in notices
+        assert f"classes: 60, with {low} to {high} samples each\n" in notices
     else:
         assert all(f"{name} ({n})" in notices for name, n in counts.items())
 
