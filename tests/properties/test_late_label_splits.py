@@ -27,8 +27,9 @@ def load_samples(seed, n=300):
         samples = draw_sparse_samples(seed, n)
         return [(x, y, {"w": rng.choice([0.5, 1.0, 3.0])}) for x, y in samples], ("json",)
     dataset = (datasets.ImageSegments, datasets.Phishing)[seed % 3]()
-    samples = [({name: float(v) for name, v in x.items()}, y) for x, y in dataset.take(n + seed % 900)]
-    return samples[-n:], ("json", "csv", "parquet")
+    rows = [*dataset.take(n + seed % 900)][-n:]
+    samples = [({name: float(v) for name, v in x.items()}, y) for x, y in rows]
+    return samples, ("json", "csv", "parquet")
 
 
 @pytest.mark.slow
