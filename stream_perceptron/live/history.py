@@ -140,6 +140,8 @@ class Run:
     stopped_below: float | None = None  # the epsilon, if an error below it ended the run
     # The files given to the run; their positions advance with the run.
     given: list[GivenFile] = field(default_factory=list, metadata={"saved": False})
+    # The last run over the same files, which this one continues if it finds no new rows.
+    before: Run | None = field(default=None, metadata={"saved": False})
 
     def is_over(self, other: Run) -> bool:
         """Whether this is a run over the same files in the same order as another one."""
@@ -312,6 +314,7 @@ class History:
             names, order, is_again, shards=shards, read=sum(p.rows for p in counted),
             rejected=sum(p.rejected for p in counted), given=given,
             stopped_below=last.stopped_below if is_same else None,
+            before=replace(last, given=[], before=None) if is_same and last.passes else None,
         )  # fmt: skip
 
     def adopt(self, run: Run) -> None:
@@ -338,7 +341,8 @@ class History:
     def finish(self, position: FilePosition, n_left_bytes: int) -> FilePosition:
         """Record that nothing but an incomplete line, if any, follows a position."""
         finished = replace(position, is_finished=True, left=n_left_bytes)
-        self.move(position, finished)
+        if finished != position:
+            self.move(position, finished)
         return finished
 
     def mark_learned(self, run: Run, files: Sequence[FilePosition]) -> None:

@@ -155,6 +155,23 @@ def test_repeated_passes_ignore_offsets(options, tmp_path, model, run):
     assert count_samples(model) == 121
 
 
+def test_comments_and_empty_files_do_not_repeat_passes(tmp_path, model, run):
+    """They may look like new rows, until they are read; then a row appears."""
+    commented, empty = tmp_path / "a.libsvm", tmp_path / "b.csv"
+    commented.write_text("1 x:1\n0 x:2\n# two\n# comments\n")
+    empty.write_text("x,label\n")
+    for _ in range(3):
+        run("learn", commented, empty, "-m", model, "--passes", "2", check=0)
+    assert count_samples(model) == 4
+
+    with commented.open("a") as file:
+        file.write("1 x:3\n")
+    for _ in range(2):
+        run("learn", commented, empty, "-m", model, "--passes", "2", check=0)
+    assert count_samples(model) == 4 + 1 + 3
+    run("verify", model, commented, check=0)
+
+
 def test_rows_appended_during_a_further_pass_are_learned_by_the_next_command(log, model, run):
     run("learn", log, "-m", model, check=0)
     live, sources = LiveModel.load(model), [open_file(log)]
