@@ -780,7 +780,8 @@ class Columns:
         if schema.features is None:
             return schema
         numbers = [name for name, is_number in self._new_types.items() if is_number]
-        return schema.with_inferred_types((*schema.features, *numbers), self._new_types)
+        features = tuple(dict.fromkeys((*schema.features, *numbers)))
+        return schema.with_inferred_types(features, self._new_types)
 
     def _build_table_schema(self, texts: list[str]) -> Schema:
         """Return the schema of a table, given its columns of strings."""
