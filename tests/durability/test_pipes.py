@@ -245,15 +245,19 @@ def test_rows_read_from_a_pipe_are_learned_before_the_run_ends(tmp_path):
     lines = b"left,0.5,1\nright,1,0.5\n" * 1_500_000
     for i in range(3):
         path = tmp_path / f"{i}.npz"
-        read_end, write_end = os.pipe()
+        (read_end, write_end), sent = os.pipe(), []
 
-        def write(write_end=write_end):
+        def write(write_end=write_end, sent=sent):
             with os.fdopen(write_end, "wb") as file:
-                file.write(b"label,a,b\n" + lines)
+                file.write(b"label,a,b\n")
+                for begin in range(0, len(lines), 2**20):
+                    file.write(lines[begin : begin + 2**20])
+                    sent.append(begin)
 
         with start("-m", path, "--quiet", stdin=read_end) as process:
             writer = threading.Thread(target=write)
             writer.start()
+            wait_for(lambda sent=sent: len(sent) > 1, process)
             time.sleep(rng.uniform(0, 0.5))
             process.send_signal(signal.SIGTERM)
             assert process.stderr.read() == ""
