@@ -140,8 +140,8 @@ class Run:
     stopped_below: float | None = None  # the epsilon, if an error below it ended the run
     # The files given to the run; their positions advance with the run.
     given: list[GivenFile] = field(default_factory=list, metadata={"saved": False})
-    # The last run over the same files, which this one continues if it finds no new rows.
-    before: Run | None = field(default=None, metadata={"saved": False})
+    # The last run over the same files, which this one continues if they have no new rows.
+    continued: Run | None = field(default=None, metadata={"saved": False})
 
     def is_over(self, other: Run) -> bool:
         """Whether this is a run over the same files in the same order as another one."""
@@ -158,6 +158,21 @@ class Run:
     def has_stream(self) -> bool:
         """Whether a source is a pipe or a device, which can be read only once."""
         return any(is_stream(file.path) for file in self.given)
+
+    def continue_if_nothing_is_new(self) -> bool:
+        """Continue the last run if the files, now read to their ends, have no new rows.
+
+        Comments, or an empty file, may look like new rows until they are read.
+        """
+        last = self.continued
+        if last is None or not last.passes:
+            return False
+        known = [file.continued.rows if file.continued else 0 for file in self.given]
+        if known != [file.position.rows for file in self.given]:
+            return False
+        self.passes, self.source, self.position = last.passes, last.source, last.position
+        self.read, self.rejected, self.continued = last.read, last.rejected, None
+        return True
 
     def compute_end(self, limit: int | None) -> int | None:
         """Return the value of `read` at which a run with this limit ends.
@@ -314,7 +329,7 @@ class History:
             names, order, is_again, shards=shards, read=sum(p.rows for p in counted),
             rejected=sum(p.rejected for p in counted), given=given,
             stopped_below=last.stopped_below if is_same else None,
-            before=replace(last, given=[], before=None) if is_same and last.passes else None,
+            continued=replace(last, given=[], continued=None) if is_same and counted else None,
         )  # fmt: skip
 
     def adopt(self, run: Run) -> None:

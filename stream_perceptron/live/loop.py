@@ -65,7 +65,7 @@ def plan_segments(
         If a file has changed since the first pass.
 
     """
-    is_interrupted, n_read = False, run.read
+    is_interrupted = False
     while passes is None or run.passes < passes:
         while run.source < len(run.given):
             index, file = run.source, run.given[run.source]
@@ -101,13 +101,9 @@ def plan_segments(
                 run.source, run.position = index + 1, None
         if is_interrupted:
             return
-        before = run.before
-        if before is not None and run.read == n_read:
-            # Comments or an empty file may look like new rows.
-            with live.lock:
-                run.passes, run.source, run.position = before.passes, before.source, before.position
-                run.read, run.rejected, run.before = before.read, before.rejected, None
-            continue
+        with live.lock:
+            if run.continue_if_nothing_is_new():
+                continue
         run.source, run.passes = 0, run.passes + 1
         if not any(file.position.rows for file in run.given):
             return  # without this check, unlimited passes over empty sources would never end

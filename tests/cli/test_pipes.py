@@ -13,13 +13,64 @@ import pytest
 from helpers import (
     COMMAND,
     DIGIT_OPTIONS,
+    PIXEL_NAMES,
+    SCALED_DIGIT_OPTIONS,
+    encode_csv,
     encode_ipc,
+    encode_jsonl,
     learn_from_pipe,
     load_outcome,
     run_with_peak_memory,
 )
 
 from stream_perceptron import LiveModel
+
+
+@pytest.fixture(scope="session")
+def inputs_by_format(mnist_sample):
+    """The options and the bytes to learn the 5,000 digits, by format."""
+    table = pq.read_table(mnist_sample)
+    pixels = [list(picture) for picture in table["pixels"].to_pylist()]
+    labeled_rows = list(zip(table["label"].to_pylist(), pixels, strict=True))
+    table_rows = [[label, *row] for label, row in labeled_rows]
+    text = encode_csv(table_rows, ["label", *PIXEL_NAMES])
+    return {
+        "parquet": (DIGIT_OPTIONS, mnist_sample.read_bytes()),
+        "arrow": (DIGIT_OPTIONS, encode_ipc(table)),
+        "arrow file": (DIGIT_OPTIONS, encode_ipc(table, new_writer=pa.ipc.new_file)),
+        "csv": (DIGIT_OPTIONS, text),
+        "csv with CRLF": (DIGIT_OPTIONS, b"\xef\xbb\xbf" + text.replace(b"\n", b"\r\n")),
+        "tsv without header": (SCALED_DIGIT_OPTIONS, encode_csv(table_rows, delimiter="\t")),
+        "json, flat": (
+            DIGIT_OPTIONS,
+            encode_jsonl(
+                {"label": y, **dict(zip(PIXEL_NAMES, x, strict=True))} for y, x in labeled_rows
+            ),
+        ),
+        "json, pixels": (
+            DIGIT_OPTIONS,
+            encode_jsonl({"pixels": x, "label": y} for y, x in labeled_rows),
+        ),
+        "json, x and y": (
+            SCALED_DIGIT_OPTIONS,
+            encode_jsonl({"x": x, "y": y} for y, x in labeled_rows),
+        ),
+        "json, features": (
+            DIGIT_OPTIONS,
+            encode_jsonl(
+                {"features": dict(zip(PIXEL_NAMES, x, strict=True)), "label": y}
+                for y, x in labeled_rows
+            ),
+        ),
+    }
+
+
+@pytest.fixture(scope="session")
+def expected_outcome(inputs_by_format, tmp_path_factory):
+    """The outcome of learning the digits from Parquet."""
+    path = tmp_path_factory.mktemp("expected") / "model.npz"
+    learn_from_pipe(path, *inputs_by_format["parquet"])
+    return load_outcome(path)
 
 
 def collect_predictions(path, options, lines, preamble=b""):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 from helpers import get_seeds
 
 from stream_perceptron.live.learning_curve import LearningCurve
@@ -43,20 +42,19 @@ class PlainCurve:
             sums[5:] += slope, spread
 
 
-@pytest.mark.parametrize("seed", get_seeds(20))
-def test_curve_has_the_sums_of_a_plain_loop(seed):
-    rng = np.random.default_rng(seed)
-    k = int(rng.integers(1, 6))
-    progress, plain = Progress(), PlainCurve()
-    for _ in range(rng.integers(1, 12)):
-        result = draw_result(rng, int(rng.choice([0, 1, 9, 100, 2500])), k)
-        progress.update(result)
-        for sample in zip(
-            result.targets.tolist(), result.predicted, result.errors, result.updated,
-            *result.probes.T, strict=True,
-        ):  # fmt: skip
-            if sample[0] >= 0:
-                plain.add(*sample)
-
-    assert progress.curve.bin == plain.bin
-    assert progress.curve.sums.tolist() == [sums.tolist() for sums in plain.bins]
+def test_curve_has_the_sums_of_a_plain_loop():
+    for seed in get_seeds(20):
+        rng = np.random.default_rng(seed)
+        k = int(rng.integers(1, 6))
+        progress, plain = Progress(), PlainCurve()
+        for _ in range(rng.integers(1, 12)):
+            result = draw_result(rng, int(rng.choice([0, 1, 9, 100, 2500])), k)
+            progress.update(result)
+            for sample in zip(
+                result.targets.tolist(), result.predicted, result.errors, result.updated,
+                *result.probes.T, strict=True,
+            ):  # fmt: skip
+                if sample[0] >= 0:
+                    plain.add(*sample)
+        assert progress.curve.bin == plain.bin
+        assert progress.curve.sums.tolist() == [sums.tolist() for sums in plain.bins]
