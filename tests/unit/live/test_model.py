@@ -6,6 +6,7 @@ import shutil
 from itertools import islice, pairwise
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from helpers import write_jsonl, write_parquet
@@ -131,3 +132,14 @@ def test_second_source_must_fit_the_first(tmp_path):
     reason = r"it lacks some of the model's features \('a', 'b'\) and has 'c', 'd' instead"
     with pytest.raises(SourceError, match=reason):
         LiveModel.start(sources)
+
+
+def test_schema_names_each_feature_once(tmp_path):
+    """The type of column b is known before its first value."""
+    nulls = pa.array([None], pa.float64())
+    table = write_parquet(tmp_path / "a.parquet", {"a": [0.5], "b": nulls, "label": ["x"]})
+    objects = write_jsonl(tmp_path / "b.jsonl", [{"a": 1.5, "b": 2.5, "label": "x"}])
+    live, sources = start_live(table, objects)
+    list(live.run(sources))
+
+    assert live.schema.features == ("a", "b")
