@@ -104,14 +104,11 @@ _CHECKS = (
     ),
     _Check(
         FindingCode.LARGE_SAMPLE_WEIGHTS,
-        lambda run: run.mean_weight > _MAX_MEAN_WEIGHT,
-        lambda run: (
-            f"weights multiply the step, and the mean weight of the first "
-            f"{run.progress.n_weights:,} samples is {run.mean_weight:,.4g}"
-        ),
+        lambda run: run.progress.mean_weight > _MAX_MEAN_WEIGHT,
+        lambda run: f"weights multiply the step, and their mean is {run.progress.mean_weight:,.4g}",
         lambda run: (
             suggest_options(
-                {"to compensate for them": f"--lr {run.model.lr / run.mean_weight:.2g}"}
+                {"to compensate for them": f"--lr {run.model.lr / run.progress.mean_weight:.2g}"}
             )
             if isinstance(run.model.lr, int | float)
             else "lower lr by the same factor"

@@ -182,10 +182,6 @@ class RunFigures:
     def are_classes(self) -> bool:
         return not (self.are_labels_ids or self.quantity)
 
-    @property
-    def mean_weight(self) -> float:
-        return self.progress.weight_sum / max(self.progress.n_weights, 1)
-
     @cached_property
     def unseen_classes(self) -> list[str]:
         progress, seen = self.progress, self.metrics.seen.copy()

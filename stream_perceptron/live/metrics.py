@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from stream_perceptron.errors import CheckpointError
 from stream_perceptron.live.drift import DriftDetector, DriftEvent
-from stream_perceptron.live.learning_curve import MAX_SUM, LearningCurve
+from stream_perceptron.live.learning_curve import LearningCurve
 from stream_perceptron.model.arrays import Array, Arrays
 from stream_perceptron.model.results import TrainResult
 from stream_perceptron.model.rows import Rows
@@ -20,7 +20,6 @@ from stream_perceptron.model.rows import Rows
 _counting: Any = import_module("stream_perceptron.live._counting")
 
 WINDOW = 1000
-MAX_WEIGHTS = 1000  # the number of sample weights whose mean is computed
 
 _MAX_REACHES = 256
 _PAIR_BASE = 2**31  # larger than any label's number, so that two numbers can share one key
@@ -204,9 +203,9 @@ class Progress:
     repeats: int = 0  # labeled samples with the same label as the previous labeled sample
     # The number of the last label, -1 before the first.
     last_target: int = field(default=-1, metadata={"least": -1})
-    n_weights: int = 0  # labeled samples whose weights are in `weight_sum`, at most 1,000
+    # The sums of the errors and of the weights of all labeled samples, added one by one.
+    error_sum: float = 0.0
     weight_sum: float = 0.0
-    error_sum: float = 0.0  # the sum of the errors of all labeled samples, added one by one
     largest: float = 0.0  # the largest absolute value of a feature in the probed samples
     # The largest absolute value, by name, of at most 256 features that all probed samples have.
     reach: dict[str, float] | None = None
@@ -262,6 +261,11 @@ class Progress:
         return self.error_sum / self.samples if self.samples else 0.0
 
     @property
+    def mean_weight(self) -> float:
+        """The mean weight of the labeled samples."""
+        return self.weight_sum / self.samples if self.samples else 0.0
+
+    @property
     def updated_share(self) -> float:
         """The share of labeled samples that changed the weights."""
         return self.updates / self.samples if self.samples else 0.0
@@ -290,13 +294,6 @@ class Progress:
         """Add more outcomes to the window: whether each prediction was right."""
         self.outcomes = np.concatenate([self.outcomes, window])[-WINDOW:]
 
-    def count_weights(self, weights: NDArray[np.float64]) -> None:
-        """Add the sample weights of more labeled samples, until 1,000 have been added."""
-        first = weights[: MAX_WEIGHTS - self.n_weights].tolist()
-        self.n_weights += len(first)
-        # Added one by one, so that the sum does not depend on the sizes of batches.
-        self.weight_sum = min(sum(first, self.weight_sum), MAX_SUM)
-
     def update_reaches(self, rows: Rows) -> None:
         """Update the reaches of features, and the rising features, from probed samples."""
         self.largest = max(self.largest, rows.max_abs())
@@ -314,6 +311,7 @@ class Progress:
         rows: NDArray[np.intp] | None = None,
         is_repeated: bool = False,
         features: Rows | None = None,
+        weights: NDArray[np.float64] | None = None,
     ) -> None:
         """Count the results of more samples.
 
@@ -328,15 +326,21 @@ class Progress:
         features
             The features of the samples, whose reaches are measured in the probed samples; None to
             measure no reaches.
+        weights
+            The weights of the samples, by default 1.
 
         """
         if rows is None:
             rows = self.rows + 1 + np.arange(len(result))
-        counted = _counting.count_samples(
-            result, rows, self.curve, self.outcomes, self.error_sum, self.last_target
-        )
-        n, n_updated, n_repeats, self.error_sum, self.last_target, *tested, probed = counted
-        labels, predicted, rows = tested
+        if weights is None:
+            weights = np.ones(len(result))
+        n, n_updated, n_repeats, *sums, self.last_target, labels, predicted, rows, probed = (
+            _counting.count_samples(
+                result, rows, weights, self.curve, self.outcomes, self.error_sum, self.weight_sum,
+                self.last_target,
+            )
+        )  # fmt: skip
+        self.error_sum, self.weight_sum = sums
         self.samples += n
         self.unlabeled += len(result) - n
         self.updates += n_updated

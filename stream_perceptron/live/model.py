@@ -50,7 +50,7 @@ from stream_perceptron.live.loop import (
     read_ahead,
     should_stop,
 )
-from stream_perceptron.live.metrics import MAX_WEIGHTS, Progress
+from stream_perceptron.live.metrics import Progress
 from stream_perceptron.live.pending import JoinedBatch, PendingSamples
 from stream_perceptron.live.step_result import StepResult, build_result, collect_notes
 from stream_perceptron.model import defaults
@@ -557,12 +557,10 @@ class LiveModel:
     ) -> None:
         """Count the rows of a batch that has been processed, and the results of its usable rows."""
         n, progress = len(trained), self.progress
-        progress.update(trained, rows, is_repeated, batch.features)
+        progress.update(trained, rows, is_repeated, batch.features, batch.weights)
         progress.skipped += len(batch.rejected)
         if batch.redelivered is not None:
             self.n_redelivered += int(np.count_nonzero(batch.redelivered))
-        if progress.n_weights < MAX_WEIGHTS:
-            progress.count_weights(batch.weights[:n][trained.targets >= 0])
         if batch.missing is not None:
             progress.missing += int(batch.missing[:n].sum())
 

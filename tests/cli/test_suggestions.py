@@ -75,7 +75,7 @@ def test_large_sample_weights_are_the_only_finding(run, tmp_path):
         rows.append([a, b, rng.uniform(1, 900), "yes" if a + b / 2 > 0 else "no"])
     source = write_csv(tmp_path / "s.csv", ["a", "b", "w", "label"], rows)
     (finding,) = summarize_run(run, source, "--weight", "w")["diagnosis"].values()
-    pattern = r"mean weight of the first 1,000 samples is ([\d.]+)"
+    pattern = r"weights multiply the step, and their mean is ([\d.]+)"
     mean = float(re.search(pattern, finding["evidence"])[1])
 
     assert finding["code"] == "large_sample_weights"
