@@ -8,6 +8,7 @@ import os
 import select
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
@@ -19,6 +20,9 @@ T = TypeVar("T")
 
 _NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _CHECK_INTERVAL = 0.1  # seconds between two checks for a signal
+# Seconds to wait without sleeping. Within this time, a sender that waits for each answer sends its
+# next row, and a processor that sleeps until then wakes up slowly and with cold caches.
+_WAKEFUL_TIME = 1e-4
 
 
 class InterruptedWaitError(Exception):
@@ -83,7 +87,11 @@ class Signals:
             poll.register(self._wakeup_reader, select.POLLIN)
             if descriptor is not None:
                 poll.register(descriptor, event)
-        ready = poll.poll(None if seconds is None else math.ceil(1000 * seconds))
+        ready, deadline = poll.poll(0), time.monotonic() + _WAKEFUL_TIME
+        while not ready and time.monotonic() < deadline:
+            os.sched_yield()  # to the sender, if it has no processor of its own
+            ready = poll.poll(0)
+        ready = ready or poll.poll(None if seconds is None else math.ceil(1000 * seconds))
         self._polls[descriptor, event] = poll
         return descriptor in dict(ready)
 
