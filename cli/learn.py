@@ -120,7 +120,7 @@ def learn(o: Options) -> int:
     with or without a header, JSON Lines or LIBSVM, compressed or not. The label column is found by
     name, or by position in LIBSVM and headerless CSV. The features are the single column of lists,
     bytes or images if there is one, otherwise all number and bool columns. Options that take column
-    names also take positions, counted from 1.
+    names also take positions in the first source, counted from 1; JSON keys have no positions.
 
     Accuracy is progressive: each sample is predicted before the model learns from it. The error of
     a sample is half the sum of its squared output errors; a sample whose error is below epsilon

@@ -328,8 +328,8 @@ def draw_options(rng, table, formats, kind, null_text):
             options += option_words
     if table.label == "species":
         options += ["--label", "species"]
-    if rng.random() < 0.3:
-        # Columns can be named by their positions.
+    if rng.random() < 0.3 and formats[0] != "objects":
+        # Columns can be named by their positions in the first source, unless it has keys.
         positions = {name: str(i + 1) for i, name in enumerate(table.columns)}
         options = [positions.get(option, option) for option in options]
     if rng.random() < 0.85:
