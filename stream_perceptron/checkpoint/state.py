@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from stream_perceptron.checkpoint import archive, pipelines
-from stream_perceptron.checkpoint.codec import Fields, from_json
+from stream_perceptron.checkpoint.codec import from_json
 from stream_perceptron.checkpoint.objects import decode, decode_lr, encode, encode_lr
 from stream_perceptron.errors import CheckpointError
 from stream_perceptron.model.arrays import Arrays
@@ -149,9 +149,10 @@ def load(path: str | os.PathLike[str] | IO[bytes]) -> LoadedModel:
 
 def _decode_checkpoint(meta: dict[str, object], members: Arrays) -> LoadedModel:
     """Return the model in a checkpoint, with the steps before it, and the extra data."""
-    extra = Fields(meta, "checkpoint").take("extra", dict)
     model, live, _ = split_checkpoint(meta, members)
-    steps = decode(meta.get("steps"))
+    steps, extra = decode(meta.get("steps")), meta["extra"]
+    if not isinstance(extra, dict):
+        raise CheckpointError("extra is not a dict")
     return LoadedModel(
         pipelines.build_pipeline(steps, model, pipelines.find_encoded_columns(live)), extra
     )
@@ -227,7 +228,7 @@ class _State:
     features: list[object]
     class_weight: object = None  # encoded
     # The River transformer that scales features as the model's scaler does; None without a scaler.
-    scaler: str | None = field(default=None, metadata={"one_of": tuple(pipelines.SCALERS)})
+    scaler: str | None = None
 
 
 def _decode_model(meta: dict[str, object], members: Arrays) -> SGDPerceptron:

@@ -8,7 +8,6 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from stream_perceptron.data.labels import (
-    LABEL_TYPES,
     convert_label,
     infer_label_type,
 )
@@ -54,7 +53,7 @@ class ReadOptions:
     # The delimiter of CSV; None for the most frequent of comma, tab and semicolon.
     delimiter: str | None = None
     # The decimal separator of numbers in CSV.
-    decimal: str = field(default=".", metadata={"one_of": (".", ",")})
+    decimal: str = "."
     # The column with a sample's ID, if labels come later, in rows of their own.
     join: str | None = None
     # The maximum number of pending samples.
@@ -134,7 +133,7 @@ class Schema:
     # The names of a table's features, once known; None if rows name their own.
     features: tuple[str, ...] | None = None
     # int, str or bool, once known.
-    label_type: str | None = field(default=None, metadata={"one_of": tuple(LABEL_TYPES)})
+    label_type: str | None = None
     # The columns or keys with strings; None before the first row if rows name their own features.
     texts: tuple[str, ...] | None = None
     # The untyped columns of a table, which have had no value so far.

@@ -48,7 +48,7 @@ class Entry:
     # shards.
     files: tuple[FilePosition, ...] = ()
     # The unit of `start` and `end`: rows of the file, or draws or rounds over all passes.
-    unit: str = field(default=ROWS, metadata={"one_of": (ROWS, DRAWS, ROUNDS)})
+    unit: str = ROWS
     start: int = 0  # the first row, draw or round, counted from 0
     end: int = 0  # one past the last
     offset: int = 0  # the offset of the first row in the file
@@ -125,7 +125,7 @@ class Run:
     """The progress of a run through its files, apart from the positions of the files."""
 
     files: list[str] = field(default_factory=list)  # the names of the files, in order
-    order: str = field(default=IN_ORDER, metadata={"one_of": (IN_ORDER, AT_RANDOM, IN_SHARDS)})
+    order: str = IN_ORDER
     is_again: bool = False  # whether files are read from the start, even if they were learned
     passes: int = 0  # the number of complete passes
     source: int = 0  # the index of the current file in the pass

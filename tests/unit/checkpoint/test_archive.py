@@ -191,7 +191,6 @@ FORGED_ARRAYS = {
     "more samples than a block": ("drift_classes", np.full((2, 4), 1e15)),
 }
 FORGED_RUN_FIELDS = {
-    "unknown label type": (["schema", "label_type"], "date"),
     "number of rows beyond any file": (["history", "run", "read"], 2**80),
     "empty bin of the curve": (["curve_bin"], 0),
 }
