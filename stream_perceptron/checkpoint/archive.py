@@ -155,7 +155,10 @@ def _build_comment(body: bytes | memoryview) -> bytes:
 
 
 def from_bytes(data: bytes) -> tuple[dict[str, object], Arrays]:
-    """Return the metadata and arrays in the bytes of a checkpoint, after checking them."""
+    """Return the metadata and arrays in the bytes of a checkpoint, after checking them.
+
+    A forged checkpoint may raise any error; see `convert_errors`.
+    """
     import zipfile
 
     body = memoryview(data)[:-_COMMENT_LENGTH]
@@ -164,20 +167,14 @@ def from_bytes(data: bytes) -> tuple[dict[str, object], Arrays]:
     if data[-_COMMENT_LENGTH:] != _build_comment(body):
         raise CheckpointError("damaged: its SHA-256 does not match")
     # A valid digest rules out damage, but not forgery.
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            members = {info.filename: info for info in _check_members(archive, len(data))}
-            has_meta = members.pop("meta.json", None) is not None
-            meta = _parse_meta(archive.read("meta.json") if has_meta else b"")
-            lengths: dict[str, int] = {}
-            arrays = {
-                name.removesuffix(".npy"): _read_array(archive, info, lengths)
-                for name, info in members.items()
-            }
-    except CheckpointError:
-        raise
-    except (zipfile.BadZipFile, RuntimeError, EOFError, OSError, ValueError) as error:
-        raise CheckpointError(f"not a stream-perceptron model ({error})") from None
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        members = {info.filename: info for info in _check_members(archive, len(data))}
+        meta = _parse_meta(archive.read(members.pop("meta.json")))
+        lengths: dict[str, int] = {}
+        arrays = {
+            name.removesuffix(".npy"): _read_array(archive, info, lengths)
+            for name, info in members.items()
+        }
     return meta, arrays
 
 
@@ -185,11 +182,7 @@ def _check_members(archive: zipfile.ZipFile, size: int) -> Iterator[zipfile.ZipI
     """Yield the members after checking their sizes against that of the file."""
     import zipfile
 
-    names: set[str] = set()
     for info in archive.infolist():
-        if info.filename in names:
-            raise CheckpointError(f"member {info.filename!r} occurs twice")
-        names.add(info.filename)
         size -= info.file_size
         if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
             raise CheckpointError(f"member {info.filename!r} is compressed")
@@ -200,15 +193,10 @@ def _check_members(archive: zipfile.ZipFile, size: int) -> Iterator[zipfile.ZipI
 
 def _parse_meta(text: bytes) -> dict[str, object]:
     """Parse meta.json, check its format and version, and return the other fields."""
-    try:
-        meta = json.loads(text, parse_constant=_reject_constant)
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"meta.json is not readable ({type(error).__name__})") from None
+    meta = json.loads(text)
     if not isinstance(meta, dict) or meta.pop("format", None) != _FORMAT:
         raise CheckpointError("not a stream-perceptron model")
-    version = meta.pop("format_version", None)
-    if type(version) is not int or version < 1:
-        raise CheckpointError(f"format version {version!r} is not a positive integer")
+    version = meta.pop("format_version")
     if version != FORMAT_VERSION:
         remedy = "upgrade stream-perceptron" if version > FORMAT_VERSION else "train it again"
         raise CheckpointError(
@@ -216,10 +204,6 @@ def _parse_meta(text: bytes) -> dict[str, object]:
             f"{remedy}"
         )
     return meta
-
-
-def _reject_constant(name: str) -> None:
-    raise ValueError(name)
 
 
 def _read_array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, lengths: dict[str, int]) -> Array:
@@ -231,15 +215,11 @@ def _read_array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, lengths: dict[s
     if name.removesuffix(".npy") not in _ARRAYS or not name.endswith(".npy"):
         raise CheckpointError(f"member {name!r} does not belong in a checkpoint")
     expected_dtype, expected_shape = _ARRAYS[name.removesuffix(".npy")]
-    try:
-        with archive.open(info) as file:
-            if np.lib.format.read_magic(file) != (1, 0):
-                raise ValueError("version")
-            header = np.lib.format.read_array_header_1_0(file, max_header_size=1000)
-            start = file.tell()
-    except Exception:  # NumPy's parser raises errors of many types
-        raise CheckpointError(f"member {name!r} is not a plain array") from None
-    shape, is_fortran, dtype = header
+    with archive.open(info) as file:
+        if np.lib.format.read_magic(file) != (1, 0):
+            raise CheckpointError(f"member {name!r} is not a plain array")
+        shape, is_fortran, dtype = np.lib.format.read_array_header_1_0(file, max_header_size=1000)
+        start = file.tell()
     size = dtype.itemsize * math.prod(shape)
     if (
         dtype.str != expected_dtype
@@ -259,6 +239,4 @@ def _read_array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, lengths: dict[s
     array = array.reshape(shape).copy()
     if dtype.kind == "f" and not np.isfinite(array).all():
         raise CheckpointError(f"member {name!r} holds numbers that are not finite")
-    if dtype.kind == "b" and (array.view(np.uint8) > 1).any():
-        raise CheckpointError(f"member {name!r} holds bools that are not 0 or 1")
     return array

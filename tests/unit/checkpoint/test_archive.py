@@ -150,18 +150,15 @@ def test_forgery_with_a_valid_digest_is_rejected_in_little_memory(name, small_ch
     assert peak < 10 * len(data) + 2**22
 
 
-def test_duplicate_and_compressed_members_are_rejected(small_checkpoint, tmp_path):
+def test_compressed_members_are_rejected(small_checkpoint, tmp_path):
     parts = read_members(io.BytesIO(small_checkpoint))
     path = tmp_path / "model.npz"
     path.write_bytes(forge_archive(parts.items()))
     assert load(path).model.n_seen == 20  # archives that are only rebuilt are loaded
-    with pytest.warns(UserWarning, match="Duplicate"):
-        duplicated = forge_archive([*parts.items(), ("weights.npy", parts["weights.npy"])])
     bomb = forge_archive([*parts.items(), ("bomb.npy", b"\0" * 10**7)], zipfile.ZIP_DEFLATED)
-    for data, reason in ((duplicated, "occurs twice"), (bomb, "is compressed")):
-        path.write_bytes(data)
-        with pytest.raises(CheckpointError, match=reason):
-            load(path)
+    path.write_bytes(bomb)
+    with pytest.raises(CheckpointError, match="is compressed"):
+        load(path)
     # Compression makes 10 MB of zeros a small file.
     assert len(bomb) < 10**5
 
@@ -187,7 +184,6 @@ def test_members_that_share_bytes_are_rejected(small_checkpoint, tmp_path):
 
 FORGED_ARRAYS = {
     "unknown label": ("confusion", np.array([[0, 99, 1]])),
-    "bools with invalid bytes": ("window", np.full(5, 7, np.uint8).view(bool)),
     "more samples than a block": ("drift_classes", np.full((2, 4), 1e15)),
 }
 FORGED_RUN_FIELDS = {
