@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from stream_perceptron.checkpoint.objects import decode_lr
+from stream_perceptron.checkpoint.objects import decode
 from stream_perceptron.data.draws import RandomDraws
 from stream_perceptron.data.position import FileContent, FilePosition, PositionIndex
 from stream_perceptron.data.schema import Schema
@@ -164,7 +164,7 @@ class _Replay:
             _require_valid_entry(entry)
             skipped = live.progress.skipped
             try:
-                live.model.mutate({"lr": decode_lr(entry.lr), "epsilon": entry.epsilon})
+                live.model.mutate({"lr": decode(entry.lr), "epsilon": entry.epsilon})
                 live.read_options = replace(live.read_options, keep=entry.keep)
                 if entry.unit == ROUNDS:
                     live = self._learn_in_rounds(live, entry)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import inspect
 import math
-import sys
 from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -213,12 +212,3 @@ def encode_lr(lr: object) -> object:
     raise CheckpointError(
         f"{type(lr).__name__} cannot be saved as lr: use a number or a scheduler from river.optim"
     )
-
-
-def decode_lr(value: object) -> Any:
-    """Decode a learning rate or scheduler from JSON produced by `encode_lr`."""
-    if isinstance(value, dict):
-        return decode(value)
-    if not (isinstance(value, int | float) and 0 <= value <= sys.float_info.max):
-        raise CheckpointError("lr is not a finite number greater than or equal to 0")
-    return value

@@ -131,11 +131,6 @@ def absorb_scaler(steps: Any, model: SGDPerceptron) -> str | None:
     return None
 
 
-def get_class_name(scaler: Scaler) -> str:
-    """Return the name of the River transformer that scales features as `scaler` does."""
-    return next(name for name, value in SCALERS.items() if value == scaler.has_indicators)
-
-
 def _build_river_scaler(scaler: Scaler, model: SGDPerceptron) -> object:
     """Build a River transformer with the statistics of a model's own scaler."""
     from river.preprocessing import StandardScaler

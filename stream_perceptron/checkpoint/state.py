@@ -11,21 +11,15 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from stream_perceptron.checkpoint import archive, pipelines
 from stream_perceptron.checkpoint.codec import from_json
-from stream_perceptron.checkpoint.objects import decode, decode_lr, encode, encode_lr
+from stream_perceptron.checkpoint.objects import decode, encode, encode_lr
 from stream_perceptron.errors import CheckpointError
 from stream_perceptron.model.arrays import Arrays
 from stream_perceptron.model.network import Snapshot
 from stream_perceptron.model.scaler import Scaler
-from stream_perceptron.model.vocabulary import find_duplicates
-from stream_perceptron.model.weights import count_weights
 from stream_perceptron.perceptron import SGDPerceptron
 
 if TYPE_CHECKING:
     from river.compose import Pipeline
-
-
-# Arrays of the model and its scaler. The other arrays belong to the live model.
-_MODEL_ARRAYS = ("weights", "biases", "statistics", "class_counts")
 
 
 class LoadedModel(NamedTuple):
@@ -147,32 +141,13 @@ def load(path: str | os.PathLike[str] | IO[bytes]) -> LoadedModel:
         return _decode_checkpoint(*archive.read_checkpoint(Path(path)))
 
 
-def _decode_checkpoint(meta: dict[str, object], members: Arrays) -> LoadedModel:
+def _decode_checkpoint(meta: dict[str, Any], members: Arrays) -> LoadedModel:
     """Return the model in a checkpoint, with the steps before it, and the extra data."""
-    model, live, _ = split_checkpoint(meta, members)
-    steps, extra = decode(meta.get("steps")), meta["extra"]
+    model, steps, extra = decode_model(meta, members), decode(meta["steps"]), meta["extra"]
     if not isinstance(extra, dict):
         raise CheckpointError("extra is not a dict")
-    return LoadedModel(
-        pipelines.build_pipeline(steps, model, pipelines.find_encoded_columns(live)), extra
-    )
-
-
-class CheckpointParts(NamedTuple):
-    """The model in a checkpoint, and the undecoded state of the live model around it."""
-
-    model: SGDPerceptron
-    live: Any  # JSON; None if the checkpoint contains only a model
-    live_arrays: Arrays
-
-
-def split_checkpoint(meta: dict[str, Any], members: Arrays) -> CheckpointParts:
-    """Split a checkpoint into its model and the state of the live model."""
-    live = meta.get("live")
-    arrays = {name: array for name, array in members.items() if name not in _MODEL_ARRAYS}
-    if live is None and arrays:
-        raise CheckpointError(f"members {sorted(arrays)} belong to no live model")
-    return CheckpointParts(_decode_model(meta, members), live, arrays)
+    encoded = pipelines.find_encoded_columns(meta.get("live"))
+    return LoadedModel(pipelines.build_pipeline(steps, model, encoded), extra)
 
 
 def encode_model(model: SGDPerceptron | Pipeline) -> tuple[dict[str, object], Arrays]:
@@ -197,7 +172,7 @@ def encode_model(model: SGDPerceptron | Pipeline) -> tuple[dict[str, object], Ar
         "labels": encode(snapshot.labels),
         "features": encode(snapshot.features),
         "class_weight": encode(perceptron.class_weight),
-        "scaler": None if scaler is None else pipelines.get_class_name(scaler),
+        "has_indicators": None if scaler is None else scaler.has_indicators,
     }
     arrays = {"weights": snapshot.weights, "biases": snapshot.biases}
     if snapshot.class_counts is not None:
@@ -227,44 +202,29 @@ class _State:
     labels: list[object]
     features: list[object]
     class_weight: object = None  # encoded
-    # The River transformer that scales features as the model's scaler does; None without a scaler.
-    scaler: str | None = None
+    has_indicators: bool | None = None  # of the model's scaler; None without a scaler
 
 
-def _decode_model(meta: dict[str, object], members: Arrays) -> SGDPerceptron:
+def decode_model(meta: dict[str, object], members: Arrays) -> SGDPerceptron:
     """Build the perceptron from the JSON and arrays that `encode_model` returned."""
-    if not {"weights", "biases"} <= set(members):
-        raise CheckpointError(f"members {sorted(members)} do not include both weights and biases")
-    if unknown := set(meta) - {"model", "steps", "extra", "live"}:
-        raise CheckpointError(f"meta.json has unknown entries: {sorted(unknown)}")
-    state = from_json(_State, meta.get("model"), "model")
+    state = from_json(_State, meta["model"], "model")
     names = ("epsilon", "activation", "init_range", "max_weights")
     parameters: dict[str, Any] = {name: getattr(state, name) for name in names}
-    lr, class_weight = decode_lr(state.lr), decode(state.class_weight)
+    lr, class_weight = decode(state.lr), decode(state.class_weight)
     model = SGDPerceptron(lr, seed=state.drawn_seed, class_weight=class_weight, **parameters)
     model.seed = state.seed
     model.classes = decode(state.classes)
     labels, features = decode(state.labels), decode(state.features)
-    if find_duplicates(labels) or find_duplicates(features):
-        raise CheckpointError("model has duplicate names")
     weights, biases = members["weights"], members["biases"]
     if weights.shape != (len(labels), len(features)):
         raise CheckpointError(
             f"weights {weights.shape} do not fit {len(labels)} labels and {len(features)} features"
         )
-    if count_weights(*weights.shape) > state.max_weights:
-        raise CheckpointError(f"model has more than {state.max_weights:,} weights, its maximum")
     if state.drawn_labels > len(labels) or state.drawn_features > len(features):
         raise CheckpointError("model has drawn weights for more names than it has")
-    statistics = members.get("statistics")
-    if (statistics is None) != (state.scaler is None):
-        raise CheckpointError("model has a scaler without statistics, or statistics without one")
     scaler = None
-    if statistics is not None:
-        scaler = Scaler(statistics, pipelines.SCALERS[str(state.scaler)])
-    counts = members.get("class_counts")
-    if (counts is None) != (class_weight != "balanced"):
-        raise CheckpointError("model has class weights without counts, or counts without weights")
+    if state.has_indicators is not None:
+        scaler = Scaler(members["statistics"], state.has_indicators)
     snapshot = Snapshot(
         labels=labels,
         features=features,
@@ -275,7 +235,7 @@ def _decode_model(meta: dict[str, object], members: Arrays) -> SGDPerceptron:
         n_updates=state.n_updates,
         last_error=math.nan if state.last_error is None else state.last_error,
         scaler=scaler,
-        class_counts=counts,
+        class_counts=members.get("class_counts"),
     )
     model.network.restore(snapshot)
     return model

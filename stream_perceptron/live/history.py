@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from typing import NamedTuple, NoReturn, TypeVar
 
-from stream_perceptron.checkpoint.objects import decode_lr, encode_lr
+from stream_perceptron.checkpoint.objects import decode, encode_lr
 from stream_perceptron.data.byte_input import get_display_name, is_remote, is_stream
 from stream_perceptron.data.foreign import reject_unsupported_path
 from stream_perceptron.data.position import FileContent, FilePosition, PositionIndex, resolve_name
@@ -92,7 +92,7 @@ class Entry:
             phrases.append("again")
         if self.rejected:
             phrases.append(f"{self.rejected:,} rejected")
-        rate = "not saved" if self.lr is None else format_lr(decode_lr(self.lr))
+        rate = "not saved" if self.lr is None else format_lr(decode(self.lr))
         yield ", ".join([*phrases, f"lr {rate}", f"epsilon {self.epsilon:g}"])
 
     def extend(self, entry: Entry) -> bool:

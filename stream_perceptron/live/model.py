@@ -20,7 +20,7 @@ from stream_perceptron.checkpoint.archive import (
 )
 from stream_perceptron.checkpoint.codec import from_json, to_json
 from stream_perceptron.checkpoint.pipelines import absorb_scaler
-from stream_perceptron.checkpoint.state import encode_model, split_checkpoint
+from stream_perceptron.checkpoint.state import decode_model, encode_model
 from stream_perceptron.data import roles
 from stream_perceptron.data.batch import MAX_BATCH_ROWS, Batch, Redeliveries
 from stream_perceptron.data.draws import RandomDraws
@@ -229,10 +229,9 @@ class LiveModel:
 
         """
         with add_path_to_errors(path):
-            meta, members = read_checkpoint(path)
-            model, state, arrays = split_checkpoint(meta, members)
-            live = cls(model)
-            live.python_step = absorb_scaler(meta.get("steps"), model)
+            meta, arrays = read_checkpoint(path)
+            live, state = cls(decode_model(meta, arrays)), meta.get("live")
+            live.python_step = absorb_scaler(meta["steps"], live.model)
             if state is None:
                 live._infer_state()
             else:

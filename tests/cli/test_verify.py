@@ -166,7 +166,7 @@ def test_changed_pixel_is_detected(mnist_sample, run, tmp_path, get_verify_error
         ({"lr": 0.03}, ", but the sources give "),
         ({"end": 1499}, "the number of its samples is 2500, but the sources give 2499"),
         ({"end": 1501}, "rows 1 to 1,501: "),
-        ({"lr": "x"}, "lr is not a finite number"),
+        ({"lr": "x"}, "choose a finite number above 0"),
         ({"unit": "rounds"}, "has an inconsistent history"),
         ({"start": 9000}, "has an inconsistent history"),
     ],

@@ -121,7 +121,6 @@ FORGERIES = {
     "unknown field": lambda p: change_meta(p, surprise=1),
     "wrong type": lambda p: change_meta(p, n_seen="20"),
     "bool for a count": lambda p: change_meta(p, n_seen=True),
-    "more weights than the maximum": lambda p: change_meta(p, max_weights=5),
     "too many labels": lambda p: change_meta(p, labels=["left", 2, 3]),
     "unhashable label": lambda p: change_meta(p, labels=["left", {"list": []}]),
     "unknown activation": lambda p: change_meta(p, activation="step"),
