@@ -61,25 +61,9 @@ class CommandGroup(click.Group):
         return command
 
 
-def _print_version(ctx: click.Context, parameter: click.Parameter, is_given: bool) -> None:
-    """If --version is given, print the version, and exit."""
-    if not is_given:
-        return
-    from stream_perceptron import __version__
-
-    click.echo(f"stream-perceptron {__version__}")
-    ctx.exit()
-
-
 @click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option(
-    "-V",
-    "--version",
-    is_flag=True,
-    is_eager=True,
-    expose_value=False,
-    callback=_print_version,
-    help="Show the version and exit.",
+@click.version_option(
+    None, "-V", "--version", package_name="stream-perceptron", message="%(package)s %(version)s"
 )
 def main() -> None:
     """A perceptron that learns from a stream, one sample at a time.
@@ -140,12 +124,8 @@ def run() -> NoReturn:
         # Click replaces stdout if the pipe breaks while help is being printed.
         if sys.stdout is not stdout:
             code = 141
-    except ImportError as error:  # such as the one about missing compiled modules
-        if "--traceback" in sys.argv:
-            raise
-        code = 1
-        sys.stderr.write(f"Error: {error}\n")
-    except OSError as error:  # Click could not write its own output, such as help
+    # Compiled modules are missing, or Click could not write its own output, such as help.
+    except (ImportError, OSError) as error:
         if "--traceback" in sys.argv:
             raise
         from .command import describe_error
