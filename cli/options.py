@@ -15,8 +15,6 @@ from .command import Option, Options
 from .files import LocalFile, OutputFile
 
 if TYPE_CHECKING:
-    from click.shell_completion import CompletionItem
-
     from stream_perceptron.live.thresholds import Thresholds
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -156,20 +154,12 @@ POSITIVE = click.FloatRange(0, min_open=True)
 # Names in messages: "'x' is not a valid number".
 COUNT.name, NUMBER.name, POSITIVE.name = "whole number", "number", "number"
 FILE = LocalFile()
+SOURCE = click.Path(readable=False)  # any string; the shell completes paths
 NAMES = ParsedType("names", _parse_names)
 SCALE = ParsedType("number|a/b", _parse_scale)
 ACTIVATION = ParsedType("activation", _parse_activation)
 INTERVAL = ParsedType("n|time", _parse_interval)  # rows, or seconds
 SWITCH = click.Choice(["on", "off"])
-
-
-def complete_path(
-    ctx: click.Context, parameter: click.Parameter, incomplete: str
-) -> list[CompletionItem]:
-    """Let the shell complete a path."""
-    from click.shell_completion import CompletionItem
-
-    return [CompletionItem(incomplete, type="file")]
 
 
 def _flatten_names(
@@ -212,7 +202,7 @@ def make_reading_options(hides_rare: bool) -> Callable[[F], F]:
     """Return the options of commands that read samples, from stdin by default."""
     return combine_options(
         click.argument(
-            "sources", metavar="[SOURCE]...", nargs=-1, shell_complete=complete_path,
+            "sources", metavar="[SOURCE]...", nargs=-1, type=SOURCE,
             callback=lambda ctx, parameter, value: value or ("-",),
         ),
         input_option(

@@ -6,16 +6,14 @@ import click
 
 from .command import Options, command
 from .live_line import LiveLine, format_progress_bar
-from .options import complete_path, make_format_option, model_argument
+from .options import SOURCE, make_format_option, model_argument
 from .printable import print_message, printable
 from .signals import exit_on_signal
 
 
 @command("Verify that a model was trained on the given sources.")
 @model_argument
-@click.argument(
-    "sources", metavar="SOURCE...", nargs=-1, required=True, shell_complete=complete_path
-)
+@click.argument("sources", metavar="SOURCE...", nargs=-1, required=True, type=SOURCE)
 @make_format_option()
 def verify(o: Options) -> None:
     """Retrain a model on its recorded sources, and compare every bit.
