@@ -10,8 +10,9 @@ import os
 import select
 import stat
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import lru_cache, partial
 from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from .signals import Signals
 
 
-_MAX_CACHED_TEXTS = 2**16  # values whose JSON is cached
+_MAX_CACHED_TEXTS = 2**16  # labels whose JSON is cached
 _OPEN_RETRY_INTERVAL = 0.05  # seconds between two attempts to open a FIFO
 _LAST_WAIT = 1.0  # seconds that a reader has after a signal to make room for further lines
 
@@ -141,15 +142,12 @@ def open_predictions(
     return opened
 
 
-_FLAGS = os.O_CREAT | os.O_CLOEXEC
-
-
 def _open_device(path: str, signals: Signals) -> int:
     """Open a device or a FIFO, which cannot be truncated and may have no reader yet."""
     mode = os.O_WRONLY
     while True:
         try:
-            descriptor = os.open(path, mode | _FLAGS | os.O_NONBLOCK)
+            descriptor = os.open(path, mode | os.O_NONBLOCK)
             break
         except OSError as error:
             if error.errno != errno.ENXIO:
@@ -197,7 +195,7 @@ def _open_file(
                 raise CheckpointError(
                     f"{path}: its columns differ from those of this run: write to another file"
                 )
-    descriptor = os.open(path, os.O_WRONLY | _FLAGS | os.O_APPEND, 0o666)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -228,19 +226,8 @@ def make_formatter(
     return CsvFormatter(carried, classes, with_learned)
 
 
-def _make_json_encoder() -> Callable[[object], str]:
-    """Return a function that encodes a label or another value as JSON and caches the result."""
-    cache: dict[tuple[type, object], str] = {}
-
-    def to_json(value: object) -> str:
-        key = type(value), value
-        if key not in cache:
-            if len(cache) == _MAX_CACHED_TEXTS:
-                cache.clear()
-            cache[key] = json.dumps(value, default=str)
-        return cache[key]
-
-    return to_json
+# With `typed`, 1 and True are different labels.
+_to_json = lru_cache(_MAX_CACHED_TEXTS, typed=True)(partial(json.dumps, default=str))
 
 
 def _iterate_line_values(result: StepResult, with_learned: bool) -> Iterator[tuple[Any, ...]]:
@@ -287,13 +274,12 @@ class LineFormatter:
 class JsonFormatter(LineFormatter):
     """Formats samples as lines of JSON."""
 
-    def __init__(self, with_learned: bool = False) -> None:
-        self._to_json = _make_json_encoder()
+    def __init__(self, with_learned: bool) -> None:
         self._with_learned = with_learned
 
     def __call__(self, result: StepResult) -> Iterator[str]:
         # This produces the same text as `json.dumps`, but faster.
-        to_json, classes = self._to_json, result.classes
+        classes = result.classes
         keys: list[str] = []
         if result.all_scores is not None:
             keys = [json.dumps(str(label)) for label in classes]
@@ -301,7 +287,7 @@ class JsonFormatter(LineFormatter):
         for row, class_id, score, label, learned, carried, class_scores in samples:
             name, score_text = "null", "null"  # for class ID -1: no label was known
             if class_id >= 0:
-                name, score_text = to_json(classes[class_id]), repr(score)
+                name, score_text = _to_json(classes[class_id]), repr(score)
             extra_fields = "" if learned is None else f', "learned": {learned}'
             if carried:
                 extra_fields += f", {json.dumps(replace_infinities(carried), default=str)[1:-1]}"
@@ -315,7 +301,7 @@ class JsonFormatter(LineFormatter):
                 )
             yield (
                 f'{{"row": {row}, "prediction": {name}, "score": {score_text}, '
-                f'"label": {to_json(label)}{extra_fields}}}\n'
+                f'"label": {_to_json(label)}{extra_fields}}}\n'
             )
 
 
