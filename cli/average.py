@@ -10,7 +10,7 @@ from .options import FILE, option
 from .printable import format_count, print_message
 
 
-@command("Average models that were trained from the same base.")
+@command(short_help="Average models that were trained from the same base.")
 @click.argument("models", metavar="MODEL...", nargs=-1, required=True, type=FILE)
 @option(
     "--base", metavar="MODEL", type=FILE, required=True,

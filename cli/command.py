@@ -6,8 +6,9 @@ import errno
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -47,17 +48,11 @@ def format_flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def command(short_help: str | None = None) -> Callable[[Callable[..., Any]], Command]:
-    """Return a decorator that turns a function of `Options` into a command.
-
-    The function returns the exit code; None means 0. Without `short_help`, the list of commands
-    shows the first sentence of the docstring.
-    """
-    return click.command(cls=Command, short_help=short_help)
-
-
 class Command(click.Command):
-    """A command that prints an error as one line on stderr, unless --traceback is given."""
+    """A command that prints an error as one line on stderr, unless --traceback is given.
+
+    It calls a function of `Options`, which returns the exit code; None means 0.
+    """
 
     def __init__(self, *args: Any, **settings: Any) -> None:
         super().__init__(*args, **settings)
@@ -143,6 +138,10 @@ class Command(click.Command):
             formatter.write_paragraph()
             more = format_count(n_hidden, "more option")
             formatter.write_text(f"{more}: {ctx.command_path} --help-all")
+
+
+# Turns a function of `Options` into a command.
+command = partial(click.command, cls=Command)
 
 
 def _find_loaded_model(options: Options) -> Path | None:

@@ -11,7 +11,7 @@ from .files import require_distinct_files
 from .options import FILE, option
 
 
-@command("Convert IDX files or Keras's mnist.npz to Parquet.")
+@command(short_help="Convert IDX files or Keras's mnist.npz to Parquet.")
 @click.argument(
     "inputs", metavar="IMAGES LABELS | FILE.npz", nargs=-1, type=click.Path(path_type=Path)
 )  # fmt: skip

@@ -46,7 +46,7 @@ _MAX_NAME_WIDTH = 16  # terminal columns for a row's name in the confusion matri
 _MIN_HEADER_WIDTH = 5  # terminal columns for a shortened name in the header of the matrix
 
 
-@command("Test a saved model on labeled samples.")
+@command(short_help="Test a saved model on labeled samples.")
 @saved_model_option
 @reading_options
 @make_threshold_option()

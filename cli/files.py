@@ -16,15 +16,16 @@ REMEDY = "to replace it:\n  --overwrite"
 
 
 class LocalFile(click.Path):
-    """The path of a file that must be local: only local files can be replaced atomically."""
+    """The path of a file that must be local: only local files can be replaced atomically.
 
-    allows_stdout = False
+    With `allow_dash`, it may also be - for stdout.
+    """
 
-    def __init__(self) -> None:
-        super().__init__(dir_okay=False, path_type=Path)
+    def __init__(self, path_type: type = Path, allow_dash: bool = False) -> None:
+        super().__init__(dir_okay=False, allow_dash=allow_dash, path_type=path_type)
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
-        if str(value) == "-" and not self.allows_stdout:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if str(value) == "-" and not self.allow_dash:
             self.fail("a file is needed here, not stdout.", param, ctx)
         if "://" in str(value):
             from stream_perceptron.data.byte_input import strip_credentials
@@ -35,20 +36,7 @@ class LocalFile(click.Path):
                 param,
                 ctx,
             )
-        path: Path = super().convert(value, param, ctx)  # type: ignore[assignment]
-        return path
-
-
-class OutputFile(LocalFile):
-    """The path of a local file as text, or - for stdout."""
-
-    allows_stdout = True
-
-    def convert(  # type: ignore[override]
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> str:
-        super().convert(value, param, ctx)
-        return str(value)
+        return super().convert(value, param, ctx)
 
 
 def require_distinct_files(**files: str | Path | Sequence[str] | None) -> None:

@@ -26,7 +26,7 @@ from .options import (
 )
 
 
-@command("Train a model on a stream, testing each sample first.")
+@command(short_help="Train a model on a stream, testing each sample first.")
 @training_options
 @input_option(
     "--standardize/--no-standardize", default=None, is_rare=True,

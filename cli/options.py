@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from .command import Option, Options
-from .files import LocalFile, OutputFile
+from .files import LocalFile
 
 if TYPE_CHECKING:
     from stream_perceptron.live.thresholds import Thresholds
@@ -330,7 +330,7 @@ def make_prediction_options(hides_rare: bool) -> Callable[[F], F]:
     """Return the options of commands that write predictions."""
     return combine_options(
         output_option(
-            "-p", "--predictions", metavar="FILE|-", type=OutputFile(),
+            "-p", "--predictions", metavar="FILE|-", type=LocalFile(str, allow_dash=True),
             help="Write a prediction for each sample, as JSON lines, or as CSV if FILE ends in "
             ".csv.",
         ),

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 _POLL_INTERVAL = 0.1  # seconds between two checks for the model file
 
 
-@command("Predict samples with a saved model.")
+@command(short_help="Predict samples with a saved model.")
 @saved_model_option
 @reading_options
 @make_prediction_options(hides_rare=False)

@@ -12,7 +12,7 @@ from .reading import require_runnable, select_columns
 from .signals import exit_on_signal
 
 
-@command("Write an HTML page that shows how a model learned.")
+@command(short_help="Write an HTML page that shows how a model learned.")
 @model_argument
 @make_format_option()
 @option(

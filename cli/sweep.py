@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 _OPTIONAL_COLUMNS = ("last 1,000", "updated")  # left out on a narrow terminal
 
 
-@command("Compare many settings in one pass over a stream.")
+@command(short_help="Compare many settings in one pass over a stream.")
 @training_options
 @input_option(
     "--standardize", metavar="on,off", type=make_list_type(SWITCH), is_flag=False, flag_value="on",

@@ -11,7 +11,7 @@ from .printable import print_message, printable
 from .signals import exit_on_signal
 
 
-@command("Verify that a model was trained on the given sources.")
+@command(short_help="Verify that a model was trained on the given sources.")
 @model_argument
 @click.argument("sources", metavar="SOURCE...", nargs=-1, required=True, type=SOURCE)
 @make_format_option()
