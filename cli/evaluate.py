@@ -10,7 +10,6 @@ import click
 
 from .command import Options, command
 from .options import (
-    build_thresholds,
     json_option,
     make_threshold_option,
     reading_options,
@@ -70,17 +69,16 @@ def evaluate(o: Options) -> None:
     from stream_perceptron.live.evaluation import Evaluation
     from stream_perceptron.live.loop import drive
     from stream_perceptron.live.ranking import MAX_CLASSES
+    from stream_perceptron.live.thresholds import Thresholds
 
     announce_terminal_input(o.sources)
     live = load_for_prediction(o)
     require_known_classes(o.threshold or (), live)
-    thresholds = build_thresholds(o)
-    evaluation = Evaluation(live.model.classes_)
-    needs_scores = thresholds is not None or len(live.model.classes_) <= MAX_CLASSES
+    thresholds, evaluation = Thresholds(o.threshold), Evaluation(live.model.classes_)
+    needs_scores = bool(o.threshold) or len(live.model.classes_) <= MAX_CLASSES
 
     def predict(batch: Batch) -> StepResult:
-        result = live.predict(batch, needs_scores)
-        return result if thresholds is None else thresholds.apply(result, with_all_scores=True)
+        return thresholds.apply(live.predict(batch, needs_scores), with_all_scores=True)
 
     with exit_on_signal() as signals:
         for name in o.sources:

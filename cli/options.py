@@ -7,15 +7,12 @@ import re
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import click
 
 from .command import Option, Options
 from .files import LocalFile
-
-if TYPE_CHECKING:
-    from stream_perceptron.live.thresholds import Thresholds
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -315,15 +312,6 @@ def make_threshold_option(is_rare: bool = False) -> Callable[[F], F]:
         "decision threshold, predict the class with the largest output among those without a "
         "threshold. May be repeated.",
     )  # fmt: skip
-
-
-def build_thresholds(o: Options) -> Thresholds | None:
-    """Return the decision thresholds of classes, or None if there are none."""
-    if not o.threshold:
-        return None
-    from stream_perceptron.live.thresholds import Thresholds
-
-    return Thresholds(o.threshold)
 
 
 def make_prediction_options(hides_rare: bool) -> Callable[[F], F]:

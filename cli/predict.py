@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from .command import Options, command
 from .files import REMEDY, require_distinct_files
 from .options import (
-    build_thresholds,
     check_copied_columns,
     make_prediction_options,
     option,
@@ -68,11 +67,11 @@ def _predict(o: Options, signals: Signals) -> None:
     from stream_perceptron.data.byte_input import is_stream
     from stream_perceptron.live.evaluation import Evaluation
     from stream_perceptron.live.loop import drive
+    from stream_perceptron.live.thresholds import Thresholds
 
     model, path = _Model(o), o.predictions or "-"
     require_known_classes(o.threshold or (), model.live)
-    thresholds = build_thresholds(o)
-    needs_scores = o.scores or thresholds is not None
+    thresholds, needs_scores = Thresholds(o.threshold), o.scores or bool(o.threshold)
     classes = model.live.model.classes_ if o.scores else None
     options = model.live.read_options
     formatter = make_formatter(path, o.output_format, options, classes, o.learned)
@@ -84,14 +83,13 @@ def _predict(o: Options, signals: Signals) -> None:
         )  # fmt: skip
 
     def predict_batch(batch: Batch) -> StepResult:
-        result = model.live.predict(batch, needs_scores)
-        return result if thresholds is None else thresholds.apply(result, o.scores)
+        return thresholds.apply(model.live.predict(batch, needs_scores), o.scores)
 
     # Open the files first, so that an error in one of them does not truncate the predictions.
     files = {i: open_batches(name) for i, name in enumerate(o.sources) if not is_stream(name)}
     remedy = None if o.overwrite else REMEDY
     output = open_predictions(path, formatter, signals, remedy=remedy)
-    evaluation = Evaluation(model.live.model.classes_, with_ranking=False)
+    evaluation = Evaluation(())  # without classes to rank
     for i, name in enumerate(o.sources):
         for result in drive(files.get(i) or open_batches(name), predict_batch, o.skip_bad):
             output.write(result)

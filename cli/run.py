@@ -30,11 +30,11 @@ from stream_perceptron.data.naming import find_column
 from stream_perceptron.data.source import Source
 from stream_perceptron.live.history import History, Shards
 from stream_perceptron.live.step_result import StepResult
+from stream_perceptron.live.thresholds import Thresholds
 from stream_perceptron.model.class_weights import list_spellings
 
 from .command import Options, convert_value_errors, format_flag
 from .files import require_distinct_files, require_regular
-from .options import build_thresholds
 from .output import Output, print_summary, warn_of_unknown_classes, warn_of_unseen_names
 from .predictions import LineFormatter, PredictionFile, make_formatter, open_predictions
 from .printable import format_count, print_message
@@ -101,7 +101,7 @@ class Run:
         self._must_check_labels = live.is_unused and live.model.classes is None
         self._rows_before, self._is_first_pass = live.progress.rows, self._run.passes == 0
         self._n_to_trace, self._rejections = o.trace or 0, Rejections()
-        self._thresholds = build_thresholds(o)
+        self._thresholds = Thresholds(o.threshold)
         self._predictions, self._rejected = self._open_predictions(), None
         if o.rejected is not None:
             self._rejected = self._open_output(str(o.rejected), RejectedRowFormatter())
@@ -299,7 +299,7 @@ class Run:
             stop=o.stop,
             skip_rejected=skips,
             with_scores=o.predictions is not None,
-            with_all_scores=o.scores or self._thresholds is not None,
+            with_all_scores=o.scores or bool(o.threshold),
             every=self._row_interval,
             n_single_rows=self._n_to_trace,
             reads_unused_columns=o.rejected is not None,
@@ -336,10 +336,8 @@ class Run:
             self._rejected.write(result)
         if self._predictions is None:
             return
-        if self._thresholds is not None:
-            result = self._thresholds.apply(result, self._o.scores)
         try:
-            self._predictions.write(result)
+            self._predictions.write(self._thresholds.apply(result, self._o.scores))
         except BrokenPipeError:
             if self._o.model is None:
                 raise

@@ -20,9 +20,7 @@ class Evaluation:
     Parameters
     ----------
     classes
-        The classes of the model.
-    with_ranking
-        Whether samples are ranked by the scores of each class, if the results have all scores.
+        The classes of the model. If the results have all scores, samples are ranked by them.
 
     Attributes
     ----------
@@ -35,8 +33,8 @@ class Evaluation:
 
     """
 
-    def __init__(self, classes: Sequence[Hashable], with_ranking: bool = True) -> None:
-        self.classes, self._has_ranking = list(classes), with_ranking
+    def __init__(self, classes: Sequence[Hashable]) -> None:
+        self.classes = list(classes)
         self.confusion, self.ranking = Confusion(), Ranking(len(classes))
         self.n_unlabeled = self.n_skipped = 0
         self._numbers = {label: i for i, label in enumerate([*classes, None])}
@@ -55,7 +53,7 @@ class Evaluation:
             numbers[label] = len(numbers)
         targets = np.array([numbers[labels[i]] for i in labeled], np.intp)
         predicted = np.array([numbers[predictions[i]] for i in labeled], np.intp)
-        if self._has_ranking and result.all_scores is not None:
+        if result.all_scores is not None:
             self.ranking.update(targets, result.all_scores[labeled])
         self.confusion.update(targets, predicted)
         self.n_unlabeled += len(labels) - len(labeled)

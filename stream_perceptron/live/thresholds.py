@@ -24,7 +24,8 @@ class Thresholds:
     Parameters
     ----------
     thresholds
-        The decision threshold of each class, from 0 to 1, keyed by a spelling of its label.
+        The decision threshold of each class, from 0 to 1, keyed by a spelling of its label; None
+        for no thresholds.
 
     Examples
     --------
@@ -35,8 +36,8 @@ class Thresholds:
 
     """
 
-    def __init__(self, thresholds: Mapping[str, float]) -> None:
-        self.thresholds = thresholds
+    def __init__(self, thresholds: Mapping[str, float] | None) -> None:
+        self.thresholds = thresholds or {}
 
     def choose(
         self,
@@ -84,8 +85,10 @@ class Thresholds:
         """Return a result with the predictions based on thresholds, and their scores.
 
         `result` contains the scores of all classes, which are removed unless `with_all_scores` is
-        true.
+        true. Without thresholds, it is returned as it is.
         """
+        if not self.thresholds:
+            return result
         scores = result.all_scores
         if scores is None or not scores.shape[1]:
             return replace(result, all_scores=scores if with_all_scores else None)
