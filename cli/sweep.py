@@ -107,9 +107,7 @@ def sweep(o: Options) -> None:
     announce_terminal_input(o.sources)
     rejected = Rejections()
     with exit_on_signal() as signals:
-        sources, trials = signals.call_interruptibly(
-            partial(_open_sources_and_trials, o, signals), o.sources
-        )
+        sources, trials = signals.call_interruptibly(partial(_create_trials, o, signals), o.sources)
         _train(o, sources, trials, rejected)
         live = trials[0].live
         if live.progress.rows and not (live.progress.samples or signals.is_set):
@@ -125,18 +123,13 @@ def sweep(o: Options) -> None:
         _print_trials(o, trials, signals.is_set)
 
 
-def _open_sources_and_trials(o: Options, signals: Signals) -> tuple[list[Source], list[Trial]]:
-    """Open the sources, and create a trial for each combination of settings."""
-    require_files(o.sources)
-    sources = open_sources(o, signals, o.seed, o.sources)
-    return sources, _create_trials(o, sources)
-
-
-def _create_trials(o: Options, sources: Sequence[Source]) -> list[Trial]:
-    """Return an untrained trial for each combination of settings."""
+def _create_trials(o: Options, signals: Signals) -> tuple[list[Source], list[Trial]]:
+    """Open the sources, and create an untrained trial for each combination of settings."""
     from stream_perceptron import LiveModel, Trial
     from stream_perceptron.live.sweep import SWEPT_PARAMETERS, list_combinations
 
+    require_files(o.sources)
+    sources = open_sources(o, signals, o.seed, o.sources)
     fixed = {name: getattr(o, name) for name in ("seed", "max_weights", "class_weight")}
     base_options, trials = make_read_options(o, sources, standardize=None), []
     for setting in o.standardize or ["on" if base_options.standardize else "off"]:
@@ -149,7 +142,7 @@ def _create_trials(o: Options, sources: Sequence[Source]) -> list[Trial]:
                     sources, read_options, o.classes or None, True, **settings, **fixed
                 )
             trials.append(Trial({"standardize": setting} | settings, live))
-    return trials
+    return sources, trials
 
 
 def _train(
@@ -162,12 +155,7 @@ def _train(
     from stream_perceptron.live.sweep import train_trials_on_sources
 
     results = train_trials_on_sources(
-        trials,
-        sources,
-        o.passes or 1,
-        o.limit,
-        o.skip_bad,
-        o.threads,
+        trials, sources, o.passes or 1, o.limit, o.skip_bad, o.threads
     )
     with suggest_skip_bad(), closing(results), LiveLine() as line:
         printed: set[str] = set()
@@ -186,9 +174,11 @@ def _train(
 
 def _print_trials(o: Options, trials: Sequence[Trial], is_partial: bool) -> None:
     """Print the trials, best first, and the `learn` command with the best settings."""
+    from .output import compute_baseline
+
     best = trials[0]
-    command = _format_learn_command(best)
-    majority, share = _find_majority_class(trials)
+    command, baseline = _format_learn_command(best), compute_baseline(best.live)
+    majority, share = baseline["majority_class"], baseline["majority_share"]
     if o.as_json:
         figures = {
             "trials": [_trial_to_json(trial) for trial in trials],
@@ -212,7 +202,7 @@ def _print_trials(o: Options, trials: Sequence[Trial], is_partial: bool) -> None
         line = "  ".join(f"{cells[name]:>{width}}" for name, width in widths.items())
         is_wide = columns is not None and len(line + end) > columns
         click.echo(f"{line}\n  {end}" if end and is_wide else line + end)
-    if majority is not None:
+    if share is not None:
         click.echo()
         print_message(f"majority class: {majority}, {share:.2%} of the samples")
         if o.by == "accuracy" and all((trial.accuracy or 0.0) <= share for trial in trials):
@@ -246,16 +236,6 @@ def _format_trials(o: Options, trials: Sequence[Trial]) -> Iterator[dict[str, st
         rows.append(cells)
     yield dict(zip(rows[0], rows[0], strict=True))
     yield from rows
-
-
-def _find_majority_class(trials: Sequence[Trial]) -> tuple[object, float]:
-    """Return the majority class and its share of all samples; (None, 0.0) if no sample exists."""
-    # Other trials may have ended early.
-    longest = max(trials, key=lambda trial: trial.progress.samples)
-    metrics = longest.metrics
-    if not metrics.baseline:
-        return None, 0.0
-    return longest.model.classes_[metrics.largest], metrics.baseline
 
 
 def _describe_end(trial: Trial) -> str:

@@ -21,12 +21,11 @@ from stream_perceptron.live.metrics import ClassMetrics, Progress
 from stream_perceptron.live.model import LiveModel
 from stream_perceptron.live.step_result import StepResult
 from stream_perceptron.model import defaults
-from stream_perceptron.model.rows import Rows, concatenate_rows
+from stream_perceptron.model.rows import concatenate_rows
 from stream_perceptron.model.validation import as_label, as_row
 from stream_perceptron.perceptron import SGDPerceptron
 
 SWEPT_PARAMETERS = ("lr", "epsilon", "init_range", "activation")
-MEASURES = ("accuracy", "kappa", "macro_f1")
 
 
 @dataclass(eq=False, repr=False)
@@ -101,7 +100,7 @@ class Trial:
         return self.metrics.macro_f1
 
     def sort_key(self, by: str = "accuracy") -> tuple[bool, float, float]:
-        """Return the key that sorts trials by one of `MEASURES`, best first.
+        """Return the key that sorts trials by accuracy, kappa or macro_f1, best first.
 
         If no new row was tested, the trials are sorted by the accuracy over the last 1,000 samples.
         """
@@ -262,17 +261,7 @@ def build_batches(stream: Iterable[tuple[Mapping[Hashable, object], Hashable]]) 
     pairs = iter(stream)
     first_row = 1
     while next_pairs := list(itertools.islice(pairs, BATCH_ROWS)):
-        yield _build_batch(next_pairs, first_row)
-        first_row += len(next_pairs)
-
-
-def _build_batch(
-    pairs: Sequence[tuple[Mapping[Hashable, object], Hashable]], first_row: int
-) -> Batch:
-    """Return a batch of pairs of features and a label; row numbers begin at `first_row`."""
-    rows = concatenate_rows([as_row(x) for x, _ in pairs]) if pairs else Rows.from_rows([], [])
-    n = len(pairs)
-    return Batch(
-        "stream", first_row, n, np.arange(n), rows, [as_label(label) for _, label in pairs],
-        np.ones(n), Schema(),
-    )  # fmt: skip
+        n, rows = len(next_pairs), concatenate_rows([as_row(x) for x, _ in next_pairs])
+        labels = [as_label(label) for _, label in next_pairs]
+        yield Batch("stream", first_row, n, np.arange(n), rows, labels, np.ones(n), Schema())
+        first_row += n
