@@ -328,7 +328,7 @@ class Run:
 
     def _write(self, result: StepResult, before: SGDPerceptron | None) -> None:
         """Write the rejected rows, the arithmetic and the predictions of a result."""
-        if before is not None and result.n_processed:
+        if before is not None and result.batch.n_rows:
             self._n_to_trace -= 1
             if len(result.rows):
                 self._print_worked_sample(result, before)

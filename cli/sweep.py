@@ -161,7 +161,7 @@ def _train(
         printed: set[str] = set()
         rows = 0
         for result in results:
-            rows += result.n_processed
+            rows += len(result.batch)
             rejected.add(result.rejected)
             for note in result.notices:
                 if note not in printed and not (o.quiet and not note.is_warning):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import Field, dataclass, fields, replace
+from dataclasses import Field, fields, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -112,20 +112,6 @@ def _create_initial_model(live: LiveModel) -> LiveModel:
     return LiveModel(model, live.read_options, Schema(label_type=label_type))
 
 
-@dataclass
-class _PipeFiles:
-    """Files that stand in for pipes, and the position reached in them."""
-
-    sources: list[Source]
-    index: int = 0
-    position: FilePosition | None = None  # in the current file
-
-    def move_to_next_file(self) -> None:
-        """Move to the next file, unless no row of the current file was read."""
-        if self.position is not None:
-            self.index, self.position = self.index + 1, None
-
-
 class _Replay:
     """Learns the entries of a history again."""
 
@@ -152,7 +138,9 @@ class _Replay:
             raise VerificationError(
                 f"{unused[0].name} is not one of the sources that it learned from"
             )
-        self._pipe = _PipeFiles(unused)
+        # Files that stand in for pipes, and the position reached in the first one.
+        self._pipe_files = unused
+        self._pipe_position: FilePosition | None = None
 
     def learn(self, live: LiveModel, entries: Sequence[Entry]) -> LiveModel:
         """Train a model on entries; return it, or a new model if an entry averages models."""
@@ -214,17 +202,19 @@ class _Replay:
 
     def _learn_pipe(self, live: LiveModel, entry: Entry) -> None:
         """Learn rows of the files that stand in for a pipe; do not count redelivered rows."""
-        n_left, pipe = entry.end - entry.start, self._pipe
-        if entry.start == 0:
-            pipe.move_to_next_file()
-        while n_left and pipe.index < len(pipe.sources):
-            position = pipe.position or FilePosition(pipe.sources[pipe.index].name)
-            end = position.rows + n_left
-            segment = Segment(pipe.sources[pipe.index], position, end, is_stream=True)
+        n_left, position, files = entry.end - entry.start, self._pipe_position, self._pipe_files
+        if entry.start == 0 and position is not None:
+            del files[0]
+            position = None
+        while n_left and files:
+            position = position or FilePosition(files[0].name)
+            segment = Segment(files[0], position, position.rows + n_left, is_stream=True)
             n_left -= self._run(live, segment)
-            pipe.position = segment.position
+            position = segment.position
             if n_left:
-                pipe.index, pipe.position = pipe.index + 1, None
+                del files[0]
+                position = None
+        self._pipe_position = position
         _require_rows(entry, n_left, "the files that stand for it lack")
 
     def _run(self, live: LiveModel, segment: Segment) -> int:
@@ -234,7 +224,7 @@ class _Replay:
         results = learn_segments(live, run, [segment], options, limits, skip_rejected=True)
         with closing(results):
             for result in results:
-                self._report_progress(result.n_processed)
+                self._report_progress(len(result.batch))
         return run.read
 
     def _learn_in_rounds(self, live: LiveModel, entry: Entry) -> LiveModel:

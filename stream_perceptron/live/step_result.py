@@ -51,8 +51,7 @@ class StepResult:
     # The number of each label, -1 for a sample that was only predicted; shape (n,).
     targets: NDArray[np.intp]
     n_learned: int  # samples that the model has learned from, including these
-    n_processed: int  # processed rows of the batch, including rejected and redelivered ones
-    batch: Batch  # the processed rows
+    batch: Batch  # the processed rows, including rejected and redelivered ones
     # The location of each rejected row, and the reason.
     rejected: list[Rejection] = field(default_factory=list)
     notices: list[Notice] = field(default_factory=list)  # messages for the user, one line each
@@ -103,7 +102,6 @@ def build_result(
         updated=result.updated,
         targets=result.targets,
         n_learned=live.model.n_seen,
-        n_processed=done.n_rows,
         batch=done,
         rejected=done.rejections() if done.rejected else [],
         copied_columns=collect_copied_columns(batch, n, live.read_options),

@@ -156,7 +156,7 @@ def train_trials(
             step = partial(Trial.step, batch=usable, is_repeated=is_repeated())
             results = list(pool.map(step, trials))
             first_result = next(result for result in results if result is not None)
-            yield replace(first_result, n_processed=len(usable), stopped=False, failure=None)
+            yield replace(first_result, batch=usable)
             if not skip_rejected and not all(trial.has_ended for trial in trials):
                 batch.require_usable()
 
