@@ -57,7 +57,7 @@ def predict(o: Options) -> None:
     require_distinct_files(SOURCE=o.sources, MODEL=o.model, the_predictions=o.predictions)
     with exit_on_signal() as signals:
         while o.follow and not o.model.exists():
-            signals.sleep(_POLL_INTERVAL)
+            signals.wait(None, _POLL_INTERVAL)
             signals.check()
         _predict(o, signals)
 

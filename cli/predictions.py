@@ -155,7 +155,7 @@ def _open_device(path: str, signals: Signals) -> int:
         # After a signal, open the FIFO for reading as well, which succeeds even without a reader,
         # so that rows already read are learned.
         mode = os.O_RDWR if signals.is_set else os.O_WRONLY
-        signals.sleep(_OPEN_RETRY_INTERVAL)
+        signals.wait(None, _OPEN_RETRY_INTERVAL)
     os.set_blocking(descriptor, True)
     return descriptor
 

@@ -39,14 +39,11 @@ class Signals:
 
     def __init__(self, saves: bool = False) -> None:
         self.caught: int | None = None
-        # Idle poll objects, by descriptor and event.
-        self._polls: dict[tuple[int | None, int], select.poll] = {}
         self._warns_before_exit = saves
         hangs_up = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
         self._numbers = _NUMBERS if hangs_up else _NUMBERS[:2]
 
     def __enter__(self) -> Self:
-        self._polls.clear()
         self._wakeup_reader, self._wakeup_writer = os.pipe()
         os.set_blocking(self._wakeup_writer, False)
         signal.set_wakeup_fd(self._wakeup_writer)
@@ -79,25 +76,20 @@ class Signals:
     def wait(
         self, descriptor: int | None, seconds: float | None = None, event: int = select.POLLIN
     ) -> bool:
-        """Wait for a poll event, a signal or a timeout; return whether the event occurred."""
-        # A poll object may be used by only one thread at a time.
-        poll = self._polls.pop((descriptor, event), None)
-        if poll is None:
-            poll = select.poll()
-            poll.register(self._wakeup_reader, select.POLLIN)
-            if descriptor is not None:
-                poll.register(descriptor, event)
+        """Wait for a poll event, a signal or a timeout; return whether the event occurred.
+
+        Without a descriptor, sleep until a signal or the timeout.
+        """
+        poll = select.poll()
+        poll.register(self._wakeup_reader, select.POLLIN)
+        if descriptor is not None:
+            poll.register(descriptor, event)
         ready, deadline = poll.poll(0), time.monotonic() + _WAKEFUL_TIME
         while not ready and time.monotonic() < deadline:
             os.sched_yield()  # to the sender, if it has no processor of its own
             ready = poll.poll(0)
         ready = ready or poll.poll(None if seconds is None else math.ceil(1000 * seconds))
-        self._polls[descriptor, event] = poll
         return descriptor in dict(ready)
-
-    def sleep(self, seconds: float) -> None:
-        """Sleep for a number of seconds, or until a signal arrives."""
-        self.wait(None, seconds)
 
     def check(self) -> None:
         """Raise InterruptedWaitError after a signal."""
