@@ -188,8 +188,6 @@ class DriftDetector:
         """
         drift = cls()
         for name in vars(drift):
-            if f"drift_{name}" not in arrays:
-                raise CheckpointError(f"progress lacks drift_{name}")
             setattr(drift, name, arrays[f"drift_{name}"].copy())
         n_series = 1 + min(len(drift.classes), MAX_CLASSES)
         has_same_series = n_series == len(drift.series) == len(drift.sums)

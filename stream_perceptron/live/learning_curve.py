@@ -7,7 +7,6 @@ import sys
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_perceptron.errors import CheckpointError
 from stream_perceptron.model.arrays import Array
 
 # Sums are limited to the largest float: errors may get that large before a run diverges.
@@ -45,12 +44,12 @@ class LearningCurve:
         self.sums = np.zeros((0, len(self.COLUMNS)))
 
     @classmethod
-    def from_saved(cls, sums: Array, bin_: int) -> LearningCurve:
-        """Return the curve from its saved sums and bin size."""
+    def from_saved(cls, sums: Array) -> LearningCurve:
+        """Return the curve from its saved sums."""
         curve = cls()
-        if len(sums) > cls.MAX_BINS or bin_ < 1:
-            raise CheckpointError("progress has a curve of the wrong size")
-        curve.bin, curve.sums = bin_, sums.copy()
+        # After bins have been merged, the first one is full.
+        curve.bin = int(sums[:1, 0].max(initial=cls._FIRST_BIN))
+        curve.sums = sums.copy()
         return curve
 
     def column(self, name: str) -> NDArray[np.float64]:

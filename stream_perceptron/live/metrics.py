@@ -278,16 +278,14 @@ class Progress:
             "curve": self.curve.sums,
         } | self.drift.arrays  # fmt: skip
 
-    def restore(self, arrays: Arrays, curve_bin: int, n_labels: int) -> None:
+    def restore(self, arrays: Arrays, n_labels: int) -> None:
         """Restore the part that was saved as arrays."""
-        if not {"confusion", "window", "curve"} <= arrays.keys():
-            raise CheckpointError("progress lacks the confusion counts or other arrays")
         labels = arrays["confusion"][:, :2]
         if labels.size and not 0 <= labels.min() <= labels.max() < n_labels:
             raise CheckpointError("progress counts labels that the model does not have")
         self.confusion = Confusion.from_saved(arrays["confusion"])
         self.add_outcomes(arrays["window"])
-        self.curve = LearningCurve.from_saved(arrays["curve"], curve_bin)
+        self.curve = LearningCurve.from_saved(arrays["curve"])
         self.drift = DriftDetector.from_arrays(arrays)
 
     def add_outcomes(self, window: NDArray[np.bool_]) -> None:

@@ -76,7 +76,6 @@ class LiveState:
     read_options: ReadOptions = field(default_factory=ReadOptions)
     schema: Schema = field(default_factory=Schema)
     progress: Progress = field(default_factory=Progress)
-    curve_bin: int = 0
     history: History = field(default_factory=History)
     # The size in bytes of each output file up to the last learned row, keyed by the file's path
     # relative to the checkpoint.
@@ -252,7 +251,7 @@ class LiveModel:
         self.read_options, self.schema = state.read_options, state.schema
         self.progress, self.history = state.progress, state.history
         self.outputs, self.redeliveries = state.outputs, state.redeliveries
-        self.progress.restore(arrays, state.curve_bin, n_labels)
+        self.progress.restore(arrays, n_labels)
         if state.pending is not None:
             self.pending = state.pending
             self.pending.restore(arrays, self.read_options.max_pending, n_labels)
@@ -275,8 +274,8 @@ class LiveModel:
             meta, arrays = encode_model(self.model)
             arrays |= self.progress.arrays
             state = LiveState(
-                self.read_options, self.schema, self.progress, self.progress.curve.bin,
-                self.history, self.outputs, self.redeliveries,
+                self.read_options, self.schema, self.progress, self.history, self.outputs,
+                self.redeliveries,
             )  # fmt: skip
             if self.read_options.has_join:
                 known = map(str, self.model.network.features.ids_by_name)

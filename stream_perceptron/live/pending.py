@@ -194,12 +194,9 @@ class PendingSamples:
 
     def restore(self, arrays: Arrays, max_pending: int, n_labels: int) -> None:
         """Restore the saved samples, of which there may be at most `max_pending`."""
-        try:
-            starts, name_ids = arrays["waiting_starts"], arrays["waiting_places"]
-            numbers, weights = arrays["waiting_numbers"], arrays["waiting_weights"]
-            predicted = arrays["waiting_predicted"]
-        except KeyError as error:
-            raise CheckpointError(f"lacks the member {error.args[0]}.npy") from None
+        starts, name_ids = arrays["waiting_starts"], arrays["waiting_places"]
+        numbers, weights = arrays["waiting_numbers"], arrays["waiting_weights"]
+        predicted = arrays["waiting_predicted"]
         n, d = len(self.ids), len(self.columns)
         if (
             not len(starts) - 1 == len(weights) == n <= max_pending

@@ -187,7 +187,6 @@ FORGED_ARRAYS = {
 }
 FORGED_RUN_FIELDS = {
     "number of rows beyond any file": (["history", "run", "read"], 2**80),
-    "empty bin of the curve": (["curve_bin"], 0),
 }
 
 
