@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import chain
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,8 +14,6 @@ from stream_perceptron.perceptron import SGDPerceptron
 
 if TYPE_CHECKING:
     from river.compose import Pipeline
-
-Steps = dict[object, Any]  # steps by name; None stands for the perceptron
 
 # The River transformers that a `Scaler` can replace, and whether they have indicators.
 SCALERS = {"Standardizer": True, "StandardScaler": False}
@@ -36,27 +33,24 @@ def split_pipeline(model: SGDPerceptron | Pipeline) -> tuple[object, SGDPerceptr
     return encode(steps | {name: None}), last
 
 
-class EncodedColumns(NamedTuple):
-    """The columns that a saved live model encodes."""
-
-    one_hot: tuple[str, ...] = ()
-    dates: tuple[str, ...] = ()
-    words: tuple[str, ...] = ()
-
-
-def find_encoded_columns(live: Any) -> EncodedColumns:
-    """Return the columns that a saved live model encodes."""
-    if live is None:
-        return EncodedColumns()
-    return EncodedColumns(*(tuple(live["read_options"][name]) for name in EncodedColumns._fields))
-
-
 def build_pipeline(
-    steps: Steps, model: SGDPerceptron, encoded: EncodedColumns
+    steps: dict[object, Any], model: SGDPerceptron, read_options: Mapping[str, Sequence[str]]
 ) -> SGDPerceptron | Pipeline:
-    """Build a River pipeline from a model with saved steps or with its own scaler and encoders."""
+    """Build a River pipeline from a model with saved steps or with its own scaler and encoders.
+
+    Parameters
+    ----------
+    steps
+        The steps by name; None stands for the perceptron.
+    model
+        The perceptron.
+    read_options
+        The read options of a saved live model, as JSON; empty for other models.
+
+    """
     from river.compose import Pipeline
 
+    one_hot, dates, words = (read_options.get(name, ()) for name in ("one_hot", "dates", "words"))
     scaler = model.network.scaler
     if scaler is not None:
         if steps:
@@ -65,20 +59,20 @@ def build_pipeline(
         river_scaler = _build_river_scaler(scaler, model)
         steps = {type(river_scaler).__name__: river_scaler, "SGDPerceptron": None}
     named_steps = [(name, model if step is None else step) for name, step in steps.items()]
-    if not any(encoded):
+    if not (one_hot or dates or words):
         return Pipeline(*named_steps) if named_steps else model
     from river.compose import Discard, TransformerUnion
 
     from stream_perceptron.encoders import DateEncoder, WordEncoder
 
     # The first transformer takes precedence if an encoded feature has the name of a column.
-    transformers: list[Any] = [Discard(*chain.from_iterable(encoded))]
-    if encoded.one_hot:
-        transformers.append(_build_one_hot_encoder(encoded.one_hot, model))
-    if encoded.dates:
-        transformers.append(DateEncoder(*encoded.dates))
-    if encoded.words:
-        transformers.append(WordEncoder(*encoded.words))
+    transformers: list[Any] = [Discard(*one_hot, *dates, *words)]
+    if one_hot:
+        transformers.append(_build_one_hot_encoder(one_hot, model))
+    if dates:
+        transformers.append(DateEncoder(*dates))
+    if words:
+        transformers.append(WordEncoder(*words))
     named_steps = named_steps or [("SGDPerceptron", model)]
     return Pipeline(("features", TransformerUnion(*transformers)), *named_steps)
 

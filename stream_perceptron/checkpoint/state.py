@@ -146,8 +146,8 @@ def _decode_checkpoint(meta: dict[str, Any], members: Arrays) -> LoadedModel:
     model, steps, extra = decode_model(meta, members), decode(meta["steps"]), meta["extra"]
     if not isinstance(extra, dict):
         raise CheckpointError("extra is not a dict")
-    encoded = pipelines.find_encoded_columns(meta.get("live"))
-    return LoadedModel(pipelines.build_pipeline(steps, model, encoded), extra)
+    read_options = meta["live"]["read_options"] if "live" in meta else {}
+    return LoadedModel(pipelines.build_pipeline(steps, model, read_options), extra)
 
 
 def encode_model(model: SGDPerceptron | Pipeline) -> tuple[dict[str, object], Arrays]:
