@@ -28,7 +28,7 @@ _MODULES: dict[Any, list[str]] = {
     encoders: ["DateEncoder", "WordEncoder", "encode_date", "encode_words"],
     diagnostics: ["diagnose", "Finding", "FindingCode"],
     live: ["Progress"],
-    drift: ["DriftEvent", "EventKind"],
+    drift: ["DriftEvent"],
     verify_module: ["verify"],
     distributed: list(distributed.__all__),
     data: ["open_source", "ReadOptions"],

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import fields as fields_of
-from dataclasses import is_dataclass
-from enum import StrEnum
+from dataclasses import Field, fields, is_dataclass
 from functools import cache
 from types import UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
@@ -30,33 +28,26 @@ def to_json(value: object) -> object:
     if value is None or isinstance(value, str | int | float):
         return value
     cls: Any = type(value)
-    return {
-        name: getattr(value, name) if is_json else to_json(getattr(value, name))
-        for name, is_json in _list_saved_fields(cls)
-    }
+    parts = {}
+    for field in _list_saved_fields(cls):
+        part = getattr(value, field.name)
+        parts[field.name] = part if field.metadata.get("is_json") else to_json(part)
+    return parts
 
 
 @cache
-def _list_saved_fields(cls: Any) -> list[tuple[str, bool]]:
-    """Return the names of the saved fields of a dataclass, and whether each holds JSON."""
-    return [
-        (field.name, field.metadata.get("is_json", False))
-        for field in fields_of(cls)
-        if field.metadata.get("saved", True)
-    ]
+def _list_saved_fields(cls: Any) -> list[Field[Any]]:
+    return [field for field in fields(cls) if field.metadata.get("saved", True)]
 
 
-def from_json(cls: type[T], value: object, where: str) -> T:
+def from_json(cls: type[T], value: Any, where: str) -> T:
     """Build a dataclass from JSON produced by `to_json`; check each value against its field's type.
 
     Integers outside dicts must be at least `least` (0 by default) and less than `below` (2^62 by
     default), which are given in the field's metadata.
     """
-    fields = [field for field in fields_of(cls) if field.metadata.get("saved", True)]  # type: ignore[arg-type]
-    if not isinstance(value, dict) or value.keys() != {field.name for field in fields}:
-        raise CheckpointError(f"{where} does not have the expected fields")
     hints, values = _get_field_types(cls), {}  # type: ignore[arg-type]
-    for field in fields:
+    for field in _list_saved_fields(cls):  # type: ignore[arg-type]
         rules, name = field.metadata, field.name
         numbers = range(rules.get("least", 0), rules.get("below", 2**62))
         values[name] = _convert_value(hints[name], value[name], f"{where}.{name}", numbers)
@@ -70,8 +61,6 @@ def _convert_value(hint: object, value: Any, where: str, numbers: range) -> obje
         return None if value is None else _convert_value(kinds[0], value, where, numbers)
     if is_dataclass(hint):
         return from_json(hint, value, where)  # type: ignore[arg-type]
-    if isinstance(hint, type) and issubclass(hint, StrEnum) and value in list(hint):
-        return hint(value)
     if kind in (list, tuple) and type(value) is list:
         if kinds[0] is object or (kinds[0] is str and all(type(part) is str for part in value)):
             return kind(value)
@@ -84,8 +73,7 @@ def _convert_value(hint: object, value: Any, where: str, numbers: range) -> obje
                 (_convert_value(key, a, where, int64), _convert_value(part, b, where, int64))
                 for a, b in value
             ]
-            if len(dict(pairs)) == len(value):
-                return dict(pairs)
+            return dict(pairs)
     if type(value) is float and not math.isfinite(value):
         raise CheckpointError(f"{where} is not finite")
     if hint is object or (type(value) is hint and (hint is not int or value in numbers)):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from importlib import import_module
 from typing import Any
 
@@ -29,14 +28,8 @@ _CAUSE_IF_WEIGHTED = (
 _CAUSE_OF_CLASS = "look at the rows of that class from there on"
 
 
-class EventKind(StrEnum):
-    """The kind of a drift event."""
-
-    DROP = "drop"
-    RECOVERY = "recovery"
-
-
-_VERBS = {EventKind.DROP: "dropped", EventKind.RECOVERY: "recovered"}
+DROP, RECOVERY = "drop", "recovery"  # the kinds of drift events
+_VERBS = {DROP: "dropped", RECOVERY: "recovered"}
 
 
 @dataclass(frozen=True)
@@ -47,13 +40,13 @@ class DriftEvent:
 
     Examples
     --------
-    >>> event = DriftEvent(EventKind.DROP, 501, 501, 650, 0.95, 0.0, label=1)
+    >>> event = DriftEvent(DROP, 501, 501, 650, 0.95, 0.0, label=1)
     >>> event.describe(["no", "yes"])
     'recall of yes dropped from 95.0% to 0.0% near row 501'
 
     """
 
-    kind: EventKind
+    kind: str  # DROP or RECOVERY
     row: int  # the row near which it began
     sample: int  # the number of this row's sample among the tested samples, counted from 1
     found: int  # the row at which it was found
@@ -64,7 +57,7 @@ class DriftEvent:
     @property
     def is_drop(self) -> bool:
         """Whether accuracy or the recall of a class dropped."""
-        return self.kind == EventKind.DROP
+        return self.kind == DROP
 
     @property
     def is_overall(self) -> bool:
@@ -228,7 +221,7 @@ class DriftDetector:
             return
         events += [
             DriftEvent(
-                EventKind.DROP if is_drop else EventKind.RECOVERY,
+                DROP if is_drop else RECOVERY,
                 row, sample, last_row, before, after, series - 1 if series else None,
             )
             for is_drop, row, sample, last_row, before, after, series in changes

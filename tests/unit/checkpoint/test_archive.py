@@ -118,7 +118,6 @@ FORGERIES = {
     "older version": lambda p: change_meta(p, format_version=1),
     "other format": lambda p: change_meta(p, format="zip"),
     "no model": lambda p: change_meta(p, model=None),
-    "unknown field": lambda p: change_meta(p, surprise=1),
     "wrong type": lambda p: change_meta(p, n_seen="20"),
     "bool for a count": lambda p: change_meta(p, n_seen=True),
     "too many labels": lambda p: change_meta(p, labels=["left", 2, 3]),

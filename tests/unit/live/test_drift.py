@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 from helpers import CASE_FACTOR
 
-from stream_perceptron.live.drift import DriftDetector, DriftEvent, EventKind
+from stream_perceptron.live.drift import DROP, RECOVERY, DriftDetector, DriftEvent
 
-DROP, RECOVERY = EventKind.DROP, EventKind.RECOVERY
 RATIOS, BOUNDS = (1.2, 2, 20, 1 / 1.2, 1 / 3), (9.6, 11, 11, 9.6, 11)
 
 
