@@ -148,7 +148,7 @@ def _find_confused_pairs(live: LiveModel) -> list[dict[str, object]]:
     """Return the most frequent pairs of a label and a wrong prediction."""
     names = _get_class_names(live)
     confusion = live.progress.confusion
-    seen = confusion.count_labels(len(names)).seen
+    seen = confusion.compute_metrics(len(names)).seen
     wrong = sorted((-n, i, j) for i, j, n in confusion.pairs.tolist() if i != j)
     return [
         {"label": names[i], "prediction": names[j], "n": -n, "share": -n / seen[i]}

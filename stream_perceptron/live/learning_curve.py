@@ -27,7 +27,8 @@ class LearningCurve:
     >>> model = SGDPerceptron(classes=["left", "right"], lr=1.0, seed=0)
     >>> rows = Rows.from_table(("x",), np.array([[1.0], [-1.0]] * 8))
     >>> progress = Progress()
-    >>> progress.update(model.train(Samples(rows, ["left", "right"] * 8, np.ones(16))))
+    >>> samples = Samples(rows, ["left", "right"] * 8, np.ones(16))
+    >>> progress.update(model.train(samples), np.arange(1, 17), rows, samples.weights)
     >>> curve = progress.curve
     >>> curve.column("samples").tolist(), curve.column("right").tolist()
     ([10.0, 6.0], [9.0, 6.0])

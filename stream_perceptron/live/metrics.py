@@ -25,14 +25,6 @@ _MAX_REACHES = 256
 _PAIR_BASE = 2**31  # larger than any label's number, so that two numbers can share one key
 
 
-class LabelCounts(NamedTuple):
-    """How often each of k labels was seen, predicted, and predicted correctly; shape (k,)."""
-
-    seen: NDArray[np.int64]
-    predicted: NDArray[np.int64]
-    correct: NDArray[np.int64]
-
-
 class ClassMetrics(NamedTuple):
     """Metrics of k labels, from confusion counts; arrays have shape (k,).
 
@@ -131,23 +123,19 @@ class Confusion:
                 matrix[index_by_label[target], index_by_label[predicted]] = count
         return matrix
 
-    def count_labels(self, k: int) -> LabelCounts:
-        """Count how often each of k labels was seen, predicted, and predicted correctly."""
-        targets, predicted, counts = self.pairs.T
-        hits = targets == predicted
-        weighted_labels = ((targets, counts), (predicted, counts), (targets[hits], counts[hits]))
-        n_seen, n_predicted, n_right = (
-            np.bincount(labels, weights, minlength=k).astype(np.int64)
-            for labels, weights in weighted_labels
-        )
-        return LabelCounts(n_seen, n_predicted, n_right)
-
     def compute_metrics(self, k: int, untested: int = 0) -> ClassMetrics:
         """Return the metrics of k labels.
 
         The baseline also counts `untested` samples of the first label.
         """
-        seen, predicted, right = self.count_labels(k)
+        targets, predictions, counts = self.pairs.T
+        hits = targets == predictions
+        seen, predicted, right = (
+            np.bincount(labels, weights, minlength=k).astype(np.int64)
+            for labels, weights in (
+                (targets, counts), (predictions, counts), (targets[hits], counts[hits]),
+            )
+        )  # fmt: skip
         precision, recall = _divide(right, predicted), _divide(right, seen)
         occurs = (seen > 0) | (predicted > 0)
         f1 = _divide(2 * precision * recall, precision + recall)[occurs]
@@ -183,7 +171,8 @@ class Progress:
     >>> model = SGDPerceptron(classes=["left", "right"], lr=1.0, seed=0)
     >>> rows = Rows.from_table(("x",), np.array([[1.0], [-1.0]] * 2))
     >>> progress = Progress()
-    >>> progress.update(model.train(Samples(rows, ["left", "right"] * 2, np.ones(4))))
+    >>> samples = Samples(rows, ["left", "right"] * 2, np.ones(4))
+    >>> progress.update(model.train(samples), np.arange(1, 5), rows, samples.weights)
     >>> progress.samples, progress.accuracy
     (4, 0.75)
 
@@ -306,10 +295,10 @@ class Progress:
     def update(
         self,
         result: TrainResult,
-        rows: NDArray[np.intp] | None = None,
+        rows: NDArray[np.intp],
+        features: Rows,
+        weights: NDArray[np.float64],
         is_repeated: bool = False,
-        features: Rows | None = None,
-        weights: NDArray[np.float64] | None = None,
     ) -> None:
         """Count the results of more samples.
 
@@ -318,20 +307,15 @@ class Progress:
         result
             The results.
         rows
-            The numbers of the samples' rows in the run, by default the next numbers.
+            The numbers of the samples' rows in the run.
+        features
+            The features of the samples, whose reaches are measured in the probed samples.
+        weights
+            The weights of the samples.
         is_repeated
             Whether these rows were learned before.
-        features
-            The features of the samples, whose reaches are measured in the probed samples; None to
-            measure no reaches.
-        weights
-            The weights of the samples, by default 1.
 
         """
-        if rows is None:
-            rows = self.rows + 1 + np.arange(len(result))
-        if weights is None:
-            weights = np.ones(len(result))
         n, n_updated, n_repeats, *sums, self.last_target, labels, predicted, rows, probed = (
             _counting.count_samples(
                 result, rows, weights, self.curve, self.outcomes, self.error_sum, self.weight_sum,
@@ -347,5 +331,5 @@ class Progress:
         if not is_repeated:
             self.confusion.update(labels, predicted)
             self.drift.update(labels, predicted, rows, self.events)
-        if features is not None and probed:
+        if probed:
             self.update_reaches(features[np.array(probed)])

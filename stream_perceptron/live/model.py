@@ -555,7 +555,7 @@ class LiveModel:
     ) -> None:
         """Count the rows of a batch that has been processed, and the results of its usable rows."""
         n, progress = len(trained), self.progress
-        progress.update(trained, rows, is_repeated, batch.features, batch.weights)
+        progress.update(trained, rows, batch.features, batch.weights, is_repeated)
         progress.skipped += len(batch.rejected)
         if batch.redelivered is not None:
             self.n_redelivered += int(np.count_nonzero(batch.redelivered))

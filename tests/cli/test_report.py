@@ -138,7 +138,7 @@ def test_report_shows_the_figures_of_the_run(page, run, mnist_files):
     assert "No problems found." in text
     assert f"({float(accuracy):.1f}%) are predicted correctly" in text
     for name, n in zip(
-        live.model.classes_, live.progress.confusion.count_labels(10).seen, strict=True
+        live.model.classes_, live.progress.confusion.compute_metrics(10).seen, strict=True
     ):
         assert re.search(rf"\b{name}\s+{n:,}\s+\d", text)
 

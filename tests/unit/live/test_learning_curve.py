@@ -8,6 +8,7 @@ from helpers import get_seeds
 from stream_perceptron.live.learning_curve import LearningCurve
 from stream_perceptron.live.metrics import Progress
 from stream_perceptron.model.results import TrainResult
+from stream_perceptron.model.rows import Rows
 
 
 def draw_result(rng, n, k):
@@ -48,8 +49,9 @@ def test_curve_has_the_sums_of_a_plain_loop():
         k = int(rng.integers(1, 6))
         progress, plain = Progress(), PlainCurve()
         for _ in range(rng.integers(1, 12)):
-            result = draw_result(rng, int(rng.choice([0, 1, 9, 100, 2500])), k)
-            progress.update(result)
+            n = int(rng.choice([0, 1, 9, 100, 2500]))
+            result, rows = draw_result(rng, n, k), Rows.from_table((), np.zeros((n, 0)))
+            progress.update(result, np.arange(n), rows, np.ones(n))
             for sample in zip(
                 result.targets.tolist(), result.predicted, result.errors, result.updated,
                 *result.probes.T, strict=True,

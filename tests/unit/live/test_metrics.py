@@ -12,12 +12,14 @@ from sklearn import metrics
 from stream_perceptron.live.evaluation import Evaluation
 from stream_perceptron.live.metrics import Confusion, Progress
 from stream_perceptron.model.results import TrainResult
+from stream_perceptron.model.rows import Rows
 
 
 def test_sums_of_large_errors_stay_finite():
     result, progress = TrainResult.empty(np.zeros(300, np.intp)), Progress()
     result.errors[:] = 1e308
-    progress.update(result)
+    rows = Rows.from_table((), np.zeros((300, 0)))
+    progress.update(result, np.arange(300), rows, np.ones(300))
 
     assert np.isfinite(progress.curve.sums).all()
     assert progress.error_sum == np.finfo(float).max
