@@ -40,29 +40,20 @@ def fetch(o: Options) -> None:
     """
     from stream_perceptron.datasets.mnist import fetch as fetch_dataset
 
+    printed = ""
+
+    def report(task: str, done: int, total: int) -> None:
+        """Print each task once; on a terminal, draw a bar if the total of bytes is known."""
+        nonlocal printed
+        if task != printed:
+            line.clear()
+            printed = task
+            click.echo(task, err=True)
+        if total and line.is_due():
+            text = f" of {total / 1e6:.1f} MB"
+            line.show(format_progress_bar(done / total, text, line.width))
+
     with LiveLine() as line:
-        paths = fetch_dataset(o.name, o.out, o.mirror, _Download(line).report)
+        paths = fetch_dataset(o.name, o.out, o.mirror, report)
     for path in paths:
         click.echo(path)
-
-
-class _Download:
-    """Prints the progress of downloads to stderr.
-
-    On a terminal, a bar is shown if the size is known.
-    """
-
-    def __init__(self, line: LiveLine) -> None:
-        self._line = line
-        self._task = ""
-
-    def report(self, task: str, done: int, total: int) -> None:
-        """Print each task once; draw a bar for the downloaded bytes if the total is known."""
-        if task != self._task:
-            self._line.clear()
-            self._task = task
-            click.echo(task, err=True)
-        if total and self._line.is_due():
-            self._line.show(
-                format_progress_bar(done / total, f" of {total / 1e6:.1f} MB", self._line.width)
-            )

@@ -31,14 +31,8 @@ _SHARED_PARAMETERS = {
 
 # Counts in `Progress` that are added up.
 _SUMMED_COUNTS = (
-    "samples",
-    "n_untested",
-    "unlabeled",
-    "skipped",
-    "updates",
-    "repeats",
-    "error_sum",
-)
+    "samples", "n_untested", "unlabeled", "skipped", "updates", "repeats", "error_sum"
+)  # fmt: skip
 
 
 def average(base: SGDPerceptron, models: Sequence[SGDPerceptron]) -> SGDPerceptron:
@@ -355,7 +349,8 @@ def _unite_schemas(schema: Schema, other: Schema) -> Schema:
 def _sum_progress(before: Progress, live_models: Sequence[LiveModel]) -> Progress:
     """Return the counts of `before` plus those that each model added, and the last predictions."""
     for live in live_models:
-        _require_same_or_higher_counts(before, live.progress)
+        if any(getattr(live.progress, name) < getattr(before, name) for name in _SUMMED_COUNTS):
+            raise CheckpointError("some of its counts are lower than those of the base")
     if len(live_models) == 1:  # a sum of differences would have rounding errors
         return copy.deepcopy(live_models[0].progress)
     # Samples of models that were trained in parallel have no common order.
@@ -371,9 +366,3 @@ def _sum_progress(before: Progress, live_models: Sequence[LiveModel]) -> Progres
         n_tested = progress.samples - progress.n_untested - before.samples + before.n_untested
         total.add_outcomes(progress.window[max(len(progress.window) - n_tested, 0) :])
     return total
-
-
-def _require_same_or_higher_counts(before: Progress, after: Progress) -> None:
-    """Check that no count is lower in `after` than in `before`."""
-    if any(getattr(after, name) < getattr(before, name) for name in _SUMMED_COUNTS):
-        raise CheckpointError("some of its counts are lower than those of the base")

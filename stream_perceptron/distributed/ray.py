@@ -149,7 +149,12 @@ def run(
         outcome = learn_first_sample(live, sources, run, skip_rejected)
         if outcome is None:
             return
-        yield _adopt_first_sample(live, outcome, run)
+        learner = outcome.live
+        run.read, run.rejected = learner.progress.rows, learner.progress.skipped
+        run.shards = replace(run.shards, first_rows=run.read)
+        live.model, live.schema, live.progress = learner.model, learner.schema, learner.progress
+        live.history.entries = learner.history.entries
+        yield Round(outcome.rejected, [*outcome.notices])
     shards, n_rounds, notices = run.shards, count_rounds(files, run.shards), list[str]()
     first = run.passes * n_rounds + shards.rounds
     for number in range(first, passes * n_rounds):
@@ -184,17 +189,6 @@ def run(
         yield Round(rejected, notices, run.read >= next_report)
         notices = []
     run.is_finished = True
-
-
-def _adopt_first_sample(live: LiveModel, outcome: Outcome, run: Run) -> Round:
-    """Adopt a model that has learned from its first sample; move the run past the sample's row."""
-    assert run.shards is not None
-    learner = outcome.live
-    run.read, run.rejected = learner.progress.rows, learner.progress.skipped
-    run.shards = replace(run.shards, first_rows=run.read)
-    live.model, live.schema, live.progress = learner.model, learner.schema, learner.progress
-    live.history.entries = learner.history.entries
-    return Round(outcome.rejected, [*outcome.notices])
 
 
 def _describe_lr(live: LiveModel, n: int) -> str:

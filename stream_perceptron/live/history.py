@@ -174,13 +174,6 @@ class Run:
         self.read, self.rejected, self.continued = last.read, last.rejected, None
         return True
 
-    def compute_end(self, limit: int | None) -> int | None:
-        """Return the value of `read` at which a run with this limit ends.
-
-        For a pipe, the limit counts only the rows of this run.
-        """
-        return None if limit is None else limit + (self.read if self.has_stream else 0)
-
 
 @dataclass(eq=False)
 class History:
@@ -339,7 +332,7 @@ class History:
         self.run = run
         for i, file in enumerate(run.given):
             if file.continued is not None and file.continued != file.position:
-                self._replace(file.continued, file.position)
+                self.positions[self.positions.index(file.continued)] = file.position
                 run.given[i] = file._replace(continued=file.position)
 
     def move(self, before: FilePosition, after: FilePosition) -> None:
@@ -349,9 +342,6 @@ class History:
         elif before.rows and before in self.positions:
             self.positions.remove(before)
         self.positions.append(after)
-
-    def _replace(self, before: FilePosition, after: FilePosition) -> None:
-        self.positions[self.positions.index(before)] = after
 
     def finish(self, position: FilePosition, n_left_bytes: int) -> FilePosition:
         """Record that nothing but an incomplete line, if any, follows a position."""

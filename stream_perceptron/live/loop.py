@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 _FIRST_REPORT = 1000  # rows before the first progress report
 # A pipe with this many bytes ready is prefetched; most pipes hold no more.
 _PREFETCH_BYTES = 2**16
-_MAX_SCORES = 2**18  # scores computed at once
 
 
 @dataclass(eq=False)
@@ -196,11 +195,6 @@ def read_parts(
 def find_next_report(n_read: int) -> int:
     """Return the number of rows at which the next report is due: 1,000, 2,000, 4,000, ..."""
     return _FIRST_REPORT << (n_read // _FIRST_REPORT).bit_length()
-
-
-def count_scored_rows(n_labels: int) -> int:
-    """Return the number of rows whose scores of all labels are computed at once."""
-    return max(1, _MAX_SCORES // max(1, n_labels))
 
 
 def should_stop(source: Source) -> bool:

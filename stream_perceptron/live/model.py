@@ -43,7 +43,6 @@ from stream_perceptron.live.history import (
 from stream_perceptron.live.loop import (
     Limits,
     Segment,
-    count_scored_rows,
     learn_segments,
     plan_draws,
     plan_segments,
@@ -65,6 +64,7 @@ from stream_perceptron.perceptron import SGDPerceptron
 Reload = Callable[[Callable[["LiveModel"], None]], "LiveModel"]
 
 _DEFAULT_OPTIONS = TrainOptions()
+_MAX_SCORES = 2**18  # scores computed at once
 _MIN_NAME_LIFETIME = 1000  # rows after which the feature names of evicted samples are forgotten
 _RELOAD_ROWS = 100  # rows predicted between two checks for another model
 
@@ -478,9 +478,10 @@ class LiveModel:
         run.is_finished, run.stopped_below = has_stopped, run.stopped_below if has_stopped else None
         segments = iter(()) if has_stopped else self.plan_segments(run, sources, passes)
         options = TrainOptions(stop, with_scores, with_all_scores)
-        limits = Limits(run.compute_end(limit), every, n_single_rows)
-        if with_all_scores:
-            limits = limits._replace(max_rows=self._count_scored_rows)
+        if limit is not None and run.has_stream:
+            limit += run.read  # for a pipe, only rows of this run count
+        max_rows = self._count_scored_rows if with_all_scores else None
+        limits = Limits(limit, every, n_single_rows, max_rows)
         yield from learn_segments(
             self, run, segments, options, limits, skip_rejected, reads_unused_columns
         )
@@ -664,7 +665,8 @@ class LiveModel:
         return replace(request, read_options=opening.scale_pixels(request.read_options))
 
     def _count_scored_rows(self) -> int:
-        return count_scored_rows(len(self.model.classes_))
+        """Return the number of rows whose scores of all labels are computed at once."""
+        return max(1, _MAX_SCORES // max(1, len(self.model.classes_)))
 
 
 def _count_done(batch: Batch, result: TrainResult) -> int:
