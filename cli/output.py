@@ -36,7 +36,6 @@ _COLUMNS = {
     "samples/s": 9,
 }
 _GAP = "  "
-UNTESTED = "untested"  # printed instead of the accuracy before a class is known
 _UNSILENCED_KINDS = ("warning", "drop")  # kinds of events that are printed even with --quiet
 _MIN_DIAGNOSED = 4000  # rows that must be read before findings are reported
 _MAX_LISTED_CLASSES = 20  # classes whose sample counts are listed individually
@@ -187,7 +186,7 @@ class Output:
     def _format_row(self) -> str:
         """Return a line of figures, and print a header first if the columns have changed."""
         progress = self.live.progress
-        accuracy, window = UNTESTED, ""
+        accuracy, window = "untested", ""  # before a class is known
         if len(progress.window):
             accuracy = "-" if progress.accuracy is None else f"{progress.accuracy:.2%}"
             window = f"{progress.window_accuracy:.2%}"
@@ -292,15 +291,6 @@ def compute_baseline(live: LiveModel) -> dict[str, Any]:
     }
 
 
-def format_pending(live: LiveModel) -> str:
-    """Return the numbers of pending and evicted samples as text."""
-    n, n_evicted = format_count(len(live.pending.samples), "sample"), live.pending.n_evicted
-    evicted = (
-        f"; {n_evicted:,} evicted, as more than {live.read_options.max_pending:,} were pending"
-    )
-    return f"{n}{evicted}" if n_evicted else n
-
-
 def print_summary(output: Output, path: Path | None, rejected: Rejections, last_line: str) -> None:
     """Print the summary of a run: JSON on stdout, or text on stderr unless the output is quiet."""
     if output.as_json:
@@ -333,7 +323,10 @@ def _format_ending(live: LiveModel) -> Iterator[str]:
     """Yield the summary lines about labels, classes and the end of the run."""
     progress = live.progress
     if live.read_options.has_join:
-        yield f"pending: {format_pending(live)}"
+        n_evicted, maximum = live.pending.n_evicted, live.read_options.max_pending
+        evicted = f"; {n_evicted:,} evicted, as more than {maximum:,} were pending"
+        n_pending = format_count(len(live.pending.samples), "sample")
+        yield f"pending: {n_pending}{evicted if n_evicted else ''}"
         if (n := progress.n_untested) > 1:
             yield f"not scored: {n:,} samples, predicted before a label was known"
     elif progress.unlabeled and progress.samples:

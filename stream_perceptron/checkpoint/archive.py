@@ -120,13 +120,10 @@ def to_bytes(meta: dict[str, object], arrays: Arrays) -> bytes:
     meta = {"format": _FORMAT, "format_version": FORMAT_VERSION, **meta}
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
-        try:
-            text = json.dumps(meta, allow_nan=False, separators=(",", ":"))
-        except ValueError as error:
-            raise CheckpointError(f"cannot be saved: {error}") from None
-        archive.writestr(_create_member("meta.json"), text)
+        text = json.dumps(meta, allow_nan=False, separators=(",", ":"))
+        archive.writestr(zipfile.ZipInfo("meta.json"), text)
         for name, array in arrays.items():
-            member = _create_member(f"{name}.npy")
+            member = zipfile.ZipInfo(f"{name}.npy")  # always dated 1980-01-01
             member.file_size = array.nbytes
             with archive.open(member, "w") as file:
                 contiguous = np.ascontiguousarray(array)
@@ -136,16 +133,6 @@ def to_bytes(meta: dict[str, object], arrays: Arrays) -> bytes:
     buffer.seek(-_COMMENT_LENGTH, io.SEEK_END)
     buffer.write(comment)
     return buffer.getvalue()
-
-
-def _create_member(name: str) -> zipfile.ZipInfo:
-    """Return the ZIP entry for a member, with a fixed date and permissions for its owner only."""
-    import zipfile
-
-    info = zipfile.ZipInfo(name)  # always dated 1980-01-01
-    info.create_system = 3
-    info.external_attr = 0o600 << 16
-    return info
 
 
 def _build_comment(body: bytes | memoryview) -> bytes:

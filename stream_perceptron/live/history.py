@@ -35,9 +35,6 @@ class Shards:
     # The number of rows, up to the first labeled one, that are learned before the first round.
     first_rows: int = 0
 
-    def __str__(self) -> str:
-        return f"in {self.n:,} shards in rounds of {self.rows:,} rows"
-
 
 # Not frozen, because a frozen dataclass takes several times as long to create.
 @dataclass
@@ -383,7 +380,10 @@ class History:
             elif n > 1:
                 lines.append(f"the last {len(group):,} in turn, {n:,} times")
         if (shards := self.run.shards) is not None:
-            lines.append(f"now {shards}, {shards.rounds:,} done in this pass")
+            lines.append(
+                f"now in {shards.n:,} shards in rounds of {shards.rows:,} rows, "
+                f"{shards.rounds:,} done in this pass"
+            )
         return lines
 
     def find_entries_since(self, base: History) -> tuple[Entry, ...] | None:
