@@ -99,7 +99,7 @@ class Run:
             _connect_to_ray(o.ray, signals, stack)
         # Labels that are not classes end the run of a new model that was not told its classes.
         self._must_check_labels = live.is_unused and live.model.classes is None
-        self._rows_before, self._is_first_pass = live.progress.rows, self._run.passes == 0
+        self._is_first_pass = self._run.passes == 0
         self._n_to_trace, self._rejections = o.trace or 0, Rejections()
         self._thresholds = Thresholds(o.threshold)
         self._predictions, self._rejected = self._open_predictions(), None
@@ -415,7 +415,6 @@ class Run:
         line.finish()
         if self._must_check_labels:
             self._require_classes()
-        rows = live.progress.rows - self._rows_before
         line.print_findings()  # before saving, because the checkpoint records the printed events
         is_saved = self._save()
         if run.has_only_rejected and not self._signals.is_set:
@@ -425,12 +424,12 @@ class Run:
             first = f"; the first error: {texts[0]}" if texts else ""
             raise SampleError(f"no usable row among {format_count(run.read, 'row')}{first}")
         is_complete = o.limit is None and not self._signals.is_set
-        if rows and is_complete and live.needs_label and not live.progress.samples:
+        if line.rows and is_complete and live.needs_label and not live.progress.samples:
             raise SourceError(
                 f"{self._sources[0].name}: no row has a label: name the label column with "
                 "--label, or ask for predictions with -p"
             )
-        if rows:
+        if line.rows:
             for text in (*warn_of_unseen_names(live), *warn_of_unknown_classes(live, o.threshold)):
                 line.print_notice(text)
         elif not live.is_unused:
@@ -463,8 +462,7 @@ class Run:
         line.finish()
         with suppress(MemoryError):  # saving matters more than findings
             line.print_findings(diverged)
-        is_unchanged = self._live.progress.rows == self._rows_before and self._predictions is None
-        if path is None or is_unchanged:
+        if path is None or (not line.rows and self._predictions is None):
             return
         if not self._live.is_consistent:
             line.print_notice(f"{path} still has the last save, because a step did not finish")

@@ -25,7 +25,7 @@ class Evaluation:
     Attributes
     ----------
     confusion
-        The counts of (label, prediction) pairs; a label's number is its index in `labels`.
+        The counts of (label, prediction) pairs; the numbers of the classes are their indices.
     ranking
         The scores of the classes.
     n_unlabeled, n_skipped
@@ -37,12 +37,8 @@ class Evaluation:
         self.classes = list(classes)
         self.confusion, self.ranking = Confusion(), Ranking(len(classes))
         self.n_unlabeled = self.n_skipped = 0
+        # The classes, None (the prediction of a model without classes), and further labels.
         self._numbers = {label: i for i, label in enumerate([*classes, None])}
-
-    @property
-    def labels(self) -> list[Hashable]:
-        """The classes, None (the prediction of a model without classes), and further labels."""
-        return list(self._numbers)
 
     def update(self, result: StepResult) -> None:
         """Count the labeled samples of a batch, and the rows that are unlabeled or rejected."""
@@ -66,7 +62,7 @@ class Evaluation:
 
     def figures(self) -> dict[str, Any]:
         """Return the figures for all samples, each class and each (label, prediction) pair."""
-        confusion, labels = self.confusion, self.labels
+        confusion, labels = self.confusion, list(self._numbers)
         unknown = sorted(self._numbers.keys() - {*self.classes, None}, key=repr)
         order = [self._numbers[label] for label in [*self.classes, *unknown]]
         metrics = confusion.compute_metrics(len(labels))
