@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
@@ -191,8 +191,8 @@ class _State:
     activation: str
     init_range: float
     classes: list[object] | None
-    seed: int | None = field(metadata={"below": 2**64})
-    drawn_seed: int = field(metadata={"below": 2**64})
+    seed: int | None
+    drawn_seed: int
     max_weights: int
     drawn_labels: int
     drawn_features: int

@@ -57,7 +57,7 @@ class ReadOptions:
     # The column with a sample's ID, if labels come later, in rows of their own.
     join: str | None = None
     # The maximum number of pending samples.
-    max_pending: int = field(default=100_000, metadata={"least": 1, "below": MAX_PENDING + 1})
+    max_pending: int = 100_000
     # The passthrough columns, which do not affect the model.
     keep: tuple[str, ...] = field(default=(), compare=False, metadata={"saved": False})
     # Whether the label column is required even for predictions.

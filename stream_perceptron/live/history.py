@@ -29,8 +29,8 @@ T = TypeVar("T")
 class Shards:
     """The split of a run into shards, and the rounds completed so far."""
 
-    n: int = field(metadata={"least": 1})  # the number of shards
-    rows: int = field(metadata={"least": 1})  # the number of rows of each shard in a round
+    n: int  # the number of shards
+    rows: int  # the number of rows of each shard in a round
     rounds: int = 0  # the number of rounds completed in the pass
     # The number of rows, up to the first labeled one, that are learned before the first round.
     first_rows: int = 0
@@ -55,7 +55,7 @@ class Entry:
     # The passthrough columns: a row with an unreadable value in one of them was rejected.
     keep: tuple[str, ...] = ()
     is_repeated: bool = False  # whether the rows were learned before
-    seed: int = field(default=0, metadata={"below": 2**64})  # for draws
+    seed: int = 0  # for draws
     shards: Shards | None = None  # for rounds
     # Whether the shards learned with lr itself, rather than with lr times the number of shards.
     kept_lr: bool = False

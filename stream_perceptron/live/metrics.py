@@ -190,8 +190,7 @@ class Progress:
     skipped: int = 0  # rejected rows
     updates: int = 0  # samples that changed the weights
     repeats: int = 0  # labeled samples with the same label as the previous labeled sample
-    # The number of the last label, -1 before the first.
-    last_target: int = field(default=-1, metadata={"least": -1})
+    last_target: int = -1  # the number of the last label, -1 before the first
     # The sums of the errors and of the weights of all labeled samples, added one by one.
     error_sum: float = 0.0
     weight_sum: float = 0.0
