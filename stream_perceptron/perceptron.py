@@ -257,13 +257,8 @@ class SGDPerceptron(base.MiniBatchClassifier):
             If a known feature is not a finite number.
 
         """
-        output = self.network.predict_one(x)
-        if output < 0:
-            net = self._compute_net(x)
-            if not len(net):
-                return None
-            output = int(net.argmax())
-        return self.network.labels.names[output]
+        net = self._compute_net(x)
+        return self.network.labels.names[int(net.argmax())] if len(net) else None
 
     def predict_proba_one(self, x: Mapping[Hashable, object], **kwargs: object) -> dict[Any, float]:
         """Return the scores of all known labels, in descending order.

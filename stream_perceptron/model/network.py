@@ -213,13 +213,6 @@ class Network:
                 return None
             return kernel.compute_net_one(x, self.features, self.store.current)
 
-    def predict_one(self, x: Mapping[Hashable, object]) -> int:
-        """Return the output with the largest net input; -1 if `compute_net_one` returns None."""
-        with self._lock:
-            if self.scaler is not None:
-                return -1
-            return kernel.predict_one(x, self.features, self.store.current)
-
     def compute_nets(self, rows: Rows) -> Array:
         """Compute the net inputs (n, k) of samples, bit-identical to those in training."""
         n = len(rows)

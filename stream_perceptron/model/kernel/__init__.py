@@ -17,4 +17,3 @@ standardize: Callable[..., Array] = _kernel.standardize
 # For a single dict.
 learn_one: Callable[..., int] = _kernel.learn_one
 compute_net_one: Callable[..., Array | None] = _kernel.compute_net_one
-predict_one: Callable[..., int] = _kernel.predict_one

@@ -299,19 +299,6 @@ def compute_net_one(x, features, weights):
     return nets if _learn_dict(x, features, &model, -1, 1.0, 0.0, &results) == 1 else None
 
 
-def predict_one(x, features, weights):
-    """Return the output with the largest net input, the first in a tie.
-
-    Return -1 if `compute_net_one` returns None.
-    """
-    cdef Model model = _build_model(weights, None, None)
-    cdef Results results
-    cdef intptr_t predicted
-    memset(&results, 0, sizeof(results))
-    results.predicted = &predicted
-    return predicted if _learn_dict(x, features, &model, -1, 1.0, 0.0, &results) == 1 else -1
-
-
 def learn_one(x, features, weights, rule, intptr_t target, double sample_weight, lr, counters):
     """Learn a dict of known features for the output `target`; see `compute_net_one` for `features`.
 
