@@ -36,8 +36,8 @@ class Offset(NamedTuple):
         return tuple(map(str, self.partition))
 
 
-def build_offset(read_options: ReadOptions, values: Sequence[Any]) -> Offset:
-    """Return the offset given by the values of the position columns.
+def parse_offset(read_options: ReadOptions, values: Sequence[Any], is_text: bool) -> Offset:
+    """Return the offset given by the contents of the position columns.
 
     Raises
     ------
@@ -45,6 +45,11 @@ def build_offset(read_options: ReadOptions, values: Sequence[Any]) -> Offset:
         If a value has the wrong type or is too large.
 
     """
+    if is_text:
+        name, last = read_options.position[-1], values[-1]
+        if not _INTEGER.fullmatch(last):
+            raise SampleError(f"position {name!r} is {last[:50]!r}, not a whole number")
+        values = [*values[:-1], int(last)]
     for name, value in zip(read_options.position, values, strict=True):
         is_last = name == read_options.position[-1]
         if type(value) is not int and (is_last or type(value) is not str):
@@ -53,23 +58,6 @@ def build_offset(read_options: ReadOptions, values: Sequence[Any]) -> Offset:
         if type(value) is int and not -(2**63) <= value < 2**63:
             raise SampleError(f"position {name!r} is {value}, which is too large for an offset")
     return Offset(tuple(values[:-1]), values[-1])
-
-
-def parse_offset(read_options: ReadOptions, values: Sequence[Any], is_text: bool) -> Offset:
-    """Return the offset given by the contents of the position columns.
-
-    Raises
-    ------
-    SampleError
-        If the contents do not form an offset.
-
-    """
-    if is_text:
-        name, last = read_options.position[-1], values[-1]
-        if not _INTEGER.fullmatch(last):
-            raise SampleError(f"position {name!r} is {last[:50]!r}, not a whole number")
-        values = [*values[:-1], int(last)]
-    return build_offset(read_options, values)
 
 
 # Returns the content of a row: its text, or a list with one dict that maps column names to
