@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
+from io import BytesIO
 from itertools import chain, islice
 from typing import Any, NamedTuple, Protocol
 
@@ -169,7 +170,7 @@ class TextSource(Source):
         n_bytes = 0
         for block in self._iter_first_blocks():
             if not block.is_too_long:
-                yield from (line for line in _split_lines(block) if line not in _BLANK_LINES)
+                yield from (line for line in BytesIO(block.data) if line not in _BLANK_LINES)
                 n_bytes += len(block.data)
             if n_bytes > MAX_LINE_BYTES:
                 return
@@ -492,23 +493,13 @@ def _skip_mark(stream: ByteInput) -> int:
     return len(stream.read(len(_BYTE_ORDER_MARK)))
 
 
-def _split_lines(block: Block) -> Iterator[bytes]:
-    """Yield the lines of a block, each with its newline."""
-    start = 0
-    while start < len(block.data):
-        end = block.data.index(b"\n", start) + 1
-        yield block.data[start:end]
-        start = end
-
-
 def _find_header_end(data: bytes) -> int:
     """Return the end of the first line that is not blank; 0 if there is none."""
-    start = 0
-    while start < len(data):
-        end = data.index(b"\n", start) + 1
-        if data[start:end] not in _BLANK_LINES:
+    end = 0
+    for line in BytesIO(data):
+        end += len(line)
+        if line not in _BLANK_LINES:
             return end
-        start = end
     return 0
 
 
