@@ -781,7 +781,8 @@ class Columns:
             return schema
         numbers = [name for name, is_number in self._new_types.items() if is_number]
         features = tuple(dict.fromkeys((*schema.features, *numbers)))
-        return schema.with_inferred_types(features, self._new_types)
+        untyped = tuple(name for name in schema.untyped if name not in self._new_types)
+        return replace(schema, features=features, untyped=untyped)
 
     def _build_table_schema(self, texts: list[str]) -> Schema:
         """Return the schema of a table, given its columns of strings."""

@@ -71,11 +71,6 @@ class ReadOptions:
                 f"max_pending is {self.max_pending}, not a number from 1 to {MAX_PENDING:,}"
             )
 
-    @property
-    def factor(self) -> float | None:
-        """The factor by which features read from text are scaled; None for 1."""
-        return None if self.scale == 1.0 else self.scale
-
     @cached_property
     def roles(self) -> set[str]:
         """The ignored columns, and the position, weight and join columns."""
@@ -157,10 +152,8 @@ class Schema:
         """Whether rows name their own features, so that new features may appear at any time."""
         return self.features is None and self.texts is not None
 
-    def match_columns(self, n: int) -> tuple[str, ...] | None:
+    def match_columns(self, n: int) -> tuple[str, ...]:
         """Return the columns of n unnamed values: all columns, or all but the label.
-
-        Returns None if no source had named columns.
 
         Raises
         ------
@@ -168,8 +161,6 @@ class Schema:
             If n is not the number of columns, with or without the label.
 
         """
-        if not self.columns:
-            return None
         unlabeled = tuple(name for name in self.columns if name != self.label)
         for columns in (self.columns, unlabeled):
             if n == len(columns):
@@ -203,15 +194,6 @@ class Schema:
         if not differences:
             return ""
         return f"its features are not those read before: it {' and '.join(differences)}"
-
-    def with_inferred_types(self, features: tuple[str, ...], texts: Iterable[str]) -> Schema:
-        """Return the schema once columns have been inferred to be features or strings."""
-        decided = {*features, *texts}
-        return replace(
-            self,
-            features=features,
-            untyped=tuple(name for name in self.untyped if name not in decided),
-        )
 
     def with_label_type(self, label_type: str, where: str) -> Schema:
         """Return the schema with this label type; all sources must have the same type."""

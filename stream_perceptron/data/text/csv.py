@@ -94,7 +94,7 @@ class CsvFormat:
         options, schema = request.read_options, request.schema
         if self.header is None and schema.columns:
             try:
-                names = list(schema.match_columns(self._n_fields) or ())
+                names = list(schema.match_columns(self._n_fields))
             except SampleError as error:
                 raise SourceError(f"{where}: row 1: {error}") from None
             read_options = roles.resolve_columns(options, schema.columns, where, to_learn=False)
