@@ -21,7 +21,6 @@ _FOREIGN = {
     b"\x80\x05": _PICKLE,
     b"\x93NUM": "a NumPy array: save it as CSV, for example with numpy.savetxt",
 }
-_ARRAY_OF_OBJECTS = re.compile(r"\s*\[\s*(\{|$)")
 
 
 def reject_unsupported_path(path: str) -> None:
@@ -87,16 +86,3 @@ def _describe_archive(path: str) -> str:
     if names and all(name.endswith(".npy") for name in names):
         return "NumPy arrays: save features and labels as CSV, for example with numpy.savetxt"
     return "a ZIP archive: unpack it first"
-
-
-def reject_json_array(name: str, first_line: str) -> None:
-    """Raise an error if the first line begins a JSON array of objects.
-
-    Raises
-    ------
-    SourceError
-        If the line begins an array of objects.
-
-    """
-    if _ARRAY_OF_OBJECTS.match(first_line):
-        raise SourceError(f"{name}: a JSON array of objects: write one object per line")

@@ -6,18 +6,8 @@ import re
 from functools import partial
 from typing import TYPE_CHECKING
 
-from stream_perceptron.data.byte_input import (
-    Interrupt,
-    NoInterrupt,
-    is_stream,
-    open_bytes,
-    spool_to_file,
-)
-from stream_perceptron.data.foreign import (
-    reject_json_array,
-    reject_unsupported_content,
-    reject_unsupported_path,
-)
+from stream_perceptron.data.byte_input import Interrupt, is_stream, open_bytes, spool_to_file
+from stream_perceptron.data.foreign import reject_unsupported_content, reject_unsupported_path
 from stream_perceptron.data.position import BINARY_FORMATS
 from stream_perceptron.data.source import Source
 from stream_perceptron.errors import SourceError
@@ -60,17 +50,7 @@ def open_source(
     5000
 
     """
-    source = _open(path, file_format, interrupt)
-    source.interrupt = interrupt or NoInterrupt()
-    return source
-
-
-def _open(
-    path: str,
-    file_format: str | None,
-    interrupt: Interrupt | None,
-) -> Source:
-    """Open a source of any format; the caller sets its interrupt."""
+    source: Source
     reject_unsupported_path(path)
     if file_format is None and path.endswith(".parquet") and not is_stream(path):
         file_format = "parquet"
@@ -83,15 +63,19 @@ def _open(
         from stream_perceptron.data.arrow.parquet import ParquetSource
 
         is_file = not stream.is_compressed and not is_stream(path)
-        return ParquetSource(path, None if is_file else spool_to_file(stream))
-    if file_format == "arrow":
+        source = ParquetSource(path, None if is_file else spool_to_file(stream))
+    elif file_format == "arrow":
         from stream_perceptron.data.arrow.ipc import ArrowSource
 
-        return ArrowSource(path, stream)
-    from stream_perceptron.data.text_source import TextSource
+        source = ArrowSource(path, stream)
+    else:
+        from stream_perceptron.data.text_source import TextSource
 
-    choose_format = partial(_create_line_format, file_format, stream.name)
-    return TextSource(path, stream, choose_format)
+        choose_format = partial(_create_line_format, file_format, stream.name)
+        source = TextSource(path, stream, choose_format)
+    if interrupt is not None:
+        source.interrupt = interrupt
+    return source
 
 
 def _create_line_format(
@@ -102,7 +86,8 @@ def _create_line_format(
         file_format = "csv"
     file_format = file_format or _detect_text_format(first_line, where)
     if file_format == "jsonl":
-        reject_json_array(where, first_line)
+        if re.match(r"\s*\[\s*(\{|$)", first_line):
+            raise SourceError(f"{where}: a JSON array of objects: write one object per line")
         from stream_perceptron.data.text.jsonl import JsonFormat
 
         return JsonFormat()
