@@ -155,7 +155,8 @@ class SGDPerceptron(base.MiniBatchClassifier):
 
     @lr.setter
     def lr(self, value: float | Scheduler) -> None:
-        validation.require_lr(value)
+        if not hasattr(value, "get"):  # a schedule is checked when it is used
+            validation.require_in_range("lr", value, is_positive=True)
         self._lr = value.item() if isinstance(value, np.generic) else value
 
     @property
@@ -164,7 +165,7 @@ class SGDPerceptron(base.MiniBatchClassifier):
 
     @epsilon.setter
     def epsilon(self, value: float) -> None:
-        validation.require_epsilon(value)
+        validation.require_in_range("epsilon", value)
         self._epsilon = value
 
     @property

@@ -104,11 +104,6 @@ class Rows:
         """The number of values in each row, shape (n,)."""
         return np.diff(self.starts)
 
-    @property
-    def value_rows(self) -> NDArray[np.intp]:
-        """The index of the row of each value."""
-        return np.repeat(np.arange(len(self)), self.lengths)
-
     def max_abs(self) -> float:
         """Return the largest absolute value: 0 if there are no values, NaN if any value is NaN."""
         return max(float(self.values.max(initial=0)), -float(self.values.min(initial=0)))

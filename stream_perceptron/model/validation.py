@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import numbers
 import sys
-from collections.abc import Collection, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from stream_perceptron.errors import SampleError
 from stream_perceptron.model.arrays import Array
-from stream_perceptron.model.rows import Names, Rows
+from stream_perceptron.model.rows import Rows
 from stream_perceptron.model.vocabulary import require_writable_names
 
 _PLAIN_TYPES = {float, int, bool}
@@ -110,12 +110,7 @@ def as_row(x: Mapping[Hashable, object]) -> Rows:
     require_dict(x)
     if any(value is None for value in x.values()):
         x = {name: value for name, value in x.items() if value is not None}
-    names = tuple(x)
-    return build_row(names, x.values())
-
-
-def build_row(names: Names, values: Collection[object]) -> Rows:
-    """Build one row from the names and values of its features."""
+    names, values = tuple(x), x.values()
     if not _PLAIN_TYPES.issuperset(map(type, values)):
         for name, value in zip(names, values, strict=True):
             require_number(name, value)
@@ -144,7 +139,8 @@ def require_finite(rows: Rows) -> Rows:
     if not rows.max_abs() < math.inf:
         for cell in np.flatnonzero(~np.isfinite(rows.values))[:1].tolist():
             value, name = rows.values[cell], rows.names[rows.name_ids[cell]]
-            where = f" in row {rows.value_rows[cell]}" if len(rows) > 1 else ""
+            row = np.searchsorted(rows.starts, cell, side="right") - 1
+            where = f" in row {row}" if len(rows) > 1 else ""
             raise SampleError(f"feature {name!r} is {value}{where}, not finite: clean or drop it")
     return rows
 
@@ -156,20 +152,9 @@ def _float_or_infinity(value: Any) -> float:
         return math.inf
 
 
-def require_lr(lr: object) -> None:
-    """Check that a learning rate is in range; a schedule is checked when it is used."""
-    if not hasattr(lr, "get"):
-        _require_number("lr", lr, is_positive=True)
-
-
-def require_epsilon(epsilon: object) -> None:
-    """Check that epsilon, the error threshold, is in range."""
-    _require_number("epsilon", epsilon)
-
-
 def require_parameters(init_range: object, seed: object, max_weights: object) -> None:
     """Check the parameters of a perceptron that cannot be changed later, and `max_weights`."""
-    _require_number("init_range", init_range)
+    require_in_range("init_range", init_range)
     if seed is not None and not (isinstance(seed, int | np.integer) and 0 <= seed < 2**64):
         raise ValueError(f"seed is {_short_repr(seed)}: choose a whole number from 0 to 2^64 - 1")
     require_max_weights(max_weights)
@@ -190,7 +175,7 @@ def _short_repr(value: object) -> str:
     return repr(value)[:50]
 
 
-def _require_number(name: str, value: object, is_positive: bool = False) -> None:
+def require_in_range(name: str, value: object, is_positive: bool = False) -> None:
     """Check that a parameter is finite and at least 0, or above 0 if `is_positive`."""
     maximum = sys.float_info.max
     number = _float_or_infinity(value) if isinstance(value, numbers.Real) else math.nan
