@@ -7,7 +7,6 @@ from typing import Any
 from stream_perceptron.data.naming import format_option_value, suggest_options
 from stream_perceptron.data.notices import advise_on_likely_null
 from stream_perceptron.data.schema import Encoding, ReadOptions
-from stream_perceptron.data.values import require_utf8
 from stream_perceptron.encoders import (
     encode_date,
     encode_words,
@@ -55,8 +54,6 @@ def encode_content(
     text: str = options.convert_decimal_comma(content, is_text)
     if text.strip() in options.null_values:
         return None
-    if is_text:
-        require_utf8(text)
     if option == "words":
         return encode_words(column, text)
     if option == "dates":

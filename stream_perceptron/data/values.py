@@ -1,16 +1,13 @@
-"""Recognize numbers, bools and valid UTF-8 in strings."""
+"""Recognize numbers and bools in strings."""
 
 from __future__ import annotations
 
 import re
 
-from stream_perceptron.errors import SampleError
-
 # Matches a number; float() would accept more strings.
 NUMBER = r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
 DECIMAL_COMMA = re.compile(r" *[+-]?(?:[0-9]+,[0-9]*|,[0-9]+)(?:[eE][+-]?[0-9]+)? *")
 NOT_UTF8 = "it is not UTF-8; to convert Latin-1: iconv -f LATIN1 -t UTF-8"
-BOOLS = {"true": 1.0, "false": 0.0}
 
 # Matches a number with a currency sign, separators or a unit. Compiled on first use, because few
 # columns contain strings.
@@ -18,15 +15,6 @@ _FORMATTED_NUMBER = (
     r"[+-]?[$€£¥₹]? ?(?:\d{1,3}(?:[, \u00a0\u202f]\d{3})+|\d+)(?:[.,]\d+)?"
     r" ?(?:[$€£¥₹]|%|[^\W\d_]{1,4})?"
 )
-
-
-def require_utf8(text: str) -> str:
-    """Return a string after checking that its bytes were valid UTF-8."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise SampleError(NOT_UTF8) from None
-    return text
 
 
 def looks_numeric(text: str) -> bool:
@@ -59,4 +47,4 @@ def is_number_or_bool(text: str) -> bool:
     [True, True, True, False]
 
     """
-    return looks_numeric(text) or text.strip().lower() in BOOLS
+    return looks_numeric(text) or text.strip().lower() in ("true", "false")
