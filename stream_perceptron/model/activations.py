@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class Activation:
+class Activation(NamedTuple):
     """An output function, which the kernel computes, with its targets."""
 
     name: str  # as users specify it
     low: float  # target of the outputs for all other labels
     high: float  # target of the output for the sample's label
-
-    def __reduce__(self) -> tuple[Callable[[str], Activation], tuple[str]]:
-        return get_activation, (self.name,)
 
 
 ACTIVATIONS = {

@@ -111,22 +111,14 @@ class Growth(NamedTuple):
             d + int(np.searchsorted(self.feature_rows, end)),
         )
 
-    def count_labels(self) -> NDArray[np.intp] | None:
-        """Return the number of labels known before each row, and after the last one.
+    def count_names(self) -> list[NDArray[np.intp] | None]:
+        """Return the numbers of labels and of features before each row, and after the last one.
 
-        Return None if no row adds labels.
+        Instead of numbers that stay the same, return None.
         """
-        return self._count_names(self.shape[0], self.label_rows)
-
-    def count_features(self) -> NDArray[np.intp] | None:
-        """Return the feature count before each row and after the last; None if none are added."""
-        return self._count_names(self.shape[1], self.feature_rows)
-
-    def _count_names(self, n_known: int, rows: NDArray[np.intp]) -> NDArray[np.intp] | None:
-        """Return the number of names before each row and after the last; None if none are added."""
-        if not len(rows):
-            return None
-        return n_known + np.searchsorted(rows, np.arange(len(self.targets) + 1))
+        ends = np.arange(len(self.targets) + 1)
+        pairs = zip(self.shape, (self.label_rows, self.feature_rows), strict=True)
+        return [n + np.searchsorted(rows, ends) if len(rows) else None for n, rows in pairs]
 
     def count_fitting_rows(self, max_weights: int) -> int:
         """Count the rows before the first row that would make the model too large."""

@@ -223,7 +223,8 @@ class Network:
             part = Part(rows, 0, n, feature_ids, targets, np.ones(n), np.zeros(n))
             nets = np.empty((n, self.store.shape[0]))
             results = Results(self.counters, np.empty(n), np.zeros(n, bool), nets)
-            n_done = self._run_kernel(Rule(self.activation, 0.0), part, results)
+            rule = Rule(self.activation, 0.0)
+            n_done = kernel.learn(self.store.current, rule, self.scaler, part, results)
         if n_done < n:
             where = f" of row {n_done}" if n > 1 else ""
             raise SampleError(f"the net input{where} is not finite: scale the features")
@@ -298,10 +299,11 @@ class Network:
         )  # fmt: skip
         if n_before == 0 and start < end and targets[start] >= 0:
             # The first row is predicted before its weights are drawn, by the biases alone.
-            self._run_kernel(rule, part._replace(targets=np.full_like(targets, -1)), results)
+            first = part._replace(targets=np.full_like(targets, -1))
+            kernel.learn(self.store.current, rule, self.scaler, first, results)
             results = results._replace(predicted=None, scores=None, all_scores=None)
         if not (growth.adds_names or self.class_weights):
-            return self._run_kernel(rule, part, results)
+            return kernel.learn(self.store.current, rule, self.scaler, part, results)
         try:
             features, labels = growth.find_new_names(start, end)
             self._warn_of_similar_labels(labels)
@@ -312,9 +314,9 @@ class Network:
                     weights[start:end] *= self.class_weights.compute_factors(
                         targets[start:end], self.labels.names
                     )
-            counts = growth.count_features(), growth.count_labels()
-            part = part._replace(sample_weights=weights, n_features=counts[0], n_labels=counts[1])
-            return self._run_kernel(rule, part, results)
+            n_labels, n_features = growth.count_names()
+            part = part._replace(sample_weights=weights, n_features=n_features, n_labels=n_labels)
+            return kernel.learn(self.store.current, rule, self.scaler, part, results)
         finally:
             labeled, n_learned = np.flatnonzero(targets[start:end] >= 0), self.n_seen - n_before
             if n_learned < len(labeled):
@@ -322,9 +324,6 @@ class Network:
                 self._shrink(*growth.shape_after(end))
             if self.class_weights is not None:
                 self.class_weights.count_samples(targets[start:end])
-
-    def _run_kernel(self, rule: Rule, part: Part, results: Results) -> int:
-        return kernel.learn(self.store.current, rule, self.scaler, part, results)
 
     @_synchronized
     def add_names(self, features: Sequence[Hashable], labels: Sequence[Hashable]) -> None:
