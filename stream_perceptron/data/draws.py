@@ -16,7 +16,7 @@ from stream_perceptron.data.position import FileContent, FilePosition
 from stream_perceptron.data.request import Request
 from stream_perceptron.data.source import Batches, Opening, Source
 from stream_perceptron.errors import SourceError
-from stream_perceptron.model.rows import Rows, concatenate_rows
+from stream_perceptron.model.rows import concatenate_rows
 
 
 class RandomDraws(Source):
@@ -118,15 +118,12 @@ def _concatenate_batches(batches: Sequence[Batch], source: str) -> Batch:
     each row.
     """
     starts = np.cumsum([0, *(batch.n_rows for batch in batches)]).tolist()
-    nonempty_features = [batch.features for batch in batches if len(batch.rows)]
     return Batch(
         source=source,
         first_row=1,
         n_rows=starts[-1],
         rows=np.concatenate([b.rows + start for b, start in zip(batches, starts, strict=False)]),
-        features=concatenate_rows(nonempty_features)
-        if nonempty_features
-        else Rows.from_rows([], []),
+        features=concatenate_rows([batch.features for batch in batches]),
         labels=[label for batch in batches for label in batch.labels],
         weights=np.concatenate([batch.weights for batch in batches]),
         schema=batches[-1].schema,

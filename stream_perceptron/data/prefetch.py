@@ -9,7 +9,6 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-_N_SLOTS = 1  # read one item ahead
 _SILENCE = 0.1  # seconds without an item after which None is yielded
 _MAX_END_WAIT = 0.5  # seconds to wait for the thread to end
 
@@ -28,8 +27,7 @@ def prefetch(items: Iterable[T]) -> Iterator[T | None]:
     # These queues wait in C; `queue.Queue` costs a live pipe a tenth of a millisecond per row.
     results: queue.SimpleQueue[tuple[bool, T | BaseException | None]] = queue.SimpleQueue()
     slots: queue.SimpleQueue[bool] = queue.SimpleQueue()  # True for a free slot, False to end
-    for _ in range(_N_SLOTS):
-        slots.put(True)
+    slots.put(True)  # read one item ahead
     is_closed = False
 
     def produce_items() -> None:

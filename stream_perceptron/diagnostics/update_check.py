@@ -126,12 +126,9 @@ class _Sample:
             f"delta is {_format_vector(delta)}; (d - y) * f'(net) is {_format_vector(self.delta)}"
         )
 
-    def _compute_change(self, delta: Array, bias_delta: Array | None = None) -> tuple[Array, Array]:
+    def _compute_change(self, delta: Array) -> tuple[Array, Array]:
         """Return the changes in the weights, shape (k, n), and in the biases, shape (k,)."""
-        return (
-            self.lr * np.multiply.outer(delta, self.x),
-            self.lr * (delta if bias_delta is None else bias_delta),
-        )
+        return self.lr * np.multiply.outer(delta, self.x), self.lr * delta
 
     def _compute_mistaken_changes(self) -> Iterator[tuple[str, tuple[Array, Array]]]:
         """Yield the message for each common mistake, and the changes that the mistake causes."""
