@@ -7,6 +7,7 @@ import os
 import re
 import select
 import sys
+import termios
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -128,8 +129,6 @@ class _Pipe(_File):
     """Stdin, a pipe or a device."""
 
     def __init__(self, path: str, interrupt: Interrupt) -> None:
-        from termios import FIONREAD  # lazy import: files do not need it
-
         descriptor = 0
         if path != STDIN:
             # Opening a FIFO without a writer must not block: only a later wait can be interrupted.
@@ -138,15 +137,7 @@ class _Pipe(_File):
         with suppress(OSError):  # not every stream is a pipe
             fcntl.fcntl(descriptor, _SET_PIPE_SIZE, _CHUNK_SIZE)
         super().__init__(descriptor)
-        self.interrupt, self._request = interrupt, FIONREAD
-
-    def count_ready_bytes(self) -> int:
-        """Return the number of bytes that are ready, or 0 if this number is unknown."""
-        try:
-            answer = fcntl.ioctl(self.descriptor, self._request, bytes(4))
-        except OSError:
-            return 0
-        return int.from_bytes(answer, sys.byteorder)
+        self.interrupt = interrupt
 
 
 class _Decompressor:
@@ -200,7 +191,13 @@ class ByteInput:
 
     def count_ready_bytes(self) -> int:
         """Return the number of bytes that are ready in a pipe, or 0 if this number is unknown."""
-        return 0 if self.pipe is None else self.pipe.count_ready_bytes()
+        if self.pipe is None:
+            return 0
+        try:
+            answer = fcntl.ioctl(self.pipe.descriptor, termios.FIONREAD, bytes(4))
+        except OSError:
+            return 0
+        return int.from_bytes(answer, sys.byteorder)
 
     def read_ready(self, size: int) -> bytes:
         """Return at most `size` bytes that are ready after `wait`; none at the end of the data."""
