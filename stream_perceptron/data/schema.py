@@ -76,14 +76,6 @@ class ReadOptions:
         """The ignored columns, and the position, weight and join columns."""
         return {*self.ignore, *self.position, *filter(None, (self.weight, self.join))}
 
-    @property
-    def named_columns(self) -> tuple[str, ...]:
-        """The columns named in options other than --label and --join."""
-        weight = () if self.weight is None else (self.weight,)
-        encoded = (encoding.column for encoding in self.encodings)
-        names = *encoded, *self.ignore, *weight, *self.position, *self.keep
-        return tuple(dict.fromkeys(names))
-
     @cached_property
     def encodings(self) -> tuple[Encoding, ...]:
         """The columns that are encoded as features."""

@@ -208,9 +208,8 @@ class LiveModel:
             schema = Schema(label_type=typed.label_type)
         live = cls(SGDPerceptron(classes=declared, **parameters), read_options, schema)
         live.needs_label = needs_label
-        live.unseen = frozenset(
-            name for name in read_options.named_columns if not is_position(name)
-        )
+        names = read_options.roles | read_options.encoded | {*read_options.keep}
+        live.unseen = frozenset(name for name in names if not is_position(name))
         if read_options.standardize:
             live.model.network.scaler = Scaler()
         return live
