@@ -235,10 +235,7 @@ def build_unknown_columns_warning(names: Sequence[str]) -> Notice:
 
 def advise_on_likely_null(text: str) -> str:
     """Return advice on a string that most likely means a missing value; "" for other strings."""
-    if text.strip().lower() not in _LIKELY_NULLS:
-        return ""
-    options = {"to treat it as missing": f"--missing {format_option_value([text.strip()])}"}
-    return f"; {suggest_options(options)}"
+    return suggest_missing_option(text) if text.strip().lower() in _LIKELY_NULLS else ""
 
 
 def suggest_missing_option(text: str) -> str:
@@ -248,15 +245,6 @@ def suggest_missing_option(text: str) -> str:
         return ""
     options = {"to treat it as missing": f"--missing {format_option_value([value])}"}
     return f"; {suggest_options(options)}"
-
-
-def build_null_hints(first: Mapping[str, str]) -> list[str]:
-    """Return hints about strings that most likely mean null, given each column's first string."""
-    return [
-        f"hint: column {name!r} begins with {text!r}{hint}"
-        for name, text in first.items()
-        if (hint := advise_on_likely_null(text))
-    ]
 
 
 def advise_on_text(text: str, advise: Callable[[str], str] = suggest_missing_option) -> str:
@@ -289,16 +277,6 @@ def build_number_hint(name: str, texts: Sequence[str]) -> str | None:
     return (
         f"hint: column {name!r} has values like {example!r}, which are not numbers; remove "
         f"currency signs, separators and units; {suggest_options(options)}"
-    )
-
-
-def format_missing_label_error(where: str, names: Sequence[str], schema: Schema) -> str:
-    """Return the error message for a table without a label column."""
-    advice = "name it with --label" if schema.is_new else "rename it"
-    return (
-        f"{where}: there is no label column: none of {quote_names(names)} is called "
-        f"{', '.join(LABEL_NAMES[:-1])} or {LABEL_NAMES[-1]}; {advice}, "
-        "or ask for predictions with -p"
     )
 
 

@@ -6,8 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
 from stream_perceptron.data.layout import ColumnType, Kind, Layout
-from stream_perceptron.data.naming import find_column, name_vector_elements, quote_names
-from stream_perceptron.data.notices import format_missing_label_error
+from stream_perceptron.data.naming import (
+    LABEL_NAMES,
+    find_column,
+    name_vector_elements,
+    quote_names,
+)
 from stream_perceptron.data.records import COMMAS, Dialect
 from stream_perceptron.data.request import Request
 from stream_perceptron.data.schema import ReadOptions
@@ -54,7 +58,12 @@ def find_table_layout(
     """
     schema, types = request.schema, types or {}
     if options.label is None and request.needs_label and (has_column_names or schema.columns):
-        raise SourceError(format_missing_label_error(where, columns, schema))
+        advice = "name it with --label" if schema.is_new else "rename it"
+        raise SourceError(
+            f"{where}: there is no label column: none of {quote_names(columns)} is called "
+            f"{', '.join(LABEL_NAMES[:-1])} or {LABEL_NAMES[-1]}; {advice}, or ask for predictions "
+            "with -p"
+        )
     used = {options.label, *options.roles}
     free = [name for name in columns if name not in used]
     vectors = [name for name in free if name in types and types[name].kind is Kind.LIST]

@@ -13,7 +13,7 @@ from stream_perceptron.data.notices import (
     NOT_IN_MODEL,
     ColumnSummary,
     Notice,
-    build_null_hints,
+    advise_on_likely_null,
     build_number_hint,
     describe_columns,
 )
@@ -148,7 +148,11 @@ def _build_hints(layout: Layout, texts: Mapping[str, Sequence[str]]) -> list[str
         for name, fields in texts.items()
     }
     first = {name: next(iter(fields), "").strip() for name, fields in values.items()}
-    hints = build_null_hints(first)
+    hints = [
+        f"hint: column {name!r} begins with {text!r}{advice}"
+        for name, text in first.items()
+        if (advice := advise_on_likely_null(text))
+    ]
     for name, fields in values.items():
         if DECIMAL_COMMA.fullmatch(first[name]):
             advice = suggest_options({"to read it": "--decimal ,"})
