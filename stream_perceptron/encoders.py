@@ -6,7 +6,7 @@ import datetime as dt
 import math
 import re
 from collections.abc import Collection, Hashable, Mapping
-from functools import lru_cache
+from contextlib import suppress
 
 import numpy as np
 from river.base import Transformer
@@ -53,7 +53,11 @@ def encode_date(column: str, value: dt.date | str) -> dict[str, float]:
     else:
         date, hour = dt.date(value.year, value.month, value.day), getattr(value, "hour", None)
     features = {} if hour is None else {f"{column}_hour_{hour}": 1.0}
-    return features | _encode_day(column, date)
+    return features | {
+        f"{column}_weekday_{_WEEKDAYS[date.weekday()]}": 1.0,
+        f"{column}_month_{date.month}": 1.0,
+        f"{column}_days": (date - _EPOCH).days / _DAYS_PER_YEAR,
+    }
 
 
 def is_date(text: str) -> bool:
@@ -75,31 +79,13 @@ def is_date(text: str) -> bool:
 def _parse_date(text: str) -> tuple[dt.date, int | None]:
     """Return the date in a string, and its hour, which is None if the string has no time."""
     match = re.fullmatch(_DATE, text, re.ASCII)
-    date = None if match is None else _parse_day(match["date"].replace("-", ""))
-    if match is None or date is None:
-        raise ValueError(
-            f"{text[:50]!r} is not an ISO 8601 date such as 2024-03-05 or 2024-03-05T13:45"
-        )
-    return date, int(match["hour"]) if match["hour"] else None
-
-
-@lru_cache(maxsize=4096)
-def _parse_day(digits: str) -> dt.date | None:
-    """Return the date given by eight digits, or None if there is no such date."""
-    try:
-        return dt.date(int(digits[:4]), int(digits[4:6]), int(digits[6:]))
-    except ValueError:
-        return None
-
-
-@lru_cache(maxsize=4096)
-def _encode_day(column: str, date: dt.date) -> dict[str, float]:
-    """Return the one-hot weekday and month of a date, and the years since 1 January 2020."""
-    return {
-        f"{column}_weekday_{_WEEKDAYS[date.weekday()]}": 1.0,
-        f"{column}_month_{date.month}": 1.0,
-        f"{column}_days": (date - _EPOCH).days / _DAYS_PER_YEAR,
-    }
+    with suppress(ValueError):  # there may be no such day
+        if match is not None:
+            date = dt.date.fromisoformat(match["date"])
+            return date, int(match["hour"]) if match["hour"] else None
+    raise ValueError(
+        f"{text[:50]!r} is not an ISO 8601 date such as 2024-03-05 or 2024-03-05T13:45"
+    )
 
 
 def encode_words(column: str, text: str) -> dict[str, float]:
