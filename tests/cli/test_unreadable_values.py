@@ -100,7 +100,7 @@ def test_passthrough_values_of_any_type_are_written(form, tmp_path, run):
         passthrough_values = [(row["t"], row["b"]) for row in map(json.loads, lines)]
         assert passthrough_values == [("1970-01-01 00:00:00", "nan"), ("1970-01-01 00:00:01", 1.5)]
     assert len(lines) == 2 + (form == "csv")
-    assert "row 3: column 't' cannot be read: " in result.stderr
+    assert "row 3: column 't' cannot be read as " in result.stderr
 
 
 N_ROWS = 6000

@@ -205,28 +205,11 @@ def _convert_to_list(
             values.append(scalar.as_py())
         except _UNREADABLE as error:
             values.append(None)
+            problem = f"cannot be read as {scalar.type}: {first_line(error)}"
             if isinstance(error, UnicodeDecodeError):
                 problem = "is not UTF-8"
-            elif zone := _find_unknown_zone(scalar.type):
-                problem = f"has the time zone {zone!r}, which this system does not know"
-            else:
-                problem = f"cannot be read: {first_line(error)}"
             errors.setdefault(i, f"column {name!r} {problem}")
     return values
-
-
-def _find_unknown_zone(column_type: pa.DataType) -> str | None:
-    """Return the time zone of a type if Python does not know it, else None."""
-    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError  # lazy import: only errors need it
-
-    zone = column_type.tz if types.is_timestamp(column_type) else None
-    if zone is None or zone.startswith(("+", "-")):
-        return None
-    try:
-        ZoneInfo(zone)
-    except (ZoneInfoNotFoundError, ValueError):
-        return str(zone)
-    return None
 
 
 def list_texts(column: pa.Array | pa.ChunkedArray) -> list[str]:
