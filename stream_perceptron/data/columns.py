@@ -373,14 +373,11 @@ class Columns:
         try:
             return self._use_cell(entry, kind, number, content)
         except UnicodeError:
-            if self._form == ARROW:
-                raise SampleError(f"column {self._find_column(entry)!r} is not UTF-8") from None
-            raise
-
-    def _find_column(self, entry: int) -> str:
-        """Return the column of an entry, which may be the entry of a value in that column."""
-        parent = self.reader.get(entry)[0]
-        return self._paths[entry if parent < 0 else parent]
+            if self._form != ARROW:
+                raise
+            parent = self.reader.get(entry)[0]  # the column, if the entry is that of a value
+            column = self._paths[entry if parent < 0 else parent]
+            raise SampleError(f"column {column!r} is not UTF-8") from None
 
     def _use_cell(self, entry: int, kind: int, number: float, content: bytes) -> Features | None:
         """Use a cell, and decide what its entry means; return features as IDs and values."""
@@ -443,14 +440,16 @@ class Columns:
             self.reader.set(entry, role)
             self.reader.use(entry, kind, number, content)
             return None
-        is_number = kind != TEXT or (self._form == CSV and self._is_numeric(content))
+        is_number = kind != TEXT
+        if self._form == CSV and not is_number:  # it may be a number that cannot be learned: nan
+            is_number = is_number_or_bool(content.decode(errors="replace").strip('"'))
         if self._is_outside(path) or name in (self.schema.texts or ()):
             self.reader.set(entry, IGNORE)
         elif self._expected is not None and name not in self._expected:
             if self.schema.features is not None and kind in _NUMERIC:
                 self._new_unknown_names.append(name)
             self.reader.set(entry, IGNORE)
-        elif kind == TEXT and not is_number:
+        elif not is_number:
             feature = self._find_id(name)
             if self._form == JSON and feature >= 0:
                 raise SampleError(explain_text(name, str(self.decode(kind, content)), is_json=True))
@@ -478,10 +477,6 @@ class Columns:
         if self._form != JSON or not self.layout.key:
             return False
         return self.layout.is_list or not path.startswith(f"{self.layout.key}.")
-
-    def _is_numeric(self, content: bytes) -> bool:
-        """Whether a field is a number that cannot be learned, such as nan."""
-        return is_number_or_bool(content.decode(errors="replace").strip('"'))
 
     def _read_object(self, entry: int, path: str, action: int) -> None:
         """Decide what to do with the members of an object."""
@@ -682,8 +677,10 @@ class Columns:
             if status != compiled.MALFORMED:
                 if self._form == ARROW:
                     kept = list(self.kept_rows[self._first_row + row])
+                elif self._form == CSV:
+                    kept = [self._decode_field(content) for _, content in contents]
                 else:
-                    kept = [self._decode_kept(*each) for each in contents]
+                    kept = [self.decode(kind, content) for kind, content in contents]
                 if n:
                     offset = parse_offset(options, kept[:n], self._is_text)
                     if self._redeliveries is not None and self._redeliveries.update(offset):
@@ -693,10 +690,6 @@ class Columns:
             self.offsets.append(offset)
             self.passthrough.append(values)
         return status
-
-    def _decode_kept(self, kind: int, content: bytes) -> Any:
-        """Return the content of a cell that is copied, or that holds a part of the offset."""
-        return self._decode_field(content) if self._form == CSV else self.decode(kind, content)
 
     def finish(
         self, outcome: int, n_before: int, n_entries: int, is_empty: bool, record: bytes | None
@@ -720,7 +713,9 @@ class Columns:
                     del self._paths[entry]
         else:
             self.unknown_names += self._new_unknown_names
-        if outcome != DROPPED and self.learns and self._changes_schema:
+        has_new_label = self._form == JSON and self._label != self._committed[1]
+        is_changed = self._is_undecided or self._new_types or has_new_label
+        if outcome != DROPPED and self.learns and is_changed:
             has_features = not (is_empty and self._options.has_join) or bool(self._new_types)
             self.schema = self._build_schema(has_features)
             if self._is_undecided and has_features:
@@ -728,12 +723,6 @@ class Columns:
                 self._add_columns(record)
         self._commit()
         return self._is_undecided
-
-    @property
-    def _changes_schema(self) -> bool:
-        """Whether the current record changes the schema if it is learned."""
-        has_new_label = self._form == JSON and self._label != self._committed[1]
-        return self._is_undecided or bool(self._new_types) or has_new_label
 
     def _commit(self) -> None:
         self._n_labels, self._committed = len(self.labels), (self.schema, self._label)

@@ -69,10 +69,7 @@ class LineFormat(Protocol):
     """A text format, detected from the first line."""
 
     has_comments: bool  # whether lines that begin with # are skipped
-
-    @property
-    def has_header(self) -> bool:
-        """Whether the first line is not a record."""
+    has_header: bool  # whether the first line is not a record
 
     def find_layout(self, request: Request, where: str, lines: Iterable[bytes]) -> Layout:
         """Return the layout of the records, given the first lines that are not blank.

@@ -49,16 +49,12 @@ class CsvFormat:
             delimiter = max(",\t;" if decimal == "." else "\t;|", key=first_line.count)
             delimiter = delimiter if delimiter in first_line else ","
         self.dialect = Dialect(delimiter, decimal)
-        fields = [field.strip() for field in _split_fields(first_line, self.dialect)]
+        fields = self.dialect.split(first_line.replace("\r", " "))  # quoting errors are tolerated
+        fields = [field.strip() for field in self.dialect.replace_decimal_commas(fields)]
         names_label = any(field.lower() in LABEL_NAMES for field in fields)
-        is_header = names_label or not any(map(looks_numeric, fields))
-        self.header = fields if is_header else None
+        self.has_header = names_label or not any(map(looks_numeric, fields))
+        self.header = fields if self.has_header else None
         self._n_fields = len(fields)
-
-    @property
-    def has_header(self) -> bool:
-        """Whether the first line is a header."""
-        return self.header is not None
 
     def find_layout(self, request: Request, where: str, lines: Iterable[bytes]) -> Layout:
         """Return the layout of the records.
@@ -133,11 +129,6 @@ class CsvFormat:
             options.label, ignored, text_fields, hints=_build_hints(layout, text_fields),
         )  # fmt: skip
         return describe_columns(options, schema, summary)
-
-
-def _split_fields(line: str, dialect: Dialect) -> list[str]:
-    """Split one of the first lines into fields; tolerate quoting errors."""
-    return dialect.replace_decimal_commas(dialect.split(line.replace("\r", " ")))
 
 
 def _build_hints(layout: Layout, texts: Mapping[str, Sequence[str]]) -> list[str]:
