@@ -10,11 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_perceptron.model.rows import Samples
-from stream_perceptron.model.vocabulary import (
-    NamesPrefix,
-    Vocabulary,
-    require_writable_names,
-)
+from stream_perceptron.model.vocabulary import NamesPrefix, Vocabulary
 from stream_perceptron.model.weights import count_weights
 
 _NEW_LABEL = -2  # marks a new label, which has no index yet
@@ -81,7 +77,6 @@ class Growth(NamedTuple):
             new_features = [all_names[i] for i in name_ids.tolist()]
             feature_ids = feature_ids.copy()
             feature_ids[name_ids] = len(features) + np.arange(len(name_ids))
-        require_writable_names([*new_labels, *new_features])
         label_rows = np.array([*new_labels.values()], np.intp)
         adds_names = bool(new_labels or new_features)
         return cls(

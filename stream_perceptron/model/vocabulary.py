@@ -10,20 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_perceptron.errors import SampleError
-
-_MAX_INTEGER_BITS = 13_000  # bits of an integer used as a name
-
-
-def require_writable_names(names: Iterable[Hashable]) -> None:
-    """Check that integers used as names can be written: Python's limit is 4,300 digits."""
-    names = list(names)
-    if int not in set(map(type, names)):
-        return
-    if any(type(name) is int and name.bit_length() > _MAX_INTEGER_BITS for name in names):
-        raise SampleError("a name that is a whole number has more than 3,900 digits: use a string")
-
-
 _NO_LOOKUP: tuple[Sequence[Hashable], NDArray[np.int32]] = (), np.zeros(0, np.int32)
 
 
