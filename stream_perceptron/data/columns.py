@@ -276,8 +276,9 @@ class Columns:
         self._unspelled -= reader.add_names(parent, self.names, is_json)
         for feature in sorted(self._unspelled) if is_json else ():
             for entry in self._intern_path(parent, self.names[feature], prefix):
-                if reader.get(entry)[2] == UNKNOWN:
-                    reader.set(entry, FEATURE, feature, reader.get_members(entry))
+                *_, action, _, members = reader.get(entry)
+                if action == UNKNOWN:
+                    reader.set(entry, FEATURE, feature, members)
             reader.set_aliases()
         self._unspelled.clear()
         return parent
@@ -300,7 +301,7 @@ class Columns:
             entry, path = self._add_name(parent, first), f"{prefix}{first}"
             for part in rest:
                 self._paths[entry] = path
-                _, _, action, feature = self.reader.get(entry)
+                _, _, action, feature, _ = self.reader.get(entry)
                 self.reader.set(entry, action, feature, compiled.READ_MEMBERS)
                 entry, path = self._add_name(entry, part), f"{path}.{part}"
             self._paths[entry] = path
@@ -381,7 +382,7 @@ class Columns:
 
     def _use_cell(self, entry: int, kind: int, number: float, content: bytes) -> Features | None:
         """Use a cell, and decide what its entry means; return features as IDs and values."""
-        parent, _, action, feature = self.reader.get(entry)
+        parent, _, action, feature, _ = self.reader.get(entry)
         parent_action = self.reader.get(parent)[2] if parent >= 0 else UNKNOWN
         if parent_action in (LABEL, ONE_HOT, WORDS):
             self._add_content(entry, parent, parent_action, kind, number, content)

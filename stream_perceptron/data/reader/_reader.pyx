@@ -250,10 +250,10 @@ cdef class Reader:
         return entry
 
     def get(self, ptrdiff_t entry):
-        """Return the parent, spelling, action and ID of an entry."""
+        """Return the parent, spelling, action, ID and members of an entry."""
         cdef Entry* e = &self.c.table.entries[entry]
         spelling = PyBytes_FromStringAndSize(<char*>self.c.table.pool + e.begin, e.length)
-        return e.parent, spelling, e.action, e.id
+        return e.parent, spelling, e.action, e.id, e.members
 
     def set(self, ptrdiff_t entry, int action, int id=-1, int members=0):
         """Set what to do with cells of an entry."""
@@ -275,10 +275,6 @@ cdef class Reader:
     def set_aliases(self):
         """Check from now on that no feature occurs twice, under two names."""
         self.c.has_aliases = True
-
-    def get_members(self, ptrdiff_t entry):
-        """Return what to do with the members of an object."""
-        return self.c.table.entries[entry].members
 
     def add_feature(self, str name):
         """Return the ID of a new feature, whose name `columns` appends to its names."""

@@ -428,12 +428,6 @@ static int scan_csv_record(Reader *r, const uint8_t *p, int *is_usable) {
     return ENDED;
 }
 
-static int scan_record(Reader *r, int format, const uint8_t *p, int *is_usable) {
-    if (format == CSV) return scan_csv_record(r, p, is_usable);
-    *is_usable = format == JSON ? scan_json(r, p) : scan_libsvm(r, p);
-    return ENDED;
-}
-
 /* Read at most `max_rows` records; return the end of the last one, or NULL after an error. Reading
    stops before a record that changes the schema, or whose end may be in the next block. */
 static const uint8_t *read_records(Reader *r, int format, const uint8_t *data, const uint8_t *p,
@@ -446,7 +440,11 @@ static const uint8_t *read_records(Reader *r, int format, const uint8_t *data, c
         r->end = line_end - (line_end > record && line_end[-1] == '\r');
         if (r->end == record || (format == LIBSVM && *record == '#')) continue;
         if (!begin_record(r)) return NULL;
-        int is_usable = 0, outcome = scan_record(r, format, record, &is_usable);
+        int is_usable = 0, outcome = ENDED;
+        if (format == CSV)
+            outcome = scan_csv_record(r, record, &is_usable);
+        else
+            is_usable = format == JSON ? scan_json(r, record) : scan_libsvm(r, record);
         if (outcome == ENDED) {
             /* A comment ends a LIBSVM record before its line ends. */
             if (r->end > line_end) p = (const uint8_t *)memchr(r->end, '\n', r->limit - r->end) + 1;

@@ -149,8 +149,6 @@ def learn(weights, rule, scaler, part, results):
     the training. With a scaler, a row is standardized for its prediction, added to the statistics,
     and standardized again before it is learned.
     """
-    if len(weights.biases) == 0:
-        return part.end
     cdef Model model = _build_model(weights, rule, scaler)
     cdef Rows rows = _build_rows(part)
     cdef Results c_results = _build_results(results)
