@@ -203,11 +203,11 @@ class SGDPerceptron(base.MiniBatchClassifier):
 
     @property
     def weights(self) -> Array:
-        return validation.as_read_only(self.network.store.weights)
+        return validation.as_read_only(self.network.store.current.weights)
 
     @property
     def biases(self) -> Array:
-        return validation.as_read_only(self.network.store.biases)
+        return validation.as_read_only(self.network.store.current.biases)
 
     @property
     def _multiclass(self) -> bool:

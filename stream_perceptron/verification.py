@@ -294,7 +294,7 @@ def _list_quantities(live: LiveModel) -> Iterator[_Quantity]:
     yield _Quantity("the number of its samples", model.n_seen)
     yield _Quantity("the number of its updates", model.n_updates)
     for kind, names, n_drawn in zip(
-        ("class", "feature"), (classes, features), network.store.n_drawn, strict=True
+        ("class", "feature"), (classes, features), network.store.current.n_drawn, strict=True
     ):
         yield _Quantity(f"the number of its {kind} names", len(names))
         yield _Quantity(f"its {kind} names", names, f"{kind} {{}}".format)

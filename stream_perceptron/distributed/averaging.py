@@ -96,7 +96,7 @@ def _unite_networks(base: Network, networks: Sequence[Network]) -> Snapshot:
     shape = len(labels), len(features)
     base.store.require_size(*shape)
     first = next((network for network in all_networks if network.n_seen), base)
-    n_drawn = first.store.n_drawn
+    n_drawn = first.store.current.n_drawn
     initial = base.store.compute_initial_weights(len(labels), [*features], n_drawn)
     scaler = None
     if base.scaler is not None:
@@ -138,7 +138,7 @@ def _average_weights(united: Network, base: Network, networks: Sequence[Network]
         n_seen += network.n_seen - base.n_seen
         n_updates += network.n_updates - base.n_updates
     total /= len(networks)
-    united.store.biases[:], united.store.weights[:] = total[:, 0], total[:, 1:]
+    united.store.current.biases[:], united.store.current.weights[:] = total[:, 0], total[:, 1:]
     united.set_counters(n_seen, n_updates, last_error)
 
 
@@ -204,13 +204,13 @@ def _align_weights(network: Network, united: Network) -> Array:
 
     Each is the initial weight in `united` plus the network's change to its own initial weight.
     """
-    own = np.column_stack([network.store.biases, network.store.weights])
+    own = np.column_stack([network.store.current.biases, network.store.current.weights])
     if all(
         own_names == united_names
         for own_names, united_names in (
             (network.label_names, united.label_names),
             (network.feature_names, united.feature_names),
-            (network.store.n_drawn, united.store.n_drawn),
+            (network.store.current.n_drawn, united.store.current.n_drawn),
         )
     ):
         return own
@@ -227,7 +227,9 @@ def _align_weights(network: Network, united: Network) -> Array:
 def _compute_initial_weights(network: Network) -> Floats:
     """Compute the biases and weights (k, 1 + d) that a network began with."""
     store = network.store
-    return store.compute_initial_weights(store.shape[0], network.feature_names, store.n_drawn)
+    return store.compute_initial_weights(
+        store.shape[0], network.feature_names, store.current.n_drawn
+    )
 
 
 def average_live(base_live: LiveModel, live_models: Sequence[LiveModel]) -> LiveModel:

@@ -122,21 +122,6 @@ class WeightStore:
         self.current = _view_weights(_aligned_zeros(1, 0), 0, 0, (0, 0))
 
     @property
-    def weights(self) -> Array:
-        """The weights, shape (k, d): a view of memory ordered by feature."""
-        return self.current.weights
-
-    @property
-    def biases(self) -> Array:
-        """The biases, shape (k,)."""
-        return self.current.biases
-
-    @property
-    def n_drawn(self) -> tuple[int, int]:
-        """The numbers of labels and features whose initial weights were drawn."""
-        return self.current.n_drawn
-
-    @property
     def shape(self) -> tuple[int, int]:
         """The numbers of labels and of features."""
         k, d = self.current.weights.shape
@@ -183,7 +168,7 @@ class WeightStore:
         """
         self.require_size(k, d)
         old_k, old_d = self.shape
-        n_drawn = self.n_drawn if drawn is None else (k, d)
+        n_drawn = self.current.n_drawn if drawn is None else (k, d)
         memory = self.current.memory
         if d >= len(memory) or k > memory.shape[1]:
             n_rows = len(memory) if d < len(memory) else max(d + 1, 2 * len(memory))
@@ -210,7 +195,7 @@ class WeightStore:
 
     def shrink(self, k: int, d: int) -> None:
         """Keep only the first k labels and d features."""
-        n_labels, n_features = self.n_drawn
+        n_labels, n_features = self.current.n_drawn
         n_drawn = min(k, n_labels), min(d, n_features)
         self.current = _view_weights(self.current.memory, k, d, n_drawn)
 
