@@ -308,7 +308,7 @@ def _list_quantities(live: LiveModel) -> Iterator[_Quantity]:
     if network.scaler is not None:
         yield _Quantity(
             "statistics",
-            network.scaler.get_statistics(slice(len(features))),
+            network.scaler.statistics[:, : len(features)],
             lambda kind, i: f"the {_STATISTICS[kind]} of feature {features[i]!r}",
         )
     counts = network.class_counts

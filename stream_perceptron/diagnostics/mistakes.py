@@ -80,7 +80,7 @@ def find_misleading_features(live: LiveModel, mistake: Mistake) -> Sequence[tupl
     x = np.array([mistake.x[name] for name in known], np.float64)
     scaler = model.network.scaler
     contributions = weight_margin[feature_ids] * (
-        x if scaler is None else kernel.standardize(scaler.get_statistics(feature_ids), x)
+        x if scaler is None else kernel.standardize(scaler.statistics[:, feature_ids], x)
     )
     order = np.argsort(-contributions, kind="stable")[:_SHOWN_FEATURES]
     return [(str(known[i]), float(x[i])) for i in order if contributions[i] > 0]

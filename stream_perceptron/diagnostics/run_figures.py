@@ -115,7 +115,7 @@ class RunFigures:
         scaler, names = self.model.network.scaler, self.model.features_
         if scaler is None or not self.is_long:
             return []
-        counts, _, variances, is_indicator = scaler.get_statistics(slice(len(names)))
+        counts, _, variances, is_indicator = scaler.statistics[:, : len(names)]
         is_constant = (counts > 1) & (variances == 0) & (is_indicator == 0)
         constant = [str(names[i]) for i in np.flatnonzero(is_constant).tolist()]
         return self.live.schema.sort_by_column(constant)

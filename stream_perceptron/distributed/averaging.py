@@ -159,7 +159,7 @@ def _merge_statistics(united: Network, base: Network, networks: Sequence[Network
         raise CheckpointError(
             "a feature's variance over all models is too large: scale the feature"
         )
-    scaler.set_statistics(slice(d), total)
+    scaler.statistics[:, :d] = total
 
 
 def _align_statistics(network: Network, united: Network) -> Floats:
@@ -167,9 +167,9 @@ def _align_statistics(network: Network, united: Network) -> Floats:
     assert network.scaler is not None
     assert united.scaler is not None
     names = tuple(network.feature_names)
-    statistics = united.scaler.get_statistics(slice(len(united.feature_names)))
+    statistics = united.scaler.statistics[:, : len(united.feature_names)].copy()
     feature_ids = united.features.find_ids(names)
-    statistics[:, feature_ids] = network.scaler.get_statistics(slice(len(names)))
+    statistics[:, feature_ids] = network.scaler.statistics[:, : len(names)]
     return statistics
 
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from stream_perceptron.model.arrays import Array, Floats
-
-FeatureIds = Array | slice
+from stream_perceptron.model.arrays import Floats
 
 
 class Scaler:
@@ -55,14 +53,6 @@ class Scaler:
         statistics[:3, n_kept:end] = 0.0
         statistics[3, n_kept:end] = self.has_indicators
         self.statistics = statistics
-
-    def get_statistics(self, feature_ids: FeatureIds) -> Floats:
-        """Return a copy of the statistics of the given features, shape (4, m)."""
-        return self.statistics[:, feature_ids].copy()
-
-    def set_statistics(self, feature_ids: FeatureIds, statistics: Floats) -> None:
-        """Set the statistics of the given features, shape (4, m)."""
-        self.statistics[:, feature_ids] = statistics
 
     @staticmethod
     def merge_statistics(one: Floats, other: Floats) -> Floats:
