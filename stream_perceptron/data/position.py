@@ -142,7 +142,9 @@ class FileContent:
         if not self.is_text:
             return self._compute_digests()[0]
         if header_size not in self._firsts:
-            self._firsts[header_size] = self._read(header_size, WINDOW)
+            stream = open_bytes(self._path)
+            stream.skip(header_size)
+            self._firsts[header_size] = stream.read(WINDOW)
         first = self._firsts[header_size]
         return _hash(first[:size]) if len(first) >= size else None
 
@@ -186,12 +188,6 @@ class FileContent:
         if not self.is_text:
             return True
         return self._last.endswith(b"\n") or not self._rest.peek(1).strip(b"\r\n")
-
-    def _read(self, begin: int, size: int) -> bytes:
-        """Return the bytes of a text file from `begin` on."""
-        stream = open_bytes(self._path)
-        stream.skip(begin)
-        return stream.read(size)
 
     def _compute_digests(self) -> tuple[str, str]:
         """Return the digests of a Parquet or Arrow file."""

@@ -18,9 +18,7 @@ if TYPE_CHECKING:
 Pairs = Iterable[tuple[Mapping[Hashable, object], Hashable]]
 
 
-def diagnose(
-    model: LiveModel | SGDPerceptron | Pipeline, samples: Pairs = (), diverged: bool = False
-) -> list[Finding]:
+def diagnose(model: LiveModel | SGDPerceptron | Pipeline, samples: Pairs = ()) -> list[Finding]:
     """Return the findings that explain why a model does not learn well, most serious first.
 
     Parameters
@@ -31,8 +29,6 @@ def diagnose(
     samples
         Recent pairs of features and a label, for a perceptron or a pipeline. At least 50 samples
         are needed to detect unscaled features, and 300 to detect problems with outputs and labels.
-    diverged
-        Whether a live model rejected its last sample to prevent divergence.
 
     Raises
     ------
@@ -65,9 +61,9 @@ def diagnose(
     [('stopped too early', 'lower epsilon, or leave --stop out')]
 
     """
-    if not isinstance(model, LiveModel):
-        model, diverged = _test_and_train(model, samples)
-    return collect_findings(model, diverged)
+    if isinstance(model, LiveModel):
+        return collect_findings(model)
+    return collect_findings(*_test_and_train(model, samples))
 
 
 def _test_and_train(model: SGDPerceptron | Pipeline, samples: Pairs) -> tuple[LiveModel, bool]:
