@@ -60,45 +60,42 @@ def resolve_columns(
         If a column is missing, or several could be the label.
 
     """
-    has_features = not options.has_join or not _has_only_labels(options, names)
+    learns_features = to_learn and not (options.has_join and _has_only_labels(options, names))
 
     def resolve_column(
-        role: str,
-        requested: str,
-        to_keep: bool = False,
-        must_exist: bool = False,
-        is_id: bool = False,
+        role: str, requested: str, is_required: bool = learns_features, keep: str = ""
     ) -> str | None:
         resolved = find_column(requested, names)
-        is_required = to_learn and (has_features or is_id)
-        if resolved is None and (is_required or to_keep or must_exist):
-            keep = " to keep" if to_keep else ""
+        if resolved is None and is_required:
             raise SourceError(
                 f"{where}: there is no {role}column {requested!r}{keep} among {quote_names(names)}"
                 f"{suggest_similar_name(requested, names)}"
             )
         return resolved
 
-    def resolve_all(role: str, requested: Sequence[str], to_keep: bool = False) -> tuple[str, ...]:
-        resolved = [resolve_column(role, name, to_keep) for name in requested]
+    def resolve_all(role: str, requested: Sequence[str]) -> tuple[str, ...]:
+        resolved = [resolve_column(role, name) for name in requested]
         return tuple(name for name in resolved if name is not None)
 
     resolved = replace(
         options,
         weight=None if options.weight is None else resolve_column("weight ", options.weight),
-        join=None if options.join is None else resolve_column("join ", options.join, is_id=True),
+        join=None if options.join is None else resolve_column("join ", options.join, to_learn),
         position=resolve_all("position ", options.position),
         ignore=resolve_all("", options.ignore),
         one_hot=resolve_all("text ", options.one_hot),
         dates=resolve_all("date ", options.dates),
         words=resolve_all("text ", options.words),
-        keep=resolve_all("", options.keep, to_keep=True),
+        keep=tuple(
+            str(resolve_column("", name, is_required=True, keep=" to keep"))
+            for name in options.keep
+        ),
     )
     label = options.label
     if label is not None:
         if options.has_join and not options.is_label_required:
             return replace(resolved, label=find_column(label, names))
-        label = resolve_column("label ", label, must_exist=options.is_label_required)
+        label = resolve_column("label ", label, learns_features or options.is_label_required)
         resolved = replace(resolved, label=label or options.label)
     if to_learn:
         require_one_role(resolved, where)

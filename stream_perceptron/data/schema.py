@@ -66,10 +66,6 @@ class ReadOptions:
     def __post_init__(self) -> None:
         if self.scale is not None:
             object.__setattr__(self, "scale", float(self.scale))  # the class is frozen
-        if not 0 < self.max_pending <= MAX_PENDING:
-            raise ValueError(
-                f"max_pending is {self.max_pending}, not a number from 1 to {MAX_PENDING:,}"
-            )
 
     @cached_property
     def roles(self) -> set[str]:
