@@ -139,7 +139,8 @@ def _average_weights(united: Network, base: Network, networks: Sequence[Network]
         n_updates += network.n_updates - base.n_updates
     total /= len(networks)
     united.store.current.biases[:], united.store.current.weights[:] = total[:, 0], total[:, 1:]
-    united.set_counters(n_seen, n_updates, last_error)
+    united.counters.counts[:] = n_seen, n_updates
+    united.counters.last_error[0] = last_error
 
 
 def _merge_statistics(united: Network, base: Network, networks: Sequence[Network]) -> None:

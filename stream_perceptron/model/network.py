@@ -115,12 +115,8 @@ class Network:
         self.scaler = snapshot.scaler
         if self.class_weights is not None and snapshot.class_counts is not None:
             self.class_weights.counts = snapshot.class_counts.copy()
-        self.set_counters(snapshot.n_seen, snapshot.n_updates, snapshot.last_error)
-
-    def set_counters(self, n_seen: int, n_updates: int, last_error: float) -> None:
-        """Set the counters."""
-        self.counters.counts[:] = n_seen, n_updates
-        self.counters.last_error[0] = last_error
+        self.counters.counts[:] = snapshot.n_seen, snapshot.n_updates
+        self.counters.last_error[0] = snapshot.last_error
 
     def __getstate__(self) -> tuple[object, ...]:
         store = self.store

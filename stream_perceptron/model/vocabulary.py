@@ -93,9 +93,6 @@ class Vocabulary:
     def __len__(self) -> int:
         return len(self.names)
 
-    def __reduce__(self) -> tuple[type[Vocabulary], tuple[list[Hashable]]]:
-        return Vocabulary, (self.names,)  # the names determine the rest
-
     @property
     def ids_by_name(self) -> dict[Hashable, int]:
         """The ID of each name."""
