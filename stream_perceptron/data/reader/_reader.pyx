@@ -14,9 +14,8 @@ cdef extern from "formats.h" nogil:
     int _UNKNOWN "UNKNOWN", _ASK "ASK", _IGNORE "IGNORE", _FEATURE "FEATURE"
     int _VECTOR "VECTOR", _ONE_HOT "ONE_HOT", _WORDS "WORDS", _LABEL "LABEL", _WEIGHT "WEIGHT"
     int _READ_MEMBERS "READ_MEMBERS", _SKIP_MEMBERS "SKIP_MEMBERS"
-    int _LEARNED "LEARNED", _UNLABELED "UNLABELED"
     int _REJECTED "REJECTED", _MALFORMED "MALFORMED", _REDELIVERED "REDELIVERED"
-    int _DROPPED "DROPPED", _KEPT "KEPT", _FORGOTTEN "FORGOTTEN"
+    int _DROPPED "DROPPED", _FORGOTTEN "FORGOTTEN"
     ctypedef struct Entry:
         uint32_t begin, length, stamp
         int32_t parent, id
@@ -95,9 +94,8 @@ NUL, NUMBER, BOOL, TEXT, LIST, OBJECT = _NUL, _NUMBER, _BOOL, _TEXT, _LIST, _OBJ
 UNKNOWN, ASK, IGNORE, FEATURE = _UNKNOWN, _ASK, _IGNORE, _FEATURE
 VECTOR, ONE_HOT, WORDS, LABEL, WEIGHT = _VECTOR, _ONE_HOT, _WORDS, _LABEL, _WEIGHT
 READ_MEMBERS, SKIP_MEMBERS = _READ_MEMBERS, _SKIP_MEMBERS
-LEARNED, UNLABELED, REJECTED = _LEARNED, _UNLABELED, _REJECTED
-MALFORMED, REDELIVERED = _MALFORMED, _REDELIVERED
-DROPPED, KEPT, FORGOTTEN = _DROPPED, _KEPT, _FORGOTTEN
+REJECTED, MALFORMED, REDELIVERED = _REJECTED, _MALFORMED, _REDELIVERED
+DROPPED, FORGOTTEN = _DROPPED, _FORGOTTEN
 
 # Reading fewer bytes takes less time than releasing the GIL and waiting for it again.
 cdef enum:
@@ -107,8 +105,7 @@ cdef enum:
 cdef class Block:
     """The n records of a block; arrays are made when they are used."""
 
-    # The end of the last record in the data, and the number of features before this block.
-    cdef readonly Py_ssize_t end, n, n_before
+    cdef readonly Py_ssize_t end, n  # the end of the last record in the data
     cdef readonly dict reasons  # why records are rejected
     cdef readonly list added_rows  # the row that has added each new feature
     cdef Py_ssize_t m, n_missing
@@ -172,7 +169,6 @@ cdef Block build_block(CReader* c, Py_ssize_t end, dict reasons):
     block.reasons = {
         row: reason for row, reason in reasons.items() if row < n and c.status[row] == _REJECTED
     }
-    block.n_before = c.n_features - c.n_added
     block.added_rows = [c.added[i].row for i in range(c.n_added)]
     block.memory = PyBytes_FromStringAndSize(NULL, 12 * m + 41 * n + 8)
     cdef uint8_t* to = <uint8_t*>PyBytes_AS_STRING(block.memory)
