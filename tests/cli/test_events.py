@@ -193,7 +193,7 @@ def test_drop_on_an_open_pipe_is_reported_immediately(tmp_path):
     assert was_reported
 
 
-@pytest.mark.parametrize("forged", [{"label": 2}, {"label": -1}, {"kind": "rise"}])
+@pytest.mark.parametrize("forged", [{"label": 2}, {"kind": "rise"}])
 def test_checkpoint_with_an_impossible_event_is_rejected(forged, run, tmp_path):
     model = tmp_path / "m.npz"
     run("learn", write_flipped(tmp_path / "s.csv", 12_000), "-m", model, "--quiet", check=0)
