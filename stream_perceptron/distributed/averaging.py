@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from stream_perceptron.data.batch import Redeliveries
 from stream_perceptron.data.schema import ReadOptions, Schema
 from stream_perceptron.errors import CheckpointError
+from stream_perceptron.live.learning_curve import MAX_SUM
 from stream_perceptron.live.metrics import Progress
 from stream_perceptron.live.model import LiveModel
 from stream_perceptron.model.arrays import Array, Floats
@@ -365,7 +366,7 @@ def _sum_progress(before: Progress, live_models: Sequence[LiveModel]) -> Progres
         progress = live.progress
         for name in _SUMMED_COUNTS:
             added = getattr(progress, name) - getattr(before, name)
-            setattr(total, name, getattr(total, name) + added)
+            setattr(total, name, min(getattr(total, name) + added, MAX_SUM))
         total.largest = max(total.largest, progress.largest)
         n_tested = progress.samples - progress.n_untested - before.samples + before.n_untested
         total.add_outcomes(progress.window[max(len(progress.window) - n_tested, 0) :])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import sys
 
 import numpy as np
 import pytest
@@ -70,6 +71,16 @@ def test_highest_offset_of_each_partition_is_kept():
 
     for order in (models, models[::-1]):
         assert average_live(base, order).redeliveries.offsets == {("p",): 9, ("q",): 7}
+
+
+def test_average_of_models_with_the_largest_sums_is_saved(tmp_path):
+    base = LiveModel(SGDPerceptron(seed=0))
+    models = [copy.deepcopy(base) for _ in range(2)]
+    for live in models:
+        live.progress.samples, live.progress.weight_sum = 2, sys.float_info.max
+    average_live(base, models).save(tmp_path / "mean.npz")
+
+    assert LiveModel.load(tmp_path / "mean.npz").progress.mean_weight == sys.float_info.max / 4
 
 
 @pytest.mark.parametrize(
