@@ -15,7 +15,6 @@ from stream_perceptron.data.naming import quote_names
 from stream_perceptron.data.values import DECIMAL_COMMA
 from stream_perceptron.errors import SampleError, SourceError
 
-MAX_PENDING = 10**12  # samples
 ENCODINGS = ("one_hot", "dates", "words")  # the fields of `ReadOptions` with encoded columns
 
 
@@ -66,6 +65,8 @@ class ReadOptions:
     def __post_init__(self) -> None:
         if self.scale is not None:
             object.__setattr__(self, "scale", float(self.scale))  # the class is frozen
+        if self.max_pending < 1:
+            raise ValueError(f"max_pending is {self.max_pending}: choose a whole number above 0")
 
     @cached_property
     def roles(self) -> set[str]:

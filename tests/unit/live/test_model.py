@@ -124,6 +124,12 @@ def test_join_needs_a_single_pass_in_order(tmp_path):
     assert live.progress.rows == 0
 
 
+@pytest.mark.parametrize("number", [0, -1])
+def test_at_least_one_sample_may_be_pending(number):
+    with pytest.raises(ValueError, match=f"max_pending is {number}: choose a whole number above 0"):
+        ReadOptions(join="id", max_pending=number)
+
+
 def test_second_source_must_fit_the_first(tmp_path):
     for name, header in (("a", "a,b,label"), ("b", "c,d,label")):
         (tmp_path / name).write_text(f"{header}\n1,2,x\n")
