@@ -208,6 +208,11 @@ def _convert_to_list(
             problem = f"cannot be read as {scalar.type}: {first_line(error)}"
             if isinstance(error, UnicodeDecodeError):
                 problem = "is not UTF-8"
+            elif getattr(scalar.type, "tz", None):  # the error may only suggest installing pytz
+                problem = (
+                    f"cannot be read as {scalar.type}: the time zone is unknown, or the time is "
+                    "out of range"
+                )
             errors.setdefault(i, f"column {name!r} {problem}")
     return values
 
