@@ -79,7 +79,7 @@ def write_checkpoint(path: Path, meta: dict[str, object], arrays: Arrays) -> Non
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, object], Arrays]:
-    """Read the metadata and arrays of a checkpoint; reject damaged files, infinities and NaN."""
+    """Read the metadata and the arrays of a checkpoint; reject damaged files."""
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):
         raise CheckpointError("not a regular file")

@@ -176,7 +176,7 @@ class DriftDetector:
         Raises
         ------
         CheckpointError
-            If an array is missing, or the arrays do not belong together.
+            If the arrays do not belong together.
 
         """
         drift = cls()
