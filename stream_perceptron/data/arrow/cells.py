@@ -209,10 +209,7 @@ def _convert_to_list(
             if isinstance(error, UnicodeDecodeError):
                 problem = "is not UTF-8"
             elif getattr(scalar.type, "tz", None):  # the error may only suggest installing pytz
-                problem = (
-                    f"cannot be read as {scalar.type}: the time zone is unknown, or the time is "
-                    "out of range"
-                )
+                problem = f"cannot be read as {scalar.type}: unknown zone, or time out of range"
             errors.setdefault(i, f"column {name!r} {problem}")
     return values
 
