@@ -164,8 +164,8 @@ def _shorten(threshold: float, below: float) -> float:
 
     Examples
     --------
-    >>> _shorten(0.731298, 0.70), _shorten(0.731298, 0.7312), _shorten(1e-9, 0.0)
-    (0.73, 0.73129, 1e-09)
+    >>> _shorten(0.731298, 0.65), _shorten(0.731298, 0.7312), _shorten(1e-9, 0.0)
+    (0.7, 0.73129, 1e-09)
 
     """
     from decimal import ROUND_FLOOR, Decimal  # lazy import: only evaluations need it
