@@ -25,11 +25,6 @@ def get_file_notices(result):
 
 
 @pytest.fixture
-def model(tmp_path):
-    return tmp_path / "m.npz"
-
-
-@pytest.fixture
 def log(tmp_path):
     """A log of 100 rows."""
     path = tmp_path / "x.log"

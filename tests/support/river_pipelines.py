@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import random
 
-from helpers import to_dicts
 from river import compose, feature_extraction, feature_selection, preprocessing, stats
 
-from stream_perceptron import SGDPerceptron
 from stream_perceptron.encoders import DateEncoder, WordEncoder
 
 
-def draw_samples(n, seed=0):
+def draw_samples(n):
     """Yield n samples with numbers, texts, lists and missing values."""
-    rng = random.Random(seed)
+    rng = random.Random(0)
     for _ in range(n):
         x = {
             "colour": rng.choice("abcdefgh"), "size": rng.choice([1, 2, 3]), "u": rng.gauss(5, 2),
@@ -68,23 +66,3 @@ STEPS = {
         ("numbers", NUMBERS | preprocessing.StandardScaler() | preprocessing.MaxAbsScaler()),
     ),
 }  # fmt: skip
-
-
-def predict_and_learn(model, n=300):
-    """Predict each sample before it is learned; return the predictions."""
-    predictions = []
-    for x, y in draw_samples(n, seed=1):
-        predictions.append(model.predict_proba_one(x))
-        model.learn_one(x, y)
-    return predictions
-
-
-def train_scaled_pipeline(rng, n=200):
-    """Return a trained pipeline of a StandardScaler and a perceptron, and new samples."""
-    X = to_dicts(rng.normal(3, 5, (n, 6)))
-    y = rng.integers(0, 3, n).tolist()
-    pipeline = preprocessing.StandardScaler() | SGDPerceptron(lr=0.1, seed=0)
-    for x, label in zip(X, y, strict=True):
-        pipeline.predict_one(x)
-        pipeline.learn_one(x, label)
-    return pipeline, to_dicts(rng.normal(3, 5, (50, 6)))
