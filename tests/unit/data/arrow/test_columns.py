@@ -174,22 +174,6 @@ def test_second_file_must_fit_the_first(tmp_path):
     assert len(list(stream.iter_parquet(first, lists))) == 2
 
 
-@pytest.mark.parametrize(
-    ("values", "texts"),
-    [
-        ([200, 404], ["200", "404"]),
-        ([200.0, 404.5, None], ["200", "404.5"]),
-        ([True, False, None], ["true", "false"]),
-    ],
-)
-def test_one_hot_names_numbers_and_bools_by_their_shortest_text(values, texts, tmp_path):
-    columns = {"status": values, "a": [1.0] * len(values), "y": [0] * len(values)}
-    path = write_parquet(tmp_path / "f.parquet", columns)
-    names = {name for x, _ in stream.iter_source(path, one_hot=["status"]) for name in x}
-
-    assert names == {"a", *(f"status_{text}" for text in texts)}
-
-
 @pytest.mark.parametrize("kind", ["parquet", "arrow"])
 def test_column_name_that_is_not_utf8_is_an_error(kind, tmp_path):
     path, sink = tmp_path / "f", io.BytesIO()
