@@ -210,17 +210,6 @@ def test_labels_may_be_lists_arrays_series_or_frames(matrix, labels):
     assert states == states[:1] * len(states)
 
 
-def test_bool_and_integer_columns_of_frames_are_numbers():
-    frame = {"a": [True, False], "b": [3, 4]}
-    expected = SGDPerceptron(seed=0)
-    expected.test_then_train([[1.0, 3.0], [0.0, 4.0]], ["u", "v"], ["a", "b"])
-    for make in (pd.DataFrame, pl.DataFrame, pa.table):
-        model = SGDPerceptron(seed=0)
-        model.learn_many(make(frame), ["u", "v"])
-
-        assert capture_state(expected) == capture_state(model)
-
-
 def test_predictions_have_the_frame_type_of_the_input(rng):
     model = SGDPerceptron(seed=0)
     model.test_then_train(rng.random((50, 2)), rng.choice(["u", "v"], 50), ["a", "b"])
