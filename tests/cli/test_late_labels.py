@@ -68,8 +68,9 @@ def test_samples_are_predicted_with_ids_and_label_rows_are_not(form, output_name
     rows = draw_valid_rows(0, 1200)
     source, predictions = write_rows(tmp_path / f"s.{form}", form, rows), tmp_path / output_name
     model = tmp_path / "m.npz"
-    run("learn", source, *JOIN_OPTIONS, "-m", model, "-p", predictions, check=0)
-    oracle, live = run_oracle(rows), LiveModel.load(model)
+    weights = ["--class-weight", "balanced"]
+    run("learn", source, *JOIN_OPTIONS, *weights, "-m", model, "-p", predictions, check=0)
+    oracle, live = run_oracle(rows, class_weight="balanced"), LiveModel.load(model)
 
     assert read_predictions(predictions) == build_expected_lines(rows, oracle)
     assert capture_state(live.model) == capture_state(oracle.model)
