@@ -33,7 +33,8 @@ def source(request, tmp_path):
 
 @pytest.mark.parametrize("label", [None, "label", "Label", "-1", "4"])
 def test_columns_have_the_same_roles_in_every_format(label, source):
-    read_options = ReadOptions(label=label, weight="w", one_hot=("colour",), keep=("colour", "a"))
+    keep = ("colour", "a", "label", "w")
+    read_options = ReadOptions(label=label, weight="w", one_hot=("colour",), keep=keep)
     batches = list(open_source(str(source)).batches(Request(read_options)))
 
     assert [x for batch in batches for x in batch.features.dicts()] == [
@@ -43,4 +44,4 @@ def test_columns_have_the_same_roles_in_every_format(label, source):
     assert [label for batch in batches for label in batch.labels] == ["x", "y"]
     assert [w for batch in batches for w in batch.weights.tolist()] == [2.0, 1.0]
     passthrough = [tuple(map(str, values)) for batch in batches for values in batch.passthrough]
-    assert passthrough == [("red", "1.5"), ("blue", "2.5")]
+    assert passthrough == [("red", "1.5", "x", "2"), ("blue", "2.5", "y", "1")]
