@@ -6,40 +6,8 @@ import json
 import shutil
 import subprocess
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from helpers import count_samples, start, wait_for
-
-
-@pytest.mark.parametrize("forms", [["csv"] * 2, ["jsonl"] * 2, ["svm"] * 2, ["parquet", "csv"]])
-def test_smaller_second_file_is_not_mistaken_for_a_truncated_first(forms, tmp_path, model, run):
-    """Each file is learned once, in whatever runs it is read."""
-    files = []
-    for i, (form, n) in enumerate(zip(forms, (3000, 1200), strict=True)):
-        path = tmp_path / f"{i}.{form}"
-        rows = [{"a": j % 7 - 3, "b": j % 5 + i, "label": "xy"[j % 7 > 3]} for j in range(n)]
-        if form == "parquet":
-            pq.write_table(pa.Table.from_pylist(rows), path)
-        else:
-            line = {
-                "csv": "{a},{b},{label}\n",
-                "jsonl": '{{"a": {a}, "b": {b}, "label": "{label}"}}\n',
-                "svm": "{label} 1:{a} 2:{b}\n",
-            }[form]
-            header = "a,b,label\n" if form == "csv" else ""
-            path.write_text(header + "".join(line.format(**row) for row in rows))
-        files.append(path)
-    run("learn", files[0], "-m", model, "--quiet", check=0)
-    run("learn", files[1], "-m", model, "--limit", 500, "--quiet", check=0)
-    for _ in range(2):
-        result = run("learn", files[1], "-m", model, "--quiet", check=0)
-    assert result.stderr == ""
-    assert count_samples(model) == 4200
-    run("verify", model, *files, check=0)
-    for sources in (files, files[:1]):
-        run("learn", *sources, "-m", model, "--quiet", check=0)
-    assert count_samples(model) == 4200
 
 
 def test_stopped_run_stays_stopped_until_epsilon_is_lowered(mnist_files, model, run):
