@@ -164,31 +164,6 @@ def test_label_column_is_inferred_from_the_first_row_that_has_it(labels, name, r
     assert list(live.model.features_) == ["a", "b"]
 
 
-@pytest.mark.parametrize(
-    ("first", "second"), [("csv", "csv"), ("parquet", "csv"), ("csv", "parquet")]
-)
-def test_features_and_labels_in_two_files_equal_one_stream(first, second, run, tmp_path):
-    """The labels can be in another order than the features."""
-    rng = random.Random(first + second)
-    rows = [{"id": i, "a": rng.random(), "b": rng.random()} for i in range(300)]
-    labels = [{"id": i, "label": rng.choice(["left", "right"])} for i in range(300)]
-    rng.shuffle(labels)
-    both = write_rows(tmp_path / "s.csv", "csv", rows + labels, ("a", "b"))
-    sources = [
-        write_rows(tmp_path / f"f.{first}", first, rows, ("a", "b")),
-        write_rows(tmp_path / f"l.{second}", second, labels, ()),
-    ]
-    for name, files in (("one", [both]), ("two", sources)):
-        run("learn", *files, "-m", tmp_path / f"{name}.npz", "--join", "id", "--quiet", check=0)
-    run("learn", *sources, "-m", tmp_path / "cut.npz", "--join", "id", "--limit", "431", check=0)
-    run("learn", *sources, "-m", tmp_path / "cut.npz", "--join", "id", check=0)
-    one, two, cut = (LiveModel.load(tmp_path / f"{n}.npz") for n in ("one", "two", "cut"))
-
-    assert one.progress.samples == two.progress.samples == 300
-    assert one.model.weights.tobytes() == two.model.weights.tobytes()
-    assert two.model.weights.tobytes() == cut.model.weights.tobytes()
-
-
 @pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
 def test_join_column_can_be_given_by_position(form, run, tmp_path):
     """A second source can have its columns in another order."""
@@ -216,7 +191,7 @@ def test_join_column_can_be_given_by_position(form, run, tmp_path):
 
 @pytest.mark.parametrize("forms", [("csv", "csv"), ("parquet", "parquet"), ("csv", "parquet")])
 def test_feature_columns_are_required_only_in_files_with_features(forms, run, tmp_path):
-    """The file of labels needs neither the weight nor the one-hot column."""
+    """The file of labels needs neither the weight nor the one-hot column, and has another order."""
     colors, n = ["red", "blue", "green"], 300
     ads = {
         "ad": [f"k{i}" for i in range(n)],
@@ -225,8 +200,8 @@ def test_feature_columns_are_required_only_in_files_with_features(forms, run, tm
         "w": [1.0 + i % 2 for i in range(n)],
     }
     clicks = {
-        "ad": [f"k{i}" for i in range(n) if i % 5],
-        "clicked": [int(i % 3 == 0) for i in range(n) if i % 5],
+        "ad": [f"k{i}" for i in reversed(range(n)) if i % 5],
+        "clicked": [int(i % 3 == 0) for i in reversed(range(n)) if i % 5],
     }
     both = pa.concat_tables([pa.table(ads), pa.table(clicks)], promote_options="default")
     tables = {"ads": pa.table(ads), "clicks": pa.table(clicks), "both": both}
