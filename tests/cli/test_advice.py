@@ -236,8 +236,8 @@ def test_numeric_labels_get_advice_to_bin_them(digits, run, tmp_path):
 def test_class_numbers_are_no_quantity(run, tmp_path):
     """Their order has no meaning, or all weights are still equal."""
     rng = random.Random(0)
-    centers = [[rng.gauss(0, 3) for _ in range(8)] for _ in range(1000)]
-    labels = rng.choices(range(1000), k=20_000)
+    centers = [[rng.gauss(0, 3) for _ in range(8)] for _ in range(2000)]
+    labels = rng.choices(range(2000), k=20_000)
     rows = ((*(rng.gauss(center, 0.5) for center in centers[k]), k) for k in labels)
     source = write_csv(tmp_path / "s.csv", [*"abcdefgh", "label"], rows)
     assert "labels are a quantity" not in summarize_run(run, source)["diagnosis"]

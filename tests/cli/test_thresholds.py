@@ -31,22 +31,6 @@ def parse_predictions(text):
     return [json.loads(line) for line in text.splitlines()]
 
 
-def test_predict_chooses_the_class_whose_score_reaches_its_threshold(source_and_model, run):
-    source, path = source_and_model
-    plain = parse_predictions(run("predict", source, "-m", path, "--scores", check=0).stdout)
-    with_threshold = parse_predictions(
-        run("predict", source, "-m", path, "--threshold", "yes=0.1").stdout
-    )
-    chosen = [row["scores"]["yes"] >= 0.1 for row in plain]
-
-    assert 0 < sum(chosen) < len(chosen)
-    assert [row["prediction"] == "yes" for row in with_threshold] == chosen
-    assert [row["score"] for row in with_threshold] == [
-        row["scores"]["yes" if is_yes else "no"] for row, is_yes in zip(plain, chosen, strict=True)
-    ]
-    assert all("scores" not in row for row in with_threshold)
-
-
 def test_thresholds_affect_the_counts_of_evaluate_but_not_its_ranking(source_and_model, run):
     source, path = source_and_model
     plain, with_threshold = (
@@ -140,14 +124,3 @@ def test_best_threshold_gives_the_f1_that_evaluate_shows(tmp_path, run, rng):
     labels, predictions = ([row[name] == "yes" for row in rows] for name in ("label", "prediction"))
 
     assert f1 == f"{metrics.f1_score(labels, predictions):.2%}"
-
-
-@pytest.mark.parametrize("text", ["True", "true"])
-def test_bool_label_is_accepted_in_json_and_python_spelling(text, rows, tmp_path, run):
-    for row in rows:
-        row["label"] = row["label"] == "yes"
-    source, path = write_jsonl(tmp_path / "s.jsonl", rows), tmp_path / "m.npz"
-    result = run("learn", source, "--class-weight", f"{text}=5", "-m", path, check=0)
-
-    assert "no label is" not in result.stderr
-    run("predict", source, "-m", path, "--threshold", f"{text}=0.2", check=0)
