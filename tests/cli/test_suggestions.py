@@ -43,19 +43,6 @@ def test_options_on_a_terminal_can_be_pasted_into_a_shell(run_on_terminal, tmp_p
     assert json.loads(result.stdout)["cohen_kappa"] > 0.4
 
 
-def test_stream_with_two_thousand_classes_is_learned(run, tmp_path):
-    rng = random.Random(0)
-    numbers = rng.sample(range(2000), 2000)
-    rows = [
-        [k % 45 + rng.random(), k // 45, numbers[k]] for k in rng.choices(range(2000), k=20_000)
-    ]
-    source = write_csv(tmp_path / "s.csv", ["a", "b", "label"], rows)
-    result = run("learn", source, "--json", check=0)
-
-    assert "labels are" not in result.stderr
-    assert json.loads(result.stdout)["samples"] == 20_000
-
-
 def test_runs_of_equal_labels_are_not_sorted_labels(run, tmp_path):
     """Only a file in which the rows of each label follow one another is sorted."""
     rng, rows = random.Random(0), []
