@@ -40,16 +40,6 @@ def test_sample_that_exceeds_max_weights_is_rejected():
     assert model.weights.shape == (3, 4)
 
 
-def test_rows_before_a_rejected_row_are_learned():
-    model = SGDPerceptron(classes=["a", "b"], max_weights=165, seed=0)
-    with pytest.raises(ModelSizeError):
-        model.test_then_train(np.ones((5, 1)), ["a", "b", "c", "d", "e"], ["x"])
-    expected = SGDPerceptron(classes=["a", "b"], seed=0)
-    expected.test_then_train(np.ones((4, 1)), ["a", "b", "c", "d"], ["x"])
-
-    assert capture_state(expected) == capture_state(model)
-
-
 def test_max_weights_is_saved_with_the_model_and_can_be_raised(tmp_path, run):
     source, path = tmp_path / "s.jsonl", tmp_path / "m.npz"
     rows = [{f"f{i}": 1.0, "label": "ab"[i % 2]} for i in range(50)]

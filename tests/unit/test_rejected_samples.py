@@ -177,19 +177,6 @@ def test_samples_without_finite_net_input_cannot_be_predicted():
         model.predict_many(pd.DataFrame([{"x": 1.0, "y": 1.0}, x]))
 
 
-def test_rows_before_a_diverging_row_stay_learned(rng):
-    X = rng.normal(size=(9, 3))
-    X[5] = 1e200
-    labels = list("abcabdabc")  # row 5 also adds the label d
-    model, expected = (SGDPerceptron(0.5, activation="identity", seed=0) for _ in range(2))
-    with pytest.raises(DivergedError) as caught:
-        model.test_then_train(X, labels)
-    expected.test_then_train(X[:5], labels[:5])
-
-    assert caught.value.sample == 6
-    assert capture_state(expected) == capture_state(model)
-
-
 @pytest.mark.parametrize(
     ("parameters", "reason"),
     [
