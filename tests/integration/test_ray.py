@@ -7,17 +7,24 @@ import os
 import random
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import time
-from contextlib import suppress
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from helpers import CASE_FACTOR, COMMAND, read_contents, read_members
+from helpers import (
+    CASE_FACTOR,
+    COMMAND,
+    find_free_port,
+    is_listening,
+    kill_process_group,
+    read_contents,
+    read_members,
+    wait_for,
+)
 
 from stream_perceptron import LiveModel
 
@@ -28,21 +35,20 @@ class Cluster:
     """A cluster on this machine, with its own token."""
 
     def __init__(self, processors=2):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.address = f"127.0.0.1:{free.getsockname()[1]}"
+        port = find_free_port()
+        self.address = f"127.0.0.1:{port}"
         self.env = os.environ | {
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN": secrets.token_hex(32),
             "RAY_USAGE_STATS_ENABLED": "0",
         }
-        port = self.address.partition(":")[2]
         self.process = subprocess.Popen(
             [RAY, "start", "--head", "--block", f"--num-cpus={processors}", f"--port={port}",
              "--node-ip-address=127.0.0.1", "--include-dashboard=false"],
             env=self.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             start_new_session=True,
         )  # fmt: skip
+        wait_for(lambda: is_listening(port), self.process)
 
     def add_node(self):
         """Start a second node with a processor; return its process."""
@@ -63,21 +69,6 @@ class Cluster:
         return int(subprocess.run(
             command, env=self.env, check=True, capture_output=True, text=True
         ).stdout)  # fmt: skip
-
-    def kill(self):
-        # An orderly shutdown would take half a minute.
-        os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
-
-    def wait_until_listening(self):
-        """Wait until the head node listens."""
-        host, port = self.address.split(":")
-        for _ in range(1200):
-            with suppress(ConnectionRefusedError), socket.create_connection((host, int(port))):
-                return
-            assert self.process.poll() is None, "the cluster has ended"
-            time.sleep(0.05)
-        raise AssertionError("the cluster does not listen")
 
     def build_learn_command(self, *sources, shards, rows, model=None, options=()):
         """Return the command that learns in shards on this cluster."""
@@ -128,9 +119,8 @@ def iterate_ancestors(pid, parents):
 @pytest.fixture(scope="session")
 def cluster():
     cluster = Cluster()
-    cluster.wait_until_listening()
     yield cluster
-    cluster.kill()
+    kill_process_group(cluster.process)  # an orderly shutdown would take half a minute
 
 
 def read_round(path):
@@ -143,12 +133,8 @@ def read_round(path):
 
 def wait_for_round(path, after, process):
     """Wait until a checkpoint is beyond a round, and return its round."""
-    for _ in range(6000):
-        if (rounds := read_round(path)) > after:
-            return rounds
-        assert process.poll() is None, "the run has ended"
-        time.sleep(0.01)
-    raise AssertionError("the round was never saved")
+    wait_for(lambda: read_round(path) > after, process)
+    return read_round(path)
 
 
 @pytest.mark.parametrize("rows", [777, 5000])
@@ -292,10 +278,8 @@ def test_inspect_shows_shards(cluster, run, mnist_sample, tmp_path):
 
 @pytest.mark.parametrize("address_format", ["127.0.0.1:{}", "ray://127.0.0.1:{}"])
 def test_unreachable_cluster_is_reported_in_one_line(address_format, run, mnist_sample):
-    with socket.socket() as unused_socket:
-        unused_socket.bind(("127.0.0.1", 0))
-        address = address_format.format(unused_socket.getsockname()[1])
-        result = run("learn", mnist_sample, "--shards", 2, "--ray", address, check=1)
+    address = address_format.format(find_free_port())
+    result = run("learn", mnist_sample, "--shards", 2, "--ray", address, check=1)
 
     assert result.stderr == f"Error: cannot use the Ray cluster at {address}: Connection refused\n"
 
@@ -443,12 +427,10 @@ def test_killed_node_loses_no_sample(mnist_files, tmp_path):
     cluster = Cluster(processors=1)
     node = None
     try:
-        cluster.wait_until_listening()
         options = {"shards": 4, "rows": 1500}
         cluster.run(mnist_files["train"], model=reference, **options)
         node = cluster.add_node()
-        while cluster.count_processors() < 2:
-            time.sleep(0.2)
+        wait_for(lambda: cluster.count_processors() == 2, node)
         process = cluster.start(mnist_files["train"], model=path, **options)
         wait_for_round(path, 3, process)
         os.killpg(node.pid, signal.SIGKILL)
@@ -459,10 +441,8 @@ def test_killed_node_loses_no_sample(mnist_files, tmp_path):
             errors = process.communicate(timeout=200)[1]
     finally:
         if node is not None:
-            with suppress(ProcessLookupError):
-                os.killpg(node.pid, signal.SIGKILL)
-            node.wait()
-        cluster.kill()
+            kill_process_group(node)
+        kill_process_group(cluster.process)
 
     assert (process.returncode, errors) == (0, "")
     assert read_contents(path) == read_contents(reference)
