@@ -54,27 +54,6 @@ def encode_row(row):
     return features | (encode_words("note", row["note"]) if row["note"] else {})
 
 
-def test_late_labels_are_joined_to_encoded_samples(rows, tmp_path, run):
-    for i, row in enumerate(rows):
-        row["id"] = f"r{i}"
-    whole = write_jsonl(
-        tmp_path / "whole.jsonl", [r | {"when": r["when"] and str(r["when"])} for r in rows]
-    )
-    late_rows = []
-    for r in rows:
-        features = r | {"when": r["when"] and str(r["when"])}
-        late_rows.append({name: value for name, value in features.items() if name != "label"})
-        late_rows.append({"id": r["id"], "label": r["label"]})
-    late = write_jsonl(tmp_path / "late.jsonl", late_rows)
-    run("learn", whole, *OPTIONS, "--ignore", "id", "-m", tmp_path / "a.npz", check=0)
-    run("learn", late, *OPTIONS, "--join", "id", "-m", tmp_path / "b.npz", check=0)
-    expected, joined = (LiveModel.load(tmp_path / name) for name in ("a.npz", "b.npz"))
-    order = [joined.model.features_.index(name) for name in expected.model.features_]
-
-    assert expected.model.weights.tolist() == joined.model.weights[:, order].tolist()
-    assert expected.progress.missing == joined.progress.missing > 0
-
-
 @pytest.mark.parametrize("form", FORMS)
 def test_python_reads_and_predicts_like_the_command_line(form, rows, tmp_path, run):
     source, path = write_rows(tmp_path / f"s.{form}", rows), tmp_path / "m.npz"

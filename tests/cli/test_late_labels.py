@@ -75,6 +75,7 @@ def test_samples_are_predicted_with_ids_and_label_rows_are_not(form, output_name
     assert read_predictions(predictions) == build_expected_lines(rows, oracle)
     assert capture_state(live.model) == capture_state(oracle.model)
     assert live.model.features_ == list(FEATURE_NAMES)
+    assert live.progress.missing == 0  # rows of labels lack no values
     assert oracle.accuracy == live.progress.accuracy > 0.5
     if form == "json" and output_name == "p.jsonl":
         ids = [json.loads(line)["id"] for line in predictions.read_text().splitlines()]
