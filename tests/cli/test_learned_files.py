@@ -63,26 +63,6 @@ def test_copy_beside_a_learned_file_is_a_new_file(is_renamed, is_copy_first, tmp
     run("verify", model, log, copy, check=0)
 
 
-@pytest.mark.parametrize("n", [100, 3000])
-def test_log_that_outgrows_its_copy_and_truncation_is_learned(n, log, model, run):
-    log.write_text(make_json_lines(0, n))
-    run("learn", log, "-m", model, check=0)
-    old = log.with_name("x.log.1")
-    shutil.copyfile(log, old)
-    with log.open("r+") as file:
-        file.truncate()
-        file.write(make_json_lines(10_000, 2 * n))
-
-    result = run("learn", log, old, "-m", model, check=0)
-
-    assert count_samples(model) == 3 * n
-    assert get_file_notices(result) == [
-        f"{log}: new file; {n:,} rows of the old file were learned",
-        f"{old}: already learned ({n:,} rows)",
-    ]
-    run("verify", model, log, old, check=0)
-
-
 def test_files_without_rows_have_no_position(tmp_path, log, model, run):
     empty = tmp_path / "empty.log"
     empty.touch()
