@@ -95,24 +95,6 @@ def test_runs_with_other_rates_files_and_pipes_are_verified(
     assert reason == "stdin: rows 1 to 90: rejected rows: 0 now, 1 when learned"
 
 
-def test_grown_text_file_is_recognized_by_its_first_rows(
-    run, tmp_path, assert_verified, get_verify_error
-):
-    path, source = tmp_path / "m.npz", tmp_path / "log.csv"
-    lines = [f"{i % 7},{i % 3},{'x' if i % 7 > i % 3 else 'y'}\n" for i in range(200)]
-    source.write_text("a,b,label\n" + "".join(lines[:120]))
-    run("learn", source, "-m", path, "--quiet", check=0)
-    source.write_text("a,b,label\n" + "".join(lines))
-    assert_verified(path, source)
-    run("learn", source, "-m", path, "--lr", 1, "--quiet", check=0)
-    with source.open("a") as file:
-        file.write("1,2,z\n")
-
-    assert_verified(path, source)
-    source.write_text(source.read_text().replace("6,2,x", "6,1,x", 1))
-    assert get_verify_error(path, source).endswith("is not among the given sources")
-
-
 def test_weight_changed_by_one_bit_is_reported(mnist_sample, run, tmp_path, get_verify_error):
     path = tmp_path / "m.npz"
     run("learn", mnist_sample, "-m", path, "--quiet", check=0)
