@@ -10,7 +10,7 @@ import subprocess
 import pytest
 from helpers import COMMAND, capture_state, count_samples
 
-from stream_perceptron import LiveModel, SourceError
+from stream_perceptron import LiveModel
 
 
 def make_json_lines(start, n):
@@ -173,16 +173,6 @@ def test_average_has_one_position_of_each_file(passes, tmp_path, log, model, run
     run("average", branch, "--base", model, "-o", mean, check=0)
 
     assert [each.rows for each in LiveModel.load(mean).history.positions] == [100]
-
-
-def test_file_changed_in_place_between_passes_is_an_error(log):
-    live, sources = LiveModel.start([open_file(log)], seed=0), [open_file(log)]
-    results = live.run(sources, passes=2)
-    next(results)
-    log.write_text(log.read_text().replace("x", "y"))
-
-    with pytest.raises(SourceError, match="the file has changed since the first pass"):
-        list(results)
 
 
 def test_file_changed_while_it_is_read_cannot_be_continued(tmp_path):

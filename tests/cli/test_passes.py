@@ -19,6 +19,7 @@ CHANGES = {
     "fewer rows": (HEADER + b"".join(LINES[:9000]), False),
     "no rows": (HEADER, False),
     "nothing": (b"", False),
+    "other labels": (DATA.rstrip().replace(b"left", b"Left"), False),
     "longer last row": (DATA.rstrip() + b"5\n", False),
     "more rows": (DATA + b"".join(LINES[:100]), True),
     "blank lines": (DATA + b"\n\r\n", True),
