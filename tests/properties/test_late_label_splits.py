@@ -9,15 +9,14 @@ from helpers import get_seeds
 from late_labels import (
     draw_sparse_samples,
     draw_timing,
-    learn_new_rows,
     require_same_results_as_river,
     simulate_with_river,
-    start_model,
     write_rows,
 )
 from river import datasets
 
-from stream_perceptron import SGDPerceptron, Standardizer
+from stream_perceptron import LiveModel, SGDPerceptron, Standardizer
+from stream_perceptron.data import ReadOptions, open_source
 
 
 def load_samples(seed, n=300):
@@ -45,7 +44,9 @@ def test_late_labels_match_river_progressive_validation(seed, tmp_path):
         for form in forms:
             path = write_rows(tmp_path / form, form, rows, tuple(samples[0][0]))
             weight = "w" if len(samples[0]) == 3 else None
-            live = start_model(path, model.lr, standardize=standardize, weight=weight)
-            results = learn_new_rows(live, path, every=1 + 37 * (seed % 2))
+            options = ReadOptions(join="id", standardize=standardize, weight=weight)
+            sources = [open_source(str(path))]
+            live = LiveModel.start(sources, options, lr=model.lr, seed=0)
+            results = list(live.run(sources, every=1 + 37 * (seed % 2)))
             tolerance = 1e-12 if standardize else 0.0
             require_same_results_as_river(live, results, model, metric, expected, tolerance)

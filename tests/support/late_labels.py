@@ -16,10 +16,6 @@ from helpers import (
 )
 from river import evaluate, metrics, stream
 
-from stream_perceptron import LiveModel
-from stream_perceptron.data import open_source
-from stream_perceptron.data.schema import ReadOptions
-
 FEATURE_NAMES = ("a", "b", "c")
 START = dt.datetime(2024, 1, 1)
 
@@ -89,7 +85,7 @@ def draw_rows(seed, n, n_ids=12):
     return rows
 
 
-def draw_valid_rows(seed, n, max_delay=30, separate_share=0.9):
+def draw_valid_rows(seed, n, max_delay=30):
     """Return n valid rows; labels come at once, up to `max_delay` rows later, or never."""
     rng, rows, due_labels, n_samples = random.Random(seed), [], {}, 0
     while len(rows) < n:
@@ -98,7 +94,7 @@ def draw_valid_rows(seed, n, max_delay=30, separate_share=0.9):
             continue
         x, n_samples = draw_features(rng, has_gaps=False), n_samples + 1
         row = {"id": n_samples, **x}
-        rows.append(row if rng.random() < separate_share else row | {"label": compute_label(x)})
+        rows.append(row if rng.random() < 0.9 else row | {"label": compute_label(x)})
         due_index = len(rows) + rng.randrange(max_delay)
         if "label" not in rows[-1] and due_index not in due_labels and rng.random() < 0.95:
             due_labels[due_index] = {"id": n_samples, "label": compute_label(x)}
@@ -174,31 +170,11 @@ def simulate_with_river(samples, make_timing, model):
     return metric, rows, {row_numbers[i]: y for i, y in zip(labeled_ids, predicted, strict=True)}
 
 
-def start_model(path, lr=0.1, join="id", **read_options):
-    """Start a model for a file with late labels."""
-    return LiveModel.start(
-        [open_source(str(path))], ReadOptions(join=join, **read_options), lr=lr, seed=0
-    )
-
-
-def learn_new_rows(live, path, **options):
-    """Learn the new rows of a file; return the results."""
-    sources = [open_source(str(path))]
-    return list(live.run(sources, live.plan_run(sources), **options))
-
-
-def collect_predictions(results):
-    """Return the predictions by row."""
-    return {
-        row: predicted
-        for result in results
-        for row, predicted in zip(result.rows.tolist(), result.predictions, strict=True)
-    }
-
-
 def require_same_results_as_river(live, results, model, metric, expected, tolerance=0.0):
     """Check that results equal those of River: bit by bit, or within a tolerance."""
-    predictions, progress, names = collect_predictions(results), live.progress, model.classes_
+    predictions, progress, names = {}, live.progress, model.classes_
+    for result in results:
+        predictions |= dict(zip(result.rows.tolist(), result.predictions, strict=True))
     assert {row: predictions[row] for row in expected} == expected
     assert live.model.classes_ == names
     assert sorted(live.model.features_) == sorted(model.features_)

@@ -472,7 +472,7 @@ class Learner:
 
     def __init__(self, folder: Path, case: Case, monkeypatch) -> None:
         folder.mkdir()
-        self.folder, self.case = folder, case
+        self.case = case
         self.model, self.predictions = folder / "model.npz", folder / "predictions.jsonl"
         self.rejected = folder / "rejected.jsonl"
         self._patch = monkeypatch
