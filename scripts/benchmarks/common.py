@@ -37,8 +37,6 @@ def section(name: str) -> Callable[[Callable[[], str]], Callable[[], str]]:
     """Register, under a name, a function that returns a table."""
 
     def register(function: Callable[[], str]) -> Callable[[], str]:
-        if name in SECTIONS:
-            raise ValueError(f"two sections are called {name!r}")
         SECTIONS[name] = function
         return function
 
@@ -97,14 +95,14 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
 
-def spread(figures: Sequence[float], form: str = ".2f", factor: float = 1.0) -> str:
-    """Return the median with the minimum and the maximum."""
-    values = [factor * figure for figure in figures]
-    return f"{statistics.median(values):{form}} ({min(values):{form}} to {max(values):{form}})"
-
-
 def median(form: str = ".2f", factor: float = 1.0) -> Column:
-    return lambda measurements: spread(measurements.figures, form, factor)
+    """Return a column with the median, the minimum and the maximum."""
+
+    def format_figures(measurements: Measurements) -> str:
+        values = [factor * figure for figure in measurements.figures]
+        return f"{statistics.median(values):{form}} ({min(values):{form}} to {max(values):{form}})"
+
+    return format_figures
 
 
 def ratio_to(other: str, form: str = ".2f") -> Column:

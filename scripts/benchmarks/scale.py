@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import pickle
 import secrets
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +13,7 @@ from typing import Any
 
 from common import COMMAND, LEARN_DIGITS, find_json, run_process, section, table
 from forms import BENCH, mnist_file
-from helpers import find_free_port, is_listening, kill_process_group, wait_for
+from helpers import find_free_port, is_listening, kill_process_group, start_ray_node, wait_for
 
 from stream_perceptron import LiveModel
 from stream_perceptron.data.position import FilePosition
@@ -34,11 +32,8 @@ def start_cluster() -> Iterator[str]:
         "RAY_USAGE_STATS_ENABLED": "0",
     }
     port = find_free_port()
-    ray = subprocess.Popen(
-        [Path(sys.executable).with_name("ray"), "start", "--head", "--block", "--num-cpus=2",
-         f"--port={port}", "--node-ip-address=127.0.0.1", "--include-dashboard=false"],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-    )  # fmt: skip
+    options = ["--num-cpus=2", f"--port={port}", "--include-dashboard=false"]
+    ray = start_ray_node(os.environ, "--head", *options)
     try:
         wait_for(lambda: is_listening(port), ray)
         yield f"127.0.0.1:{port}"

@@ -22,12 +22,12 @@ _WITH_NAMES = "  missing ", "  classes ", "  features "  # lines of `inspect` wi
 _NOT_FINITE = re.compile(r"(?<![\w'])-?(nan|inf|infinity)(?!\w)", re.IGNORECASE)
 
 
-def run_command(arguments: list[str], folder: Path, source: int | None = None) -> str:
+def run_command(arguments: list[str], folder: Path) -> str:
     """Run a command in its own process, and check properties that hold for every run."""
     outputs = folder / "stdout.txt", folder / "stderr.txt"
     child = os.fork()
     if not child:
-        _exec_command(arguments, outputs, source)
+        _exec_command(arguments, outputs)
     _, status, usage = os.wait4(child, 0)
     code = os.waitstatus_to_exitcode(status)
     stdout, stderr = (path.read_text("utf-8", "backslashreplace") for path in outputs)
@@ -48,12 +48,12 @@ def run_command(arguments: list[str], folder: Path, source: int | None = None) -
     return ("done", "failed", "rejected")[code]
 
 
-def _exec_command(arguments: list[str], outputs: tuple[Path, Path], source: int | None) -> NoReturn:
+def _exec_command(arguments: list[str], outputs: tuple[Path, Path]) -> NoReturn:
     try:
         if not IS_SANITIZED:
             resource.setrlimit(resource.RLIMIT_AS, (4 * _BYTES, 4 * _BYTES))
         files = [os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC) for path in outputs]
-        stdin = os.open(os.devnull, os.O_RDONLY) if source is None else source
+        stdin = os.open(os.devnull, os.O_RDONLY)
         become_command(arguments, [stdin, *files], outputs[0].parent, _SECONDS)
     except BaseException:
         traceback.print_exc()
@@ -69,7 +69,7 @@ def require_finite(line: str) -> None:
     json.loads(line, parse_constant=reject)
 
 
-def require_single_line(error: Exception, start: str = "") -> None:
+def require_single_line(error: Exception, start: str) -> None:
     message = str(error)
     _, *suggested = message.split("\n")
     assert all(line.startswith("  ") for line in suggested), message

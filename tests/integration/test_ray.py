@@ -23,12 +23,11 @@ from helpers import (
     kill_process_group,
     read_contents,
     read_members,
+    start_ray_node,
     wait_for,
 )
 
 from stream_perceptron import LiveModel
-
-RAY = Path(sys.executable).with_name("ray")
 
 
 class Cluster:
@@ -42,22 +41,9 @@ class Cluster:
             "RAY_AUTH_TOKEN": secrets.token_hex(32),
             "RAY_USAGE_STATS_ENABLED": "0",
         }
-        self.process = subprocess.Popen(
-            [RAY, "start", "--head", "--block", f"--num-cpus={processors}", f"--port={port}",
-             "--node-ip-address=127.0.0.1", "--include-dashboard=false"],
-            env=self.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )  # fmt: skip
+        options = [f"--num-cpus={processors}", f"--port={port}", "--include-dashboard=false"]
+        self.process = start_ray_node(self.env, "--head", *options)
         wait_for(lambda: is_listening(port), self.process)
-
-    def add_node(self):
-        """Start a second node with a processor; return its process."""
-        return subprocess.Popen(
-            [RAY, "start", "--block", "--num-cpus=1", f"--address={self.address}",
-             "--node-ip-address=127.0.0.1"],
-            env=self.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )  # fmt: skip
 
     def count_processors(self):
         """Return the number of processors."""
@@ -429,7 +415,7 @@ def test_killed_node_loses_no_sample(mnist_files, tmp_path):
     try:
         options = {"shards": 4, "rows": 1500}
         cluster.run(mnist_files["train"], model=reference, **options)
-        node = cluster.add_node()
+        node = start_ray_node(cluster.env, "--num-cpus=1", f"--address={cluster.address}")
         wait_for(lambda: cluster.count_processors() == 2, node)
         process = cluster.start(mnist_files["train"], model=path, **options)
         wait_for_round(path, 3, process)

@@ -203,6 +203,14 @@ def kill_process_group(process):
     process.wait(60)
 
 
+def start_ray_node(env, *options):
+    """Start a node of Ray on this machine, in a process group of its own."""
+    return subprocess.Popen(
+        [COMMAND.with_name("ray"), "start", "--block", "--node-ip-address=127.0.0.1", *options],
+        env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+
+
 def find_free_port():
     """Return a TCP port on which no program listens."""
     with socket.socket() as listener:
