@@ -286,26 +286,21 @@ def test_names_that_look_like_html_stay_text(browser, run, tmp_path, names, are_
     assert "\N{DOG FACE}" in result.stdout
 
 
-def test_report_of_untrained_unlabeled_and_many_class_models(run, tmp_path):
-    """One was saved untrained in Python, one had no labels, and one has 60 classes."""
+def test_report_of_untrained_and_unlabeled_models(run, tmp_path):
+    """One was saved untrained in Python, and one had no labels."""
     save(SGDPerceptron(classes=["left", "right"], seed=0), tmp_path / "empty.npz")
     (tmp_path / "bare.csv").write_text("a,b\n1,2\n")
     run("learn", tmp_path / "bare.csv", "-m", tmp_path / "bare.npz", "-p", "-", check=0)
-    many = "\n".join(f"{i % 60},{i},1" for i in range(300))
-    (tmp_path / "many.csv").write_text(f"label,a,b\n{many}\n")
-    run("learn", tmp_path / "many.csv", "-m", tmp_path / "many.npz", "--scale", "0.01", check=0)
-    for name in ("empty", "bare", "many"):
+    for name in ("empty", "bare"):
         text = report(LiveModel.load(tmp_path / f"{name}.npz"), name)
         assert f">Report on {name}</h1>" in text
         Page(text)
     result = run(
-        "report", tmp_path / "many.npz", "-o", tmp_path / "r", "--examples", tmp_path / "bare.csv",
+        "report", tmp_path / "bare.npz", "-o", tmp_path / "r", "--examples", tmp_path / "bare.csv",
         check=1,
     )  # fmt: skip
     assert "no labels to compare predictions with" in result.stderr
     assert not (tmp_path / "r").exists()
-    assert "These are the 20 classes with the lowest recall; 40 more are left out." in text
-    assert "Most confused classes" in text
 
 
 def test_features_have_bars_and_mistakes_list_feature_values(run, tmp_path, rng):
@@ -351,13 +346,14 @@ def test_report_on_many_classes_has_a_bounded_size(run, tmp_path, report_figure)
     run("learn", source, "-m", model, "--save-every", 900, check=0)
     run("report", model, "-o", path, check=0)
     text = path.read_text()
+    Page(text)
     report_figure(f"report on 2,000 classes: {len(text) / 1e3:.0f} kB")
 
     assert len(text) < 400_000
     assert "80 more classes; 1,900 are left out" in text
     assert "Most confused classes" in text
     assert "Confusion matrix" not in text
-    assert "1,980 more are left out." in text
+    assert "These are the 20 classes with the lowest recall; 1,980 more are left out." in text
 
 
 def test_missing_jinja2_names_the_package_to_install(run, mnist_sample, tmp_path):
