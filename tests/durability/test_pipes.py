@@ -20,7 +20,6 @@ from helpers import (
     encode_ipc,
     kill_after_saves,
     load_outcome,
-    make_point_lines,
     start,
     wait_for,
 )
@@ -376,18 +375,6 @@ def test_lines_longer_than_the_pipe_buffer_are_delivered_whole(tmp_path):
     assert n == len(expected)
     assert min(map(len, expected.values())) > 2**16
     assert index_by_row(received_lines) == expected
-
-
-def test_learn_waits_for_a_fifo_and_reads_it_to_the_end(tmp_path):
-    header, lines = make_point_lines("csv", 100)
-    fifo, path = tmp_path / "fifo", tmp_path / "m.npz"
-    os.mkfifo(fifo)
-    with subprocess.Popen([COMMAND, "learn", fifo, "-m", path, "--quiet"]) as process:
-        with fifo.open("wb") as file:
-            file.write(header + b"".join(lines))
-        assert process.wait(60) == 0
-
-    assert LiveModel.load(path).progress.rows == 100
 
 
 def test_sigterm_ends_the_wait_for_a_fifo(tmp_path):
