@@ -12,11 +12,28 @@ import pytest
 from helpers import STATED_REASON
 from river import compose, feature_extraction, preprocessing, stats
 from river.optim import schedulers
-from river_pipelines import NUMBERS
+from river_pipelines import NUMBERS, STEPS, draw_samples
 
 from stream_perceptron import CheckpointError, LiveModel, SGDPerceptron, load, save
 from stream_perceptron.checkpoint.archive import read_checkpoint, write_checkpoint
 from stream_perceptron.checkpoint.objects import decode, encode
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_loaded_pipeline_continues_identically(name, tmp_path):
+    original, samples = STEPS[name]() | SGDPerceptron(0.1, seed=0), list(draw_samples(600))
+    for x, y in samples[:300]:
+        original.learn_one(x, y)
+    save(original, tmp_path / "m.npz")
+    loaded = load(tmp_path / "m.npz").model
+    for x, y in samples[300:]:
+        assert loaded.predict_proba_one(x) == original.predict_proba_one(x)
+        loaded.learn_one(x, y)
+        original.learn_one(x, y)
+    save(original, tmp_path / "a.npz")
+    save(loaded, tmp_path / "b.npz")
+
+    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
 
 
 def train_encoder(encoder, *values):
