@@ -61,9 +61,25 @@ class CommandGroup(click.Group):
         return command
 
 
+def _print_version(ctx: click.Context, parameter: click.Parameter, is_given: bool) -> None:
+    """If --version is given, print the version, and exit."""
+    if not is_given:
+        return
+    from stream_perceptron import __version__
+
+    click.echo(f"stream-perceptron {__version__}")
+    ctx.exit()
+
+
 @click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(
-    None, "-V", "--version", package_name="stream-perceptron", message="%(package)s %(version)s"
+@click.option(
+    "-V",
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    help="Show the version and exit.",
 )
 def main() -> None:
     """A perceptron that learns from a stream, one sample at a time.
