@@ -125,6 +125,8 @@ class TextSource(Source):
             raise SourceError(
                 f"{self.name}: there is no row in its first {MAX_LINE_BYTES // 2**20} MiB"
             )
+        # Rows written later have no format: it is detected from the first line.
+        self._is_empty = not self._first_blocks
         self._close_file()
 
     @property
@@ -174,6 +176,8 @@ class TextSource(Source):
 
     def _iter_first_records(self) -> Iterator[bytes]:
         """Yield the first lines after the header; comments are included."""
+        if self._is_empty:
+            return iter(())
         lines = self._iter_first_lines()
         if self._format.has_header:
             next(lines, None)

@@ -485,6 +485,9 @@ class LiveModel:
             self, run, segments, options, limits, skip_rejected, reads_unused_columns
         )
         run.is_finished = not any(source.interrupt.is_set for source in sources)
+        # A limit may end a run before it finds that it continues the last one.
+        if run.continued is not None and run.continued.passes:
+            return
         if run.is_finished and (self.history.run.is_finished or self.history.run.is_over(run)):
             self.history.adopt(run)  # even if no row was read
 

@@ -135,8 +135,8 @@ def test_comments_and_empty_files_do_not_repeat_passes(tmp_path, model, run):
     commented, empty = tmp_path / "a.libsvm", tmp_path / "b.csv"
     commented.write_text("1 x:1\n0 x:2\n# two\n# comments\n")
     empty.write_text("x,label\n")
-    for _ in range(3):
-        run("learn", commented, empty, "-m", model, "--passes", "2", check=0)
+    for limit in ([], ["--limit", 1], []):
+        run("learn", commented, empty, "-m", model, "--passes", "2", *limit, check=0)
     assert count_samples(model) == 4
 
     with commented.open("a") as file:

@@ -195,7 +195,8 @@ def test_model_that_its_sources_cannot_reproduce_is_rejected(
 # Parts of a checkpoint that the rows do not determine: settings, and the last reported row.
 NOT_VERIFIED = {
     ("model", "lr"), ("model", "epsilon"), ("model", "max_weights"), ("model", "classes"),
-    ("model", "seed"), ("model", "init_range"), ("live", "progress", "reported_row"),
+    ("model", "seed"), ("model", "init_range"), ("model", "has_indicators"),
+    ("live", "progress", "reported_row"),
 }  # fmt: skip
 
 

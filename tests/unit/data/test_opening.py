@@ -26,9 +26,9 @@ def test_bytes_behind_a_peek_are_read_with_it(tmp_path):
 def test_rows_written_after_a_file_was_found_to_be_empty_are_left_for_the_next_run(tmp_path):
     path = tmp_path / "rows.jsonl"
     path.write_text("")
-    source = open_source(str(path))
-    batches = source.batches(Request())
-    path.write_text('{"a": 1, "label": "x"}\n')
+    sources = [open_source(str(path)) for _ in range(2)]
+    batches = sources[0].batches(Request())
+    path.write_text('{"a": 1, "label": "x"}\n' * 2)
 
-    assert list(batches) == []
-    assert [len(batch) for batch in open_source(str(path)).batches(Request())] == [1]
+    assert list(batches) == list(sources[1].batches(Request())) == []
+    assert [len(batch) for batch in open_source(str(path)).batches(Request())] == [2]
