@@ -164,8 +164,8 @@ class Run:
         last = self.continued
         if last is None or not last.passes:
             return False
-        known = [file.continued.rows if file.continued else 0 for file in self.given]
-        if known != [file.position.rows for file in self.given]:
+        rows_before = [file.continued.rows if file.continued else 0 for file in self.given]
+        if rows_before != [file.position.rows for file in self.given]:
             return False
         self.passes, self.source, self.position = last.passes, last.source, last.position
         self.read, self.rejected, self.continued = last.read, last.rejected, None
