@@ -35,7 +35,7 @@ _MAX_NAME_WIDTH = 24  # terminal columns; wider names do not affect the alignmen
 # The values that each section of the text shows, and their formats.
 _SETTINGS = {
     "classes": "{}", "features": "{}", "label": "{}", "label_type": "{}", "standardize": "yes",
-    "scale": "{}", "one_hot": "{}", "dates": "{}", "words": "{}", "missing_strings": "{}",
+    "scale": "{}", "categorical": "{}", "missing_strings": "{}",
     "ignored": "{}", "weight": "{}", "join": "{}", "next_offsets": "{}",
 }  # fmt: skip
 _RESULTS = {
@@ -106,9 +106,7 @@ def _describe_model(live: LiveModel, path: Path) -> dict[str, Any]:
         "ignored": list(read_options.ignore),
         "scale": read_options.scale,
         "standardize": read_options.standardize,
-        "one_hot": list(read_options.one_hot),
-        "dates": list(read_options.dates),
-        "words": list(read_options.words),
+        "categorical": list(read_options.categorical),
         "missing_strings": list(read_options.missing),
         "next_offsets": [
             dict(zip(read_options.position, [*partition, offset + 1], strict=True))

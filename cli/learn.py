@@ -45,8 +45,7 @@ from .options import (
 )  # fmt: skip
 @model_option(
     "--lr", metavar="NUMBER", type=POSITIVE,
-    help="Learning rate. Default: 0.1 if features are standardized and no class weights are set, "
-    "otherwise 0.01.",
+    help="Learning rate. Default: 0.1 for sigmoid, 0.01 for other activations.",
 )  # fmt: skip
 @model_option(
     "--epsilon", metavar="NUMBER", type=NUMBER, default=3e-6, show_default=True,

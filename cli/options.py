@@ -244,15 +244,7 @@ training_options = combine_options(
         "--scale", metavar="NUMBER|a/b", type=SCALE, is_rare=True,
         help="Multiply features by this number. Default: 1/255 for pixels, otherwise 1.",
     ),
-    make_names_option("--one-hot", "Columns of strings to encode, one feature for each value."),
-    make_names_option(
-        "--dates", is_rare=True,
-        help="Columns of ISO 8601 dates to encode as features for hour, weekday, month and "
-        "days.",
-    ),
-    make_names_option(
-        "--words", is_rare=True, help="Columns of text to encode, one feature for each word."
-    ),
+    make_names_option("--categorical", "Columns of numbers that are codes, such as ZIP codes."),
     input_option(
         "--random", is_flag=True, is_rare=True, help="Draw rows at random, with replacement."
     ),

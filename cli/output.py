@@ -12,7 +12,6 @@ import click
 
 from stream_perceptron.data.naming import suggest_similar_name
 from stream_perceptron.data.notices import build_warning
-from stream_perceptron.data.schema import ENCODINGS
 from stream_perceptron.live.drift import explain_drop
 from stream_perceptron.live.findings import FindingCode
 from stream_perceptron.live.metrics import format_percent
@@ -248,10 +247,10 @@ def warn_of_unseen_names(live: LiveModel) -> Iterator[str]:
 
     If the columns are fixed, yield nothing.
     """
-    if not live.schema.is_open:
+    if live.schema.columns:
         return
-    columns = list(map(str, [*live.model.features_, *(live.schema.texts or ())]))
-    for option in (*ENCODINGS, "ignore", "weight", "position", "keep"):
+    columns = [str(name).partition("=")[0] for name in live.model.features_]
+    for option in ("categorical", "ignore", "weight", "position", "keep"):
         names = getattr(live.read_options, option) or ()
         for name in [names] if isinstance(names, str) else names:
             if name in live.unseen:

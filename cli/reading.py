@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from .command import Options
 
 _LIST_FLAGS = (
-    "--ignore", "--one-hot", "--dates", "--words", "--keep", "--missing", "--position", "--classes"
+    "--ignore", "--categorical", "--keep", "--missing", "--position", "--classes"
 )  # fmt: skip
 
 
@@ -96,14 +96,13 @@ def describe_lost_bytes(source: Source, has_model: bool = True) -> str | None:
 def suggest_skip_bad() -> Iterator[None]:
     """Add a hint about --skip-bad to an error about a rejected row."""
     from stream_perceptron import ModelSizeError, SampleError
-    from stream_perceptron.data.naming import insert_before_options
 
     try:
         yield
     except ModelSizeError:
         raise
     except SampleError as error:
-        text = insert_before_options(str(error), "--skip-bad skips such rows")
+        text = f"{error}; --skip-bad skips such rows"
         raise SampleError(text) from None
 
 
@@ -212,11 +211,3 @@ def open_sources(o: Options, signals: Signals, seed: int, paths: Sequence[str]) 
             signals.check()
         opened.append(open_source(path, o.file_format, signals))
     return [RandomDraws(opened, seed)] if o.random else opened
-
-
-def choose_default_lr(read_options: ReadOptions, has_class_weights: bool) -> float:
-    """Return the default learning rate.
-
-    It is lower with class weights, which make the steps for samples of rare classes much larger.
-    """
-    return 0.1 if read_options.standardize and not has_class_weights else 0.01

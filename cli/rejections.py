@@ -50,8 +50,6 @@ class Rejections:
 
     def format_summary(self, rows: int) -> list[str]:
         """Return the lines of the summary, given the number of rows read."""
-        from stream_perceptron.data.naming import insert_before_options
-
         if not self.total:
             return []
         lines = []
@@ -59,7 +57,7 @@ class Rejections:
         for first, count in self._groups.values():
             line = f"skipped: {first}"
             if int(count) > 1:
-                line = insert_before_options(line, f"{int(count) - 1:,} more like it")
+                line = f"{line}; {int(count) - 1:,} more like it"
             lines.append(line)
             n_remaining -= int(count)
         if n_remaining:

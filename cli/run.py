@@ -40,7 +40,6 @@ from .predictions import LineFormatter, PredictionFile, make_formatter, open_pre
 from .printable import format_count, print_message
 from .reading import (
     announce_terminal_input,
-    choose_default_lr,
     describe_lost_bytes,
     make_read_options,
     open_sources,
@@ -177,8 +176,6 @@ class Run:
         o = self._o
         read_options = make_read_options(o, sources, o.standardize)
         parameters = {name: getattr(o, name) for name in _PARAMETERS}
-        if o.lr is None:
-            parameters["lr"] = choose_default_lr(read_options, o.class_weight is not None)
         needs_label = o.predictions is None and o.join is None
         with convert_value_errors():
             try:

@@ -32,7 +32,6 @@ from .options import (
 from .printable import format_count, get_terminal_width, print_message, printable
 from .reading import (
     announce_terminal_input,
-    choose_default_lr,
     make_read_options,
     open_sources,
     require_files,
@@ -135,12 +134,13 @@ def _create_trials(o: Options, signals: Signals) -> tuple[list[Source], list[Tri
     for setting in o.standardize or ["on" if base_options.standardize else "off"]:
         read_options = replace(base_options, standardize=setting == "on")
         swept = {name: getattr(o, name) for name in SWEPT_PARAMETERS}
-        swept["lr"] = swept["lr"] or [choose_default_lr(read_options, o.class_weight is not None)]
+        swept["lr"] = swept["lr"] or [None]
         for settings in list_combinations(swept):
             with convert_value_errors():
                 live = LiveModel.start(
                     sources, read_options, o.classes or None, True, **settings, **fixed
                 )
+            settings |= {"lr": live.model.lr}
             trials.append(Trial({"standardize": setting} | settings, live))
     return sources, trials
 

@@ -19,6 +19,7 @@ from stream_perceptron.perceptron import SGDPerceptron
 
 if _typing.TYPE_CHECKING:
     from stream_perceptron.diagnostics.update_check import check_update
+    from stream_perceptron.encoders import RecordEncoder
     from stream_perceptron.live.sweep import Trial, sweep
     from stream_perceptron.standardizer import Standardizer
 
@@ -26,6 +27,7 @@ __version__ = "0.1.0"
 
 # Imported on first use, because most programs do not need them.
 _LAZY_IMPORTS = {
+    "RecordEncoder": "stream_perceptron.encoders",
     "Standardizer": "stream_perceptron.standardizer",
     "Trial": "stream_perceptron.live.sweep",
     "check_update": "stream_perceptron.diagnostics.update_check",
@@ -39,6 +41,7 @@ __all__ = [
     "LiveModel",
     "LoadedModel",
     "ModelSizeError",
+    "RecordEncoder",
     "SGDPerceptron",
     "SampleError",
     "SourceError",

@@ -1,25 +1,27 @@
-"""Encode dates and words as features, for River pipelines and for the rows of sources."""
+"""What the cells of records mean: numbers, categories, words, and parts of dates."""
 
 from __future__ import annotations
 
 import datetime as dt
 import math
 import re
-from collections.abc import Collection, Hashable, Mapping
-from contextlib import suppress
+from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
+from decimal import Decimal
+from itertools import chain
+from typing import Any
 
 import numpy as np
 from river.base import Transformer
 
 from stream_perceptron.errors import SampleError
 
-# Patterns are compiled on first use, because few models encode strings.
+# Patterns are compiled on first use, because few models learn from strings.
 
 # ISO 8601, in ASCII. The time zone is ignored.
 _DATE = (
-    r"\s*(?P<date>\d{4}(?P<dash>-?)\d\d(?P=dash)\d\d)"
+    r"(?P<date>\d{4}-\d\d-\d\d)"
     r"(?:[T ](?P<hour>[01]\d|2[0-3])(?:(?P<colon>:?)[0-5]\d(?:(?P=colon)[0-6]\d(?:[.,]\d+)?)?)?"
-    r"\s?(?:Z|[+-](?:[01]\d|2[0-3])(?::?[0-5]\d)?)?)?\s*"
+    r"\s?(?:Z|[+-](?:[01]\d|2[0-3])(?::?[0-5]\d)?)?)?"
 )
 _WORD = r"[^\W_]+"
 _DECIMAL = r"[+-]?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
@@ -27,84 +29,47 @@ _BOOLS = ("true", "false")
 _WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 _EPOCH = dt.date(2020, 1, 1)
 _DAYS_PER_YEAR = 365
+_MAX_CATEGORY_WORDS = 3  # of a string that is a category, as in reader/record.h
+_PIXEL_COLUMNS = ("pixels", "pixel", "image")
 
 
-def encode_date(column: str, value: dt.date | str) -> dict[str, float]:
-    """Return a date's features: one-hot hour, weekday and month, and the time since 1 January 2020.
+def encode_string(name: str, text: str) -> dict[str, float]:
+    """Return the features of a string, which has no spaces around it.
 
-    The hour is taken as written, whatever the time zone; a date without a time has no hour feature.
-    The feature `days` is the number of days since 1 January 2020, divided by 365.
-
-    Raises
-    ------
-    ValueError
-        If a string is not an ISO 8601 date.
-
-    Examples
-    --------
-    >>> encode_date("at", "2021-01-01T09:30+02:00")
-    {'at_hour_9': 1.0, 'at_weekday_friday': 1.0, 'at_month_1': 1.0, 'at_days': 1.0027397260273974}
-    >>> encode_date("at", "20200301")
-    {'at_weekday_sunday': 1.0, 'at_month_3': 1.0, 'at_days': 0.1643835616438356}
-
-    """
-    if isinstance(value, str):
-        date, hour = _parse_date(value)
-    else:
-        date, hour = dt.date(value.year, value.month, value.day), getattr(value, "hour", None)
-    features = {} if hour is None else {f"{column}_hour_{hour}": 1.0}
-    return features | {
-        f"{column}_weekday_{_WEEKDAYS[date.weekday()]}": 1.0,
-        f"{column}_month_{date.month}": 1.0,
-        f"{column}_days": (date - _EPOCH).days / _DAYS_PER_YEAR,
-    }
-
-
-def is_date(text: str) -> bool:
-    """Whether a string is an ISO 8601 date, with or without a time.
+    The features of a date are the hour as written, the weekday, the month, and the number of days
+    since 1 January 2020, divided by 365. Any other string of at most three words is a category; a
+    longer one has a feature for each of its words. Words are runs of Unicode letters and digits, in
+    lower case.
 
     Examples
     --------
-    >>> [is_date(text) for text in ("2024-03-05 13:45:10.5Z", "2024-02-30", "5 March 2024")]
-    [True, False, False]
+    >>> encode_string("at", "2021-01-01T09:30+02:00")
+    {'at.hour=9': 1.0, 'at.weekday=friday': 1.0, 'at.month=1': 1.0, 'at.days': 1.0027397260273974}
+    >>> encode_string("note", "Late, late refund, refused!"), encode_string("note", "a late refund")
+    ({'note=late': 1.0, 'note=refund': 1.0, 'note=refused': 1.0}, {'note=a late refund': 1.0})
 
     """
-    try:
-        _parse_date(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _parse_date(text: str) -> tuple[dt.date, int | None]:
-    """Return the date in a string, and its hour, which is None if the string has no time."""
-    match = re.fullmatch(_DATE, text, re.ASCII)
-    with suppress(ValueError):  # there may be no such day
-        if match is not None:
+    may_be_date = text[4:5] == "-" == text[7:8]
+    if may_be_date and (match := re.fullmatch(_DATE, text, re.ASCII)):
+        try:
             date = dt.date.fromisoformat(match["date"])
-            return date, int(match["hour"]) if match["hour"] else None
-    raise ValueError(
-        f"{text[:50]!r} is not an ISO 8601 date such as 2024-03-05 or 2024-03-05T13:45"
-    )
+        except ValueError:  # there is no such day
+            pass
+        else:
+            hour = {f"{name}.hour={int(match['hour'])}": 1.0} if match["hour"] else {}
+            return hour | {
+                f"{name}.weekday={_WEEKDAYS[date.weekday()]}": 1.0,
+                f"{name}.month={date.month}": 1.0,
+                f"{name}.days": (date - _EPOCH).days / _DAYS_PER_YEAR,
+            }
+    words = re.findall(_WORD, text.lower())
+    if len(words) > _MAX_CATEGORY_WORDS:
+        return {f"{name}={word}": 1.0 for word in words}
+    return {f"{name}={text}": 1.0}
 
 
-def encode_words(column: str, text: str) -> dict[str, float]:
-    """Return a feature with the value 1.0 for each word that occurs in a string.
-
-    Words are runs of Unicode letters and digits, in lower case.
-
-    Examples
-    --------
-    >>> encode_words("note", "Late, late refund!")
-    {'note=late': 1.0, 'note=refund': 1.0}
-
-    """
-    prefix = f"{column}="
-    return {prefix + word: 1.0 for word in re.findall(_WORD, text.lower())}
-
-
-def format_value(value: str | float | bool, is_text: bool) -> str:
-    """Return the shortest string that represents a value, for the name of its one-hot feature.
+def format_value(value: str | float | bool | Decimal, is_text: bool) -> str:
+    """Return the shortest string that represents a value, for the name of its category.
 
     With `is_text`, a string that spells a bool or a decimal number is formatted like that value.
 
@@ -128,8 +93,182 @@ def format_value(value: str | float | bool, is_text: bool) -> str:
         value = int(value) if value.lstrip("+-").isdigit() else float(value)
     if isinstance(value, bool):
         return str(value).lower()
-    is_whole = isinstance(value, float) and value.is_integer()
+    is_whole = isinstance(value, float | Decimal) and value == value // 1
     return str(int(value) if is_whole else value)
+
+
+def name_vector_elements(name: str, n_features: int) -> tuple[str, ...]:
+    """Return names for the elements of a vector: pixel0, pixel1, ... or name0, name1, ...
+
+    Examples
+    --------
+    >>> name_vector_elements("pixels", 2), name_vector_elements("x", 2)
+    (('pixel0', 'pixel1'), ('x0', 'x1'))
+
+    """
+    stem = "pixel" if name in _PIXEL_COLUMNS else name
+    return tuple(f"{stem}{i}" for i in range(n_features))
+
+
+def flatten_list(values: Sequence[Any]) -> Sequence[Any]:
+    """Return the elements of a list, flattened repeatedly while all of its elements are lists.
+
+    Examples
+    --------
+    >>> flatten_list([[1, 2], [3, 4]]), flatten_list([1, [2]])
+    ([1, 2, 3, 4], [1, [2]])
+
+    """
+    while values and all(isinstance(value, list | tuple) for value in values):
+        values = list(chain.from_iterable(values))
+    return values
+
+
+def is_vector(values: Sequence[Any]) -> bool:
+    """Whether a list holds numbers, and nothing but numbers and nulls; it may be evenly nested."""
+    flat = flatten_list(values)
+    return not all(map(is_missing, flat)) and all(
+        isinstance(value, int | float) or value is None for value in flat
+    )
+
+
+class RecordEncoder(Transformer):
+    """Encodes records as features, by the rule by which the `learn` command reads JSON.
+
+    A number or a bool is a feature. A date becomes its hour, weekday, month and days; any other
+    string of at most three words is a category, `name=string`; a longer string becomes its words,
+    `name=word`. Each element of a list with a string is a category. A nested dict contributes its
+    members, which are named by their paths, such as `http.status`. A list of numbers at the top
+    level is a vector, whose elements are then the only features. None, NaN, empty strings and other
+    lists have no features.
+
+    Parameters
+    ----------
+    categorical
+        Paths whose values are all categories, even numbers.
+    ignore
+        Paths that are left out.
+    missing
+        Strings that mean a missing value, besides the empty string.
+    scale
+        The factor for numbers; categories, words and parts of dates are not scaled.
+
+    Raises
+    ------
+    SampleError
+        If a value has another type or is not finite, or a feature has two values.
+
+    Examples
+    --------
+    >>> encoder = RecordEncoder(categorical=["zip"])
+    >>> encoder.transform_one({"plan": "pro", "zip": 98101, "on": "2020-03-01", "a": {"b": True}})
+    {'plan=pro': 1.0, 'zip=98101': 1.0, 'on.weekday=sunday': 1.0, 'on.month=3': 1.0, \
+'on.days': 0.1643835616438356, 'a.b': 1.0}
+
+    """
+
+    def __init__(
+        self,
+        categorical: Sequence[str] = (),
+        ignore: Sequence[str] = (),
+        missing: Sequence[str] = (),
+        scale: float = 1.0,
+    ) -> None:
+        self.categorical, self.ignore, self.missing = categorical, ignore, missing
+        self.scale = scale
+
+    def transform_one(self, x: Mapping[Hashable, Any]) -> dict[Hashable, float]:
+        """Return the features of a record."""
+        vectors = {
+            str(name): value
+            for name, value in ((name, _to_list(value)) for name, value in x.items())
+            if isinstance(value, list | tuple) and is_vector(value)
+        }
+        for name in (*self.ignore, *self.categorical):
+            vectors.pop(name, None)
+        if len(vectors) > 1:
+            raise SampleError(f"lists {', '.join(map(repr, vectors))} could each be the features")
+        for name, values in vectors.items():
+            flat = flatten_list(values)
+            numbers = zip(name_vector_elements(name, len(flat)), flat, strict=True)
+            return {
+                name: self._scale(name, value) for name, value in numbers if not is_missing(value)
+            }
+        features: dict[Hashable, float] = {}
+        for name, value in self._encode_members("", x):
+            if features.setdefault(name, value) != value:
+                raise SampleError(f"it has two values for feature {name!r}")
+        return features
+
+    def _encode_members(
+        self, prefix: str, members: Mapping[Hashable, Any]
+    ) -> Iterator[tuple[str, float]]:
+        """Yield the features of the members of a dict, whose paths begin with `prefix`."""
+        for name, value in members.items():
+            path = f"{prefix}{name}"
+            if path in self.ignore:
+                continue
+            if isinstance(value, Mapping):
+                yield from self._encode_members(f"{path}.", value)
+            else:
+                yield from self._encode_cell(path, _to_list(value))
+
+    def _encode_cell(self, path: str, value: Any) -> Iterator[tuple[str, float]]:
+        """Yield the features of a value."""
+        if self._is_missing(value):
+            return
+        if isinstance(value, list | tuple):
+            elements = [element for element in value if element is not None]
+            is_odd = any(isinstance(element, list | tuple | Mapping) for element in elements)
+            has_category = path in self.categorical or any(
+                isinstance(element, str | dt.date) for element in elements
+            )
+            if has_category and not is_odd:
+                for element in elements:
+                    if not self._is_missing(element):
+                        yield f"{path}={_format_category(element)}", 1.0
+        elif path in self.categorical and isinstance(value, str | int | float | Decimal | dt.date):
+            yield f"{path}={_format_category(value)}", 1.0
+        elif isinstance(value, int | float | Decimal):
+            yield path, self._scale(path, value)
+        elif isinstance(value, str | dt.date):
+            yield from encode_string(path, _format_category(value)).items()
+        else:
+            raise SampleError(f"{path!r} is {str(value)[:50]}, a {type(value).__name__}")
+
+    def _is_missing(self, value: object) -> bool:
+        return is_missing(value, {"", *self.missing})
+
+    def _scale(self, name: str, value: Any) -> float:
+        """Return a number, multiplied by the scale.
+
+        Raises
+        ------
+        SampleError
+            If the result is not finite.
+
+        """
+        try:
+            number = float(value) * self.scale
+        except OverflowError:
+            number = math.inf
+        if not math.isfinite(number):
+            raise SampleError(f"feature {name!r} is {str(value)[:50]}, not finite")
+        return number
+
+
+def _to_list(value: Any) -> Any:
+    """Return arrays, bytes and scalars of NumPy as Python values; other values are unchanged."""
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    return list(value) if isinstance(value, bytes) else value
+
+
+def _format_category(value: str | float | bool | Decimal | dt.date) -> str:
+    """Return the name of a value as a category."""
+    if isinstance(value, dt.date):
+        return value.isoformat()
+    return format_value(value, is_text=False)
 
 
 def is_missing(value: object, null_texts: Collection[str] = ("",)) -> bool:
@@ -139,97 +278,9 @@ def is_missing(value: object, null_texts: Collection[str] = ("",)) -> bool:
     """
     if isinstance(value, str):
         return value.strip() in null_texts
-    if value is None or isinstance(value, list | np.ndarray):
+    if value is None or isinstance(value, list | tuple | np.ndarray):
         return value is None
     try:
         return bool(value != value)
     except TypeError:  # the truth value of pandas.NA is undefined
         return True
-
-
-def join_texts(column: str, value: object, null_texts: Collection[str] = ("",)) -> str:
-    """Return a value, or the values of a list joined by spaces, as a string of words to encode.
-
-    Raises
-    ------
-    SampleError
-        If the value is an object, or contains an object or a nested list.
-
-    """
-    texts = []
-    for item in value if isinstance(value, list | tuple | np.ndarray) else [value]:
-        scalar = item.item() if isinstance(item, np.generic) else item
-        if is_missing(scalar, null_texts):
-            continue
-        if not isinstance(scalar, str | float | int):
-            raise SampleError(f"{column!r} is not a string, a number or a bool")
-        texts.append(scalar if isinstance(scalar, str) else format_value(scalar, is_text=False))
-    return " ".join(texts)
-
-
-class _Encoder(Transformer):
-    """Base class for transformers that replace the values of columns with features."""
-
-    def __init__(self, *columns: str) -> None:
-        self.columns = columns
-
-    def _encode(self, column: str, value: object) -> dict[str, float]:
-        """Return the features for a value; raise a SampleError if it cannot be encoded."""
-        raise NotImplementedError
-
-    def transform_one(self, x: Mapping[Hashable, object]) -> dict[Hashable, object]:
-        """Return the features that encode a sample's columns; missing values are skipped."""
-        features: dict[Hashable, object] = {}
-        for column in self.columns:
-            if not is_missing(value := x.get(column)):
-                features.update(self._encode(column, value))
-        return features
-
-
-class DateEncoder(_Encoder):
-    """Encodes dates, as the option `--dates` does; see `encode_date` for the features.
-
-    Parameters
-    ----------
-    *columns
-        The names of the features that are dates: `datetime.date`, `datetime.datetime`,
-        `numpy.datetime64`, or strings in ISO 8601 format. Other features are dropped.
-
-    Examples
-    --------
-    >>> DateEncoder("at").transform_one({"at": "2020-03-01", "price": 3.0})
-    {'at_weekday_sunday': 1.0, 'at_month_3': 1.0, 'at_days': 0.1643835616438356}
-
-    """
-
-    def _encode(self, column: str, value: object) -> dict[str, float]:
-        if isinstance(value, np.datetime64):
-            # For nanoseconds, which Python's datetime does not support, `item` returns an integer.
-            is_date = np.datetime_data(value.dtype)[0] == "D"
-            value = value.astype(f"datetime64[{'D' if is_date else 'us'}]").item()
-        if not isinstance(value, str | dt.date):
-            raise SampleError(f"{column!r} is {str(value)[:50]}, not a string with a date")
-        try:
-            return encode_date(column, value)
-        except ValueError as error:
-            raise SampleError(f"{column!r}: {error}") from None
-
-
-class WordEncoder(_Encoder):
-    """Encodes the words of strings, as the option `--words` does; see `encode_words`.
-
-    Parameters
-    ----------
-    *columns
-        The names of the features that are strings, numbers, bools, or lists or arrays of these.
-        Other features are dropped.
-
-    Examples
-    --------
-    >>> WordEncoder("note").transform_one({"note": "Late, late refund!", "price": 3.0})
-    {'note=late': 1.0, 'note=refund': 1.0}
-
-    """
-
-    def _encode(self, column: str, value: object) -> dict[str, float]:
-        return encode_words(column, join_texts(column, value))

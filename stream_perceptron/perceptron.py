@@ -49,6 +49,7 @@ class SGDPerceptron(base.MiniBatchClassifier):
     ----------
     lr
         The learning rate, or a River scheduler, which is called with the number of updates so far.
+        None for 0.1 with sigmoid, and 0.01 with other activations.
     epsilon
         The error threshold: a sample with a smaller error leaves the weights unchanged. The scale
         of epsilon depends on the activation: tanh with (lr, epsilon, init_range) is equivalent to
@@ -123,7 +124,7 @@ class SGDPerceptron(base.MiniBatchClassifier):
 
     def __init__(
         self,
-        lr: float | Scheduler = defaults.LR,
+        lr: float | Scheduler | None = None,
         epsilon: float = defaults.EPSILON,
         activation: str = defaults.ACTIVATION,
         init_range: float = defaults.INIT_RANGE,
@@ -132,15 +133,15 @@ class SGDPerceptron(base.MiniBatchClassifier):
         max_weights: int = defaults.MAX_WEIGHTS,
         class_weight: Mapping[Hashable, float] | str | None = None,
     ) -> None:
-        self.lr = lr
-        self.epsilon = epsilon
+        activation_function = get_activation(activation)
         self.activation = activation
+        self.lr = activation_function.lr if lr is None else lr
+        self.epsilon = epsilon
         self.init_range = init_range
         self.classes = classes
         self.seed = seed
         self.class_weight = class_weight
 
-        activation_function = get_activation(activation)
         validation.require_parameters(init_range, seed, max_weights)
         store = WeightStore(seed, init_range, max_weights)
         require_class_weight(class_weight)

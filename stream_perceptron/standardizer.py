@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from river.preprocessing import StandardScaler
+
+from stream_perceptron.model.rows import Rows
+from stream_perceptron.model.validation import as_row, require_finite
 
 if TYPE_CHECKING:
     from narwhals.typing import IntoDataFrame, IntoDataFrameT
@@ -41,24 +45,45 @@ class Standardizer(StandardScaler):
         self.standardized: set[Hashable] = set()
 
     def learn_one(self, x: Mapping[Hashable, Any]) -> None:
-        """Add a sample to the statistics."""
+        """Add a sample to the statistics; None marks an absent feature.
+
+        Raises
+        ------
+        SampleError
+            If a value is not a finite number.
+
+        """
+        as_row(x)  # checks the values
+        x = {name: value for name, value in x.items() if value is not None}
         super().learn_one(x)  # type: ignore[no-untyped-call]
         self.standardized.update(name for name, value in x.items() if value not in (0, 1))
 
     def transform_one(self, x: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Return a sample in which all features except indicators are standardized."""
-        numbers = {name: value for name, value in x.items() if name in self.standardized}
-        scaled = super().transform_one(numbers)  # type: ignore[no-untyped-call]
-        return {**x, **scaled}
+        scaled = dict(x)
+        for name in self.standardized.intersection(x):
+            if x[name] is None:
+                continue
+            deviation = math.sqrt(self.vars[name])  # River's v**0.5 differs in the last bit
+            scaled[name] = (x[name] - self.means[name]) / deviation if deviation else 0.0
+        return scaled
 
     def learn_many(self, X: IntoDataFrame) -> None:
-        """Add the rows of a frame to the statistics, as `learn_one` would, up to rounding."""
+        """Add the rows of a frame to the statistics, as `learn_one` would, up to rounding.
+
+        Raises
+        ------
+        SampleError
+            If a value is not a finite number.
+
+        """
         from river.utils import dataframe
 
-        super().learn_many(X)
         frame = dataframe.into_frame(X)
         values = dataframe.to_numpy(frame)
-        is_number = ((values != 0) & (values != 1) & ~np.isnan(values)).any(axis=0)
+        require_finite(Rows.from_table(frame.columns, values))
+        super().learn_many(X)
+        is_number = ((values != 0) & (values != 1)).any(axis=0)
         self.standardized.update(np.array(frame.columns, object)[is_number].tolist())
 
     def transform_many(self, X: IntoDataFrameT) -> IntoDataFrameT:
@@ -66,8 +91,9 @@ class Standardizer(StandardScaler):
         from river.utils import dataframe
 
         frame = dataframe.into_frame(X)
-        values = dataframe.to_numpy(dataframe.into_frame(super().transform_many(X)))
+        scaled = dataframe.to_numpy(dataframe.into_frame(super().transform_many(X)))
+        values = np.array(scaled)  # a frame may share its memory
         is_indicator = [name not in self.standardized for name in frame.columns]
         values[:, is_indicator] = dataframe.to_numpy(frame)[:, is_indicator]
-        scaled = dataframe.to_native_frame(values, columns=frame.columns, like=frame)
-        return cast("IntoDataFrameT", scaled)
+        native = dataframe.to_native_frame(values, columns=frame.columns, like=frame)
+        return cast("IntoDataFrameT", native)

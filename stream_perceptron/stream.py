@@ -19,31 +19,35 @@ def iter_source(
     label: str | None = None,
     weight: str | None = None,
     ignore: Sequence[str] = (),
-    scale: float | None = None,
-    one_hot: Sequence[str] = (),
-    dates: Sequence[str] = (),
-    words: Sequence[str] = (),
+    categorical: Sequence[str] = (),
     missing: Sequence[str] = (),
     file_format: str | None = None,
 ) -> Iterator[tuple[object, ...]]:
-    """Iterate over the samples of sources in any format, one source after another.
+    """Iterate over the records of sources in any format, one source after another.
 
-    Only one batch of rows is held in memory at a time. Rows from a pipe are yielded as they arrive.
+    Records are raw: `RecordEncoder` turns them into features, as `learn` does. If the features are
+    a list of numbers, such as `pixels`, the record has an item for each element: `pixel0`, ... Only
+    one batch of rows is held in memory at a time. Rows from a pipe are yielded as they arrive.
 
     Parameters
     ----------
     paths
         Paths, URIs that `pyarrow.fs` accepts, or - for stdin. The content may be compressed.
-    label, weight, ignore, scale, one_hot, dates, words, missing
-        The same as the options of the `learn` command.
+    label, weight, ignore
+        The columns of labels and of sample weights, and columns that are left out.
+    categorical
+        The columns whose numbers are codes: CSV cells of these columns are yielded as strings.
+    missing
+        Strings that mean a missing label, besides the empty string.
     file_format
         parquet, arrow, csv, jsonl or libsvm. By default, the format of each source is detected from
         its first bytes.
 
     Yields
     ------
-    Pairs of a dict of features and a label, which is None if the row has none. With `weight`,
-    triples whose third item is `{"w": weight}`, as River's evaluation loops expect.
+    Pairs of a dict and a label, which is None if the row has none. In CSV, cells that spell numbers
+    or bools are yielded as these. With `weight`, triples whose third item is `{"w": weight}`, as
+    River's evaluation loops expect.
 
     Raises
     ------
@@ -57,8 +61,8 @@ def iter_source(
     >>> import pathlib, tempfile
     >>> path = pathlib.Path(tempfile.mkdtemp(), "plants.csv")
     >>> _ = path.write_text("height,color,class\\n3,red,a\\n,blue,b\\n")
-    >>> list(iter_source(path, one_hot=["color"]))
-    [({'height': 3.0, 'color_red': 1.0}, 'a'), ({'color_blue': 1.0}, 'b')]
+    >>> list(iter_source(path))
+    [({'height': 3.0, 'color': 'red'}, 'a'), ({'height': None, 'color': 'blue'}, 'b')]
 
     """
     from stream_perceptron.data.opening import open_source
@@ -67,14 +71,13 @@ def iter_source(
         label,
         weight,
         tuple(ignore),
-        scale,
-        one_hot=tuple(one_hot),
-        dates=tuple(dates),
-        words=tuple(words),
+        scale=1.0,
+        categorical=tuple(categorical),
         missing=tuple(missing),
     )
     sources = [open_source(fspath(path), file_format) for path in paths]
-    return _iter_samples(sources, Request(read_options, keeps_zeros=True, keeps_unlabeled=True))
+    request = Request(read_options, keeps_zeros=True, keeps_unlabeled=True, is_raw=True)
+    return _iter_samples(sources, request)
 
 
 def iter_parquet(
@@ -82,46 +85,35 @@ def iter_parquet(
     label: str | None = None,
     weight: str | None = None,
     ignore: Sequence[str] = (),
-    scale: float | None = None,
 ) -> Iterator[tuple[object, ...]]:
-    """Iterate over the samples of Parquet files, as `iter_source` does.
+    """Iterate over the records of Parquet files, as `iter_source` does.
 
     Examples
     --------
     >>> from river import evaluate, metrics
-    >>> from stream_perceptron import SGDPerceptron, stream
+    >>> from stream_perceptron import RecordEncoder, SGDPerceptron, stream
     >>> from stream_perceptron.datasets.mnist import sample_path
 
     >>> digits = stream.iter_parquet(sample_path())
-    >>> model = SGDPerceptron(lr=0.1, classes=range(10), seed=0)
+    >>> model = RecordEncoder(scale=1 / 255) | SGDPerceptron(classes=range(10), seed=0)
     >>> evaluate.progressive_val_score(digits, model, metrics.Accuracy())
     Accuracy: 84.52%
 
     """
-    return iter_source(
-        *paths, label=label, weight=weight, ignore=ignore, scale=scale, file_format="parquet"
-    )
+    return iter_source(*paths, label=label, weight=weight, ignore=ignore, file_format="parquet")
 
 
 def _iter_samples(sources: Sequence[Source], request: Request) -> Iterator[tuple[object, ...]]:
     """Yield (x, y) for each sample, or (x, y, {"w": w}) if there is a weight column."""
-    current = request
     for source in sources:
-        opening = source.open(current)
-        if opening is not None:
-            if current is request:
-                request = replace(request, read_options=opening.scale_pixels(request.read_options))
-            current = request.after(opening.schema)
-    current = request
-    for source in sources:
-        batches = source.batches(current)
+        batches = source.batches(request)
         for batch in batches:
             if batch is None:
                 continue
             usable = batch.truncate_at_rejected()
-            samples = zip(usable.features.dicts(), usable.labels, usable.weights, strict=True)
-            for x, y, w in samples:
+            records = batches.columns.iter_records(usable)
+            for x, y, w in zip(records, usable.labels, usable.weights.tolist(), strict=True):
                 yield (x, y) if request.read_options.weight is None else (x, y, {"w": w})
             batch.require_usable()
         columns = batches.columns
-        current = replace(request.after(columns.schema), names=columns.names)
+        request = replace(request.after(columns.schema), names=columns.names)

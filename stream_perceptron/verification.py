@@ -316,6 +316,7 @@ def _list_quantities(live: LiveModel) -> Iterator[_Quantity]:
     yield _Quantity("its last error", model.last_error)
     for field in fields(live.schema):
         yield _Quantity(f"its schema, {_format_name(field)},", getattr(live.schema, field.name))
+    yield _Quantity("its columns with strings", list(live.string_columns))
     offsets = sorted(live.redeliveries.offsets.items())
     yield _Quantity("the highest offset of each partition", offsets)
     for field in fields(live.progress):

@@ -18,7 +18,7 @@ from stream_perceptron.errors import CheckpointError
 
 # The classes that can be saved, by their public module in River or in this package.
 _CLASSES = {
-    "encoders": "DateEncoder WordEncoder",
+    "encoders": "RecordEncoder",
     "standardizer": "Standardizer",
     "compose": "Discard Pipeline Prefixer Renamer Select SelectType Suffixer TransformerProduct "
     "TransformerUnion",

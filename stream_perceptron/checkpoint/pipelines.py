@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +13,8 @@ from stream_perceptron.perceptron import SGDPerceptron
 
 if TYPE_CHECKING:
     from river.compose import Pipeline
+
+    from stream_perceptron.encoders import RecordEncoder
 
 # The River transformers that a `Scaler` can replace, and whether they have indicators.
 SCALERS = {"Standardizer": True, "StandardScaler": False}
@@ -34,9 +35,9 @@ def split_pipeline(model: SGDPerceptron | Pipeline) -> tuple[object, SGDPerceptr
 
 
 def build_pipeline(
-    steps: dict[object, Any], model: SGDPerceptron, read_options: Mapping[str, Sequence[str]]
+    steps: dict[object, Any], model: SGDPerceptron, encoder: RecordEncoder | None = None
 ) -> SGDPerceptron | Pipeline:
-    """Build a River pipeline from a model with saved steps or with its own scaler and encoders.
+    """Build a River pipeline from a model with saved steps, or with its own scaler.
 
     Parameters
     ----------
@@ -44,13 +45,12 @@ def build_pipeline(
         The steps by name; None stands for the perceptron.
     model
         The perceptron.
-    read_options
-        The read options of a saved live model, as JSON; empty for other models.
+    encoder
+        The first step, if there is one.
 
     """
     from river.compose import Pipeline
 
-    one_hot, dates, words = (read_options.get(name, ()) for name in ("one_hot", "dates", "words"))
     scaler = model.network.scaler
     if scaler is not None:
         if steps:
@@ -58,36 +58,11 @@ def build_pipeline(
         model.network.scaler = None
         river_scaler = _build_river_scaler(scaler, model)
         steps = {type(river_scaler).__name__: river_scaler, "SGDPerceptron": None}
-    named_steps = [(name, model if step is None else step) for name, step in steps.items()]
-    if not (one_hot or dates or words):
-        return Pipeline(*named_steps) if named_steps else model
-    from river.compose import Discard, TransformerUnion
-
-    from stream_perceptron.encoders import DateEncoder, WordEncoder
-
-    # The first transformer takes precedence if an encoded feature has the name of a column.
-    transformers: list[Any] = [Discard(*one_hot, *dates, *words)]
-    if one_hot:
-        transformers.append(_build_one_hot_encoder(one_hot, model))
-    if dates:
-        transformers.append(DateEncoder(*dates))
-    if words:
-        transformers.append(WordEncoder(*words))
-    named_steps = named_steps or [("SGDPerceptron", model)]
-    return Pipeline(("features", TransformerUnion(*transformers)), *named_steps)
-
-
-def _build_one_hot_encoder(columns: Sequence[str], model: SGDPerceptron) -> object:
-    """Build a River one-hot encoder for columns, with the values that the model has learned."""
-    from river.compose import Select
-    from river.preprocessing import OneHotEncoder
-
-    encoder: Any = OneHotEncoder()
-    for feature in map(str, model.features_):
-        ends = [i for i, sign in enumerate(feature) if sign == "_" and feature[:i] in columns]
-        if ends:  # use the longest column name that the feature begins with
-            encoder.learn_one({feature[: ends[-1]]: feature[ends[-1] + 1 :]})
-    return Select(*columns) | encoder
+    if encoder is not None:
+        steps = {type(encoder).__name__: encoder, **(steps or {"SGDPerceptron": None})}
+    if not steps:
+        return model
+    return Pipeline(*((name, model if step is None else step) for name, step in steps.items()))
 
 
 def absorb_scaler(steps: Any, model: SGDPerceptron) -> str | None:

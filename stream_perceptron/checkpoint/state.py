@@ -12,6 +12,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 from stream_perceptron.checkpoint import archive, pipelines
 from stream_perceptron.checkpoint.codec import from_json
 from stream_perceptron.checkpoint.objects import decode, encode, encode_lr
+from stream_perceptron.encoders import RecordEncoder
 from stream_perceptron.errors import CheckpointError
 from stream_perceptron.model.arrays import Arrays
 from stream_perceptron.model.network import Snapshot
@@ -113,7 +114,8 @@ def load(path: str | os.PathLike[str] | IO[bytes]) -> LoadedModel:
 
     Returns
     -------
-    The model, and the dict `extra` saved with it.
+    The model, and the dict `extra` saved with it. A model trained by the command line is preceded
+    by a `RecordEncoder`, so that it takes raw records, such as those of `iter_source`.
 
     Raises
     ------
@@ -146,8 +148,19 @@ def _decode_checkpoint(meta: dict[str, Any], members: Arrays) -> LoadedModel:
     model, steps, extra = decode_model(meta, members), decode(meta["steps"]), meta["extra"]
     if not isinstance(extra, dict):
         raise CheckpointError("extra is not a dict")
-    read_options = meta["live"]["read_options"] if "live" in meta else {}
-    return LoadedModel(pipelines.build_pipeline(steps, model, read_options), extra)
+    encoder = _build_encoder(meta["live"]) if "live" in meta else None
+    return LoadedModel(pipelines.build_pipeline(steps, model, encoder), extra)
+
+
+def _build_encoder(live: dict[str, Any]) -> RecordEncoder:
+    """Return the encoder for the records that a live model reads, given its saved state."""
+    options, schema = live["read_options"], live["schema"]
+    used = (options["label"], schema["label"], options["weight"], options["join"])
+    ignored = dict.fromkeys([*filter(None, used), *options["position"], *options["ignore"]])
+    scale = 1.0 if options["scale"] is None else options["scale"]
+    return RecordEncoder(
+        tuple(options["categorical"]), tuple(ignored), tuple(options["missing"]), scale
+    )
 
 
 def encode_model(model: SGDPerceptron | Pipeline) -> tuple[dict[str, object], Arrays]:

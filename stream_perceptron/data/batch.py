@@ -139,6 +139,8 @@ class Batch:
     # The byte offset of each row's end in a text file, shape (n_rows,); None for other sources.
     ends: NDArray[np.intp] | None = None
     span: Span | None = None  # the part of a text file that contains these rows
+    # The columns that have their first string in these rows, each with its row.
+    added_columns: tuple[tuple[int, str], ...] = ()
     # The names in options that have occurred in the source so far, if rows name their own cells.
     seen: frozenset[str] = frozenset()
 
@@ -170,6 +172,9 @@ class Batch:
             missing=None if self.missing is None else self.missing[usable],
             passthrough=self.passthrough[usable],
             ends=None if self.ends is None else self.ends[start:end],
+            added_columns=tuple(
+                [(i - start, name) for i, name in self.added_columns if start <= i < end]
+            ),
         )
 
     def move(self, position: FilePosition, is_stream: bool = False) -> FilePosition:

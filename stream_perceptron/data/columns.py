@@ -1,60 +1,48 @@
-"""What the cells of a source mean: the roles and types of columns, and unusual cells.
+"""What the cells of a source mean: the roles of names, and the features of strings.
 
-The compiled reader asks `Columns` about the first cell under each name, the first occurrence of
-each label and string, and cells that are not what they should be; it handles all other cells
-itself.
+The compiled reader asks `Columns` about each new name, the first number under a name, each new
+string, and cells that cannot be used; it handles all other cells itself.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib import import_module
 from typing import Any
 
 import numpy as np
 
-from stream_perceptron.data.batch import Offset, Redeliveries, parse_offset
-from stream_perceptron.data.encodings import encode_content
+from stream_perceptron.data.batch import Batch, Offset, Redeliveries, parse_offset
 from stream_perceptron.data.labels import convert_label, infer_label_type
-from stream_perceptron.data.layout import Kind, Layout
-from stream_perceptron.data.naming import LABEL_NAMES, quote_names
-from stream_perceptron.data.reasons import (
-    explain_csv,
-    explain_json,
-    explain_libsvm,
-    explain_list,
-    explain_missing_features,
-    explain_text,
-    explain_value,
-)
-from stream_perceptron.data.records import iter_paths, parse_json_record
+from stream_perceptron.data.layout import Layout
+from stream_perceptron.data.naming import LABEL_NAMES
+from stream_perceptron.data.notices import describe_full_column, describe_list, describe_string
+from stream_perceptron.data.reasons import explain_csv, explain_json, explain_libsvm, explain_list
 from stream_perceptron.data.request import Request
-from stream_perceptron.data.schema import Encoding, Schema
+from stream_perceptron.data.schema import Schema
 from stream_perceptron.data.values import NOT_UTF8, is_number_or_bool
+from stream_perceptron.encoders import encode_string, format_value
 from stream_perceptron.errors import SampleError
 
 compiled: Any = import_module("stream_perceptron.data.reader._reader")
 
 ARROW, CSV, JSON, LIBSVM = compiled.ARROW, compiled.CSV, compiled.JSON, compiled.LIBSVM
-NUL, NUMBER, TEXT = compiled.NUL, compiled.NUMBER, compiled.TEXT
-LIST, OBJECT = compiled.LIST, compiled.OBJECT
-_NUMERIC = NUMBER, compiled.BOOL
-UNKNOWN, ASK, IGNORE, FEATURE = compiled.UNKNOWN, compiled.ASK, compiled.IGNORE, compiled.FEATURE
-VECTOR, ONE_HOT, WORDS = compiled.VECTOR, compiled.ONE_HOT, compiled.WORDS
-LABEL, WEIGHT = compiled.LABEL, compiled.WEIGHT
+NUL, NUMBER, BOOL, TEXT = compiled.NUL, compiled.NUMBER, compiled.BOOL, compiled.TEXT
+LIST, OBJECT, WORD = compiled.LIST, compiled.OBJECT, compiled.WORD
+UNKNOWN, IGNORE, CELL, VECTOR = compiled.UNKNOWN, compiled.IGNORE, compiled.CELL, compiled.VECTOR
+CATEGORICAL, LABEL, WEIGHT = compiled.CATEGORICAL, compiled.LABEL, compiled.WEIGHT
+UNNAMED, ABSENT = compiled.UNNAMED, compiled.ABSENT
 DROPPED, FORGOTTEN = compiled.DROPPED, compiled.FORGOTTEN
 REJECTED, REDELIVERED = compiled.REJECTED, compiled.REDELIVERED
 
-# Spellings of names that usually denote a label.
-_SPELLED_LABEL_NAMES = [
-    spell(name) for name in LABEL_NAMES for spell in (str.lower, str.capitalize, str.upper)
-]
-
 UNNAMED_LIST = "x"  # the key of a record that is itself a list
 _MAX_REASON = 300  # characters
+_MAX_KEPT_PAIRS = 2**16  # the features of dates and of strings of words that are not ASCII
+MAX_STRING_FEATURES = 2**15  # that the strings of one column add
 
 # Features of a cell, by ID.
 Features = Sequence[tuple[int, float]]
@@ -69,8 +57,6 @@ class Columns:
         Where the label and the features are.
     request
         The request for the rows, with the schema and the names that the model knows.
-    infers
-        Whether unlabeled rows decide the schema and add features, too.
 
     Attributes
     ----------
@@ -80,56 +66,72 @@ class Columns:
         The labels, in order of appearance.
     schema
         The schema after the last row.
+    passthrough_names
+        The passthrough columns; for raw records, all columns without a role.
     offsets, passthrough
         The offset and the passthrough columns of each row of the last block, if there are any.
-    other_labels
-        Names that usually denote a label, but are not the label.
     unknown_names
-        Names of numbers that are ignored because the model lacks them.
-    asks_in_every_row
-        Whether reading calls Python for every row.
+        Names that are ignored because the model lacks them.
+    unused_names
+        Names that are ignored because the features are a list.
+    string_columns
+        The columns that have had strings, in learned rows or before.
+    added_columns
+        Those that the last block has added, each with its row.
+    notices
+        What to report about cells of the last block, each with its row.
 
     """
 
-    def __init__(self, layout: Layout, request: Request, infers: bool = False) -> None:
+    def __init__(self, layout: Layout, request: Request) -> None:
         self.layout, self.schema, self.learns = layout, request.schema, request.to_learn
         self.names: list[str] = list(request.names)
         self.labels: list[object] = []
         self.offsets: list[Offset | None] = []
         self.passthrough: list[tuple[object, ...]] = []
-        self.other_labels: set[str] = set()
         self.unknown_names: list[str] = []
+        self.unused_names: list[str] = []
         self.member_names: tuple[str, ...] = layout.members
-        # For Arrow: the values of columns that are asked about, and the kept values of each row.
-        self.objects: dict[int, Any] = {}
+        self.string_columns = dict.fromkeys(request.string_columns)
+        self.added_columns: list[tuple[int, str]] = []
+        self.notices: list[tuple[int, str]] = []
+        # For Arrow: the lists with the features, and the kept values of each row.
+        self.lists: Any = ()
         self.kept_rows: list[tuple[object, ...]] = []
         self.types: dict[int, str] = {}  # the type codes of columns of numbers, by entry
-        self._options, self._form = layout.read_options, layout.form
-        self._label_ids: dict[object, int] = {}
-        self._label = layout.label
-        self._ids: dict[str, int] = {}
-        self._paths: dict[int, str] = {}  # of the entries that are names
-        self._new_paths: list[int] = []  # the entries whose paths this record has added
-        self._new_unknown_names: list[str] = []  # of this record
-        self._new_types: dict[str, bool] = {}  # whether each name typed by this record is a number
-        self._option_entries: dict[str, list[int]] = {}
-        self._redeliveries: Redeliveries | None = request.redeliveries
         self.max_features = request.max_features
+        self._options, self._form = layout.read_options, layout.form
+        self._label, self._label_ids = layout.label, dict[object, int]()
+        self._ids: dict[str, int] = {}
+        self._spelled: set[int] = set()  # the features that have an entry
+        self._paths: dict[int, str] = {}  # of the entries that are names
+        # The number of features that begin with a name up to its first "=", and an "=".
+        self._n_categories, self._n_counted = Counter[str](), 0
+        self._full: set[int] = set()  # the entries whose columns add no more features
+        # What the current record has added: entries with paths, string columns, full columns and
+        # notices.
+        self._new_paths: list[int] = []
+        self._new_columns: list[str] = []
+        self._newly_full: set[int] = set()
+        self._new_notices: dict[tuple[str, str], str] = {}
+        self._described = request.described
+        self._redeliveries: Redeliveries | None = request.redeliveries
         self._first_row = 0  # of the last block in its record batch
-        options, schema = self._options, self.schema
-        self._encodings: dict[str, list[Encoding]] = {}
-        for encoding in options.encodings:
-            self._encodings.setdefault(encoding.column, []).append(encoding)
-        self._roles = self._find_roles()
-        # The names that may be features; None for all.
-        self._expected: set[str] | None = None
-        if schema.features is not None:
-            self._expected = {*schema.features, *schema.untyped}
-        elif not self.learns:
-            self._expected = set(self.names)
-        self.asks_in_every_row = bool(
-            options.passthrough or options.position or ASK in self._roles.values()
-        )
+        options = self._options
+        self._is_raw = request.is_raw and not layout.is_list and layout.form != LIBSVM
+        self.passthrough_names = tuple(layout.candidates) if self._is_raw else options.passthrough
+        self.kept_names = list(dict.fromkeys((*options.position, *self.passthrough_names)))
+        self._slots = {name: i for i, name in enumerate(self.kept_names)}
+        self.asks_in_every_row = bool(self._slots)
+        categorical = () if layout.is_list else options.categorical
+        self._roles = {
+            **dict.fromkeys(categorical, CATEGORICAL), **dict.fromkeys(options.roles, IGNORE),
+            options.weight: WEIGHT, self._label: LABEL,
+        }  # fmt: skip
+        if layout.is_list:
+            self._roles[layout.key] = VECTOR
+        if self.learns:
+            self.schema = self._extend_schema()
         self.reader = compiled.Reader(
             self,
             layout.form,
@@ -137,42 +139,33 @@ class Columns:
             decimal=layout.dialect.decimal.encode(),
             scale=options.scale or 1.0,
             learns=self.learns,
-            keeps_unlabeled=options.has_join or infers or request.keeps_unlabeled,
+            keeps_unlabeled=options.has_join or request.keeps_unlabeled,
             keeps_zeros=request.keeps_zeros or options.standardize or options.has_join,
             has_null_numbers=layout.form == CSV and any(map(is_number_or_bool, options.missing)),
-            may_lack_features=options.has_join,
+            needs_vector=layout.is_list and layout.form == JSON and not options.has_join,
         )
-        is_named = (layout.has_column_names or layout.form == JSON) and not layout.is_list
-        # Whether the next learned record decides a part of the schema, whatever its cells are.
-        self._is_undecided = self.learns and (
-            schema.is_new
-            or (is_named and not schema.columns)
-            or (layout.form == JSON and schema.key is None)
-        )
-        # If the schema is inferred from unlabeled rows, too: the features that encode a column.
-        self.encoded_names: set[str] = set()
-        self._infers = infers
-        # The features that have no entry yet; any further entry of a feature is an alias.
-        self._unspelled = set(range(len(self.names)))
         self._begin()
         self._commit()
 
-    def _find_roles(self) -> dict[str, int]:
-        """Return the action for each name with a role."""
-        options, actions = self._options, {"one_hot": ONE_HOT, "words": WORDS}
-        roles = dict.fromkeys(options.roles, IGNORE)
-        if options.weight is not None:
-            roles[options.weight] = WEIGHT
-        for name, encodings in self._encodings.items():
-            is_single = len(encodings) == 1
-            roles[name] = actions.get(encodings[0].option, ASK) if is_single else ASK
-        if self._label is not None:
-            roles[self._label] = LABEL
-        return roles
+    def _extend_schema(self) -> Schema:
+        """Return the schema with what the layout adds to it."""
+        layout, schema = self.layout, self.schema
+        if layout.form == LIBSVM or (self._options.has_join and not layout.has_features):
+            return schema
+        features = layout.members if layout.is_list else ()
+        schema = replace(schema, label=schema.label or self._label)
+        schema = replace(schema, features=schema.features or features, is_list=layout.is_list)
+        if layout.form == JSON:
+            return replace(schema, key=layout.key) if layout.has_features else schema
+        if not schema.columns:
+            return replace(schema, columns=layout.columns)
+        known = {*schema.columns, *schema.further_columns}
+        added = [name for name in layout.columns if name not in known]
+        return replace(schema, further_columns=(*schema.further_columns, *added))
 
     def read(self, data: bytes, begin: int, max_rows: int, is_last: bool = False) -> Any:
         """Read at most `max_rows` records of text; see `Reader.read`."""
-        self.offsets, self.passthrough = [], []
+        self._begin_block()
         return self.reader.read(data, begin, max_rows, is_last)
 
     def read_arrow(
@@ -180,141 +173,110 @@ class Columns:
         errors: Mapping[int, str],
     ) -> Any:  # fmt: skip
         """Read rows [start, end) of a record batch of `n_rows` rows; see `Reader.read_arrow`."""
-        self.offsets, self.passthrough, self._first_row = [], [], start
+        self._begin_block()
+        self._first_row = start
         is_rejected = np.zeros(max(n_rows, 1), np.uint8)
         is_rejected[list(errors)] = 1
         return self.reader.read_arrow(buffers, start, end, is_rejected, errors)
 
-    def infer_schema(self) -> Schema:
-        """Return the schema of a source that declares the types of its columns."""
-        return self._build_schema(has_features=True) if self.learns else self.schema
+    def _begin_block(self) -> None:
+        self.offsets, self.passthrough, self.notices, self.added_columns = [], [], [], []
 
-    # --- The first entries
+    # --- Names
 
     def _begin(self) -> None:
-        """Add the first entries: columns of a table, or the names in the options and the model."""
-        intern, layout = self.reader.intern, self.layout
-        open_parent, required, list_entry = -2, -1, -1
-        passthrough = (*self._options.position, *self._options.passthrough)
-        if self._form in (CSV, ARROW):
-            for i, name in enumerate(layout.columns):
-                self._paths[intern(-1, name.encode(errors="surrogatepass"))] = name
-                self.reader.set(i, *self._find_column_action(name))
-            if self._form == ARROW:
-                open_parent = -1
-            else:
-                for slot, name in enumerate(passthrough):
-                    if name in layout.columns:
-                        self.reader.set_slot(layout.columns.index(name), slot)
-        else:
+        """Add the first entries: the columns of a table, or the parent of all names."""
+        intern, reader, layout, list_entry = self.reader.intern, self.reader, self.layout, -1
+        for i, name in enumerate(layout.columns):
+            self._paths[intern(-1, name.encode(errors="surrogatepass"))] = name
+            if self._form == CSV and name in self._slots:
+                reader.set_slot(i, self._slots[name])
+            action = self._find_role(name)
+            feature = self._find_id(name) if action == CELL else UNNAMED
+            if feature >= 0:
+                self._spelled.add(feature)
+            reader.set(i, action, feature)
+        if self._form in (JSON, LIBSVM):
             root = intern(-1, b"")
             self._paths[root] = ""
             if self._form == LIBSVM:
-                self.reader.set(intern(-1, b"label"), LABEL)
-            open_parent = self._begin_names(root)
-            if self._form == JSON or self.schema.features is not None:
-                required = open_parent
-            if self._form == JSON:
-                if layout.is_list and layout.key == UNNAMED_LIST:
-                    list_entry = required
-                for slot, name in enumerate(passthrough):
-                    for entry in self._intern_path(root, name):
-                        self.reader.set_slot(entry, slot)
-            if layout.is_list or self.schema.features is not None:
-                open_parent = -2
+                label = intern(-1, b"label")
+                self._paths[label] = LABEL_NAMES[0]
+                reader.set(label, LABEL)
+            elif layout.is_list and layout.key == UNNAMED_LIST:
+                list_entry = intern(root, UNNAMED_LIST.encode())
         if layout.is_list and layout.members:
             self.set_members(layout.members)
         nulls = intern(-2, b"")
         for text in self._options.null_values:
             intern(nulls, text.encode(errors="surrogatepass"))
-        self.reader.begin(
-            nulls, open_parent, required, list_entry, len(layout.columns), len(passthrough),
-            self._is_undecided,
-        )  # fmt: skip
-
-    def _find_column_action(self, name: str) -> tuple[int, int]:
-        """Return the action for a column of a table, and its feature, or -1 if it has none yet."""
-        layout = self.layout
-        if name in self._roles:
-            return self._roles[name], -1
-        if layout.is_list:
-            return (VECTOR if name == layout.key else IGNORE), -1
-        is_number = self._form == CSV or name in layout.declared_numbers
-        is_text = name in (self.schema.texts or ())
-        if name in layout.unknown_columns or is_text or not is_number:
-            return IGNORE, -1
-        feature = self._find_id(name)
-        if feature >= 0:
-            self._unspelled.discard(feature)
-            return FEATURE, feature
-        return (UNKNOWN if self.learns else IGNORE), -1
-
-    def _begin_names(self, root: int) -> int:
-        """Add the names in the options and the model; return the entry that holds the features."""
-        layout, reader, key = self.layout, self.reader, self.layout.key
-        is_json = self._form == JSON
-        if is_json and (self.learns or self._label is None):
-            for name in _SPELLED_LABEL_NAMES:
-                reader.set(self._add_name(root, name), ASK)
-        parent = self._add_name(root, key) if key else root
-        for name, action in self._roles.items():
-            for entry in self._intern_path(root, name):
-                reader.set(entry, action)
-            if key and not layout.is_list and action != LABEL:
-                for entry in self._intern_path(parent, name, f"{key}."):
-                    reader.set(entry, action)
-        if layout.is_list:
-            reader.set(parent, VECTOR)
-            return parent
-        reader.set(parent, ASK if key else UNKNOWN, -1, compiled.READ_MEMBERS)
-        prefix = f"{key}." if key else ""
-        for name in self.schema.texts or ():
-            entry = self._add_name(parent, name)
-            self._paths[entry] = f"{prefix}{name}"
-            if reader.get(entry)[2] == UNKNOWN:
-                reader.set(entry, IGNORE)
-        self._unspelled -= reader.add_names(parent, self.names, is_json)
-        for feature in sorted(self._unspelled) if is_json else ():
-            for entry in self._intern_path(parent, self.names[feature], prefix):
-                *_, action, _, members = reader.get(entry)
-                if action == UNKNOWN:
-                    reader.set(entry, FEATURE, feature, members)
-            reader.set_aliases()
-        self._unspelled.clear()
-        return parent
-
-    def _add_name(self, parent: int, name: str) -> int:
-        """Return the entry of a name in an object."""
-        spelling = name
-        if self._form == JSON:
-            spelling = json.dumps(name, ensure_ascii=False)[1:-1]
-        entry: int = self.reader.intern(parent, spelling.encode(errors="surrogatepass"))
-        self._paths[entry] = name
-        return entry
-
-    def _intern_path(self, parent: int, name: str, prefix: str = "") -> list[int]:
-        """Return the entries that a name in an object may refer to: a key, and a path."""
-        entries = [self._add_name(parent, name)]
-        self._paths[entries[0]] = f"{prefix}{name}"
-        first, *rest = name.split(".")
-        if rest and self._form == JSON:
-            entry, path = self._add_name(parent, first), f"{prefix}{first}"
-            for part in rest:
-                self._paths[entry] = path
-                _, _, action, feature, _ = self.reader.get(entry)
-                self.reader.set(entry, action, feature, compiled.READ_MEMBERS)
-                entry, path = self._add_name(entry, part), f"{path}.{part}"
-            self._paths[entry] = path
-            entries.append(entry)
-        self._option_entries.setdefault(name, []).extend(entries)
-        return entries
+        reader.begin(nulls, list_entry, len(layout.columns), len(self._slots))
 
     def set_members(self, names: Sequence[str]) -> None:
         """Set the names of the elements of the list that holds the features."""
         self.member_names = tuple(names)
         self.reader.set_members([self._find_id(name) for name in names])
+        if self.learns and not self.schema.features:
+            self.schema = replace(self.schema, features=self.member_names)
+            self._committed = self.schema, self._label
 
-    # --- Names
+    def _find_role(self, path: str) -> Any:
+        """Return what to do with the cells of a column, or under a path."""
+        role, schema = self._roles.get(path), self.schema
+        if role is not None:
+            return role
+        if self.layout.is_list:
+            self.unused_names.append(path)
+        if self.layout.is_list or self._is_raw or path in self.layout.ignored:
+            return IGNORE
+        if not self.learns and schema.columns:
+            is_known = path in schema.columns or path in self.string_columns
+            if not is_known and self._find_id(path) < 0:
+                self.unknown_names.append(path)
+                return IGNORE
+        return CELL
+
+    def _add_role(self, entry: int, kind: int) -> None:
+        """Decide what a name in JSON or LIBSVM means."""
+        path = self._find_path(entry)
+        may_be_label = self._form == JSON and path.lower() in LABEL_NAMES
+        if self._label is None and may_be_label and path not in self._roles:
+            self._label = path
+            self._roles[path] = LABEL
+            if self.learns:
+                self.schema = replace(self.schema, label=path)
+                self.reader.change_schema()
+        role = self._find_role(path)
+        if path in self._slots:
+            self.reader.set_slot(entry, self._slots[path])
+        self.reader.set(entry, role, UNNAMED, self.reader.get(entry)[4])
+
+    def _find_path(self, entry: int) -> str:
+        """Return the path of a name: the keys that lead to it, joined by dots."""
+        if entry not in self._paths:
+            parent, spelling, *_ = self.reader.get(entry)
+            name = json.loads(b'"%b"' % spelling) if self._form == JSON else spelling.decode()
+            if b"\\u" in spelling:
+                name.encode()  # an escaped lone surrogate cannot be encoded
+            above = self._find_path(parent) if parent >= 0 else ""
+            self._paths[entry] = f"{above}.{name}" if above else name
+            self._new_paths.append(entry)
+        return self._paths[entry]
+
+    def find_numbers(self) -> list[str]:
+        """Return the columns that have had numbers."""
+        if self.layout.is_list:
+            return list(self.member_names)
+        entries = {path: self.reader.get(entry)[2:4] for entry, path in self._paths.items()}
+        return [path for path, (action, id_) in entries.items() if action == CELL and id_ >= 0]
+
+    def find_strings(self) -> list[str]:
+        """Return the columns of this source that have had strings."""
+        return [path for path in self._paths.values() if path in self.string_columns]
+
+    def find_seen(self, names: frozenset[str]) -> frozenset[str]:
+        """Return the names in options that have occurred in a row."""
+        return names.intersection(self._paths.values())
 
     def _find_id(self, name: str) -> int:
         """Return the ID of a feature, or -1."""
@@ -323,200 +285,157 @@ class Columns:
             self._ids.update(zip(self.names[n:], range(n, len(self.names)), strict=True))
         return self._ids.get(name, -1)
 
-    def _add_feature(self, name: str) -> int:
-        """Return the ID of a feature, for a new entry; -1 if the feature is unknown."""
-        feature = self._find_id(name)
+    def _add_feature(self, name: str, feature: int) -> int:
+        """Return the ID of a feature, for a new entry; ABSENT if the model lacks the feature.
+
+        `feature` is the ID so far, or -1.
+        """
         if feature < 0:
             if not self.learns:
-                return -1
-            feature = self.reader.add_feature(name)
+                return int(ABSENT)
+            feature = self._ids[name] = self.reader.add_feature()
             self.names.append(name)
-        elif feature in self._unspelled:
-            self._unspelled.discard(feature)
-        else:
+        elif feature in self._spelled:
             self.reader.set_aliases()
+            return feature
+        self._spelled.add(feature)
         return feature
-
-    def _add_encoded_feature(self, name: str) -> int:
-        """Return the ID of a feature that encodes a column; -1 if the feature is unknown."""
-        if self._infers:
-            self.encoded_names.add(name)
-        return self._add_feature(name)
-
-    def _find_path(self, entry: int) -> str:
-        """Return the path of a name: the keys that lead to it, joined by dots."""
-        if entry not in self._paths:
-            parent, spelling, *_ = self.reader.get(entry)
-            name = self.decode(TEXT, b'"%b"' % spelling if self._form == JSON else spelling)
-            above = self._find_path(parent) if parent >= 0 else ""
-            self._paths[entry] = f"{above}.{name}" if above else name
-            self._new_paths.append(entry)
-        return self._paths[entry]
-
-    def _find_name(self, path: str) -> str:
-        """Return the name of a feature, given its path."""
-        is_inside = self._form == JSON and self.layout.key and not self.layout.is_list
-        return path.removeprefix(f"{self.layout.key}.") if is_inside else path
-
-    def find_seen(self, names: Collection[str]) -> frozenset[str]:
-        """Return the names in options that have occurred in a row."""
-        has_occurred = self.reader.has_occurred
-        return frozenset(
-            name for name in names if any(map(has_occurred, self._option_entries.get(name, ())))
-        )
 
     # --- Cells
 
     def ask(self, entry: int, kind: int, number: float, content: bytes) -> Features | None:
         """Use a cell, and decide what its entry means; return features as IDs and values."""
-        if entry < 0:
+        if entry == -1:
             raise SampleError(f"it has two values for feature {self.names[int(number)]!r}")
-        try:
-            return self._use_cell(entry, kind, number, content)
-        except UnicodeError:
-            if self._form != ARROW:
-                raise
-            parent = self.reader.get(entry)[0]  # the column, if the entry is that of a value
-            column = self._paths[entry if parent < 0 else parent]
-            raise SampleError(f"column {column!r} is not UTF-8") from None
-
-    def _use_cell(self, entry: int, kind: int, number: float, content: bytes) -> Features | None:
-        """Use a cell, and decide what its entry means; return features as IDs and values."""
-        parent, _, action, feature, _ = self.reader.get(entry)
-        parent_action = self.reader.get(parent)[2] if parent >= 0 else UNKNOWN
-        if parent_action in (LABEL, ONE_HOT, WORDS):
-            self._add_content(entry, parent, parent_action, kind, number, content)
-            return None
-        if parent < 0 and self._form in (JSON, LIBSVM) and action == UNKNOWN:
-            self._require_features(content)
-            return None
-        path = self._find_path(entry)
-        name = self._find_name(path)
-        if kind == OBJECT and self._form == JSON:
-            self._read_object(entry, path, action)
+        if entry < 0:
+            raise SampleError(f"it has no list {self.layout.key!r}")
+        parent, _, action, feature, members = self.reader.get(entry)
+        if parent < -2:
+            column, is_element = divmod(-3 - parent, 2)
+            return self._add_content(entry, column, bool(is_element), kind, number, content)
+        if kind == OBJECT:
+            self._add_object(entry, action)
         elif action == UNKNOWN:
-            return self._decide(entry, path, name, kind, number, content)
-        elif name in self._encodings and action in (ASK, ONE_HOT, WORDS):
-            return self._encode(name, self._decode_cell(entry, kind, number, content))
-        elif action == ASK and path == self.layout.key:
-            if kind != NUL or not self._options.has_join:
-                raise SampleError(f"it has no object {path!r}")
-            self.reader.ignore_occurrence(entry)
-        elif action == ASK:
-            self._decide_label(entry, name, kind, number, content)
+            self._add_role(entry, kind)
+        elif action in (CELL, CATEGORICAL) and kind == LIST:
+            self._add_notice("list", self._paths[entry], describe_list(self._paths[entry]))
+        elif action == CELL and feature == UNNAMED:
+            path = self._paths[entry]
+            self.reader.set(entry, CELL, self._add_feature(path, self._find_id(path)), members)
+        elif action == CELL:
+            self._reject_number(self._paths[entry], number)
+        elif action == LABEL:
+            raise SampleError(f"label {self._label!r} is not a number, a string or a bool")
         elif action == WEIGHT:
-            self._reject_weight(entry, kind, number, content)
+            self._use_weight(entry, kind, number, content)
         elif action == VECTOR:
-            self._reject_list(entry, name, kind, self._decode_cell(entry, kind, number, content))
-        elif action == FEATURE:
-            return self._read_feature(name, feature, kind, number, content)
+            is_json = self._form == JSON
+            value = self._decode(kind, content) if is_json else self.lists[int(number)]
+            self._reject_list(self._paths[entry], kind, value)
         return None
 
-    def _add_content(
-        self, entry: int, parent: int, action: int, kind: int, number: float, content: bytes
-    ) -> None:
-        """Decide what a value of a column means: a label or a feature."""
-        column = self._find_name(self._find_path(parent))
-        if action == WORDS:
-            name = f"{column}={content.decode()}"
-        else:
-            value = self._decode_cell(parent, kind, number, content)
-            if action == LABEL:
-                self.reader.set(entry, IGNORE, self._read_label(value))
-                return
-            encoding = Encoding("one_hot", column)
-            encoded = encode_content(encoding, value, self._options, self._is_text)
-            if not encoded:
-                return
-            (name,) = encoded
-        feature = self._add_encoded_feature(name)
-        self.reader.set(entry, FEATURE if feature >= 0 else IGNORE, feature)
-
-    def _decide(
-        self, entry: int, path: str, name: str, kind: int, number: float, content: bytes
-    ) -> Features | None:
-        """Decide what a name means, given its first value, and use that value."""
-        role = self._roles.get(path, self._roles.get(name))
-        if role is not None:
-            self.reader.set(entry, role)
-            self.reader.use(entry, kind, number, content)
-            return None
-        is_number = kind != TEXT
-        if self._form == CSV and not is_number:  # it may be a number that cannot be learned: nan
-            is_number = is_number_or_bool(content.decode(errors="replace").strip('"'))
-        if self._is_outside(path) or name in (self.schema.texts or ()):
-            self.reader.set(entry, IGNORE)
-        elif self._expected is not None and name not in self._expected:
-            if self.schema.features is not None and kind in _NUMERIC:
-                self._new_unknown_names.append(name)
-            self.reader.set(entry, IGNORE)
-        elif not is_number:
-            feature = self._find_id(name)
-            if self._form == JSON and feature >= 0:
-                raise SampleError(explain_text(name, str(self.decode(kind, content)), is_json=True))
-            self.reader.set(entry, IGNORE)
-            self._add_type(name, is_number=False)
-        elif kind == LIST:
-            raise SampleError(explain_value(name, self.decode(kind, content)))
-        else:
-            feature = self._add_feature(name)
-            self.reader.set(entry, FEATURE if feature >= 0 else IGNORE, feature)
-            if self._form == CSV or self.schema.features is not None:
-                self._add_type(name, is_number=True)
-            if feature >= 0:
-                return self._read_feature(name, feature, kind, number, content)
-        return None
-
-    def _add_type(self, name: str, is_number: bool) -> None:
-        """Note the type of a column or name, if this record is learned."""
-        if self.learns:
-            self._new_types[name] = is_number
-            self.reader.change_schema()
-
-    def _is_outside(self, path: str) -> bool:
-        """Whether a name is outside the object or list with the features."""
-        if self._form != JSON or not self.layout.key:
-            return False
-        return self.layout.is_list or not path.startswith(f"{self.layout.key}.")
-
-    def _read_object(self, entry: int, path: str, action: int) -> None:
-        """Decide what to do with the members of an object."""
-        if action == LABEL or (action == ASK and path in LABEL_NAMES and self._label is None):
-            raise SampleError(f"label {path!r} is not a number, a string or a bool")
-        if self._find_name(path) in self._encodings:
-            raise SampleError(f"{path!r} is not a string, a number or a bool")
-        if action == WEIGHT:
-            raise SampleError(f"weight {path!r} is an object, not a number")
-        if action == VECTOR:
-            raise SampleError(f"it has no list {path!r}")
-        is_whole = path in self._roles or (self._options.label is None and path in LABEL_NAMES)
-        is_whole = is_whole or self._is_outside(path)
-        members = compiled.SKIP_MEMBERS if is_whole else compiled.READ_MEMBERS
+    def _add_object(self, entry: int, action: int) -> None:
+        """Decide what to do with the members of an object, and of other objects of its name."""
+        path = self._find_path(entry)
+        role = self._roles.get(path)
+        problems = {
+            LABEL: f"label {path!r} is not a number, a string or a bool",
+            WEIGHT: f"weight {path!r} is an object, not a number",
+            VECTOR: f"it has no list {path!r}",
+        }
+        if role in problems:
+            raise SampleError(problems[role])
+        if path in self._slots:
+            self.reader.set_slot(entry, self._slots[path])
+        is_skipped = role == IGNORE or self._is_raw or (self._label is None and path in LABEL_NAMES)
+        members = compiled.SKIP_MEMBERS if is_skipped else compiled.READ_MEMBERS
         self.reader.set(entry, action, self.reader.get(entry)[3], members)
 
-    def _decide_label(
-        self, entry: int, name: str, kind: int, number: float, content: bytes
-    ) -> None:
-        """Decide whether a name that usually denotes a label is the label."""
-        if self._label is None:
-            self._label = name
-            self.reader.set(entry, LABEL)
-            self.reader.change_schema()
-        elif self.schema.label is None and self._label != self.layout.label:
-            labels = sorted([self._label, name], key=lambda label: LABEL_NAMES.index(label.lower()))
-            raise SampleError(
-                f"{quote_names(labels)} could each be the label: choose one with --label, and "
-                "--ignore the others"
-            )
-        else:
-            self.other_labels.add(name)
-            feature = self._find_id(name)
-            is_text = name in (self.schema.texts or ())
-            action = FEATURE if feature >= 0 else IGNORE if is_text else UNKNOWN
-            self.reader.set(entry, action, feature)
-        self.reader.use(entry, kind, number, content)
+    def _add_content(
+        self, entry: int, column: int, is_element: bool, kind: int, number: float, content: bytes
+    ) -> Features | None:
+        """Decide what a content of a column means; return its features if it is not kept."""
+        *_, action, feature, _ = self.reader.get(column)
+        path = self._paths[column]
+        if kind == WORD:
+            return self._keep_features(entry, column, {f"{path}={content.decode()}": 1.0})
+        try:
+            value = self._decode_cell(column, kind, number, content)
+        except UnicodeDecodeError:
+            if self._form != ARROW:
+                raise
+            raise SampleError(f"column {path!r} is not UTF-8") from None
+        if action == LABEL:
+            self.reader.set(entry, LABEL, self._read_label(value))
+            return None
+        if isinstance(value, str) and value.strip() in self._options.null_values:
+            return self._keep_features(entry, column, {})  # it is null by an escape
+        if action == CATEGORICAL or is_element:
+            text = format_value(value, self._form == CSV)
+            return self._keep_features(entry, column, {f"{path}={text}": 1.0})
+        if self.learns and path not in self.string_columns:
+            is_quoted = self._form != CSV
+            notice = describe_string(path, value.strip(), feature >= 0, is_quoted)
+            self._add_notice("string", path, notice)
+        return self._keep_features(entry, column, encode_string(path, value.strip()))
 
-    def _reject_weight(self, entry: int, kind: int, number: float, content: bytes) -> None:
+    def _keep_features(
+        self, entry: int, column: int, features: Mapping[str, float]
+    ) -> Features | None:
+        """Keep the features of a content by ID, without those that the model lacks.
+
+        Return them instead if there are too many such contents, or if the column is full.
+        """
+        path, pairs = self._paths[column], []
+        if self.learns and path not in self.string_columns:
+            self.string_columns[path] = None
+            self._new_columns.append(path)
+        is_kept = len(features) == 1 or self.reader.n_pairs <= _MAX_KEPT_PAIRS
+        for name, value in features.items():
+            feature = self._find_id(name)
+            if feature < 0 and self._is_full(name):
+                self._add_notice("full", path, describe_full_column(path, MAX_STRING_FEATURES))
+                self._newly_full.add(column)
+                is_kept = False
+                continue
+            feature = self._add_feature(name, feature)
+            if feature >= 0:
+                pairs.append((feature, value))
+        if not is_kept:
+            return pairs
+        self.reader.set_content(entry, pairs)
+        return None
+
+    def _is_full(self, feature: str) -> bool:
+        """Whether the strings of a feature's column add no more features.
+
+        With --join, they do, because the features of pending samples are learned later.
+        """
+        if self._options.has_join or not self.learns:
+            return False
+        prefixes = (name.partition("=")[0] for name in self.names[self._n_counted :] if "=" in name)
+        self._n_categories.update(prefixes)
+        self._n_counted = len(self.names)
+        return self._n_categories[feature.partition("=")[0]] >= MAX_STRING_FEATURES
+
+    def _fill(self, entry: int) -> None:
+        """Let C ignore new strings of a full column if they are spelled in the usual way."""
+        path, spelled = self._paths[entry], []
+        prefix = f"{path}="
+        for feature, name in enumerate(self.names):
+            text = name.removeprefix(prefix)
+            if text != name and text.isascii() and encode_string(path, text) == {name: 1.0}:
+                spelled += [(feature, text.encode()), (feature, b'"%b"' % text.encode())]
+        self.reader.set_aliases()
+        self.reader.fill(entry, spelled)
+        self._full.add(entry)
+
+    def _add_notice(self, code: str, column: str, text: str) -> None:
+        """Report something about a column once, unless the text is empty."""
+        if text and (code, column) not in self._described:
+            self._new_notices[code, column] = text
+
+    def _use_weight(self, entry: int, kind: int, number: float, content: bytes) -> None:
         """Accept a weight that is missing or valid; otherwise, reject the record."""
         text = str(self._decode_cell(entry, kind, number, content))[:50]
         if self._is_text and text.strip() in self._options.null_values:
@@ -525,16 +444,15 @@ class Columns:
             self.reader.use_weight(number)
             return
         raise SampleError(
-            f"weight {self._find_path(entry)!r} is {text!r}, not a finite number greater than or "
-            "equal to 0"
+            f"weight {self._paths[entry]!r} is {text!r}, not a finite number greater than or equal "
+            "to 0"
         )
 
-    def _reject_list(self, entry: int, name: str, kind: int, value: Any) -> None:
+    def _reject_list(self, name: str, kind: int, value: Any) -> None:
         """Reject a list that cannot hold the features; it may be missing if labels come later."""
         is_json = self._form == JSON
         subject = f"{'list' if is_json else 'column'} {name!r}"
         if self._options.has_join and (kind == NUL or value == []):
-            self.reader.ignore_occurrence(entry)
             return
         if kind == NUL or not isinstance(value, list):
             raise SampleError(f"it has no {subject}" if is_json else f"{subject} is null")
@@ -545,43 +463,22 @@ class Columns:
         scale = self.layout.find_scale(name)
         raise SampleError(explain_list(subject, value, self.member_names, scale))
 
-    def _require_features(self, record: bytes) -> None:
-        """Check that a record whose features are all null or strings has features at all."""
-        if self._form == LIBSVM:
-            if b":" in record:
-                raise SampleError("it has none of the model's features")
-            return
-        value, key, is_list = parse_json_record(record), self.layout.key, self.layout.is_list
-        members = value if isinstance(value, dict) else {UNNAMED_LIST: value}
-        if key and not isinstance(members.get(key), list if is_list else dict):
-            raise SampleError(f"it has no {'list' if is_list else 'object'} {key!r}")
-        roles = {*self._roles, self._label}
-        names = {
-            self._find_name(path): member
-            for path, member in iter_paths({n: v for n, v in members.items() if n not in roles})
-            if path not in roles and not self._is_outside(path)
-        }
-        if not names:
-            raise SampleError("it has no features")
-        are_numbers = (isinstance(member, int | float) for member in names.values())
-        if self.schema.features is not None and any(are_numbers):
-            raise SampleError("it has none of the model's features")
-        texts = {name: member for name, member in names.items() if isinstance(member, str)}
-        is_first = self.learns and not self.names and self.reader.has_label()
-        if is_first and len(texts) == len(names):
-            raise SampleError(explain_missing_features(texts))
+    def _reject_number(self, name: str, number: float) -> None:
+        """Reject a number that is not finite, or that the scale makes infinite."""
+        if not math.isfinite(number):
+            raise SampleError(f"feature {name!r} is not finite")
+        scale = self.layout.find_scale(name)
+        raise SampleError(f"feature {name!r} is {number:g}, too large for --scale {scale:g}")
 
     # --- Contents
 
     def _decode_cell(self, entry: int, kind: int, number: float, content: bytes) -> Any:
         """Return the content of a cell, which may be in a column of a declared type."""
         if self._form != ARROW or kind == TEXT:
-            return self.decode(kind, content)
-        if entry in self.objects:
-            return self.objects[entry][int(number)] if kind != NUL else None
+            return self._decode(kind, content)
         return None if kind == NUL else np.frombuffer(content, self.types[entry])[0].item()
 
-    def decode(self, kind: int, content: bytes) -> Any:
+    def _decode(self, kind: int, content: bytes) -> Any:
         """Return the content of a cell as a Python value."""
         if kind == NUL and self._form != CSV:
             return None
@@ -591,6 +488,17 @@ class Columns:
                 json.dumps(value, ensure_ascii=False).encode()
             return value
         return self._options.convert_decimal_comma(self._decode_field(content), self._is_text)
+
+    def _decode_kept(self, name: str, kind: int, content: bytes) -> object:
+        """Return a kept cell; in CSV, as a string, or by its kind if records are raw."""
+        if self._form != CSV:
+            return self._decode(kind, content)
+        if not self._is_raw or kind == TEXT or name in self._options.categorical:
+            return self._decode_field(content)
+        if kind == NUL:
+            return None
+        text = self._options.convert_decimal_comma(self._decode_field(content), self._is_text)
+        return float(text) if kind == NUMBER else text.strip().lower() == "true"
 
     def _decode_field(self, content: bytes) -> str:
         """Return the text of a field, without its CSV quotes."""
@@ -609,7 +517,7 @@ class Columns:
         nulls = self._options.null_values if self._is_text else self._options.missing
         if value is None or value != value or (isinstance(value, str) and value.strip() in nulls):
             return -1
-        if isinstance(value, list | dict):
+        if isinstance(value, list):
             raise SampleError(f"label {self._label!r} is not a number, a string or a bool")
         label_type = self.schema.label_type or infer_label_type(value, self._is_text)
         try:
@@ -624,186 +532,80 @@ class Columns:
             self.labels.append(label)
         return label_id
 
-    def _encode(self, column: str, value: object) -> Features:
-        """Return the features for the content of a column with dates, words or lists."""
-        features: dict[int, float] = {}
-        is_missing = True
-        for encoding in self._encodings[column]:
-            encoded = encode_content(encoding, value, self._options, self._is_text)
-            is_missing = is_missing and encoded is None
-            for name, number in (encoded or {}).items():
-                feature = self._find_id(name)
-                if feature < 0:
-                    feature = self._add_encoded_feature(name)
-                features.setdefault(feature, number)
-        features.pop(-1, None)
-        if is_missing:
-            self.reader.count_missing()
-        else:
-            self.reader.note_features()
-        return list(features.items())
-
-    def _read_feature(
-        self, name: str, feature: int, kind: int, number: float, content: bytes
-    ) -> Features:
-        """Return a feature's value that is not a plain number, or explain why it is invalid."""
-        is_json = self._form == JSON
-        if kind == LIST:
-            raise SampleError(explain_value(name, self.decode(kind, content)))
-        if kind == TEXT:
-            raise SampleError(explain_text(name, str(self.decode(kind, content)), is_json))
-        value: Any = number if self._form == ARROW else self.decode(kind, content)
-        try:
-            exact = number if math.isfinite(number) else float(value)
-        except OverflowError:
-            exact = math.inf
-        if not math.isfinite(exact):
-            subject = "column" if self._form in (CSV, ARROW) else "feature"
-            advice = ": clean or drop it" if is_json else ""
-            raise SampleError(f"{subject} {name!r} is {str(value)[:50]}, not finite{advice}")
-        scaled = exact * self.layout.find_scale(name)
-        if not math.isfinite(scaled):
-            scale = self._options.scale
-            raise SampleError(f"feature {name!r} is {exact:g}, too large for --scale {scale:g}")
-        return [(feature, scaled)]
-
     # --- Records
 
     def judge(self, status: int, row: int, contents: Sequence[tuple[int, bytes]]) -> int:
-        """Return the status of a record given its kept cells."""
+        """Return the status of a record given the contents of the columns in `kept_names`."""
         options, offset = self._options, None
         values: tuple[object, ...] = ()
-        n = len(options.position)
         try:
             if status != compiled.MALFORMED:
                 if self._form == ARROW:
-                    kept = list(self.kept_rows[self._first_row + row])
-                elif self._form == CSV:
-                    kept = [self._decode_field(content) for _, content in contents]
+                    values = self.kept_rows[self._first_row + row]
+                    kept = dict(zip(self.kept_names, values, strict=True))
                 else:
-                    kept = [self.decode(kind, content) for kind, content in contents]
-                if n:
-                    offset = parse_offset(options, kept[:n], self._is_text)
+                    cells = zip(self.kept_names, contents, strict=True)
+                    kept = {name: self._decode_kept(name, *cell) for name, cell in cells}
+                if options.position:
+                    places = [kept[name] for name in options.position]
+                    offset = parse_offset(options, places, self._is_text)
                     if self._redeliveries is not None and self._redeliveries.update(offset):
                         status = REDELIVERED
-                values = tuple(kept[n:])
+                values = tuple([kept[name] for name in self.passthrough_names])
         finally:
             self.offsets.append(offset)
             self.passthrough.append(values)
         return status
 
-    def finish(
-        self, outcome: int, n_before: int, n_entries: int, is_empty: bool, record: bytes | None
-    ) -> bool:
-        """Keep what a record has added, or undo it and keep only the first `n_before` names.
-
-        Return whether the next record decides a part of the schema; `record` is given if the
-        current record does.
-        """
+    def finish(self, outcome: int, n_before: int, n_entries: int) -> None:
+        """Keep what a record has added, or undo it and keep only the first `n_before` names."""
         if outcome == DROPPED:
+            counted = self.names[n_before : self._n_counted]
+            self._n_categories.subtract(name.partition("=")[0] for name in counted if "=" in name)
+            self._n_counted = min(self._n_counted, n_before)
+            self._spelled.difference_update(range(n_before, len(self.names)))
             del self.names[n_before:]
             while len(self._ids) > n_before:
                 self._ids.popitem()
             for label in self.labels[self._n_labels :]:
                 del self._label_ids[label]
             del self.labels[self._n_labels :]
+            if self._label != self._committed[1]:
+                del self._roles[self._label]
             self.schema, self._label = self._committed
+            for column in self._new_columns:
+                del self.string_columns[column]
+        else:
+            row = self.reader.row
+            self.added_columns += [(row, column) for column in self._new_columns]
+            self.notices += [(row, text) for text in self._new_notices.values()]
+            self._described.update(self._new_notices)
+            for entry in self._newly_full - self._full:
+                self._fill(entry)
         if outcome in (DROPPED, FORGOTTEN):
             for entry in self._new_paths:
                 if entry >= n_entries:
                     del self._paths[entry]
-        else:
-            self.unknown_names += self._new_unknown_names
-        has_new_label = self._form == JSON and self._label != self._committed[1]
-        is_changed = self._is_undecided or self._new_types or has_new_label
-        if outcome != DROPPED and self.learns and is_changed:
-            has_features = not (is_empty and self._options.has_join) or bool(self._new_types)
-            self.schema = self._build_schema(has_features)
-            if self._is_undecided and has_features:
-                self._is_undecided = False
-                self._add_columns(record)
         self._commit()
-        return self._is_undecided
 
     def _commit(self) -> None:
         self._n_labels, self._committed = len(self.labels), (self.schema, self._label)
         self._new_paths.clear()
-        self._new_types.clear()
-        self._new_unknown_names.clear()
+        self._new_columns.clear()
+        self._newly_full.clear()
+        self._new_notices.clear()
 
-    def _add_columns(self, record: bytes | None) -> None:
-        """Add the names in the first learned JSON record to the schema."""
-        key, schema = self.layout.key, self.schema
-        if self._form != JSON or schema.columns or schema.is_list or record is None:
-            return
-        names = [path for path, _ in iter_paths(json.loads(record))]
-        if key:
-            used = {self._label, *self._options.roles}
-            names = [
-                name.removeprefix(f"{key}.")
-                for name in names
-                if name in used or name.startswith(f"{key}.")
-            ]
-        if len(set(names)) == len(names):
-            self.schema = replace(schema, columns=tuple(names))
-
-    def _build_schema(self, has_features: bool) -> Schema:
-        """Return the schema after a record."""
-        layout, schema = self.layout, self.schema
-        texts = [*(schema.texts or ())]
-        texts += [name for name, is_number in self._new_types.items() if not is_number]
-        if self._form in (CSV, ARROW):
-            return self._build_table_schema(texts)
-        if self._form == LIBSVM:
-            return replace(schema, texts=tuple(texts))
-        if not has_features:
-            return replace(schema, label=schema.label or self._label)
-        if layout.is_list:
-            features = None if schema.is_open else self.member_names
-            schema = replace(schema, is_list=True, features=schema.features or features)
+    def iter_records(self, batch: Batch) -> Iterator[Mapping[Any, object]]:
+        """Yield the raw records of a batch without rejected rows, or their features by name."""
+        if not self._is_raw:
+            yield from batch.features.dicts()
+        elif self._form != JSON:
+            for values in batch.passthrough:
+                yield dict(zip(self.passthrough_names, values, strict=True))
         else:
-            schema = replace(self._with_new_types(schema), texts=tuple(texts))
-        return replace(schema, key=layout.key, label=schema.label or self._label)
-
-    def _with_new_types(self, schema: Schema) -> Schema:
-        """Return the schema of a table after some of its untyped columns have been typed."""
-        if schema.features is None:
-            return schema
-        numbers = [name for name, is_number in self._new_types.items() if is_number]
-        features = tuple(dict.fromkeys((*schema.features, *numbers)))
-        untyped = tuple(name for name in schema.untyped if name not in self._new_types)
-        return replace(schema, features=features, untyped=untyped)
-
-    def _build_table_schema(self, texts: list[str]) -> Schema:
-        """Return the schema of a table, given its columns of strings."""
-        layout, schema, options = self.layout, self.schema, self._options
-        candidates = layout.candidates
-        if options.has_join and not candidates:
-            return schema
-        if layout.is_list:
-            features = None if schema.is_open else self.member_names
-            return replace(schema, features=schema.features or features)
-        if self._form == ARROW and schema.is_new:
-            texts = [
-                n for n in candidates if layout.types[n].kind is Kind.TEXT or n in options.encoded
-            ]
-        new: dict[str, Any] = {"texts": tuple(dict.fromkeys(texts))}
-        if layout.has_column_names and not schema.columns:
-            new |= {"columns": layout.columns, "label": layout.label}
-        if schema.is_open:
-            return replace(schema, **new)
-        numbers = {
-            *(schema.features or ()),
-            *(n for n, is_number in self._new_types.items() if is_number),
-        }
-        if self._form == ARROW:
-            numbers.update(layout.declared_numbers)
-        new["features"] = tuple(name for name in layout.columns if name in numbers)
-        if self._form == CSV:
-            typed = {*numbers, *texts, *options.encoded}
-            untyped = candidates if schema.features is None else schema.untyped
-            new["untyped"] = tuple(name for name in untyped if name not in typed)
-        return replace(schema, **new)
+            used = [path for path, role in self._roles.items() if role != CATEGORICAL]
+            for i in range(len(batch)):
+                yield _remove_paths(json.loads(str(batch.content_readers[i]())), used)
 
     def explain(self, record: bytes) -> str:
         """Return why a record is malformed."""
@@ -816,10 +618,21 @@ class Columns:
             reason = explain_csv(record, layout.dialect, len(layout.columns))
         return reason[:_MAX_REASON]
 
-    def describe_error(self, error: ValueError) -> str:
+    def describe_error(self, error: Exception) -> str:
         """Return the reason for a rejection, given the error that a cell has raised."""
         if isinstance(error, SampleError):
             return str(error)[: 10 * _MAX_REASON]
         if isinstance(error, UnicodeError):
             return NOT_UTF8
+        if isinstance(error, RecursionError):
+            return "it is nested too deeply"
         return "it has a number that is too long or not valid in JSON"
+
+
+def _remove_paths(record: dict[str, Any], paths: Collection[str], prefix: str = "") -> Any:
+    """Return a record without the members that paths identify."""
+    return {
+        name: _remove_paths(value, paths, f"{prefix}{name}.") if isinstance(value, dict) else value
+        for name, value in record.items()
+        if f"{prefix}{name}" not in paths
+    }

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from stream_perceptron.data.records import COMMAS, Dialect
-from stream_perceptron.data.schema import Encoding, ReadOptions
+from stream_perceptron.data.schema import ReadOptions
 
 BYTE_SCALE = 1 / 255  # the default factor for 8-bit features
 
@@ -18,9 +18,9 @@ class Kind(IntEnum):
     """The kind of values that a source declares for a column."""
 
     NUMBER = 1
-    TEXT = 3
-    LIST = 4  # of numbers
-    OBJECT = 5  # any other type
+    STRING = 2  # or a date, or a list of strings
+    VECTOR = 3  # a list of numbers, or an image
+    OTHER = 4
 
 
 class ColumnType(NamedTuple):
@@ -49,10 +49,10 @@ class Layout:
         The columns of a table.
     types
         The types that an Arrow source declares for these columns.
-    has_column_names
-        Whether the columns have names of their own, in a header.
-    unknown_columns
-        The columns of a table that are ignored because the model does not know them.
+    ignored
+        The columns of a table that cannot be read.
+    has_features
+        Whether rows have cells without a role.
     key
         The JSON key that holds the features, or the Arrow column of lists; empty if there is none.
     is_list
@@ -68,36 +68,29 @@ class Layout:
     dialect: Dialect = COMMAS
     columns: tuple[str, ...] = ()
     types: Mapping[str, ColumnType] = field(default_factory=dict)
-    has_column_names: bool = False
-    unknown_columns: frozenset[str] = frozenset()
+    ignored: frozenset[str] = frozenset()
     key: str = ""
     is_list: bool = False
     members: tuple[str, ...] = ()
+    has_features: bool = False
 
     @cached_property
     def candidates(self) -> list[str]:
         """The columns of a table that have no role and may be features."""
-        used = {self.label, *self.read_options.roles, *self.unknown_columns}
+        used = {self.label, *self.read_options.roles, *self.ignored}
         return [name for name in self.columns if name not in used]
 
-    @property
-    def encodings(self) -> list[Encoding]:
-        """The encodings of the columns of a table, in the order of the columns."""
-        free = set(self.columns).difference({self.label, *self.read_options.roles})
-        encodings = [each for each in self.read_options.encodings if each.column in free]
-        return sorted(encodings, key=lambda encoding: self.columns.index(encoding.column))
-
     @cached_property
-    def declared_numbers(self) -> dict[str, None]:
-        """The feature columns of an Arrow source; none if a column of lists holds the features."""
+    def declared_numbers(self) -> list[str]:
+        """The columns of numbers of an Arrow source; none if a vector holds the features."""
         if self.is_list:
-            return {}
-        encoded, types = self.read_options.encoded, self.types
-        return {
-            name: None
+            return []
+        categorical, types = self.read_options.categorical, self.types
+        return [
+            name
             for name in self.candidates
-            if name not in encoded and name in types and types[name].kind is Kind.NUMBER
-        }
+            if name not in categorical and name in types and types[name].kind is Kind.NUMBER
+        ]
 
     def find_scale(self, column: str) -> float:
         """Return the factor for the numbers in a column."""
@@ -108,7 +101,7 @@ class Layout:
     @property
     def has_bytes(self) -> bool:
         """Whether all features are declared as 8-bit."""
-        names = [self.key] if self.is_list else [*self.declared_numbers]
+        names = [self.key] if self.is_list else self.declared_numbers
         return bool(names) and all(
             name in self.types and self.types[name].is_8_bit for name in names
         )

@@ -8,15 +8,13 @@ from collections.abc import Mapping, Sequence
 
 LABEL_NAMES = ("label", "class", "target", "y")
 
-_PIXEL_COLUMNS = ("pixels", "pixel", "image")
-
 # Matches the name of a column that numbers rows or identifies their origin.
 _ROW_ID = re.compile(r"(?i:id|index|.*[_ ]id|unnamed: \d+|__index_level_\d+__|)|.*[a-z0-9]I[dD]")
 
 _MAX_NAMES = 5  # the maximum number of names listed in a message
 
 
-def find_column(requested: str, names: Sequence[str]) -> str | None:
+def find_column(requested: str, names: Sequence[str], accepts_position: bool = True) -> str | None:
     """Return the column that a name (ignoring case) or a position (from 1) identifies, or None.
 
     Examples
@@ -31,7 +29,7 @@ def find_column(requested: str, names: Sequence[str]) -> str | None:
     matches = [name for name in names if name.strip().lower() == requested.strip().lower()]
     if len(matches) == 1:
         return matches[0]
-    if is_position(requested) and -len(names) <= int(requested) <= len(names):
+    if accepts_position and is_position(requested) and -len(names) <= int(requested) <= len(names):
         position = int(requested)
         return names[position - 1 if position > 0 else position]
     return None
@@ -62,31 +60,6 @@ def suggest_similar_name(requested: str, names: Sequence[str]) -> str:
 
     close = get_close_matches(requested, names, 1, 0.75)
     return f"; did you mean {close[0]!r}?" if close else ""
-
-
-def name_vector_elements(name: str, n_features: int) -> tuple[str, ...]:
-    """Return names for the elements of a vector: pixel0, pixel1, ... or name0, name1, ...
-
-    Examples
-    --------
-    >>> name_vector_elements("pixels", 2), name_vector_elements("x", 2)
-    (('pixel0', 'pixel1'), ('x0', 'x1'))
-
-    """
-    stem = "pixel" if is_pixel_column(name) else name
-    return tuple(f"{stem}{i}" for i in range(n_features))
-
-
-def is_pixel_column(name: str | None) -> bool:
-    """Whether a column with this name contains the pixels of an image as a list.
-
-    Examples
-    --------
-    >>> [is_pixel_column(name) for name in ("pixels", "image", "x")]
-    [True, True, False]
-
-    """
-    return name in _PIXEL_COLUMNS
 
 
 def is_pixel(name: str) -> bool:
@@ -139,23 +112,6 @@ def suggest_options(options: Mapping[str, str]) -> str:
 
     """
     return f"{', or '.join(options)}:" + "".join(f"\n  {line}" for line in options.values())
-
-
-def insert_before_options(message: str, sentence: str) -> str:
-    """Add a sentence to a message, before any options that the message suggests.
-
-    Examples
-    --------
-    >>> print(insert_before_options("row 2 is bad; to encode it:\\n  --one-hot tags", "skip it"))
-    row 2 is bad; skip it; to encode it:
-      --one-hot tags
-
-    """
-    text, newline, options = message.partition("\n")
-    if not newline:
-        return f"{text}; {sentence}"
-    text, _, purposes = text.rpartition("; to ")
-    return f"{text}; {sentence}; to {purposes}\n{options}"
 
 
 def format_names(names: Sequence[str]) -> str:

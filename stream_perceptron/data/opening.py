@@ -56,7 +56,7 @@ def open_source(
         file_format = "parquet"
     stream = open_bytes(path, interrupt)
     magic = stream.peek(4)
-    reject_unsupported_content(stream.name, path, stream.peek(16) if magic == b"SQLi" else magic)
+    reject_unsupported_content(stream.name, stream.peek(16) if magic == b"SQLi" else magic)
     file_format = file_format or BINARY_FORMATS.get(magic)
     # Lazy imports: each format imports libraries that the others do not need.
     if file_format == "parquet":

@@ -4,24 +4,17 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from stream_perceptron.data.naming import format_option_value, quote_names, suggest_options
-from stream_perceptron.data.notices import (
-    advise_on_text,
-    format_options,
-    suggest_encoding,
-    suggest_missing_option,
-)
 from stream_perceptron.data.records import (
     Dialect,
-    flatten_list,
     iter_paths,
     parse_json_record,
     split_record,
 )
-from stream_perceptron.data.values import DECIMAL_COMMA, NOT_UTF8, NUMBER
+from stream_perceptron.data.values import NOT_UTF8, NUMBER
+from stream_perceptron.encoders import flatten_list
 from stream_perceptron.errors import SampleError
 from stream_perceptron.model.vocabulary import find_duplicates
 
@@ -71,33 +64,7 @@ def explain_libsvm(record: bytes) -> str:
     return "it is not LIBSVM"
 
 
-def explain_text(name: str, text: str, is_json: bool) -> str:
-    """Return why a string cannot be the value of a feature."""
-    shown = repr(text[:_MAX_SHOWN])
-    if is_json:
-        return (
-            f"feature {name!r} is {shown}, a string, but was a number before{advise_on_text(text)}"
-        )
-    hint = suggest_missing_option(text)
-    if DECIMAL_COMMA.fullmatch(text):
-        hint = f"; {suggest_options({'to read a decimal comma': '--decimal ,'})}"
-    return f"column {name!r} is {shown}, not a number{hint}"
-
-
-def explain_value(name: str, value: Any) -> str:
-    """Return why a list or an object cannot be the value of a feature."""
-    if isinstance(value, list) and any(isinstance(item, str) for item in flatten_list(value)):
-        option = format_option_value([name])
-        options = {"to encode them": f"--one-hot {option}", "to leave it out": f"--ignore {option}"}
-        return f"{name!r} is a list of strings; {suggest_options(options)}"
-    kind = "a list" if isinstance(value, list) else "an object"
-    return (
-        f"feature {name!r} is {str(value)[:_MAX_SHOWN]}, {kind}: only numbers and bools can be "
-        "learned; encode or drop it"
-    )
-
-
-def explain_list(subject: str, values: list[Any], features: Sequence[str], scale: float) -> str:
+def explain_list(subject: str, values: Sequence[Any], features: Sequence[str], scale: float) -> str:
     """Return why a list cannot hold the values of features, which are multiplied by a scale."""
     values, n = flatten_list(values), len(features)
     if len(values) != n:
@@ -114,11 +81,3 @@ def explain_list(subject: str, values: list[Any], features: Sequence[str], scale
         if value is not None and not math.isfinite(value * scale):
             return f"feature {feature!r} is {value:g}, too large for --scale {scale:g}"
     return f"{subject} is nested too deeply"
-
-
-def explain_missing_features(texts: Mapping[str, str]) -> str:
-    """Return why a record without features is rejected, given its strings by name."""
-    encodings = {name: suggest_encoding(name, [text]) or "one_hot" for name, text in texts.items()}
-    predicate, pronoun = ("is a string", "it") if len(texts) == 1 else ("are strings", "them")
-    advice = suggest_options({f"to encode {pronoun}": format_options(encodings)})
-    return f"it has no feature, because {quote_names(list(texts))} {predicate}; {advice}"

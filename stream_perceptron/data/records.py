@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterator
-from itertools import chain
 from typing import Any, NamedTuple
 
 from stream_perceptron.data.values import DECIMAL_COMMA, NOT_UTF8
@@ -123,17 +122,3 @@ def iter_paths(value: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, A
             yield from iter_paths(member, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", member
-
-
-def flatten_list(values: list[Any]) -> list[Any]:
-    """Return the elements of a list, flattened repeatedly while all of its elements are lists.
-
-    Examples
-    --------
-    >>> flatten_list([[1, 2], [3, 4]]), flatten_list([1, [2]])
-    ([1, 2, 3, 4], [1, [2]])
-
-    """
-    while values and all(isinstance(value, list) for value in values):
-        values = list(chain.from_iterable(values))
-    return values

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from stream_perceptron.data import roles
@@ -20,6 +20,7 @@ class Request:
     read_options: ReadOptions = field(default_factory=ReadOptions)
     schema: Schema = field(default_factory=Schema)  # from the rows read earlier
     names: Sequence[str] = ()  # the features that the model knows
+    string_columns: Iterable[str] = ()  # the columns that have had strings
     # For a new model, the names in options that have not yet occurred in a row, if rows name their
     # own cells.
     unseen: frozenset[str] = frozenset()
@@ -28,13 +29,15 @@ class Request:
     needs_label: bool = False  # whether a table without a label column is rejected
     # Whether an unreadable last line without a newline is left unread: it may be incomplete.
     leaves_incomplete_line: bool = False
-    # The columns that notices have described; sources with the same columns need no notices.
-    described: set[tuple[str, ...]] = field(default_factory=set)
+    # What notices have described: the columns of a source, or a kind of cell in a column.
+    described: set[Hashable] = field(default_factory=set)
     position: FilePosition = _START  # where the rows to read begin
     max_features: int = 2**22  # a row with more features is rejected before names are created
     # Whether unused columns are read, too, so that rejected rows have all of their columns.
     reads_unused_columns: bool = False
     keeps_zeros: bool = False  # whether features that are zero are among the values of a row
+    # Whether the cells of tables and JSON objects are passed on as they are, without encoding them.
+    is_raw: bool = False
     keeps_unlabeled: bool = False  # whether unlabeled rows decide types and add features, too
     # The highest offset of each partition so far; None if redelivered rows are not detected.
     redeliveries: Redeliveries | None = None

@@ -9,10 +9,9 @@ from stream_perceptron.data.naming import (
     LABEL_NAMES,
     find_column,
     quote_names,
-    suggest_options,
     suggest_similar_name,
 )
-from stream_perceptron.data.schema import ENCODINGS, ReadOptions, Schema
+from stream_perceptron.data.schema import ReadOptions, Schema
 from stream_perceptron.errors import SampleError, SourceError
 from stream_perceptron.model.vocabulary import find_duplicates
 
@@ -27,7 +26,7 @@ def resolve_positions(options: ReadOptions, schema: Schema) -> ReadOptions:
     differently. JSON keys have no positions, except for the label's key.
     """
     label = options.label and (schema.label or options.label)
-    if not schema.columns or schema.is_open:
+    if not schema.columns:
         return replace(options, label=label)
 
     def resolve_name(requested: str) -> str:
@@ -40,17 +39,16 @@ def resolve_positions(options: ReadOptions, schema: Schema) -> ReadOptions:
         join=options.join and resolve_name(options.join),
         ignore=tuple(map(resolve_name, options.ignore)),
         position=tuple(map(resolve_name, options.position)),
-        one_hot=tuple(map(resolve_name, options.one_hot)),
-        dates=tuple(map(resolve_name, options.dates)),
-        words=tuple(map(resolve_name, options.words)),
+        categorical=tuple(map(resolve_name, options.categorical)),
     )
 
 
 def resolve_columns(
-    options: ReadOptions, names: Sequence[str], where: str, to_learn: bool
+    options: ReadOptions, names: Sequence[str], where: str, to_learn: bool, has_names: bool = True
 ) -> ReadOptions:
     """Return the read options with the exact names of columns and of the label column.
 
+    Only the label can be given by its position, unless the columns have no names of their own.
     Columns may be missing if rows are only predicted. If labels are joined with samples, the label
     may be in another source, and a source may have only labels and IDs.
 
@@ -65,7 +63,7 @@ def resolve_columns(
     def resolve_column(
         role: str, requested: str, is_required: bool = learns_features, keep: str = ""
     ) -> str | None:
-        resolved = find_column(requested, names)
+        resolved = find_column(requested, names, not has_names or role == "label ")
         if resolved is None and is_required:
             raise SourceError(
                 f"{where}: there is no {role}column {requested!r}{keep} among {quote_names(names)}"
@@ -83,9 +81,7 @@ def resolve_columns(
         join=None if options.join is None else resolve_column("join ", options.join, to_learn),
         position=resolve_all("position ", options.position),
         ignore=resolve_all("", options.ignore),
-        one_hot=resolve_all("text ", options.one_hot),
-        dates=resolve_all("date ", options.dates),
-        words=resolve_all("text ", options.words),
+        categorical=resolve_all("", options.categorical),
         keep=tuple(
             str(resolve_column("", name, is_required=True, keep=" to keep"))
             for name in options.keep
@@ -108,7 +104,7 @@ def resolve_columns(
 
 
 def require_one_role(options: ReadOptions, where: str) -> None:
-    """Check that no column has two roles, though it may be encoded in several ways.
+    """Check that no column has two roles.
 
     Raises
     ------
@@ -119,17 +115,16 @@ def require_one_role(options: ReadOptions, where: str) -> None:
     roles: dict[str, Sequence[str | None]] = {
         "label": [options.label], "weight": [options.weight], "join": [options.join],
         "position": options.position, "ignore": options.ignore,
+        "categorical": options.categorical,
     }  # fmt: skip
-    roles |= {option: getattr(options, option) for option in ENCODINGS}
     first_roles: dict[str | None, str] = {}
     for role, columns in roles.items():
         for column in columns:
             first = first_roles.setdefault(column, role)
-            is_usable = first == role or {first, role} <= _COMPATIBLE or first in ENCODINGS
+            is_usable = first == role or {first, role} <= _COMPATIBLE
             if column is not None and not is_usable:
-                flag = role.replace("_", "-")
                 raise SourceError(
-                    f"{where}: column {column!r} cannot be in both --{flag} and --{first}: choose "
+                    f"{where}: column {column!r} cannot be in both --{role} and --{first}: choose "
                     "one"
                 )
 
@@ -154,7 +149,7 @@ def find_default_label(options: ReadOptions, names: Iterable[str]) -> str | None
         If several names could be the label.
 
     """
-    used_columns = options.roles | options.encoded
+    used_columns = {*options.roles, *options.categorical}
     lower_names = {name: name.strip().lower() for name in names if name not in used_columns}
     candidates = [name for name, text in lower_names.items() if text in LABEL_NAMES]
     if len(candidates) > 1:
@@ -166,51 +161,42 @@ def find_default_label(options: ReadOptions, names: Iterable[str]) -> str | None
     return candidates[0] if candidates else None
 
 
-def rename_ignored_duplicates(
-    names: Sequence[str], read_options: ReadOptions, where: str
-) -> list[str]:
-    """Return the names of columns, with ignored duplicates renamed.
+def require_distinct_names(names: Sequence[str], where: str) -> None:
+    """Check that a table does not have too many columns, or two of one name.
 
-    Examples
-    --------
-    >>> rename_ignored_duplicates(["a", "b", "a"], ReadOptions(ignore=("3",)), "f.csv")
-    ['a', 'b', 'a (column 3)']
+    Raises
+    ------
+    SourceError
+        If it does.
 
     """
     if len(names) > _MAX_COLUMNS:
         raise SourceError(
             f"{where}: more than {_MAX_COLUMNS:,} columns ({len(names):,}): write rows as LIBSVM"
         )
-    renamed = list(names)
-    if len(set(names)) == len(names):
-        return renamed
-    for position in read_options.ignore:
-        name = find_column(position, names)
-        if name is not None and name != position and names.count(name) > 1:
-            i = int(position) - 1 if int(position) > 0 else int(position) + len(names)
-            renamed[i] = f"{name} (column {i + 1})"
-    for duplicate in find_duplicates(renamed)[:1]:
-        positions = [i + 1 for i, name in enumerate(renamed) if name == duplicate]
-        options = {"to drop one": f"--ignore {positions[1]}"}
+    for duplicate in find_duplicates(list(names))[:1]:
+        first, second, *_ = (i for i, name in enumerate(names, 1) if name == duplicate)
         raise SourceError(
-            f"{where}: columns {positions[0]} and {positions[1]} are both called {duplicate!r}; "
-            f"{suggest_options(options)}"
+            f"{where}: columns {first} and {second} are both called {duplicate!r}: rename one"
         )
-    return renamed
 
 
-def name_columns(read_options: ReadOptions, schema: Schema, n: int, where: str) -> list[str]:
+def name_columns(
+    read_options: ReadOptions, schema: Schema, n: int, label_position: int, where: str
+) -> list[str]:
     """Return names for n unnamed columns, based on their roles and the model's features."""
     placeholders = [f"column {i + 1}" for i in range(n)]
-    options = resolve_columns(read_options, placeholders, where, to_learn=False)
-    used = {*options.roles, *options.encoded}
-    free = [name for name in placeholders if name != options.label and name not in used]
-    known = schema.features or ()
+    options = resolve_columns(read_options, placeholders, where, False, has_names=False)
+    free = [name for name in placeholders if name != options.label and name not in options.roles]
+    known = schema.features
     names = dict(zip(placeholders, placeholders, strict=True))
     if options.label is not None:
-        names[options.label] = LABEL_NAMES[0]
+        names[options.label] = schema.label or LABEL_NAMES[0]
     elif len(free) != len(known) and free:
-        names[free.pop(0)] = LABEL_NAMES[0]
+        label = placeholders[label_position - 1]
+        label = label if label in free else free[0]
+        free.remove(label)
+        names[label] = schema.label or LABEL_NAMES[0]
     features = known if len(free) == len(known) else [f"x{i}" for i in range(len(free))]
     names |= zip(free, features, strict=True)
     return list(names.values())

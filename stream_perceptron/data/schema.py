@@ -5,24 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
-from stream_perceptron.data.labels import (
-    convert_label,
-    infer_label_type,
-)
-from stream_perceptron.data.naming import quote_names
+from stream_perceptron.data.labels import convert_label, infer_label_type
 from stream_perceptron.data.values import DECIMAL_COMMA
 from stream_perceptron.errors import SampleError, SourceError
-
-ENCODINGS = ("one_hot", "dates", "words")  # the fields of `ReadOptions` with encoded columns
-
-
-class Encoding(NamedTuple):
-    """An option that encodes the contents of a column as features, and the column."""
-
-    option: str  # one of `ENCODINGS`
-    column: str
 
 
 @dataclass(frozen=True)
@@ -43,11 +30,7 @@ class ReadOptions:
     # then the offset, an integer that increases within the partition.
     position: tuple[str, ...] = ()
     standardize: bool = False
-    # Columns to encode as one-hot features, such as color_red.
-    one_hot: tuple[str, ...] = ()
-    # Columns of dates to encode, and columns of strings whose words are to be encoded.
-    dates: tuple[str, ...] = ()
-    words: tuple[str, ...] = ()
+    categorical: tuple[str, ...] = ()  # the columns whose cells are all categories
     missing: tuple[str, ...] = ()  # strings that mean null, besides the empty string
     # The delimiter of CSV; None for the most frequent of comma, tab and semicolon.
     delimiter: str | None = None
@@ -73,18 +56,6 @@ class ReadOptions:
         """The ignored columns, and the position, weight and join columns."""
         return {*self.ignore, *self.position, *filter(None, (self.weight, self.join))}
 
-    @cached_property
-    def encodings(self) -> tuple[Encoding, ...]:
-        """The columns that are encoded as features."""
-        return tuple(
-            Encoding(option, column) for option in ENCODINGS for column in getattr(self, option)
-        )
-
-    @cached_property
-    def encoded(self) -> frozenset[str]:
-        """The names of the columns that are encoded as features."""
-        return frozenset(encoding.column for encoding in self.encodings)
-
     def convert_decimal_comma(self, content: object, is_text: bool) -> Any:
         """Return the content of a cell, with a decimal comma in a string replaced by a point."""
         if self.decimal == "." or not (is_text and isinstance(content, str)):
@@ -109,37 +80,27 @@ class ReadOptions:
 
 @dataclass(frozen=True)
 class Schema:
-    """The column types and roles inferred from the learned rows.
+    """What the learned rows have decided about the label, the columns and the features."""
 
-    Rows have the columns of a table, or name their own features, as in JSON and LIBSVM.
-    """
-
-    # The names of a table's features, once known; None if rows name their own.
-    features: tuple[str, ...] | None = None
+    # The names of the elements of the list that holds the features; () if there is none.
+    features: tuple[str, ...] = ()
     # int, str or bool, once known.
     label_type: str | None = None
-    # The columns or keys with strings; None before the first row if rows name their own features.
-    texts: tuple[str, ...] | None = None
-    # The untyped columns of a table, which have had no value so far.
-    untyped: tuple[str, ...] = ()
     # All columns of the first source with named columns, in order. Rows without column
     # names have the same columns.
     columns: tuple[str, ...] = ()
     # The label column; in JSON, the key of the first label.
     label: str | None = None
-    # The JSON key that holds the features: "" for the record itself, None before the first record.
+    # The JSON key of the list that holds the features, "" if there is none, None before JSON.
     key: str | None = None
     is_list: bool = False  # whether features are a list
+    # The columns that later sources have in addition.
+    further_columns: tuple[str, ...] = ()
 
     @property
     def is_new(self) -> bool:
         """Whether no row has been learned yet."""
-        return self.features is None and self.texts is None
-
-    @cached_property
-    def is_open(self) -> bool:
-        """Whether rows name their own features, so that new features may appear at any time."""
-        return self.features is None and self.texts is not None
+        return not (self.columns or self.features) and self.key is None
 
     def match_columns(self, n: int) -> tuple[str, ...]:
         """Return the columns of n unnamed values: all columns, or all but the label.
@@ -166,23 +127,12 @@ class Schema:
 
         Examples
         --------
-        >>> Schema(columns=("b", "label", "a")).sort_by_column(["a", "b", "color_red"])
-        ['b', 'a', 'color_red']
+        >>> Schema(columns=("b", "label", "a")).sort_by_column(["a", "b", "color=red"])
+        ['b', 'a', 'color=red']
 
         """
         positions = {name: i for i, name in enumerate(self.columns)}
         return sorted(names, key=lambda name: positions.get(name, len(positions)))
-
-    def describe_difference(self, features: tuple[str, ...]) -> str:
-        """Describe how features differ from known ones; return an empty string if they do not."""
-        known, given = set(self.features or ()), set(features)
-        lacking = [name for name in self.features or () if name not in given]
-        added = [name for name in features if name not in known]
-        differences = [f"lacks {quote_names(lacking)}"] if lacking else []
-        differences += [f"adds {quote_names(added)}"] if added else []
-        if not differences:
-            return ""
-        return f"its features are not those read before: it {' and '.join(differences)}"
 
     def with_label_type(self, label_type: str, where: str) -> Schema:
         """Return the schema with this label type; all sources must have the same type."""

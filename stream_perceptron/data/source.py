@@ -26,13 +26,14 @@ from stream_perceptron.data.byte_input import (
 )
 from stream_perceptron.data.columns import LIBSVM, REDELIVERED, REJECTED, Columns
 from stream_perceptron.data.layout import BYTE_SCALE, Layout
-from stream_perceptron.data.naming import (
-    format_option_value,
-    is_pixel,
-    suggest_options,
-    suggest_similar_name,
+from stream_perceptron.data.naming import is_pixel, suggest_similar_name
+from stream_perceptron.data.notices import (
+    Notice,
+    build_unknown_columns_warning,
+    build_unused_columns_warning,
+    build_warning,
+    describe_columns,
 )
-from stream_perceptron.data.notices import Notice, build_unknown_columns_warning, build_warning
 from stream_perceptron.data.position import Span
 from stream_perceptron.data.request import Request
 from stream_perceptron.data.schema import ReadOptions, Schema
@@ -71,7 +72,6 @@ class Batches(Iterator[Batch | None]):
         is_resumed = request.position.rows > 0 and not source.is_stream
         self._is_described = self._has_checked_label = is_resumed
         self._has_reported_unknown = False
-        self._reported_labels: set[str] = set()
         self._batches = source.read_batches(self, request)
 
     def __next__(self) -> Batch | None:
@@ -114,11 +114,12 @@ class Batches(Iterator[Batch | None]):
     ) -> Batch:
         """Return a batch with the records of a block; in a text file, they end at `ends`."""
         columns, labels, n = self.columns, self.columns.labels, block.n
+        request = self.request
         starts, label_ids, missing = block.starts, block.labels, block.missing
         weights, rows = block.weights, np.arange(n)
         added = np.array(block.added_rows, np.intp)
         passthrough, redelivered, reasons = columns.passthrough, None, block.reasons
-        if block.reasons or self.request.redeliveries is not None:
+        if block.reasons or request.redeliveries is not None:
             status = block.status
             rows = np.flatnonzero(status < REJECTED)
             # The other records have no features.
@@ -142,16 +143,19 @@ class Batches(Iterator[Batch | None]):
             weights,
             columns.schema,
             reasons,
-            {i: make_content_reader(i) for i in reasons if self.request.reads_unused_columns},
+            {i: make_content_reader(i) for i in (range(n) if request.is_raw else reasons)}
+            if request.is_raw or request.reads_unused_columns
+            else {},
             tuple(columns.offsets) if options.position else (),
             redelivered if redelivered is not None and redelivered.any() else None,
             missing=missing,
-            passthrough=passthrough if options.passthrough else [],
+            passthrough=passthrough if columns.passthrough_names else [],
             ends=ends,
             span=span,
+            added_columns=tuple(columns.added_columns),
         )  # fmt: skip
-        if columns.schema.is_open and self.request.unseen:
-            batch.seen = columns.find_seen(self.request.unseen)
+        if request.unseen:
+            batch.seen = columns.find_seen(request.unseen)
         batch.notices = tuple(self._build_notices(batch))
         return self._number_rows(batch)
 
@@ -167,14 +171,14 @@ class Batches(Iterator[Batch | None]):
             self._is_described = True
             if columns.layout.columns not in described:
                 described.add(columns.layout.columns)
-                yield from self._source.describe(self.request, columns)
-        for name in sorted(columns.other_labels - self._reported_labels):
-            self._reported_labels.add(name)
-            yield build_warning(
-                f"{name!r} is not read as the label, which is {columns.schema.label!r}: rename it, "
-                "or start over with another label; "
-                + suggest_options({"to use it": f"--label {format_option_value([name])}"})
-            )
+                numbers, strings = columns.find_numbers(), columns.find_strings()
+                yield from describe_columns(
+                    columns.layout, columns.schema, numbers, strings, self._source.row_ids
+                )
+                if columns.unused_names:
+                    yield build_unused_columns_warning(columns.unused_names, columns.layout.key)
+        for row, text in columns.notices:
+            yield Notice(f"row {batch.row_number(row):,}: {text}")
         if not self._has_checked_label:
             self._has_checked_label = True
             yield from self._describe_missing_label()
@@ -208,12 +212,16 @@ class Opening(NamedTuple):
         return replace(read_options, scale=BYTE_SCALE)
 
 
-def build_opening(layout: Layout, schema: Schema, first: dict[Hashable, float] | None) -> Opening:
-    """Return the opening of a source, given the features of its first usable row, if any."""
-    numbers: Iterable[str] = (*(schema.features or ()), *schema.untyped)
-    if schema.is_open and first is not None:
-        numbers = map(str, first)
-    names = list(numbers)
+def build_opening(
+    layout: Layout,
+    schema: Schema,
+    first: dict[Hashable, float] | None,
+    declared: Iterable[str] = (),
+) -> Opening:
+    """Return the opening of a source, given the numbers of its first usable row, if any, or the
+    columns that are declared to be numbers.
+    """
+    names = [*map(str, first or ()), *declared]
     is_table = not (layout.is_list or layout.form == LIBSVM)
     is_table = is_table and (not names or not all(map(is_pixel, names)))
     return Opening(layout, schema, is_table, first is not None and are_pixels(first))
@@ -295,9 +303,10 @@ class Source(ABC):
         None is yielded while a pipe is silent.
         """
 
-    @abstractmethod
-    def describe(self, request: Request, columns: Columns) -> tuple[Notice, ...]:
-        """Return notices about the columns, whose first rows have been read."""
+    @property
+    def row_ids(self) -> list[str]:
+        """The columns that the source declares to identify rows."""
+        return []
 
     def batches(self, request: Request) -> Batches:
         """Return the requested rows as batches.

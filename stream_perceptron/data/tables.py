@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NoReturn
 
 from stream_perceptron.data.layout import ColumnType, Kind, Layout
-from stream_perceptron.data.naming import (
-    LABEL_NAMES,
-    find_column,
-    name_vector_elements,
-    quote_names,
-)
+from stream_perceptron.data.naming import LABEL_NAMES, quote_names
 from stream_perceptron.data.records import COMMAS, Dialect
 from stream_perceptron.data.request import Request
 from stream_perceptron.data.schema import ReadOptions
+from stream_perceptron.encoders import name_vector_elements
 from stream_perceptron.errors import SourceError
 
 
@@ -66,74 +61,32 @@ def find_table_layout(
         )
     used = {options.label, *options.roles}
     free = [name for name in columns if name not in used]
-    vectors = [name for name in free if name in types and types[name].kind is Kind.LIST]
+    vectors = [name for name in free if name in types and types[name].kind is Kind.VECTOR]
     if len(vectors) > 1:
         raise SourceError(
             f"{where}: columns {quote_names(vectors)} could each be the features: drop all but "
             "one with --ignore"
         )
-    unknown_columns: set[str] = set()
-    if schema.features is not None and not schema.is_open:
-        unknown_columns = set(free).difference(schema.features, schema.untyped, schema.texts or ())
-        unknown_columns -= {*vectors, *options.encoded}
-        if free or not options.has_join:
-            _require_features(schema.features, free, vectors, types, where)
-            _require_encoded(request, columns, where)
-    elif not request.to_learn:
-        names = set(request.names)
-        unknown_columns = set(free) - names if names.intersection(free) else set()
+    present = set(columns)
+    further = () if request.to_learn else schema.further_columns
+    missing = [name for name in (*schema.columns, *further) if name not in present]
+    if missing:
+        used_columns = {*request.names, *request.string_columns}.difference(options.roles)
+        missing = [name for name in missing if name in used_columns and name != schema.label]
+    if missing and (free or not options.has_join):
+        added = [name for name in free if name not in schema.columns]
+        has = f" and has {quote_names(added)} instead" if added else ""
+        raise SourceError(f"{where}: it lacks columns of the model ({quote_names(missing)}){has}")
+    if request.to_learn and not free and not options.has_join:
+        raise SourceError(f"{where}: it has no columns to learn from")
     key = vectors[0] if vectors else ""
     members: tuple[str, ...] = ()
-    if vectors and schema.features is not None:
+    if vectors and schema.features:
         members = (
             schema.features if schema.is_list else name_vector_elements(key, len(schema.features))
         )
+    ignored = frozenset(name for name in free if types and types[name].kind is Kind.OTHER)
     return Layout(
-        form, options, options.label, dialect, tuple(columns), types, has_column_names,
-        frozenset(unknown_columns), key, bool(vectors), members,
+        form, options, options.label, dialect, tuple(columns), types, ignored,
+        key, bool(vectors), members, bool(free),
     )  # fmt: skip
-
-
-def _require_features(
-    features: Sequence[str],
-    free: Sequence[str],
-    vectors: Sequence[str],
-    types: Mapping[str, ColumnType],
-    where: str,
-) -> None:
-    """Check that a table has the features of a model."""
-    available = {name for name in free if name not in types or types[name].kind is Kind.NUMBER}
-    if vectors:
-        available = set(name_vector_elements(vectors[0], len(features)))
-    missing_features = [name for name in features if name not in available]
-    if missing_features:
-        additional_features = [name for name in free if name in available and name not in features]
-        has = f" and has {quote_names(additional_features)} instead" if additional_features else ""
-        raise SourceError(
-            f"{where}: it lacks some of the model's features ({quote_names(missing_features)}){has}"
-        )
-
-
-def _require_encoded(request: Request, columns: Sequence[str], where: str) -> None:
-    """Check that a table has the columns that the model encodes."""
-    for option, name in request.read_options.encodings:
-        if find_column(name, columns) is None:
-            flag = option.replace("_", "-")
-            raise SourceError(f"{where}: it lacks the --{flag} column {name!r} that the model uses")
-
-
-def raise_no_features(columns: Mapping[str, str], where: str, hint: str = "") -> NoReturn:
-    """Raise the error for a table without features, given the types of its columns.
-
-    Raises
-    ------
-    SourceError
-        Always.
-
-    """
-    shown = ", ".join(f"{name!r} ({kind})" for name, kind in list(columns.items())[:5])
-    raise SourceError(
-        f"{where}: no usable features{f' among {shown}' if shown else ''}: use number or bool "
-        "columns, one column of lists, bytes or images, or strings with --one-hot, --dates or "
-        f"--words{hint}"
-    )

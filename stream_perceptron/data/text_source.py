@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 from io import BytesIO
-from itertools import chain, islice
+from itertools import chain
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -15,7 +15,6 @@ from stream_perceptron.data.batch import Batch
 from stream_perceptron.data.byte_input import ByteInput, open_bytes
 from stream_perceptron.data.columns import CSV, Columns
 from stream_perceptron.data.layout import Layout
-from stream_perceptron.data.notices import Notice
 from stream_perceptron.data.position import WINDOW, FilePosition, Span
 from stream_perceptron.data.records import MAX_LINE_BYTES
 from stream_perceptron.data.request import Request
@@ -28,7 +27,6 @@ _FIRST_READ_BYTES = 2**16  # the size of the first read
 _MAX_READ_BYTES = 2**21  # the size up to which reads grow, unless a line is longer
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _MAX_PROBED_RECORDS = 100  # how many of the first records to search for a usable one
-_MAX_DESCRIBED = 1000  # how many of the first records to examine for notices
 _BLANK_LINES = (b"\n", b"\r\n")
 _TOO_LONG = f"longer than {MAX_LINE_BYTES // 2**20} MiB"
 
@@ -39,30 +37,6 @@ class Block(NamedTuple):
     data: bytes  # only the first and last bytes of a line that is too long
     size: int  # the number of bytes in the source; a newline may have been added to `data`
     is_too_long: bool = False
-
-
-class Probe(NamedTuple):
-    """The first usable records of a source, and its columns as if they had been learned."""
-
-    columns: Columns  # after these records
-    records: list[bytes]  # the usable records
-    first: dict[Hashable, float]  # the numbers in the first of them, by name
-
-    def add_rows(self, data: bytes, block: Any) -> None:
-        """Add the usable records of a block that has been read."""
-        names, encoded = self.columns.names, self.columns.encoded_names
-        for i in range(block.n):
-            if i in block.reasons:
-                continue
-            if not self.records:
-                values = slice(*block.starts[i : i + 2].tolist())
-                ids, numbers = block.feature_ids[values].tolist(), block.values[values].tolist()
-                self.first.update(
-                    (names[feature], number)
-                    for feature, number in zip(ids, numbers, strict=True)
-                    if names[feature] not in encoded
-                )
-            self.records.append(data[block.begins[i] : block.ends[i]])
 
 
 class LineFormat(Protocol):
@@ -80,19 +54,6 @@ class LineFormat(Protocol):
             If the source does not fit the model or lacks a required column.
 
         """
-
-    def require_features(self, probe: Probe, where: str) -> None:
-        """Check that the first record for a new model has features.
-
-        Raises
-        ------
-        SourceError
-            If it has none.
-
-        """
-
-    def describe(self, probe: Probe) -> tuple[Notice, ...]:
-        """Return notices about the columns."""
 
 
 class TextSource(Source):
@@ -194,21 +155,9 @@ class TextSource(Source):
         if not self._has_records():
             self._close_file()
             return None
-        first = None
-        if not (layout.columns and schema.columns) or schema.untyped:
-            # The first rows complete the schema.
-            probe = self._probe(layout, request, self._iter_first_blocks(), max_rows=1)
-            schema = probe.columns.schema
-            if probe.records:
-                first = probe.first
-                if request.schema.is_new:
-                    self._format.require_features(probe, self.name)
-            elif schema.is_new and layout.columns:
-                # At this point, any column may turn out to be a feature.
-                schema = replace(schema, features=tuple(layout.candidates))
+        first = self._find_first(layout, request)
         self._close_file()
-        # Declared classes may fix the label type before the first label does.
-        schema = replace(schema, label_type=request.schema.label_type)
+        schema = Columns(layout, replace(request, to_learn=True)).schema
         return build_opening(layout, schema, first)
 
     def _has_records(self) -> bool:
@@ -228,46 +177,31 @@ class TextSource(Source):
             raise SourceError(f"{self.name}: {rows} {_TOO_LONG}")
         return False
 
-    def describe(self, request: Request, columns: Columns) -> tuple[Notice, ...]:
-        blocks = iter(self._first_blocks)  # more rows of a pipe may never arrive
-        if not self.is_stream:
-            # The first block has only the bytes from which compression was detected.
-            blocks = islice(self._iter_first_blocks(), 2)
-        probe = self._probe(columns.layout, request, blocks, _MAX_DESCRIBED)
-        self._close_file()
-        return self._format.describe(probe) if probe.records else ()
-
-    def _probe(
-        self, layout: Layout, request: Request, blocks: Iterator[Block], max_rows: int
-    ) -> Probe:
-        """Read at most `max_rows` usable rows of the blocks as if they were learned.
-
-        If `max_rows` is 1, at most the first 100 rows are read, and only one if the model is not
-        new.
-        """
+    def _find_first(self, layout: Layout, request: Request) -> dict[Hashable, float] | None:
+        """Return the numbers of the first usable record, by name."""
         request = replace(request, to_learn=True, keeps_zeros=True, redeliveries=None)
-        columns = Columns(layout, request, infers=True)
-        probe, n_rows = Probe(columns, [], {}), 0
-        max_read = _MAX_PROBED_RECORDS if max_rows == 1 and request.schema.is_new else max_rows
+        request = replace(request, keeps_unlabeled=True, described=set())
+        columns, n_rows = Columns(layout, request), 0
         rest, needs_header = b"", self._format.has_header
-        for block in chain(blocks, [None]):
+        for block in chain(self._iter_first_blocks(), [None]):
             if block is not None and block.is_too_long:
                 continue
             data, begin = rest + (b"" if block is None else block.data), 0
             if needs_header and data:
                 begin = _find_header_end(data)
                 needs_header = not begin
-            while begin < len(data):
-                n = 1 if max_rows == 1 else max_rows - n_rows
-                read = columns.read(data, begin, n, is_last=block is None)
+            while begin < len(data) and n_rows < _MAX_PROBED_RECORDS:
+                read = columns.read(data, begin, 1, is_last=block is None)
                 if read.end == begin:
                     break
                 begin, n_rows = read.end, n_rows + read.n
-                probe.add_rows(data, read)
-                if n_rows >= max_read or len(probe.records) >= max_rows:
-                    return probe
+                if read.n and not read.reasons:
+                    pairs = zip(read.feature_ids.tolist(), read.values.tolist(), strict=True)
+                    found = {columns.names[feature]: number for feature, number in pairs}
+                    numbers = columns.find_numbers()
+                    return {name: found[name] for name in numbers if name in found}
             rest = data[begin:]
-        return probe
+        return None
 
     # --- Rows
 

@@ -9,42 +9,34 @@ NUMBER = r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
 DECIMAL_COMMA = re.compile(r" *[+-]?(?:[0-9]+,[0-9]*|,[0-9]+)(?:[eE][+-]?[0-9]+)? *")
 NOT_UTF8 = "it is not UTF-8; to convert Latin-1: iconv -f LATIN1 -t UTF-8"
 
-# Matches a number with a currency sign, separators or a unit. Compiled on first use, because few
-# columns contain strings.
-_FORMATTED_NUMBER = (
-    r"[+-]?[$€£¥₹]? ?(?:\d{1,3}(?:[, \u00a0\u202f]\d{3})+|\d+)(?:[.,]\d+)?"
-    r" ?(?:[$€£¥₹]|%|[^\W\d_]{1,4})?"
-)
+# Matches a number with a currency sign, a percent sign, or separators.
+_AMOUNT = r"[+-]?[$€£¥₹]? ?(?:\d{1,3}(?:[, \u00a0\u202f]\d{3})+|\d+)(?:[.,]\d+)? ?[$€£¥₹%]?"
 
 
-def looks_numeric(text: str) -> bool:
-    """Whether float() accepts a string, so that its column is not a column of strings."""
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def is_formatted_number(text: str) -> bool:
-    """Whether a string is a number, possibly with a currency sign, separators or a unit.
+def is_number(text: str) -> bool:
+    """Whether a string spells a decimal number.
 
     Examples
     --------
-    >>> [is_formatted_number(text) for text in ("$1,200", "12 %", "1 234,5 kg", "12 red", "red")]
-    [True, True, True, True, False]
+    >>> [is_number(text) for text in ("1e3", " -.5 ", "nan", "2024_01", "True")]
+    [True, True, False, False, False]
 
     """
-    return re.fullmatch(_FORMATTED_NUMBER, text.strip()) is not None
+    return re.fullmatch(NUMBER, text.strip()) is not None
 
 
 def is_number_or_bool(text: str) -> bool:
-    """Whether a string is a number or a bool, so that its column is numeric.
+    """Whether a string spells a number or a bool."""
+    return is_number(text) or text.strip().lower() in ("true", "false")
+
+
+def is_amount(text: str) -> bool:
+    """Whether a string is a number with a currency sign, a percent sign, or separators.
 
     Examples
     --------
-    >>> [is_number_or_bool(text) for text in ("1e3", " True ", "nan", "yes")]
-    [True, True, True, False]
+    >>> [is_amount(text) for text in ("$1,200", "12 %", "1 234,5", "12", "1.5", "12 red")]
+    [True, True, True, False, False, False]
 
     """
-    return looks_numeric(text) or text.strip().lower() in ("true", "false")
+    return re.fullmatch(_AMOUNT, text) is not None and not is_number(text)

@@ -314,10 +314,5 @@ def _list_hyperparameters(live: LiveModel) -> Iterator[tuple[str, str]]:
     )
     if read_options.standardize:
         yield "features", "standardized, except for indicators"
-    for title, columns in (
-        ("one-hot columns", read_options.one_hot),
-        ("date columns", read_options.dates),
-        ("columns of words", read_options.words),
-    ):
-        if columns:
-            yield title, ", ".join(columns)
+    if read_options.categorical:
+        yield "categorical columns", ", ".join(read_options.categorical)

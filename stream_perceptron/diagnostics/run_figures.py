@@ -123,7 +123,6 @@ class RunFigures:
     @cached_property
     def row_numbers(self) -> list[str]:
         """Columns that rise from sample to sample, and heavily weighted ones named like row IDs."""
-        dates = {f"{column}_days" for column in self.live.read_options.dates}  # expected to rise
         rising = list(self.progress.rising or ()) if self.is_long else []
         names, weights = list(map(str, self.model.features_)), self.model.weights
         if any(map(looks_like_row_id, names)) and self.model.n_updates:
@@ -132,7 +131,7 @@ class RunFigures:
             typical = np.sort(sizes)[len(sizes) // 2]
             large = [names[i] for i in np.flatnonzero(sizes > 2 * typical)]
             rising += filter(looks_like_row_id, large)
-        return [name for name in dict.fromkeys(rising) if name not in dates]
+        return [name for name in dict.fromkeys(rising) if not name.endswith(".days")]
 
     @cached_property
     def label_numbers(self) -> Array | None:

@@ -285,6 +285,8 @@ def average_live(base_live: LiveModel, live_models: Sequence[LiveModel]) -> Live
     mean.progress = _sum_progress(base_live.progress, live_models)
     mean.history = base_live.history.build_average([live.history for live in live_models])
     mean.redeliveries = Redeliveries(offsets)
+    for live in (base_live, *live_models):
+        mean.string_columns |= live.string_columns
     return mean
 
 
@@ -324,30 +326,23 @@ def _require_same_read_options(read_options: ReadOptions, other: ReadOptions) ->
 
 def _unite_schemas(schema: Schema, other: Schema) -> Schema:
     """Return the union of two schemas; check that they are compatible."""
-    if None not in (schema.features, other.features) and schema.features != other.features:
+    if schema.features and other.features and schema.features != other.features:
         raise CheckpointError("its features are not those of the others")
     types = {schema.label_type, other.label_type} - {None}
     if len(types) > 1:
         raise CheckpointError(
             f"its label type is {other.label_type!r}, but the others have {schema.label_type!r}"
         )
-    texts = schema.texts
-    if other.texts is not None:
-        texts = tuple(dict.fromkeys([*(schema.texts or ()), *other.texts]))
-    untyped = [name for name in schema.untyped if name in other.untyped]
-    if schema.features is None:
-        untyped = list(other.untyped)
     column_schema = schema if schema.columns else other
     json_schema = schema if schema.key is not None else other
     return Schema(
-        features=other.features if schema.features is None else schema.features,
+        features=schema.features or other.features,
         label_type=schema.label_type or other.label_type,
-        texts=texts,
-        untyped=tuple(untyped),
         columns=column_schema.columns,
         label=column_schema.label,
         key=json_schema.key,
-        is_list=json_schema.is_list,
+        is_list=schema.is_list or other.is_list,
+        further_columns=tuple(dict.fromkeys((*schema.further_columns, *other.further_columns))),
     )
 
 

@@ -153,6 +153,7 @@ def run(
         run.read, run.rejected = learner.progress.rows, learner.progress.skipped
         run.shards = replace(run.shards, first_rows=run.read)
         live.model, live.schema, live.progress = learner.model, learner.schema, learner.progress
+        live.string_columns = learner.string_columns
         live.history.entries = learner.history.entries
         yield Round(outcome.rejected, [*outcome.notices])
     shards, n_rounds, notices = run.shards, count_rounds(files, run.shards), list[str]()
@@ -183,6 +184,7 @@ def run(
         )  # fmt: skip
         live.history.add(entry, *files)
         live.model, live.schema, live.progress = mean.model, mean.schema, mean.progress
+        live.string_columns = mean.string_columns
         if run.shards.rounds == n_rounds:
             live.history.mark_learned(run, [replace(f, is_finished=True) for f in files if f.rows])
         rejected = [text for outcome in outcomes for text in outcome.rejected]

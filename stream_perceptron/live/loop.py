@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -276,7 +276,7 @@ def learn_segments(
     When an error is raised, all rows before the failing one have been learned.
     """
     redeliveries = live.redeliveries if live.read_options.position else None
-    described: set[tuple[str, ...]] = set()
+    described: set[Hashable] = set()
 
     def open_batches(segment: Segment) -> Batches:
         copied = None

@@ -75,6 +75,7 @@ class LiveState:
 
     read_options: ReadOptions = field(default_factory=ReadOptions)
     schema: Schema = field(default_factory=Schema)
+    string_columns: list[str] = field(default_factory=list)
     progress: Progress = field(default_factory=Progress)
     history: History = field(default_factory=History)
     # The size in bytes of each output file up to the last learned row, keyed by the file's path
@@ -108,6 +109,8 @@ class LiveModel:
         The highest offset of each partition.
     pending : PendingSamples
         The pending samples, if labels are joined.
+    string_columns : dict
+        The columns and paths whose strings have been learned, in order; the values are None.
     unseen : frozenset of str
         For a new model, the names in options that have not yet occurred in a row, if rows name
         their own cells.
@@ -142,6 +145,7 @@ class LiveModel:
         self.outputs: dict[str, int] = {}
         self.redeliveries = Redeliveries()
         self.pending = PendingSamples()
+        self.string_columns: dict[str, None] = {}
         self.unseen: frozenset[str] = frozenset()
         self.needs_label = False
         self.python_step: str | None = None
@@ -208,7 +212,7 @@ class LiveModel:
             schema = Schema(label_type=typed.label_type)
         live = cls(SGDPerceptron(classes=declared, **parameters), read_options, schema)
         live.needs_label = needs_label
-        names = read_options.roles | read_options.encoded | {*read_options.keep}
+        names = {*read_options.roles, *read_options.categorical, *read_options.keep}
         live.unseen = frozenset(name for name in names if not is_position(name))
         if read_options.standardize:
             live.model.network.scaler = Scaler()
@@ -242,12 +246,13 @@ class LiveModel:
         self.read_options = ReadOptions(standardize=model.network.scaler is not None)
         types = {type(label).__name__ for label in model.classes_}
         label_type = types.pop() if len(types) == 1 and types < set(LABEL_TYPES) else None
-        self.schema = Schema(tuple(str(name) for name in model.features_) or None, label_type)
+        self.schema = Schema(tuple(str(name) for name in model.features_), label_type)
 
     def _restore(self, state: LiveState, arrays: Arrays) -> None:
         """Restore the state from a checkpoint."""
         n_labels = len(self.model.classes_)
         self.read_options, self.schema = state.read_options, state.schema
+        self.string_columns = dict.fromkeys(state.string_columns)
         self.progress, self.history = state.progress, state.history
         self.outputs, self.redeliveries = state.outputs, state.redeliveries
         self.progress.restore(arrays, n_labels)
@@ -273,8 +278,8 @@ class LiveModel:
             meta, arrays = encode_model(self.model)
             arrays |= self.progress.arrays
             state = LiveState(
-                self.read_options, self.schema, self.progress, self.history, self.outputs,
-                self.redeliveries,
+                self.read_options, self.schema, list(self.string_columns), self.progress,
+                self.history, self.outputs, self.redeliveries,
             )  # fmt: skip
             if self.read_options.has_join:
                 known = map(str, self.model.network.features.ids_by_name)
@@ -354,6 +359,7 @@ class LiveModel:
             else self.read_options,
             self.schema,
             list(dict.fromkeys(map(str, known_names))),
+            self.string_columns,
             self.unseen,
             to_learn,
             needs_label=to_learn and self.needs_label,
@@ -545,6 +551,7 @@ class LiveModel:
             result.is_late_label = is_late_label
             if len(done):
                 self.schema = done.schema
+                self.string_columns.update((name, None) for _, name in done.added_columns)
                 self.unseen -= done.seen
                 self._count(done, trained, rows, is_repeated)
             if isinstance(done, JoinedBatch):

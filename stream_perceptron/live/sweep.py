@@ -203,7 +203,7 @@ def train_trials_on_sources(
 
 def sweep(
     stream: Iterable[tuple[Mapping[Hashable, object], Hashable]],
-    lr: float | Sequence[float] = defaults.LR,
+    lr: float | Sequence[float] | None = None,
     epsilon: float | Sequence[float] = defaults.EPSILON,
     init_range: float | Sequence[float] = defaults.INIT_RANGE,
     activation: str | Sequence[str] = defaults.ACTIVATION,
@@ -247,10 +247,10 @@ def sweep(
         name: list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value]
         for name, value in given.items()
     }
-    trials = [
-        Trial(settings, LiveModel(SGDPerceptron(**settings, **parameters)))
-        for settings in list_combinations(swept)
-    ]
+    trials = []
+    for settings in list_combinations(swept):
+        model = SGDPerceptron(**settings, **parameters)
+        trials.append(Trial(settings | {"lr": model.lr}, LiveModel(model)))
     for _ in train_trials(trials, build_batches(stream), n_threads=n_threads):
         pass
     return sorted(trials, key=Trial.sort_key)

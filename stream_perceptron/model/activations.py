@@ -12,12 +12,13 @@ class Activation(NamedTuple):
     name: str  # as users specify it
     low: float  # target of the outputs for all other labels
     high: float  # target of the output for the sample's label
+    lr: float = 0.01  # the default learning rate
 
 
 ACTIVATIONS = {
     activation.name: activation
     for activation in (
-        Activation("sigmoid", 0.0, 1.0),
+        Activation("sigmoid", 0.0, 1.0, 0.1),
         Activation("tanh", -1.0, 1.0),
         Activation("arctan", -math.pi / 2, math.pi / 2),
         Activation("identity", 0.0, 1.0),

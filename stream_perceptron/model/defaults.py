@@ -4,7 +4,6 @@ The command-line options repeat these values, because printing the help must not
 package to be imported.
 """
 
-LR = 0.01
 EPSILON = 3e-6
 INIT_RANGE = 0.03
 ACTIVATION = "sigmoid"

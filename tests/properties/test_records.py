@@ -30,10 +30,12 @@ def read_rows(path, request):
 
 
 @pytest.mark.parametrize("form", ["csv", "flat", "features", "list", "libsvm"])
-def test_records_mean_what_the_standard_library_reads(form, tmp_path):
+def test_records_mean_what_the_standard_library_reads(form, tmp_path, monkeypatch):
     n_usable = 0
     for seed in get_seeds(CASES * CASE_FACTOR):
         rng = random.Random(f"{form}{seed}")
+        max_features = rng.choice([3, 2**15])
+        monkeypatch.setattr("stream_perceptron.data.columns.MAX_STRING_FEATURES", max_features)
         path, options = write_records(rng, form, N_ROWS, tmp_path)
         options = replace(options, position=())
         lines = path.read_text().splitlines()[form == "csv" :]
@@ -45,7 +47,7 @@ def test_records_mean_what_the_standard_library_reads(form, tmp_path):
             continue  # the first label decides
         oracle = RecordOracle(
             form if form in ("csv", "libsvm") else "json", options, COLUMNS, layout.key,
-            layout.is_list, len(layout.members),
+            len(layout.members), max_features,
         )  # fmt: skip
         rows = read_rows(path, Request(options, keeps_zeros=True))
         for line, row in zip([x for x in lines if x], rows, strict=True):

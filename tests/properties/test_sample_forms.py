@@ -173,7 +173,7 @@ def write_json_case(case, path):
                 for name, value, p in zip(case.names, row.tolist(), is_present, strict=True)
                 if p or case.rng.random() < 0.5
             }
-            file.write(json.dumps({"features": x, "label": label}) + "\n")
+            file.write(json.dumps({**x, "label": label}) + "\n")
     return path
 
 

@@ -47,7 +47,15 @@ def draw_csv_record(rng, i):
 DATES = ["2024-03-05", "2024-03-05 13:45:10.5", "20191231T235959Z", ""]
 
 
-NOTES = ["Late, late refund", "\u00c4RGER mit x1", " ", "...", "paid"]
+NOTES = [
+    "Late, late refund",
+    "Late, late refund again",
+    "\u00c4RGER mit x1",
+    "\u00c4RGER mit x1 und x2",
+    " ",
+    "...",
+    "paid",
+]
 
 
 TAGS = [["vip", "new"], ["new"], [], ["vip", "vip", None], None]
@@ -175,9 +183,9 @@ def draw_read_options(rng, form):
         options |= {
             "weight": rng.choice([None, "w"]),
             "ignore": rng.choice([(), ("id",), ("off", "id")]),
-            "one_hot": rng.choice([(), ("text",), ("a",), ("tags",), ("tags", "text")]),
-            "dates": rng.choice([(), (), ("when",)]),
-            "words": rng.choice([(), (), ("note",), ("note", "text")]),
+            "categorical": rng.choice(
+                [(), ("text",), ("a",), ("a", "tags"), ("features.a", "note")]
+            ),
             "keep": rng.choice([(), ("id",), (KEPT.get(form, "n"),)]),
             "join": "id" if rng.random() < 0.15 else None,
             "position": ("part", "off") if rng.random() < 0.1 else (),
@@ -191,16 +199,18 @@ def write_records(rng, form, n, folder):
     """Write n random records to a file; return it and random options to read it."""
     options = draw_read_options(rng, form)
     if form.startswith("arrow"):
-        if form == "arrow list":
-            options = replace(options, one_hot=(), dates=(), words=())
         path, table = folder / "rows.parquet", draw_arrow_batch(rng, form, n)
         pq.write_table(pa.Table.from_batches([table]), path)
         return path, options
-    if form == "csv":
-        options = replace(options, one_hot=tuple(n for n in options.one_hot if n != "tags"))
+    names = (
+        COLUMNS
+        if form == "csv"
+        else (*COLUMNS, "tags", *(("features.a",) if form == "features" else ()))
+    )
+    options = replace(options, categorical=tuple(n for n in options.categorical if n in names))
     path = folder / {"csv": "rows.csv", "libsvm": "rows.libsvm"}.get(form, "rows.jsonl")
     draw_record = {"csv": draw_csv_record, "libsvm": draw_libsvm_record}.get(form)
-    has_tags = "tags" in options.one_hot
+    has_tags = rng.random() < 0.5
     records = [
         draw_record(rng, i) if draw_record else draw_json_record(rng, i, form, has_tags)
         for i in range(n)

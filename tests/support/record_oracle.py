@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import csv
+import datetime as dt
 import json
 import math
 import re
 from typing import NamedTuple
 
-from stream_perceptron.encoders import (
-    encode_date,
-    encode_words,
-    format_value,
-    is_missing,
-    join_texts,
-)
-
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+CANONICAL = re.compile(r"[+-]?((0|[1-9]\d*)(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 WHOLE = re.compile(r"[+-]?(0|[1-9]\d*)(\.0*)?", re.ASCII)
+DATE = re.compile(
+    r"(\d{4}-\d\d-\d\d)([T ](\d\d)(:?[0-5]\d(:?[0-6]\d([.,]\d+)?)?)?"
+    r"\s?(Z|[+-]([01]\d|2[0-3])(:?[0-5]\d)?)?)?",
+    re.ASCII,
+)
+WORD = re.compile(r"[^\W_]+")
 
 
 class Row(NamedTuple):
@@ -33,119 +33,81 @@ class RejectedError(Exception):
 
 
 class RecordOracle:
-    """Reads records in order; those that are learned decide the types of the next ones.
+    """Reads records in order; `key` is where a list of n features is in JSON, if there is one.
 
-    `key` is where the features of JSON are: "" for the record itself. If `is_list`, a list holds n.
+    The strings of a column add at most `max_features` features.
     """
 
-    def __init__(self, form, options, columns=(), key="", is_list=False, n=0):
-        self.form, self.options, self.columns = form, options, columns
-        self.key, self.is_list, self.n = key, is_list, n
-        self.types = {}  # "number" or "text", by name
-        self.label_type = None
+    def __init__(self, form, options, columns=(), key="", n=0, max_features=2**15):
+        self.form, self.options, self.columns, self.key, self.n = form, options, columns, key, n
+        self.nulls = {"", *options.missing}
+        self.names, self.label_type, self.max_features = set(), None, max_features
 
     def read(self, record):
         """Return the row of a record; None if it is rejected."""
-        types, label_type = dict(self.types), self.label_type
+        label_type, self.new = self.label_type, set()
         try:
-            row = self._read(record)
+            label, features, weight = self._read(record)
         except RejectedError:
-            self.types, self.label_type = types, label_type
+            self.label_type = label_type
             return None
-        if row.label is None and not self.options.join:
-            row = row._replace(features={n: v for n, v in row.features.items() if n in types})
-            self.types, self.label_type = types, label_type
-        return row
+        if label is None and not self.options.join:
+            features = {name: x for name, x in features.items() if name in self.names}
+            self.label_type = label_type
+        else:
+            self.names.update(features)
+        return Row(label, features, weight)
 
     def _read(self, record):
         if self.form == "libsvm":
             return self._read_pairs(record.partition("#")[0].split())
         cells = self._split(record)
-        options, features = self.options, {}
         label = self._read_label(cells.pop("label", None))
-        weight = self._read_weight(cells.pop("w", None)) if options.weight else 1.0
-        encoded = {
-            n: cells.pop(n)
-            for n in (*options.one_hot, *options.dates, *options.words)
-            if n in cells
-        }
-        for name in options.roles:
-            cells.pop(name, None)
-        has_only_label = options.join and all(
-            value is None for value in [*cells.values(), *encoded.values()]
-        )
-        if not has_only_label:
-            features = self._read_features(cells, encoded, has_label=label is not None)
+        weight = self._read_weight(cells.pop("w", None)) if self.options.weight else 1.0
+        features = {}
+        for name, value in cells.items():
+            if name in self.options.roles or (self.key and name.split(".")[0] != self.key):
+                continue
+            pairs = self._read_list(value) if name == self.key else self._encode(name, value)
+            for feature, number in pairs:
+                if features.setdefault(feature, number) != number:
+                    raise RejectedError
+        if self.key and self.key not in cells and not self.options.join:
+            raise RejectedError
         return Row(label, features, weight)
 
     def _split(self, record):
         """Return the cells of a record by name or path, all in one dict."""
-        if self.form == "csv":
-            try:
-                (fields,) = csv.reader([record], strict=True)
-            except (csv.Error, ValueError):
-                raise RejectedError from None
-            if len(fields) != len(self.columns):
-                raise RejectedError
-            return dict(zip(self.columns, fields, strict=True))
-        value = json.loads(record)
-        if self.key and not self.is_list:
-            inner = value.pop(self.key, None)
-            encoded = {name: value.get(name) for name in self.options.encoded}
-            if inner is None and self._may_have_only_label(encoded):
-                inner = {}
-            if not isinstance(inner, dict):
-                raise RejectedError
-            roles = {"label", *self.options.roles, *self.options.encoded}
-            outer = {n: v for n, v in value.items() if n in roles}
-            value = inner | outer
-        return dict(self._iter_paths(value))
+        if self.form == "json":
+            return dict(self._iter_paths(json.loads(record)))
+        try:
+            (fields,) = csv.reader([record], strict=True)
+        except (csv.Error, ValueError):
+            raise RejectedError from None
+        if len(fields) != len(self.columns):
+            raise RejectedError
+        return dict(zip(self.columns, fields, strict=True))
 
     def _iter_paths(self, value, prefix=""):
         for name, member in value.items():
-            role = f"{prefix}{name}" in {"label", *self.options.roles, *self.options.encoded}
-            if isinstance(member, dict) and not role:
-                yield from self._iter_paths(member, f"{prefix}{name}.")
+            path = f"{prefix}{name}"
+            if isinstance(member, dict) and path not in {"label", self.key, *self.options.roles}:
+                yield from self._iter_paths(member, f"{path}.")
             else:
-                yield f"{prefix}{name}", member
+                yield path, member
 
-    def _may_have_only_label(self, encoded):
-        nulls = {"", *self.options.missing}
-        are_null = (value == [] or is_missing(value, nulls) for value in encoded.values())
-        return self.options.join and all(are_null)
-
-    def _read_label(self, value):
-        is_text = self.form != "json"
-        nulls = {"", *self.options.missing} if is_text else set(self.options.missing)
-        if value is None or (isinstance(value, str) and value.strip() in nulls):
-            return None
-        if isinstance(value, list | dict):
-            raise RejectedError
-        is_whole = bool(WHOLE.fullmatch(value)) if is_text else isinstance(value, int)
-        kind = self.label_type or ("int" if is_whole else "str")
-        if kind == "int" and not is_whole:
-            raise RejectedError
-        if kind == "str" and not isinstance(value, str):
-            raise RejectedError
-        self.label_type = kind
-        return int(float(value)) if kind == "int" else value
-
-    def _read_weight(self, value):
-        if value is None or (self.form == "csv" and value.strip() in {"", *self.options.missing}):
-            return 1.0
-        number = self._parse_number(value)
-        if number is None or not 0 <= number < math.inf:
-            raise RejectedError
-        return number
+    def _is_null(self, value):
+        return value is None or (isinstance(value, str) and value.strip() in self.nulls)
 
     def _parse_number(self, value):
         """Return a cell as a number; None if it is something else."""
         if isinstance(value, bool | int | float):
             return float(value)
-        if self.form == "csv" and value.strip().lower() in ("true", "false"):
-            return float(value.strip().lower() == "true")
-        if self.form == "csv" and NUMBER.fullmatch(value.strip()):
-            return float(value)
+        if self.form != "json" and isinstance(value, str):
+            text = value.strip().lower()
+            if text in ("true", "false"):
+                return float(text == "true")
+            return float(text) if NUMBER.fullmatch(text) else None
         return None
 
     def _scale(self, number):
@@ -154,70 +116,105 @@ class RecordOracle:
             raise RejectedError
         return number
 
-    def _read_features(self, cells, encoded, has_label):
-        features, nulls = {}, {"", *self.options.missing}
-        if self.is_list:
-            values = cells.get(self.key)
-            if any(name.startswith(f"{self.key}.") for name in cells):
-                raise RejectedError
-            if values is not None or not self._may_have_only_label(encoded):
-                features = self._read_list(values)
-        elif self.form == "json" and not cells and not encoded:
+    def _encode(self, name, value):
+        """Return the features of a cell, with their values."""
+        is_categorical = name in self.options.categorical
+        if isinstance(value, list):
+            elements = [item for item in value if item is not None]
+            if any(isinstance(item, list | dict) for item in elements):
+                return []
+            if not (is_categorical or any(isinstance(item, str) for item in elements)):
+                return []
+            return [pair for item in elements for pair in self._categorize(name, item)]
+        if isinstance(value, dict):
             raise RejectedError
-        for name, value in cells.items() if not self.is_list else ():
-            if value is None or (isinstance(value, str) and value.strip() in nulls):
-                continue
-            if self.types.get(name) == "text":
-                continue
-            number = None if isinstance(value, list | dict) else self._parse_number(value)
-            if number is None and not isinstance(value, str):
-                raise RejectedError
-            if number is None and self.types.get(name) == "number":
-                raise RejectedError
-            self.types[name] = "text" if number is None else "number"
-            if number is not None:
-                features[name] = self._scale(number)
-        has_null = any(is_missing(v, nulls) for v in cells.values() if not isinstance(v, list))
-        has_any = features or has_null or encoded or "number" in self.types.values()
-        if self.form == "json" and has_label and not has_any and not self.is_list:
-            raise RejectedError  # all values are texts
-        for name, value in encoded.items():
-            features |= {n: v for n, v in self._encode(name, value).items() if n not in features}
-        return features
+        if self._is_null(value):
+            return []
+        if is_categorical:
+            return self._categorize(name, value)
+        if (number := self._parse_number(value)) is not None:
+            return self._limit([(name, self._scale(number))])
+        text = value.strip()
+        if match := DATE.fullmatch(text):
+            try:
+                date, hour = dt.date.fromisoformat(match[1]), match[3]
+                hours = [(f"{name}.hour={dt.time(int(hour)).hour}", 1.0)] if hour else []
+            except ValueError:
+                pass
+            else:
+                return self._limit(
+                    [
+                        *hours, (f"{name}.weekday={date.strftime('%A').lower()}", 1.0),
+                        (f"{name}.month={date.month}", 1.0),
+                        (f"{name}.days", (date - dt.date(2020, 1, 1)).days / 365),
+                    ]
+                )  # fmt: skip
+        words = WORD.findall(text.lower())
+        if len(words) <= 3:
+            return self._limit([(f"{name}={text}", 1.0)])
+        return self._limit([(f"{name}={word}", 1.0) for word in words])
+
+    def _categorize(self, name, value):
+        return (
+            [] if self._is_null(value) else self._limit([(f"{name}={self._shorten(value)}", 1.0)])
+        )
+
+    def _limit(self, pairs):
+        """Return features without those that a full column would add."""
+        for feature, value in pairs:
+            column, sign, _ = feature.partition("=")
+            known = self.names | self.new
+            n = sum(name.partition("=")[:2] == (column, "=") for name in known)
+            if feature in known or not sign or n < self.max_features or self.options.join:
+                self.new.add(feature)
+                yield feature, value
+
+    def _shorten(self, value):
+        """Return the shortest form of a number; strings in JSON stay as they are."""
+        is_text = self.form == "csv" and isinstance(value, str)
+        text = value.strip() if isinstance(value, str) else json.dumps(value)
+        if text.lower() in ("true", "false") and is_text:
+            return text.lower()
+        is_number = is_text and CANONICAL.fullmatch(text) and math.isfinite(float(text))
+        if not is_number and (isinstance(value, str | bool)):
+            return text
+        if re.fullmatch(r"[+-]?\d+", text):
+            return str(int(text))
+        return str(int(float(text))) if float(text).is_integer() else str(float(text))
+
+    def _read_label(self, value):
+        nulls = set(self.options.missing) if self.form == "json" else self.nulls
+        if value is None or (isinstance(value, str) and value.strip() in nulls):
+            return None
+        if isinstance(value, list | dict):
+            raise RejectedError
+        is_text = self.form != "json"
+        is_whole = bool(WHOLE.fullmatch(value)) if is_text else isinstance(value, int)
+        kind = self.label_type or ("int" if is_whole else "str")
+        if not is_whole if kind == "int" else not isinstance(value, str):
+            raise RejectedError
+        self.label_type = kind
+        return int(float(value)) if kind == "int" else value
+
+    def _read_weight(self, value):
+        if value is None or (self.form == "csv" and self._is_null(value)):
+            return 1.0
+        number = self._parse_number(value)
+        if number is None or not 0 <= number < math.inf:
+            raise RejectedError
+        return number
 
     def _read_list(self, values):
+        if not values and values != 0 and self.options.join:
+            return []
         while isinstance(values, list) and values and all(isinstance(v, list) for v in values):
             values = [item for value in values for item in value]
         if not isinstance(values, list) or len(values) != self.n:
             raise RejectedError
         if any(isinstance(v, str | list | dict) for v in values):
             raise RejectedError
-        pairs = {
-            f"{self.key}{i}": self._scale(float(v)) for i, v in enumerate(values) if v is not None
-        }
-        self.types |= dict.fromkeys(pairs, "number")
-        return pairs
-
-    def _encode(self, column, value):
-        options, is_text, nulls = self.options, self.form == "csv", {"", *self.options.missing}
-        features = {}
-        values = value if isinstance(value, list) else [value]
-        if any(isinstance(item, list | dict) for item in values):
-            raise RejectedError
-        if column in options.one_hot:
-            for item in values:
-                if not is_missing(item, nulls):
-                    features[f"{column}_{format_value(item, is_text)}"] = 1.0
-        if column in options.dates and not is_missing(value, nulls):
-            try:
-                features |= encode_date(column, str(value))
-            except ValueError:
-                raise RejectedError from None
-        if column in options.words and not is_missing(value, nulls):
-            text = value if isinstance(value, str) else join_texts(column, value, nulls)
-            features |= encode_words(column, text)
-        self.types |= dict.fromkeys(features, "number")
-        return features
+        pairs = ((f"{self.key}{i}", v) for i, v in enumerate(values) if v is not None)
+        return [(name, self._scale(float(v))) for name, v in pairs]
 
     def _read_pairs(self, tokens):
         text = tokens.pop(0) if tokens and ":" not in tokens[0] else None
@@ -229,5 +226,4 @@ class RecordOracle:
             features[name] = self._scale(float(number))
         for name in self.options.ignore:
             features.pop(name, None)
-        self.types |= dict.fromkeys(features, "number")
         return Row(self._read_label(text), features, 1.0)

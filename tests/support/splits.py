@@ -28,7 +28,7 @@ from helpers import count_unread_bytes, read_contents
 from stream_perceptron import LiveModel
 from stream_perceptron.checkpoint.codec import to_json
 
-COLUMN_OPTIONS = ("--weight", "--ignore", "--one-hot", "--dates", "--words")
+COLUMN_OPTIONS = ("--weight", "--ignore", "--categorical")
 MAX_ROWS = 40  # of a file
 CASE_KINDS = ("together", "together", "one after another", "one after another", "pipe")
 WORDS = ["red", "blue", "a, b", 'a "b"', "two\nlines", "NA", "x"]
@@ -40,15 +40,12 @@ TABLE_FORMATS = ("csv", "csv", "csv", "headerless", "parquet", "arrow", "objects
 # long as nothing has been learned, the first row of each run decides about the columns.
 SPLIT_DEPENDENT_ERRORS = (
     "are not those read before",
-    "of the model's features",
-    "the --one-hot column",
-    "the --dates column",
-    "the --words column",
+    "it lacks columns of the model",
     "labels are of type",
     "to keep in its rows",
     "there is no label column",
     "values without names",
-    "no usable features",
+    "no columns to learn from",
     "cannot be in both",
 )
 TEXT_KINDS = ("text", "mixed", "date", "note")
@@ -305,12 +302,7 @@ def draw_options(rng, table, formats, kind, null_text):
     ]
     if not is_sparse:
         candidates.append([f"--missing={null_text}"])
-        texts = [name for name in ("t", "m") if name in table.kinds]
-        if texts:
-            candidates += [["--one-hot", rng.choice(texts)]] * 2
-        if "when" in table.kinds:
-            candidates += [["--dates", "when"]] * 2
-        candidates += [["--words", name] for name in ("n", "t") if name in table.kinds]
+        candidates += [["--categorical", rng.choice(list(table.kinds))]] * 2
         if "w" in table.kinds:
             candidates.append(["--weight", "w"])
         if len(table.kinds) > 2 and "vectors" not in formats:
@@ -415,9 +407,6 @@ def draw_late_label_case(rng, table, folder, null_text, damage_rate, kind) -> Ca
         ["--skip-bad"],
         ["--skip-bad"],
     ]
-    candidates += [["--one-hot", name] for name in ("t", "m") if name in table.kinds][:1]
-    candidates += [["--dates", "when"]] * ("when" in table.kinds)
-    candidates += [["--words", "n"]] * ("n" in table.kinds)
     candidates += [["--weight", "w"]] * ("w" in table.kinds)
     for option_words in candidates:
         options += option_words if rng.random() < 0.6 else []

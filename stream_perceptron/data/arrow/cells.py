@@ -13,13 +13,12 @@ from pyarrow import types
 from stream_perceptron.data.arrow.types import (
     is_image,
     is_list,
-    is_number,
     is_text,
     storage_type,
 )
 from stream_perceptron.data.byte_input import first_line
-from stream_perceptron.data.columns import ASK, IGNORE, ONE_HOT, VECTOR, WORDS, Columns
-from stream_perceptron.data.naming import name_vector_elements
+from stream_perceptron.data.columns import CATEGORICAL, IGNORE, VECTOR, Columns
+from stream_perceptron.encoders import format_value, name_vector_elements
 from stream_perceptron.errors import SampleError, SourceError
 from stream_perceptron.model.arrays import Array
 
@@ -37,31 +36,26 @@ class ConvertedColumns(NamedTuple):
 
 
 def convert_columns(batch: pa.RecordBatch, columns: Columns) -> ConvertedColumns:
-    """Convert the columns of a batch, and give `columns` the values that it will be asked about."""
-    layout, options = columns.layout, columns.layout.read_options
+    """Convert the columns of a batch to numbers, strings and lists of these."""
+    layout, names = columns.layout, {*batch.schema.names}
     converted = ConvertedColumns([], {}, [])
-    columns.objects, kept = {}, []
-    for name in (*options.position, *options.passthrough):
-        has_column = name in batch.schema.names
-        values = _convert_to_list(name, batch.column(name), converted.errors) if has_column else ()
-        kept += [values] if has_column else []
+    kept = []
+    for name in columns.kept_names:
+        kept.append(_convert_to_list(name, batch.column(name), converted.errors))
     columns.kept_rows = list(zip(*kept, strict=True))
     for entry, name in enumerate(layout.columns):
         action = columns.reader.get(entry)[2]
-        if action == IGNORE or name not in batch.schema.names:
+        if action == IGNORE or name not in names:
             continue
         array = batch.column(name)
-        if types.is_null(array.type) and action != VECTOR:
-            array = pa.nulls(len(array), pa.string())
+        if action == CATEGORICAL and types.is_decimal(array.type):
+            values = [x if x is None else format_value(x, False) for x in array.to_pylist()]
+            array = pa.array(values, pa.string())
         array = _simplify(name, array, converted.errors)
-        if action == ASK or (action in (ONE_HOT, WORDS) and _is_object(array.type)):
-            columns.objects[entry] = _convert_to_list(name, batch.column(name), converted.errors)
-            buffers = "O", "", 0, _find_validity(array), 0, 0, array.offset, 0, 0
-        else:
-            buffers = _describe_buffers(array)
         if action == VECTOR:
             _set_members(columns, array)
-            columns.objects[entry] = _LazyList(array)
+            columns.lists = _LazyList(array)
+        buffers = _describe_buffers(array)
         converted.alive.append(array)
         columns.types[entry] = buffers[0]
         converted.buffers.append((entry, *buffers, layout.find_scale(name)))
@@ -91,13 +85,8 @@ def _set_members(columns: Columns, array: pa.Array) -> None:
             return
 
 
-def _is_object(kind: pa.DataType) -> bool:
-    """Whether values of a type are neither numbers nor strings."""
-    return not (is_number(kind) or is_text(kind))
-
-
 def _simplify(name: str, array: pa.Array, errors: dict[int, str]) -> pa.Array:
-    """Return an array of numbers, strings or lists of numbers; other arrays stay as they are."""
+    """Return an array of numbers, strings or lists of these."""
     if isinstance(array, pa.ExtensionArray):
         array = array.storage
     kind = array.type
@@ -105,8 +94,8 @@ def _simplify(name: str, array: pa.Array, errors: dict[int, str]) -> pa.Array:
         return _simplify(name, array.dictionary_decode(), errors)
     if types.is_decimal(kind) or types.is_float16(kind):
         return array.cast(pa.float64())
-    if types.is_string_view(kind):
-        return array.cast(pa.string())
+    if types.is_string_view(kind) or types.is_temporal(kind) or types.is_null(kind):
+        return _cast_to_strings(name, array, errors)
     if is_image(kind):
         return _decode_images(name, array, errors)
     if is_list(kind):
@@ -114,9 +103,28 @@ def _simplify(name: str, array: pa.Array, errors: dict[int, str]) -> pa.Array:
     return array
 
 
+def _cast_to_strings(name: str, array: pa.Array, errors: dict[int, str]) -> pa.Array:
+    """Return an array of strings; a value that cannot be cast becomes null and adds an error."""
+    try:
+        return array.cast(pa.string())
+    except pa.ArrowException as error:
+        parts = []
+        for i in range(len(array)) if len(array) > 1 else ():
+            error_of_row: dict[int, str] = {}
+            parts.append(_cast_to_strings(name, array[i : i + 1], error_of_row))
+            if error_of_row:
+                errors.setdefault(i, error_of_row[0])
+        if parts:
+            return pa.concat_arrays(parts)
+        errors.setdefault(0, f"column {name!r} cannot be read as {array.type}: {first_line(error)}")
+        return pa.nulls(1, pa.string())
+
+
 def _simplify_lists(array: pa.Array) -> pa.Array:
     """Return lists with the innermost values as elements."""
     member = array.type.value_type
+    if types.is_dictionary(member) or types.is_string_view(member):
+        return array.cast(pa.list_(pa.string()))
     if types.is_decimal(member) or types.is_float16(member):
         kind = pa.list_(pa.float64())
         return array.cast(kind)
@@ -151,19 +159,19 @@ def _describe_buffers(array: pa.Array) -> tuple[Any, ...]:
     kind, validity = array.type, _find_validity(array)
     buffers = [0 if buffer is None else buffer.address for buffer in array.buffers()]
     if types.is_fixed_size_binary(kind):
-        return "B", "F", buffers[1], validity, 0, 0, array.offset, 0, kind.byte_width
+        return "B", "F", buffers[1], validity, 0, 0, 0, array.offset, 0, kind.byte_width
     if is_list(kind):
         members, is_fixed = array.values, types.is_fixed_size_list(kind)
         code = "F" if is_fixed else "L" if types.is_large_list(kind) else "l"
+        are_texts = is_text(kind.value_type)
         return (
             _code(kind.value_type), code, buffers[-1], validity, _find_validity(members),
-            0 if is_fixed else buffers[1], array.offset, members.offset,
-            kind.list_size if is_fixed else 0,
+            0 if is_fixed else buffers[1], buffers[-2] if are_texts else 0, array.offset,
+            members.offset, kind.list_size if is_fixed else 0,
         )  # fmt: skip
     if is_text(kind):
-        code = "S" if types.is_large_string(kind) else "s"
-        return code, "", buffers[2], validity, 0, buffers[1], array.offset, 0, 0
-    return _code(kind), "", buffers[1], validity, 0, 0, array.offset, 0, 0
+        return _code(kind), "", buffers[2], validity, 0, buffers[1], 0, array.offset, 0, 0
+    return _code(kind), "", buffers[1], validity, 0, 0, 0, array.offset, 0, 0
 
 
 def _find_validity(array: pa.Array) -> int:
@@ -175,7 +183,9 @@ def _find_validity(array: pa.Array) -> int:
 
 
 def _code(kind: pa.DataType) -> str:
-    """Return the code of a type of numbers, as in Python's struct module."""
+    """Return the code of a type of numbers, as in Python's struct module, or of strings."""
+    if is_text(kind):
+        return "S" if types.is_large_string(kind) else "s"
     code: str = np.dtype(kind.to_pandas_dtype()).char
     return {"l": "q", "L": "Q"}.get(code, code)
 
@@ -212,11 +222,6 @@ def _convert_to_list(
                 problem = f"cannot be read as {scalar.type}: unknown zone, or time out of range"
             errors.setdefault(i, f"column {name!r} {problem}")
     return values
-
-
-def list_texts(column: pa.Array | pa.ChunkedArray) -> list[str]:
-    """Return the strings in a column, with an empty string for each null or invalid one."""
-    return [text or "" for text in _convert_to_list("", column, {})]
 
 
 def convert_row(row: pa.RecordBatch) -> list[dict[str, object]]:

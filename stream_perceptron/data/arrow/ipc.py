@@ -9,16 +9,13 @@ from itertools import chain, islice
 from typing import Any
 
 import pyarrow as pa
-from pyarrow import types
 
-from stream_perceptron.data.arrow.cells import list_texts
 from stream_perceptron.data.arrow.rows import (
-    MAX_DESCRIBED,
     ArrowTable,
     choose_batch_rows,
     read_rows,
 )
-from stream_perceptron.data.arrow.types import read_declared_classes
+from stream_perceptron.data.arrow.types import find_index_columns, read_declared_classes
 from stream_perceptron.data.batch import Batch
 from stream_perceptron.data.byte_input import (
     ByteInput,
@@ -27,9 +24,7 @@ from stream_perceptron.data.byte_input import (
     open_file,
     spool_to_file,
 )
-from stream_perceptron.data.columns import Columns
 from stream_perceptron.data.layout import Layout
-from stream_perceptron.data.notices import Notice
 from stream_perceptron.data.position import FilePosition, require_same_content
 from stream_perceptron.data.request import Request
 from stream_perceptron.data.source import Batches, Opening, Source
@@ -53,7 +48,6 @@ class ArrowSource(Source):
             self._file = self._open(pa.ipc.open_file, file)
         else:
             self._stream = self._open_stream(start)
-        self._first: pa.RecordBatch | None = None  # the first rows, once they are read
         self._columns: pa.Schema = (self._file or self._stream).schema
 
     @property
@@ -88,13 +82,9 @@ class ArrowSource(Source):
             return first
         return list(islice(self._read(0), 1))
 
-    def describe(self, request: Request, columns: Columns) -> tuple[Notice, ...]:
-        table, first = self._table(request), self._first
-        texts = {
-            name: [] if first is None else list_texts(first.column(table.names.index(name)))
-            for name in table.ignored_texts
-        }
-        return table.describe(texts, columns.member_names)
+    @property
+    def row_ids(self) -> list[str]:
+        return find_index_columns(self._columns)
 
     def _read(self, start: int) -> Iterator[pa.RecordBatch]:
         """Yield the rows from `start` on."""
@@ -102,9 +92,8 @@ class ArrowSource(Source):
         try:
             for batch in self._batches():
                 for column in batch.columns:
-                    _require_valid(column)
+                    column.validate(full=True)  # Arrow trusts offsets and indices
                 n_read += batch.num_rows
-                self._first = self._first or batch[:MAX_DESCRIBED]
                 rest = batch.slice(max(0, batch.num_rows - (n_read - start)))
                 # `nbytes` fails for string views in older versions of Arrow.
                 max_rows = choose_batch_rows(rest.get_total_buffer_size(), rest.num_rows)
@@ -141,43 +130,3 @@ class ArrowSource(Source):
             raise SourceError(
                 f"{self.name}: not an Arrow {kind}, or truncated ({first_line(error)})"
             ) from None
-
-
-def _require_valid(column: pa.Array) -> None:
-    """Check offsets and indices, which Arrow trusts; strings need not be valid UTF-8.
-
-    Raises
-    ------
-    pyarrow.ArrowException
-        If the column is damaged.
-
-    """
-    try:
-        column.validate(full=True)
-    except pa.ArrowInvalid:
-        _view_as_binary(column).validate(full=True)
-
-
-def _view_as_binary(column: pa.Array) -> pa.Array:
-    """Return a column with its strings as bytes."""
-    if isinstance(column, pa.ExtensionArray):
-        return _view_as_binary(column.storage)
-    if isinstance(column, pa.DictionaryArray):
-        values = _view_as_binary(column.dictionary)
-        return pa.DictionaryArray.from_arrays(column.indices, values, safe=False)
-    return column.view(_to_binary_type(column.type))
-
-
-def _to_binary_type(kind: pa.DataType) -> pa.DataType:
-    """Return an Arrow type with text replaced by binary, even inside lists and structs."""
-    if types.is_string(kind):
-        return pa.binary()
-    if types.is_large_string(kind):
-        return pa.large_binary()
-    if types.is_string_view(kind):
-        return pa.binary_view()
-    if types.is_list(kind):
-        return pa.list_(_to_binary_type(kind.value_type))
-    if types.is_struct(kind):
-        return pa.struct([field.with_type(_to_binary_type(field.type)) for field in kind])
-    return kind

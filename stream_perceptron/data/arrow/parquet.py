@@ -11,29 +11,23 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import types
 
-from stream_perceptron.data.arrow.cells import list_texts
 from stream_perceptron.data.arrow.rows import (
-    MAX_DESCRIBED,
     ArrowTable,
     choose_batch_rows,
     read_rows,
 )
-from stream_perceptron.data.arrow.types import is_list, read_declared_classes
+from stream_perceptron.data.arrow.types import find_index_columns, is_list, read_declared_classes
 from stream_perceptron.data.batch import BATCH_ROWS, MAX_BATCH_ROWS, Batch
 from stream_perceptron.data.byte_input import first_line, format_reason, open_file
-from stream_perceptron.data.columns import Columns
 from stream_perceptron.data.layout import Layout
-from stream_perceptron.data.notices import Notice
 from stream_perceptron.data.position import FilePosition, require_same_content
 from stream_perceptron.data.request import Request
 from stream_perceptron.data.source import Batches, Opening, Source
 from stream_perceptron.errors import SourceError
 
 _BUFFER_SIZE = 2**18  # bytes
-_FIRST_ROWS = 16  # the number of rows to read at once for notices
 _MAX_DECODED_BYTES = 2**23  # of a batch of rows of average length; PyArrow takes four times as much
 _VALUE_BYTES = 8  # the maximum size of a value in a list
-_MAX_DESCRIBED_BYTES = 2**22  # of unused columns, read for notices
 
 
 class ParquetSource(Source):
@@ -99,36 +93,9 @@ class ParquetSource(Source):
         rows = self._read(left, n_rows_before, start - n_rows_before, columns)
         return read_rows(rows, [table.names[i] for i in columns], batches)
 
-    def describe(self, request: Request, columns: Columns) -> tuple[Notice, ...]:
-        table = self._table(request)
-        texts: dict[str, list[str]] = {}
-        if table.ignored_texts:
-            positions = [table.names.index(name) for name in table.ignored_texts]
-            arrays = zip(table.ignored_texts, self._read_first(positions).columns, strict=True)
-            texts = {name: list_texts(array) for name, array in arrays}
-        return table.describe(texts, columns.member_names)
-
-    def _read_first(self, columns: Sequence[int]) -> pa.Table:
-        """Return the first rows of unused columns.
-
-        About 200 rows are read, or fewer if they are long; reading stops where the file is damaged.
-        """
-        schema = self._file.schema_arrow
-        # Making an empty table from a schema imports pandas if it is installed.
-        first = [pa.Table.from_batches([], pa.schema([schema.field(i) for i in columns]))]
-        n_rows = n_bytes = 0
-        group = next(group for group, size in enumerate(self.groups) if size)
-        try:
-            for batch in self._decode([group], columns, _FIRST_ROWS):
-                first.append(pa.Table.from_batches([batch]))
-                n_rows, n_bytes = n_rows + batch.num_rows, n_bytes + batch.nbytes
-                if n_rows >= MAX_DESCRIBED or n_bytes > _MAX_DESCRIBED_BYTES:
-                    break
-        except MemoryError:
-            raise
-        except (OSError, pa.ArrowException):
-            pass  # unused columns need not be readable
-        return pa.concat_tables(first)
+    @property
+    def row_ids(self) -> list[str]:
+        return find_index_columns(self._file.schema_arrow)
 
     def _read(
         self, groups: list[int], n_rows_before: int, start: int, columns: Sequence[int]

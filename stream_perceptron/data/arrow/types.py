@@ -18,22 +18,23 @@ def describe_type(kind: pa.DataType) -> ColumnType:
     Examples
     --------
     >>> [describe_type(kind).kind.name for kind in (pa.int8(), pa.string(), pa.list_(pa.uint8()))]
-    ['NUMBER', 'TEXT', 'LIST']
-    >>> describe_type(pa.timestamp("s")).kind.name, describe_type(pa.list_(pa.string())).kind.name
-    ('OBJECT', 'OBJECT')
+    ['NUMBER', 'STRING', 'VECTOR']
+    >>> describe_type(pa.timestamp("s")).kind.name, describe_type(pa.time32("s")).kind.name
+    ('STRING', 'OTHER')
 
     """
     storage, is_8_bit = storage_type(kind), types.is_uint8(kind)
+    has_strings = is_list(storage) and is_text(storage.value_type)
     if is_number(kind):
         cell = Kind.NUMBER
-    elif is_text(kind):
-        cell = Kind.TEXT
     elif types.is_fixed_size_binary(storage) or is_image(storage):
-        cell, is_8_bit = Kind.LIST, True
+        cell, is_8_bit = Kind.VECTOR, True
     elif is_list(storage) and is_number(leaf := _leaf_type(storage)):
-        cell, is_8_bit = Kind.LIST, types.is_uint8(leaf)
+        cell, is_8_bit = Kind.VECTOR, types.is_uint8(leaf)
+    elif is_text(kind) or has_strings or types.is_date(kind) or types.is_timestamp(kind):
+        cell = Kind.STRING
     else:
-        cell = Kind.OBJECT
+        cell = Kind.STRING if types.is_null(kind) else Kind.OTHER
     return ColumnType(str(kind), cell, bool(is_8_bit))
 
 
@@ -53,11 +54,6 @@ def is_text(kind: pa.DataType) -> bool:
     return bool(
         types.is_string(value) or types.is_large_string(value) or types.is_string_view(value)
     )
-
-
-def is_date(kind: pa.DataType) -> bool:
-    """Whether a column of this type has a date in each row, with or without a time."""
-    return bool(types.is_date(kind) or types.is_timestamp(kind))
 
 
 def is_list(kind: pa.DataType) -> bool:

@@ -11,16 +11,17 @@ import numpy as np
 cdef extern from "formats.h" nogil:
     int _CSV "CSV", _JSON "JSON", _LIBSVM "LIBSVM"
     int _NUL "NUL", _NUMBER "NUMBER", _BOOL "BOOL", _TEXT "TEXT", _LIST "LIST", _OBJECT "OBJECT"
-    int _UNKNOWN "UNKNOWN", _ASK "ASK", _IGNORE "IGNORE", _FEATURE "FEATURE"
-    int _VECTOR "VECTOR", _ONE_HOT "ONE_HOT", _WORDS "WORDS", _LABEL "LABEL", _WEIGHT "WEIGHT"
+    int _WORD "WORD", _UNKNOWN "UNKNOWN", _IGNORE "IGNORE", _CELL "CELL", _VECTOR "VECTOR"
+    int _CATEGORICAL "CATEGORICAL", _LABEL "LABEL", _WEIGHT "WEIGHT", _CONTENT "CONTENT"
+    int _UNNAMED "UNNAMED", _ABSENT "ABSENT"
     int _READ_MEMBERS "READ_MEMBERS", _SKIP_MEMBERS "SKIP_MEMBERS"
     int _REJECTED "REJECTED", _MALFORMED "MALFORMED", _REDELIVERED "REDELIVERED"
     int _DROPPED "DROPPED", _FORGOTTEN "FORGOTTEN"
     ctypedef struct Entry:
         uint32_t begin, length, stamp
         int32_t parent, id
-        uint8_t action, members
-        signed char slot
+        int32_t slot
+        uint8_t action, members, is_full
     ctypedef struct Table:
         uint8_t* pool
         Entry* entries
@@ -31,15 +32,18 @@ cdef extern from "formats.h" nogil:
         const uint8_t* begin "from"
         const uint8_t* end "to"
     ctypedef struct Added:
-        int32_t entry, row
+        int32_t member, row
+    ctypedef struct Pair:
+        int32_t id
+        double value
     ctypedef struct CReader "Reader":
         Table table
         int32_t root, nulls
         const uint8_t* limit
         uint8_t delimiter, decimal
-        int is_last, learns, keeps_unlabeled, keeps_zeros, has_null_numbers, has_aliases
-        int may_lack_features, has_paths
-        int32_t n_columns, n_members, n_slots, n_unknown_members, list, required, open
+        int has_quotes, is_last, learns, keeps_unlabeled, keeps_zeros, has_null_numbers, has_aliases
+        int needs_vector
+        int32_t n_columns, n_members, n_slots, n_unknown_members, list
         int32_t* runs
         int32_t* member_ids
         double scale
@@ -63,7 +67,10 @@ cdef extern from "formats.h" nogil:
         Added* added
         void* changes
         uint32_t* feature_stamps
-        int is_new, changes_schema, has_asked, is_rejected, is_empty
+        Pair* pairs
+        ptrdiff_t n_pairs
+        int changes_schema, has_asked, is_rejected
+        double (*round)(const uint8_t*, const uint8_t*) noexcept
         int (*ask)(CReader*, ptrdiff_t, int, double, const uint8_t*, const uint8_t*) noexcept
         int (*judge)(CReader*, int) noexcept
         int (*finish)(CReader*, int) noexcept
@@ -73,7 +80,8 @@ cdef extern from "formats.h" nogil:
     int resize(void*, size_t)
     int set_entry(CReader*, ptrdiff_t, int, int32_t, int)
     int32_t _add_feature "add_feature"(CReader*, ptrdiff_t)
-    int on_cell(CReader*, ptrdiff_t, int, double, const uint8_t*, const uint8_t*)
+    int32_t find_parent(ptrdiff_t, int)
+    ptrdiff_t add_pairs(CReader*, ptrdiff_t)
     const uint8_t* read_records(CReader*, int, const uint8_t*, const uint8_t*, ptrdiff_t)
 
 cdef extern from "arrow.h" nogil:
@@ -84,18 +92,22 @@ cdef extern from "arrow.h" nogil:
         const uint8_t* validity
         const uint8_t* member_validity
         const void* offsets
+        const void* member_offsets
         ptrdiff_t offset, member_offset, size
         double scale
     ptrdiff_t _read_arrow "read_arrow"(CReader*, const ArrowColumn*, ptrdiff_t, ptrdiff_t, ptrdiff_t,
                                        const uint8_t*)
 
 CSV, JSON, LIBSVM, ARROW = _CSV, _JSON, _LIBSVM, _LIBSVM + 1
-NUL, NUMBER, BOOL, TEXT, LIST, OBJECT = _NUL, _NUMBER, _BOOL, _TEXT, _LIST, _OBJECT
-UNKNOWN, ASK, IGNORE, FEATURE = _UNKNOWN, _ASK, _IGNORE, _FEATURE
-VECTOR, ONE_HOT, WORDS, LABEL, WEIGHT = _VECTOR, _ONE_HOT, _WORDS, _LABEL, _WEIGHT
+NUL, NUMBER, BOOL, TEXT, LIST, OBJECT, WORD = _NUL, _NUMBER, _BOOL, _TEXT, _LIST, _OBJECT, _WORD
+UNKNOWN, IGNORE, CELL, CATEGORICAL, VECTOR = _UNKNOWN, _IGNORE, _CELL, _CATEGORICAL, _VECTOR
+LABEL, WEIGHT, UNNAMED, ABSENT = _LABEL, _WEIGHT, _UNNAMED, _ABSENT
 READ_MEMBERS, SKIP_MEMBERS = _READ_MEMBERS, _SKIP_MEMBERS
 REJECTED, MALFORMED, REDELIVERED = _REJECTED, _MALFORMED, _REDELIVERED
 DROPPED, FORGOTTEN = _DROPPED, _FORGOTTEN
+
+# What a record may raise while it is read; it is then rejected. SampleError is a ValueError.
+REJECTING = ValueError, ArithmeticError, RecursionError
 
 # Reading fewer bytes takes less time than releasing the GIL and waiting for it again.
 cdef enum:
@@ -196,16 +208,16 @@ cdef class Reader:
 
     def __cinit__(self, columns, int format, *, bytes delimiter, bytes decimal, double scale,
                   bint learns, bint keeps_unlabeled, bint keeps_zeros, bint has_null_numbers,
-                  bint may_lack_features):
+                  bint needs_vector):
         memset(&self.c, 0, sizeof(self.c))
         self.format, self.columns = format, columns
         c = &self.c
         c.delimiter, c.decimal, c.scale = delimiter[0], decimal[0], scale
         c.learns, c.keeps_unlabeled, c.keeps_zeros = learns, keeps_unlabeled, keeps_zeros
-        c.has_null_numbers, c.may_lack_features = has_null_numbers, may_lack_features
-        c.ask, c.judge, c.finish, c.self = ask, judge, finish, <void*>self
-        c.has_paths = format == _JSON
-        c.open, c.required, c.list = -2, -1, -1
+        c.has_null_numbers, c.needs_vector = has_null_numbers, needs_vector
+        c.has_quotes = format == _CSV or format == _JSON
+        c.round, c.ask, c.judge, c.finish, c.self = round_number, ask, judge, finish, <void*>self
+        c.list = -1
 
     def __dealloc__(self):
         for memory in (<size_t>self.c.table.pool, <size_t>self.c.table.entries,
@@ -214,15 +226,14 @@ cdef class Reader:
                        <size_t>self.c.labels, <size_t>self.c.missing, <size_t>self.c.weights,
                        <size_t>self.c.status, <size_t>self.c.kept, <size_t>self.c.added,
                        <size_t>self.c.feature_stamps, <size_t>self.c.runs,
-                       <size_t>self.c.member_ids, <size_t>self.c.changes):
+                       <size_t>self.c.member_ids, <size_t>self.c.changes,
+                       <size_t>self.c.pairs):
             free(<void*><size_t>memory)
 
-    def begin(self, int nulls, int open, int required, int list, int n_columns, int n_slots,
-              bint is_new):
+    def begin(self, int nulls, int list, int n_columns, int n_slots):
         """Set the entries that `columns` has added, before the first record."""
         c = &self.c
-        c.nulls, c.open, c.required, c.list = nulls, open, required, list
-        c.n_columns, c.n_slots, c.is_new = n_columns, n_slots, is_new
+        c.nulls, c.list, c.n_columns, c.n_slots = nulls, list, n_columns, n_slots
         c.n_features = len(self.columns.names)
         if not resize(&c.kept, n_slots * sizeof(Kept) + 1):
             raise MemoryError
@@ -251,7 +262,7 @@ cdef class Reader:
         spelling = PyBytes_FromStringAndSize(<char*>self.c.table.pool + e.begin, e.length)
         return e.parent, spelling, e.action, e.id, e.members
 
-    def set(self, ptrdiff_t entry, int action, int id=-1, int members=0):
+    def set(self, ptrdiff_t entry, int action, int id=_UNNAMED, int members=0):
         """Set what to do with cells of an entry."""
         if not set_entry(&self.c, entry, action, id, members):
             raise MemoryError
@@ -260,75 +271,54 @@ cdef class Reader:
         """Keep the contents of an entry for `columns.judge`."""
         self.c.table.entries[entry].slot = slot
 
-    def has_occurred(self, ptrdiff_t entry):
-        """Whether any record has had this entry."""
-        return self.c.table.entries[entry].stamp != 0
+    @property
+    def row(self):
+        """The current record in its block."""
+        return self.c.n_rows
 
-    def ignore_occurrence(self, ptrdiff_t entry):
-        """Treat the current record as one without this entry."""
-        self.c.table.entries[entry].stamp = self.c.serial - 1
+    @property
+    def n_pairs(self):
+        """The number of features kept for contents that are not a single category."""
+        return self.c.n_pairs
 
     def set_aliases(self):
         """Check from now on that no feature occurs twice, under two names."""
         self.c.has_aliases = True
 
-    def add_feature(self, str name):
+    def add_feature(self):
         """Return the ID of a new feature, whose name `columns` appends to its names."""
         id = _add_feature(&self.c, -1)
         if id < 0:
             raise MemoryError
-        if self.c.open > -2:
-            # A key or column of the same name means the same feature.
-            entry = self.intern(self.c.open, name.encode(errors="surrogatepass"))
-            if self.c.table.entries[entry].action == _UNKNOWN:
-                self.set(entry, _FEATURE, id, self.c.table.entries[entry].members)
-            self.c.has_aliases = True
         return id
 
-    def add_names(self, int parent, list names, bint is_json):
-        """Add entries for features under a parent; return the features that have an entry.
+    def set_content(self, ptrdiff_t entry, features):
+        """Keep the features of a content, given as IDs and values."""
+        if len(features) == 1 and features[0][1] == 1.0:
+            self.set(entry, _CONTENT, features[0][0])
+            return
+        cdef ptrdiff_t place = add_pairs(&self.c, len(features)) if features else -1
+        if features and place < 0:
+            raise MemoryError
+        for i, (id, value) in enumerate(features, 1):
+            self.c.pairs[place + i].id, self.c.pairs[place + i].value = id, value
+        self.set(entry, _CONTENT, -3 - place if features else _ABSENT)
 
-        A feature whose name could be a path or be escaped gets its entry when it occurs.
-        """
-        spelled = set()
-        for id, name in enumerate(names):
-            spelling = (<str>name).encode(errors="surrogatepass")
-            if is_json and any(c in spelling for c in (b".", b"\\", b'"')):
-                continue
-            entry = self.intern(parent, spelling)
-            if self.c.table.entries[entry].action == _UNKNOWN:
-                self.set(entry, _FEATURE, id)
-                spelled.add(id)
-        return spelled
-
-    def count_missing(self):
-        """Count a null of the current record."""
-        self.c.missing[self.c.n_rows] += 1
-        self.c.is_empty &= self.c.may_lack_features
-
-    def note_features(self):
-        """Note that the current record is not empty, even if all of its features are zeros."""
-        self.c.is_empty = 0
+    def fill(self, ptrdiff_t entry, list contents):
+        """Let the strings of a column add no features; `contents` are features and their spellings."""
+        for id, spelling in contents:
+            content = self.intern(find_parent(entry, False), spelling)
+            if self.c.table.entries[content].action == _UNKNOWN:
+                self.set(content, _CONTENT, id)
+        self.c.table.entries[entry].is_full = True
 
     def use_weight(self, double weight):
         """Set the sample weight of the current record."""
         self.c.weights[self.c.n_rows] = weight
 
-    def has_label(self):
-        """Whether the current record has a label."""
-        return self.c.labels[self.c.n_rows] >= 0
-
     def change_schema(self):
         """Note that the current record changes the schema other than by adding names."""
         self.c.changes_schema = True
-
-    def use(self, ptrdiff_t entry, int kind, double number, bytes content):
-        """Use a cell whose meaning has been decided."""
-        cdef const uint8_t* p = content
-        cdef const uint8_t* limit = self.c.limit
-        self.c.limit = p + len(content)
-        on_cell(&self.c, entry, kind, number, p, self.c.limit)
-        self.c.limit = limit
 
     def read(self, bytes data, ptrdiff_t begin=0, ptrdiff_t max_rows=2**62, bint is_last=False):
         """Read whole records, each of which ends with a newline."""
@@ -347,7 +337,10 @@ cdef class Reader:
         self.check(stop != NULL)
         for i in range(c.n_rows):
             if c.status[i] == _MALFORMED:
-                self.reasons[i] = self.columns.explain(data[c.begins[i] : c.ends[i]])
+                try:
+                    self.reasons[i] = self.columns.explain(data[c.begins[i] : c.ends[i]])
+                except REJECTING as error:
+                    self.reasons[i] = self.columns.describe_error(error)
                 c.status[i] = _REJECTED
         return build_block(c, stop - p, self.reasons)
 
@@ -366,12 +359,13 @@ cdef class Reader:
             row - first: reason for row, reason in reasons.items() if first <= row < end
         }, None
         try:
-            for i, (entry, type, list_type, values, validity, member_validity, offsets, offset,
+            for i, (entry, type, list_type, values, validity, member_validity, offsets, member_offsets, offset,
                     member_offset, size, column_scale) in enumerate(columns):
                 c[i] = ArrowColumn(
                     entry, ord(type), ord(list_type) if list_type else 0,
                     <const uint8_t*><size_t>values, <const uint8_t*><size_t>validity,
                     <const uint8_t*><size_t>member_validity, <const void*><size_t>offsets,
+                    <const void*><size_t>member_offsets,
                     offset, member_offset, size, column_scale)
             with nogil:
                 stop = _read_arrow(&self.c, c, n, first, end, &is_rejected[0])
@@ -392,15 +386,14 @@ cdef class Reader:
     cdef sync(self):
         """Append to `columns.names` the names of the features that C has added."""
         cdef CReader* c = &self.c
-        cdef Entry* e
-        cdef ptrdiff_t i
         cdef list names = self.columns.names
         for i in range(c.n_added - (c.n_features - len(names)), c.n_added):
-            if c.added[i].entry <= -2:
-                names.append(self.columns.member_names[-2 - c.added[i].entry])
-                continue
-            e = &c.table.entries[c.added[i].entry]
-            names.append(PyBytes_FromStringAndSize(<char*>c.table.pool + e.begin, e.length).decode())
+            names.append(self.columns.member_names[c.added[i].member])
+
+
+cdef double round_number(const uint8_t* begin, const uint8_t* end) noexcept with gil:
+    """Return the double nearest to a decimal number, which may be infinite."""
+    return float(PyBytes_FromStringAndSize(<char*>begin, end - begin))
 
 
 cdef int ask(CReader* c, ptrdiff_t entry, int kind, double number, const uint8_t* begin,
@@ -415,12 +408,11 @@ cdef int ask(CReader* c, ptrdiff_t entry, int kind, double number, const uint8_t
         if features:
             if not reserve(c, len(features)):
                 raise MemoryError
-            c.is_empty = 0
             for id, value in features:
                 c.feature_ids[c.n], c.values[c.n] = id, value
                 c.n += value != 0.0 or c.keeps_zeros
         return True
-    except ValueError as error:  # SampleError is one, as is UnicodeDecodeError
+    except REJECTING as error:
         self.reasons.setdefault(c.n_rows, self.columns.describe_error(error))
         c.is_rejected = True
         return True
@@ -441,7 +433,7 @@ cdef int judge(CReader* c, int status) noexcept with gil:
             length = kept.end - kept.begin if kept.begin != NULL else 0
             contents.append((kept.kind, PyBytes_FromStringAndSize(<char*>kept.begin, length)))
         return self.columns.judge(status, c.n_rows, contents)
-    except ValueError as error:
+    except REJECTING as error:
         self.reasons.setdefault(c.n_rows, self.columns.describe_error(error))
         return max(status, <int>_REJECTED)
     except BaseException as error:
@@ -455,10 +447,7 @@ cdef int finish(CReader* c, int outcome) noexcept with gil:
     try:
         if outcome != _DROPPED:
             self.sync()
-        record = None
-        if c.is_new and c.begin != NULL:
-            record = PyBytes_FromStringAndSize(<char*>c.begin, c.end - c.begin)
-        c.is_new = self.columns.finish(outcome, c.n_before, c.n_entries, c.is_empty, record)
+        self.columns.finish(outcome, c.n_before, c.n_entries)
         return True
     except BaseException as error:
         self.error = error

@@ -5,13 +5,13 @@
 
 #include "record.h"
 
-/* A column without nesting, or with lists of numbers. */
+/* A column without nesting, or with lists of numbers or strings. */
 typedef struct {
     int32_t entry;
-    char type; /* a code of Python's struct module; s: text, S: text with long offsets, O: ask about it */
+    char type; /* a code of Python's struct module; s: text, S: text with long offsets */
     char list; /* l: list, L: list with long offsets, F: list of fixed size, 0: none */
     const uint8_t *values, *validity, *member_validity; /* bitmaps are NULL if nothing is null */
-    const void *offsets;
+    const void *offsets, *member_offsets; /* the latter of the strings in lists */
     ptrdiff_t offset, member_offset, size; /* the size of lists */
     double scale;
 } ArrowColumn;
@@ -44,8 +44,20 @@ static inline double read_arrow_number(const ArrowColumn *c, ptrdiff_t i, const 
     }
 }
 
-static inline ptrdiff_t offset_of(const ArrowColumn *c, int is_long, ptrdiff_t i) {
-    return is_long ? ((const int64_t *)c->offsets)[i] : ((const int32_t *)c->offsets)[i];
+static inline ptrdiff_t offset_at(const void *offsets, int is_long, ptrdiff_t i) {
+    return is_long ? ((const int64_t *)offsets)[i] : ((const int32_t *)offsets)[i];
+}
+
+/* Return the first member of list i, which is also the end of list i - 1. */
+static inline ptrdiff_t begin_of_list(const ArrowColumn *c, ptrdiff_t i) {
+    return c->member_offset + (c->list == 'F' ? i * c->size : offset_at(c->offsets, c->list == 'L', i));
+}
+
+/* Return the end of string i, and point `from` at its first byte. */
+static inline const uint8_t *find_arrow_string(Reader *r, const ArrowColumn *c, const void *offsets,
+                                               ptrdiff_t i, const uint8_t **from) {
+    *from = c->values + offset_at(offsets, c->type == 'S', i);
+    return r->limit = c->values + offset_at(offsets, c->type == 'S', i + 1);
 }
 
 /* Append the pixels that are not 0, scaled; return 0 if one of them is not finite. Most pixels of an
@@ -76,40 +88,45 @@ static int append_pixels(Reader *r, const uint8_t *pixels, int32_t n) {
 /* Read the list in row i; return 0 if it cannot be used. */
 static int read_arrow_list(Reader *r, const ArrowColumn *c, ptrdiff_t i) {
     const int32_t n = r->n_members;
-    const int is_fixed = c->list == 'F';
-    const ptrdiff_t start = is_fixed ? i * c->size : offset_of(c, c->list == 'L', i);
-    const ptrdiff_t end = is_fixed ? start + c->size : offset_of(c, c->list == 'L', i + 1);
+    const ptrdiff_t start = begin_of_list(c, i), end = begin_of_list(c, i + 1);
     const uint8_t *from, *to;
     if (end - start != n || n == 0 || !reserve(r, n)) return 0;
-    r->is_empty = 0;
     if (c->type == 'B' && c->member_validity == NULL && !r->keeps_zeros && r->n_unknown_members == 0)
-        return append_pixels(r, c->values + c->member_offset + start, n);
+        return append_pixels(r, c->values + start, n);
     for (int32_t k = 0; k < n; k++) {
-        const ptrdiff_t j = c->member_offset + start + k;
-        const int is_null = !is_valid(c->member_validity, j);
-        if (!use_member(r, k, is_null, read_arrow_number(c, j, &from, &to))) return 0;
+        const double x = read_arrow_number(c, start + k, &from, &to);
+        if (!use_member(r, k, isnan(x) || !is_valid(c->member_validity, start + k), x)) return 0;
     }
     return 1;
 }
 
 static int read_arrow_cell(Reader *r, const ArrowColumn *c, ptrdiff_t i) {
     const uint8_t *from = c->values, *to = from;
+    const int action = r->table.entries[c->entry].action, is_text = (c->type | 32) == 's';
     if (!is_valid(c->validity, i)) return on_cell(r, c->entry, NUL, NAN, from, from);
     r->scale = c->scale;
-    if (c->list && r->table.entries[c->entry].action == VECTOR) {
+    if (c->list && is_text) {
+        if (action == IGNORE || r->is_rejected) return 1;
+        for (ptrdiff_t j = begin_of_list(c, i); j < begin_of_list(c, i + 1); j++) {
+            if (!is_valid(c->member_validity, j)) continue;
+            to = find_arrow_string(r, c, c->member_offsets, j, &from);
+            if (!use_category(r, c->entry, 1, TEXT, NAN, from, to)) return 0;
+        }
+        return 1;
+    }
+    if (c->list) {
         const ptrdiff_t n = r->n;
         if (read_arrow_list(r, c, i)) return 1;
         r->n = n;
         return r->ask(r, c->entry, LIST, (double)(i - c->offset), from, from);
     }
-    if (c->type == 'O' || c->list) return on_cell(r, c->entry, OBJECT, (double)(i - c->offset), from, from);
-    if ((c->type | 32) == 's') {
-        from += offset_of(c, c->type == 'S', i);
-        r->limit = to = c->values + offset_of(c, c->type == 'S', i + 1);
+    if (is_text) {
+        to = find_arrow_string(r, c, c->offsets, i, &from);
         return on_cell(r, c->entry, TEXT, NAN, from, to);
     }
     const double x = read_arrow_number(c, i, &from, &to);
     r->limit = to;
+    if (isnan(x)) return on_cell(r, c->entry, NUL, NAN, from, from);
     return c->type == '?' ? on_cell(r, c->entry, BOOL, x, from, to) : on_number(r, c->entry, x, from, to);
 }
 

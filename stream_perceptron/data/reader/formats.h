@@ -71,9 +71,12 @@ static int on_field(Reader *r, ptrdiff_t entry, const uint8_t *from, const uint8
         first = copy;
         limit = copy + sizeof copy;
     }
-    const int is_decided = read_number(first, limit, 0, &number) == last;
-    if (!is_decided) number = NAN;
-    return on_cell(r, entry, is_decided || is_number(first, last) ? NUMBER : TEXT, number, from, to);
+    int kind = NUMBER;
+    if (read_number(first, limit, 0, &number) != last) {
+        kind = is_number(first, last) ? NUMBER : TEXT;
+        number = kind == NUMBER ? r->round(first, last) : NAN;
+    }
+    return on_cell(r, entry, kind, number, from, to);
 }
 
 /* Return the end of a field; NULL if it is malformed. Set `is_open` if a quote is open. */
@@ -99,7 +102,7 @@ static int count_runs(Reader *r) {
     r->runs[r->n_columns] = 0;
     for (int32_t c = r->n_columns - 1; c >= 0; c--) {
         const Entry *e = &r->table.entries[r->root + c];
-        const int is_plain = e->action == FEATURE && e->slot < 0 && !r->keeps_zeros && !r->has_null_numbers;
+        const int is_plain = e->action == CELL && e->id >= 0 && e->slot < 0 && !r->keeps_zeros && !r->has_null_numbers;
         r->runs[c] = is_plain ? r->runs[c + 1] + 1 : 0;
     }
     return 1;
@@ -194,8 +197,7 @@ static const uint8_t *skip_string(const Reader *r, const uint8_t *p) {
     return NULL;
 }
 
-/* Read a number, string or constant: return its end and set its kind and number (NaN if it is not one,
-   or is undecided); NULL if it is invalid. */
+/* Read a number, string or constant: return its end and set its kind and number; NULL if it is invalid. */
 static const uint8_t *read_scalar(const Reader *r, const uint8_t *p, int *kind, double *number) {
     const ptrdiff_t left = r->end - p;
     *number = NAN;
@@ -210,12 +212,12 @@ static const uint8_t *read_scalar(const Reader *r, const uint8_t *p, int *kind, 
     *kind = NUMBER;
     const uint8_t *stop = read_number(p, r->limit, 1, number);
     if (stop != NULL) return stop;
-    *number = NAN;
     for (stop = p; *stop && strchr("+-.0123456789Ee", *stop) != NULL;) stop++;
     const uint8_t *digits = p + (*p == '-');
     const int has_zero = *digits == '0' && digits[1] >= '0' && digits[1] <= '9';
-    return *digits < '0' || *digits > '9' || has_zero || !is_number(p, stop) || stop[-1] == '.'
-        ? NULL : stop;
+    if (*digits < '0' || *digits > '9' || has_zero || !is_number(p, stop) || stop[-1] == '.') return NULL;
+    *number = r->round(p, stop);
+    return stop;
 }
 
 /* Return the end of a value that is not used; NULL if it is invalid. */
@@ -261,27 +263,39 @@ static const uint8_t *scan_vector(Reader *r, const uint8_t *p) {
         const uint8_t *stop = read_short_integer(p, ',', &whole);
         number = (double)whole;
         if (stop == NULL) stop = read_scalar(r, p, &kind, &number);
-        if (stop == NULL || kind == TEXT) return NULL;
-        if (!use_member(r, i++, kind == NUL, number)) return NULL;
+        if (stop == NULL || kind == TEXT || !use_member(r, i++, kind == NUL, number)) return NULL;
         for (p = skip_spaces(stop); *p == ']'; p = skip_spaces(p + 1))
             if (--depth == 0) return i == n ? p + 1 : NULL;
         if (*p != ',') return NULL;
     }
 }
 
-/* Use each element of a list as the content of a cell; NULL if an element is not a scalar. */
-static const uint8_t *scan_contents(Reader *r, const uint8_t *p, ptrdiff_t entry) {
-    p = skip_spaces(p + 1);
-    if (*p == ']') return p + 1;
-    for (;; p = skip_spaces(p + 1)) {
-        int kind;
-        double number;
-        const uint8_t *stop = read_scalar(r, p, &kind, &number);
-        if (stop == NULL || !on_cell(r, entry, kind, number, p, stop)) return NULL;
-        p = skip_spaces(stop);
-        if (*p == ']') return p + 1;
-        if (*p != ',') return NULL;
+/* Use the elements of a list as categories if one of them is a string, or if the column is categorical; any other
+   list has no features. NULL if it is malformed. */
+static const uint8_t *scan_list(Reader *r, const uint8_t *p, ptrdiff_t entry, int depth) {
+    const uint8_t *const from = p, *to = skip_value(r, p, depth);
+    if (to == NULL) return NULL;
+    int has_category = r->table.entries[entry].action == CATEGORICAL, is_scalar = 1, kind;
+    double number;
+    ptrdiff_t n = 0; /* elements other than null */
+    for (p = skip_spaces(p + 1); p < to - 1; p = skip_spaces(p)) {
+        kind = LIST;
+        p = *p == '[' || *p == '{' ? skip_value(r, p, depth + 1) : read_scalar(r, p, &kind, &number);
+        is_scalar &= kind != LIST;
+        has_category |= kind == TEXT;
+        n += kind != NUL;
+        p = skip_spaces(p);
+        p += *p == ',';
     }
+    if (n == 0) return to;
+    if (!is_scalar || !has_category) return r->ask(r, entry, LIST, NAN, from, to) ? to : NULL;
+    for (p = skip_spaces(from + 1); p < to - 1; p = skip_spaces(p)) {
+        const uint8_t *stop = read_scalar(r, p, &kind, &number);
+        if (kind != NUL && !use_category(r, entry, 1, kind, number, p, stop)) return NULL;
+        p = skip_spaces(stop);
+        p += *p == ',';
+    }
+    return to;
 }
 
 static const uint8_t *scan_object(Reader *r, const uint8_t *p, ptrdiff_t parent, int depth);
@@ -291,7 +305,10 @@ static const uint8_t *scan_value(Reader *r, const uint8_t *p, ptrdiff_t entry, i
     int kind = *p == '{' ? OBJECT : LIST;
     double number = NAN;
     const uint8_t *stop = NULL;
-    const int8_t slot = r->table.entries[entry].slot;
+    if (*p == '[' && r->table.entries[entry].action == UNKNOWN && !r->ask(r, entry, LIST, NAN, p, p)) return NULL;
+    if (*p == '{' && r->table.entries[entry].members == ASK_ABOUT_OBJECT && !r->ask(r, entry, OBJECT, NAN, p, p))
+        return NULL;
+    const int32_t slot = r->table.entries[entry].slot;
     if (kind == OBJECT && slot >= 0) {
         stop = skip_value(r, p, depth);
         if (stop == NULL) return NULL;
@@ -301,17 +318,16 @@ static const uint8_t *scan_value(Reader *r, const uint8_t *p, ptrdiff_t entry, i
         return scan_object(r, p, entry, depth + 1);
     if (*p == '[') {
         const ptrdiff_t n = r->n;
-        if (r->table.entries[entry].action == VECTOR) stop = scan_vector(r, p);
-        if (r->table.entries[entry].action == ONE_HOT) stop = scan_contents(r, p, entry);
+        const int action = r->is_rejected ? IGNORE : r->table.entries[entry].action;
+        if (action == VECTOR) stop = scan_vector(r, p);
+        if (action == CELL || action == CATEGORICAL) stop = scan_list(r, p, entry, depth);
         if (stop != NULL && slot >= 0) r->kept[slot] = (Kept){LIST, p, stop};
         if (stop != NULL) return stop;
         r->n = n;
     }
     stop = *p == '{' || *p == '[' ? skip_value(r, p, depth) : read_scalar(r, p, &kind, &number);
-    if (stop == NULL || (kind == OBJECT && r->table.entries[entry].members == SKIP_MEMBERS)) return stop;
-    if (!(kind == OBJECT ? r->ask : on_cell)(r, entry, kind, number, p, stop)) return NULL;
-    const int has_members = kind == OBJECT && r->table.entries[entry].members == READ_MEMBERS;
-    return has_members ? scan_object(r, p, entry, depth + 1) : stop;
+    if (stop == NULL || kind == OBJECT) return stop;
+    return on_cell(r, entry, kind, number, p, stop) ? stop : NULL;
 }
 
 /* Read an object, whose names are under `parent`. */
@@ -354,9 +370,7 @@ static const uint8_t *scan_object(Reader *r, const uint8_t *p, ptrdiff_t parent,
 
 static int scan_json(Reader *r, const uint8_t *p) {
     p = skip_spaces(p);
-    r->table.entries[r->root].stamp = r->serial;
     if (*p == '[' && r->list >= 0) {
-        stamp(r, r->list);
         p = scan_value(r, p, r->list, 0);
     } else {
         p = *p == '{' ? scan_object(r, p, r->root, 0) : NULL;
@@ -375,7 +389,6 @@ static const uint8_t *skip_token(const Reader *r, const uint8_t *p) {
 
 static int scan_libsvm(Reader *r, const uint8_t *p) {
     const ptrdiff_t label = r->root + 1;
-    r->table.entries[r->root].stamp = r->serial;
     const uint8_t *comment = memchr(p, '#', r->end - p), *stop;
     if (comment != NULL) r->end = comment;
     p = skip_spaces(p);
@@ -403,9 +416,9 @@ static int scan_libsvm(Reader *r, const uint8_t *p) {
         const uint8_t *from = stop + 1;
         p = read_number(from, r->limit, 0, &number);
         if (p == NULL) {
-            number = NAN;
             p = skip_token(r, from);
             if (!is_number(from, p)) return 0;
+            number = r->round(from, p);
         }
         if ((p < r->end && !is_space(*p)) || !on_number(r, entry, number, from, p)) return 0;
     }

@@ -12,20 +12,21 @@
 #include "table.h"
 
 /* Kinds of cells. */
-enum { NUL, NUMBER, BOOL, TEXT, LIST, OBJECT };
+enum { NUL, NUMBER, BOOL, TEXT, LIST, OBJECT, WORD };
 
-/* What to do with a cell. */
+/* What to do with a cell. Contents have parents of their own, below -2; see `find_parent`. */
 enum {
-    UNKNOWN, /* ask; a null changes nothing */
-    ASK,     /* ask about every cell */
+    UNKNOWN, /* a name whose role is asked before its first cell is used, or an undecided content */
     IGNORE,
-    FEATURE, /* a number is the value of feature `id` */
-    VECTOR,  /* a list holds the values of the features in `member_ids` */
-    ONE_HOT, /* the content is an entry of its own, a feature with the value 1 */
-    WORDS,   /* each word of the content is an entry of its own, a feature with the value 1 */
-    LABEL,   /* the content is an entry of its own, whose ID is a label */
-    WEIGHT
+    CELL,        /* a number is the value of feature `id`: UNNAMED before the first, ABSENT if unknown */
+    CATEGORICAL, /* the content is an entry of its own, even of a number */
+    VECTOR,      /* a list holds the values of the features in `member_ids` */
+    LABEL,       /* the content is an entry of its own, whose ID is a label */
+    WEIGHT,
+    CONTENT /* `id` is its only feature, with the value 1, ABSENT, or -3 - the place of its pairs */
 };
+
+enum { UNNAMED = -1, ABSENT = -2 };
 
 /* What to do with the members of an object. */
 enum { ASK_ABOUT_OBJECT, READ_MEMBERS, SKIP_MEMBERS };
@@ -33,8 +34,9 @@ enum { ASK_ABOUT_OBJECT, READ_MEMBERS, SKIP_MEMBERS };
 /* What has become of a record. A malformed record has no reason for its rejection yet. */
 enum { LEARNED, UNLABELED, REJECTED, MALFORMED, REDELIVERED };
 
-/* The maximum number of bytes in a word; a longer word is asked about. */
-enum { MAX_WORD_BYTES = 255 };
+/* The maximum number of bytes in a word; a longer word is asked about. A string of more than three words is
+   not a category. */
+enum { MAX_WORD_BYTES = 255, MAX_CATEGORY_WORDS = 3 };
 
 /* Entries that unlearned records may add, so that their unknown names and contents are asked about
    only once. */
@@ -45,11 +47,16 @@ typedef struct {
     const uint8_t *from, *to;
 } Kept;
 
-/* The entry of a new feature, -1 if Python has named it, or -2 - i for element i of a list; and the
-   row that has added it. */
+/* A new feature: -1 if Python has named it, else the place of a list's element; and its row. */
 typedef struct {
-    int32_t entry, row;
+    int32_t member, row;
 } Added;
+
+/* A feature of a content, and its value; the first pair of a content has their number. */
+typedef struct {
+    int32_t id;
+    double value;
+} Pair;
 
 /* An older entry as it was before the current record changed it. */
 typedef struct {
@@ -63,19 +70,17 @@ typedef struct Reader {
     int32_t nulls;          /* the parent of strings that mean a missing value */
     const uint8_t *limit;   /* the end of the data */
     uint8_t delimiter, decimal;
+    int has_quotes;         /* whether strings may be in quotes, which do not belong to them */
     int is_last;            /* whether the data ends with the block */
     int learns;             /* whether labeled records add names, labels and types */
     int keeps_unlabeled;    /* whether unlabeled records add names and types, too */
     int keeps_zeros, has_null_numbers, has_aliases;
-    int may_lack_features;  /* whether a record may have only a label */
+    int needs_vector;       /* whether each record must have a list of features */
     int32_t n_columns, n_members, n_slots;
     int32_t *runs;          /* (n_columns,), how many columns from each on are features; may be NULL */
     int32_t *member_ids;    /* (n_members,), the feature of each element of a list; -1 for none yet */
     int32_t n_unknown_members;
     int32_t list;           /* the entry of a record that is itself a list; -1 if it is rejected */
-    int32_t required;       /* the name that every record must have; -1 for none */
-    int32_t open;           /* the parent under which new names of numbers become features; -2 for none */
-    int has_paths;          /* whether a name with a dot may be a path */
     double scale;
     /* The rows so far. */
     ptrdiff_t n, room, n_rows, row_room;
@@ -99,13 +104,16 @@ typedef struct Reader {
     Change *changes;
     Kept *kept;             /* (n_slots,) */
     ptrdiff_t n_unlearned;  /* entries that unlearned records have added */
-    int is_new;             /* whether no record has decided the schema yet */
-    int changes_schema;     /* whether this record changes the schema, apart from adding names */
+    ptrdiff_t n_pairs, pair_room, n_pairs_before;
+    Pair *pairs;            /* of contents with other features than one category */
+    int changes_schema;     /* whether this record changes the schema */
     int has_asked;
     int is_rejected;        /* whether a cell cannot be used; the rest of the record is still read */
-    int is_empty;           /* whether this record has neither a feature nor a null */
+    int has_vector;
     uint32_t *feature_stamps; /* the serial of the last record with each feature, if `has_aliases` */
     ptrdiff_t n_stamps;
+    /* Returns the double nearest to a decimal number. */
+    double (*round)(const uint8_t *from, const uint8_t *to);
     /* Lets Python use a cell, or reject the record. */
     int (*ask)(struct Reader *, ptrdiff_t entry, int kind, double number, const uint8_t *from,
                const uint8_t *to);
@@ -138,20 +146,16 @@ static inline int append(Reader *r, int32_t id, double x) {
     x *= r->scale;
     r->feature_ids[r->n] = id;
     r->values[r->n] = x;
-    r->is_empty = 0;
     const int is_finite = isfinite(x) != 0;
     r->n += is_finite & ((x != 0.0) | r->keeps_zeros);
     return is_finite;
 }
 
-/* Note a null: the record has features, unless it may have only a label. */
-static inline void note_null(Reader *r) { r->is_empty &= r->may_lack_features; }
-
-/* Append the value 1 of a feature, without scaling it. */
-static inline void append_one(Reader *r, int32_t id) {
+/* Append the value of a feature without scaling it. */
+static inline void append_plain(Reader *r, int32_t id, double x) {
     r->feature_ids[r->n] = id;
-    r->values[r->n++] = 1.0;
-    r->is_empty = 0;
+    r->values[r->n] = x;
+    r->n += (x != 0.0) | r->keeps_zeros;
 }
 
 /* Set what to do with an entry; an older entry can be restored. */
@@ -172,20 +176,31 @@ static int set_entry(Reader *r, ptrdiff_t entry, int action, int32_t id, int mem
     return 1;
 }
 
-/* Add a feature, with an entry as in `Added`; return its ID, or -1 if memory runs out. */
-static int32_t add_feature(Reader *r, ptrdiff_t entry) {
+/* Add a feature; return its ID, or -1 if memory runs out. */
+static int32_t add_feature(Reader *r, ptrdiff_t member) {
     if (r->n_added == r->added_room) {
         r->added_room = 2 * r->n_added + 64;
         if (!resize(&r->added, r->added_room * sizeof(Added))) return -1;
     }
-    r->added[r->n_added++] = (Added){(int32_t)entry, (int32_t)r->n_rows};
+    r->added[r->n_added++] = (Added){(int32_t)member, (int32_t)r->n_rows};
     return r->n_features++;
+}
+
+/* Make room for n pairs, and count them in the first one; return its place, or -1 if memory runs out. */
+static ptrdiff_t add_pairs(Reader *r, ptrdiff_t n) {
+    if (r->n_pairs + n + 1 > r->pair_room) {
+        r->pair_room = 2 * (r->n_pairs + n + 1);
+        if (!resize(&r->pairs, r->pair_room * sizeof(Pair))) return -1;
+    }
+    r->pairs[r->n_pairs].id = (int32_t)n;
+    r->n_pairs += n + 1;
+    return r->n_pairs - n - 1;
 }
 
 /* Return the feature of element i of a list, adding it if it is new; -1 if memory runs out. */
 static inline int32_t find_member(Reader *r, int32_t i) {
     if (r->member_ids[i] < 0 && r->learns) {
-        r->member_ids[i] = add_feature(r, -2 - (ptrdiff_t)i);
+        r->member_ids[i] = add_feature(r, i);
         r->n_unknown_members--;
     }
     return r->member_ids[i];
@@ -193,7 +208,7 @@ static inline int32_t find_member(Reader *r, int32_t i) {
 
 /* Use element i of a list; return 0 if it is not finite, or if memory runs out. */
 static inline int use_member(Reader *r, int32_t i, int is_null, double number) {
-    r->is_empty = 0;
+    r->has_vector = 1;
     if (is_null) {
         r->missing[r->n_rows]++;
         return 1;
@@ -204,12 +219,17 @@ static inline int use_member(Reader *r, int32_t i, int is_null, double number) {
 
 static int is_space(uint8_t byte) { return byte == ' ' || (byte >= '\t' && byte <= '\r'); }
 
+/* Whether a spelling has an entry. */
+static int has_entry(const Reader *r, int32_t parent, const uint8_t *from, const uint8_t *to) {
+    const uint64_t head = load_head(from, to - from, r->limit), tail = load_tail(from, to - from);
+    return r->table.slots[find_slot(&r->table, parent, head, tail, from, to - from)] != 0;
+}
+
 static int is_null_text(const Reader *r, const uint8_t *from, const uint8_t *to) {
-    if (to - from > 1 && *from == '"') from++, to--;
+    if (r->has_quotes && to - from > 1 && *from == '"') from++, to--;
     while (from < to && is_space(*from)) from++;
     while (to > from && is_space(to[-1])) to--;
-    const uint64_t head = load_head(from, to - from, r->limit), tail = load_tail(from, to - from);
-    return r->table.slots[find_slot(&r->table, r->nulls, head, tail, from, to - from)] != 0;
+    return has_entry(r, r->nulls, from, to);
 }
 
 /* Return the end of a non-ASCII character in UTF-8; NULL if the character is invalid. */
@@ -225,26 +245,6 @@ static const uint8_t *skip_character(const uint8_t *p, const uint8_t *end) {
     return p + n;
 }
 
-/* Return whether an entry is a new name of a feature that cannot be spelled otherwise. */
-static int is_open_name(const Reader *r, ptrdiff_t entry) {
-    const Entry *e = &r->table.entries[entry];
-    const uint8_t *name = r->table.pool + e->begin;
-    if (e->action != UNKNOWN || e->parent != r->open) return 0;
-    for (const uint8_t *p = name, *end = name + e->length; p != end;) {
-        if (r->has_paths && (*p == '.' || *p == '\\')) return 0;
-        p = *p < 128 ? p + 1 : skip_character(p, end);
-        if (p == NULL) return 0;
-    }
-    return 1;
-}
-
-/* Make the new name of a number a feature; return whether it has become one. */
-static int open_feature(Reader *r, ptrdiff_t entry) {
-    if (!is_open_name(r, entry)) return 0;
-    const int32_t id = add_feature(r, entry);
-    return id >= 0 && set_entry(r, entry, FEATURE, id, r->table.entries[entry].members);
-}
-
 /* Stamp an entry; return whether it has not yet occurred in this record. */
 static inline int stamp(Reader *r, ptrdiff_t entry) {
     const int is_new = r->table.entries[entry].stamp != r->serial;
@@ -252,108 +252,146 @@ static inline int stamp(Reader *r, ptrdiff_t entry) {
     return is_new;
 }
 
-/* Find the content of a cell among the entries of its column, or ask about it; return -1 after an
-   error. */
-static ptrdiff_t find_content(Reader *r, ptrdiff_t entry, int kind, double number,
-                              const uint8_t *from, const uint8_t *to) {
-    const ptrdiff_t n = r->table.n, content = intern(&r->table, entry, from, to - from, r->limit);
-    if (content < n) return content;
-    return r->ask(r, content, kind, number, from, to) ? content : -1;
+/* Return the parent of a column's contents, or of the elements of its lists, which are always categories. */
+static inline int32_t find_parent(ptrdiff_t column, int is_element) {
+    return (int32_t)(-3 - 2 * column - is_element);
 }
 
-/* Find the features of the words in an ASCII string; ask about other strings. */
-static int read_words(Reader *r, ptrdiff_t column, const uint8_t *from, const uint8_t *to) {
+/* Append the features of a content, once for each record. */
+static int use_content(Reader *r, ptrdiff_t content) {
+    const Entry *e = &r->table.entries[content];
+    if (e->id == ABSENT || !stamp(r, content)) return 1;
+    const Pair *pairs = e->id >= 0 ? NULL : r->pairs - 3 - e->id;
+    const int32_t n = pairs == NULL ? 1 : pairs[0].id;
+    if (!reserve(r, n)) return 0;
+    if (pairs == NULL) append_plain(r, e->id, 1.0);
+    for (int32_t i = 1; pairs != NULL && i <= n; i++) append_plain(r, pairs[i].id, pairs[i].value);
+    return 1;
+}
+
+/* Find a content among the entries of its parent, or ask about it; return -1 after an error, and -2 if Python
+   has used the content without keeping it. */
+static ptrdiff_t find_content(Reader *r, int32_t parent, int kind, double number, const uint8_t *from,
+                              const uint8_t *to) {
+    const ptrdiff_t n = r->table.n, content = intern(&r->table, parent, from, to - from, r->limit);
+    if (content < n) return content;
+    if (!r->ask(r, content, kind, number, from, to)) return -1;
+    if (r->table.entries[content].action != UNKNOWN) return content;
+    truncate_table(&r->table, n);
+    return -2;
+}
+
+/* Find a content and append its features. */
+static int use_cell_content(Reader *r, int32_t parent, int kind, double number, const uint8_t *from,
+                            const uint8_t *to) {
+    const ptrdiff_t content = find_content(r, parent, kind, number, from, to);
+    return content == -2 || (content >= 0 && use_content(r, content));
+}
+
+static inline int is_digit(uint8_t byte) { return byte >= '0' && byte <= '9'; }
+
+static inline int is_word_byte(uint8_t byte) {
+    return is_digit(byte) || ((byte | 32) >= 'a' && (byte | 32) <= 'z');
+}
+
+/* What a string is: a category that is spelled in the usual way, words, or something that only Python can
+   tell, such as a date. */
+enum { PLAIN_CATEGORY, LONG_STRING, ODD_STRING };
+
+static int classify(const Reader *r, const uint8_t *from, const uint8_t *to) {
+    if (r->has_quotes && to - from > 1 && *from == '"') from++, to--;
+    int n = 0, is_inside = 0, is_odd = from == to || is_space(*from) || is_space(to[-1]);
+    for (const uint8_t *p = from; p < to; p++) {
+        if (*p >= 128 || *p == '\\') return ODD_STRING;
+        const int is_word = is_word_byte(*p);
+        n += is_word && !is_inside;
+        is_inside = is_word;
+        is_odd |= *p == '"';
+    }
+    while (from < to && is_space(*from)) from++;
+    if (to - from >= 10 && from[4] == '-' && from[7] == '-') return ODD_STRING;
+    return n > MAX_CATEGORY_WORDS ? LONG_STRING : is_odd ? ODD_STRING : PLAIN_CATEGORY;
+}
+
+/* Use the words of an ASCII string. */
+static int use_words(Reader *r, ptrdiff_t column, const uint8_t *from, const uint8_t *to) {
     const uint8_t *const limit = r->limit;
+    const int32_t parent = find_parent(column, 0);
     uint8_t word[MAX_WORD_BYTES + 1];
-    for (const uint8_t *p = from; p < to; p++)
-        if (*p >= 128 || *p == '\\') return r->ask(r, column, TEXT, NAN, from, to);
     for (const uint8_t *p = from; p < to; p++) {
         ptrdiff_t n = 0;
-        for (; p < to; p++) {
-            const uint8_t letter = *p | 32;
-            const int is_digit = *p >= '0' && *p <= '9';
-            if (!is_digit && !(letter >= 'a' && letter <= 'z')) break;
-            if (n == MAX_WORD_BYTES) return r->ask(r, column, TEXT, NAN, from, to);
-            word[n++] = is_digit ? *p : letter;
+        for (; p < to && is_word_byte(*p); p++) {
+            if (n == MAX_WORD_BYTES) return use_cell_content(r, parent, TEXT, NAN, from, to);
+            word[n++] = is_digit(*p) ? *p : *p | 32;
         }
         if (n == 0) continue;
         r->limit = word + n;
-        const ptrdiff_t entry = find_content(r, column, TEXT, NAN, word, word + n);
+        const int is_used = (r->table.entries[column].is_full && !has_entry(r, parent, word, word + n)) ||
+                            use_cell_content(r, parent, WORD, NAN, word, word + n);
         r->limit = limit;
-        if (entry < 0 || !reserve(r, 1)) return 0;
-        if (stamp(r, entry) && r->table.entries[entry].action == FEATURE)
-            append_one(r, r->table.entries[entry].id);
+        if (!is_used) return 0;
     }
-    r->is_empty = 0;
     return 1;
 }
 
-static int use_feature(Reader *r, ptrdiff_t entry, int kind, double number, const uint8_t *from,
-                       const uint8_t *to) {
-    const int is_text = kind == TEXT || (kind <= BOOL && r->has_null_numbers);
-    if (kind == NUL || (is_text && is_null_text(r, from, to))) {
-        const Entry *e = &r->table.entries[entry];
-        r->missing[r->n_rows] += e->action == FEATURE;
-        if (e->action == FEATURE || e->parent == r->open) note_null(r);
-        return 1;
-    }
-    if (!r->learns && kind != LIST && is_open_name(r, entry)) {
-        r->is_empty = 0;
-        return 1; /* the model does not know this name */
-    }
-    if (kind == NUMBER || kind == BOOL) {
-        if (!reserve(r, 1)) return 0;
-        const int is_feature = r->table.entries[entry].action == FEATURE || open_feature(r, entry);
-        if (is_feature && append(r, r->table.entries[entry].id, number)) return 1;
-    }
-    return r->ask(r, entry, kind, number, from, to);
-}
-
-static int use_one_hot(Reader *r, ptrdiff_t entry, int kind, double number, const uint8_t *from,
-                       const uint8_t *to) {
-    if (kind == LIST || kind == OBJECT) return r->ask(r, entry, kind, number, from, to);
-    ptrdiff_t content = -1;
-    if (kind != NUL && (content = find_content(r, entry, kind, number, from, to)) < 0) return 0;
+static int use_number(Reader *r, ptrdiff_t entry, int kind, double number, const uint8_t *from,
+                      const uint8_t *to) {
     if (!reserve(r, 1)) return 0;
-    if (content < 0 || r->table.entries[content].action == UNKNOWN) {
+    if (r->table.entries[entry].id == UNNAMED && !r->ask(r, entry, kind, number, from, to)) return 0;
+    const int32_t id = r->table.entries[entry].id;
+    return r->is_rejected || id == ABSENT || append(r, id, number) || r->ask(r, entry, kind, number, from, to);
+}
+
+/* Use a number or a string of an ordinary column. */
+static int use_value(Reader *r, ptrdiff_t entry, int kind, double number, const uint8_t *from,
+                     const uint8_t *to) {
+    if ((kind == TEXT || r->has_null_numbers) && is_null_text(r, from, to)) {
         r->missing[r->n_rows]++;
-        note_null(r);
         return 1;
     }
-    r->is_empty = 0;
-    if (r->table.entries[content].action == FEATURE && stamp(r, content)) /* a list may repeat it */
-        append_one(r, r->table.entries[content].id);
-    return 1;
+    if (kind != TEXT) return use_number(r, entry, kind, number, from, to);
+    const int class = classify(r, from, to);
+    if (class == LONG_STRING) return use_words(r, entry, from, to);
+    const int32_t parent = find_parent(entry, 0);
+    if (class == PLAIN_CATEGORY && r->table.entries[entry].is_full && !has_entry(r, parent, from, to)) return 1;
+    return use_cell_content(r, parent, TEXT, NAN, from, to);
+}
+
+/* Use a number or a string as a category: a cell of a categorical column, or an element of a list. */
+static int use_category(Reader *r, ptrdiff_t entry, int is_element, int kind, double number,
+                        const uint8_t *from, const uint8_t *to) {
+    if ((kind == TEXT || r->has_null_numbers) && is_null_text(r, from, to)) {
+        r->missing[r->n_rows]++;
+        return 1;
+    }
+    return use_cell_content(r, find_parent(entry, is_element), kind, number, from, to);
 }
 
 /* Use a cell whose content extends from `from` to `to`. */
 static int on_cell(Reader *r, ptrdiff_t entry, int kind, double number, const uint8_t *from,
                    const uint8_t *to) {
+    if (r->table.entries[entry].action == UNKNOWN && !r->ask(r, entry, kind, number, from, to)) return 0;
     const Entry *e = &r->table.entries[entry];
     if (e->slot >= 0) r->kept[e->slot] = (Kept){kind, from, to};
-    if (r->is_rejected) return 1;
+    if (r->is_rejected || e->action == IGNORE) return 1;
     const int is_number = kind == NUMBER || kind == BOOL;
+    if (kind == NUL && e->action != VECTOR) {
+        r->missing[r->n_rows] += e->action == CELL || e->action == CATEGORICAL;
+        return 1;
+    }
     ptrdiff_t content;
     switch (e->action) {
-    case IGNORE: return 1;
-    case UNKNOWN:
-    case FEATURE: return use_feature(r, entry, kind, number, from, to);
-    case ONE_HOT: return use_one_hot(r, entry, kind, number, from, to);
-    case LABEL:
-        if (kind == NUL) return 1;
-        content = find_content(r, entry, kind, number, from, to);
-        if (content >= 0) r->labels[r->n_rows] = r->table.entries[content].id;
-        return content >= 0;
-    case WORDS:
-        if (kind == NUL || (kind == TEXT && is_null_text(r, from, to))) {
-            r->missing[r->n_rows]++;
-            note_null(r);
-            return 1;
-        }
-        if (kind == TEXT) return read_words(r, entry, from, to);
+    case CELL:
+        if (kind <= TEXT) return use_value(r, entry, kind, number, from, to);
         break;
+    case CATEGORICAL:
+        if (kind <= TEXT) return use_category(r, entry, 0, kind, number, from, to);
+        break;
+    case LABEL:
+        content = find_content(r, find_parent(entry, 0), kind, number, from, to);
+        if (content >= 0) r->labels[r->n_rows] = r->table.entries[content].id;
+        return content != -1;
     case WEIGHT:
-        if (kind == NUL) return 1;
         if (is_number && number >= 0 && number < INFINITY && !r->has_null_numbers) {
             r->weights[r->n_rows] = number;
             return 1;
@@ -366,7 +404,7 @@ static int on_cell(Reader *r, ptrdiff_t entry, int kind, double number, const ui
 static inline int on_number(Reader *r, ptrdiff_t entry, double number, const uint8_t *from,
                             const uint8_t *to) {
     const Entry *e = &r->table.entries[entry];
-    if (e->action == FEATURE && e->slot < 0 && !r->has_null_numbers && r->n < r->room &&
+    if (e->action == CELL && e->id >= 0 && e->slot < 0 && !r->has_null_numbers && r->n < r->room &&
         append(r, e->id, number))
         return 1;
     return on_cell(r, entry, NUMBER, number, from, to);
@@ -384,9 +422,8 @@ static int begin_record(Reader *r) {
     r->n_entries = r->table.n;
     r->n_before = r->n_features;
     r->n_changes = 0;
-    r->has_asked = r->is_rejected = 0;
-    r->is_empty = 1;
-    r->changes_schema = r->is_new;
+    r->n_pairs_before = r->n_pairs;
+    r->has_asked = r->is_rejected = r->changes_schema = r->has_vector = 0;
     r->serial++;
     return 1;
 }
@@ -431,12 +468,13 @@ static int roll_back(Reader *r) {
         r->runs = NULL;
     }
     for (; r->n_features > r->n_before; r->n_features--) {
-        const int32_t entry = r->added[--r->n_added].entry;
-        if (entry > -2) continue;
-        r->member_ids[-2 - entry] = -1;
+        const int32_t member = r->added[--r->n_added].member;
+        if (member < 0) continue;
+        r->member_ids[member] = -1;
         r->n_unknown_members++;
     }
     truncate_table(&r->table, r->n_entries);
+    r->n_pairs = r->n_pairs_before;
     return !r->has_asked || r->finish(r, DROPPED);
 }
 
@@ -462,13 +500,6 @@ static void drop_new_features(Reader *r) {
     r->n = n;
 }
 
-/* Ask about a record that may have no features, because it could also have strings that are ignored. */
-static int check_features(Reader *r) {
-    if (r->required < 0 || r->is_rejected || (r->is_empty && r->may_lack_features)) return 1;
-    const int is_complete = r->table.entries[r->required].stamp == r->serial && !r->is_empty;
-    return is_complete || r->ask(r, r->root, OBJECT, NAN, r->begin, r->end);
-}
-
 /* What `end_record` returns. */
 enum { FAILED, ENDED, POSTPONED };
 
@@ -476,7 +507,9 @@ enum { FAILED, ENDED, POSTPONED };
    unless it is the block's first one. */
 static int end_record(Reader *r, int is_usable, ptrdiff_t begin, ptrdiff_t end) {
     const ptrdiff_t i = r->n_rows;
-    if (is_usable && !check_features(r)) return FAILED;
+    if (is_usable && r->needs_vector && !r->has_vector && !r->is_rejected &&
+        !r->ask(r, -2, NUL, NAN, r->begin, r->begin))
+        return FAILED;
     if (is_usable && r->has_aliases && !r->is_rejected) {
         const int32_t id = find_duplicate(r);
         if (id < -1 || (id >= 0 && !r->ask(r, -1, NUMBER, id, r->begin, r->begin))) return FAILED;
@@ -494,7 +527,7 @@ static int end_record(Reader *r, int is_usable, ptrdiff_t begin, ptrdiff_t end) 
         r->n = r->starts[i];
         if (!roll_back(r)) return FAILED;
     } else if (is_learnable) {
-        if ((r->has_asked || r->changes_schema) && !r->finish(r, KEPT)) return FAILED;
+        if (r->has_asked && !r->finish(r, KEPT)) return FAILED;
     } else if (!r->learns) {
         if (!end_unlearned(r)) return FAILED;
     } else {

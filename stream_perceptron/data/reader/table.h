@@ -15,9 +15,10 @@ typedef struct {
     int32_t next;           /* the entry that last followed this one in a record */
     uint32_t stamp;         /* the serial number of the last record with this entry; 0 for none */
     int32_t id;             /* of a feature or a label */
+    int32_t slot;           /* where the content is kept; -1 for nowhere */
     uint8_t action;
-    int8_t slot;            /* where the content is kept; -1 for nowhere */
     uint8_t members;        /* what to do with the members of an object */
+    uint8_t is_full;        /* whether the strings of a column add no more features */
 } Entry;
 
 typedef struct {

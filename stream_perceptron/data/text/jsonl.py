@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
@@ -12,32 +11,22 @@ from stream_perceptron.data.layout import Layout
 from stream_perceptron.data.naming import (
     find_column,
     is_position,
-    name_vector_elements,
     quote_names,
 )
-from stream_perceptron.data.notices import ColumnSummary, Notice, build_json_hints, describe_columns
-from stream_perceptron.data.records import flatten_list, iter_paths, parse_json_record
+from stream_perceptron.data.records import iter_paths, parse_json_record
 from stream_perceptron.data.request import Request
 from stream_perceptron.data.roles import find_default_label, require_one_role
 from stream_perceptron.data.schema import Schema
-from stream_perceptron.data.text_source import Probe
+from stream_perceptron.encoders import flatten_list, is_vector, name_vector_elements
 from stream_perceptron.errors import SampleError, SourceError
-
-_FEATURES_KEY = "features"
 
 
 class JsonFormat:
     """JSON Lines: each line is an object or a list.
 
-    The first well-formed line decides where the features are: in the object under "features", or
-    else in the only list of numbers, which may be nested. Otherwise, all numbers and bools are
-    features, and those inside objects are named by their paths, such as http.status. A line may
-    also be a bare list.
-
-    Named features may be absent from a row, and new ones may appear, unless the model was trained
-    on a table. The first value of a key decides whether the key holds numbers or strings. A null is
-    a missing feature. If the model's columns have names, a bare list, or a list under x, is
-    rejected.
+    The first well-formed line decides where the features are: in the only list of numbers, which
+    may be nested, or else in all members; those inside objects are named by their paths, such as
+    http.status. A line may also be a bare list.
     """
 
     has_comments = False
@@ -49,7 +38,7 @@ class JsonFormat:
         if request.to_learn:
             require_one_role(options, where)
         layout = Layout(JSON, options, schema.label or options.label, key=schema.key or "",
-                        is_list=schema.is_list, members=schema.features or ())  # fmt: skip
+                        is_list=schema.is_list, members=schema.features)  # fmt: skip
         for line in lines:
             try:
                 value = parse_json_record(line)
@@ -64,44 +53,8 @@ class JsonFormat:
             except SampleError as error:
                 raise SourceError(f"{where}: {error}") from None
             if _has_features(first, record):
-                return first
+                return replace(first, has_features=True)
         return layout
-
-    def require_features(self, probe: Probe, where: str) -> None:
-        """Accept any record: later ones may have features."""
-
-    def describe(self, probe: Probe) -> tuple[Notice, ...]:
-        """Return notices about the used and ignored keys."""
-        layout, schema = probe.columns.layout, probe.columns.schema
-        options, key = layout.read_options, layout.key
-        prefix = f"{key}." if key and not layout.is_list else ""
-        records = [value if isinstance(value := json.loads(record), dict) else {}
-                   for record in probe.records]  # fmt: skip
-        used = {key, schema.label, layout.label, *options.roles, *options.encoded}
-        outside = {
-            path: member
-            for path, member in iter_paths(records[0])
-            if key and path not in used and not path.startswith(f"{key}.")
-        }
-        ignored_texts = set(schema.texts or ()).difference(options.encoded)
-        texts: dict[str, list[str]] = {}
-        for record in records if not layout.is_list else ():
-            for path, member in iter_paths(record):
-                name = path.removeprefix(prefix)
-                if isinstance(member, str) and path.startswith(prefix) and name in ignored_texts:
-                    texts.setdefault(name, []).append(member)
-        names = probe.columns.member_names if layout.is_list else [*map(str, probe.first)]
-        summary = ColumnSummary(
-            names,
-            f" from {key!r}" if key else "",
-            [1.0 if options.scale is None else options.scale],
-            options.label or schema.label,
-            {name: type(member).__name__ for name, member in outside.items()}
-            | dict.fromkeys(options.ignore, "--ignore"),
-            texts,
-            hints=build_json_hints(texts),
-        )
-        return describe_columns(options, schema, summary)
 
 
 def _find_roles(layout: Layout, request: Request, record: dict[str, Any]) -> Layout:
@@ -122,20 +75,18 @@ def _find_roles(layout: Layout, request: Request, record: dict[str, Any]) -> Lay
     if schema.key is not None:
         is_unnamed = UNNAMED_LIST in record and schema.is_list and schema.key not in record
         return replace(layout, key=UNNAMED_LIST) if is_unnamed else layout
-    if isinstance(record.get(_FEATURES_KEY), dict) and _FEATURES_KEY not in options.roles:
-        return replace(layout, key=_FEATURES_KEY)
-    used = {layout.label, *options.roles, *options.encoded}
+    used = {layout.label, *options.roles, *options.categorical}
     lists = {
         name: flatten_list(member)
         for name, member in record.items()
-        if isinstance(member, list) and name not in used and _holds_numbers(member)
+        if isinstance(member, list) and name not in used and is_vector(member)
     }
     if len(lists) > 1:
         raise SampleError(
             f"lists {quote_names(list(lists))} could each be the features: drop all but one with "
             "--ignore"
         )
-    if not lists or schema.is_open:
+    if not lists or schema.columns:
         return layout
     ((key, values),) = lists.items()
     if len(values) > request.max_features:
@@ -163,12 +114,6 @@ def _find_label(request: Request, paths: list[str]) -> str | None:
     return find_default_label(options, paths)
 
 
-def _holds_numbers(values: list[Any]) -> bool:
-    """Whether a list has elements, none of which is a string or an object."""
-    flat = flatten_list(values)
-    return bool(flat) and not any(isinstance(value, str | dict) for value in flat)
-
-
 def _name_members(schema: Schema, key: str, n: int) -> tuple[str, ...]:
     """Return the names of the elements of a list of n values.
 
@@ -178,12 +123,12 @@ def _name_members(schema: Schema, key: str, n: int) -> tuple[str, ...]:
         If the model has other features.
 
     """
-    known = schema.features
+    known = schema.features or None
     if schema.columns and key == UNNAMED_LIST:
         raise SampleError("it is a list, but the model's columns have names: write an object")
     if known is not None and key == UNNAMED_LIST:
         return known
     names = name_vector_elements(key, len(known) if known is not None else n)
-    if known is not None and (difference := schema.describe_difference(names)):
-        raise SampleError(difference)
+    if known is not None and set(known) != set(names):
+        raise SampleError(f"list {key!r} does not hold the model's features")
     return names

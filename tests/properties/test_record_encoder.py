@@ -1,0 +1,95 @@
+"""A pipeline with `RecordEncoder` learns from dicts what `learn` learns from the same JSON."""
+
+from __future__ import annotations
+
+import io
+import json
+import random
+
+import numpy as np
+from click.testing import CliRunner
+from helpers import CASE_FACTOR, get_seeds
+
+from stream_perceptron import RecordEncoder, SGDPerceptron, Standardizer, load, save, stream
+
+CASES = 300
+TEXTS = [
+    "red",
+    " blue",
+    "Late, late refund again",
+    "\u00c4RGER mit x1 und x2",
+    "",
+    "NA",
+    "5",
+    "a=b",
+]
+DATES = ["2024-03-05", "2024-03-05T13:45:10.5Z", "1969-12-31 23:59", "2024-02-30"]
+LISTS = [[], [None], ["vip", "new"], ["a b c d", None, 7, True], [1, 2], [["x"]], [{"u": 1}, "x"]]
+
+
+def draw_value(rng, kind):
+    return {
+        "number": lambda: rng.choice([0, 1, 2.5, -3, True, None, "x"]),
+        "code": lambda: rng.choice([1, 2.0, "3", 7.5, True, ["x", 1], "2024-03-05", "a b c d e"]),
+        "text": lambda: rng.choice(TEXTS),
+        "id": lambda: f"u{rng.random()}",
+        "date": lambda: rng.choice(DATES),
+        "list": lambda: rng.choice(LISTS),
+        "object": lambda: {"b": rng.choice([1, 3, "y"]), "c": {"d": rng.choice(TEXTS)}},
+    }[kind]()
+
+
+def draw_records(rng):
+    """Return random records; later ones may have further members."""
+    kinds = ["number", "text", "id", "date", "list", "object"]
+    columns = {name: rng.choice(kinds) for name in "abcdef"[: rng.randrange(1, 7)]}
+    columns |= {"zip": "code"} if rng.random() < 0.5 else {}
+    records = []
+    for _ in range(rng.randrange(2, 40)):
+        if rng.random() < 0.1:
+            columns[f"late{rng.randrange(3)}"] = rng.choice(kinds)
+        record = {
+            name: draw_value(rng, kind) for name, kind in columns.items() if rng.random() < 0.9
+        }
+        records.append(record | {"label": rng.choice("xy")})
+    # A list of numbers in the first record would be a vector.
+    records[0] = {name: value for name, value in records[0].items() if value != [1, 2]}
+    return [{name: v for name, v in record.items() if v != [1, 2]} for record in records]
+
+
+def require_equal(model, expected):
+    assert list(model.features_) == list(expected.features_)
+    assert np.array_equal(model.weights, expected.weights)
+    assert np.array_equal(model.biases, expected.biases)
+
+
+def test_pipeline_learns_what_the_command_learns(tmp_path):
+    from stream_perceptron_cli.main import main
+
+    for seed in get_seeds(CASES * CASE_FACTOR):
+        rng = random.Random(seed)
+        records = draw_records(rng)
+        path, model_path = tmp_path / "rows.jsonl", tmp_path / "model.npz"
+        options = ["--categorical", "zip", "--missing", "NA", "--seed", str(seed), "--overwrite"]
+        arguments = ["learn", str(path), "-m", str(model_path), "--standardize", *options]
+        n = rng.randrange(len(records) + 1)
+        path.write_text("".join(json.dumps(record) + "\n" for record in records))
+        result = CliRunner().invoke(main, arguments)
+        assert result.exit_code == 0, (seed, result.output)
+        learned = load(model_path).model
+        ignore = learned["RecordEncoder"].ignore
+        assert list(ignore) == ["label"], seed
+
+        perceptron = SGDPerceptron(seed=seed)
+        pipeline = RecordEncoder(["zip"], ["label"], ["NA"]) | Standardizer() | perceptron
+        for i, (x, y) in enumerate(stream.iter_source(path)):
+            assert x == {name: v for name, v in records[i].items() if name != "label"}
+            if i == n:  # goes on after it was saved and loaded
+                file = io.BytesIO()
+                save(pipeline, file)
+                pipeline = load(io.BytesIO(file.getvalue())).model
+            pipeline.learn_one(records[i] if rng.random() < 0.5 else x, y)
+
+        require_equal(pipeline["SGDPerceptron"], learned["SGDPerceptron"])
+        for record in records:
+            assert learned.predict_proba_one(record) == pipeline.predict_proba_one(record), seed
