@@ -329,8 +329,10 @@ class Columns:
         elif action == WEIGHT:
             self._use_weight(entry, kind, number, content)
         elif action == VECTOR:
-            is_json = self._form == JSON
-            value = self._decode(kind, content) if is_json else self.lists[int(number)]
+            value = None
+            if kind != NUL:
+                is_json = self._form == JSON
+                value = self._decode(kind, content) if is_json else self.lists[int(number)]
             self._reject_list(self._paths[entry], kind, value)
         return None
 

@@ -67,10 +67,11 @@ def test_tables_are_standardized_in_every_format_and_column_order(suffix, run, t
         assert read_chosen_settings(path) == (True, True, 0.1)
         expected_order = [name for name in order if name != "label"]
         if suffix != ".jsonl":  # keys have no order
-            assert stderr.startswith(f"3 features, standardized: {', '.join(expected_order)}\n")
+            line = f"3 columns with numbers, standardized: {', '.join(expected_order)}\n"
+            assert stderr.startswith(line)
         assert live.progress.accuracy > 0.9
     assert len(outcomes) == 1
-    assert list(load(path).model.steps) == ["Standardizer", "SGDPerceptron"]
+    assert list(load(path).model.steps) == ["RecordEncoder", "Standardizer", "SGDPerceptron"]
 
 
 def get_default(name):
@@ -102,7 +103,7 @@ def test_random_draws_and_sweeps_use_the_same_defaults(run, tmp_path):
     assert read_chosen_settings(path) == (True, True, 0.1)
     assert results_by_setting == {
         "on": (0.1, separate_runs["on"]["accuracy"]),
-        "off": (0.01, separate_runs["off"]["accuracy"]),
+        "off": (0.1, separate_runs["off"]["accuracy"]),
     }
     best = trials["command"].split()[1:]
     run(*best, cwd=tmp_path, check=0)

@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from helpers import encode_csv, encode_jsonl, write_jsonl
-from river import compose, evaluate, metrics, preprocessing
+from river import evaluate, metrics
 from sklearn import datasets
 
-from stream_perceptron import LiveModel, SGDPerceptron, Standardizer, load, save
+from stream_perceptron import SGDPerceptron, Standardizer, load
 from stream_perceptron.distributed.averaging import average_files
 
 TABLES = ["wine", "digits"]
@@ -66,7 +66,7 @@ def test_standardized_tables_give_the_accuracy_and_weights_of_river(
 
     assert json.loads(shown)["accuracy"] == accuracy
     loaded, _ = load(path)
-    assert list(loaded.steps) == ["Standardizer", "SGDPerceptron"]
+    assert list(loaded.steps) == ["RecordEncoder", "Standardizer", "SGDPerceptron"]
     ours, theirs = loaded["SGDPerceptron"], pipeline["SGDPerceptron"]
     assert theirs.features_ == ours.features_
     np.testing.assert_allclose(ours.weights, theirs.weights, rtol=0, atol=1e-12)
@@ -75,50 +75,6 @@ def test_standardized_tables_give_the_accuracy_and_weights_of_river(
     assert dict(our_scaler.means) == dict(scaler.means)
     assert dict(our_scaler.vars) == dict(scaler.vars)
     assert our_scaler.standardized == scaler.standardized
-
-
-COLORS = ["red", "green", "blue"]
-
-
-def make_color_rows(n):
-    rng = np.random.default_rng(0)
-    return [
-        {"colour": str(color), "x": float(x), "label": str(color)}
-        for color, x in zip(rng.choice(COLORS, n), rng.normal(size=n) * 50, strict=True)
-    ]
-
-
-def test_one_hot_gives_the_accuracy_and_weights_of_river(tmp_path, run):
-    source, path = tmp_path / "s", tmp_path / "m.npz"
-    rows = make_color_rows(300)
-    source.write_bytes(encode_jsonl(rows))
-    run("learn", source, "-m", path, "--one-hot", "colour", *OPTIONS, check=0)
-    live = LiveModel.load(path)
-    union = compose.TransformerUnion(
-        compose.Discard("colour") | preprocessing.StandardScaler(),
-        compose.Select("colour") | preprocessing.OneHotEncoder(),
-    )
-    pipeline, right = union | SGDPerceptron(lr=0.1, seed=0), 0
-    for row in rows:
-        x = {name: row[name] for name in ("colour", "x")}
-        right += pipeline.predict_one(x) == row["label"]
-        pipeline.learn_one(x, row["label"])
-
-    assert live.progress.confusion.right == right
-    theirs = pipeline["SGDPerceptron"]
-    feature_ids = [theirs.features_.index(name) for name in live.model.features_]
-    np.testing.assert_allclose(
-        live.model.weights, theirs.weights[:, feature_ids], rtol=0, atol=1e-12
-    )
-    # The model goes on in Python, and is saved there.
-    loaded = load(path).model
-    save(loaded, tmp_path / "again.npz")
-    resaved = load(tmp_path / "again.npz").model
-    for row in rows:
-        x = {name: row[name] for name in ("colour", "x")}
-        assert resaved.predict_proba_one(x) == loaded.predict_proba_one(x)
-        loaded.learn_one(x, row["label"])
-        resaved.learn_one(x, row["label"])
 
 
 def test_average_joins_indicators(tmp_path, run):
