@@ -86,10 +86,6 @@ from .options import (
     "--rejected", metavar="FILE", type=FILE, is_rare=True,
     help="Skip rows that cannot be used, and write them to FILE as JSON lines.",
 )  # fmt: skip
-@output_option(
-    "--trace", metavar="N", type=COUNT, is_rare=True,
-    help="Show the arithmetic of the first N samples on stderr.",
-)  # fmt: skip
 @advanced_option(
     "--ray", metavar="[ADDRESS]", is_flag=False, flag_value="",
     help="Learn in shards on the Ray cluster at ADDRESS, or on a local one.",
@@ -188,7 +184,5 @@ def _check_options(o: Options) -> None:
         )
     if reads_stream:
         raise click.UsageError("stdin and pipes cannot be split into shards: name Parquet files")
-    if flag := o.find_given(
-        "random", "limit", "trace", "predictions", "position", "rejected", "stop"
-    ):
+    if flag := o.find_given("random", "limit", "predictions", "position", "rejected", "stop"):
         raise click.UsageError(f"{flag} needs rows in order: it cannot be combined with --ray")

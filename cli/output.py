@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -94,14 +94,6 @@ class Output:
             click.echo(json.dumps(record, default=str), err=True)
         else:
             print_message(text, err=True)
-
-    def show(self, lines: Iterable[str]) -> None:
-        """Print lines, even with --quiet or --json."""
-        self._line.clear()
-        self._line.postpone()
-        self._header = ()  # print a header again below these lines
-        for line in lines:
-            print_message(line, err=True)
 
     def update(self, is_report_due: bool) -> None:
         """Print figures and findings if a report is due, print events, and redraw the live line."""

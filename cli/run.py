@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 import re
 import shlex
@@ -51,7 +50,6 @@ from .rejections import RejectedRowFormatter, Rejections
 from .signals import InterruptedWaitError, Signals
 
 if TYPE_CHECKING:
-    from stream_perceptron import SGDPerceptron
     from stream_perceptron.distributed.ray import Round
 
 _MIN_LABELED = 1000  # samples after which the labels of a new model are checked
@@ -99,7 +97,7 @@ class Run:
         # Labels that are not classes end the run of a new model that was not told its classes.
         self._must_check_labels = live.is_unused and live.model.classes is None
         self._is_first_pass = self._run.passes == 0
-        self._n_to_trace, self._rejections = o.trace or 0, Rejections()
+        self._rejections = Rejections()
         self._thresholds = Thresholds(o.threshold)
         self._predictions, self._rejected = self._open_predictions(), None
         if o.rejected is not None:
@@ -259,11 +257,9 @@ class Run:
         results = self._stack.enter_context(closing(self._iterate_results()))
         try:
             with suggest_skip_bad():
-                before = copy.deepcopy(live.model) if self._n_to_trace else None
                 for result in results:
-                    self._handle_result(result, before)
+                    self._handle_result(result)
                     self.save_if_due()
-                    before = copy.deepcopy(live.model) if self._n_to_trace else None
         except MemoryError:
             self._finish_after_error()
             names = live.model.classes_, live.model.features_
@@ -298,16 +294,11 @@ class Run:
             with_scores=o.predictions is not None,
             with_all_scores=o.scores or bool(o.threshold),
             every=self._row_interval,
-            n_single_rows=self._n_to_trace,
             reads_unused_columns=o.rejected is not None,
         )
 
-    def _handle_result(self, result: StepResult | Round, before: SGDPerceptron | None) -> None:
-        """Print notices and progress, and write the predictions and rejected rows of a result.
-
-        If --trace shows the only sample of a result, `before` is the model before it learned from
-        that sample.
-        """
+    def _handle_result(self, result: StepResult | Round) -> None:
+        """Print notices and progress, and write the predictions and rejected rows of a result."""
         for notice in result.notices:
             self._line.print_notice(notice)
         if self._run.passes == 1 and self._is_first_pass and not self._o.random:
@@ -321,14 +312,10 @@ class Run:
             self._require_classes()
         self._line.update(result.is_report_due)
         if isinstance(result, StepResult):
-            self._write(result, before)
+            self._write(result)
 
-    def _write(self, result: StepResult, before: SGDPerceptron | None) -> None:
-        """Write the rejected rows, the arithmetic and the predictions of a result."""
-        if before is not None and result.batch.n_rows:
-            self._n_to_trace -= 1
-            if len(result.rows):
-                self._print_worked_sample(result, before)
+    def _write(self, result: StepResult) -> None:
+        """Write the rejected rows and the predictions of a result."""
         if self._rejected is not None and self._is_first_pass:
             self._rejected.write(result)
         if self._predictions is None:
@@ -340,17 +327,6 @@ class Run:
                 raise
             # End as after a signal: rows that were read from a pipe are still learned.
             self._signals.trigger(signal.SIGPIPE)
-
-    def _print_worked_sample(self, result: StepResult, before: SGDPerceptron) -> None:
-        """Print the arithmetic of the only sample of a result."""
-        from stream_perceptron.diagnostics.worked_sample import WorkedSample
-
-        from .worked_sample_table import format_worked_sample
-
-        model, row = self._live.model, int(result.rows[0])
-        sample = WorkedSample.from_batch(before, model, result.batch)
-        if sample is not None:
-            self._line.show(format_worked_sample(row, sample, model.activation, model.epsilon))
 
     def _require_classes(self) -> None:
         """Check that the labels of a new model that has not been saved are classes."""

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from stream_perceptron.data.batch import Batch
 from stream_perceptron.model import kernel
 from stream_perceptron.model.arrays import Array
-from stream_perceptron.model.results import TrainOptions
-from stream_perceptron.model.rows import Samples
+from stream_perceptron.model.validation import as_row
 from stream_perceptron.perceptron import SGDPerceptron
+
+_MAX_FEATURES = 6  # features shown
 
 
 @dataclass
@@ -23,6 +23,8 @@ class WorkedSample:
     label: Hashable  # the sample's label
     classes: list[Hashable]  # the class of each output
     x: dict[Hashable, float]  # the nonzero features, by name
+    activation: str  # the activation f
+    epsilon: float
     net: Array  # W x + b, before the update
     y: Array  # f(net)
     d: Array  # the targets for y
@@ -33,41 +35,84 @@ class WorkedSample:
     bias_change: Array  # the change of each bias
     weight_change: Array  # the largest change among the weights of each output
 
-    @classmethod
-    def from_batch(
-        cls, before: SGDPerceptron, after: SGDPerceptron, batch: Batch
-    ) -> WorkedSample | None:
-        """Compute the arithmetic of a batch of one row; return None if the row has no label."""
-        label = batch.labels[0] if batch.labels else None
-        if label is None:
-            return None
-        lr = after.lr if isinstance(after.lr, float) else after.lr.get(before.n_updates)
-        class_weights = copy.deepcopy(before.network.class_weights)
-        # Train with lr=0 to add the row's new labels and features without changing weights.
-        samples = Samples(batch.features, batch.labels, batch.weights)
-        result = before.network.train(samples, 0.0, before.epsilon, TrainOptions())
-        net = before.network.compute_nets(batch.features)[0]
-        target = before.classes_.index(label)
-        activation = before.network.activation
-        y, slopes = kernel.compute_outputs(activation, net)
-        d = np.full_like(net, activation.low)
-        d[target] = activation.high
-        weight = float(batch.weights[0])
-        if class_weights is not None:
-            weight *= class_weights.compute_factor(target, label)
-        changes = after.weights - before.weights
-        highest, lowest = changes.max(axis=1, initial=0.0), changes.min(axis=1, initial=0.0)
-        return cls(
-            label=label,
-            classes=before.classes_,
-            x={name: value for name, value in next(batch.features.dicts()).items() if value},
-            net=net,
-            y=y,
-            d=d,
-            error=0.5 * float((d - y) @ (d - y)),
-            delta=(d - y) * slopes,
-            rate=float(lr) * weight,
-            updated=after.n_updates > before.n_updates - int(result.updated[0]),
-            bias_change=after.biases - before.biases,
-            weight_change=np.where(highest >= -lowest, highest, lowest),
-        )
+    def __str__(self) -> str:
+        """Return the arithmetic as a table with a line for each output."""
+        pairs = [f"{name} {value:.4g}" for name, value in self.x.items()]
+        more = f" and {len(pairs) - _MAX_FEATURES:,} more" if len(pairs) > _MAX_FEATURES else ""
+        x = ", ".join(pairs[:_MAX_FEATURES]) + more
+        outcome = f">= epsilon {self.epsilon:g}: learned with rate {self.rate:g}"
+        if not self.updated:
+            outcome = f"< epsilon {self.epsilon:g}: the weights stay as they are"
+        names = ["output", *map(str, self.classes)]
+        width = max(map(len, names))
+        head = f"{names[0]:<{width}} {'net':>9} {'y=f(net)':>9} {'d':>9} {'d-y':>9} {'delta':>9}"
+        lines = [f"label {self.label}; x: {x}", f"{head} {'bias by':>10} {'weight by':>10}"]
+        columns = self.net, self.y, self.d, self.d - self.y, self.delta
+        changes = zip(self.bias_change, self.weight_change, strict=True)
+        for name, *cells, change in zip(names[1:], *columns, changes, strict=True):
+            numbers = " ".join([f"{cell:9.4f}" for cell in cells])
+            lines.append(f"{name:<{width}} {numbers} {change[0]:+10.6f} {change[1]:+10.6f}")
+        lines.append(f"f = {self.activation}; error = {self.error:.6f} {outcome}")
+        return "\n".join(lines)
+
+
+def work_sample(
+    model: SGDPerceptron, x: Mapping[Hashable, object], y: Hashable, w: float = 1.0
+) -> WorkedSample:
+    """Return the arithmetic by which a model would learn from a sample; the model is unchanged.
+
+    Parameters
+    ----------
+    model
+        The perceptron.
+    x, y, w
+        The features, the label and the sample weight, as in `SGDPerceptron.learn_one`.
+
+    Raises
+    ------
+    SampleError, DivergedError
+        If the model could not learn from the sample.
+
+    Examples
+    --------
+    >>> from stream_perceptron import SGDPerceptron
+    >>> model = SGDPerceptron(lr=0.5, init_range=0, classes=["left", "right"], seed=0)
+    >>> print(work_sample(model, {"a": 0.5, "b": -1.0}, "left"))
+    label left; x: a 0.5, b -1
+    output       net  y=f(net)         d       d-y     delta    bias by  weight by
+    left      0.0000    0.5000    1.0000    0.5000    0.1250  +0.062500  -0.062500
+    right     0.0000    0.5000    0.0000   -0.5000   -0.1250  -0.062500  +0.062500
+    f = sigmoid; error = 0.250000 >= epsilon 3e-06: learned with rate 0.5
+
+    """
+    before, after = copy.deepcopy(model), copy.deepcopy(model)
+    after.learn_one(x, y, w)
+    class_weights = copy.deepcopy(before.network.class_weights)
+    before.learn_one(x, y, 0.0)  # adds the new label and features, whose weights are drawn
+    row = as_row(x)
+    net = before.network.compute_nets(row)[0]
+    target = before.classes_.index(y)
+    activation = before.network.activation
+    outputs, slopes = kernel.compute_outputs(activation, net)
+    d = np.full_like(net, activation.low)
+    d[target] = activation.high
+    lr = model.lr if isinstance(model.lr, float | int) else model.lr.get(model.n_updates)
+    factor = 1.0 if class_weights is None else class_weights.compute_factor(target, y)
+    changes = after.weights - before.weights
+    highest, lowest = changes.max(axis=1, initial=0.0), changes.min(axis=1, initial=0.0)
+    return WorkedSample(
+        label=y,
+        classes=before.classes_,
+        x={name: value for name, value in next(row.dicts()).items() if value},
+        activation=activation.name,
+        epsilon=float(model.epsilon),
+        net=net,
+        y=outputs,
+        d=d,
+        error=0.5 * float((d - outputs) @ (d - outputs)),
+        delta=(d - outputs) * slopes,
+        rate=float(lr) * float(w) * factor,
+        updated=after.n_updates > model.n_updates,
+        bias_change=after.biases - before.biases,
+        weight_change=np.where(highest >= -lowest, highest, lowest),
+    )

@@ -46,7 +46,6 @@ class Limits(NamedTuple):
 
     end: int | None = None  # the number of rows read at which the run ends
     every: int | None = None  # the run yields at multiples of this number of rows
-    n_single_rows: int = 0  # the number of rows to yield one by one at first
     max_rows: Callable[[], int] | None = None  # returns the number of rows to yield at once
 
 
@@ -150,7 +149,7 @@ def read_parts(
     Slices end where a report is due, and at limits. The caller moves the position and updates the
     number of rows read. After an interrupt, only rows already read from pipes are yielded.
     """
-    end, every, n_single_rows, max_rows = limits
+    end, every, max_rows = limits
     for segment in segments:
         if end is not None and run.read >= end:
             return
@@ -174,9 +173,6 @@ def read_parts(
                         ends.append(segment.end - segment.position.rows)
                     if max_rows is not None:
                         ends.append(max_rows())
-                    if n_single_rows:
-                        ends.append(1)
-                        n_single_rows -= 1
                     if should_stop(source):
                         return
                     yield segment, batch[n_sliced : n_sliced + min(ends)]

@@ -432,7 +432,6 @@ class LiveModel:
         with_scores: bool = False,
         with_all_scores: bool = False,
         every: int | None = None,
-        n_single_rows: int = 0,
         reads_unused_columns: bool = False,
     ) -> Generator[StepResult, None, None]:
         """Test and train on the rows of some sources; yield after every batch.
@@ -461,8 +460,6 @@ class LiveModel:
             Whether results include the score of each prediction or of each label, respectively.
         every
             Also yield at multiples of this number of rows read.
-        n_single_rows
-            The number of rows to learn one by one at the start of the run.
         reads_unused_columns
             Whether unused columns are read, too, so that rejected rows contain all their columns.
 
@@ -486,7 +483,7 @@ class LiveModel:
         if limit is not None and run.has_stream:
             limit += run.read  # for a pipe, only rows of this run count
         max_rows = self._count_scored_rows if with_all_scores else None
-        limits = Limits(limit, every, n_single_rows, max_rows)
+        limits = Limits(limit, every, max_rows)
         yield from learn_segments(
             self, run, segments, options, limits, skip_rejected, reads_unused_columns
         )

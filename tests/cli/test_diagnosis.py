@@ -1,4 +1,4 @@
-"""Findings appear in runs that have the fault, and not in good runs; --trace and check_update."""
+"""Findings appear in runs that have the fault, and not in good runs; worked samples."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 from helpers import ROOT, summarize_run, write_csv
 
-from stream_perceptron import LiveModel, UpdateError, check_update
+from stream_perceptron import LiveModel, SGDPerceptron, UpdateError, check_update
 from stream_perceptron.diagnostics.diagnosis import collect_findings
+from stream_perceptron.diagnostics.worked_sample import work_sample
 
 SMALL_STEPS = ["--lr", "0.02", "--epsilon", "0.01"]
 
@@ -139,31 +140,25 @@ def test_inspect_and_the_documentation_show_the_findings_of_the_learner(run, mni
     assert line in (ROOT / "docs" / "learning-rule.md").read_text()
 
 
-def test_trace_shows_the_steps_of_the_oracle(run, tmp_path):
+def test_worked_sample_has_the_numbers_of_the_oracle():
     samples = [("left", 0.5, -1.0), ("right", -2.0, 0.25), ("left", 0.0, 1.5)]
-    path = write_points(tmp_path / "a.csv", samples)
-    model = tmp_path / "m.npz"
-    output = run(
-        "learn", path, "--lr", "0.5", "--epsilon", "0.1", "--classes", "left,right",
-        "--init-range", "0", "--trace", "2", "--no-standardize", "-m", model, check=0,
-    ).stderr  # fmt: skip
-
+    model = SGDPerceptron(lr=0.5, epsilon=0.1, init_range=0, classes=["left", "right"], seed=0)
     w, b = [[0.0, 0.0], [0.0, 0.0]], [0.0, 0.0]
-    for label, a, c in samples[:2]:
-        before = [row[:] for row in w], b[:]
+    for label, a, c in samples:
+        sample = work_sample(model, {"a": a, "c": c}, label)
         k = ["left", "right"].index(label)
+        before, biases = np.array(w), np.array(b)
         nets, error = oracle.update_weights(w, b, [a, c], k, 0.5, 0.1, "sigmoid")
-        for j, name in enumerate(["left", "right"]):
-            y = 1 / (1 + np.exp(-nets[j]))
-            d = float(j == k)
-            change = max((w[j][i] - before[0][j][i] for i in range(2)), key=abs)
-            cells = [nets[j], y, d, d - y, (d - y) * y * (1 - y)]
-            numbers = [f"{value:.4f}" for value in cells]
-            numbers += [f"{b[j] - before[1][j]:+.6f}", f"{change:+.6f}"]
-            assert re.search(r"\s+".join(map(re.escape, [name, *numbers])), output)
-        assert f"= {error:.6f} >= epsilon 0.1: learned with rate 0.5" in output
-    assert output.count("error = 1/2") == 2
-    assert LiveModel.load(model).progress.samples == 3
+        changes = np.array(w) - before
+        largest = changes[[0, 1], np.abs(changes).argmax(axis=1)]
+        text = str(sample)
+
+        np.testing.assert_allclose(sample.net, nets)
+        np.testing.assert_allclose(sample.y, 1 / (1 + np.exp(-np.array(nets))))
+        np.testing.assert_allclose(sample.bias_change, np.array(b) - biases)
+        np.testing.assert_allclose(sample.weight_change, largest)
+        assert f"error = {error:.6f} >= epsilon 0.1: learned with rate 0.5" in text
+        model.learn_one({"a": a, "c": c}, label)
 
 
 def sigmoid(net):

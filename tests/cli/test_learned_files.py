@@ -81,7 +81,7 @@ def test_interrupted_again_run_resumes(tmp_path, log, model, run):
     run("learn", log, other, "-m", uninterrupted, "--again", check=0)
     live = LiveModel.load(model)
     sources = [open_file(path) for path in (log, other)]
-    next(live.run(sources, live.plan_run(sources, is_again=True), n_single_rows=7))
+    next(live.run(sources, live.plan_run(sources, is_again=True), every=1))
     live.save(model)
 
     run("learn", log, "-m", model, check=0)  # without new rows, the run stays open
@@ -150,7 +150,7 @@ def test_comments_and_empty_files_do_not_repeat_passes(tmp_path, model, run):
 def test_rows_appended_during_a_further_pass_are_learned_by_the_next_command(log, model, run):
     run("learn", log, "-m", model, check=0)
     live, sources = LiveModel.load(model), [open_file(log)]
-    results = live.run(sources, live.plan_run(sources, 2), passes=2, n_single_rows=7)
+    results = live.run(sources, live.plan_run(sources, 2), passes=2, every=1)
     next(results)
     live.save(model)
     with log.open("a") as file:

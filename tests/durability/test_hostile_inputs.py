@@ -121,7 +121,6 @@ def test_control_characters_in_file_names_and_cells_are_escaped(run, mnist_sampl
         run("learn", source, "-m", model, check=0), run("inspect", model, check=0),
         run("verify", model, source, check=0), run("evaluate", source, "-m", model, check=0),
         run("predict", source, "-m", model, check=0),
-        run("learn", source, "--trace", "2", check=0),
         run("average", model, model, "--base", model, "-o", tmp_path / f"a{HOSTILE_NAME}"),
         run("sweep", source, "--lr", "0.1,0.2", check=0),
         run("report", model, "-o", tmp_path / f"{HOSTILE_NAME}.html", check=0),
