@@ -169,7 +169,7 @@ def _check_options(o: Options) -> None:
     if o.again and reads_stream:
         raise click.UsageError("stdin and pipes can be read only once: --again needs files")
     if o.predictions is None and (
-        flag := o.find_given("keep", "output_format", "scores", "threshold", "learned")
+        flag := o.find_given("keep", "output_format", "scores", "threshold")
     ):
         raise click.UsageError(f"{flag} needs predictions: add -p FILE")
     if o.ray is None:

@@ -16,7 +16,7 @@ from .files import LocalFile
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_PREDICTION_FIELDS = ("row", "prediction", "score", "scores", "label", "learned")
+_PREDICTION_FIELDS = ("row", "prediction", "score", "scores", "label")
 
 option = partial(click.option, cls=Option)
 input_option = partial(option, section="Input")
@@ -321,10 +321,6 @@ def make_prediction_options(hides_rare: bool) -> Callable[[F], F]:
         output_option(
             "--scores", is_flag=True, is_rare=hides_rare,
             help="Write the score of every class. The scores sum to 1 and are not calibrated.",
-        ),
-        output_option(
-            "--learned", is_flag=True, is_rare=hides_rare,
-            help="Write the number of samples that the model had learned from.",
         ),
         output_option(
             "--output-format", metavar="json|csv", type=click.Choice(["json", "csv"]),

@@ -74,7 +74,7 @@ def _predict(o: Options, signals: Signals) -> None:
     thresholds, needs_scores = Thresholds(o.threshold), o.scores or bool(o.threshold)
     classes = model.live.model.classes_ if o.scores else None
     options = model.live.read_options
-    formatter = make_formatter(path, o.output_format, options, classes, o.learned)
+    formatter = make_formatter(path, o.output_format, options, classes)
 
     def open_batches(name: str) -> Iterator[Batch]:
         return read_batches(

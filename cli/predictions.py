@@ -213,29 +213,27 @@ def make_formatter(
     output_format: str | None,
     read_options: ReadOptions,
     classes: Sequence[object] | None,
-    with_learned: bool,
 ) -> LineFormatter:
     """Return the formatter for `output_format`, or for the format implied by the suffix of `path`.
 
-    `classes` are the classes whose scores are written. With `with_learned`, each line contains
-    the number of samples that the model had learned from before the prediction.
+    `classes` are the classes whose scores are written.
     """
     if (output_format or ("csv" if path.lower().endswith(".csv") else "json")) == "json":
-        return JsonFormatter(with_learned)
+        return JsonFormatter()
     carried = tuple(dict.fromkeys([*read_options.position, *read_options.passthrough]))
-    return CsvFormatter(carried, classes, with_learned)
+    return CsvFormatter(carried, classes)
 
 
 # With `typed`, 1 and True are different labels.
 _to_json = lru_cache(_MAX_CACHED_TEXTS, typed=True)(partial(json.dumps, default=str))
 
 
-def _iterate_line_values(result: StepResult, with_learned: bool) -> Iterator[tuple[Any, ...]]:
+def _iterate_line_values(result: StepResult) -> Iterator[tuple[Any, ...]]:
     """Yield the values of each line.
 
-    They are the row number, the class ID and the score of the prediction, the label, the number of
-    samples that the model had learned from before the prediction, the passthrough columns, and the
-    scores of all classes. No line is written for a row that completes a pending sample.
+    They are the row number, the class ID and the score of the prediction, the label, the
+    passthrough columns, and the scores of all classes. No line is written for a row that completes
+    a pending sample.
     """
     n = len(result.rows)
     all_scores = result.all_scores
@@ -244,7 +242,6 @@ def _iterate_line_values(result: StepResult, with_learned: bool) -> Iterator[tup
         result.predicted.tolist(),
         result.scores.tolist(),
         result.labels,
-        result.n_learned_before.tolist() if with_learned else [None] * n,
         result.copied_columns or [{}] * n,
         [[]] * n if all_scores is None else all_scores.tolist(),
         strict=True,
@@ -274,23 +271,20 @@ class LineFormatter:
 class JsonFormatter(LineFormatter):
     """Formats samples as lines of JSON."""
 
-    def __init__(self, with_learned: bool) -> None:
-        self._with_learned = with_learned
-
     def __call__(self, result: StepResult) -> Iterator[str]:
         # This produces the same text as `json.dumps`, but faster.
         classes = result.classes
         keys: list[str] = []
         if result.all_scores is not None:
             keys = [json.dumps(str(label)) for label in classes]
-        samples = _iterate_line_values(result, self._with_learned)
-        for row, class_id, score, label, learned, carried, class_scores in samples:
+        samples = _iterate_line_values(result)
+        for row, class_id, score, label, carried, class_scores in samples:
             name, score_text = "null", "null"  # for class ID -1: no label was known
             if class_id >= 0:
                 name, score_text = _to_json(classes[class_id]), repr(score)
-            extra_fields = "" if learned is None else f', "learned": {learned}'
+            extra_fields = ""
             if carried:
-                extra_fields += f", {json.dumps(replace_infinities(carried), default=str)[1:-1]}"
+                extra_fields = f", {json.dumps(replace_infinities(carried), default=str)[1:-1]}"
             if result.all_scores is not None:
                 # NaN: the label was not known yet.
                 known_scores = (
@@ -308,23 +302,20 @@ class JsonFormatter(LineFormatter):
 class CsvFormatter(LineFormatter):
     """Formats samples as lines of CSV, after a header."""
 
-    def __init__(
-        self, carried: tuple[str, ...], classes: Sequence[object] | None, with_learned: bool
-    ) -> None:
-        self._carried, self._with_learned = carried, with_learned
+    def __init__(self, carried: tuple[str, ...], classes: Sequence[object] | None) -> None:
+        self._carried = carried
         self._classes = list(classes or ())
-        names = ["row", "prediction", "score", "label", *["learned"] * with_learned]
-        names += [*self._carried, *(f"score of {label}" for label in self._classes)]
+        names = ["row", "prediction", "score", "label", *self._carried]
+        names += [f"score of {label}" for label in self._classes]
         self.header = ",".join(map(_format_cell, names)) + "\n"
 
     def __call__(self, result: StepResult) -> Iterator[str]:
         names = [*map(_format_cell, result.classes), ""]
         n = len(self._classes)
-        samples = _iterate_line_values(result, self._with_learned)
-        for row, class_id, score, label, learned, carried, class_scores in samples:
+        samples = _iterate_line_values(result)
+        for row, class_id, score, label, carried, class_scores in samples:
             score_text = "" if class_id < 0 else repr(score)
-            extra_fields = [str(learned)] * self._with_learned
-            extra_fields += [_format_cell(carried.get(name)) for name in self._carried]
+            extra_fields = [_format_cell(carried.get(name)) for name in self._carried]
             known_scores = ["" if p != p else repr(p) for p in class_scores[:n]]
             cells = [str(row), names[class_id], score_text, _format_cell(label)]
             yield ",".join([*cells, *extra_fields, *known_scores]) + "\n"

@@ -201,9 +201,7 @@ class Run:
         if o.predictions is None:
             return None
         classes = live.model.classes_ if o.scores else None
-        formatter = make_formatter(
-            o.predictions, o.output_format, live.read_options, classes, o.learned
-        )
+        formatter = make_formatter(o.predictions, o.output_format, live.read_options, classes)
         if formatter.header and classes == []:
             raise click.UsageError(
                 "--scores in CSV needs a column for each class: list the classes with --classes"

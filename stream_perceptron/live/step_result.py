@@ -50,7 +50,6 @@ class StepResult:
     updated: NDArray[np.bool_]
     # The number of each label, -1 for a sample that was only predicted; shape (n,).
     targets: NDArray[np.intp]
-    n_learned: int  # samples that the model has learned from, including these
     batch: Batch  # the processed rows, including rejected and redelivered ones
     # The location of each rejected row, and the reason.
     rejected: list[Rejection] = field(default_factory=list)
@@ -71,11 +70,6 @@ class StepResult:
     def predictions(self) -> list[Hashable]:
         """The label predicted for each sample; None if no label was known."""
         return look_up_labels(self.predicted, self.classes)
-
-    @property
-    def n_learned_before(self) -> NDArray[np.intp]:
-        """The number of samples learned from before each sample was predicted; shape (n,)."""
-        return self.n_learned - np.cumsum(self.targets[::-1] >= 0)[::-1]
 
 
 def build_result(
@@ -101,7 +95,6 @@ def build_result(
         labels=batch.labels[:n],
         updated=result.updated,
         targets=result.targets,
-        n_learned=live.model.n_seen,
         batch=done,
         rejected=done.rejections() if done.rejected else [],
         copied_columns=collect_copied_columns(batch, n, live.read_options),
