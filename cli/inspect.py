@@ -172,7 +172,7 @@ def _find_statuses(live: LiveModel) -> Iterator[tuple[FilePosition, str]]:
     from stream_perceptron.live.history import IN_ORDER
 
     run, positions = live.history.run, live.history.positions
-    repeats_rows = run.passes > 0 or run.is_again or run.order != IN_ORDER
+    repeats_rows = run.passes > 0 or run.order != IN_ORDER
     is_in_pass = repeats_rows and not run.is_finished
     newest = {position.name: position for position in positions}
     for position in positions:

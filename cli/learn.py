@@ -77,10 +77,6 @@ from .options import (
     "--overwrite", is_flag=True, section="Checkpoint",
     help="Start a new model even if MODEL exists.",
 )  # fmt: skip
-@option(
-    "--again", is_flag=True, section="Checkpoint", is_rare=True,
-    help="Learn all rows of SOURCE again, from the start.",
-)  # fmt: skip
 @make_prediction_options(hides_rare=True)
 @output_option(
     "--rejected", metavar="FILE", type=FILE, is_rare=True,
@@ -164,10 +160,8 @@ def _check_options(o: Options) -> None:
         raise click.UsageError("--json and -p - both write to stdout: write predictions to a file")
     if is_random and (flag := o.find_given("keep", "rejected")):
         raise click.UsageError(f"{flag} cannot be combined with --random")
-    if o.model is None and (flag := o.find_given("again", "overwrite", "save_every")):
+    if o.model is None and (flag := o.find_given("overwrite", "save_every")):
         raise click.UsageError(f"{flag} needs a checkpoint: add -m MODEL")
-    if o.again and reads_stream:
-        raise click.UsageError("stdin and pipes can be read only once: --again needs files")
     if o.predictions is None and (
         flag := o.find_given("keep", "output_format", "scores", "threshold")
     ):

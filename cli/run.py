@@ -84,7 +84,7 @@ class Run:
 
     def __init__(self, o: Options, signals: Signals, stack: ExitStack) -> None:
         self._o, self._signals, self._stack = o, signals, stack
-        self._reads_again = o.again or o.random or o.ray is not None
+        self._reads_again = o.random or o.ray is not None
         self._passes = None if o.random and o.stop and o.passes is None else o.passes or 1
         saved = self._load()
         self._live, self._sources = signals.call_interruptibly(
@@ -164,9 +164,7 @@ class Run:
             live.read_options = replace(read_options, keep=o.keep)
             live.require_fitting(sources)
         shards = None if o.shards is None else Shards(o.shards, o.round_rows)
-        self._run = live.plan_run(
-            sources, self._passes, is_again=o.again, shards=shards, given=given
-        )
+        self._run = live.plan_run(sources, self._passes, shards=shards, given=given)
         return live, sources
 
     def _create_model(self, sources: list[Source]) -> LiveModel:
@@ -414,18 +412,15 @@ class Run:
         print_summary(line, path, self._rejections, last_line)
 
     def _explain_no_new_rows(self) -> str:
-        """Return the reason why no row was learned, with a remedy if parameters were changed."""
-        live, reason = self._live, "no new rows"
+        """Return the reason why no row was learned."""
+        live = self._live
         if live.n_redelivered:
-            reason = "nothing new: every row was already learned"
-        elif live.stopped:
-            reason = "nothing new: the run has already stopped"
-        elif live.history.run.is_finished:
-            reason = "nothing new: all requested rows were already learned"
-        if not self._changed:
-            return reason
-        flags = " and ".join(map(format_flag, self._changed))
-        return f"{reason}; to learn these rows again with another {flags}:\n  --again"
+            return "nothing new: every row was already learned"
+        if live.stopped:
+            return "nothing new: the run has already stopped"
+        if live.history.run.is_finished:
+            return "nothing new: all requested rows were already learned"
+        return "no new rows"
 
     def _finish_after_error(self, diverged: bool = False) -> None:
         """Report and save the progress made before an error."""

@@ -97,7 +97,7 @@ def _use_model(live: LiveModel, path: Path, data: Path) -> None:
     try:
         for batch in live.batches(sources[0]):
             live.predict(batch)
-        for _ in live.run(sources, live.plan_run(sources, is_again=True), skip_rejected=True):
+        for _ in live.run(sources, passes=2, skip_rejected=True):
             pass
     except StreamPerceptronError:
         pass  # the checkpoint belongs to other data

@@ -165,7 +165,7 @@ def run(
         factor = float(len(row_ranges)) if scale_lr else 1.0
         if number == first and factor > 1:
             notices.append(_describe_lr(live, len(row_ranges)))
-        is_repeated = run.is_again or number >= n_rounds
+        is_repeated = number >= n_rounds
         outcomes = _learn_round(live, sources, row_ranges, factor, skip_rejected, is_repeated)
         if outcomes is None:
             return
@@ -180,7 +180,7 @@ def run(
         entry = Entry(
             files, ROUNDS, number, number + 1, rejected=skipped,
             lr=try_encode_lr(live.model.lr), epsilon=float(live.model.epsilon),
-            is_repeated=run.is_again, shards=replace(shards, rounds=0), kept_lr=not scale_lr,
+            shards=replace(shards, rounds=0), kept_lr=not scale_lr,
         )  # fmt: skip
         live.history.add(entry, *files)
         live.model, live.schema, live.progress = mean.model, mean.schema, mean.progress

@@ -123,7 +123,6 @@ class Run:
 
     files: list[str] = field(default_factory=list)  # the names of the files, in order
     order: str = IN_ORDER
-    is_again: bool = False  # whether files are read from the start, even if they were learned
     passes: int = 0  # the number of complete passes
     source: int = 0  # the index of the current file in the pass
     # Where the current file is being read, in a pass or part of a pass that repeats rows.
@@ -142,9 +141,7 @@ class Run:
 
     def is_over(self, other: Run) -> bool:
         """Whether this is a run over the same files in the same order as another one."""
-        return (self.files, self.order, self.is_again) == (
-            other.files, other.order, other.is_again
-        )  # fmt: skip
+        return (self.files, self.order) == (other.files, other.order)
 
     @property
     def has_only_rejected(self) -> bool:
@@ -275,7 +272,6 @@ class History:
         given: list[GivenFile],
         passes: int | None = 1,
         *,
-        is_again: bool = False,
         order: str = IN_ORDER,
         shards: Shards | None = None,
     ) -> Run:
@@ -291,17 +287,14 @@ class History:
         renamed = {file.continued.name: file.position.name for file in given if file.continued}
         is_same = (
             [renamed.get(name, name) for name in last.files] == names
-            and (last.order, last.is_again) == (order, is_again)
+            and last.order == order
             and _round_size(last.shards) == _round_size(shards)
         )
         # A first pass in order need not be saved: the positions of its files are enough.
-        is_in_first_pass = order == IN_ORDER and not is_again and last.passes == 0
+        is_in_first_pass = order == IN_ORDER and last.passes == 0
         has_pass_left = passes is None or last.passes < passes
         has_new_rows = not all(file.is_learned for file in given)
-        if is_again:
-            has_new_file = any(file.position.rows == 0 for file in given)
-            continues = not (last.is_finished or (last.passes > 0 and has_new_file))
-        elif order == IN_ORDER:
+        if order == IN_ORDER:
             is_within_pass = has_pass_left and not last.is_finished
             continues = not is_in_first_pass and (is_within_pass or not has_new_rows)
         else:
@@ -309,14 +302,14 @@ class History:
         if is_same and continues:
             return replace(last, files=names, given=given)
         is_open = last.order != IN_ORDER and not last.is_finished
-        if is_open and not is_again and not set(names).isdisjoint(last.files):
+        if is_open and not set(names).isdisjoint(last.files):
             raise CheckpointError(
                 f"{names[0]}: a run that reads rows {last.order} is unfinished: repeat its "
-                "command to finish it; to learn these files from the start:\n  --again"
+                "command to finish it, or start over with --overwrite"
             )
-        counted = [file.position for file in given if order == IN_ORDER and not is_again]
+        counted = [file.position for file in given if order == IN_ORDER]
         return Run(
-            names, order, is_again, shards=shards, read=sum(p.rows for p in counted),
+            names, order, shards=shards, read=sum(p.rows for p in counted),
             rejected=sum(p.rejected for p in counted), given=given,
             stopped_below=last.stopped_below if is_same else None,
             continued=replace(last, given=[], continued=None) if is_same and counted else None,
@@ -466,7 +459,8 @@ def _has_content(position: FilePosition) -> bool:
 def _raise_changed(path: str, reason: str) -> NoReturn:
     """Raise the error for a file whose learned rows have changed."""
     raise SourceError(
-        f"{get_display_name(path)}: {reason}; to learn the current file from its start:\n  --again"
+        f"{get_display_name(path)}: {reason}; start over with --overwrite, or give the current file "
+        "another name"
     )
 
 

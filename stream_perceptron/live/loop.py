@@ -54,8 +54,9 @@ def plan_segments(
 ) -> Generator[Segment, None, None]:
     """Yield the segments of a run in order, each after the one before has been learned.
 
-    In the first pass, each file is read from its position to its end. Passes after the first, and
-    runs that learn rows again, read the rows before the position, too.
+    In the first pass, each file is read from its position to its end. Later passes read
+    the rows before the position, too.
+
 
     Raises
     ------
@@ -68,7 +69,7 @@ def plan_segments(
         while run.source < len(run.given):
             index, file = run.source, run.given[run.source]
             position, source = file.position, sources.get(file.position.name)
-            if source is not None and (run.passes or run.is_again) and position.rows:
+            if source is not None and run.passes and position.rows:
                 begin = replace(run.position or _go_to_start(position), name=position.name)
                 repeated = Segment(source, begin, position.rows, is_repeated=True)
                 if begin.rows < position.rows:
@@ -82,7 +83,6 @@ def plan_segments(
                             "start over with --overwrite"
                         )
             if source is not None and not run.passes and not file.is_learned:
-                run.position = position if run.is_again else None
                 new = Segment(source, position, is_stream=source.is_stream)
                 yield new
                 position = new.position
@@ -342,7 +342,7 @@ def _move(live: LiveModel, run: Run, segment: Segment, batch: Batch) -> None:
             run.draws = after.rows
             entry.files, entry.unit, entry.seed = tuple(draws.positions), DRAWS, draws.seed
             entry.offset, entry.is_repeated, known = 0, False, draws.positions
-        elif segment.is_repeated or run.is_again:
+        elif segment.is_repeated:
             run.position = after
         if not segment.is_repeated:
             live.history.move(before, after)

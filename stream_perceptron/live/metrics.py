@@ -161,8 +161,7 @@ class Progress:
     """The metrics of a run over a stream, by progressive validation [^1].
 
     Progressive accuracy is measured on rows that are learned for the first time, not on rows that
-    are learned again, in later passes or with `--again`, or that are drawn at random. The window of
-    the last 1,000 predictions covers all rows.
+    are learned again in later passes. The window of the last 1,000 predictions covers all rows.
 
     Examples
     --------

@@ -385,7 +385,6 @@ class LiveModel:
         sources: Sequence[Source],
         passes: int | None = 1,
         *,
-        is_again: bool = False,
         shards: Shards | None = None,
         given: list[GivenFile] | None = None,
     ) -> Run:
@@ -397,8 +396,6 @@ class LiveModel:
             The sources to read. In the first pass, each file is read from its position to its end.
         passes
             The number of times to read all sources; None for no limit.
-        is_again
-            Whether all files are read from the start, even if they were learned before.
         shards
             The split of the rows into shards, if any.
         given
@@ -416,9 +413,9 @@ class LiveModel:
         if sources and isinstance(sources[0], RandomDraws):
             order, files = AT_RANDOM, sources[0].files
         if given is None:
-            is_strict = order == IN_ORDER and not is_again
+            is_strict = order == IN_ORDER
             given = self.history.identify([source.path for source in files], is_strict)
-        return self.history.begin_run(given, passes, is_again=is_again, order=order, shards=shards)
+        return self.history.begin_run(given, passes, order=order, shards=shards)
 
     def run(
         self,

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 
 import pytest
-from helpers import COMMAND, capture_state, count_samples
+from helpers import COMMAND, count_samples
 
 from stream_perceptron import LiveModel
 
@@ -72,56 +72,18 @@ def test_files_without_rows_have_no_position(tmp_path, log, model, run):
     assert [each.name for each in LiveModel.load(model).history.positions] == [str(log)]
 
 
-def test_interrupted_again_run_resumes(tmp_path, log, model, run):
-    other = tmp_path / "other.jsonl"
-    other.write_text(make_json_lines(500, 50))
-    run("learn", log, other, "-m", model, check=0)
-    uninterrupted = tmp_path / "at_once.npz"
-    shutil.copyfile(model, uninterrupted)
-    run("learn", log, other, "-m", uninterrupted, "--again", check=0)
-    live = LiveModel.load(model)
-    sources = [open_file(path) for path in (log, other)]
-    next(live.run(sources, live.plan_run(sources, is_again=True), every=1))
-    live.save(model)
-
-    run("learn", log, "-m", model, check=0)  # without new rows, the run stays open
-    run("learn", log, other, "-m", model, "--again", check=0)
-
-    assert capture_state(LiveModel.load(model).model) == capture_state(
-        LiveModel.load(uninterrupted).model
-    )
-    assert count_samples(model) == 300
-    run("verify", model, other, log, check=0)
-    run("learn", log, other, "-m", model, "--again", check=0)
-    assert count_samples(model) == 450
-
-
 def open_file(path):
     from stream_perceptron.data import open_source
 
     return open_source(str(path))
 
 
-def test_partial_again_run_keeps_the_position_of_a_grown_file(log, model, run):
-    run("learn", log, "-m", model, check=0)
-    with log.open("a") as file:
-        file.write(make_json_lines(100, 10))
-    run("learn", log, "-m", model, "--again", "--limit", 50, check=0)
-    assert [each.rows for each in LiveModel.load(model).history.positions] == [100]
-
-    run("learn", log, "-m", model, check=0)
-
-    assert count_samples(model) == 160
-    assert [each.rows for each in LiveModel.load(model).history.positions] == [110]
-
-
-@pytest.mark.parametrize("options", [["--passes", "2"], ["--again"]])
-def test_repeated_passes_ignore_offsets(options, tmp_path, model, run):
+def test_repeated_passes_ignore_offsets(tmp_path, model, run):
     topic = tmp_path / "topic.csv"
     topic.write_text("o,a,label\n" + "".join(f"{i},{i % 5},{'xy'[i % 2]}\n" for i in range(60)))
     arguments = ["learn", topic, "-m", model, "--position", "o"]
     run(*arguments, check=0)
-    run(*arguments, *options, check=0)
+    run(*arguments, "--passes", "2", check=0)
 
     assert count_samples(model) == 120
     run("verify", model, topic, check=0)

@@ -6,8 +6,7 @@ import json
 import re
 
 import numpy as np
-import pytest
-from helpers import get_seeds, write_jsonl
+from helpers import write_jsonl
 
 from stream_perceptron import LiveModel, SGDPerceptron, Trial
 
@@ -67,18 +66,3 @@ def test_trials_without_new_rows_are_sorted_by_the_window_before_the_error():
         progress.add_outcomes(np.full(10, is_right))
 
     assert sorted(trials, key=Trial.sort_key) == trials[::-1]
-
-
-@pytest.mark.parametrize("seed", get_seeds(6))
-def test_again_counts_each_row_once(seed, tmp_path, run):
-    rng = np.random.default_rng(seed)
-    n_known, n_written = sorted(rng.integers(1, 1000, 2).tolist())
-    source, model = write_jsonl(tmp_path / "s.jsonl", ROWS[:n_written]), tmp_path / "m.npz"
-    run("learn", source, "-m", model, "--limit", n_known, check=0)
-    write_jsonl(source, ROWS)
-    for end in (*rng.integers(1, 1000, 3).tolist(), 1000):
-        run("learn", source, "-m", model, "--again", "--limit", end, check=0)
-    progress = LiveModel.load(model).progress
-
-    assert progress.confusion.tested == 999  # of 1,000 rows the first comes before any label
-    run("verify", model, source, check=0)

@@ -241,7 +241,7 @@ def test_sharded_run_resumes_only_with_the_same_shards_and_files(
     reason = "a run that reads rows in shards is unfinished: repeat its command to finish it"
     assert reason in error
     error = run("learn", mnist_sample, "-m", path, check=1).stderr
-    assert f"{reason}; to learn these files from the start:\n  --again" in error
+    assert f"{reason}, or start over with --overwrite" in error
     assert rounds == read_round(path)
 
 
