@@ -53,8 +53,7 @@ from .options import (
 )  # fmt: skip
 @model_option(
     "--stop", is_flag=True, is_rare=True,
-    help="Stop at the first sample whose error is below epsilon. With --random and "
-    "without --passes, rows are drawn until then.",
+    help="Stop at the first sample whose error is below epsilon.",
 )  # fmt: skip
 @model_option(
     "--activation", metavar="sigmoid|tanh|arctan|identity", type=ACTIVATION, default="sigmoid",
@@ -103,7 +102,6 @@ def learn(o: Options) -> int:
     cat digits.csv | stream-perceptron learn --classes 0-9
     stream-perceptron learn mnist-train.parquet
     stream-perceptron learn mnist-train.parquet --lr 0.1 --epsilon 0.03
-    stream-perceptron learn mnist-train.parquet --random --stop --epsilon 0.01
     stream-perceptron learn iris.csv
     stream-perceptron learn mnist-train.parquet -m mnist.npz -p predictions.jsonl
 
@@ -146,10 +144,10 @@ def _check_options(o: Options) -> None:
 
     check_training_options(o)
     check_copied_columns("--keep", *o.keep)
-    reads_stream, is_random = any(map(is_stream, o.sources)), o.random
+    reads_stream = any(map(is_stream, o.sources))
     if o.join:
         check_copied_columns("--join", o.join)
-        flag = "--passes" if (o.passes or 1) > 1 else o.find_given("random", "ray", "stop")
+        flag = "--passes" if (o.passes or 1) > 1 else o.find_given("ray", "stop")
         if flag:
             raise click.UsageError(
                 f"--join must read each row once and in order: it cannot be combined with {flag}"
@@ -158,8 +156,6 @@ def _check_options(o: Options) -> None:
         raise click.UsageError("--max-pending needs --join")
     if o.as_json and o.predictions == "-":
         raise click.UsageError("--json and -p - both write to stdout: write predictions to a file")
-    if is_random and (flag := o.find_given("keep", "rejected")):
-        raise click.UsageError(f"{flag} cannot be combined with --random")
     if o.model is None and (flag := o.find_given("overwrite", "save_every")):
         raise click.UsageError(f"{flag} needs a checkpoint: add -m MODEL")
     if o.predictions is None and (
@@ -178,5 +174,5 @@ def _check_options(o: Options) -> None:
         )
     if reads_stream:
         raise click.UsageError("stdin and pipes cannot be split into shards: name Parquet files")
-    if flag := o.find_given("random", "limit", "predictions", "position", "rejected", "stop"):
+    if flag := o.find_given("limit", "predictions", "position", "rejected", "stop"):
         raise click.UsageError(f"{flag} needs rows in order: it cannot be combined with --ray")

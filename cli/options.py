@@ -246,9 +246,6 @@ training_options = combine_options(
     ),
     make_names_option("--categorical", "Columns of numbers that are codes, such as ZIP codes."),
     input_option(
-        "--random", is_flag=True, is_rare=True, help="Draw rows at random, with replacement."
-    ),
-    input_option(
         "--passes", metavar="N", type=COUNT,
         help="Read the sources N times. Default: once.",
     ),
@@ -265,7 +262,7 @@ training_options = combine_options(
     ),
     advanced_option(
         "--seed", metavar="N", type=int, default=0, show_default=True,
-        help="Seed for the initial weights and random draws.",
+        help="Seed for the initial weights.",
     ),
     advanced_option(
         "--max-weights", metavar="N", type=COUNT, default=2**27, show_default=True,
@@ -284,12 +281,8 @@ def check_training_options(o: Options) -> None:
 
     if "-" in o.sources and len(o.sources) > 1:
         raise click.UsageError("- (stdin) cannot be combined with other sources")
-    if (o.random or (o.passes or 1) > 1) and any(map(is_stream, o.sources)):
-        raise click.UsageError(
-            "stdin and pipes can be read only once: --random and --passes need files"
-        )
-    if o.random and o.position:
-        raise click.UsageError("--position cannot be combined with --random")
+    if (o.passes or 1) > 1 and any(map(is_stream, o.sources)):
+        raise click.UsageError("stdin and pipes can be read only once: --passes needs files")
 
 
 _parse_threshold = partial(_parse_class_number, largest=1.0, example="yes=0.2")

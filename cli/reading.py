@@ -200,9 +200,8 @@ def make_read_options(
     return opening.scale_pixels(read_options)
 
 
-def open_sources(o: Options, signals: Signals, seed: int, paths: Sequence[str]) -> list[Source]:
-    """Open sources; with --random, return one source that draws from all of them."""
-    from stream_perceptron.data.draws import RandomDraws
+def open_sources(o: Options, signals: Signals, paths: Sequence[str]) -> list[Source]:
+    """Open sources, until a signal arrives."""
     from stream_perceptron.data.opening import open_source
 
     opened: list[Source] = []
@@ -210,4 +209,4 @@ def open_sources(o: Options, signals: Signals, seed: int, paths: Sequence[str]) 
         if opened:
             signals.check()
         opened.append(open_source(path, o.file_format, signals))
-    return [RandomDraws(opened, seed)] if o.random else opened
+    return opened

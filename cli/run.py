@@ -84,8 +84,8 @@ class Run:
 
     def __init__(self, o: Options, signals: Signals, stack: ExitStack) -> None:
         self._o, self._signals, self._stack = o, signals, stack
-        self._reads_again = o.random or o.ray is not None
-        self._passes = None if o.random and o.stop and o.passes is None else o.passes or 1
+        self._reads_again = o.ray is not None
+        self._passes = o.passes or 1
         saved = self._load()
         self._live, self._sources = signals.call_interruptibly(
             partial(self._open, saved), o.sources
@@ -142,8 +142,7 @@ class Run:
         reads_learned = self._reads_again or (o.passes or 1) > 1
         paths = [file.path for file in given if reads_learned or not file.is_learned]
         is_resumed = saved is not None and not _has_only_rejected(saved)
-        seed = saved.model.seed_ if saved is not None and is_resumed else o.seed
-        sources = open_sources(o, signals=self._signals, seed=seed, paths=paths)
+        sources = open_sources(o, self._signals, paths)
         if o.ray is not None:
             from stream_perceptron.distributed.rounds import require_parquet
 
@@ -235,7 +234,7 @@ class Run:
             value = getattr(live.model, name)
             shown = f"{value:,}" if name == "max_weights" else f"{value:g}"
             print_notice(f"{name.replace('_', '-')} is {shown} from now on")
-        if not o.random and (logs := find_log_order(o.sources)):
+        if logs := find_log_order(o.sources):
             arguments, ordered = ["stream-perceptron", *sys.argv[1:]], iter(logs)
             command = shlex.join([next(ordered) if arg in logs else arg for arg in arguments])
             print_notice(
@@ -297,7 +296,7 @@ class Run:
         """Print notices and progress, and write the predictions and rejected rows of a result."""
         for notice in result.notices:
             self._line.print_notice(notice)
-        if self._run.passes == 1 and self._is_first_pass and not self._o.random:
+        if self._run.passes == 1 and self._is_first_pass:
             self._line.print_notice(
                 "second pass: rows already learned do not count toward the accuracy"
             )

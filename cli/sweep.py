@@ -91,14 +91,9 @@ def sweep(o: Options) -> None:
 
     "kappa" is Cohen's kappa: 0% means the accuracy expected by chance. "updated" is the share of
     samples that changed the weights. "would stop" is the first sample whose error was below
-    epsilon; `learn --stop` stops there. With --random, no row is new, so settings are ranked by the
-    accuracy over the last 1,000 samples.
+    epsilon; `learn --stop` stops there.
     """
     check_training_options(o)
-    if o.random and o.by != "accuracy":
-        raise click.UsageError(
-            f"--by {o.by} counts only rows that are new: it cannot be combined with --random"
-        )
     from stream_perceptron import SourceError
 
     from .output import warn_of_unknown_classes, warn_of_unseen_names
@@ -128,7 +123,7 @@ def _create_trials(o: Options, signals: Signals) -> tuple[list[Source], list[Tri
     from stream_perceptron.live.sweep import SWEPT_PARAMETERS, list_combinations
 
     require_files(o.sources)
-    sources = open_sources(o, signals, o.seed, o.sources)
+    sources = open_sources(o, signals, o.sources)
     fixed = {name: getattr(o, name) for name in ("seed", "max_weights", "class_weight")}
     base_options, trials = make_read_options(o, sources, standardize=None), []
     for setting in o.standardize or ["on" if base_options.standardize else "off"]:

@@ -117,7 +117,7 @@ def measure_stops(train, test, seeds: int) -> dict[float, list[tuple[int, float]
     results: dict[float, list[tuple[int, float]]] = {epsilon: [] for epsilon in EPSILONS}
     for seed in range(seeds):
         draws = np.random.default_rng(seed).integers(0, len(train[1]), 200_000)
-        model = SGDPerceptron(classes=range(10), seed=seed)
+        model = SGDPerceptron(lr=0.01, classes=range(10), seed=seed)
         stop = 1
         for epsilon in EPSILONS:
             model.mutate({"epsilon": epsilon})

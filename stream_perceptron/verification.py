@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from stream_perceptron.checkpoint.objects import decode
-from stream_perceptron.data.draws import RandomDraws
 from stream_perceptron.data.position import FileContent, FilePosition, PositionIndex
 from stream_perceptron.data.schema import Schema
 from stream_perceptron.data.source import Source
@@ -23,7 +22,7 @@ from stream_perceptron.distributed.rounds import (
     plan_round,
 )
 from stream_perceptron.errors import DivergedError, ModelSizeError, VerificationError
-from stream_perceptron.live.history import DRAWS, ROUNDS, Entry, History, Run, flatten_entries
+from stream_perceptron.live.history import ROUNDS, Entry, History, Run, flatten_entries
 from stream_perceptron.live.loop import Limits, Segment, learn_segments
 from stream_perceptron.live.model import LiveModel
 from stream_perceptron.model.arrays import Array
@@ -177,20 +176,10 @@ class _Replay:
         return live
 
     def _learn_rows(self, live: LiveModel, entry: Entry) -> None:
-        """Learn rows of a file, rows of files that stand in for a pipe, or random draws."""
+        """Learn rows of a file, or rows of files that stand in for a pipe."""
         n_rows = entry.end - entry.start
         if entry.is_stream:
             self._learn_pipe(live, entry)
-        elif entry.unit == DRAWS:
-            draws = RandomDraws([self._sources[each] for each in entry.files], entry.seed)
-            draws.load_rows(live.request())
-            if not all(map(FilePosition.is_same_place, draws.positions, entry.files)):
-                raise VerificationError(
-                    f"{entry.row_range}: rows were added after the model was trained: pass the "
-                    "files as they were"
-                )
-            position = FilePosition(draws.name, rows=entry.start)
-            self._run(live, Segment(draws, position, entry.end, is_repeated=True))
         else:
             source = self._sources[entry.files[0]]
             position = FilePosition(

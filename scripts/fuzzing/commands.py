@@ -96,7 +96,7 @@ def _draw_options(rng: np.random.Generator, name: str) -> list[str]:
         option = candidates[index]
         flag = str(rng.choice([o for o in [*option.opts, *option.secondary_opts] if o[1] == "-"]))
         options.append(flag if option.is_flag else f"{flag}={_draw_value(rng, option)}")
-    return [*options, "--passes=2"] if "--random" in options else options
+    return options
 
 
 def _draw_value(rng: np.random.Generator, option: click.Option) -> str:

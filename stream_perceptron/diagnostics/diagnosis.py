@@ -123,7 +123,7 @@ _CHECKS = (
             "another: repeating the last label scores well, so progressive accuracy "
             f"({run.progress.accuracy:.1%}) is misleading"
         ),
-        "shuffle the samples, or draw them with --random",
+        "shuffle the samples, for text with shuf",
     ),
     _Check(
         FindingCode.CLASS_NEVER_SEEN,
@@ -138,9 +138,8 @@ _CHECKS = (
             "columns that rise from sample to sample, or are named like row numbers and "
             f"have large weights: {format_names(run.row_numbers)}"
         ),
-        lambda run: (
-            "draw rows with --random, or "
-            + suggest_options({"to drop them": f"--ignore {format_option_value(run.row_numbers)}"})
+        lambda run: suggest_options(
+            {"to drop them": f"--ignore {format_option_value(run.row_numbers)}"}
         ),
     ),
     _Check(

@@ -17,8 +17,8 @@ from stream_perceptron.data.foreign import reject_unsupported_path
 from stream_perceptron.data.position import FileContent, FilePosition, PositionIndex, resolve_name
 from stream_perceptron.errors import CheckpointError, SourceError
 
-ROWS, DRAWS, ROUNDS = "rows", "draws", "rounds"
-IN_ORDER, AT_RANDOM, IN_SHARDS = "in order", "at random", "in shards"
+ROWS, ROUNDS = "rows", "rounds"
+IN_ORDER, IN_SHARDS = "in order", "in shards"
 
 _MAX_PERIOD = 50  # the longest sequence of entries whose repetitions are shown as one
 
@@ -41,12 +41,11 @@ class Shards:
 class Entry:
     """Consecutive rows learned with the same settings, or an average of models."""
 
-    # The file or pipe and how far it was read; all files if rows were drawn from them or split into
-    # shards.
+    # The file or pipe and how far it was read; all files if rows were split into shards.
     files: tuple[FilePosition, ...] = ()
-    # The unit of `start` and `end`: rows of the file, or draws or rounds over all passes.
+    # The unit of `start` and `end`: rows of the file, or rounds over all passes.
     unit: str = ROWS
-    start: int = 0  # the first row, draw or round, counted from 0
+    start: int = 0  # the first row or round, counted from 0
     end: int = 0  # one past the last
     offset: int = 0  # the offset of the first row in the file
     rejected: int = 0  # rejected rows among them
@@ -55,7 +54,6 @@ class Entry:
     # The passthrough columns: a row with an unreadable value in one of them was rejected.
     keep: tuple[str, ...] = ()
     is_repeated: bool = False  # whether the rows were learned before
-    seed: int = 0  # for draws
     shards: Shards | None = None  # for rounds
     # Whether the shards learned with lr itself, rather than with lr times the number of shards.
     kept_lr: bool = False
@@ -69,7 +67,7 @@ class Entry:
 
     @property
     def row_range(self) -> str:
-        """The files and the range of rows, draws or rounds, for a message."""
+        """The files and the range of rows or rounds, for a message."""
         names = ", ".join(position.display_name for position in self.files)
         return f"{names}: {self.unit} {self.start + 1:,} to {self.end:,}"
 
@@ -103,7 +101,7 @@ class Entry:
 
 # The settings that consecutive rows of an entry share.
 _get_settings = attrgetter(
-    "unit", "lr", "epsilon", "keep", "is_repeated", "seed", "shards", "kept_lr", "models"
+    "unit", "lr", "epsilon", "keep", "is_repeated", "shards", "kept_lr", "models"
 )
 
 
@@ -127,7 +125,6 @@ class Run:
     source: int = 0  # the index of the current file in the pass
     # Where the current file is being read, in a pass or part of a pass that repeats rows.
     position: FilePosition | None = None
-    draws: int = 0  # the number of rows drawn at random
     shards: Shards | None = None
     # The number of rows of these files that were read, in all passes and in earlier runs.
     read: int = 0
@@ -459,8 +456,8 @@ def _has_content(position: FilePosition) -> bool:
 def _raise_changed(path: str, reason: str) -> NoReturn:
     """Raise the error for a file whose learned rows have changed."""
     raise SourceError(
-        f"{get_display_name(path)}: {reason}; start over with --overwrite, or give the current file "
-        "another name"
+        f"{get_display_name(path)}: {reason}; start over with --overwrite, or give the current "
+        "file another name"
     )
 
 

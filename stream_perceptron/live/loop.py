@@ -9,12 +9,11 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from stream_perceptron.data.batch import Batch, build_empty_batch
-from stream_perceptron.data.draws import RandomDraws
 from stream_perceptron.data.position import FileContent, FilePosition
 from stream_perceptron.data.prefetch import prefetch
 from stream_perceptron.data.source import Batches, Source
 from stream_perceptron.errors import SourceError
-from stream_perceptron.live.history import DRAWS, ROWS, Entry, Run, try_encode_lr
+from stream_perceptron.live.history import ROWS, Entry, Run, try_encode_lr
 from stream_perceptron.live.step_result import StepResult
 from stream_perceptron.model.results import TrainOptions
 
@@ -34,7 +33,6 @@ class Segment:
     position: FilePosition
     end: int | None = None  # the number of rows before the segment's end; None for the source's end
     is_repeated: bool = False  # whether the rows were learned before
-    draws: RandomDraws | None = None  # the source, if its rows are drawn at random
     # Whether redelivered rows are left uncounted, as in a pipe or a file that stands in for one.
     is_stream: bool = False
     # Whether all rows of the segment were read without an interrupt.
@@ -56,7 +54,6 @@ def plan_segments(
 
     In the first pass, each file is read from its position to its end. Later passes read
     the rows before the position, too.
-
 
     Raises
     ------
@@ -105,26 +102,6 @@ def plan_segments(
         run.source, run.passes = 0, run.passes + 1
         if not any(file.position.rows for file in run.given):
             return  # without this check, unlimited passes over empty sources would never end
-
-
-def plan_draws(
-    live: LiveModel, run: Run, draws: RandomDraws, passes: int | None
-) -> Generator[Segment, None, None]:
-    """Yield the segment of rows to be drawn at random."""
-    rows = draws.load_rows(live.request())
-    if rows is None:
-        return
-    n_rows = rows.n_rows
-    if run.draws and not live.history.ends_in(draws.positions):
-        run.draws = run.read = run.rejected = 0  # the files have other rows by now
-    end = None if passes is None else passes * n_rows
-    position = FilePosition(draws.name, rows=run.draws)
-    segment = Segment(draws, position, end, is_repeated=True, draws=draws)
-    if end is None or run.draws < end:
-        yield segment
-        if not segment.is_complete:
-            return
-    live.history.mark_learned(run, draws.positions)
 
 
 def _is_unchanged(source: Source, position: FilePosition) -> bool:
@@ -337,14 +314,9 @@ def _move(live: LiveModel, run: Run, segment: Segment, batch: Batch) -> None:
             try_encode_lr(live.model.lr), float(live.model.epsilon), live.read_options.keep,
             segment.is_repeated,
         )  # fmt: skip
-        known = [before]
-        if (draws := segment.draws) is not None:
-            run.draws = after.rows
-            entry.files, entry.unit, entry.seed = tuple(draws.positions), DRAWS, draws.seed
-            entry.offset, entry.is_repeated, known = 0, False, draws.positions
-        elif segment.is_repeated:
+        if segment.is_repeated:
             run.position = after
-        if not segment.is_repeated:
+        else:
             live.history.move(before, after)
-        live.history.add(entry, *known)
+        live.history.add(entry, before)
     live.is_consistent = True

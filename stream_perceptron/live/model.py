@@ -23,7 +23,6 @@ from stream_perceptron.checkpoint.pipelines import absorb_scaler
 from stream_perceptron.checkpoint.state import decode_model, encode_model
 from stream_perceptron.data import roles
 from stream_perceptron.data.batch import MAX_BATCH_ROWS, Batch, Redeliveries
-from stream_perceptron.data.draws import RandomDraws
 from stream_perceptron.data.labels import LABEL_TYPES
 from stream_perceptron.data.naming import is_position
 from stream_perceptron.data.position import resolve_name
@@ -32,7 +31,6 @@ from stream_perceptron.data.schema import ReadOptions, Schema
 from stream_perceptron.data.source import Batches, Source
 from stream_perceptron.errors import CheckpointError, SourceError, StreamPerceptronError
 from stream_perceptron.live.history import (
-    AT_RANDOM,
     IN_ORDER,
     IN_SHARDS,
     GivenFile,
@@ -44,7 +42,6 @@ from stream_perceptron.live.loop import (
     Limits,
     Segment,
     learn_segments,
-    plan_draws,
     plan_segments,
     read_ahead,
     should_stop,
@@ -409,12 +406,10 @@ class LiveModel:
             If the last run read rows of some of these files in another order and is unfinished.
 
         """
-        order, files = IN_ORDER if shards is None else IN_SHARDS, sources
-        if sources and isinstance(sources[0], RandomDraws):
-            order, files = AT_RANDOM, sources[0].files
+        order = IN_ORDER if shards is None else IN_SHARDS
         if given is None:
             is_strict = order == IN_ORDER
-            given = self.history.identify([source.path for source in files], is_strict)
+            given = self.history.identify([source.path for source in sources], is_strict)
         return self.history.begin_run(given, passes, order=order, shards=shards)
 
     def run(
@@ -495,8 +490,6 @@ class LiveModel:
         self, run: Run, sources: Sequence[Source], passes: int | None
     ) -> Generator[Segment, None, None]:
         """Return a generator of the segments of a run."""
-        if sources and isinstance(sources[0], RandomDraws):
-            return plan_draws(self, run, sources[0], passes)
         by_name = {resolve_name(source.path): source for source in sources}
         return plan_segments(self, run, by_name, passes)
 

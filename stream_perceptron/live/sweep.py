@@ -81,7 +81,7 @@ class Trial:
 
     @property
     def accuracy(self) -> float | None:
-        """The progressive accuracy; None if no row was new, because all were drawn at random."""
+        """The progressive accuracy; None if no row was tested."""
         return self.progress.accuracy
 
     @property
@@ -100,13 +100,9 @@ class Trial:
         return self.metrics.macro_f1
 
     def sort_key(self, by: str = "accuracy") -> tuple[bool, float, float]:
-        """Return the key that sorts trials by accuracy, kappa or macro_f1, best first.
-
-        If no new row was tested, the trials are sorted by the accuracy over the last 1,000 samples.
-        """
-        progress = self.progress
-        value = progress.window_accuracy if progress.accuracy is None else getattr(self, by)
-        return self.has_ended, -value, progress.mean_error
+        """Return the key that sorts trials by accuracy, kappa or macro_f1, best first."""
+        value = 0.0 if self.accuracy is None else getattr(self, by)
+        return self.has_ended, -value, self.progress.mean_error
 
     def step(self, batch: Batch, is_repeated: bool) -> StepResult | None:
         """Test and train on a batch, unless the trial has ended."""

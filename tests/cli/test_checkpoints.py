@@ -8,7 +8,7 @@ from helpers import count_samples, start, wait_for
 
 
 def test_stopped_run_stays_stopped_until_epsilon_is_lowered(mnist_files, model, run):
-    options = ["--random", "--stop", "--lr", 0.05, "--quiet", "-m", model]
+    options = ["--stop", "--lr", 0.05, "--quiet", "-m", model]
     run("learn", mnist_files["train"], *options, "--epsilon", 0.01, check=0)
     stopped = count_samples(model)
     run("learn", mnist_files["train"], *options, check=0)

@@ -26,9 +26,9 @@ def parse_trials(result):
 @pytest.mark.parametrize(
     "options",
     [
-        "--standardize --one-hot colour --label y",
+        "--standardize --categorical colour --label y",
         "--standardize --missing NA --ignore colour --limit 700 --label y",
-        "--random --passes 2 --seed 3 --label y --scale 0.5",
+        "--passes 2 --seed 3 --label y --scale 0.5",
         "--skip-bad --label y",
     ],
 )

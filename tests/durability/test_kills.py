@@ -87,7 +87,7 @@ RUNS = {
     ],
     "JSON, position": ["rows.jsonl", "--position", "part,at", "--save-every", "999"],
     "two files": ["one.csv", "two.csv", "--save-every", "3333"],
-    "random, stop": ["one.csv", "--random", "--stop", "--epsilon", "1e-9", "--passes", "4"],
+    "passes, stop": ["one.csv", "--stop", "--epsilon", "1e-9", "--passes", "4"],
     "limit": ["one.csv", "--limit", "35000", "--save-every", "500"],
     "late labels": [
         "late.jsonl", "--join", "id", "--max-pending", "25", "--skip-bad", "-p",

@@ -326,12 +326,8 @@ def draw_options(rng, table, formats, kind, null_text):
         options = [positions.get(option, option) for option in options]
     if rng.random() < 0.85:
         options.append("--skip-bad")
-    if kind == "together" and rng.random() < 0.4:
-        if "--keep" in options or rng.random() < 0.4:
-            options += ["--passes", "2"]
-        else:
-            options.append("--random")
-            options += ["--passes", str(rng.randrange(1, 3))]
+    if kind == "together" and rng.random() < 0.3:
+        options += ["--passes", "2"]
     return options
 
 
@@ -373,7 +369,7 @@ def draw_case(rng: random.Random, folder: Path) -> Case:
             make_rows_unusable(path)
         files.append(path)
     case = Case(files, formats, draw_options(rng, table, formats, kind, null_text), kind)
-    case.keeps_rejected = keeps_rejected and "--random" not in case.options
+    case.keeps_rejected = keeps_rejected
     return case
 
 
