@@ -16,21 +16,38 @@ if TYPE_CHECKING:
 
     from stream_perceptron.encoders import RecordEncoder
 
-# The River transformers that a `Scaler` can replace, and whether they have indicators.
-SCALERS = {"Standardizer": True, "StandardScaler": False}
+# The scalers that a `Scaler` can replace, and whether they have indicators.
+_SCALERS = {"Standardizer": True, "StandardScaler": False}
 
 
 def split_pipeline(model: SGDPerceptron | Pipeline) -> tuple[object, SGDPerceptron]:
-    """Return the steps before a pipeline's perceptron, encoded as JSON, and the perceptron."""
+    """Return the steps of a pipeline as JSON, with None for the perceptron, and the perceptron.
+
+    Raises
+    ------
+    CheckpointError
+        If the pipeline is something else than a perceptron after a `RecordEncoder` and a scaler,
+        both of which may be missing.
+
+    """
     if type(model) is SGDPerceptron:
         return encode({}), model
     steps = dict(getattr(model, "steps", {"": model}))
     name, last = steps.popitem()
+    if isinstance(last, SGDPerceptron) and type(last) is not SGDPerceptron:
+        raise CheckpointError(
+            f"{type(last).__name__} cannot be saved: use SGDPerceptron itself, as a checkpoint "
+            "cannot store a subclass's code"
+        )
     if type(last) is not SGDPerceptron:
-        remedy = "end with an SGDPerceptron"
-        if isinstance(last, SGDPerceptron):
-            remedy = "use SGDPerceptron itself, as a checkpoint cannot store a subclass's code"
-        raise CheckpointError(f"{type(last).__name__} cannot be saved: {remedy}")
+        raise CheckpointError(f"{type(last).__name__} cannot be saved: end with an SGDPerceptron")
+    kinds = [type(step).__name__ for step in steps.values()]
+    scalers = kinds[1:] if kinds[:1] == ["RecordEncoder"] else kinds
+    if len(scalers) > 1 or not _SCALERS.keys() >= {*scalers}:
+        raise CheckpointError(
+            f"a pipeline with {' and '.join(kinds)} cannot be saved: save it with pickle, as in "
+            "River"
+        )
     return encode(steps | {name: None}), last
 
 
@@ -66,7 +83,7 @@ def build_pipeline(
 
 
 def absorb_scaler(steps: Any, model: SGDPerceptron) -> str | None:
-    """Move the statistics of a saved Standardizer or StandardScaler into the model's own scaler.
+    """Move the statistics of a saved scaler into the model's own scaler.
 
     Returns
     -------
@@ -74,27 +91,24 @@ def absorb_scaler(steps: Any, model: SGDPerceptron) -> str | None:
 
     """
     transformers = [step for step in decode(steps).values() if step is not None]
-    for step in transformers:
-        if type(step).__name__ not in SCALERS:
-            return type(step).__name__
-        if not step.with_std:
-            return "StandardScaler(with_std=False)"
     if not transformers:
         return None
-    (*others, river_scaler) = transformers
-    class_name = type(river_scaler).__name__
-    if others:
-        return f"{class_name} (twice)"
+    (first, *others) = transformers
+    class_name = type(first).__name__
+    if class_name not in _SCALERS or others:
+        return class_name
+    if not first.with_std:
+        return "StandardScaler(with_std=False)"
     names = model.network.feature_names
     columns = {name: i for i, name in enumerate(names)}
-    has_indicators = SCALERS[class_name]
-    standardized = river_scaler.standardized if has_indicators else columns
+    has_indicators = _SCALERS[class_name]
+    standardized = first.standardized if has_indicators else columns
     statistics = np.zeros((4, len(names)))
     statistics[3] = [name not in standardized for name in names]
-    for name, count in river_scaler.counts.items():
+    for name, count in first.counts.items():
         if name not in columns:
             return f"{class_name} (with feature {str(name)[:50]!r}, which the model lacks)"
-        numbers = count, river_scaler.means.get(name, 0), river_scaler.vars.get(name, 0)
+        numbers = count, first.means.get(name, 0), first.vars.get(name, 0)
         statistics[:3, columns[name]] = numbers
     model.network.scaler = Scaler(statistics, has_indicators)
     return None

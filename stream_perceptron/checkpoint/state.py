@@ -50,10 +50,9 @@ def save(
     Parameters
     ----------
     model
-        A perceptron, or a River pipeline that ends with one. Its other steps may be River's
-        scalers, encoders, selectors, renamers, imputers, hashers and bags of words, and unions,
-        products and pipelines of them. Functions, windows and quantiles (RobustScaler) cannot be
-        saved.
+        A perceptron, or a pipeline of a `RecordEncoder`, a `Standardizer` or River's
+        `StandardScaler`, and a perceptron; either of the first two may be missing. Save other
+        pipelines with pickle, as in River.
     path
         The path to write to, or a file open for writing in binary mode. `save` writes to an open
         file at its current position, neither atomically nor with fsync.

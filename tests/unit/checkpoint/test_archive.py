@@ -217,7 +217,7 @@ def test_array_with_a_wrong_type_or_shape_is_rejected(name, tmp_path, run):
     source, path = tmp_path / "s.jsonl", tmp_path / "m.npz"
     rows = [{"id": 1, "a": 0.5, "b": "x"}, {"id": 2, "a": 1, "b": "y"}, {"id": 1, "label": "left"}]
     source.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
-    run("learn", source, "--join", "id", "--one-hot", "b", "--standardize", "-m", path, check=0)
+    run("learn", source, "--join", "id", "--standardize", "-m", path, check=0)
     parts = read_members(path)
     arrays = {n: np.load(io.BytesIO(part)) for n, part in parts.items() if n.endswith(".npy")}
     assert len(arrays) == 16

@@ -1,22 +1,46 @@
-"""River pipelines are saved with their learned state, to paths and to open files."""
+"""Pipelines are saved with their learned state, to paths and to open files."""
 
 from __future__ import annotations
 
 import enum
 import functools
 import io
-import json
+import random
 
 import numpy as np
 import pytest
 from helpers import STATED_REASON
-from river import compose, feature_extraction, preprocessing, stats
+from river import compose, preprocessing
 from river.optim import schedulers
-from river_pipelines import NUMBERS, STEPS, draw_samples
 
-from stream_perceptron import CheckpointError, LiveModel, SGDPerceptron, load, save
+from stream_perceptron import (
+    CheckpointError,
+    LiveModel,
+    RecordEncoder,
+    SGDPerceptron,
+    Standardizer,
+    load,
+    save,
+)
 from stream_perceptron.checkpoint.archive import read_checkpoint, write_checkpoint
-from stream_perceptron.checkpoint.objects import decode, encode
+
+STEPS = {
+    "RecordEncoder": lambda: RecordEncoder(["size"], missing=["a"], scale=0.5),
+    "Standardizer": lambda: RecordEncoder() | Standardizer(),
+    "StandardScaler": lambda: RecordEncoder() | preprocessing.StandardScaler(),
+    "StandardScaler that centers": lambda: (
+        RecordEncoder() | preprocessing.StandardScaler(with_std=False)
+    ),
+}
+
+
+def draw_samples(n):
+    """Yield n records with their labels."""
+    rng = random.Random(0)
+    for _ in range(n):
+        x = {"color": rng.choice("abcdefgh"), "size": rng.choice([1, 2, 3]), "u": rng.gauss(5, 2)}
+        x |= {f"late{rng.randrange(9)}": None if rng.random() < 0.5 else rng.random()}
+        yield x, x["u"] > 5 or x["color"] in "ab"
 
 
 @pytest.mark.parametrize("name", STEPS)
@@ -36,14 +60,7 @@ def test_loaded_pipeline_continues_identically(name, tmp_path):
     assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
 
 
-def train_encoder(encoder, *values):
-    """Return an encoder that has learned values of a column."""
-    for value in values:
-        encoder.learn_one({"a": value})
-    return encoder
-
-
-class Colour(enum.IntEnum):
+class Color(enum.IntEnum):
     RED = 1
 
 
@@ -55,21 +72,13 @@ class Subclass(SGDPerceptron):
     """A perceptron whose code no checkpoint contains."""
 
 
-def add_model(transformer):
-    return transformer | SGDPerceptron()
-
-
 UNSUPPORTED = [
-    (lambda: add_model(compose.FuncTransformer(dict)),
-     "FuncTransformer cannot be saved: use plain data, or one of BagOfWords,"),
-    (lambda: add_model(NUMBERS + preprocessing.RobustScaler()), "RobustScaler cannot be saved"),
-    (lambda: add_model(preprocessing.MinMaxScaler(window_size=9)), "partial cannot be saved"),
-    (lambda: add_model(preprocessing.StatImputer(("a", stats.Quantile()))), "Quantile cannot be"),
-    (lambda: add_model(feature_extraction.BagOfWords(tokenizer=len)), "builtin_function_or_method"),
-    (lambda: add_model(train_encoder(preprocessing.OrdinalEncoder(), np.datetime64("2020-01-01"))),
-     "cannot be saved"),
+    (lambda: compose.FuncTransformer(dict) | SGDPerceptron(),
+     "a pipeline with FuncTransformer cannot be saved: save it with pickle, as in River"),
+    (lambda: Standardizer() | RecordEncoder() | SGDPerceptron(), "with Standardizer and RecordEnc"),
+    (lambda: Standardizer() | Standardizer() | SGDPerceptron(), "with Standardizer and Standard"),
     (lambda: SGDPerceptron(classes=[frozenset("a")]), "frozenset cannot be saved"),
-    (lambda: SGDPerceptron(classes=[Colour.RED]), "Colour cannot be saved"),
+    (lambda: SGDPerceptron(classes=[Color.RED]), "Color cannot be saved"),
     (lambda: SGDPerceptron(Halving(0.1)), "Halving cannot be saved as lr"),
     (lambda: compose.Pipeline(preprocessing.StandardScaler()), "end with an SGDPerceptron"),
     (lambda: Subclass(seed=0), "Subclass cannot be saved: use SGDPerceptron itself"),
@@ -84,61 +93,27 @@ def test_unsupported_model_is_rejected_and_nothing_is_written(make, reason, tmp_
     assert not (tmp_path / "m.npz").exists()
 
 
-UNUSUAL_VALUES = {
-    "types": (int, str, float),
-    "nothing": (None, "", 0, False),
-    "lone surrogates": ("\ud800", "a"),
-    "large numbers": (2**80, -(2**70), 1e308, -0.0),
-    "tuples": ((1, "a"), ((), 2.5)),
-}
+NAMES = [None, "", 0.5, 2**80, -(2**70), 1e308, "\ud800", b"a", (1, "a"), ((), 2.5), float("inf")]
 
 
-@pytest.mark.parametrize("make", [preprocessing.OneHotEncoder, preprocessing.OrdinalEncoder])
-@pytest.mark.parametrize("name", UNUSUAL_VALUES)
-def test_unusual_values_are_known_after_loading(name, make, tmp_path):
-    """This includes values that are fixed as the categories of another encoder."""
-    values = UNUSUAL_VALUES[name]
-    for encoder in (make(), make(categories=train_encoder(make(), *values).values)):
-        original = train_encoder(encoder, *values) | SGDPerceptron(seed=0)
-        save(original, tmp_path / "m.npz")
-        restored = load(tmp_path / "m.npz").model
-        for x in [{"a": value} for value in values] + [{"b": "new"}]:
-            expected = original[make.__name__].transform_one(x)
-            actual = restored[make.__name__].transform_one(x)
-            assert repr(sorted(expected.items())) == repr(sorted(actual.items()))
+def test_unusual_names_are_known_after_loading(tmp_path):
+    original = Standardizer() | SGDPerceptron(seed=0, classes=[*NAMES[1:], np.int64(7)])
+    for i, name in enumerate(NAMES):
+        original.learn_one({name: i + 0.5, "b": i}, NAMES[-1])
+    save(original, tmp_path / "m.npz")
+    loaded = load(tmp_path / "m.npz").model
 
-
-def test_numpy_scalars_keep_their_precision(tmp_path):
-    """River computes with NumPy scalars in their own precision."""
-    rng = np.random.default_rng(0)
-    for kind in (np.float32, np.float64, np.float16):
-        original = preprocessing.StandardScaler() | SGDPerceptron(0.1, seed=0)
-        for x in rng.normal(size=(50, 3)).astype(kind):
-            original.learn_one(dict(enumerate(x)), bool(x[0] > 0))
-        save(original, tmp_path / "m.npz")
-        restored = load(tmp_path / "m.npz").model
-        for x in rng.normal(size=(50, 3)):
-            assert restored.predict_proba_one(dict(enumerate(x))) == original.predict_proba_one(
-                dict(enumerate(x))
-            )
-            for model in (original, restored):
-                model.learn_one(dict(enumerate(x.tolist())), bool(x[0] > 0))
+    assert loaded["SGDPerceptron"].features_ == original["SGDPerceptron"].features_
+    assert loaded["SGDPerceptron"].classes_ == original["SGDPerceptron"].classes_
+    assert loaded["Standardizer"].standardized == original["Standardizer"].standardized
 
 
 def test_steps_keep_their_names(tmp_path):
     for names in (["scale", "model"], ["only"]):
-        steps = dict(zip(names, [preprocessing.MaxAbsScaler(), SGDPerceptron()], strict=False))
+        steps = dict(zip(names, [Standardizer(), SGDPerceptron()], strict=False))
         steps[names[-1]] = SGDPerceptron()
         save(compose.Pipeline(*steps.items()), tmp_path / "m.npz")
         assert names == list(load(tmp_path / "m.npz").model.steps)
-
-
-def test_names_of_selected_columns_keep_their_order():
-    """River yields features in the order of a set, which depends on how the set was made."""
-    selects = [compose.Select(f"a{i}", f"b{i}") for i in range(500)]
-    loaded = decode(json.loads(json.dumps(encode(selects))))
-
-    assert [list(select.keys) for select in loaded] == [list(select.keys) for select in selects]
 
 
 def forge_checkpoint(tmp_path, **changes):
@@ -150,29 +125,10 @@ def forge_checkpoint(tmp_path, **changes):
     return path
 
 
-def test_nested_unions_are_loaded_quickly(tmp_path):
-    """River copies each step of a union, including nested unions, which takes exponential time."""
-    step = {"object": {"objects": ["compose.Select", ["keys"], [[{"set": ["a"]}]]]}}
-    for _ in range(40):
-        steps = [{"dict": [["u"], [step]]}]
-        step = {"object": {"objects": ["compose.TransformerUnion", ["transformers"], [steps]]}}
-    path = forge_checkpoint(tmp_path, steps={"dict": [["u", "SGDPerceptron"], [step, None]]})
-    assert len(load(path).model.steps) == 2
-
-
-def forge_object(name, **attributes):
-    return {
-        "object": {"objects": [name, [*attributes], [[value] for value in attributes.values()]]}
-    }
-
-
 FORGED = {
-    "a class": forge_object("os.system"),
-    "an unlisted class": forge_object("compose.FuncTransformer"),
-    "a path to a class": forge_object("preprocessing.scale.MinMaxScaler"),
-    "an unlisted statistic": forge_object("stats.Quantile"),
-    "a class for a function": {"defaultdict": [{"class": "os.system"}, {"dict": [[], []]}]},
-    "a missing parameter": forge_object("compose.Prefixer"),
+    "a class": {"object": ["os.system", {}]},
+    "an unlisted class": {"object": ["FuncTransformer", {}]},
+    "a missing parameter": {"object": ["RecordEncoder", {}]},
     "an unhashable key": {"dict": [[[]], [1]]},
     "deep lists": functools.reduce(lambda value, _: [value], range(700), 0),
 }
@@ -222,14 +178,9 @@ def train_scaler_of_another_feature():
 
 
 PYTHON_STEPS = {
-    "MinMaxScaler": preprocessing.MinMaxScaler,
+    "RecordEncoder": RecordEncoder,
     "StandardScaler(with_std=False)": lambda: preprocessing.StandardScaler(with_std=False),
-    "StandardScaler (twice)": lambda: (
-        preprocessing.StandardScaler() | preprocessing.StandardScaler()
-    ),
     "StandardScaler (with feature 'other', which the model lacks)": train_scaler_of_another_feature,
-    "BagOfWords": lambda: feature_extraction.BagOfWords("text"),
-    "Binarizer": lambda: preprocessing.StandardScaler() | preprocessing.Binarizer(),
 }
 
 
@@ -237,7 +188,7 @@ PYTHON_STEPS = {
 def test_live_model_names_the_step_that_runs_only_in_python(step, tmp_path):
     path = tmp_path / "m.npz"
     pipeline = PYTHON_STEPS[step]() | SGDPerceptron(seed=0)
-    pipeline.learn_one({"a": 1.0} | ({"text": "x"} if step == "BagOfWords" else {}), "up")
+    pipeline.learn_one({"a": 1.0}, "up")
     save(pipeline, path)
 
     assert LiveModel.load(path).python_step == step

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
-
 import pytest
 from river import datasets
 from river.optim import losses, schedulers
@@ -49,9 +47,7 @@ def test_loaded_model_continues_bit_identically(name, tmp_path):
     assert repr(loaded) == repr(model)
 
 
-NAMES = ["", "\ud800", "é", True, 2, 2.5, -(10**30), b"\xff", ("a", (b"b", 1.5)),
-         dt.date(2024, 2, 29), dt.datetime(2024, 1, 1, 12, 30, 0, 7),
-         dt.datetime(2024, 1, 1, tzinfo=dt.timezone(dt.timedelta(hours=2)))]  # fmt: skip
+NAMES = ["", "\ud800", "é", True, 2, 2.5, -(10**30), b"\xff", ("a", (b"b", 1.5))]
 
 
 @pytest.mark.filterwarnings("ignore:label")
