@@ -21,7 +21,6 @@ from .printable import (
     format_table,
     get_stdout_width,
     get_terminal_width,
-    measure_width,
     print_message,
     printable,
     wrap_text,
@@ -185,7 +184,7 @@ def _format_confusion(
 def _format_matrix(classes: Sequence[object], counts: Sequence[Sequence[int]]) -> list[str]:
     """Return the lines of a confusion matrix, or [] if the terminal is too narrow."""
     names = [_shorten_name(printable(str(name)), _MAX_NAME_WIDTH) for name in classes]
-    columns, widest = get_terminal_width(), max(map(measure_width, names))
+    columns, widest = get_terminal_width(), max(map(len, names))
     room = (columns - widest) // len(names) - 2
     digits = len(f"{max(map(max, counts)):,}")
     if room < max(digits, min(widest, _MIN_HEADER_WIDTH)):
@@ -198,8 +197,7 @@ def _format_matrix(classes: Sequence[object], counts: Sequence[Sequence[int]]) -
 
 def _shorten_name(name: str, width: int) -> str:
     """Remove the middle of a name that is too wide, because names differ at their ends."""
-    short, n_characters = name, width - 2
-    while measure_width(short) > width:
-        short = f"{name[: (n_characters + 1) // 2]}..{name[len(name) - n_characters // 2 :]}"
-        n_characters -= 1
-    return short
+    if len(name) <= width:
+        return name
+    n = width - 2
+    return f"{name[: (n + 1) // 2]}..{name[len(name) - n // 2 :]}"

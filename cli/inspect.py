@@ -20,7 +20,6 @@ from .printable import (
     format_count,
     format_entry,
     get_stdout_width,
-    measure_width,
     printable,
     wrap_text,
 )
@@ -264,7 +263,7 @@ def _join_parts(value: object) -> str:
 def _format_pairs(pairs: Iterable[tuple[object, str]]) -> Iterator[str]:
     """Yield the lines of (name, text) pairs, with the names on the left."""
     rows = [(printable(str(name)), printable(text)) for name, text in pairs]
-    width = min(_MAX_NAME_WIDTH, max((measure_width(name) for name, _ in rows), default=0))
+    width = min(_MAX_NAME_WIDTH, max((len(name) for name, _ in rows), default=0))
     for name, text in rows:
         yield from format_entry(name, text, width, get_stdout_width())
 

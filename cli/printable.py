@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import sys
-import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from typing import IO, Any
 
@@ -26,10 +25,6 @@ _COLORS = {"Error": "red", "warning": "yellow", "diagnosis": "yellow", "hint": "
 _SUGGESTED_LINES = r"\n(?=  \S)"
 
 _MAX_STDOUT_WIDTH = 80  # the maximum width of text on stdout
-_MIN_INDENT = 4  # spaces before a line that begins with a long word
-
-# A word with any number that follows it; both must stay on the same line.
-_WORDS = r" *[^ ]+(?: [(+-]\d[^ ]*)?"
 
 
 def printable(line: str) -> str:
@@ -62,14 +57,6 @@ def format_count(n: int, noun: str) -> str:
     return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
 
 
-def measure_width(text: str) -> int:
-    """Return the number of terminal columns that a string occupies."""
-    if text.isascii():
-        return len(text)
-    marks = sum(unicodedata.category(c) in ("Mn", "Me", "Cf") for c in text)
-    return len(text) - marks + sum(unicodedata.east_asian_width(c) in "WF" for c in text)
-
-
 def get_terminal_width() -> int:
     """Return the number of columns of the terminal."""
     from shutil import get_terminal_size  # lazy import: takes two milliseconds
@@ -83,40 +70,35 @@ def get_stdout_width() -> int:
 
 
 def wrap_text(text: str, columns: int, indent: int = 0, first: str = "") -> list[str]:
-    """Wrap text between words, which are never split; the first line begins with `first`.
+    """Wrap text between words; the first line begins with `first`, the others are indented."""
+    from textwrap import wrap  # lazy import: few messages need it
 
-    The other lines are indented, though by less if they begin with a long word.
-    """
-    line, lines = first, []
-    for words in re.findall(_WORDS, text):
-        for word in [words] if measure_width(words) <= columns else re.findall(" *[^ ]+", words):
-            if measure_width(line + word) > columns:
-                if line.strip():
-                    lines.append(line.rstrip())
-                word = word.lstrip()
-                room = max(0, columns - measure_width(word))
-                line = " " * (indent if indent <= room else min(room, _MIN_INDENT))
-            line += word
-    return [*lines, line.rstrip()]
+    lines = wrap(
+        text, columns, initial_indent=first, subsequent_indent=" " * indent,
+        break_long_words=False, break_on_hyphens=False,
+    )  # fmt: skip
+    return lines or [first.rstrip()]
 
 
 def format_entry(name: str, text: str, width: int, columns: int, indent: int = 2) -> list[str]:
     """Return a string as lines, with its name on the left, or above if the name is too wide."""
-    start = indent + width + 2
-    *lines, last = wrap_text(name, columns, indent + 2, " " * indent)
-    if lines or measure_width(last) > start - 2:
-        lines, last = [*lines, last], ""
-    return lines + wrap_text(text, columns, start, last + " " * (start - measure_width(last)))
+    start, first, lines = indent + width + 2, " " * indent + name, []
+    if len(name) > width:
+        lines, first = [first], ""
+    return lines + wrap_text(text, columns, start, first.ljust(start))
 
 
 def format_table(rows: Sequence[Sequence[str]], columns: int, indent: int = 0) -> Iterator[str]:
     """Yield the lines of a table: names left-aligned, figures right-aligned."""
-    widths = [max(map(measure_width, column)) for column in zip(*rows, strict=True)]
-    width = max(1, min(widths[0], columns - indent - sum(widths[1:]) - 2 * len(widths[1:])))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    room = columns - indent - sum(widths[1:]) - 2 * len(widths[1:])
+    width = max(1, min(widths[0], room))
     for name, *cells in rows:
-        sized = zip(cells, widths[1:], strict=True)
-        figures = "  ".join(" " * (n - measure_width(cell)) + cell for cell, n in sized)
-        yield from format_entry(name, figures, width, columns, indent)
+        figures = "  ".join(cell.rjust(n) for cell, n in zip(cells, widths[1:], strict=True))
+        if len(name) > width:
+            yield " " * indent + name
+            name = ""
+        yield " " * indent + f"{name:<{width}}  {figures}"
 
 
 def format_class_table(

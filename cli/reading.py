@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import shlex
 import sys
 from collections.abc import Collection, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import fields, replace
 from functools import partial
-from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -27,10 +24,6 @@ if TYPE_CHECKING:
     from stream_perceptron.live.model import Reload
 
     from .command import Options
-
-_LIST_FLAGS = (
-    "--ignore", "--categorical", "--keep", "--missing", "--position", "--classes"
-)  # fmt: skip
 
 
 def read_batches(
@@ -157,22 +150,6 @@ def announce_terminal_input(sources: tuple[str, ...]) -> None:
     """Print a notice if samples are read from a terminal."""
     if "-" in sources and sys.stdin.isatty():
         click.echo("reading samples from the terminal, one per line; press Ctrl-D to end", err=True)
-
-
-def require_files(sources: Sequence[str]) -> None:
-    """Check that no source is a name that was meant for the option before it."""
-    from stream_perceptron.data.byte_input import is_remote
-
-    def is_missing(argument: str) -> bool:
-        return argument in sources and not (is_remote(argument) or os.path.exists(argument))
-
-    for flag in _LIST_FLAGS:
-        i = sys.argv.index(flag) + 2 if flag in sys.argv else len(sys.argv)
-        if names := list(takewhile(is_missing, sys.argv[i:])):
-            joined = shlex.quote(",".join([sys.argv[i - 1], *names]))
-            raise click.UsageError(
-                f"{names[0]}: no such file; to name several in {flag}:\n  {flag} {joined}"
-            )
 
 
 def make_read_options(

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
-import shlex
 import signal
 import sys
 import time
@@ -42,7 +40,6 @@ from .reading import (
     describe_lost_bytes,
     make_read_options,
     open_sources,
-    require_files,
     require_runnable,
     suggest_skip_bad,
 )
@@ -136,7 +133,6 @@ class Run:
     def _open(self, saved: LiveModel | None) -> tuple[LiveModel, list[Source]]:
         """Find where each source continues, open it, and create the model if none is saved."""
         o = self._o
-        require_files(o.sources)
         history = History() if saved is None else saved.history
         given = history.identify(o.sources, is_strict=not self._reads_again)
         reads_learned = self._reads_again or (o.passes or 1) > 1
@@ -234,13 +230,6 @@ class Run:
             value = getattr(live.model, name)
             shown = f"{value:,}" if name == "max_weights" else f"{value:g}"
             print_notice(f"{name.replace('_', '-')} is {shown} from now on")
-        if logs := find_log_order(o.sources):
-            arguments, ordered = ["stream-perceptron", *sys.argv[1:]], iter(logs)
-            command = shlex.join([next(ordered) if arg in logs else arg for arg in arguments])
-            print_notice(
-                "rotated logs are not given oldest first; to learn the oldest rows first:"
-                f"\n  {command}"
-            )
         for file in () if self._reads_again else self._run.given:
             if file.notice is not None:
                 print_notice(file.notice)
@@ -433,30 +422,6 @@ class Run:
             line.print_notice(f"{path} still has the last save, because a step did not finish")
         elif self._save():
             line.print_notice(f"saved {path}")
-
-
-def find_log_order(sources: Sequence[str]) -> list[str] | None:
-    """Return the rotated logs of one name, oldest first.
-
-    Return None if there are none, or if `sources` already lists them in that order.
-
-    Examples
-    --------
-    >>> find_log_order(["a.log", "a.log.1", "b", "a.log.10.gz"])
-    ['a.log.10.gz', 'a.log.1', 'a.log']
-    >>> find_log_order(["a.log.1", "a.log", "b"])
-
-    """
-    ages_by_name: dict[str, dict[str, int]] = {}
-    for source in sources:
-        match = re.fullmatch(r"(.+?)(?:\.([0-9]{1,4}))?(?:\.(?:gz|bz2|xz|zst))?", source)
-        if match is not None:
-            ages_by_name.setdefault(match[1], {})[source] = int(match[2] or 0)
-    for ages in ages_by_name.values():
-        oldest_first = sorted(ages, key=lambda source: -ages[source])
-        if oldest_first != list(ages):
-            return oldest_first
-    return None
 
 
 def _has_only_rejected(live: LiveModel) -> bool:

@@ -34,7 +34,6 @@ from .reading import (
     announce_terminal_input,
     make_read_options,
     open_sources,
-    require_files,
     suggest_skip_bad,
 )
 from .rejections import Rejections
@@ -122,7 +121,6 @@ def _create_trials(o: Options, signals: Signals) -> tuple[list[Source], list[Tri
     from stream_perceptron import LiveModel, Trial
     from stream_perceptron.live.sweep import SWEPT_PARAMETERS, list_combinations
 
-    require_files(o.sources)
     sources = open_sources(o, signals, o.sources)
     fixed = {name: getattr(o, name) for name in ("seed", "max_weights", "class_weight")}
     base_options, trials = make_read_options(o, sources, standardize=None), []

@@ -9,7 +9,7 @@ from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
-from typing import NamedTuple, NoReturn, TypeVar
+from typing import NamedTuple, NoReturn
 
 from stream_perceptron.checkpoint.objects import decode, encode_lr
 from stream_perceptron.data.byte_input import get_display_name, is_remote, is_stream
@@ -19,10 +19,6 @@ from stream_perceptron.errors import CheckpointError, SourceError
 
 ROWS, ROUNDS = "rows", "rounds"
 IN_ORDER, IN_SHARDS = "in order", "in shards"
-
-_MAX_PERIOD = 50  # the longest sequence of entries whose repetitions are shown as one
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -363,12 +359,8 @@ class History:
     def format_lines(self) -> list[str]:
         """Return the lines that describe the entries to users."""
         lines = [] if self.is_complete else ["samples learned in Python, without a record"]
-        for group, n in group_repeats([tuple(entry.format_lines()) for entry in self.entries]):
-            lines += [line for lines_of_entry in group for line in lines_of_entry]
-            if n > 1 and len(group) == 1:
-                lines[-1] += f", {n:,} times"
-            elif n > 1:
-                lines.append(f"the last {len(group):,} in turn, {n:,} times")
+        for entry in self.entries:
+            lines += entry.format_lines()
         if (shards := self.run.shards) is not None:
             lines.append(
                 f"now in {shards.n:,} shards in rounds of {shards.rows:,} rows, "
@@ -463,28 +455,6 @@ def _raise_changed(path: str, reason: str) -> NoReturn:
 
 def _format_rows(position: FilePosition) -> str:
     return "1 row" if position.rows == 1 else f"{position.rows:,} rows"
-
-
-def group_repeats(items: Sequence[T]) -> Iterator[tuple[Sequence[T], int]]:
-    """Yield groups of consecutive items, and the number of times each occurs in succession.
-
-    Examples
-    --------
-    >>> list(group_repeats("abcbcbcdd"))
-    [('a', 1), ('bc', 3), ('d', 2)]
-
-    """
-    start = 0
-    while start < len(items):
-        size, times = 1, 1
-        for period in range(1, min(_MAX_PERIOD, (len(items) - start) // 2) + 1):
-            group, n = items[start : start + period], 1
-            while items[start + n * period : start + (n + 1) * period] == group:
-                n += 1
-            if n > 1 and n * period > size * times:
-                size, times = period, n
-        yield items[start : start + size], times
-        start += size * times
 
 
 def flatten_entries(entries: Sequence[Entry]) -> Iterator[Entry]:
