@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from .predictions import LineFormatter, replace_infinities
+from .predictions import LineFormatter
 
 if TYPE_CHECKING:
     from stream_perceptron.data.batch import Rejection
@@ -66,17 +66,14 @@ class Rejections:
 
 
 class RejectedRowFormatter(LineFormatter):
-    """Formats rejected rows as lines of JSON, with the text of each row or its values by name."""
+    """Formats rejected rows as lines of JSON, with the line of each row of text."""
 
     content = "rejected rows"
     prefixes = (b'{"source": ',)
 
     def __call__(self, result: StepResult) -> Iterator[str]:
-        for source, row, reason, read_content in result.rejected:
-            line: dict[str, object] = {"source": source, "row": row, "reason": reason}
-            content = None if read_content is None else read_content()
-            if isinstance(content, list):
-                line["values"] = replace_infinities(content[0])
-            else:
-                line["line"] = content and content.removesuffix("\n").removesuffix("\r")
-            yield json.dumps(line, default=str) + "\n"
+        for source, row, reason, text in result.rejected:
+            record: dict[str, object] = {"source": source, "row": row, "reason": reason}
+            if text is not None:
+                record["line"] = text.removesuffix("\n").removesuffix("\r")
+            yield json.dumps(record) + "\n"

@@ -278,7 +278,6 @@ class Run:
             with_scores=o.predictions is not None,
             with_all_scores=o.scores or bool(o.threshold),
             every=self._row_interval,
-            reads_unused_columns=o.rejected is not None,
         )
 
     def _handle_result(self, result: StepResult | Round) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -60,9 +60,20 @@ def parse_offset(read_options: ReadOptions, values: Sequence[Any], is_text: bool
     return Offset(tuple(values[:-1]), values[-1])
 
 
-# Returns the content of a row: its text, or a list with one dict that maps column names to
-# values.
-ContentReader = Callable[[], str | list[dict[str, object]]]
+class Lines(NamedTuple):
+    """The lines of rows of text."""
+
+    data: bytes
+    begins: NDArray[np.intp]  # the place of each line in the data, shape (n,)
+    ends: NDArray[np.intp]
+
+    def read(self, i: int) -> str:
+        """Return line i; invalid UTF-8 becomes lone surrogates."""
+        return self.data[self.begins[i] : self.ends[i]].decode(errors="surrogateescape")
+
+    def slice(self, start: int, end: int) -> Lines:
+        """Return the lines [start, end)."""
+        return self._replace(begins=self.begins[start:end], ends=self.ends[start:end])
 
 
 class Rejection(NamedTuple):
@@ -71,7 +82,7 @@ class Rejection(NamedTuple):
     source: str
     row: int
     reason: str
-    read_content: ContentReader | None = None
+    line: str | None = None  # of a row of text
 
     def __str__(self) -> str:
         return f"{self.source}: row {self.row}: {self.reason}"
@@ -121,9 +132,7 @@ class Batch:
     # The schema after any of these rows: only the first row may change it.
     schema: Schema
     rejected: dict[int, str] = field(default_factory=dict)  # the reasons, by row index
-    content_readers: dict[int, ContentReader] = field(
-        default_factory=dict
-    )  # by index of the rejected row
+    lines: Lines | None = None  # of all rows, in text
     # The offset of every row, or None for a rejected row without one; empty without --position.
     offsets: tuple[Offset | None, ...] = ()
     # A mask of the redelivered rows, which are not usable, shape (n_rows,); None if there are none.
@@ -163,9 +172,7 @@ class Batch:
             labels=self.labels[usable],
             weights=self.weights[usable],
             rejected={i - start: text for i, text in self.rejected.items() if start <= i < end},
-            content_readers={
-                i - start: each for i, each in self.content_readers.items() if start <= i < end
-            },
+            lines=None if self.lines is None else self.lines.slice(start, end),
             offsets=self.offsets[start:end],
             redelivered=None if self.redelivered is None else self.redelivered[start:end],
             notices=() if start else self.notices,
@@ -209,7 +216,7 @@ class Batch:
     def rejections(self) -> list[Rejection]:
         """Return the rejected rows with their reasons, in order."""
         return [
-            Rejection(self.source, self.row_number(i), reason, self.content_readers.get(i))
+            Rejection(self.source, self.row_number(i), reason, self.lines and self.lines.read(i))
             for i, reason in sorted(self.rejected.items())
         ]
 

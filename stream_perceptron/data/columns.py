@@ -606,8 +606,9 @@ class Columns:
                 yield dict(zip(self.passthrough_names, values, strict=True))
         else:
             used = [path for path, role in self._roles.items() if role != CATEGORICAL]
+            assert batch.lines is not None
             for i in range(len(batch)):
-                yield _remove_paths(json.loads(str(batch.content_readers[i]())), used)
+                yield _remove_paths(json.loads(batch.lines.read(i)), used)
 
     def explain(self, record: bytes) -> str:
         """Return why a record is malformed."""

@@ -33,8 +33,7 @@ class Request:
     described: set[Hashable] = field(default_factory=set)
     position: FilePosition = _START  # where the rows to read begin
     max_features: int = 2**22  # a row with more features is rejected before names are created
-    # Whether unused columns are read, too, so that rejected rows have all of their columns.
-    reads_unused_columns: bool = False
+    reads_all_columns: bool = False  # whether another model may use columns that this one does not
     keeps_zeros: bool = False  # whether features that are zero are among the values of a row
     # Whether the cells of tables and JSON objects are passed on as they are, without encoding them.
     is_raw: bool = False

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from stream_perceptron.data.batch import (
     MAX_BATCH_ROWS,
     Batch,
-    ContentReader,
+    Lines,
     build_empty_batch,
 )
 from stream_perceptron.data.byte_input import (
@@ -108,7 +108,7 @@ class Batches(Iterator[Batch | None]):
     def build(
         self,
         block: Any,
-        make_content_reader: Callable[[int], ContentReader],
+        lines: Lines | None = None,
         span: Span | None = None,
         ends: NDArray[np.intp] | None = None,
     ) -> Batch:
@@ -143,9 +143,7 @@ class Batches(Iterator[Batch | None]):
             weights,
             columns.schema,
             reasons,
-            {i: make_content_reader(i) for i in (range(n) if request.is_raw else reasons)}
-            if request.is_raw or request.reads_unused_columns
-            else {},
+            lines,
             tuple(columns.offsets) if options.position else (),
             redelivered if redelivered is not None and redelivered.any() else None,
             missing=missing,

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from stream_perceptron.data.batch import Batch
+from stream_perceptron.data.batch import Batch, Lines
 from stream_perceptron.data.byte_input import ByteInput, open_bytes
 from stream_perceptron.data.columns import CSV, Columns
 from stream_perceptron.data.layout import Layout
@@ -273,7 +273,7 @@ class TextSource(Source):
         if ends is not None:
             place.last_end = int(ends[-1])
         batch = batches.build(
-            read, partial(_read_content, data, read), self._get_span(place, data), ends
+            read, Lines(data, read.begins, read.ends), self._get_span(place, data), ends
         )
         lacks_newline = read.end == len(data) and place.end < place.offset + len(data)
         is_left = lacks_newline and batches.request.leaves_incomplete_line
@@ -436,9 +436,3 @@ def _find_header_end(data: bytes) -> int:
         if line not in _BLANK_LINES:
             return end
     return 0
-
-
-def _read_content(data: bytes, block: Any, i: int) -> Callable[[], str]:
-    """Return a function that returns the text of a record."""
-    record = data[block.begins[i] : block.ends[i]]
-    return lambda: record.decode(errors="surrogateescape")

@@ -122,7 +122,7 @@ class Outcome:
         results = learn_segments(self.live, run, segments, TrainOptions(), limits, skip_rejected)
         with closing(results):
             for result in results:
-                self.rejected += [each._replace(read_content=None) for each in result.rejected]
+                self.rejected += [each._replace(line=None) for each in result.rejected]
                 self.notices = self.notices or result.notices
                 yield
 

@@ -242,7 +242,6 @@ def learn_segments(
     options: TrainOptions,
     limits: Limits,
     skip_rejected: bool = False,
-    reads_unused_columns: bool = False,
 ) -> Generator[StepResult, None, None]:
     """Test and train a model on the rows of segments; yield a result after every step.
 
@@ -259,7 +258,6 @@ def learn_segments(
             live.request(),
             position=segment.position,
             redeliveries=copied,
-            reads_unused_columns=reads_unused_columns,
             described=described,
             leaves_incomplete_line=not (segment.is_stream or segment.is_repeated),
         )

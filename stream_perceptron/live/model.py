@@ -424,7 +424,6 @@ class LiveModel:
         with_scores: bool = False,
         with_all_scores: bool = False,
         every: int | None = None,
-        reads_unused_columns: bool = False,
     ) -> Generator[StepResult, None, None]:
         """Test and train on the rows of some sources; yield after every batch.
 
@@ -452,8 +451,6 @@ class LiveModel:
             Whether results include the score of each prediction or of each label, respectively.
         every
             Also yield at multiples of this number of rows read.
-        reads_unused_columns
-            Whether unused columns are read, too, so that rejected rows contain all their columns.
 
         Raises
         ------
@@ -476,9 +473,7 @@ class LiveModel:
             limit += run.read  # for a pipe, only rows of this run count
         max_rows = self._count_scored_rows if with_all_scores else None
         limits = Limits(limit, every, max_rows)
-        yield from learn_segments(
-            self, run, segments, options, limits, skip_rejected, reads_unused_columns
-        )
+        yield from learn_segments(self, run, segments, options, limits, skip_rejected)
         run.is_finished = not any(source.interrupt.is_set for source in sources)
         # A limit may end a run before it finds that it continues the last one.
         if run.continued is not None and run.continued.passes:
@@ -634,11 +629,11 @@ class LiveModel:
         self, source: Source, request: Request, reload: Reload
     ) -> Generator[tuple[LiveModel, Batch], None, None]:
         """Yield the batches of a source, each with the model that `reload` returns for it."""
-        live, batches = self, source.batches(replace(request, reads_unused_columns=True))
+        live, batches = self, source.batches(replace(request, reads_all_columns=True))
 
         def reopen(other: LiveModel) -> None:
             request = other._request_predictions(source)
-            batches.reopen(replace(request, reads_unused_columns=True))
+            batches.reopen(replace(request, reads_all_columns=True))
 
         def reload_model() -> None:
             nonlocal live

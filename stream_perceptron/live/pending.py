@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -124,15 +123,9 @@ class PendingSamples:
                 else:
                     removed_ids.add(evicted)
         features = batch.features[np.array(used, np.intp)]
-        content_readers = {
-            batch_row: partial(_get_row_values, batch, i, name)
-            for i, batch_row in enumerate(batch.rows.tolist())
-            if batch_row in rejected
-        }
         usable = replace(
             _join_features(batch, features, used, earlier_samples, rows_in_batch),
             rejected=batch.rejected | rejected,
-            content_readers=batch.content_readers | content_readers,
         )
         return JoinedBatch(
             **vars(usable),
@@ -274,18 +267,6 @@ def _join_features(
         missing=missing,
         passthrough=[batch.passthrough[i] for i in used],
     )
-
-
-def _get_row_values(batch: Batch, i: int, name: str) -> list[dict[str, object]]:
-    """Return the values of a usable row by name."""
-    (features,) = batch.features[i : i + 1].dicts()
-    return [
-        {
-            name: batch.passthrough[i][-1],
-            batch.schema.label or "label": batch.labels[i],
-            **{str(n): v for n, v in features.items()},
-        }
-    ]
 
 
 def _build_rows(samples: Sequence[PendingSample]) -> Rows:

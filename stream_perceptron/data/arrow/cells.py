@@ -224,22 +224,6 @@ def _convert_to_list(
     return values
 
 
-def convert_row(row: pa.RecordBatch) -> list[dict[str, object]]:
-    """Return the values of one row by name; invalid UTF-8 becomes lone surrogates."""
-    return [{name: _convert_scalar(row.column(i)[0]) for i, name in enumerate(row.schema.names)}]
-
-
-def _convert_scalar(scalar: pa.Scalar) -> object:
-    """Return a scalar as a Python value, or as text if Python cannot represent it."""
-    try:
-        return scalar.as_py()
-    except _UNREADABLE:
-        value = scalar.value if isinstance(scalar, pa.DictionaryScalar) else scalar
-        if not is_text(value.type):
-            return str(scalar)
-        return value.as_buffer().to_pybytes().decode(errors="surrogateescape")
-
-
 def require_pillow(kind: pa.DataType) -> None:
     """Check that Pillow is installed if columns of this type contain images."""
     if not is_image(storage_type(kind)):

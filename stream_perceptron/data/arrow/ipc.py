@@ -9,6 +9,7 @@ from itertools import chain, islice
 from typing import Any
 
 import pyarrow as pa
+from pyarrow import types
 
 from stream_perceptron.data.arrow.rows import (
     ArrowTable,
@@ -92,7 +93,7 @@ class ArrowSource(Source):
         try:
             for batch in self._batches():
                 for column in batch.columns:
-                    column.validate(full=True)  # Arrow trusts offsets and indices
+                    _require_valid(column)
                 n_read += batch.num_rows
                 rest = batch.slice(max(0, batch.num_rows - (n_read - start)))
                 # `nbytes` fails for string views in older versions of Arrow.
@@ -130,3 +131,30 @@ class ArrowSource(Source):
             raise SourceError(
                 f"{self.name}: not an Arrow {kind}, or truncated ({first_line(error)})"
             ) from None
+
+
+def _require_valid(column: pa.Array) -> None:
+    """Check offsets and indices, which Arrow trusts; a string that is not UTF-8 rejects its row.
+
+    Raises
+    ------
+    pyarrow.ArrowException
+        If the column is damaged.
+
+    """
+    try:
+        column.validate(full=True)
+    except pa.ArrowInvalid:
+        if isinstance(column, pa.DictionaryArray):
+            values = column.dictionary.view(_to_binary(column.dictionary.type))
+            column = pa.DictionaryArray.from_arrays(column.indices, values, safe=False)
+        column.view(_to_binary(column.type)).validate(full=True)
+
+
+def _to_binary(kind: pa.DataType) -> pa.DataType:
+    """Return a type of strings, or of lists of strings, as one of bytes; others are unchanged."""
+    if types.is_string(kind):
+        return pa.binary()
+    if types.is_large_string(kind):
+        return pa.large_binary()
+    return pa.list_(_to_binary(kind.value_type)) if types.is_list(kind) else kind

@@ -89,7 +89,7 @@ class ParquetSource(Source):
             n_rows_before += groups[first]
             first += 1
         table, left = self._table(request), list(range(first, len(groups)))
-        columns = list(range(len(table.names))) if request.reads_unused_columns else table.used
+        columns = list(range(len(table.names))) if request.reads_all_columns else table.used
         rows = self._read(left, n_rows_before, start - n_rows_before, columns)
         return read_rows(rows, [table.names[i] for i in columns], batches)
 

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import pyarrow as pa
 
 from stream_perceptron.data import roles
-from stream_perceptron.data.arrow.cells import convert_columns, convert_row, require_pillow
+from stream_perceptron.data.arrow.cells import convert_columns, require_pillow
 from stream_perceptron.data.arrow.types import (
     describe_type,
     find_index_columns,
     is_number,
     resolve_label_type,
 )
-from stream_perceptron.data.batch import BATCH_ROWS, MAX_BATCH_ROWS, Batch, ContentReader
+from stream_perceptron.data.batch import BATCH_ROWS, MAX_BATCH_ROWS, Batch
 from stream_perceptron.data.columns import ARROW, Columns
 from stream_perceptron.data.naming import is_pixel
 from stream_perceptron.data.request import Request
@@ -124,12 +123,8 @@ def read_rows(
             block = columns.read_arrow(
                 converted.buffers, start, end, rows.num_rows, converted.errors
             )
-            first, start = start, block.end
-            yield batches.build(block, partial(_make_content_reader, rows, first))
-
-
-def _make_content_reader(rows: pa.RecordBatch, first: int, i: int) -> ContentReader:
-    return partial(convert_row, rows.slice(first + i, 1))
+            start = block.end
+            yield batches.build(block)
 
 
 def choose_batch_rows(size: int, n_rows: int) -> int:
