@@ -27,7 +27,7 @@ from .signals import exit_on_signal
 def report(o: Options) -> None:
     """Write an HTML page that shows how a model learned.
 
-    The page shows the learning curve, the diagnosis, the confusion matrix, precision and recall,
+    The page shows the learning curve, the diagnosis, the confusion matrix, the classes by recall,
     and the weights of each class; with --examples, it also shows the most confident mistakes on
     the given samples, and whether the model was trained on them. The page is a single file without
     scripts and needs no network.

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 _MIN_WINDOW_SAMPLES = 100  # the accuracy over fewer samples is mostly noise
 _MAX_DRAWN = 1e300  # errors of a diverging run can overflow
 _MAX_MARKS = 8  # drops in accuracy that are marked
-_WIDTHS = {"broad": 600, "narrow": 340}  # pixels, for desktops and for phones
 
 
 def draw_learning_curve(live: LiveModel) -> dict[str, object] | None:
@@ -47,18 +46,14 @@ def draw_learning_curve(live: LiveModel) -> dict[str, object] | None:
         {
             "keys": [(line.kind, line.name) for line in panel.lines[::-1]],
             "start": panel.ticks[0],
-            "drawings": {
-                name: Markup(
-                    draw_lines(
-                        panel,
-                        last,
-                        width,
-                        marks if panel is panels[0] else blank_marks,
-                        panel is panels[-1],
-                    )
+            "drawing": Markup(
+                draw_lines(
+                    panel,
+                    last,
+                    marks if panel is panels[0] else blank_marks,
+                    panel is panels[-1],
                 )
-                for name, width in _WIDTHS.items()
-            },
+            ),
         }
         for panel in panels
     ]

@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from math import ceil, floor, hypot, inf, isnan, log10
+from math import ceil, floor, isnan, log10
 from typing import NamedTuple
 
 import numpy as np
@@ -18,10 +18,9 @@ from stream_perceptron.model.arrays import Array
 # For positive and negative weights; color-blind people can distinguish green from purple.
 POSITIVE_COLOR, NEGATIVE_COLOR = (0x1A, 0x8F, 0x50), (0xA0, 0x50, 0xC8)
 
+_WIDTH = 600  # pixels, of a panel
 _LEFT, _RIGHT, _TOP = 44, 24, 8  # pixels around a panel
 _BOTTOM, _AXIS_BOTTOM = 8, 36  # pixels below a panel, without and with an x axis
-_SQUARE_SIDE = 220  # side of a drawing of precision and recall, in pixels
-_CHARACTER_WIDTH, _TEXT_HEIGHT, _TEXT_STEP = 7, 11, 4  # pixels, of the labels of points
 _UNIT_HEIGHT = 90  # pixels per unit of a panel's height
 
 
@@ -50,14 +49,12 @@ class Panel:
         return _choose_ticks(self.low, self.high, 2 + 2 * self.height)
 
 
-def draw_lines(
-    panel: Panel, end: float, width: int, marks: Mapping[float, str], is_last: bool
-) -> str:
+def draw_lines(panel: Panel, end: float, marks: Mapping[float, str], is_last: bool) -> str:
     """Draw a panel as SVG over samples 0 to `end`, with a labeled vertical line at each mark."""
-    inner, height, ticks = width - _LEFT - _RIGHT, _UNIT_HEIGHT * panel.height, panel.ticks
+    inner, height, ticks = _WIDTH - _LEFT - _RIGHT, _UNIT_HEIGHT * panel.height, panel.ticks
     low, high = ticks[0], ticks[-1]
     total_height = _TOP + height + (_AXIS_BOTTOM if is_last else _BOTTOM)
-    parts = [f'<svg viewBox="{-_LEFT} {-_TOP} {width} {total_height}" aria-hidden="true">']
+    parts = [f'<svg viewBox="{-_LEFT} {-_TOP} {_WIDTH} {total_height}" aria-hidden="true">']
     for tick in ticks:
         y = height * ((high - tick) / (high - low))
         shown = f"{100 * tick:.4g}%" if panel.is_share else f"{tick:.4g}"
@@ -76,7 +73,7 @@ def draw_lines(
         parts.append(_draw_path(line.kind, xs.tolist(), ys.tolist()))
     if is_last:
         ticks = [
-            tick for tick in _choose_ticks(0, end, width // 120) if tick <= end and tick % 1 == 0
+            tick for tick in _choose_ticks(0, end, _WIDTH // 120) if tick <= end and tick % 1 == 0
         ]
         captions = [(tick / end, 16, f"{tick:,.0f}") for tick in ticks] + [(0.5, 32, "samples")]
         for share, below, text in captions:
@@ -109,68 +106,6 @@ def _choose_ticks(low: float, high: float, n: int) -> list[float]:
     step = next(power * i for i in (1, 2, 5, 10, 20) if power * i >= (1 - 1e-9) * min_step)
     first, last = floor(low / step + 1e-9), ceil(high / step - 1e-9)
     return [step * i for i in range(first, last + 1)]
-
-
-class Dot(NamedTuple):
-    """A labeled point in a drawing."""
-
-    x: float
-    y: float
-    text: str
-
-    def is_apart_from(self, other: Dot) -> bool:
-        """Whether the labels of two points are clear of each other."""
-        return abs(self.y - other.y) > 0.07 or abs(self.x - other.x) > 0.4
-
-
-def draw_precision_recall(recall: Array, precision: Array, dots: Sequence[Dot]) -> str:
-    """Draw precision against recall, both from 0 to 1, as SVG with labeled points."""
-    width = height = _SQUARE_SIDE
-    view_box = f"{-_LEFT} {-_TOP} {width + _LEFT + _RIGHT} {height + _TOP + _AXIS_BOTTOM}"
-    parts = [f'<svg viewBox="{view_box}" aria-hidden="true">']
-    for share in (0.0, 0.5, 1.0):
-        y, x = height * (1 - share), width * share
-        parts.append(f'<path class="grid" d="M0 {y:.1f}h{width}"/>')
-        parts.append(f'<text x="-8" y="{y + 4:.1f}" text-anchor="end">{100 * share:.0f}%</text>')
-        parts.append(
-            f'<text x="{x:.1f}" y="{height + 16}" text-anchor="middle">{100 * share:.0f}%</text>'
-        )
-    parts.append(f'<text x="{width / 2}" y="{height + 32}" text-anchor="middle">recall</text>')
-    xs, ys = width * recall, height * (1 - precision)
-    parts.append(_draw_path("window", xs.tolist(), ys.tolist()))
-    # The curve between its points, so that labels can avoid it.
-    steps = np.linspace(0, len(xs) - 1, 10 * _SQUARE_SIDE)
-    xs, ys = (np.interp(steps, np.arange(len(z)), z) for z in (xs, ys))
-    for dot in dots:
-        x, y = width * dot.x, height * (1 - dot.y)
-        parts.append(f'<circle class="dot" cx="{x:.1f}" cy="{y:.1f}" r="3"/>')
-        left, baseline = _place_text(x, y, dot.text, xs, ys)
-        # Later labels avoid this one.
-        inside = np.linspace(left, left + _CHARACTER_WIDTH * len(dot.text), 20)
-        xs, ys = np.append(xs, inside), np.append(ys, np.full(20, baseline - _TEXT_HEIGHT / 2))
-        position = f'x="{left:.1f}" y="{baseline:.1f}"'
-        parts.append(f'<text class="value" {position}>{dot.text}</text>')
-    return "".join([*parts, "</svg>"])
-
-
-def _place_text(x: float, y: float, text: str, xs: Array, ys: Array) -> tuple[float, float]:
-    """Return the left end and the baseline of the label of a point at (x, y) on a curve.
-
-    Of the places inside the square that overlap no point of the curve, the label gets the nearest
-    one.
-    """
-    width, best = _CHARACTER_WIDTH * len(text), (inf, 0.0, 0.0)
-    for left in range(0, max(1, int(_SQUARE_SIDE - width)), _TEXT_STEP):
-        for baseline in range(_TEXT_HEIGHT, _SQUARE_SIDE, _TEXT_STEP):
-            is_near = (xs > left - 3) & (xs < left + width + 3)
-            is_hit = (is_near & (ys > baseline - _TEXT_HEIGHT - 1) & (ys < baseline + 3)).any()
-            gaps = (
-                max(left - x, x - left - width, 0),
-                max(baseline - _TEXT_HEIGHT - y, y - baseline, 0),
-            )
-            distance = hypot(*gaps) + _SQUARE_SIDE * bool(is_hit)
-            best = min(best, (distance, float(left), float(baseline)))
-    return best[1], best[2]
 
 
 def draw_weights(weights: Array, reach: float) -> str:

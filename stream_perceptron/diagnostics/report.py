@@ -7,7 +7,7 @@ from datetime import datetime
 from importlib.metadata import version
 from math import isqrt
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,26 +22,20 @@ from stream_perceptron.diagnostics.mistakes import (
 from stream_perceptron.diagnostics.plots import (
     NEGATIVE_COLOR,
     POSITIVE_COLOR,
-    Dot,
     draw_ink,
-    draw_precision_recall,
     draw_weights,
 )
 from stream_perceptron.live.history import format_lr
-from stream_perceptron.live.ranking import compute_figures
 from stream_perceptron.model.class_weights import format_class_weight
 
 if TYPE_CHECKING:
     from stream_perceptron.data.source import Source
     from stream_perceptron.live.model import LiveModel
-    from stream_perceptron.live.ranking import Ranking
 
 _MAX_CLASSES = 20  # in the matrix and in the drawings of weights
 _MAX_PAIRS = 15
 _MAX_TABLE_ROWS = 100  # in the table of classes
 _MIRROR_TOLERANCE = 0.05  # share of the largest weight by which two mirrored weights may differ
-_THRESHOLDS = (0.2, 0.5, 0.8)  # shown in drawings of precision and recall
-_MAX_POINTS = 300  # in a drawing of precision and recall
 _MAX_BARS = 8  # the strongest weights of a class
 _MAX_MATRIX_WIDTH = 72
 
@@ -115,24 +109,21 @@ def _build_matrix(live: LiveModel) -> dict[str, object]:
     for i, name in enumerate(names):
         n = max(int(counts[i].sum()), 1)
         cells = [
-            _build_cell(prediction, count, count / n, i == j, is_wide)
-            for j, (prediction, count) in enumerate(zip(names, counts[i].tolist(), strict=True))
+            _build_cell(count, count / n, i == j, is_wide)
+            for j, count in enumerate(counts[i].tolist())
         ]
         rows.append({"name": name, "cells": cells})
     is_numbered = len(names) * max(map(len, names)) > _MAX_MATRIX_WIDTH
     return {"names": names, "rows": rows, "is_wide": is_wide, "is_numbered": is_numbered}
 
 
-def _build_cell(
-    prediction: str, n: int, share: float, is_hit: bool, is_wide: bool
-) -> dict[str, object]:
+def _build_cell(n: int, share: float, is_hit: bool, is_wide: bool) -> dict[str, object]:
     """Return the text, CSS classes and color strength of a cell of the confusion matrix."""
     is_tiny = is_wide and 0 < share < 0.005
     text = f"{100 * share:.0f}" if is_wide else f"{n:,}"
     return {
-        "prediction": prediction,
         "shown": "" if not n else "<1" if is_tiny else text,
-        "kind": ("hit" if is_hit else "miss") + " little" * is_tiny,
+        "kind": "hit" if is_hit else "miss",
         # Color mistakes more strongly, so that small shares are visible.
         "strength": 0.4 * share if is_hit else min(3 * share, 0.7),
     }
@@ -260,37 +251,11 @@ def _describe_mistakes(live: LiveModel, source: Source) -> dict[str, object]:
         "source": source.name,
         "n_rows": examples.rows,
         "evaluation": examples.evaluation,
-        "curves": _draw_curves(live, examples.evaluation.ranking),
         "training": describe_training(live, source, examples.rows),
         "rows": rows,
         "as_pictures": as_pictures,
         "columns": _choose_column_count(len(rows)),
     }
-
-
-def _draw_curves(live: LiveModel, ranking: Ranking) -> list[dict[str, Any]]:
-    """Draw the precision and recall of each class; return [] if there are more than 20 classes."""
-    from markupsafe import Markup
-
-    drawn = []
-    names = _get_class_names(live) if len(live.model.classes_) <= _MAX_CLASSES else []
-    for j, name in enumerate(names):
-        curve = ranking.curve(j)
-        if curve is None:
-            continue
-        figures, recall, precision = compute_figures(curve), curve.recall, curve.precision
-        drawn_points = np.unique(np.linspace(0, len(recall) - 1, _MAX_POINTS).astype(int))
-        dots: list[Dot] = []
-        for threshold in (figures.best_threshold, *_THRESHOLDS):
-            # The lowest distinct score that is at least the threshold.
-            i = int(np.searchsorted(-curve.thresholds, -threshold, side="right")) - 1
-            text = f"{threshold}{'' if dots else ' (best F1)'}"
-            dot = Dot(float(recall[i]), float(precision[i]), text)
-            if i >= 0 and all(dot.is_apart_from(other) for other in dots):
-                dots.append(dot)
-        drawing = draw_precision_recall(recall[drawn_points], precision[drawn_points], dots)
-        drawn.append({"name": name, "figures": figures, "drawing": Markup(drawing)})
-    return drawn
 
 
 def _list_hyperparameters(live: LiveModel) -> Iterator[tuple[str, str]]:

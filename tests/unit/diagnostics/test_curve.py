@@ -49,12 +49,12 @@ def test_curve_ends_at_the_accuracy_of_the_run(n, learn_rows):
     sizes = re.match(r"From the first ([\d,]+) samples to the last ([\d,]+):", curve["summary"])
 
     assert progress.confusion.tested == n - 1
-    for drawing in curve["panels"][0]["drawings"].values():
-        # Coordinates have one decimal, finer than a tenth of a percent.
-        assert read_values(drawing, "sofar")[-1] == pytest.approx(100 * progress.accuracy, abs=0.1)
-        assert read_values(drawing, "base") == pytest.approx([100 * metrics.baseline] * 2, abs=0.1)
-        assert read_values(drawing, "window")
-        assert all(0 <= y <= 100.1 for y in read_values(drawing, "window"))
+    drawing = curve["panels"][0]["drawing"]
+    # Coordinates have one decimal, finer than a tenth of a percent.
+    assert read_values(drawing, "sofar")[-1] == pytest.approx(100 * progress.accuracy, abs=0.1)
+    assert read_values(drawing, "base") == pytest.approx([100 * metrics.baseline] * 2, abs=0.1)
+    assert read_values(drawing, "window")
+    assert all(0 <= y <= 100.1 for y in read_values(drawing, "window"))
     assert (sizes is None) == (n <= 100)
     for size in sizes.groups() if sizes else ():
         assert 100 <= int(size.replace(",", "")) <= n
@@ -65,4 +65,4 @@ def test_extreme_errors_have_finite_coordinates(learn_rows):
     live.progress.curve.sums[-3:, 2] = [1.7e308, 1.7e308, 5e-324]
     _, panel, *_ = draw_learning_curve(live)["panels"]
 
-    assert not re.search("nan|inf", panel["drawings"]["broad"])
+    assert not re.search("nan|inf", panel["drawing"])
