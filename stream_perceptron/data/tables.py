@@ -67,13 +67,13 @@ def find_table_layout(
             f"{where}: columns {quote_names(vectors)} could each be the features: drop all but "
             "one with --ignore"
         )
-    present = set(columns)
-    further = () if request.to_learn else schema.further_columns
-    missing = [name for name in (*schema.columns, *further) if name not in present]
-    if missing:
-        used_columns = {*request.names, *request.string_columns}.difference(options.roles)
-        missing = [name for name in missing if name in used_columns and name != schema.label]
-    if missing and (free or not options.has_join):
+    required: Sequence[str] = schema.columns
+    if not request.to_learn:  # only columns that have given features
+        given = {*request.names, *request.string_columns}
+        required = [name for name in (*required, *schema.further_columns) if name in given]
+    absent = set(required).difference(columns, options.roles, {schema.label})
+    missing = [name for name in required if name in absent]
+    if missing and not vectors and (free or not options.has_join):
         added = [name for name in free if name not in schema.columns]
         has = f" and has {quote_names(added)} instead" if added else ""
         raise SourceError(f"{where}: it lacks columns of the model ({quote_names(missing)}){has}")

@@ -9,7 +9,7 @@ import shutil
 import pytest
 from helpers import read_contents, write_jsonl
 
-from stream_perceptron import LiveModel, SGDPerceptron, save
+from stream_perceptron import LiveModel
 
 
 def generate_points(rng, n, **columns):
@@ -115,22 +115,3 @@ def test_average_joins_the_windows_of_the_base_and_the_learners(run, tmp_path):
     assert len(window) == 149
     assert windows[0].tolist() == window[:99].tolist()
     assert sum(added[99:].sum() for added in windows[1:]) == window[99:].sum()
-
-
-def test_learners_with_different_columns_cannot_be_averaged(run, tmp_path):
-    base, models = tmp_path / "base.npz", []
-    save(SGDPerceptron(classes=["x", "y"], seed=0), base)
-    for name in ("b", "c"):
-        source = tmp_path / f"{name}.csv"
-        source.write_text(f"label,a,{name}\nx,1,2\ny,2,1\n")
-        models.append(tmp_path / f"{name}.npz")
-        shutil.copy(base, models[-1])
-        run("learn", source, "-m", models[-1], check=0)
-    average_path = tmp_path / "mean.npz"
-    result = run("average", *models, "--base", base, "-o", average_path, check=1)
-
-    assert (
-        result.stderr
-        == "Error: one of the models does not fit: its features are not those of the others\n"
-    )
-    assert not average_path.exists()

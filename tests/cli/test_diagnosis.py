@@ -47,7 +47,6 @@ def write_points(path, rows, *names):
         ["--activation", "arctan", "--lr", "0.005"],
         ["--activation", "identity", "--lr", "0.001"],
         ["--passes", "3"],
-        ["--passes", "9", "--stop", "--epsilon", "3e-6"],
         ["--limit", "2000"],
     ],
     ids=" ".join,
@@ -106,7 +105,7 @@ def test_rising_dates_are_no_row_numbers(run, tmp_path):
     rows = ((*row, day) for row, day in zip(generate_points(330), days, strict=True))
     path = write_points(tmp_path / "a.csv", rows, "day")
 
-    assert learn_findings(run, path, "--dates", "day") == {}
+    assert learn_findings(run, path) == {}
 
 
 def test_accuracy_drop_suppresses_the_findings_that_it_explains(run, tmp_path):

@@ -161,34 +161,9 @@ def test_label_column_is_inferred_from_the_first_row_that_has_it(labels, name, r
     assert list(live.model.features_) == ["a", "b"]
 
 
-@pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
-def test_join_column_can_be_given_by_position(form, run, tmp_path):
-    """A second source can have its columns in another order."""
-    features = [{"a": i, "label": None, "id": f"u{i}"} for i in range(5)]
-    labels = [{"id": f"u{i}", "label": "xy"[i % 2]} for i in range(5)]
-    for name, rows in (("features", features), ("labels", labels)):
-        table, path = pa.Table.from_pylist(rows), tmp_path / f"{name}.{form}"
-        if form == "jsonl":
-            write_jsonl(path, rows)
-        elif form == "csv":
-            pa.csv.write_csv(table, path)
-        else:
-            pq.write_table(table, path)
-    sources = [tmp_path / f"features.{form}", tmp_path / f"labels.{form}"]
-    learn = ["learn", *sources, "-m", tmp_path / "m.npz", "--join"]
-
-    run(*learn, "-1", "-p", tmp_path / "p.jsonl", check=0)
-    again = run(*learn, "id", check=0)
-
-    predictions = [json.loads(line) for line in (tmp_path / "p.jsonl").read_text().splitlines()]
-    assert [prediction["id"] for prediction in predictions] == [f"u{i}" for i in range(5)]
-    assert LiveModel.load(tmp_path / "m.npz").progress.samples == 5
-    assert "nothing new" in again.stderr
-
-
 @pytest.mark.parametrize("forms", [("csv", "csv"), ("parquet", "parquet"), ("csv", "parquet")])
 def test_feature_columns_are_required_only_in_files_with_features(forms, run, tmp_path):
-    """The file of labels needs neither the weight nor the one-hot column, and has another order."""
+    """The file of labels needs no feature column, and has another order."""
     colors, n = ["red", "blue", "green"], 300
     ads = {
         "ad": [f"k{i}" for i in range(n)],
@@ -207,7 +182,7 @@ def test_feature_columns_are_required_only_in_files_with_features(forms, run, tm
         sources[name] = tmp_path / f"{name}.{form}"
         write = pq.write_table if form == "parquet" else pa.csv.write_csv
         write(table, sources[name])
-    options = ["--join", "ad", "--label", "clicked", "--one-hot", "color", "--weight", "w"]
+    options = ["--join", "ad", "--label", "clicked", "--weight", "w"]
     learned = {}
     for name, files in (("two", [sources["ads"], sources["clicks"]]), ("one", [sources["both"]])):
         model, predictions = tmp_path / f"{name}.npz", tmp_path / f"{name}.jsonl"

@@ -14,7 +14,7 @@ import pytest
 from helpers import run_with_peak_memory
 from river import evaluate, metrics
 
-from stream_perceptron import SGDPerceptron, stream
+from stream_perceptron import RecordEncoder, SGDPerceptron, stream
 
 
 def parse_summary(result):
@@ -114,7 +114,9 @@ def test_messages_wrap_between_words_and_json_lines_do_not_wrap(run_on_terminal,
 def test_options_are_passed_to_the_model(run, points_path):
     model = SGDPerceptron(0.2, 0.01, "tanh", 0.5, ["right", "left", "none"], seed=9)
     metric = evaluate.progressive_val_score(
-        stream.iter_parquet(points_path, scale=2.0, ignore=["b"]), model, metrics.Accuracy()
+        stream.iter_parquet(points_path, ignore=["b"]),
+        RecordEncoder(scale=2.0) | model,
+        metrics.Accuracy(),
     )
     options = ["--lr", 0.2, "--epsilon", 0.01, "--activation", "tanh", "--init-range", 0.5,
                "--classes", "right,left,none", "--seed", 9,

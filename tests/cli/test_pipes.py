@@ -55,13 +55,6 @@ def inputs_by_format(mnist_sample):
             SCALED_DIGIT_OPTIONS,
             encode_jsonl({"x": x, "y": y} for y, x in labeled_rows),
         ),
-        "json, features": (
-            DIGIT_OPTIONS,
-            encode_jsonl(
-                {"features": dict(zip(PIXEL_NAMES, x, strict=True)), "label": y}
-                for y, x in labeled_rows
-            ),
-        ),
     }
 
 
@@ -75,7 +68,7 @@ def expected_outcome(inputs_by_format, tmp_path_factory):
 
 FORMATS = (
     "parquet", "arrow", "arrow file", "csv", "csv with CRLF",
-    "tsv without header", "json, flat", "json, pixels", "json, x and y", "json, features",
+    "tsv without header", "json, flat", "json, pixels", "json, x and y",
 )  # fmt: skip
 
 

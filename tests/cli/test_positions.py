@@ -1,4 +1,4 @@
-"""Columns by position: rows without names, other orders, and duplicate names."""
+"""Columns in another order."""
 
 from __future__ import annotations
 
@@ -34,7 +34,6 @@ def encode_csv(samples, columns, header=True):
 
 
 def test_named_columns_in_another_order_are_read_by_name(tmp_path, run):
-    """Positions in options refer to the columns of the first file."""
     samples, rng = list(draw_rows(300)), random.Random(0)
     whole_file = tmp_path / "one.csv"
     whole_file.write_bytes(encode_csv(samples, COLUMNS))
@@ -43,7 +42,7 @@ def test_named_columns_in_another_order_are_read_by_name(tmp_path, run):
         columns = rng.sample(COLUMNS, len(COLUMNS)) if i else COLUMNS
         split_files.append(tmp_path / f"{i}.csv")
         split_files[-1].write_bytes(encode_csv(samples[start : start + 100], columns))
-    options = ["--label", "3", "--ignore", "-1", "--weight", "4", "--lr", "0.1", "--quiet"]
+    options = ["--label", "3", "--ignore", "CODE,note", "--weight", "Heavy", "--quiet"]
     run("learn", whole_file, "-m", tmp_path / "one.npz", *options, check=0)
     run("learn", *split_files, "-m", tmp_path / "many.npz", *options, check=0)
     for path in split_files:

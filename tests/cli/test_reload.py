@@ -64,7 +64,7 @@ def predict_scores(live, path):
 @pytest.mark.parametrize("form", FORMATS)
 def test_new_model_reads_the_rest_with_its_own_columns_and_scaler(form, tmp_path):
     old = train_model(tmp_path / "old", form, columns=("a", "label"))
-    new = train_model(tmp_path / "new", form, one_hot=("colour",), standardize=True)
+    new = train_model(tmp_path / "new", form, standardize=True)
     path = write_source(tmp_path, form, draw_rows(2))
     expected = [predict_scores(live, path) for live in (old, new)]
     assert isinstance(new.model.network.scaler, Scaler)
@@ -163,7 +163,7 @@ def test_model_that_does_not_fit_the_source_is_not_loaded(tmp_path, run):
 
     assert predictions == ["first", "first", "third"]
     assert notices == [
-        "warning: stdin: it lacks some of the model's features ('c') and has 'b' instead; "
+        "warning: stdin: it lacks columns of the model ('c') and has 'b' instead; "
         "still predicting with the previously loaded model",
         f"reloaded {model}: 20 samples",
     ]

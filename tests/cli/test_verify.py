@@ -73,7 +73,7 @@ def test_runs_with_other_rates_files_and_pipes_are_verified(
     )
     topic = tmp_path / "topic.jsonl"
     points = [{"a": i % 7 - 3, "b": i % 5, "class": "left"} for i in range(90)]
-    points[40] = {"a": "bad"}
+    points[40] |= {"class": ["bad"]}
     topic.write_text("".join(json.dumps(point) + "\n" for point in points))
     for part in (points[:30], points[30:]):
         text = "".join(json.dumps(point) + "\n" for point in part)
@@ -90,7 +90,7 @@ def test_runs_with_other_rates_files_and_pipes_are_verified(
     ]  # fmt: skip
     reason = get_verify_error(path, *sources)
     assert "the files that stand for it lack the last 90 of these rows" in reason
-    topic.write_text(topic.read_text().replace('"bad"', "0"))
+    topic.write_text(topic.read_text().replace('["bad"]', '"left"'))
     reason = get_verify_error(path, topic, *sources)
     assert reason == "stdin: rows 1 to 90: rejected rows: 0 now, 1 when learned"
 
@@ -226,7 +226,7 @@ def build_histories(tmp_path, run):
     ]
     table = write_jsonl(tmp_path / "table.jsonl", rows)
     path = tmp_path / "table.npz"
-    table_options = ["--one-hot", "t", "--standardize", "--position", "o"]
+    table_options = ["--categorical", "t", "--standardize", "--position", "o"]
     run("learn", table, "-m", path, *table_options, "-q", check=0)
     yield path, [table]
     late = []

@@ -73,10 +73,10 @@ def write_messy_rows(path, with_late_key):
 
 RUNS = {
     "table, predictions": [
-        "messy.csv", "--one-hot", "colour", "-p", "predictions.csv", "--save-every", "500",
+        "messy.csv", "-p", "predictions.csv", "--save-every", "500",
     ],
     "JSON objects, predictions": [
-        "messy.jsonl", "--one-hot", "colour", "-p", "predictions.jsonl", "--save-every", "500",
+        "messy.jsonl", "-p", "predictions.jsonl", "--save-every", "500",
     ],
     "three passes with a limit": [
         "one.csv", "--passes", "3", "--limit", "90000", "--save-every", "700",

@@ -97,7 +97,7 @@ def test_wide_lists_are_decoded_a_few_rows_at_a_time(tmp_path):
 
 
 @pytest.mark.parametrize("form", ["csv", "parquet"])
-def test_unique_texts_are_one_hot_encoded_a_few_rows_at_a_time(form, tmp_path):
+def test_unique_strings_are_encoded_a_few_rows_at_a_time(form, tmp_path):
     n = 16_000
     source = tmp_path / f"names.{form}"
     columns = {"name": [f"n{i}" for i in range(n)], "x": [0.5] * n, "label": [0, 1] * (n // 2)}
@@ -105,7 +105,7 @@ def test_unique_texts_are_one_hot_encoded_a_few_rows_at_a_time(form, tmp_path):
         pa.csv.write_csv(pa.table(columns), source)
     else:
         write_parquet(source, columns)
-    result, megabytes = run_with_peak_memory("learn", source, "--one-hot", "name", "--quiet")
+    result, megabytes = run_with_peak_memory("learn", source, "--quiet")
 
     assert result.returncode == 0, result.stderr
     assert megabytes < 400  # 4,000 rows at once take 830 MB

@@ -84,7 +84,7 @@ def write_table(folder):
 def learn_table(standardize, folder):
     """Learn a table from a file."""
     sources = [open_source(str(write_table(folder)))]
-    read_options = ReadOptions(one_hot=("colour",), standardize=standardize)
+    read_options = ReadOptions(standardize=standardize)
     live = LiveModel.start(sources, read_options, lr=0.1 if standardize else 0.001, seed=0)
     results = list(live.run(sources, with_scores=True))
     return live.model, np.concatenate([result.scores for result in results])
@@ -97,8 +97,8 @@ CASES = {
     "sparse": lambda _: learn_digits(spread=7, lr=0.1),
     "a schedule": lambda _: learn_digits(lr=InverseDecay()),
     "a threshold": lambda _: learn_digits(lr=0.1, epsilon=0.01, activation="tanh"),
-    "one-hot": lambda folder: learn_table(False, folder),
-    "one-hot, standardized": lambda folder: learn_table(True, folder),
+    "categories": lambda folder: learn_table(False, folder),
+    "categories, standardized": lambda folder: learn_table(True, folder),
 }
 
 
@@ -283,7 +283,7 @@ def other_hashes():
     [
         ["digits", "--activation", "sigmoid"],
         ["digits", "--activation", "tanh", "--init-range", "0.5"],
-        ["table", "--activation", "arctan", "--standardize", "--one-hot", "colour"],
+        ["table", "--activation", "arctan", "--standardize"],
     ],
     ids=lambda options: options[2],
 )

@@ -33,7 +33,7 @@ class LateLabelOracle:
         key, y = row.get("id"), row.get("label")
         key = None if key in (None, "") else str(key)
         x = {name: row[name] for name in FEATURE_NAMES if row.get(name) is not None}
-        is_bad = key is None or (y is None and not x) or "oops" in x.values()
+        is_bad = key is None or (y is None and not x)
         if is_bad or bool(x) == (key in self.samples):
             self.rejected.append(number)
             return
@@ -70,14 +70,12 @@ def compute_label(x):
 def draw_rows(seed, n, n_ids=12):
     """Return random valid and invalid rows, whose IDs repeat."""
     rng, rows = random.Random(seed), []
-    for i in range(n):
+    for _ in range(n):
         x, key = draw_features(rng), rng.randrange(n_ids)
         kind = rng.choices(["question", "label", "both", "neither"], [9, 8, 2, 1])[0]
         row = {"id": None if rng.random() < 0.04 else rng.choice([key, str(key)])}
         if kind in ("question", "both"):
             row |= x
-            if i > 30 and rng.random() < 0.04:
-                row[rng.choice(FEATURE_NAMES)] = "oops"
         if kind in ("label", "both"):
             row["label"] = compute_label(x)
         # A null value may be written or left out.

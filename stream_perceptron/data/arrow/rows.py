@@ -78,7 +78,9 @@ class ArrowTable:
             if label_type := resolve_label_type(kind, options.label, where):
                 schema = schema.with_label_type(label_type, where)
         columns_to_read = {options.label, *options.roles, *features}
-        columns_to_read = columns_to_read.difference(options.ignore).union(options.passthrough)
+        columns_to_read = columns_to_read.difference(options.ignore).union(
+            options.passthrough, options.position
+        )
         used = [i for i, name in enumerate(names) if name in columns_to_read]
         return cls(build_opening(layout, schema, None, layout.declared_numbers), used, columns)
 

@@ -10,7 +10,6 @@ from stream_perceptron.data.columns import JSON, UNNAMED_LIST
 from stream_perceptron.data.layout import Layout
 from stream_perceptron.data.naming import (
     find_column,
-    is_position,
     quote_names,
 )
 from stream_perceptron.data.records import iter_paths, parse_json_record
@@ -58,7 +57,7 @@ class JsonFormat:
 
 
 def _find_roles(layout: Layout, request: Request, record: dict[str, Any]) -> Layout:
-    """Return a layout with the label, the join column and the features in a record.
+    """Return a layout with the label and the features in a record.
 
     Raises
     ------
@@ -68,10 +67,7 @@ def _find_roles(layout: Layout, request: Request, record: dict[str, Any]) -> Lay
     """
     options, schema = layout.read_options, request.schema
     paths = [path for path, _ in iter_paths(record)]
-    if options.join is not None and is_position(options.join):
-        keys = [path for path in paths if "." not in path]
-        options = replace(options, join=find_column(options.join, keys) or options.join)
-    layout = replace(layout, read_options=options, label=_find_label(request, paths))
+    layout = replace(layout, label=_find_label(request, paths))
     if schema.key is not None:
         is_unnamed = UNNAMED_LIST in record and schema.is_list and schema.key not in record
         return replace(layout, key=UNNAMED_LIST) if is_unnamed else layout

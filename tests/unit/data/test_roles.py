@@ -34,12 +34,12 @@ def source(request, tmp_path):
 @pytest.mark.parametrize("label", [None, "label", "Label", "-1", "4"])
 def test_columns_have_the_same_roles_in_every_format(label, source):
     keep = ("colour", "a", "label", "w")
-    read_options = ReadOptions(label=label, weight="w", one_hot=("colour",), keep=keep)
+    read_options = ReadOptions(label=label, weight="w", keep=keep)
     batches = list(open_source(str(source)).batches(Request(read_options)))
 
     assert [x for batch in batches for x in batch.features.dicts()] == [
-        {"a": 1.5, "colour_red": 1.0},
-        {"a": 2.5, "colour_blue": 1.0},
+        {"a": 1.5, "colour=red": 1.0},
+        {"a": 2.5, "colour=blue": 1.0},
     ]
     assert [label for batch in batches for label in batch.labels] == ["x", "y"]
     assert [w for batch in batches for w in batch.weights.tolist()] == [2.0, 1.0]

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from itertools import islice, pairwise
+from itertools import pairwise
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from helpers import write_jsonl, write_parquet
@@ -14,9 +13,6 @@ from river import metrics
 
 from stream_perceptron import SGDPerceptron, SourceError, stream
 from stream_perceptron.data import open_source
-from stream_perceptron.data.draws import RandomDraws
-from stream_perceptron.data.position import FilePosition
-from stream_perceptron.data.request import Request
 from stream_perceptron.data.schema import ReadOptions
 from stream_perceptron.live.model import LiveModel
 
@@ -82,23 +78,6 @@ def test_several_files_and_passes_form_one_stream(points, tmp_path):
     assert live.model.weights.tobytes() == whole.model.weights.tobytes()
 
 
-@pytest.mark.parametrize("form", ["parquet", "jsonl"])
-def test_random_draws_are_reproducible_and_with_replacement(form, points, tmp_path):
-    """Draw t is row floor(u_t n)."""
-    n, table = 2500, pq.read_table(points)
-    path = points if form == "parquet" else write_jsonl(tmp_path / "p.jsonl", table.to_pylist())
-    uniform = np.random.Generator(np.random.PCG64(3)).random(4 * n)
-    expected = table["a"].to_numpy()[(uniform * n).astype(int)].tolist()
-    draws = RandomDraws([open_source(str(path))], seed=3)
-    for start_row in (0, 1234, 2 * n):
-        position = FilePosition("draws", rows=start_row)
-        batches = draws.batches(Request(position=position))
-        drawn = [x["a"] for batch in islice(batches, 4) for x in batch.features.dicts()]
-
-        assert len(drawn) > 2000
-        assert drawn == expected[start_row : start_row + len(drawn)]
-
-
 def test_damaged_row_group_is_reported_after_the_rows_before_it(points, tmp_path):
     path, table = tmp_path / "damaged.parquet", pq.read_table(points)
     pq.write_table(table, path, row_group_size=1000, write_page_checksum=True)
@@ -116,8 +95,8 @@ def test_damaged_row_group_is_reported_after_the_rows_before_it(points, tmp_path
 def test_join_needs_a_single_pass_in_order(tmp_path):
     rows = [{"id": i, "a": 1.0, "label": "x"} for i in range(9)]
     sources = [open_source(str(write_jsonl(tmp_path / "s.jsonl", rows)))]
-    live, draws = LiveModel.start(sources, ReadOptions(join="id")), [RandomDraws(sources, 0)]
-    for given, options in ((sources, {"passes": 2}), (sources, {"stop": True}), (draws, {})):
+    live = LiveModel.start(sources, ReadOptions(join="id"))
+    for given, options in ((sources, {"passes": 2}), (sources, {"stop": True})):
         with pytest.raises(ValueError, match="late labels need a single pass in order"):
             list(live.run(given, **options))
 
@@ -135,17 +114,6 @@ def test_second_source_must_fit_the_first(tmp_path):
         (tmp_path / name).write_text(f"{header}\n1,2,x\n")
     sources = [open_source(str(tmp_path / name)) for name in "ab"]
 
-    reason = r"it lacks some of the model's features \('a', 'b'\) and has 'c', 'd' instead"
+    reason = r"it lacks columns of the model \('a', 'b'\) and has 'c', 'd' instead"
     with pytest.raises(SourceError, match=reason):
         LiveModel.start(sources)
-
-
-def test_schema_names_each_feature_once(tmp_path):
-    """The type of column b is known before its first value."""
-    nulls = pa.array([None], pa.float64())
-    table = write_parquet(tmp_path / "a.parquet", {"a": [0.5], "b": nulls, "label": ["x"]})
-    objects = write_jsonl(tmp_path / "b.jsonl", [{"a": 1.5, "b": 2.5, "label": "x"}])
-    live, sources = start_live(table, objects)
-    list(live.run(sources))
-
-    assert live.schema.features == ("a", "b")

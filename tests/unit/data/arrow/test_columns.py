@@ -78,10 +78,10 @@ if int(pa.__version__.split(".")[0]) >= 18:  # Arrow 17 cannot write string view
 SAMPLES = [
     ({"x": [True, False], "y": [False, True]}, [({"x": 1.0}, False), ({"x": 0.0}, True)]),
     ({"embedding": [[0.5, 1.5]], "y": [1]}, [({"embedding0": 0.5, "embedding1": 1.5}, 1)]),
-    ({**NUMBERS, "y": [1]}, [({"a": 255 * (1 / 255), "b": 255.0, "c": 0.5}, 1)]),
+    ({**NUMBERS, "y": [1]}, [({"a": 255, "b": 255, "c": 0.5}, 1)]),
     ({"x": [1.0, 2.0], "y": [1.0, None]}, [({"x": 1.0}, 1), ({"x": 2.0}, None)]),
     ({"image": build_images([np.arange(12, dtype=np.uint8).reshape(2, 2, 3)]), "y": [0]},
-     [({f"pixel{i}": i * (1 / 255) for i in range(12)}, 0)]),
+     [({f"pixel{i}": float(i) for i in range(12)}, 0)]),
     *(({"x": [1.0, 2.0], "y": pa.array(["u", "v"], kind)}, [({"x": 1.0}, "u"), ({"x": 2.0}, "v")])
       for kind in STRINGS),
 ]  # fmt: skip
@@ -89,13 +89,10 @@ SAMPLES = [
 
 @pytest.mark.parametrize(("columns", "samples"), SAMPLES)
 def test_columns_of_each_type_are_read(columns, samples, tmp_path):
-    """Bytes are scaled by default, whatever their values; whole floats are labels."""
+    """Whole floats are labels."""
     path = write_parquet(tmp_path / "f.parquet", columns)
 
     assert list(stream.iter_parquet(path)) == samples
-
-
-ONE_HOT = {"one_hot": ["t"]}
 
 
 @pytest.mark.parametrize(
@@ -104,9 +101,6 @@ ONE_HOT = {"one_hot": ["t"]}
         ({"a": [[1.0]], "b": [[1.0]], "y": [1]}, {}, "'a', 'b' could each be the features"),
         ({"x": [1.0], "y": [[1]]}, {}, "label column 'y' is of type list"),
         ({"x": [1.0], "y": [1], "w": ["a"]}, {"weight": "w"}, "weight column 'w' is of type str"),
-        ({"x": [1.0], "y": [1], "t": [[1.5]]}, ONE_HOT, "column 't' is of type list"),
-        ({"x": [1.0], "y": [1], "t": [{"u": "a"}]}, ONE_HOT, "column 't' is of type struct"),
-        ({"x": [1.0], "y": [1]}, {"dates": ["x"]}, "column 'x' is of type double"),
     ],
     ids=str,
 )
@@ -190,7 +184,7 @@ def test_column_name_that_is_not_utf8_is_an_error(kind, tmp_path):
 
 
 @pytest.mark.parametrize("has_pytz", [True, False])
-@pytest.mark.parametrize("role", ["keep", "dates"])
+@pytest.mark.parametrize("role", ["keep", "categorical"])
 def test_unknown_time_zone_is_unreadable(role, has_pytz, tmp_path, monkeypatch):
     """Arrow looks up time zones in pytz if it is installed, which raises an error of its own."""
     if not has_pytz:
@@ -199,7 +193,7 @@ def test_unknown_time_zone_is_unreadable(role, has_pytz, tmp_path, monkeypatch):
     path = write_parquet(tmp_path / "t.parquet", {"a": [1.0], "label": ["x"], "t": times})
     (batch,) = open_source(str(path)).batches(Request(ReadOptions(**{role: ("t",)})))
 
-    reason = "'t' cannot be read as timestamp[us, tz=Mars/Olympus]: unknown zone, or"
+    reason = "'t' cannot be read as timestamp[us, tz=Mars/Olympus]: "
     assert reason in batch.rejected[0]
 
 
