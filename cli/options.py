@@ -220,11 +220,12 @@ def make_reading_options(hides_rare: bool) -> Callable[[F], F]:
             "--delimiter", metavar="C", type=ParsedType("character", _parse_delimiter),
             is_rare=hides_rare,
             help="CSV delimiter: a character, or the word tab or space. Default: that of a saved "
-            "model, or the most frequent of comma, tab and semicolon.",
+            "model, or the most frequent of comma, tab, semicolon and |.",
         ),
         input_option(
             "--decimal", metavar=".|,", type=click.Choice([".", ","]), is_rare=hides_rare,
-            help="Decimal separator of numbers in CSV. Default: that of a saved model, or a point.",
+            help="Decimal separator of numbers in CSV. Default: that of a saved model, or a comma "
+            "where semicolons delimit the cells, otherwise a point.",
         ),
         make_format_option(hides_rare),
     )  # fmt: skip
@@ -244,7 +245,7 @@ training_options = combine_options(
         "--scale", metavar="NUMBER|a/b", type=SCALE, is_rare=True,
         help="Multiply features by this number. Default: 1/255 for pixels, otherwise 1.",
     ),
-    make_names_option("--categorical", "Columns of numbers that are codes, such as ZIP codes."),
+    make_names_option("--categorical", "Columns whose cells are all categories (ZIP codes)."),
     input_option(
         "--passes", metavar="N", type=COUNT,
         help="Read the sources N times. Default: once.",

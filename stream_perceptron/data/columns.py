@@ -489,7 +489,8 @@ class Columns:
             if b"\\u" in content:  # an escaped lone surrogate cannot be encoded
                 json.dumps(value, ensure_ascii=False).encode()
             return value
-        return self._options.convert_decimal_comma(self._decode_field(content), self._is_text)
+        text = self._decode_field(content)
+        return self.layout.dialect.replace_decimal_comma(text) if self._form == CSV else text
 
     def _decode_kept(self, name: str, kind: int, content: bytes) -> object:
         """Return a kept cell; in CSV, as a string, or by its kind if records are raw."""
@@ -499,7 +500,7 @@ class Columns:
             return self._decode_field(content)
         if kind == NUL:
             return None
-        text = self._options.convert_decimal_comma(self._decode_field(content), self._is_text)
+        text = self._decode(kind, content)
         return float(text) if kind == NUMBER else text.strip().lower() == "true"
 
     def _decode_field(self, content: bytes) -> str:

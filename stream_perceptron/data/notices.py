@@ -75,7 +75,7 @@ def describe_columns(
         yield Notice(f"labels may come later, in rows with the same {options.join}")
     if label := options.label or schema.label or layout.label:
         yield Notice(f"label: {label}{f' ({schema.label_type})' if schema.label_type else ''}")
-    elif options.join is None:
+    elif options.join is None and layout.columns:
         yield Notice(
             "no label: rows are only predicted, as no column is called "
             f"{', '.join(LABEL_NAMES[:-1])} or {LABEL_NAMES[-1]}; name it with --label"

@@ -31,11 +31,10 @@ class Dialect(NamedTuple):
         )
         return next(reader, [])
 
-    def replace_decimal_commas(self, fields: list[str]) -> list[str]:
-        """Return the fields with decimal commas replaced by decimal points."""
-        if self.decimal == ".":
-            return fields
-        return [f.replace(",", ".") if DECIMAL_COMMA.fullmatch(f) else f for f in fields]
+    def replace_decimal_comma(self, field: str) -> str:
+        """Return a field with a decimal comma replaced by a decimal point."""
+        has_comma = self.decimal == "," and DECIMAL_COMMA.fullmatch(field)
+        return field.replace(",", ".") if has_comma else field
 
 
 COMMAS = Dialect()

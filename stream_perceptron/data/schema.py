@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
 
 from stream_perceptron.data.labels import convert_label, infer_label_type
-from stream_perceptron.data.values import DECIMAL_COMMA
 from stream_perceptron.errors import SampleError, SourceError
 
 
@@ -32,10 +30,11 @@ class ReadOptions:
     standardize: bool = False
     categorical: tuple[str, ...] = ()  # the columns whose cells are all categories
     missing: tuple[str, ...] = ()  # strings that mean null, besides the empty string
-    # The delimiter of CSV; None for the most frequent of comma, tab and semicolon.
+    # The delimiter of CSV; None for the most frequent of comma, tab, semicolon and |.
     delimiter: str | None = None
-    # The decimal separator of numbers in CSV.
-    decimal: str = "."
+    # The decimal separator of numbers in CSV; None for a comma where semicolons delimit the cells,
+    # else a point.
+    decimal: str | None = None
     # The column with a sample's ID, if labels come later, in rows of their own.
     join: str | None = None
     # The maximum number of pending samples.
@@ -55,12 +54,6 @@ class ReadOptions:
     def roles(self) -> set[str]:
         """The ignored columns, and the position, weight and join columns."""
         return {*self.ignore, *self.position, *filter(None, (self.weight, self.join))}
-
-    def convert_decimal_comma(self, content: object, is_text: bool) -> Any:
-        """Return the content of a cell, with a decimal comma in a string replaced by a point."""
-        if self.decimal == "." or not (is_text and isinstance(content, str)):
-            return content
-        return content.replace(",", ".") if DECIMAL_COMMA.fullmatch(content) else content
 
     @cached_property
     def has_join(self) -> bool:

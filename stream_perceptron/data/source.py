@@ -166,15 +166,20 @@ class Batches(Iterator[Batch | None]):
         """Yield notices about the source with its first usable rows, and warnings."""
         columns, described = self.columns, self.request.described
         if not self._is_described and len(batch.rejected) < len(batch):
-            self._is_described = True
-            if columns.layout.columns not in described:
-                described.add(columns.layout.columns)
-                numbers, strings = columns.find_numbers(), columns.find_strings()
+            numbers, strings, layout = (
+                columns.find_numbers(),
+                columns.find_strings(),
+                columns.layout,
+            )
+            # The first labeled record of JSON shows what it has.
+            self._is_described = bool(numbers or strings or layout.columns)
+            if self._is_described and layout.columns not in described:
+                described.add(layout.columns)
                 yield from describe_columns(
-                    columns.layout, columns.schema, numbers, strings, self._source.row_ids
+                    layout, columns.schema, numbers, strings, self._source.row_ids
                 )
                 if columns.unused_names:
-                    yield build_unused_columns_warning(columns.unused_names, columns.layout.key)
+                    yield build_unused_columns_warning(columns.unused_names, layout.key)
         for row, text in columns.notices:
             yield Notice(f"row {batch.row_number(row):,}: {text}")
         if not self._has_checked_label:

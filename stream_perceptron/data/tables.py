@@ -68,7 +68,7 @@ def find_table_layout(
             "one with --ignore"
         )
     required: Sequence[str] = schema.columns
-    if not request.to_learn:  # only columns that have given features
+    if has_column_names and not request.to_learn:  # only columns that have given features
         given = {*request.names, *request.string_columns}
         required = [name for name in (*required, *schema.further_columns) if name in given]
     absent = set(required).difference(columns, options.roles, {schema.label})

@@ -29,14 +29,16 @@ class CsvFormat:
 
     has_comments = False
 
-    def __init__(self, first_line: str, delimiter: str | None = None, decimal: str = ".") -> None:
+    def __init__(
+        self, first_line: str, delimiter: str | None = None, decimal: str | None = None
+    ) -> None:
         # A delimiter that does not occur in the line may be meant for another source.
         if delimiter is None or delimiter not in first_line:
-            delimiter = max(",\t;" if decimal == "." else "\t;|", key=first_line.count)
+            delimiter = max("\t;|" if decimal == "," else ",\t;|", key=first_line.count)
             delimiter = delimiter if delimiter in first_line else ","
-        self.dialect = Dialect(delimiter, decimal)
+        self.dialect = Dialect(delimiter, decimal or ("," if delimiter == ";" else "."))
         fields = self.dialect.split(first_line.replace("\r", " "))  # quoting errors are tolerated
-        fields = [field.strip() for field in self.dialect.replace_decimal_commas(fields)]
+        fields = [self.dialect.replace_decimal_comma(field).strip() for field in fields]
         # A header may consist of numbers if it names a label: pandas names columns 0, 1, 2, ...
         numbers = [field for field in fields if is_number(field)]
         names_label = any(field.lower() in LABEL_NAMES for field in fields)
