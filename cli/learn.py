@@ -107,9 +107,9 @@ def learn(o: Options) -> int:
 
     SOURCE is one or more files, read in order, or - for stdin (the default): Parquet, Arrow, CSV
     with or without a header, JSON Lines or LIBSVM, compressed or not. The label column is found by
-    name, or by position in LIBSVM and headerless CSV. The features are the single column of lists,
-    bytes or images if there is one, otherwise all number and bool columns. Options that take column
-    names also take positions in the first source, counted from 1; JSON keys have no positions.
+    name, or by position in LIBSVM and headerless CSV. The features are the single column of lists
+    of numbers, bytes or images if there is one. Otherwise each cell of the other columns says what
+    it is: a number, a date, a category, a text of several words, or a missing value.
 
     Accuracy is progressive: each sample is predicted before the model learns from it. The error of
     a sample is half the sum of its squared output errors; a sample whose error is below epsilon

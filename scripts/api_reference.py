@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import stream_perceptron
-from stream_perceptron import data, datasets, diagnostics, distributed, encoders, live, stream
+from stream_perceptron import data, datasets, diagnostics, distributed, live, stream
 from stream_perceptron import verification as verify_module
 from stream_perceptron.live import drift
 
@@ -25,7 +25,6 @@ _FIRST = "SGDPerceptron", "save", "load", "LoadedModel", "Standardizer", "sweep"
 _MODULES: dict[Any, list[str]] = {
     stream_perceptron: [*_FIRST, *(n for n in stream_perceptron.__all__ if n not in _FIRST)],
     stream: ["iter_parquet", "iter_source"],
-    encoders: ["DateEncoder", "WordEncoder", "encode_date", "encode_words"],
     diagnostics: ["diagnose", "Finding", "FindingCode"],
     live: ["Progress"],
     drift: ["DriftEvent"],

@@ -8,7 +8,7 @@ import os
 import pytest
 from helpers import start, wait_for
 
-from stream_perceptron import SGDPerceptron, load, save
+from stream_perceptron import LiveModel, SGDPerceptron, load, save
 from stream_perceptron.checkpoint.archive import atomic, write_checkpoint
 from stream_perceptron.checkpoint.state import encode_model
 
@@ -104,7 +104,7 @@ def test_second_writer_of_a_checkpoint_is_rejected(mnist_sample, tmp_path, run):
 
     assert error == f"Error: {path}: another process is writing it\n"
     assert process.returncode == 143
-    assert load(path).model.n_seen > 0
+    assert LiveModel.load(path).progress.samples > 0
 
 
 def test_save_after_a_kill_between_link_and_rename_leaves_no_litter(saved_model):

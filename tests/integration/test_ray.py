@@ -149,7 +149,7 @@ def test_scaled_learning_rate_is_reported_unless_keep_lr_is_given(cluster, mnist
         [*command, "--keep-lr"], env=cluster.env, capture_output=True, text=True, check=True
     )
 
-    assert "shards learn at 0.05, 5 times 0.01" in scaled.stderr
+    assert "shards learn at 0.5, 5 times 0.1" in scaled.stderr
     assert "scaled by 1/255: pixel0 .. pixel783" in scaled.stderr
     assert "shards learn at" not in unscaled.stderr
 
@@ -176,7 +176,7 @@ def test_row_groups_of_any_size_are_learned_completely(cluster, run, tmp_path):
 def test_rows_before_the_first_sample_are_read_once(cluster, run, tmp_path):
     path, model = tmp_path / "late.parquet", tmp_path / "model.npz"
     labels = [None] * 7 + ["x", "y"] * 10
-    values = [1.0, float("nan"), 2.0] * 9
+    values = [1.0, float("inf"), 2.0] * 9
     pq.write_table(pa.table({"a": values, "label": labels}), path, row_group_size=5)
     options = ["--skip-bad", "--passes", 2]
     cluster.run(path, shards=3, rows=2, model=model, options=options)
@@ -197,16 +197,16 @@ def test_incompatible_files_and_rejected_rows_are_reported(cluster, tmp_path):
     labels = ["x", "y"] * 10
     pq.write_table(pa.table({"a": [1.0, 2.0] * 10, "label": labels}), good)
     pq.write_table(pa.table({"b": [1.0, 2.0] * 10, "label": labels}), other)
-    pq.write_table(pa.table({"a": [1.0, 2.0] * 9 + [1.0, float("nan")], "label": labels}), bad)
+    pq.write_table(pa.table({"a": [1.0, 2.0] * 9 + [1.0, float("inf")], "label": labels}), bad)
     for name, width in ((vector, 2), (tmp_path / "wide.parquet", 3)):
         pq.write_table(pa.table({"v": [[1.0] * width] * 20, "label": labels}), name)
     error = cluster.run(good, other, shards=2, rows=5, check=1).stderr
     width_error = cluster.run(vector, tmp_path / "wide.parquet", shards=2, rows=5, check=1).stderr
     row_error = cluster.run(good, bad, shards=2, rows=5, model=model, check=1).stderr
 
-    assert "other.parquet: it lacks some of the model's features ('a')" in error
+    assert "other.parquet: it lacks columns of the model ('a')" in error
     assert "wide.parquet: row 1: column 'v' has 3 values, not 2" in width_error
-    assert "bad.parquet: row 20: column 'a' is nan" in row_error
+    assert "bad.parquet: row 20: feature 'a' is not finite" in row_error
     assert LiveModel.load(model).progress.samples == 30  # as after the third round
     cluster.run(good, bad, shards=2, rows=5, model=model, options=["--skip-bad"])
     progress = LiveModel.load(model).progress
