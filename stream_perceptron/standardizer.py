@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class Standardizer(StandardScaler):
     """Standardizes features like River's `StandardScaler`, except for indicators.
 
-    An indicator is a feature that has only been 0 or 1 so far, such as a one-hot feature or a word.
+    An indicator is a feature that has only been 0 or 1 so far, such as a category or a word.
     It keeps its value. Once a feature has had another value, it is standardized, with the
     statistics of all its values. The `learn` command standardizes features in the same way.
 

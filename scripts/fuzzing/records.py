@@ -45,7 +45,8 @@ def _read_rows(path: Path, request: Request, draw_size: Callable[[], int]) -> li
     rejected: list[object] = []
     batches = open_source(str(path)).batches(request)
     for batch in batches:
-        rows += zip(batch.labels, map(repr, batch.features.dicts()), strict=True)
+        kept = batch.passthrough or [()] * len(batch.labels)
+        rows += zip(batch.labels, map(repr, batch.features.dicts()), kept, strict=True)
         rejected += [batch.row_number(i) for i in sorted(batch.rejected)]
         batches.max_rows = draw_size()
     return [*rows, *rejected]

@@ -106,9 +106,9 @@ def suggest_options(options: Mapping[str, str]) -> str:
 
     Examples
     --------
-    >>> print(suggest_options({"to encode it": "--one-hot tags"}))
-    to encode it:
-      --one-hot tags
+    >>> print(suggest_options({"to drop it": "--ignore id"}))
+    to drop it:
+      --ignore id
 
     """
     return f"{', or '.join(options)}:" + "".join(f"\n  {line}" for line in options.values())

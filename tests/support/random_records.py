@@ -186,9 +186,9 @@ def draw_read_options(rng, form):
             "categorical": rng.choice(
                 [(), ("text",), ("a",), ("a", "tags"), ("features.a", "note")]
             ),
-            "keep": rng.choice([(), ("id",), (KEPT.get(form, "n"),)]),
+            "keep": rng.choice([(), ("id",), (KEPT.get(form, "n"),), ("part", "label", "off")]),
             "join": "id" if rng.random() < 0.15 else None,
-            "position": ("part", "off") if rng.random() < 0.1 else (),
+            "position": rng.choice([("part", "off"), ("off",)]) if rng.random() < 0.2 else (),
         }
         if options["join"]:
             options |= {"keep": (), "ignore": ()}
