@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from stream_perceptron.data.schema import ReadOptions
     from stream_perceptron.data.text_source import LineFormat
 
-_PAIR = r"[^\s:]+:\S+"
+_PAIR = r"[^\s:,;]+:[^\s,;]+"
 _LIBSVM = re.compile(rf"(?:\S+|{_PAIR})(?:\s+{_PAIR})+\s*(?:#.*)?|{_PAIR}\s*")
 
 

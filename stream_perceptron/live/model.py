@@ -216,7 +216,7 @@ class LiveModel:
         return live
 
     @classmethod
-    def load(cls, path: Path) -> LiveModel:
+    def load(cls, path: str | Path) -> LiveModel:
         """Load a live model, or a model written by `stream_perceptron.save`.
 
         Raises
@@ -227,6 +227,7 @@ class LiveModel:
             If the file cannot be read.
 
         """
+        path = Path(path)
         with add_path_to_errors(path):
             meta, arrays = read_checkpoint(path)
             live, state = cls(decode_model(meta, arrays)), meta.get("live")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -15,6 +16,9 @@ from stream_perceptron.data.schema import ReadOptions
 from stream_perceptron.data.tables import find_table_layout
 from stream_perceptron.data.values import is_number, is_number_or_bool
 from stream_perceptron.errors import SampleError, SourceError
+
+# A cell that is unlikely to be the name of a column, or a label.
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}\b.*")
 
 
 class CsvFormat:
@@ -39,22 +43,24 @@ class CsvFormat:
         self.dialect = Dialect(delimiter, decimal or ("," if delimiter == ";" else "."))
         fields = self.dialect.split(first_line.replace("\r", " "))  # quoting errors are tolerated
         fields = [self.dialect.replace_decimal_comma(field).strip() for field in fields]
-        # A header may consist of numbers if it names a label: pandas names columns 0, 1, 2, ...
+        # A header may have numbers or dates if it names a label: pandas names columns 0, 1, 2, ...
         numbers = [field for field in fields if is_number(field)]
-        names_label = any(field.lower() in LABEL_NAMES for field in fields)
+        others = [f for f in fields if f and not is_number_or_bool(f) and not _DATE.fullmatch(f)]
+        names_label = any(field.lower() in LABEL_NAMES for field in others)
         counts = [[str(i) for i in range(start, start + len(numbers))] for start in (0, 1)]
-        self.has_header = not numbers or (names_label and numbers in counts)
+        has_only_names = len(others) == len([*filter(None, fields)])
+        self.has_header = has_only_names or (names_label and numbers in [[], *counts])
         self.header = fields if self.has_header else None
         self._n_fields = len(fields)
-        strings = [i for i, f in enumerate(fields) if f and not is_number_or_bool(f)]
-        self._label_position = strings[0] + 1 if len(strings) == 1 else 1
+        self._label_position = fields.index(others[0]) + 1 if len(others) == 1 else 1
 
     def find_layout(self, request: Request, where: str, lines: Iterable[bytes]) -> Layout:
         """Return the layout of the records.
 
         Without a header, the columns are those of the first source that had a header. If no source
-        had one, the label is by default the only column that holds a string in the first record, or
-        else the first column; the features are named as in the model, or else x0, x1 and so on.
+        had one, the label is by default the only column that holds a string in the first record,
+        apart from dates, or else the first column; the features are named as in the model, or else
+        x0, x1 and so on.
         """
         names, options = self._resolve_columns(request, where)
         return find_table_layout(
