@@ -144,11 +144,16 @@ def load(path: str | os.PathLike[str] | IO[bytes]) -> LoadedModel:
 
 def _decode_checkpoint(meta: dict[str, Any], members: Arrays) -> LoadedModel:
     """Return the model in a checkpoint, with the steps before it, and the extra data."""
-    model, steps, extra = decode_model(meta, members), decode(meta["steps"]), meta["extra"]
-    if not isinstance(extra, dict):
-        raise CheckpointError("extra is not a dict")
+    model, steps = decode_model(meta, members), decode(meta["steps"])
     encoder = _build_encoder(meta["live"]) if "live" in meta else None
-    return LoadedModel(pipelines.build_pipeline(steps, model, encoder), extra)
+    return LoadedModel(pipelines.build_pipeline(steps, model, encoder), decode_extra(meta))
+
+
+def decode_extra(meta: dict[str, Any]) -> dict[str, Any]:
+    """Return the extra data in a checkpoint."""
+    if not isinstance(meta["extra"], dict):
+        raise CheckpointError("extra is not a dict")
+    return meta["extra"]
 
 
 def _build_encoder(live: dict[str, Any]) -> RecordEncoder:

@@ -20,7 +20,7 @@ from stream_perceptron.checkpoint.archive import (
 )
 from stream_perceptron.checkpoint.codec import from_json, to_json
 from stream_perceptron.checkpoint.pipelines import absorb_scaler
-from stream_perceptron.checkpoint.state import decode_model, encode_model
+from stream_perceptron.checkpoint.state import decode_extra, decode_model, encode_model
 from stream_perceptron.data import roles
 from stream_perceptron.data.batch import MAX_BATCH_ROWS, Batch, Redeliveries
 from stream_perceptron.data.labels import LABEL_TYPES
@@ -100,6 +100,8 @@ class LiveModel:
         The metrics up to the last row.
     history : History
         What the model was trained on, and where each file continues.
+    extra : dict
+        The data that `stream_perceptron.save` stored with the model.
     outputs : dict of str to int
         The sizes of the output files at the last save.
     redeliveries : Redeliveries
@@ -147,6 +149,7 @@ class LiveModel:
         self.needs_label = False
         self.python_step: str | None = None
         self.n_redelivered = 0  # redelivered rows since the model was created or loaded
+        self.extra: dict[str, Any] = {}
         self.lock = RLock()  # held while the model changes or is copied
         # Whether all parts are consistent; they are not if an error interrupted a step.
         self.is_consistent = True
@@ -232,6 +235,7 @@ class LiveModel:
             meta, arrays = read_checkpoint(path)
             live, state = cls(decode_model(meta, arrays)), meta.get("live")
             live.python_step = absorb_scaler(meta["steps"], live.model)
+            live.extra = decode_extra(meta)
             if state is None:
                 live._infer_state()
             else:
@@ -284,7 +288,7 @@ class LiveModel:
                 self.pending.names = sorted(set(self.pending.known_names).difference(known))
                 arrays |= self.pending.arrays()
                 state.pending = self.pending
-            write_checkpoint(path, meta | {"extra": {}, "live": to_json(state)}, arrays)
+            write_checkpoint(path, meta | {"extra": self.extra, "live": to_json(state)}, arrays)
 
     def __getstate__(self) -> dict[str, object]:
         return {name: value for name, value in vars(self).items() if name != "lock"}

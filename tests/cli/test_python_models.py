@@ -8,7 +8,7 @@ import json
 import pytest
 from river import datasets, preprocessing
 
-from stream_perceptron import LiveModel, SGDPerceptron, save
+from stream_perceptron import LiveModel, SGDPerceptron, load, save
 
 MODEL_FACTORIES = {
     "bare": lambda: SGDPerceptron(lr=0.1, seed=0),
@@ -22,7 +22,7 @@ def saved_model(request, tmp_path):
     model, rows = MODEL_FACTORIES[request.param](), list(datasets.ImageSegments())
     for x, y in rows[:600]:
         model.learn_one(x, y)
-    save(model, tmp_path / "py.npz")
+    save(model, tmp_path / "py.npz", extra={"offset": 600})
     with (tmp_path / "rest.csv").open("w") as file:
         writer = csv.writer(file)
         writer.writerow(["kind", *rows[0][0]])
@@ -38,6 +38,7 @@ def test_learn_continues_a_python_model_with_any_label_name(saved_model, run):
     error = run("learn", rest, "-m", path, check=1).stderr
     assert "there is no label column" in error
     run("learn", rest, "-m", path, "--label", "kind", "--limit", "300", "--quiet", check=0)
+    assert load(path).extra == {"offset": 600}
     run("learn", rest, "-m", path, "--quiet", check=0)
     live = LiveModel.load(path)
     feature_indices = [perceptron.features_.index(name) for name in live.model.features_]
