@@ -14,7 +14,7 @@ from common import Task, accuracy, compare, median, ratio_to, section, time_call
 from forms import mnist_file
 from river import evaluate, linear_model, metrics, multiclass
 
-from stream_perceptron import SGDPerceptron, stream
+from stream_perceptron import RecordEncoder, SGDPerceptron, stream
 
 Samples = list[tuple[dict[Any, float], Any]]
 
@@ -93,7 +93,8 @@ def one_vs_rest(model: Callable[[], Any]) -> Callable[[], Any]:
 @section("one_at_a_time")
 def one_at_a_time() -> str:
     """Digits one by one, as in River's progressive_val_score, without the cost of the stream."""
-    samples = list(itertools.islice(stream.iter_parquet(mnist_file()), 2000))
+    encoder, rows = RecordEncoder(scale=1 / 255), stream.iter_parquet(mnist_file())
+    samples = [(encoder.transform_one(x), y) for x, y in itertools.islice(rows, 2000)]
     peers: dict[str, tuple[Callable[[Samples], tuple[float, float]], int]] = {
         "ours": (partial(evaluate_river, lambda: SGDPerceptron(classes=range(10), seed=0)), 2000),
         "SoftmaxRegression": (partial(evaluate_river, linear_model.SoftmaxRegression), 100),
