@@ -245,7 +245,9 @@ training_options = combine_options(
         "--scale", metavar="NUMBER|a/b", type=SCALE, is_rare=True,
         help="Multiply features by this number. Default: 1/255 for pixels, otherwise 1.",
     ),
-    make_names_option("--categorical", "Columns whose cells are all categories (ZIP codes)."),
+    make_names_option(
+        "--categorical", "Columns whose cells are all categories, such as ZIP codes."
+    ),
     input_option(
         "--passes", metavar="N", type=COUNT,
         help="Read the sources N times. Default: once.",

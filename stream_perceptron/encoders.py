@@ -33,6 +33,11 @@ _MAX_CATEGORY_WORDS = 3  # of a string that is a category, as in reader/record.h
 _PIXEL_COLUMNS = ("pixels", "pixel", "image")
 
 
+def is_date(text: str) -> bool:
+    """Whether a string spells a date, with or without a time."""
+    return re.fullmatch(_DATE, text, re.ASCII) is not None
+
+
 def encode_string(name: str, text: str) -> dict[str, float]:
     """Return the features of a string, which has no spaces around it.
 
@@ -75,8 +80,9 @@ def format_value(value: str | float | bool | Decimal, is_text: bool) -> str:
 
     Examples
     --------
-    >>> [format_value(value, is_text=False) for value in (200, 200.0, 0.50, True, "007", "1.0")]
-    ['200', '200', '0.5', 'true', '007', '1.0']
+    >>> values = 200, 200.0, Decimal("1.50"), True, "007", "1.0"
+    >>> [format_value(value, is_text=False) for value in values]
+    ['200', '200', '1.5', 'true', '007', '1.0']
     >>> texts = ("200", " 200.0", ".5", "TRUE", "007", "red")
     >>> [format_value(text, is_text=True) for text in texts]
     ['200', '200', '0.5', 'true', '007', 'red']
@@ -93,7 +99,10 @@ def format_value(value: str | float | bool | Decimal, is_text: bool) -> str:
         value = int(value) if value.lstrip("+-").isdigit() else float(value)
     if isinstance(value, bool):
         return str(value).lower()
-    is_whole = isinstance(value, float | Decimal) and value == value // 1
+    if isinstance(value, Decimal):
+        is_whole = value.is_finite() and value == value.to_integral_value()
+        value = int(value) if is_whole else float(value)
+    is_whole = isinstance(value, float) and value == value // 1
     return str(int(value) if is_whole else value)
 
 
@@ -133,11 +142,12 @@ def is_vector(values: Sequence[Any]) -> bool:
 
 
 class RecordEncoder(Transformer):
-    """Encodes records as features, by the rule by which the `learn` command reads JSON.
+    """Encodes records as features, by the rules by which `learn` reads JSON.
 
     A number or a bool is a feature. A date becomes its hour, weekday, month and days; any other
     string of at most three words is a category, `name=string`; a longer string becomes its words,
-    `name=word`. Each element of a list with a string is a category. A nested dict contributes its
+    `name=word`. Each element of a list with a string, and without lists and dicts,
+    is a category. A nested dict contributes its
     members, which are named by their paths, such as `http.status`. A list of numbers at the top
     level is a vector, whose elements are then the only features. None, NaN, empty strings and other
     lists have no features.

@@ -72,8 +72,12 @@ class Table(NamedTuple):
         if path.suffix == ".jsonl":
             records = map(flatten, map(json.loads, path.read_text().splitlines()))
         else:
-            read = pd.read_csv if path.suffix == ".csv" else pd.read_parquet
-            records = iter(read(path).to_dict("records"))
+            frame = (
+                pd.read_csv(path, keep_default_na=False, na_values=["", "NA"])  # not None, a label
+                if path.suffix == ".csv"
+                else pd.read_parquet(path)
+            )
+            records = iter(frame.to_dict("records"))
         for record in records:
             label = record.pop(self.label)
             if not pd.isna(label):

@@ -26,13 +26,15 @@ def split_pipeline(model: SGDPerceptron | Pipeline) -> tuple[object, SGDPerceptr
     Raises
     ------
     CheckpointError
-        If the pipeline is something else than a perceptron after a `RecordEncoder` and a scaler,
-        both of which may be missing.
+        If the pipeline is anything other than a perceptron after a `RecordEncoder` and a scaler,
+        either of which may be missing.
 
     """
     if type(model) is SGDPerceptron:
         return encode({}), model
     steps = dict(getattr(model, "steps", {"": model}))
+    if not steps:
+        raise CheckpointError("a pipeline without steps cannot be saved")
     name, last = steps.popitem()
     if isinstance(last, SGDPerceptron) and type(last) is not SGDPerceptron:
         raise CheckpointError(
@@ -46,6 +48,11 @@ def split_pipeline(model: SGDPerceptron | Pipeline) -> tuple[object, SGDPerceptr
     if len(scalers) > 1 or not _SCALERS.keys() >= {*scalers}:
         raise CheckpointError(
             f"a pipeline with {' and '.join(kinds)} cannot be saved: save it with pickle, as in "
+            "River"
+        )
+    if any(getattr(step, "window_size", None) for step in steps.values()):
+        raise CheckpointError(
+            "a StandardScaler with a window cannot be saved: save the pipeline with pickle, as in "
             "River"
         )
     return encode(steps | {name: None}), last

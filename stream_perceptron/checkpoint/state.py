@@ -50,9 +50,9 @@ def save(
     Parameters
     ----------
     model
-        A perceptron, or a pipeline of a `RecordEncoder`, a `Standardizer` or River's
-        `StandardScaler`, and a perceptron; either of the first two may be missing. Save other
-        pipelines with pickle, as in River.
+        A perceptron, or a pipeline of a `RecordEncoder`, then a scaler (`Standardizer`, or River's
+        `StandardScaler` without a window), then a perceptron; the encoder and the scaler may be
+        missing. Save other pipelines with pickle, as in River.
     path
         The path to write to, or a file open for writing in binary mode. `save` writes to an open
         file at its current position, neither atomically nor with fsync.

@@ -31,7 +31,7 @@ from stream_perceptron.errors import SampleError
 compiled: Any = import_module("stream_perceptron.data.reader._reader")
 
 ARROW, CSV, JSON, LIBSVM = compiled.ARROW, compiled.CSV, compiled.JSON, compiled.LIBSVM
-NUL, NUMBER, BOOL, TEXT = compiled.NUL, compiled.NUMBER, compiled.BOOL, compiled.TEXT
+NUL, NUMBER, TEXT = compiled.NUL, compiled.NUMBER, compiled.TEXT
 LIST, OBJECT, WORD = compiled.LIST, compiled.OBJECT, compiled.WORD
 UNKNOWN, IGNORE, CELL, VECTOR = compiled.UNKNOWN, compiled.IGNORE, compiled.CELL, compiled.VECTOR
 CATEGORICAL, LABEL, WEIGHT = compiled.CATEGORICAL, compiled.LABEL, compiled.WEIGHT
@@ -236,7 +236,7 @@ class Columns:
                 return IGNORE
         return CELL
 
-    def _add_role(self, entry: int, kind: int) -> None:
+    def _add_role(self, entry: int) -> None:
         """Decide what a name in JSON or LIBSVM means."""
         path = self._find_path(entry)
         may_be_label = self._form == JSON and path.lower() in LABEL_NAMES
@@ -316,7 +316,7 @@ class Columns:
         if kind == OBJECT:
             self._add_object(entry, action)
         elif action == UNKNOWN:
-            self._add_role(entry, kind)
+            self._add_role(entry)
         elif action in (CELL, CATEGORICAL) and kind == LIST:
             self._add_notice("list", self._paths[entry], describe_list(self._paths[entry]))
         elif action == CELL and feature == UNNAMED:
@@ -362,7 +362,7 @@ class Columns:
         if kind == WORD:
             return self._keep_features(entry, column, {f"{path}={content.decode()}": 1.0})
         try:
-            value = self._decode_cell(column, kind, number, content)
+            value = self._decode_cell(column, kind, content)
         except UnicodeDecodeError:
             if self._form != ARROW:
                 raise
@@ -371,22 +371,23 @@ class Columns:
             self.reader.set(entry, LABEL, self._read_label(value))
             return None
         if isinstance(value, str) and value.strip() in self._options.null_values:
-            return self._keep_features(entry, column, {})  # it is null by an escape
+            return self._keep_features(entry, column, {})  # escapes spell it
         if action == CATEGORICAL or is_element:
             text = format_value(value, self._form == CSV)
             return self._keep_features(entry, column, {f"{path}={text}": 1.0})
-        if self.learns and path not in self.string_columns:
-            is_quoted = self._form != CSV
-            notice = describe_string(path, value.strip(), feature >= 0, is_quoted)
+        text = value.strip()
+        features = encode_string(path, text)
+        if self.learns and path not in self.string_columns and [*features] == [f"{path}={text}"]:
+            notice = describe_string(path, text, feature >= 0, self._form != CSV)
             self._add_notice("string", path, notice)
-        return self._keep_features(entry, column, encode_string(path, value.strip()))
+        return self._keep_features(entry, column, features)
 
     def _keep_features(
         self, entry: int, column: int, features: Mapping[str, float]
     ) -> Features | None:
         """Keep the features of a content by ID, without those that the model lacks.
 
-        Return them instead if there are too many such contents, or if the column is full.
+        Return them instead if too many contents are kept, or if the column is full.
         """
         path, pairs = self._paths[column], []
         if self.learns and path not in self.string_columns:
@@ -439,7 +440,7 @@ class Columns:
 
     def _use_weight(self, entry: int, kind: int, number: float, content: bytes) -> None:
         """Accept a weight that is missing or valid; otherwise, reject the record."""
-        text = str(self._decode_cell(entry, kind, number, content))[:50]
+        text = str(self._decode_cell(entry, kind, content))[:50]
         if self._is_text and text.strip() in self._options.null_values:
             return
         if kind == NUMBER and 0 <= number < math.inf:  # the number could have meant null
@@ -474,7 +475,7 @@ class Columns:
 
     # --- Contents
 
-    def _decode_cell(self, entry: int, kind: int, number: float, content: bytes) -> Any:
+    def _decode_cell(self, entry: int, kind: int, content: bytes) -> Any:
         """Return the content of a cell, which may be in a column of a declared type."""
         if self._form != ARROW or kind == TEXT:
             return self._decode(kind, content)

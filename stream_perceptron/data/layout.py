@@ -18,7 +18,7 @@ class Kind(IntEnum):
     """The kind of values that a source declares for a column."""
 
     NUMBER = 1
-    STRING = 2  # or a date, or a list of strings
+    STRING = 2  # or a date, a null, or a list of strings
     VECTOR = 3  # a list of numbers, or an image
     OTHER = 4
 

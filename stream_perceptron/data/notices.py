@@ -95,15 +95,15 @@ def describe_columns(
         yield build_warning(f"{quote_names(suspects)} {predicate}; {suggest_options(remedy)}")
 
 
-def describe_string(column: str, text: str, had_number: bool, is_quoted: bool) -> str:
+def describe_string(column: str, text: str, had_number: bool, has_types: bool) -> str:
     """Return a notice on the first string of a column that may have been meant as a number.
 
-    `is_quoted` says whether the format distinguishes numbers from strings. The notice is empty if
+    `has_types` says whether the format distinguishes numbers from strings. The notice is empty if
     there is nothing to report.
     """
     subject = f"{column!r} is {text[:_MAX_SHOWN]!r}: a category"
-    if is_quoted and is_number(text):
-        return f"{subject}, because it is in quotes; remove them to learn it as a number"
+    if has_types and is_number(text):
+        return f"{subject}, because it is a string; convert it to learn it as a number"
     if is_amount(text):
         return f"{subject}; remove signs and separators to learn it as a number"
     return f"{subject}, because it is not a number" if had_number else ""
@@ -111,7 +111,7 @@ def describe_string(column: str, text: str, had_number: bool, is_quoted: bool) -
 
 def describe_list(column: str) -> str:
     """Return a notice on a list that has no features."""
-    return f"{column!r} is a list without strings: it is ignored"
+    return f"{column!r} is a list that has no features: it is ignored"
 
 
 def describe_full_column(column: str, n: int) -> str:

@@ -37,7 +37,7 @@ class Request:
     keeps_zeros: bool = False  # whether features that are zero are among the values of a row
     # Whether the cells of tables and JSON objects are passed on as they are, without encoding them.
     is_raw: bool = False
-    keeps_unlabeled: bool = False  # whether unlabeled rows decide types and add features, too
+    keeps_unlabeled: bool = False  # whether unlabeled rows add features, too
     # The highest offset of each partition so far; None if redelivered rows are not detected.
     redeliveries: Redeliveries | None = None
 

@@ -1,4 +1,4 @@
-"""The read options (`ReadOptions`), and the types and roles of columns (`Schema`)."""
+"""The read options (`ReadOptions`), and what the learned rows have decided (`Schema`)."""
 
 from __future__ import annotations
 

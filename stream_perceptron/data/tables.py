@@ -43,7 +43,7 @@ def find_table_layout(
     dialect
         The delimiter and the decimal separator of CSV.
     types
-        The types that the source declares; None if types are inferred from values.
+        The types that the source declares; None if it declares none.
 
     Raises
     ------
@@ -62,6 +62,11 @@ def find_table_layout(
     used = {options.label, *options.roles}
     free = [name for name in columns if name not in used]
     vectors = [name for name in free if name in types and types[name].kind is Kind.VECTOR]
+    if categories := [name for name in vectors if name in options.categorical]:
+        raise SourceError(
+            f"{where}: {quote_names(categories)} cannot be in --categorical: it holds lists of "
+            "numbers; leave it out, or ignore it with --ignore"
+        )
     if len(vectors) > 1:
         raise SourceError(
             f"{where}: columns {quote_names(vectors)} could each be the features: drop all but "

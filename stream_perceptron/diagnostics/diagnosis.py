@@ -57,8 +57,8 @@ _CHECKS = (
             and (run.progress.window_accuracy < _LOW_ACCURACY or run.is_accuracy_rising)
         ),
         lambda run: (
-            f"one sample's error fell below epsilon {run.model.epsilon:g} after {run.n:,} "
-            f"samples, at an {run.recent_accuracy}"
+            f"one sample's error fell below epsilon {run.model.epsilon:g} after "
+            f"{run.n:,} sample{'s' * (run.n != 1)}, at an {run.recent_accuracy}"
             + f", up from {run.accuracies[2]:.1%} in the third quarter" * run.is_accuracy_rising
             + f", and {run.progress.updated_share:.1%} of the samples still changed the weights"
         ),

@@ -92,7 +92,7 @@ class LiveModel:
     read_options
         The read options: which columns to read, and how.
     schema
-        The columns and types found in the learned rows.
+        What the learned rows have decided about the label, the columns and the features.
 
     Attributes
     ----------

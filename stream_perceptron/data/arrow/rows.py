@@ -34,7 +34,7 @@ class ArrowTable:
     Attributes
     ----------
     opening
-        The layout of the rows, and the schema inferred from the types of the columns.
+        The layout of the rows, and the schema as if the first row had been learned.
     used
         The positions of the columns that are read, in ascending order.
 

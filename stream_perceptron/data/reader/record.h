@@ -1,6 +1,6 @@
 /* Records, which are built from cells one by one: every format calls `on_number` and `on_cell`.
 
-   A record is a transaction. Its names, labels and types stay only if it is accepted and labeled;
+   A record is a transaction. Its names, strings and labels stay only if it is accepted and labeled;
    otherwise, `roll_back` removes them. Functions that return an int return 0 after an error, such as
    running out of memory. */
 
@@ -72,8 +72,8 @@ typedef struct Reader {
     uint8_t delimiter, decimal;
     int has_quotes;         /* whether strings may be in quotes, which do not belong to them */
     int is_last;            /* whether the data ends with the block */
-    int learns;             /* whether labeled records add names, labels and types */
-    int keeps_unlabeled;    /* whether unlabeled records add names and types, too */
+    int learns;             /* whether labeled records add names, strings and labels */
+    int keeps_unlabeled;    /* whether unlabeled records add names and strings, too */
     int keeps_zeros, has_null_numbers, has_aliases;
     int needs_vector;       /* whether each record must have a list of features */
     int32_t n_columns, n_members, n_slots;

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -15,10 +14,8 @@ from stream_perceptron.data.request import Request
 from stream_perceptron.data.schema import ReadOptions
 from stream_perceptron.data.tables import find_table_layout
 from stream_perceptron.data.values import is_number, is_number_or_bool
+from stream_perceptron.encoders import is_date
 from stream_perceptron.errors import SampleError, SourceError
-
-# A cell that is unlikely to be the name of a column, or a label.
-_DATE = re.compile(r"\d{4}-\d{2}-\d{2}\b.*")
 
 
 class CsvFormat:
@@ -45,7 +42,7 @@ class CsvFormat:
         fields = [self.dialect.replace_decimal_comma(field).strip() for field in fields]
         # A header may have numbers or dates if it names a label: pandas names columns 0, 1, 2, ...
         numbers = [field for field in fields if is_number(field)]
-        others = [f for f in fields if f and not is_number_or_bool(f) and not _DATE.fullmatch(f)]
+        others = [f for f in fields if f and not is_number_or_bool(f) and not is_date(f)]
         names_label = any(field.lower() in LABEL_NAMES for field in others)
         counts = [[str(i) for i in range(start, start + len(numbers))] for start in (0, 1)]
         has_only_names = len(others) == len([*filter(None, fields)])
