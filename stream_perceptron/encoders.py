@@ -30,6 +30,8 @@ _WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday",
 _EPOCH = dt.date(2020, 1, 1)
 _DAYS_PER_YEAR = 365
 _MAX_CATEGORY_WORDS = 3  # of a string that is a category, as in reader/record.h
+_NUMBERS = (int, float, Decimal)
+_LISTS = (list, tuple, bytes, np.ndarray)
 _PIXEL_COLUMNS = ("pixels", "pixel", "image")
 
 
@@ -189,9 +191,10 @@ class RecordEncoder(Transformer):
 
     def transform_one(self, x: Mapping[Hashable, Any]) -> dict[Hashable, float]:
         """Return the features of a record."""
+        lists = {str(name): _to_list(v) for name, v in x.items() if isinstance(v, _LISTS)}
         vectors = {
-            str(name): value
-            for name, value in ((name, _to_list(value)) for name, value in x.items())
+            name: value
+            for name, value in lists.items()
             if isinstance(value, list | tuple) and is_vector(value)
         }
         for name in (*self.ignore, *self.categorical):
@@ -215,19 +218,22 @@ class RecordEncoder(Transformer):
     ) -> Iterator[tuple[str, float]]:
         """Yield the features of the members of a dict, whose paths begin with `prefix`."""
         for name, value in members.items():
-            path = f"{prefix}{name}"
-            if path in self.ignore:
-                continue
-            if isinstance(value, Mapping):
-                yield from self._encode_members(f"{path}.", value)
-            else:
-                yield from self._encode_cell(path, _to_list(value))
+            path = f"{prefix}{name}" if prefix else str(name)  # the same object where possible
+            if path not in self.ignore:
+                yield from self._encode_cell(path, value)
 
     def _encode_cell(self, path: str, value: Any) -> Iterator[tuple[str, float]]:
         """Yield the features of a value."""
-        if self._is_missing(value):
+        if isinstance(value, _NUMBERS) and path not in self.categorical:
+            if value == value:  # it is not NaN
+                yield path, self._scale(path, value)
+        elif isinstance(value, Mapping):
+            yield from self._encode_members(f"{path}.", value)
+        elif isinstance(value, np.generic | np.ndarray | bytes):
+            yield from self._encode_cell(path, _to_list(value))
+        elif self._is_missing(value):
             return
-        if isinstance(value, list | tuple):
+        elif isinstance(value, list | tuple):
             elements = [element for element in value if element is not None]
             is_odd = any(isinstance(element, list | tuple | Mapping) for element in elements)
             has_category = path in self.categorical or any(
@@ -237,10 +243,8 @@ class RecordEncoder(Transformer):
                 for element in elements:
                     if not self._is_missing(element):
                         yield f"{path}={_format_category(element)}", 1.0
-        elif path in self.categorical and isinstance(value, str | int | float | Decimal | dt.date):
+        elif path in self.categorical and isinstance(value, (str, *_NUMBERS, dt.date)):
             yield f"{path}={_format_category(value)}", 1.0
-        elif isinstance(value, int | float | Decimal):
-            yield path, self._scale(path, value)
         elif isinstance(value, str | dt.date):
             yield from encode_string(path, _format_category(value)).items()
         else:
