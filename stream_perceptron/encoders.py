@@ -220,7 +220,7 @@ class RecordEncoder(Transformer):
         for name, value in members.items():
             path = f"{prefix}{name}" if prefix else str(name)  # the same object where possible
             if path not in self.ignore:
-                yield from self._encode_cell(path, value)
+                yield from self._encode_cell(path, _to_list(value))
 
     def _encode_cell(self, path: str, value: Any) -> Iterator[tuple[str, float]]:
         """Yield the features of a value."""
@@ -229,8 +229,6 @@ class RecordEncoder(Transformer):
                 yield path, self._scale(path, value)
         elif isinstance(value, Mapping):
             yield from self._encode_members(f"{path}.", value)
-        elif isinstance(value, np.generic | np.ndarray | bytes):
-            yield from self._encode_cell(path, _to_list(value))
         elif self._is_missing(value):
             return
         elif isinstance(value, list | tuple):
@@ -273,7 +271,7 @@ class RecordEncoder(Transformer):
 
 def _to_list(value: Any) -> Any:
     """Return arrays, bytes and scalars of NumPy as Python values; other values are unchanged."""
-    if isinstance(value, np.generic | np.ndarray):
+    if isinstance(value, (np.generic, np.ndarray)):
         return value.tolist()
     return list(value) if isinstance(value, bytes) else value
 
