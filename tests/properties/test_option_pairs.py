@@ -75,7 +75,7 @@ def learn(run, source, pair, folder):
 def test_pairs_of_options_agree_in_all_formats(part, table, sources, run, tmp_path):
     pairs = list(itertools.combinations(OPTIONS, 2))[part::4]
     if NIGHTLY is None:
-        pairs = random.Random(part).sample(pairs, 20)
+        pairs = random.Random(part).sample(pairs, 8)
     for pair in pairs:
         results = [learn(run, source, pair, tmp_path) for source in sources]
         assert results[0] == results[1] == results[2], pair
