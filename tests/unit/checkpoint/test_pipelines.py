@@ -81,6 +81,9 @@ UNSUPPORTED = [
     (lambda: SGDPerceptron(classes=[Color.RED]), "Color cannot be saved"),
     (lambda: SGDPerceptron(Halving(0.1)), "Halving cannot be saved as lr"),
     (lambda: compose.Pipeline(preprocessing.StandardScaler()), "end with an SGDPerceptron"),
+    (compose.Pipeline, "a pipeline without steps cannot be saved"),
+    (lambda: preprocessing.StandardScaler(window_size=5) | SGDPerceptron(),
+     "a StandardScaler with a window cannot be saved"),
     (lambda: Subclass(seed=0), "Subclass cannot be saved: use SGDPerceptron itself"),
     (lambda: preprocessing.StandardScaler() | Subclass(), "Subclass cannot be saved: use SGDPer"),
 ]  # fmt: skip
