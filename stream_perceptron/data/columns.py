@@ -157,6 +157,8 @@ class Columns:
         schema = replace(schema, features=schema.features or features, is_list=layout.is_list)
         if layout.form == JSON:
             return replace(schema, key=layout.key) if layout.has_features else schema
+        if layout.is_list:
+            return schema
         if not schema.columns:
             return replace(schema, columns=layout.columns)
         known = {*schema.columns, *schema.further_columns}

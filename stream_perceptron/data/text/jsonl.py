@@ -37,7 +37,8 @@ class JsonFormat:
         if request.to_learn:
             require_one_role(options, where)
         layout = Layout(JSON, options, schema.label or options.label, key=schema.key or "",
-                        is_list=schema.is_list, members=schema.features)  # fmt: skip
+                        is_list=schema.is_list and schema.key is not None,
+                        members=schema.features)  # fmt: skip
         for line in lines:
             try:
                 value = parse_json_record(line)
