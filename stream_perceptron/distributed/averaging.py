@@ -339,7 +339,7 @@ def _unite_schemas(schema: Schema, other: Schema) -> Schema:
         features=schema.features or other.features,
         label_type=schema.label_type or other.label_type,
         columns=column_schema.columns,
-        label=column_schema.label,
+        label=column_schema.label or schema.label,
         key=json_schema.key,
         is_list=schema.is_list or other.is_list,
         further_columns=tuple(dict.fromkeys((*schema.further_columns, *other.further_columns))),

@@ -129,7 +129,8 @@ def find_scaling_problem(live: LiveModel) -> tuple[str, str] | None:
     model, largest = live.model, live.progress.largest
     reach = {name: value for name, value in (live.progress.reach or {}).items() if value}
     # If each sample has only a few of many features, such as words, scaling does not help.
-    is_sparse = not live.schema.columns and len(live.progress.reach or {}) < len(model.features_)
+    has_columns = bool(live.schema.columns) or live.schema.is_list
+    is_sparse = not has_columns and len(live.progress.reach or {}) < len(model.features_)
     if model.network.scaler is not None or not model.features_ or is_sparse:
         return None
     are_pixels = all(is_pixel(str(name)) for name in model.features_)
