@@ -13,6 +13,7 @@ import river.drift.binary
 from common import section, table
 from numpy.typing import NDArray
 
+from stream_perceptron import SGDPerceptron
 from stream_perceptron.live.drift import DriftDetector, DriftEvent
 
 Wrong = NDArray[np.bool_]  # which samples of a stream are predicted wrongly
@@ -48,6 +49,7 @@ DEPENDENT: dict[str, Callable[[np.random.Generator], Wrong]] = {
     "each row delivered five times": partial(draw_repeated_rows, times=5),
     "waves of 2,000 rows, 2 to 8%": partial(draw_waves, period=2000),
 }
+N_WEAK = 10_000  # samples whose features hardly explain their labels
 ACCURACY_LEVELS = ((0.98, 0.5, 0.9, 0.7), (0.99, 0.4, 0.2))
 
 
@@ -55,7 +57,8 @@ def detect_with_ours(wrong: Wrong, has_rises: bool = False) -> list[int]:
     """Return the rows at which our tests report a drop or, with `has_rises`, a recovery."""
     events: list[DriftEvent] = []
     rows = np.arange(1, len(wrong) + 1)
-    DriftDetector().update(np.zeros(len(wrong), np.intp), wrong, rows, events)
+    predicted = wrong.astype(np.intp)
+    DriftDetector().update(np.zeros(len(wrong), np.intp), predicted, rows, events)
     return [event.found for event in events if event.is_drop or has_rises]
 
 
@@ -83,6 +86,19 @@ DETECTORS: dict[str, Callable[..., list[int]]] = {
     "DDM": partial(detect_with_river, river.drift.binary.DDM),
     "Page-Hinkley": partial(detect_with_river, river.drift.PageHinkley),
 }
+
+
+def count_weak_signals(n_features: int, signal: float) -> int:
+    """Return how many of 60 models of a weak signal, half of each lr, have a drop."""
+    rng, count = np.random.default_rng(0), 0
+    for lr in (0.1, 0.01) * N_DEPENDENT:
+        labels = rng.integers(0, 2, N_WEAK)
+        features = rng.normal(size=(N_WEAK, n_features)) + signal * labels[:, None]
+        predicted = SGDPerceptron(lr=lr, classes=[0, 1], seed=0).test_then_train(features, labels)
+        events: list[DriftEvent] = []
+        DriftDetector().update(labels, np.array(predicted), np.arange(1, N_WEAK + 1), events)
+        count += any(event.is_drop for event in events)
+    return count
 
 
 @section("drift")
@@ -115,4 +131,6 @@ def drift() -> str:
                 reported += set(range(1, len(levels))) <= set(soon.tolist())
             cells.append(f"{reported} reported")
         rows.append([" -> ".join(f"{level:.0%}" for level in levels), *cells, ""])
+    n_weak = sum(count_weak_signals(n, signal) for n in (1, 2, 4) for signal in (0, 0.1))
+    rows.append(["360 models of a weak signal", f"{n_weak}", *[""] * len(DETECTORS)])
     return table(["30 streams", *DETECTORS, "ours, of 300"], rows)

@@ -27,17 +27,18 @@ cdef double[N_RATIOS] LOG_RATIOS
 cdef double[N_RATIOS] BOUNDS = [9.6, 11.0, 11.0, 9.6, 11.0]
 cdef double CLASS_MARGIN = 7.0  # added to the bounds for classes, of which there may be 1,000
 cdef double RECOVERED_SHARE = 0.75  # the share of the loss that a recovery regains
+cdef double EXCHANGED_SHARE = 0.25  # the minimum share of a loss that other classes gain
 cdef int[N_LENGTHS] LENGTHS = [1, 4, 10, 20]  # of the windows for the dispersion, in blocks
 cdef double MAX_SQUARE = 16.0  # limits the effect of a drop on the dispersion
 cdef double MARGIN = 1.5  # for estimates: the distribution of mistakes in sessions is skewed
 
 # The rows of the arrays in `DriftDetector`, which describes them.
 ctypedef struct Class:
-    double open_seen, open_wrong, seen, wrong
+    double open_seen, open_wrong, open_false, seen, wrong
 ctypedef struct Series:
-    double seen, wrong, high, low, has_risen
+    double seen, wrong, false, start, high, low, has_risen
 ctypedef struct Sum:
-    double total, minimum, seen, wrong, row, sample
+    double total, minimum, seen, wrong, false, row, sample
 ctypedef struct State:
     ptrdiff_t k
     Class* classes
@@ -113,7 +114,9 @@ cdef void add_block(State* state, ptrdiff_t i, double seen, double wrong, double
     for r in range(N_RATIOS):
         sums[r].total += wrong * LOG_RATIOS[r] - seen * portable_log(1.0 + share * (RATIOS[r] - 1.0))
         if sums[r].total <= sums[r].minimum:
-            sums[r] = Sum(sums[r].total, sums[r].total, series.seen, series.wrong, row, sample)
+            sums[r] = Sum(
+                sums[r].total, sums[r].total, series.seen, series.wrong, series.false, row, sample
+            )
 
 
 cdef double find_largest_rise(State* state, ptrdiff_t i) noexcept:
@@ -121,16 +124,33 @@ cdef double find_largest_rise(State* state, ptrdiff_t i) noexcept:
     cdef Sum* sums = state.sums + i * N_RATIOS
     cdef double largest = 0.0
     cdef int r
-    for r in range(N_DROPS):
+    for r in range(FIRST_OF_CLASSES if i else 0, N_DROPS):
         if sums[r].total - sums[r].minimum > largest:
             largest = sums[r].total - sums[r].minimum
     return largest
 
 
-cdef void restart(State* state, ptrdiff_t i) noexcept:
+cdef void restart(State* state, ptrdiff_t i, double sample) noexcept:
     """Begin the test of series i anew."""
-    state.series[i].seen = state.series[i].wrong = 0.0
+    cdef Series* series = state.series + i
+    if series.seen > 0.0 or series.false > 0.0:  # the class is known by now, however rows arrive
+        series.start = sample
+    series.seen = series.wrong = series.false = 0.0
     memset(state.sums + i * N_RATIOS, 0, N_RATIOS * sizeof(Sum))
+
+
+cdef bint is_exchange(Series* series, Sum* start, double loss, double sample) noexcept:
+    """Return whether a class's recall dropped only because the class is predicted less often.
+
+    In that case, the share of other classes' samples that are predicted as this class dropped, too.
+    """
+    cdef double n_before = start.sample - series.start - start.seen
+    cdef double n_after = sample - start.sample - (series.seen - start.seen)
+    if n_before == 0.0 or n_after == 0.0:
+        return False
+    return (
+        start.false / n_before - (series.false - start.false) / n_after > EXCHANGED_SHARE * loss
+    )
 
 
 cdef int find_change(State* state, ptrdiff_t i, double dispersion) noexcept:
@@ -153,11 +173,17 @@ cdef int find_change(State* state, ptrdiff_t i, double dispersion) noexcept:
     return ratio
 
 
-cdef end_segment(State* state, ptrdiff_t i, int ratio, double row, double sample, list events):
-    """Append the event for a change of series i, if the change is one, and begin the test anew."""
+cdef bint end_segment(
+    State* state, ptrdiff_t i, int ratio, double row, double sample, list events
+) except -1:
+    """Append the event for a change of series i, if the change is one, and begin the test anew.
+
+    Return whether the event is a drop.
+    """
     cdef Series* series = state.series + i
     cdef Sum start
     cdef double before, after
+    cdef bint is_drop = False
     if ratio < 0:
         after = 1.0 - series.wrong / series.seen
         events.append((False, int(row), int(sample), int(row), series.low, after, i))
@@ -169,12 +195,15 @@ cdef end_segment(State* state, ptrdiff_t i, int ratio, double row, double sample
         if start.seen > 0.0:
             before = 1.0 - start.wrong / start.seen
             after = 1.0 - (series.wrong - start.wrong) / (series.seen - start.seen)
+            is_drop = i == 0 or not is_exchange(series, &start, before - after, sample)
+        if is_drop:
             events.append(
                 (True, int(start.row) + 1, int(start.sample) + 1, int(row), before, after, i)
             )
             series.high = before if before > series.high else series.high
             series.low, series.has_risen = after, 0.0
-    restart(state, i)
+    restart(state, i, sample)
+    return is_drop
 
 
 cdef test_block(State* state, double row, list events):
@@ -184,6 +213,7 @@ cdef test_block(State* state, double row, list events):
     cdef Class* counts
     cdef ptrdiff_t c
     cdef int ratio, class_ratio
+    cdef bint is_of_class, has_changed
     for c in range(state.k):
         counts = state.classes + c
         counts.seen += counts.open_seen
@@ -198,24 +228,32 @@ cdef test_block(State* state, double row, list events):
     add_block(state, 0, BLOCK, mistakes, expected / BLOCK, row, sample)
     for c in range(state.k):
         counts = state.classes + c
+        state.series[1 + c].false += counts.open_false
         if counts.open_seen > 0.0:
             add_block(state, 1 + c, counts.open_seen, counts.open_wrong, -1.0, row, sample)
         largest = max(largest, find_largest_rise(state, 1 + c))
-    strength = find_largest_rise(state, 0)
     ratio = find_change(state, 0, dispersion)
-    if ratio < N_RATIOS:
+    is_of_class = largest > find_largest_rise(state, 0) + CLASS_MARGIN * dispersion
+    if 0 <= ratio < N_DROPS and is_of_class:
+        ratio = N_RATIOS  # the test of the class shows the drop soon
+    elif ratio < N_RATIOS:
         end_segment(state, 0, ratio, row, sample, events)
+    has_changed = ratio < N_RATIOS
+    for c in range(state.k):
+        if 0 <= ratio < N_DROPS:
+            restart(state, 1 + c, sample)
+        elif state.classes[c].open_seen > 0.0:
+            class_ratio = find_change(state, 1 + c, dispersion)
+            if class_ratio < N_RATIOS and end_segment(
+                state, 1 + c, class_ratio, row, sample, events
+            ):
+                has_changed = True
+                restart(state, 0, sample)
     for c in range(state.k):
         counts = state.classes + c
-        if ratio < N_RATIOS:
+        counts.open_seen = counts.open_wrong = counts.open_false = 0.0
+        if has_changed:
             counts.seen = counts.wrong = 0.0
-        if 0 <= ratio < N_DROPS and largest <= strength + CLASS_MARGIN * dispersion:
-            restart(state, 1 + c)  # the drop is not that of one class
-        elif counts.open_seen > 0.0:
-            class_ratio = find_change(state, 1 + c, dispersion)
-            if class_ratio < N_RATIOS:
-                end_segment(state, 1 + c, class_ratio, row, sample, events)
-        counts.open_seen = counts.open_wrong = 0.0
 
 
 def test_samples(classes, series, sums, windows, squares, labels, predicted, rows):
@@ -229,8 +267,7 @@ def test_samples(classes, series, sums, windows, squares, labels, predicted, row
     cdef const intptr_t* c_labels = <const intptr_t*>get_address(labels)
     cdef const intptr_t* c_predicted = <const intptr_t*>get_address(predicted)
     cdef const intptr_t* c_rows = <const intptr_t*>get_address(rows)
-    cdef ptrdiff_t i, n = len(labels), n_open = 0
-    cdef Class* counts
+    cdef ptrdiff_t i, label, prediction, n = len(labels), n_open = 0
     events = []
     if n == 0:
         return events
@@ -242,9 +279,11 @@ def test_samples(classes, series, sums, windows, squares, labels, predicted, row
     for i in range(state.k):
         n_open += <ptrdiff_t>state.classes[i].open_seen
     for i in range(n):
-        counts = state.classes + min(c_labels[i], state.k - 1)
-        counts.open_seen += 1.0
-        counts.open_wrong += c_labels[i] != c_predicted[i]
+        label, prediction = min(c_labels[i], state.k - 1), c_predicted[i]
+        state.classes[label].open_seen += 1.0
+        state.classes[label].open_wrong += c_labels[i] != prediction
+        if prediction != label and prediction < state.k:
+            state.classes[prediction].open_false += 1.0
         n_open += 1
         if n_open == BLOCK:
             n_open = 0

@@ -129,8 +129,11 @@ class DriftDetector:
 
     For accuracy, the ratios of drops are 1.2, 2 and 20, and those of rises 1/1.2 and 1/3; for
     classes, of which there may be many, the ratios are 20, 1/1.2 and 1/3, and the bounds are larger
-    by 7. If accuracy drops, and no class has a sum that exceeds that of accuracy by more than 7
-    times the dispersion, the tests of all classes start anew.
+    by 7. A drop in the recall of a class is reported only if the share of other samples that are
+    predicted as this class dropped by less than a quarter as much: a model that learns little predicts
+    now one class more often, now another. One change is one event: if the sum of a class exceeds
+    that of accuracy by more than 7 times the dispersion, the drop is that of the class, and the
+    test of accuracy starts anew; otherwise, the tests of all classes start anew.
 
     References
     ----------
@@ -150,15 +153,16 @@ class DriftDetector:
     """
 
     def __init__(self) -> None:
-        # By class: samples and mistakes in the block that is not full, and in all blocks since
-        # accuracy last changed.
-        self.classes: Floats = np.zeros((0, 4))
-        # For accuracy and each class: samples and mistakes since its last change, its levels before
-        # and after the last drop (0 after a recovery), and 1 if it has risen since the drop.
-        self.series: Floats = np.zeros((1, 5))
+        # By class: samples, mistakes and false positives in the block that is not full; samples and
+        # mistakes in all blocks since accuracy last changed.
+        self.classes: Floats = np.zeros((0, 5))
+        # For accuracy and each class: samples, mistakes and false positives since its last change,
+        # the samples tested before it; its levels before and after the last drop (0 after a
+        # recovery), and 1 if it has risen since the drop.
+        self.series: Floats = np.zeros((1, 7))
         # For accuracy and each class, and each odds ratio: the sum, its minimum and, at the
-        # minimum, the samples, mistakes, row and tested samples.
-        self.sums: Floats = np.zeros((1, 5, 6))
+        # minimum, the samples, mistakes, false positives, row and tested samples.
+        self.sums: Floats = np.zeros((1, 5, 7))
         # Running sums of the excess of mistakes and of its variance, after each of the last blocks.
         self.windows: Floats = np.zeros((2, 41))
         # The number of blocks and, by window length, the sum of squared differences.
@@ -199,7 +203,7 @@ class DriftDetector:
 
         At most 50 events are kept.
         """
-        largest = max(labels.tolist(), default=-1)
+        largest = max([*labels.tolist(), *predicted.tolist()], default=-1)
         n_new = min(largest + 1, MAX_CLASSES) - len(self.classes)
         if n_new > 0:
             # One assignment, which cannot be interrupted: compiled code relies on the lengths.

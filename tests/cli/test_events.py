@@ -11,8 +11,9 @@ import subprocess
 import threading
 import time
 
+import numpy as np
 import pytest
-from helpers import COMMAND, write_jsonl
+from helpers import CASE_FACTOR, COMMAND, write_jsonl
 
 from stream_perceptron.checkpoint.archive import read_checkpoint, write_checkpoint
 
@@ -228,6 +229,22 @@ def test_recall_drop_is_reported(run, tmp_path):
     assert drop["text"].removeprefix("warning: ").partition(";")[0] in texts
     assert all(f"{text[0].upper()}{text[1:]}." in report for text in texts)
     assert "recall of rare dropped" in run("learn", source, "--quiet", check=0).stderr
+
+
+@pytest.mark.parametrize("lr", [0.1, 0.01])
+@pytest.mark.parametrize("signal", [0, 0.1])
+@pytest.mark.parametrize("n_features", [1, 2, 4])
+def test_model_without_a_signal_has_no_drop(n_features, signal, lr, run, tmp_path):
+    """It predicts now one class more often, now the other."""
+    for seed in range(3 * CASE_FACTOR):
+        rng = np.random.default_rng([seed, n_features])
+        labels = rng.integers(0, 2, (10_000, 1))
+        features = rng.normal(size=(10_000, n_features)) + signal * labels
+        header = ",".join([*"abcd"[:n_features], "label"])
+        np.savetxt(tmp_path / "s.csv", np.hstack([features, labels]), "%.4f", ",", header=header,
+                   comments="")  # fmt: skip
+        result = run("learn", tmp_path / "s.csv", "--lr", lr, "--categorical", "label", "-q")
+        assert "dropped" not in result.stderr
 
 
 def test_next_source_is_diagnosed_after_its_own_4000_rows(run, tmp_path):

@@ -182,7 +182,7 @@ def test_members_that_share_bytes_are_rejected(small_checkpoint, tmp_path):
 
 FORGED_ARRAYS = {
     "unknown label": ("confusion", np.array([[0, 99, 1]])),
-    "more samples than a block": ("drift_classes", np.full((2, 4), 1e15)),
+    "more samples than a block": ("drift_classes", np.full((2, 5), 1e15)),
 }
 
 
