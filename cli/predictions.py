@@ -35,7 +35,8 @@ class PredictionFile:
     """Writes predictions or rejected rows to a file, a pipe or a device.
 
     A file can be truncated to its size at the last save. `path` is the file's path relative to the
-    checkpoint's folder, and `notice` is a warning to the user about the file.
+    checkpoint's folder, `is_new` whether the checkpoint lacks its size, and `notice` a warning to
+    the user about the file.
     """
 
     def __init__(
@@ -46,9 +47,10 @@ class PredictionFile:
         header: str,
         signals: Signals,
         path: str | None = None,
+        is_new: bool = False,
         notice: str | None = None,
     ) -> None:
-        self._signals, self.notice = signals, notice
+        self._signals, self.is_new, self.notice = signals, is_new, notice
         self._name, self._descriptor, self._path = name, descriptor, path
         self._formatter, self._header = formatter, header.encode()
         self._is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
@@ -118,13 +120,14 @@ def open_predictions(
     formatter: LineFormatter,
     signals: Signals,
     folder: Path | None = None,
-    saved_sizes: Mapping[str, int] = {},
+    saved_sizes: Mapping[str, int] | None = None,
     remedy: str | None = "remove it, or name another file",
 ) -> PredictionFile:
     """Open the output for predictions or rejected rows.
 
     `saved_sizes` maps the path of each file, relative to `folder`, to its size when the model was
-    saved. A file with other content raises an error with `remedy`, unless `remedy` is None.
+    saved; None replaces files. A file with other content raises an error with `remedy`, unless
+    `remedy` is None.
     """
     if path == "-":
         sys.stdout.flush()
@@ -165,7 +168,7 @@ def _open_file(
     formatter: LineFormatter,
     signals: Signals,
     folder: Path,
-    saved_sizes: Mapping[str, int],
+    saved_sizes: Mapping[str, int] | None,
 ) -> PredictionFile:
     """Open a file, and truncate it to its size when the model was saved.
 
@@ -176,9 +179,15 @@ def _open_file(
     from stream_perceptron.data.notices import build_warning
 
     relative = os.path.relpath(os.path.realpath(path), os.path.realpath(folder))
-    saved_size = saved_sizes.get(relative, 0)
+    is_new = saved_sizes is not None and relative not in saved_sizes
+    saved_size = 0 if saved_sizes is None or is_new else saved_sizes[relative]
     size = os.path.getsize(path) if os.path.exists(path) else 0
     notice = None
+    if is_new and size:
+        raise CheckpointError(
+            f"{path}: it is not empty, and this model did not write it: write to another file, or "
+            "remove it"
+        )
     if saved_size and not size:
         notice = build_warning(
             f"{path} has been removed or emptied since the last save: starting a new file"
@@ -205,7 +214,8 @@ def _open_file(
     with suppress(OSError):  # a folder may be writable but not readable
         sync_folder(Path(os.path.realpath(path)).parent)  # otherwise, a crash could lose the file
     header = "" if saved_size else formatter.header
-    return PredictionFile(path, descriptor, formatter, header, signals, relative, notice)
+    is_new |= notice is not None
+    return PredictionFile(path, descriptor, formatter, header, signals, relative, is_new, notice)
 
 
 def make_formatter(

@@ -10,6 +10,7 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import fields, replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -100,6 +101,8 @@ class Run:
         if o.rejected is not None:
             self._rejected = self._open_output(str(o.rejected), RejectedRowFormatter())
         self._outputs = [file for file in (self._predictions, self._rejected) if file is not None]
+        if o.model is not None and any(file.is_new for file in self._outputs):
+            self._save_outputs(o.model)  # if this run is killed, the next one recognizes its files
         # On Ray, save after each round, which contains at least one row.
         self._interval = 1 if o.ray is not None and "save_every" not in o.given else o.save_every
         self._saved_at, self._saved_rows, self._has_saved = time.monotonic(), self._run.read, False
@@ -124,20 +127,21 @@ class Run:
             return None
         saved = LiveModel.load(path)
         require_runnable(saved, path)
-        if not _has_only_rejected(saved):
+        if not _has_learned_nothing(saved):
             _require_same_settings(saved, o)
-        elif not any(position.is_stream for position in saved.history.positions):
-            return None  # files are read again, with the new settings
         return saved
 
     def _open(self, saved: LiveModel | None) -> tuple[LiveModel, list[Source]]:
         """Find where each source continues, open it, and create the model if none is saved."""
         o = self._o
-        history = History() if saved is None else saved.history
+        is_resumed = saved is not None and not _has_learned_nothing(saved)
+        is_read_again = saved is None or not (
+            is_resumed or any(position.is_stream for position in saved.history.positions)
+        )
+        history = History() if is_read_again else saved.history
         given = history.identify(o.sources, is_strict=not self._reads_again)
         reads_learned = self._reads_again or (o.passes or 1) > 1
         paths = [file.path for file in given if reads_learned or not file.is_learned]
-        is_resumed = saved is not None and not _has_only_rejected(saved)
         sources = open_sources(o, self._signals, paths)
         if o.ray is not None:
             from stream_perceptron.distributed.rounds import require_parquet
@@ -145,9 +149,11 @@ class Run:
             require_parquet(sources)
         if saved is None or not is_resumed:
             live = self._create_model(sources)
-            if saved is not None:
+            if saved is not None and not is_read_again:
                 live.progress, live.history = saved.progress, saved.history
                 live.outputs, live.redeliveries = saved.outputs, saved.redeliveries
+            elif saved is not None:
+                live.outputs = dict.fromkeys(saved.outputs, 0)
         else:
             live, read_options = saved, saved.read_options
             live.needs_label = o.predictions is None and not read_options.has_join
@@ -203,8 +209,10 @@ class Run:
 
     def _open_output(self, path: str, formatter: LineFormatter) -> PredictionFile:
         """Open an output and truncate it to its size at the last save; close it after the run."""
-        folder = None if self._o.model is None else self._o.model.parent
-        opened = open_predictions(path, formatter, self._signals, folder, self._live.outputs)
+        o, folder, sizes = self._o, None, None
+        if o.model is not None:
+            folder, sizes = o.model.parent, None if o.overwrite else self._live.outputs
+        opened = open_predictions(path, formatter, self._signals, folder, sizes)
         self._stack.callback(opened.close)
         return opened
 
@@ -355,11 +363,15 @@ class Run:
         is_without_rows = live.is_unused or run.has_only_rejected
         if is_without_rows and not (has_output or (run.has_stream and run.read)):
             return False
-        for file in self._outputs:
-            file.sync(live.outputs)
-        live.save(path)
+        self._save_outputs(path)
         self._has_saved = True
         return True
+
+    def _save_outputs(self, path: Path) -> None:
+        """Save the model with the sizes of the output files."""
+        for file in self._outputs:
+            file.sync(self._live.outputs)
+        self._live.save(path)
 
     def _finish(self) -> None:
         """Save the model and print the summary; raise an error if no row could be used."""
@@ -423,9 +435,9 @@ class Run:
             line.print_notice(f"saved {path}")
 
 
-def _has_only_rejected(live: LiveModel) -> bool:
-    """Whether a model has read rows but learned none; its settings may then change."""
-    return live.is_unused and live.progress.rows > 0
+def _has_learned_nothing(live: LiveModel) -> bool:
+    """Whether a run has begun but learned no row; the settings of the model may then change."""
+    return live.is_unused and (live.progress.rows > 0 or bool(live.outputs))
 
 
 def _connect_to_ray(address: str, signals: Signals, stack: ExitStack) -> None:

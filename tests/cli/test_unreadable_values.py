@@ -17,7 +17,7 @@ ROLES = {
     "label": ["--label", "t"],
     "cell": [],
     "category": ["--categorical", "t"],
-    "keep": ["--keep", "t", "-p", "predictions.jsonl"],
+    "keep": ["--keep", "t", "-p", "/dev/null"],
     "join": ["--join", "t"],
     "partition": ["--position", "t,o"],
 }
