@@ -9,7 +9,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,7 +18,8 @@ from click.core import ParameterSource
 from .printable import OneLineError, OneLineUsageError, format_count
 
 SECTIONS = ("Input", "Model", "Checkpoint", "Output", "Advanced", "Other")
-_SYNONYMS = {"--epochs": "--passes"}  # names of options in other programs, and ours
+# The names of options in other programs, and ours.
+_SYNONYMS = {"--epochs": "--passes", "--learning-rate": "--lr", "--learning_rate": "--lr"}
 _SHOWS_ALL = "stream_perceptron_cli.shows_all"
 
 
@@ -73,6 +73,9 @@ class Command(click.Command):
             try:
                 return super().parse_args(ctx, args)
             except click.NoSuchOption as error:
+                if ctx.info_name == "sweep" and error.option_name in ("-m", "--model"):
+                    text = "sweep saves no model: learn with the best settings that it prints"
+                    raise click.UsageError(text, ctx) from None
                 from difflib import get_close_matches
 
                 # Suggest only very similar options; less similar ones mean something else.
@@ -103,18 +106,10 @@ class Command(click.Command):
         except (click.ClickException, click.exceptions.Exit):
             raise
         except Exception as error:
-            model = _find_loaded_model(options)
-            if isinstance(error, MemoryError):
-                text = "out of memory"
-            elif _is_user_error(error):
-                text = describe_error(error)
-            elif model is not None:  # it may be forged
-                text = f"{model}: this model cannot be used ({error!r}); --traceback shows where"
-            else:
+            if show_traceback or not (isinstance(error, MemoryError) or _is_user_error(error)):
                 raise
-            if show_traceback:
-                raise
-            raise OneLineError(text) from None
+            is_memory = isinstance(error, MemoryError)
+            raise OneLineError("out of memory" if is_memory else describe_error(error)) from None
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         sections: dict[str, list[tuple[str, str]]] = {}
@@ -142,13 +137,6 @@ class Command(click.Command):
 
 # Turns a function of `Options` into a command.
 command = partial(click.command, cls=Command)
-
-
-def _find_loaded_model(options: Options) -> Path | None:
-    """Return the path of the model that a command loads, if there is one."""
-    path: Path | None = getattr(options, "model", getattr(options, "base", None))
-    is_loaded = path is not None and path.exists() and not getattr(options, "overwrite", False)
-    return path if is_loaded else None
 
 
 def _show_all_options(ctx: click.Context, parameter: click.Parameter, is_given: bool) -> None:

@@ -12,6 +12,7 @@ import click
 
 from stream_perceptron.data.naming import suggest_similar_name
 from stream_perceptron.data.notices import build_warning
+from stream_perceptron.errors import SourceError
 from stream_perceptron.live.drift import explain_drop
 from stream_perceptron.live.findings import FindingCode
 from stream_perceptron.live.metrics import format_percent
@@ -21,6 +22,7 @@ from .live_line import LiveLine, format_progress_bar
 from .printable import format_count, print_message
 
 if TYPE_CHECKING:
+    from stream_perceptron.data.source import Source
     from stream_perceptron.live.model import LiveModel
 
     from .rejections import Rejections
@@ -37,7 +39,12 @@ _COLUMNS = {
 _GAP = "  "
 _UNSILENCED_KINDS = ("warning", "drop")  # kinds of events that are printed even with --quiet
 _MIN_DIAGNOSED = 4000  # rows that must be read before findings are reported
+MIN_LABELED = 1000  # samples after which the labels of a new model are checked
 _MAX_LISTED_CLASSES = 20  # classes whose sample counts are listed individually
+
+
+class LabelsError(SourceError):
+    """The labels of a new model are not classes; the model is not saved."""
 
 
 class Output:
@@ -250,6 +257,17 @@ def warn_of_unseen_names(live: LiveModel) -> Iterator[str]:
                 yield build_warning(
                     f"--{flag} {name}: no row had {name!r}{suggest_similar_name(name, columns)}"
                 )
+
+
+def require_classes(live: LiveModel, source: Source) -> None:
+    """Check that the labels of a new model, which come from this source, are classes."""
+    from stream_perceptron.diagnostics.diagnosis import find_label_problem
+
+    if finding := find_label_problem(live):
+        raise LabelsError(
+            f"{source.name}: the labels are not classes ({finding.evidence}): "
+            f"{finding.suggestion}; if they are classes, list them with --classes"
+        )
 
 
 def warn_of_unknown_classes(

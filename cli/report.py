@@ -43,10 +43,10 @@ def report(o: Options) -> None:
     from stream_perceptron.diagnostics.report import report as make_report
 
     path, output, examples = o.model, o.output, o.examples
-    if find_spec("jinja2") is None:
-        raise OneLineError("the report needs jinja2; to install it:\n  pip install jinja2")
     require_distinct_files(MODEL=path, the_page=output, the_examples=examples)
     live = LiveModel.load(path)
+    if find_spec("jinja2") is None:
+        raise OneLineError("the report needs jinja2; to install it:\n  pip install jinja2")
     if not o.overwrite:
         require_own_output(output, (b"<!doctype html",), "a report", REMEDY)
     if examples is not None:

@@ -33,7 +33,15 @@ from stream_perceptron.model.class_weights import list_spellings
 
 from .command import Options, convert_value_errors, format_flag
 from .files import require_distinct_files, require_regular
-from .output import Output, print_summary, warn_of_unknown_classes, warn_of_unseen_names
+from .output import (
+    MIN_LABELED,
+    LabelsError,
+    Output,
+    print_summary,
+    require_classes,
+    warn_of_unknown_classes,
+    warn_of_unseen_names,
+)
 from .predictions import LineFormatter, PredictionFile, make_formatter, open_predictions
 from .printable import format_count, print_message
 from .reading import (
@@ -50,15 +58,10 @@ from .signals import InterruptedWaitError, Signals
 if TYPE_CHECKING:
     from stream_perceptron.distributed.ray import Round
 
-_MIN_LABELED = 1000  # samples after which the labels of a new model are checked
 _PARAMETERS = (
     "lr", "epsilon", "activation", "init_range", "seed", "max_weights", "class_weight"
 )  # fmt: skip
 _CHANGEABLE = ("epsilon", "lr", "max_weights")
-
-
-class _LabelsError(SourceError):
-    """The labels of a new model are not classes; the model is not saved."""
 
 
 def run(o: Options) -> int:
@@ -135,10 +138,9 @@ class Run:
         """Find where each source continues, open it, and create the model if none is saved."""
         o = self._o
         is_resumed = saved is not None and not _has_learned_nothing(saved)
-        is_read_again = saved is None or not (
-            is_resumed or any(position.is_stream for position in saved.history.positions)
-        )
-        history = History() if is_read_again else saved.history
+        history = History() if saved is None else saved.history
+        if not (is_resumed or any(position.is_stream for position in history.positions)):
+            history = History()  # files are read again
         given = history.identify(o.sources, is_strict=not self._reads_again)
         reads_learned = self._reads_again or (o.passes or 1) > 1
         paths = [file.path for file in given if reads_learned or not file.is_learned]
@@ -149,8 +151,8 @@ class Run:
             require_parquet(sources)
         if saved is None or not is_resumed:
             live = self._create_model(sources)
-            if saved is not None and not is_read_again:
-                live.progress, live.history = saved.progress, saved.history
+            if saved is not None and history is saved.history:
+                live.progress, live.history = saved.progress, history
                 live.outputs, live.redeliveries = saved.outputs, saved.redeliveries
             elif saved is not None:
                 live.outputs = dict.fromkeys(saved.outputs, 0)
@@ -258,7 +260,7 @@ class Run:
             raise ModelSizeError(
                 f"out of memory with {len(names[0]):,} labels and {len(names[1]):,} features"
             ) from None
-        except _LabelsError:
+        except LabelsError:
             self._line.finish()
             raise
         except ValueError as error:
@@ -299,7 +301,7 @@ class Run:
         self._is_first_pass = self._run.passes == 0
         if result.rejected:
             self._rejections.add(result.rejected)
-        if self._must_check_labels and self._live.model.n_seen >= _MIN_LABELED:
+        if self._must_check_labels and self._live.model.n_seen >= MIN_LABELED:
             self._require_classes()
         self._line.update(result.is_report_due)
         if isinstance(result, StepResult):
@@ -321,14 +323,9 @@ class Run:
 
     def _require_classes(self) -> None:
         """Check that the labels of a new model that has not been saved are classes."""
-        from stream_perceptron.diagnostics.diagnosis import find_label_problem
-
         self._must_check_labels = False
-        if not self._has_saved and (finding := find_label_problem(self._live)):
-            raise _LabelsError(
-                f"{self._sources[0].name}: the labels are not classes ({finding.evidence}): "
-                f"{finding.suggestion}; if they are classes, list them with --classes"
-            )
+        if not self._has_saved:
+            require_classes(self._live, self._sources[0])
 
     @property
     def _row_interval(self) -> int | None:

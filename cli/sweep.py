@@ -147,14 +147,19 @@ def _train(
     """Train all trials on all rows."""
     from stream_perceptron.live.sweep import train_trials_on_sources
 
+    from .output import MIN_LABELED, require_classes
+
     results = train_trials_on_sources(
         trials, sources, o.passes or 1, o.limit, o.skip_bad, o.threads
     )
     with suggest_skip_bad(), closing(results), LiveLine() as line:
         printed: set[str] = set()
-        rows = 0
+        rows, must_check_labels = 0, not o.classes
         for result in results:
             rows += len(result.batch)
+            if must_check_labels and rows >= MIN_LABELED:
+                require_classes(trials[0].live, sources[0])
+                must_check_labels = False
             rejected.add(result.rejected)
             for note in result.notices:
                 if note not in printed and not (o.quiet and not note.is_warning):
@@ -163,6 +168,8 @@ def _train(
                     print_message(note, err=True)
             if not o.quiet and line.is_due():
                 line.show(f"{rows:,} rows x {len(trials)} settings")
+        if must_check_labels:
+            require_classes(trials[0].live, sources[0])
 
 
 def _print_trials(o: Options, trials: Sequence[Trial], is_partial: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import Field, fields, replace
@@ -12,7 +13,8 @@ import numpy as np
 
 from stream_perceptron.checkpoint.objects import decode
 from stream_perceptron.data.position import FileContent, FilePosition, PositionIndex
-from stream_perceptron.data.schema import Schema
+from stream_perceptron.data.request import Request
+from stream_perceptron.data.schema import ReadOptions, Schema
 from stream_perceptron.data.source import Source
 from stream_perceptron.distributed.averaging import average_live
 from stream_perceptron.distributed.rounds import (
@@ -129,10 +131,13 @@ class _Replay:
             for position in index.find(FileContent(source.path)):
                 self._sources.setdefault(position, source)
                 used.add(source)
+        names = {os.path.realpath(source.path): source.name for source in sources}
         for position in positions:
+            if position not in self._sources and position.name in names:
+                raise VerificationError(f"{names[position.name]} has changed since it was learned")
             if position not in self._sources:
                 raise VerificationError(f"{position} is not among the given sources")
-        unused = [source for source in sources if source not in used]
+        unused = [source for source in sources if source not in used and _has_rows(source)]
         if unused and not any(entry.is_stream for entry in flat):
             raise VerificationError(
                 f"{unused[0].name} is not one of the sources that it learned from"
@@ -242,6 +247,10 @@ class _Replay:
     def _report_progress(self, rows: int) -> None:
         self._done += rows
         self._advance(self._done, self._total)
+
+
+def _has_rows(source: Source) -> bool:
+    return source.open(Request(ReadOptions(), needs_label=False)) is not None
 
 
 def _require_valid_entry(entry: Entry) -> None:

