@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 
 from stream_perceptron.data.labels import convert_label, infer_label_type
 from stream_perceptron.errors import SampleError, SourceError
@@ -50,22 +49,22 @@ class ReadOptions:
         if self.max_pending < 1:
             raise ValueError(f"max_pending is {self.max_pending}: choose a whole number above 0")
 
-    @cached_property
+    @property
     def roles(self) -> set[str]:
         """The ignored columns, and the position, weight and join columns."""
         return {*self.ignore, *self.position, *filter(None, (self.weight, self.join))}
 
-    @cached_property
+    @property
     def has_join(self) -> bool:
         """Whether labels may come later than their samples."""
         return self.join is not None
 
-    @cached_property
+    @property
     def passthrough(self) -> tuple[str, ...]:
         """The columns whose contents are copied with each row, the join column last."""
         return self.keep if self.join is None else (*self.keep, self.join)
 
-    @cached_property
+    @property
     def null_values(self) -> frozenset[str]:
         """The strings that mean null, including the empty string."""
         return frozenset({"", *self.missing})

@@ -152,3 +152,21 @@ def test_cost_of_reading_a_digit(form, limit, plain_cost, tmp_path, report_figur
 
     report_figure(f"reading a digit from {form} costs {cost / plain_cost:.2f} of a plain loop")
     assert cost / plain_cost < limit
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("kind", ["columns", "row groups"])
+def test_cost_of_opening_parquet_is_linear(kind, tmp_path, report_figure):
+    require_tool("valgrind")
+    costs = []
+    for n in (2000, 8000):
+        path = tmp_path / f"{n}.parquet"
+        names = [f"c{i}" for i in range(n)] if kind == "columns" else ["a"]
+        n_rows = 2 if kind == "columns" else n
+        columns = {name: range(n_rows) for name in names}
+        table = pa.table({**columns, "label": [i % 2 for i in range(n_rows)]})
+        pq.write_table(table, path, row_group_size=1)
+        costs.append(count_instructions(sys.executable, "-c", READ_FILE, n_rows, path))
+
+    report_figure(f"four times as many {kind} cost {costs[1] / costs[0]:.2f} times as much")
+    assert costs[1] < 4 * costs[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import IO
 
 import numpy as np
@@ -71,7 +72,7 @@ class ParquetSource(Source):
         first = replace(request, position=FilePosition(""), keeps_zeros=True, redeliveries=None)
         return self._table(request).open_with_pixels(lambda: Batches(self, first))
 
-    @property
+    @cached_property
     def groups(self) -> list[int]:
         """The number of rows in each row group."""
         metadata = self._file.metadata
@@ -89,9 +90,10 @@ class ParquetSource(Source):
             n_rows_before += groups[first]
             first += 1
         table, left = self._table(request), list(range(first, len(groups)))
-        columns = list(range(len(table.names))) if request.reads_all_columns else table.used
+        names = table.names
+        columns = list(range(len(names))) if request.reads_all_columns else table.used
         rows = self._read(left, n_rows_before, start - n_rows_before, columns)
-        return read_rows(rows, [table.names[i] for i in columns], batches)
+        return read_rows(rows, [names[i] for i in columns], batches)
 
     @property
     def row_ids(self) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import shutil
 from itertools import pairwise
 
@@ -117,3 +118,14 @@ def test_second_source_must_fit_the_first(tmp_path):
     reason = r"it lacks columns of the model \('a', 'b'\) and has 'c', 'd' instead"
     with pytest.raises(SourceError, match=reason):
         LiveModel.start(sources)
+
+
+def test_read_options_stay_as_they_are_while_rows_are_read(mnist_sample):
+    """Another thread may be copying them."""
+    source = open_source(str(mnist_sample))
+    live = LiveModel.start([source], ReadOptions(keep=("label",)))
+    before = vars(live.read_options).copy()
+    for _ in live.run([source]):
+        copy.deepcopy(live)
+
+    assert vars(live.read_options) == before
