@@ -116,8 +116,8 @@ def learn(o: Options) -> int:
     leaves the weights unchanged. "updated" is the share of samples that changed the weights.
     "majority class" is the accuracy of always predicting the most frequent label.
 
-    The scores in predictions are the outputs divided by their sum. They rank samples, but are not
-    calibrated.
+    The scores in predictions are the outputs, minus the activation's low value, divided by their
+    sum. They rank samples, but are not calibrated.
 
     With -m, the model is saved regularly, at the end, and on SIGINT, SIGTERM and SIGHUP. The same
     command resumes the run, and the result is bit-identical to that of an uninterrupted run. Of the

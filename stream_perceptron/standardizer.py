@@ -53,8 +53,13 @@ class Standardizer(StandardScaler):
             If a value is not a finite number.
 
         """
-        as_row(x)  # checks the values
         x = {name: value for name, value in x.items() if value is not None}
+        try:
+            is_usable = all(map(math.isfinite, x.values()))
+        except (TypeError, ValueError, OverflowError):
+            is_usable = False
+        if not is_usable:
+            as_row(x)  # raises the error
         super().learn_one(x)  # type: ignore[no-untyped-call]
         self.standardized.update(name for name, value in x.items() if value not in (0, 1))
 

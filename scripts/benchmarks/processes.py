@@ -166,7 +166,7 @@ def pair_commands(files: dict[str, Path], ours: list[Any], **others: list[Any]) 
 
 @section("pipes")
 def pipes() -> str:
-    """Whole process, 60,000 digits from `cat`: our formats and VW's; from CSV, VW only predicts."""
+    """Whole process, 60,000 digits from `cat`: our formats and VW's."""
     files, vw = forms.prepare_digits(), [*VW_STDIN, "--oaa", "10"]
     body = files.pop("csv body")
     others = {"vw_text": vw, "vw_csv": [*vw, "--csv"], "vw_json": [*vw, "--json"]}
