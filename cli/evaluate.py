@@ -28,15 +28,13 @@ from .printable import (
 from .reading import (
     announce_terminal_input,
     load_for_prediction,
-    read_batches,
+    predict_source,
     require_known_classes,
 )
 from .signals import exit_on_signal
 
 if TYPE_CHECKING:
-    from stream_perceptron.data.batch import Batch
     from stream_perceptron.live.evaluation import Evaluation
-    from stream_perceptron.live.step_result import StepResult
 
 
 _MAX_SHOWN = 20  # classes, or pairs of classes, in a printed table or matrix
@@ -66,7 +64,6 @@ def evaluate(o: Options) -> None:
     from stream_perceptron import SourceError
     from stream_perceptron.data.byte_input import get_display_name
     from stream_perceptron.live.evaluation import Evaluation
-    from stream_perceptron.live.loop import drive
     from stream_perceptron.live.ranking import MAX_CLASSES
     from stream_perceptron.live.thresholds import Thresholds
 
@@ -76,14 +73,14 @@ def evaluate(o: Options) -> None:
     thresholds, evaluation = Thresholds(o.threshold), Evaluation(live.model.classes_)
     needs_scores = bool(o.threshold) or len(live.model.classes_) <= MAX_CLASSES
 
-    def predict(batch: Batch) -> StepResult:
-        return thresholds.apply(live.predict(batch, needs_scores), with_all_scores=True)
-
     with exit_on_signal() as signals:
         for name in o.sources:
-            batches = read_batches(name, o.file_format, live, signals, joins_labels=True)
-            for result in drive(batches, predict, o.skip_bad):
-                evaluation.update(result)
+            results = predict_source(
+                name, o.file_format, live, signals, joins_labels=True,
+                skip_rejected=o.skip_bad, with_all_scores=needs_scores,
+            )  # fmt: skip
+            for result in results:
+                evaluation.update(thresholds.apply(result, with_all_scores=True))
             if signals.is_set:
                 break
         if evaluation.confusion.tested:

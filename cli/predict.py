@@ -22,14 +22,13 @@ from .printable import format_count, print_message
 from .reading import (
     announce_terminal_input,
     load_for_prediction,
-    read_batches,
+    predict_source,
     require_known_classes,
 )
 from .signals import Signals, exit_on_signal
 
 if TYPE_CHECKING:
     from stream_perceptron import LiveModel
-    from stream_perceptron.data.batch import Batch
     from stream_perceptron.live.step_result import StepResult
 
 _POLL_INTERVAL = 0.1  # seconds between two checks for the model file
@@ -66,7 +65,6 @@ def _predict(o: Options, signals: Signals) -> None:
     """Predict all samples with the model, which --follow reloads when it is saved again."""
     from stream_perceptron.data.byte_input import is_stream
     from stream_perceptron.live.evaluation import Evaluation
-    from stream_perceptron.live.loop import drive
     from stream_perceptron.live.thresholds import Thresholds
 
     model, path = _Model(o), o.predictions or "-"
@@ -76,22 +74,20 @@ def _predict(o: Options, signals: Signals) -> None:
     options = model.live.read_options
     formatter = make_formatter(path, o.output_format, options, classes)
 
-    def open_batches(name: str) -> Iterator[Batch]:
-        return read_batches(
+    def predict(name: str) -> Iterator[StepResult]:
+        return predict_source(
             name, o.file_format, model.live, signals, model.reload if o.follow else None,
-            with_all_scores=needs_scores,
+            skip_rejected=o.skip_bad, with_all_scores=needs_scores,
         )  # fmt: skip
 
-    def predict_batch(batch: Batch) -> StepResult:
-        return thresholds.apply(model.live.predict(batch, needs_scores), o.scores)
-
     # Open the files first, so that an error in one of them does not truncate the predictions.
-    files = {i: open_batches(name) for i, name in enumerate(o.sources) if not is_stream(name)}
+    files = {i: predict(name) for i, name in enumerate(o.sources) if not is_stream(name)}
     remedy = None if o.overwrite else REMEDY
     output = open_predictions(path, formatter, signals, remedy=remedy)
     evaluation = Evaluation(())  # without classes to rank
     for i, name in enumerate(o.sources):
-        for result in drive(files.get(i) or open_batches(name), predict_batch, o.skip_bad):
+        for plain in files.get(i) or predict(name):
+            result = thresholds.apply(plain, o.scores)
             output.write(result)
             evaluation.update(result)
             for rejection in result.rejected:

@@ -18,48 +18,49 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from stream_perceptron import LiveModel
-    from stream_perceptron.data.batch import Batch
     from stream_perceptron.data.schema import ReadOptions
     from stream_perceptron.data.source import Source
-    from stream_perceptron.live.model import Reload
+    from stream_perceptron.live.loop import Reload
+    from stream_perceptron.live.step_result import StepResult
 
     from .command import Options
 
 
-def read_batches(
+def predict_source(
     source: str,
     file_format: str | None,
     live: LiveModel,
     signals: Signals,
     reload: Reload | None = None,
-    joins_labels: bool = False,
-    with_all_scores: bool = False,
-) -> Iterator[Batch]:
-    """Open a source for prediction, and yield its batches until it ends or a signal arrives.
+    **options: bool,
+) -> Iterator[StepResult]:
+    """Open a source, and yield predictions until it ends or a signal arrives.
 
     Columns that the model does not know are reported on stderr. The other parameters are those of
-    `LiveModel.batches`.
+    `live.predict`.
     """
     from stream_perceptron.data.opening import open_source
+    from stream_perceptron.live.loop import predict
 
     opened = signals.call_interruptibly(
         partial(open_source, source, file_format, signals), [source]
     )
-    batches = live.batches(opened, reload, joins_labels, with_all_scores=with_all_scores)
-    return _report_problems(opened, batches)
+    return _report_problems(opened, predict(live, opened, reload, **options))
 
 
-def _report_problems(opened: Source, batches: Generator[Batch, None, None]) -> Iterator[Batch]:
-    """Yield the batches of a source; report unknown columns and lost bytes on stderr."""
+def _report_problems(
+    opened: Source, results: Generator[StepResult, None, None]
+) -> Iterator[StepResult]:
+    """Yield the results for a source; report unknown columns and lost bytes on stderr."""
     from stream_perceptron.data.notices import UNKNOWN_COLUMNS
 
     # Close the generator before Python exits, to stop its prefetch thread.
-    with closing(batches):
-        for batch in batches:
-            for notice in batch.notices:
+    with closing(results):
+        for result in results:
+            for notice in result.batch.notices:
                 if notice.code == UNKNOWN_COLUMNS:
                     print_message(notice, err=True)
-            yield batch
+            yield result
     if text := describe_lost_bytes(opened):
         print_message(text, err=True)
 

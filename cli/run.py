@@ -27,6 +27,7 @@ from stream_perceptron.checkpoint.archive import get_previous_path, lock_checkpo
 from stream_perceptron.data.naming import find_column
 from stream_perceptron.data.source import Source
 from stream_perceptron.live.history import History, Shards
+from stream_perceptron.live.loop import learn
 from stream_perceptron.live.step_result import StepResult
 from stream_perceptron.live.thresholds import Thresholds
 from stream_perceptron.model.class_weights import list_spellings
@@ -278,7 +279,8 @@ class Run:
 
             files = require_parquet(self._sources)
             return run_on_ray(live, files, run, self._passes or 1, skips, not o.keep_lr)
-        return live.run(
+        return learn(
+            live,
             self._sources,
             run,
             passes=self._passes,

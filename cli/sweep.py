@@ -40,6 +40,7 @@ from .rejections import Rejections
 from .signals import Signals, exit_on_signal
 
 if TYPE_CHECKING:
+    from stream_perceptron import LiveModel
     from stream_perceptron.data.source import Source
     from stream_perceptron.live.sweep import Trial
 
@@ -102,18 +103,23 @@ def sweep(o: Options) -> None:
     with exit_on_signal() as signals:
         sources, trials = signals.call_interruptibly(partial(_create_trials, o, signals), o.sources)
         _train(o, sources, trials, rejected)
-        live = trials[0].live
+        live = _get_active(trials)
         if live.progress.rows and not (live.progress.samples or signals.is_set):
             raise SourceError(
                 f"{sources[0].name}: no row has a label: name the label column with --label"
             )
         for text in (*warn_of_unseen_names(live), *warn_of_unknown_classes(live)):
             print_message(text, err=True)
-        for text in [] if o.quiet else rejected.format_summary(trials[0].progress.rows):
+        for text in [] if o.quiet else rejected.format_summary(live.progress.rows):
             print_message(text, err=True)
         measure = o.by.replace("-", "_")
         trials = sorted(trials, key=lambda trial: trial.sort_key(measure))
         _print_trials(o, trials, signals.is_set)
+
+
+def _get_active(trials: Sequence[Trial]) -> LiveModel:
+    """Return the model of the first trial that has not ended, or of the first one."""
+    return next((trial.live for trial in trials if not trial.has_ended), trials[0].live)
 
 
 def _create_trials(o: Options, signals: Signals) -> tuple[list[Source], list[Trial]]:
@@ -145,20 +151,18 @@ def _train(
     rejected: Rejections,
 ) -> None:
     """Train all trials on all rows."""
-    from stream_perceptron.live.sweep import train_trials_on_sources
+    from stream_perceptron.live.sweep import learn_trials
 
     from .output import MIN_LABELED, require_classes
 
-    results = train_trials_on_sources(
-        trials, sources, o.passes or 1, o.limit, o.skip_bad, o.threads
-    )
+    results = learn_trials(trials, sources, o.passes or 1, o.limit, o.skip_bad, o.threads)
     with suggest_skip_bad(), closing(results), LiveLine() as line:
         printed: set[str] = set()
         rows, must_check_labels = 0, not o.classes
         for result in results:
             rows += len(result.batch)
             if must_check_labels and rows >= MIN_LABELED:
-                require_classes(trials[0].live, sources[0])
+                require_classes(_get_active(trials), sources[0])
                 must_check_labels = False
             rejected.add(result.rejected)
             for note in result.notices:
@@ -169,7 +173,7 @@ def _train(
             if not o.quiet and line.is_due():
                 line.show(f"{rows:,} rows x {len(trials)} settings")
         if must_check_labels:
-            require_classes(trials[0].live, sources[0])
+            require_classes(_get_active(trials), sources[0])
 
 
 def _print_trials(o: Options, trials: Sequence[Trial], is_partial: bool) -> None:

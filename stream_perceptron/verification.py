@@ -25,10 +25,9 @@ from stream_perceptron.distributed.rounds import (
 )
 from stream_perceptron.errors import DivergedError, ModelSizeError, VerificationError
 from stream_perceptron.live.history import ROUNDS, Entry, History, Run, flatten_entries
-from stream_perceptron.live.loop import Limits, Segment, learn_segments
+from stream_perceptron.live.loop import Learner, Segment, learn_segments
 from stream_perceptron.live.model import LiveModel
 from stream_perceptron.model.arrays import Array
-from stream_perceptron.model.results import TrainOptions
 from stream_perceptron.model.scaler import Scaler
 from stream_perceptron.perceptron import SGDPerceptron
 
@@ -65,9 +64,10 @@ def verify(
     --------
     >>> from stream_perceptron.data.opening import open_source
     >>> from stream_perceptron.datasets.mnist import sample_path
+    >>> from stream_perceptron.live import learn
     >>> sources = [open_source(str(sample_path()))]
     >>> live = LiveModel.start(sources, seed=0)
-    >>> results = list(live.run(sources))
+    >>> results = list(learn(live, sources))
     >>> verify(live, sources)
     >>> live.model.learn_one({"pixel400": 1.0}, 3)
     >>> verify(live, sources)
@@ -214,8 +214,7 @@ class _Replay:
     def _run(self, live: LiveModel, segment: Segment) -> int:
         """Learn the rows of a segment; return how many were read, not counting redelivered rows."""
         run = Run()
-        options, limits = TrainOptions(), Limits()
-        results = learn_segments(live, run, [segment], options, limits, skip_rejected=True)
+        results = learn_segments(Learner(live), run, [segment], skip_rejected=True)
         with closing(results):
             for result in results:
                 self._report_progress(len(result.batch))

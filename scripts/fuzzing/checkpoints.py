@@ -31,6 +31,7 @@ from stream_perceptron.checkpoint import objects
 from stream_perceptron.checkpoint.archive import _COMMENT_LENGTH, _build_comment
 from stream_perceptron.data import ReadOptions, open_source
 from stream_perceptron.diagnostics.report import report
+from stream_perceptron.live.loop import learn, predict
 from stream_perceptron.verification import verify
 
 warnings.simplefilter("ignore")  # NumPy warns about the nonsense in forged arrays
@@ -97,9 +98,9 @@ def _use_model(live: LiveModel, path: Path, data: Path) -> None:
         live.model.predict_one(dict.fromkeys(live.model.features_, 1.0))
     sources = [open_source(str(data), "jsonl")]
     try:
-        for batch in live.batches(sources[0]):
-            live.predict(batch)
-        for _ in live.run(sources, passes=2, skip_rejected=True):
+        for _ in predict(live, sources[0]):
+            pass
+        for _ in learn(live, sources, passes=2, skip_rejected=True):
             pass
     except StreamPerceptronError:
         pass  # the checkpoint belongs to other data
@@ -128,7 +129,7 @@ def _load_golden() -> list[tuple[str, dict[str, bytes]]]:
         data.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
         read_options = ReadOptions(join="id", categorical=("c",))
         live = LiveModel.start([open_source(str(data))], read_options, class_weight="balanced")
-        for _ in live.run([open_source(str(data))]):
+        for _ in learn(live, [open_source(str(data))]):
             pass
         live.save(path)
         pending = read_members(path)

@@ -145,6 +145,9 @@ class Batch:
     missing: NDArray[np.int32] | None = None
     # The contents of the passthrough columns and the join ID of each usable row.
     passthrough: list[tuple[object, ...]] = field(default_factory=list)
+    # What each usable row does to the pending samples (`live.pending.Join`); None if labels are not
+    # joined.
+    joins: Sequence[Any] | None = None
     # The byte offset of each row's end in a text file, shape (n_rows,); None for other sources.
     ends: NDArray[np.intp] | None = None
     span: Span | None = None  # the part of a text file that contains these rows
@@ -178,6 +181,7 @@ class Batch:
             notices=() if start else self.notices,
             missing=None if self.missing is None else self.missing[usable],
             passthrough=self.passthrough[usable],
+            joins=None if self.joins is None else self.joins[usable],
             ends=None if self.ends is None else self.ends[start:end],
             added_columns=tuple(
                 [(i - start, name) for i, name in self.added_columns if start <= i < end]

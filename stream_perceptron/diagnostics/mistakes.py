@@ -5,7 +5,6 @@ from __future__ import annotations
 import heapq
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -15,7 +14,7 @@ from stream_perceptron.data.position import FileContent
 from stream_perceptron.errors import SourceError
 from stream_perceptron.live.evaluation import Evaluation
 from stream_perceptron.live.history import ROWS, flatten_entries
-from stream_perceptron.live.loop import drive
+from stream_perceptron.live.loop import predict
 from stream_perceptron.model import kernel
 
 if TYPE_CHECKING:
@@ -48,9 +47,8 @@ def find_mistakes(live: LiveModel, source: Source, max_mistakes: int = 12) -> Ex
     """Return the most confident mistakes on a labeled source."""
     worst: list[Mistake] = []
     rows, evaluation = 0, Evaluation(live.model.classes_)
-    for batch in live.batches(source, joins_labels=True, keeps_zeros=True):
-        (result,) = drive([batch], partial(live.predict, with_all_scores=True))
-        rows += len(batch)
+    for result in predict(live, source, joins_labels=True, keeps_zeros=True, with_all_scores=True):
+        rows += len(result.batch)
         evaluation.update(result)
         pairs = zip(result.labels, result.predictions, strict=True)
         for i, (label, prediction) in enumerate(pairs):
@@ -59,7 +57,7 @@ def find_mistakes(live: LiveModel, source: Source, max_mistakes: int = 12) -> Ex
             score = float(result.scores[i])
             if len(worst) == max_mistakes and score <= worst[0].score:
                 continue
-            (x,) = batch.features[i : i + 1].dicts()
+            (x,) = result.batch.features[i : i + 1].dicts()
             row = int(result.rows[i])
             mistake = Mistake(score, row, label, prediction, x)
             (heapq.heappush if len(worst) < max_mistakes else heapq.heapreplace)(worst, mistake)

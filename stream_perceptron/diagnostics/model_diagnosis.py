@@ -48,14 +48,15 @@ def diagnose(model: LiveModel | SGDPerceptron | Pipeline, samples: Pairs = ()) -
     >>> [finding.name for finding in diagnose(model, recent)]
     ['unscaled features']
 
-    A model trained from the command line or with `LiveModel.run` needs no samples:
+    A model trained from the command line or with `live.learn` needs no samples:
 
     >>> from stream_perceptron import LiveModel
     >>> from stream_perceptron.data.opening import open_source
     >>> from stream_perceptron.datasets.mnist import sample_path
+    >>> from stream_perceptron.live import learn
     >>> sources = [open_source(str(sample_path()))]
     >>> live = LiveModel.start(sources, lr=0.05, epsilon=0.1, seed=0)
-    >>> for result in live.run(sources, stop=True):
+    >>> for result in learn(live, sources, stop=True):
     ...     pass
     >>> [(finding.name, finding.suggestion) for finding in diagnose(live)]
     [('stopped too early', 'lower epsilon, or leave --stop out')]

@@ -260,11 +260,12 @@ def average_live(base_live: LiveModel, live_models: Sequence[LiveModel]) -> Live
     --------
     >>> from stream_perceptron.data.opening import open_source
     >>> from stream_perceptron.datasets.mnist import sample_path
+    >>> from stream_perceptron.live import learn
     >>> sources = [open_source(str(sample_path()))]
     >>> base_live = LiveModel.start(sources, seed=0)
     >>> live_models = [copy.deepcopy(base_live), copy.deepcopy(base_live)]
     >>> for limit, live in zip((300, 200), live_models, strict=True):
-    ...     for result in live.run(sources, limit=limit):
+    ...     for result in learn(live, sources, limit=limit):
     ...         pass
     >>> average_live(base_live, live_models).progress.samples
     500

@@ -18,9 +18,14 @@ from stream_perceptron.data.source import Source, is_any_interrupted
 from stream_perceptron.distributed.averaging import average_live
 from stream_perceptron.errors import DivergedError, SampleError, SourceError
 from stream_perceptron.live.history import Run, Shards
-from stream_perceptron.live.loop import Limits, Segment, learn_segments
+from stream_perceptron.live.loop import (
+    Learner,
+    Limits,
+    Segment,
+    learn_segments,
+    plan_segments,
+)
 from stream_perceptron.live.model import LiveModel
-from stream_perceptron.model.results import TrainOptions
 
 if TYPE_CHECKING:
     from river.optim.base import Scheduler
@@ -119,7 +124,7 @@ class Outcome:
         self, segments: Iterable[Segment], run: Run, limits: Limits, skip_rejected: bool
     ) -> Iterator[None]:
         """Test and train the model on the rows of segments; yield after every step."""
-        results = learn_segments(self.live, run, segments, TrainOptions(), limits, skip_rejected)
+        results = learn_segments(Learner(self.live), run, segments, limits, skip_rejected)
         with closing(results):
             for result in results:
                 self.rejected += [each._replace(line=None) for each in result.rejected]
@@ -146,7 +151,7 @@ def learn_first_sample(
 
     """
     outcome, first = Outcome(copy.deepcopy(live)), Run(run.files, given=list(run.given))
-    segments = outcome.live.plan_segments(first, sources, 1)
+    segments = plan_segments(outcome.live, first, sources, 1)
     for _ in outcome.learn(segments, first, Limits(every=1), skip_rejected):
         if outcome.live.model.n_seen:
             break

@@ -54,6 +54,10 @@ class DriftEvent:
     after: float
     label: int | None = None  # the number of the class; None for the overall accuracy
 
+    def is_possible(self, n_classes: int) -> bool:
+        """Whether the event has a known kind, and one of the model's classes or none."""
+        return self.kind in _VERBS and (self.label is None or 0 <= self.label < n_classes)
+
     @property
     def is_drop(self) -> bool:
         """Whether accuracy or the recall of a class dropped."""

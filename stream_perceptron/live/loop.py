@@ -1,28 +1,245 @@
-"""The only loop: it reads rows, slices them, learns them and moves the position."""
+"""The only loop: it reads rows, slices them, learns or predicts them and moves the position."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Mapping
-from contextlib import closing
+from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-from stream_perceptron.data.batch import Batch, build_empty_batch
-from stream_perceptron.data.position import FileContent, FilePosition
+import numpy as np
+
+from stream_perceptron.data.batch import MAX_BATCH_ROWS, Batch, build_empty_batch
+from stream_perceptron.data.position import FileContent, FilePosition, resolve_name
 from stream_perceptron.data.prefetch import prefetch
+from stream_perceptron.data.request import Request
 from stream_perceptron.data.source import Batches, Source
 from stream_perceptron.errors import SourceError
-from stream_perceptron.live.history import ROWS, Entry, Run, try_encode_lr
+from stream_perceptron.live.history import IN_ORDER, ROWS, Entry, Run, try_encode_lr
+from stream_perceptron.live.model import LiveModel
+from stream_perceptron.live.pending import PendingSamples
 from stream_perceptron.live.step_result import StepResult
 from stream_perceptron.model.results import TrainOptions
-
-if TYPE_CHECKING:
-    from stream_perceptron.live.model import LiveModel
 
 _FIRST_REPORT = 1000  # rows before the first progress report
 # A pipe with this many bytes ready is prefetched; most pipes hold no more.
 _PREFETCH_BYTES = 2**16
+_MAX_SCORES = 2**18  # scores computed at once
+_MIN_NAME_LIFETIME = 1000  # rows after which the feature names of evicted samples are forgotten
+_RELOAD_ROWS = 100  # rows predicted between two checks for another model
+
+
+# Returns the model for the next rows; its argument checks whether a model fits the source.
+Reload = Callable[[Callable[[LiveModel], None]], LiveModel]
+
+
+def learn(
+    live: LiveModel,
+    sources: Sequence[Source],
+    run: Run | None = None,
+    *,
+    passes: int | None = 1,
+    limit: int | None = None,
+    stop: bool = False,
+    skip_rejected: bool = False,
+    with_scores: bool = False,
+    with_all_scores: bool = False,
+    every: int | None = None,
+) -> Generator[StepResult, None, None]:
+    """Test and train a model on the rows of some sources; yield after every step.
+
+    The model stays unchanged until the first row is learned. At each yield, all parts of the
+    model are consistent and may be saved. While no row is ready, results without rows are
+    yielded. If a source is interrupted, the run ends as if there were no more rows, but it is
+    not marked as finished.
+
+    Parameters
+    ----------
+    live
+        The model.
+    sources
+        The sources to read, in order.
+    run
+        The run, as returned by `LiveModel.plan_run`; None to plan one.
+    passes
+        The number of times to read all sources; None for no limit.
+    limit
+        The maximum number of rows to read from these sources, including those read in earlier
+        runs; for a pipe, only rows of this run count. None for no limit.
+    stop
+        Whether the first sample with an error below the model's epsilon ends the run.
+    skip_rejected
+        Whether rows that cannot be used are left out, instead of ending the run.
+    with_scores, with_all_scores
+        Whether results include the score of each prediction or of each label, respectively.
+    every
+        Also yield at multiples of this number of rows read.
+
+    Raises
+    ------
+    SourceError
+        If a source is damaged or does not fit, or a file has changed since some of its rows
+        were learned.
+    SampleError, DivergedError
+        If a row cannot be used, or a weight or an error would become infinite or NaN. The model
+        has learned all rows before that row.
+
+    Examples
+    --------
+    >>> from stream_perceptron.data.opening import open_source
+    >>> from stream_perceptron.datasets.mnist import sample_path
+    >>> sources = [open_source(str(sample_path()))]
+    >>> live = LiveModel.start(sources, lr=0.1, seed=0)
+    >>> for result in learn(live, sources, limit=1000):
+    ...     pass
+    >>> live.progress.samples
+    1000
+
+    """
+    run = run or live.plan_run(sources, passes)
+    if live.read_options.has_join and (stop or passes != 1 or run.order != IN_ORDER):
+        raise ValueError("late labels need a single pass in order, without stop=True")
+    has_stopped = stop and run.stopped_below == live.model.epsilon
+    run.is_finished, run.stopped_below = has_stopped, run.stopped_below if has_stopped else None
+    segments = iter(()) if has_stopped else plan_segments(live, run, sources, passes)
+    if limit is not None and run.has_stream:
+        limit += run.read  # for a pipe, only rows of this run count
+    learner = Learner(live, TrainOptions(stop, with_scores, with_all_scores))
+    yield from learn_segments(learner, run, segments, Limits(limit, every), skip_rejected)
+    run.is_finished = not any(source.interrupt.is_set for source in sources)
+    # A limit may end a run before it finds that it continues the last one.
+    if run.continued is not None and run.continued.passes:
+        return
+    if run.is_finished and (live.history.run.is_finished or live.history.run.is_over(run)):
+        live.history.adopt(run)  # even if no row was read
+
+
+def predict(
+    live: LiveModel,
+    source: Source,
+    reload: Reload | None = None,
+    *,
+    joins_labels: bool = False,
+    keeps_zeros: bool = False,
+    skip_rejected: bool = False,
+    with_all_scores: bool = False,
+) -> Generator[StepResult, None, None]:
+    """Predict the rows of a source without learning; yield after every step.
+
+    Parameters
+    ----------
+    live
+        The model.
+    source
+        The source to read.
+    reload
+        Called before every 100 rows, or fewer if fewer have arrived; returns the model that
+        predicts them. Its argument is a function that checks whether the source fits a model
+        and raises SourceError if not; the source must fit the model that is returned.
+    joins_labels
+        Whether late labels are joined to their samples, as they are in training. If not, label
+        rows are rejected.
+    keeps_zeros
+        Whether features that are zero are among the values of a row.
+    skip_rejected
+        Whether rows that cannot be used are left out, instead of raising an error.
+    with_all_scores
+        Whether results include the score of each label.
+
+    Raises
+    ------
+    SourceError
+        If the source is damaged or does not fit.
+    SampleError
+        If a row cannot be used; the rows before it have been predicted.
+
+    Examples
+    --------
+    >>> from stream_perceptron.data.opening import open_source
+    >>> from stream_perceptron.datasets.mnist import sample_path
+    >>> source = open_source(str(sample_path()))
+    >>> live = LiveModel.start([source], lr=0.1, seed=0)
+    >>> results = list(learn(live, [source]))
+    >>> next(predict(live, source)).predictions[:5]
+    [5, 0, 4, 1, 9]
+
+    """
+    pending = PendingSamples() if joins_labels and live.read_options.has_join else None
+    request = replace(_request_predictions(live, source), keeps_zeros=keeps_zeros)
+    if reload is None:
+        batches = _prefetch(live, source, request)
+    else:
+        batches = _read_with_reload(live, source, request, reload)
+    with closing(batches):
+        for model, batch in batches:
+            # Without a column of IDs, all rows have their own labels.
+            if pending is not None and batch.passthrough:
+                joined = pending.join(batch, model.read_options)
+                pending.commit(joined, np.full(len(joined.rows), -1))
+                batch = replace(joined, joins=None)
+            elif model.read_options.has_join:
+                batch = batch.reject_rows(batch.features.lengths == 0, "it has no features")
+            n_rows = _count_scored_rows(model) if with_all_scores else max(1, len(batch))
+            for start in range(0, len(batch), n_rows):
+                if should_stop(source):
+                    return
+                part = batch[start : start + n_rows]
+                usable = part if skip_rejected else part.truncate_at_rejected()
+                result = model.predict(usable, with_all_scores)
+                yield result
+                _require_success(result, part, skip_rejected)
+
+
+def _request_predictions(live: LiveModel, source: Source) -> Request:
+    """Return a request for the rows of a source, to predict them."""
+    request = live.request(to_learn=False)
+    # A model trained in Python has no read options of its own.
+    opening = source.open(request) if live.is_trained_in_python else None
+    if opening is None:
+        return request
+    return replace(request, read_options=opening.scale_pixels(request.read_options))
+
+
+def _prefetch(
+    live: LiveModel, source: Source, request: Request
+) -> Generator[tuple[LiveModel, Batch], None, None]:
+    """Yield the batches of a source, each with this model."""
+    with closing(read_ahead(source.batches(request), source)) as batches:
+        for batch in batches:
+            if batch is not None:
+                yield live, batch
+
+
+def _read_with_reload(
+    live: LiveModel, source: Source, request: Request, reload: Reload
+) -> Generator[tuple[LiveModel, Batch], None, None]:
+    """Yield the batches of a source, each with the model that `reload` returns for it."""
+    batches = source.batches(replace(request, reads_all_columns=True))
+    reloader = _Reloader(live, source, batches, reload)
+    batches.max_rows, batches.before_read = _RELOAD_ROWS, reloader.reload_model
+    for batch in batches:
+        if should_stop(source):
+            return
+        if batch is not None:
+            yield reloader.live, batch
+
+
+class _Reloader:
+    """The model for the next rows of a source, which may be replaced before they are read."""
+
+    def __init__(self, live: LiveModel, source: Source, batches: Batches, reload: Reload) -> None:
+        self.live = live
+        self._source, self._batches, self._reload = source, batches, reload
+
+    def reload_model(self) -> None:
+        """Replace the model if there is another one."""
+        self.live = self._reload(self._reopen)
+
+    def _reopen(self, live: LiveModel) -> None:
+        """Read the next rows for another model, which may use other columns."""
+        request = _request_predictions(live, self._source)
+        self._batches.reopen(replace(request, reads_all_columns=True))
 
 
 @dataclass(eq=False)
@@ -44,11 +261,35 @@ class Limits(NamedTuple):
 
     end: int | None = None  # the number of rows read at which the run ends
     every: int | None = None  # the run yields at multiples of this number of rows
-    max_rows: Callable[[], int] | None = None  # returns the number of rows to yield at once
+
+    def is_at_end(self, run: Run) -> bool:
+        """Whether a run has read as many rows as it may."""
+        return self.end is not None and run.read >= self.end
+
+
+_NO_LIMITS = Limits()
+
+
+class Learner:
+    """What the loop trains: a live model."""
+
+    def __init__(self, live: LiveModel, options: TrainOptions | None = None) -> None:
+        self._live, self.options = live, options or TrainOptions()
+        # Held while a step changes the model and its position.
+        self.lock: AbstractContextManager[object] = live.lock
+
+    @property
+    def live(self) -> LiveModel:
+        """The model that the next rows are read for."""
+        return self._live
+
+    def step(self, batch: Batch, is_repeated: bool) -> StepResult:
+        """Test and train on a batch; `is_repeated` says whether its rows were learned before."""
+        return self.live.step(batch, self.options, is_repeated)
 
 
 def plan_segments(
-    live: LiveModel, run: Run, sources: Mapping[str, Source], passes: int | None
+    live: LiveModel, run: Run, sources: Sequence[Source], passes: int | None
 ) -> Generator[Segment, None, None]:
     """Yield the segments of a run in order, each after the one before has been learned.
 
@@ -62,10 +303,11 @@ def plan_segments(
 
     """
     is_interrupted = False
+    by_name = {resolve_name(source.path): source for source in sources}
     while passes is None or run.passes < passes:
         while run.source < len(run.given):
             index, file = run.source, run.given[run.source]
-            position, source = file.position, sources.get(file.position.name)
+            position, source = file.position, by_name.get(file.position.name)
             if source is not None and run.passes and position.rows:
                 begin = replace(run.position or _go_to_start(position), name=position.name)
                 repeated = Segment(source, begin, position.rows, is_repeated=True)
@@ -115,56 +357,6 @@ def _go_to_start(position: FilePosition) -> FilePosition:
     return FilePosition(position.name, position.start_digest, position.end_digest)
 
 
-def read_parts(
-    segments: Iterable[Segment],
-    open_batches: Callable[[Segment], Batches],
-    run: Run,
-    limits: Limits,
-) -> Generator[tuple[Segment, Batch | None], None, None]:
-    """Yield the rows of segments in slices, and None while no row is ready.
-
-    Slices end where a report is due, and at limits. The caller moves the position and updates the
-    number of rows read. After an interrupt, only rows already read from pipes are yielded.
-    """
-    end, every, max_rows = limits
-    for segment in segments:
-        if end is not None and run.read >= end:
-            return
-        source = segment.source
-        with closing(read_ahead(open_batches(segment), source)) as batches:
-            for batch in batches:
-                if batch is None or not batch.n_rows:
-                    yield segment, batch
-                    continue
-                n_rows = batch.n_rows
-                if end is not None and run.read >= end:
-                    return
-                n_sliced = 0
-                while n_sliced < n_rows:
-                    ends = [n_rows - n_sliced, find_next_report(run.read) - run.read]
-                    if end is not None:
-                        ends.append(end - run.read)
-                    if every is not None:
-                        ends.append(every - run.read % every)
-                    if segment.end is not None:
-                        ends.append(segment.end - segment.position.rows)
-                    if max_rows is not None:
-                        ends.append(max_rows())
-                    if should_stop(source):
-                        return
-                    yield segment, batch[n_sliced : n_sliced + min(ends)]
-                    n_sliced += min(ends)
-                    if end is not None and run.read >= end:
-                        if source.is_stream or n_sliced < n_rows:
-                            return  # without waiting for rows that a pipe may never deliver
-                        break  # the file may have no further rows
-                    if segment.position.rows == segment.end:
-                        break
-                if segment.position.rows == segment.end:
-                    break
-        segment.is_complete = not source.interrupt.is_set
-
-
 def find_next_report(n_read: int) -> int:
     """Return the number of rows at which the next report is due: 1,000, 2,000, 4,000, ..."""
     return _FIRST_REPORT << (n_read // _FIRST_REPORT).bit_length()
@@ -206,91 +398,141 @@ def read_ahead(batches: Batches, source: Source) -> Generator[Batch | None, None
         yield ahead
 
 
-def drive(
-    batches: Iterable[Batch], step: Callable[[Batch], StepResult], skip_rejected: bool = False
-) -> Generator[StepResult, None, None]:
-    """Run a step on each batch, and yield its result.
-
-    When an error is raised, all rows before the failing one have been processed.
-
-    Raises
-    ------
-    SampleError
-        If a row cannot be used, unless such rows are skipped.
-    DivergedError
-        If a weight or an error would become infinite or NaN.
-    ModelSizeError
-        If the model would become too large.
-
-    """
-    for batch in batches:
-        ends_early = not skip_rejected and batch.rejected
-        result = step(batch.truncate_at_rejected() if ends_early else batch)
-        yield result
-        if result.failure is not None:
-            raise result.failure
-        if result.stopped:
-            return
-        if ends_early:
-            batch.require_usable()
-
-
 def learn_segments(
-    live: LiveModel,
+    learner: Learner,
     run: Run,
     segments: Iterable[Segment],
-    options: TrainOptions,
-    limits: Limits,
+    limits: Limits = _NO_LIMITS,
     skip_rejected: bool = False,
 ) -> Generator[StepResult, None, None]:
-    """Test and train a model on the rows of segments; yield a result after every step.
+    """Test and train on the rows of segments; yield a result after every step.
 
-    When an error is raised, all rows before the failing one have been learned.
+    While no row is ready, results without rows are yielded. When an error is raised, all rows
+    before the failing one have been learned. After an interrupt, only rows already read from pipes
+    are learned.
     """
-    redeliveries = live.redeliveries if live.read_options.position else None
     described: set[Hashable] = set()
+    for segment in segments:
+        if limits.is_at_end(run):
+            return
+        source = segment.source
+        with closing(_read_segment(learner.live, segment, described)) as batches:
+            for batch in batches:
+                n_left = len(batch)
+                if n_left and limits.is_at_end(run):
+                    return
+                for part in _slice(batch, learner, run, segment, limits):
+                    if should_stop(source):
+                        return
+                    live = learner.live
+                    if live.read_options.has_join:
+                        part = live.pending.join(part, live.read_options)
+                    result = _step(learner, run, segment, part, skip_rejected)
+                    n_left -= len(part)
+                    yield result
+                    if result.stopped:
+                        return
+                    _require_success(result, part, skip_rejected)
+                # Do not wait for rows that a pipe may never deliver; a file may have no more rows.
+                if len(batch) and limits.is_at_end(run) and (source.is_stream or n_left):
+                    return
+                if segment.position.rows == segment.end:
+                    break
+        segment.is_complete = not source.interrupt.is_set
 
-    def open_batches(segment: Segment) -> Batches:
-        copied = None
-        if redeliveries is not None and not segment.is_repeated:
-            copied = redeliveries.copy()
-        request = replace(
-            live.request(),
-            position=segment.position,
-            redeliveries=copied,
-            described=described,
-            leaves_incomplete_line=not (segment.is_stream or segment.is_repeated),
-        )
-        batches = segment.source.batches(request)
-        if live.read_options.has_join:
-            batches.before_read = partial(live.forget_names_if_due, segment, batches)
-        return batches
 
-    parts = read_parts(segments, open_batches, run, limits)
-    segment: Segment
-
-    def read_batches() -> Iterator[Batch]:
-        nonlocal segment
-        for segment, part in parts:
-            batch = part
+def _read_segment(
+    live: LiveModel, segment: Segment, described: set[Hashable]
+) -> Generator[Batch, None, None]:
+    """Yield the rows of a segment in batches, and a batch without rows while no row is ready."""
+    source, detects_redelivered = segment.source, live.read_options.position
+    request = replace(
+        live.request(),
+        position=segment.position,
+        redeliveries=(
+            live.redeliveries.copy() if detects_redelivered and not segment.is_repeated else None
+        ),
+        described=described,
+        leaves_incomplete_line=not (segment.is_stream or segment.is_repeated),
+    )
+    batches = source.batches(request)
+    if live.read_options.has_join:
+        batches.before_read = partial(_forget_names_if_due, live, segment, batches)
+    with closing(read_ahead(batches, source)) as ahead:
+        for batch in ahead:
             if batch is None:
-                row = segment.position.rows + 1
-                batch = build_empty_batch(segment.source.name, row, live.schema)
-            has_join = live.read_options.has_join
-            yield live.pending.join(batch, live.read_options) if has_join else batch
+                batch = build_empty_batch(source.name, segment.position.rows + 1, live.schema)
+            yield batch
 
-    def step(batch: Batch) -> StepResult:
+
+def _forget_names_if_due(live: LiveModel, segment: Segment, batches: Batches) -> None:
+    """Forget names that neither the model nor any pending sample uses, at fixed row numbers.
+
+    A resumed run forgets the names at the same rows.
+    """
+    rows = segment.position.rows
+    lifetime = max(_MIN_NAME_LIFETIME, live.read_options.max_pending)
+    if rows and rows % lifetime == 0:
         with live.lock:
-            result = live.step(batch, options, segment.is_repeated)
-            next_report = find_next_report(run.read)
-            _move(live, run, segment, result.batch)
-            result.is_report_due = run.read >= next_report
-            if result.stopped:
-                run.stopped_below = float(live.model.epsilon)
-            return result
+            live.pending.forget_names()
+            used = map(str, [*live.model.features_, *live.pending.feature_names()])
+            names, schema = list(dict.fromkeys(used)), batches.columns.schema
+            batches.reopen(replace(batches.request, names=names, schema=schema))
+    batches.max_rows = min(MAX_BATCH_ROWS, lifetime - rows % lifetime)
 
-    with closing(parts):
-        yield from drive(read_batches(), step, skip_rejected)
+
+def _slice(
+    batch: Batch, learner: Learner, run: Run, segment: Segment, limits: Limits
+) -> Iterator[Batch]:
+    """Yield the rows of a batch in parts, each after the one before has been learned.
+
+    Parts end where a report is due, and at limits.
+    """
+    if not len(batch):
+        yield batch
+    start = 0
+    while start < len(batch) and not limits.is_at_end(run) and segment.position.rows != segment.end:
+        sizes = [len(batch) - start, find_next_report(run.read) - run.read]
+        if limits.end is not None:
+            sizes.append(limits.end - run.read)
+        if limits.every is not None:
+            sizes.append(limits.every - run.read % limits.every)
+        if segment.end is not None:
+            sizes.append(segment.end - segment.position.rows)
+        if learner.options.with_all_scores:
+            sizes.append(_count_scored_rows(learner.live))
+        end = start + min(sizes)
+        yield batch[start:end]
+        start = end
+
+
+def _step(
+    learner: Learner, run: Run, segment: Segment, batch: Batch, skip_rejected: bool
+) -> StepResult:
+    """Learn the rows of a batch up to the first rejected one, or all, and move the position."""
+    live = learner.live
+    with learner.lock:
+        usable = batch if skip_rejected else batch.truncate_at_rejected()
+        result = learner.step(usable, segment.is_repeated)
+        next_report = find_next_report(run.read)
+        _move(live, run, segment, result.batch)
+        result.is_report_due = run.read >= next_report
+        if result.stopped:
+            run.stopped_below = float(live.model.epsilon)
+        return result
+
+
+def _require_success(result: StepResult, batch: Batch, skip_rejected: bool) -> None:
+    """Raise the error that ended the step over a batch, or that of its first rejected row."""
+    if result.failure is not None:
+        raise result.failure
+    if not skip_rejected:
+        batch.require_usable()
+
+
+def _count_scored_rows(live: LiveModel) -> int:
+    """Return the number of rows whose scores of all labels are computed at once."""
+    return max(1, _MAX_SCORES // max(1, len(live.model.classes_)))
 
 
 def _move(live: LiveModel, run: Run, segment: Segment, batch: Batch) -> None:

@@ -270,6 +270,8 @@ class Progress:
         labels = arrays["confusion"][:, :2]
         if labels.size and not 0 <= labels.min() <= labels.max() < n_labels:
             raise CheckpointError("progress counts labels that the model does not have")
+        if not all(event.is_possible(n_labels) for event in self.events):
+            raise CheckpointError("progress has an event of a class that the model does not have")
         self.confusion = Confusion.from_saved(arrays["confusion"])
         self.add_outcomes(arrays["window"])
         self.curve = LearningCurve.from_saved(arrays["curve"])

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Generator, Sequence
-from contextlib import closing
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import RLock
@@ -22,13 +21,12 @@ from stream_perceptron.checkpoint.codec import from_json, to_json
 from stream_perceptron.checkpoint.pipelines import absorb_scaler
 from stream_perceptron.checkpoint.state import decode_extra, decode_model, encode_model
 from stream_perceptron.data import roles
-from stream_perceptron.data.batch import MAX_BATCH_ROWS, Batch, Redeliveries
+from stream_perceptron.data.batch import Batch, Redeliveries
 from stream_perceptron.data.labels import LABEL_TYPES
 from stream_perceptron.data.naming import is_position
-from stream_perceptron.data.position import resolve_name
 from stream_perceptron.data.request import Request
 from stream_perceptron.data.schema import ReadOptions, Schema
-from stream_perceptron.data.source import Batches, Source
+from stream_perceptron.data.source import Source
 from stream_perceptron.errors import CheckpointError, SourceError, StreamPerceptronError
 from stream_perceptron.live.history import (
     IN_ORDER,
@@ -38,16 +36,8 @@ from stream_perceptron.live.history import (
     Run,
     Shards,
 )
-from stream_perceptron.live.loop import (
-    Limits,
-    Segment,
-    learn_segments,
-    plan_segments,
-    read_ahead,
-    should_stop,
-)
 from stream_perceptron.live.metrics import Progress
-from stream_perceptron.live.pending import JoinedBatch, PendingSamples
+from stream_perceptron.live.pending import PendingSamples, restore_predictions
 from stream_perceptron.live.step_result import StepResult, build_result, collect_notes
 from stream_perceptron.model import defaults
 from stream_perceptron.model.arrays import Arrays
@@ -57,13 +47,7 @@ from stream_perceptron.model.scaler import Scaler
 from stream_perceptron.model.weights import NAME_COST
 from stream_perceptron.perceptron import SGDPerceptron
 
-# Returns the model for the next rows; its argument checks whether a model fits the source.
-Reload = Callable[[Callable[["LiveModel"], None]], "LiveModel"]
-
 _DEFAULT_OPTIONS = TrainOptions()
-_MAX_SCORES = 2**18  # scores computed at once
-_MIN_NAME_LIFETIME = 1000  # rows after which the feature names of evicted samples are forgotten
-_RELOAD_ROWS = 100  # rows predicted between two checks for another model
 
 
 @dataclass(eq=False, repr=False)
@@ -122,9 +106,10 @@ class LiveModel:
     --------
     >>> from stream_perceptron.data.opening import open_source
     >>> from stream_perceptron.datasets.mnist import sample_path
+    >>> from stream_perceptron.live.loop import learn
     >>> sources = [open_source(str(sample_path()))]
     >>> live = LiveModel.start(sources, lr=0.1, seed=0)
-    >>> results = list(live.run(sources))
+    >>> results = list(learn(live, sources))
     >>> live.progress.samples, f"{live.progress.accuracy:.1%}"
     (5000, '84.5%')
 
@@ -417,97 +402,6 @@ class LiveModel:
             given = self.history.identify([source.path for source in sources], is_strict)
         return self.history.begin_run(given, passes, order=order, shards=shards)
 
-    def run(
-        self,
-        sources: Sequence[Source],
-        run: Run | None = None,
-        *,
-        passes: int | None = 1,
-        limit: int | None = None,
-        stop: bool = False,
-        skip_rejected: bool = False,
-        with_scores: bool = False,
-        with_all_scores: bool = False,
-        every: int | None = None,
-    ) -> Generator[StepResult, None, None]:
-        """Test and train on the rows of some sources; yield after every batch.
-
-        The model stays unchanged until the first row is learned. At each yield, all parts of the
-        model are consistent and may be saved. While no row is ready, results without rows are
-        yielded. If a source is interrupted, the run ends as if there were no more rows, but it is
-        not marked as finished.
-
-        Parameters
-        ----------
-        sources
-            The sources to read, in order.
-        run
-            The run, as returned by `plan_run`; None to plan one.
-        passes
-            The number of times to read all sources; None for no limit.
-        limit
-            The maximum number of rows to read from these sources, including those read in earlier
-            runs; for a pipe, only rows of this run count. None for no limit.
-        stop
-            Whether the first sample with an error below the model's epsilon ends the run.
-        skip_rejected
-            Whether rows that cannot be used are left out, instead of ending the run.
-        with_scores, with_all_scores
-            Whether results include the score of each prediction or of each label, respectively.
-        every
-            Also yield at multiples of this number of rows read.
-
-        Raises
-        ------
-        SourceError
-            If a source is damaged or does not fit, or a file has changed since some of its rows
-            were learned.
-        SampleError, DivergedError
-            If a row cannot be used, or a weight or an error would become infinite or NaN. The model
-            has learned all rows before that row.
-
-        """
-        run = run or self.plan_run(sources, passes)
-        if self.read_options.join and (stop or passes != 1 or run.order != IN_ORDER):
-            raise ValueError("late labels need a single pass in order, without stop=True")
-        has_stopped = stop and run.stopped_below == self.model.epsilon
-        run.is_finished, run.stopped_below = has_stopped, run.stopped_below if has_stopped else None
-        segments = iter(()) if has_stopped else self.plan_segments(run, sources, passes)
-        options = TrainOptions(stop, with_scores, with_all_scores)
-        if limit is not None and run.has_stream:
-            limit += run.read  # for a pipe, only rows of this run count
-        max_rows = self._count_scored_rows if with_all_scores else None
-        limits = Limits(limit, every, max_rows)
-        yield from learn_segments(self, run, segments, options, limits, skip_rejected)
-        run.is_finished = not any(source.interrupt.is_set for source in sources)
-        # A limit may end a run before it finds that it continues the last one.
-        if run.continued is not None and run.continued.passes:
-            return
-        if run.is_finished and (self.history.run.is_finished or self.history.run.is_over(run)):
-            self.history.adopt(run)  # even if no row was read
-
-    def plan_segments(
-        self, run: Run, sources: Sequence[Source], passes: int | None
-    ) -> Generator[Segment, None, None]:
-        """Return a generator of the segments of a run."""
-        by_name = {resolve_name(source.path): source for source in sources}
-        return plan_segments(self, run, by_name, passes)
-
-    def forget_names_if_due(self, segment: Segment, batches: Batches) -> None:
-        """Forget names that neither the model nor any pending sample uses, at fixed row numbers.
-
-        A resumed run forgets the names at the same rows.
-        """
-        rows = segment.position.rows
-        lifetime = max(_MIN_NAME_LIFETIME, self.read_options.max_pending)
-        if rows and rows % lifetime == 0:
-            with self.lock:
-                self.pending.forget_names()
-                used = map(str, [*self.model.features_, *self.pending.feature_names()])
-                names, schema = list(dict.fromkeys(used)), batches.columns.schema
-                batches.reopen(replace(batches.request, names=names, schema=schema))
-        batches.max_rows = min(MAX_BATCH_ROWS, lifetime - rows % lifetime)
-
     def step(
         self, batch: Batch, options: TrainOptions = _DEFAULT_OPTIONS, is_repeated: bool = False
     ) -> StepResult:
@@ -525,7 +419,7 @@ class LiveModel:
                 self.is_consistent = self.model.n_seen == seen
                 raise
             is_late_label = (
-                batch.restore_predictions(trained) if isinstance(batch, JoinedBatch) else None
+                None if batch.joins is None else restore_predictions(batch.joins, trained)
             )
             n_done = _count_done(batch, trained)
             done = batch if n_done == batch.n_rows else batch[:n_done]
@@ -541,7 +435,7 @@ class LiveModel:
                 self.string_columns.update((name, None) for _, name in done.added_columns)
                 self.unseen -= done.seen
                 self._count(done, trained, rows, is_repeated)
-            if isinstance(done, JoinedBatch):
+            if done.joins is not None:
                 self.pending.commit(done, result.predicted)
             self.is_consistent = True
             result.notices.extend(collect_notes(batch, self))
@@ -571,98 +465,6 @@ class LiveModel:
         done = batch[: int(batch.rows[n])] if result.diverged else batch
         rows = batch.first_row + batch.rows[:n]
         return build_result(self, batch, result, rows, done, to_learn=False)
-
-    def batches(
-        self,
-        source: Source,
-        reload: Reload | None = None,
-        joins_labels: bool = False,
-        keeps_zeros: bool = False,
-        with_all_scores: bool = False,
-    ) -> Generator[Batch, None, None]:
-        """Yield the rows of a source as batches to predict.
-
-        Parameters
-        ----------
-        source
-            The source to read.
-        reload
-            Called before every 100 rows, or fewer if fewer have arrived; returns the model that
-            predicts them. Its argument is a function that checks whether the source fits a model
-            and raises SourceError if not; the source must fit the model that is returned.
-        joins_labels
-            Whether late labels are joined to their samples, as they are in training. If not, label
-            rows are rejected.
-        keeps_zeros
-            Whether features that are zero are among the values of a row.
-        with_all_scores
-            Whether the batches have no more rows than fit in memory with the scores of all labels.
-
-        """
-        pending = PendingSamples() if joins_labels and self.read_options.has_join else None
-        live = self
-        request = replace(self._request_predictions(source), keeps_zeros=keeps_zeros)
-        if reload is None:
-            batches = self._prefetch_predictions(source, request)
-        else:  # another model may use other columns
-            batches = self._reload_predictions(source, request, reload)
-        with closing(batches):
-            for live, batch in batches:
-                # Without a column of IDs, all rows have their own labels.
-                if pending is not None and batch.passthrough:
-                    joined = pending.join(batch, live.read_options)
-                    pending.commit(joined, np.full(len(joined.rows), -1))
-                    batch = joined.without_samples()
-                elif live.read_options.has_join:
-                    batch = batch.reject_rows(batch.features.lengths == 0, "it has no features")
-                n_rows = live._count_scored_rows() if with_all_scores else max(1, len(batch))
-                for start in range(0, len(batch), n_rows):
-                    if should_stop(source):
-                        return
-                    yield batch[start : start + n_rows]
-
-    def _prefetch_predictions(
-        self, source: Source, request: Request
-    ) -> Generator[tuple[LiveModel, Batch], None, None]:
-        """Yield the batches of a source, each with this model."""
-        with closing(read_ahead(source.batches(request), source)) as batches:
-            for batch in batches:
-                if batch is not None:
-                    yield self, batch
-
-    def _reload_predictions(
-        self, source: Source, request: Request, reload: Reload
-    ) -> Generator[tuple[LiveModel, Batch], None, None]:
-        """Yield the batches of a source, each with the model that `reload` returns for it."""
-        live, batches = self, source.batches(replace(request, reads_all_columns=True))
-
-        def reopen(other: LiveModel) -> None:
-            request = other._request_predictions(source)
-            batches.reopen(replace(request, reads_all_columns=True))
-
-        def reload_model() -> None:
-            nonlocal live
-            live = reload(reopen)
-
-        batches.max_rows, batches.before_read = _RELOAD_ROWS, reload_model
-        for batch in batches:
-            if should_stop(source):
-                return
-            if batch is not None:
-                yield live, batch
-
-    def _request_predictions(self, source: Source) -> Request:
-        """Return a request for the rows of a source, to predict them."""
-        request = self.request(to_learn=False)
-        # A model trained in Python has no read options of its own.
-        opening = source.open(request) if self.is_trained_in_python else None
-        if opening is None:
-            return request
-        return replace(request, read_options=opening.scale_pixels(request.read_options))
-
-    def _count_scored_rows(self) -> int:
-        """Return the number of rows whose scores of all labels are computed at once."""
-        return max(1, _MAX_SCORES // max(1, len(self.model.classes_)))
 
 
 def _count_done(batch: Batch, result: TrainResult) -> int:

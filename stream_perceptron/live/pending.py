@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,44 +29,26 @@ class PendingSample(NamedTuple):
     predicted: int  # the number of the predicted label, -1 for none
 
 
-@dataclass(eq=False, repr=False, kw_only=True)
-class JoinedBatch(Batch):
-    """A batch whose label rows contain the features of their pending samples.
+class Join(NamedTuple):
+    """What a usable row does to the pending samples."""
 
-    Row numbers count only usable rows.
-    """
+    added: str | None  # the ID under which its sample becomes pending
+    completed: str | None  # the ID of the sample that its label completes
+    evicted: str | None  # the ID of the oldest sample, if too many are pending
+    sample: PendingSample | None  # the completed sample, if an earlier batch contained it
+    first: int  # the row of the completed sample, if this batch contained it; else -1
 
-    read: Batch  # the rows as read, before samples are joined
-    pending: PendingSamples  # the pending samples before these rows
-    read_options: ReadOptions
-    read_features: Rows  # the features of the usable rows as read
-    earlier_samples: dict[int, PendingSample]  # by label row: its sample from an earlier batch
-    rows_in_batch: dict[int, int]  # by label row: the row of this batch with its features
-    added_rows: dict[str, int]  # by ID: the row of each sample that becomes pending
-    removed_ids: set[str]  # the IDs of earlier samples that are no longer pending
-    n_evicted: int  # the number of evicted samples
 
-    def __getitem__(self, rows: slice) -> Batch:
-        """Return the first rows, joined as if there were no later ones."""
-        if rows.indices(self.n_rows)[1] == self.n_rows:
-            return self
-        return self.pending.join(self.read[rows], self.read_options)
-
-    def without_samples(self) -> Batch:
-        """Return a plain batch without the pending samples, which only learning needs."""
-        return Batch(**{field.name: getattr(self, field.name) for field in fields(Batch)})
-
-    def restore_predictions(self, result: TrainResult) -> NDArray[np.bool_]:
-        """Restore the first predictions of joined samples; return the mask of their rows."""
-        n = len(result)
-        is_late_label = np.zeros(n, bool)
-        for row, sample in self.earlier_samples.items():
-            if row < n:
-                is_late_label[row], result.predicted[row] = True, sample.predicted
-        for row, first in self.rows_in_batch.items():
-            if row < n:
-                is_late_label[row], result.predicted[row] = True, result.predicted[first]
-        return is_late_label
+def restore_predictions(joins: Sequence[Join], result: TrainResult) -> NDArray[np.bool_]:
+    """Restore the first predictions of completed samples; return the mask of their rows."""
+    is_late_label = np.zeros(len(result), bool)
+    for row, join in enumerate(joins[: len(result)]):
+        if join.completed is not None:
+            is_late_label[row] = True
+            result.predicted[row] = (
+                result.predicted[join.first] if join.sample is None else join.sample.predicted
+            )
+    return is_late_label
 
 
 @dataclass(eq=False, repr=False)
@@ -84,79 +66,66 @@ class PendingSamples:
     # The names that the reader knew after the last batch.
     _known_names: Names = field(default=(), metadata={"saved": False})
 
-    def join(self, batch: Batch, read_options: ReadOptions) -> JoinedBatch:
+    def join(self, batch: Batch, read_options: ReadOptions) -> Batch:
         """Join labels with their pending samples, without changing this object."""
         name = str(read_options.join)
         rejected: dict[int, str] = {}
         lengths, labels = batch.features.lengths.tolist(), batch.labels
         used: list[int] = []  # the usable rows that are not rejected
-        earlier_samples: dict[int, PendingSample] = {}
-        rows_in_batch: dict[int, int] = {}
-        added_rows: dict[str, int] = {}
-        removed_ids: set[str] = set()
-        n_pending, n_evicted, oldest = len(self.samples), 0, iter(self.samples)
+        joins: list[Join] = []
+        added_rows: dict[str, int] = {}  # by ID: the row of each sample that becomes pending
+        removed: set[str] = set()  # the IDs of earlier samples that are no longer pending
+        oldest = iter(self.samples)
         for i, batch_row in enumerate(batch.rows.tolist()):
-            key, row = _format_id(batch.passthrough[i][-1]), len(used)
-            is_pending = key in added_rows or (key in self.samples and key not in removed_ids)
+            key = _format_id(batch.passthrough[i][-1])
+            is_pending = key in added_rows or (key in self.samples and key not in removed)
             reason = _find_rejection_reason(
                 key, name, is_pending, lengths[i] > 0, labels[i] is not None
             )
             if reason is not None:
                 rejected[batch_row] = reason
                 continue
-            used.append(i)
+            added = completed = evicted = sample = None
+            first = -1
             if labels[i] is None:
-                added_rows[key] = row
-                n_pending += 1
-            elif key in added_rows:
-                rows_in_batch[row] = added_rows.pop(key)
-                n_pending -= 1
+                added, added_rows[key] = key, len(used)
             elif is_pending:
-                earlier_samples[row] = self.samples[key]
-                removed_ids.add(key)
-                n_pending -= 1
-            if n_pending > read_options.max_pending:
-                n_pending, n_evicted = n_pending - 1, n_evicted + 1
-                evicted = next((key for key in oldest if key not in removed_ids), None)
+                completed, first = key, added_rows.pop(key, -1)
+                if first < 0:
+                    sample = self.samples[key]
+                    removed.add(key)
+            if len(self.samples) - len(removed) + len(added_rows) > read_options.max_pending:
+                evicted = next((key for key in oldest if key not in removed), None)
                 if evicted is None:
-                    del added_rows[next(iter(added_rows))]
+                    evicted = next(iter(added_rows))
+                    del added_rows[evicted]
                 else:
-                    removed_ids.add(evicted)
-        features = batch.features[np.array(used, np.intp)]
-        usable = replace(
-            _join_features(batch, features, used, earlier_samples, rows_in_batch),
-            rejected=batch.rejected | rejected,
-        )
-        return JoinedBatch(
-            **vars(usable),
-            read=batch,
-            pending=self,
-            read_options=read_options,
-            read_features=features,
-            earlier_samples=earlier_samples,
-            rows_in_batch=rows_in_batch,
-            added_rows=added_rows,
-            removed_ids=removed_ids,
-            n_evicted=n_evicted,
+                    removed.add(evicted)
+            used.append(i)
+            joins.append(Join(added, completed, evicted, sample, first))
+        return replace(
+            _join_features(batch, used, joins), rejected=batch.rejected | rejected, joins=joins
         )
 
-    def commit(self, batch: JoinedBatch, predicted: NDArray[np.intp]) -> None:
+    def commit(self, batch: Batch, predicted: NDArray[np.intp]) -> None:
         """Add new samples with their predictions, and remove completed and evicted samples."""
-        self._known_names = batch.read.features.names
-        for key in batch.removed_ids:
-            del self.samples[key]
-        self.n_evicted += batch.n_evicted
-        features = batch.read_features
+        features = batch.features
+        self._known_names = features.names
         starts, weights, numbers = (x.tolist() for x in (features.starts, batch.weights, predicted))
-        name_ids = features.name_ids
         names: Names = ()
         last_ids: bytes | None = None
-        for key, row in batch.added_rows.items():
-            ids = name_ids[starts[row] : starts[row + 1]]
-            if ids.tobytes() != last_ids:
-                last_ids, names = ids.tobytes(), tuple(features.names[i] for i in ids.tolist())
-            values = features.values[starts[row] : starts[row + 1]]
-            self._add(key, names, values, weights[row], numbers[row])
+        for row, join in enumerate(batch.joins or ()):
+            if join.completed is not None:
+                del self.samples[join.completed]
+            if join.added is not None:
+                ids = features.name_ids[starts[row] : starts[row + 1]]
+                if ids.tobytes() != last_ids:
+                    last_ids, names = ids.tobytes(), tuple(features.names[i] for i in ids.tolist())
+                values = features.values[starts[row] : starts[row + 1]]
+                self._add(join.added, names, values, weights[row], numbers[row])
+            if join.evicted is not None:
+                self.n_evicted += 1
+                del self.samples[join.evicted]
 
     @property
     def known_names(self) -> list[str]:
@@ -236,31 +205,25 @@ def _find_rejection_reason(
     return None
 
 
-def _join_features(
-    batch: Batch,
-    features: Rows,
-    used: list[int],
-    earlier_samples: dict[int, PendingSample],
-    rows_in_batch: dict[int, int],
-) -> Batch:
+def _join_features(batch: Batch, used: list[int], joins: Sequence[Join]) -> Batch:
     """Return the usable rows of a batch; label rows get the features of their samples."""
-    order, missing = np.arange(len(used)), batch.missing
-    weights = batch.weights[used]
-    missing = None if missing is None else missing[np.array(used, np.intp)]
-    if earlier_samples or rows_in_batch:
-        samples = list(earlier_samples.values())
-        order[list(rows_in_batch)] = list(rows_in_batch.values())
-        order[list(earlier_samples)] = len(used) + np.arange(len(earlier_samples))
+    order, indices = np.arange(len(used)), np.array(used, np.intp)
+    features, weights = batch.features[indices], batch.weights[indices]
+    missing = None if batch.missing is None else batch.missing[indices]
+    late = [row for row, join in enumerate(joins) if join.completed is not None]
+    if late:
+        samples = [join.sample for join in joins if join.sample is not None]
+        order[late] = [joins[row].first for row in late]
+        order[order < 0] = len(used) + np.arange(len(samples))
         if samples:
             features = concatenate_rows([features, _build_rows(samples)])
             weights = np.concatenate([weights, [sample.weight for sample in samples]])
         features, weights = features[order], weights[order]
         if missing is not None:
-            missing = missing.copy()
-            missing[[*earlier_samples, *rows_in_batch]] = 0
+            missing[late] = 0
     return replace(
         batch,
-        rows=batch.rows[used],
+        rows=batch.rows[indices],
         features=features,
         labels=[batch.labels[i] for i in used],
         weights=weights,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Generator, Hashable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -14,9 +15,9 @@ import numpy as np
 
 from stream_perceptron.data.batch import BATCH_ROWS, Batch
 from stream_perceptron.data.schema import Schema
-from stream_perceptron.data.source import Batches, Source
+from stream_perceptron.data.source import Source
 from stream_perceptron.errors import DivergedError
-from stream_perceptron.live.loop import Limits, Segment, read_parts
+from stream_perceptron.live.loop import Learner, Limits, learn_segments, plan_segments
 from stream_perceptron.live.metrics import ClassMetrics, Progress
 from stream_perceptron.live.model import LiveModel
 from stream_perceptron.live.step_result import StepResult
@@ -132,32 +133,35 @@ def list_combinations(swept: Mapping[str, Sequence[object]]) -> list[dict[str, A
     return [dict(zip(swept, values, strict=True)) for values in itertools.product(*swept.values())]
 
 
-def train_trials(
-    trials: Sequence[Trial],
-    batches: Iterable[Batch],
-    skip_rejected: bool = False,
-    n_threads: int | None = None,
-    is_repeated: Callable[[], bool] = lambda: False,
-) -> Iterator[StepResult]:
-    """Train every trial on every batch; yield the first trial's result for each batch.
+class Trials(Learner):
+    """The trials of a sweep, which learn the same rows.
 
-    Trials learn in parallel in `n_threads` threads, by default one for each processor; the compiled
-    kernel releases the GIL. `is_repeated` returns whether the rows of a batch were learned before.
+    They learn in parallel in the threads of `pool`; the compiled kernel releases the GIL.
     """
-    with ThreadPoolExecutor(n_threads or os.cpu_count()) as pool:
-        for batch in batches:
-            if all(trial.has_ended for trial in trials):
-                return
-            usable = batch if skip_rejected else batch.truncate_at_rejected()
-            step = partial(Trial.step, batch=usable, is_repeated=is_repeated())
-            results = list(pool.map(step, trials))
-            first_result = next(result for result in results if result is not None)
-            yield replace(first_result, batch=usable)
-            if not skip_rejected and not all(trial.has_ended for trial in trials):
-                batch.require_usable()
+
+    def __init__(self, trials: Sequence[Trial], pool: Executor) -> None:
+        super().__init__(trials[0].live)
+        self.trials, self._pool = trials, pool
+        self.lock = nullcontext()  # each trial holds its own while it learns
+        for trial in trials:  # any of them may end
+            trial.live.history = self.live.history
+            trial.live.redeliveries = self.live.redeliveries
+
+    @property
+    def live(self) -> LiveModel:
+        """The model of the first trial that has not ended."""
+        return next((trial.live for trial in self.trials if not trial.has_ended), self._live)
+
+    def step(self, batch: Batch, is_repeated: bool) -> StepResult:
+        """Train every trial on a batch; return a result that has stopped if all have ended."""
+        learn = partial(Trial.step, batch=batch, is_repeated=is_repeated)
+        results = [result for result in self._pool.map(learn, self.trials) if result is not None]
+        stopped = all(trial.has_ended for trial in self.trials)
+        rejected = batch.rejections()
+        return replace(results[0], batch=batch, rejected=rejected, stopped=stopped, failure=None)
 
 
-def train_trials_on_sources(
+def learn_trials(
     trials: Sequence[Trial],
     sources: Sequence[Source],
     passes: int | None = 1,
@@ -165,36 +169,15 @@ def train_trials_on_sources(
     skip_rejected: bool = False,
     n_threads: int | None = None,
 ) -> Generator[StepResult, None, None]:
-    """Train every trial on the rows of some sources; parameters are as for `LiveModel.run`."""
-    first = trials[0].live
-    run = first.plan_run(sources, passes)
-    segment: Segment | None = None
+    """Test and train every trial on the rows of some sources; parameters are those of `learn`.
 
-    def open_batches(segment: Segment) -> Batches:
-        return segment.source.batches(replace(first.request(), position=segment.position))
-
-    def read_batches() -> Iterator[Batch]:
-        nonlocal segment
-        segments = first.plan_segments(run, sources, passes)
-        parts = read_parts(segments, open_batches, run, Limits(limit))
-        for segment, batch in parts:
-            if batch is not None:
-                yield batch
-                before = segment.position
-                segment.position = batch.move(before, segment.is_stream)
-                run.read += segment.position.rows - before.rows
-                if not segment.is_repeated:
-                    first.history.move(before, segment.position)
-                for trial in trials:
-                    trial.live.unseen -= batch.seen
-
-    yield from train_trials(
-        trials,
-        read_batches(),
-        skip_rejected,
-        n_threads,
-        lambda: segment is not None and segment.is_repeated,
-    )
+    `n_threads` trials learn in parallel, by default one for each processor.
+    """
+    with ThreadPoolExecutor(n_threads or os.cpu_count()) as pool:
+        learner = Trials(trials, pool)
+        run = learner.live.plan_run(sources, passes)
+        segments = plan_segments(learner.live, run, sources, passes)
+        yield from learn_segments(learner, run, segments, Limits(limit), skip_rejected)
 
 
 def sweep(
@@ -247,8 +230,11 @@ def sweep(
     for settings in list_combinations(swept):
         model = SGDPerceptron(**settings, **parameters)
         trials.append(Trial(settings | {"lr": model.lr}, LiveModel(model)))
-    for _ in train_trials(trials, build_batches(stream), n_threads=n_threads):
-        pass
+    with ThreadPoolExecutor(n_threads or os.cpu_count()) as pool:
+        learner = Trials(trials, pool)
+        for batch in build_batches(stream):
+            if learner.step(batch, is_repeated=False).stopped:
+                break
     return sorted(trials, key=Trial.sort_key)
 
 

@@ -9,6 +9,7 @@ from helpers import capture_state, make_point_lines
 
 from stream_perceptron import LiveModel, SourceError
 from stream_perceptron.data import open_source
+from stream_perceptron.live.loop import learn
 
 HEADER, LINES = make_point_lines("csv", 12_000)
 DATA = HEADER + b"".join(LINES)
@@ -31,7 +32,7 @@ def learn_while_replaced(source, data, passes, **options):
     """Learn a file that is replaced, unless `data` is None, during the first pass."""
     sources = [open_source(str(source))]
     live = LiveModel.start(sources, seed=0)
-    results = live.run(sources, live.plan_run(sources), passes=passes, **options)
+    results = learn(live, sources, live.plan_run(sources), passes=passes, **options)
     next(results)
     if data is not None:
         replacement = source.with_name("other")
@@ -69,4 +70,4 @@ def test_resumed_pass_detects_a_shorter_file(tmp_path):
     source.write_bytes(CHANGES["fewer rows"][0])
 
     with pytest.raises(SourceError, match="has changed since the first pass"):
-        list(live.run(sources, plan, passes=3))
+        list(learn(live, sources, plan, passes=3))

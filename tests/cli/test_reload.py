@@ -16,6 +16,7 @@ from helpers import COMMAND, encode_ipc, wait_for, write_jsonl
 
 from stream_perceptron import LiveModel
 from stream_perceptron.data import ReadOptions, open_source
+from stream_perceptron.live.loop import learn, predict
 from stream_perceptron.model.scaler import Scaler
 
 FORMATS = ["csv", "jsonl", "parquet", "arrow"]
@@ -49,15 +50,15 @@ def train_model(folder, form, columns=("a", "b", "colour", "label"), **read_opti
     source_rows = [{name: row[name] for name in columns} for row in draw_rows(1)]
     sources = [open_source(str(write_source(folder, form, source_rows)))]
     live = LiveModel.start(sources, ReadOptions(label="label", **read_options), lr=0.1, seed=0)
-    for _ in live.run(sources):
+    for _ in learn(live, sources):
         pass
     return live
 
 
 def predict_scores(live, path):
     predicted = []
-    for batch in live.batches(open_source(str(path))):
-        predicted += live.predict(batch).scores.tolist()
+    for result in predict(live, open_source(str(path))):
+        predicted += result.scores.tolist()
     return predicted
 
 
@@ -79,8 +80,8 @@ def test_new_model_reads_the_rest_with_its_own_columns_and_scaler(form, tmp_path
             live, changed_at = new, len(predicted)
         return live
 
-    for batch in old.batches(open_source(str(path)), reload=reload):
-        predicted += live.predict(batch).scores.tolist()
+    for result in predict(old, open_source(str(path)), reload):
+        predicted += result.scores.tolist()
 
     assert 300 <= changed_at < N_ROWS
     assert predicted == expected[0][:changed_at] + expected[1][changed_at:]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import functools
-import hashlib
 import json
 import shutil
 
@@ -129,17 +128,13 @@ def test_changed_pixel_is_detected(mnist_sample, run, tmp_path, get_verify_error
     path, source = tmp_path / "m.npz", tmp_path / "digits.parquet"
     source.write_bytes(mnist_sample.read_bytes())
     run("learn", source, "-m", path, "--quiet", check=0)
-    content = source.read_bytes()
-    digest = hashlib.sha256(b"%d " % len(content) + content[-4096:]).hexdigest()
     table = pq.read_table(source)
     pixels = [bytearray(picture) for picture in table["pixels"].to_pylist()]
     pixels[3000][200] ^= 1
     column = pa.array(list(map(bytes, pixels)), table.schema.field("pixels").type)
     pq.write_table(table.set_column(0, table.schema.field("pixels"), column), source)
 
-    reason = f"(5,000 rows, SHA-256 {digest[:12]}...) is not among the given sources"
-    assert get_verify_error(path, source) == f"{source} {reason}"
-    assert f"mnist-sample.parquet {reason}\n" in (ROOT / "docs" / "checkpoints.md").read_text()
+    assert get_verify_error(path, source) == f"{source} has changed since it was learned"
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from helpers import encode_ipc, run_limited
 
 from stream_perceptron import LiveModel
 from stream_perceptron.data.opening import open_source
+from stream_perceptron.live.loop import learn
 
 
 @pytest.mark.parametrize("kind", ["device", "fifo", "folder"])
@@ -79,7 +80,7 @@ def test_copies_and_saves_from_another_thread_are_consistent(mnist_sample, tmp_p
     try:
         thread = threading.Thread(target=copy_and_save)
         thread.start()
-        for _ in live.run(sources, passes=10, every=100):
+        for _ in learn(live, sources, passes=10, every=100):
             pass
     finally:
         is_done.set()

@@ -17,6 +17,7 @@ from late_labels import draw_rows
 
 from stream_perceptron import LiveModel
 from stream_perceptron.data import open_source
+from stream_perceptron.live.loop import learn
 
 EXIT_CODES = {
     signal.SIGKILL: -9,
@@ -155,14 +156,14 @@ def test_run_killed_between_its_stop_and_its_end_finishes(tmp_path):
     list(whole.run(sources, plan, stop=True))
     whole.save(tmp_path / "whole.npz")
     live, sources, plan = start_run()
-    for result in live.run(sources, plan, stop=True, every=1):
+    for result in learn(live, sources, plan, stop=True, every=1):
         if result.stopped:
             live.save(tmp_path / "killed.npz")
             break
     again = LiveModel.load(tmp_path / "killed.npz")
     assert not again.history.run.is_finished
     sources = [open_source(source)]
-    list(again.run(sources, again.plan_run(sources), stop=True))
+    list(learn(again, sources, again.plan_run(sources), stop=True))
     again.save(tmp_path / "again.npz")
 
     assert read_contents(tmp_path / "whole.npz") == read_contents(tmp_path / "again.npz")

@@ -23,6 +23,7 @@ from stream_perceptron import LiveModel, SGDPerceptron
 from stream_perceptron.data.opening import open_source
 from stream_perceptron.data.schema import ReadOptions
 from stream_perceptron.datasets.mnist import sample_path
+from stream_perceptron.live.loop import learn
 from stream_perceptron.model import kernel
 from stream_perceptron.model.activations import ACTIVATIONS
 from stream_perceptron.model.results import TrainOptions
@@ -86,7 +87,7 @@ def learn_table(standardize, folder):
     sources = [open_source(str(write_table(folder)))]
     read_options = ReadOptions(standardize=standardize)
     live = LiveModel.start(sources, read_options, lr=0.1 if standardize else 0.001, seed=0)
-    results = list(live.run(sources, with_scores=True))
+    results = list(learn(live, sources, with_scores=True))
     return live.model, np.concatenate([result.scores for result in results])
 
 

@@ -17,6 +17,7 @@ from river import datasets
 
 from stream_perceptron import LiveModel, SGDPerceptron, Standardizer
 from stream_perceptron.data import ReadOptions, open_source
+from stream_perceptron.live.loop import learn
 
 
 def load_samples(seed, n=300):
@@ -47,6 +48,6 @@ def test_late_labels_match_river_progressive_validation(seed, tmp_path):
             options = ReadOptions(join="id", standardize=standardize, weight=weight)
             sources = [open_source(str(path))]
             live = LiveModel.start(sources, options, lr=model.lr, seed=0)
-            results = list(live.run(sources, every=1 + 37 * (seed % 2)))
+            results = list(learn(live, sources, every=1 + 37 * (seed % 2)))
             tolerance = 1e-12 if standardize else 0.0
             require_same_results_as_river(live, results, model, metric, expected, tolerance)

@@ -542,8 +542,9 @@ class Learner:
             on_save=lambda: checkpoints.append(self.model.read_bytes()),
         )
         checkpoint = rng.choice(checkpoints)
-        if checkpoint is None:
-            self.model.unlink(missing_ok=True)
+        if checkpoint is None:  # the first save precedes the outputs
+            for path in (self.model, self.predictions, self.rejected):
+                path.unlink(missing_ok=True)
         else:
             self.model.write_bytes(checkpoint)
 

@@ -24,6 +24,7 @@ from helpers import (
 from stream_perceptron import CheckpointError, LiveModel, SGDPerceptron, load, save
 from stream_perceptron.checkpoint.archive import FORMAT_VERSION
 from stream_perceptron.data import ReadOptions, open_source
+from stream_perceptron.live.loop import learn
 
 
 @pytest.fixture(scope="module")
@@ -192,7 +193,7 @@ def test_forged_part_of_a_live_model_is_rejected(name, tmp_path):
     source.write_text("label,a,part,offset\nleft,1,p,5\nright,1.5,p,6\n")
     sources = [open_source(str(source))]
     live = LiveModel.start(sources, ReadOptions(position=("part", "offset")), seed=0)
-    list(live.run(sources))
+    list(learn(live, sources))
     live.save(path)
     parts = read_members(path)
     member, array = FORGED_ARRAYS[name]

@@ -10,24 +10,25 @@ import pytest
 from stream_perceptron import LiveModel
 from stream_perceptron.data.opening import open_source
 from stream_perceptron.diagnostics.curve import draw_learning_curve
+from stream_perceptron.live.loop import learn
 
 
 @pytest.fixture
 def learn_rows(tmp_path, rng):
     """A function that learns n rows of three undeclared classes and returns the live model."""
 
-    def learn(n):
+    def learn_n(n):
         labels, noise = rng.integers(3, size=n), rng.normal(size=(n, 3))
         rows = 1.5 * np.eye(3)[labels] + noise
         lines = [",".join([f"c{i}", *map(str, row)]) for i, row in zip(labels, rows, strict=True)]
         (tmp_path / "s.csv").write_text("\n".join(["label,a,b,c", *lines]))
         sources = [open_source(str(tmp_path / "s.csv"))]
         live = LiveModel.start(sources, lr=0.1, seed=0)
-        for _ in live.run(sources):
+        for _ in learn(live, sources):
             pass
         return live
 
-    return learn
+    return learn_n
 
 
 def read_values(drawing, kind):

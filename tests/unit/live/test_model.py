@@ -15,6 +15,7 @@ from river import metrics
 from stream_perceptron import SGDPerceptron, SourceError, stream
 from stream_perceptron.data import open_source
 from stream_perceptron.data.schema import ReadOptions
+from stream_perceptron.live.loop import learn
 from stream_perceptron.live.model import LiveModel
 
 
@@ -35,7 +36,7 @@ def points(tmp_path, rng):
 def test_run_equals_a_loop_over_samples(points):
     """Unlabeled rows are predicted in order, too."""
     live, sources = start_live(points, lr=0.5, epsilon=0.05)
-    steps = list(live.run(sources, with_scores=True))
+    steps = list(learn(live, sources, with_scores=True))
     model, confusion = SGDPerceptron(0.5, 0.05, seed=0), metrics.ConfusionMatrix()
     expected, labels, hits, error_sum = [], [], [], 0.0
     for x, y in stream.iter_parquet(points):
@@ -71,9 +72,9 @@ def test_several_files_and_passes_form_one_stream(points, tmp_path):
     for path, (first, n) in zip(parts, [(0, 700), (700, 0), (700, 1800)], strict=True):
         pq.write_table(table.slice(first, n), path)
     whole, sources = start_live(points, shutil.copy(points, tmp_path / "copy.parquet"))
-    list(whole.run(sources))
+    list(learn(whole, sources))
     live, sources = start_live(*parts)
-    list(live.run(sources, passes=2))
+    list(learn(live, sources, passes=2))
 
     assert live.progress.rows == 5000
     assert live.model.weights.tobytes() == whole.model.weights.tobytes()
@@ -89,7 +90,7 @@ def test_damaged_row_group_is_reported_after_the_rows_before_it(points, tmp_path
     live, sources = start_live(path)
 
     with pytest.raises(SourceError, match="damaged.parquet: damaged after row 2,000"):
-        list(live.run(sources))
+        list(learn(live, sources))
     assert live.progress.rows == 2000
 
 
@@ -99,7 +100,7 @@ def test_join_needs_a_single_pass_in_order(tmp_path):
     live = LiveModel.start(sources, ReadOptions(join="id"))
     for given, options in ((sources, {"passes": 2}), (sources, {"stop": True})):
         with pytest.raises(ValueError, match="late labels need a single pass in order"):
-            list(live.run(given, **options))
+            list(learn(live, given, **options))
 
     assert live.progress.rows == 0
 
@@ -125,7 +126,7 @@ def test_read_options_stay_as_they_are_while_rows_are_read(mnist_sample):
     source = open_source(str(mnist_sample))
     live = LiveModel.start([source], ReadOptions(keep=("label",)))
     before = vars(live.read_options).copy()
-    for _ in live.run([source]):
+    for _ in learn(live, [source]):
         copy.deepcopy(live)
 
     assert vars(live.read_options) == before

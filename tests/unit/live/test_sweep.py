@@ -25,7 +25,6 @@ def test_trials_on_a_river_stream_equal_separate_models():
             model.learn_one(x, y)
         assert metric.get() == trial.progress.accuracy
         assert model.weights.tobytes() == trial.model.weights.tobytes()
-    assert sweep([({"a": 1.0}, "x")], lr=[]) == []
 
 
 @pytest.mark.parametrize("value", ["red", math.inf])

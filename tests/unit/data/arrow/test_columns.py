@@ -17,6 +17,7 @@ from stream_perceptron.data.arrow.parquet import ParquetSource
 from stream_perceptron.data.opening import open_source
 from stream_perceptron.data.request import Request
 from stream_perceptron.data.schema import ReadOptions
+from stream_perceptron.live.loop import learn
 
 
 def encode_png(picture):
@@ -58,7 +59,7 @@ LAYOUTS = {
 def train(path, columns):
     sources = [ParquetSource(str(write_parquet(path, {**columns, "label": LABELS})))]
     live = LiveModel.start(sources, seed=0)
-    list(live.run(sources))
+    list(learn(live, sources))
     return live.model
 
 
