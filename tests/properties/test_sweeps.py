@@ -1,0 +1,96 @@
+"""Each trial of a sweep ends as `learn` does with the same settings."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from collections import Counter
+
+from helpers import CASE_FACTOR, get_seeds, write_jsonl
+from splits import draw_case
+
+CASES = 16
+RATES = ("1e308", "0.1", "1")  # most trials end at the first
+FIGURES = ("samples", "accuracy", "window_accuracy", "mean_error", "updates")
+SWITCHES = {"--standardize": ["--standardize", "on"], "--no-standardize": ["--standardize", "off"]}
+
+
+def remove_options(options, *names):
+    """Return options without some that have a value."""
+    kept, rest = [], iter(options)
+    for option in rest:
+        if option in names:
+            next(rest)
+        elif option != "--scores":
+            kept.append(option)
+    return kept
+
+
+def read_figures(result):
+    return {name: json.loads(result.stdout)[name] for name in FIGURES}
+
+
+def require_same_trials(run, sources, options, rates):
+    """Check that each trial has the figures, or the end, of a separate run; return the ends."""
+    swept = [word for option in options for word in SWITCHES.get(option, [option])]
+    args = *sources, "--json", "-q"
+    sweep = run("sweep", *args, *swept, "--lr", ",".join(rates))
+    trials = json.loads(sweep.stdout)["trials"] if sweep.returncode == 0 else []
+    ends = []
+    for lr in rates:
+        alone = run("learn", *args, *options, "--lr", lr)
+        trial = next((trial for trial in trials if trial["lr"] == float(lr)), None)
+        diverged = re.search(r"diverged at sample ([\d,]+)", alone.stderr)
+        if diverged is not None:
+            ends.append("diverged")
+            assert trial is None or f"{trial['diverged_at']:,}" == diverged[1]
+        elif trial is None:
+            ends.append("failed")
+            assert alone.stderr.splitlines()[-1:] == sweep.stderr.splitlines()[-1:]
+        else:
+            ends.append("learned")
+            assert read_figures(alone) == {name: trial[name] for name in FIGURES}
+    return ends
+
+
+def test_trials_equal_separate_runs(run, tmp_path, report_figure):
+    counts = Counter()
+    for seed in get_seeds(CASES * CASE_FACTOR):
+        rng, folder = random.Random(seed), tmp_path / str(seed)
+        folder.mkdir()
+        case = draw_case(rng, folder)
+        if "--join" in case.options:
+            continue
+        options = remove_options(case.options, "--lr", "--keep")
+        if rng.random() < 0.3:
+            options += ["--limit", str(rng.randrange(1, 60))]
+        if case.files and rng.random() < 0.2 and case.files[-1].suffix in (".csv", ".objects"):
+            case.files[-1].write_bytes(case.files[-1].read_bytes()[:-1])  # an incomplete line
+        if case.records:  # of a pipe
+            case.files = [folder / "rows"]
+            case.files[0].write_bytes(b"".join([case.header, *case.records]))
+        counts.update(require_same_trials(run, case.files, options, RATES))
+
+    report_figure(f"trials of sweeps: {dict(counts)}")
+    assert min(counts["diverged"], counts["learned"]) > 5
+
+
+def test_later_file_is_read_for_the_trials_that_have_not_ended(run, tmp_path):
+    """The first trial ends before it reads the strings under a key."""
+    first = [{"a": i % 3, "k": "s" if i > 1000 else None, "y": "xy"[i % 2]} for i in range(1500)]
+    second = [{"a": i % 3, "k": i % 5, "y": "xy"[i % 2]} for i in range(500)]
+    sources = [write_jsonl(tmp_path / "1.jsonl", first), write_jsonl(tmp_path / "2.jsonl", second)]
+    options = ["--activation", "identity"]
+
+    assert require_same_trials(run, sources, options, ["1e308", "0.1"]) == ["diverged", "learned"]
+
+
+def test_incomplete_line_and_redelivered_rows_are_left_out(run, tmp_path):
+    rows = [f"{i},{i % 7},{'xy'[i % 2]}" for i in range(300)]
+    path = tmp_path / "s.csv"
+    path.write_text("\n".join(["o,a,y", *rows, *rows[100:], "301"]))
+    sweep = run("sweep", path, "--position", "o", "--lr", "0.1,1", "--json", check=0)
+
+    assert {trial["samples"] for trial in json.loads(sweep.stdout)["trials"]} == {300}
+    assert require_same_trials(run, [path], ["--position", "o"], ["0.1", "1"]) == ["learned"] * 2
