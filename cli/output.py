@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from stream_perceptron.checkpoint.archive import convert_errors
+from stream_perceptron.checkpoint.codec import from_json
 from stream_perceptron.data.naming import suggest_similar_name
 from stream_perceptron.data.notices import build_warning
 from stream_perceptron.errors import SourceError
@@ -43,6 +46,31 @@ MIN_LABELED = 1000  # samples after which the labels of a new model are checked
 _MAX_LISTED_CLASSES = 20  # classes whose sample counts are listed individually
 
 
+@dataclass
+class CommandState:
+    """What `learn` saves in a model for its next run."""
+
+    # The size in bytes of each output file up to the last learned row, keyed by the file's path
+    # relative to the checkpoint.
+    outputs: dict[str, int] = field(default_factory=dict)
+    reported_row: int = 0  # the row where the last printed drift event was found
+
+    @classmethod
+    def load(cls, live: LiveModel) -> CommandState:
+        """Return the state saved in a model; without one, its drift events are old.
+
+        Raises
+        ------
+        CheckpointError
+            If the state is forged.
+
+        """
+        if live.command_state is None:
+            return cls(reported_row=max((e.found for e in live.progress.events), default=0))
+        with convert_errors("the state of the last run"):
+            return from_json(cls, live.command_state, "state")
+
+
 class LabelsError(SourceError):
     """The labels of a new model are not classes; the model is not saved."""
 
@@ -51,18 +79,20 @@ class Output:
     """Prints events, and figures each time the row count doubles, on stderr as text or JSON.
 
     On a terminal, a live line follows, unless predictions go there (`owns_terminal=False`). The
-    model records which drift events were printed, so that a resumed run does not repeat them.
+    state records which drift events were printed, so that a resumed run does not repeat them.
     """
 
     def __init__(
         self,
         live: LiveModel,
+        state: CommandState,
         as_json: bool = False,
         quiet: bool = False,
         total: int | None = None,
         owns_terminal: bool = True,
     ) -> None:
-        self.live, self.as_json, self.is_quiet = live, as_json, quiet
+        self.live, self._state = live, state
+        self.as_json, self.is_quiet = as_json, quiet
         self._total = total
         self._line = LiveLine()
         self._is_live = not (as_json or quiet) and self._line.is_shown and owns_terminal
@@ -109,7 +139,7 @@ class Output:
             self._print_row()
         if self._is_live and self._line.is_due():
             self._draw()
-        if progress.events and progress.events[-1].found > progress.reported_row:
+        if progress.events and progress.events[-1].found > self._state.reported_row:
             self._print_drift_events()
         if is_report_due and self.live.history.run.read >= _MIN_DIAGNOSED:
             self.print_findings()
@@ -125,11 +155,12 @@ class Output:
             click.echo(self._format_unlabeled(), err=True)
 
     def _print_drift_events(self) -> None:
-        """Print the unreported drift events, and mark them as reported in the model."""
-        progress, model = self.live.progress, self.live.model
-        new = [event for event in progress.events if event.found > progress.reported_row]
-        for event in new:
-            progress.reported_row = event.found
+        """Print the unreported drift events, and mark them as reported."""
+        model, reported_row = self.live.model, self._state.reported_row
+        for event in self.live.progress.events:
+            if event.found <= reported_row:
+                continue
+            self._state.reported_row = event.found
             text, cause = event.describe(model.classes_), None
             if event.is_drop:
                 cause = explain_drop(event.is_overall, model.class_weight is not None)

@@ -8,8 +8,10 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from .predictions import LineFormatter
+from .printable import format_count
 
 if TYPE_CHECKING:
+    from stream_perceptron import SampleError
     from stream_perceptron.data.batch import Rejection
     from stream_perceptron.live.step_result import StepResult
 
@@ -47,6 +49,13 @@ class Rejections:
             if reason in self._groups or len(self._groups) < _MAX_GROUPS:
                 group = self._groups.setdefault(reason, [str(rejection), 0])
                 group[1] = int(group[1]) + 1
+
+    def build_error(self, rows: int) -> SampleError:
+        """Return the error of a run whose rows were all rejected."""
+        from stream_perceptron import SampleError
+
+        first = f"; the first error: {self.first_texts[0]}" if self.first_texts else ""
+        return SampleError(f"no usable row among {format_count(rows, 'row')}{first}")
 
     def format_summary(self, rows: int) -> list[str]:
         """Return the lines of the summary, given the number of rows read."""

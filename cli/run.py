@@ -20,10 +20,10 @@ from stream_perceptron import (
     DivergedError,
     LiveModel,
     ModelSizeError,
-    SampleError,
     SourceError,
 )
 from stream_perceptron.checkpoint.archive import get_previous_path, lock_checkpoint
+from stream_perceptron.checkpoint.codec import to_json
 from stream_perceptron.data.naming import find_column
 from stream_perceptron.data.source import Source
 from stream_perceptron.live.history import History, Shards
@@ -36,6 +36,7 @@ from .command import Options, convert_value_errors, format_flag
 from .files import require_distinct_files, require_regular
 from .output import (
     MIN_LABELED,
+    CommandState,
     LabelsError,
     Output,
     print_summary,
@@ -112,7 +113,7 @@ class Run:
         self._saved_at, self._saved_rows, self._has_saved = time.monotonic(), self._run.read, False
         n_rows = None if o.stop else self._count_rows_to_read()
         owns_terminal = o.predictions != "-" or not sys.stdout.isatty()
-        self._line = Output(live, o.as_json, o.quiet, n_rows, owns_terminal)
+        self._line = Output(live, self._state, o.as_json, o.quiet, n_rows, owns_terminal)
         self._print_start()
 
     def _load(self) -> LiveModel | None:
@@ -145,7 +146,7 @@ class Run:
         given = history.identify(o.sources, is_strict=not self._reads_again)
         reads_learned = self._reads_again or (o.passes or 1) > 1
         paths = [file.path for file in given if reads_learned or not file.is_learned]
-        sources = open_sources(o, self._signals, paths)
+        sources, self._state = open_sources(o, self._signals, paths), CommandState()
         if o.ray is not None:
             from stream_perceptron.distributed.rounds import require_parquet
 
@@ -154,11 +155,13 @@ class Run:
             live = self._create_model(sources)
             if saved is not None and history is saved.history:
                 live.progress, live.history = saved.progress, history
-                live.outputs, live.redeliveries = saved.outputs, saved.redeliveries
+                live.redeliveries = saved.redeliveries
+                self._state = CommandState.load(saved)
             elif saved is not None:
-                live.outputs = dict.fromkeys(saved.outputs, 0)
+                self._state.outputs = dict.fromkeys(CommandState.load(saved).outputs, 0)
         else:
             live, read_options = saved, saved.read_options
+            self._state = CommandState.load(saved)
             live.needs_label = o.predictions is None and not read_options.has_join
             if live.is_trained_in_python:
                 read_options = replace(
@@ -214,7 +217,7 @@ class Run:
         """Open an output and truncate it to its size at the last save; close it after the run."""
         o, folder, sizes = self._o, None, None
         if o.model is not None:
-            folder, sizes = o.model.parent, None if o.overwrite else self._live.outputs
+            folder, sizes = o.model.parent, None if o.overwrite else self._state.outputs
         opened = open_predictions(path, formatter, self._signals, folder, sizes)
         self._stack.callback(opened.close)
         return opened
@@ -296,6 +299,11 @@ class Run:
         """Print notices and progress, and write the predictions and rejected rows of a result."""
         for notice in result.notices:
             self._line.print_notice(notice)
+        if result.notices:
+            from stream_perceptron.diagnostics.scaling import warn_of_large_features
+
+            if (warning := warn_of_large_features(self._live)) is not None:
+                self._line.print_notice(warning)
         if self._run.passes == 1 and self._is_first_pass:
             self._line.print_notice(
                 "second pass: rows already learned do not count toward the accuracy"
@@ -369,7 +377,8 @@ class Run:
     def _save_outputs(self, path: Path) -> None:
         """Save the model with the sizes of the output files."""
         for file in self._outputs:
-            file.sync(self._live.outputs)
+            file.sync(self._state.outputs)
+        self._live.command_state = to_json(self._state)
         self._live.save(path)
 
     def _finish(self) -> None:
@@ -387,9 +396,7 @@ class Run:
         if run.has_only_rejected and not self._signals.is_set:
             if is_saved:
                 line.print_notice(f"saved {o.model}")
-            texts = self._rejections.first_texts
-            first = f"; the first error: {texts[0]}" if texts else ""
-            raise SampleError(f"no usable row among {format_count(run.read, 'row')}{first}")
+            raise self._rejections.build_error(run.read)
         is_complete = o.limit is None and not self._signals.is_set
         if line.rows and is_complete and live.needs_label and not live.progress.samples:
             raise SourceError(
@@ -436,7 +443,7 @@ class Run:
 
 def _has_learned_nothing(live: LiveModel) -> bool:
     """Whether a run has begun but learned no row; the settings of the model may then change."""
-    return live.is_unused and (live.progress.rows > 0 or bool(live.outputs))
+    return live.is_unused and (live.progress.rows > 0 or live.command_state is not None)
 
 
 def _connect_to_ray(address: str, signals: Signals, stack: ExitStack) -> None:

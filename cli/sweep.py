@@ -104,13 +104,16 @@ def sweep(o: Options) -> None:
         sources, trials = signals.call_interruptibly(partial(_create_trials, o, signals), o.sources)
         _train(o, sources, trials, rejected)
         live = _get_active(trials)
-        if live.progress.rows and not (live.progress.samples or signals.is_set):
+        n_rows = live.progress.rows
+        if n_rows and n_rows == live.progress.skipped and not signals.is_set:
+            raise rejected.build_error(n_rows)
+        if n_rows and o.limit is None and not (live.progress.samples or signals.is_set):
             raise SourceError(
                 f"{sources[0].name}: no row has a label: name the label column with --label"
             )
         for text in (*warn_of_unseen_names(live), *warn_of_unknown_classes(live)):
             print_message(text, err=True)
-        for text in [] if o.quiet else rejected.format_summary(live.progress.rows):
+        for text in [] if o.quiet else rejected.format_summary(n_rows):
             print_message(text, err=True)
         measure = o.by.replace("-", "_")
         trials = sorted(trials, key=lambda trial: trial.sort_key(measure))

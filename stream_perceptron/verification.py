@@ -317,7 +317,7 @@ def _list_quantities(live: LiveModel) -> Iterator[_Quantity]:
     offsets = sorted(live.redeliveries.offsets.items())
     yield _Quantity("the highest offset of each partition", offsets)
     for field in fields(live.progress):
-        if field.metadata.get("saved", True) and field.metadata.get("verified", True):
+        if field.metadata.get("saved", True):
             value = getattr(live.progress, field.name)
             value = dict(sorted(value.items())) if isinstance(value, dict) else value
             yield _Quantity(f"its count of {_format_name(field)}", value)

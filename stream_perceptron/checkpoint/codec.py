@@ -48,7 +48,9 @@ def from_json(cls: type[T], value: Any, where: str) -> T:
     hints, values = _get_field_types(cls), {}  # type: ignore[arg-type]
     for field in _list_saved_fields(cls):  # type: ignore[arg-type]
         name = field.name
-        values[name] = _convert_value(hints[name], value[name], f"{where}.{name}")
+        values[name] = value[name]
+        if not field.metadata.get("is_json"):
+            values[name] = _convert_value(hints[name], value[name], f"{where}.{name}")
     return cls(**values)
 
 

@@ -8,9 +8,9 @@ from math import sqrt
 import numpy as np
 
 from stream_perceptron.data.naming import looks_like_row_id
+from stream_perceptron.diagnostics.scaling import find_scaling_problem
 from stream_perceptron.live.drift import find_lasting_drops
 from stream_perceptron.live.model import LiveModel
-from stream_perceptron.live.step_result import find_scaling_problem
 from stream_perceptron.model.arrays import Array
 
 _MIN_SAMPLES = 300  # for most findings

@@ -202,8 +202,6 @@ class Progress:
     missing: int = 0
     # The most recent drift events.
     events: list[DriftEvent] = field(default_factory=list)
-    # The row where the last reported event was found.
-    reported_row: int = field(default=0, metadata={"verified": False})
     # The predictions for new rows. Labels are numbered as in `classes_`.
     confusion: Confusion = field(default_factory=Confusion, metadata={"saved": False})
     # Whether each of the last 1,000 predictions was right, for new rows and others; unused elements

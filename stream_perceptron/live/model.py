@@ -27,7 +27,13 @@ from stream_perceptron.data.naming import is_position
 from stream_perceptron.data.request import Request
 from stream_perceptron.data.schema import ReadOptions, Schema
 from stream_perceptron.data.source import Source
-from stream_perceptron.errors import CheckpointError, SourceError, StreamPerceptronError
+from stream_perceptron.errors import (
+    CheckpointError,
+    DivergedError,
+    ModelSizeError,
+    SourceError,
+    StreamPerceptronError,
+)
 from stream_perceptron.live.history import (
     IN_ORDER,
     IN_SHARDS,
@@ -38,7 +44,7 @@ from stream_perceptron.live.history import (
 )
 from stream_perceptron.live.metrics import Progress
 from stream_perceptron.live.pending import PendingSamples, restore_predictions
-from stream_perceptron.live.step_result import StepResult, build_result, collect_notes
+from stream_perceptron.live.step_result import StepResult, collect_copied_columns
 from stream_perceptron.model import defaults
 from stream_perceptron.model.arrays import Arrays
 from stream_perceptron.model.results import TrainOptions, TrainResult
@@ -59,9 +65,7 @@ class LiveState:
     string_columns: list[str] = field(default_factory=list)
     progress: Progress = field(default_factory=Progress)
     history: History = field(default_factory=History)
-    # The size in bytes of each output file up to the last learned row, keyed by the file's path
-    # relative to the checkpoint.
-    outputs: dict[str, int] = field(default_factory=dict)
+    command_state: Any = field(default=None, metadata={"is_json": True})
     redeliveries: Redeliveries = field(default_factory=Redeliveries)
     pending: PendingSamples | None = None
 
@@ -86,8 +90,8 @@ class LiveModel:
         What the model was trained on, and where each file continues.
     extra : dict
         The data that `stream_perceptron.save` stored with the model.
-    outputs : dict of str to int
-        The sizes of the output files at the last save.
+    command_state : object
+        What the command line saves for its next run, as JSON; None if it has saved nothing.
     redeliveries : Redeliveries
         The highest offset of each partition.
     pending : PendingSamples
@@ -126,7 +130,7 @@ class LiveModel:
         self.schema = schema or Schema()
         self.progress = Progress()
         self.history = History(is_complete=model.n_seen == 0)
-        self.outputs: dict[str, int] = {}
+        self.command_state: Any = None
         self.redeliveries = Redeliveries()
         self.pending = PendingSamples()
         self.string_columns: dict[str, None] = {}
@@ -241,7 +245,7 @@ class LiveModel:
         self.read_options, self.schema = state.read_options, state.schema
         self.string_columns = dict.fromkeys(state.string_columns)
         self.progress, self.history = state.progress, state.history
-        self.outputs, self.redeliveries = state.outputs, state.redeliveries
+        self.command_state, self.redeliveries = state.command_state, state.redeliveries
         self.progress.restore(arrays, n_labels)
         if state.pending is not None:
             self.pending = state.pending
@@ -266,7 +270,7 @@ class LiveModel:
             arrays |= self.progress.arrays
             state = LiveState(
                 self.read_options, self.schema, list(self.string_columns), self.progress,
-                self.history, self.outputs, self.redeliveries,
+                self.history, self.command_state, self.redeliveries,
             )  # fmt: skip
             if self.read_options.has_join:
                 known = map(str, self.model.network.features.ids_by_name)
@@ -428,7 +432,7 @@ class LiveModel:
             if batch.redelivered is not None:
                 # Redelivered rows have no number.
                 rows = rows_before + np.cumsum(~batch.redelivered)[usable]
-            result = build_result(self, batch, trained, rows, done)
+            result = self._build_result(batch, trained, rows, done)
             result.is_late_label = is_late_label
             if len(done):
                 self.schema = done.schema
@@ -438,7 +442,6 @@ class LiveModel:
             if done.joins is not None:
                 self.pending.commit(done, result.predicted)
             self.is_consistent = True
-            result.notices.extend(collect_notes(batch, self))
             return result
 
     def _count(
@@ -464,7 +467,38 @@ class LiveModel:
         n = len(result)
         done = batch[: int(batch.rows[n])] if result.diverged else batch
         rows = batch.first_row + batch.rows[:n]
-        return build_result(self, batch, result, rows, done, to_learn=False)
+        return self._build_result(batch, result, rows, done, to_learn=False)
+
+    def _build_result(
+        self, batch: Batch, result: TrainResult, rows: NDArray[np.intp], done: Batch,
+        to_learn: bool = True,
+    ) -> StepResult:  # fmt: skip
+        """Build the result for the first usable rows of a batch; `done` has the rows processed."""
+        n, failure = len(result), result.memory_error
+        place = "" if done.n_rows == batch.n_rows else batch.format_location(done.n_rows)
+        if result.diverged and to_learn and batch.labels[n] is not None:
+            failure = DivergedError(self.model.n_seen + 1, place)
+        elif result.diverged:
+            reason = "its net input is not finite: scale the features"
+            failure = StreamPerceptronError(f"{place}: {reason}")
+        elif isinstance(failure, ModelSizeError):
+            failure = ModelSizeError(f"{place}: {failure}")
+        return StepResult(
+            rows=rows,
+            predicted=result.predicted,
+            classes=self.model.classes_,
+            scores=result.scores,
+            all_scores=result.all_scores,
+            labels=batch.labels[:n],
+            updated=result.updated,
+            targets=result.targets,
+            batch=done,
+            rejected=done.rejections() if done.rejected else [],
+            notices=list(batch.notices) if to_learn else [],
+            copied_columns=collect_copied_columns(batch, n, self.read_options),
+            stopped=result.stopped,
+            failure=failure,
+        )
 
 
 def _count_done(batch: Batch, result: TrainResult) -> int:

@@ -191,7 +191,6 @@ def test_model_that_its_sources_cannot_reproduce_is_rejected(
 NOT_VERIFIED = {
     ("model", "lr"), ("model", "epsilon"), ("model", "max_weights"), ("model", "classes"),
     ("model", "seed"), ("model", "init_range"), ("model", "has_indicators"),
-    ("live", "progress", "reported_row"),
 }  # fmt: skip
 
 

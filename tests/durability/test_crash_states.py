@@ -22,6 +22,7 @@ import pytest
 from helpers import CASE_FACTOR, COMMAND, make_point_lines, read_contents, require_tool
 
 from stream_perceptron import LiveModel
+from stream_perceptron_cli.output import CommandState
 
 MODEL, PREVIOUS = "model/model.npz", "model/model.npz.prev"
 BESIDE_MODEL, ELSEWHERE = "model/predictions.jsonl", "other/predictions.jsonl"
@@ -48,7 +49,7 @@ SCENARIOS = {
     "later saves, predictions elsewhere": Scenario(ELSEWHERE, rows_before=200),
     "no room for a model": Scenario(ELSEWHERE, tmpfs="size=20k", full_file=MODEL),
     "no inode for the previous save": Scenario(ELSEWHERE, tmpfs="nr_inodes=4", full_file=MODEL),
-    "no room for predictions": Scenario(BESIDE_MODEL, tmpfs="size=32k", full_file=BESIDE_MODEL),
+    "no room for predictions": Scenario(BESIDE_MODEL, tmpfs="size=40k", full_file=BESIDE_MODEL),
 }
 
 
@@ -242,7 +243,8 @@ def test_run_resumes_bit_identically_from_any_state_after_power_cut(name, tmp_pa
     def count_prediction_bytes(model):
         """Return the number of bytes of predictions that belong to a model."""
         (tmp_path / "loaded.npz").write_bytes(model)
-        (length,) = LiveModel.load(tmp_path / "loaded.npz").outputs.values()
+        live = LiveModel.load(tmp_path / "loaded.npz")
+        (length,) = CommandState.load(live).outputs.values()
         return length
 
     states, n_durable = defaultdict(set), len(saves)

@@ -1,0 +1,52 @@
+"""Features whose scales keep a model from learning."""
+
+from __future__ import annotations
+
+from stream_perceptron.data.naming import is_pixel, suggest_options
+from stream_perceptron.data.notices import Notice, build_warning
+from stream_perceptron.live.findings import FindingCode
+from stream_perceptron.live.model import LiveModel
+
+# Larger features drive net inputs into the range where bounded activations are flat.
+LARGE_FEATURE = 16.0
+_SMALL_FEATURE = 0.1
+_MAX_REACH_RATIO = 100  # the maximum ratio of two features' reaches
+
+_STANDARDIZE = suggest_options(
+    {"to start over with standardized features (in Python: a Standardizer)": "--standardize"}
+)
+
+
+def find_scaling_problem(live: LiveModel) -> tuple[str, str] | None:
+    """Return evidence that features need scaling, and a suggestion; None if they do not."""
+    model, largest = live.model, live.progress.largest
+    reach = {name: value for name, value in (live.progress.reach or {}).items() if value}
+    # If each sample has only a few of many features, such as words, scaling does not help.
+    has_columns = bool(live.schema.columns) or live.schema.is_list
+    is_sparse = not has_columns and len(live.progress.reach or {}) < len(model.features_)
+    if model.network.scaler is not None or not model.features_ or is_sparse:
+        return None
+    are_pixels = all(is_pixel(str(name)) for name in model.features_)
+    min_name, max_name = (f(reach, key=reach.__getitem__, default="") for f in (min, max))
+    has_wide_range = (
+        bool(reach) and not are_pixels and reach[max_name] > _MAX_REACH_RATIO * reach[min_name]
+    )
+    if 0 < largest < _SMALL_FEATURE:
+        return f"they reach only {largest:g}, and steps are tiny", _STANDARDIZE
+    if not has_wide_range and largest <= LARGE_FEATURE:
+        return None
+    has_largest = bool(reach) and reach[max_name] == largest
+    subject = f"{max_name!r} reaches" if has_largest else "they reach"
+    contrast = f" and {min_name!r} only {reach[min_name]:g}" if has_wide_range else ""
+    evidence = f"{subject} {largest:g}{contrast}, and a step grows with their square"
+    if not are_pixels:
+        return evidence, _STANDARDIZE
+    scale = f"--scale 1/{largest / abs(live.read_options.scale or 1):g}"
+    return evidence, suggest_options({"to start over with smaller features": scale})
+
+
+def warn_of_large_features(live: LiveModel) -> Notice | None:
+    """Return a warning if the features seen so far are large, or None."""
+    if live.progress.largest <= LARGE_FEATURE or not (advice := find_scaling_problem(live)):
+        return None
+    return build_warning(f"unscaled features: {'; '.join(advice)}", FindingCode.UNSCALED_FEATURES)
