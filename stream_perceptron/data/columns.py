@@ -238,8 +238,8 @@ class Columns:
                 return IGNORE
         return CELL
 
-    def _add_role(self, entry: int) -> None:
-        """Decide what a name in JSON or LIBSVM means."""
+    def _add_role(self, entry: int, kind: int, members: int) -> None:
+        """Decide what a name in JSON or LIBSVM means, given the kind of its first cell."""
         path = self._find_path(entry)
         may_be_label = self._form == JSON and path.lower() in LABEL_NAMES
         if self._label is None and may_be_label and path not in self._roles:
@@ -248,10 +248,12 @@ class Columns:
             if self.learns:
                 self.schema = replace(self.schema, label=path)
                 self.reader.change_schema()
-        role = self._find_role(path)
+        role, feature = self._find_role(path), UNNAMED
         if path in self._slots:
             self.reader.set_slot(entry, self._slots[path])
-        self.reader.set(entry, role, UNNAMED, self.reader.get(entry)[4])
+        if role == CELL and kind == NUMBER:
+            feature = self._add_feature(path, self._find_id(path))
+        self.reader.set(entry, role, feature, members)
 
     def _find_path(self, entry: int) -> str:
         """Return the path of a name: the keys that lead to it, joined by dots."""
@@ -318,7 +320,7 @@ class Columns:
         if kind == OBJECT:
             self._add_object(entry, action)
         elif action == UNKNOWN:
-            self._add_role(entry)
+            self._add_role(entry, kind, members)
         elif action in (CELL, CATEGORICAL) and kind == LIST:
             self._add_notice("list", self._paths[entry], describe_list(self._paths[entry]))
         elif action == CELL and feature == UNNAMED:
