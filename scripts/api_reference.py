@@ -26,7 +26,7 @@ _MODULES: dict[Any, list[str]] = {
     stream_perceptron: [*_FIRST, *(n for n in stream_perceptron.__all__ if n not in _FIRST)],
     stream: ["iter_parquet", "iter_source"],
     diagnostics: ["diagnose", "Finding", "FindingCode"],
-    live: ["Progress"],
+    live: ["learn", "predict", "StepResult", "Progress"],
     drift: ["DriftEvent"],
     verify_module: ["verify"],
     distributed: list(distributed.__all__),

@@ -110,7 +110,7 @@ class LiveModel:
     --------
     >>> from stream_perceptron.data.opening import open_source
     >>> from stream_perceptron.datasets.mnist import sample_path
-    >>> from stream_perceptron.live.loop import learn
+    >>> from stream_perceptron.live import learn
     >>> sources = [open_source(str(sample_path()))]
     >>> live = LiveModel.start(sources, lr=0.1, seed=0)
     >>> results = list(learn(live, sources))
