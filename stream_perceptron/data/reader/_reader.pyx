@@ -18,7 +18,7 @@ cdef extern from "formats.h" nogil:
     int _REJECTED "REJECTED", _MALFORMED "MALFORMED", _REDELIVERED "REDELIVERED"
     int _DROPPED "DROPPED", _FORGOTTEN "FORGOTTEN"
     ctypedef struct Entry:
-        uint32_t begin, length, stamp
+        uint32_t begin, length
         int32_t parent, id
         int32_t slot
         uint8_t action, members, is_full
@@ -38,7 +38,7 @@ cdef extern from "formats.h" nogil:
         double value
     ctypedef struct CReader "Reader":
         Table table
-        int32_t root, nulls
+        int32_t nulls
         const uint8_t* limit
         uint8_t delimiter, decimal
         int has_quotes, is_last, learns, keeps_unlabeled, keeps_zeros, has_null_numbers, has_aliases
@@ -61,7 +61,6 @@ cdef extern from "formats.h" nogil:
         const uint8_t* begin
         const uint8_t* end
         ptrdiff_t n_entries
-        uint32_t serial
         int32_t n_features, n_before
         ptrdiff_t n_added
         Added* added

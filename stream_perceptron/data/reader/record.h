@@ -342,13 +342,17 @@ static int use_number(Reader *r, ptrdiff_t entry, int kind, double number, const
     return r->is_rejected || id == ABSENT || append(r, id, number) || r->ask(r, entry, kind, number, from, to);
 }
 
+/* Count a cell as missing if its text means null; return whether it does. */
+static int is_missing(Reader *r, int kind, const uint8_t *from, const uint8_t *to) {
+    const int is_null = (kind == TEXT || r->has_null_numbers) && is_null_text(r, from, to);
+    r->missing[r->n_rows] += is_null;
+    return is_null;
+}
+
 /* Use a number or a string of an ordinary column. */
 static int use_value(Reader *r, ptrdiff_t entry, int kind, double number, const uint8_t *from,
                      const uint8_t *to) {
-    if ((kind == TEXT || r->has_null_numbers) && is_null_text(r, from, to)) {
-        r->missing[r->n_rows]++;
-        return 1;
-    }
+    if (is_missing(r, kind, from, to)) return 1;
     if (kind != TEXT) return use_number(r, entry, kind, number, from, to);
     const int class = classify(r, from, to);
     if (class == LONG_STRING) return use_words(r, entry, from, to);
@@ -360,11 +364,8 @@ static int use_value(Reader *r, ptrdiff_t entry, int kind, double number, const 
 /* Use a number or a string as a category: a cell of a categorical column, or an element of a list. */
 static int use_category(Reader *r, ptrdiff_t entry, int is_element, int kind, double number,
                         const uint8_t *from, const uint8_t *to) {
-    if ((kind == TEXT || r->has_null_numbers) && is_null_text(r, from, to)) {
-        r->missing[r->n_rows]++;
-        return 1;
-    }
-    return use_cell_content(r, find_parent(entry, is_element), kind, number, from, to);
+    return is_missing(r, kind, from, to) ||
+           use_cell_content(r, find_parent(entry, is_element), kind, number, from, to);
 }
 
 /* Use a cell whose content extends from `from` to `to`. */
