@@ -257,15 +257,17 @@ class Columns:
 
     def _find_path(self, entry: int) -> str:
         """Return the path of a name: the keys that lead to it, joined by dots."""
-        if entry not in self._paths:
+        path = self._paths.get(entry)
+        if path is None:
             parent, spelling, *_ = self.reader.get(entry)
-            name = json.loads(b'"%b"' % spelling) if self._form == JSON else spelling.decode()
+            path = json.loads(b'"%b"' % spelling) if self._form == JSON else spelling.decode()
             if b"\\u" in spelling:
-                name.encode()  # an escaped lone surrogate cannot be encoded
-            above = self._find_path(parent) if parent >= 0 else ""
-            self._paths[entry] = f"{above}.{name}" if above else name
+                path.encode()  # an escaped lone surrogate cannot be encoded
+            if above := self._find_path(parent):
+                path = f"{above}.{path}"
+            self._paths[entry] = path
             self._new_paths.append(entry)
-        return self._paths[entry]
+        return path
 
     def find_numbers(self) -> list[str]:
         """Return the columns that have had numbers."""
@@ -583,7 +585,7 @@ class Columns:
             self.schema, self._label = self._committed
             for column in self._new_columns:
                 del self.string_columns[column]
-        else:
+        elif self._new_columns or self._new_notices or self._newly_full:
             row = self.reader.row
             self.added_columns += [(row, column) for column in self._new_columns]
             self.notices += [(row, text) for text in self._new_notices.values()]
