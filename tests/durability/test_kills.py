@@ -153,7 +153,7 @@ def test_run_killed_between_its_stop_and_its_end_finishes(tmp_path):
         return live, sources, live.plan_run(sources)
 
     whole, sources, plan = start_run()
-    list(whole.run(sources, plan, stop=True))
+    list(learn(whole, sources, plan, stop=True))
     whole.save(tmp_path / "whole.npz")
     live, sources, plan = start_run()
     for result in learn(live, sources, plan, stop=True, every=1):
