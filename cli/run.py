@@ -56,6 +56,7 @@ from .reading import (
 )
 from .rejections import RejectedRowFormatter, Rejections
 from .signals import InterruptedWaitError, Signals
+from .watch import run_watched
 
 if TYPE_CHECKING:
     from stream_perceptron.distributed.ray import Round
@@ -68,6 +69,17 @@ _CHANGEABLE = ("epsilon", "lr", "max_weights")
 
 def run(o: Options) -> int:
     """Run `learn`, and return the exit code."""
+    if o.ray is None:
+        return _run(o)
+    return run_watched(
+        partial(_run, o),
+        "Ray ended the run, because one of its processes on this machine was killed or ran out of "
+        "memory: repeat the command to resume after the last round saved",
+    )
+
+
+def _run(o: Options) -> int:
+    """Run `learn` in this process, and return the exit code."""
     announce_terminal_input(o.sources)
     with ExitStack() as stack:
         signals = stack.enter_context(Signals(saves=o.model is not None))

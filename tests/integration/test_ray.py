@@ -80,9 +80,9 @@ class Cluster:
             text=True,
         )
 
-    def find_workers(self):
-        """Return the IDs of the worker processes that are learning."""
-        parents, learning = {}, []
+    def find_processes(self, name):
+        """Return the IDs of the cluster's processes whose command has this name."""
+        parents, found = {}, []
         for folder in Path("/proc").glob("[0-9]*"):
             try:
                 status = (folder / "stat").read_text()
@@ -91,9 +91,9 @@ class Cluster:
                 continue  # the process has ended
             pid = int(folder.name)
             parents[pid] = int(status.rpartition(")")[2].split()[1])
-            if line.startswith(b"ray::learn_row_ranges"):
-                learning.append(pid)
-        return [pid for pid in learning if self.process.pid in iterate_ancestors(pid, parents)]
+            if line.partition(b"\0")[0].endswith(name):
+                found.append(pid)
+        return [pid for pid in found if self.process.pid in iterate_ancestors(pid, parents)]
 
 
 def iterate_ancestors(pid, parents):
@@ -368,7 +368,7 @@ def test_killed_workers_lose_no_sample(
     while kills < 3 * CASE_FACTOR:
         rounds = wait_for_round(path, rounds, process)
         time.sleep(rng.uniform(0, 0.02))
-        for pid in cluster.find_workers()[:1]:
+        for pid in cluster.find_processes(b"ray::learn_row_ranges")[:1]:
             os.kill(pid, signal.SIGKILL)
             kills += 1
     errors = process.communicate(timeout=200)[1]
@@ -407,6 +407,24 @@ def test_killed_driver_resumes_after_its_last_round(
 
 
 @pytest.mark.nightly
+def test_lost_cluster_ends_the_run_with_one_line(mnist_sample, tmp_path):
+    """Ray ends the process that uses it, with or without an error in Python."""
+    cluster, path = Cluster(processors=1), tmp_path / "model.npz"
+    process = cluster.start(mnist_sample, model=path, shards=2, rows=5, options=["--passes", "9"])
+    try:
+        wait_for_round(path, 1, process)
+        for pid in cluster.find_processes(b"/raylet"):
+            os.kill(pid, signal.SIGKILL)
+        errors = process.communicate(timeout=200)[1].splitlines()
+    finally:
+        kill_process_group(cluster.process)
+
+    assert process.returncode == 1
+    assert len([line for line in errors if line.startswith("Error: Ray ")]) == 1
+    assert LiveModel.load(path).progress.samples > 0
+
+
+@pytest.mark.nightly
 def test_killed_node_loses_no_sample(mnist_files, tmp_path):
     """One of two nodes on this host is killed."""
     reference, path = tmp_path / "reference.npz", tmp_path / "model.npz"
@@ -422,7 +440,7 @@ def test_killed_node_loses_no_sample(mnist_files, tmp_path):
         os.killpg(node.pid, signal.SIGKILL)
         errors = process.communicate(timeout=200)[1]
         if process.returncode == 1:  # the run itself was connected to the killed node
-            assert errors.startswith("Error: Ray could not run a shard: ")
+            assert errors.startswith("Error: Ray ")
             process = cluster.start(mnist_files["train"], model=path, **options)
             errors = process.communicate(timeout=200)[1]
     finally:
