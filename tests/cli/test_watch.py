@@ -15,6 +15,7 @@ from stream_perceptron_cli.watch import run_watched
 
 def end_on_signal():
     signal.signal(signal.SIGTERM, lambda *args: sys.exit(7))
+    time.sleep(0.5)  # until the parent forwards signals
     os.kill(os.getppid(), signal.SIGTERM)
     time.sleep(60)
 
