@@ -7,6 +7,7 @@ import random
 import re
 from collections import Counter
 
+import pytest
 from helpers import CASE_FACTOR, get_seeds, write_jsonl
 from splits import draw_case
 
@@ -79,11 +80,20 @@ def test_trials_equal_separate_runs(run, tmp_path, report_figure):
     assert min(counts["diverged"], counts["learned"]) > 5
 
 
-def test_later_file_is_read_for_the_trials_that_have_not_ended(run, tmp_path):
-    """The first trial ends before it reads the strings under a key."""
-    first = [{"a": i % 3, "k": "s" if i > 1000 else None, "y": "xy"[i % 2]} for i in range(1500)]
-    second = [{"a": i % 3, "k": i % 5, "y": "xy"[i % 2]} for i in range(500)]
-    sources = [write_jsonl(tmp_path / "1.jsonl", first), write_jsonl(tmp_path / "2.jsonl", second)]
+@pytest.mark.parametrize(
+    "names",
+    [
+        # Of 35,000 different strings, 32,768 are used.
+        [[f"s{i}" for i in range(25_000)], [f"s{25_000 + i // 2}" for i in range(20_000)]],
+        [["s" if i > 1000 else None for i in range(1500)], [i % 5 for i in range(500)]],
+    ],
+)
+def test_later_file_is_read_for_the_trials_that_have_not_ended(names, run, tmp_path):
+    """The first trial ends before it reads most strings of the first file."""
+    sources = []
+    for number, part in enumerate(names):
+        rows = [{"a": i % 3, "k": k, "y": "xy"[i % 2]} for i, k in enumerate(part)]
+        sources.append(write_jsonl(tmp_path / f"{number}.jsonl", rows))
     options = ["--activation", "identity"]
 
     assert require_same_trials(run, sources, options, ["1e308", "0.1"]) == ["diverged", "learned"]
