@@ -74,7 +74,7 @@ from .options import (
 )  # fmt: skip
 @option(
     "--overwrite", is_flag=True, section="Checkpoint",
-    help="Start a new model even if MODEL exists.",
+    help="Start a new model even if MODEL exists, and replace the output files.",
 )  # fmt: skip
 @make_prediction_options(hides_rare=True)
 @output_option(
