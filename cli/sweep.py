@@ -40,7 +40,6 @@ from .rejections import Rejections
 from .signals import Signals, exit_on_signal
 
 if TYPE_CHECKING:
-    from stream_perceptron import LiveModel
     from stream_perceptron.data.source import Source
     from stream_perceptron.live.sweep import Trial
 
@@ -95,6 +94,7 @@ def sweep(o: Options) -> None:
     """
     check_training_options(o)
     from stream_perceptron import SourceError
+    from stream_perceptron.live.sweep import get_active_model
 
     from .output import warn_of_unknown_classes, warn_of_unseen_names
 
@@ -103,7 +103,7 @@ def sweep(o: Options) -> None:
     with exit_on_signal() as signals:
         sources, trials = signals.call_interruptibly(partial(_create_trials, o, signals), o.sources)
         _train(o, sources, trials, rejected)
-        live = _get_active(trials)
+        live = get_active_model(trials)
         n_rows = live.progress.rows
         if n_rows and n_rows == live.progress.skipped and not signals.is_set:
             raise rejected.build_error(n_rows)
@@ -118,11 +118,6 @@ def sweep(o: Options) -> None:
         measure = o.by.replace("-", "_")
         trials = sorted(trials, key=lambda trial: trial.sort_key(measure))
         _print_trials(o, trials, signals.is_set)
-
-
-def _get_active(trials: Sequence[Trial]) -> LiveModel:
-    """Return the model of the first trial that has not ended, or of the first one."""
-    return next((trial.live for trial in trials if not trial.has_ended), trials[0].live)
 
 
 def _create_trials(o: Options, signals: Signals) -> tuple[list[Source], list[Trial]]:
@@ -154,7 +149,7 @@ def _train(
     rejected: Rejections,
 ) -> None:
     """Train all trials on all rows."""
-    from stream_perceptron.live.sweep import learn_trials
+    from stream_perceptron.live.sweep import get_active_model, learn_trials
 
     from .output import MIN_LABELED, require_classes
 
@@ -165,7 +160,7 @@ def _train(
         for result in results:
             rows += len(result.batch)
             if must_check_labels and rows >= MIN_LABELED:
-                require_classes(_get_active(trials), sources[0])
+                require_classes(get_active_model(trials), sources[0])
                 must_check_labels = False
             rejected.add(result.rejected)
             for note in result.notices:
@@ -176,7 +171,7 @@ def _train(
             if not o.quiet and line.is_due():
                 line.show(f"{rows:,} rows x {len(trials)} settings")
         if must_check_labels:
-            require_classes(_get_active(trials), sources[0])
+            require_classes(get_active_model(trials), sources[0])
 
 
 def _print_trials(o: Options, trials: Sequence[Trial], is_partial: bool) -> None:

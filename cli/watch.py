@@ -35,8 +35,6 @@ def run_watched(run: Callable[[], int], explanation: str) -> int:
         signal.signal(number, lambda received, frame: os.kill(child, received))
     has_finished = os.read(reading, 1) != b""
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    if code < 0:
-        os.kill(os.getpid(), signal.SIGKILL)  # only SIGKILL ends the child without its own message
     if not has_finished:
         raise OneLineError(explanation)
-    return code
+    return code if code >= 0 else 128 - code

@@ -8,7 +8,7 @@ from stream_perceptron.live.findings import FindingCode
 from stream_perceptron.live.model import LiveModel
 
 # Larger features drive net inputs into the range where bounded activations are flat.
-LARGE_FEATURE = 16.0
+_LARGE_FEATURE = 16.0
 _SMALL_FEATURE = 0.1
 _MAX_REACH_RATIO = 100  # the maximum ratio of two features' reaches
 
@@ -33,7 +33,7 @@ def find_scaling_problem(live: LiveModel) -> tuple[str, str] | None:
     )
     if 0 < largest < _SMALL_FEATURE:
         return f"they reach only {largest:g}, and steps are tiny", _STANDARDIZE
-    if not has_wide_range and largest <= LARGE_FEATURE:
+    if not has_wide_range and largest <= _LARGE_FEATURE:
         return None
     has_largest = bool(reach) and reach[max_name] == largest
     subject = f"{max_name!r} reaches" if has_largest else "they reach"
@@ -47,6 +47,6 @@ def find_scaling_problem(live: LiveModel) -> tuple[str, str] | None:
 
 def warn_of_large_features(live: LiveModel) -> Notice | None:
     """Return a warning if the features seen so far are large, or None."""
-    if live.progress.largest <= LARGE_FEATURE or not (advice := find_scaling_problem(live)):
+    if live.progress.largest <= _LARGE_FEATURE or not (advice := find_scaling_problem(live)):
         return None
     return build_warning(f"unscaled features: {'; '.join(advice)}", FindingCode.UNSCALED_FEATURES)

@@ -133,6 +133,11 @@ def list_combinations(swept: Mapping[str, Sequence[object]]) -> list[dict[str, A
     return [dict(zip(swept, values, strict=True)) for values in itertools.product(*swept.values())]
 
 
+def get_active_model(trials: Sequence[Trial]) -> LiveModel:
+    """Return the model of the first trial that has not ended, or else of the first trial."""
+    return next((trial.live for trial in trials if not trial.has_ended), trials[0].live)
+
+
 class Trials(Learner):
     """The trials of a sweep, which learn the same rows.
 
@@ -150,7 +155,7 @@ class Trials(Learner):
     @property
     def live(self) -> LiveModel:
         """The model of the first trial that has not ended."""
-        return next((trial.live for trial in self.trials if not trial.has_ended), self._live)
+        return get_active_model(self.trials)
 
     def step(self, batch: Batch, is_repeated: bool) -> StepResult:
         """Train every trial on a batch; return a result that has stopped if all have ended."""

@@ -28,7 +28,13 @@ except OneLineError as error:
 
 @pytest.mark.parametrize(
     ("run", "code", "printed"),
-    [("3", 3, ""), ("end_on_signal()", 7, ""), ("os._exit(1)", 0, "lost\n"), ("1 / 0", 1, "")],
+    [
+        ("3", 3, ""),
+        ("end_on_signal()", 7, ""),
+        ("os._exit(1)", 0, "lost\n"),
+        ("os.kill(os.getpid(), signal.SIGKILL)", 0, "lost\n"),
+        ("1 / 0", 1, ""),
+    ],
 )
 def test_child_returns_its_code_or_is_explained(run, code, printed):
     script = textwrap.dedent(WATCH.format(run=run))
