@@ -165,7 +165,7 @@ def _find_strongest_features(
 
 def _find_statuses(live: LiveModel) -> Iterator[tuple[FilePosition, str]]:
     """Yield the position of each file with the file's status, a key of `_STATUSES`."""
-    from stream_perceptron.data.byte_input import is_remote
+    from stream_perceptron.data.byte_input import is_remote, open_bytes
     from stream_perceptron.data.position import FileContent
     from stream_perceptron.errors import SourceError
     from stream_perceptron.live.history import IN_ORDER
@@ -191,7 +191,7 @@ def _find_statuses(live: LiveModel) -> Iterator[tuple[FilePosition, str]]:
         else:
             is_same = False
             with suppress(SourceError):
-                content = FileContent(name)
+                content = FileContent(open_bytes(name))
                 is_same = content.matches(position) and not content.has_more(position)
             status = "finished" if is_same else "changed"
         yield position, status

@@ -153,38 +153,22 @@ def announce_terminal_input(sources: tuple[str, ...]) -> None:
         click.echo("reading samples from the terminal, one per line; press Ctrl-D to end", err=True)
 
 
-def make_read_options(
-    o: Options, sources: Sequence[Source], standardize: bool | None
-) -> ReadOptions:
-    """Return the read options for these sources.
-
-    By default, tables and JSON objects are standardized, and pixels are scaled.
-    """
-    from stream_perceptron.data.request import Request
+def make_read_options(o: Options) -> ReadOptions:
+    """Return the read options given on the command line."""
     from stream_perceptron.data.schema import ReadOptions
 
     settings = {name: value for name, value in vars(o).items() if value is not None}
-    settings["standardize"] = standardize is True
     names = {setting.name for setting in fields(ReadOptions)}.intersection(settings)
-    read_options = ReadOptions(**{name: settings[name] for name in names})
-    if o.scale is not None:
-        return read_options
-    openings = (source.open(Request(read_options)) for source in sources)
-    opening = next((opening for opening in openings if opening is not None), None)
-    if opening is None:
-        return read_options
-    if opening.is_table:
-        return replace(read_options, scale=1.0, standardize=standardize is not False)
-    return opening.scale_pixels(read_options)
+    return ReadOptions(**{name: settings[name] for name in names})
 
 
 def open_sources(o: Options, signals: Signals, paths: Sequence[str]) -> list[Source]:
     """Open sources, until a signal arrives."""
-    from stream_perceptron.data.opening import open_source
+    from stream_perceptron.data.opening import open_sources
 
     opened: list[Source] = []
-    for path in paths:
+    for source in open_sources(paths, o.file_format, signals):
         if opened:
             signals.check()
-        opened.append(open_source(path, o.file_format, signals))
+        opened.append(source)
     return opened

@@ -155,10 +155,11 @@ class Run:
         history = History() if saved is None else saved.history
         if not (is_resumed or any(position.is_stream for position in history.positions)):
             history = History()  # files are read again
-        given = history.identify(o.sources, is_strict=not self._reads_again)
+        opened, self._state = open_sources(o, self._signals, o.sources), CommandState()
+        given = history.identify(opened, is_strict=not self._reads_again)
         reads_learned = self._reads_again or (o.passes or 1) > 1
-        paths = [file.path for file in given if reads_learned or not file.is_learned]
-        sources, self._state = open_sources(o, self._signals, paths), CommandState()
+        paths = {file.path for file in given if reads_learned or not file.is_learned}
+        sources = [source for source in opened if source.path in paths]
         if o.ray is not None:
             from stream_perceptron.distributed.rounds import require_parquet
 
@@ -176,10 +177,7 @@ class Run:
             self._state = CommandState.load(saved)
             live.needs_label = o.predictions is None and not read_options.has_join
             if live.is_trained_in_python:
-                read_options = replace(
-                    make_read_options(o, sources, o.standardize),
-                    standardize=read_options.standardize,
-                )
+                read_options = replace(make_read_options(o), standardize=read_options.standardize)
             live.read_options = replace(read_options, keep=o.keep)
             live.require_fitting(sources)
         shards = None if o.shards is None else Shards(o.shards, o.round_rows)
@@ -189,7 +187,7 @@ class Run:
     def _create_model(self, sources: list[Source]) -> LiveModel:
         """Create a model for the sources."""
         o = self._o
-        read_options = make_read_options(o, sources, o.standardize)
+        read_options = make_read_options(o)
         parameters = {name: getattr(o, name) for name in _PARAMETERS}
         needs_label = o.predictions is None and o.join is None
         with convert_value_errors():

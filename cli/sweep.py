@@ -127,9 +127,10 @@ def _create_trials(o: Options, signals: Signals) -> tuple[list[Source], list[Tri
 
     sources = open_sources(o, signals, o.sources)
     fixed = {name: getattr(o, name) for name in ("seed", "max_weights", "class_weight")}
-    base_options, trials = make_read_options(o, sources, standardize=None), []
-    for setting in o.standardize or ["on" if base_options.standardize else "off"]:
-        read_options = replace(base_options, standardize=setting == "on")
+    read_options, trials = replace(make_read_options(o), standardize=None), []
+    for setting in o.standardize or [None]:
+        if setting is not None:
+            read_options = replace(read_options, standardize=setting == "on")
         swept = {name: getattr(o, name) for name in SWEPT_PARAMETERS}
         swept["lr"] = swept["lr"] or [None]
         for settings in list_combinations(swept):
@@ -138,7 +139,8 @@ def _create_trials(o: Options, signals: Signals) -> tuple[list[Source], list[Tri
                     sources, read_options, o.classes or None, True, **settings, **fixed
                 )
             settings |= {"lr": live.model.lr}
-            trials.append(Trial({"standardize": setting} | settings, live))
+            standardize = "on" if live.read_options.standardize else "off"
+            trials.append(Trial({"standardize": standardize} | settings, live))
     return sources, trials
 
 

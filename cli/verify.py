@@ -26,7 +26,7 @@ def verify(o: Options) -> None:
     stream-perceptron verify mnist.npz mnist-train.parquet
     """
     from stream_perceptron import LiveModel, VerificationError
-    from stream_perceptron.data.opening import open_source
+    from stream_perceptron.data.opening import open_sources
     from stream_perceptron.verification import verify as verify_live
 
     path, sources = o.model, o.sources
@@ -40,7 +40,7 @@ def verify(o: Options) -> None:
 
         try:
             opened = signals.call_interruptibly(
-                lambda: [open_source(source, o.file_format) for source in sources], sources
+                lambda: list(open_sources(sources, o.file_format)), sources
             )
             verify_live(live, opened, advance)
         except VerificationError as error:

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from stream_perceptron.checkpoint.objects import decode
-from stream_perceptron.data.position import FileContent, FilePosition, PositionIndex
+from stream_perceptron.data.position import FilePosition, PositionIndex
 from stream_perceptron.data.request import Request
-from stream_perceptron.data.schema import ReadOptions, Schema
+from stream_perceptron.data.schema import Schema
 from stream_perceptron.data.source import Source
 from stream_perceptron.distributed.averaging import average_live
 from stream_perceptron.distributed.rounds import (
@@ -128,9 +128,10 @@ class _Replay:
         used: set[Source] = set()
         index = PositionIndex(positions)
         for source in sources:
-            for position in index.find(FileContent(source.path)):
+            for position in index.find(source.content):
                 self._sources.setdefault(position, source)
                 used.add(source)
+            source.release()
         names = {os.path.realpath(source.path): source.name for source in sources}
         for position in positions:
             if position not in self._sources and position.name in names:
@@ -249,7 +250,7 @@ class _Replay:
 
 
 def _has_rows(source: Source) -> bool:
-    return source.open(Request(ReadOptions(), needs_label=False)) is not None
+    return not source.find_layout(Request()).is_empty
 
 
 def _require_valid_entry(entry: Entry) -> None:

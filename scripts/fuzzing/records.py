@@ -32,7 +32,7 @@ def run_case(rng: np.random.Generator, folder: Path) -> str:
     if not request.to_learn:
         request = replace(request, names=("a", "b", "1", "2"))
     try:
-        open_source(str(path)).open(request)
+        open_source(str(path)).find_layout(request)
         whole = _read_rows(path, request, lambda: 10**6)
     except SourceError:
         return f"{form}, rejected"

@@ -23,6 +23,7 @@ STDIN = "-"
 
 _CHUNK_SIZE = 2**20  # bytes to read at once by default, and the size to request for pipes
 _SET_PIPE_SIZE = 1031  # F_SETPIPE_SZ on Linux
+FIRST_READ_BYTES = 2**16  # the size of the first read
 _SHORT_READ = 2**12  # a pipe that returns fewer bytes than this is usually empty afterward
 _MAX_READ_SIZE = 2**26  # the most bytes in one read, because a damaged file may claim a huge size
 _MAX_LINE_WAIT = 1.0  # seconds to wait for the end of a line after an interrupt
@@ -93,9 +94,7 @@ def open_file(path: str) -> pa.NativeFile:
     import pyarrow as pa
 
     if not is_remote(path):
-        # Python's errors are clearer than Arrow's.
-        with open(path, "rb"):
-            return pa.OSFile(path)
+        return pa.OSFile(path)
     import pyarrow.fs
 
     try:
@@ -109,6 +108,7 @@ def open_file(path: str) -> pa.NativeFile:
 class _File:
     """A descriptor that stays open as long as the object is in use."""
 
+    closed = False
     descriptor = -1  # until it is open
 
     def __init__(self, descriptor: int) -> None:
@@ -118,11 +118,18 @@ class _File:
         if self.descriptor > 2:
             os.close(self.descriptor)
 
+    def close(self) -> None:
+        """Do nothing: pyarrow closes the files it reads, but they may be read again."""
+
     def read(self, size: int = -1) -> bytes:
         return os.read(self.descriptor, size)
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         return os.lseek(self.descriptor, offset, whence)
+
+    def size(self) -> int:
+        """Return the number of bytes."""
+        return os.fstat(self.descriptor).st_size
 
 
 class _Pipe(_File):
@@ -166,17 +173,50 @@ class ByteInput:
 
     closed = False
 
-    def __init__(self, name: str, raw: Any, is_compressed: bool = False) -> None:
-        self.name = name
-        self.is_compressed = is_compressed
-        self.pipe = raw if isinstance(raw, _Pipe) else None
+    def __init__(self, path: str, interrupt: Interrupt) -> None:
+        self.path, self.name = path, get_display_name(path)
+        self.is_compressed = False
         self.is_interrupted = False  # whether an interrupt has ended the data
         self.has_ended = False  # whether the end of the data has been reached
         # Whether the last read from a pipe returned few bytes, so more are unlikely to be ready.
         self.was_read_short = False
         self.n_bytes = 0  # bytes read from the source, including those that were only peeked at
-        self._raw = raw
-        self._buffer = b""
+        with convert_errors(self.name):
+            self.pipe = _Pipe(path, interrupt) if is_stream(path) else None
+            self.file: Any = self.pipe or _open_file(path)  # before decompression
+            self._begin()
+
+    def _begin(self) -> None:
+        """Begin to read at the first byte, and detect compression."""
+        self._raw, self._buffer, self.has_ended = self.file, b"", False
+        start = self.peek(4)  # no more, because the writer may await a reply to a short line
+        kinds = [kind for magic, kind in _COMPRESSIONS.items() if start.startswith(magic)]
+        self.is_compressed = bool(kinds) or start == _ZSTANDARD
+        if not self.is_compressed:
+            return
+        if self.pipe is not None:
+            raise SourceError(
+                f"{self.name}: compressed data is read from files only: decompress it first, for "
+                "example with zcat"
+            )
+        self.file.seek(0)
+        self._buffer, self.has_ended = b"", False
+        if kinds:
+            self._raw = _Decompressor(self.file, self.name, *kinds[0])
+            return
+        import pyarrow as pa
+
+        file = self.file if is_remote(self.path) else pa.PythonFile(self.file, "r")
+        self._raw = pa.CompressedInputStream(file, "zstd")
+
+    def rewind(self) -> None:
+        """Read a file from its first byte again."""
+        with convert_errors(self.name):
+            self._raw = None  # closes a URI that was decompressed by pyarrow
+            if self.file.closed:
+                self.file = _open_file(self.path)
+            self.file.seek(0)
+            self._begin()
 
     def wait(self, seconds: float | None = None) -> bool:
         """Wait for data; return False after an interrupt, or after `seconds` if given."""
@@ -231,9 +271,10 @@ class ByteInput:
 
     def peek(self, size: int) -> bytes:
         """Return the next `size` bytes without consuming them."""
-        data = self.read(size)
+        is_file = self.pipe is None and self._raw is self.file
+        data = self.read(max(size, FIRST_READ_BYTES) if is_file else size)
         self.unread(data)
-        return data
+        return data[:size]
 
     def unread(self, data: bytes) -> None:
         """Put bytes back; they are read next."""
@@ -283,32 +324,14 @@ def open_bytes(path: str, interrupt: Interrupt | None = None) -> ByteInput:
         If the source cannot be opened, or is a pipe with compressed data.
 
     """
-    name = get_display_name(path)
-    raw: Any
-    with convert_errors(name):
-        if is_stream(path):
-            raw = _Pipe(path, interrupt or NoInterrupt())
-        elif is_remote(path):
-            raw = open_file(path)
-        else:
-            raw = _File(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
-        source = ByteInput(name, raw)
-        start = source.peek(4)  # no more, because the writer may await a reply to a short line
-        kinds = [kind for magic, kind in _COMPRESSIONS.items() if start.startswith(magic)]
-        if not kinds and start != _ZSTANDARD:
-            return source
-        if source.pipe is not None:
-            raise SourceError(
-                f"{name}: compressed data is read from files only: decompress it first, for "
-                "example with zcat"
-            )
-        raw.seek(0)
-        if kinds:
-            return ByteInput(name, _Decompressor(raw, name, *kinds[0]), is_compressed=True)
-        import pyarrow as pa
+    return ByteInput(path, interrupt or NoInterrupt())
 
-        file = raw if is_remote(path) else open_file(path)
-        return ByteInput(name, pa.CompressedInputStream(file, "zstd"), is_compressed=True)
+
+def _open_file(path: str) -> Any:
+    """Open a file or a URI; its methods are those of a file of pyarrow."""
+    if is_remote(path):
+        return open_file(path)
+    return _File(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
 
 
 def spool_to_file(stream: ByteInput) -> IO[bytes]:

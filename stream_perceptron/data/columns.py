@@ -11,26 +11,21 @@ import math
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
-from importlib import import_module
 from typing import Any
 
 import numpy as np
 
 from stream_perceptron.data.batch import Batch, Offset, Redeliveries, parse_offset
 from stream_perceptron.data.labels import convert_label, infer_label_type
-from stream_perceptron.data.layout import Layout
+from stream_perceptron.data.layout import ARROW, CSV, JSON, LIBSVM, Layout, compiled
 from stream_perceptron.data.naming import LABEL_NAMES
 from stream_perceptron.data.notices import describe_full_column, describe_list, describe_string
 from stream_perceptron.data.reasons import explain_csv, explain_json, explain_libsvm, explain_list
 from stream_perceptron.data.request import Request
-from stream_perceptron.data.schema import Schema
 from stream_perceptron.data.values import NOT_UTF8, is_number_or_bool
 from stream_perceptron.encoders import encode_string, format_value
 from stream_perceptron.errors import SampleError
 
-compiled: Any = import_module("stream_perceptron.data.reader._reader")
-
-ARROW, CSV, JSON, LIBSVM = compiled.ARROW, compiled.CSV, compiled.JSON, compiled.LIBSVM
 NUL, NUMBER, TEXT = compiled.NUL, compiled.NUMBER, compiled.TEXT
 LIST, OBJECT, WORD = compiled.LIST, compiled.OBJECT, compiled.WORD
 UNKNOWN, IGNORE, CELL, VECTOR = compiled.UNKNOWN, compiled.IGNORE, compiled.CELL, compiled.VECTOR
@@ -131,7 +126,7 @@ class Columns:
         if layout.is_list:
             self._roles[layout.key] = VECTOR
         if self.learns:
-            self.schema = self._extend_schema()
+            self.schema = layout.extend(self.schema)
         self.reader = compiled.Reader(
             self,
             layout.form,
@@ -146,24 +141,6 @@ class Columns:
         )
         self._begin()
         self._commit()
-
-    def _extend_schema(self) -> Schema:
-        """Return the schema with what the layout adds to it."""
-        layout, schema = self.layout, self.schema
-        if layout.form == LIBSVM or (self._options.has_join and not layout.has_features):
-            return schema
-        features = layout.members if layout.is_list else ()
-        schema = replace(schema, label=schema.label or self._label)
-        schema = replace(schema, features=schema.features or features, is_list=layout.is_list)
-        if layout.form == JSON:
-            return replace(schema, key=layout.key) if layout.has_features else schema
-        if layout.is_list:
-            return schema
-        if not schema.columns:
-            return replace(schema, columns=layout.columns)
-        known = {*schema.columns, *schema.further_columns}
-        added = [name for name in layout.columns if name not in known]
-        return replace(schema, further_columns=(*schema.further_columns, *added))
 
     def read(self, data: bytes, begin: int, max_rows: int, is_last: bool = False) -> Any:
         """Read at most `max_rows` records of text; see `Reader.read`."""

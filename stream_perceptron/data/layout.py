@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from functools import cached_property
-from typing import NamedTuple
+from importlib import import_module
+from typing import Any, NamedTuple
 
 from stream_perceptron.data.records import COMMAS, Dialect
-from stream_perceptron.data.schema import ReadOptions
+from stream_perceptron.data.schema import ReadOptions, Schema
 
+compiled: Any = import_module("stream_perceptron.data.reader._reader")
+
+ARROW, CSV, JSON, LIBSVM = compiled.ARROW, compiled.CSV, compiled.JSON, compiled.LIBSVM
 BYTE_SCALE = 1 / 255  # the default factor for 8-bit features
 
 
@@ -59,6 +63,8 @@ class Layout:
         Whether the features are a list.
     members
         The names of the elements of this list; empty for an Arrow source before its first list.
+    label_type
+        The type of labels that an Arrow source declares.
 
     """
 
@@ -73,6 +79,7 @@ class Layout:
     is_list: bool = False
     members: tuple[str, ...] = ()
     has_features: bool = False
+    label_type: str | None = None
 
     @cached_property
     def candidates(self) -> list[str]:
@@ -97,6 +104,29 @@ class Layout:
         if self.read_options.scale is not None:
             return self.read_options.scale
         return BYTE_SCALE if column in self.types and self.types[column].is_8_bit else 1.0
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the source has no records, so the layout is unknown."""
+        return self.form == CSV and not self.columns
+
+    def extend(self, schema: Schema) -> Schema:
+        """Return the schema after the first learned row, apart from the type of labels."""
+        options = self.read_options
+        if self.form == LIBSVM or (options.has_join and not self.has_features):
+            return schema
+        features = self.members if self.is_list else ()
+        schema = replace(schema, label=schema.label or self.label)
+        schema = replace(schema, features=schema.features or features, is_list=self.is_list)
+        if self.form == JSON:
+            return replace(schema, key=self.key) if self.has_features else schema
+        if self.is_list:
+            return schema
+        if not schema.columns:
+            return replace(schema, columns=self.columns)
+        known = {*schema.columns, *schema.further_columns}
+        added = [name for name in self.columns if name not in known]
+        return replace(schema, further_columns=(*schema.further_columns, *added))
 
     @property
     def has_bytes(self) -> bool:

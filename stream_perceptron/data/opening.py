@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import re
-from functools import partial
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import NamedTuple
 
-from stream_perceptron.data.byte_input import Interrupt, is_stream, open_bytes, spool_to_file
+import numpy as np
+
+from stream_perceptron.data.byte_input import Interrupt, is_stream, open_bytes
 from stream_perceptron.data.foreign import reject_unsupported_content, reject_unsupported_path
+from stream_perceptron.data.layout import BYTE_SCALE, LIBSVM, Layout
+from stream_perceptron.data.naming import is_pixel
 from stream_perceptron.data.position import BINARY_FORMATS
+from stream_perceptron.data.request import Request
+from stream_perceptron.data.schema import ReadOptions, Schema
 from stream_perceptron.data.source import Source
-from stream_perceptron.errors import SourceError
+from stream_perceptron.encoders import name_vector_elements
+from stream_perceptron.model.arrays import Array
 
-if TYPE_CHECKING:
-    from stream_perceptron.data.schema import ReadOptions
-    from stream_perceptron.data.text_source import LineFormat
-
-_PAIR = r"[^\s:,;]+:[^\s,;]+"
-_LIBSVM = re.compile(rf"(?:\S+|{_PAIR})(?:\s+{_PAIR})+\s*(?:#.*)?|{_PAIR}\s*")
+_MAX_OPEN_FILES = 16  # of those that have not been read yet
 
 
 def open_source(
@@ -62,48 +64,93 @@ def open_source(
     if file_format == "parquet":
         from stream_perceptron.data.arrow.parquet import ParquetSource
 
-        is_file = not stream.is_compressed and not is_stream(path)
-        source = ParquetSource(path, None if is_file else spool_to_file(stream))
+        source = ParquetSource(stream)
     elif file_format == "arrow":
         from stream_perceptron.data.arrow.ipc import ArrowSource
 
-        source = ArrowSource(path, stream)
+        source = ArrowSource(stream)
     else:
         from stream_perceptron.data.text_source import TextSource
 
-        choose_format = partial(_create_line_format, file_format, stream.name)
-        source = TextSource(path, stream, choose_format)
-    if interrupt is not None:
-        source.interrupt = interrupt
+        source = TextSource(stream, file_format)
+    source.interrupt = interrupt or source.interrupt
     return source
 
 
-def _create_line_format(
-    file_format: str | None, where: str, first_line: str, options: ReadOptions
-) -> LineFormat:
-    """Return a text format; detect it from the first line if `file_format` is None."""
-    if file_format is None and options.delimiter is not None and options.delimiter in first_line:
-        file_format = "csv"
-    file_format = file_format or _detect_text_format(first_line, where)
-    if file_format == "jsonl":
-        if re.match(r"\s*\[\s*(\{|$)", first_line):
-            raise SourceError(f"{where}: a JSON array of objects: write one object per line")
-        from stream_perceptron.data.text.jsonl import JsonFormat
-
-        return JsonFormat()
-    if file_format == "libsvm":
-        from stream_perceptron.data.text.libsvm import LibsvmFormat
-
-        return LibsvmFormat()
-    from stream_perceptron.data.text.csv import CsvFormat
-
-    return CsvFormat(first_line, options.delimiter, options.decimal)
+def open_sources(
+    paths: Sequence[str],
+    file_format: str | None = None,
+    interrupt: Interrupt | None = None,
+) -> Iterator[Source]:
+    """Yield sources; see `open_source`. At most 16 files stay open until their rows are read."""
+    for i, path in enumerate(paths):
+        source = open_source(path, file_format, interrupt)
+        source.keeps_open = i < _MAX_OPEN_FILES
+        source.release()
+        yield source
 
 
-def _detect_text_format(first_line: str, where: str) -> str:
-    """Return the format of text, given its first line."""
-    if "\0" in first_line or first_line.count("\N{REPLACEMENT CHARACTER}") > len(first_line) / 10:
-        raise SourceError(f"{where}: neither Parquet nor Arrow nor text in UTF-8")
-    if first_line.lstrip().startswith(("{", "[")):
-        return "jsonl"
-    return "libsvm" if _LIBSVM.fullmatch(first_line) else "csv"
+class Fit(NamedTuple):
+    """What the first records of sources have decided."""
+
+    first: Source | None  # the first source that has rows
+    layout: Layout | None  # of its rows
+    read_options: ReadOptions  # with the scale, the standardization and the join column
+    schema: Schema  # as if the first row of each source had been learned
+
+
+def fit_sources(sources: Iterable[Source], request: Request, is_new: bool = False) -> Fit:
+    """Check that sources fit a model, before any is read.
+
+    For a new model, the first source that has rows decides the scale and the standardization,
+    unless they are given.
+
+    Raises
+    ------
+    SourceError
+        If a source does not fit the model or lacks a column named in the read options.
+
+    """
+    fit = Fit(None, None, request.read_options, request.schema)
+    for source in sources:
+        layout = source.find_layout(request)
+        if fit.first is None and not layout.is_empty:
+            options = _choose_scaling(source, layout, request) if is_new else request.read_options
+            # Keep the name of the join column: the column order may differ in the next source.
+            options = replace(options, join=layout.read_options.join or options.join)
+            fit = fit._replace(first=source, layout=layout, read_options=options)
+            request = replace(request, read_options=options)
+        if not layout.is_empty:
+            schema = layout.extend(request.schema)
+            schema = replace(schema, label_type=layout.label_type or schema.label_type)
+            request, fit = request.after(schema), fit._replace(schema=schema)
+        source.release()
+    return fit
+
+
+def _choose_scaling(source: Source, layout: Layout, request: Request) -> ReadOptions:
+    """Return the read options with a scale and a standardization, unless these are given.
+
+    Tables and JSON objects are standardized; pixels are scaled by 1/255. The first usable row
+    shows whether numbers are pixels, unless a source declares their types.
+    """
+    options = request.read_options
+    if options.scale is not None:
+        return replace(options, standardize=bool(options.standardize))
+    names = name_vector_elements(layout.key, 1) if layout.is_list else layout.declared_numbers
+    numbers = dict.fromkeys(names, 0.0)
+    if all(map(is_pixel, numbers)) and not layout.has_bytes:
+        numbers = source.find_first_numbers(request, layout)
+    has_pixels = bool(numbers) and all(map(is_pixel, numbers))
+    is_table = not (layout.is_list or layout.form == LIBSVM or has_pixels)
+    scale = 1.0 if is_table else None
+    if layout.has_bytes or (has_pixels and _are_bytes(np.array([*numbers.values()]))):
+        scale = scale or BYTE_SCALE
+    standardize = is_table if options.standardize is None else options.standardize
+    return replace(options, scale=scale, standardize=standardize)
+
+
+def _are_bytes(values: Array) -> bool:
+    """Whether all values are whole numbers from 0 to 255, at least one of them above 1."""
+    are_whole = (values >= 0) & (values <= 255) & (values == np.floor(values))
+    return bool(are_whole.all()) and bool((values > 1).any())

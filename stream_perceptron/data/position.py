@@ -11,10 +11,9 @@ from typing import NamedTuple
 
 from stream_perceptron.data.byte_input import (
     STDIN,
+    ByteInput,
     get_display_name,
     is_remote,
-    open_bytes,
-    open_file,
 )
 from stream_perceptron.errors import SourceError
 
@@ -109,29 +108,33 @@ def resolve_name(path: str) -> str:
 class FileContent:
     """The content of a file, to be compared with positions.
 
+    The bytes are read in place: whoever reads them next begins with `ByteInput.rewind`.
+
     Examples
     --------
     >>> import pathlib, tempfile
+    >>> from stream_perceptron.data.byte_input import open_bytes
     >>> path = pathlib.Path(tempfile.mkdtemp(), "rows.csv")
     >>> _ = path.write_text("a,y\\n1,u\\n2,v\\n")
     >>> span = Span(4, b"1,u\\n", b"", b"1,u\\n", 0)
     >>> position = FilePosition("", *span.digest(4), header_size=4, offset=4, rows=1)
-    >>> content = FileContent(str(path))
+    >>> content = FileContent(open_bytes(str(path)))
     >>> content.matches(position), content.has_more(position)
     (True, True)
 
     """
 
-    def __init__(self, path: str) -> None:
-        self._path = path
-        magic = open_bytes(path).peek(4)
-        self.is_text = magic not in BINARY_FORMATS and not path.endswith(".parquet")
+    def __init__(self, stream: ByteInput) -> None:
+        self._bytes = stream
+        stream.rewind()
+        is_binary = stream.peek(4) in BINARY_FORMATS or stream.path.endswith(".parquet")
+        self.is_text = not is_binary
         self._firsts: dict[int, bytes] = {}  # the first bytes after a header, by its size
         self._digests: tuple[str, str] | None = None  # of a Parquet or Arrow file
 
     def begin(self) -> FilePosition:
         """Return the position before the first row."""
-        position = FilePosition(resolve_name(self._path))
+        position = FilePosition(resolve_name(self._bytes.path))
         if self.is_text:
             return position
         start_digest, end_digest = self._compute_digests()
@@ -142,9 +145,9 @@ class FileContent:
         if not self.is_text:
             return self._compute_digests()[0]
         if header_size not in self._firsts:
-            stream = open_bytes(self._path)
-            stream.skip(header_size)
-            self._firsts[header_size] = stream.read(WINDOW)
+            self._bytes.rewind()
+            self._bytes.skip(header_size)
+            self._firsts[header_size] = self._bytes.read(WINDOW)
         first = self._firsts[header_size]
         return _hash(first[:size]) if len(first) >= size else None
 
@@ -157,9 +160,9 @@ class FileContent:
         if not self.is_text:
             return self._compute_digests()[1] == position.end_digest
         n_last = _measure_windows(position.offset)[1]
-        self._rest = open_bytes(self._path)
-        self._rest.skip(position.header_size + position.offset - n_last)
-        self._last = self._rest.read(n_last)
+        self._bytes.rewind()
+        self._bytes.skip(position.header_size + position.offset - n_last)
+        self._last = self._bytes.read(n_last)
         return len(self._last) == n_last and _hash(self._last) == position.end_digest
 
     def matches(self, position: FilePosition) -> bool:
@@ -176,7 +179,7 @@ class FileContent:
         if not self.is_text:
             return not position.is_finished
         size, has_text = 0, False
-        while (data := self._rest.read_some()) and not (has_text and size > position.left):
+        while (data := self._bytes.read_some()) and not (has_text and size > position.left):
             size, has_text = size + len(data), has_text or bool(data.strip(b"\r\n"))
         return has_text and size != position.left
 
@@ -187,21 +190,22 @@ class FileContent:
         """
         if not self.is_text:
             return True
-        return self._last.endswith(b"\n") or not self._rest.peek(1).strip(b"\r\n")
+        return self._last.endswith(b"\n") or not self._bytes.peek(1).strip(b"\r\n")
 
     def _compute_digests(self) -> tuple[str, str]:
         """Return the digests of a Parquet or Arrow file."""
         if self._digests is None:
-            with open_file(self._path) as file:
-                size = file.size()
-                first = file.read(WINDOW)
-                file.seek(max(0, size - WINDOW))
-                last = file.read(WINDOW)
-            self._digests = _hash(first), _hash(b"%d " % size + last)
+            self._bytes.rewind()
+            file = self._bytes.file
+            size = file.size()
+            file.seek(0)
+            first = file.read(WINDOW)
+            file.seek(max(0, size - WINDOW))
+            self._digests = _hash(first), _hash(b"%d " % size + file.read(WINDOW))
         return self._digests
 
 
-def require_same_content(path: str, position: FilePosition) -> None:
+def require_same_content(stream: ByteInput, position: FilePosition) -> None:
     """Check that a Parquet or Arrow file is still the one that was identified.
 
     Raises
@@ -210,10 +214,8 @@ def require_same_content(path: str, position: FilePosition) -> None:
         If another file has replaced it.
 
     """
-    if position.start_digest and FileContent(path).begin().end_digest != position.end_digest:
-        raise SourceError(
-            f"{get_display_name(path)}: another file has replaced it: run the command again"
-        )
+    if position.start_digest and FileContent(stream).begin().end_digest != position.end_digest:
+        raise SourceError(f"{stream.name}: another file has replaced it: run the command again")
 
 
 def _get_start_size(position: FilePosition) -> tuple[int, int]:

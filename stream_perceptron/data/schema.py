@@ -26,7 +26,8 @@ class ReadOptions:
     # The columns with the offset of a row in its origin: any number of columns for the partition,
     # then the offset, an integer that increases within the partition.
     position: tuple[str, ...] = ()
-    standardize: bool = False
+    # Whether features are standardized; None to standardize those of tables and JSON objects.
+    standardize: bool | None = None
     categorical: tuple[str, ...] = ()  # the columns whose cells are all categories
     missing: tuple[str, ...] = ()  # strings that mean null, besides the empty string
     # The delimiter of CSV; None for the most frequent of comma, tab, semicolon and |.

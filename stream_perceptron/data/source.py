@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from itertools import islice
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,12 +22,11 @@ from stream_perceptron.data.byte_input import (
     ByteInput,
     Interrupt,
     NoInterrupt,
-    get_display_name,
-    is_stream,
+    open_bytes,
 )
-from stream_perceptron.data.columns import LIBSVM, REDELIVERED, REJECTED, Columns
-from stream_perceptron.data.layout import BYTE_SCALE, Layout
-from stream_perceptron.data.naming import is_pixel, suggest_similar_name
+from stream_perceptron.data.columns import REDELIVERED, REJECTED, Columns
+from stream_perceptron.data.layout import Layout
+from stream_perceptron.data.naming import suggest_similar_name
 from stream_perceptron.data.notices import (
     Notice,
     build_unknown_columns_warning,
@@ -34,13 +34,13 @@ from stream_perceptron.data.notices import (
     build_warning,
     describe_columns,
 )
-from stream_perceptron.data.position import Span
+from stream_perceptron.data.position import FileContent, Span
 from stream_perceptron.data.request import Request
-from stream_perceptron.data.schema import ReadOptions, Schema
 from stream_perceptron.model.rows import Rows
 from stream_perceptron.model.vocabulary import NamesPrefix
 
 _SMALL_BYTES = 2**16
+_MAX_PEEKED_ROWS = 100  # how many of the first rows to search for a usable one
 
 # The metadata key under which this package stores shape, classes and origin as JSON in its files.
 METADATA_KEY = b"stream_perceptron"
@@ -64,9 +64,9 @@ class Batches(Iterator[Batch | None]):
 
     """
 
-    def __init__(self, source: Source, request: Request) -> None:
+    def __init__(self, source: Source, request: Request, layout: Layout) -> None:
         self._source, self.request = source, request
-        self.columns = Columns(source.find_layout(request), request)
+        self.columns = Columns(layout, request)
         self.next_row, self.max_rows = request.position.rows + 1, MAX_BATCH_ROWS
         self.before_read: Callable[[], None] = lambda: None
         is_resumed = request.position.rows > 0 and not source.is_stream
@@ -200,57 +200,41 @@ class Batches(Iterator[Batch | None]):
         yield build_warning(text + hint) if hint else Notice(text)
 
 
-class Opening(NamedTuple):
-    """The layout and schema of a source before its rows are read."""
-
-    layout: Layout  # of its rows
-    schema: Schema  # as if its first usable row had been learned
-    is_table: bool = False  # whether features have scales of their own, unlike pixels and lists
-    has_pixels: bool = False  # whether all features are pixels from 0 to 255
-
-    def scale_pixels(self, read_options: ReadOptions) -> ReadOptions:
-        """Return the read options with pixels scaled by 1/255, unless a scale is given."""
-        if not self.has_pixels or read_options.scale is not None:
-            return read_options
-        return replace(read_options, scale=BYTE_SCALE)
-
-
-def build_opening(
-    layout: Layout,
-    schema: Schema,
-    first: dict[Hashable, float] | None,
-    declared: Iterable[str] = (),
-) -> Opening:
-    """Return the opening of a source, given the numbers of its first usable row, if any, or the
-    columns that are declared to be numbers.
-    """
-    names = [*map(str, first or ()), *declared]
-    is_table = not (layout.is_list or layout.form == LIBSVM)
-    is_table = is_table and (not names or not all(map(is_pixel, names)))
-    return Opening(layout, schema, is_table, first is not None and are_pixels(first))
-
-
-def are_pixels(features: dict[Hashable, float]) -> bool:
-    """Whether all numbers are pixels: whole numbers from 0 to 255, at least one of them above 1."""
-    values = np.array([*features.values()])
-    return (
-        all(is_pixel(str(name)) for name in features)
-        and bool(((values >= 0) & (values <= 255) & (values == np.floor(values))).all())
-        and bool((values > 1).any())
-    )
-
-
 class Source(ABC):
     """A source of rows: a file, a pipe or a URI."""
 
     # The number of bytes of the last line, if it was left unread because it may be incomplete.
     n_left_bytes = 0
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, stream: ByteInput) -> None:
         self.interrupt: Interrupt = NoInterrupt()
-        self.path = path
-        self.name = get_display_name(path)
-        self.is_stream = is_stream(path)
+        self.path, self.name = stream.path, stream.name
+        self.is_stream = stream.pipe is not None
+        # Whether a file stays open until its rows are read; it does not if many files are given.
+        self.keeps_open = True
+        self._bytes: ByteInput | None = stream  # None while the rows are read
+
+    def peek_bytes(self) -> ByteInput:
+        """Return the bytes of a file from the first one on; its rows will be read from the same."""
+        if self._bytes is None:
+            self._bytes = open_bytes(self.path)
+        self._bytes.rewind()
+        return self._bytes
+
+    def take_bytes(self) -> ByteInput:
+        """Return the bytes of a file from the first one on, to read its rows."""
+        stream, self._bytes = self.peek_bytes(), None
+        return stream
+
+    def release(self) -> None:
+        """Close the file until it is needed again, if many files are given."""
+        if not (self.keeps_open or self.is_stream):
+            self._bytes = None
+
+    @property
+    def content(self) -> FileContent:
+        """The content of the file, to be compared with positions."""
+        return FileContent(self.peek_bytes())
 
     @property
     def n_rows(self) -> int | None:
@@ -278,17 +262,6 @@ class Source(ABC):
         return None
 
     @abstractmethod
-    def open(self, request: Request) -> Opening | None:
-        """Return the layout and schema before rows are read; None if the source has no rows.
-
-        Raises
-        ------
-        SourceError
-            If the source does not fit the model or lacks a column named in the read options.
-
-        """
-
-    @abstractmethod
     def find_layout(self, request: Request) -> Layout:
         """Return the layout of the rows.
 
@@ -306,6 +279,10 @@ class Source(ABC):
         None is yielded while a pipe is silent.
         """
 
+    @abstractmethod
+    def peek_batches(self, batches: Batches) -> Iterator[Batch | None]:
+        """Yield the first rows, without consuming those of a pipe."""
+
     @property
     def row_ids(self) -> list[str]:
         """The columns that the source declares to identify rows."""
@@ -320,7 +297,19 @@ class Source(ABC):
             If the source does not fit the model or lacks a column named in the read options.
 
         """
-        return Batches(self, request)
+        return Batches(self, request, self.find_layout(request))
+
+    def find_first_numbers(self, request: Request, layout: Layout) -> dict[str, float]:
+        """Return the numbers of the first usable row by name; none if the first rows have none."""
+        request = replace(request, keeps_zeros=True, keeps_unlabeled=True, described=set())
+        batches = Batches(self, request, layout)
+        batches.max_rows = 1
+        for batch in islice(self.peek_batches(batches), _MAX_PEEKED_ROWS):
+            if batch is not None and len(batch.rows):
+                numbers = set(batches.columns.find_numbers())
+                row = next(batch.features.dicts())
+                return {str(name): value for name, value in row.items() if name in numbers}
+        return {}
 
 
 def is_any_interrupted(sources: Sequence[Source]) -> bool:

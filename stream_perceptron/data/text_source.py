@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator
-from dataclasses import replace
-from functools import partial
+import re
+from collections.abc import Iterable, Iterator
 from io import BytesIO
 from itertools import chain
 from typing import Any, NamedTuple, Protocol
@@ -12,22 +11,21 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from stream_perceptron.data.batch import Batch, Lines
-from stream_perceptron.data.byte_input import ByteInput, open_bytes
-from stream_perceptron.data.columns import CSV, Columns
-from stream_perceptron.data.layout import Layout
+from stream_perceptron.data.byte_input import FIRST_READ_BYTES, ByteInput
+from stream_perceptron.data.layout import CSV, Layout
 from stream_perceptron.data.position import WINDOW, FilePosition, Span
 from stream_perceptron.data.records import MAX_LINE_BYTES
 from stream_perceptron.data.request import Request
 from stream_perceptron.data.schema import ReadOptions
-from stream_perceptron.data.source import Batches, Opening, Source, build_opening
+from stream_perceptron.data.source import Batches, Source
 from stream_perceptron.errors import SourceError
 
 _SILENCE = 0.25  # seconds without data after which a pipe yields None
-_FIRST_READ_BYTES = 2**16  # the size of the first read
 _MAX_READ_BYTES = 2**21  # the size up to which reads grow, unless a line is longer
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-_MAX_PROBED_RECORDS = 100  # how many of the first records to search for a usable one
 _BLANK_LINES = (b"\n", b"\r\n")
+_PAIR = r"[^\s:,;]+:[^\s,;]+"
+_LIBSVM = re.compile(rf"(?:\S+|{_PAIR})(?:\s+{_PAIR})+\s*(?:#.*)?|{_PAIR}\s*")
 _TOO_LONG = f"longer than {MAX_LINE_BYTES // 2**20} MiB"
 
 
@@ -59,71 +57,40 @@ class LineFormat(Protocol):
 class TextSource(Source):
     """A text source, read line by line. A file may grow."""
 
-    def __init__(
-        self,
-        path: str,
-        stream: ByteInput,
-        choose_format: Callable[[str, ReadOptions], LineFormat],
-    ) -> None:
-        super().__init__(path)
-        self._pipe = stream if self.is_stream else None
-        self._n_record_bytes = _skip_mark(stream)  # up to the end of a pipe's last record
-        self._blocks: Iterator[Block | None] | None = read_blocks(stream)
+    def __init__(self, stream: ByteInput, file_format: str | None = None) -> None:
+        super().__init__(stream)
+        self._file_format = file_format  # None to detect it
+        # The first blocks, as far as they have been needed, and those that follow them.
         self._first_blocks: list[Block] = []
-        lines = self._iter_first_lines()
-        first = next(lines, b"")
-        data_line = first
-        while data_line.startswith(b"#"):
-            data_line = next(lines, b"")
-        for line in (data_line or first, first):
-            text = line.decode(errors="replace").rstrip("\r\n")
-            self._choose_format = partial(choose_format, text)
-            self._format = self._choose_format(ReadOptions())
-            if self._format.has_comments:
-                break
-        n_bytes = sum(len(block.data) for block in self._first_blocks if not block.is_too_long)
-        if not data_line and n_bytes > MAX_LINE_BYTES:
-            raise SourceError(
-                f"{self.name}: there is no row in its first {MAX_LINE_BYTES // 2**20} MiB"
-            )
-        # Rows written later have no format: it is detected from the first line.
-        self._is_empty = not self._first_blocks
-        self._close_file()
+        self._blocks: Iterable[Block | None] = ()
+        if self.is_stream:
+            self._place = _Place(_skip_mark(stream))  # the end of the rows that were read
+            self._blocks = read_blocks(stream)
 
     @property
     def stream(self) -> ByteInput | None:
-        return self._pipe
+        return self._bytes if self.is_stream else None
 
     @property
     def n_lost_bytes(self) -> int:
-        if self._pipe is None or not self._pipe.is_interrupted:
+        if self.stream is None or not self.stream.is_interrupted:
             return 0
-        return max(0, self._pipe.n_bytes - self._n_record_bytes)
+        return max(0, self.stream.n_bytes - self._place.n_record_bytes)
+
+    def release(self) -> None:
+        super().release()
+        if not (self.keeps_open or self.is_stream):
+            self._first_blocks, self._blocks = [], ()
 
     # --- The first records
 
     def _iter_first_blocks(self) -> Iterator[Block]:
         """Yield the first blocks as they arrive, and keep them."""
-        if self._blocks is None:
-            stream = open_bytes(self.path)
-            _skip_mark(stream)
-            self._blocks = read_blocks(stream)
-        i = 0
-        while True:
-            while i == len(self._first_blocks):
-                try:
-                    block = next(self._blocks)
-                except StopIteration:
-                    return
-                if block is not None:
-                    self._first_blocks.append(block)
-            yield self._first_blocks[i]
-            i += 1
-
-    def _close_file(self) -> None:
-        """Close a file until it is read again, because thousands of files may be given."""
-        if not self.is_stream:
-            self._blocks, self._first_blocks = None, []
+        yield from self._first_blocks
+        for block in self._blocks:
+            if block is not None:
+                self._first_blocks.append(block)
+                yield block
 
     def _iter_first_lines(self) -> Iterator[bytes]:
         """Yield the lines in the first 16 MiB that are neither blank nor too long."""
@@ -135,91 +102,64 @@ class TextSource(Source):
             if n_bytes > MAX_LINE_BYTES:
                 return
 
-    def _iter_first_records(self) -> Iterator[bytes]:
-        """Yield the first lines after the header; comments are included."""
-        if self._is_empty:
-            return iter(())
+    def _detect_format(self, options: ReadOptions) -> LineFormat:
+        """Return the format of the first line, or of the first that is not a comment."""
+        lines = self._iter_first_lines()
+        first = next(lines, b"")
+        data_line = first
+        while data_line.startswith(b"#"):
+            data_line = next(lines, b"")
+        n_bytes = sum(len(block.data) for block in self._first_blocks if not block.is_too_long)
+        if not data_line and n_bytes > MAX_LINE_BYTES:
+            raise SourceError(
+                f"{self.name}: there is no row in its first {MAX_LINE_BYTES // 2**20} MiB"
+            )
+        for line in (data_line or first, first):
+            text = line.decode(errors="replace").rstrip("\r\n")
+            line_format = _choose_format(self._file_format, self.name, text, options)
+            if line_format.has_comments:
+                break
+        return line_format
+
+    def find_layout(self, request: Request) -> Layout:
+        if not self.is_stream and (self._bytes is not None or not self._first_blocks):
+            stream = self.peek_bytes()
+            _skip_mark(stream)
+            self._first_blocks, self._blocks = [], read_blocks(stream)
+        self._format = self._detect_format(request.read_options)
         lines = self._iter_first_lines()
         if self._format.has_header:
             next(lines, None)
-        return lines
-
-    def find_layout(self, request: Request) -> Layout:
-        self._format = self._choose_format(request.read_options)
-        if next(self._iter_first_records(), None) is None:
-            return Layout(CSV, request.read_options)
-        return self._format.find_layout(request, self.name, self._iter_first_records())
-
-    def open(self, request: Request) -> Opening | None:
-        layout, schema = self.find_layout(request), request.schema
-        if not self._has_records():
-            self._close_file()
-            return None
-        first = self._find_first(layout, request)
-        self._close_file()
-        schema = Columns(layout, replace(request, to_learn=True)).schema
-        return build_opening(layout, schema, first)
-
-    def _has_records(self) -> bool:
-        """Whether the source has records.
-
-        Raises
-        ------
-        SourceError
-            If all of its lines are too long.
-
-        """
-        if next(self._iter_first_records(), None) is not None:
-            return True
+        first = next(lines, None)
+        if first is not None:
+            return self._format.find_layout(request, self.name, chain([first], lines))
         n_too_long = sum(block.is_too_long for block in self._first_blocks)
         if n_too_long and n_too_long == len(self._first_blocks):
             rows = "its only row is" if n_too_long == 1 else "each of its rows is"
             raise SourceError(f"{self.name}: {rows} {_TOO_LONG}")
-        return False
+        return Layout(CSV, request.read_options)
 
-    def _find_first(self, layout: Layout, request: Request) -> dict[Hashable, float] | None:
-        """Return the numbers of the first usable record, by name."""
-        request = replace(request, to_learn=True, keeps_zeros=True, redeliveries=None)
-        request = replace(request, keeps_unlabeled=True, described=set())
-        columns, n_rows = Columns(layout, request), 0
-        rest, needs_header = b"", self._format.has_header
-        for block in chain(self._iter_first_blocks(), [None]):
-            if block is not None and block.is_too_long:
-                continue
-            data, begin = rest + (b"" if block is None else block.data), 0
-            if needs_header and data:
-                begin = _find_header_end(data)
-                needs_header = not begin
-            while begin < len(data) and n_rows < _MAX_PROBED_RECORDS:
-                read = columns.read(data, begin, 1, is_last=block is None)
-                if read.end == begin:
-                    break
-                begin, n_rows = read.end, n_rows + read.n
-                if read.n and not read.reasons:
-                    pairs = zip(read.feature_ids.tolist(), read.values.tolist(), strict=True)
-                    found = {columns.names[feature]: number for feature, number in pairs}
-                    numbers = columns.find_numbers()
-                    return {name: found[name] for name in numbers if name in found}
-            rest = data[begin:]
-        return None
+    def peek_batches(self, batches: Batches) -> Iterator[Batch | None]:
+        return self._read(batches, self._iter_first_blocks(), _Place(0))
 
     # --- Rows
 
     def read_batches(self, batches: Batches, request: Request) -> Iterator[Batch | None]:
+        if batches.columns.layout.is_empty:
+            return  # rows written since then have no layout
         if self.is_stream:
-            blocks = chain(self._first_blocks, self._blocks or ())
-            yield from self._read(batches, blocks, _Place(self._n_record_bytes))
+            blocks = chain(self._first_blocks, self._blocks)
+            self._blocks = ()
+            yield from self._read(batches, blocks, self._place)
             return
-        self._close_file()
-        self.n_left_bytes = 0
-        stream, layout = open_bytes(self.path), batches.columns.layout
-        if layout.form == CSV and not layout.columns:
-            return  # rows written since the file was found to be empty have no layout
+        self._blocks, self.n_left_bytes = (), 0
+        stream = self.take_bytes()
         if request.position.offset:
             place = _resume(stream, request.position)
         else:
             place = _Place(_skip_mark(stream))
         yield from self._read(batches, read_blocks(stream), place)
+        self.release()
 
     def _read(
         self, batches: Batches, blocks: Iterable[Block | None], place: _Place
@@ -231,7 +171,7 @@ class TextSource(Source):
             if block is None:
                 yield None
                 continue
-            if block is _LAST and self._pipe is not None and self._pipe.is_interrupted:
+            if block is _LAST and self.stream is not None and self.stream.is_interrupted:
                 return  # the rest is only the beginning of a record
             is_last = block is _LAST or block.is_too_long
             data = rest if is_last else rest + block.data
@@ -250,14 +190,13 @@ class TextSource(Source):
                 if read.end == begin:
                     break
                 begin = read.end
-                self._n_record_bytes = place.header_size + min(place.offset + begin, place.end)
+                place.n_record_bytes = place.header_size + min(place.offset + begin, place.end)
                 if read.n:
                     yield from self._build(batches, data, read, place)
             place.move(data, begin)
             rest = data[begin:]
             if block.is_too_long:
                 place.skip_line(block)
-                self._n_record_bytes = place.header_size + place.offset
                 yield batches.reject_row(f"the line is {_TOO_LONG}", self._get_span(place, b""))
 
     def _build(
@@ -305,6 +244,8 @@ class _Place:
         self.header_size, self.offset = header_size, offset
         self.last_end = offset  # of the last row
         self.end = offset  # of the blocks read so far; the last line may lack its newline
+        # The number of bytes of the source up to the end of the last record.
+        self.n_record_bytes = header_size
         self.first, self.before = first, before  # as in a `Span`
 
     def skip_header(self, size: int) -> None:
@@ -328,6 +269,7 @@ class _Place:
         self.extend_first(line.data)
         self.move(line.data, len(line.data))
         self.offset = self.end = self.last_end = self.end + line.size
+        self.n_record_bytes = self.header_size + self.offset
 
 
 def read_blocks(stream: ByteInput) -> Iterator[Block | None]:
@@ -336,7 +278,7 @@ def read_blocks(stream: ByteInput) -> Iterator[Block | None]:
     A newline is added to the last line if it has none. After an interrupt, reading continues to the
     end of the current line.
     """
-    size, line = _FIRST_READ_BYTES, b""  # an unfinished line
+    size, line = FIRST_READ_BYTES, b""  # an unfinished line
     while not stream.is_interrupted:
         if not stream.wait(_SILENCE):
             if not stream.is_interrupted:
@@ -436,3 +378,35 @@ def _find_header_end(data: bytes) -> int:
         if line not in _BLANK_LINES:
             return end
     return 0
+
+
+def _choose_format(
+    file_format: str | None, where: str, first_line: str, options: ReadOptions
+) -> LineFormat:
+    """Return a text format; detect it from the first line if `file_format` is None."""
+    if file_format is None and options.delimiter is not None and options.delimiter in first_line:
+        file_format = "csv"
+    file_format = file_format or _detect_text_format(first_line, where)
+    # Lazy imports: most runs read one format.
+    if file_format == "jsonl":
+        if re.match(r"\s*\[\s*(\{|$)", first_line):
+            raise SourceError(f"{where}: a JSON array of objects: write one object per line")
+        from stream_perceptron.data.text.jsonl import JsonFormat
+
+        return JsonFormat()
+    if file_format == "libsvm":
+        from stream_perceptron.data.text.libsvm import LibsvmFormat
+
+        return LibsvmFormat()
+    from stream_perceptron.data.text.csv import CsvFormat
+
+    return CsvFormat(first_line, options.delimiter, options.decimal)
+
+
+def _detect_text_format(first_line: str, where: str) -> str:
+    """Return the format of text, given its first line."""
+    if "\0" in first_line or first_line.count("\N{REPLACEMENT CHARACTER}") > len(first_line) / 10:
+        raise SourceError(f"{where}: neither Parquet nor Arrow nor text in UTF-8")
+    if first_line.lstrip().startswith(("{", "[")):
+        return "jsonl"
+    return "libsvm" if _LIBSVM.fullmatch(first_line) else "csv"

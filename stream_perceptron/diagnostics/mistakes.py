@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from stream_perceptron.data.naming import join_first
-from stream_perceptron.data.position import FileContent
 from stream_perceptron.errors import SourceError
 from stream_perceptron.live.evaluation import Evaluation
 from stream_perceptron.live.history import ROWS, flatten_entries
@@ -89,7 +88,7 @@ def describe_training(live: LiveModel, source: Source, n_rows: int) -> str:
     entries = list(flatten_entries(live.history.entries))
     learned = []
     if not source.is_stream:
-        content = FileContent(source.path)
+        content = source.content
         learned = [entry for entry in entries if any(map(content.matches, entry.files))]
     if any(entry.unit != ROWS for entry in learned):
         return "The model was trained on rows of this file, in another order"

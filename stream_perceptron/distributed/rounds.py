@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from stream_perceptron.data.arrow.parquet import ParquetSource
 from stream_perceptron.data.batch import Rejection
 from stream_perceptron.data.notices import Notice
+from stream_perceptron.data.opening import open_source
 from stream_perceptron.data.position import FilePosition
 from stream_perceptron.data.source import Source, is_any_interrupted
 from stream_perceptron.distributed.averaging import average_live
@@ -172,8 +173,9 @@ def learn_row_ranges(
 
     Examples
     --------
+    >>> from stream_perceptron.data.opening import open_source
     >>> from stream_perceptron.datasets.mnist import sample_path
-    >>> live = LiveModel.start([ParquetSource(str(sample_path()))], seed=0)
+    >>> live = LiveModel.start([open_source(str(sample_path()))], seed=0)
     >>> files = [FilePosition(str(sample_path()), rows=5000)]
     >>> for row_ranges in plan_round(files, Shards(n=2, rows=1000), number=0):
     ...     outcome = learn_row_ranges(live, row_ranges)
@@ -186,7 +188,8 @@ def learn_row_ranges(
     model, lr = outcome.live.model, live.model.lr
     model.lr = _scale_lr(lr, factor)
     segments = (
-        Segment(ParquetSource(begin.name), begin, end, is_repeated) for begin, end in row_ranges
+        Segment(open_source(begin.name, "parquet"), begin, end, is_repeated)
+        for begin, end in row_ranges
     )
     try:
         for _ in outcome.learn(segments, Run(), Limits(), skip_rejected):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
@@ -12,10 +12,15 @@ from operator import attrgetter
 from typing import NamedTuple, NoReturn
 
 from stream_perceptron.checkpoint.objects import decode, encode_lr
-from stream_perceptron.data.byte_input import get_display_name, is_remote, is_stream
-from stream_perceptron.data.foreign import reject_unsupported_path
+from stream_perceptron.data.byte_input import (
+    get_display_name,
+    is_remote,
+    is_stream,
+    open_bytes,
+)
 from stream_perceptron.data.notices import build_warning
 from stream_perceptron.data.position import FileContent, FilePosition, PositionIndex, resolve_name
+from stream_perceptron.data.source import Source
 from stream_perceptron.errors import CheckpointError, SourceError
 
 ROWS, ROUNDS = "rows", "rounds"
@@ -189,7 +194,7 @@ class History:
     is_complete: bool = True
     run: Run = field(default_factory=Run)  # the last one
 
-    def identify(self, paths: Sequence[str], is_strict: bool = True) -> list[GivenFile]:
+    def identify(self, sources: Iterable[Source], is_strict: bool = True) -> list[GivenFile]:
         """Find, before reading any file, those that earlier runs read, under these or other names.
 
         A file continues at a saved position whose two windows both match: one under the file's own
@@ -199,8 +204,8 @@ class History:
 
         Parameters
         ----------
-        paths
-            The paths, in the order in which to read them.
+        sources
+            The sources, in the order in which to read them.
         is_strict
             Whether a changed file is an error; if not, it counts as new.
 
@@ -212,23 +217,25 @@ class History:
         """
         given: dict[str, GivenFile] = {}
         index = _Index(self.positions)
-        for path in paths:
-            reject_unsupported_path(path)
-            name = resolve_name(path)
+        for source in sources:
+            name = resolve_name(source.path)
             if name in given:
                 given[name] = given[name]._replace(
-                    notice=f"{get_display_name(path)}: given more than once, but read only once"
+                    notice=f"{source.name}: given more than once, but read only once"
                 )
-            elif is_stream(path):
+            elif source.is_stream:
                 position = next((p for p in index.by_name[name] if p.is_stream), None)
-                given[name] = GivenFile(path, position or FilePosition(name), position)
+                given[name] = GivenFile(source.path, position or FilePosition(name), position)
             else:
-                given[name] = self._identify_file(path, name, index, is_strict)
+                given[name] = self._identify_file(source, name, index, is_strict)
+                source.release()
         return list(given.values())
 
-    def _identify_file(self, path: str, name: str, index: _Index, is_strict: bool) -> GivenFile:
+    def _identify_file(
+        self, source: Source, name: str, index: _Index, is_strict: bool
+    ) -> GivenFile:
         """Find where a file continues."""
-        content = FileContent(path)
+        path, content = source.path, source.content
         continued = index.take(content, name)
         if continued is not None:
             position = replace(continued, name=name)
@@ -444,7 +451,8 @@ def _has_content(position: FilePosition) -> bool:
     if is_remote(position.name):
         return True  # not read, because that may take a long time
     with suppress(SourceError, OSError):
-        return os.path.isfile(position.name) and FileContent(position.name).matches(position)
+        if os.path.isfile(position.name):
+            return FileContent(open_bytes(position.name)).matches(position)
     return False
 
 

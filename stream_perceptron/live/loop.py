@@ -11,7 +11,8 @@ from typing import NamedTuple
 import numpy as np
 
 from stream_perceptron.data.batch import MAX_BATCH_ROWS, Batch, build_empty_batch
-from stream_perceptron.data.position import FileContent, FilePosition, resolve_name
+from stream_perceptron.data.opening import fit_sources
+from stream_perceptron.data.position import FilePosition, resolve_name
 from stream_perceptron.data.prefetch import prefetch
 from stream_perceptron.data.request import Request
 from stream_perceptron.data.source import Batches, Source
@@ -194,11 +195,10 @@ def predict(
 def _request_predictions(live: LiveModel, source: Source) -> Request:
     """Return a request for the rows of a source, to predict them."""
     request = live.request(to_learn=False)
-    # A model trained in Python has no read options of its own.
-    opening = source.open(request) if live.is_trained_in_python else None
-    if opening is None:
+    if not live.is_trained_in_python:
         return request
-    return replace(request, read_options=opening.scale_pixels(request.read_options))
+    # A model trained in Python has no read options of its own.
+    return replace(request, read_options=fit_sources([source], request, is_new=True).read_options)
 
 
 def _prefetch(
@@ -348,7 +348,7 @@ def plan_segments(
 
 def _is_unchanged(source: Source, position: FilePosition) -> bool:
     """Whether a file still has the rows before a position; the last may have gained a newline."""
-    content = FileContent(source.path)
+    content = source.content
     return content.matches(position) and content.ends_line()
 
 

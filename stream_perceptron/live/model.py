@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from threading import RLock
 from typing import Any
@@ -24,6 +24,7 @@ from stream_perceptron.data import roles
 from stream_perceptron.data.batch import Batch, Redeliveries
 from stream_perceptron.data.labels import LABEL_TYPES
 from stream_perceptron.data.naming import is_position
+from stream_perceptron.data.opening import fit_sources
 from stream_perceptron.data.request import Request
 from stream_perceptron.data.schema import ReadOptions, Schema
 from stream_perceptron.data.source import Source
@@ -178,26 +179,13 @@ class LiveModel:
         read_options = read_options or ReadOptions()
         max_features = parameters.get("max_weights", defaults.MAX_WEIGHTS) // NAME_COST
         request = Request(read_options, needs_label=needs_label, max_features=max_features)
-        declared: list[object] | None = None
-        schema, is_first = Schema(), True
-        for source in sources:
-            opening = source.open(request)
-            if opening is None:
-                continue
-            if is_first:
-                is_first = False
-                options = opening.layout.read_options
-                declared = source.classes if options.label is not None else None
-                # Keep the name of the join column: the column order may differ in the next source.
-                read_options = replace(
-                    opening.scale_pixels(read_options), join=options.join or read_options.join
-                )
-                request = replace(request, read_options=read_options)
-            request = request.after(opening.schema)
-        if is_first:
+        fit = fit_sources(sources, request, is_new=True)
+        if fit.first is None or fit.layout is None:
             raise SourceError(f"{sources[0].name}: it has no rows")
+        read_options, schema = fit.read_options, Schema()
+        declared = fit.first.classes if fit.layout.read_options.label is not None else None
         if classes is not None:
-            declared, typed = request.schema.parse_classes(classes)
+            declared, typed = fit.schema.parse_classes(classes)
             schema = Schema(label_type=typed.label_type)
         live = cls(SGDPerceptron(classes=declared, **parameters), read_options, schema)
         live.needs_label = needs_label
@@ -360,16 +348,17 @@ class LiveModel:
     def require_fitting(self, sources: Sequence[Source]) -> None:
         """Check that sources fit the model, before any is read.
 
+        The first source of a model that was trained in Python decides the scale of features.
+
         Raises
         ------
         SourceError
             If a source does not fit.
 
         """
-        request = self.request()
-        for source in sources:
-            opening = source.open(request)
-            request = request if opening is None else request.after(opening.schema)
+        fit = fit_sources(sources, self.request(), is_new=self.is_trained_in_python)
+        if self.is_trained_in_python:
+            self.read_options = fit.read_options
 
     def plan_run(
         self,
@@ -403,7 +392,7 @@ class LiveModel:
         order = IN_ORDER if shards is None else IN_SHARDS
         if given is None:
             is_strict = order == IN_ORDER
-            given = self.history.identify([source.path for source in sources], is_strict)
+            given = self.history.identify(sources, is_strict)
         return self.history.begin_run(given, passes, order=order, shards=shards)
 
     def step(

@@ -17,6 +17,7 @@ import pytest
 from helpers import (
     COMMAND,
     capture_state,
+    encode_csv,
     find_free_port,
     is_listening,
     load_recipe,
@@ -24,6 +25,7 @@ from helpers import (
     start,
     wait_for,
     write_jsonl,
+    write_parquet,
 )
 
 from stream_perceptron import LiveModel
@@ -39,11 +41,20 @@ def build_uri(port, name="digits.parquet"):
 
 
 @pytest.fixture(scope="module")
-def s3_server():
+def s3_log(tmp_path_factory):
+    """The file with a line for each request to the S3 server."""
+    return tmp_path_factory.mktemp("s3") / "log"
+
+
+@pytest.fixture(scope="module")
+def s3_server(s3_log):
     """The process and the port of an S3 server with a bucket."""
     port = find_free_port()
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    with subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
+    with (
+        s3_log.open("a") as log,
+        subprocess.Popen(command, stderr=log, stdout=subprocess.DEVNULL) as process,
+    ):
         wait_for(lambda: is_listening(port), process)
         filesystem, bucket = pyarrow.fs.FileSystem.from_uri(build_uri(port, ""))
         filesystem.create_dir(bucket.strip("/"))
@@ -85,6 +96,26 @@ def test_recipe_for_object_storage_works(s3_port, mnist_sample, tmp_path):
     )  # fmt: skip
 
     assert LiveModel.load(tmp_path / "s3.npz").progress.samples == 5000
+
+
+@pytest.mark.parametrize("name", ["s.csv", "s.jsonl", "s.parquet"])
+def test_object_is_opened_at_most_twice(name, s3_port, s3_log, tmp_path, run):
+    source, path = tmp_path / name, tmp_path / "m.npz"
+    rows = [{"a": i, "label": "xy"[i % 2]} for i in range(300)]
+    if name == "s.parquet":
+        write_parquet(source, {key: [row[key] for row in rows] for key in rows[0]})
+    elif name == "s.csv":
+        source.write_bytes(encode_csv([row.values() for row in rows], rows[0]))
+    else:
+        write_jsonl(source, rows)
+    upload(s3_port, source, name)
+    uri, counts = build_uri(s3_port, name), []
+    for command in ("learn", "predict", "verify"):
+        s3_log.write_text("")
+        run(command, *([path, uri] if command == "verify" else [uri, "-m", path]), check=0)
+        counts.append(s3_log.read_text().count(f'"HEAD /bucket/{name}'))
+
+    assert all(1 <= count <= 2 for count in counts), counts
 
 
 @pytest.mark.parametrize("number", SIGNALS)

@@ -138,6 +138,7 @@ class ChangingFiles(RuleBasedStateMachine):
     @precondition(lambda self: self.form != "parquet" and self.learner.model.exists())
     def edit_one_window(self, data):
         """Change a byte in one of the windows of a learned file, which is an error; undo it."""
+        from stream_perceptron.data.byte_input import open_bytes
         from stream_perceptron.data.position import FileContent
 
         positions = LiveModel.load(self.learner.model).history.positions
@@ -146,7 +147,8 @@ class ChangingFiles(RuleBasedStateMachine):
         paths = [
             path
             for path in paths
-            if newest[str(path)].offset > 1024 and FileContent(str(path)).matches(newest[str(path)])
+            if newest[str(path)].offset > 1024
+            and FileContent(open_bytes(str(path))).matches(newest[str(path)])
         ]
         if not paths:
             return
@@ -244,13 +246,16 @@ class ChangingFiles(RuleBasedStateMachine):
         assert not error or has_no_rows, (error, self.learner.commands[-1])
 
     def verify(self):
+        from stream_perceptron.data.byte_input import open_bytes
         from stream_perceptron.data.position import FileContent
         from stream_perceptron_cli.main import main
 
         entries = LiveModel.load(self.learner.model).history.entries
         positions = [position for entry in entries for position in entry.files]
         used = [
-            path for path in self.contents if any(map(FileContent(str(path)).matches, positions))
+            path
+            for path in self.contents
+            if any(map(FileContent(open_bytes(str(path))).matches, positions))
         ]
         result = CliRunner().invoke(main, ["verify", str(self.learner.model), *map(str, used)])
         assert result.exit_code == 0, result.output

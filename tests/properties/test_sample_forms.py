@@ -18,6 +18,7 @@ from river.optim import schedulers
 
 from stream_perceptron import LiveModel, SGDPerceptron, load, save
 from stream_perceptron.data.opening import open_source
+from stream_perceptron.data.schema import ReadOptions
 from stream_perceptron.live.loop import learn
 from stream_perceptron.model.activations import ACTIVATIONS
 from stream_perceptron.model.results import TrainOptions, TrainResult
@@ -116,7 +117,7 @@ class Case:
         for limit in limits:
             source = open_source(str(path))
             if live is None:
-                live = LiveModel.start([source], **self.parameters)
+                live = LiveModel.start([source], ReadOptions(standardize=False), **self.parameters)
             for _ in learn(live, [source], live.plan_run([source]), limit=limit):
                 pass
             live.save(path.with_suffix(".npz"))

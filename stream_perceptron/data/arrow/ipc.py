@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
-from functools import partial
 from itertools import chain, islice
 from typing import Any
 
@@ -12,8 +10,8 @@ import pyarrow as pa
 from pyarrow import types
 
 from stream_perceptron.data.arrow.rows import (
-    ArrowTable,
     choose_batch_rows,
+    find_arrow_layout,
     read_rows,
 )
 from stream_perceptron.data.arrow.types import find_index_columns, read_declared_classes
@@ -21,14 +19,13 @@ from stream_perceptron.data.batch import Batch
 from stream_perceptron.data.byte_input import (
     ByteInput,
     first_line,
-    open_bytes,
     open_file,
     spool_to_file,
 )
 from stream_perceptron.data.layout import Layout
-from stream_perceptron.data.position import FilePosition, require_same_content
+from stream_perceptron.data.position import require_same_content
 from stream_perceptron.data.request import Request
-from stream_perceptron.data.source import Batches, Opening, Source
+from stream_perceptron.data.source import Batches, Source
 from stream_perceptron.errors import SourceError
 
 _FILE_MAGIC = b"ARROW1\0\0"
@@ -37,51 +34,43 @@ _FILE_MAGIC = b"ARROW1\0\0"
 class ArrowSource(Source):
     """An Arrow IPC stream or file, read message by message."""
 
-    def __init__(self, path: str, start: ByteInput) -> None:
-        super().__init__(path)
-        self._bytes = start
+    def __init__(self, stream: ByteInput) -> None:
+        super().__init__(stream)
+        self._input = stream  # being read
         # A file's index is at its end, so the whole file is needed.
         self._file: Any = None
         self._stream: Any = None
-        if start.peek(len(_FILE_MAGIC)) == _FILE_MAGIC:
-            is_seekable = not start.is_compressed and not self.is_stream
-            file = open_file(path) if is_seekable else pa.PythonFile(spool_to_file(start), "r")
+        if stream.peek(len(_FILE_MAGIC)) != _FILE_MAGIC:
+            self._stream = self._open_stream(stream)
+        elif stream.is_compressed or self.is_stream:
+            file = pa.PythonFile(spool_to_file(stream), "r")
             self._file = self._open(pa.ipc.open_file, file)
         else:
-            self._stream = self._open_stream(start)
+            self._file = self._open(pa.ipc.open_file, open_file(self.path))
         self._columns: pa.Schema = (self._file or self._stream).schema
 
     @property
     def classes(self) -> list[object] | None:
         return read_declared_classes(self._columns)
 
-    def _table(self, request: Request) -> ArrowTable:
-        return ArrowTable.open(self._columns, self.name, request)
-
     def find_layout(self, request: Request) -> Layout:
-        return self._table(request).opening.layout
-
-    def open(self, request: Request) -> Opening:
-        return self._table(request).open_with_pixels(partial(self._read_first_batches, request))
+        return find_arrow_layout(self._columns, self.name, request)
 
     def read_batches(self, batches: Batches, request: Request) -> Iterator[Batch]:
-        require_same_content(self.path, request.position)
-        start = 0 if self.is_stream else request.position.rows
-        return read_rows(self._read(start), self._table(request).names, batches)
+        start = 0
+        if not self.is_stream:
+            self._input, start = self.take_bytes(), request.position.rows
+            require_same_content(self._input, request.position)
+        return read_rows(self._read(start), batches.columns.layout.columns, batches)
 
-    def _read_first_batches(self, request: Request) -> Iterator[Batch]:
-        """Yield the first rows, without consuming those of a pipe."""
-        first = self._peek_rows()
-        request = replace(request, position=FilePosition(""), keeps_zeros=True, redeliveries=None)
-        return read_rows(first, self._table(request).names, Batches(self, request))
-
-    def _peek_rows(self) -> list[pa.RecordBatch]:
-        """Return the first record batch, if there is one, without consuming that of a pipe."""
-        if self._file is None and self.is_stream:
+    def peek_batches(self, batches: Batches) -> Iterator[Batch]:
+        if self.is_stream and self._file is None:
             first = list(islice(self._stream, 1))
             self._stream = chain(first, self._stream)
-            return first
-        return list(islice(self._read(0), 1))
+        else:
+            self._input = self._input if self.is_stream else self.peek_bytes()
+            first = list(islice(self._read(0), 1))
+        return read_rows(first, batches.columns.layout.columns, batches)
 
     @property
     def row_ids(self) -> list[str]:
@@ -103,7 +92,7 @@ class ArrowSource(Source):
         except MemoryError:
             raise
         except (OSError, pa.ArrowException) as error:
-            if self._bytes.is_interrupted:
+            if self._input.is_interrupted:
                 return
             raise SourceError(
                 f"{self.name}: damaged after row {n_read:,}: {first_line(error)}"
@@ -116,7 +105,8 @@ class ArrowSource(Source):
         elif self.is_stream:
             yield from self._stream
         else:
-            yield from self._open_stream(open_bytes(self.path))
+            self._input.rewind()
+            yield from self._open_stream(self._input)
 
     def _open_stream(self, start: ByteInput) -> Any:
         return self._open(pa.ipc.open_stream, pa.PythonFile(start, "r"))

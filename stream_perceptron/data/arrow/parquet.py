@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from functools import cached_property
-from typing import IO
 
 import numpy as np
 import pyarrow as pa
@@ -13,17 +11,24 @@ import pyarrow.parquet as pq
 from pyarrow import types
 
 from stream_perceptron.data.arrow.rows import (
-    ArrowTable,
     choose_batch_rows,
+    find_arrow_layout,
+    find_used_columns,
     read_rows,
 )
 from stream_perceptron.data.arrow.types import find_index_columns, is_list, read_declared_classes
 from stream_perceptron.data.batch import BATCH_ROWS, MAX_BATCH_ROWS, Batch
-from stream_perceptron.data.byte_input import first_line, format_reason, open_file
+from stream_perceptron.data.byte_input import (
+    ByteInput,
+    first_line,
+    format_reason,
+    open_file,
+    spool_to_file,
+)
 from stream_perceptron.data.layout import Layout
-from stream_perceptron.data.position import FilePosition, require_same_content
+from stream_perceptron.data.position import require_same_content
 from stream_perceptron.data.request import Request
-from stream_perceptron.data.source import Batches, Opening, Source
+from stream_perceptron.data.source import Batches, Source
 from stream_perceptron.errors import SourceError
 
 _BUFFER_SIZE = 2**18  # bytes
@@ -34,10 +39,13 @@ _VALUE_BYTES = 8  # the maximum size of a value in a list
 class ParquetSource(Source):
     """A Parquet file, read batch by batch."""
 
-    def __init__(self, path: str, file: IO[bytes] | None = None) -> None:
-        super().__init__(path)
+    def __init__(self, stream: ByteInput) -> None:
+        super().__init__(stream)
         try:
-            self._input_file = open_file(path) if file is None else pa.PythonFile(file, "r")
+            if stream.is_compressed or self.is_stream:
+                self._input_file = pa.PythonFile(spool_to_file(stream), "r")
+            else:
+                self._input_file = open_file(self.path)
             if not self._input_file.size():
                 raise OSError(0, "the file is empty")
             # Use a buffer for each column; by default, whole column chunks are read.
@@ -62,15 +70,8 @@ class ParquetSource(Source):
     def classes(self) -> list[object] | None:
         return read_declared_classes(self._file.schema_arrow)
 
-    def _table(self, request: Request) -> ArrowTable:
-        return ArrowTable.open(self._file.schema_arrow, self.name, request)
-
     def find_layout(self, request: Request) -> Layout:
-        return self._table(request).opening.layout
-
-    def open(self, request: Request) -> Opening:
-        first = replace(request, position=FilePosition(""), keeps_zeros=True, redeliveries=None)
-        return self._table(request).open_with_pixels(lambda: Batches(self, first))
+        return find_arrow_layout(self._file.schema_arrow, self.name, request)
 
     @cached_property
     def groups(self) -> list[int]:
@@ -83,17 +84,25 @@ class ParquetSource(Source):
         return int(self._file.metadata.row_group(group).total_byte_size)
 
     def read_batches(self, batches: Batches, request: Request) -> Iterator[Batch]:
-        require_same_content(self.path, request.position)
+        if not self.is_stream:
+            require_same_content(self.take_bytes(), request.position)
         groups, start = self.groups, 0 if self.is_stream else request.position.rows
         first = n_rows_before = 0
         while first < len(groups) and n_rows_before + groups[first] <= start:
             n_rows_before += groups[first]
             first += 1
-        table, left = self._table(request), list(range(first, len(groups)))
-        names = table.names
-        columns = list(range(len(names))) if request.reads_all_columns else table.used
+        left, layout = list(range(first, len(groups))), batches.columns.layout
+        columns = list(range(len(layout.columns)))
+        if not request.reads_all_columns:
+            columns = find_used_columns(layout)
         rows = self._read(left, n_rows_before, start - n_rows_before, columns)
-        return read_rows(rows, [names[i] for i in columns], batches)
+        return read_rows(rows, [layout.columns[i] for i in columns], batches)
+
+    def peek_batches(self, batches: Batches) -> Iterator[Batch]:
+        layout, groups = batches.columns.layout, list(range(len(self.groups)))
+        columns = find_used_columns(layout)
+        rows = self._read(groups, 0, 0, columns)
+        return read_rows(rows, [layout.columns[i] for i in columns], batches)
 
     @property
     def row_ids(self) -> list[str]:

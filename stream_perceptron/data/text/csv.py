@@ -6,8 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from stream_perceptron.data import roles
-from stream_perceptron.data.columns import CSV
-from stream_perceptron.data.layout import Layout
+from stream_perceptron.data.layout import CSV, Layout
 from stream_perceptron.data.naming import LABEL_NAMES, find_column
 from stream_perceptron.data.records import Dialect
 from stream_perceptron.data.request import Request

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from stream_perceptron.data.columns import JSON, UNNAMED_LIST
-from stream_perceptron.data.layout import Layout
+from stream_perceptron.data.columns import UNNAMED_LIST
+from stream_perceptron.data.layout import JSON, Layout
 from stream_perceptron.data.naming import (
     find_column,
     quote_names,

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from stream_perceptron.data.columns import LIBSVM
-from stream_perceptron.data.layout import Layout
+from stream_perceptron.data.layout import LIBSVM, Layout
 from stream_perceptron.data.request import Request
 from stream_perceptron.errors import SourceError
 

@@ -21,7 +21,7 @@ from stream_perceptron.live.model import LiveModel
 
 def start_live(*paths, **parameters):
     sources = [open_source(str(path)) for path in paths]
-    return LiveModel.start(sources, seed=0, **parameters), sources
+    return LiveModel.start(sources, ReadOptions(standardize=False), seed=0, **parameters), sources
 
 
 @pytest.fixture

@@ -13,7 +13,6 @@ from helpers import write_parquet
 from PIL import Image
 
 from stream_perceptron import LiveModel, SampleError, SourceError, StreamPerceptronError, stream
-from stream_perceptron.data.arrow.parquet import ParquetSource
 from stream_perceptron.data.opening import open_source
 from stream_perceptron.data.request import Request
 from stream_perceptron.data.schema import ReadOptions
@@ -57,7 +56,7 @@ LAYOUTS = {
 
 
 def train(path, columns):
-    sources = [ParquetSource(str(write_parquet(path, {**columns, "label": LABELS})))]
+    sources = [open_source(str(write_parquet(path, {**columns, "label": LABELS})))]
     live = LiveModel.start(sources, seed=0)
     list(learn(live, sources))
     return live.model
@@ -144,7 +143,7 @@ def test_rejected_rows_do_not_shift_the_other_rows(tmp_path):
     bytes_array = pa.array([b"\1\2", None, b"\3\4", None, None, b"\5\6", None, None], pa.binary(2))
     for column in (mixed, nested, bytes_array):
         path = write_parquet(tmp_path / "f.parquet", {"v": column, "y": list(range(8))})
-        source = ParquetSource(str(path))
+        source = open_source(str(path))
         batches = list(source.batches(Request(ReadOptions(scale=1.0))))
 
         assert [
@@ -181,7 +180,7 @@ def test_column_name_that_is_not_utf8_is_an_error(kind, tmp_path):
     path.write_bytes(sink.getvalue().replace(b"name", b"n\xffme"))
 
     with pytest.raises(SourceError, match=r"f: the name of a column is not UTF-8"):
-        open_source(str(path)).open(Request())
+        open_source(str(path)).find_layout(Request())
 
 
 @pytest.mark.parametrize("has_pytz", [True, False])
