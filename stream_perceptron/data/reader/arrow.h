@@ -60,29 +60,22 @@ static inline const uint8_t *find_arrow_string(Reader *r, const ArrowColumn *c, 
     return r->limit = c->values + offset_at(offsets, c->type == 'S', i + 1);
 }
 
-/* Append the pixels that are not 0, scaled; return 0 if one of them is not finite. Most pixels of an
-   image are 0, so zeros are skipped eight at a time. */
-static int append_pixels(Reader *r, const uint8_t *pixels, int32_t n) {
+/* Append the pixels that are not 0, scaled. Most pixels of an image are 0, so zeros are skipped eight at
+   a time. */
+static void append_pixels(Reader *r, const uint8_t *pixels, int32_t n) {
     const int32_t *member_ids = r->member_ids;
-    int32_t *ids = r->feature_ids;
-    double *values = r->values;
     const double scale = r->scale;
+    int32_t *ids = r->feature_ids, k = 0;
+    double *values = r->values;
     ptrdiff_t m = r->n;
-    uint8_t largest = 0;
-    for (int32_t k = 0; k < n; k += 8) {
-        const int32_t end = k + 8 < n ? k + 8 : n;
-        uint64_t word = 1;
-        if (k + 8 <= n) memcpy(&word, pixels + k, 8);
-        if (word == 0) continue;
-        for (int32_t i = k; i < end; i++) {
-            ids[m] = member_ids[i];
-            values[m] = pixels[i] * scale;
-            m += values[m] != 0.0;
-            largest = pixels[i] > largest ? pixels[i] : largest;
-        }
+#define APPEND_PIXEL(K) (ids[m] = member_ids[K], values[m] = pixels[K] * scale, m += pixels[K] != 0)
+    for (; k + 8 <= n; k += 8) {
+        uint64_t word;
+        memcpy(&word, pixels + k, 8);
+        for (int32_t j = k; word != 0 && j < k + 8; j++) APPEND_PIXEL(j);
     }
+    for (; k < n; k++) APPEND_PIXEL(k);
     r->n = m;
-    return isfinite(largest * scale) != 0;
 }
 
 /* Read the list in row i; return 0 if it cannot be used. */
@@ -91,8 +84,11 @@ static int read_arrow_list(Reader *r, const ArrowColumn *c, ptrdiff_t i) {
     const ptrdiff_t start = begin_of_list(c, i), end = begin_of_list(c, i + 1);
     const uint8_t *from, *to;
     if (end - start != n || n == 0 || !reserve(r, n)) return 0;
-    if (c->type == 'B' && c->member_validity == NULL && !r->keeps_zeros && r->n_unknown_members == 0)
-        return append_pixels(r, c->values + start, n);
+    const int are_pixels = c->type == 'B' && c->member_validity == NULL && r->n_unknown_members == 0;
+    if (are_pixels && !r->keeps_zeros && r->scale != 0 && isfinite(255 * r->scale)) {
+        append_pixels(r, c->values + start, n);
+        return 1;
+    }
     for (int32_t k = 0; k < n; k++) {
         const double x = read_arrow_number(c, start + k, &from, &to);
         if (!use_member(r, k, isnan(x) || !is_valid(c->member_validity, start + k), x)) return 0;
