@@ -93,7 +93,6 @@ class Columns:
         # For Arrow: the lists with the features, and the kept values of each row.
         self.lists: Any = ()
         self.kept_rows: list[tuple[object, ...]] = []
-        self.types: dict[int, str] = {}  # the type codes of columns of numbers, by entry
         self.max_features = request.max_features
         self._options, self._form = layout.read_options, layout.form
         self._label, self._label_ids = layout.label, dict[object, int]()
@@ -148,15 +147,14 @@ class Columns:
         return self.reader.read(data, begin, max_rows, is_last)
 
     def read_arrow(
-        self, buffers: list[tuple[Any, ...]], start: int, end: int, n_rows: int,
-        errors: Mapping[int, str],
-    ) -> Any:  # fmt: skip
+        self, columns: list[Any], start: int, end: int, n_rows: int, errors: Mapping[int, str]
+    ) -> Any:
         """Read rows [start, end) of a record batch of `n_rows` rows; see `Reader.read_arrow`."""
         self._begin_block()
         self._first_row = start
         is_rejected = np.zeros(max(n_rows, 1), np.uint8)
         is_rejected[list(errors)] = 1
-        return self.reader.read_arrow(buffers, start, end, is_rejected, errors)
+        return self.reader.read_arrow(columns, start, end, is_rejected, errors)
 
     def _begin_block(self) -> None:
         self.offsets, self.passthrough, self.notices, self.added_columns = [], [], [], []
@@ -345,7 +343,7 @@ class Columns:
         if kind == WORD:
             return self._keep_features(entry, column, {f"{path}={content.decode()}": 1.0})
         try:
-            value = self._decode_cell(column, kind, content)
+            value = self._decode(kind, content)
         except UnicodeDecodeError:
             if self._form != ARROW:
                 raise
@@ -423,7 +421,9 @@ class Columns:
 
     def _use_weight(self, entry: int, kind: int, number: float, content: bytes) -> None:
         """Accept a weight that is missing or valid; otherwise, reject the record."""
-        text = str(self._decode_cell(entry, kind, content))[:50]
+        text = f"{number:g}"
+        if self._form != ARROW or kind != NUMBER:
+            text = str(self._decode(kind, content))[:50]
         if self._is_text and text.strip() in self._options.null_values:
             return
         if kind == NUMBER and 0 <= number < math.inf:  # the number could have meant null
@@ -457,12 +457,6 @@ class Columns:
         raise SampleError(f"feature {name!r} is {number:g}, too large for --scale {scale:g}")
 
     # --- Contents
-
-    def _decode_cell(self, entry: int, kind: int, content: bytes) -> Any:
-        """Return the content of a cell, which may be in a column of a declared type."""
-        if self._form != ARROW or kind == TEXT:
-            return self._decode(kind, content)
-        return None if kind == NUL else np.frombuffer(content, self.types[entry])[0].item()
 
     def _decode(self, kind: int, content: bytes) -> Any:
         """Return the content of a cell as a Python value."""
@@ -506,9 +500,12 @@ class Columns:
             return -1
         if isinstance(value, list):
             raise SampleError(f"label {self._label!r} is not a number, a string or a bool")
-        label_type = self.schema.label_type or infer_label_type(value, self._is_text)
+        # Numbers in Arrow are formatted, and have a declared type.
+        is_text = self._is_text or self._form == ARROW
+        label_type = self.schema.label_type or self.layout.label_type
+        label_type = label_type or infer_label_type(value, is_text)
         try:
-            label = convert_label(value, label_type, self._is_text)
+            label = convert_label(value, label_type, is_text)
         except ValueError as error:
             raise SampleError(f"label {error}") from None
         if self.schema.label_type is None:

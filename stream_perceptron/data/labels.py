@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from stream_perceptron.data.values import is_number
+
 # The Python type of each label type, and its name in messages.
 LABEL_TYPES = {
     "int": (int, "a whole number"),
@@ -53,10 +55,11 @@ def convert_label(value: object, label_type: str, is_text: bool) -> object:
     if type(value) is python_type:
         return value
     if is_text and isinstance(value, str):
-        if label_type == "int" and (match := _WHOLE.fullmatch(value)) and len(match[1]) < 20:
+        if label_type == "int" and (match := _WHOLE.fullmatch(value)) and len(match[1]) <= 20:
             return int(match[1])
         if label_type == "bool" and value.lower() in _BOOLS:
             return _BOOLS[value.lower()]
     shown = repr(value) if isinstance(value, str) else str(value)
-    hint = "; to learn a quantity, put it into bins" if isinstance(value, float) else ""
+    is_fraction = is_number(str(value)) and not float(str(value)).is_integer()
+    hint = "; to learn a quantity, put it into bins" if label_type == "int" and is_fraction else ""
     raise ValueError(f"{shown[:50]} is not {type_name}, but the labels are{hint}")

@@ -1,7 +1,8 @@
-"""Convert the columns of record batches to the few types that the compiled reader reads."""
+"""Convert the columns of record batches to doubles, bytes and strings, and to lists of these."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from io import BytesIO
 from typing import Any, NamedTuple
 
@@ -10,14 +11,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import types
 
-from stream_perceptron.data.arrow.types import (
-    is_image,
-    is_list,
-    is_text,
-    storage_type,
-)
+from stream_perceptron.data.arrow.types import is_image, is_list, is_number, is_text, storage_type
 from stream_perceptron.data.byte_input import first_line
-from stream_perceptron.data.columns import CATEGORICAL, IGNORE, VECTOR, Columns
+from stream_perceptron.data.columns import CATEGORICAL, IGNORE, LABEL, VECTOR, Columns
 from stream_perceptron.encoders import format_value, name_vector_elements
 from stream_perceptron.errors import SampleError, SourceError
 from stream_perceptron.model.arrays import Array
@@ -27,18 +23,29 @@ from stream_perceptron.model.arrays import Array
 _UNREADABLE = ValueError, OverflowError, LookupError
 
 
+class Cells(NamedTuple):
+    """The cells of a column as the compiled reader reads them; see arrow.h."""
+
+    kind: bytes  # b"d" for doubles, b"B" for bytes, b"s" for strings
+    values: Any  # the numbers, or the bytes of the strings
+    string_begins: Array | None = None
+    string_ends: Array | None = None
+    is_null: Array | None = None  # whether each number or string is null; None if none is
+    list_begins: Array | None = None  # the first element of each list, and the end of the last list
+    is_null_list: Array | None = None
+
+
 class ConvertedColumns(NamedTuple):
     """The columns of a record batch as the compiled reader reads them."""
 
-    buffers: list[tuple[Any, ...]]  # the fields of an ArrowColumn, for each column that is used
+    columns: list[tuple[int, float, Cells]]  # the entry and the scale of each column that is used
     errors: dict[int, str]  # why rows cannot be read
-    alive: list[pa.Array]  # the arrays whose buffers are read
 
 
 def convert_columns(batch: pa.RecordBatch, columns: Columns) -> ConvertedColumns:
-    """Convert the columns of a batch to numbers, strings and lists of these."""
+    """Convert the columns of a batch."""
     layout, names = columns.layout, {*batch.schema.names}
-    converted = ConvertedColumns([], {}, [])
+    converted = ConvertedColumns([], {})
     kept = []
     for name in columns.kept_names:
         kept.append(_convert_to_list(name, batch.column(name), converted.errors))
@@ -47,60 +54,47 @@ def convert_columns(batch: pa.RecordBatch, columns: Columns) -> ConvertedColumns
         action = columns.reader.get(entry)[2]
         if action == IGNORE or name not in names:
             continue
-        array = batch.column(name)
-        if action == CATEGORICAL and types.is_decimal(array.type):
-            values = [x if x is None else format_value(x, False) for x in array.to_pylist()]
-            array = pa.array(values, pa.string())
-        array = _simplify(name, array, converted.errors)
+        array = _decode(name, batch.column(name), converted.errors)
+        is_exact = action in (CATEGORICAL, LABEL) and is_number(array.type)
+        cells = _format_numbers(array) if is_exact else _convert_cells(array)
         if action == VECTOR:
-            _set_members(columns, array)
-            columns.lists = _LazyList(array)
-        buffers = _describe_buffers(array)
-        converted.alive.append(array)
-        columns.types[entry] = buffers[0]
-        converted.buffers.append((entry, *buffers, layout.find_scale(name)))
+            _set_members(columns, cells)
+            columns.lists = _Lists(cells)
+        converted.columns.append((entry, layout.find_scale(name), cells))
     return converted
 
 
-class _LazyList:
-    """The values of an array, converted when they are used."""
+class _Lists:
+    """The lists of a column, as Python values."""
 
-    def __init__(self, array: pa.Array) -> None:
-        self._array = array
+    def __init__(self, cells: Cells) -> None:
+        self._cells = cells
 
-    def __getitem__(self, i: int) -> object:
-        value = self._array[i].as_py()
-        return list(value) if isinstance(value, bytes) else value
+    def __getitem__(self, i: int) -> list[float | None] | None:
+        cells = self._cells
+        if cells.is_null_list is not None and cells.is_null_list[i]:
+            return None
+        assert cells.list_begins is not None
+        values = cells.values[cells.list_begins[i] : cells.list_begins[i + 1]].tolist()
+        return [None if value != value else value for value in values]
 
 
-def _set_members(columns: Columns, array: pa.Array) -> None:
+def _set_members(columns: Columns, lists: Cells) -> None:
     """Name the elements of the list that holds the features, given the first lists."""
-    if columns.member_names:
-        return
-    for values in array:
-        value = values.as_py()
-        if value:
-            if len(value) <= columns.max_features:
-                columns.set_members(name_vector_elements(columns.layout.key, len(value)))
-            return
+    lengths = np.diff(lists.list_begins) if lists.list_begins is not None else np.zeros(0, np.intp)
+    sizes = lengths[lengths > 0][:1].tolist()
+    if sizes and not columns.member_names and sizes[0] <= columns.max_features:
+        columns.set_members(name_vector_elements(columns.layout.key, sizes[0]))
 
 
-def _simplify(name: str, array: pa.Array, errors: dict[int, str]) -> pa.Array:
-    """Return an array of numbers, strings or lists of these."""
-    if isinstance(array, pa.ExtensionArray):
-        array = array.storage
-    kind = array.type
-    if types.is_dictionary(kind):
-        return _simplify(name, array.dictionary_decode(), errors)
-    if types.is_decimal(kind) or types.is_float16(kind):
-        return array.cast(pa.float64())
-    if types.is_string_view(kind) or types.is_temporal(kind) or types.is_null(kind):
+def _decode(name: str, array: pa.Array, errors: dict[int, str]) -> pa.Array:
+    """Return an array of numbers, strings, or lists or bytes; dates become strings."""
+    array = array.storage if isinstance(array, pa.ExtensionArray) else array
+    if types.is_dictionary(array.type):
+        return _decode(name, array.dictionary_decode(), errors)
+    if types.is_temporal(array.type) or types.is_null(array.type):
         return _cast_to_strings(name, array, errors)
-    if is_image(kind):
-        return _decode_images(name, array, errors)
-    if is_list(kind):
-        return _simplify_lists(array)
-    return array
+    return _decode_images(name, array, errors) if is_image(array.type) else array
 
 
 def _cast_to_strings(name: str, array: pa.Array, errors: dict[int, str]) -> pa.Array:
@@ -120,25 +114,59 @@ def _cast_to_strings(name: str, array: pa.Array, errors: dict[int, str]) -> pa.A
         return pa.nulls(1, pa.string())
 
 
-def _simplify_lists(array: pa.Array) -> pa.Array:
-    """Return lists with the innermost values as elements."""
-    member = array.type.value_type
-    if types.is_dictionary(member) or types.is_string_view(member):
-        return array.cast(pa.list_(pa.string()))
-    if types.is_decimal(member) or types.is_float16(member):
-        kind = pa.list_(pa.float64())
-        return array.cast(kind)
-    if types.is_boolean(member):
-        return array.cast(pa.list_(pa.uint8()))
-    if not is_list(member):
-        return array
-    values, lengths = _flatten_lists(array)
-    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    is_null = None
-    if array.null_count:
-        is_null = pa.array(~to_numpy(array.is_valid()).astype(bool))
-    lists = pa.LargeListArray.from_arrays(pa.array(offsets), values, mask=is_null)
-    return _simplify_lists(lists)
+def _convert_cells(array: pa.Array) -> Cells:
+    """Return the cells of numbers, strings, lists or bytes."""
+    kind = array.type
+    if types.is_dictionary(kind):
+        return _convert_cells(array.dictionary_decode())
+    if types.is_fixed_size_binary(kind):
+        lists = np.arange(len(array) + 1) * kind.byte_width
+        values = _view_buffer(array, 1, np.uint8, array.offset * kind.byte_width)
+        return Cells(b"B", values, list_begins=lists, is_null_list=_find_nulls(array))
+    if is_list(kind):
+        elements, lengths = _flatten_lists(array)
+        lists = np.concatenate([[0], np.cumsum(lengths)])
+        cells = _convert_cells(elements)
+        if types.is_uint8(elements.type) and not elements.null_count:
+            cells = Cells(
+                b"B", _view_buffer(elements, 1, np.uint8, elements.offset)
+            )  # often pixels
+        return cells._replace(list_begins=lists, is_null_list=_find_nulls(array))
+    if is_text(kind):
+        texts = array.cast(pa.string()) if types.is_string_view(kind) else array
+        integer = np.int64 if types.is_large_string(kind) else np.int32
+        bounds = _view_buffer(texts, 1, integer, texts.offset).astype(np.int64, copy=False)
+        return Cells(b"s", texts.buffers()[2], bounds[:-1], bounds[1:], _find_nulls(texts))
+    if types.is_boolean(kind) or types.is_decimal(kind):
+        return _convert_cells(array.cast(pa.float64()))
+    values = _view_buffer(array, 1, kind.to_pandas_dtype(), array.offset)
+    return Cells(b"d", values.astype(np.float64, copy=False), is_null=_find_nulls(array))
+
+
+def _format_numbers(array: pa.Array) -> Cells:
+    """Return numbers or bools as strings that represent them exactly."""
+    values = array.to_pylist()
+    ids: defaultdict[Any, int] = defaultdict()
+    ids.default_factory = ids.__len__
+    rows = np.fromiter(map(ids.__getitem__, values), np.intp, len(values))
+    is_null = np.array([x is None or x != x for x in ids], np.uint8)
+    texts = ["" if null else format_value(x, False) for x, null in zip(ids, is_null, strict=True)]
+    bounds = np.cumsum([0, *map(len, texts)])
+    data = "".join(texts).encode()
+    return Cells(b"s", data, bounds[rows], bounds[rows + 1], is_null[rows])
+
+
+def _view_buffer(array: pa.Array, i: int, dtype: Any, begin: int) -> Array:
+    """Return a buffer of an array as numbers from `begin` on."""
+    return np.frombuffer(array.buffers()[i] or b"", dtype)[begin:]
+
+
+def _find_nulls(array: pa.Array) -> Array | None:
+    """Return whether each value is null, as bytes; None if none is."""
+    if not array.null_count:
+        return None
+    are_valid = np.unpackbits(_view_buffer(array, 0, np.uint8, 0), bitorder="little")
+    return 1 - are_valid[array.offset : array.offset + len(array)]
 
 
 def _decode_images(name: str, array: pa.Array, errors: dict[int, str]) -> pa.Array:
@@ -152,42 +180,6 @@ def _decode_images(name: str, array: pa.Array, errors: dict[int, str]) -> pa.Arr
             except SampleError as error:
                 errors.setdefault(row, f"column {name!r} {error}")
     return pa.array(pictures, pa.list_(pa.uint8()))
-
-
-def _describe_buffers(array: pa.Array) -> tuple[Any, ...]:
-    """Return the type of a column, the addresses of its buffers, and its offsets."""
-    kind, validity = array.type, _find_validity(array)
-    buffers = [0 if buffer is None else buffer.address for buffer in array.buffers()]
-    if types.is_fixed_size_binary(kind):
-        return "B", "F", buffers[1], validity, 0, 0, 0, array.offset, 0, kind.byte_width
-    if is_list(kind):
-        members, is_fixed = array.values, types.is_fixed_size_list(kind)
-        code = "F" if is_fixed else "L" if types.is_large_list(kind) else "l"
-        are_texts = is_text(kind.value_type)
-        return (
-            _code(kind.value_type), code, buffers[-1], validity, _find_validity(members),
-            0 if is_fixed else buffers[1], buffers[-2] if are_texts else 0, array.offset,
-            members.offset, kind.list_size if is_fixed else 0,
-        )  # fmt: skip
-    if is_text(kind):
-        return _code(kind), "", buffers[2], validity, 0, buffers[1], 0, array.offset, 0, 0
-    return _code(kind), "", buffers[1], validity, 0, 0, 0, array.offset, 0, 0
-
-
-def _find_validity(array: pa.Array) -> int:
-    """Return the address of a validity bitmap; 0 if no value is null."""
-    if not array.null_count:
-        return 0
-    address: int = array.buffers()[0].address
-    return address
-
-
-def _code(kind: pa.DataType) -> str:
-    """Return the code of a type of numbers, as in Python's struct module, or of strings."""
-    if is_text(kind):
-        return "S" if types.is_large_string(kind) else "s"
-    code: str = np.dtype(kind.to_pandas_dtype()).char
-    return {"l": "q", "L": "Q"}.get(code, code)
 
 
 def to_numpy(column: pa.Array) -> Array:

@@ -81,7 +81,7 @@ def read_rows(
                 converted = convert_columns(rows, columns)
             end = min(start + batches.max_rows, rows.num_rows)
             block = columns.read_arrow(
-                converted.buffers, start, end, rows.num_rows, converted.errors
+                converted.columns, start, end, rows.num_rows, converted.errors
             )
             start = block.end
             yield batches.build(block)

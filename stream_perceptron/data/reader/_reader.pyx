@@ -1,8 +1,9 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
 """The compiled reader, which turns blocks of text and Arrow buffers into rows of features."""
 
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from libc.stdint cimport int32_t, intptr_t, uint8_t, uint32_t
+from libc.stdint cimport int32_t, int64_t, intptr_t, uint8_t, uint32_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
@@ -86,13 +87,13 @@ cdef extern from "formats.h" nogil:
 cdef extern from "arrow.h" nogil:
     ctypedef struct ArrowColumn:
         int32_t entry
-        char type, list
-        const uint8_t* values
-        const uint8_t* validity
-        const uint8_t* member_validity
-        const void* offsets
-        const void* member_offsets
-        ptrdiff_t offset, member_offset, size
+        char kind
+        const void* values
+        const int64_t* string_begins
+        const int64_t* string_ends
+        const uint8_t* is_null
+        const int64_t* list_begins
+        const uint8_t* is_null_list
         double scale
     ptrdiff_t _read_arrow "read_arrow"(CReader*, const ArrowColumn*, ptrdiff_t, ptrdiff_t, ptrdiff_t,
                                        const uint8_t*)
@@ -345,7 +346,7 @@ cdef class Reader:
 
     def read_arrow(self, list columns, ptrdiff_t first, ptrdiff_t end, const uint8_t[::1] is_rejected,
                    dict reasons):
-        """Read rows of columns, given as tuples of the fields of an ArrowColumn.
+        """Read rows of columns, given as the entry, the scale and the cells of each.
 
         The rows marked in `is_rejected` cannot be used, for the given reasons.
         """
@@ -358,14 +359,12 @@ cdef class Reader:
             row - first: reason for row, reason in reasons.items() if first <= row < end
         }, None
         try:
-            for i, (entry, type, list_type, values, validity, member_validity, offsets, member_offsets, offset,
-                    member_offset, size, column_scale) in enumerate(columns):
+            for i, (entry, column_scale, cells) in enumerate(columns):
                 c[i] = ArrowColumn(
-                    entry, ord(type), ord(list_type) if list_type else 0,
-                    <const uint8_t*><size_t>values, <const uint8_t*><size_t>validity,
-                    <const uint8_t*><size_t>member_validity, <const void*><size_t>offsets,
-                    <const void*><size_t>member_offsets,
-                    offset, member_offset, size, column_scale)
+                    entry, ord(cells.kind), address(cells.values),
+                    <const int64_t*>address(cells.string_begins), <const int64_t*>address(cells.string_ends),
+                    <const uint8_t*>address(cells.is_null), <const int64_t*>address(cells.list_begins),
+                    <const uint8_t*>address(cells.is_null_list), column_scale)
             with nogil:
                 stop = _read_arrow(&self.c, c, n, first, end, &is_rejected[0])
         finally:
@@ -388,6 +387,16 @@ cdef class Reader:
         cdef list names = self.columns.names
         for i in range(c.n_added - (c.n_features - len(names)), c.n_added):
             names.append(self.columns.member_names[c.added[i].member])
+
+
+cdef const void* address(buffer) except? NULL:
+    """Return the address of an object with a buffer; NULL for None."""
+    cdef Py_buffer view
+    if buffer is None:
+        return NULL
+    PyObject_GetBuffer(buffer, &view, PyBUF_SIMPLE)
+    PyBuffer_Release(&view)
+    return view.buf
 
 
 cdef double round_number(const uint8_t* begin, const uint8_t* end) noexcept with gil:

@@ -119,8 +119,8 @@ UNUSABLE = {
     "null bytes": ({"x": pa.array([b"ab", None], pa.binary(2))}, "column 'x' is null"),
     "invalid picture": ({"x": [{"bytes": PICTURE}, {"bytes": b"no"}]}, "cannot be decoded"),
     "no picture": ({"x": [{"bytes": PICTURE}, {"bytes": None}]}, "a picture without bytes"),
-    "negative weight": ({"x": [1.0, 2.0], "w": [1.0, -1.0]}, "weight 'w' is '-1.0', not a finite"),
-    "label": ({"x": [1.0, 2.0], "label": [1.0, 2.5]}, "label 2.5 is not a whole number"),
+    "negative weight": ({"x": [1.0, 2.0], "w": [1.0, -1.0]}, "weight 'w' is '-1', not a finite"),
+    "label": ({"x": [1.0, 2.0], "label": [1.0, 2.5]}, "label '2.5' is not a whole number"),
 }
 
 
