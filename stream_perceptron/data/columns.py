@@ -438,11 +438,12 @@ class Columns:
         """Reject a list that cannot hold the features; it may be missing if labels come later."""
         is_json = self._form == JSON
         subject = f"{'list' if is_json else 'column'} {name!r}"
-        if self._options.has_join and (kind == NUL or value == []):
+        is_list = isinstance(value, list | np.ndarray)
+        if self._options.has_join and (kind == NUL or (is_list and len(value) == 0)):
             return
-        if kind == NUL or not isinstance(value, list):
+        if kind == NUL or not is_list:
             raise SampleError(f"it has no {subject}" if is_json else f"{subject} is null")
-        if not value and not self.member_names:
+        if len(value) == 0 and not self.member_names:
             raise SampleError(f"{subject} is empty")
         if not self.member_names and len(value) > self.max_features:
             raise SampleError(f"{subject} has {len(value):,} values, more than a model may have")

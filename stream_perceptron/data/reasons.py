@@ -64,20 +64,22 @@ def explain_libsvm(record: bytes) -> str:
     return "it is not LIBSVM"
 
 
-def explain_list(subject: str, values: Sequence[Any], features: Sequence[str], scale: float) -> str:
-    """Return why a list cannot hold the values of features, which are multiplied by a scale."""
-    values, n = flatten_list(values), len(features)
+def explain_list(subject: str, values: Any, features: Sequence[str], scale: float) -> str:
+    """Return why a list or an array cannot hold features, which are multiplied by a scale."""
+    values, n = flatten_list(values) if isinstance(values, list) else values, len(features)
     if len(values) != n:
         return f"{subject} has {len(values):,} value{'s' * (len(values) != 1)}, not {n:,}"
-    for feature, value in zip(features, values, strict=True):
+    for feature, value in zip(
+        features, values if isinstance(values, list) else values.tolist(), strict=True
+    ):
         if isinstance(value, str | list | dict):
             kind = type(value).__name__
             return (
                 f"feature {feature!r} is {value!r}, a {kind}: only numbers and bools can be "
                 "learned; encode or drop it"
             )
-        if value is not None and not math.isfinite(value):
+        if value is not None and math.isinf(value):
             return f"feature {feature!r} is {value}, not finite: clean or drop it"
-        if value is not None and not math.isfinite(value * scale):
+        if value is not None and math.isinf(value * scale):
             return f"feature {feature!r} is {value:g}, too large for --scale {scale:g}"
     return f"{subject} is nested too deeply"

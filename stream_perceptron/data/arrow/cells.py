@@ -65,18 +65,18 @@ def convert_columns(batch: pa.RecordBatch, columns: Columns) -> ConvertedColumns
 
 
 class _Lists:
-    """The lists of a column, as Python values."""
+    """The lists of a column."""
 
     def __init__(self, cells: Cells) -> None:
         self._cells = cells
 
-    def __getitem__(self, i: int) -> list[float | None] | None:
+    def __getitem__(self, i: int) -> Array | None:
         cells = self._cells
         if cells.is_null_list is not None and cells.is_null_list[i]:
             return None
         assert cells.list_begins is not None
-        values = cells.values[cells.list_begins[i] : cells.list_begins[i + 1]].tolist()
-        return [None if value != value else value for value in values]
+        values: Array = cells.values[cells.list_begins[i] : cells.list_begins[i + 1]]
+        return values
 
 
 def _set_members(columns: Columns, lists: Cells) -> None:
