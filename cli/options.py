@@ -269,7 +269,8 @@ training_options = combine_options(
     ),
     advanced_option(
         "--max-weights", metavar="N", type=COUNT, default=2**27, show_default=True,
-        help="Maximum number of weights. Each label and each feature name counts as 32 weights.",
+        help="Maximum number of weights. Each label and each feature name counts as 32 weights. "
+        "Features that do not fit are ignored; rows whose labels do not fit are rejected.",
     ),
     output_option(
         "-q", "--quiet", is_flag=True, help="Print only warnings, errors and results."

@@ -31,15 +31,15 @@ class SampleError(StreamPerceptronError):
 
 
 class ModelSizeError(SampleError):
-    """A sample was rejected because the model would exceed `max_weights`.
+    """A sample was rejected because its label does not fit into `max_weights`.
 
     Examples
     --------
     >>> from stream_perceptron import SGDPerceptron
-    >>> SGDPerceptron(max_weights=60).learn_one({"a": 1.0}, "left")
+    >>> SGDPerceptron(max_weights=20).learn_one({"a": 1.0}, "left")
     Traceback (most recent call last):
     ...
-    stream_perceptron.errors.ModelSizeError: the model would take 66 weights (labels: 1, ...
+    stream_perceptron.errors.ModelSizeError: the model would take 32 weights (labels: 1, ...
 
     """
 

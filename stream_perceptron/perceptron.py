@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -15,7 +16,7 @@ from stream_perceptron.model.arrays import Array
 from stream_perceptron.model.class_weights import ClassWeights, require_class_weight
 from stream_perceptron.model.network import Network
 from stream_perceptron.model.results import TrainOptions, TrainResult
-from stream_perceptron.model.rows import Rows, Samples
+from stream_perceptron.model.rows import Rows, Samples, as_samples
 from stream_perceptron.model.weights import WeightStore
 
 if TYPE_CHECKING:
@@ -70,7 +71,8 @@ class SGDPerceptron(base.MiniBatchClassifier):
     max_weights
         The maximum size of the model: the number of its weights, plus 32 for each label and each
         feature. When the weights are counted, the number of classes is rounded up to 2, 4 or a
-        multiple of 8. A sample that would make the model larger is rejected.
+        multiple of 8. Features that do not fit are ignored, after one warning; a sample whose label
+        does not fit is rejected.
     class_weight
         Factors by which sample weights are multiplied. A dict maps labels, or their string forms,
         to factors; the factor for all other labels is 1. "balanced" means n / (k * n_class), but at
@@ -394,8 +396,14 @@ class SGDPerceptron(base.MiniBatchClassifier):
     ) -> TrainResult:
         """Learn rows in order; raise an error if the model would diverge or memory runs out."""
         validation.require_labels(labels)
-        samples = Samples(rows, labels, validation.as_weights(w, len(rows)))
+        samples = as_samples(rows, labels, validation.as_weights(w, len(rows)))
+        was_full = self.network.is_full
         result = self.train(samples, TrainOptions(stop))
+        if self.network.is_full and not was_full:
+            warnings.warn(
+                "the model is full: new features are ignored; raise max_weights to learn them",
+                stacklevel=4,
+            )
         if result.diverged:
             raise DivergedError(self.n_seen + 1)
         if result.memory_error is not None:

@@ -112,7 +112,8 @@ def _iter_samples(sources: Sequence[Source], request: Request) -> Iterator[tuple
                 continue
             usable = batch.truncate_at_rejected()
             records = batches.columns.iter_records(usable)
-            for x, y, w in zip(records, usable.labels, usable.weights.tolist(), strict=True):
+            triples = zip(records, usable.list_labels(), usable.weights.tolist(), strict=True)
+            for x, y, w in triples:
                 yield (x, y) if request.read_options.weight is None else (x, y, {"w": w})
             batch.require_usable()
         columns = batches.columns

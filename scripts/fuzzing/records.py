@@ -12,6 +12,7 @@ from random_records import write_records
 
 from stream_perceptron import SourceError
 from stream_perceptron.data import Request, open_source
+from stream_perceptron.model.rows import REJECTED
 
 _FORMS = ("csv", "flat", "features", "list", "libsvm", "arrow", "arrow list")
 _BYTES = [b'"', b",", b"\n", b"\r", b"\\", b"{", b"}", b"[", b"]", b":", b"\xc3", b"\xff", b"e9"]
@@ -45,8 +46,10 @@ def _read_rows(path: Path, request: Request, draw_size: Callable[[], int]) -> li
     rejected: list[object] = []
     batches = open_source(str(path)).batches(request)
     for batch in batches:
-        kept = batch.passthrough or [()] * len(batch.labels)
-        rows += zip(batch.labels, map(repr, batch.features.dicts()), kept, strict=True)
+        labels = batch.list_labels()
+        usable = np.flatnonzero(batch.status < REJECTED).tolist()
+        kept = [batch.passthrough[i] if batch.passthrough else () for i in usable]
+        rows += zip(labels, map(repr, batch.dicts()), kept, strict=True)
         rejected += [batch.row_number(i) for i in sorted(batch.rejected)]
         batches.max_rows = draw_size()
     return [*rows, *rejected]

@@ -14,7 +14,7 @@ from stream_perceptron.data.notices import Notice
 from stream_perceptron.data.position import FilePosition, Span
 from stream_perceptron.data.schema import ReadOptions, Schema
 from stream_perceptron.errors import SampleError
-from stream_perceptron.model.rows import Rows
+from stream_perceptron.model.rows import REDELIVERED, REJECTED, Samples
 
 # Enough rows to amortize the cost of a batch, but few enough to fit in the processor's cache.
 BATCH_ROWS = 1000
@@ -118,37 +118,30 @@ class Redeliveries:
 
 
 # Not frozen, because a frozen dataclass takes several times as long to create.
-@dataclass(eq=False, repr=False)
-class Batch:
-    """Consecutive interpreted rows of a source, n of which are usable. Do not modify a batch."""
+@dataclass(eq=False, repr=False, kw_only=True)
+class Batch(Samples):
+    """Consecutive interpreted rows of a source. Do not modify a batch."""
 
     source: str  # the source's name in messages
     first_row: int  # the first row's number in the source, counted from 1
-    n_rows: int  # the number of rows, including rejected and redelivered ones
-    rows: NDArray[np.intp]  # the index of each usable row in the batch, ascending, shape (n,)
-    features: Rows  # of the usable rows
-    labels: list[object]  # of the usable rows; None for an unlabeled row; length n
-    weights: NDArray[np.float64]  # the sample weights of the usable rows, shape (n,)
     # The schema after any of these rows: only the first row may change it.
     schema: Schema
     rejected: dict[int, str] = field(default_factory=dict)  # the reasons, by row index
     lines: Lines | None = None  # of all rows, in text
     # The offset of every row, or None for a rejected row without one; empty without --position.
     offsets: tuple[Offset | None, ...] = ()
-    # A mask of the redelivered rows, which are not usable, shape (n_rows,); None if there are none.
-    redelivered: NDArray[np.bool_] | None = None
     # Whether redelivered rows are numbered, as they are in files but not in pipes.
     numbers_redelivered: bool = True
     # Notices about the source, which come with its first usable rows.
     notices: tuple[Notice, ...] = ()
-    # The number of missing values in each usable row, shape (n,); None if no value is missing.
+    # The number of missing values in each row, shape (n,); None if no value is missing.
     missing: NDArray[np.int32] | None = None
-    # The contents of the passthrough columns and the join ID of each usable row.
+    # The contents of the passthrough columns and the join ID of each row.
     passthrough: list[tuple[object, ...]] = field(default_factory=list)
-    # What each usable row does to the pending samples (`live.pending.Join`); None if labels are not
-    # joined.
+    # What each row does to the pending samples (`live.pending.Join`), None for a row that is not
+    # usable; None if labels are not joined.
     joins: Sequence[Any] | None = None
-    # The byte offset of each row's end in a text file, shape (n_rows,); None for other sources.
+    # The byte offset of each row's end in a text file, shape (n,); None for other sources.
     ends: NDArray[np.intp] | None = None
     span: Span | None = None  # the part of a text file that contains these rows
     # The columns that have their first string in these rows, each with its row.
@@ -156,48 +149,36 @@ class Batch:
     # The names in options that have occurred in the source so far, if rows name their own cells.
     seen: frozenset[str] = frozenset()
 
-    def __len__(self) -> int:
-        return self.n_rows
-
-    def __getitem__(self, rows: slice) -> Batch:
-        """Return a slice of the rows."""
-        start, end, _ = rows.indices(self.n_rows)
-        if end - start == self.n_rows:
-            return self
-        first, last = np.searchsorted(self.rows, [start, end]).tolist()
-        usable = slice(first, last)
-        return replace(
-            self,
-            first_row=self.row_number(start),
-            n_rows=end - start,
-            rows=self.rows[usable] - start,
-            features=self.features[usable],
-            labels=self.labels[usable],
-            weights=self.weights[usable],
-            rejected={i - start: text for i, text in self.rejected.items() if start <= i < end},
-            lines=None if self.lines is None else self.lines.slice(start, end),
-            offsets=self.offsets[start:end],
-            redelivered=None if self.redelivered is None else self.redelivered[start:end],
-            notices=() if start else self.notices,
-            missing=None if self.missing is None else self.missing[usable],
-            passthrough=self.passthrough[usable],
-            joins=None if self.joins is None else self.joins[usable],
-            ends=None if self.ends is None else self.ends[start:end],
-            added_columns=tuple(
-                [(i - start, name) for i, name in self.added_columns if start <= i < end]
-            ),
+    def _slice(self, start: int, end: int) -> dict[str, Any]:
+        fields = super()._slice(start, end)
+        for name in ("offsets", "missing", "passthrough", "joins", "ends"):
+            if (values := getattr(self, name)) is not None:
+                fields[name] = values[start:end]
+        fields["lines"] = None if self.lines is None else self.lines.slice(start, end)
+        fields["rejected"] = {
+            i - start: text for i, text in self.rejected.items() if start <= i < end
+        }
+        fields["first_row"] = self.row_number(start)
+        fields["notices"] = () if start else self.notices
+        fields["added_columns"] = tuple(
+            [(i - start, name) for i, name in self.added_columns if start <= i < end]
         )
+        return fields
+
+    def count_redelivered(self, end: int | None = None) -> int:
+        """Count the redelivered rows before an index."""
+        return int(np.count_nonzero(self.status[:end] == REDELIVERED))
 
     def move(self, position: FilePosition, is_stream: bool = False) -> FilePosition:
         """Return the position after these rows, given the position before them.
 
         In a stream, redelivered rows are not counted.
         """
-        n_rows = self.n_rows
+        n_rows = len(self)
         start_digest, end_digest = position.start_digest, position.end_digest
         header_size = position.header_size
-        if is_stream and self.redelivered is not None:
-            n_rows -= int(np.count_nonzero(self.redelivered))
+        if is_stream and self.offsets:
+            n_rows -= self.count_redelivered()
         offset = position.rows + n_rows
         if self.span is not None and self.ends is not None:
             header_size, offset = self.span.header_size, int(self.ends[-1])
@@ -208,10 +189,10 @@ class Batch:
         )  # fmt: skip
 
     def row_number(self, i: int) -> int:
-        """Return the number of row i in the source; for i = n_rows, that of the next row."""
-        if self.redelivered is None or self.numbers_redelivered:
+        """Return the number of row i in the source; for i = len(self), that of the next row."""
+        if self.numbers_redelivered or not self.offsets:
             return self.first_row + i
-        return self.first_row + i - int(np.count_nonzero(self.redelivered[:i]))
+        return self.first_row + i - self.count_redelivered(i)
 
     def format_location(self, i: int) -> str:
         """Return the source and number of row i, for a message."""
@@ -233,25 +214,19 @@ class Batch:
         if self.rejected:
             raise SampleError(str(self.rejections()[0]))
 
-    def reject_rows(self, mask: NDArray[np.bool_], reason: str) -> Batch:
-        """Return the batch with the usable rows in `mask`, shape (n,), rejected for this reason."""
-        remaining = np.flatnonzero(~mask)
-        return replace(
-            self,
-            rows=self.rows[remaining],
-            features=self.features[remaining],
-            labels=[self.labels[i] for i in remaining.tolist()],
-            weights=self.weights[remaining],
-            missing=None if self.missing is None else self.missing[remaining],
-            passthrough=[self.passthrough[i] for i in remaining.tolist()]
-            if self.passthrough
-            else [],
-            rejected=self.rejected | dict.fromkeys(self.rows[mask].tolist(), reason),
-        )
+    def reject_rows(self, reasons: dict[int, str]) -> Batch:
+        """Return the batch with some of its usable rows rejected, given the reasons."""
+        status, label_ids, rows = self.status.copy(), self.label_ids.copy(), list(reasons)
+        status[rows], label_ids[rows] = REJECTED, -1
+        rejected = self.rejected | reasons
+        return replace(self, status=status, label_ids=label_ids, rejected=rejected)
 
 
-def build_empty_batch(source: str, first_row: int, schema: Schema) -> Batch:
-    """Return a batch without rows."""
+def build_empty_batch(source: str, first_row: int, schema: Schema, **fields: Any) -> Batch:
+    """Return a batch without usable rows, but perhaps with a rejected one."""
+    n = len(fields.get("rejected", ()))
     return Batch(
-        source, first_row, 0, np.zeros(0, np.intp), Rows.from_rows([], []), [], np.zeros(0), schema
-    )
+        (), np.zeros(n + 1, np.intp), np.zeros(0, np.int32), np.zeros(0), np.full(n, -1, np.int32),
+        np.ones(n), np.full(n, REJECTED, np.uint8), labels=(), is_foreign=True,
+        source=source, first_row=first_row, schema=schema, **fields,
+    )  # fmt: skip

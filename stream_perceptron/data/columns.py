@@ -20,11 +20,18 @@ from stream_perceptron.data.labels import convert_label, infer_label_type
 from stream_perceptron.data.layout import ARROW, CSV, JSON, LIBSVM, Layout, compiled
 from stream_perceptron.data.naming import LABEL_NAMES
 from stream_perceptron.data.notices import describe_full_column, describe_list, describe_string
-from stream_perceptron.data.reasons import explain_csv, explain_json, explain_libsvm, explain_list
+from stream_perceptron.data.reasons import (
+    LABEL_DOES_NOT_FIT,
+    explain_csv,
+    explain_json,
+    explain_libsvm,
+    explain_list,
+)
 from stream_perceptron.data.request import Request
 from stream_perceptron.data.values import NOT_UTF8, is_number_or_bool
 from stream_perceptron.encoders import encode_string, format_value
 from stream_perceptron.errors import SampleError
+from stream_perceptron.model.weights import count_fitting_features, count_weights
 
 NUL, NUMBER, TEXT = compiled.NUL, compiled.NUMBER, compiled.TEXT
 LIST, OBJECT, WORD = compiled.LIST, compiled.OBJECT, compiled.WORD
@@ -36,6 +43,7 @@ REJECTED, REDELIVERED = compiled.REJECTED, compiled.REDELIVERED
 
 UNNAMED_LIST = "x"  # the key of a record that is itself a list
 _MAX_REASON = 300  # characters
+_NO_LIMIT = 2**31 - 1  # of the features of a model
 _MAX_KEPT_PAIRS = 2**16  # the features of dates and of strings of words that are not ASCII
 MAX_STRING_FEATURES = 2**15  # that the strings of one column add
 
@@ -59,6 +67,8 @@ class Columns:
         The features, in order of appearance; the ID of a feature is its index.
     labels
         The labels, in order of appearance.
+    added_label_rows
+        The row of the last block that has added each new label.
     schema
         The schema after the last row.
     passthrough_names
@@ -81,7 +91,8 @@ class Columns:
     def __init__(self, layout: Layout, request: Request) -> None:
         self.layout, self.schema, self.learns = layout, request.schema, request.to_learn
         self.names: list[str] = list(request.names)
-        self.labels: list[object] = []
+        self.labels: list[object] = list(request.labels)
+        self.added_label_rows: list[int] = []
         self.offsets: list[Offset | None] = []
         self.passthrough: list[tuple[object, ...]] = []
         self.unknown_names: list[str] = []
@@ -93,9 +104,9 @@ class Columns:
         # For Arrow: the lists with the features, and the kept values of each row.
         self.lists: Any = ()
         self.kept_rows: list[tuple[object, ...]] = []
-        self.max_features = request.max_features
         self._options, self._form = layout.read_options, layout.form
-        self._label, self._label_ids = layout.label, dict[object, int]()
+        self._label = layout.label
+        self._label_ids = {label: i for i, label in enumerate(self.labels)}
         self._ids: dict[str, int] = {}
         self._spelled: set[int] = set()  # the features that have an entry
         self._paths: dict[int, str] = {}  # of the entries that are names
@@ -110,6 +121,9 @@ class Columns:
         self._new_notices: dict[tuple[str, str], str] = {}
         self._described = request.described
         self._redeliveries: Redeliveries | None = request.redeliveries
+        self._max_weights, self.max_members = request.max_weights, request.max_members
+        self._has_limit = request.to_learn and not request.is_foreign
+        self.max_features, self._ignores_features = _NO_LIMIT, False
         self._first_row = 0  # of the last block in its record batch
         options = self._options
         self._is_raw = request.is_raw and not layout.is_list and layout.form != LIBSVM
@@ -158,6 +172,7 @@ class Columns:
 
     def _begin_block(self) -> None:
         self.offsets, self.passthrough, self.notices, self.added_columns = [], [], [], []
+        self.added_label_rows = []
 
     # --- Names
 
@@ -255,6 +270,11 @@ class Columns:
         """Return the columns of this source that have had strings."""
         return [path for path in self._paths.values() if path in self.string_columns]
 
+    @property
+    def ignores_features(self) -> bool:
+        """Whether new features were ignored because they do not fit into the model."""
+        return self._ignores_features or bool(self.reader.ignores_members)
+
     def find_seen(self, names: frozenset[str]) -> frozenset[str]:
         """Return the names in options that have occurred in a row."""
         return names.intersection(self._paths.values())
@@ -272,7 +292,8 @@ class Columns:
         `feature` is the ID so far, or -1.
         """
         if feature < 0:
-            if not self.learns:
+            if not self.learns or len(self.names) >= self.max_features:
+                self._ignores_features = self.learns
                 return int(ABSENT)
             feature = self._ids[name] = self.reader.add_feature()
             self.names.append(name)
@@ -445,7 +466,7 @@ class Columns:
             raise SampleError(f"it has no {subject}" if is_json else f"{subject} is null")
         if len(value) == 0 and not self.member_names:
             raise SampleError(f"{subject} is empty")
-        if not self.member_names and len(value) > self.max_features:
+        if not self.member_names and len(value) > self.max_members:
             raise SampleError(f"{subject} has {len(value):,} values, more than a model may have")
         scale = self.layout.find_scale(name)
         raise SampleError(explain_list(subject, value, self.member_names, scale))
@@ -512,8 +533,13 @@ class Columns:
         if self.schema.label_type is None:
             self.schema = replace(self.schema, label_type=label_type)
             self.reader.change_schema()
-        label_id = self._label_ids.setdefault(label, len(self.labels))
-        if label_id == len(self.labels):
+        k = len(self.labels)
+        label_id = self._label_ids.get(label, k)
+        if label_id == k:
+            d = min(self.reader.n_before, self.max_features)
+            if self._has_limit and count_weights(k + 1, d) > self._max_weights:
+                raise SampleError(LABEL_DOES_NOT_FIT)
+            self._label_ids[label] = k
             self.labels.append(label)
         return label_id
 
@@ -560,8 +586,9 @@ class Columns:
             self.schema, self._label = self._committed
             for column in self._new_columns:
                 del self.string_columns[column]
-        elif self._new_columns or self._new_notices or self._newly_full:
+        else:
             row = self.reader.row
+            self.added_label_rows += [row] * (len(self.labels) - self._n_labels)
             self.added_columns += [(row, column) for column in self._new_columns]
             self.notices += [(row, text) for text in self._new_notices.values()]
             self._described.update(self._new_notices)
@@ -574,6 +601,9 @@ class Columns:
         self._commit()
 
     def _commit(self) -> None:
+        if self._has_limit:
+            self.max_features = count_fitting_features(len(self.labels), self._max_weights)
+        self.reader.set_max_features(self.max_features)
         self._n_labels, self._committed = len(self.labels), (self.schema, self._label)
         self._new_paths.clear()
         self._new_columns.clear()
@@ -583,7 +613,7 @@ class Columns:
     def iter_records(self, batch: Batch) -> Iterator[Mapping[Any, object]]:
         """Yield the raw records of a batch without rejected rows, or their features by name."""
         if not self._is_raw:
-            yield from batch.features.dicts()
+            yield from batch.dicts()
         elif self._form != JSON:
             for values in batch.passthrough:
                 yield dict(zip(self.passthrough_names, values, strict=True))

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from stream_perceptron.data.schema import Schema
 
 UNKNOWN_COLUMNS = "unknown_columns"  # the code of the warning about columns that the model lacks
+FULL_MODEL = "full_model"  # the code of the warning about a full model
 _MAX_SHOWN = 50  # characters of a string
 
 
@@ -130,6 +131,12 @@ def build_warning(text: str, code: str | None = None) -> Notice:
     notice = Notice(f"warning: {text}")
     notice.is_warning, notice.code = True, code
     return notice
+
+
+def build_full_model_warning() -> Notice:
+    """Return a warning about a model that has no room for new features."""
+    text = "the model is full: new features are ignored; raise --max-weights to learn them"
+    return build_warning(text, FULL_MODEL)
 
 
 def build_unknown_columns_warning(names: Sequence[str]) -> Notice:

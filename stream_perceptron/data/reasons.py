@@ -21,6 +21,8 @@ from stream_perceptron.model.vocabulary import find_duplicates
 _PAIR = re.compile(rf"([^\s:]+):({NUMBER})")
 _MAX_SHOWN = 50  # characters of a value
 
+LABEL_DOES_NOT_FIT = "its label does not fit into the model: raise --max-weights"
+
 
 def explain_csv(record: bytes, dialect: Dialect, n_columns: int) -> str:
     """Return why a CSV record is malformed."""
@@ -69,9 +71,8 @@ def explain_list(subject: str, values: Any, features: Sequence[str], scale: floa
     values, n = flatten_list(values) if isinstance(values, list) else values, len(features)
     if len(values) != n:
         return f"{subject} has {len(values):,} value{'s' * (len(values) != 1)}, not {n:,}"
-    for feature, value in zip(
-        features, values if isinstance(values, list) else values.tolist(), strict=True
-    ):
+    values = values if isinstance(values, list) else values.tolist()
+    for feature, value in zip(features, values, strict=True):
         if isinstance(value, str | list | dict):
             kind = type(value).__name__
             return (

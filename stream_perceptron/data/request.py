@@ -9,6 +9,8 @@ from stream_perceptron.data import roles
 from stream_perceptron.data.batch import Redeliveries
 from stream_perceptron.data.position import FilePosition
 from stream_perceptron.data.schema import ReadOptions, Schema
+from stream_perceptron.model.defaults import MAX_WEIGHTS
+from stream_perceptron.model.weights import NAME_COST
 
 _START = FilePosition("")
 
@@ -19,7 +21,10 @@ class Request:
 
     read_options: ReadOptions = field(default_factory=ReadOptions)
     schema: Schema = field(default_factory=Schema)  # from the rows read earlier
-    names: Sequence[str] = ()  # the features that the model knows
+    names: Sequence[str] = ()  # the features that the model knows, by number
+    labels: Sequence[object] = ()  # its labels, by number
+    # Whether rows are not learned as they are read, so that the model has other numbers.
+    is_foreign: bool = False
     string_columns: Iterable[str] = ()  # the columns that have had strings
     # For a new model, the names in options that have not yet occurred in a row, if rows name their
     # own cells.
@@ -32,7 +37,7 @@ class Request:
     # What notices have described: the columns of a source, or a kind of cell in a column.
     described: set[Hashable] = field(default_factory=set)
     position: FilePosition = _START  # where the rows to read begin
-    max_features: int = 2**22  # a row with more features is rejected before names are created
+    max_weights: int = MAX_WEIGHTS  # of the model; further new features are ignored
     reads_all_columns: bool = False  # whether another model may use columns that this one does not
     keeps_zeros: bool = False  # whether features that are zero are among the values of a row
     # Whether the cells of tables and JSON objects are passed on as they are, without encoding them.
@@ -40,6 +45,11 @@ class Request:
     keeps_unlabeled: bool = False  # whether unlabeled rows add features, too
     # The highest offset of each partition so far; None if redelivered rows are not detected.
     redeliveries: Redeliveries | None = None
+
+    @property
+    def max_members(self) -> int:
+        """A list of more numbers is rejected before names are created."""
+        return self.max_weights // NAME_COST
 
     def after(self, schema: Schema) -> Request:
         """Return the request for the next source, given the schema after earlier sources."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import Any
@@ -24,11 +24,13 @@ from stream_perceptron.data.byte_input import (
     NoInterrupt,
     open_bytes,
 )
-from stream_perceptron.data.columns import REDELIVERED, REJECTED, Columns
+from stream_perceptron.data.columns import Columns
 from stream_perceptron.data.layout import Layout
 from stream_perceptron.data.naming import suggest_similar_name
 from stream_perceptron.data.notices import (
+    FULL_MODEL,
     Notice,
+    build_full_model_warning,
     build_unknown_columns_warning,
     build_unused_columns_warning,
     build_warning,
@@ -36,8 +38,7 @@ from stream_perceptron.data.notices import (
 )
 from stream_perceptron.data.position import FileContent, Span
 from stream_perceptron.data.request import Request
-from stream_perceptron.model.rows import Rows
-from stream_perceptron.model.vocabulary import NamesPrefix
+from stream_perceptron.model.rows import REJECTED, Added
 
 _SMALL_BYTES = 2**16
 _MAX_PEEKED_ROWS = 100  # how many of the first rows to search for a usable one
@@ -93,10 +94,12 @@ class Batches(Iterator[Batch | None]):
 
     def reject_row(self, reason: str, span: Span | None) -> Batch:
         """Return a batch of one row that cannot be read; in a file, `span` begins after the row."""
-        batch = build_empty_batch(self._source.name, self.next_row, self.columns.schema)
-        batch.n_rows, batch.rejected = 1, {0: reason}
-        batch.offsets = (None,) if self.columns.layout.read_options.position else ()
-        batch.span, batch.ends = span, None if span is None else np.array([span.begin])
+        has_offsets = self.columns.layout.read_options.position
+        batch = build_empty_batch(
+            self._source.name, self.next_row, self.columns.schema, rejected={0: reason}, span=span,
+            offsets=(None,) if has_offsets else (),
+            ends=None if span is None else np.array([span.begin]),
+        )  # fmt: skip
         return self._number_rows(batch)
 
     def build_notice(self, text: str) -> Batch:
@@ -113,41 +116,28 @@ class Batches(Iterator[Batch | None]):
         ends: NDArray[np.intp] | None = None,
     ) -> Batch:
         """Return a batch with the records of a block; in a text file, they end at `ends`."""
-        columns, labels, n = self.columns, self.columns.labels, block.n
-        request = self.request
-        starts, label_ids, missing = block.starts, block.labels, block.missing
-        weights, rows = block.weights, np.arange(n)
-        added = np.array(block.added_rows, np.intp)
-        passthrough, redelivered, reasons = columns.passthrough, None, block.reasons
-        if block.reasons or request.redeliveries is not None:
-            status = block.status
-            rows = np.flatnonzero(status < REJECTED)
-            # The other records have no features.
-            starts = np.append(starts[rows], starts[-1])
-            label_ids, weights = label_ids[rows], weights[rows]
-            missing = None if missing is None else missing[rows]
-            added = np.searchsorted(rows, added)
-            passthrough = [passthrough[i] for i in rows.tolist()] if passthrough else []
-            redelivered = status == REDELIVERED
-        options = columns.layout.read_options
+        columns, names, labels = self.columns, self.columns.names, self.columns.labels
+        options, request = columns.layout.read_options, self.request
+        added_features = added_labels = Added()
+        if columns.learns:
+            added_features = _build_added(block.added_rows, names)
+            added_labels = _build_added(columns.added_label_rows, labels)
         batch = Batch(
-            self._source.name,
-            self.next_row,
-            n,
-            rows,
-            Rows(
-                NamesPrefix(columns.names), starts, block.feature_ids, block.values,
-                added_rows=added if columns.learns else None,
+            names, block.starts, block.feature_ids, block.values, block.labels, block.weights,
+            block.status, added_features, added_labels,
+            n_before=(
+                len(labels) - len(added_labels.names), len(names) - len(added_features.names)
             ),
-            [labels[i] if i >= 0 else None for i in label_ids.tolist()],
-            weights,
-            columns.schema,
-            reasons,
-            lines,
-            tuple(columns.offsets) if options.position else (),
-            redelivered if redelivered is not None and redelivered.any() else None,
-            missing=missing,
-            passthrough=passthrough if columns.passthrough_names else [],
+            labels=labels,
+            is_foreign=request.is_foreign,
+            source=self._source.name,
+            first_row=self.next_row,
+            schema=columns.schema,
+            rejected=block.reasons,
+            lines=lines,
+            offsets=tuple(columns.offsets) if options.position else (),
+            missing=block.missing,
+            passthrough=columns.passthrough if columns.passthrough_names else [],
             ends=ends,
             span=span,
             added_columns=tuple(columns.added_columns),
@@ -185,6 +175,9 @@ class Batches(Iterator[Batch | None]):
         if not self._has_checked_label:
             self._has_checked_label = True
             yield from self._describe_missing_label()
+        if columns.ignores_features and FULL_MODEL not in described:
+            described.add(FULL_MODEL)
+            yield build_full_model_warning()
         if columns.unknown_names and not self._has_reported_unknown:
             self._has_reported_unknown = True
             yield build_unknown_columns_warning(columns.unknown_names)
@@ -198,6 +191,11 @@ class Batches(Iterator[Batch | None]):
         text = f"there is no label column {label!r} in this source: labels come from other sources"
         hint = suggest_similar_name(label, layout.columns)
         yield build_warning(text + hint) if hint else Notice(text)
+
+
+def _build_added(rows: list[int], names: Sequence[Hashable]) -> Added:
+    """Return the last names, given the row that has added each of them."""
+    return Added(np.array(rows, np.intp), names[len(names) - len(rows) :])
 
 
 class Source(ABC):
@@ -305,9 +303,9 @@ class Source(ABC):
         batches = Batches(self, request, layout)
         batches.max_rows = 1
         for batch in islice(self.peek_batches(batches), _MAX_PEEKED_ROWS):
-            if batch is not None and len(batch.rows):
+            if batch is not None and len(batch) and batch.status[0] < REJECTED:
                 numbers = set(batches.columns.find_numbers())
-                row = next(batch.features.dicts())
+                row = next(batch.dicts())
                 return {str(name): value for name, value in row.items() if name in numbers}
         return {}
 

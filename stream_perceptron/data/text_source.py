@@ -216,12 +216,12 @@ class TextSource(Source):
         )
         lacks_newline = read.end == len(data) and place.end < place.offset + len(data)
         is_left = lacks_newline and batches.request.leaves_incomplete_line
-        if ends is None or not is_left or batch.n_rows - 1 not in batch.rejected:
+        if ends is None or not is_left or len(batch) - 1 not in batch.rejected:
             yield batch
             return
-        self.n_left_bytes = place.end - (begin if batch.n_rows == 1 else int(ends[-2]))
+        self.n_left_bytes = place.end - (begin if len(batch) == 1 else int(ends[-2]))
         yield batch[:-1]
-        reason = batch.rejected[batch.n_rows - 1]
+        reason = batch.rejected[len(batch) - 1]
         yield batches.build_notice(
             f"{self.name}: the last line is incomplete ({reason}); a later run will read it"
         )

@@ -56,7 +56,8 @@ def find_mistakes(live: LiveModel, source: Source, max_mistakes: int = 12) -> Ex
             score = float(result.scores[i])
             if len(worst) == max_mistakes and score <= worst[0].score:
                 continue
-            (x,) = result.batch.features[i : i + 1].dicts()
+            batch = result.batch
+            (x,) = batch.take(np.arange(len(batch))[batch.usable][i : i + 1]).dicts()
             row = int(result.rows[i])
             mistake = Mistake(score, row, label, prediction, x)
             (heapq.heappush if len(worst) < max_mistakes else heapq.heapreplace)(worst, mistake)

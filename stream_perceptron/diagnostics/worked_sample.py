@@ -87,7 +87,6 @@ def work_sample(
     """
     before, after = copy.deepcopy(model), copy.deepcopy(model)
     after.learn_one(x, y, w)
-    class_weights = copy.deepcopy(before.network.class_weights)
     before.learn_one(x, y, 0.0)  # adds the new label and features, whose weights are drawn
     row = as_row(x)
     net = before.network.compute_nets(row)[0]
@@ -97,7 +96,11 @@ def work_sample(
     d = np.full_like(net, activation.low)
     d[target] = activation.high
     lr = model.lr if isinstance(model.lr, float | int) else model.lr.get(model.n_updates)
-    factor = 1.0 if class_weights is None else class_weights.compute_factor(target, y)
+    factor, class_weights = 1.0, before.network.class_weights
+    if class_weights is not None:
+        if class_weights.counts is not None:
+            class_weights.counts[target] -= 1  # the sample has been counted
+        factor = class_weights.compute_factor(target)
     changes = after.weights - before.weights
     highest, lowest = changes.max(axis=1, initial=0.0), changes.min(axis=1, initial=0.0)
     return WorkedSample(

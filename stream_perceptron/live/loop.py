@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Hashable, Iterable, Sequence
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,14 +14,16 @@ from stream_perceptron.data.batch import MAX_BATCH_ROWS, Batch, build_empty_batc
 from stream_perceptron.data.opening import fit_sources
 from stream_perceptron.data.position import FilePosition, resolve_name
 from stream_perceptron.data.prefetch import prefetch
+from stream_perceptron.data.reasons import LABEL_DOES_NOT_FIT
 from stream_perceptron.data.request import Request
 from stream_perceptron.data.source import Batches, Source
-from stream_perceptron.errors import SourceError
+from stream_perceptron.errors import ModelSizeError, SourceError
 from stream_perceptron.live.history import IN_ORDER, ROWS, Entry, Run, try_encode_lr
 from stream_perceptron.live.model import LiveModel
 from stream_perceptron.live.pending import PendingSamples
 from stream_perceptron.live.step_result import StepResult
 from stream_perceptron.model.results import TrainOptions
+from stream_perceptron.model.rows import REJECTED
 
 _FIRST_REPORT = 1000  # rows before the first progress report
 # A pipe with this many bytes ready is prefetched; most pipes hold no more.
@@ -177,10 +179,11 @@ def predict(
             # Without a column of IDs, all rows have their own labels.
             if pending is not None and batch.passthrough:
                 joined = pending.join(batch, model.read_options)
-                pending.commit(joined, np.full(len(joined.rows), -1))
+                pending.commit(joined, None)
                 batch = replace(joined, joins=None)
             elif model.read_options.has_join:
-                batch = batch.reject_rows(batch.features.lengths == 0, "it has no features")
+                empty = np.flatnonzero((batch.lengths == 0) & (batch.status < REJECTED)).tolist()
+                batch = batch.reject_rows(dict.fromkeys(empty, "it has no features"))
             n_rows = _count_scored_rows(model) if with_all_scores else max(1, len(batch))
             for start in range(0, len(batch), n_rows):
                 if should_stop(source):
@@ -418,23 +421,36 @@ def learn_segments(
         source = segment.source
         with closing(_read_segment(learner.live, segment, described)) as batches:
             for batch in batches:
-                n_left = len(batch)
-                if n_left and limits.is_at_end(run):
+                has_rows, rest, fits = len(batch) > 0, batch, True
+                if has_rows and limits.is_at_end(run):
                     return
-                for part in _slice(batch, learner, run, segment, limits):
+                while True:
                     if should_stop(source):
                         return
                     live = learner.live
+                    part = rest[: _measure_part(rest, learner, run, segment, limits) if fits else 1]
                     if live.read_options.has_join:
                         part = live.pending.join(part, live.read_options)
+                    if not fits:  # its pending sample is dropped
+                        part = part.reject_rows({0: LABEL_DOES_NOT_FIT})
                     result = _step(learner, run, segment, part, skip_rejected)
-                    n_left -= len(part)
+                    rest = rest[len(result.batch) :]
+                    # Without joins, the reader rejects labels that do not fit.
+                    fits = not (skip_rejected and isinstance(result.failure, ModelSizeError))
+                    if not fits:
+                        result.failure = None
                     yield result
                     if result.stopped:
                         return
                     _require_success(result, part, skip_rejected)
+                    if (
+                        not len(rest)
+                        or limits.is_at_end(run)
+                        or segment.position.rows == segment.end
+                    ):
+                        break
                 # Do not wait for rows that a pipe may never deliver; a file may have no more rows.
-                if len(batch) and limits.is_at_end(run) and (source.is_stream or n_left):
+                if has_rows and limits.is_at_end(run) and (source.is_stream or len(rest)):
                     return
                 if segment.position.rows == segment.end:
                     break
@@ -481,29 +497,20 @@ def _forget_names_if_due(live: LiveModel, segment: Segment, batches: Batches) ->
     batches.max_rows = min(MAX_BATCH_ROWS, lifetime - rows % lifetime)
 
 
-def _slice(
+def _measure_part(
     batch: Batch, learner: Learner, run: Run, segment: Segment, limits: Limits
-) -> Iterator[Batch]:
-    """Yield the rows of a batch in parts, each after the one before has been learned.
-
-    Parts end where a report is due, and at limits.
-    """
-    if not len(batch):
-        yield batch
-    start = 0
-    while start < len(batch) and not limits.is_at_end(run) and segment.position.rows != segment.end:
-        sizes = [len(batch) - start, find_next_report(run.read) - run.read]
-        if limits.end is not None:
-            sizes.append(limits.end - run.read)
-        if limits.every is not None:
-            sizes.append(limits.every - run.read % limits.every)
-        if segment.end is not None:
-            sizes.append(segment.end - segment.position.rows)
-        if learner.options.with_all_scores:
-            sizes.append(_count_scored_rows(learner.live))
-        end = start + min(sizes)
-        yield batch[start:end]
-        start = end
+) -> int:
+    """Return how many rows of a batch to learn at once: up to where a report is due, or a limit."""
+    sizes = [len(batch), find_next_report(run.read) - run.read]
+    if limits.end is not None:
+        sizes.append(limits.end - run.read)
+    if limits.every is not None:
+        sizes.append(limits.every - run.read % limits.every)
+    if segment.end is not None:
+        sizes.append(segment.end - segment.position.rows)
+    if learner.options.with_all_scores:
+        sizes.append(_count_scored_rows(learner.live))
+    return min(sizes)
 
 
 def _step(
@@ -537,7 +544,7 @@ def _count_scored_rows(live: LiveModel) -> int:
 
 def _move(live: LiveModel, run: Run, segment: Segment, batch: Batch) -> None:
     """Move the position of a segment past learned rows, and record these rows."""
-    if not batch.n_rows:
+    if not len(batch):
         return
     live.is_consistent = False
     live.history.adopt(run)

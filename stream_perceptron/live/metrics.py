@@ -166,11 +166,11 @@ class Progress:
     Examples
     --------
     >>> from stream_perceptron import SGDPerceptron
-    >>> from stream_perceptron.model.rows import Rows, Samples
+    >>> from stream_perceptron.model.rows import Rows, as_samples
     >>> model = SGDPerceptron(classes=["left", "right"], lr=1.0, seed=0)
     >>> rows = Rows.from_table(("x",), np.array([[1.0], [-1.0]] * 2))
     >>> progress = Progress()
-    >>> samples = Samples(rows, ["left", "right"] * 2, np.ones(4))
+    >>> samples = as_samples(rows, ["left", "right"] * 2, np.ones(4))
     >>> progress.update(model.train(samples), np.arange(1, 5), rows, samples.weights)
     >>> progress.samples, progress.accuracy
     (4, 0.75)
@@ -330,4 +330,4 @@ class Progress:
             self.confusion.update(labels, predicted)
             self.drift.update(labels, predicted, rows, self.events)
         if probed:
-            self.update_reaches(features[np.array(probed)])
+            self.update_reaches(features.take(np.array(probed)))

@@ -24,6 +24,7 @@ from stream_perceptron.data import roles
 from stream_perceptron.data.batch import Batch, Redeliveries
 from stream_perceptron.data.labels import LABEL_TYPES
 from stream_perceptron.data.naming import is_position
+from stream_perceptron.data.notices import build_full_model_warning
 from stream_perceptron.data.opening import fit_sources
 from stream_perceptron.data.request import Request
 from stream_perceptron.data.schema import ReadOptions, Schema
@@ -49,9 +50,8 @@ from stream_perceptron.live.step_result import StepResult, collect_copied_column
 from stream_perceptron.model import defaults
 from stream_perceptron.model.arrays import Arrays
 from stream_perceptron.model.results import TrainOptions, TrainResult
-from stream_perceptron.model.rows import Samples
+from stream_perceptron.model.rows import REDELIVERED
 from stream_perceptron.model.scaler import Scaler
-from stream_perceptron.model.weights import NAME_COST
 from stream_perceptron.perceptron import SGDPerceptron
 
 _DEFAULT_OPTIONS = TrainOptions()
@@ -177,8 +177,8 @@ class LiveModel:
 
         """
         read_options = read_options or ReadOptions()
-        max_features = parameters.get("max_weights", defaults.MAX_WEIGHTS) // NAME_COST
-        request = Request(read_options, needs_label=needs_label, max_features=max_features)
+        max_weights = parameters.get("max_weights", defaults.MAX_WEIGHTS)
+        request = Request(read_options, needs_label=needs_label, max_weights=max_weights)
         fit = fit_sources(sources, request, is_new=True)
         if fit.first is None or fit.layout is None:
             raise SourceError(f"{sources[0].name}: it has no rows")
@@ -338,11 +338,13 @@ class LiveModel:
             else self.read_options,
             self.schema,
             list(dict.fromkeys(map(str, known_names))),
+            self.model.classes_,
+            self.read_options.has_join,
             self.string_columns,
             self.unseen,
             to_learn,
             needs_label=to_learn and self.needs_label,
-            max_features=self.model.max_weights // NAME_COST,
+            max_weights=self.model.max_weights,
         )
 
     def require_fitting(self, sources: Sequence[Source]) -> None:
@@ -405,31 +407,28 @@ class LiveModel:
         with self.lock:
             seen, rows_before = self.model.n_seen, self.progress.rows
             self.is_consistent = False
+            was_full = self.model.network.is_full
             try:
-                samples = Samples(batch.features, batch.labels, batch.weights)
-                trained = self.model.train(samples, options)
+                trained = self.model.train(batch, options)
             except StreamPerceptronError:
                 self.is_consistent = self.model.n_seen == seen
                 raise
-            is_late_label = (
-                None if batch.joins is None else restore_predictions(batch.joins, trained)
-            )
-            n_done = _count_done(batch, trained)
-            done = batch if n_done == batch.n_rows else batch[:n_done]
-            usable = batch.rows[: len(trained)]
-            rows = rows_before + 1 + usable
-            if batch.redelivered is not None:
-                # Redelivered rows have no number.
-                rows = rows_before + np.cumsum(~batch.redelivered)[usable]
+            is_late_label = None if batch.joins is None else restore_predictions(batch, trained)
+            done, rows = batch[: trained.end], rows_before + 1 + np.arange(trained.end)
+            if batch.offsets:  # redelivered rows have no number
+                rows = rows_before + np.cumsum(done.status != REDELIVERED)
+            rows = rows[trained.usable]
             result = self._build_result(batch, trained, rows, done)
             result.is_late_label = is_late_label
-            if len(done):
+            if self.model.network.is_full and not was_full:
+                result.notices.append(build_full_model_warning())
+            if trained.end:
                 self.schema = done.schema
                 self.string_columns.update((name, None) for _, name in done.added_columns)
                 self.unseen -= done.seen
                 self._count(done, trained, rows, is_repeated)
             if done.joins is not None:
-                self.pending.commit(done, result.predicted)
+                self.pending.commit(done, trained)
             self.is_consistent = True
             return result
 
@@ -437,35 +436,33 @@ class LiveModel:
         self, batch: Batch, trained: TrainResult, rows: NDArray[np.intp], is_repeated: bool
     ) -> None:
         """Count the rows of a batch that has been processed, and the results of its usable rows."""
-        n, progress = len(trained), self.progress
-        progress.update(trained, rows, batch.features, batch.weights, is_repeated)
+        progress, usable = self.progress, trained.usable
+        features = batch if usable is ... else batch.take(usable)
+        progress.update(trained, rows, features, batch.weights[usable], is_repeated)
         progress.skipped += len(batch.rejected)
-        if batch.redelivered is not None:
-            self.n_redelivered += int(np.count_nonzero(batch.redelivered))
+        if batch.offsets:
+            self.n_redelivered += batch.count_redelivered()
         if batch.missing is not None:
-            progress.missing += int(batch.missing[:n].sum())
+            progress.missing += int(batch.missing[usable].sum())
 
     def predict(self, batch: Batch, with_all_scores: bool = False) -> StepResult:
         """Predict the rows of a batch without learning; row numbers are those in the source.
 
         `with_all_scores` adds the score of each label.
         """
-        options = TrainOptions(with_scores=True, with_all_scores=with_all_scores)
-        samples = Samples(batch.features, [None] * len(batch.rows), batch.weights)
-        result = self.model.train(samples, options)
-        n = len(result)
-        done = batch[: int(batch.rows[n])] if result.diverged else batch
-        rows = batch.first_row + batch.rows[:n]
-        return self._build_result(batch, result, rows, done, to_learn=False)
+        options = TrainOptions(with_scores=True, with_all_scores=with_all_scores, learns=False)
+        result = self.model.train(batch, options)
+        rows = batch.first_row + np.arange(result.end)[result.usable]
+        return self._build_result(batch, result, rows, batch[: result.end], to_learn=False)
 
     def _build_result(
         self, batch: Batch, result: TrainResult, rows: NDArray[np.intp], done: Batch,
         to_learn: bool = True,
     ) -> StepResult:  # fmt: skip
         """Build the result for the first usable rows of a batch; `done` has the rows processed."""
-        n, failure = len(result), result.memory_error
-        place = "" if done.n_rows == batch.n_rows else batch.format_location(done.n_rows)
-        if result.diverged and to_learn and batch.labels[n] is not None:
+        failure, end = result.memory_error, result.end
+        place = "" if end == len(batch) else batch.format_location(end)
+        if result.diverged and to_learn and batch.label_ids[end] >= 0:
             failure = DivergedError(self.model.n_seen + 1, place)
         elif result.diverged:
             reason = "its net input is not finite: scale the features"
@@ -478,21 +475,13 @@ class LiveModel:
             classes=self.model.classes_,
             scores=result.scores,
             all_scores=result.all_scores,
-            labels=batch.labels[:n],
+            labels=done.list_labels(result.usable),
             updated=result.updated,
             targets=result.targets,
             batch=done,
             rejected=done.rejections() if done.rejected else [],
             notices=list(batch.notices) if to_learn else [],
-            copied_columns=collect_copied_columns(batch, n, self.read_options),
+            copied_columns=collect_copied_columns(done, self.read_options),
             stopped=result.stopped,
             failure=failure,
         )
-
-
-def _count_done(batch: Batch, result: TrainResult) -> int:
-    """Return how many rows of a batch were processed, given the result for its usable rows."""
-    n = len(result)
-    if result.diverged or result.memory_error is not None:
-        return int(batch.rows[n])
-    return int(batch.rows[n - 1]) + 1 if result.stopped else len(batch)

@@ -39,16 +39,20 @@ class Join(NamedTuple):
     first: int  # the row of the completed sample, if this batch contained it; else -1
 
 
-def restore_predictions(joins: Sequence[Join], result: TrainResult) -> NDArray[np.bool_]:
+def restore_predictions(batch: Batch, result: TrainResult) -> NDArray[np.bool_]:
     """Restore the first predictions of completed samples; return the mask of their rows."""
-    is_late_label = np.zeros(len(result), bool)
-    for row, join in enumerate(joins[: len(result)]):
-        if join.completed is not None:
+    is_late_label = np.zeros(result.end, bool)
+    predicted = np.full(result.end, -1)
+    predicted[result.usable] = result.predicted
+    for row, join in enumerate((batch.joins or ())[: result.end]):
+        if join is not None and join.completed is not None:
             is_late_label[row] = True
-            result.predicted[row] = (
-                result.predicted[join.first] if join.sample is None else join.sample.predicted
-            )
-    return is_late_label
+            predicted[row] = predicted[join.first]
+            if join.sample is not None:
+                predicted[row] = join.sample.predicted
+    result.predicted[:] = predicted[result.usable]
+    is_usable: NDArray[np.bool_] = is_late_label[result.usable]
+    return is_usable
 
 
 @dataclass(eq=False, repr=False)
@@ -63,32 +67,27 @@ class PendingSamples:
     columns: list[str] = field(default_factory=list)  # the names of their features
     samples: dict[str, PendingSample] = field(default_factory=dict, metadata={"saved": False})
     _last_names: Names = field(default=(), metadata={"saved": False})
-    # The names that the reader knew after the last batch.
-    _known_names: Names = field(default=(), metadata={"saved": False})
 
     def join(self, batch: Batch, read_options: ReadOptions) -> Batch:
         """Join labels with their pending samples, without changing this object."""
         name = str(read_options.join)
         rejected: dict[int, str] = {}
-        lengths, labels = batch.features.lengths.tolist(), batch.labels
-        used: list[int] = []  # the usable rows that are not rejected
-        joins: list[Join] = []
+        lengths, label_ids = batch.lengths.tolist(), batch.label_ids.tolist()
+        joins: list[Join | None] = [None] * len(batch)
         added_rows: dict[str, int] = {}  # by ID: the row of each sample that becomes pending
         removed: set[str] = set()  # the IDs of earlier samples that are no longer pending
         oldest = iter(self.samples)
-        for i, batch_row in enumerate(batch.rows.tolist()):
-            key = _format_id(batch.passthrough[i][-1])
+        for row in np.arange(len(batch))[batch.usable].tolist():
+            key, has_label = _format_id(batch.passthrough[row][-1]), label_ids[row] >= 0
             is_pending = key in added_rows or (key in self.samples and key not in removed)
-            reason = _find_rejection_reason(
-                key, name, is_pending, lengths[i] > 0, labels[i] is not None
-            )
+            reason = _find_rejection_reason(key, name, is_pending, lengths[row] > 0, has_label)
             if reason is not None:
-                rejected[batch_row] = reason
+                rejected[row] = reason
                 continue
             added = completed = evicted = sample = None
             first = -1
-            if labels[i] is None:
-                added, added_rows[key] = key, len(used)
+            if not has_label:
+                added, added_rows[key] = key, row
             elif is_pending:
                 completed, first = key, added_rows.pop(key, -1)
                 if first < 0:
@@ -101,27 +100,28 @@ class PendingSamples:
                     del added_rows[evicted]
                 else:
                     removed.add(evicted)
-            used.append(i)
-            joins.append(Join(added, completed, evicted, sample, first))
-        return replace(
-            _join_features(batch, used, joins), rejected=batch.rejected | rejected, joins=joins
-        )
+            joins[row] = Join(added, completed, evicted, sample, first)
+        return replace(_join_features(batch, joins).reject_rows(rejected), joins=joins)
 
-    def commit(self, batch: Batch, predicted: NDArray[np.intp]) -> None:
+    def commit(self, batch: Batch, result: TrainResult | None) -> None:
         """Add new samples with their predictions, and remove completed and evicted samples."""
-        features = batch.features
-        self._known_names = features.names
-        starts, weights, numbers = (x.tolist() for x in (features.starts, batch.weights, predicted))
+        self.names.extend(map(str, batch.added_features.names))
+        predicted = np.full(len(batch), -1)
+        if result is not None:
+            predicted[result.usable] = result.predicted
+        starts, weights, numbers = (x.tolist() for x in (batch.starts, batch.weights, predicted))
         names: Names = ()
         last_ids: bytes | None = None
         for row, join in enumerate(batch.joins or ()):
+            if join is None:
+                continue
             if join.completed is not None:
                 del self.samples[join.completed]
             if join.added is not None:
-                ids = features.name_ids[starts[row] : starts[row + 1]]
+                ids = batch.feature_ids[starts[row] : starts[row + 1]]
                 if ids.tobytes() != last_ids:
-                    last_ids, names = ids.tobytes(), tuple(features.names[i] for i in ids.tolist())
-                values = features.values[starts[row] : starts[row + 1]]
+                    last_ids, names = ids.tobytes(), tuple(batch.names[i] for i in ids.tolist())
+                values = batch.values[starts[row] : starts[row + 1]]
                 self._add(join.added, names, values, weights[row], numbers[row])
             if join.evicted is not None:
                 self.n_evicted += 1
@@ -130,11 +130,11 @@ class PendingSamples:
     @property
     def known_names(self) -> list[str]:
         """The names of features that have occurred in rows, but may not have been learned."""
-        return list(map(str, [*self.names, *self._known_names, *self.feature_names()]))
+        return list(map(str, [*self.names, *self.feature_names()]))
 
     def forget_names(self) -> None:
         """Forget the names of features that no pending sample has."""
-        self.names, self._known_names = [], ()
+        self.names = []
 
     def feature_names(self) -> set[object]:
         """Return the names of the features of all samples."""
@@ -147,7 +147,7 @@ class PendingSamples:
         self.ids, self.columns = list(self.samples), list(map(str, rows.names))
         arrays: Arrays = {
             "starts": rows.starts,
-            "places": rows.name_ids,
+            "places": rows.feature_ids,
             "numbers": np.concatenate([np.empty(0), *(sample.values for sample in samples)]),
             "weights": np.array([sample.weight for sample in samples], np.float64),
             "predicted": np.array([sample.predicted for sample in samples], np.intp),
@@ -205,31 +205,26 @@ def _find_rejection_reason(
     return None
 
 
-def _join_features(batch: Batch, used: list[int], joins: Sequence[Join]) -> Batch:
-    """Return the usable rows of a batch; label rows get the features of their samples."""
-    order, indices = np.arange(len(used)), np.array(used, np.intp)
-    features, weights = batch.features[indices], batch.weights[indices]
-    missing = None if batch.missing is None else batch.missing[indices]
-    late = [row for row, join in enumerate(joins) if join.completed is not None]
-    if late:
-        samples = [join.sample for join in joins if join.sample is not None]
-        order[late] = [joins[row].first for row in late]
-        order[order < 0] = len(used) + np.arange(len(samples))
-        if samples:
-            features = concatenate_rows([features, _build_rows(samples)])
-            weights = np.concatenate([weights, [sample.weight for sample in samples]])
-        features, weights = features[order], weights[order]
-        if missing is not None:
-            missing[late] = 0
-    return replace(
-        batch,
-        rows=batch.rows[indices],
-        features=features,
-        labels=[batch.labels[i] for i in used],
-        weights=weights,
-        missing=missing,
-        passthrough=[batch.passthrough[i] for i in used],
-    )
+def _join_features(batch: Batch, joins: Sequence[Join | None]) -> Batch:
+    """Return a batch whose label rows have the features of their samples."""
+    order = np.arange(len(batch))
+    samples: list[PendingSample] = []
+    late = []
+    for row, join in enumerate(joins):
+        if join is not None and join.completed is not None:
+            late.append(row)
+            order[row] = join.first
+            if join.sample is not None:
+                order[row] = len(batch) + len(samples)
+                samples.append(join.sample)
+    if not late:
+        return batch
+    features: Rows = concatenate_rows([batch, _build_rows(samples)]) if samples else batch
+    weights = np.concatenate([batch.weights, [sample.weight for sample in samples]])
+    missing = None if batch.missing is None else batch.missing.copy()
+    if missing is not None:
+        missing[late] = 0
+    return replace(batch, **vars(features.take(order)), weights=weights[order], missing=missing)
 
 
 def _build_rows(samples: Sequence[PendingSample]) -> Rows:

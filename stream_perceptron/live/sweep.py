@@ -22,7 +22,7 @@ from stream_perceptron.live.metrics import ClassMetrics, Progress
 from stream_perceptron.live.model import LiveModel
 from stream_perceptron.live.step_result import StepResult
 from stream_perceptron.model import defaults
-from stream_perceptron.model.rows import concatenate_rows
+from stream_perceptron.model.rows import as_samples, concatenate_rows
 from stream_perceptron.model.validation import as_label, as_row
 from stream_perceptron.perceptron import SGDPerceptron
 
@@ -248,7 +248,7 @@ def build_batches(stream: Iterable[tuple[Mapping[Hashable, object], Hashable]]) 
     pairs = iter(stream)
     first_row = 1
     while next_pairs := list(itertools.islice(pairs, BATCH_ROWS)):
-        n, rows = len(next_pairs), concatenate_rows([as_row(x) for x, _ in next_pairs])
-        labels = [as_label(label) for _, label in next_pairs]
-        yield Batch("stream", first_row, n, np.arange(n), rows, labels, np.ones(n), Schema())
-        first_row += n
+        rows = concatenate_rows([as_row(x) for x, _ in next_pairs])
+        samples = as_samples(rows, [as_label(y) for _, y in next_pairs], np.ones(len(rows)))
+        yield Batch(**vars(samples), source="stream", first_row=first_row, schema=Schema())
+        first_row += len(rows)

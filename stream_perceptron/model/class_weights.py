@@ -6,11 +6,8 @@ import sys
 from collections.abc import Hashable, Mapping, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
-MAX_BALANCED_FACTOR = 100.0  # the largest factor for a rare class
-
-_NO_COUNTS = np.zeros(0, np.int64)
+from stream_perceptron.model import kernel
 
 
 class ClassWeights:
@@ -24,17 +21,25 @@ class ClassWeights:
         number of labeled samples learned from so far, including the current sample; n_class is the
         number of these samples in the current sample's class; and k is the number of different
         classes among them. Sample weights do not affect the counts.
-    counts
-        The number of samples of each class that were learned from, in the order of the labels; only
+
+    Attributes
+    ----------
+    counts : ndarray of int, shape (k,), or None
+        The number of samples of each class that were learned from, by the number of the label; only
         for "balanced".
+    factors : ndarray of float, shape (k,), or None
+        The given factors, by the number of the label; None for "balanced".
 
     Examples
     --------
     >>> balanced = ClassWeights("balanced")
-    >>> balanced.compute_factors(np.array([0, 0, 0, 1]), ["no", "yes"]).tolist()
-    [1.0, 1.0, 1.0, 2.0]
+    >>> balanced.extend(["no", "yes"])
+    >>> balanced.counts[:] = 3, 0
+    >>> balanced.compute_factor(1)
+    2.0
     >>> class_weight = ClassWeights({"yes": 50, "1": 2})
-    >>> class_weight.compute_factors(np.array([0, 1, 2]), ["no", "yes", 1]).tolist()
+    >>> class_weight.extend(["no", "yes", 1])
+    >>> class_weight.factors.tolist()
     [1.0, 50.0, 2.0]
 
     References
@@ -44,72 +49,27 @@ class ClassWeights:
 
     """
 
-    def __init__(
-        self, class_weight: str | Mapping[Hashable, float], counts: NDArray[np.int64] = _NO_COUNTS
-    ) -> None:
+    def __init__(self, class_weight: str | Mapping[Hashable, float]) -> None:
         self.class_weight = class_weight if isinstance(class_weight, str) else dict(class_weight)
-        self.counts = counts
+        is_balanced = isinstance(class_weight, str)
+        self.counts = np.zeros(0, np.int64) if is_balanced else None
+        self.factors = None if is_balanced else np.zeros(0)
 
-    @property
-    def is_balanced(self) -> bool:
-        """Whether the factors follow from the frequencies of the classes."""
-        return self.class_weight == "balanced"
+    def extend(self, labels: Sequence[Hashable]) -> None:
+        """Add labels to the known ones."""
+        if self.counts is not None:
+            self.counts = np.concatenate([self.counts, np.zeros(len(labels), np.int64)])
+        if self.factors is not None:
+            self.factors = np.concatenate([self.factors, [*map(self._find_factor, labels)]])
 
-    def compute_factor(self, target: int, label: Hashable) -> float:
-        """Return the factor for the next sample, given its label and the label's index."""
-        if not isinstance(self.class_weight, str):
-            return self._find_factor(label)
-        counts = self.counts
-        count = 1 + int(counts[target]) if target < len(counts) else 1
-        n_classes = int(np.count_nonzero(counts)) + (count == 1)
-        return min((1 + int(counts.sum())) / (n_classes * count), MAX_BALANCED_FACTOR)
+    def truncate(self, k: int) -> None:
+        """Keep only the first k labels."""
+        self.counts = None if self.counts is None else self.counts[:k]
+        self.factors = None if self.factors is None else self.factors[:k]
 
-    def compute_factors(
-        self, targets: NDArray[np.intp], labels: Sequence[Hashable]
-    ) -> NDArray[np.float64]:
-        """Return the factors for consecutive samples, given the indices of their labels.
-
-        A sample without a label has the index -1 and the factor 1, and is not counted.
-        """
-        factors = np.ones(len(targets))
-        is_labeled = targets >= 0
-        labeled_targets = targets[is_labeled]
-        if not isinstance(self.class_weight, str):
-            unique, inverse = np.unique(labeled_targets, return_inverse=True)
-            unique_factors = [self._find_factor(labels[target]) for target in unique.tolist()]
-            factors[is_labeled] = np.array(unique_factors, np.float64)[inverse]
-            return factors
-        before = self.copy_counts(len(labels))
-        order = np.argsort(labeled_targets, kind="stable")
-        ordered = labeled_targets[order]
-        # The number of earlier samples of the same class among these samples.
-        earlier = np.empty(len(order), np.int64)
-        earlier[order] = np.arange(len(order)) - np.searchsorted(ordered, ordered)
-        counts = before[labeled_targets] + earlier + 1
-        n_classes = np.count_nonzero(before) + np.cumsum(counts == 1)
-        n = before.sum() + 1 + np.arange(len(order))
-        factors[is_labeled] = np.minimum(n / (n_classes * counts), MAX_BALANCED_FACTOR)
-        return factors
-
-    def count_samples(self, targets: NDArray[np.intp]) -> None:
-        """Count samples that were learned from, given their labels' indices; -1 means no label."""
-        if self.is_balanced:
-            added = np.bincount(targets[targets >= 0], minlength=len(self.counts)).astype(np.int64)
-            self.counts = self.copy_counts(len(added)) + added
-
-    def count_sample(self, target: int) -> None:
-        """Count a sample that was learned from, given the index of its label."""
-        if self.is_balanced:
-            if target >= len(self.counts):
-                self.counts = self.copy_counts(target + 1)
-            self.counts[target] += 1
-
-    def copy_counts(self, k: int) -> NDArray[np.int64]:
-        """Return a copy of the counts of the first k labels."""
-        counts = np.zeros(k, np.int64)
-        known = self.counts[:k]
-        counts[: len(known)] = known
-        return counts
+    def compute_factor(self, target: int) -> float:
+        """Return the factor for the next sample, given the number of its label."""
+        return kernel.compute_class_factor(self, target)
 
     def _find_factor(self, label: Hashable) -> float:
         """Return the factor given for a label, 1 by default."""

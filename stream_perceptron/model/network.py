@@ -6,24 +6,29 @@ import math
 import threading
 import warnings
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import replace
 from functools import wraps
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_perceptron.errors import DivergedError, ModelSizeError, SampleError
+from stream_perceptron.errors import (
+    DivergedError,
+    ModelSizeError,
+    SampleError,
+    StreamPerceptronError,
+)
 from stream_perceptron.model import kernel
 from stream_perceptron.model.activations import Activation
 from stream_perceptron.model.arrays import Array
 from stream_perceptron.model.class_weights import ClassWeights
-from stream_perceptron.model.growth import Growth
-from stream_perceptron.model.kernel.types import Counters, Part, Results, Rule
+from stream_perceptron.model.kernel.types import Counters, Part, Rule
 from stream_perceptron.model.results import TrainOptions, TrainResult
-from stream_perceptron.model.rows import Rows, Samples
+from stream_perceptron.model.rows import LEARNED, Added, Rows, Samples
 from stream_perceptron.model.scaler import Scaler
 from stream_perceptron.model.vocabulary import Vocabulary
-from stream_perceptron.model.weights import WeightStore
+from stream_perceptron.model.weights import WeightStore, count_fitting_features, count_weights
 
 if TYPE_CHECKING:
     from river.optim.base import Scheduler
@@ -95,6 +100,7 @@ class Network:
         self._label_types: set[type] = set()
         self._lock = threading.RLock()
         self._is_learning = False  # detects nested calls
+        self.is_full = False  # whether a new feature has been ignored because it did not fit
 
     def snapshot(self) -> Snapshot:
         """Return a copy of the learned state, taken between two samples."""
@@ -113,8 +119,11 @@ class Network:
         self._label_types = set(map(type, snapshot.labels))
         self.store.restore(snapshot.weights, snapshot.biases, snapshot.n_drawn)
         self.scaler = snapshot.scaler
-        if self.class_weights is not None and snapshot.class_counts is not None:
-            self.class_weights.counts = snapshot.class_counts.copy()
+        if self.class_weights is not None:
+            self.class_weights = ClassWeights(self.class_weights.class_weight)
+            self.class_weights.extend(snapshot.labels)
+            if self.class_weights.counts is not None and snapshot.class_counts is not None:
+                self.class_weights.counts[:] = snapshot.class_counts
         self.counters.counts[:] = snapshot.n_seen, snapshot.n_updates
         self.counters.last_error[0] = snapshot.last_error
 
@@ -151,9 +160,9 @@ class Network:
     @property
     def class_counts(self) -> NDArray[np.int64] | None:
         """A copy of the counts that balance the classes, shape (k,); None without balancing."""
-        if self.class_weights is None or not self.class_weights.is_balanced:
+        if self.class_weights is None or self.class_weights.counts is None:
             return None
-        return self.class_weights.copy_counts(self.store.shape[0])
+        return self.class_weights.counts[: self.store.shape[0]].copy()
 
     @property
     def label_names(self) -> list[Hashable]:
@@ -189,17 +198,14 @@ class Network:
         target = self.labels.ids_by_name.get(label)
         if target is None or self.scaler is not None:
             return False
-        if self.class_weights is not None:
-            weight *= self.class_weights.compute_factor(target, label)
         rule = Rule(self.activation, epsilon)
         rate = lr if type(lr) is float else lambda: float(_compute_rates(lr, self.n_updates, 1)[0])
         n_done = kernel.learn_one(
-            x, self.features, self.store.current, rule, target, weight, rate, self.counters
-        )
+            x, self.features, self.store.current, rule, self.class_weights, target, weight, rate,
+            self.counters,
+        )  # fmt: skip
         if n_done == 0:
             raise DivergedError(self.n_seen + 1)
-        if n_done == 1 and self.class_weights is not None:
-            self.class_weights.count_sample(target)
         return n_done == 1
 
     def compute_net_one(self, x: Mapping[Hashable, object]) -> Array | None:
@@ -214,17 +220,53 @@ class Network:
         n = len(rows)
         with self._lock:
             self._remove_names_without_weights()
-            feature_ids = self.features.find_ids(rows.names)
-            targets = np.full(n, -1, np.intp)
-            part = Part(rows, 0, n, feature_ids, targets, np.ones(n), np.zeros(n))
-            nets = np.empty((n, self.store.shape[0]))
-            results = Results(self.counters, np.empty(n), np.zeros(n, bool), nets)
+            samples = self.number(rows, [None] * n, np.ones(n))
+            result = TrainResult.empty(samples.label_ids)
+            result.nets = nets = np.empty((n, self.store.shape[0]))
+            part = Part(0, n, samples.weights, np.zeros(n), with_predictions=False)
             rule = Rule(self.activation, 0.0)
-            n_done = kernel.learn(self.store.current, rule, self.scaler, part, results)
+            n_done = self._run_kernel(rule, samples, part, result)
         if n_done < n:
             where = f" of row {n_done}" if n > 1 else ""
             raise SampleError(f"the net input{where} is not finite: scale the features")
         return nets
+
+    def number(
+        self, rows: Rows, labels: Sequence[Hashable], weights: NDArray[np.float64],
+        status: NDArray[np.uint8] | None = None,
+    ) -> Samples:  # fmt: skip
+        """Number the names in rows as the model does, followed by those that labeled rows add.
+
+        Examples
+        --------
+        >>> from stream_perceptron import SGDPerceptron
+        >>> network = SGDPerceptron(classes=["left"]).network
+        >>> rows = Rows.from_rows([("b", "a"), ("c", "a")], [np.ones(2), np.ones(2)])
+        >>> samples = network.number(rows, ["left", "right"], np.ones(2))
+        >>> samples.added_features.names, samples.added_labels.names, samples.feature_ids.tolist()
+        (['b', 'a', 'c'], ['right'], [0, 1, 2, 1])
+
+        """
+        rows = rows.without_unused_names()
+        known, first = self.labels.ids_by_name, dict[Hashable, tuple[int, int]]()
+        numbers = [-1 if label is None else known.get(label, -2) for label in labels]
+        for row, label in enumerate(labels) if -2 in numbers else ():
+            if numbers[row] == -2:
+                numbers[row], _ = first.setdefault(label, (len(known) + len(first), row))
+        label_rows = np.array([row for _, row in first.values()], np.intp)
+        label_ids, ids = np.array(numbers, np.intp), self.features.find_ids(rows.names)
+        added_features = Added()
+        if ids.min(initial=0) < 0:
+            name_ids, feature_rows = kernel.add_names(rows, label_ids, ids, len(self.features))
+            names = [rows.names[i] for i in name_ids]
+            added_features = Added(np.array(feature_rows, np.intp), names)
+        is_same = np.array_equal(ids, np.arange(len(ids)))  # as in most frames
+        feature_ids = rows.feature_ids if is_same else np.take(ids, rows.feature_ids)
+        return Samples(
+            self.features.names, rows.starts, feature_ids, rows.values, label_ids,
+            weights, np.full(len(rows), LEARNED, np.uint8) if status is None else status,
+            added_features, Added(label_rows, list(first)), n_before=self.store.shape,
+        )  # fmt: skip
 
     @_synchronized
     def train(
@@ -232,46 +274,98 @@ class Network:
     ) -> TrainResult:
         """Predict each row and then learn it, as `SGDPerceptron.train` does."""
         self._remove_names_without_weights()
-        growth, n_before = Growth.plan(samples, self.labels, self.features), self.n_seen
-        n_done, n = 0, len(growth.targets)
-        n_fitting = growth.count_fitting_rows(self.store.max_weights) if growth.adds_names else n
-        result = TrainResult.empty(growth.targets)
+        if samples.is_foreign:
+            samples = self.number(
+                samples, samples.list_labels(...), samples.weights, samples.status
+            )
+        else:
+            self._require_known_names(samples, options.learns)
+        n, n_before, shape = len(samples), self.n_seen, self.store.shape
+        n_fitting = n
+        if samples.adds_names:
+            n_fitting, samples = self._fit(samples)
+        targets = samples.label_ids.astype(np.intp)
+        if not options.learns:
+            targets.fill(-1)
+        result = TrainResult.empty(targets)
         if options.with_all_scores:
-            n_labels, _ = growth.shape_after(n_fitting)
-            result.all_scores = np.full((n, n_labels), math.nan)
-        rule = Rule(self.activation, epsilon, options.stop)
-        # The kernel learns each part in one call.
-        for start, end in [(0, n_fitting)] if n_before else growth.split_rows(n_fitting):
+            k, _ = samples.shape_after(shape, n_fitting)
+            result.all_scores = np.full((n, k), math.nan)
+        rule, done, ends = Rule(self.activation, epsilon, options.stop), 0, [n_fitting]
+        if not n_before:
+            # The first labeled row is learned on its own, because the initial weights of its names
+            # are drawn, whereas those of later names are 0.
+            first = np.flatnonzero(targets[:n_fitting] >= 0)[:1]
+            ends = sorted({*first.tolist(), *(first + 1).tolist(), n_fitting})
+        for end in ends:  # the kernel learns each part in one call
+            start = done
             try:
-                n_done = self._train_part(samples, growth, start, end, rule, lr, options, result)
+                done = self._train_part(samples, start, end, rule, lr, options, result)
             except MemoryError as error:
-                if self.n_seen > n_before + np.count_nonzero(growth.targets[:n_done] >= 0):
+                if self.n_seen > n_before + np.count_nonzero(targets[:done] >= 0):
                     raise  # some rows of this part were learned, but their results are lost
                 result.memory_error = error
                 break
             result.stopped = bool(
-                options.stop and n_done > start and result.errors[n_done - 1] < epsilon
+                options.stop and done > start and result.errors[done - 1] < epsilon
             )
-            result.diverged = n_done < end and not result.stopped
-            if result.stopped or result.diverged:
+            result.diverged = done < end and not result.stopped
+            if done < end or result.stopped:
                 break
-        if n_done == n_fitting < n and not result.stopped:
+        if done == n_fitting < n and not result.stopped:
             try:
-                self.store.require_size(*growth.shape_after(n_fitting + 1))
+                self.store.require_size(self.store.shape[0] + 1, self.store.shape[1])
             except ModelSizeError as error:
                 result.memory_error = error
         if result.all_scores is not None:
             result.all_scores = result.all_scores[:, : self.store.shape[0]]
-        if n_done < n:
-            return result[:n_done]
-        if growth.has_looked_up:
-            self.features.cache_ids(samples.rows.names, growth.feature_ids)
-        return result
+        result.end = done
+        result.usable = samples.usable if done == n else samples[:done].usable
+        if done < n:
+            result = result[:done]
+        return result if result.usable is ... else result[result.usable]
+
+    def _require_known_names(self, samples: Samples, learns: bool) -> None:
+        """Check that samples were numbered for this model, as it is now.
+
+        Raises
+        ------
+        StreamPerceptronError
+            If they were not.
+
+        """
+        (k, d), known = self.store.shape, samples.n_before
+        # A full model may have ignored features; predictions know only names that have weights.
+        if learns and known != (k, d) and not (self.is_full and known[0] == k and known[1] > d):
+            raise StreamPerceptronError(
+                f"these rows were read for a model with {known[0]:,} labels and {known[1]:,} "
+                f"features, but this model has {k:,} and {d:,}: read them for this model"
+            )
+
+    def _fit(self, samples: Samples) -> tuple[int, Samples]:
+        """Count the rows before the first whose label does not fit; leave out unfitting features.
+
+        A full model takes no further features, so only the first of the new ones can fit.
+        """
+        n, (k, d), limit = len(samples), self.store.shape, self.store.max_weights
+        if count_weights(*samples.shape_after((k, d), n)) <= limit:
+            return n, samples
+        labels, features = samples.added_labels, samples.added_features
+        end, n_features = n, 0
+        for row in (*labels.rows.tolist(), n):
+            n_added = int(np.searchsorted(features.rows, row))
+            n_features = min(n_added, max(0, count_fitting_features(k, limit) - d))
+            if row < n and count_weights(k + 1, d + n_features) > limit:
+                end = row
+                break
+            k += 1
+        self.is_full |= n_features < len(features.names)
+        features = Added(features.rows[:n_features], features.names[:n_features])
+        return end, replace(samples, added_features=features)
 
     def _train_part(
         self,
         samples: Samples,
-        growth: Growth,
         start: int,
         end: int,
         rule: Rule,
@@ -281,45 +375,43 @@ class Network:
     ) -> int:
         """Predict and learn the rows [start, end); return the end of the rows processed.
 
-        Names that were added for rows that were not learned are removed. Class weights, if there
-        are any, multiply the sample weights.
+        Names that were added for rows that were not learned are removed.
         """
-        n_before, targets, weights = self.n_seen, growth.targets, samples.weights
+        n_before, targets = self.n_seen, result.targets
         # A schedule is not asked for rates if all rows are only predicted.
-        rates = _compute_rates(lr if growth.is_labeled else 0.0, self.n_updates, end - start)
-        part = Part(samples.rows, start, end, growth.feature_ids, targets, weights, rates)
-        results = Results(
-            self.counters, result.errors, result.updated, None, result.predicted,
-            result.scores if options.with_scores or options.with_all_scores else None,
-            result.all_scores, result.probes,
-        )  # fmt: skip
+        is_labeled = isinstance(lr, float) or targets.max(initial=-1) >= 0
+        rates = _compute_rates(lr if is_labeled else 0.0, self.n_updates, end - start)
+        with_scores = options.with_scores or options.with_all_scores
+        part = Part(start, end, samples.weights, rates, with_scores=with_scores)
         if n_before == 0 and start < end and targets[start] >= 0:
             # The first row is predicted before its weights are drawn, by the biases alone.
-            first = part._replace(targets=np.full_like(targets, -1))
-            kernel.learn(self.store.current, rule, self.scaler, first, results)
-            results = results._replace(predicted=None, scores=None, all_scores=None)
-        if not (growth.adds_names or self.class_weights):
-            return kernel.learn(self.store.current, rule, self.scaler, part, results)
+            first = part._replace(learns=False)
+            self._run_kernel(rule, samples, first, result)
+            part = part._replace(with_predictions=False)
+        if not samples.adds_names:
+            return self._run_kernel(rule, samples, part, result)
+        added, shape = samples[start:end], self.store.shape
+        new_labels, new_features = added.added_labels, added.added_features
         try:
-            features, labels = growth.find_new_names(start, end)
-            self._warn_of_similar_labels(labels)
-            self._add_names(features, labels)
-            if self.class_weights is not None:
-                weights = weights.copy()
-                with np.errstate(over="ignore"):
-                    weights[start:end] *= self.class_weights.compute_factors(
-                        targets[start:end], self.labels.names
-                    )
-            n_labels, n_features = growth.count_names()
-            part = part._replace(sample_weights=weights, n_features=n_features, n_labels=n_labels)
-            return kernel.learn(self.store.current, rule, self.scaler, part, results)
+            self._warn_of_similar_labels(new_labels.names)
+            self._add_names(new_features.names, new_labels.names)
+            part = part._replace(
+                n_labels=new_labels.count_before(shape[0], end - start),
+                n_features=new_features.count_before(shape[1], end - start),
+            )
+            return self._run_kernel(rule, samples, part, result)
         finally:
             labeled, n_learned = np.flatnonzero(targets[start:end] >= 0), self.n_seen - n_before
             if n_learned < len(labeled):
                 end = start + int(labeled[n_learned - 1]) + 1 if n_learned else start
-                self._shrink(*growth.shape_after(end))
-            if self.class_weights is not None:
-                self.class_weights.count_samples(targets[start:end])
+                self._shrink(*added.shape_after(shape, end - start))
+
+    def _run_kernel(self, rule: Rule, samples: Samples, part: Part, result: TrainResult) -> int:
+        """Predict and learn rows whose names have weights; return the end of the rows processed."""
+        current, counters = self.store.current, self.counters
+        return kernel.learn(
+            current, rule, self.scaler, self.class_weights, counters, samples, part, result
+        )
 
     @_synchronized
     def add_names(self, features: Sequence[Hashable], labels: Sequence[Hashable]) -> None:
@@ -337,6 +429,8 @@ class Network:
         weights = self.store.grow(k + len(labels), d + len(features), drawn)
         if self.scaler is not None:
             self.scaler.extend(d, len(features))
+        if self.class_weights is not None:
+            self.class_weights.extend(labels)
         self.labels.extend(labels)
         self.features.extend(features)
         self._label_types |= set(map(type, labels))
@@ -354,6 +448,8 @@ class Network:
         if (len(self.labels.names), len(self.features.names)) != (k, d):
             self.labels.truncate(k)
             self.features.truncate(d)
+        if self.class_weights is not None:
+            self.class_weights.truncate(k)
 
     def _warn_of_similar_labels(self, labels: Sequence[Hashable]) -> None:
         """Warn about a new label that is spelled like a known label of another type."""

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from stream_perceptron.model.arrays import Array
+
 
 class TrainOptions(NamedTuple):
     """Options for training.
@@ -22,12 +24,15 @@ class TrainOptions(NamedTuple):
         Compute the score of each prediction.
     with_all_scores
         Compute the score of each label for each sample.
+    learns
+        Learn labeled samples; if not, all are only predicted.
 
     """
 
     stop: bool = False
     with_scores: bool = False
     with_all_scores: bool = False
+    learns: bool = True
 
 
 @dataclass(eq=False, repr=False)
@@ -53,9 +58,13 @@ class TrainResult:
     # The score of each label, shape (n, k), NaN for labels that were unknown; None if not
     # requested.
     all_scores: NDArray[np.float64] | None = None
+    nets: Array | None = None  # net inputs before the update, shape (n, k), if requested
     diverged: bool = False  # whether the next sample was rejected to prevent divergence
     stopped: bool = False  # whether the last sample's error ended the training
     memory_error: Exception | None = None  # why the next sample does not fit in memory
+    # The end of the rows processed, of which this result has only the usable ones, at this index.
+    end: int = 0
+    usable: Any = ...
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -81,10 +90,8 @@ class TrainResult:
         }
         return cls(**arrays)
 
-    def __getitem__(self, rows: slice) -> TrainResult:
-        """Return the result for a slice of the rows; its arrays are views."""
-        if rows.indices(len(self)) == (0, len(self), 1):
-            return self
+    def __getitem__(self, rows: slice | NDArray[np.intp]) -> TrainResult:
+        """Return the result for some of the rows."""
         arrays: dict[str, Any] = {
             name: array[rows]
             for name in (*_ARRAYS, "all_scores")

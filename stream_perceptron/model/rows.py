@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stream_perceptron.model.arrays import Array, Floats, Mask
-from stream_perceptron.model.vocabulary import NamesPrefix
 
-Names = Sequence[Hashable]  # immutable: usually a tuple or a range
+Names = Sequence[Hashable]  # a tuple, a range, or a list that may grow
 
-_ROWS_AT_ONCE = 1000  # rows that are searched for new names at a time
-_MAX_UNUSED_NAMES = 1000  # keeping up to this many unused names costs less than removing them
+# What a row is; the compiled reader and the kernel use the same numbers.
+LEARNED, UNLABELED, REJECTED, MALFORMED, REDELIVERED = range(5)
 
 
 # Not frozen, because a frozen dataclass takes several times as long to create.
@@ -34,70 +32,60 @@ class Rows:
 
     """
 
-    names: Names
+    names: Names  # of the features, by number
     # Row i is values[starts[i] : starts[i + 1]]; shape (n + 1,).
     starts: NDArray[np.intp]
-    name_ids: NDArray[np.int32]  # the index in `names` of each value's name, unique within a row
+    feature_ids: NDArray[np.int32]  # unique within a row
     values: Floats
-    # The row that adds each of the last names, ascending; None if the values show these rows.
-    added_rows: NDArray[np.intp] | None = None
 
     @classmethod
     def from_table(cls, names: Names, cells: Array, is_present: Mask | None = None) -> Rows:
         """Build rows from cells (n, d). Cells where `is_present` is False mark absent features."""
         n, d = cells.shape
         values = np.require(cells, np.float64, ["C", "A"])
-        name_ids = np.broadcast_to(np.arange(d, dtype=np.int32), (n, d))
+        ids = np.broadcast_to(np.arange(d, dtype=np.int32), (n, d))
         if is_present is None or is_present.all():
-            return cls(names, np.arange(n + 1) * d, name_ids.ravel(), values.ravel())
+            return cls(names, np.arange(n + 1) * d, ids.ravel(), values.ravel())
         starts = _compute_starts(np.count_nonzero(is_present, axis=1))
-        return cls(names, starts, name_ids[is_present], values[is_present])
+        return cls(names, starts, ids[is_present], values[is_present])
 
     @classmethod
     def from_rows(cls, names: Sequence[Names], values: Sequence[Array]) -> Rows:
         """Build rows from the names and the values of each row."""
         ids_by_name: dict[Hashable, int] = {}
-        last: Names | None = None
-        name_ids: list[NDArray[np.int32]] = []
-        for names_of_row in names:
-            # Consecutive rows usually have the same names.
-            if last is None or names_of_row != last:
-                ids = [ids_by_name.setdefault(name, len(ids_by_name)) for name in names_of_row]
-                ids_of_row, last = np.array(ids, np.int32), names_of_row
-            name_ids.append(ids_of_row)
-        starts = _compute_starts(np.array([len(ids_of_row) for ids_of_row in name_ids], np.intp))
+        ids = [ids_by_name.setdefault(name, len(ids_by_name)) for row in names for name in row]
+        starts = _compute_starts(np.array([*map(len, names)], np.intp))
         return cls(
-            tuple(ids_by_name),
-            starts,
-            np.concatenate([np.empty(0, np.int32), *name_ids]),
+            tuple(ids_by_name), starts, np.array(ids, np.int32),
             np.concatenate([np.empty(0), *values]),
-        )
+        )  # fmt: skip
 
     def __len__(self) -> int:
         return len(self.starts) - 1
 
-    def __getitem__(self, rows: slice | NDArray[np.intp]) -> Rows:
-        """Return a slice of the rows, or the rows with the given indices.
+    def __getitem__(self, rows: slice) -> Self:
+        """Return a slice of the rows."""
+        n = len(self)
+        start, end, _ = rows.indices(n)
+        if end - start == n:
+            return self
+        return replace(self, **self._slice(start, max(start, end)))
 
-        A slice has no names that later rows add.
-        """
-        names, added_rows = self.names, None
-        if isinstance(rows, slice):
-            first, end, _ = rows.indices(len(self))
-            if end - first == len(self):
-                return self
-            starts = self.starts[first : max(first, end) + 1]
-            cells: Any = slice(starts[0], starts[-1])
-            starts = starts - starts[0]
-            if self.added_rows is not None:
-                low, high = np.searchsorted(self.added_rows, [first, end]).tolist()
-                names = names[: len(names) - (len(self.added_rows) - high)]
-                added_rows = self.added_rows[low:high] - first
-        else:
-            lengths = self.lengths[rows]
-            starts = _compute_starts(lengths)
-            cells = np.repeat(self.starts[rows] - starts[:-1], lengths) + np.arange(starts[-1])
-        return Rows(names, starts, self.name_ids[cells], self.values[cells], added_rows)
+    def _slice(self, start: int, end: int) -> dict[str, Any]:
+        """Return the fields that differ for the rows [start, end)."""
+        starts = self.starts[start : end + 1]
+        cells = slice(starts[0], starts[-1])
+        return {
+            "starts": starts - starts[0], "feature_ids": self.feature_ids[cells],
+            "values": self.values[cells],
+        }  # fmt: skip
+
+    def take(self, rows: NDArray[np.intp]) -> Rows:
+        """Return the features of the rows with the given indices."""
+        lengths = self.lengths[rows]
+        starts = _compute_starts(lengths)
+        cells = np.repeat(self.starts[rows] - starts[:-1], lengths) + np.arange(starts[-1])
+        return Rows(self.names, starts, self.feature_ids[cells], self.values[cells])
 
     @property
     def lengths(self) -> NDArray[np.intp]:
@@ -111,64 +99,118 @@ class Rows:
     def dicts(self) -> Iterator[dict[Hashable, float]]:
         """Yield each row as a dict of its features."""
         for start, end in zip(self.starts[:-1].tolist(), self.starts[1:].tolist(), strict=True):
-            names = map(self.names.__getitem__, self.name_ids[start:end].tolist())
+            names = map(self.names.__getitem__, self.feature_ids[start:end].tolist())
             yield dict(zip(names, self.values[start:end].tolist(), strict=True))
 
     def compute_max_abs_by_name(self) -> dict[str, float]:
         """Return, by name, the largest absolute value of each feature that all rows have."""
-        counts = np.bincount(self.name_ids, minlength=len(self.names))
-        largest = np.zeros(len(self.names))
-        np.maximum.at(largest, self.name_ids, np.abs(self.values))
+        counts = np.bincount(self.feature_ids)
+        largest = np.zeros(len(counts))
+        np.maximum.at(largest, self.feature_ids, np.abs(self.values))
         is_in_all_rows = (counts == len(self)) & (counts > 0)
         return {
             str(self.names[i]): float(largest[i]) for i in np.flatnonzero(is_in_all_rows).tolist()
         }
 
-    def find_first_rows(
-        self, name_ids: NDArray[np.intp], is_used: Mask
-    ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        """Find which of the given names the used rows have.
-
-        Returns
-        -------
-        The indices of these names, in order of appearance, and the first used row of each.
-
-        """
-        is_wanted = np.zeros(len(self.names), bool)
-        is_wanted[name_ids] = True
-        ids, rows = [np.empty(0, np.intp)], [np.empty(0, np.intp)]
-        # The first rows usually have all names.
-        for begin in range(0, len(self), _ROWS_AT_ONCE):
-            end = min(begin + _ROWS_AT_ONCE, len(self))
-            cells = self.starts[begin] + np.flatnonzero(
-                is_wanted[self.name_ids[self.starts[begin] : self.starts[end]]]
-            )
-            cell_rows = np.searchsorted(self.starts, cells, side="right") - 1
-            cells, cell_rows = cells[is_used[cell_rows]], cell_rows[is_used[cell_rows]]
-            new_ids, first = np.unique(self.name_ids[cells], return_index=True)
-            order = np.argsort(first)
-            ids.append(new_ids[order].astype(np.intp))
-            rows.append(cell_rows[first[order]])
-            is_wanted[new_ids] = False
-            if not is_wanted.any():
-                break
-        return np.concatenate(ids), np.concatenate(rows)
-
-    def without_unused_names(self) -> Rows:
+    def without_unused_names(self) -> Self:
         """Remove unused names if they are in the majority, because each name costs time."""
-        if len(self.names) <= 4 * len(self.values) + _MAX_UNUSED_NAMES:
+        if len(self.names) <= 4 * len(self.values):
             return self
-        used, new_ids = np.unique(self.name_ids, return_inverse=True)
+        used, new_ids = np.unique(self.feature_ids, return_inverse=True)
         names = tuple([self.names[i] for i in used.tolist()])
-        return replace(self, names=names, name_ids=new_ids.astype(np.int32))
+        return replace(self, names=names, feature_ids=new_ids.astype(np.int32))
 
 
-class Samples(NamedTuple):
-    """Checked rows of features, with a label and a weight for each."""
+class Added(NamedTuple):
+    """Names that rows add to a model, in order."""
 
-    rows: Rows
-    labels: Sequence[Hashable]  # None for a row that is only predicted
+    rows: NDArray[np.intp] = np.empty(0, np.intp)  # the row that adds each name, ascending
+    names: Sequence[Hashable] = ()
+
+    def between(self, start: int, end: int) -> Added:
+        """Return what the rows [start, end) add."""
+        if not self.names:
+            return self
+        low, high = np.searchsorted(self.rows, [start, end]).tolist()
+        return Added(self.rows[low:high] - start, self.names[low:high])
+
+    def count_before(self, n_known: int, n: int) -> NDArray[np.intp] | None:
+        """Return the number of names before each of n rows and after the last; None if constant."""
+        if not self.names:
+            return None
+        return n_known + np.searchsorted(self.rows, np.arange(n + 1))
+
+
+NOTHING_ADDED = Added()
+
+
+@dataclass(eq=False, repr=False)
+class Samples(Rows):
+    """Rows with labels, whose names have the numbers of a model, or will have them once added.
+
+    A labeled row adds its label and its features, except names that the model or an earlier labeled
+    row already contains. An unlabeled row adds nothing.
+    """
+
+    label_ids: NDArray[np.intp]  # the number of each row's label, -1 if it is missing; shape (n,)
     weights: NDArray[np.float64]  # the sample weights, shape (n,)
+    status: NDArray[np.uint8]  # rows from REJECTED on are skipped; shape (n,)
+    added_features: Added = NOTHING_ADDED
+    added_labels: Added = NOTHING_ADDED
+    # The labels by number; None if they are those of the model. They are not if `is_foreign`.
+    labels: Sequence[Hashable] | None = None
+    is_foreign: bool = False  # whether the model has other numbers for these names
+    # The numbers of labels and features that the model knew before the first row.
+    n_before: tuple[int, int] = (0, 0)
+
+    def _slice(self, start: int, end: int) -> dict[str, Any]:
+        fields = super()._slice(start, end)
+        for name in ("label_ids", "weights", "status"):
+            fields[name] = getattr(self, name)[start:end]
+        for name in ("added_features", "added_labels"):
+            fields[name] = getattr(self, name).between(start, end)
+        fields["n_before"] = self.shape_after(self.n_before, start)
+        return fields
+
+    @property
+    def adds_names(self) -> bool:
+        """Whether rows add any label or feature."""
+        return bool(self.added_features.names or self.added_labels.names)
+
+    def shape_after(self, shape: tuple[int, int], end: int) -> tuple[int, int]:
+        """Return the numbers of labels and features after `end` rows, given those before."""
+        return (
+            shape[0] + int(np.searchsorted(self.added_labels.rows, end)),
+            shape[1] + int(np.searchsorted(self.added_features.rows, end)),
+        )
+
+    @property
+    def usable(self) -> Any:
+        """An index of the usable rows: `...` if all rows are."""
+        if self.status.max(initial=0) < REJECTED:
+            return ...
+        return np.flatnonzero(self.status < REJECTED)
+
+    def dicts(self) -> Iterator[dict[Hashable, float]]:
+        """Yield each usable row as a dict of its features."""
+        return Rows.dicts(self if self.usable is ... else self.take(self.usable))
+
+    def list_labels(self, rows: Any = None) -> list[Hashable]:
+        """Return the labels of the usable rows, or of others, None for unlabeled rows."""
+        assert self.labels is not None
+        labels, ids = self.labels, self.label_ids[self.usable if rows is None else rows]
+        return [labels[i] if i >= 0 else None for i in ids.tolist()]
+
+
+def as_samples(rows: Rows, labels: Sequence[Hashable], weights: NDArray[np.float64]) -> Samples:
+    """Return rows with labels, which may be None, as samples that a model has to number."""
+    label_ids = np.arange(len(labels))
+    if None in labels:
+        label_ids[[label is None for label in labels]] = -1
+    return Samples(
+        rows.names, rows.starts, rows.feature_ids, rows.values, label_ids, weights,
+        np.zeros(len(rows), np.uint8), labels=labels, is_foreign=True,
+    )  # fmt: skip
 
 
 def _compute_starts(lengths: NDArray[np.intp]) -> NDArray[np.intp]:
@@ -186,19 +228,15 @@ def concatenate_rows(parts: Sequence[Rows]) -> Rows:
     2
 
     """
-    names_of_parts = [part.names for part in parts]
-    name_ids = [part.name_ids for part in parts]
-    names = max(names_of_parts, key=len)
-    if not (isinstance(names, NamesPrefix) and all(map(names.has_same_list_as, names_of_parts))):
-        names = tuple(dict.fromkeys(chain.from_iterable(names_of_parts)))
-        ids_by_name = {name: i for i, name in enumerate(names)}
-        name_ids = [
-            np.array([ids_by_name[name] for name in part.names], np.int32)[part.name_ids]
-            for part in parts
-        ]
+    ids_by_name: dict[Hashable, int] = {}
+    ids = []
+    for part in parts:
+        part = part.without_unused_names()
+        new_ids = [ids_by_name.setdefault(name, len(ids_by_name)) for name in part.names]
+        ids.append(np.array(new_ids, np.int32)[part.feature_ids])
     return Rows(
-        names,
+        tuple(ids_by_name),
         _compute_starts(np.concatenate([part.lengths for part in parts])),
-        np.concatenate(name_ids),
+        np.concatenate(ids),
         np.concatenate([part.values for part in parts]),
     )

@@ -136,7 +136,7 @@ def require_finite(rows: Rows) -> Rows:
     """Return the rows after checking that all values are finite."""
     if not rows.max_abs() < math.inf:
         for cell in np.flatnonzero(~np.isfinite(rows.values))[:1].tolist():
-            value, name = rows.values[cell], rows.names[rows.name_ids[cell]]
+            value, name = rows.values[cell], rows.names[rows.feature_ids[cell]]
             row = np.searchsorted(rows.starts, cell, side="right") - 1
             where = f" in row {row}" if len(rows) > 1 else ""
             raise SampleError(f"feature {name!r} is {value}{where}, not finite: clean or drop it")

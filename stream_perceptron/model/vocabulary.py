@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Sequence
 from itertools import repeat
 from threading import RLock
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
-_NO_LOOKUP: tuple[Sequence[Hashable], NDArray[np.int32]] = (), np.zeros(0, np.int32)
 
 
 def find_duplicates(names: Sequence[Hashable]) -> list[Hashable]:
@@ -30,38 +27,6 @@ def find_duplicates(names: Sequence[Hashable]) -> list[Hashable]:
                 duplicates.append(name)
             seen.add(name)
     return duplicates
-
-
-class NamesPrefix(Sequence[Hashable]):
-    """The first names of a list of distinct names, unaffected by names that are appended to it.
-
-    Examples
-    --------
-    >>> names = ["a", "b"]
-    >>> first = NamesPrefix(names)
-    >>> names.append("c")
-    >>> tuple(first), first[1], len(NamesPrefix(names))
-    (('a', 'b'), 'b', 3)
-
-    """
-
-    def __init__(self, names: list[Any], n: int | None = None) -> None:
-        self.all, self._n = names, len(names) if n is None else n
-
-    def __len__(self) -> int:
-        return self._n
-
-    def __getitem__(self, i: Any) -> Any:
-        indices = range(self._n)[i]
-        if isinstance(indices, int):
-            return self.all[indices]
-        if indices.start == 0 and indices.step == 1:
-            return NamesPrefix(self.all, indices.stop)
-        return self.all[indices.start : indices.stop : indices.step]
-
-    def has_same_list_as(self, other: Sequence[Hashable]) -> bool:
-        """Whether `other` is a prefix of the same list."""
-        return isinstance(other, NamesPrefix) and other.all is self.all
 
 
 class Vocabulary:
@@ -85,9 +50,6 @@ class Vocabulary:
         # A thread may look up names while another adds some. Comparisons of names may look up
         # names, too, so the lock is reentrant.
         self._lock = RLock()
-        # The names in the latest lookup, and the IDs of those before the first unknown name. The
-        # prefix of a growing list has a latest lookup of its own.
-        self._last_lookup = self._last_prefix_lookup = _NO_LOOKUP
         self.extend(names)
 
     def __len__(self) -> int:
@@ -111,15 +73,14 @@ class Vocabulary:
         with self._lock:
             n = len(self.names)
             self.names.extend(names)
-            # Strings get IDs only when a name is looked up, which may be never: names that rows add
-            # are usually found by their index in the rows' list of names.
+            # Strings get IDs only when a name is looked up, which may be never: the names that a
+            # reader adds have numbers.
             self._are_texts = self._are_texts and set(map(type, self.names[n:])) <= {str}
             if not self._are_texts:
                 self._add_ids()
 
     def truncate(self, length: int) -> None:
         """Remove all names after the first `length`."""
-        self._last_lookup = self._last_prefix_lookup = _NO_LOOKUP
         with self._lock:
             for name in self.names[length:]:
                 self._ids_by_name.pop(name, None)
@@ -127,48 +88,4 @@ class Vocabulary:
 
     def find_ids(self, names: Sequence[Hashable]) -> NDArray[np.int32]:
         """Return the ID of each name, or -1 if it is unknown."""
-        # Consecutive samples usually have the same names, or the same names followed by new ones.
-        is_prefix = type(names) is NamesPrefix
-        last_names, last_ids = self._last_prefix_lookup if is_prefix else self._last_lookup
-        n = min(len(last_ids), len(names))
-        is_same = names is last_names or (
-            type(names) is NamesPrefix and names.has_same_list_as(last_names)
-        )
-        if not is_same and names[:n] != last_names[:n]:
-            n = 0
-        if n == len(names):
-            return last_ids[:n]
-        if is_prefix and is_same and n == len(self.names):
-            # All known names are among the first n names of the list, so the others are unknown.
-            further_ids = np.full(len(names) - n, -1, np.int32)
-        else:
-            further_ids = np.fromiter(
-                map(self.ids_by_name.get, names[n:], repeat(-1)), np.int32, len(names) - n
-            )
-        ids = np.concatenate([last_ids[:n], further_ids])
-        self.cache_ids(names, ids)
-        return ids
-
-    def get_known_ids(self, names: Sequence[Hashable]) -> NDArray[np.int32] | None:
-        """Return the IDs of these names that the latest lookup cached.
-
-        Return None if that lookup was of other names, or if any of these names is unknown.
-        """
-        n = len(names)
-        if type(names) is NamesPrefix:
-            last_names, last_ids = self._last_prefix_lookup
-            is_same = names.has_same_list_as(last_names)
-        else:
-            last_names, last_ids = self._last_lookup
-            is_same = names is last_names
-        if not is_same or len(last_ids) < n:
-            return None
-        return last_ids if len(last_ids) == n else last_ids[:n]
-
-    def cache_ids(self, names: Sequence[Hashable], ids: NDArray[np.int32]) -> None:
-        """Cache the IDs of names, -1 if unknown, for lookups that begin with the same names."""
-        n_known = int(np.argmin(ids)) if ids.min(initial=0) < 0 else len(ids)
-        if type(names) is NamesPrefix:
-            self._last_prefix_lookup = names, ids[:n_known]
-        else:
-            self._last_lookup = names, ids[:n_known]
+        return np.fromiter(map(self.ids_by_name.get, names, repeat(-1)), np.int32, len(names))

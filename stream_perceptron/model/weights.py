@@ -218,6 +218,11 @@ def count_weights(k: int, d: int) -> int:
     return compute_row_length(k) * d + NAME_COST * (k + d)
 
 
+def count_fitting_features(k: int, max_weights: int) -> int:
+    """Return the number of features that fit into a model with k labels."""
+    return max(0, (max_weights - NAME_COST * k) // (compute_row_length(k) + NAME_COST))
+
+
 def compute_row_length(k: int) -> int:
     """Return the length of a weight row for k outputs, padded to whole vectors.
 

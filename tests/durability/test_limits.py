@@ -14,7 +14,6 @@ import pytest
 from helpers import (
     COMMAND,
     capture_state,
-    read_contents,
     run_limited,
     run_with_peak_memory,
     write_jsonl,
@@ -25,15 +24,18 @@ from stream_perceptron import LiveModel, ModelSizeError, SGDPerceptron, load
 from stream_perceptron.data.records import MAX_LINE_BYTES
 
 
-def test_sample_that_exceeds_max_weights_is_rejected():
+def test_full_model_ignores_features_and_rejects_labels():
     """The limit counts the weights, and 32 more for each label and each feature."""
     model = SGDPerceptron(classes=["a", "b"], max_weights=2 * 3 + 32 * 5, seed=0)
     model.learn_one({"x": 1.0, "y": 1.0, "z": 1.0}, "a")
     before = capture_state(model)
-    for x, label in (({"new": 1.0}, "a"), ({"x": 1.0}, "c")):
-        with pytest.raises(ModelSizeError, match=r"features: [34]\), more than"):
-            model.learn_one(x, label)
-        assert capture_state(model) == before
+    with pytest.raises(ModelSizeError, match=r"features: 3\), more than"):
+        model.learn_one({"x": 1.0}, "c")
+    assert capture_state(model) == before
+    with pytest.warns(match="the model is full: new features are ignored; raise max_weights"):
+        model.learn_one({"new": 1.0}, "a")
+    model.learn_one({"newer": 1.0}, "a")  # warns only once
+    assert model.features_ == ["x", "y", "z"]
 
     model.mutate({"max_weights": 10_000})
     model.learn_one({"new": 1.0}, "c")
@@ -44,22 +46,40 @@ def test_max_weights_is_saved_with_the_model_and_can_be_raised(tmp_path, run):
     source, path = tmp_path / "s.jsonl", tmp_path / "m.npz"
     rows = [{f"f{i}": 1.0, "label": "ab"[i % 2]} for i in range(50)]
     source.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    # Skipping this row, and all others with new features, would lose data.
-    options = ["--max-weights", 1000, "--quiet", "--skip-bad"]
-    result = run("learn", source, "-m", path, *options, check=1)
+    options = ["--max-weights", 1000, "--quiet"]
+    result = run("learn", source, "-m", path, *options, check=0)
 
-    message = "the model would take 1,016 weights (labels: 2, features: 28), more than 1,000"
-    assert f"row 28: {message}" in result.stderr
-    assert LiveModel.load(path).progress.samples == 27
+    assert result.stderr.count("the model is full: new features are ignored; raise --max-w") == 1
+    assert LiveModel.load(path).progress.samples == 50
     assert load(path).model["SGDPerceptron"].max_weights == 1000
-    run("learn", source, "-m", path, "--quiet", check=1)
     result = run("learn", source, "-m", path, "--max-weights", 900, "--quiet", check=2)
     assert "takes 982 weights (labels: 2, features: 27): choose at least 982" in result.stderr
-    assert LiveModel.load(path).progress.samples == 27
+    with source.open("a") as file:
+        file.write(json.dumps({"f40": 1.0, "label": "a"}) + "\n")
     run("learn", source, "-m", path, "--max-weights", 10_000, "--quiet", check=0)
-    whole = tmp_path / "whole.npz"
-    run("learn", source, "-m", whole, "--max-weights", 10_000, "--quiet", check=0)
-    assert read_contents(whole) == read_contents(path)
+    assert len(LiveModel.load(path).model.features_) == 28
+
+
+@pytest.mark.parametrize("is_late", [False, True])
+def test_row_whose_label_does_not_fit_is_rejected(is_late, tmp_path, run):
+    """With --join, its pending sample is dropped."""
+    source, path = tmp_path / "s.jsonl", tmp_path / "m.npz"
+    rows = []
+    for i in range(12):
+        sample, label = {"id": i, "a": 1.0}, {"label": f"label{i % 6}"}
+        rows += [sample, {"id": i} | label] if is_late else [sample | label]
+    write_jsonl(source, rows)
+    options = ["--join", "id"] if is_late else ["--ignore", "id"]
+    args = "learn", source, "-m", path, *options, "--max-weights", 170
+    failed = run(*args, check=1)
+    result = run(*args, "--skip-bad", check=0)
+
+    assert "--max-weights" in failed.stderr
+    assert "its label does not fit into the model: raise --max-weights" in result.stderr
+    live = LiveModel.load(path)
+    assert live.model.classes_ == [f"label{i}" for i in range(4)]
+    assert live.progress.skipped == 4
+    assert not live.pending.samples, result.stderr
 
 
 def test_names_of_evicted_samples_are_freed(tmp_path):

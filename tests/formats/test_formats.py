@@ -34,7 +34,9 @@ def read_rows(source, options):
     """Return the rows of a source, as lines of an expected file."""
     lines = []
     for batch in source.batches(Request(ReadOptions(**options), keeps_zeros=True)):
-        rows = zip(batch.labels, batch.features.dicts(), batch.weights.tolist(), strict=True)
+        rows = zip(
+            batch.list_labels(), batch.dicts(), batch.weights[batch.usable].tolist(), strict=True
+        )
         for place in range(len(batch)):
             if place in batch.rejected:
                 row = {"rejected": batch.rejected[place]}

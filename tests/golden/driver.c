@@ -9,8 +9,7 @@
 #include "kernel.h"
 
 struct Call {
-    int64_t function, stop, start, end, n, k, d, stride, n_values, n_names, adds_features, adds_labels,
-        statistics_width;
+    int64_t function, stop, start, end, n, k, d, stride, n_values, adds_features, adds_labels, statistics_width;
     double low, high, epsilon;
 };
 
@@ -42,17 +41,18 @@ int main(void) {
 
         Rows rows = {.start = call.start, .end = call.end, .starts = get(n + 1, sizeof(intptr_t))};
         rows.values = get(call.n_values, sizeof(double));
-        rows.feature_ids = get(call.n_names, sizeof(int32_t));
-        rows.name_ids = get(call.n_values, sizeof(int32_t));
+        rows.feature_ids = get(call.n_values, sizeof(int32_t));
+        rows.status = get(n, 1);
         for (size_t i = 0; i < n; i++) {
             const ptrdiff_t length = rows.starts[i + 1] - rows.starts[i];
             if (length > rows.longest) rows.longest = length;
         }
-        if (call.adds_features) rows.n_features = get(n + 1, sizeof(intptr_t));
-        if (call.adds_labels) rows.n_labels = get(n + 1, sizeof(intptr_t));
+        const size_t n_learned = call.end - call.start;
+        if (call.adds_features) rows.n_features = get(n_learned + 1, sizeof(intptr_t));
+        if (call.adds_labels) rows.n_labels = get(n_learned + 1, sizeof(intptr_t));
         rows.targets = get(n, sizeof(intptr_t));
         rows.sample_weights = get(n, sizeof(double));
-        rows.rates = get(call.end - call.start, sizeof(double));
+        rows.rates = get(n_learned, sizeof(double));
         if (call.statistics_width) model.statistics = get(4 * call.statistics_width, sizeof(double));
 
         int64_t counts[2] = {0, 0};
@@ -66,7 +66,7 @@ int main(void) {
         put(&end, 1, sizeof end);
         for (size_t i = 0; i < d; i++) put(model.weights + i * stride, k, sizeof(double));
         put(model.biases, k, sizeof(double));
-        const size_t start = call.start, n_learned = call.end - call.start;
+        const size_t start = call.start;
         put(results.predicted + start, n_learned, sizeof(intptr_t));
         put(results.scores + start, n_learned, sizeof(double));
         put(results.errors + start, n_learned, sizeof(double));

@@ -39,28 +39,28 @@ LEARN_DIGITS = """
 import sys
 import numpy as np, pyarrow.parquet as pq
 from stream_perceptron import SGDPerceptron
-from stream_perceptron.model.rows import Rows, Samples
+from stream_perceptron.model.rows import Rows, as_samples
 from stream_perceptron.datasets.mnist import sample_path
 n, table = int(sys.argv[1]), pq.read_table(sample_path())
 pixels = np.array([[*image] for image in table["pixels"].to_pylist()])[:4500] / 255
 samples = Rows.from_table(tuple(f"p{i}" for i in range(784)), pixels, pixels != 0)
 labels, model = table["label"].to_pylist(), SGDPerceptron(classes=range(10), seed=0)
-model.train(Samples(samples[:1], labels[:1], np.ones(1)))
-model.train(Samples(samples[:n], labels[:n], np.ones(n)))
+model.train(as_samples(samples[:1], labels[:1], np.ones(1)))
+model.train(as_samples(samples[:n], labels[:n], np.ones(n)))
 """
 LEARN_WORDS = """
 import sys
 import numpy as np
 from stream_perceptron import SGDPerceptron
-from stream_perceptron.model.rows import Rows, Samples
+from stream_perceptron.model.rows import Rows, as_samples
 n, n_known = map(int, sys.argv[1:])
 names = tuple(f"w{i}" for i in range(n_known))
 starts, ids = np.arange(0, 8 * n + 1, 8), np.arange(8 * n, dtype=np.int32) % n_known
 rows = Rows(names, starts, ids, np.ones(len(ids)))
 model = SGDPerceptron(classes=["a", "b"], seed=0)
 model.network.add_names(names, [])
-model.train(Samples(rows[:1], ["a"], np.ones(1)))
-model.train(Samples(rows[:n], ["a", "b"] * (n // 2), np.ones(n)))
+model.train(as_samples(rows[:1], ["a"], np.ones(1)))
+model.train(as_samples(rows[:n], ["a", "b"] * (n // 2), np.ones(n)))
 """
 READ_FILE = """
 import sys

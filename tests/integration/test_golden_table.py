@@ -27,7 +27,7 @@ from stream_perceptron.live.loop import learn
 from stream_perceptron.model import kernel
 from stream_perceptron.model.activations import ACTIVATIONS
 from stream_perceptron.model.results import TrainOptions
-from stream_perceptron.model.rows import Rows, Samples
+from stream_perceptron.model.rows import Rows, as_samples
 
 GOLDEN = ROOT / "tests" / "golden"
 KERNEL = ROOT / "stream_perceptron" / "model" / "kernel"
@@ -63,7 +63,7 @@ def learn_digits(spread=1, **parameters):
             samples = [[f"x{i * spread}" for i in np.flatnonzero(row).tolist()] for row in rows]
             values = [row[row > 0] / 255 for row in rows]
             features = Rows.from_rows(samples, values)
-        batch = Samples(features, labels[start : start + 1000], np.ones(1000))
+        batch = as_samples(features, labels[start : start + 1000], np.ones(1000))
         result = model.train(batch, TrainOptions(with_scores=True))
         scores.append(result.scores)
     return model, np.concatenate(scores)
@@ -119,18 +119,19 @@ def golden_run(tmp_path_factory):
     digests, calls, outputs, first = {}, [], [], 0
     original_learn = kernel.learn
 
-    def record_call(weights, rule, scaler, part, results):
-        call = encode_call(weights, rule, scaler, part)
-        before = results.counters.counts.copy()
-        end = original_learn(weights, rule, scaler, part, results)
+    def record_call(weights, rule, scaler, class_weights, counters, samples, part, results):
+        targets = results.targets.copy()
+        call = encode_call(weights, rule, scaler, samples, part, targets)
+        before = counters.counts.copy()
+        end = original_learn(weights, rule, scaler, class_weights, counters, samples, part, results)
         # Two batches of digits are enough for each compiler, as one of them is emulated.
-        is_predicted = weights.weights.size and results.predicted is not None
+        is_predicted = weights.weights.size and part.with_predictions and part.learns
         if not is_predicted or sum(len(record) > 500_000 for record in calls[first:]) == 2:
             return end
         # The C program begins with zeros where the kernel leaves a result unchanged.
         learned = slice(part.start, part.end)
-        errors = np.where(part.targets < 0, 0.0, results.errors)[learned]
-        counts = results.counters.counts - before
+        errors = np.where(targets < 0, 0.0, results.errors)[learned]
+        counts = counters.counts - before
         parts = [
             weights.weights.T, weights.biases, np.maximum(results.predicted, 0)[learned],
             np.nan_to_num(results.scores)[learned], errors, results.updated[learned], counts,
@@ -150,22 +151,22 @@ def golden_run(tmp_path_factory):
     return digests, folder / "calls", b"".join(outputs)
 
 
-def encode_call(weights, rule, scaler, part):
+def encode_call(weights, rule, scaler, samples, part, targets):
     """Return a kernel call in the form that the C program reads."""
-    (k, d), rows = weights.weights.shape, part.rows
+    k, d = weights.weights.shape
     activation = rule.activation
     function = list(ACTIVATIONS).index(activation.name)
     stride = weights.weights.strides[1] // weights.weights.itemsize
     numbers = (
-        function, rule.stop, part.start, part.end, len(rows), k, d, stride, len(rows.values),
-        len(part.feature_ids), part.n_features is not None, part.n_labels is not None,
+        function, rule.stop, part.start, part.end, len(samples), k, d, stride,
+        len(samples.values), part.n_features is not None, part.n_labels is not None,
         0 if scaler is None else len(scaler),
     )  # fmt: skip
-    head = struct.pack("13q3d", *map(int, numbers), activation.low, activation.high, rule.epsilon)
-    parts = [weights.weights.T, weights.biases, rows.starts, rows.values]
-    parts += [part.feature_ids, rows.name_ids]
+    head = struct.pack("12q3d", *map(int, numbers), activation.low, activation.high, rule.epsilon)
+    parts = [weights.weights.T, weights.biases, samples.starts, samples.values]
+    parts += [samples.feature_ids, samples.status]
     parts += [counts for counts in (part.n_features, part.n_labels) if counts is not None]
-    parts += [part.targets, part.sample_weights, part.rates]
+    parts += [targets, part.sample_weights, part.rates]
     if scaler is not None:
         parts.append(scaler.statistics)
     return head + b"".join(array.tobytes() for array in parts)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from stream_perceptron import SGDPerceptron
 from stream_perceptron.model.kernel import compute_scores
 from stream_perceptron.model.results import TrainOptions
-from stream_perceptron.model.rows import Rows, Samples
+from stream_perceptron.model.rows import Rows, as_samples
 from stream_perceptron.model.scaler import Scaler
 
 CELLS = st.sampled_from([None, None, 0, 1, 3, 255])
@@ -95,5 +95,5 @@ def test_block_gives_the_results_of_its_single_rows(
 
 
 def train_block(model, features, labels, stop):
-    samples = Samples(features, labels, np.ones(len(labels)))
+    samples = as_samples(features, labels, np.ones(len(labels)))
     return model.train(samples, TrainOptions(stop, with_scores=True, with_all_scores=True))

@@ -22,7 +22,9 @@ def read_rows(path, request):
     """Return each row: a reason, or the label, features and weight."""
     rows = []
     for batch in open_source(str(path), FORMATS.get(path.suffix)).batches(request):
-        usable = zip(batch.labels, batch.features.dicts(), batch.weights.tolist(), strict=True)
+        usable = zip(
+            batch.list_labels(), batch.dicts(), batch.weights[batch.usable].tolist(), strict=True
+        )
         rows += [
             batch.rejected[i] if i in batch.rejected else next(usable) for i in range(len(batch))
         ]

@@ -22,7 +22,7 @@ from stream_perceptron.data.schema import ReadOptions
 from stream_perceptron.live.loop import learn
 from stream_perceptron.model.activations import ACTIVATIONS
 from stream_perceptron.model.results import TrainOptions, TrainResult
-from stream_perceptron.model.rows import Rows, Samples
+from stream_perceptron.model.rows import Rows, as_samples
 from stream_perceptron.model.scaler import Scaler
 from stream_perceptron.model.validation import as_row
 
@@ -84,7 +84,7 @@ class Case:
         model, results = self.new_model(), []
         for part in self.split_rows():
             labels = self.labels[part]
-            samples = Samples(rows[part], labels, self.weights[part])
+            samples = as_samples(rows[part], labels, self.weights[part])
             results.append(model.train(samples, TrainOptions(with_scores=True)))
             if resumes and not self.is_scaled:
                 file = io.BytesIO()
@@ -276,6 +276,6 @@ def test_names_that_a_row_adds_change_no_bit_of_its_prediction():
             items = list(x.items())
             items.insert(int(rng.integers(len(items) + 1)), (f"new{i}", 7.0))
             before = model.predict_proba_one(dict(items))
-            samples = Samples(as_row(dict(items)), [label], np.ones(1))
+            samples = as_samples(as_row(dict(items)), [label], np.ones(1))
             score = model.train(samples, TrainOptions(with_scores=True)).scores[0]
             assert score == max(before.values()) if before else np.isnan(score), (number, i)

@@ -15,7 +15,7 @@ import scipy.sparse
 from helpers import capture_state, to_dicts
 
 from stream_perceptron import DivergedError, SampleError, SGDPerceptron
-from stream_perceptron.model.rows import Rows, Samples
+from stream_perceptron.model.rows import Rows, as_samples
 
 NOT_FINITE = "a learning rate that is not a finite number"
 
@@ -40,7 +40,7 @@ def test_invalid_rate_of_a_schedule_is_rejected(rate, reason, trained_model):
 
     assert trained_model.predict_one({"x0": 1.0}) in ("high", "low")
     rows = Rows.from_table(("x0",), np.ones((2, 1)))
-    assert len(trained_model.train(Samples(rows, [None, None], np.ones(2)))) == 2
+    assert len(trained_model.train(as_samples(rows, [None, None], np.ones(2)))) == 2
 
 
 def build_damaged_matrix(part, number):

@@ -62,7 +62,8 @@ cdef extern from "formats.h" nogil:
         const uint8_t* begin
         const uint8_t* end
         ptrdiff_t n_entries
-        int32_t n_features, n_before
+        int32_t n_features, n_before, max_features
+        int ignores_members
         ptrdiff_t n_added
         Added* added
         void* changes
@@ -311,6 +312,20 @@ cdef class Reader:
             if self.c.table.entries[content].action == _UNKNOWN:
                 self.set(content, _CONTENT, id)
         self.c.table.entries[entry].is_full = True
+
+    @property
+    def n_before(self):
+        """The number of features before the current record."""
+        return self.c.n_before
+
+    @property
+    def ignores_members(self):
+        """Whether elements of a list were ignored because they do not fit into the model."""
+        return self.c.ignores_members
+
+    def set_max_features(self, n):
+        """Set the number of features from which on new names are ignored."""
+        self.c.max_features = n
 
     def use_weight(self, double weight):
         """Set the sample weight of the current record."""

@@ -97,6 +97,8 @@ typedef struct Reader {
     ptrdiff_t last;         /* the entry of the previous name */
     ptrdiff_t n_entries;    /* before this record */
     int32_t n_features;     /* so far */
+    int32_t max_features;   /* from which on new names are ignored, because the model is full */
+    int ignores_members;    /* whether elements of the list were ignored for this reason */
     int32_t n_before;       /* the features before this record */
     ptrdiff_t n_added, added_room; /* features added by the block's records, including this one */
     Added *added;
@@ -197,11 +199,16 @@ static ptrdiff_t add_pairs(Reader *r, ptrdiff_t n) {
     return r->n_pairs - n - 1;
 }
 
-/* Return the feature of element i of a list, adding it if it is new; -1 if memory runs out. */
+/* Return whether new names are ignored, because nothing is learned or the model is full. */
+static inline int is_closed(const Reader *r) { return !r->learns || r->n_features >= r->max_features; }
+
+/* Return the feature of element i of a list, adding it if it is new; -1 if it is ignored. */
 static inline int32_t find_member(Reader *r, int32_t i) {
-    if (r->member_ids[i] < 0 && r->learns) {
+    if (r->member_ids[i] < 0 && !is_closed(r)) {
         r->member_ids[i] = add_feature(r, i);
         r->n_unknown_members--;
+    } else if (r->member_ids[i] < 0 && r->learns) {
+        r->ignores_members = 1;
     }
     return r->member_ids[i];
 }
@@ -214,7 +221,7 @@ static inline int use_member(Reader *r, int32_t i, int is_null, double number) {
         return 1;
     }
     const int32_t id = find_member(r, i);
-    return id < 0 ? !r->learns && isfinite(number) : append(r, id, number);
+    return id < 0 ? is_closed(r) && isfinite(number) : append(r, id, number);
 }
 
 static int is_space(uint8_t byte) { return byte == ' ' || (byte >= '\t' && byte <= '\r'); }
@@ -526,10 +533,11 @@ static int end_record(Reader *r, int is_usable, ptrdiff_t begin, ptrdiff_t end) 
     r->status[i] = (uint8_t)status;
     if (status >= REJECTED) {
         r->n = r->starts[i];
+        r->labels[i] = -1;
         if (!roll_back(r)) return FAILED;
-    } else if (is_learnable) {
+    } else if (is_learnable && !is_closed(r)) {
         if (r->has_asked && !r->finish(r, KEPT)) return FAILED;
-    } else if (!r->learns) {
+    } else if (is_learnable || !r->learns) {
         if (!end_unlearned(r)) return FAILED;
     } else {
         if (r->n_features > r->n_before) drop_new_features(r);

@@ -86,7 +86,7 @@ def _find_roles(layout: Layout, request: Request, record: dict[str, Any]) -> Lay
     if not lists or schema.columns:
         return layout
     ((key, values),) = lists.items()
-    if len(values) > request.max_features:
+    if len(values) > request.max_members:
         raise SampleError(f"list {key!r} has {len(values):,} values, more than a model may have")
     return replace(layout, key=key, is_list=True, members=_name_members(schema, key, len(values)))
 

@@ -30,14 +30,16 @@ cdef extern from "kernel.h" nogil:
         bint stop
         double* statistics
         ptrdiff_t statistics_width
+        const double* class_factors
+        int64_t* class_counts
     ctypedef struct Rows:
         ptrdiff_t start
         ptrdiff_t end
         const intptr_t* starts
         ptrdiff_t longest
         const double* values
-        const int32_t* name_ids
         const int32_t* feature_ids
+        const uint8_t* status
         const intptr_t* n_features
         const intptr_t* n_labels
         const intptr_t* targets
@@ -55,6 +57,7 @@ cdef extern from "kernel.h" nogil:
         int64_t* counts
         double* last_error
     ptrdiff_t learn_rows "learn" (const Model*, const Rows*, const Results*)
+    double _compute_class_factor "compute_class_factor" (const Model*, ptrdiff_t)
     void activate(Function, const double*, ptrdiff_t, double*, double*)
     void to_scores(double*, ptrdiff_t, double)
     void apply_statistics "standardize" (const double*, const double*, ptrdiff_t, double*)
@@ -71,8 +74,8 @@ cdef extern from "Python.h":
 _FUNCTIONS = {"sigmoid": SIGMOID, "tanh": TANH, "arctan": ARCTAN, "identity": IDENTITY}
 
 
-cdef Model _build_model(weights, rule, scaler):
-    """Build a model from its `Weights`, `Rule` and scaler; for prediction, the rule is None."""
+cdef Model _build_model(weights, rule, scaler=None, class_weights=None):
+    """Build a model from its `Weights`, `Rule`, scaler and class weights; the rule is None to predict."""
     cdef Py_buffer view
     cdef Model model
     memset(&model, 0, sizeof(model))
@@ -91,44 +94,48 @@ cdef Model _build_model(weights, rule, scaler):
     if scaler is not None:
         model.statistics = <double*>get_address(scaler.statistics)
         model.statistics_width = len(scaler)
+    if class_weights is not None:
+        model.class_factors = <double*>get_address(class_weights.factors)
+        model.class_counts = <int64_t*>get_address(class_weights.counts)
     return model
 
 
-cdef Rows _build_rows(part):
-    """Build rows from a `Part`, kept alive by the caller."""
+cdef Rows _build_rows(samples, part, targets):
+    """Build rows from `Samples` and a `Part`, kept alive by the caller."""
     cdef Rows rows
     cdef ptrdiff_t i
-    (features, rows.start, rows.end, feature_ids, targets, sample_weights, rates, n_features,
-     n_labels) = part
+    rows.start, rows.end = part.start, part.end
     rows.longest = 0
-    rows.starts = <intptr_t*>get_address(features.starts)
+    rows.starts = <intptr_t*>get_address(samples.starts)
     for i in range(rows.start, rows.end):
         rows.longest = max(rows.longest, rows.starts[i + 1] - rows.starts[i])
-    rows.values = <double*>get_address(features.values)
-    rows.name_ids = <int32_t*>get_address(features.name_ids)
-    rows.feature_ids = <int32_t*>get_address(feature_ids)
-    rows.n_features = <intptr_t*>get_address(n_features)
-    rows.n_labels = <intptr_t*>get_address(n_labels)
-    rows.targets = <intptr_t*>get_address(targets)
-    rows.sample_weights = <double*>get_address(sample_weights)
-    rows.rates = <double*>get_address(rates)
+    rows.values = <double*>get_address(samples.values)
+    rows.feature_ids = <int32_t*>get_address(samples.feature_ids)
+    rows.status = <uint8_t*>get_address(samples.status)
+    rows.n_features = <intptr_t*>get_address(part.n_features)
+    rows.n_labels = <intptr_t*>get_address(part.n_labels)
+    rows.targets = <intptr_t*>get_address(targets) if part.learns else NULL
+    rows.sample_weights = <double*>get_address(part.sample_weights)
+    rows.rates = <double*>get_address(part.rates)
     return rows
 
 
-cdef Results _build_results(results):
-    """Build results from `Results`, kept alive by the caller."""
+cdef Results _build_results(counters, part, result):
+    """Build results from a `TrainResult`, kept alive by the caller."""
     cdef Results c
-    counters, errors, updated, nets, predicted, scores, all_scores, probes = results
+    memset(&c, 0, sizeof(c))
     c.counts = <int64_t*>get_address(counters.counts)
     c.last_error = <double*>get_address(counters.last_error)
-    c.errors = <double*>get_address(errors)
-    c.updated = <uint8_t*>get_address(updated)
-    c.nets = <double*>get_address(nets)
-    c.predicted = <intptr_t*>get_address(predicted)
-    c.scores = <double*>get_address(scores)
-    c.all_scores = <double*>get_address(all_scores)
-    c.scores_width = 0 if all_scores is None else all_scores.shape[1]
-    c.probes = <double*>get_address(probes)
+    c.errors = <double*>get_address(result.errors)
+    c.updated = <uint8_t*>get_address(result.updated)
+    c.probes = <double*>get_address(result.probes)
+    c.nets = <double*>get_address(result.nets)
+    if part.with_predictions:
+        c.predicted = <intptr_t*>get_address(result.predicted)
+        c.all_scores = <double*>get_address(result.all_scores)
+        c.scores_width = 0 if result.all_scores is None else result.all_scores.shape[1]
+        if part.with_scores:
+            c.scores = <double*>get_address(result.scores)
     return c
 
 
@@ -142,17 +149,49 @@ cdef ptrdiff_t _learn(const Model* model, const Rows* rows, const Results* resul
     return end
 
 
-def learn(weights, rule, scaler, part, results):
+def learn(weights, rule, scaler, class_weights, counters, samples, part, result):
     """Predict and then learn rows, one after another; return the end of the rows processed.
 
     Processing ends early before a row that would make the model diverge, and after a row that ends
     the training. With a scaler, a row is standardized for its prediction, added to the statistics,
     and standardized again before it is learned.
     """
-    cdef Model model = _build_model(weights, rule, scaler)
-    cdef Rows rows = _build_rows(part)
-    cdef Results c_results = _build_results(results)
-    return _learn(&model, &rows, &c_results)
+    cdef Model model = _build_model(weights, rule, scaler, class_weights)
+    cdef Rows rows = _build_rows(samples, part, result.targets)
+    cdef Results results = _build_results(counters, part, result)
+    return _learn(&model, &rows, &results)
+
+
+def add_names(rows, targets, ids, int32_t n_known):
+    """Number the names that labeled rows add, where `ids` is -1; return them and their rows."""
+    cdef const intptr_t* starts = <intptr_t*>get_address(rows.starts)
+    cdef const int32_t* name_ids = <int32_t*>get_address(rows.feature_ids)
+    cdef const intptr_t* labels = <intptr_t*>get_address(targets)
+    cdef int32_t* numbers = <int32_t*>get_address(ids)
+    cdef ptrdiff_t i, c, n_left = np.count_nonzero(ids < 0)
+    names, added_rows = [], []
+    for i in range(len(rows)):
+        if n_left == 0:
+            break
+        if labels[i] < 0:
+            continue
+        for c in range(starts[i], starts[i + 1]):
+            if numbers[name_ids[c]] < 0:
+                numbers[name_ids[c]] = n_known + <int32_t>len(names)
+                names.append(name_ids[c])
+                added_rows.append(i)
+                n_left -= 1
+    return names, added_rows
+
+
+def compute_class_factor(class_weights, intptr_t target):
+    """Return the factor for the weight of the next sample of a class, given the number of its label."""
+    cdef Model model
+    memset(&model, 0, sizeof(model))
+    model.class_factors = <double*>get_address(class_weights.factors)
+    model.class_counts = <int64_t*>get_address(class_weights.counts)
+    model.k = 0 if class_weights.counts is None else len(class_weights.counts)
+    return _compute_class_factor(&model, target)
 
 
 def compute_outputs(activation, nets):
@@ -276,7 +315,7 @@ cdef ptrdiff_t _learn_dict(x, features, const Model* model, intptr_t target, dou
         starts[0], starts[1] = 0, m
         memset(&rows, 0, sizeof(rows))
         rows.end, rows.longest, rows.starts = 1, m, starts
-        rows.values, rows.name_ids = values, feature_ids
+        rows.values, rows.feature_ids = values, feature_ids
         rows.targets, rows.sample_weights, rows.rates = &target, &sample_weight, &rate
         return _learn(model, &rows, results)
     finally:
@@ -289,7 +328,7 @@ def compute_net_one(x, features, weights):
     `features` is the model's `Vocabulary`. Return None if x is not a dict or has more features than
     the model, if a value is not a plain, finite number, if a net input is not finite, or if k is 0.
     """
-    cdef Model model = _build_model(weights, None, None)
+    cdef Model model = _build_model(weights, None)
     cdef Results results
     memset(&results, 0, sizeof(results))
     nets = np.empty_like(weights.biases)
@@ -297,14 +336,15 @@ def compute_net_one(x, features, weights):
     return nets if _learn_dict(x, features, &model, -1, 1.0, 0.0, &results) == 1 else None
 
 
-def learn_one(x, features, weights, rule, intptr_t target, double sample_weight, lr, counters):
+def learn_one(x, features, weights, rule, class_weights, intptr_t target, double sample_weight, lr,
+              counters):
     """Learn a dict of known features for the output `target`; see `compute_net_one` for `features`.
 
     `lr` is the learning rate, or a function that returns it, which is called after the dict has
     been read. Return 1 if the sample was learned, 0 if the model would diverge, and -1 if the dict
     is not plain.
     """
-    cdef Model model = _build_model(weights, rule, None)
+    cdef Model model = _build_model(weights, rule, None, class_weights)
     cdef double error = 0.0
     cdef uint8_t updated = False
     cdef Results results

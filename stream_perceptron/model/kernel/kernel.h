@@ -53,6 +53,8 @@ typedef struct {
     double *statistics;         /* counts, means, variances and indicators of features; NULL without a
                                    scaler */
     ptrdiff_t statistics_width; /* doubles from the counts to the means, and so on */
+    const double *class_factors; /* (k,), for the weights of samples of each class; may be NULL */
+    int64_t *class_counts;       /* (k,), the samples learned from, if classes are balanced; else NULL */
 } Model;
 
 /* n rows in compressed sparse form, of which those from `start` to `end` - 1 are learned. Row i has
@@ -62,14 +64,13 @@ typedef struct {
     const intptr_t *starts;       /* (n + 1,) */
     ptrdiff_t longest;            /* the number of values in the longest of the rows learned */
     const double *values;
-    const int32_t *name_ids;      /* the name of each value, unique in a row */
-    const int32_t *feature_ids;   /* the feature of each name, outside [0, d) if unknown; NULL: the
-                                     name's own number */
-    const intptr_t *n_features;   /* (n + 1,), the number of features known before each row, and after
-                                     the last; NULL if no row adds features */
+    const int32_t *feature_ids;   /* unique in a row; outside [0, d) if unknown */
+    const uint8_t *status;        /* (n,), rows from REJECTED on are skipped; NULL if all are usable */
+    const intptr_t *n_features;   /* (end - start + 1,), the number of features known before each row,
+                                     and after the last; NULL if no row adds features */
     const intptr_t *n_labels;     /* the same for labels */
     const intptr_t *targets;      /* (n,), the output of each row's label, below k; negative: only
-                                     predict the row */
+                                     predict the row; NULL: predict all */
     const double *sample_weights; /* (n,) */
     const double *rates;          /* (end - start,), learning rates, indexed by the number of updates
                                      so far */
@@ -93,7 +94,7 @@ typedef struct {
     double *last_error;  /* the error of the last row with a target */
 } Results;
 
-enum { PROBE_INTERVAL = 32 };
+enum { PROBE_INTERVAL = 32, REJECTED = 2, MAX_BALANCED_FACTOR = 100 };
 
 /* m features and their values. */
 typedef struct {

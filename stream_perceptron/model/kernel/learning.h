@@ -24,8 +24,7 @@ static void append_features(const Rows *rows, ptrdiff_t i, ptrdiff_t low, ptrdif
                             int with_zeros, Sample *sample) {
     ptrdiff_t m = sample->m;
     for (ptrdiff_t c = rows->starts[i]; c < rows->starts[i + 1]; c++) {
-        const int32_t name_id = rows->name_ids[c];
-        const int32_t id = rows->feature_ids != NULL ? rows->feature_ids[name_id] : name_id;
+        const int32_t id = rows->feature_ids[c];
         sample->feature_ids[m] = id;
         sample->x[m] = rows->values[c];
         m += (id >= low) & (id < high) & (with_zeros | (rows->values[c] != 0.0));
@@ -36,8 +35,9 @@ static void append_features(const Rows *rows, ptrdiff_t i, ptrdiff_t low, ptrdif
 /* Read the features of row i that the model of d features knows once the row is learned. Those that
    the row adds come last, so the others keep their partial sums. */
 static void read_row(const Rows *rows, ptrdiff_t i, ptrdiff_t d, int with_zeros, Sample *sample) {
-    const ptrdiff_t known = rows->n_features != NULL ? rows->n_features[i] : d;
-    const ptrdiff_t end = rows->n_features != NULL ? rows->n_features[i + 1] : d;
+    const intptr_t *const n_features = rows->n_features;
+    const ptrdiff_t known = n_features != NULL ? n_features[i - rows->start] : d;
+    const ptrdiff_t end = n_features != NULL ? n_features[i + 1 - rows->start] : d;
     sample->m = 0;
     append_features(rows, i, 0, known, with_zeros, sample);
     if (end > known) append_features(rows, i, known, end, with_zeros, sample);
@@ -205,6 +205,21 @@ static int stay_finite(const Model *model, const Sample *sample, const double *s
     return 1;
 }
 
+/* Return the factor for the weight of the next sample of a class. Balanced factors are n / (k * n_class),
+   but at most 100, where the current sample counts. */
+static double compute_class_factor(const Model *model, ptrdiff_t target) {
+    if (model->class_factors != NULL) return model->class_factors[target];
+    if (model->class_counts == NULL) return 1.0;
+    const int64_t count = model->class_counts[target] + 1;
+    int64_t n = 1, n_classes = count == 1;
+    for (ptrdiff_t j = 0; j < model->k; j++) {
+        n += model->class_counts[j];
+        n_classes += model->class_counts[j] > 0;
+    }
+    const double factor = (double)n / (double)(n_classes * count);
+    return factor < MAX_BALANCED_FACTOR ? factor : MAX_BALANCED_FACTOR;
+}
+
 /* Learn the rows; return the end of the rows processed. It is less than `end` if the next row would
    make the model diverge, or if the last row ended the training. */
 static ptrdiff_t learn_rows(const Model *model, const Rows *rows, const Results *results,
@@ -215,13 +230,15 @@ static ptrdiff_t learn_rows(const Model *model, const Rows *rows, const Results 
     Sample *sample = &scratch->sample;
     ptrdiff_t n_updates = 0, i = rows->start;
     int has_stopped = 0;
+    const intptr_t *const n_labels = rows->n_labels;
     for (; i < rows->end && !has_stopped; i++) {
-        const intptr_t target = rows->targets[i];
+        const intptr_t target = rows->targets != NULL ? rows->targets[i] : -1;
+        if (rows->status != NULL && rows->status[i] >= REJECTED) continue;
         build_sample(model, rows, i, scratch);
 
         compute_nets(model, sample, nets);
         if (results->nets != NULL) memcpy(results->nets + i * k, nets, k * sizeof(double));
-        predict_row(model, i, rows->n_labels != NULL ? rows->n_labels[i] : k, results, scratch);
+        predict_row(model, i, n_labels != NULL ? n_labels[i - rows->start] : k, results, scratch);
         int all_finite = are_finite(nets, k), is_update = 0;
 
         double error = 0.0;
@@ -233,13 +250,14 @@ static ptrdiff_t learn_rows(const Model *model, const Rows *rows, const Results 
                 compute_nets(model, sample, nets);
                 all_finite &= are_finite(nets, k);
             }
-            const ptrdiff_t known = rows->n_labels != NULL ? rows->n_labels[i + 1] : k;
+            const ptrdiff_t known = n_labels != NULL ? n_labels[i + 1 - rows->start] : k;
             error = compute_deltas(model, known, target, scratch);
             if (results->probes != NULL && results->counts[0] % PROBE_INTERVAL == 0)
                 record_probe(scratch, known, results->probes + 2 * i);
             is_update = error >= model->epsilon;
             if (is_update) {
-                compute_steps(model, rows->rates[n_updates] * rows->sample_weights[i], scratch);
+                const double weight = rows->sample_weights[i] * compute_class_factor(model, target);
+                compute_steps(model, rows->rates[n_updates] * weight, scratch);
                 all_finite &= stay_finite(model, sample, steps);
             }
         }
@@ -255,6 +273,7 @@ static ptrdiff_t learn_rows(const Model *model, const Rows *rows, const Results 
         }
         if (is_scaled) store_statistics(model, scratch);
         results->errors[i] = *results->last_error = error;
+        if (model->class_counts != NULL) model->class_counts[target]++;
         results->counts[0] += 1;
         results->counts[1] += is_update;
         has_stopped = model->stop && !is_update;

@@ -57,7 +57,7 @@ def test_numbers_are_rounded_as_in_python(kind, tmp_path):
     texts = [TEXT_GENERATORS[kind](rng) for _ in range(n)]
     path.write_text("a,y\n1,0\n2,0\n" + "".join(f"{text},1\n" for text in texts))
     batches = open_source(str(path)).batches(Request(keeps_zeros=True))
-    values = np.concatenate([batch.features.values for batch in batches])
+    values = np.concatenate([batch.values for batch in batches])
     expected = np.array([1.0, 2.0, *map(float, texts)])
 
     assert values.tobytes() == expected[np.isfinite(expected)].tobytes()

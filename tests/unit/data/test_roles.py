@@ -37,11 +37,11 @@ def test_columns_have_the_same_roles_in_every_format(label, source):
     read_options = ReadOptions(label=label, weight="w", keep=keep)
     batches = list(open_source(str(source)).batches(Request(read_options)))
 
-    assert [x for batch in batches for x in batch.features.dicts()] == [
+    assert [x for batch in batches for x in batch.dicts()] == [
         {"a": 1.5, "colour=red": 1.0},
         {"a": 2.5, "colour=blue": 1.0},
     ]
-    assert [label for batch in batches for label in batch.labels] == ["x", "y"]
+    assert [label for batch in batches for label in batch.list_labels()] == ["x", "y"]
     assert [w for batch in batches for w in batch.weights.tolist()] == [2.0, 1.0]
     passthrough = [tuple(map(str, values)) for batch in batches for values in batch.passthrough]
     assert passthrough == [("red", "1.5", "x", "2"), ("blue", "2.5", "y", "1")]

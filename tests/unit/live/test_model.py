@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import shutil
+import threading
 from itertools import pairwise
 
 import numpy as np
@@ -12,11 +13,18 @@ import pytest
 from helpers import write_jsonl, write_parquet
 from river import metrics
 
-from stream_perceptron import SGDPerceptron, SourceError, stream
+from stream_perceptron import (
+    SGDPerceptron,
+    SourceError,
+    StreamPerceptronError,
+    Trial,
+    stream,
+)
 from stream_perceptron.data import open_source
 from stream_perceptron.data.schema import ReadOptions
 from stream_perceptron.live.loop import learn
 from stream_perceptron.live.model import LiveModel
+from stream_perceptron.live.sweep import learn_trials
 
 
 def start_live(*paths, **parameters):
@@ -130,3 +138,50 @@ def test_read_options_stay_as_they_are_while_rows_are_read(mnist_sample):
         copy.deepcopy(live)
 
     assert vars(live.read_options) == before
+
+
+def read_all(live, source):
+    """Return the rows of a source in two batches, as they are read for a model."""
+    batches = source.batches(live.request())
+    batches.max_rows = 2
+    return [batch for batch in batches if batch is not None]
+
+
+def test_rows_read_for_another_model_are_refused(tmp_path):
+    """Otherwise, their numbers would stand for other names."""
+    rows = [{"a": 1.0, "label": "x"}, {"b": 2.0, "label": "y"}, {"c": 1.0, "label": "z"}]
+    path = write_jsonl(tmp_path / "rows.jsonl", rows)
+    (live, (source,)), (other, _) = start_live(path), start_live(path)
+    first, second = read_all(live, source)
+    refusal = "these rows were read for a model with 2 labels and 2 features, but this model has"
+    with pytest.raises(StreamPerceptronError, match=f"{refusal} 0 and 0: read them for this"):
+        other.step(second)
+    assert (other.model.n_seen, other.is_consistent) == (0, True)
+
+    live.step(first)
+    live.save(tmp_path / "m.npz")
+    loaded = LiveModel.load(tmp_path / "m.npz")
+    with pytest.raises(StreamPerceptronError, match="a model with 0 labels and 0 features"):
+        loaded.step(first)
+    thread = threading.Thread(target=live.model.learn_one, args=({"d": 1.0}, "x"))
+    thread.start()
+    thread.join()
+    with pytest.raises(StreamPerceptronError, match=f"{refusal} 2 and 3"):
+        live.step(second)
+    assert loaded.step(second).failure is None
+    assert loaded.model.features_ == ["a", "b", "c"]
+
+
+def test_rows_read_for_the_active_trial_are_refused_by_one_that_has_ended(tmp_path):
+    rows = [{name: 10.0, "label": label} for name, label in zip("abcabc", "xyzxyz", strict=True)]
+    path = write_jsonl(tmp_path / "rows.jsonl", rows)
+    _, (source,) = start_live(path)
+    lives = [start_live(path, lr=lr, activation="identity")[0] for lr in (1e308, 1e-3)]
+    ended, active = trials = [Trial({}, live) for live in lives]
+    for _ in learn_trials(trials, [source]):
+        pass
+    (batch,) = source.batches(active.live.request())
+
+    assert (ended.has_ended, active.has_ended) == (True, False)
+    with pytest.raises(StreamPerceptronError, match="these rows were read for a model with 3"):
+        ended.live.step(batch)

@@ -7,7 +7,7 @@ import pytest
 from helpers import capture_state
 
 from stream_perceptron import DivergedError, SGDPerceptron
-from stream_perceptron.model.rows import Rows, Samples
+from stream_perceptron.model.rows import Rows, as_samples
 from stream_perceptron.model.scaler import Scaler
 
 
@@ -33,7 +33,7 @@ def test_indicators_are_counted_but_not_standardized_until_they_have_another_val
             z = np.divide(x - means, np.sqrt(variances), where=variances > 0, out=np.zeros(3))
             z = np.where(is_indicator, x, z)
             np.testing.assert_allclose(nets[-1], before.weights @ z + before.biases)
-        model.train(Samples(row, [i % 2], np.ones(1)))
+        model.train(as_samples(row, [i % 2], np.ones(1)))
         statistics = model.network.snapshot().scaler.statistics
         expected = np.array([i + 1, X[: i + 1, 1].mean(), X[: i + 1, 1].var(), i < 25])
         np.testing.assert_allclose(statistics[:, 1], expected, atol=1e-12)

@@ -146,11 +146,13 @@ def test_rejected_rows_do_not_shift_the_other_rows(tmp_path):
         source = open_source(str(path))
         batches = list(source.batches(Request(ReadOptions(scale=1.0))))
 
-        assert [
-            list(x.values()) for batch in batches for x in batch.features.dicts()
-        ] == expected_rows
-        assert [label for batch in batches for label in batch.labels] == [0, 2, 5]
-        rows = [batch.first_row - 1 + i for batch in batches for i in batch.rows.tolist()]
+        assert [list(x.values()) for batch in batches for x in batch.dicts()] == expected_rows
+        assert [label for batch in batches for label in batch.list_labels()] == [0, 2, 5]
+        rows = [
+            batch.first_row - 1 + i
+            for batch in batches
+            for i in np.flatnonzero(batch.status < 2).tolist()
+        ]
         assert rows == [0, 2, 5]
         rejected = [batch.first_row - 1 + i for batch in batches for i in batch.rejected]
         assert set(rejected) == {1, 3, 4, 6, 7}

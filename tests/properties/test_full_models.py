@@ -1,0 +1,69 @@
+"""A full model ignores the same features, however its rows are split and in whatever form."""
+
+from __future__ import annotations
+
+import random
+import warnings
+
+import pytest
+from helpers import capture_state, get_seeds, write_jsonl
+
+from stream_perceptron import ModelSizeError, SGDPerceptron
+from stream_perceptron.data import ReadOptions, open_source
+from stream_perceptron.live import LiveModel, learn
+
+SIZES = (70, 100, 130, 200, 300, 500, 700, 1000, 1500, 3000)
+
+
+def draw_rows(rng):
+    """Return samples whose features and labels become more and more."""
+    rows = []
+    for i in range(300):
+        names = [f"f{rng.randrange(2 + i // 8)}" for _ in range(3)]
+        x = {name: rng.choice([1.0, -0.5, 2.0]) for name in dict.fromkeys(names)}
+        rows.append(x | {"label": f"label{rng.randrange(1 + i // 40)}"})
+    return rows
+
+
+def learn_file(path, parameters, read_options, folder, draw_limit):
+    """Learn a file in runs of limited length; return the saved state."""
+    saved, n_rows = folder / "m.npz", 0
+    live = LiveModel.start([open_source(str(path))], read_options, **parameters)
+    while not live.history.positions or not live.history.positions[-1].is_finished:
+        n_rows += draw_limit()
+        sources = [open_source(str(path))]
+        for _ in learn(live, sources, limit=n_rows, skip_rejected=True):
+            pass
+        live.save(saved)
+        live = LiveModel.load(saved)
+    return capture_state(live.model), live.progress.skipped, live.progress.accuracy
+
+
+def learn_dicts(rows, parameters):
+    """Learn the rows as dicts; return the state, and how many rows were rejected."""
+    model, skipped = SGDPerceptron(**parameters), 0
+    for row in rows:
+        x = {name: value for name, value in row.items() if name != "label"}
+        try:
+            with warnings.catch_warnings(action="ignore"):
+                model.learn_one(x, row["label"])
+        except ModelSizeError:
+            skipped += 1
+    return capture_state(model), skipped
+
+
+@pytest.mark.parametrize("seed", get_seeds(1))
+@pytest.mark.parametrize("max_weights", SIZES)
+def test_full_model_is_the_same_in_every_split_and_form(max_weights, seed, tmp_path):
+    rng = random.Random(f"{seed} {max_weights}")
+    rows = draw_rows(rng)
+    path = write_jsonl(tmp_path / "rows.jsonl", rows)
+    parameters = {"lr": 0.1, "seed": 0, "max_weights": max_weights}
+    for standardize in (False, True):
+        options = ReadOptions(label="label", scale=1.0, standardize=standardize)
+        whole = learn_file(path, parameters, options, tmp_path, lambda: 10**6)
+        split = learn_file(path, parameters, options, tmp_path, lambda: rng.randrange(1, 60))
+
+        assert whole == split
+        if not standardize:
+            assert whole[:2] == learn_dicts(rows, parameters)
