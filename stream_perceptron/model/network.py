@@ -335,8 +335,10 @@ class Network:
 
         """
         (k, d), known = self.store.shape, samples.n_before
-        # A full model may have ignored features; predictions know only names that have weights.
-        if learns and known != (k, d) and not (self.is_full and known[0] == k and known[1] > d):
+        is_known = known[1] <= d  # since then, another thread may have learned more names
+        if learns:  # a full model may have ignored features
+            is_known = known == (k, d) or (self.is_full and known[0] == k and known[1] > d)
+        if not is_known:
             raise StreamPerceptronError(
                 f"these rows were read for a model with {known[0]:,} labels and {known[1]:,} "
                 f"features, but this model has {k:,} and {d:,}: read them for this model"
