@@ -602,7 +602,8 @@ class Columns:
 
     def _commit(self) -> None:
         if self._has_limit:
-            self.max_features = count_fitting_features(len(self.labels), self._max_weights)
+            n_fitting = count_fitting_features(len(self.labels), self._max_weights)
+            self.max_features = min(n_fitting, _NO_LIMIT)
         self.reader.set_max_features(self.max_features)
         self._n_labels, self._committed = len(self.labels), (self.schema, self._label)
         self._new_paths.clear()

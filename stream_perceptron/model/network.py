@@ -361,7 +361,7 @@ class Network:
                 end = row
                 break
             k += 1
-        self.is_full |= n_features < len(features.names)
+        self.is_full |= n_features < int(np.searchsorted(features.rows, end))
         features = Added(features.rows[:n_features], features.names[:n_features])
         return end, replace(samples, added_features=features)
 
