@@ -158,8 +158,8 @@ class Run:
         opened, self._state = open_sources(o, self._signals, o.sources), CommandState()
         given = history.identify(opened, is_strict=not self._reads_again)
         reads_learned = self._reads_again or (o.passes or 1) > 1
-        paths = {file.path for file in given if reads_learned or not file.is_learned}
-        sources = [source for source in opened if source.path in paths]
+        by_path = {source.path: source for source in opened}
+        sources = [by_path[file.path] for file in given if reads_learned or not file.is_learned]
         if o.ray is not None:
             from stream_perceptron.distributed.rounds import require_parquet
 

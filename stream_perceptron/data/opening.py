@@ -82,12 +82,17 @@ def open_sources(
     file_format: str | None = None,
     interrupt: Interrupt | None = None,
 ) -> Iterator[Source]:
-    """Yield sources; see `open_source`. At most 16 files stay open until their rows are read."""
-    for i, path in enumerate(paths):
-        source = open_source(path, file_format, interrupt)
-        source.keeps_open = i < _MAX_OPEN_FILES
-        source.release()
-        yield source
+    """Yield a source for each path; see `open_source`. A repeated path yields the same source.
+
+    At most 16 files stay open until their rows are read.
+    """
+    opened: dict[str, Source] = {}
+    for path in paths:
+        if path not in opened:
+            source = opened[path] = open_source(path, file_format, interrupt)
+            source.keeps_open = len(opened) <= _MAX_OPEN_FILES
+            source.release()
+        yield opened[path]
 
 
 class Fit(NamedTuple):

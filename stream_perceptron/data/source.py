@@ -38,7 +38,7 @@ from stream_perceptron.data.notices import (
 )
 from stream_perceptron.data.position import FileContent, Span
 from stream_perceptron.data.request import Request
-from stream_perceptron.model.rows import REJECTED, Added
+from stream_perceptron.model.rows import NOTHING_ADDED, REJECTED, Added
 
 _SMALL_BYTES = 2**16
 _MAX_PEEKED_ROWS = 100  # how many of the first rows to search for a usable one
@@ -118,7 +118,7 @@ class Batches(Iterator[Batch | None]):
         """Return a batch with the records of a block; in a text file, they end at `ends`."""
         columns, names, labels = self.columns, self.columns.names, self.columns.labels
         options, request = columns.layout.read_options, self.request
-        added_features = added_labels = Added()
+        added_features = added_labels = NOTHING_ADDED
         if columns.learns:
             added_features = _build_added(block.added_rows, names)
             added_labels = _build_added(columns.added_label_rows, labels)

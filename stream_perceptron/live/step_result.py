@@ -55,21 +55,25 @@ class StepResult:
         return look_up_labels(self.predicted, self.classes)
 
 
-def collect_copied_columns(batch: Batch, asked: ReadOptions) -> list[dict[str, object]] | None:
+def collect_copied_columns(
+    batch: Batch, read_options: ReadOptions
+) -> list[dict[str, object]] | None:
     """Return the position, passthrough and ID columns of the usable rows, by name."""
     if not (batch.offsets or batch.passthrough):
         return None
     usable = np.arange(len(batch))[batch.usable].tolist()
     offsets = [batch.offsets[i] for i in usable] if batch.offsets else []
     positions = [
-        dict(zip(asked.position, [*offset.partition, offset.value], strict=True))
+        dict(zip(read_options.position, [*offset.partition, offset.value], strict=True))
         for offset in offsets
         if offset is not None
     ]
     if not batch.passthrough:
         return positions or None
     # Rows to predict may lack the last column.
-    passthrough = [dict(zip(asked.passthrough, batch.passthrough[i], strict=False)) for i in usable]
+    passthrough = [
+        dict(zip(read_options.passthrough, batch.passthrough[i], strict=False)) for i in usable
+    ]
     if not positions:
         return passthrough
     return [position | columns for position, columns in zip(positions, passthrough, strict=True)]

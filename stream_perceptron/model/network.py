@@ -25,7 +25,7 @@ from stream_perceptron.model.arrays import Array
 from stream_perceptron.model.class_weights import ClassWeights
 from stream_perceptron.model.kernel.types import Counters, Part, Rule
 from stream_perceptron.model.results import TrainOptions, TrainResult
-from stream_perceptron.model.rows import LEARNED, Added, Rows, Samples
+from stream_perceptron.model.rows import LEARNED, NOTHING_ADDED, Added, Rows, Samples
 from stream_perceptron.model.scaler import Scaler
 from stream_perceptron.model.vocabulary import Vocabulary
 from stream_perceptron.model.weights import WeightStore, count_fitting_features, count_weights
@@ -255,7 +255,7 @@ class Network:
                 numbers[row], _ = first.setdefault(label, (len(known) + len(first), row))
         label_rows = np.array([row for _, row in first.values()], np.intp)
         label_ids, ids = np.array(numbers, np.intp), self.features.find_ids(rows.names)
-        added_features = Added()
+        added_features = NOTHING_ADDED
         if ids.min(initial=0) < 0:
             name_ids, feature_rows = kernel.add_names(rows, label_ids, ids, len(self.features))
             names = [rows.names[i] for i in name_ids]

@@ -128,9 +128,8 @@ def _convert_cells(array: pa.Array) -> Cells:
         lists = np.concatenate([[0], np.cumsum(lengths)])
         cells = _convert_cells(elements)
         if types.is_uint8(elements.type) and not elements.null_count:
-            cells = Cells(
-                b"B", _view_buffer(elements, 1, np.uint8, elements.offset)
-            )  # often pixels
+            # Most of them are pixels.
+            cells = Cells(b"B", _view_buffer(elements, 1, np.uint8, elements.offset))
         return cells._replace(list_begins=lists, is_null_list=_find_nulls(array))
     if is_text(kind):
         texts = array.cast(pa.string()) if types.is_string_view(kind) else array
