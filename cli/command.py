@@ -17,7 +17,7 @@ from click.core import ParameterSource
 
 from .printable import OneLineError, OneLineUsageError, format_count
 
-SECTIONS = ("Input", "Model", "Checkpoint", "Output", "Advanced", "Other")
+SECTIONS = ("Input", "Model", "Checkpoint", "Cluster", "Output", "Advanced", "Other")
 # The names of options in other programs, and ours.
 _SYNONYMS = {"--epochs": "--passes", "--learning-rate": "--lr", "--learning_rate": "--lr"}
 _SHOWS_ALL = "stream_perceptron_cli.shows_all"

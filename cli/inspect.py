@@ -139,14 +139,14 @@ def _describe_model(live: LiveModel, path: Path) -> dict[str, Any]:
         "events": [event.to_dict(model.classes_) for event in progress.events],
         "files": [
             {
-                "name": position.name, "rows": position.rows, "status": status,
+                "name": position.name, "rows": position.rows, "passes": position.passes,
+                "status": status,
                 "can_be_deleted": status == "finished",
             }
             for position, status in _find_statuses(live)
         ],
         "is_complete": live.history.is_complete,
         "entries": to_json(live.history.entries),
-        "run": to_json(live.history.run),
         "strongest_features": [
             {"class": label, "features": _find_strongest_features(model.features_, weights)}
             for label, weights in zip(model.classes_, model.weights.tolist(), strict=False)
@@ -168,11 +168,8 @@ def _find_statuses(live: LiveModel) -> Iterator[tuple[FilePosition, str]]:
     from stream_perceptron.data.byte_input import is_remote, open_bytes
     from stream_perceptron.data.position import FileContent
     from stream_perceptron.errors import SourceError
-    from stream_perceptron.live.history import IN_ORDER
 
-    run, positions = live.history.run, live.history.positions
-    repeats_rows = run.passes > 0 or run.order != IN_ORDER
-    is_in_pass = repeats_rows and not run.is_finished
+    positions = live.history.positions
     newest = {position.name: position for position in positions}
     for position in positions:
         name = position.name
@@ -180,9 +177,9 @@ def _find_statuses(live: LiveModel) -> Iterator[tuple[FilePosition, str]]:
             continue
         if newest[name] is not position:
             status = "replaced"
-        elif is_in_pass and name in run.files:
+        elif position.again is not None:
             status = "in_pass"
-        elif not position.is_finished or position.left:
+        elif not position.passes or position.left:
             status = "unfinished"
         elif is_remote(name):
             status = "remote"

@@ -21,6 +21,7 @@ COMMANDS = (
     "inspect",
     "report",
     "verify",
+    "distribute",
     "average",
     "fetch",
     "convert",

@@ -195,13 +195,9 @@ def make_format_option(is_rare: bool = False) -> Callable[[F], F]:
     )  # fmt: skip
 
 
-def make_reading_options(hides_rare: bool) -> Callable[[F], F]:
-    """Return the options of commands that read samples, from stdin by default."""
+def make_column_options(hides_rare: bool) -> Callable[[F], F]:
+    """Return the options that say what the columns of sources mean."""
     return combine_options(
-        click.argument(
-            "sources", metavar="[SOURCE]...", nargs=-1, type=SOURCE,
-            callback=lambda ctx, parameter, value: value or ("-",),
-        ),
         input_option(
             "--label", metavar="NAME|N",
             help="Label column: a name, or a position (-1 is the last). Default: the column named "
@@ -216,6 +212,17 @@ def make_reading_options(hides_rare: bool) -> Callable[[F], F]:
             help="Strings that stand for a missing value, such as NA,?. Empty cells are always "
             "missing. Default: those of a saved model.",
         ),
+    )  # fmt: skip
+
+
+def make_reading_options(hides_rare: bool) -> Callable[[F], F]:
+    """Return the options of commands that read samples, from stdin by default."""
+    return combine_options(
+        click.argument(
+            "sources", metavar="[SOURCE]...", nargs=-1, type=SOURCE,
+            callback=lambda ctx, parameter, value: value or ("-",),
+        ),
+        make_column_options(hides_rare),
         input_option(
             "--delimiter", metavar="C", type=ParsedType("character", _parse_delimiter),
             is_rare=hides_rare,
@@ -233,14 +240,9 @@ def make_reading_options(hides_rare: bool) -> Callable[[F], F]:
 
 reading_options = make_reading_options(hides_rare=False)
 
-training_options = combine_options(
-    make_reading_options(hides_rare=True),
+# The options for models that learn from whole files.
+fitting_options = combine_options(
     input_option("--weight", metavar="NAME", is_rare=True, help="Column with sample weights."),
-    make_names_option(
-        "--position", metavar="[PART,]OFFSET", is_rare=True,
-        help="Columns with the partition and the offset of each row. Rows at or below the highest "
-        "offset learned from their partition are skipped.",
-    ),
     input_option(
         "--scale", metavar="NUMBER|a/b", type=SCALE, is_rare=True,
         help="Multiply features by this number. Default: 1/255 for pixels, otherwise 1.",
@@ -249,10 +251,9 @@ training_options = combine_options(
         "--categorical", "Columns whose cells are all categories, such as ZIP codes."
     ),
     input_option(
-        "--passes", metavar="N", type=COUNT,
-        help="Read the sources N times. Default: once.",
+        "--passes", metavar="N", type=COUNT, default=1, show_default=True,
+        help="Read the sources N times.",
     ),
-    input_option("--limit", metavar="N", type=COUNT, help="Read at most N rows, labeled or not."),
     model_option(
         "--classes", metavar="a,b,c|0-9", type=ParsedType("a,b,c|0-9", _parse_classes),
         multiple=True, callback=_flatten_names, is_rare=True, help="Labels known from the start.",
@@ -278,6 +279,43 @@ training_options = combine_options(
     output_option("--json", "as_json", is_flag=True, is_rare=True, help="Print JSON."),
 )  # fmt: skip
 
+training_options = combine_options(
+    make_reading_options(hides_rare=True),
+    make_names_option(
+        "--position", metavar="[PART,]OFFSET", is_rare=True,
+        help="Columns with the partition and the offset of each row. Rows at or below the highest "
+        "offset learned from their partition are skipped.",
+    ),
+    input_option("--limit", metavar="N", type=COUNT, help="Read at most N rows, labeled or not."),
+    fitting_options,
+)  # fmt: skip
+
+# The hyperparameters of a model.
+hyperparameter_options = combine_options(
+    input_option(
+        "--standardize/--no-standardize", default=None, is_rare=True,
+        help="Standardize each feature with its running mean and standard deviation, unless it has "
+        "only been 0 or 1. Default: on for tables and JSON objects, unless all features are pixels "
+        "or --scale is given.",
+    ),
+    model_option(
+        "--lr", metavar="NUMBER", type=POSITIVE,
+        help="Learning rate. Default: 0.1 for sigmoid, 0.01 for other activations.",
+    ),
+    model_option(
+        "--epsilon", metavar="NUMBER", type=NUMBER, default=3e-6, show_default=True,
+        help="Error threshold: a sample whose error is smaller leaves the weights unchanged.",
+    ),
+    model_option(
+        "--activation", metavar="sigmoid|tanh|arctan|identity", type=ACTIVATION, default="sigmoid",
+        show_default=True, is_rare=True, help="Activation function.",
+    ),
+    advanced_option(
+        "--init-range", metavar="NUMBER", type=NUMBER, default=0.03, show_default=True,
+        help="Largest absolute value of the random initial weights.",
+    ),
+)  # fmt: skip
+
 
 def check_training_options(o: Options) -> None:
     """Check that the options that `learn` and `sweep` have in common fit together."""
@@ -285,7 +323,7 @@ def check_training_options(o: Options) -> None:
 
     if "-" in o.sources and len(o.sources) > 1:
         raise click.UsageError("- (stdin) cannot be combined with other sources")
-    if (o.passes or 1) > 1 and any(map(is_stream, o.sources)):
+    if o.passes > 1 and any(map(is_stream, o.sources)):
         raise click.UsageError("stdin and pipes can be read only once: --passes needs files")
 
 
@@ -340,6 +378,10 @@ saved_model_option = option(
     "-m", "--model", metavar="MODEL", type=FILE, required=True, help="Model saved by `learn`."
 )
 json_option = output_option("--json", "as_json", is_flag=True, help="Print JSON.")
+new_model_option = option(
+    "--overwrite", is_flag=True, section="Checkpoint",
+    help="Start a new model even if MODEL exists, and replace the output files.",
+)  # fmt: skip
 overwrite_option = option(
     "--overwrite", is_flag=True, help="Replace an existing file, regardless of its content."
 )

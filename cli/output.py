@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,7 +41,7 @@ _COLUMNS = {
 }
 _GAP = "  "
 _UNSILENCED_KINDS = ("warning", "drop")  # kinds of events that are printed even with --quiet
-_MIN_DIAGNOSED = 4000  # rows that must be read before findings are reported
+_MIN_DIAGNOSED = 4000  # rows that a run must read before findings are reported
 MIN_LABELED = 1000  # samples after which the labels of a new model are checked
 _MAX_LISTED_CLASSES = 20  # classes whose sample counts are listed individually
 
@@ -88,12 +88,12 @@ class Output:
         state: CommandState,
         as_json: bool = False,
         quiet: bool = False,
-        total: int | None = None,
+        n_rows: int | None = None,
         owns_terminal: bool = True,
     ) -> None:
         self.live, self._state = live, state
         self.as_json, self.is_quiet = as_json, quiet
-        self._total = total
+        self._total = n_rows  # the number of rows to be read
         self._line = LiveLine()
         self._is_live = not (as_json or quiet) and self._line.is_shown and owns_terminal
         self._start = time.perf_counter()
@@ -119,6 +119,15 @@ class Output:
             self._print_event("warning" if getattr(text, "is_warning", False) else "notice", text)
             self._printed_codes.add(getattr(text, "code", None))
 
+    def print_notices(self, notices: Sequence[str]) -> None:
+        """Print the notices of a step and, with the first ones, a warning of large features."""
+        from stream_perceptron.diagnostics.scaling import warn_of_large_features
+
+        for notice in notices:
+            self.print_notice(notice)
+        if notices and (warning := warn_of_large_features(self.live)) is not None:
+            self.print_notice(warning)
+
     def _print_event(self, kind: str, text: str, row: int | None = None, **figures: object) -> None:
         """Print the text of an event or, with --json, its kind, row, text and figures."""
         if self.is_quiet and kind not in _UNSILENCED_KINDS:
@@ -141,7 +150,7 @@ class Output:
             self._draw()
         if progress.events and progress.events[-1].found > self._state.reported_row:
             self._print_drift_events()
-        if is_report_due and self.live.history.run.read >= _MIN_DIAGNOSED:
+        if is_report_due and self.rows >= _MIN_DIAGNOSED:
             self.print_findings()
 
     def finish(self) -> None:
@@ -250,13 +259,13 @@ class Output:
         """Return a bar with the time left, or "" if the number of rows is unknown."""
         if not self._total:
             return ""
-        read = self.live.history.run.read
         minutes, seconds = divmod(
-            int(self.seconds * max(0, self._total - read) / max(self.rows, 1)), 60
+            int(self.seconds * max(0, self._total - self.rows) / max(self.rows, 1)), 60
         )
         hours = f"{minutes // 60}:{minutes % 60:02}" if minutes >= 60 else f"{minutes}"
         time_left = f", {hours}:{seconds:02} left"
-        bar = format_progress_bar(min(1.0, read / self._total), time_left, max_width - len(_GAP))
+        share = min(1.0, self.rows / self._total)
+        bar = format_progress_bar(share, time_left, max_width - len(_GAP))
         return bar and _GAP + bar
 
 
@@ -288,6 +297,15 @@ def warn_of_unseen_names(live: LiveModel) -> Iterator[str]:
                 yield build_warning(
                     f"--{flag} {name}: no row had {name!r}{suggest_similar_name(name, columns)}"
                 )
+
+
+def require_labels(line: Output, source: Source, alternative: str = "") -> None:
+    """Check that a row of a run that needs labels, and whose rows begin in this source, had one."""
+    live = line.live
+    if line.rows and live.needs_label and not live.progress.samples:
+        raise SourceError(
+            f"{source.name}: no row has a label: name the label column with --label{alternative}"
+        )
 
 
 def require_classes(live: LiveModel, source: Source) -> None:

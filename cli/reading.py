@@ -162,12 +162,12 @@ def make_read_options(o: Options) -> ReadOptions:
     return ReadOptions(**{name: settings[name] for name in names})
 
 
-def open_sources(o: Options, signals: Signals, paths: Sequence[str]) -> list[Source]:
+def open_sources(paths: Sequence[str], file_format: str | None, signals: Signals) -> list[Source]:
     """Open sources, until a signal arrives."""
     from stream_perceptron.data.opening import open_sources
 
     opened: list[Source] = []
-    for source in open_sources(paths, o.file_format, signals):
+    for source in open_sources(paths, file_format, signals):
         if opened:
             signals.check()
         opened.append(source)

@@ -1,117 +1,67 @@
-"""A run of `learn`, from opening its inputs to printing its summary."""
+"""A run of `learn`, from opening its outputs to printing its summary."""
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import fields, replace
-from functools import partial
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-from stream_perceptron import (
-    CheckpointError,
-    DivergedError,
-    LiveModel,
-    ModelSizeError,
-    SourceError,
-)
-from stream_perceptron.checkpoint.archive import get_previous_path, lock_checkpoint
+from stream_perceptron import DivergedError, ModelSizeError
 from stream_perceptron.checkpoint.codec import to_json
-from stream_perceptron.data.naming import find_column
-from stream_perceptron.data.source import Source
-from stream_perceptron.live.history import History, Shards
 from stream_perceptron.live.loop import learn
 from stream_perceptron.live.step_result import StepResult
 from stream_perceptron.live.thresholds import Thresholds
-from stream_perceptron.model.class_weights import list_spellings
 
-from .command import Options, convert_value_errors, format_flag
-from .files import require_distinct_files, require_regular
+from .command import Options
+from .files import require_regular
+from .opening import Opened, open_run, print_start
 from .output import (
     MIN_LABELED,
-    CommandState,
     LabelsError,
     Output,
     print_summary,
     require_classes,
+    require_labels,
     warn_of_unknown_classes,
     warn_of_unseen_names,
 )
 from .predictions import LineFormatter, PredictionFile, make_formatter, open_predictions
-from .printable import format_count, print_message
-from .reading import (
-    announce_terminal_input,
-    describe_lost_bytes,
-    make_read_options,
-    open_sources,
-    require_runnable,
-    suggest_skip_bad,
-)
+from .reading import announce_terminal_input, describe_lost_bytes, suggest_skip_bad
 from .rejections import RejectedRowFormatter, Rejections
 from .signals import InterruptedWaitError, Signals
-from .watch import run_watched
-
-if TYPE_CHECKING:
-    from stream_perceptron.distributed.ray import Round
-
-_PARAMETERS = (
-    "lr", "epsilon", "activation", "init_range", "seed", "max_weights", "class_weight"
-)  # fmt: skip
-_CHANGEABLE = ("epsilon", "lr", "max_weights")
 
 
 def run(o: Options) -> int:
     """Run `learn`, and return the exit code."""
-    if o.ray is None:
-        return _run(o)
-    return run_watched(
-        partial(_run, o),
-        "Ray ended the run, because one of its processes on this machine was killed or ran out of "
-        "memory: repeat the command to resume after the last round saved",
-    )
-
-
-def _run(o: Options) -> int:
-    """Run `learn` in this process, and return the exit code."""
     announce_terminal_input(o.sources)
+    outputs = {"the_predictions": o.predictions, "the_rejected_rows": o.rejected}
+    require_regular(o.rejected)
     with ExitStack() as stack:
         signals = stack.enter_context(Signals(saves=o.model is not None))
         try:
-            opened = Run(o, signals, stack)
+            opened = open_run(
+                o, signals, stack, file_format=o.file_format, keep=o.keep,
+                needs_label=o.predictions is None and o.join is None, **outputs,
+            )  # fmt: skip
         except InterruptedWaitError:
             return signals.exit_code
-        opened.learn()
+        Run(o, opened, signals, stack).learn()
         return signals.exit_code if signals.is_set else 0
 
 
 class Run:
-    """A run, which trains a model, saves it and reports progress.
+    """A run, which trains a model, saves it and reports progress; `stack` closes its outputs."""
 
-    All inputs and outputs are opened, and `stack` closes them; the checkpoint is not written.
-    """
-
-    def __init__(self, o: Options, signals: Signals, stack: ExitStack) -> None:
+    def __init__(self, o: Options, opened: Opened, signals: Signals, stack: ExitStack) -> None:
         self._o, self._signals, self._stack = o, signals, stack
-        self._reads_again = o.ray is not None
-        self._passes = o.passes or 1
-        saved = self._load()
-        self._live, self._sources = signals.call_interruptibly(
-            partial(self._open, saved), o.sources
-        )
-        live = self._live
-        self._changed = self._change_parameters()
-        if o.ray is not None:
-            _connect_to_ray(o.ray, signals, stack)
+        self._live, self._files, self._state = opened.live, opened.files, opened.state
+        live = opened.live
         # Labels that are not classes end the run of a new model that was not told its classes.
         self._must_check_labels = live.is_unused and live.model.classes is None
-        self._is_first_pass = self._run.passes == 0
         self._rejections = Rejections()
         self._thresholds = Thresholds(o.threshold)
         self._predictions, self._rejected = self._open_predictions(), None
@@ -120,95 +70,15 @@ class Run:
         self._outputs = [file for file in (self._predictions, self._rejected) if file is not None]
         if o.model is not None and any(file.is_new for file in self._outputs):
             self._save_outputs(o.model)  # if this run is killed, the next one recognizes its files
-        # On Ray, save after each round, which contains at least one row.
-        self._interval = 1 if o.ray is not None and "save_every" not in o.given else o.save_every
-        self._saved_at, self._saved_rows, self._has_saved = time.monotonic(), self._run.read, False
-        n_rows = None if o.stop else self._count_rows_to_read()
+        self._saved_at, self._has_saved = time.monotonic(), False
+        self._saved_rows = live.progress.rows
         owns_terminal = o.predictions != "-" or not sys.stdout.isatty()
+        n_rows = None if o.stop else self._count_rows_to_read()
         self._line = Output(live, self._state, o.as_json, o.quiet, n_rows, owns_terminal)
-        self._print_start()
-
-    def _load(self) -> LiveModel | None:
-        """Lock and load the checkpoint, if there is one, and check that the options fit it."""
-        o, path = self._o, self._o.model
-        outputs = {"the_predictions": o.predictions, "the_rejected_rows": o.rejected}
-        require_distinct_files(SOURCE=o.sources, MODEL=path, **outputs)
-        require_regular(path, o.rejected)
-        if path is None:
-            return None
-        # If a process was killed during a save, MODEL and MODEL.prev may be the same file.
-        previous = get_previous_path(path)
-        require_distinct_files(SOURCE=o.sources, the_previous_save=previous, **outputs)
-        self._stack.enter_context(lock_checkpoint(path))
-        if not path.exists() or o.overwrite:
-            return None
-        saved = LiveModel.load(path)
-        require_runnable(saved, path)
-        if not _has_learned_nothing(saved):
-            _require_same_settings(saved, o)
-        return saved
-
-    def _open(self, saved: LiveModel | None) -> tuple[LiveModel, list[Source]]:
-        """Find where each source continues, open it, and create the model if none is saved."""
-        o = self._o
-        is_resumed = saved is not None and not _has_learned_nothing(saved)
-        history = History() if saved is None else saved.history
-        if not (is_resumed or any(position.is_stream for position in history.positions)):
-            history = History()  # files are read again
-        opened, self._state = open_sources(o, self._signals, o.sources), CommandState()
-        given = history.identify(opened, is_strict=not self._reads_again)
-        reads_learned = self._reads_again or (o.passes or 1) > 1
-        by_path = {source.path: source for source in opened}
-        sources = [by_path[file.path] for file in given if reads_learned or not file.is_learned]
-        if o.ray is not None:
-            from stream_perceptron.distributed.rounds import require_parquet
-
-            require_parquet(sources)
-        if saved is None or not is_resumed:
-            live = self._create_model(sources)
-            if saved is not None and history is saved.history:
-                live.progress, live.history = saved.progress, history
-                live.redeliveries = saved.redeliveries
-                self._state = CommandState.load(saved)
-            elif saved is not None:
-                self._state.outputs = dict.fromkeys(CommandState.load(saved).outputs, 0)
-        else:
-            live, read_options = saved, saved.read_options
-            self._state = CommandState.load(saved)
-            live.needs_label = o.predictions is None and not read_options.has_join
-            if live.is_trained_in_python:
-                read_options = replace(make_read_options(o), standardize=read_options.standardize)
-            live.read_options = replace(read_options, keep=o.keep)
-            live.require_fitting(sources)
-        shards = None if o.shards is None else Shards(o.shards, o.round_rows)
-        self._run = live.plan_run(sources, self._passes, shards=shards, given=given)
-        return live, sources
-
-    def _create_model(self, sources: list[Source]) -> LiveModel:
-        """Create a model for the sources."""
-        o = self._o
-        read_options = make_read_options(o)
-        parameters = {name: getattr(o, name) for name in _PARAMETERS}
-        needs_label = o.predictions is None and o.join is None
-        with convert_value_errors():
-            try:
-                return LiveModel.start(
-                    sources, read_options, o.classes or None, needs_label, **parameters
-                )
-            except SourceError:
-                for source in sources:
-                    if text := describe_lost_bytes(source, has_model=False):
-                        print_message(text, err=True)
-                raise
-
-    def _change_parameters(self) -> list[str]:
-        """Change the parameters that may change; return the names of those that differ."""
-        model = self._live.model
-        values = {name: getattr(self._o, name) for name in _CHANGEABLE if name in self._o.given}
-        changed = {name: value for name, value in values.items() if getattr(model, name) != value}
-        with convert_value_errors():
-            model.mutate(changed)
-        return list(changed)
+        for output in self._outputs:
+            if output.notice is not None:
+                self._line.print_notice(output.notice)
+        print_start(self._line, o.model, opened)
 
     def _open_predictions(self) -> PredictionFile | None:
         """Open the prediction output, if given; else return None."""
@@ -233,36 +103,31 @@ class Run:
         return opened
 
     def _count_rows_to_read(self) -> int | None:
-        """Return the number of rows to read, or None if it is unknown."""
-        limit, counts = self._o.limit, [source.n_rows for source in self._sources]
-        if self._passes is None or None in counts:
-            return limit  # type: ignore[no-any-return]
-        rows = self._passes * sum(count for count in counts if count is not None)
-        if not (self._reads_again or self._passes > 1):
-            rows += sum(file.position.rows for file in self._run.given if file.is_learned)
-        return rows if limit is None else min(limit, rows)
-
-    def _print_start(self) -> None:
-        """Print where the run resumes, and what the user should know about files and options."""
-        o, live, print_notice = self._o, self._live, self._line.print_notice
-        for output in self._outputs:
-            if output.notice is not None:
-                print_notice(output.notice)
-        if live.progress.rows:
-            print_notice(f"resuming {o.model} after {format_count(live.progress.rows, 'row')}")
-        for name in self._changed:
-            value = getattr(live.model, name)
-            shown = f"{value:,}" if name == "max_weights" else f"{value:g}"
-            print_notice(f"{name.replace('_', '-')} is {shown} from now on")
-        for file in () if self._reads_again else self._run.given:
-            if file.notice is not None:
-                print_notice(file.notice)
+        """Return the number of rows that this run reads, or None if it is unknown."""
+        o, counts = self._o, [file.source.n_rows for file in self._files]
+        n_read = sum(file.n_read for file in self._files)
+        if None in counts:
+            return None if o.limit is None else int(o.limit) - n_read
+        n_rows = int(o.passes) * sum(filter(None, counts))
+        return (n_rows if o.limit is None else min(o.limit, n_rows)) - n_read
 
     def learn(self) -> None:
         """Learn all rows, save, and print the summary."""
-        live = self._live
+        o, live = self._o, self._live
+        results = learn(
+            live,
+            [file.source for file in self._files],
+            self._files,
+            passes=o.passes,
+            limit=o.limit,
+            stop=o.stop,
+            skip_rejected=o.skip_bad or o.rejected is not None,
+            with_scores=o.predictions is not None,
+            with_all_scores=o.scores or bool(o.threshold),
+            every=self._row_interval,
+        )
         # Close the generator before Python exits, to stop its prefetch thread.
-        results = self._stack.enter_context(closing(self._iterate_results()))
+        self._stack.enter_context(closing(results))
         try:
             with suggest_skip_bad():
                 for result in results:
@@ -282,54 +147,22 @@ class Run:
             raise
         self._finish()
 
-    def _iterate_results(self) -> Generator[StepResult | Round, None, None]:
-        """Return a generator that learns rows, locally or on Ray, and yields results."""
-        o, live, run = self._o, self._live, self._run
-        skips = o.skip_bad or o.rejected is not None
-        if o.ray is not None:
-            from stream_perceptron.distributed.ray import run as run_on_ray
-            from stream_perceptron.distributed.rounds import require_parquet
-
-            files = require_parquet(self._sources)
-            return run_on_ray(live, files, run, self._passes or 1, skips, not o.keep_lr)
-        return learn(
-            live,
-            self._sources,
-            run,
-            passes=self._passes,
-            limit=o.limit,
-            stop=o.stop,
-            skip_rejected=skips,
-            with_scores=o.predictions is not None,
-            with_all_scores=o.scores or bool(o.threshold),
-            every=self._row_interval,
-        )
-
-    def _handle_result(self, result: StepResult | Round) -> None:
+    def _handle_result(self, result: StepResult) -> None:
         """Print notices and progress, and write the predictions and rejected rows of a result."""
-        for notice in result.notices:
-            self._line.print_notice(notice)
-        if result.notices:
-            from stream_perceptron.diagnostics.scaling import warn_of_large_features
-
-            if (warning := warn_of_large_features(self._live)) is not None:
-                self._line.print_notice(warning)
-        if self._run.passes == 1 and self._is_first_pass:
-            self._line.print_notice(
-                "second pass: rows already learned do not count toward the accuracy"
-            )
-        self._is_first_pass = self._run.passes == 0
+        line, live = self._line, self._live
+        line.print_notices(result.notices)
+        if result.is_repeated:
+            line.print_notice("further pass: rows already learned do not count toward the accuracy")
         if result.rejected:
             self._rejections.add(result.rejected)
-        if self._must_check_labels and self._live.model.n_seen >= MIN_LABELED:
+        if self._must_check_labels and live.model.n_seen >= MIN_LABELED:
             self._require_classes()
-        self._line.update(result.is_report_due)
-        if isinstance(result, StepResult):
-            self._write(result)
+        line.update(result.is_report_due)
+        self._write(result)
 
     def _write(self, result: StepResult) -> None:
         """Write the rejected rows and the predictions of a result."""
-        if self._rejected is not None and self._is_first_pass:
+        if self._rejected is not None and not result.is_repeated:
             self._rejected.write(result)
         if self._predictions is None:
             return
@@ -345,24 +178,23 @@ class Run:
         """Check that the labels of a new model that has not been saved are classes."""
         self._must_check_labels = False
         if not self._has_saved:
-            require_classes(self._live, self._sources[0])
+            require_classes(self._live, self._files[0].source)
 
     @property
     def _row_interval(self) -> int | None:
         """The number of rows between two saves; None if saves are timed or nothing is saved."""
-        interval = self._interval
+        interval = self._o.save_every
         return interval if self._o.model is not None and isinstance(interval, int) else None
 
     def save_if_due(self) -> None:
         """Save if rows were read and the interval in rows or seconds has passed."""
-        read = self._run.read
-        self._saved_rows = min(self._saved_rows, read)  # a run may begin anew
-        if self._o.model is None or read == self._saved_rows:
+        rows = self._live.progress.rows
+        if self._o.model is None or rows == self._saved_rows:
             return
         if (interval := self._row_interval) is not None:
-            is_due = read // interval > self._saved_rows // interval
+            is_due = rows // interval > self._saved_rows // interval
         else:
-            is_due = time.monotonic() >= self._saved_at + self._interval
+            is_due = time.monotonic() >= self._saved_at + self._o.save_every
         if is_due:
             self._save()
 
@@ -372,13 +204,14 @@ class Run:
         If no row was learned or predicted, a further run needs only the position in a pipe, which
         cannot be read again, and the sizes of the output files.
         """
-        path, run, live = self._o.model, self._run, self._live
+        path, live = self._o.model, self._live
         if path is None:
             return False
         has_output = any(file.has_lines for file in self._outputs)
-        self._saved_at, self._saved_rows = time.monotonic(), run.read
-        is_without_rows = live.is_unused or run.has_only_rejected
-        if is_without_rows and not (has_output or (run.has_stream and run.read)):
+        self._saved_at, self._saved_rows = time.monotonic(), live.progress.rows
+        has_stream = any(file.source.is_stream for file in self._files)
+        is_without_rows = live.is_unused or self._has_only_rejected
+        if is_without_rows and not (has_output or (has_stream and live.progress.rows)):
             return False
         self._save_outputs(path)
         self._has_saved = True
@@ -393,26 +226,22 @@ class Run:
 
     def _finish(self) -> None:
         """Save the model and print the summary; raise an error if no row could be used."""
-        o, live, line, run = self._o, self._live, self._line, self._run
+        o, live, line = self._o, self._live, self._line
         # Without a signal, leftover bytes were read beyond --limit or --stop.
-        for source in self._sources if self._signals.is_set else []:
-            if text := describe_lost_bytes(source):
+        for file in self._files if self._signals.is_set else []:
+            if text := describe_lost_bytes(file.source):
                 line.print_notice(text)
         line.finish()
         if self._must_check_labels:
             self._require_classes()
         line.print_findings()  # before saving, because the checkpoint records the printed events
         is_saved = self._save()
-        if run.has_only_rejected and not self._signals.is_set:
+        if self._has_only_rejected and not self._signals.is_set:
             if is_saved:
                 line.print_notice(f"saved {o.model}")
-            raise self._rejections.build_error(run.read)
-        is_complete = o.limit is None and not self._signals.is_set
-        if line.rows and is_complete and live.needs_label and not live.progress.samples:
-            raise SourceError(
-                f"{self._sources[0].name}: no row has a label: name the label column with "
-                "--label, or ask for predictions with -p"
-            )
+            raise self._rejections.build_error(self._n_read)
+        if o.limit is None and not self._signals.is_set:
+            require_labels(line, self._files[0].source, ", or ask for predictions with -p")
         if line.rows:
             for text in (*warn_of_unseen_names(live), *warn_of_unknown_classes(live, o.threshold)):
                 line.print_notice(text)
@@ -426,6 +255,17 @@ class Run:
         path = o.model if is_saved else None
         print_summary(line, path, self._rejections, last_line)
 
+    @property
+    def _n_read(self) -> int:
+        """The number of rows of the given files that were read, in earlier runs, too."""
+        return sum(file.n_read for file in self._files)
+
+    @property
+    def _has_only_rejected(self) -> bool:
+        """Whether rows of the given files were read, and all of them were rejected."""
+        positions = [file.position for file in self._files]
+        return self._n_read > 0 and all(each.rejected == each.rows for each in positions)
+
     def _explain_no_new_rows(self) -> str:
         """Return the reason why no row was learned."""
         live = self._live
@@ -433,9 +273,9 @@ class Run:
             return "nothing new: every row was already learned"
         if live.stopped:
             return "nothing new: the run has already stopped"
-        if live.history.run.is_finished:
-            return "nothing new: all requested rows were already learned"
-        return "no new rows"
+        if self._signals.is_set:
+            return "no new rows"
+        return "nothing new: all requested rows were already learned"
 
     def _finish_after_error(self, diverged: bool = False) -> None:
         """Report and save the progress made before an error."""
@@ -449,81 +289,3 @@ class Run:
             line.print_notice(f"{path} still has the last save, because a step did not finish")
         elif self._save():
             line.print_notice(f"saved {path}")
-
-
-def _has_learned_nothing(live: LiveModel) -> bool:
-    """Whether a run has begun but learned no row; the settings of the model may then change."""
-    return live.is_unused and (live.progress.rows > 0 or live.command_state is not None)
-
-
-def _connect_to_ray(address: str, signals: Signals, stack: ExitStack) -> None:
-    """Connect to a Ray cluster; closing `stack` ends the connection."""
-    from stream_perceptron.distributed.ray import connect_cluster, require_same_version
-
-    # Ray prints a lot while it waits, and its signal handlers exit with the signal's number.
-    try:
-        with _silence_stderr():
-            stack.enter_context(connect_cluster(address or None))
-    except SystemExit:
-        signals.caught = signals.caught or signal.SIGTERM
-        raise InterruptedWaitError from None
-    signals.install()
-    require_same_version()
-
-
-@contextmanager
-def _silence_stderr() -> Iterator[None]:
-    """Redirect stderr to /dev/null inside a `with` block, even for C libraries."""
-    sys.stderr.flush()
-    descriptor = sys.stderr.fileno()
-    saved_descriptor, devnull = os.dup(descriptor), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(devnull, descriptor)
-    try:
-        yield
-    finally:
-        os.dup2(saved_descriptor, descriptor)
-        os.close(saved_descriptor)
-        os.close(devnull)
-
-
-def _require_same_settings(live: LiveModel, o: Options) -> None:
-    """Check that options that cannot change have the values with which the model was created."""
-    model, columns = live.model, live.schema.columns
-    names = "activation", "init_range", "class_weight"
-    settings = {name: getattr(model, name) for name in names} | {"seed": model.seed_}
-    if isinstance(weights := model.class_weight, Mapping):
-        settings["class_weight"] = {list_spellings(label)[0]: w for label, w in weights.items()}
-    settings["classes"] = model.classes and [list_spellings(label)[0] for label in model.classes]
-    for setting in fields(live.read_options):
-        if setting.compare and (not live.is_trained_in_python or setting.name == "standardize"):
-            settings[setting.name] = getattr(live.read_options, setting.name)
-    if settings.get("label", "") is None:
-        settings["label"] = live.schema.label  # as found by its name
-    for name in sorted(settings.keys() & o.given):
-        value, saved = getattr(o, name), settings[name]
-        # A column may be given by its name, in any letter case, or by its position.
-        if _resolve_columns(value, columns) != _resolve_columns(saved, columns):
-            raise CheckpointError(
-                f"{o.model}: {format_flag(name)} cannot change for an existing model (it is "
-                f"{_format_setting(saved)}): leave it out, or start over with --overwrite"
-            )
-
-
-def _resolve_columns(value: object, columns: Sequence[str]) -> object:
-    """Return a value in which strings that name columns are replaced by the exact names."""
-    if isinstance(value, tuple | list):
-        return tuple(_resolve_columns(each, columns) for each in value)
-    return (isinstance(value, str) and find_column(value, columns)) or value
-
-
-def _format_setting(value: object) -> str:
-    """Return a setting of a model as users would describe it."""
-    if isinstance(value, dict):
-        return ", ".join(f"{label}={weight:g}" for label, weight in value.items())
-    if isinstance(value, tuple | list):
-        return ",".join(map(str, value)) or "not set"
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    if isinstance(value, float):
-        return f"{value:g}"
-    return {"None": "not set", "\t": "tab", " ": "space"}.get(str(value), str(value))

@@ -125,7 +125,7 @@ def _create_trials(o: Options, signals: Signals) -> tuple[list[Source], list[Tri
     from stream_perceptron import LiveModel, Trial
     from stream_perceptron.live.sweep import SWEPT_PARAMETERS, list_combinations
 
-    sources = open_sources(o, signals, o.sources)
+    sources = open_sources(o.sources, o.file_format, signals)
     fixed = {name: getattr(o, name) for name in ("seed", "max_weights", "class_weight")}
     read_options, trials = replace(make_read_options(o), standardize=None), []
     for setting in o.standardize or [None]:
@@ -155,7 +155,7 @@ def _train(
 
     from .output import MIN_LABELED, require_classes
 
-    results = learn_trials(trials, sources, o.passes or 1, o.limit, o.skip_bad, o.threads)
+    results = learn_trials(trials, sources, o.passes, o.limit, o.skip_bad, o.threads)
     with suggest_skip_bad(), closing(results), LiveLine() as line:
         printed: set[str] = set()
         rows, must_check_labels = 0, not o.classes

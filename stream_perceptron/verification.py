@@ -6,8 +6,9 @@ import copy
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import Field, fields, replace
-from typing import Any, NamedTuple
+from dataclasses import replace
+from itertools import zip_longest
+from typing import Any
 
 import numpy as np
 
@@ -24,13 +25,23 @@ from stream_perceptron.distributed.rounds import (
     plan_round,
 )
 from stream_perceptron.errors import DivergedError, ModelSizeError, VerificationError
-from stream_perceptron.live.history import ROUNDS, Entry, History, Run, flatten_entries
-from stream_perceptron.live.loop import Learner, Segment, learn_segments
+from stream_perceptron.live.given_files import GivenFile
+from stream_perceptron.live.history import ROUNDS, Entry, History, flatten_entries
+from stream_perceptron.live.loop import Learner, RowCount, Segment, learn_segments
 from stream_perceptron.live.model import LiveModel
-from stream_perceptron.model.arrays import Array
 from stream_perceptron.model.scaler import Scaler
 from stream_perceptron.perceptron import SGDPerceptron
 
+# What the sources determine, besides the arrays: parts of the model, and of the live model.
+_DETERMINED = (
+    "n_seen", "n_updates", "last_error", "labels", "features", "drawn_labels", "drawn_features"
+)  # fmt: skip
+_DETERMINED_STATE = "schema", "string_columns", "progress", "redeliveries", "pending"
+# The dimensions of arrays.
+_DIMENSIONS = {
+    "weights": ("class", "feature"), "biases": ("class",), "class_counts": ("class",),
+    "statistics": ("statistic", "feature"),
+}  # fmt: skip
 _STATISTICS = "count", "mean", "variance", "indicator flag"
 
 # Called with the number of rows learned so far and the total number of rows.
@@ -73,8 +84,7 @@ def verify(
     >>> verify(live, sources)
     Traceback (most recent call last):
     ...
-    stream_perceptron.errors.VerificationError: the number of its samples is 5001, but the \
-sources give 5000
+    stream_perceptron.errors.VerificationError: n_seen: 5001, but the sources give 5000
 
     """
     _require_verifiable(live.history, sources)
@@ -192,7 +202,8 @@ class _Replay:
                 source.name, header_size=entry.files[0].header_size, offset=entry.offset,
                 rows=entry.start,
             )  # fmt: skip
-            n_read = self._run(live, Segment(source, position, entry.end, entry.is_repeated))
+            file = GivenFile(source, position)
+            n_read = self._run(live, Segment(file, position, entry.end, entry.is_repeated))
             _require_rows(entry, n_rows - n_read, f"{source.name} lacks")
 
     def _learn_pipe(self, live: LiveModel, entry: Entry) -> None:
@@ -203,7 +214,8 @@ class _Replay:
             position = None
         while n_left and files:
             position = position or FilePosition(files[0].name)
-            segment = Segment(files[0], position, position.rows + n_left, is_stream=True)
+            file = GivenFile(files[0], position)
+            segment = Segment(file, position, position.rows + n_left, is_stream=True)
             n_left -= self._run(live, segment)
             position = segment.position
             if n_left:
@@ -214,12 +226,12 @@ class _Replay:
 
     def _run(self, live: LiveModel, segment: Segment) -> int:
         """Learn the rows of a segment; return how many were read, not counting redelivered rows."""
-        run = Run()
-        results = learn_segments(Learner(live), run, [segment], skip_rejected=True)
+        count = RowCount()
+        results = learn_segments(Learner(live), [segment], count, skip_rejected=True)
         with closing(results):
             for result in results:
                 self._report_progress(len(result.batch))
-        return run.read
+        return count.read
 
     def _learn_in_rounds(self, live: LiveModel, entry: Entry) -> LiveModel:
         """Learn rounds of shards one after another; return the average after the final round."""
@@ -233,10 +245,10 @@ class _Replay:
             ranges_by_shard = plan_round(files, shards, number)
             if not ranges_by_shard:
                 continue
-            factor = 1.0 if entry.kept_lr else float(len(ranges_by_shard))
-            is_repeated = entry.is_repeated or number >= n_rounds
             outcomes = [
-                learn_row_ranges(live, row_ranges, factor, True, is_repeated)
+                learn_row_ranges(
+                    live, row_ranges, len(ranges_by_shard), True, is_repeated=number >= n_rounds
+                )
                 for row_ranges in ranges_by_shard
             ]
             mean = average_outcomes(live, outcomes)
@@ -276,66 +288,6 @@ def _count_rows(entry: Entry) -> int:
     return (entry.end - entry.start) * (1 if shards is None else shards.n * shards.rows)
 
 
-class _Quantity(NamedTuple):
-    """A part of a model that its sources determine."""
-
-    name: str
-    value: Any
-    # Returns the name of an element, given its index, if the value is an array or a list.
-    name_element: Callable[..., str] | None = None
-
-
-def _list_quantities(live: LiveModel) -> Iterator[_Quantity]:
-    """Yield everything that the sources of a model determine."""
-    model, network, pending = live.model, live.model.network, live.pending
-    classes, features = model.classes_, model.features_
-    yield _Quantity("the number of its samples", model.n_seen)
-    yield _Quantity("the number of its updates", model.n_updates)
-    for kind, names, n_drawn in zip(
-        ("class", "feature"), (classes, features), network.store.current.n_drawn, strict=True
-    ):
-        yield _Quantity(f"the number of its {kind} names", len(names))
-        yield _Quantity(f"its {kind} names", names, f"{kind} {{}}".format)
-        yield _Quantity(f"the number of its {kind} names with drawn weights", n_drawn)
-    yield _Quantity("biases", model.biases, lambda j: f"the bias of class {classes[j]!r}")
-    yield _Quantity(
-        "weights",
-        model.weights,
-        lambda j, i: f"the weight of class {classes[j]!r} for feature {features[i]!r}",
-    )
-    if network.scaler is not None:
-        yield _Quantity(
-            "statistics",
-            network.scaler.statistics[:, : len(features)],
-            lambda kind, i: f"the {_STATISTICS[kind]} of feature {features[i]!r}",
-        )
-    counts = network.class_counts
-    yield _Quantity("its list of class counts", None if counts is None else counts.tolist())
-    yield _Quantity("its last error", model.last_error)
-    for field in fields(live.schema):
-        yield _Quantity(f"its schema, {_format_name(field)},", getattr(live.schema, field.name))
-    yield _Quantity("its columns with strings", list(live.string_columns))
-    offsets = sorted(live.redeliveries.offsets.items())
-    yield _Quantity("the highest offset of each partition", offsets)
-    for field in fields(live.progress):
-        if field.metadata.get("saved", True):
-            value = getattr(live.progress, field.name)
-            value = dict(sorted(value.items())) if isinstance(value, dict) else value
-            yield _Quantity(f"its count of {_format_name(field)}", value)
-    for name, array in live.progress.arrays.items():
-        yield _Quantity(f"its {name}", array)
-    yield _Quantity("its count of evicted samples", pending.n_evicted)
-    for name, array in pending.arrays().items():
-        yield _Quantity(f"its {name.replace('_', ' ')}", array)
-    yield _Quantity("its list of pending samples", pending.ids)
-    yield _Quantity("its list of features of pending samples", pending.columns)
-
-
-def _format_name(field: Field[Any]) -> str:
-    """Return the name of a field as words."""
-    return field.name.replace("_", " ")
-
-
 def _require_equal_models(live: LiveModel, replayed: LiveModel) -> None:
     """Check that two models are bit-identical.
 
@@ -345,30 +297,49 @@ def _require_equal_models(live: LiveModel, replayed: LiveModel) -> None:
         If they are not; the message names the first difference.
 
     """
-    for actual, expected in zip(_list_quantities(live), _list_quantities(replayed), strict=True):
-        name, value, expected_value = actual.name, actual.value, expected.value
-        if isinstance(value, np.ndarray):
-            if _is_same_array(value, expected_value):
-                continue
-            if actual.name_element is None or value.shape != expected_value.shape:
-                raise VerificationError(f"{name} differs from the one that the sources give")
-            bits = f"u{value.itemsize}"
-            arrays = np.ascontiguousarray(value), np.ascontiguousarray(expected_value)
-            first, *_ = np.argwhere(arrays[0].view(bits) != arrays[1].view(bits)).tolist()
-            name = actual.name_element(*first)
-            value, expected_value = (array[tuple(first)].item() for array in arrays)
-        elif actual.name_element is not None and value != expected_value:
-            pairs = list(zip(value, expected_value, strict=True))
-            i = next(i for i, pair in enumerate(pairs) if pair[0] != pair[1])
-            name, (value, expected_value) = actual.name_element(f"{i + 1:,}"), pairs[i]
-        # Unlike ==, repr distinguishes 0.0 from -0.0, and 1 from True.
-        if repr(value) != repr(expected_value):
-            raise VerificationError(f"{name} is {value!r}, but the sources give {expected_value!r}")
+    parts = zip(_list_parts(live), _list_parts(replayed), strict=True)
+    for (name, value), (_, expected) in parts:
+        for place, ours, theirs in _find_differences(value, expected):
+            keys = f" ({', '.join(_name_keys(live, name, place))})" if place else ""
+            raise VerificationError(f"{name}{keys}: {ours!r}, but the sources give {theirs!r}")
 
 
-def _is_same_array(value: Array, expected: Array) -> bool:
-    return (value.dtype, value.shape, value.tobytes()) == (
-        expected.dtype,
-        expected.shape,
-        expected.tobytes(),
-    )
+def _list_parts(live: LiveModel) -> Iterator[tuple[str, Any]]:
+    """Yield the name and the value of each part of a checkpoint that the sources determine."""
+    meta, arrays = live.encode()
+    yield from ((name, meta["model"][name]) for name in _DETERMINED)
+    yield from sorted(arrays.items())
+    state = {**meta["live"], "pending": meta["live"]["pending"] or {}}
+    yield from ((name, state[name]) for name in _DETERMINED_STATE)
+
+
+def _find_differences(value: Any, expected: Any) -> Iterator[tuple[tuple[Any, ...], Any, Any]]:
+    """Yield the place of each difference between arrays or JSON values, and the two values."""
+    if isinstance(value, np.ndarray):
+        if (value.dtype, value.shape) != (expected.dtype, expected.shape):
+            yield ("shape",), value.shape, expected.shape
+            return
+        bits = [np.ascontiguousarray(a).view(f"u{a.itemsize}") for a in (value, expected)]
+        for index in map(tuple, np.argwhere(bits[0] != bits[1]).tolist()):
+            yield index, value[index].item(), expected[index].item()
+        return
+    if type(value) is type(expected) and isinstance(value, dict | list) and len(value):
+        keys = value if isinstance(value, dict) else range(len(value))
+        if isinstance(value, dict) or len(value) == len(expected):
+            for key in keys:
+                for place, *values in _find_differences(value[key], expected[key]):
+                    yield (key, *place), *values
+            return
+    # Unlike ==, repr distinguishes 0.0 from -0.0, and 1 from True.
+    if repr(value) != repr(expected):
+        yield (), value, expected
+
+
+def _name_keys(live: LiveModel, name: str, place: tuple[Any, ...]) -> Iterator[str]:
+    """Yield the names of the keys that lead to a difference."""
+    names = {
+        "class": live.model.classes_, "feature": live.model.features_, "statistic": _STATISTICS
+    }  # fmt: skip
+    kinds = () if place == ("shape",) else _DIMENSIONS.get(name, ())
+    for kind, key in zip_longest(kinds, place):
+        yield str(key) if kind is None else f"{kind} {names[kind][key]!r}"

@@ -26,10 +26,9 @@ _NUMBERS = (
     "1s", "1e9s", "0.1", "0.01",
 )  # fmt: skip
 _NAMES = ("a", "b", "label", "1", "-1", "0", "99", "a,b", "a,a", "no", "x,y", "0-9", "0-9999999999")
-# Options that run forever, belong to Click, name a file, need Ray, or show a traceback.
+# Options that run forever, belong to Click, name a file, or show a traceback.
 _EXCLUDED_OPTIONS = {
-    "--follow", "--ray", "--shards", "--round-rows", "--keep-lr", "--traceback", "--help", "-m",
-    "-o", "-p", "--rejected", "--base",
+    "--follow", "--traceback", "--help", "-m", "-o", "-p", "--rejected", "--base"
 }  # fmt: skip
 _COMMANDS = ("predict", "evaluate", "inspect", "sweep", "average", "report", "verify", "learn")
 

@@ -43,8 +43,11 @@ class FilePosition:
     offset: int = 0
     rows: int = 0  # the number of rows read; for a pipe, without redelivered rows
     rejected: int = 0  # rejected rows among them
-    is_finished: bool = False  # whether no complete line followed
-    left: int = 0  # the number of bytes of an incomplete last line that followed
+    # The number of complete passes over these rows; 0 if more rows may follow.
+    passes: int = 0
+    left: int = 0  # the number of bytes of an incomplete last line that followed the last pass
+    again: FilePosition | None = None  # how far these rows have been read in a further pass
+    repeated: int = 0  # the number of rows read again, in all further passes
 
     def __str__(self) -> str:
         return f"{self.display_name} ({self.rows:,} rows, SHA-256 {self.end_digest[:12]}...)"
@@ -177,7 +180,7 @@ class FileContent:
     def has_more(self, position: FilePosition) -> bool:
         """Whether there are rows after the position that was matched last."""
         if not self.is_text:
-            return not position.is_finished
+            return not position.passes
         size, has_text = 0, False
         while (data := self._bytes.read_some()) and not (has_text and size > position.left):
             size, has_text = size + len(data), has_text or bool(data.strip(b"\r\n"))

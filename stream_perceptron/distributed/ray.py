@@ -14,7 +14,6 @@ from typing import Any
 from stream_perceptron.data.arrow.parquet import ParquetSource
 from stream_perceptron.data.batch import Rejection
 from stream_perceptron.data.byte_input import first_line, format_reason
-from stream_perceptron.data.position import FilePosition
 from stream_perceptron.data.source import is_any_interrupted
 from stream_perceptron.distributed.rounds import (
     Outcome,
@@ -24,9 +23,11 @@ from stream_perceptron.distributed.rounds import (
     learn_first_sample,
     learn_row_ranges,
     plan_round,
+    require_parquet,
 )
 from stream_perceptron.errors import ClusterError
-from stream_perceptron.live.history import ROUNDS, Entry, Run, try_encode_lr
+from stream_perceptron.live.given_files import GivenFile
+from stream_perceptron.live.history import ROUNDS, Entry, Shards, try_encode_lr
 from stream_perceptron.live.loop import find_next_report
 from stream_perceptron.live.model import LiveModel
 
@@ -92,14 +93,20 @@ def _require_reachable(address: str) -> None:
         ) from None
 
 
+def count_processors() -> int:
+    """Return the number of processors in the cluster."""
+    import ray
+
+    return int(ray.cluster_resources().get("CPU", 1))
+
+
 def require_same_version() -> None:
     """Check that all machines have the same package version; results must be bit-identical."""
     import ray
 
     describe_remotely = ray.remote(num_cpus=1, max_retries=_MAX_RETRIES)(_describe_version)
-    processors = int(ray.cluster_resources().get("CPU", 1))
     try:
-        versions = set(ray.get([describe_remotely.remote() for _ in range(processors)]))
+        versions = set(ray.get([describe_remotely.remote() for _ in range(count_processors())]))
     except ray.exceptions.RayError as error:
         raise ClusterError(f"a machine in the cluster cannot learn: {first_line(error)}") from None
     if other_versions := versions - {_describe_version()}:
@@ -113,84 +120,114 @@ def _describe_version() -> str:
     return f"stream-perceptron {version('stream-perceptron')}"
 
 
-def run(
+def distribute(
     live: LiveModel,
-    sources: Sequence[ParquetSource],
-    run: Run,
+    files: Sequence[GivenFile],
+    shards: Shards,
     passes: int = 1,
     skip_rejected: bool = False,
-    scale_lr: bool = True,
 ) -> Generator[Round, None, None]:
-    """Test and train a model on shards of files, from where a run stands; yield after each round.
+    """Test and train a model on shards of Parquet files; yield after each round.
 
     A new model first learns the rows up to the first labeled row. In each round, all shards start
     from the same model and test each sample before learning from it; then their models are
-    averaged. At each yield, all parts of the model are consistent and may be saved. Interrupting a
-    source ends the run.
+    averaged. At each yield, all parts of the model are consistent and may be saved. The entries of
+    the model say which rounds are left. Interrupting a source ends the run.
+
+    Parameters
+    ----------
+    live
+        The model.
+    files
+        The files, as returned by `identify_files`. Those with the fewest complete passes are read
+        first, from the first row on.
+    shards
+        The number of shards, and of rows of each shard in a round.
+    passes
+        The number of times to read each file.
+    skip_rejected
+        Whether rows that cannot be used are left out, instead of ending the run.
+
+    Raises
+    ------
+    SourceError
+        If a source is not a Parquet file.
+    CheckpointError
+        If a run in other shards, or over other files, has left a pass over a file unfinished.
+    SampleError, DivergedError
+        If a row cannot be used, or a model diverges. The model is that of the last round.
+    ClusterError
+        If Ray cannot run a shard.
+
     """
-    if run.shards is None:
-        raise ValueError("the run has no shards: pass them to LiveModel.plan_run")
-    files = tuple(
-        FilePosition(
-            file.position.name,
-            file.position.start_digest,
-            file.position.end_digest,
-            offset=source.n_rows,
-            rows=source.n_rows,
-        )
-        for file, source in zip(run.given, sources, strict=True)
+    for n_complete in range(min((file.passes for file in files), default=passes), passes):
+        group = [file for file in files if file.passes == n_complete]
+        yield from _learn_pass(live, group, shards, n_complete, passes, skip_rejected)
+        if is_any_interrupted([file.source for file in group]):
+            return
+
+
+def _learn_pass(
+    live: LiveModel,
+    files: Sequence[GivenFile],
+    shards: Shards,
+    n_complete: int,
+    passes: int,
+    skip_rejected: bool,
+) -> Generator[Round, None, None]:
+    """Learn the rest of a pass in rounds, and record it."""
+    sources = require_parquet([file.source for file in files])
+    ends = tuple(
+        replace(source.content.begin(), offset=source.n_rows, rows=source.n_rows)
+        for source in sources
     )
-    if (run.passes or run.shards.rounds) and not live.history.ends_in(files):
-        run.passes, run.shards = 0, replace(run.shards, rounds=0)  # the files have other rows now
-        run.read = run.rejected = 0
-    live.history.adopt(run)
-    run.is_finished = False
-    if live.model.n_seen == 0 and run.read == 0:
-        outcome = learn_first_sample(live, sources, run, skip_rejected)
-        if outcome is None:
+    n_rounds, entry = count_rounds(ends, shards), live.history.find_rounds(ends, shards)
+    first = n_complete * n_rounds
+    if entry is None:
+        live.history.require_no_open_round(files)
+    elif entry.shards is not None:
+        shards, first = entry.shards, max(first, entry.end)
+    for number in range(first, (n_complete + 1) * n_rounds):
+        base, done = live, Round()
+        if live.model.n_seen == 0 and number == 0:
+            outcome = learn_first_sample(live, sources, skip_rejected)
+            base, n_first = outcome.live, outcome.live.progress.rows - live.progress.rows
+            shards = replace(shards, first_rows=n_first)
+            done = Round(outcome.rejected, [*outcome.notices])
+        row_ranges = plan_round(ends, shards, number)
+        factor, is_repeated = len(row_ranges), n_complete > 0
+        outcomes = _learn_round(base, sources, row_ranges, factor, skip_rejected, is_repeated)
+        if outcomes is None or is_any_interrupted(sources):
             return
-        learner = outcome.live
-        run.read, run.rejected = learner.progress.rows, learner.progress.skipped
-        run.shards = replace(run.shards, first_rows=run.read)
-        live.model, live.schema, live.progress = learner.model, learner.schema, learner.progress
-        live.string_columns = learner.string_columns
-        live.history.entries = learner.history.entries
-        yield Round(outcome.rejected, [*outcome.notices])
-    shards, n_rounds, notices = run.shards, count_rounds(files, run.shards), list[str]()
-    first = run.passes * n_rounds + shards.rounds
-    for number in range(first, passes * n_rounds):
-        row_ranges = plan_round(files, shards, number)
-        if not row_ranges:
-            continue
-        factor = float(len(row_ranges)) if scale_lr else 1.0
-        if number == first and factor > 1:
-            notices.append(_describe_lr(live, len(row_ranges)))
-        is_repeated = number >= n_rounds
-        outcomes = _learn_round(live, sources, row_ranges, factor, skip_rejected, is_repeated)
-        if outcomes is None:
-            return
-        mean = average_outcomes(live, outcomes)
-        if run.read == 0:
-            notices += outcomes[0].notices
-        next_report = find_next_report(run.read)
-        run.passes, run.shards = number // n_rounds, replace(shards, rounds=number % n_rounds + 1)
-        skipped = mean.progress.skipped - live.progress.skipped
-        run.read += mean.progress.rows - live.progress.rows
-        run.rejected += skipped
-        entry = Entry(
-            files, ROUNDS, number, number + 1, rejected=skipped,
-            lr=try_encode_lr(live.model.lr), epsilon=float(live.model.epsilon),
-            shards=replace(shards, rounds=0), kept_lr=not scale_lr,
+        mean = average_outcomes(base, outcomes)
+        done.rejected += [text for outcome in outcomes for text in outcome.rejected]
+        if number == first and outcomes:
+            done.notices = done.notices or [*outcomes[0].notices]
+            if factor > 1:
+                done.notices.append(_describe_lr(live, factor))
+            if number == 0:
+                seconds = passes * n_rounds * sum(outcome.seconds for outcome in outcomes)
+                done.notices += _compare_with_learn(seconds)
+        history = live.history
+        history.entries = base.history.entries
+        done.is_report_due = mean.progress.rows >= find_next_report(live.progress.rows)
+        history.add(
+            Entry(
+                ends, ROUNDS, number, number + 1,
+                rejected=mean.progress.skipped - base.progress.skipped,
+                lr=try_encode_lr(live.model.lr), epsilon=float(live.model.epsilon), shards=shards,
+            ),
+            *ends,
         )  # fmt: skip
-        live.history.add(entry, *files)
         live.model, live.schema, live.progress = mean.model, mean.schema, mean.progress
         live.string_columns = mean.string_columns
-        if run.shards.rounds == n_rounds:
-            live.history.mark_learned(run, [replace(f, is_finished=True) for f in files if f.rows])
-        rejected = [text for outcome in outcomes for text in outcome.rejected]
-        yield Round(rejected, notices, run.read >= next_report)
-        notices = []
-    run.is_finished = True
+        if number + 1 == (n_complete + 1) * n_rounds:
+            for file, end in zip(files, ends, strict=True):
+                file.passes = n_complete + 1
+                if end.rows:
+                    repeated = n_complete * end.rows
+                    history.replace(file, replace(end, passes=file.passes, repeated=repeated))
+        yield done
 
 
 def _describe_lr(live: LiveModel, n: int) -> str:
@@ -200,11 +237,18 @@ def _describe_lr(live: LiveModel, n: int) -> str:
     return f"shards learn at {shown}, because averaging divides steps by {n}"
 
 
+def _compare_with_learn(seconds: float) -> list[str]:
+    """Return a notice if one process learns all rows in less than a second."""
+    if seconds >= 1:
+        return []
+    return [f"learn is faster: these rows take one process about {seconds:.1f} s"]
+
+
 def _learn_round(
     live: LiveModel,
     sources: Sequence[ParquetSource],
     row_ranges: Sequence[Sequence[RowRange]],
-    factor: float,
+    factor: int,
     skip_rejected: bool,
     is_repeated: bool,
 ) -> list[Outcome] | None:

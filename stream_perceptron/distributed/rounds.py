@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import sys
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -15,18 +16,14 @@ from stream_perceptron.data.batch import Rejection
 from stream_perceptron.data.notices import Notice
 from stream_perceptron.data.opening import open_source
 from stream_perceptron.data.position import FilePosition
-from stream_perceptron.data.source import Source, is_any_interrupted
+from stream_perceptron.data.source import Source
 from stream_perceptron.distributed.averaging import average_live
 from stream_perceptron.errors import DivergedError, SampleError, SourceError
-from stream_perceptron.live.history import Run, Shards
-from stream_perceptron.live.loop import (
-    Learner,
-    Limits,
-    Segment,
-    learn_segments,
-    plan_segments,
-)
+from stream_perceptron.live.given_files import GivenFile
+from stream_perceptron.live.history import Shards
+from stream_perceptron.live.loop import Learner, RowCount, Segment, learn, learn_segments
 from stream_perceptron.live.model import LiveModel
+from stream_perceptron.live.step_result import StepResult
 
 if TYPE_CHECKING:
     from river.optim.base import Scheduler
@@ -108,7 +105,7 @@ def _split_rows(files: Sequence[FilePosition], start: int, end: int) -> Iterator
     for file in files:
         low, high = max(start, 0), min(end, file.rows)
         if low < high:
-            yield RowRange(replace(file, offset=low, rows=low, is_finished=False), high)
+            yield RowRange(replace(file, offset=low, rows=low), high)
         start, end = start - file.rows, end - file.rows
 
 
@@ -120,30 +117,21 @@ class Outcome:
     rejected: list[Rejection] = field(default_factory=list)
     notices: list[Notice] = field(default_factory=list)  # about the first file
     error: ValueError | None = None  # the error that ended the training
+    seconds: float = 0.0  # the duration of the training
 
-    def learn(
-        self, segments: Iterable[Segment], run: Run, limits: Limits, skip_rejected: bool
-    ) -> Iterator[None]:
-        """Test and train the model on the rows of segments; yield after every step."""
-        results = learn_segments(Learner(self.live), run, segments, limits, skip_rejected)
-        with closing(results):
-            for result in results:
-                self.rejected += [each._replace(line=None) for each in result.rejected]
-                self.notices = self.notices or result.notices
-                yield
+    def add(self, result: StepResult) -> None:
+        """Record the result of a step."""
+        self.rejected += [each._replace(line=None) for each in result.rejected]
+        self.notices = self.notices or result.notices
 
 
 def learn_first_sample(
-    live: LiveModel, sources: Sequence[Source], run: Run, skip_rejected: bool = False
-) -> Outcome | None:
+    live: LiveModel, sources: Sequence[Source], skip_rejected: bool = False
+) -> Outcome:
     """Test and train a copy of a new live model on all rows up to the first labeled row.
 
     The initial weights for that row's label and features are drawn here, so that all shards begin
     with the same weights.
-
-    Returns
-    -------
-    The outcome, or None if a source was interrupted.
 
     Raises
     ------
@@ -151,18 +139,19 @@ def learn_first_sample(
         If a row cannot be used, unless such rows are skipped.
 
     """
-    outcome, first = Outcome(copy.deepcopy(live)), Run(run.files, given=list(run.given))
-    segments = plan_segments(outcome.live, first, sources, 1)
-    for _ in outcome.learn(segments, first, Limits(every=1), skip_rejected):
-        if outcome.live.model.n_seen:
-            break
-    return None if is_any_interrupted(sources) else outcome
+    outcome = Outcome(copy.deepcopy(live))
+    with closing(learn(outcome.live, sources, skip_rejected=skip_rejected, every=1)) as results:
+        for result in results:
+            outcome.add(result)
+            if outcome.live.model.n_seen:
+                break
+    return outcome
 
 
 def learn_row_ranges(
     live: LiveModel,
     row_ranges: Iterable[RowRange],
-    factor: float = 1.0,
+    factor: int = 1,
     skip_rejected: bool = False,
     is_repeated: bool = False,
 ) -> Outcome:
@@ -188,15 +177,16 @@ def learn_row_ranges(
     model, lr = outcome.live.model, live.model.lr
     model.lr = _scale_lr(lr, factor)
     segments = (
-        Segment(open_source(begin.name, "parquet"), begin, end, is_repeated)
+        Segment(GivenFile(open_source(begin.name, "parquet"), begin), begin, end, is_repeated)
         for begin, end in row_ranges
     )
+    start = time.perf_counter()
     try:
-        for _ in outcome.learn(segments, Run(), Limits(), skip_rejected):
-            pass
+        for result in learn_segments(Learner(outcome.live), segments, RowCount(), skip_rejected):
+            outcome.add(result)
     except (SourceError, SampleError, DivergedError) as error:
         outcome.error = error
-    model.lr = lr
+    model.lr, outcome.seconds = lr, time.perf_counter() - start
     return outcome
 
 
@@ -205,10 +195,10 @@ def average_outcomes(live: LiveModel, outcomes: Sequence[Outcome]) -> LiveModel:
     for outcome in outcomes:
         if outcome.error is not None:
             raise outcome.error
-    return average_live(live, [outcome.live for outcome in outcomes])
+    return average_live(live, [outcome.live for outcome in outcomes]) if outcomes else live
 
 
-def _scale_lr(lr: float | Scheduler, factor: float) -> Any:
+def _scale_lr(lr: float | Scheduler, factor: int) -> Any:
     """Multiply a learning rate, or a schedule of learning rates, by a factor."""
     if isinstance(lr, float | int):
         return min(lr * factor, sys.float_info.max)  # a learning rate must be finite

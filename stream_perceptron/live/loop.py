@@ -6,19 +6,19 @@ from collections.abc import Callable, Generator, Hashable, Iterable, Sequence
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import NamedTuple
 
 import numpy as np
 
 from stream_perceptron.data.batch import MAX_BATCH_ROWS, Batch, build_empty_batch
 from stream_perceptron.data.opening import fit_sources
-from stream_perceptron.data.position import FilePosition, resolve_name
+from stream_perceptron.data.position import FilePosition
 from stream_perceptron.data.prefetch import prefetch
 from stream_perceptron.data.reasons import LABEL_DOES_NOT_FIT
 from stream_perceptron.data.request import Request
-from stream_perceptron.data.source import Batches, Source
+from stream_perceptron.data.source import Batches, Source, is_any_interrupted
 from stream_perceptron.errors import ModelSizeError, SourceError
-from stream_perceptron.live.history import IN_ORDER, ROWS, Entry, Run, try_encode_lr
+from stream_perceptron.live.given_files import GivenFile, identify_files
+from stream_perceptron.live.history import ROWS, Entry, try_encode_lr
 from stream_perceptron.live.model import LiveModel
 from stream_perceptron.live.pending import PendingSamples
 from stream_perceptron.live.step_result import StepResult
@@ -40,7 +40,7 @@ Reload = Callable[[Callable[[LiveModel], None]], LiveModel]
 def learn(
     live: LiveModel,
     sources: Sequence[Source],
-    run: Run | None = None,
+    files: Sequence[GivenFile] | None = None,
     *,
     passes: int | None = 1,
     limit: int | None = None,
@@ -52,10 +52,12 @@ def learn(
 ) -> Generator[StepResult, None, None]:
     """Test and train a model on the rows of some sources; yield after every step.
 
+    The next file to be read is always the one with the fewest complete passes. A pass over a file
+    that was learned before repeats its rows, then learns those that were appended.
+
     The model stays unchanged until the first row is learned. At each yield, all parts of the
     model are consistent and may be saved. While no row is ready, results without rows are
-    yielded. If a source is interrupted, the run ends as if there were no more rows, but it is
-    not marked as finished.
+    yielded. If a source is interrupted, the run ends as if there were no more rows.
 
     Parameters
     ----------
@@ -63,10 +65,10 @@ def learn(
         The model.
     sources
         The sources to read, in order.
-    run
-        The run, as returned by `LiveModel.plan_run`; None to plan one.
+    files
+        The sources as returned by `identify_files`, if they have already been identified.
     passes
-        The number of times to read all sources; None for no limit.
+        The number of times to read each source; None for no limit.
     limit
         The maximum number of rows to read from these sources, including those read in earlier
         runs; for a pipe, only rows of this run count. None for no limit.
@@ -77,13 +79,15 @@ def learn(
     with_scores, with_all_scores
         Whether results include the score of each prediction or of each label, respectively.
     every
-        Also yield at multiples of this number of rows read.
+        Also yield at multiples of this number of rows that the model has read.
 
     Raises
     ------
     SourceError
         If a source is damaged or does not fit, or a file has changed since some of its rows
         were learned.
+    CheckpointError
+        If a run that learns some of these files in shards is unfinished.
     SampleError, DivergedError
         If a row cannot be used, or a weight or an error would become infinite or NaN. The model
         has learned all rows before that row.
@@ -100,22 +104,18 @@ def learn(
     1000
 
     """
-    run = run or live.plan_run(sources, passes)
-    if live.read_options.has_join and (stop or passes != 1 or run.order != IN_ORDER):
-        raise ValueError("late labels need a single pass in order, without stop=True")
-    has_stopped = stop and run.stopped_below == live.model.epsilon
-    run.is_finished, run.stopped_below = has_stopped, run.stopped_below if has_stopped else None
-    segments = iter(()) if has_stopped else plan_segments(live, run, sources, passes)
-    if limit is not None and run.has_stream:
-        limit += run.read  # for a pipe, only rows of this run count
-    learner = Learner(live, TrainOptions(stop, with_scores, with_all_scores))
-    yield from learn_segments(learner, run, segments, Limits(limit, every), skip_rejected)
-    run.is_finished = not any(source.interrupt.is_set for source in sources)
-    # A limit may end a run before it finds that it continues the last one.
-    if run.continued is not None and run.continued.passes:
+    if live.read_options.has_join and (stop or passes != 1):
+        raise ValueError("late labels need a single pass, without stop=True")
+    if files is None:
+        files = identify_files(live.history.positions, sources, passes)
+    live.history.require_no_open_round(files)
+    if stop and live.history.has_stopped(files, live.model.epsilon):
         return
-    if run.is_finished and (live.history.run.is_finished or live.history.run.is_over(run)):
-        live.history.adopt(run)  # even if no row was read
+    learner = Learner(live, TrainOptions(stop, with_scores, with_all_scores))
+    yield from learn_files(learner, files, passes, limit, skip_rejected, every)
+    if not is_any_interrupted(sources):
+        for file in files:
+            live.history.keep(file)
 
 
 def predict(
@@ -247,10 +247,10 @@ class _Reloader:
 
 @dataclass(eq=False)
 class Segment:
-    """Consecutive rows of a source to be learned; the loop moves the position."""
+    """Consecutive rows of a file or pipe to be learned; the loop moves the position."""
 
-    source: Source
-    position: FilePosition
+    file: GivenFile
+    position: FilePosition  # of the next row
     end: int | None = None  # the number of rows before the segment's end; None for the source's end
     is_repeated: bool = False  # whether the rows were learned before
     # Whether redelivered rows are left uncounted, as in a pipe or a file that stands in for one.
@@ -258,19 +258,24 @@ class Segment:
     # Whether all rows of the segment were read without an interrupt.
     is_complete: bool = False
 
+    @property
+    def is_at_end(self) -> bool:
+        """Whether the last row of the segment has been read."""
+        return self.position.rows == self.end
 
-class Limits(NamedTuple):
-    """Where a run yields or ends, other than at the ends of batches."""
 
+@dataclass(eq=False)
+class RowCount:
+    """How many rows have been read, and where a run yields or ends besides the ends of batches."""
+
+    read: int = 0  # in earlier runs, too
     end: int | None = None  # the number of rows read at which the run ends
     every: int | None = None  # the run yields at multiples of this number of rows
 
-    def is_at_end(self, run: Run) -> bool:
-        """Whether a run has read as many rows as it may."""
-        return self.end is not None and run.read >= self.end
-
-
-_NO_LIMITS = Limits()
+    @property
+    def is_at_end(self) -> bool:
+        """Whether as many rows have been read as may be."""
+        return self.end is not None and self.read >= self.end
 
 
 class Learner:
@@ -291,73 +296,80 @@ class Learner:
         return self.live.step(batch, self.options, is_repeated)
 
 
-def plan_segments(
-    live: LiveModel, run: Run, sources: Sequence[Source], passes: int | None
+def learn_files(
+    learner: Learner,
+    files: Sequence[GivenFile],
+    passes: int | None = 1,
+    limit: int | None = None,
+    skip_rejected: bool = False,
+    every: int | None = None,
+) -> Generator[StepResult, None, None]:
+    """Test and train on the rows of files; the parameters are those of `learn`."""
+    count = RowCount(sum(file.n_read for file in files), limit, every)
+    if limit is not None and any(file.source.is_stream for file in files):
+        count.end = limit + count.read
+    segments = _plan_segments(learner.live, files, passes)
+    yield from learn_segments(learner, segments, count, skip_rejected)
+
+
+def _plan_segments(
+    live: LiveModel, files: Sequence[GivenFile], passes: int | None
 ) -> Generator[Segment, None, None]:
     """Yield the segments of a run in order, each after the one before has been learned.
-
-    In the first pass, each file is read from its position to its end. Later passes read
-    the rows before the position, too.
 
     Raises
     ------
     SourceError
-        If a file has changed since the first pass.
+        If a file has changed since its rows were learned.
 
     """
     is_interrupted = False
-    by_name = {resolve_name(source.path): source for source in sources}
-    while passes is None or run.passes < passes:
-        while run.source < len(run.given):
-            index, file = run.source, run.given[run.source]
-            position, source = file.position, by_name.get(file.position.name)
-            if source is not None and run.passes and position.rows:
-                begin = replace(run.position or _go_to_start(position), name=position.name)
-                repeated = Segment(source, begin, position.rows, is_repeated=True)
-                if begin.rows < position.rows:
+    n_complete = min((file.passes for file in files), default=0)
+    while passes is None or n_complete < passes:
+        for file in [file for file in files if file.passes == n_complete]:
+            source = file.source
+            if n_complete and file.position.rows:
+                repeated = _repeat(file)
+                if not repeated.is_at_end:
                     yield repeated
                     if not repeated.is_complete:
                         return
-                    is_same = repeated.position.is_same_place(position)
-                    if not (is_same or _is_unchanged(source, position)):
-                        raise SourceError(
-                            f"{source.name}: the file has changed since the first pass; "
-                            "start over with --overwrite"
-                        )
-            if source is not None and not run.passes and not file.is_learned:
-                new = Segment(source, position, is_stream=source.is_stream)
-                yield new
-                position = new.position
-                if source.is_stream:
-                    is_interrupted |= not new.is_complete  # other pipes may have been read, too
-                elif not new.is_complete:
-                    return
-                elif position.rows:
-                    with live.lock:
-                        live.history.adopt(run)
-                        position = live.history.finish(position, source.n_left_bytes)
-                run.given[index] = file._replace(position=position)
-            with live.lock:
-                run.source, run.position = index + 1, None
-        if is_interrupted:
-            return
-        with live.lock:
-            if run.continue_if_nothing_is_new():
-                continue
-        run.source, run.passes = 0, run.passes + 1
-        if not any(file.position.rows for file in run.given):
-            return  # without this check, unlimited passes over empty sources would never end
+                _require_unchanged(file, repeated.position)
+            new = Segment(file, file.position, is_stream=source.is_stream)
+            yield new
+            if source.is_stream:
+                is_interrupted |= not new.is_complete  # other pipes may have been read, too
+            elif not new.is_complete:
+                return
+            file.passes = max(file.position.passes, n_complete + 1)
+            if file.position.rows and not source.is_stream:
+                with live.lock:
+                    live.history.finish(file, source.n_left_bytes)
+        if is_interrupted or not any(file.position.rows for file in files):
+            return  # unlimited passes over empty files would never end
+        n_complete += 1
 
 
-def _is_unchanged(source: Source, position: FilePosition) -> bool:
-    """Whether a file still has the rows before a position; the last may have gained a newline."""
-    content = source.content
-    return content.matches(position) and content.ends_line()
+def _repeat(file: GivenFile) -> Segment:
+    """Return the rest of the current pass over rows of a file that were learned before."""
+    position = file.position
+    begin = FilePosition(position.name, position.start_digest, position.end_digest)
+    if position.again is not None:
+        begin = replace(position.again, name=position.name)
+    return Segment(file, begin, position.rows, is_repeated=True)
 
 
-def _go_to_start(position: FilePosition) -> FilePosition:
-    """Return the position before the first row of the same file."""
-    return FilePosition(position.name, position.start_digest, position.end_digest)
+def _require_unchanged(file: GivenFile, reached: FilePosition) -> None:
+    """Check that a further pass over a file has reached the position of the first one."""
+    if reached.is_same_place(file.position):
+        return
+    content = file.source.content
+    # The last row may have gained a newline.
+    if not (content.matches(file.position) and content.ends_line()):
+        raise SourceError(
+            f"{file.source.name}: the file has changed since the first pass; "
+            "start over with --overwrite"
+        )
 
 
 def find_next_report(n_read: int) -> int:
@@ -403,9 +415,8 @@ def read_ahead(batches: Batches, source: Source) -> Generator[Batch | None, None
 
 def learn_segments(
     learner: Learner,
-    run: Run,
     segments: Iterable[Segment],
-    limits: Limits = _NO_LIMITS,
+    count: RowCount,
     skip_rejected: bool = False,
 ) -> Generator[StepResult, None, None]:
     """Test and train on the rows of segments; yield a result after every step.
@@ -416,24 +427,24 @@ def learn_segments(
     """
     described: set[Hashable] = set()
     for segment in segments:
-        if limits.is_at_end(run):
+        if count.is_at_end:
             return
-        source = segment.source
+        source = segment.file.source
         with closing(_read_segment(learner.live, segment, described)) as batches:
             for batch in batches:
                 has_rows, rest, fits = len(batch) > 0, batch, True
-                if has_rows and limits.is_at_end(run):
+                if has_rows and count.is_at_end:
                     return
                 while True:
                     if should_stop(source):
                         return
                     live = learner.live
-                    part = rest[: _measure_part(rest, learner, run, segment, limits) if fits else 1]
+                    part = rest[: _measure_part(rest, learner, segment, count) if fits else 1]
                     if live.read_options.has_join:
                         part = live.pending.join(part, live.read_options)
                     if not fits:  # its pending sample is dropped
                         part = part.reject_rows({0: LABEL_DOES_NOT_FIT})
-                    result = _step(learner, run, segment, part, skip_rejected)
+                    result = _step(learner, segment, count, part, skip_rejected)
                     rest = rest[len(result.batch) :]
                     # Without joins, the reader rejects labels that do not fit.
                     fits = not (skip_rejected and isinstance(result.failure, ModelSizeError))
@@ -443,16 +454,12 @@ def learn_segments(
                     if result.stopped:
                         return
                     _require_success(result, part, skip_rejected)
-                    if (
-                        not len(rest)
-                        or limits.is_at_end(run)
-                        or segment.position.rows == segment.end
-                    ):
+                    if not len(rest) or count.is_at_end or segment.is_at_end:
                         break
                 # Do not wait for rows that a pipe may never deliver; a file may have no more rows.
-                if has_rows and limits.is_at_end(run) and (source.is_stream or len(rest)):
+                if has_rows and count.is_at_end and (source.is_stream or len(rest)):
                     return
-                if segment.position.rows == segment.end:
+                if segment.is_at_end:
                     break
         segment.is_complete = not source.interrupt.is_set
 
@@ -461,7 +468,7 @@ def _read_segment(
     live: LiveModel, segment: Segment, described: set[Hashable]
 ) -> Generator[Batch, None, None]:
     """Yield the rows of a segment in batches, and a batch without rows while no row is ready."""
-    source, detects_redelivered = segment.source, live.read_options.position
+    source, detects_redelivered = segment.file.source, live.read_options.position
     request = replace(
         live.request(),
         position=segment.position,
@@ -497,15 +504,13 @@ def _forget_names_if_due(live: LiveModel, segment: Segment, batches: Batches) ->
     batches.max_rows = min(MAX_BATCH_ROWS, lifetime - rows % lifetime)
 
 
-def _measure_part(
-    batch: Batch, learner: Learner, run: Run, segment: Segment, limits: Limits
-) -> int:
+def _measure_part(batch: Batch, learner: Learner, segment: Segment, count: RowCount) -> int:
     """Return how many rows of a batch to learn at once: up to where a report is due, or a limit."""
-    sizes = [len(batch), find_next_report(run.read) - run.read]
-    if limits.end is not None:
-        sizes.append(limits.end - run.read)
-    if limits.every is not None:
-        sizes.append(limits.every - run.read % limits.every)
+    sizes = [len(batch), find_next_report(count.read) - count.read]
+    if count.end is not None:
+        sizes.append(count.end - count.read)
+    if count.every is not None:
+        sizes.append(count.every - learner.live.progress.rows % count.every)
     if segment.end is not None:
         sizes.append(segment.end - segment.position.rows)
     if learner.options.with_all_scores:
@@ -514,18 +519,18 @@ def _measure_part(
 
 
 def _step(
-    learner: Learner, run: Run, segment: Segment, batch: Batch, skip_rejected: bool
+    learner: Learner, segment: Segment, count: RowCount, batch: Batch, skip_rejected: bool
 ) -> StepResult:
     """Learn the rows of a batch up to the first rejected one, or all, and move the position."""
     live = learner.live
     with learner.lock:
         usable = batch if skip_rejected else batch.truncate_at_rejected()
         result = learner.step(usable, segment.is_repeated)
-        next_report = find_next_report(run.read)
-        _move(live, run, segment, result.batch)
-        result.is_report_due = run.read >= next_report
+        next_report = find_next_report(count.read)
+        count.read += _move(live, segment, result.batch)
+        result.is_report_due = count.read >= next_report
         if result.stopped:
-            run.stopped_below = float(live.model.epsilon)
+            live.history.stopped_below = float(live.model.epsilon)
         return result
 
 
@@ -542,28 +547,24 @@ def _count_scored_rows(live: LiveModel) -> int:
     return max(1, _MAX_SCORES // max(1, len(live.model.classes_)))
 
 
-def _move(live: LiveModel, run: Run, segment: Segment, batch: Batch) -> None:
-    """Move the position of a segment past learned rows, and record these rows."""
+def _move(live: LiveModel, segment: Segment, batch: Batch) -> int:
+    """Move the position of a segment past learned rows, record them, and return their number."""
     if not len(batch):
-        return
+        return 0
     live.is_consistent = False
-    live.history.adopt(run)
-    before = segment.position
-    after = batch.move(before, segment.is_stream)
-    segment.position = after
-    n_rejected, n_rows = len(batch.rejected), after.rows - before.rows
-    run.read, run.rejected = run.read + n_rows, run.rejected + n_rejected
+    history, before = live.history, segment.position
+    after = segment.position = batch.move(before, segment.is_stream)
+    n_rows = after.rows - before.rows
     for offset in batch.offsets:
         live.redeliveries.update(offset)
     if n_rows or not segment.is_stream:
         entry = Entry(
-            (after,), ROWS, before.rows, after.rows, before.offset, n_rejected,
+            (after,), ROWS, before.rows, after.rows, before.offset, len(batch.rejected),
             try_encode_lr(live.model.lr), float(live.model.epsilon), live.read_options.keep,
             segment.is_repeated,
         )  # fmt: skip
-        if segment.is_repeated:
-            run.position = after
-        else:
-            live.history.move(before, after)
-        live.history.add(entry, before)
+        history.move(segment.file, after, segment.is_repeated)
+        history.add(entry, before)
+    history.stopped_below = None
     live.is_consistent = True
+    return n_rows

@@ -36,14 +36,7 @@ from stream_perceptron.errors import (
     SourceError,
     StreamPerceptronError,
 )
-from stream_perceptron.live.history import (
-    IN_ORDER,
-    IN_SHARDS,
-    GivenFile,
-    History,
-    Run,
-    Shards,
-)
+from stream_perceptron.live.history import History
 from stream_perceptron.live.metrics import Progress
 from stream_perceptron.live.pending import PendingSamples, restore_predictions
 from stream_perceptron.live.step_result import StepResult, collect_copied_columns
@@ -250,22 +243,33 @@ class LiveModel:
             If the file cannot be written; the old one is unchanged.
 
         """
-        self.require_runnable()
         with self.lock:
             if not self.is_consistent:
                 raise CheckpointError(f"{path}: not saved, because an error interrupted a step")
-            meta, arrays = encode_model(self.model)
-            arrays |= self.progress.arrays
-            state = LiveState(
-                self.read_options, self.schema, list(self.string_columns), self.progress,
-                self.history, self.command_state, self.redeliveries,
-            )  # fmt: skip
-            if self.read_options.has_join:
-                known = map(str, self.model.network.features.ids_by_name)
-                self.pending.names = sorted(set(self.pending.known_names).difference(known))
-                arrays |= self.pending.arrays()
-                state.pending = self.pending
-            write_checkpoint(path, meta | {"extra": self.extra, "live": to_json(state)}, arrays)
+            write_checkpoint(path, *self.encode())
+
+    def encode(self) -> tuple[dict[str, Any], Arrays]:
+        """Encode everything needed to resume as JSON and arrays.
+
+        Raises
+        ------
+        CheckpointError
+            If something in the model cannot be saved.
+
+        """
+        self.require_runnable()
+        meta, arrays = encode_model(self.model)
+        arrays |= self.progress.arrays
+        state = LiveState(
+            self.read_options, self.schema, list(self.string_columns), self.progress,
+            self.history, self.command_state, self.redeliveries,
+        )  # fmt: skip
+        if self.read_options.has_join:
+            known = map(str, self.model.network.features.ids_by_name)
+            self.pending.names = sorted(set(self.pending.known_names).difference(known))
+            arrays |= self.pending.arrays()
+            state.pending = self.pending
+        return meta | {"extra": self.extra, "live": to_json(state)}, arrays
 
     def __getstate__(self) -> dict[str, object]:
         return {name: value for name, value in vars(self).items() if name != "lock"}
@@ -294,7 +298,7 @@ class LiveModel:
     @property
     def stopped(self) -> bool:
         """Whether an error below the model's epsilon ended the run."""
-        return self.history.run.stopped_below == self.model.epsilon
+        return self.history.stopped_below == self.model.epsilon
 
     @property
     def python_only_part(self) -> str | None:
@@ -362,41 +366,6 @@ class LiveModel:
         if self.is_trained_in_python:
             self.read_options = fit.read_options
 
-    def plan_run(
-        self,
-        sources: Sequence[Source],
-        passes: int | None = 1,
-        *,
-        shards: Shards | None = None,
-        given: list[GivenFile] | None = None,
-    ) -> Run:
-        """Return a run over some sources, without changing the model.
-
-        Parameters
-        ----------
-        sources
-            The sources to read. In the first pass, each file is read from its position to its end.
-        passes
-            The number of times to read all sources; None for no limit.
-        shards
-            The split of the rows into shards, if any.
-        given
-            The files as returned by `History.identify`, if they have already been identified.
-
-        Raises
-        ------
-        SourceError
-            If a file has changed since some of its rows were learned.
-        CheckpointError
-            If the last run read rows of some of these files in another order and is unfinished.
-
-        """
-        order = IN_ORDER if shards is None else IN_SHARDS
-        if given is None:
-            is_strict = order == IN_ORDER
-            given = self.history.identify(sources, is_strict)
-        return self.history.begin_run(given, passes, order=order, shards=shards)
-
     def step(
         self, batch: Batch, options: TrainOptions = _DEFAULT_OPTIONS, is_repeated: bool = False
     ) -> StepResult:
@@ -419,7 +388,7 @@ class LiveModel:
                 rows = rows_before + np.cumsum(done.status != REDELIVERED)
             rows = rows[trained.usable]
             result = self._build_result(batch, trained, rows, done)
-            result.is_late_label = is_late_label
+            result.is_late_label, result.is_repeated = is_late_label, is_repeated
             if self.model.network.is_full and not was_full:
                 result.notices.append(build_full_model_warning())
             if trained.end:

@@ -41,6 +41,7 @@ class StepResult:
     copied_columns: list[dict[str, object]] | None = None
     # Which rows are late labels of samples predicted earlier; None if labels are not joined.
     is_late_label: NDArray[np.bool_] | None = None
+    is_repeated: bool = False  # whether the rows were learned before
     # Whether progress should be reported, because 1,000, 2,000, 4,000, ... rows have been read.
     is_report_due: bool = False
     # Whether training stopped at the last sample because its error was below epsilon.

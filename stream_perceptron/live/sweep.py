@@ -17,7 +17,8 @@ from stream_perceptron.data.batch import BATCH_ROWS, Batch
 from stream_perceptron.data.schema import Schema
 from stream_perceptron.data.source import Source
 from stream_perceptron.errors import DivergedError
-from stream_perceptron.live.loop import Learner, Limits, learn_segments, plan_segments
+from stream_perceptron.live.given_files import identify_files
+from stream_perceptron.live.loop import Learner, learn_files
 from stream_perceptron.live.metrics import ClassMetrics, Progress
 from stream_perceptron.live.model import LiveModel
 from stream_perceptron.live.step_result import StepResult
@@ -180,9 +181,8 @@ def learn_trials(
     """
     with ThreadPoolExecutor(n_threads or os.cpu_count()) as pool:
         learner = Trials(trials, pool)
-        run = learner.live.plan_run(sources, passes)
-        segments = plan_segments(learner.live, run, sources, passes)
-        yield from learn_segments(learner, run, segments, Limits(limit), skip_rejected)
+        files = identify_files(learner.live.history.positions, sources, passes)
+        yield from learn_files(learner, files, passes, limit, skip_rejected)
 
 
 def sweep(

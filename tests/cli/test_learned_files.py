@@ -113,7 +113,7 @@ def test_comments_and_empty_files_do_not_repeat_passes(tmp_path, model, run):
 def test_rows_appended_during_a_further_pass_are_learned_by_the_next_command(log, model, run):
     run("learn", log, "-m", model, check=0)
     live, sources = LiveModel.load(model), [open_file(log)]
-    results = learn(live, sources, live.plan_run(sources, 2), passes=2, every=1)
+    results = learn(live, sources, passes=2, every=1)
     next(results)
     live.save(model)
     with log.open("a") as file:

@@ -104,7 +104,7 @@ def test_weight_changed_by_one_bit_is_reported(mnist_sample, run, tmp_path, get_
         path, lambda _, arrays: arrays["weights"].__setitem__((7, 400), changed_weight)
     )
     assert (
-        f"the weight of class 7 for feature 'pixel400' is {float(changed_weight)!r}, "
+        f"weights (class 7, feature 'pixel400'): {float(changed_weight)!r}, "
         f"but the sources give {float(weight)!r}"
     ) == get_verify_error(path, mnist_sample)
     page = (ROOT / "docs" / "checkpoints.md").read_text()
@@ -120,7 +120,7 @@ def test_weight_with_the_other_sign_of_zero_is_reported(run, tmp_path, get_verif
 
     modify_checkpoint(path, lambda _, arrays: arrays["weights"].__setitem__((0, 0), -0.0))
     assert get_verify_error(path, source) == (
-        "the weight of class 'x' for feature 'a' is -0.0, but the sources give 0.0"
+        "weights (class 'x', feature 'a'): -0.0, but the sources give 0.0"
     )
 
 
@@ -141,7 +141,7 @@ def test_changed_pixel_is_detected(mnist_sample, run, tmp_path, get_verify_error
     ("change", "reason"),
     [
         ({"lr": 0.03}, ", but the sources give "),
-        ({"end": 1499}, "the number of its samples is 2500, but the sources give 2499"),
+        ({"end": 1499}, "n_seen: 2500, but the sources give 2499"),
         ({"end": 1501}, "rows 1 to 1,501: "),
         ({"lr": "x"}, "choose a finite number above 0"),
         ({"unit": "rounds"}, "has an inconsistent history"),
@@ -162,7 +162,7 @@ def test_forgotten_entry_of_the_history_is_detected(daily_files, run, tmp_path, 
     run("learn", *daily_files[:2], "-m", path, "--quiet", check=0)
     modify_checkpoint(path, lambda meta, _: meta["live"]["history"]["entries"].pop(0))
 
-    reason = "the number of its samples is 3000, but the sources give 1500"
+    reason = "n_seen: 3000, but the sources give 1500"
     assert get_verify_error(path, daily_files[1]) == reason
 
 
@@ -181,10 +181,7 @@ def test_model_that_its_sources_cannot_reproduce_is_rejected(
     live.save(path)
 
     assert get_verify_error(in_python, mnist_sample).startswith("was partly trained in Python")
-    assert (
-        get_verify_error(path, mnist_sample)
-        == "the number of its samples is 5001, but the sources give 5000"
-    )
+    assert get_verify_error(path, mnist_sample) == "n_seen: 5001, but the sources give 5000"
 
 
 # Parts of a checkpoint that the rows do not determine: settings, and the last reported row.
@@ -253,8 +250,7 @@ def build_histories(tmp_path, run):
     yield merged, parts
     table, path = tmp_path / "shards.parquet", tmp_path / "shards.npz"
     pq.write_table(pa.Table.from_pylist(plain), table, row_group_size=200)
-    sharded = ["--ray", "--shards", 2, "--round-rows", 200]
-    run("learn", table, "-m", path, *sharded, "-q", check=0)
+    run("distribute", table, "-m", path, "--shards", 2, "--round-rows", 200, "-q", check=0)
     yield path, [table]
 
 

@@ -71,9 +71,8 @@ def test_copies_and_saves_from_another_thread_are_consistent(mnist_sample, tmp_p
             live.save(path)
             saved = LiveModel.load(path)
             for snapshot in (copied, saved):
-                is_consistent.append(
-                    snapshot.progress.samples == snapshot.model.n_seen == snapshot.history.run.read
-                )
+                n_read = sum(each.rows + each.repeated for each in snapshot.history.positions)
+                is_consistent.append(snapshot.progress.samples == snapshot.model.n_seen == n_read)
 
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-5)

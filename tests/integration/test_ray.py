@@ -56,17 +56,17 @@ class Cluster:
             command, env=self.env, check=True, capture_output=True, text=True
         ).stdout)  # fmt: skip
 
-    def build_learn_command(self, *sources, shards, rows, model=None, options=()):
+    def build_command(self, *sources, shards, rows, model, options=()):
         """Return the command that learns in shards on this cluster."""
-        saved = [] if model is None else ["-m", str(model)]
         return [
-            str(COMMAND), "learn", *map(str, sources), "--quiet", *saved, *map(str, options),
-            "--ray", self.address, "--shards", str(shards), "--round-rows", str(rows),
+            str(COMMAND), "distribute", *map(str, sources), "-m", str(model), "--quiet",
+            "--address", self.address, "--shards", str(shards), "--round-rows", str(rows),
+            *map(str, options),
         ]  # fmt: skip
 
     def run(self, *sources, check=0, **options):
         result = subprocess.run(
-            self.build_learn_command(*sources, **options),
+            self.build_command(*sources, **options),
             env=self.env, capture_output=True, text=True, timeout=300,
         )  # fmt: skip
         assert result.returncode == check, result.stderr
@@ -74,7 +74,7 @@ class Cluster:
 
     def start(self, *sources, **options):
         return subprocess.Popen(
-            self.build_learn_command(*sources, **options),
+            self.build_command(*sources, **options),
             env=self.env,
             stderr=subprocess.PIPE,
             text=True,
@@ -110,11 +110,8 @@ def cluster():
 
 
 def read_round(path):
-    """Return a number that grows with the pass and round of a checkpoint, -1 without one."""
-    if not path.exists():
-        return -1
-    run = LiveModel.load(path).history.run
-    return 10**6 * run.passes + run.shards.rounds
+    """Return the number of rounds in a checkpoint, -1 without one."""
+    return LiveModel.load(path).history.entries[-1].end if path.exists() else -1
 
 
 def wait_for_round(path, after, process):
@@ -141,17 +138,16 @@ def test_one_shard_gives_the_same_bits_as_a_plain_run(rows, cluster, run, mnist_
     assert plain_meta["live"]["schema"] == sharded_meta["live"]["schema"]
 
 
-def test_scaled_learning_rate_is_reported_unless_keep_lr_is_given(cluster, mnist_sample):
-    command = cluster.build_learn_command(mnist_sample, shards=5, rows=1000)
+def test_what_a_run_does_is_reported(cluster, mnist_sample, tmp_path):
+    command = cluster.build_command(mnist_sample, shards=5, rows=1000, model=tmp_path / "m.npz")
     command.remove("--quiet")
-    scaled = subprocess.run(command, env=cluster.env, capture_output=True, text=True, check=True)
-    unscaled = subprocess.run(
-        [*command, "--keep-lr"], env=cluster.env, capture_output=True, text=True, check=True
-    )
+    stderr = subprocess.run(
+        command, env=cluster.env, capture_output=True, text=True, check=True
+    ).stderr
 
-    assert "shards learn at 0.5, 5 times 0.1" in scaled.stderr
-    assert "scaled by 1/255: pixel0 .. pixel783" in scaled.stderr
-    assert "shards learn at" not in unscaled.stderr
+    assert "shards learn at 0.5, 5 times 0.1" in stderr
+    assert "scaled by 1/255: pixel0 .. pixel783" in stderr
+    assert "learn is faster: these rows take one process about 0." in stderr
 
 
 def test_row_groups_of_any_size_are_learned_completely(cluster, run, tmp_path):
@@ -165,7 +161,7 @@ def test_row_groups_of_any_size_are_learned_completely(cluster, run, tmp_path):
     cluster.run(path, shards=8, rows=1, model=model)
     live = LiveModel.load(model)
 
-    assert (live.progress.samples, live.history.run.read) == (5, 5)
+    assert live.progress.samples == live.progress.rows == 5
     assert sorted(live.model.classes_) == ["x", "y", "z"]
     with pq.ParquetWriter(path, schema):
         pass
@@ -186,7 +182,7 @@ def test_rows_before_the_first_sample_are_read_once(cluster, run, tmp_path):
     # Row 8 has the first label but no number, so row 9 is the first sample.
     assert (first.unit, first.start, first.end, first.rejected) == ("rows", 0, 9, 3)
     assert (rounds.unit, rounds.shards.first_rows) == ("rounds", 9)
-    assert (live.history.run.read, live.progress.skipped) == (54, 18)
+    assert (live.progress.rows, live.progress.skipped) == (54, 18)
     assert "follows from these sources" in run("verify", model, path, check=0).stdout
 
 
@@ -200,8 +196,10 @@ def test_incompatible_files_and_rejected_rows_are_reported(cluster, tmp_path):
     pq.write_table(pa.table({"a": [1.0, 2.0] * 9 + [1.0, float("inf")], "label": labels}), bad)
     for name, width in ((vector, 2), (tmp_path / "wide.parquet", 3)):
         pq.write_table(pa.table({"v": [[1.0] * width] * 20, "label": labels}), name)
-    error = cluster.run(good, other, shards=2, rows=5, check=1).stderr
-    width_error = cluster.run(vector, tmp_path / "wide.parquet", shards=2, rows=5, check=1).stderr
+    none = tmp_path / "none.npz"
+    error = cluster.run(good, other, shards=2, rows=5, model=none, check=1).stderr
+    wide = tmp_path / "wide.parquet"
+    width_error = cluster.run(vector, wide, shards=2, rows=5, model=none, check=1).stderr
     row_error = cluster.run(good, bad, shards=2, rows=5, model=model, check=1).stderr
 
     assert "other.parquet: it lacks columns of the model ('a')" in error
@@ -238,34 +236,25 @@ def test_sharded_run_resumes_only_with_the_same_shards_and_files(
     assert (process.returncode, errors) == (143, "")
     assert 3 <= rounds < 250
     error = cluster.run(mnist_sample, shards=3, rows=5, model=path, check=1).stderr
-    reason = "a run that reads rows in shards is unfinished: repeat its command to finish it"
+    reason = "a run that learns it in shards is unfinished: repeat its command to finish it"
     assert reason in error
     error = run("learn", mnist_sample, "-m", path, check=1).stderr
     assert f"{reason}, or start over with --overwrite" in error
     assert rounds == read_round(path)
 
 
-def test_ray_option_without_an_address_starts_a_cluster(run, mnist_sample, tmp_path):
+def test_without_an_address_the_processors_of_this_machine_learn(run, mnist_sample, tmp_path):
     path = tmp_path / "model.npz"
-    result = run("learn", mnist_sample, "-m", path, "--shards", 2, "--json", "--ray", check=0)
+    result = run("distribute", mnist_sample, "-m", path, "--json", check=0)
 
     assert json.loads(result.stdout)["samples"] == LiveModel.load(path).progress.samples == 5000
 
 
-def test_inspect_shows_shards(cluster, run, mnist_sample, tmp_path):
-    path = tmp_path / "model.npz"
-    cluster.run(mnist_sample, shards=4, rows=1000, model=path)
-    text = run("inspect", path, check=0).stdout
-    contents = json.loads(run("inspect", path, "--json", check=0).stdout)
-
-    assert "now in 4 shards in rounds of 1,000 rows, 2 done in this pass" in text
-    assert contents["run"]["shards"] == {"n": 4, "rows": 1000, "rounds": 2, "first_rows": 1}
-
-
 @pytest.mark.parametrize("address_format", ["127.0.0.1:{}", "ray://127.0.0.1:{}"])
-def test_unreachable_cluster_is_reported_in_one_line(address_format, run, mnist_sample):
+def test_unreachable_cluster_is_reported_in_one_line(address_format, run, mnist_sample, tmp_path):
     address = address_format.format(find_free_port())
-    result = run("learn", mnist_sample, "--shards", 2, "--ray", address, check=1)
+    path = tmp_path / "m.npz"
+    result = run("distribute", mnist_sample, "-m", path, "--address", address, check=1)
 
     assert result.stderr == f"Error: cannot use the Ray cluster at {address}: Connection refused\n"
 
@@ -279,11 +268,11 @@ def test_unreachable_cluster_is_reported_in_one_line(address_format, run, mnist_
     ],
     ids=["wrong token", "no token", "no token and mode"],
 )
-def test_invalid_token_is_reported_in_one_line(env_changes, cluster, mnist_sample):
+def test_invalid_token_is_reported_in_one_line(env_changes, cluster, mnist_sample, tmp_path):
     environment = cluster.env | env_changes
     environment = {name: value for name, value in environment.items() if value is not None}
     result = subprocess.run(
-        cluster.build_learn_command(mnist_sample, shards=2, rows=100),
+        cluster.build_command(mnist_sample, shards=2, rows=100, model=tmp_path / "m.npz"),
         env=environment, capture_output=True, text=True, timeout=60,
     )  # fmt: skip
 
@@ -291,7 +280,7 @@ def test_invalid_token_is_reported_in_one_line(env_changes, cluster, mnist_sampl
     assert f"cannot use the Ray cluster at {cluster.address}: " in result.stderr
 
 
-def test_cluster_of_another_version_is_reported(cluster, mnist_sample):
+def test_cluster_of_another_version_is_reported(cluster, mnist_sample, tmp_path):
     def exchange_metadata(metadata):
         """Return the metadata of the cluster, and replace it unless the new one is empty."""
         script = (
@@ -311,7 +300,8 @@ def test_cluster_of_another_version_is_reported(cluster, mnist_sample):
     versions = {"ray_version": "2.1.0", "python_version": "3.9.0"}
     exchange_metadata(json.dumps(json.loads(before) | versions))
     try:
-        error = cluster.run(mnist_sample, shards=2, rows=100, check=1).stderr
+        path = tmp_path / "m.npz"
+        error = cluster.run(mnist_sample, shards=2, rows=100, model=path, check=1).stderr
     finally:
         exchange_metadata(before)
 

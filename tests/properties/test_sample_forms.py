@@ -118,7 +118,7 @@ class Case:
             source = open_source(str(path))
             if live is None:
                 live = LiveModel.start([source], ReadOptions(standardize=False), **self.parameters)
-            for _ in learn(live, [source], live.plan_run([source]), limit=limit):
+            for _ in learn(live, [source], limit=limit):
                 pass
             live.save(path.with_suffix(".npz"))
             live = LiveModel.load(path.with_suffix(".npz"))

@@ -107,7 +107,7 @@ def test_join_needs_a_single_pass_in_order(tmp_path):
     sources = [open_source(str(write_jsonl(tmp_path / "s.jsonl", rows)))]
     live = LiveModel.start(sources, ReadOptions(join="id"))
     for given, options in ((sources, {"passes": 2}), (sources, {"stop": True})):
-        with pytest.raises(ValueError, match="late labels need a single pass in order"):
+        with pytest.raises(ValueError, match="late labels need a single pass, without stop=True"):
             list(learn(live, given, **options))
 
     assert live.progress.rows == 0

@@ -1,0 +1,194 @@
+"""What a run begins with: its model, its sources, and where each of them continues."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+from stream_perceptron import CheckpointError, LiveModel, SourceError
+from stream_perceptron.checkpoint.archive import get_previous_path, lock_checkpoint
+from stream_perceptron.data.naming import find_column
+from stream_perceptron.data.source import Source
+from stream_perceptron.live.given_files import GivenFile, identify_files
+from stream_perceptron.live.history import History
+from stream_perceptron.model.class_weights import list_spellings
+
+from .command import Options, convert_value_errors, format_flag
+from .files import require_distinct_files, require_regular
+from .output import CommandState, Output
+from .printable import format_count, print_message
+from .reading import describe_lost_bytes, make_read_options, open_sources, require_runnable
+from .signals import Signals
+
+_PARAMETERS = (
+    "lr", "epsilon", "activation", "init_range", "seed", "max_weights", "class_weight"
+)  # fmt: skip
+_CHANGEABLE = ("epsilon", "lr", "max_weights")
+
+
+@dataclass
+class Opened:
+    """A model, new or saved, and the sources of a run."""
+
+    live: LiveModel
+    files: list[GivenFile]
+    state: CommandState
+    changed: list[str]  # the parameters that differ from those of the saved model
+
+
+def open_run(
+    o: Options,
+    signals: Signals,
+    stack: ExitStack,
+    *,
+    file_format: str | None = None,
+    keep: tuple[str, ...] = (),
+    needs_label: bool = True,
+    is_strict: bool = True,
+    **outputs: str | Path | None,
+) -> Opened:
+    """Lock and load the checkpoint, find where each source continues, and create a new model.
+
+    Nothing is written. `outputs` are the paths of the output files by their names in messages,
+    and `is_strict` says whether a file that has changed is an error.
+    """
+    saved = _load(o, stack, outputs)
+
+    def open_sources_and_model() -> Opened:
+        opened = open_sources(o.sources, file_format, signals)
+        history = History()
+        if saved is not None and (
+            not _has_learned_nothing(saved) or any(p.is_stream for p in saved.history.positions)
+        ):
+            history = saved.history  # otherwise, files are read again
+        files = identify_files(history.positions, opened, o.passes, is_strict)
+        sources = [file.source for file in files if file.passes < o.passes]
+        if saved is None or _has_learned_nothing(saved):
+            live, state = _create_model(o, sources, needs_label), CommandState()
+            if saved is not None and history is saved.history:
+                live.progress, live.history = saved.progress, history
+                live.redeliveries = saved.redeliveries
+                state = CommandState.load(saved)
+            elif saved is not None:
+                state.outputs = dict.fromkeys(CommandState.load(saved).outputs, 0)
+            return Opened(live, files, state, [])
+        live, read_options = saved, saved.read_options
+        live.needs_label = needs_label and not read_options.has_join
+        if live.is_trained_in_python:
+            read_options = replace(make_read_options(o), standardize=read_options.standardize)
+        live.read_options = replace(read_options, keep=keep)
+        live.require_fitting(sources)
+        return Opened(live, files, CommandState.load(saved), _change_parameters(live, o))
+
+    return signals.call_interruptibly(open_sources_and_model, o.sources)
+
+
+def print_start(line: Output, path: Path | None, opened: Opened) -> None:
+    """Print where a run resumes, and what the user should know about files and options."""
+    live = opened.live
+    if live.progress.rows:
+        line.print_notice(f"resuming {path} after {format_count(live.progress.rows, 'row')}")
+    for name in opened.changed:
+        value = getattr(live.model, name)
+        shown = f"{value:,}" if name == "max_weights" else f"{value:g}"
+        line.print_notice(f"{name.replace('_', '-')} is {shown} from now on")
+    for file in opened.files:
+        if file.notice is not None:
+            line.print_notice(file.notice)
+
+
+def _load(
+    o: Options, stack: ExitStack, outputs: Mapping[str, str | Path | None]
+) -> LiveModel | None:
+    """Lock and load the checkpoint, if there is one, and check that the options fit it."""
+    path = o.model
+    require_distinct_files(SOURCE=o.sources, MODEL=path, **outputs)
+    if path is None:
+        return None
+    require_regular(path)
+    # If a process was killed during a save, MODEL and MODEL.prev may be the same file.
+    previous = get_previous_path(path)
+    require_distinct_files(SOURCE=o.sources, the_previous_save=previous, **outputs)
+    stack.enter_context(lock_checkpoint(path))
+    if not path.exists() or o.overwrite:
+        return None
+    saved = LiveModel.load(path)
+    require_runnable(saved, path)
+    if not _has_learned_nothing(saved):
+        _require_same_settings(saved, o)
+    return saved
+
+
+def _create_model(o: Options, sources: list[Source], needs_label: bool) -> LiveModel:
+    """Create a model for the sources."""
+    parameters = {name: getattr(o, name) for name in _PARAMETERS}
+    with convert_value_errors():
+        try:
+            return LiveModel.start(
+                sources, make_read_options(o), o.classes or None, needs_label, **parameters
+            )
+        except SourceError:
+            for source in sources:
+                if text := describe_lost_bytes(source, has_model=False):
+                    print_message(text, err=True)
+            raise
+
+
+def _change_parameters(live: LiveModel, o: Options) -> list[str]:
+    """Change the parameters that may change; return the names of those that differ."""
+    model = live.model
+    values = {name: getattr(o, name) for name in _CHANGEABLE if name in o.given}
+    changed = {name: value for name, value in values.items() if getattr(model, name) != value}
+    with convert_value_errors():
+        model.mutate(changed)
+    return list(changed)
+
+
+def _has_learned_nothing(live: LiveModel) -> bool:
+    """Whether a run has begun but learned no row; the settings of the model may then change."""
+    return live.is_unused and (live.progress.rows > 0 or live.command_state is not None)
+
+
+def _require_same_settings(live: LiveModel, o: Options) -> None:
+    """Check that options that cannot change have the values with which the model was created."""
+    model, columns = live.model, live.schema.columns
+    names = "activation", "init_range", "class_weight"
+    settings = {name: getattr(model, name) for name in names} | {"seed": model.seed_}
+    if isinstance(weights := model.class_weight, Mapping):
+        settings["class_weight"] = {list_spellings(label)[0]: w for label, w in weights.items()}
+    settings["classes"] = model.classes and [list_spellings(label)[0] for label in model.classes]
+    for setting in fields(live.read_options):
+        if setting.compare and (not live.is_trained_in_python or setting.name == "standardize"):
+            settings[setting.name] = getattr(live.read_options, setting.name)
+    if settings.get("label", "") is None:
+        settings["label"] = live.schema.label  # as found by its name
+    for name in sorted(settings.keys() & o.given):
+        value, saved = getattr(o, name), settings[name]
+        # A column may be given by its name, in any letter case, or by its position.
+        if _resolve_columns(value, columns) != _resolve_columns(saved, columns):
+            raise CheckpointError(
+                f"{o.model}: {format_flag(name)} cannot change for an existing model (it is "
+                f"{_format_setting(saved)}): leave it out, or start over with --overwrite"
+            )
+
+
+def _resolve_columns(value: object, columns: Sequence[str]) -> object:
+    """Return a value in which strings that name columns are replaced by the exact names."""
+    if isinstance(value, tuple | list):
+        return tuple(_resolve_columns(each, columns) for each in value)
+    return (isinstance(value, str) and find_column(value, columns)) or value
+
+
+def _format_setting(value: object) -> str:
+    """Return a setting of a model as users would describe it."""
+    if isinstance(value, dict):
+        return ", ".join(f"{label}={weight:g}" for label, weight in value.items())
+    if isinstance(value, tuple | list):
+        return ",".join(map(str, value)) or "not set"
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, float):
+        return f"{value:g}"
+    return {"None": "not set", "\t": "tab", " ": "space"}.get(str(value), str(value))
