@@ -156,11 +156,12 @@ class History:
         self.positions.append(position)
         file.saved = file.position = position
 
-    def keep(self, file: GivenFile) -> None:
-        """Record the current name of a file that has not been read, because nothing was new."""
-        if file.saved is not None and file.saved != file.position:
-            self.positions[self.positions.index(file.saved)] = file.position
-            file.saved = file.position
+    def update(self, files: Sequence[GivenFile]) -> None:
+        """Record the current names of files, and which of them have been read to their ends."""
+        found = {file.saved: file.position for file in files if file.saved is not None}
+        self.positions = [found.get(position, position) for position in self.positions]
+        for file in files:
+            file.saved = None if file.saved is None else file.position
 
     def find_rounds(self, files: Sequence[FilePosition], shards: Shards) -> Entry | None:
         """Return the last entry for rounds over these whole files in as many shards, or None."""

@@ -15,7 +15,7 @@ from stream_perceptron.data.position import FilePosition
 from stream_perceptron.data.prefetch import prefetch
 from stream_perceptron.data.reasons import LABEL_DOES_NOT_FIT
 from stream_perceptron.data.request import Request
-from stream_perceptron.data.source import Batches, Source, is_any_interrupted
+from stream_perceptron.data.source import Batches, Source
 from stream_perceptron.errors import ModelSizeError, SourceError
 from stream_perceptron.live.given_files import GivenFile, identify_files
 from stream_perceptron.live.history import ROWS, Entry, try_encode_lr
@@ -109,13 +109,12 @@ def learn(
     if files is None:
         files = identify_files(live.history.positions, sources, passes)
     live.history.require_no_open_round(files)
+    with live.lock:
+        live.history.update(files)
     if stop and live.history.has_stopped(files, live.model.epsilon):
         return
     learner = Learner(live, TrainOptions(stop, with_scores, with_all_scores))
     yield from learn_files(learner, files, passes, limit, skip_rejected, every)
-    if not is_any_interrupted(sources):
-        for file in files:
-            live.history.keep(file)
 
 
 def predict(
