@@ -33,6 +33,10 @@ class Option(click.Option):
         self.section, self.is_rare = section, is_rare
 
 
+class SuggestionError(click.UsageError):
+    """A usage error that suggests another spelling, and therefore needs no help."""
+
+
 class Options(SimpleNamespace):
     """The values of a command's parameters by name, and the names of those that were given."""
 
@@ -82,8 +86,9 @@ class Command(click.Command):
                 close = get_close_matches(error.option_name, error.possibilities or [], 1, 0.8)
                 synonym = _SYNONYMS.get(error.option_name)
                 if any(synonym in parameter.opts for parameter in self.get_params(ctx)):
-                    message = f"No such option {error.option_name!r}: did you mean {synonym}?"
-                    raise click.UsageError(message, ctx) from None
+                    raise SuggestionError(
+                        f"No such option {error.option_name!r}: did you mean {synonym}?"
+                    ) from None
                 raise click.NoSuchOption(error.option_name, None, close, ctx) from None
 
     def invoke(self, ctx: click.Context) -> object:
@@ -109,7 +114,8 @@ class Command(click.Command):
             if show_traceback or not (isinstance(error, MemoryError) or _is_user_error(error)):
                 raise
             is_memory = isinstance(error, MemoryError)
-            raise OneLineError("out of memory" if is_memory else describe_error(error)) from None
+            message = "out of memory" if is_memory else describe_error(error)
+            raise OneLineError(message, getattr(error, "remedies", ())) from None
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         sections: dict[str, list[tuple[str, str]]] = {}
@@ -149,16 +155,16 @@ def _show_all_options(ctx: click.Context, parameter: click.Parameter, is_given: 
 
 @contextmanager
 def shorten_usage_errors(ctx: click.Context) -> Iterator[None]:
-    """Reduce usage errors to one line that points to the help."""
+    """Reduce usage errors to one line that points to the help, unless it suggests an option."""
     try:
         yield
     except click.UsageError as error:
         message = error.format_message().rstrip(".")
-        if "\n" not in message and not message.endswith("?"):  # a suggestion needs no more help
-            has_rare = any(parameter.name == "help_all" for parameter in ctx.command.params)
-            flag = "--help-all" if has_rare else "--help"
-            message = f"{message}; for help:\n  {ctx.command_path} {flag}"
-        raise OneLineUsageError(message) from None
+        if isinstance(error, SuggestionError) or getattr(error, "possibilities", None):
+            raise OneLineUsageError(message) from None
+        has_rare = any(parameter.name == "help_all" for parameter in ctx.command.params)
+        flag = "--help-all" if has_rare else "--help"
+        raise OneLineUsageError(f"{message}; for help", [f"{ctx.command_path} {flag}"]) from None
 
 
 @contextmanager
@@ -169,9 +175,7 @@ def convert_value_errors() -> Iterator[None]:
     except ValueError as error:
         if _is_user_error(error):
             raise
-        name, space, rest = str(error).partition(" is ")  # the name is that of a parameter
-        text = format_flag(name) + space + rest if name.isidentifier() else str(error)
-        raise click.UsageError(text) from None
+        raise click.UsageError(str(error)) from None
 
 
 def silence_stdout() -> None:

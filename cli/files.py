@@ -11,8 +11,8 @@ import click
 
 from .printable import OneLineError
 
-# The remedy in the error about an existing file that this program did not write.
-REMEDY = "to replace it:\n  --overwrite"
+# What to do about an existing file that this program did not write, and an option that does so.
+REPLACE_IT = ("to replace it", "--overwrite")
 
 
 class LocalFile(click.Path):
@@ -69,12 +69,12 @@ def require_regular(*paths: Path | None) -> None:
 
 
 def require_own_output(
-    path: str | Path, prefixes: Sequence[bytes], content: str, remedy: str
+    path: str | Path, prefixes: Sequence[bytes], content: str, advice: str, *remedies: str
 ) -> None:
     """Check that a file to be replaced or truncated is empty or was written by this program.
 
     A file written by this program begins with one of `prefixes` or, after a power failure, with
-    zeros. The error message describes the expected content as `content` and ends with `remedy`.
+    zeros. The error message describes the expected content as `content` and ends with `advice`.
     """
     if not os.path.exists(path) or _is_device(path):
         return
@@ -82,7 +82,7 @@ def require_own_output(
         start = file.read(max(map(len, prefixes)))
     is_own = any(start.startswith(text) or text.startswith(start) for text in prefixes)
     if start.strip(b"\0") and not is_own:
-        raise OneLineError(f"{path}: it exists but does not contain {content}; {remedy}")
+        raise OneLineError(f"{path}: it exists but does not contain {content}; {advice}", remedies)
 
 
 def _is_device(path: str | Path) -> bool:

@@ -212,7 +212,6 @@ def _format_sections(
         for row in contents["strongest_features"]
         if row["features"]
     ]
-    findings = ["{name}: {evidence}; {suggestion}".format(**row) for row in contents["diagnosis"]]
     yield contents["path"], _format_values(contents, _SETTINGS)
     yield _count_last("learned from", entries), _format_list(entries[-_MAX_LISTED:] or ["nothing"])
     yield _count_last("files", files), _format_pairs(files[-_MAX_LISTED:])
@@ -223,7 +222,7 @@ def _format_sections(
         yield title, format_class_table(classes[-_MAX_LISTED:], columns, 2)
     yield "hyperparameters", _format_values(contents, _HYPERPARAMETERS)
     yield _count_last("strongest features", strongest), _format_pairs(strongest[-_MAX_LISTED:])
-    yield "diagnosis", _format_list(findings)
+    yield "diagnosis", _format_findings(contents["diagnosis"])
 
 
 def _count_last(title: str, items: Sequence[object]) -> str:
@@ -267,7 +266,12 @@ def _format_pairs(pairs: Iterable[tuple[object, str]]) -> Iterator[str]:
 
 def _format_list(texts: Iterable[str]) -> Iterator[str]:
     for text in texts:
-        text, *suggested = text.split("\n")
         indent = len(text) - len(text.lstrip()) + 4
         yield from wrap_text(printable(text), get_stdout_width(), indent, "  ")
-        yield from (f"  {printable(line)}" for line in suggested)
+
+
+def _format_findings(findings: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    for finding in findings:
+        text = "{name}: {evidence}; {suggestion}".format(**finding)
+        yield from _format_list([text + ":" * bool(finding["remedies"])])
+        yield from (f"    {printable(remedy)}" for remedy in finding["remedies"])

@@ -14,7 +14,7 @@ import click
 from stream_perceptron.checkpoint.archive import convert_errors
 from stream_perceptron.checkpoint.codec import from_json
 from stream_perceptron.data.naming import suggest_similar_name
-from stream_perceptron.data.notices import build_warning
+from stream_perceptron.data.notices import Notice, build_warning
 from stream_perceptron.errors import SourceError
 from stream_perceptron.live.drift import explain_drop
 from stream_perceptron.live.findings import FindingCode
@@ -101,7 +101,7 @@ class Output:
         self._header: tuple[str, ...] = ()  # the columns of the last printed header
         self._last_printed_row = -1  # the number of rows read when figures were last printed
         self._printed_texts: set[str] = set()
-        self._printed_codes: set[FindingCode | None] = set()  # of notices and findings
+        self._printed_codes: set[str | None] = set()  # of notices and findings
 
     @property
     def seconds(self) -> float:
@@ -115,9 +115,12 @@ class Output:
 
     def print_notice(self, text: str) -> None:
         """Print a notice or a warning, unless it was printed before."""
-        if text not in self._printed_texts:
-            self._print_event("warning" if getattr(text, "is_warning", False) else "notice", text)
-            self._printed_codes.add(getattr(text, "code", None))
+        if text in self._printed_texts:
+            return
+        if not isinstance(text, Notice):
+            text = Notice(text)
+        self._print_event("warning" if text.is_warning else "notice", text, text.remedies)
+        self._printed_codes.add(text.code)
 
     def print_notices(self, notices: Sequence[str]) -> None:
         """Print the notices of a step and, with the first ones, a warning of large features."""
@@ -128,18 +131,21 @@ class Output:
         if notices and (warning := warn_of_large_features(self.live)) is not None:
             self.print_notice(warning)
 
-    def _print_event(self, kind: str, text: str, row: int | None = None, **figures: object) -> None:
-        """Print the text of an event or, with --json, its kind, row, text and figures."""
+    def _print_event(
+        self, kind: str, text: str, remedies: Sequence[str] = (), row: int | None = None,
+        **figures: object,
+    ) -> None:  # fmt: skip
+        """Print an event and its remedies or, with --json, its kind, row and figures, too."""
         if self.is_quiet and kind not in _UNSILENCED_KINDS:
             return
         self._printed_texts.add(text)
         self._line.clear()
         if self.as_json:
             read = self.live.progress.rows if row is None else row
-            record = {"kind": kind, "row": read, "text": text, **figures}
+            record = {"kind": kind, "row": read, "text": text, "remedies": remedies, **figures}
             click.echo(json.dumps(record, default=str), err=True)
         else:
-            print_message(text, err=True)
+            print_message(text, err=True, remedies=remedies)
 
     def update(self, is_report_due: bool) -> None:
         """Print figures and findings if a report is due, print events, and redraw the live line."""
@@ -176,7 +182,7 @@ class Output:
                 text = f"warning: {text}; {cause}"
                 self._printed_codes.add(FindingCode.PERFORMANCE_DROPPED)
             self._print_event(
-                event.kind, text, event.found,
+                event.kind, text, (), event.found,
                 near=event.row, before=event.before, after=event.after,
                 suggestion=cause, **{"class": event.to_dict(model.classes_)["class"]},
             )  # fmt: skip

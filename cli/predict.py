@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from .command import Options, command
-from .files import REMEDY, require_distinct_files
+from .files import REPLACE_IT, require_distinct_files
 from .options import (
     check_copied_columns,
     make_prediction_options,
@@ -82,8 +82,8 @@ def _predict(o: Options, signals: Signals) -> None:
 
     # Open the files first, so that an error in one of them does not truncate the predictions.
     files = {i: predict(name) for i, name in enumerate(o.sources) if not is_stream(name)}
-    remedy = None if o.overwrite else REMEDY
-    output = open_predictions(path, formatter, signals, remedy=remedy)
+    advice = () if o.overwrite else REPLACE_IT
+    output = open_predictions(path, formatter, signals, advice=advice)
     evaluation = Evaluation(())  # without classes to rank
     for i, name in enumerate(o.sources):
         for plain in files.get(i) or predict(name):

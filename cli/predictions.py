@@ -121,13 +121,13 @@ def open_predictions(
     signals: Signals,
     folder: Path | None = None,
     saved_sizes: Mapping[str, int] | None = None,
-    remedy: str | None = "remove it, or name another file",
+    advice: tuple[str, ...] = ("remove it, or name another file",),
 ) -> PredictionFile:
     """Open the output for predictions or rejected rows.
 
     `saved_sizes` maps the path of each file, relative to `folder`, to its size when the model was
-    saved; None replaces files. A file with other content raises an error with `remedy`, unless
-    `remedy` is None.
+    saved; None replaces files. A file with other content raises an error with `advice`, unless
+    there is none.
     """
     if path == "-":
         sys.stdout.flush()
@@ -139,8 +139,8 @@ def open_predictions(
             path, _open_device(path, signals), formatter, formatter.header, signals
         )
     else:
-        if remedy is not None:
-            require_own_output(path, formatter.prefixes, formatter.content, remedy)
+        if advice:
+            require_own_output(path, formatter.prefixes, formatter.content, *advice)
         opened = _open_file(path, formatter, signals, folder or Path(), saved_sizes)
     return opened
 

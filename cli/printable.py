@@ -21,9 +21,6 @@ _UNSAFE_CHARACTERS = (
 # The color of the first word of a line.
 _COLORS = {"Error": "red", "warning": "yellow", "diagnosis": "yellow", "hint": "cyan"}
 
-# Where a message continues with an option or a command on a line of its own.
-_SUGGESTED_LINES = r"\n(?=  \S)"
-
 _MAX_STDOUT_WIDTH = 80  # the maximum width of text on stdout
 
 
@@ -111,18 +108,17 @@ def format_class_table(
     return format_table(rows, columns, indent)
 
 
-def print_message(line: str, err: bool = False) -> None:
+def print_message(line: str, err: bool = False, remedies: Sequence[str] = ()) -> None:
     """Print a line, with the first word of errors, warnings, diagnoses and hints in color.
 
     Click omits colors unless the stream is a terminal. On a terminal, lines on stderr are wrapped
-    between words. Options and commands that the line suggests follow on lines of their own, which
-    are never wrapped.
+    between words. Remedies follow on lines of their own, which are never wrapped.
     """
-    line, *suggested = map(printable, re.split(_SUGGESTED_LINES, line))
+    line = printable(line) + ":" * bool(remedies)
     if err and sys.stderr.isatty():
         indent = len(line) - len(line.lstrip())
         line = "\n".join(wrap_text(line, get_stderr_width(), indent))
-    line = "\n".join([line, *suggested])
+    line = "\n".join([line, *(f"  {printable(remedy)}" for remedy in remedies)])
     kind, colon, rest = line.partition(":")
     if colon and kind in _COLORS and not os.environ.get("NO_COLOR"):
         line = click.style(f"{kind}:", fg=_COLORS[kind], bold=True) + rest
@@ -130,14 +126,14 @@ def print_message(line: str, err: bool = False) -> None:
 
 
 class OneLineError(click.ClickException):
-    """An error printed on one line, followed by the options or commands that it suggests."""
+    """An error printed on one line, followed by its remedies."""
 
-    def __init__(self, message: str) -> None:
-        text, *suggested = re.split(_SUGGESTED_LINES, message)
-        super().__init__("\n".join([" ".join(text.split()), *suggested]))
+    def __init__(self, message: str, remedies: Sequence[str] = ()) -> None:
+        super().__init__(" ".join(message.split()))
+        self.remedies = remedies
 
     def show(self, file: IO[Any] | None = None) -> None:
-        print_message(f"Error: {self.message}", err=True)
+        print_message(f"Error: {self.message}", err=True, remedies=self.remedies)
 
 
 class OneLineUsageError(OneLineError):

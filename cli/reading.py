@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from .command import SuggestionError
 from .printable import format_count, print_message
 from .signals import Signals
 
@@ -59,7 +60,7 @@ def _report_problems(
         for result in results:
             for notice in result.batch.notices:
                 if notice.code == UNKNOWN_COLUMNS:
-                    print_message(notice, err=True)
+                    print_message(notice, err=True, remedies=notice.remedies)
             yield result
     if text := describe_lost_bytes(opened):
         print_message(text, err=True)
@@ -96,8 +97,7 @@ def suggest_skip_bad() -> Iterator[None]:
     except ModelSizeError:
         raise
     except SampleError as error:
-        text = f"{error}; --skip-bad skips such rows"
-        raise SampleError(text) from None
+        raise SampleError(f"{error}; to skip such rows", ["--skip-bad"]) from None
 
 
 def load_for_prediction(o: Options) -> LiveModel:
@@ -142,9 +142,9 @@ def require_known_classes(labels: Collection[str], live: LiveModel) -> None:
     known = [text for label in live.model.classes_ for text in list_spellings(label)]
     for label in labels:
         if known and label not in known:
-            raise click.UsageError(
-                f"--threshold: the model has no class {label!r}{suggest_similar_name(label, known)}"
-            )
+            hint = suggest_similar_name(label, known)
+            error = SuggestionError if hint else click.UsageError
+            raise error(f"--threshold: the model has no class {label!r}{hint}")
 
 
 def announce_terminal_input(sources: tuple[str, ...]) -> None:

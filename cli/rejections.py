@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
@@ -17,9 +16,6 @@ if TYPE_CHECKING:
 
 _MAX_GROUPS = 10
 _MAX_LISTED = 10
-
-# The parts of a reason that differ from row to row.
-_VARIABLE_PARTS = r"(?<= is ).+?(?=, |$)|(?<=label )'.*?'|(?<=--missing ).*|\d[\d,]*"
 
 
 class Rejections:
@@ -45,9 +41,9 @@ class Rejections:
             self.total += 1
             if len(self.first_texts) < _MAX_LISTED:
                 self.first_texts.append(str(rejection))
-            reason = re.sub(_VARIABLE_PARTS, "...", rejection.reason)
-            if reason in self._groups or len(self._groups) < _MAX_GROUPS:
-                group = self._groups.setdefault(reason, [str(rejection), 0])
+            code = rejection.reason.code
+            if code in self._groups or len(self._groups) < _MAX_GROUPS:
+                group = self._groups.setdefault(code, [str(rejection), 0])
                 group[1] = int(group[1]) + 1
 
     def build_error(self, rows: int) -> SampleError:

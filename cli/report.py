@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from .command import Options, command
-from .files import REMEDY, require_distinct_files, require_own_output
+from .files import REPLACE_IT, require_distinct_files, require_own_output
 from .options import FILE, make_format_option, model_argument, option, overwrite_option
 from .printable import OneLineError, print_message, printable
 from .reading import require_runnable, select_columns
@@ -46,9 +46,9 @@ def report(o: Options) -> None:
     require_distinct_files(MODEL=path, the_page=output, the_examples=examples)
     live = LiveModel.load(path)
     if find_spec("jinja2") is None:
-        raise OneLineError("the report needs jinja2; to install it:\n  pip install jinja2")
+        raise OneLineError("the report needs jinja2; to install it", ["pip install jinja2"])
     if not o.overwrite:
-        require_own_output(output, (b"<!doctype html",), "a report", REMEDY)
+        require_own_output(output, (b"<!doctype html",), "a report", *REPLACE_IT)
     if examples is not None:
         require_runnable(live, path)
     select_columns(live)

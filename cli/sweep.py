@@ -169,7 +169,7 @@ def _train(
                 if note not in printed and not (o.quiet and not note.is_warning):
                     printed.add(note)
                     line.clear()
-                    print_message(note, err=True)
+                    print_message(note, err=True, remedies=note.remedies)
             if not o.quiet and line.is_due():
                 line.show(f"{rows:,} rows x {len(trials)} settings")
         if must_check_labels:

@@ -1,17 +1,60 @@
-"""Exceptions of this package. Each message is one line: the place, the problem and the remedy."""
+"""Exceptions of this package. Each message is one line: the place, the problem and what to do."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Self
 
 
 class StreamPerceptronError(ValueError):
     """Base class for this package's errors.
 
+    Parameters
+    ----------
+    message
+        The place, the problem and what to do, in one line.
+    remedies
+        Options or commands that do so, each to be copied to a shell.
+    code
+        The kind of the error, for programs; None if no program needs to recognize it.
+
     Examples
     --------
-    >>> issubclass(SampleError, StreamPerceptronError)
-    True
+    >>> error = StreamPerceptronError("m.npz: it exists; to replace it", ["--overwrite"])
+    >>> str(error), error.remedies
+    ('m.npz: it exists; to replace it', ('--overwrite',))
 
     """
+
+    def __init__(
+        self, message: str = "", remedies: Sequence[str] = (), code: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.remedies, self.code = tuple(remedies), code
+
+
+class Reason(str):
+    """Why a row is rejected, in one sentence.
+
+    Attributes
+    ----------
+    code
+        The kind of the reason; rows with the same kind of fault have the same code.
+
+    Examples
+    --------
+    >>> Reason("it has 3 fields, not 2", "field_count").code
+    'field_count'
+
+    """
+
+    code: str
+
+    def __new__(cls, text: str, code: str | None = None) -> Self:
+        """Create a reason whose code is its own text if none is given."""
+        reason = super().__new__(cls, text)
+        reason.code = code or text
+        return reason
 
 
 class SampleError(StreamPerceptronError):
@@ -64,13 +107,12 @@ class DivergedError(StreamPerceptronError):
     """
 
     def __init__(self, sample: int, where: str = "") -> None:
-        super().__init__(sample, where)
-        self.sample = sample
-        self.where = where
+        place = f"{where}: " if where else ""
+        super().__init__(f"{place}diverged at sample {sample:,}: lower lr or scale the features")
+        self.sample, self.where = sample, where
 
-    def __str__(self) -> str:
-        where = f"{self.where}: " if self.where else ""
-        return f"{where}diverged at sample {self.sample:,}: lower lr or scale the features"
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.sample, self.where)
 
 
 class CheckpointError(StreamPerceptronError):

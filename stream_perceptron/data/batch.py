@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from stream_perceptron.data.notices import Notice
 from stream_perceptron.data.position import FilePosition, Span
 from stream_perceptron.data.schema import ReadOptions, Schema
-from stream_perceptron.errors import SampleError
+from stream_perceptron.errors import Reason, SampleError
 from stream_perceptron.model.rows import REDELIVERED, REJECTED, Samples
 
 # Enough rows to amortize the cost of a batch, but few enough to fit in the processor's cache.
@@ -48,15 +48,19 @@ def parse_offset(read_options: ReadOptions, values: Sequence[Any], is_text: bool
     if is_text:
         name, last = read_options.position[-1], values[-1]
         if not _INTEGER.fullmatch(last):
-            raise SampleError(f"position {name!r} is {last[:50]!r}, not a whole number")
+            raise SampleError(
+                f"position {name!r} is {last[:50]!r}, not a whole number", code="offset"
+            )
         values = [*values[:-1], int(last)]
     for name, value in zip(read_options.position, values, strict=True):
         is_last = name == read_options.position[-1]
         if type(value) is not int and (is_last or type(value) is not str):
             expected = "a whole number" if is_last else "a whole number or a string"
-            raise SampleError(f"position {name!r} is {str(value)[:50]!r}, not {expected}")
+            text = f"position {name!r} is {str(value)[:50]!r}, not {expected}"
+            raise SampleError(text, code="offset")
         if type(value) is int and not -(2**63) <= value < 2**63:
-            raise SampleError(f"position {name!r} is {value}, which is too large for an offset")
+            text = f"position {name!r} is {value}, which is too large for an offset"
+            raise SampleError(text, code="offset")
     return Offset(tuple(values[:-1]), values[-1])
 
 
@@ -81,7 +85,7 @@ class Rejection(NamedTuple):
 
     source: str
     row: int
-    reason: str
+    reason: Reason
     line: str | None = None  # of a row of text
 
     def __str__(self) -> str:
@@ -126,7 +130,7 @@ class Batch(Samples):
     first_row: int  # the first row's number in the source, counted from 1
     # The schema after any of these rows: only the first row may change it.
     schema: Schema
-    rejected: dict[int, str] = field(default_factory=dict)  # the reasons, by row index
+    rejected: dict[int, Reason] = field(default_factory=dict)  # the reasons, by row index
     lines: Lines | None = None  # of all rows, in text
     # The offset of every row, or None for a rejected row without one; empty without --position.
     offsets: tuple[Offset | None, ...] = ()
@@ -214,7 +218,7 @@ class Batch(Samples):
         if self.rejected:
             raise SampleError(str(self.rejections()[0]))
 
-    def reject_rows(self, reasons: dict[int, str]) -> Batch:
+    def reject_rows(self, reasons: dict[int, Reason]) -> Batch:
         """Return the batch with some of its usable rows rejected, given the reasons."""
         status, label_ids, rows = self.status.copy(), self.label_ids.copy(), list(reasons)
         status[rows], label_ids[rows] = REJECTED, -1

@@ -30,7 +30,7 @@ from stream_perceptron.data.reasons import (
 from stream_perceptron.data.request import Request
 from stream_perceptron.data.values import NOT_UTF8, is_number_or_bool
 from stream_perceptron.encoders import encode_string, format_value
-from stream_perceptron.errors import SampleError
+from stream_perceptron.errors import Reason, SampleError
 from stream_perceptron.model.weights import count_fitting_features, count_weights
 
 NUL, NUMBER, TEXT = compiled.NUL, compiled.NUMBER, compiled.TEXT
@@ -161,7 +161,7 @@ class Columns:
         return self.reader.read(data, begin, max_rows, is_last)
 
     def read_arrow(
-        self, columns: list[Any], start: int, end: int, n_rows: int, errors: Mapping[int, str]
+        self, columns: list[Any], start: int, end: int, n_rows: int, errors: Mapping[int, Reason]
     ) -> Any:
         """Read rows [start, end) of a record batch of `n_rows` rows; see `Reader.read_arrow`."""
         self._begin_block()
@@ -308,7 +308,8 @@ class Columns:
     def ask(self, entry: int, kind: int, number: float, content: bytes) -> Features | None:
         """Use a cell, and decide what its entry means; return features as IDs and values."""
         if entry == -1:
-            raise SampleError(f"it has two values for feature {self.names[int(number)]!r}")
+            text = f"it has two values for feature {self.names[int(number)]!r}"
+            raise SampleError(text, code="duplicate")
         if entry < 0:
             raise SampleError(f"it has no list {self.layout.key!r}")
         parent, _, action, feature, members = self.reader.get(entry)
@@ -452,7 +453,8 @@ class Columns:
             return
         raise SampleError(
             f"weight {self._paths[entry]!r} is {text!r}, not a finite number greater than or equal "
-            "to 0"
+            "to 0",
+            code="weight",
         )
 
     def _reject_list(self, name: str, kind: int, value: Any) -> None:
@@ -467,16 +469,17 @@ class Columns:
         if len(value) == 0 and not self.member_names:
             raise SampleError(f"{subject} is empty")
         if not self.member_names and len(value) > self.max_members:
-            raise SampleError(f"{subject} has {len(value):,} values, more than a model may have")
-        scale = self.layout.find_scale(name)
-        raise SampleError(explain_list(subject, value, self.member_names, scale))
+            text = f"{subject} has {len(value):,} values, more than a model may have"
+            raise SampleError(text, code="list_length")
+        reason = explain_list(subject, value, self.member_names, self.layout.find_scale(name))
+        raise SampleError(reason, code=reason.code)
 
     def _reject_number(self, name: str, number: float) -> None:
         """Reject a number that is not finite, or that the scale makes infinite."""
         if not math.isfinite(number):
-            raise SampleError(f"feature {name!r} is not finite")
-        scale = self.layout.find_scale(name)
-        raise SampleError(f"feature {name!r} is {number:g}, too large for --scale {scale:g}")
+            raise SampleError(f"feature {name!r} is not finite", code="not_finite")
+        text = f"feature {name!r} is {number:g}, too large for --scale "
+        raise SampleError(f"{text}{self.layout.find_scale(name):g}", code="too_large")
 
     # --- Contents
 
@@ -529,7 +532,7 @@ class Columns:
         try:
             label = convert_label(value, label_type, is_text)
         except ValueError as error:
-            raise SampleError(f"label {error}") from None
+            raise SampleError(f"label {error}", code="label") from None
         if self.schema.label_type is None:
             self.schema = replace(self.schema, label_type=label_type)
             self.reader.change_schema()
@@ -624,7 +627,7 @@ class Columns:
             for i in range(len(batch)):
                 yield _remove_paths(json.loads(batch.lines.read(i)), used)
 
-    def explain(self, record: bytes) -> str:
+    def explain(self, record: bytes) -> Reason:
         """Return why a record is malformed."""
         layout = self.layout
         if self._form == JSON:
@@ -633,17 +636,17 @@ class Columns:
             reason = explain_libsvm(record)
         else:
             reason = explain_csv(record, layout.dialect, len(layout.columns))
-        return reason[:_MAX_REASON]
+        return Reason(reason[:_MAX_REASON], reason.code)
 
-    def describe_error(self, error: Exception) -> str:
+    def describe_error(self, error: Exception) -> Reason:
         """Return the reason for a rejection, given the error that a cell has raised."""
         if isinstance(error, SampleError):
-            return str(error)[: 10 * _MAX_REASON]
+            return Reason(str(error)[: 10 * _MAX_REASON], error.code)
         if isinstance(error, UnicodeError):
-            return NOT_UTF8
+            return Reason(NOT_UTF8)
         if isinstance(error, RecursionError):
-            return "it is nested too deeply"
-        return "it has a number that is too long or not valid in JSON"
+            return Reason("it is nested too deeply")
+        return Reason("it has a number that is too long or not valid in JSON")
 
 
 def _remove_paths(record: dict[str, Any], paths: Collection[str], prefix: str = "") -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 LABEL_NAMES = ("label", "class", "target", "y")
 
@@ -97,21 +97,6 @@ def join_first(parts: Sequence[str], max_shown: int = _MAX_NAMES) -> str:
 def quote_names(names: Sequence[str], max_shown: int = _MAX_NAMES) -> str:
     """Return the first few names in quotes, for a message."""
     return join_first(list(map(repr, names)), max_shown)
-
-
-def suggest_options(options: Mapping[str, str]) -> str:
-    """Return the end of a message: the purposes of options, then each option on its own line.
-
-    Each line can be appended to a command in a shell.
-
-    Examples
-    --------
-    >>> print(suggest_options({"to drop it": "--ignore id"}))
-    to drop it:
-      --ignore id
-
-    """
-    return f"{', or '.join(options)}:" + "".join(f"\n  {line}" for line in options.values())
 
 
 def format_names(names: Sequence[str]) -> str:

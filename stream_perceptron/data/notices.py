@@ -11,7 +11,6 @@ from stream_perceptron.data.naming import (
     format_option_value,
     looks_like_row_id,
     quote_names,
-    suggest_options,
 )
 from stream_perceptron.data.values import is_amount, is_number
 
@@ -33,11 +32,14 @@ class Notice(str):
         Whether the notice is shown even with --quiet.
     code
         Identifies the notice to programs; None if no program needs to recognize the notice.
+    remedies
+        Options that do what the notice says, each to be copied to a shell.
 
     """
 
     is_warning = False
     code: str | None = None
+    remedies: tuple[str, ...] = ()
 
 
 def describe_columns(
@@ -92,8 +94,8 @@ def describe_columns(
         predicate, pronoun = "looks like a row number, which spoils learning", "it"
         if len(suspects) > 1:
             predicate, pronoun = "look like row numbers, which spoil learning", "them"
-        remedy = {f"to drop {pronoun}": f"--ignore {format_option_value(suspects)}"}
-        yield build_warning(f"{quote_names(suspects)} {predicate}; {suggest_options(remedy)}")
+        text = f"{quote_names(suspects)} {predicate}; to drop {pronoun}"
+        yield build_warning(text, remedies=[f"--ignore {format_option_value(suspects)}"])
 
 
 def describe_string(column: str, text: str, had_number: bool, has_types: bool) -> str:
@@ -126,10 +128,10 @@ def build_unused_columns_warning(names: Sequence[str], key: str) -> Notice:
     return build_warning(f"{quote_names(names)} {verb} ignored: the features are the list {key!r}")
 
 
-def build_warning(text: str, code: str | None = None) -> Notice:
+def build_warning(text: str, code: str | None = None, remedies: Sequence[str] = ()) -> Notice:
     """Return a warning for the user."""
     notice = Notice(f"warning: {text}")
-    notice.is_warning, notice.code = True, code
+    notice.is_warning, notice.code, notice.remedies = True, code, tuple(remedies)
     return notice
 
 

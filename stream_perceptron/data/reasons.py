@@ -15,72 +15,78 @@ from stream_perceptron.data.records import (
 )
 from stream_perceptron.data.values import NOT_UTF8, NUMBER
 from stream_perceptron.encoders import flatten_list
-from stream_perceptron.errors import SampleError
+from stream_perceptron.errors import Reason, SampleError
 from stream_perceptron.model.vocabulary import find_duplicates
 
 _PAIR = re.compile(rf"([^\s:]+):({NUMBER})")
 _MAX_SHOWN = 50  # characters of a value
 
-LABEL_DOES_NOT_FIT = "its label does not fit into the model: raise --max-weights"
+LABEL_DOES_NOT_FIT = Reason("its label does not fit into the model: raise --max-weights")
 
 
-def explain_csv(record: bytes, dialect: Dialect, n_columns: int) -> str:
+def explain_csv(record: bytes, dialect: Dialect, n_columns: int) -> Reason:
     """Return why a CSV record is malformed."""
     text = record.decode(errors="surrogateescape").removesuffix("\n").removesuffix("\r")
     try:
         n = len(split_record(text, dialect))
     except SampleError as error:
-        return str(error)
+        return Reason(str(error), error.code)
     if n == n_columns:
-        return "it has a quote or a carriage return in the wrong place"
-    return f"it has {n:,} field{'s' * (n != 1)}, not {n_columns:,}"
+        return Reason("it has a quote or a carriage return in the wrong place")
+    return Reason(f"it has {n:,} field{'s' * (n != 1)}, not {n_columns:,}", "field_count")
 
 
-def explain_json(record: bytes, has_columns: bool) -> str:
+def explain_json(record: bytes, has_columns: bool) -> Reason:
     """Return why a JSON record is malformed."""
     try:
         value = parse_json_record(record)
     except SampleError as error:
-        return str(error)
+        return Reason(str(error), error.code)
     if isinstance(value, list):
         if has_columns:
-            return "it is a list, but the model's columns have names: write an object"
-        return "it is a list, not an object"
+            return Reason("it is a list, but the model's columns have names: write an object")
+        return Reason("it is a list, not an object")
     for duplicate in find_duplicates([path for path, _ in iter_paths(value)])[:1]:
-        return f"it has {str(duplicate)[:_MAX_SHOWN]!r} twice: as a key, and as a path"
-    return "it is nested too deeply"
+        text = f"it has {str(duplicate)[:_MAX_SHOWN]!r} twice: as a key, and as a path"
+        return Reason(text, "duplicate")
+    return Reason("it is nested too deeply")
 
 
-def explain_libsvm(record: bytes) -> str:
+def explain_libsvm(record: bytes) -> Reason:
     """Return why a LIBSVM record is malformed."""
     try:
         tokens = record.decode().partition("#")[0].split()
     except UnicodeDecodeError:
-        return NOT_UTF8
+        return Reason(NOT_UTF8)
     pairs = tokens[1:] if tokens and ":" not in tokens[0] else tokens
     for token in pairs:
         if not _PAIR.fullmatch(token):
-            return f"it is not LIBSVM: {token[:_MAX_SHOWN]!r} is not an index:value pair"
+            text = f"it is not LIBSVM: {token[:_MAX_SHOWN]!r} is not an index:value pair"
+            return Reason(text, "invalid_pair")
     for duplicate in find_duplicates([pair.partition(":")[0] for pair in pairs])[:1]:
-        return f"it has feature {str(duplicate)[:_MAX_SHOWN]!r} twice"
-    return "it is not LIBSVM"
+        return Reason(f"it has feature {str(duplicate)[:_MAX_SHOWN]!r} twice", "duplicate")
+    return Reason("it is not LIBSVM")
 
 
-def explain_list(subject: str, values: Any, features: Sequence[str], scale: float) -> str:
+def explain_list(subject: str, values: Any, features: Sequence[str], scale: float) -> Reason:
     """Return why a list or an array cannot hold features, which are multiplied by a scale."""
     values, n = flatten_list(values) if isinstance(values, list) else values, len(features)
     if len(values) != n:
-        return f"{subject} has {len(values):,} value{'s' * (len(values) != 1)}, not {n:,}"
+        text = f"{subject} has {len(values):,} value{'s' * (len(values) != 1)}, not {n:,}"
+        return Reason(text, "list_length")
     values = values if isinstance(values, list) else values.tolist()
     for feature, value in zip(features, values, strict=True):
         if isinstance(value, str | list | dict):
             kind = type(value).__name__
-            return (
+            return Reason(
                 f"feature {feature!r} is {value!r}, a {kind}: only numbers and bools can be "
-                "learned; encode or drop it"
+                "learned; encode or drop it",
+                "not_a_number",
             )
         if value is not None and math.isinf(value):
-            return f"feature {feature!r} is {value}, not finite: clean or drop it"
+            text = f"feature {feature!r} is {value}, not finite: clean or drop it"
+            return Reason(text, "not_finite")
         if value is not None and math.isinf(value * scale):
-            return f"feature {feature!r} is {value:g}, too large for --scale {scale:g}"
-    return f"{subject} is nested too deeply"
+            text = f"feature {feature!r} is {value:g}, too large for --scale {scale:g}"
+            return Reason(text, "too_large")
+    return Reason(f"{subject} is nested too deeply")

@@ -84,13 +84,15 @@ def parse_json_record(record: bytes) -> dict[str, object] | list[object]:
     except RecursionError:
         raise SampleError("it is nested too deeply") from None
     except json.JSONDecodeError as error:
-        raise SampleError(f"it is not valid JSON from character {error.pos + 1:,} on") from None
+        text = f"it is not valid JSON from character {error.pos + 1:,} on"
+        raise SampleError(text, code="invalid_json") from None
     except SampleError:
         raise
     except ValueError:
         raise SampleError("it has a number that is too long or not valid in JSON") from None
     if not isinstance(value, list | dict):
-        raise SampleError(f"it is {text.strip()[:50]}, not an object or a list")
+        text = f"it is {text.strip()[:50]}, not an object or a list"
+        raise SampleError(text, code="invalid_json")
     return value
 
 
@@ -99,7 +101,8 @@ def _build_object(pairs: list[tuple[str, object]]) -> dict[str, object]:
     value = dict(pairs)
     if len(value) < len(pairs):
         duplicates = find_duplicates([name for name, _ in pairs])
-        raise SampleError(f"it has the key {str(duplicates[0])[:50]!r} twice")
+        text = f"it has the key {str(duplicates[0])[:50]!r} twice"
+        raise SampleError(text, code="duplicate")
     return value
 
 

@@ -112,7 +112,8 @@ class Schema:
         if self.label is not None:
             expected += f", or {len(unlabeled):,} without the label {self.label!r}"
         raise SampleError(
-            f"it has {n:,} value{'s' * (n != 1)} without names, but the model has {expected}"
+            f"it has {n:,} value{'s' * (n != 1)} without names, but the model has {expected}",
+            code="list_length",
         )
 
     def sort_by_column(self, names: Iterable[str]) -> list[str]:

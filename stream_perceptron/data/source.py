@@ -38,6 +38,7 @@ from stream_perceptron.data.notices import (
 )
 from stream_perceptron.data.position import FileContent, Span
 from stream_perceptron.data.request import Request
+from stream_perceptron.errors import Reason
 from stream_perceptron.model.rows import NOTHING_ADDED, REJECTED, Added
 
 _SMALL_BYTES = 2**16
@@ -96,8 +97,8 @@ class Batches(Iterator[Batch | None]):
         """Return a batch of one row that cannot be read; in a file, `span` begins after the row."""
         has_offsets = self.columns.layout.read_options.position
         batch = build_empty_batch(
-            self._source.name, self.next_row, self.columns.schema, rejected={0: reason}, span=span,
-            offsets=(None,) if has_offsets else (),
+            self._source.name, self.next_row, self.columns.schema, rejected={0: Reason(reason)},
+            span=span, offsets=(None,) if has_offsets else (),
             ends=None if span is None else np.array([span.begin]),
         )  # fmt: skip
         return self._number_rows(batch)

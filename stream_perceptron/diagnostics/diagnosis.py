@@ -9,7 +9,6 @@ from stream_perceptron.data.naming import (
     format_names,
     format_option_value,
     join_first,
-    suggest_options,
 )
 from stream_perceptron.diagnostics.run_figures import RunFigures
 from stream_perceptron.live.drift import explain_drop
@@ -35,6 +34,7 @@ class _Check(NamedTuple):
     is_present: Callable[[RunFigures], object]
     evidence: Callable[[RunFigures], str]
     suggestion: str | Callable[[RunFigures], str]
+    remedy: Callable[[RunFigures], str | None] = lambda run: None  # an option that follows it
     explains: bool = False  # whether it explains a low accuracy
     is_symptom: bool = False  # whether it is left out if another finding explains the low accuracy
 
@@ -71,6 +71,7 @@ _CHECKS = (
         lambda run: run.scaling_problem,
         lambda run: run.scaling_problem[0] if run.scaling_problem else "",
         lambda run: run.scaling_problem[1] if run.scaling_problem else "",
+        lambda run: run.scaling_problem and run.scaling_problem[2],
         explains=True,
     ),
     _Check(
@@ -107,12 +108,11 @@ _CHECKS = (
         FindingCode.LARGE_SAMPLE_WEIGHTS,
         lambda run: run.progress.mean_weight > _MAX_MEAN_WEIGHT,
         lambda run: f"weights multiply the step, and their mean is {run.progress.mean_weight:,.4g}",
+        "lower lr by the same factor",
         lambda run: (
-            suggest_options(
-                {"to compensate for them": f"--lr {run.model.lr / run.progress.mean_weight:.2g}"}
-            )
+            f"--lr {run.model.lr / run.progress.mean_weight:.2g}"
             if isinstance(run.model.lr, int | float)
-            else "lower lr by the same factor"
+            else None
         ),
         explains=True,
     ),
@@ -139,9 +139,8 @@ _CHECKS = (
             "columns that rise from sample to sample, or are named like row numbers and "
             f"have large weights: {format_names(run.row_numbers)}"
         ),
-        lambda run: suggest_options(
-            {"to drop them": f"--ignore {format_option_value(run.row_numbers)}"}
-        ),
+        "to drop them",
+        lambda run: f"--ignore {format_option_value(run.row_numbers)}",
     ),
     _Check(
         FindingCode.PERFORMANCE_DROPPED,
@@ -243,7 +242,8 @@ def collect_findings(live: LiveModel, diverged: bool = False) -> list[Finding]:
             continue
         suggestion = check.suggestion
         text = suggestion if isinstance(suggestion, str) else suggestion(run)
-        findings.append(Finding(check.code, check.evidence(run), text))
+        remedies = tuple(filter(None, [check.remedy(run)]))
+        findings.append(Finding(check.code, check.evidence(run), text, remedies))
         is_explained = is_explained or check.explains
     return findings
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stream_perceptron.data.naming import is_pixel, suggest_options
+from stream_perceptron.data.naming import is_pixel
 from stream_perceptron.data.notices import Notice, build_warning
 from stream_perceptron.live.findings import FindingCode
 from stream_perceptron.live.model import LiveModel
@@ -12,13 +12,11 @@ _LARGE_FEATURE = 16.0
 _SMALL_FEATURE = 0.1
 _MAX_REACH_RATIO = 100  # the maximum ratio of two features' reaches
 
-_STANDARDIZE = suggest_options(
-    {"to start over with standardized features (in Python: a Standardizer)": "--standardize"}
-)
+_STANDARDIZE = "to start over with standardized features (in Python: a Standardizer)"
 
 
-def find_scaling_problem(live: LiveModel) -> tuple[str, str] | None:
-    """Return evidence that features need scaling, and a suggestion; None if they do not."""
+def find_scaling_problem(live: LiveModel) -> tuple[str, str, str] | None:
+    """Return evidence that features need scaling, what to do, and an option; or None."""
     model, largest = live.model, live.progress.largest
     reach = {name: value for name, value in (live.progress.reach or {}).items() if value}
     # If each sample has only a few of many features, such as words, scaling does not help.
@@ -32,7 +30,7 @@ def find_scaling_problem(live: LiveModel) -> tuple[str, str] | None:
         bool(reach) and not are_pixels and reach[max_name] > _MAX_REACH_RATIO * reach[min_name]
     )
     if 0 < largest < _SMALL_FEATURE:
-        return f"they reach only {largest:g}, and steps are tiny", _STANDARDIZE
+        return f"they reach only {largest:g}, and steps are tiny", _STANDARDIZE, "--standardize"
     if not has_wide_range and largest <= _LARGE_FEATURE:
         return None
     has_largest = bool(reach) and reach[max_name] == largest
@@ -40,13 +38,16 @@ def find_scaling_problem(live: LiveModel) -> tuple[str, str] | None:
     contrast = f" and {min_name!r} only {reach[min_name]:g}" if has_wide_range else ""
     evidence = f"{subject} {largest:g}{contrast}, and a step grows with their square"
     if not are_pixels:
-        return evidence, _STANDARDIZE
+        return evidence, _STANDARDIZE, "--standardize"
     scale = f"--scale 1/{largest / abs(live.read_options.scale or 1):g}"
-    return evidence, suggest_options({"to start over with smaller features": scale})
+    return evidence, "to start over with smaller features", scale
 
 
 def warn_of_large_features(live: LiveModel) -> Notice | None:
     """Return a warning if the features seen so far are large, or None."""
-    if live.progress.largest <= _LARGE_FEATURE or not (advice := find_scaling_problem(live)):
+    problem = find_scaling_problem(live)
+    if live.progress.largest <= _LARGE_FEATURE or problem is None:
         return None
-    return build_warning(f"unscaled features: {'; '.join(advice)}", FindingCode.UNSCALED_FEATURES)
+    evidence, suggestion, remedy = problem
+    text = f"unscaled features: {evidence}; {suggestion}"
+    return build_warning(text, FindingCode.UNSCALED_FEATURES, [remedy])

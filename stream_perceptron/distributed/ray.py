@@ -58,7 +58,7 @@ def connect_cluster(address: str | None = None) -> Generator[None, None, None]:
     try:
         import ray
     except ImportError:
-        raise ClusterError("Ray is missing; to install it:\n  pip install ray") from None
+        raise ClusterError("Ray is missing; to install it", ["pip install ray"]) from None
     if address is not None:
         _require_reachable(address)
     try:

@@ -39,7 +39,9 @@ class Finding:
     evidence
         The figures that show the fault.
     suggestion
-        The remedy.
+        What to do.
+    remedies
+        Options that do so, each to be copied to a shell.
 
     Examples
     --------
@@ -51,6 +53,7 @@ class Finding:
     code: FindingCode
     evidence: str
     suggestion: str
+    remedies: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -65,4 +68,5 @@ class Finding:
         return {"code": self.code, "name": self.name} | {
             "evidence": self.evidence,
             "suggestion": self.suggestion,
+            "remedies": list(self.remedies),
         }

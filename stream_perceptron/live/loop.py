@@ -16,7 +16,7 @@ from stream_perceptron.data.prefetch import prefetch
 from stream_perceptron.data.reasons import LABEL_DOES_NOT_FIT
 from stream_perceptron.data.request import Request
 from stream_perceptron.data.source import Batches, Source
-from stream_perceptron.errors import ModelSizeError, SourceError
+from stream_perceptron.errors import ModelSizeError, Reason, SourceError
 from stream_perceptron.live.given_files import GivenFile, identify_files
 from stream_perceptron.live.history import ROWS, Entry, try_encode_lr
 from stream_perceptron.live.model import LiveModel
@@ -182,7 +182,7 @@ def predict(
                 batch = replace(joined, joins=None)
             elif model.read_options.has_join:
                 empty = np.flatnonzero((batch.lengths == 0) & (batch.status < REJECTED)).tolist()
-                batch = batch.reject_rows(dict.fromkeys(empty, "it has no features"))
+                batch = batch.reject_rows(dict.fromkeys(empty, Reason("it has no features")))
             n_rows = _count_scored_rows(model) if with_all_scores else max(1, len(batch))
             for start in range(0, len(batch), n_rows):
                 if should_stop(source):

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from stream_perceptron.data.batch import Batch
 from stream_perceptron.data.schema import ReadOptions
 from stream_perceptron.encoders import format_value
-from stream_perceptron.errors import CheckpointError
+from stream_perceptron.errors import CheckpointError, Reason
 from stream_perceptron.model.arrays import Array, Arrays
 from stream_perceptron.model.results import TrainResult
 from stream_perceptron.model.rows import Names, Rows, concatenate_rows
@@ -71,7 +71,7 @@ class PendingSamples:
     def join(self, batch: Batch, read_options: ReadOptions) -> Batch:
         """Join labels with their pending samples, without changing this object."""
         name = str(read_options.join)
-        rejected: dict[int, str] = {}
+        rejected: dict[int, Reason] = {}
         lengths, label_ids = batch.lengths.tolist(), batch.label_ids.tolist()
         joins: list[Join | None] = [None] * len(batch)
         added_rows: dict[str, int] = {}  # by ID: the row of each sample that becomes pending
@@ -192,16 +192,18 @@ def _format_id(value: Any) -> Any:
 
 def _find_rejection_reason(
     key: Any, name: str, is_pending: bool, has_features: bool, has_label: bool
-) -> str | None:
+) -> Reason | None:
     """Return the reason to reject a row, or None."""
     if key is None:
-        return f"{name!r} is missing: it identifies the sample"
+        return Reason(f"{name!r} is missing: it identifies the sample")
     if not has_features and not has_label:
-        return "it has neither features nor a label"
+        return Reason("it has neither features nor a label")
     if has_features and is_pending:
-        return f"{name!r} is {key[:50]!r}, and a sample with this ID is already pending"
+        text = f"{name!r} is {key[:50]!r}, and a sample with this ID is already pending"
+        return Reason(text, "already_pending")
     if not has_features and not is_pending:
-        return f"{name!r} is {key[:50]!r}, and no sample with this ID is pending"
+        text = f"{name!r} is {key[:50]!r}, and no sample with this ID is pending"
+        return Reason(text, "not_pending")
     return None
 
 

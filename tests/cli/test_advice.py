@@ -100,7 +100,7 @@ def test_better_options_remove_the_finding(
 
     finding = before["diagnosis"][name]
     assert re.search(evidence, finding["evidence"])
-    assert suggestion in finding["suggestion"]
+    assert suggestion in " ".join([finding["suggestion"], *finding["remedies"]])
     assert name not in after["diagnosis"]
     figure = "window_accuracy" if before["accuracy"] is None else "accuracy"
     assert after[figure] > before[figure] + 0.02

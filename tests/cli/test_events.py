@@ -91,7 +91,9 @@ def test_quiet_runs_report_only_drops(options, run, tmp_path):
         assert line.startswith("warning: accuracy dropped from 99.")
         return
     event = json.loads(line)
-    assert set(event) == {"kind", "row", "text", "near", "before", "after", "class", "suggestion"}
+    assert set(event) == {
+        "kind", "row", "text", "remedies", "near", "before", "after", "class", "suggestion"
+    }  # fmt: skip
     summary = json.loads(result.stdout.splitlines()[-1])
     assert 0.8 < summary["accuracy"] < 1
 
@@ -113,7 +115,9 @@ def test_each_finding_is_printed_once_per_run(run, tmp_path):
     assert len(names) == len(set(names))
     for event in events:
         if event["kind"] == "finding":
-            assert set(event) == {"kind", "row", "text", "code", "name", "evidence", "suggestion"}
+            assert set(event) == {
+                "kind", "row", "text", "code", "name", "evidence", "suggestion", "remedies"
+            }  # fmt: skip
 
 
 def learn_through_pipe(source, options, write):

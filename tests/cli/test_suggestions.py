@@ -33,7 +33,7 @@ def test_large_sample_weights_are_the_only_finding(run, tmp_path):
     mean = float(re.search(pattern, finding["evidence"])[1])
 
     assert finding["code"] == "large_sample_weights"
-    assert f"--lr {0.1 / mean:.2g}" in finding["suggestion"]
+    assert finding["remedies"] == [f"--lr {0.1 / mean:.2g}"]
     assert abs(mean - 450) < 30
 
 

@@ -225,8 +225,8 @@ class ChangingFiles(RuleBasedStateMachine):
         assert len(ids) == len(set(ids)), "a row was learned twice"
         present = {row["id"] for rows in self.rows.values() for row in rows}
         assert present <= set(ids), "a row was not learned"
-        if not self.learner.model.exists():
-            return  # a run was killed before its first save, and its rows are gone
+        if not (ids and self.learner.model.exists()):
+            return  # no file had rows, or a run was killed before its first save
         rows = {row["id"]: row for row in self.all_rows}
         whole = self.folder / f"whole.{self.form}"
         whole.write_bytes(self.encode([rows[i] for i in ids], with_header=True))

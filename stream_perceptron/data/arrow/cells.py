@@ -15,7 +15,7 @@ from stream_perceptron.data.arrow.types import is_image, is_list, is_number, is_
 from stream_perceptron.data.byte_input import first_line
 from stream_perceptron.data.columns import CATEGORICAL, IGNORE, LABEL, VECTOR, Columns
 from stream_perceptron.encoders import format_value, name_vector_elements
-from stream_perceptron.errors import SampleError, SourceError
+from stream_perceptron.errors import Reason, SampleError, SourceError
 from stream_perceptron.model.arrays import Array
 
 # Raised for values that Python cannot represent; pytz, if installed, raises a LookupError for an
@@ -39,7 +39,7 @@ class ConvertedColumns(NamedTuple):
     """The columns of a record batch as the compiled reader reads them."""
 
     columns: list[tuple[int, float, Cells]]  # the entry and the scale of each column that is used
-    errors: dict[int, str]  # why rows cannot be read
+    errors: dict[int, Reason]  # why rows cannot be read
 
 
 def convert_columns(batch: pa.RecordBatch, columns: Columns) -> ConvertedColumns:
@@ -87,7 +87,7 @@ def _set_members(columns: Columns, lists: Cells) -> None:
         columns.set_members(name_vector_elements(columns.layout.key, sizes[0]))
 
 
-def _decode(name: str, array: pa.Array, errors: dict[int, str]) -> pa.Array:
+def _decode(name: str, array: pa.Array, errors: dict[int, Reason]) -> pa.Array:
     """Return an array of numbers, strings, or lists or bytes; dates become strings."""
     array = array.storage if isinstance(array, pa.ExtensionArray) else array
     if types.is_dictionary(array.type):
@@ -97,20 +97,21 @@ def _decode(name: str, array: pa.Array, errors: dict[int, str]) -> pa.Array:
     return _decode_images(name, array, errors) if is_image(array.type) else array
 
 
-def _cast_to_strings(name: str, array: pa.Array, errors: dict[int, str]) -> pa.Array:
+def _cast_to_strings(name: str, array: pa.Array, errors: dict[int, Reason]) -> pa.Array:
     """Return an array of strings; a value that cannot be cast becomes null and adds an error."""
     try:
         return array.cast(pa.string())
     except pa.ArrowException as error:
         parts = []
         for i in range(len(array)) if len(array) > 1 else ():
-            error_of_row: dict[int, str] = {}
+            error_of_row: dict[int, Reason] = {}
             parts.append(_cast_to_strings(name, array[i : i + 1], error_of_row))
             if error_of_row:
                 errors.setdefault(i, error_of_row[0])
         if parts:
             return pa.concat_arrays(parts)
-        errors.setdefault(0, f"column {name!r} cannot be read as {array.type}: {first_line(error)}")
+        text = f"column {name!r} cannot be read as {array.type}: {first_line(error)}"
+        errors.setdefault(0, Reason(text, "unreadable"))
         return pa.nulls(1, pa.string())
 
 
@@ -168,7 +169,7 @@ def _find_nulls(array: pa.Array) -> Array | None:
     return 1 - are_valid[array.offset : array.offset + len(array)]
 
 
-def _decode_images(name: str, array: pa.Array, errors: dict[int, str]) -> pa.Array:
+def _decode_images(name: str, array: pa.Array, errors: dict[int, Reason]) -> pa.Array:
     """Return images as lists of bytes; a damaged one becomes null and adds an error."""
     pictures: list[Array | None] = []
     for row, data in enumerate(array.field("bytes").to_pylist()):
@@ -177,7 +178,7 @@ def _decode_images(name: str, array: pa.Array, errors: dict[int, str]) -> pa.Arr
             try:
                 pictures[-1] = _decode_image(data)
             except SampleError as error:
-                errors.setdefault(row, f"column {name!r} {error}")
+                errors.setdefault(row, Reason(f"column {name!r} {error}"))
     return pa.array(pictures, pa.list_(pa.uint8()))
 
 
@@ -190,7 +191,7 @@ def to_numpy(column: pa.Array) -> Array:
 
 
 def _convert_to_list(
-    name: str, column: pa.Array | pa.ChunkedArray, errors: dict[int, str]
+    name: str, column: pa.Array | pa.ChunkedArray, errors: dict[int, Reason]
 ) -> list[Any]:
     """Return the values of a column; add an error for each row whose value cannot be converted.
 
@@ -211,7 +212,7 @@ def _convert_to_list(
                 problem = "is not UTF-8"
             elif getattr(scalar.type, "tz", None):  # the error may only suggest installing pytz
                 problem = f"cannot be read as {scalar.type}: unknown zone, or time out of range"
-            errors.setdefault(i, f"column {name!r} {problem}")
+            errors.setdefault(i, Reason(f"column {name!r} {problem}", "unreadable"))
     return values
 
 
