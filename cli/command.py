@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from inspect import cleandoc
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,7 +18,7 @@ from click.core import ParameterSource
 
 from .printable import OneLineError, OneLineUsageError, format_count
 
-SECTIONS = ("Input", "Model", "Checkpoint", "Cluster", "Output", "Advanced", "Other")
+SECTIONS = ("Required", "Input", "Model", "Checkpoint", "Cluster", "Output", "Advanced", "Other")
 # The names of options in other programs, and ours.
 _SYNONYMS = {"--epochs": "--passes", "--learning-rate": "--lr", "--learning_rate": "--lr"}
 _SHOWS_ALL = "stream_perceptron_cli.shows_all"
@@ -116,6 +117,28 @@ class Command(click.Command):
             is_memory = isinstance(error, MemoryError)
             message = "out of memory" if is_memory else describe_error(error)
             raise OneLineError(message, getattr(error, "remedies", ())) from None
+
+    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the usage, the summary and the options, then details, and examples last.
+
+        The paragraphs of the docstring are the summary, the details and, after \\b, examples. If
+        some options are rare, `--help-all` shows the details.
+        """
+        summary, *others = cleandoc(self.help or "").split("\n\n")
+        has_rare = any(isinstance(each, Option) and each.is_rare for each in self.params)
+        self.format_usage(ctx, formatter)
+        formatter.write_paragraph()
+        with formatter.indentation():
+            formatter.write_text(summary)
+        self.format_options(ctx, formatter)
+        examples = [text for text in others if text.startswith("\b")]
+        for text in others if ctx.meta.get(_SHOWS_ALL) or not has_rare else []:
+            if text not in examples:
+                formatter.write_paragraph()
+                formatter.write_text(text)
+        with formatter.section("Examples"):
+            for text in examples:
+                formatter.write_text(text)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         sections: dict[str, list[tuple[str, str]]] = {}

@@ -22,7 +22,7 @@ from .options import (
 @command(short_help="Train a model on the processors of many machines.")
 @click.argument("sources", metavar="SOURCE...", nargs=-1, required=True, type=SOURCE)
 @option(
-    "-m", "--model", metavar="MODEL", type=FILE, required=True, section="Checkpoint",
+    "-m", "--model", metavar="MODEL", type=FILE, required=True, section="Required",
     help="Checkpoint to resume from and save to; it is created if missing.",
 )  # fmt: skip
 @new_model_option
@@ -39,22 +39,22 @@ from .options import (
     "--address", metavar="RAY", section="Cluster",
     help="Address of a Ray cluster. Default: the processors of this machine.",
 )  # fmt: skip
-@make_column_options(hides_rare=True)
+@make_column_options()
 @fitting_options
 @hyperparameter_options
 def distribute(o: Options) -> int:
-    """Train a model on shards of Parquet files, with Ray.
-
-    \b
-    stream-perceptron distribute train.parquet -m model.npz --shards 8
-    stream-perceptron distribute s3://bucket/train.parquet -m model.npz --address 10.0.0.1:6379
+    """Train a model on shards of Parquet files, which the processors of a Ray cluster learn at the
+    same time. It pays off only if `learn` takes many minutes: one process learns MNIST in less than
+    a second.
 
     In each round, every shard starts from the same model, tests each of its rows and learns it;
     then the models are averaged and saved. Averaging N models divides their steps by N, so shards
     learn with N times --lr. The same command resumes after the last round, and the result does not
     depend on which machine or process was lost in between.
 
-    It pays off only if `learn` takes minutes: one process learns MNIST in less than a second.
+    \b
+    stream-perceptron distribute train.parquet -m model.npz --shards 8
+    stream-perceptron distribute s3://bucket/train.parquet -m model.npz --address 10.0.0.1:6379
     """
     from stream_perceptron.data.byte_input import is_stream
 

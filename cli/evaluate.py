@@ -12,6 +12,7 @@ from .command import Options, command
 from .options import (
     json_option,
     make_threshold_option,
+    output_option,
     reading_options,
     saved_model_option,
 )
@@ -23,6 +24,7 @@ from .printable import (
     get_terminal_width,
     print_message,
     printable,
+    shorten_name,
     wrap_text,
 )
 from .reading import (
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 
 _MAX_SHOWN = 20  # classes, or pairs of classes, in a printed table or matrix
 _MAX_NAME_WIDTH = 16  # terminal columns for a row's name in the confusion matrix
+_MAX_PAIRED = 26  # terminal columns for each name in the list of confused pairs
 _MIN_HEADER_WIDTH = 5  # terminal columns for a shortened name in the header of the matrix
 
 
@@ -46,6 +49,11 @@ _MIN_HEADER_WIDTH = 5  # terminal columns for a shortened name in the header of 
 @saved_model_option
 @reading_options
 @make_threshold_option()
+@output_option(
+    "--scores", is_flag=True,
+    help="Show how well the scores of each class rank the samples. Default: if there are two "
+    "classes.",
+)  # fmt: skip
 @json_option
 def evaluate(o: Options) -> None:
     """Test a saved model on labeled samples, without learning.
@@ -76,7 +84,7 @@ def evaluate(o: Options) -> None:
     with exit_on_signal() as signals:
         for name in o.sources:
             results = predict_source(
-                name, o.file_format, live, signals, joins_labels=True,
+                name, o.file_format, live, signals, is_test=True, joins_labels=True,
                 skip_rejected=o.skip_bad, with_all_scores=needs_scores,
             )  # fmt: skip
             for result in results:
@@ -95,7 +103,7 @@ def evaluate(o: Options) -> None:
             if o.as_json:
                 click.echo(json.dumps(figures, default=str))
             else:
-                _print_results(evaluation, figures)
+                _print_results(evaluation, figures, o.scores)
         elif not signals.is_set:
             raise SourceError(
                 f"{get_display_name(o.sources[0])}: no labels to test against: name their column "
@@ -103,18 +111,17 @@ def evaluate(o: Options) -> None:
             )
 
 
-def _print_results(evaluation: Evaluation, figures: dict[str, Any]) -> None:
+def _print_results(evaluation: Evaluation, figures: dict[str, Any], has_scores: bool) -> None:
     """Print the accuracy, the figures for each class, and the confused classes."""
-    from stream_perceptron.live.metrics import format_percent
+    from stream_perceptron.live.metrics import format_kappa
 
     columns = get_stdout_width()
     largest = printable(str(figures["majority_class"]))
-    kappa = format_percent(figures["cohen_kappa"])
     summary = [
-        f"{format_count(figures['samples'], 'sample')}: accuracy {figures['accuracy']:.2%}, "
-        f"balanced accuracy {figures['balanced_accuracy']:.2%}, macro F1 "
-        f"{figures['macro_f1']:.2%}, Cohen's kappa {kappa}",
+        f"{format_count(figures['samples'], 'sample')}: accuracy {figures['accuracy']:.2%}",
         f"majority class: {largest}, {figures['majority_share']:.2%} of the samples",
+        f"kappa: {format_kappa(figures['cohen_kappa'])}, balanced accuracy "
+        f"{figures['balanced_accuracy']:.2%}, macro F1 {figures['macro_f1']:.2%}",
     ]
     if figures["interrupted"]:
         summary.insert(0, "interrupted: not all samples were tested")
@@ -123,7 +130,9 @@ def _print_results(evaluation: Evaluation, figures: dict[str, Any]) -> None:
     names = ("class", "precision", "recall", "samples")
     classes = [[row[name] for name in names] for row in figures["per_class"]]
     lines = [line for text in summary for line in wrap_text(text, columns)]
-    lines += ["", *format_class_table(classes, columns), "", *_format_ranking(figures, columns)]
+    lines += ["", *format_class_table(classes, columns), ""]
+    if has_scores or len(classes) == 2:
+        lines += _format_ranking(figures, columns)
     lines += _format_confusion(evaluation, figures, columns)
     click.echo("\n".join(lines))
 
@@ -171,8 +180,8 @@ def _format_confusion(
         yield "most confused classes"
         rows = [("true -> predicted", "samples", "share of true")]
         for true, predicted, n in confused_pairs[:_MAX_SHOWN]:
-            pair = printable(f"{true} -> {predicted}")
-            rows.append((pair, f"{n:,}", f"{n / counts[true]:.2%}"))
+            names = [shorten_name(printable(str(name)), _MAX_PAIRED) for name in (true, predicted)]
+            rows.append((" -> ".join(names), f"{n:,}", f"{n / counts[true]:.2%}"))
         yield from format_table(rows, columns)
         if (others := len(confused_pairs) - _MAX_SHOWN) > 0:
             yield f"and {format_count(others, 'other pair')}; --json lists them all"
@@ -180,21 +189,13 @@ def _format_confusion(
 
 def _format_matrix(classes: Sequence[object], counts: Sequence[Sequence[int]]) -> list[str]:
     """Return the lines of a confusion matrix, or [] if the terminal is too narrow."""
-    names = [_shorten_name(printable(str(name)), _MAX_NAME_WIDTH) for name in classes]
+    names = [shorten_name(printable(str(name)), _MAX_NAME_WIDTH) for name in classes]
     columns, widest = get_terminal_width(), max(map(len, names))
     room = (columns - widest) // len(names) - 2
     digits = len(f"{max(map(max, counts)):,}")
     if room < max(digits, min(widest, _MIN_HEADER_WIDTH)):
         return []
     cell = max(digits, min(widest, room))
-    rows = [["", *(_shorten_name(name, cell) for name in names)]]
+    rows = [["", *(shorten_name(name, cell) for name in names)]]
     rows += [[name, *map("{:,}".format, row)] for name, row in zip(names, counts, strict=True)]
     return list(format_table(rows, columns))
-
-
-def _shorten_name(name: str, width: int) -> str:
-    """Remove the middle of a name that is too wide, because names differ at their ends."""
-    if len(name) <= width:
-        return name
-    n = width - 2
-    return f"{name[: (n + 1) // 2]}..{name[len(name) - n // 2 :]}"

@@ -39,7 +39,7 @@ _SETTINGS = {
 }  # fmt: skip
 _RESULTS = {
     "samples": "{:,}", "updates": "{:,}", "accuracy": "{:.2%}", "window_accuracy": "{:.2%}",
-    "majority_class": "{}", "majority_share": "{:.2%}", "cohen_kappa": "{:.2%}",
+    "majority_class": "{}", "majority_share": "{:.2%}", "cohen_kappa": "{:.3f}",
     "balanced_accuracy": "{:.2%}", "macro_f1": "{:.2%}", "mean_error": "{:.4g}",
     "pending": "{:,}", "evicted": "{:,}", "missing": "{:,}", "unlabeled": "{:,}",
     "skipped": "{:,}",

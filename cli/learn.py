@@ -6,6 +6,7 @@ import click
 
 from .command import Options, command
 from .options import (
+    COUNT,
     FILE,
     INTERVAL,
     check_copied_columns,
@@ -29,7 +30,7 @@ from .options import (
     help="Column with the ID of each sample; a label may arrive later, in a row with the same ID.",
 )  # fmt: skip
 @input_option(
-    "--max-pending", metavar="N", type=click.IntRange(1, 10**12), default=100_000,
+    "--max-pending", metavar="N", type=COUNT, default=100_000,
     show_default=True, is_rare=True,
     help="Maximum number of samples waiting for labels; beyond it, the oldest sample is evicted.",
 )  # fmt: skip
@@ -53,25 +54,21 @@ from .options import (
     help="Skip rows that cannot be used, and write them to FILE as JSON lines.",
 )  # fmt: skip
 def learn(o: Options) -> int:
-    """Train a model on a stream: predict each sample, then learn from it.
+    """Train a model on a stream: predict each sample, then learn from it. SOURCE is one or more
+    files, read in order, or - for stdin (the default): Parquet, Arrow, CSV, JSON Lines or LIBSVM,
+    compressed or not. Any table will do.
 
-    \b
-    cat digits.csv | stream-perceptron learn --classes 0-9
-    stream-perceptron learn mnist-train.parquet
-    stream-perceptron learn mnist-train.parquet --lr 0.1 --epsilon 0.03
-    stream-perceptron learn iris.csv
-    stream-perceptron learn mnist-train.parquet -m mnist.npz -p predictions.jsonl
-
-    SOURCE is one or more files, read in order, or - for stdin (the default): Parquet, Arrow, CSV
-    with or without a header, JSON Lines or LIBSVM, compressed or not. The label column is found by
-    name, or by position in LIBSVM and headerless CSV. The features are the single column of lists
-    of numbers, bytes or images if there is one. Otherwise each cell of the other columns says what
-    it is: a number, a date, a category, a text of several words, or a missing value.
+    The label column is found by name, or by position in LIBSVM and headerless CSV. The features are
+    the single column of lists of numbers, bytes or images if there is one. Otherwise each cell of
+    the other columns says what it is: a number, a date, a category, a text of several words, or a
+    missing value.
 
     Accuracy is progressive: each sample is predicted before the model learns from it. The error of
     a sample is half the sum of its squared output errors; a sample whose error is below epsilon
-    leaves the weights unchanged. "updated" is the share of samples that changed the weights.
-    "majority class" is the accuracy of always predicting the most frequent label.
+    leaves the weights unchanged. "updated" is the share of samples that changed the weights; it is
+    shown if it is below 99%. "majority class" is the accuracy of always predicting the most
+    frequent label. Kappa is 0 for the accuracy expected by chance, and 1 if all predictions are
+    right.
 
     The scores in predictions are the outputs, minus the activation's low value, divided by their
     sum. They rank samples, but are not calibrated.
@@ -82,6 +79,12 @@ def learn(o: Options) -> int:
     of a file is learned once: a run resumes each SOURCE where earlier runs ended, even if it was
     renamed, and skips finished files. Text files may grow, and stdin is read as a continuation of
     the stream.
+
+    \b
+    cat digits.csv | stream-perceptron learn --classes 0-9
+    stream-perceptron learn iris.csv
+    stream-perceptron learn mnist-train.parquet --lr 0.1 --epsilon 0.03
+    stream-perceptron learn mnist-train.parquet -m mnist.npz -p predictions.jsonl
     """
     _check_options(o)
     from .run import run

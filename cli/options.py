@@ -16,6 +16,7 @@ from .files import LocalFile
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+_AS_TRAINED = "as in training"
 _PREDICTION_FIELDS = ("row", "prediction", "score", "scores", "label")
 
 option = partial(click.option, cls=Option)
@@ -145,18 +146,32 @@ def _parse_delimiter(text: str) -> str:
     return delimiter
 
 
-COUNT = click.IntRange(1)
-NUMBER = click.FloatRange(0)
-POSITIVE = click.FloatRange(0, min_open=True)
-# Names in messages: "'x' is not a valid number".
-COUNT.name, NUMBER.name, POSITIVE.name = "whole number", "number", "number"
+def _parse_count(text: str) -> int:
+    with suppress(ValueError):
+        if int(text) >= 1:
+            return int(text)
+    raise ValueError(f"{text!r} is not a whole number of at least 1.")
+
+
+def _parse_number(text: str, is_positive: bool = False) -> float:
+    with suppress(ValueError):
+        number = float(text)
+        if math.isfinite(number) and (number > 0 or (number == 0 and not is_positive)):
+            return number
+    raise ValueError(
+        f"{text!r} is not a finite number {'above' if is_positive else 'of at least'} 0."
+    )
+
+
+COUNT = ParsedType("whole number", _parse_count)
+NUMBER = ParsedType("number", _parse_number)
+POSITIVE = ParsedType("number", partial(_parse_number, is_positive=True))
 FILE = LocalFile()
 SOURCE = click.Path(readable=False)  # any string; the shell completes paths
 NAMES = ParsedType("names", _parse_names)
 SCALE = ParsedType("number|a/b", _parse_scale)
 ACTIVATION = ParsedType("activation", _parse_activation)
 INTERVAL = ParsedType("n|time", _parse_interval)  # rows, or seconds
-SWITCH = click.Choice(["on", "off"])
 
 
 def _flatten_names(
@@ -195,13 +210,14 @@ def make_format_option(is_rare: bool = False) -> Callable[[F], F]:
     )  # fmt: skip
 
 
-def make_column_options(hides_rare: bool) -> Callable[[F], F]:
-    """Return the options that say what the columns of sources mean."""
+def make_column_options(hides_rare: bool = True, is_trained: bool = False) -> Callable[[F], F]:
+    """Return the options that say what the columns of sources mean, to learn or to predict them."""
+    label = "the column named label, class, target or y"
     return combine_options(
         input_option(
             "--label", metavar="NAME|N",
-            help="Label column: a name, or a position (-1 is the last). Default: the column named "
-            "label, class, target or y, or the label column of a saved model.",
+            help="Label column: a name, or a position (-1 is the last). Default: "
+            f"{_AS_TRAINED if is_trained else label}.",
         ),
         make_names_option("--ignore", "Columns to ignore."),
         input_option(
@@ -210,35 +226,38 @@ def make_column_options(hides_rare: bool) -> Callable[[F], F]:
         make_names_option(
             "--missing", metavar="STRINGS", is_rare=hides_rare,
             help="Strings that stand for a missing value, such as NA,?. Empty cells are always "
-            "missing. Default: those of a saved model.",
+            f"missing.{f' Default: {_AS_TRAINED}.' if is_trained else ''}",
         ),
     )  # fmt: skip
 
 
-def make_reading_options(hides_rare: bool) -> Callable[[F], F]:
+def make_reading_options(hides_rare: bool = True, is_trained: bool = False) -> Callable[[F], F]:
     """Return the options of commands that read samples, from stdin by default."""
+    delimiter = "the most frequent of comma, tab, semicolon and |"
+    decimal = "a comma where semicolons delimit the cells, otherwise a point"
     return combine_options(
         click.argument(
             "sources", metavar="[SOURCE]...", nargs=-1, type=SOURCE,
             callback=lambda ctx, parameter, value: value or ("-",),
         ),
-        make_column_options(hides_rare),
+        make_column_options(hides_rare, is_trained),
         input_option(
             "--delimiter", metavar="C", type=ParsedType("character", _parse_delimiter),
             is_rare=hides_rare,
-            help="CSV delimiter: a character, or the word tab or space. Default: that of a saved "
-            "model, or the most frequent of comma, tab, semicolon and |.",
+            help="CSV delimiter: a character, or the word tab or space. Default: "
+            f"{_AS_TRAINED if is_trained else delimiter}.",
         ),
         input_option(
             "--decimal", metavar=".|,", type=click.Choice([".", ","]), is_rare=hides_rare,
-            help="Decimal separator of numbers in CSV. Default: that of a saved model, or a comma "
-            "where semicolons delimit the cells, otherwise a point.",
+            help="Decimal separator of numbers in CSV. Default: "
+            f"{_AS_TRAINED if is_trained else decimal}.",
         ),
         make_format_option(hides_rare),
     )  # fmt: skip
 
 
-reading_options = make_reading_options(hides_rare=False)
+# The options to read samples for a saved model.
+reading_options = make_reading_options(hides_rare=False, is_trained=True)
 
 # The options for models that learn from whole files.
 fitting_options = combine_options(
@@ -280,7 +299,7 @@ fitting_options = combine_options(
 )  # fmt: skip
 
 training_options = combine_options(
-    make_reading_options(hides_rare=True),
+    make_reading_options(),
     make_names_option(
         "--position", metavar="[PART,]OFFSET", is_rare=True,
         help="Columns with the partition and the offset of each row. Rows at or below the highest "
@@ -290,20 +309,21 @@ training_options = combine_options(
     fitting_options,
 )  # fmt: skip
 
+standardize_option = input_option(
+    "--standardize/--no-standardize", default=None, is_rare=True,
+    help="Standardize each feature with its running mean and standard deviation, unless it has "
+    "only been 0 or 1. Default: on for tables and JSON objects, unless all features are pixels or "
+    "--scale is given.",
+)  # fmt: skip
 # The hyperparameters of a model.
 hyperparameter_options = combine_options(
-    input_option(
-        "--standardize/--no-standardize", default=None, is_rare=True,
-        help="Standardize each feature with its running mean and standard deviation, unless it has "
-        "only been 0 or 1. Default: on for tables and JSON objects, unless all features are pixels "
-        "or --scale is given.",
-    ),
+    standardize_option,
     model_option(
         "--lr", metavar="NUMBER", type=POSITIVE,
         help="Learning rate. Default: 0.1 for sigmoid, 0.01 for other activations.",
     ),
     model_option(
-        "--epsilon", metavar="NUMBER", type=NUMBER, default=3e-6, show_default=True,
+        "--epsilon", metavar="NUMBER", type=NUMBER, default=3e-6, show_default="3e-6",
         help="Error threshold: a sample whose error is smaller leaves the weights unchanged.",
     ),
     model_option(
@@ -375,8 +395,9 @@ def check_copied_columns(flag: str, *names: str) -> None:
 
 model_argument = click.argument("model", metavar="MODEL", type=FILE)
 saved_model_option = option(
-    "-m", "--model", metavar="MODEL", type=FILE, required=True, help="Model saved by `learn`."
-)
+    "-m", "--model", metavar="MODEL", type=FILE, required=True, section="Required",
+    help="Model saved by `learn`.",
+)  # fmt: skip
 json_option = output_option("--json", "as_json", is_flag=True, help="Print JSON.")
 new_model_option = option(
     "--overwrite", is_flag=True, section="Checkpoint",

@@ -18,7 +18,7 @@ from stream_perceptron.data.notices import Notice, build_warning
 from stream_perceptron.errors import SourceError
 from stream_perceptron.live.drift import explain_drop
 from stream_perceptron.live.findings import FindingCode
-from stream_perceptron.live.metrics import format_percent
+from stream_perceptron.live.metrics import format_kappa
 from stream_perceptron.model.class_weights import list_spellings
 
 from .live_line import LiveLine, format_progress_bar
@@ -35,11 +35,11 @@ _COLUMNS = {
     "samples": 10,
     "accuracy": 8,
     "last 1,000": 10,
-    "mean error": 10,
     "updated": 7,
     "samples/s": 9,
 }
 _GAP = "  "
+_USUAL_UPDATES = 0.99  # the share of samples that usually change the weights
 _UNSILENCED_KINDS = ("warning", "drop")  # kinds of events that are printed even with --quiet
 _MIN_DIAGNOSED = 4000  # rows that a run must read before findings are reported
 MIN_LABELED = 1000  # samples after which the labels of a new model are checked
@@ -234,15 +234,15 @@ class Output:
         if len(progress.window):
             accuracy = "-" if progress.accuracy is None else f"{progress.accuracy:.2%}"
             window = f"{progress.window_accuracy:.2%}"
-        figures = (
-            f"{progress.samples:,}", accuracy, window, format_error(progress.mean_error),
-            f"{progress.updated_share:.1%}", f"{self._compute_rate():,.0f}",
-        )  # fmt: skip
-        if not self._header:
-            self._header = tuple(_COLUMNS)
+        cells = {"samples": f"{progress.samples:,}", "accuracy": accuracy, "last 1,000": window}
+        if progress.updated_share < _USUAL_UPDATES:
+            cells["updated"] = f"{progress.updated_share:.1%}"
+        cells["samples/s"] = f"{self._compute_rate():,.0f}"
+        if tuple(cells) != self._header:
+            self._header = tuple(cells)
             self._line.clear()
-            click.echo(self._align(self._header), err=True)
-        return self._align(figures)
+            click.echo(self._align(dict(zip(cells, cells, strict=True))), err=True)
+        return self._align(cells)
 
     def _format_unlabeled(self) -> str:
         n = format_count(self.live.progress.unlabeled, "row")
@@ -251,11 +251,11 @@ class Output:
     def _compute_rate(self) -> float:
         return self.rows / max(self.seconds, 1e-9)
 
-    def _align(self, cells: tuple[str, ...]) -> str:
+    def _align(self, cells: Mapping[str, str]) -> str:
         """Return a line with as many cells as fit, aligned with their columns."""
         row = ""
-        for width, cell in zip(_COLUMNS.values(), cells, strict=True):
-            extended = f"{row}{_GAP if row else ''}{cell:>{width}}"
+        for name, cell in cells.items():
+            extended = f"{row}{_GAP if row else ''}{cell:>{_COLUMNS[name]}}"
             if row and self._is_live and len(extended) > self._line.width:
                 break
             row = extended
@@ -280,11 +280,6 @@ def count_pending(live: LiveModel) -> dict[str, int]:
     if not live.read_options.has_join:
         return {}
     return {"pending": len(live.pending.samples), "evicted": live.pending.n_evicted}
-
-
-def format_error(error: float) -> str:
-    """Return a mean error as text."""
-    return f"{error:{'.4f' if error < 1000 else '.2g'}}"
 
 
 def warn_of_unseen_names(live: LiveModel) -> Iterator[str]:
@@ -406,14 +401,13 @@ def _format_ending(live: LiveModel) -> Iterator[str]:
         )
     if (baseline := compute_baseline(live))["majority_share"]:
         yield _format_class_counts(live)
-        figures = ""
+        share = f"{baseline['majority_share']:.2%} of the samples"
+        yield f"majority class: {baseline['majority_class']}, {share}"
         if progress.confusion.tested:
-            figures = (
-                f"; Cohen's kappa {format_percent(baseline['cohen_kappa'])}, balanced accuracy "
+            yield (
+                f"kappa: {format_kappa(baseline['cohen_kappa'])}, balanced accuracy "
                 f"{baseline['balanced_accuracy']:.2%}, macro F1 {baseline['macro_f1']:.2%}"
             )
-        share = f"{baseline['majority_share']:.2%} of the samples"
-        yield f"majority class: {baseline['majority_class']}, {share}{figures}"
 
 
 def _format_class_counts(live: LiveModel) -> str:

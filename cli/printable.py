@@ -22,6 +22,7 @@ _UNSAFE_CHARACTERS = (
 _COLORS = {"Error": "red", "warning": "yellow", "diagnosis": "yellow", "hint": "cyan"}
 
 _MAX_STDOUT_WIDTH = 80  # the maximum width of text on stdout
+_MIN_NAME_WIDTH = 8  # of a name in a table
 
 
 def printable(line: str) -> str:
@@ -52,6 +53,18 @@ def format_count(n: int, noun: str) -> str:
 
     """
     return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
+
+
+def format_number(number: float) -> str:
+    """Return a number as people type it, exactly.
+
+    Examples
+    --------
+    >>> format_number(3e-06), format_number(1.0)
+    ('3e-6', '1')
+
+    """
+    return repr(number).removesuffix(".0").replace("e-0", "e-")
 
 
 def get_terminal_width() -> int:
@@ -89,13 +102,18 @@ def format_table(rows: Sequence[Sequence[str]], columns: int, indent: int = 0) -
     """Yield the lines of a table: names left-aligned, figures right-aligned."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     room = columns - indent - sum(widths[1:]) - 2 * len(widths[1:])
-    width = max(1, min(widths[0], room))
+    width = max(_MIN_NAME_WIDTH, min(widths[0], room))
     for name, *cells in rows:
         figures = "  ".join(cell.rjust(n) for cell, n in zip(cells, widths[1:], strict=True))
-        if len(name) > width:
-            yield " " * indent + name
-            name = ""
-        yield " " * indent + f"{name:<{width}}  {figures}"
+        yield " " * indent + f"{shorten_name(name, width):<{width}}  {figures}"
+
+
+def shorten_name(name: str, width: int) -> str:
+    """Remove the middle of a name that is too wide, because names differ at their ends."""
+    if len(name) <= width:
+        return name
+    n = width - 2
+    return f"{name[: (n + 1) // 2]}..{name[len(name) - n // 2 :]}"
 
 
 def format_class_table(

@@ -33,12 +33,13 @@ def predict_source(
     live: LiveModel,
     signals: Signals,
     reload: Reload | None = None,
+    is_test: bool = False,
     **options: bool,
 ) -> Iterator[StepResult]:
     """Open a source, and yield predictions until it ends or a signal arrives.
 
-    Columns that the model does not know are reported on stderr. The other parameters are those of
-    `live.predict`.
+    Columns that the model does not know are reported on stderr and, in a test, rows that it has
+    learned. The other parameters are those of `live.predict`.
     """
     from stream_perceptron.data.opening import open_source
     from stream_perceptron.live.loop import predict
@@ -46,7 +47,21 @@ def predict_source(
     opened = signals.call_interruptibly(
         partial(open_source, source, file_format, signals), [source]
     )
+    if is_test and not opened.is_stream:
+        _warn_of_learned_rows(opened, live)
     return _report_problems(opened, predict(live, opened, reload, **options))
+
+
+def _warn_of_learned_rows(opened: Source, live: LiveModel) -> None:
+    """Warn if a model has learned rows of a file that tests it."""
+    from stream_perceptron.data.notices import build_warning
+    from stream_perceptron.live.given_files import identify_files
+
+    (file,) = identify_files(live.history.positions, [opened], is_strict=False)
+    if file.saved is not None:
+        rows = format_count(file.saved.rows, "row")
+        text = f"{opened.name}: the model has learned {rows} of this file, so its accuracy on new "
+        print_message(build_warning(f"{text}rows may be lower"), err=True)
 
 
 def _report_problems(

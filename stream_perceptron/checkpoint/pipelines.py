@@ -58,6 +58,23 @@ def split_pipeline(model: SGDPerceptron | Pipeline) -> tuple[object, SGDPerceptr
     return encode(steps | {name: None}), last
 
 
+def unpack_pipeline(
+    model: SGDPerceptron | Pipeline,
+) -> tuple[RecordEncoder | None, bool | None, SGDPerceptron]:
+    """Return the encoder of a pipeline, whether its scaler has indicators, and the perceptron.
+
+    Raises
+    ------
+    CheckpointError
+        If the pipeline cannot be saved; see `split_pipeline`.
+
+    """
+    _, perceptron = split_pipeline(model)
+    steps = {type(step).__name__: step for step in getattr(model, "steps", {}).values()}
+    scaler = next((_SCALERS[name] for name in steps if name in _SCALERS), None)
+    return steps.get("RecordEncoder"), scaler, perceptron
+
+
 def build_pipeline(
     steps: dict[object, Any], model: SGDPerceptron, encoder: RecordEncoder | None = None
 ) -> SGDPerceptron | Pipeline:

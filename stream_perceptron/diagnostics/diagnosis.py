@@ -13,7 +13,7 @@ from stream_perceptron.data.naming import (
 from stream_perceptron.diagnostics.run_figures import RunFigures
 from stream_perceptron.live.drift import explain_drop
 from stream_perceptron.live.findings import Finding, FindingCode
-from stream_perceptron.live.metrics import format_percent
+from stream_perceptron.live.metrics import format_kappa
 from stream_perceptron.live.model import LiveModel
 from stream_perceptron.model import defaults
 
@@ -212,7 +212,7 @@ _CHECKS = (
         lambda run: (
             f"accuracy is {run.progress.accuracy:.1%}, {run.metrics.baseline:.1%} of the "
             f"samples are {run.classes[run.metrics.largest]!r}, and kappa is "
-            f"{format_percent(run.metrics.cohen_kappa, 1)}"
+            f"{format_kappa(run.metrics.cohen_kappa)}"
         ),
         f"predict the other classes {_THRESHOLD_ADVICE}, learn from more rows, or find better "
         "features",

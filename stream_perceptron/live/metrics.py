@@ -47,17 +47,16 @@ class ClassMetrics(NamedTuple):
     counts: NDArray[np.int64]
 
 
-def format_percent(share: float, digits: int = 2) -> str:
-    """Return a share as text.
+def format_kappa(kappa: float) -> str:
+    """Return Cohen's kappa as text: 0 is the accuracy expected by chance, 1 a perfect one.
 
     Examples
     --------
-    >>> format_percent(0.98154), format_percent(-0.000001)
-    ('98.15%', '0.00%')
+    >>> format_kappa(0.98154), format_kappa(-0.00001)
+    ('0.982', '0.000')
 
     """
-    text = f"{share:.{digits}%}"
-    return text if text.strip("-0.%") else text.lstrip("-")
+    return f"{round(kappa, 3) + 0.0:.3f}"
 
 
 def _divide(part: Array, whole: Array) -> NDArray[np.float64]:

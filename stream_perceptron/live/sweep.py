@@ -9,10 +9,11 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from stream_perceptron.checkpoint.pipelines import unpack_pipeline
 from stream_perceptron.data.batch import BATCH_ROWS, Batch
 from stream_perceptron.data.schema import Schema
 from stream_perceptron.data.source import Source
@@ -24,10 +25,15 @@ from stream_perceptron.live.model import LiveModel
 from stream_perceptron.live.step_result import StepResult
 from stream_perceptron.model import defaults
 from stream_perceptron.model.rows import as_samples, concatenate_rows
+from stream_perceptron.model.scaler import Scaler
 from stream_perceptron.model.validation import as_label, as_row
 from stream_perceptron.perceptron import SGDPerceptron
 
+if TYPE_CHECKING:
+    from river.compose import Pipeline
+
 SWEPT_PARAMETERS = ("lr", "epsilon", "init_range", "activation")
+DEFAULT_RATES = (0.01, 0.03, 0.1, 0.3)
 
 
 @dataclass(eq=False, repr=False)
@@ -96,16 +102,6 @@ class Trial:
         """Cohen's kappa: 0 for the accuracy expected by chance, 1 if all predictions are right."""
         return self.metrics.cohen_kappa
 
-    @property
-    def macro_f1(self) -> float:
-        """The mean F1 of the classes that occurred."""
-        return self.metrics.macro_f1
-
-    def sort_key(self, by: str = "accuracy") -> tuple[bool, float, float]:
-        """Return the key that sorts trials by accuracy, kappa or macro_f1, best first."""
-        value = 0.0 if self.accuracy is None else getattr(self, by)
-        return self.has_ended, -value, self.progress.mean_error
-
     def step(self, batch: Batch, is_repeated: bool) -> StepResult | None:
         """Test and train on a batch, unless the trial has ended."""
         if self.has_ended:
@@ -167,19 +163,34 @@ class Trials(Learner):
         return replace(results[0], batch=batch, rejected=rejected, stopped=stopped, failure=None)
 
 
+def rank_trials(trials: Sequence[Trial]) -> tuple[str, list[Trial]]:
+    """Sort trials, best first; those that ended early come last.
+
+    Returns
+    -------
+    The measure by which they are ranked, and the trials. The measure is accuracy or, if one of k
+    classes has more than 1.5/k of the samples, kappa.
+
+    """
+    metrics = trials[0].metrics
+    measure = "kappa" if metrics.baseline > 1.5 / max(len(metrics.counts), 1) else "accuracy"
+
+    def sort_key(trial: Trial) -> tuple[bool, float, float]:
+        value = 0.0 if trial.accuracy is None else getattr(trial, measure)
+        return trial.has_ended, -value, trial.progress.mean_error
+
+    return measure, sorted(trials, key=sort_key)
+
+
 def learn_trials(
     trials: Sequence[Trial],
     sources: Sequence[Source],
     passes: int | None = 1,
     limit: int | None = None,
     skip_rejected: bool = False,
-    n_threads: int | None = None,
 ) -> Generator[StepResult, None, None]:
-    """Test and train every trial on the rows of some sources; parameters are those of `learn`.
-
-    `n_threads` trials learn in parallel, by default one for each processor.
-    """
-    with ThreadPoolExecutor(n_threads or os.cpu_count()) as pool:
+    """Test and train every trial on the rows of some sources; parameters are those of `learn`."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
         learner = Trials(trials, pool)
         files = identify_files(learner.live.history.positions, sources, passes)
         yield from learn_files(learner, files, passes, limit, skip_rejected)
@@ -187,43 +198,51 @@ def learn_trials(
 
 def sweep(
     stream: Iterable[tuple[Mapping[Hashable, object], Hashable]],
-    lr: float | Sequence[float] | None = None,
+    pipeline: SGDPerceptron | Pipeline | None = None,
+    *,
+    lr: float | Sequence[float] = DEFAULT_RATES,
     epsilon: float | Sequence[float] = defaults.EPSILON,
     init_range: float | Sequence[float] = defaults.INIT_RANGE,
     activation: str | Sequence[str] = defaults.ACTIVATION,
-    n_threads: int | None = None,
     **parameters: Any,
 ) -> list[Trial]:
     """Train a model with every combination of some settings, in one pass over a stream.
 
-    Return the trials sorted by progressive accuracy, best first; trials that ended early come
-    last. Each trial has the same results as a separate run.
+    Each trial has the same results as a separate run.
 
     Parameters
     ----------
     stream
         Pairs of features and a label, such as those of River's datasets. A sample with the label
         None is only predicted.
+    pipeline
+        An untrained model, or a pipeline that `save` takes; None for a perceptron. Its perceptron
+        has the parameters that are not given.
     lr, epsilon, init_range, activation
         Parameters of `SGDPerceptron`; each is a value or a sequence of values.
-    n_threads
-        The number of trials that learn in parallel; None for one per processor.
     parameters
         Other parameters of `SGDPerceptron`, for all trials.
+
+    Returns
+    -------
+    The trials as sorted by `rank_trials`.
 
     Raises
     ------
     SampleError
         If a sample cannot be used.
+    CheckpointError
+        If the pipeline has other steps than a `RecordEncoder` and a scaler before the perceptron.
 
     Examples
     --------
     >>> from river import datasets
+    >>> from river.preprocessing import StandardScaler
     >>> trials = sweep(datasets.Phishing(), lr=[0.01, 0.1, 1.0], seed=0)
     >>> trials[0].settings["lr"], len(trials)
     (1.0, 3)
-    >>> sweep(datasets.Phishing(), lr=1.0, seed=0)
-    [Trial(lr=1.0, epsilon=3e-06, init_range=0.03, activation='sigmoid': 87.27%)]
+    >>> sweep(datasets.Phishing(), StandardScaler() | SGDPerceptron(seed=0), lr=1.0)
+    [Trial(lr=1.0, epsilon=3e-06, init_range=0.03, activation='sigmoid': 89.59%)]
 
     """
     given = {"lr": lr, "epsilon": epsilon, "init_range": init_range, "activation": activation}
@@ -231,16 +250,21 @@ def sweep(
         name: list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value]
         for name, value in given.items()
     }
+    encoder, scaler, perceptron = unpack_pipeline(pipeline or SGDPerceptron())
     trials = []
     for settings in list_combinations(swept):
-        model = SGDPerceptron(**settings, **parameters)
-        trials.append(Trial(settings | {"lr": model.lr}, LiveModel(model)))
-    with ThreadPoolExecutor(n_threads or os.cpu_count()) as pool:
+        model = perceptron.clone(settings | parameters)
+        if scaler is not None:
+            model.network.scaler = Scaler(has_indicators=scaler)
+        trials.append(Trial(settings, LiveModel(model)))
+    if encoder is not None:
+        stream = ((encoder.transform_one(x), y) for x, y in stream)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
         learner = Trials(trials, pool)
         for batch in build_batches(stream):
             if learner.step(batch, is_repeated=False).stopped:
                 break
-    return sorted(trials, key=Trial.sort_key)
+    return rank_trials(trials)[1]
 
 
 def build_batches(stream: Iterable[tuple[Mapping[Hashable, object], Hashable]]) -> Iterator[Batch]:

@@ -57,7 +57,7 @@ def test_progress_line_is_redrawn_on_a_terminal(run_on_terminal, points_path):
     output = run_on_terminal("learn", points_path, "--passes", "20")
 
     assert output.count("\r\x1b[K    ") >= 1
-    assert output.count("samples  accuracy") == 1
+    assert output.count("samples  accuracy") >= 1
     rows = re.findall(r"(?m)(?:^|\x1b\[K) +([\d,]+) [^\r]*\r\n", output)
     assert rows == ["1,000", "2,000", "4,000", "8,000", "16,000", "32,000", "60,000"]
     assert output.rstrip().endswith("model not saved; use -m MODEL to keep it")
@@ -81,9 +81,9 @@ def test_progress_table_fits_the_width_of_the_terminal(run_on_terminal, mnist_fi
     assert len(table) >= 3
     assert columns > max(map(len, table))
     # The bar shrinks first, then columns vanish.
-    assert (columns == 120) == any("[###" in line for line in table)
-    assert (columns >= 80) == any("left" in line for line in table)
-    assert (columns > 60) == ("samples/s" in table[0])
+    assert (columns >= 80) == any("[#" in line for line in table)
+    assert (columns >= 60) == any("left" in line for line in table)
+    assert (columns > 30) == ("samples/s" in table[0])
 
 
 def test_colors_are_only_for_terminals_and_no_color_disables_them(run_on_terminal, run, tmp_path):

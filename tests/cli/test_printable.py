@@ -14,7 +14,7 @@ COLUMNS = 80
 def test_evaluate_shows_a_matrix_or_the_most_confused_classes(n, run, tmp_path, monkeypatch):
     monkeypatch.setenv("COLUMNS", str(COLUMNS))
     source, model = tmp_path / "s.csv", tmp_path / "m.npz"
-    classes = [f"a class with a long name {i}" for i in range(n)]
+    classes = [f"class with a long name {i}" for i in range(n)]
     rows = [f"{classes[i % n]},{i % n // 2},{i % 7}" for i in range(1200)]
     source.write_text("\n".join(["label,a,b", *rows]))
     run("learn", source, "-m", model, check=0)
@@ -27,7 +27,7 @@ def test_evaluate_shows_a_matrix_or_the_most_confused_classes(n, run, tmp_path, 
         assert figures["confusion"] == counts
     else:
         listed = " ".join(shown.partition("most confused classes\n")[2].split())
-        name = r"(a class with a long name \d+)"
+        name = r"(class with a long name \d+)"
         pairs = re.findall(rf"{name} -> {name} (\d+) [\d.]+%", listed)
         wrong = {
             (y, predicted): count for y, predicted, count in figures["pairs"] if y != predicted

@@ -32,8 +32,7 @@ def parse_trials(result):
         "--skip-bad --label y",
     ],
 )
-@pytest.mark.parametrize("n_threads", [1, 3])
-def test_sweep_accepts_the_read_options_of_learn(options, n_threads, run, tmp_path, rng):
+def test_sweep_accepts_the_read_options_of_learn(options, run, tmp_path, rng):
     rows = [
         f"{x:.3f},{rng.choice(['red', 'blue'])},{rng.choice(['NA', '1', '2'])},{'LR'[int(x > 0)]}"
         for x in rng.normal(size=1500)
@@ -43,7 +42,7 @@ def test_sweep_accepts_the_read_options_of_learn(options, n_threads, run, tmp_pa
     path = tmp_path / "t.csv"
     path.write_text("\n".join(["x,colour,n,y", *rows, *bad]) + "\n")
     args = [path, *options.split(), *missing_options, "--json"]
-    trials = parse_trials(run("sweep", *args, "--lr", "0.1,0.5", "--threads", n_threads, check=0))
+    trials = parse_trials(run("sweep", *args, "--lr", "0.1,0.5", check=0))
 
     assert len(trials) == 2
     for (lr, *_), figures in trials.items():
@@ -64,7 +63,7 @@ def test_best_trial_is_first_and_its_command_reproduces_it(run, tmp_path, mnist_
     )
     header, *rows = result.stdout.splitlines()[:5]
     command = shlex.split(result.stdout.splitlines()[-1])
-    columns = header.replace("last 1,000", "last").replace("mean error", "eps").split()
+    columns = header.replace("last 1,000", "last").split()
     rows = [dict(zip(columns, row.split(), strict=False)) for row in rows]
     accuracies = [float(row["accuracy"].rstrip("%")) for row in rows]
 
@@ -109,12 +108,12 @@ def test_signal_on_an_idle_pipe_prints_the_table_so_far():
     assert (process.returncode, err) == (128 + signal.SIGTERM, "")
     lines = out.splitlines()
     assert lines[0] == "interrupted after 100 samples"
-    assert [line.split()[0] for line in lines[1:4]] == ["lr", "1.0", "0.1"]
+    assert [line.split()[0] for line in lines[1:4]] == ["lr", "1", "0.1"]
     assert lines[5:] == [
-        "majority class: a, 50.00% of the samples",
+        "ranked by accuracy; majority class: a, 50.00%",
         "",
         "best:",
-        "  stream-perceptron learn - --label y --lr 1 -m model.npz",
+        "  stream-perceptron learn - --label=y --lr 1 -m model.npz",
     ]
 
 
@@ -129,34 +128,31 @@ def imbalanced_table(tmp_path, rng):
     return path
 
 
-def test_majority_class_is_shown_as_a_baseline(imbalanced_table, run):
+def test_majority_class_is_the_baseline_and_decides_how_trials_are_ranked(imbalanced_table, run):
     lines = run("sweep", imbalanced_table, "--lr", "0.01,0.1", check=0).stdout.splitlines()
-    figures = json.loads(run("sweep", imbalanced_table, "--lr", "0.01", "--json", check=0).stdout)
+    figures = json.loads(
+        run("sweep", imbalanced_table, "--lr", "0.001,0.1,2,9", "--json", check=0).stdout
+    )
     n_no = imbalanced_table.read_text().count(",no\n")
+    kappas = [trial["kappa"] for trial in figures["trials"]]
 
     assert lines[4:6] == [
-        f"majority class: no, {n_no / 3000:.2%} of the samples",
+        f"ranked by kappa; majority class: no, {n_no / 3000:.2%}",
         "no setting is better than always predicting the majority class",
     ]
     assert (figures["majority_class"], figures["majority_share"]) == ("no", n_no / 3000)
+    assert figures["ranked_by"] == "kappa"
     assert figures["interrupted"] is False
+    assert len(set(kappas)) > 2
+    assert kappas == sorted(kappas, reverse=True)
 
 
-@pytest.mark.parametrize("by", ["accuracy", "kappa", "macro-f1"])
-def test_by_option_selects_the_figure_for_sorting(by, imbalanced_table, run):
-    result = run("sweep", imbalanced_table, "--lr", "0.001,0.1,2,9", "--by", by, "--json", check=0)
-    trials = json.loads(result.stdout)["trials"]
-    values = [trial[by.replace("-", "_")] for trial in trials]
+def test_table_fits_80_columns_and_rates_are_compared_by_default(imbalanced_table, run):
+    options = ["--epsilon", "0,0.1", "--init-range", "0.1,1", "--activation", "tanh,sigmoid"]
+    plain = run("sweep", imbalanced_table, "-q", check=0).stdout.splitlines()
+    many = run("sweep", imbalanced_table, "-q", *options, check=0).stdout.splitlines()
 
-    assert len(set(values)) > 2
-    assert values == sorted(values, reverse=True)
-
-
-def test_narrow_terminal_shows_only_the_first_columns(imbalanced_table, run_on_terminal):
-    options = ["--lr", "0.01,0.1", "--epsilon", "0,0.1", "--init-range", "0.1,1", "--quiet"]
-    wide = run_on_terminal("sweep", imbalanced_table, *options, COLUMNS="120").splitlines()[0]
-    narrow = run_on_terminal("sweep", imbalanced_table, *options, COLUMNS="80").splitlines()
-
-    assert "last 1,000" in wide
-    assert "last 1,000" not in narrow[0]
-    assert max(map(len, narrow[:9])) <= 80
+    assert sorted(line.split()[0] for line in plain[1:5]) == ["0.01", "0.03", "0.1", "0.3"]
+    assert "last 1,000" in plain[0]
+    assert "last 1,000" not in many[0]
+    assert max(map(len, many[:33])) <= 80

@@ -18,7 +18,7 @@ from command_server import serve_commands
 
 FOLDER = Path(__file__).parent
 BLOCK = re.compile(r"(?ms)^```console\n(.*?)^```$")
-SPEED = re.compile(r"(?m)(?<=%) +[\d,]+$|[\d,]+(?= rows/s)")  # at the end of a row of progress
+SPEED = re.compile(r"(?m)(?<=%|d) +[\d,]+$|[\d,]+(?= rows/s)")  # at the end of a row of progress
 COMMAND_AND_OUTPUT = re.compile(r"(?m)^\$ (.*(?:\n> .*)*)\n((?:(?!\$ ).*\n)*)")
 
 

@@ -14,7 +14,6 @@ from splits import draw_case
 CASES = 16
 RATES = ("1e308", "0.1", "1")  # most trials end at the first
 FIGURES = ("samples", "accuracy", "window_accuracy", "mean_error", "updates")
-SWITCHES = {"--standardize": ["--standardize", "on"], "--no-standardize": ["--standardize", "off"]}
 
 
 def remove_options(options, *names):
@@ -34,9 +33,8 @@ def read_figures(result):
 
 def require_same_trials(run, sources, options, rates):
     """Check that each trial has the figures, or the end, of a separate run; return the ends."""
-    swept = [word for option in options for word in SWITCHES.get(option, [option])]
     args = *sources, "--json", "-q"
-    sweep = run("sweep", *args, *swept, "--lr", ",".join(rates))
+    sweep = run("sweep", *args, *options, "--lr", ",".join(rates))
     trials = json.loads(sweep.stdout)["trials"] if sweep.returncode == 0 else []
     ends = []
     for lr in rates:

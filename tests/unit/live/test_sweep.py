@@ -7,7 +7,7 @@ import math
 import pytest
 from river import datasets, metrics
 
-from stream_perceptron import SampleError, SGDPerceptron, sweep
+from stream_perceptron import RecordEncoder, SampleError, SGDPerceptron, Standardizer, sweep
 
 
 def test_trials_on_a_river_stream_equal_separate_models():
@@ -25,6 +25,22 @@ def test_trials_on_a_river_stream_equal_separate_models():
             model.learn_one(x, y)
         assert metric.get() == trial.progress.accuracy
         assert model.weights.tobytes() == trial.model.weights.tobytes()
+
+
+def test_trials_of_a_pipeline_equal_separate_pipelines():
+    def build(**settings):
+        return RecordEncoder() | Standardizer() | SGDPerceptron(**settings)
+
+    trials = sweep(datasets.Phishing(), build(seed=0), lr=[0.01, 0.1])
+
+    for trial in trials:
+        model, metric = build(**trial.settings, seed=0), metrics.Accuracy()
+        for x, y in datasets.Phishing():
+            predicted = model.predict_one(x)
+            if predicted is not None:
+                metric.update(y, predicted)
+            model.learn_one(x, y)
+        assert metric.get() == trial.progress.accuracy
 
 
 @pytest.mark.parametrize("value", ["red", math.inf])
