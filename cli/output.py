@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,7 +35,6 @@ _COLUMNS = {
     "samples": 10,
     "accuracy": 8,
     "last 1,000": 10,
-    "updated": 7,
     "samples/s": 9,
 }
 _GAP = "  "
@@ -98,7 +97,7 @@ class Output:
         self._is_live = not (as_json or quiet) and self._line.is_shown and owns_terminal
         self._start = time.perf_counter()
         self._rows_before = live.progress.rows
-        self._header: tuple[str, ...] = ()  # the columns of the last printed header
+        self._has_header = False  # whether the header of the table has been printed
         self._last_printed_row = -1  # the number of rows read when figures were last printed
         self._printed_texts: set[str] = set()
         self._printed_codes: set[str | None] = set()  # of notices and findings
@@ -194,7 +193,7 @@ class Output:
         self._print_drift_events()
         for finding in () if self.is_quiet else collect_findings(self.live, diverged):
             if finding.code not in self._printed_codes:
-                self._print_event("finding", f"diagnosis: {finding}", **finding.to_dict())
+                self._print_event("finding", f"diagnosis: {finding.text}", **finding.to_dict())
                 self._printed_codes.add(finding.code)
 
     def _draw(self) -> None:
@@ -234,15 +233,13 @@ class Output:
         if len(progress.window):
             accuracy = "-" if progress.accuracy is None else f"{progress.accuracy:.2%}"
             window = f"{progress.window_accuracy:.2%}"
-        cells = {"samples": f"{progress.samples:,}", "accuracy": accuracy, "last 1,000": window}
-        if progress.updated_share < _USUAL_UPDATES:
-            cells["updated"] = f"{progress.updated_share:.1%}"
-        cells["samples/s"] = f"{self._compute_rate():,.0f}"
-        if tuple(cells) != self._header:
-            self._header = tuple(cells)
+        if not self._has_header:
+            self._has_header = True
             self._line.clear()
-            click.echo(self._align(dict(zip(cells, cells, strict=True))), err=True)
-        return self._align(cells)
+            click.echo(self._align(_COLUMNS), err=True)
+        return self._align(
+            [f"{progress.samples:,}", accuracy, window, f"{self._compute_rate():,.0f}"]
+        )
 
     def _format_unlabeled(self) -> str:
         n = format_count(self.live.progress.unlabeled, "row")
@@ -251,11 +248,11 @@ class Output:
     def _compute_rate(self) -> float:
         return self.rows / max(self.seconds, 1e-9)
 
-    def _align(self, cells: Mapping[str, str]) -> str:
+    def _align(self, cells: Iterable[str]) -> str:
         """Return a line with as many cells as fit, aligned with their columns."""
         row = ""
-        for name, cell in cells.items():
-            extended = f"{row}{_GAP if row else ''}{cell:>{_COLUMNS[name]}}"
+        for width, cell in zip(_COLUMNS.values(), cells, strict=True):
+            extended = f"{row}{_GAP if row else ''}{cell:>{width}}"
             if row and self._is_live and len(extended) > self._line.width:
                 break
             row = extended
@@ -394,6 +391,8 @@ def _format_ending(live: LiveModel) -> Iterator[str]:
         yield f"missing: {format_count(progress.missing, 'value')}"
     if live.n_redelivered:
         yield f"skipped: {format_count(live.n_redelivered, 'row')} already learned"
+    if progress.samples and progress.updated_share < _USUAL_UPDATES:
+        yield f"updated: {progress.updated_share:.1%} of the samples changed the weights"
     if live.stopped:
         yield (
             f"stopped at sample {progress.samples:,}: its error, {live.model.last_error:.3g}, "

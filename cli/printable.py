@@ -102,7 +102,7 @@ def format_table(rows: Sequence[Sequence[str]], columns: int, indent: int = 0) -
     """Yield the lines of a table: names left-aligned, figures right-aligned."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     room = columns - indent - sum(widths[1:]) - 2 * len(widths[1:])
-    width = max(_MIN_NAME_WIDTH, min(widths[0], room))
+    width = widths[0] if widths[0] <= room else max(_MIN_NAME_WIDTH, room)
     for name, *cells in rows:
         figures = "  ".join(cell.rjust(n) for cell, n in zip(cells, widths[1:], strict=True))
         yield " " * indent + f"{shorten_name(name, width):<{width}}  {figures}"

@@ -250,16 +250,15 @@ def _format_learn_command(o: Options, best: Trial) -> str:
     arguments = list(o.sources)
     for parameter in click.get_current_context().command.params:
         name, flag = str(parameter.name), parameter.opts[-1]
-        if name in best.settings and (name == "lr" or name in o.given):
-            arguments += [flag, _format_value(best.settings[name])]
-        elif name not in o.given or name in ("as_json", "quiet", "sources"):
+        if name in ("as_json", "quiet", "sources") or not (name == "lr" or name in o.given):
             continue
-        elif isinstance(value := getattr(o, name), bool):
+        value = best.settings.get(name, getattr(o, name))
+        if isinstance(value, bool):
             arguments.append(flag if value else f"--no-{name}")
-        elif isinstance(value, dict):
-            arguments += [f"{flag}={label}={_format_value(n)}" for label, n in value.items()]
-        else:
-            arguments.append(f"{flag}={_format_value(value)}")
+            continue
+        pairs = value.items() if isinstance(value, dict) else ()
+        for text in [f"{label}={_format_value(n)}" for label, n in pairs] or [_format_value(value)]:
+            arguments += [f"{flag}={text}"] if text.startswith("-") else [flag, text]
     return shlex.join(["stream-perceptron", "learn", *arguments, "-m", "model.npz"])
 
 

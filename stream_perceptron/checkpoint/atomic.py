@@ -55,19 +55,35 @@ def open_replacement(path: Path, previous: Path | None = None) -> Iterator[Binar
 
 @contextmanager
 def lock_file(path: Path) -> Iterator[None]:
-    """Lock the lock file for `path`, and remove temporary files that killed writers left behind."""
+    """Lock `path` with a file beside it, and remove the files that killed writers left behind."""
     folder, path = path.parent, Path(os.path.realpath(path))
-    try:
-        opened = open(f"{path}.lock", "ab")  # noqa: SIM115
-    except FileNotFoundError as error:
-        error.filename = str(folder)
-        raise
-    with opened as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # Match only the temporary names for `path`, not those for files with longer names.
-        for leftover in path.parent.glob(f".{glob.escape(path.name)}.{'[0-9a-f]' * 16}.tmp"):
-            leftover.unlink()
-        yield
+    lock_path = Path(f"{path}.lock")
+    while True:
+        try:
+            opened = lock_path.open("ab")
+        except FileNotFoundError as error:
+            error.filename = str(folder)
+            raise
+        with opened as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not _is_at(lock_path, lock.fileno()):
+                continue  # its last owner removed it after it was opened here
+            # Match only the temporary names for `path`, not those for files with longer names.
+            for leftover in path.parent.glob(f".{glob.escape(path.name)}.{'[0-9a-f]' * 16}.tmp"):
+                leftover.unlink()
+            try:
+                yield
+            finally:
+                with suppress(OSError):
+                    lock_path.unlink()
+            return
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    """Whether an open file is still at a path."""
+    with suppress(FileNotFoundError):
+        return os.path.samestat(os.stat(path), os.fstat(descriptor))
+    return False
 
 
 def _make_temporary_path(path: Path) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterable, Iterator
 from io import BytesIO
 from itertools import chain
@@ -390,7 +391,8 @@ def _choose_format(
     # Lazy imports: most runs read one format.
     if file_format == "jsonl":
         if re.match(r"\s*\[\s*(\{|$)", first_line):
-            raise SourceError(f"{where}: a JSON array of objects: write one object per line")
+            text = f"{where}: a JSON array of objects: to write one object per line"
+            raise SourceError(text, [f"jq -c '.[]' {shlex.quote(where)}"])
         from stream_perceptron.data.text.jsonl import JsonFormat
 
         return JsonFormat()

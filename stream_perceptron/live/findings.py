@@ -60,8 +60,13 @@ class Finding:
         """The kind of the finding in words."""
         return self.code.replace("_", " ")
 
-    def __str__(self) -> str:
+    @property
+    def text(self) -> str:
+        """The finding in one line, without its remedies."""
         return f"{self.name}: {self.evidence}; {self.suggestion}"
+
+    def __str__(self) -> str:
+        return self.text + "".join(f": {remedy}" for remedy in self.remedies)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the finding as a JSON object."""

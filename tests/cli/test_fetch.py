@@ -144,7 +144,7 @@ def test_mirror_with_damaged_or_untrusted_files_is_rejected(
     if damage == "not certified":
         monkeypatch.delenv("SSL_CERT_FILE")
     (tmp_path / "out").mkdir()
-    result = run("fetch", "mnist", "--mirror", url, "--out", tmp_path / "out", check=1)
+    result = run("fetch", "mnist", "--mirror", url, "-o", tmp_path / "out", check=1)
 
     assert reason in result.stderr
     assert result.stderr.splitlines()[-1].startswith("Error: ")

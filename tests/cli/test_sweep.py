@@ -113,7 +113,7 @@ def test_signal_on_an_idle_pipe_prints_the_table_so_far():
         "ranked by accuracy; majority class: a, 50.00%",
         "",
         "best:",
-        "  stream-perceptron learn - --label=y --lr 1 -m model.npz",
+        "  stream-perceptron learn - --label y --lr 1 -m model.npz",
     ]
 
 

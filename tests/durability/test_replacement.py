@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
 
 import pytest
 from helpers import start, wait_for
@@ -107,6 +109,31 @@ def test_second_writer_of_a_checkpoint_is_rejected(mnist_sample, tmp_path, run):
     assert LiveModel.load(path).progress.samples > 0
 
 
+def test_lock_is_never_held_twice_though_it_is_removed(tmp_path):
+    """Processes that lock and unlock a path at the same time count to 1,000 together."""
+    path, counter = tmp_path / "model.npz", tmp_path / "counter"
+    counter.write_text("0")
+    script = (
+        "import sys; from pathlib import Path\n"
+        "from stream_perceptron.checkpoint.atomic import lock_file\n"
+        "path, counter = map(Path, sys.argv[1:])\n"
+        "n = 0\n"
+        "while n < 250:\n"
+        "    try:\n"
+        "        with lock_file(path):\n"
+        "            counter.write_text(str(int(counter.read_text()) + 1))\n"
+        "            n += 1\n"
+        "    except BlockingIOError:\n"
+        "        pass\n"
+    )
+    command = [sys.executable, "-c", script, path, counter]
+    processes = [subprocess.Popen(command) for _ in range(4)]
+
+    assert [process.wait() for process in processes] == [0] * 4
+    assert counter.read_text() == "1000"
+    assert [each.name for each in tmp_path.iterdir()] == ["counter"]
+
+
 def test_save_after_a_kill_between_link_and_rename_leaves_no_litter(saved_model):
     """The run was killed after it linked the old file and before it renamed the new one."""
     path, model = saved_model
@@ -115,7 +142,7 @@ def test_save_after_a_kill_between_link_and_rename_leaves_no_litter(saved_model)
     os.link(path, previous)
     save(model, path)
 
-    assert read_folder(path).keys() == {"model.npz", "model.npz.prev", "model.npz.lock"}
+    assert read_folder(path).keys() == {"model.npz", "model.npz.prev"}
     assert (load(path).model.n_seen, load(previous).model.n_seen) == (4, 3)
 
 
@@ -144,6 +171,5 @@ def test_only_temporary_files_of_killed_writers_are_removed(tmp_path):
 
     assert {path.name for path in tmp_path.iterdir()} == {
         name,
-        f"{name}.lock",
         *(path.name for path in other_files),
     }
