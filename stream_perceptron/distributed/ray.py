@@ -226,7 +226,7 @@ def _learn_pass(
                 file.passes = n_complete + 1
                 if end.rows:
                     repeated = n_complete * end.rows
-                    history.replace(file, replace(end, passes=file.passes, repeated=repeated))
+                    history.set_position(file, replace(end, passes=file.passes, repeated=repeated))
         yield done
 
 

@@ -138,15 +138,15 @@ class History:
                 after, passes=0 if again is None else position.passes,
                 again=again and after, repeated=position.repeated,
             )  # fmt: skip
-        self.replace(file, after)
+        self.set_position(file, after)
 
     def finish(self, file: GivenFile, n_left_bytes: int) -> None:
         """Record a complete pass, which nothing but an incomplete line, if any, followed."""
         position = replace(file.position, passes=file.passes, again=None, left=n_left_bytes)
         if position != file.position:
-            self.replace(file, position)
+            self.set_position(file, position)
 
-    def replace(self, file: GivenFile, position: FilePosition) -> None:
+    def set_position(self, file: GivenFile, position: FilePosition) -> None:
         """Replace the position of a file, which is now the last one read."""
         if file.saved is not None:
             if file.saved == self.positions[-1]:
@@ -156,7 +156,7 @@ class History:
         self.positions.append(position)
         file.saved = file.position = position
 
-    def update(self, files: Sequence[GivenFile]) -> None:
+    def record_files(self, files: Sequence[GivenFile]) -> None:
         """Record the current names of files, and which of them have been read to their ends."""
         found = {file.saved: file.position for file in files if file.saved is not None}
         self.positions = [found.get(position, position) for position in self.positions]

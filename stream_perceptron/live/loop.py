@@ -110,7 +110,7 @@ def learn(
         files = identify_files(live.history.positions, sources, passes)
     live.history.require_no_open_round(files)
     with live.lock:
-        live.history.update(files)
+        live.history.record_files(files)
     if stop and live.history.has_stopped(files, live.model.epsilon):
         return
     learner = Learner(live, TrainOptions(stop, with_scores, with_all_scores))
