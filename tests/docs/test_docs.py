@@ -33,7 +33,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 UPDATES_DOCS = "UPDATE_DOCS" in os.environ
 
 # The samples per second at the end of a line of progress.
-RATE = re.compile(r"(?m)^( +[\d,]+(?: +[\d.]+%| +untested| +[\d.]+)* +[\d.]+%) +[\d,]+$")
+RATE = re.compile(r"(?m)^( +[\d,]+(?: +[\d.]+%| +untested)+) +[\d,]+$")
 
 
 def split_console_block(text):

@@ -36,7 +36,7 @@ def test_demo_leads_from_a_fresh_clone_to_a_report(clone, report_figure):
 
 @pytest.mark.slow
 def test_package_is_installed_as_the_pages_say(clone):
-    script = "".join(map(load_recipe, ("install", "wheel", "begin")))
+    script = "".join(map(load_recipe, ("install", "begin")))
     result = subprocess.run(
         ["bash", "-euc", f"{script}stream-perceptron fetch mnist-sample; pwd"],
         cwd=clone, capture_output=True, text=True,

@@ -36,7 +36,7 @@ pytestmark = pytest.mark.usefixtures("signal_handlers")
 
 COLUMNS = ("id", "a", "b", "label")
 OPTIONS = ["--ignore", "id", "--keep", "id", "--seed", "1", "--label", "label"]
-PLANS = 50
+PLANS = 40
 MIN_KILLS = 6
 
 
@@ -352,7 +352,7 @@ def test_each_row_of_changing_files_is_learned_once(monkeypatch, report_figure):
 
     counts = ChangingFiles.counts
     report_figure(", ".join(f"{counts[name]:,} {name}" for name in sorted(counts)))
-    assert min(counts[kind] for kind in ("whole", "limit", "signal", "kill", "edits")) > 0
+    assert min(counts[kind] for kind in ("whole", "limit", "signal", "kill")) > 0
 
 
 class Logs:

@@ -12,7 +12,7 @@ from helpers import CASE_FACTOR, get_seeds
 
 from stream_perceptron import RecordEncoder, SGDPerceptron, Standardizer, load, save, stream
 
-CASES = 300
+CASES = 150
 TEXTS = [
     "red",
     " blue",

@@ -12,7 +12,7 @@ from splits import require_same_results
 pytestmark = pytest.mark.usefixtures("signal_handlers")
 
 PARTS = 10  # run in parallel
-CASES = 250
+CASES = 150
 
 
 @pytest.mark.parametrize("part", range(PARTS))
