@@ -29,7 +29,7 @@ from .options import (
 @option(
     "--shards", metavar="N", type=COUNT, section="Cluster",
     help="Number of models that learn at the same time. Default: one for each processor of the "
-    "cluster, at most 16.",
+    "cluster, at most 8.",
 )  # fmt: skip
 @option(
     "--round-rows", metavar="N", type=COUNT, default=1000, show_default=True, section="Cluster",

@@ -27,7 +27,7 @@ from .rejections import Rejections
 from .signals import InterruptedWaitError, Signals
 from .watch import run_watched
 
-_MAX_DEFAULT_SHARDS = 16  # more lose accuracy; see docs/distributed.md
+_MAX_DEFAULT_SHARDS = 8  # more lose accuracy; see docs/distributed.md
 
 
 def run(o: Options) -> int:

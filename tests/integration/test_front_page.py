@@ -34,7 +34,7 @@ def test_demo_leads_from_a_fresh_clone_to_a_report(clone, report_figure):
     assert (clone / "data" / "report.html").read_text().startswith("<!doctype html")
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_package_is_installed_as_the_pages_say(clone):
     script = "".join(map(load_recipe, ("install", "begin")))
     result = subprocess.run(
