@@ -116,6 +116,8 @@ def _continue_file(
 ) -> GivenFile:
     """Return a file that continues at its saved position."""
     position, notice = replace(saved, name=name), None
+    if not has_more:
+        position = replace(position, passes=max(1, position.passes))
     n_complete = position.passes
     if passes is not None and n_complete >= passes:
         if has_more:

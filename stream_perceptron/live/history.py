@@ -157,7 +157,7 @@ class History:
         file.saved = file.position = position
 
     def record_files(self, files: Sequence[GivenFile]) -> None:
-        """Record the current names of files, which may have been renamed."""
+        """Record the current names of files, and which of them have been read to their ends."""
         found = {file.saved: file.position for file in files if file.saved is not None}
         self.positions = [found.get(position, position) for position in self.positions]
         for file in files:
