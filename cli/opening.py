@@ -37,6 +37,19 @@ class Opened:
     state: CommandState
     changed: list[str]  # the parameters that differ from those of the saved model
 
+    @property
+    def n_read(self) -> int:
+        """The number of rows of the files that were read, in earlier runs, too."""
+        return sum(file.n_read for file in self.files)
+
+    @property
+    def has_only_rejected(self) -> bool:
+        """Whether rows of the files were read, and all of them were rejected."""
+        if self.live.is_unused:
+            return self.live.progress.rows > 0
+        positions = [file.position for file in self.files]
+        return self.n_read > 0 and all(each.rejected == each.rows for each in positions)
+
 
 def open_run(
     o: Options,

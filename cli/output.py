@@ -26,7 +26,9 @@ from .printable import format_count, print_message
 
 if TYPE_CHECKING:
     from stream_perceptron.data.source import Source
+    from stream_perceptron.distributed.ray import Round
     from stream_perceptron.live.model import LiveModel
+    from stream_perceptron.live.step_result import StepResult
 
     from .rejections import Rejections
 
@@ -121,15 +123,6 @@ class Output:
         self._print_event("warning" if text.is_warning else "notice", text, text.remedies)
         self._printed_codes.add(text.code)
 
-    def print_notices(self, notices: Sequence[str]) -> None:
-        """Print the notices of a step and, with the first ones, a warning of large features."""
-        from stream_perceptron.diagnostics.scaling import warn_of_large_features
-
-        for notice in notices:
-            self.print_notice(notice)
-        if notices and (warning := warn_of_large_features(self.live)) is not None:
-            self.print_notice(warning)
-
     def _print_event(
         self, kind: str, text: str, remedies: Sequence[str] = (), row: int | None = None,
         **figures: object,
@@ -146,16 +139,24 @@ class Output:
         else:
             print_message(text, err=True, remedies=remedies)
 
-    def update(self, is_report_due: bool) -> None:
-        """Print figures and findings if a report is due, print events, and redraw the live line."""
+    def update(self, result: StepResult | Round) -> None:
+        """Print notices and events and, if a report is due, figures; redraw the live line."""
+        from stream_perceptron.diagnostics.scaling import warn_of_large_features
+
         progress = self.live.progress
-        if is_report_due and not self.is_quiet:
+        for notice in result.notices:
+            self.print_notice(notice)
+        if result.notices and (warning := warn_of_large_features(self.live)) is not None:
+            self.print_notice(warning)
+        if result.is_repeated:
+            self.print_notice("further pass: rows already learned do not count toward the accuracy")
+        if result.is_report_due and not self.is_quiet:
             self._print_row()
         if self._is_live and self._line.is_due():
             self._draw()
         if progress.events and progress.events[-1].found > self._state.reported_row:
             self._print_drift_events()
-        if is_report_due and self.rows >= _MIN_DIAGNOSED:
+        if result.is_report_due and self.rows >= _MIN_DIAGNOSED:
             self.print_findings()
 
     def finish(self) -> None:
@@ -297,13 +298,11 @@ def warn_of_unseen_names(live: LiveModel) -> Iterator[str]:
                 )
 
 
-def require_labels(line: Output, source: Source, alternative: str = "") -> None:
+def require_labels(line: Output, source: Source) -> None:
     """Check that a row of a run that needs labels, and whose rows begin in this source, had one."""
     live = line.live
     if line.rows and live.needs_label and not live.progress.samples:
-        raise SourceError(
-            f"{source.name}: no row has a label: name the label column with --label{alternative}"
-        )
+        raise SourceError(f"{source.name}: no row has a label: name the label column with --label")
 
 
 def require_classes(live: LiveModel, source: Source) -> None:

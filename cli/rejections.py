@@ -77,6 +77,8 @@ class RejectedRowFormatter(LineFormatter):
     prefixes = (b'{"source": ',)
 
     def __call__(self, result: StepResult) -> Iterator[str]:
+        if result.is_repeated:
+            return  # the lines were written when the rows were first read
         for source, row, reason, text in result.rejected:
             record: dict[str, object] = {"source": source, "row": row, "reason": reason}
             if text is not None:

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 
-from stream_perceptron.checkpoint.codec import to_json
 from stream_perceptron.distributed.ray import (
     connect_cluster,
     count_processors,
@@ -20,14 +19,15 @@ from stream_perceptron.distributed.rounds import require_parquet
 from stream_perceptron.live.history import Shards
 
 from .command import Options
-from .opening import Opened, open_run, print_start
-from .output import Output, print_summary, require_classes, require_labels
-from .reading import suggest_skip_bad
-from .rejections import Rejections
+from .opening import open_run, print_start
+from .output import Output
+from .saver import Saver
 from .signals import InterruptedWaitError, Signals
+from .training import train
 from .watch import run_watched
 
 _MAX_DEFAULT_SHARDS = 8  # more lose accuracy; see docs/distributed.md
+_EVERY_ROUND = 0.0  # seconds between two saves
 
 
 def run(o: Options) -> int:
@@ -49,53 +49,13 @@ def _run(o: Options) -> int:
             _connect(o.address, signals, stack)
         except InterruptedWaitError:
             return signals.exit_code
-        _learn(o, opened, signals)
+        n_rows = o.passes * sum(file.source.n_rows or 0 for file in opened.files)
+        line = Output(opened.live, opened.state, o.as_json, o.quiet, n_rows)
+        print_start(line, o.model, opened)
+        shards = Shards(o.shards or min(_MAX_DEFAULT_SHARDS, count_processors()), o.round_rows)
+        results = distribute(opened.live, opened.files, shards, o.passes, o.skip_bad)
+        train(o, opened, results, line, Saver(o.model, _EVERY_ROUND, opened), signals)
         return signals.exit_code if signals.is_set else 0
-
-
-def _learn(o: Options, opened: Opened, signals: Signals) -> None:
-    """Learn all rounds, save after each, and print the summary."""
-    live, files, rejections = opened.live, opened.files, Rejections()
-    n_rows = sum(file.source.n_rows or 0 for file in files)
-    line = Output(live, opened.state, o.as_json, o.quiet, o.passes * n_rows)
-    print_start(line, o.model, opened)
-    must_check_labels = live.is_unused and live.model.classes is None
-    shards = Shards(o.shards or min(_MAX_DEFAULT_SHARDS, count_processors()), o.round_rows)
-    results = distribute(live, files, shards, o.passes, o.skip_bad)
-    try:
-        with suggest_skip_bad():
-            for result in results:
-                line.print_notices(result.notices)
-                rejections.add(result.rejected)
-                if must_check_labels:
-                    require_classes(live, files[0].source)
-                    must_check_labels = False
-                line.update(result.is_report_due)
-                _save(o, opened)
-    finally:
-        line.finish()
-    line.print_findings()
-    if not signals.is_set:
-        if live.is_unused and line.rows:
-            raise rejections.build_error(line.rows)
-        require_labels(line, files[0].source)
-        if not (line.rows or live.is_unused):
-            line.print_notice("nothing new: all requested rows were already learned")
-    is_saved = _save(o, opened)
-    last_line = f"saved {o.model}" if is_saved else "nothing to save: no row was learned"
-    if signals.caught == signal.SIGINT:
-        last_line = f"interrupted; {last_line}"
-    print_summary(line, o.model if is_saved else None, rejections, last_line)
-
-
-def _save(o: Options, opened: Opened) -> bool:
-    """Save the model if it has learned or predicted a row; return whether it was saved."""
-    live = opened.live
-    if live.is_unused:
-        return False
-    live.command_state = to_json(opened.state)
-    live.save(o.model)
-    return True
 
 
 def _connect(address: str | None, signals: Signals, stack: ExitStack) -> None:

@@ -43,6 +43,7 @@ class Round:
     # The location of each rejected row and the reason for the rejection.
     rejected: list[Rejection] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)  # messages for the user, one line each
+    is_repeated: bool = False  # whether the rows were learned before
     is_report_due: bool = False  # whether progress should be reported
 
 
@@ -200,6 +201,7 @@ def _learn_pass(
         if outcomes is None or is_any_interrupted(sources):
             return
         mean = average_outcomes(base, outcomes)
+        done.is_repeated = is_repeated
         done.rejected += [text for outcome in outcomes for text in outcome.rejected]
         if number == first and outcomes:
             done.notices = done.notices or [*outcomes[0].notices]

@@ -465,31 +465,30 @@ class Learner:
         self.commands: list[str] = []  # as typed in a shell
 
     def run(self, sources, *extra_args, signal_at=None, on_save=None):
-        """Run once; call `on_save` after saves; send SIGTERM at the check `signal_at` for one."""
+        """Run once; call `on_save` after saves; send SIGTERM during the step `signal_at`."""
         from stream_perceptron_cli.main import main
-        from stream_perceptron_cli.run import Run as RunOfLearn
 
-        save, save_if_due, checks_left = LiveModel.save, RunOfLearn.save_if_due, [signal_at]
+        save, step, steps_left = LiveModel.save, LiveModel.step, [signal_at]
 
         def save_and_call(live, path):
             save(live, path)
             if on_save is not None:
                 on_save()
 
-        def signal_and_check(run):
-            if checks_left[0] is not None:
-                checks_left[0] -= 1
-                if checks_left[0] == 0:
+        def signal_and_step(*args, **settings):
+            if steps_left[0] is not None:
+                steps_left[0] -= 1
+                if steps_left[0] == 0:
                     signal.raise_signal(signal.SIGTERM)
-            return save_if_due(run)
+            return step(*args, **settings)
 
         args = [*self.arguments(sources), *extra_args]
-        interruption = "" if signal_at is None else f"  # with SIGTERM at check {signal_at}"
+        interruption = "" if signal_at is None else f"  # with SIGTERM in step {signal_at}"
         self.commands.append(f"stream-perceptron {shlex.join(args)}{interruption}")
         with self._patch.context() as patch:
             patch.setattr(os, "fsync", lambda descriptor: None)
             patch.setattr(LiveModel, "save", save_and_call)
-            patch.setattr(RunOfLearn, "save_if_due", signal_and_check)
+            patch.setattr(LiveModel, "step", signal_and_step)
             result = CliRunner().invoke(main, args)
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception

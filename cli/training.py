@@ -1,0 +1,131 @@
+"""The loop of a run that trains a model: messages, saves and the summary."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from stream_perceptron import DivergedError, ModelSizeError
+from stream_perceptron.live.step_result import StepResult
+
+from .command import Options
+from .opening import Opened
+from .output import (
+    MIN_LABELED,
+    LabelsError,
+    Output,
+    print_summary,
+    require_classes,
+    require_labels,
+    warn_of_unknown_classes,
+    warn_of_unseen_names,
+)
+from .reading import describe_lost_bytes, suggest_skip_bad
+from .rejections import Rejections
+from .saver import Saver
+from .signals import Signals
+
+if TYPE_CHECKING:
+    from stream_perceptron.distributed.ray import Round
+
+
+def train(
+    o: Options,
+    opened: Opened,
+    results: Iterable[StepResult | Round],
+    line: Output,
+    saver: Saver,
+    signals: Signals,
+) -> None:
+    """Report each result and save when it is due; at the end, save and print the summary."""
+    live, rejections = opened.live, Rejections()
+    # Labels that are not classes end the run of a new model that was not told its classes.
+    must_check_labels = live.is_unused and live.model.classes is None
+    try:
+        with suggest_skip_bad():
+            for result in results:
+                rejections.add(result.rejected)
+                if must_check_labels and live.model.n_seen >= MIN_LABELED:
+                    _require_classes(opened, saver)
+                    must_check_labels = False
+                line.update(result)
+                saver.save_if_due()
+        line.finish()
+        if must_check_labels:
+            _require_classes(opened, saver)
+    except LabelsError:
+        line.finish()
+        raise
+    except MemoryError:
+        _finish_after_error(line, saver)
+        n_labels, n_features = len(live.model.classes_), len(live.model.features_)
+        raise ModelSizeError(
+            f"out of memory with {n_labels:,} labels and {n_features:,} features"
+        ) from None
+    except ValueError as error:
+        _finish_after_error(line, saver, isinstance(error, DivergedError))
+        raise
+    _finish(o, opened, rejections, line, saver, signals)
+
+
+def _require_classes(opened: Opened, saver: Saver) -> None:
+    """Check that the labels of a new model that has not been saved are classes."""
+    if not saver.has_saved:
+        require_classes(opened.live, opened.files[0].source)
+
+
+def _finish(
+    o: Options, opened: Opened, rejections: Rejections, line: Output, saver: Saver, signals: Signals
+) -> None:
+    """Save the model and print the summary; raise an error if no row could be used."""
+    live, files = opened.live, opened.files
+    # Without a signal, leftover bytes were read beyond --limit or --stop.
+    for file in files if signals.is_set else []:
+        if text := describe_lost_bytes(file.source):
+            line.print_notice(text)
+    line.print_findings()  # before saving, because the checkpoint records the printed events
+    path = saver.path if saver.save() else None
+    if opened.has_only_rejected and not signals.is_set:
+        if path is not None:
+            line.print_notice(f"saved {path}")
+        raise rejections.build_error(opened.n_read)
+    if "limit" not in o.given and not signals.is_set:
+        require_labels(line, files[0].source)
+    if line.rows:
+        thresholds = o.threshold if "threshold" in o.given else None
+        for text in (*warn_of_unseen_names(live), *warn_of_unknown_classes(live, thresholds)):
+            line.print_notice(text)
+    elif not live.is_unused:
+        line.print_notice("no new rows" if signals.is_set else _explain_no_new_rows(opened))
+    last_line = f"saved {path}"
+    if saver.path is None:
+        last_line = "model not saved; use -m MODEL to keep it"
+    elif path is None:
+        last_line = "nothing to save: no row was learned"
+    if signals.caught == signal.SIGINT:
+        last_line = f"interrupted; {last_line}"
+    print_summary(line, path, rejections, last_line)
+
+
+def _explain_no_new_rows(opened: Opened) -> str:
+    """Return the reason why no row was learned."""
+    if opened.live.n_redelivered:
+        return "nothing new: every row was already learned"
+    if opened.live.stopped:
+        return "nothing new: the run has already stopped"
+    return "nothing new: all requested rows were already learned"
+
+
+def _finish_after_error(line: Output, saver: Saver, diverged: bool = False) -> None:
+    """Report and save the progress made before an error."""
+    line.finish()
+    with suppress(MemoryError):  # saving matters more than findings
+        line.print_findings(diverged)
+    if saver.path is None or not (line.rows or saver.has_outputs):
+        return
+    if not line.live.is_consistent:
+        line.print_notice(f"{saver.path} still has the last save, because a step did not finish")
+    elif saver.save():
+        line.print_notice(f"saved {saver.path}")
