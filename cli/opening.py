@@ -167,8 +167,8 @@ def _has_learned_nothing(live: LiveModel) -> bool:
 def _require_same_settings(live: LiveModel, o: Options) -> None:
     """Check that options that cannot change have the values with which the model was created."""
     model, columns = live.model, live.schema.columns
-    names = "activation", "init_range", "class_weight"
-    settings = {name: getattr(model, name) for name in names} | {"seed": model.seed_}
+    fixed = set(_PARAMETERS).difference(_CHANGEABLE)
+    settings = {name: getattr(model, name) for name in fixed} | {"seed": model.seed_}
     if isinstance(weights := model.class_weight, Mapping):
         settings["class_weight"] = {list_spellings(label)[0]: w for label, w in weights.items()}
     settings["classes"] = model.classes and [list_spellings(label)[0] for label in model.classes]

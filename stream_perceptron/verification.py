@@ -108,14 +108,7 @@ def _require_verifiable(history: History, sources: Sequence[Source]) -> None:
 def _create_initial_model(live: LiveModel) -> LiveModel:
     """Return a copy of a model as it was before its first row."""
     original = live.model
-    model = SGDPerceptron(
-        activation=original.activation,
-        init_range=original.init_range,
-        classes=original.classes,
-        seed=original.seed_,
-        max_weights=original.max_weights,
-        class_weight=original.class_weight,
-    )
+    model: SGDPerceptron = original.clone({"seed": original.seed_})
     if original.network.scaler is not None:
         model.network.scaler = Scaler(has_indicators=original.network.scaler.has_indicators)
     # Without classes, the first learned label determines the type of all labels.

@@ -27,6 +27,8 @@ from sklearn import datasets
 from sklearn.feature_extraction import FeatureHasher
 from sklearn.linear_model import SGDClassifier
 
+from stream_perceptron.live.metrics import format_kappa
+
 TABLES = ("iris", "wine", "breast_cancer", "digits")
 RIVER_TABLES = ("Phishing", "ImageSegments")
 RATES = ("0.1", "0.01", "0.003", "0.03", "0.3", "1", "3")
@@ -97,10 +99,8 @@ def compare_real_tables() -> str:
             measure_sklearn(scaled, labels), measure_vw_encoded(real, samples, labels),
         ]  # fmt: skip
         shown = [f"{cell:.1%}" for cell in cells]
-        name = real.file.partition(".")[0]
-        rows.append(
-            [name, f"{len(samples):,}", *shown[:2], f"{figures['cohen_kappa']:.1%}", *shown[2:]]
-        )
+        name, kappa = real.file.partition(".")[0], format_kappa(figures["cohen_kappa"])
+        rows.append([name, f"{len(samples):,}", *shown[:2], kappa, *shown[2:]])
     header = ["table", "labeled rows", "majority class", "ours", "kappa", "River, one-vs-rest",
               "River, softmax", "scikit-learn", "vw"]  # fmt: skip
     return table(header, rows)
