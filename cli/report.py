@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+import click
 
 from .command import Options, command
 from .files import REPLACE_IT, require_distinct_files, require_own_output
-from .options import FILE, make_format_option, model_argument, option, overwrite_option
+from .options import FILE, make_format_option, option, overwrite_option
 from .printable import OneLineError, print_message, printable
 from .reading import require_runnable, select_columns
 from .signals import exit_on_signal
 
 
-@command(short_help="Write an HTML page that shows how a model learned.")
-@model_argument
+@command(short_help="Write an HTML page that shows how models learned.")
+@click.argument("models", metavar="MODEL...", nargs=-1, required=True, type=FILE)
 @make_format_option()
 @option(
     "-o", "--output", metavar="FILE", type=FILE, default="report.html", show_default=True,
@@ -25,38 +25,42 @@ from .signals import exit_on_signal
 )  # fmt: skip
 @overwrite_option
 def report(o: Options) -> None:
-    """Write an HTML page that shows how a model learned.
+    """Write an HTML page that shows how models learned: a single file without scripts, which needs
+    no network.
 
-    The page shows the learning curve, the diagnosis, the confusion matrix, the classes by recall,
-    and the weights of each class; with --examples, it also shows the most confident mistakes on
-    the given samples, and whether the model was trained on them. The page is a single file without
-    scripts and needs no network.
+    For one model, the page shows the key figures, the learning curve, the diagnosis, the confusion
+    matrix, the classes by recall and, for images, the weights of each class. With --examples, it
+    also shows the most confident mistakes on the given samples, and whether the model was trained
+    on them. Several models are shown side by side.
 
     \b
     stream-perceptron report mnist.npz --examples mnist-test.parquet
+    stream-perceptron report monday.npz tuesday.npz
     """
     from importlib.util import find_spec
 
     from stream_perceptron import LiveModel
     from stream_perceptron.checkpoint.atomic import open_replacement
     from stream_perceptron.data.opening import open_source
-    from stream_perceptron.diagnostics.report import report as make_report
+    from stream_perceptron.diagnostics.report import render_report
 
-    path, output, examples = o.model, o.output, o.examples
-    require_distinct_files(MODEL=path, the_page=output, the_examples=examples)
-    live = LiveModel.load(path)
+    output, examples = o.output, o.examples
+    require_distinct_files(MODEL=list(map(str, o.models)), the_page=output, the_examples=examples)
+    if examples is not None and len(o.models) > 1:
+        raise click.UsageError("--examples shows the mistakes of one model: name one")
+    models = {printable(str(path)): LiveModel.load(path) for path in o.models}
     if find_spec("jinja2") is None:
         raise OneLineError("the report needs jinja2; to install it", ["pip install jinja2"])
     if not o.overwrite:
         require_own_output(output, (b"<!doctype html",), "a report", *REPLACE_IT)
+    live = models[printable(str(o.models[0]))]
     if examples is not None:
-        require_runnable(live, path)
-    select_columns(live)
-    saved = datetime.fromtimestamp(path.stat().st_mtime)
+        require_runnable(live, o.models[0])
+        select_columns(live)
 
     def make_page() -> str:
         source = None if examples is None else open_source(examples, o.file_format, signals)
-        page = make_report(live, printable(path.name), source, saved)
+        page = render_report(models, source)
         return "\n".join(map(printable, page.split("\n")))
 
     with exit_on_signal() as signals:

@@ -18,7 +18,6 @@ from stream_perceptron.live.model import LiveModel
 from stream_perceptron.perceptron import SGDPerceptron
 
 if _typing.TYPE_CHECKING:
-    from stream_perceptron.diagnostics.update_check import check_update
     from stream_perceptron.encoders import RecordEncoder
     from stream_perceptron.live.sweep import Trial, sweep
     from stream_perceptron.standardizer import Standardizer
@@ -30,7 +29,6 @@ _LAZY_IMPORTS = {
     "RecordEncoder": "stream_perceptron.encoders",
     "Standardizer": "stream_perceptron.standardizer",
     "Trial": "stream_perceptron.live.sweep",
-    "check_update": "stream_perceptron.diagnostics.update_check",
     "sweep": "stream_perceptron.live.sweep",
 }
 
@@ -51,7 +49,6 @@ __all__ = [
     "UpdateError",
     "VerificationError",
     "__version__",
-    "check_update",
     "load",
     "save",
     "sweep",

@@ -177,7 +177,7 @@ class UpdateError(StreamPerceptronError):
 
     Examples
     --------
-    >>> from stream_perceptron import check_update
+    >>> from stream_perceptron.diagnostics import check_update
     >>> check_update(lambda *args: None)
     Traceback (most recent call last):
     ...

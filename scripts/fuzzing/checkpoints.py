@@ -30,7 +30,7 @@ from stream_perceptron import (
 from stream_perceptron.checkpoint import objects
 from stream_perceptron.checkpoint.archive import _COMMENT_LENGTH, _build_comment
 from stream_perceptron.data import ReadOptions, open_source
-from stream_perceptron.diagnostics.report import report
+from stream_perceptron.diagnostics.report import render_report
 from stream_perceptron.live.loop import learn, predict
 from stream_perceptron.verification import verify
 
@@ -91,7 +91,7 @@ def run_case(rng: np.random.Generator, folder: Path) -> str:
 def _use_model(live: LiveModel, path: Path, data: Path) -> None:
     """Inspect a forged model, and predict and learn with it."""
     require_displayable(live)
-    report(live, "m.npz")
+    render_report({"m.npz": live})
     if live.python_only_part is not None:
         return
     with suppress(StreamPerceptronError):  # large weights may make net inputs infinite

@@ -1,14 +1,11 @@
-"""Drawings for the report: lines as SVG in the page's colors, pixels as transparent PNG."""
+"""Drawings for the report: curves as SVG in the page's colors, pixels as transparent PNG."""
 
 from __future__ import annotations
 
 import base64
 import struct
 import zlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from itertools import groupby
-from math import ceil, floor, isnan, log10
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -18,14 +15,12 @@ from stream_perceptron.model.arrays import Array
 # For positive and negative weights; color-blind people can distinguish green from purple.
 POSITIVE_COLOR, NEGATIVE_COLOR = (0x1A, 0x8F, 0x50), (0xA0, 0x50, 0xC8)
 
-_WIDTH = 600  # pixels, of a panel
-_LEFT, _RIGHT, _TOP = 44, 24, 8  # pixels around a panel
-_BOTTOM, _AXIS_BOTTOM = 8, 36  # pixels below a panel, without and with an x axis
-_UNIT_HEIGHT = 90  # pixels per unit of a panel's height
+_WIDTH, _HEIGHT = 440, 200  # of the area between the axes, in units of the view box
+_VIEW_BOX = f"-40 -10 {_WIDTH + 60} {_HEIGHT + 35}"
 
 
 class Line(NamedTuple):
-    """A line plotted over samples; `kind` is its CSS class."""
+    """A line of shares from 0 to 1 over samples; `kind` is its CSS class."""
 
     name: str
     kind: str
@@ -33,79 +28,26 @@ class Line(NamedTuple):
     y: Array
 
 
-@dataclass(frozen=True)
-class Panel:
-    """Lines plotted over the same samples, and the range that the y axis must include."""
-
-    lines: Sequence[Line]
-    low: float
-    high: float
-    height: int = 1
-    is_share: bool = False  # shown as percentages
-
-    @property
-    def ticks(self) -> list[float]:
-        """Round numbers from one end of the y axis to the other."""
-        return _choose_ticks(self.low, self.high, 2 + 2 * self.height)
-
-
-def draw_lines(panel: Panel, end: float, marks: Mapping[float, str], is_last: bool) -> str:
-    """Draw a panel as SVG over samples 0 to `end`, with a labeled vertical line at each mark."""
-    inner, height, ticks = _WIDTH - _LEFT - _RIGHT, _UNIT_HEIGHT * panel.height, panel.ticks
-    low, high = ticks[0], ticks[-1]
-    total_height = _TOP + height + (_AXIS_BOTTOM if is_last else _BOTTOM)
-    parts = [f'<svg viewBox="{-_LEFT} {-_TOP} {_WIDTH} {total_height}" aria-hidden="true">']
-    for tick in ticks:
-        y = height * ((high - tick) / (high - low))
-        shown = f"{100 * tick:.4g}%" if panel.is_share else f"{tick:.4g}"
-        parts.append(f'<path class="grid" d="M0 {y:.1f}h{inner}"/>')
-        parts.append(f'<text x="-8" y="{y + 4:.1f}" text-anchor="end">{shown}</text>')
-    if low > 0:  # show that the axis does not begin at 0
-        parts.append(f'<path class="cut" d="M0 {height}l-4 -3 8 -4 -8 -4 4 -3"/>')
-    for mark, text in marks.items():
-        x = inner * mark / end
-        parts.append(f'<path class="drop" d="M{x:.1f} 0v{height}"/>')
-        anchor, step = ("end", -4) if x > inner / 2 else ("start", 4)
-        position = f'x="{x + step:.1f}" y="{height - 6}" text-anchor="{anchor}"'
-        parts.append(f'<text class="value" {position}>{text}</text>')
-    for line in panel.lines:
-        xs, ys = inner * line.x / end, height * ((high - line.y) / (high - low))
-        parts.append(_draw_path(line.kind, xs.tolist(), ys.tolist()))
-    if is_last:
-        ticks = [
-            tick for tick in _choose_ticks(0, end, _WIDTH // 120) if tick <= end and tick % 1 == 0
-        ]
-        captions = [(tick / end, 16, f"{tick:,.0f}") for tick in ticks] + [(0.5, 32, "samples")]
-        for share, below, text in captions:
-            position = f'x="{inner * share:.1f}" y="{height + below}"'
-            parts.append(f'<text {position} text-anchor="middle">{text}</text>')
+def draw_lines(lines: Sequence[Line], n_samples: float, marks: Iterable[float] = ()) -> str:
+    """Draw lines over samples 0 to `n_samples` as SVG, with a vertical line at each mark."""
+    parts = [f'<svg viewBox="{_VIEW_BOX}" aria-hidden="true">']
+    for tick in range(0, 101, 25):
+        top = _HEIGHT * (100 - tick) // 100
+        parts.append(f'<path class="grid" d="M0 {top}h{_WIDTH}"/>')
+        parts.append(f'<text x="-6" y="{top + 4}" text-anchor="end">{tick}%</text>')
+    for share, anchor, unit in ((0, "start", ""), (0.5, "middle", ""), (1, "end", " samples")):
+        position = f'x="{_WIDTH * share:g}" y="{_HEIGHT + 18}" text-anchor="{anchor}"'
+        parts.append(f"<text {position}>{n_samples * share:,.0f}{unit}</text>")
+    for mark in marks:
+        parts.append(f'<path class="drop" d="M{_WIDTH * mark / n_samples:.1f} 0v{_HEIGHT}"/>')
+    for line in lines:
+        is_known = ~np.isnan(line.y)
+        x, y = _WIDTH * line.x[is_known] / n_samples, _HEIGHT * (1 - line.y[is_known])
+        points = [f"{a:.1f} {b:.1f}" for a, b in zip(x.tolist(), y.tolist(), strict=True)]
+        # The first point is repeated, so that a single point is drawn as a dot.
+        path = f"M{points[0]}L{' '.join(points)}" if points else ""
+        parts.append(f'<path class="{line.kind}" d="{path}"/>')
     return "".join([*parts, "</svg>"])
-
-
-def _draw_path(kind: str, x: Sequence[float], y: Sequence[float]) -> str:
-    """Return SVG polylines through the points, with a gap wherever y is NaN.
-
-    A point between two gaps becomes a circle.
-    """
-    drawn = []
-    for is_gap, pairs in groupby(zip(x, y, strict=True), key=lambda pair: isnan(pair[1])):
-        points = [] if is_gap else [(f"{a:.1f}", f"{b:.1f}") for a, b in pairs]
-        if len(points) == 1:
-            cx, cy = points[0]
-            drawn.append(f'<circle class="dot {kind}" cx="{cx}" cy="{cy}" r="3"/>')
-        elif points:
-            path = " ".join(map(",".join, points))
-            drawn.append(f'<polyline class="{kind}" points="{path}"/>')
-    return "".join(drawn)
-
-
-def _choose_ticks(low: float, high: float, n: int) -> list[float]:
-    """Return about n round numbers, equally spaced, that span the range from low to high."""
-    min_step = (high - low) / n
-    power = 10.0 ** floor(log10(min_step))
-    step = next(power * i for i in (1, 2, 5, 10, 20) if power * i >= (1 - 1e-9) * min_step)
-    first, last = floor(low / step + 1e-9), ceil(high / step - 1e-9)
-    return [step * i for i in range(first, last + 1)]
 
 
 def draw_weights(weights: Array, reach: float) -> str:

@@ -1,18 +1,15 @@
-"""The report of a run: one page of HTML without scripts or network access."""
+"""The report on models: one page of HTML without scripts or network access."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from datetime import datetime
-from importlib.metadata import version
+from collections.abc import Iterator, Mapping
 from math import isqrt
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from stream_perceptron.data.notices import format_scale
-from stream_perceptron.diagnostics.curve import draw_learning_curve
 from stream_perceptron.diagnostics.diagnosis import collect_findings
 from stream_perceptron.diagnostics.mistakes import (
     describe_training,
@@ -22,42 +19,42 @@ from stream_perceptron.diagnostics.mistakes import (
 from stream_perceptron.diagnostics.plots import (
     NEGATIVE_COLOR,
     POSITIVE_COLOR,
+    Line,
     draw_ink,
+    draw_lines,
     draw_weights,
 )
 from stream_perceptron.live.history import format_lr
+from stream_perceptron.live.metrics import format_kappa
+from stream_perceptron.live.model import LiveModel
+from stream_perceptron.model.arrays import Array
 from stream_perceptron.model.class_weights import format_class_weight
+from stream_perceptron.perceptron import SGDPerceptron
 
 if TYPE_CHECKING:
+    from river.compose import Pipeline
+
     from stream_perceptron.data.source import Source
-    from stream_perceptron.live.model import LiveModel
 
-_MAX_CLASSES = 20  # in the matrix and in the drawings of weights
-_MAX_PAIRS = 15
-_MAX_TABLE_ROWS = 100  # in the table of classes
-_MIRROR_TOLERANCE = 0.05  # share of the largest weight by which two mirrored weights may differ
-_MAX_BARS = 8  # the strongest weights of a class
-_MAX_MATRIX_WIDTH = 72
-
+_MAX_CLASSES = 30  # in the matrix, the table of classes and the pictures
+_MAX_HEADER = (
+    4  # characters of a class's name above a column of the matrix; longer names are numbered
+)
 _FOLDER = Path(__file__).parent
-_COLORS = f":root {{ --for: rgb{POSITIVE_COLOR}; --against: rgb{NEGATIVE_COLOR} }}\n"
+_COLORS = f".perceptron {{ --for: rgb{POSITIVE_COLOR}; --against: rgb{NEGATIVE_COLOR} }}\n"
 
 
-def report(
-    live: LiveModel, name: str, examples: Source | None = None, saved: datetime | None = None
-) -> str:
-    """Render the report of a run as HTML; every name is escaped.
+def render_report(models: Mapping[str, LiveModel], examples: Source | None = None) -> str:
+    """Render the report on one model, or on several side by side, as HTML.
+
+    Every name is escaped.
 
     Parameters
     ----------
-    live
-        The live model of the run.
-    name
-        The title, such as the name of the model's file.
+    models
+        The models by title, such as the name of a model's file.
     examples
-        Labeled samples; the page shows the model's most confident mistakes on them.
-    saved
-        When the model was saved.
+        Labeled samples; the page shows the most confident mistakes of a single model on them.
 
     Raises
     ------
@@ -65,201 +62,83 @@ def report(
         If the examples have no labels.
 
     """
+    (first, *others) = models.values()
+    details = {} if others else _describe_details(first)
+    return _render(
+        "report.html",
+        **_describe_head(models),
+        details=details,
+        examples=None if examples is None else _describe_mistakes(first, examples),
+    )
+
+
+def render_head(model: LiveModel | SGDPerceptron | Pipeline) -> str | None:
+    """Render the figures and the learning curve of a model for a notebook; None without Jinja."""
+    if not isinstance(model, LiveModel):
+        *_, last = getattr(model, "steps", {"": model}).values()
+        model = LiveModel(last)
+    try:
+        return _render("head.html", **_describe_head({"model": model}))
+    except ImportError:
+        return None
+
+
+def _render(template: str, **values: object) -> str:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
     environment = Environment(
-        loader=FileSystemLoader(_FOLDER),
-        autoescape=True,
-        undefined=StrictUndefined,
+        loader=FileSystemLoader(_FOLDER), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    n_classes = len(live.model.classes_)
-    is_tested = live.progress.confusion.tested > 0
-    return environment.get_template("report.html").render(
-        name=name,
-        live=live,
-        version=version("stream-perceptron"),
-        saved=saved,
-        style=Markup(_COLORS + (_FOLDER / "report.css").read_text()),
-        curve=draw_learning_curve(live),
-        events=_describe_events(live),
-        findings=list(collect_findings(live)),
-        metrics=live.progress.compute_metrics(n_classes) if is_tested else None,
-        entries=live.history.format_lines(),
-        matrix=_build_matrix(live) if is_tested and n_classes <= _MAX_CLASSES else None,
-        pairs=_find_confused_pairs(live) if is_tested and n_classes > _MAX_CLASSES else None,
-        classes=_build_class_table(live) if is_tested else None,
-        weights=_build_weight_drawings(live) if live.model.weights.size else None,
-        examples=None if examples is None else _describe_mistakes(live, examples),
-        hyperparameters=list(_list_hyperparameters(live)),
-    )
+    style = Markup(_COLORS + (_FOLDER / "report.css").read_text())
+    return environment.get_template(template).render(values, style=style)
 
 
-def _get_class_names(live: LiveModel) -> list[str]:
-    return [str(name) for name in live.model.classes_]
+def _describe_head(models: Mapping[str, LiveModel]) -> dict[str, object]:
+    """Return the key figures and the learning curves of models."""
+    from markupsafe import Markup
 
-
-def _build_matrix(live: LiveModel) -> dict[str, object]:
-    """Return the confusion matrix as counts, or as shares of each label if counts are too wide."""
-    names = _get_class_names(live)
-    counts = live.progress.confusion.matrix(range(len(names)))
-    is_wide = len(names) * (len(f"{counts.max():,}") + 2) > _MAX_MATRIX_WIDTH
-    rows = []
-    for i, name in enumerate(names):
-        n = max(int(counts[i].sum()), 1)
-        cells = [
-            _build_cell(count, count / n, i == j, is_wide)
-            for j, count in enumerate(counts[i].tolist())
-        ]
-        rows.append({"name": name, "cells": cells})
-    is_numbered = len(names) * max(map(len, names)) > _MAX_MATRIX_WIDTH
-    return {"names": names, "rows": rows, "is_wide": is_wide, "is_numbered": is_numbered}
-
-
-def _build_cell(n: int, share: float, is_hit: bool, is_wide: bool) -> dict[str, object]:
-    """Return the text, CSS classes and color strength of a cell of the confusion matrix."""
-    is_tiny = is_wide and 0 < share < 0.005
-    text = f"{100 * share:.0f}" if is_wide else f"{n:,}"
+    lines, marks = list(_build_lines(models)), []
+    if len(models) == 1:
+        (live,) = models.values()
+        drops = [event for event in live.progress.events if event.is_drop and event.is_overall]
+        marks = [event.sample for event in drops]
+    n_samples = max(float(line.x[-1]) for line in lines) if lines else 0.0
     return {
-        "shown": "" if not n else "<1" if is_tiny else text,
-        "kind": "hit" if is_hit else "miss",
-        # Color mistakes more strongly, so that small shares are visible.
-        "strength": 0.4 * share if is_hit else min(3 * share, 0.7),
-    }
-
-
-def _describe_events(live: LiveModel) -> list[str]:
-    """Return the drift events as text."""
-    texts = [event.describe(live.model.classes_) for event in live.progress.events]
-    return [text[:1].upper() + text[1:] for text in texts]
-
-
-def _find_confused_pairs(live: LiveModel) -> list[dict[str, object]]:
-    """Return the most frequent pairs of a label and a wrong prediction."""
-    names = _get_class_names(live)
-    confusion = live.progress.confusion
-    seen = confusion.compute_metrics(len(names)).seen
-    wrong = sorted((-n, i, j) for i, j, n in confusion.pairs.tolist() if i != j)
-    return [
-        {"label": names[i], "prediction": names[j], "n": -n, "share": -n / seen[i]}
-        for n, i, j in wrong[:_MAX_PAIRS]
-    ]
-
-
-def _build_class_table(live: LiveModel) -> dict[str, object]:
-    """Return the precision and recall of each class, lowest recall first."""
-    names = _get_class_names(live)
-    metrics = live.progress.compute_metrics(len(names))
-    rows = [
-        {
-            "name": name,
-            "n": int(metrics.seen[j]),
-            "precision": float(metrics.precision[j]) if metrics.predicted[j] else None,
-            "recall": float(metrics.recall[j]) if metrics.seen[j] else None,
-        }
-        for j, name in enumerate(names)
-    ]
-    rows.sort(key=lambda row: -1.0 if row["recall"] is None else row["recall"])
-    return {
-        "rows": rows[:_MAX_CLASSES],
-        "more": rows[_MAX_CLASSES:_MAX_TABLE_ROWS],
-        "n": len(names),
-    }
-
-
-def _find_image_side(live: LiveModel) -> int | None:
-    """Return the side length of the image that the features form; None if they form no square."""
-    names = [str(name) for name in live.model.features_]
-    side = isqrt(len(names))
-    if side < 4 or side**2 != len(names) or not all(name[-1:].isdigit() for name in names):
-        return None
-    return side
-
-
-def _choose_column_count(n: int) -> int:
-    """Return the number of images per row that leaves the fewest gaps in the last row."""
-    return min((6, 5, 7, 4), key=lambda columns: -n % columns)
-
-
-def _build_weight_drawings(live: LiveModel) -> dict[str, object]:
-    """Draw the weights of each class as an image, or the strongest weights as labeled bars.
-
-    If there are many classes, choose those with the lowest recall.
-    """
-    model, side, names = live.model, _find_image_side(live), _get_class_names(live)
-    recall = live.progress.compute_metrics(len(names)).recall
-    shown = np.sort(np.argsort(recall, kind="stable")[:_MAX_CLASSES])
-    reach = float(np.abs(model.weights).max()) or 1.0
-    mirror = None
-    if (
-        len(names) == 2
-        and np.abs(model.weights.sum(axis=0)).max(initial=0.0) < _MIRROR_TOLERANCE * reach
-    ):
-        # Initial values aside, the weights of two classes mirror each other: show the rarer class.
-        rarer = int(live.progress.compute_metrics(2).counts.argmin())
-        shown, mirror = np.array([rarer]), names[1 - rarer]
-    n_left_out = 0 if mirror is not None else len(names) - len(shown)
-    figures = {"reach": reach, "shown": len(shown), "left_out": n_left_out, "mirror": mirror}
-    classes = [(names[j], model.weights[j], model.biases[j]) for j in shown.tolist()]
-    if side is not None:
-        pictures = [
+        "names": list(models),
+        "models": [
             {
-                "name": name,
-                "bias": bias,
-                "alt": f"Weights of {name}, from {weights.min():.2f} to {weights.max():.2f}",
-                "data": draw_weights(weights.reshape(side, side), reach),
+                "figures": dict(_list_figures(live)),
+                "settings": dict(_list_settings(live)),
+                "entries": live.history.format_lines(),
+                "findings": collect_findings(live),
+                "events": [event.describe(live.model.classes_) for event in live.progress.events],
             }
-            for name, weights, bias in classes
-        ]
-        return figures | {
-            "pictures": pictures,
-            "charts": [],
-            "columns": _choose_column_count(len(pictures)),
-        }
-    features = [str(name) for name in model.features_]
-    charts = [
-        {
-            "name": name,
-            "bias": bias,
-            "bars": [
-                {"name": features[i], "weight": float(weights[i]), "share": abs(weights[i]) / reach}
-                for i in np.argsort(-np.abs(weights), kind="stable")[:_MAX_BARS]
-            ],
-        }
-        for name, weights, bias in classes
-    ]
-    return figures | {"pictures": [], "charts": charts}
-
-
-def _describe_mistakes(live: LiveModel, source: Source) -> dict[str, object]:
-    """Return the most confident mistakes, as images or with the features that misled the model."""
-    examples = find_mistakes(live, source)
-    side = _find_image_side(live)
-    as_pictures = side is not None and all(len(m.x) == side**2 for m in examples.worst)
-    rows = [
-        {
-            "mistake": m,
-            "data": draw_ink(np.array(list(m.x.values())).reshape(side, side))
-            if as_pictures and side is not None
-            else None,
-            "features": find_misleading_features(live, m),
-        }
-        for m in examples.worst
-    ]
-    return {
-        "source": source.name,
-        "n_rows": examples.rows,
-        "evaluation": examples.evaluation,
-        "training": describe_training(live, source, examples.rows),
-        "rows": rows,
-        "as_pictures": as_pictures,
-        "columns": _choose_column_count(len(rows)),
+            for live in models.values()
+        ],
+        "lines": lines,
+        "has_drops": bool(marks),
+        "curve": Markup(draw_lines(lines, n_samples, marks)) if lines else None,
     }
 
 
-def _list_hyperparameters(live: LiveModel) -> Iterator[tuple[str, str]]:
-    """Yield the name and text of each hyperparameter and read option in the report."""
+def _list_figures(live: LiveModel) -> Iterator[tuple[str, str]]:
+    """Yield the name and the text of each key figure."""
+    progress, classes = live.progress, live.model.classes_
+    if progress.accuracy is not None:
+        metrics = progress.compute_metrics(len(classes))
+        yield "accuracy", f"{progress.accuracy:.1%}"
+        yield "majority class", f"{metrics.baseline:.1%} ({classes[metrics.largest]})"
+        yield "balanced accuracy", f"{metrics.balanced_accuracy:.1%}"
+        yield "kappa", format_kappa(metrics.cohen_kappa)
+    yield "samples", f"{live.model.n_seen:,}"
+    yield "classes", f"{len(classes):,}"
+    yield "features", f"{len(live.model.features_):,}"
+
+
+def _list_settings(live: LiveModel) -> Iterator[tuple[str, str]]:
+    """Yield the name and the text of each hyperparameter and read option."""
     model, read_options = live.model, live.read_options
     yield "learning rate", format_lr(model.lr)
     yield "epsilon", f"{model.epsilon:g}"
@@ -270,14 +149,103 @@ def _list_hyperparameters(live: LiveModel) -> Iterator[tuple[str, str]]:
         yield "class weights", format_class_weight(model.class_weight)
     if part := live.python_only_part:
         yield "runs", f"only in Python, because of its {part}"
-    yield "label column", read_options.label or "found by its name"
-    yield (
-        "scale",
-        "1/255 for pixels, else 1"
-        if read_options.scale is None
-        else format_scale(read_options.scale),
-    )
+    if label := live.schema.label or read_options.label:
+        yield "label column", label
+    if read_options.scale not in (None, 1):
+        yield "scale", format_scale(read_options.scale)
     if read_options.standardize:
         yield "features", "standardized, except for indicators"
     if read_options.categorical:
         yield "categorical columns", ", ".join(read_options.categorical)
+
+
+def _build_lines(models: Mapping[str, LiveModel]) -> Iterator[Line]:
+    """Yield the accuracy so far of each model and, for one model, that of each bin, too."""
+    for i, (name, live) in enumerate(models.items()):
+        progress = live.progress
+        samples, right = progress.curve.column("samples"), progress.curve.column("right")
+        at, hits = samples.cumsum(), right.cumsum()
+        if not len(at):
+            continue
+        # The first samples came before any label was known, so they are untested.
+        tested = np.maximum(at - progress.n_untested, hits)
+        if len(models) > 1:
+            yield Line(name, f"model{i % 6}", at, _compute_shares(hits, tested))
+            continue
+        baseline = progress.compute_metrics(len(live.model.classes_)).baseline
+        if baseline:
+            yield Line("majority class", "base", np.array([0, at[-1]]), np.full(2, baseline))
+        shares = _compute_shares(right, np.diff(tested, prepend=0))
+        yield Line(f"accuracy per {progress.curve.bin:,} samples", "bins", at, shares)
+        yield Line("accuracy so far", "model0", at, _compute_shares(hits, tested))
+
+
+def _compute_shares(hits: Array, n: Array) -> Array:
+    """Return hits / n, or NaN where n is 0."""
+    return np.where(n > 0, hits / np.maximum(n, 1), np.nan)
+
+
+def _describe_details(live: LiveModel) -> dict[str, Any]:
+    """Return the confusion matrix, the table of classes and the pictures of weights of a model."""
+    model, names = live.model, [str(name) for name in live.model.classes_]
+    metrics = live.progress.compute_metrics(len(names))
+    frequent = np.sort(np.argsort(-metrics.seen, kind="stable")[:_MAX_CLASSES]).tolist()
+    rare_first = np.argsort(metrics.recall, kind="stable")[:_MAX_CLASSES].tolist()
+    counts = live.progress.confusion.matrix(frequent)
+    shares = counts / np.maximum(metrics.seen[frequent], 1)[:, None]
+    side = _find_image_side(live)
+    reach = float(np.abs(model.weights).max(initial=0.0)) or 1.0
+    return {
+        "is_tested": live.progress.accuracy is not None,
+        "matrix": [
+            (names[j], list(zip(counts[i].tolist(), shares[i].tolist(), strict=True)))
+            for i, j in enumerate(frequent)
+        ],
+        "classes": [
+            (
+                names[j], int(metrics.seen[j]),
+                float(metrics.precision[j]) if metrics.predicted[j] else None,
+                float(metrics.recall[j]) if metrics.seen[j] else None,
+            )
+            for j in rare_first
+        ],
+        "n_classes": len(names),
+        "is_numbered": any(len(names[j]) > _MAX_HEADER for j in frequent),
+        "reach": reach,
+        "pictures": [
+            (names[j], draw_weights(model.weights[j].reshape(side, side), reach))
+            for j in (frequent if side else [])
+        ],
+    }  # fmt: skip
+
+
+def _find_image_side(live: LiveModel) -> int:
+    """Return the side length of the image that the features form; 0 if they form no square."""
+    names = [str(name) for name in live.model.features_]
+    side = isqrt(len(names))
+    if side < 4 or side**2 != len(names) or not all(name[-1:].isdigit() for name in names):
+        return 0
+    return side
+
+
+def _describe_mistakes(live: LiveModel, source: Source) -> dict[str, object]:
+    """Return the most confident mistakes, as images or with the features that misled the model."""
+    examples, side = find_mistakes(live, source), _find_image_side(live)
+    confusion = examples.evaluation.confusion
+    are_images = side > 0 and all(len(mistake.x) == side**2 for mistake in examples.worst)
+    return {
+        "source": source.name,
+        "n_rows": examples.rows,
+        "tested": confusion.tested,
+        "right": confusion.right,
+        "training": describe_training(live, source, examples.rows),
+        "are_images": are_images,
+        "mistakes": [
+            (
+                mistake,
+                draw_ink(np.array([*mistake.x.values()]).reshape(side, side)) if are_images else "",
+                [] if are_images else find_misleading_features(live, mistake),
+            )
+            for mistake in examples.worst
+        ],
+    }

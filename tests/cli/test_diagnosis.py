@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 from helpers import ROOT, summarize_run, write_csv
 
-from stream_perceptron import LiveModel, SGDPerceptron, UpdateError, check_update
+from stream_perceptron import LiveModel, SGDPerceptron, UpdateError
+from stream_perceptron.diagnostics import check_update, work_sample
 from stream_perceptron.diagnostics.diagnosis import collect_findings
-from stream_perceptron.diagnostics.worked_sample import work_sample
 
 SMALL_STEPS = ["--lr", "0.02", "--epsilon", "0.01"]
 
