@@ -176,6 +176,8 @@ class Output:
             if event.found <= reported_row:
                 continue
             self._state.reported_row = event.found
+            if not (event.is_notable or self.as_json):
+                continue
             text, cause = event.describe(model.classes_), None
             if event.is_drop:
                 cause = explain_drop(event.is_overall, model.class_weight is not None)

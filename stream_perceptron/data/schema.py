@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from stream_perceptron.data.labels import convert_label, infer_label_type
@@ -115,18 +115,6 @@ class Schema:
             f"it has {n:,} value{'s' * (n != 1)} without names, but the model has {expected}",
             code="list_length",
         )
-
-    def sort_by_column(self, names: Iterable[str]) -> list[str]:
-        """Return feature names in the order of their columns, followed by other names.
-
-        Examples
-        --------
-        >>> Schema(columns=("b", "label", "a")).sort_by_column(["a", "b", "color=red"])
-        ['b', 'a', 'color=red']
-
-        """
-        positions = {name: i for i, name in enumerate(self.columns)}
-        return sorted(names, key=lambda name: positions.get(name, len(positions)))
 
     def with_label_type(self, label_type: str, where: str) -> Schema:
         """Return the schema with this label type; all sources must have the same type."""

@@ -2,233 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
+import shlex
 
-from stream_perceptron.data.naming import (
-    format_names,
-    format_option_value,
-    join_first,
-)
+from stream_perceptron.data.naming import format_names, format_option_value, join_first
 from stream_perceptron.diagnostics.run_figures import RunFigures
 from stream_perceptron.live.drift import explain_drop
 from stream_perceptron.live.findings import Finding, FindingCode
 from stream_perceptron.live.metrics import format_kappa
 from stream_perceptron.live.model import LiveModel
-from stream_perceptron.model import defaults
 
 _LOW_ACCURACY = 0.85
 _MAX_DROPS = 4  # drops that are described
-_LOW_SHARE = 0.05  # of samples that changed the weights
-_MAX_MEAN_WEIGHT = 10  # of sample weights
-_THRESHOLD_ADVICE = (
-    "with a decision threshold (evaluate shows the best ones; to set one: predict --threshold)"
-)
 _LABEL_ADVICE = "a perceptron predicts classes: choose another column with --label"
-
-
-class _Check(NamedTuple):
-    """A finding, with its condition."""
-
-    code: FindingCode
-    is_present: Callable[[RunFigures], object]
-    evidence: Callable[[RunFigures], str]
-    suggestion: str | Callable[[RunFigures], str]
-    remedy: Callable[[RunFigures], str | None] = lambda run: None  # an option that follows it
-    explains: bool = False  # whether it explains a low accuracy
-    is_symptom: bool = False  # whether it is left out if another finding explains the low accuracy
-
-
-_CHECKS = (
-    _Check(
-        FindingCode.DIVERGING,
-        lambda run: run.diverged,
-        lambda run: (
-            f"after {run.n:,} samples the mean error was {run.progress.mean_error:.3g} with "
-            f"activation {run.model.activation}, lr {run.model.lr} and features up to "
-            f"{run.progress.largest:g}"
-        ),
-        "lower --lr, or scale the features",
-    ),
-    _Check(
-        FindingCode.STOPPED_TOO_EARLY,
-        lambda run: (
-            run.live.stopped
-            and (run.progress.window_accuracy < _LOW_ACCURACY or run.is_accuracy_rising)
-        ),
-        lambda run: (
-            f"one sample's error fell below epsilon {run.model.epsilon:g} after "
-            f"{run.n:,} sample{'s' * (run.n != 1)}, at an {run.recent_accuracy}"
-            + f", up from {run.accuracies[2]:.1%} in the third quarter" * run.is_accuracy_rising
-            + f", and {run.progress.updated_share:.1%} of the samples still changed the weights"
-            * (run.progress.updated_share >= 0.001)
-        ),
-        "lower epsilon, or leave --stop out",
-        explains=True,
-    ),
-    _Check(
-        FindingCode.UNSCALED_FEATURES,
-        lambda run: run.scaling_problem,
-        lambda run: run.scaling_problem[0] if run.scaling_problem else "",
-        lambda run: run.scaling_problem[1] if run.scaling_problem else "",
-        lambda run: run.scaling_problem and run.scaling_problem[2],
-        explains=True,
-    ),
-    _Check(
-        FindingCode.FEATURES_THAT_NEVER_VARIED,
-        lambda run: run.constant_features,
-        lambda run: (
-            f"{format_names(run.constant_features)} had a single value in all samples, so "
-            "standardizing turns it into 0"
-        ),
-        "check whether they should vary; constant features have no effect",
-    ),
-    _Check(
-        FindingCode.ONLY_ONE_LABEL,
-        lambda run: run.has_one_label,
-        lambda run: f"all {run.n:,} samples are labeled {run.classes[run.metrics.largest]!r}",
-        "there are no classes to distinguish: check --label, or learn from more rows",
-        explains=True,
-    ),
-    _Check(
-        FindingCode.LABELS_ARE_IDS,
-        lambda run: run.are_labels_ids,
-        lambda run: f"{run.k:,} different labels in {run.n:,} samples",
-        _LABEL_ADVICE,
-        explains=True,
-    ),
-    _Check(
-        FindingCode.LABELS_ARE_A_QUANTITY,
-        lambda run: run.quantity,
-        lambda run: f"{run.k:,} different numbers{run.quantity}",
-        f"{_LABEL_ADVICE}, sort the numbers into a few bins, or use a regression model",
-        explains=True,
-    ),
-    _Check(
-        FindingCode.LARGE_SAMPLE_WEIGHTS,
-        lambda run: run.progress.mean_weight > _MAX_MEAN_WEIGHT,
-        lambda run: f"weights multiply the step, and their mean is {run.progress.mean_weight:,.4g}",
-        "lower lr by the same factor",
-        lambda run: (
-            f"--lr {run.model.lr / run.progress.mean_weight:.2g}"
-            if isinstance(run.model.lr, int | float)
-            else None
-        ),
-        explains=True,
-    ),
-    _Check(
-        FindingCode.SORTED_LABELS,
-        lambda run: run.are_labels_sorted,
-        lambda run: (
-            f"the samples of each of {run.n - run.progress.repeats:,} labels follow one "
-            "another: repeating the last label scores well, so progressive accuracy "
-            f"({run.progress.accuracy:.1%}) is misleading"
-        ),
-        "shuffle the samples, for text with shuf",
-    ),
-    _Check(
-        FindingCode.CLASS_NEVER_SEEN,
-        lambda run: run.unseen_classes,
-        lambda run: f"none of the {run.n:,} samples was labeled {join_first(run.unseen_classes)}",
-        "check the labels, or --classes",
-    ),
-    _Check(
-        FindingCode.ROW_NUMBERS,
-        lambda run: run.row_numbers,
-        lambda run: (
-            "columns that rise from sample to sample, or are named like row numbers and "
-            f"have large weights: {format_names(run.row_numbers)}"
-        ),
-        "to drop them",
-        lambda run: f"--ignore {format_option_value(run.row_numbers)}",
-    ),
-    _Check(
-        FindingCode.PERFORMANCE_DROPPED,
-        lambda run: run.drops and run.are_classes,
-        lambda run: join_first(
-            [f"{drop.name_metric(run.classes)} {drop.figures}" for drop in run.drops], _MAX_DROPS
-        ),
-        lambda run: explain_drop(
-            any(drop.is_overall for drop in run.drops), run.model.class_weight is not None
-        ),
-        explains=True,
-    ),
-    _Check(
-        FindingCode.PERFORMANCE_DROPPED,
-        lambda run: run.is_error_rising and not run.drops and run.are_classes,
-        lambda run: (
-            f"the mean error rose from {min(run.errors[:3]):.3g} in an earlier quarter of "
-            f"the run to {run.errors[3]:.3g} in the last"
-        ),
-        "if the stream has not changed, lower --lr",
-        explains=True,
-    ),
-    _Check(
-        FindingCode.EPSILON_NEVER_SKIPS,
-        lambda run: (
-            run.model.epsilon not in (0, defaults.EPSILON)  # few errors are below these
-            and run.progress.updates == run.n >= 1000
-            and run.progress.window_accuracy >= 0.98
-        ),
-        lambda run: (
-            f"despite an {run.recent_accuracy}, every sample changed the weights, as no "
-            f"error fell below epsilon {run.model.epsilon:g}"
-        ),
-        lambda run: (
-            f"raise epsilon toward the mean error, {run.progress.mean_error:.2g}, to save updates"
-        ),
-    ),
-    _Check(
-        FindingCode.OUTPUTS_ALIKE_OR_SATURATED,
-        lambda run: run.is_saturated,
-        lambda run: (
-            f"f' is {run.probes[0]:.2g} on average (maximum {run.max_slope:g}), while the "
-            f"mean error is {run.errors[3]:.3g}: the updates are too small to recover"
-        ),
-        "scale the features (--scale) or lower --lr, and start over",
-        explains=True,
-        is_symptom=True,
-    ),
-    _Check(
-        FindingCode.OUTPUTS_ALIKE_OR_SATURATED,
-        lambda run: run.are_outputs_alike and not run.is_saturated,
-        lambda run: (
-            f"the largest and the smallest of {run.k} outputs differ by "
-            f"{run.probes[1]:.2g} on average (maximum {run.output_range:.3g}), at an "
-            f"{run.recent_accuracy}"
-        ),
-        lambda run: (
-            "raise --lr"
-            if run.progress.updated_share > _LOW_SHARE
-            else f"lower --epsilon: {run.progress.updated_share:.1%} of the samples changed the "
-            "weights"
-        ),
-        explains=True,
-        is_symptom=True,
-    ),
-    _Check(
-        FindingCode.NO_BETTER_THAN_MAJORITY_CLASS,
-        lambda run: run.is_no_better_than_majority,
-        lambda run: (
-            f"accuracy is {run.progress.accuracy:.1%}, {run.metrics.baseline:.1%} of the "
-            f"samples are {run.classes[run.metrics.largest]!r}, and kappa is "
-            f"{format_kappa(run.metrics.cohen_kappa)}"
-        ),
-        f"predict the other classes {_THRESHOLD_ADVICE}, learn from more rows, or find better "
-        "features",
-        is_symptom=True,
-    ),
-    _Check(
-        FindingCode.CLASS_HARDLY_EVER_FOUND,
-        lambda run: run.missed_classes and not run.is_no_better_than_majority,
-        lambda run: join_first(run.missed_classes),
-        lambda run: (
-            f"predict {'it' if len(run.missed_classes) == 1 else 'them'} "
-            f"{_THRESHOLD_ADVICE}, or learn from more rows"
-        ),
-        is_symptom=True,
-    ),
-)
 
 
 def collect_findings(live: LiveModel, diverged: bool = False) -> list[Finding]:
@@ -236,22 +21,195 @@ def collect_findings(live: LiveModel, diverged: bool = False) -> list[Finding]:
 
     `diverged` states whether the run rejected its last sample to prevent divergence.
     """
-    run, findings, is_explained = RunFigures(live, diverged), [], False
-    for check in _CHECKS:
-        if (is_explained and check.is_symptom) or not check.is_present(run):
-            continue
-        suggestion = check.suggestion
-        text = suggestion if isinstance(suggestion, str) else suggestion(run)
-        remedies = tuple(filter(None, [check.remedy(run)]))
-        findings.append(Finding(check.code, check.evidence(run), text, remedies))
-        is_explained = is_explained or check.explains
+    run = RunFigures(live)
+    causes = [check(run) for check in _CAUSES]
+    findings = [finding for finding in causes if finding is not None]
+    if diverged:
+        findings.insert(0, _describe_divergence(run))
+    for check in _SYMPTOMS:
+        is_explained = any(finding.code not in _NO_EXPLANATIONS for finding in findings)
+        if not is_explained and (finding := check(run)) is not None:
+            findings.append(finding)
     return findings
 
 
 def find_label_problem(live: LiveModel) -> Finding | None:
     """Return the finding about labels that cannot be classes, whatever the weights are."""
-    run = RunFigures(live, diverged=False)
-    codes = FindingCode.LABELS_ARE_IDS, FindingCode.LABELS_ARE_A_QUANTITY
-    if not (run.are_labels_ids or run.unlikely_numbers):
+    run = RunFigures(live)
+    return _check_labels(run) if run.are_labels_ids or run.unlikely_numbers else None
+
+
+def _describe_divergence(run: RunFigures) -> Finding:
+    model, progress = run.model, run.progress
+    return Finding(
+        FindingCode.DIVERGING,
+        f"after {run.n:,} samples the mean error was {progress.mean_error:.3g} with activation "
+        f"{model.activation}, lr {model.lr} and features up to {progress.largest:g}",
+        "lower --lr, or scale the features",
+    )
+
+
+def _check_stop(run: RunFigures) -> Finding | None:
+    progress, is_rising = run.progress, run.is_accuracy_rising
+    if not run.live.stopped or not (progress.window_accuracy < _LOW_ACCURACY or is_rising):
         return None
-    return next(finding for finding in collect_findings(live) if finding.code in codes)
+    evidence = (
+        f"one sample's error fell below epsilon {run.model.epsilon:g} after {run.n:,} "
+        f"sample{'s' * (run.n != 1)}, at an {run.recent_accuracy}"
+    )
+    if is_rising:
+        evidence += f", up from {run.accuracies[2]:.1%} in the third quarter"
+    if progress.updated_share >= 0.001:
+        evidence += f", and {progress.updated_share:.1%} of the samples still changed the weights"
+    return Finding(FindingCode.STOPPED_TOO_EARLY, evidence, "lower epsilon, or leave --stop out")
+
+
+def _check_scales(run: RunFigures) -> Finding | None:
+    if run.scaling_problem is None:
+        return None
+    evidence, suggestion, remedy = run.scaling_problem
+    return Finding(FindingCode.UNSCALED_FEATURES, evidence, suggestion, (remedy,))
+
+
+def _check_labels(run: RunFigures) -> Finding | None:
+    if run.has_one_label:
+        return Finding(
+            FindingCode.ONLY_ONE_LABEL,
+            f"all {run.n:,} samples are labeled {run.classes[run.metrics.largest]!r}",
+            "there are no classes to distinguish: check --label, or learn from more rows",
+        )
+    if run.are_labels_ids:
+        evidence = f"{run.k:,} different labels in {run.n:,} samples"
+        return Finding(FindingCode.LABELS_ARE_IDS, evidence, _LABEL_ADVICE)
+    if run.quantity:
+        return Finding(
+            FindingCode.LABELS_ARE_A_QUANTITY,
+            f"{run.k:,} different numbers{run.quantity}",
+            f"{_LABEL_ADVICE}, sort the numbers into a few bins, or use a regression model",
+        )
+    return None
+
+
+def _check_order(run: RunFigures) -> Finding | None:
+    if not run.are_labels_sorted:
+        return None
+    return Finding(
+        FindingCode.SORTED_LABELS,
+        f"the samples of each of {run.n - run.progress.repeats:,} labels follow one another: "
+        f"repeating the last label scores well, so progressive accuracy "
+        f"({run.progress.accuracy:.1%}) is misleading",
+        "shuffle the samples, for text with shuf",
+    )
+
+
+def _check_row_numbers(run: RunFigures) -> Finding | None:
+    names = run.row_numbers
+    if not names:
+        return None
+    return Finding(
+        FindingCode.ROW_NUMBERS,
+        "columns that rise from sample to sample, or are named like row numbers and have large "
+        f"weights: {format_names(names)}",
+        "to drop them",
+        (f"--ignore {format_option_value(names)}",),
+    )
+
+
+def _check_drops(run: RunFigures) -> Finding | None:
+    if not (run.drops and run.are_classes):
+        return None
+    texts = [f"{drop.name_metric(run.classes)} {drop.figures}" for drop in run.drops]
+    is_overall, has_weights = any(drop.is_overall for drop in run.drops), run.model.class_weight
+    return Finding(
+        FindingCode.PERFORMANCE_DROPPED,
+        join_first(texts, _MAX_DROPS),
+        explain_drop(is_overall, has_weights is not None),
+    )
+
+
+def _check_epsilon(run: RunFigures) -> Finding | None:
+    if not (run.are_outputs_alike and run.hardly_updates):
+        return None
+    share = f"{run.progress.updated_share:.1%} of the samples changed the weights"
+    return _describe_alike_outputs(run, f"lower --epsilon: {share}")
+
+
+def _check_outputs(run: RunFigures) -> Finding | None:
+    if run.is_saturated:
+        return Finding(
+            FindingCode.OUTPUTS_ALIKE_OR_SATURATED,
+            f"f' is {run.probes[0]:.2g} on average (maximum {run.max_slope:g}), while the mean "
+            f"error is {run.errors[3]:.3g}: the updates are too small to recover",
+            "scale the features (--scale) or lower --lr, and start over",
+        )
+    if not run.are_outputs_alike:
+        return None
+    return _describe_alike_outputs(run, "compare higher learning rates", *_list_sweeps(run))
+
+
+def _describe_alike_outputs(run: RunFigures, suggestion: str, *remedies: str) -> Finding:
+    return Finding(
+        FindingCode.OUTPUTS_ALIKE_OR_SATURATED,
+        f"the largest and the smallest of {run.k} outputs differ by {run.probes[1]:.2g} on average "
+        f"(maximum {run.output_range:.3g}), at an {run.recent_accuracy}",
+        suggestion,
+        remedies,
+    )
+
+
+def _check_learning_rate(run: RunFigures) -> Finding | None:
+    if not run.is_error_falling:
+        return None
+    return Finding(
+        FindingCode.LEARNING_RATE_TOO_LOW,
+        f"at lr {run.model.lr:g}, the mean error still fell from {run.errors[1]:.3g} in the second "
+        f"quarter of the run to {run.errors[3]:.3g} in the last",
+        "compare higher learning rates",
+        tuple(_list_sweeps(run)),
+    )
+
+
+def _list_sweeps(run: RunFigures) -> list[str]:
+    """Return the command that compares learning rates on the files of a run, if it has any."""
+    names = [each.display_name for each in run.live.history.positions if not each.is_stream]
+    label = run.live.read_options.label
+    options = [] if label is None else ["--label", label]
+    return [shlex.join(["stream-perceptron", "sweep", *names, *options])] if names else []
+
+
+def _check_majority(run: RunFigures) -> Finding | None:
+    if not run.is_no_better_than_majority:
+        return None
+    metrics = run.metrics
+    return Finding(
+        FindingCode.NO_BETTER_THAN_MAJORITY_CLASS,
+        f"accuracy is {run.progress.accuracy:.1%}, {metrics.baseline:.1%} of the samples are "
+        f"{run.classes[metrics.largest]!r}, and kappa is {format_kappa(metrics.cohen_kappa)}",
+        "check that each label belongs to its row, learn from more rows, or find better features; "
+        "a decision threshold finds more samples of the other classes, at the cost of mistakes "
+        "(evaluate --scores shows both)",
+    )
+
+
+def _check_rare_classes(run: RunFigures) -> Finding | None:
+    if not run.missed_classes or run.is_no_better_than_majority:
+        return None
+    return Finding(
+        FindingCode.CLASS_HARDLY_EVER_FOUND,
+        join_first(run.missed_classes),
+        "a decision threshold finds more of its samples, at the cost of mistakes on others "
+        "(evaluate --scores shows both)",
+    )
+
+
+# The checks for causes, and those for symptoms, which a cause explains; most serious first.
+_CAUSES = (
+    _check_stop, _check_scales, _check_labels, _check_order, _check_row_numbers, _check_epsilon,
+    _check_drops,
+)  # fmt: skip
+_SYMPTOMS = (_check_outputs, _check_learning_rate, _check_majority, _check_rare_classes)
+# The findings that may accompany any accuracy.
+_NO_EXPLANATIONS = (
+    FindingCode.DIVERGING, FindingCode.SORTED_LABELS, FindingCode.ROW_NUMBERS,
+    FindingCode.LEARNING_RATE_TOO_LOW, FindingCode.NO_BETTER_THAN_MAJORITY_CLASS,
+)  # fmt: skip

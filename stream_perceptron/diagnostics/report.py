@@ -113,7 +113,11 @@ def _describe_head(models: Mapping[str, LiveModel]) -> dict[str, object]:
                 "settings": dict(_list_settings(live)),
                 "entries": live.history.format_lines(),
                 "findings": collect_findings(live),
-                "events": [event.describe(live.model.classes_) for event in live.progress.events],
+                "events": [
+                    event.describe(live.model.classes_)
+                    for event in live.progress.events
+                    if event.is_notable
+                ],
             }
             for live in models.values()
         ],

@@ -33,7 +33,6 @@ _SHARED_PARAMETERS = {
 # Counts in `Progress` that are added up.
 _SUMMED_COUNTS = (
     "samples", "n_untested", "unlabeled", "skipped", "updates", "repeats", "error_sum",
-    "weight_sum",
 )  # fmt: skip
 
 

@@ -33,34 +33,32 @@ def count_pairs(targets, predicted, dict counts, int64_t pair_base):
 
 
 def count_samples(
-    result, rows, weights, curve, window, double error_sum, double weight_sum, intptr_t last_target
+    result, rows, curve, window, double error_sum, intptr_t last_target
 ):
     """Count samples, in order.
 
     Parameters
     ----------
-    result, rows, weights
-        A TrainResult of n samples, the numbers of their rows, and their weights.
+    result, rows
+        A TrainResult of n samples, and the numbers of their rows.
     curve
         The LearningCurve to which labeled samples are added.
     window
         Whether each of the last predictions was right, the latest one last; unused elements come
         first. The array is updated in place.
-    error_sum, weight_sum, last_target
-        The sums of all errors and weights, and the last label, before these samples.
+    error_sum, last_target
+        The sum of all errors, and the last label, before these samples.
 
     Returns
     -------
     The numbers of labeled samples, of samples that changed the weights, and of samples with the
-    same label as the labeled sample before; the sums of all errors and weights; the last label; the
-    labels, the predictions and the rows of the tested samples; and the indices of the probed
-    samples.
+    same label as the labeled sample before; the sum of all errors; the last label; the labels, the
+    predictions and the rows of the tested samples; and the indices of the probed samples.
 
     """
     cdef const intptr_t* targets = <const intptr_t*>get_address(result.targets)
     cdef const intptr_t* predicted = <const intptr_t*>get_address(result.predicted)
     cdef const intptr_t* numbers = <const intptr_t*>get_address(rows)
-    cdef const double* c_weights = <const double*>get_address(weights)
     cdef const double* errors = <const double*>get_address(result.errors)
     cdef const uint8_t* updated = <const uint8_t*>get_address(result.updated)
     cdef const double* probes = <const double*>get_address(result.probes)
@@ -96,7 +94,7 @@ def count_samples(
         n_updated += updated[i]
         n_repeats += targets[i] == last_target
         last_target = targets[i]
-        error_sum, weight_sum = add(error_sum, errors[i]), add(weight_sum, c_weights[i])
+        error_sum = add(error_sum, errors[i])
         if predicted[i] >= 0:
             c_tested[n_tested], c_tested[n + n_tested] = targets[i], predicted[i]
             c_tested[2 * n + n_tested] = numbers[i]
@@ -108,6 +106,5 @@ def count_samples(
             c_tested[n_tested - n_moved + i] == c_tested[n + n_tested - n_moved + i]
         )
     return (
-        n_labeled, n_updated, n_repeats, error_sum, weight_sum, last_target,
-        *tested[:, :n_tested], probed,
-    )  # fmt: skip
+        n_labeled, n_updated, n_repeats, error_sum, last_target, *tested[:, :n_tested], probed
+    )

@@ -18,6 +18,7 @@ _drift: Any = import_module("stream_perceptron.live._drift")
 MAX_CLASSES = 1000  # classes with a test of their own; the last one stands for all later classes
 
 _BLOCK = 50  # samples between two tests
+_MIN_CLASS_ROWS = 10_000  # rows after which events of single classes are shown
 _MAX_EVENTS = 50  # the number of recent events to keep
 
 _CAUSE = "the stream has changed, or lr is too high: look at the rows from there on"
@@ -69,6 +70,11 @@ class DriftEvent:
         return self.label is None
 
     @property
+    def is_notable(self) -> bool:
+        """Whether people should see the event: single classes drop and recover often at first."""
+        return self.is_overall or self.found >= _MIN_CLASS_ROWS
+
+    @property
     def figures(self) -> str:
         """The accuracies or recalls and the row, as text."""
         return f"from {self.before:.1%} to {self.after:.1%} near row {self.row:,}"
@@ -98,8 +104,8 @@ def explain_drop(is_overall: bool, has_class_weights: bool) -> str:
 
 
 def find_lasting_drops(events: Sequence[DriftEvent]) -> list[DriftEvent]:
-    """Return the last drop in accuracy and in each class's recall, unless a recovery followed."""
-    last = {event.label: event for event in events}
+    """Return the last notable drop in accuracy and in each recall, unless a recovery followed."""
+    last = {event.label: event for event in events if event.is_notable}
     return [event for event in last.values() if event.is_drop]
 
 

@@ -28,7 +28,7 @@ class LearningCurve:
     >>> rows = Rows.from_table(("x",), np.array([[1.0], [-1.0]] * 8))
     >>> progress = Progress()
     >>> samples = as_samples(rows, ["left", "right"] * 8, np.ones(16))
-    >>> progress.update(model.train(samples), np.arange(1, 17), rows, samples.weights)
+    >>> progress.update(model.train(samples), np.arange(1, 17), rows)
     >>> curve = progress.curve
     >>> curve.column("samples").tolist(), curve.column("right").tolist()
     ([10.0, 6.0], [9.0, 6.0])

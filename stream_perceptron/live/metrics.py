@@ -170,7 +170,7 @@ class Progress:
     >>> rows = Rows.from_table(("x",), np.array([[1.0], [-1.0]] * 2))
     >>> progress = Progress()
     >>> samples = as_samples(rows, ["left", "right"] * 2, np.ones(4))
-    >>> progress.update(model.train(samples), np.arange(1, 5), rows, samples.weights)
+    >>> progress.update(model.train(samples), np.arange(1, 5), rows)
     >>> progress.samples, progress.accuracy
     (4, 0.75)
 
@@ -189,9 +189,7 @@ class Progress:
     updates: int = 0  # samples that changed the weights
     repeats: int = 0  # labeled samples with the same label as the previous labeled sample
     last_target: int = -1  # the number of the last label, -1 before the first
-    # The sums of the errors and of the weights of all labeled samples, added one by one.
-    error_sum: float = 0.0
-    weight_sum: float = 0.0
+    error_sum: float = 0.0  # the sum of the errors of all labeled samples, added one by one
     largest: float = 0.0  # the largest absolute value of a feature in the probed samples
     # The largest absolute value, by name, of at most 256 features that all probed samples have.
     reach: dict[str, float] | None = None
@@ -245,11 +243,6 @@ class Progress:
         return self.error_sum / self.samples if self.samples else 0.0
 
     @property
-    def mean_weight(self) -> float:
-        """The mean weight of the labeled samples."""
-        return self.weight_sum / self.samples if self.samples else 0.0
-
-    @property
     def updated_share(self) -> float:
         """The share of labeled samples that changed the weights."""
         return self.updates / self.samples if self.samples else 0.0
@@ -294,7 +287,6 @@ class Progress:
         result: TrainResult,
         rows: NDArray[np.intp],
         features: Rows,
-        weights: NDArray[np.float64],
         is_repeated: bool = False,
     ) -> None:
         """Count the results of more samples.
@@ -307,19 +299,23 @@ class Progress:
             The numbers of the samples' rows in the run.
         features
             The features of the samples, whose reaches are measured in the probed samples.
-        weights
-            The weights of the samples.
         is_repeated
             Whether these rows were learned before.
 
         """
-        n, n_updated, n_repeats, *sums, self.last_target, labels, predicted, rows, probed = (
-            _counting.count_samples(
-                result, rows, weights, self.curve, self.outcomes, self.error_sum, self.weight_sum,
-                self.last_target,
-            )
-        )  # fmt: skip
-        self.error_sum, self.weight_sum = sums
+        (
+            n,
+            n_updated,
+            n_repeats,
+            self.error_sum,
+            self.last_target,
+            labels,
+            predicted,
+            rows,
+            probed,
+        ) = _counting.count_samples(
+            result, rows, self.curve, self.outcomes, self.error_sum, self.last_target
+        )
         self.samples += n
         self.unlabeled += len(result) - n
         self.updates += n_updated

@@ -413,7 +413,7 @@ class LiveModel:
         """Count the rows of a batch that has been processed, and the results of its usable rows."""
         progress, usable = self.progress, trained.usable
         features = batch if usable is ... else batch.take(usable)
-        progress.update(trained, rows, features, batch.weights[usable], is_repeated)
+        progress.update(trained, rows, features, is_repeated)
         progress.skipped += len(batch.rejected)
         if batch.offsets:
             self.n_redelivered += batch.count_redelivered()

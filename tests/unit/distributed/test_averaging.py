@@ -77,10 +77,10 @@ def test_average_of_models_with_the_largest_sums_is_saved(tmp_path):
     base = LiveModel(SGDPerceptron(seed=0))
     models = [copy.deepcopy(base) for _ in range(2)]
     for live in models:
-        live.progress.samples, live.progress.weight_sum = 2, sys.float_info.max
+        live.progress.samples, live.progress.error_sum = 2, sys.float_info.max
     average_live(base, models).save(tmp_path / "mean.npz")
 
-    assert LiveModel.load(tmp_path / "mean.npz").progress.mean_weight == sys.float_info.max / 4
+    assert LiveModel.load(tmp_path / "mean.npz").progress.mean_error == sys.float_info.max / 4
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,7 @@ def test_curve_has_the_sums_of_a_plain_loop():
         for _ in range(rng.integers(1, 12)):
             n = int(rng.choice([0, 1, 9, 100, 2500]))
             result, rows = draw_result(rng, n, k), Rows.from_table((), np.zeros((n, 0)))
-            progress.update(result, np.arange(n), rows, np.ones(n))
+            progress.update(result, np.arange(n), rows)
             for sample in zip(
                 result.targets.tolist(), result.predicted, result.errors, result.updated,
                 *result.probes.T, strict=True,

@@ -19,7 +19,7 @@ def test_sums_of_large_errors_stay_finite():
     result, progress = TrainResult.empty(np.zeros(300, np.intp)), Progress()
     result.errors[:] = 1e308
     rows = Rows.from_table((), np.zeros((300, 0)))
-    progress.update(result, np.arange(300), rows, np.ones(300))
+    progress.update(result, np.arange(300), rows)
 
     assert np.isfinite(progress.curve.sums).all()
     assert progress.error_sum == np.finfo(float).max
