@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from stream_perceptron.checkpoint.archive import convert_errors
-from stream_perceptron.checkpoint.codec import from_json
+from stream_perceptron.checkpoint.encoding import from_json
 from stream_perceptron.data.naming import suggest_similar_name
 from stream_perceptron.data.notices import Notice, build_warning
 from stream_perceptron.errors import SourceError

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from stream_perceptron.checkpoint.codec import to_json
+from stream_perceptron.checkpoint.encoding import to_json
 
 from .opening import Opened
 from .predictions import PredictionFile

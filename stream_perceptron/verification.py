@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from stream_perceptron.checkpoint.objects import decode
+from stream_perceptron.checkpoint.encoding import decode
 from stream_perceptron.data.position import FilePosition, PositionIndex
 from stream_perceptron.data.request import Request
 from stream_perceptron.data.schema import Schema

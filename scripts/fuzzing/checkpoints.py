@@ -27,7 +27,7 @@ from stream_perceptron import (
     StreamPerceptronError,
     save,
 )
-from stream_perceptron.checkpoint import objects
+from stream_perceptron.checkpoint import encoding
 from stream_perceptron.checkpoint.archive import _COMMENT_LENGTH, _build_comment
 from stream_perceptron.data import ReadOptions, open_source
 from stream_perceptron.diagnostics.report import render_report
@@ -140,7 +140,7 @@ def _load_golden() -> list[tuple[str, dict[str, bytes]]]:
             pipeline.learn_one({"a": i, "c": "red"}, i % 2)
         save(pipeline, path)
         forged.append(("pipeline", read_members(path)))
-        for module in objects._CLASSES:
+        for module in encoding._CLASSES:
             import_module(module)
         return forged
 

@@ -25,7 +25,7 @@ from stream_perceptron.model.arrays import Array, Arrays
 if TYPE_CHECKING:
     import zipfile
 
-FORMAT_VERSION = 10
+FORMAT_VERSION = 11
 
 _FORMAT = "stream_perceptron checkpoint"
 _MAX_LENGTH = 2**31  # rows or columns of an array, exclusive

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stream_perceptron.checkpoint.objects import decode, encode
+from stream_perceptron.checkpoint.encoding import decode, encode
 from stream_perceptron.errors import CheckpointError
 from stream_perceptron.model.scaler import Scaler
 from stream_perceptron.perceptron import SGDPerceptron
@@ -33,29 +33,18 @@ def split_pipeline(model: SGDPerceptron | Pipeline) -> tuple[object, SGDPerceptr
     if type(model) is SGDPerceptron:
         return encode({}), model
     steps = dict(getattr(model, "steps", {"": model}))
-    if not steps:
-        raise CheckpointError("a pipeline without steps cannot be saved")
-    name, last = steps.popitem()
-    if isinstance(last, SGDPerceptron) and type(last) is not SGDPerceptron:
-        raise CheckpointError(
-            f"{type(last).__name__} cannot be saved: use SGDPerceptron itself, as a checkpoint "
-            "cannot store a subclass's code"
-        )
-    if type(last) is not SGDPerceptron:
-        raise CheckpointError(f"{type(last).__name__} cannot be saved: end with an SGDPerceptron")
-    kinds = [type(step).__name__ for step in steps.values()]
+    *kinds, last = [type(step).__name__ for step in steps.values()] or [type(model).__name__]
     scalers = kinds[1:] if kinds[:1] == ["RecordEncoder"] else kinds
-    if len(scalers) > 1 or not _SCALERS.keys() >= {*scalers}:
+    has_window = any(getattr(step, "window_size", None) for step in steps.values())
+    is_known = len(scalers) <= 1 and _SCALERS.keys() >= {*scalers} and not has_window
+    name = next(reversed(steps), "")
+    if not is_known or type(steps.get(name)) is not SGDPerceptron:
         raise CheckpointError(
-            f"a pipeline with {' and '.join(kinds)} cannot be saved: save it with pickle, as in "
-            "River"
+            f"{' | '.join([*kinds, last])} cannot be saved: a checkpoint holds an SGDPerceptron, "
+            "alone or after a RecordEncoder and a Standardizer or StandardScaler without a window; "
+            "save other models with pickle, as in River"
         )
-    if any(getattr(step, "window_size", None) for step in steps.values()):
-        raise CheckpointError(
-            "a StandardScaler with a window cannot be saved: save the pipeline with pickle, as in "
-            "River"
-        )
-    return encode(steps | {name: None}), last
+    return encode(steps | {name: None}), steps[name]
 
 
 def unpack_pipeline(

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from stream_perceptron.checkpoint import archive, pipelines
-from stream_perceptron.checkpoint.codec import from_json
-from stream_perceptron.checkpoint.objects import decode, encode, encode_lr
+from stream_perceptron.checkpoint.encoding import decode, encode, encode_lr, from_json
 from stream_perceptron.encoders import RecordEncoder
 from stream_perceptron.errors import CheckpointError
 from stream_perceptron.model.arrays import Arrays

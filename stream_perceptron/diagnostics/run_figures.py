@@ -118,7 +118,10 @@ class RunFigures:
         If they were probabilities, the accuracy would be that of the largest one. Outputs that
         have never moved have a larger error than the best constant ones, the frequencies.
         """
-        spread, frequencies = self.probes[1] / self.output_range, self.metrics.counts / max(self.n, 1)
+        spread, frequencies = (
+            self.probes[1] / self.output_range,
+            self.metrics.counts / max(self.n, 1),
+        )
         implied_accuracy = spread + (1 - spread) / max(self.k, 1)
         constant_error = 0.5 * self.output_range**2 * (frequencies * (1 - frequencies)).sum()
         return bool(

@@ -7,7 +7,7 @@ from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
 
-from stream_perceptron.checkpoint.objects import decode, encode_lr
+from stream_perceptron.checkpoint.encoding import decode, encode_lr
 from stream_perceptron.data.position import FilePosition
 from stream_perceptron.errors import CheckpointError
 from stream_perceptron.live.given_files import GivenFile

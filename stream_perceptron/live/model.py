@@ -17,7 +17,7 @@ from stream_perceptron.checkpoint.archive import (
     read_checkpoint,
     write_checkpoint,
 )
-from stream_perceptron.checkpoint.codec import from_json, to_json
+from stream_perceptron.checkpoint.encoding import from_json, to_json
 from stream_perceptron.checkpoint.pipelines import absorb_scaler
 from stream_perceptron.checkpoint.state import decode_extra, decode_model, encode_model
 from stream_perceptron.data import roles

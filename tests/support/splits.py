@@ -26,7 +26,7 @@ from click.testing import CliRunner
 from helpers import count_unread_bytes, read_contents
 
 from stream_perceptron import LiveModel
-from stream_perceptron.checkpoint.codec import to_json
+from stream_perceptron.checkpoint.encoding import to_json
 
 COLUMN_OPTIONS = ("--weight", "--ignore", "--categorical")
 MAX_ROWS = 40  # of a file

@@ -74,18 +74,17 @@ class Subclass(SGDPerceptron):
 
 UNSUPPORTED = [
     (lambda: compose.FuncTransformer(dict) | SGDPerceptron(),
-     "a pipeline with FuncTransformer cannot be saved: save it with pickle, as in River"),
-    (lambda: Standardizer() | RecordEncoder() | SGDPerceptron(), "with Standardizer and RecordEnc"),
-    (lambda: Standardizer() | Standardizer() | SGDPerceptron(), "with Standardizer and Standard"),
+     r"FuncTransformer \| SGDPerceptron cannot be saved: .* with pickle, as in River"),
+    (lambda: Standardizer() | RecordEncoder() | SGDPerceptron(), r"r \| RecordEncoder \| S"),
+    (lambda: Standardizer() | Standardizer() | SGDPerceptron(), r"r \| Standardizer \| SGD"),
     (lambda: SGDPerceptron(classes=[frozenset("a")]), "frozenset cannot be saved"),
     (lambda: SGDPerceptron(classes=[Color.RED]), "Color cannot be saved"),
     (lambda: SGDPerceptron(Halving(0.1)), "Halving cannot be saved as lr"),
-    (lambda: compose.Pipeline(preprocessing.StandardScaler()), "end with an SGDPerceptron"),
-    (compose.Pipeline, "a pipeline without steps cannot be saved"),
-    (lambda: preprocessing.StandardScaler(window_size=5) | SGDPerceptron(),
-     "a StandardScaler with a window cannot be saved"),
-    (lambda: Subclass(seed=0), "Subclass cannot be saved: use SGDPerceptron itself"),
-    (lambda: preprocessing.StandardScaler() | Subclass(), "Subclass cannot be saved: use SGDPer"),
+    (lambda: compose.Pipeline(preprocessing.StandardScaler()), "StandardScaler cannot be saved"),
+    (compose.Pipeline, "Pipeline cannot be saved"),
+    (lambda: preprocessing.StandardScaler(window_size=5) | SGDPerceptron(), "without a window"),
+    (lambda: Subclass(seed=0), "Subclass cannot be saved"),
+    (lambda: preprocessing.StandardScaler() | Subclass(), r"Scaler \| Subclass cannot be saved"),
 ]  # fmt: skip
 
 

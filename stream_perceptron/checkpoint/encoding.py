@@ -1,17 +1,21 @@
-"""Names, learning rates and transformers as JSON, without pickle."""
+"""Names, learning rates, transformers and dataclasses as JSON, without pickle."""
 
 from __future__ import annotations
 
 import inspect
 import math
 from collections.abc import Callable
+from dataclasses import Field, fields, is_dataclass
 from functools import cache
 from importlib import import_module
-from typing import Any
+from types import UnionType
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 import numpy as np
 
 from stream_perceptron.errors import CheckpointError
+
+T = TypeVar("T")
 
 # The objects that can be saved, by module, and the learned attributes of those that learn.
 _CLASSES = {
@@ -60,8 +64,7 @@ def encode(value: Any) -> object:
         return {"dict": [encode([*value]), encode([*value.values()])]}
     if kind is set:  # its order may differ between runs
         return {"set": sorted(map(encode, value), key=repr)}
-    is_listed = any(kind.__name__ in names.split() for names in _CLASSES.values())
-    if is_listed and kind is _find_class(kind.__name__):
+    if kind is _find_class(kind.__name__):
         attributes = [*inspect.signature(kind).parameters, *_LEARNED.get(kind.__name__, ())]
         return {
             "object": [kind.__name__, {name: encode(getattr(value, name)) for name in attributes}]
@@ -84,8 +87,12 @@ def decode(value: Any) -> Any:
 
 def _decode_object(content: Any) -> object:
     name, state = content
-    attributes = {attribute: decode(part) for attribute, part in state.items()}
-    cls = _find_class(name)
+    attributes, cls = (
+        {attribute: decode(part) for attribute, part in state.items()},
+        _find_class(name),
+    )
+    if cls is None:
+        raise CheckpointError(f"{name[:50]!r} is not a class that can be saved")
     instance = cls(**{each: attributes[each] for each in inspect.signature(cls).parameters})
     for attribute in _LEARNED.get(name, ()):
         getattr(instance, attribute).update(attributes[attribute])
@@ -94,11 +101,9 @@ def _decode_object(content: Any) -> object:
 
 @cache
 def _find_class(name: str) -> Any:
-    """Return the class with a name."""
-    for module, names in _CLASSES.items():
-        if name in names.split():
-            return getattr(import_module(module), name)
-    raise CheckpointError(f"{name[:50]!r} is not a class that can be saved")
+    """Return the class with a name that can be saved; None if there is none."""
+    modules = (module for module, names in _CLASSES.items() if name in names.split())
+    return next((getattr(import_module(module), name) for module in modules), None)
 
 
 # For each tag, a function that decodes its content.
@@ -123,3 +128,66 @@ def encode_lr(lr: object) -> object:
             f"{type(lr).__name__} cannot be saved as lr: use a number or a scheduler from "
             "river.optim"
         ) from None
+
+
+_get_field_types = cache(get_type_hints)  # the types of a dataclass's fields
+
+
+def to_json(value: object) -> object:
+    """Convert a dataclass, or the value of a field, to JSON; `from_json` is the inverse.
+
+    Fields with `metadata={"saved": False}` are omitted. A field with `{"is_json": True}` already
+    holds JSON. A dict becomes a sorted list of pairs.
+    """
+    if isinstance(value, list | tuple):
+        return [to_json(part) for part in value]
+    if isinstance(value, dict):
+        return [[to_json(key), to_json(part)] for key, part in sorted(value.items())]
+    if value is None or isinstance(value, str | int | float):
+        return value
+    cls: Any = type(value)
+    parts = {}
+    for field in _list_saved_fields(cls):
+        part = getattr(value, field.name)
+        parts[field.name] = part if field.metadata.get("is_json") else to_json(part)
+    return parts
+
+
+@cache
+def _list_saved_fields(cls: Any) -> list[Field[Any]]:
+    return [field for field in fields(cls) if field.metadata.get("saved", True)]
+
+
+def from_json(cls: type[T], value: Any, where: str) -> T:
+    """Build a dataclass from JSON produced by `to_json`; check each value against its field's type.
+
+    Other JSON may raise any error.
+    """
+    hints, values = _get_field_types(cls), {}  # type: ignore[arg-type]
+    for field in _list_saved_fields(cls):  # type: ignore[arg-type]
+        name = field.name
+        values[name] = value[name]
+        if not field.metadata.get("is_json"):
+            values[name] = _convert_value(hints[name], value[name], f"{where}.{name}")
+    return cls(**values)
+
+
+def _convert_value(hint: object, value: Any, where: str) -> object:
+    """Convert a value to the type given by `hint`."""
+    kind, kinds = get_origin(hint), get_args(hint)
+    if kind is UnionType:  # a type or None
+        return None if value is None else _convert_value(kinds[0], value, where)
+    if is_dataclass(hint):
+        return from_json(hint, value, where)  # type: ignore[arg-type]
+    if kind in (list, tuple) and type(value) is list:
+        if kinds[0] is object or (kinds[0] is str and all(type(part) is str for part in value)):
+            return kind(value)
+        return kind(_convert_value(kinds[0], part, where) for part in value)
+    if kind is dict and type(value) is list:
+        key, part = kinds
+        return {_convert_value(key, a, where): _convert_value(part, b, where) for a, b in value}
+    if type(value) is float and not math.isfinite(value):
+        raise CheckpointError(f"{where} is not finite")
+    if hint in (object, type(value)):
+        return value
+    raise CheckpointError(f"{where} has an invalid value")
