@@ -12,7 +12,7 @@ import oracle
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from helpers import ROOT, summarize_run, write_csv
+from helpers import ROOT, summarize_run, write_csv, write_jsonl
 
 from stream_perceptron import SGDPerceptron, UpdateError
 from stream_perceptron.diagnostics import check_update, work_sample
@@ -166,6 +166,186 @@ def test_accuracy_drop_suppresses_the_findings_that_it_explains(run, tmp_path):
 
     assert list(findings_by_name) == ["performance dropped"]
     assert output.count("performance dropped: accuracy from 9") == 1
+
+
+def evaluate_model(run, source, path, *options):
+    return json.loads(run("evaluate", source, "-m", path, *options, "--json", check=0).stdout)
+
+
+def generate_people(n, seed=0):
+    """Yield the age, the income and the label of n people."""
+    rng = random.Random(seed)
+    for _ in range(n):
+        age, income = rng.uniform(0.18, 0.9), rng.lognormvariate(10, 0.5)
+        is_yes = (age - 0.5) / 0.2 + (income - 25_000) / 10_000 + rng.gauss(0, 0.3) > 0
+        yield round(age, 3), round(income, 1), ("no", "yes")[is_yes]
+
+
+def write_people(folder):
+    return write_csv(folder / "s.csv", ["age", "income", "label"], generate_people(3000))
+
+
+def write_small_people(folder):
+    """No feature is large, but the small one has hardly any effect."""
+    return write_jsonl(folder / "s.jsonl", [
+        {"a": age / 1000, "b": income / 10_000, "label": y}
+        for age, income, y in generate_people(3000)
+    ])  # fmt: skip
+
+
+def write_growing_points(folder):
+    rng, rows = random.Random(0), []
+    for i in range(4000):
+        a, b = (rng.gauss(0, 1 + i / 1000) for _ in "ab")
+        rows.append((a, b, "left" if a > b else "right"))
+    return write_csv(folder / "s.csv", ["a", "b", "label"], rows)
+
+
+@pytest.mark.parametrize(
+    ("write", "faulty", "name", "evidence", "better"),
+    [
+        (write_people, "--no-standardize", "unscaled features", "'income' reaches", "--lr 0.1"),
+        (write_small_people, "--no-standardize", "unscaled features", "'a' only 0.000", ""),
+        (write_growing_points, "--no-standardize --activation identity --lr 0.05",
+         "performance dropped", "accuracy from", "--no-standardize --activation identity"),
+    ],
+)  # fmt: skip
+def test_better_options_remove_the_finding(run, tmp_path, write, faulty, name, evidence, better):
+    source = write(tmp_path)
+    before = summarize_run(run, source, *faulty.split())
+    after = summarize_run(run, source, *better.split())
+
+    assert evidence in before["diagnosis"][name]["evidence"]
+    assert name not in after["diagnosis"]
+    assert after["accuracy"] > before["accuracy"] + 0.02
+
+
+def test_sparse_samples_get_no_advice_to_scale(run, tmp_path):
+    """Scaling would lower the accuracy of bags of words."""
+    rng, rows = random.Random(0), []
+    for _ in range(4000):
+        topic, words = rng.randrange(5), {}
+        for _ in range(20):
+            word = rng.randrange(2000) if rng.random() < 0.6 else topic * 400 + rng.randrange(60)
+            words[f"w{word}"] = words.get(f"w{word}", 0) + 1
+        if rng.random() < 0.05:
+            words["length"] = rng.randint(200, 3000)
+        rows.append(words | {"label": f"t{topic}"})
+    source = write_jsonl(tmp_path / "s.jsonl", rows)
+    plain, scaled = summarize_run(run, source, "--no-standardize"), summarize_run(run, source)
+
+    assert plain["diagnosis"] == {}
+    assert plain["accuracy"] > scaled["accuracy"]
+
+
+def test_row_number_column_gets_advice_to_ignore_it(run, tmp_path):
+    header = ["row id", "age", "income", "label"]
+    rows = sorted(generate_people(1500), key=lambda row: row[2])
+    source = write_csv(tmp_path / "s.csv", header, ((i, *row) for i, row in enumerate(rows)))
+    others = enumerate(generate_people(500, 1), 5000)
+    test = write_csv(tmp_path / "t.csv", header, ((i, *row) for i, row in others))
+    path, messages, accuracies = tmp_path / "m.npz", [], []
+    for options in ([], ["--ignore", "row id"]):
+        arguments = ["learn", source, "-m", path, "--overwrite", *options]
+        messages.append(run(*arguments, check=0).stderr)
+        accuracies.append(evaluate_model(run, test, path)["accuracy"])
+
+    assert "to drop it:\n  --ignore 'row id'\n" in messages[0]
+    assert accuracies[1] > accuracies[0] + 0.05
+
+
+def write_frauds(path):
+    """Write 20,000 payments, of which hardly any is a fraud."""
+    rng, rows = random.Random(0), []
+    for _ in range(20_000):
+        a, b = rng.gauss(0, 1), rng.gauss(0, 1)
+        is_fraud = rng.random() < (0.25 if a > 1.6 else 0.015)
+        rows.append((round(a, 3), round(b, 3), ("ok", "fraud")[is_fraud]))
+    return write_csv(path, ["a", "b", "label"], rows)
+
+
+def write_rare_middle(path):
+    """Write rows of two frequent classes, and a rare one between them."""
+    rng, rows = random.Random(0), []
+    for _ in range(4000):
+        a, b = rng.gauss(0, 1), rng.gauss(0, 1)
+        is_rare = abs(a) < 0.3 and rng.random() < 0.3
+        rows.append((a, b, "rare" if is_rare else "LR"[a > 0]))
+    return write_csv(path, ["a", "b", "label"], rows)
+
+
+@pytest.mark.parametrize(
+    ("write", "name", "label", "figure", "gain"),
+    [
+        (write_frauds, "no better than the majority class", "fraud", "cohen_kappa", 0.1),
+        (write_rare_middle, "class hardly ever found", "rare", "balanced_accuracy", 0.03),
+    ],
+)
+def test_threshold_finds_more_of_a_rare_class(write, name, label, figure, gain, run, tmp_path):
+    source, path = write(tmp_path / "s.csv"), tmp_path / "m.npz"
+    finding = summarize_run(run, source, "-m", path)["diagnosis"][name]
+    plain = evaluate_model(run, source, path)
+    (metrics,) = (entry for entry in plain["per_class"] if entry["class"] == label)
+    threshold = f"{label}={metrics['best_threshold']}"
+    better = evaluate_model(run, source, path, "--threshold", threshold)
+
+    assert "at the cost of mistakes" in finding["suggestion"]
+    assert better[figure] > plain[figure] + gain
+
+
+def generate_prices(n, digits):
+    rng = random.Random(0)
+    for _ in range(n):
+        area, age = rng.gauss(120, 40), rng.uniform(0, 80)
+        price = min(max(area - age / 2 + rng.gauss(0, 15), 0), 254)
+        yield round(area), round(age), round(price, digits)
+
+
+@pytest.mark.parametrize("digits", [None, 1])
+def test_numeric_labels_get_advice_to_bin_them(digits, run, tmp_path):
+    """After the first save, labels that are a quantity do not end the run."""
+    rows, header = list(generate_prices(20_000, digits)), ["area", "age", "label"]
+    source = write_csv(tmp_path / "s.csv", header, rows)
+    options = ["-m", tmp_path / "m.npz", "--save-every", "500"]
+    findings = summarize_run(run, source, *options)["diagnosis"]
+    binned = [(a, b, "low" if c < 60 else "middle" if c < 110 else "high") for a, b, c in rows]
+    after = summarize_run(run, write_csv(tmp_path / "b.csv", header, binned))
+
+    assert list(findings) == ["labels are a quantity"]
+    assert "into a few bins" in findings["labels are a quantity"]["suggestion"]
+    assert after["diagnosis"] == {}
+    assert after["accuracy"] > 0.7
+
+
+def test_class_numbers_are_no_quantity(run, tmp_path):
+    """Their order has no meaning, or all weights are still equal."""
+    rng = random.Random(0)
+    centers = [[rng.gauss(0, 3) for _ in range(8)] for _ in range(2000)]
+    labels = rng.choices(range(2000), k=20_000)
+    rows = ((*(rng.gauss(center, 0.5) for center in centers[k]), k) for k in labels)
+    source = write_csv(tmp_path / "s.csv", [*"abcdefgh", "label"], rows)
+    assert "labels are a quantity" not in summarize_run(run, source)["diagnosis"]
+
+    unrelated = ((rng.random(), 0, rng.randrange(60)) for _ in range(3000))
+    source = write_csv(tmp_path / "s.csv", ["a", "pixel1", "label"], unrelated)
+    options = ["--classes", "0-59", "--init-range", "0"]
+    assert "labels are a quantity" not in summarize_run(run, source, *options)["diagnosis"]
+
+
+def test_rising_time_column_is_a_finding_unless_ignored(run, tmp_path):
+    rng, rows, now = random.Random(0), [], 0.0
+    for _ in range(6000):
+        a, now = rng.gauss(0, 1), now + rng.uniform(0.1, 5)
+        is_rare = a > 1.5 if rng.random() < 0.9 else rng.random() < 0.1
+        rows.append((round(now, 2), round(a, 3), ("ok", "fraud")[is_rare]))
+    source, path = write_csv(tmp_path / "s.csv", ["Time", "a", "label"], rows), tmp_path / "m.npz"
+    accuracies = []
+    for options in ([], ["--ignore", "Time"]):
+        findings = summarize_run(run, source, "-m", path, "--overwrite", *options)["diagnosis"]
+        assert (not options) == ("row numbers" in findings)
+        accuracies.append(evaluate_model(run, source, path)["accuracy"])
+
+    assert accuracies[1] > accuracies[0] + 0.02
 
 
 def test_inspect_and_the_documentation_show_the_findings_of_the_learner(run, mnist_files, tmp_path):
