@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Iterator
+from dataclasses import is_dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -25,13 +26,27 @@ _FIRST = "SGDPerceptron", "save", "load", "LoadedModel", "Standardizer", "sweep"
 _MODULES: dict[Any, list[str]] = {
     stream_perceptron: [*_FIRST, *(n for n in stream_perceptron.__all__ if n not in _FIRST)],
     stream: ["iter_parquet", "iter_source"],
-    diagnostics: ["diagnose", "Finding", "FindingCode"],
+    diagnostics: [
+        "diagnose", "Finding", "FindingCode", "check_update", "work_sample", "render_report"
+    ],
     live: ["learn", "predict", "StepResult", "Progress"],
     drift: ["DriftEvent"],
     verify_module: ["verify"],
     distributed: list(distributed.__all__),
     data: ["open_source", "ReadOptions"],
     datasets: list(datasets.__all__),
+}  # fmt: skip
+# The members that users need, for classes that have others, too.
+_MEMBERS = {
+    "SGDPerceptron": "learn_one predict_one predict_proba_one learn_many predict_many "
+    "predict_proba_many test_then_train",
+    "Trial": "model progress accuracy kappa has_ended",
+    "LiveModel": "start load save step predict",
+    "Progress": "samples unlabeled skipped updates missing events rows accuracy window_accuracy "
+    "mean_error updated_share compute_metrics",
+    "DriftEvent": "kind row sample found before after label describe to_dict",
+    "ReadOptions": "label weight ignore scale position standardize categorical missing delimiter "
+    "decimal join max_pending keep",
 }
 
 
@@ -49,19 +64,44 @@ def render() -> str:
 def _describe(thing: Any, name: str, level: int) -> Iterator[str]:
     """Yield the parts of an object's description; those of a class include its public methods."""
     is_class = inspect.isclass(thing)
+    fields = dict(_find_fields(thing)) if is_class and is_dataclass(thing) else {}
+    members = _MEMBERS.get(name, "").split() or [*fields, *(vars(thing) if is_class else ())]
     yield f"{'#' * level} {name}\n"
-    if not (is_class and issubclass(thing, str | Exception)) and not isinstance(thing, property):
-        signature = re.sub(r"'([\w.|\[\], ]+)'", r"\1", str(inspect.signature(thing)))
+    is_called = not (is_class and (fields or issubclass(thing, str | Exception)))
+    if is_called and not isinstance(thing, property):
+        signature = re.sub(r"(: |-> )'([^']*)'", r"\1\2", str(inspect.signature(thing)))
+        signature = re.sub(r"ForwardRef\('([^']*)'\)", r"\1", signature)
         signature = re.sub(r"<function .*? at 0x\w+>", "...", signature)
         yield f"    {name.rpartition('.')[2]}{signature}\n"
     yield from _convert_docstring(inspect.getdoc(thing) or "")
+    if shown := [field for field in fields if field in members]:
+        yield "**Attributes**\n"
+        yield "".join(_format_entry(field, fields[field]) for field in shown)
     if is_class and issubclass(thing, Enum):
         yield f"**Members**: {', '.join(f'`{member.name}`' for member in thing)}\n"
     for key, member in vars(thing).items() if is_class else ():
         function = getattr(member, "__func__", member)
         is_public = inspect.isfunction(function) or isinstance(member, property)
-        if is_public and not key.startswith("_") and inspect.getdoc(function):
+        if is_public and key in members and not key.startswith("_") and inspect.getdoc(function):
             yield from _describe(function, f"{name}.{key}", level + 1)
+
+
+def _find_fields(cls: type) -> Iterator[tuple[str, str]]:
+    """Yield the name and the comment of each field of a dataclass whose docstring lacks them."""
+    if "Attributes\n---" in (inspect.getdoc(cls) or ""):
+        return
+    comments: list[str] = []
+    for line in inspect.getsource(cls).splitlines():
+        code, _, comment = line.partition("# ")
+        comments.append(comment.strip())
+        if match := re.match(r"    (\w+): ", code):
+            yield match[1], _capitalize(" ".join(filter(None, comments)))
+        if code.strip():
+            comments = []
+
+
+def _capitalize(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:].removesuffix('.')}." if text else ""
 
 
 def _convert_docstring(text: str) -> Iterator[str]:

@@ -37,8 +37,6 @@ _VERBS = {DROP: "dropped", RECOVERY: "recovered"}
 class DriftEvent:
     """A drop or recovery in overall accuracy or a class's recall.
 
-    `before` and `after` are values of accuracy or of the recall of a class.
-
     Examples
     --------
     >>> event = DriftEvent(DROP, 501, 501, 650, 0.95, 0.0, label=1)
@@ -51,8 +49,8 @@ class DriftEvent:
     row: int  # the row near which it began
     sample: int  # the number of this row's sample among the tested samples, counted from 1
     found: int  # the row at which it was found
-    before: float
-    after: float
+    before: float  # the accuracy, or the recall of the class, before the event
+    after: float  # the same after the event
     label: int | None = None  # the number of the class; None for the overall accuracy
 
     def is_possible(self, n_classes: int) -> bool:

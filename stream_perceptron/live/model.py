@@ -84,21 +84,6 @@ class LiveModel:
         What the model was trained on, and where each file continues.
     extra : dict
         The data that `stream_perceptron.save` stored with the model.
-    command_state : object
-        What the command line saves for its next run, as JSON; None if it has saved nothing.
-    redeliveries : Redeliveries
-        The highest offset of each partition.
-    pending : PendingSamples
-        The pending samples, if labels are joined.
-    string_columns : dict
-        The columns and paths whose strings have been learned, in order; the values are None.
-    unseen : frozenset of str
-        For a new model, the names in options that have not yet occurred in a row, if rows name
-        their own cells.
-    python_step : str or None
-        The step of a saved pipeline that runs only in Python.
-    needs_label : bool
-        Whether learning from a table without a label column is an error.
 
     Examples
     --------
@@ -124,13 +109,15 @@ class LiveModel:
         self.schema = schema or Schema()
         self.progress = Progress()
         self.history = History(is_complete=model.n_seen == 0)
-        self.command_state: Any = None
-        self.redeliveries = Redeliveries()
-        self.pending = PendingSamples()
+        self.command_state: Any = None  # what the command line saves for its next run, as JSON
+        self.redeliveries = Redeliveries()  # the highest offset of each partition
+        self.pending = PendingSamples()  # the pending samples, if labels are joined
+        # The columns and paths whose strings have been learned, in order.
         self.string_columns: dict[str, None] = {}
+        # For a new model, the names in options that no row has had, if rows name their own cells.
         self.unseen: frozenset[str] = frozenset()
-        self.needs_label = False
-        self.python_step: str | None = None
+        self.needs_label = False  # whether a table without a label column is an error
+        self.python_step: str | None = None  # the saved pipeline's step that runs only in Python
         self.n_redelivered = 0  # redelivered rows since the model was created or loaded
         self.extra: dict[str, Any] = {}
         self.lock = RLock()  # held while the model changes or is copied
