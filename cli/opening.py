@@ -92,7 +92,7 @@ def open_run(
         if live.is_trained_in_python:
             read_options = replace(make_read_options(o), standardize=read_options.standardize)
         live.read_options = replace(read_options, keep=keep)
-        live.require_fitting(sources)
+        live.require_compatible(sources)
         return Opened(live, files, CommandState.load(saved), _change_parameters(live, o))
 
     return signals.call_interruptibly(open_sources_and_model, o.sources)

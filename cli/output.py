@@ -342,7 +342,7 @@ def compute_baseline(live: LiveModel) -> dict[str, Any]:
     names = ("cohen_kappa", "balanced_accuracy", "macro_f1")
     is_tested = live.progress.accuracy is not None
     return {
-        "majority_class": labels[metrics.largest] if metrics.baseline else None,
+        "majority_class": labels[metrics.majority_label] if metrics.baseline else None,
         "majority_share": metrics.baseline or None,
         **{name: getattr(metrics, name) if is_tested else None for name in names},
     }

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _MAX_CACHED_TEXTS = 2**16  # labels whose JSON is cached
 _OPEN_RETRY_INTERVAL = 0.05  # seconds between two attempts to open a FIFO
-_LAST_WAIT = 1.0  # seconds that a reader has after a signal to make room for further lines
+_GRACE_SECONDS = 1.0  # seconds that a reader has after a signal to make room for further lines
 
 
 class PredictionFile:
@@ -55,7 +55,7 @@ class PredictionFile:
         self._formatter, self._header = formatter, header.encode()
         self._is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
         self._unwritten = b""  # lines for which a reader made no room after a signal
-        self._has_lines, self._last_wait = False, _LAST_WAIT
+        self._has_lines, self._grace_seconds = False, _GRACE_SECONDS
 
     def write(self, result: StepResult) -> None:
         """Write a line for each sample; writing to a pipe waits for its reader.
@@ -94,9 +94,9 @@ class PredictionFile:
             return True
         poll = select.poll()
         poll.register(self._descriptor, select.POLLOUT)
-        if poll.poll(1000 * self._last_wait):
+        if poll.poll(1000 * self._grace_seconds):
             return True
-        self._last_wait = 0.0
+        self._grace_seconds = 0.0
         return False
 
     def sync(self, sizes: dict[str, int]) -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from os import PathLike, fspath
 from typing import TYPE_CHECKING
 
-from stream_perceptron.data.request import Request
+from stream_perceptron.data.request import ReadRequest
 from stream_perceptron.data.schema import ReadOptions
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def iter_source(
         missing=tuple(missing),
     )
     sources = [open_source(fspath(path), file_format) for path in paths]
-    request = Request(read_options, keeps_zeros=True, keeps_unlabeled=True, is_raw=True)
+    request = ReadRequest(read_options, keeps_zeros=True, keeps_unlabeled=True, is_raw=True)
     return _iter_samples(sources, request)
 
 
@@ -103,7 +103,7 @@ def iter_parquet(
     return iter_source(*paths, label=label, weight=weight, ignore=ignore, file_format="parquet")
 
 
-def _iter_samples(sources: Sequence[Source], request: Request) -> Iterator[tuple[object, ...]]:
+def _iter_samples(sources: Sequence[Source], request: ReadRequest) -> Iterator[tuple[object, ...]]:
     """Yield (x, y) for each sample, or (x, y, {"w": w}) if there is a weight column."""
     for source in sources:
         batches = source.batches(request)

@@ -14,7 +14,7 @@ import numpy as np
 
 from stream_perceptron.checkpoint.encoding import decode
 from stream_perceptron.data.position import FilePosition, PositionIndex
-from stream_perceptron.data.request import Request
+from stream_perceptron.data.request import ReadRequest
 from stream_perceptron.data.schema import Schema
 from stream_perceptron.data.source import Source
 from stream_perceptron.distributed.averaging import average_live
@@ -255,7 +255,7 @@ class _Replay:
 
 
 def _has_rows(source: Source) -> bool:
-    return not source.find_layout(Request()).is_empty
+    return not source.find_layout(ReadRequest()).is_empty
 
 
 def _require_valid_entry(entry: Entry) -> None:

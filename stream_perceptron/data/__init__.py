@@ -2,8 +2,8 @@
 
 from stream_perceptron.data.batch import Batch
 from stream_perceptron.data.opening import open_source
-from stream_perceptron.data.request import Request
+from stream_perceptron.data.request import ReadRequest
 from stream_perceptron.data.schema import ReadOptions, Schema
 from stream_perceptron.data.source import Source
 
-__all__ = ["Batch", "ReadOptions", "Request", "Schema", "Source", "open_source"]
+__all__ = ["Batch", "ReadOptions", "ReadRequest", "Schema", "Source", "open_source"]

@@ -135,7 +135,7 @@ class Batch(Samples):
     # The offset of every row, or None for a rejected row without one; empty without --position.
     offsets: tuple[Offset | None, ...] = ()
     # Whether redelivered rows are numbered, as they are in files but not in pipes.
-    numbers_redelivered: bool = True
+    counts_redelivered_rows: bool = True
     # Notices about the source, which come with its first usable rows.
     notices: tuple[Notice, ...] = ()
     # The number of missing values in each row, shape (n,); None if no value is missing.
@@ -194,7 +194,7 @@ class Batch(Samples):
 
     def row_number(self, i: int) -> int:
         """Return the number of row i in the source; for i = len(self), that of the next row."""
-        if self.numbers_redelivered or not self.offsets:
+        if self.counts_redelivered_rows or not self.offsets:
             return self.first_row + i
         return self.first_row + i - self.count_redelivered(i)
 

@@ -27,7 +27,7 @@ from stream_perceptron.data.reasons import (
     explain_libsvm,
     explain_list,
 )
-from stream_perceptron.data.request import Request
+from stream_perceptron.data.request import ReadRequest
 from stream_perceptron.data.values import NOT_UTF8, is_number_or_bool
 from stream_perceptron.encoders import encode_string, format_value
 from stream_perceptron.errors import Reason, SampleError
@@ -88,7 +88,7 @@ class Columns:
 
     """
 
-    def __init__(self, layout: Layout, request: Request) -> None:
+    def __init__(self, layout: Layout, request: ReadRequest) -> None:
         self.layout, self.schema, self.learns = layout, request.schema, request.to_learn
         self.names: list[str] = list(request.names)
         self.labels: list[object] = list(request.labels)
@@ -97,7 +97,7 @@ class Columns:
         self.passthrough: list[tuple[object, ...]] = []
         self.unknown_names: list[str] = []
         self.unused_names: list[str] = []
-        self.member_names: tuple[str, ...] = layout.members
+        self.element_names: tuple[str, ...] = layout.elements
         self.string_columns = dict.fromkeys(request.string_columns)
         self.added_columns: list[tuple[int, str]] = []
         self.notices: list[tuple[int, str]] = []
@@ -121,7 +121,7 @@ class Columns:
         self._new_notices: dict[tuple[str, str], str] = {}
         self._described = request.described
         self._redeliveries: Redeliveries | None = request.redeliveries
-        self._max_weights, self.max_members = request.max_weights, request.max_members
+        self._max_weights, self.max_elements = request.max_weights, request.max_elements
         self._has_limit = request.to_learn and not request.is_foreign
         self.max_features, self._ignores_features = _NO_LIMIT, False
         self._first_row = 0  # of the last block in its record batch
@@ -197,19 +197,19 @@ class Columns:
                 reader.set(label, LABEL)
             elif layout.is_list and layout.key == UNNAMED_LIST:
                 list_entry = intern(root, UNNAMED_LIST.encode())
-        if layout.is_list and layout.members:
-            self.set_members(layout.members)
+        if layout.is_list and layout.elements:
+            self.set_elements(layout.elements)
         nulls = intern(-2, b"")
         for text in self._options.null_values:
             intern(nulls, text.encode(errors="surrogatepass"))
         reader.begin(nulls, list_entry, len(layout.columns), len(self._slots))
 
-    def set_members(self, names: Sequence[str]) -> None:
+    def set_elements(self, names: Sequence[str]) -> None:
         """Set the names of the elements of the list that holds the features."""
-        self.member_names = tuple(names)
-        self.reader.set_members([self._find_id(name) for name in names])
+        self.element_names = tuple(names)
+        self.reader.set_elements([self._find_id(name) for name in names])
         if self.learns and not self.schema.features:
-            self.schema = replace(self.schema, features=self.member_names)
+            self.schema = replace(self.schema, features=self.element_names)
             self._committed = self.schema, self._label
 
     def _find_role(self, path: str) -> Any:
@@ -262,7 +262,7 @@ class Columns:
     def find_numbers(self) -> list[str]:
         """Return the columns that have had numbers."""
         if self.layout.is_list:
-            return list(self.member_names)
+            return list(self.element_names)
         entries = {path: self.reader.get(entry)[2:4] for entry, path in self._paths.items()}
         return [path for path, (action, id_) in entries.items() if action == CELL and id_ >= 0]
 
@@ -305,7 +305,7 @@ class Columns:
 
     # --- Cells
 
-    def ask(self, entry: int, kind: int, number: float, content: bytes) -> Features | None:
+    def resolve_cell(self, entry: int, kind: int, number: float, content: bytes) -> Features | None:
         """Use a cell, and decide what its entry means; return features as IDs and values."""
         if entry == -1:
             text = f"it has two values for feature {self.names[int(number)]!r}"
@@ -466,12 +466,12 @@ class Columns:
             return
         if kind == NUL or not is_list:
             raise SampleError(f"it has no {subject}" if is_json else f"{subject} is null")
-        if len(value) == 0 and not self.member_names:
+        if len(value) == 0 and not self.element_names:
             raise SampleError(f"{subject} is empty")
-        if not self.member_names and len(value) > self.max_members:
+        if not self.element_names and len(value) > self.max_elements:
             text = f"{subject} has {len(value):,} values, more than a model may have"
             raise SampleError(text, code="list_length")
-        reason = explain_list(subject, value, self.member_names, self.layout.find_scale(name))
+        reason = explain_list(subject, value, self.element_names, self.layout.find_scale(name))
         raise SampleError(reason, code=reason.code)
 
     def _reject_number(self, name: str, number: float) -> None:

@@ -61,7 +61,7 @@ class Layout:
         The JSON key that holds the features, or the Arrow column of lists; empty if there is none.
     is_list
         Whether the features are a list.
-    members
+    elements
         The names of the elements of this list; empty for an Arrow source before its first list.
     label_type
         The type of labels that an Arrow source declares.
@@ -77,7 +77,7 @@ class Layout:
     ignored: frozenset[str] = frozenset()
     key: str = ""
     is_list: bool = False
-    members: tuple[str, ...] = ()
+    elements: tuple[str, ...] = ()
     has_features: bool = False
     label_type: str | None = None
 
@@ -115,7 +115,7 @@ class Layout:
         options = self.read_options
         if self.form == LIBSVM or (options.has_join and not self.has_features):
             return schema
-        features = self.members if self.is_list else ()
+        features = self.elements if self.is_list else ()
         schema = replace(schema, label=schema.label or self.label)
         schema = replace(schema, features=schema.features or features, is_list=self.is_list)
         if self.form == JSON:

@@ -13,7 +13,7 @@ from stream_perceptron.data.foreign import reject_unsupported_content, reject_un
 from stream_perceptron.data.layout import BYTE_SCALE, LIBSVM, Layout
 from stream_perceptron.data.naming import is_pixel
 from stream_perceptron.data.position import BINARY_FORMATS
-from stream_perceptron.data.request import Request
+from stream_perceptron.data.request import ReadRequest
 from stream_perceptron.data.schema import ReadOptions, Schema
 from stream_perceptron.data.source import Source
 from stream_perceptron.encoders import name_vector_elements
@@ -104,7 +104,7 @@ class Fit(NamedTuple):
     schema: Schema  # as if the first row of each source had been learned
 
 
-def fit_sources(sources: Iterable[Source], request: Request, is_new: bool = False) -> Fit:
+def fit_sources(sources: Iterable[Source], request: ReadRequest, is_new: bool = False) -> Fit:
     """Check that sources fit a model, before any is read.
 
     For a new model, the first source that has rows decides the scale and the standardization,
@@ -133,7 +133,7 @@ def fit_sources(sources: Iterable[Source], request: Request, is_new: bool = Fals
     return fit
 
 
-def _choose_scaling(source: Source, layout: Layout, request: Request) -> ReadOptions:
+def _choose_scaling(source: Source, layout: Layout, request: ReadRequest) -> ReadOptions:
     """Return the read options with a scale and a standardization, unless these are given.
 
     Tables and JSON objects are standardized; pixels are scaled by 1/255. The first usable row

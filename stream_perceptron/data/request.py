@@ -16,7 +16,7 @@ _START = FilePosition("")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Request:
+class ReadRequest:
     """The rows to read from a source, and how to read them."""
 
     read_options: ReadOptions = field(default_factory=ReadOptions)
@@ -47,11 +47,11 @@ class Request:
     redeliveries: Redeliveries | None = None
 
     @property
-    def max_members(self) -> int:
+    def max_elements(self) -> int:
         """A list of more numbers is rejected before names are created."""
         return self.max_weights // NAME_COST
 
-    def after(self, schema: Schema) -> Request:
+    def after(self, schema: Schema) -> ReadRequest:
         """Return the request for the next source, given the schema after earlier sources."""
         return replace(
             self, read_options=roles.resolve_positions(self.read_options, schema), schema=schema

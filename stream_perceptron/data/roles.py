@@ -61,13 +61,13 @@ def resolve_columns(
     learns_features = to_learn and not (options.has_join and _has_only_labels(options, names))
 
     def resolve_column(
-        role: str, requested: str, is_required: bool = learns_features, keep: str = ""
+        role: str, requested: str, is_required: bool = learns_features, purpose: str = ""
     ) -> str | None:
         resolved = find_column(requested, names, not has_names or role == "label ")
         if resolved is None and is_required:
             raise SourceError(
-                f"{where}: there is no {role}column {requested!r}{keep} among {quote_names(names)}"
-                f"{suggest_similar_name(requested, names)}"
+                f"{where}: there is no {role}column {requested!r}{purpose} among "
+                f"{quote_names(names)}{suggest_similar_name(requested, names)}"
             )
         return resolved
 
@@ -83,7 +83,7 @@ def resolve_columns(
         ignore=resolve_all("", options.ignore),
         categorical=resolve_all("", options.categorical),
         keep=tuple(
-            str(resolve_column("", name, is_required=True, keep=" to keep"))
+            str(resolve_column("", name, is_required=True, purpose=" to keep"))
             for name in options.keep
         ),
     )

@@ -37,7 +37,7 @@ from stream_perceptron.data.notices import (
     describe_columns,
 )
 from stream_perceptron.data.position import FileContent, Span
-from stream_perceptron.data.request import Request
+from stream_perceptron.data.request import ReadRequest
 from stream_perceptron.errors import Reason
 from stream_perceptron.model.rows import NOTHING_ADDED, REJECTED, Added
 
@@ -66,7 +66,7 @@ class Batches(Iterator[Batch | None]):
 
     """
 
-    def __init__(self, source: Source, request: Request, layout: Layout) -> None:
+    def __init__(self, source: Source, request: ReadRequest, layout: Layout) -> None:
         self._source, self.request = source, request
         self.columns = Columns(layout, request)
         self.next_row, self.max_rows = request.position.rows + 1, MAX_BATCH_ROWS
@@ -79,7 +79,7 @@ class Batches(Iterator[Batch | None]):
     def __next__(self) -> Batch | None:
         return next(self._batches)
 
-    def reopen(self, request: Request) -> None:
+    def reopen(self, request: ReadRequest) -> None:
         """Read the next rows with the schema and the names in another request.
 
         Raises
@@ -149,7 +149,7 @@ class Batches(Iterator[Batch | None]):
         return self._number_rows(batch)
 
     def _number_rows(self, batch: Batch) -> Batch:
-        batch.numbers_redelivered = not self._source.is_stream
+        batch.counts_redelivered_rows = not self._source.is_stream
         self.next_row = batch.row_number(len(batch))
         return batch
 
@@ -261,7 +261,7 @@ class Source(ABC):
         return None
 
     @abstractmethod
-    def find_layout(self, request: Request) -> Layout:
+    def find_layout(self, request: ReadRequest) -> Layout:
         """Return the layout of the rows.
 
         Raises
@@ -272,7 +272,7 @@ class Source(ABC):
         """
 
     @abstractmethod
-    def read_batches(self, batches: Batches, request: Request) -> Iterator[Batch | None]:
+    def read_batches(self, batches: Batches, request: ReadRequest) -> Iterator[Batch | None]:
         """Yield the requested rows, using the current `batches.columns` and `batches.max_rows`.
 
         None is yielded while a pipe is silent.
@@ -287,7 +287,7 @@ class Source(ABC):
         """The columns that the source declares to identify rows."""
         return []
 
-    def batches(self, request: Request) -> Batches:
+    def batches(self, request: ReadRequest) -> Batches:
         """Return the requested rows as batches.
 
         Raises
@@ -298,7 +298,7 @@ class Source(ABC):
         """
         return Batches(self, request, self.find_layout(request))
 
-    def find_first_numbers(self, request: Request, layout: Layout) -> dict[str, float]:
+    def find_first_numbers(self, request: ReadRequest, layout: Layout) -> dict[str, float]:
         """Return the numbers of the first usable row by name; none if the first rows have none."""
         request = replace(request, keeps_zeros=True, keeps_unlabeled=True, described=set())
         batches = Batches(self, request, layout)

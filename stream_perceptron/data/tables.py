@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 from stream_perceptron.data.layout import ColumnType, Kind, Layout
 from stream_perceptron.data.naming import LABEL_NAMES, quote_names
 from stream_perceptron.data.records import COMMAS, Dialect
-from stream_perceptron.data.request import Request
+from stream_perceptron.data.request import ReadRequest
 from stream_perceptron.data.schema import ReadOptions
 from stream_perceptron.encoders import name_vector_elements
 from stream_perceptron.errors import SourceError
 
 
 def find_table_layout(
-    request: Request,
+    request: ReadRequest,
     options: ReadOptions,
     columns: Sequence[str],
     where: str,
@@ -85,13 +85,13 @@ def find_table_layout(
     if request.to_learn and not free and not options.has_join:
         raise SourceError(f"{where}: it has no columns to learn from")
     key = vectors[0] if vectors else ""
-    members: tuple[str, ...] = ()
+    elements: tuple[str, ...] = ()
     if vectors and schema.features:
-        members = (
+        elements = (
             schema.features if schema.is_list else name_vector_elements(key, len(schema.features))
         )
     ignored = frozenset(name for name in free if types and types[name].kind is Kind.OTHER)
     return Layout(
         form, options, options.label, dialect, tuple(columns), types, ignored,
-        key, bool(vectors), members, bool(free),
+        key, bool(vectors), elements, bool(free),
     )  # fmt: skip

@@ -16,7 +16,7 @@ from stream_perceptron.data.byte_input import FIRST_READ_BYTES, ByteInput
 from stream_perceptron.data.layout import CSV, Layout
 from stream_perceptron.data.position import WINDOW, FilePosition, Span
 from stream_perceptron.data.records import MAX_LINE_BYTES
-from stream_perceptron.data.request import Request
+from stream_perceptron.data.request import ReadRequest
 from stream_perceptron.data.schema import ReadOptions
 from stream_perceptron.data.source import Batches, Source
 from stream_perceptron.errors import SourceError
@@ -44,7 +44,7 @@ class LineFormat(Protocol):
     has_comments: bool  # whether lines that begin with # are skipped
     has_header: bool  # whether the first line is not a record
 
-    def find_layout(self, request: Request, where: str, lines: Iterable[bytes]) -> Layout:
+    def find_layout(self, request: ReadRequest, where: str, lines: Iterable[bytes]) -> Layout:
         """Return the layout of the records, given the first lines that are not blank.
 
         Raises
@@ -122,7 +122,7 @@ class TextSource(Source):
                 break
         return line_format
 
-    def find_layout(self, request: Request) -> Layout:
+    def find_layout(self, request: ReadRequest) -> Layout:
         if not self.is_stream and (self._bytes is not None or not self._first_blocks):
             stream = self.peek_bytes()
             _skip_mark(stream)
@@ -145,7 +145,7 @@ class TextSource(Source):
 
     # --- Rows
 
-    def read_batches(self, batches: Batches, request: Request) -> Iterator[Batch | None]:
+    def read_batches(self, batches: Batches, request: ReadRequest) -> Iterator[Batch | None]:
         if batches.columns.layout.is_empty:
             return  # rows written since then have no layout
         if self.is_stream:

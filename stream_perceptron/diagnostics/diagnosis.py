@@ -27,7 +27,7 @@ def collect_findings(live: LiveModel, diverged: bool = False) -> list[Finding]:
     if diverged:
         findings.insert(0, _describe_divergence(run))
     for check in _SYMPTOMS:
-        is_explained = any(finding.code not in _NO_EXPLANATIONS for finding in findings)
+        is_explained = any(finding.code not in _NON_CAUSES for finding in findings)
         if not is_explained and (finding := check(run)) is not None:
             findings.append(finding)
     return findings
@@ -44,7 +44,7 @@ def _describe_divergence(run: RunFigures) -> Finding:
     return Finding(
         FindingCode.DIVERGING,
         f"after {run.n:,} samples the mean error was {progress.mean_error:.3g} with activation "
-        f"{model.activation}, lr {model.lr} and features up to {progress.largest:g}",
+        f"{model.activation}, lr {model.lr} and features up to {progress.largest_feature:g}",
         "lower --lr, or scale the features",
     )
 
@@ -75,7 +75,7 @@ def _check_labels(run: RunFigures) -> Finding | None:
     if run.has_one_label:
         return Finding(
             FindingCode.ONLY_ONE_LABEL,
-            f"all {run.n:,} samples are labeled {run.classes[run.metrics.largest]!r}",
+            f"all {run.n:,} samples are labeled {run.classes[run.metrics.majority_label]!r}",
             "there are no classes to distinguish: check --label, or learn from more rows",
         )
     if run.are_labels_ids:
@@ -184,7 +184,8 @@ def _check_majority(run: RunFigures) -> Finding | None:
     return Finding(
         FindingCode.NO_BETTER_THAN_MAJORITY_CLASS,
         f"accuracy is {run.progress.accuracy:.1%}, {metrics.baseline:.1%} of the samples are "
-        f"{run.classes[metrics.largest]!r}, and kappa is {format_kappa(metrics.cohen_kappa)}",
+        f"{run.classes[metrics.majority_label]!r}, and kappa is "
+        f"{format_kappa(metrics.cohen_kappa)}",
         "check that each label belongs to its row, learn from more rows, or find better features; "
         "a decision threshold finds more samples of the other classes, at the cost of mistakes "
         "(evaluate --scores shows both)",
@@ -209,7 +210,7 @@ _CAUSES = (
 )  # fmt: skip
 _SYMPTOMS = (_check_outputs, _check_learning_rate, _check_majority, _check_rare_classes)
 # The findings that may accompany any accuracy.
-_NO_EXPLANATIONS = (
+_NON_CAUSES = (
     FindingCode.DIVERGING, FindingCode.SORTED_LABELS, FindingCode.ROW_NUMBERS,
     FindingCode.LEARNING_RATE_TOO_LOW, FindingCode.NO_BETTER_THAN_MAJORITY_CLASS,
 )  # fmt: skip

@@ -109,7 +109,7 @@ def _describe_head(models: Mapping[str, LiveModel]) -> dict[str, object]:
         "names": list(models),
         "models": [
             {
-                "figures": dict(_list_figures(live)),
+                "figures": dict(_list_key_figures(live)),
                 "settings": dict(_list_settings(live)),
                 "entries": live.history.format_lines(),
                 "findings": collect_findings(live),
@@ -127,13 +127,13 @@ def _describe_head(models: Mapping[str, LiveModel]) -> dict[str, object]:
     }
 
 
-def _list_figures(live: LiveModel) -> Iterator[tuple[str, str]]:
+def _list_key_figures(live: LiveModel) -> Iterator[tuple[str, str]]:
     """Yield the name and the text of each key figure."""
     progress, classes = live.progress, live.model.classes_
     if progress.accuracy is not None:
         metrics = progress.compute_metrics(len(classes))
         yield "accuracy", f"{progress.accuracy:.1%}"
-        yield "majority class", f"{metrics.baseline:.1%} ({classes[metrics.largest]})"
+        yield "majority class", f"{metrics.baseline:.1%} ({classes[metrics.majority_label]})"
         yield "balanced accuracy", f"{metrics.balanced_accuracy:.1%}"
         yield "kappa", format_kappa(metrics.cohen_kappa)
     yield "samples", f"{live.model.n_seen:,}"

@@ -17,7 +17,7 @@ _STANDARDIZE = "to start over with standardized features (in Python: a Standardi
 
 def find_scaling_problem(live: LiveModel) -> tuple[str, str, str] | None:
     """Return evidence that features need scaling, what to do, and an option; or None."""
-    model, largest = live.model, live.progress.largest
+    model, largest = live.model, live.progress.largest_feature
     reach = {name: value for name, value in (live.progress.reach or {}).items() if value}
     # If each sample has only a few of many features, such as words, scaling does not help.
     has_columns = bool(live.schema.columns) or live.schema.is_list
@@ -46,7 +46,7 @@ def find_scaling_problem(live: LiveModel) -> tuple[str, str, str] | None:
 def warn_of_large_features(live: LiveModel) -> Notice | None:
     """Return a warning if the features seen so far are large, or None."""
     problem = find_scaling_problem(live)
-    if live.progress.largest <= _LARGE_FEATURE or problem is None:
+    if live.progress.largest_feature <= _LARGE_FEATURE or problem is None:
         return None
     evidence, suggestion, remedy = problem
     text = f"unscaled features: {evidence}; {suggestion}"

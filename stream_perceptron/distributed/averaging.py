@@ -81,14 +81,14 @@ def average(base: SGDPerceptron, models: Sequence[SGDPerceptron]) -> SGDPerceptr
         _require_descent(base, model)
     mean = copy.deepcopy(base)
     networks = [model.network for model in models]
-    mean.network.restore(_unite_networks(base.network, networks))
+    mean.network.restore(_merge_networks(base.network, networks))
     _average_weights(mean.network, base.network, networks)
     if mean.network.scaler is not None:
         _merge_statistics(mean.network, base.network, networks)
     return mean
 
 
-def _unite_networks(base: Network, networks: Sequence[Network]) -> Snapshot:
+def _merge_networks(base: Network, networks: Sequence[Network]) -> Snapshot:
     """Return the state that the mean starts from: all labels and features, and initial weights."""
     all_networks = (base, *networks)
     labels = dict.fromkeys(chain.from_iterable(network.label_names for network in all_networks))
@@ -354,7 +354,9 @@ def _sum_progress(before: Progress, live_models: Sequence[LiveModel]) -> Progres
     if len(live_models) == 1:  # a sum of differences would have rounding errors
         return copy.deepcopy(live_models[0].progress)
     # Samples of models that were trained in parallel have no common order.
-    total = Progress(reach={}, rising={}, largest=before.largest, outcomes=before.outcomes)
+    total = Progress(
+        reach={}, rising={}, largest_feature=before.largest_feature, outcomes=before.outcomes
+    )
     for name in _SUMMED_COUNTS:
         setattr(total, name, getattr(before, name))
     for live in live_models:
@@ -362,7 +364,7 @@ def _sum_progress(before: Progress, live_models: Sequence[LiveModel]) -> Progres
         for name in _SUMMED_COUNTS:
             added = getattr(progress, name) - getattr(before, name)
             setattr(total, name, min(getattr(total, name) + added, MAX_SUM))
-        total.largest = max(total.largest, progress.largest)
+        total.largest_feature = max(total.largest_feature, progress.largest_feature)
         n_tested = progress.samples - progress.n_untested - before.samples + before.n_untested
         total.add_outcomes(progress.window[max(len(progress.window) - n_tested, 0) :])
     return total

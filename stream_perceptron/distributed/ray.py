@@ -16,8 +16,8 @@ from stream_perceptron.data.batch import Rejection
 from stream_perceptron.data.byte_input import first_line, format_reason
 from stream_perceptron.data.source import is_any_interrupted
 from stream_perceptron.distributed.rounds import (
-    Outcome,
     RowRange,
+    ShardResult,
     average_outcomes,
     count_rounds,
     learn_first_sample,
@@ -253,7 +253,7 @@ def _learn_round(
     factor: int,
     skip_rejected: bool,
     is_repeated: bool,
-) -> list[Outcome] | None:
+) -> list[ShardResult] | None:
     """Learn the rows of each shard in a task; return None after an interrupt."""
     import ray
 

@@ -110,7 +110,7 @@ def _split_rows(files: Sequence[FilePosition], start: int, end: int) -> Iterator
 
 
 @dataclass
-class Outcome:
+class ShardResult:
     """The result of learning a shard's rows in one round."""
 
     live: LiveModel  # the trained model
@@ -127,7 +127,7 @@ class Outcome:
 
 def learn_first_sample(
     live: LiveModel, sources: Sequence[Source], skip_rejected: bool = False
-) -> Outcome:
+) -> ShardResult:
     """Test and train a copy of a new live model on all rows up to the first labeled row.
 
     The initial weights for that row's label and features are drawn here, so that all shards begin
@@ -139,7 +139,7 @@ def learn_first_sample(
         If a row cannot be used, unless such rows are skipped.
 
     """
-    outcome = Outcome(copy.deepcopy(live))
+    outcome = ShardResult(copy.deepcopy(live))
     with closing(learn(outcome.live, sources, skip_rejected=skip_rejected, every=1)) as results:
         for result in results:
             outcome.add(result)
@@ -154,7 +154,7 @@ def learn_row_ranges(
     factor: int = 1,
     skip_rejected: bool = False,
     is_repeated: bool = False,
-) -> Outcome:
+) -> ShardResult:
     """Test and train a copy of a live model on ranges of rows.
 
     The result depends only on the arguments and the files, and nothing is modified, so a call may
@@ -173,7 +173,7 @@ def learn_row_ranges(
     1000 0
 
     """
-    outcome = Outcome(copy.deepcopy(live))
+    outcome = ShardResult(copy.deepcopy(live))
     model, lr = outcome.live.model, live.model.lr
     model.lr = _scale_lr(lr, factor)
     segments = (
@@ -190,7 +190,7 @@ def learn_row_ranges(
     return outcome
 
 
-def average_outcomes(live: LiveModel, outcomes: Sequence[Outcome]) -> LiveModel:
+def average_outcomes(live: LiveModel, outcomes: Sequence[ShardResult]) -> LiveModel:
     """Average the shards' models after a round, or raise the first failed shard's error."""
     for outcome in outcomes:
         if outcome.error is not None:

@@ -73,7 +73,7 @@ class Evaluation:
             "balanced_accuracy": metrics.balanced_accuracy,
             "macro_f1": metrics.macro_f1,
             "cohen_kappa": metrics.cohen_kappa,
-            "majority_class": labels[metrics.largest],
+            "majority_class": labels[metrics.majority_label],
             "majority_share": metrics.baseline,
             "classes": [labels[i] for i in order],
             "confusion": confusion.matrix(order).tolist() if is_small else None,

@@ -191,7 +191,7 @@ class History:
                         "repeat its command to finish it, or start over with --overwrite"
                     )
 
-    def ends_in(self, files: Sequence[FilePosition]) -> bool:
+    def ends_at(self, files: Sequence[FilePosition]) -> bool:
         """Whether the last entry ends at these positions, whatever the names of the files."""
         return bool(self.entries) and self.entries[-1].is_over(files)
 
@@ -200,7 +200,7 @@ class History:
 
         `before` contains the positions of the entry's files before its rows were read.
         """
-        if not (self.ends_in(before) and self.entries[-1].extend(entry)):
+        if not (self.ends_at(before) and self.entries[-1].extend(entry)):
             self.entries.append(entry)
 
     def format_lines(self) -> list[str]:

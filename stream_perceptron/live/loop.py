@@ -14,7 +14,7 @@ from stream_perceptron.data.opening import fit_sources
 from stream_perceptron.data.position import FilePosition
 from stream_perceptron.data.prefetch import prefetch
 from stream_perceptron.data.reasons import LABEL_DOES_NOT_FIT
-from stream_perceptron.data.request import Request
+from stream_perceptron.data.request import ReadRequest
 from stream_perceptron.data.source import Batches, Source
 from stream_perceptron.errors import ModelSizeError, Reason, SourceError
 from stream_perceptron.live.given_files import GivenFile, identify_files
@@ -194,7 +194,7 @@ def predict(
                 _require_success(result, part, skip_rejected)
 
 
-def _request_predictions(live: LiveModel, source: Source) -> Request:
+def _request_predictions(live: LiveModel, source: Source) -> ReadRequest:
     """Return a request for the rows of a source, to predict them."""
     request = live.request(to_learn=False)
     if not live.is_trained_in_python:
@@ -204,7 +204,7 @@ def _request_predictions(live: LiveModel, source: Source) -> Request:
 
 
 def _prefetch(
-    live: LiveModel, source: Source, request: Request
+    live: LiveModel, source: Source, request: ReadRequest
 ) -> Generator[tuple[LiveModel, Batch], None, None]:
     """Yield the batches of a source, each with this model."""
     with closing(read_ahead(source.batches(request), source)) as batches:
@@ -214,7 +214,7 @@ def _prefetch(
 
 
 def _read_with_reload(
-    live: LiveModel, source: Source, request: Request, reload: Reload
+    live: LiveModel, source: Source, request: ReadRequest, reload: Reload
 ) -> Generator[tuple[LiveModel, Batch], None, None]:
     """Yield the batches of a source, each with the model that `reload` returns for it."""
     batches = source.batches(replace(request, reads_all_columns=True))

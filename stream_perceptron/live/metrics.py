@@ -42,7 +42,7 @@ class ClassMetrics(NamedTuple):
     macro_f1: float
     balanced_accuracy: float
     cohen_kappa: float
-    largest: int
+    majority_label: int  # the number of the most frequent label
     baseline: float
     counts: NDArray[np.int64]
 
@@ -190,7 +190,7 @@ class Progress:
     repeats: int = 0  # labeled samples with the same label as the previous labeled sample
     last_target: int = -1  # the number of the last label, -1 before the first
     error_sum: float = 0.0  # the sum of the errors of all labeled samples, added one by one
-    largest: float = 0.0  # the largest absolute value of a feature in the probed samples
+    largest_feature: float = 0.0  # the largest absolute value of a feature in the probed samples
     # The largest absolute value, by name, of at most 256 features that all probed samples have.
     reach: dict[str, float] | None = None
     # The last value of each feature that has increased from every probed sample to the next.
@@ -273,7 +273,7 @@ class Progress:
 
     def update_reaches(self, rows: Rows) -> None:
         """Update the reaches of features, and the rising features, from probed samples."""
-        self.largest = max(self.largest, rows.max_abs())
+        self.largest_feature = max(self.largest_feature, rows.max_abs())
         for x in rows.dicts() if self.rising is None or self.rising else ():
             last = self.rising
             risen = {str(n): v for n, v in x.items() if last is None or v > last.get(str(n), v)}

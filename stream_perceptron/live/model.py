@@ -26,7 +26,7 @@ from stream_perceptron.data.labels import LABEL_TYPES
 from stream_perceptron.data.naming import is_position
 from stream_perceptron.data.notices import build_full_model_warning
 from stream_perceptron.data.opening import fit_sources
-from stream_perceptron.data.request import Request
+from stream_perceptron.data.request import ReadRequest
 from stream_perceptron.data.schema import ReadOptions, Schema
 from stream_perceptron.data.source import Source
 from stream_perceptron.errors import (
@@ -158,7 +158,7 @@ class LiveModel:
         """
         read_options = read_options or ReadOptions()
         max_weights = parameters.get("max_weights", defaults.MAX_WEIGHTS)
-        request = Request(read_options, needs_label=needs_label, max_weights=max_weights)
+        request = ReadRequest(read_options, needs_label=needs_label, max_weights=max_weights)
         fit = fit_sources(sources, request, is_new=True)
         if fit.first is None or fit.layout is None:
             raise SourceError(f"{sources[0].name}: it has no rows")
@@ -325,11 +325,11 @@ class LiveModel:
                 "learn_one of stream_perceptron.load(PATH).model"
             )
 
-    def request(self, to_learn: bool = True) -> Request:
+    def request(self, to_learn: bool = True) -> ReadRequest:
         """Return a request for the rows of a source, to learn or to predict them."""
         self.require_runnable()
         known_names = *self.model.features_, *self.pending.known_names
-        return Request(
+        return ReadRequest(
             roles.resolve_positions(self.read_options, self.schema)
             if to_learn
             else self.read_options,
@@ -344,7 +344,7 @@ class LiveModel:
             max_weights=self.model.max_weights,
         )
 
-    def require_fitting(self, sources: Sequence[Source]) -> None:
+    def require_compatible(self, sources: Sequence[Source]) -> None:
         """Check that sources fit the model, before any is read.
 
         The first source of a model that was trained in Python decides the scale of features.

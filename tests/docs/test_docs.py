@@ -239,6 +239,17 @@ def test_files_in_the_table_of_promises_exist():
     assert [name for name in named_files if not (page.parent / name).is_file()] == []
 
 
+def test_files_that_pages_for_contributors_name_exist():
+    tracked = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    for page in (ROOT / "CONTRIBUTING.md", ROOT / "docs" / "design.md"):
+        names = re.findall(r"`([a-z0-9_/]+\.(?:py|pyx|h|md|json|html|css))\b", page.read_text())
+        assert len(names) > 15
+        for name in names:
+            assert any(f"/{path}".endswith(f"/{name}") for path in tracked), f"{page.name}: {name}"
+
+
 def test_every_benchmark_comment_has_a_table():
     """Each table stands between two comments, and scripts/update_docs writes it."""
     report = ROOT / "data" / "bench" / "report.md"

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from helpers import count_unread_bytes
 
-from stream_perceptron.data import ReadOptions, Request, open_source
+from stream_perceptron.data import ReadOptions, ReadRequest, open_source
 
 FOLDER = Path(__file__).parent
 CASES = sorted(
@@ -33,7 +33,7 @@ def name_case(path):
 def read_rows(source, options):
     """Return the rows of a source, as lines of an expected file."""
     lines = []
-    for batch in source.batches(Request(ReadOptions(**options), keeps_zeros=True)):
+    for batch in source.batches(ReadRequest(ReadOptions(**options), keeps_zeros=True)):
         rows = zip(
             batch.list_labels(), batch.dicts(), batch.weights[batch.usable].tolist(), strict=True
         )

@@ -10,7 +10,7 @@ from helpers import CASE_FACTOR, get_seeds
 from random_records import COLUMNS, write_records
 from record_oracle import RecordOracle
 
-from stream_perceptron.data import Request, open_source
+from stream_perceptron.data import ReadRequest, open_source
 from stream_perceptron.errors import SourceError
 
 FORMATS = {".libsvm": "libsvm"}  # a line may have only a label
@@ -42,16 +42,18 @@ def test_records_mean_what_the_standard_library_reads(form, tmp_path, monkeypatc
         options = replace(options, position=())
         lines = path.read_text().splitlines()[form == "csv" :]
         try:
-            layout = open_source(str(path), FORMATS.get(path.suffix)).find_layout(Request(options))
+            layout = open_source(str(path), FORMATS.get(path.suffix)).find_layout(
+                ReadRequest(options)
+            )
         except SourceError:
             continue
         if layout.label != "label" and form != "libsvm":
             continue  # the first label decides
         oracle = RecordOracle(
             form if form in ("csv", "libsvm") else "json", options, COLUMNS, layout.key,
-            len(layout.members), max_features,
+            len(layout.elements), max_features,
         )  # fmt: skip
-        rows = read_rows(path, Request(options, keeps_zeros=True))
+        rows = read_rows(path, ReadRequest(options, keeps_zeros=True))
         for line, row in zip([x for x in lines if x], rows, strict=True):
             expected = oracle.read(line)
             context = seed, line, options

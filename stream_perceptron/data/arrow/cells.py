@@ -83,8 +83,8 @@ def _set_members(columns: Columns, lists: Cells) -> None:
     """Name the elements of the list that holds the features, given the first lists."""
     lengths = np.diff(lists.list_begins) if lists.list_begins is not None else np.zeros(0, np.intp)
     sizes = lengths[lengths > 0][:1].tolist()
-    if sizes and not columns.member_names and sizes[0] <= columns.max_members:
-        columns.set_members(name_vector_elements(columns.layout.key, sizes[0]))
+    if sizes and not columns.element_names and sizes[0] <= columns.max_elements:
+        columns.set_elements(name_vector_elements(columns.layout.key, sizes[0]))
 
 
 def _decode(name: str, array: pa.Array, errors: dict[int, Reason]) -> pa.Array:

@@ -24,7 +24,7 @@ from stream_perceptron.data.byte_input import (
 )
 from stream_perceptron.data.layout import Layout
 from stream_perceptron.data.position import require_same_content
-from stream_perceptron.data.request import Request
+from stream_perceptron.data.request import ReadRequest
 from stream_perceptron.data.source import Batches, Source
 from stream_perceptron.errors import SourceError
 
@@ -53,10 +53,10 @@ class ArrowSource(Source):
     def classes(self) -> list[object] | None:
         return read_declared_classes(self._columns)
 
-    def find_layout(self, request: Request) -> Layout:
+    def find_layout(self, request: ReadRequest) -> Layout:
         return find_arrow_layout(self._columns, self.name, request)
 
-    def read_batches(self, batches: Batches, request: Request) -> Iterator[Batch]:
+    def read_batches(self, batches: Batches, request: ReadRequest) -> Iterator[Batch]:
         start = 0
         if not self.is_stream:
             self._input, start = self.take_bytes(), request.position.rows

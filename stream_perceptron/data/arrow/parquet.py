@@ -27,7 +27,7 @@ from stream_perceptron.data.byte_input import (
 )
 from stream_perceptron.data.layout import Layout
 from stream_perceptron.data.position import require_same_content
-from stream_perceptron.data.request import Request
+from stream_perceptron.data.request import ReadRequest
 from stream_perceptron.data.source import Batches, Source
 from stream_perceptron.errors import SourceError
 
@@ -70,7 +70,7 @@ class ParquetSource(Source):
     def classes(self) -> list[object] | None:
         return read_declared_classes(self._file.schema_arrow)
 
-    def find_layout(self, request: Request) -> Layout:
+    def find_layout(self, request: ReadRequest) -> Layout:
         return find_arrow_layout(self._file.schema_arrow, self.name, request)
 
     @cached_property
@@ -83,7 +83,7 @@ class ParquetSource(Source):
         """Return the uncompressed size of a row group."""
         return int(self._file.metadata.row_group(group).total_byte_size)
 
-    def read_batches(self, batches: Batches, request: Request) -> Iterator[Batch]:
+    def read_batches(self, batches: Batches, request: ReadRequest) -> Iterator[Batch]:
         if not self.is_stream:
             require_same_content(self.take_bytes(), request.position)
         groups, start = self.groups, 0 if self.is_stream else request.position.rows

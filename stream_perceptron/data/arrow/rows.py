@@ -16,7 +16,7 @@ from stream_perceptron.data.arrow.types import (
 )
 from stream_perceptron.data.batch import BATCH_ROWS, MAX_BATCH_ROWS, Batch
 from stream_perceptron.data.layout import ARROW, Layout
-from stream_perceptron.data.request import Request
+from stream_perceptron.data.request import ReadRequest
 from stream_perceptron.data.source import Batches
 from stream_perceptron.data.tables import find_table_layout
 from stream_perceptron.errors import SourceError
@@ -24,7 +24,7 @@ from stream_perceptron.errors import SourceError
 _BATCH_BYTES = 2**22
 
 
-def find_arrow_layout(columns: pa.Schema, where: str, request: Request) -> Layout:
+def find_arrow_layout(columns: pa.Schema, where: str, request: ReadRequest) -> Layout:
     """Return the layout of rows with these columns.
 
     Raises

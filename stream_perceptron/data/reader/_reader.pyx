@@ -72,7 +72,7 @@ cdef extern from "formats.h" nogil:
         ptrdiff_t n_pairs
         int changes_schema, has_asked, is_rejected
         double (*round)(const uint8_t*, const uint8_t*) noexcept
-        int (*ask)(CReader*, ptrdiff_t, int, double, const uint8_t*, const uint8_t*) noexcept
+        int (*resolve)(CReader*, ptrdiff_t, int, double, const uint8_t*, const uint8_t*) noexcept
         int (*judge)(CReader*, int) noexcept
         int (*finish)(CReader*, int) noexcept
         void* self
@@ -217,7 +217,7 @@ cdef class Reader:
         c.learns, c.keeps_unlabeled, c.keeps_zeros = learns, keeps_unlabeled, keeps_zeros
         c.has_null_numbers, c.needs_vector = has_null_numbers, needs_vector
         c.has_quotes = format == _CSV or format == _JSON
-        c.round, c.ask, c.judge, c.finish, c.self = round_number, ask, judge, finish, <void*>self
+        c.round, c.resolve, c.judge, c.finish, c.self = round_number, resolve, judge, finish, <void*>self
         c.list = -1
 
     def __dealloc__(self):
@@ -239,7 +239,7 @@ cdef class Reader:
         if not resize(&c.kept, n_slots * sizeof(Kept) + 1):
             raise MemoryError
 
-    def set_members(self, ids):
+    def set_elements(self, ids):
         """Set the features of the elements of a list, -1 for those that are new."""
         c = &self.c
         c.n_members = len(ids)
@@ -401,7 +401,7 @@ cdef class Reader:
         cdef CReader* c = &self.c
         cdef list names = self.columns.names
         for i in range(c.n_added - (c.n_features - len(names)), c.n_added):
-            names.append(self.columns.member_names[c.added[i].member])
+            names.append(self.columns.element_names[c.added[i].member])
 
 
 cdef const void* address(buffer) except? NULL:
@@ -419,7 +419,7 @@ cdef double round_number(const uint8_t* begin, const uint8_t* end) noexcept with
     return float(PyBytes_FromStringAndSize(<char*>begin, end - begin))
 
 
-cdef int ask(CReader* c, ptrdiff_t entry, int kind, double number, const uint8_t* begin,
+cdef int resolve(CReader* c, ptrdiff_t entry, int kind, double number, const uint8_t* begin,
              const uint8_t* end) noexcept with gil:
     """Let `columns` use a cell, or reject the record."""
     self = <Reader>c.self
@@ -427,7 +427,7 @@ cdef int ask(CReader* c, ptrdiff_t entry, int kind, double number, const uint8_t
     try:
         self.sync()
         content = PyBytes_FromStringAndSize(<char*>begin, end - begin)
-        features = self.columns.ask(entry, kind, number, content)
+        features = self.columns.resolve_cell(entry, kind, number, content)
         if features:
             if not reserve(c, len(features)):
                 raise MemoryError

@@ -82,7 +82,7 @@ static int read_arrow_cell(Reader *r, const ArrowColumn *c, ptrdiff_t i) {
         const ptrdiff_t n = r->n;
         if (read_arrow_list(r, c, i)) return 1;
         r->n = n;
-        return r->ask(r, c->entry, LIST, (double)i, from, from);
+        return r->resolve(r, c->entry, LIST, (double)i, from, from);
     }
     if (c->kind == 's') {
         to = find_arrow_string(r, c, i, &from);

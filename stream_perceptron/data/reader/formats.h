@@ -288,7 +288,7 @@ static const uint8_t *scan_list(Reader *r, const uint8_t *p, ptrdiff_t entry, in
         p += *p == ',';
     }
     if (n == 0) return to;
-    if (!is_scalar || !has_category) return r->ask(r, entry, LIST, NAN, from, to) ? to : NULL;
+    if (!is_scalar || !has_category) return r->resolve(r, entry, LIST, NAN, from, to) ? to : NULL;
     for (p = skip_spaces(from + 1); p < to - 1; p = skip_spaces(p)) {
         const uint8_t *stop = read_scalar(r, p, &kind, &number);
         if (kind != NUL && !use_category(r, entry, 1, kind, number, p, stop)) return NULL;
@@ -305,8 +305,8 @@ static const uint8_t *scan_value(Reader *r, const uint8_t *p, ptrdiff_t entry, i
     int kind = *p == '{' ? OBJECT : LIST;
     double number = NAN;
     const uint8_t *stop = NULL;
-    if (*p == '[' && r->table.entries[entry].action == UNKNOWN && !r->ask(r, entry, LIST, NAN, p, p)) return NULL;
-    if (*p == '{' && r->table.entries[entry].members == ASK_ABOUT_OBJECT && !r->ask(r, entry, OBJECT, NAN, p, p))
+    if (*p == '[' && r->table.entries[entry].action == UNKNOWN && !r->resolve(r, entry, LIST, NAN, p, p)) return NULL;
+    if (*p == '{' && r->table.entries[entry].members == ASK_ABOUT_OBJECT && !r->resolve(r, entry, OBJECT, NAN, p, p))
         return NULL;
     const int32_t slot = r->table.entries[entry].slot;
     if (kind == OBJECT && slot >= 0) {

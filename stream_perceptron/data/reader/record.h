@@ -117,7 +117,7 @@ typedef struct Reader {
     /* Returns the double nearest to a decimal number. */
     double (*round)(const uint8_t *from, const uint8_t *to);
     /* Lets Python use a cell, or reject the record. */
-    int (*ask)(struct Reader *, ptrdiff_t entry, int kind, double number, const uint8_t *from,
+    int (*resolve)(struct Reader *, ptrdiff_t entry, int kind, double number, const uint8_t *from,
                const uint8_t *to);
     /* Returns the status given the kept cells; called if there are any. */
     int (*judge)(struct Reader *, int status);
@@ -282,7 +282,7 @@ static ptrdiff_t find_content(Reader *r, int32_t parent, int kind, double number
                               const uint8_t *to) {
     const ptrdiff_t n = r->table.n, content = intern(&r->table, parent, from, to - from, r->limit);
     if (content < n) return content;
-    if (!r->ask(r, content, kind, number, from, to)) return -1;
+    if (!r->resolve(r, content, kind, number, from, to)) return -1;
     if (r->table.entries[content].action != UNKNOWN) return content;
     truncate_table(&r->table, n);
     return -2;
@@ -344,9 +344,9 @@ static int use_words(Reader *r, ptrdiff_t column, const uint8_t *from, const uin
 static int use_number(Reader *r, ptrdiff_t entry, int kind, double number, const uint8_t *from,
                       const uint8_t *to) {
     if (!reserve(r, 1)) return 0;
-    if (r->table.entries[entry].id == UNNAMED && !r->ask(r, entry, kind, number, from, to)) return 0;
+    if (r->table.entries[entry].id == UNNAMED && !r->resolve(r, entry, kind, number, from, to)) return 0;
     const int32_t id = r->table.entries[entry].id;
-    return r->is_rejected || id == ABSENT || append(r, id, number) || r->ask(r, entry, kind, number, from, to);
+    return r->is_rejected || id == ABSENT || append(r, id, number) || r->resolve(r, entry, kind, number, from, to);
 }
 
 /* Count a cell as missing if its text means null; return whether it does. */
@@ -378,7 +378,7 @@ static int use_category(Reader *r, ptrdiff_t entry, int is_element, int kind, do
 /* Use a cell whose content extends from `from` to `to`. */
 static int on_cell(Reader *r, ptrdiff_t entry, int kind, double number, const uint8_t *from,
                    const uint8_t *to) {
-    if (r->table.entries[entry].action == UNKNOWN && !r->ask(r, entry, kind, number, from, to)) return 0;
+    if (r->table.entries[entry].action == UNKNOWN && !r->resolve(r, entry, kind, number, from, to)) return 0;
     const Entry *e = &r->table.entries[entry];
     if (e->slot >= 0) r->kept[e->slot] = (Kept){kind, from, to};
     if (r->is_rejected || e->action == IGNORE) return 1;
@@ -405,7 +405,7 @@ static int on_cell(Reader *r, ptrdiff_t entry, int kind, double number, const ui
             return 1;
         }
     }
-    return r->ask(r, entry, kind, number, from, to);
+    return r->resolve(r, entry, kind, number, from, to);
 }
 
 /* `on_cell` for numbers, most of which are the values of features. */
@@ -516,11 +516,11 @@ enum { FAILED, ENDED, POSTPONED };
 static int end_record(Reader *r, int is_usable, ptrdiff_t begin, ptrdiff_t end) {
     const ptrdiff_t i = r->n_rows;
     if (is_usable && r->needs_vector && !r->has_vector && !r->is_rejected &&
-        !r->ask(r, -2, NUL, NAN, r->begin, r->begin))
+        !r->resolve(r, -2, NUL, NAN, r->begin, r->begin))
         return FAILED;
     if (is_usable && r->has_aliases && !r->is_rejected) {
         const int32_t id = find_duplicate(r);
-        if (id < -1 || (id >= 0 && !r->ask(r, -1, NUMBER, id, r->begin, r->begin))) return FAILED;
+        if (id < -1 || (id >= 0 && !r->resolve(r, -1, NUMBER, id, r->begin, r->begin))) return FAILED;
     }
     const int has_label = r->labels[i] >= 0;
     int status = !is_usable ? MALFORMED : r->is_rejected ? REJECTED : has_label ? LEARNED : UNLABELED;

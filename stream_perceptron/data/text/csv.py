@@ -9,7 +9,7 @@ from stream_perceptron.data import roles
 from stream_perceptron.data.layout import CSV, Layout
 from stream_perceptron.data.naming import LABEL_NAMES, find_column
 from stream_perceptron.data.records import Dialect
-from stream_perceptron.data.request import Request
+from stream_perceptron.data.request import ReadRequest
 from stream_perceptron.data.schema import ReadOptions
 from stream_perceptron.data.tables import find_table_layout
 from stream_perceptron.data.values import is_number, is_number_or_bool
@@ -50,7 +50,7 @@ class CsvFormat:
         self._n_fields = len(fields)
         self._label_position = fields.index(others[0]) + 1 if len(others) == 1 else 1
 
-    def find_layout(self, request: Request, where: str, lines: Iterable[bytes]) -> Layout:
+    def find_layout(self, request: ReadRequest, where: str, lines: Iterable[bytes]) -> Layout:
         """Return the layout of the records.
 
         Without a header, the columns are those of the first source that had a header. If no source
@@ -64,7 +64,7 @@ class CsvFormat:
             dialect=self.dialect,
         )  # fmt: skip
 
-    def _resolve_columns(self, request: Request, where: str) -> tuple[list[str], ReadOptions]:
+    def _resolve_columns(self, request: ReadRequest, where: str) -> tuple[list[str], ReadOptions]:
         """Return the names of the columns, and the read options with these names."""
         options, schema = request.read_options, request.schema
         if self.header is None and schema.columns:

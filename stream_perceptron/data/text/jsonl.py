@@ -13,7 +13,7 @@ from stream_perceptron.data.naming import (
     quote_names,
 )
 from stream_perceptron.data.records import iter_paths, parse_json_record
-from stream_perceptron.data.request import Request
+from stream_perceptron.data.request import ReadRequest
 from stream_perceptron.data.roles import find_default_label, require_one_role
 from stream_perceptron.data.schema import Schema
 from stream_perceptron.encoders import flatten_list, is_vector, name_vector_elements
@@ -31,14 +31,14 @@ class JsonFormat:
     has_comments = False
     has_header = False
 
-    def find_layout(self, request: Request, where: str, lines: Iterable[bytes]) -> Layout:
+    def find_layout(self, request: ReadRequest, where: str, lines: Iterable[bytes]) -> Layout:
         """Return the layout of the records, which the first well-formed record decides."""
         options, schema = request.read_options, request.schema
         if request.to_learn:
             require_one_role(options, where)
         layout = Layout(JSON, options, schema.label or options.label, key=schema.key or "",
                         is_list=schema.is_list and schema.key is not None,
-                        members=schema.features)  # fmt: skip
+                        elements=schema.features)  # fmt: skip
         for line in lines:
             try:
                 value = parse_json_record(line)
@@ -57,7 +57,7 @@ class JsonFormat:
         return layout
 
 
-def _find_roles(layout: Layout, request: Request, record: dict[str, Any]) -> Layout:
+def _find_roles(layout: Layout, request: ReadRequest, record: dict[str, Any]) -> Layout:
     """Return a layout with the label and the features in a record.
 
     Raises
@@ -86,9 +86,9 @@ def _find_roles(layout: Layout, request: Request, record: dict[str, Any]) -> Lay
     if not lists or schema.columns:
         return layout
     ((key, values),) = lists.items()
-    if len(values) > request.max_members:
+    if len(values) > request.max_elements:
         raise SampleError(f"list {key!r} has {len(values):,} values, more than a model may have")
-    return replace(layout, key=key, is_list=True, members=_name_members(schema, key, len(values)))
+    return replace(layout, key=key, is_list=True, elements=_name_elements(schema, key, len(values)))
 
 
 def _has_features(layout: Layout, record: dict[str, Any]) -> bool:
@@ -97,7 +97,7 @@ def _has_features(layout: Layout, record: dict[str, Any]) -> bool:
     return any(member not in (None, []) for name, member in iter_paths(record) if name not in used)
 
 
-def _find_label(request: Request, paths: list[str]) -> str | None:
+def _find_label(request: ReadRequest, paths: list[str]) -> str | None:
     """Return the label key: the user's choice, else the first label's key, else a default."""
     options, known = request.read_options, request.schema.label
     if options.is_label_required and options.label is not None:
@@ -111,7 +111,7 @@ def _find_label(request: Request, paths: list[str]) -> str | None:
     return find_default_label(options, paths)
 
 
-def _name_members(schema: Schema, key: str, n: int) -> tuple[str, ...]:
+def _name_elements(schema: Schema, key: str, n: int) -> tuple[str, ...]:
     """Return the names of the elements of a list of n values.
 
     Raises

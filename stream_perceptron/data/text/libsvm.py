@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from stream_perceptron.data.layout import LIBSVM, Layout
-from stream_perceptron.data.request import Request
+from stream_perceptron.data.request import ReadRequest
 from stream_perceptron.errors import SourceError
 
 
@@ -19,7 +19,7 @@ class LibsvmFormat:
     has_comments = True
     has_header = False
 
-    def find_layout(self, request: Request, where: str, lines: Iterable[bytes]) -> Layout:
+    def find_layout(self, request: ReadRequest, where: str, lines: Iterable[bytes]) -> Layout:
         """Return the layout of the records."""
         options = request.read_options
         has_columns = options.position or options.weight or options.categorical

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from helpers import CASE_FACTOR
 
-from stream_perceptron.data import Request, open_source
+from stream_perceptron.data import ReadRequest, open_source
 
 N_NUMBERS = 60_000
 
@@ -56,7 +56,7 @@ def test_numbers_are_rounded_as_in_python(kind, tmp_path):
     n = N_NUMBERS * CASE_FACTOR // len(TEXT_GENERATORS)
     texts = [TEXT_GENERATORS[kind](rng) for _ in range(n)]
     path.write_text("a,y\n1,0\n2,0\n" + "".join(f"{text},1\n" for text in texts))
-    batches = open_source(str(path)).batches(Request(keeps_zeros=True))
+    batches = open_source(str(path)).batches(ReadRequest(keeps_zeros=True))
     values = np.concatenate([batch.values for batch in batches])
     expected = np.array([1.0, 2.0, *map(float, texts)])
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from stream_perceptron.data import ReadOptions, Request, open_source
+from stream_perceptron.data import ReadOptions, ReadRequest, open_source
 
 ROWS = [{"a": 1.5, "colour": "red", "w": 2, "label": "x"}, {"a": 2.5, "colour": "blue", "w": 1,
         "label": "y"}]  # fmt: skip
@@ -35,7 +35,7 @@ def source(request, tmp_path):
 def test_columns_have_the_same_roles_in_every_format(label, source):
     keep = ("colour", "a", "label", "w")
     read_options = ReadOptions(label=label, weight="w", keep=keep)
-    batches = list(open_source(str(source)).batches(Request(read_options)))
+    batches = list(open_source(str(source)).batches(ReadRequest(read_options)))
 
     assert [x for batch in batches for x in batch.dicts()] == [
         {"a": 1.5, "colour=red": 1.0},

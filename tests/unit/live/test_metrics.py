@@ -73,5 +73,5 @@ def test_class_metrics_equal_those_of_scikit_learn(n):
         assert actual.cohen_kappa == pytest.approx(metrics.cohen_kappa_score(targets, predicted))
         assert actual.seen.tolist() == np.bincount(targets, minlength=k).tolist()
         assert actual.predicted.tolist() == np.bincount(predicted, minlength=k).tolist()
-        assert actual.largest == actual.seen.argmax()
+        assert actual.majority_label == actual.seen.argmax()
         assert actual.baseline == actual.seen.max() / n

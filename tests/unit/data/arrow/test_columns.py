@@ -14,7 +14,7 @@ from PIL import Image
 
 from stream_perceptron import LiveModel, SampleError, SourceError, StreamPerceptronError, stream
 from stream_perceptron.data.opening import open_source
-from stream_perceptron.data.request import Request
+from stream_perceptron.data.request import ReadRequest
 from stream_perceptron.data.schema import ReadOptions
 from stream_perceptron.live.loop import learn
 
@@ -144,7 +144,7 @@ def test_rejected_rows_do_not_shift_the_other_rows(tmp_path):
     for column in (mixed, nested, bytes_array):
         path = write_parquet(tmp_path / "f.parquet", {"v": column, "y": list(range(8))})
         source = open_source(str(path))
-        batches = list(source.batches(Request(ReadOptions(scale=1.0))))
+        batches = list(source.batches(ReadRequest(ReadOptions(scale=1.0))))
 
         assert [list(x.values()) for batch in batches for x in batch.dicts()] == expected_rows
         assert [label for batch in batches for label in batch.list_labels()] == [0, 2, 5]
@@ -182,7 +182,7 @@ def test_column_name_that_is_not_utf8_is_an_error(kind, tmp_path):
     path.write_bytes(sink.getvalue().replace(b"name", b"n\xffme"))
 
     with pytest.raises(SourceError, match=r"f: the name of a column is not UTF-8"):
-        open_source(str(path)).find_layout(Request())
+        open_source(str(path)).find_layout(ReadRequest())
 
 
 @pytest.mark.parametrize("has_pytz", [True, False])
@@ -193,7 +193,7 @@ def test_unknown_time_zone_is_unreadable(role, has_pytz, tmp_path, monkeypatch):
         monkeypatch.setitem(sys.modules, "pytz", None)
     times = pa.array([0], pa.timestamp("us", "Mars/Olympus"))
     path = write_parquet(tmp_path / "t.parquet", {"a": [1.0], "label": ["x"], "t": times})
-    (batch,) = open_source(str(path)).batches(Request(ReadOptions(**{role: ("t",)})))
+    (batch,) = open_source(str(path)).batches(ReadRequest(ReadOptions(**{role: ("t",)})))
 
     reason = "'t' cannot be read as timestamp[us, tz=Mars/Olympus]: "
     assert reason in batch.rejected[0]
@@ -212,7 +212,7 @@ def test_unknown_time_zone_is_unreadable(role, has_pytz, tmp_path, monkeypatch):
 def test_number_that_is_too_large_for_the_scale_is_rejected(pixels, tmp_path):
     """The first row adds the features, so the second one takes the usual path."""
     path = write_parquet(tmp_path / "p.parquet", {"pixels": pixels, "label": ["x", "y", "x"]})
-    (batch,) = open_source(str(path)).batches(Request(ReadOptions(scale=1e308)))
+    (batch,) = open_source(str(path)).batches(ReadRequest(ReadOptions(scale=1e308)))
 
     assert batch.rejected.keys() == {1, 2}
     assert "too large for --scale" in batch.rejected[1]
