@@ -70,8 +70,8 @@ def learn(o: Options) -> int:
     frequent label. Kappa is 0 for the accuracy expected by chance, and 1 if all predictions are
     right.
 
-    The scores in predictions are the outputs, minus the activation's low value, divided by their
-    sum. They rank samples, but are not calibrated.
+    The scores in predictions are the outputs minus the low target, scaled to a sum of
+    1. They rank samples, but are not calibrated.
 
     With -m, the model is saved regularly, at the end, and on SIGINT, SIGTERM and SIGHUP. The same
     command resumes the run, and the result is bit-identical to that of an uninterrupted run. Of the

@@ -256,7 +256,7 @@ def make_reading_options(hides_rare: bool = True, is_trained: bool = False) -> C
     )  # fmt: skip
 
 
-# The options to read samples for a saved model.
+# Options for reading samples for a saved model.
 reading_options = make_reading_options(hides_rare=False, is_trained=True)
 
 # The options for models that learn from whole files.

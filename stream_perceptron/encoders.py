@@ -148,8 +148,8 @@ class RecordEncoder(Transformer):
 
     A number or a bool is a feature. A date becomes its hour, weekday, month and days; any other
     string of at most three words is a category, `name=string`; a longer string becomes its words,
-    `name=word`. Each element of a list with a string, and without lists and dicts,
-    is a category. A nested dict contributes its
+    `name=word`. In a list with a string and no lists or dicts, each element is a
+    category. A nested dict contributes its
     members, which are named by their paths, such as `http.status`. A list of numbers at the top
     level is a vector, whose elements are then the only features. None, NaN, empty strings and other
     lists have no features.

@@ -51,7 +51,7 @@ class Reason(str):
     code: str
 
     def __new__(cls, text: str, code: str | None = None) -> Self:
-        """Create a reason whose code is its own text if none is given."""
+        """Create a reason; its code defaults to its text."""
         reason = super().__new__(cls, text)
         reason.code = code or text
         return reason

@@ -32,7 +32,7 @@ from stream_perceptron.live.model import LiveModel
 from stream_perceptron.model.scaler import Scaler
 from stream_perceptron.perceptron import SGDPerceptron
 
-# What the sources determine, besides the arrays: parts of the model, and of the live model.
+# Besides the arrays, what the sources determine in the model and in the live model.
 _DETERMINED = (
     "n_seen", "n_updates", "last_error", "labels", "features", "drawn_labels", "drawn_features"
 )  # fmt: skip

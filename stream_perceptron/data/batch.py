@@ -25,7 +25,7 @@ _INTEGER = re.compile(r" *-?[0-9]{1,19} *")
 
 
 class Offset(NamedTuple):
-    """The position of a row in a partition of its origin, read from the --position columns."""
+    """The partition and offset of a row, read from the --position columns."""
 
     partition: tuple[str | int, ...]
     value: int
@@ -68,7 +68,7 @@ class Lines(NamedTuple):
     """The lines of rows of text."""
 
     data: bytes
-    begins: NDArray[np.intp]  # the place of each line in the data, shape (n,)
+    begins: NDArray[np.intp]  # where each line begins in `data`, shape (n,)
     ends: NDArray[np.intp]
 
     def read(self, i: int) -> str:

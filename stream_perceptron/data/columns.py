@@ -415,7 +415,7 @@ class Columns:
     def _is_full(self, feature: str) -> bool:
         """Whether the strings of a feature's column add no more features.
 
-        With --join, they do, because the features of pending samples are learned later.
+        Never with --join, because the features of pending samples are learned later.
         """
         if self._options.has_join or not self.learns:
             return False

@@ -18,7 +18,7 @@ _FOREIGN = {
     b"\x80\x04": _PICKLE,
     b"\x80\x05": _PICKLE,
     b"\x93NUM": "a NumPy array: save it as CSV, for example with numpy.savetxt",
-    b"PK\x03\x04": "a ZIP archive: give a model with -m, save a spreadsheet as CSV",
+    b"PK\x03\x04": "a ZIP archive: use -m for a model, or CSV for a spreadsheet",
 }
 
 

@@ -54,7 +54,7 @@ def describe_columns(
     Parameters
     ----------
     layout, schema
-        The layout of the rows, and what the learned rows have decided.
+        The layout of the rows, and the schema from the learned rows.
     numbers, strings
         The columns that have had numbers, and those that have had strings.
     row_ids

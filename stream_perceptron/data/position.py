@@ -102,7 +102,7 @@ def _hash(data: bytes) -> str:
 
 
 def resolve_name(path: str) -> str:
-    """Return the name of a source in positions: a real path, a URI or stdin."""
+    """Return a source's name for positions: a real path, a URI or stdin."""
     if path == STDIN or is_remote(path):
         return get_display_name(path)
     return os.path.realpath(path) if os.path.isfile(path) else path
@@ -227,7 +227,7 @@ def _get_start_size(position: FilePosition) -> tuple[int, int]:
 
 
 class PositionIndex:
-    """Positions, by the digest of the first window."""
+    """Finds the positions that match a file."""
 
     def __init__(self, positions: Iterable[FilePosition]) -> None:
         self._groups: dict[tuple[int, int], dict[str, list[FilePosition]]] = {}

@@ -12,7 +12,7 @@ from stream_perceptron.live.metrics import format_kappa
 from stream_perceptron.live.model import LiveModel
 
 _LOW_ACCURACY = 0.85
-_MAX_DROPS = 4  # drops that are described
+_MAX_DROPS = 4  # drops listed in full
 _LABEL_ADVICE = "a perceptron predicts classes: choose another column with --label"
 
 
@@ -203,7 +203,7 @@ def _check_rare_classes(run: RunFigures) -> Finding | None:
     )
 
 
-# The checks for causes, and those for symptoms, which a cause explains; most serious first.
+# Checks, most serious first; a symptom is checked only if no cause explains it.
 _CAUSES = (
     _check_stop, _check_scales, _check_labels, _check_order, _check_row_numbers, _check_epsilon,
     _check_drops,

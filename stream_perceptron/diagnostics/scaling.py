@@ -44,7 +44,7 @@ def find_scaling_problem(live: LiveModel) -> tuple[str, str, str] | None:
 
 
 def warn_of_large_features(live: LiveModel) -> Notice | None:
-    """Return a warning if the features seen so far are large, or None."""
+    """Return a warning if features are too large so far, else None."""
     problem = find_scaling_problem(live)
     if live.progress.largest_feature <= _LARGE_FEATURE or problem is None:
         return None

@@ -49,7 +49,7 @@ def average(base: SGDPerceptron, models: Sequence[SGDPerceptron]) -> SGDPerceptr
     Parameters
     ----------
     base
-        The model that all others were trained from. The mean has the same parameters.
+        The model that all others were trained from. The mean has the same settings.
     models
         The models. Their weights are added up in the order given. If the models have scalers, the
         statistics of the samples that each model added to the base are computed by subtraction

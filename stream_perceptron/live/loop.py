@@ -455,7 +455,7 @@ def learn_segments(
                     _require_success(result, part, skip_rejected)
                     if not len(rest) or count.is_at_end or segment.is_at_end:
                         break
-                # Do not wait for rows that a pipe may never deliver; a file may have no more rows.
+                # Do not wait for a pipe; read a file on, since it may be complete.
                 if has_rows and count.is_at_end and (source.is_stream or len(rest)):
                     return
                 if segment.is_at_end:

@@ -284,7 +284,7 @@ class LiveModel:
 
     @property
     def is_unused(self) -> bool:
-        """Whether the model has never learned from or predicted a sample, and none is pending."""
+        """Whether the model has no learned, predicted or pending samples."""
         has_rows = self.progress.samples or self.progress.unlabeled
         return not (self.model.n_seen or has_rows or self.pending.samples)
 

@@ -165,7 +165,7 @@ class WeightStore:
     def grow(self, k: int, d: int, drawn: Sequence[Hashable] | None = None) -> Weights:
         """Return weights for k labels and d features; neither number may decrease.
 
-        New weights are 0, or are drawn if `drawn` contains the names of all d features.
+        New weights are drawn if `drawn`, the names of all d features, is given; else 0.
         """
         self.require_size(k, d)
         old_k, old_d = self.shape

@@ -92,7 +92,7 @@ def _find_roles(layout: Layout, request: ReadRequest, record: dict[str, Any]) ->
 
 
 def _has_features(layout: Layout, record: dict[str, Any]) -> bool:
-    """Whether a record has values without a role, which tell where the features are."""
+    """Whether a record has features, that is, values without a role."""
     used = {layout.label, *layout.read_options.roles}
     return any(member not in (None, []) for name, member in iter_paths(record) if name not in used)
 
