@@ -20,7 +20,10 @@ from .printable import OneLineError, OneLineUsageError, format_count
 
 SECTIONS = ("Required", "Input", "Model", "Checkpoint", "Cluster", "Output", "Advanced", "Other")
 # The names of options in other programs, and ours.
-_SYNONYMS = {"--epochs": "--passes", "--learning-rate": "--lr", "--learning_rate": "--lr"}
+_SYNONYMS = {
+    "--epochs": "--passes", "--learning-rate": "--lr", "--learning_rate": "--lr",
+    "-o": "--predictions", "--output": "--predictions",
+}  # fmt: skip
 _SHOWS_ALL = "stream_perceptron_cli.shows_all"
 
 

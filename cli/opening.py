@@ -161,7 +161,8 @@ def _change_parameters(live: LiveModel, o: Options) -> list[str]:
 
 def _has_learned_nothing(live: LiveModel) -> bool:
     """Whether a run has begun but learned no row; the settings of the model may then change."""
-    return live.is_unused and (live.progress.rows > 0 or live.command_state is not None)
+    is_new = live.model.n_seen == 0 and not live.pending.samples
+    return is_new and (live.progress.rows > 0 or live.command_state is not None)
 
 
 def _require_same_settings(live: LiveModel, o: Options) -> None:

@@ -289,7 +289,7 @@ def warn_of_unseen_names(live: LiveModel) -> Iterator[str]:
     """
     if live.schema.columns:
         return
-    columns = [str(name).partition("=")[0] for name in live.model.features_]
+    columns = _list_columns(live)
     for option in ("categorical", "ignore", "weight", "position", "keep"):
         names = getattr(live.read_options, option) or ()
         for name in [names] if isinstance(names, str) else names:
@@ -300,11 +300,20 @@ def warn_of_unseen_names(live: LiveModel) -> Iterator[str]:
                 )
 
 
+def _list_columns(live: LiveModel) -> list[str]:
+    """Return the columns and paths that have given features."""
+    return [*live.string_columns, *map(str, live.model.features_)]
+
+
 def require_labels(line: Output, source: Source) -> None:
     """Check that a row of a run that needs labels, and whose rows begin in this source, had one."""
-    live = line.live
-    if line.rows and live.needs_label and not live.progress.samples:
-        raise SourceError(f"{source.name}: no row has a label: name the label column with --label")
+    live, label = line.live, line.live.read_options.label
+    if not (line.rows and live.needs_label and not live.progress.samples):
+        return
+    problem = "no row has a label"
+    if label in live.unseen:
+        problem = f"no row had {label!r}{suggest_similar_name(label, _list_columns(live))}"
+    raise SourceError(f"{source.name}: {problem}: name the label column with --label")
 
 
 def require_classes(live: LiveModel, source: Source) -> None:

@@ -49,7 +49,7 @@ def predict_source(
     )
     if is_test and not opened.is_stream:
         _warn_of_learned_rows(opened, live)
-    return _report_problems(opened, predict(live, opened, reload, **options))
+    return _report_problems(opened, live, predict(live, opened, reload, **options))
 
 
 def _warn_of_learned_rows(opened: Source, live: LiveModel) -> None:
@@ -65,18 +65,23 @@ def _warn_of_learned_rows(opened: Source, live: LiveModel) -> None:
 
 
 def _report_problems(
-    opened: Source, results: Generator[StepResult, None, None]
+    opened: Source, live: LiveModel, results: Generator[StepResult, None, None]
 ) -> Iterator[StepResult]:
-    """Yield the results for a source; report unknown columns and lost bytes on stderr."""
-    from stream_perceptron.data.notices import UNKNOWN_COLUMNS
+    """Yield the results for a source; report names that do not fit and lost bytes on stderr."""
+    from stream_perceptron.data.notices import UNKNOWN_COLUMNS, build_warning
 
+    n_rows = n_values = 0
     # Close the generator before Python exits, to stop its prefetch thread.
     with closing(results):
         for result in results:
             for notice in result.batch.notices:
                 if notice.code == UNKNOWN_COLUMNS:
                     print_message(notice, err=True, remedies=notice.remedies)
+            n_rows, n_values = n_rows + len(result.rows), n_values + len(result.batch.values)
             yield result
+    if n_rows and not n_values and live.model.features_:
+        problem = "no row had a feature of the model, so all predictions are alike"
+        print_message(build_warning(f"{opened.name}: {problem}"), err=True)
     if text := describe_lost_bytes(opened):
         print_message(text, err=True)
 

@@ -57,12 +57,14 @@ class Saver:
     def save(self) -> bool:
         """Save the model if a further run needs it; return whether it was saved.
 
-        If no row was learned or predicted, a further run needs only the position in a pipe, which
-        cannot be read again, and the sizes of the output files.
+        If no row was learned or predicted, or none of a run that needs labels had one, a further
+        run needs only the position in a pipe, which cannot be read again, and the sizes of the
+        output files.
         """
         opened, live = self._opened, self._opened.live
         self._mark()
-        has_learned = not (live.is_unused or opened.has_only_rejected)
+        is_unlabeled = live.needs_label and not live.progress.samples
+        has_learned = not (live.is_unused or is_unlabeled or opened.has_only_rejected)
         has_read_pipe = live.progress.rows and any(file.source.is_stream for file in opened.files)
         has_output = any(output.has_lines for output in self._outputs)
         if self.path is None or not (has_learned or has_read_pipe or has_output):

@@ -113,6 +113,7 @@ def _describe_head(models: Mapping[str, LiveModel]) -> dict[str, object]:
                 "settings": dict(_list_settings(live)),
                 "entries": live.history.format_lines(),
                 "findings": collect_findings(live),
+                "is_measured": live.progress.samples > 0,
                 "events": [
                     event.describe(live.model.classes_)
                     for event in live.progress.events
@@ -159,8 +160,13 @@ def _list_settings(live: LiveModel) -> Iterator[tuple[str, str]]:
         yield "scale", format_scale(read_options.scale)
     if read_options.standardize:
         yield "features", "standardized, except for indicators"
-    if read_options.categorical:
-        yield "categorical columns", ", ".join(read_options.categorical)
+    for name, values in (
+        ("categorical columns", read_options.categorical),
+        ("ignored columns", read_options.ignore),
+        ("missing", read_options.missing),
+    ):
+        if values:
+            yield name, ", ".join(values)
 
 
 def _build_lines(models: Mapping[str, LiveModel]) -> Iterator[Line]:
@@ -181,7 +187,9 @@ def _build_lines(models: Mapping[str, LiveModel]) -> Iterator[Line]:
             yield Line("majority class", "base", np.array([0, at[-1]]), np.full(2, baseline))
         shares = _compute_shares(right, np.diff(tested, prepend=0))
         yield Line(f"accuracy per {progress.curve.bin:,} samples", "bins", at, shares)
-        yield Line("accuracy so far", "model0", at, _compute_shares(hits, tested))
+        n_new = progress.confusion.tested + progress.n_untested
+        name = "accuracy so far" + ", rows learned again included" * (n_new < progress.samples)
+        yield Line(name, "model0", at, _compute_shares(hits, tested))
 
 
 def _compute_shares(hits: Array, n: Array) -> Array:
@@ -207,7 +215,7 @@ def _describe_details(live: LiveModel) -> dict[str, Any]:
         ],
         "classes": [
             (
-                names[j], int(metrics.seen[j]),
+                names[j], int(metrics.counts[j]),
                 float(metrics.precision[j]) if metrics.predicted[j] else None,
                 float(metrics.recall[j]) if metrics.seen[j] else None,
             )

@@ -84,7 +84,8 @@ class RunFigures:
 
         On the tables of `scripts/bench tables`, at learning rates from 0.001 to 0.1, this is so if
         the error falls by a quarter from the second quarter of a run to the last, and by a tenth
-        from the third. Where kappa is high, little is left to gain.
+        from the third. Where kappa is high, little is left to gain, and after a drop, an error
+        falls at any rate.
         """
         _, second, third, last = self.errors
         return (
@@ -93,6 +94,7 @@ class RunFigures:
             and isinstance(self.model.lr, float | int)
             and self.model.lr <= _MAX_LOW_RATE
             and self.metrics.cohen_kappa < _HIGH_KAPPA
+            and not any(event.is_overall for event in self.progress.events)
             and last < 0.75 * second
             and last < 0.9 * third
         )
@@ -128,7 +130,8 @@ class RunFigures:
             self.k > 1
             and spread < 0.3
             and (
-                self.progress.window_accuracy > implied_accuracy + 0.1
+                spread < 0.02
+                or self.progress.window_accuracy > implied_accuracy + 0.1
                 or self.errors[3] > 1.1 * constant_error
             )
         )
@@ -158,7 +161,8 @@ class RunFigures:
             typical = np.sort(sizes)[len(sizes) // 2]
             large = [names[i] for i in np.flatnonzero(sizes > 2 * typical)]
             rising += filter(looks_like_row_id, large)
-        return [name for name in dict.fromkeys(rising) if not name.endswith(".days")]
+        columns = dict.fromkeys(rising)
+        return [name for name in columns if not name.endswith(".days") and "=" not in name]
 
     @cached_property
     def label_numbers(self) -> Array | None:

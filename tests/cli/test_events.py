@@ -99,17 +99,17 @@ def test_quiet_runs_report_only_drops(options, run, tmp_path):
 
 
 def test_each_finding_is_printed_once_per_run(run, tmp_path):
-    """One column varies late, and one class is predicted late."""
+    """One column counts rows, and one class is predicted late."""
     rng, rows = random.Random(0), []
     for i in range(20_000):
         a, late = rng.gauss(0, 1), rng.gauss(0, 1) if i > 6000 else 0.5
         label = "rare" if (a > 1.6 and i < 5000) or late > 1.2 else "usual"
-        rows.append({"a": round(a, 3), "late": round(late, 3), "label": label})
+        rows.append({"id": i, "a": round(a, 3), "late": round(late, 3), "label": label})
     source = write_jsonl(tmp_path / "s.jsonl", rows)
     events = parse_events(run("learn", source, "--json", "--standardize", check=0).stderr)
     reported = [(event["kind"], event["name"], event["row"]) for event in events if "name" in event]
 
-    assert ("finding", "features that never varied", 4000) in reported
+    assert ("finding", "row numbers", 4000) in reported
     assert {row for _, _, row in reported} <= {4000, 8000, 16_000, 20_000}
     names = [name for _, name, _ in reported]
     assert len(names) == len(set(names))

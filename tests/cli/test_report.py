@@ -216,7 +216,7 @@ def test_mistakes_name_the_features_that_misled_the_model(run, tmp_path, rng):
     run("report", model, "-o", path, "--examples", source, check=0)
     live = LiveModel.load(model)
     weights, classes, columns = live.model.weights, live.model.classes_, live.model.features_
-    row = r"row (\d+): <strong>(up|down)</strong> .*%, because of (.*)</figcaption>"
+    row = r"row (\d+): <strong>(up|down)</strong> .*, because of (.*)</figcaption>"
     shown = re.findall(row, path.read_text())
 
     assert len(shown) > 5

@@ -7,7 +7,7 @@ import re
 import subprocess
 
 import pytest
-from helpers import COMMAND, summarize_run, write_csv
+from helpers import COMMAND, write_csv
 
 
 def test_runs_of_equal_labels_are_not_sorted_labels(run, tmp_path):
@@ -20,21 +20,6 @@ def test_runs_of_equal_labels_are_not_sorted_labels(run, tmp_path):
         rows = sorted(rows, key=lambda row: row[1]) if is_sorted else rows
         source = write_csv(tmp_path / f"{is_sorted}.csv", ["a", "label"], rows)
         assert ("sorted labels" in run("learn", source, check=0).stderr) == is_sorted
-
-
-def test_large_sample_weights_are_the_only_finding(run, tmp_path):
-    rng, rows = random.Random(0), []
-    for _ in range(1500):
-        a, b = rng.gauss(0, 1), rng.gauss(0, 1)
-        rows.append([a, b, rng.uniform(1, 900), "yes" if a + b / 2 > 0 else "no"])
-    source = write_csv(tmp_path / "s.csv", ["a", "b", "w", "label"], rows)
-    (finding,) = summarize_run(run, source, "--weight", "w")["diagnosis"].values()
-    pattern = r"weights multiply the step, and their mean is ([\d.]+)"
-    mean = float(re.search(pattern, finding["evidence"])[1])
-
-    assert finding["code"] == "large_sample_weights"
-    assert finding["remedies"] == [f"--lr {0.1 / mean:.2g}"]
-    assert abs(mean - 450) < 30
 
 
 @pytest.mark.parametrize("output", ["-p", "--rejected"])
