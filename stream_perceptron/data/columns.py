@@ -477,8 +477,9 @@ class Columns:
     def _reject_number(self, name: str, number: float) -> None:
         """Reject a number that is not finite, or that the scale makes infinite."""
         if not math.isfinite(number):
-            advice = "if it is a code, name its column with --categorical"
-            raise SampleError(f"feature {name!r} is not finite; {advice}", code="not_finite")
+            is_text = self._form == CSV
+            advice = "; if it is a code, name its column with --categorical" if is_text else ""
+            raise SampleError(f"feature {name!r} is not finite{advice}", code="not_finite")
         text = f"feature {name!r} is {number:g}, too large for --scale "
         raise SampleError(f"{text}{self.layout.find_scale(name):g}", code="too_large")
 
