@@ -52,14 +52,15 @@ def suggest_similar_name(requested: str, names: Sequence[str]) -> str:
 
     Examples
     --------
-    >>> [suggest_similar_name(name, ["price", "rooms"]) for name in ("prise", "target")]
-    ["; did you mean 'price'?", '']
+    >>> [suggest_similar_name(name, ["price", "id"]) for name in ("prise", "ID", "target")]
+    ["; did you mean 'price'?", "; did you mean 'id'?", '']
 
     """
     from difflib import get_close_matches  # lazy import: only errors need it
 
-    close = get_close_matches(requested, names, 1, 0.75)
-    return f"; did you mean {close[0]!r}?" if close else ""
+    by_lower_case = {name.lower(): name for name in names}
+    close = get_close_matches(requested.lower(), by_lower_case, 1, 0.75)
+    return f"; did you mean {by_lower_case[close[0]]!r}?" if close else ""
 
 
 def is_pixel(name: str) -> bool:

@@ -10,7 +10,7 @@ DECIMAL_COMMA = re.compile(r" *[+-]?(?:[0-9]+,[0-9]*|,[0-9]+)(?:[eE][+-]?[0-9]+)
 NOT_UTF8 = "it is not UTF-8; to convert Latin-1: iconv -f LATIN1 -t UTF-8"
 
 # Matches a number with a currency sign, a percent sign, or separators.
-_AMOUNT = r"[+-]?[$€£¥₹]? ?(?:\d{1,3}(?:[, \u00a0\u202f]\d{3})+|\d+)(?:[.,]\d+)? ?[$€£¥₹%]?"
+_AMOUNT = r"[+-]?[$€£¥₹]? ?(?:\d{1,3}(?:[., \u00a0\u202f]\d{3})+|\d+)(?:[.,]\d+)? ?[$€£¥₹%]?"
 
 
 def is_number(text: str) -> bool:
@@ -35,7 +35,7 @@ def is_amount(text: str) -> bool:
 
     Examples
     --------
-    >>> [is_amount(text) for text in ("$1,200", "12 %", "1 234,5", "12", "1.5", "12 red")]
+    >>> [is_amount(text) for text in ("$1,200", "12 %", "1.234,5", "12", "1.5", "12 red")]
     [True, True, True, False, False, False]
 
     """

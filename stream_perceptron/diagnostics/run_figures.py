@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import cached_property
 from math import sqrt
 
@@ -166,15 +167,14 @@ class RunFigures:
 
     @cached_property
     def label_numbers(self) -> Array | None:
-        """The labels as numbers; None if one is not a number, or there are fewer than 20."""
-        if self.k < _MIN_DISTINCT_NUMBERS:
-            return None
-        try:
-            values = np.array([float(str(name)) for name in self.classes])
-        except ValueError:
-            return None
-        # Labels such as "inf" and "1e400" are names.
-        return values if np.isfinite(values).all() else None
+        """The labels as numbers, NaN for others; None if more than a tenth are no numbers."""
+        values = np.full(self.k, np.nan)
+        for i, name in enumerate(self.classes):
+            with suppress(ValueError):
+                values[i] = float(str(name))
+        values[~np.isfinite(values)] = np.nan  # labels such as "inf" and "1e400" are names
+        n_numbers = np.count_nonzero(~np.isnan(values))
+        return values if n_numbers >= max(_MIN_DISTINCT_NUMBERS, 0.9 * self.k) else None
 
     @property
     def has_one_label(self) -> bool:
@@ -190,6 +190,7 @@ class RunFigures:
         values = self.label_numbers
         if values is None or self.n < _MIN_LABELS or self.are_labels_ids:
             return ""
+        values = values[~np.isnan(values)]
         if (values % 1 != 0).any():
             return ", some with decimals"
         if self.is_long and 2 * self.k > self.n and np.ptp(values) > _MIN_GAP * self.k:
@@ -202,6 +203,7 @@ class RunFigures:
         values, is_frequent = self.label_numbers, self.metrics.seen > 1
         if self.unlikely_numbers or values is None or not self.is_long or self.are_labels_ids:
             return self.unlikely_numbers
+        is_frequent &= ~np.isnan(values)
         if np.count_nonzero(is_frequent) < _MIN_DISTINCT_NUMBERS:
             return ""
         weights = self.model.weights[:, :_MAX_COMPARED_FEATURES]
