@@ -11,7 +11,7 @@ import numpy as np
 from random_records import write_records
 
 from stream_perceptron import SourceError
-from stream_perceptron.data import Request, open_source
+from stream_perceptron.data import ReadRequest, open_source
 from stream_perceptron.model.rows import REJECTED
 
 _FORMS = ("csv", "flat", "features", "list", "libsvm", "arrow", "arrow list")
@@ -29,7 +29,7 @@ def run_case(rng: np.random.Generator, folder: Path) -> str:
             at = draws.randrange(len(data))
             data[at : at + draws.randrange(3)] = draws.choice(_BYTES)
         path.write_bytes(data)
-    request = Request(options, to_learn=draws.random() < 0.7, keeps_zeros=draws.random() < 0.5)
+    request = ReadRequest(options, to_learn=draws.random() < 0.7, keeps_zeros=draws.random() < 0.5)
     if not request.to_learn:
         request = replace(request, names=("a", "b", "1", "2"))
     try:
@@ -41,7 +41,7 @@ def run_case(rng: np.random.Generator, folder: Path) -> str:
     return form
 
 
-def _read_rows(path: Path, request: Request, draw_size: Callable[[], int]) -> list[object]:
+def _read_rows(path: Path, request: ReadRequest, draw_size: Callable[[], int]) -> list[object]:
     rows: list[object] = []
     rejected: list[object] = []
     batches = open_source(str(path)).batches(request)
