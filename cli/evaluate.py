@@ -96,10 +96,10 @@ def evaluate(o: Options) -> None:
             labels = [row["class"] for row in figures["per_class"] if row["samples"]]
             if live.model.classes_ and set(labels).isdisjoint(live.model.classes_):
                 print_message(
-                    "warning: no label is a class of the model: if another column has the labels, "
-                    "name it with --label",
-                    err=True,
-                )
+                    "no label is a class of the model: if another column has the labels, name it "
+                    "with --label",
+                    err=True, kind="warning",
+                )  # fmt: skip
             if o.as_json:
                 click.echo(json.dumps(figures, default=str))
             else:

@@ -120,7 +120,8 @@ class Output:
             return
         if not isinstance(text, Notice):
             text = Notice(text)
-        self._print_event("warning" if text.is_warning else "notice", text, text.remedies)
+        kind = "warning" if text.is_warning else "notice"
+        self._print_event(kind, text, text.remedies)
         self._printed_codes.add(text.code)
 
     def _print_event(
@@ -137,7 +138,8 @@ class Output:
             record = {"kind": kind, "row": read, "text": text, "remedies": remedies, **figures}
             click.echo(json.dumps(record, default=str), err=True)
         else:
-            print_message(text, err=True, remedies=remedies)
+            shown = {"warning": "warning", "drop": "warning", "finding": "diagnosis"}.get(kind)
+            print_message(text, err=True, remedies=remedies, kind=shown)
 
     def update(self, result: StepResult | Round) -> None:
         """Print notices and events and, if a report is due, figures; redraw the live line."""
@@ -181,7 +183,7 @@ class Output:
             text, cause = event.describe(model.classes_), None
             if event.is_drop:
                 cause = explain_drop(event.is_overall, model.class_weight is not None)
-                text = f"warning: {text}; {cause}"
+                text = f"{text}; {cause}"
                 self._printed_codes.add(FindingCode.PERFORMANCE_DROPPED)
             self._print_event(
                 event.kind, text, (), event.found,
@@ -196,7 +198,7 @@ class Output:
         self._print_drift_events()
         for finding in () if self.is_quiet else collect_findings(self.live, diverged):
             if finding.code not in self._printed_codes:
-                self._print_event("finding", f"diagnosis: {finding.text}", **finding.to_dict())
+                self._print_event("finding", finding.text, **finding.to_dict())
                 self._printed_codes.add(finding.code)
 
     def _draw(self) -> None:

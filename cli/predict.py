@@ -129,8 +129,9 @@ class _Model:
             require_fit(live)
         except (CheckpointError, SourceError, OSError) as error:
             print_message(
-                f"warning: {error}; still predicting with the previously loaded model", err=True
-            )
+                f"{error}; still predicting with the previously loaded model", err=True,
+                kind="warning",
+            )  # fmt: skip
         else:
             self.live = live
             n = format_count(live.model.n_seen, "sample")

@@ -18,8 +18,7 @@ _UNSAFE_CHARACTERS = (
     r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
 )
 
-# The color of the first word of a line.
-_COLORS = {"Error": "red", "warning": "yellow", "diagnosis": "yellow", "hint": "cyan"}
+_COLORS = {"Error": "red", "warning": "yellow", "diagnosis": "yellow"}  # of the kinds of lines
 
 _MAX_STDOUT_WIDTH = 80  # the maximum width of text on stdout
 _MIN_NAME_WIDTH = 8  # of a name in a table
@@ -126,20 +125,23 @@ def format_class_table(
     return format_table(rows, columns, indent)
 
 
-def print_message(line: str, err: bool = False, remedies: Sequence[str] = ()) -> None:
-    """Print a line, with the first word of errors, warnings, diagnoses and hints in color.
+def print_message(
+    line: str, err: bool = False, remedies: Sequence[str] = (), kind: str | None = None
+) -> None:
+    """Print a line after its kind, a key of `_COLORS`; notices know whether they are warnings.
 
     Click omits colors unless the stream is a terminal. On a terminal, lines on stderr are wrapped
     between words. Remedies follow on lines of their own, which are never wrapped.
     """
-    line = printable(line) + ":" * bool(remedies)
+    kind = kind or ("warning" if getattr(line, "is_warning", False) else None)
+    line = f"{kind}: " * bool(kind) + printable(line) + ":" * bool(remedies)
     if err and sys.stderr.isatty():
         indent = len(line) - len(line.lstrip())
         line = "\n".join(wrap_text(line, get_stderr_width(), indent))
     line = "\n".join([line, *(f"  {printable(remedy)}" for remedy in remedies)])
-    kind, colon, rest = line.partition(":")
-    if colon and kind in _COLORS and not os.environ.get("NO_COLOR"):
-        line = click.style(f"{kind}:", fg=_COLORS[kind], bold=True) + rest
+    if kind and not os.environ.get("NO_COLOR"):
+        head = f"{kind}:"
+        line = click.style(head, fg=_COLORS[kind], bold=True) + line[len(head) :]
     click.echo(line, err=err)
 
 
@@ -151,7 +153,7 @@ class OneLineError(click.ClickException):
         self.remedies = remedies
 
     def show(self, file: IO[Any] | None = None) -> None:
-        print_message(f"Error: {self.message}", err=True, remedies=self.remedies)
+        print_message(self.message, err=True, remedies=self.remedies, kind="Error")
 
 
 class OneLineUsageError(OneLineError):

@@ -130,7 +130,7 @@ def build_unused_columns_warning(names: Sequence[str], key: str) -> Notice:
 
 def build_warning(text: str, code: str | None = None, remedies: Sequence[str] = ()) -> Notice:
     """Return a warning for the user."""
-    notice = Notice(f"warning: {text}")
+    notice = Notice(text)
     notice.is_warning, notice.code, notice.remedies = True, code, tuple(remedies)
     return notice
 

@@ -225,12 +225,12 @@ def test_recall_drop_is_reported(run, tmp_path):
     run("report", model, "-o", page, check=0)
     report = html.unescape(page.read_text())
 
-    assert drop["text"].startswith("warning: recall of rare dropped from ")
+    assert drop["text"].startswith("recall of rare dropped from ")
     assert drop["suggestion"] == "look at the rows of that class from there on"
     assert abs(drop["near"] - 40_000) <= 1000
     assert "performance dropped: recall of rare from " in inspected
     texts = [event["text"] for event in events]
-    assert drop["text"].removeprefix("warning: ").partition(";")[0] in texts
+    assert drop["text"].partition(";")[0] in texts
     assert all(f"{text[0].upper()}{text[1:]}." in report for text in texts)
     assert "recall of rare dropped" in run("learn", source, "--quiet", check=0).stderr
 

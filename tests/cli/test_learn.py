@@ -108,7 +108,7 @@ def test_messages_wrap_between_words_and_json_lines_do_not_wrap(run_on_terminal,
     assert {"reaches", "square;", "--standardize"} <= set(words)
     events = [json.loads(line) for line in lines if line.startswith('{"kind"')]
     texts = [event["text"] for event in events if event["kind"] == "warning"]
-    assert [text for text in texts if text.startswith("warning: unscaled features")]
+    assert [text for text in texts if text.startswith("unscaled features")]
 
 
 def test_options_are_passed_to_the_model(run, points_path):

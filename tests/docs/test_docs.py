@@ -89,7 +89,7 @@ def check_pipes(folder):
     assert len(answers) == 300
     assert {json.loads(line)["prediction"] for line in answers} == {"up", "down"}
     (alert,) = (folder / "alerts.txt").read_text().splitlines()
-    assert alert.startswith("warning: accuracy dropped from ")
+    assert alert.startswith("accuracy dropped from ")
     samples, _, drops = (folder / "perceptron.prom").read_text().splitlines()
     assert (samples, drops) == ("perceptron_samples 900", "perceptron_drops 1")
 
