@@ -164,7 +164,7 @@ class Output:
     def finish(self) -> None:
         """Print the final figures."""
         self._line.clear()
-        if self.as_json or self.is_quiet or not self.live.progress.rows:
+        if self.as_json or self.is_quiet or not self.rows:
             return
         if self.live.progress.samples:
             self._print_row()
