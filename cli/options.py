@@ -323,8 +323,9 @@ hyperparameter_options = combine_options(
         help="Learning rate. Default: 0.1 for sigmoid, 0.01 for other activations.",
     ),
     model_option(
-        "--epsilon", metavar="NUMBER", type=NUMBER, default=3e-6, show_default="3e-6",
-        help="Error threshold: a sample whose error is smaller leaves the weights unchanged.",
+        "--epsilon", metavar="NUMBER", type=NUMBER, default=3e-6,
+        help="Error threshold: a sample whose error is smaller leaves the weights unchanged. "
+        "Default: 3e-6.",
     ),
     model_option(
         "--activation", metavar="sigmoid|tanh|arctan|identity", type=ACTIVATION, default="sigmoid",
