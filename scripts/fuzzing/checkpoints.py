@@ -47,7 +47,7 @@ _VALUES: tuple[Any, ...] = (
     "sigmoid", "float64", [], [0], [[]], [["a"]], {}, {"a": 1}, {"date": "2026-01-01"}, 10**400,
     "1e999", "os.system", "FuncTransformer", "get", "__class__",
     {"object": ["Optimal", {"loss": 1, "alpha": 1e-300}]}, {"object": ["os.system", {}]},
-    {"set": [1]}, {"dict": [[1], [2]]},
+    {"dict": [[1], [2]]},
 )  # fmt: skip
 
 

@@ -35,7 +35,7 @@ _MAX_FILE_SIZE = 2**34  # bytes
 _ARRAYS: dict[str, tuple[str, tuple[str | int, ...]]] = {
     "weights": ("<f8", ("labels", "features")),
     "biases": ("<f8", ("labels",)),
-    "statistics": ("<f8", (4, "features")),
+    "statistics": ("<f8", (4, "scaled features")),
     "class_counts": ("<i8", ("labels",)),
     "confusion": ("<i8", ("pairs of labels", 3)),
     "window": ("|b1", ("samples",)),

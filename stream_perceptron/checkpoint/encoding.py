@@ -1,4 +1,4 @@
-"""Names, learning rates, transformers and dataclasses as JSON, without pickle."""
+"""Names, learning rates and dataclasses as JSON, without pickle."""
 
 from __future__ import annotations
 
@@ -17,24 +17,17 @@ from stream_perceptron.errors import CheckpointError
 
 T = TypeVar("T")
 
-# The objects that can be saved, by module, and the learned attributes of those that learn.
+# The schedules that can be saved, and their losses, by module.
 _CLASSES = {
-    "stream_perceptron.encoders": "RecordEncoder",
-    "stream_perceptron.standardizer": "Standardizer",
-    "river.preprocessing": "StandardScaler",
     "river.optim.schedulers": "Constant InverseScaling Optimal",
     "river.optim.losses": "Absolute BinaryFocalLoss Cauchy CrossEntropy EpsilonInsensitiveHinge "
     "Hinge Huber Log Poisson Quantile Squared",
-}
-_LEARNED = {
-    "StandardScaler": ("counts", "means", "vars"),
-    "Standardizer": ("counts", "means", "vars", "standardized"),
 }
 _PLAIN = {type(None), bool, int, str}
 
 
 def encode(value: Any) -> object:
-    """Encode plain data, a scheduler or a transformer.
+    """Encode plain data or a scheduler.
 
     Raises
     ------
@@ -62,13 +55,9 @@ def encode(value: Any) -> object:
         return {"tuple": [encode(part) for part in value]}
     if isinstance(value, dict):
         return {"dict": [encode([*value]), encode([*value.values()])]}
-    if kind is set:  # its order may differ between runs
-        return {"set": sorted(map(encode, value), key=repr)}
     if kind is _find_class(kind.__name__):
-        attributes = [*inspect.signature(kind).parameters, *_LEARNED.get(kind.__name__, ())]
-        return {
-            "object": [kind.__name__, {name: encode(getattr(value, name)) for name in attributes}]
-        }
+        parameters = {n: encode(getattr(value, n)) for n in inspect.signature(kind).parameters}
+        return {"object": [kind.__name__, parameters]}
     raise CheckpointError(f"{kind.__name__} cannot be saved: use plain data")
 
 
@@ -87,16 +76,10 @@ def decode(value: Any) -> Any:
 
 def _decode_object(content: Any) -> object:
     name, state = content
-    attributes, cls = (
-        {attribute: decode(part) for attribute, part in state.items()},
-        _find_class(name),
-    )
+    cls = _find_class(name)
     if cls is None:
         raise CheckpointError(f"{name[:50]!r} is not a class that can be saved")
-    instance = cls(**{each: attributes[each] for each in inspect.signature(cls).parameters})
-    for attribute in _LEARNED.get(name, ()):
-        getattr(instance, attribute).update(attributes[attribute])
-    return instance
+    return cls(**{each: decode(state[each]) for each in inspect.signature(cls).parameters})
 
 
 @cache
@@ -112,7 +95,6 @@ _DECODERS: dict[str, Callable[[Any], Any]] = {
     "bytes": bytes.fromhex,
     "tuple": lambda content: tuple(decode(content)),
     "dict": lambda content: dict(zip(*decode(content), strict=True)),
-    "set": lambda content: set(decode(content)),
     "object": _decode_object,
 }
 

@@ -1,12 +1,15 @@
-"""River pipelines in checkpoints, and their conversion to and from a model's own scaler."""
+"""Pipelines of a `RecordEncoder`, a scaler and a perceptron as a perceptron with its own scaler."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from stream_perceptron.checkpoint.encoding import decode, encode
+from stream_perceptron.encoders import RecordEncoder
 from stream_perceptron.errors import CheckpointError
 from stream_perceptron.model.scaler import Scaler
 from stream_perceptron.perceptron import SGDPerceptron
@@ -14,120 +17,109 @@ from stream_perceptron.perceptron import SGDPerceptron
 if TYPE_CHECKING:
     from river.compose import Pipeline
 
-    from stream_perceptron.encoders import RecordEncoder
-
 # The scalers that a `Scaler` can replace, and whether they have indicators.
 _SCALERS = {"Standardizer": True, "StandardScaler": False}
 
 
-def split_pipeline(model: SGDPerceptron | Pipeline) -> tuple[object, SGDPerceptron]:
-    """Return the steps of a pipeline as JSON, with None for the perceptron, and the perceptron.
+@dataclass
+class Steps:
+    """What a checkpoint holds of the steps of a pipeline, besides the statistics of its scaler."""
 
-    Raises
-    ------
-    CheckpointError
-        If the pipeline is anything other than a perceptron after a `RecordEncoder` and a scaler,
-        either of which may be missing.
+    names: list[str] = field(default_factory=list)  # of all steps; none for a perceptron alone
+    # The arguments of the `RecordEncoder`, encoded; None if there is none.
+    encoder: Any = field(default=None, metadata={"is_json": True})
+    # Encoded features that the scaler knows and the model lacks; they follow the model's.
+    scaled: Any = field(default_factory=list, metadata={"is_json": True})
 
-    """
-    if type(model) is SGDPerceptron:
-        return encode({}), model
-    steps = dict(getattr(model, "steps", {"": model}))
-    *kinds, last = [type(step).__name__ for step in steps.values()] or [type(model).__name__]
-    scalers = kinds[1:] if kinds[:1] == ["RecordEncoder"] else kinds
-    has_window = any(getattr(step, "window_size", None) for step in steps.values())
-    is_known = len(scalers) <= 1 and _SCALERS.keys() >= {*scalers} and not has_window
-    name = next(reversed(steps), "")
-    if not is_known or type(steps.get(name)) is not SGDPerceptron:
-        raise CheckpointError(
-            f"{' | '.join([*kinds, last])} cannot be saved: a checkpoint holds an SGDPerceptron, "
-            "alone or after a RecordEncoder and a Standardizer or StandardScaler without a window; "
-            "save other models with pickle, as in River"
-        )
-    return encode(steps | {name: None}), steps[name]
+    @property
+    def python_step(self) -> str | None:
+        """The step that runs only in Python, or None."""
+        if self.encoder is not None:
+            return "RecordEncoder"
+        if self.scaled:
+            return f"that scales feature {str(decode(self.scaled[0]))[:50]!r}, unknown to the model"
+        return None
 
 
 def unpack_pipeline(
     model: SGDPerceptron | Pipeline,
-) -> tuple[RecordEncoder | None, bool | None, SGDPerceptron]:
-    """Return the encoder of a pipeline, whether its scaler has indicators, and the perceptron.
+) -> tuple[RecordEncoder | None, Any, SGDPerceptron]:
+    """Return the encoder, the scaler and the perceptron of a pipeline; the first two may be None.
 
     Raises
     ------
     CheckpointError
-        If the pipeline cannot be saved; see `split_pipeline`.
+        If the pipeline is anything other than a perceptron after a `RecordEncoder` and a scaler.
 
     """
-    _, perceptron = split_pipeline(model)
-    steps = {type(step).__name__: step for step in getattr(model, "steps", {}).values()}
-    scaler = next((_SCALERS[name] for name in steps if name in _SCALERS), None)
-    return steps.get("RecordEncoder"), scaler, perceptron
+    steps = [*getattr(model, "steps", {"": model}).values()]
+    *kinds, last = [type(step).__name__ for step in steps] or [type(model).__name__]
+    scalers = kinds[1:] if kinds[:1] == ["RecordEncoder"] else kinds
+    is_known = len(scalers) <= 1 and _SCALERS.keys() >= {*scalers}
+    scaler = steps[-2] if is_known and scalers else None
+    is_usual = getattr(scaler, "with_std", True) and not getattr(scaler, "window_size", None)
+    if not (is_known and is_usual and steps and type(steps[-1]) is SGDPerceptron):
+        raise CheckpointError(
+            f"{' | '.join([*kinds, last])} cannot be saved: a checkpoint holds an SGDPerceptron, "
+            "alone or after a RecordEncoder and a Standardizer or StandardScaler with default "
+            "settings; save other models with pickle, as in River"
+        )
+    return steps[0] if len(scalers) < len(kinds) else None, scaler, steps[-1]
+
+
+def split_pipeline(
+    model: SGDPerceptron | Pipeline,
+) -> tuple[Steps, Scaler | None, SGDPerceptron]:
+    """Return the steps of a pipeline, the statistics of its scaler, and the perceptron.
+
+    Raises
+    ------
+    CheckpointError
+        If the pipeline cannot be saved; see `unpack_pipeline`.
+
+    """
+    encoder, river_scaler, perceptron = unpack_pipeline(model)
+    steps, scaler = Steps([*getattr(model, "steps", ())]), None
+    if encoder is not None:
+        arguments = encoder.categorical, encoder.ignore, encoder.missing, encoder.scale
+        steps.encoder = encode(list(arguments))
+    if river_scaler is not None:
+        names = dict.fromkeys([*perceptron.network.feature_names, *river_scaler.counts])
+        steps.scaled = [encode(name) for name in [*names][len(perceptron.features_) :]]
+        has_indicators = _SCALERS[type(river_scaler).__name__]
+        statistics = np.zeros((4, len(names)))
+        for i, name in enumerate(names):
+            if count := river_scaler.counts.get(name, 0):
+                statistics[:3, i] = count, river_scaler.means[name], river_scaler.vars[name]
+            statistics[3, i] = has_indicators and name not in river_scaler.standardized
+        scaler = Scaler(statistics, has_indicators)
+    return steps, scaler, perceptron
 
 
 def build_pipeline(
-    steps: dict[object, Any], model: SGDPerceptron, encoder: RecordEncoder | None = None
+    steps: Steps, model: SGDPerceptron, encoder: RecordEncoder | None = None
 ) -> SGDPerceptron | Pipeline:
-    """Build a River pipeline from a model with saved steps, or with its own scaler.
+    """Build a River pipeline from a perceptron, moving its scaler to a step.
 
-    Parameters
-    ----------
-    steps
-        The steps by name; None stands for the perceptron.
-    model
-        The perceptron.
-    encoder
-        The first step, if there is one.
-
+    `encoder` is the first step of a model that was trained on the command line.
     """
     from river.compose import Pipeline
 
-    scaler = model.network.scaler
-    if scaler is not None:
-        if steps:
-            raise CheckpointError("has both a pipeline and its own scaler")
+    built: list[Any] = [encoder] if encoder is not None else []
+    if steps.encoder is not None:
+        built.append(RecordEncoder(*decode(steps.encoder)))
+    if (scaler := model.network.scaler) is not None:
+        names = [*model.features_, *map(decode, steps.scaled)]
+        built.append(_build_river_scaler(scaler, names))
         model.network.scaler = None
-        river_scaler = _build_river_scaler(scaler, model)
-        steps = {type(river_scaler).__name__: river_scaler, "SGDPerceptron": None}
-    if encoder is not None:
-        steps = {type(encoder).__name__: encoder, **(steps or {"SGDPerceptron": None})}
-    if not steps:
+    built.append(model)
+    if len(built) == 1 and not steps.names:
         return model
-    return Pipeline(*((name, model if step is None else step) for name, step in steps.items()))
+    names = steps.names or [type(step).__name__ for step in built]
+    return Pipeline(*zip(names, built, strict=True))
 
 
-def absorb_scaler(steps: Any, model: SGDPerceptron) -> str | None:
-    """Move the statistics of a saved scaler into the model's own scaler.
-
-    Returns
-    -------
-    A description of a step that runs only in Python, or None if there is no such step.
-
-    """
-    transformers = [step for step in decode(steps).values() if step is not None]
-    if not transformers:
-        return None
-    (first, *others) = transformers
-    class_name = type(first).__name__
-    if class_name not in _SCALERS or others:
-        return class_name
-    if not first.with_std:
-        return "StandardScaler(with_std=False)"
-    names = model.network.feature_names
-    columns = {name: i for i, name in enumerate(names)}
-    has_indicators = _SCALERS[class_name]
-    standardized = first.standardized if has_indicators else columns
-    statistics = np.zeros((4, len(names)))
-    statistics[3] = [name not in standardized for name in names]
-    for name, count in first.counts.items():
-        if name not in columns:
-            return f"{class_name} (with feature {str(name)[:50]!r}, which the model lacks)"
-        numbers = count, first.means.get(name, 0), first.vars.get(name, 0)
-        statistics[:3, columns[name]] = numbers
-    model.network.scaler = Scaler(statistics, has_indicators)
-    return None
-
-
-def _build_river_scaler(scaler: Scaler, model: SGDPerceptron) -> object:
+def _build_river_scaler(scaler: Scaler, names: Sequence[object]) -> object:
     """Build a River transformer with the statistics of a model's own scaler."""
     from river.preprocessing import StandardScaler
 
@@ -135,7 +127,7 @@ def _build_river_scaler(scaler: Scaler, model: SGDPerceptron) -> object:
 
     river_scaler: Any = Standardizer() if scaler.has_indicators else StandardScaler()
     for name, (count, mean, variance, is_indicator) in zip(
-        model.features_, scaler.statistics.T.tolist(), strict=False
+        names, scaler.statistics.T.tolist(), strict=False
     ):
         if count > 0:
             river_scaler.counts[name] = int(count)

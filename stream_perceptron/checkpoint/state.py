@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from stream_perceptron.checkpoint import archive, pipelines
-from stream_perceptron.checkpoint.encoding import decode, encode, encode_lr, from_json
+from stream_perceptron.checkpoint.encoding import decode, encode, encode_lr, from_json, to_json
 from stream_perceptron.encoders import RecordEncoder
 from stream_perceptron.errors import CheckpointError
 from stream_perceptron.model.arrays import Arrays
@@ -56,8 +56,8 @@ def save(
     ----------
     model
         A perceptron, or a pipeline of a `RecordEncoder`, then a scaler (`Standardizer`, or River's
-        `StandardScaler` without a window), then a perceptron; the encoder and the scaler may be
-        missing. Save other pipelines with pickle, as in River.
+        `StandardScaler` with its default settings), then a perceptron; the encoder and the scaler
+        may be missing. Save other pipelines with pickle, as in River.
     path
         The path to write to, or a file open for writing in binary mode. `save` writes to an open
         file at its current position, neither atomically nor with fsync.
@@ -149,9 +149,14 @@ def load(path: str | os.PathLike[str] | IO[bytes]) -> LoadedModel:
 
 def _decode_checkpoint(meta: dict[str, Any], members: Arrays) -> LoadedModel:
     """Return the model in a checkpoint, with the steps before it, and the extra data."""
-    model, steps = decode_model(meta, members), decode(meta["steps"])
+    model, steps = decode_model(meta, members), decode_steps(meta)
     encoder = _build_encoder(meta["live"]) if "live" in meta else None
     return LoadedModel(pipelines.build_pipeline(steps, model, encoder), decode_extra(meta))
+
+
+def decode_steps(meta: dict[str, Any]) -> pipelines.Steps:
+    """Return the steps of the pipeline in a checkpoint."""
+    return from_json(pipelines.Steps, meta["steps"], "steps")
 
 
 def decode_extra(meta: dict[str, Any]) -> dict[str, Any]:
@@ -174,9 +179,9 @@ def _build_encoder(live: dict[str, Any]) -> RecordEncoder:
 
 def encode_model(model: SGDPerceptron | Pipeline) -> tuple[dict[str, object], Arrays]:
     """Encode a model as JSON and arrays."""
-    steps, perceptron = pipelines.split_pipeline(model)
+    steps, scaler, perceptron = pipelines.split_pipeline(model)
     snapshot, classes = perceptron.network.snapshot(), perceptron.classes
-    scaler = snapshot.scaler
+    scaler = scaler if snapshot.scaler is None else snapshot.scaler
     saved = {
         "lr": encode_lr(perceptron.lr),
         "epsilon": float(perceptron.epsilon),
@@ -201,7 +206,7 @@ def encode_model(model: SGDPerceptron | Pipeline) -> tuple[dict[str, object], Ar
         arrays["class_counts"] = snapshot.class_counts
     if scaler is not None:
         arrays["statistics"] = scaler.statistics
-    return {"model": saved, "steps": steps}, arrays
+    return {"model": saved, "steps": to_json(steps)}, arrays
 
 
 @dataclass(eq=False, repr=False)
@@ -247,6 +252,8 @@ def decode_model(meta: dict[str, object], members: Arrays) -> SGDPerceptron:
     scaler = None
     if state.has_indicators is not None:
         scaler = Scaler(members["statistics"], state.has_indicators)
+        if len(scaler) != len(features) + len(decode_steps(meta).scaled):
+            raise CheckpointError("statistics do not fit the features")
     snapshot = Snapshot(
         labels=labels,
         features=features,

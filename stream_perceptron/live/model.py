@@ -18,8 +18,12 @@ from stream_perceptron.checkpoint.archive import (
     write_checkpoint,
 )
 from stream_perceptron.checkpoint.encoding import from_json, to_json
-from stream_perceptron.checkpoint.pipelines import absorb_scaler
-from stream_perceptron.checkpoint.state import decode_extra, decode_model, encode_model
+from stream_perceptron.checkpoint.state import (
+    decode_extra,
+    decode_model,
+    decode_steps,
+    encode_model,
+)
 from stream_perceptron.data import roles
 from stream_perceptron.data.batch import Batch, Redeliveries
 from stream_perceptron.data.labels import LABEL_TYPES
@@ -192,7 +196,7 @@ class LiveModel:
         with add_path_to_errors(path):
             meta, arrays = read_checkpoint(path)
             live, state = cls(decode_model(meta, arrays)), meta.get("live")
-            live.python_step = absorb_scaler(meta["steps"], live.model)
+            live.python_step = decode_steps(meta).python_step
             live.extra = decode_extra(meta)
             if state is None:
                 live._infer_state()

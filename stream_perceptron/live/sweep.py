@@ -255,7 +255,7 @@ def sweep(
     for settings in list_combinations(swept):
         model = perceptron.clone(settings | parameters)
         if scaler is not None:
-            model.network.scaler = Scaler(has_indicators=scaler)
+            model.network.scaler = Scaler(has_indicators=hasattr(scaler, "standardized"))
         trials.append(Trial(settings, LiveModel(model)))
     if encoder is not None:
         stream = ((encoder.transform_one(x), y) for x, y in stream)

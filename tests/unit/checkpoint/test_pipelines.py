@@ -28,9 +28,6 @@ STEPS = {
     "RecordEncoder": lambda: RecordEncoder(["size"], missing=["a"], scale=0.5),
     "Standardizer": lambda: RecordEncoder() | Standardizer(),
     "StandardScaler": lambda: RecordEncoder() | preprocessing.StandardScaler(),
-    "StandardScaler that centers": lambda: (
-        RecordEncoder() | preprocessing.StandardScaler(with_std=False)
-    ),
 }
 
 
@@ -82,7 +79,8 @@ UNSUPPORTED = [
     (lambda: SGDPerceptron(Halving(0.1)), "Halving cannot be saved as lr"),
     (lambda: compose.Pipeline(preprocessing.StandardScaler()), "StandardScaler cannot be saved"),
     (compose.Pipeline, "Pipeline cannot be saved"),
-    (lambda: preprocessing.StandardScaler(window_size=5) | SGDPerceptron(), "without a window"),
+    (lambda: preprocessing.StandardScaler(window_size=5) | SGDPerceptron(), "default settings"),
+    (lambda: preprocessing.StandardScaler(with_std=False) | SGDPerceptron(), "default settings"),
     (lambda: Subclass(seed=0), "Subclass cannot be saved"),
     (lambda: preprocessing.StandardScaler() | Subclass(), r"Scaler \| Subclass cannot be saved"),
 ]  # fmt: skip
@@ -130,7 +128,7 @@ def forge_checkpoint(tmp_path, **changes):
 FORGED = {
     "a class": {"object": ["os.system", {}]},
     "an unlisted class": {"object": ["FuncTransformer", {}]},
-    "a missing parameter": {"object": ["RecordEncoder", {}]},
+    "too many arguments": [[], [], [], 1.0, 2.0],
     "an unhashable key": {"dict": [[[]], [1]]},
     "deep lists": functools.reduce(lambda value, _: [value], range(700), 0),
 }
@@ -138,11 +136,21 @@ FORGED = {
 
 @pytest.mark.parametrize("name", FORGED)
 def test_forged_steps_are_rejected(name, tmp_path):
-    path = forge_checkpoint(
-        tmp_path, steps={"dict": [["a", "SGDPerceptron"], [FORGED[name], None]]}
-    )
+    steps = {"names": ["a", "b"], "encoder": FORGED[name], "scaled": []}
+    path = forge_checkpoint(tmp_path, steps=steps)
     with pytest.raises(CheckpointError, match=STATED_REASON):
         load(path)
+
+
+def test_statistics_that_do_not_fit_the_features_are_rejected(tmp_path):
+    path, pipeline = tmp_path / "m.npz", Standardizer() | SGDPerceptron(seed=0)
+    pipeline.learn_one({"a": 2.0, "b": 3.0}, "up")
+    save(pipeline, path)
+    meta, arrays = read_checkpoint(path)
+    write_checkpoint(path, meta, arrays | {"statistics": arrays["statistics"][:, :1]})
+    for load_model in (load, LiveModel.load):
+        with pytest.raises(CheckpointError, match="statistics do not fit the features"):
+            load_model(path)
 
 
 def test_models_are_saved_to_open_files(tmp_path):
@@ -181,8 +189,7 @@ def train_scaler_of_another_feature():
 
 PYTHON_STEPS = {
     "RecordEncoder": RecordEncoder,
-    "StandardScaler(with_std=False)": lambda: preprocessing.StandardScaler(with_std=False),
-    "StandardScaler (with feature 'other', which the model lacks)": train_scaler_of_another_feature,
+    "that scales feature 'other', unknown to the model": train_scaler_of_another_feature,
 }
 
 
