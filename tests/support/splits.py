@@ -28,6 +28,7 @@ from helpers import count_unread_bytes, read_contents
 from stream_perceptron import LiveModel
 from stream_perceptron.checkpoint.encoding import to_json
 
+PIPE = 200  # the descriptor of every pipe, which no other file of the tests has
 COLUMN_OPTIONS = ("--weight", "--ignore", "--categorical")
 MAX_ROWS = 40  # of a file
 CASE_KINDS = ("together", "together", "one after another", "one after another", "pipe")
@@ -511,6 +512,8 @@ class Learner:
     def feed(self, records, *extra_args, is_slow=False, **how):
         """Run once with rows from a pipe; if `is_slow`, each is sent when the last one was read."""
         reading, writing = os.pipe()
+        os.dup2(reading, PIPE)  # a pipe continues under its name
+        os.close(reading)
         has_ended = threading.Event()
 
         def write():
@@ -526,9 +529,9 @@ class Learner:
         writer = threading.Thread(target=write)
         writer.start()
         try:
-            self.run([f"/dev/fd/{reading}"], *extra_args, **how)
+            self.run([f"/dev/fd/{PIPE}"], *extra_args, **how)
         finally:
-            os.close(reading)
+            os.close(PIPE)
             has_ended.set()
             writer.join()
 
