@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import datetime as dt
+import fcntl
 import gzip
 import io
 import json
@@ -28,7 +29,7 @@ from helpers import count_unread_bytes, read_contents
 from stream_perceptron import LiveModel
 from stream_perceptron.checkpoint.encoding import to_json
 
-PIPE = 200  # the descriptor of every pipe, which no other file of the tests has
+FIRST_PIPE = 900  # the descriptor of every pipe: a run continues a pipe of the same name
 COLUMN_OPTIONS = ("--weight", "--ignore", "--categorical")
 MAX_ROWS = 40  # of a file
 CASE_KINDS = ("together", "together", "one after another", "one after another", "pipe")
@@ -512,7 +513,7 @@ class Learner:
     def feed(self, records, *extra_args, is_slow=False, **how):
         """Run once with rows from a pipe; if `is_slow`, each is sent when the last one was read."""
         reading, writing = os.pipe()
-        os.dup2(reading, PIPE)  # a pipe continues under its name
+        pipe_end = fcntl.fcntl(reading, fcntl.F_DUPFD_CLOEXEC, FIRST_PIPE)
         os.close(reading)
         has_ended = threading.Event()
 
@@ -529,9 +530,9 @@ class Learner:
         writer = threading.Thread(target=write)
         writer.start()
         try:
-            self.run([f"/dev/fd/{PIPE}"], *extra_args, **how)
+            self.run([f"/dev/fd/{pipe_end}"], *extra_args, **how)
         finally:
-            os.close(PIPE)
+            os.close(pipe_end)
             has_ended.set()
             writer.join()
 
