@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from helpers import ROOT, summarize_run, write_csv, write_jsonl
+from river import datasets
 
 from stream_perceptron import SGDPerceptron, UpdateError
 from stream_perceptron.diagnostics import check_update, work_sample
@@ -124,13 +125,20 @@ def test_first_finding_names_the_cause(run, mnist_sample, tmp_path, name, cause)
     assert next(iter(findings), None) == expected
 
 
-def test_sweep_that_is_suggested_finds_a_better_learning_rate(run, tmp_path):
-    source = write_rows(tmp_path / "table.csv", draw_table())
-    summary = run("learn", source, "--lr", "0.0001", "--json", check=0).stdout
-    ((command,),) = [finding["remedies"] for finding in json.loads(summary)["diagnosis"]]
-    trials = json.loads(run(*shlex.split(command)[1:], "--json", check=0).stdout)["trials"]
-
-    assert trials[0]["kappa"] > json.loads(summary)["cohen_kappa"] + 0.1
+@pytest.mark.parametrize(
+    ("lr", "name"),
+    [("0.0001", "outputs alike or saturated"), ("0.01", "learning rate too low"), ("0.1", None)],
+)
+def test_sweep_that_is_suggested_finds_a_better_learning_rate(run, tmp_path, lr, name):
+    rows = [[y, *x.values()] for x, y in datasets.ImageSegments()]
+    header = ["label", *(f"x{i}" for i in range(len(rows[0]) - 1))]
+    source = write_csv(tmp_path / "segments.csv", header, rows)
+    summary = json.loads(run("learn", source, "--lr", lr, "--json", check=0).stdout)
+    findings = {finding["name"]: finding["remedies"] for finding in summary["diagnosis"]}
+    assert [*findings] == ([] if name is None else [name])
+    for (command,) in findings.values():
+        trials = json.loads(run(*shlex.split(command)[1:], "--json", check=0).stdout)["trials"]
+        assert trials[0]["kappa"] > summary["cohen_kappa"] + 0.05
 
 
 def test_class_of_low_recall_is_a_finding_after_200_samples(run, tmp_path):
