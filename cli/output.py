@@ -42,6 +42,8 @@ _COLUMNS = {
 _GAP = "  "
 _USUAL_UPDATES = 0.99  # the share of samples that usually change the weights
 _UNSILENCED_KINDS = ("warning", "drop")  # kinds of events that are printed even with --quiet
+# The kinds of events that precede their text.
+_PRINTED_KINDS = {"warning": "warning", "drop": "warning", "finding": "diagnosis"}
 _MIN_DIAGNOSED = 4000  # rows that a run must read before findings are reported
 MIN_LABELED = 1000  # samples after which the labels of a new model are checked
 _MAX_LISTED_CLASSES = 20  # classes whose sample counts are listed individually
@@ -138,8 +140,7 @@ class Output:
             record = {"kind": kind, "row": read, "text": text, "remedies": remedies, **figures}
             click.echo(json.dumps(record, default=str), err=True)
         else:
-            shown = {"warning": "warning", "drop": "warning", "finding": "diagnosis"}.get(kind)
-            print_message(text, err=True, remedies=remedies, kind=shown)
+            print_message(text, err=True, remedies=remedies, kind=_PRINTED_KINDS.get(kind))
 
     def update(self, result: StepResult | Round) -> None:
         """Print notices and events and, if a report is due, figures; redraw the live line."""

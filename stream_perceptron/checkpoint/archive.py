@@ -13,7 +13,6 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -127,22 +126,13 @@ def to_bytes(meta: dict[str, object], arrays: Arrays) -> bytes:
             member = zipfile.ZipInfo(f"{name}.npy")  # always dated 1980-01-01
             member.file_size = array.nbytes
             with archive.open(member, "w") as file:
-                file.write(_build_header(array.dtype.str, array.shape))
-                file.write(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+                contiguous = np.ascontiguousarray(array)
+                np.lib.format.write_array(file, contiguous, (1, 0), allow_pickle=False)
         archive.comment = b" " * _COMMENT_LENGTH
     comment = _build_comment(buffer.getbuffer()[:-_COMMENT_LENGTH])
     buffer.seek(-_COMMENT_LENGTH, io.SEEK_END)
     buffer.write(comment)
     return buffer.getvalue()
-
-
-@lru_cache(64)  # shapes rarely change from save to save
-def _build_header(dtype: str, shape: tuple[int, ...]) -> bytes:
-    """Return the header of a .npy file."""
-    header = io.BytesIO()
-    fields = {"descr": dtype, "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_1_0(header, fields)
-    return header.getvalue()
 
 
 def _build_comment(body: bytes | memoryview) -> bytes:

@@ -37,9 +37,7 @@ if TYPE_CHECKING:
     from stream_perceptron.data.source import Source
 
 _MAX_CLASSES = 30  # in the matrix, the table of classes and the pictures
-_MAX_HEADER = (
-    4  # characters of a class's name above a column of the matrix; longer names are numbered
-)
+_MAX_HEADER = 4  # characters of a name above a column of the matrix; longer ones are numbered
 _FOLDER = Path(__file__).parent
 _COLORS = f".perceptron {{ --for: rgb{POSITIVE_COLOR}; --against: rgb{NEGATIVE_COLOR} }}\n"
 

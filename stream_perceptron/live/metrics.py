@@ -303,19 +303,12 @@ class Progress:
             Whether these rows were learned before.
 
         """
-        (
-            n,
-            n_updated,
-            n_repeats,
-            self.error_sum,
-            self.last_target,
-            labels,
-            predicted,
-            rows,
-            probed,
-        ) = _counting.count_samples(
-            result, rows, self.curve, self.outcomes, self.error_sum, self.last_target
+        n, n_updated, n_repeats, self.error_sum, self.last_target, *tested, probed = (
+            _counting.count_samples(
+                result, rows, self.curve, self.outcomes, self.error_sum, self.last_target
+            )
         )
+        labels, predicted, rows = tested
         self.samples += n
         self.unlabeled += len(result) - n
         self.updates += n_updated

@@ -174,7 +174,7 @@ class LiveModel:
         live = cls(SGDPerceptron(classes=declared, **parameters), read_options, schema)
         live.needs_label = needs_label
         names = {*read_options.roles, *read_options.categorical, *read_options.keep}
-        names |= {name for name in (read_options.label,) if name is not None}
+        names.update(filter(None, [read_options.label]))
         live.unseen = frozenset(name for name in names if not is_position(name))
         if read_options.standardize:
             live.model.network.scaler = Scaler()
