@@ -187,12 +187,22 @@ cdef Block build_block(CReader* c, Py_ssize_t end, dict reasons):
     cdef uint8_t* to = <uint8_t*>PyBytes_AS_STRING(block.memory)
     cdef void** sources = [c.values, c.weights, c.begins, c.ends, c.starts, c.feature_ids, c.labels,
                            c.missing, c.status]
-    cdef Py_ssize_t* sizes = [8 * m, 8 * n, 8 * n, 8 * n, 8 * (n + 1), 4 * m, 4 * n, 4 * n, n]
+    cdef size_t* sizes = [8 * m, 8 * n, 8 * n, 8 * n, 8 * (n + 1), 4 * m, 4 * n, 4 * n, n]
+    if 12 * m < MIN_BYTES_WITHOUT_GIL:
+        copy_arrays(to, sources, sizes)
+    else:
+        with nogil:
+            copy_arrays(to, sources, sizes)
+    return block
+
+
+cdef void copy_arrays(uint8_t* to, void** sources, size_t* sizes) noexcept nogil:
+    """Copy the arrays of a block, one after another."""
+    cdef int i
     for i in range(9):
         if sizes[i]:
             memcpy(to, sources[i], sizes[i])
         to += sizes[i]
-    return block
 
 
 cdef class Reader:
