@@ -14,7 +14,16 @@ import signal
 import subprocess
 
 import pytest
-from helpers import COMMAND, count_samples, load_recipe, require_tool, start, wait_for, write_jsonl
+from helpers import (
+    COMMAND,
+    count_samples,
+    encode_jsonl,
+    load_recipe,
+    require_tool,
+    start,
+    wait_for,
+    write_jsonl,
+)
 
 ROWS = [
     {"a": i % 7 - 3, "b": i % 5 - 2, "label": "up" if i % 7 > 3 else "down"} for i in range(300)
@@ -28,81 +37,66 @@ def replace_paths(text, folder):
     )
 
 
+class Service:
+    """The systemd unit, and the FIFO that is its stdin."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        unit = configparser.ConfigParser(interpolation=None)
+        unit.optionxform = str
+        unit.read_string(replace_paths(load_recipe("service"), folder))
+        self.settings = unit["Service"]
+        os.mkfifo(folder / "samples")
+        self.samples = os.open(folder / "samples", os.O_RDWR)
+
+    def start(self):
+        """Start the command as systemd does."""
+        program, subcommand, *options = shlex.split(self.settings["ExecStart"])
+        return start(
+            *options, command=[program], subcommand=subcommand, cwd=self.folder,
+            stdin=self.samples,
+        )  # fmt: skip
+
+    def write(self, rows):
+        os.write(self.samples, encode_jsonl(rows))
+
+    def has_predicted(self, n):
+        predictions = self.folder / "predictions.jsonl"
+        return predictions.exists() and len(predictions.read_text().splitlines()) == n
+
+    def lists_exit_code(self, setting, process):
+        """Whether a setting lists the exit code with which the process ends."""
+        process.communicate(timeout=60)
+        return str(process.returncode) in self.settings[setting].split()
+
+
 @pytest.fixture
 def service(tmp_path):
-    """The [Service] section of the systemd unit."""
-    unit = configparser.ConfigParser(interpolation=None)
-    unit.optionxform = str
-    unit.read_string(replace_paths(load_recipe("service"), tmp_path))
-    return unit["Service"]
-
-
-@pytest.fixture
-def starter_and_fifo(service, tmp_path):
-    """A function that starts the unit as systemd does, and the FIFO that is its stdin."""
-    os.mkfifo(tmp_path / "samples")
-    samples = os.open(tmp_path / "samples", os.O_RDWR)
-    program, subcommand, *options = shlex.split(service["ExecStart"])
-    yield (
-        lambda: start(
-            *options, command=[program], subcommand=subcommand, cwd=tmp_path, stdin=samples
-        ),
-        samples,
-    )
-    os.close(samples)
-
-
-def wait_for_exit(process):
-    """Wait for a process to end, and return its exit code."""
-    process.communicate(timeout=60)
-    return process.returncode
-
-
-def parse_exit_codes(text):
-    return {int(code) for code in text.split()}
-
-
-def has_predictions(folder, n):
-    """Return a condition that holds when n predictions have been written."""
-    predictions = folder / "predictions.jsonl"
-    return lambda: predictions.exists() and len(predictions.read_text().splitlines()) == n
+    unit = Service(tmp_path)
+    yield unit
+    os.close(unit.samples)
 
 
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT, signal.SIGTERM])
-def test_service_saves_and_exits_successfully_on_a_signal(
-    service, starter_and_fifo, tmp_path, number
-):
-    run, samples = starter_and_fifo
-    os.write(samples, write_jsonl(tmp_path / "rows", ROWS[:100]).read_bytes())
-    process = run()
-    wait_for(has_predictions(tmp_path, 100), process)
+def test_service_saves_and_exits_successfully_on_a_signal(service, tmp_path, number):
+    """It has been killed before, and is restarted by then."""
+    killed = service.start()
+    killed.kill()
+    assert not service.lists_exit_code("SuccessExitStatus", killed)
+    service.write(ROWS)
+    process = service.start()
+    wait_for(lambda: service.has_predicted(300), process)
     process.send_signal(number)
 
-    assert wait_for_exit(process) in parse_exit_codes(service["SuccessExitStatus"])
-    assert count_samples(tmp_path / "events.npz") == 100
-
-
-def test_restarted_service_learns_rows_written_after_a_kill(service, starter_and_fifo, tmp_path):
-    run, samples = starter_and_fifo
-    process = run()
-    process.kill()
-    returncode_of_kill = wait_for_exit(process)
-    os.write(samples, write_jsonl(tmp_path / "rows", ROWS).read_bytes())
-    process = run()
-    wait_for(has_predictions(tmp_path, 300), process)
-    process.terminate()
-
-    assert service["Restart"] == "on-failure"
-    assert 128 - returncode_of_kill not in parse_exit_codes(service["SuccessExitStatus"] + " 1 2")
-    assert wait_for_exit(process) in parse_exit_codes(service["SuccessExitStatus"])
+    assert service.settings["Restart"] == "on-failure"
+    assert service.lists_exit_code("SuccessExitStatus", process)
     assert count_samples(tmp_path / "events.npz") == 300
 
 
-def test_service_with_a_damaged_model_is_not_restarted(service, starter_and_fifo, tmp_path):
+def test_service_with_a_damaged_model_is_not_restarted(service, tmp_path):
     (tmp_path / "events.npz").write_text("damaged")
-    process = starter_and_fifo[0]()
 
-    assert wait_for_exit(process) in parse_exit_codes(service["RestartPreventExitStatus"])
+    assert service.lists_exit_code("RestartPreventExitStatus", service.start())
 
 
 def test_systemd_accepts_the_units(tmp_path):
@@ -131,20 +125,16 @@ def run_cron(name, folder):
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
 
 
-def test_cron_learns_rotated_logs_under_a_lock(tmp_path):
-    write_jsonl(tmp_path / "requests.jsonl.1", ROWS[:100])
-    write_jsonl(tmp_path / "requests.jsonl", ROWS[100:150])
-    run_cron("rotated", tmp_path)
-
-    assert count_samples(tmp_path / "log.npz") == 150
-
-
 def test_cron_learns_new_rows_and_sends_no_mail(tmp_path):
     for n in (100, 300):
         write_jsonl(tmp_path / "events.jsonl", ROWS[:n])
+        write_jsonl(tmp_path / "requests.jsonl", ROWS[:n])
+        write_jsonl(tmp_path / "requests.jsonl.1", ROWS[250:])
         run_cron("cron", tmp_path)
+        run_cron("rotated", tmp_path)
 
-        assert n == count_samples(tmp_path / "events.npz")
+        assert count_samples(tmp_path / "events.npz") == n
+        assert count_samples(tmp_path / "log.npz") == n + 50
 
 
 def test_cron_learns_a_growing_folder_whose_old_files_are_deleted(tmp_path):
@@ -166,47 +156,47 @@ def test_cron_learns_a_growing_folder_whose_old_files_are_deleted(tmp_path):
     assert count_samples(tmp_path / "events.npz") == 300
 
 
-@pytest.mark.parametrize("mode", ["create", "copytruncate"])
-def test_rows_of_rotated_logs_are_learned_once(mode, tmp_path):
+@pytest.fixture
+def rotate(tmp_path):
+    """A function that runs logrotate with the configuration in a recipe."""
     require_tool("logrotate")
-    log, config = tmp_path / "requests.jsonl", tmp_path / "logrotate.conf"
-    user, group = getpass.getuser(), grp.getgrgid(os.getgid()).gr_name
-    text = replace_paths(load_recipe("logrotate"), tmp_path).replace(
-        "su root root", f"su {user} {group}"
-    )
-    config.write_text(text.replace("    create\n", f"    {mode}\n"))
-    command = f"{COMMAND} learn {log}* -m {tmp_path}/m.npz -p {tmp_path}/p.jsonl --keep id -q"
-    n_rows = 0
-    for _ in range(4):
-        for n, next_command in (
-            (200, command),
-            (7, f"logrotate --force --state {tmp_path}/state {config}"),
-            (50, command),
-        ):
-            with log.open("a") as file:
-                for i in range(n_rows, n_rows + n):
-                    file.write(json.dumps({"id": i, **ROWS[i % 35]}) + "\n")
-            n_rows += n
-            subprocess.run(["sh", "-c", next_command], check=True)
+
+    def run_logrotate(name):
+        config = tmp_path / "logrotate.conf"
+        owner = f"su {getpass.getuser()} {grp.getgrgid(os.getgid()).gr_name}"
+        text = replace_paths(load_recipe(name), tmp_path)
+        config.write_text(text.replace("su root root", owner))
+        command = ["logrotate", "--force", "--state", tmp_path / "state", config]
+        subprocess.run(command, check=True)
+
+    return run_logrotate
+
+
+def test_rows_of_rotated_logs_are_learned_once(rotate, tmp_path):
+    log, n_rows = tmp_path / "requests.jsonl", 0
+    learn = f"{COMMAND} learn {log}* -m {tmp_path}/m.npz -p {tmp_path}/p.jsonl --keep id -q"
+    for n, is_rotated in [(200, False), (7, True), (50, False)] * 4:
+        with log.open("a") as file:
+            for i in range(n_rows, n_rows + n):
+                file.write(json.dumps({"id": i, **ROWS[i % 35]}) + "\n")
+        n_rows += n
+        if is_rotated:
+            rotate("logrotate")
+        else:
+            subprocess.run(["sh", "-c", learn], check=True)
     predictions = (tmp_path / "p.jsonl").read_text().splitlines()
 
     assert sorted(json.loads(line)["id"] for line in predictions) == list(range(n_rows))
     assert len(list(tmp_path.glob("requests.jsonl.*.gz"))) == 3
 
 
-def test_rotated_predictions_are_complete(tmp_path):
-    require_tool("logrotate")
-    config = tmp_path / "logrotate.conf"
-    user, group = getpass.getuser(), grp.getgrgid(os.getgid()).gr_name
-    text = replace_paths(load_recipe("logrotate-predictions"), tmp_path)
-    config.write_text(text.replace("su root root", f"su {user} {group}"))
+def test_rotated_predictions_are_complete(rotate, tmp_path):
     learn = [COMMAND, "learn", "events.jsonl", "-m", "events.npz", "-p", "predictions.jsonl", "-q"]
     for n in (100, 150, 150, 300):
         write_jsonl(tmp_path / "events.jsonl", ROWS[:n])
         subprocess.run(learn, cwd=tmp_path, check=True)
         if n != 100:
-            rotate = ["logrotate", "--force", "--state", tmp_path / "state", config]
-            subprocess.run(rotate, check=True)
+            rotate("logrotate-predictions")
     rotated = sorted(tmp_path.glob("predictions.jsonl*.gz"))
     texts = [gzip.decompress(path.read_bytes()).decode() for path in rotated]
     rows = [json.loads(line)["row"] for text in texts for line in text.splitlines()]
