@@ -19,6 +19,7 @@ from helpers import (
     CASE_FACTOR,
     COMMAND,
     find_free_port,
+    get_seeds,
     is_listening,
     kill_process_group,
     read_contents,
@@ -120,13 +121,40 @@ def wait_for_round(path, after, process):
     return read_round(path)
 
 
-def test_one_shard_gives_the_same_bits_as_a_plain_run(cluster, run, mnist_sample, tmp_path):
-    plain, sharded = tmp_path / "plain.npz", tmp_path / "sharded.npz"
-    table, parts = pq.read_table(mnist_sample), [tmp_path / "0.parquet", tmp_path / "1.parquet"]
+OPTIONS = [
+    ["--categorical", "zip"], ["--ignore", "zip"], ["--no-standardize"], ["--weight", "w"],
+    ["--class-weight", "balanced"], ["--passes", "2"], ["--epsilon", "0.02"], ["--lr", "0.5"],
+    ["--activation", "tanh"], ["--classes", "y,x"], ["--missing", "b"], ["--seed", "7"],
+    ["--max-weights", "3000"],
+]  # fmt: skip
+
+
+def draw_table(rng, n):
+    """Return a random table of numbers, strings, dates, texts and nulls."""
+    return pa.Table.from_pylist(
+        [
+            {
+                "a": rng.choice([0.5, 7.25, -3.5, None]),
+                "zip": rng.choice([1, 2, 30]),
+                "s": rng.choice(["a", "b", "c d", "1999-12-31", f"a text of the words w{i % 300}"]),
+                "w": rng.choice([1.0, 2.0]),
+                "label": rng.choice(["x", "y", None]),
+            }
+            for i in range(n)
+        ]
+    )
+
+
+@pytest.mark.parametrize("seed", get_seeds(3 * CASE_FACTOR))
+def test_one_shard_gives_the_same_bits_as_a_plain_run(seed, cluster, run, tmp_path):
+    """In any pair of options."""
+    rng, plain, sharded = random.Random(seed), tmp_path / "plain.npz", tmp_path / "sharded.npz"
+    table, parts = draw_table(rng, 3000), [tmp_path / "0.parquet", tmp_path / "1.parquet"]
     pq.write_table(table[:1900], parts[0], row_group_size=800)
     pq.write_table(table[1900:], parts[1])
-    run("learn", *parts, "--passes", 2, "-m", plain, check=0)
-    cluster.run(*parts, shards=1, rows=777, model=sharded, options=["--passes", 2])
+    options = [part for option in rng.sample(OPTIONS, 2) for part in option]
+    run("learn", *parts, *options, "-m", plain, check=0)
+    cluster.run(*parts, shards=1, rows=777, model=sharded, options=options)
     plain_members, sharded_members = read_members(plain), read_members(sharded)
     plain_meta = json.loads(plain_members.pop("meta.json"))
     sharded_meta = json.loads(sharded_members.pop("meta.json"))

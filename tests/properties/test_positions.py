@@ -31,11 +31,13 @@ from hypothesis.stateful import (
 from splits import Case, Learner, load_results
 
 from stream_perceptron import LiveModel
+from stream_perceptron.live.history import flatten_entries
 
 pytestmark = pytest.mark.usefixtures("signal_handlers")
 
 COLUMNS = ("id", "a", "b", "label")
-OPTIONS = ["--ignore", "id", "--keep", "id", "--seed", "1", "--label", "label"]
+OPTIONS = ["--seed", "1", "--label", "label"]
+KEEP, JOIN = ["--ignore", "id", "--keep", "id"], ["--join", "id"]
 PLANS = 40
 MIN_KILLS = 6
 
@@ -54,24 +56,27 @@ class ChangingFiles(RuleBasedStateMachine):
         self.folder = Path(tempfile.mkdtemp())
         self.rows: dict[Path, list[dict]] = {}  # the rows of each file
         self.contents: list[Path] = []  # copies of all contents, for `verify`
-        self.n_rows = self.n_names = 0
+        self.averaged_ids: list[int] = []  # of rows learned before the last average
+        self.n_rows = self.n_names = self.n_averages = 0
 
     @initialize(
         form=st.sampled_from(["csv", "csv", "jsonl", "parquet"]),
         size=st.sampled_from([1, 9, 300]),
         passes=st.sampled_from([1, 1, 2]),
+        id_options=st.sampled_from([KEEP, KEEP, JOIN]),
     )
-    def begin(self, form, size, passes):
-        self.form, self.passes = form, passes
-        options = [*OPTIONS, "--passes", str(passes)]
+    def begin(self, form, size, passes, id_options):
+        self.form, self.passes = form, passes if id_options == KEEP else 1
+        self.options = [*OPTIONS, *id_options]
+        options = [*self.options, "--passes", str(self.passes)]
         (self.folder / "files").mkdir()
         (self.folder / "links").symlink_to("files")
-        self.learner = Learner(
-            self.folder / "learner", Case([], [form], options, "together"), self.patch
-        )
+        self.case = Case([], [form], options, "together")
+        self.learner = Learner(self.folder / "learner", self.case, self.patch)
         self.add(size)
         self.counts["plans"] += 1
-        self.counts["plans of two passes"] += passes == 2
+        self.counts["plans of two passes"] += self.passes == 2
+        self.counts["plans of late labels"] += id_options == JOIN
 
     def teardown(self):
         if hasattr(self, "form"):
@@ -219,6 +224,32 @@ class ChangingFiles(RuleBasedStateMachine):
         self.keep_contents()
         self.require_no_error()
 
+    @rule(seed=st.integers(0, 10**6))
+    @precondition(lambda self: "--keep" in self.options and self.learner.model.exists())
+    def average(self, seed):
+        """Let two copies of the model learn different files, some of them new; average them."""
+        rng, old_paths = random.Random(seed), list(self.rows)
+        self.add(rng.choice([1, 30, 300]))
+        self.add(rng.choice([1, 30, 300]))
+        first, second = [path for path in self.rows if path not in old_paths]
+        cut = rng.randint(0, len(old_paths))
+        base, copies = self.learner, []
+        for part in ([*old_paths[:cut], first], [second, *old_paths[cut:]]):
+            self.n_averages += 1
+            copies.append(Learner(self.folder / f"copy{self.n_averages}", self.case, self.patch))
+            copies[-1].model.write_bytes(base.model.read_bytes())
+            copies[-1].run(part)
+            self.require_no_error(copies[-1])
+        mean = Learner(self.folder / f"mean{self.n_averages}", self.case, self.patch)
+        models = [copy.model for copy in copies]
+        self.run_command("average", *models, "--base", base.model, "-o", mean.model)
+        # A run that was killed may have predicted rows after its last save.
+        self.averaged_ids += read_ids(base)[: base.rows() - len(self.averaged_ids)]
+        self.averaged_ids += [i for copy in copies for i in read_ids(copy)]
+        self.learner = mean
+        self.counts["average"] += 1
+        self.keep_contents()
+
     def finish(self):
         """Learn all files, and compare the model with one that learns the same rows in one run."""
         self.learner.run(list(self.rows))
@@ -227,14 +258,14 @@ class ChangingFiles(RuleBasedStateMachine):
         before = self.learner.model.exists() and self.learner.model.read_bytes()
         self.learner.run(list(self.rows))
         assert before == (self.learner.model.exists() and self.learner.model.read_bytes())
-        ids = self.read_ids()
+        ids = self.averaged_ids + read_ids(self.learner)
         # A file that grows after its last pass is learned as often again.
         assert self.passes > 1 or len(ids) == len(set(ids)), "a row was learned twice"
         present = {row["id"] for rows in self.rows.values() for row in rows}
         assert present <= set(ids), "a row was not learned"
         if not (ids and self.learner.model.exists()):
             return  # no file had rows, or a run was killed before its first save
-        if self.passes == 1:
+        if self.passes == 1 and not self.averaged_ids:
             self.compare_with_one_run(ids)
         self.verify()
         self.counts["rows"] += len(ids)
@@ -244,32 +275,37 @@ class ChangingFiles(RuleBasedStateMachine):
         whole = self.folder / f"whole.{self.form}"
         whole.write_bytes(self.encode([rows[i] for i in ids], with_header=True))
         other = Learner(
-            self.folder / "other", Case([whole], [self.form], OPTIONS, "together"), self.patch
+            self.folder / "other", Case([whole], [self.form], self.options, "together"), self.patch
         )
         other.run([whole])
         results, others = load_results(self.learner), load_results(other)
         for key in results.keys() - {"history"}:
             assert results[key] == others[key], key
 
-    def require_no_error(self):
-        error = self.learner.error
+    def require_no_error(self, learner=None):
+        learner = learner or self.learner
+        error = learner.error
         has_no_rows = "it has no rows" in error or "no usable row" in error
-        assert not error or has_no_rows, (error, self.learner.commands[-1])
+        assert not error or has_no_rows, (error, learner.commands[-1])
+
+    def run_command(self, *args):
+        from stream_perceptron_cli.main import main
+
+        result = CliRunner().invoke(main, list(map(str, args)))
+        assert result.exit_code == 0, (args, result.output)
 
     def verify(self):
         from stream_perceptron.data.byte_input import open_bytes
         from stream_perceptron.data.position import FileContent
-        from stream_perceptron_cli.main import main
 
-        entries = LiveModel.load(self.learner.model).history.entries
+        entries = flatten_entries(LiveModel.load(self.learner.model).history.entries)
         positions = [position for entry in entries for position in entry.files]
         used = [
             path
             for path in self.contents
             if any(map(FileContent(open_bytes(str(path))).matches, positions))
         ]
-        result = CliRunner().invoke(main, ["verify", str(self.learner.model), *map(str, used)])
-        assert result.exit_code == 0, result.output
+        self.run_command("verify", self.learner.model, *used)
 
     # --- Files
 
@@ -330,11 +366,12 @@ class ChangingFiles(RuleBasedStateMachine):
             copy.write_bytes(self.read(path))
             self.contents.append(copy)
 
-    def read_ids(self):
-        """Return the IDs in the predictions, in order."""
-        path = self.learner.predictions
-        lines = path.read_text().splitlines() if path.exists() else []
-        return [int(json.loads(line)["id"]) for line in lines]
+
+def read_ids(learner):
+    """Return the IDs in a learner's predictions, in order."""
+    path = learner.predictions
+    lines = path.read_text().splitlines() if path.exists() else []
+    return [int(json.loads(line)["id"]) for line in lines]
 
 
 def test_each_row_of_changing_files_is_learned_once(monkeypatch, report_figure):
@@ -352,7 +389,7 @@ def test_each_row_of_changing_files_is_learned_once(monkeypatch, report_figure):
 
     counts = ChangingFiles.counts
     report_figure(", ".join(f"{counts[name]:,} {name}" for name in sorted(counts)))
-    assert min(counts[kind] for kind in ("whole", "limit", "signal", "kill")) > 0
+    assert min(counts[kind] for kind in ("whole", "limit", "signal", "kill", "average")) > 0
 
 
 class Logs:

@@ -70,18 +70,23 @@ def test_pipeline_learns_what_the_command_learns(tmp_path):
         rng = random.Random(seed)
         records = draw_records(rng)
         path, model_path = tmp_path / "rows.jsonl", tmp_path / "model.npz"
-        options = ["--categorical", "zip", "--missing", "NA", "--seed", str(seed), "--overwrite"]
-        arguments = ["learn", str(path), "-m", str(model_path), "--standardize", *options]
+        categorical, missing = rng.choice([[], ["zip"], ["zip", "a"]]), rng.choice([[], ["NA"]])
+        ignored = rng.choice([[], ["b"]])
+        options = {"--categorical": categorical, "--missing": missing, "--ignore": ignored}
+        arguments = ["learn", str(path), "-m", str(model_path), "--standardize", "--overwrite"]
+        arguments += ["--seed", str(seed)]
+        for option, names in options.items():
+            arguments += [option, ",".join(names)] if names else []
         n = rng.randrange(len(records) + 1)
         path.write_text("".join(json.dumps(record) + "\n" for record in records))
         result = CliRunner().invoke(main, arguments)
         assert result.exit_code == 0, (seed, result.output)
         learned = load(model_path).model
-        ignore = learned["RecordEncoder"].ignore
-        assert list(ignore) == ["label"], seed
+        assert set(learned["RecordEncoder"].ignore) == {*ignored, "label"}, seed
 
         perceptron = SGDPerceptron(seed=seed)
-        pipeline = RecordEncoder(["zip"], ["label"], ["NA"]) | Standardizer() | perceptron
+        encoder = RecordEncoder(categorical, [*ignored, "label"], missing)
+        pipeline = encoder | Standardizer() | perceptron
         for i, (x, y) in enumerate(stream.iter_source(path)):
             assert x == {name: v for name, v in records[i].items() if name != "label"}
             if i == n:  # goes on after it was saved and loaded

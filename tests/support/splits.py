@@ -538,16 +538,19 @@ class Learner:
 
     def crash(self, rng, run):
         """Run, then restore the checkpoint of a random save, as a kill would leave it."""
-        checkpoints = [self.model.read_bytes()] if self.model.exists() else [None]
+        before = self.model.read_bytes() if self.model.exists() else None
+        checkpoints, had_outputs = [before], self.predictions.exists()
         run(
             "--save-every",
             str(rng.randrange(1, 9)),
             on_save=lambda: checkpoints.append(self.model.read_bytes()),
         )
         checkpoint = rng.choice(checkpoints)
-        if checkpoint is None:  # the first save precedes the outputs
-            for path in (self.model, self.predictions, self.rejected):
+        if checkpoint == before and not had_outputs:  # the first save precedes the outputs
+            for path in (self.predictions, self.rejected):
                 path.unlink(missing_ok=True)
+        if checkpoint is None:
+            self.model.unlink(missing_ok=True)
         else:
             self.model.write_bytes(checkpoint)
 
