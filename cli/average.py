@@ -19,7 +19,7 @@ from .printable import format_count, print_message
 @option(
     "-o", "--output", metavar="MODEL", type=FILE, required=True, help="Checkpoint to write."
 )  # fmt: skip
-def average(o: Options) -> None:
+def average(options: Options) -> None:
     """Average models that were trained independently, starting from the same base model.
 
     Weights are averaged. Sample counts are those of the base plus those that each model
@@ -33,10 +33,14 @@ def average(o: Options) -> None:
     from stream_perceptron.checkpoint.archive import lock_checkpoint
     from stream_perceptron.distributed.averaging import average_files
 
-    require_distinct_files(a_model=[*map(str, o.models), str(o.base)], the_output=o.output)
-    require_regular(o.output)
-    require_own_output(o.output, (b"PK",), "a model", "name another file")
-    live = average_files(o.models, o.base)
-    with lock_checkpoint(o.output):
-        live.save(o.output)
-    print_message(f"saved {o.output}: {format_count(live.progress.samples, 'sample')}", err=True)
+    require_distinct_files(
+        a_model=[*map(str, options.models), str(options.base)], the_output=options.output
+    )
+    require_regular(options.output)
+    require_own_output(options.output, (b"PK",), "a model", "name another file")
+    live = average_files(options.models, options.base)
+    with lock_checkpoint(options.output):
+        live.save(options.output)
+    print_message(
+        f"saved {options.output}: {format_count(live.progress.samples, 'sample')}", err=True
+    )

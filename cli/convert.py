@@ -18,7 +18,7 @@ from .options import FILE, option
 @option(
     "-o", "--output", metavar="FILE", type=FILE, required=True, help="Parquet file to write."
 )  # fmt: skip
-def convert(o: Options) -> None:
+def convert(options: Options) -> None:
     """Convert labeled images in IDX files, gzipped or not, to a Parquet file that `learn` reads.
 
     \b
@@ -26,10 +26,10 @@ def convert(o: Options) -> None:
     """
     from stream_perceptron.datasets.idx import read_idx, write_parquet
 
-    inputs = o.inputs
-    require_distinct_files(an_input=list(map(str, inputs)), the_output=o.output)
+    inputs = options.inputs
+    require_distinct_files(an_input=list(map(str, inputs)), the_output=options.output)
     images, labels = map(read_idx, inputs)
-    write_parquet(images, labels, o.output, " ".join(path.name for path in inputs))
+    write_parquet(images, labels, options.output, " ".join(path.name for path in inputs))
     click.echo(
         f"{len(labels):,} images of {' x '.join(map(str, images.shape[1:]))} pixels", err=True
     )

@@ -42,7 +42,7 @@ from .options import (
 @make_column_options()
 @fitting_options
 @hyperparameter_options
-def distribute(o: Options) -> int:
+def distribute(options: Options) -> int:
     """Train a model on shards of Parquet files, which the processors of a Ray cluster learn at the
     same time. It pays off only if `learn` takes many minutes: one process learns MNIST in less than
     a second.
@@ -58,10 +58,10 @@ def distribute(o: Options) -> int:
     """
     from stream_perceptron.data.byte_input import is_stream
 
-    if any(map(is_stream, o.sources)):
+    if any(map(is_stream, options.sources)):
         raise click.UsageError("stdin and pipes cannot be split into shards: name Parquet files")
-    if o.address is not None and Path(o.address).is_file():
-        raise click.UsageError(f"--address takes {o.address} as the address of a cluster")
+    if options.address is not None and Path(options.address).is_file():
+        raise click.UsageError(f"--address takes {options.address} as the address of a cluster")
     from .rounds import run
 
-    return run(o)
+    return run(options)

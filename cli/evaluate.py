@@ -55,7 +55,7 @@ _MIN_HEADER_WIDTH = 5  # terminal columns for a shortened name in the header of 
     "classes.",
 )  # fmt: skip
 @json_option
-def evaluate(o: Options) -> None:
+def evaluate(options: Options) -> None:
     """Test a saved model on labeled samples, without learning.
 
     SOURCE is as for `learn`. Balanced accuracy is the mean of the recalls of all classes, and macro
@@ -75,17 +75,17 @@ def evaluate(o: Options) -> None:
     from stream_perceptron.live.ranking import MAX_CLASSES
     from stream_perceptron.live.thresholds import Thresholds
 
-    announce_terminal_input(o.sources)
-    live = load_for_prediction(o)
-    require_known_classes(o.threshold or (), live)
-    thresholds, evaluation = Thresholds(o.threshold), Evaluation(live.model.classes_)
-    needs_scores = bool(o.threshold) or len(live.model.classes_) <= MAX_CLASSES
+    announce_terminal_input(options.sources)
+    live = load_for_prediction(options)
+    require_known_classes(options.threshold or (), live)
+    thresholds, evaluation = Thresholds(options.threshold), Evaluation(live.model.classes_)
+    needs_scores = bool(options.threshold) or len(live.model.classes_) <= MAX_CLASSES
 
     with exit_on_signal() as signals:
-        for name in o.sources:
+        for name in options.sources:
             results = predict_source(
-                name, o.file_format, live, signals, is_test=True, joins_labels=True,
-                skip_rejected=o.skip_bad, with_all_scores=needs_scores,
+                name, options.file_format, live, signals, is_test=True, joins_labels=True,
+                skip_rejected=options.skip_bad, with_all_scores=needs_scores,
             )  # fmt: skip
             for result in results:
                 evaluation.update(thresholds.apply(result, with_all_scores=True))
@@ -100,14 +100,14 @@ def evaluate(o: Options) -> None:
                     "with --label",
                     err=True, kind="warning",
                 )  # fmt: skip
-            if o.as_json:
+            if options.as_json:
                 click.echo(json.dumps(figures, default=str))
             else:
-                _print_results(evaluation, figures, o.scores)
+                _print_results(evaluation, figures, options.scores)
         elif not signals.is_set:
             raise SourceError(
-                f"{get_display_name(o.sources[0])}: no labels to test against: name their column "
-                "with --label"
+                f"{get_display_name(options.sources[0])}: no labels to test against: name their "
+                "column with --label"
             )
 
 

@@ -22,7 +22,7 @@ from .options import option
     help="Download the gzipped IDX files from the folder at this https:// address instead; may be "
     "repeated.",
 )  # fmt: skip
-def fetch(o: Options) -> None:
+def fetch(options: Options) -> None:
     """Get a data set of 28 x 28 images as Parquet files.
 
     mnist has 60,000 training and 10,000 test digits. mnist-sample has the first 5,000 training
@@ -50,6 +50,6 @@ def fetch(o: Options) -> None:
             line.show(format_progress_bar(done / total, text, line.width))
 
     with LiveLine() as line:
-        paths = fetch_dataset(o.name, o.output, o.mirror, report)
+        paths = fetch_dataset(options.name, options.output, options.mirror, report)
     for path in paths:
         click.echo(path)

@@ -63,7 +63,7 @@ _STATUSES = {
 @command()
 @model_argument
 @json_option
-def inspect(o: Options) -> None:
+def inspect(options: Options) -> None:
     """Show the contents of a saved model.
 
     \b
@@ -71,9 +71,9 @@ def inspect(o: Options) -> None:
     """
     from stream_perceptron import LiveModel
 
-    live = LiveModel.load(o.model)
-    contents = _describe_model(live, o.model)
-    if o.as_json:
+    live = LiveModel.load(options.model)
+    contents = _describe_model(live, options.model)
+    if options.as_json:
         click.echo(json.dumps(contents, default=str))
         return
     for title, lines in _format_sections(contents, live.history.format_lines()):

@@ -53,7 +53,7 @@ from .options import (
     "--rejected", metavar="FILE", type=FILE, is_rare=True,
     help="Skip rows that cannot be used, and write them to FILE as JSON lines.",
 )  # fmt: skip
-def learn(o: Options) -> int:
+def learn(options: Options) -> int:
     """Train a model on a stream: predict each sample, then learn from it. SOURCE is one or more
     files, read in order, or - for stdin (the default): Parquet, Arrow, CSV, JSON Lines or LIBSVM,
     compressed or not. Any table will do.
@@ -86,30 +86,30 @@ def learn(o: Options) -> int:
     stream-perceptron learn mnist-train.parquet --lr 0.1 --epsilon 0.03
     stream-perceptron learn mnist-train.parquet -m mnist.npz -p predictions.jsonl
     """
-    _check_options(o)
+    _check_options(options)
     from .run import run
 
-    return run(o)
+    return run(options)
 
 
-def _check_options(o: Options) -> None:
+def _check_options(options: Options) -> None:
     """Check that the options fit together."""
-    check_training_options(o)
-    check_copied_columns("--keep", *o.keep)
-    if o.join:
-        check_copied_columns("--join", o.join)
-        flag = "--passes" if o.passes > 1 else o.find_given("stop")
+    check_training_options(options)
+    check_copied_columns("--keep", *options.keep)
+    if options.join:
+        check_copied_columns("--join", options.join)
+        flag = "--passes" if options.passes > 1 else options.find_given("stop")
         if flag:
             raise click.UsageError(
                 f"--join must read each row once and in order: it cannot be combined with {flag}"
             )
-    elif "max_pending" in o.given:
+    elif "max_pending" in options.given:
         raise click.UsageError("--max-pending needs --join")
-    if o.as_json and o.predictions == "-":
+    if options.as_json and options.predictions == "-":
         raise click.UsageError("--json and -p - both write to stdout: write predictions to a file")
-    if o.model is None and (flag := o.find_given("overwrite", "save_every")):
+    if options.model is None and (flag := options.find_given("overwrite", "save_every")):
         raise click.UsageError(f"{flag} needs a checkpoint: add -m MODEL")
-    if o.predictions is None and (
-        flag := o.find_given("keep", "output_format", "scores", "threshold")
+    if options.predictions is None and (
+        flag := options.find_given("keep", "output_format", "scores", "threshold")
     ):
         raise click.UsageError(f"{flag} needs predictions: add -p FILE")

@@ -52,7 +52,7 @@ class Opened:
 
 
 def open_run(
-    o: Options,
+    options: Options,
     signals: Signals,
     stack: ExitStack,
     *,
@@ -67,19 +67,19 @@ def open_run(
     Nothing is written. `outputs` are the paths of the output files by their names in messages,
     and `is_strict` says whether a file that has changed is an error.
     """
-    saved = _load(o, stack, outputs)
+    saved = _load(options, stack, outputs)
 
     def open_sources_and_model() -> Opened:
-        opened = open_sources(o.sources, file_format, signals)
+        opened = open_sources(options.sources, file_format, signals)
         history = History()
         if saved is not None and (
             not _has_learned_nothing(saved) or any(p.is_stream for p in saved.history.positions)
         ):
             history = saved.history  # otherwise, files are read again
-        files = identify_files(history.positions, opened, o.passes, is_strict)
-        sources = [file.source for file in files if file.passes < o.passes]
+        files = identify_files(history.positions, opened, options.passes, is_strict)
+        sources = [file.source for file in files if file.passes < options.passes]
         if saved is None or _has_learned_nothing(saved):
-            live, state = _create_model(o, sources, needs_label), CommandState()
+            live, state = _create_model(options, sources, needs_label), CommandState()
             if saved is not None and history is saved.history:
                 live.progress, live.history = saved.progress, history
                 live.redeliveries = saved.redeliveries
@@ -90,12 +90,12 @@ def open_run(
         live, read_options = saved, saved.read_options
         live.needs_label = needs_label and not read_options.has_join
         if live.is_trained_in_python:
-            read_options = replace(make_read_options(o), standardize=read_options.standardize)
+            read_options = replace(make_read_options(options), standardize=read_options.standardize)
         live.read_options = replace(read_options, keep=keep)
         live.require_compatible(sources)
-        return Opened(live, files, CommandState.load(saved), _change_parameters(live, o))
+        return Opened(live, files, CommandState.load(saved), _change_parameters(live, options))
 
-    return signals.call_interruptibly(open_sources_and_model, o.sources)
+    return signals.call_interruptibly(open_sources_and_model, options.sources)
 
 
 def print_start(line: Output, path: Path | None, opened: Opened) -> None:
@@ -113,34 +113,38 @@ def print_start(line: Output, path: Path | None, opened: Opened) -> None:
 
 
 def _load(
-    o: Options, stack: ExitStack, outputs: Mapping[str, str | Path | None]
+    options: Options, stack: ExitStack, outputs: Mapping[str, str | Path | None]
 ) -> LiveModel | None:
     """Lock and load the checkpoint, if there is one, and check that the options fit it."""
-    path = o.model
-    require_distinct_files(SOURCE=o.sources, MODEL=path, **outputs)
+    path = options.model
+    require_distinct_files(SOURCE=options.sources, MODEL=path, **outputs)
     if path is None:
         return None
     require_regular(path)
     # If a process was killed during a save, MODEL and MODEL.prev may be the same file.
     previous = get_previous_path(path)
-    require_distinct_files(SOURCE=o.sources, the_previous_save=previous, **outputs)
+    require_distinct_files(SOURCE=options.sources, the_previous_save=previous, **outputs)
     stack.enter_context(lock_checkpoint(path))
-    if not path.exists() or o.overwrite:
+    if not path.exists() or options.overwrite:
         return None
     saved = LiveModel.load(path)
     require_runnable(saved, path)
     if not _has_learned_nothing(saved):
-        _require_same_settings(saved, o)
+        _require_same_settings(saved, options)
     return saved
 
 
-def _create_model(o: Options, sources: list[Source], needs_label: bool) -> LiveModel:
+def _create_model(options: Options, sources: list[Source], needs_label: bool) -> LiveModel:
     """Create a model for the sources."""
-    parameters = {name: getattr(o, name) for name in _PARAMETERS}
+    parameters = {name: getattr(options, name) for name in _PARAMETERS}
     with convert_value_errors():
         try:
             return LiveModel.start(
-                sources, make_read_options(o), o.classes or None, needs_label, **parameters
+                sources,
+                make_read_options(options),
+                options.classes or None,
+                needs_label,
+                **parameters,
             )
         except SourceError:
             for source in sources:
@@ -149,10 +153,10 @@ def _create_model(o: Options, sources: list[Source], needs_label: bool) -> LiveM
             raise
 
 
-def _change_parameters(live: LiveModel, o: Options) -> list[str]:
+def _change_parameters(live: LiveModel, options: Options) -> list[str]:
     """Change the parameters that may change; return the names of those that differ."""
     model = live.model
-    values = {name: getattr(o, name) for name in _CHANGEABLE if name in o.given}
+    values = {name: getattr(options, name) for name in _CHANGEABLE if name in options.given}
     changed = {name: value for name, value in values.items() if getattr(model, name) != value}
     with convert_value_errors():
         model.mutate(changed)
@@ -165,7 +169,7 @@ def _has_learned_nothing(live: LiveModel) -> bool:
     return is_new and (live.progress.rows > 0 or live.command_state is not None)
 
 
-def _require_same_settings(live: LiveModel, o: Options) -> None:
+def _require_same_settings(live: LiveModel, options: Options) -> None:
     """Check that options that cannot change have the values with which the model was created."""
     model, columns = live.model, live.schema.columns
     fixed = set(_PARAMETERS).difference(_CHANGEABLE)
@@ -178,12 +182,12 @@ def _require_same_settings(live: LiveModel, o: Options) -> None:
             settings[setting.name] = getattr(live.read_options, setting.name)
     if settings.get("label", "") is None:
         settings["label"] = live.schema.label  # as found by its name
-    for name in sorted(settings.keys() & o.given):
-        value, saved = getattr(o, name), settings[name]
+    for name in sorted(settings.keys() & options.given):
+        value, saved = getattr(options, name), settings[name]
         # A column may be given by its name, in any letter case, or by its position.
         if _resolve_columns(value, columns) != _resolve_columns(saved, columns):
             raise CheckpointError(
-                f"{o.model}: {format_flag(name)} cannot change for an existing model (it is "
+                f"{options.model}: {format_flag(name)} cannot change for an existing model (it is "
                 f"{_format_setting(saved)}): leave it out, or start over with --overwrite"
             )
 

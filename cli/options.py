@@ -338,13 +338,13 @@ hyperparameter_options = combine_options(
 )  # fmt: skip
 
 
-def check_training_options(o: Options) -> None:
+def check_training_options(options: Options) -> None:
     """Check that the options that `learn` and `sweep` have in common fit together."""
     from stream_perceptron.data.byte_input import is_stream
 
-    if "-" in o.sources and len(o.sources) > 1:
+    if "-" in options.sources and len(options.sources) > 1:
         raise click.UsageError("- (stdin) cannot be combined with other sources")
-    if o.passes > 1 and any(map(is_stream, o.sources)):
+    if options.passes > 1 and any(map(is_stream, options.sources)):
         raise click.UsageError("stdin and pipes can be read only once: --passes needs files")
 
 

@@ -40,7 +40,7 @@ _POLL_INTERVAL = 0.1  # seconds between two checks for the model file
 @make_prediction_options(hides_rare=False)
 @overwrite_option
 @option("--follow", is_flag=True, help="Reload MODEL whenever it is saved again.")
-def predict(o: Options) -> None:
+def predict(options: Options) -> None:
     """Predict samples with a saved model, without learning; write a line of JSON or CSV for each.
 
     SOURCE is as for `learn`, but needs no labels. Columns that the model does not know are ignored
@@ -51,43 +51,49 @@ def predict(o: Options) -> None:
     stream-perceptron predict mnist-test.parquet -m mnist.npz > predictions.jsonl
     stream-perceptron predict customers.csv -m churn.npz --keep id -p scored.csv
     """
-    check_copied_columns("--keep", *o.keep)
-    announce_terminal_input(o.sources)
-    require_distinct_files(SOURCE=o.sources, MODEL=o.model, the_predictions=o.predictions)
+    check_copied_columns("--keep", *options.keep)
+    announce_terminal_input(options.sources)
+    require_distinct_files(
+        SOURCE=options.sources, MODEL=options.model, the_predictions=options.predictions
+    )
     with exit_on_signal() as signals:
-        while o.follow and not o.model.exists():
+        while options.follow and not options.model.exists():
             signals.wait(None, _POLL_INTERVAL)
             signals.check()
-        _predict(o, signals)
+        _predict(options, signals)
 
 
-def _predict(o: Options, signals: Signals) -> None:
+def _predict(options: Options, signals: Signals) -> None:
     """Predict all samples with the model, which --follow reloads when it is saved again."""
     from stream_perceptron.data.byte_input import is_stream
     from stream_perceptron.live.evaluation import Evaluation
     from stream_perceptron.live.thresholds import Thresholds
 
-    model, path = _Model(o), o.predictions or "-"
-    require_known_classes(o.threshold or (), model.live)
-    thresholds, needs_scores = Thresholds(o.threshold), o.scores or bool(o.threshold)
-    classes = model.live.model.classes_ if o.scores else None
-    options = model.live.read_options
-    formatter = make_formatter(path, o.output_format, options, classes)
+    model, path = _Model(options), options.predictions or "-"
+    require_known_classes(options.threshold or (), model.live)
+    thresholds, needs_scores = (
+        Thresholds(options.threshold),
+        options.scores or bool(options.threshold),
+    )
+    classes = model.live.model.classes_ if options.scores else None
+    read_options = model.live.read_options
+    formatter = make_formatter(path, options.output_format, read_options, classes)
 
     def predict(name: str) -> Iterator[StepResult]:
         return predict_source(
-            name, o.file_format, model.live, signals, model.reload if o.follow else None,
-            skip_rejected=o.skip_bad, with_all_scores=needs_scores,
+            name, options.file_format, model.live, signals,
+            model.reload if options.follow else None,
+            skip_rejected=options.skip_bad, with_all_scores=needs_scores,
         )  # fmt: skip
 
     # Open the files first, so that an error in one of them does not truncate the predictions.
-    files = {i: predict(name) for i, name in enumerate(o.sources) if not is_stream(name)}
-    advice = () if o.overwrite else REPLACE_IT
+    files = {i: predict(name) for i, name in enumerate(options.sources) if not is_stream(name)}
+    advice = () if options.overwrite else REPLACE_IT
     output = open_predictions(path, formatter, signals, advice=advice)
     evaluation = Evaluation(())  # without classes to rank
-    for i, name in enumerate(o.sources):
+    for i, name in enumerate(options.sources):
         for plain in files.get(i) or predict(name):
-            result = thresholds.apply(plain, o.scores)
+            result = thresholds.apply(plain, options.scores)
             output.write(result)
             evaluation.update(result)
             for rejection in result.rejected:
@@ -105,20 +111,20 @@ def _predict(o: Options, signals: Signals) -> None:
 class _Model:
     """The model, with the read options given on the command line."""
 
-    def __init__(self, o: Options) -> None:
-        self._o, self._status = o, os.stat(o.model)
+    def __init__(self, options: Options) -> None:
+        self._options, self._status = options, os.stat(options.model)
         self.live = self._load()
 
     def _load(self) -> LiveModel:
-        live = load_for_prediction(self._o)
-        live.read_options = replace(live.read_options, keep=self._o.keep)
+        live = load_for_prediction(self._options)
+        live.read_options = replace(live.read_options, keep=self._options.keep)
         return live
 
     def reload(self, require_fit: Callable[[LiveModel], None]) -> LiveModel:
         """Load the model again if its file has been replaced by one that fits the source."""
         from stream_perceptron import CheckpointError, SourceError
 
-        path = self._o.model
+        path = self._options.model
         if not path.exists():
             return self.live
         before, self._status = self._status, os.stat(path)

@@ -34,7 +34,7 @@ def predict_source(
     signals: Signals,
     reload: Reload | None = None,
     is_test: bool = False,
-    **options: bool,
+    **settings: bool,
 ) -> Iterator[StepResult]:
     """Open a source, and yield predictions until it ends or a signal arrives.
 
@@ -49,7 +49,7 @@ def predict_source(
     )
     if is_test and not opened.is_stream:
         _warn_of_learned_rows(opened, live)
-    return _report_problems(opened, live, predict(live, opened, reload, **options))
+    return _report_problems(opened, live, predict(live, opened, reload, **settings))
 
 
 def _warn_of_learned_rows(opened: Source, live: LiveModel) -> None:
@@ -120,14 +120,14 @@ def suggest_skip_bad() -> Iterator[None]:
         raise SampleError(f"{error}; to skip such rows", ["--skip-bad"]) from None
 
 
-def load_for_prediction(o: Options) -> LiveModel:
+def load_for_prediction(options: Options) -> LiveModel:
     """Load a model for prediction; sources are read as in training unless options say otherwise."""
     from stream_perceptron import LiveModel
 
-    live = LiveModel.load(o.model)
-    require_runnable(live, o.model)
-    names = {"label", "missing", "delimiter", "decimal"} & o.given
-    select_columns(live, o.ignore, **{name: getattr(o, name) for name in names})
+    live = LiveModel.load(options.model)
+    require_runnable(live, options.model)
+    names = {"label", "missing", "delimiter", "decimal"} & options.given
+    select_columns(live, options.ignore, **{name: getattr(options, name) for name in names})
     return live
 
 
@@ -173,11 +173,11 @@ def announce_terminal_input(sources: tuple[str, ...]) -> None:
         click.echo("reading samples from the terminal, one per line; press Ctrl-D to end", err=True)
 
 
-def make_read_options(o: Options) -> ReadOptions:
+def make_read_options(options: Options) -> ReadOptions:
     """Return the read options given on the command line."""
     from stream_perceptron.data.schema import ReadOptions
 
-    settings = {name: value for name, value in vars(o).items() if value is not None}
+    settings = {name: value for name, value in vars(options).items() if value is not None}
     names = {setting.name for setting in fields(ReadOptions)}.intersection(settings)
     return ReadOptions(**{name: settings[name] for name in names})
 

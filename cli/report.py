@@ -24,7 +24,7 @@ from .signals import exit_on_signal
     help="Labeled samples; the page shows the most confident mistakes on them.",
 )  # fmt: skip
 @overwrite_option
-def report(o: Options) -> None:
+def report(options: Options) -> None:
     """Write an HTML page that shows how models learned: a single file without scripts, which needs
     no network.
 
@@ -44,22 +44,24 @@ def report(o: Options) -> None:
     from stream_perceptron.data.opening import open_source
     from stream_perceptron.diagnostics.report import render_report
 
-    output, examples = o.output, o.examples
-    require_distinct_files(MODEL=list(map(str, o.models)), the_page=output, the_examples=examples)
-    if examples is not None and len(o.models) > 1:
+    output, examples = options.output, options.examples
+    require_distinct_files(
+        MODEL=list(map(str, options.models)), the_page=output, the_examples=examples
+    )
+    if examples is not None and len(options.models) > 1:
         raise click.UsageError("--examples shows the mistakes of one model: name one")
-    models = {printable(str(path)): LiveModel.load(path) for path in o.models}
+    models = {printable(str(path)): LiveModel.load(path) for path in options.models}
     if find_spec("jinja2") is None:
         raise OneLineError("the report needs jinja2; to install it", ["pip install jinja2"])
-    if not o.overwrite:
+    if not options.overwrite:
         require_own_output(output, (b"<!doctype html",), "a report", *REPLACE_IT)
-    live = models[printable(str(o.models[0]))]
+    live = models[printable(str(options.models[0]))]
     if examples is not None:
-        require_runnable(live, o.models[0])
+        require_runnable(live, options.models[0])
         select_columns(live)
 
     def make_page() -> str:
-        source = None if examples is None else open_source(examples, o.file_format, signals)
+        source = None if examples is None else open_source(examples, options.file_format, signals)
         page = render_report(models, source)
         return "\n".join(map(printable, page.split("\n")))
 

@@ -30,31 +30,33 @@ _MAX_DEFAULT_SHARDS = 8  # more lose accuracy; see docs/distributed.md
 _EVERY_ROUND = 0.0  # seconds between two saves
 
 
-def run(o: Options) -> int:
+def run(options: Options) -> int:
     """Run `distribute`, and return the exit code."""
     return run_watched(
-        partial(_run, o),
+        partial(_run, options),
         "Ray ended the run, because one of its processes on this machine was killed or ran out of "
         "memory: repeat the command to resume after the last round saved",
     )
 
 
-def _run(o: Options) -> int:
+def _run(options: Options) -> int:
     """Run `distribute` in this process, and return the exit code."""
     with ExitStack() as stack:
         signals = stack.enter_context(Signals(saves=True))
         try:
-            opened = open_run(o, signals, stack, is_strict=False)
+            opened = open_run(options, signals, stack, is_strict=False)
             require_parquet([file.source for file in opened.files])
-            _connect(o.address, signals, stack)
+            _connect(options.address, signals, stack)
         except InterruptedWaitError:
             return signals.exit_code
-        n_rows = o.passes * sum(file.source.n_rows or 0 for file in opened.files)
-        line = Output(opened.live, opened.state, o.as_json, o.quiet, n_rows)
-        print_start(line, o.model, opened)
-        shards = Shards(o.shards or min(_MAX_DEFAULT_SHARDS, count_processors()), o.round_rows)
-        results = distribute(opened.live, opened.files, shards, o.passes, o.skip_bad)
-        train(o, opened, results, line, Saver(o.model, _EVERY_ROUND, opened), signals)
+        n_rows = options.passes * sum(file.source.n_rows or 0 for file in opened.files)
+        line = Output(opened.live, opened.state, options.as_json, options.quiet, n_rows)
+        print_start(line, options.model, opened)
+        shards = Shards(
+            options.shards or min(_MAX_DEFAULT_SHARDS, count_processors()), options.round_rows
+        )
+        results = distribute(opened.live, opened.files, shards, options.passes, options.skip_bad)
+        train(options, opened, results, line, Saver(options.model, _EVERY_ROUND, opened), signals)
         return signals.exit_code if signals.is_set else 0
 
 

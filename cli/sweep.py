@@ -66,7 +66,7 @@ _OPTIONAL_COLUMNS = ("last 1,000", "updated")  # left out on a narrow terminal
     "--activation", metavar="A,B,...", type=make_list_type(ACTIVATION), default="sigmoid",
     show_default=True, help="Activation functions: sigmoid, tanh, arctan or identity.",
 )  # fmt: skip
-def sweep(o: Options) -> None:
+def sweep(options: Options) -> None:
     """Compare all combinations of some settings, in one pass over a stream. SOURCE is as for
     `learn`. Each combination trains its own model, with the same result as a separate run of
     `learn`; no model is saved.
@@ -81,51 +81,53 @@ def sweep(o: Options) -> None:
     stream-perceptron sweep mnist-train.parquet --lr 0.01,0.1 --epsilon 3e-6,0.03
     cat iris.csv | stream-perceptron sweep --lr 0.1,1 --activation sigmoid,tanh
     """
-    check_training_options(o)
+    check_training_options(options)
     from stream_perceptron import SourceError
     from stream_perceptron.live.sweep import get_active_model
 
     from .output import warn_of_unknown_classes, warn_of_unseen_names
 
-    announce_terminal_input(o.sources)
+    announce_terminal_input(options.sources)
     rejected = Rejections()
     with exit_on_signal() as signals:
-        sources, trials = signals.call_interruptibly(partial(_create_trials, o, signals), o.sources)
-        _train(o, sources, trials, rejected)
+        sources, trials = signals.call_interruptibly(
+            partial(_create_trials, options, signals), options.sources
+        )
+        _train(options, sources, trials, rejected)
         live = get_active_model(trials)
         n_rows = live.progress.rows
         if n_rows and n_rows == live.progress.skipped and not signals.is_set:
             raise rejected.build_error(n_rows)
-        if n_rows and o.limit is None and not (live.progress.samples or signals.is_set):
+        if n_rows and options.limit is None and not (live.progress.samples or signals.is_set):
             raise SourceError(
                 f"{sources[0].name}: no row has a label: name the label column with --label"
             )
         for text in (*warn_of_unseen_names(live), *warn_of_unknown_classes(live)):
             print_message(text, err=True)
-        for text in [] if o.quiet else rejected.format_summary(n_rows):
+        for text in [] if options.quiet else rejected.format_summary(n_rows):
             print_message(text, err=True)
-        _print_trials(o, trials, signals.is_set)
+        _print_trials(options, trials, signals.is_set)
 
 
-def _create_trials(o: Options, signals: Signals) -> tuple[list[Source], list[Trial]]:
+def _create_trials(options: Options, signals: Signals) -> tuple[list[Source], list[Trial]]:
     """Open the sources, and create an untrained trial for each combination of settings."""
     from stream_perceptron import LiveModel, Trial
     from stream_perceptron.live.sweep import SWEPT_PARAMETERS, list_combinations
 
-    sources = open_sources(o.sources, o.file_format, signals)
-    fixed = {name: getattr(o, name) for name in ("seed", "max_weights", "class_weight")}
-    read_options, trials = make_read_options(o), []
-    for settings in list_combinations({name: getattr(o, name) for name in SWEPT_PARAMETERS}):
+    sources = open_sources(options.sources, options.file_format, signals)
+    fixed = {name: getattr(options, name) for name in ("seed", "max_weights", "class_weight")}
+    read_options, trials = make_read_options(options), []
+    for settings in list_combinations({name: getattr(options, name) for name in SWEPT_PARAMETERS}):
         with convert_value_errors():
             live = LiveModel.start(
-                sources, read_options, o.classes or None, True, **settings, **fixed
+                sources, read_options, options.classes or None, True, **settings, **fixed
             )
         trials.append(Trial(settings, live))
     return sources, trials
 
 
 def _train(
-    o: Options,
+    options: Options,
     sources: Sequence[Source],
     trials: Sequence[Trial],
     rejected: Rejections,
@@ -135,10 +137,10 @@ def _train(
 
     from .output import MIN_LABELED, require_classes
 
-    results = learn_trials(trials, sources, o.passes, o.limit, o.skip_bad)
+    results = learn_trials(trials, sources, options.passes, options.limit, options.skip_bad)
     with suggest_skip_bad(), closing(results), LiveLine() as line:
         printed: set[str] = set()
-        rows, must_check_labels = 0, not o.classes
+        rows, must_check_labels = 0, not options.classes
         for result in results:
             rows += len(result.batch)
             if must_check_labels and rows >= MIN_LABELED:
@@ -146,17 +148,17 @@ def _train(
                 must_check_labels = False
             rejected.add(result.rejected)
             for note in result.notices:
-                if note not in printed and not (o.quiet and not note.is_warning):
+                if note not in printed and not (options.quiet and not note.is_warning):
                     printed.add(note)
                     line.clear()
                     print_message(note, err=True, remedies=note.remedies)
-            if not o.quiet and line.is_due():
+            if not options.quiet and line.is_due():
                 line.show(f"{rows:,} rows x {len(trials)} settings")
         if must_check_labels:
             require_classes(get_active_model(trials), sources[0])
 
 
-def _print_trials(o: Options, trials: Sequence[Trial], is_partial: bool) -> None:
+def _print_trials(options: Options, trials: Sequence[Trial], is_partial: bool) -> None:
     """Print the trials, best first, and the `learn` command with the best settings."""
     from stream_perceptron.live.sweep import rank_trials
 
@@ -164,9 +166,9 @@ def _print_trials(o: Options, trials: Sequence[Trial], is_partial: bool) -> None
 
     measure, trials = rank_trials(trials)
     best = trials[0]
-    command, baseline = _format_learn_command(o, best), compute_baseline(best.live)
+    command, baseline = _format_learn_command(options, best), compute_baseline(best.live)
     majority, share = baseline["majority_class"], baseline["majority_share"]
-    if o.as_json:
+    if options.as_json:
         figures = {
             "trials": [_trial_to_json(trial) for trial in trials],
             "ranked_by": measure,
@@ -245,14 +247,14 @@ def _trial_to_json(trial: Trial) -> dict[str, object]:
     }
 
 
-def _format_learn_command(o: Options, best: Trial) -> str:
+def _format_learn_command(options: Options, best: Trial) -> str:
     """Return the `learn` command with the options of the sweep and the settings of a trial."""
-    arguments = list(o.sources)
+    arguments = list(options.sources)
     for parameter in click.get_current_context().command.params:
         name, flag = str(parameter.name), parameter.opts[-1]
-        if name in ("as_json", "quiet", "sources") or not (name == "lr" or name in o.given):
+        if name in ("as_json", "quiet", "sources") or not (name == "lr" or name in options.given):
             continue
-        value = best.settings.get(name, getattr(o, name))
+        value = best.settings.get(name, getattr(options, name))
         if isinstance(value, bool):
             arguments.append(flag if value else f"--no-{name}")
             continue

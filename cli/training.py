@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 def train(
-    o: Options,
+    options: Options,
     opened: Opened,
     results: Iterable[StepResult | Round],
     line: Output,
@@ -67,7 +67,7 @@ def train(
     except ValueError as error:
         _finish_after_error(line, saver, isinstance(error, DivergedError))
         raise
-    _finish(o, opened, rejections, line, saver, signals)
+    _finish(options, opened, rejections, line, saver, signals)
 
 
 def _require_classes(opened: Opened, saver: Saver) -> None:
@@ -77,7 +77,12 @@ def _require_classes(opened: Opened, saver: Saver) -> None:
 
 
 def _finish(
-    o: Options, opened: Opened, rejections: Rejections, line: Output, saver: Saver, signals: Signals
+    options: Options,
+    opened: Opened,
+    rejections: Rejections,
+    line: Output,
+    saver: Saver,
+    signals: Signals,
 ) -> None:
     """Save the model and print the summary; raise an error if no row could be used."""
     live, files = opened.live, opened.files
@@ -91,10 +96,10 @@ def _finish(
         if path is not None:
             line.print_notice(f"saved {path}")
         raise rejections.build_error(opened.n_read)
-    if "limit" not in o.given and not signals.is_set:
+    if "limit" not in options.given and not signals.is_set:
         require_labels(line, files[0].source)
     if line.rows:
-        thresholds = o.threshold if "threshold" in o.given else None
+        thresholds = options.threshold if "threshold" in options.given else None
         for text in (*warn_of_unseen_names(live), *warn_of_unknown_classes(live, thresholds)):
             line.print_notice(text)
     elif not live.is_unused:

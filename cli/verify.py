@@ -15,7 +15,7 @@ from .signals import exit_on_signal
 @model_argument
 @click.argument("sources", metavar="SOURCE...", nargs=-1, required=True, type=SOURCE)
 @make_format_option()
-def verify(o: Options) -> None:
+def verify(options: Options) -> None:
     """Retrain a model on its recorded sources, and compare every bit.
 
     Files are matched by digest, regardless of their names; a text file may have grown. Files that
@@ -29,7 +29,7 @@ def verify(o: Options) -> None:
     from stream_perceptron.data.opening import open_sources
     from stream_perceptron.verification import verify as verify_live
 
-    path, sources = o.model, o.sources
+    path, sources = options.model, options.sources
     live = LiveModel.load(path)
     with LiveLine() as line, exit_on_signal() as signals:
 
@@ -40,7 +40,7 @@ def verify(o: Options) -> None:
 
         try:
             opened = signals.call_interruptibly(
-                lambda: list(open_sources(sources, o.file_format)), sources
+                lambda: list(open_sources(sources, options.file_format)), sources
             )
             verify_live(live, opened, advance)
         except VerificationError as error:
