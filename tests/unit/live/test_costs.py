@@ -97,9 +97,9 @@ def test_late_label_copies_no_known_name(tmp_path, report_figure):
     texts = [" ".join(f"w{i}" for i in range(j, n_known, 100)) for j in range(100)]
     rows = [{"id": i, "words": text} for i, text in enumerate(texts)]
     rows += [{"id": i, "label": "ab"[i % 2]} for i in range(100)]
-    rows += [row for i in range(100, 900) for row in ({"id": i, "a": 1}, {"id": i, "label": "a"})]
+    rows += [row for i in range(100, 300) for row in ({"id": i, "a": 1}, {"id": i, "label": "a"})]
     live, results = start(write_jsonl(tmp_path / "s.jsonl", rows), join="id")
-    _, peak = measure_growth(results, 900)
+    _, peak = measure_growth(results, 300)
 
     report_figure(f"late labels among {n_known:,} known names need {peak / 1000:.0f} kB at once")
     assert len(live.model.features_) > n_known
