@@ -68,7 +68,7 @@ def _describe(thing: Any, name: str, level: int) -> Iterator[str]:
     members = _MEMBERS.get(name, "").split() or [*fields, *(vars(thing) if is_class else ())]
     yield f"{'#' * level} {name}\n"
     is_called = not (is_class and (fields or issubclass(thing, str | Exception)))
-    if is_called and not isinstance(thing, property):
+    if is_called:
         signature = re.sub(r"(: |-> )'([^']*)'", r"\1\2", str(inspect.signature(thing)))
         signature = re.sub(r"ForwardRef\('([^']*)'\)", r"\1", signature)
         signature = re.sub(r"<function .*? at 0x\w+>", "...", signature)
@@ -82,11 +82,17 @@ def _describe(thing: Any, name: str, level: int) -> Iterator[str]:
         yield "".join(_format_entry(field, fields[field]) for field in shown)
     if is_class and issubclass(thing, Enum):
         yield f"**Members**: {', '.join(f'`{member.name}`' for member in thing)}\n"
-    for key, member in vars(thing).items() if is_class else ():
-        function = getattr(member, "__func__", member)
-        is_public = inspect.isfunction(function) or isinstance(member, property)
-        if is_public and key in members and not key.startswith("_") and inspect.getdoc(function):
-            yield from _describe(function, f"{name}.{key}", level + 1)
+    public = {
+        key: getattr(member, "__func__", member)
+        for key, member in (vars(thing).items() if is_class else ())
+        if key in members and not key.startswith("_") and inspect.getdoc(member)
+    }
+    if properties := {key: x for key, x in public.items() if isinstance(x, property)}:
+        yield "**Properties**\n"
+        yield "".join(_format_entry(key, _join(x.__doc__)) for key, x in properties.items())
+    for key, member in public.items():
+        if inspect.isfunction(member):
+            yield from _describe(member, f"{name}.{key}", level + 1)
 
 
 def _find_fields(cls: type) -> Iterator[tuple[str, str]]:
