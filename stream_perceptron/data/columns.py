@@ -448,7 +448,7 @@ class Columns:
             text = str(self._decode(kind, content))[:50]
         if self._is_text and text.strip() in self._options.null_values:
             return
-        if kind == NUMBER and 0 <= number < math.inf:  # the number could have meant null
+        if 0 <= number < math.inf:  # the number could have meant null
             self.reader.use_weight(number)
             return
         raise SampleError(

@@ -62,8 +62,8 @@ class RecordOracle:
         if self.form == "libsvm":
             return self._read_pairs(record.partition("#")[0].split())
         cells = self._split(record)
-        label = self._read_label(cells.pop("label", None))
-        weight = self._read_weight(cells.pop("w", None)) if self.options.weight else 1.0
+        label = self._read_label(cells.pop(self.options.label, None))
+        weight = self._read_weight(cells.pop(self.options.weight, None))
         features = {}
         for name, value in cells.items():
             if name in self.options.roles or (self.key and name.split(".")[0] != self.key):
@@ -79,7 +79,13 @@ class RecordOracle:
     def _split(self, record):
         """Return the cells of a record by name or path, all in one dict."""
         if self.form == "json":
-            return dict(self._iter_paths(json.loads(record)))
+            try:
+                value = json.loads(record)
+            except ValueError:
+                raise RejectedError from None
+            if not isinstance(value, dict):
+                raise RejectedError
+            return dict(self._iter_paths(value))
         try:
             (fields,) = csv.reader([record], strict=True)
         except (csv.Error, ValueError):
@@ -91,7 +97,11 @@ class RecordOracle:
     def _iter_paths(self, value, prefix=""):
         for name, member in value.items():
             path = f"{prefix}{name}"
-            if isinstance(member, dict) and path not in {"label", self.key, *self.options.roles}:
+            if isinstance(member, dict) and path not in {
+                self.options.label,
+                self.key,
+                *self.options.roles,
+            }:
                 yield from self._iter_paths(member, f"{path}.")
             else:
                 yield path, member
