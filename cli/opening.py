@@ -35,7 +35,7 @@ class Opened:
     live: LiveModel
     files: list[GivenFile]
     state: CommandState
-    changed: list[str]  # the parameters that differ from those of the saved model
+    changed_parameters: list[str]  # those that differ from the saved model's
 
     @property
     def n_read(self) -> int:
@@ -103,7 +103,7 @@ def print_start(line: Output, path: Path | None, opened: Opened) -> None:
     live = opened.live
     if live.progress.rows:
         line.print_notice(f"resuming {path} after {format_count(live.progress.rows, 'row')}")
-    for name in opened.changed:
+    for name in opened.changed_parameters:
         value = getattr(live.model, name)
         shown = f"{value:,}" if name == "max_weights" else f"{value:g}"
         line.print_notice(f"{name.replace('_', '-')} is {shown} from now on")

@@ -136,11 +136,11 @@ def select_columns(live: LiveModel, ignore: tuple[str, ...] = (), **settings: An
     from stream_perceptron.data.roles import resolve_positions
 
     # Saved column positions refer to the training sources, so resolve them to names first.
-    learned = resolve_positions(live.read_options, live.schema)
-    ignore = tuple(dict.fromkeys([*learned.ignore, *ignore]))
+    named = resolve_positions(live.read_options, live.schema)
+    ignore = tuple(dict.fromkeys([*named.ignore, *ignore]))
     is_label_required = "label" in settings
     live.read_options = replace(
-        learned, ignore=ignore, is_label_required=is_label_required, **settings
+        named, ignore=ignore, is_label_required=is_label_required, **settings
     )
 
 

@@ -188,7 +188,7 @@ class _Replay:
         """Learn rows of a file, or rows of files that stand in for a pipe."""
         n_rows = entry.end - entry.start
         if entry.is_stream:
-            self._learn_pipe(live, entry)
+            self._learn_pipe_files(live, entry)
         else:
             source = self._sources[entry.files[0]]
             position = FilePosition(
@@ -199,7 +199,7 @@ class _Replay:
             n_read = self._run(live, Segment(file, position, entry.end, entry.is_repeated))
             _require_rows(entry, n_rows - n_read, f"{source.name} lacks")
 
-    def _learn_pipe(self, live: LiveModel, entry: Entry) -> None:
+    def _learn_pipe_files(self, live: LiveModel, entry: Entry) -> None:
         """Learn rows of the files that stand in for a pipe; do not count redelivered rows."""
         n_left, position, files = entry.end - entry.start, self._pipe_position, self._pipe_files
         if entry.start == 0 and position is not None:
@@ -328,11 +328,11 @@ def _find_differences(value: Any, expected: Any) -> Iterator[tuple[tuple[Any, ..
         yield (), value, expected
 
 
-def _name_keys(live: LiveModel, name: str, place: tuple[Any, ...]) -> Iterator[str]:
+def _name_keys(live: LiveModel, part: str, place: tuple[Any, ...]) -> Iterator[str]:
     """Yield the names of the keys that lead to a difference."""
     names = {
         "class": live.model.classes_, "feature": live.model.features_, "statistic": _STATISTICS
     }  # fmt: skip
-    kinds = () if place == ("shape",) else _DIMENSIONS.get(name, ())
+    kinds = () if place == ("shape",) else _DIMENSIONS.get(part, ())
     for kind, key in zip_longest(kinds, place):
         yield str(key) if kind is None else f"{kind} {names[kind][key]!r}"

@@ -19,7 +19,7 @@ from stream_perceptron.data.batch import Batch, Offset, Redeliveries, parse_offs
 from stream_perceptron.data.labels import convert_label, infer_label_type
 from stream_perceptron.data.layout import ARROW, CSV, JSON, LIBSVM, Layout, compiled
 from stream_perceptron.data.naming import LABEL_NAMES
-from stream_perceptron.data.notices import describe_full_column, describe_list, describe_string
+from stream_perceptron.data.notices import describe_category, describe_full_column, describe_list
 from stream_perceptron.data.reasons import (
     LABEL_DOES_NOT_FIT,
     explain_csv,
@@ -381,7 +381,7 @@ class Columns:
         text = value.strip()
         features = encode_string(path, text)
         if self.learns and path not in self.string_columns and [*features] == [f"{path}={text}"]:
-            notice = describe_string(path, text, feature >= 0, self._form != CSV)
+            notice = describe_category(path, text, feature >= 0, self._form != CSV)
             self._add_notice("string", path, notice)
         return self._keep_features(entry, column, features)
 
@@ -573,15 +573,15 @@ class Columns:
             self.passthrough.append(values)
         return status
 
-    def finish(self, outcome: int, n_before: int, n_entries: int) -> None:
-        """Keep what a record has added, or undo it and keep only the first `n_before` names."""
+    def finish(self, outcome: int, n_names_before: int, n_entries: int) -> None:
+        """Keep what a record has added, or undo it; `n_names_before` names preceded the record."""
         if outcome == DROPPED:
-            counted = self.names[n_before : self._n_counted]
-            self._n_categories.subtract(name.partition("=")[0] for name in counted if "=" in name)
-            self._n_counted = min(self._n_counted, n_before)
-            self._spelled.difference_update(range(n_before, len(self.names)))
-            del self.names[n_before:]
-            while len(self._ids) > n_before:
+            undone = self.names[n_names_before : self._n_counted]
+            self._n_categories.subtract(name.partition("=")[0] for name in undone if "=" in name)
+            self._n_counted = min(self._n_counted, n_names_before)
+            self._spelled.difference_update(range(n_names_before, len(self.names)))
+            del self.names[n_names_before:]
+            while len(self._ids) > n_names_before:
                 self._ids.popitem()
             for label in self.labels[self._n_labels :]:
                 del self._label_ids[label]

@@ -47,7 +47,7 @@ def describe_columns(
     schema: Schema,
     numbers: Sequence[str],
     strings: Sequence[str],
-    row_ids: Sequence[str] = (),
+    row_id_columns: Sequence[str] = (),
 ) -> Iterator[Notice]:
     """Yield notices about the columns of a source.
 
@@ -57,7 +57,7 @@ def describe_columns(
         The layout of the rows, and the schema from the learned rows.
     numbers, strings
         The columns that have had numbers, and those that have had strings.
-    row_ids
+    row_id_columns
         The columns that the source declares to identify rows.
 
     """
@@ -89,7 +89,7 @@ def describe_columns(
         yield Notice(f"position: {', '.join(options.position)}")
     if ignored := [*options.ignore, *(f"{n} ({layout.types[n].name})" for n in layout.ignored)]:
         yield Notice(f"ignored: {format_names(ignored)}")
-    suspects = [name for name in numbers if looks_like_row_id(name) or name in row_ids]
+    suspects = [name for name in numbers if looks_like_row_id(name) or name in row_id_columns]
     if suspects:
         predicate, pronoun = "looks like a row number, which spoils learning", "it"
         if len(suspects) > 1:
@@ -98,7 +98,7 @@ def describe_columns(
         yield build_warning(text, remedies=[f"--ignore {format_option_value(suspects)}"])
 
 
-def describe_string(column: str, text: str, had_number: bool, has_types: bool) -> str:
+def describe_category(column: str, text: str, had_number: bool, has_types: bool) -> str:
     """Return a notice on the first string of a column that may have been meant as a number.
 
     `has_types` says whether the format distinguishes numbers from strings. The notice is empty if

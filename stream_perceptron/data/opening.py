@@ -145,7 +145,7 @@ def _choose_scaling(source: Source, layout: Layout, request: ReadRequest) -> Rea
     names = name_vector_elements(layout.key, 1) if layout.is_list else layout.declared_numbers
     numbers = dict.fromkeys(names, 0.0)
     if all(map(is_pixel, numbers)) and not layout.has_bytes:
-        numbers = source.find_first_numbers(request, layout)
+        numbers = source.read_numbers_of_first_row(request, layout)
     has_pixels = bool(numbers) and all(map(is_pixel, numbers))
     is_table = not (layout.is_list or layout.form == LIBSVM or has_pixels)
     scale = 1.0 if is_table else None

@@ -16,7 +16,7 @@ from stream_perceptron.errors import SampleError, SourceError
 from stream_perceptron.model.vocabulary import find_duplicates
 
 _MAX_COLUMNS = 2**20
-_COMPATIBLE = {"ignore", "join", "position"}  # roles whose columns are not features anyway
+_COMBINABLE_ROLES = {"ignore", "join", "position"}  # roles whose columns are not features anyway
 
 
 def resolve_positions(options: ReadOptions, schema: Schema) -> ReadOptions:
@@ -121,7 +121,7 @@ def require_one_role(options: ReadOptions, where: str) -> None:
     for role, columns in roles.items():
         for column in columns:
             first = first_roles.setdefault(column, role)
-            is_usable = first == role or {first, role} <= _COMPATIBLE
+            is_usable = first == role or {first, role} <= _COMBINABLE_ROLES
             if column is not None and not is_usable:
                 raise SourceError(
                     f"{where}: column {column!r} cannot be in both --{role} and --{first}: choose "

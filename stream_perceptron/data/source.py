@@ -126,7 +126,7 @@ class Batches(Iterator[Batch | None]):
         batch = Batch(
             names, block.starts, block.feature_ids, block.values, block.labels, block.weights,
             block.status, added_features, added_labels,
-            n_before=(
+            shape_before=(
                 len(labels) - len(added_labels.names), len(names) - len(added_features.names)
             ),
             labels=labels,
@@ -167,7 +167,7 @@ class Batches(Iterator[Batch | None]):
             if self._is_described and layout.columns not in described:
                 described.add(layout.columns)
                 yield from describe_columns(
-                    layout, columns.schema, numbers, strings, self._source.row_ids
+                    layout, columns.schema, numbers, strings, self._source.row_id_columns
                 )
                 if columns.unused_names:
                     yield build_unused_columns_warning(columns.unused_names, layout.key)
@@ -283,7 +283,7 @@ class Source(ABC):
         """Yield the first rows, without consuming those of a pipe."""
 
     @property
-    def row_ids(self) -> list[str]:
+    def row_id_columns(self) -> list[str]:
         """The columns that the source declares to identify rows."""
         return []
 
@@ -298,7 +298,7 @@ class Source(ABC):
         """
         return Batches(self, request, self.find_layout(request))
 
-    def find_first_numbers(self, request: ReadRequest, layout: Layout) -> dict[str, float]:
+    def read_numbers_of_first_row(self, request: ReadRequest, layout: Layout) -> dict[str, float]:
         """Return the numbers of the first usable row by name; none if the first rows have none."""
         request = replace(request, keeps_zeros=True, keeps_unlabeled=True, described=set())
         batches = Batches(self, request, layout)

@@ -168,13 +168,13 @@ class TextSource(Source):
         """Yield the rows in `blocks`, whose first block begins at `place`."""
         needs_header = place.offset == 0 and self._format.has_header
         rest = b""  # the beginning of a record
-        for block in chain(blocks, [_LAST]):
+        for block in chain(blocks, [_END_BLOCK]):
             if block is None:
                 yield None
                 continue
-            if block is _LAST and self.stream is not None and self.stream.is_interrupted:
+            if block is _END_BLOCK and self.stream is not None and self.stream.is_interrupted:
                 return  # the rest is only the beginning of a record
-            is_last = block is _LAST or block.is_too_long
+            is_last = block is _END_BLOCK or block.is_too_long
             data = rest if is_last else rest + block.data
             if not is_last:
                 place.end += block.size
@@ -193,14 +193,14 @@ class TextSource(Source):
                 begin = read.end
                 place.n_record_bytes = place.header_size + min(place.offset + begin, place.end)
                 if read.n:
-                    yield from self._build(batches, data, read, place)
+                    yield from self._yield_batch(batches, data, read, place)
             place.move(data, begin)
             rest = data[begin:]
             if block.is_too_long:
                 place.skip_line(block)
                 yield batches.reject_row(f"the line is {_TOO_LONG}", self._get_span(place, b""))
 
-    def _build(
+    def _yield_batch(
         self, batches: Batches, data: bytes, read: Any, place: _Place
     ) -> Iterator[Batch | None]:
         """Yield a batch of the records that were read.
@@ -233,7 +233,7 @@ class TextSource(Source):
         return Span(place.header_size, place.first, place.before, data, place.offset)
 
 
-_LAST = Block(b"", 0)
+_END_BLOCK = Block(b"", 0)
 
 
 class _Place:

@@ -138,7 +138,7 @@ def _check_outputs(run: RunFigures) -> Finding | None:
     if run.is_saturated:
         return Finding(
             FindingCode.OUTPUTS_ALIKE_OR_SATURATED,
-            f"f' is {run.probes[0]:.2g} on average (maximum {run.max_slope:g}), while the mean "
+            f"f' is {run.mean_slope:.2g} on average (maximum {run.max_slope:g}), while the mean "
             f"error is {run.errors[3]:.3g}: the updates are too small to recover",
             "scale the features (--scale) or lower --lr, and start over",
         )
@@ -150,8 +150,8 @@ def _check_outputs(run: RunFigures) -> Finding | None:
 def _describe_alike_outputs(run: RunFigures, suggestion: str, *remedies: str) -> Finding:
     return Finding(
         FindingCode.OUTPUTS_ALIKE_OR_SATURATED,
-        f"the largest and the smallest of {run.k} outputs differ by {run.probes[1]:.2g} on average "
-        f"(maximum {run.output_range:.3g}), at an {run.recent_accuracy}",
+        f"the largest and the smallest of {run.k} outputs differ by {run.mean_spread:.2g} on "
+        f"average (maximum {run.output_range:.3g}), at an {run.recent_accuracy}",
         suggestion,
         remedies,
     )

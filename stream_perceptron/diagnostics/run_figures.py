@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from functools import cached_property
-from math import sqrt
+from math import nan, sqrt
 
 import numpy as np
 
@@ -58,12 +58,19 @@ class RunFigures:
     def errors(self) -> list[float]:
         return self.average_quarters("errors")
 
-    @cached_property
-    def probes(self) -> tuple[float, float]:
-        """The probes' mean slope and spread in the last quarter; NaN without probes."""
-        _, _, _, probes = self.average_quarters("probes")
-        slope, spread = (self.average_quarters(name)[3] for name in ("slope", "spread"))
-        return (slope / probes, spread / probes) if probes else (float("nan"), float("nan"))
+    @property
+    def mean_slope(self) -> float:
+        """The mean of f' in the probed samples of the last quarter; NaN if there are none."""
+        return self._average_probes("slope")
+
+    @property
+    def mean_spread(self) -> float:
+        """The mean of the largest output minus the smallest; NaN if there are no probes."""
+        return self._average_probes("spread")
+
+    def _average_probes(self, name: str) -> float:
+        n_probes = self.average_quarters("probes")[3]
+        return self.average_quarters(name)[3] / n_probes if n_probes else nan
 
     @property
     def recent_accuracy(self) -> str:
@@ -107,7 +114,7 @@ class RunFigures:
     @cached_property
     def is_saturated(self) -> bool:
         """Whether f' is close to 0 while the error is high."""
-        return self.probes[0] < 0.02 * self.max_slope and self.errors[3] > 0.1
+        return self.mean_slope < 0.02 * self.max_slope and self.errors[3] > 0.1
 
     @property
     def output_range(self) -> float:
@@ -122,7 +129,7 @@ class RunFigures:
         have never moved have a larger error than the best constant ones, the frequencies.
         """
         spread, frequencies = (
-            self.probes[1] / self.output_range,
+            self.mean_spread / self.output_range,
             self.metrics.counts / max(self.n, 1),
         )
         implied_accuracy = spread + (1 - spread) / max(self.k, 1)

@@ -52,7 +52,7 @@ class Entry:
         """Whether the rows came from a pipe."""
         return any(position.is_stream for position in self.files)
 
-    def is_over(self, files: Sequence[FilePosition]) -> bool:
+    def is_at(self, files: Sequence[FilePosition]) -> bool:
         """Whether the files of the entry are at these positions, whatever their names."""
         is_same = map(FilePosition.is_same_place, self.files, files)
         return len(self.files) == len(files) and all(is_same)
@@ -166,7 +166,7 @@ class History:
     def find_rounds(self, files: Sequence[FilePosition], shards: Shards) -> Entry | None:
         """Return the last entry for rounds over these whole files in as many shards, or None."""
         for entry in reversed(self.entries):
-            if entry.shards is not None and entry.is_over(files):
+            if entry.shards is not None and entry.is_at(files):
                 is_same = (entry.shards.n, entry.shards.rows) == (shards.n, shards.rows)
                 return entry if is_same else None
         return None
@@ -193,7 +193,7 @@ class History:
 
     def ends_at(self, files: Sequence[FilePosition]) -> bool:
         """Whether the last entry ends at these positions, whatever the names of the files."""
-        return bool(self.entries) and self.entries[-1].is_over(files)
+        return bool(self.entries) and self.entries[-1].is_at(files)
 
     def add(self, entry: Entry, *before: FilePosition) -> None:
         """Add an entry, or extend the last one if the new one continues it.
@@ -223,10 +223,10 @@ class History:
             grown, start=last.end, offset=last.files[0].offset if last.files else 0,
             rejected=grown.rejected - last.rejected,
         )  # fmt: skip
-        whole = replace(last)
-        if added.start >= added.end or added.rejected < 0 or not whole.extend(added):
+        extended = replace(last)
+        if added.start >= added.end or added.rejected < 0 or not extended.extend(added):
             return None
-        return (added, *rest) if whole == grown else None
+        return (added, *rest) if extended == grown else None
 
     def build_average(self, histories: Sequence[History]) -> History:
         """Return the history of an average of models whose histories continue this one."""

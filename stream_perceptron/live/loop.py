@@ -438,7 +438,8 @@ def learn_segments(
                     if should_stop(source):
                         return
                     live = learner.live
-                    part = rest[: _measure_part(rest, learner, segment, count) if fits else 1]
+                    n = _count_rows_to_learn(rest, learner, segment, count) if fits else 1
+                    part = rest[:n]
                     if live.read_options.has_join:
                         part = live.pending.join(part, live.read_options)
                     if not fits:  # its pending sample is dropped
@@ -503,7 +504,7 @@ def _forget_names_if_due(live: LiveModel, segment: Segment, batches: Batches) ->
     batches.max_rows = min(MAX_BATCH_ROWS, lifetime - rows % lifetime)
 
 
-def _measure_part(batch: Batch, learner: Learner, segment: Segment, count: RowCount) -> int:
+def _count_rows_to_learn(batch: Batch, learner: Learner, segment: Segment, count: RowCount) -> int:
     """Return how many rows of a batch to learn at once: up to where a report is due, or a limit."""
     sizes = [len(batch), find_next_report(count.read) - count.read]
     if count.end is not None:

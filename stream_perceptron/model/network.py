@@ -265,7 +265,7 @@ class Network:
         return Samples(
             self.features.names, rows.starts, feature_ids, rows.values, label_ids,
             weights, np.full(len(rows), LEARNED, np.uint8) if status is None else status,
-            added_features, Added(label_rows, list(first)), n_before=self.store.shape,
+            added_features, Added(label_rows, list(first)), shape_before=self.store.shape,
         )  # fmt: skip
 
     @_synchronized
@@ -334,7 +334,7 @@ class Network:
             If they were not.
 
         """
-        (k, d), known = self.store.shape, samples.n_before
+        (k, d), known = self.store.shape, samples.shape_before
         is_known = known[1] <= d  # since then, another thread may have learned more names
         if learns:  # a full model may have ignored features
             is_known = known == (k, d) or (self.is_full and known[0] == k and known[1] > d)

@@ -161,7 +161,7 @@ class Samples(Rows):
     labels: Sequence[Hashable] | None = None
     is_foreign: bool = False  # whether the model has other numbers for these names
     # The numbers of labels and features that the model knew before the first row.
-    n_before: tuple[int, int] = (0, 0)
+    shape_before: tuple[int, int] = (0, 0)
 
     def _slice(self, start: int, end: int) -> dict[str, Any]:
         fields = super()._slice(start, end)
@@ -169,7 +169,7 @@ class Samples(Rows):
             fields[name] = getattr(self, name)[start:end]
         for name in ("added_features", "added_labels"):
             fields[name] = getattr(self, name).between(start, end)
-        fields["n_before"] = self.shape_after(self.n_before, start)
+        fields["shape_before"] = self.shape_after(self.shape_before, start)
         return fields
 
     @property

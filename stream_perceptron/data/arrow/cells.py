@@ -104,10 +104,10 @@ def _cast_to_strings(name: str, array: pa.Array, errors: dict[int, Reason]) -> p
     except pa.ArrowException as error:
         parts = []
         for i in range(len(array)) if len(array) > 1 else ():
-            error_of_row: dict[int, Reason] = {}
-            parts.append(_cast_to_strings(name, array[i : i + 1], error_of_row))
-            if error_of_row:
-                errors.setdefault(i, error_of_row[0])
+            row_errors: dict[int, Reason] = {}
+            parts.append(_cast_to_strings(name, array[i : i + 1], row_errors))
+            if row_errors:
+                errors.setdefault(i, row_errors[0])
         if parts:
             return pa.concat_arrays(parts)
         text = f"column {name!r} cannot be read as {array.type}: {first_line(error)}"

@@ -73,7 +73,7 @@ class ArrowSource(Source):
         return read_rows(first, batches.columns.layout.columns, batches)
 
     @property
-    def row_ids(self) -> list[str]:
+    def row_id_columns(self) -> list[str]:
         return find_index_columns(self._columns)
 
     def _read(self, start: int) -> Iterator[pa.RecordBatch]:

@@ -105,7 +105,7 @@ class ParquetSource(Source):
         return read_rows(rows, [layout.columns[i] for i in columns], batches)
 
     @property
-    def row_ids(self) -> list[str]:
+    def row_id_columns(self) -> list[str]:
         return find_index_columns(self._file.schema_arrow)
 
     def _read(
