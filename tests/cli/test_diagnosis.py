@@ -459,10 +459,16 @@ def test_check_update_names_the_mistake(message):
         check_update(MISTAKES[message])
 
 
+def update_in_place(x, d, weights, bias):
+    weights[:], bias[:] = correct_update(x, d, weights, bias)
+    return weights, bias
+
+
 def test_check_update_accepts_a_correct_update():
     update = build_update(lambda net, d: d - net, lr=0.3)
     for seed in range(5):
         assert check_update(correct_update, seed=seed) is None
+        assert check_update(update_in_place, seed=seed) is None
         assert check_update(update, "identity", lr=0.3) is None
 
 
