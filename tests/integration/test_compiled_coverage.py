@@ -41,10 +41,11 @@ def measured_folder(tmp_path_factory):
     )  # fmt: skip
     path = os.pathsep.join(map(str, [folder, folder / "tests" / "support"]))
     environment = {name: text for name, text in os.environ.items() if name != "NIGHTLY"}
-    subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-n", "2", "-p", "no:cacheprovider", *TESTS],
-        cwd=folder, env=environment | {"PYTHONPATH": path}, check=True, capture_output=True,
+        cwd=folder, env=environment | {"PYTHONPATH": path}, capture_output=True, text=True,
     )  # fmt: skip
+    assert result.returncode == 0, result.stdout[-3000:]
     return folder
 
 

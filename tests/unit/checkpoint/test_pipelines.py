@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-import functools
 import io
 import random
 
@@ -130,7 +129,6 @@ FORGED = {
     "an unlisted class": {"object": ["FuncTransformer", {}]},
     "too many arguments": [[], [], [], 1.0, 2.0],
     "an unhashable key": {"dict": [[[]], [1]]},
-    "deep lists": functools.reduce(lambda value, _: [value], range(700), 0),
 }
 
 
