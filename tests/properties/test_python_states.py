@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import copy
 import io
+import math
 import pickle
 import threading
 
 import numpy as np
 import pandas as pd
+import pytest
 from helpers import CASE_FACTOR, NIGHTLY
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from stream_perceptron import RecordEncoder, SGDPerceptron, Standardizer, load, save
+from stream_perceptron import RecordEncoder, SampleError, SGDPerceptron, Standardizer, load, save
 
 NAMES, LABELS = "abcdef", ["up", "down", "left", "right"]
 values = st.sampled_from([0.0, 1.0, -2.5, 1e-3, 7.0])
@@ -27,25 +29,33 @@ class Models(RuleBasedStateMachine):
     """A model, or a pipeline, and one that only learns samples one by one."""
 
     @initialize(
-        has_pipeline=st.booleans(),
+        build=st.sampled_from(
+            [
+                lambda model: model,
+                lambda model: Standardizer() | model,
+                lambda model: RecordEncoder() | Standardizer() | model,
+            ]
+        ),
         lr=st.sampled_from([0.1, 1.0]),
         epsilon=st.sampled_from([0.0, 0.2]),
         classes=st.sampled_from([None, LABELS[:2]]),
         class_weight=st.sampled_from([None, "balanced", {"up": 3.0}]),
         activation=st.sampled_from(["sigmoid", "tanh"]),
     )
-    def create(self, has_pipeline, **parameters):
-        self.model, self.plain = (
-            SGDPerceptron(seed=7, **parameters)
-            if not has_pipeline
-            else RecordEncoder() | Standardizer() | SGDPerceptron(seed=7, **parameters)
-            for _ in range(2)
-        )
+    def create(self, build, **parameters):
+        self.model, self.plain = (build(SGDPerceptron(seed=7, **parameters)) for _ in range(2))
 
     @rule(sample=samples)
     def learn_one(self, sample):
         self.model.learn_one(*sample)
         self.plain.learn_one(*sample)
+
+    @rule(sample=samples, value=st.sampled_from([-math.inf, 10**400]))
+    def learn_rejected(self, sample, value):
+        """A sample that cannot be learned changes nothing."""
+        x, y = sample
+        with pytest.raises(SampleError):
+            self.model.learn_one(x | {"a": value}, y)
 
     @rule(rows=st.lists(samples, min_size=1, max_size=6))
     def learn_many(self, rows):
