@@ -225,7 +225,8 @@ def test_signal_ends_arrow_data_between_rows(tmp_path):
     pipe, model = Pipe(), tmp_path / "m.npz"
     pipe.write(whole[: 2 * len(whole) // 3 + rng.randrange(100)])
     process = start("-m", model, "--quiet", stdin=pipe.read_end)
-    kill_after_saves(process, model, 0, 1.5, signal.SIGTERM)
+    wait_for(lambda: count_unread_bytes(pipe.read_end) == 0, process)
+    process.terminate()
     errors = process.communicate()[1]
     progress = LiveModel.load(model).progress
     run = subprocess.run(
