@@ -644,6 +644,8 @@ class Columns:
         """Return the reason for a rejection, given the error that a cell has raised."""
         if isinstance(error, SampleError):
             return Reason(str(error)[: 10 * _MAX_REASON], error.code)
+        if isinstance(error, UnicodeEncodeError):
+            return Reason("an escape in it is half of a surrogate pair")
         if isinstance(error, UnicodeError):
             return Reason(NOT_UTF8)
         if isinstance(error, RecursionError):

@@ -98,7 +98,9 @@ def end_recipe(name, process, path, rng):
     if name == "kafka-file":  # it may be learning or sending
         number = signal.SIGKILL
         os.killpg(process.pid, number)
-    elif (number := rng.choice([*[signal.SIGKILL] * 3, signal.SIGTERM, signal.SIGINT])) == 2:
+        return number.name
+    number = rng.choice([*[signal.SIGKILL] * 3, signal.SIGTERM, signal.SIGINT])
+    if number == signal.SIGINT:
         os.killpg(process.pid, number)  # as Ctrl-C does
     else:
         subprocess.run(["pkill", f"-{number.value}", "-P", str(process.pid), "stream-percept"])

@@ -261,9 +261,9 @@ def write_records(rng, form, n, folder):
     columns = rng.sample([*table.kinds, table.label], len(table.kinds) + 1)
     rows = [table.row() | {"p": "p", "o": i} for i in range(n)]
     for row in rows:
-        row |= {
-            name: rng.choice(ODD_TEXTS) for name in row.keys() & {"t", "n"} if rng.random() < 0.1
-        }
+        for name in ("t", "n"):
+            if name in row and rng.random() < 0.1:
+                row[name] = rng.choice(ODD_TEXTS)
         if rng.random() < 0.05:  # with --join, this is a label
             row.update((name, None) for name in table.kinds if name != "id")
     options = draw_read_options(rng, table, form, null_text)

@@ -64,7 +64,7 @@ def test_row_from_a_pipe_takes_few_calls(n_columns, calls, report_figure):
     results.close()
 
     report_figure(f"a row of {n_columns} columns from a pipe: {total:.0f} calls")
-    assert total < 200
+    assert total < 150
 
 
 def test_known_string_takes_no_call(calls, tmp_path):
@@ -73,7 +73,7 @@ def test_known_string_takes_no_call(calls, tmp_path):
     for _ in results:
         pass
 
-    assert calls["resolve_cell"] < 2 * (50 + 9)
+    assert 50 + 9 <= calls["resolve_cell"] < 2 * (50 + 9)
 
 
 def measure_growth(results, n):
