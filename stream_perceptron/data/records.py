@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Any, NamedTuple
 
 from stream_perceptron.data.values import DECIMAL_COMMA, NOT_UTF8
 from stream_perceptron.errors import SampleError
 from stream_perceptron.model.vocabulary import find_duplicates
 
+_MAX_RECORD_LINES = 64  # as in formats.h
 MAX_LINE_BYTES = 2**24  # a longer line is rejected, and not kept in memory
 
 csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE_BYTES))  # a field may be a whole record
@@ -30,6 +32,34 @@ class Dialect(NamedTuple):
             lines, delimiter=self.delimiter, skipinitialspace=is_space, strict=strict
         )
         return next(reader, [])
+
+    def has_open_quote(self, text: str) -> bool:
+        """Whether a record that begins with a text continues after its end."""
+        try:
+            self.split(text, strict=True)
+        except csv.Error:
+            return text.count('"') % 2 == 1
+        return False
+
+    def complete(self, line: str, following: Iterable[str]) -> tuple[str, int]:
+        """Return the record that begins with a line, and the number of its lines.
+
+        It is the line alone if its quote stays open.
+
+        Examples
+        --------
+        >>> Dialect().complete('a,"two', ['lines",b', "c"])
+        ('a,"two\\nlines",b', 2)
+
+        """
+        record, n = line, 1
+        lines = islice(following, _MAX_RECORD_LINES - 1)
+        while self.has_open_quote(record):
+            following_line = next(lines, None)
+            if following_line is None:
+                return line, 1
+            record, n = f"{record}\n{following_line}", n + 1
+        return record, n
 
     def replace_decimal_comma(self, field: str) -> str:
         """Return a field with a decimal comma replaced by a decimal point."""
@@ -57,7 +87,7 @@ def split_record(record: str, dialect: Dialect) -> list[str]:
     try:
         return dialect.split(record, strict=True)
     except csv.Error:
-        if record.count('"') % 2:
+        if dialect.has_open_quote(record):
             raise SampleError("it has an open quote") from None
         if "\r" in record:
             raise SampleError("it has a carriage return before its end") from None

@@ -6,7 +6,7 @@ import re
 import shlex
 from collections.abc import Iterable, Iterator
 from io import BytesIO
-from itertools import chain
+from itertools import chain, islice
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -27,6 +27,7 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _BLANK_LINES = (b"\n", b"\r\n")
 _PAIR = r"[^\s:,;]+:[^\s,;]+"
 _LIBSVM = re.compile(rf"(?:\S+|{_PAIR})(?:\s+{_PAIR})+\s*(?:#.*)?|{_PAIR}\s*")
+_OPEN_QUOTE = "it has an open quote"
 _TOO_LONG = f"longer than {MAX_LINE_BYTES // 2**20} MiB"
 
 
@@ -42,7 +43,7 @@ class LineFormat(Protocol):
     """A text format, detected from the first line."""
 
     has_comments: bool  # whether lines that begin with # are skipped
-    has_header: bool  # whether the first line is not a record
+    n_header_lines: int  # how many of the first lines that are not blank are not records
 
     def find_layout(self, request: ReadRequest, where: str, lines: Iterable[bytes]) -> Layout:
         """Return the layout of the records, given the first lines that are not blank.
@@ -106,8 +107,7 @@ class TextSource(Source):
     def _detect_format(self, options: ReadOptions) -> LineFormat:
         """Return the format of the first line, or of the first that is not a comment."""
         lines = self._iter_first_lines()
-        first = next(lines, b"")
-        data_line = first
+        data_line = first = next(lines, b"")
         while data_line.startswith(b"#"):
             data_line = next(lines, b"")
         n_bytes = sum(len(block.data) for block in self._first_blocks if not block.is_too_long)
@@ -116,11 +116,17 @@ class TextSource(Source):
                 f"{self.name}: there is no row in its first {MAX_LINE_BYTES // 2**20} MiB"
             )
         for line in (data_line or first, first):
-            text = line.decode(errors="replace").rstrip("\r\n")
-            line_format = _choose_format(self._file_format, self.name, text, options)
+            following = chain(islice(self._iter_first_lines(), 1, None), self._iter_last_lines())
+            line_format = _choose_format(self._file_format, self.name, line, following, options)
             if line_format.has_comments:
                 break
         return line_format
+
+    def _iter_last_lines(self) -> Iterator[bytes]:
+        """Yield further lines after an interrupt, and keep them."""
+        while self.stream is not None and (blocks := [*_finish_line(self.stream, b"")]):
+            self._first_blocks += blocks
+            yield from (block.data for block in blocks if block.data not in _BLANK_LINES)
 
     def find_layout(self, request: ReadRequest) -> Layout:
         if not self.is_stream and (self._bytes is not None or not self._first_blocks):
@@ -129,9 +135,7 @@ class TextSource(Source):
             self._first_blocks, self._blocks = [], read_blocks(stream)
         self._format = self._detect_format(request.read_options)
         lines = self._iter_first_lines()
-        if self._format.has_header:
-            next(lines, None)
-        first = next(lines, None)
+        first = next(islice(lines, self._format.n_header_lines, None), None)
         if first is not None:
             return self._format.find_layout(request, self.name, chain([first], lines))
         n_too_long = sum(block.is_too_long for block in self._first_blocks)
@@ -149,7 +153,7 @@ class TextSource(Source):
         if batches.columns.layout.is_empty:
             return  # rows written since then have no layout
         if self.is_stream:
-            blocks = chain(self._first_blocks, self._blocks)
+            blocks = chain(self._first_blocks, self._blocks, self._finish_record())
             self._blocks = ()
             yield from self._read(batches, blocks, self._place)
             return
@@ -162,25 +166,37 @@ class TextSource(Source):
         yield from self._read(batches, read_blocks(stream), place)
         self.release()
 
+    def _finish_record(self) -> Iterator[Block]:
+        """After an interrupt, yield lines until the record that has begun ends."""
+        while self.stream is not None and self._place.end > self._place.offset:
+            lines = [*_finish_line(self.stream, b"")]
+            if not lines:
+                return
+            yield from lines
+
     def _read(
         self, batches: Batches, blocks: Iterable[Block | None], place: _Place
     ) -> Iterator[Batch | None]:
         """Yield the rows in `blocks`, whose first block begins at `place`."""
-        needs_header = place.offset == 0 and self._format.has_header
+        n_header_lines = self._format.n_header_lines if place.offset == 0 else 0
         rest = b""  # the beginning of a record
         for block in chain(blocks, [_END_BLOCK]):
             if block is None:
                 yield None
                 continue
-            if block is _END_BLOCK and self.stream is not None and self.stream.is_interrupted:
-                return  # the rest is only the beginning of a record
+            if block is _END_BLOCK and rest:
+                stream = self.stream
+                if stream is not None and stream.is_interrupted and not stream.has_ended:
+                    return
+                if batches.request.leaves_incomplete_line:
+                    yield self._leave_record(batches, place, place.offset, _OPEN_QUOTE)
+                    return
             is_last = block is _END_BLOCK or block.is_too_long
             data = rest if is_last else rest + block.data
             if not is_last:
                 place.end += block.size
-            if needs_header and data:
-                end = _find_header_end(data)
-                needs_header, size = not end, end or len(data)
+            if n_header_lines and data:
+                n_header_lines, size = _skip_lines(data, n_header_lines)
                 place.skip_header(size)
                 data = data[size:]
             place.extend_first(data)
@@ -205,7 +221,7 @@ class TextSource(Source):
     ) -> Iterator[Batch | None]:
         """Yield a batch of the records that were read.
 
-        The last line of a file is left out if it has no newline and cannot be read, because it may
+        The last row of a file is left out if it has no newline and cannot be read, because it may
         be incomplete.
         """
         ends = None if self.is_stream else np.minimum(read.ends + place.offset, place.end)
@@ -220,11 +236,15 @@ class TextSource(Source):
         if ends is None or not is_left or len(batch) - 1 not in batch.rejected:
             yield batch
             return
-        self.n_left_bytes = place.end - (begin if len(batch) == 1 else int(ends[-2]))
         yield batch[:-1]
-        reason = batch.rejected[len(batch) - 1]
-        yield batches.build_notice(
-            f"{self.name}: the last line is incomplete ({reason}); a later run will read it"
+        begin = begin if len(batch) == 1 else int(ends[-2])
+        yield self._leave_record(batches, place, begin, batch.rejected[len(batch) - 1])
+
+    def _leave_record(self, batches: Batches, place: _Place, begin: int, reason: str) -> Batch:
+        """Leave the last record unread for a later run; return a notice."""
+        self.n_left_bytes = place.end - begin
+        return batches.build_notice(
+            f"{self.name}: the last row is incomplete ({reason}); a later run will read it"
         )
 
     def _get_span(self, place: _Place, data: bytes) -> Span | None:
@@ -301,9 +321,18 @@ def read_blocks(stream: ByteInput) -> Iterator[Block | None]:
             if long_line is None:
                 return
             yield long_line
-    if line and stream.is_interrupted:
+    if line:
+        yield from _finish_line(stream, line)
+
+
+def _finish_line(stream: ByteInput, line: bytes) -> Iterator[Block]:
+    """Yield a line, given its beginning, unless its writer pauses after an interrupt."""
+    if stream.is_interrupted:
         line += stream.read_line()
-    if line and (not stream.is_interrupted or stream.has_ended or line.endswith(b"\n")):
+        if not (stream.has_ended or line.endswith(b"\n")):
+            stream.unread(line)
+            return
+    if line:
         yield from _split_block(line if line.endswith(b"\n") else line + b"\n", len(line))
 
 
@@ -371,20 +400,26 @@ def _skip_mark(stream: ByteInput) -> int:
     return len(stream.read(len(_BYTE_ORDER_MARK)))
 
 
-def _find_header_end(data: bytes) -> int:
-    """Return the end of the first line that is not blank; 0 if there is none."""
-    end = 0
+def _skip_lines(data: bytes, n: int) -> tuple[int, int]:
+    """Skip n lines that are not blank; return how many remain to be skipped, and their size."""
+    size = 0
     for line in BytesIO(data):
-        end += len(line)
-        if line not in _BLANK_LINES:
-            return end
-    return 0
+        size += len(line)
+        n -= line not in _BLANK_LINES
+        if n == 0:
+            break
+    return n, size
 
 
 def _choose_format(
-    file_format: str | None, where: str, first_line: str, options: ReadOptions
+    file_format: str | None,
+    where: str,
+    line: bytes,
+    following: Iterator[bytes],
+    options: ReadOptions,
 ) -> LineFormat:
     """Return a text format; detect it from the first line if `file_format` is None."""
+    first_line = _decode_line(line)
     if file_format is None and options.delimiter is not None and options.delimiter in first_line:
         file_format = "csv"
     file_format = file_format or _detect_text_format(first_line, where)
@@ -402,7 +437,11 @@ def _choose_format(
         return LibsvmFormat()
     from stream_perceptron.data.text.csv import CsvFormat
 
-    return CsvFormat(first_line, options.delimiter, options.decimal)
+    return CsvFormat(first_line, options.delimiter, options.decimal, map(_decode_line, following))
+
+
+def _decode_line(line: bytes) -> str:
+    return line.decode(errors="replace").rstrip("\r\n")
 
 
 def _detect_text_format(first_line: str, where: str) -> str:

@@ -35,7 +35,7 @@ from stream_perceptron.live.history import flatten_entries
 
 pytestmark = pytest.mark.usefixtures("signal_handlers")
 
-COLUMNS = ("id", "a", "b", "label")
+COLUMNS = ("id", "a", "b", "label", "note")
 OPTIONS = ["--seed", "1", "--label", "label"]
 KEEP, JOIN = ["--ignore", "id", "--keep", "id"], ["--join", "id"]
 PLANS = 40
@@ -90,17 +90,24 @@ class ChangingFiles(RuleBasedStateMachine):
         self.n_names += 1
         self.write(self.folder / "files" / f"{self.n_names}.{self.form}", self.make_rows(n))
 
-    @rule(data=st.data(), n=st.sampled_from([1, 3, 50, 300]), is_open=st.booleans())
+    @rule(
+        data=st.data(),
+        n=st.sampled_from([1, 3, 50, 300]),
+        n_late=st.sampled_from([0, 0, 0, 1, 2, 5]),
+    )
     @precondition(lambda self: self.rows and self.form != "parquet")
-    def append(self, data, n, is_open):
-        """Append rows; perhaps without the last newline, which comes later."""
+    def append(self, data, n, n_late):
+        """Append rows; the last bytes, in which the note ends, perhaps come after a run."""
         path = self.choose(data)
         content, rows = self.read(path), self.make_rows(n)
         if content and not content.endswith(b"\n"):
             content += b"\n"
         content += self.encode(rows, with_header=not content)
-        self.rewrite(path, content.rstrip(b"\n") if is_open else content)
+        self.rewrite(path, content[: len(content) - n_late])
         self.rows[path] += rows
+        if n_late > 1:
+            self.learn("partial row", self.n_rows)
+            self.rewrite(path, content)
 
     @rule(data=st.data())
     @precondition(lambda self: self.rows)
@@ -315,7 +322,7 @@ class ChangingFiles(RuleBasedStateMachine):
         rng = random.Random(self.n_rows)
         rows = [
             {"id": self.n_rows + i, "a": rng.choice([0, 1, -2]), "b": round(rng.gauss(0, 1), 3),
-             "label": rng.choice(["x", "y", "z", None])}
+             "label": rng.choice(["x", "y", "z", None]), "note": f"see\n{rng.choice('pq')}"}
             for i in range(n)
         ]  # fmt: skip
         self.n_rows += n
@@ -347,7 +354,7 @@ class ChangingFiles(RuleBasedStateMachine):
         if self.form == "jsonl":
             return "".join(f"{json.dumps(row)}\n" for row in rows).encode()
         if self.form == "parquet":
-            types = (pa.int64(), pa.int64(), pa.float64(), pa.string())
+            types = (pa.int64(), pa.int64(), pa.float64(), pa.string(), pa.string())
             schema = pa.schema(list(zip(COLUMNS, types, strict=True)))
             sink = io.BytesIO()
             pq.write_table(pa.Table.from_pylist(rows, schema), sink, row_group_size=7)
@@ -389,7 +396,8 @@ def test_each_row_of_changing_files_is_learned_once(monkeypatch, report_figure):
 
     counts = ChangingFiles.counts
     report_figure(", ".join(f"{counts[name]:,} {name}" for name in sorted(counts)))
-    assert min(counts[kind] for kind in ("whole", "limit", "signal", "kill", "average")) > 0
+    kinds = ("whole", "limit", "signal", "kill", "average", "partial row")
+    assert min(counts[kind] for kind in kinds) > 0
 
 
 class Logs:

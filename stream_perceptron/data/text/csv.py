@@ -18,7 +18,9 @@ from stream_perceptron.errors import SampleError, SourceError
 
 
 class CsvFormat:
-    """The dialect, header and number of fields, detected from the first line.
+    """The dialect, header and number of fields, detected from the first record.
+
+    The record begins with the first line, and may extend over the lines that follow it.
 
     Examples
     --------
@@ -30,14 +32,19 @@ class CsvFormat:
     has_comments = False
 
     def __init__(
-        self, first_line: str, delimiter: str | None = None, decimal: str | None = None
+        self,
+        first_line: str,
+        delimiter: str | None = None,
+        decimal: str | None = None,
+        following: Iterable[str] = (),
     ) -> None:
         # A delimiter that does not occur in the line may be meant for another source.
         if delimiter is None or delimiter not in first_line:
             delimiter = max("\t;|" if decimal == "," else ",\t;|", key=first_line.count)
             delimiter = delimiter if delimiter in first_line else ","
         self.dialect = Dialect(delimiter, decimal or ("," if delimiter == ";" else "."))
-        fields = self.dialect.split(first_line.replace("\r", " "))  # quoting errors are tolerated
+        record, n_lines = self.dialect.complete(first_line, following)
+        fields = self.dialect.split(record.replace("\r", " "))  # quoting errors are tolerated
         fields = [self.dialect.replace_decimal_comma(field).strip() for field in fields]
         # A header may have numbers or dates if it names a label: pandas names columns 0, 1, 2, ...
         numbers = [field for field in fields if is_number(field)]
@@ -47,6 +54,7 @@ class CsvFormat:
         has_only_names = len(others) == len([*filter(None, fields)])
         self.has_header = has_only_names or (names_label and numbers in [[], *counts])
         self.header = fields if self.has_header else None
+        self.n_header_lines = n_lines if self.has_header else 0
         self._n_fields = len(fields)
         self._label_position = fields.index(others[0]) + 1 if len(others) == 1 else 1
 

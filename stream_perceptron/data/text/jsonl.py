@@ -29,7 +29,7 @@ class JsonFormat:
     """
 
     has_comments = False
-    has_header = False
+    n_header_lines = 0
 
     def find_layout(self, request: ReadRequest, where: str, lines: Iterable[bytes]) -> Layout:
         """Return the layout of the records, which the first well-formed record decides."""

@@ -17,7 +17,7 @@ class LibsvmFormat:
     """
 
     has_comments = True
-    has_header = False
+    n_header_lines = 0
 
     def find_layout(self, request: ReadRequest, where: str, lines: Iterable[bytes]) -> Layout:
         """Return the layout of the records."""
