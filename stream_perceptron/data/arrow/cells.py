@@ -22,6 +22,14 @@ from stream_perceptron.model.arrays import Array
 # unknown time zone.
 _UNREADABLE = ValueError, OverflowError, LookupError
 
+# Patterns that turn a time as Arrow formats it into one as Python does, without trailing zeros.
+_TIME_FORMATS = (
+    (r"(\.\d*[1-9])0+", r"\1"),
+    (r"\.0+", ""),
+    (r"Z$", "+00:00"),
+    (r"([+-]\d\d)(\d\d)$", r"\1:\2"),
+)
+
 
 class Cells(NamedTuple):
     """The cells of a column as the compiled reader reads them; see arrow.h."""
@@ -55,6 +63,8 @@ def convert_columns(batch: pa.RecordBatch, columns: Columns) -> ConvertedColumns
         if action == IGNORE or name not in names:
             continue
         array = _decode(name, batch.column(name), converted.errors)
+        if action == CATEGORICAL and types.is_temporal(batch.column(name).type):
+            array = _format_times(array)
         is_exact = action in (CATEGORICAL, LABEL) and is_number(array.type)
         cells = _format_numbers(array) if is_exact else _convert_cells(array)
         if action == VECTOR:
@@ -113,6 +123,15 @@ def _cast_to_strings(name: str, array: pa.Array, errors: dict[int, Reason]) -> p
         text = f"column {name!r} cannot be read as {array.type}: {first_line(error)}"
         errors.setdefault(0, Reason(text, "unreadable"))
         return pa.nulls(1, pa.string())
+
+
+def _format_times(texts: pa.Array) -> pa.Array:
+    """Return times as Python formats them, whatever their units."""
+    import pyarrow.compute as pc
+
+    for pattern, text in _TIME_FORMATS:
+        texts = pc.replace_substring_regex(texts, pattern, text)
+    return texts
 
 
 def _convert_cells(array: pa.Array) -> Cells:

@@ -12,7 +12,7 @@ import pytest
 from helpers import write_parquet
 from PIL import Image
 
-from stream_perceptron import LiveModel, SampleError, SourceError, stream
+from stream_perceptron import LiveModel, RecordEncoder, SampleError, SourceError, stream
 from stream_perceptron.data import ReadOptions, ReadRequest, open_source
 from stream_perceptron.live.loop import learn
 
@@ -72,6 +72,24 @@ def test_strings_of_each_type_are_labels_and_categories(kind, tmp_path):
     path = write_parquet(tmp_path / "f.parquet", {"x": texts, "y": texts})
 
     assert list(stream.iter_parquet(path)) == [({"x": "u"}, "u"), ({"x": "v"}, "v")]
+
+
+@pytest.mark.parametrize("zone", [None, "UTC", "Europe/Berlin"])
+def test_categories_of_times_do_not_depend_on_their_units(zone, tmp_path):
+    """They are those of the encoder for the records of the same file."""
+    encoder, names = RecordEncoder(["at"]), {}
+    for unit in ("s", "ms", "us", "ns"):
+        milliseconds = [0, 90_061_000] + [1500] * (unit != "s")
+        times = pa.array(milliseconds, pa.timestamp("ms", zone)).cast(pa.timestamp(unit, zone))
+        path = write_parquet(tmp_path / f"{unit}.parquet", {"at": times, "y": ["u"] * len(times)})
+        sources = [open_source(str(path))]
+        live = LiveModel.start(sources, ReadOptions(categorical=("at",)))
+        list(learn(live, sources))
+        names[unit] = live.model.features_[:2]
+        encoded = [encoder.transform_one(x) for x, _ in stream.iter_source(path)]
+
+        assert [name for features in encoded for name in features] == live.model.features_
+    assert len(set(map(tuple, names.values()))) == 1
 
 
 UNUSABLE = {
