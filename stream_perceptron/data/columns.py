@@ -29,7 +29,7 @@ from stream_perceptron.data.reasons import (
 )
 from stream_perceptron.data.request import ReadRequest
 from stream_perceptron.data.values import NOT_UTF8, is_number_or_bool
-from stream_perceptron.encoders import encode_string, format_value
+from stream_perceptron.encoders import encode_string, format_value, is_missing
 from stream_perceptron.errors import Reason, SampleError
 from stream_perceptron.model.weights import count_fitting_features, count_weights
 
@@ -501,10 +501,12 @@ class Columns:
         """Return a kept cell; in CSV, as a string, or by its kind if records are raw."""
         if self._form != CSV:
             return self._decode(kind, content)
-        if not self._is_raw or kind == TEXT or name in self._options.categorical:
+        if not self._is_raw or kind == TEXT:
             return self._decode_field(content)
         if kind == NUL:
             return None
+        if name in self._options.categorical:
+            return format_value(self._decode(kind, content), is_text=True)
         text = self._decode(kind, content)
         return float(text) if kind == NUMBER else text.strip().lower() == "true"
 
@@ -522,8 +524,7 @@ class Columns:
 
     def _read_label(self, value: Any) -> int:
         """Return the ID of a label; -1 if it is missing."""
-        nulls = self._options.null_values if self._is_text else self._options.missing
-        if value is None or value != value or (isinstance(value, str) and value.strip() in nulls):
+        if is_missing(value, self._options.null_values):
             return -1
         if isinstance(value, list):
             raise SampleError(f"label {self._label!r} is not a number, a string or a bool")
@@ -621,7 +622,7 @@ class Columns:
         if not self._is_raw:
             yield from batch.dicts()
         elif self._form != JSON:
-            for values in batch.passthrough:
+            for values in batch.passthrough or [()] * len(batch):
                 yield dict(zip(self.passthrough_names, values, strict=True))
         else:
             used = [path for path, role in self._roles.items() if role != CATEGORICAL]
