@@ -231,11 +231,9 @@ class Progress:
 
     def compute_metrics(self, k: int) -> ClassMetrics:
         """Return the metrics of k labels, from new rows."""
-        # The first sample is untested and has the first label; the labels of other untested samples
-        # are unknown.
-        n, has_new_rows = self.n_untested, self.confusion.tested > 0
-        is_counted = has_new_rows if len(self.window) else n == 1
-        return self.confusion.compute_metrics(k, int(n > 0 and is_counted))
+        # A single untested sample was the first, which has the first label.
+        has_new_rows = self.confusion.tested > 0 or not len(self.window)
+        return self.confusion.compute_metrics(k, int(self.n_untested == 1 and has_new_rows))
 
     @property
     def mean_error(self) -> float:
