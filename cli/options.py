@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import math
 import re
 from collections.abc import Callable
@@ -78,9 +79,12 @@ def _parse_scale(text: str) -> float:
 
 
 def _parse_names(text: str) -> tuple[str, ...]:
-    """Parse distinct, non-empty names separated by commas."""
-    names = tuple(name.strip() for name in text.split(","))
-    if not all(names) or len(set(names)) < len(names):
+    """Parse distinct, non-empty names separated by commas; a name may be quoted as in CSV."""
+    try:
+        names = tuple(map(str.strip, next(csv.reader([text], skipinitialspace=True), ())))
+    except csv.Error:  # a newline that is not in quotes
+        names = ()
+    if not names or not all(names) or len(set(names)) < len(names):
         raise ValueError(
             f"{text!r} is not a list of different names such as a,b,c, without spaces."
         )

@@ -266,6 +266,8 @@ def _format_learn_command(options: Options, best: Trial) -> str:
 
 def _format_value(value: object) -> str:
     """Return the value of an option as it is typed."""
+    from stream_perceptron.data.naming import join_list
+
     if isinstance(value, tuple):
-        return ",".join(map(str, value))
+        return join_list(value)
     return format_number(value) if isinstance(value, float) else str(value)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import re
 import shlex
 from collections.abc import Sequence
@@ -126,4 +128,18 @@ def format_names(names: Sequence[str]) -> str:
 def format_option_value(names: Sequence[str]) -> str:
     """Return names as the value of an option, quoted for a shell."""
     # An unnamed column is given by its position; an unnamed index is the first column.
-    return shlex.quote(",".join(name or "1" for name in names))
+    return shlex.quote(join_list([name or "1" for name in names]))
+
+
+def join_list(values: Sequence[object]) -> str:
+    """Join values as the value of an option; those with commas or quotes are quoted as in CSV.
+
+    Examples
+    --------
+    >>> join_list(["a", "price, USD", 3])
+    'a,"price, USD",3'
+
+    """
+    sink = io.StringIO()
+    csv.writer(sink, lineterminator="").writerow(values)
+    return sink.getvalue()
