@@ -164,6 +164,8 @@ class RecordEncoder(Transformer):
         Strings that mean a missing value, besides the empty string.
     scale
         The factor for numbers; categories, words and parts of dates are not scaled.
+    vectors
+        Whether a list of numbers at the top level is a vector; otherwise, it has no features.
 
     Raises
     ------
@@ -185,9 +187,10 @@ class RecordEncoder(Transformer):
         ignore: Sequence[str] = (),
         missing: Sequence[str] = (),
         scale: float = 1.0,
+        vectors: bool = True,
     ) -> None:
         self.categorical, self.ignore, self.missing = categorical, ignore, missing
-        self.scale = scale
+        self.scale, self.vectors = scale, vectors
 
     def transform_one(self, x: Mapping[Hashable, Any]) -> dict[Hashable, float]:
         """Return the features of a record."""
@@ -195,7 +198,7 @@ class RecordEncoder(Transformer):
         vectors = {
             name: value
             for name, value in lists.items()
-            if isinstance(value, list | tuple) and is_vector(value)
+            if self.vectors and isinstance(value, list | tuple) and is_vector(value)
         }
         for name in (*self.ignore, *self.categorical):
             vectors.pop(name, None)

@@ -81,8 +81,9 @@ def split_pipeline(
     encoder, river_scaler, perceptron = unpack_pipeline(model)
     steps, scaler = Steps([*getattr(model, "steps", ())]), None
     if encoder is not None:
-        arguments = encoder.categorical, encoder.ignore, encoder.missing, encoder.scale
-        steps.encoder = encode(list(arguments))
+        steps.encoder = encode([
+            encoder.categorical, encoder.ignore, encoder.missing, encoder.scale, encoder.vectors
+        ])  # fmt: skip
     if river_scaler is not None:
         names = dict.fromkeys([*perceptron.network.feature_names, *river_scaler.counts])
         steps.scaled = [encode(name) for name in [*names][len(perceptron.features_) :]]

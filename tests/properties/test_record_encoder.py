@@ -52,9 +52,9 @@ def draw_records(rng):
             name: draw_value(rng, kind) for name, kind in columns.items() if rng.random() < 0.9
         }
         records.append(record | {"label": rng.choice("xy")})
-    # A list of numbers in the first record would be a vector.
+    # A list of numbers in the first record with features would be a vector.
     records[0] = {name: value for name, value in records[0].items() if value != [1, 2]}
-    return [{name: v for name, v in record.items() if v != [1, 2]} for record in records]
+    return [{"first": 1} | records[0], *records[1:]]
 
 
 def require_equal(model, expected):
@@ -85,7 +85,7 @@ def test_pipeline_learns_what_the_command_learns(tmp_path):
         assert set(learned["RecordEncoder"].ignore) == {*ignored, "label"}, seed
 
         perceptron = SGDPerceptron(seed=seed)
-        encoder = RecordEncoder(categorical, [*ignored, "label"], missing)
+        encoder = RecordEncoder(categorical, [*ignored, "label"], missing, vectors=False)
         pipeline = encoder | Standardizer() | perceptron
         for i, (x, y) in enumerate(stream.iter_source(path)):
             assert x == {name: v for name, v in records[i].items() if name != "label"}

@@ -24,7 +24,7 @@ from stream_perceptron import (
 from stream_perceptron.checkpoint.archive import read_checkpoint, write_checkpoint
 
 STEPS = {
-    "RecordEncoder": lambda: RecordEncoder(["size"], missing=["a"], scale=0.5),
+    "RecordEncoder": lambda: RecordEncoder(["size"], missing=["a"], scale=0.5, vectors=False),
     "Standardizer": lambda: RecordEncoder() | Standardizer(),
     "StandardScaler": lambda: RecordEncoder() | preprocessing.StandardScaler(),
 }
@@ -127,7 +127,7 @@ def forge_checkpoint(tmp_path, **changes):
 FORGED = {
     "a class": {"object": ["os.system", {}]},
     "an unlisted class": {"object": ["FuncTransformer", {}]},
-    "too many arguments": [[], [], [], 1.0, 2.0],
+    "too many arguments": [[], [], [], 1.0, True, 2.0],
     "an unhashable key": {"dict": [[[]], [1]]},
 }
 
