@@ -206,15 +206,6 @@ def _align_weights(network: Network, united: Network) -> Array:
     Each is the initial weight in `united` plus the network's change to its own initial weight.
     """
     own = np.column_stack([network.store.current.biases, network.store.current.weights])
-    if all(
-        own_names == united_names
-        for own_names, united_names in (
-            (network.label_names, united.label_names),
-            (network.feature_names, united.feature_names),
-            (network.store.current.n_drawn, united.store.current.n_drawn),
-        )
-    ):
-        return own
     own_initial, weights = _compute_initial_weights(network), _compute_initial_weights(united)
     label_ids = united.labels.find_ids(tuple(network.label_names))
     feature_ids = united.features.find_ids(tuple(network.feature_names))
