@@ -188,7 +188,8 @@ class TextSource(Source):
                 stream = self.stream
                 if stream is not None and stream.is_interrupted and not stream.has_ended:
                     return
-                if batches.request.leaves_incomplete_line:
+                lacks_newline = place.end < place.offset + len(rest)
+                if lacks_newline and batches.request.leaves_incomplete_line:
                     yield self._leave_record(batches, place, place.offset, _OPEN_QUOTE)
                     return
             is_last = block is _END_BLOCK or block.is_too_long

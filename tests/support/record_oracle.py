@@ -193,8 +193,7 @@ class RecordOracle:
         return str(int(float(text))) if float(text).is_integer() else str(float(text))
 
     def _read_label(self, value):
-        nulls = set(self.options.missing) if self.form == "json" else self.nulls
-        if value is None or (isinstance(value, str) and value.strip() in nulls):
+        if self._is_null(value):
             return None
         if isinstance(value, list | dict):
             raise RejectedError
