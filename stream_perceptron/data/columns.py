@@ -133,8 +133,8 @@ class Columns:
         self.asks_in_every_row = bool(self._slots)
         categorical = () if layout.is_list else options.categorical
         self._roles = {
-            **dict.fromkeys(categorical, CATEGORICAL), **dict.fromkeys(options.roles, IGNORE),
-            options.weight: WEIGHT, self._label: LABEL,
+            **dict.fromkeys(categorical, CATEGORICAL), **dict.fromkeys(layout.ignored, IGNORE),
+            **dict.fromkeys(options.roles, IGNORE), options.weight: WEIGHT, self._label: LABEL,
         }  # fmt: skip
         if layout.is_list:
             self._roles[layout.key] = VECTOR
@@ -219,7 +219,7 @@ class Columns:
             return role
         if self.layout.is_list:
             self.unused_names.append(path)
-        if self.layout.is_list or self._is_raw or path in self.layout.ignored:
+        if self.layout.is_list or self._is_raw:
             return IGNORE
         if not self.learns and schema.columns:
             is_known = path in schema.columns or path in self.string_columns

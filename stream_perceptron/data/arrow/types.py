@@ -23,6 +23,8 @@ def describe_type(kind: pa.DataType) -> ColumnType:
     ('STRING', 'OTHER')
 
     """
+    if types.is_dictionary(kind):
+        return describe_type(kind.value_type)
     storage, is_8_bit = storage_type(kind), types.is_uint8(kind)
     has_strings = is_list(storage) and is_text(storage.value_type)
     if is_number(kind):

@@ -79,7 +79,7 @@ def test_categories_of_times_do_not_depend_on_their_units(zone, tmp_path):
     """They are those of the encoder for the records of the same file."""
     encoder, names = RecordEncoder(["at"]), {}
     for unit in ("s", "ms", "us", "ns"):
-        milliseconds = [0, 90_061_000] + [1500] * (unit != "s")
+        milliseconds = [0, 90_061_000] + [1500, 1, 10] * (unit != "s")
         times = pa.array(milliseconds, pa.timestamp("ms", zone)).cast(pa.timestamp(unit, zone))
         path = write_parquet(tmp_path / f"{unit}.parquet", {"at": times, "y": ["u"] * len(times)})
         sources = [open_source(str(path))]
@@ -90,6 +90,41 @@ def test_categories_of_times_do_not_depend_on_their_units(zone, tmp_path):
 
         assert [name for features in encoded for name in features] == live.model.features_
     assert len(set(map(tuple, names.values()))) == 1
+
+
+NUMBERS = [7, 60_000, None, 7]
+COLUMNS = {
+    "codes": pa.array(NUMBERS).dictionary_encode(),
+    "words": pa.array(["u", "v", None, "u"]).dictionary_encode(),
+    "bytes": pa.array([b"u", b"\xff", None, b"u"]),
+    "nulls": pa.nulls(4),
+    "truth": pa.array([True, False, None, True]),
+    "float": pa.array([0.1, -1.5, None, 0.1], pa.float32()),
+    "day": pa.array(NUMBERS, pa.date32()),
+    **{f"at {unit}": pa.array(NUMBERS, pa.timestamp(unit)) for unit in ("s", "ms", "us")},
+    **{f"clock {unit}": pa.array(NUMBERS, pa.time32(unit)) for unit in ("s", "ms")},
+    **{f"time {unit}": pa.array(NUMBERS, pa.duration(unit)) for unit in ("s", "us")},
+}
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+@pytest.mark.parametrize("is_categorical", [False, True])
+def test_arrow_and_parquet_files_are_read_the_same(name, is_categorical, tmp_path):
+    table = pa.table({"a": [1.0, 2.0, 3.0, 4.0], name: COLUMNS[name], "y": ["p", "q", "p", "q"]})
+    paths = [write_parquet(tmp_path / "f.parquet", table), str(tmp_path / "f.arrow")]
+    with pa.ipc.new_file(paths[1], table.schema) as writer:
+        writer.write_table(table)
+    categorical = (name,) * is_categorical
+    models, rows = [], []
+    for path in paths:
+        sources = [open_source(str(path))]
+        live = LiveModel.start(sources, ReadOptions(categorical=categorical), seed=0)
+        list(learn(live, sources))
+        models.append((live.model.features_, live.model.weights.tobytes()))
+        rows.append(list(stream.iter_source(path, categorical=categorical)))
+
+    assert models[0] == models[1]
+    assert rows[0] == rows[1]
 
 
 UNUSABLE = {
