@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ from stream_perceptron.errors import SampleError
 from stream_perceptron.model.vocabulary import find_duplicates
 
 _MAX_RECORD_LINES = 64  # as in formats.h
+DELIMITERS = ",\t;|"  # those that are detected
 MAX_LINE_BYTES = 2**24  # a longer line is rejected, and not kept in memory
 
 csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE_BYTES))  # a field may be a whole record
@@ -32,34 +34,6 @@ class Dialect(NamedTuple):
             lines, delimiter=self.delimiter, skipinitialspace=is_space, strict=strict
         )
         return next(reader, [])
-
-    def has_open_quote(self, text: str) -> bool:
-        """Whether a record that begins with a text continues after its end."""
-        try:
-            self.split(text, strict=True)
-        except csv.Error:
-            return text.count('"') % 2 == 1
-        return False
-
-    def complete(self, line: str, following: Iterable[str]) -> tuple[str, int]:
-        """Return the record that begins with a line, and the number of its lines.
-
-        It is the line alone if its quote stays open.
-
-        Examples
-        --------
-        >>> Dialect().complete('a,"two', ['lines",b', "c"])
-        ('a,"two\\nlines",b', 2)
-
-        """
-        record, n = line, 1
-        lines = islice(following, _MAX_RECORD_LINES - 1)
-        while self.has_open_quote(record):
-            following_line = next(lines, None)
-            if following_line is None:
-                return line, 1
-            record, n = f"{record}\n{following_line}", n + 1
-        return record, n
 
     def replace_decimal_comma(self, field: str) -> str:
         """Return a field with a decimal comma replaced by a decimal point."""
@@ -87,11 +61,46 @@ def split_record(record: str, dialect: Dialect) -> list[str]:
     try:
         return dialect.split(record, strict=True)
     except csv.Error:
-        if dialect.has_open_quote(record):
+        if record.count('"') % 2:
             raise SampleError("it has an open quote") from None
         if "\r" in record:
             raise SampleError("it has a carriage return before its end") from None
         raise SampleError("it has a quote in the wrong place") from None
+
+
+def has_open_quote(record: str, delimiters: str = DELIMITERS) -> bool:
+    """Whether a field begins with a quote that is not closed; the delimiter is any of `delimiters`.
+
+    Examples
+    --------
+    >>> has_open_quote('1,"two'), has_open_quote('1,two"')
+    (True, False)
+
+    """
+    any_of, quoted = re.escape(delimiters), r'"(?:[^"]|"")*'
+    field = rf'(?:{quoted}"|(?!")[^{any_of}]*)'
+    return bool(re.fullmatch(rf"(?:{field}[{any_of}])*{quoted}", record))
+
+
+def complete_record(line: str, following: Iterable[str], delimiters: str) -> tuple[str, int]:
+    """Return the CSV record that begins with a line, and the number of its lines.
+
+    The delimiter is any of `delimiters`. The record is the line alone if a quote stays open.
+
+    Examples
+    --------
+    >>> complete_record('a;"two', ['lines";b', "c"], ",;")
+    ('a;"two\\nlines";b', 2)
+
+    """
+    record, n = line, 1
+    lines = islice(following, _MAX_RECORD_LINES - 1)
+    while has_open_quote(record, delimiters):
+        following_line = next(lines, None)
+        if following_line is None:
+            return line, 1
+        record, n = f"{record}\n{following_line}", n + 1
+    return record, n
 
 
 def parse_json_record(record: bytes) -> dict[str, object] | list[object]:

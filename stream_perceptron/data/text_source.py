@@ -15,7 +15,7 @@ from stream_perceptron.data.batch import Batch, Lines
 from stream_perceptron.data.byte_input import FIRST_READ_BYTES, ByteInput
 from stream_perceptron.data.layout import CSV, Layout
 from stream_perceptron.data.position import WINDOW, FilePosition, Span
-from stream_perceptron.data.records import MAX_LINE_BYTES
+from stream_perceptron.data.records import MAX_LINE_BYTES, has_open_quote
 from stream_perceptron.data.request import ReadRequest
 from stream_perceptron.data.schema import ReadOptions
 from stream_perceptron.data.source import Batches, Source
@@ -43,7 +43,7 @@ class LineFormat(Protocol):
     """A text format, detected from the first line."""
 
     has_comments: bool  # whether lines that begin with # are skipped
-    n_header_lines: int  # how many of the first lines that are not blank are not records
+    n_header_lines: int  # of the lines from the first that is not blank on
 
     def find_layout(self, request: ReadRequest, where: str, lines: Iterable[bytes]) -> Layout:
         """Return the layout of the records, given the first lines that are not blank.
@@ -95,11 +95,14 @@ class TextSource(Source):
                 yield block
 
     def _iter_first_lines(self) -> Iterator[bytes]:
-        """Yield the lines in the first 16 MiB that are neither blank nor too long."""
-        n_bytes = 0
+        """Yield the lines in the first 16 MiB that are not too long; the first is not blank."""
+        n_bytes = n_lines = 0
         for block in self._iter_first_blocks():
             if not block.is_too_long:
-                yield from (line for line in BytesIO(block.data) if line not in _BLANK_LINES)
+                for line in BytesIO(block.data):
+                    if n_lines or line not in _BLANK_LINES:
+                        n_lines += 1
+                        yield line
                 n_bytes += len(block.data)
             if n_bytes > MAX_LINE_BYTES:
                 return
@@ -108,7 +111,7 @@ class TextSource(Source):
         """Return the format of the first line, or of the first that is not a comment."""
         lines = self._iter_first_lines()
         data_line = first = next(lines, b"")
-        while data_line.startswith(b"#"):
+        while data_line.startswith(b"#") or data_line in _BLANK_LINES:
             data_line = next(lines, b"")
         n_bytes = sum(len(block.data) for block in self._first_blocks if not block.is_too_long)
         if not data_line and n_bytes > MAX_LINE_BYTES:
@@ -126,7 +129,7 @@ class TextSource(Source):
         """Yield further lines after an interrupt, and keep them."""
         while self.stream is not None and (blocks := [*_finish_line(self.stream, b"")]):
             self._first_blocks += blocks
-            yield from (block.data for block in blocks if block.data not in _BLANK_LINES)
+            yield from (block.data for block in blocks)
 
     def find_layout(self, request: ReadRequest) -> Layout:
         if not self.is_stream and (self._bytes is not None or not self._first_blocks):
@@ -134,8 +137,9 @@ class TextSource(Source):
             _skip_mark(stream)
             self._first_blocks, self._blocks = [], read_blocks(stream)
         self._format = self._detect_format(request.read_options)
-        lines = self._iter_first_lines()
-        first = next(islice(lines, self._format.n_header_lines, None), None)
+        data_lines = islice(self._iter_first_lines(), self._format.n_header_lines, None)
+        lines = (line for line in data_lines if line not in _BLANK_LINES)
+        first = next(lines, None)
         if first is not None:
             return self._format.find_layout(request, self.name, chain([first], lines))
         n_too_long = sum(block.is_too_long for block in self._first_blocks)
@@ -197,7 +201,8 @@ class TextSource(Source):
             if not is_last:
                 place.end += block.size
             if n_header_lines and data:
-                n_header_lines, size = _skip_lines(data, n_header_lines)
+                is_first = n_header_lines == self._format.n_header_lines
+                n_header_lines, size = _skip_lines(data, n_header_lines, is_first)
                 place.skip_header(size)
                 data = data[size:]
             place.extend_first(data)
@@ -401,12 +406,13 @@ def _skip_mark(stream: ByteInput) -> int:
     return len(stream.read(len(_BYTE_ORDER_MARK)))
 
 
-def _skip_lines(data: bytes, n: int) -> tuple[int, int]:
-    """Skip n lines that are not blank; return how many remain to be skipped, and their size."""
+def _skip_lines(data: bytes, n: int, skips_blank: bool) -> tuple[int, int]:
+    """Skip n lines, and blank lines before them; return how many remain, and the skipped size."""
     size = 0
     for line in BytesIO(data):
         size += len(line)
-        n -= line not in _BLANK_LINES
+        skips_blank &= line in _BLANK_LINES
+        n -= not skips_blank
         if n == 0:
             break
     return n, size
@@ -442,7 +448,8 @@ def _choose_format(
 
 
 def _decode_line(line: bytes) -> str:
-    return line.decode(errors="replace").rstrip("\r\n")
+    """Return the text of a line without its end; other carriage returns become spaces."""
+    return line.decode(errors="replace").rstrip("\r\n").replace("\r", " ")
 
 
 def _detect_text_format(first_line: str, where: str) -> str:
@@ -451,4 +458,5 @@ def _detect_text_format(first_line: str, where: str) -> str:
         raise SourceError(f"{where}: neither Parquet nor Arrow nor text in UTF-8")
     if first_line.lstrip().startswith(("{", "[")):
         return "jsonl"
-    return "libsvm" if _LIBSVM.fullmatch(first_line) else "csv"
+    is_libsvm = _LIBSVM.fullmatch(first_line) and not has_open_quote(first_line)
+    return "libsvm" if is_libsvm else "csv"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import replace
 
 from stream_perceptron.data import roles
 from stream_perceptron.data.layout import CSV, Layout
 from stream_perceptron.data.naming import LABEL_NAMES, find_column
-from stream_perceptron.data.records import Dialect
+from stream_perceptron.data.records import DELIMITERS, Dialect, complete_record
 from stream_perceptron.data.request import ReadRequest
 from stream_perceptron.data.schema import ReadOptions
 from stream_perceptron.data.tables import find_table_layout
@@ -38,13 +39,16 @@ class CsvFormat:
         decimal: str | None = None,
         following: Iterable[str] = (),
     ) -> None:
-        # A delimiter that does not occur in the line may be meant for another source.
-        if delimiter is None or delimiter not in first_line:
-            delimiter = max("\t;|" if decimal == "," else ",\t;|", key=first_line.count)
-            delimiter = delimiter if delimiter in first_line else ","
+        usual = DELIMITERS.replace(",", "") if decimal == "," else DELIMITERS
+        record, n_lines = complete_record(first_line, following, delimiter or usual)
+        # A delimiter that does not occur in the record may be meant for another source.
+        if delimiter is None or delimiter not in record:
+            outside_quotes = re.sub(r'"(?:[^"]|"")*"', "", record)
+            delimiter = max(usual, key=outside_quotes.count)
+            delimiter = delimiter if delimiter in outside_quotes else ","
+            record, n_lines = complete_record(first_line, record.split("\n")[1:], delimiter)
         self.dialect = Dialect(delimiter, decimal or ("," if delimiter == ";" else "."))
-        record, n_lines = self.dialect.complete(first_line, following)
-        fields = self.dialect.split(record.replace("\r", " "))  # quoting errors are tolerated
+        fields = self.dialect.split(record)  # quoting errors are tolerated
         fields = [self.dialect.replace_decimal_comma(field).strip() for field in fields]
         # A header may have numbers or dates if it names a label: pandas names columns 0, 1, 2, ...
         numbers = [field for field in fields if is_number(field)]
