@@ -399,7 +399,8 @@ class Columns:
         is_kept = len(features) == 1 or self.reader.n_pairs <= _MAX_KEPT_PAIRS
         for name, value in features.items():
             feature = self._find_id(name)
-            if feature < 0 and self._is_full(name):
+            # Parts of dates are few, so they are always added.
+            if feature < 0 and name.startswith(f"{path}=") and self._is_full(name):
                 self._add_notice("full", path, describe_full_column(path, MAX_STRING_FEATURES))
                 self._newly_full.add(column)
                 is_kept = False
