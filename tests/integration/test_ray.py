@@ -122,7 +122,7 @@ def wait_for_round(path, after, process):
 
 
 OPTIONS = [
-    ["--categorical", "zip"], ["--ignore", "zip"], ["--no-standardize"], ["--weight", "w"],
+    ["--categorical", "zip"], ["--ignore", "a"], ["--no-standardize"], ["--weight", "w"],
     ["--class-weight", "balanced"], ["--passes", "2"], ["--epsilon", "0.02"], ["--lr", "0.5"],
     ["--activation", "tanh"], ["--classes", "y,x"], ["--missing", "b"], ["--seed", "7"],
     ["--max-weights", "3000"],
