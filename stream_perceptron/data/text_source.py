@@ -43,7 +43,7 @@ class LineFormat(Protocol):
     """A text format, detected from the first line."""
 
     has_comments: bool  # whether lines that begin with # are skipped
-    n_header_lines: int  # of the lines from the first that is not blank on
+    n_header_lines: int  # the lines of the header, from the first that is not blank
 
     def find_layout(self, request: ReadRequest, where: str, lines: Iterable[bytes]) -> Layout:
         """Return the layout of the records, given the first lines that are not blank.
