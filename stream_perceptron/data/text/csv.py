@@ -40,13 +40,16 @@ class CsvFormat:
         following: Iterable[str] = (),
     ) -> None:
         usual = DELIMITERS.replace(",", "") if decimal == "," else DELIMITERS
-        record, n_lines = complete_record(first_line, following, delimiter or usual)
+        delimiters = usual + (delimiter or "")
+        if delimiter is not None and delimiter in first_line:
+            delimiters = delimiter
+        record, _ = complete_record(first_line, following, delimiters)
         # A delimiter that does not occur in the record may be meant for another source.
         if delimiter is None or delimiter not in record:
             outside_quotes = re.sub(r'"(?:[^"]|"")*"', "", record)
             delimiter = max(usual, key=outside_quotes.count)
             delimiter = delimiter if delimiter in outside_quotes else ","
-            record, n_lines = complete_record(first_line, record.split("\n")[1:], delimiter)
+        record, n_lines = complete_record(first_line, record.split("\n")[1:], delimiter)
         self.dialect = Dialect(delimiter, decimal or ("," if delimiter == ";" else "."))
         fields = self.dialect.split(record)  # quoting errors are tolerated
         fields = [self.dialect.replace_decimal_comma(field).strip() for field in fields]
