@@ -93,8 +93,10 @@ def test_names_of_evicted_samples_are_freed(tmp_path):
     assert megabytes < 110
 
 
-def test_list_of_thirty_million_zeros_is_rejected(tmp_path):
+def test_list_of_thirty_million_zeros_is_rejected(tmp_path, monkeypatch):
     """Parquet stores it in less than a kilobyte."""
+    # Arrow's default pool keeps memory that was freed, now more, now less.
+    monkeypatch.setenv("ARROW_DEFAULT_MEMORY_POOL", "system")
     column = pa.array([np.zeros(30_000_000, np.int64)], pa.list_(pa.int64()))
     path = write_parquet(tmp_path / "f.parquet", {"x": column, "label": [1]}, compression="zstd")
     result, megabytes = run_with_peak_memory("learn", path)
@@ -102,7 +104,7 @@ def test_list_of_thirty_million_zeros_is_rejected(tmp_path):
     assert path.stat().st_size < 1000
     assert result.returncode == 1
     assert "column 'x' has 30,000,000 values, more than a model may have" in result.stderr
-    assert megabytes < 1000
+    assert megabytes < 800
 
 
 def test_wide_lists_are_decoded_a_few_rows_at_a_time(tmp_path):
