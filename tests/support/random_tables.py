@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from stream_perceptron.data import ReadOptions
 
-WORDS = ["red", "blue", "a, b", 'a "b"', "two\nlines", "NA", "x"]
+WORDS = ["red", "blue", "a, b", 'a "b"', '"a', "two\nlines", "NA", "x"]
 DATES = ["2024-03-05", "2024-03-05T13:45:10.5Z", "1969-12-31 23:59", "20240229"]
 NOTES = ["late, late refund", "\u00c4RGER mit x1", "...", "paid late", "a b c d e f g"]
 ODD_TEXTS = ["2024-02-30", " ", "\u00c4RGER mit x1 und x2", "a=b"]
