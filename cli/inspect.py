@@ -133,7 +133,7 @@ def _describe_model(live: LiveModel, path: Path) -> dict[str, Any]:
             {"class": label, "precision": precision, "recall": recall, "samples": n}
             for label, precision, recall, n in zip(
                 model.classes_, metrics.precision.tolist(), metrics.recall.tolist(),
-                metrics.counts.tolist(), strict=True,
+                metrics.label_counts.tolist(), strict=True,
             )
         ] if progress.confusion.tested else [],
         "events": [event.to_dict(model.classes_) for event in progress.events],

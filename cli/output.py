@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from stream_perceptron.checkpoint.archive import convert_errors
+from stream_perceptron.checkpoint.archive import convert_to_checkpoint_error
 from stream_perceptron.checkpoint.encoding import from_json
 from stream_perceptron.data.naming import suggest_similar_name
 from stream_perceptron.data.notices import Notice, build_warning
@@ -70,7 +70,7 @@ class CommandState:
         """
         if live.command_state is None:
             return cls(reported_row=max((e.found for e in live.progress.events), default=0))
-        with convert_errors("the state of the last run"):
+        with convert_to_checkpoint_error("the state of the last run"):
             return from_json(cls, live.command_state, "state")
 
 
@@ -296,7 +296,7 @@ def warn_of_unseen_names(live: LiveModel) -> Iterator[str]:
     for option in ("categorical", "ignore", "weight", "position", "keep"):
         names = getattr(live.read_options, option) or ()
         for name in [names] if isinstance(names, str) else names:
-            if name in live.unseen:
+            if name in live.unseen_columns:
                 flag = option.replace("_", "-")
                 yield build_warning(
                     f"--{flag} {name}: no row had {name!r}{suggest_similar_name(name, columns)}"
@@ -314,7 +314,7 @@ def require_labels(line: Output, source: Source) -> None:
     if not (line.rows and live.needs_label and not live.progress.samples):
         return
     problem = "no row has a label"
-    if label in live.unseen:
+    if label in live.unseen_columns:
         problem = f"no row had {label!r}{suggest_similar_name(label, _list_columns(live))}"
     raise SourceError(f"{source.name}: {problem}: name the label column with --label")
 
@@ -425,7 +425,7 @@ def _format_ending(live: LiveModel) -> Iterator[str]:
 def _format_class_counts(live: LiveModel) -> str:
     """Return the sample counts of the classes as text, or their range if there are many classes."""
     classes = live.model.classes_
-    counts = live.progress.compute_metrics(len(classes)).counts.tolist()
+    counts = live.progress.compute_metrics(len(classes)).label_counts.tolist()
     title = "classes of scored samples" if live.progress.n_untested > 1 else "classes"
     if len(classes) > _MAX_LISTED_CLASSES:
         return f"{title}: {len(classes):,}, with {min(counts):,} to {max(counts):,} samples each"

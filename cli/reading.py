@@ -58,8 +58,8 @@ def _warn_of_learned_rows(opened: Source, live: LiveModel) -> None:
     from stream_perceptron.live.given_files import identify_files
 
     (file,) = identify_files(live.history.positions, [opened], is_strict=False)
-    if file.saved is not None:
-        rows = format_count(file.saved.rows, "row")
+    if file.saved_position is not None:
+        rows = format_count(file.saved_position.rows, "row")
         text = f"{opened.name}: the model has learned {rows} of this file, so its accuracy on new "
         print_message(build_warning(f"{text}rows may be lower"), err=True)
 

@@ -208,7 +208,9 @@ class RecordEncoder(Transformer):
             flat = flatten_list(values)
             numbers = zip(name_vector_elements(name, len(flat)), flat, strict=True)
             return {
-                name: self._scale(name, value) for name, value in numbers if not is_missing(value)
+                name: self._scale_number(name, value)
+                for name, value in numbers
+                if not is_missing(value)
             }
         features: dict[Hashable, float] = {}
         for name, value in self._encode_members("", x):
@@ -229,7 +231,7 @@ class RecordEncoder(Transformer):
         """Yield the features of a value."""
         if isinstance(value, _NUMBERS) and path not in self.categorical:
             if value == value:  # it is not NaN
-                yield path, self._scale(path, value)
+                yield path, self._scale_number(path, value)
         elif isinstance(value, Mapping):
             yield from self._encode_members(f"{path}.", value)
         elif self._is_missing(value):
@@ -254,7 +256,7 @@ class RecordEncoder(Transformer):
     def _is_missing(self, value: object) -> bool:
         return is_missing(value, {"", *self.missing})
 
-    def _scale(self, name: str, value: Any) -> float:
+    def _scale_number(self, name: str, value: Any) -> float:
         """Return a number, multiplied by the scale.
 
         Raises

@@ -137,7 +137,7 @@ class SGDPerceptron(base.MiniBatchClassifier):
     ) -> None:
         activation_function = get_activation(activation)
         self.activation = activation
-        self.lr = activation_function.lr if lr is None else lr
+        self.lr = activation_function.default_lr if lr is None else lr
         self.epsilon = epsilon
         self.init_range = init_range
         self.classes = classes

@@ -116,6 +116,6 @@ def _iter_samples(sources: Sequence[Source], request: ReadRequest) -> Iterator[t
             triples = zip(records, usable.list_labels(), usable.weights.tolist(), strict=True)
             for x, y, w in triples:
                 yield (x, y) if request.read_options.weight is None else (x, y, {"w": w})
-            batch.require_usable()
+            batch.require_no_rejections()
         columns = batches.columns
-        request = replace(request.after(columns.schema), names=columns.names)
+        request = replace(request.with_schema(columns.schema), names=columns.names)

@@ -19,7 +19,7 @@ from stream_perceptron.data.schema import Schema
 from stream_perceptron.data.source import Source
 from stream_perceptron.distributed.averaging import average_live
 from stream_perceptron.distributed.rounds import (
-    average_outcomes,
+    average_shard_results,
     count_rounds,
     learn_row_ranges,
     plan_round,
@@ -33,10 +33,10 @@ from stream_perceptron.model.scaler import Scaler
 from stream_perceptron.perceptron import SGDPerceptron
 
 # Besides the arrays, what the sources determine in the model and in the live model.
-_DETERMINED = (
+_VERIFIED_MODEL_KEYS = (
     "n_seen", "n_updates", "last_error", "labels", "features", "drawn_labels", "drawn_features"
 )  # fmt: skip
-_DETERMINED_STATE = "schema", "string_columns", "progress", "redeliveries", "pending"
+_VERIFIED_LIVE_KEYS = "schema", "string_columns", "progress", "redeliveries", "pending"
 # The dimensions of arrays.
 _DIMENSIONS = {
     "weights": ("class", "feature"), "biases": ("class",), "class_counts": ("class",),
@@ -196,8 +196,10 @@ class _Replay:
                 rows=entry.start,
             )  # fmt: skip
             file = GivenFile(source, position)
-            n_read = self._run(live, Segment(file, position, entry.end, entry.is_repeated))
-            _require_rows(entry, n_rows - n_read, f"{source.name} lacks")
+            n_read = self._learn_segment(
+                live, Segment(file, position, entry.end, entry.is_repeated)
+            )
+            _require_no_missing_rows(entry, n_rows - n_read, f"{source.name} lacks")
 
     def _learn_pipe_files(self, live: LiveModel, entry: Entry) -> None:
         """Learn rows of the files that stand in for a pipe; do not count redelivered rows."""
@@ -209,15 +211,15 @@ class _Replay:
             position = position or FilePosition(files[0].name)
             file = GivenFile(files[0], position)
             segment = Segment(file, position, position.rows + n_left, is_stream=True)
-            n_left -= self._run(live, segment)
+            n_left -= self._learn_segment(live, segment)
             position = segment.position
             if n_left:
                 del files[0]
                 position = None
         self._pipe_position = position
-        _require_rows(entry, n_left, "the files that stand for it lack")
+        _require_no_missing_rows(entry, n_left, "the files that stand for it lack")
 
-    def _run(self, live: LiveModel, segment: Segment) -> int:
+    def _learn_segment(self, live: LiveModel, segment: Segment) -> int:
         """Learn the rows of a segment; return how many were read, not counting redelivered rows."""
         count = RowCount()
         results = learn_segments(Learner(live), [segment], count, skip_rejected=True)
@@ -238,13 +240,13 @@ class _Replay:
             ranges_by_shard = plan_round(files, shards, number)
             if not ranges_by_shard:
                 continue
-            outcomes = [
+            results = [
                 learn_row_ranges(
                     live, row_ranges, len(ranges_by_shard), True, is_repeated=number >= n_rounds
                 )
                 for row_ranges in ranges_by_shard
             ]
-            mean = average_outcomes(live, outcomes)
+            mean = average_shard_results(live, results)
             self._report_progress(mean.progress.rows - live.progress.rows)
             live = mean
         return live
@@ -265,7 +267,7 @@ def _require_valid_entry(entry: Entry) -> None:
         raise VerificationError("has an inconsistent history")
 
 
-def _require_rows(entry: Entry, n_missing: int, problem: str) -> None:
+def _require_no_missing_rows(entry: Entry, n_missing: int, problem: str) -> None:
     """Check that the source contained all rows of an entry."""
     if n_missing:
         raise VerificationError(
@@ -290,20 +292,20 @@ def _require_equal_models(live: LiveModel, replayed: LiveModel) -> None:
         If they are not; the message names the first difference.
 
     """
-    parts = zip(_list_parts(live), _list_parts(replayed), strict=True)
+    parts = zip(_list_verified_values(live), _list_verified_values(replayed), strict=True)
     for (name, value), (_, expected) in parts:
         for place, ours, theirs in _find_differences(value, expected):
             keys = f" ({', '.join(_name_keys(live, name, place))})" if place else ""
             raise VerificationError(f"{name}{keys}: {ours!r}, but the sources give {theirs!r}")
 
 
-def _list_parts(live: LiveModel) -> Iterator[tuple[str, Any]]:
+def _list_verified_values(live: LiveModel) -> Iterator[tuple[str, Any]]:
     """Yield the name and the value of each part of a checkpoint that the sources determine."""
     meta, arrays = live.encode()
-    yield from ((name, meta["model"][name]) for name in _DETERMINED)
+    yield from ((name, meta["model"][name]) for name in _VERIFIED_MODEL_KEYS)
     yield from sorted(arrays.items())
     state = {**meta["live"], "pending": meta["live"]["pending"] or {}}
-    yield from ((name, state[name]) for name in _DETERMINED_STATE)
+    yield from ((name, state[name]) for name in _VERIFIED_LIVE_KEYS)
 
 
 def _find_differences(value: Any, expected: Any) -> Iterator[tuple[tuple[Any, ...], Any, Any]]:

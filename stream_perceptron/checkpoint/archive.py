@@ -20,7 +20,7 @@ import numpy as np
 
 from stream_perceptron.checkpoint import atomic
 from stream_perceptron.errors import CheckpointError
-from stream_perceptron.model.arrays import Array, Arrays
+from stream_perceptron.model.arrays import Array, NamedArrays
 
 if TYPE_CHECKING:
     import zipfile
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 FORMAT_VERSION = 11
 
 _FORMAT = "stream_perceptron checkpoint"
-_MAX_LENGTH = 2**31  # rows or columns of an array, exclusive
+_MAX_AXIS_LENGTH = 2**31  # rows or columns of an array, exclusive
 _MAX_FILE_SIZE = 2**34  # bytes
 # The type and shape of each array. Dimensions with the same name must have the same length.
-_ARRAYS: dict[str, tuple[str, tuple[str | int, ...]]] = {
+_ARRAY_FORMATS: dict[str, tuple[str, tuple[str | int, ...]]] = {
     "weights": ("<f8", ("labels", "features")),
     "biases": ("<f8", ("labels",)),
     "statistics": ("<f8", (4, "scaled features")),
@@ -52,7 +52,7 @@ _ARRAYS: dict[str, tuple[str, tuple[str | int, ...]]] = {
 }
 _DIGEST = "sha256:{}"
 _COMMENT_LENGTH = len(_DIGEST) - 2 + 64
-_END_LENGTH = 22  # bytes in a ZIP archive's final record, without the comment
+_END_RECORD_LENGTH = 22  # bytes in a ZIP archive's final record, without the comment
 
 
 def get_previous_path(path: Path) -> Path:
@@ -71,14 +71,14 @@ def lock_checkpoint(path: Path) -> Iterator[None]:
         raise CheckpointError(f"{path}: another process is writing it") from None
 
 
-def write_checkpoint(path: Path, meta: dict[str, object], arrays: Arrays) -> None:
+def write_checkpoint(path: Path, meta: dict[str, object], arrays: NamedArrays) -> None:
     """Write a checkpoint, and keep the existing file at `get_previous_path(path)`."""
     data = to_bytes(meta, arrays)
     with atomic.open_replacement(path, previous=get_previous_path(path)) as file:
         file.write(data)
 
 
-def read_checkpoint(path: Path) -> tuple[dict[str, object], Arrays]:
+def read_checkpoint(path: Path) -> tuple[dict[str, object], NamedArrays]:
     """Read the metadata and the arrays of a checkpoint; reject damaged files."""
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):
@@ -90,9 +90,9 @@ def read_checkpoint(path: Path) -> tuple[dict[str, object], Arrays]:
 
 @contextmanager
 def add_path_to_errors(path: Path) -> Iterator[None]:
-    """Convert errors as `convert_errors` does, and add the path of the previous save, if any."""
+    """Convert errors to a CheckpointError that also names the previous save, if there is one."""
     try:
-        with convert_errors(path):
+        with convert_to_checkpoint_error(path):
             yield
     except CheckpointError as error:
         previous = get_previous_path(path)
@@ -101,7 +101,7 @@ def add_path_to_errors(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def convert_errors(name: object) -> Iterator[None]:
+def convert_to_checkpoint_error(name: object) -> Iterator[None]:
     """Convert errors from a damaged or forged checkpoint to a CheckpointError that names it."""
     try:
         yield
@@ -113,7 +113,7 @@ def convert_errors(name: object) -> Iterator[None]:
         raise CheckpointError(f"{name}: its contents do not fit together ({error!r})") from None
 
 
-def to_bytes(meta: dict[str, object], arrays: Arrays) -> bytes:
+def to_bytes(meta: dict[str, object], arrays: NamedArrays) -> bytes:
     """Return the bytes of a checkpoint."""
     import zipfile
 
@@ -141,15 +141,15 @@ def _build_comment(body: bytes | memoryview) -> bytes:
     return _DIGEST.format(hashlib.sha256(body).hexdigest()).encode()
 
 
-def from_bytes(data: bytes) -> tuple[dict[str, object], Arrays]:
+def from_bytes(data: bytes) -> tuple[dict[str, object], NamedArrays]:
     """Return the metadata and arrays in the bytes of a checkpoint, after checking them.
 
-    A forged checkpoint may raise any error; see `convert_errors`.
+    A forged checkpoint may raise any error; see `convert_to_checkpoint_error`.
     """
     import zipfile
 
     body = memoryview(data)[:-_COMMENT_LENGTH]
-    if len(body) < _END_LENGTH or bytes(body[-_END_LENGTH:][:4]) != b"PK\5\6":
+    if len(body) < _END_RECORD_LENGTH or bytes(body[-_END_RECORD_LENGTH:][:4]) != b"PK\5\6":
         raise CheckpointError("not a stream-perceptron model, or damaged")
     if data[-_COMMENT_LENGTH:] != _build_comment(body):
         raise CheckpointError("damaged: its SHA-256 does not match")
@@ -194,14 +194,14 @@ def _parse_meta(text: bytes) -> dict[str, object]:
 
 
 def _read_array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, lengths: dict[str, int]) -> Array:
-    """Read an array, after checking its header against `_ARRAYS` and its size against the header.
+    """Read an array, after checking its header against `_ARRAY_FORMATS`, and its size.
 
     `lengths` maps the names of dimensions to the lengths found in earlier arrays; it is updated.
     """
     name = info.filename
-    if name.removesuffix(".npy") not in _ARRAYS or not name.endswith(".npy"):
+    if name.removesuffix(".npy") not in _ARRAY_FORMATS or not name.endswith(".npy"):
         raise CheckpointError(f"member {name!r} does not belong in a checkpoint")
-    expected_dtype, expected_shape = _ARRAYS[name.removesuffix(".npy")]
+    expected_dtype, expected_shape = _ARRAY_FORMATS[name.removesuffix(".npy")]
     with archive.open(info) as file:
         if np.lib.format.read_magic(file) != (1, 0):
             raise CheckpointError(f"member {name!r} is not a plain array")
@@ -212,7 +212,7 @@ def _read_array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, lengths: dict[s
         dtype.str != expected_dtype
         or is_fortran
         or len(shape) != len(expected_shape)
-        or not all(0 <= length < _MAX_LENGTH for length in shape)
+        or not all(0 <= length < _MAX_AXIS_LENGTH for length in shape)
         or any(
             length != (lengths.setdefault(axis, length) if isinstance(axis, str) else axis)
             for length, axis in zip(shape, expected_shape, strict=True)

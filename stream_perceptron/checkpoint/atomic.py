@@ -66,7 +66,7 @@ def lock_file(path: Path) -> Iterator[None]:
             raise
         with opened as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if not _is_at(lock_path, lock.fileno()):
+            if not _is_same_file(lock_path, lock.fileno()):
                 continue  # its last owner removed it after it was opened here
             # Match only the temporary names for `path`, not those for files with longer names.
             for leftover in path.parent.glob(f".{glob.escape(path.name)}.{'[0-9a-f]' * 16}.tmp"):
@@ -79,7 +79,7 @@ def lock_file(path: Path) -> Iterator[None]:
             return
 
 
-def _is_at(path: Path, descriptor: int) -> bool:
+def _is_same_file(path: Path, descriptor: int) -> bool:
     """Whether an open file is still at a path."""
     with suppress(FileNotFoundError):
         return os.path.samestat(os.stat(path), os.fstat(descriptor))

@@ -32,7 +32,7 @@ class Steps:
     scaled: Any = field(default_factory=list, metadata={"is_json": True})
 
     @property
-    def python_step(self) -> str | None:
+    def python_only_step(self) -> str | None:
         """The step that runs only in Python, or None."""
         if self.encoder is not None:
             return "RecordEncoder"

@@ -13,7 +13,7 @@ from stream_perceptron.checkpoint import archive, pipelines
 from stream_perceptron.checkpoint.encoding import decode, encode, encode_lr, from_json, to_json
 from stream_perceptron.encoders import RecordEncoder
 from stream_perceptron.errors import CheckpointError
-from stream_perceptron.model.arrays import Arrays
+from stream_perceptron.model.arrays import NamedArrays
 from stream_perceptron.model.network import Snapshot
 from stream_perceptron.model.scaler import Scaler
 from stream_perceptron.perceptron import SGDPerceptron
@@ -37,9 +37,9 @@ class LoadedModel(NamedTuple):
 
     def _repr_html_(self) -> str | None:
         """Return the figures of the model for a notebook."""
-        from stream_perceptron.diagnostics.report import render_head
+        from stream_perceptron.diagnostics.report import render_summary
 
-        return render_head(self.model)
+        return render_summary(self.model)
 
 
 def save(
@@ -139,7 +139,7 @@ def load(path: str | os.PathLike[str] | IO[bytes]) -> LoadedModel:
     """
     if not isinstance(path, str | os.PathLike):
         data = path.read()
-        with archive.convert_errors(getattr(path, "name", "the file")):
+        with archive.convert_to_checkpoint_error(getattr(path, "name", "the file")):
             if not isinstance(data, bytes):
                 raise CheckpointError("not open in binary mode")
             return _decode_checkpoint(*archive.from_bytes(data))
@@ -147,7 +147,7 @@ def load(path: str | os.PathLike[str] | IO[bytes]) -> LoadedModel:
         return _decode_checkpoint(*archive.read_checkpoint(Path(path)))
 
 
-def _decode_checkpoint(meta: dict[str, Any], members: Arrays) -> LoadedModel:
+def _decode_checkpoint(meta: dict[str, Any], members: NamedArrays) -> LoadedModel:
     """Return the model in a checkpoint, with the steps before it, and the extra data."""
     model, steps = decode_model(meta, members), decode_steps(meta)
     encoder = _build_encoder(meta["live"]) if "live" in meta else None
@@ -178,7 +178,7 @@ def _build_encoder(live: dict[str, Any]) -> RecordEncoder:
     )  # fmt: skip
 
 
-def encode_model(model: SGDPerceptron | Pipeline) -> tuple[dict[str, object], Arrays]:
+def encode_model(model: SGDPerceptron | Pipeline) -> tuple[dict[str, object], NamedArrays]:
     """Encode a model as JSON and arrays."""
     steps, scaler, perceptron = pipelines.split_pipeline(model)
     snapshot, classes = perceptron.network.snapshot(), perceptron.classes
@@ -192,8 +192,8 @@ def encode_model(model: SGDPerceptron | Pipeline) -> tuple[dict[str, object], Ar
         "seed": None if perceptron.seed is None else int(perceptron.seed),
         "drawn_seed": perceptron.seed_,
         "max_weights": perceptron.max_weights,
-        "drawn_labels": snapshot.n_drawn[0],
-        "drawn_features": snapshot.n_drawn[1],
+        "drawn_labels": snapshot.drawn_shape[0],
+        "drawn_features": snapshot.drawn_shape[1],
         "n_seen": snapshot.n_seen,
         "n_updates": snapshot.n_updates,
         "last_error": None if math.isnan(snapshot.last_error) else snapshot.last_error,
@@ -233,7 +233,7 @@ class _State:
     has_indicators: bool | None = None  # of the model's scaler; None without a scaler
 
 
-def decode_model(meta: dict[str, object], members: Arrays) -> SGDPerceptron:
+def decode_model(meta: dict[str, object], members: NamedArrays) -> SGDPerceptron:
     """Build the perceptron from the JSON and arrays that `encode_model` returned."""
     state = from_json(_State, meta["model"], "model")
     names = ("epsilon", "activation", "init_range", "max_weights")
@@ -260,7 +260,7 @@ def decode_model(meta: dict[str, object], members: Arrays) -> SGDPerceptron:
         features=features,
         weights=weights,
         biases=biases,
-        n_drawn=(state.drawn_labels, state.drawn_features),
+        drawn_shape=(state.drawn_labels, state.drawn_features),
         n_seen=state.n_seen,
         n_updates=state.n_updates,
         last_error=math.nan if state.last_error is None else state.last_error,

@@ -139,23 +139,23 @@ class Batch(Samples):
     # Notices about the source, which come with its first usable rows.
     notices: tuple[Notice, ...] = ()
     # The number of missing values in each row, shape (n,); None if no value is missing.
-    missing: NDArray[np.int32] | None = None
+    n_missing: NDArray[np.int32] | None = None
     # The contents of the passthrough columns and the join ID of each row.
     passthrough: list[tuple[object, ...]] = field(default_factory=list)
     # What each row does to the pending samples (`live.pending.Join`), None for a row that is not
     # usable; None if labels are not joined.
     joins: Sequence[Any] | None = None
     # The byte offset of each row's end in a text file, shape (n,); None for other sources.
-    ends: NDArray[np.intp] | None = None
+    row_ends: NDArray[np.intp] | None = None
     span: Span | None = None  # the part of a text file that contains these rows
     # The columns that have their first string in these rows, each with its row.
-    added_columns: tuple[tuple[int, str], ...] = ()
+    added_string_columns: tuple[tuple[int, str], ...] = ()
     # The names in options that have occurred in the source so far, if rows name their own cells.
-    seen: frozenset[str] = frozenset()
+    seen_columns: frozenset[str] = frozenset()
 
-    def _slice(self, start: int, end: int) -> dict[str, Any]:
-        fields = super()._slice(start, end)
-        for name in ("offsets", "missing", "passthrough", "joins", "ends"):
+    def _slice_fields(self, start: int, end: int) -> dict[str, Any]:
+        fields = super()._slice_fields(start, end)
+        for name in ("offsets", "n_missing", "passthrough", "joins", "row_ends"):
             if (values := getattr(self, name)) is not None:
                 fields[name] = values[start:end]
         fields["lines"] = None if self.lines is None else self.lines.slice(start, end)
@@ -164,8 +164,8 @@ class Batch(Samples):
         }
         fields["first_row"] = self.row_number(start)
         fields["notices"] = () if start else self.notices
-        fields["added_columns"] = tuple(
-            [(i - start, name) for i, name in self.added_columns if start <= i < end]
+        fields["added_string_columns"] = tuple(
+            [(i - start, name) for i, name in self.added_string_columns if start <= i < end]
         )
         return fields
 
@@ -173,7 +173,7 @@ class Batch(Samples):
         """Count the redelivered rows before an index."""
         return int(np.count_nonzero(self.status[:end] == REDELIVERED))
 
-    def move(self, position: FilePosition, is_stream: bool = False) -> FilePosition:
+    def advance_position(self, position: FilePosition, is_stream: bool = False) -> FilePosition:
         """Return the position after these rows, given the position before them.
 
         In a stream, redelivered rows are not counted.
@@ -184,8 +184,8 @@ class Batch(Samples):
         if is_stream and self.offsets:
             n_rows -= self.count_redelivered()
         offset = position.rows + n_rows
-        if self.span is not None and self.ends is not None:
-            header_size, offset = self.span.header_size, int(self.ends[-1])
+        if self.span is not None and self.row_ends is not None:
+            header_size, offset = self.span.header_size, int(self.row_ends[-1])
             start_digest, end_digest = self.span.digest(offset)
         return FilePosition(
             position.name, start_digest, end_digest, header_size, offset,
@@ -213,7 +213,7 @@ class Batch(Samples):
         """Return the rows before the first rejected row."""
         return self[: min(self.rejected)] if self.rejected else self
 
-    def require_usable(self) -> None:
+    def require_no_rejections(self) -> None:
         """Check that no row is rejected."""
         if self.rejected:
             raise SampleError(str(self.rejections()[0]))
@@ -231,6 +231,6 @@ def build_empty_batch(source: str, first_row: int, schema: Schema, **fields: Any
     n = len(fields.get("rejected", ()))
     return Batch(
         (), np.zeros(n + 1, np.intp), np.zeros(0, np.int32), np.zeros(0), np.full(n, -1, np.int32),
-        np.ones(n), np.full(n, REJECTED, np.uint8), labels=(), is_foreign=True,
+        np.ones(n), np.full(n, REJECTED, np.uint8), labels=(), has_own_ids=True,
         source=source, first_row=first_row, schema=schema, **fields,
     )  # fmt: skip

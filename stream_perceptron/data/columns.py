@@ -19,7 +19,11 @@ from stream_perceptron.data.batch import Batch, Offset, Redeliveries, parse_offs
 from stream_perceptron.data.labels import convert_label, infer_label_type
 from stream_perceptron.data.layout import ARROW, CSV, JSON, LIBSVM, Layout, compiled
 from stream_perceptron.data.naming import LABEL_NAMES
-from stream_perceptron.data.notices import describe_category, describe_full_column, describe_list
+from stream_perceptron.data.notices import (
+    describe_first_string,
+    describe_full_column,
+    describe_ignored_list,
+)
 from stream_perceptron.data.reasons import (
     LABEL_DOES_NOT_FIT,
     explain_csv,
@@ -44,7 +48,7 @@ REJECTED, REDELIVERED = compiled.REJECTED, compiled.REDELIVERED
 UNNAMED_LIST = "x"  # the key of a record that is itself a list
 _MAX_REASON = 300  # characters
 _NO_LIMIT = 2**31 - 1  # of the features of a model
-_MAX_KEPT_PAIRS = 2**16  # the features of dates and of strings of words that are not ASCII
+_MAX_CACHED_PAIRS = 2**16  # the features of dates and of strings of words that are not ASCII
 MAX_STRING_FEATURES = 2**15  # that the strings of one column add
 
 # Features of a cell, by ID.
@@ -81,7 +85,7 @@ class Columns:
         Names that are ignored because the features are a list.
     string_columns
         The columns that have had strings, in learned rows or before.
-    added_columns
+    added_string_columns
         Those that the last block has added, each with its row.
     notices
         What to report about cells of the last block, each with its row.
@@ -97,14 +101,14 @@ class Columns:
         self.passthrough: list[tuple[object, ...]] = []
         self.unknown_names: list[str] = []
         self.unused_names: list[str] = []
-        self.element_names: tuple[str, ...] = layout.elements
+        self.element_names: tuple[str, ...] = layout.element_names
         self.string_columns = dict.fromkeys(request.string_columns)
-        self.added_columns: list[tuple[int, str]] = []
+        self.added_string_columns: list[tuple[int, str]] = []
         self.notices: list[tuple[int, str]] = []
         # For Arrow: the lists with the features, and the kept values of each row.
         self.lists: Any = ()
         self.kept_rows: list[tuple[object, ...]] = []
-        self._options, self._form = layout.read_options, layout.form
+        self._options, self._record_format = layout.read_options, layout.record_format
         self._label = layout.label
         self._label_ids = {label: i for i, label in enumerate(self.labels)}
         self._ids: dict[str, int] = {}
@@ -122,12 +126,14 @@ class Columns:
         self._described = request.described
         self._redeliveries: Redeliveries | None = request.redeliveries
         self._max_weights, self.max_elements = request.max_weights, request.max_elements
-        self._has_limit = request.to_learn and not request.is_foreign
+        self._has_limit = request.to_learn and not request.has_own_ids
         self.max_features, self._ignores_features = _NO_LIMIT, False
         self._first_row = 0  # of the last block in its record batch
         options = self._options
-        self._is_raw = request.is_raw and not layout.is_list and layout.form != LIBSVM
-        self.passthrough_names = tuple(layout.candidates) if self._is_raw else options.passthrough
+        self._is_raw = request.is_raw and not layout.is_list and layout.record_format != LIBSVM
+        self.passthrough_names = (
+            tuple(layout.feature_columns) if self._is_raw else options.passthrough
+        )
         self.kept_names = list(dict.fromkeys((*options.position, *self.passthrough_names)))
         self._slots = {name: i for i, name in enumerate(self.kept_names)}
         self.asks_in_every_row = bool(self._slots)
@@ -139,21 +145,22 @@ class Columns:
         if layout.is_list:
             self._roles[layout.key] = VECTOR
         if self.learns:
-            self.schema = layout.extend(self.schema)
+            self.schema = layout.extend_schema(self.schema)
         self.reader = compiled.Reader(
             self,
-            layout.form,
+            layout.record_format,
             delimiter=layout.dialect.delimiter.encode(),
             decimal=layout.dialect.decimal.encode(),
             scale=options.scale or 1.0,
             learns=self.learns,
             keeps_unlabeled=options.has_join or request.keeps_unlabeled,
             keeps_zeros=request.keeps_zeros or options.standardize or options.has_join,
-            has_null_numbers=layout.form == CSV and any(map(is_number_or_bool, options.missing)),
-            needs_vector=layout.is_list and layout.form == JSON and not options.has_join,
+            has_null_numbers=layout.record_format == CSV
+            and any(map(is_number_or_bool, options.missing)),
+            needs_vector=layout.is_list and layout.record_format == JSON and not options.has_join,
         )
-        self._begin()
-        self._commit()
+        self._add_first_entries()
+        self._commit_record()
 
     def read(self, data: bytes, begin: int, max_rows: int, is_last: bool = False) -> Any:
         """Read at most `max_rows` records of text; see `Reader.read`."""
@@ -171,43 +178,43 @@ class Columns:
         return self.reader.read_arrow(columns, start, end, is_rejected, errors)
 
     def _begin_block(self) -> None:
-        self.offsets, self.passthrough, self.notices, self.added_columns = [], [], [], []
+        self.offsets, self.passthrough, self.notices, self.added_string_columns = [], [], [], []
         self.added_label_rows = []
 
     # --- Names
 
-    def _begin(self) -> None:
+    def _add_first_entries(self) -> None:
         """Add the first entries: the columns of a table, or the parent of all names."""
         intern, reader, layout, list_entry = self.reader.intern, self.reader, self.layout, -1
         for i, name in enumerate(layout.columns):
             self._paths[intern(-1, name.encode(errors="surrogatepass"))] = name
-            if self._form == CSV and name in self._slots:
+            if self._record_format == CSV and name in self._slots:
                 reader.set_slot(i, self._slots[name])
             action = self._find_role(name)
-            feature = self._find_id(name) if action == CELL else UNNAMED
+            feature = self._find_feature_id(name) if action == CELL else UNNAMED
             if feature >= 0:
                 self._spelled.add(feature)
             reader.set(i, action, feature)
-        if self._form in (JSON, LIBSVM):
+        if self._record_format in (JSON, LIBSVM):
             root = intern(-1, b"")
             self._paths[root] = ""
-            if self._form == LIBSVM:
+            if self._record_format == LIBSVM:
                 label = intern(-1, b"label")
                 self._paths[label] = LABEL_NAMES[0]
                 reader.set(label, LABEL)
             elif layout.is_list and layout.key == UNNAMED_LIST:
                 list_entry = intern(root, UNNAMED_LIST.encode())
-        if layout.is_list and layout.elements:
-            self.set_elements(layout.elements)
+        if layout.is_list and layout.element_names:
+            self.set_element_names(layout.element_names)
         nulls = intern(-2, b"")
         for text in self._options.null_values:
             intern(nulls, text.encode(errors="surrogatepass"))
         reader.begin(nulls, list_entry, len(layout.columns), len(self._slots))
 
-    def set_elements(self, names: Sequence[str]) -> None:
+    def set_element_names(self, names: Sequence[str]) -> None:
         """Set the names of the elements of the list that holds the features."""
         self.element_names = tuple(names)
-        self.reader.set_elements([self._find_id(name) for name in names])
+        self.reader.set_elements([self._find_feature_id(name) for name in names])
         if self.learns and not self.schema.features:
             self.schema = replace(self.schema, features=self.element_names)
             self._committed = self.schema, self._label
@@ -223,15 +230,15 @@ class Columns:
             return IGNORE
         if not self.learns and schema.columns:
             is_known = path in schema.columns or path in self.string_columns
-            if not is_known and self._find_id(path) < 0:
+            if not is_known and self._find_feature_id(path) < 0:
                 self.unknown_names.append(path)
                 return IGNORE
         return CELL
 
-    def _add_role(self, entry: int, kind: int, members: int) -> None:
+    def _infer_role(self, entry: int, kind: int, members: int) -> None:
         """Decide what a name in JSON or LIBSVM means, given the kind of its first cell."""
         path = self._find_path(entry)
-        may_be_label = self._form == JSON and path.lower() in LABEL_NAMES
+        may_be_label = self._record_format == JSON and path.lower() in LABEL_NAMES
         if self._label is None and may_be_label and path not in self._roles:
             self._label = path
             self._roles[path] = LABEL
@@ -242,7 +249,7 @@ class Columns:
         if path in self._slots:
             self.reader.set_slot(entry, self._slots[path])
         if role == CELL and kind == NUMBER:
-            feature = self._add_feature(path, self._find_id(path))
+            feature = self._add_feature(path, self._find_feature_id(path))
         self.reader.set(entry, role, feature, members)
 
     def _find_path(self, entry: int) -> str:
@@ -250,7 +257,9 @@ class Columns:
         path = self._paths.get(entry)
         if path is None:
             parent, spelling, *_ = self.reader.get(entry)
-            path = json.loads(b'"%b"' % spelling) if self._form == JSON else spelling.decode()
+            path = (
+                json.loads(b'"%b"' % spelling) if self._record_format == JSON else spelling.decode()
+            )
             if b"\\u" in spelling:
                 path.encode()  # an escaped lone surrogate cannot be encoded
             if above := self._find_path(parent):
@@ -259,14 +268,14 @@ class Columns:
             self._new_paths.append(entry)
         return path
 
-    def find_numbers(self) -> list[str]:
+    def find_numeric_columns(self) -> list[str]:
         """Return the columns that have had numbers."""
         if self.layout.is_list:
             return list(self.element_names)
         entries = {path: self.reader.get(entry)[2:4] for entry, path in self._paths.items()}
         return [path for path, (action, id_) in entries.items() if action == CELL and id_ >= 0]
 
-    def find_strings(self) -> list[str]:
+    def find_string_columns(self) -> list[str]:
         """Return the columns of this source that have had strings."""
         return [path for path in self._paths.values() if path in self.string_columns]
 
@@ -279,7 +288,7 @@ class Columns:
         """Return the names in options that have occurred in a row."""
         return names.intersection(self._paths.values())
 
-    def _find_id(self, name: str) -> int:
+    def _find_feature_id(self, name: str) -> int:
         """Return the ID of a feature, or -1."""
         if len(self._ids) < len(self.names):
             n = len(self._ids)
@@ -315,16 +324,18 @@ class Columns:
         parent, _, action, feature, members = self.reader.get(entry)
         if parent < -2:
             column, is_element = divmod(-3 - parent, 2)
-            return self._add_content(entry, column, bool(is_element), kind, number, content)
+            return self._resolve_content(entry, column, bool(is_element), kind, number, content)
         if kind == OBJECT:
-            self._add_object(entry, action)
+            self._resolve_object(entry, action)
         elif action == UNKNOWN:
-            self._add_role(entry, kind, members)
+            self._infer_role(entry, kind, members)
         elif action in (CELL, CATEGORICAL) and kind == LIST:
-            self._add_notice("list", self._paths[entry], describe_list(self._paths[entry]))
+            self._add_notice("list", self._paths[entry], describe_ignored_list(self._paths[entry]))
         elif action == CELL and feature == UNNAMED:
             path = self._paths[entry]
-            self.reader.set(entry, CELL, self._add_feature(path, self._find_id(path)), members)
+            self.reader.set(
+                entry, CELL, self._add_feature(path, self._find_feature_id(path)), members
+            )
         elif action == CELL:
             self._reject_number(self._paths[entry], number)
         elif action == LABEL:
@@ -334,12 +345,12 @@ class Columns:
         elif action == VECTOR:
             value = None
             if kind != NUL:
-                is_json = self._form == JSON
-                value = self._decode(kind, content) if is_json else self.lists[int(number)]
+                is_json = self._record_format == JSON
+                value = self._decode_content(kind, content) if is_json else self.lists[int(number)]
             self._reject_list(self._paths[entry], kind, value)
         return None
 
-    def _add_object(self, entry: int, action: int) -> None:
+    def _resolve_object(self, entry: int, action: int) -> None:
         """Decide what to do with the members of an object, and of other objects of its name."""
         path = self._find_path(entry)
         role = self._roles.get(path)
@@ -356,36 +367,36 @@ class Columns:
         members = compiled.SKIP_MEMBERS if is_skipped else compiled.READ_MEMBERS
         self.reader.set(entry, action, self.reader.get(entry)[3], members)
 
-    def _add_content(
+    def _resolve_content(
         self, entry: int, column: int, is_element: bool, kind: int, number: float, content: bytes
     ) -> Features | None:
         """Decide what a content of a column means; return its features if it is not kept."""
         *_, action, feature, _ = self.reader.get(column)
         path = self._paths[column]
         if kind == WORD:
-            return self._keep_features(entry, column, {f"{path}={content.decode()}": 1.0})
+            return self._cache_features(entry, column, {f"{path}={content.decode()}": 1.0})
         try:
-            value = self._decode(kind, content)
+            value = self._decode_content(kind, content)
         except UnicodeDecodeError:
-            if self._form != ARROW:
+            if self._record_format != ARROW:
                 raise
             raise SampleError(f"column {path!r} is not UTF-8") from None
         if action == LABEL:
             self.reader.set(entry, LABEL, self._read_label(value))
             return None
         if isinstance(value, str) and value.strip() in self._options.null_values:
-            return self._keep_features(entry, column, {})  # escapes spell it
+            return self._cache_features(entry, column, {})  # escapes spell it
         if action == CATEGORICAL or is_element:
-            text = format_value(value, self._form == CSV)
-            return self._keep_features(entry, column, {f"{path}={text}": 1.0})
+            text = format_value(value, self._record_format == CSV)
+            return self._cache_features(entry, column, {f"{path}={text}": 1.0})
         text = value.strip()
         features = encode_string(path, text)
         if self.learns and path not in self.string_columns and [*features] == [f"{path}={text}"]:
-            notice = describe_category(path, text, feature >= 0, self._form != CSV)
+            notice = describe_first_string(path, text, feature >= 0, self._record_format != CSV)
             self._add_notice("string", path, notice)
-        return self._keep_features(entry, column, features)
+        return self._cache_features(entry, column, features)
 
-    def _keep_features(
+    def _cache_features(
         self, entry: int, column: int, features: Mapping[str, float]
     ) -> Features | None:
         """Keep the features of a content by ID, without those that the model lacks.
@@ -396,11 +407,11 @@ class Columns:
         if self.learns and path not in self.string_columns:
             self.string_columns[path] = None
             self._new_columns.append(path)
-        is_kept = len(features) == 1 or self.reader.n_pairs <= _MAX_KEPT_PAIRS
+        is_kept = len(features) == 1 or self.reader.n_pairs <= _MAX_CACHED_PAIRS
         for name, value in features.items():
-            feature = self._find_id(name)
+            feature = self._find_feature_id(name)
             # Parts of dates are few, so they are always added.
-            if feature < 0 and name.startswith(f"{path}=") and self._is_full(name):
+            if feature < 0 and name.startswith(f"{path}=") and self._is_column_full(name):
                 self._add_notice("full", path, describe_full_column(path, MAX_STRING_FEATURES))
                 self._newly_full.add(column)
                 is_kept = False
@@ -413,7 +424,7 @@ class Columns:
         self.reader.set_content(entry, pairs)
         return None
 
-    def _is_full(self, feature: str) -> bool:
+    def _is_column_full(self, feature: str) -> bool:
         """Whether the strings of a feature's column add no more features.
 
         Never with --join, because the features of pending samples are learned later.
@@ -425,7 +436,7 @@ class Columns:
         self._n_counted = len(self.names)
         return self._n_categories[feature.partition("=")[0]] >= MAX_STRING_FEATURES
 
-    def _fill(self, entry: int) -> None:
+    def _ignore_new_strings(self, entry: int) -> None:
         """Let C ignore new strings of a full column if they are spelled in the usual way."""
         path, spelled = self._paths[entry], []
         prefix = f"{path}="
@@ -445,8 +456,8 @@ class Columns:
     def _use_weight(self, entry: int, kind: int, number: float, content: bytes) -> None:
         """Accept a weight that is missing or valid; otherwise, reject the record."""
         text = f"{number:g}"
-        if self._form != ARROW or kind != NUMBER:
-            text = str(self._decode(kind, content))[:50]
+        if self._record_format != ARROW or kind != NUMBER:
+            text = str(self._decode_content(kind, content))[:50]
         if self._is_text and text.strip() in self._options.null_values:
             return
         if 0 <= number < math.inf:  # the number could have meant null
@@ -460,7 +471,7 @@ class Columns:
 
     def _reject_list(self, name: str, kind: int, value: Any) -> None:
         """Reject a list that cannot hold the features; it may be missing if labels come later."""
-        is_json = self._form == JSON
+        is_json = self._record_format == JSON
         subject = f"{'list' if is_json else 'column'} {name!r}"
         is_list = isinstance(value, list | np.ndarray)
         if self._options.has_join and (kind == NUL or (is_list and len(value) == 0)):
@@ -478,7 +489,7 @@ class Columns:
     def _reject_number(self, name: str, number: float) -> None:
         """Reject a number that is not finite, or that the scale makes infinite."""
         if not math.isfinite(number):
-            is_text = self._form == CSV
+            is_text = self._record_format == CSV
             advice = "; if it is a code, name its column with --categorical" if is_text else ""
             raise SampleError(f"feature {name!r} is not finite{advice}", code="not_finite")
         text = f"feature {name!r} is {number:g}, too large for --scale "
@@ -486,42 +497,44 @@ class Columns:
 
     # --- Contents
 
-    def _decode(self, kind: int, content: bytes) -> Any:
+    def _decode_content(self, kind: int, content: bytes) -> Any:
         """Return the content of a cell as a Python value."""
-        if kind == NUL and self._form != CSV:
+        if kind == NUL and self._record_format != CSV:
             return None
-        if self._form == JSON:
+        if self._record_format == JSON:
             value = json.loads(content)
             if b"\\u" in content:  # an escaped lone surrogate cannot be encoded
                 json.dumps(value, ensure_ascii=False).encode()
             return value
         text = self._decode_field(content)
-        return self.layout.dialect.replace_decimal_comma(text) if self._form == CSV else text
+        return (
+            self.layout.dialect.replace_decimal_comma(text) if self._record_format == CSV else text
+        )
 
     def _decode_kept(self, name: str, kind: int, content: bytes) -> object:
         """Return a kept cell; in CSV, as a string, or by its kind if records are raw."""
-        if self._form != CSV:
-            return self._decode(kind, content)
+        if self._record_format != CSV:
+            return self._decode_content(kind, content)
         if not self._is_raw or kind == TEXT:
             return self._decode_field(content)
         if kind == NUL:
             return None
         if name in self._options.categorical:
-            return format_value(self._decode(kind, content), is_text=True)
-        text = self._decode(kind, content)
+            return format_value(self._decode_content(kind, content), is_text=True)
+        text = self._decode_content(kind, content)
         return float(text) if kind == NUMBER else text.strip().lower() == "true"
 
     def _decode_field(self, content: bytes) -> str:
         """Return the text of a field, without its CSV quotes."""
         text = content.decode()
-        if self._form == CSV and text.startswith('"'):
+        if self._record_format == CSV and text.startswith('"'):
             return text[1:-1].replace('""', '"')
         return text
 
     @property
     def _is_text(self) -> bool:
         """Whether numbers are written as strings."""
-        return self._form in (CSV, LIBSVM)
+        return self._record_format in (CSV, LIBSVM)
 
     def _read_label(self, value: Any) -> int:
         """Return the ID of a label; -1 if it is missing."""
@@ -530,7 +543,7 @@ class Columns:
         if isinstance(value, list):
             raise SampleError(f"label {self._label!r} is not a number, a string or a bool")
         # Numbers in Arrow are formatted, and have a declared type.
-        is_text = self._is_text or self._form == ARROW
+        is_text = self._is_text or self._record_format == ARROW
         label_type = self.schema.label_type or self.layout.label_type
         label_type = label_type or infer_label_type(value, is_text)
         try:
@@ -552,13 +565,13 @@ class Columns:
 
     # --- Records
 
-    def judge(self, status: int, row: int, contents: Sequence[tuple[int, bytes]]) -> int:
+    def judge_record(self, status: int, row: int, contents: Sequence[tuple[int, bytes]]) -> int:
         """Return the status of a record given the contents of the columns in `kept_names`."""
         options, offset = self._options, None
         values: tuple[object, ...] = ()
         try:
             if status != compiled.MALFORMED:
-                if self._form == ARROW:
+                if self._record_format == ARROW:
                     values = self.kept_rows[self._first_row + row]
                     kept = dict(zip(self.kept_names, values, strict=True))
                 else:
@@ -575,7 +588,7 @@ class Columns:
             self.passthrough.append(values)
         return status
 
-    def finish(self, outcome: int, n_names_before: int, n_entries: int) -> None:
+    def finish_record(self, outcome: int, n_names_before: int, n_entries: int) -> None:
         """Keep what a record has added, or undo it; `n_names_before` names preceded the record."""
         if outcome == DROPPED:
             undone = self.names[n_names_before : self._n_counted]
@@ -596,18 +609,18 @@ class Columns:
         else:
             row = self.reader.row
             self.added_label_rows += [row] * (len(self.labels) - self._n_labels)
-            self.added_columns += [(row, column) for column in self._new_columns]
+            self.added_string_columns += [(row, column) for column in self._new_columns]
             self.notices += [(row, text) for text in self._new_notices.values()]
             self._described.update(self._new_notices)
             for entry in self._newly_full - self._full:
-                self._fill(entry)
+                self._ignore_new_strings(entry)
         if outcome in (DROPPED, FORGOTTEN):
             for entry in self._new_paths:
                 if entry >= n_entries:
                     del self._paths[entry]
-        self._commit()
+        self._commit_record()
 
-    def _commit(self) -> None:
+    def _commit_record(self) -> None:
         if self._has_limit:
             n_fitting = count_fitting_features(len(self.labels), self._max_weights)
             self.max_features = min(n_fitting, _NO_LIMIT)
@@ -622,7 +635,7 @@ class Columns:
         """Yield the raw records of a batch without rejected rows, or their features by name."""
         if not self._is_raw:
             yield from batch.dicts()
-        elif self._form != JSON:
+        elif self._record_format != JSON:
             for values in batch.passthrough or [()] * len(batch):
                 yield dict(zip(self.passthrough_names, values, strict=True))
         else:
@@ -634,9 +647,9 @@ class Columns:
     def explain(self, record: bytes) -> Reason:
         """Return why a record is malformed."""
         layout = self.layout
-        if self._form == JSON:
+        if self._record_format == JSON:
             reason = explain_json(record, has_columns=bool(self.schema.columns))
-        elif self._form == LIBSVM:
+        elif self._record_format == LIBSVM:
             reason = explain_libsvm(record)
         else:
             reason = explain_csv(record, layout.dialect, len(layout.columns))

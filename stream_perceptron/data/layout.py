@@ -41,7 +41,7 @@ class Layout:
 
     Attributes
     ----------
-    form
+    record_format
         CSV, JSON, LIBSVM or ARROW, as in the compiled reader.
     read_options
         How the user wants the source read, with the exact names of columns.
@@ -61,14 +61,14 @@ class Layout:
         The JSON key that holds the features, or the Arrow column of lists; empty if there is none.
     is_list
         Whether the features are a list.
-    elements
+    element_names
         The names of the elements of this list; empty for an Arrow source before its first list.
     label_type
         The type of labels that an Arrow source declares.
 
     """
 
-    form: int
+    record_format: int
     read_options: ReadOptions
     label: str | None = None
     dialect: Dialect = COMMAS
@@ -77,12 +77,12 @@ class Layout:
     ignored: frozenset[str] = frozenset()
     key: str = ""
     is_list: bool = False
-    elements: tuple[str, ...] = ()
+    element_names: tuple[str, ...] = ()
     has_features: bool = False
     label_type: str | None = None
 
     @cached_property
-    def candidates(self) -> list[str]:
+    def feature_columns(self) -> list[str]:
         """The columns of a table that have no role and may be features."""
         used = {self.label, *self.read_options.roles, *self.ignored}
         return [name for name in self.columns if name not in used]
@@ -95,7 +95,7 @@ class Layout:
         categorical, types = self.read_options.categorical, self.types
         return [
             name
-            for name in self.candidates
+            for name in self.feature_columns
             if name not in categorical and name in types and types[name].kind is Kind.NUMBER
         ]
 
@@ -108,17 +108,17 @@ class Layout:
     @property
     def is_empty(self) -> bool:
         """Whether the source has no records, so the layout is unknown."""
-        return self.form == CSV and not self.columns
+        return self.record_format == CSV and not self.columns
 
-    def extend(self, schema: Schema) -> Schema:
+    def extend_schema(self, schema: Schema) -> Schema:
         """Return the schema after the first learned row, apart from the type of labels."""
         options = self.read_options
-        if self.form == LIBSVM or (options.has_join and not self.has_features):
+        if self.record_format == LIBSVM or (options.has_join and not self.has_features):
             return schema
-        features = self.elements if self.is_list else ()
+        features = self.element_names if self.is_list else ()
         schema = replace(schema, label=schema.label or self.label)
         schema = replace(schema, features=schema.features or features, is_list=self.is_list)
-        if self.form == JSON:
+        if self.record_format == JSON:
             return replace(schema, key=self.key) if self.has_features else schema
         if self.is_list:
             return schema
@@ -129,7 +129,7 @@ class Layout:
         return replace(schema, further_columns=(*schema.further_columns, *added))
 
     @property
-    def has_bytes(self) -> bool:
+    def has_8_bit_features(self) -> bool:
         """Whether all features are declared as 8-bit."""
         names = [self.key] if self.is_list else self.declared_numbers
         return bool(names) and all(

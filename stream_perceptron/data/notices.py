@@ -98,7 +98,7 @@ def describe_columns(
         yield build_warning(text, remedies=[f"--ignore {format_option_value(suspects)}"])
 
 
-def describe_category(column: str, text: str, had_number: bool, has_types: bool) -> str:
+def describe_first_string(column: str, text: str, had_number: bool, has_types: bool) -> str:
     """Return a notice on the first string of a column that may have been meant as a number.
 
     `has_types` says whether the format distinguishes numbers from strings. The notice is empty if
@@ -112,7 +112,7 @@ def describe_category(column: str, text: str, had_number: bool, has_types: bool)
     return f"{subject}, because it is not a number" if had_number else ""
 
 
-def describe_list(column: str) -> str:
+def describe_ignored_list(column: str) -> str:
     """Return a notice on a list that has no features."""
     return f"{column!r} is a list that has no features: it is ignored"
 

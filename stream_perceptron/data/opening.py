@@ -95,7 +95,7 @@ def open_sources(
         yield opened[path]
 
 
-class Fit(NamedTuple):
+class InferredOptions(NamedTuple):
     """What the first records of sources have decided."""
 
     first: Source | None  # the first source that has rows
@@ -104,7 +104,9 @@ class Fit(NamedTuple):
     schema: Schema  # as if the first row of each source had been learned
 
 
-def fit_sources(sources: Iterable[Source], request: ReadRequest, is_new: bool = False) -> Fit:
+def infer_from_sources(
+    sources: Iterable[Source], request: ReadRequest, is_new: bool = False
+) -> InferredOptions:
     """Check that sources fit a model, before any is read.
 
     For a new model, the first source that has rows decides the scale and the standardization,
@@ -116,21 +118,21 @@ def fit_sources(sources: Iterable[Source], request: ReadRequest, is_new: bool = 
         If a source does not fit the model or lacks a column named in the read options.
 
     """
-    fit = Fit(None, None, request.read_options, request.schema)
+    inferred = InferredOptions(None, None, request.read_options, request.schema)
     for source in sources:
         layout = source.find_layout(request)
-        if fit.first is None and not layout.is_empty:
+        if inferred.first is None and not layout.is_empty:
             options = _choose_scaling(source, layout, request) if is_new else request.read_options
             # Keep the name of the join column: the column order may differ in the next source.
             options = replace(options, join=layout.read_options.join or options.join)
-            fit = fit._replace(first=source, layout=layout, read_options=options)
+            inferred = inferred._replace(first=source, layout=layout, read_options=options)
             request = replace(request, read_options=options)
         if not layout.is_empty:
-            schema = layout.extend(request.schema)
+            schema = layout.extend_schema(request.schema)
             schema = replace(schema, label_type=layout.label_type or schema.label_type)
-            request, fit = request.after(schema), fit._replace(schema=schema)
+            request, inferred = request.with_schema(schema), inferred._replace(schema=schema)
         source.release()
-    return fit
+    return inferred
 
 
 def _choose_scaling(source: Source, layout: Layout, request: ReadRequest) -> ReadOptions:
@@ -144,18 +146,18 @@ def _choose_scaling(source: Source, layout: Layout, request: ReadRequest) -> Rea
         return replace(options, standardize=bool(options.standardize))
     names = name_vector_elements(layout.key, 1) if layout.is_list else layout.declared_numbers
     numbers = dict.fromkeys(names, 0.0)
-    if all(map(is_pixel, numbers)) and not layout.has_bytes:
+    if all(map(is_pixel, numbers)) and not layout.has_8_bit_features:
         numbers = source.read_numbers_of_first_row(request, layout)
     has_pixels = bool(numbers) and all(map(is_pixel, numbers))
-    is_table = not (layout.is_list or layout.form == LIBSVM or has_pixels)
+    is_table = not (layout.is_list or layout.record_format == LIBSVM or has_pixels)
     scale = 1.0 if is_table else None
-    if layout.has_bytes or (has_pixels and _are_bytes(np.array([*numbers.values()]))):
+    if layout.has_8_bit_features or (has_pixels and _are_8_bit(np.array([*numbers.values()]))):
         scale = scale or BYTE_SCALE
     standardize = is_table if options.standardize is None else options.standardize
     return replace(options, scale=scale, standardize=standardize)
 
 
-def _are_bytes(values: Array) -> bool:
+def _are_8_bit(values: Array) -> bool:
     """Whether all values are whole numbers from 0 to 255, at least one of them above 1."""
     are_whole = (values >= 0) & (values <= 255) & (values == np.floor(values))
     return bool(are_whole.all()) and bool((values > 1).any())

@@ -18,7 +18,7 @@ from stream_perceptron.data.byte_input import (
 from stream_perceptron.errors import SourceError
 
 WINDOW = 4096  # the maximum number of bytes that a digest covers
-_MAX_COVERED = 1024  # at offsets up to this, each digest covers all bytes before the offset
+_MAX_FULLY_DIGESTED = 1024  # at offsets up to this, each digest covers all bytes before the offset
 
 # Formats other than text, by their first bytes.
 BINARY_FORMATS = {b"PAR1": "parquet", b"\xff\xff\xff\xff": "arrow", b"ARRO": "arrow"}
@@ -74,24 +74,24 @@ class Span(NamedTuple):
     """A part of a text file that has been read; the positions in it can be computed from it."""
 
     header_size: int
-    first: bytes  # the first `WINDOW` bytes after the header, up to the end of `data`
-    before: bytes  # the last `WINDOW` bytes before `data`
+    first_bytes: bytes  # the first `WINDOW` bytes after the header, up to the end of `data`
+    bytes_before: bytes  # the last `WINDOW` bytes before `data`
     data: bytes
     begin: int  # the offset of `data`
 
     def digest(self, offset: int) -> tuple[str, str]:
         """Return the digests of the two windows of an offset in `data`."""
-        n_first, n_last = _measure_windows(offset)
+        n_first, n_last = _get_window_sizes(offset)
         end = offset - self.begin
         last = self.data[max(0, end - n_last) : end]
         if len(last) < n_last:
-            last = self.before[len(self.before) - (n_last - len(last)) :] + last
-        return _hash(self.first[:n_first]), _hash(last)
+            last = self.bytes_before[len(self.bytes_before) - (n_last - len(last)) :] + last
+        return _hash(self.first_bytes[:n_first]), _hash(last)
 
 
-def _measure_windows(offset: int) -> tuple[int, int]:
+def _get_window_sizes(offset: int) -> tuple[int, int]:
     """Return the sizes of the two windows of an offset in a text file."""
-    if offset <= _MAX_COVERED:
+    if offset <= _MAX_FULLY_DIGESTED:
         return offset, offset
     n_first = min(WINDOW, offset // 2)
     return n_first, min(WINDOW, offset - n_first)
@@ -135,7 +135,7 @@ class FileContent:
         self._firsts: dict[int, bytes] = {}  # the first bytes after a header, by its size
         self._digests: tuple[str, str] | None = None  # of a Parquet or Arrow file
 
-    def begin(self) -> FilePosition:
+    def get_start_position(self) -> FilePosition:
         """Return the position before the first row."""
         position = FilePosition(resolve_name(self._bytes.path))
         if self.is_text:
@@ -156,13 +156,13 @@ class FileContent:
 
     def matches_start(self, position: FilePosition) -> bool:
         """Whether the first window is that of a position."""
-        return self.digest_start(*_get_start_size(position)) == position.start_digest
+        return self.digest_start(*_get_start_window(position)) == position.start_digest
 
     def matches_end(self, position: FilePosition) -> bool:
         """Whether the last window is that of a position."""
         if not self.is_text:
             return self._compute_digests()[1] == position.end_digest
-        n_last = _measure_windows(position.offset)[1]
+        n_last = _get_window_sizes(position.offset)[1]
         self._bytes.rewind()
         self._bytes.skip(position.header_size + position.offset - n_last)
         self._last = self._bytes.read(n_last)
@@ -217,13 +217,16 @@ def require_same_content(stream: ByteInput, position: FilePosition) -> None:
         If another file has replaced it.
 
     """
-    if position.start_digest and FileContent(stream).begin().end_digest != position.end_digest:
+    if (
+        position.start_digest
+        and FileContent(stream).get_start_position().end_digest != position.end_digest
+    ):
         raise SourceError(f"{stream.name}: another file has replaced it: run the command again")
 
 
-def _get_start_size(position: FilePosition) -> tuple[int, int]:
+def _get_start_window(position: FilePosition) -> tuple[int, int]:
     """Return the size of a text file's header, and that of the first window after it."""
-    return position.header_size, _measure_windows(position.offset)[0]
+    return position.header_size, _get_window_sizes(position.offset)[0]
 
 
 class PositionIndex:
@@ -233,7 +236,7 @@ class PositionIndex:
         self._groups: dict[tuple[int, int], dict[str, list[FilePosition]]] = {}
         for position in positions:
             if not position.is_stream:
-                group = self._groups.setdefault(_get_start_size(position), {})
+                group = self._groups.setdefault(_get_start_window(position), {})
                 group.setdefault(position.start_digest, []).append(position)
 
     def find(self, content: FileContent) -> Iterator[FilePosition]:

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-_SILENCE = 0.1  # seconds without an item after which None is yielded
+_MAX_SILENCE = 0.1  # seconds without an item after which None is yielded
 _MAX_END_WAIT = 0.5  # seconds to wait for the thread to end
 
 
@@ -46,7 +46,7 @@ def prefetch(items: Iterable[T]) -> Iterator[T | None]:
     try:
         while True:
             try:
-                is_item, value = results.get(timeout=_SILENCE)
+                is_item, value = results.get(timeout=_MAX_SILENCE)
             except queue.Empty:
                 yield None
                 continue

@@ -10,7 +10,7 @@ from stream_perceptron.data.batch import Redeliveries
 from stream_perceptron.data.position import FilePosition
 from stream_perceptron.data.schema import ReadOptions, Schema
 from stream_perceptron.model.defaults import MAX_WEIGHTS
-from stream_perceptron.model.weights import NAME_COST
+from stream_perceptron.model.weights import WEIGHTS_PER_NAME
 
 _START = FilePosition("")
 
@@ -24,11 +24,11 @@ class ReadRequest:
     names: Sequence[str] = ()  # the features that the model knows, by number
     labels: Sequence[object] = ()  # its labels, by number
     # Whether rows are not learned as they are read, so that the model has other numbers.
-    is_foreign: bool = False
+    has_own_ids: bool = False
     string_columns: Iterable[str] = ()  # the columns that have had strings
     # For a new model, the names in options that have not yet occurred in a row, if rows name their
     # own cells.
-    unseen: frozenset[str] = frozenset()
+    unseen_columns: frozenset[str] = frozenset()
     # Whether all columns in the read options are required; predictions need no label column.
     to_learn: bool = True
     needs_label: bool = False  # whether a table without a label column is rejected
@@ -49,9 +49,9 @@ class ReadRequest:
     @property
     def max_elements(self) -> int:
         """A list of more numbers is rejected before names are created."""
-        return self.max_weights // NAME_COST
+        return self.max_weights // WEIGHTS_PER_NAME
 
-    def after(self, schema: Schema) -> ReadRequest:
+    def with_schema(self, schema: Schema) -> ReadRequest:
         """Return the request for the next source, given the schema after earlier sources."""
         return replace(
             self, read_options=roles.resolve_positions(self.read_options, schema), schema=schema

@@ -58,7 +58,7 @@ def resolve_columns(
         If a column is missing, or several could be the label.
 
     """
-    learns_features = to_learn and not (options.has_join and _has_only_labels(options, names))
+    learns_features = to_learn and not (options.has_join and _has_no_features(options, names))
 
     def resolve_column(
         role: str, requested: str, is_required: bool = learns_features, purpose: str = ""
@@ -129,7 +129,7 @@ def require_one_role(options: ReadOptions, where: str) -> None:
                 )
 
 
-def _has_only_labels(options: ReadOptions, names: Sequence[str]) -> bool:
+def _has_no_features(options: ReadOptions, names: Sequence[str]) -> bool:
     """Whether a source has only columns with roles, such as the label, and no features."""
     label = options.label and find_column(options.label, names)
     requested = (*options.ignore, *options.position, *filter(None, (options.weight, options.join)))

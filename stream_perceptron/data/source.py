@@ -39,7 +39,7 @@ from stream_perceptron.data.notices import (
 from stream_perceptron.data.position import FileContent, Span
 from stream_perceptron.data.request import ReadRequest
 from stream_perceptron.errors import Reason
-from stream_perceptron.model.rows import NOTHING_ADDED, REJECTED, Added
+from stream_perceptron.model.rows import NOTHING_ADDED, REJECTED, AddedNames
 
 _SMALL_BYTES = 2**16
 _MAX_PEEKED_ROWS = 100  # how many of the first rows to search for a usable one
@@ -62,7 +62,7 @@ class Batches(Iterator[Batch | None]):
     max_rows
         The maximum number of rows in the next batch.
     before_read
-        Called when the next rows have arrived; it may call `reopen`.
+        Called when the next rows have arrived; it may call `change_request`.
 
     """
 
@@ -79,7 +79,7 @@ class Batches(Iterator[Batch | None]):
     def __next__(self) -> Batch | None:
         return next(self._batches)
 
-    def reopen(self, request: ReadRequest) -> None:
+    def change_request(self, request: ReadRequest) -> None:
         """Read the next rows with the schema and the names in another request.
 
         Raises
@@ -99,7 +99,7 @@ class Batches(Iterator[Batch | None]):
         batch = build_empty_batch(
             self._source.name, self.next_row, self.columns.schema, rejected={0: Reason(reason)},
             span=span, offsets=(None,) if has_offsets else (),
-            ends=None if span is None else np.array([span.begin]),
+            row_ends=None if span is None else np.array([span.begin]),
         )  # fmt: skip
         return self._number_rows(batch)
 
@@ -130,21 +130,21 @@ class Batches(Iterator[Batch | None]):
                 len(labels) - len(added_labels.names), len(names) - len(added_features.names)
             ),
             labels=labels,
-            is_foreign=request.is_foreign,
+            has_own_ids=request.has_own_ids,
             source=self._source.name,
             first_row=self.next_row,
             schema=columns.schema,
             rejected=block.reasons,
             lines=lines,
             offsets=tuple(columns.offsets) if options.position else (),
-            missing=block.missing,
+            n_missing=block.missing,
             passthrough=columns.passthrough if columns.passthrough_names else [],
-            ends=ends,
+            row_ends=ends,
             span=span,
-            added_columns=tuple(columns.added_columns),
+            added_string_columns=tuple(columns.added_string_columns),
         )  # fmt: skip
-        if request.unseen:
-            batch.seen = columns.find_seen(request.unseen)
+        if request.unseen_columns:
+            batch.seen_columns = columns.find_seen(request.unseen_columns)
         batch.notices = tuple(self._build_notices(batch))
         return self._number_rows(batch)
 
@@ -158,8 +158,8 @@ class Batches(Iterator[Batch | None]):
         columns, described = self.columns, self.request.described
         if not self._is_described and len(batch.rejected) < len(batch):
             numbers, strings, layout = (
-                columns.find_numbers(),
-                columns.find_strings(),
+                columns.find_numeric_columns(),
+                columns.find_string_columns(),
                 columns.layout,
             )
             # The first labeled record of JSON shows what it has.
@@ -194,16 +194,16 @@ class Batches(Iterator[Batch | None]):
         yield build_warning(text + hint) if hint else Notice(text)
 
 
-def _build_added(rows: list[int], names: Sequence[Hashable]) -> Added:
+def _build_added(rows: list[int], names: Sequence[Hashable]) -> AddedNames:
     """Return the last names, given the row that has added each of them."""
-    return Added(np.array(rows, np.intp), names[len(names) - len(rows) :])
+    return AddedNames(np.array(rows, np.intp), names[len(names) - len(rows) :])
 
 
 class Source(ABC):
     """A source of rows: a file, a pipe or a URI."""
 
     # The number of bytes of the last line, if it was left unread because it may be incomplete.
-    n_left_bytes = 0
+    n_unread_bytes = 0
 
     def __init__(self, stream: ByteInput) -> None:
         self.interrupt: Interrupt = NoInterrupt()
@@ -305,7 +305,7 @@ class Source(ABC):
         batches.max_rows = 1
         for batch in islice(self.peek_batches(batches), _MAX_PEEKED_ROWS):
             if batch is not None and len(batch) and batch.status[0] < REJECTED:
-                numbers = set(batches.columns.find_numbers())
+                numbers = set(batches.columns.find_numeric_columns())
                 row = next(batch.dicts())
                 return {str(name): value for name, value in row.items() if name in numbers}
         return {}

@@ -19,7 +19,7 @@ def find_table_layout(
     columns: Sequence[str],
     where: str,
     *,
-    form: int,
+    record_format: int,
     has_column_names: bool,
     dialect: Dialect = COMMAS,
     types: Mapping[str, ColumnType] | None = None,
@@ -36,7 +36,7 @@ def find_table_layout(
         The names of the columns.
     where
         The name of the source, for messages.
-    form
+    record_format
         CSV or ARROW, as in the compiled reader.
     has_column_names
         Whether the columns have names of their own, in a header.
@@ -85,13 +85,13 @@ def find_table_layout(
     if request.to_learn and not free and not options.has_join:
         raise SourceError(f"{where}: it has no columns to learn from")
     key = vectors[0] if vectors else ""
-    elements: tuple[str, ...] = ()
+    element_names: tuple[str, ...] = ()
     if vectors and schema.features:
-        elements = (
+        element_names = (
             schema.features if schema.is_list else name_vector_elements(key, len(schema.features))
         )
     ignored = frozenset(name for name in free if types and types[name].kind is Kind.OTHER)
     return Layout(
-        form, options, options.label, dialect, tuple(columns), types, ignored,
-        key, bool(vectors), elements, bool(free),
+        record_format, options, options.label, dialect, tuple(columns), types, ignored,
+        key, bool(vectors), element_names, bool(free),
     )  # fmt: skip

@@ -21,7 +21,7 @@ from stream_perceptron.data.schema import ReadOptions
 from stream_perceptron.data.source import Batches, Source
 from stream_perceptron.errors import SourceError
 
-_SILENCE = 0.25  # seconds without data after which a pipe yields None
+_MAX_SILENCE = 0.25  # seconds without data after which a pipe yields None
 _MAX_READ_BYTES = 2**21  # the size up to which reads grow, unless a line is longer
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _BLANK_LINES = (b"\n", b"\r\n")
@@ -35,7 +35,7 @@ class Block(NamedTuple):
     """Whole lines, or one line that is too long to keep."""
 
     data: bytes  # only the first and last bytes of a line that is too long
-    size: int  # the number of bytes in the source; a newline may have been added to `data`
+    source_size: int  # the number of bytes in the source; a newline may have been added to `data`
     is_too_long: bool = False
 
 
@@ -66,7 +66,8 @@ class TextSource(Source):
         self._first_blocks: list[Block] = []
         self._blocks: Iterable[Block | None] = ()
         if self.is_stream:
-            self._place = _Place(_skip_mark(stream))  # the end of the rows that were read
+            # The end of the rows that were read.
+            self._position = _TextPosition(_skip_byte_order_mark(stream))
             self._blocks = read_blocks(stream)
 
     @property
@@ -77,7 +78,7 @@ class TextSource(Source):
     def n_lost_bytes(self) -> int:
         if self.stream is None or not self.stream.is_interrupted:
             return 0
-        return max(0, self.stream.n_bytes - self._place.n_record_bytes)
+        return max(0, self.stream.n_bytes - self._position.n_record_bytes)
 
     def release(self) -> None:
         super().release()
@@ -134,7 +135,7 @@ class TextSource(Source):
     def find_layout(self, request: ReadRequest) -> Layout:
         if not self.is_stream and (self._bytes is not None or not self._first_blocks):
             stream = self.peek_bytes()
-            _skip_mark(stream)
+            _skip_byte_order_mark(stream)
             self._first_blocks, self._blocks = [], read_blocks(stream)
         self._format = self._detect_format(request.read_options)
         data_lines = islice(self._iter_first_lines(), self._format.n_header_lines, None)
@@ -149,7 +150,7 @@ class TextSource(Source):
         return Layout(CSV, request.read_options)
 
     def peek_batches(self, batches: Batches) -> Iterator[Batch | None]:
-        return self._read(batches, self._iter_first_blocks(), _Place(0))
+        return self._read(batches, self._iter_first_blocks(), _TextPosition(0))
 
     # --- Rows
 
@@ -159,30 +160,30 @@ class TextSource(Source):
         if self.is_stream:
             blocks = chain(self._first_blocks, self._blocks, self._finish_record())
             self._blocks = ()
-            yield from self._read(batches, blocks, self._place)
+            yield from self._read(batches, blocks, self._position)
             return
-        self._blocks, self.n_left_bytes = (), 0
+        self._blocks, self.n_unread_bytes = (), 0
         stream = self.take_bytes()
         if request.position.offset:
-            place = _resume(stream, request.position)
+            position = _resume(stream, request.position)
         else:
-            place = _Place(_skip_mark(stream))
-        yield from self._read(batches, read_blocks(stream), place)
+            position = _TextPosition(_skip_byte_order_mark(stream))
+        yield from self._read(batches, read_blocks(stream), position)
         self.release()
 
     def _finish_record(self) -> Iterator[Block]:
         """After an interrupt, yield lines until the record that has begun ends."""
-        while self.stream is not None and self._place.end > self._place.offset:
+        while self.stream is not None and self._position.end > self._position.offset:
             lines = [*_finish_line(self.stream, b"")]
             if not lines:
                 return
             yield from lines
 
     def _read(
-        self, batches: Batches, blocks: Iterable[Block | None], place: _Place
+        self, batches: Batches, blocks: Iterable[Block | None], position: _TextPosition
     ) -> Iterator[Batch | None]:
-        """Yield the rows in `blocks`, whose first block begins at `place`."""
-        n_header_lines = self._format.n_header_lines if place.offset == 0 else 0
+        """Yield the rows in `blocks`, whose first block begins at `position`."""
+        n_header_lines = self._format.n_header_lines if position.offset == 0 else 0
         rest = b""  # the beginning of a record
         for block in chain(blocks, [_END_BLOCK]):
             if block is None:
@@ -192,20 +193,20 @@ class TextSource(Source):
                 stream = self.stream
                 if stream is not None and stream.is_interrupted and not stream.has_ended:
                     return
-                lacks_newline = place.end < place.offset + len(rest)
+                lacks_newline = position.end < position.offset + len(rest)
                 if lacks_newline and batches.request.leaves_incomplete_line:
-                    yield self._leave_record(batches, place, place.offset, _OPEN_QUOTE)
+                    yield self._leave_unread(batches, position, position.offset, _OPEN_QUOTE)
                     return
             is_last = block is _END_BLOCK or block.is_too_long
             data = rest if is_last else rest + block.data
             if not is_last:
-                place.end += block.size
+                position.end += block.source_size
             if n_header_lines and data:
                 is_first = n_header_lines == self._format.n_header_lines
                 n_header_lines, size = _skip_lines(data, n_header_lines, is_first)
-                place.skip_header(size)
+                position.skip_header(size)
                 data = data[size:]
-            place.extend_first(data)
+            position.extend_first_bytes(data)
             begin = 0
             while begin < len(data):
                 batches.before_read()
@@ -213,89 +214,94 @@ class TextSource(Source):
                 if read.end == begin:
                     break
                 begin = read.end
-                place.n_record_bytes = place.header_size + min(place.offset + begin, place.end)
+                n_bytes = min(position.offset + begin, position.end)
+                position.n_record_bytes = position.header_size + n_bytes
                 if read.n:
-                    yield from self._yield_batch(batches, data, read, place)
-            place.move(data, begin)
+                    yield from self._yield_batch(batches, data, read, position)
+            position.move(data, begin)
             rest = data[begin:]
             if block.is_too_long:
-                place.skip_line(block)
-                yield batches.reject_row(f"the line is {_TOO_LONG}", self._get_span(place, b""))
+                position.skip_line(block)
+                yield batches.reject_row(f"the line is {_TOO_LONG}", self._get_span(position, b""))
 
     def _yield_batch(
-        self, batches: Batches, data: bytes, read: Any, place: _Place
+        self, batches: Batches, data: bytes, read: Any, position: _TextPosition
     ) -> Iterator[Batch | None]:
         """Yield a batch of the records that were read.
 
         The last row of a file is left out if it has no newline and cannot be read, because it may
         be incomplete.
         """
-        ends = None if self.is_stream else np.minimum(read.ends + place.offset, place.end)
-        begin = place.last_end
+        ends = None if self.is_stream else np.minimum(read.ends + position.offset, position.end)
+        begin = position.last_end
         if ends is not None:
-            place.last_end = int(ends[-1])
+            position.last_end = int(ends[-1])
         batch = batches.build(
-            read, Lines(data, read.begins, read.ends), self._get_span(place, data), ends
+            read, Lines(data, read.begins, read.ends), self._get_span(position, data), ends
         )
-        lacks_newline = read.end == len(data) and place.end < place.offset + len(data)
+        lacks_newline = read.end == len(data) and position.end < position.offset + len(data)
         is_left = lacks_newline and batches.request.leaves_incomplete_line
         if ends is None or not is_left or len(batch) - 1 not in batch.rejected:
             yield batch
             return
         yield batch[:-1]
         begin = begin if len(batch) == 1 else int(ends[-2])
-        yield self._leave_record(batches, place, begin, batch.rejected[len(batch) - 1])
+        yield self._leave_unread(batches, position, begin, batch.rejected[len(batch) - 1])
 
-    def _leave_record(self, batches: Batches, place: _Place, begin: int, reason: str) -> Batch:
+    def _leave_unread(
+        self, batches: Batches, position: _TextPosition, begin: int, reason: str
+    ) -> Batch:
         """Leave the last record unread for a later run; return a notice."""
-        self.n_left_bytes = place.end - begin
+        self.n_unread_bytes = position.end - begin
         return batches.build_notice(
             f"{self.name}: the last row is incomplete ({reason}); a later run will read it"
         )
 
-    def _get_span(self, place: _Place, data: bytes) -> Span | None:
+    def _get_span(self, position: _TextPosition, data: bytes) -> Span | None:
         if self.is_stream:
             return None
-        return Span(place.header_size, place.first, place.before, data, place.offset)
+        return Span(
+            position.header_size, position.first_bytes, position.bytes_before, data, position.offset
+        )
 
 
 _END_BLOCK = Block(b"", 0)
 
 
-class _Place:
+class _TextPosition:
     """How far a text source has been read, with the bytes from which positions are computed."""
 
     def __init__(
-        self, header_size: int, offset: int = 0, first: bytes = b"", before: bytes = b""
+        self, header_size: int, offset: int = 0, first_bytes: bytes = b"", bytes_before: bytes = b""
     ) -> None:
         self.header_size, self.offset = header_size, offset
         self.last_end = offset  # of the last row
         self.end = offset  # of the blocks read so far; the last line may lack its newline
         # The number of bytes of the source up to the end of the last record.
         self.n_record_bytes = header_size
-        self.first, self.before = first, before  # as in a `Span`
+        self.first_bytes, self.bytes_before = first_bytes, bytes_before  # as in a `Span`
 
     def skip_header(self, size: int) -> None:
         """Move past bytes that precede the first row."""
         self.header_size += size
         self.end -= size
 
-    def extend_first(self, data: bytes) -> None:
+    def extend_first_bytes(self, data: bytes) -> None:
         """Add to the first bytes, given the data at the offset."""
-        if len(self.first) < WINDOW:
-            self.first = (self.first[: self.offset] + data)[:WINDOW]
+        if len(self.first_bytes) < WINDOW:
+            self.first_bytes = (self.first_bytes[: self.offset] + data)[:WINDOW]
 
     def move(self, data: bytes, size: int) -> None:
         """Move past the first `size` bytes of the data at the offset."""
         last = data[max(0, size - WINDOW) : size]
-        self.before = (self.before + last)[-WINDOW:]
+        self.bytes_before = (self.bytes_before + last)[-WINDOW:]
         self.offset = min(self.offset + size, self.end)
 
     def skip_line(self, line: Block) -> None:
         """Move past a line that is too long."""
-        self.extend_first(line.data)
+        self.extend_first_bytes(line.data)
         self.move(line.data, len(line.data))
-        self.offset = self.end = self.last_end = self.end + line.size
+        self.offset = self.end = self.last_end = self.end + line.source_size
         self.n_record_bytes = self.header_size + self.offset
 
 
@@ -307,7 +313,7 @@ def read_blocks(stream: ByteInput) -> Iterator[Block | None]:
     """
     size, line = FIRST_READ_BYTES, b""  # an unfinished line
     while not stream.is_interrupted:
-        if not stream.wait(_SILENCE):
+        if not stream.wait(_MAX_SILENCE):
             if not stream.is_interrupted:
                 yield None
             continue
@@ -374,7 +380,7 @@ def _split_block(block: bytes, size: int) -> Iterator[Block]:
         yield Block(block[begin:] if begin else block, size - begin)
 
 
-def _resume(stream: ByteInput, position: FilePosition) -> _Place:
+def _resume(stream: ByteInput, position: FilePosition) -> _TextPosition:
     """Skip the rows before a position, and check that they are still the same.
 
     Raises
@@ -391,15 +397,15 @@ def _resume(stream: ByteInput, position: FilePosition) -> _Place:
         before = stream.read(WINDOW)
     else:
         before += stream.read(size - len(first))
-    place = _Place(position.header_size, size, first[:WINDOW], before[-WINDOW:])
-    digests = Span(place.header_size, place.first, place.before, b"", size).digest(size)
+    first, before = first[:WINDOW], before[-WINDOW:]
+    digests = Span(position.header_size, first, before, b"", size).digest(size)
     is_same = not position.start_digest or digests == (position.start_digest, position.end_digest)
     if not is_same or not (before.endswith(b"\n") or not stream.peek(1).strip(b"\r\n")):
         raise SourceError(f"{stream.name}: another file has replaced it: run the command again")
-    return place
+    return _TextPosition(position.header_size, size, first, before)
 
 
-def _skip_mark(stream: ByteInput) -> int:
+def _skip_byte_order_mark(stream: ByteInput) -> int:
     """Skip a byte order mark; return its size, which is 0 if there is none."""
     if stream.peek(len(_BYTE_ORDER_MARK)) != _BYTE_ORDER_MARK:
         return 0

@@ -12,7 +12,7 @@ from stream_perceptron.live.metrics import format_kappa
 from stream_perceptron.live.model import LiveModel
 
 _LOW_ACCURACY = 0.85
-_MAX_DROPS = 4  # drops listed in full
+_MAX_SHOWN_DROPS = 4  # drops listed in full
 _LABEL_ADVICE = "a perceptron predicts classes: choose another column with --label"
 
 
@@ -27,7 +27,7 @@ def collect_findings(live: LiveModel, diverged: bool = False) -> list[Finding]:
     if diverged:
         findings.insert(0, _describe_divergence(run))
     for check in _SYMPTOMS:
-        is_explained = any(finding.code not in _NON_CAUSES for finding in findings)
+        is_explained = any(finding.code not in _NON_EXPLANATORY_CODES for finding in findings)
         if not is_explained and (finding := check(run)) is not None:
             findings.append(finding)
     return findings
@@ -36,7 +36,7 @@ def collect_findings(live: LiveModel, diverged: bool = False) -> list[Finding]:
 def find_label_problem(live: LiveModel) -> Finding | None:
     """Return the finding about labels that cannot be classes, whatever the weights are."""
     run = RunFigures(live)
-    return _check_labels(run) if run.are_labels_ids or run.unlikely_numbers else None
+    return _check_labels(run) if run.are_labels_ids or run.non_class_evidence else None
 
 
 def _describe_divergence(run: RunFigures) -> Finding:
@@ -49,7 +49,7 @@ def _describe_divergence(run: RunFigures) -> Finding:
     )
 
 
-def _check_stop(run: RunFigures) -> Finding | None:
+def _check_early_stop(run: RunFigures) -> Finding | None:
     progress, is_rising = run.progress, run.is_accuracy_rising
     if not run.live.stopped or not (progress.window_accuracy < _LOW_ACCURACY or is_rising):
         return None
@@ -81,10 +81,10 @@ def _check_labels(run: RunFigures) -> Finding | None:
     if run.are_labels_ids:
         evidence = f"{run.k:,} different labels in {run.n:,} samples"
         return Finding(FindingCode.LABELS_ARE_IDS, evidence, _LABEL_ADVICE)
-    if run.quantity:
+    if run.quantity_evidence:
         return Finding(
             FindingCode.LABELS_ARE_A_QUANTITY,
-            f"{run.k:,} different numbers{run.quantity}",
+            f"{run.k:,} different numbers{run.quantity_evidence}",
             f"{_LABEL_ADVICE}, sort the numbers into a few bins, or use a regression model",
         )
     return None
@@ -103,7 +103,7 @@ def _check_order(run: RunFigures) -> Finding | None:
 
 
 def _check_row_numbers(run: RunFigures) -> Finding | None:
-    names = run.row_numbers
+    names = run.row_number_columns
     if not names:
         return None
     return Finding(
@@ -116,13 +116,13 @@ def _check_row_numbers(run: RunFigures) -> Finding | None:
 
 
 def _check_drops(run: RunFigures) -> Finding | None:
-    if not (run.drops and run.are_classes):
+    if not (run.drops and run.are_labels_classes):
         return None
     texts = [f"{drop.name_metric(run.classes)} {drop.figures}" for drop in run.drops]
     is_overall, has_weights = any(drop.is_overall for drop in run.drops), run.model.class_weight
     return Finding(
         FindingCode.PERFORMANCE_DROPPED,
-        join_first(texts, _MAX_DROPS),
+        join_first(texts, _MAX_SHOWN_DROPS),
         explain_drop(is_overall, has_weights is not None),
     )
 
@@ -144,7 +144,7 @@ def _check_outputs(run: RunFigures) -> Finding | None:
         )
     if not run.are_outputs_alike:
         return None
-    return _describe_alike_outputs(run, "compare higher learning rates", *_list_sweeps(run))
+    return _describe_alike_outputs(run, "compare higher learning rates", *_list_sweep_commands(run))
 
 
 def _describe_alike_outputs(run: RunFigures, suggestion: str, *remedies: str) -> Finding:
@@ -165,11 +165,11 @@ def _check_learning_rate(run: RunFigures) -> Finding | None:
         f"at lr {run.model.lr:g}, the mean error still fell from {run.errors[1]:.3g} in the second "
         f"quarter of the run to {run.errors[3]:.3g} in the last",
         "compare higher learning rates",
-        tuple(_list_sweeps(run)),
+        tuple(_list_sweep_commands(run)),
     )
 
 
-def _list_sweeps(run: RunFigures) -> list[str]:
+def _list_sweep_commands(run: RunFigures) -> list[str]:
     """Return the command that compares learning rates on the files of a run, if it has any."""
     names = [each.display_name for each in run.live.history.positions if not each.is_stream]
     label = run.live.read_options.label
@@ -205,12 +205,12 @@ def _check_rare_classes(run: RunFigures) -> Finding | None:
 
 # Checks, most serious first; a symptom is checked only if no cause explains it.
 _CAUSES = (
-    _check_stop, _check_scales, _check_labels, _check_order, _check_row_numbers, _check_epsilon,
-    _check_drops,
+    _check_early_stop, _check_scales, _check_labels, _check_order, _check_row_numbers,
+    _check_epsilon, _check_drops,
 )  # fmt: skip
 _SYMPTOMS = (_check_outputs, _check_learning_rate, _check_majority, _check_rare_classes)
 # The findings that may accompany any accuracy.
-_NON_CAUSES = (
+_NON_EXPLANATORY_CODES = (
     FindingCode.DIVERGING, FindingCode.SORTED_LABELS, FindingCode.ROW_NUMBERS,
     FindingCode.LEARNING_RATE_TOO_LOW, FindingCode.NO_BETTER_THAN_MAJORITY_CLASS,
 )  # fmt: skip

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from stream_perceptron.data.source import Source
     from stream_perceptron.live.model import LiveModel
 
-_SHOWN_FEATURES = 6
+_MAX_SHOWN_FEATURES = 6
 
 
 @dataclass(order=True)
@@ -34,20 +34,20 @@ class Mistake:
     x: dict[Hashable, float] = field(compare=False)  # features in the source's order
 
 
-class Examples(NamedTuple):
+class Mistakes(NamedTuple):
     """The results of a model on a labeled source."""
 
     worst: list[Mistake]  # most confident first
-    rows: int  # rows read
+    n_rows: int  # rows read
     evaluation: Evaluation
 
 
-def find_mistakes(live: LiveModel, source: Source, max_mistakes: int = 12) -> Examples:
+def find_mistakes(live: LiveModel, source: Source, max_mistakes: int = 12) -> Mistakes:
     """Return the most confident mistakes on a labeled source."""
     worst: list[Mistake] = []
-    rows, evaluation = 0, Evaluation(live.model.classes_)
+    n_rows, evaluation = 0, Evaluation(live.model.classes_)
     for result in predict(live, source, joins_labels=True, keeps_zeros=True, with_all_scores=True):
-        rows += len(result.batch)
+        n_rows += len(result.batch)
         evaluation.update(result)
         pairs = zip(result.labels, result.predictions, strict=True)
         for i, (label, prediction) in enumerate(pairs):
@@ -57,13 +57,13 @@ def find_mistakes(live: LiveModel, source: Source, max_mistakes: int = 12) -> Ex
             if len(worst) == max_mistakes and score <= worst[0].score:
                 continue
             batch = result.batch
-            (x,) = batch.take(np.arange(len(batch))[batch.usable][i : i + 1]).dicts()
+            (x,) = batch.take(np.arange(len(batch))[batch.usable_rows][i : i + 1]).dicts()
             row = int(result.rows[i])
             mistake = Mistake(score, row, label, prediction, x)
             (heapq.heappush if len(worst) < max_mistakes else heapq.heapreplace)(worst, mistake)
     if not evaluation.confusion.tested:
         raise SourceError(f"{source.name}: no labels to compare predictions with")
-    return Examples(sorted(worst, reverse=True), rows, evaluation)
+    return Mistakes(sorted(worst, reverse=True), n_rows, evaluation)
 
 
 def find_misleading_features(live: LiveModel, mistake: Mistake) -> Sequence[tuple[str, float]]:
@@ -80,7 +80,7 @@ def find_misleading_features(live: LiveModel, mistake: Mistake) -> Sequence[tupl
     contributions = weight_margin[feature_ids] * (
         x if scaler is None else kernel.standardize(scaler.statistics[:, feature_ids], x)
     )
-    order = np.argsort(-contributions, kind="stable")[:_SHOWN_FEATURES]
+    order = np.argsort(-contributions, kind="stable")[:_MAX_SHOWN_FEATURES]
     return [(str(known[i]), float(x[i])) for i in order if contributions[i] > 0]
 
 

@@ -20,10 +20,10 @@ _VIEW_BOX = f"-40 -10 {_WIDTH + 60} {_HEIGHT + 35}"
 
 
 class Line(NamedTuple):
-    """A line of shares from 0 to 1 over samples; `kind` is its CSS class."""
+    """A line of shares from 0 to 1 over samples; `css_class` is its CSS class."""
 
     name: str
-    kind: str
+    css_class: str
     x: Array
     y: Array
 
@@ -46,19 +46,19 @@ def draw_lines(lines: Sequence[Line], n_samples: float, marks: Iterable[float] =
         points = [f"{a:.1f} {b:.1f}" for a, b in zip(x.tolist(), y.tolist(), strict=True)]
         # The first point is repeated, so that a single point is drawn as a dot.
         path = f"M{points[0]}L{' '.join(points)}" if points else ""
-        parts.append(f'<path class="{line.kind}" d="{path}"/>')
+        parts.append(f'<path class="{line.css_class}" d="{path}"/>')
     return "".join([*parts, "</svg>"])
 
 
-def draw_weights(weights: Array, reach: float) -> str:
+def draw_weights(weights: Array, max_abs_weight: float) -> str:
     """Draw weights (side, side) as a PNG, transparent at 0; return its data URI."""
     pixels = np.empty((*weights.shape, 4), np.uint8)
     pixels[..., :3] = np.where(weights[..., None] > 0, POSITIVE_COLOR, NEGATIVE_COLOR)
-    pixels[..., 3] = np.rint(255 * np.minimum(np.abs(weights) / reach, 1.0))
+    pixels[..., 3] = np.rint(255 * np.minimum(np.abs(weights) / max_abs_weight, 1.0))
     return _encode_png(pixels)
 
 
-def draw_ink(values: Array) -> str:
+def draw_pixels(values: Array) -> str:
     """Draw values (side, side) as a black PNG, transparent at the minimum; return its data URI."""
     low, high = float(values.min()), float(values.max())
     pixels = np.zeros((*values.shape, 4), np.uint8)

@@ -20,8 +20,8 @@ from stream_perceptron.diagnostics.plots import (
     NEGATIVE_COLOR,
     POSITIVE_COLOR,
     Line,
-    draw_ink,
     draw_lines,
+    draw_pixels,
     draw_weights,
 )
 from stream_perceptron.live.history import format_lr
@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from stream_perceptron.data.source import Source
 
 _MAX_CLASSES = 30  # in the matrix, the table of classes and the pictures
-_MAX_HEADER = 4  # characters of a name above a column of the matrix; longer ones are numbered
+# The characters of a name above a column of the matrix; longer ones are numbered.
+_MAX_HEADER_LENGTH = 4
 _FOLDER = Path(__file__).parent
 _COLORS = f".perceptron {{ --for: rgb{POSITIVE_COLOR}; --against: rgb{NEGATIVE_COLOR} }}\n"
 
@@ -64,19 +65,19 @@ def render_report(models: Mapping[str, LiveModel], examples: Source | None = Non
     details = {} if others else _describe_details(first)
     return _render(
         "report.html",
-        **_describe_head(models),
+        **_describe_models(models),
         details=details,
         examples=None if examples is None else _describe_mistakes(first, examples),
     )
 
 
-def render_head(model: LiveModel | SGDPerceptron | Pipeline) -> str | None:
+def render_summary(model: LiveModel | SGDPerceptron | Pipeline) -> str | None:
     """Render the figures and the learning curve of a model for a notebook; None without Jinja."""
     if not isinstance(model, LiveModel):
         *_, last = getattr(model, "steps", {"": model}).values()
         model = LiveModel(last)
     try:
-        return _render("head.html", **_describe_head({"model": model}))
+        return _render("head.html", **_describe_models({"model": model}))
     except ImportError:
         return None
 
@@ -93,7 +94,7 @@ def _render(template: str, **values: object) -> str:
     return environment.get_template(template).render(values, style=style)
 
 
-def _describe_head(models: Mapping[str, LiveModel]) -> dict[str, object]:
+def _describe_models(models: Mapping[str, LiveModel]) -> dict[str, object]:
     """Return the key figures and the learning curves of models."""
     from markupsafe import Markup
 
@@ -199,12 +200,12 @@ def _describe_details(live: LiveModel) -> dict[str, Any]:
     """Return the confusion matrix, the table of classes and the pictures of weights of a model."""
     model, names = live.model, [str(name) for name in live.model.classes_]
     metrics = live.progress.compute_metrics(len(names))
-    frequent = np.sort(np.argsort(-metrics.seen, kind="stable")[:_MAX_CLASSES]).tolist()
+    frequent = np.sort(np.argsort(-metrics.support, kind="stable")[:_MAX_CLASSES]).tolist()
     rare_first = np.argsort(metrics.recall, kind="stable")[:_MAX_CLASSES].tolist()
     counts = live.progress.confusion.matrix(frequent)
-    shares = counts / np.maximum(metrics.seen[frequent], 1)[:, None]
+    shares = counts / np.maximum(metrics.support[frequent], 1)[:, None]
     side = _find_image_side(live)
-    reach = float(np.abs(model.weights).max(initial=0.0)) or 1.0
+    max_abs_weight = float(np.abs(model.weights).max(initial=0.0)) or 1.0
     return {
         "is_tested": live.progress.accuracy is not None,
         "matrix": [
@@ -213,17 +214,17 @@ def _describe_details(live: LiveModel) -> dict[str, Any]:
         ],
         "classes": [
             (
-                names[j], int(metrics.counts[j]),
+                names[j], int(metrics.label_counts[j]),
                 float(metrics.precision[j]) if metrics.predicted[j] else None,
-                float(metrics.recall[j]) if metrics.seen[j] else None,
+                float(metrics.recall[j]) if metrics.support[j] else None,
             )
             for j in rare_first
         ],
         "n_classes": len(names),
-        "is_numbered": any(len(names[j]) > _MAX_HEADER for j in frequent),
-        "reach": reach,
+        "is_numbered": any(len(names[j]) > _MAX_HEADER_LENGTH for j in frequent),
+        "max_abs_weight": max_abs_weight,
         "pictures": [
-            (names[j], draw_weights(model.weights[j].reshape(side, side), reach))
+            (names[j], draw_weights(model.weights[j].reshape(side, side), max_abs_weight))
             for j in (frequent if side else [])
         ],
     }  # fmt: skip
@@ -240,22 +241,24 @@ def _find_image_side(live: LiveModel) -> int:
 
 def _describe_mistakes(live: LiveModel, source: Source) -> dict[str, object]:
     """Return the most confident mistakes, as images or with the features that misled the model."""
-    examples, side = find_mistakes(live, source), _find_image_side(live)
-    confusion = examples.evaluation.confusion
-    are_images = side > 0 and all(len(mistake.x) == side**2 for mistake in examples.worst)
+    mistakes, side = find_mistakes(live, source), _find_image_side(live)
+    confusion = mistakes.evaluation.confusion
+    are_images = side > 0 and all(len(mistake.x) == side**2 for mistake in mistakes.worst)
     return {
         "source": source.name,
-        "n_rows": examples.rows,
+        "n_rows": mistakes.n_rows,
         "tested": confusion.tested,
         "right": confusion.right,
-        "training": describe_training(live, source, examples.rows),
+        "training": describe_training(live, source, mistakes.n_rows),
         "are_images": are_images,
         "mistakes": [
             (
                 mistake,
-                draw_ink(np.array([*mistake.x.values()]).reshape(side, side)) if are_images else "",
+                draw_pixels(np.array([*mistake.x.values()]).reshape(side, side))
+                if are_images
+                else "",
                 [] if are_images else find_misleading_features(live, mistake),
             )
-            for mistake in examples.worst
+            for mistake in mistakes.worst
         ],
     }

@@ -15,16 +15,16 @@ from stream_perceptron.live.model import LiveModel
 from stream_perceptron.model.arrays import Array
 
 _MIN_SAMPLES = 300  # for most findings
-_MIN_RATE_SAMPLES = 1000  # to judge the learning rate
-_MAX_LOW_RATE = 0.1
-_LOW_SHARE = 0.05  # of samples that changed the weights
-_MIN_LABELS = 20  # to detect that all labels are the same, or that some have decimals
+_MIN_LR_SAMPLES = 1000  # to judge the learning rate
+_MAX_LOW_LR = 0.1
+_LOW_UPDATED_SHARE = 0.05  # of samples that changed the weights
+_MIN_LABEL_SAMPLES = 20  # to detect that all labels are the same, or that some have decimals
 _MIN_CLASS_SAMPLES = 200  # to judge the recall of a class
 _LOW_RECALL = 0.05
 _LOW_KAPPA, _HIGH_KAPPA = 0.2, 0.9
 _MIN_UNIQUE_LABELS, _MIN_UNIQUE_SHARE = 50, 0.98  # samples, and labels per sample, of an ID column
 _MIN_DISTINCT_NUMBERS = 20  # distinct labels that suggest a quantity
-_MIN_GAP = 10  # the mean gap between numbers that are unlikely to be class numbers
+_MIN_LABEL_GAP = 10  # the mean gap between numbers that are unlikely to be class numbers
 _MAX_COMPARED_FEATURES = 1000  # features whose weights are compared with the order of the labels
 _MIN_CORRELATION = 6.0  # rank correlation, in standard errors
 
@@ -41,7 +41,7 @@ class RunFigures:
         self.scaling_problem = find_scaling_problem(live)
         self.drops = find_lasting_drops(live.progress.events)
 
-    def average_quarters(self, column: str) -> list[float]:
+    def average_by_quarter(self, column: str) -> list[float]:
         """Return a curve column's mean per sample in each quarter of a run; 0s for a short run."""
         samples = self.progress.curve.column("samples")
         if len(samples) < 4 or not self.is_long:
@@ -52,11 +52,11 @@ class RunFigures:
 
     @cached_property
     def accuracies(self) -> list[float]:
-        return self.average_quarters("right")
+        return self.average_by_quarter("right")
 
     @cached_property
     def errors(self) -> list[float]:
-        return self.average_quarters("errors")
+        return self.average_by_quarter("errors")
 
     @property
     def mean_slope(self) -> float:
@@ -69,8 +69,8 @@ class RunFigures:
         return self._average_probes("spread")
 
     def _average_probes(self, name: str) -> float:
-        n_probes = self.average_quarters("probes")[3]
-        return self.average_quarters(name)[3] / n_probes if n_probes else nan
+        n_probes = self.average_by_quarter("probes")[3]
+        return self.average_by_quarter(name)[3] / n_probes if n_probes else nan
 
     @property
     def recent_accuracy(self) -> str:
@@ -97,10 +97,10 @@ class RunFigures:
         """
         _, second, third, last = self.errors
         return (
-            self.n >= _MIN_RATE_SAMPLES
+            self.n >= _MIN_LR_SAMPLES
             and self.progress.confusion.tested + self.progress.n_untested == self.n  # in one pass
             and isinstance(self.model.lr, float | int)
-            and self.model.lr <= _MAX_LOW_RATE
+            and self.model.lr <= _MAX_LOW_LR
             and self.metrics.cohen_kappa < _HIGH_KAPPA
             and not any(event.is_overall for event in self.progress.events)
             and last < 0.75 * second
@@ -130,7 +130,7 @@ class RunFigures:
         """
         spread, frequencies = (
             self.mean_spread / self.output_range,
-            self.metrics.counts / max(self.n, 1),
+            self.metrics.label_counts / max(self.n, 1),
         )
         implied_accuracy = spread + (1 - spread) / max(self.k, 1)
         constant_error = 0.5 * self.output_range**2 * (frequencies * (1 - frequencies)).sum()
@@ -147,7 +147,7 @@ class RunFigures:
     @property
     def hardly_updates(self) -> bool:
         """Whether few of the samples changed the weights."""
-        return self.progress.updated_share < _LOW_SHARE
+        return self.progress.updated_share < _LOW_UPDATED_SHARE
 
     @cached_property
     def is_no_better_than_majority(self) -> bool:
@@ -159,7 +159,7 @@ class RunFigures:
         return best <= baseline + 2 * noise and self.metrics.cohen_kappa < _LOW_KAPPA
 
     @cached_property
-    def row_numbers(self) -> list[str]:
+    def row_number_columns(self) -> list[str]:
         """Columns that rise from sample to sample, and heavily weighted ones named like row IDs."""
         rising = list(self.progress.rising or ()) if self.is_long else []
         names, weights = list(map(str, self.model.features_)), self.model.weights
@@ -173,7 +173,7 @@ class RunFigures:
         return [name for name in columns if not name.endswith(".days") and "=" not in name]
 
     @cached_property
-    def label_numbers(self) -> Array | None:
+    def numeric_labels(self) -> Array | None:
         """The labels as numbers, NaN for others; None if more than a tenth are no numbers."""
         values = np.full(self.k, np.nan)
         for i, name in enumerate(self.classes):
@@ -185,31 +185,31 @@ class RunFigures:
 
     @property
     def has_one_label(self) -> bool:
-        return self.n >= _MIN_LABELS and self.metrics.baseline == 1.0
+        return self.n >= _MIN_LABEL_SAMPLES and self.metrics.baseline == 1.0
 
     @cached_property
     def are_labels_ids(self) -> bool:
         return self.n >= _MIN_UNIQUE_LABELS and self.k >= _MIN_UNIQUE_SHARE * self.n
 
     @cached_property
-    def unlikely_numbers(self) -> str:
+    def non_class_evidence(self) -> str:
         """Why the labels cannot be class numbers; "" if they can."""
-        values = self.label_numbers
-        if values is None or self.n < _MIN_LABELS or self.are_labels_ids:
+        values = self.numeric_labels
+        if values is None or self.n < _MIN_LABEL_SAMPLES or self.are_labels_ids:
             return ""
         values = values[~np.isnan(values)]
         if (values % 1 != 0).any():
             return ", some with decimals"
-        if self.is_long and 2 * self.k > self.n and np.ptp(values) > _MIN_GAP * self.k:
+        if self.is_long and 2 * self.k > self.n and np.ptp(values) > _MIN_LABEL_GAP * self.k:
             return f" from {values.min():g} to {values.max():g} in {self.n:,} samples"
         return ""
 
     @cached_property
-    def quantity(self) -> str:
+    def quantity_evidence(self) -> str:
         """Why the labels are a quantity; "" if they may be classes."""
-        values, is_frequent = self.label_numbers, self.metrics.seen > 1
-        if self.unlikely_numbers or values is None or not self.is_long or self.are_labels_ids:
-            return self.unlikely_numbers
+        values, is_frequent = self.numeric_labels, self.metrics.support > 1
+        if self.non_class_evidence or values is None or not self.is_long or self.are_labels_ids:
+            return self.non_class_evidence
         is_frequent &= ~np.isnan(values)
         if np.count_nonzero(is_frequent) < _MIN_DISTINCT_NUMBERS:
             return ""
@@ -218,13 +218,13 @@ class RunFigures:
         return ", whose order the features follow" if correlation > _MIN_CORRELATION else ""
 
     @property
-    def are_classes(self) -> bool:
-        return not (self.are_labels_ids or self.quantity)
+    def are_labels_classes(self) -> bool:
+        return not (self.are_labels_ids or self.quantity_evidence)
 
     @cached_property
     def missed_classes(self) -> list[str]:
         """Classes with many samples that are hardly ever predicted correctly."""
-        seen, recall = self.metrics.seen, self.metrics.recall
+        seen, recall = self.metrics.support, self.metrics.recall
         is_missed = (seen >= _MIN_CLASS_SAMPLES) & (recall < _LOW_RECALL) & self.is_long
         return [
             f"{self.classes[i]} (recall {recall[i]:.1%} of {seen[i]:,} samples)"
@@ -234,7 +234,7 @@ class RunFigures:
     @cached_property
     def are_labels_sorted(self) -> bool:
         """Whether the samples of each label follow one another, as in a sorted file."""
-        n_labels, n_runs = np.count_nonzero(self.metrics.seen), self.n - self.progress.repeats
+        n_labels, n_runs = np.count_nonzero(self.metrics.support), self.n - self.progress.repeats
         # The first sample is not counted as tested, and may be the only one with its label.
         return bool(self.n >= 100 and 1 < n_runs <= n_labels + 1 and n_runs < self.n / 2)
 

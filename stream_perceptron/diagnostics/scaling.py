@@ -12,7 +12,7 @@ _LARGE_FEATURE = 16.0
 _SMALL_FEATURE = 0.1
 _MAX_REACH_RATIO = 100  # the maximum ratio of two features' reaches
 
-_STANDARDIZE = "to start over with standardized features (in Python: a Standardizer)"
+_STANDARDIZE_ADVICE = "to start over with standardized features (in Python: a Standardizer)"
 
 
 def find_scaling_problem(live: LiveModel) -> tuple[str, str, str] | None:
@@ -30,7 +30,8 @@ def find_scaling_problem(live: LiveModel) -> tuple[str, str, str] | None:
         bool(reach) and not are_pixels and reach[max_name] > _MAX_REACH_RATIO * reach[min_name]
     )
     if 0 < largest < _SMALL_FEATURE:
-        return f"they reach only {largest:g}, and steps are tiny", _STANDARDIZE, "--standardize"
+        evidence = f"they reach only {largest:g}, and steps are tiny"
+        return evidence, _STANDARDIZE_ADVICE, "--standardize"
     if not has_wide_range and largest <= _LARGE_FEATURE:
         return None
     has_largest = bool(reach) and reach[max_name] == largest
@@ -38,7 +39,7 @@ def find_scaling_problem(live: LiveModel) -> tuple[str, str, str] | None:
     contrast = f" and {min_name!r} only {reach[min_name]:g}" if has_wide_range else ""
     evidence = f"{subject} {largest:g}{contrast}, and a step grows with their square"
     if not are_pixels:
-        return evidence, _STANDARDIZE, "--standardize"
+        return evidence, _STANDARDIZE_ADVICE, "--standardize"
     scale = f"--scale 1/{largest / abs(live.read_options.scale or 1):g}"
     return evidence, "to start over with smaller features", scale
 

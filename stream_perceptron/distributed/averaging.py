@@ -78,7 +78,7 @@ def average(base: SGDPerceptron, models: Sequence[SGDPerceptron]) -> SGDPerceptr
 
     """
     for model in models:
-        _require_descent(base, model)
+        _require_descendant(base, model)
     mean = copy.deepcopy(base)
     networks = [model.network for model in models]
     mean.network.restore(_merge_networks(base.network, networks))
@@ -96,14 +96,14 @@ def _merge_networks(base: Network, networks: Sequence[Network]) -> Snapshot:
     shape = len(labels), len(features)
     base.store.require_size(*shape)
     first = next((network for network in all_networks if network.n_seen), base)
-    n_drawn = first.store.current.n_drawn
-    initial = base.store.compute_initial_weights(len(labels), [*features], n_drawn)
+    drawn_shape = first.store.current.drawn_shape
+    initial = base.store.compute_initial_weights(len(labels), [*features], drawn_shape)
     scaler = None
     if base.scaler is not None:
         scaler = Scaler(has_indicators=base.scaler.has_indicators)
         scaler.extend(0, len(features))
     return Snapshot(
-        [*labels], [*features], initial[:, 1:], initial[:, 0], n_drawn,
+        [*labels], [*features], initial[:, 1:], initial[:, 0], drawn_shape,
         base.n_seen, base.n_updates, base.last_error, scaler, _sum_counts(base, networks, labels),
     )  # fmt: skip
 
@@ -174,7 +174,7 @@ def _align_statistics(network: Network, united: Network) -> Floats:
     return statistics
 
 
-def _require_descent(base: SGDPerceptron, model: SGDPerceptron) -> None:
+def _require_descendant(base: SGDPerceptron, model: SGDPerceptron) -> None:
     """Check that the parameters, names and counts of `model` can result from training `base`."""
     scaler, base_scaler = model.network.scaler, base.network.scaler
     has_indicators, base_has_indicators = (
@@ -220,7 +220,7 @@ def _compute_initial_weights(network: Network) -> Floats:
     """Compute the biases and weights (k, 1 + d) that a network began with."""
     store = network.store
     return store.compute_initial_weights(
-        store.shape[0], network.feature_names, store.current.n_drawn
+        store.shape[0], network.feature_names, store.current.drawn_shape
     )
 
 

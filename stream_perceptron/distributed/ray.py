@@ -18,7 +18,7 @@ from stream_perceptron.data.source import is_any_interrupted
 from stream_perceptron.distributed.rounds import (
     RowRange,
     ShardResult,
-    average_outcomes,
+    average_shard_results,
     count_rounds,
     learn_first_sample,
     learn_row_ranges,
@@ -179,7 +179,7 @@ def _learn_pass(
     """Learn the rest of a pass in rounds, and record it."""
     sources = require_parquet([file.source for file in files])
     ends = tuple(
-        replace(source.content.begin(), offset=source.n_rows, rows=source.n_rows)
+        replace(source.content.get_start_position(), offset=source.n_rows, rows=source.n_rows)
         for source in sources
     )
     n_rounds, entry = count_rounds(ends, shards), live.history.find_rounds(ends, shards)
@@ -191,25 +191,25 @@ def _learn_pass(
     for number in range(first, (n_complete + 1) * n_rounds):
         base, done = live, Round()
         if live.model.n_seen == 0 and number == 0:
-            outcome = learn_first_sample(live, sources, skip_rejected)
-            base, n_first = outcome.live, outcome.live.progress.rows - live.progress.rows
+            result = learn_first_sample(live, sources, skip_rejected)
+            base, n_first = result.live, result.live.progress.rows - live.progress.rows
             shards = replace(shards, first_rows=n_first)
-            done = Round(outcome.rejected, [*outcome.notices])
+            done = Round(result.rejected, [*result.notices])
         row_ranges = plan_round(ends, shards, number)
-        factor, is_repeated = len(row_ranges), n_complete > 0
-        outcomes = _learn_round(base, sources, row_ranges, factor, skip_rejected, is_repeated)
-        if outcomes is None or is_any_interrupted(sources):
+        lr_factor, is_repeated = len(row_ranges), n_complete > 0
+        results = _learn_round(base, sources, row_ranges, lr_factor, skip_rejected, is_repeated)
+        if results is None or is_any_interrupted(sources):
             return
-        mean = average_outcomes(base, outcomes)
+        mean = average_shard_results(base, results)
         done.is_repeated = is_repeated
-        done.rejected += [text for outcome in outcomes for text in outcome.rejected]
-        if number == first and outcomes:
-            done.notices = done.notices or [*outcomes[0].notices]
-            if factor > 1:
-                done.notices.append(_describe_lr(live, factor))
+        done.rejected += [text for result in results for text in result.rejected]
+        if number == first and results:
+            done.notices = done.notices or [*results[0].notices]
+            if lr_factor > 1:
+                done.notices.append(_describe_lr(live, lr_factor))
             if number == 0:
-                seconds = passes * n_rounds * sum(outcome.seconds for outcome in outcomes)
-                done.notices += _compare_with_learn(seconds)
+                seconds = passes * n_rounds * sum(result.seconds for result in results)
+                done.notices += _suggest_learn(seconds)
         history = live.history
         history.entries = base.history.entries
         done.is_report_due = mean.progress.rows >= find_next_report(live.progress.rows)
@@ -239,7 +239,7 @@ def _describe_lr(live: LiveModel, n: int) -> str:
     return f"shards learn at {shown}, because averaging divides steps by {n}"
 
 
-def _compare_with_learn(seconds: float) -> list[str]:
+def _suggest_learn(seconds: float) -> list[str]:
     """Return a notice if one process learns all rows in less than a second."""
     if seconds >= 1:
         return []
@@ -250,7 +250,7 @@ def _learn_round(
     live: LiveModel,
     sources: Sequence[ParquetSource],
     row_ranges: Sequence[Sequence[RowRange]],
-    factor: int,
+    lr_factor: int,
     skip_rejected: bool,
     is_repeated: bool,
 ) -> list[ShardResult] | None:
@@ -261,7 +261,7 @@ def _learn_round(
     try:
         state = ray.put(live)
         tasks = [
-            learn.remote(state, ranges_of_shard, factor, skip_rejected, is_repeated)
+            learn.remote(state, ranges_of_shard, lr_factor, skip_rejected, is_repeated)
             for ranges_of_shard in row_ranges
         ]
         unfinished = tasks

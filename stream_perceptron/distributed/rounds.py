@@ -139,19 +139,19 @@ def learn_first_sample(
         If a row cannot be used, unless such rows are skipped.
 
     """
-    outcome = ShardResult(copy.deepcopy(live))
-    with closing(learn(outcome.live, sources, skip_rejected=skip_rejected, every=1)) as results:
-        for result in results:
-            outcome.add(result)
-            if outcome.live.model.n_seen:
+    result = ShardResult(copy.deepcopy(live))
+    with closing(learn(result.live, sources, skip_rejected=skip_rejected, every=1)) as steps:
+        for step in steps:
+            result.add(step)
+            if result.live.model.n_seen:
                 break
-    return outcome
+    return result
 
 
 def learn_row_ranges(
     live: LiveModel,
     row_ranges: Iterable[RowRange],
-    factor: int = 1,
+    lr_factor: int = 1,
     skip_rejected: bool = False,
     is_repeated: bool = False,
 ) -> ShardResult:
@@ -167,35 +167,35 @@ def learn_row_ranges(
     >>> live = LiveModel.start([open_source(str(sample_path()))], seed=0)
     >>> files = [FilePosition(str(sample_path()), rows=5000)]
     >>> for row_ranges in plan_round(files, Shards(n=2, rows=1000), number=0):
-    ...     outcome = learn_row_ranges(live, row_ranges)
-    ...     print(outcome.live.progress.samples, live.progress.samples)
+    ...     result = learn_row_ranges(live, row_ranges)
+    ...     print(result.live.progress.samples, live.progress.samples)
     1000 0
     1000 0
 
     """
-    outcome = ShardResult(copy.deepcopy(live))
-    model, lr = outcome.live.model, live.model.lr
-    model.lr = _scale_lr(lr, factor)
+    result = ShardResult(copy.deepcopy(live))
+    model, lr = result.live.model, live.model.lr
+    model.lr = _scale_lr(lr, lr_factor)
     segments = (
         Segment(GivenFile(open_source(begin.name, "parquet"), begin), begin, end, is_repeated)
         for begin, end in row_ranges
     )
     start = time.perf_counter()
     try:
-        for result in learn_segments(Learner(outcome.live), segments, RowCount(), skip_rejected):
-            outcome.add(result)
+        for step in learn_segments(Learner(result.live), segments, RowCount(), skip_rejected):
+            result.add(step)
     except (SourceError, SampleError, DivergedError) as error:
-        outcome.error = error
-    model.lr, outcome.seconds = lr, time.perf_counter() - start
-    return outcome
+        result.error = error
+    model.lr, result.seconds = lr, time.perf_counter() - start
+    return result
 
 
-def average_outcomes(live: LiveModel, outcomes: Sequence[ShardResult]) -> LiveModel:
+def average_shard_results(live: LiveModel, results: Sequence[ShardResult]) -> LiveModel:
     """Average the shards' models after a round, or raise the first failed shard's error."""
-    for outcome in outcomes:
-        if outcome.error is not None:
-            raise outcome.error
-    return average_live(live, [outcome.live for outcome in outcomes]) if outcomes else live
+    for result in results:
+        if result.error is not None:
+            raise result.error
+    return average_live(live, [result.live for result in results]) if results else live
 
 
 def _scale_lr(lr: float | Scheduler, factor: int) -> Any:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_perceptron.errors import CheckpointError
-from stream_perceptron.model.arrays import Arrays, Floats
+from stream_perceptron.model.arrays import Floats, NamedArrays
 
 _drift: Any = import_module("stream_perceptron.live._drift")
 
@@ -53,7 +53,7 @@ class DriftEvent:
     after: float  # the same after the event
     label: int | None = None  # the number of the class; None for the overall accuracy
 
-    def is_possible(self, n_classes: int) -> bool:
+    def is_valid(self, n_classes: int) -> bool:
         """Whether the event has a known kind, and one of the model's classes or none."""
         return self.kind in _VERBS and (self.label is None or 0 <= self.label < n_classes)
 
@@ -177,12 +177,12 @@ class DriftDetector:
         self.squares: Floats = np.zeros(5)
 
     @property
-    def arrays(self) -> Arrays:
+    def arrays(self) -> NamedArrays:
         """The state, by name."""
         return {f"drift_{name}": array for name, array in vars(self).items()}
 
     @classmethod
-    def from_arrays(cls, arrays: Arrays) -> DriftDetector:
+    def from_arrays(cls, arrays: NamedArrays) -> DriftDetector:
         """Restore the tests from their `arrays`.
 
         Raises

@@ -83,7 +83,7 @@ class Evaluation:
                     "class": labels[i],
                     "precision": float(metrics.precision[i]),
                     "recall": float(metrics.recall[i]),
-                    "samples": int(metrics.seen[i]),
+                    "samples": int(metrics.support[i]),
                     **self._compute_ranking_figures(i),
                 }
                 for i in order

@@ -22,7 +22,8 @@ class GivenFile:
 
     source: Source
     position: FilePosition  # how far it has been read; it advances with the run
-    saved: FilePosition | None = None  # its position in the history, perhaps under another name
+    # Its position in the history, perhaps under another name.
+    saved_position: FilePosition | None = None
     passes: int = 0  # the number of complete passes; 0 for a file that has grown since
     notice: str | None = None
 
@@ -64,7 +65,7 @@ def identify_files(
 
     """
     given: dict[str, GivenFile] = {}
-    index = _Index(positions)
+    index = _SavedPositions(positions)
     for source in sources:
         name = resolve_name(source.path)
         if name in given:
@@ -79,11 +80,11 @@ def identify_files(
 
 
 def _identify_file(
-    source: Source, name: str, index: _Index, passes: int | None, is_strict: bool
+    source: Source, name: str, index: _SavedPositions, passes: int | None, is_strict: bool
 ) -> GivenFile:
     """Find how far a file has been read."""
     path, content = source.path, source.content
-    saved = index.take(content, name)
+    saved = index.take_position(content, name)
     if saved is not None:
         if content.ends_line():
             return _continue_file(source, saved, content.has_more(saved), passes, name)
@@ -92,7 +93,7 @@ def _identify_file(
                 f"row {saved.rows:,} has changed since it was learned: the file ended within it"
             )
             _raise_changed(path, reason)
-        return GivenFile(source, content.begin())
+        return GivenFile(source, content.get_start_position())
     newest = index.find_newest(name)
     notice: str | None = None
     if newest is not None:
@@ -108,7 +109,7 @@ def _identify_file(
             f"{source.name}: new file, though it begins like {index.original.display_name}, which "
             "was learned"
         )
-    return GivenFile(source, content.begin(), notice=notice)
+    return GivenFile(source, content.get_start_position(), notice=notice)
 
 
 def _continue_file(
@@ -127,7 +128,7 @@ def _continue_file(
     return GivenFile(source, position, saved, n_complete, notice)
 
 
-class _Index:
+class _SavedPositions:
     """The positions of a history, by name and by content."""
 
     def __init__(self, positions: Sequence[FilePosition]) -> None:
@@ -143,7 +144,7 @@ class _Index:
         """Return the newest position under a name at which no other file continues."""
         return next((p for p in self.by_name[name] if p not in self._taken), None)
 
-    def take(self, content: FileContent, name: str) -> FilePosition | None:
+    def take_position(self, content: FileContent, name: str) -> FilePosition | None:
         """Return the position at which a file continues; None for a new file."""
         self.original = None
         own = sorted(self.by_name[name], key=lambda position: -position.offset)
@@ -152,14 +153,14 @@ class _Index:
                 self._taken.add(position)
                 return position
         for position in self._all.find(content):
-            if position not in self._taken and not _has_content(position):
+            if position not in self._taken and not _has_unchanged_file(position):
                 self._taken.add(position)
                 return position
             self.original = self.original or position
         return None
 
 
-def _has_content(position: FilePosition) -> bool:
+def _has_unchanged_file(position: FilePosition) -> bool:
     """Whether the file with a position's name still has the content that was read."""
     if is_remote(position.name):
         return True  # not read, because that may take a long time

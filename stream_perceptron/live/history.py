@@ -52,7 +52,7 @@ class Entry:
         """Whether the rows came from a pipe."""
         return any(position.is_stream for position in self.files)
 
-    def is_at(self, files: Sequence[FilePosition]) -> bool:
+    def ends_at(self, files: Sequence[FilePosition]) -> bool:
         """Whether the files of the entry are at these positions, whatever their names."""
         is_same = map(FilePosition.is_same_place, self.files, files)
         return len(self.files) == len(files) and all(is_same)
@@ -125,7 +125,7 @@ class History:
     def has_stopped(self, files: Sequence[GivenFile], epsilon: float) -> bool:
         """Whether an error below epsilon ended the last run, in one of these files."""
         last = self.positions[-1:]
-        return self.stopped_below == epsilon and any(file.saved in last for file in files)
+        return self.stopped_below == epsilon and any(file.saved_position in last for file in files)
 
     def move(self, file: GivenFile, after: FilePosition, is_repeated: bool) -> None:
         """Move the position of a file past rows that were learned, perhaps again."""
@@ -140,33 +140,35 @@ class History:
             )  # fmt: skip
         self.set_position(file, after)
 
-    def finish(self, file: GivenFile, n_left_bytes: int) -> None:
+    def finish(self, file: GivenFile, n_unread_bytes: int) -> None:
         """Record a complete pass, which nothing but an incomplete line, if any, followed."""
-        position = replace(file.position, passes=file.passes, again=None, left=n_left_bytes)
+        position = replace(file.position, passes=file.passes, again=None, left=n_unread_bytes)
         if position != file.position:
             self.set_position(file, position)
 
     def set_position(self, file: GivenFile, position: FilePosition) -> None:
         """Replace the position of a file, which is now the last one read."""
-        if file.saved is not None:
-            if file.saved == self.positions[-1]:
+        if file.saved_position is not None:
+            if file.saved_position == self.positions[-1]:
                 self.positions.pop()
             else:
-                self.positions.remove(file.saved)
+                self.positions.remove(file.saved_position)
         self.positions.append(position)
-        file.saved = file.position = position
+        file.saved_position = file.position = position
 
     def record_files(self, files: Sequence[GivenFile]) -> None:
         """Record the current names of files, and which of them have been read to their ends."""
-        found = {file.saved: file.position for file in files if file.saved is not None}
+        found = {
+            file.saved_position: file.position for file in files if file.saved_position is not None
+        }
         self.positions = [found.get(position, position) for position in self.positions]
         for file in files:
-            file.saved = None if file.saved is None else file.position
+            file.saved_position = None if file.saved_position is None else file.position
 
     def find_rounds(self, files: Sequence[FilePosition], shards: Shards) -> Entry | None:
         """Return the last entry for rounds over these whole files in as many shards, or None."""
         for entry in reversed(self.entries):
-            if entry.shards is not None and entry.is_at(files):
+            if entry.shards is not None and entry.ends_at(files):
                 is_same = (entry.shards.n, entry.shards.rows) == (shards.n, shards.rows)
                 return entry if is_same else None
         return None
@@ -193,7 +195,7 @@ class History:
 
     def ends_at(self, files: Sequence[FilePosition]) -> bool:
         """Whether the last entry ends at these positions, whatever the names of the files."""
-        return bool(self.entries) and self.entries[-1].is_at(files)
+        return bool(self.entries) and self.entries[-1].ends_at(files)
 
     def add(self, entry: Entry, *before: FilePosition) -> None:
         """Add an entry, or extend the last one if the new one continues it.

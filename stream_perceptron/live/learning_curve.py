@@ -37,10 +37,10 @@ class LearningCurve:
 
     COLUMNS = ("samples", "right", "errors", "updates", "probes", "slope", "spread")
     MAX_BINS = 200
-    _FIRST_BIN = 10
+    _INITIAL_BIN_SIZE = 10
 
     def __init__(self) -> None:
-        self.bin = self._FIRST_BIN  # the number of labeled samples that fill a bin
+        self.bin = self._INITIAL_BIN_SIZE  # the number of labeled samples that fill a bin
         # Shape (bins, len(COLUMNS)); the last bin may be incomplete.
         self.sums = np.zeros((0, len(self.COLUMNS)))
 
@@ -49,7 +49,7 @@ class LearningCurve:
         """Return the curve from its saved sums."""
         curve = cls()
         # After bins have been merged, the first one is full.
-        curve.bin = int(sums[:1, 0].max(initial=cls._FIRST_BIN))
+        curve.bin = int(sums[:1, 0].max(initial=cls._INITIAL_BIN_SIZE))
         curve.sums = sums.copy()
         return curve
 

@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 
 from stream_perceptron.data.batch import MAX_BATCH_ROWS, Batch, build_empty_batch
-from stream_perceptron.data.opening import fit_sources
+from stream_perceptron.data.opening import infer_from_sources
 from stream_perceptron.data.position import FilePosition
 from stream_perceptron.data.prefetch import prefetch
 from stream_perceptron.data.reasons import LABEL_DOES_NOT_FIT
@@ -183,7 +183,7 @@ def predict(
             elif model.read_options.has_join:
                 empty = np.flatnonzero((batch.lengths == 0) & (batch.status < REJECTED)).tolist()
                 batch = batch.reject_rows(dict.fromkeys(empty, Reason("it has no features")))
-            n_rows = _count_scored_rows(model) if with_all_scores else max(1, len(batch))
+            n_rows = _compute_max_scored_rows(model) if with_all_scores else max(1, len(batch))
             for start in range(0, len(batch), n_rows):
                 if should_stop(source):
                     return
@@ -196,11 +196,13 @@ def predict(
 
 def _request_predictions(live: LiveModel, source: Source) -> ReadRequest:
     """Return a request for the rows of a source, to predict them."""
-    request = live.request(to_learn=False)
+    request = live.build_request(to_learn=False)
     if not live.is_trained_in_python:
         return request
     # A model trained in Python has no read options of its own.
-    return replace(request, read_options=fit_sources([source], request, is_new=True).read_options)
+    return replace(
+        request, read_options=infer_from_sources([source], request, is_new=True).read_options
+    )
 
 
 def _prefetch(
@@ -241,7 +243,7 @@ class _Reloader:
     def _reopen(self, live: LiveModel) -> None:
         """Read the next rows for another model, which may use other columns."""
         request = _request_predictions(live, self._source)
-        self._batches.reopen(replace(request, reads_all_columns=True))
+        self._batches.change_request(replace(request, reads_all_columns=True))
 
 
 @dataclass(eq=False)
@@ -328,7 +330,7 @@ def _plan_segments(
         for file in [file for file in files if file.passes == n_complete]:
             source = file.source
             if n_complete and file.position.rows:
-                repeated = _repeat(file)
+                repeated = _build_repeated_segment(file)
                 if not repeated.is_at_end:
                     yield repeated
                     if not repeated.is_complete:
@@ -343,13 +345,13 @@ def _plan_segments(
             file.passes = max(file.position.passes, n_complete + 1)
             if file.position.rows and not source.is_stream:
                 with live.lock:
-                    live.history.finish(file, source.n_left_bytes)
+                    live.history.finish(file, source.n_unread_bytes)
         if is_interrupted or not any(file.position.rows for file in files):
             return  # unlimited passes over empty files would never end
         n_complete += 1
 
 
-def _repeat(file: GivenFile) -> Segment:
+def _build_repeated_segment(file: GivenFile) -> Segment:
     """Return the rest of the current pass over rows of a file that were learned before."""
     position = file.position
     begin = FilePosition(position.name, position.start_digest, position.end_digest)
@@ -470,7 +472,7 @@ def _read_segment(
     """Yield the rows of a segment in batches, and a batch without rows while no row is ready."""
     source, detects_redelivered = segment.file.source, live.read_options.position
     request = replace(
-        live.request(),
+        live.build_request(),
         position=segment.position,
         redeliveries=(
             live.redeliveries.copy() if detects_redelivered and not segment.is_repeated else None
@@ -500,7 +502,7 @@ def _forget_names_if_due(live: LiveModel, segment: Segment, batches: Batches) ->
             live.pending.forget_names()
             used = map(str, [*live.model.features_, *live.pending.feature_names()])
             names, schema = list(dict.fromkeys(used)), batches.columns.schema
-            batches.reopen(replace(batches.request, names=names, schema=schema))
+            batches.change_request(replace(batches.request, names=names, schema=schema))
     batches.max_rows = min(MAX_BATCH_ROWS, lifetime - rows % lifetime)
 
 
@@ -514,7 +516,7 @@ def _count_rows_to_learn(batch: Batch, learner: Learner, segment: Segment, count
     if segment.end is not None:
         sizes.append(segment.end - segment.position.rows)
     if learner.options.with_all_scores:
-        sizes.append(_count_scored_rows(learner.live))
+        sizes.append(_compute_max_scored_rows(learner.live))
     return min(sizes)
 
 
@@ -527,7 +529,7 @@ def _step(
         usable = batch if skip_rejected else batch.truncate_at_rejected()
         result = learner.step(usable, segment.is_repeated)
         next_report = find_next_report(count.read)
-        count.read += _move(live, segment, result.batch)
+        count.read += _record_learned_rows(live, segment, result.batch)
         result.is_report_due = count.read >= next_report
         if result.stopped:
             live.history.stopped_below = float(live.model.epsilon)
@@ -539,21 +541,21 @@ def _require_success(result: StepResult, batch: Batch, skip_rejected: bool) -> N
     if result.failure is not None:
         raise result.failure
     if not skip_rejected:
-        batch.require_usable()
+        batch.require_no_rejections()
 
 
-def _count_scored_rows(live: LiveModel) -> int:
+def _compute_max_scored_rows(live: LiveModel) -> int:
     """Return the number of rows whose scores of all labels are computed at once."""
     return max(1, _MAX_SCORES // max(1, len(live.model.classes_)))
 
 
-def _move(live: LiveModel, segment: Segment, batch: Batch) -> int:
+def _record_learned_rows(live: LiveModel, segment: Segment, batch: Batch) -> int:
     """Move the position of a segment past learned rows, record them, and return their number."""
     if not len(batch):
         return 0
     live.is_consistent = False
     history, before = live.history, segment.position
-    after = segment.position = batch.move(before, segment.is_stream)
+    after = segment.position = batch.advance_position(before, segment.is_stream)
     n_rows = after.rows - before.rows
     for offset in batch.offsets:
         live.redeliveries.update(offset)

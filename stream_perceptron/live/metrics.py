@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from stream_perceptron.errors import CheckpointError
 from stream_perceptron.live.drift import DriftDetector, DriftEvent
 from stream_perceptron.live.learning_curve import LearningCurve
-from stream_perceptron.model.arrays import Array, Arrays
+from stream_perceptron.model.arrays import Array, NamedArrays
 from stream_perceptron.model.results import TrainResult
 from stream_perceptron.model.rows import Rows
 
@@ -31,11 +31,12 @@ class ClassMetrics(NamedTuple):
     `precision` is the share of correct predictions among the predictions of a label, and `recall`
     the share among its samples; each is 0 if undefined. `macro_f1` is the mean F1 of the labels
     that were seen or predicted, and `balanced_accuracy` the mean recall of the labels that were
-    seen. `counts` is `seen` plus the untested samples. `largest` is the number of the label with
-    the most samples, and `baseline` its share: the accuracy of always predicting it.
+    seen. `support` counts the tested samples of a label, and `label_counts` also the untested ones.
+    `majority_label` is the number of the label with the most samples, and `baseline` its share: the
+    accuracy of always predicting it.
     """
 
-    seen: NDArray[np.int64]
+    support: NDArray[np.int64]
     predicted: NDArray[np.int64]
     precision: NDArray[np.float64]
     recall: NDArray[np.float64]
@@ -44,7 +45,7 @@ class ClassMetrics(NamedTuple):
     cohen_kappa: float
     majority_label: int  # the number of the most frequent label
     baseline: float
-    counts: NDArray[np.int64]
+    label_counts: NDArray[np.int64]
 
 
 def format_kappa(kappa: float) -> str:
@@ -129,25 +130,25 @@ class Confusion:
         """
         targets, predictions, counts = self.pairs.T
         hits = targets == predictions
-        seen, predicted, right = (
+        support, predicted, right = (
             np.bincount(labels, weights, minlength=k).astype(np.int64)
             for labels, weights in (
                 (targets, counts), (predictions, counts), (targets[hits], counts[hits]),
             )
         )  # fmt: skip
-        precision, recall = _divide(right, predicted), _divide(right, seen)
-        occurs = (seen > 0) | (predicted > 0)
+        precision, recall = _divide(right, predicted), _divide(right, support)
+        occurs = (support > 0) | (predicted > 0)
         f1 = _divide(2 * precision * recall, precision + recall)[occurs]
         accuracy = self.right / self.tested if self.tested else 0.0
-        chance_accuracy = float((_compute_shares(seen) * _compute_shares(predicted)).sum())
-        label_counts = seen + np.eye(1, k, dtype=np.int64)[0] * untested
+        chance_accuracy = float((_compute_shares(support) * _compute_shares(predicted)).sum())
+        label_counts = support + np.eye(1, k, dtype=np.int64)[0] * untested
         return ClassMetrics(
-            seen,
+            support,
             predicted,
             precision,
             recall,
             float(f1.mean()) if len(f1) else 0.0,
-            float(recall[seen > 0].mean()) if seen.any() else 0.0,
+            float(recall[support > 0].mean()) if support.any() else 0.0,
             (accuracy - chance_accuracy) / (1 - chance_accuracy) if chance_accuracy < 1 else 0.0,
             int(label_counts.argmax()) if k else 0,
             float(_compute_shares(label_counts).max(initial=0.0)),
@@ -246,19 +247,19 @@ class Progress:
         return self.updates / self.samples if self.samples else 0.0
 
     @property
-    def arrays(self) -> Arrays:
+    def arrays(self) -> NamedArrays:
         """The part that is saved as arrays."""
         return {
             "confusion": self.confusion.pairs, "window": self.window,
             "curve": self.curve.sums,
         } | self.drift.arrays  # fmt: skip
 
-    def restore(self, arrays: Arrays, n_labels: int) -> None:
+    def restore(self, arrays: NamedArrays, n_labels: int) -> None:
         """Restore the part that was saved as arrays."""
         labels = arrays["confusion"][:, :2]
         if labels.size and not 0 <= labels.min() <= labels.max() < n_labels:
             raise CheckpointError("progress counts labels that the model does not have")
-        if not all(event.is_possible(n_labels) for event in self.events):
+        if not all(event.is_valid(n_labels) for event in self.events):
             raise CheckpointError("progress has an event of a class that the model does not have")
         self.confusion = Confusion.from_saved(arrays["confusion"])
         self.add_outcomes(arrays["window"])

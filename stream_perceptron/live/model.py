@@ -29,7 +29,7 @@ from stream_perceptron.data.batch import Batch, Redeliveries
 from stream_perceptron.data.labels import LABEL_TYPES
 from stream_perceptron.data.naming import is_position
 from stream_perceptron.data.notices import build_full_model_warning
-from stream_perceptron.data.opening import fit_sources
+from stream_perceptron.data.opening import infer_from_sources
 from stream_perceptron.data.request import ReadRequest
 from stream_perceptron.data.schema import ReadOptions, Schema
 from stream_perceptron.data.source import Source
@@ -45,7 +45,7 @@ from stream_perceptron.live.metrics import Progress
 from stream_perceptron.live.pending import PendingSamples, restore_predictions
 from stream_perceptron.live.step_result import StepResult, collect_copied_columns
 from stream_perceptron.model import defaults
-from stream_perceptron.model.arrays import Arrays
+from stream_perceptron.model.arrays import NamedArrays
 from stream_perceptron.model.results import TrainOptions, TrainResult
 from stream_perceptron.model.rows import REDELIVERED
 from stream_perceptron.model.scaler import Scaler
@@ -119,9 +119,10 @@ class LiveModel:
         # The columns and paths whose strings have been learned, in order.
         self.string_columns: dict[str, None] = {}
         # For a new model, the names in options that no row has had, if rows name their own cells.
-        self.unseen: frozenset[str] = frozenset()
+        self.unseen_columns: frozenset[str] = frozenset()
         self.needs_label = False  # whether a table without a label column is an error
-        self.python_step: str | None = None  # the saved pipeline's step that runs only in Python
+        # The saved pipeline's step that runs only in Python.
+        self.python_only_step: str | None = None
         self.n_redelivered = 0  # redelivered rows since the model was created or loaded
         self.extra: dict[str, Any] = {}
         self.lock = RLock()  # held while the model changes or is copied
@@ -163,19 +164,21 @@ class LiveModel:
         read_options = read_options or ReadOptions()
         max_weights = parameters.get("max_weights", defaults.MAX_WEIGHTS)
         request = ReadRequest(read_options, needs_label=needs_label, max_weights=max_weights)
-        fit = fit_sources(sources, request, is_new=True)
-        if fit.first is None or fit.layout is None:
+        inferred = infer_from_sources(sources, request, is_new=True)
+        if inferred.first is None or inferred.layout is None:
             raise SourceError(f"{sources[0].name}: it has no rows")
-        read_options, schema = fit.read_options, Schema()
-        declared = fit.first.classes if fit.layout.read_options.label is not None else None
+        read_options, schema = inferred.read_options, Schema()
+        declared = (
+            inferred.first.classes if inferred.layout.read_options.label is not None else None
+        )
         if classes is not None:
-            declared, typed = fit.schema.parse_classes(classes)
+            declared, typed = inferred.schema.parse_classes(classes)
             schema = Schema(label_type=typed.label_type)
         live = cls(SGDPerceptron(classes=declared, **parameters), read_options, schema)
         live.needs_label = needs_label
         names = {*read_options.roles, *read_options.categorical, *read_options.keep}
         names.update(filter(None, [read_options.label]))
-        live.unseen = frozenset(name for name in names if not is_position(name))
+        live.unseen_columns = frozenset(name for name in names if not is_position(name))
         if read_options.standardize:
             live.model.network.scaler = Scaler()
         return live
@@ -196,7 +199,7 @@ class LiveModel:
         with add_path_to_errors(path):
             meta, arrays = read_checkpoint(path)
             live, state = cls(decode_model(meta, arrays)), meta.get("live")
-            live.python_step = decode_steps(meta).python_step
+            live.python_only_step = decode_steps(meta).python_only_step
             live.extra = decode_extra(meta)
             if state is None:
                 live._infer_state()
@@ -212,7 +215,7 @@ class LiveModel:
         label_type = types.pop() if len(types) == 1 and types < set(LABEL_TYPES) else None
         self.schema = Schema(tuple(str(name) for name in model.features_), label_type)
 
-    def _restore(self, state: LiveState, arrays: Arrays) -> None:
+    def _restore(self, state: LiveState, arrays: NamedArrays) -> None:
         """Restore the state from a checkpoint."""
         n_labels = len(self.model.classes_)
         self.read_options, self.schema = state.read_options, state.schema
@@ -240,7 +243,7 @@ class LiveModel:
                 raise CheckpointError(f"{path}: not saved, because an error interrupted a step")
             write_checkpoint(path, *self.encode())
 
-    def encode(self) -> tuple[dict[str, Any], Arrays]:
+    def encode(self) -> tuple[dict[str, Any], NamedArrays]:
         """Encode everything needed to resume as JSON and arrays.
 
         Raises
@@ -283,9 +286,9 @@ class LiveModel:
 
     def _repr_html_(self) -> str | None:
         """Return the figures and the learning curve for a notebook."""
-        from stream_perceptron.diagnostics.report import render_head
+        from stream_perceptron.diagnostics.report import render_summary
 
-        return render_head(self)
+        return render_summary(self)
 
     @property
     def is_unused(self) -> bool:
@@ -305,8 +308,8 @@ class LiveModel:
         This is a pipeline step, a feature name that is not a string, or labels that are not all
         strings, all whole numbers or all bools.
         """
-        if self.python_step is not None:
-            return f"step {self.python_step}"
+        if self.python_only_step is not None:
+            return f"step {self.python_only_step}"
         for name in self.model.features_:
             if not isinstance(name, str):
                 return f"feature name {name!r:.50}, which is not a string"
@@ -330,7 +333,7 @@ class LiveModel:
                 "learn_one of stream_perceptron.load(PATH).model"
             )
 
-    def request(self, to_learn: bool = True) -> ReadRequest:
+    def build_request(self, to_learn: bool = True) -> ReadRequest:
         """Return a request for the rows of a source, to learn or to predict them."""
         self.require_runnable()
         known_names = *self.model.features_, *self.pending.known_names
@@ -343,7 +346,7 @@ class LiveModel:
             self.model.classes_,
             self.read_options.has_join,
             self.string_columns,
-            self.unseen,
+            self.unseen_columns,
             to_learn,
             needs_label=to_learn and self.needs_label,
             max_weights=self.model.max_weights,
@@ -360,9 +363,10 @@ class LiveModel:
             If a source does not fit.
 
         """
-        fit = fit_sources(sources, self.request(), is_new=self.is_trained_in_python)
+        request = self.build_request()
+        inferred = infer_from_sources(sources, request, is_new=self.is_trained_in_python)
         if self.is_trained_in_python:
-            self.read_options = fit.read_options
+            self.read_options = inferred.read_options
 
     def step(
         self, batch: Batch, options: TrainOptions = _DEFAULT_OPTIONS, is_repeated: bool = False
@@ -384,33 +388,33 @@ class LiveModel:
             done, rows = batch[: trained.end], rows_before + 1 + np.arange(trained.end)
             if batch.offsets:  # redelivered rows have no number
                 rows = rows_before + np.cumsum(done.status != REDELIVERED)
-            rows = rows[trained.usable]
+            rows = rows[trained.usable_rows]
             result = self._build_result(batch, trained, rows, done)
             result.is_late_label, result.is_repeated = is_late_label, is_repeated
             if self.model.network.is_full and not was_full:
                 result.notices.append(build_full_model_warning())
             if trained.end:
                 self.schema = done.schema
-                self.string_columns.update((name, None) for _, name in done.added_columns)
-                self.unseen -= done.seen
-                self._count(done, trained, rows, is_repeated)
+                self.string_columns.update((name, None) for _, name in done.added_string_columns)
+                self.unseen_columns -= done.seen_columns
+                self._update_progress(done, trained, rows, is_repeated)
             if done.joins is not None:
                 self.pending.commit(done, trained)
             self.is_consistent = True
             return result
 
-    def _count(
+    def _update_progress(
         self, batch: Batch, trained: TrainResult, rows: NDArray[np.intp], is_repeated: bool
     ) -> None:
         """Count the rows of a batch that has been processed, and the results of its usable rows."""
-        progress, usable = self.progress, trained.usable
+        progress, usable = self.progress, trained.usable_rows
         features = batch if usable is ... else batch.take(usable)
         progress.update(trained, rows, features, is_repeated)
         progress.skipped += len(batch.rejected)
         if batch.offsets:
             self.n_redelivered += batch.count_redelivered()
-        if batch.missing is not None:
-            progress.missing += int(batch.missing[usable].sum())
+        if batch.n_missing is not None:
+            progress.missing += int(batch.n_missing[usable].sum())
 
     def predict(self, batch: Batch, with_all_scores: bool = False) -> StepResult:
         """Predict the rows of a batch without learning; row numbers are those in the source.
@@ -419,7 +423,7 @@ class LiveModel:
         """
         options = TrainOptions(with_scores=True, with_all_scores=with_all_scores, learns=False)
         result = self.model.train(batch, options)
-        rows = batch.first_row + np.arange(result.end)[result.usable]
+        rows = batch.first_row + np.arange(result.end)[result.usable_rows]
         return self._build_result(batch, result, rows, batch[: result.end], to_learn=False)
 
     def _build_result(
@@ -442,7 +446,7 @@ class LiveModel:
             classes=self.model.classes_,
             scores=result.scores,
             all_scores=result.all_scores,
-            labels=done.list_labels(result.usable),
+            labels=done.list_labels(result.usable_rows),
             updated=result.updated,
             targets=result.targets,
             batch=done,

@@ -13,7 +13,7 @@ from stream_perceptron.data.batch import Batch
 from stream_perceptron.data.schema import ReadOptions
 from stream_perceptron.encoders import format_value
 from stream_perceptron.errors import CheckpointError, Reason
-from stream_perceptron.model.arrays import Array, Arrays
+from stream_perceptron.model.arrays import Array, NamedArrays
 from stream_perceptron.model.results import TrainResult
 from stream_perceptron.model.rows import Names, Rows, concatenate_rows
 
@@ -32,26 +32,26 @@ class PendingSample(NamedTuple):
 class Join(NamedTuple):
     """What a usable row does to the pending samples."""
 
-    added: str | None  # the ID under which its sample becomes pending
-    completed: str | None  # the ID of the sample that its label completes
-    evicted: str | None  # the ID of the oldest sample, if too many are pending
+    added_id: str | None  # the ID under which its sample becomes pending
+    completed_id: str | None  # the ID of the sample that its label completes
+    evicted_id: str | None  # the ID of the oldest sample, if too many are pending
     sample: PendingSample | None  # the completed sample, if an earlier batch contained it
-    first: int  # the row of the completed sample, if this batch contained it; else -1
+    sample_row: int  # the row of the completed sample, if this batch contained it; else -1
 
 
 def restore_predictions(batch: Batch, result: TrainResult) -> NDArray[np.bool_]:
     """Restore the first predictions of completed samples; return the mask of their rows."""
     is_late_label = np.zeros(result.end, bool)
     predicted = np.full(result.end, -1)
-    predicted[result.usable] = result.predicted
+    predicted[result.usable_rows] = result.predicted
     for row, join in enumerate((batch.joins or ())[: result.end]):
-        if join is not None and join.completed is not None:
+        if join is not None and join.completed_id is not None:
             is_late_label[row] = True
-            predicted[row] = predicted[join.first]
+            predicted[row] = predicted[join.sample_row]
             if join.sample is not None:
                 predicted[row] = join.sample.predicted
-    result.predicted[:] = predicted[result.usable]
-    is_usable: NDArray[np.bool_] = is_late_label[result.usable]
+    result.predicted[:] = predicted[result.usable_rows]
+    is_usable: NDArray[np.bool_] = is_late_label[result.usable_rows]
     return is_usable
 
 
@@ -77,7 +77,7 @@ class PendingSamples:
         added_rows: dict[str, int] = {}  # by ID: the row of each sample that becomes pending
         removed: set[str] = set()  # the IDs of earlier samples that are no longer pending
         oldest = iter(self.samples)
-        for row in np.arange(len(batch))[batch.usable].tolist():
+        for row in np.arange(len(batch))[batch.usable_rows].tolist():
             key, has_label = _format_id(batch.passthrough[row][-1]), label_ids[row] >= 0
             is_pending = key in added_rows or (key in self.samples and key not in removed)
             reason = _find_rejection_reason(key, name, is_pending, lengths[row] > 0, has_label)
@@ -108,24 +108,24 @@ class PendingSamples:
         self.names.extend(map(str, batch.added_features.names))
         predicted = np.full(len(batch), -1)
         if result is not None:
-            predicted[result.usable] = result.predicted
+            predicted[result.usable_rows] = result.predicted
         starts, weights, numbers = (x.tolist() for x in (batch.starts, batch.weights, predicted))
         names: Names = ()
         last_ids: bytes | None = None
         for row, join in enumerate(batch.joins or ()):
             if join is None:
                 continue
-            if join.completed is not None:
-                del self.samples[join.completed]
-            if join.added is not None:
+            if join.completed_id is not None:
+                del self.samples[join.completed_id]
+            if join.added_id is not None:
                 ids = batch.feature_ids[starts[row] : starts[row + 1]]
                 if ids.tobytes() != last_ids:
                     last_ids, names = ids.tobytes(), tuple(batch.names[i] for i in ids.tolist())
                 values = batch.values[starts[row] : starts[row + 1]]
-                self._add(join.added, names, values, weights[row], numbers[row])
-            if join.evicted is not None:
+                self._add(join.added_id, names, values, weights[row], numbers[row])
+            if join.evicted_id is not None:
                 self.n_evicted += 1
-                del self.samples[join.evicted]
+                del self.samples[join.evicted_id]
 
     @property
     def known_names(self) -> list[str]:
@@ -140,12 +140,12 @@ class PendingSamples:
         """Return the names of the features of all samples."""
         return set().union(*{id(s.names): s.names for s in self.samples.values()}.values())
 
-    def arrays(self) -> Arrays:
+    def arrays(self) -> NamedArrays:
         """Return the part that is saved as arrays, and set the fields that are saved as JSON."""
         samples = list(self.samples.values())
         rows = _build_rows(samples)
         self.ids, self.columns = list(self.samples), list(map(str, rows.names))
-        arrays: Arrays = {
+        arrays: NamedArrays = {
             "starts": rows.starts,
             "places": rows.feature_ids,
             "numbers": np.concatenate([np.empty(0), *(sample.values for sample in samples)]),
@@ -154,7 +154,7 @@ class PendingSamples:
         }
         return {f"{ARRAY_PREFIX}{name}": array for name, array in arrays.items()}
 
-    def restore(self, arrays: Arrays, max_pending: int, n_labels: int) -> None:
+    def restore(self, arrays: NamedArrays, max_pending: int, n_labels: int) -> None:
         """Restore the saved samples, of which there may be at most `max_pending`."""
         starts, name_ids = arrays["waiting_starts"], arrays["waiting_places"]
         numbers, weights = arrays["waiting_numbers"], arrays["waiting_weights"]
@@ -213,9 +213,9 @@ def _join_features(batch: Batch, joins: Sequence[Join | None]) -> Batch:
     samples: list[PendingSample] = []
     late = []
     for row, join in enumerate(joins):
-        if join is not None and join.completed is not None:
+        if join is not None and join.completed_id is not None:
             late.append(row)
-            order[row] = join.first
+            order[row] = join.sample_row
             if join.sample is not None:
                 order[row] = len(batch) + len(samples)
                 samples.append(join.sample)
@@ -223,10 +223,10 @@ def _join_features(batch: Batch, joins: Sequence[Join | None]) -> Batch:
         return batch
     features: Rows = concatenate_rows([batch, _build_rows(samples)]) if samples else batch
     weights = np.concatenate([batch.weights, [sample.weight for sample in samples]])
-    missing = None if batch.missing is None else batch.missing.copy()
+    missing = None if batch.n_missing is None else batch.n_missing.copy()
     if missing is not None:
         missing[late] = 0
-    return replace(batch, **vars(features.take(order)), weights=weights[order], missing=missing)
+    return replace(batch, **vars(features.take(order)), weights=weights[order], n_missing=missing)
 
 
 def _build_rows(samples: Sequence[PendingSample]) -> Rows:

@@ -14,7 +14,7 @@ class PrecisionRecall(NamedTuple):
     """The numbers of samples of a class, and of all other classes, that reach each threshold."""
 
     thresholds: NDArray[np.float64]  # the smallest scores of the bins in use, descending
-    largest: NDArray[np.float64]  # the largest scores of these bins
+    max_scores: NDArray[np.float64]  # the largest scores of these bins
     hits: NDArray[np.int64]  # samples of the class
     false_alarms: NDArray[np.int64]  # samples of other classes
 
@@ -69,7 +69,7 @@ class Ranking:
 
     def __init__(self, n_classes: int) -> None:
         n_ranked = n_classes if n_classes <= MAX_CLASSES else 0
-        self._edges = _compute_edges()
+        self._edges = _compute_bin_edges()
         # The numbers of samples by class and bin: those of other classes, and those of the class.
         self._counts = np.zeros((n_ranked, 2, len(self._edges) - 1), np.int64)
 
@@ -110,7 +110,7 @@ class Ranking:
         return None if curve is None else compute_figures(curve)
 
 
-def _compute_edges() -> NDArray[np.float64]:
+def _compute_bin_edges() -> NDArray[np.float64]:
     """Return the smallest score of each bin and, after the last, the number just above 1."""
     digits, powers = np.arange(1000.0, 10_000.0), 10.0 ** np.arange(4, 21)[:, np.newaxis]
     low, high = digits / powers, (powers - digits) / powers
@@ -135,7 +135,7 @@ def compute_figures(curve: PrecisionRecall) -> RankingFigures:
     before = np.concatenate([[0], curve.hits[:-1]])
     pairs = (np.diff(curve.false_alarms, prepend=0) * (before + curve.hits)).sum()
     best = int(f1.argmax())
-    below = float(curve.largest[best + 1]) if best + 1 < len(f1) else 0.0
+    below = float(curve.max_scores[best + 1]) if best + 1 < len(f1) else 0.0
     return RankingFigures(
         average_precision=float((np.diff(recall, prepend=0.0) * precision).sum()),
         roc_auc=float(pairs / (2 * int(curve.hits[-1]) * int(curve.false_alarms[-1]))),

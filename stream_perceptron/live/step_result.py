@@ -62,7 +62,7 @@ def collect_copied_columns(
     """Return the position, passthrough and ID columns of the usable rows, by name."""
     if not (batch.offsets or batch.passthrough):
         return None
-    usable = np.arange(len(batch))[batch.usable].tolist()
+    usable = np.arange(len(batch))[batch.usable_rows].tolist()
     offsets = [batch.offsets[i] for i in usable] if batch.offsets else []
     positions = [
         dict(zip(read_options.position, [*offset.partition, offset.value], strict=True))

@@ -173,7 +173,7 @@ def rank_trials(trials: Sequence[Trial]) -> tuple[str, list[Trial]]:
 
     """
     metrics = trials[0].metrics
-    measure = "kappa" if metrics.baseline > 1.5 / max(len(metrics.counts), 1) else "accuracy"
+    measure = "kappa" if metrics.baseline > 1.5 / max(len(metrics.label_counts), 1) else "accuracy"
 
     def sort_key(trial: Trial) -> tuple[bool, float, float]:
         value = 0.0 if trial.accuracy is None else getattr(trial, measure)

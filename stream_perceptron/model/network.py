@@ -23,9 +23,9 @@ from stream_perceptron.model import kernel
 from stream_perceptron.model.activations import Activation
 from stream_perceptron.model.arrays import Array
 from stream_perceptron.model.class_weights import ClassWeights
-from stream_perceptron.model.kernel.types import Counters, Part, Rule
+from stream_perceptron.model.kernel.types import Counters, LearningRule, Part
 from stream_perceptron.model.results import TrainOptions, TrainResult
-from stream_perceptron.model.rows import LEARNED, NOTHING_ADDED, Added, Rows, Samples
+from stream_perceptron.model.rows import LEARNED, NOTHING_ADDED, AddedNames, Rows, Samples
 from stream_perceptron.model.scaler import Scaler
 from stream_perceptron.model.vocabulary import Vocabulary
 from stream_perceptron.model.weights import WeightStore, count_fitting_features, count_weights
@@ -67,7 +67,7 @@ class Snapshot(NamedTuple):
     features: list[Hashable]
     weights: Array
     biases: Array
-    n_drawn: tuple[int, int]
+    drawn_shape: tuple[int, int]
     n_seen: int
     n_updates: int
     last_error: float
@@ -105,9 +105,9 @@ class Network:
     def snapshot(self) -> Snapshot:
         """Return a copy of the learned state, taken between two samples."""
         with self._lock:
-            weights, biases, _, n_drawn = self.store.current
+            weights, biases, _, drawn_shape = self.store.current
             return Snapshot(
-                self.label_names, self.feature_names, weights.copy(), biases.copy(), n_drawn,
+                self.label_names, self.feature_names, weights.copy(), biases.copy(), drawn_shape,
                 self.n_seen, self.n_updates, self.last_error,
                 None if self.scaler is None else self.scaler.copy_first(self.store.shape[1]),
                 self.class_counts,
@@ -117,7 +117,7 @@ class Network:
         """Replace the learned state with a snapshot."""
         self.labels, self.features = Vocabulary(snapshot.labels), Vocabulary(snapshot.features)
         self._label_types = set(map(type, snapshot.labels))
-        self.store.restore(snapshot.weights, snapshot.biases, snapshot.n_drawn)
+        self.store.restore(snapshot.weights, snapshot.biases, snapshot.drawn_shape)
         self.scaler = snapshot.scaler
         if self.class_weights is not None:
             self.class_weights = ClassWeights(self.class_weights.class_weight)
@@ -198,7 +198,7 @@ class Network:
         target = self.labels.ids_by_name.get(label)
         if target is None or self.scaler is not None:
             return False
-        rule = Rule(self.activation, epsilon)
+        rule = LearningRule(self.activation, epsilon)
         rate = lr if type(lr) is float else lambda: float(_compute_rates(lr, self.n_updates, 1)[0])
         n_done = kernel.learn_one(
             x, self.features, self.store.current, rule, self.class_weights, target, weight, rate,
@@ -220,18 +220,18 @@ class Network:
         n = len(rows)
         with self._lock:
             self._remove_names_without_weights()
-            samples = self.number(rows, [None] * n, np.ones(n))
+            samples = self.number_names(rows, [None] * n, np.ones(n))
             result = TrainResult.empty(samples.label_ids)
             result.nets = nets = np.empty((n, self.store.shape[0]))
             part = Part(0, n, samples.weights, np.zeros(n), with_predictions=False)
-            rule = Rule(self.activation, 0.0)
+            rule = LearningRule(self.activation, 0.0)
             n_done = self._run_kernel(rule, samples, part, result)
         if n_done < n:
             where = f" of row {n_done}" if n > 1 else ""
             raise SampleError(f"the net input{where} is not finite: scale the features")
         return nets
 
-    def number(
+    def number_names(
         self, rows: Rows, labels: Sequence[Hashable], weights: NDArray[np.float64],
         status: NDArray[np.uint8] | None = None,
     ) -> Samples:  # fmt: skip
@@ -242,7 +242,7 @@ class Network:
         >>> from stream_perceptron import SGDPerceptron
         >>> network = SGDPerceptron(classes=["left"]).network
         >>> rows = Rows.from_rows([("b", "a"), ("c", "a")], [np.ones(2), np.ones(2)])
-        >>> samples = network.number(rows, ["left", "right"], np.ones(2))
+        >>> samples = network.number_names(rows, ["left", "right"], np.ones(2))
         >>> samples.added_features.names, samples.added_labels.names, samples.feature_ids.tolist()
         (['b', 'a', 'c'], ['right'], [0, 1, 2, 1])
 
@@ -257,15 +257,15 @@ class Network:
         label_ids, ids = np.array(numbers, np.intp), self.features.find_ids(rows.names)
         added_features = NOTHING_ADDED
         if ids.min(initial=0) < 0:
-            name_ids, feature_rows = kernel.add_names(rows, label_ids, ids, len(self.features))
+            name_ids, feature_rows = kernel.find_new_names(rows, label_ids, ids, len(self.features))
             names = [rows.names[i] for i in name_ids]
-            added_features = Added(np.array(feature_rows, np.intp), names)
+            added_features = AddedNames(np.array(feature_rows, np.intp), names)
         is_same = np.array_equal(ids, np.arange(len(ids)))  # as in most frames
         feature_ids = rows.feature_ids if is_same else np.take(ids, rows.feature_ids)
         return Samples(
             self.features.names, rows.starts, feature_ids, rows.values, label_ids,
             weights, np.full(len(rows), LEARNED, np.uint8) if status is None else status,
-            added_features, Added(label_rows, list(first)), shape_before=self.store.shape,
+            added_features, AddedNames(label_rows, list(first)), shape_before=self.store.shape,
         )  # fmt: skip
 
     @_synchronized
@@ -274,8 +274,8 @@ class Network:
     ) -> TrainResult:
         """Predict each row and then learn it, as `SGDPerceptron.train` does."""
         self._remove_names_without_weights()
-        if samples.is_foreign:
-            samples = self.number(
+        if samples.has_own_ids:
+            samples = self.number_names(
                 samples, samples.list_labels(...), samples.weights, samples.status
             )
         else:
@@ -283,7 +283,7 @@ class Network:
         n, n_before, shape = len(samples), self.n_seen, self.store.shape
         n_fitting = n
         if samples.adds_names:
-            n_fitting, samples = self._fit(samples)
+            n_fitting, samples = self._apply_max_weights(samples)
         targets = samples.label_ids.astype(np.intp)
         if not options.learns:
             targets.fill(-1)
@@ -291,7 +291,7 @@ class Network:
         if options.with_all_scores:
             k, _ = samples.shape_after(shape, n_fitting)
             result.all_scores = np.full((n, k), math.nan)
-        rule, done, ends = Rule(self.activation, epsilon, options.stop), 0, [n_fitting]
+        rule, done, ends = LearningRule(self.activation, epsilon, options.stop), 0, [n_fitting]
         if not n_before:
             # The first labeled row is learned on its own, because the initial weights of its names
             # are drawn, whereas those of later names are 0.
@@ -320,10 +320,10 @@ class Network:
         if result.all_scores is not None:
             result.all_scores = result.all_scores[:, : self.store.shape[0]]
         result.end = done
-        result.usable = samples.usable if done == n else samples[:done].usable
+        result.usable_rows = samples.usable_rows if done == n else samples[:done].usable_rows
         if done < n:
             result = result[:done]
-        return result if result.usable is ... else result[result.usable]
+        return result if result.usable_rows is ... else result[result.usable_rows]
 
     def _require_known_names(self, samples: Samples, learns: bool) -> None:
         """Check that samples were numbered for this model, as it is now.
@@ -344,7 +344,7 @@ class Network:
                 f"features, but this model has {k:,} and {d:,}: read them for this model"
             )
 
-    def _fit(self, samples: Samples) -> tuple[int, Samples]:
+    def _apply_max_weights(self, samples: Samples) -> tuple[int, Samples]:
         """Count the rows before the first whose label does not fit; leave out unfitting features.
 
         A full model takes no further features, so only the first of the new ones can fit.
@@ -362,7 +362,7 @@ class Network:
                 break
             k += 1
         self.is_full |= n_features < int(np.searchsorted(features.rows, end))
-        features = Added(features.rows[:n_features], features.names[:n_features])
+        features = AddedNames(features.rows[:n_features], features.names[:n_features])
         return end, replace(samples, added_features=features)
 
     def _train_part(
@@ -370,7 +370,7 @@ class Network:
         samples: Samples,
         start: int,
         end: int,
-        rule: Rule,
+        rule: LearningRule,
         lr: float | Scheduler,
         options: TrainOptions,
         result: TrainResult,
@@ -408,7 +408,9 @@ class Network:
                 end = start + int(labeled[n_learned - 1]) + 1 if n_learned else start
                 self._shrink(*added.shape_after(shape, end - start))
 
-    def _run_kernel(self, rule: Rule, samples: Samples, part: Part, result: TrainResult) -> int:
+    def _run_kernel(
+        self, rule: LearningRule, samples: Samples, part: Part, result: TrainResult
+    ) -> int:
         """Predict and learn rows whose names have weights; return the end of the rows processed."""
         current, counters = self.store.current, self.counters
         return kernel.learn(

@@ -64,7 +64,7 @@ class TrainResult:
     memory_error: Exception | None = None  # why the next sample does not fit in memory
     # The end of the rows processed, of which this result has only the usable ones, at this index.
     end: int = 0
-    usable: Any = ...
+    usable_rows: Any = ...
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -86,7 +86,8 @@ class TrainResult:
         if len(results) == 1:
             return results[0]
         arrays: dict[str, Any] = {
-            name: np.concatenate([getattr(result, name) for result in results]) for name in _ARRAYS
+            name: np.concatenate([getattr(result, name) for result in results])
+            for name in _ARRAY_FIELDS
         }
         return cls(**arrays)
 
@@ -94,10 +95,10 @@ class TrainResult:
         """Return the result for some of the rows."""
         arrays: dict[str, Any] = {
             name: array[rows]
-            for name in (*_ARRAYS, "all_scores")
+            for name in (*_ARRAY_FIELDS, "all_scores")
             if (array := getattr(self, name)) is not None
         }
         return replace(self, **arrays)
 
 
-_ARRAYS = ("targets", "predicted", "errors", "updated", "scores", "probes")
+_ARRAY_FIELDS = ("targets", "predicted", "errors", "updated", "scores", "probes")

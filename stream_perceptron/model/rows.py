@@ -69,9 +69,9 @@ class Rows:
         start, end, _ = rows.indices(n)
         if end - start == n:
             return self
-        return replace(self, **self._slice(start, max(start, end)))
+        return replace(self, **self._slice_fields(start, max(start, end)))
 
-    def _slice(self, start: int, end: int) -> dict[str, Any]:
+    def _slice_fields(self, start: int, end: int) -> dict[str, Any]:
         """Return the fields that differ for the rows [start, end)."""
         starts = self.starts[start : end + 1]
         cells = slice(starts[0], starts[-1])
@@ -121,18 +121,18 @@ class Rows:
         return replace(self, names=names, feature_ids=new_ids.astype(np.int32))
 
 
-class Added(NamedTuple):
+class AddedNames(NamedTuple):
     """Names that rows add to a model, in order."""
 
     rows: NDArray[np.intp] = np.empty(0, np.intp)  # the row that adds each name, ascending
     names: Sequence[Hashable] = ()
 
-    def between(self, start: int, end: int) -> Added:
+    def between(self, start: int, end: int) -> AddedNames:
         """Return what the rows [start, end) add."""
         if not self.names:
             return self
         low, high = np.searchsorted(self.rows, [start, end]).tolist()
-        return Added(self.rows[low:high] - start, self.names[low:high])
+        return AddedNames(self.rows[low:high] - start, self.names[low:high])
 
     def count_before(self, n_known: int, n: int) -> NDArray[np.intp] | None:
         """Return the number of names before each of n rows and after the last; None if constant."""
@@ -141,7 +141,7 @@ class Added(NamedTuple):
         return n_known + np.searchsorted(self.rows, np.arange(n + 1))
 
 
-NOTHING_ADDED = Added()
+NOTHING_ADDED = AddedNames()
 
 
 @dataclass(eq=False, repr=False)
@@ -155,16 +155,16 @@ class Samples(Rows):
     label_ids: NDArray[np.intp]  # the number of each row's label, -1 if it is missing; shape (n,)
     weights: NDArray[np.float64]  # the sample weights, shape (n,)
     status: NDArray[np.uint8]  # rows from REJECTED on are skipped; shape (n,)
-    added_features: Added = NOTHING_ADDED
-    added_labels: Added = NOTHING_ADDED
-    # The labels by number; None if they are those of the model. They are not if `is_foreign`.
+    added_features: AddedNames = NOTHING_ADDED
+    added_labels: AddedNames = NOTHING_ADDED
+    # The labels by number; None if they are those of the model. They are not if `has_own_ids`.
     labels: Sequence[Hashable] | None = None
-    is_foreign: bool = False  # whether the model has other numbers for these names
+    has_own_ids: bool = False  # whether the model has other numbers for these names
     # The numbers of labels and features that the model knew before the first row.
     shape_before: tuple[int, int] = (0, 0)
 
-    def _slice(self, start: int, end: int) -> dict[str, Any]:
-        fields = super()._slice(start, end)
+    def _slice_fields(self, start: int, end: int) -> dict[str, Any]:
+        fields = super()._slice_fields(start, end)
         for name in ("label_ids", "weights", "status"):
             fields[name] = getattr(self, name)[start:end]
         for name in ("added_features", "added_labels"):
@@ -185,7 +185,7 @@ class Samples(Rows):
         )
 
     @property
-    def usable(self) -> Any:
+    def usable_rows(self) -> Any:
         """An index of the usable rows: `...` if all rows are."""
         if self.status.max(initial=0) < REJECTED:
             return ...
@@ -193,12 +193,12 @@ class Samples(Rows):
 
     def dicts(self) -> Iterator[dict[Hashable, float]]:
         """Yield each usable row as a dict of its features."""
-        return Rows.dicts(self if self.usable is ... else self.take(self.usable))
+        return Rows.dicts(self if self.usable_rows is ... else self.take(self.usable_rows))
 
     def list_labels(self, rows: Any = None) -> list[Hashable]:
         """Return the labels of the usable rows, or of others, None for unlabeled rows."""
         assert self.labels is not None
-        labels, ids = self.labels, self.label_ids[self.usable if rows is None else rows]
+        labels, ids = self.labels, self.label_ids[self.usable_rows if rows is None else rows]
         return [labels[i] if i >= 0 else None for i in ids.tolist()]
 
 
@@ -209,7 +209,7 @@ def as_samples(rows: Rows, labels: Sequence[Hashable], weights: NDArray[np.float
         label_ids[[label is None for label in labels]] = -1
     return Samples(
         rows.names, rows.starts, rows.feature_ids, rows.values, label_ids, weights,
-        np.zeros(len(rows), np.uint8), labels=labels, is_foreign=True,
+        np.zeros(len(rows), np.uint8), labels=labels, has_own_ids=True,
     )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from stream_perceptron.model.arrays import Array
 from stream_perceptron.model.rows import Rows
 
 _PLAIN_TYPES = {float, int, bool}
-_PLAIN_LABELS = {str, int, bool, type(None)}
+_PLAIN_LABEL_TYPES = {str, int, bool, type(None)}
 
 
 def as_label(y: object) -> Hashable:
@@ -61,7 +61,7 @@ def as_labels(y: Any, n: int) -> list[Hashable]:
         raise SampleError(
             f"the number of labels is {len(values)}, but the number of samples is {n}"
         )
-    if _PLAIN_LABELS.issuperset(map(type, values)):
+    if _PLAIN_LABEL_TYPES.issuperset(map(type, values)):
         return values
     return [as_label(value) for value in values]
 

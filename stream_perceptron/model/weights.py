@@ -13,7 +13,7 @@ from stream_perceptron.errors import ModelSizeError
 from stream_perceptron.model import defaults
 from stream_perceptron.model.arrays import Array
 
-NAME_COST = 32  # a name takes about as much memory as 32 weights
+WEIGHTS_PER_NAME = 32  # a name takes about as much memory as 32 weights
 
 _CACHE_LINE = 64  # bytes
 
@@ -102,7 +102,7 @@ class Weights(NamedTuple):
     memory: Array  # rows: the biases, then the weight row of each feature
     # The numbers of labels and features whose initial weights are drawn; the initial weights of
     # later names are 0.
-    n_drawn: tuple[int, int]
+    drawn_shape: tuple[int, int]
 
 
 class WeightStore:
@@ -169,7 +169,7 @@ class WeightStore:
         """
         self.require_size(k, d)
         old_k, old_d = self.shape
-        n_drawn = self.current.n_drawn if drawn is None else (k, d)
+        drawn_shape = self.current.drawn_shape if drawn is None else (k, d)
         memory = self.current.memory
         if d >= len(memory) or k > memory.shape[1]:
             n_rows = len(memory) if d < len(memory) else max(d + 1, 2 * len(memory))
@@ -183,29 +183,29 @@ class WeightStore:
             (slice(0, k), slice(old_d + 1, d + 1)),
         ):
             memory[features, labels] = initial[features, labels]
-        return _view_weights(memory, k, d, n_drawn)
+        return _view_weights(memory, k, d, drawn_shape)
 
     def compute_initial_weights(
-        self, k: int, features: Sequence[Hashable], n_drawn: tuple[int, int]
+        self, k: int, features: Sequence[Hashable], drawn_shape: tuple[int, int]
     ) -> NDArray[np.float64]:
         """Compute the initial biases and weights of k labels and of features, shape (k, 1 + d)."""
         initial = np.zeros((k, 1 + len(features)))
-        n_labels, n_features = n_drawn
+        n_labels, n_features = drawn_shape
         initial[:n_labels, : 1 + n_features] = self._draw(n_labels, features[:n_features])
         return initial
 
     def shrink(self, k: int, d: int) -> None:
         """Keep only the first k labels and d features."""
-        n_labels, n_features = self.current.n_drawn
-        n_drawn = min(k, n_labels), min(d, n_features)
-        self.current = _view_weights(self.current.memory, k, d, n_drawn)
+        n_labels, n_features = self.current.drawn_shape
+        drawn_shape = min(k, n_labels), min(d, n_features)
+        self.current = _view_weights(self.current.memory, k, d, drawn_shape)
 
-    def restore(self, weights: Array, biases: Array, n_drawn: tuple[int, int]) -> None:
+    def restore(self, weights: Array, biases: Array, drawn_shape: tuple[int, int]) -> None:
         """Replace all weights with learned weights (k, d) and biases (k,)."""
         k, d = weights.shape
         memory = _aligned_zeros(d + 1, compute_row_length(k))
         memory[0, :k], memory[1:, :k] = biases, weights.T
-        self.current = _view_weights(memory, k, d, n_drawn)
+        self.current = _view_weights(memory, k, d, drawn_shape)
 
     def _draw(self, k: int, features: Sequence[Hashable]) -> NDArray[np.float64]:
         """Draw the initial biases and weights of k labels and of features, shape (k, 1 + d)."""
@@ -215,12 +215,14 @@ class WeightStore:
 
 def count_weights(k: int, d: int) -> int:
     """Return the size of a model with k labels and d features, as `max_weights` counts it."""
-    return compute_row_length(k) * d + NAME_COST * (k + d)
+    return compute_row_length(k) * d + WEIGHTS_PER_NAME * (k + d)
 
 
 def count_fitting_features(k: int, max_weights: int) -> int:
     """Return the number of features that fit into a model with k labels."""
-    return max(0, (max_weights - NAME_COST * k) // (compute_row_length(k) + NAME_COST))
+    return max(
+        0, (max_weights - WEIGHTS_PER_NAME * k) // (compute_row_length(k) + WEIGHTS_PER_NAME)
+    )
 
 
 def compute_row_length(k: int) -> int:
@@ -235,8 +237,8 @@ def compute_row_length(k: int) -> int:
     return 2 if k <= 2 else 4 if k <= 4 else -(-k // 8) * 8
 
 
-def _view_weights(memory: Array, k: int, d: int, n_drawn: tuple[int, int]) -> Weights:
-    return Weights(memory[1 : d + 1, :k].T, memory[0, :k], memory, n_drawn)
+def _view_weights(memory: Array, k: int, d: int, drawn_shape: tuple[int, int]) -> Weights:
+    return Weights(memory[1 : d + 1, :k].T, memory[0, :k], memory, drawn_shape)
 
 
 def _aligned_zeros(rows: int, columns: int) -> NDArray[np.float64]:

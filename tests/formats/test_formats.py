@@ -35,7 +35,10 @@ def read_rows(source, options):
     lines = []
     for batch in source.batches(ReadRequest(ReadOptions(**options), keeps_zeros=True)):
         rows = zip(
-            batch.list_labels(), batch.dicts(), batch.weights[batch.usable].tolist(), strict=True
+            batch.list_labels(),
+            batch.dicts(),
+            batch.weights[batch.usable_rows].tolist(),
+            strict=True,
         )
         for place in range(len(batch)):
             if place in batch.rejected:

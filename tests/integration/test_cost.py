@@ -68,7 +68,7 @@ import sys
 from stream_perceptron import LiveModel
 from stream_perceptron.data import open_source
 source = open_source(sys.argv[2])
-request = LiveModel.start([source]).request()
+request = LiveModel.start([source]).build_request()
 rows = sum(len(batch) for batch in source.batches(request) if batch is not None)
 assert rows == int(sys.argv[1])
 """

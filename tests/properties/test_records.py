@@ -23,7 +23,10 @@ def read_rows(path, request):
     rows = []
     for batch in open_source(str(path), FORMATS.get(path.suffix)).batches(request):
         usable = zip(
-            batch.list_labels(), batch.dicts(), batch.weights[batch.usable].tolist(), strict=True
+            batch.list_labels(),
+            batch.dicts(),
+            batch.weights[batch.usable_rows].tolist(),
+            strict=True,
         )
         rows += [
             batch.rejected[i] if i in batch.rejected else next(usable) for i in range(len(batch))

@@ -23,7 +23,7 @@ from stream_perceptron.model.arrays import Array
 _UNREADABLE = ValueError, OverflowError, LookupError
 
 # Patterns that turn a time as Arrow formats it into one as Python does, without trailing zeros.
-_TIME_FORMATS = (
+_TIME_REPLACEMENTS = (
     (r"(\.\d*[1-9])0+", r"\1"),
     (r"\.0+(\D|$)", r"\1"),
     (r"Z$", "+00:00"),
@@ -62,19 +62,19 @@ def convert_columns(batch: pa.RecordBatch, columns: Columns) -> ConvertedColumns
         action = columns.reader.get(entry)[2]
         if action == IGNORE or name not in names:
             continue
-        array = _decode(name, batch.column(name), converted.errors)
+        array = _decode_column(name, batch.column(name), converted.errors)
         if action == CATEGORICAL and types.is_temporal(batch.column(name).type):
             array = _format_times(array)
         is_exact = action in (CATEGORICAL, LABEL) and is_number(array.type)
         cells = _format_numbers(array) if is_exact else _convert_cells(array)
         if action == VECTOR:
-            _set_members(columns, cells)
-            columns.lists = _Lists(cells)
+            _set_element_names(columns, cells)
+            columns.lists = _ListColumn(cells)
         converted.columns.append((entry, layout.find_scale(name), cells))
     return converted
 
 
-class _Lists:
+class _ListColumn:
     """The lists of a column."""
 
     def __init__(self, cells: Cells) -> None:
@@ -89,19 +89,19 @@ class _Lists:
         return values
 
 
-def _set_members(columns: Columns, lists: Cells) -> None:
+def _set_element_names(columns: Columns, lists: Cells) -> None:
     """Name the elements of the list that holds the features, given the first lists."""
     lengths = np.diff(lists.list_begins) if lists.list_begins is not None else np.zeros(0, np.intp)
     sizes = lengths[lengths > 0][:1].tolist()
     if sizes and not columns.element_names and sizes[0] <= columns.max_elements:
-        columns.set_elements(name_vector_elements(columns.layout.key, sizes[0]))
+        columns.set_element_names(name_vector_elements(columns.layout.key, sizes[0]))
 
 
-def _decode(name: str, array: pa.Array, errors: dict[int, Reason]) -> pa.Array:
+def _decode_column(name: str, array: pa.Array, errors: dict[int, Reason]) -> pa.Array:
     """Return an array of numbers, strings, or lists or bytes; dates become strings."""
     array = array.storage if isinstance(array, pa.ExtensionArray) else array
     if types.is_dictionary(array.type):
-        return _decode(name, array.dictionary_decode(), errors)
+        return _decode_column(name, array.dictionary_decode(), errors)
     if types.is_temporal(array.type) or types.is_null(array.type):
         return _cast_to_strings(name, array, errors)
     return _decode_images(name, array, errors) if is_image(array.type) else array
@@ -129,7 +129,7 @@ def _format_times(texts: pa.Array) -> pa.Array:
     """Return times as Python formats them, whatever their units."""
     import pyarrow.compute as pc
 
-    for pattern, text in _TIME_FORMATS:
+    for pattern, text in _TIME_REPLACEMENTS:
         texts = pc.replace_substring_regex(texts, pattern, text)
     return texts
 

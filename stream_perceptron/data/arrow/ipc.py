@@ -136,15 +136,15 @@ def _require_valid(column: pa.Array) -> None:
         column.validate(full=True)
     except pa.ArrowInvalid:
         if isinstance(column, pa.DictionaryArray):
-            values = column.dictionary.view(_to_binary(column.dictionary.type))
+            values = column.dictionary.view(_to_binary_type(column.dictionary.type))
             column = pa.DictionaryArray.from_arrays(column.indices, values, safe=False)
-        column.view(_to_binary(column.type)).validate(full=True)
+        column.view(_to_binary_type(column.type)).validate(full=True)
 
 
-def _to_binary(kind: pa.DataType) -> pa.DataType:
+def _to_binary_type(kind: pa.DataType) -> pa.DataType:
     """Return a type of strings, or of lists of strings, as one of bytes; others are unchanged."""
     if types.is_string(kind):
         return pa.binary()
     if types.is_large_string(kind):
         return pa.large_binary()
-    return pa.list_(_to_binary(kind.value_type)) if types.is_list(kind) else kind
+    return pa.list_(_to_binary_type(kind.value_type)) if types.is_list(kind) else kind

@@ -131,7 +131,7 @@ class ParquetSource(Source):
         while True:
             n_read = 0
             try:
-                for batch in self._decode(groups, columns, max_rows):
+                for batch in self._decode_groups(groups, columns, max_rows):
                     n_read += batch.num_rows
                     rest = batch.slice(max(0, batch.num_rows - (n_read - start)))
                     if rest.num_rows:
@@ -148,7 +148,7 @@ class ParquetSource(Source):
                     f"{self.name}: damaged after row {n_rows_before + start:,}: {first_line(error)}"
                 ) from None
 
-    def _decode(
+    def _decode_groups(
         self, groups: Sequence[int], columns: Sequence[int], max_rows: int
     ) -> Iterator[pa.RecordBatch]:
         """Yield batches of at most `max_rows` rows, or fewer if rows are long on average."""

@@ -45,7 +45,7 @@ def find_arrow_layout(columns: pa.Schema, where: str, request: ReadRequest) -> L
             f"{where}: weight column {options.weight!r} is of type {kind}, which is not numeric"
         )
     layout = find_table_layout(
-        request, options, names, where, form=ARROW, has_column_names=True,
+        request, options, names, where, record_format=ARROW, has_column_names=True,
         types={field.name: describe_type(field.type) for field in columns},
     )  # fmt: skip
     if layout.is_list:
@@ -61,7 +61,8 @@ def find_arrow_layout(columns: pa.Schema, where: str, request: ReadRequest) -> L
 def find_used_columns(layout: Layout) -> list[int]:
     """Return the positions of the columns that are read, in ascending order."""
     options = layout.read_options
-    names = {layout.label, *options.roles, *([layout.key] if layout.is_list else layout.candidates)}
+    features = [layout.key] if layout.is_list else layout.feature_columns
+    names = {layout.label, *options.roles, *features}
     names = names.difference(options.ignore).union(options.passthrough, options.position)
     return [i for i, name in enumerate(layout.columns) if name in names]
 

@@ -75,7 +75,7 @@ class CsvFormat:
         """
         names, options = self._resolve_columns(request, where)
         return find_table_layout(
-            request, options, names, where, form=CSV, has_column_names=self.has_header,
+            request, options, names, where, record_format=CSV, has_column_names=self.has_header,
             dialect=self.dialect,
         )  # fmt: skip
 

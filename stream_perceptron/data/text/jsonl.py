@@ -38,7 +38,7 @@ class JsonFormat:
             require_one_role(options, where)
         layout = Layout(JSON, options, schema.label or options.label, key=schema.key or "",
                         is_list=schema.is_list and schema.key is not None,
-                        elements=schema.features)  # fmt: skip
+                        element_names=schema.features)  # fmt: skip
         for line in lines:
             try:
                 value = parse_json_record(line)
@@ -49,7 +49,7 @@ class JsonFormat:
             if is_bare_list and schema.columns:
                 continue  # a bare list is rejected when it is read
             try:
-                first = _find_roles(layout, request, record)
+                first = _infer_layout(layout, request, record)
             except SampleError as error:
                 raise SourceError(f"{where}: {error}") from None
             if _has_features(first, record):
@@ -57,7 +57,7 @@ class JsonFormat:
         return layout
 
 
-def _find_roles(layout: Layout, request: ReadRequest, record: dict[str, Any]) -> Layout:
+def _infer_layout(layout: Layout, request: ReadRequest, record: dict[str, Any]) -> Layout:
     """Return a layout with the label and the features in a record.
 
     Raises
@@ -88,7 +88,9 @@ def _find_roles(layout: Layout, request: ReadRequest, record: dict[str, Any]) ->
     ((key, values),) = lists.items()
     if len(values) > request.max_elements:
         raise SampleError(f"list {key!r} has {len(values):,} values, more than a model may have")
-    return replace(layout, key=key, is_list=True, elements=_name_elements(schema, key, len(values)))
+    return replace(
+        layout, key=key, is_list=True, element_names=_name_elements(schema, key, len(values))
+    )
 
 
 def _has_features(layout: Layout, record: dict[str, Any]) -> bool:

@@ -11,7 +11,7 @@ from stream_perceptron.model.arrays import Array
 _kernel: Any = import_module("stream_perceptron.model.kernel._compiled")
 
 learn: Callable[..., int] = _kernel.learn
-add_names: Callable[..., tuple[list[int], list[int]]] = _kernel.add_names
+find_new_names: Callable[..., tuple[list[int], list[int]]] = _kernel.find_new_names
 compute_class_factor: Callable[..., float] = _kernel.compute_class_factor
 compute_outputs: Callable[..., tuple[Array, Array]] = _kernel.compute_outputs
 compute_scores: Callable[..., Array] = _kernel.compute_scores

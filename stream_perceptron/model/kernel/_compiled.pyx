@@ -75,7 +75,7 @@ _FUNCTIONS = {"sigmoid": SIGMOID, "tanh": TANH, "arctan": ARCTAN, "identity": ID
 
 
 cdef Model _build_model(weights, rule, scaler=None, class_weights=None):
-    """Build a model from its `Weights`, `Rule`, scaler and class weights; the rule is None to predict."""
+    """Build a model from its `Weights`, rule, scaler and class weights; the rule is None to predict."""
     cdef Py_buffer view
     cdef Model model
     memset(&model, 0, sizeof(model))
@@ -162,7 +162,7 @@ def learn(weights, rule, scaler, class_weights, counters, samples, part, result)
     return _learn(&model, &rows, &results)
 
 
-def add_names(rows, targets, ids, int32_t n_known):
+def find_new_names(rows, targets, ids, int32_t n_known):
     """Number the names that labeled rows add, where `ids` is -1; return them and their rows."""
     cdef const intptr_t* starts = <intptr_t*>get_address(rows.starts)
     cdef const int32_t* name_ids = <int32_t*>get_address(rows.feature_ids)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from stream_perceptron.model.activations import Activation
 
 
-class Rule(NamedTuple):
+class LearningRule(NamedTuple):
     """The settings of the learning rule, the same for all samples."""
 
     activation: Activation

@@ -198,4 +198,4 @@ def test_live_model_names_the_step_that_runs_only_in_python(step, tmp_path):
     pipeline.learn_one({"a": 1.0}, "up")
     save(pipeline, path)
 
-    assert LiveModel.load(path).python_step == step
+    assert LiveModel.load(path).python_only_step == step

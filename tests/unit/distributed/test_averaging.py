@@ -17,7 +17,7 @@ from stream_perceptron.model.weights import draw_initial_weights, hash_names
 
 def get_initial_lookup(model):
     """Return a function that finds the initial weight of a label and a feature, else 0."""
-    n_labels, n_features = model.network.store.current.n_drawn
+    n_labels, n_features = model.network.store.current.drawn_shape
     hashes = hash_names(model.features_[:n_features])
     drawn = draw_initial_weights(7, np.arange(n_labels), hashes, 0.03)
 
@@ -46,7 +46,7 @@ def test_new_labels_and_features_are_merged_by_name(has_learned, base_model):
         mean.features_
     )
     drawn_by = base_model if has_learned else one
-    assert drawn_by.network.store.current.n_drawn == mean.network.store.current.n_drawn
+    assert drawn_by.network.store.current.drawn_shape == mean.network.store.current.drawn_shape
 
     def compute_change(model, label, feature):
         if label not in model.classes_ or feature not in model.features_:

@@ -71,7 +71,7 @@ def test_class_metrics_equal_those_of_scikit_learn(n):
             metrics.recall_score(targets, predicted, labels=seen, average="macro")
         )
         assert actual.cohen_kappa == pytest.approx(metrics.cohen_kappa_score(targets, predicted))
-        assert actual.seen.tolist() == np.bincount(targets, minlength=k).tolist()
+        assert actual.support.tolist() == np.bincount(targets, minlength=k).tolist()
         assert actual.predicted.tolist() == np.bincount(predicted, minlength=k).tolist()
-        assert actual.majority_label == actual.seen.argmax()
-        assert actual.baseline == actual.seen.max() / n
+        assert actual.majority_label == actual.support.argmax()
+        assert actual.baseline == actual.support.max() / n

@@ -142,7 +142,7 @@ def test_read_options_stay_as_they_are_while_rows_are_read(mnist_sample):
 
 def read_all(live, source):
     """Return the rows of a source in two batches, as they are read for a model."""
-    batches = source.batches(live.request())
+    batches = source.batches(live.build_request())
     batches.max_rows = 2
     return [batch for batch in batches if batch is not None]
 
@@ -180,7 +180,7 @@ def test_rows_read_for_the_active_trial_are_refused_by_one_that_has_ended(tmp_pa
     ended, active = trials = [Trial({}, live) for live in lives]
     for _ in learn_trials(trials, [source]):
         pass
-    (batch,) = source.batches(active.live.request())
+    (batch,) = source.batches(active.live.build_request())
 
     assert (ended.has_ended, active.has_ended) == (True, False)
     with pytest.raises(StreamPerceptronError, match="these rows were read for a model with 3"):
