@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from .command import Options, command
-from .files import require_distinct_files, require_own_output, require_regular
+from .files import require_distinct_files, require_expected_content, require_regular_files
 from .options import FILE, option
 from .printable import format_count, print_message
 
@@ -36,8 +36,8 @@ def average(options: Options) -> None:
     require_distinct_files(
         a_model=[*map(str, options.models), str(options.base)], the_output=options.output
     )
-    require_regular(options.output)
-    require_own_output(options.output, (b"PK",), "a model", "name another file")
+    require_regular_files(options.output)
+    require_expected_content(options.output, (b"PK",), "a model", "name another file")
     live = average_files(options.models, options.base)
     with lock_checkpoint(options.output):
         live.save(options.output)

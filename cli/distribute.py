@@ -11,11 +11,11 @@ from .options import (
     COUNT,
     FILE,
     SOURCE,
-    fitting_options,
+    common_training_options,
     hyperparameter_options,
     make_column_options,
-    new_model_option,
     option,
+    overwrite_model_option,
 )
 
 
@@ -25,7 +25,7 @@ from .options import (
     "-m", "--model", metavar="MODEL", type=FILE, required=True, section="Required",
     help="Checkpoint to resume from and save to; it is created if missing.",
 )  # fmt: skip
-@new_model_option
+@overwrite_model_option
 @option(
     "--shards", metavar="N", type=COUNT, section="Cluster",
     help="Number of models that learn at the same time. Default: one for each processor of the "
@@ -40,7 +40,7 @@ from .options import (
     help="Address of a Ray cluster. Default: the processors of this machine.",
 )  # fmt: skip
 @make_column_options()
-@fitting_options
+@common_training_options
 @hyperparameter_options
 def distribute(options: Options) -> int:
     """Train a model on shards of Parquet files, which the processors of a Ray cluster learn at the

@@ -39,9 +39,9 @@ if TYPE_CHECKING:
     from stream_perceptron.live.evaluation import Evaluation
 
 
-_MAX_SHOWN = 20  # classes, or pairs of classes, in a printed table or matrix
+_MAX_TABLE_ROWS = 20  # classes, or pairs of classes, in a printed table or matrix
 _MAX_NAME_WIDTH = 16  # terminal columns for a row's name in the confusion matrix
-_MAX_PAIRED = 26  # terminal columns for each name in the list of confused pairs
+_MAX_PAIR_NAME_WIDTH = 26  # terminal columns for each name in the list of confused pairs
 _MIN_HEADER_WIDTH = 5  # terminal columns for a shortened name in the header of the matrix
 
 
@@ -152,10 +152,10 @@ def _format_ranking(figures: dict[str, Any], columns: int) -> Iterator[str]:
             f"{row['recall_at_precision_90']:.2%}", f"{row['best_f1']:.2%}",
             str(row["best_threshold"]),
         )
-        for row in rows[:_MAX_SHOWN]
+        for row in rows[:_MAX_TABLE_ROWS]
     ]  # fmt: skip
     yield from format_table([*header_rows, *class_rows], columns)
-    if (n_left_out := len(rows) - _MAX_SHOWN) > 0:
+    if (n_left_out := len(rows) - _MAX_TABLE_ROWS) > 0:
         noun = "class" if n_left_out == 1 else "classes"
         yield f"and {n_left_out:,} other {noun}; --json lists them all"
     yield ""
@@ -171,7 +171,7 @@ def _format_confusion(
     )
     if not evaluation.classes:
         yield "the model has no classes yet, so it predicted none"
-    elif len(counts) <= _MAX_SHOWN and (
+    elif len(counts) <= _MAX_TABLE_ROWS and (
         matrix := _format_matrix(list(counts), figures["confusion"])
     ):
         yield "confusion matrix (rows: true, columns: predicted)"
@@ -179,11 +179,14 @@ def _format_confusion(
     elif confused_pairs:
         yield "most confused classes"
         rows = [("true -> predicted", "samples", "share of true")]
-        for true, predicted, n in confused_pairs[:_MAX_SHOWN]:
-            names = [shorten_name(printable(str(name)), _MAX_PAIRED) for name in (true, predicted)]
+        for true, predicted, n in confused_pairs[:_MAX_TABLE_ROWS]:
+            names = [
+                shorten_name(printable(str(name)), _MAX_PAIR_NAME_WIDTH)
+                for name in (true, predicted)
+            ]
             rows.append((" -> ".join(names), f"{n:,}", f"{n / counts[true]:.2%}"))
         yield from format_table(rows, columns)
-        if (others := len(confused_pairs) - _MAX_SHOWN) > 0:
+        if (others := len(confused_pairs) - _MAX_TABLE_ROWS) > 0:
             yield f"and {format_count(others, 'other pair')}; --json lists them all"
 
 

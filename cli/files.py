@@ -12,7 +12,7 @@ import click
 from .printable import OneLineError
 
 # What to do about an existing file that this program did not write, and an option that does so.
-REPLACE_IT = ("to replace it", "--overwrite")
+OVERWRITE_ADVICE = ("to replace it", "--overwrite")
 
 
 class LocalFile(click.Path):
@@ -61,14 +61,14 @@ def require_distinct_files(**files: str | Path | Sequence[str] | None) -> None:
                 )
 
 
-def require_regular(*paths: Path | None) -> None:
+def require_regular_files(*paths: Path | None) -> None:
     """Check that files to be replaced or truncated are regular, if they exist."""
     for path in paths:
         if path is not None and _is_device(path):
             raise click.UsageError(f"{path} is not a regular file: name another file")
 
 
-def require_own_output(
+def require_expected_content(
     path: str | Path, prefixes: Sequence[bytes], content: str, advice: str, *remedies: str
 ) -> None:
     """Check that a file to be replaced or truncated is empty or was written by this program.

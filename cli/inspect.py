@@ -87,7 +87,7 @@ def _describe_model(live: LiveModel, path: Path) -> dict[str, Any]:
     from stream_perceptron.checkpoint.encoding import to_json
     from stream_perceptron.diagnostics.diagnosis import collect_findings
 
-    from .output import compute_baseline, count_pending
+    from .output import compute_baseline, count_pending_samples
 
     model, schema, read_options = live.model, live.schema, live.read_options
     progress, weights, part = live.progress, model.class_weight, live.python_only_part
@@ -127,7 +127,7 @@ def _describe_model(live: LiveModel, path: Path) -> dict[str, Any]:
         "missing": progress.missing,
         "unlabeled": progress.unlabeled,
         "skipped": progress.skipped,
-        **count_pending(live),
+        **count_pending_samples(live),
         **compute_baseline(live),
         "per_class": [
             {"class": label, "precision": precision, "recall": recall, "samples": n}
@@ -143,7 +143,7 @@ def _describe_model(live: LiveModel, path: Path) -> dict[str, Any]:
                 "status": status,
                 "can_be_deleted": status == "finished",
             }
-            for position, status in _find_statuses(live)
+            for position, status in _find_file_statuses(live)
         ],
         "is_complete": live.history.is_complete,
         "entries": to_json(live.history.entries),
@@ -163,7 +163,7 @@ def _find_strongest_features(
     return [(features[i], weights[i]) for i in order[:_N_STRONGEST]]
 
 
-def _find_statuses(live: LiveModel) -> Iterator[tuple[FilePosition, str]]:
+def _find_file_statuses(live: LiveModel) -> Iterator[tuple[FilePosition, str]]:
     """Yield the position of each file with the file's status, a key of `_STATUSES`."""
     from stream_perceptron.data.byte_input import is_remote, open_bytes
     from stream_perceptron.data.position import FileContent
@@ -213,19 +213,22 @@ def _format_sections(
         if row["features"]
     ]
     yield contents["path"], _format_values(contents, _SETTINGS)
-    yield _count_last("learned from", entries), _format_list(entries[-_MAX_LISTED:] or ["nothing"])
-    yield _count_last("files", files), _format_pairs(files[-_MAX_LISTED:])
+    yield (
+        _format_title("learned from", entries),
+        _format_list(entries[-_MAX_LISTED:] or ["nothing"]),
+    )
+    yield _format_title("files", files), _format_pairs(files[-_MAX_LISTED:])
     yield "results", _format_values(contents, _RESULTS)
     yield "events", _format_list(event["text"] for event in contents["events"])
     if classes:
-        title = _count_last("by class", classes)
+        title = _format_title("by class", classes)
         yield title, format_class_table(classes[-_MAX_LISTED:], columns, 2)
     yield "hyperparameters", _format_values(contents, _HYPERPARAMETERS)
-    yield _count_last("strongest features", strongest), _format_pairs(strongest[-_MAX_LISTED:])
+    yield _format_title("strongest features", strongest), _format_pairs(strongest[-_MAX_LISTED:])
     yield "diagnosis", _format_findings(contents["diagnosis"])
 
 
-def _count_last(title: str, items: Sequence[object]) -> str:
+def _format_title(title: str, items: Sequence[object]) -> str:
     """Return a title that says how many of its items are listed."""
     n = len(items)
     return title if n <= _MAX_LISTED else f"{title}, the last {_MAX_LISTED} of {n:,}"
@@ -243,13 +246,13 @@ def _format_values(contents: Mapping[str, Any], formats: Mapping[str, str]) -> I
             continue
         if isinstance(value, list):
             count = f"{len(value):,}: " if name in ("classes", "features") else ""
-            value = count + format_names([_join_parts(element) for element in value])
+            value = count + format_names([_format_element(element) for element in value])
         shown = format_scale(value) if name == "scale" else value
         rows.append((name.replace("_", " "), value_format.format(shown)))
     return _format_pairs(rows)
 
 
-def _join_parts(value: object) -> str:
+def _format_element(value: object) -> str:
     """Return a value as text; a pair or an object becomes its parts, separated by spaces."""
     if isinstance(value, dict):
         value = [*chain.from_iterable(value.items())]

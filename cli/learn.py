@@ -15,9 +15,9 @@ from .options import (
     input_option,
     make_prediction_options,
     model_option,
-    new_model_option,
     option,
     output_option,
+    overwrite_model_option,
     training_options,
 )
 
@@ -47,7 +47,7 @@ from .options import (
     section="Checkpoint", is_rare=True,
     help="How often to save: a number of rows, or a time such as 30s or 5m.",
 )  # fmt: skip
-@new_model_option
+@overwrite_model_option
 @make_prediction_options(hides_rare=True)
 @output_option(
     "--rejected", metavar="FILE", type=FILE, is_rare=True,

@@ -16,7 +16,7 @@ from stream_perceptron.live.history import History
 from stream_perceptron.model.class_weights import list_spellings
 
 from .command import Options, convert_value_errors, format_flag
-from .files import require_distinct_files, require_regular
+from .files import require_distinct_files, require_regular_files
 from .output import CommandState, Output
 from .printable import format_count, print_message
 from .reading import describe_lost_bytes, make_read_options, open_sources, require_runnable
@@ -29,7 +29,7 @@ _CHANGEABLE = ("epsilon", "lr", "max_weights")
 
 
 @dataclass
-class Opened:
+class OpenedRun:
     """A model, new or saved, and the sources of a run."""
 
     live: LiveModel
@@ -61,15 +61,15 @@ def open_run(
     needs_label: bool = True,
     is_strict: bool = True,
     **outputs: str | Path | None,
-) -> Opened:
+) -> OpenedRun:
     """Lock and load the checkpoint, find where each source continues, and create a new model.
 
     Nothing is written. `outputs` are the paths of the output files by their names in messages,
     and `is_strict` says whether a file that has changed is an error.
     """
-    saved = _load(options, stack, outputs)
+    saved = _load_checkpoint(options, stack, outputs)
 
-    def open_sources_and_model() -> Opened:
+    def open_sources_and_model() -> OpenedRun:
         opened = open_sources(options.sources, file_format, signals)
         history = History()
         if saved is not None and (
@@ -86,19 +86,19 @@ def open_run(
                 state = CommandState.load(saved)
             elif saved is not None:
                 state.outputs = dict.fromkeys(CommandState.load(saved).outputs, 0)
-            return Opened(live, files, state, [])
+            return OpenedRun(live, files, state, [])
         live, read_options = saved, saved.read_options
         live.needs_label = needs_label and not read_options.has_join
         if live.is_trained_in_python:
             read_options = replace(make_read_options(options), standardize=read_options.standardize)
         live.read_options = replace(read_options, keep=keep)
         live.require_compatible(sources)
-        return Opened(live, files, CommandState.load(saved), _change_parameters(live, options))
+        return OpenedRun(live, files, CommandState.load(saved), _change_parameters(live, options))
 
     return signals.call_interruptibly(open_sources_and_model, options.sources)
 
 
-def print_start(line: Output, path: Path | None, opened: Opened) -> None:
+def print_start(line: Output, path: Path | None, opened: OpenedRun) -> None:
     """Print where a run resumes, and what the user should know about files and options."""
     live = opened.live
     if live.progress.rows:
@@ -112,7 +112,7 @@ def print_start(line: Output, path: Path | None, opened: Opened) -> None:
             line.print_notice(file.notice)
 
 
-def _load(
+def _load_checkpoint(
     options: Options, stack: ExitStack, outputs: Mapping[str, str | Path | None]
 ) -> LiveModel | None:
     """Lock and load the checkpoint, if there is one, and check that the options fit it."""
@@ -120,7 +120,7 @@ def _load(
     require_distinct_files(SOURCE=options.sources, MODEL=path, **outputs)
     if path is None:
         return None
-    require_regular(path)
+    require_regular_files(path)
     # If a process was killed during a save, MODEL and MODEL.prev may be the same file.
     previous = get_previous_path(path)
     require_distinct_files(SOURCE=options.sources, the_previous_save=previous, **outputs)
@@ -185,17 +185,17 @@ def _require_same_settings(live: LiveModel, options: Options) -> None:
     for name in sorted(settings.keys() & options.given):
         value, saved = getattr(options, name), settings[name]
         # A column may be given by its name, in any letter case, or by its position.
-        if _resolve_columns(value, columns) != _resolve_columns(saved, columns):
+        if _resolve_column_names(value, columns) != _resolve_column_names(saved, columns):
             raise CheckpointError(
                 f"{options.model}: {format_flag(name)} cannot change for an existing model (it is "
                 f"{_format_setting(saved)}): leave it out, or start over with --overwrite"
             )
 
 
-def _resolve_columns(value: object, columns: Sequence[str]) -> object:
+def _resolve_column_names(value: object, columns: Sequence[str]) -> object:
     """Return a value in which strings that name columns are replaced by the exact names."""
     if isinstance(value, tuple | list):
-        return tuple(_resolve_columns(each, columns) for each in value)
+        return tuple(_resolve_column_names(each, columns) for each in value)
     return (isinstance(value, str) and find_column(value, columns)) or value
 
 

@@ -264,7 +264,7 @@ def make_reading_options(hides_rare: bool = True, is_trained: bool = False) -> C
 reading_options = make_reading_options(hides_rare=False, is_trained=True)
 
 # The options for models that learn from whole files.
-fitting_options = combine_options(
+common_training_options = combine_options(
     input_option("--weight", metavar="NAME", is_rare=True, help="Column with sample weights."),
     input_option(
         "--scale", metavar="NUMBER|a/b", type=SCALE, is_rare=True,
@@ -310,7 +310,7 @@ training_options = combine_options(
         "offset learned from their partition are skipped.",
     ),
     input_option("--limit", metavar="N", type=COUNT, help="Read at most N rows, labeled or not."),
-    fitting_options,
+    common_training_options,
 )  # fmt: skip
 
 standardize_option = input_option(
@@ -404,7 +404,7 @@ saved_model_option = option(
     help="Model saved by `learn`.",
 )  # fmt: skip
 json_option = output_option("--json", "as_json", is_flag=True, help="Print JSON.")
-new_model_option = option(
+overwrite_model_option = option(
     "--overwrite", is_flag=True, section="Checkpoint",
     help="Start over: replace MODEL and the output files, if they exist.",
 )  # fmt: skip

@@ -40,12 +40,12 @@ _COLUMNS = {
     "samples/s": 9,
 }
 _GAP = "  "
-_USUAL_UPDATES = 0.99  # the share of samples that usually change the weights
+_USUAL_UPDATED_SHARE = 0.99  # the share of samples that usually change the weights
 _UNSILENCED_KINDS = ("warning", "drop")  # kinds of events that are printed even with --quiet
 # The kinds of events that precede their text.
 _PRINTED_KINDS = {"warning": "warning", "drop": "warning", "finding": "diagnosis"}
-_MIN_DIAGNOSED = 4000  # rows that a run must read before findings are reported
-MIN_LABELED = 1000  # samples after which the labels of a new model are checked
+_MIN_DIAGNOSED_ROWS = 4000  # rows that a run must read before findings are reported
+MIN_CHECKED_LABELS = 1000  # samples after which the labels of a new model are checked
 _MAX_LISTED_CLASSES = 20  # classes whose sample counts are listed individually
 
 
@@ -159,7 +159,7 @@ class Output:
             self._draw()
         if progress.events and progress.events[-1].found > self._state.reported_row:
             self._print_drift_events()
-        if result.is_report_due and self.rows >= _MIN_DIAGNOSED:
+        if result.is_report_due and self.rows >= _MIN_DIAGNOSED_ROWS:
             self.print_findings()
 
     def finish(self) -> None:
@@ -228,7 +228,7 @@ class Output:
             "updates": progress.updates,
             "unlabeled": progress.unlabeled,
             "skipped": progress.skipped,
-            **count_pending(self.live),
+            **count_pending_samples(self.live),
             "seconds": round(self.seconds, 3),
         }
 
@@ -278,21 +278,21 @@ class Output:
         return bar and _GAP + bar
 
 
-def count_pending(live: LiveModel) -> dict[str, int]:
+def count_pending_samples(live: LiveModel) -> dict[str, int]:
     """Return the numbers of pending and evicted samples; {} without --join."""
     if not live.read_options.has_join:
         return {}
     return {"pending": len(live.pending.samples), "evicted": live.pending.n_evicted}
 
 
-def warn_of_unseen_names(live: LiveModel) -> Iterator[str]:
+def warn_of_unseen_columns(live: LiveModel) -> Iterator[str]:
     """Yield a warning for each column that an option names but no row contained.
 
     If the columns are fixed, yield nothing.
     """
     if live.schema.columns:
         return
-    columns = _list_columns(live)
+    columns = _list_feature_columns(live)
     for option in ("categorical", "ignore", "weight", "position", "keep"):
         names = getattr(live.read_options, option) or ()
         for name in [names] if isinstance(names, str) else names:
@@ -303,7 +303,7 @@ def warn_of_unseen_names(live: LiveModel) -> Iterator[str]:
                 )
 
 
-def _list_columns(live: LiveModel) -> list[str]:
+def _list_feature_columns(live: LiveModel) -> list[str]:
     """Return the columns and paths that have given features."""
     return [*live.string_columns, *map(str, live.model.features_)]
 
@@ -315,7 +315,7 @@ def require_labels(line: Output, source: Source) -> None:
         return
     problem = "no row has a label"
     if label in live.unseen_columns:
-        problem = f"no row had {label!r}{suggest_similar_name(label, _list_columns(live))}"
+        problem = f"no row had {label!r}{suggest_similar_name(label, _list_feature_columns(live))}"
     raise SourceError(f"{source.name}: {problem}: name the label column with --label")
 
 
@@ -366,7 +366,7 @@ def print_summary(output: Output, path: Path | None, rejected: Rejections, last_
         click.echo(json.dumps(_build_summary(output, path, rejected), default=str))
     elif not output.is_quiet:
         summary = rejected.format_summary(output.rows)
-        for text in [*summary, *_format_ending(output.live), last_line]:
+        for text in [*summary, *_format_summary(output.live), last_line]:
             print_message(text, err=True)
 
 
@@ -388,7 +388,7 @@ def _build_summary(output: Output, path: Path | None, rejected: Rejections) -> d
     }
 
 
-def _format_ending(live: LiveModel) -> Iterator[str]:
+def _format_summary(live: LiveModel) -> Iterator[str]:
     """Yield the summary lines about labels, classes and the end of the run."""
     progress = live.progress
     if live.read_options.has_join:
@@ -404,7 +404,7 @@ def _format_ending(live: LiveModel) -> Iterator[str]:
         yield f"missing: {format_count(progress.missing, 'value')}"
     if live.n_redelivered:
         yield f"skipped: {format_count(live.n_redelivered, 'row')} already learned"
-    if progress.samples and progress.updated_share < _USUAL_UPDATES:
+    if progress.samples and progress.updated_share < _USUAL_UPDATED_SHARE:
         yield f"updated: {progress.updated_share:.1%} of the samples changed the weights"
     if live.stopped:
         yield (

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from .command import Options, command
-from .files import REPLACE_IT, require_distinct_files
+from .files import OVERWRITE_ADVICE, require_distinct_files
 from .options import (
     check_copied_columns,
     make_prediction_options,
@@ -69,7 +69,7 @@ def _predict(options: Options, signals: Signals) -> None:
     from stream_perceptron.live.evaluation import Evaluation
     from stream_perceptron.live.thresholds import Thresholds
 
-    model, path = _Model(options), options.predictions or "-"
+    model, path = _ReloadableModel(options), options.predictions or "-"
     require_known_classes(options.threshold or (), model.live)
     thresholds, needs_scores = (
         Thresholds(options.threshold),
@@ -88,7 +88,7 @@ def _predict(options: Options, signals: Signals) -> None:
 
     # Open the files first, so that an error in one of them does not truncate the predictions.
     files = {i: predict(name) for i, name in enumerate(options.sources) if not is_stream(name)}
-    advice = () if options.overwrite else REPLACE_IT
+    advice = () if options.overwrite else OVERWRITE_ADVICE
     output = open_predictions(path, formatter, signals, advice=advice)
     evaluation = Evaluation(())  # without classes to rank
     for i, name in enumerate(options.sources):
@@ -108,7 +108,7 @@ def _predict(options: Options, signals: Signals) -> None:
         print_message(f"{path}: {format_count(n, 'prediction')}{accuracy}{scope}", err=True)
 
 
-class _Model:
+class _ReloadableModel:
     """The model, with the read options given on the command line."""
 
     def __init__(self, options: Options) -> None:

@@ -17,7 +17,7 @@ from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .files import require_own_output
+from .files import require_expected_content
 
 if TYPE_CHECKING:
     from stream_perceptron.data.schema import ReadOptions
@@ -80,7 +80,7 @@ class PredictionFile:
             except OSError as error:
                 error.filename = self._name
                 raise
-        self._formatter.require_all_columns(result)
+        self._formatter.require_class_columns(result)
 
     @property
     def has_lines(self) -> bool:
@@ -140,7 +140,7 @@ def open_predictions(
         )
     else:
         if advice:
-            require_own_output(path, formatter.prefixes, formatter.content, *advice)
+            require_expected_content(path, formatter.prefixes, formatter.content, *advice)
         opened = _open_file(path, formatter, signals, folder or Path(), saved_sizes)
     return opened
 
@@ -274,7 +274,7 @@ class LineFormatter:
         """Yield a line for each sample."""
         raise NotImplementedError
 
-    def require_all_columns(self, result: StepResult) -> None:
+    def require_class_columns(self, result: StepResult) -> None:
         """Check that the lines had a column for every class."""
 
 
@@ -330,7 +330,7 @@ class CsvFormatter(LineFormatter):
             cells = [str(row), names[class_id], score_text, _format_cell(label)]
             yield ",".join([*cells, *extra_fields, *known_scores]) + "\n"
 
-    def require_all_columns(self, result: StepResult) -> None:
+    def require_class_columns(self, result: StepResult) -> None:
         from stream_perceptron import SourceError
 
         if result.all_scores is not None and result.classes != self._classes:

@@ -127,11 +127,11 @@ def load_for_prediction(options: Options) -> LiveModel:
     live = LiveModel.load(options.model)
     require_runnable(live, options.model)
     names = {"label", "missing", "delimiter", "decimal"} & options.given
-    select_columns(live, options.ignore, **{name: getattr(options, name) for name in names})
+    override_read_options(live, options.ignore, **{name: getattr(options, name) for name in names})
     return live
 
 
-def select_columns(live: LiveModel, ignore: tuple[str, ...] = (), **settings: Any) -> None:
+def override_read_options(live: LiveModel, ignore: tuple[str, ...] = (), **settings: Any) -> None:
     """Make a model ignore more columns during prediction, and change its read options."""
     from stream_perceptron.data.roles import resolve_positions
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from stream_perceptron.live.step_result import StepResult
 
 _MAX_GROUPS = 10
-_MAX_LISTED = 10
+_MAX_FIRST_TEXTS = 10
 
 
 class Rejections:
@@ -39,7 +39,7 @@ class Rejections:
         """Count the rejected rows of another batch."""
         for rejection in rejections:
             self.total += 1
-            if len(self.first_texts) < _MAX_LISTED:
+            if len(self.first_texts) < _MAX_FIRST_TEXTS:
                 self.first_texts.append(str(rejection))
             code = rejection.reason.code
             if code in self._groups or len(self._groups) < _MAX_GROUPS:

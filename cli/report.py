@@ -5,10 +5,10 @@ from __future__ import annotations
 import click
 
 from .command import Options, command
-from .files import REPLACE_IT, require_distinct_files, require_own_output
+from .files import OVERWRITE_ADVICE, require_distinct_files, require_expected_content
 from .options import FILE, make_format_option, option, overwrite_option
 from .printable import OneLineError, print_message, printable
-from .reading import require_runnable, select_columns
+from .reading import override_read_options, require_runnable
 from .signals import exit_on_signal
 
 
@@ -54,11 +54,11 @@ def report(options: Options) -> None:
     if find_spec("jinja2") is None:
         raise OneLineError("the report needs jinja2; to install it", ["pip install jinja2"])
     if not options.overwrite:
-        require_own_output(output, (b"<!doctype html",), "a report", *REPLACE_IT)
+        require_expected_content(output, (b"<!doctype html",), "a report", *OVERWRITE_ADVICE)
     live = models[printable(str(options.models[0]))]
     if examples is not None:
         require_runnable(live, options.models[0])
-        select_columns(live)
+        override_read_options(live)
 
     def make_page() -> str:
         source = None if examples is None else open_source(examples, options.file_format, signals)

@@ -24,7 +24,7 @@ from .output import Output
 from .saver import Saver
 from .signals import InterruptedWaitError, Signals
 from .training import train
-from .watch import run_watched
+from .watch import run_in_child_process
 
 _MAX_DEFAULT_SHARDS = 8  # more lose accuracy; see docs/distributed.md
 _EVERY_ROUND = 0.0  # seconds between two saves
@@ -32,7 +32,7 @@ _EVERY_ROUND = 0.0  # seconds between two saves
 
 def run(options: Options) -> int:
     """Run `distribute`, and return the exit code."""
-    return run_watched(
+    return run_in_child_process(
         partial(_run, options),
         "Ray ended the run, because one of its processes on this machine was killed or ran out of "
         "memory: repeat the command to resume after the last round saved",

@@ -14,8 +14,8 @@ from stream_perceptron.live.step_result import StepResult
 from stream_perceptron.live.thresholds import Thresholds
 
 from .command import Options
-from .files import require_regular
-from .opening import Opened, open_run, print_start
+from .files import require_regular_files
+from .opening import OpenedRun, open_run, print_start
 from .output import Output
 from .predictions import LineFormatter, PredictionFile, make_formatter, open_predictions
 from .reading import announce_terminal_input
@@ -28,7 +28,7 @@ from .training import train
 def run(options: Options) -> int:
     """Run `learn`, and return the exit code."""
     announce_terminal_input(options.sources)
-    require_regular(options.rejected)
+    require_regular_files(options.rejected)
     with ExitStack() as stack:
         signals = stack.enter_context(Signals(saves=options.model is not None))
         try:
@@ -69,7 +69,7 @@ def run(options: Options) -> int:
 
 
 def _open_outputs(
-    options: Options, opened: Opened, signals: Signals, stack: ExitStack
+    options: Options, opened: OpenedRun, signals: Signals, stack: ExitStack
 ) -> Iterator[PredictionFile]:
     """Open the outputs, and truncate them to their sizes at the last save."""
     formatters: dict[str, LineFormatter] = {}
@@ -95,7 +95,7 @@ def _open_outputs(
         yield output
 
 
-def _count_rows_to_read(options: Options, opened: Opened) -> int | None:
+def _count_rows_to_read(options: Options, opened: OpenedRun) -> int | None:
     """Return the number of rows that this run reads, or None if it is unknown."""
     counts = [file.source.n_rows for file in opened.files]
     if None in counts:

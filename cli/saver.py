@@ -8,7 +8,7 @@ from pathlib import Path
 
 from stream_perceptron.checkpoint.encoding import to_json
 
-from .opening import Opened
+from .opening import OpenedRun
 from .predictions import PredictionFile
 
 
@@ -22,12 +22,12 @@ class Saver:
         self,
         path: Path | None,
         interval: float,
-        opened: Opened,
+        opened: OpenedRun,
         outputs: Sequence[PredictionFile] = (),
     ) -> None:
         self.path, self.has_saved = path, False
         self._interval, self._opened, self._outputs = interval, opened, outputs
-        self._mark()
+        self._restart_interval()
         if path is not None and any(output.is_new for output in outputs):
             self._write(path)  # if this run is killed, the next one recognizes its files
 
@@ -62,7 +62,7 @@ class Saver:
         output files.
         """
         opened, live = self._opened, self._opened.live
-        self._mark()
+        self._restart_interval()
         is_unlabeled = live.needs_label and not live.progress.samples
         has_learned = not (live.is_unused or is_unlabeled or opened.has_only_rejected)
         has_read_pipe = live.progress.rows and any(file.source.is_stream for file in opened.files)
@@ -73,7 +73,7 @@ class Saver:
         self.has_saved = True
         return True
 
-    def _mark(self) -> None:
+    def _restart_interval(self) -> None:
         self._saved_at, self._saved_rows = time.monotonic(), self._opened.live.progress.rows
 
     def _write(self, path: Path) -> None:

@@ -22,7 +22,7 @@ _NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _CHECK_INTERVAL = 0.1  # seconds between two checks for a signal
 # Seconds to wait without sleeping. Within this time, a sender that waits for each answer sends its
 # next row, and a processor that sleeps until then wakes up slowly and with cold caches.
-_WAKEFUL_TIME = 1e-4
+_BUSY_WAIT_SECONDS = 1e-4
 
 
 class InterruptedWaitError(Exception):
@@ -84,7 +84,7 @@ class Signals:
         poll.register(self._wakeup_reader, select.POLLIN)
         if descriptor is not None:
             poll.register(descriptor, event)
-        ready, deadline = poll.poll(0), time.monotonic() + _WAKEFUL_TIME
+        ready, deadline = poll.poll(0), time.monotonic() + _BUSY_WAIT_SECONDS
         while not ready and time.monotonic() < deadline:
             os.sched_yield()  # to the sender, if it has no processor of its own
             ready = poll.poll(0)

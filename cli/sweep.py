@@ -85,7 +85,7 @@ def sweep(options: Options) -> None:
     from stream_perceptron import SourceError
     from stream_perceptron.live.sweep import get_active_model
 
-    from .output import warn_of_unknown_classes, warn_of_unseen_names
+    from .output import warn_of_unknown_classes, warn_of_unseen_columns
 
     announce_terminal_input(options.sources)
     rejected = Rejections()
@@ -102,7 +102,7 @@ def sweep(options: Options) -> None:
             raise SourceError(
                 f"{sources[0].name}: no row has a label: name the label column with --label"
             )
-        for text in (*warn_of_unseen_names(live), *warn_of_unknown_classes(live)):
+        for text in (*warn_of_unseen_columns(live), *warn_of_unknown_classes(live)):
             print_message(text, err=True)
         for text in [] if options.quiet else rejected.format_summary(n_rows):
             print_message(text, err=True)
@@ -135,7 +135,7 @@ def _train(
     """Train all trials on all rows."""
     from stream_perceptron.live.sweep import get_active_model, learn_trials
 
-    from .output import MIN_LABELED, require_classes
+    from .output import MIN_CHECKED_LABELS, require_classes
 
     results = learn_trials(trials, sources, options.passes, options.limit, options.skip_bad)
     with suggest_skip_bad(), closing(results), LiveLine() as line:
@@ -143,7 +143,7 @@ def _train(
         rows, must_check_labels = 0, not options.classes
         for result in results:
             rows += len(result.batch)
-            if must_check_labels and rows >= MIN_LABELED:
+            if must_check_labels and rows >= MIN_CHECKED_LABELS:
                 require_classes(get_active_model(trials), sources[0])
                 must_check_labels = False
             rejected.add(result.rejected)

@@ -11,16 +11,16 @@ from stream_perceptron import DivergedError, ModelSizeError
 from stream_perceptron.live.step_result import StepResult
 
 from .command import Options
-from .opening import Opened
+from .opening import OpenedRun
 from .output import (
-    MIN_LABELED,
+    MIN_CHECKED_LABELS,
     LabelsError,
     Output,
     print_summary,
     require_classes,
     require_labels,
     warn_of_unknown_classes,
-    warn_of_unseen_names,
+    warn_of_unseen_columns,
 )
 from .reading import describe_lost_bytes, suggest_skip_bad
 from .rejections import Rejections
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 def train(
     options: Options,
-    opened: Opened,
+    opened: OpenedRun,
     results: Iterable[StepResult | Round],
     line: Output,
     saver: Saver,
@@ -47,7 +47,7 @@ def train(
         with suggest_skip_bad():
             for result in results:
                 rejections.add(result.rejected)
-                if must_check_labels and live.model.n_seen >= MIN_LABELED:
+                if must_check_labels and live.model.n_seen >= MIN_CHECKED_LABELS:
                     _require_classes(opened, saver)
                     must_check_labels = False
                 line.update(result)
@@ -70,7 +70,7 @@ def train(
     _finish(options, opened, rejections, line, saver, signals)
 
 
-def _require_classes(opened: Opened, saver: Saver) -> None:
+def _require_classes(opened: OpenedRun, saver: Saver) -> None:
     """Check that the labels of a new model that has not been saved are classes."""
     if not saver.has_saved:
         require_classes(opened.live, opened.files[0].source)
@@ -78,7 +78,7 @@ def _require_classes(opened: Opened, saver: Saver) -> None:
 
 def _finish(
     options: Options,
-    opened: Opened,
+    opened: OpenedRun,
     rejections: Rejections,
     line: Output,
     saver: Saver,
@@ -100,7 +100,7 @@ def _finish(
         require_labels(line, files[0].source)
     if line.rows:
         thresholds = options.threshold if "threshold" in options.given else None
-        for text in (*warn_of_unseen_names(live), *warn_of_unknown_classes(live, thresholds)):
+        for text in (*warn_of_unseen_columns(live), *warn_of_unknown_classes(live, thresholds)):
             line.print_notice(text)
     elif not live.is_unused:
         line.print_notice("no new rows" if signals.is_set else _explain_no_new_rows(opened))
@@ -114,7 +114,7 @@ def _finish(
     print_summary(line, path, rejections, last_line)
 
 
-def _explain_no_new_rows(opened: Opened) -> str:
+def _explain_no_new_rows(opened: OpenedRun) -> str:
     """Return the reason why no row was learned."""
     if opened.live.n_redelivered:
         return "nothing new: every row was already learned"

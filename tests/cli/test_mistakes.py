@@ -26,7 +26,7 @@ def write_samples(path, rng, n=300):
 
 def describe_training_on(live, path):
     source = open_source(str(path))
-    return describe_training(live, source, find_mistakes(live, source).rows)
+    return describe_training(live, source, find_mistakes(live, source).n_rows)
 
 
 def test_worst_mistakes_are_the_most_confident_ones(run, rng, tmp_path):
@@ -36,7 +36,7 @@ def test_worst_mistakes_are_the_most_confident_ones(run, rng, tmp_path):
     all_mistakes = find_mistakes(live, open_source(str(data)), max_mistakes=300)
     few_mistakes = find_mistakes(live, open_source(str(data)), max_mistakes=5)
 
-    assert (few_mistakes.rows, few_mistakes.evaluation.confusion.tested) == (300, 300)
+    assert (few_mistakes.n_rows, few_mistakes.evaluation.confusion.tested) == (300, 300)
     assert len(all_mistakes.worst) == 300 - few_mistakes.evaluation.confusion.right > 5
     assert all_mistakes.worst[:5] == few_mistakes.worst == sorted(few_mistakes.worst, reverse=True)
     lines = data.read_text().splitlines()

@@ -17,7 +17,12 @@ from PIL import Image
 
 from stream_perceptron import LiveModel, SGDPerceptron, load, save
 from stream_perceptron.diagnostics import render_report
-from stream_perceptron.diagnostics.plots import NEGATIVE_COLOR, POSITIVE_COLOR, draw_weights
+from stream_perceptron.diagnostics.plots import (
+    NEGATIVE_COLOR,
+    POSITIVE_COLOR,
+    draw_pixels,
+    draw_weights,
+)
 
 LABELS = ["<script>alert(1)</script>", "\N{DOG FACE} & \N{CAT FACE}", '" onload="alert(1)', "$x$"]
 VOID_TAGS = {"meta", "link", "img"}
@@ -256,11 +261,21 @@ def test_missing_jinja2_names_the_package_to_install(run, mnist_sample, tmp_path
     assert (result.returncode, result.stderr) == (1, expected)
 
 
+def decode_png(uri):
+    data = base64.b64decode(uri.removeprefix("data:image/png;base64,"))
+    return np.asarray(Image.open(io.BytesIO(data)))
+
+
 def test_weight_signs_set_the_color_and_sizes_the_opacity(rng):
     weights = rng.normal(size=(9, 9))
-    data = base64.b64decode(draw_weights(weights, 2.0).removeprefix("data:image/png;base64,"))
-    pixels = np.asarray(Image.open(io.BytesIO(data)))
+    pixels = decode_png(draw_weights(weights, 2.0))
 
     for sign, color in ((weights > 0, POSITIVE_COLOR), (weights < 0, NEGATIVE_COLOR)):
         assert (pixels[sign][:, :3] == color).all()
     assert pixels[..., 3] == pytest.approx(255 * np.minimum(np.abs(weights) / 2, 1), abs=0.5)
+
+
+def test_largest_value_of_an_image_is_opaque_and_the_smallest_transparent():
+    pixels = decode_png(draw_pixels(np.array([[-1.0, 0.0], [0.0, 3.0]])))
+
+    assert pixels[..., 3].tolist() == [[0, 64], [64, 255]]

@@ -11,7 +11,7 @@ import pytest
 WATCH = """
 import os, signal, sys, time
 from stream_perceptron_cli.printable import OneLineError
-from stream_perceptron_cli.watch import run_watched
+from stream_perceptron_cli.watch import run_in_child_process
 
 def end_on_signal():
     signal.signal(signal.SIGTERM, lambda *args: sys.exit(7))
@@ -20,7 +20,7 @@ def end_on_signal():
     time.sleep(60)
 
 try:
-    sys.exit(run_watched(lambda: {run}, "lost"))
+    sys.exit(run_in_child_process(lambda: {run}, "lost"))
 except OneLineError as error:
     print(error.message)
 """
