@@ -110,7 +110,7 @@ def test_late_label_copies_no_known_name(tmp_path, report_figure):
 
 
 def test_learned_rows_leave_nothing_in_memory(tmp_path, report_figure):
-    n = 100_000
+    n = 200_000
     rows = [{"a": i % 7, "s": "ab"[i % 2], "y": i % 3} for i in range(3 * n)]
     _, results = start(write_jsonl(tmp_path / "s.jsonl", rows), every=100)
     kept, _ = measure_growth(results, n // 100)
