@@ -382,9 +382,9 @@ class Columns:
                 raise
             raise SampleError(f"column {path!r} is not UTF-8") from None
         if action == LABEL:
-            self.reader.set(entry, LABEL, self._read_label(value))
+            self.reader.set(entry, LABEL, self._read_label(kind, value))
             return None
-        if isinstance(value, str) and value.strip() in self._options.null_values:
+        if kind == TEXT and value.strip() in self._options.null_values:
             return self._cache_features(entry, column, {})  # escapes spell it
         if action == CATEGORICAL or is_element:
             text = format_value(value, self._record_format == CSV)
@@ -536,9 +536,10 @@ class Columns:
         """Whether numbers are written as strings."""
         return self._record_format in (CSV, LIBSVM)
 
-    def _read_label(self, value: Any) -> int:
+    def _read_label(self, kind: int, value: Any) -> int:
         """Return the ID of a label; -1 if it is missing."""
-        if is_missing(value, self._options.null_values):
+        is_formatted = kind == NUMBER and self._record_format == ARROW
+        if not is_formatted and is_missing(value, self._options.null_values):
             return -1
         if isinstance(value, list):
             raise SampleError(f"label {self._label!r} is not a number, a string or a bool")

@@ -34,7 +34,7 @@ _TIME_REPLACEMENTS = (
 class Cells(NamedTuple):
     """The cells of a column as the compiled reader reads them; see arrow.h."""
 
-    kind: bytes  # b"d" for doubles, b"B" for bytes, b"s" for strings
+    kind: bytes  # b"d" for doubles, b"B" for bytes, b"s" for strings, b"n" for formatted numbers
     values: Any  # the numbers, or the bytes of the strings
     string_begins: Array | None = None
     string_ends: Array | None = None
@@ -172,7 +172,7 @@ def _format_numbers(array: pa.Array) -> Cells:
     texts = ["" if null else format_value(x, False) for x, null in zip(ids, is_null, strict=True)]
     bounds = np.cumsum([0, *map(len, texts)])
     data = "".join(texts).encode()
-    return Cells(b"s", data, bounds[rows], bounds[rows + 1], is_null[rows])
+    return Cells(b"n", data, bounds[rows], bounds[rows + 1], is_null[rows])
 
 
 def _view_buffer(array: pa.Array, i: int, dtype: Any, begin: int) -> Array:

@@ -84,9 +84,9 @@ static int read_arrow_cell(Reader *r, const ArrowColumn *c, ptrdiff_t i) {
         r->n = n;
         return r->resolve(r, c->entry, LIST, (double)i, from, from);
     }
-    if (c->kind == 's') {
+    if (c->kind == 's' || c->kind == 'n') {
         to = find_arrow_string(r, c, i, &from);
-        return on_cell(r, c->entry, TEXT, NAN, from, to);
+        return on_cell(r, c->entry, c->kind == 's' ? TEXT : NUMBER, NAN, from, to);
     }
     const double x = ((const double *)c->values)[i];
     r->limit = from;
