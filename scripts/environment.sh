@@ -60,9 +60,10 @@ choose_compiler() {
 
 # install_project EXTRAS: install the project, unless it is up to date. EXTRAS is empty or, for example, [dev].
 install_project() {
-    local extras=$1 stamp libraries others
-    stamp=.venv/installed$extras-$(cat pyproject.toml setup.py stream_perceptron/*/*.pyx \
+    local extras=$1 sum stamp libraries others
+    sum=$(cat pyproject.toml setup.py stream_perceptron/*/*.pyx \
         stream_perceptron/*/*/*.{pyx,h} | cksum | cut -d ' ' -f 1)
+    stamp=.venv/installed$extras-$sum
     if [ -e "$stamp" ] && .venv/bin/python -c 'import stream_perceptron' 2>/dev/null; then
         return
     fi
@@ -89,5 +90,6 @@ END
         return 1
     fi
     wait "$others"
+    find .venv -maxdepth 1 -name 'installed*' ! -name "*-$sum" -delete
     touch "$stamp"
 }
