@@ -96,7 +96,7 @@ def open_sources(
 
 
 class InferredOptions(NamedTuple):
-    """What the first records of sources have decided."""
+    """What was inferred from the first records of sources."""
 
     first: Source | None  # the first source that has rows
     layout: Layout | None  # of its rows
@@ -107,10 +107,10 @@ class InferredOptions(NamedTuple):
 def infer_from_sources(
     sources: Iterable[Source], request: ReadRequest, is_new: bool = False
 ) -> InferredOptions:
-    """Check that sources fit a model, before any is read.
+    """Infer options from the first records of sources, and check that the sources fit the model.
 
-    For a new model, the first source that has rows decides the scale and the standardization,
-    unless they are given.
+    For a new model, the scale and the standardization are inferred from the first source that has
+    rows, unless they are given.
 
     Raises
     ------

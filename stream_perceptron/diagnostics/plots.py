@@ -20,7 +20,7 @@ _VIEW_BOX = f"-40 -10 {_WIDTH + 60} {_HEIGHT + 35}"
 
 
 class Line(NamedTuple):
-    """A line of shares from 0 to 1 over samples; `css_class` is its CSS class."""
+    """A line of shares from 0 to 1 over samples."""
 
     name: str
     css_class: str

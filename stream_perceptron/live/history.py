@@ -158,12 +158,11 @@ class History:
 
     def record_files(self, files: Sequence[GivenFile]) -> None:
         """Record the current names of files, and which of them have been read to their ends."""
-        found = {
-            file.saved_position: file.position for file in files if file.saved_position is not None
-        }
-        self.positions = [found.get(position, position) for position in self.positions]
-        for file in files:
-            file.saved_position = None if file.saved_position is None else file.position
+        saved_files = [file for file in files if file.saved_position is not None]
+        current = {file.saved_position: file.position for file in saved_files}
+        self.positions = [current.get(position, position) for position in self.positions]
+        for file in saved_files:
+            file.saved_position = file.position
 
     def find_rounds(self, files: Sequence[FilePosition], shards: Shards) -> Entry | None:
         """Return the last entry for rounds over these whole files in as many shards, or None."""

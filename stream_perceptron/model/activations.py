@@ -12,7 +12,7 @@ class Activation(NamedTuple):
     name: str  # as users specify it
     low: float  # target of the outputs for all other labels
     high: float  # target of the output for the sample's label
-    default_lr: float = 0.01  # the default learning rate
+    default_lr: float = 0.01
 
 
 ACTIVATIONS = {

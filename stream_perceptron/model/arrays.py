@@ -8,6 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array: TypeAlias = NDArray[Any]  # the elements may have any type
-NamedArrays: TypeAlias = dict[str, Array]  # by name
+NamedArrays: TypeAlias = dict[str, Array]
 Floats: TypeAlias = NDArray[np.float64]
 Mask: TypeAlias = NDArray[np.bool_]

@@ -108,8 +108,8 @@ def test_page_shows_the_run_without_scripts_or_network(page, run, mnist_files, r
     assert "The model was not trained on this file." in shown
     assert "No problems found." in shown
     assert f"({accuracy:.1f}%) are predicted correctly" in shown
-    seen = live.progress.confusion.compute_metrics(10).support
-    for name, n in zip(live.model.classes_, seen, strict=True):
+    support = live.progress.confusion.compute_metrics(10).support
+    for name, n in zip(live.model.classes_, support, strict=True):
         assert re.search(rf"\b{name}\s+{n:,}\s+\d", shown)
 
 
