@@ -22,8 +22,8 @@ from .printable import (
     format_table,
     get_stdout_width,
     get_terminal_width,
+    make_printable,
     print_message,
-    printable,
     shorten_name,
     wrap_text,
 )
@@ -116,7 +116,7 @@ def _print_results(evaluation: Evaluation, figures: dict[str, Any], has_scores: 
     from stream_perceptron.live.metrics import format_kappa
 
     columns = get_stdout_width()
-    largest = printable(str(figures["majority_class"]))
+    largest = make_printable(str(figures["majority_class"]))
     summary = [
         f"{format_count(figures['samples'], 'sample')}: accuracy {figures['accuracy']:.2%}",
         f"majority class: {largest}, {figures['majority_share']:.2%} of the samples",
@@ -147,7 +147,7 @@ def _format_ranking(figures: dict[str, Any], columns: int) -> Iterator[str]:
              ("", "precision", "ROC AUC", "50%", "90%", "F1", "threshold")]  # fmt: skip
     class_rows = [
         (
-            printable(str(row["class"])), f"{row['average_precision']:.2%}",
+            make_printable(str(row["class"])), f"{row['average_precision']:.2%}",
             f"{row['roc_auc']:.4f}", f"{row['recall_at_precision_50']:.2%}",
             f"{row['recall_at_precision_90']:.2%}", f"{row['best_f1']:.2%}",
             str(row["best_threshold"]),
@@ -181,7 +181,7 @@ def _format_confusion(
         rows = [("true -> predicted", "samples", "share of true")]
         for true, predicted, n in confused_pairs[:_MAX_TABLE_ROWS]:
             names = [
-                shorten_name(printable(str(name)), _MAX_PAIR_NAME_WIDTH)
+                shorten_name(make_printable(str(name)), _MAX_PAIR_NAME_WIDTH)
                 for name in (true, predicted)
             ]
             rows.append((" -> ".join(names), f"{n:,}", f"{n / counts[true]:.2%}"))
@@ -192,7 +192,7 @@ def _format_confusion(
 
 def _format_matrix(classes: Sequence[object], counts: Sequence[Sequence[int]]) -> list[str]:
     """Return the lines of a confusion matrix, or [] if the terminal is too narrow."""
-    names = [shorten_name(printable(str(name)), _MAX_NAME_WIDTH) for name in classes]
+    names = [shorten_name(make_printable(str(name)), _MAX_NAME_WIDTH) for name in classes]
     columns, widest = get_terminal_width(), max(map(len, names))
     room = (columns - widest) // len(names) - 2
     digits = len(f"{max(map(max, counts)):,}")

@@ -20,7 +20,7 @@ from .printable import (
     format_count,
     format_entry,
     get_stdout_width,
-    printable,
+    make_printable,
     wrap_text,
 )
 
@@ -78,7 +78,7 @@ def inspect(options: Options) -> None:
         return
     for title, lines in _format_sections(contents, live.history.format_lines()):
         if texts := [*lines]:
-            click.echo("\n".join([*wrap_text(printable(title), get_stdout_width()), *texts]))
+            click.echo("\n".join([*wrap_text(make_printable(title), get_stdout_width()), *texts]))
 
 
 def _describe_model(live: LiveModel, path: Path) -> dict[str, Any]:
@@ -261,7 +261,7 @@ def _format_element(value: object) -> str:
 
 def _format_pairs(pairs: Iterable[tuple[object, str]]) -> Iterator[str]:
     """Yield the lines of (name, text) pairs, with the names on the left."""
-    rows = [(printable(str(name)), printable(text)) for name, text in pairs]
+    rows = [(make_printable(str(name)), make_printable(text)) for name, text in pairs]
     width = min(_MAX_NAME_WIDTH, max((len(name) for name, _ in rows), default=0))
     for name, text in rows:
         yield from format_entry(name, text, width, get_stdout_width())
@@ -270,11 +270,11 @@ def _format_pairs(pairs: Iterable[tuple[object, str]]) -> Iterator[str]:
 def _format_list(texts: Iterable[str]) -> Iterator[str]:
     for text in texts:
         indent = len(text) - len(text.lstrip()) + 4
-        yield from wrap_text(printable(text), get_stdout_width(), indent, "  ")
+        yield from wrap_text(make_printable(text), get_stdout_width(), indent, "  ")
 
 
 def _format_findings(findings: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     for finding in findings:
         text = "{name}: {evidence}; {suggestion}".format(**finding)
         yield from _format_list([text + ":" * bool(finding["remedies"])])
-        yield from (f"    {printable(remedy)}" for remedy in finding["remedies"])
+        yield from (f"    {make_printable(remedy)}" for remedy in finding["remedies"])

@@ -17,7 +17,7 @@ from stream_perceptron.model.class_weights import list_spellings
 
 from .command import Options, convert_value_errors, format_flag
 from .files import require_distinct_files, require_regular_files
-from .output import CommandState, Output
+from .output import CommandState, ProgressPrinter
 from .printable import format_count, print_message
 from .reading import describe_lost_bytes, make_read_options, open_sources, require_runnable
 from .signals import Signals
@@ -98,18 +98,18 @@ def open_run(
     return signals.call_interruptibly(open_sources_and_model, options.sources)
 
 
-def print_start(line: Output, path: Path | None, opened: OpenedRun) -> None:
+def print_start(printer: ProgressPrinter, path: Path | None, opened: OpenedRun) -> None:
     """Print where a run resumes, and what the user should know about files and options."""
     live = opened.live
     if live.progress.rows:
-        line.print_notice(f"resuming {path} after {format_count(live.progress.rows, 'row')}")
+        printer.print_notice(f"resuming {path} after {format_count(live.progress.rows, 'row')}")
     for name in opened.changed_parameters:
         value = getattr(live.model, name)
         shown = f"{value:,}" if name == "max_weights" else f"{value:g}"
-        line.print_notice(f"{name.replace('_', '-')} is {shown} from now on")
+        printer.print_notice(f"{name.replace('_', '-')} is {shown} from now on")
     for file in opened.files:
         if file.notice is not None:
-            line.print_notice(file.notice)
+            printer.print_notice(file.notice)
 
 
 def _load_checkpoint(

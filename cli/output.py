@@ -78,7 +78,7 @@ class LabelsError(SourceError):
     """The labels of a new model are not classes; the model is not saved."""
 
 
-class Output:
+class ProgressPrinter:
     """Prints events, and figures each time the row count doubles, on stderr as text or JSON.
 
     On a terminal, a live line follows, unless predictions go there (`owns_terminal=False`). The
@@ -112,7 +112,7 @@ class Output:
         return time.perf_counter() - self._start
 
     @property
-    def rows(self) -> int:
+    def n_new_rows(self) -> int:
         """The number of rows read since the start."""
         return self.live.progress.rows - self._rows_before
 
@@ -159,13 +159,13 @@ class Output:
             self._draw()
         if progress.events and progress.events[-1].found > self._state.reported_row:
             self._print_drift_events()
-        if result.is_report_due and self.rows >= _MIN_DIAGNOSED_ROWS:
+        if result.is_report_due and self.n_new_rows >= _MIN_DIAGNOSED_ROWS:
             self.print_findings()
 
     def finish(self) -> None:
         """Print the final figures."""
         self._line.clear()
-        if self.as_json or self.is_quiet or not self.rows:
+        if self.as_json or self.is_quiet or not self.n_new_rows:
             return
         if self.live.progress.samples:
             self._print_row()
@@ -210,14 +210,14 @@ class Output:
     def _print_row(self) -> None:
         """Print the figures as JSON, or as text if there are samples and new rows."""
         if self.as_json:
-            record = {"kind": "progress", "row": self.live.progress.rows, **self.figures()}
+            record = {"kind": "progress", "row": self.live.progress.rows, **self.compute_figures()}
             click.echo(json.dumps(record), err=True)
-        elif self.live.progress.samples and self._last_printed_row != self.rows:
-            self._last_printed_row = self.rows
+        elif self.live.progress.samples and self._last_printed_row != self.n_new_rows:
+            self._last_printed_row = self.n_new_rows
             self._line.clear()
             click.echo(self._format_row(), err=True)
 
-    def figures(self) -> dict[str, object]:
+    def compute_figures(self) -> dict[str, object]:
         """Return the figures of the run."""
         progress = self.live.progress
         return {
@@ -252,7 +252,7 @@ class Output:
         return f"{n} predicted, none labeled ({self._compute_rate():,.0f} rows/s)"
 
     def _compute_rate(self) -> float:
-        return self.rows / max(self.seconds, 1e-9)
+        return self.n_new_rows / max(self.seconds, 1e-9)
 
     def _align(self, cells: Iterable[str]) -> str:
         """Return a line with as many cells as fit, aligned with their columns."""
@@ -269,11 +269,11 @@ class Output:
         if not self._total:
             return ""
         minutes, seconds = divmod(
-            int(self.seconds * max(0, self._total - self.rows) / max(self.rows, 1)), 60
+            int(self.seconds * max(0, self._total - self.n_new_rows) / max(self.n_new_rows, 1)), 60
         )
         hours = f"{minutes // 60}:{minutes % 60:02}" if minutes >= 60 else f"{minutes}"
         time_left = f", {hours}:{seconds:02} left"
-        share = min(1.0, self.rows / self._total)
+        share = min(1.0, self.n_new_rows / self._total)
         bar = format_progress_bar(share, time_left, max_width - len(_GAP))
         return bar and _GAP + bar
 
@@ -308,10 +308,10 @@ def _list_feature_columns(live: LiveModel) -> list[str]:
     return [*live.string_columns, *map(str, live.model.features_)]
 
 
-def require_labels(line: Output, source: Source) -> None:
+def require_labels(printer: ProgressPrinter, source: Source) -> None:
     """Check that a row of a run that needs labels, and whose rows begin in this source, had one."""
-    live, label = line.live, line.live.read_options.label
-    if not (line.rows and live.needs_label and not live.progress.samples):
+    live, label = printer.live, printer.live.read_options.label
+    if not (printer.n_new_rows and live.needs_label and not live.progress.samples):
         return
     problem = "no row has a label"
     if label in live.unseen_columns:
@@ -360,23 +360,27 @@ def compute_baseline(live: LiveModel) -> dict[str, Any]:
     }
 
 
-def print_summary(output: Output, path: Path | None, rejected: Rejections, last_line: str) -> None:
-    """Print the summary of a run: JSON on stdout, or text on stderr unless the output is quiet."""
-    if output.as_json:
-        click.echo(json.dumps(_build_summary(output, path, rejected), default=str))
-    elif not output.is_quiet:
-        summary = rejected.format_summary(output.rows)
-        for text in [*summary, *_format_summary(output.live), last_line]:
+def print_summary(
+    printer: ProgressPrinter, path: Path | None, rejected: Rejections, last_line: str
+) -> None:
+    """Print the summary of a run: JSON on stdout, or text on stderr unless the run is quiet."""
+    if printer.as_json:
+        click.echo(json.dumps(_build_summary(printer, path, rejected), default=str))
+    elif not printer.is_quiet:
+        summary = rejected.format_summary(printer.n_new_rows)
+        for text in [*summary, *_format_summary(printer.live), last_line]:
             print_message(text, err=True)
 
 
-def _build_summary(output: Output, path: Path | None, rejected: Rejections) -> dict[str, object]:
+def _build_summary(
+    printer: ProgressPrinter, path: Path | None, rejected: Rejections
+) -> dict[str, object]:
     """Return the summary of a run for JSON output."""
     from stream_perceptron.diagnostics.diagnosis import collect_findings
 
-    live = output.live
+    live = printer.live
     return {
-        **output.figures(),
+        **printer.compute_figures(),
         **compute_baseline(live),
         "missing": live.progress.missing,
         "redelivered": live.n_redelivered,

@@ -24,12 +24,12 @@ _MAX_STDOUT_WIDTH = 80  # the maximum width of text on stdout
 _MIN_NAME_WIDTH = 8  # of a name in a table
 
 
-def printable(line: str) -> str:
+def make_printable(line: str) -> str:
     r"""Escape the characters in a line that would change the display of the text around them.
 
     Examples
     --------
-    >>> printable("a\x1b[2J\u202e")
+    >>> make_printable("a\x1b[2J\u202e")
     'a\\x1b[2J\\u202e'
 
     """
@@ -121,7 +121,7 @@ def format_class_table(
     """Return the lines of a table of labels with their precision, recall and number of samples."""
     rows = [("class", "precision", "recall", "samples")]
     for label, precision, recall, n in classes:
-        rows.append((printable(str(label)), f"{precision:.2%}", f"{recall:.2%}", f"{n:,}"))
+        rows.append((make_printable(str(label)), f"{precision:.2%}", f"{recall:.2%}", f"{n:,}"))
     return format_table(rows, columns, indent)
 
 
@@ -134,11 +134,11 @@ def print_message(
     between words. Remedies follow on lines of their own, which are never wrapped.
     """
     kind = kind or ("warning" if getattr(line, "is_warning", False) else None)
-    line = f"{kind}: " * bool(kind) + printable(line) + ":" * bool(remedies)
+    line = f"{kind}: " * bool(kind) + make_printable(line) + ":" * bool(remedies)
     if err and sys.stderr.isatty():
         indent = len(line) - len(line.lstrip())
         line = "\n".join(wrap_text(line, get_stderr_width(), indent))
-    line = "\n".join([line, *(f"  {printable(remedy)}" for remedy in remedies)])
+    line = "\n".join([line, *(f"  {make_printable(remedy)}" for remedy in remedies)])
     if kind and not os.environ.get("NO_COLOR"):
         head = f"{kind}:"
         line = click.style(head, fg=_COLORS[kind], bold=True) + line[len(head) :]

@@ -7,7 +7,7 @@ import click
 from .command import Options, command
 from .files import OVERWRITE_ADVICE, require_distinct_files, require_expected_content
 from .options import FILE, make_format_option, option, overwrite_option
-from .printable import OneLineError, print_message, printable
+from .printable import OneLineError, make_printable, print_message
 from .reading import override_read_options, require_runnable
 from .signals import exit_on_signal
 
@@ -50,12 +50,12 @@ def report(options: Options) -> None:
     )
     if examples is not None and len(options.models) > 1:
         raise click.UsageError("--examples shows the mistakes of one model: name one")
-    models = {printable(str(path)): LiveModel.load(path) for path in options.models}
+    models = {make_printable(str(path)): LiveModel.load(path) for path in options.models}
     if find_spec("jinja2") is None:
         raise OneLineError("the report needs jinja2; to install it", ["pip install jinja2"])
     if not options.overwrite:
         require_expected_content(output, (b"<!doctype html",), "a report", *OVERWRITE_ADVICE)
-    live = models[printable(str(options.models[0]))]
+    live = models[make_printable(str(options.models[0]))]
     if examples is not None:
         require_runnable(live, options.models[0])
         override_read_options(live)
@@ -63,7 +63,7 @@ def report(options: Options) -> None:
     def make_page() -> str:
         source = None if examples is None else open_source(examples, options.file_format, signals)
         page = render_report(models, source)
-        return "\n".join(map(printable, page.split("\n")))
+        return "\n".join(map(make_printable, page.split("\n")))
 
     with exit_on_signal() as signals:
         page = signals.call_interruptibly(make_page, [examples or ""])

@@ -20,7 +20,7 @@ from stream_perceptron.live.history import Shards
 
 from .command import Options
 from .opening import open_run, print_start
-from .output import Output
+from .output import ProgressPrinter
 from .saver import Saver
 from .signals import InterruptedWaitError, Signals
 from .training import train
@@ -50,13 +50,15 @@ def _run(options: Options) -> int:
         except InterruptedWaitError:
             return signals.exit_code
         n_rows = options.passes * sum(file.source.n_rows or 0 for file in opened.files)
-        line = Output(opened.live, opened.state, options.as_json, options.quiet, n_rows)
-        print_start(line, options.model, opened)
+        printer = ProgressPrinter(opened.live, opened.state, options.as_json, options.quiet, n_rows)
+        print_start(printer, options.model, opened)
         shards = Shards(
             options.shards or min(_MAX_DEFAULT_SHARDS, count_processors()), options.round_rows
         )
         results = distribute(opened.live, opened.files, shards, options.passes, options.skip_bad)
-        train(options, opened, results, line, Saver(options.model, _EVERY_ROUND, opened), signals)
+        train(
+            options, opened, results, printer, Saver(options.model, _EVERY_ROUND, opened), signals
+        )
         return signals.exit_code if signals.is_set else 0
 
 

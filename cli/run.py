@@ -16,7 +16,7 @@ from stream_perceptron.live.thresholds import Thresholds
 from .command import Options
 from .files import require_regular_files
 from .opening import OpenedRun, open_run, print_start
-from .output import Output
+from .output import ProgressPrinter
 from .predictions import LineFormatter, PredictionFile, make_formatter, open_predictions
 from .reading import announce_terminal_input
 from .rejections import RejectedRowFormatter
@@ -43,13 +43,13 @@ def run(options: Options) -> int:
         saver = Saver(options.model, options.save_every, opened, outputs)
         owns_terminal = options.predictions != "-" or not sys.stdout.isatty()
         n_rows = None if options.stop else _count_rows_to_read(options, opened)
-        line = Output(
+        printer = ProgressPrinter(
             opened.live, opened.state, options.as_json, options.quiet, n_rows, owns_terminal
         )
         for output in outputs:
             if output.notice is not None:
-                line.print_notice(output.notice)
-        print_start(line, options.model, opened)
+                printer.print_notice(output.notice)
+        print_start(printer, options.model, opened)
         results = learn(
             opened.live,
             [file.source for file in opened.files],
@@ -64,7 +64,7 @@ def run(options: Options) -> int:
         )
         # Close the generator before Python exits, to stop its prefetch thread.
         stack.enter_context(closing(results))
-        train(options, opened, _write(options, results, outputs, signals), line, saver, signals)
+        train(options, opened, _write(options, results, outputs, signals), printer, saver, signals)
         return signals.exit_code if signals.is_set else 0
 
 

@@ -27,8 +27,8 @@ from .printable import (
     format_count,
     format_number,
     get_stdout_width,
+    make_printable,
     print_message,
-    printable,
 )
 from .reading import (
     announce_terminal_input,
@@ -196,7 +196,7 @@ def _print_trials(options: Options, trials: Sequence[Trial], is_partial: bool) -
         print_message(f"ranked by {measure}; majority class: {majority}, {share:.2%}")
         if all((trial.accuracy or 0.0) <= share for trial in trials):
             print_message("no setting is better than always predicting the majority class")
-    click.echo(f"\nbest:\n  {printable(command)}")
+    click.echo(f"\nbest:\n  {make_printable(command)}")
 
 
 def _format_trials(trials: Sequence[Trial]) -> Iterator[dict[str, str]]:

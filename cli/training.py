@@ -15,7 +15,7 @@ from .opening import OpenedRun
 from .output import (
     MIN_CHECKED_LABELS,
     LabelsError,
-    Output,
+    ProgressPrinter,
     print_summary,
     require_classes,
     require_labels,
@@ -35,7 +35,7 @@ def train(
     options: Options,
     opened: OpenedRun,
     results: Iterable[StepResult | Round],
-    line: Output,
+    printer: ProgressPrinter,
     saver: Saver,
     signals: Signals,
 ) -> None:
@@ -50,24 +50,24 @@ def train(
                 if must_check_labels and live.model.n_seen >= MIN_CHECKED_LABELS:
                     _require_classes(opened, saver)
                     must_check_labels = False
-                line.update(result)
+                printer.update(result)
                 saver.save_if_due()
-        line.finish()
+        printer.finish()
         if must_check_labels:
             _require_classes(opened, saver)
     except LabelsError:
-        line.finish()
+        printer.finish()
         raise
     except MemoryError:
-        _finish_after_error(line, saver)
+        _finish_after_error(printer, saver)
         n_labels, n_features = len(live.model.classes_), len(live.model.features_)
         raise ModelSizeError(
             f"out of memory with {n_labels:,} labels and {n_features:,} features"
         ) from None
     except ValueError as error:
-        _finish_after_error(line, saver, isinstance(error, DivergedError))
+        _finish_after_error(printer, saver, isinstance(error, DivergedError))
         raise
-    _finish(options, opened, rejections, line, saver, signals)
+    _finish(options, opened, rejections, printer, saver, signals)
 
 
 def _require_classes(opened: OpenedRun, saver: Saver) -> None:
@@ -80,7 +80,7 @@ def _finish(
     options: Options,
     opened: OpenedRun,
     rejections: Rejections,
-    line: Output,
+    printer: ProgressPrinter,
     saver: Saver,
     signals: Signals,
 ) -> None:
@@ -89,21 +89,21 @@ def _finish(
     # Without a signal, leftover bytes were read beyond --limit or --stop.
     for file in files if signals.is_set else []:
         if text := describe_lost_bytes(file.source):
-            line.print_notice(text)
-    line.print_findings()  # before saving, because the checkpoint records the printed events
+            printer.print_notice(text)
+    printer.print_findings()  # before saving, because the checkpoint records the printed events
     path = saver.path if saver.save() else None
     if opened.has_only_rejected and not signals.is_set:
         if path is not None:
-            line.print_notice(f"saved {path}")
+            printer.print_notice(f"saved {path}")
         raise rejections.build_error(opened.n_read)
     if "limit" not in options.given and not signals.is_set:
-        require_labels(line, files[0].source)
-    if line.rows:
+        require_labels(printer, files[0].source)
+    if printer.n_new_rows:
         thresholds = options.threshold if "threshold" in options.given else None
         for text in (*warn_of_unseen_columns(live), *warn_of_unknown_classes(live, thresholds)):
-            line.print_notice(text)
+            printer.print_notice(text)
     elif not live.is_unused:
-        line.print_notice("no new rows" if signals.is_set else _explain_no_new_rows(opened))
+        printer.print_notice("no new rows" if signals.is_set else _explain_no_new_rows(opened))
     last_line = f"saved {path}"
     if saver.path is None:
         last_line = "model not saved; use -m MODEL to keep it"
@@ -111,7 +111,7 @@ def _finish(
         last_line = "nothing to save: no row was learned"
     if signals.caught == signal.SIGINT:
         last_line = f"interrupted; {last_line}"
-    print_summary(line, path, rejections, last_line)
+    print_summary(printer, path, rejections, last_line)
 
 
 def _explain_no_new_rows(opened: OpenedRun) -> str:
@@ -123,14 +123,14 @@ def _explain_no_new_rows(opened: OpenedRun) -> str:
     return "nothing new: all requested rows were already learned"
 
 
-def _finish_after_error(line: Output, saver: Saver, diverged: bool = False) -> None:
+def _finish_after_error(printer: ProgressPrinter, saver: Saver, diverged: bool = False) -> None:
     """Report and save the progress made before an error."""
-    line.finish()
+    printer.finish()
     with suppress(MemoryError):  # saving matters more than findings
-        line.print_findings(diverged)
-    if saver.path is None or not (line.rows or saver.has_outputs):
+        printer.print_findings(diverged)
+    if saver.path is None or not (printer.n_new_rows or saver.has_outputs):
         return
-    if not line.live.is_consistent:
-        line.print_notice(f"{saver.path} still has the last save, because a step did not finish")
+    if not printer.live.is_consistent:
+        printer.print_notice(f"{saver.path} still has the last save, because a step did not finish")
     elif saver.save():
-        line.print_notice(f"saved {saver.path}")
+        printer.print_notice(f"saved {saver.path}")

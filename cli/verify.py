@@ -7,7 +7,7 @@ import click
 from .command import Options, command
 from .live_line import LiveLine, format_progress_bar
 from .options import SOURCE, make_format_option, model_argument
-from .printable import print_message, printable
+from .printable import make_printable, print_message
 from .signals import exit_on_signal
 
 
@@ -44,6 +44,6 @@ def verify(options: Options) -> None:
             )
             verify_live(live, opened, advance)
         except VerificationError as error:
-            raise VerificationError(printable(f"{path}: {error}")) from None
+            raise VerificationError(make_printable(f"{path}: {error}")) from None
     k, d = len(live.model.classes_), len(live.model.features_)
     print_message(f"{path}: every bit of the {k:,} x {d:,} weights follows from these sources")

@@ -184,9 +184,9 @@ class ByteInput:
         with convert_errors(self.name):
             self.pipe = _Pipe(path, interrupt) if is_stream(path) else None
             self.file: Any = self.pipe or _open_file(path)  # before decompression
-            self._begin()
+            self._start_reading()
 
-    def _begin(self) -> None:
+    def _start_reading(self) -> None:
         """Begin to read at the first byte, and detect compression."""
         self._raw, self._buffer, self.has_ended = self.file, b"", False
         start = self.peek(4)  # no more, because the writer may await a reply to a short line
@@ -216,7 +216,7 @@ class ByteInput:
             if self.file.closed:
                 self.file = _open_file(self.path)
             self.file.seek(0)
-            self._begin()
+            self._start_reading()
 
     def wait(self, seconds: float | None = None) -> bool:
         """Wait for data; return False after an interrupt, or after `seconds` if given."""

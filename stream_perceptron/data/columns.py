@@ -566,7 +566,9 @@ class Columns:
 
     # --- Records
 
-    def judge_record(self, status: int, row: int, contents: Sequence[tuple[int, bytes]]) -> int:
+    def determine_record_status(
+        self, status: int, row: int, contents: Sequence[tuple[int, bytes]]
+    ) -> int:
         """Return the status of a record given the contents of the columns in `kept_names`."""
         options, offset = self._options, None
         values: tuple[object, ...] = ()

@@ -154,11 +154,11 @@ class FileContent:
         first = self._firsts[header_size]
         return _hash(first[:size]) if len(first) >= size else None
 
-    def matches_start(self, position: FilePosition) -> bool:
+    def matches_first_window(self, position: FilePosition) -> bool:
         """Whether the first window is that of a position."""
         return self.digest_start(*_get_start_window(position)) == position.start_digest
 
-    def matches_end(self, position: FilePosition) -> bool:
+    def matches_last_window(self, position: FilePosition) -> bool:
         """Whether the last window is that of a position."""
         if not self.is_text:
             return self._compute_digests()[1] == position.end_digest
@@ -173,8 +173,8 @@ class FileContent:
         return (
             bool(position.start_digest)
             and (position.offset > 0 or not self.is_text)
-            and self.matches_start(position)
-            and self.matches_end(position)
+            and self.matches_first_window(position)
+            and self.matches_last_window(position)
         )
 
     def has_more(self, position: FilePosition) -> bool:

@@ -81,10 +81,10 @@ def _check_labels(run: RunFigures) -> Finding | None:
     if run.are_labels_ids:
         evidence = f"{run.k:,} different labels in {run.n:,} samples"
         return Finding(FindingCode.LABELS_ARE_IDS, evidence, _LABEL_ADVICE)
-    if run.quantity_evidence:
+    if run.quantity_label_evidence:
         return Finding(
             FindingCode.LABELS_ARE_A_QUANTITY,
-            f"{run.k:,} different numbers{run.quantity_evidence}",
+            f"{run.k:,} different numbers{run.quantity_label_evidence}",
             f"{_LABEL_ADVICE}, sort the numbers into a few bins, or use a regression model",
         )
     return None
@@ -134,7 +134,7 @@ def _check_epsilon(run: RunFigures) -> Finding | None:
     return _describe_alike_outputs(run, f"lower --epsilon: {share}")
 
 
-def _check_outputs(run: RunFigures) -> Finding | None:
+def _check_output_spread(run: RunFigures) -> Finding | None:
     if run.is_saturated:
         return Finding(
             FindingCode.OUTPUTS_ALIKE_OR_SATURATED,
@@ -150,8 +150,8 @@ def _check_outputs(run: RunFigures) -> Finding | None:
 def _describe_alike_outputs(run: RunFigures, suggestion: str, *remedies: str) -> Finding:
     return Finding(
         FindingCode.OUTPUTS_ALIKE_OR_SATURATED,
-        f"the largest and the smallest of {run.k} outputs differ by {run.mean_spread:.2g} on "
-        f"average (maximum {run.output_range:.3g}), at an {run.recent_accuracy}",
+        f"the largest and the smallest of {run.k} outputs differ by {run.mean_output_spread:.2g} "
+        f"on average (maximum {run.output_range:.3g}), at an {run.recent_accuracy}",
         suggestion,
         remedies,
     )
@@ -208,7 +208,7 @@ _CAUSES = (
     _check_early_stop, _check_scales, _check_labels, _check_order, _check_row_numbers,
     _check_epsilon, _check_drops,
 )  # fmt: skip
-_SYMPTOMS = (_check_outputs, _check_learning_rate, _check_majority, _check_rare_classes)
+_SYMPTOMS = (_check_output_spread, _check_learning_rate, _check_majority, _check_rare_classes)
 # The findings that may accompany any accuracy.
 _NON_EXPLANATORY_CODES = (
     FindingCode.DIVERGING, FindingCode.SORTED_LABELS, FindingCode.ROW_NUMBERS,

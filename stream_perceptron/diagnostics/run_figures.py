@@ -64,7 +64,7 @@ class RunFigures:
         return self._average_probes("slope")
 
     @property
-    def mean_spread(self) -> float:
+    def mean_output_spread(self) -> float:
         """The mean of the largest output minus the smallest; NaN if there are no probes."""
         return self._average_probes("spread")
 
@@ -129,7 +129,7 @@ class RunFigures:
         have never moved have a larger error than the best constant ones, the frequencies.
         """
         spread, frequencies = (
-            self.mean_spread / self.output_range,
+            self.mean_output_spread / self.output_range,
             self.metrics.label_counts / max(self.n, 1),
         )
         implied_accuracy = spread + (1 - spread) / max(self.k, 1)
@@ -205,7 +205,7 @@ class RunFigures:
         return ""
 
     @cached_property
-    def quantity_evidence(self) -> str:
+    def quantity_label_evidence(self) -> str:
         """Why the labels are a quantity; "" if they may be classes."""
         values, is_frequent = self.numeric_labels, self.metrics.support > 1
         if self.non_class_evidence or values is None or not self.is_long or self.are_labels_ids:
@@ -219,7 +219,7 @@ class RunFigures:
 
     @property
     def are_labels_classes(self) -> bool:
-        return not (self.are_labels_ids or self.quantity_evidence)
+        return not (self.are_labels_ids or self.quantity_label_evidence)
 
     @cached_property
     def missed_classes(self) -> list[str]:

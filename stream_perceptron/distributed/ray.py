@@ -209,7 +209,7 @@ def _learn_pass(
                 done.notices.append(_describe_lr(live, lr_factor))
             if number == 0:
                 seconds = passes * n_rounds * sum(result.seconds for result in results)
-                done.notices += _suggest_learn(seconds)
+                done.notices += _suggest_single_process(seconds)
         history = live.history
         history.entries = base.history.entries
         done.is_report_due = mean.progress.rows >= find_next_report(live.progress.rows)
@@ -239,7 +239,7 @@ def _describe_lr(live: LiveModel, n: int) -> str:
     return f"shards learn at {shown}, because averaging divides steps by {n}"
 
 
-def _suggest_learn(seconds: float) -> list[str]:
+def _suggest_single_process(seconds: float) -> list[str]:
     """Return a notice if one process learns all rows in less than a second."""
     if seconds >= 1:
         return []

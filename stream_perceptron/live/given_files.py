@@ -98,7 +98,9 @@ def _identify_file(
     notice: str | None = None
     if newest is not None:
         are = "was" if newest.rows == 1 else "were"
-        if is_strict and (content.matches_start(newest) or content.matches_end(newest)):
+        if is_strict and (
+            content.matches_first_window(newest) or content.matches_last_window(newest)
+        ):
             _raise_changed(path, f"it has changed since {_format_rows(newest)} of it {are} learned")
         notice = build_warning(
             f"{source.name}: new file; {_format_rows(newest)} of an earlier file of this name "

@@ -28,7 +28,7 @@ from stream_perceptron.model.rows import REJECTED
 _FIRST_REPORT = 1000  # rows before the first progress report
 # A pipe with this many bytes ready is prefetched; most pipes hold no more.
 _PREFETCH_BYTES = 2**16
-_MAX_SCORES = 2**18  # scores computed at once
+_MAX_BATCH_SCORES = 2**18  # scores computed at once
 _MIN_NAME_LIFETIME = 1000  # rows after which the feature names of evicted samples are forgotten
 _RELOAD_ROWS = 100  # rows predicted between two checks for another model
 
@@ -546,7 +546,7 @@ def _require_success(result: StepResult, batch: Batch, skip_rejected: bool) -> N
 
 def _compute_max_scored_rows(live: LiveModel) -> int:
     """Return the number of rows whose scores of all labels are computed at once."""
-    return max(1, _MAX_SCORES // max(1, len(live.model.classes_)))
+    return max(1, _MAX_BATCH_SCORES // max(1, len(live.model.classes_)))
 
 
 def _record_learned_rows(live: LiveModel, segment: Segment, batch: Batch) -> int:

@@ -65,7 +65,7 @@ def _divide(part: Array, whole: Array) -> NDArray[np.float64]:
     return np.asarray(np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0))
 
 
-def merge_reaches(one: dict[str, float], other: dict[str, float]) -> dict[str, float]:
+def merge_max_abs_values(one: dict[str, float], other: dict[str, float]) -> dict[str, float]:
     """Return the larger reach of each feature that is in both dictionaries, sorted by name."""
     return {name: max(one[name], other[name]) for name in sorted(one.keys() & other.keys())}
 
@@ -279,7 +279,7 @@ class Progress:
             self.rising = dict(sorted(risen.items())) if len(x) <= _MAX_REACHES else {}
         if self.reach is None or self.reach:
             reach = rows.compute_max_abs_by_name() if rows.lengths.max() <= _MAX_REACHES else {}
-            self.reach = merge_reaches(reach if self.reach is None else self.reach, reach)
+            self.reach = merge_max_abs_values(reach if self.reach is None else self.reach, reach)
 
     def update(
         self,

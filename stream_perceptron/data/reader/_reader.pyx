@@ -279,7 +279,7 @@ cdef class Reader:
             raise MemoryError
 
     def set_slot(self, ptrdiff_t entry, int slot):
-        """Keep the contents of an entry for `columns.judge_record`."""
+        """Keep the contents of an entry for `columns.determine_record_status`."""
         self.c.table.entries[entry].slot = slot
 
     @property
@@ -465,7 +465,7 @@ cdef int judge(CReader* c, int status) noexcept with gil:
             kept = c.kept[i]
             length = kept.end - kept.begin if kept.begin != NULL else 0
             contents.append((kept.kind, PyBytes_FromStringAndSize(<char*>kept.begin, length)))
-        return self.columns.judge_record(status, c.n_rows, contents)
+        return self.columns.determine_record_status(status, c.n_rows, contents)
     except REJECTING as error:
         self.reasons.setdefault(c.n_rows, self.columns.describe_error(error))
         return max(status, <int>_REJECTED)
