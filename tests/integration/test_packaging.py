@@ -77,7 +77,6 @@ def test_sdist_contains_all_files_and_its_tests_pass(distributions, tmp_path):
         sdist.extractall(tmp_path, filter="data")
     (folder,) = tmp_path.iterdir()
     tests = [
-        "tests/unit/model/test_weights.py",
         "tests/unit/checkpoint/test_state.py",
         "tests/docs/test_docs.py::test_every_block_runs_as_printed[command-line]",
         "tests/docs/test_docs.py::test_readme_is_short_and_links_lead_to_files",

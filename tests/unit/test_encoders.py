@@ -3,36 +3,21 @@
 from __future__ import annotations
 
 import datetime as dt
-import re
 from decimal import Decimal
 
 import numpy as np
 import pandas
 import pytest
-from hypothesis import example, given
+from hypothesis import given
 from hypothesis import strategies as st
-from river.feature_extraction import BagOfWords
 
 from stream_perceptron import RecordEncoder
 from stream_perceptron.encoders import encode_string
 from stream_perceptron.errors import SampleError
 
-TOKENS = re.compile(r"[^\W_]+").findall
-CHARACTERS = st.one_of(st.sampled_from("aAbB1 _-ÄßΣİ\u0301"), st.characters())
 DATES = st.datetimes(dt.datetime(1900, 1, 1), dt.datetime(2199, 1, 1))
 NULLS = (None, "", " ", pandas.NA, pandas.NaT, np.float64("nan"), np.datetime64("NaT"))
 DATE_FORMATS = ("%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M:%S.%f", "%Y-%m-%dT%H%M%SZ", "%Y-%m-%d %H+05:30")
-
-
-@given(st.text(CHARACTERS, max_size=80))
-@example(" ".join(map(str, range(300))))
-def test_words_are_those_of_river_bag_of_words(text):
-    bag = BagOfWords(lowercase=False, strip_accents=False, tokenizer=TOKENS)
-    words = bag.transform_one(text.lower())
-    is_long = len(TOKENS(text.lower())) > 3
-
-    expected = {f"note={word}": 1.0 for word in words} if is_long else {f"note={text}": 1.0}
-    assert encode_string("note", text) == expected
 
 
 @given(DATES, st.sampled_from(DATE_FORMATS))
@@ -86,17 +71,6 @@ def test_missing_value_yields_no_features(value):
 )
 def test_values_have_these_features_with_a_scale_of_two(value, expected):
     assert RecordEncoder(scale=2).transform_one({"a": value}) == expected
-
-
-@pytest.mark.parametrize(
-    ("value", "name"),
-    [(7, "7"), (7.0, "7"), (Decimal("7.00"), "7"), (0.5, "0.5"), (True, "true"), ("007", "007"),
-     ("2024-03-05", "2024-03-05"), ("a b c d e", "a b c d e"), ([7, [1]], None)],
-)  # fmt: skip
-def test_categorical_values_are_categories(value, name):
-    expected = {} if name is None else {f"zip={name}": 1.0}
-
-    assert RecordEncoder(categorical=["zip"]).transform_one({"zip": value}) == expected
 
 
 @pytest.mark.parametrize(

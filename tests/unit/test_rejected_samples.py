@@ -16,6 +16,7 @@ from helpers import capture_state, to_dicts
 
 from stream_perceptron import DivergedError, SampleError, SGDPerceptron
 from stream_perceptron.model.rows import Rows, as_samples
+from stream_perceptron.model.scaler import Scaler
 
 NOT_FINITE = "a learning rate that is not a finite number"
 
@@ -156,13 +157,17 @@ def test_diverging_sample_leaves_the_model_unchanged(
     assert model.n_seen == 21
 
 
-def test_diverging_sample_of_known_names_leaves_the_model_unchanged():
-    model = SGDPerceptron(activation="identity", seed=0)
+@pytest.mark.parametrize(
+    ("scaler", "lr", "value"), [(None, 0.1, 1e200), (Scaler(), 0.1, 1e200), (Scaler(), 1e200, 2.0)]
+)
+def test_diverging_sample_of_known_names_leaves_the_model_unchanged(scaler, lr, value):
+    model = SGDPerceptron(lr, activation="identity", seed=0)
+    model.network.scaler = scaler
     model.learn_one({"a": 1.0}, "up")
     before = capture_state(model)
 
     with pytest.raises(DivergedError, match="diverged at sample 2: lower lr or scale"):
-        model.learn_one({"a": 1e200}, "up")
+        model.learn_one({"a": value}, "up")
     assert capture_state(model) == before
 
 
@@ -186,18 +191,14 @@ def test_samples_without_finite_net_input_cannot_be_predicted():
         ({"lr": "fast"}, "lr is 'fast'"),
         ({"epsilon": -1}, "epsilon is -1: choose a finite number greater than or equal to 0"),
         ({"init_range": math.inf}, "init_range is inf"),
-        ({"seed": -1}, r"seed is -1: choose a whole number from 0 to 2\^64 - 1"),
-        ({"seed": 1.5}, "seed is 1.5: choose a whole number from 0"),
+        ({"seed": 1.5}, r"seed is 1.5: choose a whole number from 0 to 2\^64 - 1"),
         ({"seed": 2**64}, f"seed is {2**64}: choose a whole number from 0"),
         ({"max_weights": 0}, r"max_weights is 0: choose a whole number from 1 to 2\^62 - 1"),
-        ({"max_weights": 2**62}, f"max_weights is {2**62}: choose a whole number from 1"),
         ({"max_weights": 1e6}, "max_weights is 1000000.0: choose a whole number from 1"),
         ({"classes": ()}, "distinct labels, none of them missing"),
         ({"classes": ["a", "a"]}, "distinct labels, none of them missing"),
         ({"classes": ["a", None]}, "distinct labels, none of them missing"),
         ({"classes": "ab"}, "list of labels"),
-        ({"activation": "Heaviside"}, r"derivative is zero.*river\.linear_model\.Perceptron"),
-        ({"activation": "relu"}, "choose sigmoid, tanh, arctan or identity"),
         ({"activation": None}, "choose sigmoid, tanh, arctan or identity"),
         ({"class_weight": "even"}, "class_weight is 'even': pass \"balanced\" or a dict"),
         ({"class_weight": ["a"]}, 'pass "balanced" or a dict'),

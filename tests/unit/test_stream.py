@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from helpers import write_csv
 
 from stream_perceptron import RecordEncoder, SampleError, SGDPerceptron, SourceError, load, stream
 
@@ -52,17 +53,11 @@ def test_lists_of_numbers_are_yielded_as_their_elements(tmp_path):
     ]
 
 
-@pytest.mark.parametrize("form", ["csv", "jsonl"])
-def test_encoded_records_are_learned_like_the_file(form, run, tmp_path):
+def test_encoded_records_are_learned_like_the_file(run, tmp_path):
     """A model of the command line goes on with the records of the same file."""
-    path, model = tmp_path / f"rows.{form}", tmp_path / "m.npz"
-    cells = [
-        (i % 5 - 2, ["red", "a long string of words", ""][i % 3], "xy"[i % 2]) for i in range(60)
-    ]
-    if form == "csv":
-        path.write_text("a,s,label\n" + "".join(f"{a},{s},{y}\n" for a, s, y in cells))
-    else:
-        path.write_text("".join(f'{{"a": {a}, "s": "{s}", "label": "{y}"}}\n' for a, s, y in cells))
+    words, model = ["red", "a long string of words", ""], tmp_path / "m.npz"
+    rows = [(i % 5 - 2, words[i % 3], "xy"[i % 2]) for i in range(60)]
+    path = write_csv(tmp_path / "rows.csv", ["a", "s", "label"], rows)
     run("learn", path, "-m", model, "--no-standardize", "--seed", "5", check=0)
     pipeline = RecordEncoder() | SGDPerceptron(seed=5)
     for x, y in stream.iter_source(path):

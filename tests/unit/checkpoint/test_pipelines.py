@@ -1,31 +1,27 @@
-"""Pipelines are saved with their learned state, to paths and to open files."""
+"""Pipelines are saved with their learned state."""
 
 from __future__ import annotations
 
 import enum
-import io
 import random
+from functools import partial
 
 import numpy as np
 import pytest
-from helpers import STATED_REASON
 from river import compose, preprocessing
 from river.optim import schedulers
 
 from stream_perceptron import (
     CheckpointError,
-    LiveModel,
     RecordEncoder,
     SGDPerceptron,
     Standardizer,
     load,
     save,
 )
-from stream_perceptron.checkpoint.archive import read_checkpoint, write_checkpoint
 
 STEPS = {
     "RecordEncoder": lambda: RecordEncoder(["size"], missing=["a"], scale=0.5, vectors=False),
-    "Standardizer": lambda: RecordEncoder() | Standardizer(),
     "StandardScaler": lambda: RecordEncoder() | preprocessing.StandardScaler(),
 }
 
@@ -92,9 +88,13 @@ def test_unsupported_model_is_rejected_and_nothing_is_written(make, reason, tmp_
     assert not (tmp_path / "m.npz").exists()
 
 
-NAMES = [None, "", 0.5, 2**80, -(2**70), 1e308, "\ud800", b"a", (1, "a"), ((), 2.5), float("inf")]
+NAMES = [
+    None, "", "é", True, 2, 0.5, 2**80, -(2**70), 1e308, "\ud800", b"\xff", (1, "a"),
+    ((), (b"b", 2.5)), float("inf"),
+]  # fmt: skip
 
 
+@pytest.mark.filterwarnings("ignore:label")
 def test_unusual_names_are_known_after_loading(tmp_path):
     original = Standardizer() | SGDPerceptron(seed=0, classes=[*NAMES[1:], np.int64(7)])
     for i, name in enumerate(NAMES):
@@ -102,8 +102,9 @@ def test_unusual_names_are_known_after_loading(tmp_path):
     save(original, tmp_path / "m.npz")
     loaded = load(tmp_path / "m.npz").model
 
-    assert loaded["SGDPerceptron"].features_ == original["SGDPerceptron"].features_
-    assert loaded["SGDPerceptron"].classes_ == original["SGDPerceptron"].classes_
+    for attribute in ("features_", "classes_"):  # repr, as 1 == True
+        names = [getattr(model["SGDPerceptron"], attribute) for model in (original, loaded)]
+        assert repr(names[0]) == repr(names[1])
     assert loaded["Standardizer"].standardized == original["Standardizer"].standardized
 
 
@@ -115,87 +116,8 @@ def test_steps_keep_their_names(tmp_path):
         assert names == list(load(tmp_path / "m.npz").model.steps)
 
 
-def forge_checkpoint(tmp_path, **changes):
-    """Write a perceptron with forged steps; return the path of the checkpoint."""
-    path = tmp_path / "forged.npz"
-    save(SGDPerceptron(seed=0), path)
-    meta, arrays = read_checkpoint(path)
-    write_checkpoint(path, meta | changes, arrays)
-    return path
-
-
-FORGED = {
-    "a class": {"object": ["os.system", {}]},
-    "an unlisted class": {"object": ["FuncTransformer", {}]},
-    "too many arguments": [[], [], [], 1.0, True, 2.0],
-    "an unhashable key": {"dict": [[[]], [1]]},
-}
-
-
-@pytest.mark.parametrize("name", FORGED)
-def test_forged_steps_are_rejected(name, tmp_path):
-    steps = {"names": ["a", "b"], "encoder": FORGED[name], "scaled": []}
-    path = forge_checkpoint(tmp_path, steps=steps)
-    with pytest.raises(CheckpointError, match=STATED_REASON):
-        load(path)
-
-
-def test_statistics_that_do_not_fit_the_features_are_rejected(tmp_path):
-    path, pipeline = tmp_path / "m.npz", Standardizer() | SGDPerceptron(seed=0)
-    pipeline.learn_one({"a": 2.0, "b": 3.0}, "up")
-    save(pipeline, path)
-    meta, arrays = read_checkpoint(path)
-    write_checkpoint(path, meta, arrays | {"statistics": arrays["statistics"][:, :1]})
-    for load_model in (load, LiveModel.load):
-        with pytest.raises(CheckpointError, match="statistics do not fit the features"):
-            load_model(path)
-
-
-def test_models_are_saved_to_open_files(tmp_path):
-    model, memory, resaved = SGDPerceptron(0.1, seed=0), io.BytesIO(), io.BytesIO()
-    model.learn_one({"a": 1.0}, "x")
-    save(model, tmp_path / "m.npz", {"offset": 29})
-    save(model, memory, {"offset": 29})
-    memory.seek(0)
-    loaded, extra = load(memory)
-    save(loaded, resaved, extra)
-
-    assert extra == {"offset": 29}
-    assert (tmp_path / "m.npz").read_bytes() == memory.getvalue() == resaved.getvalue()
-
-
-def test_text_files_and_damaged_files_are_rejected(tmp_path):
-    path = tmp_path / "m.npz"
-    with (
-        path.open("w") as file,
-        pytest.raises(CheckpointError, match=r"m\.npz: not open in binary"),
-    ):
-        save(SGDPerceptron(), file)
-    with path.open() as file, pytest.raises(CheckpointError, match=r"m\.npz: not open in binary"):
-        load(file)
-    with pytest.raises(
-        CheckpointError, match="the file: not a stream-perceptron model, or damaged"
-    ):
-        load(io.BytesIO(b"PK"))
-
-
-def train_scaler_of_another_feature():
-    scaler = preprocessing.StandardScaler()
-    scaler.learn_one({"other": 1.0})
-    return scaler
-
-
-PYTHON_STEPS = {
-    "RecordEncoder": RecordEncoder,
-    "that scales feature 'other', unknown to the model": train_scaler_of_another_feature,
-}
-
-
-@pytest.mark.parametrize("step", PYTHON_STEPS)
-def test_live_model_names_the_step_that_runs_only_in_python(step, tmp_path):
-    path = tmp_path / "m.npz"
-    pipeline = PYTHON_STEPS[step]() | SGDPerceptron(seed=0)
-    pipeline.learn_one({"a": 1.0}, "up")
-    save(pipeline, path)
-
-    assert LiveModel.load(path).python_only_step == step
+def test_text_files_are_rejected(tmp_path):
+    with (tmp_path / "m.npz").open("w+") as file:
+        for use in (partial(save, SGDPerceptron()), load):
+            with pytest.raises(CheckpointError, match=r"m\.npz: not open in binary"):
+                use(file)

@@ -9,39 +9,16 @@ from stream_perceptron import SGDPerceptron
 from stream_perceptron.diagnostics import diagnose
 
 
-def train_model(model, n=600):
-    rows = list(datasets.ImageSegments().take(n))
+def test_well_trained_pipeline_has_no_findings():
+    model = preprocessing.StandardScaler() | SGDPerceptron(lr=0.1, seed=0)
+    rows = list(datasets.ImageSegments().take(2000))
     for x, y in rows:
         model.learn_one(x, y)
-    return model, rows
+    before = dict(model["StandardScaler"].means), model["SGDPerceptron"].weights.tobytes()
 
-
-def get_names(findings):
-    return [finding.name for finding in findings]
-
-
-def test_unscaled_features_are_found_in_50_samples():
-    model, rows = train_model(SGDPerceptron(lr=0.1, seed=0))
-    before = model.weights.tobytes()
-
-    assert "unscaled features" in get_names(diagnose(model, rows[-50:]))
-    assert model.weights.tobytes() == before
-
-
-def test_well_trained_pipeline_has_no_findings():
-    pipeline = preprocessing.StandardScaler() | SGDPerceptron(lr=0.1, seed=0)
-    model, rows = train_model(pipeline, 2000)
-    before = dict(model["StandardScaler"].means)
-
-    assert get_names(diagnose(model, rows[-400:])) == []
-    assert model["StandardScaler"].means == before
-
-
-def test_single_label_and_equal_outputs_are_found():
-    model, rows = train_model(preprocessing.StandardScaler() | SGDPerceptron(lr=0.1, seed=0))
-    assert "only one label" in get_names(diagnose(model, [(x, "sky") for x, _ in rows[-300:]]))
-    slow_model, rows = train_model(preprocessing.StandardScaler() | SGDPerceptron(lr=1e-9, seed=1))
-    assert "outputs alike or saturated" in get_names(diagnose(slow_model, rows))
+    assert diagnose(model, rows[-400:]) == []
+    after = dict(model["StandardScaler"].means), model["SGDPerceptron"].weights.tobytes()
+    assert before == after
 
 
 def test_divergence_is_found():

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import copy
 import itertools
-import sys
 
 import numpy as np
 import pytest
 from helpers import capture_state, train_copy
 
-from stream_perceptron import CheckpointError, LiveModel, SGDPerceptron
-from stream_perceptron.distributed.averaging import average, average_live
+from stream_perceptron import CheckpointError, SGDPerceptron
+from stream_perceptron.distributed.averaging import average
 from stream_perceptron.model.weights import draw_initial_weights, hash_names
 
 
@@ -61,26 +60,6 @@ def test_new_labels_and_features_are_merged_by_name(has_learned, base_model):
         changes = [compute_change(model, label, feature) for model in (idle, one, two)]
         expected = get_initial_weight(label, feature) + sum(changes) / 3
         assert pytest.approx(mean.weights[j, i], abs=1e-15) == expected
-
-
-def test_highest_offset_of_each_partition_is_kept():
-    base = LiveModel(SGDPerceptron(seed=0))
-    models = [copy.deepcopy(base) for _ in range(2)]
-    models[0].redeliveries.offsets.update({("p",): 9, ("q",): 3})
-    models[1].redeliveries.offsets.update({("p",): 5, ("q",): 7})
-
-    for order in (models, models[::-1]):
-        assert average_live(base, order).redeliveries.offsets == {("p",): 9, ("q",): 7}
-
-
-def test_average_of_models_with_the_largest_sums_is_saved(tmp_path):
-    base = LiveModel(SGDPerceptron(seed=0))
-    models = [copy.deepcopy(base) for _ in range(2)]
-    for live in models:
-        live.progress.samples, live.progress.error_sum = 2, sys.float_info.max
-    average_live(base, models).save(tmp_path / "mean.npz")
-
-    assert LiveModel.load(tmp_path / "mean.npz").progress.mean_error == sys.float_info.max / 4
 
 
 @pytest.mark.parametrize(

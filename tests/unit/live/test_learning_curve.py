@@ -1,4 +1,4 @@
-"""The learning curve has the sums of a plain loop, however samples are split into blocks."""
+"""The learning curve has the sums of its bins, however samples are split into blocks."""
 
 from __future__ import annotations
 
@@ -23,40 +23,23 @@ def draw_result(rng, n, k):
     return result
 
 
-class PlainCurve:
-    """A learning curve that adds one sample at a time."""
-
-    def __init__(self):
-        self.bin, self.bins = 10, []
-
-    def add(self, target, predicted, error, updated, slope, spread):
-        if not self.bins or self.bins[-1][0] == self.bin:
-            if len(self.bins) == LearningCurve.MAX_BINS:
-                pairs = zip(self.bins[::2], self.bins[1::2], strict=True)
-                self.bins = [a + b for a, b in pairs]
-                self.bin *= 2
-            self.bins.append(np.zeros(7))
-        sums = self.bins[-1]
-        is_probed = not np.isnan(slope)
-        sums += [1, target == predicted, error, updated, is_probed, 0, 0]
-        if is_probed:
-            sums[5:] += slope, spread
-
-
-def test_curve_has_the_sums_of_a_plain_loop():
+def test_curve_has_the_sums_of_its_bins():
     for seed in get_seeds(20):
         rng = np.random.default_rng(seed)
-        k = int(rng.integers(1, 6))
-        progress, plain = Progress(), PlainCurve()
-        for _ in range(rng.integers(1, 12)):
-            n = int(rng.choice([0, 1, 9, 100, 2500]))
-            result, rows = draw_result(rng, n, k), Rows.from_table((), np.zeros((n, 0)))
-            progress.update(result, np.arange(n), rows)
-            for sample in zip(
-                result.targets.tolist(), result.predicted, result.errors, result.updated,
-                *result.probes.T, strict=True,
-            ):  # fmt: skip
-                if sample[0] >= 0:
-                    plain.add(*sample)
-        assert progress.curve.bin == plain.bin
-        assert progress.curve.sums.tolist() == [sums.tolist() for sums in plain.bins]
+        k, progress, results = int(rng.integers(1, 6)), Progress(), []
+        for n in rng.choice([0, 1, 9, 100, 2500], rng.integers(1, 12)).tolist():
+            results.append(draw_result(rng, n, k))
+            progress.update(results[-1], np.arange(n), Rows.from_table((), np.zeros((n, 0))))
+        whole = TrainResult.concatenate(results)
+        whole, size = whole[whole.targets >= 0], 10
+        while len(whole) > size * LearningCurve.MAX_BINS:
+            size *= 2
+        columns = [
+            np.ones(len(whole)), whole.targets == whole.predicted, whole.errors, whole.updated,
+            ~np.isnan(whole.probes[:, 0]), *np.nan_to_num(whole.probes.T),
+        ]  # fmt: skip
+        bins = np.arange(len(whole)) // size
+
+        assert progress.curve.bin == size
+        expected = np.stack([np.bincount(bins, column) for column in columns], axis=1)
+        np.testing.assert_allclose(progress.curve.sums, expected, rtol=1e-12)

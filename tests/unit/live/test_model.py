@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-import shutil
-import threading
 from itertools import pairwise
 
 import numpy as np
@@ -13,18 +10,11 @@ import pytest
 from helpers import write_jsonl, write_parquet
 from river import metrics
 
-from stream_perceptron import (
-    SGDPerceptron,
-    SourceError,
-    StreamPerceptronError,
-    Trial,
-    stream,
-)
+from stream_perceptron import SGDPerceptron, SourceError, StreamPerceptronError, stream
 from stream_perceptron.data import open_source
 from stream_perceptron.data.schema import ReadOptions
 from stream_perceptron.live.loop import learn
 from stream_perceptron.live.model import LiveModel
-from stream_perceptron.live.sweep import learn_trials
 
 
 def start_live(*paths, **parameters):
@@ -74,20 +64,6 @@ def test_run_equals_a_loop_over_samples(points):
     np.testing.assert_allclose(scores, [score for _, score in expected], rtol=1e-12)
 
 
-def test_several_files_and_passes_form_one_stream(points, tmp_path):
-    table = pq.read_table(points)
-    parts = [tmp_path / "1.parquet", tmp_path / "2.parquet", tmp_path / "3.parquet"]
-    for path, (first, n) in zip(parts, [(0, 700), (700, 0), (700, 1800)], strict=True):
-        pq.write_table(table.slice(first, n), path)
-    whole, sources = start_live(points, shutil.copy(points, tmp_path / "copy.parquet"))
-    list(learn(whole, sources))
-    live, sources = start_live(*parts)
-    list(learn(live, sources, passes=2))
-
-    assert live.progress.rows == 5000
-    assert live.model.weights.tobytes() == whole.model.weights.tobytes()
-
-
 def test_damaged_row_group_is_reported_after_the_rows_before_it(points, tmp_path):
     path, table = tmp_path / "damaged.parquet", pq.read_table(points)
     pq.write_table(table, path, row_group_size=1000, write_page_checksum=True)
@@ -102,57 +78,14 @@ def test_damaged_row_group_is_reported_after_the_rows_before_it(points, tmp_path
     assert live.progress.rows == 2000
 
 
-def test_join_needs_a_single_pass_in_order(tmp_path):
-    rows = [{"id": i, "a": 1.0, "label": "x"} for i in range(9)]
-    sources = [open_source(str(write_jsonl(tmp_path / "s.jsonl", rows)))]
-    live = LiveModel.start(sources, ReadOptions(join="id"))
-    for given, options in ((sources, {"passes": 2}), (sources, {"stop": True})):
-        with pytest.raises(ValueError, match="late labels need a single pass, without stop=True"):
-            list(learn(live, given, **options))
-
-    assert live.progress.rows == 0
-
-
-@pytest.mark.parametrize("number", [0, -1])
-def test_at_least_one_sample_may_be_pending(number):
-    with pytest.raises(ValueError, match=f"max_pending is {number}: choose a whole number above 0"):
-        ReadOptions(join="id", max_pending=number)
-
-
-def test_second_source_must_fit_the_first(tmp_path):
-    for name, header in (("a", "a,b,label"), ("b", "c,d,label")):
-        (tmp_path / name).write_text(f"{header}\n1,2,x\n")
-    sources = [open_source(str(tmp_path / name)) for name in "ab"]
-
-    reason = r"it lacks columns of the model \('a', 'b'\) and has 'c', 'd' instead"
-    with pytest.raises(SourceError, match=reason):
-        LiveModel.start(sources)
-
-
-def test_read_options_stay_as_they_are_while_rows_are_read(mnist_sample):
-    """Another thread may be copying them."""
-    source = open_source(str(mnist_sample))
-    live = LiveModel.start([source], ReadOptions(keep=("label",)))
-    before = vars(live.read_options).copy()
-    for _ in learn(live, [source]):
-        copy.deepcopy(live)
-
-    assert vars(live.read_options) == before
-
-
-def read_all(live, source):
-    """Return the rows of a source in two batches, as they are read for a model."""
-    batches = source.batches(live.build_request())
-    batches.max_rows = 2
-    return [batch for batch in batches if batch is not None]
-
-
 def test_rows_read_for_another_model_are_refused(tmp_path):
     """Otherwise, their numbers would stand for other names."""
     rows = [{"a": 1.0, "label": "x"}, {"b": 2.0, "label": "y"}, {"c": 1.0, "label": "z"}]
     path = write_jsonl(tmp_path / "rows.jsonl", rows)
     (live, (source,)), (other, _) = start_live(path), start_live(path)
-    first, second = read_all(live, source)
+    batches = source.batches(live.build_request())
+    batches.max_rows = 2
+    first, second = (batch for batch in batches if batch is not None)
     refusal = "these rows were read for a model with 2 labels and 2 features, but this model has"
     with pytest.raises(StreamPerceptronError, match=f"{refusal} 0 and 0: read them for this"):
         other.step(second)
@@ -163,25 +96,8 @@ def test_rows_read_for_another_model_are_refused(tmp_path):
     loaded = LiveModel.load(tmp_path / "m.npz")
     with pytest.raises(StreamPerceptronError, match="a model with 0 labels and 0 features"):
         loaded.step(first)
-    thread = threading.Thread(target=live.model.learn_one, args=({"d": 1.0}, "x"))
-    thread.start()
-    thread.join()
+    live.model.learn_one({"d": 1.0}, "x")
     with pytest.raises(StreamPerceptronError, match=f"{refusal} 2 and 3"):
         live.step(second)
     assert loaded.step(second).failure is None
     assert loaded.model.features_ == ["a", "b", "c"]
-
-
-def test_rows_read_for_the_active_trial_are_refused_by_one_that_has_ended(tmp_path):
-    rows = [{name: 10.0, "label": label} for name, label in zip("abcabc", "xyzxyz", strict=True)]
-    path = write_jsonl(tmp_path / "rows.jsonl", rows)
-    _, (source,) = start_live(path)
-    lives = [start_live(path, lr=lr, activation="identity")[0] for lr in (1e308, 1e-3)]
-    ended, active = trials = [Trial({}, live) for live in lives]
-    for _ in learn_trials(trials, [source]):
-        pass
-    (batch,) = source.batches(active.live.build_request())
-
-    assert (ended.has_ended, active.has_ended) == (True, False)
-    with pytest.raises(StreamPerceptronError, match="these rows were read for a model with 3"):
-        ended.live.step(batch)

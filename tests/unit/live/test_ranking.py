@@ -65,39 +65,3 @@ def test_figures_are_close_for_all_rates_and_logits(rate, mean, has_ties):
     )
 
     assert np.abs(errors).max() < 1e-3
-
-
-def test_best_threshold_excludes_many_samples_just_below_it():
-    """The samples are in the same bin as those above the threshold, or in an adjacent one."""
-    rng = np.random.default_rng(0)
-    hits = np.arange(1100) < 100
-    n_apart = 0
-    for _ in range(60):
-        upper = rng.uniform(0.05, 0.95)
-        lower = upper - 6e-4 * rng.random() * min(upper, 1 - upper)
-        figures = rank(hits, np.where(hits, upper, lower))
-        reached = np.where(hits, upper, lower) >= figures.best_threshold
-
-        assert figures.best_f1 == pytest.approx(metrics.f1_score(hits, reached))
-        n_apart += figures.best_f1 == 1
-    assert 6 < n_apart < 60
-
-
-def test_best_threshold_has_at_most_four_decimals_between_0_1_and_0_9():
-    rng = np.random.default_rng(0)
-    hits = rng.random(2000) < 0.5
-    for _ in range(50):
-        scores = rng.uniform(0.3, 0.7) + rng.uniform(-0.2, 0.2, 2000) + 1e-3 * hits
-        assert len(str(rank(hits, scores).best_threshold)) <= len("0.1234")
-
-
-@pytest.mark.parametrize(
-    ("k", "targets", "has_figures"),
-    [(100, [0, 1], True), (101, [0, 1], False), (2, [0, 0], False), (2, [1, 1], False)],
-)
-def test_some_classes_have_no_figures(k, targets, has_figures):
-    """There are too many classes, or a class has no samples or all of them."""
-    ranking = Ranking(k)
-    ranking.update(np.array(targets), np.full((2, k), 1 / k))
-
-    assert (ranking.figures(0) is not None) == has_figures

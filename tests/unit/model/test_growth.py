@@ -6,7 +6,9 @@ import copy
 import pickle
 import random
 import sys
-import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
 
 import numpy as np
 import pytest
@@ -55,15 +57,14 @@ class StepInterrupter:
         return self
 
 
-def count_steps(task):
-    """Return the number of bytecode instructions that a task runs in this package."""
-    counter, tracer = StepInterrupter(-1), sys.gettrace()
-    sys.settrace(counter)
+def run_traced(task, tracer):
+    """Run a task with a trace function."""
+    previous = sys.gettrace()
+    sys.settrace(tracer)
     try:
         task()
     finally:
-        sys.settrace(tracer)
-    return -1 - counter.steps_left
+        sys.settrace(previous)
 
 
 @pytest.mark.slow
@@ -72,19 +73,15 @@ def test_error_while_growing_leaves_a_usable_model(error, report_figure):
     """The sample is either learned and counted, or leaves no trace."""
     rng = random.Random(0)
     x = {"new0": 1.0, "new1": 1.0, "new2": 1.0, "a": 2.0}
-    expected = train_new_model()
+    expected, counter = train_new_model(), StepInterrupter(-1)
     before = capture_state(expected)
-    n = count_steps(lambda: expected.learn_one(x, "right"))
-    outcomes, tracer = {"as before": 0, "learned": 0}, sys.gettrace()
+    run_traced(partial(expected.learn_one, x, "right"), counter)
+    n, outcomes = -1 - counter.steps_left, {"as before": 0, "learned": 0}
     for _ in range(200):
         model = train_new_model()
-        sys.settrace(StepInterrupter(rng.randint(1, n), error))
-        try:
-            model.learn_one(x, "right")
-        except error:
-            pass
-        finally:
-            sys.settrace(tracer)
+        with suppress(error):
+            interrupter = StepInterrupter(rng.randint(1, n), error)
+            run_traced(partial(model.learn_one, x, "right"), interrupter)
         if model.n_seen == 1:
             assert capture_state(model) == before
             model.learn_one(x, "right")
@@ -126,39 +123,32 @@ def test_scheduler_may_predict_but_not_learn():
 def test_concurrent_calls_are_each_counted_once(seed, tmp_path):
     """Four threads predict and learn new names, and copies made meanwhile are consistent."""
     model = SGDPerceptron(classes=["left", "right"], lr=0.1, seed=0)
-    errors = []
 
     def learn_samples(thread):
         rng = random.Random(seed * 4 + thread)
-        try:
-            for i in range(300):
-                x = {"a": rng.random(), f"t{thread}-{rng.randrange(200)}": 1.0}
-                model.predict_one(x)
-                model.learn_one(x, rng.choice(["left", "right", f"label {thread}"]))
-                if i % 10 == 0:
-                    X = np.array([[rng.random(), 1.0]] * 5)
-                    model.test_then_train(X, ["left"] * 5, ["a", f"b{thread}-{i}"])
-        except BaseException as error:
-            errors.append(error)
+        for i in range(300):
+            x = {"a": rng.random(), f"t{thread}-{rng.randrange(200)}": 1.0}
+            model.predict_one(x)
+            model.learn_one(x, rng.choice(["left", "right", f"label {thread}"]))
+            if i % 10 == 0:
+                X = np.array([[rng.random(), 1.0]] * 5)
+                model.test_then_train(X, ["left"] * 5, ["a", f"b{thread}-{i}"])
 
-    threads = [threading.Thread(target=learn_samples, args=(number,)) for number in range(4)]
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     try:
-        for thread in threads:
-            thread.start()
-        while any(thread.is_alive() for thread in threads):
-            save(model, tmp_path / "m.npz")
-            loaded = load(tmp_path / "m.npz").model
-            for other in (loaded, pickle.loads(pickle.dumps(model)), copy.deepcopy(model)):
-                assert (len(other.classes_), len(other.features_)) == other.weights.shape
-                assert other.n_seen == other.n_updates
-        for thread in threads:
-            thread.join()
+        with ThreadPoolExecutor(4) as pool:
+            tasks = [pool.submit(learn_samples, number) for number in range(4)]
+            while not all(task.done() for task in tasks):
+                save(model, tmp_path / "m.npz")
+                loaded = load(tmp_path / "m.npz").model
+                for other in (loaded, pickle.loads(pickle.dumps(model)), copy.deepcopy(model)):
+                    assert (len(other.classes_), len(other.features_)) == other.weights.shape
+                    assert other.n_seen == other.n_updates
     finally:
         sys.setswitchinterval(interval)
 
-    assert errors == []
+    assert [task.exception() for task in tasks] == [None] * 4
     assert model.n_seen == model.n_updates == 4 * (300 + 30 * 5)
     assert model.weights.shape == (len(model.classes_), len(model.features_))
     assert len(set(model.features_)) == len(model.features_)

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import io
-import sys
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
-from helpers import write_parquet
+from helpers import encode_ipc, write_parquet
 from PIL import Image
 
-from stream_perceptron import LiveModel, RecordEncoder, SampleError, SourceError, stream
+from stream_perceptron import LiveModel, SampleError, SourceError, stream
 from stream_perceptron.data import ReadOptions, ReadRequest, open_source
 from stream_perceptron.live.loop import learn
 
@@ -46,16 +44,19 @@ LAYOUTS = {
 }  # fmt: skip
 
 
-def train(path, columns):
-    sources = [open_source(str(write_parquet(path, {**columns, "label": LABELS})))]
-    live = LiveModel.start(sources, seed=0)
+def train(path, **options):
+    sources = [open_source(str(path))]
+    live = LiveModel.start(sources, ReadOptions(**options), seed=0)
     list(learn(live, sources))
     return live.model
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_every_layout_of_pixels_trains_an_identical_model(name, tmp_path):
-    expected, model = (train(tmp_path / "f", x) for x in ({"pixels": BYTES}, LAYOUTS[name]))
+    expected, model = (
+        train(write_parquet(tmp_path / "f", {**columns, "label": LABELS}))
+        for columns in ({"pixels": BYTES}, LAYOUTS[name])
+    )
 
     assert expected.features_ == model.features_ == [f"pixel{i}" for i in range(36)]
     assert expected.weights.tobytes() == model.weights.tobytes()
@@ -72,24 +73,6 @@ def test_strings_of_each_type_are_labels_and_categories(kind, tmp_path):
     path = write_parquet(tmp_path / "f.parquet", {"x": texts, "y": texts})
 
     assert list(stream.iter_parquet(path)) == [({"x": "u"}, "u"), ({"x": "v"}, "v")]
-
-
-@pytest.mark.parametrize("zone", [None, "UTC", "Europe/Berlin"])
-def test_categories_of_times_do_not_depend_on_their_units(zone, tmp_path):
-    """They are those of the encoder for the records of the same file."""
-    encoder, names = RecordEncoder(["at"]), {}
-    for unit in ("s", "ms", "us", "ns"):
-        milliseconds = [0, 90_061_000] + [1500, 1, 10] * (unit != "s")
-        times = pa.array(milliseconds, pa.timestamp("ms", zone)).cast(pa.timestamp(unit, zone))
-        path = write_parquet(tmp_path / f"{unit}.parquet", {"at": times, "y": ["u"] * len(times)})
-        sources = [open_source(str(path))]
-        live = LiveModel.start(sources, ReadOptions(categorical=("at",)))
-        list(learn(live, sources))
-        names[unit] = live.model.features_[:2]
-        encoded = [encoder.transform_one(x) for x, _ in stream.iter_source(path)]
-
-        assert [name for features in encoded for name in features] == live.model.features_
-    assert len(set(map(tuple, names.values()))) == 1
 
 
 NUMBERS = [7, 60_000, None, 7]
@@ -111,19 +94,14 @@ COLUMNS = {
 @pytest.mark.parametrize("is_categorical", [False, True])
 def test_arrow_and_parquet_files_are_read_the_same(name, is_categorical, tmp_path):
     table = pa.table({"a": [1.0, 2.0, 3.0, 4.0], name: COLUMNS[name], "y": ["p", "q", "p", "q"]})
-    paths = [write_parquet(tmp_path / "f.parquet", table), str(tmp_path / "f.arrow")]
-    with pa.ipc.new_file(paths[1], table.schema) as writer:
-        writer.write_table(table)
-    categorical = (name,) * is_categorical
-    models, rows = [], []
-    for path in paths:
-        sources = [open_source(str(path))]
-        live = LiveModel.start(sources, ReadOptions(categorical=categorical), seed=0)
-        list(learn(live, sources))
-        models.append((live.model.features_, live.model.weights.tobytes()))
-        rows.append(list(stream.iter_source(path, categorical=categorical)))
+    paths, categorical = [tmp_path / "f.parquet", tmp_path / "f.arrow"], (name,) * is_categorical
+    write_parquet(paths[0], table)
+    paths[1].write_bytes(encode_ipc(table, new_writer=pa.ipc.new_file))
+    one, other = (train(path, categorical=categorical) for path in paths)
+    rows = [list(stream.iter_source(path, categorical=categorical)) for path in paths]
 
-    assert models[0] == models[1]
+    assert one.features_ == other.features_
+    assert one.weights.tobytes() == other.weights.tobytes()
     assert rows[0] == rows[1]
 
 
@@ -157,26 +135,6 @@ def test_labels_of_another_type_are_an_error(tmp_path):
     reason = "one.parquet: labels are of type str, but earlier labels are of type int"
     with pytest.raises(SourceError, match=reason):
         list(stream.iter_parquet(*paths))
-
-
-def test_column_name_that_is_not_utf8_is_an_error(tmp_path):
-    path, sink = tmp_path / "f", io.BytesIO()
-    pq.write_table(pa.table({"label": ["x"], "name": [1.0]}), sink, store_schema=False)
-    path.write_bytes(sink.getvalue().replace(b"name", b"n\xffme"))
-
-    with pytest.raises(SourceError, match=r"f: the name of a column is not UTF-8"):
-        open_source(str(path)).find_layout(ReadRequest())
-
-
-@pytest.mark.parametrize("role", ["keep", "categorical"])
-def test_unknown_time_zone_is_unreadable(role, tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "pytz", None)  # Arrow would look up time zones in it
-    times = pa.array([0], pa.timestamp("us", "Mars/Olympus"))
-    path = write_parquet(tmp_path / "t.parquet", {"a": [1.0], "label": ["x"], "t": times})
-    (batch,) = open_source(str(path)).batches(ReadRequest(ReadOptions(**{role: ("t",)})))
-
-    reason = "'t' cannot be read as timestamp[us, tz=Mars/Olympus]: "
-    assert reason in batch.rejected[0]
 
 
 PIXELS = [
