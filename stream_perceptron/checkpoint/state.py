@@ -85,7 +85,7 @@ def save(
 
     """
     meta, arrays = encode_model(model)
-    meta["extra"] = _convert_extra(extra)
+    meta["extra"] = _convert_extra_to_json(extra)
     if not isinstance(path, str | os.PathLike):
         try:
             path.write(archive.to_bytes(meta, arrays))
@@ -97,7 +97,7 @@ def save(
         archive.write_checkpoint(Path(path), meta, arrays)
 
 
-def _convert_extra(extra: object) -> dict[str, object]:
+def _convert_extra_to_json(extra: object) -> dict[str, object]:
     """Return `extra` as it will be loaded from JSON: a dict, which is empty for None."""
     try:
         converted = json.loads(json.dumps(extra or {}, allow_nan=False))

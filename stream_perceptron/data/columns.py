@@ -29,7 +29,7 @@ from stream_perceptron.data.reasons import (
     explain_csv,
     explain_json,
     explain_libsvm,
-    explain_list,
+    explain_unusable_list,
 )
 from stream_perceptron.data.request import ReadRequest
 from stream_perceptron.data.values import NOT_UTF8, is_number_or_bool
@@ -483,7 +483,9 @@ class Columns:
         if not self.element_names and len(value) > self.max_elements:
             text = f"{subject} has {len(value):,} values, more than a model may have"
             raise SampleError(text, code="list_length")
-        reason = explain_list(subject, value, self.element_names, self.layout.find_scale(name))
+        reason = explain_unusable_list(
+            subject, value, self.element_names, self.layout.find_scale(name)
+        )
         raise SampleError(reason, code=reason.code)
 
     def _reject_number(self, name: str, number: float) -> None:

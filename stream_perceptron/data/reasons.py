@@ -68,7 +68,9 @@ def explain_libsvm(record: bytes) -> Reason:
     return Reason("it is not LIBSVM")
 
 
-def explain_list(subject: str, values: Any, features: Sequence[str], scale: float) -> Reason:
+def explain_unusable_list(
+    subject: str, values: Any, features: Sequence[str], scale: float
+) -> Reason:
     """Return why a list or an array cannot hold features, which are multiplied by a scale."""
     values, n = flatten_list(values) if isinstance(values, list) else values, len(features)
     if len(values) != n:

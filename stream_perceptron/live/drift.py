@@ -17,7 +17,7 @@ _drift: Any = import_module("stream_perceptron.live._drift")
 
 MAX_CLASSES = 1000  # classes with a test of their own; the last one stands for all later classes
 
-_BLOCK = 50  # samples between two tests
+_BLOCK_SIZE = 50  # samples between two tests
 _MIN_CLASS_ROWS = 10_000  # rows after which events of single classes are shown
 _MAX_EVENTS = 50  # the number of recent events to keep
 
@@ -196,7 +196,7 @@ class DriftDetector:
             setattr(drift, name, arrays[f"drift_{name}"].copy())
         n_series = 1 + min(len(drift.classes), MAX_CLASSES)
         has_same_series = n_series == len(drift.series) == len(drift.sums)
-        if not has_same_series or not 0 <= drift.classes[:, 0].sum() < _BLOCK:
+        if not has_same_series or not 0 <= drift.classes[:, 0].sum() < _BLOCK_SIZE:
             raise CheckpointError("progress has drift tests that do not belong together")
         return drift
 
