@@ -64,26 +64,15 @@ def test_average_counts_each_sample_once_in_any_order(base_and_learners, run, tm
 
 def test_error_names_the_model_that_cannot_be_averaged(base_and_learners, run, tmp_path):
     base, (learner_p, learner_q, _) = base_and_learners
-    average_path = tmp_path / "mean.npz"
-
-    def get_error(*paths, base=base):
-        return run("average", *paths, "--base", base, "-o", average_path, check=1).stderr
-
-    twin = tmp_path / "twin.npz"
+    average_path, twin = tmp_path / "mean.npz", tmp_path / "twin.npz"
     shutil.copy(learner_p, twin)
-    unrelated = tmp_path / "other.npz"
-    run("learn", tmp_path / "q.jsonl", "-m", unrelated, "--ignore", "part,offset", check=0)
-
-    assert (
-        get_error(learner_p, twin)
-        == f"Error: {twin}: is identical to {learner_p} and would be counted twice\n"
-    )
-    error = get_error(learner_p, unrelated)
-    assert f"Error: {unrelated}: was not trained from {base}: its" in error
-    error = get_error(base, learner_q, base=learner_p)
-    assert "has seen 100 samples, but the base had already seen 1,600" in error
-    assert "was not trained from" in get_error(learner_q, base=learner_p)
-    assert "No such file" in get_error(tmp_path / "nowhere.npz")
+    for given_base, paths, message in (
+        (base, [learner_p, twin], f"is identical to {learner_p} and would be counted twice"),
+        (learner_p, [base, learner_q], "has seen 100 samples, but the base had already seen 1,600"),
+        (learner_p, [learner_q], f"{learner_q}: was not trained from {learner_p}: "),
+    ):
+        result = run("average", *paths, "--base", given_base, "-o", average_path, check=1)
+        assert message in result.stderr
     assert not average_path.exists()
 
 
@@ -92,25 +81,38 @@ def test_average_joins_the_windows_of_the_base_and_the_learners(run, tmp_path):
     rows = list(generate_points(rng, 100))
     rows[50]["a"] = None
     run("learn", write_jsonl(tmp_path / "0.jsonl", rows), "-m", base, check=0)
-    paths = []
-    for i, n in enumerate((30, 20)):
-        paths.append(tmp_path / f"{i}.npz")
-        shutil.copy(base, paths[-1])
-        run(
-            "learn",
-            write_jsonl(tmp_path / f"{i}.jsonl", generate_points(rng, n)),
-            "-m",
-            paths[-1],
-            check=0,
-        )
-    average_path = tmp_path / "mean.npz"
+    paths, average_path = [tmp_path / "1.npz", tmp_path / "2.npz"], tmp_path / "mean.npz"
+    for path, n in zip(paths, (30, 20), strict=True):
+        shutil.copy(base, path)
+        source = write_jsonl(path.with_suffix(".jsonl"), generate_points(rng, n))
+        run("learn", source, "-m", path, check=0)
     run("average", *paths, "--base", base, "-o", average_path, check=0)
-    mean = LiveModel.load(average_path)
-    window = mean.progress.window
-    windows = [LiveModel.load(path).progress.window for path in (base, *paths)]
+    old, *added, mean = (LiveModel.load(path).progress for path in (base, *paths, average_path))
 
-    assert (LiveModel.load(base).progress.missing, mean.progress.missing) == (1, 0)
-    assert len(windows[0]) == 99  # the first sample is untested, as no label was known
-    assert len(window) == 149
-    assert windows[0].tolist() == window[:99].tolist()
-    assert sum(added[99:].sum() for added in windows[1:]) == window[99:].sum()
+    assert (old.missing, mean.missing) == (1, 0)
+    assert len(old.window) == 99  # the first sample is untested, as no label was known
+    assert len(mean.window) == 149
+    assert mean.window[:99].tolist() == old.window.tolist()
+    assert mean.window[99:].sum() == sum(each.window[99:].sum() for each in added)
+
+
+def test_average_joins_indicators(tmp_path, run):
+    """A feature is an indicator if it has only been 0 or 1 in all models."""
+    base = tmp_path / "base.npz"
+    rows = {
+        "base": [{"x": i / 7, "b": i % 2, "y": i % 3} for i in range(40)],
+        "one": [{"x": i / 7, "b": i % 2, "c": 1, "d": 1, "y": i % 3} for i in range(40)],
+        "two": [{"x": i / 7, "b": i % 4, "d": 0, "y": i % 3} for i in range(40)],
+    }
+    for name, part in rows.items():
+        write_jsonl(tmp_path / f"{name}.jsonl", part)
+    run("learn", tmp_path / "base.jsonl", "-m", base, "--label", "y", check=0)
+    paths = [tmp_path / "one.npz", tmp_path / "two.npz"]
+    for path in paths:
+        path.write_bytes(base.read_bytes())
+        run("learn", path.with_suffix(".jsonl"), "-m", path, check=0)
+    run("average", *paths, "--base", base, "-o", tmp_path / "mean.npz", check=0)
+    network = LiveModel.load(tmp_path / "mean.npz").model.network
+
+    is_indicator = dict(zip(network.feature_names, network.scaler.statistics[3], strict=False))
+    assert is_indicator == {"x": 0, "b": 0, "c": 1, "d": 1}

@@ -21,17 +21,8 @@ def test_stopped_run_stays_stopped_until_epsilon_is_lowered(mnist_files, model, 
 def test_save_every_applies_to_a_second_source(daily_files, model, run):
     run("learn", daily_files[0], "-m", model, "--quiet", check=0)
     # Nobody reads the predictions, so the run blocks after fewer rows than the first file has.
-    with start(
-        daily_files[1],
-        "-m",
-        model,
-        "--quiet",
-        "--save-every",
-        "100",
-        "-p",
-        "-",
-        stdout=subprocess.PIPE,
-    ) as process:
+    options = ["-m", model, "--quiet", "--save-every", "100", "-p", "-"]
+    with start(daily_files[1], *options, stdout=subprocess.PIPE) as process:
         wait_for(lambda: count_samples(model) > 1500, process)
         process.kill()
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import html
 import json
 import os
 import random
 import re
 import subprocess
 import threading
-import time
 
 import numpy as np
 import pytest
-from helpers import CASE_FACTOR, COMMAND, write_jsonl
+from helpers import CASE_FACTOR, COMMAND, start, write_jsonl
 
 from stream_perceptron.checkpoint.archive import read_checkpoint, write_checkpoint
 
@@ -74,9 +72,8 @@ def test_lasting_drop_is_a_finding(run, tmp_path):
     assert drop["near"] <= 8050 < drop["row"]
     assert drop["before"] > 0.98 > 0.6 > drop["after"]
     assert findings["performance dropped"]["suggestion"] == drop["suggestion"]
-    assert (
-        "performance dropped: accuracy from 9" in run("inspect", tmp_path / "m.npz", check=0).stdout
-    )
+    inspected = run("inspect", tmp_path / "m.npz", check=0).stdout
+    assert "performance dropped: accuracy from 9" in inspected
     text = run("learn", source, check=0).stderr
     assert text.count("accuracy dropped") == 1
     resumed = run("learn", source, "-m", tmp_path / "m.npz", check=0).stderr
@@ -124,12 +121,9 @@ def learn_through_pipe(source, options, write):
     """Return the events of a run on a pipe, to which `write` sends the file."""
     with subprocess.Popen(
         [COMMAND, "learn", "--json", *options], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, text=False,
+        stderr=subprocess.PIPE,
     ) as process:  # fmt: skip
-        data = source.read_bytes()
-        thread = threading.Thread(target=write, args=(process.stdin.fileno(), data))
-        thread.start()
-        thread.join()
+        write(process.stdin.fileno(), source.read_bytes())
         process.stdin.close()
         errors = process.stderr.read().decode()
         process.stdout.read()
@@ -153,16 +147,9 @@ def test_events_do_not_depend_on_how_rows_are_delivered(run, tmp_path):
             os.write(descriptor, data[:n])
             data = data[n:]
 
-    def write_by_line(descriptor, data):
-        for i, line in enumerate(data.splitlines(keepends=True)):
-            os.write(descriptor, line)
-            if i % 100 == 0:
-                time.sleep(0.001)
-
     kinds = [event["kind"] for event in expected]
     assert [kind for kind in kinds if kind != "finding"][:3] == ["drop", "recovery", "drop"]
-    for write in (write_in_shreds, write_by_line):
-        assert learn_through_pipe(source, [], write) == expected
+    assert learn_through_pipe(source, [], write_in_shreds) == expected
     output = run("learn", source, "--json", "-p", tmp_path / "p.jsonl", check=0).stderr
     assert parse_events(output) == expected
     # The same rows in two files.
@@ -175,11 +162,8 @@ def test_events_do_not_depend_on_how_rows_are_delivered(run, tmp_path):
 
 def test_drop_on_an_open_pipe_is_reported_immediately(tmp_path):
     """The drop is printed before the pipe closes, and before a batch is full."""
-    lines = write_flipped(tmp_path / "s.csv", 3000, (2000,)).read_bytes().splitlines(keepends=True)
-    with subprocess.Popen(
-        [COMMAND, "learn", "--json"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    ) as process:  # fmt: skip
+    lines = write_flipped(tmp_path / "s.csv", 3000, (2000,)).read_text().splitlines(keepends=True)
+    with start("--json", stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         reported = threading.Event()
 
         def watch():
@@ -188,9 +172,8 @@ def test_drop_on_an_open_pipe_is_reported_immediately(tmp_path):
                     reported.set()
 
         threading.Thread(target=watch, daemon=True).start()
-        for line in lines[:2400]:
-            process.stdin.write(line)
-            process.stdin.flush()
+        process.stdin.writelines(lines[:2400])
+        process.stdin.flush()
         was_reported = reported.wait(30)
         process.stdin.close()
         process.stdout.read()
@@ -220,19 +203,11 @@ def test_recall_drop_is_reported(run, tmp_path):
     result = run("learn", source, "--json", "-m", model, check=0)
     drop = next(e for e in parse_events(result.stderr, ("drop",)) if e["class"] == "rare")
     inspected = run("inspect", model, check=0).stdout
-    events = json.loads(run("inspect", model, "--json", check=0).stdout)["events"]
-    page = tmp_path / "r.html"
-    run("report", model, "-o", page, check=0)
-    report = html.unescape(page.read_text())
 
     assert drop["text"].startswith("recall of rare dropped from ")
     assert drop["suggestion"] == "look at the rows of that class from there on"
     assert abs(drop["near"] - 40_000) <= 1000
     assert "performance dropped: recall of rare from " in inspected
-    texts = [event["text"] for event in events]
-    assert drop["text"].partition(";")[0] in texts
-    assert all(f"{text[0].upper()}{text[1:]}." in report for text in texts)
-    assert "recall of rare dropped" in run("learn", source, "--quiet", check=0).stderr
 
 
 @pytest.mark.parametrize("lr", [0.1, 0.01])
@@ -256,16 +231,12 @@ def test_model_without_a_signal_has_no_drop(n_features, signal, lr, run, tmp_pat
 
 def test_next_source_is_diagnosed_after_its_own_4000_rows(run, tmp_path):
     """The diagnosis follows 4,000 rows of the new source, however many were learned before."""
-    first, later = (
-        write_flipped(tmp_path / "a.csv", 9000, ()),
-        write_flipped(tmp_path / "b.csv", 8000, (), 1),
-    )
     model = tmp_path / "m.npz"
-    run("learn", first, "-m", model, "--lr", "1e-9", check=0)
-    reported = parse_events(run("learn", later, "-m", model, "--json", check=0).stderr)
-    assert ("finding", "outputs alike or saturated", 13_000) in {
-        (event["kind"], event.get("name"), event["row"]) for event in reported
-    }
+    for n, *options in ((9000, "--lr", "1e-9"), (8000,)):
+        source = write_flipped(tmp_path / f"{n}.csv", n, (), n)
+        output = run("learn", source, "-m", model, *options, "--json", check=0).stderr
+    reported = {(event.get("name"), event["row"]) for event in parse_events(output)}
+    assert ("outputs alike or saturated", 13_000) in reported
 
 
 def test_drop_reported_before_an_error_is_not_repeated(run, tmp_path):

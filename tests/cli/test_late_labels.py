@@ -1,34 +1,24 @@
-"""learn --join: labels that arrive in rows of their own, in files and on pipes, and kills."""
+"""learn --join: labels that arrive in rows of their own, in files and on pipes."""
 
 from __future__ import annotations
 
 import csv
 import json
-import random
 import subprocess
 from types import SimpleNamespace
 
-import pyarrow as pa
-import pyarrow.csv
-import pyarrow.parquet as pq
 import pytest
-from helpers import (
-    COMMAND,
-    capture_state,
-    encode_jsonl,
-    read_outputs,
-    write_jsonl,
-)
-from late_labels import FEATURE_NAMES, LateLabelOracle, draw_rows, draw_valid_rows, write_rows
+from helpers import COMMAND, capture_state, encode_jsonl
+from late_labels import FEATURE_NAMES, LateLabelOracle, draw_valid_rows, write_rows
 
 from stream_perceptron import LiveModel, SGDPerceptron
 
 JOIN_OPTIONS = ["--join", "id", "--no-standardize", "--lr", "0.1"]
 
 
-def run_oracle(rows, max_pending=10**9, **parameters):
+def run_oracle(rows, **parameters):
     """Return the oracle after it has processed the rows."""
-    oracle = LateLabelOracle(SGDPerceptron(**{"lr": 0.1, "seed": 0} | parameters), max_pending)
+    oracle = LateLabelOracle(SGDPerceptron(**{"lr": 0.1, "seed": 0} | parameters))
     for number, row in enumerate(rows, 1):
         oracle.process_row(number, row)
     return oracle
@@ -77,63 +67,18 @@ def test_samples_are_predicted_with_ids_and_label_rows_are_not(form, output_name
     assert live.model.features_ == list(FEATURE_NAMES)
     assert live.progress.missing == 0  # rows of labels lack no values
     assert oracle.accuracy == live.progress.accuracy > 0.5
-    if form == "json" and output_name == "p.jsonl":
-        ids = [json.loads(line)["id"] for line in predictions.read_text().splitlines()]
-        assert all(type(key) is int for key in ids)
-        assert not any("a" in json.loads(line) for line in predictions.read_text().splitlines())
 
 
-def build_command(folder, options):
-    return [
-        COMMAND, "learn", *JOIN_OPTIONS, *options, "-m", folder / "model.npz", "-p",
-        folder / "predictions.jsonl", "--quiet",
-    ]  # fmt: skip
-
-
-@pytest.mark.slow
-def test_redelivered_rows_are_skipped(tmp_path):
-    """Redelivered samples are not predicted again, and redelivered labels are not rejected."""
-    rng, rows = random.Random(0), []
-    for i, row in enumerate(draw_rows(1, 1000, 40)):
-        rows.append({**row, "part": "pq"[i % 2], "offset": i})
-    options = ["--position", "part,offset", "--skip-bad", "--max-pending", "15"]
-    options += ["--save-every", "50"]
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
-    whole.mkdir()
-    parts.mkdir()
-    subprocess.run(build_command(whole, options), input=encode_jsonl(rows), check=True, timeout=300)
-    done = n_redelivered = 0
-    while done < len(rows):
-        start, stop = rng.randint(0, done), min(done + rng.randint(1, 250), len(rows))
-        n_redelivered += done - start
-        data = encode_jsonl(rows[start:stop])
-        subprocess.run(build_command(parts, options), input=data, check=True, timeout=300)
-        done = stop
-    live = LiveModel.load(parts / "model.npz")
-
-    assert n_redelivered > 500
-    assert read_outputs(whole) == read_outputs(parts)
-    oracle = run_oracle(rows, 15)
-    assert read_predictions(parts / "predictions.jsonl") == build_expected_lines(rows, oracle)
-    assert list(live.pending.samples) == list(oracle.samples)
-    assert live.progress.rows == len(rows)
-
-
-@pytest.mark.parametrize("form", ["json", "csv"])
-def test_samples_on_a_pipe_are_predicted_one_by_one(form, tmp_path):
+def test_samples_on_a_pipe_are_predicted_one_by_one():
     """Each sample is predicted by the model that has learned the earlier labels."""
     rows = draw_valid_rows(3, 400, max_delay=6)
-    source = write_rows(tmp_path / "s", form, rows)
-    lines = source.read_bytes().splitlines(keepends=True)
     oracle, records = run_oracle(rows, lr=1.0), []
     command = [COMMAND, "learn", "--join", "id", "--no-standardize", "--lr", "1", "-p", "-"]
     with subprocess.Popen(
         [*command, "--quiet"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as process:
-        if form == "csv":
-            process.stdin.write(lines.pop(0))
-        for number, line in enumerate(lines, 1):
-            process.stdin.write(line)
+        for number, row in enumerate(rows, 1):
+            process.stdin.write(encode_jsonl([row]))
             process.stdin.flush()
             if number in oracle.predicted:
                 records.append(json.loads(process.stdout.readline()))
@@ -145,55 +90,6 @@ def test_samples_on_a_pipe_are_predicted_one_by_one(form, tmp_path):
         tuple(format_cell(record[name]) for name in ("row", "prediction", "label", "id"))
         for record in records
     ] == build_expected_lines(rows, oracle)
-
-
-@pytest.mark.parametrize("name", ["label", "Label", "TARGET"])
-@pytest.mark.parametrize("labels", [("up", "down"), (7, 8)], ids=["texts", "numbers"])
-def test_label_column_is_inferred_from_the_first_row_that_has_it(labels, name, run, tmp_path):
-    """A number in a column with a new name could also be a feature."""
-    rows = [{"id": i, "a": i % 2, "b": 1} for i in range(40)]
-    rows += [{"id": i, name: labels[i % 2]} for i in range(40)]
-    source, model = write_jsonl(tmp_path / "s.jsonl", rows), tmp_path / "m.npz"
-    run("learn", source, "--join", "id", "-m", model, "-q", check=0)
-
-    live = LiveModel.load(model)
-    assert (live.progress.samples, live.schema.label) == (40, name)
-    assert list(live.model.features_) == ["a", "b"]
-
-
-@pytest.mark.parametrize("forms", [("csv", "csv"), ("parquet", "parquet"), ("csv", "parquet")])
-def test_feature_columns_are_required_only_in_files_with_features(forms, run, tmp_path):
-    """The file of labels needs no feature column, and has another order."""
-    colors, n = ["red", "blue", "green"], 300
-    ads = {
-        "ad": [f"k{i}" for i in range(n)],
-        "price": [float(i % 7) for i in range(n)],
-        "color": [colors[i % 3] for i in range(n)],
-        "w": [1.0 + i % 2 for i in range(n)],
-    }
-    clicks = {
-        "ad": [f"k{i}" for i in reversed(range(n)) if i % 5],
-        "clicked": [int(i % 3 == 0) for i in reversed(range(n)) if i % 5],
-    }
-    both = pa.concat_tables([pa.table(ads), pa.table(clicks)], promote_options="default")
-    tables = {"ads": pa.table(ads), "clicks": pa.table(clicks), "both": both}
-    sources = {}
-    for (name, table), form in zip(tables.items(), (*forms, forms[0]), strict=True):
-        sources[name] = tmp_path / f"{name}.{form}"
-        write = pq.write_table if form == "parquet" else pa.csv.write_csv
-        write(table, sources[name])
-    options = ["--join", "ad", "--label", "clicked", "--weight", "w"]
-    learned = {}
-    for name, files in (("two", [sources["ads"], sources["clicks"]]), ("one", [sources["both"]])):
-        model, predictions = tmp_path / f"{name}.npz", tmp_path / f"{name}.jsonl"
-        run("learn", *files, "-m", model, *options, "-p", predictions, "--quiet", check=0)
-        run("verify", model, *files, check=0)
-        learned[name] = LiveModel.load(model), predictions.read_text()
-
-    (two, lines_of_two), (one, lines_of_one) = learned["two"], learned["one"]
-    assert two.progress.samples == len(clicks["ad"])
-    assert capture_state(two.model) == capture_state(one.model)
-    assert lines_of_two == lines_of_one
 
 
 @pytest.mark.parametrize("form", ["json", "csv", "parquet"])

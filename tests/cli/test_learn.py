@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 import subprocess
 import sys
 
+import click
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,6 +17,9 @@ from helpers import run_with_peak_memory
 from river import evaluate, metrics
 
 from stream_perceptron import RecordEncoder, SGDPerceptron, stream
+from stream_perceptron.data.schema import ReadOptions
+from stream_perceptron_cli.learn import learn
+from stream_perceptron_cli.main import COMMANDS, main
 
 
 def parse_summary(result):
@@ -86,29 +91,21 @@ def test_progress_table_fits_the_width_of_the_terminal(run_on_terminal, mnist_fi
     assert (columns > 30) == ("samples/s" in table[0])
 
 
-def test_colors_are_only_for_terminals_and_no_color_disables_them(run_on_terminal, run, tmp_path):
+def test_messages_on_a_terminal_have_colors_and_wrap_between_words(run_on_terminal, run, tmp_path):
+    """Lines of JSON do not wrap, and neither NO_COLOR nor a pipe gets colors."""
     source = tmp_path / "points.csv"
     source.write_text("a,label\n" + "300,x\n400,y\n" * 50)
-
     args = ["learn", source, "--no-standardize"]
+    output = run_on_terminal(*args, columns=30, NO_COLOR="1")
+    lines = split_terminal_lines(run_on_terminal(*args, "--json", columns=30))
+    events = [json.loads(line) for line in lines if line.startswith('{"kind"')]
 
     assert "\x1b[33m\x1b[1mwarning:\x1b[0m" in run_on_terminal(*args)
-    assert "\x1b[3" not in run_on_terminal(*args, NO_COLOR="1")
+    assert "\x1b[3" not in output
     assert "\x1b" not in run(*args, check=0).stderr
-
-
-def test_messages_wrap_between_words_and_json_lines_do_not_wrap(run_on_terminal, tmp_path):
-    source = tmp_path / "points.csv"
-    source.write_text("a,label\n" + "300,x\n400,y\n" * 50)
-    args = ["learn", source, "--no-standardize"]
-    words = run_on_terminal(*args, columns=30, NO_COLOR="1").split()
-    lines = split_terminal_lines(run_on_terminal(*args, "--json", columns=30, NO_COLOR="1"))
-
-    assert "warning: unscaled features:" in " ".join(words)
-    assert {"reaches", "square;", "--standardize"} <= set(words)
-    events = [json.loads(line) for line in lines if line.startswith('{"kind"')]
-    texts = [event["text"] for event in events if event["kind"] == "warning"]
-    assert [text for text in texts if text.startswith("unscaled features")]
+    assert "warning: unscaled features:" in " ".join(output.split())
+    assert {"reaches", "square;", "--standardize"} <= set(output.split())
+    assert any(event["text"].startswith("unscaled features") for event in events)
 
 
 def test_options_are_passed_to_the_model(run, points_path):
@@ -128,19 +125,6 @@ def test_options_are_passed_to_the_model(run, points_path):
     assert figures["classes"] == ["right", "left", "none"]
 
 
-def test_accuracy_with_a_weight_column_equals_that_of_river(run, tmp_path, rng):
-    x, y = rng.normal(size=500), rng.choice(["a", "b"], 500)
-    path = tmp_path / "w.parquet"
-    pq.write_table(pa.table({"x": x, "y": y, "w": rng.random(500)}), path)
-    expected = evaluate.progressive_val_score(
-        stream.iter_parquet(path, weight="w"), SGDPerceptron(0.5, seed=0), metrics.Accuracy()
-    )
-    args = ["--weight", "w", "--lr", 0.5, "--no-standardize"]
-    result = run("learn", path, *args, "--json", check=0)
-
-    assert parse_summary(result)["accuracy"] == expected.get()
-
-
 def test_help_imports_nothing_but_click():
     for arguments in (["--help"], ["learn", "--help"], ["fetch", "--help"]):
         script = (
@@ -156,11 +140,16 @@ def test_help_imports_nothing_but_click():
         assert result.stdout.endswith("set()\n")
 
 
+def test_options_have_the_defaults_of_python():
+    defaults = {option.name: option.default for option in learn.params}
+    parameters = inspect.signature(SGDPerceptron).parameters
+
+    for name in ("epsilon", "activation", "init_range", "max_weights"):
+        assert defaults[name] == parameters[name].default
+    assert defaults["max_pending"] == ReadOptions().max_pending
+
+
 def test_every_command_and_option_has_help():
-    import click
-
-    from stream_perceptron_cli.main import COMMANDS, main
-
     context = click.Context(main)
     for name in COMMANDS:
         command = main.get_command(context, name)

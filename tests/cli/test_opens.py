@@ -6,7 +6,6 @@ import ctypes
 import gzip
 import os
 import struct
-import threading
 from contextlib import contextmanager
 
 import pyarrow as pa
@@ -14,7 +13,6 @@ import pytest
 from click.testing import CliRunner
 from helpers import encode_csv, encode_ipc, encode_jsonl, write_parquet
 
-from stream_perceptron import LiveModel
 from stream_perceptron_cli.main import main
 
 IN_OPEN, IN_ALL_EVENTS = 0x20, 0xFFF  # of inotify(7), which merges equal successive events
@@ -79,16 +77,3 @@ def test_grown_file_is_opened_at_most_twice(tmp_path):
         assert result.exit_code == 0, (command, result.output)
 
     assert all(1 <= count <= 2 for count in counts), counts
-
-
-def test_pipe_given_twice_is_read_once(tmp_path):
-    pipe, model = tmp_path / "pipe", tmp_path / "m.npz"
-    os.mkfifo(pipe)
-    writer = threading.Thread(target=pipe.write_bytes, args=[encode_jsonl(ROWS)], daemon=True)
-    writer.start()
-    result = CliRunner().invoke(main, ["learn", str(pipe), str(pipe), "-m", str(model)])
-    writer.join()
-
-    assert result.exit_code == 0, result.output
-    assert f"{pipe}: given more than once, but read only once" in result.stderr
-    assert LiveModel.load(model).progress.samples == len(ROWS)

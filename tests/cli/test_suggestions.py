@@ -1,9 +1,8 @@
-"""Findings, and errors that depend on other processes and on the terminal."""
+"""Findings, and errors that depend on other processes."""
 
 from __future__ import annotations
 
 import random
-import re
 import subprocess
 
 import pytest
@@ -16,10 +15,8 @@ def test_runs_of_equal_labels_are_not_sorted_labels(run, tmp_path):
     for _ in range(200):
         label = rng.choice("xyz")
         rows += [[rng.gauss(ord(label), 1), label] for _ in range(rng.randrange(5, 40))]
-    for is_sorted in (False, True):
-        rows = sorted(rows, key=lambda row: row[1]) if is_sorted else rows
-        source = write_csv(tmp_path / f"{is_sorted}.csv", ["a", "label"], rows)
-        assert ("sorted labels" in run("learn", source, check=0).stderr) == is_sorted
+    source = write_csv(tmp_path / "s.csv", ["a", "label"], rows)
+    assert "sorted labels" not in run("learn", source, check=0).stderr
 
 
 @pytest.mark.parametrize("output", ["-p", "--rejected"])
@@ -36,13 +33,3 @@ def test_two_runs_cannot_write_to_one_file(output, run, tmp_path):
 
     assert error == f"Error: {path}: another process is writing it\n"
     assert process.returncode == 0
-
-
-def test_labels_error_replaces_the_live_line(run_on_terminal, tmp_path):
-    source = tmp_path / "prices.csv"
-    rows = [f"{i % 7},{i * 1.37 + 0.5:.2f}" for i in range(600)]
-    source.write_text("\n".join(["rooms,price", *rows]) + "\n")
-    output = run_on_terminal("learn", source, "--label", "price", code=1, NO_COLOR="1")
-
-    assert "the labels are not classes" in " ".join(output.split())
-    assert re.search(r"(\n|\x1b\[K)Error:", output)

@@ -11,13 +11,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from helpers import CASE_FACTOR, ROOT, write_jsonl
+from helpers import CASE_FACTOR, ROOT, encode_jsonl, write_jsonl
 
-from stream_perceptron import (
-    LiveModel,
-    SGDPerceptron,
-    save,
-)
+from stream_perceptron import LiveModel, SGDPerceptron, save
 from stream_perceptron.checkpoint.archive import read_checkpoint, to_bytes, write_checkpoint
 
 VERIFIED_MESSAGE = "every bit of the {} x {} weights follows from these sources\n"
@@ -65,18 +61,14 @@ def test_runs_with_other_rates_files_and_pipes_are_verified(
 ):
     """verify gets the files under other names and in another order."""
     path = tmp_path / "m.npz"
-    run("learn", daily_files[0], "-m", path, "--limit", 700, "--quiet", check=0)
-    run("learn", daily_files[0], "-m", path, "--lr", "0.2", "--quiet", check=0)
-    run(
-        "learn", daily_files[1], daily_files[2], "-m", path, "--epsilon", "0.01", "--quiet", check=0
-    )
-    topic = tmp_path / "topic.jsonl"
+    run("learn", daily_files[0], "-m", path, "--limit", 700, "-q", check=0)
+    run("learn", daily_files[0], "-m", path, "--lr", "0.2", "-q", check=0)
+    run("learn", *daily_files[1:], "-m", path, "--epsilon", "0.01", "-q", check=0)
     points = [{"a": i % 7 - 3, "b": i % 5, "class": "left"} for i in range(90)]
     points[40] |= {"class": ["bad"]}
-    topic.write_text("".join(json.dumps(point) + "\n" for point in points))
+    topic = write_jsonl(tmp_path / "topic.jsonl", points)
     for part in (points[:30], points[30:]):
-        text = "".join(json.dumps(point) + "\n" for point in part)
-        run("learn", "-m", path, "--skip-bad", "--quiet", input=text, check=0)
+        run("learn", "-m", path, "--skip-bad", "-q", input=encode_jsonl(part).decode(), check=0)
     sources = []
     for i, day in enumerate(daily_files):
         sources.append(tmp_path / f"copy{i}")
@@ -97,44 +89,14 @@ def test_runs_with_other_rates_files_and_pipes_are_verified(
 def test_weight_changed_by_one_bit_is_reported(mnist_sample, run, tmp_path, get_verify_error):
     path = tmp_path / "m.npz"
     run("learn", mnist_sample, "-m", path, "--quiet", check=0)
-    shown = run("verify", path, mnist_sample, check=0).stdout
-    weight = LiveModel.load(path).model.weights[7, 400]
-    changed_weight = np.nextafter(weight, 9)
-    modify_checkpoint(
-        path, lambda _, arrays: arrays["weights"].__setitem__((7, 400), changed_weight)
-    )
-    assert (
-        f"weights (class 7, feature 'pixel400'): {float(changed_weight)!r}, "
-        f"but the sources give {float(weight)!r}"
-    ) == get_verify_error(path, mnist_sample)
-    page = (ROOT / "docs" / "checkpoints.md").read_text()
-    assert f"m.npz: {get_verify_error(path, mnist_sample)}\n" in page
-    assert shown.endswith("m.npz: every bit of the 10 x 784 weights follows from these sources\n")
+    weight = float(LiveModel.load(path).model.weights[7, 400])
+    changed = float(np.nextafter(weight, 9))
+    modify_checkpoint(path, lambda _, arrays: arrays["weights"].__setitem__((7, 400), changed))
+    error = get_verify_error(path, mnist_sample)
 
-
-def test_weight_with_the_other_sign_of_zero_is_reported(run, tmp_path, get_verify_error):
-    """Positive and negative zero are equal, but not bit-identical."""
-    path, source = tmp_path / "m.npz", tmp_path / "zeros.csv"
-    source.write_text("a,label\n1,x\n2,y\n")
-    run("learn", source, "-m", path, "--init-range", 0, "--epsilon", 9, "--quiet", check=0)
-
-    modify_checkpoint(path, lambda _, arrays: arrays["weights"].__setitem__((0, 0), -0.0))
-    assert get_verify_error(path, source) == (
-        "weights (class 'x', feature 'a'): -0.0, but the sources give 0.0"
-    )
-
-
-def test_changed_pixel_is_detected(mnist_sample, run, tmp_path, get_verify_error):
-    path, source = tmp_path / "m.npz", tmp_path / "digits.parquet"
-    source.write_bytes(mnist_sample.read_bytes())
-    run("learn", source, "-m", path, "--quiet", check=0)
-    table = pq.read_table(source)
-    pixels = [bytearray(picture) for picture in table["pixels"].to_pylist()]
-    pixels[3000][200] ^= 1
-    column = pa.array(list(map(bytes, pixels)), table.schema.field("pixels").type)
-    pq.write_table(table.set_column(0, table.schema.field("pixels"), column), source)
-
-    assert get_verify_error(path, source) == f"{source} has changed since it was learned"
+    feature = "weights (class 7, feature 'pixel400')"
+    assert error == f"{feature}: {changed!r}, but the sources give {weight!r}"
+    assert f"m.npz: {error}\n" in (ROOT / "docs" / "checkpoints.md").read_text()
 
 
 @pytest.mark.parametrize(
@@ -155,15 +117,6 @@ def test_changed_history_is_detected(change, reason, daily_files, run, tmp_path,
     modify_checkpoint(path, lambda meta, _: meta["live"]["history"]["entries"][1].update(change))
 
     assert reason in get_verify_error(path, *daily_files[:2])
-
-
-def test_forgotten_entry_of_the_history_is_detected(daily_files, run, tmp_path, get_verify_error):
-    path = tmp_path / "m.npz"
-    run("learn", *daily_files[:2], "-m", path, "--quiet", check=0)
-    modify_checkpoint(path, lambda meta, _: meta["live"]["history"]["entries"].pop(0))
-
-    reason = "n_seen: 3000, but the sources give 1500"
-    assert get_verify_error(path, daily_files[1]) == reason
 
 
 def test_model_that_its_sources_cannot_reproduce_is_rejected(

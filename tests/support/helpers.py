@@ -109,11 +109,6 @@ def summarize_run(run, source, *options):
     return summary | {"diagnosis": {finding["name"]: finding for finding in summary["diagnosis"]}}
 
 
-def read_outputs(folder):
-    """Return the contents of model.npz and predictions.jsonl in a folder."""
-    return read_contents(folder / "model.npz"), read_contents(folder / "predictions.jsonl")
-
-
 def read_members(path):
     """Return the members of a checkpoint by name."""
     with zipfile.ZipFile(path) as archive:
