@@ -308,8 +308,7 @@ def average_files(paths: Sequence[Path], base: Path) -> LiveModel:
 
 def _require_same_read_options(read_options: ReadOptions, other: ReadOptions) -> None:
     """Check that two models have the same read options."""
-    for field in fields(read_options):
-        name = field.name
+    for name in (field.name for field in fields(read_options) if field.compare):
         value, other_value = getattr(read_options, name), getattr(other, name)
         if value != other_value:
             raise CheckpointError(f"its {name} is {other_value!r}, but the others have {value!r}")

@@ -9,7 +9,7 @@ import shutil
 import pytest
 from helpers import read_contents, write_jsonl
 
-from stream_perceptron import LiveModel
+from stream_perceptron import LiveModel, SGDPerceptron, save
 
 
 def generate_points(rng, n, **columns):
@@ -94,6 +94,23 @@ def test_average_joins_the_windows_of_the_base_and_the_learners(run, tmp_path):
     assert len(mean.window) == 149
     assert mean.window[:99].tolist() == old.window.tolist()
     assert mean.window[99:].sum() == sum(each.window[99:].sum() for each in added)
+
+
+def test_average_of_a_base_without_rows_is_verified(tmp_path, run):
+    """The models have written a column with each prediction; the base has not."""
+    base, mean, sources = tmp_path / "base.npz", tmp_path / "mean.npz", []
+    save(SGDPerceptron(seed=0), base)
+    for name in "pq":
+        rows = list(generate_points(random.Random(name), 20, part=name))
+        sources.append(write_jsonl(tmp_path / f"{name}.jsonl", rows))
+        path = sources[-1].with_suffix(".npz")
+        shutil.copy(base, path)
+        options = ["--ignore", "part", "--keep", "part", "-p", tmp_path / f"{name}.out"]
+        run("learn", sources[-1], "-m", path, *options, check=0)
+    models = [source.with_suffix(".npz") for source in sources]
+    run("average", *models, "--base", base, "-o", mean, check=0)
+
+    run("verify", mean, *sources, check=0)
 
 
 def test_average_joins_indicators(tmp_path, run):

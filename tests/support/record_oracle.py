@@ -214,7 +214,7 @@ class RecordOracle:
         return number
 
     def _read_list(self, values):
-        if not values and values != 0 and self.options.join:
+        if values in (None, []) and self.options.join:
             return []
         while isinstance(values, list) and values and all(isinstance(v, list) for v in values):
             values = [item for value in values for item in value]
