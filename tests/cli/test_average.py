@@ -105,7 +105,7 @@ def test_average_of_a_base_without_rows_is_verified(tmp_path, run):
         sources.append(write_jsonl(tmp_path / f"{name}.jsonl", rows))
         path = sources[-1].with_suffix(".npz")
         shutil.copy(base, path)
-        options = ["--ignore", "part", "--keep", "part", "-p", tmp_path / f"{name}.out"]
+        options = ["--keep", "part", "-p", tmp_path / f"{name}.out"]
         run("learn", sources[-1], "-m", path, *options, check=0)
     models = [source.with_suffix(".npz") for source in sources]
     run("average", *models, "--base", base, "-o", mean, check=0)
