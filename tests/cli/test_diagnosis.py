@@ -210,6 +210,7 @@ def test_numeric_labels_get_advice_to_bin_them(digits, run, tmp_path):
 
     assert list(findings) == ["labels are a quantity"]
     assert "into a few bins" in findings["labels are a quantity"]["suggestion"]
+    assert ("some with decimals" in findings["labels are a quantity"]["evidence"]) == bool(digits)
     assert after["diagnosis"] == {}
     assert after["accuracy"] > 0.7
 
