@@ -12,7 +12,7 @@ from stream_perceptron.data import open_source
 from stream_perceptron.live.given_files import identify_files
 from stream_perceptron.live.loop import learn
 
-HEADER, LINES = make_point_lines("csv", 12_000)
+HEADER, LINES = make_point_lines(12_000)
 DATA = HEADER + b"".join(LINES)
 
 

@@ -12,9 +12,6 @@ import pyarrow.parquet as pq
 import pytest
 from helpers import (
     COMMAND,
-    DIGIT_OPTIONS,
-    PIXEL_NAMES,
-    SCALED_DIGIT_OPTIONS,
     encode_csv,
     encode_ipc,
     encode_jsonl,
@@ -24,6 +21,11 @@ from helpers import (
 )
 
 from stream_perceptron import LiveModel
+
+# Initial weights of 0, because the names of the pixels depend on the format.
+DIGIT_OPTIONS = ["--classes", "0-9", "--init-range", "0"]
+SCALED_DIGIT_OPTIONS = [*DIGIT_OPTIONS, "--scale", "1/255"]
+PIXEL_NAMES = [f"pixel{i}" for i in range(784)]
 
 
 @pytest.fixture(scope="session")

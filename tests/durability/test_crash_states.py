@@ -61,14 +61,12 @@ def parse_calls(log, root):
         match = re.match(r"\d+ +(\w+)\((.*)\) += (\d+)", line)
         if match is None or (match[1].startswith("open") and "O_CREAT" not in match[2]):
             continue
-        descriptor_paths, texts = (
+        of_descriptors, texts = (
             [bytes.fromhex(text.replace("\\x", "")) for text in re.findall(pattern, match[2])]
             for pattern in (f"<({byte}+)>", f'"({byte}*)"')
         )
-        uses_descriptor = match[1] in DESCRIPTOR_CALLS
-        paths = [
-            Path(os.fsdecode(path)) for path in (descriptor_paths if uses_descriptor else texts)
-        ]
+        given = of_descriptors if match[1] in DESCRIPTOR_CALLS else texts
+        paths = [Path(os.fsdecode(path)) for path in given]
         if paths and paths[0].is_relative_to(root):
             relative = [str(path.relative_to(root)) for path in paths]
             yield match[1], match[2], relative, b"".join(texts)[: int(match[3])]
@@ -219,10 +217,10 @@ def finish_run(root, scenario):
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
-def test_run_resumes_bit_identically_from_any_state_after_power_cut(name, tmp_path, report_figure):
+def test_run_resumes_bit_identically_from_any_state_after_power_cut(name, tmp_path):
     require_tool("strace")
     scenario, rng = SCENARIOS[name], random.Random(0)
-    header, lines = make_point_lines("csv", 600)
+    header, lines = make_point_lines(600)
     (tmp_path / "table.csv").write_bytes(header + b"".join(lines))
     expected = finish_run(make_folders(tmp_path / "whole"), scenario)
     root = make_folders(tmp_path / "run")
@@ -235,9 +233,8 @@ def test_run_resumes_bit_identically_from_any_state_after_power_cut(name, tmp_pa
     disk = Disk(root)
     errors, final_files = record_calls(root, scenario, tmp_path / "log")
     calls = list(parse_calls(tmp_path / "log", root))
-    saves = [
-        disk.visible_files()[path] for path in (PREVIOUS, MODEL) if path in disk.visible_files()
-    ]
+    files = disk.visible_files()
+    saves = [files[path] for path in (PREVIOUS, MODEL) if path in files]
 
     @cache
     def count_prediction_bytes(model):
@@ -276,12 +273,7 @@ def test_run_resumes_bit_identically_from_any_state_after_power_cut(name, tmp_pa
         assert errors == f"Error: {root / scenario.full_file}: No space left on device\n"
     n_resumed = 0
     for model_states in states.values():
-        for state in rng.sample(
-            sorted(model_states, key=sorted), min(MAX_RESUMED, len(model_states))
-        ):
+        ordered = sorted(model_states, key=sorted)
+        for state in rng.sample(ordered, min(MAX_RESUMED, len(ordered))):
             n_resumed += 1
             assert finish_run(make_folders(tmp_path / str(n_resumed), state), scenario) == expected
-    report_figure(
-        f"power cuts, {name}: {sum(map(len, states.values())):,} states after {len(calls)} calls, "
-        f"all match one of {len(saves)} models; {n_resumed} resumed"
-    )

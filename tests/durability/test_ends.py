@@ -129,23 +129,6 @@ def test_sigint_during_a_save_prints_a_notice_and_the_next_ends_the_run(
     assert path.read_bytes() == before
 
 
-@pytest.mark.parametrize("has_model", [True, False])
-def test_second_sigint_ends_a_run_on_a_pipe(has_model, tmp_path):
-    path = tmp_path / "model.npz"
-    with start("-p", "-", "--quiet", *["-m", path] * has_model, stdin=subprocess.PIPE,
-               stdout=subprocess.PIPE) as process:  # fmt: skip
-        process.stdin.write("label,a\n" + "left,1\nright,2\n" * 50_000)
-        process.stdin.flush()
-        process.stdout.readline()
-        for _ in range(2):
-            process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=60)
-
-    assert process.returncode == 130
-    assert errors in ("", "saving; press Ctrl-C again to end without saving\n")
-    assert path.exists() == has_model
-
-
 def test_interrupted_run_without_a_model_reports_that_nothing_is_saved(mnist_sample):
     process = start(mnist_sample, "--passes", "1000")
     process.send_signal(signal.SIGINT)

@@ -4,7 +4,7 @@ import os
 import subprocess
 
 import pytest
-from helpers import COMMAND, kill_process_group, load_recipe
+from helpers import COMMAND, kill_process_group, load_recipe, require_tool
 
 
 @pytest.fixture
@@ -29,3 +29,16 @@ def start_recipe(tmp_path, monkeypatch):
     yield start_process
     for process in processes:
         kill_process_group(process)
+
+
+@pytest.fixture
+def kafka():
+    """A producer of librdkafka's mock broker, and the replacement of its address in recipes."""
+    from confluent_kafka import Producer
+
+    for tool in ("kcat", "jq"):
+        require_tool(tool)
+    producer = Producer({"bootstrap.servers": "mock", "test.mock.num.brokers": 1, "log_level": 0})
+    (broker,) = producer.list_topics("predictions", timeout=30).brokers.values()
+    yield producer, ("broker", f"{broker.host}:{broker.port}")
+    producer.purge()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import subprocess
@@ -11,7 +10,7 @@ import sys
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from helpers import encode_ipc, require_tool
+from helpers import encode_csv, encode_ipc, require_tool, write_csv, write_jsonl
 
 from stream_perceptron.datasets.mnist import sample_path
 
@@ -106,19 +105,14 @@ def write_digits(folder, form, n):
     if form == "parquet":
         pq.write_table(table, path)
     elif form == "arrow":
-        path.write_bytes(encode_ipc(pa.table(table)))
+        path.write_bytes(encode_ipc(table))
     elif form == "csv":
-        header = ",".join(["label", *(f"pixel{i}" for i in range(784))])
-        lines = [",".join(map(str, [label, *pixels])) for label, pixels in rows]
-        path.write_text("\n".join([header, *lines]) + "\n")
+        write_csv(path, ["label", *(f"pixel{i}" for i in range(784))], ([y, *x] for y, x in rows))
     elif form == "jsonl":
-        path.write_text("".join(json.dumps({"x": [*x], "label": y}) + "\n" for y, x in rows))
+        write_jsonl(path, ({"x": [*x], "label": y} for y, x in rows))
     else:
-        lines = [
-            " ".join([str(y), *(f"{i}:{value}" for i, value in enumerate(x, 1) if value)])
-            for y, x in rows
-        ]
-        path.write_text("\n".join(lines) + "\n")
+        pairs = ([y, *(f"{i}:{v}" for i, v in enumerate(x, 1) if v)] for y, x in rows)
+        path.write_bytes(encode_csv(pairs, delimiter=" "))
     return path
 
 

@@ -5,18 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import platform
 import random
 import struct
 import subprocess
 import sys
-import sysconfig
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from helpers import COMMAND, ROOT, require_tool
+from helpers import COMMAND, ROOT, require_tool, write_csv
 from river.base import Base
 
 from stream_perceptron import LiveModel, SGDPerceptron
@@ -42,15 +40,11 @@ class InverseDecay(Base):
         return 0.1 / (1.0 + t / 1000.0)
 
 
-def load_digits():
-    table = pq.read_table(sample_path())
-    pixels = np.array([list(row) for row in table["pixels"].to_pylist()], np.uint8)
-    return pixels, table["label"].to_pylist()
-
-
 def learn_digits(spread=1, **parameters):
     """Learn the shipped digits in batches of 1,000, with zeros, or sparse over more features."""
-    pixels, labels = load_digits()
+    table = pq.read_table(sample_path())
+    pixels = np.array([list(row) for row in table["pixels"].to_pylist()], np.uint8)
+    labels = table["label"].to_pylist()
     model = SGDPerceptron(classes=range(10), seed=0, **parameters)
     model.network.add_names([f"x{i}" for i in range(784 * spread)], [])
     scores = []
@@ -71,15 +65,12 @@ def learn_digits(spread=1, **parameters):
 
 def write_table(folder):
     """Write a table with texts and nulls; return its path."""
-    rng = random.Random(0)
-    path = folder / "table.csv"
-    with path.open("w") as file:
-        file.write("colour,a,b,label\n")
-        for _ in range(5000):
-            color, a = rng.choice(["red", "green", "blue"]), rng.randrange(100)
-            b = "" if rng.random() < 0.1 else rng.randrange(-50, 50) / 8
-            file.write(f"{color},{a},{b},{'high' if a > 60 or color == 'red' else 'low'}\n")
-    return path
+    rng, rows = random.Random(0), []
+    for _ in range(5000):
+        color, a = rng.choice(["red", "green", "blue"]), rng.randrange(100)
+        b = "" if rng.random() < 0.1 else rng.randrange(-50, 50) / 8
+        rows.append([color, a, b, "high" if a > 60 or color == "red" else "low"])
+    return write_csv(folder / "table.csv", ["colour", "a", "b", "label"], rows)
 
 
 def learn_table(standardize, folder):
@@ -176,110 +167,62 @@ def test_learned_digests_are_in_the_table(golden_run):
     assert golden_run[0] == EXPECTED_DIGESTS, json.dumps(golden_run[0], indent=1)
 
 
+# The compiler and its options, an emulator, and instructions that the processor must have.
 BUILDS = {
-    "SSE2": (["gcc", "-march=x86-64"], []),
-    "AVX2": (["gcc", "-march=x86-64-v3"], []),
-    "AVX-512": (["gcc", "-march=x86-64-v4"], []),
-    "each processor": (["gcc"], []),
-    "plain C": (["gcc", "-DPLAIN_C"], []),
-    "unoptimized": (["gcc", "-O0"], []),
-    "clang": (["clang", "-march=x86-64-v3"], []),
-    "musl": (["musl-gcc", "-static"], []),
-    "aarch64": (["aarch64-linux-gnu-gcc", "-static"], ["qemu-aarch64-static"]),
+    "SSE2": ("gcc -march=x86-64", "", "sse2"),
+    "AVX2": ("gcc -march=x86-64-v3", "", "avx2"),
+    "AVX-512": ("gcc -march=x86-64-v4", "", "avx512vl"),
+    "each processor": ("gcc", "", ""),
+    "plain C": ("gcc -DPLAIN_C", "", ""),
+    "unoptimized": ("gcc -O0", "", ""),
+    "clang": ("clang -march=x86-64-v3", "", "avx2"),
+    "musl": ("musl-gcc -static", "", ""),
+    "aarch64": ("aarch64-linux-gnu-gcc -static", "qemu-aarch64-static", ""),
 }
-REQUIRED_INSTRUCTIONS = {
-    "SSE2": "sse2",
-    "AVX2": "avx2",
-    "clang": "avx2",
-    "AVX-512": "avx512vl",
-}  # required of the processor
 
 
 @pytest.mark.slow
 def test_every_compiler_and_processor_gives_the_same_bits(golden_run, tmp_path, report_figure):
     """The kernel's headers, compiled alone, give the same bits as the installed module."""
     _, calls, outputs = golden_run
-    cpu_info = Path("/proc/cpuinfo").read_text().split()
-    builds = {
-        name: build_commands
-        for name, build_commands in BUILDS.items()
-        if REQUIRED_INSTRUCTIONS.get(name, cpu_info[0]) in cpu_info
-    }
-    for compiler, emulator in builds.values():
-        for tool in [compiler[0], *emulator]:
-            require_tool(tool)
+    cpu_info, program = Path("/proc/cpuinfo").read_text(), tmp_path / "driver"
     digests = {"installed": hashlib.sha256(outputs).hexdigest()}
-    for name, (compiler, emulator) in builds.items():
-        program = tmp_path / "driver"
-        command = [compiler[0], *FLAGS, *compiler[1:], f"-I{KERNEL}"]
+    for name, (compiler, emulator, instructions) in BUILDS.items():
+        if instructions not in cpu_info:
+            continue
+        tool, *options = compiler.split()
+        for name_of_tool in (tool, *emulator.split()):
+            require_tool(name_of_tool)
+        command = [tool, *FLAGS, *options, f"-I{KERNEL}"]
         if name != "each processor":
             command.append("-DFOR_EACH_PROCESSOR=")
         subprocess.run([*command, "-o", program, GOLDEN / "driver.c", "-lm"], check=True)
         with calls.open("rb") as file:
-            result = subprocess.run(
-                [*emulator, program], stdin=file, capture_output=True, check=True
-            )
-        digests[name] = hashlib.sha256(result.stdout).hexdigest()
+            output = subprocess.check_output([*emulator.split(), program], stdin=file)
+        digests[name] = hashlib.sha256(output).hexdigest()
 
-    report_figure(f"the same bits from {', '.join(builds)}")
-    assert {digests["installed"]} == set(digests.values()), digests
-
-
-@pytest.mark.nightly
-@pytest.mark.parametrize("compiler", ["musl-gcc", "aarch64-linux-gnu-gcc"])
-@pytest.mark.parametrize("module", ["data/reader/_reader", "model/kernel/_compiled"])
-def test_modules_compile_for_other_libraries_and_processors(module, compiler, tmp_path):
-    """The headers of this machine's Python have the same sizes of types."""
-    require_tool(compiler)
-    source, target = ROOT / "stream_perceptron" / f"{module}.pyx", tmp_path / "module.c"
-    subprocess.run([sys.executable, "-m", "cython", "-3", source, "-o", target], check=True)
-    folders = [
-        KERNEL, ROOT / "stream_perceptron" / "data" / "reader", ROOT / "build",
-        sysconfig.get_path("include"), np.get_include(),
-    ]  # fmt: skip
-    includes = [f"-I{folder}" for folder in folders]
-    subprocess.run([compiler, *FLAGS, *includes, "-c", target, "-o", tmp_path / "o"], check=True)
-
-
-def test_excess_precision_is_a_compile_error(tmp_path):
-    """The x87 unit would round twice."""
-    require_tool("gcc")
-    if platform.machine() != "x86_64":
-        pytest.skip("only x86 has an x87 unit")
-    command = ["gcc", "-mfpmath=387", *FLAGS, f"-I{KERNEL}", "-c", "-o", tmp_path / "driver.o"]
-    result = subprocess.run([*command, GOLDEN / "driver.c"], capture_output=True, text=True)
-
-    assert result.returncode != 0
-    assert "arithmetic here has excess precision" in result.stderr
+    report_figure(f"the same bits from {', '.join(digests)}")
+    assert len(set(digests.values())) == 1, digests
 
 
 @pytest.fixture(scope="module")
-def altered_math_library(tmp_path_factory):
-    """The environment variables that load a C library with different rounding."""
+def environments(tmp_path_factory):
+    """Variables: another rounding in the C library, NumPy's baseline instructions, other hashes."""
+    from numpy._core import _multiarray_umath as info
+
     require_tool("gcc")
     library = tmp_path_factory.mktemp("library") / "moved.so"
     source = GOLDEN / "moved.c"
     subprocess.run(["gcc", "-shared", "-fPIC", "-O1", "-o", library, source, "-ldl"], check=True)
-    # Python computes constant powers when it compiles, and caches them.
-    return {"LD_PRELOAD": str(library), "PYTHONPYCACHEPREFIX": str(library.parent)}
-
-
-@pytest.fixture(scope="module")
-def plain_numpy():
-    """The environment variables that restrict NumPy to baseline instructions."""
-    from numpy._core import _multiarray_umath as info
-
     features = [name for name in info.__cpu_dispatch__ if info.__cpu_features__[name]]
-    return {"NPY_DISABLE_CPU_FEATURES": " ".join(features)}
+    return [
+        # Python computes constant powers when it compiles, and caches them.
+        {"LD_PRELOAD": str(library), "PYTHONPYCACHEPREFIX": str(library.parent)},
+        {"NPY_DISABLE_CPU_FEATURES": " ".join(features)},
+        {"PYTHONHASHSEED": "1"},
+    ]
 
 
-@pytest.fixture(scope="module")
-def other_hashes():
-    """The environment variables that change the hashes of strings."""
-    return {"PYTHONHASHSEED": "1"}
-
-
-@pytest.mark.parametrize("environment", ["altered_math_library", "plain_numpy", "other_hashes"])
 @pytest.mark.parametrize(
     "options",
     [
@@ -290,39 +233,32 @@ def other_hashes():
     ids=lambda options: options[2],
 )
 def test_checkpoint_does_not_depend_on_the_environment(
-    options, environment, mnist_sample, request, tmp_path
+    options, environments, mnist_sample, tmp_path
 ):
     """Predictions with all scores do not depend on it, either."""
-    outputs = []
-    source, *options = options
-    if source == "digits":
-        source = mnist_sample
-    else:
+    outputs, source = [], mnist_sample
+    if options[0] == "table":
         source = write_table(tmp_path)
         os.utime(source, (10**9, 10**9))  # a checkpoint lacks the time of a recent change
-    for variables in ({}, request.getfixturevalue(environment)):
-        folder = tmp_path / str(len(outputs))
+    for number, variables in enumerate([{}, *environments]):
+        folder = tmp_path / str(number)
         folder.mkdir()
         subprocess.run(
             [COMMAND, "learn", source, "-m", "m.npz", "-p", "p.jsonl", "--scores",
-             "--quiet", *options],
+             "--quiet", *options[1:]],
             cwd=folder, env=os.environ | {"PYTHONHASHSEED": "0"} | variables, check=True,
         )  # fmt: skip
         outputs.append([(folder / name).read_bytes() for name in ("m.npz", "p.jsonl")])
 
-    assert outputs[0] == outputs[1]
+    assert outputs[1:] == outputs[:1] * len(environments)
 
 
-def test_altered_math_library_rounds_differently(altered_math_library):
+def test_altered_math_library_rounds_differently(environments):
     """Otherwise the test of checkpoints would prove nothing."""
     script = "import math; print([math.exp(1.5), math.tanh(0.3), math.atan(0.3), 1.7 ** 0.3])"
-    values_by_library = [
-        json.loads(
-            subprocess.run(
-                [sys.executable, "-c", script], env=os.environ | variables, capture_output=True
-            ).stdout
-        )
-        for variables in ({}, altered_math_library)
-    ]
+    values, altered = (
+        json.loads(subprocess.check_output([sys.executable, "-c", script], env=os.environ | each))
+        for each in ({}, environments[0])
+    )
 
-    assert np.nextafter(values_by_library[0], np.inf).tolist() == values_by_library[1]
+    assert np.nextafter(values, np.inf).tolist() == altered

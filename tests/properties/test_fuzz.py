@@ -10,8 +10,7 @@ from helpers import ROOT
 
 
 @pytest.mark.parametrize(
-    ("kind", "seed", "cases"),
-    [("checkpoints", 0, 100), ("commands", 0, 50), ("records", 0, 200)],
+    ("kind", "seed", "cases"), [("checkpoints", 0, 100), ("commands", 0, 50), ("records", 0, 200)]
 )
 def test_short_fuzzing_run_finds_no_failure(kind, seed, cases, report_figure):
     command = [sys.executable, ROOT / "scripts" / "fuzzing", kind]

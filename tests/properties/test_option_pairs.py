@@ -9,10 +9,8 @@ import itertools
 import json
 import random
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
-from helpers import NIGHTLY
+from helpers import NIGHTLY, write_csv, write_jsonl, write_parquet
 
 N_ROWS = 40
 OPTIONS = {
@@ -28,30 +26,25 @@ OPTIONS = {
 
 @pytest.fixture(scope="module")
 def table():
-    rng = random.Random(0)
+    rng, texts = random.Random(0), ["a", "b", "two words", "1999-12-31", "a long text of six words"]
     return [
-        {
-            "pärt": i % 3,
-            "off": 100 + i,
-            "idé": f"k{i}",
-            "a": rng.choice([0.5, 7.25, -3.5]),
-            "clé": rng.choice(["a", "b", "two words", "1999-12-31", "a long text of six words"]),
-            "zip": rng.choice([1, 2, 30]),
-            "wé": rng.choice([1.0, 2.0]),
-            "label": rng.choice("xy"),
-        }
+        {"pärt": i % 3, "off": 100 + i, "idé": f"k{i}", "a": rng.choice([0.5, 7.25, -3.5]),
+         "clé": rng.choice(texts), "zip": rng.choice([1, 2, 30]), "wé": rng.choice([1.0, 2.0]),
+         "label": rng.choice("xy")}
         for i in range(N_ROWS)
-    ]
+    ]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def sources(table, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("pairs")
-    lines = [",".join(table[0]), *(",".join(map(str, row.values())) for row in table)]
-    (folder / "t.csv").write_text("\n".join(lines) + "\n")
-    (folder / "t.jsonl").write_text("".join(json.dumps(row) + "\n" for row in table))
-    pq.write_table(pa.Table.from_pylist(table), folder / "t.parquet")
-    return sorted(folder.iterdir())
+    folder, columns = tmp_path_factory.mktemp("pairs"), {}
+    for name in table[0]:
+        columns[name] = [row[name] for row in table]
+    return (
+        write_csv(folder / "t.csv", columns, zip(*columns.values(), strict=True)),
+        write_jsonl(folder / "t.jsonl", table),
+        write_parquet(folder / "t.parquet", columns),
+    )
 
 
 def learn(run, source, pair, folder):

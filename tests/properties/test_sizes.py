@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
-from helpers import NIGHTLY
+from helpers import NIGHTLY, write_csv, write_jsonl, write_parquet
 
 from stream_perceptron import LiveModel
 
@@ -20,7 +18,7 @@ def test_columns_classes_elements_and_words_of_any_number_are_learned(n, run, tm
     numbers, n_strings = [f"n{i}" for i in range(n)], min(n, 2**15)  # as many as are learned
     row = {"words": " ".join(f"w{i}" for i in range(n)), "list": [f"e{i}" for i in range(n)]}
     row |= {name: i for i, name in enumerate(numbers, 1)} | {"x" * n: 1}
-    path.write_text("".join(json.dumps(row | {"label": f"c{i % n}"}) + "\n" for i in range(2)))
+    write_jsonl(path, (row | {"label": f"c{i % n}"} for i in range(2)))
     classes = ",".join(f"c{i}" for i in range(n if n < 300 else 2))
     run("learn", path, "-m", model, "--classes", classes, "-q", check=0)
     live = LiveModel.load(model)
@@ -35,21 +33,17 @@ def test_columns_classes_elements_and_words_of_any_number_are_learned(n, run, tm
 def test_kept_columns_files_and_row_groups_of_any_number_are_read(n, run, tmp_path):
     names = [f"k{i}" for i in range(n)]
     cells = {name: [f"cell {i}"] * 2 for i, name in enumerate(names)}
-    path, out = tmp_path / "s.csv", tmp_path / "p.jsonl"
-    lines = [[*names, "label"], *([f"cell {i}" for i in range(n)] + [label] for label in "uv")]
-    path.write_text("".join(",".join(line) + "\n" for line in lines))
-    table = pa.table(cells | {"label": ["u", "v"]})
-    pq.write_table(table, tmp_path / "s.parquet")
-    for source in (path, tmp_path / "s.parquet"):
+    out, lines = tmp_path / "p.jsonl", [[*(f"cell {i}" for i in range(n)), y] for y in "uv"]
+    path = write_csv(tmp_path / "s.csv", [*names, "label"], lines)
+    table = write_parquet(tmp_path / "s.parquet", cells | {"label": ["u", "v"]})
+    for source in (path, table):
         run("learn", source, "-p", out, "--keep", ",".join(names), "-q", check=0)
         for line in out.read_text().splitlines():
             kept = json.loads(line)
             assert [kept[name] for name in names] == [f"cell {i}" for i in range(n)]
-    groups = tmp_path / "groups.parquet"
-    pq.write_table(pa.table({"a": [*range(n)], "label": ["u"] * n}), groups, row_group_size=1)
-    files = [tmp_path / f"{i}.csv" for i in range(n)]
-    for i, file in enumerate(files):
-        file.write_text(f"a,label\n{i},u\n")
+    columns = {"a": [*range(n)], "label": ["u"] * n}
+    groups = write_parquet(tmp_path / "groups.parquet", columns, row_group_size=1)
+    files = [write_csv(tmp_path / f"{i}.csv", ["a", "label"], [[i, "u"]]) for i in range(n)]
     summaries = [
         json.loads(run("learn", *sources, "--json", "-q", check=0).stdout)
         for sources in ([groups], files)

@@ -95,13 +95,3 @@ def test_later_file_is_read_for_the_trials_that_have_not_ended(names, run, tmp_p
     options = ["--activation", "identity"]
 
     assert require_same_trials(run, sources, options, ["1e308", "0.1"]) == ["diverged", "learned"]
-
-
-def test_incomplete_line_and_redelivered_rows_are_left_out(run, tmp_path):
-    rows = [f"{i},{i % 7},{'xy'[i % 2]}" for i in range(300)]
-    path = tmp_path / "s.csv"
-    path.write_text("\n".join(["o,a,y", *rows, *rows[100:], "301"]))
-    sweep = run("sweep", path, "--position", "o", "--lr", "0.1,1", "--json", check=0)
-
-    assert {trial["samples"] for trial in json.loads(sweep.stdout)["trials"]} == {300}
-    assert require_same_trials(run, [path], ["--position", "o"], ["0.1", "1"]) == ["learned"] * 2

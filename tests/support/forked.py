@@ -10,7 +10,7 @@ import os
 import signal
 import subprocess
 import sys
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from multiprocessing.connection import Connection
 
@@ -38,34 +38,12 @@ def become_command(arguments, descriptors, folder, seconds=MAX_SECONDS):
 def run_child(arguments, environment, folder, connections):
     os.environ.clear()
     os.environ.update(environment)
-    if "COVERAGE_FOLDER" in environment:
-        _record_lines(environment["COVERAGE_FOLDER"])
     become_command(arguments, [connection.fileno() for connection in connections], folder)
 
 
-def _record_lines(folder):
-    """Save the lines that the command executes, with the name of the test, for scripts/mutate."""
-    from coverage import Coverage
-
-    test = os.environ["PYTEST_CURRENT_TEST"].rpartition(" ")[0]
-    recorder = Coverage(
-        f"{folder}/.coverage", data_suffix=True, include="*/stream_perceptron/*", context=test
-    )
-    recorder.set_option("run:disable_warnings", ["no-data-collected"])  # they go to stderr
-    recorder.start()
-    exit_at_once = os._exit
-
-    def save_and_exit(status):
-        recorder.stop()
-        recorder.save()
-        exit_at_once(status)
-
-    os._exit = save_and_exit
-
-
-def _read_output(connection, outputs, name):
+def _read_output(connection):
     with open(connection.fileno(), closefd=False) as file:
-        outputs[name] = file.read()
+        return file.read()
 
 
 def _write_input(connection, text):
@@ -84,27 +62,15 @@ def run_forked(arguments, input=None, stdin=None, cwd=None):  # noqa: A002
         stdin_reader = Connection(
             os.dup(stdin.fileno()) if stdin else os.open(os.devnull, os.O_RDONLY)
         )
+    connections = (stdin_reader, stdout_writer, stderr_writer)
     process = FORK_CONTEXT.Process(
-        target=run_child,
-        args=(
-            arguments,
-            dict(os.environ),
-            cwd or os.getcwd(),
-            (stdin_reader, stdout_writer, stderr_writer),
-        ),
+        target=run_child, args=(arguments, dict(os.environ), cwd or os.getcwd(), connections)
     )
     process.start()
-    for connection in (stdin_reader, stdout_writer, stderr_writer):
+    for connection in connections:
         connection.close()
-    outputs = {}
-    threads = [
-        threading.Thread(target=_write_input, args=(stdin_writer, input or "")),
-        threading.Thread(target=_read_output, args=(stdout_reader, outputs, "stdout")),
-        threading.Thread(target=_read_output, args=(stderr_reader, outputs, "stderr")),
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor() as pool:
+        pool.submit(_write_input, stdin_writer, input or "")
+        outputs = list(pool.map(_read_output, (stdout_reader, stderr_reader)))
     process.join()
-    return subprocess.CompletedProcess(arguments, process.exitcode, **outputs)
+    return subprocess.CompletedProcess(arguments, process.exitcode, *outputs)

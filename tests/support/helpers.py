@@ -18,8 +18,8 @@ import sys
 import termios
 import time
 import zipfile
+from collections import namedtuple
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -124,13 +124,13 @@ def read_contents(path):
     return meta, members
 
 
-def wait_for(condition, process=None):
+def wait_for(condition, process=None, pause=0.01):
     """Wait until a condition holds; fail after a minute, or if the process ends first."""
-    for _ in range(6000):
+    for _ in range(int(60 / pause)):
         if condition():
             return
         assert process is None or process.poll() is None, "the process has ended"
-        time.sleep(0.01)
+        time.sleep(pause)
     raise AssertionError("the condition did not hold within a minute")
 
 
@@ -144,22 +144,17 @@ def kill_after_saves(process, path, n_saves, delay, number=signal.SIGKILL):
 
     Counting saves makes tests independent of the machine's speed.
     """
-    last_mtime, n_waits = read_mtime(path), 0
-    while n_saves and process.poll() is None:
-        time.sleep(0.001)
-        n_waits += 1
-        if n_waits == 60_000:  # more than a minute, on any machine
-            process.kill()
-            raise AssertionError("the process did not save within a minute")
-        if read_mtime(path) != last_mtime:
-            last_mtime = read_mtime(path)
-            n_saves -= 1
+    for _ in range(n_saves):
+        last = read_mtime(path)
+        wait_for(
+            lambda last=last: process.poll() is not None or read_mtime(path) != last, pause=0.001
+        )
     with suppress(subprocess.TimeoutExpired):
         process.wait(delay)
-    if process.poll() is not None:
-        return False
-    process.send_signal(number)
-    return True
+    is_running = process.poll() is None
+    if is_running:
+        process.send_signal(number)
+    return is_running
 
 
 def run_with_peak_memory(*args, stdin=None):
@@ -221,32 +216,19 @@ def is_listening(port):
 def has_signal_handlers(process):
     """Whether a process has handlers for SIGTERM and, unless it ignores it, SIGHUP."""
     status = Path(f"/proc/{process.pid}/status").read_text()
-    caught, ignored = (
-        int(match[1], 16) if (match := re.search(rf"{field}:\s+([0-9a-f]+)", status)) else 0
-        for field in ("SigCgt", "SigIgn")
-    )
+    masks = re.findall(r"Sig(?:Ign|Cgt):\s+([0-9a-f]+)", status)
+    ignored, caught = (int(mask, 16) for mask in masks or "00")
     terminate, hang_up = (1 << (number - 1) for number in (signal.SIGTERM, signal.SIGHUP))
     return bool(caught & terminate) and bool((caught | ignored) & hang_up)
 
 
 def start(*args, command=(COMMAND,), subcommand="learn", **kwargs):
     """Start the command in the background, and wait until it has its signal handlers."""
-    process = subprocess.Popen(
-        [*command, subcommand, *args], stderr=subprocess.PIPE, text=True, **kwargs
-    )
+    command = [*command, subcommand, *args]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, **kwargs)
     while process.poll() is None and not has_signal_handlers(process):
         time.sleep(0.002)
     return process
-
-
-# Initial weights of 0, because the names of the pixels depend on the format.
-DIGIT_OPTIONS = ["--classes", "0-9", "--init-range", "0"]
-
-
-SCALED_DIGIT_OPTIONS = [*DIGIT_OPTIONS, "--scale", "1/255"]
-
-
-PIXEL_NAMES = [f"pixel{i}" for i in range(784)]
 
 
 def encode_jsonl(rows):
@@ -271,14 +253,10 @@ def encode_ipc(table, max_chunk_rows=None, new_writer=pa.ipc.new_stream):
 def load_outcome(path):
     """Return weights and metrics of a checkpoint, but no feature names, which vary by format."""
     live = LiveModel.load(path)
-    progress = live.progress
-    return (
-        live.model.weights.tobytes(),
-        live.model.biases.tobytes(),
-        progress.confusion.pairs.tobytes(),
-        progress.window.tobytes(),
-        (progress.samples, progress.unlabeled, progress.updates, progress.error_sum),
-    )
+    model, progress = live.model, live.progress
+    arrays = model.weights, model.biases, progress.confusion.pairs, progress.window
+    counts = progress.samples, progress.unlabeled, progress.updates, progress.error_sum
+    return (*(array.tobytes() for array in arrays), counts)
 
 
 def learn_from_pipe(path, options, data, **kwargs):
@@ -288,19 +266,13 @@ def learn_from_pipe(path, options, data, **kwargs):
     return LiveModel.load(path)
 
 
-def make_point_lines(form, n):
-    """Return a header and n lines of random labeled points; every tenth has no label."""
-    rng = np.random.default_rng(0)
-    header, lines = b"", []
-    for i, (a, b) in enumerate(rng.normal(size=(n, 2)).round(4).tolist()):
+def make_point_lines(n):
+    """Return the header and n lines of random points as CSV; every tenth has no label."""
+    lines = []
+    for i, (a, b) in enumerate(np.random.default_rng(0).normal(size=(n, 2)).round(4).tolist()):
         label = "" if i % 10 == 4 else ("left", "right")[a + b > 0]
-        if form == "csv":
-            header = b"label,a,b\n"
-            lines.append(f"{label},{a},{b}\n".encode())
-        else:
-            row = {"a": a, "b": b} | ({"label": label} if label else {})
-            lines.append(json.dumps(row).encode() + b"\n")
-    return header, lines
+        lines.append(f"{label},{a},{b}\n".encode())
+    return b"label,a,b\n", lines
 
 
 # One line with a reason of more than one word, for `pytest.raises`.
@@ -336,13 +308,8 @@ def encode_npy(array, **header):
     return data
 
 
-@dataclass(frozen=True)
-class CodeBlock:
-    """A fenced code block of a Markdown page."""
-
-    language: str
-    name: str  # the text after the language, or ""
-    text: str
+# A fenced code block; its name is the text after the language, or "".
+CodeBlock = namedtuple("CodeBlock", ["language", "name", "text"])
 
 
 def parse_code_blocks(page: Path) -> list[CodeBlock]:

@@ -2,51 +2,35 @@
 
 from __future__ import annotations
 
-import copy
-import datetime as dt
 import random
 
-import numpy as np
 import pyarrow as pa
-from helpers import (
-    encode_csv,
-    encode_ipc,
-    write_jsonl,
-    write_parquet,
-)
-from river import evaluate, metrics, stream
+from helpers import encode_ipc, write_csv, write_jsonl, write_parquet
 
 FEATURE_NAMES = ("a", "b", "c")
-START = dt.datetime(2024, 1, 1)
 
 
 class LateLabelOracle:
     """An oracle of --join, which processes rows one by one with a River model and a dict."""
 
-    def __init__(self, model, max_pending=10**9):
-        self.model, self.max_pending = model, max_pending
-        self.samples, self.n_evicted = {}, 0  # pending samples, oldest first
-        self.predicted, self.rejected, self.tested = {}, [], []
+    def __init__(self, model):
+        self.model = model
+        self.samples, self.predicted, self.tested = {}, {}, []  # pending samples first
 
     def process_row(self, number, row):
         """Process the row with this number."""
         key, y = row.get("id"), row.get("label")
         key = None if key in (None, "") else str(key)
         x = {name: row[name] for name in FEATURE_NAMES if row.get(name) is not None}
-        is_bad = key is None or (y is None and not x)
-        if is_bad or bool(x) == (key in self.samples):
-            self.rejected.append(number)
-            return
+        if key is None or (y is None and not x) or bool(x) == (key in self.samples):
+            return  # rejected
         if x:
             self.predicted[number] = self.model.predict_one(x)
-            self.samples[key] = x, self.predicted[number]
+            self.samples[key] = x, self.predicted[number], {"w": row["w"]} if "w" in row else {}
         if y is not None:
-            x, predicted = self.samples.pop(key)
+            x, predicted, weight = self.samples.pop(key)
             self.tested.append((predicted, y))
-            self.model.learn_one(x, y)
-        if len(self.samples) > self.max_pending:
-            del self.samples[next(iter(self.samples))]
-            self.n_evicted += 1
+            self.model.learn_one(x, y, **weight)
 
     @property
     def accuracy(self):
@@ -99,97 +83,16 @@ def draw_valid_rows(seed, n, max_delay=30):
     return rows
 
 
-def write_rows(path, form, rows, names=FEATURE_NAMES):
+def write_rows(path, form, rows):
     """Write rows to a file of a format; return the path."""
-    if form.startswith("json"):
+    if form == "json":
         return write_jsonl(path, rows)
-    columns = {name: [row.get(name) for row in rows] for name in ("id", *names, "label")}
-    if form.startswith("csv"):
-        cells = [
-            ["" if cell is None else cell for cell in row]
-            for row in zip(*columns.values(), strict=True)
-        ]
-        path.write_bytes(encode_csv(cells, list(columns)))
-        return path
+    names = ("id", *FEATURE_NAMES, *["w"] * any("w" in row for row in rows), "label")
+    columns = {name: [row.get(name) for row in rows] for name in names}
+    if form == "csv":
+        return write_csv(path, columns, zip(*columns.values(), strict=True))
     columns["id"] = [None if key is None else int(key) for key in columns["id"]]
-    for name, kind in (("pixels", pa.list_(pa.uint8())), ("colour", pa.string())):
-        if name in columns:
-            columns[name] = pa.array(columns[name], kind)
-    if form.startswith("parquet"):
+    if form == "parquet":
         return write_parquet(path, columns, row_group_size=37)
     path.write_bytes(encode_ipc(pa.table(columns), 37))
     return path
-
-
-def draw_timing(seed, n):
-    """Return a function that builds `moment` and `delay` of simulate_qa for n samples."""
-    rng = np.random.default_rng(seed)
-    gaps = rng.choice([0, 1, 1, 5, 60], n).tolist()
-    delays = {
-        0: lambda: np.full(n, rng.integers(0, 100)),
-        1: lambda: rng.integers(0, 300, n),
-        2: lambda: rng.exponential(200, n).round(),
-        3: lambda: rng.choice([0, 1, 10**6], n),
-    }[seed % 4]()
-    moments = [START + dt.timedelta(seconds=int(passed)) for passed in np.cumsum(gaps)]
-
-    def make_timing():
-        clock = iter(moments)
-        delay_iterator = iter(dt.timedelta(seconds=int(delay)) for delay in delays.tolist())
-        return {"moment": lambda x: next(clock), "delay": lambda x, y: next(delay_iterator)}
-
-    return make_timing
-
-
-def draw_sparse_samples(seed, n):
-    """Return random samples, each with a subset of the features."""
-    rng, samples = random.Random(seed), []
-    for _ in range(n):
-        names = rng.sample([f"f{i}" for i in range(8)], rng.randrange(1, 8))
-        x = {name: round(rng.gauss(0, 1), 3) for name in names}
-        samples.append((x, rng.choice(["up", "down", "level"]) if x.get("f0", 1) > 0 else "up"))
-    return samples
-
-
-def simulate_with_river(samples, make_timing, model):
-    """Return River's metric, its rows in order, and its predictions by the number of their row."""
-    metric, row_numbers, rows, labeled_ids = metrics.Accuracy(), {}, [], []
-    for i, x, y, *more in stream.simulate_qa(copy.deepcopy(samples), **make_timing()):
-        rows.append({"id": i, **x, **(more[0] if more else {})} if y is None else {"id": i})
-        if y is None:
-            row_numbers[i] = len(rows)
-        else:
-            rows[-1]["label"] = y
-            labeled_ids.append(i)
-    steps = evaluate.iter_progressive_val_score(
-        copy.deepcopy(samples), model, metric, step=1, yield_predictions=True, **make_timing()
-    )
-    predicted = [step["Prediction"] for step in steps]
-    return metric, rows, {row_numbers[i]: y for i, y in zip(labeled_ids, predicted, strict=True)}
-
-
-def require_same_results_as_river(live, results, model, metric, expected, tolerance=0.0):
-    """Check that results equal those of River: bit by bit, or within a tolerance."""
-    predictions, progress, names = {}, live.progress, model.classes_
-    for result in results:
-        predictions |= dict(zip(result.rows.tolist(), result.predictions, strict=True))
-    assert {row: predictions[row] for row in expected} == expected
-    assert live.model.classes_ == names
-    assert sorted(live.model.features_) == sorted(model.features_)
-    feature_ids = [live.model.features_.index(name) for name in model.features_]
-    for ours, theirs in (
-        (live.model.weights[:, feature_ids], model.weights),
-        (live.model.biases, model.biases),
-    ):
-        if tolerance:
-            np.testing.assert_allclose(ours, theirs, rtol=0, atol=tolerance)
-        else:
-            assert ours.tobytes() == theirs.tobytes()
-    assert metric.get() == progress.accuracy
-    matrix = [[metric.cm[a][b] for b in names] for a in names]
-    assert matrix == progress.confusion.matrix(range(len(names))).tolist()
-    n = len(expected)
-    assert (
-        progress.samples, progress.unlabeled, progress.skipped, progress.rows
-    ) == (n, n, 0, 2 * n)  # fmt: skip
-    assert (live.pending.samples, live.pending.n_evicted) == ({}, 0)

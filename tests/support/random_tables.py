@@ -63,9 +63,7 @@ class RandomTable:
                 "bytes": lambda: rng.choice([0, 0, 0, 1, 7, 99, 255]),
                 "decimal": lambda: round(rng.gauss(0, 1), 3),
                 "late": lambda: rng.choice([1, 2.5]) if self.n_drawn > 9 else None,
-                "indicator": lambda: rng.randrange(
-                    2 if self.n_drawn < self.last_indicator_row else 3
-                ),
+                "indicator": lambda: rng.randrange(3 - (self.n_drawn < self.last_indicator_row)),
                 "text": lambda: rng.choice(WORDS),
                 "mixed": lambda: rng.choice([200, 200.0, True, 404, "red"][: rng.choice([4, 5])]),
                 "date": lambda: rng.choice(DATES),
@@ -180,19 +178,16 @@ def build_arrow_table(rows, columns, table, damage_rate):
     data = {}
     for name in columns:
         values = [row[name] for row in rows]
-        kind = None if name == table.label else table.kinds[name]
+        kind = table.kinds.get(name)  # None for the label
         if kind == "date" and table.rng.random() < 0.5:
             times = [None if v is None else dt.datetime.fromisoformat(v[:10]) for v in values]
             zone = table.rng.choice([None, "UTC", "+05:30"])
             data[name] = pa.array(times, pa.timestamp(table.rng.choice(["s", "us", "ns"]), zone))
+        elif kind is None and isinstance(table.labels[0], int):
+            data[name] = pa.array(values, pa.int64())
         elif kind is None or kind in TEXT_KINDS:
-            as_text = name != table.label or isinstance(table.labels[0], str)
-            values = [None if v is None else str(v) if as_text else v for v in values]
-            data[name] = (
-                build_text_column(table.rng, values, damage_rate)
-                if as_text
-                else pa.array(values, pa.int64())
-            )
+            texts = [None if v is None else str(v) for v in values]
+            data[name] = build_text_column(table.rng, texts, damage_rate)
         elif kind == "tags":
             data[name] = pa.array(values, pa.list_(pa.string()))
         elif kind == "bytes":
@@ -214,9 +209,8 @@ def write_table_file(path, form, rows, columns, table, null_text, damage_rate):
             others = [name for name in columns if name != table.label]
             data = encode_csv_rows(rng, rows, others, null_text, False, delimiter=table.delimiter)
     elif form == "libsvm":
-        data = "".join(
-            encode_libsvm_row(rng, row, table.label, damage_rate) + "\n" for row in rows
-        ).encode()
+        lines = [encode_libsvm_row(rng, row, table.label, damage_rate) for row in rows]
+        data = "".join(line + "\n" for line in lines).encode()
     elif form in ("parquet", "arrow", "vectors"):
         sink = io.BytesIO()
         if form == "vectors":

@@ -97,11 +97,8 @@ class RecordOracle:
     def _iter_paths(self, value, prefix=""):
         for name, member in value.items():
             path = f"{prefix}{name}"
-            if isinstance(member, dict) and path not in {
-                self.options.label,
-                self.key,
-                *self.options.roles,
-            }:
+            roles = {self.options.label, self.key, *self.options.roles}
+            if isinstance(member, dict) and path not in roles:
                 yield from self._iter_paths(member, f"{path}.")
             else:
                 yield path, member
@@ -165,9 +162,8 @@ class RecordOracle:
         return self._limit([(f"{name}={word}", 1.0) for word in words])
 
     def _categorize(self, name, value):
-        return (
-            [] if self._is_null(value) else self._limit([(f"{name}={self._shorten(value)}", 1.0)])
-        )
+        is_null = self._is_null(value)
+        return [] if is_null else self._limit([(f"{name}={self._shorten(value)}", 1.0)])
 
     def _limit(self, pairs):
         """Return features without those that a full column would add."""

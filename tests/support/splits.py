@@ -19,7 +19,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from click.testing import CliRunner
-from helpers import count_unread_bytes, read_contents
+from helpers import capture_state, count_unread_bytes, read_contents
 from random_tables import (
     NULL_VALUES,
     RandomTable,
@@ -30,6 +30,7 @@ from random_tables import (
 
 from stream_perceptron import LiveModel
 from stream_perceptron.checkpoint.encoding import to_json
+from stream_perceptron_cli.main import main
 
 FIRST_PIPE = 900  # the descriptor of every pipe: a run continues a pipe of the same name
 COLUMN_OPTIONS = ("--weight", "--ignore", "--categorical")
@@ -63,9 +64,6 @@ class Case:
     header: bytes = b""
     keeps_rejected: bool = False  # whether rejected rows are written to a file
 
-    def __str__(self) -> str:
-        return f"{self.kind}: {' '.join(self.formats)}; {' '.join(self.options)}"
-
 
 def draw_options(rng, table, formats, kind, null_text):
     """Return random options that these formats support."""
@@ -87,11 +85,8 @@ def draw_options(rng, table, formats, kind, null_text):
             candidates.append(["--weight", "w"])
         if len(table.kinds) > 2 and "vectors" not in formats:
             candidates.append(["--ignore", rng.choice(list(table.kinds))])
-        if (
-            kind != "pipe"
-            and not {"nested", "paths"}.intersection(formats)
-            and not {"lists of numbers", "vectors"}.intersection(formats)
-        ):
+        unkept = {"nested", "paths", "lists of numbers", "vectors"}
+        if kind != "pipe" and not unkept.intersection(formats):
             passthrough = rng.sample(table.columns, min(2, rng.randrange(1, 3)))
             candidates += [["--keep", ",".join(passthrough)]] * 2
     for option_words in candidates:
@@ -180,8 +175,7 @@ def draw_late_label_case(rng, table, folder, null_text, damage_rate, kind) -> Ca
         ["--max-pending", str(rng.randrange(1, 50))],
         ["--class-weight", rng.choice(["balanced", f"{table.labels[0]}=3"])],
         [f"--missing={null_text}"],
-        ["--skip-bad"],
-        ["--skip-bad"],
+        *[["--skip-bad"]] * 2,
     ]
     candidates += [["--weight", "w"]] * ("w" in table.kinds)
     for option_words in candidates:
@@ -207,25 +201,18 @@ def draw_pipe_case(rng, table, null_text, damage_rate):
     for _ in range(rng.randrange(1, 60)):
         partition = rng.choice(list(offsets))
         offsets[partition] += rng.randrange(1, 3)
-        row = table.row() | {"p": partition, "o": offsets[partition]}
+        row, position = table.row(), {"p": partition, "o": offsets[partition]}
         if form == "csv":
-            text = {name: value for name, value in row.items() if name not in ("p", "o")}
             if rng.random() < damage_rate:
-                text[rng.choice(list(text))] = "oops"
-            records.append(
-                encode_csv_rows(
-                    rng, [text | {"p": partition, "o": row["o"]}], columns, null_text, False
-                )
-            )
-        else:
-            line = ""
-            while not line:  # until the damaged row still has its offset
-                line = encode_json_row(rng, row, table.label, null_text, damage_rate=damage_rate)
-                cells = json.loads(line) if line.startswith('{"') else {}
-                position = cells.get("p"), cells.get("o")
-                if repr(position) != repr((partition, row["o"])):  # repr, as 1 == True
-                    line = ""
-            records.append(line.encode() + b"\n")
+                row[rng.choice(list(row))] = "oops"
+            records.append(encode_csv_rows(rng, [row | position], columns, null_text, False))
+            continue
+        found, row = None, row | position
+        while found != repr(position):  # repr, as 1 == True
+            line = encode_json_row(rng, row, table.label, null_text, damage_rate=damage_rate)
+            cells = json.loads(line) if line.startswith('{"') else {}
+            found = repr({name: cells.get(name) for name in position})
+        records.append(line.encode() + b"\n")
     header = ",".join(columns).encode() + b"\n" if form == "csv" else b""
     options = draw_options(rng, table, [form], "pipe", null_text)
     options += ["--position", "p,o"]
@@ -246,8 +233,6 @@ class Learner:
 
     def run(self, sources, *extra_args, signal_at=None, on_save=None):
         """Run once; call `on_save` after saves; send SIGTERM during the step `signal_at`."""
-        from stream_perceptron_cli.main import main
-
         save, step, steps_left = LiveModel.save, LiveModel.step, [signal_at]
 
         def save_and_call(live, path):
@@ -262,7 +247,9 @@ class Learner:
                     signal.raise_signal(signal.SIGTERM)
             return step(*args, **settings)
 
-        args = [*self.arguments(sources), *extra_args]
+        args = ["learn", *sources, "-m", self.model, "-p", self.predictions, "--quiet"]
+        args += ["--rejected", self.rejected] if self.case.keeps_rejected else []
+        args = [*map(str, args), *self.case.options, *extra_args]
         interruption = "" if signal_at is None else f"  # with SIGTERM in step {signal_at}"
         self.commands.append(f"stream-perceptron {shlex.join(args)}{interruption}")
         with self._patch.context() as patch:
@@ -272,21 +259,10 @@ class Learner:
             result = CliRunner().invoke(main, args)
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception
-        self._record_exit(result.exit_code, result.stderr)
-
-    def arguments(self, sources):
-        """Return the arguments of the command."""
-        args = ["learn", *sources, "-m", self.model, "-p", self.predictions, "--quiet"]
-        if self.case.keeps_rejected:
-            args += ["--rejected", self.rejected]
-        return [*map(str, args), *self.case.options]
-
-    def _record_exit(self, code, stderr):
-        errors = [line for line in stderr.splitlines() if line.startswith("Error")]
+        errors = [line for line in result.stderr.splitlines() if line.startswith("Error")]
         # Each run names the first rejected row of its own rows.
         error = errors[-1].partition("; the first error: ")[0] if errors else ""
-        self.error = re.sub(r"/dev/fd/\d+", "pipe", error)
-        self.code = code
+        self.code, self.error = result.exit_code, re.sub(r"/dev/fd/\d+", "pipe", error)
 
     def feed(self, records, *extra_args, is_slow=False, **how):
         """Run once with rows from a pipe; if `is_slow`, each is sent when the last one was read."""
@@ -318,18 +294,14 @@ class Learner:
         """Run, then restore the checkpoint of a random save, as a kill would leave it."""
         before = self.model.read_bytes() if self.model.exists() else None
         checkpoints, had_outputs = [before], self.predictions.exists()
-        run(
-            "--save-every",
-            str(rng.randrange(1, 9)),
-            on_save=lambda: checkpoints.append(self.model.read_bytes()),
-        )
+        options = "--save-every", str(rng.randrange(1, 9))
+        run(*options, on_save=lambda: checkpoints.append(self.model.read_bytes()))
         checkpoint = rng.choice(checkpoints)
         if checkpoint == before and not had_outputs:  # the first save precedes the outputs
             for path in (self.predictions, self.rejected):
                 path.unlink(missing_ok=True)
-        if checkpoint is None:
-            self.model.unlink(missing_ok=True)
-        else:
+        self.model.unlink(missing_ok=True)
+        if checkpoint is not None:
             self.model.write_bytes(checkpoint)
 
     def rows(self):
@@ -389,23 +361,18 @@ def load_results(learner: Learner):
     if not learner.rows():  # a signal before the first row leaves an empty model
         return {}
     live = LiveModel.load(learner.model)
-    model, progress = live.model, live.progress
-    network = model.network.snapshot()
-    state = {
-        "weights": model.weights.tobytes() + model.biases.tobytes(),
-        "names": (model.classes_, model.features_),
-        "counters": (model.n_seen, model.n_updates, repr(model.last_error)),
-        "statistics": b"" if network.scaler is None else network.scaler.statistics.tobytes(),
-        "progress": json.dumps(to_json(progress)),
-        "arrays": {name: array.tobytes() for name, array in progress.arrays.items()},
-        "schema": live.schema,
-        "offsets": live.redeliveries.offsets,
-    }
     entries = to_json(live.history.entries)
     if learner.case.kind == "pipe":  # the file descriptor of a pipe varies
         for entry in entries:
             entry["files"] = []
-    return state | {"history": json.dumps(entries)}
+    return {
+        "model": capture_state(live.model),
+        "progress": json.dumps(to_json(live.progress)),
+        "arrays": {name: array.tobytes() for name, array in live.progress.arrays.items()},
+        "schema": live.schema,
+        "offsets": live.redeliveries.offsets,
+        "history": json.dumps(entries),
+    }
 
 
 def require_same_results(rng: random.Random, folder: Path, monkeypatch) -> tuple[Case, int, bool]:
@@ -415,18 +382,15 @@ def require_same_results(rng: random.Random, folder: Path, monkeypatch) -> tuple
     AssertionError if the results differ or a model does not verify; its notes are the commands.
     """
     case = draw_case(rng, folder)
-    whole = Learner(folder / "whole", case, monkeypatch)
-    split = Learner(folder / "split", case, monkeypatch)
+    whole, split = (Learner(folder / name, case, monkeypatch) for name in ("whole", "split"))
     try:
-        return compare_runs(rng, folder, case, whole, split)
+        return compare_runs(rng, case, whole, split)
     except AssertionError as error:
         error.add_note("\n".join(["one run:", *whole.commands, "split:", *split.commands]))
         raise
 
 
-def compare_runs(
-    rng: random.Random, folder: Path, case: Case, whole: Learner, split: Learner
-) -> tuple[Case, int, bool]:
+def compare_runs(rng, case, whole, split) -> tuple[Case, int, bool]:
     """Learn a case with one learner at once and with the other in pieces; compare the results."""
     contents = [path.read_bytes().rstrip(b"\r\n") for path in case.files]
     if case.kind == "one after another" and any(
@@ -438,7 +402,7 @@ def compare_runs(
         if not whole.model.exists() or not LiveModel.load(whole.model).model.n_seen:
             return case, 0, False  # a run starts over if nothing was learned before it
         n_splits = feed_in_pieces(rng, split)
-        case.files = [folder / "pipe"]
+        case.files = [whole.model.parents[1] / "pipe"]
         case.files[0].write_bytes(case.header + b"".join(case.records))
     else:
         whole.run(case.files)
@@ -464,15 +428,15 @@ def compare_runs(
     if case.kind == "one after another" and one_is_unusable:
         return case, 0, False  # other files may have usable rows
     ends = [(learner.code, learner.error) for learner in (whole, split)]
-    assert ends[0] == ends[1], (str(case), ends)
+    assert ends[0] == ends[1], ends
     # A run that has reached its limit is finished, even after a row that ended it.
     if case.kind == "together" and whole.code == 0:
-        assert read_contents(whole.model) == read_contents(split.model), case
+        assert read_contents(whole.model) == read_contents(split.model)
     whole_results, split_results = load_results(whole), load_results(split)
     for key in whole_results.keys() | split_results.keys():
-        assert whole_results.get(key) == split_results.get(key), (key, str(case))
-    assert whole.predictions.read_bytes() == split.predictions.read_bytes(), case
-    assert read_rejected_rows(whole) == read_rejected_rows(split), case
+        assert whole_results.get(key) == split_results.get(key), key
+    assert whole.predictions.read_bytes() == split.predictions.read_bytes()
+    assert read_rejected_rows(whole) == read_rejected_rows(split)
     for learner in (whole, split):
         require_verified(learner)
     return case, n_splits, bool(whole_results)
@@ -480,17 +444,12 @@ def compare_runs(
 
 def require_verified(learner: Learner) -> None:
     """Check that `verify` confirms a model from its files."""
-    from stream_perceptron_cli.main import main
-
-    if not learner.model.exists() or not LiveModel.load(learner.model).history.entries:
+    entries = LiveModel.load(learner.model).history.entries if learner.model.exists() else []
+    if not entries:
         return
     sources = learner.case.files
     if learner.case.kind != "pipe":
-        learned = {
-            position.name
-            for entry in LiveModel.load(learner.model).history.entries
-            for position in entry.files
-        }
+        learned = {position.name for entry in entries for position in entry.files}
         sources = [path for path in sources if str(path) in learned]
     result = CliRunner().invoke(main, ["verify", str(learner.model), *map(str, sources)])
-    assert result.exit_code == 0, (result.output, str(learner.case))
+    assert result.exit_code == 0, result.output
