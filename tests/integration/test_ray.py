@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -22,6 +23,7 @@ from helpers import (
     is_listening,
     kill_process_group,
     read_contents,
+    read_members,
     start_ray_node,
     wait_for,
 )
@@ -72,15 +74,26 @@ class Cluster:
         return result
 
     def start(self, *sources, **options):
-        command = self.build_command(*sources, **options)
-        return subprocess.Popen(command, env=self.env, stderr=subprocess.PIPE, text=True)
+        return subprocess.Popen(
+            self.build_command(*sources, **options),
+            env=self.env,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
 
     def find_processes(self, name):
         """Return the IDs of the cluster's processes whose command has this name."""
-        listing = subprocess.check_output(["ps", "-eo", "pid=,ppid=,args="], text=True)
-        rows = [line.split()[:3] for line in listing.splitlines()]
-        parents = {int(pid): int(parent) for pid, parent, *_ in rows}
-        found = [int(pid) for pid, _, *program in rows if program and program[0].endswith(name)]
+        parents, found = {}, []
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                status = (folder / "stat").read_text()
+                line = (folder / "cmdline").read_bytes()
+            except OSError:
+                continue  # the process has ended
+            pid = int(folder.name)
+            parents[pid] = int(status.rpartition(")")[2].split()[1])
+            if line.partition(b"\0")[0].endswith(name):
+                found.append(pid)
         return [pid for pid in found if self.process.pid in iterate_ancestors(pid, parents)]
 
 
@@ -118,13 +131,18 @@ OPTIONS = [
 
 def draw_table(rng, n):
     """Return a random table of numbers, strings, dates, texts and nulls."""
-    texts = ["a", "b", "c d", "1999-12-31"]
-    return pa.Table.from_pylist([
-        {"a": rng.choice([0.5, 7.25, -3.5, None]), "zip": rng.choice([1, 2, 30]),
-         "s": rng.choice([*texts, f"a text of the words w{i % 300}"]), "w": rng.choice([1.0, 2.0]),
-         "label": rng.choice(["x", "y", None])}
-        for i in range(n)
-    ])  # fmt: skip
+    return pa.Table.from_pylist(
+        [
+            {
+                "a": rng.choice([0.5, 7.25, -3.5, None]),
+                "zip": rng.choice([1, 2, 30]),
+                "s": rng.choice(["a", "b", "c d", "1999-12-31", f"a text of the words w{i % 300}"]),
+                "w": rng.choice([1.0, 2.0]),
+                "label": rng.choice(["x", "y", None]),
+            }
+            for i in range(n)
+        ]
+    )
 
 
 @pytest.mark.parametrize("seed", get_seeds(3 * CASE_FACTOR))
@@ -137,12 +155,26 @@ def test_one_shard_gives_the_same_bits_as_a_plain_run(seed, cluster, run, tmp_pa
     options = [part for option in rng.sample(OPTIONS, 2) for part in option]
     run("learn", *parts, *options, "-m", plain, check=0)
     cluster.run(*parts, shards=1, rows=777, model=sharded, options=options)
-    (plain_meta, plain_arrays), (sharded_meta, arrays) = map(read_contents, (plain, sharded))
+    plain_members, sharded_members = read_members(plain), read_members(sharded)
+    plain_meta = json.loads(plain_members.pop("meta.json"))
+    sharded_meta = json.loads(sharded_members.pop("meta.json"))
 
-    assert plain_arrays == arrays
+    assert plain_members == sharded_members
     assert plain_meta["model"] == sharded_meta["model"]
-    for part in ("progress", "schema"):
-        assert plain_meta["live"][part] == sharded_meta["live"][part]
+    assert plain_meta["live"]["progress"] == sharded_meta["live"]["progress"]
+    assert plain_meta["live"]["schema"] == sharded_meta["live"]["schema"]
+
+
+def test_what_a_run_does_is_reported(cluster, mnist_sample, tmp_path):
+    command = cluster.build_command(mnist_sample, shards=5, rows=1000, model=tmp_path / "m.npz")
+    command.remove("--quiet")
+    stderr = subprocess.run(
+        command, env=cluster.env, capture_output=True, text=True, check=True
+    ).stderr
+
+    assert "shards learn at 0.5, 5 times 0.1" in stderr
+    assert "scaled by 1/255: pixel0 .. pixel783" in stderr
+    assert "learn is faster: these rows take one process about 0." in stderr
 
 
 def test_row_groups_of_any_size_are_learned_completely(cluster, run, tmp_path):
@@ -229,12 +261,9 @@ def test_sharded_run_resumes_only_with_the_same_shards_and_files(
 
 def test_without_an_address_the_processors_of_this_machine_learn(run, mnist_sample, tmp_path):
     path = tmp_path / "model.npz"
-    result = run("distribute", mnist_sample, "-m", path, "--shards", 5, "--json", check=0)
+    result = run("distribute", mnist_sample, "-m", path, "--json", check=0)
 
     assert json.loads(result.stdout)["samples"] == LiveModel.load(path).progress.samples == 5000
-    assert "shards learn at 0.5, 5 times 0.1" in result.stderr
-    assert "scaled by 1/255: pixel0 .. pixel783" in result.stderr
-    assert "learn is faster: these rows take one process about 0." in result.stderr
 
 
 @pytest.mark.parametrize("address_format", ["127.0.0.1:{}", "ray://127.0.0.1:{}"])
@@ -265,6 +294,36 @@ def test_invalid_token_is_reported_in_one_line(env_changes, cluster, mnist_sampl
 
     assert (result.returncode, result.stderr.count("\n")) == (1, 1)
     assert f"cannot use the Ray cluster at {cluster.address}: " in result.stderr
+
+
+def test_cluster_of_another_version_is_reported(cluster, mnist_sample, tmp_path):
+    def exchange_metadata(metadata):
+        """Return the metadata of the cluster, and replace it unless the new one is empty."""
+        script = (
+            "import sys; from ray._raylet import GcsClient\n"
+            "client = GcsClient(address=sys.argv[1])\n"
+            "key, namespace = b'CLUSTER_METADATA', b'cluster'\n"
+            "print(client.internal_kv_get(key, namespace).decode())\n"
+            "if sys.argv[2]:\n"
+            "    client.internal_kv_put(key, sys.argv[2].encode(), True, namespace)"
+        )
+        command = [sys.executable, "-c", script, cluster.address, metadata]
+        return subprocess.run(
+            command, env=cluster.env, check=True, capture_output=True, text=True
+        ).stdout.strip()
+
+    before = exchange_metadata("")
+    versions = {"ray_version": "2.1.0", "python_version": "3.9.0"}
+    exchange_metadata(json.dumps(json.loads(before) | versions))
+    try:
+        path = tmp_path / "m.npz"
+        error = cluster.run(mnist_sample, shards=2, rows=100, model=path, check=1).stderr
+    finally:
+        exchange_metadata(before)
+
+    assert error.count("\n") == 1
+    assert error.startswith(f"Error: cannot use the Ray cluster at {cluster.address}: Version")
+    assert "Ray: 2.1.0 Python: 3.9.0" in error
 
 
 @pytest.mark.nightly
@@ -305,36 +364,53 @@ def undisturbed_contents(cluster, mnist_files, tmp_path_factory):
     return read_contents(path)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("victim", [pytest.param("worker", marks=pytest.mark.nightly), "driver"])
-def test_killed_processes_lose_no_sample(
-    victim, cluster, mnist_files, undisturbed_contents, tmp_path, report_figure
+@pytest.mark.nightly
+def test_killed_workers_lose_no_sample(
+    cluster, mnist_files, undisturbed_contents, tmp_path, report_figure
 ):
-    """Ray repeats the part of a worker; the same command resumes after the driver's last round."""
-    path, rng, kills, rounds = tmp_path / "model.npz", random.Random(victim), 0, -1
+    path = tmp_path / "model.npz"
     process = cluster.start(mnist_files["train"], model=path, **THIRTY_ROUNDS)
+    rng, kills, rounds = random.Random(0), 0, -1
     while kills < 3 * CASE_FACTOR and rounds < 30:
         rounds = wait_for_round(path, rounds, process)
-        time.sleep(rng.uniform(0, 0.05))
-        if victim == "worker":
-            for pid in cluster.find_processes("ray::learn_row_ranges")[:1]:
-                os.kill(pid, signal.SIGKILL)
-                kills += 1
-            continue
-        process.kill()
-        kills += 1
-        errors = process.communicate(timeout=200)[1]
-        assert process.returncode in (0, -9), errors
-        rounds = read_round(path)
-        process = cluster.start(mnist_files["train"], model=path, **THIRTY_ROUNDS)
+        time.sleep(rng.uniform(0, 0.02))
+        for pid in cluster.find_processes(b"ray::learn_row_ranges")[:1]:
+            os.kill(pid, signal.SIGKILL)
+            kills += 1
     errors = process.communicate(timeout=200)[1]
 
-    report_figure(f"{kills} {victim}s killed in 60,000 samples, the model is the same")
+    report_figure(f"{kills} workers killed in 60,000 samples, the model is the same")
     assert (process.returncode, errors) == (0, "")
     assert read_contents(path) == undisturbed_contents
     assert LiveModel.load(path).progress.samples == 60_000
-    assert LiveModel.load(path).progress.events == []
     assert kills > 0
+
+
+@pytest.mark.slow
+def test_killed_driver_resumes_after_its_last_round(
+    cluster, mnist_files, undisturbed_contents, tmp_path, report_figure
+):
+    path = tmp_path / "model.npz"
+    rng, kills, rounds = random.Random(1), 0, -1
+    while True:
+        process = cluster.start(mnist_files["train"], model=path, **THIRTY_ROUNDS)
+        if kills < 3 * CASE_FACTOR and rounds < 30:
+            wait_for_round(path, rounds, process)
+            time.sleep(rng.uniform(0, 0.05))
+            process.kill()
+            kills += 1
+        errors = process.communicate(timeout=200)[1]
+        assert process.returncode in (0, -9), errors
+        if process.returncode == 0:
+            break
+        rounds = read_round(path)
+
+    report_figure(f"the driver killed {kills} times, the model is the same")
+    assert read_contents(path) == undisturbed_contents
+    assert LiveModel.load(path).progress.events == []
+    first, rounds = LiveModel.load(path).history.entries
+    assert (first.unit, first.start, first.end) == ("rows", 0, 1)
+    assert (rounds.unit, rounds.start, rounds.end, rounds.shards.first_rows) == ("rounds", 0, 30, 1)
 
 
 @pytest.mark.nightly
@@ -344,7 +420,7 @@ def test_lost_cluster_ends_the_run_with_one_line(mnist_sample, tmp_path):
     process = cluster.start(mnist_sample, model=path, shards=2, rows=5, options=["--passes", "9"])
     try:
         wait_for_round(path, 1, process)
-        for pid in cluster.find_processes("/raylet"):
+        for pid in cluster.find_processes(b"/raylet"):
             os.kill(pid, signal.SIGKILL)
         errors = process.communicate(timeout=200)[1].splitlines()
     finally:
