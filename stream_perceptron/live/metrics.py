@@ -66,7 +66,7 @@ def _divide(part: Array, whole: Array) -> NDArray[np.float64]:
 
 
 def merge_max_abs_values(one: dict[str, float], other: dict[str, float]) -> dict[str, float]:
-    """Return the larger reach of each feature that is in both dictionaries, sorted by name."""
+    """Return the larger value of each feature that is in both dictionaries, sorted by name."""
     return {name: max(one[name], other[name]) for name in sorted(one.keys() & other.keys())}
 
 

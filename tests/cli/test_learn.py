@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import sys
+import time
 
 import click
 import numpy as np
@@ -118,11 +119,14 @@ def test_options_are_passed_to_the_model(run, points_path):
     options = ["--lr", 0.2, "--epsilon", 0.01, "--activation", "tanh", "--init-range", 0.5,
                "--classes", "right,left,none", "--seed", 9,
                "--scale", "4/2", "--ignore", "b", "--label", "class"]  # fmt: skip
+    start = time.perf_counter()
     figures = parse_summary(run("learn", points_path, *options, "--json", check=0))
+    elapsed = time.perf_counter() - start
 
     assert metric.get() == figures["accuracy"]
     assert model.n_updates == figures["updates"] < 3000
     assert figures["classes"] == ["right", "left", "none"]
+    assert 0 <= figures["seconds"] < elapsed
 
 
 def test_help_imports_nothing_but_click():

@@ -82,6 +82,7 @@ def test_run_interrupted_by_random_signals_ends_bit_identical(name, sources, tmp
     start_time = time.monotonic()
     subprocess.run([COMMAND, "learn", *options, "-m", "m.npz", "--quiet"], cwd=expected, check=True)
     duration = time.monotonic() - start_time
+    assert (expected / "rejected.jsonl").exists() == ("--rejected" in options)
     counts = dict.fromkeys([*EXIT_CODES, signal.SIGSTOP], 0)
     runs = 0
     while min(counts.values()) < CASE_FACTOR:
