@@ -113,6 +113,16 @@ def test_average_of_a_base_without_rows_is_verified(tmp_path, run):
     run("verify", mean, *sources, check=0)
 
 
+def test_models_that_read_rows_differently_are_not_averaged(tmp_path, run):
+    base, other = tmp_path / "base.npz", tmp_path / "other.npz"
+    save(SGDPerceptron(seed=0), base)
+    source = write_jsonl(tmp_path / "s.jsonl", generate_points(random.Random(0), 20))
+    run("learn", source, "-m", other, "--seed", "0", "--scale", "2", check=0)
+    result = run("average", other, "--base", base, "-o", tmp_path / "mean.npz", check=1)
+
+    assert f"{other}: was not trained from {base}: its scale is 2.0, but " in result.stderr
+
+
 def test_average_joins_indicators(tmp_path, run):
     """A feature is an indicator if it has only been 0 or 1 in all models."""
     base = tmp_path / "base.npz"
