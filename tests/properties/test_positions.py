@@ -204,7 +204,7 @@ class ChangingFiles(RuleBasedStateMachine):
         if kind == "limit":
             self.learner.run(paths, *every, "--limit", str(rng.randrange(1, 500)))
         elif kind == "signal":
-            self.learner.run(paths, *every, signal_at=rng.randrange(1, 12))
+            self.learner.run(paths, *every, n_calls=int(10 ** rng.uniform(3, 4)))
         elif kind == "kill":
             self.learner.crash(rng, lambda *args, **how: self.learner.run(paths, *args, **how))
         else:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import fcntl
 import gzip
+import itertools
 import json
 import os
 import random
 import re
 import shlex
 import signal
+import sys
 import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 
 from click.testing import CliRunner
@@ -219,6 +220,22 @@ def draw_pipe_case(rng, table, null_text, damage_rate):
     return Case([], [form], options, "pipe", records, header)
 
 
+def send_signal_after(n_calls):
+    """Return a profile function that sends SIGTERM to this process after calls of the package."""
+    calls = itertools.count(1)
+
+    def count_call(frame, event, argument):
+        module = frame.f_globals.get("__name__", "")
+        if event != "call" or not module.startswith("stream_perceptron"):
+            return
+        # Before the command installs its handler, the signal would end this process.
+        if next(calls) >= n_calls and signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+            sys.setprofile(None)
+            signal.raise_signal(signal.SIGTERM)
+
+    return count_call
+
+
 class Learner:
     """Runs `learn` repeatedly with one model and its predictions, usually in this process."""
 
@@ -231,32 +248,28 @@ class Learner:
         self.code, self.error = 0, ""
         self.commands: list[str] = []  # as typed in a shell
 
-    def run(self, sources, *extra_args, signal_at=None, on_save=None):
-        """Run once; call `on_save` after saves; send SIGTERM during the step `signal_at`."""
-        save, step, steps_left = LiveModel.save, LiveModel.step, [signal_at]
+    def run(self, sources, *extra_args, n_calls=None, on_save=None):
+        """Run once; call `on_save` after each save; send SIGTERM after `n_calls` of functions."""
+        replace = os.replace
 
-        def save_and_call(live, path):
-            save(live, path)
-            if on_save is not None:
+        def replace_file(temporary, path):
+            replace(temporary, path)
+            if on_save is not None and path == self.model:
                 on_save()
-
-        def signal_and_step(*args, **settings):
-            if steps_left[0] is not None:
-                steps_left[0] -= 1
-                if steps_left[0] == 0:
-                    signal.raise_signal(signal.SIGTERM)
-            return step(*args, **settings)
 
         args = ["learn", *sources, "-m", self.model, "-p", self.predictions, "--quiet"]
         args += ["--rejected", self.rejected] if self.case.keeps_rejected else []
         args = [*map(str, args), *self.case.options, *extra_args]
-        interruption = "" if signal_at is None else f"  # with SIGTERM in step {signal_at}"
+        interruption = "" if n_calls is None else f"  # with SIGTERM after {n_calls} calls"
         self.commands.append(f"stream-perceptron {shlex.join(args)}{interruption}")
         with self._patch.context() as patch:
             patch.setattr(os, "fsync", lambda descriptor: None)
-            patch.setattr(LiveModel, "save", save_and_call)
-            patch.setattr(LiveModel, "step", signal_and_step)
-            result = CliRunner().invoke(main, args)
+            patch.setattr(os, "replace", replace_file)
+            sys.setprofile(None if n_calls is None else send_signal_after(n_calls))
+            try:
+                result = CliRunner().invoke(main, args)
+            finally:
+                sys.setprofile(None)
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception
         errors = [line for line in result.stderr.splitlines() if line.startswith("Error")]
@@ -318,13 +331,13 @@ def learn_in_pieces(rng: random.Random, learner: Learner, sources: list[Path], n
         if how == "crash":
             learner.crash(rng, partial(learner.run, sources))
             continue
-        extra_args, signal_at = ["--save-every", str(rng.randrange(1, 9))], None
+        extra_args, n_calls = ["--save-every", str(rng.randrange(1, 9))], None
         if how == "limit":
             extra_args += ["--limit", str(rng.randrange(1, n_rows + 2))]
         else:
-            signal_at = rng.randrange(1, 12)
+            n_calls = int(10 ** rng.uniform(3, 4))
         for _ in range(rng.choice([1, 1, 2])):
-            learner.run(sources, *extra_args, signal_at=signal_at)
+            learner.run(sources, *extra_args, n_calls=n_calls)
     for _ in range(rng.choice([1, 2])):
         learner.run(sources)
     return n_splits
@@ -394,7 +407,7 @@ def compare_runs(rng, case, whole, split) -> tuple[Case, int, bool]:
     """Learn a case with one learner at once and with the other in pieces; compare the results."""
     contents = [path.read_bytes().rstrip(b"\r\n") for path in case.files]
     if case.kind == "one after another" and any(
-        after.startswith(before) for before, after in pairwise(contents)
+        after.startswith(before) for before, after in itertools.pairwise(contents)
     ):
         return case, 0, False  # a file that begins like the one before counts as its continuation
     if case.kind == "pipe":
