@@ -32,11 +32,6 @@ class Saver:
             self._write(path)  # if this run is killed, the next one recognizes its files
 
     @property
-    def has_outputs(self) -> bool:
-        """Whether the run has output files."""
-        return bool(self._outputs)
-
-    @property
     def row_interval(self) -> int | None:
         """The number of rows between two saves; None if saves are timed or nothing is saved."""
         is_used = self.path is not None and isinstance(self._interval, int)

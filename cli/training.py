@@ -128,7 +128,7 @@ def _finish_after_error(printer: ProgressPrinter, saver: Saver, diverged: bool =
     printer.finish()
     with suppress(MemoryError):  # saving matters more than findings
         printer.print_findings(diverged)
-    if saver.path is None or not (printer.n_new_rows or saver.has_outputs):
+    if saver.path is None or not printer.n_new_rows:
         return
     if not printer.live.is_consistent:
         printer.print_notice(f"{saver.path} still has the last save, because a step did not finish")
