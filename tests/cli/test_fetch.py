@@ -80,6 +80,7 @@ def test_files_of_a_mirror_are_converted(mirror, served, tmp_path, monkeypatch):
 
     assert [path.name for path in paths] == ["mnist-train.parquet", "mnist-test.parquet"]
     assert (f"get {FILES[0]}.gz", size, size) in reports
+    assert (f"write {paths[1]}", 0, 0) in reports
     for path in paths:
         table = pq.read_table(path)
         assert b"".join(table["pixels"].to_pylist()) == IMAGES.tobytes()
