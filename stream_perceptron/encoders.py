@@ -284,7 +284,7 @@ def _to_list(value: Any) -> Any:
 def _format_category(value: str | float | bool | Decimal | dt.date) -> str:
     """Return the name of a value as a category."""
     if isinstance(value, dt.date):
-        return re.sub(r"(\.\d*[1-9])0+", r"\1", str(value))
+        return re.sub(r"(\.\d*[1-9])0+(\D|$)", r"\1\2", str(value))
     return format_value(value, is_text=False)
 
 

@@ -24,7 +24,7 @@ _UNREADABLE = ValueError, OverflowError, LookupError
 
 # Patterns that turn a time as Arrow formats it into one as Python does, without trailing zeros.
 _TIME_REPLACEMENTS = (
-    (r"(\.\d*[1-9])0+", r"\1"),
+    (r"(\.\d*[1-9])0+(\D|$)", r"\1\2"),
     (r"\.0+(\D|$)", r"\1"),
     (r"Z$", "+00:00"),
     (r"([+-]\d\d)(\d\d)$", r"\1:\2"),

@@ -10,7 +10,7 @@ import pytest
 from helpers import encode_ipc, write_parquet
 from PIL import Image
 
-from stream_perceptron import LiveModel, SampleError, SourceError, stream
+from stream_perceptron import LiveModel, RecordEncoder, SampleError, SourceError, stream
 from stream_perceptron.data import ReadOptions, ReadRequest, open_source
 from stream_perceptron.live.loop import learn
 
@@ -103,6 +103,24 @@ def test_arrow_and_parquet_files_are_read_the_same(name, is_categorical, tmp_pat
     assert one.features_ == other.features_
     assert one.weights.tobytes() == other.weights.tobytes()
     assert rows[0] == rows[1]
+
+
+@pytest.mark.parametrize("zone", [None, "+05:30"])
+def test_categories_of_times_are_named_without_trailing_zeros(zone, tmp_path):
+    microseconds = [0, 110_000, 100_001, 100, 500_000, 120_120]
+    times = pa.array(microseconds, pa.timestamp("us", zone))
+    columns = {"t": times, "y": ["p", "q"] * 3}
+    path = write_parquet(tmp_path / "f.parquet", columns)
+    offset = "" if zone is None else zone
+    day = "1970-01-01 00:00:00" if zone is None else "1970-01-01 05:30:00"
+    fractions = [f".{n:06}".rstrip("0").rstrip(".") for n in microseconds]
+    names = [f"t={day}{fraction}{offset}" for fraction in fractions]
+    encoder = RecordEncoder(categorical=["t"])
+
+    assert train(path, categorical=["t"]).features_ == names
+    assert [*map(encoder.transform_one, [{"t": time} for time in times.to_pylist()])] == [
+        {name: 1.0} for name in names
+    ]
 
 
 UNUSABLE = {
