@@ -30,6 +30,7 @@ from .printable import (
 from .reading import (
     announce_terminal_input,
     load_for_prediction,
+    open_interruptibly,
     predict_source,
     require_known_classes,
 )
@@ -83,9 +84,10 @@ def evaluate(options: Options) -> None:
 
     with exit_on_signal() as signals:
         for name in options.sources:
+            (source,) = open_interruptibly([name], options.file_format, signals)
             results = predict_source(
-                name, options.file_format, live, signals, is_test=True, joins_labels=True,
-                skip_rejected=options.skip_bad, with_all_scores=needs_scores,
+                source, live, is_test=True, joins_labels=True, skip_rejected=options.skip_bad,
+                with_all_scores=needs_scores,
             )  # fmt: skip
             for result in results:
                 evaluation.update(thresholds.apply(result, with_all_scores=True))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,7 @@ from .printable import format_count, print_message
 from .reading import (
     announce_terminal_input,
     load_for_prediction,
+    open_interruptibly,
     predict_source,
     require_known_classes,
 )
@@ -29,7 +30,6 @@ from .signals import Signals, exit_on_signal
 
 if TYPE_CHECKING:
     from stream_perceptron import LiveModel
-    from stream_perceptron.live.step_result import StepResult
 
 _POLL_INTERVAL = 0.1  # seconds between two checks for the model file
 
@@ -79,20 +79,22 @@ def _predict(options: Options, signals: Signals) -> None:
     read_options = model.live.read_options
     formatter = make_formatter(path, options.output_format, read_options, classes)
 
-    def predict(name: str) -> Iterator[StepResult]:
-        return predict_source(
-            name, options.file_format, model.live, signals,
-            model.reload if options.follow else None,
-            skip_rejected=options.skip_bad, with_all_scores=needs_scores,
-        )  # fmt: skip
-
     # Open the files first, so that an error in one of them does not truncate the predictions.
-    files = {i: predict(name) for i, name in enumerate(options.sources) if not is_stream(name)}
+    names = [name for name in options.sources if not is_stream(name)]
+    files = iter(open_interruptibly(names, options.file_format, signals))
     advice = () if options.overwrite else OVERWRITE_ADVICE
     output = open_predictions(path, formatter, signals, advice=advice)
     evaluation = Evaluation(())  # without classes to rank
-    for i, name in enumerate(options.sources):
-        for plain in files.get(i) or predict(name):
+    for name in options.sources:
+        if is_stream(name):
+            (source,) = open_interruptibly([name], options.file_format, signals)
+        else:
+            source = next(files)
+        results = predict_source(
+            source, model.live, model.reload if options.follow else None,
+            skip_rejected=options.skip_bad, with_all_scores=needs_scores,
+        )  # fmt: skip
+        for plain in results:
             result = thresholds.apply(plain, options.scores)
             output.write(result)
             evaluation.update(result)

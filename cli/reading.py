@@ -28,44 +28,38 @@ if TYPE_CHECKING:
 
 
 def predict_source(
-    source: str,
-    file_format: str | None,
+    source: Source,
     live: LiveModel,
-    signals: Signals,
     reload: Reload | None = None,
     is_test: bool = False,
     **settings: bool,
 ) -> Iterator[StepResult]:
-    """Open a source, and yield predictions until it ends or a signal arrives.
+    """Yield predictions until a source ends or a signal arrives.
 
     Columns that the model does not know are reported on stderr and, in a test, rows that it has
     learned. The other parameters are those of `live.predict`.
     """
-    from stream_perceptron.data.opening import open_source
     from stream_perceptron.live.loop import predict
 
-    opened = signals.call_interruptibly(
-        partial(open_source, source, file_format, signals), [source]
-    )
-    if is_test and not opened.is_stream:
-        _warn_of_learned_rows(opened, live)
-    return _report_problems(opened, live, predict(live, opened, reload, **settings))
+    if is_test and not source.is_stream:
+        _warn_of_learned_rows(source, live)
+    return _report_problems(source, live, predict(live, source, reload, **settings))
 
 
-def _warn_of_learned_rows(opened: Source, live: LiveModel) -> None:
+def _warn_of_learned_rows(source: Source, live: LiveModel) -> None:
     """Warn if a model has learned rows of a file that tests it."""
     from stream_perceptron.data.notices import build_warning
     from stream_perceptron.live.given_files import identify_files
 
-    (file,) = identify_files(live.history.positions, [opened], is_strict=False)
+    (file,) = identify_files(live.history.positions, [source], is_strict=False)
     if file.saved_position is not None:
         rows = format_count(file.saved_position.rows, "row")
-        text = f"{opened.name}: the model has learned {rows} of this file, so its accuracy on new "
+        text = f"{source.name}: the model has learned {rows} of this file, so its accuracy on new "
         print_message(build_warning(f"{text}rows may be lower"), err=True)
 
 
 def _report_problems(
-    opened: Source, live: LiveModel, results: Generator[StepResult, None, None]
+    source: Source, live: LiveModel, results: Generator[StepResult, None, None]
 ) -> Iterator[StepResult]:
     """Yield the results for a source; report names that do not fit and lost bytes on stderr."""
     from stream_perceptron.data.notices import UNKNOWN_COLUMNS, build_warning
@@ -81,8 +75,8 @@ def _report_problems(
             yield result
     if n_rows and not n_values and live.model.features_:
         problem = "no row had a feature of the model, so all predictions are alike"
-        print_message(build_warning(f"{opened.name}: {problem}"), err=True)
-    if text := describe_lost_bytes(opened):
+        print_message(build_warning(f"{source.name}: {problem}"), err=True)
+    if text := describe_lost_bytes(source):
         print_message(text, err=True)
 
 
@@ -180,6 +174,13 @@ def make_read_options(options: Options) -> ReadOptions:
     settings = {name: value for name, value in vars(options).items() if value is not None}
     names = {setting.name for setting in fields(ReadOptions)}.intersection(settings)
     return ReadOptions(**{name: settings[name] for name in names})
+
+
+def open_interruptibly(
+    paths: Sequence[str], file_format: str | None, signals: Signals
+) -> list[Source]:
+    """Open sources; raise InterruptedWaitError if a signal arrives before they are open."""
+    return signals.call_interruptibly(partial(open_sources, paths, file_format, signals), paths)
 
 
 def open_sources(paths: Sequence[str], file_format: str | None, signals: Signals) -> list[Source]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import replace
@@ -74,7 +75,8 @@ class Batches(Iterator[Batch | None]):
         is_resumed = request.position.rows > 0 and not source.is_stream
         self._is_described = self._has_checked_label = is_resumed
         self._has_reported_unknown = False
-        self._batches = source.read_batches(self, request)
+        # Only the caller owns this object: once it is dropped, the source is closed at once.
+        self._batches = source.read_batches(weakref.proxy(self), request)
 
     def __next__(self) -> Batch | None:
         return next(self._batches)
@@ -209,15 +211,16 @@ class Source(ABC):
         self.interrupt: Interrupt = NoInterrupt()
         self.path, self.name = stream.path, stream.name
         self.is_stream = stream.pipe is not None
-        # Whether a file stays open until its rows are read; it does not if many files are given.
+        # Whether a file stays open before and after its rows are read; not if many are given.
         self.keeps_open = True
         self._bytes: ByteInput | None = stream  # None while the rows are read
 
     def peek_bytes(self) -> ByteInput:
-        """Return the bytes of a file from the first one on; its rows will be read from the same."""
+        """Return the bytes from which rows will be read; those of a file from the first one on."""
         if self._bytes is None:
             self._bytes = open_bytes(self.path)
-        self._bytes.rewind()
+        if not self.is_stream:
+            self._bytes.rewind()
         return self._bytes
 
     def take_bytes(self) -> ByteInput:
@@ -228,7 +231,10 @@ class Source(ABC):
     def release(self) -> None:
         """Close the file until it is needed again, if many files are given."""
         if not (self.keeps_open or self.is_stream):
-            self._bytes = None
+            self._close()
+
+    def _close(self) -> None:
+        self._bytes = None
 
     @property
     def content(self) -> FileContent:

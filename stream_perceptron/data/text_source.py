@@ -80,10 +80,9 @@ class TextSource(Source):
             return 0
         return max(0, self.stream.n_bytes - self._position.n_record_bytes)
 
-    def release(self) -> None:
-        super().release()
-        if not (self.keeps_open or self.is_stream):
-            self._first_blocks, self._blocks = [], ()
+    def _close(self) -> None:
+        super()._close()
+        self._first_blocks, self._blocks = [], ()
 
     # --- The first records
 
@@ -169,7 +168,6 @@ class TextSource(Source):
         else:
             position = _TextPosition(_skip_byte_order_mark(stream))
         yield from self._read(batches, read_blocks(stream), position)
-        self.release()
 
     def _finish_record(self) -> Iterator[Block]:
         """After an interrupt, yield lines until the record that has begun ends."""

@@ -192,6 +192,7 @@ def predict(
                 result = model.predict(usable, with_all_scores)
                 yield result
                 _require_success(result, part, skip_rejected)
+    source.release()
 
 
 def _request_predictions(live: LiveModel, source: Source) -> ReadRequest:
@@ -464,6 +465,7 @@ def learn_segments(
                 if segment.is_at_end:
                     break
         segment.is_complete = not source.interrupt.is_set
+        source.release()
 
 
 def _read_segment(

@@ -8,11 +8,13 @@ import subprocess
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from helpers import (
     COMMAND,
     capture_state,
     encode_csv,
+    encode_ipc,
     encode_jsonl,
     run_limited,
     run_with_peak_memory,
@@ -130,20 +132,28 @@ def test_unique_strings_are_encoded_a_few_rows_at_a_time(form, tmp_path):
     assert megabytes < 400  # 4,000 rows at once take 830 MB
 
 
-@pytest.mark.parametrize("suffix", ["csv", "csv.gz", "jsonl"])
-def test_more_files_than_the_process_may_open_are_learned(tmp_path, suffix):
+@pytest.mark.parametrize("suffix", ["csv", "csv.gz", "jsonl", "parquet", "arrow"])
+def test_commands_read_more_files_than_a_process_may_open(tmp_path, suffix):
     """By default, a process may open 1,024 files."""
     paths = [tmp_path / f"{i}.{suffix}" for i in range(100)]
     for i, path in enumerate(paths):
         rows = [{"a": i, "label": "x"}, {"a": -i, "label": "y"}]
         text = encode_csv((row.values() for row in rows), rows[0])
         text = encode_jsonl(rows) if suffix == "jsonl" else text
-        path.write_bytes(gzip.compress(text) if suffix == "csv.gz" else text)
-    command = ["sh", "-c", 'ulimit -n 64; exec "$@"', "sh", COMMAND, "learn", *paths]
-    model = tmp_path / "m.npz"
-    for _ in range(2):
-        subprocess.run([*command, "-m", model], check=True, capture_output=True)
-        assert LiveModel.load(model).progress.samples == 200
+        if suffix in ("parquet", "arrow"):
+            table = pa.Table.from_pylist(rows)
+            arrow = encode_ipc(table, new_writer=pa.ipc.new_file)
+            path.write_bytes(arrow) if suffix == "arrow" else pq.write_table(table, path)
+        else:
+            path.write_bytes(gzip.compress(text) if suffix == "csv.gz" else text)
+    model, limit = tmp_path / "m.npz", ["sh", "-c", 'ulimit -n 64; exec "$@"', "sh"]
+    for name, *options in (
+        ("learn",), ("learn",), ("predict",), ("evaluate",), ("learn", "--passes", "2")
+    ):  # fmt: skip
+        command = [*limit, COMMAND, name, *paths, "-m", model, *options]
+        subprocess.run(command, check=True, capture_output=True)
+        assert LiveModel.load(model).progress.samples == (400 if options else 200)
+    subprocess.run([*limit, COMMAND, "verify", model, *paths], check=True, capture_output=True)
 
 
 def test_decompressed_overlong_line_is_not_held_in_memory(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from itertools import chain, islice
 from typing import Any
 
@@ -36,18 +37,24 @@ class ArrowSource(Source):
 
     def __init__(self, stream: ByteInput) -> None:
         super().__init__(stream)
-        self._input = stream  # being read
-        # A file's index is at its end, so the whole file is needed.
-        self._file: Any = None
-        self._stream: Any = None
-        if stream.peek(len(_FILE_MAGIC)) != _FILE_MAGIC:
-            self._stream = self._open_stream(stream)
-        elif stream.is_compressed or self.is_stream:
-            file = pa.PythonFile(spool_to_file(stream), "r")
-            self._file = self._open(pa.ipc.open_file, file)
-        else:
-            self._file = self._open(pa.ipc.open_file, open_file(self.path))
-        self._columns: pa.Schema = (self._file or self._stream).schema
+        self._is_file = stream.peek(len(_FILE_MAGIC)) == _FILE_MAGIC
+        self._is_spooled = stream.is_compressed or self.is_stream
+        reader = self._file if self._is_file else self._open_stream(stream)
+        self._stream: Any = reader if self.is_stream else None
+        self._columns: pa.Schema = reader.schema
+
+    @cached_property
+    def _file(self) -> Any:
+        """A reader of the file, whose index is at its end, so that all of it is needed."""
+        if self._is_spooled:
+            return self._open(
+                pa.ipc.open_file, pa.PythonFile(spool_to_file(self.peek_bytes()), "r")
+            )
+        return self._open(pa.ipc.open_file, open_file(self.path))
+
+    def _close(self) -> None:
+        super()._close()
+        vars(self).pop("_file", None)
 
     @property
     def classes(self) -> list[object] | None:
@@ -57,30 +64,29 @@ class ArrowSource(Source):
         return find_arrow_layout(self._columns, self.name, request)
 
     def read_batches(self, batches: Batches, request: ReadRequest) -> Iterator[Batch]:
-        start = 0
+        stream, start = self.peek_bytes(), 0
         if not self.is_stream:
-            self._input, start = self.take_bytes(), request.position.rows
-            require_same_content(self._input, request.position)
-        return read_rows(self._read(start), batches.columns.layout.columns, batches)
+            stream, start = self.take_bytes(), request.position.rows
+            require_same_content(stream, request.position)
+        return read_rows(self._read(stream, start), batches.columns.layout.columns, batches)
 
     def peek_batches(self, batches: Batches) -> Iterator[Batch]:
-        if self.is_stream and self._file is None:
+        if self.is_stream and not self._is_file:
             first = list(islice(self._stream, 1))
             self._stream = chain(first, self._stream)
         else:
-            self._input = self._input if self.is_stream else self.peek_bytes()
-            first = list(islice(self._read(0), 1))
+            first = list(islice(self._read(self.peek_bytes(), 0), 1))
         return read_rows(first, batches.columns.layout.columns, batches)
 
     @property
     def row_id_columns(self) -> list[str]:
         return find_index_columns(self._columns)
 
-    def _read(self, start: int) -> Iterator[pa.RecordBatch]:
+    def _read(self, stream: ByteInput, start: int) -> Iterator[pa.RecordBatch]:
         """Yield the rows from `start` on."""
         n_read = 0
         try:
-            for batch in self._batches():
+            for batch in self._batches(stream):
                 for column in batch.columns:
                     _require_valid(column)
                 n_read += batch.num_rows
@@ -92,21 +98,21 @@ class ArrowSource(Source):
         except MemoryError:
             raise
         except (OSError, pa.ArrowException) as error:
-            if self._input.is_interrupted:
+            if stream.is_interrupted:
                 return
             raise SourceError(
                 f"{self.name}: damaged after row {n_read:,}: {first_line(error)}"
             ) from None
 
-    def _batches(self) -> Iterator[pa.RecordBatch]:
+    def _batches(self, stream: ByteInput) -> Iterator[pa.RecordBatch]:
         """Yield all record batches of the source."""
-        if self._file is not None:
+        if self._is_file:
             yield from map(self._file.get_batch, range(self._file.num_record_batches))
         elif self.is_stream:
             yield from self._stream
         else:
-            self._input.rewind()
-            yield from self._open_stream(self._input)
+            stream.rewind()
+            yield from self._open_stream(stream)
 
     def _open_stream(self, start: ByteInput) -> Any:
         return self._open(pa.ipc.open_stream, pa.PythonFile(start, "r"))

@@ -41,17 +41,22 @@ class ParquetSource(Source):
 
     def __init__(self, stream: ByteInput) -> None:
         super().__init__(stream)
+        self._is_spooled = stream.is_compressed or self.is_stream
+        self._n_rows = int(self._file.metadata.num_rows)
+        self._classes = read_declared_classes(self._file.schema_arrow)
+
+    @cached_property
+    def _file(self) -> pq.ParquetFile:
+        """The open file."""
         try:
-            if stream.is_compressed or self.is_stream:
-                self._input_file = pa.PythonFile(spool_to_file(stream), "r")
+            if self._is_spooled:
+                file = pa.PythonFile(spool_to_file(self.peek_bytes()), "r")
             else:
-                self._input_file = open_file(self.path)
-            if not self._input_file.size():
+                file = open_file(self.path)
+            if not file.size():
                 raise OSError(0, "the file is empty")
             # Use a buffer for each column; by default, whole column chunks are read.
-            self._file = pq.ParquetFile(
-                self._input_file, buffer_size=_BUFFER_SIZE, pre_buffer=False
-            )
+            return pq.ParquetFile(file, buffer_size=_BUFFER_SIZE, pre_buffer=False)
         except UnicodeDecodeError:
             raise SourceError(f"{self.name}: the name of a column is not UTF-8") from None
         except (OSError, pa.ArrowException) as error:
@@ -61,14 +66,19 @@ class ParquetSource(Source):
                 reason = f"not a Parquet file, or truncated ({reason})"
             raise SourceError(f"{self.name}: {reason}") from None
 
+    def _close(self) -> None:
+        super()._close()
+        for name in ("_file", "groups"):
+            vars(self).pop(name, None)
+
     @property
     def n_rows(self) -> int:
         """The number of rows."""
-        return int(self._file.metadata.num_rows)
+        return self._n_rows
 
     @property
     def classes(self) -> list[object] | None:
-        return read_declared_classes(self._file.schema_arrow)
+        return self._classes
 
     def find_layout(self, request: ReadRequest) -> Layout:
         return find_arrow_layout(self._file.schema_arrow, self.name, request)
