@@ -79,12 +79,12 @@ def _parse_scale(text: str) -> float:
 
 
 def _parse_names(text: str) -> tuple[str, ...]:
-    """Parse distinct, non-empty names separated by commas; a name may be quoted as in CSV."""
+    """Parse distinct names separated by commas, quoted as in CSV; an empty name must be quoted."""
     try:
         names = tuple(map(str.strip, next(csv.reader([text], skipinitialspace=True), ())))
     except csv.Error:  # a newline that is not in quotes
         names = ()
-    if not names or not all(names) or len(set(names)) < len(names):
+    if not names or not (all(names) or '""' in text) or len(set(names)) < len(names):
         raise ValueError(
             f"{text!r} is not a list of different names such as a,b,c, without spaces."
         )

@@ -245,12 +245,19 @@ class Columns:
             if self.learns:
                 self.schema = replace(self.schema, label=path)
                 self.reader.change_schema()
-        role, feature = self._find_role(path), UNNAMED
+        is_ignored = path not in self._roles and self._is_in_ignored(entry)
+        role, feature = IGNORE if is_ignored else self._find_role(path), UNNAMED
         if path in self._slots:
             self.reader.set_slot(entry, self._slots[path])
         if role == CELL and kind == NUMBER:
             feature = self._add_feature(path, self._find_feature_id(path))
         self.reader.set(entry, role, feature, members)
+
+    def _is_in_ignored(self, entry: int) -> bool:
+        """Whether a name is in an object that is ignored, at any depth."""
+        parent = self.reader.get(entry)[0]
+        path = self._find_path(parent)
+        return path != "" and (self._roles.get(path) == IGNORE or self._is_in_ignored(parent))
 
     def _find_path(self, entry: int) -> str:
         """Return the path of a name: the keys that lead to it, joined by dots."""
@@ -363,7 +370,13 @@ class Columns:
             raise SampleError(problems[role])
         if path in self._slots:
             self.reader.set_slot(entry, self._slots[path])
-        is_skipped = role == IGNORE or self._is_raw or (self._label is None and path in LABEL_NAMES)
+        prefix = f"{path}."
+        has_named = any(str(name).startswith(prefix) for name in (*self._roles, *self._slots))
+        is_skipped = (
+            (role == IGNORE and not has_named)
+            or self._is_raw
+            or (self._label is None and path in LABEL_NAMES)
+        )
         members = compiled.SKIP_MEMBERS if is_skipped else compiled.READ_MEMBERS
         self.reader.set(entry, action, self.reader.get(entry)[3], members)
 
@@ -545,6 +558,8 @@ class Columns:
             return -1
         if isinstance(value, list):
             raise SampleError(f"label {self._label!r} is not a number, a string or a bool")
+        if self._is_text:
+            value = value.strip()
         # Numbers in Arrow are formatted, and have a declared type.
         is_text = self._is_text or self._record_format == ARROW
         label_type = self.schema.label_type or self.layout.label_type

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 import shlex
 from collections.abc import Sequence
@@ -13,6 +11,7 @@ LABEL_NAMES = ("label", "class", "target", "y")
 # Matches the name of a column that numbers rows or identifies their origin.
 _ROW_ID = re.compile(r"(?i:id|index|.*[_ ]id|unnamed: \d+|__index_level_\d+__|)|.*[a-z0-9]I[dD]")
 
+_NEEDS_QUOTES = re.compile(r'^$|[,"\r\n]')
 _MAX_NAMES = 5  # the maximum number of names listed in a message
 
 
@@ -103,7 +102,7 @@ def quote_names(names: Sequence[str], max_shown: int = _MAX_NAMES) -> str:
 
 
 def format_names(names: Sequence[str]) -> str:
-    """Join names for a message; control characters are escaped.
+    """Join names for a message; control characters are escaped, and an empty name is quoted.
 
     A short list is shown in full. A longer list is abbreviated: a numbered series to its first and
     last names, any other list to its first few names.
@@ -116,7 +115,7 @@ def format_names(names: Sequence[str]) -> str:
     'b, a0, a1, a2, a3 and 26 more'
 
     """
-    names = [name if name.isprintable() else repr(name)[1:-1] for name in names]
+    names = [(name if name.isprintable() else repr(name)[1:-1]) or "''" for name in names]
     if len(names) <= 2 * _MAX_NAMES:
         return ", ".join(names)
     stems = {name.rstrip("0123456789") for name in names}
@@ -127,19 +126,20 @@ def format_names(names: Sequence[str]) -> str:
 
 def format_option_value(names: Sequence[str]) -> str:
     """Return names as the value of an option, quoted for a shell."""
-    # An unnamed column is given by its position; an unnamed index is the first column.
-    return shlex.quote(join_list([name or "1" for name in names]))
+    return shlex.quote(join_list(names))
 
 
 def join_list(values: Sequence[object]) -> str:
-    """Join values as the value of an option; those with commas or quotes are quoted as in CSV.
+    """Join values as the value of an option, quoted as in CSV if they are empty or need quotes.
 
     Examples
     --------
-    >>> join_list(["a", "price, USD", 3])
-    'a,"price, USD",3'
+    >>> join_list(["a", "price, USD", 3, ""])
+    'a,"price, USD",3,""'
 
     """
-    sink = io.StringIO()
-    csv.writer(sink, lineterminator="").writerow(values)
-    return sink.getvalue()
+    texts = [str(value) for value in values]
+    return ",".join(
+        '"{}"'.format(text.replace('"', '""')) if _NEEDS_QUOTES.search(text) else text
+        for text in texts
+    )

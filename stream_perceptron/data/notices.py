@@ -9,7 +9,6 @@ from stream_perceptron.data.naming import (
     LABEL_NAMES,
     format_names,
     format_option_value,
-    looks_like_row_id,
     quote_names,
 )
 from stream_perceptron.data.values import is_amount, is_number
@@ -47,7 +46,7 @@ def describe_columns(
     schema: Schema,
     numbers: Sequence[str],
     strings: Sequence[str],
-    row_id_columns: Sequence[str] = (),
+    row_ids: Sequence[str],
 ) -> Iterator[Notice]:
     """Yield notices about the columns of a source.
 
@@ -57,8 +56,8 @@ def describe_columns(
         The layout of the rows, and the schema from the learned rows.
     numbers, strings
         The columns that have had numbers, and those that have had strings.
-    row_id_columns
-        The columns that the source declares to identify rows.
+    row_ids
+        The columns that seem to number the rows, and are new to the model.
 
     """
     options = layout.read_options
@@ -89,13 +88,12 @@ def describe_columns(
         yield Notice(f"position: {', '.join(options.position)}")
     if ignored := [*options.ignore, *(f"{n} ({layout.types[n].name})" for n in layout.ignored)]:
         yield Notice(f"ignored: {format_names(ignored)}")
-    suspects = [name for name in numbers if looks_like_row_id(name) or name in row_id_columns]
-    if suspects:
+    if row_ids:
         predicate, pronoun = "looks like a row number, which spoils learning", "it"
-        if len(suspects) > 1:
+        if len(row_ids) > 1:
             predicate, pronoun = "look like row numbers, which spoil learning", "them"
-        text = f"{quote_names(suspects)} {predicate}; to drop {pronoun}"
-        yield build_warning(text, remedies=[f"--ignore {format_option_value(suspects)}"])
+        text = f"{quote_names(row_ids)} {predicate}; to drop {pronoun}"
+        yield build_warning(text, remedies=[f"--ignore {format_option_value(row_ids)}"])
 
 
 def describe_first_string(column: str, text: str, had_number: bool, has_types: bool) -> str:

@@ -27,7 +27,7 @@ from stream_perceptron.data.byte_input import (
 )
 from stream_perceptron.data.columns import Columns
 from stream_perceptron.data.layout import Layout
-from stream_perceptron.data.naming import suggest_similar_name
+from stream_perceptron.data.naming import looks_like_row_id, suggest_similar_name
 from stream_perceptron.data.notices import (
     FULL_MODEL,
     Notice,
@@ -169,7 +169,7 @@ class Batches(Iterator[Batch | None]):
             if self._is_described and layout.columns not in described:
                 described.add(layout.columns)
                 yield from describe_columns(
-                    layout, columns.schema, numbers, strings, self._source.row_id_columns
+                    layout, columns.schema, numbers, strings, self._find_new_row_ids(numbers)
                 )
                 if columns.unused_names:
                     yield build_unused_columns_warning(columns.unused_names, layout.key)
@@ -184,6 +184,15 @@ class Batches(Iterator[Batch | None]):
         if columns.unknown_names and not self._has_reported_unknown:
             self._has_reported_unknown = True
             yield build_unknown_columns_warning(columns.unknown_names)
+
+    def _find_new_row_ids(self, columns: list[str]) -> list[str]:
+        """Return the columns that seem to number the rows, and are new to the model."""
+        declared, known = self._source.row_id_columns, set(self.request.names)
+        return [
+            name
+            for name in columns
+            if (looks_like_row_id(name) or name in declared) and name not in known
+        ]
 
     def _describe_missing_label(self) -> Iterator[Notice]:
         """Yield a notice if a table lacks the label column, which other sources must then have."""
