@@ -45,11 +45,11 @@ def _run(options: Options) -> int:
         signals = stack.enter_context(Signals(saves=True))
         try:
             opened = open_run(options, signals, stack, is_strict=False)
-            require_parquet([file.source for file in opened.files])
+            sources = require_parquet([file.source for file in opened.files])
             _connect(options.address, signals, stack)
         except InterruptedWaitError:
             return signals.exit_code
-        n_rows = options.passes * sum(file.source.n_rows or 0 for file in opened.files)
+        n_rows = options.passes * sum(source.n_rows for source in sources)
         printer = ProgressPrinter(opened.live, opened.state, options.as_json, options.quiet, n_rows)
         print_start(printer, options.model, opened)
         shards = Shards(

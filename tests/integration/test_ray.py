@@ -386,6 +386,20 @@ def test_killed_workers_lose_no_sample(
     assert kills > 0
 
 
+@pytest.mark.nightly
+def test_workers_that_are_killed_again_and_again_end_the_run(cluster, mnist_files, tmp_path):
+    path = tmp_path / "model.npz"
+    process = cluster.start(mnist_files["train"], model=path, shards=1, rows=60_000)
+    while process.poll() is None:
+        for pid in cluster.find_processes(b"ray::learn_row_ranges"):
+            os.kill(pid, signal.SIGKILL)
+    (error,) = process.communicate()[1].splitlines()
+
+    assert process.returncode == 1
+    assert error.startswith("Error: Ray could not run a shard: ")
+    assert not path.exists()
+
+
 @pytest.mark.slow
 def test_killed_driver_resumes_after_its_last_round(
     cluster, mnist_files, undisturbed_contents, tmp_path, report_figure
