@@ -66,7 +66,7 @@ def _report_problems(
 
     n_rows = n_values = 0
     # Close the generator before Python exits, to stop its prefetch thread.
-    with closing(results):
+    with suggest_skip_bad(), closing(results):
         for result in results:
             for notice in result.batch.notices:
                 if notice.code == UNKNOWN_COLUMNS:

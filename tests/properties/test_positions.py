@@ -214,7 +214,7 @@ class ChangingFiles(RuleBasedStateMachine):
         self.require_no_error()
 
     @rule(seed=st.integers(0, 10**6))
-    @precondition(lambda self: "--keep" in self.options and self.learner.model.exists())
+    @precondition(lambda self: "--keep" in self.options and self.has_learned())
     def average(self, seed):
         """Let two copies of the model learn different files, some of them new; average them."""
         rng, old_paths = random.Random(seed), list(self.rows)
@@ -238,6 +238,11 @@ class ChangingFiles(RuleBasedStateMachine):
         self.learner = mean
         self.counts["average"] += 1
         self.keep_contents()
+
+    def has_learned(self):
+        """Whether a sample was learned; until then, each run starts over."""
+        path = self.learner.model
+        return path.exists() and LiveModel.load(path).model.n_seen > 0
 
     def finish(self):
         """Learn all files, and compare the model with one that learns the same rows in one run."""
