@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib import import_module
-from typing import IO, TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from stream_perceptron.errors import SourceError
 
@@ -334,16 +334,20 @@ def _open_file(path: str) -> Any:
     return _File(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
 
 
-def spool_to_file(stream: ByteInput) -> IO[bytes]:
-    """Copy the rest of a stream to a temporary file; return the file."""
+def open_whole(stream: ByteInput) -> pa.NativeFile:
+    """Open the content of a source for random access: its file, or a decompressed or piped copy."""
+    if not (stream.is_compressed or stream.pipe):
+        return open_file(stream.path)
     import tempfile
+
+    import pyarrow as pa
 
     spool = tempfile.TemporaryFile()  # noqa: SIM115, the source reads from it
     while data := stream.read_some():
         spool.write(data)
     if stream.is_interrupted:
         raise SourceError(f"{stream.name}: interrupted before the end of its data")
-    return spool
+    return pa.PythonFile(spool, "r")
 
 
 def first_line(error: Exception) -> str:

@@ -20,8 +20,7 @@ from stream_perceptron.data.batch import Batch
 from stream_perceptron.data.byte_input import (
     ByteInput,
     first_line,
-    open_file,
-    spool_to_file,
+    open_whole,
 )
 from stream_perceptron.data.layout import Layout
 from stream_perceptron.data.position import require_same_content
@@ -38,7 +37,6 @@ class ArrowSource(Source):
     def __init__(self, stream: ByteInput) -> None:
         super().__init__(stream)
         self._is_file = stream.peek(len(_FILE_MAGIC)) == _FILE_MAGIC
-        self._is_spooled = stream.is_compressed or self.is_stream
         reader = self._file if self._is_file else self._open_stream(stream)
         self._stream: Any = reader if self.is_stream else None
         self._columns: pa.Schema = reader.schema
@@ -46,11 +44,7 @@ class ArrowSource(Source):
     @cached_property
     def _file(self) -> Any:
         """A reader of the file, whose index is at its end, so that all of it is needed."""
-        if self._is_spooled:
-            return self._open(
-                pa.ipc.open_file, pa.PythonFile(spool_to_file(self.peek_bytes()), "r")
-            )
-        return self._open(pa.ipc.open_file, open_file(self.path))
+        return self._open(pa.ipc.open_file, open_whole(self.peek_bytes()))
 
     def _close(self) -> None:
         super()._close()

@@ -22,8 +22,7 @@ from stream_perceptron.data.byte_input import (
     ByteInput,
     first_line,
     format_reason,
-    open_file,
-    spool_to_file,
+    open_whole,
 )
 from stream_perceptron.data.layout import Layout
 from stream_perceptron.data.position import require_same_content
@@ -41,7 +40,6 @@ class ParquetSource(Source):
 
     def __init__(self, stream: ByteInput) -> None:
         super().__init__(stream)
-        self._is_spooled = stream.is_compressed or self.is_stream
         self._n_rows = int(self._file.metadata.num_rows)
         self._classes = read_declared_classes(self._file.schema_arrow)
 
@@ -49,10 +47,7 @@ class ParquetSource(Source):
     def _file(self) -> pq.ParquetFile:
         """The open file."""
         try:
-            if self._is_spooled:
-                file = pa.PythonFile(spool_to_file(self.peek_bytes()), "r")
-            else:
-                file = open_file(self.path)
+            file = open_whole(self.peek_bytes())
             if not file.size():
                 raise OSError(0, "the file is empty")
             # Use a buffer for each column; by default, whole column chunks are read.
