@@ -372,11 +372,8 @@ class Columns:
             self.reader.set_slot(entry, self._slots[path])
         prefix = f"{path}."
         has_named = any(str(name).startswith(prefix) for name in (*self._roles, *self._slots))
-        is_skipped = (
-            (role == IGNORE and not has_named)
-            or self._is_raw
-            or (self._label is None and path in LABEL_NAMES)
-        )
+        is_skipped = (role == IGNORE or self._is_raw) and not has_named
+        is_skipped |= self._label is None and path in LABEL_NAMES
         members = compiled.SKIP_MEMBERS if is_skipped else compiled.READ_MEMBERS
         self.reader.set(entry, action, self.reader.get(entry)[3], members)
 

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from helpers import write_csv
+from helpers import write_csv, write_jsonl
 
 from stream_perceptron import RecordEncoder, SampleError, SGDPerceptron, SourceError, load, stream
 
@@ -26,6 +26,14 @@ def test_iter_source_yields_raw_cells_of_csv(tmp_path):
         ({"zip": "7", "a": True, "note": 'a "b"'}, None, {"w": 2.0}),
     ]
     assert list(samples) == expected * 2
+
+
+def test_iter_source_finds_a_label_and_a_weight_in_objects(tmp_path):
+    path = write_jsonl(tmp_path / "f.jsonl", [{"a": 1, "m": {"y": "u", "w": 2.5, "z": 3}}])
+    options = {"label": "m.y", "weight": "m.w"}
+
+    assert list(stream.iter_source(path, **options)) == [({"a": 1, "m": {"z": 3}}, "u", {"w": 2.5})]
+    assert list(stream.iter_source(path, ignore=["m"], **options)) == [({"a": 1}, "u", {"w": 2.5})]
 
 
 def test_iter_source_yields_raw_records_of_json_and_parquet(tmp_path):
