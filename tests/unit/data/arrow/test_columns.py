@@ -105,13 +105,13 @@ def test_arrow_and_parquet_files_are_read_the_same(name, is_categorical, tmp_pat
     assert rows[0] == rows[1]
 
 
-@pytest.mark.parametrize("zone", [None, "+05:30"])
+@pytest.mark.parametrize("zone", [None, "Asia/Kolkata"])
 def test_categories_of_times_are_named_without_trailing_zeros(zone, tmp_path):
     microseconds = [0, 110_000, 100_001, 100, 500_000, 120_120]
     times = pa.array(microseconds, pa.timestamp("us", zone))
     columns = {"t": times, "y": ["p", "q"] * 3}
     path = write_parquet(tmp_path / "f.parquet", columns)
-    offset = "" if zone is None else zone
+    offset = "" if zone is None else "+05:30"
     day = "1970-01-01 00:00:00" if zone is None else "1970-01-01 05:30:00"
     fractions = [f".{n:06}".rstrip("0").rstrip(".") for n in microseconds]
     names = [f"t={day}{fraction}{offset}" for fraction in fractions]
