@@ -30,7 +30,7 @@ from .printable import (
 from .reading import (
     announce_terminal_input,
     load_for_prediction,
-    open_interruptibly,
+    open_sources,
     predict_source,
     require_known_classes,
 )
@@ -84,7 +84,7 @@ def evaluate(options: Options) -> None:
 
     with exit_on_signal() as signals:
         for name in options.sources:
-            (source,) = open_interruptibly([name], options.file_format, signals)
+            (source,) = open_sources([name], options.file_format, signals)
             results = predict_source(
                 source, live, is_test=True, joins_labels=True, skip_rejected=options.skip_bad,
                 with_all_scores=needs_scores,

@@ -22,7 +22,7 @@ from .printable import format_count, print_message
 from .reading import (
     announce_terminal_input,
     load_for_prediction,
-    open_interruptibly,
+    open_sources,
     predict_source,
     require_known_classes,
 )
@@ -81,13 +81,13 @@ def _predict(options: Options, signals: Signals) -> None:
 
     # Open the files first, so that an error in one of them does not truncate the predictions.
     names = [name for name in options.sources if not is_stream(name)]
-    files = iter(open_interruptibly(names, options.file_format, signals))
+    files = iter(open_sources(names, options.file_format, signals))
     advice = () if options.overwrite else OVERWRITE_ADVICE
     output = open_predictions(path, formatter, signals, advice=advice)
     evaluation = Evaluation(())  # without classes to rank
     for name in options.sources:
         if is_stream(name):
-            (source,) = open_interruptibly([name], options.file_format, signals)
+            (source,) = open_sources([name], options.file_format, signals)
         else:
             source = next(files)
         results = predict_source(

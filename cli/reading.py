@@ -6,7 +6,6 @@ import sys
 from collections.abc import Collection, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import fields, replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -176,20 +175,16 @@ def make_read_options(options: Options) -> ReadOptions:
     return ReadOptions(**{name: settings[name] for name in names})
 
 
-def open_interruptibly(
-    paths: Sequence[str], file_format: str | None, signals: Signals
-) -> list[Source]:
-    """Open sources; raise InterruptedWaitError if a signal arrives before they are open."""
-    return signals.call_interruptibly(partial(open_sources, paths, file_format, signals), paths)
-
-
 def open_sources(paths: Sequence[str], file_format: str | None, signals: Signals) -> list[Source]:
-    """Open sources, until a signal arrives."""
+    """Open sources; raise InterruptedWaitError if a signal arrives before they are open."""
     from stream_perceptron.data.opening import open_sources
 
-    opened: list[Source] = []
-    for source in open_sources(paths, file_format, signals):
-        if opened:
-            signals.check()
-        opened.append(source)
-    return opened
+    def open_each() -> list[Source]:
+        opened: list[Source] = []
+        for source in open_sources(paths, file_format, signals):
+            if opened:
+                signals.check()
+            opened.append(source)
+        return opened
+
+    return signals.call_interruptibly(open_each, paths)

@@ -187,11 +187,11 @@ class Batches(Iterator[Batch | None]):
 
     def _find_new_row_ids(self, columns: list[str]) -> list[str]:
         """Return the columns that seem to number the rows, and are new to the model."""
-        declared, known = self._source.row_id_columns, set(self.request.names)
+        declared, features = self._source.row_id_columns, set(self.request.names)
         return [
             name
             for name in columns
-            if (looks_like_row_id(name) or name in declared) and name not in known
+            if (looks_like_row_id(name) or name in declared) and name not in features
         ]
 
     def _describe_missing_label(self) -> Iterator[Notice]:
@@ -220,7 +220,7 @@ class Source(ABC):
         self.interrupt: Interrupt = NoInterrupt()
         self.path, self.name = stream.path, stream.name
         self.is_stream = stream.pipe is not None
-        # Whether a file stays open before and after its rows are read; not if many are given.
+        # Whether a file stays open while it is not being read; it does not if many are given.
         self.keeps_open = True
         self._bytes: ByteInput | None = stream  # None while the rows are read
 

@@ -221,7 +221,7 @@ def draw_pipe_case(rng, table, null_text, damage_rate):
 
 
 def send_signal_after(n_calls):
-    """Return a profile function that sends SIGTERM to this process after calls of the package."""
+    """Return a profile function that sends SIGTERM to this process after n calls in the package."""
     calls = itertools.count(1)
 
     def count_call(frame, event, argument):
@@ -249,7 +249,7 @@ class Learner:
         self.commands: list[str] = []  # as typed in a shell
 
     def run(self, sources, *extra_args, n_calls=None, on_save=None):
-        """Run once; call `on_save` after each save; send SIGTERM after `n_calls` of functions."""
+        """Run once; call `on_save` after each save; send SIGTERM after `n_calls` calls."""
         replace = os.replace
 
         def replace_file(temporary, path):
