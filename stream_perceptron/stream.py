@@ -65,7 +65,7 @@ def iter_source(
     [({'height': 3.0, 'color': 'red'}, 'a'), ({'height': None, 'color': 'blue'}, 'b')]
 
     """
-    from stream_perceptron.data.opening import open_source
+    from stream_perceptron.data.opening import open_sources
 
     read_options = ReadOptions(
         label,
@@ -75,7 +75,7 @@ def iter_source(
         categorical=tuple(categorical),
         missing=tuple(missing),
     )
-    sources = [open_source(fspath(path), file_format) for path in paths]
+    sources = list(open_sources([fspath(path) for path in paths], file_format))
     request = ReadRequest(read_options, keeps_zeros=True, keeps_unlabeled=True, is_raw=True)
     return _iter_samples(sources, request)
 
@@ -117,5 +117,6 @@ def _iter_samples(sources: Sequence[Source], request: ReadRequest) -> Iterator[t
             for x, y, w in triples:
                 yield (x, y) if request.read_options.weight is None else (x, y, {"w": w})
             batch.require_no_rejections()
+        source.release()
         columns = batches.columns
         request = replace(request.with_schema(columns.schema), names=columns.names)

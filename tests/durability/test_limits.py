@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import subprocess
+import sys
 
 import numpy as np
 import pyarrow as pa
@@ -154,6 +155,12 @@ def test_commands_read_more_files_than_a_process_may_open(tmp_path, suffix):
         subprocess.run(command, check=True, capture_output=True)
         assert LiveModel.load(model).progress.samples == (400 if options else 200)
     subprocess.run([*limit, COMMAND, "verify", model, *paths], check=True, capture_output=True)
+    script = (
+        "import sys; from stream_perceptron import stream\n"
+        "print(sum(1 for sample in stream.iter_source(*sys.argv[1:])))"
+    )
+    command = [*limit, sys.executable, "-c", script, *paths]
+    assert subprocess.run(command, check=True, capture_output=True).stdout == b"200\n"
 
 
 def test_decompressed_overlong_line_is_not_held_in_memory(tmp_path):
