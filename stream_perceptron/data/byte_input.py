@@ -334,8 +334,8 @@ def _open_file(path: str) -> Any:
     return _File(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
 
 
-def open_whole(stream: ByteInput) -> pa.NativeFile:
-    """Open the content of a source for random access: its file, or a decompressed or piped copy."""
+def open_seekable_file(stream: ByteInput) -> pa.NativeFile:
+    """Open the content of a source for random access; decompressed or piped data is copied."""
     if not (stream.is_compressed or stream.pipe):
         return open_file(stream.path)
     import tempfile

@@ -20,7 +20,7 @@ from stream_perceptron.data.batch import Batch
 from stream_perceptron.data.byte_input import (
     ByteInput,
     first_line,
-    open_whole,
+    open_seekable_file,
 )
 from stream_perceptron.data.layout import Layout
 from stream_perceptron.data.position import require_same_content
@@ -44,7 +44,7 @@ class ArrowSource(Source):
     @cached_property
     def _file(self) -> Any:
         """A reader of the file, whose index is at its end, so that all of it is needed."""
-        return self._open(pa.ipc.open_file, open_whole(self.peek_bytes()))
+        return self._open(pa.ipc.open_file, open_seekable_file(self.peek_bytes()))
 
     def _close(self) -> None:
         super()._close()

@@ -22,7 +22,7 @@ from stream_perceptron.data.byte_input import (
     ByteInput,
     first_line,
     format_reason,
-    open_whole,
+    open_seekable_file,
 )
 from stream_perceptron.data.layout import Layout
 from stream_perceptron.data.position import require_same_content
@@ -47,7 +47,7 @@ class ParquetSource(Source):
     def _file(self) -> pq.ParquetFile:
         """The open file."""
         try:
-            file = open_whole(self.peek_bytes())
+            file = open_seekable_file(self.peek_bytes())
             if not file.size():
                 raise OSError(0, "the file is empty")
             # Use a buffer for each column; by default, whole column chunks are read.
