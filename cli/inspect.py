@@ -86,6 +86,7 @@ def _describe_model(live: LiveModel, path: Path) -> dict[str, Any]:
     from stream_perceptron.checkpoint.archive import FORMAT_VERSION
     from stream_perceptron.checkpoint.encoding import to_json
     from stream_perceptron.diagnostics.diagnosis import collect_findings
+    from stream_perceptron.model.rates import format_lr
 
     from .output import compute_baseline, count_pending_samples
 
@@ -111,7 +112,7 @@ def _describe_model(live: LiveModel, path: Path) -> dict[str, Any]:
             dict(zip(read_options.position, [*partition, offset + 1], strict=True))
             for partition, offset in sorted(live.redeliveries.offsets.items())
         ],
-        "lr": model.lr if isinstance(model.lr, float) else repr(model.lr),
+        "lr": model.lr_ if isinstance(model.lr_, float) else format_lr(model.lr_),
         "epsilon": model.epsilon,
         "activation": model.activation,
         "init_range": model.init_range,

@@ -14,6 +14,7 @@ from stream_perceptron.data.source import Source
 from stream_perceptron.live.given_files import GivenFile, identify_files
 from stream_perceptron.live.history import History
 from stream_perceptron.model.class_weights import list_spellings
+from stream_perceptron.model.rates import format_lr
 
 from .command import Options, convert_value_errors, format_flag
 from .files import require_distinct_files, require_regular_files
@@ -105,7 +106,7 @@ def print_start(printer: ProgressPrinter, path: Path | None, opened: OpenedRun) 
         printer.print_notice(f"resuming {path} after {format_count(live.progress.rows, 'row')}")
     for name in opened.changed_parameters:
         value = getattr(live.model, name)
-        shown = f"{value:,}" if name == "max_weights" else f"{value:g}"
+        shown = f"{value:,}" if name == "max_weights" else format_lr(value)
         printer.print_notice(f"{name.replace('_', '-')} is {shown} from now on")
     for file in opened.files:
         if file.notice is not None:
@@ -157,7 +158,8 @@ def _change_parameters(live: LiveModel, options: Options) -> list[str]:
     """Change the parameters that may change; return the names of those that differ."""
     model = live.model
     values = {name: getattr(options, name) for name in _CHANGEABLE if name in options.given}
-    changed = {name: value for name, value in values.items() if getattr(model, name) != value}
+    current = {"epsilon": model.epsilon, "lr": model.lr_, "max_weights": model.max_weights}
+    changed = {name: value for name, value in values.items() if current[name] != value}
     with convert_value_errors():
         model.mutate(changed)
     return list(changed)

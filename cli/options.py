@@ -8,12 +8,15 @@ import re
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from .command import Option, Options
 from .files import LocalFile
+
+if TYPE_CHECKING:
+    from stream_perceptron import FallingRate
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -167,9 +170,17 @@ def _parse_number(text: str, is_positive: bool = False) -> float:
     )
 
 
+def _parse_rate(text: str) -> float | FallingRate:
+    """Parse a constant learning rate, or a falling one such as 0.5:0.1."""
+    from stream_perceptron.model.rates import FallingRate
+
+    rates = [_parse_number(part, is_positive=True) for part in text.split(":", 1)]
+    return FallingRate(*rates) if len(rates) > 1 else rates[0]
+
+
 COUNT = ParsedType("whole number", _parse_count)
 NUMBER = ParsedType("number", _parse_number)
-POSITIVE = ParsedType("number", partial(_parse_number, is_positive=True))
+RATE = ParsedType("number|a:b", _parse_rate)
 FILE = LocalFile()
 SOURCE = click.Path(readable=False)  # any string; the shell completes paths
 NAMES = ParsedType("names", _parse_names)
@@ -323,8 +334,9 @@ standardize_option = input_option(
 hyperparameter_options = combine_options(
     standardize_option,
     model_option(
-        "--lr", metavar="NUMBER", type=POSITIVE,
-        help="Learning rate. Default: 0.1 for sigmoid, 0.01 for other activations.",
+        "--lr", metavar="NUMBER|A:B", type=RATE,
+        help="Learning rate: a number, or A:B for one that falls from A to B with the updates of "
+        "each feature. Default: 0.5:0.1 for sigmoid, 0.01 for other activations.",
     ),
     model_option(
         "--epsilon", metavar="NUMBER", type=NUMBER, default=3e-6,

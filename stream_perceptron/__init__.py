@@ -15,6 +15,7 @@ from stream_perceptron.errors import (
     VerificationError,
 )
 from stream_perceptron.live.model import LiveModel
+from stream_perceptron.model.rates import FallingRate
 from stream_perceptron.perceptron import SGDPerceptron
 
 if _typing.TYPE_CHECKING:
@@ -36,6 +37,7 @@ __all__ = [
     "CheckpointError",
     "ClusterError",
     "DivergedError",
+    "FallingRate",
     "LiveModel",
     "LoadedModel",
     "ModelSizeError",

@@ -15,6 +15,7 @@ from stream_perceptron.model.activations import get_activation
 from stream_perceptron.model.arrays import Array
 from stream_perceptron.model.class_weights import ClassWeights, require_class_weight
 from stream_perceptron.model.network import Network
+from stream_perceptron.model.rates import FallingRate, LearningRate
 from stream_perceptron.model.results import TrainOptions, TrainResult
 from stream_perceptron.model.rows import Rows, Samples, as_samples
 from stream_perceptron.model.weights import WeightStore
@@ -22,7 +23,6 @@ from stream_perceptron.model.weights import WeightStore
 if TYPE_CHECKING:
     import narwhals.stable.v2 as nw
     from narwhals.stable.v2.typing import IntoDataFrame, IntoSeries
-    from river.optim.base import Scheduler
 
 Labels: TypeAlias = "IntoSeries | Sequence[Hashable] | Array"
 
@@ -49,8 +49,9 @@ class SGDPerceptron(base.MiniBatchClassifier):
     Parameters
     ----------
     lr
-        The learning rate, or a River scheduler, which is called with the number of updates so far.
-        None for 0.1 with sigmoid, and 0.01 with other activations.
+        The learning rate: a number, a `FallingRate`, or a River scheduler, which is called with the
+        number of updates so far. With None, the default of the activation: `FallingRate()` for
+        sigmoid, and 0.01 for the others. The rate in use is available as `lr_`.
     epsilon
         The error threshold: a sample with a smaller error leaves the weights unchanged. The scale
         of epsilon depends on the activation: tanh with (lr, epsilon, init_range) is equivalent to
@@ -99,6 +100,8 @@ class SGDPerceptron(base.MiniBatchClassifier):
         The weights of $x_0$, shape (len(classes_),): a view like `weights`.
     seed_ : int
         The seed in use.
+    lr_ : float, FallingRate or river.optim.base.Scheduler
+        The learning rate in use.
     network : stream_perceptron.model.network.Network
         The network, which holds all of this state.
 
@@ -126,7 +129,7 @@ class SGDPerceptron(base.MiniBatchClassifier):
 
     def __init__(
         self,
-        lr: float | Scheduler | None = None,
+        lr: LearningRate | None = None,
         epsilon: float = defaults.EPSILON,
         activation: str = defaults.ACTIVATION,
         init_range: float = defaults.INIT_RANGE,
@@ -137,7 +140,7 @@ class SGDPerceptron(base.MiniBatchClassifier):
     ) -> None:
         activation_function = get_activation(activation)
         self.activation = activation
-        self.lr = activation_function.default_lr if lr is None else lr
+        self.lr = lr
         self.epsilon = epsilon
         self.init_range = init_range
         self.classes = classes
@@ -153,14 +156,18 @@ class SGDPerceptron(base.MiniBatchClassifier):
             self.network.add_names([], validation.as_classes(classes))
 
     @property
-    def lr(self) -> float | Scheduler:
+    def lr(self) -> LearningRate | None:
         return self._lr
 
     @lr.setter
-    def lr(self, value: float | Scheduler) -> None:
-        if not hasattr(value, "get"):  # a schedule is checked when it is used
-            validation.require_in_range("lr", value, is_positive=True)
-        self._lr = value.item() if isinstance(value, np.generic) else value
+    def lr(self, value: LearningRate | None) -> None:
+        if isinstance(value, np.generic):
+            value = value.item()
+        rate = get_activation(self.activation).default_lr if value is None else value
+        # A falling rate was checked when it was made; a schedule is checked when it is used.
+        if not isinstance(rate, FallingRate) and not hasattr(rate, "get"):
+            validation.require_in_range("lr", rate, is_positive=True)
+        self._lr, self.lr_ = value, rate
 
     @property
     def epsilon(self) -> float:
@@ -242,7 +249,7 @@ class SGDPerceptron(base.MiniBatchClassifier):
         """
         weight = validation.as_weight(w)
         is_plain = type(y) in (str, int, bool)
-        if is_plain and self.network.learn_one(x, y, weight, self._lr, self._epsilon):
+        if is_plain and self.network.learn_one(x, y, weight, self.lr_, self._epsilon):
             return
         row = validation.as_row(x)
         self._learn(row, [validation.as_label(y)], weight)
@@ -389,7 +396,7 @@ class SGDPerceptron(base.MiniBatchClassifier):
         memory runs out, no row is learned, and the result is empty. Labels in the result are
         indices into `classes_`.
         """
-        return self.network.train(samples, self._lr, self._epsilon, options)
+        return self.network.train(samples, self.lr_, self._epsilon, options)
 
     def _learn(
         self, rows: Rows, labels: list[Hashable], w: object, stop: bool = False

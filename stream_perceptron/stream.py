@@ -98,7 +98,7 @@ def iter_parquet(
     >>> digits = islice(stream.iter_parquet(sample_path()), 500)
     >>> model = RecordEncoder(scale=1 / 255) | SGDPerceptron(classes=range(10), seed=0)
     >>> evaluate.progressive_val_score(digits, model, metrics.Accuracy())
-    Accuracy: 67.00%
+    Accuracy: 63.20%
 
     """
     return iter_source(*paths, label=label, weight=weight, ignore=ignore, file_format="parquet")

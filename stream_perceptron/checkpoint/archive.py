@@ -25,7 +25,7 @@ from stream_perceptron.model.arrays import Array, NamedArrays
 if TYPE_CHECKING:
     import zipfile
 
-FORMAT_VERSION = 11
+FORMAT_VERSION = 12
 
 _FORMAT = "stream_perceptron checkpoint"
 _MAX_AXIS_LENGTH = 2**31  # rows or columns of an array, exclusive
@@ -34,6 +34,7 @@ _MAX_FILE_SIZE = 2**34  # bytes
 _ARRAY_FORMATS: dict[str, tuple[str, tuple[str | int, ...]]] = {
     "weights": ("<f8", ("labels", "features")),
     "biases": ("<f8", ("labels",)),
+    "update_counts": ("<f8", ("bias and features",)),
     "statistics": ("<f8", (4, "scaled features")),
     "class_counts": ("<i8", ("labels",)),
     "confusion": ("<i8", ("pairs of labels", 3)),

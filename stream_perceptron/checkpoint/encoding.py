@@ -17,8 +17,9 @@ from stream_perceptron.errors import CheckpointError
 
 T = TypeVar("T")
 
-# The schedules that can be saved, and their losses, by module.
+# The learning rates that can be saved, and the losses of schedules, by module.
 _CLASSES = {
+    "stream_perceptron.model.rates": "FallingRate",
     "river.optim.schedulers": "Constant InverseScaling Optimal",
     "river.optim.losses": "Absolute BinaryFocalLoss Cauchy CrossEntropy EpsilonInsensitiveHinge "
     "Hinge Huber Log Poisson Quantile Squared",

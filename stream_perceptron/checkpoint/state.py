@@ -184,7 +184,8 @@ def encode_model(model: SGDPerceptron | Pipeline) -> tuple[dict[str, object], Na
     snapshot, classes = perceptron.network.snapshot(), perceptron.classes
     scaler = scaler if snapshot.scaler is None else snapshot.scaler
     saved = {
-        "lr": encode_lr(perceptron.lr),
+        "lr": None if perceptron.lr is None else encode_lr(perceptron.lr),
+        "lr_": encode_lr(perceptron.lr_),
         "epsilon": float(perceptron.epsilon),
         "activation": perceptron.activation,
         "init_range": float(perceptron.init_range),
@@ -202,7 +203,10 @@ def encode_model(model: SGDPerceptron | Pipeline) -> tuple[dict[str, object], Na
         "class_weight": encode(perceptron.class_weight),
         "has_indicators": None if scaler is None else scaler.has_indicators,
     }
-    arrays = {"weights": snapshot.weights, "biases": snapshot.biases}
+    arrays = {
+        "weights": snapshot.weights, "biases": snapshot.biases,
+        "update_counts": snapshot.update_counts,
+    }  # fmt: skip
     if snapshot.class_counts is not None:
         arrays["class_counts"] = snapshot.class_counts
     if scaler is not None:
@@ -214,7 +218,8 @@ def encode_model(model: SGDPerceptron | Pipeline) -> tuple[dict[str, object], Na
 class _State:
     """The state of a perceptron in JSON; labels and features are encoded names."""
 
-    lr: object
+    lr: object  # as it was given, encoded
+    lr_: object  # as it is used, encoded
     epsilon: float
     activation: str
     init_range: float
@@ -238,8 +243,11 @@ def decode_model(meta: dict[str, object], members: NamedArrays) -> SGDPerceptron
     state = from_json(_State, meta["model"], "model")
     names = ("epsilon", "activation", "init_range", "max_weights")
     parameters: dict[str, Any] = {name: getattr(state, name) for name in names}
-    lr, class_weight = decode(state.lr), decode(state.class_weight)
-    model = SGDPerceptron(lr, seed=state.drawn_seed, class_weight=class_weight, **parameters)
+    rate, class_weight = decode(state.lr_), decode(state.class_weight)
+    model = SGDPerceptron(rate, seed=state.drawn_seed, class_weight=class_weight, **parameters)
+    # A later version may have other defaults; the rate in use does not change.
+    model.lr = decode(state.lr)
+    model.lr_ = rate
     model.seed = state.seed
     model.classes = decode(state.classes)
     labels, features = decode(state.labels), decode(state.features)
@@ -248,6 +256,9 @@ def decode_model(meta: dict[str, object], members: NamedArrays) -> SGDPerceptron
         raise CheckpointError(
             f"weights {weights.shape} do not fit {len(labels)} labels and {len(features)} features"
         )
+    update_counts = members["update_counts"]
+    if len(update_counts) != 1 + len(features) or update_counts.min() < 0:
+        raise CheckpointError("update counts are negative, or do not fit the features")
     if state.drawn_labels > len(labels) or state.drawn_features > len(features):
         raise CheckpointError("model has drawn weights for more names than it has")
     scaler = None
@@ -260,6 +271,7 @@ def decode_model(meta: dict[str, object], members: NamedArrays) -> SGDPerceptron
         features=features,
         weights=weights,
         biases=biases,
+        update_counts=update_counts,
         drawn_shape=(state.drawn_labels, state.drawn_features),
         n_seen=state.n_seen,
         n_updates=state.n_updates,

@@ -10,6 +10,7 @@ from stream_perceptron.live.drift import explain_drop
 from stream_perceptron.live.findings import Finding, FindingCode
 from stream_perceptron.live.metrics import format_kappa
 from stream_perceptron.live.model import LiveModel
+from stream_perceptron.model.rates import format_lr
 
 _LOW_ACCURACY = 0.85
 _MAX_SHOWN_DROPS = 4  # drops listed in full
@@ -44,7 +45,8 @@ def _describe_divergence(run: RunFigures) -> Finding:
     return Finding(
         FindingCode.DIVERGING,
         f"after {run.n:,} samples the mean error was {progress.mean_error:.3g} with activation "
-        f"{model.activation}, lr {model.lr} and features up to {progress.largest_feature:g}",
+        f"{model.activation}, lr {format_lr(model.lr_)} and features up to "
+        f"{progress.largest_feature:g}",
         "lower --lr, or scale the features",
     )
 
@@ -162,8 +164,8 @@ def _check_learning_rate(run: RunFigures) -> Finding | None:
         return None
     return Finding(
         FindingCode.LEARNING_RATE_TOO_LOW,
-        f"at lr {run.model.lr:g}, the mean error still fell from {run.errors[1]:.3g} in the second "
-        f"quarter of the run to {run.errors[3]:.3g} in the last",
+        f"at lr {format_lr(run.model.lr_)}, the mean error still fell from {run.errors[1]:.3g} in "
+        f"the second quarter of the run to {run.errors[3]:.3g} in the last",
         "compare higher learning rates",
         tuple(_list_sweep_commands(run)),
     )

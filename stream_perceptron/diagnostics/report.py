@@ -24,11 +24,11 @@ from stream_perceptron.diagnostics.plots import (
     draw_pixels,
     draw_weights,
 )
-from stream_perceptron.live.history import format_lr
 from stream_perceptron.live.metrics import format_kappa
 from stream_perceptron.live.model import LiveModel
 from stream_perceptron.model.arrays import Array
 from stream_perceptron.model.class_weights import format_class_weight
+from stream_perceptron.model.rates import format_lr
 from stream_perceptron.perceptron import SGDPerceptron
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ def _list_key_figures(live: LiveModel) -> Iterator[tuple[str, str]]:
 def _list_settings(live: LiveModel) -> Iterator[tuple[str, str]]:
     """Yield the name and the text of each hyperparameter and read option."""
     model, read_options = live.model, live.read_options
-    yield "learning rate", format_lr(model.lr)
+    yield "learning rate", format_lr(model.lr_)
     yield "epsilon", f"{model.epsilon:g}"
     yield "activation", model.activation
     yield "initial weights", f"within ±{model.init_range:g}"

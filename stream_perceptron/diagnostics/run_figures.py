@@ -99,7 +99,7 @@ class RunFigures:
         return (
             self.n >= _MIN_LR_SAMPLES
             and self.progress.confusion.tested + self.progress.n_untested == self.n  # in one pass
-            and isinstance(self.model.lr, float | int)
+            and isinstance(self.model.lr, float | int)  # set by hand
             and self.model.lr <= _MAX_LOW_LR
             and self.metrics.cohen_kappa < _HIGH_KAPPA
             and not any(event.is_overall for event in self.progress.events)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import copy
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 
 from stream_perceptron.model import kernel
 from stream_perceptron.model.arrays import Array
+from stream_perceptron.model.rates import FallingRate, compute_shared_rates
 from stream_perceptron.model.validation import as_row
 from stream_perceptron.perceptron import SGDPerceptron
 
@@ -30,17 +32,21 @@ class WorkedSample:
     d: Array  # the targets for y
     error: float  # half the sum of (d - y)^2
     delta: Array  # (d - y) f'(net)
-    rate: float  # the learning rate times the sample weight and the class weight
-    updated: bool  # whether error >= epsilon and rate * delta * x was added to the weights
+    # The learning rates of the biases and of each feature in x, times the weights of the sample.
+    rates: Array
+    updated: bool  # whether error >= epsilon and rates * delta * x was added to the weights
     bias_change: Array  # the change of each bias
     weight_change: Array  # the largest change among the weights of each output
 
     def __str__(self) -> str:
         """Return the arithmetic as a table with a line for each output."""
-        pairs = [f"{name} {value:.4g}" for name, value in self.x.items()]
-        more = f" and {len(pairs) - _MAX_FEATURES:,} more" if len(pairs) > _MAX_FEATURES else ""
-        x = ", ".join(pairs[:_MAX_FEATURES]) + more
-        outcome = f">= epsilon {self.epsilon:g}: learned with rate {self.rate:g}"
+        bias_rate, *rates = self.rates.tolist()
+        x = _format_features(self.x)
+        rate = f"rate {bias_rate:g}"
+        if any(other != bias_rate for other in rates):
+            by_feature = _format_features(dict(zip(self.x, rates, strict=True)))
+            rate = f"rates: bias {bias_rate:.4g}, {by_feature}"
+        outcome = f">= epsilon {self.epsilon:g}: learned with {rate}"
         if not self.updated:
             outcome = f"< epsilon {self.epsilon:g}: the weights stay as they are"
         names = ["output", *map(str, self.classes)]
@@ -54,6 +60,13 @@ class WorkedSample:
             lines.append(f"{name:<{width}} {numbers} {change[0]:+10.6f} {change[1]:+10.6f}")
         lines.append(f"f = {self.activation}; error = {self.error:.6f} {outcome}")
         return "\n".join(lines)
+
+
+def _format_features(values: Mapping[Hashable, float]) -> str:
+    """Return the values of the first features as text."""
+    pairs = [f"{name} {value:.4g}" for name, value in islice(values.items(), _MAX_FEATURES)]
+    n_more = len(values) - len(pairs)
+    return ", ".join(pairs) + (f" and {n_more:,} more" if n_more else "")
 
 
 def work_sample(
@@ -84,6 +97,14 @@ def work_sample(
     right     0.0000    0.5000    0.0000   -0.5000   -0.1250  -0.062500  +0.062500
     f = sigmoid; error = 0.250000 >= epsilon 3e-06: learned with rate 0.5
 
+    The rate of a new feature is higher than that of one that has been learned:
+
+    >>> model = SGDPerceptron(init_range=0, classes=["left", "right"], seed=0)
+    >>> for _ in range(90):
+    ...     model.learn_one({"a": 0.5}, "left")
+    >>> print(str(work_sample(model, {"a": 0.5, "b": -1.0}, "right")).splitlines()[-1])
+    f = sigmoid; error = 0.732476 >= epsilon 3e-06: learned with rates: bias 0.25, a 0.25, b 0.5
+
     """
     before, after = copy.deepcopy(model), copy.deepcopy(model)
     after.learn_one(x, y, w)
@@ -95,7 +116,13 @@ def work_sample(
     outputs, slopes = kernel.compute_outputs(activation, net)
     d = np.full_like(net, activation.low)
     d[target] = activation.high
-    lr = model.lr if isinstance(model.lr, float | int) else model.lr.get(model.n_updates)
+    values = {name: value for name, value in next(row.dicts()).items() if value}
+    if isinstance(model.lr_, FallingRate):
+        bias_count, *counts = model.network.snapshot().update_counts.tolist()
+        known = dict(zip(model.features_, counts, strict=True))
+        rates = model.lr_.compute_rates([bias_count, *(known.get(name, 0.0) for name in values)])
+    else:
+        rates = compute_shared_rates(model.lr_, model.n_updates, 1).repeat(1 + len(values))
     factor, class_weights = 1.0, before.network.class_weights
     if class_weights is not None:
         if class_weights.counts is not None:
@@ -106,7 +133,7 @@ def work_sample(
     return WorkedSample(
         label=y,
         classes=before.classes_,
-        x={name: value for name, value in next(row.dicts()).items() if value},
+        x=values,
         activation=activation.name,
         epsilon=float(model.epsilon),
         net=net,
@@ -114,7 +141,7 @@ def work_sample(
         d=d,
         error=0.5 * float((d - outputs) @ (d - outputs)),
         delta=(d - outputs) * slopes,
-        rate=float(lr) * float(w) * factor,
+        rates=rates * float(w) * factor,
         updated=after.n_updates > model.n_updates,
         bias_change=after.biases - before.biases,
         weight_change=np.where(highest >= -lowest, highest, lowest),

@@ -103,8 +103,9 @@ def _merge_networks(base: Network, networks: Sequence[Network]) -> Snapshot:
         scaler = Scaler(has_indicators=base.scaler.has_indicators)
         scaler.extend(0, len(features))
     return Snapshot(
-        [*labels], [*features], initial[:, 1:], initial[:, 0], drawn_shape,
-        base.n_seen, base.n_updates, base.last_error, scaler, _sum_counts(base, networks, labels),
+        [*labels], [*features], initial[:, 1:], initial[:, 0], np.zeros(1 + len(features)),
+        drawn_shape, base.n_seen, base.n_updates, base.last_error, scaler,
+        _sum_counts(base, networks, labels),
     )  # fmt: skip
 
 
@@ -128,7 +129,7 @@ def _count_labels(network: Network) -> Counter[Hashable]:
 
 
 def _average_weights(united: Network, base: Network, networks: Sequence[Network]) -> None:
-    """Set the weights of `united` to the mean over all networks, and its counters to the totals."""
+    """Set the weights of `united` to the mean over all networks, and its counts to the totals."""
     total = np.zeros((len(united.label_names), 1 + len(united.feature_names)))
     n_seen, n_updates, last_error = base.n_seen, base.n_updates, base.last_error
     for network in networks:
@@ -139,8 +140,20 @@ def _average_weights(united: Network, base: Network, networks: Sequence[Network]
         n_updates += network.n_updates - base.n_updates
     total /= len(networks)
     united.store.current.biases[:], united.store.current.weights[:] = total[:, 0], total[:, 1:]
+    before = _align_update_counts(base, united)
+    added = [_align_update_counts(network, united) - before for network in networks]
+    united.store.current.update_counts[:] = before + sum(added)
     united.counters.counts[:] = n_seen, n_updates
     united.counters.last_error[0] = last_error
+
+
+def _align_update_counts(network: Network, united: Network) -> Floats:
+    """Return a network's update counts for the bias and the features of `united`, (1 + d,)."""
+    counts = np.zeros(1 + len(united.feature_names))
+    names = tuple(network.feature_names)
+    ids = np.array([0, *(1 + united.features.find_ids(names))])
+    counts[ids] = network.store.current.update_counts[: 1 + len(names)]
+    return counts
 
 
 def _merge_statistics(united: Network, base: Network, networks: Sequence[Network]) -> None:
@@ -194,6 +207,9 @@ def _require_descendant(base: SGDPerceptron, model: SGDPerceptron) -> None:
         base.network
     ):
         raise CheckpointError("it has seen fewer samples of a class than the base")
+    base_counts = base.network.store.current.update_counts[: 1 + len(base.features_)]
+    if (model.network.store.current.update_counts[: len(base_counts)] < base_counts).any():
+        raise CheckpointError("it has counted fewer updates of a feature than the base")
     if model.n_seen < base.n_seen:
         raise CheckpointError(
             f"it has seen {model.n_seen:,} samples, but the base had already seen {base.n_seen:,}"

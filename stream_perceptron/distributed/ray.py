@@ -24,12 +24,14 @@ from stream_perceptron.distributed.rounds import (
     learn_row_ranges,
     plan_round,
     require_parquet,
+    scale_lr,
 )
 from stream_perceptron.errors import ClusterError
 from stream_perceptron.live.given_files import GivenFile
 from stream_perceptron.live.history import ROUNDS, Entry, Shards, try_encode_lr
 from stream_perceptron.live.loop import find_next_report
 from stream_perceptron.live.model import LiveModel
+from stream_perceptron.model.rates import FallingRate, format_lr
 
 _MAX_RETRIES = 10  # for a task whose worker was lost
 _POLL_SECONDS = 0.1  # between two checks for an interrupt
@@ -217,7 +219,7 @@ def _learn_pass(
             Entry(
                 ends, ROUNDS, number, number + 1,
                 rejected=mean.progress.skipped - base.progress.skipped,
-                lr=try_encode_lr(live.model.lr), epsilon=float(live.model.epsilon), shards=shards,
+                lr=try_encode_lr(live.model.lr_), epsilon=float(live.model.epsilon), shards=shards,
             ),
             *ends,
         )  # fmt: skip
@@ -234,8 +236,11 @@ def _learn_pass(
 
 def _describe_lr(live: LiveModel, n: int) -> str:
     """Return a notice about the learning rate of n shards."""
-    lr = live.model.lr
-    shown = f"{lr * n:g}, {n} times {lr:g}" if isinstance(lr, float | int) else f"{n} times lr"
+    lr = live.model.lr_
+    if isinstance(lr, FallingRate | float | int):
+        shown = f"{format_lr(scale_lr(lr, n))} instead of {format_lr(lr)}"
+    else:
+        shown = f"{n} times lr"
     return f"shards learn at {shown}, because averaging divides steps by {n}"
 
 

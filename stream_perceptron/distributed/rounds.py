@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from stream_perceptron.data.arrow.parquet import ParquetSource
 from stream_perceptron.data.batch import Rejection
@@ -24,9 +24,7 @@ from stream_perceptron.live.history import Shards
 from stream_perceptron.live.loop import Learner, RowCount, Segment, learn, learn_segments
 from stream_perceptron.live.model import LiveModel
 from stream_perceptron.live.step_result import StepResult
-
-if TYPE_CHECKING:
-    from river.optim.base import Scheduler
+from stream_perceptron.model.rates import FallingRate, LearningRate
 
 
 class RowRange(NamedTuple):
@@ -174,8 +172,8 @@ def learn_row_ranges(
 
     """
     result = ShardResult(copy.deepcopy(live))
-    model, lr = result.live.model, live.model.lr
-    model.lr = _scale_lr(lr, lr_factor)
+    model, lr = result.live.model, live.model.lr_
+    model.lr_ = scale_lr(lr, lr_factor)
     segments = (
         Segment(GivenFile(open_source(begin.name, "parquet"), begin), begin, end, is_repeated)
         for begin, end in row_ranges
@@ -186,7 +184,7 @@ def learn_row_ranges(
             result.add(step)
     except (SourceError, SampleError, DivergedError) as error:
         result.error = error
-    model.lr, result.seconds = lr, time.perf_counter() - start
+    model.lr_, result.seconds = lr, time.perf_counter() - start
     return result
 
 
@@ -198,8 +196,11 @@ def average_shard_results(live: LiveModel, results: Sequence[ShardResult]) -> Li
     return average_live(live, [result.live for result in results]) if results else live
 
 
-def _scale_lr(lr: float | Scheduler, factor: int) -> Any:
-    """Multiply a learning rate, or a schedule of learning rates, by a factor."""
+def scale_lr(lr: LearningRate, factor: int) -> Any:
+    """Multiply a learning rate, or the end of one that falls, by the number of shards."""
+    if isinstance(lr, FallingRate):
+        # At a multiple of the start, digits overshoot so far that the model never recovers.
+        return lr.raise_end(factor)
     if isinstance(lr, float | int):
         return min(lr * factor, sys.float_info.max)  # a learning rate must be finite
     return SimpleNamespace(get=lambda t: float(lr.get(t)) * factor)

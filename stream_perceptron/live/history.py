@@ -11,6 +11,7 @@ from stream_perceptron.checkpoint.encoding import decode, encode_lr
 from stream_perceptron.data.position import FilePosition
 from stream_perceptron.errors import CheckpointError
 from stream_perceptron.live.given_files import GivenFile
+from stream_perceptron.model.rates import format_lr
 
 ROWS, ROUNDS = "rows", "rounds"
 
@@ -249,11 +250,6 @@ def flatten_entries(entries: Sequence[Entry]) -> Iterator[Entry]:
         yield entry
         for model_entries in entry.models:
             yield from flatten_entries(model_entries)
-
-
-def format_lr(lr: object) -> str:
-    """Return a learning rate or a schedule as text."""
-    return f"{lr:g}" if isinstance(lr, float | int) else repr(lr)
 
 
 def try_encode_lr(lr: object) -> object:

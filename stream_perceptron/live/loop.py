@@ -564,7 +564,7 @@ def _record_learned_rows(live: LiveModel, segment: Segment, batch: Batch) -> int
     if n_rows or not segment.is_stream:
         entry = Entry(
             (after,), ROWS, before.rows, after.rows, before.offset, len(batch.rejected),
-            try_encode_lr(live.model.lr), float(live.model.epsilon), live.read_options.keep,
+            try_encode_lr(live.model.lr_), float(live.model.epsilon), live.read_options.keep,
             segment.is_repeated,
         )  # fmt: skip
         history.move(segment.file, after, segment.is_repeated)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+from stream_perceptron.model.rates import FallingRate
+
 
 class Activation(NamedTuple):
     """An output function, which the kernel computes, with its targets."""
@@ -12,13 +14,13 @@ class Activation(NamedTuple):
     name: str  # as users specify it
     low: float  # target of the outputs for all other labels
     high: float  # target of the output for the sample's label
-    default_lr: float = 0.01
+    default_lr: float | FallingRate = 0.01
 
 
 ACTIVATIONS = {
     activation.name: activation
     for activation in (
-        Activation("sigmoid", 0.0, 1.0, 0.1),
+        Activation("sigmoid", 0.0, 1.0, FallingRate()),
         Activation("tanh", -1.0, 1.0),
         Activation("arctan", -math.pi / 2, math.pi / 2),
         Activation("identity", 0.0, 1.0),

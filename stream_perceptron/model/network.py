@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
 from functools import wraps
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,18 +21,15 @@ from stream_perceptron.errors import (
 )
 from stream_perceptron.model import kernel
 from stream_perceptron.model.activations import Activation
-from stream_perceptron.model.arrays import Array
+from stream_perceptron.model.arrays import Array, Floats
 from stream_perceptron.model.class_weights import ClassWeights
 from stream_perceptron.model.kernel.types import Counters, LearningRule, Part
+from stream_perceptron.model.rates import FallingRate, LearningRate, compute_shared_rates
 from stream_perceptron.model.results import TrainOptions, TrainResult
 from stream_perceptron.model.rows import LEARNED, NOTHING_ADDED, AddedNames, Rows, Samples
 from stream_perceptron.model.scaler import Scaler
 from stream_perceptron.model.vocabulary import Vocabulary
 from stream_perceptron.model.weights import WeightStore, count_fitting_features, count_weights
-
-if TYPE_CHECKING:
-    from river.optim.base import Scheduler
-
 
 Method = TypeVar("Method", bound=Callable[..., object])
 
@@ -67,6 +64,7 @@ class Snapshot(NamedTuple):
     features: list[Hashable]
     weights: Array
     biases: Array
+    update_counts: Floats  # of the bias and each feature, shape (1 + d,)
     drawn_shape: tuple[int, int]
     n_seen: int
     n_updates: int
@@ -105,9 +103,10 @@ class Network:
     def snapshot(self) -> Snapshot:
         """Return a copy of the learned state, taken between two samples."""
         with self._lock:
-            weights, biases, _, drawn_shape = self.store.current
+            weights, biases, counts, _, drawn_shape = self.store.current
             return Snapshot(
-                self.label_names, self.feature_names, weights.copy(), biases.copy(), drawn_shape,
+                self.label_names, self.feature_names, weights.copy(), biases.copy(),
+                counts[: 1 + weights.shape[1]].copy(), drawn_shape,
                 self.n_seen, self.n_updates, self.last_error,
                 None if self.scaler is None else self.scaler.copy_first(self.store.shape[1]),
                 self.class_counts,
@@ -117,7 +116,9 @@ class Network:
         """Replace the learned state with a snapshot."""
         self.labels, self.features = Vocabulary(snapshot.labels), Vocabulary(snapshot.features)
         self._label_types = set(map(type, snapshot.labels))
-        self.store.restore(snapshot.weights, snapshot.biases, snapshot.drawn_shape)
+        self.store.restore(
+            snapshot.weights, snapshot.biases, snapshot.update_counts, snapshot.drawn_shape
+        )
         self.scaler = snapshot.scaler
         if self.class_weights is not None:
             self.class_weights = ClassWeights(self.class_weights.class_weight)
@@ -180,7 +181,7 @@ class Network:
         x: Mapping[Hashable, object],
         label: Hashable,
         weight: float,
-        lr: float | Scheduler,
+        lr: LearningRate,
         epsilon: float,
     ) -> bool:
         """Learn from a sample if its names are known and its values are plain numbers.
@@ -198,8 +199,14 @@ class Network:
         target = self.labels.ids_by_name.get(label)
         if target is None or self.scaler is not None:
             return False
-        rule = LearningRule(self.activation, epsilon)
-        rate = lr if type(lr) is float else lambda: float(_compute_rates(lr, self.n_updates, 1)[0])
+        falling_rate = lr if isinstance(lr, FallingRate) else None
+        rule = LearningRule(self.activation, epsilon, falling_rate)
+        shared = lr if falling_rate is None else falling_rate.end
+        rate = (
+            shared
+            if type(shared) is float
+            else lambda: float(compute_shared_rates(shared, self.n_updates, 1)[0])
+        )
         n_done = kernel.learn_one(
             x, self.features, self.store.current, rule, self.class_weights, target, weight, rate,
             self.counters,
@@ -270,7 +277,7 @@ class Network:
 
     @_synchronized
     def train(
-        self, samples: Samples, lr: float | Scheduler, epsilon: float, options: TrainOptions
+        self, samples: Samples, lr: LearningRate, epsilon: float, options: TrainOptions
     ) -> TrainResult:
         """Predict each row and then learn it, as `SGDPerceptron.train` does."""
         self._remove_names_without_weights()
@@ -291,7 +298,9 @@ class Network:
         if options.with_all_scores:
             k, _ = samples.shape_after(shape, n_fitting)
             result.all_scores = np.full((n, k), math.nan)
-        rule, done, ends = LearningRule(self.activation, epsilon, options.stop), 0, [n_fitting]
+        falling_rate = lr if isinstance(lr, FallingRate) else None
+        rule = LearningRule(self.activation, epsilon, falling_rate, options.stop)
+        done, ends = 0, [n_fitting]
         if not n_before:
             # The first labeled row is learned on its own, because the initial weights of its names
             # are drawn, whereas those of later names are 0.
@@ -371,7 +380,7 @@ class Network:
         start: int,
         end: int,
         rule: LearningRule,
-        lr: float | Scheduler,
+        lr: LearningRate,
         options: TrainOptions,
         result: TrainResult,
     ) -> int:
@@ -381,8 +390,8 @@ class Network:
         """
         n_before, targets = self.n_seen, result.targets
         # A schedule is not asked for rates if all rows are only predicted.
-        is_labeled = isinstance(lr, float) or targets.max(initial=-1) >= 0
-        rates = _compute_rates(lr if is_labeled else 0.0, self.n_updates, end - start)
+        is_used = not hasattr(lr, "get") or targets.max(initial=-1) >= 0
+        rates = compute_shared_rates(lr if is_used else 0.0, self.n_updates, end - start)
         with_scores = options.with_scores or options.with_all_scores
         part = Part(start, end, samples.weights, rates, with_scores=with_scores)
         if n_before == 0 and start < end and targets[start] >= 0:
@@ -467,22 +476,3 @@ class Network:
                     f"({type(similar[0]).__name__}): convert all labels to one type",
                     stacklevel=8,  # the caller of learn_one
                 )
-
-
-def _compute_rates(lr: float | Scheduler, n_updates: int, n: int) -> NDArray[np.float64]:
-    """Return the learning rates of the next n updates."""
-    if isinstance(lr, (int, float)):
-        rates = np.empty(n)
-        rates.fill(lr)
-        return rates
-    try:
-        rates = np.array([float(lr.get(n_updates + t)) for t in range(n)])
-    except ArithmeticError as error:
-        raise SampleError(
-            f"{lr!r} gives no learning rate after {n_updates:,} updates: {error}"
-        ) from None
-    if not ((rates >= 0) & (rates < math.inf)).all():
-        raise SampleError(
-            f"{lr!r} gives a learning rate that is not a finite number greater than or equal to 0"
-        )
-    return rates

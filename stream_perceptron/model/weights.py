@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from stream_perceptron.errors import ModelSizeError
 from stream_perceptron.model import defaults
-from stream_perceptron.model.arrays import Array
+from stream_perceptron.model.arrays import Array, Floats
 
 WEIGHTS_PER_NAME = 32  # a name takes about as much memory as 32 weights
 
@@ -99,6 +99,8 @@ class Weights(NamedTuple):
 
     weights: Array
     biases: Array
+    # The update counts of the bias and each feature, shape (len(memory),).
+    update_counts: Floats
     memory: Array  # rows: the biases, then the weight row of each feature
     # The numbers of labels and features whose initial weights are drawn; the initial weights of
     # later names are 0.
@@ -119,7 +121,7 @@ class WeightStore:
         self.seed = int.from_bytes(os.urandom(8)) if seed is None else int(seed)
         self.init_range = init_range
         self.max_weights = max_weights
-        self.current = _view_weights(_aligned_zeros(1, 0), 0, 0, (0, 0))
+        self.current = _view_weights(_aligned_zeros(1, 0), np.zeros(1), 0, 0, (0, 0))
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -170,11 +172,14 @@ class WeightStore:
         self.require_size(k, d)
         old_k, old_d = self.shape
         drawn_shape = self.current.drawn_shape if drawn is None else (k, d)
-        memory = self.current.memory
+        memory, counts = self.current.memory, self.current.update_counts
         if d >= len(memory) or k > memory.shape[1]:
             n_rows = len(memory) if d < len(memory) else max(d + 1, 2 * len(memory))
             memory = _aligned_zeros(n_rows, compute_row_length(k))
             memory[: old_d + 1, :old_k] = self.current.memory[: old_d + 1, :old_k]
+            counts = np.zeros(n_rows)
+            counts[: old_d + 1] = self.current.update_counts[: old_d + 1]
+        counts[old_d + 1 : d + 1] = 0.0
         initial = 0.0 if drawn is None else self._draw(k, drawn).T
         initial = np.broadcast_to(initial, (d + 1, k))
         # The bias is the weight of feature 0, which is always 1.
@@ -183,7 +188,7 @@ class WeightStore:
             (slice(0, k), slice(old_d + 1, d + 1)),
         ):
             memory[features, labels] = initial[features, labels]
-        return _view_weights(memory, k, d, drawn_shape)
+        return _view_weights(memory, counts, k, d, drawn_shape)
 
     def compute_initial_weights(
         self, k: int, features: Sequence[Hashable], drawn_shape: tuple[int, int]
@@ -198,14 +203,17 @@ class WeightStore:
         """Keep only the first k labels and d features."""
         n_labels, n_features = self.current.drawn_shape
         drawn_shape = min(k, n_labels), min(d, n_features)
-        self.current = _view_weights(self.current.memory, k, d, drawn_shape)
+        memory, counts = self.current.memory, self.current.update_counts
+        self.current = _view_weights(memory, counts, k, d, drawn_shape)
 
-    def restore(self, weights: Array, biases: Array, drawn_shape: tuple[int, int]) -> None:
-        """Replace all weights with learned weights (k, d) and biases (k,)."""
+    def restore(
+        self, weights: Array, biases: Array, update_counts: Floats, drawn_shape: tuple[int, int]
+    ) -> None:
+        """Replace the weights (k, d), the biases (k,) and the update counts (1 + d,)."""
         k, d = weights.shape
         memory = _aligned_zeros(d + 1, compute_row_length(k))
         memory[0, :k], memory[1:, :k] = biases, weights.T
-        self.current = _view_weights(memory, k, d, drawn_shape)
+        self.current = _view_weights(memory, update_counts.copy(), k, d, drawn_shape)
 
     def _draw(self, k: int, features: Sequence[Hashable]) -> NDArray[np.float64]:
         """Draw the initial biases and weights of k labels and of features, shape (k, 1 + d)."""
@@ -237,8 +245,10 @@ def compute_row_length(k: int) -> int:
     return 2 if k <= 2 else 4 if k <= 4 else -(-k // 8) * 8
 
 
-def _view_weights(memory: Array, k: int, d: int, drawn_shape: tuple[int, int]) -> Weights:
-    return Weights(memory[1 : d + 1, :k].T, memory[0, :k], memory, drawn_shape)
+def _view_weights(
+    memory: Array, update_counts: Floats, k: int, d: int, drawn_shape: tuple[int, int]
+) -> Weights:
+    return Weights(memory[1 : d + 1, :k].T, memory[0, :k], update_counts, memory, drawn_shape)
 
 
 def _aligned_zeros(rows: int, columns: int) -> NDArray[np.float64]:

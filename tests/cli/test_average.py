@@ -56,7 +56,7 @@ def test_average_counts_each_sample_once_in_any_order(base_and_learners, run, tm
     assert live.progress.unlabeled == live.progress.skipped == 0
     assert len(live.progress.window) == 1000
     assert live.redeliveries.offsets == {("p",): 1599, ("q",): 699, ("r",): 29}
-    assert (live.model.features_, live.model.lr) == (["a", "b", "c"], 0.1)
+    assert (live.model.features_, live.model.lr) == (["a", "b", "c"], None)
     assert set(live.model.classes_) == {"up", "down", "flat"}
     assert live.progress.accuracy is None
     assert live.progress.window_accuracy > 0.8

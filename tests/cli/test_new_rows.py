@@ -13,7 +13,8 @@ ROWS = [{"a": (i % 2) - 0.5, "b": i % 7, "label": "xy"[(i + (i < 200)) % 2]} for
 
 
 def learn_as_json(run, *args):
-    return json.loads(run("learn", *args, "--no-standardize", "--json", check=0).stdout)
+    options = ["--no-standardize", "--lr", "0.1", "--json"]
+    return json.loads(run("learn", *args, *options, check=0).stdout)
 
 
 def test_later_passes_do_not_change_progressive_accuracy(tmp_path, run):

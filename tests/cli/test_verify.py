@@ -15,6 +15,8 @@ from helpers import CASE_FACTOR, ROOT, encode_jsonl, write_jsonl
 
 from stream_perceptron import LiveModel, SGDPerceptron, save
 from stream_perceptron.checkpoint.archive import read_checkpoint, to_bytes, write_checkpoint
+from stream_perceptron.checkpoint.encoding import decode
+from stream_perceptron.model.rates import format_lr
 
 VERIFIED_MESSAGE = "every bit of the {} x {} weights follows from these sources\n"
 
@@ -75,9 +77,10 @@ def test_runs_with_other_rates_files_and_pipes_are_verified(
         sources[-1].write_bytes(day.read_bytes())
 
     assert_verified(path, topic, *reversed(sources))
-    assert [(e.start, e.end, e.lr, e.epsilon) for e in load_entries(path)] == [
-        (0, 700, 0.1, 3e-6), (700, 1500, 0.2, 3e-6), (0, 1500, 0.2, 0.01), (0, 1500, 0.2, 0.01),
-        (0, 90, 0.2, 0.01),
+    entries = load_entries(path)
+    assert [(e.start, e.end, format_lr(decode(e.lr)), e.epsilon) for e in entries] == [
+        (0, 700, "0.5:0.1", 3e-6), (700, 1500, "0.2", 3e-6), (0, 1500, "0.2", 0.01),
+        (0, 1500, "0.2", 0.01), (0, 90, "0.2", 0.01),
     ]  # fmt: skip
     reason = get_verify_error(path, *sources)
     assert "the files that stand for it lack the last 90 of these rows" in reason
@@ -139,8 +142,8 @@ def test_model_that_its_sources_cannot_reproduce_is_rejected(
 
 # Parts of a checkpoint that the rows do not determine: settings, and the last reported row.
 NOT_VERIFIED = {
-    ("model", "lr"), ("model", "epsilon"), ("model", "max_weights"), ("model", "classes"),
-    ("model", "seed"), ("model", "init_range"), ("model", "has_indicators"),
+    ("model", "lr"), ("model", "lr_"), ("model", "epsilon"), ("model", "max_weights"),
+    ("model", "classes"), ("model", "seed"), ("model", "init_range"), ("model", "has_indicators"),
 }  # fmt: skip
 
 

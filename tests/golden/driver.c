@@ -10,7 +10,7 @@
 
 struct Call {
     int64_t function, stop, start, end, n, k, d, stride, n_values, adds_features, adds_labels, statistics_width;
-    double low, high, epsilon;
+    double low, high, epsilon, n_falling, first_factor;
 };
 
 static void *get(size_t count, size_t size) {
@@ -29,7 +29,8 @@ int main(void) {
         const size_t n = call.n, k = call.k, d = call.d, stride = call.stride;
         Model model = {.k = call.k, .d = call.d, .stride = call.stride,
                        .function = (Function)call.function, .low = call.low, .high = call.high,
-                       .epsilon = call.epsilon, .stop = (int)call.stop,
+                       .epsilon = call.epsilon, .n_falling = call.n_falling,
+                       .first_factor = call.first_factor, .stop = (int)call.stop,
                        .statistics_width = call.statistics_width};
         const double *given = get(k * d, sizeof(double));
         model.weights = calloc(d * stride + 1, sizeof(double));
@@ -38,6 +39,7 @@ int main(void) {
         given = get(k, sizeof(double));
         model.biases = calloc(stride, sizeof(double));
         memcpy(model.biases, given, k * sizeof(double));
+        model.update_counts = get(1 + d, sizeof(double));
 
         Rows rows = {.start = call.start, .end = call.end, .starts = get(n + 1, sizeof(intptr_t))};
         rows.values = get(call.n_values, sizeof(double));
@@ -66,6 +68,7 @@ int main(void) {
         put(&end, 1, sizeof end);
         for (size_t i = 0; i < d; i++) put(model.weights + i * stride, k, sizeof(double));
         put(model.biases, k, sizeof(double));
+        put(model.update_counts, 1 + d, sizeof(double));
         const size_t start = call.start;
         put(results.predicted + start, n_learned, sizeof(intptr_t));
         put(results.scores + start, n_learned, sizeof(double));

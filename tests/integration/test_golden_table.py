@@ -17,7 +17,7 @@ import pytest
 from helpers import COMMAND, ROOT, require_tool, write_csv
 from river.base import Base
 
-from stream_perceptron import LiveModel, SGDPerceptron
+from stream_perceptron import FallingRate, LiveModel, SGDPerceptron
 from stream_perceptron.data.opening import open_source
 from stream_perceptron.data.schema import ReadOptions
 from stream_perceptron.datasets.mnist import sample_path
@@ -73,11 +73,11 @@ def write_table(folder):
     return write_csv(folder / "table.csv", ["colour", "a", "b", "label"], rows)
 
 
-def learn_table(standardize, folder):
+def learn_table(standardize, lr, folder):
     """Learn a table from a file."""
     sources = [open_source(str(write_table(folder)))]
     read_options = ReadOptions(standardize=standardize)
-    live = LiveModel.start(sources, read_options, lr=0.1 if standardize else 0.001, seed=0)
+    live = LiveModel.start(sources, read_options, lr=lr, seed=0)
     results = list(learn(live, sources, with_scores=True))
     return live.model, np.concatenate([result.scores for result in results])
 
@@ -89,8 +89,12 @@ CASES = {
     "sparse": lambda _: learn_digits(spread=7, lr=0.1),
     "a schedule": lambda _: learn_digits(lr=InverseDecay()),
     "a threshold": lambda _: learn_digits(lr=0.1, epsilon=0.01, activation="tanh"),
-    "categories": lambda folder: learn_table(False, folder),
-    "categories, standardized": lambda folder: learn_table(True, folder),
+    "a falling rate": lambda _: learn_digits(),
+    "categories": lambda folder: learn_table(False, 0.001, folder),
+    "categories, standardized": lambda folder: learn_table(True, 0.1, folder),
+    "categories, standardized, a falling rate": lambda folder: learn_table(
+        True, FallingRate(0.5, 0.01), folder
+    ),
 }
 
 
@@ -124,7 +128,8 @@ def golden_run(tmp_path_factory):
         errors = np.where(targets < 0, 0.0, results.errors)[learned]
         counts = counters.counts - before
         parts = [
-            weights.weights.T, weights.biases, np.maximum(results.predicted, 0)[learned],
+            weights.weights.T, weights.biases, weights.update_counts[: 1 + len(weights.weights.T)],
+            np.maximum(results.predicted, 0)[learned],
             np.nan_to_num(results.scores)[learned], errors, results.updated[learned], counts,
         ]  # fmt: skip
         if scaler is not None:
@@ -153,8 +158,13 @@ def encode_call(weights, rule, scaler, samples, part, targets):
         len(samples.values), part.n_features is not None, part.n_labels is not None,
         0 if scaler is None else len(scaler),
     )  # fmt: skip
-    head = struct.pack("12q3d", *map(int, numbers), activation.low, activation.high, rule.epsilon)
-    parts = [weights.weights.T, weights.biases, samples.starts, samples.values]
+    rate = rule.falling_rate
+    falling = (0.0, 0.0) if rate is None else (rate.n_falling, rate.start / rate.end)
+    head = struct.pack(
+        "12q5d", *map(int, numbers), activation.low, activation.high, rule.epsilon, *falling
+    )
+    parts = [weights.weights.T, weights.biases, weights.update_counts[: 1 + d]]
+    parts += [samples.starts, samples.values]
     parts += [samples.feature_ids, samples.status]
     parts += [counts for counts in (part.n_features, part.n_labels) if counts is not None]
     parts += [targets, part.sample_weights, part.rates]

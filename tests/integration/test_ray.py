@@ -206,7 +206,7 @@ def test_what_a_run_does_is_reported(cluster, mnist_sample, tmp_path):
         command, env=cluster.env, capture_output=True, text=True, check=True
     ).stderr
 
-    assert "shards learn at 0.5, 5 times 0.1" in stderr
+    assert "shards learn at 0.5:0.5 instead of 0.5:0.1" in stderr
     assert "scaled by 1/255: pixel0 .. pixel783" in stderr
     assert "learn is faster: these rows take one process about " in stderr
 

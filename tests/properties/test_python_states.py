@@ -16,9 +16,19 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from stream_perceptron import RecordEncoder, SampleError, SGDPerceptron, Standardizer, load, save
+from stream_perceptron import (
+    FallingRate,
+    RecordEncoder,
+    SampleError,
+    SGDPerceptron,
+    Standardizer,
+    load,
+    save,
+)
 
 NAMES, LABELS = "abcdef", ["up", "down", "left", "right"]
+# The second falling rate ends after 17 updates.
+rates = st.sampled_from([None, 0.1, 1.0, FallingRate(2.0, 1.0), FallingRate(0.5, 0.4)])
 values = st.sampled_from([0.0, 1.0, -2.5, 1e-3, 7.0])
 samples = st.tuples(
     st.dictionaries(st.sampled_from(NAMES), values, max_size=5), st.sampled_from(LABELS)
@@ -36,7 +46,7 @@ class Models(RuleBasedStateMachine):
                 lambda model: RecordEncoder() | Standardizer() | model,
             ]
         ),
-        lr=st.sampled_from([0.1, 1.0]),
+        lr=rates,
         epsilon=st.sampled_from([0.0, 0.2]),
         classes=st.sampled_from([None, LABELS[:2]]),
         class_weight=st.sampled_from([None, "balanced", {"up": 3.0}]),
@@ -57,11 +67,20 @@ class Models(RuleBasedStateMachine):
         with pytest.raises(SampleError):
             self.model.learn_one(x | {"a": value}, y)
 
+    @property
+    def perceptrons(self):
+        models = self.model, self.plain
+        return [getattr(m, "steps", {"SGDPerceptron": m})["SGDPerceptron"] for m in models]
+
+    @rule(lr=rates)
+    def change_rate(self, lr):
+        for perceptron in self.perceptrons:
+            perceptron.lr = lr
+
     @rule(rows=st.lists(samples, min_size=1, max_size=6))
     def learn_many(self, rows):
         """Learn a frame, in which a missing cell is an absent feature."""
-        perceptron, plain = (getattr(m, "steps", {"SGDPerceptron": m})["SGDPerceptron"]
-                             for m in (self.model, self.plain))  # fmt: skip
+        perceptron, plain = self.perceptrons
         frame = pd.DataFrame([x for x, _ in rows], columns=list(NAMES), dtype=np.float64)
         perceptron.learn_many(frame, pd.Series([y for _, y in rows]))
         for i, (_, y) in enumerate(rows):

@@ -73,6 +73,7 @@ def capture_state(model):
         model.features_,
         model.weights.tobytes(),
         model.biases.tobytes(),
+        model.network.snapshot().update_counts.tobytes(),
         model.n_seen,
         model.n_updates,
         repr(model.last_error),

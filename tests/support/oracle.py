@@ -12,8 +12,24 @@ ACTIVATIONS = {
 }
 
 
-def update_weights(w, b, x, label, lr, epsilon, activation):
-    """Update w and b in place for one sample; return its net inputs and its error."""
+def compute_rate(lr, n):
+    """Return the learning rate after n updates; a falling rate is a pair of its start and end."""
+    if not isinstance(lr, tuple):
+        return lr
+    start, end = lr
+    return max(end, start / math.sqrt(1 + n / 30)) if n < count_falling(lr) else end
+
+
+def count_falling(lr):
+    """Return the number of updates after which a learning rate is constant."""
+    return math.ceil(30 * ((lr[0] / lr[1]) ** 2 - 1)) if isinstance(lr, tuple) else 0
+
+
+def update_weights(w, b, x, label, rates, epsilon, activation):
+    """Update w and b in place for one sample; return its net inputs and its error.
+
+    `rates` are the learning rates of the bias and of each feature.
+    """
     low, high, f, df = ACTIVATIONS[activation]
     net = [b[j] + sum(w[j][i] * x[i] for i in range(len(x))) for j in range(len(b))]
     y = [f(n) for n in net]
@@ -22,9 +38,9 @@ def update_weights(w, b, x, label, lr, epsilon, activation):
     if error >= epsilon:
         for j in range(len(b)):
             delta = (d[j] - y[j]) * df(net[j], y[j])
-            b[j] += lr * delta
+            b[j] += rates[0] * delta
             for i in range(len(x)):
-                w[j][i] += lr * delta * x[i]
+                w[j][i] += rates[1 + i] * delta * x[i]
     return net, error
 
 
@@ -37,6 +53,7 @@ class Model:
     def __init__(self, classes, draw):
         self.labels, self.features, self.draw, self.n_seen = [], [], draw, 0
         self.w, self.b = [], []
+        self.counts = [0]  # the updates of the bias and of each feature, with a falling rate
         for label in classes:
             self.add_label(label)
 
@@ -48,6 +65,7 @@ class Model:
 
     def add_feature(self, name):
         self.features.append(name)
+        self.counts.append(0)
         for j, row in enumerate(self.w):
             row.append(0.0 if self.n_seen else self.draw(j, name))
 
@@ -71,7 +89,7 @@ class Model:
         shares = [value / sum(y) if sum(y) else 1 / len(y) for value in y]
         return dict(zip(self.labels, shares, strict=True))
 
-    def learn(self, x, label, lr, epsilon, activation):
+    def learn(self, x, label, lr, epsilon, activation, weight=1.0):
         """Learn a sample; return its error."""
         if label not in self.labels:
             self.add_label(label)
@@ -80,6 +98,10 @@ class Model:
                 self.add_feature(name)
         values = [x.get(name, 0.0) for name in self.features]
         target = self.labels.index(label)
-        _, error = update_weights(self.w, self.b, values, target, lr, epsilon, activation)
+        rates = [weight * compute_rate(lr, n) for n in self.counts]
+        _, error = update_weights(self.w, self.b, values, target, rates, epsilon, activation)
+        for i, value in enumerate([1.0, *values]):
+            is_counted = error >= epsilon and value != 0 and self.counts[i] < count_falling(lr)
+            self.counts[i] += is_counted
         self.n_seen += 1
         return error

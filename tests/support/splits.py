@@ -69,7 +69,7 @@ class Case:
 def draw_options(rng, table, formats, kind, null_text):
     """Return random options that these formats support."""
     options = ["--seed", str(rng.randrange(3))]
-    options += rng.choice([[], ["--lr", "0.1"], ["--lr", "1"]])
+    options += rng.choice([[], ["--lr", "0.1"], ["--lr", "1"], ["--lr", "0.5:0.4"]])
     if table.delimiter != ",":
         options += ["--delimiter", table.delimiter]
     is_sparse = "libsvm" in formats
@@ -170,7 +170,8 @@ def draw_late_label_case(rng, table, folder, null_text, damage_rate, kind) -> Ca
             files.append(folder / f"{i}.{formats[-1]}")
             columns = rng.sample(columns, len(columns))
             write_table_file(files[-1], formats[-1], rows, columns, table, null_text, damage_rate)
-    options = ["--join", "id", "--label", table.label, *rng.choice([[], ["--lr", "0.1"]])]
+    options = ["--join", "id", "--label", table.label]
+    options += rng.choice([[], ["--lr", "0.1"], ["--lr", "0.5:0.4"]])
     candidates = [
         ["--classes", ",".join(map(str, table.labels))],
         ["--max-pending", str(rng.randrange(1, 50))],

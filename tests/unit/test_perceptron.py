@@ -11,14 +11,18 @@ import pytest
 from helpers import capture_state
 from river.optim import schedulers
 
-from stream_perceptron import SGDPerceptron, save
+from stream_perceptron import FallingRate, SGDPerceptron, save
 from stream_perceptron.model.weights import draw_initial_weights, hash_names
 
 
 @pytest.mark.parametrize("activation", oracle.ACTIVATIONS)
 @pytest.mark.parametrize(
-    ("classes", "lr"), [(None, 0.05), (["a", "b"], schedulers.InverseScaling(0.2))]
-)
+    ("classes", "lr"),
+    [
+        (None, 0.05), (["a", "b"], schedulers.InverseScaling(0.2)), (None, FallingRate(0.5, 0.01)),
+        (["a", "b"], FallingRate(0.3, 0.3)), (None, FallingRate(0.05, 0.03)),
+    ],
+)  # fmt: skip
 def test_growing_model_matches_the_reference_rule(activation, classes, lr, rng):
     """Names of the first sample get drawn weights, later names 0. New labels are not predicted."""
 
@@ -35,7 +39,9 @@ def test_growing_model_matches_the_reference_rule(activation, classes, lr, rng):
         label = "abcdefghijklmnopqrstuvwxyzABC"[int(rng.integers(min(29, 1 + n // 12)))]
         model.epsilon = epsilon = float(rng.choice([0.0, 0.3, 0.6, 1.2, 5.0]))
         w = float(rng.choice([0.5, 1.0, 2.0]))
-        rate = w * (lr if isinstance(lr, float) else lr.get(n_updates))
+        rate = lr.get(n_updates) if isinstance(lr, schedulers.InverseScaling) else lr
+        if isinstance(lr, FallingRate):
+            rate = lr.start, lr.end
         tested = x | {"unknown": [1e9, math.nan, "text", None][n % 4]}  # ignored
         scores, predicted = model.predict_proba_one(tested), reference.predict(x)
         assert predicted == model.predict_one(tested) == next(iter(scores), None)
@@ -43,7 +49,7 @@ def test_growing_model_matches_the_reference_rule(activation, classes, lr, rng):
         assert sorted(scores.values(), reverse=True) == [*scores.values()]
 
         model.learn_one(x | ({"null": None} if n % 3 == 0 else {}), label, w)
-        error = reference.learn(x, label, rate, epsilon, activation)
+        error = reference.learn(x, label, rate, epsilon, activation, w)
         n_updates += error >= epsilon
         np.testing.assert_allclose(model.last_error, error, rtol=1e-9)
     assert (model.n_seen, model.n_updates) == (400, n_updates)
@@ -51,6 +57,7 @@ def test_growing_model_matches_the_reference_rule(activation, classes, lr, rng):
     assert (reference.labels, reference.features) == (model.classes_, model.features_)
     np.testing.assert_allclose(model.weights, reference.w, atol=1e-12)
     np.testing.assert_allclose(model.biases, reference.b, atol=1e-12)
+    assert reference.counts == model.network.snapshot().update_counts.tolist()
 
 
 def test_labels_that_differ_only_by_type_cause_a_warning():

@@ -23,10 +23,13 @@ cdef extern from "kernel.h" nogil:
         double* weights
         ptrdiff_t stride
         double* biases
+        double* update_counts
         Function function
         double low
         double high
         double epsilon
+        double n_falling
+        double first_factor
         bint stop
         double* statistics
         ptrdiff_t statistics_width
@@ -79,7 +82,7 @@ cdef Model _build_model(weights, rule, scaler=None, class_weights=None):
     cdef Py_buffer view
     cdef Model model
     memset(&model, 0, sizeof(model))
-    matrix, biases, *_ = weights
+    matrix, biases, update_counts, *_ = weights
     PyObject_GetBuffer(matrix, &view, PyBUF_STRIDES)
     model.k, model.d = view.shape[0], view.shape[1]
     # With a single feature, the strides of the buffer differ from those of the array.
@@ -87,8 +90,12 @@ cdef Model _build_model(weights, rule, scaler=None, class_weights=None):
     model.weights = <double*>view.buf
     PyBuffer_Release(&view)
     model.biases = <double*>get_address(biases)
+    model.update_counts = <double*>get_address(update_counts)
     if rule is not None:
-        activation, model.epsilon, model.stop = rule
+        activation, model.epsilon, falling_rate, model.stop = rule
+        if falling_rate is not None:
+            model.n_falling = falling_rate.n_falling
+            model.first_factor = <double>falling_rate.start / <double>falling_rate.end
         model.function = _FUNCTIONS[activation.name]
         model.low, model.high = activation.low, activation.high
     if scaler is not None:

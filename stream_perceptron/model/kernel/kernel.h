@@ -39,16 +39,21 @@
 typedef enum { SIGMOID, TANH, ARCTAN, IDENTITY } Function;
 
 /* A model with k outputs and d features, its rule, and a scaler's statistics. Learning changes the
-   weights, the biases and the statistics. */
+   weights, the biases, the counts and the statistics. */
 typedef struct {
     ptrdiff_t k, d;
     double *weights;            /* weight rows, each with one feature's weights for all outputs */
     ptrdiff_t stride;           /* doubles from one feature's row to the next's: 2, 4 or a multiple
                                    of 8, at least k; the rest of a row is padding */
     double *biases;             /* (k,), padded like a weight row */
+    double *update_counts;      /* (1 + d,), the number of updates of the bias, and those in which each
+                                   feature was nonzero; counted below n_falling */
     Function function;          /* the activation, with the targets of its outputs: */
     double low, high;           /* high for the label's output, low for all others */
     double epsilon;             /* samples with a smaller error cause no update */
+    double n_falling;           /* the count from which a falling rate is its end; 0 if rates are
+                                   constant */
+    double first_factor;        /* the start of a falling rate, divided by its end */
     int stop;                   /* whether the first such sample ends the training */
     double *statistics;         /* counts, means, variances and indicators of features; NULL without a
                                    scaler */
@@ -73,7 +78,7 @@ typedef struct {
                                      predict the row; NULL: predict all */
     const double *sample_weights; /* (n,) */
     const double *rates;          /* (end - start,), learning rates, indexed by the number of updates
-                                     so far */
+                                     so far; the ends of falling ones */
 } Rows;
 
 /* Written by `learn`, row by row. Arrays other than `errors`, `updated` and `counts` are NULL if not
@@ -96,11 +101,11 @@ typedef struct {
 
 enum { PROBE_INTERVAL = 32, REJECTED = 2, MAX_BALANCED_FACTOR = 100 };
 
-/* m features and their values. */
+/* m features and their values, and x_0, the value for the bias. */
 typedef struct {
     ptrdiff_t m;
     int32_t *feature_ids;
-    double *x;
+    double *x, x_0;
 } Sample;
 
 /* y = f(net) and slopes = f'(net) of k outputs. */

@@ -12,6 +12,7 @@ enum { COUNTS, MEANS, VARIANCES, INDICATORS, N_STATISTICS };
 typedef struct {
     double *nets, *y, *slopes, *deltas, *steps; /* (k,), of the current sample */
     Sample sample;                              /* the current one */
+    int32_t *falling; /* (m,), the indices in the sample of the features whose rates still fall */
 
     Sample raw;             /* the row before it is standardized, with zeros */
     double *standardized;   /* (m,), the standardized values of the raw row */
@@ -172,10 +173,39 @@ static int are_finite(const double *numbers, ptrdiff_t n) {
     return all;
 }
 
-/* Return a number that is at least 1 and, up to rounding, at least as large as each |x|. */
+/* Return the learning rate after n updates, divided by its end. */
+static double compute_rate_factor(const Model *model, double n) {
+    const double factor = model->first_factor / sqrt(1.0 + n / 30.0);
+    return n < model->n_falling && factor > 1.0 ? factor : 1.0;
+}
+
+/* Multiply the values of a sample by the factors of their features' rates, so that the same steps
+   update all weights. List the features whose rates still fall, and return their number. */
+static ptrdiff_t scale_by_rates(const Model *model, Sample *sample, int32_t *falling) {
+    const int32_t *feature_ids = sample->feature_ids;
+    const double *counts = model->update_counts + 1;
+    ptrdiff_t n = 0;
+    for (ptrdiff_t r = 0; r < sample->m; r++) {
+        falling[n] = (int32_t)r;
+        n += counts[feature_ids[r]] < model->n_falling;
+    }
+    for (ptrdiff_t q = 0; q < n; q++)
+        sample->x[falling[q]] *= compute_rate_factor(model, counts[feature_ids[falling[q]]]);
+    sample->x_0 = compute_rate_factor(model, model->update_counts[0]);
+    return n;
+}
+
+/* Count an update of the bias and of the n listed features. */
+static void count_update(const Model *model, const Sample *sample, const int32_t *falling,
+                         ptrdiff_t n) {
+    model->update_counts[0] += model->update_counts[0] < model->n_falling;
+    for (ptrdiff_t q = 0; q < n; q++) model->update_counts[1 + sample->feature_ids[falling[q]]] += 1.0;
+}
+
+/* Return a number that is, up to rounding, at least as large as x_0 and each |x|. */
 FOR_EACH_PROCESSOR
-static double bound_values(const double *x, ptrdiff_t m) {
-    double squares[8] = {1.0};
+static double bound_values(const double *x, double x_0, ptrdiff_t m) {
+    double squares[8] = {x_0 * x_0};
     ptrdiff_t r = 0;
     for (; r + 8 <= m; r += 8)
         for (int l = 0; l < 8; l++) squares[l] += x[r + l] * x[r + l];
@@ -194,9 +224,9 @@ static int stay_finite(const Model *model, const Sample *sample, const double *s
     /* A change of less than half the spacing of the largest numbers cannot make a number overflow;
        `safe` is less than a quarter of the spacing, to allow for the rounding of the bound. */
     const double safe = DBL_MAX * DBL_EPSILON / 8;
-    if (largest * bound_values(sample->x, sample->m) < safe) return 1;
+    if (largest * bound_values(sample->x, sample->x_0, sample->m) < safe) return 1;
     for (ptrdiff_t j = 0; j < model->k; j++) {
-        if (!isfinite(model->biases[j] + steps[j])) return 0;
+        if (!isfinite(model->biases[j] + sample->x_0 * steps[j])) return 0;
         for (ptrdiff_t r = 0; r < sample->m; r++) {
             const double weight = model->weights[sample->feature_ids[r] * model->stride + j];
             if (!isfinite(weight + sample->x[r] * steps[j])) return 0;
@@ -228,8 +258,9 @@ static ptrdiff_t learn_rows(const Model *model, const Rows *rows, const Results 
     const int is_scaled = model->statistics != NULL;
     double *nets = scratch->nets, *steps = scratch->steps;
     Sample *sample = &scratch->sample;
-    ptrdiff_t n_updates = 0, i = rows->start;
+    ptrdiff_t n_updates = 0, n_falling = 0, i = rows->start;
     int has_stopped = 0;
+    sample->x_0 = 1.0;
     const intptr_t *const n_labels = rows->n_labels;
     for (; i < rows->end && !has_stopped; i++) {
         const intptr_t target = rows->targets != NULL ? rows->targets[i] : -1;
@@ -258,6 +289,8 @@ static ptrdiff_t learn_rows(const Model *model, const Rows *rows, const Results 
             if (is_update) {
                 const double weight = rows->sample_weights[i] * compute_class_factor(model, target);
                 compute_steps(model, rows->rates[n_updates] * weight, scratch);
+                if (model->n_falling > 0.0)
+                    n_falling = scale_by_rates(model, sample, scratch->falling);
                 all_finite &= stay_finite(model, sample, steps);
             }
         }
@@ -266,8 +299,9 @@ static ptrdiff_t learn_rows(const Model *model, const Rows *rows, const Results 
         if (target < 0) continue;
 
         if (is_update) {
-            for (ptrdiff_t j = 0; j < k; j++) model->biases[j] += steps[j];
+            for (ptrdiff_t j = 0; j < k; j++) model->biases[j] += sample->x_0 * steps[j];
             add_update(model, sample, steps);
+            if (model->n_falling > 0.0) count_update(model, sample, scratch->falling, n_falling);
             results->updated[i] = 1;
             n_updates++;
         }
@@ -300,7 +334,7 @@ static ptrdiff_t learn(const Model *model, const Rows *rows, const Results *resu
     const size_t width = model->stride;
     const size_t room = rows->longest + 1;
     const size_t room_raw = model->statistics != NULL ? room : 0;
-    const size_t n_doubles = 5 * width + room + (room + 1) / 2 + room_raw +
+    const size_t n_doubles = 5 * width + room + (room + 1) / 2 * 2 + room_raw +
                              (room_raw + 1) / 2 + (1 + 2 * N_STATISTICS) * room_raw;
     char *const memory = malloc(n_doubles * sizeof(double)), *rest = memory;
     if (memory == NULL) return -1;
@@ -314,6 +348,7 @@ static ptrdiff_t learn(const Model *model, const Rows *rows, const Results *resu
     scratch.deltas = take_doubles(&rest, width);
     scratch.steps = take_doubles(&rest, width);
     scratch.sample = take_sample(&rest, room);
+    scratch.falling = (int32_t *)take_doubles(&rest, (room + 1) / 2);
     scratch.raw = take_sample(&rest, room_raw);
     scratch.standardized = take_doubles(&rest, room_raw);
     scratch.before = take_doubles(&rest, N_STATISTICS * room_raw);

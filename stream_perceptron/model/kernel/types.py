@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_perceptron.model.activations import Activation
+from stream_perceptron.model.rates import FallingRate
 
 
 class LearningRule(NamedTuple):
@@ -16,6 +17,7 @@ class LearningRule(NamedTuple):
 
     activation: Activation
     epsilon: float
+    falling_rate: FallingRate | None = None  # None if all weights share a learning rate
     stop: bool = False  # whether the first sample with an error below epsilon ends the training
 
 
@@ -25,7 +27,8 @@ class Part(NamedTuple):
     start: int
     end: int
     sample_weights: NDArray[np.float64]  # shape (n,)
-    rates: NDArray[np.float64]  # learning rates, by the number of updates so far in this part
+    # Learning rates, by the number of updates so far in this part; the ends of falling ones.
+    rates: NDArray[np.float64]
     # The number of features known before each row of the part, and after the last. None if no row
     # adds features.
     n_features: NDArray[np.intp] | None = None
