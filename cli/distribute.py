@@ -49,8 +49,8 @@ def distribute(options: Options) -> int:
 
     In each round, every shard starts from the same model, tests each of its rows and learns it;
     then the models are averaged and saved. Averaging N models divides their steps by N, so shards
-    learn with N times --lr. The same command resumes after the last round, and the result does not
-    depend on which machine or process was lost in between.
+    learn with N times --lr, or N times the end of a rate that falls. The same command resumes after
+    the last round, and the result does not depend on which machine or process was lost in between.
 
     \b
     stream-perceptron distribute train.parquet -m model.npz --shards 8

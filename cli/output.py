@@ -160,7 +160,7 @@ class ProgressPrinter:
         if progress.events and progress.events[-1].found > self._state.reported_row:
             self._print_drift_events()
         if result.is_report_due and self.n_new_rows >= _MIN_DIAGNOSED_ROWS:
-            self.print_findings()
+            self.print_findings(has_ended=False)
 
     def finish(self) -> None:
         """Print the final figures."""
@@ -192,13 +192,17 @@ class ProgressPrinter:
                 suggestion=cause, **{"class": event.to_dict(model.classes_)["class"]},
             )  # fmt: skip
 
-    def print_findings(self, diverged: bool = False) -> None:
-        """Print the events and findings that have not been printed in this run."""
+    def print_findings(self, diverged: bool = False, has_ended: bool = True) -> None:
+        """Print the events and findings that have not been printed in this run.
+
+        How fast the error falls says something about the learning rate only at the end of a run.
+        """
         from stream_perceptron.diagnostics.diagnosis import collect_findings
 
         self._print_drift_events()
         for finding in () if self.is_quiet else collect_findings(self.live, diverged):
-            if finding.code not in self._printed_codes:
+            is_early = finding.code is FindingCode.LEARNING_RATE_TOO_LOW and not has_ended
+            if finding.code not in self._printed_codes and not is_early:
                 self._print_event("finding", finding.text, **finding.to_dict())
                 self._printed_codes.add(finding.code)
 

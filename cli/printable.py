@@ -54,18 +54,6 @@ def format_count(n: int, noun: str) -> str:
     return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
 
 
-def format_number(number: float) -> str:
-    """Return a number as people type it, exactly.
-
-    Examples
-    --------
-    >>> format_number(3e-06), format_number(1.0)
-    ('3e-6', '1')
-
-    """
-    return repr(number).removesuffix(".0").replace("e-0", "e-")
-
-
 def get_terminal_width() -> int:
     """Return the number of columns of the terminal."""
     from shutil import get_terminal_size  # lazy import: takes two milliseconds

@@ -16,7 +16,7 @@ from .live_line import LiveLine
 from .options import (
     ACTIVATION,
     NUMBER,
-    POSITIVE,
+    RATE,
     check_training_options,
     make_list_type,
     model_option,
@@ -25,7 +25,6 @@ from .options import (
 )
 from .printable import (
     format_count,
-    format_number,
     get_stdout_width,
     make_printable,
     print_message,
@@ -51,8 +50,9 @@ _OPTIONAL_COLUMNS = ("last 1,000", "updated")  # left out on a narrow terminal
 @training_options
 @standardize_option
 @model_option(
-    "--lr", metavar="A,B,...", type=make_list_type(POSITIVE), default="0.01,0.03,0.1,0.3",
-    show_default=True, help="Learning rates.",
+    "--lr", metavar="A,B:C,...", type=make_list_type(RATE),
+    help="Learning rates: numbers, or B:C for one that falls from B to C. Default: the default of "
+    "learn, 0.01, 0.03, 0.1 and 0.3.",
 )  # fmt: skip
 @model_option(
     "--epsilon", metavar="A,B,...", type=make_list_type(NUMBER), default="3e-6", show_default=True,
@@ -112,12 +112,13 @@ def sweep(options: Options) -> None:
 def _create_trials(options: Options, signals: Signals) -> tuple[list[Source], list[Trial]]:
     """Open the sources, and create an untrained trial for each combination of settings."""
     from stream_perceptron import LiveModel, Trial
-    from stream_perceptron.live.sweep import SWEPT_PARAMETERS, list_combinations
+    from stream_perceptron.live.sweep import DEFAULT_RATES, SWEPT_PARAMETERS, list_combinations
 
     sources = open_sources(options.sources, options.file_format, signals)
     fixed = {name: getattr(options, name) for name in ("seed", "max_weights", "class_weight")}
     read_options, trials = make_read_options(options), []
-    for settings in list_combinations({name: getattr(options, name) for name in SWEPT_PARAMETERS}):
+    swept = {name: getattr(options, name) for name in SWEPT_PARAMETERS}
+    for settings in list_combinations(swept | {"lr": options.lr or DEFAULT_RATES}):
         with convert_value_errors():
             live = LiveModel.start(
                 sources, read_options, options.classes or None, True, **settings, **fixed
@@ -209,6 +210,8 @@ def _format_trials(trials: Sequence[Trial]) -> Iterator[dict[str, str]]:
     for trial in trials:
         progress = trial.progress
         cells = {name.replace("_", "-"): _format_value(trial.settings[name]) for name in names}
+        if trial.settings["lr"] is None:
+            cells["lr"] = f"{_format_value(trial.model.lr_)} (default)"
         is_tested = progress.accuracy is not None
         cells |= {
             "accuracy": f"{progress.accuracy:.2%}" if is_tested else "-",
@@ -234,7 +237,10 @@ def _describe_end(trial: Trial) -> str:
 def _trial_to_json(trial: Trial) -> dict[str, object]:
     """Return the settings and figures of a trial for JSON output."""
     progress, is_tested = trial.progress, trial.accuracy is not None
+    rate = trial.model.lr_
     return trial.settings | {
+        "lr": rate if isinstance(rate, float) else _format_value(rate),
+        "is_default_lr": trial.settings["lr"] is None,
         "samples": progress.samples,
         "accuracy": progress.accuracy,
         "kappa": trial.kappa if is_tested else None,
@@ -255,6 +261,8 @@ def _format_learn_command(options: Options, best: Trial) -> str:
         if name in ("as_json", "quiet", "sources") or not (name == "lr" or name in options.given):
             continue
         value = best.settings.get(name, getattr(options, name))
+        if value is None:  # the default learning rate
+            continue
         if isinstance(value, bool):
             arguments.append(flag if value else f"--no-{name}")
             continue
@@ -267,7 +275,8 @@ def _format_learn_command(options: Options, best: Trial) -> str:
 def _format_value(value: object) -> str:
     """Return the value of an option as it is typed."""
     from stream_perceptron.data.naming import join_list
+    from stream_perceptron.model.rates import FallingRate, format_lr
 
     if isinstance(value, tuple):
         return join_list(value)
-    return format_number(value) if isinstance(value, float) else str(value)
+    return format_lr(value) if isinstance(value, float | FallingRate) else str(value)

@@ -24,6 +24,8 @@ from stream_perceptron.live.metrics import ClassMetrics, Progress
 from stream_perceptron.live.model import LiveModel
 from stream_perceptron.live.step_result import StepResult
 from stream_perceptron.model import defaults
+from stream_perceptron.model.activations import get_activation
+from stream_perceptron.model.rates import LearningRate
 from stream_perceptron.model.rows import as_samples, concatenate_rows
 from stream_perceptron.model.scaler import Scaler
 from stream_perceptron.model.validation import as_label, as_row
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
     from river.compose import Pipeline
 
 SWEPT_PARAMETERS = ("lr", "epsilon", "init_range", "activation")
-DEFAULT_RATES = (0.01, 0.03, 0.1, 0.3)
+DEFAULT_RATES = (None, 0.01, 0.03, 0.1, 0.3)  # None: the default of the activation
 
 
 @dataclass(eq=False, repr=False)
@@ -118,16 +120,25 @@ class Trial:
         return result
 
 
-def list_combinations(swept: Mapping[str, Sequence[object]]) -> list[dict[str, Any]]:
-    """Return every combination of values.
+def list_combinations(swept: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
+    """Return every combination of values, without a rate that an lr of None stands for, too.
 
     Examples
     --------
     >>> list_combinations({"lr": [0.1, 1.0], "activation": ["tanh"]})
     [{'lr': 0.1, 'activation': 'tanh'}, {'lr': 1.0, 'activation': 'tanh'}]
+    >>> list_combinations({"lr": [None, 0.01], "activation": ["tanh"]})
+    [{'lr': None, 'activation': 'tanh'}]
 
     """
-    return [dict(zip(swept, values, strict=True)) for values in itertools.product(*swept.values())]
+    product = itertools.product(*swept.values())
+    combinations = [dict(zip(swept, values, strict=True)) for values in product]
+    if None not in swept["lr"]:
+        return combinations
+    return [
+        settings for settings in combinations
+        if settings["lr"] != get_activation(settings["activation"]).default_lr
+    ]  # fmt: skip
 
 
 def get_active_model(trials: Sequence[Trial]) -> LiveModel:
@@ -200,7 +211,7 @@ def sweep(
     stream: Iterable[tuple[Mapping[Hashable, object], Hashable]],
     pipeline: SGDPerceptron | Pipeline | None = None,
     *,
-    lr: float | Sequence[float] = DEFAULT_RATES,
+    lr: LearningRate | Sequence[LearningRate | None] | None = DEFAULT_RATES,
     epsilon: float | Sequence[float] = defaults.EPSILON,
     init_range: float | Sequence[float] = defaults.INIT_RANGE,
     activation: str | Sequence[str] = defaults.ACTIVATION,
@@ -219,7 +230,8 @@ def sweep(
         An untrained model, or a pipeline that `save` takes; None for a perceptron. Its perceptron
         has the parameters that are not given.
     lr, epsilon, init_range, activation
-        Parameters of `SGDPerceptron`; each is a value or a sequence of values.
+        Parameters of `SGDPerceptron`; each is a value or a sequence of values. An lr of None is the
+        default of the activation, which is compared with four constant rates if lr is not given.
     parameters
         Other parameters of `SGDPerceptron`, for all trials.
 

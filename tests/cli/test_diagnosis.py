@@ -254,7 +254,7 @@ def test_worked_sample_has_the_numbers_of_the_oracle():
         sample = work_sample(model, {"a": a, "c": c}, label)
         k = ["left", "right"].index(label)
         before, biases = np.array(w), np.array(b)
-        nets, error = oracle.update_weights(w, b, [a, c], k, 0.5, 0.1, "sigmoid")
+        nets, error = oracle.update_weights(w, b, [a, c], k, [0.5] * 3, 0.1, "sigmoid")
         changes = np.array(w) - before
         largest = changes[[0, 1], np.abs(changes).argmax(axis=1)]
 

@@ -28,6 +28,23 @@ def test_best_trial_is_first_and_its_command_reproduces_it(run, tmp_path, mnist_
     assert rows[0]["would"] == f"{json.loads(stopped.stdout)['samples']:,}"
 
 
+def test_default_rate_is_compared_with_constant_ones(run, tmp_path, mnist_sample):
+    """The default of tanh is one of the constants, which is listed once."""
+    for activation, default, others in (
+        ("sigmoid", "0.5:0.1", {0.01, 0.03, 0.1, 0.3}), ("tanh", 0.01, {0.03, 0.1, 0.3})
+    ):  # fmt: skip
+        options = ["--activation", activation, "--limit", 1000]
+        sweep = json.loads(run("sweep", mnist_sample, *options, "--json", check=0).stdout)
+        rates = {trial["lr"]: trial["is_default_lr"] for trial in sweep["trials"]}
+        alone = json.loads(run("learn", mnist_sample, *options, "--json", check=0).stdout)
+
+        assert rates == {default: True, **dict.fromkeys(others, False)}
+        assert len(sweep["trials"]) == len(rates)
+        (trial,) = (trial for trial in sweep["trials"] if trial["is_default_lr"])
+        assert trial["accuracy"] == alone["accuracy"]
+        assert ("--lr" in sweep["command"]) == (sweep["trials"][0] != trial)
+
+
 @pytest.mark.slow
 def test_signal_on_an_idle_pipe_prints_the_table_so_far():
     command = [COMMAND, "sweep", "--lr", "0.1,1", "--label", "y", "--quiet"]

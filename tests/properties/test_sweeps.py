@@ -12,7 +12,7 @@ from helpers import CASE_FACTOR, get_seeds, write_jsonl
 from splits import draw_case
 
 CASES = 16
-RATES = ("1e308", "0.1", "1")  # most trials end at the first
+RATES = ("1e308", "0.1", "0.5:0.4")  # most trials end at the first
 FIGURES = ("samples", "accuracy", "window_accuracy", "mean_error", "updates")
 
 
@@ -39,7 +39,8 @@ def require_same_trials(run, sources, options, rates):
     ends = []
     for lr in rates:
         alone = run("learn", *args, *options, "--lr", lr)
-        trial = next((trial for trial in trials if trial["lr"] == float(lr)), None)
+        rate = lr if ":" in lr else float(lr)
+        trial = next((trial for trial in trials if trial["lr"] == rate), None)
         diverged = re.search(r"diverged at sample ([\d,]+)", alone.stderr)
         if "its net input is not finite" in alone.stderr:
             ends.append("ended")
