@@ -14,6 +14,7 @@ FLAGS = ["-O3", "-ffp-contract=off", "-fno-math-errno", "-g0"]
 
 KERNEL, READER = "stream_perceptron/model/kernel", "stream_perceptron/data/reader"
 SOURCES = [
+    "stream_perceptron/_text.pyx",
     f"{KERNEL}/_compiled.pyx",
     f"{READER}/_reader.pyx",
     "stream_perceptron/live/_counting.pyx",

@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from decimal import Decimal
+from importlib import import_module
 from itertools import chain
 from typing import Any
 
@@ -15,21 +16,12 @@ from river.base import Transformer
 
 from stream_perceptron.errors import SampleError
 
+_text: Any = import_module("stream_perceptron._text")
+
 # Patterns are compiled on first use, because few models learn from strings.
 
-# ISO 8601, in ASCII. The time zone is ignored.
-_DATE = (
-    r"(?P<date>\d{4}-\d\d-\d\d)"
-    r"(?:[T ](?P<hour>[01]\d|2[0-3])(?:(?P<colon>:?)[0-5]\d(?:(?P=colon)[0-6]\d(?:[.,]\d+)?)?)?"
-    r"\s?(?:Z|[+-](?:[01]\d|2[0-3])(?::?[0-5]\d)?)?)?"
-)
-_WORD = r"[^\W_]+"
 _DECIMAL = r"[+-]?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
 _BOOLS = ("true", "false")
-_WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
-_EPOCH = dt.date(2020, 1, 1)
-_DAYS_PER_YEAR = 365
-_MAX_CATEGORY_WORDS = 3  # of a string that is a category, as in reader/record.h
 _NUMBERS = (int, float, Decimal)
 _LISTS = (list, tuple, bytes, np.ndarray)
 _PIXEL_COLUMNS = ("pixels", "pixel", "image")
@@ -37,7 +29,7 @@ _PIXEL_COLUMNS = ("pixels", "pixel", "image")
 
 def is_date(text: str) -> bool:
     """Whether a string spells a date, with or without a time."""
-    return re.fullmatch(_DATE, text, re.ASCII) is not None
+    return ".days" in encode_string("", text)
 
 
 def encode_string(name: str, text: str) -> dict[str, float]:
@@ -56,23 +48,7 @@ def encode_string(name: str, text: str) -> dict[str, float]:
     ({'note=late': 1.0, 'note=refund': 1.0, 'note=refused': 1.0}, {'note=a late refund': 1.0})
 
     """
-    may_be_date = text[4:5] == "-" == text[7:8]
-    if may_be_date and (match := re.fullmatch(_DATE, text, re.ASCII)):
-        try:
-            date = dt.date.fromisoformat(match["date"])
-        except ValueError:  # there is no such day
-            pass
-        else:
-            hour = {f"{name}.hour={int(match['hour'])}": 1.0} if match["hour"] else {}
-            return hour | {
-                f"{name}.weekday={_WEEKDAYS[date.weekday()]}": 1.0,
-                f"{name}.month={date.month}": 1.0,
-                f"{name}.days": (date - _EPOCH).days / _DAYS_PER_YEAR,
-            }
-    words = re.findall(_WORD, text.lower())
-    if len(words) > _MAX_CATEGORY_WORDS:
-        return {f"{name}={word}": 1.0 for word in words}
-    return {f"{name}={text}": 1.0}
+    return dict(_text.encode_string(name, text))
 
 
 def format_value(value: str | float | bool | Decimal, is_text: bool) -> str:

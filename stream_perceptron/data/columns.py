@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -38,21 +37,16 @@ from stream_perceptron.errors import Reason, SampleError
 from stream_perceptron.model.weights import count_fitting_features, count_weights
 
 NUL, NUMBER, TEXT = compiled.NUL, compiled.NUMBER, compiled.TEXT
-LIST, OBJECT, WORD = compiled.LIST, compiled.OBJECT, compiled.WORD
+LIST, OBJECT, INVALID, FULL = compiled.LIST, compiled.OBJECT, compiled.INVALID, compiled.FULL
 UNKNOWN, IGNORE, CELL, VECTOR = compiled.UNKNOWN, compiled.IGNORE, compiled.CELL, compiled.VECTOR
 CATEGORICAL, LABEL, WEIGHT = compiled.CATEGORICAL, compiled.LABEL, compiled.WEIGHT
-UNNAMED, ABSENT = compiled.UNNAMED, compiled.ABSENT
 DROPPED, FORGOTTEN = compiled.DROPPED, compiled.FORGOTTEN
 REJECTED, REDELIVERED = compiled.REJECTED, compiled.REDELIVERED
 
 UNNAMED_LIST = "x"  # the key of a record that is itself a list
 _MAX_REASON = 300  # characters
 _NO_LIMIT = 2**31 - 1  # of the features of a model
-_MAX_CACHED_PAIRS = 2**16  # the features of dates and of strings of words that are not ASCII
 MAX_STRING_FEATURES = 2**15  # that the strings of one column add
-
-# Features of a cell, by ID.
-Features = Sequence[tuple[int, float]]
 
 
 class Columns:
@@ -111,23 +105,16 @@ class Columns:
         self._options, self._record_format = layout.read_options, layout.record_format
         self._label = layout.label
         self._label_ids = {label: i for i, label in enumerate(self.labels)}
-        self._ids: dict[str, int] = {}
-        self._spelled: set[int] = set()  # the features that have an entry
         self._paths: dict[int, str] = {}  # of the entries that are names
-        # The number of features that begin with a name up to its first "=", and an "=".
-        self._n_categories, self._n_counted = Counter[str](), 0
-        self._full: set[int] = set()  # the entries whose columns add no more features
-        # What the current record has added: entries with paths, string columns, full columns and
-        # notices.
+        # What the current record has added: entries with paths, string columns and notices.
         self._new_paths: list[int] = []
         self._new_columns: list[str] = []
-        self._newly_full: set[int] = set()
         self._new_notices: dict[tuple[str, str], str] = {}
         self._described = request.described
         self._redeliveries: Redeliveries | None = request.redeliveries
         self._max_weights, self.max_elements = request.max_weights, request.max_elements
         self._has_limit = request.to_learn and not request.has_own_ids
-        self.max_features, self._ignores_features = _NO_LIMIT, False
+        self.max_features = _NO_LIMIT
         self._first_row = 0  # of the last block in its record batch
         options = self._options
         self._is_raw = request.is_raw and not layout.is_list and layout.record_format != LIBSVM
@@ -158,6 +145,8 @@ class Columns:
             has_null_numbers=layout.record_format == CSV
             and any(map(is_number_or_bool, options.missing)),
             needs_vector=layout.is_list and layout.record_format == JSON and not options.has_join,
+            # Not with --join, because the features of pending samples are learned later.
+            max_strings=_NO_LIMIT if options.has_join else MAX_STRING_FEATURES,
         )
         self._add_first_entries()
         self._commit_record()
@@ -186,15 +175,8 @@ class Columns:
     def _add_first_entries(self) -> None:
         """Add the first entries: the columns of a table, or the parent of all names."""
         intern, reader, layout, list_entry = self.reader.intern, self.reader, self.layout, -1
-        for i, name in enumerate(layout.columns):
-            self._paths[intern(-1, name.encode(errors="surrogatepass"))] = name
-            if self._record_format == CSV and name in self._slots:
-                reader.set_slot(i, self._slots[name])
-            action = self._find_role(name)
-            feature = self._find_feature_id(name) if action == CELL else UNNAMED
-            if feature >= 0:
-                self._spelled.add(feature)
-            reader.set(i, action, feature)
+        for name in layout.columns:
+            self._paths[intern(-1, _encode(name))] = name
         if self._record_format in (JSON, LIBSVM):
             root = intern(-1, b"")
             self._paths[root] = ""
@@ -204,17 +186,23 @@ class Columns:
                 reader.set(label, LABEL)
             elif layout.is_list and layout.key == UNNAMED_LIST:
                 list_entry = intern(root, UNNAMED_LIST.encode())
+        reader.add_names(self.names)
+        for i, name in enumerate(layout.columns):
+            if self._record_format == CSV and name in self._slots:
+                reader.set_slot(i, self._slots[name])
+            action = self._find_role(name)
+            reader.set_role(i, action, _encode(name), action == CELL)
         if layout.is_list and layout.element_names:
             self.set_element_names(layout.element_names)
-        nulls = intern(-2, b"")
         for text in self._options.null_values:
-            intern(nulls, text.encode(errors="surrogatepass"))
-        reader.begin(nulls, list_entry, len(layout.columns), len(self._slots))
+            intern(compiled.NULLS, _encode(text))
+        has_missing = bool(self._options.missing)
+        reader.begin(list_entry, len(layout.columns), len(self._slots), has_missing)
 
     def set_element_names(self, names: Sequence[str]) -> None:
         """Set the names of the elements of the list that holds the features."""
         self.element_names = tuple(names)
-        self.reader.set_elements([self._find_feature_id(name) for name in names])
+        self.reader.set_elements([_encode(name) for name in names])
         if self.learns and not self.schema.features:
             self.schema = replace(self.schema, features=self.element_names)
             self._committed = self.schema, self._label
@@ -230,13 +218,13 @@ class Columns:
             return IGNORE
         if not self.learns and schema.columns:
             is_known = path in schema.columns or path in self.string_columns
-            if not is_known and self._find_feature_id(path) < 0:
+            if not is_known and self.reader.find(_encode(path)) < 0:
                 self.unknown_names.append(path)
                 return IGNORE
         return CELL
 
-    def _infer_role(self, entry: int, kind: int, members: int) -> None:
-        """Decide what a name in JSON or LIBSVM means, given the kind of its first cell."""
+    def _infer_role(self, entry: int, members: int) -> None:
+        """Decide what a name in JSON or LIBSVM means."""
         path = self._find_path(entry)
         may_be_label = self._record_format == JSON and path.lower() in LABEL_NAMES
         if self._label is None and may_be_label and path not in self._roles:
@@ -246,12 +234,10 @@ class Columns:
                 self.schema = replace(self.schema, label=path)
                 self.reader.change_schema()
         is_ignored = path not in self._roles and self._is_in_ignored(entry)
-        role, feature = IGNORE if is_ignored else self._find_role(path), UNNAMED
+        role = IGNORE if is_ignored else self._find_role(path)
         if path in self._slots:
             self.reader.set_slot(entry, self._slots[path])
-        if role == CELL and kind == NUMBER:
-            feature = self._add_feature(path, self._find_feature_id(path))
-        self.reader.set(entry, role, feature, members)
+        self.reader.set_role(entry, role, _encode(path), members=members)
 
     def _is_in_ignored(self, entry: int) -> bool:
         """Whether a name is in an object that is ignored, at any depth."""
@@ -289,60 +275,30 @@ class Columns:
     @property
     def ignores_features(self) -> bool:
         """Whether new features were ignored because they do not fit into the model."""
-        return self._ignores_features or bool(self.reader.ignores_members)
+        return bool(self.reader.ignores_features)
 
     def find_seen(self, names: frozenset[str]) -> frozenset[str]:
         """Return the names in options that have occurred in a row."""
         return names.intersection(self._paths.values())
 
-    def _find_feature_id(self, name: str) -> int:
-        """Return the ID of a feature, or -1."""
-        if len(self._ids) < len(self.names):
-            n = len(self._ids)
-            self._ids.update(zip(self.names[n:], range(n, len(self.names)), strict=True))
-        return self._ids.get(name, -1)
-
-    def _add_feature(self, name: str, feature: int) -> int:
-        """Return the ID of a feature, for a new entry; ABSENT if the model lacks the feature.
-
-        `feature` is the ID so far, or -1.
-        """
-        if feature < 0:
-            if not self.learns or len(self.names) >= self.max_features:
-                self._ignores_features = self.learns
-                return int(ABSENT)
-            feature = self._ids[name] = self.reader.add_feature()
-            self.names.append(name)
-        elif feature in self._spelled:
-            self.reader.set_aliases()
-            return feature
-        self._spelled.add(feature)
-        return feature
-
     # --- Cells
 
-    def resolve_cell(self, entry: int, kind: int, number: float, content: bytes) -> Features | None:
-        """Use a cell, and decide what its entry means; return features as IDs and values."""
+    def resolve_cell(self, entry: int, kind: int, number: float, content: bytes) -> str | None:
+        """Use a cell, and decide what its entry means; return the category of a number."""
         if entry == -1:
-            text = f"it has two values for feature {self.names[int(number)]!r}"
-            raise SampleError(text, code="duplicate")
+            name = content.decode(errors="surrogatepass")
+            raise SampleError(f"it has two values for feature {name!r}", code="duplicate")
         if entry < 0:
             raise SampleError(f"it has no list {self.layout.key!r}")
         parent, _, action, feature, members = self.reader.get(entry)
-        if parent < -2:
-            column, is_element = divmod(-3 - parent, 2)
-            return self._resolve_content(entry, column, bool(is_element), kind, number, content)
+        if parent < compiled.STEMS:
+            return self._resolve_content(entry, compiled.STEMS - 1 - parent, kind, content)
         if kind == OBJECT:
             self._resolve_object(entry, action)
         elif action == UNKNOWN:
-            self._infer_role(entry, kind, members)
-        elif action in (CELL, CATEGORICAL) and kind == LIST:
-            self._add_notice("list", self._paths[entry], describe_ignored_list(self._paths[entry]))
-        elif action == CELL and feature == UNNAMED:
-            path = self._paths[entry]
-            self.reader.set(
-                entry, CELL, self._add_feature(path, self._find_feature_id(path)), members
-            )
+            self._infer_role(entry, members)
+        elif action in (CELL, CATEGORICAL) and kind in (TEXT, LIST, INVALID, FULL):
+            self._use_report(entry, kind, feature >= 0, bool(number), content)
         elif action == CELL:
             self._reject_number(self._paths[entry], number)
         elif action == LABEL:
@@ -377,86 +333,39 @@ class Columns:
         members = compiled.SKIP_MEMBERS if is_skipped else compiled.READ_MEMBERS
         self.reader.set(entry, action, self.reader.get(entry)[3], members)
 
-    def _resolve_content(
-        self, entry: int, column: int, is_element: bool, kind: int, number: float, content: bytes
-    ) -> Features | None:
-        """Decide what a content of a column means; return its features if it is not kept."""
-        *_, action, feature, _ = self.reader.get(column)
-        path = self._paths[column]
-        if kind == WORD:
-            return self._cache_features(entry, column, {f"{path}={content.decode()}": 1.0})
-        try:
-            value = self._decode_content(kind, content)
-        except UnicodeDecodeError:
-            if self._record_format != ARROW:
-                raise
-            raise SampleError(f"column {path!r} is not UTF-8") from None
-        if action == LABEL:
-            self.reader.set(entry, LABEL, self._read_label(kind, value))
-            return None
-        if kind == TEXT and value.strip() in self._options.null_values:
-            return self._cache_features(entry, column, {})  # escapes spell it
-        if action == CATEGORICAL or is_element:
-            text = format_value(value, self._record_format == CSV)
-            return self._cache_features(entry, column, {f"{path}={text}": 1.0})
-        text = value.strip()
-        features = encode_string(path, text)
-        if self.learns and path not in self.string_columns and [*features] == [f"{path}={text}"]:
-            notice = describe_first_string(path, text, feature >= 0, self._record_format != CSV)
-            self._add_notice("string", path, notice)
-        return self._cache_features(entry, column, features)
+    def _use_report(
+        self, entry: int, kind: int, had_number: bool, is_category: bool, content: bytes
+    ) -> None:
+        """Note the first string of a column, or an ignored cell; reject an invalid string."""
+        path = self._paths[entry]
+        if kind == LIST:
+            self._add_notice("list", path, describe_ignored_list(path))
+        elif kind == FULL:
+            self._add_notice("full", path, describe_full_column(path, MAX_STRING_FEATURES))
+        elif kind == INVALID:
+            self._decode_string(path, TEXT, content)  # raises the error
+            raise MemoryError
+        elif path not in self.string_columns:
+            text = content.decode()
+            if not is_category and [*encode_string(path, text)] == [f"{path}={text}"]:
+                has_types = self._record_format != CSV
+                notice = describe_first_string(path, text, had_number, has_types)
+                self._add_notice("string", path, notice)
+            self._add_string_column(path)
 
-    def _cache_features(
-        self, entry: int, column: int, features: Mapping[str, float]
-    ) -> Features | None:
-        """Keep the features of a content by ID, without those that the model lacks.
-
-        Return them instead if too many contents are kept, or if the column is full.
-        """
-        path, pairs = self._paths[column], []
+    def _add_string_column(self, path: str) -> None:
         if self.learns and path not in self.string_columns:
             self.string_columns[path] = None
             self._new_columns.append(path)
-        is_kept = len(features) == 1 or self.reader.n_pairs <= _MAX_CACHED_PAIRS
-        for name, value in features.items():
-            feature = self._find_feature_id(name)
-            # Parts of dates are few, so they are always added.
-            if feature < 0 and name.startswith(f"{path}=") and self._is_column_full(name):
-                self._add_notice("full", path, describe_full_column(path, MAX_STRING_FEATURES))
-                self._newly_full.add(column)
-                is_kept = False
-                continue
-            feature = self._add_feature(name, feature)
-            if feature >= 0:
-                pairs.append((feature, value))
-        if not is_kept:
-            return pairs
-        self.reader.set_content(entry, pairs)
-        return None
 
-    def _is_column_full(self, feature: str) -> bool:
-        """Whether the strings of a feature's column add no more features.
-
-        Never with --join, because the features of pending samples are learned later.
-        """
-        if self._options.has_join or not self.learns:
-            return False
-        prefixes = (name.partition("=")[0] for name in self.names[self._n_counted :] if "=" in name)
-        self._n_categories.update(prefixes)
-        self._n_counted = len(self.names)
-        return self._n_categories[feature.partition("=")[0]] >= MAX_STRING_FEATURES
-
-    def _ignore_new_strings(self, entry: int) -> None:
-        """Let C ignore new strings of a full column if they are spelled in the usual way."""
-        path, spelled = self._paths[entry], []
-        prefix = f"{path}="
-        for feature, name in enumerate(self.names):
-            text = name.removeprefix(prefix)
-            if text != name and text.isascii() and encode_string(path, text) == {name: 1.0}:
-                spelled += [(feature, text.encode()), (feature, b'"%b"' % text.encode())]
-        self.reader.set_aliases()
-        self.reader.fill(entry, spelled)
-        self._full.add(entry)
+    def _resolve_content(self, entry: int, column: int, kind: int, content: bytes) -> str | None:
+        """Decide what a label means; return the category of a number."""
+        value = self._decode_string(self._paths[column], kind, content)
+        if self.reader.get(column)[2] == LABEL:
+            self.reader.set(entry, LABEL, self._read_label(kind, value))
+            return None
+        self._add_string_column(self._paths[column])
+        return format_value(value, self._record_format == CSV)
 
     def _add_notice(self, code: str, column: str, text: str) -> None:
         """Report something about a column once, unless the text is empty."""
@@ -522,6 +431,15 @@ class Columns:
         return (
             self.layout.dialect.replace_decimal_comma(text) if self._record_format == CSV else text
         )
+
+    def _decode_string(self, column: str, kind: int, content: bytes) -> Any:
+        """Return the content of a cell that may be a string."""
+        try:
+            return self._decode_content(kind, content)
+        except UnicodeDecodeError:
+            if self._record_format != ARROW:
+                raise
+            raise SampleError(f"column {column!r} is not UTF-8") from None
 
     def _decode_kept(self, name: str, kind: int, content: bytes) -> object:
         """Return a kept cell; in CSV, as a string, or by its kind if records are raw."""
@@ -605,16 +523,9 @@ class Columns:
             self.passthrough.append(values)
         return status
 
-    def finish_record(self, outcome: int, n_names_before: int, n_entries: int) -> None:
-        """Keep what a record has added, or undo it; `n_names_before` names preceded the record."""
+    def finish_record(self, outcome: int, n_entries: int) -> None:
+        """Keep what a record has added, or undo it; `n_entries` entries preceded the record."""
         if outcome == DROPPED:
-            undone = self.names[n_names_before : self._n_counted]
-            self._n_categories.subtract(name.partition("=")[0] for name in undone if "=" in name)
-            self._n_counted = min(self._n_counted, n_names_before)
-            self._spelled.difference_update(range(n_names_before, len(self.names)))
-            del self.names[n_names_before:]
-            while len(self._ids) > n_names_before:
-                self._ids.popitem()
             for label in self.labels[self._n_labels :]:
                 del self._label_ids[label]
             del self.labels[self._n_labels :]
@@ -629,8 +540,6 @@ class Columns:
             self.added_string_columns += [(row, column) for column in self._new_columns]
             self.notices += [(row, text) for text in self._new_notices.values()]
             self._described.update(self._new_notices)
-            for entry in self._newly_full - self._full:
-                self._ignore_new_strings(entry)
         if outcome in (DROPPED, FORGOTTEN):
             for entry in self._new_paths:
                 if entry >= n_entries:
@@ -645,7 +554,6 @@ class Columns:
         self._n_labels, self._committed = len(self.labels), (self.schema, self._label)
         self._new_paths.clear()
         self._new_columns.clear()
-        self._newly_full.clear()
         self._new_notices.clear()
 
     def iter_records(self, batch: Batch) -> Iterator[Mapping[Any, object]]:
@@ -683,6 +591,11 @@ class Columns:
         if isinstance(error, RecursionError):
             return Reason("it is nested too deeply")
         return Reason("it has a number that is too long or not valid in JSON")
+
+
+def _encode(name: str) -> bytes:
+    """Return a name as the compiled reader spells it."""
+    return name.encode(errors="surrogatepass")
 
 
 def _remove_paths(record: dict[str, Any], paths: Collection[str], prefix: str = "") -> Any:

@@ -3,6 +3,7 @@
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.unicode cimport PyUnicode_DecodeUTF8
 from libc.stdint cimport int32_t, int64_t, intptr_t, uint8_t, uint32_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
@@ -12,17 +13,19 @@ import numpy as np
 cdef extern from "formats.h" nogil:
     int _CSV "CSV", _JSON "JSON", _LIBSVM "LIBSVM"
     int _NUL "NUL", _NUMBER "NUMBER", _TEXT "TEXT", _LIST "LIST", _OBJECT "OBJECT"
-    int _WORD "WORD", _UNKNOWN "UNKNOWN", _IGNORE "IGNORE", _CELL "CELL", _VECTOR "VECTOR"
-    int _CATEGORICAL "CATEGORICAL", _LABEL "LABEL", _WEIGHT "WEIGHT", _CONTENT "CONTENT"
+    int _INVALID "INVALID", _FULL "FULL", _UNKNOWN "UNKNOWN", _IGNORE "IGNORE", _CELL "CELL", _VECTOR "VECTOR"
+    int _CATEGORICAL "CATEGORICAL", _LABEL "LABEL", _WEIGHT "WEIGHT"
+    int _NULLS "NULLS", _NAMES "NAMES"
     int _UNNAMED "UNNAMED", _ABSENT "ABSENT"
     int _READ_MEMBERS "READ_MEMBERS", _SKIP_MEMBERS "SKIP_MEMBERS"
     int _REJECTED "REJECTED", _MALFORMED "MALFORMED", _REDELIVERED "REDELIVERED"
     int _DROPPED "DROPPED", _FORGOTTEN "FORGOTTEN"
+    int _STEMS "STEMS"
     ctypedef struct Entry:
         uint32_t begin, length
         int32_t parent, id
-        int32_t slot
-        uint8_t action, members, is_full
+        int32_t slot, path
+        uint8_t action, members
     ctypedef struct Table:
         uint8_t* pool
         Entry* entries
@@ -33,20 +36,20 @@ cdef extern from "formats.h" nogil:
         const uint8_t* begin "from"
         const uint8_t* end "to"
     ctypedef struct Added:
-        int32_t member, row
-    ctypedef struct Pair:
-        int32_t id
-        double value
+        int32_t name, member, row
+    ctypedef struct Buffer:
+        uint8_t* bytes
+        ptrdiff_t n, room
     ctypedef struct CReader "Reader":
         Table table
-        int32_t nulls
         const uint8_t* limit
-        uint8_t delimiter, decimal
-        int has_quotes, is_last, learns, keeps_unlabeled, keeps_zeros, has_null_numbers, has_aliases
+        uint8_t delimiter, decimal, escape
+        int has_missing, is_last, learns, keeps_unlabeled, keeps_zeros, has_null_numbers, has_aliases
         int needs_vector
         int32_t n_columns, n_members, n_slots, n_unknown_members, list
         int32_t* runs
         int32_t* member_ids
+        int32_t* member_names
         double scale
         ptrdiff_t n, n_rows
         int32_t* feature_ids
@@ -63,13 +66,13 @@ cdef extern from "formats.h" nogil:
         const uint8_t* end
         ptrdiff_t n_entries
         int32_t n_features, n_before, max_features
-        int ignores_members
+        int32_t max_strings
+        int ignores_features
         ptrdiff_t n_added
         Added* added
         void* changes
         uint32_t* feature_stamps
-        Pair* pairs
-        ptrdiff_t n_pairs
+        Buffer text, name
         int changes_schema, has_asked, is_rejected
         double (*round)(const uint8_t*, const uint8_t*) noexcept
         int (*resolve)(CReader*, ptrdiff_t, int, double, const uint8_t*, const uint8_t*) noexcept
@@ -77,12 +80,12 @@ cdef extern from "formats.h" nogil:
         int (*finish)(CReader*, int) noexcept
         void* self
     ptrdiff_t _intern "intern"(Table*, int32_t, const uint8_t*, ptrdiff_t, const uint8_t*)
-    int reserve(CReader*, ptrdiff_t)
+    ptrdiff_t find_entry(Table*, int32_t, const uint8_t*, ptrdiff_t, const uint8_t*)
+    ptrdiff_t find_stem(CReader*, const uint8_t*, ptrdiff_t)
+    int claim(CReader*, ptrdiff_t, ptrdiff_t)
     int resize(void*, size_t)
     int set_entry(CReader*, ptrdiff_t, int, int32_t, int)
-    int32_t _add_feature "add_feature"(CReader*, ptrdiff_t)
-    int32_t find_parent(ptrdiff_t, int)
-    ptrdiff_t add_pairs(CReader*, ptrdiff_t)
+    int set_category(CReader*, ptrdiff_t, const uint8_t*, const uint8_t*)
     const uint8_t* read_records(CReader*, int, const uint8_t*, const uint8_t*, ptrdiff_t)
 
 cdef extern from "arrow.h" nogil:
@@ -100,9 +103,10 @@ cdef extern from "arrow.h" nogil:
                                        const uint8_t*)
 
 CSV, JSON, LIBSVM, ARROW = _CSV, _JSON, _LIBSVM, _LIBSVM + 1
-NUL, NUMBER, TEXT, LIST, OBJECT, WORD = _NUL, _NUMBER, _TEXT, _LIST, _OBJECT, _WORD
+NUL, NUMBER, TEXT, LIST, OBJECT = _NUL, _NUMBER, _TEXT, _LIST, _OBJECT
+INVALID, FULL, NULLS, STEMS = _INVALID, _FULL, _NULLS, _STEMS
 UNKNOWN, IGNORE, CELL, CATEGORICAL, VECTOR = _UNKNOWN, _IGNORE, _CELL, _CATEGORICAL, _VECTOR
-LABEL, WEIGHT, UNNAMED, ABSENT = _LABEL, _WEIGHT, _UNNAMED, _ABSENT
+LABEL, WEIGHT, UNNAMED = _LABEL, _WEIGHT, _UNNAMED
 READ_MEMBERS, SKIP_MEMBERS = _READ_MEMBERS, _SKIP_MEMBERS
 REJECTED, MALFORMED, REDELIVERED = _REJECTED, _MALFORMED, _REDELIVERED
 DROPPED, FORGOTTEN = _DROPPED, _FORGOTTEN
@@ -208,8 +212,8 @@ cdef void copy_arrays(uint8_t* to, void** sources, size_t* sizes) noexcept nogil
 cdef class Reader:
     """Reads the records of a format; `columns` decides what cells mean (see columns.py).
 
-    The reader assigns the IDs of features, in order of appearance. Their names are in
-    `columns.names`, which is complete whenever a method of `columns` is called.
+    The reader assigns the IDs of features, in order of appearance. After each block, it appends the names of
+    new ones to `columns.names`.
     """
 
     cdef CReader c
@@ -219,14 +223,16 @@ cdef class Reader:
 
     def __cinit__(self, columns, int format, *, bytes delimiter, bytes decimal, double scale,
                   bint learns, bint keeps_unlabeled, bint keeps_zeros, bint has_null_numbers,
-                  bint needs_vector):
+                  bint needs_vector,
+                  int max_strings):
         memset(&self.c, 0, sizeof(self.c))
         self.format, self.columns = format, columns
         c = &self.c
         c.delimiter, c.decimal, c.scale = delimiter[0], decimal[0], scale
         c.learns, c.keeps_unlabeled, c.keeps_zeros = learns, keeps_unlabeled, keeps_zeros
         c.has_null_numbers, c.needs_vector = has_null_numbers, needs_vector
-        c.has_quotes = format == _CSV or format == _JSON
+        c.escape = {_CSV: b'"', _JSON: b"\\"}.get(format, b"\0")[0]
+        c.max_strings = max_strings
         c.round, c.resolve, c.judge, c.finish, c.self = round_number, resolve, judge, finish, <void*>self
         c.list = -1
 
@@ -237,27 +243,47 @@ cdef class Reader:
                        <size_t>self.c.labels, <size_t>self.c.missing, <size_t>self.c.weights,
                        <size_t>self.c.status, <size_t>self.c.kept, <size_t>self.c.added,
                        <size_t>self.c.feature_stamps, <size_t>self.c.runs,
-                       <size_t>self.c.member_ids, <size_t>self.c.changes,
-                       <size_t>self.c.pairs):
+                       <size_t>self.c.member_ids, <size_t>self.c.member_names,
+                       <size_t>self.c.changes, <size_t>self.c.text.bytes, <size_t>self.c.name.bytes):
             free(<void*><size_t>memory)
 
-    def begin(self, int nulls, int list, int n_columns, int n_slots):
+    def begin(self, int list, int n_columns, int n_slots, bint has_missing):
         """Set the entries that `columns` has added, before the first record."""
         c = &self.c
-        c.nulls, c.list, c.n_columns, c.n_slots = nulls, list, n_columns, n_slots
-        c.n_features = len(self.columns.names)
+        c.list, c.n_columns, c.n_slots, c.has_missing = list, n_columns, n_slots, has_missing
         if not resize(&c.kept, n_slots * sizeof(Kept) + 1):
             raise MemoryError
 
-    def set_elements(self, ids):
-        """Set the features of the elements of a list, -1 for those that are new."""
+    def add_names(self, names):
+        """Add the names of the features that the model knows."""
+        cdef bytes spelling
+        cdef ptrdiff_t name, stem
+        for text in names:
+            spelling = text.encode("utf-8", "surrogatepass")
+            name = self.intern(_NAMES, spelling)
+            self.c.table.entries[name].id = self.c.n_features
+            self.c.n_features += 1
+            stem = find_stem(&self.c, spelling, len(spelling))
+            if stem >= 0:
+                self.c.table.entries[stem].id += 1
+
+    def find(self, bytes name):
+        """Return the ID of a feature, or -1."""
+        cdef const uint8_t* p = name
+        entry = find_entry(&self.c.table, _NAMES, p, len(name), p + len(name))
+        return self.c.table.entries[entry].id if entry >= 0 else -1
+
+    def set_elements(self, list names):
+        """Set the names of the elements of a list."""
         c = &self.c
-        c.n_members = len(ids)
-        if not resize(&c.member_ids, c.n_members * sizeof(int32_t) + 1):
-            raise MemoryError
-        for i, id in enumerate(ids):
-            c.member_ids[i] = id
-        c.n_unknown_members = sum(1 for id in ids if id < 0)
+        c.n_members, c.n_unknown_members = len(names), 0
+        for array in (<size_t>&c.member_ids, <size_t>&c.member_names):
+            if not resize(<void*><size_t>array, c.n_members * sizeof(int32_t) + 1):
+                raise MemoryError
+        for i, name in enumerate(names):
+            c.member_names[i] = self.intern(_NAMES, name)
+            c.member_ids[i] = c.table.entries[c.member_names[i]].id
+            c.n_unknown_members += c.member_ids[i] < 0
 
     def intern(self, int parent, bytes spelling):
         """Return the entry of a spelling, adding it if it is new."""
@@ -278,6 +304,15 @@ cdef class Reader:
         if not set_entry(&self.c, entry, action, id, members):
             raise MemoryError
 
+    def set_role(self, ptrdiff_t entry, int action, bytes path, bint has_number=False, int members=0):
+        """Set what to do with cells of a column, whose numbers have the name `path`."""
+        cdef ptrdiff_t name = self.intern(_NAMES, path)
+        id = self.c.table.entries[name].id if has_number else _UNNAMED
+        if id >= 0:
+            claim(&self.c, entry, name)
+        self.set(entry, action, id, members)
+        self.c.table.entries[entry].path = name
+
     def set_slot(self, ptrdiff_t entry, int slot):
         """Keep the contents of an entry for `columns.determine_record_status`."""
         self.c.table.entries[entry].slot = slot
@@ -288,50 +323,14 @@ cdef class Reader:
         return self.c.n_rows
 
     @property
-    def n_pairs(self):
-        """The number of features kept for contents that are not a single category."""
-        return self.c.n_pairs
-
-    def set_aliases(self):
-        """Check from now on that no feature occurs twice, under two names."""
-        self.c.has_aliases = True
-
-    def add_feature(self):
-        """Return the ID of a new feature, whose name `columns` appends to its names."""
-        id = _add_feature(&self.c, -1)
-        if id < 0:
-            raise MemoryError
-        return id
-
-    def set_content(self, ptrdiff_t entry, features):
-        """Keep the features of a content, given as IDs and values."""
-        if len(features) == 1 and features[0][1] == 1.0:
-            self.set(entry, _CONTENT, features[0][0])
-            return
-        cdef ptrdiff_t place = add_pairs(&self.c, len(features)) if features else -1
-        if features and place < 0:
-            raise MemoryError
-        for i, (id, value) in enumerate(features, 1):
-            self.c.pairs[place + i].id, self.c.pairs[place + i].value = id, value
-        self.set(entry, _CONTENT, -3 - place if features else _ABSENT)
-
-    def fill(self, ptrdiff_t entry, list contents):
-        """Let the strings of a column add no features; `contents` are features and their spellings."""
-        for id, spelling in contents:
-            content = self.intern(find_parent(entry, False), spelling)
-            if self.c.table.entries[content].action == _UNKNOWN:
-                self.set(content, _CONTENT, id)
-        self.c.table.entries[entry].is_full = True
-
-    @property
     def n_before(self):
         """The number of features before the current record."""
         return self.c.n_before
 
     @property
-    def ignores_members(self):
-        """Whether elements of a list were ignored because they do not fit into the model."""
-        return self.c.ignores_members
+    def ignores_features(self):
+        """Whether new features were ignored because they do not fit into the model."""
+        return self.c.ignores_features
 
     def set_max_features(self, n):
         """Set the number of features from which on new names are ignored."""
@@ -404,14 +403,19 @@ cdef class Reader:
             raise self.error
         if not is_read:
             raise MemoryError
-        self.sync()
-
-    cdef sync(self):
-        """Append to `columns.names` the names of the features that C has added."""
-        cdef CReader* c = &self.c
-        cdef list names = self.columns.names
+        c, names = &self.c, self.columns.names
         for i in range(c.n_added - (c.n_features - len(names)), c.n_added):
-            names.append(self.columns.element_names[c.added[i].member])
+            names.append(self.read_name(i))
+
+    cdef bytes find_name(self, ptrdiff_t id):
+        """Return the name of a feature."""
+        cdef ptrdiff_t i = id - len(self.columns.names)
+        return (self.columns.names[id] if i < 0 else self.read_name(i)).encode("utf-8", "surrogatepass")
+
+    cdef str read_name(self, ptrdiff_t i):
+        """Return the name of a feature that this block has added."""
+        name = &self.c.table.entries[self.c.added[i].name]
+        return PyUnicode_DecodeUTF8(<char*>self.c.table.pool + name.begin, name.length, "surrogatepass")
 
 
 cdef const void* address(buffer) except? NULL:
@@ -435,15 +439,15 @@ cdef int resolve(CReader* c, ptrdiff_t entry, int kind, double number, const uin
     self = <Reader>c.self
     c.has_asked = True
     try:
-        self.sync()
         content = PyBytes_FromStringAndSize(<char*>begin, end - begin)
-        features = self.columns.resolve_cell(entry, kind, number, content)
-        if features:
-            if not reserve(c, len(features)):
+        if entry == -1:
+            content = self.find_name(<ptrdiff_t>number)
+        category = self.columns.resolve_cell(entry, kind, number, content)
+        if category is not None:
+            content = category.encode()
+            begin = content
+            if not set_category(c, entry, begin, begin + len(content)):
                 raise MemoryError
-            for id, value in features:
-                c.feature_ids[c.n], c.values[c.n] = id, value
-                c.n += value != 0.0 or c.keeps_zeros
         return True
     except REJECTING as error:
         self.reasons.setdefault(c.n_rows, self.columns.describe_error(error))
@@ -478,9 +482,7 @@ cdef int finish(CReader* c, int outcome) noexcept with gil:
     """Let `columns` keep or drop what the current record has added."""
     self = <Reader>c.self
     try:
-        if outcome != _DROPPED:
-            self.sync()
-        self.columns.finish_record(outcome, c.n_before, c.n_entries)
+        self.columns.finish_record(outcome, c.n_entries)
         return True
     except BaseException as error:
         self.error = error

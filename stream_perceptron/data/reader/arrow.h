@@ -74,7 +74,7 @@ static int read_arrow_cell(Reader *r, const ArrowColumn *c, ptrdiff_t i) {
         for (ptrdiff_t j = c->list_begins[i]; j < c->list_begins[i + 1]; j++) {
             if (c->is_null && c->is_null[j]) continue;
             to = find_arrow_string(r, c, j, &from);
-            if (!use_category(r, c->entry, 1, TEXT, NAN, from, to)) return 0;
+            if (!use_category(r, c->entry, TEXT, NAN, from, to)) return 0;
         }
         return 1;
     }

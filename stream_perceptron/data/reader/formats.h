@@ -288,10 +288,10 @@ static const uint8_t *scan_list(Reader *r, const uint8_t *p, ptrdiff_t entry, in
         p += *p == ',';
     }
     if (n == 0) return to;
-    if (!is_scalar || !has_category) return r->resolve(r, entry, LIST, NAN, from, to) ? to : NULL;
+    if (!is_scalar || !has_category) return report(r, entry, LIST, NAN, from, to) ? to : NULL;
     for (p = skip_spaces(from + 1); p < to - 1; p = skip_spaces(p)) {
         const uint8_t *stop = read_scalar(r, p, &kind, &number);
-        if (kind != NUL && !use_category(r, entry, 1, kind, number, p, stop)) return NULL;
+        if (kind != NUL && !use_category(r, entry, kind, number, p, stop)) return NULL;
         p = skip_spaces(stop);
         p += *p == ',';
     }

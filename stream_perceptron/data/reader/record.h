@@ -9,21 +9,25 @@
 
 #include <math.h>
 
-#include "table.h"
+#include "text.h"
 
-/* Kinds of cells. */
-enum { NUL, NUMBER, BOOL, TEXT, LIST, OBJECT, WORD };
+/* Kinds of cells; and what Python is told about a column: that a string is not valid, or not learned. */
+enum { NUL, NUMBER, BOOL, TEXT, LIST, OBJECT, INVALID, FULL };
 
-/* What to do with a cell. Contents have parents of their own, below -2; see `find_parent`. */
+/* Parents other than entries: of columns, of strings that mean null, of the names of features, and of these
+   names up to the first "=", whose IDs count them. Further ones are the contents of columns; see `find_parent`. */
+enum { COLUMNS = -1, NULLS = -2, NAMES = -3, STEMS = -4 };
+
+/* What to do with a cell. */
 enum {
     UNKNOWN, /* a name whose role is asked before its first cell is used, or an undecided content */
     IGNORE,
-    CELL,        /* a number is the value of feature `id`: UNNAMED before the first, ABSENT if unknown */
-    CATEGORICAL, /* the content is an entry of its own, even of a number */
+    CELL,        /* a number is the value of feature `id`: UNNAMED before the first */
+    CATEGORICAL, /* a number, too, is a category, whose content is an entry of its own */
     VECTOR,      /* a list holds the values of the features in `member_ids` */
     LABEL,       /* the content is an entry of its own, whose ID is a label */
     WEIGHT,
-    CONTENT /* `id` is its only feature, with the value 1, ABSENT, or -3 - the place of its pairs */
+    CONTENT /* of a number that is a category; `id` is the entry of its feature, or ABSENT */
 };
 
 enum { UNNAMED = -1, ABSENT = -2 };
@@ -34,10 +38,6 @@ enum { ASK_ABOUT_OBJECT, READ_MEMBERS, SKIP_MEMBERS };
 /* What has become of a record. A malformed record has no reason for its rejection yet. */
 enum { LEARNED, UNLABELED, REJECTED, MALFORMED, REDELIVERED };
 
-/* The maximum number of bytes in a word; a longer word is asked about. A string of more than three words is
-   not a category. */
-enum { MAX_WORD_BYTES = 255, MAX_CATEGORY_WORDS = 3 };
-
 /* Entries that unlearned records may add, so that their unknown names and contents are asked about
    only once. */
 enum { MAX_UNLEARNED_ENTRIES = 1 << 16 };
@@ -47,38 +47,33 @@ typedef struct {
     const uint8_t *from, *to;
 } Kept;
 
-/* A new feature: -1 if Python has named it, else the place of a list's element; and its row. */
+/* A new feature: the entry of its name, the place of a list's element or -1, and its row. */
 typedef struct {
-    int32_t member, row;
+    int32_t name, member, row;
 } Added;
-
-/* A feature of a content, and its value; the first pair of a content has their number. */
-typedef struct {
-    int32_t id;
-    double value;
-} Pair;
 
 /* An older entry as it was before the current record changed it. */
 typedef struct {
-    int32_t entry, id;
-    uint8_t action, members;
+    ptrdiff_t entry;
+    Entry before;
 } Change;
 
 typedef struct Reader {
     Table table;
     int32_t root;           /* the parent of names; the first column of a table */
-    int32_t nulls;          /* the parent of strings that mean a missing value */
     const uint8_t *limit;   /* the end of the data */
     uint8_t delimiter, decimal;
-    int has_quotes;         /* whether strings may be in quotes, which do not belong to them */
+    uint8_t escape;         /* what escapes a byte in quotes, which do not belong to a string; 0 if there are none */
     int is_last;            /* whether the data ends with the block */
     int learns;             /* whether labeled records add names, strings and labels */
     int keeps_unlabeled;    /* whether unlabeled records add names and strings, too */
     int keeps_zeros, has_null_numbers, has_aliases;
+    int has_missing;        /* whether strings other than the empty one mean null */
     int needs_vector;       /* whether each record must have a list of features */
     int32_t n_columns, n_members, n_slots;
     int32_t *runs;          /* (n_columns,), how many columns from each on are features; may be NULL */
     int32_t *member_ids;    /* (n_members,), the feature of each element of a list; -1 for none yet */
+    int32_t *member_names;  /* (n_members,), the entries of their names */
     int32_t n_unknown_members;
     int32_t list;           /* the entry of a record that is itself a list; -1 if it is rejected */
     double scale;
@@ -98,16 +93,17 @@ typedef struct Reader {
     ptrdiff_t n_entries;    /* before this record */
     int32_t n_features;     /* so far */
     int32_t max_features;   /* from which on new names are ignored, because the model is full */
-    int ignores_members;    /* whether elements of the list were ignored for this reason */
+    int ignores_features;   /* whether features were ignored for this reason */
+    int32_t max_strings;    /* the number of features that the strings of a column may add */
     int32_t n_before;       /* the features before this record */
     ptrdiff_t n_added, added_room; /* features added by the block's records, including this one */
     Added *added;
     ptrdiff_t n_changes, change_room;
     Change *changes;
     Kept *kept;             /* (n_slots,) */
+    ptrdiff_t column;       /* of the current string */
+    Buffer text, name;      /* its text, if it is not in the data as it is; the name of its feature */
     ptrdiff_t n_unlearned;  /* entries that unlearned records have added */
-    ptrdiff_t n_pairs, pair_room, n_pairs_before;
-    Pair *pairs;            /* of contents with other features than one category */
     int changes_schema;     /* whether this record changes the schema */
     int has_asked;
     int is_rejected;        /* whether a cell cannot be used; the rest of the record is still read */
@@ -160,16 +156,22 @@ static inline void append_plain(Reader *r, int32_t id, double x) {
     r->n += (x != 0.0) | r->keeps_zeros;
 }
 
-/* Set what to do with an entry; an older entry can be restored. */
-static int set_entry(Reader *r, ptrdiff_t entry, int action, int32_t id, int members) {
+/* Return an entry in order to change it, which `roll_back` undoes; NULL if memory runs out. */
+static Entry *change_entry(Reader *r, ptrdiff_t entry) {
     Entry *e = &r->table.entries[entry];
-    if (entry < r->n_entries) {
-        if (r->n_changes == r->change_room) {
-            r->change_room = 2 * r->n_changes + 16;
-            if (!resize(&r->changes, r->change_room * sizeof(Change))) return 0;
-        }
-        r->changes[r->n_changes++] = (Change){(int32_t)entry, e->id, e->action, e->members};
+    if (entry >= r->n_entries) return e;
+    if (r->n_changes == r->change_room) {
+        r->change_room = 2 * r->n_changes + 16;
+        if (!resize(&r->changes, r->change_room * sizeof(Change))) return NULL;
     }
+    r->changes[r->n_changes++] = (Change){entry, *e};
+    return e;
+}
+
+/* Set what to do with an entry. */
+static int set_entry(Reader *r, ptrdiff_t entry, int action, int32_t id, int members) {
+    Entry *e = change_entry(r, entry);
+    if (e == NULL) return 0;
     e->action = (uint8_t)action;
     e->id = id;
     e->members = (uint8_t)members;
@@ -178,39 +180,41 @@ static int set_entry(Reader *r, ptrdiff_t entry, int action, int32_t id, int mem
     return 1;
 }
 
-/* Add a feature; return its ID, or -1 if memory runs out. */
-static int32_t add_feature(Reader *r, ptrdiff_t member) {
+/* Return whether new names are ignored, because nothing is learned or the model is full. */
+static inline int is_closed(const Reader *r) { return !r->learns || r->n_features >= r->max_features; }
+
+/* Return the entry that counts the features whose names begin like this one, up to the first "="; -1 if
+   there is no "=", or if memory runs out. */
+static ptrdiff_t find_stem(Reader *r, const uint8_t *name, ptrdiff_t n) {
+    const uint8_t *sign = memchr(name, '=', n);
+    const ptrdiff_t stem = sign ? intern(&r->table, STEMS, name, sign - name, sign) : -1;
+    if (stem >= 0 && r->table.entries[stem].id < 0) r->table.entries[stem].id = 0;
+    return stem;
+}
+
+/* Return the ID of a feature, given the entry of its name, adding the feature if it is new; ABSENT if it is
+   ignored, or -1 if memory runs out. */
+static int32_t add_feature(Reader *r, ptrdiff_t name, int32_t member) {
+    if (r->table.entries[name].id >= 0) return r->table.entries[name].id;
+    if (is_closed(r)) {
+        r->ignores_features |= r->learns;
+        return ABSENT;
+    }
     if (r->n_added == r->added_room) {
         r->added_room = 2 * r->n_added + 64;
         if (!resize(&r->added, r->added_room * sizeof(Added))) return -1;
     }
-    r->added[r->n_added++] = (Added){(int32_t)member, (int32_t)r->n_rows};
-    return r->n_features++;
+    r->added[r->n_added++] = (Added){(int32_t)name, member, (int32_t)r->n_rows};
+    return r->table.entries[name].id = r->n_features++;
 }
 
-/* Make room for n pairs, and count them in the first one; return its place, or -1 if memory runs out. */
-static ptrdiff_t add_pairs(Reader *r, ptrdiff_t n) {
-    if (r->n_pairs + n + 1 > r->pair_room) {
-        r->pair_room = 2 * (r->n_pairs + n + 1);
-        if (!resize(&r->pairs, r->pair_room * sizeof(Pair))) return -1;
-    }
-    r->pairs[r->n_pairs].id = (int32_t)n;
-    r->n_pairs += n + 1;
-    return r->n_pairs - n - 1;
-}
-
-/* Return whether new names are ignored, because nothing is learned or the model is full. */
-static inline int is_closed(const Reader *r) { return !r->learns || r->n_features >= r->max_features; }
-
-/* Return the feature of element i of a list, adding it if it is new; -1 if it is ignored. */
+/* Return the feature of element i of a list, adding it if it is new; a negative number if it is ignored. */
 static inline int32_t find_member(Reader *r, int32_t i) {
-    if (r->member_ids[i] < 0 && !is_closed(r)) {
-        r->member_ids[i] = add_feature(r, i);
-        r->n_unknown_members--;
-    } else if (r->member_ids[i] < 0 && r->learns) {
-        r->ignores_members = 1;
-    }
-    return r->member_ids[i];
+    if (r->member_ids[i] >= 0) return r->member_ids[i];
+    const int32_t id = add_feature(r, r->member_names[i], i);
+    if (id < 0) return id;
+    r->n_unknown_members--;
+    return r->member_ids[i] = id;
 }
 
 /* Use element i of a list; return 0 if it is not finite, or if memory runs out. */
@@ -221,35 +225,7 @@ static inline int use_member(Reader *r, int32_t i, int is_null, double number) {
         return 1;
     }
     const int32_t id = find_member(r, i);
-    return id < 0 ? is_closed(r) && isfinite(number) : append(r, id, number);
-}
-
-static int is_space(uint8_t byte) { return byte == ' ' || (byte >= '\t' && byte <= '\r'); }
-
-/* Whether a spelling has an entry. */
-static int has_entry(const Reader *r, int32_t parent, const uint8_t *from, const uint8_t *to) {
-    const uint64_t head = load_head(from, to - from, r->limit), tail = load_tail(from, to - from);
-    return r->table.slots[find_slot(&r->table, parent, head, tail, from, to - from)] != 0;
-}
-
-static int is_null_text(const Reader *r, const uint8_t *from, const uint8_t *to) {
-    if (r->has_quotes && to - from > 1 && *from == '"') from++, to--;
-    while (from < to && is_space(*from)) from++;
-    while (to > from && is_space(to[-1])) to--;
-    return has_entry(r, r->nulls, from, to);
-}
-
-/* Return the end of a non-ASCII character in UTF-8; NULL if the character is invalid. */
-static const uint8_t *skip_character(const uint8_t *p, const uint8_t *end) {
-    const uint8_t first = *p;
-    const int n = first >= 0xF0 ? 4 : first >= 0xE0 ? 3 : 2;
-    if (first < 0xC2 || first > 0xF4 || end - p < n) return NULL;
-    for (int i = 1; i < n; i++)
-        if ((p[i] & 0xC0) != 0x80) return NULL;
-    if ((first == 0xE0 && p[1] < 0xA0) || (first == 0xED && p[1] > 0x9F) ||
-        (first == 0xF0 && p[1] < 0x90) || (first == 0xF4 && p[1] > 0x8F))
-        return NULL; /* overlong encodings, surrogates, and code points above U+10FFFF */
-    return p + n;
+    return id < 0 ? id == ABSENT && isfinite(number) : append(r, id, number);
 }
 
 /* Stamp an entry; return whether it has not yet occurred in this record. */
@@ -259,25 +235,11 @@ static inline int stamp(Reader *r, ptrdiff_t entry) {
     return is_new;
 }
 
-/* Return the parent of a column's contents, or of the elements of its lists, which are always categories. */
-static inline int32_t find_parent(ptrdiff_t column, int is_element) {
-    return (int32_t)(-3 - 2 * column - is_element);
-}
+/* Return the parent of a column's contents. */
+static inline int32_t find_parent(ptrdiff_t column) { return (int32_t)(STEMS - 1 - column); }
 
-/* Append the features of a content, once for each record. */
-static int use_content(Reader *r, ptrdiff_t content) {
-    const Entry *e = &r->table.entries[content];
-    if (e->id == ABSENT || !stamp(r, content)) return 1;
-    const Pair *pairs = e->id >= 0 ? NULL : r->pairs - 3 - e->id;
-    const int32_t n = pairs == NULL ? 1 : pairs[0].id;
-    if (!reserve(r, n)) return 0;
-    if (pairs == NULL) append_plain(r, e->id, 1.0);
-    for (int32_t i = 1; pairs != NULL && i <= n; i++) append_plain(r, pairs[i].id, pairs[i].value);
-    return 1;
-}
-
-/* Find a content among the entries of its parent, or ask about it; return -1 after an error, and -2 if Python
-   has used the content without keeping it. */
+/* Find a content among the entries of its parent, or ask about it; return -1 after an error, and ABSENT
+   if Python has used the content without keeping it. */
 static ptrdiff_t find_content(Reader *r, int32_t parent, int kind, double number, const uint8_t *from,
                               const uint8_t *to) {
     const ptrdiff_t n = r->table.n, content = intern(&r->table, parent, from, to - from, r->limit);
@@ -285,94 +247,158 @@ static ptrdiff_t find_content(Reader *r, int32_t parent, int kind, double number
     if (!r->resolve(r, content, kind, number, from, to)) return -1;
     if (r->table.entries[content].action != UNKNOWN) return content;
     truncate_table(&r->table, n);
-    return -2;
+    return ABSENT;
 }
 
-/* Find a content and append its features. */
-static int use_cell_content(Reader *r, int32_t parent, int kind, double number, const uint8_t *from,
-                            const uint8_t *to) {
-    const ptrdiff_t content = find_content(r, parent, kind, number, from, to);
-    return content == -2 || (content >= 0 && use_content(r, content));
+/* Tell Python something about a column, once unless the record is rejected. */
+static int report(Reader *r, ptrdiff_t column, int kind, double number, const uint8_t *from, const uint8_t *to) {
+    if (r->table.entries[column].reported >> kind & 1) return 1;
+    Entry *e = change_entry(r, column);
+    if (e == NULL) return 0;
+    e->reported |= 1 << kind;
+    return r->resolve(r, column, kind, number, from, to);
 }
 
-static inline int is_digit(uint8_t byte) { return byte >= '0' && byte <= '9'; }
-
-static inline int is_word_byte(uint8_t byte) {
-    return is_digit(byte) || ((byte | 32) >= 'a' && (byte | 32) <= 'z');
+/* Begin the name of a feature with the path of a column. */
+static int begin_name(Reader *r, ptrdiff_t column) {
+    const Entry *path = &r->table.entries[r->table.entries[column].path];
+    r->column = column;
+    r->name.n = 0;
+    return add_bytes(&r->name, r->table.pool + path->begin, path->length);
 }
 
-/* What a string is: a category that is spelled in the usual way, words, or something that only Python can
-   tell, such as a date. */
-enum { PLAIN_CATEGORY, LONG_STRING, ODD_STRING };
-
-static int classify(const Reader *r, const uint8_t *from, const uint8_t *to) {
-    if (r->has_quotes && to - from > 1 && *from == '"') from++, to--;
-    int n = 0, is_inside = 0, is_odd = from == to || is_space(*from) || is_space(to[-1]);
-    for (const uint8_t *p = from; p < to; p++) {
-        if (*p >= 128 || *p == '\\') return ODD_STRING;
-        const int is_word = is_word_byte(*p);
-        n += is_word && !is_inside;
-        is_inside = is_word;
-        is_odd |= *p == '"';
+/* Return the entry of a feature's name, adding the feature if it is new; ABSENT if it is ignored, or -1 after an
+   error. */
+static ptrdiff_t find_feature(Reader *r, const Buffer *b) {
+    const uint8_t *const limit = b->bytes + b->room;
+    ptrdiff_t name = find_entry(&r->table, NAMES, b->bytes, b->n, limit), stem = -1;
+    if (name >= 0 && r->table.entries[name].id >= 0) return name;
+    if (r->learns) stem = find_stem(r, b->bytes, b->n);
+    if (stem >= 0) {
+        /* Parts of dates and numbers are few, so they are always added. */
+        const ptrdiff_t path = r->table.entries[r->column].path, n = r->table.entries[path].length;
+        if (b->n > n && b->bytes[n] == '=' && r->table.entries[stem].id >= r->max_strings)
+            return report(r, r->column, FULL, NAN, b->bytes, b->bytes) ? ABSENT : -1;
+        if (!is_closed(r)) r->table.entries[stem].id++;
     }
-    while (from < to && is_space(*from)) from++;
-    if (to - from >= 10 && from[4] == '-' && from[7] == '-') return ODD_STRING;
-    return n > MAX_CATEGORY_WORDS ? LONG_STRING : is_odd ? ODD_STRING : PLAIN_CATEGORY;
+    if (name < 0 && is_closed(r)) {
+        r->ignores_features |= r->learns;
+        return ABSENT;
+    }
+    if (name < 0) name = intern(&r->table, NAMES, b->bytes, b->n, limit);
+    if (name < 0) return -1;
+    const int32_t id = add_feature(r, name, -1);
+    return id < 0 ? id : name;
 }
 
-/* Use the words of an ASCII string. */
-static int use_words(Reader *r, ptrdiff_t column, const uint8_t *from, const uint8_t *to) {
-    const uint8_t *const limit = r->limit;
-    const int32_t parent = find_parent(column, 0);
-    uint8_t word[MAX_WORD_BYTES + 1];
-    for (const uint8_t *p = from; p < to; p++) {
-        ptrdiff_t n = 0;
-        for (; p < to && is_word_byte(*p); p++) {
-            if (n == MAX_WORD_BYTES) return use_cell_content(r, parent, TEXT, NAN, from, to);
-            word[n++] = is_digit(*p) ? *p : *p | 32;
-        }
-        if (n == 0) continue;
-        r->limit = word + n;
-        const int is_used = (r->table.entries[column].is_full && !has_entry(r, parent, word, word + n)) ||
-                            use_cell_content(r, parent, WORD, NAN, word, word + n);
-        r->limit = limit;
-        if (!is_used) return 0;
-    }
+/* Note that a column has a feature; return whether it is the only one. */
+static inline int claim(Reader *r, ptrdiff_t column, ptrdiff_t name) {
+    Entry *e = &r->table.entries[name];
+    if (e->next < 0) e->next = (int32_t)column;
+    r->has_aliases |= e->next != column;
+    return e->next == column;
+}
+
+/* Append a feature of a string, once for each record. */
+static int append_name(Reader *r, ptrdiff_t name, double value) {
+    if (claim(r, r->column, name) & !stamp(r, name)) return 1;
+    if (!reserve(r, 1)) return 0;
+    append_plain(r, r->table.entries[name].id, value);
     return 1;
 }
 
-static int use_number(Reader *r, ptrdiff_t entry, int kind, double number, const uint8_t *from,
-                      const uint8_t *to) {
-    if (!reserve(r, 1)) return 0;
-    if (r->table.entries[entry].id == UNNAMED && !r->resolve(r, entry, kind, number, from, to)) return 0;
-    const int32_t id = r->table.entries[entry].id;
-    return r->is_rejected || id == ABSENT || append(r, id, number) || r->resolve(r, entry, kind, number, from, to);
+/* Use a feature of a string in the current column. */
+static int use_feature(void *self, const Buffer *b, double value) {
+    Reader *r = self;
+    const ptrdiff_t name = find_feature(r, b);
+    return name == ABSENT || (name >= 0 && append_name(r, name, value));
+}
+
+/* Return the entry of a category's name, adding the feature if it is new; ABSENT or -1, like `find_feature`. */
+static ptrdiff_t find_category(Reader *r, ptrdiff_t column, const uint8_t *from, const uint8_t *to) {
+    if (!begin_name(r, column) || !add_bytes(&r->name, "=", 1) || !add_bytes(&r->name, from, to - from)) return -1;
+    return find_feature(r, &r->name);
 }
 
 /* Count a cell as missing if its text means null; return whether it does. */
-static int is_missing(Reader *r, int kind, const uint8_t *from, const uint8_t *to) {
-    const int is_null = (kind == TEXT || r->has_null_numbers) && is_null_text(r, from, to);
+static int is_missing(Reader *r, const uint8_t *from, const uint8_t *to) {
+    const int is_null = from == to || (r->has_missing && find_entry(&r->table, NULLS, from, to - from, to) >= 0);
     r->missing[r->n_rows] += is_null;
     return is_null;
 }
 
-/* Use a number or a string of an ordinary column. */
-static int use_value(Reader *r, ptrdiff_t entry, int kind, double number, const uint8_t *from,
-                     const uint8_t *to) {
-    if (is_missing(r, kind, from, to)) return 1;
-    if (kind != TEXT) return use_number(r, entry, kind, number, from, to);
-    const int class = classify(r, from, to);
-    if (class == LONG_STRING) return use_words(r, entry, from, to);
-    const int32_t parent = find_parent(entry, 0);
-    if (class == PLAIN_CATEGORY && r->table.entries[entry].is_full && !has_entry(r, parent, from, to)) return 1;
-    return use_cell_content(r, parent, TEXT, NAN, from, to);
+/* Point at the text of a string, without quotes, escapes and the spaces around it; return 0 if it is invalid. */
+static int decode_text(Reader *r, const uint8_t **from, const uint8_t **to) {
+    if (r->escape && *to - *from > 1 && **from == '"') {
+        ++*from, --*to;
+        if (memchr(*from, r->escape, *to - *from) != NULL) {
+            r->text.n = 0;
+            if (!reserve_bytes(&r->text, *to - *from)) return 0;
+            uint8_t *end = r->text.bytes;
+            if (r->escape == '"')
+                for (const uint8_t *p = *from; p < *to; p += 1 + (*p == '"')) *end++ = *p;
+            else
+                end = decode_escapes(*from, *to, end);
+            if (end == NULL) return 0;
+            *from = r->text.bytes;
+            *to = end;
+        }
+    }
+    if (!is_utf8(*from, *to)) return 0;
+    trim(from, to);
+    return 1;
 }
 
-/* Use a number or a string as a category: a cell of a categorical column, or an element of a list. */
-static int use_category(Reader *r, ptrdiff_t entry, int is_element, int kind, double number,
-                        const uint8_t *from, const uint8_t *to) {
-    return is_missing(r, kind, from, to) ||
-           use_cell_content(r, find_parent(entry, is_element), kind, number, from, to);
+/* Use a string, which is a category if its cell says so. */
+static int use_string(Reader *r, ptrdiff_t column, int is_category, const uint8_t *from, const uint8_t *to) {
+    const uint8_t *first = from, *last = to;
+    if (!decode_text(r, &first, &last)) return r->resolve(r, column, INVALID, NAN, from, to);
+    if (is_missing(r, first, last)) return 1;
+    if (r->learns && !report(r, column, TEXT, is_category, first, last)) return 0;
+    if (!is_category) return begin_name(r, column) && encode_text(first, last, &r->name, use_feature, r);
+    const ptrdiff_t name = find_category(r, column, first, last);
+    return name == ABSENT || (name >= 0 && append_name(r, name, 1.0));
+}
+
+/* Count a number as missing if it means null; return whether it does. */
+static int is_missing_number(Reader *r, const uint8_t *from, const uint8_t *to) {
+    return r->has_null_numbers && decode_text(r, &from, &to) && is_missing(r, from, to);
+}
+
+/* Use the number of a feature. */
+static int use_number(Reader *r, ptrdiff_t column, int kind, double number, const uint8_t *from,
+                      const uint8_t *to) {
+    if (is_missing_number(r, from, to)) return 1;
+    if (!reserve(r, 1)) return 0;
+    if (r->table.entries[column].id < 0) {
+        const ptrdiff_t name = begin_name(r, column) ? find_feature(r, &r->name) : -1;
+        if (name < 0) return name == ABSENT;
+        claim(r, column, name);
+        const Entry *e = &r->table.entries[column];
+        if (!set_entry(r, column, CELL, r->table.entries[name].id, e->members)) return 0;
+    }
+    return append(r, r->table.entries[column].id, number) || r->resolve(r, column, kind, number, from, to);
+}
+
+/* Use a number or a string as a category: a cell of a categorical column, or an element of a list. Python
+   formats each new number. */
+static int use_category(Reader *r, ptrdiff_t column, int kind, double number, const uint8_t *from,
+                        const uint8_t *to) {
+    if (kind == TEXT) return use_string(r, column, 1, from, to);
+    if (is_missing_number(r, from, to)) return 1;
+    const ptrdiff_t content = find_content(r, find_parent(column), kind, number, from, to);
+    if (content < 0) return content == ABSENT;
+    const int32_t name = r->table.entries[content].id;
+    r->column = column;
+    return name == ABSENT || append_name(r, name, 1.0);
+}
+
+/* Let a content be a category; Python has formatted its number. */
+static int set_category(Reader *r, ptrdiff_t content, const uint8_t *from, const uint8_t *to) {
+    const ptrdiff_t column = STEMS - 1 - r->table.entries[content].parent;
+    const ptrdiff_t name = find_category(r, column, from, to);
+    if (name == ABSENT && r->learns) return 1; /* it is asked about again */
+    return name != -1 && set_entry(r, content, CONTENT, (int32_t)name, 0);
 }
 
 /* Use a cell whose content extends from `from` to `to`. */
@@ -382,7 +408,6 @@ static int on_cell(Reader *r, ptrdiff_t entry, int kind, double number, const ui
     const Entry *e = &r->table.entries[entry];
     if (e->slot >= 0) r->kept[e->slot] = (Kept){kind, from, to};
     if (r->is_rejected || e->action == IGNORE) return 1;
-    const int is_number = kind == NUMBER || kind == BOOL;
     if (kind == NUL && e->action != VECTOR) {
         r->missing[r->n_rows] += e->action == CELL || e->action == CATEGORICAL;
         return 1;
@@ -390,17 +415,18 @@ static int on_cell(Reader *r, ptrdiff_t entry, int kind, double number, const ui
     ptrdiff_t content;
     switch (e->action) {
     case CELL:
-        if (kind <= TEXT) return use_value(r, entry, kind, number, from, to);
+        if (kind == TEXT) return use_string(r, entry, 0, from, to);
+        if (kind < TEXT) return use_number(r, entry, kind, number, from, to);
         break;
     case CATEGORICAL:
-        if (kind <= TEXT) return use_category(r, entry, 0, kind, number, from, to);
+        if (kind <= TEXT) return use_category(r, entry, kind, number, from, to);
         break;
     case LABEL:
-        content = find_content(r, find_parent(entry, 0), kind, number, from, to);
+        content = find_content(r, find_parent(entry), kind, number, from, to);
         if (content >= 0) r->labels[r->n_rows] = r->table.entries[content].id;
         return content != -1;
     case WEIGHT:
-        if (is_number && number >= 0 && number < INFINITY && !r->has_null_numbers) {
+        if (kind != TEXT && kind < LIST && number >= 0 && number < INFINITY && !r->has_null_numbers) {
             r->weights[r->n_rows] = number;
             return 1;
         }
@@ -430,7 +456,6 @@ static int begin_record(Reader *r) {
     r->n_entries = r->table.n;
     r->n_before = r->n_features;
     r->n_changes = 0;
-    r->n_pairs_before = r->n_pairs;
     r->has_asked = r->is_rejected = r->changes_schema = r->has_vector = 0;
     r->serial++;
     return 1;
@@ -466,23 +491,34 @@ static int32_t find_duplicate(Reader *r) {
 /* What becomes of what a record has added. */
 enum { DROPPED, KEPT, FORGOTTEN /* kept, but asked about again */ };
 
-/* Take back the features, changes and entries of this record. */
-static int roll_back(Reader *r) {
-    for (; r->n_changes > 0; r->n_changes--) {
-        const Change *c = &r->changes[r->n_changes - 1];
-        Entry *e = &r->table.entries[c->entry];
-        e->action = c->action, e->id = c->id, e->members = c->members;
+/* Undo what this record has changed in older entries, and remove its own. */
+static void restore_entries(Reader *r) {
+    if (r->n_changes > 0) {
         free(r->runs);
         r->runs = NULL;
     }
-    for (; r->n_features > r->n_before; r->n_features--) {
-        const int32_t member = r->added[--r->n_added].member;
-        if (member < 0) continue;
-        r->member_ids[member] = -1;
-        r->n_unknown_members++;
+    while (r->n_changes > 0) {
+        const Change *c = &r->changes[--r->n_changes];
+        r->table.entries[c->entry] = c->before;
     }
     truncate_table(&r->table, r->n_entries);
-    r->n_pairs = r->n_pairs_before;
+}
+
+/* Take back the features, changes and entries of this record. */
+static int roll_back(Reader *r) {
+    for (; r->n_features > r->n_before; r->n_features--) {
+        const Added *added = &r->added[--r->n_added];
+        Entry *name = &r->table.entries[added->name];
+        name->id = -1;
+        if (added->member >= 0) {
+            r->member_ids[added->member] = -1;
+            r->n_unknown_members++;
+        } else {
+            const ptrdiff_t stem = find_stem(r, r->table.pool + name->begin, name->length);
+            if (stem >= 0) r->table.entries[stem].id--;
+        }
+    }
+    restore_entries(r);
     return !r->has_asked || r->finish(r, DROPPED);
 }
 
@@ -493,7 +529,7 @@ static int end_unlearned(Reader *r) {
     if (has_room)
         r->n_unlearned += n;
     else
-        truncate_table(&r->table, r->n_entries);
+        restore_entries(r);
     return !r->has_asked || r->finish(r, has_room ? KEPT : FORGOTTEN);
 }
 
@@ -535,7 +571,7 @@ static int end_record(Reader *r, int is_usable, ptrdiff_t begin, ptrdiff_t end) 
         r->n = r->starts[i];
         r->labels[i] = -1;
         if (!roll_back(r)) return FAILED;
-    } else if (is_learnable && !is_closed(r)) {
+    } else if (is_learnable && (!is_closed(r) || r->n_features > r->n_before)) {
         if (r->has_asked && !r->finish(r, KEPT)) return FAILED;
     } else if (is_learnable || !r->learns) {
         if (!end_unlearned(r)) return FAILED;

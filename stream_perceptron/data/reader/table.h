@@ -12,13 +12,14 @@ typedef struct {
     uint64_t head, tail;    /* the first and the last eight bytes */
     uint32_t begin, length; /* in the pool */
     int32_t parent;         /* the entry of the object or column; -1 for none */
-    int32_t next;           /* the entry that last followed this one in a record */
+    int32_t next;           /* the entry that last followed this one in a record; of a feature, its column */
     uint32_t stamp;         /* the serial number of the last record with this entry; 0 for none */
     int32_t id;             /* of a feature or a label */
     int32_t slot;           /* where the content is kept; -1 for nowhere */
+    int32_t path;           /* of a column: the entry of the feature of its numbers */
     uint8_t action;
     uint8_t members;        /* what to do with the members of an object */
-    uint8_t is_full;        /* whether the strings of a column add no more features */
+    uint8_t reported;       /* what has been reported about a column */
 } Entry;
 
 typedef struct {
@@ -94,6 +95,13 @@ static int grow_table(Table *t) {
     return 1;
 }
 
+/* Return the entry of a spelling, or -1. Bytes up to `limit` may be read. */
+static ptrdiff_t find_entry(const Table *t, int32_t parent, const uint8_t *p, ptrdiff_t length,
+                            const uint8_t *limit) {
+    const uint64_t head = load_head(p, length, limit), tail = load_tail(p, length);
+    return (ptrdiff_t)t->slots[find_slot(t, parent, head, tail, p, length)] - 1;
+}
+
 /* Return the entry of a spelling; add one if there is none. Return -1 if memory runs out. Bytes up to
    `limit` may be read. */
 static ptrdiff_t intern(Table *t, int32_t parent, const uint8_t *p, ptrdiff_t length,
@@ -109,7 +117,7 @@ static ptrdiff_t intern(Table *t, int32_t parent, const uint8_t *p, ptrdiff_t le
     }
     if (length) memcpy(t->pool + t->pool_size, p, length);
     t->entries[t->n] = (Entry){.head = head, .tail = tail, .begin = t->pool_size, .length = length,
-                               .parent = parent, .next = -1, .id = -1, .slot = -1};
+                               .parent = parent, .next = -1, .id = -1, .slot = -1, .path = -1};
     t->pool_size += length;
     t->slots[slot] = t->n + 1;
     return t->n++;
