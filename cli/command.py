@@ -210,6 +210,8 @@ def silence_stdout() -> None:
 
 
 def _is_user_error(error: Exception) -> bool:
+    if isinstance(error, ImportError):  # perhaps of the library itself
+        return False
     from stream_perceptron import StreamPerceptronError
 
     return isinstance(error, StreamPerceptronError | OSError)

@@ -1,5 +1,5 @@
 # cython: language_level=3
-"""The features of strings, by the C function that the compiled reader calls."""
+"""The features of strings and the names of numbers, by the C functions that the compiled reader calls."""
 
 from cpython.unicode cimport PyUnicode_DecodeUTF8
 from libc.stdint cimport uint8_t
@@ -12,6 +12,7 @@ cdef extern from "text.h" nogil:
     ctypedef int (*UseFeature)(void*, const Buffer*, double) noexcept
     int add_bytes(Buffer*, const void*, ptrdiff_t)
     int encode_text(const uint8_t*, const uint8_t*, Buffer*, UseFeature, void*)
+    int add_number(Buffer*, const uint8_t*, const uint8_t*, double)
 
 
 cdef int add_item(void* features, const Buffer* name, double value) noexcept with gil:
@@ -32,3 +33,16 @@ def encode_string(str name, str text):
     finally:
         free(buffer.bytes)
     return features
+
+
+def format_number(str spelling, double number):
+    """Return the name of a number as a category, given its spelling."""
+    cdef bytes content = spelling.encode()
+    cdef const uint8_t* p = content
+    cdef Buffer buffer = Buffer(NULL, 0, 0)
+    try:
+        if not add_number(&buffer, p, p + len(content), number):
+            raise MemoryError
+        return PyUnicode_DecodeUTF8(<char*>buffer.bytes, buffer.n, NULL)
+    finally:
+        free(buffer.bytes)

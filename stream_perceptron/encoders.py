@@ -20,8 +20,6 @@ _text: Any = import_module("stream_perceptron._text")
 
 # Patterns are compiled on first use, because few models learn from strings.
 
-_DECIMAL = r"[+-]?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
-_BOOLS = ("true", "false")
 _NUMBERS = (int, float, Decimal)
 _LISTS = (list, tuple, bytes, np.ndarray)
 _PIXEL_COLUMNS = ("pixels", "pixel", "image")
@@ -51,37 +49,39 @@ def encode_string(name: str, text: str) -> dict[str, float]:
     return dict(_text.encode_string(name, text))
 
 
-def format_value(value: str | float | bool | Decimal, is_text: bool) -> str:
+def format_value(value: str | float | bool | Decimal) -> str:
     """Return the shortest string that represents a value, for the name of its category.
-
-    With `is_text`, a string that spells a bool or a decimal number is formatted like that value.
 
     Examples
     --------
-    >>> values = 200, 200.0, Decimal("1.50"), True, "007", "1.0"
-    >>> [format_value(value, is_text=False) for value in values]
+    >>> values = 200, 200.0, Decimal("1.50"), True, "007", " 1.0"
+    >>> [format_value(value) for value in values]
     ['200', '200', '1.5', 'true', '007', '1.0']
-    >>> texts = ("200", " 200.0", ".5", "TRUE", "007", "red")
-    >>> [format_value(text, is_text=True) for text in texts]
-    ['200', '200', '0.5', 'true', '007', 'red']
 
     """
     if isinstance(value, str):
-        value = value.strip()
-        if not is_text:
-            return value
-        if value.lower() in _BOOLS:
-            return value.lower()
-        if not re.fullmatch(_DECIMAL, value) or not math.isfinite(float(value)):
-            return value
-        value = int(value) if value.lstrip("+-").isdigit() else float(value)
+        return value.strip()
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, Decimal):
         is_whole = value.is_finite() and value == value.to_integral_value()
         value = int(value) if is_whole else float(value)
-    is_whole = isinstance(value, float) and value == value // 1
-    return str(int(value) if is_whole else value)
+    return format_number(str(value), value)
+
+
+def format_number(spelling: str, number: float) -> str:
+    """Return the name of a number as a category: by its shortest decimal, or by its digits.
+
+    Examples
+    --------
+    >>> format_number("+200", 200.0), format_number("2.50", 2.5), format_number("007", 7.0)
+    ('200', '2.5', '007')
+
+    """
+    try:
+        return str(_text.format_number(spelling, number))
+    except OverflowError:  # a whole number of more than 308 digits
+        return spelling
 
 
 def name_vector_elements(name: str, n_features: int) -> tuple[str, ...]:
@@ -261,7 +261,7 @@ def _format_category(value: str | float | bool | Decimal | dt.date) -> str:
     """Return the name of a value as a category."""
     if isinstance(value, dt.date):
         return re.sub(r"(\.\d*[1-9])0+(\D|$)", r"\1\2", str(value))
-    return format_value(value, is_text=False)
+    return format_value(value)
 
 
 def is_missing(value: object, null_texts: Collection[str] = ("",)) -> bool:

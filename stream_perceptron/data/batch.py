@@ -148,8 +148,9 @@ class Batch(Samples):
     # The byte offset of each row's end in a text file, shape (n,); None for other sources.
     row_ends: NDArray[np.intp] | None = None
     span: Span | None = None  # the part of a text file that contains these rows
-    # The columns that have their first string in these rows, each with its row.
-    added_string_columns: tuple[tuple[int, str], ...] = ()
+    # The strings of these rows: the row, the column, and the number of features that the strings of
+    # the column have added by the end of the row.
+    added_strings: tuple[tuple[int, str, int], ...] = ()
     # The names in options that have occurred in the source so far, if rows name their own cells.
     seen_columns: frozenset[str] = frozenset()
 
@@ -164,8 +165,8 @@ class Batch(Samples):
         }
         fields["first_row"] = self.row_number(start)
         fields["notices"] = () if start else self.notices
-        fields["added_string_columns"] = tuple(
-            [(i - start, name) for i, name in self.added_string_columns if start <= i < end]
+        fields["added_strings"] = tuple(
+            [(i - start, name, n) for i, name, n in self.added_strings if start <= i < end]
         )
         return fields
 

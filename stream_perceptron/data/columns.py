@@ -32,7 +32,7 @@ from stream_perceptron.data.reasons import (
 )
 from stream_perceptron.data.request import ReadRequest
 from stream_perceptron.data.values import NOT_UTF8, is_number_or_bool
-from stream_perceptron.encoders import encode_string, format_value, is_missing
+from stream_perceptron.encoders import encode_string, format_number, is_missing
 from stream_perceptron.errors import Reason, SampleError
 from stream_perceptron.model.weights import count_fitting_features, count_weights
 
@@ -40,7 +40,7 @@ NUL, NUMBER, TEXT = compiled.NUL, compiled.NUMBER, compiled.TEXT
 LIST, OBJECT, INVALID, FULL = compiled.LIST, compiled.OBJECT, compiled.INVALID, compiled.FULL
 UNKNOWN, IGNORE, CELL, VECTOR = compiled.UNKNOWN, compiled.IGNORE, compiled.CELL, compiled.VECTOR
 CATEGORICAL, LABEL, WEIGHT = compiled.CATEGORICAL, compiled.LABEL, compiled.WEIGHT
-DROPPED, FORGOTTEN = compiled.DROPPED, compiled.FORGOTTEN
+DROPPED = compiled.DROPPED
 REJECTED, REDELIVERED = compiled.REJECTED, compiled.REDELIVERED
 
 UNNAMED_LIST = "x"  # the key of a record that is itself a list
@@ -78,9 +78,11 @@ class Columns:
     unused_names
         Names that are ignored because the features are a list.
     string_columns
-        The columns that have had strings, in learned rows or before.
-    added_string_columns
-        Those that the last block has added, each with its row.
+        The columns that have had strings, in learned rows or before, each with the number of
+        features that its strings have added.
+    added_strings
+        What the rows of the last block have changed in `string_columns`: the row, the column and
+        its new number of features.
     notices
         What to report about cells of the last block, each with its row.
 
@@ -93,11 +95,11 @@ class Columns:
         self.added_label_rows: list[int] = []
         self.offsets: list[Offset | None] = []
         self.passthrough: list[tuple[object, ...]] = []
-        self.unknown_names: list[str] = []
-        self.unused_names: list[str] = []
+        self.unknown_names: dict[str, None] = {}
+        self.unused_names: dict[str, None] = {}
         self.element_names: tuple[str, ...] = layout.element_names
-        self.string_columns = dict.fromkeys(request.string_columns)
-        self.added_string_columns: list[tuple[int, str]] = []
+        self.string_columns = dict(request.string_columns)
+        self.added_strings: list[tuple[int, str, int]] = []
         self.notices: list[tuple[int, str]] = []
         # For Arrow: the lists with the features, and the kept values of each row.
         self.lists: Any = ()
@@ -105,9 +107,7 @@ class Columns:
         self._options, self._record_format = layout.read_options, layout.record_format
         self._label = layout.label
         self._label_ids = {label: i for i, label in enumerate(self.labels)}
-        self._paths: dict[int, str] = {}  # of the entries that are names
-        # What the current record has added: entries with paths, string columns and notices.
-        self._new_paths: list[int] = []
+        # What the current record has added: string columns and notices.
         self._new_columns: list[str] = []
         self._new_notices: dict[tuple[str, str], str] = {}
         self._described = request.described
@@ -145,6 +145,8 @@ class Columns:
             has_null_numbers=layout.record_format == CSV
             and any(map(is_number_or_bool, options.missing)),
             needs_vector=layout.is_list and layout.record_format == JSON and not options.has_join,
+            default_action=self._find_default_action(),
+            seeks_label=layout.record_format == JSON and self._label is None,
             # Not with --join, because the features of pending samples are learned later.
             max_strings=_NO_LIMIT if options.has_join else MAX_STRING_FEATURES,
         )
@@ -167,7 +169,7 @@ class Columns:
         return self.reader.read_arrow(columns, start, end, is_rejected, errors)
 
     def _begin_block(self) -> None:
-        self.offsets, self.passthrough, self.notices, self.added_string_columns = [], [], [], []
+        self.offsets, self.passthrough, self.notices, self.added_strings = [], [], [], []
         self.added_label_rows = []
 
     # --- Names
@@ -176,22 +178,26 @@ class Columns:
         """Add the first entries: the columns of a table, or the parent of all names."""
         intern, reader, layout, list_entry = self.reader.intern, self.reader, self.layout, -1
         for name in layout.columns:
-            self._paths[intern(-1, _encode(name))] = name
+            intern(-1, _encode(name))
         if self._record_format in (JSON, LIBSVM):
             root = intern(-1, b"")
-            self._paths[root] = ""
             if self._record_format == LIBSVM:
-                label = intern(-1, b"label")
-                self._paths[label] = LABEL_NAMES[0]
-                reader.set(label, LABEL)
+                reader.set_column(intern(-1, b"label"), LABEL, LABEL_NAMES[0])
             elif layout.is_list and layout.key == UNNAMED_LIST:
                 list_entry = intern(root, UNNAMED_LIST.encode())
+            for path, role in self._roles.items():
+                if path is not None:
+                    reader.set_role(path, role)
+            for path, slot in self._slots.items():
+                reader.keep_path(path, slot)
         reader.add_names(self.names)
+        for column, n in self.string_columns.items():
+            reader.set_n_strings(column, n)
         for i, name in enumerate(layout.columns):
             if self._record_format == CSV and name in self._slots:
                 reader.set_slot(i, self._slots[name])
             action = self._find_role(name)
-            reader.set_role(i, action, _encode(name), action == CELL)
+            reader.set_column(i, action, name, action == CELL)
         if layout.is_list and layout.element_names:
             self.set_element_names(layout.element_names)
         for text in self._options.null_values:
@@ -202,75 +208,59 @@ class Columns:
     def set_element_names(self, names: Sequence[str]) -> None:
         """Set the names of the elements of the list that holds the features."""
         self.element_names = tuple(names)
-        self.reader.set_elements([_encode(name) for name in names])
+        self.reader.set_elements(list(names))
         if self.learns and not self.schema.features:
             self.schema = replace(self.schema, features=self.element_names)
             self._committed = self.schema, self._label
 
+    def _find_default_action(self) -> Any:
+        """Return the action of keys without a role; UNKNOWN if they are reported."""
+        if self._is_raw:
+            return IGNORE
+        is_reported = self.layout.is_list or (not self.learns and self.schema.columns)
+        return UNKNOWN if is_reported else CELL
+
     def _find_role(self, path: str) -> Any:
         """Return what to do with the cells of a column, or under a path."""
-        role, schema = self._roles.get(path), self.schema
+        role = self._roles.get(path)
         if role is not None:
             return role
         if self.layout.is_list:
-            self.unused_names.append(path)
-        if self.layout.is_list or self._is_raw:
+            self.unused_names[path] = None
             return IGNORE
-        if not self.learns and schema.columns:
-            is_known = path in schema.columns or path in self.string_columns
-            if not is_known and self.reader.find(_encode(path)) < 0:
-                self.unknown_names.append(path)
-                return IGNORE
-        return CELL
+        action = self._find_default_action()
+        if action != UNKNOWN:
+            return action
+        if path in self.schema.columns or path in self.string_columns:
+            return CELL
+        if self.reader.has_feature(path):
+            return CELL
+        self.unknown_names[path] = None
+        return IGNORE
 
-    def _infer_role(self, entry: int, members: int) -> None:
-        """Decide what a name in JSON or LIBSVM means."""
-        path = self._find_path(entry)
-        may_be_label = self._record_format == JSON and path.lower() in LABEL_NAMES
-        if self._label is None and may_be_label and path not in self._roles:
+    def _infer_role(self, entry: int) -> None:
+        """Decide what a key means: it is the label, or its name is reported."""
+        path = self.reader.get_path(entry)
+        if self.reader.seeks_label and path.strip().lower() in LABEL_NAMES:
             self._label = path
             self._roles[path] = LABEL
+            self.reader.seek_label(False)
             if self.learns:
                 self.schema = replace(self.schema, label=path)
                 self.reader.change_schema()
-        is_ignored = path not in self._roles and self._is_in_ignored(entry)
-        role = IGNORE if is_ignored else self._find_role(path)
-        if path in self._slots:
-            self.reader.set_slot(entry, self._slots[path])
-        self.reader.set_role(entry, role, _encode(path), members=members)
-
-    def _is_in_ignored(self, entry: int) -> bool:
-        """Whether a name is in an object that is ignored, at any depth."""
-        parent = self.reader.get(entry)[0]
-        path = self._find_path(parent)
-        return path != "" and (self._roles.get(path) == IGNORE or self._is_in_ignored(parent))
-
-    def _find_path(self, entry: int) -> str:
-        """Return the path of a name: the keys that lead to it, joined by dots."""
-        path = self._paths.get(entry)
-        if path is None:
-            parent, spelling, *_ = self.reader.get(entry)
-            path = (
-                json.loads(b'"%b"' % spelling) if self._record_format == JSON else spelling.decode()
-            )
-            if b"\\u" in spelling:
-                path.encode()  # an escaped lone surrogate cannot be encoded
-            if above := self._find_path(parent):
-                path = f"{above}.{path}"
-            self._paths[entry] = path
-            self._new_paths.append(entry)
-        return path
+        role = self._find_role(path)
+        self.reader.set_column(entry, role, path, role == CELL)
 
     def find_numeric_columns(self) -> list[str]:
         """Return the columns that have had numbers."""
         if self.layout.is_list:
             return list(self.element_names)
-        entries = {path: self.reader.get(entry)[2:4] for entry, path in self._paths.items()}
-        return [path for path, (action, id_) in entries.items() if action == CELL and id_ >= 0]
+        columns = self.reader.list_columns().items()
+        return [path for path, (action, id_) in columns if action == CELL and id_ >= 0]
 
     def find_string_columns(self) -> list[str]:
         """Return the columns of this source that have had strings."""
-        return [path for path in self._paths.values() if path in self.string_columns]
+        return [path for path in self.reader.list_columns() if path in self.string_columns]
 
     @property
     def ignores_features(self) -> bool:
@@ -279,28 +269,32 @@ class Columns:
 
     def find_seen(self, names: frozenset[str]) -> frozenset[str]:
         """Return the names in options that have occurred in a row."""
-        return names.intersection(self._paths.values())
+        return frozenset(filter(self.reader.has_occurred, names)).union(
+            names.intersection(self.layout.columns)
+        )
 
     # --- Cells
 
-    def resolve_cell(self, entry: int, kind: int, number: float, content: bytes) -> str | None:
-        """Use a cell, and decide what its entry means; return the category of a number."""
+    def resolve_cell(self, entry: int, kind: int, number: float, content: bytes) -> None:
+        """Use a cell, and decide what its entry means."""
         if entry == -1:
             name = content.decode(errors="surrogatepass")
             raise SampleError(f"it has two values for feature {name!r}", code="duplicate")
         if entry < 0:
             raise SampleError(f"it has no list {self.layout.key!r}")
-        parent, _, action, feature, members = self.reader.get(entry)
-        if parent < compiled.STEMS:
-            return self._resolve_content(entry, compiled.STEMS - 1 - parent, kind, content)
-        if kind == OBJECT:
+        parent, action, feature, _ = self.reader.get(entry)
+        if parent == compiled.LABELS:
+            self._resolve_label(entry, kind, content)
+        elif kind == OBJECT:
             self._resolve_object(entry, action)
+        elif action == UNKNOWN and kind == INVALID:
+            self._reject_key(self.reader.get_spelling(entry))
         elif action == UNKNOWN:
-            self._infer_role(entry, members)
+            self._infer_role(entry)
         elif action in (CELL, CATEGORICAL) and kind in (TEXT, LIST, INVALID, FULL):
             self._use_report(entry, kind, feature >= 0, bool(number), content)
         elif action == CELL:
-            self._reject_number(self._paths[entry], number)
+            self._reject_number(self.reader.get_path(entry), number)
         elif action == LABEL:
             raise SampleError(f"label {self._label!r} is not a number, a string or a bool")
         elif action == WEIGHT:
@@ -310,34 +304,29 @@ class Columns:
             if kind != NUL:
                 is_json = self._record_format == JSON
                 value = self._decode_content(kind, content) if is_json else self.lists[int(number)]
-            self._reject_list(self._paths[entry], kind, value)
-        return None
+            self._reject_list(self.reader.get_path(entry), kind, value)
 
     def _resolve_object(self, entry: int, action: int) -> None:
         """Decide what to do with the members of an object, and of other objects of its name."""
-        path = self._find_path(entry)
+        path = self.reader.get_path(entry)
         role = self._roles.get(path)
-        problems = {
+        problems: dict[Any, str] = {
             LABEL: f"label {path!r} is not a number, a string or a bool",
             WEIGHT: f"weight {path!r} is an object, not a number",
             VECTOR: f"it has no list {path!r}",
         }
         if role in problems:
             raise SampleError(problems[role])
-        if path in self._slots:
-            self.reader.set_slot(entry, self._slots[path])
         prefix = f"{path}."
         has_named = any(str(name).startswith(prefix) for name in (*self._roles, *self._slots))
-        is_skipped = (role == IGNORE or self._is_raw) and not has_named
-        is_skipped |= self._label is None and path in LABEL_NAMES
-        members = compiled.SKIP_MEMBERS if is_skipped else compiled.READ_MEMBERS
-        self.reader.set(entry, action, self.reader.get(entry)[3], members)
+        members = compiled.READ_MEMBERS if action == IGNORE and has_named else compiled.SKIP_MEMBERS
+        self.reader.set(entry, action, self.reader.get(entry)[2], members)
 
     def _use_report(
         self, entry: int, kind: int, had_number: bool, is_category: bool, content: bytes
     ) -> None:
         """Note the first string of a column, or an ignored cell; reject an invalid string."""
-        path = self._paths[entry]
+        path = self.reader.get_path(entry)
         if kind == LIST:
             self._add_notice("list", path, describe_ignored_list(path))
         elif kind == FULL:
@@ -355,17 +344,20 @@ class Columns:
 
     def _add_string_column(self, path: str) -> None:
         if self.learns and path not in self.string_columns:
-            self.string_columns[path] = None
+            self.string_columns[path] = 0
             self._new_columns.append(path)
 
-    def _resolve_content(self, entry: int, column: int, kind: int, content: bytes) -> str | None:
-        """Decide what a label means; return the category of a number."""
-        value = self._decode_string(self._paths[column], kind, content)
-        if self.reader.get(column)[2] == LABEL:
-            self.reader.set(entry, LABEL, self._read_label(kind, value))
-            return None
-        self._add_string_column(self._paths[column])
-        return format_value(value, self._record_format == CSV)
+    def _reject_key(self, spelling: bytes) -> None:
+        """Raise the error of a key that cannot be decoded."""
+        key = spelling.decode()
+        if self._record_format == JSON:
+            json.loads(f'"{key}"').encode()
+        raise MemoryError
+
+    def _resolve_label(self, entry: int, kind: int, content: bytes) -> None:
+        """Decide which label a content is."""
+        value = self._decode_string(str(self._label), kind, content)
+        self.reader.set(entry, LABEL, self._read_label(kind, value))
 
     def _add_notice(self, code: str, column: str, text: str) -> None:
         """Report something about a column once, unless the text is empty."""
@@ -383,8 +375,8 @@ class Columns:
             self.reader.use_weight(number)
             return
         raise SampleError(
-            f"weight {self._paths[entry]!r} is {text!r}, not a finite number greater than or equal "
-            "to 0",
+            f"weight {self._options.weight!r} is {text!r}, not a finite number greater than or "
+            "equal to 0",
             code="weight",
         )
 
@@ -449,10 +441,11 @@ class Columns:
             return self._decode_field(content)
         if kind == NUL:
             return None
-        if name in self._options.categorical:
-            return format_value(self._decode_content(kind, content), is_text=True)
-        text = self._decode_content(kind, content)
-        return float(text) if kind == NUMBER else text.strip().lower() == "true"
+        text = self._decode_content(kind, content).strip()
+        if kind == NUMBER:
+            is_category = name in self._options.categorical
+            return format_number(text, float(text)) if is_category else float(text)
+        return text.lower() if name in self._options.categorical else text.lower() == "true"
 
     def _decode_field(self, content: bytes) -> str:
         """Return the text of a field, without its CSV quotes."""
@@ -523,27 +516,24 @@ class Columns:
             self.passthrough.append(values)
         return status
 
-    def finish_record(self, outcome: int, n_entries: int) -> None:
-        """Keep what a record has added, or undo it; `n_entries` entries preceded the record."""
+    def finish_record(self, outcome: int) -> None:
+        """Keep what a record has added, or undo it."""
         if outcome == DROPPED:
             for label in self.labels[self._n_labels :]:
                 del self._label_ids[label]
             del self.labels[self._n_labels :]
             if self._label != self._committed[1]:
                 del self._roles[self._label]
+                self.reader.seek_label(True)
             self.schema, self._label = self._committed
             for column in self._new_columns:
                 del self.string_columns[column]
         else:
             row = self.reader.row
             self.added_label_rows += [row] * (len(self.labels) - self._n_labels)
-            self.added_string_columns += [(row, column) for column in self._new_columns]
+            self.added_strings += [(row, column, 0) for column in self._new_columns]
             self.notices += [(row, text) for text in self._new_notices.values()]
             self._described.update(self._new_notices)
-        if outcome in (DROPPED, FORGOTTEN):
-            for entry in self._new_paths:
-                if entry >= n_entries:
-                    del self._paths[entry]
         self._commit_record()
 
     def _commit_record(self) -> None:
@@ -552,7 +542,6 @@ class Columns:
             self.max_features = min(n_fitting, _NO_LIMIT)
         self.reader.set_max_features(self.max_features)
         self._n_labels, self._committed = len(self.labels), (self.schema, self._label)
-        self._new_paths.clear()
         self._new_columns.clear()
         self._new_notices.clear()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from stream_perceptron.data import roles
@@ -25,7 +25,8 @@ class ReadRequest:
     labels: Sequence[object] = ()  # its labels, by number
     # Whether rows are not learned as they are read, so that the model has other numbers.
     has_own_ids: bool = False
-    string_columns: Iterable[str] = ()  # the columns that have had strings
+    # The columns that have had strings, each with the number of features that these have added.
+    string_columns: Mapping[str, int] = field(default_factory=dict)
     # For a new model, the names in options that have not yet occurred in a row, if rows name their
     # own cells.
     unseen_columns: frozenset[str] = frozenset()

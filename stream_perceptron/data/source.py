@@ -143,7 +143,7 @@ class Batches(Iterator[Batch | None]):
             passthrough=columns.passthrough if columns.passthrough_names else [],
             row_ends=ends,
             span=span,
-            added_string_columns=tuple(columns.added_string_columns),
+            added_strings=tuple(columns.added_strings),
         )  # fmt: skip
         if request.unseen_columns:
             batch.seen_columns = columns.find_seen(request.unseen_columns)
@@ -172,7 +172,7 @@ class Batches(Iterator[Batch | None]):
                     layout, columns.schema, numbers, strings, self._find_new_row_ids(numbers)
                 )
                 if columns.unused_names:
-                    yield build_unused_columns_warning(columns.unused_names, layout.key)
+                    yield build_unused_columns_warning(list(columns.unused_names), layout.key)
         for row, text in columns.notices:
             yield Notice(f"row {batch.row_number(row):,}: {text}")
         if not self._has_checked_label:
@@ -183,7 +183,7 @@ class Batches(Iterator[Batch | None]):
             yield build_full_model_warning()
         if columns.unknown_names and not self._has_reported_unknown:
             self._has_reported_unknown = True
-            yield build_unknown_columns_warning(columns.unknown_names)
+            yield build_unknown_columns_warning(list(columns.unknown_names))
 
     def _find_new_row_ids(self, columns: list[str]) -> list[str]:
         """Return the columns that seem to number the rows, and are new to the model."""

@@ -292,9 +292,26 @@ def average_live(base_live: LiveModel, live_models: Sequence[LiveModel]) -> Live
     mean.progress = _sum_progress(base_live.progress, live_models)
     mean.history = base_live.history.build_average([live.history for live in live_models])
     mean.redeliveries = Redeliveries(offsets)
-    for live in (base_live, *live_models):
-        mean.string_columns |= live.string_columns
+    mean.string_columns = _count_string_features(base_live, live_models, model.features_)
     return mean
+
+
+def _count_string_features(
+    base: LiveModel, live_models: Sequence[LiveModel], features: Sequence[Hashable]
+) -> dict[str, int]:
+    """Return the columns with strings, and how many of the features their strings have added.
+
+    Of the features that are new to the base, only the names tell the column.
+    """
+    counts = dict(base.string_columns)
+    for live in live_models:
+        counts |= dict.fromkeys(live.string_columns.keys() - counts.keys(), 0)
+    for name in map(str, features[len(base.model.features_) :]):
+        ends = [i for i, character in enumerate(name) if character == "="]
+        column = next((name[:end] for end in reversed(ends) if name[:end] in counts), None)
+        if column is not None:
+            counts[column] += 1
+    return counts
 
 
 def average_files(paths: Sequence[Path], base: Path) -> LiveModel:

@@ -60,7 +60,7 @@ class LiveState:
 
     read_options: ReadOptions = field(default_factory=ReadOptions)
     schema: Schema = field(default_factory=Schema)
-    string_columns: list[str] = field(default_factory=list)
+    string_columns: dict[str, int] = field(default_factory=dict)
     progress: Progress = field(default_factory=Progress)
     history: History = field(default_factory=History)
     command_state: Any = field(default=None, metadata={"is_json": True})
@@ -117,7 +117,7 @@ class LiveModel:
         self.redeliveries = Redeliveries()  # the highest offset of each partition
         self.pending = PendingSamples()  # the pending samples, if labels are joined
         # The columns and paths whose strings have been learned, in order.
-        self.string_columns: dict[str, None] = {}
+        self.string_columns: dict[str, int] = {}
         # For a new model, the names in options that no row has had, if rows name their own cells.
         self.unseen_columns: frozenset[str] = frozenset()
         self.needs_label = False  # whether a table without a label column is an error
@@ -219,7 +219,7 @@ class LiveModel:
         """Restore the state from a checkpoint."""
         n_labels = len(self.model.classes_)
         self.read_options, self.schema = state.read_options, state.schema
-        self.string_columns = dict.fromkeys(state.string_columns)
+        self.string_columns = state.string_columns
         self.progress, self.history = state.progress, state.history
         self.command_state, self.redeliveries = state.command_state, state.redeliveries
         self.progress.restore(arrays, n_labels)
@@ -256,7 +256,7 @@ class LiveModel:
         meta, arrays = encode_model(self.model)
         arrays |= self.progress.arrays
         state = LiveState(
-            self.read_options, self.schema, list(self.string_columns), self.progress,
+            self.read_options, self.schema, self.string_columns, self.progress,
             self.history, self.command_state, self.redeliveries,
         )  # fmt: skip
         if self.read_options.has_join:
@@ -395,7 +395,7 @@ class LiveModel:
                 result.notices.append(build_full_model_warning())
             if trained.end:
                 self.schema = done.schema
-                self.string_columns.update((name, None) for _, name in done.added_string_columns)
+                self.string_columns.update((name, n) for _, name, n in done.added_strings)
                 self.unseen_columns -= done.seen_columns
                 self._update_progress(done, trained, rows, is_repeated)
             if done.joins is not None:

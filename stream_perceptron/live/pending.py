@@ -187,7 +187,7 @@ def _format_id(value: Any) -> Any:
     """Return the ID of a sample as text; None if it is missing."""
     if value is None or value != value or isinstance(value, list | dict):
         return None
-    return format_value(value, is_text=False) or None
+    return format_value(value) or None
 
 
 def _find_rejection_reason(

@@ -59,7 +59,7 @@ def convert_columns(batch: pa.RecordBatch, columns: Columns) -> ConvertedColumns
         kept.append(_convert_to_list(name, batch.column(name), converted.errors))
     columns.kept_rows = list(zip(*kept, strict=True))
     for entry, name in enumerate(layout.columns):
-        action = columns.reader.get(entry)[2]
+        action = columns.reader.get(entry)[1]
         if action == IGNORE or name not in names:
             continue
         array = _decode_column(name, batch.column(name), converted.errors)
@@ -169,7 +169,7 @@ def _format_numbers(array: pa.Array) -> Cells:
     ids.default_factory = ids.__len__
     rows = np.fromiter(map(ids.__getitem__, values), np.intp, len(values))
     is_null = np.array([x is None or x != x for x in ids], np.uint8)
-    texts = ["" if null else format_value(x, False) for x, null in zip(ids, is_null, strict=True)]
+    texts = ["" if null else format_value(x) for x, null in zip(ids, is_null, strict=True)]
     bounds = np.cumsum([0, *map(len, texts)])
     data = "".join(texts).encode()
     return Cells(b"n", data, bounds[rows], bounds[rows + 1], is_null[rows])

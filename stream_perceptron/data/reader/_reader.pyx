@@ -19,13 +19,12 @@ cdef extern from "formats.h" nogil:
     int _UNNAMED "UNNAMED", _ABSENT "ABSENT"
     int _READ_MEMBERS "READ_MEMBERS", _SKIP_MEMBERS "SKIP_MEMBERS"
     int _REJECTED "REJECTED", _MALFORMED "MALFORMED", _REDELIVERED "REDELIVERED"
-    int _DROPPED "DROPPED", _FORGOTTEN "FORGOTTEN"
-    int _STEMS "STEMS"
+    int _DROPPED "DROPPED", _LABELS "LABELS"
     ctypedef struct Entry:
         uint32_t begin, length
         int32_t parent, id
-        int32_t slot, path
-        uint8_t action, members
+        int32_t slot, path, n_strings
+        uint8_t action, members, has_occurred
     ctypedef struct Table:
         uint8_t* pool
         Entry* entries
@@ -36,7 +35,7 @@ cdef extern from "formats.h" nogil:
         const uint8_t* begin "from"
         const uint8_t* end "to"
     ctypedef struct Added:
-        int32_t name, member, row
+        int32_t name, member, column, row
     ctypedef struct Buffer:
         uint8_t* bytes
         ptrdiff_t n, room
@@ -45,8 +44,8 @@ cdef extern from "formats.h" nogil:
         const uint8_t* limit
         uint8_t delimiter, decimal, escape
         int has_missing, is_last, learns, keeps_unlabeled, keeps_zeros, has_null_numbers, has_aliases
-        int needs_vector
-        int32_t n_columns, n_members, n_slots, n_unknown_members, list
+        int needs_vector, default_action, seeks_label
+        int32_t root, n_columns, n_members, n_slots, n_unknown_members, list
         int32_t* runs
         int32_t* member_ids
         int32_t* member_names
@@ -81,11 +80,9 @@ cdef extern from "formats.h" nogil:
         void* self
     ptrdiff_t _intern "intern"(Table*, int32_t, const uint8_t*, ptrdiff_t, const uint8_t*)
     ptrdiff_t find_entry(Table*, int32_t, const uint8_t*, ptrdiff_t, const uint8_t*)
-    ptrdiff_t find_stem(CReader*, const uint8_t*, ptrdiff_t)
     int claim(CReader*, ptrdiff_t, ptrdiff_t)
     int resize(void*, size_t)
     int set_entry(CReader*, ptrdiff_t, int, int32_t, int)
-    int set_category(CReader*, ptrdiff_t, const uint8_t*, const uint8_t*)
     const uint8_t* read_records(CReader*, int, const uint8_t*, const uint8_t*, ptrdiff_t)
 
 cdef extern from "arrow.h" nogil:
@@ -104,12 +101,12 @@ cdef extern from "arrow.h" nogil:
 
 CSV, JSON, LIBSVM, ARROW = _CSV, _JSON, _LIBSVM, _LIBSVM + 1
 NUL, NUMBER, TEXT, LIST, OBJECT = _NUL, _NUMBER, _TEXT, _LIST, _OBJECT
-INVALID, FULL, NULLS, STEMS = _INVALID, _FULL, _NULLS, _STEMS
+INVALID, FULL, NULLS, LABELS = _INVALID, _FULL, _NULLS, _LABELS
 UNKNOWN, IGNORE, CELL, CATEGORICAL, VECTOR = _UNKNOWN, _IGNORE, _CELL, _CATEGORICAL, _VECTOR
 LABEL, WEIGHT, UNNAMED = _LABEL, _WEIGHT, _UNNAMED
 READ_MEMBERS, SKIP_MEMBERS = _READ_MEMBERS, _SKIP_MEMBERS
 REJECTED, MALFORMED, REDELIVERED = _REJECTED, _MALFORMED, _REDELIVERED
-DROPPED, FORGOTTEN = _DROPPED, _FORGOTTEN
+DROPPED = _DROPPED
 
 # What a record may raise while it is read; it is then rejected. SampleError is a ValueError.
 REJECTING = ValueError, ArithmeticError, RecursionError
@@ -223,8 +220,7 @@ cdef class Reader:
 
     def __cinit__(self, columns, int format, *, bytes delimiter, bytes decimal, double scale,
                   bint learns, bint keeps_unlabeled, bint keeps_zeros, bint has_null_numbers,
-                  bint needs_vector,
-                  int max_strings):
+                  bint needs_vector, int default_action, bint seeks_label, int max_strings):
         memset(&self.c, 0, sizeof(self.c))
         self.format, self.columns = format, columns
         c = &self.c
@@ -232,7 +228,7 @@ cdef class Reader:
         c.learns, c.keeps_unlabeled, c.keeps_zeros = learns, keeps_unlabeled, keeps_zeros
         c.has_null_numbers, c.needs_vector = has_null_numbers, needs_vector
         c.escape = {_CSV: b'"', _JSON: b"\\"}.get(format, b"\0")[0]
-        c.max_strings = max_strings
+        c.default_action, c.seeks_label, c.max_strings = default_action, seeks_label, max_strings
         c.round, c.resolve, c.judge, c.finish, c.self = round_number, resolve, judge, finish, <void*>self
         c.list = -1
 
@@ -256,22 +252,25 @@ cdef class Reader:
 
     def add_names(self, names):
         """Add the names of the features that the model knows."""
-        cdef bytes spelling
-        cdef ptrdiff_t name, stem
-        for text in names:
-            spelling = text.encode("utf-8", "surrogatepass")
-            name = self.intern(_NAMES, spelling)
-            self.c.table.entries[name].id = self.c.n_features
+        for name in names:
+            entry = self.intern_path(name)
+            self.c.table.entries[entry].id = self.c.n_features
             self.c.n_features += 1
-            stem = find_stem(&self.c, spelling, len(spelling))
-            if stem >= 0:
-                self.c.table.entries[stem].id += 1
 
-    def find(self, bytes name):
-        """Return the ID of a feature, or -1."""
-        cdef const uint8_t* p = name
-        entry = find_entry(&self.c.table, _NAMES, p, len(name), p + len(name))
-        return self.c.table.entries[entry].id if entry >= 0 else -1
+    def has_feature(self, name):
+        """Whether the model has a feature."""
+        entry = self.find_path(name)
+        return entry >= 0 and self.c.table.entries[entry].id >= 0
+
+    def has_occurred(self, path):
+        """Whether a key with a path has occurred in a record."""
+        entry = self.find_path(path)
+        return entry >= 0 and self.c.table.entries[entry].has_occurred != 0
+
+    cdef ptrdiff_t find_path(self, path):
+        cdef bytes spelling = path.encode("utf-8", "surrogatepass")
+        cdef const uint8_t* p = spelling
+        return find_entry(&self.c.table, _NAMES, p, len(spelling), p + len(spelling))
 
     def set_elements(self, list names):
         """Set the names of the elements of a list."""
@@ -281,7 +280,7 @@ cdef class Reader:
             if not resize(<void*><size_t>array, c.n_members * sizeof(int32_t) + 1):
                 raise MemoryError
         for i, name in enumerate(names):
-            c.member_names[i] = self.intern(_NAMES, name)
+            c.member_names[i] = self.intern_path(name)
             c.member_ids[i] = c.table.entries[c.member_names[i]].id
             c.n_unknown_members += c.member_ids[i] < 0
 
@@ -293,25 +292,70 @@ cdef class Reader:
             raise MemoryError
         return entry
 
+    cdef ptrdiff_t intern_path(self, path) except -1:
+        return self.intern(_NAMES, path.encode("utf-8", "surrogatepass"))
+
     def get(self, ptrdiff_t entry):
-        """Return the parent, spelling, action, ID and members of an entry."""
+        """Return the parent, action, ID and members of an entry."""
         cdef Entry* e = &self.c.table.entries[entry]
-        spelling = PyBytes_FromStringAndSize(<char*>self.c.table.pool + e.begin, e.length)
-        return e.parent, spelling, e.action, e.id, e.members
+        return e.parent, e.action, e.id, e.members
+
+    def get_spelling(self, ptrdiff_t entry):
+        cdef Entry* e = &self.c.table.entries[entry]
+        return PyBytes_FromStringAndSize(<char*>self.c.table.pool + e.begin, e.length)
+
+    def get_path(self, ptrdiff_t entry):
+        """Return the path of a column or key."""
+        return self.read_spelling(self.c.table.entries[entry].path)
+
+    def list_columns(self):
+        """Return the paths of columns and keys, each with its action and the ID of its numbers."""
+        cdef ptrdiff_t i
+        cdef Entry* e
+        columns = {}
+        for i in range(self.c.table.n):
+            e = &self.c.table.entries[i]
+            if e.path >= 0 and (e.action != _UNKNOWN or e.members != 0):
+                columns[self.read_spelling(e.path)] = e.action, e.id
+        return columns
 
     def set(self, ptrdiff_t entry, int action, int id=_UNNAMED, int members=0):
         """Set what to do with cells of an entry."""
         if not set_entry(&self.c, entry, action, id, members):
             raise MemoryError
 
-    def set_role(self, ptrdiff_t entry, int action, bytes path, bint has_number=False, int members=0):
-        """Set what to do with cells of a column, whose numbers have the name `path`."""
-        cdef ptrdiff_t name = self.intern(_NAMES, path)
+    def set_column(self, ptrdiff_t entry, int action, path, bint has_number=False):
+        """Set the path of a column, and what to do with its cells; its numbers may be a known feature."""
+        cdef ptrdiff_t name = self.intern_path(path)
         id = self.c.table.entries[name].id if has_number else _UNNAMED
         if id >= 0:
             claim(&self.c, entry, name)
-        self.set(entry, action, id, members)
+        self.set(entry, action, id)
         self.c.table.entries[entry].path = name
+
+    def set_role(self, path, int action):
+        """Set what to do with cells under a path, whose keys have not occurred."""
+        entry = self.intern_path(path)
+        self.set(entry, action, self.c.table.entries[entry].id)
+
+    def keep_path(self, path, int slot):
+        """Keep the contents of cells under a path, whose keys have not occurred."""
+        entry = self.intern_path(path)
+        self.c.table.entries[entry].slot = slot
+
+    def set_n_strings(self, path, int n):
+        """Set the number of features that the strings under a path have added."""
+        entry = self.intern_path(path)
+        self.c.table.entries[entry].n_strings = n
+
+    @property
+    def seeks_label(self):
+        """Whether keys at the top level may be the label."""
+        return self.c.seeks_label != 0
+
+    def seek_label(self, bint seeks_label):
+        """Set whether keys at the top level may be the label."""
+        self.c.seeks_label = seeks_label
 
     def set_slot(self, ptrdiff_t entry, int slot):
         """Keep the contents of an entry for `columns.determine_record_status`."""
@@ -403,9 +447,17 @@ cdef class Reader:
             raise self.error
         if not is_read:
             raise MemoryError
-        c, names = &self.c, self.columns.names
+        c, names, strings = &self.c, self.columns.names, self.columns.string_columns
         for i in range(c.n_added - (c.n_features - len(names)), c.n_added):
             names.append(self.read_name(i))
+            if c.added[i].column < 0:
+                continue
+            column = self.read_spelling(c.added[i].column)
+            strings[column] += 1
+            changes = self.columns.added_strings
+            if changes and changes[len(changes) - 1][:2] == (c.added[i].row, column):
+                changes.pop()
+            changes.append((c.added[i].row, column, strings[column]))
 
     cdef bytes find_name(self, ptrdiff_t id):
         """Return the name of a feature."""
@@ -414,8 +466,11 @@ cdef class Reader:
 
     cdef str read_name(self, ptrdiff_t i):
         """Return the name of a feature that this block has added."""
-        name = &self.c.table.entries[self.c.added[i].name]
-        return PyUnicode_DecodeUTF8(<char*>self.c.table.pool + name.begin, name.length, "surrogatepass")
+        return self.read_spelling(self.c.added[i].name)
+
+    cdef str read_spelling(self, ptrdiff_t entry):
+        e = &self.c.table.entries[entry]
+        return PyUnicode_DecodeUTF8(<char*>self.c.table.pool + e.begin, e.length, "surrogatepass")
 
 
 cdef const void* address(buffer) except? NULL:
@@ -442,12 +497,7 @@ cdef int resolve(CReader* c, ptrdiff_t entry, int kind, double number, const uin
         content = PyBytes_FromStringAndSize(<char*>begin, end - begin)
         if entry == -1:
             content = self.find_name(<ptrdiff_t>number)
-        category = self.columns.resolve_cell(entry, kind, number, content)
-        if category is not None:
-            content = category.encode()
-            begin = content
-            if not set_category(c, entry, begin, begin + len(content)):
-                raise MemoryError
+        self.columns.resolve_cell(entry, kind, number, content)
         return True
     except REJECTING as error:
         self.reasons.setdefault(c.n_rows, self.columns.describe_error(error))
@@ -482,7 +532,7 @@ cdef int finish(CReader* c, int outcome) noexcept with gil:
     """Let `columns` keep or drop what the current record has added."""
     self = <Reader>c.self
     try:
-        self.columns.finish_record(outcome, c.n_entries)
+        self.columns.finish_record(outcome)
         return True
     except BaseException as error:
         self.error = error

@@ -18,12 +18,6 @@ static inline const uint8_t *skip_spaces(const uint8_t *p) {
 
 /* --- CSV */
 
-static int is_word(const uint8_t *p, const uint8_t *end, const char *word) {
-    for (; p < end && *word; p++, word++)
-        if ((*p | 32) != (uint8_t)*word) return 0;
-    return p == end && !*word;
-}
-
 static inline const uint8_t *skip_digits(const uint8_t *p, const uint8_t *end) {
     while (p < end && *p >= '0' && *p <= '9') p++;
     return p;
@@ -58,8 +52,8 @@ static int on_field(Reader *r, ptrdiff_t entry, const uint8_t *from, const uint8
     while (first < last && is_space(*first)) first++;
     while (last > first && is_space(last[-1])) last--;
     if (first == last) return on_cell(r, entry, NUL, NAN, from, to);
-    if (is_word(first, last, "true")) return on_cell(r, entry, BOOL, 1.0, from, to);
-    if (is_word(first, last, "false")) return on_cell(r, entry, BOOL, 0.0, from, to);
+    if (matches_word(first, last, "true")) return on_cell(r, entry, BOOL, 1.0, from, to);
+    if (matches_word(first, last, "false")) return on_cell(r, entry, BOOL, 0.0, from, to);
     uint8_t copy[64];
     const uint8_t *limit = r->limit;
     const uint8_t *comma = r->decimal == ',' ? memchr(first, ',', last - first) : NULL;
@@ -300,14 +294,21 @@ static const uint8_t *scan_list(Reader *r, const uint8_t *p, ptrdiff_t entry, in
 
 static const uint8_t *scan_object(Reader *r, const uint8_t *p, ptrdiff_t parent, int depth);
 
+/* Decide whether the members of an object are read; Python is asked unless they are features. */
+static int resolve_object(Reader *r, ptrdiff_t entry, const uint8_t *p) {
+    const Entry *e = &r->table.entries[entry];
+    if (e->action != CELL && e->action != CATEGORICAL) return r->resolve(r, entry, OBJECT, NAN, p, p);
+    return set_entry(r, entry, e->action, e->id, READ_MEMBERS);
+}
+
 /* Read the value under a name. */
 static const uint8_t *scan_value(Reader *r, const uint8_t *p, ptrdiff_t entry, int depth) {
     int kind = *p == '{' ? OBJECT : LIST;
     double number = NAN;
     const uint8_t *stop = NULL;
-    if (*p == '[' && r->table.entries[entry].action == UNKNOWN && !r->resolve(r, entry, LIST, NAN, p, p)) return NULL;
-    if (*p == '{' && r->table.entries[entry].members == ASK_ABOUT_OBJECT && !r->resolve(r, entry, OBJECT, NAN, p, p))
+    if ((*p == '[' || *p == '{') && r->table.entries[entry].action == UNKNOWN && !resolve_key(r, entry, kind, p))
         return NULL;
+    if (*p == '{' && r->table.entries[entry].members == ASK_ABOUT_OBJECT && !resolve_object(r, entry, p)) return NULL;
     const int32_t slot = r->table.entries[entry].slot;
     if (kind == OBJECT && slot >= 0) {
         stop = skip_value(r, p, depth);

@@ -14,20 +14,19 @@
 /* Kinds of cells; and what Python is told about a column: that a string is not valid, or not learned. */
 enum { NUL, NUMBER, BOOL, TEXT, LIST, OBJECT, INVALID, FULL };
 
-/* Parents other than entries: of columns, of strings that mean null, of the names of features, and of these
-   names up to the first "=", whose IDs count them. Further ones are the contents of columns; see `find_parent`. */
-enum { COLUMNS = -1, NULLS = -2, NAMES = -3, STEMS = -4 };
+/* Parents other than entries: of columns, of strings that mean null, of the names of features and the paths of
+   cells, which are names of numbers, and of labels. */
+enum { COLUMNS = -1, NULLS = -2, NAMES = -3, LABELS = -4 };
 
 /* What to do with a cell. */
 enum {
-    UNKNOWN, /* a name whose role is asked before its first cell is used, or an undecided content */
+    UNKNOWN, /* a key whose meaning is not decided, or a path without a role in options */
     IGNORE,
     CELL,        /* a number is the value of feature `id`: UNNAMED before the first */
-    CATEGORICAL, /* a number, too, is a category, whose content is an entry of its own */
+    CATEGORICAL, /* a number, too, is a category */
     VECTOR,      /* a list holds the values of the features in `member_ids` */
     LABEL,       /* the content is an entry of its own, whose ID is a label */
-    WEIGHT,
-    CONTENT /* of a number that is a category; `id` is the entry of its feature, or ABSENT */
+    WEIGHT
 };
 
 enum { UNNAMED = -1, ABSENT = -2 };
@@ -38,8 +37,7 @@ enum { ASK_ABOUT_OBJECT, READ_MEMBERS, SKIP_MEMBERS };
 /* What has become of a record. A malformed record has no reason for its rejection yet. */
 enum { LEARNED, UNLABELED, REJECTED, MALFORMED, REDELIVERED };
 
-/* Entries that unlearned records may add, so that their unknown names and contents are asked about
-   only once. */
+/* Entries that unlearned records may add, so that their unknown keys are asked about only once. */
 enum { MAX_UNLEARNED_ENTRIES = 1 << 16 };
 
 typedef struct {
@@ -47,9 +45,10 @@ typedef struct {
     const uint8_t *from, *to;
 } Kept;
 
-/* A new feature: the entry of its name, the place of a list's element or -1, and its row. */
+/* A new feature: the entry of its name, the place of a list's element or -1, the path of the column whose strings
+   added it or -1, and its row. */
 typedef struct {
-    int32_t name, member, row;
+    int32_t name, member, column, row;
 } Added;
 
 /* An older entry as it was before the current record changed it. */
@@ -70,6 +69,8 @@ typedef struct Reader {
     int keeps_zeros, has_null_numbers, has_aliases;
     int has_missing;        /* whether strings other than the empty one mean null */
     int needs_vector;       /* whether each record must have a list of features */
+    int default_action;     /* of keys without a role in options; UNKNOWN if Python is asked about them */
+    int seeks_label;        /* whether keys at the top level may be the label */
     int32_t n_columns, n_members, n_slots;
     int32_t *runs;          /* (n_columns,), how many columns from each on are features; may be NULL */
     int32_t *member_ids;    /* (n_members,), the feature of each element of a list; -1 for none yet */
@@ -183,18 +184,9 @@ static int set_entry(Reader *r, ptrdiff_t entry, int action, int32_t id, int mem
 /* Return whether new names are ignored, because nothing is learned or the model is full. */
 static inline int is_closed(const Reader *r) { return !r->learns || r->n_features >= r->max_features; }
 
-/* Return the entry that counts the features whose names begin like this one, up to the first "="; -1 if
-   there is no "=", or if memory runs out. */
-static ptrdiff_t find_stem(Reader *r, const uint8_t *name, ptrdiff_t n) {
-    const uint8_t *sign = memchr(name, '=', n);
-    const ptrdiff_t stem = sign ? intern(&r->table, STEMS, name, sign - name, sign) : -1;
-    if (stem >= 0 && r->table.entries[stem].id < 0) r->table.entries[stem].id = 0;
-    return stem;
-}
-
 /* Return the ID of a feature, given the entry of its name, adding the feature if it is new; ABSENT if it is
    ignored, or -1 if memory runs out. */
-static int32_t add_feature(Reader *r, ptrdiff_t name, int32_t member) {
+static int32_t add_feature(Reader *r, ptrdiff_t name, int32_t member, int32_t column) {
     if (r->table.entries[name].id >= 0) return r->table.entries[name].id;
     if (is_closed(r)) {
         r->ignores_features |= r->learns;
@@ -204,14 +196,15 @@ static int32_t add_feature(Reader *r, ptrdiff_t name, int32_t member) {
         r->added_room = 2 * r->n_added + 64;
         if (!resize(&r->added, r->added_room * sizeof(Added))) return -1;
     }
-    r->added[r->n_added++] = (Added){(int32_t)name, member, (int32_t)r->n_rows};
+    r->added[r->n_added++] = (Added){(int32_t)name, member, column, (int32_t)r->n_rows};
+    if (column >= 0) r->table.entries[column].n_strings++;
     return r->table.entries[name].id = r->n_features++;
 }
 
 /* Return the feature of element i of a list, adding it if it is new; a negative number if it is ignored. */
 static inline int32_t find_member(Reader *r, int32_t i) {
     if (r->member_ids[i] >= 0) return r->member_ids[i];
-    const int32_t id = add_feature(r, r->member_names[i], i);
+    const int32_t id = add_feature(r, r->member_names[i], i, -1);
     if (id < 0) return id;
     r->n_unknown_members--;
     return r->member_ids[i] = id;
@@ -235,19 +228,12 @@ static inline int stamp(Reader *r, ptrdiff_t entry) {
     return is_new;
 }
 
-/* Return the parent of a column's contents. */
-static inline int32_t find_parent(ptrdiff_t column) { return (int32_t)(STEMS - 1 - column); }
-
-/* Find a content among the entries of its parent, or ask about it; return -1 after an error, and ABSENT
-   if Python has used the content without keeping it. */
-static ptrdiff_t find_content(Reader *r, int32_t parent, int kind, double number, const uint8_t *from,
-                              const uint8_t *to) {
-    const ptrdiff_t n = r->table.n, content = intern(&r->table, parent, from, to - from, r->limit);
-    if (content < n) return content;
-    if (!r->resolve(r, content, kind, number, from, to)) return -1;
-    if (r->table.entries[content].action != UNKNOWN) return content;
-    truncate_table(&r->table, n);
-    return ABSENT;
+/* Use the label of a record; Python is asked about each new spelling. */
+static int use_label(Reader *r, int kind, double number, const uint8_t *from, const uint8_t *to) {
+    const ptrdiff_t n = r->table.n, label = intern(&r->table, LABELS, from, to - from, r->limit);
+    if (label == n && !r->resolve(r, label, kind, number, from, to)) return 0;
+    if (label >= 0) r->labels[r->n_rows] = r->table.entries[label].id;
+    return label >= 0;
 }
 
 /* Tell Python something about a column, once unless the record is rejected. */
@@ -271,23 +257,20 @@ static int begin_name(Reader *r, ptrdiff_t column) {
    error. */
 static ptrdiff_t find_feature(Reader *r, const Buffer *b) {
     const uint8_t *const limit = b->bytes + b->room;
-    ptrdiff_t name = find_entry(&r->table, NAMES, b->bytes, b->n, limit), stem = -1;
+    ptrdiff_t name = find_entry(&r->table, NAMES, b->bytes, b->n, limit);
     if (name >= 0 && r->table.entries[name].id >= 0) return name;
-    if (r->learns) stem = find_stem(r, b->bytes, b->n);
-    if (stem >= 0) {
-        /* Parts of dates and numbers are few, so they are always added. */
-        const ptrdiff_t path = r->table.entries[r->column].path, n = r->table.entries[path].length;
-        if (b->n > n && b->bytes[n] == '=' && r->table.entries[stem].id >= r->max_strings)
-            return report(r, r->column, FULL, NAN, b->bytes, b->bytes) ? ABSENT : -1;
-        if (!is_closed(r)) r->table.entries[stem].id++;
-    }
+    const int32_t path = r->table.entries[r->column].path, n = r->table.entries[path].length;
+    /* Parts of dates and numbers are few, so they are always added. */
+    const int is_counted = b->n > n && b->bytes[n] == '=';
+    if (is_counted && r->learns && r->table.entries[path].n_strings >= r->max_strings)
+        return report(r, r->column, FULL, NAN, b->bytes, b->bytes) ? ABSENT : -1;
     if (name < 0 && is_closed(r)) {
         r->ignores_features |= r->learns;
         return ABSENT;
     }
     if (name < 0) name = intern(&r->table, NAMES, b->bytes, b->n, limit);
     if (name < 0) return -1;
-    const int32_t id = add_feature(r, name, -1);
+    const int32_t id = add_feature(r, name, -1, is_counted ? path : -1);
     return id < 0 ? id : name;
 }
 
@@ -380,31 +363,70 @@ static int use_number(Reader *r, ptrdiff_t column, int kind, double number, cons
     return append(r, r->table.entries[column].id, number) || r->resolve(r, column, kind, number, from, to);
 }
 
-/* Use a number or a string as a category: a cell of a categorical column, or an element of a list. Python
-   formats each new number. */
+/* Use a number or a string as a category: a cell of a categorical column, or an element of a list. */
 static int use_category(Reader *r, ptrdiff_t column, int kind, double number, const uint8_t *from,
                         const uint8_t *to) {
     if (kind == TEXT) return use_string(r, column, 1, from, to);
     if (is_missing_number(r, from, to)) return 1;
-    const ptrdiff_t content = find_content(r, find_parent(column), kind, number, from, to);
-    if (content < 0) return content == ABSENT;
-    const int32_t name = r->table.entries[content].id;
-    r->column = column;
-    return name == ABSENT || append_name(r, name, 1.0);
+    if (r->learns && !report(r, column, TEXT, 1, from, to)) return 0;
+    if (!decode_text(r, &from, &to) || !begin_name(r, column) || !add_bytes(&r->name, "=", 1)) return 0;
+    if (kind == BOOL ? !add_bytes(&r->name, number ? "true" : "false", number ? 4 : 5)
+                     : !add_number(&r->name, from, to, number))
+        return 0;
+    const ptrdiff_t name = find_feature(r, &r->name);
+    return name == ABSENT || (name >= 0 && append_name(r, name, 1.0));
 }
 
-/* Let a content be a category; Python has formatted its number. */
-static int set_category(Reader *r, ptrdiff_t content, const uint8_t *from, const uint8_t *to) {
-    const ptrdiff_t column = STEMS - 1 - r->table.entries[content].parent;
-    const ptrdiff_t name = find_category(r, column, from, to);
-    if (name == ABSENT && r->learns) return 1; /* it is asked about again */
-    return name != -1 && set_entry(r, content, CONTENT, (int32_t)name, 0);
+/* Find the path of a key: the path of its object, a dot, and the key without its escapes. Return 0 if the key is
+   invalid, or if memory runs out. */
+static int find_path(Reader *r, ptrdiff_t entry) {
+    Entry *e = &r->table.entries[entry];
+    if (e->path >= 0) return 1;
+    r->name.n = 0;
+    if (e->parent != r->root && !(begin_name(r, e->parent) && add_bytes(&r->name, ".", 1))) return 0;
+    if (!add_bytes(&r->name, r->table.pool + e->begin, e->length)) return 0;
+    uint8_t *const key = r->name.bytes + r->name.n - e->length, *end = key + e->length;
+    /* Decoding never writes beyond what it has read. */
+    if (r->escape == '\\' && memchr(key, '\\', e->length)) end = decode_escapes(key, end, key);
+    if (end == NULL || !is_utf8(key, end)) return 0;
+    const ptrdiff_t path = intern(&r->table, NAMES, r->name.bytes, end - r->name.bytes, r->name.bytes + r->name.room);
+    if (path < 0) return 0;
+    r->table.entries[entry].path = (int32_t)path;
+    r->table.entries[path].has_occurred = 1;
+    return 1;
+}
+
+/* Return whether a path is one of the names of a label, ignoring case and the spaces around it. */
+static int is_label_name(const Reader *r, ptrdiff_t path) {
+    static const char *const names[] = {"label", "class", "target", "y"};
+    const uint8_t *from = r->table.pool + r->table.entries[path].begin, *to = from + r->table.entries[path].length;
+    trim(&from, &to);
+    for (int i = 0; i < 4; i++)
+        if (matches_word(from, to, names[i])) return 1;
+    return 0;
+}
+
+/* Decide what a key means, given the kind of its value: what options say of its path; in an object that is ignored,
+   nothing; else a cell. Python is asked about keys that may be the label, and about others if it reports them. */
+static int resolve_key(Reader *r, ptrdiff_t entry, int kind, const uint8_t *at) {
+    if (!find_path(r, entry)) return r->resolve(r, entry, INVALID, NAN, at, at);
+    Entry *e = &r->table.entries[entry];
+    const Entry *path = &r->table.entries[e->path];
+    const int is_nested = e->parent != r->root;
+    int action = path->action;
+    e->slot = path->slot;
+    if (action == UNKNOWN && is_nested && r->table.entries[e->parent].action == IGNORE) action = IGNORE;
+    if (action == UNKNOWN && !(r->seeks_label && !is_nested && is_label_name(r, e->path))) action = r->default_action;
+    if (action == UNKNOWN) return r->resolve(r, entry, kind == OBJECT ? OBJECT : NUL, NAN, at, at);
+    const int32_t id = action == CELL ? path->id : UNNAMED;
+    if (id >= 0) claim(r, entry, e->path);
+    return set_entry(r, entry, action, id, e->members);
 }
 
 /* Use a cell whose content extends from `from` to `to`. */
 static int on_cell(Reader *r, ptrdiff_t entry, int kind, double number, const uint8_t *from,
                    const uint8_t *to) {
-    if (r->table.entries[entry].action == UNKNOWN && !r->resolve(r, entry, kind, number, from, to)) return 0;
+    if (r->table.entries[entry].action == UNKNOWN && !resolve_key(r, entry, kind, from)) return 0;
     const Entry *e = &r->table.entries[entry];
     if (e->slot >= 0) r->kept[e->slot] = (Kept){kind, from, to};
     if (r->is_rejected || e->action == IGNORE) return 1;
@@ -412,7 +434,6 @@ static int on_cell(Reader *r, ptrdiff_t entry, int kind, double number, const ui
         r->missing[r->n_rows] += e->action == CELL || e->action == CATEGORICAL;
         return 1;
     }
-    ptrdiff_t content;
     switch (e->action) {
     case CELL:
         if (kind == TEXT) return use_string(r, entry, 0, from, to);
@@ -422,9 +443,8 @@ static int on_cell(Reader *r, ptrdiff_t entry, int kind, double number, const ui
         if (kind <= TEXT) return use_category(r, entry, kind, number, from, to);
         break;
     case LABEL:
-        content = find_content(r, find_parent(entry), kind, number, from, to);
-        if (content >= 0) r->labels[r->n_rows] = r->table.entries[content].id;
-        return content != -1;
+        if (kind < LIST) return use_label(r, kind, number, from, to);
+        break;
     case WEIGHT:
         if (kind != TEXT && kind < LIST && number >= 0 && number < INFINITY && !r->has_null_numbers) {
             r->weights[r->n_rows] = number;
@@ -489,7 +509,7 @@ static int32_t find_duplicate(Reader *r) {
 }
 
 /* What becomes of what a record has added. */
-enum { DROPPED, KEPT, FORGOTTEN /* kept, but asked about again */ };
+enum { DROPPED, KEPT };
 
 /* Undo what this record has changed in older entries, and remove its own. */
 static void restore_entries(Reader *r) {
@@ -510,12 +530,10 @@ static int roll_back(Reader *r) {
         const Added *added = &r->added[--r->n_added];
         Entry *name = &r->table.entries[added->name];
         name->id = -1;
+        if (added->column >= 0) r->table.entries[added->column].n_strings--;
         if (added->member >= 0) {
             r->member_ids[added->member] = -1;
             r->n_unknown_members++;
-        } else {
-            const ptrdiff_t stem = find_stem(r, r->table.pool + name->begin, name->length);
-            if (stem >= 0) r->table.entries[stem].id--;
         }
     }
     restore_entries(r);
@@ -525,12 +543,11 @@ static int roll_back(Reader *r) {
 /* Keep the entries of a record that is not learned, unless there are too many. */
 static int end_unlearned(Reader *r) {
     const ptrdiff_t n = r->table.n - r->n_entries;
-    const int has_room = r->n_unlearned + n <= MAX_UNLEARNED_ENTRIES;
-    if (has_room)
+    if (r->n_unlearned + n <= MAX_UNLEARNED_ENTRIES)
         r->n_unlearned += n;
     else
         restore_entries(r);
-    return !r->has_asked || r->finish(r, has_room ? KEPT : FORGOTTEN);
+    return !r->has_asked || r->finish(r, KEPT);
 }
 
 /* Drop the values of features that an unlabeled record would have added. */

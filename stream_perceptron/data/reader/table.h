@@ -16,10 +16,12 @@ typedef struct {
     uint32_t stamp;         /* the serial number of the last record with this entry; 0 for none */
     int32_t id;             /* of a feature or a label */
     int32_t slot;           /* where the content is kept; -1 for nowhere */
-    int32_t path;           /* of a column: the entry of the feature of its numbers */
+    int32_t path;           /* of a column or key: the entry of its path */
+    int32_t n_strings;      /* of a path: the number of features that its strings have added */
     uint8_t action;
     uint8_t members;        /* what to do with the members of an object */
     uint8_t reported;       /* what has been reported about a column */
+    uint8_t has_occurred;   /* of a path: whether a record has had its key */
 } Entry;
 
 typedef struct {

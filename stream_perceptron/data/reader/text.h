@@ -1,7 +1,9 @@
-/* What a string means: `encode_text` names its features, for all formats and for Python. */
+/* What a string means, and what numbers are called as categories, for all formats and for Python. */
 
 #ifndef TEXT_H
 #define TEXT_H
+
+#include <math.h>
 
 #include <Python.h>
 
@@ -143,6 +145,13 @@ static uint8_t *decode_escapes(const uint8_t *p, const uint8_t *end, uint8_t *ou
 static int is_space(uint8_t byte) { return byte == ' ' || (byte >= '\t' && byte <= '\r'); }
 
 static inline int is_digit(uint8_t byte) { return byte >= '0' && byte <= '9'; }
+
+/* Return whether a text is a word in lower case, ignoring the case of the text. */
+static int matches_word(const uint8_t *p, const uint8_t *end, const char *word) {
+    for (; p < end && *word; p++, word++)
+        if ((*p | 32) != (uint8_t)*word) return 0;
+    return p == end && !*word;
+}
 
 /* Read two digits, and move p to their end; return -1 if there are none, or if they exceed `max`. */
 static int read_pair(const uint8_t **p, const uint8_t *end, int max) {
@@ -305,6 +314,32 @@ static int encode_text(const uint8_t *from, const uint8_t *to, Buffer *name, Use
                                                      : add_bytes(name, from, to - from) && use(self, name, 1.0);
     name->n = n;
     return is_used;
+}
+
+/* --- Numbers as categories */
+
+/* Add the shortest decimal of a number, as Python's `repr`; a whole number has no point and no exponent. */
+static int add_decimal(Buffer *b, double number) {
+    const PyGILState_STATE state = PyGILState_Ensure();
+    /* Adding 0 turns -0 into 0. */
+    char *const text = PyOS_double_to_string(number + 0.0, number == floor(number) ? 'f' : 'r', 0, 0, NULL);
+    const int is_added = text && add_bytes(b, text, strlen(text));
+    PyMem_Free(text);
+    PyErr_Clear();
+    PyGILState_Release(state);
+    return is_added;
+}
+
+/* Add the name of a number, given its spelling: that of a whole number without a plus sign, or the shortest decimal.
+   Numbers that are not finite or begin with zeros, such as codes, keep their spelling. */
+static int add_number(Buffer *b, const uint8_t *from, const uint8_t *to, double number) {
+    const int is_signed = from < to && (*from == '+' || *from == '-');
+    const uint8_t *const digits = from + is_signed, *end = digits;
+    while (end < to && is_digit(*end)) end++;
+    if (!isfinite(number) || (end - digits > 1 && *digits == '0')) return add_bytes(b, from, to - from);
+    if (end < to || number == 0.0) return add_decimal(b, number);
+    from += is_signed && *from == '+';
+    return add_bytes(b, from, to - from);
 }
 
 #endif
