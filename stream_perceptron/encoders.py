@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import math
-import re
 from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from importlib import import_module
@@ -17,8 +16,6 @@ from river.base import Transformer
 from stream_perceptron.errors import SampleError
 
 _text: Any = import_module("stream_perceptron._text")
-
-# Patterns are compiled on first use, because few models learn from strings.
 
 _NUMBERS = (int, float, Decimal)
 _LISTS = (list, tuple, bytes, np.ndarray)
@@ -225,7 +222,7 @@ class RecordEncoder(Transformer):
         elif path in self.categorical and isinstance(value, (str, *_NUMBERS, dt.date)):
             yield f"{path}={_format_category(value)}", 1.0
         elif isinstance(value, str | dt.date):
-            yield from encode_string(path, _format_category(value)).items()
+            yield from encode_string(path, str(value).strip()).items()
         else:
             raise SampleError(f"{path!r} is {str(value)[:50]}, a {type(value).__name__}")
 
@@ -259,9 +256,27 @@ def _to_list(value: Any) -> Any:
 
 def _format_category(value: str | float | bool | Decimal | dt.date) -> str:
     """Return the name of a value as a category."""
-    if isinstance(value, dt.date):
-        return re.sub(r"(\.\d*[1-9])0+(\D|$)", r"\1\2", str(value))
-    return format_value(value)
+    return format_time(value) if isinstance(value, dt.date) else format_value(value)
+
+
+def format_time(value: dt.date) -> str:
+    """Return the name of a date or time as a category: ISO 8601 with the fewest digits, in UTC.
+
+    Examples
+    --------
+    >>> zone = dt.timezone(dt.timedelta(hours=1))
+    >>> times = [dt.datetime(2024, 3, 5, 13), dt.datetime(2024, 3, 5, 13, 20, 0, 500_000, zone)]
+    >>> [format_time(value) for value in (dt.date(2024, 3, 5), *times)]
+    ['2024-03-05', '2024-03-05T13:00:00', '2024-03-05T12:20:00.5Z']
+
+    """
+    if not isinstance(value, dt.datetime):
+        return value.isoformat()
+    has_zone = value.tzinfo is not None
+    if has_zone:
+        value = value.astimezone(dt.UTC).replace(tzinfo=None)
+    text = value.isoformat()
+    return (text.rstrip("0").rstrip(".") if "." in text else text) + "Z" * has_zone
 
 
 def is_missing(value: object, null_texts: Collection[str] = ("",)) -> bool:

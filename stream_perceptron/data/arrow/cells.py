@@ -22,13 +22,8 @@ from stream_perceptron.model.arrays import Array
 # unknown time zone.
 _UNREADABLE = ValueError, OverflowError, LookupError
 
-# Patterns that turn a time as Arrow formats it into one as Python does, without trailing zeros.
-_TIME_REPLACEMENTS = (
-    (r"(\.\d*[1-9])0+(\D|$)", r"\1\2"),
-    (r"\.0+(\D|$)", r"\1"),
-    (r"Z$", "+00:00"),
-    (r"([+-]\d\d)(\d\d)$", r"\1:\2"),
-)
+# Patterns that turn a time as Arrow formats it into ISO 8601 with the fewest digits.
+_TIME_REPLACEMENTS = ((r"^(\S+) ", r"\1T"), (r"(\.\d*?)0+(Z?)$", r"\1\2"), (r"\.(Z?)$", r"\1"))
 
 
 class Cells(NamedTuple):
@@ -62,9 +57,10 @@ def convert_columns(batch: pa.RecordBatch, columns: Columns) -> ConvertedColumns
         action = columns.reader.get(entry)[1]
         if action == IGNORE or name not in names:
             continue
-        array = _decode_column(name, batch.column(name), converted.errors)
-        if action == CATEGORICAL and types.is_temporal(batch.column(name).type):
-            array = _format_times(array)
+        array = batch.column(name)
+        if action == CATEGORICAL and types.is_temporal(array.type):
+            array = _format_times(name, array, converted.errors)
+        array = _decode_column(name, array, converted.errors)
         is_exact = action in (CATEGORICAL, LABEL) and is_number(array.type)
         cells = _format_numbers(array) if is_exact else _convert_cells(array)
         if action == VECTOR:
@@ -125,10 +121,13 @@ def _cast_to_strings(name: str, array: pa.Array, errors: dict[int, Reason]) -> p
         return pa.nulls(1, pa.string())
 
 
-def _format_times(texts: pa.Array) -> pa.Array:
-    """Return times as Python formats them, whatever their units."""
+def _format_times(name: str, times: pa.Array, errors: dict[int, Reason]) -> pa.Array:
+    """Return the names of dates and times as categories; see `encoders.format_time`."""
     import pyarrow.compute as pc
 
+    if types.is_timestamp(times.type) and times.type.tz is not None:
+        times = times.cast(pa.timestamp(times.type.unit, "UTC"))
+    texts = _cast_to_strings(name, times, errors)
     for pattern, text in _TIME_REPLACEMENTS:
         texts = pc.replace_substring_regex(texts, pattern, text)
     return texts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 
 import numpy as np
 import pyarrow as pa
@@ -10,7 +11,7 @@ import pytest
 from helpers import encode_ipc, write_parquet
 from PIL import Image
 
-from stream_perceptron import LiveModel, RecordEncoder, SampleError, SourceError, stream
+from stream_perceptron import LiveModel, SampleError, SourceError, load, stream
 from stream_perceptron.data import ReadOptions, ReadRequest, open_source
 from stream_perceptron.live.loop import learn
 
@@ -105,22 +106,24 @@ def test_arrow_and_parquet_files_are_read_the_same(name, is_categorical, tmp_pat
     assert rows[0] == rows[1]
 
 
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
 @pytest.mark.parametrize("zone", [None, "Asia/Kolkata"])
-def test_categories_of_times_are_named_without_trailing_zeros(zone, tmp_path):
-    microseconds = [0, 110_000, 100_001, 100, 500_000, 120_120]
-    times = pa.array(microseconds, pa.timestamp("us", zone))
-    columns = {"t": times, "y": ["p", "q"] * 3}
-    path = write_parquet(tmp_path / "f.parquet", columns)
-    offset = "" if zone is None else "+05:30"
-    day = "1970-01-01 00:00:00" if zone is None else "1970-01-01 05:30:00"
-    fractions = [f".{n:06}".rstrip("0").rstrip(".") for n in microseconds]
-    names = [f"t={day}{fraction}{offset}" for fraction in fractions]
-    encoder = RecordEncoder(categorical=["t"])
+def test_categories_of_times_do_not_depend_on_their_unit(zone, unit, tmp_path, run):
+    """They are named in ISO 8601, with the fewest digits; `predict` and the loaded model agree."""
+    n_per_second = {"s": 1, "ms": 1000, "us": 10**6, "ns": 10**9}[unit]
+    fractions = [""] if unit == "s" else ["", ".11", ".101", ".5", ".12"]
+    ticks = [round(float(f"60{fraction}") * n_per_second) for fraction in fractions] * 4
+    columns = {"t": pa.array(ticks, pa.timestamp(unit, zone)), "y": (["p", "q"] * 10)[: len(ticks)]}
+    path, model = write_parquet(tmp_path / "f.parquet", columns), tmp_path / "m.npz"
+    run("learn", path, "--categorical", "t", "-m", model, check=0)
+    lines = run("predict", path, "-m", model, "--scores", check=0).stdout.splitlines()
+    loaded = load(model).model
+    suffix = "" if zone is None else "Z"
+    names = [f"t=1970-01-01T00:01:00{fraction}{suffix}" for fraction in fractions]
 
-    assert train(path, categorical=["t"]).features_ == names
-    assert [*map(encoder.transform_one, [{"t": time} for time in times.to_pylist()])] == [
-        {name: 1.0} for name in names
-    ]
+    assert LiveModel.load(model).model.features_ == names
+    for (x, _), line in zip(stream.iter_parquet(path), lines, strict=True):
+        assert loaded.predict_proba_one(x) == json.loads(line)["scores"]
 
 
 UNUSABLE = {
