@@ -15,6 +15,9 @@ from common import (
     LEARN,
     VW,
     find_json,
+    median,
+    ratio_to,
+    run_in_turns,
     run_process,
     section,
     table,
@@ -31,6 +34,8 @@ from stream_perceptron.live.metrics import format_kappa
 
 TABLES = ("iris", "wine", "breast_cancer", "digits")
 RIVER_TABLES = ("Phishing", "ImageSegments")
+TABLES_WITH_STRINGS = ("tweets", "mails", "reviews", "stops", "pets", "flights")
+REPEATED_TABLES = ("tweets", "stops")
 RATES = ("0.1", "0.01", "0.003", "0.03", "0.3", "1", "3")
 VW_RATES = ("0.5", "0.01", "0.03", "0.1", "0.3", "1", "3")
 
@@ -65,7 +70,6 @@ def tables() -> str:
         source = prepare_file(f"table-{name}.csv", partial(write_csv, data))
         text = prepare_file(f"table-{name}.vw", partial(write_vw, data))
         labels = [row["label"] + 1 for row in data]
-        # The first rate is our default.
         ours = [measure_ours(source)]
         ours += [measure_ours(source, "--lr", rate) for rate in RATES]
         vw = [measure_vw(text, labels, rate) for rate in VW_RATES]
@@ -105,6 +109,51 @@ def real_tables() -> str:
     return table(header, rows)
 
 
+@section("texts")
+def texts() -> str:
+    """Whole processes over tables with strings; vw reads the same words from its own format."""
+    write_tables()
+    tasks: dict[Any, Any] = {}
+    rows: dict[str, int] = {}
+    for real in REAL_TABLES:
+        name = real.file.partition(".")[0]
+        if name not in TABLES_WITH_STRINGS:
+            continue
+        samples = list(real.read())
+        labels = sorted({label for *_, label in samples})
+        text = prepare_vw_table(real, samples, labels)
+        sources = {name: (FOLDER / real.file, text)}
+        rows[name] = len(samples)
+        if name in REPEATED_TABLES:
+            sources[f"{name}, ten copies"] = (
+                prepare_file(f"real-10-{real.file}", partial(write_copies, FOLDER / real.file)),
+                prepare_file(f"real-10-{real.file}.vw", partial(write_copies, text)),
+            )
+            rows[f"{name}, ten copies"] = 10 * len(samples)
+        for title, (ours, theirs) in sources.items():
+            vw = [*VW, "--quiet", "--oaa", len(labels), "-d", theirs]
+            tasks[title, "ours"] = partial(run_process, [*LEARN, ours, "--label", real.label])
+            tasks[title, "vw"] = partial(run_process, vw)
+    measured = run_in_turns(7, tasks)
+    return table(
+        ["table", "rows", "ours, seconds", "vw, seconds", "ours / vw"],
+        [
+            [name, f"{n:,}", median()(measured[name, "ours"]), median()(measured[name, "vw"]),
+             ratio_to("vw")(measured[name, "ours"])]
+            for name, n in rows.items()
+        ],
+    )  # fmt: skip
+
+
+def write_copies(path: Path, file: Any) -> None:
+    """Write ten copies of the rows of a file, with one header if it is CSV."""
+    header, rows = b"", path.read_bytes()
+    if path.suffix == ".csv":
+        header, _, rows = rows.partition(b"\n")
+        header += b"\n"
+    file.write(header + 10 * rows)
+
+
 def standardize(samples: list[tuple[Pairs, Pairs, str]]) -> list[tuple[Pairs, str]]:
     """Return the features of all samples, with numbers standardized as far as seen."""
     scaler = preprocessing.StandardScaler()
@@ -139,6 +188,14 @@ def measure_vw_encoded(
     real: Table, samples: list[tuple[Pairs, Pairs, str]], labels: list[str]
 ) -> float:
     """Return VW's progressive accuracy; it scales numbers by itself."""
+    text = prepare_vw_table(real, samples, labels)
+    return measure_vw(text, [labels.index(label) + 1 for *_, label in samples], "0.5")
+
+
+def prepare_vw_table(
+    real: Table, samples: list[tuple[Pairs, Pairs, str]], labels: list[str]
+) -> Path:
+    """Return a table in VW's text format, with its words and categories."""
 
     def write(file: Any) -> None:
         for numbers, indicators, label in samples:
@@ -147,8 +204,7 @@ def measure_vw_encoded(
             ]
             file.write(f"{labels.index(label) + 1} | {' '.join(pairs)}\n".encode())
 
-    text = prepare_file(f"real-{real.file}.vw", write)
-    return measure_vw(text, [labels.index(label) + 1 for *_, label in samples], "0.5")
+    return prepare_file(f"real-{real.file}.vw", write)
 
 
 def measure_river(rows: Rows) -> float:
