@@ -36,6 +36,7 @@ from common import (
     time_call,
 )
 from forms import BENCH, mnist_file
+from tables import list_string_tables
 
 N_ANSWERS = 500
 SCALE = ["--scale", "1/255"]
@@ -108,7 +109,7 @@ run_ours, run_vw = (
 
 @section("processes")
 def processes() -> str:
-    """Whole processes over MNIST: start-up, reading, prediction, learning. Ours reads Parquet."""
+    """Whole processes: start-up, reading, prediction, learning. Ours reads Parquet and JSON."""
     text, cache, vw = (
         forms.prepare_digits()["vw text"],
         BENCH / "digits.vw.cache",
@@ -119,21 +120,28 @@ def processes() -> str:
         run_process([*cached, "-k"])
     cached.append("--holdout_off")
     tasks: dict[Any, Task] = {}
-    for passes, n in ((1, "60,000"), (10, "600,000")):
+    for passes, n in ((1, "60,000 digits"), (10, "600,000 digits")):
         again = ["--passes", passes]
         ours = [*LEARN_DIGITS, "--json", mnist_file(), *again]
-        sklearn = [sys.executable, "-c", SKLEARN, mnist_file(), passes]
         tasks |= {
             (n, "ours"): partial(run_ours, ours),
-            (n, "vw, text"): partial(run_vw, [*vw, "-d", "/dev/stdin"], *[text] * passes),
             (n, "vw, cache"): partial(run_vw, [*cached, *again]),
             (n, "vw, cache, --sgd"): partial(run_vw, [*cached, *again, "--sgd"]),
-            (n, "scikit-learn"): partial(run_process, sklearn, find=float),
+        }
+        if passes == 1:
+            sklearn = [sys.executable, "-c", SKLEARN, mnist_file(), passes]
+            tasks[n, "vw, text"] = partial(run_vw, [*vw, "-d", text])
+            tasks[n, "scikit-learn"] = partial(run_process, sklearn, find=float)
+    for title, pair in list_string_tables(["tweets"]):
+        tasks |= {
+            (title, "ours"): partial(run_ours, [*pair.ours, "--json"]),
+            (title, "vw, text"): partial(run_vw, pair.vw),
         }
 
     def accuracy_of_first_pass(taken: Measurements) -> str:
         # In later passes, the samples are not new.
-        return accuracy(taken.all_tasks["60,000", taken.name[1]])
+        samples, program = taken.name
+        return accuracy(taken.all_tasks[samples.replace("600,", "60,"), program])
 
     header = ["samples", "program", "seconds", "ours / this", "progressive accuracy"]
     return compare(header, 5, tasks, median(), ratio_of("ours"), accuracy_of_first_pass)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import river.datasets
@@ -112,37 +112,45 @@ def real_tables() -> str:
 @section("texts")
 def texts() -> str:
     """Whole processes over tables with strings; vw reads the same words from its own format."""
-    write_tables()
     tasks: dict[Any, Any] = {}
-    rows: dict[str, int] = {}
+    for title, pair in list_string_tables():
+        tasks[title, "ours"] = partial(run_process, pair.ours)
+        tasks[title, "vw"] = partial(run_process, pair.vw)
+    measured = run_in_turns(7, tasks)
+    rows = [
+        [title, median()(ours), median()(measured[title, "vw"]), ratio_to("vw")(ours)]
+        for (title, program), ours in measured.items()
+        if program == "ours"
+    ]
+    return table(["table", "ours, seconds", "vw, seconds", "ours / vw"], rows)
+
+
+class Pair(NamedTuple):
+    """The commands that learn a table, ours and VW's."""
+
+    ours: list[Any]
+    vw: list[Any]
+
+
+def list_string_tables(names: Sequence[str] = ()) -> Iterator[tuple[str, Pair]]:
+    """Yield the commands for tables with strings, or for those that are named, by their titles."""
+    write_tables()
     for real in REAL_TABLES:
         name = real.file.partition(".")[0]
-        if name not in TABLES_WITH_STRINGS:
+        if name not in TABLES_WITH_STRINGS or (names and name not in names):
             continue
         samples = list(real.read())
         labels = sorted({label for *_, label in samples})
         text = prepare_vw_table(real, samples, labels)
-        sources = {name: (FOLDER / real.file, text)}
-        rows[name] = len(samples)
+        files = {f"{len(samples):,} {name}": (FOLDER / real.file, text)}
         if name in REPEATED_TABLES:
-            sources[f"{name}, ten copies"] = (
+            files[f"{10 * len(samples):,} {name}"] = (
                 prepare_file(f"real-10-{real.file}", partial(write_copies, FOLDER / real.file)),
                 prepare_file(f"real-10-{real.file}.vw", partial(write_copies, text)),
             )
-            rows[f"{name}, ten copies"] = 10 * len(samples)
-        for title, (ours, theirs) in sources.items():
-            vw = [*VW, "--quiet", "--oaa", len(labels), "-d", theirs]
-            tasks[title, "ours"] = partial(run_process, [*LEARN, ours, "--label", real.label])
-            tasks[title, "vw"] = partial(run_process, vw)
-    measured = run_in_turns(7, tasks)
-    return table(
-        ["table", "rows", "ours, seconds", "vw, seconds", "ours / vw"],
-        [
-            [name, f"{n:,}", median()(measured[name, "ours"]), median()(measured[name, "vw"]),
-             ratio_to("vw")(measured[name, "ours"])]
-            for name, n in rows.items()
-        ],
-    )  # fmt: skip
+        for title, (ours, theirs) in files.items():
+            learn = [*LEARN, ours, "--label", real.label]
+            yield title, Pair(learn, [*VW, "--oaa", len(labels), "-d", theirs])
 
 
 def write_copies(path: Path, file: Any) -> None:
