@@ -17,11 +17,6 @@ from .options import option
     "-o", "--output", metavar="DIRECTORY", type=click.Path(file_okay=False, path_type=Path),
     default=".", show_default=True, help="Folder to write to; it is created if missing.",
 )  # fmt: skip
-@option(
-    "--mirror", metavar="URL", multiple=True,
-    help="Download the gzipped IDX files from the folder at this https:// address instead; may be "
-    "repeated.",
-)  # fmt: skip
 def fetch(options: Options) -> None:
     """Get a data set of 28 x 28 images as Parquet files.
 
@@ -50,6 +45,6 @@ def fetch(options: Options) -> None:
             line.show(format_progress_bar(done / total, text, line.width))
 
     with LiveLine() as line:
-        paths = fetch_dataset(options.name, options.output, options.mirror, report)
+        paths = fetch_dataset(options.name, options.output, report)
     for path in paths:
         click.echo(path)

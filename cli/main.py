@@ -22,9 +22,7 @@ COMMANDS = (
     "report",
     "verify",
     "distribute",
-    "average",
     "fetch",
-    "convert",
 )
 
 

@@ -32,7 +32,7 @@ _MODULES: dict[Any, list[str]] = {
     live: ["learn", "predict", "StepResult", "Progress"],
     drift: ["DriftEvent"],
     verify_module: ["verify"],
-    distributed: ["average", "average_files"],
+    distributed: ["average"],
     data: ["open_source", "ReadOptions"],
     datasets: ["fetch", "sample_path"],
 }  # fmt: skip

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
@@ -17,7 +16,6 @@ from stream_perceptron.data.position import FilePosition, PositionIndex
 from stream_perceptron.data.request import ReadRequest
 from stream_perceptron.data.schema import Schema
 from stream_perceptron.data.source import Source
-from stream_perceptron.distributed.averaging import average_live
 from stream_perceptron.distributed.rounds import (
     average_shard_results,
     count_rounds,
@@ -26,7 +24,7 @@ from stream_perceptron.distributed.rounds import (
 )
 from stream_perceptron.errors import DivergedError, ModelSizeError, VerificationError
 from stream_perceptron.live.given_files import GivenFile
-from stream_perceptron.live.history import ROUNDS, Entry, History, flatten_entries
+from stream_perceptron.live.history import ROUNDS, Entry, History
 from stream_perceptron.live.loop import Learner, RowCount, Segment, learn_segments
 from stream_perceptron.live.model import LiveModel
 from stream_perceptron.model.scaler import Scaler
@@ -124,10 +122,9 @@ class _Replay:
     ) -> None:
         self._advance = advance
         self._done, self._total = 0, sum(map(_count_rows, entries))
-        flat = list(flatten_entries(entries))
         # The file that each position is in, whatever its name.
         self._sources: dict[FilePosition, Source] = {}
-        positions = {each: None for entry in flat for each in entry.files if not each.is_stream}
+        positions = {each: None for entry in entries for each in entry.files if not each.is_stream}
         used: set[Source] = set()
         index = PositionIndex(positions)
         for source in sources:
@@ -142,7 +139,7 @@ class _Replay:
             if position not in self._sources:
                 raise VerificationError(f"{position} is not among the given sources")
         unused = [source for source in sources if source not in used and _has_rows(source)]
-        if unused and not any(entry.is_stream for entry in flat):
+        if unused and not any(entry.is_stream for entry in entries):
             raise VerificationError(
                 f"{unused[0].name} is not one of the sources that it learned from"
             )
@@ -151,12 +148,8 @@ class _Replay:
         self._pipe_position: FilePosition | None = None
 
     def learn(self, live: LiveModel, entries: Sequence[Entry]) -> LiveModel:
-        """Train a model on entries; return it, or a new model if an entry averages models."""
+        """Train a model on entries; return it, or a new model after rounds."""
         for entry in entries:
-            if entry.models:
-                branches = [self.learn(copy.deepcopy(live), part) for part in entry.models]
-                live = average_live(live, branches)
-                continue
             _require_valid_entry(entry)
             skipped = live.progress.skipped
             try:
@@ -277,8 +270,6 @@ def _require_no_missing_rows(entry: Entry, n_missing: int, problem: str) -> None
 
 def _count_rows(entry: Entry) -> int:
     """Return the number of rows in an entry; for an entry of shards, return an upper bound."""
-    if entry.models:
-        return sum(_count_rows(model_entry) for model in entry.models for model_entry in model)
     shards = entry.shards
     return (entry.end - entry.start) * (1 if shards is None else shards.n * shards.rows)
 

@@ -30,26 +30,22 @@ _NAMES = ("a", "b", "label", "1", "-1", "0", "99", "a,b", "a,a", "no", "x,y", "0
 _EXCLUDED_OPTIONS = {
     "--follow", "--traceback", "--help", "-m", "-o", "-p", "--rejected", "--base"
 }  # fmt: skip
-_COMMANDS = ("predict", "evaluate", "inspect", "sweep", "average", "report", "verify", "learn")
+_COMMANDS = ("predict", "evaluate", "inspect", "sweep", "report", "verify", "learn")
 
 
 def run_case(rng: np.random.Generator, folder: Path) -> str:
     """Run `learn` with random options, and run another command with the model."""
     form = str(rng.choice(["csv", "jsonl", "libsvm", "parquet"]))
     source, other = folder / f"s.{form}", folder / f"t.{form}"
-    model, other_model = folder / "m.npz", folder / "n.npz"
+    model = folder / "m.npz"
     for path in (source, other):
         _write_source(rng, path, form)
     options = _draw_options(rng, "learn") if rng.random() < 0.3 else ["--skip-bad"]
     run_command(["learn", str(source), *options, "-m", str(model)], folder)
     name = str(rng.choice(_COMMANDS))
-    if name == "average" and model.exists():
-        other_model.write_bytes(model.read_bytes())
-        run_command(["learn", str(other), "--skip-bad", "-m", str(other_model)], folder)
     arguments = {
         "predict": [other, "-m", model], "evaluate": [other, "-m", model], "inspect": [model],
         "sweep": [source], "report": [model], "verify": [model, source], "learn": [source],
-        "average": [model, other_model, "--base", model, "-o", folder / "a.npz"],
     }[name]  # fmt: skip
     outcome = run_command([name, *map(str, arguments), *_draw_options(rng, name)], folder)
     for path in folder.glob("*.npz"):

@@ -12,7 +12,7 @@ import numpy as np
 from stream_perceptron.data.naming import join_first
 from stream_perceptron.errors import SourceError
 from stream_perceptron.live.evaluation import Evaluation
-from stream_perceptron.live.history import ROWS, flatten_entries
+from stream_perceptron.live.history import ROWS, Entry
 from stream_perceptron.live.loop import predict
 from stream_perceptron.model import kernel
 
@@ -86,8 +86,8 @@ def find_misleading_features(live: LiveModel, mistake: Mistake) -> Sequence[tupl
 
 def describe_training(live: LiveModel, source: Source, n_rows: int) -> str:
     """Describe in a sentence whether a model was trained on a source, according to its history."""
-    entries = list(flatten_entries(live.history.entries))
-    learned = []
+    entries = live.history.entries
+    learned: list[Entry] = []
     if not source.is_stream:
         content = source.content
         learned = [entry for entry in entries if any(map(content.matches, entry.files))]

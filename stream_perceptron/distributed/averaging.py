@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import fields
 from itertools import chain
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stream_perceptron.data.batch import Redeliveries
-from stream_perceptron.data.schema import ReadOptions, Schema
+from stream_perceptron.data.schema import Schema
 from stream_perceptron.errors import CheckpointError
 from stream_perceptron.live.learning_curve import MAX_SUM
 from stream_perceptron.live.metrics import Progress
@@ -252,15 +249,14 @@ def average_live(base_live: LiveModel, live_models: Sequence[LiveModel]) -> Live
 
     Returns
     -------
-    The `average`, with the counts and the history of `base_live`, the counts and entries that each
-    model added, the positions of all models, and the highest offset of each partition.
-    If there are several models, it has no metrics other than these counts and the window of the
-    last 1,000 samples, in the order of the models.
+    The `average`, with the counts of `base_live` and those that each model added, and the highest
+    offset of each partition, but without a history. If there are several models, it has no metrics
+    other than these counts and the window of the last 1,000 samples, in the order of the models.
 
     Raises
     ------
     CheckpointError
-        If a model was not trained from `base_live`, or has different read options.
+        If a model was not trained from `base_live`.
 
     Examples
     --------
@@ -279,18 +275,12 @@ def average_live(base_live: LiveModel, live_models: Sequence[LiveModel]) -> Live
     """
     model = average(base_live.model, [live.model for live in live_models])
     schema, offsets = base_live.schema, dict(base_live.redeliveries.offsets)
-    for live in (base_live, *live_models):
-        live.require_runnable()
     for live in live_models:
-        _require_same_read_options(base_live.read_options, live.read_options)
-        if live.pending.samples:
-            raise CheckpointError("it has pending samples, which cannot be averaged")
         schema = _unite_schemas(schema, live.schema)
         for partition, offset in live.redeliveries.offsets.items():
             offsets[partition] = max(offset, offsets.get(partition, offset))
     mean = LiveModel(model, base_live.read_options, schema)
     mean.progress = _sum_progress(base_live.progress, live_models)
-    mean.history = base_live.history.build_average([live.history for live in live_models])
     mean.redeliveries = Redeliveries(offsets)
     mean.string_columns = _count_string_features(base_live, live_models, model.features_)
     return mean
@@ -312,39 +302,6 @@ def _count_string_features(
         if column is not None:
             counts[column] += 1
     return counts
-
-
-def average_files(paths: Sequence[Path], base: Path) -> LiveModel:
-    """Average saved models that were trained from a saved base, as `average_live` does.
-
-    Weights are added up in the order of the files' SHA-256 digests, whatever the order of `paths`.
-    """
-    base_live = LiveModel.load(base)
-    live_models: dict[str, LiveModel] = {}
-    names: dict[str, Path] = {}
-    for path in paths:
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        if digest in names:
-            raise CheckpointError(
-                f"{path}: is identical to {names[digest]} and would be counted twice"
-            )
-        names[digest], live_models[digest] = path, LiveModel.load(path)
-        try:
-            average_live(base_live, [live_models[digest]])
-        except CheckpointError as error:
-            raise CheckpointError(f"{path}: was not trained from {base}: {error}") from None
-    try:
-        return average_live(base_live, [live_models[digest] for digest in sorted(live_models)])
-    except CheckpointError as error:
-        raise CheckpointError(f"one of the models does not fit: {error}") from None
-
-
-def _require_same_read_options(read_options: ReadOptions, other: ReadOptions) -> None:
-    """Check that two models have the same read options."""
-    for name in (field.name for field in fields(read_options) if field.compare):
-        value, other_value = getattr(read_options, name), getattr(other, name)
-        if value != other_value:
-            raise CheckpointError(f"its {name} is {other_value!r}, but the others have {value!r}")
 
 
 def _unite_schemas(schema: Schema, other: Schema) -> Schema:
@@ -371,9 +328,6 @@ def _unite_schemas(schema: Schema, other: Schema) -> Schema:
 
 def _sum_progress(before: Progress, live_models: Sequence[LiveModel]) -> Progress:
     """Return the counts of `before` plus those that each model added, and the last predictions."""
-    for live in live_models:
-        if any(getattr(live.progress, name) < getattr(before, name) for name in _SUMMED_COUNTS):
-            raise CheckpointError("some of its counts are lower than those of the base")
     if len(live_models) == 1:  # a sum of differences would have rounding errors
         return copy.deepcopy(live_models[0].progress)
     # Samples of models that were trained in parallel have no common order.

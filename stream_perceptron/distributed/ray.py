@@ -224,7 +224,7 @@ def _learn_pass(
             *ends,
         )  # fmt: skip
         live.model, live.schema, live.progress = mean.model, mean.schema, mean.progress
-        live.string_columns = mean.string_columns
+        live.string_columns, live.redeliveries = mean.string_columns, mean.redeliveries
         if number + 1 == (n_complete + 1) * n_rounds:
             for file, end in zip(files, ends, strict=True):
                 file.passes = n_complete + 1

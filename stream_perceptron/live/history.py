@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
 
@@ -29,7 +28,7 @@ class Shards:
 # Not frozen, because a frozen dataclass takes several times as long to create.
 @dataclass
 class Entry:
-    """Consecutive rows learned with the same settings, or an average of models."""
+    """Consecutive rows learned with the same settings."""
 
     # The file or pipe and how far it was read; all files if rows were split into shards.
     files: tuple[FilePosition, ...] = ()
@@ -45,8 +44,6 @@ class Entry:
     keep: tuple[str, ...] = ()
     is_repeated: bool = False  # whether the rows were learned before
     shards: Shards | None = None  # for rounds
-    # The only field set in an average: the entries added by each model, in averaging order.
-    models: tuple[tuple[Entry, ...], ...] = ()
 
     @property
     def is_stream(self) -> bool:
@@ -66,13 +63,6 @@ class Entry:
 
     def format_lines(self) -> Iterator[str]:
         """Yield the lines that describe the entry to users."""
-        if self.models:
-            yield f"mean of {len(self.models):,} models:"
-            for i, entries in enumerate(self.models):
-                yield f"  model {i + 1:,}:"
-                for entry in entries:
-                    yield from (f"    {line}" for line in entry.format_lines())
-            return
         phrases = [self.row_range]
         if self.shards is not None:
             phrases[0] += f" of {self.shards.n:,} shards of {self.shards.rows:,} rows"
@@ -93,7 +83,7 @@ class Entry:
 
 
 # The settings that consecutive rows of an entry share.
-_get_settings = attrgetter("unit", "lr", "epsilon", "keep", "is_repeated", "shards", "models")
+_get_settings = attrgetter("unit", "lr", "epsilon", "keep", "is_repeated", "shards")
 
 
 @dataclass(eq=False)
@@ -211,45 +201,6 @@ class History:
         for entry in self.entries:
             lines += entry.format_lines()
         return lines
-
-    def find_entries_since(self, base: History) -> tuple[Entry, ...] | None:
-        """Return the entries added since `base`; None if this history does not continue it."""
-        earlier = base.entries
-        if self.entries[: len(earlier)] == earlier:
-            return tuple(self.entries[len(earlier) :])
-        *first, last = earlier
-        if len(self.entries) < len(earlier) or self.entries[: len(first)] != first:
-            return None
-        grown, *rest = self.entries[len(first) :]
-        added = replace(
-            grown, start=last.end, offset=last.files[0].offset if last.files else 0,
-            rejected=grown.rejected - last.rejected,
-        )  # fmt: skip
-        extended = replace(last)
-        if added.start >= added.end or added.rejected < 0 or not extended.extend(added):
-            return None
-        return (added, *rest) if extended == grown else None
-
-    def build_average(self, histories: Sequence[History]) -> History:
-        """Return the history of an average of models whose histories continue this one."""
-        added = [history.find_entries_since(self) for history in histories]
-        is_complete = None not in added and all(
-            history.is_complete for history in (self, *histories)
-        )
-        own, learned = set(self.positions), [set(history.positions) for history in histories]
-        kept = [p for p in self.positions if all(p in positions for positions in learned)]
-        new = [p for history in histories for p in history.positions if p not in own]
-        entry = Entry(models=tuple(entries or () for entries in added))
-        positions = list(dict.fromkeys([*kept, *new]))
-        return History(positions, deepcopy([*self.entries, entry]), is_complete)
-
-
-def flatten_entries(entries: Sequence[Entry]) -> Iterator[Entry]:
-    """Yield entries, with each average followed by the entries of its models."""
-    for entry in entries:
-        yield entry
-        for model_entries in entry.models:
-            yield from flatten_entries(model_entries)
 
 
 def try_encode_lr(lr: object) -> object:

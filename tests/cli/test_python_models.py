@@ -58,4 +58,3 @@ def test_every_command_accepts_a_python_model(saved_model, run, tmp_path):
     assert run("predict", rest, "-m", path).stdout.count("\n") == 1710
     assert json.loads(run("inspect", path, "--json").stdout)["samples"] == 600
     run("report", path, "-o", tmp_path / "report.html", check=0)
-    run("average", path, "--base", path, "-o", tmp_path / "mean.npz", check=0)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import functools
 import json
-import shutil
 
 import numpy as np
 import pyarrow as pa
@@ -195,15 +194,6 @@ def build_histories(tmp_path, run):
     write_jsonl(log, plain[600:])
     run("learn", old, log, "-m", path, "--format", "jsonl", "-q", check=0)
     yield path, [log, old]
-    parts = [write_jsonl(tmp_path / f"{i}.jsonl", plain[i::3]) for i in range(3)]
-    base, merged = tmp_path / "base.npz", tmp_path / "merged.npz"
-    run("learn", parts[0], "-m", base, "-q", check=0)
-    for i in (1, 2):
-        shutil.copy(base, tmp_path / f"{i}.npz")
-        run("learn", parts[i], "-m", tmp_path / f"{i}.npz", "-q", check=0)
-    models = [tmp_path / "1.npz", tmp_path / "2.npz"]
-    run("average", *models, "--base", base, "-o", merged, check=0)
-    yield merged, parts
     table, path = tmp_path / "shards.parquet", tmp_path / "shards.npz"
     pq.write_table(pa.Table.from_pylist(plain), table, row_group_size=200)
     run("distribute", table, "-m", path, "--shards", 2, "--round-rows", 200, "-q", check=0)

@@ -24,7 +24,7 @@ from stream_perceptron.live.loop import learn
 @pytest.mark.parametrize(
     "command",
     ["inspect {0}", "predict {1} -m {0}", "evaluate {1} -m {0}", "report {0} -o r.html",
-     "average {0} {0} --base {0} -o a.npz", "learn {1} -m {0} --overwrite"],
+     "learn {1} -m {0} --overwrite"],
 )  # fmt: skip
 def test_commands_reject_models_that_are_not_regular_files(
     model, command, run, mnist_sample, tmp_path
@@ -109,7 +109,6 @@ def test_control_characters_in_file_names_and_cells_are_escaped(run, mnist_sampl
         run("learn", source, "-m", model, check=0), run("inspect", model, check=0),
         run("verify", model, source, check=0), run("evaluate", source, "-m", model, check=0),
         run("predict", source, "-m", model, check=0),
-        run("average", model, model, "--base", model, "-o", tmp_path / f"a{HOSTILE_NAME}"),
         run("sweep", source, "--lr", "0.1,0.2", check=0),
         run("report", model, "-o", tmp_path / f"{HOSTILE_NAME}.html", check=0),
     ]  # fmt: skip

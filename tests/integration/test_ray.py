@@ -167,7 +167,7 @@ def test_one_shard_gives_the_same_bits_as_a_plain_run(seed, cluster, run, tmp_pa
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", get_seeds(2 * CASE_FACTOR))
-def test_learn_distribute_and_average_alternate(seed, cluster, run, tmp_path):
+def test_learn_and_distribute_alternate(seed, cluster, run, tmp_path):
     """In any order, they learn each row of a growing set of files once; `verify` confirms it."""
     rng, model, files, n_rows = random.Random(seed), tmp_path / "model.npz", [], 0
 
@@ -177,23 +177,14 @@ def test_learn_distribute_and_average_alternate(seed, cluster, run, tmp_path):
         n_rows += size
         files.append(tmp_path / f"{len(files)}.parquet")
         pq.write_table(draw_table(rng, size), files[-1], row_group_size=rng.choice([7, 500]))
-        return files[-1]
 
-    for step in ["learn", *rng.choices(["learn", "distribute", "average"], k=5)]:
-        if step == "average":
-            copies = [tmp_path / "a.npz", tmp_path / "b.npz"]
-            for copy in copies:
-                copy.write_bytes(model.read_bytes())
-                run("learn", add_file(), "-m", copy, check=0)
-            run("average", *copies, "--base", model, "-o", tmp_path / "mean.npz", check=0)
-            (tmp_path / "mean.npz").replace(model)
+    for step in ["learn", *rng.choices(["learn", "distribute"], k=5)]:
+        add_file()
+        sources, rows = rng.sample(files, len(files)), rng.choice([11, 300])
+        if step == "learn":
+            run("learn", *sources, "-m", model, check=0)
         else:
-            add_file()
-            sources, rows = rng.sample(files, len(files)), rng.choice([11, 300])
-            if step == "learn":
-                run("learn", *sources, "-m", model, check=0)
-            else:
-                cluster.run(*sources, shards=rng.randint(1, 3), rows=rows, model=model)
+            cluster.run(*sources, shards=rng.randint(1, 3), rows=rows, model=model)
 
         assert LiveModel.load(model).progress.rows == n_rows
     assert "follows from these sources" in run("verify", model, *files, check=0).stdout

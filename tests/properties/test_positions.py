@@ -62,8 +62,7 @@ class ChangingFiles(RuleBasedStateMachine):
         self.folder = Path(tempfile.mkdtemp())
         self.rows: dict[Path, list[dict]] = {}  # the rows of each file
         self.contents: list[Path] = []  # copies of all contents, for `verify`
-        self.averaged_ids: list[int] = []  # of rows learned before the last average
-        self.n_rows = self.n_names = self.n_averages = 0
+        self.n_rows = self.n_names = 0
 
     @initialize(
         form=st.sampled_from(["csv", "csv", "jsonl", "parquet"]),
@@ -213,37 +212,6 @@ class ChangingFiles(RuleBasedStateMachine):
         self.keep_contents()
         self.require_no_error()
 
-    @rule(seed=st.integers(0, 10**6))
-    @precondition(lambda self: "--keep" in self.options and self.has_learned())
-    def average(self, seed):
-        """Let two copies of the model learn different files, some of them new; average them."""
-        rng, old_paths = random.Random(seed), list(self.rows)
-        self.add(rng.choice([1, 30, 300]))
-        self.add(rng.choice([1, 30, 300]))
-        first, second = [path for path in self.rows if path not in old_paths]
-        cut = rng.randint(0, len(old_paths))
-        base, copies = self.learner, []
-        for part in ([*old_paths[:cut], first], [second, *old_paths[cut:]]):
-            self.n_averages += 1
-            copies.append(Learner(self.folder / f"copy{self.n_averages}", self.case, self.patch))
-            copies[-1].model.write_bytes(base.model.read_bytes())
-            copies[-1].run(part)
-            self.require_no_error(copies[-1])
-        mean = Learner(self.folder / f"mean{self.n_averages}", self.case, self.patch)
-        models = [copy.model for copy in copies]
-        self.run_command("average", *models, "--base", base.model, "-o", mean.model)
-        # A run that was killed may have predicted rows after its last save.
-        self.averaged_ids += read_ids(base)[: base.rows() - len(self.averaged_ids)]
-        self.averaged_ids += [i for copy in copies for i in read_ids(copy)]
-        self.learner = mean
-        self.counts["average"] += 1
-        self.keep_contents()
-
-    def has_learned(self):
-        """Whether a sample was learned; until then, each run starts over."""
-        path = self.learner.model
-        return path.exists() and LiveModel.load(path).model.n_seen > 0
-
     def finish(self):
         """Learn all files, and compare the model with one that learns the same rows in one run."""
         self.learner.run(list(self.rows))
@@ -252,14 +220,14 @@ class ChangingFiles(RuleBasedStateMachine):
         before = self.learner.model.exists() and self.learner.model.read_bytes()
         self.learner.run(list(self.rows))
         assert before == (self.learner.model.exists() and self.learner.model.read_bytes())
-        ids = self.averaged_ids + read_ids(self.learner)
+        ids = read_ids(self.learner)
         # A file that grows after its last pass is learned as often again.
         assert self.passes > 1 or len(ids) == len(set(ids)), "a row was learned twice"
         present = {row["id"] for rows in self.rows.values() for row in rows}
         assert present <= set(ids), "a row was not learned"
         if not (ids and self.learner.model.exists()):
             return  # no file had rows, or a run was killed before its first save
-        if self.passes == 1 and not self.averaged_ids:
+        if self.passes == 1:
             self.compare_with_one_run(ids)
         self.verify()
         self.counts["rows"] += len(ids)
@@ -377,7 +345,7 @@ def test_each_row_of_changing_files_is_learned_once(monkeypatch, report_figure):
 
     counts = ChangingFiles.counts
     report_figure(", ".join(f"{counts[name]:,} {name}" for name in sorted(counts)))
-    assert min(counts[kind] for kind in (*KINDS, "average", "partial row")) > 0
+    assert min(counts[kind] for kind in (*KINDS, "partial row")) > 0
 
 
 def write_logs(folder, is_stopped):
