@@ -35,12 +35,6 @@ class LoadedModel(NamedTuple):
     model: SGDPerceptron | Pipeline
     extra: dict[str, Any]
 
-    def _repr_html_(self) -> str | None:
-        """Return the figures of the model for a notebook."""
-        from stream_perceptron.diagnostics.report import render_summary
-
-        return render_summary(self.model)
-
 
 def save(
     model: SGDPerceptron | Pipeline,

@@ -29,10 +29,8 @@ from stream_perceptron.live.model import LiveModel
 from stream_perceptron.model.arrays import Array
 from stream_perceptron.model.class_weights import format_class_weight
 from stream_perceptron.model.rates import format_lr
-from stream_perceptron.perceptron import SGDPerceptron
 
 if TYPE_CHECKING:
-    from river.compose import Pipeline
 
     from stream_perceptron.data.source import Source
 
@@ -69,17 +67,6 @@ def render_report(models: Mapping[str, LiveModel], examples: Source | None = Non
         details=details,
         examples=None if examples is None else _describe_mistakes(first, examples),
     )
-
-
-def render_summary(model: LiveModel | SGDPerceptron | Pipeline) -> str | None:
-    """Render the figures and the learning curve of a model for a notebook; None without Jinja."""
-    if not isinstance(model, LiveModel):
-        *_, last = getattr(model, "steps", {"": model}).values()
-        model = LiveModel(last)
-    try:
-        return _render("head.html", **_describe_models({"model": model}))
-    except ImportError:
-        return None
 
 
 def _render(template: str, **values: object) -> str:

@@ -284,12 +284,6 @@ class LiveModel:
         history = self.history
         return not (history.is_complete or history.entries or history.positions)
 
-    def _repr_html_(self) -> str | None:
-        """Return the figures and the learning curve for a notebook."""
-        from stream_perceptron.diagnostics.report import render_summary
-
-        return render_summary(self)
-
     @property
     def is_unused(self) -> bool:
         """Whether the model has no learned, predicted or pending samples."""

@@ -16,7 +16,7 @@ import pytest
 from helpers import write_csv
 from PIL import Image
 
-from stream_perceptron import LiveModel, load
+from stream_perceptron import LiveModel
 from stream_perceptron.diagnostics.plots import NEGATIVE_COLOR, POSITIVE_COLOR
 
 VOID_TAGS = {"meta", "link", "img"}
@@ -127,16 +127,6 @@ def test_page_renders_in_light_and_dark_mode(page, browser, scheme, tmp_path):
     assert paper > 0.9 if scheme == "light" else paper < 0.2
     # Lines, tables and images have more than one tone.
     assert len(np.unique((pixels[::4, ::4] * 15).astype(int).reshape(-1, 3), axis=0)) > 50
-
-
-def test_notebooks_show_the_figures_of_a_model(page):
-    path = page.with_name("mnist.npz")
-    live, loaded = LiveModel.load(path), load(path)._repr_html_()
-
-    assert f"<dd>{live.progress.accuracy:.1%}</dd>" in live._repr_html_()
-    assert "<svg" in live._repr_html_()
-    assert "<dd>60,000</dd>" in loaded
-    Page(loaded)
 
 
 def test_mistakes_are_the_most_confident_ones_and_name_misleading_features(run, tmp_path, rng):
