@@ -187,12 +187,8 @@ class Batches(Iterator[Batch | None]):
 
     def _find_new_row_ids(self, columns: list[str]) -> list[str]:
         """Return the columns that seem to number the rows, and are new to the model."""
-        declared, features = self._source.row_id_columns, set(self.request.names)
-        return [
-            name
-            for name in columns
-            if (looks_like_row_id(name) or name in declared) and name not in features
-        ]
+        features = set(self.request.names)
+        return [name for name in columns if looks_like_row_id(name) and name not in features]
 
     def _describe_missing_label(self) -> Iterator[Notice]:
         """Yield a notice if a table lacks the label column, which other sources must then have."""
@@ -296,11 +292,6 @@ class Source(ABC):
     @abstractmethod
     def peek_batches(self, batches: Batches) -> Iterator[Batch | None]:
         """Yield the first rows, without consuming those of a pipe."""
-
-    @property
-    def row_id_columns(self) -> list[str]:
-        """The columns that the source declares to identify rows."""
-        return []
 
     def batches(self, request: ReadRequest) -> Batches:
         """Return the requested rows as batches.

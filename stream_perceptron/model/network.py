@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import threading
-import warnings
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
 from functools import wraps
@@ -35,24 +34,12 @@ Method = TypeVar("Method", bound=Callable[..., object])
 
 
 def _synchronized(method: Method) -> Method:
-    """Serialize calls to a method that changes the network.
-
-    A nested call during learning, for example from a name's `__eq__`, raises a RuntimeError.
-    """
+    """Serialize calls to a method that changes the network."""
 
     @wraps(method)
     def learn(self: Network, *args: object, **options: object) -> object:
         with self._lock:
-            if self._is_learning:
-                raise RuntimeError(
-                    "the model cannot learn a sample while it is learning another: a method of a "
-                    "name or label, or a learning rate schedule, made the nested call"
-                )
-            try:
-                self._is_learning = True
-                return method(self, *args, **options)
-            finally:
-                self._is_learning = False
+            return method(self, *args, **options)
 
     return learn  # type: ignore[return-value]
 
@@ -95,9 +82,7 @@ class Network:
         self.labels = Vocabulary()
         self.features = Vocabulary()
         self.counters = Counters()
-        self._label_types: set[type] = set()
         self._lock = threading.RLock()
-        self._is_learning = False  # detects nested calls
         self.is_full = False  # whether a new feature has been ignored because it did not fit
 
     def snapshot(self) -> Snapshot:
@@ -115,7 +100,6 @@ class Network:
     def restore(self, snapshot: Snapshot) -> None:
         """Replace the learned state with a snapshot."""
         self.labels, self.features = Vocabulary(snapshot.labels), Vocabulary(snapshot.features)
-        self._label_types = set(map(type, snapshot.labels))
         self.store.restore(
             snapshot.weights, snapshot.biases, snapshot.update_counts, snapshot.drawn_shape
         )
@@ -404,7 +388,6 @@ class Network:
         added, shape = samples[start:end], self.store.shape
         new_labels, new_features = added.added_labels, added.added_features
         try:
-            self._warn_of_similar_labels(new_labels.names)
             self._add_names(new_features.names, new_labels.names)
             part = part._replace(
                 n_labels=new_labels.count_before(shape[0], end - start),
@@ -446,7 +429,6 @@ class Network:
             self.class_weights.extend(labels)
         self.labels.extend(labels)
         self.features.extend(features)
-        self._label_types |= set(map(type, labels))
         self.store.current = weights
 
     def _shrink(self, k: int, d: int) -> None:
@@ -463,16 +445,3 @@ class Network:
             self.features.truncate(d)
         if self.class_weights is not None:
             self.class_weights.truncate(k)
-
-    def _warn_of_similar_labels(self, labels: Sequence[Hashable]) -> None:
-        """Warn about a new label that is spelled like a known label of another type."""
-        for label in labels:
-            # No two labels of the same type are spelled alike; usually, all labels have one type.
-            known = self.labels.names if self._label_types - {type(label)} else []
-            similar = [other for other in known if str(other) == str(label)]
-            if similar:
-                warnings.warn(
-                    f"label {label!r} ({type(label).__name__}) is spelled like {similar[0]!r} "
-                    f"({type(similar[0]).__name__}): convert all labels to one type",
-                    stacklevel=8,  # the caller of learn_one
-                )

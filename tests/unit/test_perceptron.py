@@ -60,16 +60,6 @@ def test_growing_model_matches_the_reference_rule(activation, classes, lr, rng):
     assert reference.counts == model.network.snapshot().update_counts.tolist()
 
 
-def test_labels_that_differ_only_by_type_cause_a_warning():
-    model = SGDPerceptron()
-    model.learn_one({"x": 1}, 1)
-    with pytest.warns(UserWarning, match=r"'1' \(str\) is spelled like 1 \(int\)") as caught:
-        model.learn_one({"x": 1}, "1")
-
-    assert model.classes_ == [1, "1"]
-    assert __file__ == caught[0].filename
-
-
 def test_equal_labels_merge_and_numpy_labels_become_python_types():
     model = SGDPerceptron()
     for label in (1, True, np.int64(1), np.float32(1)):

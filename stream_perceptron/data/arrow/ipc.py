@@ -15,7 +15,7 @@ from stream_perceptron.data.arrow.rows import (
     find_arrow_layout,
     read_rows,
 )
-from stream_perceptron.data.arrow.types import find_index_columns, read_declared_classes
+from stream_perceptron.data.arrow.types import read_declared_classes
 from stream_perceptron.data.batch import Batch
 from stream_perceptron.data.byte_input import (
     ByteInput,
@@ -71,10 +71,6 @@ class ArrowSource(Source):
         else:
             first = list(islice(self._read(self.peek_bytes(), 0), 1))
         return read_rows(first, batches.columns.layout.columns, batches)
-
-    @property
-    def row_id_columns(self) -> list[str]:
-        return find_index_columns(self._columns)
 
     def _read(self, stream: ByteInput, start: int) -> Iterator[pa.RecordBatch]:
         """Yield the rows from `start` on."""

