@@ -392,7 +392,8 @@ def make_prediction_options(hides_rare: bool) -> Callable[[F], F]:
         ),
         output_option(
             "--scores", is_flag=True, is_rare=hides_rare,
-            help="Write the score of every class. The scores sum to 1 and are not calibrated.",
+            help="Write the score of every class, in JSON. The scores sum to 1 and are not "
+            "calibrated.",
         ),
         output_option(
             "--output-format", metavar="json|csv", type=click.Choice(["json", "csv"]),

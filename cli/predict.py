@@ -75,9 +75,7 @@ def _predict(options: Options, signals: Signals) -> None:
         Thresholds(options.threshold),
         options.scores or bool(options.threshold),
     )
-    classes = model.live.model.classes_ if options.scores else None
-    read_options = model.live.read_options
-    formatter = make_formatter(path, options.output_format, read_options, classes)
+    formatter = make_formatter(path, options.output_format, model.live.read_options, options.scores)
 
     # Open the files first, so that an error in one of them does not truncate the predictions.
     names = [name for name in options.sources if not is_stream(name)]

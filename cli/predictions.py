@@ -10,12 +10,14 @@ import os
 import select
 import stat
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import lru_cache, partial
 from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import click
 
 from .files import require_expected_content
 
@@ -80,7 +82,6 @@ class PredictionFile:
             except OSError as error:
                 error.filename = self._name
                 raise
-        self._formatter.require_class_columns(result)
 
     @property
     def has_lines(self) -> bool:
@@ -219,19 +220,21 @@ def _open_file(
 
 
 def make_formatter(
-    path: str,
-    output_format: str | None,
-    read_options: ReadOptions,
-    classes: Sequence[object] | None,
+    path: str, output_format: str | None, read_options: ReadOptions, with_all_scores: bool
 ) -> LineFormatter:
     """Return the formatter for `output_format`, or for the format implied by the suffix of `path`.
 
-    `classes` are the classes whose scores are written.
+    Raises
+    ------
+    click.UsageError
+        If CSV is to have the scores of all classes.
+
     """
     if (output_format or ("csv" if path.lower().endswith(".csv") else "json")) == "json":
         return JsonFormatter()
-    carried = tuple(dict.fromkeys([*read_options.position, *read_options.passthrough]))
-    return CsvFormatter(carried, classes)
+    if with_all_scores:
+        raise click.UsageError("CSV has no columns for --scores: write JSON (--output-format json)")
+    return CsvFormatter(tuple(dict.fromkeys([*read_options.position, *read_options.passthrough])))
 
 
 # With `typed`, 1 and True are different labels.
@@ -274,9 +277,6 @@ class LineFormatter:
         """Yield a line for each sample."""
         raise NotImplementedError
 
-    def require_class_columns(self, result: StepResult) -> None:
-        """Check that the lines had a column for every class."""
-
 
 class JsonFormatter(LineFormatter):
     """Formats samples as lines of JSON."""
@@ -312,33 +312,18 @@ class JsonFormatter(LineFormatter):
 class CsvFormatter(LineFormatter):
     """Formats samples as lines of CSV, after a header."""
 
-    def __init__(self, carried: tuple[str, ...], classes: Sequence[object] | None) -> None:
+    def __init__(self, carried: tuple[str, ...]) -> None:
         self._carried = carried
-        self._classes = list(classes or ())
         names = ["row", "prediction", "score", "label", *self._carried]
-        names += [f"score of {label}" for label in self._classes]
         self.header = ",".join(map(_format_cell, names)) + "\n"
 
     def __call__(self, result: StepResult) -> Iterator[str]:
         names = [*map(_format_cell, result.classes), ""]
-        n = len(self._classes)
-        samples = _iterate_line_values(result)
-        for row, class_id, score, label, carried, class_scores in samples:
+        for row, class_id, score, label, carried, _ in _iterate_line_values(result):
             score_text = "" if class_id < 0 else repr(score)
-            extra_fields = [_format_cell(carried.get(name)) for name in self._carried]
-            known_scores = ["" if p != p else repr(p) for p in class_scores[:n]]
             cells = [str(row), names[class_id], score_text, _format_cell(label)]
-            yield ",".join([*cells, *extra_fields, *known_scores]) + "\n"
-
-    def require_class_columns(self, result: StepResult) -> None:
-        from stream_perceptron import SourceError
-
-        if result.all_scores is not None and result.classes != self._classes:
-            new = next((label for label in result.classes if label not in self._classes), None)
-            raise SourceError(
-                f"label {new!r} has no column in the predictions, which are complete except for "
-                "its score: name all labels with --classes, or write JSON"
-            )
+            extra_fields = [_format_cell(carried.get(name)) for name in self._carried]
+            yield ",".join([*cells, *extra_fields]) + "\n"
 
 
 def _format_cell(value: object) -> str:

@@ -7,8 +7,6 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
 
-import click
-
 from stream_perceptron.live.loop import learn
 from stream_perceptron.live.step_result import StepResult
 from stream_perceptron.live.thresholds import Thresholds
@@ -74,16 +72,9 @@ def _open_outputs(
     """Open the outputs, and truncate them to their sizes at the last save."""
     formatters: dict[str, LineFormatter] = {}
     if options.predictions is not None:
-        classes = opened.live.model.classes_ if options.scores else None
-        read_options = opened.live.read_options
-        formatter = make_formatter(
-            options.predictions, options.output_format, read_options, classes
+        formatters[options.predictions] = make_formatter(
+            options.predictions, options.output_format, opened.live.read_options, options.scores
         )
-        if formatter.header and classes == []:
-            raise click.UsageError(
-                "--scores in CSV needs a column for each class: list the classes with --classes"
-            )
-        formatters[options.predictions] = formatter
     if options.rejected is not None:
         formatters[str(options.rejected)] = RejectedRowFormatter()
     folder, sizes = None, None

@@ -31,7 +31,6 @@ from stream_perceptron.model.class_weights import format_class_weight
 from stream_perceptron.model.rates import format_lr
 
 if TYPE_CHECKING:
-
     from stream_perceptron.data.source import Source
 
 _MAX_CLASSES = 30  # in the matrix, the table of classes and the pictures
