@@ -138,7 +138,10 @@ class RecordEncoder(Transformer):
     scale
         The factor for numbers; categories, words and parts of dates are not scaled.
     vectors
-        Whether a list of numbers at the top level is a vector; otherwise, it has no features.
+        Whether a list of numbers at the top level is a vector; otherwise, it has no features. With
+        True, which is the value of a model of lists that `load` returns, only the elements of
+        vectors are scaled, so that the model also takes elements that `iter_source` has scaled.
+        With None, lists may be vectors, and all numbers are scaled.
 
     Raises
     ------
@@ -160,7 +163,7 @@ class RecordEncoder(Transformer):
         ignore: Sequence[str] = (),
         missing: Sequence[str] = (),
         scale: float = 1.0,
-        vectors: bool = True,
+        vectors: bool | None = None,
     ) -> None:
         self.categorical, self.ignore, self.missing = categorical, ignore, missing
         self.scale, self.vectors = scale, vectors
@@ -171,7 +174,7 @@ class RecordEncoder(Transformer):
         vectors = {
             name: value
             for name, value in lists.items()
-            if self.vectors and isinstance(value, list | tuple) and is_vector(value)
+            if self.vectors is not False and isinstance(value, list | tuple) and is_vector(value)
         }
         for name in (*self.ignore, *self.categorical):
             vectors.pop(name, None)
@@ -181,7 +184,7 @@ class RecordEncoder(Transformer):
             flat = flatten_list(values)
             numbers = zip(name_vector_elements(name, len(flat)), flat, strict=True)
             return {
-                name: self._scale_number(name, value)
+                name: _to_float(name, value, self.scale)
                 for name, value in numbers
                 if not is_missing(value)
             }
@@ -204,7 +207,7 @@ class RecordEncoder(Transformer):
         """Yield the features of a value."""
         if isinstance(value, _NUMBERS) and path not in self.categorical:
             if value == value:  # it is not NaN
-                yield path, self._scale_number(path, value)
+                yield path, _to_float(path, value, 1.0 if self.vectors else self.scale)
         elif isinstance(value, Mapping):
             yield from self._encode_members(f"{path}.", value)
         elif self._is_missing(value):
@@ -229,22 +232,16 @@ class RecordEncoder(Transformer):
     def _is_missing(self, value: object) -> bool:
         return is_missing(value, {"", *self.missing})
 
-    def _scale_number(self, name: str, value: Any) -> float:
-        """Return a number, multiplied by the scale.
 
-        Raises
-        ------
-        SampleError
-            If the result is not finite.
-
-        """
-        try:
-            number = float(value) * self.scale
-        except OverflowError:
-            number = math.inf
-        if not math.isfinite(number):
-            raise SampleError(f"feature {name!r} is {str(value)[:50]}, not finite")
-        return number
+def _to_float(name: str, value: Any, scale: float) -> float:
+    """Return a number, multiplied by a scale; raise a SampleError if the result is not finite."""
+    try:
+        number = float(value) * scale
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise SampleError(f"feature {name!r} is {str(value)[:50]}, not finite")
+    return number
 
 
 def _to_list(value: Any) -> Any:

@@ -26,8 +26,9 @@ def iter_source(
     """Iterate over the records of sources in any format, one source after another.
 
     Records are raw: `RecordEncoder` turns them into features, as `learn` does. If the features are
-    a list of numbers, such as `pixels`, the record has an item for each element: `pixel0`, ... Only
-    one batch of rows is held in memory at a time. Rows from a pipe are yielded as they arrive.
+    a list of numbers, such as `pixels`, the record has an item for each element: `pixel0`, ...;
+    those of bytes and images are divided by 255, as `learn` does. Only one batch of rows is held in
+    memory at a time. Rows from a pipe are yielded as they arrive.
 
     Parameters
     ----------
@@ -71,7 +72,6 @@ def iter_source(
         label,
         weight,
         tuple(ignore),
-        scale=1.0,
         categorical=tuple(categorical),
         missing=tuple(missing),
     )
@@ -92,11 +92,11 @@ def iter_parquet(
     --------
     >>> from itertools import islice
     >>> from river import evaluate, metrics
-    >>> from stream_perceptron import RecordEncoder, SGDPerceptron, stream
+    >>> from stream_perceptron import SGDPerceptron, stream
     >>> from stream_perceptron.datasets.mnist import sample_path
 
     >>> digits = islice(stream.iter_parquet(sample_path()), 500)
-    >>> model = RecordEncoder(scale=1 / 255) | SGDPerceptron(classes=range(10), seed=0)
+    >>> model = SGDPerceptron(classes=range(10), seed=0)
     >>> evaluate.progressive_val_score(digits, model, metrics.Accuracy())
     Accuracy: 63.20%
 

@@ -15,7 +15,7 @@ from forms import mnist_file
 from river import evaluate, linear_model, metrics, multiclass
 from river.preprocessing import StandardScaler
 
-from stream_perceptron import RecordEncoder, SGDPerceptron, Standardizer, stream
+from stream_perceptron import SGDPerceptron, Standardizer, stream
 
 Samples = list[tuple[dict[Any, float], Any]]
 
@@ -94,8 +94,7 @@ def one_vs_rest(model: Callable[[], Any]) -> Callable[[], Any]:
 @section("one_at_a_time")
 def one_at_a_time() -> str:
     """Digits and numbers one by one, as in River's progressive_val_score, but not their stream."""
-    encoder, rows = RecordEncoder(scale=1 / 255), stream.iter_parquet(mnist_file())
-    samples = [(encoder.transform_one(x), y) for x, y in itertools.islice(rows, 2000)]
+    samples = list(itertools.islice(stream.iter_parquet(mnist_file()), 2000))
     peers: dict[str, tuple[Callable[[Samples], tuple[float, float]], int]] = {
         "ours": (partial(evaluate_river, lambda: SGDPerceptron(classes=range(10), seed=0)), 2000),
         "SoftmaxRegression": (partial(evaluate_river, linear_model.SoftmaxRegression), 100),

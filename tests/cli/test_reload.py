@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
-from helpers import COMMAND, encode_ipc, wait_for, write_jsonl
+from helpers import COMMAND, encode_ipc, write_jsonl
 
 from stream_perceptron import LiveModel
 from stream_perceptron.data import ReadOptions, open_source
@@ -168,20 +168,3 @@ def test_model_that_does_not_fit_the_source_is_not_loaded(tmp_path, run):
         "still predicting with the previously loaded model",
         f"reloaded {model}: 20 samples",
     ]
-
-
-def test_new_class_without_a_csv_column_ends_predict(tmp_path, run):
-    model, predictions = tmp_path / "m.npz", tmp_path / "p.csv"
-    run("learn", "-m", model, "--quiet", input='{"a": 1, "y": "u"}\n{"a": 2, "y": "v"}\n', check=0)
-    with follow(model, "--scores", "-p", predictions) as (follower, _):
-        follower.stdin.write('{"a": 1}\n')
-        follower.stdin.flush()
-        wait_for(lambda: predictions.exists() and predictions.read_text().count("\n") == 2)
-        run("learn", "-m", model, "--quiet", input='{"a": 1, "y": "new"}\n', check=0)
-        follower.stdin.write('{"a": 1}\n')
-        follower.stdin.flush()
-        stderr = follower.stderr.read()
-
-    assert follower.returncode == 1
-    assert stderr.count("\n") == 2  # one for the reload and one for the error
-    assert "label 'new' has no column in the predictions" in stderr

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import datetime as dt
 import gzip
+import json
+from itertools import islice
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from helpers import write_csv, write_jsonl
+from river import evaluate, metrics
 
 from stream_perceptron import RecordEncoder, SampleError, SGDPerceptron, SourceError, load, stream
 
@@ -56,9 +59,25 @@ def test_lists_of_numbers_are_yielded_as_their_elements(tmp_path):
     pq.write_table(pa.table({"pixels": list(pixels), "y": ["a", "b"], "note": ["u", "v"]}), path)
 
     assert list(stream.iter_parquet(path)) == [
-        ({"pixel0": 0.0, "pixel1": 7.0}, "a"),
-        ({"pixel0": 255.0, "pixel1": 1.0}, "b"),
+        ({"pixel0": 0.0, "pixel1": 7 * (1 / 255)}, "a"),
+        ({"pixel0": 1.0, "pixel1": 1 / 255}, "b"),
     ]
+
+
+def test_digits_in_a_river_loop_are_learned_as_by_the_command(run, mnist_files, tmp_path):
+    """The model of the command takes lists of bytes and the records of `iter_parquet`."""
+    source, path = mnist_files["train"], tmp_path / "m.npz"
+    options = ["--classes", "0-9", "--limit", 3000, "-m", path, "--json", "-q"]
+    summary = json.loads(run("learn", source, *options, check=0).stdout)
+    digits = list(islice(stream.iter_parquet(source), 3000))
+    model = SGDPerceptron(classes=range(10), seed=0)
+    accuracy = evaluate.progressive_val_score(digits, model, metrics.Accuracy()).get()
+    learned = load(path).model
+
+    assert learned["SGDPerceptron"].weights.tobytes() == model.weights.tobytes()
+    assert accuracy == summary["accuracy"]
+    pixels = pq.read_table(source, columns=["pixels"]).slice(0, 1).to_pylist()[0]
+    assert learned.predict_proba_one(pixels) == learned.predict_proba_one(digits[0][0])
 
 
 def test_encoded_records_are_learned_like_the_file(run, tmp_path):
