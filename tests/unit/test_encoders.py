@@ -47,6 +47,14 @@ def test_other_dates_are_categories_or_words(text):
     assert "at.days" not in encode_string("at", text)
 
 
+def test_string_is_one_name():
+    encoder = RecordEncoder(categorical="zip", ignore="id", missing="NA")
+
+    assert encoder.transform_one({"zip": 7, "z": 1, "i": 2, "id": 3, "t": "NA", "n": "N"}) == {
+        "zip=7": 1.0, "z": 1.0, "i": 2.0, "n=N": 1.0
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize("value", [*NULLS, [], [None], [1, "NA"][1:], {}, "NA"])
 def test_missing_value_yields_no_features(value):
     assert RecordEncoder(missing=["NA"]).transform_one({"at": value}) == {}
