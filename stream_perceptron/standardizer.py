@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from river.preprocessing import StandardScaler
 
+from stream_perceptron.errors import SampleError
 from stream_perceptron.model.rows import Rows
+from stream_perceptron.model.scaler import MAX_STANDARDIZED, describe_out_of_range
 from stream_perceptron.model.validation import as_row, require_finite
 
 if TYPE_CHECKING:
@@ -50,16 +52,16 @@ class Standardizer(StandardScaler):
         Raises
         ------
         SampleError
-            If a value is not a finite number.
+            If a value is not a number from -1e100 to 1e100.
 
         """
         x = {name: value for name, value in x.items() if value is not None}
         try:
-            is_usable = all(map(math.isfinite, x.values()))
-        except (TypeError, ValueError, OverflowError):
+            is_usable = all(abs(value) <= MAX_STANDARDIZED for value in x.values())
+        except (TypeError, ValueError, ArithmeticError):
             is_usable = False
         if not is_usable:
-            as_row(x)  # raises the error
+            _require_in_range(as_row(x))
         super().learn_one(x)  # type: ignore[no-untyped-call]
         self.standardized.update(name for name, value in x.items() if value not in (0, 1))
 
@@ -79,14 +81,14 @@ class Standardizer(StandardScaler):
         Raises
         ------
         SampleError
-            If a value is not a finite number.
+            If a value is not a number from -1e100 to 1e100.
 
         """
         from river.utils import dataframe
 
         frame = dataframe.into_frame(X)
         values = dataframe.to_numpy(frame)
-        require_finite(Rows.from_table(frame.columns, values))
+        _require_in_range(require_finite(Rows.from_table(frame.columns, values)))
         super().learn_many(X)
         is_number = ((values != 0) & (values != 1)).any(axis=0)
         self.standardized.update(np.array(frame.columns, object)[is_number].tolist())
@@ -102,3 +104,10 @@ class Standardizer(StandardScaler):
         values[:, is_indicator] = dataframe.to_numpy(frame)[:, is_indicator]
         native = dataframe.to_native_frame(values, columns=frame.columns, like=frame)
         return cast("IntoDataFrameT", native)
+
+
+def _require_in_range(rows: Rows) -> None:
+    """Check that the features of rows can be standardized."""
+    for cell in np.flatnonzero(np.abs(rows.values) > MAX_STANDARDIZED)[:1].tolist():
+        name = rows.names[rows.feature_ids[cell]]
+        raise SampleError(describe_out_of_range(name, rows.values[cell]))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -25,6 +26,7 @@ from stream_perceptron.data.notices import (
 )
 from stream_perceptron.data.reasons import (
     LABEL_DOES_NOT_FIT,
+    describe_large_number,
     explain_csv,
     explain_json,
     explain_libsvm,
@@ -34,6 +36,7 @@ from stream_perceptron.data.request import ReadRequest
 from stream_perceptron.data.values import NOT_UTF8, is_number_or_bool
 from stream_perceptron.encoders import encode_string, format_number, is_missing
 from stream_perceptron.errors import Reason, SampleError
+from stream_perceptron.model.scaler import MAX_STANDARDIZED
 from stream_perceptron.model.weights import count_fitting_features, count_weights
 
 NUL, NUMBER, TEXT = compiled.NUL, compiled.NUMBER, compiled.TEXT
@@ -139,6 +142,7 @@ class Columns:
             delimiter=layout.dialect.delimiter.encode(),
             decimal=layout.dialect.decimal.encode(),
             scale=options.scale or 1.0,
+            max_number=MAX_STANDARDIZED if options.standardize else sys.float_info.max,
             learns=self.learns,
             keeps_unlabeled=options.has_join or request.keeps_unlabeled,
             keeps_zeros=request.keeps_zeros or options.standardize or options.has_join,
@@ -395,18 +399,20 @@ class Columns:
             text = f"{subject} has {len(value):,} values, more than a model may have"
             raise SampleError(text, code="list_length")
         reason = explain_unusable_list(
-            subject, value, self.element_names, self.layout.find_scale(name)
-        )
+            subject, value, self.element_names, self.layout.find_scale(name),
+            is_standardized=bool(self._options.standardize),
+        )  # fmt: skip
         raise SampleError(reason, code=reason.code)
 
     def _reject_number(self, name: str, number: float) -> None:
-        """Reject a number that is not finite, or that the scale makes infinite."""
+        """Reject a number that is not finite, that the scale makes infinite, or out of range."""
         if not math.isfinite(number):
             is_text = self._record_format == CSV
             advice = "; if it is a code, name its column with --categorical" if is_text else ""
             raise SampleError(f"feature {name!r} is not finite{advice}", code="not_finite")
-        text = f"feature {name!r} is {number:g}, too large for --scale "
-        raise SampleError(f"{text}{self.layout.find_scale(name):g}", code="too_large")
+        raise SampleError(
+            describe_large_number(name, number, self.layout.find_scale(name)), code="too_large"
+        )
 
     # --- Contents
 

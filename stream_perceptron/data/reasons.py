@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from stream_perceptron.data.records import (
 from stream_perceptron.data.values import NOT_UTF8, NUMBER
 from stream_perceptron.encoders import flatten_list
 from stream_perceptron.errors import Reason, SampleError
+from stream_perceptron.model.scaler import MAX_STANDARDIZED, describe_out_of_range
 from stream_perceptron.model.vocabulary import find_duplicates
 
 _PAIR = re.compile(rf"([^\s:]+):({NUMBER})")
@@ -68,8 +70,15 @@ def explain_libsvm(record: bytes) -> Reason:
     return Reason("it is not LIBSVM")
 
 
+def describe_large_number(feature: object, number: float, scale: float) -> str:
+    """Return why a finite number of a feature is too large."""
+    if math.isinf(number * scale):
+        return f"feature {feature!r} is {number:g}, too large for --scale {scale:g}"
+    return describe_out_of_range(feature, number)
+
+
 def explain_unusable_list(
-    subject: str, values: Any, features: Sequence[str], scale: float
+    subject: str, values: Any, features: Sequence[str], scale: float, is_standardized: bool
 ) -> Reason:
     """Return why a list or an array cannot hold features, which are multiplied by a scale."""
     values, n = flatten_list(values) if isinstance(values, list) else values, len(features)
@@ -88,7 +97,7 @@ def explain_unusable_list(
         if value is not None and math.isinf(value):
             text = f"feature {feature!r} is {value}, not finite: clean or drop it"
             return Reason(text, "not_finite")
-        if value is not None and math.isinf(value * scale):
-            text = f"feature {feature!r} is {value:g}, too large for --scale {scale:g}"
-            return Reason(text, "too_large")
+        max_number = MAX_STANDARDIZED if is_standardized else sys.float_info.max
+        if value is not None and abs(value * scale) > max_number:
+            return Reason(describe_large_number(feature, value, scale), "too_large")
     return Reason(f"{subject} is nested too deeply")

@@ -6,6 +6,15 @@ import numpy as np
 
 from stream_perceptron.model.arrays import Floats
 
+# The largest absolute value of a feature that is standardized: the squares of larger deviations
+# could make its variance infinite.
+MAX_STANDARDIZED = 1e100
+
+
+def describe_out_of_range(feature: object, value: float) -> str:
+    """Return why a finite value cannot be standardized."""
+    return f"feature {feature!r} is {value:g}, out of range: standardized features end at 1e100"
+
 
 class Scaler:
     """The running counts, means and variances with which the kernel standardizes features.

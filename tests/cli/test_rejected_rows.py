@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 import random
+from contextlib import nullcontext
 
+import pandas as pd
 import pytest
-from helpers import learn_from_pipe, load_outcome
+from helpers import learn_from_pipe, load_outcome, write_csv, write_jsonl, write_parquet
+
+from stream_perceptron import LiveModel, SampleError, Standardizer
 
 # Rows that are rejected; \udcff stands for a byte that is not UTF-8.
 INVALID_LINES = {
@@ -53,3 +57,28 @@ def test_rejected_lines_are_byte_identical_and_do_not_change_the_model(name, run
     assert encode_lines(row["line"] for row in rejected_rows) == encode_lines(mixed[1::2])
     assert all(row["reason"] for row in rejected_rows)
     assert load_outcome(path)[:4] == load_outcome(tmp_path / "clean.npz")[:4]
+
+
+def test_huge_number_of_a_standardized_feature_rejects_its_row(run, tmp_path):
+    """The rule depends on the row alone, in every format and in Python."""
+    numbers = [1.0, 1e155, -1e101, 1e100, 2.0, -1e99]
+    columns = {"a": numbers, "b": [*range(6)], "label": [*"xyxyxy"]}
+    rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    for path in (
+        write_csv(tmp_path / "s.csv", columns, zip(*columns.values(), strict=True)),
+        write_jsonl(tmp_path / "s.jsonl", rows), write_parquet(tmp_path / "s.parquet", columns),
+    ):  # fmt: skip
+        model = path.with_suffix(f"{path.suffix}.npz")
+        result = run("learn", path, "--skip-bad", "-m", model, check=0)
+        assert "feature 'a' is 1e+155, out of range: standardized features end at 1e100" in (
+            result.stderr
+        )
+        assert LiveModel.load(model).progress.skipped == 2
+        assert "follows from these sources" in run("verify", model, path, check=0).stdout
+    scaler = Standardizer()
+    for number in numbers:
+        with nullcontext() if abs(number) <= 1e100 else pytest.raises(SampleError, match="range"):
+            scaler.learn_one({"a": number})
+    with pytest.raises(SampleError, match="out of range"):
+        scaler.learn_many(pd.DataFrame({"a": [1.0, 1e155]}))
+    assert scaler.counts["a"] == 4

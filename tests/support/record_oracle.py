@@ -7,6 +7,7 @@ import datetime as dt
 import json
 import math
 import re
+import sys
 from typing import NamedTuple
 
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
@@ -119,7 +120,7 @@ class RecordOracle:
 
     def _scale(self, number):
         number *= self.options.scale or 1.0
-        if not math.isfinite(number):
+        if not abs(number) <= (1e100 if self.options.standardize else sys.float_info.max):
             raise RejectedError
         return number
 

@@ -49,7 +49,7 @@ cdef extern from "formats.h" nogil:
         int32_t* runs
         int32_t* member_ids
         int32_t* member_names
-        double scale
+        double scale, max_number
         ptrdiff_t n, n_rows
         int32_t* feature_ids
         double* values
@@ -218,13 +218,14 @@ cdef class Reader:
     cdef object columns, error
     cdef dict reasons
 
-    def __cinit__(self, columns, int format, *, bytes delimiter, bytes decimal, double scale,
+    def __cinit__(self, columns, int format, *, bytes delimiter, bytes decimal, double scale, double max_number,
                   bint learns, bint keeps_unlabeled, bint keeps_zeros, bint has_null_numbers,
                   bint needs_vector, int default_action, bint seeks_label, int max_strings):
         memset(&self.c, 0, sizeof(self.c))
         self.format, self.columns = format, columns
         c = &self.c
         c.delimiter, c.decimal, c.scale = delimiter[0], decimal[0], scale
+        c.max_number = max_number
         c.learns, c.keeps_unlabeled, c.keeps_zeros = learns, keeps_unlabeled, keeps_zeros
         c.has_null_numbers, c.needs_vector = has_null_numbers, needs_vector
         c.escape = {_CSV: b'"', _JSON: b"\\"}.get(format, b"\0")[0]

@@ -77,7 +77,7 @@ typedef struct Reader {
     int32_t *member_names;  /* (n_members,), the entries of their names */
     int32_t n_unknown_members;
     int32_t list;           /* the entry of a record that is itself a list; -1 if it is rejected */
-    double scale;
+    double scale, max_number; /* the largest absolute value of a scaled number */
     /* The rows so far. */
     ptrdiff_t n, room, n_rows, row_room;
     int32_t *feature_ids;   /* (room,) */
@@ -140,14 +140,14 @@ static int reserve_row(Reader *r) {
            resize(&r->weights, 8 * room) && resize(&r->status, room);
 }
 
-/* Append the value of a feature, for which there is room; return whether it is finite. */
+/* Append the value of a feature, for which there is room; return whether it is in range. */
 static inline int append(Reader *r, int32_t id, double x) {
     x *= r->scale;
     r->feature_ids[r->n] = id;
     r->values[r->n] = x;
-    const int is_finite = isfinite(x) != 0;
-    r->n += is_finite & ((x != 0.0) | r->keeps_zeros);
-    return is_finite;
+    const int is_in_range = fabs(x) <= r->max_number;
+    r->n += is_in_range & ((x != 0.0) | r->keeps_zeros);
+    return is_in_range;
 }
 
 /* Append the value of a feature without scaling it. */
@@ -210,7 +210,7 @@ static inline int32_t find_member(Reader *r, int32_t i) {
     return r->member_ids[i] = id;
 }
 
-/* Use element i of a list; return 0 if it is not finite, or if memory runs out. */
+/* Use element i of a list; return 0 if it is out of range, or if memory runs out. */
 static inline int use_member(Reader *r, int32_t i, int is_null, double number) {
     r->has_vector = 1;
     if (is_null) {
@@ -218,7 +218,7 @@ static inline int use_member(Reader *r, int32_t i, int is_null, double number) {
         return 1;
     }
     const int32_t id = find_member(r, i);
-    return id < 0 ? id == ABSENT && isfinite(number) : append(r, id, number);
+    return id < 0 ? id == ABSENT && fabs(number * r->scale) <= r->max_number : append(r, id, number);
 }
 
 /* Stamp an entry; return whether it has not yet occurred in this record. */
