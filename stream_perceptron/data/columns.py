@@ -245,7 +245,7 @@ class Columns:
     def _infer_role(self, entry: int) -> None:
         """Decide what a key means: it is the label, or its name is reported."""
         path = self.reader.get_path(entry)
-        if self.reader.seeks_label and path.strip().lower() in LABEL_NAMES:
+        if self._may_be_label(path):
             self._label = path
             self._roles[path] = LABEL
             self.reader.seek_label(False)
@@ -254,6 +254,9 @@ class Columns:
                 self.reader.change_schema()
         role = self._find_role(path)
         self.reader.set_column(entry, role, path, role == CELL)
+
+    def _may_be_label(self, path: str) -> bool:
+        return self.reader.seeks_label and path.strip().lower() in LABEL_NAMES
 
     def find_numeric_columns(self) -> list[str]:
         """Return the columns that have had numbers."""
@@ -323,7 +326,9 @@ class Columns:
             raise SampleError(problems[role])
         prefix = f"{path}."
         has_named = any(str(name).startswith(prefix) for name in (*self._roles, *self._slots))
-        members = compiled.READ_MEMBERS if action == IGNORE and has_named else compiled.SKIP_MEMBERS
+        is_skipped = action == IGNORE and not has_named
+        is_skipped |= action == UNKNOWN and self._may_be_label(path)
+        members = compiled.SKIP_MEMBERS if is_skipped else compiled.READ_MEMBERS
         self.reader.set(entry, action, self.reader.get(entry)[2], members)
 
     def _use_report(

@@ -297,6 +297,7 @@ static const uint8_t *scan_object(Reader *r, const uint8_t *p, ptrdiff_t parent,
 /* Decide whether the members of an object are read; Python is asked unless they are features. */
 static int resolve_object(Reader *r, ptrdiff_t entry, const uint8_t *p) {
     const Entry *e = &r->table.entries[entry];
+    if (e->path < 0) return 1; /* the key is invalid, so the record is rejected */
     if (e->action != CELL && e->action != CATEGORICAL) return r->resolve(r, entry, OBJECT, NAN, p, p);
     return set_entry(r, entry, e->action, e->id, READ_MEMBERS);
 }
