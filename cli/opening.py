@@ -124,7 +124,10 @@ def _load_checkpoint(
     require_regular_files(path)
     # If a process was killed during a save, MODEL and MODEL.prev may be the same file.
     previous = get_previous_path(path)
-    require_distinct_files(SOURCE=options.sources, the_previous_save=previous, **outputs)
+    require_distinct_files(
+        SOURCE=options.sources, the_previous_save=previous, the_lock_of_MODEL=f"{path}.lock",
+        **outputs,
+    )  # fmt: skip
     stack.enter_context(lock_checkpoint(path))
     if not path.exists() or options.overwrite:
         return None

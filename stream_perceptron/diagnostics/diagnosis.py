@@ -173,7 +173,8 @@ def _check_learning_rate(run: RunFigures) -> Finding | None:
 
 def _list_sweep_commands(run: RunFigures) -> list[str]:
     """Return the command that compares learning rates on the files of a run, if it has any."""
-    names = [each.display_name for each in run.live.history.positions if not each.is_stream]
+    positions = run.live.history.positions
+    names = dict.fromkeys(each.display_name for each in positions if not each.is_stream)
     label = run.live.read_options.label
     options = [] if label is None else ["--label", label]
     return [shlex.join(["stream-perceptron", "sweep", *names, *options])] if names else []
