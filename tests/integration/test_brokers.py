@@ -21,7 +21,6 @@ from helpers import (
     kill_process_group,
     require_tool,
     wait_for,
-    write_jsonl,
 )
 
 from stream_perceptron import LiveModel
@@ -54,24 +53,6 @@ def test_kafka_messages_are_learned_once_despite_kills(address, start_recipe, tm
     live = LiveModel.load(path)
 
     assert live.progress.samples == 900
-    assert live.redeliveries.offsets == {("0",): 299, ("1",): 299, ("2",): 299}
-
-
-def test_parallel_learners_of_a_topic_skip_redelivered_messages(
-    address, start_recipe, tmp_path, run
-):
-    """Each learner receives the messages of the base again, and skips them."""
-    rows = [
-        message | {"partition": i % 3, "offset": i // 3} for i, message in enumerate(MESSAGES[:300])
-    ]
-    source, base = write_jsonl(tmp_path / "begin.jsonl", rows), tmp_path / "topic.npz"
-    run("learn", source, "-m", base, "--position", "partition,offset", check=0)
-    process = start_recipe("kafka-many", "errors", address)
-    assert process.wait(120) == 0, (tmp_path / "errors").read_text()
-    live = LiveModel.load(tmp_path / "mean.npz")
-
-    assert (count_samples(base), live.progress.samples) == (300, 900)
-    assert [count_samples(tmp_path / f"part-{part}.npz") for part in range(3)] == [500] * 3
     assert live.redeliveries.offsets == {("0",): 299, ("1",): 299, ("2",): 299}
 
 

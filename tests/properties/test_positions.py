@@ -35,7 +35,6 @@ from splits import Case, Learner, load_results
 from stream_perceptron import LiveModel
 from stream_perceptron.data.byte_input import open_bytes
 from stream_perceptron.data.position import FileContent
-from stream_perceptron.live.history import flatten_entries
 from stream_perceptron_cli.main import main
 
 pytestmark = pytest.mark.usefixtures("signal_handlers")
@@ -253,7 +252,7 @@ class ChangingFiles(RuleBasedStateMachine):
         assert result.exit_code == 0, (args, result.output)
 
     def verify(self):
-        entries = flatten_entries(LiveModel.load(self.learner.model).history.entries)
+        entries = LiveModel.load(self.learner.model).history.entries
         positions = [position for entry in entries for position in entry.files]
         used = [path for path in self.contents if matches(path, positions)]
         self.run_command("verify", self.learner.model, *used)
