@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import asdict
 from itertools import chain
 from math import isnan
 from pathlib import Path
@@ -137,7 +138,7 @@ def _describe_model(live: LiveModel, path: Path) -> dict[str, Any]:
                 metrics.label_counts.tolist(), strict=True,
             )
         ] if progress.confusion.tested else [],
-        "events": [event.to_dict(model.classes_) for event in progress.events],
+        "events": [{**asdict(event), "text": str(event)} for event in progress.events],
         "files": [
             {
                 "name": position.name, "rows": position.rows, "passes": position.passes,

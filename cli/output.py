@@ -174,22 +174,20 @@ class ProgressPrinter:
 
     def _print_drift_events(self) -> None:
         """Print the unreported drift events, and mark them as reported."""
-        model, reported_row = self.live.model, self._state.reported_row
+        has_class_weights = self.live.model.class_weight is not None
+        reported_row = self._state.reported_row
         for event in self.live.progress.events:
             if event.found <= reported_row:
                 continue
             self._state.reported_row = event.found
-            if not (event.is_notable or self.as_json):
-                continue
-            text, cause = event.describe(model.classes_), None
+            text, cause = str(event), None
             if event.is_drop:
-                cause = explain_drop(event.is_overall, model.class_weight is not None)
+                cause = explain_drop(has_class_weights)
                 text = f"{text}; {cause}"
                 self._printed_codes.add(FindingCode.PERFORMANCE_DROPPED)
             self._print_event(
                 event.kind, text, (), event.found,
-                near=event.row, before=event.before, after=event.after,
-                suggestion=cause, **{"class": event.to_dict(model.classes_)["class"]},
+                near=event.row, before=event.before, after=event.after, suggestion=cause,
             )  # fmt: skip
 
     def print_findings(self, diverged: bool = False, has_ended: bool = True) -> None:

@@ -44,7 +44,7 @@ _MEMBERS = {
     "LiveModel": "start load save step predict",
     "Progress": "samples unlabeled skipped updates missing events rows accuracy window_accuracy "
     "mean_error updated_share compute_metrics",
-    "DriftEvent": "kind row sample found before after label describe to_dict",
+    "DriftEvent": "kind row sample found before after",
     "ReadOptions": "label weight ignore scale position standardize categorical missing delimiter "
     "decimal join max_pending keep",
 }

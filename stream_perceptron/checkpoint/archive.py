@@ -25,7 +25,7 @@ from stream_perceptron.model.arrays import Array, NamedArrays
 if TYPE_CHECKING:
     import zipfile
 
-FORMAT_VERSION = 12
+FORMAT_VERSION = 13
 
 _FORMAT = "stream_perceptron checkpoint"
 _MAX_AXIS_LENGTH = 2**31  # rows or columns of an array, exclusive
@@ -40,11 +40,8 @@ _ARRAY_FORMATS: dict[str, tuple[str, tuple[str | int, ...]]] = {
     "confusion": ("<i8", ("pairs of labels", 3)),
     "window": ("|b1", ("samples",)),
     "curve": ("<f8", ("bins", 7)),
-    "drift_classes": ("<f8", ("tested classes", 5)),
-    "drift_series": ("<f8", ("drift tests", 7)),
-    "drift_sums": ("<f8", ("drift tests", 5, 7)),
-    "drift_windows": ("<f8", (2, 41)),
-    "drift_squares": ("<f8", (5,)),
+    "drift_state": ("<f8", (122,)),
+    "drift_classes": ("<f8", ("tested classes", 4)),
     "waiting_starts": ("<i8", ("ends",)),
     "waiting_places": ("<i4", ("numbers",)),
     "waiting_numbers": ("<f8", ("numbers",)),

@@ -13,7 +13,6 @@ from stream_perceptron.live.model import LiveModel
 from stream_perceptron.model.rates import format_lr
 
 _LOW_ACCURACY = 0.85
-_MAX_SHOWN_DROPS = 4  # drops listed in full
 _LABEL_ADVICE = "a perceptron predicts classes: choose another column with --label"
 
 
@@ -117,16 +116,11 @@ def _check_row_numbers(run: RunFigures) -> Finding | None:
     )
 
 
-def _check_drops(run: RunFigures) -> Finding | None:
-    if not (run.drops and run.are_labels_classes):
+def _check_drop(run: RunFigures) -> Finding | None:
+    if run.drop is None or not run.are_labels_classes:
         return None
-    texts = [f"{drop.name_metric(run.classes)} {drop.figures}" for drop in run.drops]
-    is_overall, has_weights = any(drop.is_overall for drop in run.drops), run.model.class_weight
-    return Finding(
-        FindingCode.PERFORMANCE_DROPPED,
-        join_first(texts, _MAX_SHOWN_DROPS),
-        explain_drop(is_overall, has_weights is not None),
-    )
+    cause = explain_drop(run.model.class_weight is not None)
+    return Finding(FindingCode.PERFORMANCE_DROPPED, str(run.drop), cause)
 
 
 def _check_epsilon(run: RunFigures) -> Finding | None:
@@ -209,7 +203,7 @@ def _check_rare_classes(run: RunFigures) -> Finding | None:
 # Checks, most serious first; a symptom is checked only if no cause explains it.
 _CAUSES = (
     _check_early_stop, _check_scales, _check_labels, _check_order, _check_row_numbers,
-    _check_epsilon, _check_drops,
+    _check_epsilon, _check_drop,
 )  # fmt: skip
 _SYMPTOMS = (_check_output_spread, _check_learning_rate, _check_majority, _check_rare_classes)
 # The findings that may accompany any accuracy.

@@ -87,8 +87,7 @@ def _describe_models(models: Mapping[str, LiveModel]) -> dict[str, object]:
     lines, marks = list(_build_lines(models)), []
     if len(models) == 1:
         (live,) = models.values()
-        drops = [event for event in live.progress.events if event.is_drop and event.is_overall]
-        marks = [event.sample for event in drops]
+        marks = [event.sample for event in live.progress.events if event.is_drop]
     n_samples = max(float(line.x[-1]) for line in lines) if lines else 0.0
     return {
         "names": list(models),
@@ -99,11 +98,7 @@ def _describe_models(models: Mapping[str, LiveModel]) -> dict[str, object]:
                 "entries": live.history.format_lines(),
                 "findings": collect_findings(live),
                 "is_measured": live.progress.samples > 0,
-                "events": [
-                    event.describe(live.model.classes_)
-                    for event in live.progress.events
-                    if event.is_notable
-                ],
+                "events": live.progress.events,
             }
             for live in models.values()
         ],

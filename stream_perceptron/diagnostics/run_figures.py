@@ -10,7 +10,6 @@ import numpy as np
 
 from stream_perceptron.data.naming import looks_like_row_id
 from stream_perceptron.diagnostics.scaling import find_scaling_problem
-from stream_perceptron.live.drift import find_lasting_drops
 from stream_perceptron.live.model import LiveModel
 from stream_perceptron.model.arrays import Array
 
@@ -39,7 +38,8 @@ class RunFigures:
         self.is_long = self.n >= _MIN_SAMPLES
         self.metrics = live.progress.compute_metrics(self.k)
         self.scaling_problem = find_scaling_problem(live)
-        self.drops = find_lasting_drops(live.progress.events)
+        last = live.progress.events[-1:]
+        self.drop = last[0] if last and last[0].is_drop else None
 
     def average_by_quarter(self, column: str) -> list[float]:
         """Return a curve column's mean per sample in each quarter of a run; 0s for a short run."""
@@ -102,7 +102,7 @@ class RunFigures:
             and isinstance(self.model.lr, float | int)  # set by hand
             and self.model.lr <= _MAX_LOW_LR
             and self.metrics.cohen_kappa < _HIGH_KAPPA
-            and not any(event.is_overall for event in self.progress.events)
+            and not self.progress.events
             and last < 0.75 * second
             and last < 0.9 * third
         )

@@ -251,20 +251,19 @@ class Progress:
         """The part that is saved as arrays."""
         return {
             "confusion": self.confusion.pairs, "window": self.window,
-            "curve": self.curve.sums,
-        } | self.drift.arrays  # fmt: skip
+            "curve": self.curve.sums, "drift_state": self.drift.state,
+            "drift_classes": self.drift.classes,
+        }  # fmt: skip
 
     def restore(self, arrays: NamedArrays, n_labels: int) -> None:
         """Restore the part that was saved as arrays."""
         labels = arrays["confusion"][:, :2]
         if labels.size and not 0 <= labels.min() <= labels.max() < n_labels:
             raise CheckpointError("progress counts labels that the model does not have")
-        if not all(event.is_valid(n_labels) for event in self.events):
-            raise CheckpointError("progress has an event of a class that the model does not have")
         self.confusion = Confusion.from_saved(arrays["confusion"])
         self.add_outcomes(arrays["window"])
         self.curve = LearningCurve.from_saved(arrays["curve"])
-        self.drift = DriftDetector.from_arrays(arrays)
+        self.drift = DriftDetector(arrays["drift_state"].copy(), arrays["drift_classes"].copy())
 
     def add_outcomes(self, window: NDArray[np.bool_]) -> None:
         """Add more outcomes to the window: whether each prediction was right."""

@@ -13,8 +13,6 @@ import numpy as np
 import pytest
 from helpers import CASE_FACTOR, COMMAND, start, write_jsonl
 
-from stream_perceptron.checkpoint.archive import read_checkpoint, write_checkpoint
-
 DRIFT = ("drop", "recovery")
 KINDS = (*DRIFT, "finding")
 
@@ -73,11 +71,11 @@ def test_lasting_drop_is_a_finding(run, tmp_path):
     assert drop["before"] > 0.98 > 0.6 > drop["after"]
     assert findings["performance dropped"]["suggestion"] == drop["suggestion"]
     inspected = run("inspect", tmp_path / "m.npz", check=0).stdout
-    assert "performance dropped: accuracy from 9" in inspected
+    assert "performance dropped: accuracy dropped from 9" in inspected
     text = run("learn", source, check=0).stderr
     assert text.count("accuracy dropped") == 1
     resumed = run("learn", source, "-m", tmp_path / "m.npz", check=0).stderr
-    assert resumed.count("diagnosis: performance dropped: accuracy from 9") == 1
+    assert resumed.count("diagnosis: performance dropped: accuracy dropped from 9") == 1
 
 
 @pytest.mark.parametrize("options", [[], ["--json"]])
@@ -89,7 +87,7 @@ def test_quiet_runs_report_only_drops(options, run, tmp_path):
         return
     event = json.loads(line)
     assert set(event) == {
-        "kind", "row", "text", "remedies", "near", "before", "after", "class", "suggestion"
+        "kind", "row", "text", "remedies", "near", "before", "after", "suggestion"
     }  # fmt: skip
     summary = json.loads(result.stdout.splitlines()[-1])
     assert 0.8 < summary["accuracy"] < 1
@@ -178,36 +176,6 @@ def test_drop_on_an_open_pipe_is_reported_immediately(tmp_path):
         process.stdin.close()
         process.stdout.read()
     assert was_reported
-
-
-@pytest.mark.parametrize("forged", [{"label": 2}, {"kind": "rise"}])
-def test_checkpoint_with_an_impossible_event_is_rejected(forged, run, tmp_path):
-    model = tmp_path / "m.npz"
-    run("learn", write_flipped(tmp_path / "s.csv", 12_000), "-m", model, "--quiet", check=0)
-    meta, arrays = read_checkpoint(model)
-    meta["live"]["progress"]["events"][0] |= forged
-    write_checkpoint(model, meta, arrays)
-
-    assert run("inspect", model, check=1).stderr.startswith(f"Error: {model}: ")
-
-
-def test_recall_drop_is_reported(run, tmp_path):
-    """One of three classes becomes noise."""
-    rng, lines = random.Random(0), ["label,a,b"]
-    for i in range(80_000):
-        is_rare = rng.random() < 0.01
-        a, b = rng.uniform(-1, 1), 2 if is_rare and i < 40_000 else 0
-        lines.append(f"{'rare' if is_rare else 'left' if a < 0 else 'right'},{a:.3f},{b}")
-    source, model = tmp_path / "s.csv", tmp_path / "m.npz"
-    source.write_text("\n".join(lines) + "\n")
-    result = run("learn", source, "--json", "-m", model, check=0)
-    drop = next(e for e in parse_events(result.stderr, ("drop",)) if e["class"] == "rare")
-    inspected = run("inspect", model, check=0).stdout
-
-    assert drop["text"].startswith("recall of rare dropped from ")
-    assert drop["suggestion"] == "look at the rows of that class from there on"
-    assert abs(drop["near"] - 40_000) <= 1000
-    assert "performance dropped: recall of rare from " in inspected
 
 
 @pytest.mark.parametrize("lr", [0.1, 0.01])

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from helpers import CASE_FACTOR
 
+from stream_perceptron import SGDPerceptron
 from stream_perceptron.live.drift import DriftDetector
 
 
@@ -16,9 +17,8 @@ def detect_drift(wrong, labels=None, split_points=(), rows=None):
     rows = np.arange(1, len(wrong) + 1) if rows is None else rows
     predicted = np.where(wrong, labels + 1, labels)
     for part in np.split(np.arange(len(wrong)), split_points):
-        drift = DriftDetector.from_arrays(drift.arrays)
         drift.update(labels[part], predicted[part], rows[part], events)
-    return {name: array.tobytes() for name, array in drift.arrays.items()}, events
+    return [drift.state.tobytes(), drift.classes.tobytes()], events
 
 
 def draw_stream(rng):
@@ -27,10 +27,6 @@ def draw_stream(rng):
     wrong = np.concatenate([rng.random(int(rng.integers(10, 3000))) >= level for level in levels])
     n, k = len(wrong), int(rng.integers(1, 6))
     labels = rng.integers(0, k, n)
-    if rng.random() < 0.5:  # a class is no longer found, and then found again
-        is_new, part = rng.random(n) < 0.1, 6 * np.arange(n) // n
-        labels[is_new] = k
-        wrong[is_new] = np.isin(part[is_new], (2, 3))
     wrong = np.repeat(wrong, rng.choice([1, 1, 3]))[:n]
     return wrong, labels, np.cumsum(rng.integers(1, 3, n))
 
@@ -41,12 +37,12 @@ def test_events_are_the_same_for_any_split(report_figure):
     for _ in range(200 * CASE_FACTOR):
         wrong, labels, rows = draw_stream(rng)
         state, events = detect_drift(wrong, labels, rows=rows)
-        kinds += [(event.kind, event.is_overall) for event in events]
+        kinds += [event.kind for event in events]
         for n_splits in (1, 5, 200):
             split_points = np.sort(rng.choice(len(wrong), n_splits))
             assert detect_drift(wrong, labels, split_points, rows) == (state, events)
-    report_figure(f"drift: {len(kinds)} events of {len(set(kinds))} kinds in every split")
-    assert len(set(kinds)) == 4
+    report_figure(f"drift: {len(kinds)} events, the same in every split")
+    assert set(kinds) == {"drop", "recovery"}
 
 
 def test_last_50_events_are_kept():
@@ -58,8 +54,8 @@ def test_last_50_events_are_kept():
     assert events[-1].row > len(wrong) - 4000
 
 
-def find_drops(events, label=None):
-    return [event for event in events if event.is_drop and event.label == label]
+def find_drops(events):
+    return [event for event in events if event.is_drop]
 
 
 def draw_sessions(rng, size, low, high, n=100_000):
@@ -91,16 +87,29 @@ def test_steady_streams_raise_hardly_any_alarm(kind):
     assert sum(bool(detect_drift(STEADY[kind](rng))[1]) for _ in range(30)) <= 1
 
 
-@pytest.mark.parametrize("k", [2, 100])
-def test_steady_classes_raise_hardly_any_alarm(k):
-    rng = np.random.default_rng(0)
-    alarms = 0
-    for _ in range(15):
-        labels = rng.choice(k, 100_000, p=rng.dirichlet(np.full(k, 0.5)))
-        wrong = rng.random(100_000) >= rng.uniform(0.3, 1, k)[labels]
-        alarms += bool(detect_drift(wrong, labels)[1])
+def draw_classes(rng, k, layout, n=20_000):
+    """Return the features and labels of k classes on a line, on a grid, or in blobs."""
+    labels = rng.choice(k, n, p=rng.dirichlet(np.full(k, 2.0)))
+    side = int(np.ceil(np.sqrt(k)))
+    centers = {
+        "line": np.arange(k)[:, None],
+        "grid": np.stack([np.arange(k) % side, np.arange(k) // side], axis=1),
+        "blobs": rng.normal(size=(k, int(rng.integers(2, 8)))) * rng.uniform(0.5, 3),
+    }[layout]
+    spread = rng.uniform(0.2, 1)
+    return centers[labels] + spread * rng.normal(size=(n, centers.shape[1])), labels
 
-    assert alarms <= 1
+
+@pytest.mark.parametrize("layout", ["line", "grid", "blobs"])
+def test_models_of_steady_classes_raise_no_alarm(layout):
+    for seed in range(10 * CASE_FACTOR):
+        rng = np.random.default_rng(seed)
+        features, labels = draw_classes(rng, 3 + seed % 8, layout)
+        features = (features - features.mean(axis=0)) / features.std(axis=0)
+        model = SGDPerceptron(classes=range(labels.max() + 1), seed=seed)
+        predicted = np.array(model.test_then_train(features, labels))
+
+        assert not find_drops(detect_drift(predicted != labels, labels)[1]), seed
 
 
 @pytest.mark.parametrize(
@@ -119,17 +128,6 @@ def test_most_drops_are_found_soon(before, after, within):
     assert n_soon >= 32
 
 
-def test_drop_of_one_of_two_classes_is_one_event():
-    """A drop of the recall from 90% to 60% or 20% is not reported again as a drop in accuracy."""
-    for seed in range(20):
-        rng = np.random.default_rng(seed)
-        labels = rng.integers(0, 4, 40_000)
-        recall = np.where(np.arange(40_000) < 20_000, 0.9, (0.6, 0.2)[seed % 2])
-        wrong = rng.random(40_000) >= np.where(labels == 3, recall, 0.9)
-
-        assert len(detect_drift(wrong, labels)[1]) == 1
-
-
 def test_changed_frequencies_of_classes_are_no_drop():
     rng = np.random.default_rng(10)
     is_late = np.arange(100_000) >= 50_000
@@ -138,17 +136,3 @@ def test_changed_frequencies_of_classes_are_no_drop():
     wrong = rng.random(100_000) < np.where(is_hard, 0.35, 0.02)
 
     assert not find_drops(detect_drift(wrong, labels)[1])
-
-
-def test_classes_after_the_first_999_are_tested_together():
-    rng = np.random.default_rng(14)
-    labels = rng.integers(0, 999, 100_000)
-    is_further = rng.random(100_000) < 0.03
-    labels[is_further] = rng.integers(999, 1200, np.count_nonzero(is_further))
-    wrong = rng.random(len(labels)) < np.where(labels < 999, 0.1, 0.05)
-    wrong[80_000:] |= is_further[80_000:]
-    state, events = detect_drift(wrong, labels)
-    (text,) = (event.describe([str(i) for i in range(1200)]) for event in find_drops(events, 999))
-
-    assert text.startswith("recall of the 201 classes after the first 999 dropped from 9")
-    assert sum(map(len, state.values())) <= 10**6
